@@ -1,0 +1,3 @@
+//! What Halftone is compared with, and how.
+
+fn main() {}

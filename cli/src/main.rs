@@ -1,0 +1,3 @@
+//! `halftone`: the command line.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! The proxy: accept, decide, forward, count, report.

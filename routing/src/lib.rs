@@ -1,0 +1,1 @@
+//! Pure routing: documents, compiled routes, `decide`, traffic reports. No I/O, no clock, no randomness.
