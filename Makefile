@@ -1,0 +1,39 @@
+# One name for each thing a person does here. `make help` lists them.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+export CARGO_TERM_COLOR ?= auto
+
+.PHONY: help demo test check fmt e2e bench fuzz deny crd
+
+help: ## list the targets
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-8s %s\n", $$1, $$2}'
+
+demo: ## build the release binary and run three releases from start to end in under a minute
+	@scripts/setup build
+	cargo build --release --locked -p halftone
+	target/release/halftone demo
+
+test: ## everything CI runs: format, lints, all tests with their real peers, a bounded fuzz run
+	@scripts/setup test
+	scripts/test
+
+check: ## before each commit: format, lints, the fast tests
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+	cargo test --workspace --locked --lib --bins
+
+fmt: ## format everything
+	cargo fmt --all
+
+bench: ## compare with nginx+Lua, HAProxy and a bare TCP relay on loopback
+	@scripts/setup bench
+	scripts/bench
+
+fuzz: ## run every fuzz target for a bounded time (FUZZ_SECONDS each, default 60)
+	scripts/fuzz
+
+crd: ## write crds/ again after a change of the GrayRelease types
+	cargo run --locked -q -p halftone -- crd > crds/grayreleases.halftone.dev.yaml
+
+deny: ## licences, advisories and sources of every dependency
+	cargo deny check
