@@ -1,0 +1,184 @@
+//! HTTP/1.1 messages (RFC 9110, RFC 9112) on byte slices: no sockets, no clock, no tokio.
+//! `HeadSearch` finds the end of a head, `parse_request` and `parse_response` turn it into borrowed
+//! pieces that later code need not check again, `Decoder` walks through chunked bodies, and `write`
+//! puts the rewritten heads into the output buffer. What to do with the bytes is `exchange`'s matter.
+
+pub mod chunked;
+pub mod fields;
+pub mod framing;
+pub mod head;
+pub mod reuse;
+pub mod target;
+pub mod write;
+
+pub use chunked::{Decoded, Decoder};
+pub use fields::{Field, FieldKind, FieldSlots, Fields};
+pub use framing::{Body, Delivery};
+pub use head::{HeadSearch, RequestHead, ResponseHead, parse_request, parse_response};
+pub use target::{Target, TargetForm};
+
+/// Most bytes of a message head, request or status line included.
+pub const MAX_HEAD: usize = 32 * 1024;
+/// Most fields in one head.
+pub const MAX_FIELDS: usize = 128;
+/// Most bytes of a request line without its line end.
+pub const MAX_REQUEST_LINE: usize = 16 * 1024;
+/// Most bytes of a trailer section.
+pub const MAX_TRAILERS: usize = 8 * 1024;
+
+/// The version in a message's first line. Later minor versions of HTTP/1 do not exist.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Version {
+    /// HTTP/1.0
+    Http10,
+    /// HTTP/1.1
+    Http11,
+}
+
+/// The methods that forwarding treats differently; everything else is `Other` and goes through as it came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Method {
+    /// GET
+    Get,
+    /// HEAD: its answer has no body.
+    Head,
+    /// POST
+    Post,
+    /// PUT
+    Put,
+    /// DELETE
+    Delete,
+    /// OPTIONS: the only method with the target `*`.
+    Options,
+    /// PATCH
+    Patch,
+    /// Any other token, methods in lower case included (methods are case-sensitive).
+    Other,
+}
+
+impl Method {
+    /// The method named by a request line's first token.
+    pub fn of(name: &str) -> Self {
+        match name {
+            "GET" => Self::Get,
+            "HEAD" => Self::Head,
+            "POST" => Self::Post,
+            "PUT" => Self::Put,
+            "DELETE" => Self::Delete,
+            "OPTIONS" => Self::Options,
+            "PATCH" => Self::Patch,
+            _ => Self::Other,
+        }
+    }
+
+    /// Whether sending the request twice means the same as once (RFC 9110 §9.2.2).
+    pub fn is_idempotent(self) -> bool {
+        matches!(self, Self::Get | Self::Head | Self::Put | Self::Delete | Self::Options)
+    }
+}
+
+/// Why a message is refused. From a client it is answered with `status()` and the connection is closed;
+/// from a backend it is always a 502 and the backend's fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum MessageError {
+    /// A line feed without the carriage return before it.
+    #[error("a line ends with LF alone")]
+    BareLf,
+    /// A carriage return without the line feed after it.
+    #[error("a CR stands without LF")]
+    BareCr,
+    /// The request line is longer than `MAX_REQUEST_LINE`.
+    #[error("the request line is longer than 16 KiB")]
+    RequestLineTooLong,
+    /// The head is longer than `MAX_HEAD`.
+    #[error("the head is longer than 32 KiB")]
+    HeadTooLong,
+    /// The head has more than `MAX_FIELDS` fields.
+    #[error("the head has more than 128 fields")]
+    TooManyFields,
+    /// The first line is no request line or status line.
+    #[error("malformed first line")]
+    FirstLine,
+    /// Neither HTTP/1.0 nor HTTP/1.1.
+    #[error("the version is neither HTTP/1.0 nor HTTP/1.1")]
+    Version,
+    /// A status outside 100 to 599.
+    #[error("the status is not between 100 and 599")]
+    Status,
+    /// An interim answer 101 that the request did not ask for.
+    #[error("101 to a request without Upgrade")]
+    UnaskedUpgrade,
+    /// An empty field name, a character that no name may have, or a space before the colon.
+    #[error("malformed field name")]
+    FieldName,
+    /// NUL or another control character in a field value.
+    #[error("a control character in a field value")]
+    FieldValue,
+    /// A field continued on a second line.
+    #[error("a field is folded over two lines")]
+    ObsFold,
+    /// HTTP/1.1 without a Host field.
+    #[error("no Host field")]
+    NoHost,
+    /// More than one Host field.
+    #[error("more than one Host field")]
+    TwoHosts,
+    /// The Host field or the authority in the target is no host and port, or has user information.
+    #[error("malformed host")]
+    Host,
+    /// The target names another host than the Host field.
+    #[error("the target and the Host field name different hosts")]
+    HostsDiffer,
+    /// The target has none of the forms that its method allows.
+    #[error("malformed request target")]
+    Target,
+    /// The target's path cannot be normalised.
+    #[error("malformed path")]
+    Path,
+    /// CONNECT or TRACE.
+    #[error("method not allowed")]
+    Method,
+    /// An expectation other than `100-continue`.
+    #[error("unknown expectation")]
+    Expectation,
+    /// Content-Length and Transfer-Encoding in one message.
+    #[error("both Content-Length and Transfer-Encoding")]
+    LengthAndCoding,
+    /// A length that is empty, signed, no number, or does not fit 63 bits.
+    #[error("malformed Content-Length")]
+    Length,
+    /// Several lengths that are not the same.
+    #[error("different lengths in Content-Length")]
+    LengthsDiffer,
+    /// Transfer codings other than exactly one `chunked`.
+    #[error("a transfer coding other than chunked")]
+    Coding,
+    /// Transfer-Encoding in an HTTP/1.0 message.
+    #[error("Transfer-Encoding in HTTP/1.0")]
+    CodingIn10,
+    /// A chunk size that is no hexadecimal number or does not fit 63 bits.
+    #[error("malformed chunk size")]
+    ChunkSize,
+    /// Data that does not end where its chunk's size says.
+    #[error("malformed end of a chunk")]
+    ChunkEnd,
+    /// Chunk extensions beyond what a body of this size may carry, or with control characters.
+    #[error("malformed or too long chunk extensions")]
+    ChunkExtension,
+    /// A trailer section longer than `MAX_TRAILERS` or with more than `MAX_FIELDS` fields.
+    #[error("the trailers are longer than 8 KiB")]
+    TrailersTooLong,
+}
+
+impl MessageError {
+    /// The status that answers a client who sent this: 400, 405, 414, 417 or 431.
+    pub fn status(self) -> u16 {
+        match self {
+            Self::RequestLineTooLong => 414,
+            Self::HeadTooLong | Self::TooManyFields | Self::TrailersTooLong => 431,
+            Self::Method => 405,
+            Self::Expectation => 417,
+            _ => 400,
+        }
+    }
+}
