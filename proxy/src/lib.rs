@@ -1,6 +1,14 @@
 //! The proxy: accept, decide, forward, count, report.
+//!
+//! Workers carry requests; one control thread does everything else (documents, admin, reports). What joins
+//! them is small: a [`snapshot`] that the control thread swaps, [`counters`] that each worker writes alone, and
+//! buffers of [`access_log`] lines.
 
+pub mod access_log;
+pub mod counters;
 pub mod forwarded;
 pub mod http1;
 pub mod outcome;
 pub mod retry;
+pub mod settings;
+pub mod snapshot;

@@ -1,0 +1,68 @@
+//! What a request is decided by: one immutable set, swapped by one pointer.
+//!
+//! The control thread builds a [`Snapshot`] and publishes it; each worker reads through a [`SnapshotReader`] of its
+//! own, which costs one load while nothing has changed. Replaced sets are dropped by the control thread, never by a
+//! worker in the middle of a request.
+
+use std::sync::Arc;
+
+use arc_swap::{ArcSwap, Cache};
+
+use crate::counters::StageCounters;
+
+/// One consistent set of everything a request needs to be decided and counted.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// Rises by one with every swap.
+    pub generation: u64,
+    stages: Box<[Arc<StageCounters>]>,
+}
+
+impl Snapshot {
+    /// The counters for a release of `routes`, by its index there.
+    pub fn stage(&self, release: usize) -> &StageCounters {
+        &self.stages[release]
+    }
+}
+
+/// A worker's view. `load` once per request, before `decide`.
+#[derive(Debug)]
+pub struct SnapshotReader(Cache<Arc<ArcSwap<Snapshot>>, Arc<Snapshot>>);
+
+impl SnapshotReader {
+    /// The newest set. Workers call it from their tick as well, so that an idle worker lets go of old sets.
+    pub fn load(&mut self) -> &Arc<Snapshot> {
+        self.0.load()
+    }
+}
+
+/// The control thread's side: swaps, and keeps replaced sets until no worker reads them.
+#[derive(Debug)]
+pub struct Publisher {
+    current: Arc<ArcSwap<Snapshot>>,
+    retired: Vec<Arc<Snapshot>>,
+}
+
+impl Publisher {
+    /// Starts with a first set.
+    pub fn new(first: Snapshot) -> Self {
+        Self { current: Arc::new(ArcSwap::from_pointee(first)), retired: Vec::new() }
+    }
+
+    /// A reader for one worker.
+    pub fn reader(&self) -> SnapshotReader {
+        SnapshotReader(Cache::new(Arc::clone(&self.current)))
+    }
+
+    /// Makes `next` the set for every request decided from now on.
+    pub fn publish(&mut self, next: Snapshot) {
+        let old = self.current.swap(Arc::new(next));
+        self.retired.push(old);
+        self.sweep();
+    }
+
+    /// Drops the replaced sets that no worker holds any more.
+    pub fn sweep(&mut self) {
+        self.retired.retain(|set| Arc::strong_count(set) > 1);
+    }
+}
