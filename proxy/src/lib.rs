@@ -6,9 +6,12 @@
 
 pub mod access_log;
 pub mod counters;
+pub mod drain;
 pub mod forwarded;
 pub mod http1;
 pub mod outcome;
 pub mod retry;
 pub mod settings;
 pub mod snapshot;
+pub mod upstream;
+pub mod worker;

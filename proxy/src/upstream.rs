@@ -1,0 +1,4 @@
+//! Towards the backends: which endpoints an arm has, which of them a request goes to, and the connections kept to
+//! them. The control thread fills the [`endpoints`] tables; everything else here belongs to one worker each.
+
+pub mod endpoints;
