@@ -1,0 +1,89 @@
+//! Conditions as written: what rules and `health.exclude` say about a request.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Conditions that must all hold. Groups of one list are alternatives.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+pub struct ConditionGroup {
+    /// Conditions that must all hold.
+    pub all: Vec<Condition>,
+}
+
+/// One statement about a request.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+pub struct Condition {
+    /// What is looked at: Identity, Header, Cookie, Query, Path, Method, Host or ClientIp.
+    pub source: Source,
+
+    /// Which header, cookie or query parameter. Required exactly for Header, Cookie and Query.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+
+    /// How it is compared with `values`. Negation is by operator; a missing value satisfies a negated one.
+    /// In, Prefix, Suffix, Contains, Regex and InCidr (and their Not forms) hold when one of the values
+    /// fits; Gt and Lt compare numbers with the one value; Exists and DoesNotExist take no values.
+    pub operator: Operator,
+
+    /// What it is compared with.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub values: Vec<String>,
+}
+
+/// What a condition looks at.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Source {
+    /// The string that stands for the user, as the split uses it.
+    Identity,
+    /// A request header, by name.
+    Header,
+    /// A cookie, by name.
+    Cookie,
+    /// A query parameter, by name, percent-decoded.
+    Query,
+    /// The path in normal form, without the query.
+    Path,
+    /// The method, such as GET.
+    Method,
+    /// The host, in lower case, without port.
+    Host,
+    /// The address of the client, seen through trusted proxies.
+    ClientIp,
+}
+
+/// How a condition compares.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Operator {
+    /// Equal to one of the values.
+    In,
+    /// Equal to none of the values, or missing.
+    NotIn,
+    /// Present.
+    Exists,
+    /// Missing.
+    DoesNotExist,
+    /// Begins with one of the values.
+    Prefix,
+    /// Begins with none of the values, or missing.
+    NotPrefix,
+    /// Ends with one of the values.
+    Suffix,
+    /// Ends with none of the values, or missing.
+    NotSuffix,
+    /// Contains one of the values.
+    Contains,
+    /// Contains none of the values, or missing.
+    NotContains,
+    /// Matches one of the regular expressions.
+    Regex,
+    /// Matches none of the regular expressions, or missing.
+    NotRegex,
+    /// A number greater than the value.
+    Gt,
+    /// A number less than the value.
+    Lt,
+    /// An address within one of the networks.
+    InCidr,
+    /// An address within none of the networks, or missing.
+    NotInCidr,
+}

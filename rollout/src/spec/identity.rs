@@ -1,0 +1,135 @@
+//! Identity as written: where a request says who its user is.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Who a user is: where a request says so, and what happens when it does not.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase", default)]
+pub struct IdentitySpec {
+    /// Where to look, in order; the first one present wins.
+    pub from: Vec<IdentitySource>,
+
+    /// Where a request without identity goes: Stable, Gray, Split (decided request by request) or Reject
+    /// (answered with `rejectStatus`). Never applies when `from` has a generated cookie.
+    pub when_missing: WhenMissing,
+
+    /// The status of the answer under `whenMissing: Reject`.
+    pub reject_status: i32,
+
+    /// What decides, together with the identity, who comes first. Empty: the release id, so that no two
+    /// releases share their first users. Services with the same salt get the same users.
+    pub salt: String,
+}
+
+impl Default for IdentitySpec {
+    fn default() -> Self {
+        let source = IdentitySource::default;
+        Self {
+            from: vec![
+                IdentitySource { header: Some("X-User-Name".into()), ..source() },
+                IdentitySource { query: Some("user_name".into()), ..source() },
+                IdentitySource { cookie: Some("user_name".into()), ..source() },
+                IdentitySource { generated: Some(GeneratedCookie::default()), ..source() },
+            ],
+            when_missing: WhenMissing::default(),
+            reject_status: 403,
+            salt: String::new(),
+        }
+    }
+}
+
+/// One place to look for an identity. Exactly one field is given.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct IdentitySource {
+    /// The value of a request header.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub header: Option<String>,
+
+    /// The value of a query parameter, percent-decoded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub query: Option<String>,
+
+    /// The value of a cookie.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cookie: Option<String>,
+
+    /// A cookie that the proxies mint when nothing before it is there: host-only, Path=/, HttpOnly,
+    /// SameSite=Lax. It counts for the request that mints it, and is not set on public answers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub generated: Option<GeneratedCookie>,
+
+    /// A claim of a JSON Web Token. The token is read, not verified.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub jwt_claim: Option<JwtClaim>,
+
+    /// The address of the client, cut to a network.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_ip: Option<ClientIp>,
+}
+
+/// A cookie that the proxies mint.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase", default)]
+pub struct GeneratedCookie {
+    /// The name of the cookie. Default: halftone_id.
+    pub cookie: String,
+
+    /// How long browsers keep it. Default: 720h.
+    pub max_age: String,
+}
+
+impl Default for GeneratedCookie {
+    fn default() -> Self {
+        Self { cookie: "halftone_id".into(), max_age: "720h".into() }
+    }
+}
+
+/// A claim of a JSON Web Token that a header carries, `Bearer ` before it or not.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase", default)]
+pub struct JwtClaim {
+    /// The header that carries the token. Default: Authorization.
+    pub header: String,
+
+    /// The claim that names the user. Default: sub.
+    pub claim: String,
+}
+
+impl Default for JwtClaim {
+    fn default() -> Self {
+        Self { header: "Authorization".into(), claim: "sub".into() }
+    }
+}
+
+/// The address of the client, cut to a network.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ClientIp {
+    /// Leading bits of an IPv4 address that count. Default: 32.
+    pub v4_prefix: i32,
+
+    /// Leading bits of an IPv6 address that count. Default: 64, one customer's network.
+    pub v6_prefix: i32,
+}
+
+impl Default for ClientIp {
+    fn default() -> Self {
+        Self { v4_prefix: 32, v6_prefix: 64 }
+    }
+}
+
+/// Where a request without identity goes.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WhenMissing {
+    /// To stable (to gray once the release is promoted).
+    #[default]
+    Stable,
+    /// To gray.
+    Gray,
+    /// By chance, request by request, at the present ratio.
+    Split,
+    /// Answered with `rejectStatus`.
+    Reject,
+}

@@ -1,0 +1,186 @@
+//! Steps, schedule, rules and the switches that move traffic, as written.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{ConditionGroup, IntOrString, schema};
+
+/// One ratio and how long it is held.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct StepSpec {
+    /// The share of users that gray gets: an integer 0 to 100 (percent) or a string such as "12.5%".
+    #[schemars(schema_with = "schema::ratio")]
+    pub ratio: IntOrString,
+
+    /// How long the ratio is held before the next step. Default: 5m.
+    #[serde(default = "default_hold")]
+    pub hold: String,
+
+    /// After the hold, wait for a person (`halftone approve`). Default: false.
+    #[serde(default)]
+    pub approval: bool,
+}
+
+fn default_hold() -> String {
+    "5m".to_owned()
+}
+
+/// When the ratio may rise.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct ScheduleSpec {
+    /// A name of the IANA time zone database, such as Asia/Shanghai or UTC.
+    pub time_zone: String,
+
+    /// The ratio may rise inside any of these. Without one it never rises.
+    pub windows: Vec<WindowSpec>,
+}
+
+/// Hours of some days of the week.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct WindowSpec {
+    /// The days on which the window opens. Default: every day.
+    #[serde(default = "every_day")]
+    pub days: Vec<Weekday>,
+
+    /// The time at which it opens, HH:MM, 00:00 to 23:59.
+    pub from: String,
+
+    /// The time at which it closes, HH:MM. Not later than `from`: on the next day.
+    pub to: String,
+}
+
+fn every_day() -> Vec<Weekday> {
+    use Weekday::{Fri, Mon, Sat, Sun, Thu, Tue, Wed};
+    vec![Mon, Tue, Wed, Thu, Fri, Sat, Sun]
+}
+
+/// A day of the week.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Weekday {
+    /// Monday.
+    Mon,
+    /// Tuesday.
+    Tue,
+    /// Wednesday.
+    Wed,
+    /// Thursday.
+    Thu,
+    /// Friday.
+    Fri,
+    /// Saturday.
+    Sat,
+    /// Sunday.
+    Sun,
+}
+
+/// Sends the requests that it matches to one version.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct RuleSpec {
+    /// The name of the rule, in lower case; different within one release.
+    pub name: String,
+
+    /// The version that answers: Gray or Stable.
+    pub to: RuleTarget,
+
+    /// After a rollback, rules to gray are off; true leaves this one on. Default: false.
+    #[serde(default)]
+    pub keep_on_rollback: bool,
+
+    /// The rule matches when one of these groups does.
+    pub when: Vec<ConditionGroup>,
+}
+
+/// The version that a rule sends to.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum RuleTarget {
+    /// The gray version.
+    Gray,
+    /// The stable version (gray, once the release is promoted).
+    Stable,
+}
+
+/// What happens to a request whose version has no endpoint at all.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnUnavailable {
+    /// The other version answers.
+    #[default]
+    OtherArm,
+    /// 503.
+    Fail,
+}
+
+/// Who sends this header with this value gets `X-Halftone-Reason` back.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct DebugSpec {
+    /// The name of the request header.
+    #[serde(default = "default_debug_header")]
+    pub header: String,
+
+    /// The secret value.
+    pub value: String,
+}
+
+fn default_debug_header() -> String {
+    "X-Halftone-Debug".to_owned()
+}
+
+/// Headers that carry the version which was chosen. An empty name switches one off.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase", default)]
+pub struct VersionHeaderSpec {
+    /// Set on the request to the version.
+    pub request: String,
+
+    /// Set on the answer to the client.
+    pub response: String,
+}
+
+impl Default for VersionHeaderSpec {
+    fn default() -> Self {
+        Self { request: "X-Halftone-Version".into(), response: "X-Halftone-Version".into() }
+    }
+}
+
+/// Everyone to one version, at once.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Force {
+    /// Nobody is forced.
+    #[default]
+    None,
+    /// Everyone to stable.
+    Stable,
+    /// Everyone to gray.
+    Gray,
+}
+
+/// What the proxies do on their own when they have not heard from an operator for a while.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase", default)]
+pub struct OnOperatorLostSpec {
+    /// Hold keeps the ratio; Stable sends everyone to stable if the release is moving.
+    pub action: LostAction,
+
+    /// After so long without an operator.
+    pub after: String,
+}
+
+impl Default for OnOperatorLostSpec {
+    fn default() -> Self {
+        Self { action: LostAction::default(), after: "10m".into() }
+    }
+}
+
+/// What the proxies do without an operator.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LostAction {
+    /// The ratio stays.
+    #[default]
+    Hold,
+    /// A moving release goes to stable.
+    Stable,
+}
