@@ -3,3 +3,4 @@
 pub mod spec;
 
 pub use spec::{GrayRelease, GrayReleaseSpec, GrayReleaseStatus};
+pub mod judge;

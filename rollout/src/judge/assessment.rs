@@ -1,0 +1,101 @@
+//! What the judge says: a ruling for `advance`, and the same in words and figures for people.
+
+use std::fmt;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Is gray healthy?
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum Verdict {
+    /// All that was asked for is there: the hold is over, there was traffic enough, every rate is within its limit.
+    Pass,
+    /// A limit is broken, as surely as `confidence` asks.
+    Fail,
+    /// Neither yet.
+    #[default]
+    NeedMoreData,
+}
+
+/// Why. The names are stable and appear in status and events.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum Reason {
+    /// `Pass`.
+    WithinLimits,
+    /// `Fail`: gray broke a limit.
+    LimitBroken,
+    /// `Fail`: both arms broke the same absolute limit for 60 s; gray may be what broke both.
+    BothArmsFailed,
+    /// Both arms break the same absolute limit; gray is not failed for it yet, and the clock stands.
+    BothArmsFailing,
+    /// A proxy has not acknowledged or does not report; the clock stands.
+    ReportsMissing,
+    /// The step is not acknowledged or its `warmup` is not over.
+    WarmingUp,
+    /// Fewer requests than `minRequests`.
+    #[default]
+    TooLittleTraffic,
+    /// A measured rate is above its limit, though not surely enough to fail.
+    OverLimit,
+    /// Nothing is missing but the end of the hold.
+    Holding,
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The name is the text: what status shows and what events carry.
+        fmt::Debug::fmt(self, f)
+    }
+}
+
+/// What `advance` acts on.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ruling {
+    /// The verdict.
+    pub verdict: Verdict,
+    /// Why.
+    pub reason: Reason,
+}
+
+impl Ruling {
+    /// Whether the hold's clock has to stand: nothing learnt now says anything about gray.
+    #[must_use]
+    pub fn stops_clock(self) -> bool {
+        matches!(self.reason, Reason::BothArmsFailing | Reason::ReportsMissing)
+    }
+}
+
+/// The ruling for people, as in `status.verdict`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Assessment {
+    /// The verdict.
+    pub verdict: Verdict,
+    /// Why.
+    pub reason: Reason,
+    /// What happened, in one sentence with its figures.
+    pub message: String,
+    /// One per limit, in their order.
+    pub limits: Vec<Figure>,
+}
+
+/// One limit in figures. Rates and latencies are text as people write them: `1%`, `500ms`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Figure {
+    /// Path of the field below `spec.health`.
+    pub name: String,
+    /// What is allowed.
+    pub limit: String,
+    /// What stable did, over the requests that count for `Pass`; "-" without any.
+    pub stable: String,
+    /// What gray did, likewise.
+    pub gray: String,
+    /// Gray's requests that this limit looked at.
+    pub requests: u64,
+    /// How sure it is that the limit is broken: the chance of seeing this or worse, ever, if gray is within its
+    /// limit, and below which chance it fails: `p 0.02, fails at 0.0001`.
+    pub evidence: String,
+    /// Natural logarithm of the e-value; negative infinity before the first batch.
+    pub ln_e: f64,
+    /// Where `ln_e` fails.
+    pub ln_e_fails: f64,
+}

@@ -1,0 +1,67 @@
+//! What one poll of the proxies added: the differences between each proxy's last two answers, summed. The sum is
+//! all the judge sees, so neither the order of the answers nor how requests fell on proxies can matter.
+
+use serde::{Deserialize, Serialize};
+
+/// What all answers of one poll added.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Batch {
+    /// Seconds since the last poll, by a steady clock. Evidence is limited to 100 gray requests a second, so a
+    /// batch of zero seconds adds to the totals and nothing to the evidence. What is no positive number counts
+    /// as 0.
+    pub seconds: f64,
+    /// What gray did.
+    pub gray: ArmBatch,
+    /// What stable did.
+    pub stable: ArmBatch,
+    /// The step has not been acknowledged yet, or its `warmup` is not over: latency limits and the figures for
+    /// `Pass` leave this batch out; error limits never do.
+    pub warm_up: bool,
+    /// Every ready proxy has acknowledged the document and reports (none was silent for three polls). Without it
+    /// no `Pass`; `Fail` does not need it.
+    pub complete: bool,
+    /// The step's hold is over. Without it no `Pass`.
+    pub hold_over: bool,
+}
+
+/// What one arm did in a batch.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct ArmBatch {
+    /// Traffic of the split and what `health.include` adds: for absolute limits and `minRequests`.
+    pub judged: Counts,
+    /// Traffic of the split alone: for relative limits, since anonymous traffic on stable alone would dilute its
+    /// errors.
+    pub split: Counts,
+    /// Limit events of the traffic in `judged`, one entry per [`super::Limit::Latency`] in their order; missing
+    /// ones count as zero.
+    pub latency: Vec<LatencyCounts>,
+    /// Latencies of the traffic in `split`; needed only with [`super::Limit::RelativeP99`].
+    pub latencies: Latencies,
+}
+
+/// Outcomes of requests.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counts {
+    /// All that were charged to the arm or answered by it.
+    pub requests: u64,
+    /// Of these, errors charged to the arm.
+    pub errors: u64,
+    /// Of these, 4xx answers without 429 and without `errorStatuses`.
+    pub client_errors: u64,
+}
+
+/// Events of one absolute latency limit: exactly one per request that lived until then.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LatencyCounts {
+    /// The head came in time.
+    pub within: u64,
+    /// The limit passed first.
+    pub over: u64,
+}
+
+/// A sparse histogram of latencies: buckets of a fixed grid, in rising order, without empty ones.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Latencies {
+    /// Lower bound (µs, inclusive), upper bound (µs, exclusive) and count of each bucket.
+    buckets: Vec<(u64, u64, u64)>,
+}
