@@ -1,1 +1,7 @@
-//! Pure routing: documents, compiled routes, `decide`, traffic reports. No I/O, no clock, no randomness.
+//! Pure routing: documents, compiled routes, `decide`, traffic reports. No I/O, no clock, no randomness: time and
+//! chance are arguments. `rollout` writes [`config::RoutingConfig`]; a proxy compiles it and asks `decide` where
+//! each request goes; what happened comes back in a report.
+
+pub mod config;
+pub mod host;
+pub mod path;
