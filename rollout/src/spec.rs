@@ -16,9 +16,9 @@ pub use self::health::{
 };
 pub use self::identity::{ClientIp, GeneratedCookie, IdentitySource, IdentitySpec, JwtClaim, WhenMissing};
 pub use self::status::{
-    GrayReleaseStatus, HandledRequest, HistoryEntry, LimitStatus, ObservedStatus, Outcome, Phase,
-    ProxiesStatus, ReleaseStatus, RequestResult, ServingStatus, StepStatus, VerdictResult, VerdictStatus,
-    VerdictTotals,
+    BasisStatus, GrayReleaseStatus, HandledRequest, HistoryEntry, LimitStatus, ObservedStatus, Outcome, Phase,
+    ProxiesStatus, ReleaseStatus, RequestResult, RollbackStatus, ServingStatus, StateName, StepStatus,
+    VerdictStatus,
 };
 pub use self::traffic::{
     DebugSpec, Force, LostAction, OnOperatorLostSpec, OnUnavailable, RuleSpec, RuleTarget, ScheduleSpec,

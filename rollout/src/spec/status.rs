@@ -8,7 +8,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::schema;
+use super::{Force, schema};
+use crate::judge::{Totals, Verdict};
 
 /// Where the release stands, written by Halftone.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
@@ -22,9 +23,17 @@ pub struct GrayReleaseStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub phase: Option<Phase>,
 
+    /// The state in which a restart goes on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state: Option<StateName>,
+
     /// The release that is on its way.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub release: Option<ReleaseStatus>,
+
+    /// What hold and evidence rest on; when the spec comes to differ from it, they start anew.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub basis: Option<BasisStatus>,
 
     /// The version that last served everyone.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -42,15 +51,27 @@ pub struct GrayReleaseStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub step: Option<StepStatus>,
 
-    /// When the patience of the present step ends.
+    /// When the patience of the present step ends; set while its clock runs.
     #[schemars(schema_with = "schema::timestamp")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub patience_ends_at: Option<Timestamp>,
 
-    /// Until when a release that reached its target is judged.
+    /// How much of its patience is left; set while its clock stands.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub patience_left: Option<String>,
+
+    /// Until when a release that reached its target is judged; set while that clock runs.
     #[schemars(schema_with = "schema::timestamp")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub watch_ends_at: Option<Timestamp>,
+
+    /// How much of that time is left; set while its clock stands.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub watch_left: Option<String>,
+
+    /// Why and when the release went back, while it is rolled back.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rollback: Option<RollbackStatus>,
 
     /// The share of users that gray gets now, such as "10%".
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -95,13 +116,18 @@ impl Default for GrayReleaseStatus {
         Self {
             observed_generation: -1,
             phase: None,
+            state: None,
             release: None,
+            basis: None,
             serving: None,
             stage: None,
             paused: false,
             step: None,
             patience_ends_at: None,
+            patience_left: None,
             watch_ends_at: None,
+            watch_left: None,
+            rollback: None,
             ratio: None,
             observed: None,
             revision: None,
@@ -146,12 +172,63 @@ pub enum Phase {
     Refused,
 }
 
+/// The state of a release, whatever it waits for.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum StateName {
+    /// There is no gray: a plain route to stable.
+    Plain,
+    /// On the way to the target, or waiting at ratio 0.
+    Moving,
+    /// At a target below 100%.
+    TargetReached,
+    /// Gray serves everyone.
+    Promoted,
+    /// Back on stable.
+    RolledBack,
+}
+
+/// What hold and evidence rest on.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct BasisStatus {
+    /// Digest of the stable arm: version, where it is, path prefix.
+    pub stable: String,
+
+    /// Digest of where identities come from.
+    pub identity: String,
+
+    /// Digest of `spec.health`.
+    pub health: String,
+
+    /// `spec.force`.
+    #[serde(default)]
+    pub force: Force,
+}
+
+/// Why and when a release went back.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct RollbackStatus {
+    /// The reason in one word.
+    pub reason: String,
+
+    /// The reason in a sentence.
+    pub message: String,
+
+    /// When.
+    #[schemars(schema_with = "schema::timestamp")]
+    pub at: Timestamp,
+}
+
 /// The release that is on its way.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct ReleaseStatus {
     /// The release id: 16 hex digits.
     pub id: String,
+
+    /// The gray version.
+    pub version: String,
 
     /// How often it was tried; rises with `retry`.
     pub attempt: i64,
@@ -247,7 +324,7 @@ pub struct ProxiesStatus {
 #[serde(rename_all = "camelCase")]
 pub struct VerdictStatus {
     /// Pass, Fail or NeedMoreData.
-    pub result: VerdictResult,
+    pub result: Verdict,
 
     /// The reason in one word.
     #[serde(default, skip_serializing_if = "String::is_empty")]
@@ -261,28 +338,11 @@ pub struct VerdictStatus {
     pub process: i64,
 
     /// Counts of this stage since every proxy had the step.
-    pub totals: VerdictTotals,
+    pub totals: Totals,
 
     /// Each limit with what was seen.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub limits: Vec<LimitStatus>,
-}
-
-/// Counts of a stage.
-#[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[serde(rename_all = "camelCase", default)]
-pub struct VerdictTotals {
-    /// Judged requests to gray.
-    pub gray_requests: i64,
-
-    /// Judged requests to stable.
-    pub stable_requests: i64,
-
-    /// Those of gray that ended in an error.
-    pub gray_errors: i64,
-
-    /// Those of stable that ended in an error.
-    pub stable_errors: i64,
 }
 
 /// One limit with what was seen.
@@ -309,17 +369,6 @@ pub struct LimitStatus {
     /// How far the evidence against gray has come, in percent of what a Fail needs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub evidence: Option<String>,
-}
-
-/// What the judge says.
-#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum VerdictResult {
-    /// Healthy, as far as the traffic can tell.
-    Pass,
-    /// A limit is broken.
-    Fail,
-    /// Not known yet.
-    NeedMoreData,
 }
 
 /// A request that was handled, and the answer.
