@@ -13,8 +13,8 @@ pub mod write;
 
 pub use chunked::{Decoded, Decoder};
 pub use fields::{Field, FieldKind, FieldSlots, Fields};
-pub use framing::{Body, Delivery};
-pub use head::{HeadSearch, RequestHead, ResponseHead, parse_request, parse_response};
+pub use framing::{Body, Delivery, deliver};
+pub use head::{Answering, HeadSearch, RequestHead, ResponseHead, parse_request, parse_response};
 pub use target::{Target, TargetForm};
 
 /// Most bytes of a message head, request or status line included.
@@ -171,6 +171,22 @@ pub enum MessageError {
 }
 
 impl MessageError {
+    /// Our word for what httparse refused in `head`; it does not say what else than a name a folded line is.
+    fn of_httparse(error: httparse::Error, head: &[u8]) -> Self {
+        let folded =
+            || [&b"\r\n "[..], b"\r\n\t"].iter().any(|fold| memchr::memmem::find(head, fold).is_some());
+        match error {
+            httparse::Error::HeaderName if folded() => Self::ObsFold,
+            httparse::Error::HeaderName => Self::FieldName,
+            httparse::Error::HeaderValue => Self::FieldValue,
+            httparse::Error::Status => Self::Status,
+            // `HeadSearch` has seen to the line ends: what misses its own is the version.
+            httparse::Error::NewLine | httparse::Error::Token => Self::FirstLine,
+            httparse::Error::TooManyHeaders => Self::TooManyFields,
+            httparse::Error::Version => Self::Version,
+        }
+    }
+
     /// The status that answers a client who sent this: 400, 405, 414, 417 or 431.
     pub fn status(self) -> u16 {
         match self {

@@ -16,8 +16,8 @@ pub use self::health::{
 };
 pub use self::identity::{ClientIp, GeneratedCookie, IdentitySource, IdentitySpec, JwtClaim, WhenMissing};
 pub use self::status::{
-    BasisStatus, GrayReleaseStatus, HandledRequest, HistoryEntry, LimitStatus, ObservedStatus, Outcome, Phase,
-    ProxiesStatus, ReleaseStatus, RequestResult, RollbackStatus, ServingStatus, StateName, StepStatus,
+    BasisStatus, GrayReleaseStatus, HandledRequest, HistoryEntry, LimitStatus, ObservedStatus, Outcome,
+    Phase, ProxiesStatus, ReleaseStatus, RequestResult, RollbackStatus, ServingStatus, StateName, StepStatus,
     VerdictStatus,
 };
 pub use self::traffic::{

@@ -1,7 +1,7 @@
 //! How long a body is (RFC 9112 §6.3) and how it is sent on: from a head's lengths and codings to `Body`,
 //! and from what upstream sends and what the client can read to `Delivery`.
 
-use super::Version;
+use super::{Answering, MessageError, Method, Version, fields};
 
 /// How a message's body is delimited, as received or as sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,17 +25,120 @@ pub struct Delivery {
     pub keep_alive: bool,
 }
 
-/// How an answer received as `received` goes to a client of `version` that asked for keep-alive or not.
+/// How an answer received as `received` goes to a client of `version`; `keep_alive`: the client wants the
+/// connection kept (`RequestHead::keep_alive`) and so do we.
 ///
 /// Without length it goes in chunks to a 1.1 client; a 1.0 client gets it plain, closed after.
-pub fn deliver(received: Body, version: Version, wants_keep_alive: bool) -> Delivery {
+pub fn deliver(received: Body, version: Version, keep_alive: bool) -> Delivery {
     match (received, version) {
-        (Body::Empty | Body::Length(_), _) => Delivery { body: received, keep_alive: wants_keep_alive },
-        (Body::Chunked | Body::UntilClose, Version::Http11) => {
-            Delivery { body: Body::Chunked, keep_alive: wants_keep_alive }
-        }
+        (Body::Empty | Body::Length(_), _) => Delivery { body: received, keep_alive },
+        (Body::Chunked | Body::UntilClose, Version::Http11) => Delivery { body: Body::Chunked, keep_alive },
         (Body::Chunked | Body::UntilClose, Version::Http10) => {
             Delivery { body: Body::UntilClose, keep_alive: false }
         }
+    }
+}
+
+/// What a head's Content-Length and Transfer-Encoding fields say, gathered one by one.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Framing {
+    pub(super) length: Option<u64>,
+    chunked: bool,
+}
+
+impl Framing {
+    /// Takes a Content-Length field. A list of equal lengths, in one field or several, counts as one.
+    pub(super) fn add_length(&mut self, value: &[u8]) -> Result<(), MessageError> {
+        for each in value.split(|byte| *byte == b',') {
+            let length = parse_length(each.trim_ascii()).ok_or(MessageError::Length)?;
+            if self.length.is_some_and(|before| before != length) {
+                return Err(MessageError::LengthsDiffer);
+            }
+            self.length = Some(length);
+        }
+        Ok(())
+    }
+
+    /// Takes a Transfer-Encoding field: exactly one `chunked` in the whole head.
+    pub(super) fn add_coding(&mut self, value: &[u8]) -> Result<(), MessageError> {
+        if self.chunked || !value.eq_ignore_ascii_case(b"chunked") {
+            return Err(MessageError::Coding);
+        }
+        self.chunked = true;
+        Ok(())
+    }
+
+    /// What both sides refuse.
+    fn check(self, version: Version) -> Result<(), MessageError> {
+        match (self.chunked, self.length) {
+            (true, _) if version == Version::Http10 => Err(MessageError::CodingIn10),
+            (true, Some(_)) => Err(MessageError::LengthAndCoding),
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) fn of_request(self, version: Version) -> Result<Body, MessageError> {
+        self.check(version)?;
+        Ok(match self.length {
+            _ if self.chunked => Body::Chunked,
+            Some(length) => Body::Length(length),
+            None => Body::Empty,
+        })
+    }
+
+    pub(super) fn of_response(
+        self,
+        version: Version,
+        status: u16,
+        request: Answering,
+    ) -> Result<Body, MessageError> {
+        self.check(version)?;
+        let bodiless = request.method == Method::Head || matches!(status, 100..=199 | 204 | 304);
+        Ok(match self.length {
+            _ if bodiless => Body::Empty,
+            _ if self.chunked => Body::Chunked,
+            Some(length) => Body::Length(length),
+            None => Body::UntilClose,
+        })
+    }
+}
+
+/// Digits alone, at least one, that fit 63 bits: what is longer overflows in somebody's signed number.
+fn parse_length(digits: &[u8]) -> Option<u64> {
+    if digits.is_empty() {
+        return None;
+    }
+    let number = digits.iter().try_fold(0_u64, |sum, byte| {
+        let digit = byte.is_ascii_digit().then(|| u64::from(byte - b'0'))?;
+        sum.checked_mul(10)?.checked_add(digit)
+    })?;
+    (number <= i64::MAX.unsigned_abs()).then_some(number)
+}
+
+/// What a head's Connection fields say together.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Options {
+    close: bool,
+    keep_alive: bool,
+    pub(super) upgrade: bool,
+    /// Names fields that are not hop-by-hop anyway.
+    pub(super) names_fields: bool,
+}
+
+impl Options {
+    pub(super) fn add(&mut self, value: &[u8]) {
+        for option in fields::list(value) {
+            match option.len() {
+                5 if option.eq_ignore_ascii_case(b"close") => self.close = true,
+                10 if option.eq_ignore_ascii_case(b"keep-alive") => self.keep_alive = true,
+                7 if option.eq_ignore_ascii_case(b"upgrade") => self.upgrade = true,
+                2 if option.eq_ignore_ascii_case(b"te") => {}
+                _ => self.names_fields = true,
+            }
+        }
+    }
+
+    pub(super) fn keeps_alive(self, version: Version) -> bool {
+        !self.close && (version == Version::Http11 || self.keep_alive)
     }
 }

@@ -1,9 +1,18 @@
 //! Heads: finding the end of one as its bytes arrive, then one httparse pass and our stricter checks into
 //! `RequestHead` and `ResponseHead`, which borrow from the buffer and need no check afterwards.
 
-use std::time::Duration;
+use std::{borrow::Cow, mem::MaybeUninit, time::Duration};
 
-use super::{Body, FieldSlots, Fields, MessageError, Method, Target, TargetForm, Version};
+use halftone_routing::path;
+use memchr::memchr2;
+
+use super::{
+    Body, FieldKind, FieldSlots, Fields, MAX_FIELDS, MAX_HEAD, MAX_REQUEST_LINE, MessageError, Method,
+    Target, Version,
+    fields::list,
+    framing::{Framing, Options},
+    target::HostFields,
+};
 
 /// Finds the end of a head in a buffer that grows, each byte looked at once. Refuses bare LF and CR, and
 /// heads beyond the limits, as soon as they can be seen.
@@ -11,36 +20,93 @@ use super::{Body, FieldSlots, Fields, MessageError, Method, Target, TargetForm, 
 pub struct HeadSearch {
     /// Where the next look begins.
     resume: usize,
-    /// Lines seen so far, the first line included.
+    /// Where the line begins that has not ended yet.
+    line_start: usize,
+    /// Lines that have ended, the first line included, empty lines before it not.
     lines: usize,
-    /// Most bytes of the first line.
-    max_first_line: usize,
+    /// Requests have a limit for their first line, and may have empty lines before it.
+    request: bool,
 }
 
 impl HeadSearch {
-    /// For a request: empty lines before it are skipped, its first line has a limit of its own.
+    /// For a request.
     pub fn request() -> Self {
-        Self { resume: 0, lines: 0, max_first_line: super::MAX_REQUEST_LINE }
+        Self { resume: 0, line_start: 0, lines: 0, request: true }
     }
 
     /// For a response.
     pub fn response() -> Self {
-        Self { resume: 0, lines: 0, max_first_line: super::MAX_HEAD }
+        Self { resume: 0, line_start: 0, lines: 0, request: false }
     }
 
     /// Looks at `buf`, which begins with the message's first byte and holds at least what it held at the
-    /// last call. `Some(length)` is the head's length, its empty line included.
+    /// last call. `Some(length)` is the head's length, its empty line and empty lines before it included.
     ///
     /// # Errors
-    /// Bare LF or CR, or a limit exceeded.
+    /// Bare LF or CR, a first byte that begins no message, or a limit exceeded.
     pub fn advance(&mut self, buf: &[u8]) -> Result<Option<usize>, MessageError> {
-        let _ = (buf, self.resume, self.lines, self.max_first_line);
-        Ok(None)
+        let window = &buf[..buf.len().min(MAX_HEAD)];
+        while let Some(found) = memchr2(b'\r', b'\n', &window[self.resume..]) {
+            let at = self.resume + found;
+            match (window[at], window.get(at + 1)) {
+                (b'\r', Some(b'\n')) => {}
+                (b'\r', None) => {
+                    self.resume = at;
+                    return self.not_yet(window);
+                }
+                (b'\r', Some(_)) => return Err(MessageError::BareCr),
+                _ => return Err(MessageError::BareLf),
+            }
+            if self.end_line(window, at)? {
+                return Ok(Some(self.line_start));
+            }
+        }
+        self.resume = window.len();
+        self.not_yet(window)
+    }
+
+    /// Takes note of a line that ends with the CR at `at`; true when the head ends with it.
+    fn end_line(&mut self, window: &[u8], at: usize) -> Result<bool, MessageError> {
+        let length = at - self.line_start;
+        match self.lines {
+            0 if length == 0 && !self.request => return Err(MessageError::FirstLine),
+            0 if length > 0 => self.check_first_line(window, at)?,
+            MAX_LINES.. if length > 0 => return Err(MessageError::TooManyFields),
+            _ => {}
+        }
+        let ends = length == 0 && self.lines > 0;
+        self.lines += usize::from(length > 0);
+        self.resume = at + 2;
+        self.line_start = at + 2;
+        Ok(ends)
+    }
+
+    /// What can be refused although the head has not ended.
+    fn not_yet(&self, window: &[u8]) -> Result<Option<usize>, MessageError> {
+        if self.lines == 0 {
+            self.check_first_line(window, self.resume)?;
+        }
+        if window.len() == MAX_HEAD { Err(MessageError::HeadTooLong) } else { Ok(None) }
+    }
+
+    /// Looks at the first line as far as it is there, which is up to `end`.
+    fn check_first_line(&self, window: &[u8], end: usize) -> Result<(), MessageError> {
+        // A TLS hello on the plain port would otherwise wait for the time-out.
+        if end > self.line_start && !is_token(window[self.line_start]) {
+            return Err(MessageError::FirstLine);
+        }
+        if self.request && end - self.line_start > MAX_REQUEST_LINE {
+            return Err(MessageError::RequestLineTooLong);
+        }
+        Ok(())
     }
 }
 
+/// Most lines of a head without the empty one.
+const MAX_LINES: usize = MAX_FIELDS + 1;
+
 /// A request's head, checked. Pieces are borrowed from the buffer, fields from the slots.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct RequestHead<'f, 'b> {
     /// The method, as far as forwarding cares.
     pub method: Method,
@@ -48,11 +114,15 @@ pub struct RequestHead<'f, 'b> {
     pub method_name: &'b str,
     /// The version the client speaks.
     pub version: Version,
-    /// The target in pieces.
+    /// The target in pieces, as received.
     pub target: Target<'b>,
-    /// Host and port as received: from an absolute target, else from the Host field, empty where HTTP/1.0
+    /// The path in normal form, for matching; `/` for the target `*`.
+    pub path: Cow<'b, [u8]>,
+    /// Host and port as received: from an absolute target, else from the Host field. Empty where HTTP/1.0
     /// names none.
-    pub host: &'b str,
+    pub authority: &'b [u8],
+    /// The host in normal form, without port, for matching; empty where HTTP/1.0 names none.
+    pub host: Cow<'b, str>,
     /// All fields as received.
     pub fields: Fields<'f, 'b>,
     /// How the body is delimited: `Empty`, `Length` or `Chunked`.
@@ -65,9 +135,9 @@ pub struct RequestHead<'f, 'b> {
     pub websocket: bool,
     /// Whether it waits for `100 Continue` before it sends the body.
     pub expect_continue: bool,
-    /// Whether TE names `trailers`.
+    /// Whether it can read trailers (TE names `trailers`).
     pub te_trailers: bool,
-    /// Whether Connection names fields beyond `close`, `keep-alive`, `upgrade` and the hop-by-hop ones.
+    /// Whether Connection names fields that are not hop-by-hop anyway.
     pub(super) connection_names_fields: bool,
 }
 
@@ -88,9 +158,9 @@ pub struct ResponseHead<'f, 'b> {
     pub keep_alive: bool,
     /// `timeout` of the Keep-Alive field: the backend closes an idle connection after this long.
     pub keep_alive_timeout: Option<Duration>,
-    /// Whether shared caches may keep the answer (`public` or `s-maxage`): it gets no cookie of ours.
-    pub public: bool,
-    /// Whether Connection names fields beyond the hop-by-hop ones.
+    /// Content-Length as received; answers to HEAD and 304 tell it without a body.
+    pub(super) content_length: Option<u64>,
+    /// Whether Connection names fields that are not hop-by-hop anyway.
     pub(super) connection_names_fields: bool,
 }
 
@@ -99,56 +169,17 @@ impl ResponseHead<'_, '_> {
     pub fn is_interim(&self) -> bool {
         self.status < 200 && self.status != 101
     }
-}
 
-/// Parses a request head: exactly the bytes that `HeadSearch::request` found.
-///
-/// # Errors
-/// Every rule that the head breaks, see `MessageError`.
-pub fn parse_request<'f, 'b>(
-    slots: &'f mut FieldSlots<'b>,
-    head: &'b [u8],
-) -> Result<RequestHead<'f, 'b>, MessageError> {
-    let _ = head;
-    let target = Target { form: TargetForm::Origin, authority: None, path: "/", query: None };
-    Ok(RequestHead {
-        method: Method::Get,
-        method_name: "GET",
-        version: Version::Http11,
-        target,
-        host: "",
-        fields: Fields { fields: &slots.fields, kinds: &slots.kinds },
-        body: Body::Empty,
-        keep_alive: true,
-        websocket: false,
-        expect_continue: false,
-        te_trailers: false,
-        connection_names_fields: false,
-    })
-}
-
-/// Parses a response head: exactly the bytes that `HeadSearch::response` found. `request` says what it
-/// answers, since that decides whether there is a body and whether 101 is allowed.
-///
-/// # Errors
-/// Every rule that the head breaks, see `MessageError`.
-pub fn parse_response<'f, 'b>(
-    slots: &'f mut FieldSlots<'b>,
-    head: &'b [u8],
-    request: Answering,
-) -> Result<ResponseHead<'f, 'b>, MessageError> {
-    let _ = (head, request);
-    Ok(ResponseHead {
-        status: 200,
-        reason: "OK",
-        version: Version::Http11,
-        fields: Fields { fields: &slots.fields, kinds: &slots.kinds },
-        body: Body::Empty,
-        keep_alive: true,
-        keep_alive_timeout: None,
-        public: false,
-        connection_names_fields: false,
-    })
+    /// Whether shared caches may keep the answer (`public` or `s-maxage`): a cookie in it would become that
+    /// of everyone.
+    pub fn is_public(&self) -> bool {
+        let allows = |directive: &[u8]| {
+            let name = directive.split(|byte| *byte == b'=').next().unwrap_or_default().trim_ascii_end();
+            name.eq_ignore_ascii_case(b"public") || name.eq_ignore_ascii_case(b"s-maxage")
+        };
+        let mut cache_control = self.fields.iter().filter(|(kind, _)| *kind == FieldKind::CacheControl);
+        cache_control.any(|(_, field)| list(field.value).any(allows))
+    }
 }
 
 /// What a response answers: all that its parsing needs to know of the request.
@@ -158,4 +189,187 @@ pub struct Answering {
     pub method: Method,
     /// Whether the request went upstream with Upgrade.
     pub websocket: bool,
+}
+
+type RawFields<'b> = [MaybeUninit<httparse::Header<'b>>; MAX_FIELDS];
+
+/// Parses a request head: exactly the bytes that `HeadSearch::request` found.
+///
+/// # Errors
+/// The first rule that the head breaks, see `MessageError`.
+pub fn parse_request<'f, 'b>(
+    slots: &'f mut FieldSlots<'b>,
+    head: &'b [u8],
+) -> Result<RequestHead<'f, 'b>, MessageError> {
+    let mut raw: RawFields<'b> = [const { MaybeUninit::uninit() }; MAX_FIELDS];
+    let mut request = httparse::Request::new(&mut []);
+    let parsed = request.parse_with_uninit_headers(head, &mut raw);
+    whole(parsed, head)?;
+    let method_name = request.method.ok_or(MessageError::FirstLine)?;
+    if matches!(method_name, "CONNECT" | "TRACE") {
+        return Err(MessageError::Method);
+    }
+    let method = Method::of(method_name);
+    let version = version(request.version);
+    let target = Target::parse(method, request.path.ok_or(MessageError::FirstLine)?)?;
+    let mut seen = RequestFields::default();
+    slots.clear();
+    for field in request.headers.iter() {
+        seen.add(version, slots.push(field), field.value)?;
+    }
+    let (authority, host) = target.host(version, seen.host)?;
+    let body = seen.framing.of_request(version)?;
+    Ok(RequestHead {
+        method,
+        method_name,
+        version,
+        target,
+        path: normal_path(&target)?,
+        authority,
+        host,
+        fields: slots.fields(),
+        body,
+        keep_alive: seen.options.keeps_alive(version),
+        websocket: seen.upgrade_websocket
+            && seen.options.upgrade
+            && (version, method, body) == (Version::Http11, Method::Get, Body::Empty),
+        expect_continue: seen.expect_continue,
+        te_trailers: seen.te_trailers && version == Version::Http11,
+        connection_names_fields: seen.options.names_fields,
+    })
+}
+
+/// What the fields of a request say, gathered one by one.
+#[derive(Default)]
+struct RequestFields<'b> {
+    host: HostFields<'b>,
+    framing: Framing,
+    options: Options,
+    expect_continue: bool,
+    upgrade_websocket: bool,
+    te_trailers: bool,
+}
+
+impl<'b> RequestFields<'b> {
+    #[inline]
+    fn add(&mut self, version: Version, kind: FieldKind, value: &'b [u8]) -> Result<(), MessageError> {
+        let names = |token: &[u8]| list(value).any(|member| member.eq_ignore_ascii_case(token));
+        match kind {
+            FieldKind::Host => self.host.add(value),
+            FieldKind::ContentLength => self.framing.add_length(value)?,
+            FieldKind::TransferEncoding => self.framing.add_coding(value)?,
+            FieldKind::Connection => self.options.add(value),
+            FieldKind::Upgrade => self.upgrade_websocket |= names(b"websocket"),
+            FieldKind::Te => self.te_trailers |= names(b"trailers"),
+            // HTTP/1.0 has no expectations; whoever sends one there does not wait (RFC 9110 §10.1.1).
+            FieldKind::Expect if version == Version::Http11 => {
+                if !value.eq_ignore_ascii_case(b"100-continue") {
+                    return Err(MessageError::Expectation);
+                }
+                self.expect_continue = true;
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+fn normal_path<'b>(target: &Target<'b>) -> Result<Cow<'b, [u8]>, MessageError> {
+    if target.path == "*" {
+        return Ok(Cow::Borrowed(b"/"));
+    }
+    path::normalise(target.path.as_bytes()).map_err(|_| MessageError::Path)
+}
+
+/// Parses a response head: exactly the bytes that `HeadSearch::response` found. `request` says what it
+/// answers, since that decides whether there is a body and whether 101 is allowed.
+///
+/// # Errors
+/// The first rule that the head breaks, see `MessageError`.
+pub fn parse_response<'f, 'b>(
+    slots: &'f mut FieldSlots<'b>,
+    head: &'b [u8],
+    request: Answering,
+) -> Result<ResponseHead<'f, 'b>, MessageError> {
+    let mut raw: RawFields<'b> = [const { MaybeUninit::uninit() }; MAX_FIELDS];
+    let mut response = httparse::Response::new(&mut []);
+    let mut config = httparse::ParserConfig::default();
+    // A proxy must take this space out of answers, not refuse them (RFC 9112 §5.1).
+    config.allow_spaces_after_header_name_in_responses(true);
+    let parsed = config.parse_response_with_uninit_headers(&mut response, head, &mut raw);
+    if head.first() != Some(&b'H') {
+        return Err(MessageError::FirstLine);
+    }
+    whole(parsed, head)?;
+    let status = response.code.filter(|status| (100..=599).contains(status)).ok_or(MessageError::Status)?;
+    let version = version(response.version);
+    let mut seen = ResponseFields::default();
+    slots.clear();
+    for field in response.headers.iter() {
+        seen.add(slots.push(field), field.value)?;
+    }
+    let body = seen.framing.of_response(version, status, request)?;
+    if status == 101 && !(request.websocket && seen.upgrade_websocket && seen.options.upgrade) {
+        return Err(MessageError::UnaskedUpgrade);
+    }
+    Ok(ResponseHead {
+        status,
+        reason: response.reason.unwrap_or_default(),
+        version,
+        fields: slots.fields(),
+        body,
+        keep_alive: seen.options.keeps_alive(version),
+        keep_alive_timeout: seen.keep_alive_timeout,
+        content_length: seen.framing.length,
+        connection_names_fields: seen.options.names_fields,
+    })
+}
+
+/// What the fields of a response say, gathered one by one.
+#[derive(Default)]
+struct ResponseFields {
+    framing: Framing,
+    options: Options,
+    upgrade_websocket: bool,
+    keep_alive_timeout: Option<Duration>,
+}
+
+impl ResponseFields {
+    #[inline]
+    fn add(&mut self, kind: FieldKind, value: &[u8]) -> Result<(), MessageError> {
+        match kind {
+            FieldKind::ContentLength => self.framing.add_length(value)?,
+            FieldKind::TransferEncoding => self.framing.add_coding(value)?,
+            FieldKind::Connection => self.options.add(value),
+            FieldKind::Upgrade => self.upgrade_websocket |= value.eq_ignore_ascii_case(b"websocket"),
+            FieldKind::KeepAlive => self.keep_alive_timeout = list(value).find_map(timeout),
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+/// The seconds of a `timeout=5` parameter.
+fn timeout(parameter: &[u8]) -> Option<Duration> {
+    let (name, seconds) = parameter.split_at_checked(8)?;
+    let seconds = std::str::from_utf8(seconds).ok()?.trim().parse::<u32>().ok()?;
+    name.eq_ignore_ascii_case(b"timeout=").then(|| Duration::from_secs(seconds.into()))
+}
+
+/// Whether httparse took the whole head, no less.
+fn whole(parsed: httparse::Result<usize>, head: &[u8]) -> Result<(), MessageError> {
+    match parsed {
+        Ok(httparse::Status::Complete(length)) if length == head.len() => Ok(()),
+        Ok(_) => Err(MessageError::FirstLine),
+        Err(error) => Err(MessageError::of_httparse(error, head)),
+    }
+}
+
+fn version(minor: Option<u8>) -> Version {
+    if minor == Some(1) { Version::Http11 } else { Version::Http10 }
+}
+
+/// Whether a byte may stand in a method or a field name (RFC 9110 §5.6.2).
+pub(super) fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }

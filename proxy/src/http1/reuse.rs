@@ -1,7 +1,7 @@
 //! May a connection be used again: one table for the upstream's side, one for the client's.
-//! No other place decides this.
+//! No other place decides this; the exchange only reports how it left the connection.
 
-use super::{Body, Version};
+use super::Body;
 
 /// How an exchange left its upstream connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,7 +14,7 @@ pub struct UpstreamEnd {
     pub answer_read: bool,
     /// Bytes had arrived beyond the answer's last one.
     pub surplus: bool,
-    /// The backend's version and its word on keep-alive together (`ResponseHead::keep_alive`).
+    /// The backend keeps the connection open (`ResponseHead::keep_alive`).
     pub keep_alive: bool,
     /// The connection became a tunnel.
     pub upgraded: bool,
@@ -27,20 +27,18 @@ pub struct UpstreamEnd {
 /// How an exchange left its client connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ClientEnd {
-    /// The client's version.
-    pub version: Version,
-    /// The client wants to send another request (`RequestHead::keep_alive`).
-    pub wants_keep_alive: bool,
-    /// The request was read to its last byte.
-    pub request_read: bool,
-    /// How the answer was framed towards the client; `None` when none was sent.
+    /// How the answer was framed towards the client; `None` when none was begun.
     pub answer: Option<Body>,
     /// The answer was written to its last byte.
     pub answer_written: bool,
-    /// The answer carried `Connection: close`.
-    pub said_close: bool,
-    /// The proxy is draining.
-    pub draining: bool,
+    /// The answer's head did not say close (`Delivery::keep_alive`).
+    pub keep_alive: bool,
+    /// The request was read to its last byte.
+    pub request_read: bool,
+    /// Bytes of a further request have arrived.
+    pub pipelined: bool,
+    /// The connection became a tunnel.
+    pub upgraded: bool,
 }
 
 /// What becomes of a connection.
@@ -50,21 +48,103 @@ pub enum Reuse {
     Keep,
     /// It is closed.
     Close,
-    /// It is closed, but first writing is shut down and what still arrives is discarded for a while, so
-    /// that an answer is not lost to a reset.
+    /// It is closed, but first writing is shut down and what still arrives is discarded for a while: a
+    /// plain close with bytes unread sends a reset, which can overtake the answer.
     CloseLingering,
     /// It is closed with a reset: only the close ends the body, and the body is not whole.
     Reset,
 }
 
-/// Whether an upstream connection returns to its pool.
+/// Whether an upstream connection returns to its pool (`Keep`) or not (`Close`).
 pub fn upstream(end: &UpstreamEnd) -> Reuse {
-    let _ = end;
-    Reuse::Close
+    let framed = matches!(end.answer, Some(Body::Empty | Body::Length(_) | Body::Chunked));
+    let whole = end.request_written && end.answer_read && !end.surplus && !end.aborted;
+    if framed && whole && end.keep_alive && !end.upgraded && end.listed { Reuse::Keep } else { Reuse::Close }
 }
 
-/// Whether a client's connection takes another request.
+/// Whether a client's connection takes another request, and if not, how it is closed.
 pub fn client(end: &ClientEnd) -> Reuse {
-    let _ = end;
-    Reuse::Close
+    match end {
+        ClientEnd { upgraded: true, .. } | ClientEnd { answer: None, .. } => Reuse::Close,
+        ClientEnd { answer_written: false, answer: Some(Body::UntilClose), .. } => Reuse::Reset,
+        ClientEnd { answer_written: false, .. } => Reuse::Close,
+        ClientEnd { request_read: false, .. } => Reuse::CloseLingering,
+        ClientEnd { keep_alive: true, answer: Some(body), .. } if *body != Body::UntilClose => Reuse::Keep,
+        ClientEnd { pipelined: true, .. } => Reuse::CloseLingering,
+        ClientEnd { .. } => Reuse::Close,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DONE_UPSTREAM: UpstreamEnd = UpstreamEnd {
+        request_written: true,
+        answer: Some(Body::Length(5)),
+        answer_read: true,
+        surplus: false,
+        keep_alive: true,
+        upgraded: false,
+        aborted: false,
+        listed: true,
+    };
+
+    const DONE_CLIENT: ClientEnd = ClientEnd {
+        answer: Some(Body::Length(5)),
+        answer_written: true,
+        keep_alive: true,
+        request_read: true,
+        pipelined: false,
+        upgraded: false,
+    };
+
+    #[test]
+    fn an_upstream_connection_returns_only_after_a_whole_exchange() {
+        let done = DONE_UPSTREAM;
+        for (why, end, reuse) in [
+            ("framed by length", done, Reuse::Keep),
+            ("chunked", UpstreamEnd { answer: Some(Body::Chunked), ..done }, Reuse::Keep),
+            ("no body", UpstreamEnd { answer: Some(Body::Empty), ..done }, Reuse::Keep),
+            ("until close", UpstreamEnd { answer: Some(Body::UntilClose), ..done }, Reuse::Close),
+            ("no answer", UpstreamEnd { answer: None, ..done }, Reuse::Close),
+            ("request cut short", UpstreamEnd { request_written: false, ..done }, Reuse::Close),
+            ("answer cut short", UpstreamEnd { answer_read: false, ..done }, Reuse::Close),
+            ("a surplus byte", UpstreamEnd { surplus: true, ..done }, Reuse::Close),
+            ("backend closes", UpstreamEnd { keep_alive: false, ..done }, Reuse::Close),
+            ("a tunnel", UpstreamEnd { upgraded: true, ..done }, Reuse::Close),
+            ("a side broke off", UpstreamEnd { aborted: true, ..done }, Reuse::Close),
+            ("endpoint gone", UpstreamEnd { listed: false, ..done }, Reuse::Close),
+        ] {
+            assert_eq!(upstream(&end), reuse, "{why}");
+        }
+    }
+
+    #[test]
+    fn a_client_connection_closes_so_that_the_answer_arrives() {
+        let done = DONE_CLIENT;
+        let closing = ClientEnd { keep_alive: false, ..done };
+        let cut = ClientEnd { answer_written: false, ..done };
+        for (why, end, reuse) in [
+            ("all done", done, Reuse::Keep),
+            ("the next request waits", ClientEnd { pipelined: true, ..done }, Reuse::Keep),
+            ("we said close", closing, Reuse::Close),
+            ("we said close, more came", ClientEnd { pipelined: true, ..closing }, Reuse::CloseLingering),
+            ("until close", ClientEnd { answer: Some(Body::UntilClose), ..closing }, Reuse::Close),
+            ("until close never keeps", ClientEnd { answer: Some(Body::UntilClose), ..done }, Reuse::Close),
+            ("request not read", ClientEnd { request_read: false, ..closing }, Reuse::CloseLingering),
+            (
+                "request not read, keep-alive or not",
+                ClientEnd { request_read: false, ..done },
+                Reuse::CloseLingering,
+            ),
+            ("nothing answered", ClientEnd { answer: None, answer_written: false, ..done }, Reuse::Close),
+            ("answer broke off", cut, Reuse::Close),
+            ("chunked answer broke off", ClientEnd { answer: Some(Body::Chunked), ..cut }, Reuse::Close),
+            ("plain answer broke off", ClientEnd { answer: Some(Body::UntilClose), ..cut }, Reuse::Reset),
+            ("a tunnel", ClientEnd { upgraded: true, ..done }, Reuse::Close),
+        ] {
+            assert_eq!(client(&end), reuse, "{why}");
+        }
+    }
 }

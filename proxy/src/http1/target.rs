@@ -1,7 +1,11 @@
-//! The request target (RFC 9112 §3.2): its form and its pieces, borrowed from the head.
-//! The normal forms of host and path that routing matches by are `routing`'s own.
+//! The request target (RFC 9112 §3.2): its form and its pieces, borrowed from the head, and the one host
+//! that a request has. The normal forms of host and path that routing matches by are `routing`'s own.
 
-use super::{MessageError, Method};
+use std::borrow::Cow;
+
+use halftone_routing::host;
+
+use super::{MessageError, Method, Version};
 
 /// The forms a target may have here; the authority form belongs to CONNECT, which is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,18 +25,106 @@ pub struct Target<'b> {
     pub form: TargetForm,
     /// Host and port of an absolute target, as received.
     pub authority: Option<&'b str>,
-    /// The path as received: begins with `/`, or is `*`. `/` for an absolute target without a path.
+    /// The port that an absolute target without one means: 80, or 443 for https.
+    default_port: u16,
+    /// The path as received: begins with `/`, or is `*`. `/` where an absolute target has none.
     pub path: &'b str,
     /// What stands after the first `?`, as received.
     pub query: Option<&'b str>,
 }
 
-/// Takes a target to pieces.
-///
-/// # Errors
-/// `Target` when it has no form that the method allows, `Host` when an absolute one has user information
-/// or a malformed authority.
-pub fn parse(method: Method, target: &str) -> Result<Target<'_>, MessageError> {
-    let _ = method;
-    Ok(Target { form: TargetForm::Origin, authority: None, path: target, query: None })
+impl<'b> Target<'b> {
+    /// Takes a target to pieces. It has no control characters and no space; httparse saw to that.
+    ///
+    /// # Errors
+    /// `Target` when it has no form that the method allows, or a fragment.
+    pub fn parse(method: Method, target: &'b str) -> Result<Self, MessageError> {
+        if memchr::memchr(b'#', target.as_bytes()).is_some() {
+            return Err(MessageError::Target);
+        }
+        if target.starts_with('/') {
+            return Ok(Self::in_form(TargetForm::Origin, target));
+        }
+        if target == "*" && method == Method::Options {
+            return Ok(Self::in_form(TargetForm::Asterisk, target));
+        }
+        let (default_port, rest) = after_scheme(target).ok_or(MessageError::Target)?;
+        let (authority, rest) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+        let mut parts = Self::in_form(TargetForm::Absolute, rest);
+        if parts.path.is_empty() {
+            // Without path and query, OPTIONS means the server as a whole (RFC 9112 §3.2.4).
+            let whole = method == Method::Options && parts.query.is_none();
+            parts.path = if whole { "*" } else { "/" };
+        }
+        Ok(Self { authority: Some(authority), default_port, ..parts })
+    }
+
+    fn in_form(form: TargetForm, path_and_query: &'b str) -> Self {
+        let (path, query) = match path_and_query.split_once('?') {
+            Some((path, query)) => (path, Some(query)),
+            None => (path_and_query, None),
+        };
+        Self { form, authority: None, default_port: 80, path, query }
+    }
+
+    /// The request's one host, as received and in normal form; both are empty where HTTP/1.0 names none.
+    /// `fields` are the values of all Host fields.
+    ///
+    /// # Errors
+    /// No or several Host fields, a malformed host, or two that differ.
+    pub(super) fn host(
+        &self,
+        version: Version,
+        fields: HostFields<'b>,
+    ) -> Result<(&'b [u8], Cow<'b, str>), MessageError> {
+        let field = match fields {
+            HostFields::None if version == Version::Http11 => return Err(MessageError::NoHost),
+            HostFields::None => None,
+            HostFields::One(value) => Some((value, normalise(value)?)),
+            HostFields::Several => return Err(MessageError::TwoHosts),
+        };
+        let Some(authority) = self.authority else {
+            return Ok(field.unwrap_or_default());
+        };
+        let named = (authority.as_bytes(), normalise(authority.as_bytes())?);
+        match field {
+            Some((value, normal)) if normal != named.1 || self.port(value) != self.port(named.0) => {
+                Err(MessageError::HostsDiffer)
+            }
+            _ => Ok(named),
+        }
+    }
+
+    /// The port of a well-formed authority.
+    fn port(&self, authority: &[u8]) -> u16 {
+        let digits = memchr::memrchr(b':', authority).map_or(&[][..], |colon| &authority[colon + 1..]);
+        std::str::from_utf8(digits).ok().and_then(|digits| digits.parse().ok()).unwrap_or(self.default_port)
+    }
+}
+
+/// The Host fields of a request.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) enum HostFields<'b> {
+    #[default]
+    None,
+    One(&'b [u8]),
+    Several,
+}
+
+impl<'b> HostFields<'b> {
+    pub(super) fn add(&mut self, value: &'b [u8]) {
+        *self = if matches!(self, Self::None) { Self::One(value) } else { Self::Several };
+    }
+}
+
+fn normalise(authority: &[u8]) -> Result<Cow<'_, str>, MessageError> {
+    host::normalise(authority).map_err(|_| MessageError::Host)
+}
+
+/// The default port of the scheme, and what follows `scheme://`.
+fn after_scheme(target: &str) -> Option<(u16, &str)> {
+    [(80, "http://"), (443, "https://")].into_iter().find_map(|(port, scheme)| {
+        let (given, rest) = target.split_at_checked(scheme.len())?;
+        given.eq_ignore_ascii_case(scheme).then_some((port, rest))
+    })
 }

@@ -2,19 +2,20 @@
 //! and answers of our own. Everything is appended slice by slice to a buffer that its thread reuses;
 //! nothing is parsed again.
 
-use std::net::IpAddr;
+use std::{io::Write, net::IpAddr};
 
-use super::{Delivery, RequestHead, ResponseHead, Version};
-use crate::forwarded::Forwarding;
+use super::{
+    Body, Delivery, Field, FieldKind, Fields, RequestHead, ResponseHead, Version,
+    fields::{append_line, list},
+};
+use crate::forwarded::{ForwardedFor, ForwardedOthers, Forwarding};
 
 /// What a request gets on its way upstream.
 #[derive(Clone, Copy, Debug)]
 pub struct RequestRewrite<'a> {
-    /// The arm's `pathPrefix`, empty for none.
+    /// The arm's `pathPrefix`, without a slash at its end; empty for none. A path that normalising changed
+    /// goes on normalised under it, so that dots cannot climb out of it.
     pub path_prefix: &'a str,
-    /// The normalised path that goes on under a path prefix in place of the received one, where
-    /// normalising changed it.
-    pub path: Option<&'a str>,
     /// How forwarding fields are treated.
     pub forwarding: Forwarding,
     /// The client's address for X-Forwarded-For: the peer of this connection.
@@ -32,7 +33,155 @@ pub struct RequestRewrite<'a> {
 /// Appends the head of the request as it goes upstream: HTTP/1.1, hop-by-hop fields out, ours in, the body
 /// framed as it was received (`head.body`; chunked goes on chunked).
 pub fn request_head(out: &mut Vec<u8>, head: &RequestHead<'_, '_>, rewrite: &RequestRewrite<'_>) {
-    let _ = (out, head, rewrite);
+    out.extend_from_slice(head.method_name.as_bytes());
+    out.push(b' ');
+    append_target(out, head, rewrite.path_prefix);
+    out.extend_from_slice(b" HTTP/1.1\r\n");
+    let mut forwarded = Forwarded::default();
+    for (kind, field) in head.fields.iter() {
+        if passes(kind, field, head, rewrite) && forwarded.passes(kind, rewrite.forwarding) {
+            append_line(out, field.name, field.value);
+        }
+    }
+    append_host(out, head, rewrite.local_host);
+    forwarded.append(out, head, rewrite);
+    append_request_framing(out, head);
+    if let Some((name, value)) = rewrite.version_header {
+        append_line(out, name, value.as_bytes());
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+fn append_target(out: &mut Vec<u8>, head: &RequestHead<'_, '_>, prefix: &str) {
+    if head.target.path == "*" {
+        out.push(b'*');
+    } else if prefix.is_empty() {
+        out.extend_from_slice(head.target.path.as_bytes());
+    } else {
+        out.extend_from_slice(prefix.as_bytes());
+        out.extend_from_slice(&head.path);
+    }
+    if let Some(query) = head.target.query {
+        out.push(b'?');
+        out.extend_from_slice(query.as_bytes());
+    }
+}
+
+/// Whether a field of a request goes on as it came; forwarding fields are `Forwarded`'s matter.
+fn passes(
+    kind: FieldKind,
+    field: &Field<'_>,
+    head: &RequestHead<'_, '_>,
+    rewrite: &RequestRewrite<'_>,
+) -> bool {
+    let goes_on = match kind {
+        FieldKind::Host | FieldKind::ContentLength => false,
+        FieldKind::Trailer => head.body == Body::Chunked,
+        FieldKind::Expect => head.expect_continue,
+        FieldKind::XHalftone => rewrite.forwarding.keep_halftone,
+        _ => !kind.is_hop_by_hop(),
+    };
+    goes_on
+        && !is_replaced(field.name, rewrite.version_header)
+        && !(head.connection_names_fields
+            && !rewrite.identity_fields.iter().any(|name| field.name.eq_ignore_ascii_case(name))
+            && is_named(head.fields, kind, field.name))
+}
+
+/// Whether ours takes the place of this field.
+fn is_replaced(name: &str, ours: Option<(&str, &str)>) -> bool {
+    ours.is_some_and(|(our_name, _)| name.eq_ignore_ascii_case(our_name))
+}
+
+/// Whether a Connection field takes this field out.
+fn is_named(fields: Fields<'_, '_>, kind: FieldKind, name: &str) -> bool {
+    let mut connection = fields.iter().filter(|(kind, _)| *kind == FieldKind::Connection);
+    !kind.is_protected()
+        && connection
+            .any(|(_, field)| list(field.value).any(|named| named.eq_ignore_ascii_case(name.as_bytes())))
+}
+
+/// Host in one form: that of the target where it names one.
+fn append_host(out: &mut Vec<u8>, head: &RequestHead<'_, '_>, local_host: &str) {
+    append_line(out, "Host", named_host(head, local_host));
+}
+
+fn named_host<'a>(head: &RequestHead<'_, 'a>, local_host: &'a str) -> &'a [u8] {
+    if head.authority.is_empty() { local_host.as_bytes() } else { head.authority }
+}
+
+fn append_request_framing(out: &mut Vec<u8>, head: &RequestHead<'_, '_>) {
+    match head.body {
+        Body::Length(length) => append_length(out, length),
+        Body::Chunked => out.extend_from_slice(b"Transfer-Encoding: chunked\r\n"),
+        Body::Empty | Body::UntilClose => {}
+    }
+    if head.websocket {
+        out.extend_from_slice(b"Connection: Upgrade\r\nUpgrade: websocket\r\n");
+    } else if head.te_trailers {
+        out.extend_from_slice(b"Connection: TE\r\nTE: trailers\r\n");
+    }
+}
+
+/// The forwarding fields met in a head.
+#[derive(Default)]
+struct Forwarded {
+    has_for: bool,
+    has_proto: bool,
+    has_host: bool,
+    has_port: bool,
+}
+
+impl Forwarded {
+    /// Whether a field goes on as it came, as far as forwarding decides; notes those that do.
+    fn passes(&mut self, kind: FieldKind, forwarding: Forwarding) -> bool {
+        let keep = forwarding.others != ForwardedOthers::Replace;
+        match kind {
+            FieldKind::XForwardedFor => {
+                self.has_for = true;
+                return false;
+            }
+            FieldKind::XForwardedProto => self.has_proto = keep,
+            FieldKind::XForwardedHost => self.has_host = keep,
+            FieldKind::XForwardedPort => self.has_port = keep,
+            FieldKind::XForwardedOther | FieldKind::Forwarded | FieldKind::RealIp => {}
+            _ => return true,
+        }
+        keep
+    }
+
+    /// Appends ours.
+    fn append(&self, out: &mut Vec<u8>, head: &RequestHead<'_, '_>, rewrite: &RequestRewrite<'_>) {
+        self.append_for(out, head, rewrite);
+        if rewrite.forwarding.others == ForwardedOthers::Keep {
+            return;
+        }
+        if !self.has_proto {
+            out.extend_from_slice(b"X-Forwarded-Proto: http\r\n");
+        }
+        if !self.has_host {
+            append_line(out, "X-Forwarded-Host", named_host(head, rewrite.local_host));
+        }
+        if !self.has_port {
+            out.extend_from_slice(b"X-Forwarded-Port: ");
+            append_number(out, rewrite.port.into());
+            out.extend_from_slice(b"\r\n");
+        }
+    }
+
+    fn append_for(&self, out: &mut Vec<u8>, head: &RequestHead<'_, '_>, rewrite: &RequestRewrite<'_>) {
+        out.extend_from_slice(b"X-Forwarded-For: ");
+        if self.has_for && rewrite.forwarding.forwarded_for == ForwardedFor::Append {
+            for (kind, field) in head.fields.iter() {
+                if kind == FieldKind::XForwardedFor && !field.value.is_empty() {
+                    out.extend_from_slice(field.value);
+                    out.extend_from_slice(b", ");
+                }
+            }
+        }
+        append_address(out, rewrite.peer);
+        out.extend_from_slice(b"\r\n");
+    }
 }
 
 /// What an answer gets on its way to the client.
@@ -52,18 +201,84 @@ pub struct ResponseRewrite<'a> {
 
 /// Appends the head of a final answer, or of the 101 that grants a WebSocket.
 pub fn response_head(out: &mut Vec<u8>, head: &ResponseHead<'_, '_>, rewrite: &ResponseRewrite<'_>) {
-    let _ = (out, head, rewrite);
+    let trailers_follow = (head.body, rewrite.delivery.body) == (Body::Chunked, Body::Chunked);
+    append_status_line(out, head.status, head.reason);
+    append_response_fields(out, head, trailers_follow, rewrite.version_header);
+    if head.status == 101 {
+        out.extend_from_slice(b"Connection: Upgrade\r\nUpgrade: websocket\r\n");
+    } else {
+        append_response_framing(out, head, rewrite.delivery.body);
+        append_connection(out, rewrite.client, rewrite.delivery.keep_alive);
+    }
+    if let Some((name, value)) = rewrite.version_header {
+        append_line(out, name, value.as_bytes());
+    }
+    if let Some(reason) = rewrite.reason {
+        append_line(out, "X-Halftone-Reason", reason.as_bytes());
+    }
+    if let Some(cookie) = rewrite.set_cookie
+        && !head.is_public()
+    {
+        append_line(out, "Set-Cookie", cookie.as_bytes());
+    }
+    out.extend_from_slice(b"\r\n");
 }
 
 /// Appends the head of an interim answer (1xx but 101), for 1.1 clients only.
 pub fn interim_head(out: &mut Vec<u8>, head: &ResponseHead<'_, '_>) {
-    let _ = (out, head);
+    append_status_line(out, head.status, head.reason);
+    append_response_fields(out, head, false, None);
+    out.extend_from_slice(b"\r\n");
+}
+
+fn append_response_fields(
+    out: &mut Vec<u8>,
+    head: &ResponseHead<'_, '_>,
+    trailers_follow: bool,
+    version_header: Option<(&str, &str)>,
+) {
+    for (kind, field) in head.fields.iter() {
+        let goes_on = match kind {
+            FieldKind::ContentLength | FieldKind::XHalftone => false,
+            FieldKind::Trailer => trailers_follow,
+            _ => !kind.is_hop_by_hop(),
+        };
+        if goes_on
+            && !is_replaced(field.name, version_header)
+            && !(head.connection_names_fields && is_named(head.fields, kind, field.name))
+        {
+            append_line(out, field.name, field.value);
+        }
+    }
+}
+
+fn append_response_framing(out: &mut Vec<u8>, head: &ResponseHead<'_, '_>, body: Body) {
+    match body {
+        Body::Length(length) => append_length(out, length),
+        Body::Chunked => out.extend_from_slice(b"Transfer-Encoding: chunked\r\n"),
+        // Without a body the length is what a GET would have got; 1xx and 204 must not tell any.
+        Body::Empty if head.status >= 200 && head.status != 204 => {
+            if let Some(length) = head.content_length {
+                append_length(out, length);
+            }
+        }
+        Body::Empty | Body::UntilClose => {}
+    }
+}
+
+/// Says what becomes of the connection, where that is not what the client's version means by itself.
+fn append_connection(out: &mut Vec<u8>, client: Version, keep_alive: bool) {
+    match (client, keep_alive) {
+        (_, false) => out.extend_from_slice(b"Connection: close\r\n"),
+        (Version::Http10, true) => out.extend_from_slice(b"Connection: keep-alive\r\n"),
+        (Version::Http11, true) => {}
+    }
 }
 
 /// An answer of our own.
 #[derive(Clone, Copy, Debug)]
 pub struct OwnAnswer<'a> {
-    /// The status, with its usual reason phrase.
+    /// The status, 200 to 599 with a body; it goes with its usual reason phrase.
     pub status: u16,
     /// The client's version, 1.1 where its head was not understood.
     pub client: Version,
@@ -77,7 +292,93 @@ pub struct OwnAnswer<'a> {
     pub head_only: bool,
 }
 
-/// Appends an answer of our own, head and body.
+/// Appends an answer of our own, head and body. A 405 lists the methods that are allowed, as it must.
 pub fn own_answer(out: &mut Vec<u8>, answer: &OwnAnswer<'_>) {
-    let _ = (out, answer);
+    append_status_line(out, answer.status, reason_phrase(answer.status));
+    out.extend_from_slice(b"Content-Type: text/plain; charset=utf-8\r\n");
+    append_length(out, answer.body.len() as u64);
+    append_connection(out, answer.client, answer.keep_alive);
+    if answer.status == 405 {
+        out.extend_from_slice(b"Allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n");
+    }
+    for (name, value) in answer.fields {
+        append_line(out, name, value.as_bytes());
+    }
+    out.extend_from_slice(b"\r\n");
+    if !answer.head_only {
+        out.extend_from_slice(answer.body.as_bytes());
+    }
+}
+
+fn append_status_line(out: &mut Vec<u8>, status: u16, reason: &str) {
+    out.extend_from_slice(b"HTTP/1.1 ");
+    append_number(out, status.into());
+    out.push(b' ');
+    out.extend_from_slice(reason.as_bytes());
+    out.extend_from_slice(b"\r\n");
+}
+
+fn append_length(out: &mut Vec<u8>, length: u64) {
+    out.extend_from_slice(b"Content-Length: ");
+    append_number(out, length);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Decimal digits, without the formatting machinery, which costs more than the rest of a line.
+fn append_number(out: &mut Vec<u8>, number: u64) {
+    let mut digits = [0; 20];
+    let mut at = digits.len();
+    let mut left = number;
+    loop {
+        at -= 1;
+        digits[at] = b"0123456789"[(left % 10) as usize];
+        left /= 10;
+        if left == 0 {
+            return out.extend_from_slice(&digits[at..]);
+        }
+    }
+}
+
+fn append_address(out: &mut Vec<u8>, address: IpAddr) {
+    match address.to_canonical() {
+        IpAddr::V4(address) => {
+            let [first, rest @ ..] = address.octets();
+            append_number(out, first.into());
+            for octet in rest {
+                out.push(b'.');
+                append_number(out, octet.into());
+            }
+        }
+        IpAddr::V6(address) => write!(out, "{address}").expect("a Vec takes every write"),
+    }
+}
+
+/// The usual phrase of a status (RFC 9110 §15, RFC 6585), empty for others.
+fn reason_phrase(status: u16) -> &'static str {
+    match status {
+        200 => "OK",
+        400 => "Bad Request",
+        401 => "Unauthorized",
+        402 => "Payment Required",
+        403 => "Forbidden",
+        404 => "Not Found",
+        405 => "Method Not Allowed",
+        406 => "Not Acceptable",
+        408 => "Request Timeout",
+        409 => "Conflict",
+        410 => "Gone",
+        414 => "URI Too Long",
+        417 => "Expectation Failed",
+        421 => "Misdirected Request",
+        423 => "Locked",
+        425 => "Too Early",
+        429 => "Too Many Requests",
+        431 => "Request Header Fields Too Large",
+        451 => "Unavailable For Legal Reasons",
+        500 => "Internal Server Error",
+        502 => "Bad Gateway",
+        503 => "Service Unavailable",
+        504 => "Gateway Timeout",
+        _ => "",
+    }
 }

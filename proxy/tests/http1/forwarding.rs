@@ -1,0 +1,47 @@
+//! Whose forwarding fields are believed: a row for every standing of fleet and peer, and what a backend
+//! then reads.
+
+use halftone_proxy::forwarded::{Position, forwarding};
+
+use crate::{oracle, rewriting::Rewriting};
+
+/// What a client that lies, or a proxy that does not, may send.
+const SENT: &str = "X-Forwarded-For: 1.1.1.1\r\nX-Forwarded-Proto: https\r\nX_Forwarded_Host: evil\r\n\
+    X-Forwarded-Prefix: /p\r\nForwarded: for=1.1.1.1\r\nX-Real-IP: 1.1.1.1\r\nX-Forwarded-For: 2.2.2.2\r\n\
+    X-Halftone-Trace: t\r\n";
+
+/// The forwarding fields as the backend reads them.
+fn received(position: Position, any_trusted: bool, peer_trusted: bool) -> String {
+    let out =
+        Rewriting { forwarding: forwarding(position, any_trusted, peer_trusted), ..Rewriting::default() }
+            .request(&format!("GET / HTTP/1.1\r\nHost: shop\r\n{SENT}\r\n"));
+    let seen = oracle::request(&out).expect("what we write is a request");
+    let mut lines: Vec<String> = seen
+        .fields
+        .iter()
+        .filter(|(name, _)| !name.eq_ignore_ascii_case("host"))
+        .map(|(name, value)| format!("{name}={}", String::from_utf8_lossy(value)))
+        .collect();
+    lines.sort();
+    lines.join(" ")
+}
+
+#[test]
+fn forwarding_fields_are_believed_from_trusted_peers_alone() {
+    let replaced =
+        "X-Forwarded-For=192.0.2.7 X-Forwarded-Host=shop X-Forwarded-Port=8080 X-Forwarded-Proto=http";
+    let kept = "Forwarded=for=1.1.1.1 X-Forwarded-For=1.1.1.1, 2.2.2.2, 192.0.2.7 X-Forwarded-Prefix=/p \
+        X-Forwarded-Proto=https X-Halftone-Trace=t X-Real-IP=1.1.1.1 X_Forwarded_Host=evil";
+    let appended = "Forwarded=for=1.1.1.1 X-Forwarded-For=1.1.1.1, 2.2.2.2, 192.0.2.7 X-Forwarded-Host=shop \
+        X-Forwarded-Port=8080 X-Forwarded-Prefix=/p X-Forwarded-Proto=https X-Real-IP=1.1.1.1 X_Forwarded_Host=evil";
+    for (why, position, any_trusted, peer_trusted, expected) in [
+        ("edge, nobody trusted", Position::Edge, false, false, replaced),
+        ("edge, another trusted", Position::Edge, true, false, replaced),
+        ("edge, this peer trusted", Position::Edge, true, true, kept),
+        ("behind a proxy, no list", Position::BehindProxy, false, false, appended),
+        ("behind a proxy, not in the list", Position::BehindProxy, true, false, replaced),
+        ("behind a proxy, in the list", Position::BehindProxy, true, true, kept),
+    ] {
+        assert_eq!(received(position, any_trusted, peer_trusted), expected, "{why}");
+    }
+}
