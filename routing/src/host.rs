@@ -179,7 +179,8 @@ mod tests {
         #[test]
         fn the_normal_form_of_a_normal_form_is_itself(host in "[a-zA-Z0-9.:\\[\\]-]{0,40}") {
             if let Ok(normal) = normalise(host.as_bytes()) {
-                prop_assert_eq!(normalise(normal.as_bytes()).as_deref(), Ok(&*normal));
+                let again = normalise(normal.as_bytes()).map(|host| host.to_string());
+                prop_assert_eq!(again.as_deref(), Ok(&*normal));
             }
         }
 

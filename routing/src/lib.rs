@@ -2,6 +2,11 @@
 //! chance are arguments. `rollout` writes [`config::RoutingConfig`]; a proxy compiles it and asks `decide` where
 //! each request goes; what happened comes back in a report.
 
+pub mod bucket;
+pub mod client_address;
 pub mod config;
+pub mod field;
+pub mod histogram;
 pub mod host;
 pub mod path;
+pub mod report;

@@ -182,7 +182,8 @@ mod tests {
         #[test]
         fn the_normal_form_of_a_normal_form_is_itself(path in "/([a./]|%2[eEfF]|%6[1-9]){0,20}") {
             if let Ok(normal) = normalise(path.as_bytes()) {
-                prop_assert_eq!(normalise(&normal).as_deref(), Ok(&*normal));
+                let again = normalise(&normal).map(|path| path.into_owned());
+                prop_assert_eq!(again.as_deref(), Ok(&*normal));
                 let has_dots = normal.split(|&byte| byte == b'/').any(|part| part == b"." || part == b"..");
                 prop_assert!(!has_dots);
             }

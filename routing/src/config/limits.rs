@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{arm::Positive, rule::AllOf, units::Invalid};
 
 /// How a release's requests are counted.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Limits {
     /// Statuses that count as errors. Default 5xx.
@@ -18,12 +18,6 @@ pub struct Limits {
     /// Requests that are counted apart and not judged; any of these, at most 16.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub exclude: Vec<AllOf>,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self { error_statuses: ErrorStatuses::default(), latency: BTreeMap::new(), exclude: Vec::new() }
-    }
 }
 
 /// A quantile for which a latency limit can be set.
