@@ -13,16 +13,8 @@ use std::time::Duration;
 
 pub mod histogram;
 
+pub use halftone_routing::config::arm::Arm;
 pub use histogram::Histogram;
-
-/// Which of a release's two versions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Arm {
-    /// The version in production.
-    Stable,
-    /// The new version.
-    Gray,
-}
 
 /// What decided the arm.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -94,6 +86,53 @@ pub enum Outcome {
     OwnFault,
     /// Cut by the proxy's own shutdown.
     Shutdown,
+}
+
+impl ChosenBy {
+    /// As reports spell it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Split => "Split",
+            Self::Rule => "Rule",
+            Self::Missing => "Missing",
+            Self::Force => "Force",
+        }
+    }
+}
+
+impl Outcome {
+    /// The word for metrics and the access log.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Status2xx => "2xx",
+            Self::Status3xx => "3xx",
+            Self::Status4xx => "4xx",
+            Self::Status429 => "429",
+            Self::Status5xx => "5xx",
+            Self::ErrorStatus => "errorStatus",
+            Self::ConnectFailed => "connectFailed",
+            Self::ResponseHeadTimeout => "responseHeadTimeout",
+            Self::Reset => "reset",
+            Self::MalformedResponse => "malformedResponse",
+            Self::BodyBrokenOff => "bodyBrokenOff",
+            Self::BodyIdle => "bodyIdle",
+            Self::Overload => "overload",
+            Self::NoEndpoint => "noEndpoint",
+            Self::Abandoned => "abandoned",
+            Self::ClientAbort => "clientAbort",
+            Self::ClientTimeout => "clientTimeout",
+            Self::Refused400 => "refused400",
+            Self::Refused403 => "refused403",
+            Self::Refused404 => "refused404",
+            Self::Refused405 => "refused405",
+            Self::Refused408 => "refused408",
+            Self::Refused414 => "refused414",
+            Self::Refused417 => "refused417",
+            Self::Refused431 => "refused431",
+            Self::OwnFault => "ownFault",
+            Self::Shutdown => "shutdown",
+        }
+    }
 }
 
 const ARMS: usize = 2;

@@ -5,13 +5,16 @@
 //! buffers of [`access_log`] lines.
 
 pub mod access_log;
+pub mod admin;
 pub mod counters;
 pub mod drain;
 pub mod forwarded;
 pub mod http1;
 pub mod outcome;
 pub mod retry;
+pub mod run;
 pub mod settings;
 pub mod snapshot;
+pub mod source;
 pub mod upstream;
 pub mod worker;

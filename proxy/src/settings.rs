@@ -1,14 +1,143 @@
-//! What a proxy is started with. `main.rs` reads it from flags and environment, `halftone run` builds it itself.
+//! What a proxy is started with. [`Flags`] are what a person writes (flags or `HALFTONE_*` in the environment);
+//! [`Settings`] are what they mean, checked once. `halftone run` builds [`Settings`] itself.
 
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::{Parser, ValueEnum};
+use halftone_routing::config::units::Ratio;
+
+use crate::run::descriptors;
+
+/// Share of the descriptor limit that client connections may take by default. Each may need a second descriptor for
+/// its upstream; the rest is for idle upstream connections, listeners and files.
+const CONNECTION_SHARE_PERCENT: usize = 40;
+/// More workers than this bring little, since one does some 80 000 requests a second, and cost pools and memory.
+const MAX_DEFAULT_WORKERS: usize = 8;
+
+/// Halftone's proxy: splits the users of HTTP services between two versions by routing documents, and counts what
+/// happened to each request.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "halftone-proxy", version, max_term_width = 100)]
+pub struct Flags {
+    /// Directory of routing documents: one release per *.json or *.yaml file, and fleet.yaml
+    ///
+    /// Changes are taken up as they are made. A file that is wrong changes nothing: the last good one keeps serving,
+    /// and /config says what is wrong with it.
+    #[arg(long, value_name = "DIR", env = "HALFTONE_CONFIG")]
+    pub config: PathBuf,
+
+    /// Address to accept clients on; may be given several times, or as a list with commas
+    #[arg(
+        long,
+        value_name = "ADDR:PORT",
+        env = "HALFTONE_LISTEN",
+        default_value = "0.0.0.0:8080",
+        value_delimiter = ','
+    )]
+    pub listen: Vec<SocketAddr>,
+
+    /// Address of /livez, /readyz, /metrics, /report, /config and /explain
+    ///
+    /// An address other than loopback needs --token-file.
+    #[arg(long, value_name = "ADDR:PORT", env = "HALFTONE_ADMIN", default_value = "127.0.0.1:8081")]
+    pub admin: SocketAddr,
+
+    /// Directory that keeps the last good documents over a restart
+    #[arg(long, value_name = "DIR", env = "HALFTONE_STATE")]
+    pub state: Option<PathBuf>,
+
+    /// Fleet whose documents this proxy serves; a fleet.yaml of another class is rejected
+    #[arg(long, value_name = "NAME", env = "HALFTONE_CLASS", default_value = "default")]
+    pub class: String,
+
+    /// Worker threads [default: the cores this process may use, at most 8]
+    #[arg(long, value_name = "N", env = "HALFTONE_WORKERS")]
+    pub workers: Option<NonZeroUsize>,
+
+    /// Client connections held at once; beyond it accepting waits [default: 40 % of the descriptor limit]
+    #[arg(long, value_name = "N", env = "HALFTONE_MAX_CONNECTIONS")]
+    pub max_connections: Option<NonZeroUsize>,
+
+    /// After SIGTERM: how long accepting goes on while /readyz already fails
+    #[arg(long, value_name = "DURATION", env = "HALFTONE_DRAIN_DELAY", default_value = "0s", value_parser = duration)]
+    pub drain_delay: Duration,
+
+    /// After that: how long requests may take to finish
+    #[arg(long, value_name = "DURATION", env = "HALFTONE_DRAIN_TIMEOUT", default_value = "30s", value_parser = duration)]
+    pub drain_timeout: Duration,
+
+    /// After a rollback: over how long gray's tunnels and long answers are closed
+    #[arg(long, value_name = "DURATION", env = "HALFTONE_TUNNEL_GRACE", default_value = "10s", value_parser = duration)]
+    pub tunnel_grace: Duration,
+
+    /// How long a client may keep a connection open without a request
+    #[arg(long, value_name = "DURATION", env = "HALFTONE_CLIENT_IDLE_TIMEOUT", default_value = "620s", value_parser = timeout)]
+    pub client_idle_timeout: Duration,
+
+    /// How long a client may take to send a request's head, from its first byte on; then 408
+    #[arg(long, value_name = "DURATION", env = "HALFTONE_CLIENT_HEAD_TIMEOUT", default_value = "10s", value_parser = timeout)]
+    pub client_head_timeout: Duration,
+
+    /// How long a client may pause within a request's body; then 408
+    #[arg(long, value_name = "DURATION", env = "HALFTONE_CLIENT_BODY_TIMEOUT", default_value = "60s", value_parser = timeout)]
+    pub client_body_timeout: Duration,
+
+    /// How long a client may take nothing of an answer; then the connection is closed
+    #[arg(long, value_name = "DURATION", env = "HALFTONE_CLIENT_WRITE_TIMEOUT", default_value = "60s", value_parser = timeout)]
+    pub client_write_timeout: Duration,
+
+    /// File with one or two bearer tokens, one a line, that open /report, /config and /explain
+    ///
+    /// It is read again when it changes; two at a time let a token be replaced without a gap.
+    #[arg(long, value_name = "FILE", env = "HALFTONE_TOKEN_FILE")]
+    pub token_file: Option<PathBuf>,
+
+    /// Write an access log to standard output
+    #[arg(long, value_name = "FORMAT", env = "HALFTONE_ACCESS_LOG")]
+    pub access_log: Option<AccessLogFormat>,
+
+    /// Share of requests in the access log, in percent
+    #[arg(
+        long,
+        value_name = "PERCENT",
+        env = "HALFTONE_ACCESS_LOG_SAMPLE",
+        default_value = "100%",
+        requires = "access_log"
+    )]
+    pub access_log_sample: Ratio,
+
+    /// Form of the proxy's own log, on standard error
+    #[arg(long, value_name = "FORMAT", env = "HALFTONE_LOG_FORMAT", default_value = "text")]
+    pub log_format: LogFormat,
+
+    /// What to log: error, warn, info, debug or trace, or directives as in `info,halftone_proxy::source=debug`
+    #[arg(long, value_name = "LEVEL", env = "HALFTONE_LOG_LEVEL", default_value = "info")]
+    pub log_level: String,
+}
+
+/// Form of the access log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum AccessLogFormat {
+    /// One JSON object a line.
+    Json,
+}
+
+/// Form of the proxy's own log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
 /// Everything fixed for the life of a proxy.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Addresses to accept clients on; every worker listens on each.
+    /// Addresses to accept clients on; every worker listens on each. Port 0 takes a free one.
     pub listen: Vec<SocketAddr>,
     /// Address of the admin pages; none serves none.
     pub admin: Option<SocketAddr>,
@@ -24,10 +153,54 @@ pub struct Settings {
     pub client_timeouts: ClientTimeouts,
     /// File with one or two tokens that open `/report`, `/config` and `/explain`.
     pub token_file: Option<PathBuf>,
-    /// Share of requests in the access log, in millionths; 0 is off.
-    pub access_log_sample: u32,
+    /// Share of requests in the access log; none is off.
+    pub access_log: Option<Ratio>,
     /// Name of the fleet whose documents this proxy serves.
     pub class: String,
+}
+
+impl Settings {
+    /// The defaults of every flag, clients on `listen`, admin on `admin`, no state.
+    pub fn new(listen: SocketAddr, admin: Option<SocketAddr>) -> Self {
+        Self {
+            listen: vec![listen],
+            admin,
+            state: None,
+            workers: default_workers(),
+            max_connections: default_max_connections(),
+            drain: DrainSettings::default(),
+            client_timeouts: ClientTimeouts::default(),
+            token_file: None,
+            access_log: None,
+            class: "default".to_owned(),
+        }
+    }
+}
+
+impl From<&Flags> for Settings {
+    fn from(flags: &Flags) -> Self {
+        Self {
+            listen: flags.listen.clone(),
+            admin: Some(flags.admin),
+            state: flags.state.clone(),
+            workers: flags.workers.unwrap_or_else(default_workers),
+            max_connections: flags.max_connections.map_or_else(default_max_connections, NonZeroUsize::get),
+            drain: DrainSettings {
+                delay: flags.drain_delay,
+                timeout: flags.drain_timeout,
+                tunnel_grace: flags.tunnel_grace,
+            },
+            client_timeouts: ClientTimeouts {
+                idle: flags.client_idle_timeout,
+                head: flags.client_head_timeout,
+                body: flags.client_body_timeout,
+                write: flags.client_write_timeout,
+            },
+            token_file: flags.token_file.clone(),
+            access_log: flags.access_log.map(|AccessLogFormat::Json| flags.access_log_sample),
+            class: flags.class.clone(),
+        }
+    }
 }
 
 /// How a proxy ends after the first SIGTERM or SIGINT.
@@ -54,7 +227,8 @@ impl Default for DrainSettings {
 /// How long the proxy waits for a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ClientTimeouts {
-    /// A keep-alive connection without a request: closed.
+    /// A keep-alive connection without a request: closed. Longer than the 600 s of common load balancers, so that
+    /// it is they who close.
     pub idle: Duration,
     /// A whole request head from its first byte on: 408.
     pub head: Duration,
@@ -72,5 +246,32 @@ impl Default for ClientTimeouts {
             body: Duration::from_secs(60),
             write: Duration::from_secs(60),
         }
+    }
+}
+
+fn default_workers() -> NonZeroUsize {
+    let most = NonZeroUsize::new(MAX_DEFAULT_WORKERS).expect("8 is not zero");
+    std::thread::available_parallelism().map_or(NonZeroUsize::MIN, |cores| cores.min(most))
+}
+
+fn default_max_connections() -> usize {
+    (descriptors::limit() / 100).saturating_mul(CONNECTION_SHARE_PERCENT).max(1)
+}
+
+/// `10s`, `1m30s`, `500ms`: whole milliseconds from 0 on.
+fn duration(text: &str) -> Result<Duration, String> {
+    let wrong =
+        || format!("\"{text}\" is no duration; write a number and a unit, as in 500ms, 30s, 1m30s or 1h");
+    let parsed: jiff::SignedDuration = text.parse().map_err(|_| wrong())?;
+    Duration::try_from(parsed).map_err(|_| wrong())
+}
+
+/// A duration that is not zero, since a time-out of zero would end everything at once.
+fn timeout(text: &str) -> Result<Duration, String> {
+    match duration(text)? {
+        Duration::ZERO => {
+            Err("a time-out of 0 would end every request at once; write at least 1ms".to_owned())
+        }
+        timeout => Ok(timeout),
     }
 }

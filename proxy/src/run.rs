@@ -1,0 +1,3 @@
+//! From settings to threads: the order of start and drain.
+
+pub mod descriptors;

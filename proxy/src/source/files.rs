@@ -1,0 +1,345 @@
+//! Documents from a directory (`--config DIR`).
+//!
+//! A directory mounted from a ConfigMap has a `..data` link that the kubelet swaps: everything is read through the
+//! link's target, so that all files come from one generation. A directory written by hand has no such moment: there a
+//! file counts once two readings 100 ms apart agree. File events say when to look, and a look every 2 s finds what
+//! events missed. A directory that becomes unreadable or wholly empty changes nothing.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use notify::{RecommendedWatcher, RecursiveMode, Watcher};
+use tokio::sync::mpsc;
+use tokio::task::spawn_blocking;
+
+use super::{Content, Listing};
+
+/// How often the directory is looked at without an event.
+const POLL: Duration = Duration::from_secs(2);
+/// How long a hand-written file must stay the same to count.
+const SETTLE: Duration = Duration::from_millis(100);
+/// More than any document may have; what is longer is read no further, and refused for its size.
+const READ_AT_MOST: u64 = 1 << 20;
+/// Readings of a generation that vanished while it was read before we wait for the next event.
+const GENERATION_TRIES: usize = 5;
+/// How often the first list is put off because a file is still being written.
+const FIRST_TRIES: usize = 20;
+
+/// A directory being followed.
+#[derive(Debug)]
+pub struct Files {
+    dir: PathBuf,
+    events: mpsc::Receiver<()>,
+    poke: mpsc::Sender<()>,
+    watcher: Option<(u64, RecommendedWatcher)>,
+    settled: Option<Look>,
+    counted: Option<Listing>,
+    first_tries: usize,
+    trouble: Option<String>,
+}
+
+/// What following found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// The directory's documents: the first, different ones, or those of before when trouble has passed.
+    Listing(Listing),
+    /// The directory cannot be used, for this reason; what was found before goes on holding.
+    Trouble(String),
+}
+
+impl Files {
+    /// Follows `dir`, which need not exist yet.
+    pub fn follow(dir: impl Into<PathBuf>) -> Self {
+        let (poke, events) = mpsc::channel(1);
+        let dir = dir.into();
+        Self { dir, events, poke, watcher: None, settled: None, counted: None, first_tries: 0, trouble: None }
+    }
+
+    /// Waits for the next change. The first call returns what is there.
+    pub async fn next(&mut self) -> Found {
+        loop {
+            self.watch();
+            match self.look().await {
+                Ok(Some(listing)) => {
+                    self.trouble = None;
+                    return Found::Listing(listing);
+                }
+                Ok(None) => {
+                    if let (Some(_), Some(counted)) = (self.trouble.take(), &self.counted) {
+                        return Found::Listing(counted.clone());
+                    }
+                }
+                Err(trouble) if self.trouble.as_ref() != Some(&trouble) => {
+                    self.trouble = Some(trouble.clone());
+                    return Found::Trouble(trouble);
+                }
+                Err(_) => {}
+            }
+            // A closed channel cannot happen, since `self` holds a sender; a time-out is the poll.
+            let _ = tokio::time::timeout(POLL, self.events.recv()).await;
+        }
+    }
+
+    /// (Re-)establishes the file events. They follow the directory itself and not its name, so a directory put in
+    /// its place needs new ones.
+    fn watch(&mut self) {
+        let Ok(inode) = fs::metadata(&self.dir).map(|meta| meta.ino()) else { return };
+        if self.watcher.as_ref().is_some_and(|(watched, _)| *watched == inode) {
+            return;
+        }
+        let poke = self.poke.clone();
+        let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+            // Our own reading makes access events, too; answering those would be a loop.
+            if !event.is_ok_and(|event| event.kind.is_access()) {
+                let _ = poke.try_send(());
+            }
+        })
+        .and_then(|mut watcher| watcher.watch(&self.dir, RecursiveMode::NonRecursive).map(|()| watcher));
+        self.watcher = match watcher {
+            Ok(watcher) => Some((inode, watcher)),
+            Err(error) => {
+                tracing::warn!(dir = %self.dir.display(), %error, "no file events; looking every 2 s instead");
+                None
+            }
+        };
+    }
+
+    /// Looks once; `None`: nothing new.
+    async fn look(&mut self) -> Result<Option<Listing>, String> {
+        let look = self.blocking(Look::at).await?;
+        if self.settled.as_ref() == Some(&look) {
+            return Ok(None);
+        }
+        let (listing, settled) = match &look.generation {
+            Some(_) => (self.blocking(read_generation).await?, true),
+            None => self.settle().await?,
+        };
+        self.settled = settled.then_some(look);
+        if !settled {
+            let _ = self.poke.try_send(());
+        }
+        match &self.counted {
+            // A file that is being written at the start belongs to the first list; one that never rests does not.
+            None if !settled && self.first_tries < FIRST_TRIES => {
+                self.first_tries += 1;
+                return Ok(None);
+            }
+            Some(counted) if listing.is_empty() && !counted.is_empty() => {
+                return Err(format!("{}: no *.json or *.yaml is left in it", self.dir.display()));
+            }
+            Some(counted) if *counted == listing => return Ok(None),
+            _ => {}
+        }
+        self.counted = Some(listing.clone());
+        Ok(Some(listing))
+    }
+
+    /// Reads a hand-written directory twice. The second value says whether every file has settled.
+    async fn settle(&self) -> Result<(Listing, bool), String> {
+        let before = self.blocking(read_all).await?;
+        tokio::time::sleep(SETTLE).await;
+        let after = self.blocking(read_all).await?;
+        let none = Listing::new();
+        Ok(agreed(&before, &after, self.counted.as_ref().unwrap_or(&none)))
+    }
+
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Path) -> io::Result<T> + Send + 'static,
+    ) -> Result<T, String> {
+        let dir = self.dir.clone();
+        let done =
+            spawn_blocking(move || work(&dir).map_err(|error| format!("{}: {error}", dir.display()))).await;
+        done.unwrap_or_else(|error| Err(error.to_string()))
+    }
+}
+
+/// What tells, without reading the files, whether they may have changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Look {
+    generation: Option<PathBuf>,
+    /// Name, inode, length, time of change in nanoseconds.
+    files: Vec<(Arc<str>, u64, u64, i128)>,
+}
+
+impl Look {
+    fn at(dir: &Path) -> io::Result<Self> {
+        if let Some(generation) = generation_of(dir)? {
+            return Ok(Self { generation: Some(generation), files: Vec::new() });
+        }
+        let mut files = Vec::new();
+        for (name, path) in documents_in(dir)? {
+            let Ok(meta) = fs::metadata(&path) else { continue };
+            let changed = i128::from(meta.ctime()) * 1_000_000_000 + i128::from(meta.ctime_nsec());
+            files.push((name, meta.ino(), meta.len(), changed));
+        }
+        Ok(Self { generation: None, files })
+    }
+}
+
+/// The directory that `..data` stands for now; none in a hand-written directory.
+fn generation_of(dir: &Path) -> io::Result<Option<PathBuf>> {
+    let link = dir.join("..data");
+    match fs::symlink_metadata(&link) {
+        Ok(_) => fs::canonicalize(&link).map(Some),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => fs::metadata(dir).map(|_| None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Reads one whole generation, again if the kubelet swapped or removed it meanwhile.
+fn read_generation(dir: &Path) -> io::Result<Listing> {
+    let mut last = io::Error::other("..data vanished while it was read");
+    for _ in 0..GENERATION_TRIES {
+        let Some(generation) = generation_of(dir)? else { return Err(last) };
+        match read_all(&generation) {
+            Ok(listing) if generation_of(dir)?.as_ref() == Some(&generation) => return Ok(listing),
+            Ok(_) => last = io::Error::other("..data changes faster than it can be read"),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
+fn read_all(dir: &Path) -> io::Result<Listing> {
+    documents_in(dir)?.into_iter().map(|(name, path)| Ok((name, read(&path)))).collect()
+}
+
+/// A file that cannot be read is a fact about that file, not about the directory.
+fn read(path: &Path) -> Content {
+    let mut bytes = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(READ_AT_MOST + 1).read_to_end(&mut bytes));
+    match read {
+        Ok(_) => Content::Bytes(bytes.into()),
+        Err(error) => Content::Unreadable(error.to_string().into()),
+    }
+}
+
+/// Regular files (through links) with a document's name, sorted. Hidden ones are editors' and the kubelet's own.
+fn documents_in(dir: &Path) -> io::Result<BTreeMap<Arc<str>, PathBuf>> {
+    let mut found = BTreeMap::new();
+    for entry in fs::read_dir(dir)? {
+        let path = entry?.path();
+        let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };
+        let wanted = !name.starts_with('.') && (name.ends_with(".json") || name.ends_with(".yaml"));
+        // Not `is_file` on the entry: a FIFO or a socket would block the reader, a dangling link must be reported.
+        let special = fs::metadata(&path).is_ok_and(|meta| !meta.is_file());
+        if wanted && !special {
+            found.insert(Arc::from(name), path);
+        }
+    }
+    Ok(found)
+}
+
+/// What counts after two readings: files that both found the same; one that is being written counts as it did before.
+fn agreed(before: &Listing, after: &Listing, counted: &Listing) -> (Listing, bool) {
+    let mut listing = Listing::new();
+    let mut settled = before.keys().eq(after.keys());
+    for (name, content) in after {
+        if before.get(name) == Some(content) {
+            listing.insert(Arc::clone(name), content.clone());
+            continue;
+        }
+        settled = false;
+        if let Some(old) = counted.get(name) {
+            listing.insert(Arc::clone(name), old.clone());
+        }
+    }
+    for name in before.keys().filter(|name| !after.contains_key(*name)) {
+        // Gone between the readings: an editor may be replacing it.
+        if let Some(old) = counted.get(name) {
+            listing.insert(Arc::clone(name), old.clone());
+        }
+    }
+    (listing, settled)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    fn bytes(text: &str) -> Content {
+        Content::Bytes(text.as_bytes().into())
+    }
+
+    fn listing<const N: usize>(files: [(&str, &str); N]) -> Listing {
+        files.into_iter().map(|(name, text)| (Arc::from(name), bytes(text))).collect()
+    }
+
+    /// A generation as the kubelet writes it: a new directory, and a link renamed over the old one.
+    fn swap(dir: &Path, generation: &str, files: &[(&str, &str)]) {
+        let target = dir.join(format!("..{generation}"));
+        fs::create_dir(&target).unwrap();
+        for (name, text) in files {
+            fs::write(target.join(name), text).unwrap();
+            let _ = symlink(Path::new("..data").join(name), dir.join(name));
+        }
+        symlink(format!("..{generation}"), dir.join("..data_tmp")).unwrap();
+        fs::rename(dir.join("..data_tmp"), dir.join("..data")).unwrap();
+    }
+
+    #[test]
+    fn a_file_that_is_being_written_counts_as_it_did_before() {
+        let counted = listing([("a.yaml", "old"), ("b.yaml", "b")]);
+        let before = listing([("a.yaml", "ne"), ("b.yaml", "b"), ("c.yaml", "c")]);
+        let after = listing([("a.yaml", "new"), ("b.yaml", "b"), ("c.yaml", "cc")]);
+        let expected = listing([("a.yaml", "old"), ("b.yaml", "b")]);
+        assert_eq!(agreed(&before, &after, &counted), (expected, false));
+        assert_eq!(agreed(&after, &after, &counted), (after.clone(), true));
+    }
+
+    #[test]
+    fn a_file_that_vanishes_between_two_readings_counts_as_it_did_before() {
+        let counted = listing([("a.yaml", "a")]);
+        assert_eq!(agreed(&counted, &Listing::new(), &counted), (counted.clone(), false));
+    }
+
+    #[tokio::test]
+    async fn each_swap_of_the_data_link_gives_one_generation() {
+        let dir = tempfile::tempdir().unwrap();
+        swap(dir.path(), "1", &[("a.json", "1"), ("b.json", "1"), ("notes.txt", "1")]);
+        let mut files = Files::follow(dir.path());
+        assert_eq!(files.next().await, Found::Listing(listing([("a.json", "1"), ("b.json", "1")])));
+        swap(dir.path(), "2", &[("a.json", "2"), ("b.json", "2")]);
+        assert_eq!(files.next().await, Found::Listing(listing([("a.json", "2"), ("b.json", "2")])));
+    }
+
+    #[tokio::test]
+    async fn a_directory_that_loses_everything_or_itself_is_trouble_and_no_listing() {
+        let parent = tempfile::tempdir().unwrap();
+        let dir = parent.path().join("config");
+        fs::create_dir(&dir).unwrap();
+        fs::write(dir.join("a.yaml"), "a").unwrap();
+        let mut files = Files::follow(&dir);
+        assert_eq!(files.next().await, Found::Listing(listing([("a.yaml", "a")])));
+        fs::remove_file(dir.join("a.yaml")).unwrap();
+        assert!(matches!(files.next().await, Found::Trouble(why) if why.contains("no *.json")));
+        fs::remove_dir(&dir).unwrap();
+        assert!(matches!(files.next().await, Found::Trouble(why) if why.contains("No such file")));
+        fs::create_dir(&dir).unwrap();
+        fs::write(dir.join("a.yaml"), "b").unwrap();
+        assert_eq!(files.next().await, Found::Listing(listing([("a.yaml", "b")])));
+    }
+
+    #[tokio::test]
+    async fn a_file_that_cannot_be_read_leaves_the_others_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("a.yaml"), "a").unwrap();
+        symlink("nowhere", dir.path().join("b.yaml")).unwrap();
+        let Found::Listing(found) = Files::follow(dir.path()).next().await else { panic!("trouble") };
+        assert_eq!(found["a.yaml"], bytes("a"));
+        assert!(matches!(&found["b.yaml"], Content::Unreadable(why) if why.contains("No such file")));
+    }
+
+    #[tokio::test]
+    async fn an_empty_directory_is_an_empty_listing_at_the_start() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(Files::follow(dir.path()).next().await, Found::Listing(Listing::new()));
+    }
+}
