@@ -36,6 +36,7 @@ mod traffic;
 
 /// One gray release of one HTTP service: where the stable and the gray version live, how far to go, by
 /// which steps, and what health means.
+#[allow(clippy::duplicated_attributes, reason = "each printer column names its own type")]
 #[derive(CustomResource, JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[kube(
     group = "halftone.dev",
