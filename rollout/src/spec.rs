@@ -30,7 +30,8 @@ mod arm;
 mod condition;
 mod health;
 mod identity;
-mod schema;
+pub(crate) mod rules;
+pub(crate) mod schema;
 mod status;
 mod traffic;
 
@@ -68,16 +69,26 @@ mod traffic;
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = rules::validations(&[
+    rules::TARGET_WITH_GRAY,
+    rules::VERSIONS_DIFFER,
+    rules::ARMS_DIFFER,
+    rules::FORCE_NEEDS_GRAY,
+])))]
 pub struct GrayReleaseSpec {
     /// The fleet of proxies that serves this release. Immutable.
+    #[schemars(length(max = 63), regex(pattern = schema::LABEL))]
+    #[schemars(extend("x-kubernetes-validations" = rules::validations(&[rules::PROXY_CLASS_FIXED])))]
     #[serde(default = "default_proxy_class")]
     pub proxy_class: String,
 
     /// Hosts whose requests this release takes: a name, `*.name` for one or more labels before the name
     /// (not the name itself), or `*` for any host. Lower case, no port.
+    #[schemars(schema_with = "schema::hosts")]
     pub hosts: Vec<String>,
 
     /// Path prefixes, by segment: `/checkout` takes `/checkout` and `/checkout/pay`, not `/checkout2`.
+    #[schemars(schema_with = "schema::paths")]
     #[serde(default = "default_paths")]
     pub paths: Vec<String>,
 
@@ -96,12 +107,14 @@ pub struct GrayReleaseSpec {
     /// The share of users that gray gets in the end: an integer 0 to 100 (percent) or a string such as
     /// "12.5%" (at most four decimals). Required exactly when `gray` is present; 0 is a release that waits.
     #[schemars(schema_with = "schema::ratio")]
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target_ratio: Option<IntOrString>,
 
     /// The way to the target, with rising ratios. Steps above the target are ignored; one equal to it gives
     /// the target its hold and approval; otherwise the target is added as last step with hold 5m and no
     /// approval. Default: 1, 5, 10, 20, 50 percent and the target, 5m each.
+    #[schemars(length(min = 1, max = 32), extend("x-kubernetes-list-type" = "atomic"))]
+    #[schemars(extend("x-kubernetes-validations" = rules::validations(&[rules::STEPS_RISE])))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub steps: Option<Vec<StepSpec>>,
 
@@ -114,6 +127,8 @@ pub struct GrayReleaseSpec {
     pub health: HealthSpec,
 
     /// Rules that send some requests to one version before the split is asked. The first match wins.
+    #[schemars(length(max = 64), extend("x-kubernetes-list-type" = "atomic"))]
+    #[schemars(extend("x-kubernetes-validations" = rules::validations(&[rules::RULE_NAMES_DIFFER])))]
     #[serde(default)]
     pub rules: Vec<RuleSpec>,
 

@@ -3,12 +3,13 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{IntOrString, schema};
+use super::{IntOrString, rules, schema};
 
 /// One version of the service: where it lives and how the proxies speak to it. Exactly one of `service`
 /// and `addresses` is given.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = rules::validations(&[rules::ONE_BACKEND])))]
 pub struct ArmSpec {
     /// The Service whose EndpointSlices the proxies follow, in the namespace of the release.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -16,15 +17,18 @@ pub struct ArmSpec {
 
     /// Fixed addresses, IP:PORT ([IP]:PORT for IPv6). For local mode, or for versions outside the cluster
     /// where the fleet allows it.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::addresses")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub addresses: Option<Vec<String>>,
 
     /// The name of this version, as in a tag. The two arms have different ones.
+    #[schemars(length(max = 128), regex(pattern = schema::VISIBLE))]
     pub version: String,
 
     /// A path put before the path of each request on its way upstream, for front-end releases that live
     /// under one directory each. Default: nothing is put before it.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::path")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path_prefix: Option<String>,
 
     /// How long the proxies wait for this version.
@@ -33,6 +37,7 @@ pub struct ArmSpec {
 
     /// Requests in flight to this version, per proxy. Above it a request is answered 503 at once and
     /// charged as overload.
+    #[schemars(range(min = 1, max = 1_000_000))]
     #[serde(default = "default_max_in_flight")]
     pub max_in_flight: i32,
 
@@ -46,6 +51,7 @@ pub struct ArmSpec {
 #[serde(rename_all = "camelCase")]
 pub struct ServiceRef {
     /// The name of the Service.
+    #[schemars(length(max = 63), regex(pattern = schema::LABEL))]
     pub name: String,
 
     /// The port of the Service, by number (1 to 65535) or by name.
@@ -58,15 +64,19 @@ pub struct ServiceRef {
 #[serde(rename_all = "camelCase", default)]
 pub struct TimeoutsSpec {
     /// Until a connection is made; then another endpoint is tried, at last 502.
+    #[schemars(schema_with = "schema::positive_duration")]
     pub connect: String,
 
     /// From the last byte of the request to the head of the answer; then 504.
+    #[schemars(schema_with = "schema::positive_duration")]
     pub response_head: String,
 
     /// Between two reads of the body of an answer; then the answer is broken off.
+    #[schemars(schema_with = "schema::positive_duration")]
     pub idle: String,
 
     /// Without a byte in either direction of a WebSocket; then it is closed.
+    #[schemars(schema_with = "schema::positive_duration")]
     pub tunnel: String,
 }
 
@@ -81,21 +91,26 @@ impl Default for TimeoutsSpec {
 #[serde(rename_all = "camelCase")]
 pub struct HealthCheckSpec {
     /// The path that is asked, beginning with `/`; a query may follow.
+    #[schemars(length(max = 1024), regex(pattern = schema::CHECK_PATH))]
     pub path: String,
 
     /// From one check to the next, for each endpoint.
+    #[schemars(schema_with = "schema::check_interval")]
     #[serde(default = "default_interval")]
     pub interval: String,
 
     /// How long one check may take.
+    #[schemars(schema_with = "schema::positive_duration")]
     #[serde(default = "default_timeout")]
     pub timeout: String,
 
     /// So many failed checks in a row take an endpoint out.
+    #[schemars(range(min = 1, max = 100))]
     #[serde(default = "default_unhealthy_after")]
     pub unhealthy_after: i32,
 
     /// So many good checks in a row bring it back.
+    #[schemars(range(min = 1, max = 100))]
     #[serde(default = "default_healthy_after")]
     pub healthy_after: i32,
 }

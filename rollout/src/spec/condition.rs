@@ -3,20 +3,32 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::{rules, schema};
+
 /// Conditions that must all hold. Groups of one list are alternatives.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 pub struct ConditionGroup {
     /// Conditions that must all hold.
+    #[schemars(length(min = 1, max = 16), extend("x-kubernetes-list-type" = "atomic"))]
     pub all: Vec<Condition>,
 }
 
 /// One statement about a request.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[schemars(extend("x-kubernetes-validations" = rules::validations(&[
+    rules::NAME_BY_SOURCE,
+    rules::NAME_IS_TOKEN,
+    rules::VALUES_BY_OPERATOR,
+    rules::ONE_NUMBER,
+    rules::NETWORKS,
+    rules::NOT_EMPTY,
+])))]
 pub struct Condition {
     /// What is looked at: Identity, Header, Cookie, Query, Path, Method, Host or ClientIp.
     pub source: Source,
 
     /// Which header, cookie or query parameter. Required exactly for Header, Cookie and Query.
+    #[schemars(length(min = 1, max = 63))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
 
@@ -26,6 +38,7 @@ pub struct Condition {
     pub operator: Operator,
 
     /// What it is compared with.
+    #[schemars(schema_with = "schema::values")]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub values: Vec<String>,
 }

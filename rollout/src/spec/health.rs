@@ -18,6 +18,7 @@ pub struct HealthSpec {
     pub max_error_rate: IntOrString,
 
     /// Statuses that are errors: a code such as "503" or a class such as "5xx".
+    #[schemars(schema_with = "schema::statuses")]
     pub error_statuses: Vec<String>,
 
     /// How long answers may take until their head. Default: no limit.
@@ -25,24 +26,28 @@ pub struct HealthSpec {
     pub max_latency: Option<MaxLatencySpec>,
 
     /// Traffic judged beside that of the split: Rule (sent by a rule), Missing (without identity).
+    #[schemars(length(max = 2), extend("x-kubernetes-list-type" = "set"))]
     pub include: Vec<IncludedTraffic>,
 
     /// Requests that are counted and not judged, such as exports, long polls and event streams.
+    #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "atomic"))]
     pub exclude: Vec<ConditionGroup>,
 
     /// Limits relative to what stable does at the same time.
     pub versus_stable: VersusStableSpec,
 
     /// Requests to gray that a step needs before it can pass.
+    #[schemars(range(min = 0, max = 1_000_000_000))]
     pub min_requests: i32,
 
     /// So long after every proxy has a step, latency limits and the figures for passing leave its requests
     /// out. Error limits never wait.
+    #[schemars(schema_with = "schema::duration")]
     pub warmup: String,
 
-    /// The chance that a release within its limits is never rolled back, over its whole life: above 50% and
-    /// below 100%.
-    #[schemars(schema_with = "schema::ratio")]
+    /// The chance that a release within its limits is never rolled back, over its whole life: at least
+    /// 50% and below 100%.
+    #[schemars(schema_with = "schema::confidence")]
     pub confidence: IntOrString,
 
     /// What follows when gray breaks a limit: Rollback or Pause.
@@ -52,9 +57,11 @@ pub struct HealthSpec {
     pub on_inconclusive: OnInconclusive,
 
     /// How long a step may wait for a verdict after its hold.
+    #[schemars(schema_with = "schema::duration")]
     pub patience: String,
 
     /// So long after the target is reached the release is still judged, and rolled back if it fails.
+    #[schemars(schema_with = "schema::duration")]
     pub watch: String,
 }
 
@@ -85,23 +92,28 @@ impl Default for HealthSpec {
 #[serde(rename_all = "camelCase", default)]
 pub struct MaxLatencySpec {
     /// Half of the answers come within this.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::positive_duration")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub p50: Option<String>,
 
     /// 90% of the answers come within this.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::positive_duration")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub p90: Option<String>,
 
     /// 95% of the answers come within this.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::positive_duration")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub p95: Option<String>,
 
     /// 99% of the answers come within this.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::positive_duration")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub p99: Option<String>,
 
     /// 99.9% of the answers come within this.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::positive_duration")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub p999: Option<String>,
 }
 
@@ -113,9 +125,11 @@ pub struct VersusStableSpec {
     pub enabled: bool,
 
     /// Gray's error rate may be so many times that of stable.
+    #[schemars(schema_with = "schema::factor")]
     pub error_rate: String,
 
     /// Gray's rate of 4xx answers (429 left out) may be so many times that of stable.
+    #[schemars(schema_with = "schema::factor")]
     pub client_error_rate: String,
 
     /// Below this error rate gray never fails the relative limit.
@@ -127,7 +141,8 @@ pub struct VersusStableSpec {
     pub client_error_floor: IntOrString,
 
     /// Gray's 99th percentile of latency may be so many times that of stable. Default: no limit.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::factor")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub p99: Option<String>,
 }
 

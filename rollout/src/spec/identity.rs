@@ -3,11 +3,18 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::{rules, schema};
+
 /// Who a user is: where a request says so, and what happens when it does not.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase", default)]
 pub struct IdentitySpec {
     /// Where to look, in order; the first one present wins.
+    #[schemars(length(min = 1, max = 16), extend("x-kubernetes-list-type" = "atomic"))]
+    #[schemars(extend("x-kubernetes-validations" = rules::validations(&[
+        rules::SOURCES_DIFFER,
+        rules::GENERATED_LAST,
+    ])))]
     pub from: Vec<IdentitySource>,
 
     /// Where a request without identity goes: Stable, Gray, Split (decided request by request) or Reject
@@ -15,10 +22,12 @@ pub struct IdentitySpec {
     pub when_missing: WhenMissing,
 
     /// The status of the answer under `whenMissing: Reject`.
+    #[schemars(range(min = 400, max = 499))]
     pub reject_status: i32,
 
     /// What decides, together with the identity, who comes first. Empty: the release id, so that no two
     /// releases share their first users. Services with the same salt get the same users.
+    #[schemars(length(max = 63))]
     pub salt: String,
 }
 
@@ -42,21 +51,25 @@ impl Default for IdentitySpec {
 /// One place to look for an identity. Exactly one field is given.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = rules::validations(&[rules::ONE_SOURCE])))]
 pub struct IdentitySource {
     /// The value of a request header.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::token")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub header: Option<String>,
 
     /// The value of a query parameter, percent-decoded.
+    #[schemars(length(min = 1, max = 63))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub query: Option<String>,
 
     /// The value of a cookie.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::token")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cookie: Option<String>,
 
-    /// A cookie that the proxies mint when nothing before it is there: host-only, Path=/, HttpOnly,
-    /// SameSite=Lax. It counts for the request that mints it, and is not set on public answers.
+    /// A cookie that the proxies mint when nothing else is there: host-only, Path=/, HttpOnly, SameSite=Lax.
+    /// It counts for the request that mints it, and is not set on public answers. Always the last source.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub generated: Option<GeneratedCookie>,
 
@@ -74,9 +87,11 @@ pub struct IdentitySource {
 #[serde(rename_all = "camelCase", default)]
 pub struct GeneratedCookie {
     /// The name of the cookie. Default: halftone_id.
+    #[schemars(schema_with = "schema::own_cookie")]
     pub cookie: String,
 
     /// How long browsers keep it. Default: 720h.
+    #[schemars(schema_with = "schema::max_age")]
     pub max_age: String,
 }
 
@@ -91,9 +106,11 @@ impl Default for GeneratedCookie {
 #[serde(rename_all = "camelCase", default)]
 pub struct JwtClaim {
     /// The header that carries the token. Default: Authorization.
+    #[schemars(schema_with = "schema::token")]
     pub header: String,
 
     /// The claim that names the user. Default: sub.
+    #[schemars(length(max = 253), regex(pattern = schema::VISIBLE))]
     pub claim: String,
 }
 
@@ -108,9 +125,11 @@ impl Default for JwtClaim {
 #[serde(rename_all = "camelCase", default)]
 pub struct ClientIp {
     /// Leading bits of an IPv4 address that count. Default: 32.
+    #[schemars(range(min = 1, max = 32))]
     pub v4_prefix: i32,
 
     /// Leading bits of an IPv6 address that count. Default: 64, one customer's network.
+    #[schemars(range(min = 1, max = 128))]
     pub v6_prefix: i32,
 }
 

@@ -1,20 +1,210 @@
-//! Schemas that several fields share.
+//! Schemas that several fields share, and the patterns behind them.
 
 use schemars::{Schema, SchemaGenerator, json_schema};
 
+use super::rules::{self, Rule, validations};
+
+/// A ratio or rate as a string. An integer 0 to 100 is the other form.
+pub(crate) const RATIO: &str = r"^(100|[0-9]{1,2}(\.[0-9]{1,4})?)%$";
+/// A decimal number, as `Gt` and `Lt` compare.
+pub(crate) const NUMBER: &str = r"^-?[0-9]{1,15}(\.[0-9]{1,9})?$";
+/// The name of a header or cookie (RFC 9110 token).
+pub(crate) const TOKEN: &str = "^[A-Za-z0-9!#$%&'*+.^_`|~-]+$";
+
+pub(super) const DURATION: &str = "^([0-9]{1,5}(h|m|s|ms)){1,4}$";
+pub(super) const FACTOR: &str = r"^[0-9]{1,3}(\.[0-9]{1,3})?$";
+pub(super) const LABEL: &str = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$";
+pub(super) const HOST: &str = r"^(\*|(\*\.)?[a-z0-9_-]+(\.[a-z0-9_-]+)*|\[[0-9a-f:.]+\])$";
+pub(super) const PATH: &str = r#"^/([!"$&->@-~]|%[0-9A-Fa-f]{2})*$"#;
+pub(super) const CHECK_PATH: &str = r#"^/[!"$-~]*$"#;
+pub(super) const VISIBLE: &str = "^[!-~]+$";
+pub(super) const FIELD_TEXT: &str = "^[!-~]([ -~]*[!-~])?$";
+pub(super) const RULE_NAME: &str = "^[A-Za-z0-9._-]+$";
+pub(super) const STATUS: &str = "^[1-5](xx|[0-9]{2})$";
+pub(super) const TIME_OF_DAY: &str = "^([01][0-9]|2[0-3]):[0-5][0-9]$";
+pub(super) const TIME_ZONE: &str = "^[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*$";
+
+/// What a person is told when a value does not match a pattern: what it is not, and what to write.
+pub(crate) fn says(pattern: &str) -> Option<(&'static str, &'static str)> {
+    Some(match pattern {
+        DURATION => ("is no duration", "write for instance 500ms, 30s, 5m or 1h30m"),
+        FACTOR => ("is no factor", "write a decimal number in quotes, such as \"2\" or \"1.5\""),
+        LABEL => ("is no name", "use lower-case letters, digits and -, with a letter or digit at both ends"),
+        HOST => ("is no host", "write a name in lower case without port, *.name, or * for any host"),
+        PATH => ("is no path", "begin with / and percent-encode what is not visible ASCII, ? and #"),
+        CHECK_PATH => ("is no path", "begin with / and use visible ASCII characters, without #"),
+        VISIBLE => ("has characters other than visible ASCII", "remove them"),
+        FIELD_TEXT => ("cannot stand in a header", "use visible ASCII characters, with spaces inside only"),
+        TOKEN => ("is no name of a header or cookie", "use letters, digits and !#$%&'*+-.^_`|~"),
+        RULE_NAME => ("is no name of a rule", "use letters, digits and -_."),
+        STATUS => ("is no status", "write a code such as \"503\" or a class such as \"5xx\""),
+        TIME_OF_DAY => ("is no time of day", "write HH:MM in quotes, \"00:00\" to \"23:59\""),
+        TIME_ZONE => ("is no time zone", "write a name of the IANA database, such as Europe/Berlin or UTC"),
+        _ => return None,
+    })
+}
+
 /// A ratio or rate: int-or-string, percent.
 pub(super) fn ratio(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({
-        "x-kubernetes-int-or-string": true,
-        "anyOf": [{"type": "integer"}, {"type": "string"}],
-    })
+    int_or_string(rules::RATIO_VALUE)
+}
+
+/// A chance of at least 50% and below 100%.
+pub(super) fn confidence(_: &mut SchemaGenerator) -> Schema {
+    int_or_string(rules::CONFIDENCE)
 }
 
 /// A port by number or name.
 pub(super) fn port(_: &mut SchemaGenerator) -> Schema {
+    int_or_string(rules::PORT)
+}
+
+fn int_or_string(rule: Rule) -> Schema {
+    json_schema!({"x-kubernetes-int-or-string": true, "x-kubernetes-validations": validations(&[rule])})
+}
+
+/// A duration, 0s included.
+pub(super) fn duration(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": "string", "pattern": DURATION, "maxLength": 28})
+}
+
+/// A duration of at least a millisecond.
+pub(super) fn positive_duration(_: &mut SchemaGenerator) -> Schema {
+    ruled_duration(rules::LONGER_THAN_ZERO)
+}
+
+/// How long a cookie lives.
+pub(super) fn max_age(_: &mut SchemaGenerator) -> Schema {
+    ruled_duration(rules::AT_LEAST_A_SECOND)
+}
+
+/// From one check to the next.
+pub(super) fn check_interval(_: &mut SchemaGenerator) -> Schema {
+    ruled_duration(rules::CHECK_INTERVAL)
+}
+
+/// How long an operator may be silent.
+pub(super) fn operator_lost_after(_: &mut SchemaGenerator) -> Schema {
+    ruled_duration(rules::OPERATOR_LOST_AFTER)
+}
+
+fn ruled_duration(rule: Rule) -> Schema {
     json_schema!({
-        "x-kubernetes-int-or-string": true,
-        "anyOf": [{"type": "integer"}, {"type": "string"}],
+        "type": "string",
+        "pattern": DURATION,
+        "maxLength": 28,
+        "x-kubernetes-validations": validations(&[rule]),
+    })
+}
+
+/// How many times as much: a decimal string from 1.
+pub(super) fn factor(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "string",
+        "pattern": FACTOR,
+        "maxLength": 7,
+        "x-kubernetes-validations": validations(&[rules::FACTOR_AT_LEAST_ONE]),
+    })
+}
+
+/// The name of a header or cookie.
+pub(super) fn token(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": "string", "pattern": TOKEN, "maxLength": 128})
+}
+
+/// The name of a cookie that the proxies set.
+pub(super) fn own_cookie(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "string",
+        "pattern": TOKEN,
+        "maxLength": 128,
+        "x-kubernetes-validations": validations(&[rules::COOKIE_NOT_SECURE]),
+    })
+}
+
+/// The name of a header that the proxies set.
+pub(super) fn own_header(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "string",
+        "pattern": TOKEN,
+        "maxLength": 128,
+        "x-kubernetes-validations": validations(&[rules::FIELD_IS_FREE]),
+    })
+}
+
+/// Hosts, 1 to 64.
+pub(super) fn hosts(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "array",
+        "minItems": 1,
+        "maxItems": 64,
+        "x-kubernetes-list-type": "set",
+        "items": {
+            "type": "string",
+            "pattern": HOST,
+            "maxLength": 253,
+            "x-kubernetes-validations": validations(&[rules::HOST_IS_IPV6]),
+        },
+    })
+}
+
+/// Path prefixes, 1 to 64.
+pub(super) fn paths(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "array",
+        "minItems": 1,
+        "maxItems": 64,
+        "x-kubernetes-list-type": "set",
+        "items": path_schema(),
+    })
+}
+
+/// One path.
+pub(super) fn path(_: &mut SchemaGenerator) -> Schema {
+    path_schema()
+}
+
+fn path_schema() -> Schema {
+    json_schema!({
+        "type": "string",
+        "pattern": PATH,
+        "maxLength": 1024,
+        "x-kubernetes-validations": validations(&[rules::PATH_IS_PLAIN]),
+    })
+}
+
+/// Addresses, 1 to 256.
+pub(super) fn addresses(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "array",
+        "minItems": 1,
+        "maxItems": 256,
+        "x-kubernetes-list-type": "set",
+        "items": {
+            "type": "string",
+            "maxLength": 64,
+            "x-kubernetes-validations": validations(&[rules::ADDRESS]),
+        },
+    })
+}
+
+/// Statuses that are errors.
+pub(super) fn statuses(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "array",
+        "maxItems": 32,
+        "x-kubernetes-list-type": "set",
+        "items": {"type": "string", "pattern": STATUS, "maxLength": 3},
+    })
+}
+
+/// Values of a condition.
+pub(super) fn values(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "array",
+        "maxItems": 256,
+        "x-kubernetes-list-type": "atomic",
+        "items": {"type": "string", "maxLength": 256},
     })
 }
 

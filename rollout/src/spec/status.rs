@@ -53,7 +53,7 @@ pub struct GrayReleaseStatus {
 
     /// When the patience of the present step ends; set while its clock runs.
     #[schemars(schema_with = "schema::timestamp")]
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub patience_ends_at: Option<Timestamp>,
 
     /// How much of its patience is left; set while its clock stands.
@@ -62,7 +62,7 @@ pub struct GrayReleaseStatus {
 
     /// Until when a release that reached its target is judged; set while that clock runs.
     #[schemars(schema_with = "schema::timestamp")]
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub watch_ends_at: Option<Timestamp>,
 
     /// How much of that time is left; set while its clock stands.
@@ -272,12 +272,12 @@ pub struct StepStatus {
 
     /// When every proxy had it.
     #[schemars(schema_with = "schema::timestamp")]
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub acknowledged_at: Option<Timestamp>,
 
     /// When its hold ends; set while the clock runs.
     #[schemars(schema_with = "schema::timestamp")]
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hold_ends_at: Option<Timestamp>,
 
     /// How much of its hold is left; set while the clock stands.

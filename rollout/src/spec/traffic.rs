@@ -14,6 +14,7 @@ pub struct StepSpec {
     pub ratio: IntOrString,
 
     /// How long the ratio is held before the next step. Default: 5m.
+    #[schemars(schema_with = "schema::duration")]
     #[serde(default = "default_hold")]
     pub hold: String,
 
@@ -31,9 +32,11 @@ fn default_hold() -> String {
 #[serde(rename_all = "camelCase")]
 pub struct ScheduleSpec {
     /// A name of the IANA time zone database, such as Asia/Shanghai or UTC.
+    #[schemars(length(max = 64), regex(pattern = schema::TIME_ZONE))]
     pub time_zone: String,
 
     /// The ratio may rise inside any of these. Without one it never rises.
+    #[schemars(length(max = 32), extend("x-kubernetes-list-type" = "atomic"))]
     pub windows: Vec<WindowSpec>,
 }
 
@@ -42,13 +45,16 @@ pub struct ScheduleSpec {
 #[serde(rename_all = "camelCase")]
 pub struct WindowSpec {
     /// The days on which the window opens. Default: every day.
+    #[schemars(length(min = 1, max = 7), extend("x-kubernetes-list-type" = "set"))]
     #[serde(default = "every_day")]
     pub days: Vec<Weekday>,
 
     /// The time at which it opens, HH:MM, 00:00 to 23:59.
+    #[schemars(length(max = 5), regex(pattern = schema::TIME_OF_DAY))]
     pub from: String,
 
     /// The time at which it closes, HH:MM. Not later than `from`: on the next day.
+    #[schemars(length(max = 5), regex(pattern = schema::TIME_OF_DAY))]
     pub to: String,
 }
 
@@ -80,7 +86,8 @@ pub enum Weekday {
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct RuleSpec {
-    /// The name of the rule, in lower case; different within one release.
+    /// The name of the rule: letters, digits and -_., different within one release.
+    #[schemars(length(max = 63), regex(pattern = schema::RULE_NAME))]
     pub name: String,
 
     /// The version that answers: Gray or Stable.
@@ -91,6 +98,7 @@ pub struct RuleSpec {
     pub keep_on_rollback: bool,
 
     /// The rule matches when one of these groups does.
+    #[schemars(length(min = 1, max = 16), extend("x-kubernetes-list-type" = "atomic"))]
     pub when: Vec<ConditionGroup>,
 }
 
@@ -118,10 +126,12 @@ pub enum OnUnavailable {
 #[serde(rename_all = "camelCase")]
 pub struct DebugSpec {
     /// The name of the request header.
+    #[schemars(schema_with = "schema::token")]
     #[serde(default = "default_debug_header")]
     pub header: String,
 
     /// The secret value.
+    #[schemars(length(max = 256), regex(pattern = schema::FIELD_TEXT))]
     pub value: String,
 }
 
@@ -129,14 +139,16 @@ fn default_debug_header() -> String {
     "X-Halftone-Debug".to_owned()
 }
 
-/// Headers that carry the version which was chosen. An empty name switches one off.
+/// Headers that carry the version which was chosen.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase", default)]
 pub struct VersionHeaderSpec {
     /// Set on the request to the version.
+    #[schemars(schema_with = "schema::own_header")]
     pub request: String,
 
     /// Set on the answer to the client.
+    #[schemars(schema_with = "schema::own_header")]
     pub response: String,
 }
 
@@ -166,6 +178,7 @@ pub struct OnOperatorLostSpec {
     pub action: LostAction,
 
     /// After so long without an operator.
+    #[schemars(schema_with = "schema::operator_lost_after")]
     pub after: String,
 }
 

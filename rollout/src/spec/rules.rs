@@ -1,0 +1,232 @@
+//! What one GrayRelease alone can get wrong beyond types, patterns and ranges: CEL for the API server, and the
+//! sentence that both it and `Plan` answer with. A property test holds the two to the same verdict.
+//!
+//! Expressions have to stay within the API server's cost budget, hence the bounds on lists and strings in the
+//! types. The functions they use exist since Kubernetes 1.30 (`isIP`, `isCIDR`).
+
+use serde_json::{Value, json};
+
+use super::schema::{NUMBER, RATIO, TOKEN};
+
+/// One rule of `x-kubernetes-validations`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rule {
+    /// The expression. `RATIO`, `NUMBER` and `TOKEN` stand for their patterns.
+    cel: &'static str,
+    /// What is wrong, without the place.
+    pub(crate) what: &'static str,
+    /// What to do about it.
+    pub(crate) advice: &'static str,
+}
+
+/// Rules as a schema carries them.
+pub(super) fn validations(rules: &[Rule]) -> Value {
+    let message = |rule: &Rule| format!("{}; {}", rule.what, rule.advice);
+    rules.iter().map(|rule| json!({"rule": expand(rule.cel), "message": message(rule)})).collect()
+}
+
+fn expand(cel: &str) -> String {
+    [("RATIO", RATIO), ("NUMBER", NUMBER), ("TOKEN", TOKEN)]
+        .into_iter()
+        .fold(cel.to_owned(), |cel, (name, pattern)| cel.replace(name, &format!("r\"{pattern}\"")))
+}
+
+pub(crate) const PROXY_CLASS_FIXED: Rule = Rule {
+    cel: "self == oldSelf",
+    what: "proxyClass cannot be changed",
+    advice: "delete the release and create it again in the other class",
+};
+
+pub(crate) const TARGET_WITH_GRAY: Rule = Rule {
+    cel: "has(self.gray) == has(self.targetRatio)",
+    what: "targetRatio is required exactly when gray is present",
+    advice: "write both or leave out both",
+};
+
+pub(crate) const VERSIONS_DIFFER: Rule = Rule {
+    cel: "!has(self.gray) || self.gray.version != self.stable.version",
+    what: "gray.version must differ from stable.version",
+    advice: "give each arm the version that it runs",
+};
+
+pub(crate) const ARMS_DIFFER: Rule = Rule {
+    cel: "!has(self.gray) || (has(self.gray.pathPrefix) ? self.gray.pathPrefix : '') != \
+          (has(self.stable.pathPrefix) ? self.stable.pathPrefix : '') || \
+          (has(self.gray.service) && has(self.stable.service) ? \
+          self.gray.service.name != self.stable.service.name || \
+          self.gray.service.port != self.stable.service.port : \
+          !(has(self.gray.addresses) && has(self.stable.addresses) && \
+          self.gray.addresses.exists(a, a in self.stable.addresses)))",
+    what: "stable and gray are the same backend",
+    advice: "give gray its own service, addresses or pathPrefix",
+};
+
+pub(crate) const FORCE_NEEDS_GRAY: Rule = Rule {
+    cel: "self.force != 'Gray' || has(self.gray)",
+    what: "force: Gray needs a gray arm",
+    advice: "add gray and targetRatio, or set force to None or Stable",
+};
+
+pub(crate) const HOST_IS_IPV6: Rule = Rule {
+    cel: "!self.startsWith('[') || \
+          isIP(self.substring(1, self.size() - 1)) && self.contains(':')",
+    what: "brackets hold an IPv6 address",
+    advice: "write for instance [2001:db8::1]",
+};
+
+pub(crate) const PATH_IS_PLAIN: Rule = Rule {
+    cel: "!self.contains('%00') && !self.matches(r'/([.]|%2[eE]){1,2}(/|$)')",
+    what: "a path has no %00 and no . or .. segments",
+    advice: "write the path that they lead to",
+};
+
+pub(crate) const ONE_BACKEND: Rule = Rule {
+    cel: "has(self.service) != has(self.addresses)",
+    what: "exactly one of service and addresses is required",
+    advice: "keep the one where this version lives",
+};
+
+pub(crate) const ADDRESS: Rule = Rule {
+    cel: "self.matches(r'^([0-9.]+|\\[[0-9a-fA-F:.]+\\]):[0-9]{1,5}$') && \
+          isIP(self.startsWith('[') ? self.substring(1, self.lastIndexOf(']')) : \
+          self.substring(0, self.lastIndexOf(':'))) && \
+          self.startsWith('[') == self.substring(0, self.lastIndexOf(':')).contains(':') && \
+          int(self.substring(self.lastIndexOf(':') + 1)) >= 1 && \
+          int(self.substring(self.lastIndexOf(':') + 1)) <= 65535",
+    what: "an address is IP:PORT",
+    advice: "write for instance 127.0.0.1:9001 or [::1]:9001",
+};
+
+pub(crate) const PORT: Rule = Rule {
+    cel: "type(self) == int ? self >= 1 && self <= 65535 : \
+          self.matches('^[a-z0-9]([-a-z0-9]{0,13}[a-z0-9])?$') && self.matches('[a-z]')",
+    what: "is no port",
+    advice: "write a number from 1 to 65535 without quotes, or the name of a port of the Service",
+};
+
+pub(crate) const LONGER_THAN_ZERO: Rule =
+    Rule { cel: "duration(self) > duration('0s')", what: "must be longer than 0s",
+    advice: "write for instance 500ms" };
+
+pub(crate) const AT_LEAST_A_SECOND: Rule =
+    Rule { cel: "duration(self) >= duration('1s')", what: "must be at least 1s",
+    advice: "write for instance 720h" };
+
+pub(crate) const CHECK_INTERVAL: Rule = Rule {
+    cel: "duration(self) >= duration('100ms')",
+    what: "must be at least 100ms, so that checks do not become load",
+    advice: "write for instance 2s",
+};
+
+pub(crate) const OPERATOR_LOST_AFTER: Rule = Rule {
+    cel: "duration(self) >= duration('30s')",
+    what: "must be at least 30s, since an operator asks an idle fleet every 10s",
+    advice: "write for instance 10m",
+};
+
+pub(crate) const ONE_SOURCE: Rule = Rule {
+    cel: "[has(self.header), has(self.query), has(self.cookie), has(self.generated), has(self.jwtClaim), \
+          has(self.clientIp)].filter(given, given).size() == 1",
+    what: "exactly one of header, query, cookie, generated, jwtClaim and clientIp is required",
+    advice: "write one list item for each",
+};
+
+pub(crate) const SOURCES_DIFFER: Rule = Rule {
+    cel: "self.all(a, self.exists_one(b, a == b))",
+    what: "the same source is there twice",
+    advice: "list each once",
+};
+
+pub(crate) const GENERATED_LAST: Rule = Rule {
+    cel: "self.filter(source, has(source.generated)).size() == 0 || \
+          self.filter(source, has(source.generated)).size() == 1 && has(self[self.size() - 1].generated)",
+    what: "generated is always found, so nothing after it is reached",
+    advice: "list it once, as the last source",
+};
+
+pub(crate) const COOKIE_NOT_SECURE: Rule = Rule {
+    cel: "!self.lowerAscii().startsWith('__host-') && !self.lowerAscii().startsWith('__secure-')",
+    what: "browsers refuse a cookie called __Host- or __Secure- that plain HTTP may carry",
+    advice: "use another name",
+};
+
+pub(crate) const RATIO_VALUE: Rule = Rule {
+    cel: "type(self) == int ? self >= 0 && self <= 100 : self.matches(RATIO)",
+    what: "is no ratio or rate",
+    advice: "write an integer from 0 to 100 (percent) or a string such as \"12.5%\", with at most four decimals",
+};
+
+pub(crate) const CONFIDENCE: Rule = Rule {
+    cel: "type(self) == int ? self >= 50 && self < 100 : \
+          self.matches(RATIO) && double(self.replace('%', '')) >= 50.0 && double(self.replace('%', '')) < 100.0",
+    what: "confidence is at least 50% and below 100%",
+    advice: "write for instance \"99.9%\"",
+};
+
+pub(crate) const FACTOR_AT_LEAST_ONE: Rule = Rule {
+    cel: "double(self) >= 1.0",
+    what: "a factor is at least \"1\"",
+    advice: "a smaller one would refuse a gray that is exactly like stable",
+};
+
+pub(crate) const STEPS_RISE: Rule = Rule {
+    cel: "!self.all(s, type(s.ratio) == int || s.ratio.matches(RATIO)) || \
+          self.map(s, type(s.ratio) == int ? double(s.ratio) : double(s.ratio.replace('%', ''))).isSorted() && \
+          self.all(s, self.exists_one(t, (type(s.ratio) == int ? double(s.ratio) : \
+          double(s.ratio.replace('%', ''))) == (type(t.ratio) == int ? double(t.ratio) : \
+          double(t.ratio.replace('%', '')))))",
+    what: "ratios must rise from step to step",
+    advice: "sort the steps and remove repetitions",
+};
+
+pub(crate) const RULE_NAMES_DIFFER: Rule = Rule {
+    cel: "self.all(a, self.exists_one(b, a.name == b.name))",
+    what: "two rules have the same name",
+    advice: "give each its own",
+};
+
+pub(crate) const NAME_BY_SOURCE: Rule = Rule {
+    cel: "has(self.name) == (self.source in ['Header', 'Cookie', 'Query'])",
+    what: "name is required exactly for the sources Header, Cookie and Query",
+    advice: "add it there, remove it elsewhere",
+};
+
+pub(crate) const NAME_IS_TOKEN: Rule = Rule {
+    cel: "!(self.source in ['Header', 'Cookie']) || !has(self.name) || self.name.matches(TOKEN)",
+    what: "is no name of a header or cookie",
+    advice: "use letters, digits and !#$%&'*+-.^_`|~",
+};
+
+pub(crate) const VALUES_BY_OPERATOR: Rule = Rule {
+    cel: "(self.operator in ['Exists', 'DoesNotExist']) == (!has(self.values) || self.values.size() == 0)",
+    what: "has values that its operator does not take, or none where it needs them",
+    advice: "give Exists and DoesNotExist no values, every other operator at least one",
+};
+
+pub(crate) const ONE_NUMBER: Rule = Rule {
+    cel: "!(self.operator in ['Gt', 'Lt']) || !has(self.values) || \
+          self.values.size() == 1 && self.values[0].matches(NUMBER)",
+    what: "Gt and Lt compare with one number",
+    advice: "write exactly one decimal number, such as \"42\" or \"0.5\"",
+};
+
+pub(crate) const NETWORKS: Rule = Rule {
+    cel: "!(self.operator in ['InCidr', 'NotInCidr']) || !has(self.values) || \
+          self.values.all(v, isIP(v) || isCIDR(v) && cidr(v) == cidr(v).masked())",
+    what: "has a value that is no network",
+    advice: "write for instance 10.1.0.0/16 or fd00::/8, without bits beyond the prefix, or an address",
+};
+
+pub(crate) const NOT_EMPTY: Rule = Rule {
+    cel: "!(self.operator in ['Prefix', 'NotPrefix', 'Suffix', 'NotSuffix', 'Contains', 'NotContains']) || \
+          !has(self.values) || !('' in self.values)",
+    what: "every text begins and ends with an empty value and contains it",
+    advice: "remove the empty value",
+};
+
+pub(crate) const FIELD_IS_FREE: Rule = Rule {
+    cel: "!(self.lowerAscii() in ['host', 'connection', 'content-length', 'transfer-encoding', 'te', 'trailer', \
+          'upgrade', 'keep-alive', 'proxy-connection', 'expect', 'cookie', 'set-cookie', 'authorization'])",
+    what: "HTTP itself uses this header",
+    advice: "choose another name, such as X-Version",
+};
