@@ -44,7 +44,8 @@ pub(crate) fn schema() -> &'static Value {
 fn write_whole_numbers(value: &mut Value) {
     match value {
         Value::Number(number) => {
-            if let Some(whole) = number.as_f64().filter(|number| number.fract() == 0.0 && number.abs() < 1e15) {
+            if let Some(whole) = number.as_f64().filter(|number| number.fract() == 0.0 && number.abs() < 1e15)
+            {
                 *value = Value::from(whole as i64);
             }
         }
@@ -58,7 +59,8 @@ fn finish(schema: &mut Value) {
     let Value::Object(map) = schema else { return };
     map.remove("nullable");
     if let Some(Value::String(text)) = map.get_mut("description") {
-        *text = text.split("\n\n").map(|paragraph| paragraph.replace('\n', " ")).collect::<Vec<_>>().join("\n\n");
+        *text =
+            text.split("\n\n").map(|paragraph| paragraph.replace('\n', " ")).collect::<Vec<_>>().join("\n\n");
     }
     for_each_property(map, finish);
     if let Some(items) = map.get_mut("items") {
@@ -99,8 +101,14 @@ mod tests {
 
     #[test]
     fn the_crd_in_the_repository_is_the_generated_one() {
+        if std::env::var_os("UPDATE").is_some() {
+            std::fs::write(FILE, crd_yaml()).unwrap();
+        }
         let file = std::fs::read_to_string(FILE).unwrap_or_default();
-        assert!(file == crd_yaml(), "crds/grayreleases.halftone.dev.yaml is out of date; run `make crd`");
+        assert!(
+            file == crd_yaml(),
+            "crds/grayreleases.halftone.dev.yaml is out of date: run `make crd`, or this test with UPDATE=1"
+        );
     }
 
     fn visit(schema: &Value, path: &str, within_list: bool, check: &mut dyn FnMut(&Value, &str, bool)) {
@@ -118,7 +126,10 @@ mod tests {
         visit(schema(), "", false, &mut |schema, path, _| {
             assert_eq!(schema.get("nullable"), None, "{path}");
             let format = schema["format"].as_str();
-            assert!(matches!(format, None | Some("int32" | "int64" | "date-time")), "{path}: format {format:?}");
+            assert!(
+                matches!(format, None | Some("int32" | "int64" | "date-time")),
+                "{path}: format {format:?}"
+            );
             let typed = schema.get("type").is_some();
             let int_or_string = schema["x-kubernetes-int-or-string"] == true;
             assert!(typed != int_or_string, "{path} has no type");
@@ -128,19 +139,27 @@ mod tests {
     #[test]
     fn every_field_of_the_spec_is_described_for_kubectl_explain() {
         visit(&schema()["properties"]["spec"], "spec", false, &mut |schema, path, _| {
-            let described = schema["description"].as_str().is_some_and(|text| text.len() > 10 && !text.contains('\n'));
+            let described =
+                schema["description"].as_str().is_some_and(|text| text.len() > 10 && !text.contains('\n'));
             assert!(described || path.ends_with("[]"), "{path} has no description in one line");
         });
     }
 
     #[test]
     fn every_list_and_string_of_the_spec_is_bounded() {
-        visit(&schema()["properties"]["spec"], "spec", false, &mut |schema, path, _| match schema["type"].as_str() {
+        visit(&schema()["properties"]["spec"], "spec", false, &mut |schema, path, _| match schema["type"]
+            .as_str()
+        {
             Some("array") => {
-                assert!(schema["maxItems"].is_u64() && schema["x-kubernetes-list-type"].is_string(), "{path}");
+                assert!(
+                    schema["maxItems"].is_u64() && schema["x-kubernetes-list-type"].is_string(),
+                    "{path}"
+                );
             }
             Some("string") => assert!(schema["maxLength"].is_u64() || schema["enum"].is_array(), "{path}"),
-            Some("integer") => assert!(schema["minimum"].is_number() && schema["maximum"].is_number(), "{path}"),
+            Some("integer") => {
+                assert!(schema["minimum"].is_number() && schema["maximum"].is_number(), "{path}");
+            }
             _ => {}
         });
     }
@@ -154,6 +173,9 @@ mod tests {
 
     #[test]
     fn a_new_object_looks_unseen() {
-        assert_eq!(schema()["properties"]["status"]["default"], serde_json::json!({"observedGeneration": -1}));
+        assert_eq!(
+            schema()["properties"]["status"]["default"],
+            serde_json::json!({"observedGeneration": -1})
+        );
     }
 }

@@ -19,8 +19,18 @@ use crate::{
 
 /// Fields that later versions will have. Whoever writes one today should hear that it is known and not there yet.
 const RESERVED: [&str; 12] = [
-    "valuesFrom", "bindings", "gate", "regions", "mirror", "faults", "shield", "fuse", "lane", "assets",
-    "versionCookie", "notify",
+    "valuesFrom",
+    "bindings",
+    "gate",
+    "regions",
+    "mirror",
+    "faults",
+    "shield",
+    "fuse",
+    "lane",
+    "assets",
+    "versionCookie",
+    "notify",
 ];
 
 /// Everything in which `value`, found at `path`, differs from `schema`. An explicit null counts as absent.
@@ -79,7 +89,9 @@ fn type_of(value: &Value) -> &'static str {
 
 fn type_advice(value: &Value, wanted: &str) -> String {
     match (value, wanted) {
-        (Value::Number(number), "an integer or a text") => format!("write it as a text, such as \"{number}%\""),
+        (Value::Number(number), "an integer or a text") => {
+            format!("write it as a text, such as \"{number}%\"")
+        }
         (Value::Number(_) | Value::Bool(_), "a text") => format!("put it in quotes: \"{value}\""),
         (Value::String(text), "an integer" | "true or false") if !text.is_empty() => {
             format!("write {wanted} without quotes")
@@ -137,7 +149,8 @@ fn unknown(name: &str, properties: &Map<String, Value>, path: &str) -> Problem {
 
 /// The candidate that a slip of the pen would turn into `name`.
 pub(crate) fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    let distance = |candidate: &str| strsim::damerau_levenshtein(&name.to_lowercase(), &candidate.to_lowercase());
+    let distance =
+        |candidate: &str| strsim::damerau_levenshtein(&name.to_lowercase(), &candidate.to_lowercase());
     let (distance, candidate) = candidates.map(|candidate| (distance(candidate), candidate)).min()?;
     (distance <= (name.chars().count() / 3).max(1)).then_some(candidate)
 }
@@ -145,7 +158,11 @@ pub(crate) fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>)
 fn visit_list(items: &[Value], schema: &Value, path: &str, problems: &mut Vec<Problem>) {
     let count = items.len() as u64;
     if schema["minItems"].as_u64().is_some_and(|least| count < least) {
-        problems.push(Problem::new(path, "is an empty list", "write at least one item, or leave the field out"));
+        problems.push(Problem::new(
+            path,
+            "is an empty list",
+            "write at least one item, or leave the field out",
+        ));
     }
     if let Some(most) = schema["maxItems"].as_u64().filter(|most| count > *most) {
         // The items are left alone: a list that is far too long would drown everything else.
@@ -184,7 +201,8 @@ fn check_text(text: &str, schema: &Value, path: &str) -> Option<Problem> {
     }
     let pattern = schema["pattern"].as_str()?;
     (!matches(pattern, text)).then(|| {
-        let (what, advice) = says(pattern).unwrap_or(("is not written as it should be", "see the documentation"));
+        let (what, advice) =
+            says(pattern).unwrap_or(("is not written as it should be", "see the documentation"));
         Problem::new(path, format!("{shown} {what}"), advice)
     })
 }
@@ -201,7 +219,7 @@ fn check_number(value: &Value, schema: &Value, path: &str) -> Option<Problem> {
 }
 
 /// Patterns are few and the same for every object, so each is compiled once.
-fn matches(pattern: &str, text: &str) -> bool {
+pub(crate) fn matches(pattern: &str, text: &str) -> bool {
     static COMPILED: LazyLock<Mutex<HashMap<String, Regex>>> = LazyLock::new(Mutex::default);
     let mut compiled = COMPILED.lock().unwrap_or_else(PoisonError::into_inner);
     if !compiled.contains_key(pattern) {

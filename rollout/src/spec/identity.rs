@@ -11,10 +11,7 @@ use super::{rules, schema};
 pub struct IdentitySpec {
     /// Where to look, in order; the first one present wins.
     #[schemars(length(min = 1, max = 16), extend("x-kubernetes-list-type" = "atomic"))]
-    #[schemars(extend("x-kubernetes-validations" = rules::validations(&[
-        rules::SOURCES_DIFFER,
-        rules::GENERATED_LAST,
-    ])))]
+    #[schemars(extend("x-kubernetes-validations" = rules::validations(&[rules::GENERATED_LAST])))]
     pub from: Vec<IdentitySource>,
 
     /// Where a request without identity goes: Stable, Gray, Split (decided request by request) or Reject

@@ -104,13 +104,17 @@ pub(crate) const PORT: Rule = Rule {
     advice: "write a number from 1 to 65535 without quotes, or the name of a port of the Service",
 };
 
-pub(crate) const LONGER_THAN_ZERO: Rule =
-    Rule { cel: "duration(self) > duration('0s')", what: "must be longer than 0s",
-    advice: "write for instance 500ms" };
+pub(crate) const LONGER_THAN_ZERO: Rule = Rule {
+    cel: "duration(self) > duration('0s')",
+    what: "must be longer than 0s",
+    advice: "write for instance 500ms",
+};
 
-pub(crate) const AT_LEAST_A_SECOND: Rule =
-    Rule { cel: "duration(self) >= duration('1s')", what: "must be at least 1s",
-    advice: "write for instance 720h" };
+pub(crate) const AT_LEAST_A_SECOND: Rule = Rule {
+    cel: "duration(self) >= duration('1s')",
+    what: "must be at least 1s",
+    advice: "write for instance 720h",
+};
 
 pub(crate) const CHECK_INTERVAL: Rule = Rule {
     cel: "duration(self) >= duration('100ms')",
@@ -129,12 +133,6 @@ pub(crate) const ONE_SOURCE: Rule = Rule {
           has(self.clientIp)].filter(given, given).size() == 1",
     what: "exactly one of header, query, cookie, generated, jwtClaim and clientIp is required",
     advice: "write one list item for each",
-};
-
-pub(crate) const SOURCES_DIFFER: Rule = Rule {
-    cel: "self.all(a, self.exists_one(b, a == b))",
-    what: "the same source is there twice",
-    advice: "list each once",
 };
 
 pub(crate) const GENERATED_LAST: Rule = Rule {

@@ -11,8 +11,8 @@ pub(crate) const NUMBER: &str = r"^-?[0-9]{1,15}(\.[0-9]{1,9})?$";
 /// The name of a header or cookie (RFC 9110 token).
 pub(crate) const TOKEN: &str = "^[A-Za-z0-9!#$%&'*+.^_`|~-]+$";
 
-pub(super) const DURATION: &str = "^([0-9]{1,5}(h|m|s|ms)){1,4}$";
-pub(super) const FACTOR: &str = r"^[0-9]{1,3}(\.[0-9]{1,3})?$";
+pub(crate) const DURATION: &str = "^([0-9]{1,5}(h|m|s|ms)){1,4}$";
+pub(crate) const FACTOR: &str = r"^[0-9]{1,3}(\.[0-9]{1,3})?$";
 pub(super) const LABEL: &str = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$";
 pub(super) const HOST: &str = r"^(\*|(\*\.)?[a-z0-9_-]+(\.[a-z0-9_-]+)*|\[[0-9a-f:.]+\])$";
 pub(super) const PATH: &str = r#"^/([!"$&->@-~]|%[0-9A-Fa-f]{2})*$"#;
@@ -21,7 +21,7 @@ pub(super) const VISIBLE: &str = "^[!-~]+$";
 pub(super) const FIELD_TEXT: &str = "^[!-~]([ -~]*[!-~])?$";
 pub(super) const RULE_NAME: &str = "^[A-Za-z0-9._-]+$";
 pub(super) const STATUS: &str = "^[1-5](xx|[0-9]{2})$";
-pub(super) const TIME_OF_DAY: &str = "^([01][0-9]|2[0-3]):[0-5][0-9]$";
+pub(crate) const TIME_OF_DAY: &str = "^([01][0-9]|2[0-3]):[0-5][0-9]$";
 pub(super) const TIME_ZONE: &str = "^[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*$";
 
 /// What a person is told when a value does not match a pattern: what it is not, and what to write.

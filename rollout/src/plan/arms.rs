@@ -1,0 +1,157 @@
+//! From the arms as written to those of the routing document.
+
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use halftone_routing::config::{
+    arm::{ArmConfig, Backend, HealthCheck, ServicePort, ServiceRef, Timeouts, Times},
+    names::ObjectName,
+    units::Invalid,
+};
+
+use super::reader::Reader;
+use crate::{
+    problem::field,
+    spec::{ArmSpec, GrayReleaseSpec, HealthCheckSpec, IntOrString, TimeoutsSpec, rules},
+};
+
+pub(super) fn read(
+    reader: &mut Reader,
+    path: &str,
+    arm: &ArmSpec,
+    namespace: Option<&ObjectName>,
+) -> Option<ArmConfig> {
+    let backend = backend(reader, path, arm, namespace);
+    let version = reader.text(&field(path, "version"), &arm.version);
+    let prefix_path = field(path, "pathPrefix");
+    let path_prefix = match &arm.path_prefix {
+        Some(prefix) => {
+            super::path(reader, &prefix_path, prefix).map(|prefix| (prefix.as_str() != "/").then_some(prefix))
+        }
+        None => Some(None),
+    };
+    let timeouts = timeouts(reader, &field(path, "timeouts"), &arm.timeouts);
+    let max_in_flight = u32::try_from(arm.max_in_flight).ok().filter(|most| *most > 0);
+    let health_check = match &arm.health_check {
+        Some(check) => health_check(reader, &field(path, "healthCheck"), check).map(Some),
+        None => Some(None),
+    };
+    Some(ArmConfig {
+        backend: backend?,
+        version: version?,
+        path_prefix: path_prefix?,
+        timeouts: timeouts?,
+        max_in_flight: max_in_flight?,
+        health_check: health_check?,
+    })
+}
+
+fn backend(
+    reader: &mut Reader,
+    path: &str,
+    arm: &ArmSpec,
+    namespace: Option<&ObjectName>,
+) -> Option<Backend> {
+    reader.require(arm.service.is_some() != arm.addresses.is_some(), path, rules::ONE_BACKEND)?;
+    if let Some(service) = &arm.service {
+        let path = field(path, "service");
+        let name = reader.text(&field(&path, "name"), &service.name);
+        let port = port(&service.port);
+        reader.require(port.is_some(), &field(&path, "port"), rules::PORT);
+        return Some(Backend::Service(ServiceRef {
+            namespace: namespace?.clone(),
+            name: name?,
+            port: port?,
+        }));
+    }
+    let path = field(path, "addresses");
+    let addresses =
+        reader.each(&path, arm.addresses.as_deref().unwrap_or_default(), |reader, path, text| {
+            let address = address(text);
+            reader.require(address.is_some(), path, rules::ADDRESS)?;
+            address
+        })?;
+    reader.valid(&path, super::reader::distinct(addresses).try_into()).map(Backend::Addresses)
+}
+
+fn port(port: &IntOrString) -> Option<ServicePort> {
+    match port {
+        IntOrString::Int(number) => u16::try_from(*number).ok()?.try_into().ok().map(ServicePort::Number),
+        IntOrString::String(name) => {
+            let fits =
+                name.len() <= 15 && !name.contains('.') && name.bytes().any(|byte| byte.is_ascii_lowercase());
+            name.parse().ok().filter(|_| fits).map(ServicePort::Name)
+        }
+    }
+}
+
+/// IP:PORT. Zones and IPv4-mapped addresses are refused, as the API server does.
+fn address(text: &str) -> Option<SocketAddr> {
+    let (host, port) = text.rsplit_once(':')?;
+    let digits = (1..=5).contains(&port.len()) && port.bytes().all(|byte| byte.is_ascii_digit());
+    let port: u16 = port.parse().ok().filter(|port| digits && *port > 0)?;
+    match host.strip_prefix('[') {
+        Some(rest) => {
+            let address: Ipv6Addr = rest.strip_suffix(']')?.parse().ok()?;
+            address.to_ipv4_mapped().is_none().then_some(SocketAddr::from((address, port)))
+        }
+        None => Some(SocketAddr::from((host.parse::<Ipv4Addr>().ok()?, port))),
+    }
+}
+
+fn timeouts(reader: &mut Reader, path: &str, timeouts: &TimeoutsSpec) -> Option<Timeouts> {
+    let connect = reader.positive(&field(path, "connect"), &timeouts.connect);
+    let response_head = reader.positive(&field(path, "responseHead"), &timeouts.response_head);
+    let idle = reader.positive(&field(path, "idle"), &timeouts.idle);
+    let tunnel = reader.positive(&field(path, "tunnel"), &timeouts.tunnel);
+    Some(Timeouts {
+        connect_ms: connect?,
+        response_head_ms: response_head?,
+        idle_ms: idle?,
+        tunnel_ms: tunnel?,
+    })
+}
+
+fn health_check(reader: &mut Reader, path: &str, check: &HealthCheckSpec) -> Option<HealthCheck> {
+    let target = reader.text(&field(path, "path"), &check.path);
+    let interval = reader.at_least(&field(path, "interval"), &check.interval, 100, rules::CHECK_INTERVAL);
+    let timeout = reader.positive(&field(path, "timeout"), &check.timeout);
+    let times = |times: i32| u64::try_from(times).map_err(|_| Invalid::new("is below 0; write 1 to 100"));
+    let unhealthy = times(check.unhealthy_after).and_then(Times::try_from);
+    let healthy = times(check.healthy_after).and_then(Times::try_from);
+    let unhealthy_after = reader.valid(&field(path, "unhealthyAfter"), unhealthy);
+    let healthy_after = reader.valid(&field(path, "healthyAfter"), healthy);
+    Some(HealthCheck {
+        path: target?,
+        interval_ms: interval?,
+        timeout_ms: timeout?,
+        unhealthy_after: unhealthy_after?,
+        healthy_after: healthy_after?,
+    })
+}
+
+/// What the two arms have to have in common, and what not.
+pub(super) fn compare(reader: &mut Reader, spec: &GrayReleaseSpec) {
+    reader.require(
+        spec.gray.is_some() == spec.target_ratio.is_some(),
+        "spec.targetRatio",
+        rules::TARGET_WITH_GRAY,
+    );
+    if let Some(gray) = &spec.gray {
+        reader.require(gray.version != spec.stable.version, "spec.gray.version", rules::VERSIONS_DIFFER);
+        reader.require(!same_backend(&spec.stable, gray), "spec.gray", rules::ARMS_DIFFER);
+    }
+}
+
+fn same_backend(stable: &ArmSpec, gray: &ArmSpec) -> bool {
+    let prefix = |arm: &ArmSpec| arm.path_prefix.clone().unwrap_or_default();
+    if prefix(stable) != prefix(gray) {
+        return false;
+    }
+    match (&stable.service, &gray.service) {
+        (Some(stable), Some(gray)) => stable == gray,
+        _ => {
+            let stable = stable.addresses.as_deref().unwrap_or_default();
+            gray.addresses.iter().flatten().any(|address| stable.contains(address))
+        }
+    }
+}

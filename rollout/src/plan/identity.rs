@@ -1,0 +1,79 @@
+//! From identity as written to that of the routing document.
+
+use halftone_routing::config::identity::{
+    ClientIpPrefix, GeneratedCookie, IdentityConfig, IdentitySource, JwtClaim, WhenMissing,
+};
+
+use super::reader::{Reader, distinct};
+use crate::{
+    problem::field,
+    spec::{self, IdentitySpec, rules},
+};
+
+pub(super) fn read(
+    reader: &mut Reader,
+    path: &str,
+    identity: &IdentitySpec,
+    has_gray: bool,
+) -> Option<IdentityConfig> {
+    let from_path = field(path, "from");
+    let from = reader.each(&from_path, &identity.from, source);
+    let generated: Vec<bool> = identity.from.iter().map(|source| source.generated.is_some()).collect();
+    let last = generated.iter().position(|generated| *generated).is_none_or(|at| at + 1 == generated.len());
+    reader.require(last, &from_path, rules::GENERATED_LAST)?;
+    let when_missing = match identity.when_missing {
+        spec::WhenMissing::Gray if has_gray => WhenMissing::Gray,
+        spec::WhenMissing::Stable | spec::WhenMissing::Gray => WhenMissing::Stable,
+        spec::WhenMissing::Split => WhenMissing::Split,
+        spec::WhenMissing::Reject => WhenMissing::Reject(u16::try_from(identity.reject_status).ok()?),
+    };
+    let salt = Some(identity.salt.clone()).filter(|salt| !salt.is_empty());
+    Some(IdentityConfig { from: distinct(from?), when_missing, salt })
+}
+
+fn source(reader: &mut Reader, path: &str, source: &spec::IdentitySource) -> Option<IdentitySource> {
+    let spec::IdentitySource { header, query, cookie, generated, jwt_claim, client_ip } = source;
+    let given = [
+        header.is_some(),
+        query.is_some(),
+        cookie.is_some(),
+        generated.is_some(),
+        jwt_claim.is_some(),
+        client_ip.is_some(),
+    ];
+    let one = given.into_iter().filter(|given| *given).count() == 1;
+    reader.require(one, path, rules::ONE_SOURCE)?;
+    if let Some(name) = header {
+        return reader.text(&field(path, "header"), name).map(IdentitySource::Header);
+    }
+    if let Some(name) = query {
+        return reader.text(&field(path, "query"), name).map(IdentitySource::Query);
+    }
+    if let Some(name) = cookie {
+        return reader.text(&field(path, "cookie"), name).map(IdentitySource::Cookie);
+    }
+    if let Some(cookie) = generated {
+        return self::generated(reader, &field(path, "generated"), cookie).map(IdentitySource::Generated);
+    }
+    if let Some(claim) = jwt_claim {
+        let path = field(path, "jwtClaim");
+        let header = reader.text(&field(&path, "header"), &claim.header);
+        let claim = reader.text(&field(&path, "claim"), &claim.claim);
+        return Some(IdentitySource::JwtClaim(JwtClaim { header: header?, claim: claim? }));
+    }
+    let prefix = client_ip.as_ref()?;
+    Some(IdentitySource::ClientIp(ClientIpPrefix {
+        v4_prefix: u8::try_from(prefix.v4_prefix).ok()?,
+        v6_prefix: u8::try_from(prefix.v6_prefix).ok()?,
+    }))
+}
+
+fn generated(reader: &mut Reader, path: &str, cookie: &spec::GeneratedCookie) -> Option<GeneratedCookie> {
+    let name_path = field(path, "cookie");
+    let name = reader.text(&name_path, &cookie.cookie);
+    let lower = cookie.cookie.to_ascii_lowercase();
+    let plain = !lower.starts_with("__host-") && !lower.starts_with("__secure-");
+    reader.require(plain, &name_path, rules::COOKIE_NOT_SECURE);
+    let max_age = reader.at_least(&field(path, "maxAge"), &cookie.max_age, 1000, rules::AT_LEAST_A_SECOND);
+    Some(GeneratedCookie { cookie: name?, max_age_ms: max_age? })
+}

@@ -1,0 +1,156 @@
+//! From rules and conditions as written to those of the routing document.
+
+use halftone_routing::config::rule::{AllOf, Condition, Operator, Rule, Source, Target};
+use regex::RegexBuilder;
+
+use super::reader::{Reader, distinct};
+use crate::{
+    problem::{field, item},
+    spec::{
+        self, ConditionGroup, RuleSpec, RuleTarget,
+        rules::{self, Rule as Check},
+        schema::{NUMBER, TOKEN},
+    },
+    structural::matches,
+};
+
+/// The rules in order. Without gray those to gray are left out: there is nobody to send to.
+pub(super) fn read(reader: &mut Reader, path: &str, rules: &[RuleSpec], has_gray: bool) -> Option<Vec<Rule>> {
+    let names: Vec<&str> = rules.iter().map(|rule| rule.name.as_str()).collect();
+    let differ = names.iter().enumerate().all(|(at, name)| !names[..at].contains(name));
+    reader.require(differ, path, rules::RULE_NAMES_DIFFER);
+    let read = reader.each(path, rules, rule);
+    let rules = read?.into_iter().filter(|rule| has_gray || rule.to == Target::Stable).collect();
+    differ.then_some(rules)
+}
+
+fn rule(reader: &mut Reader, path: &str, rule: &RuleSpec) -> Option<Rule> {
+    let name = reader.text(&field(path, "name"), &rule.name);
+    let when = groups(reader, &field(path, "when"), &rule.when);
+    let to = match rule.to {
+        RuleTarget::Gray => Target::Gray,
+        RuleTarget::Stable => Target::Stable,
+    };
+    Some(Rule { name: name?, to, keep_on_rollback: rule.keep_on_rollback, when: when? })
+}
+
+/// Groups of conditions, as in `when` and `health.exclude`.
+pub(super) fn groups(reader: &mut Reader, path: &str, groups: &[ConditionGroup]) -> Option<Vec<AllOf>> {
+    reader.each(path, groups, |reader, path, group| {
+        let path = field(path, "all");
+        let conditions = reader.each(&path, &group.all, condition)?;
+        reader.valid(&path, AllOf::try_from(conditions))
+    })
+}
+
+fn condition(reader: &mut Reader, path: &str, condition: &spec::Condition) -> Option<Condition> {
+    let sound = check(reader, path, condition);
+    let source = source(reader, path, condition);
+    let operator = operator(condition.operator);
+    if matches!(operator, Operator::Regex | Operator::NotRegex) {
+        compile(reader, &field(path, "values"), &condition.values)?;
+    }
+    sound?;
+    reader.valid(path, Condition::new(source?, operator, distinct(condition.values.clone())))
+}
+
+/// What the CEL rules of a condition say.
+fn check(reader: &mut Reader, path: &str, condition: &spec::Condition) -> Option<()> {
+    use spec::Operator::{
+        Contains, DoesNotExist, Exists, Gt, InCidr, Lt, NotContains, NotInCidr, NotPrefix, NotSuffix, Prefix,
+        Suffix,
+    };
+    let spec::Condition { source, name, operator, values } = condition;
+    let named = matches!(source, spec::Source::Header | spec::Source::Cookie | spec::Source::Query);
+    let token = matches!(source, spec::Source::Header | spec::Source::Cookie);
+    let checks: [(bool, Check); 6] = [
+        (name.is_some() == named, rules::NAME_BY_SOURCE),
+        (!token || name.as_ref().is_none_or(|name| matches(TOKEN, name)), rules::NAME_IS_TOKEN),
+        (matches!(operator, Exists | DoesNotExist) == values.is_empty(), rules::VALUES_BY_OPERATOR),
+        (
+            !matches!(operator, Gt | Lt)
+                || values.is_empty()
+                || values.len() == 1 && matches(NUMBER, &values[0]),
+            rules::ONE_NUMBER,
+        ),
+        (
+            !matches!(operator, InCidr | NotInCidr) || values.iter().all(|value| is_network(value)),
+            rules::NETWORKS,
+        ),
+        (
+            !matches!(operator, Prefix | NotPrefix | Suffix | NotSuffix | Contains | NotContains)
+                || !values.iter().any(String::is_empty),
+            rules::NOT_EMPTY,
+        ),
+    ];
+    let broken: Vec<Check> = checks.into_iter().filter(|(holds, _)| !holds).map(|(_, check)| check).collect();
+    for check in &broken {
+        reader.refuse(path, check.what, check.advice);
+    }
+    broken.is_empty().then_some(())
+}
+
+/// A network without bits beyond its prefix, or an address; as strict as the API server.
+fn is_network(text: &str) -> bool {
+    let (address, bits) = text.split_once('/').map_or((text, None), |(address, bits)| (address, Some(bits)));
+    let plain = bits.is_none_or(|bits| {
+        bits == "0"
+            || !bits.starts_with('0') && !bits.is_empty() && bits.bytes().all(|byte| byte.is_ascii_digit())
+    });
+    let mapped =
+        address.parse::<std::net::Ipv6Addr>().is_ok_and(|address| address.to_ipv4_mapped().is_some());
+    plain && !mapped && halftone_routing::config::network(text).is_ok()
+}
+
+fn source(reader: &mut Reader, path: &str, condition: &spec::Condition) -> Option<Source> {
+    let path = field(path, "name");
+    let name = condition.name.as_deref();
+    Some(match condition.source {
+        spec::Source::Identity => Source::Identity,
+        spec::Source::Header => Source::Header(reader.text(&path, name?)?),
+        spec::Source::Cookie => Source::Cookie(reader.text(&path, name?)?),
+        spec::Source::Query => Source::Query(reader.text(&path, name?)?),
+        spec::Source::Path => Source::Path,
+        spec::Source::Method => Source::Method,
+        spec::Source::Host => Source::Host,
+        spec::Source::ClientIp => Source::ClientIp,
+    })
+}
+
+fn operator(operator: spec::Operator) -> Operator {
+    match operator {
+        spec::Operator::In => Operator::In,
+        spec::Operator::NotIn => Operator::NotIn,
+        spec::Operator::Exists => Operator::Exists,
+        spec::Operator::DoesNotExist => Operator::DoesNotExist,
+        spec::Operator::Prefix => Operator::Prefix,
+        spec::Operator::NotPrefix => Operator::NotPrefix,
+        spec::Operator::Suffix => Operator::Suffix,
+        spec::Operator::NotSuffix => Operator::NotSuffix,
+        spec::Operator::Contains => Operator::Contains,
+        spec::Operator::NotContains => Operator::NotContains,
+        spec::Operator::Regex => Operator::Regex,
+        spec::Operator::NotRegex => Operator::NotRegex,
+        spec::Operator::Gt => Operator::Gt,
+        spec::Operator::Lt => Operator::Lt,
+        spec::Operator::InCidr => Operator::InCidr,
+        spec::Operator::NotInCidr => Operator::NotInCidr,
+    }
+}
+
+/// A regular expression larger than this when compiled would cost every proxy memory and time.
+const REGEX_BYTES: usize = 256 << 10;
+
+fn compile(reader: &mut Reader, path: &str, patterns: &[String]) -> Option<()> {
+    let mut sound = Some(());
+    for (at, pattern) in patterns.iter().enumerate() {
+        if let Err(error) = RegexBuilder::new(pattern).size_limit(REGEX_BYTES).build() {
+            let message = error.to_string();
+            let reason = message.lines().last().unwrap_or_default().trim().trim_start_matches("error: ");
+            let what = format!("is no regular expression that can be used: {reason}");
+            reader.refuse(&item(path, at), what, "write it in the syntax of Rust's regex crate, and simpler");
+            sound = None;
+        }
+    }
+    sound
+}
