@@ -1,11 +1,14 @@
 //! The routing document, the contract between whoever decides a release and the proxies: what a release claims,
-//! how its requests are divided, spoken for and counted. `rollout` writes it, [`parse`] reads it strictly,
+//! how its requests are divided, spoken for and counted. `rollout` writes it, [`parse::routing`] reads it strictly,
 //! `Release::compile` makes it ready for requests.
 
 pub mod arm;
+mod bounds;
+pub mod checksum;
 pub mod identity;
 pub mod limits;
 pub mod names;
+pub mod parse;
 pub mod rule;
 pub mod units;
 

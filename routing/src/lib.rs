@@ -6,6 +6,7 @@ pub mod bucket;
 pub mod client_address;
 pub mod config;
 pub mod field;
+pub mod fleet;
 pub mod histogram;
 pub mod host;
 pub mod path;

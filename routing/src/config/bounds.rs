@@ -1,0 +1,83 @@
+//! What holds between the fields of a routing document, and its way out: one text with its checksum, small enough
+//! for a ConfigMap.
+
+use super::checksum::checksum;
+use super::parse::{DocumentError, MAX_BYTES, Reason};
+use super::{Checksum, RoutingConfig, State};
+
+/// Hosts, paths and rules of one document.
+const MOST: usize = 64;
+/// Alternatives of one rule, and of `exclude`.
+const MOST_ALTERNATIVES: usize = 16;
+
+impl RoutingConfig {
+    /// Checks what no field can check alone. The reader calls it; a writer need not, its types come from a plan.
+    ///
+    /// # Errors
+    /// The first field that does not fit the others.
+    pub fn check(&self) -> Result<(), DocumentError> {
+        listed("hosts", &self.hosts, 1)?;
+        listed("paths", &self.paths, 1)?;
+        let names: Vec<_> = self.rules.iter().map(|rule| &rule.name).collect();
+        listed("rules", &names, 0)?;
+        for (at, rule) in self.rules.iter().enumerate() {
+            alternatives(&format!("rules[{at}].when"), rule.when.len(), 1)?;
+        }
+        alternatives("limits.exclude", self.limits.exclude.len(), 0)?;
+        let plain = matches!(self.state, State::Plain | State::Withdrawn);
+        if !plain && self.arms.gray.is_none() {
+            return Err(invalid("arms.gray", "missing; only a Plain or Withdrawn document has no gray arm"));
+        }
+        Ok(())
+    }
+
+    /// The document as text, indented for people, with its checksum.
+    ///
+    /// # Errors
+    /// [`Reason::TooLarge`], with the length.
+    pub fn to_json(&self) -> Result<String, DocumentError> {
+        let document = Self { checksum: Some(self.content_checksum()), ..self.clone() };
+        let text = serde_json::to_string_pretty(&document)
+            .expect("a document has text keys and writers that cannot fail");
+        if text.len() > MAX_BYTES {
+            let message = format!("the document has {} bytes; at most {MAX_BYTES} fit", text.len());
+            return Err(DocumentError {
+                reason: Reason::TooLarge,
+                place: None,
+                field: String::new(),
+                message,
+            });
+        }
+        Ok(text)
+    }
+
+    /// The checksum that [`RoutingConfig::to_json`] writes.
+    pub fn content_checksum(&self) -> Checksum {
+        checksum(&serde_json::to_value(self).expect("a document has text keys and writers that cannot fail"))
+    }
+}
+
+fn listed<T: PartialEq + std::fmt::Display>(
+    field: &str,
+    values: &[T],
+    least: usize,
+) -> Result<(), DocumentError> {
+    if values.len() < least || values.len() > MOST {
+        return Err(invalid(field, format!("{} entries; write {least} to {MOST}", values.len())));
+    }
+    match values.iter().enumerate().find(|(at, value)| values[..*at].contains(value)) {
+        Some((at, value)) => Err(invalid(&format!("{field}[{at}]"), format!("\"{value}\" stands twice"))),
+        None => Ok(()),
+    }
+}
+
+fn alternatives(field: &str, count: usize, least: usize) -> Result<(), DocumentError> {
+    if (least..=MOST_ALTERNATIVES).contains(&count) {
+        return Ok(());
+    }
+    Err(invalid(field, format!("{count} alternatives; write {least} to {MOST_ALTERNATIVES}")))
+}
+
+fn invalid(field: &str, message: impl Into<String>) -> DocumentError {
+    DocumentError { reason: Reason::Invalid, place: None, field: field.to_owned(), message: message.into() }
+}
