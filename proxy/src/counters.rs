@@ -6,6 +6,7 @@
 //!
 //! On the request path: `workers.cell(&stage, …)` right after `decide`, keep the [`CellWriter`], forget the snapshot.
 
+use std::collections::BTreeMap;
 use std::marker::PhantomData;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
@@ -14,132 +15,17 @@ use std::time::Duration;
 pub mod histogram;
 
 pub use halftone_routing::config::arm::Arm;
+pub use halftone_routing::config::limits::Quantile;
+pub use halftone_routing::report::{ChosenBy, Outcome};
 pub use histogram::Histogram;
 
-/// What decided the arm.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum ChosenBy {
-    /// The identity's bucket.
-    Split,
-    /// A rule.
-    Rule,
-    /// `whenMissing` with `Stable` or `Gray`.
-    Missing,
-    /// `force`.
-    Force,
-}
+use halftone_routing::report::{Counts, LimitEvents};
 
-/// How a request ended; exactly one per request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Outcome {
-    /// 2xx and 101.
-    Status2xx,
-    /// 3xx.
-    Status3xx,
-    /// 4xx but 429.
-    Status4xx,
-    /// 429.
-    Status429,
-    /// 5xx that is not among the release's `errorStatuses`.
-    Status5xx,
-    /// A status among the release's `errorStatuses`. Charged to the arm, as the following are.
-    ErrorStatus,
-    /// No connection could be made, retries included.
-    ConnectFailed,
-    /// No response head in time.
-    ResponseHeadTimeout,
-    /// The connection was lost before the response head was complete.
-    Reset,
-    /// The response was not HTTP.
-    MalformedResponse,
-    /// The response body broke off.
-    BodyBrokenOff,
-    /// The response body stood still for too long.
-    BodyIdle,
-    /// `maxInFlight` was reached.
-    Overload,
-    /// The intended arm had no endpoint at all.
-    NoEndpoint,
-    /// The client left before the head after waiting longer than [`StageCounters::abandoned_after`].
-    Abandoned,
-    /// The client left otherwise. Not charged, as the following are not.
-    ClientAbort,
-    /// The client was too slow.
-    ClientTimeout,
-    /// Refused by the proxy with 400.
-    Refused400,
-    /// Refused by the proxy with 403.
-    Refused403,
-    /// Refused by the proxy with 404.
-    Refused404,
-    /// Refused by the proxy with 405.
-    Refused405,
-    /// Refused by the proxy with 408.
-    Refused408,
-    /// Refused by the proxy with 414.
-    Refused414,
-    /// Refused by the proxy with 417.
-    Refused417,
-    /// Refused by the proxy with 431.
-    Refused431,
-    /// Out of descriptors, ports or memory.
-    OwnFault,
-    /// Cut by the proxy's own shutdown.
-    Shutdown,
-}
-
-impl ChosenBy {
-    /// As reports spell it.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Split => "Split",
-            Self::Rule => "Rule",
-            Self::Missing => "Missing",
-            Self::Force => "Force",
-        }
-    }
-}
-
-impl Outcome {
-    /// The word for metrics and the access log.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Status2xx => "2xx",
-            Self::Status3xx => "3xx",
-            Self::Status4xx => "4xx",
-            Self::Status429 => "429",
-            Self::Status5xx => "5xx",
-            Self::ErrorStatus => "errorStatus",
-            Self::ConnectFailed => "connectFailed",
-            Self::ResponseHeadTimeout => "responseHeadTimeout",
-            Self::Reset => "reset",
-            Self::MalformedResponse => "malformedResponse",
-            Self::BodyBrokenOff => "bodyBrokenOff",
-            Self::BodyIdle => "bodyIdle",
-            Self::Overload => "overload",
-            Self::NoEndpoint => "noEndpoint",
-            Self::Abandoned => "abandoned",
-            Self::ClientAbort => "clientAbort",
-            Self::ClientTimeout => "clientTimeout",
-            Self::Refused400 => "refused400",
-            Self::Refused403 => "refused403",
-            Self::Refused404 => "refused404",
-            Self::Refused405 => "refused405",
-            Self::Refused408 => "refused408",
-            Self::Refused414 => "refused414",
-            Self::Refused417 => "refused417",
-            Self::Refused431 => "refused431",
-            Self::OwnFault => "ownFault",
-            Self::Shutdown => "shutdown",
-        }
-    }
-}
-
-const ARMS: usize = 2;
-const CHOSEN_BY: usize = 4;
-const OUTCOMES: usize = Outcome::Shutdown as usize + 1;
 /// Absolute latency limits a document may carry: p50 p90 p95 p99 p999.
-pub const LIMITS: usize = 5;
+const LIMITS: usize = Quantile::ALL.len();
+const OUTCOMES: usize = Outcome::ALL.len();
+/// Cells of a stage: arm × chosenBy × excluded.
+const CELLS: usize = Arm::ALL.len() * ChosenBy::ALL.len() * 2;
 
 /// A count that one thread writes and any may read.
 #[derive(Debug, Default)]
@@ -174,37 +60,115 @@ pub struct StageCounters {
 impl StageCounters {
     /// Empty counters for a process with this many workers.
     pub fn new(workers: usize) -> Self {
-        Self {
-            workers: (0..workers).map(|_| OnceLock::new()).collect(),
-            abandoned_after_micros: AtomicU64::new(1_000_000),
-        }
+        let workers = (0..workers).map(|_| OnceLock::new()).collect();
+        Self { workers, abandoned_after_micros: AtomicU64::new(1_000_000) }
     }
 
-    /// How long a client must have waited for the head for its leaving to be `Abandoned` (charged to the arm) and not
-    /// `ClientAbort`: the larger of 1 s and stable's p99 over this proxy's last full minute. The control thread sets it.
+    /// How long a client must have waited for the head for its leaving to be `Abandoned` (charged to the arm) and
+    /// not `ClientAbort`: the larger of 1 s and stable's p99 over this proxy's last full minute. The control thread
+    /// sets it.
     pub fn abandoned_after(&self) -> Duration {
         Duration::from_micros(self.abandoned_after_micros.load(Relaxed))
+    }
+
+    pub(crate) fn set_abandoned_after(&self, wait: Duration) {
+        self.abandoned_after_micros.store(u64::try_from(wait.as_micros()).unwrap_or(u64::MAX), Relaxed);
+    }
+
+    /// The keys that any worker has used so far.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = CellKey> + '_ {
+        (0..CELLS).filter(|&index| self.cells(index).next().is_some()).map(CellKey::at)
+    }
+
+    /// A number that has risen if and only if something was counted under the key. Far cheaper than [`Self::read`].
+    pub(crate) fn activity(&self, key: CellKey) -> u64 {
+        self.cells(key.index()).map(Cell::activity).fold(0, u64::wrapping_add)
+    }
+
+    /// What all workers counted under the key.
+    pub(crate) fn read(&self, key: CellKey) -> Counts {
+        let mut sum = Counts::default();
+        self.cells(key.index()).for_each(|cell| cell.add_to(&mut sum));
+        sum
+    }
+
+    /// Tunnels and answers of an arm that are older than 10 s and still open.
+    pub(crate) fn open_long(&self, arm: Arm) -> u64 {
+        let of_arm = (0..CELLS).filter(|&index| CellKey::at(index).arm == arm);
+        of_arm.flat_map(|index| self.cells(index)).map(|cell| cell.open_long.get()).fold(0, u64::wrapping_add)
+    }
+
+    /// Whether nobody can count here any more: no snapshot but the caller's own handle, no request.
+    pub(crate) fn is_abandoned(this: &Arc<Self>) -> bool {
+        let mut cells = this.workers.iter().filter_map(OnceLock::get);
+        Arc::strong_count(this) == 1 && cells.all(|cells| Arc::strong_count(cells) == 1)
+    }
+
+    fn cells(&self, index: usize) -> impl Iterator<Item = &Cell> {
+        let workers = self.workers.iter().filter_map(OnceLock::get);
+        workers.filter_map(move |worker| worker.cells[index].get()).map(|cell| &**cell)
+    }
+}
+
+/// Which of a stage's cells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct CellKey {
+    pub(crate) arm: Arm,
+    pub(crate) chosen_by: ChosenBy,
+    pub(crate) excluded: bool,
+}
+
+impl CellKey {
+    fn index(self) -> usize {
+        (self.arm as usize * ChosenBy::ALL.len() + self.chosen_by as usize) * 2 + usize::from(self.excluded)
+    }
+
+    fn at(index: usize) -> Self {
+        let arm = Arm::ALL[index / 2 / ChosenBy::ALL.len()];
+        Self { arm, chosen_by: ChosenBy::ALL[index / 2 % ChosenBy::ALL.len()], excluded: index % 2 == 1 }
     }
 }
 
 /// One worker's cells of one stage.
 #[derive(Debug, Default)]
 struct WorkerCells {
-    cells: [OnceLock<Box<Cell>>; ARMS * CHOSEN_BY * 2],
+    cells: [OnceLock<Box<Cell>>; CELLS],
 }
 
 /// The counts of one release × stage × arm × chosenBy × excluded of one worker. Two cache lines of alignment keep
 /// neighbours (and the prefetcher's pair of lines) apart.
 #[derive(Debug, Default)]
 #[repr(align(128))]
-pub struct Cell {
+struct Cell {
     outcomes: [Count; OUTCOMES],
     within: [Count; LIMITS],
     over: [Count; LIMITS],
     retries: Count,
     fallbacks: Count,
     open_long: Count,
+    answers: Count,
     latency: Histogram,
+}
+
+impl Cell {
+    /// Each of these only rises, so their sum stays the same only if each does.
+    fn activity(&self) -> u64 {
+        let counts = self.outcomes.iter().chain(&self.within).chain(&self.over);
+        let counts = counts.chain([&self.retries, &self.fallbacks, &self.answers]);
+        counts.map(Count::get).fold(0, u64::wrapping_add)
+    }
+
+    fn add_to(&self, sum: &mut Counts) {
+        let outcomes =
+            Outcome::ALL.iter().zip(&self.outcomes).map(|(&outcome, count)| (outcome, count.get()));
+        let outcomes: BTreeMap<_, _> = outcomes.filter(|(_, count)| *count > 0).collect();
+        let events =
+            |limit: usize| LimitEvents { within: self.within[limit].get(), over: self.over[limit].get() };
+        let limits = Quantile::ALL.iter().enumerate().map(|(index, &limit)| (limit, events(index)));
+        let limits = limits.filter(|(_, events)| *events != LimitEvents::default()).collect();
+        let (retries, fallbacks) = (self.retries.get(), self.fallbacks.get());
+        sum.merge(&Counts { outcomes, retries, fallbacks, limits, latency: self.latency.read() });
+    }
 }
 
 /// A worker's right to count. One per worker, made before the worker's thread starts and moved into it; its writers
@@ -226,7 +190,7 @@ impl WorkerCounters {
     /// The cell for a decision. Two array look-ups once the worker has used it before.
     pub fn cell(&self, stage: &StageCounters, arm: Arm, chosen_by: ChosenBy, excluded: bool) -> CellWriter {
         let cells = stage.workers[self.worker].get_or_init(Arc::default);
-        let index = (arm as usize * CHOSEN_BY + chosen_by as usize) * 2 + usize::from(excluded);
+        let index = CellKey { arm, chosen_by, excluded }.index();
         CellWriter { cells: Arc::clone(cells), index, _single_thread: PhantomData }
     }
 
@@ -275,17 +239,19 @@ impl CellWriter {
 
     /// From the request's last byte received to the first byte of the final response head.
     pub fn latency(&self, latency: Duration) {
-        self.cell().latency.record(latency);
+        let cell = self.cell();
+        cell.latency.record(latency);
+        cell.answers.add(1);
     }
 
-    /// The head arrived within the absolute latency limit with this index (its place among p50 p90 p95 p99 p999).
-    pub fn within_limit(&self, limit: usize) {
-        self.cell().within[limit].add(1);
+    /// The head arrived within this absolute latency limit.
+    pub fn within_limit(&self, limit: Quantile) {
+        self.cell().within[limit as usize].add(1);
     }
 
-    /// The limit with this index passed without a head; counted at that moment.
-    pub fn over_limit(&self, limit: usize) {
-        self.cell().over[limit].add(1);
+    /// The limit passed without a head; counted at that moment.
+    pub fn over_limit(&self, limit: Quantile) {
+        self.cell().over[limit as usize].add(1);
     }
 
     /// One further try of a request.
