@@ -80,93 +80,65 @@ impl Method {
 /// Why a message is refused. From a client it is answered with `status()` and the connection is closed;
 /// from a backend it is always a 502 and the backend's fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}", self.text())]
 pub enum MessageError {
     /// A line feed without the carriage return before it.
-    #[error("a line ends with LF alone")]
     BareLf,
     /// A carriage return without the line feed after it.
-    #[error("a CR stands without LF")]
     BareCr,
     /// The request line is longer than `MAX_REQUEST_LINE`.
-    #[error("the request line is longer than 16 KiB")]
     RequestLineTooLong,
     /// The head is longer than `MAX_HEAD`.
-    #[error("the head is longer than 32 KiB")]
     HeadTooLong,
     /// The head has more than `MAX_FIELDS` fields.
-    #[error("the head has more than 128 fields")]
     TooManyFields,
     /// The first line is no request line or status line.
-    #[error("malformed first line")]
     FirstLine,
     /// Neither HTTP/1.0 nor HTTP/1.1.
-    #[error("the version is neither HTTP/1.0 nor HTTP/1.1")]
     Version,
     /// A status outside 100 to 599.
-    #[error("the status is not between 100 and 599")]
     Status,
     /// An interim answer 101 that the request did not ask for.
-    #[error("101 to a request without Upgrade")]
     UnaskedUpgrade,
     /// An empty field name, a character that no name may have, or a space before the colon.
-    #[error("malformed field name")]
     FieldName,
     /// NUL or another control character in a field value.
-    #[error("a control character in a field value")]
     FieldValue,
     /// A field continued on a second line.
-    #[error("a field is folded over two lines")]
     ObsFold,
     /// HTTP/1.1 without a Host field.
-    #[error("no Host field")]
     NoHost,
     /// More than one Host field.
-    #[error("more than one Host field")]
     TwoHosts,
     /// The Host field or the authority in the target is no host and port, or has user information.
-    #[error("malformed host")]
     Host,
     /// The target names another host than the Host field.
-    #[error("the target and the Host field name different hosts")]
     HostsDiffer,
     /// The target has none of the forms that its method allows.
-    #[error("malformed request target")]
     Target,
     /// The target's path cannot be normalised.
-    #[error("malformed path")]
     Path,
     /// CONNECT or TRACE.
-    #[error("method not allowed")]
     Method,
     /// An expectation other than `100-continue`.
-    #[error("unknown expectation")]
     Expectation,
     /// Content-Length and Transfer-Encoding in one message.
-    #[error("both Content-Length and Transfer-Encoding")]
     LengthAndCoding,
     /// A length that is empty, signed, no number, or does not fit 63 bits.
-    #[error("malformed Content-Length")]
     Length,
     /// Several lengths that are not the same.
-    #[error("different lengths in Content-Length")]
     LengthsDiffer,
     /// Transfer codings other than exactly one `chunked`.
-    #[error("a transfer coding other than chunked")]
     Coding,
     /// Transfer-Encoding in an HTTP/1.0 message.
-    #[error("Transfer-Encoding in HTTP/1.0")]
     CodingIn10,
     /// A chunk size that is no hexadecimal number or does not fit 63 bits.
-    #[error("malformed chunk size")]
     ChunkSize,
     /// Data that does not end where its chunk's size says.
-    #[error("malformed end of a chunk")]
     ChunkEnd,
     /// Chunk extensions beyond what a body of this size may carry, or with control characters.
-    #[error("malformed or too long chunk extensions")]
     ChunkExtension,
     /// A trailer section longer than `MAX_TRAILERS` or with more than `MAX_FIELDS` fields.
-    #[error("the trailers are longer than 8 KiB")]
     TrailersTooLong,
 }
 
@@ -195,6 +167,41 @@ impl MessageError {
             Self::Method => 405,
             Self::Expectation => 417,
             _ => 400,
+        }
+    }
+
+    /// What is wrong, for the answer's body and for logs.
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::BareLf => "a line ends with LF alone",
+            Self::BareCr => "a CR stands without LF",
+            Self::RequestLineTooLong => "the request line is longer than 16 KiB",
+            Self::HeadTooLong => "the head is longer than 32 KiB",
+            Self::TooManyFields => "the head has more than 128 fields",
+            Self::FirstLine => "malformed first line",
+            Self::Version => "the version is neither HTTP/1.0 nor HTTP/1.1",
+            Self::Status => "the status is not between 100 and 599",
+            Self::UnaskedUpgrade => "101 to a request without Upgrade",
+            Self::FieldName => "malformed field name",
+            Self::FieldValue => "a control character in a field value",
+            Self::ObsFold => "a field is folded over two lines",
+            Self::NoHost => "no Host field",
+            Self::TwoHosts => "more than one Host field",
+            Self::Host => "malformed host",
+            Self::HostsDiffer => "the target and the Host field name different hosts",
+            Self::Target => "malformed request target",
+            Self::Path => "malformed path",
+            Self::Method => "method not allowed",
+            Self::Expectation => "unknown expectation",
+            Self::LengthAndCoding => "both Content-Length and Transfer-Encoding",
+            Self::Length => "malformed Content-Length",
+            Self::LengthsDiffer => "different lengths in Content-Length",
+            Self::Coding => "a transfer coding other than chunked",
+            Self::CodingIn10 => "Transfer-Encoding in HTTP/1.0",
+            Self::ChunkSize => "malformed chunk size",
+            Self::ChunkEnd => "malformed end of a chunk",
+            Self::ChunkExtension => "malformed or too long chunk extensions",
+            Self::TrailersTooLong => "the trailers are longer than 8 KiB",
         }
     }
 }

@@ -1,5 +1,7 @@
-//! How an exchange ended: whose fault it was, which status the client sees, under which word it is counted
-//! and logged, and what an answer of our own says. One table; no other place decides this.
+//! How an exchange ended: whose fault it was, which status the client sees, as what it is counted and
+//! logged, and what an answer of our own says. One table; no other place decides this.
+
+use halftone_routing::report::Outcome;
 
 use crate::http1::MessageError;
 
@@ -62,46 +64,143 @@ pub enum Fault {
 
 /// What an ending means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Outcome {
+pub struct Meaning {
     /// Whose fault it was.
     pub fault: Fault,
     /// The status the client sees; `None` where it is gone before any. Where an answer broke off, the one
     /// already sent.
     pub status: Option<u16>,
-    /// The word for access log and metrics.
-    pub word: &'static str,
-    /// What the body of an answer of our own says; empty where upstream's answer stands.
+    /// What it is counted as; its `name()` is the word for metrics and the access log.
+    pub counted: Outcome,
+    /// What the body of an answer of our own says; empty where upstream's answer stands or nobody reads it.
     pub text: &'static str,
 }
 
-/// The table.
-pub fn outcome(ending: &Ending) -> Outcome {
-    let (fault, status, word, text) = match *ending {
-        Ending::Answered(status) => (Fault::None, Some(status), "answered", ""),
-        Ending::Refused(error) => (Fault::Client, Some(error.status()), "refused", "the request was refused"),
-        Ending::NoRoute => (Fault::Client, Some(404), "noRoute", "no release takes this host and path"),
+/// The table. `is_error` knows the release's `errorStatuses`.
+pub fn meaning(ending: &Ending, is_error: impl Fn(u16) -> bool) -> Meaning {
+    let (fault, status, counted, text) = match *ending {
+        Ending::Answered(status) => (Fault::None, Some(status), answered(status, is_error(status)), ""),
+        Ending::Refused(error) => {
+            (Fault::Client, Some(error.status()), refused(error.status()), error.text())
+        }
+        Ending::NoRoute => {
+            (Fault::Client, Some(404), Outcome::Refused404, "no release takes this host and path")
+        }
         Ending::Rejected(status) => {
-            (Fault::Client, Some(status), "rejected", "this service needs to know its user")
+            (Fault::Client, Some(status), Outcome::Refused403, "this service needs to know its user")
         }
         Ending::ClientTimeout => {
-            (Fault::Client, Some(408), "clientTimeout", "the request did not arrive in time")
+            (Fault::Client, Some(408), Outcome::Refused408, "the request did not arrive in time")
         }
-        Ending::ClientStalled(status) => (Fault::Client, Some(status), "clientStalled", ""),
-        Ending::ClientGone => (Fault::Client, None, "clientGone", ""),
-        Ending::Abandoned => (Fault::Arm, None, "abandoned", ""),
-        Ending::ClientGoneAfter(status) => (Fault::Client, Some(status), "clientGone", ""),
-        Ending::Connect => (Fault::Arm, Some(502), "connect", "no connection to the service"),
-        Ending::Reset => (Fault::Arm, Some(502), "reset", "the service closed the connection"),
-        Ending::HeadTimeout => (Fault::Arm, Some(504), "headTimeout", "the service did not answer in time"),
-        Ending::Malformed(_) => (Fault::Arm, Some(502), "malformed", "the service's answer was malformed"),
-        Ending::BrokenOff(status) => (Fault::Arm, Some(status), "brokenOff", ""),
-        Ending::BodyIdle(status) => (Fault::Arm, Some(status), "bodyIdle", ""),
-        Ending::Overload => (Fault::Arm, Some(503), "overload", "the service has too many requests"),
-        Ending::NoEndpoint => (Fault::Arm, Some(503), "noEndpoint", "the service has no endpoint"),
+        Ending::ClientStalled(status) => (Fault::Client, Some(status), Outcome::ClientTimeout, ""),
+        Ending::ClientGone => (Fault::Client, None, Outcome::ClientAbort, ""),
+        Ending::Abandoned => (Fault::Arm, None, Outcome::Abandoned, ""),
+        Ending::ClientGoneAfter(status) => (Fault::Client, Some(status), Outcome::ClientAbort, ""),
+        Ending::Connect => {
+            (Fault::Arm, Some(502), Outcome::ConnectFailure, "the service cannot be connected to")
+        }
+        Ending::Reset => (Fault::Arm, Some(502), Outcome::Reset, "the service closed the connection"),
+        Ending::HeadTimeout => {
+            (Fault::Arm, Some(504), Outcome::ResponseTimeout, "the service did not answer in time")
+        }
+        Ending::Malformed(_) => {
+            (Fault::Arm, Some(502), Outcome::MalformedResponse, "the service's answer is malformed")
+        }
+        Ending::BrokenOff(status) => (Fault::Arm, Some(status), Outcome::BodyBrokenOff, ""),
+        Ending::BodyIdle(status) => (Fault::Arm, Some(status), Outcome::BodyIdle, ""),
+        Ending::Overload => (Fault::Arm, Some(503), Outcome::Overload, "the service has too many requests"),
+        Ending::NoEndpoint => (Fault::Arm, Some(503), Outcome::NoEndpoint, "the service has no endpoint"),
         Ending::OwnResources => {
-            (Fault::Proxy, Some(503), "ownResources", "the proxy has run out of resources")
+            (Fault::Proxy, Some(503), Outcome::OwnFault, "the proxy has run out of resources")
         }
-        Ending::Shutdown => (Fault::Proxy, Some(503), "shutdown", "the proxy is shutting down"),
+        Ending::Shutdown => (Fault::Proxy, Some(503), Outcome::Shutdown, "the proxy is shutting down"),
     };
-    Outcome { fault, status, word, text }
+    Meaning { fault, status, counted, text }
+}
+
+/// The class of a status that upstream answered.
+fn answered(status: u16, is_error: bool) -> Outcome {
+    match status {
+        _ if is_error => Outcome::ErrorStatus,
+        429 => Outcome::Status429,
+        300..=399 => Outcome::Status3xx,
+        400..=499 => Outcome::Status4xx,
+        500..=599 => Outcome::Status5xx,
+        // 101, the only 1xx that ends a request, is a success.
+        _ => Outcome::Status2xx,
+    }
+}
+
+/// The counter of a refusal with this status.
+fn refused(status: u16) -> Outcome {
+    match status {
+        405 => Outcome::Refused405,
+        414 => Outcome::Refused414,
+        417 => Outcome::Refused417,
+        431 => Outcome::Refused431,
+        _ => Outcome::Refused400,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use halftone_routing::report::Charge;
+
+    use super::*;
+
+    #[test]
+    fn every_ending_has_one_meaning() {
+        use Fault::{Arm, Client, None as Nobody, Proxy};
+        let malformed = MessageError::Status;
+        for (ending, fault, status, counted) in [
+            (Ending::Answered(101), Nobody, Some(101), "2xx"),
+            (Ending::Answered(204), Nobody, Some(204), "2xx"),
+            (Ending::Answered(304), Nobody, Some(304), "3xx"),
+            (Ending::Answered(404), Nobody, Some(404), "4xx"),
+            (Ending::Answered(429), Nobody, Some(429), "429"),
+            (Ending::Answered(501), Nobody, Some(501), "5xx"),
+            (Ending::Answered(500), Nobody, Some(500), "errorStatus"),
+            (Ending::Answered(418), Nobody, Some(418), "errorStatus"),
+            (Ending::Refused(MessageError::BareLf), Client, Some(400), "refused400"),
+            (Ending::Refused(MessageError::Method), Client, Some(405), "refused405"),
+            (Ending::Refused(MessageError::RequestLineTooLong), Client, Some(414), "refused414"),
+            (Ending::Refused(MessageError::Expectation), Client, Some(417), "refused417"),
+            (Ending::Refused(MessageError::HeadTooLong), Client, Some(431), "refused431"),
+            (Ending::NoRoute, Client, Some(404), "refused404"),
+            (Ending::Rejected(403), Client, Some(403), "refused403"),
+            (Ending::Rejected(401), Client, Some(401), "refused403"),
+            (Ending::ClientTimeout, Client, Some(408), "refused408"),
+            (Ending::ClientStalled(200), Client, Some(200), "clientTimeout"),
+            (Ending::ClientGone, Client, None, "clientAbort"),
+            (Ending::Abandoned, Arm, None, "abandoned"),
+            (Ending::ClientGoneAfter(200), Client, Some(200), "clientAbort"),
+            (Ending::Connect, Arm, Some(502), "connectFailure"),
+            (Ending::Reset, Arm, Some(502), "reset"),
+            (Ending::HeadTimeout, Arm, Some(504), "responseTimeout"),
+            (Ending::Malformed(malformed), Arm, Some(502), "malformedResponse"),
+            (Ending::BrokenOff(200), Arm, Some(200), "bodyBrokenOff"),
+            (Ending::BodyIdle(200), Arm, Some(200), "bodyIdle"),
+            (Ending::Overload, Arm, Some(503), "overload"),
+            (Ending::NoEndpoint, Arm, Some(503), "noEndpoint"),
+            (Ending::OwnResources, Proxy, Some(503), "ownFault"),
+            (Ending::Shutdown, Proxy, Some(503), "shutdown"),
+        ] {
+            let is_error = |status| matches!(status, 500 | 418);
+            let meaning = meaning(&ending, is_error);
+            assert_eq!((meaning.fault, meaning.status, meaning.counted.name()), (fault, status, counted));
+            let charged = meaning.counted.charge() == Charge::Error;
+            assert_eq!(charged, fault == Arm || counted == "errorStatus", "{ending:?}");
+        }
+    }
+
+    #[test]
+    fn an_answer_of_our_own_says_why() {
+        let answered = [Ending::NoRoute, Ending::Rejected(403), Ending::ClientTimeout, Ending::Connect]
+            .into_iter()
+            .chain([Ending::Reset, Ending::HeadTimeout, Ending::Overload, Ending::NoEndpoint])
+            .chain([Ending::OwnResources, Ending::Shutdown, Ending::Refused(MessageError::BareLf)]);
+        for ending in answered {
+            assert!(!meaning(&ending, |_| false).text.is_empty(), "{ending:?}");
+        }
+    }
 }

@@ -286,17 +286,18 @@ pub struct OwnAnswer<'a> {
     pub keep_alive: bool,
     /// Further fields, such as Date or X-Halftone-Reason.
     pub fields: &'a [(&'a str, &'a str)],
-    /// The body, plain text.
+    /// The body: one line of plain text, its line end not included.
     pub body: &'a str,
     /// Whether it answers HEAD: the length is told and the body left out.
     pub head_only: bool,
 }
 
-/// Appends an answer of our own, head and body. A 405 lists the methods that are allowed, as it must.
+/// Appends an answer of our own, head and body. It says whose it is, since to its reader a 502 of ours and
+/// one of the backend's are different things. A 405 lists the methods that are allowed, as it must.
 pub fn own_answer(out: &mut Vec<u8>, answer: &OwnAnswer<'_>) {
     append_status_line(out, answer.status, reason_phrase(answer.status));
-    out.extend_from_slice(b"Content-Type: text/plain; charset=utf-8\r\n");
-    append_length(out, answer.body.len() as u64);
+    out.extend_from_slice(b"Server: halftone\r\nContent-Type: text/plain; charset=utf-8\r\n");
+    append_length(out, answer.body.len() as u64 + 1);
     append_connection(out, answer.client, answer.keep_alive);
     if answer.status == 405 {
         out.extend_from_slice(b"Allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n");
@@ -307,6 +308,7 @@ pub fn own_answer(out: &mut Vec<u8>, answer: &OwnAnswer<'_>) {
     out.extend_from_slice(b"\r\n");
     if !answer.head_only {
         out.extend_from_slice(answer.body.as_bytes());
+        out.push(b'\n');
     }
 }
 

@@ -186,9 +186,9 @@ fn answer(bytes: &str, version: Version, request: Answering) -> String {
         };
         let mut out = Vec::new();
         if head.is_interim() {
-            write::interim_head(&mut out, head)
+            write::interim_head(&mut out, head);
         } else {
-            write::response_head(&mut out, head, &rewrite)
+            write::response_head(&mut out, head, &rewrite);
         }
         String::from_utf8(out).unwrap()
     })
@@ -323,12 +323,12 @@ fn our_own_answers_are_whole_messages() {
         client: Version::Http11,
         keep_alive: true,
         fields: &[("X-Halftone-Reason", "NoRoute")],
-        body: "no release takes this host\n",
+        body: "no release takes this host",
         head_only: false,
     };
-    let head = "HTTP/1.1 404 Not Found\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: 27\r\n";
+    let head = "HTTP/1.1 404 Not Found\r\nServer: halftone\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: 27\r\n";
     for (why, answer, expected) in [
-        ("usual", usual, format!("{head}X-Halftone-Reason: NoRoute\r\n\r\n{}", usual.body)),
+        ("usual", usual, format!("{head}X-Halftone-Reason: NoRoute\r\n\r\n{}\n", usual.body)),
         (
             "to HEAD",
             OwnAnswer { head_only: true, ..usual },
@@ -337,18 +337,18 @@ fn our_own_answers_are_whole_messages() {
         (
             "closing",
             OwnAnswer { keep_alive: false, fields: &[], ..usual },
-            format!("{head}Connection: close\r\n\r\n{}", usual.body),
+            format!("{head}Connection: close\r\n\r\n{}\n", usual.body),
         ),
         (
             "to 1.0",
             OwnAnswer { client: Version::Http10, fields: &[], ..usual },
-            format!("{head}Connection: keep-alive\r\n\r\n{}", usual.body),
+            format!("{head}Connection: keep-alive\r\n\r\n{}\n", usual.body),
         ),
         (
             "405",
             OwnAnswer { status: 405, fields: &[], ..usual },
             format!(
-                "{}Allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n\r\n{}",
+                "{}Allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n\r\n{}\n",
                 head.replace("404 Not Found", "405 Method Not Allowed"),
                 usual.body
             ),
