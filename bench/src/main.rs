@@ -1,3 +1,142 @@
-//! What Halftone is compared with, and how.
+//! What Halftone is compared with, and how: starts every contestant on one core, drives them in turn from another,
+//! and writes the medians. Everything happens on loopback and ends within minutes.
+#![allow(clippy::print_stdout, reason = "a table is what this program is for")]
 
-fn main() {}
+mod compare;
+mod contestant;
+mod document;
+mod latency;
+mod memory;
+mod process;
+mod request;
+mod scenario;
+mod summary;
+mod traffic;
+
+use clap::{Parser, ValueEnum};
+use compare::Measurement;
+use contestant::{Contestant, Places, Running};
+use process::Cores;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use scenario::Scenario;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+use summary::Summary;
+use traffic::Traffic;
+
+pub(crate) type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
+
+/// Compares Halftone with nginx+Lua, HAProxy and a bare TCP relay on loopback.
+#[derive(Parser)]
+#[command(version)]
+struct Options {
+    /// Rounds of each contestant in each scenario; medians are reported.
+    #[arg(long, default_value_t = 9, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    rounds: u16,
+    /// Seconds of each measurement, after a warm-up of 0.3 s.
+    #[arg(long, default_value_t = 1.5)]
+    seconds: f64,
+    /// Three rounds of half a second: quick and rough, for development.
+    #[arg(long, conflicts_with_all = ["rounds", "seconds"])]
+    quick: bool,
+    /// Only these scenarios.
+    #[arg(long, value_enum)]
+    scenario: Vec<Scenario>,
+    /// Only these contestants.
+    #[arg(long, value_enum)]
+    contestant: Vec<Contestant>,
+    /// Only the comparison, or only the memory figures.
+    #[arg(long, value_enum)]
+    only: Option<Part>,
+    /// Where compare.json, rounds.json and the contestants' files go.
+    #[arg(long, default_value = "target/bench")]
+    out: PathBuf,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Part {
+    Compare,
+    Memory,
+}
+
+fn main() -> ExitCode {
+    match run(&Options::parse()) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            println!("bench: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// `false`: it ran to its end, but requests failed.
+fn run(options: &Options) -> Result<bool> {
+    let (rounds, time) =
+        if options.quick { (3, 0.5) } else { (usize::from(options.rounds), options.seconds) };
+    let time = Duration::try_from_secs_f64(time)?;
+    raise_descriptor_limit();
+    let cores = Cores::find()?;
+    process::pin(cores.load)?;
+    let places = Places { binaries: binaries()?, scratch: options.out.clone(), cores };
+    let contestants = chosen(&options.contestant, &Contestant::ALL);
+    let scenarios = chosen(&options.scenario, &Scenario::ALL);
+    let mut traffic = Traffic::new()?;
+    let mut all = Vec::new();
+    if options.only != Some(Part::Memory) {
+        let mut running = start(&contestants, &places, &mut traffic)?;
+        all = compare::compare(&mut traffic, &mut running, &scenarios, rounds, time, show)?;
+    }
+    let mut summary = Summary::of(&all);
+    if options.only != Some(Part::Compare) {
+        summary.memory = Some(memory::measure(&contestants, &places, &mut traffic)?);
+    }
+    summary.print(&scenarios);
+    summary.write(&options.out, &all)?;
+    Ok(!summary.failed())
+}
+
+fn start(contestants: &[Contestant], places: &Places, traffic: &mut Traffic) -> Result<Vec<Running>> {
+    let mut all = Vec::new();
+    for &contestant in contestants {
+        let running = Running::start(contestant, places, traffic)?;
+        println!("{} is process {} on core {}", contestant.name(), running.process.id(), places.cores.proxy);
+        all.push(running);
+    }
+    Ok(all)
+}
+
+fn show(round: usize, scenario: &str, contestant: &str, measurement: &Measurement) {
+    println!(
+        "round {:2}  {scenario:15} {contestant:10} {:6.2} us CPU/request {:7.0} requests/s  p50 {:5} us  p99 {:5} us  \
+         core {:3.0} %  gray {:4.1} %{}",
+        round + 1,
+        measurement.cpu_us_per_request,
+        measurement.requests_per_second,
+        measurement.p50_us,
+        measurement.p99_us,
+        measurement.busy_percent,
+        measurement.gray_percent,
+        if measurement.errors.is_empty() {
+            String::new()
+        } else {
+            format!("  ERRORS {:?}", measurement.errors)
+        }
+    );
+}
+
+fn chosen<T: Copy>(wanted: &[T], all: &[T]) -> Vec<T> {
+    if wanted.is_empty() { all.to_vec() } else { wanted.to_vec() }
+}
+
+fn binaries() -> Result<PathBuf> {
+    let own = std::env::current_exe()?;
+    Ok(own.parent().ok_or("this program is in no directory")?.to_owned())
+}
+
+fn raise_descriptor_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    // Best effort: with too few descriptors the connects below say so.
+    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum }).ok();
+}

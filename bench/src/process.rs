@@ -1,0 +1,131 @@
+//! Processes under measurement: started pinned to one core, read through `/proc`, ended when dropped.
+
+use crate::Result;
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+use std::ffi::OsStr;
+use std::fs;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// How long a process may take to end by itself before it is killed.
+const STOP_PATIENCE: Duration = Duration::from_secs(3);
+
+/// The core of the proxies and the core of everything else.
+#[derive(Clone, Copy)]
+pub(crate) struct Cores {
+    pub(crate) proxy: usize,
+    pub(crate) load: usize,
+}
+
+impl Cores {
+    /// The first two cores this process may use.
+    pub(crate) fn find() -> Result<Self> {
+        let allowed = sched_getaffinity(None)?;
+        let mut cores = (0..CpuSet::MAX_CPU).filter(|&core| allowed.is_set(core));
+        match (cores.next(), cores.next()) {
+            (Some(proxy), Some(load)) => Ok(Self { proxy, load }),
+            _ => Err("a comparison needs two cores: one for the proxy, one for load and backends".into()),
+        }
+    }
+}
+
+/// Pins this thread, and what it starts from now on.
+pub(crate) fn pin(core: usize) -> Result<()> {
+    let mut set = CpuSet::new();
+    set.set(core);
+    Ok(sched_setaffinity(None, &set)?)
+}
+
+/// A running process, with its children where it has any (nginx's worker).
+pub(crate) struct Process {
+    child: Child,
+}
+
+impl Process {
+    /// Starts `program` on the proxies' core. It ends with this process, even if this process is killed.
+    pub(crate) fn start<S: AsRef<OsStr>>(
+        cores: Cores,
+        program: &Path,
+        arguments: &[S],
+        log: &Path,
+    ) -> Result<Self> {
+        let output = fs::File::create(log)?;
+        pin(cores.proxy)?;
+        let child = Command::new("setpriv")
+            .args(["--pdeathsig", "TERM", "--"])
+            .arg(program)
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(output.try_clone()?)
+            .stderr(output)
+            .spawn();
+        pin(cores.load)?;
+        let child = child.map_err(|error| format!("cannot start {}: {error}", program.display()))?;
+        Ok(Self { child })
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Fails once the process has ended.
+    pub(crate) fn check(&mut self) -> Result<()> {
+        match self.child.try_wait()? {
+            None => Ok(()),
+            Some(status) => Err(format!("the process ended early ({status})").into()),
+        }
+    }
+
+    /// CPU time of all threads of the process and its children, user and system.
+    pub(crate) fn cpu(&self) -> Result<Duration> {
+        let mut total = 0;
+        for id in family(self.id())? {
+            for thread in fs::read_dir(format!("/proc/{id}/task"))? {
+                // schedstat counts nanoseconds; stat's ticks of 10 ms are too coarse for rounds of seconds.
+                let text = fs::read_to_string(thread?.path().join("schedstat"))?;
+                total += text.split(' ').next().unwrap_or_default().parse::<u64>()?;
+            }
+        }
+        Ok(Duration::from_nanos(total))
+    }
+
+    /// Resident memory in bytes of the process and its children.
+    pub(crate) fn resident(&self) -> Result<u64> {
+        let mut total = 0;
+        for id in family(self.id())? {
+            let status = fs::read_to_string(format!("/proc/{id}/status"))?;
+            let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).ok_or("no VmRSS")?;
+            total += line.trim().trim_end_matches(" kB").parse::<u64>()? * 1024;
+        }
+        Ok(total)
+    }
+}
+
+fn family(id: u32) -> Result<Vec<u32>> {
+    let mut family = vec![id];
+    for thread in fs::read_dir(format!("/proc/{id}/task"))? {
+        for child in fs::read_to_string(thread?.path().join("children"))?.split_whitespace() {
+            family.push(child.parse()?);
+        }
+    }
+    Ok(family)
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // SIGTERM first: nginx's master takes its worker along only if it may.
+        if let Some(id) = i32::try_from(self.id()).ok().and_then(rustix::process::Pid::from_raw) {
+            rustix::process::kill_process(id, rustix::process::Signal::TERM).ok();
+        }
+        let end = Instant::now() + STOP_PATIENCE;
+        while Instant::now() < end {
+            if matches!(self.child.try_wait(), Ok(Some(_))) {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}

@@ -1,0 +1,57 @@
+//! What is asked of every contestant.
+
+use clap::ValueEnum;
+
+/// A scenario; all of them use 10 000 users, a browser's fields and keep-alive.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, ValueEnum)]
+pub(crate) enum Scenario {
+    /// GETs answered with 1 KiB over 64 connections.
+    Base,
+    /// GETs answered with 64 KiB.
+    #[value(name = "answer64KiB")]
+    Answer64KiB,
+    /// POSTs of 16 KiB, answered with 1 KiB.
+    #[value(name = "post16KiB")]
+    Post16KiB,
+    /// The base case over 512 connections.
+    #[value(name = "connections512")]
+    Connections512,
+}
+
+impl Scenario {
+    pub(crate) const ALL: [Self; 4] = [Self::Base, Self::Answer64KiB, Self::Post16KiB, Self::Connections512];
+
+    /// Its key in the result document.
+    pub(crate) fn key(self) -> &'static str {
+        match self {
+            Self::Base => "contestants",
+            Self::Answer64KiB => "answer64KiB",
+            Self::Post16KiB => "post16KiB",
+            Self::Connections512 => "connections512",
+        }
+    }
+
+    /// For people.
+    pub(crate) fn title(self) -> &'static str {
+        match self {
+            Self::Base => "GET, 1 KiB answers, 64 connections",
+            Self::Answer64KiB => "GET, 64 KiB answers, 64 connections",
+            Self::Post16KiB => "POST of 16 KiB, 1 KiB answers, 64 connections",
+            Self::Connections512 => "GET, 1 KiB answers, 512 connections",
+        }
+    }
+
+    pub(crate) fn connections(self) -> usize {
+        if self == Self::Connections512 { 512 } else { 64 }
+    }
+
+    /// Bytes of request body.
+    pub(crate) fn post(self) -> usize {
+        if self == Self::Post16KiB { 16 * 1024 } else { 0 }
+    }
+
+    /// Bytes of answer body.
+    pub(crate) fn answer(self) -> usize {
+        if self == Self::Answer64KiB { 64 * 1024 } else { 1024 }
+    }
+}
