@@ -11,6 +11,7 @@ pub mod drain;
 pub mod forwarded;
 pub mod http1;
 pub mod outcome;
+pub mod report;
 pub mod retry;
 pub mod run;
 pub mod settings;

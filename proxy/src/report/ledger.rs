@@ -1,0 +1,189 @@
+//! What one GrayRelease's requests add up to: the present stage and the one before by key, for the judge; older ones
+//! folded into one sum per arm, for `/metrics`, whose counters must not fall.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use halftone_routing::config::arm::Arm;
+use halftone_routing::config::names::Uid;
+use halftone_routing::config::units::{ReleaseId, Stage};
+use halftone_routing::histogram::Histogram;
+use halftone_routing::report::{ChosenBy, CounterKey, Counts, Entry};
+
+use crate::counters::{CellKey, StageCounters};
+
+/// Stages kept apart: the present one and the one before, whose last requests may still be under way.
+const KEPT: usize = 2;
+/// A client that leaves sooner than this never counts against an arm.
+const LEAST_WAIT: Duration = Duration::from_secs(1);
+/// Answers in a minute below which its p99 says nothing.
+const LEAST_ANSWERS: u64 = 100;
+
+/// The counts of one uid.
+#[derive(Debug)]
+pub(crate) struct Ledger {
+    uid: Uid,
+    workers: usize,
+    /// Newest last; at most [`KEPT`].
+    stages: Vec<Tracked>,
+    /// Older ones that requests may still write to.
+    retired: Vec<Arc<StageCounters>>,
+    /// Sums of those that nobody writes to any more, by arm.
+    folded: [Counts; 2],
+    /// Stable's latencies up to the last full minute.
+    minute: Histogram,
+    abandoned_after: Duration,
+}
+
+/// One stage and what the last report said of it.
+#[derive(Debug)]
+struct Tracked {
+    release: ReleaseId,
+    stage: Stage,
+    counters: Arc<StageCounters>,
+    reported: BTreeMap<CellKey, Reported>,
+}
+
+#[derive(Debug)]
+struct Reported {
+    activity: u64,
+    /// The sequence of the report that first said `counts`.
+    sequence: u64,
+    counts: Counts,
+}
+
+impl Ledger {
+    pub(crate) fn new(uid: Uid, workers: usize) -> Self {
+        Self {
+            uid,
+            workers,
+            stages: Vec::new(),
+            retired: Vec::new(),
+            folded: Default::default(),
+            minute: Histogram::default(),
+            abandoned_after: LEAST_WAIT,
+        }
+    }
+
+    /// The counters for requests that are decided in this stage from now on.
+    pub(crate) fn enter(&mut self, release: ReleaseId, stage: Stage) -> Arc<StageCounters> {
+        if let Some(at) =
+            self.stages.iter().position(|known| (known.release, known.stage) == (release, stage))
+        {
+            let known = self.stages.remove(at);
+            self.stages.push(known);
+        } else {
+            let counters = Arc::new(StageCounters::new(self.workers));
+            counters.set_abandoned_after(self.abandoned_after);
+            self.stages.push(Tracked { release, stage, counters, reported: BTreeMap::new() });
+        }
+        while self.stages.len() > KEPT {
+            self.retired.push(self.stages.remove(0).counters);
+        }
+        Arc::clone(&self.stages[self.stages.len() - 1].counters)
+    }
+
+    /// Reads what changed; true if anything did. `sequence` is the number that a report of it will have.
+    pub(crate) fn refresh(&mut self, sequence: u64) -> bool {
+        let mut changed = false;
+        for stage in &mut self.stages {
+            for key in stage.counters.keys() {
+                let activity = stage.counters.activity(key);
+                if stage.reported.get(&key).is_none_or(|reported| reported.activity != activity) {
+                    let counts = stage.counters.read(key);
+                    stage.reported.insert(key, Reported { activity, sequence, counts });
+                    changed = true;
+                }
+            }
+        }
+        self.fold();
+        changed
+    }
+
+    /// Moves retired stages into the sums once no request writes to them.
+    fn fold(&mut self) {
+        let folded = &mut self.folded;
+        self.retired.retain(|counters| {
+            let done = StageCounters::is_abandoned(counters);
+            if done {
+                counters.keys().for_each(|key| folded[key.arm as usize].merge(&counters.read(key)));
+            }
+            !done
+        });
+    }
+
+    /// Every key counted at present.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = CounterKey> + '_ {
+        self.stages.iter().flat_map(|stage| stage.reported.keys().map(|key| self.full(stage, *key)))
+    }
+
+    /// The counts that changed after a report, or all.
+    pub(crate) fn entries(&self, since: Option<u64>) -> impl Iterator<Item = Entry> + '_ {
+        self.stages.iter().flat_map(move |stage| {
+            let wanted = stage
+                .reported
+                .iter()
+                .filter(move |(_, reported)| since.is_none_or(|s| reported.sequence > s));
+            wanted
+                .map(|(key, reported)| Entry { key: self.full(stage, *key), counts: reported.counts.clone() })
+        })
+    }
+
+    fn full(&self, stage: &Tracked, key: CellKey) -> CounterKey {
+        CounterKey {
+            uid: self.uid.clone(),
+            release: stage.release,
+            stage: stage.stage,
+            arm: key.arm,
+            chosen_by: key.chosen_by,
+            excluded: key.excluded,
+        }
+    }
+
+    /// Everything counted for an arm since this proxy serves the release, whatever the stage.
+    pub(crate) fn total(&self, arm: Arm) -> Counts {
+        let mut sum = self.folded[arm as usize].clone();
+        let live = self.stages.iter().map(|stage| &stage.counters).chain(&self.retired);
+        for counters in live {
+            counters.keys().filter(|key| key.arm == arm).for_each(|key| sum.merge(&counters.read(key)));
+        }
+        sum
+    }
+
+    /// Gray's share of the requests that the split decided in the present stage; none without any.
+    pub(crate) fn observed_ratio(&self) -> Option<f64> {
+        let counters = &self.stages.last()?.counters;
+        let requests = |arm| {
+            let keys = counters.keys().filter(|key| key.arm == arm && key.chosen_by == ChosenBy::Split);
+            keys.map(|key| counters.read(key).requests()).sum::<u64>()
+        };
+        let (stable, gray) = (requests(Arm::Stable), requests(Arm::Gray));
+        (stable + gray > 0).then(|| gray as f64 / (stable + gray) as f64)
+    }
+
+    /// Tunnels and answers of an arm that are older than 10 s and still open.
+    pub(crate) fn open_long(&self, arm: Arm) -> u64 {
+        let live = self.stages.iter().map(|stage| &stage.counters).chain(&self.retired);
+        live.map(|counters| counters.open_long(arm)).fold(0, u64::wrapping_add)
+    }
+
+    /// Called once a minute: from now on, clients that leave after more than stable's p99 over that minute count as
+    /// `Abandoned`.
+    pub(crate) fn minute_passed(&mut self) {
+        let now = self.total(Arm::Stable).latency;
+        let last_minute = now.since(&self.minute);
+        self.minute = now;
+        self.abandoned_after = match last_minute.quantile(0.99) {
+            Some(p99) if last_minute.count() >= LEAST_ANSWERS => p99.max(LEAST_WAIT),
+            _ => LEAST_WAIT,
+        };
+        self.stages.iter().for_each(|stage| stage.counters.set_abandoned_after(self.abandoned_after));
+    }
+
+    /// Whether nobody can count here any more: neither a snapshot nor a request.
+    pub(crate) fn is_abandoned(&self) -> bool {
+        let live = self.stages.iter().map(|stage| &stage.counters).chain(&self.retired);
+        live.into_iter().all(StageCounters::is_abandoned)
+    }
+}
