@@ -85,17 +85,15 @@ pub struct Figure {
     pub name: String,
     /// What is allowed.
     pub limit: String,
-    /// What stable did, over the requests that count for `Pass`; "-" without any.
-    pub stable: String,
+    /// What stable did, over the requests that count for `Pass`; none without requests.
+    pub stable: Option<String>,
     /// What gray did, likewise.
-    pub gray: String,
-    /// Gray's requests that this limit looked at.
+    pub gray: Option<String>,
+    /// Gray's requests that this limit looked at, over the same time.
     pub requests: u64,
-    /// How sure it is that the limit is broken: the chance of seeing this or worse, ever, if gray is within its
-    /// limit, and below which chance it fails: `p 0.02, fails at 0.0001`.
+    /// How far the evidence against gray has come, in percent of what a `Fail` needs: `46%`.
     pub evidence: String,
-    /// Natural logarithm of the e-value; negative infinity before the first batch.
+    /// Natural logarithm of the e-value behind it; while gray keeps its limit the chance that it ever reaches x
+    /// is at most exp(−x). −745 stands for nothing at all.
     pub ln_e: f64,
-    /// Where `ln_e` fails.
-    pub ln_e_fails: f64,
 }

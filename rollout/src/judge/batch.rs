@@ -24,6 +24,14 @@ pub struct Batch {
     pub hold_over: bool,
 }
 
+impl Batch {
+    /// Adds what another proxy answered in the same poll. The duration and the flags belong to the poll and stay.
+    pub fn merge(&mut self, gray: &ArmBatch, stable: &ArmBatch) {
+        self.gray.merge(gray);
+        self.stable.merge(stable);
+    }
+}
+
 /// What one arm did in a batch.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct ArmBatch {
@@ -39,6 +47,22 @@ pub struct ArmBatch {
     pub latencies: Latencies,
 }
 
+impl ArmBatch {
+    /// Adds what another proxy saw of the same arm.
+    pub fn merge(&mut self, other: &Self) {
+        self.judged.merge(other.judged);
+        self.split.merge(other.split);
+        if self.latency.len() < other.latency.len() {
+            self.latency.resize(other.latency.len(), LatencyCounts::default());
+        }
+        for (mine, theirs) in self.latency.iter_mut().zip(&other.latency) {
+            mine.within = mine.within.saturating_add(theirs.within);
+            mine.over = mine.over.saturating_add(theirs.over);
+        }
+        self.latencies.merge(&other.latencies);
+    }
+}
+
 /// Outcomes of requests.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counts {
@@ -50,6 +74,15 @@ pub struct Counts {
     pub client_errors: u64,
 }
 
+impl Counts {
+    /// Adds other counts.
+    pub fn merge(&mut self, other: Self) {
+        self.requests = self.requests.saturating_add(other.requests);
+        self.errors = self.errors.saturating_add(other.errors);
+        self.client_errors = self.client_errors.saturating_add(other.client_errors);
+    }
+}
+
 /// Events of one absolute latency limit: exactly one per request that lived until then.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LatencyCounts {
@@ -59,9 +92,66 @@ pub struct LatencyCounts {
     pub over: u64,
 }
 
-/// A sparse histogram of latencies: buckets of a fixed grid, in rising order, without empty ones.
+/// A sparse histogram of latencies. All that meet must use the same grid of buckets.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Latencies {
-    /// Lower bound (µs, inclusive), upper bound (µs, exclusive) and count of each bucket.
-    buckets: Vec<(u64, u64, u64)>,
+    count: u64,
+    /// In rising order, none empty.
+    buckets: Vec<Bucket>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+struct Bucket {
+    /// µs, inclusive.
+    from: u64,
+    /// µs, exclusive.
+    to: u64,
+    count: u64,
+}
+
+impl Latencies {
+    /// Adds `count` answers that took at least `from` and less than `to` microseconds.
+    pub fn add(&mut self, from: u64, to: u64, count: u64) {
+        if count == 0 {
+            return;
+        }
+        self.count = self.count.saturating_add(count);
+        match self.buckets.binary_search_by_key(&from, |bucket| bucket.from) {
+            Ok(at) => self.buckets[at].count = self.buckets[at].count.saturating_add(count),
+            Err(at) => self.buckets.insert(at, Bucket { from, to, count }),
+        }
+    }
+
+    /// Adds all of another histogram.
+    pub fn merge(&mut self, other: &Self) {
+        for bucket in &other.buckets {
+            self.add(bucket.from, bucket.to, bucket.count);
+        }
+    }
+
+    /// All answers.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.count
+    }
+
+    /// The latency in µs that the share `quantile` (millionths) of all answers does not exceed: the upper bound
+    /// of that answer's bucket. None without answers.
+    #[must_use]
+    pub fn quantile(&self, quantile: u32) -> Option<u64> {
+        let above = u128::from(self.count) * u128::from(1_000_000_u32.saturating_sub(quantile)) / 1_000_000;
+        let mut seen = 0;
+        // From the top: the quantiles that are asked for lie there.
+        let found = self.buckets.iter().rev().find(|bucket| {
+            seen += u128::from(bucket.count);
+            seen > above
+        });
+        found.map(|bucket| bucket.to)
+    }
+
+    /// How many answers took at least `micros`, leaving out the bucket that `micros` cuts in two.
+    #[must_use]
+    pub fn slower_than(&self, micros: u64) -> u64 {
+        self.buckets.iter().rev().take_while(|bucket| bucket.from >= micros).map(|bucket| bucket.count).sum()
+    }
 }

@@ -4,6 +4,11 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::{Batch, Limit, odds::Tally, onset::Window};
+
+/// Below so many bad events of gray a relative limit is not looked at: two errors against none say nothing.
+const LEAST_BAD: u64 = 3;
+
 /// Requests counted for `Pass`, as in `status.verdict.totals`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
@@ -25,6 +30,21 @@ pub struct Totals {
     pub limits: Vec<LimitTotals>,
 }
 
+impl Totals {
+    /// Adds what a batch says beside the limits.
+    pub(super) fn add(&mut self, batch: &Batch) {
+        let (gray, stable) = (batch.gray.judged, batch.stable.judged);
+        for (total, more) in [
+            (&mut self.gray_requests, gray.requests),
+            (&mut self.stable_requests, stable.requests),
+            (&mut self.gray_errors, gray.errors),
+            (&mut self.stable_errors, stable.errors),
+        ] {
+            *total = total.saturating_add(more);
+        }
+    }
+}
+
 /// What one limit has counted for `Pass`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
@@ -41,4 +61,45 @@ pub struct LimitTotals {
     /// All of stable's requests that the limit looks at.
     #[schemars(with = "i64")]
     pub stable: u64,
+}
+
+impl LimitTotals {
+    /// Adds what the limit saw of a batch.
+    pub(super) fn add(&mut self, seen: Window) {
+        for (total, more) in [
+            (&mut self.gray_bad, seen.gray.bad),
+            (&mut self.gray, seen.gray.all),
+            (&mut self.stable_bad, seen.stable.bad),
+            (&mut self.stable, seen.stable.all),
+        ] {
+            *total = total.saturating_add(more);
+        }
+    }
+
+    /// Gray's events.
+    pub(super) fn gray(&self) -> Tally {
+        Tally::new(self.gray_bad, self.gray)
+    }
+
+    /// Stable's events.
+    pub(super) fn stable(&self) -> Tally {
+        Tally::new(self.stable_bad, self.stable)
+    }
+
+    /// Whether the measured rate is above the limit. A relative limit is silent without requests to stable to
+    /// compare with (at 100 % there are none), and below three bad events of gray.
+    pub(super) fn is_over(&self, limit: &Limit) -> bool {
+        let (gray, stable) = (self.gray(), self.stable());
+        let times_stable =
+            |factor: f64| gray.bad >= LEAST_BAD && stable.all > 0 && gray.rate() > factor * stable.rate();
+        match *limit {
+            Limit::ErrorRate { max } => gray.is_above(max),
+            Limit::Latency { quantile, .. } => gray.is_above(1_000_000_u32.saturating_sub(quantile)),
+            Limit::RelativeErrorRate { factor, floor } | Limit::RelativeClientErrorRate { factor, floor } => {
+                gray.is_above(floor) && times_stable(factor)
+            }
+            // Gray's events already lie beyond the factor.
+            Limit::RelativeP99 { .. } => times_stable(1.0),
+        }
+    }
 }

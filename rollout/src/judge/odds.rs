@@ -1,0 +1,130 @@
+//! From the counts of one batch to the logarithms of its likelihood ratios. All limits become one question: is
+//! the chance of a bad event above θ₀? For each alternative θ' > θ₀ the ratio of the likelihoods of the counts
+//! under θ' and under θ₀ has a mean of at most 1 while the chance is at most θ₀.
+
+use serde::{Deserialize, Serialize};
+
+use super::evidence::{ALTERNATIVES, PerAlternative};
+
+/// How many times θ₀ the alternatives of an absolute limit are; the eighth is max(0.5, 1.5·θ₀).
+const ABSOLUTE: [f64; ALTERNATIVES - 1] = [1.2, 1.5, 2.0, 4.0, 8.0, 16.0, 32.0];
+/// How many times the allowed ratio of rates the alternatives of a relative limit are.
+const RELATIVE: PerAlternative = [1.2, 1.5, 2.0, 4.0, 8.0, 16.0, 32.0, 128.0];
+/// Correlated requests do not pretend to be independent ones: so many a second count at most.
+const INDEPENDENT_PER_SECOND: f64 = 100.0;
+/// Worth of an event that cannot happen while the limit is kept; what a batch may say is bounded anyway.
+const CERTAIN: f64 = 1e9;
+
+/// Bad events among all events.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Tally {
+    /// Bad ones; never more than `all`.
+    pub(super) bad: u64,
+    /// All.
+    pub(super) all: u64,
+}
+
+impl Tally {
+    /// A tally that cannot contradict itself, whatever a proxy reports.
+    pub(super) fn new(bad: u64, all: u64) -> Self {
+        Self { bad: bad.min(all), all }
+    }
+
+    /// Share of bad events, 0 without any events.
+    pub(super) fn rate(self) -> f64 {
+        if self.all == 0 { 0.0 } else { self.bad as f64 / self.all as f64 }
+    }
+
+    /// Whether the measured share is above so many millionths, exactly.
+    pub(super) fn is_above(self, millionths: u32) -> bool {
+        u128::from(self.bad) * 1_000_000 > u128::from(self.all) * u128::from(millionths)
+    }
+}
+
+impl std::ops::AddAssign for Tally {
+    fn add_assign(&mut self, more: Self) {
+        self.bad = self.bad.saturating_add(more.bad);
+        self.all = self.all.saturating_add(more.all);
+    }
+}
+
+impl std::ops::Sub for Tally {
+    type Output = Self;
+
+    fn sub(self, earlier: Self) -> Self {
+        Self { bad: self.bad.saturating_sub(earlier.bad), all: self.all.saturating_sub(earlier.all) }
+    }
+}
+
+/// The power that a batch's evidence is raised to, at most 1: `requests` of the judged arm in `seconds`.
+pub(super) fn power(requests: u64, seconds: f64) -> f64 {
+    let independent = INDEPENDENT_PER_SECOND * seconds;
+    if requests as f64 <= independent { 1.0 } else { independent / requests as f64 }
+}
+
+/// What a bad and a good event say against an absolute limit.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub(super) struct Absolute {
+    /// ln(θ'/θ₀).
+    bad: PerAlternative,
+    /// ln((1−θ')/(1−θ₀)).
+    good: PerAlternative,
+}
+
+impl Absolute {
+    /// For a limit in millionths. A limit of 0 makes every bad event worth as much as a batch may say; a limit
+    /// of 1 000 000 cannot be broken, so no event says anything.
+    pub(super) fn new(millionths: u32) -> Self {
+        let limit = f64::from(millionths.min(1_000_000)) / 1e6;
+        let mut odds = Self { bad: [0.0; ALTERNATIVES], good: [0.0; ALTERNATIVES] };
+        if millionths >= 1_000_000 {
+            return odds;
+        }
+        for j in 0..ALTERNATIVES {
+            let wanted = ABSOLUTE.get(j).map_or((1.5 * limit).max(0.5), |times| times * limit);
+            let alternative = wanted.min((1.0 + limit) / 2.0);
+            odds.bad[j] = if millionths == 0 { CERTAIN } else { (alternative / limit).ln() };
+            odds.good[j] = ((1.0 - alternative) / (1.0 - limit)).ln();
+        }
+        odds
+    }
+
+    /// Logarithms of the likelihood ratios of a batch.
+    pub(super) fn gains(&self, seen: Tally, power: f64) -> PerAlternative {
+        let bad = power * seen.bad as f64;
+        let good = power * (seen.all - seen.bad) as f64;
+        std::array::from_fn(|j| bad * self.bad[j] + good * self.good[j])
+    }
+}
+
+/// The same for gray's rate against `factor` times stable's: among the bad events of both arms, is the chance
+/// that one is gray's above r·n_g / (r·n_g + n_s)? None if the batch says nothing: no bad event at all, or no
+/// traffic in one of the arms.
+///
+/// With independent requests its mean is at most 1 without any approximation: it is
+/// (1 + p_g(a−1))^n_g · (1 − p_s(1−b))^n_s ≤ exp(n_g·p_g·(a−1) − n_s·p_s·(1−b)), where a = θ'/θ₀ and
+/// b = (1−θ')/(1−θ₀), and the exponent is at most 0 while p_g ≤ r·p_s.
+pub(super) fn relative_gains(gray: Tally, stable: Tally, factor: f64, power: f64) -> Option<PerAlternative> {
+    let bad = gray.bad as f64 + stable.bad as f64;
+    if bad == 0.0 || gray.all == 0 || stable.all == 0 {
+        return None;
+    }
+    let (ours, theirs) = (factor * gray.all as f64, stable.all as f64);
+    let of_gray = power * gray.bad as f64;
+    let of_both = power * bad;
+    Some(std::array::from_fn(|j| {
+        of_gray * LN_RELATIVE[j] + of_both * ((ours + theirs) / (RELATIVE[j] * ours + theirs)).ln()
+    }))
+}
+
+/// Logarithms of [`RELATIVE`].
+const LN_RELATIVE: PerAlternative = [
+    0.182_321_556_793_954_6,
+    0.405_465_108_108_164_4,
+    std::f64::consts::LN_2,
+    2.0 * std::f64::consts::LN_2,
+    3.0 * std::f64::consts::LN_2,
+    4.0 * std::f64::consts::LN_2,
+    5.0 * std::f64::consts::LN_2,
+    7.0 * std::f64::consts::LN_2,
+];
