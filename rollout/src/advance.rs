@@ -1,0 +1,187 @@
+//! One turn of a release: from what is wanted, what is remembered and what was seen to what is to be remembered,
+//! what the proxies are to serve, and what happened. Every shell runs the same loop around it.
+//!
+//! A turn never fails and never waits; every surprise is a value. Its parts, in order: the plan is taken
+//! (`adopt`), clocks tick and counts are judged (`observe`), a person is answered (`answer`), the step function
+//! decides (`transition`), the document is built (`publish`), and all of it is told (`standing`).
+
+mod adopt;
+mod answer;
+mod change;
+mod fleet;
+mod observe;
+mod publish;
+mod standing;
+mod steps;
+mod transition;
+
+use std::{sync::Arc, time::Duration};
+
+use halftone_routing::config::{RoutingConfig, names::Uid};
+
+pub(crate) use self::{adopt::Held, fleet::Fleet, transition::Wait};
+use self::{
+    change::Change,
+    transition::{Facts, next},
+};
+use crate::{
+    clock::Now,
+    events::Event,
+    judge::Verdict,
+    observation::{Observation, Obstacle},
+    plan::Plan,
+    progress::{Moving, Progress, State},
+};
+
+/// How long a turn waits for the next one while a release is judged or a document is on its way.
+pub const BUSY: Duration = Duration::from_millis(500);
+/// How long it waits at most otherwise.
+pub const IDLE: Duration = Duration::from_secs(10);
+
+/// What a turn says.
+///
+/// The shell writes `progress` before it applies `routing`: whatever kills it in between, the next turn finds the
+/// document behind the status and puts that right. A write that may wait is told by
+/// [`without_figures`](crate::GrayReleaseStatus::without_figures).
+#[derive(Debug, Clone, PartialEq)]
+pub struct Turn {
+    /// What to remember.
+    pub progress: Progress,
+    /// The document to have live; none leaves what is live as it is.
+    pub routing: Option<Arc<RoutingConfig>>,
+    /// What happened, each thing once.
+    pub events: Vec<Event>,
+    /// Poll the proxies and take the next turn after this time at the latest, at most [`IDLE`].
+    pub wake_after: Duration,
+}
+
+impl Turn {
+    /// The uid of an earlier object of the same name whose document may be removed now: every proxy has the one
+    /// that takes its routes over.
+    #[must_use]
+    pub fn replaced(&self) -> Option<&Uid> {
+        let memory = &self.progress.memory;
+        memory.document.as_ref().filter(|_| memory.acknowledged)?.replaces.as_ref()
+    }
+}
+
+/// Takes a turn with a plan.
+#[must_use]
+pub fn advance(plan: &Arc<Plan>, progress: &Progress, seen: &Observation, now: Now) -> Turn {
+    turn(Ok(plan), progress.clone(), seen, now)
+}
+
+/// Takes a turn for an object that makes no plan. The plan that was accepted before, if this process has seen it,
+/// stays in effect without rising; else all stays as it is.
+#[must_use]
+pub fn refuse(obstacle: &Obstacle, progress: &Progress, seen: &Observation, now: Now) -> Turn {
+    turn(Err(obstacle), progress.clone(), seen, now)
+}
+
+/// The turn itself. It takes progress by value, for who has no use for the old one.
+pub(crate) fn turn(
+    wanted: Result<&Arc<Plan>, &Obstacle>,
+    progress: Progress,
+    seen: &Observation,
+    now: Now,
+) -> Turn {
+    let before = progress.memory.accepted.clone();
+    let known = |plan: &Arc<Plan>| before.as_ref().is_some_and(|before| before == plan);
+    let held = match wanted {
+        Ok(plan) if known(plan) => seen.refusal.clone().map(Held::Refused),
+        Ok(plan) => adopt::hold_back(plan, &progress, seen),
+        Err(obstacle) => Some(Held::Refused(obstacle.clone())),
+    };
+    let plan_changed = held.is_none() && !wanted.is_ok_and(known);
+    let plan = match (wanted, before) {
+        (Ok(plan), _) if held.is_none() => Arc::clone(plan),
+        (_, Some(before)) => before,
+        (_, None) => return standing::stand_still(held, progress, seen, now),
+    };
+    let (stage_before, revision_before) = (progress.stage.number, progress.revision);
+    Change {
+        plan,
+        plan_changed,
+        held,
+        seen,
+        now,
+        progress,
+        events: Vec::new(),
+        stage_before,
+        revision_before,
+    }
+    .run()
+}
+
+impl Change<'_> {
+    fn run(mut self) -> Turn {
+        if self.plan_changed {
+            self.adopt();
+        }
+        self.publish();
+        let fleet = self.fleet();
+        self.observe(&fleet);
+        self.answer();
+        let facts = self.facts(&fleet);
+        self.carry_out(next(&self.progress.state, &facts));
+        self.keep_serving();
+        self.run_the_judge();
+        self.publish();
+        self.finish()
+    }
+
+    fn fleet(&self) -> Fleet {
+        let memory = &self.progress.memory;
+        Fleet::of(self.seen, memory.document.as_deref(), memory.acknowledged)
+    }
+
+    /// What the step function has to know.
+    fn facts(&mut self, fleet: &Fleet) -> Facts {
+        let ratio = self.progress.state.ratio();
+        let window_open = self.window_open();
+        let ruling = self.progress.evidence.ruling();
+        let (hold_over, approved) = match &self.progress.state {
+            State::Moving(Moving { hold, approved, .. }) => (hold.is_over(self.now.steady), *approved),
+            _ => (true, true),
+        };
+        let judged = self.plan.health.limits.is_some() && self.progress.is_judged(self.now);
+        Facts {
+            forced: self.is_forced(),
+            refused: self.held.is_some(),
+            paused: self.plan.paused || self.progress.paused,
+            failed: ruling.verdict == Verdict::Fail,
+            on_failure: self.plan.health.on_failure,
+            inconclusive: self.is_inconclusive(),
+            on_inconclusive: self.plan.health.on_inconclusive,
+            target: self.plan.target(),
+            next: steps::above(self.steps(), ratio).unwrap_or(ratio),
+            stable_ready: self.stable_ready(),
+            gray_ready: self.gray_ready(),
+            resolved: self.seen.unresolved.is_none(),
+            acknowledged: fleet.has_acknowledged(),
+            reporting: fleet.is_reporting(),
+            fresh: self.is_fresh(),
+            hold_over,
+            passed: !judged || ruling.verdict == Verdict::Pass,
+            approved: approved || !steps::needs_approval(self.steps(), ratio),
+            window_open,
+        }
+    }
+
+    /// Whether the schedule is open. Each opening asks for fresh reports before the first step up.
+    fn window_open(&mut self) -> bool {
+        let open = self.plan.schedule.as_ref().is_none_or(|schedule| schedule.is_open(self.now.wall));
+        let memory = &mut self.progress.memory;
+        if open && memory.window_closed {
+            memory.fresh_after = self.now.steady;
+        }
+        memory.window_closed = !open;
+        open
+    }
+
+    fn is_fresh(&self) -> bool {
+        let fresh_after = self.progress.memory.fresh_after;
+        let counting = self.seen.proxies.iter().filter(|proxy| proxy.counts());
+        counting.clone().all(|proxy| proxy.asked_at.is_some_and(|asked| asked >= fresh_after))
+    }
+}

@@ -1,0 +1,190 @@
+//! A person's request is answered: done, refused with a reason, or stale. Whatever the answer, the same request
+//! is never answered twice, and one that counted takes its token with it.
+
+use std::num::NonZeroU32;
+
+use halftone_routing::config::units::Ratio;
+
+use super::{change::Change, steps};
+use crate::{
+    events::Reason,
+    judge::Verdict,
+    progress::State,
+    request::{Command, Request},
+    spec::{HandledRequest, RequestResult},
+};
+
+/// What was done, or why nothing was.
+type Answer = Result<String, String>;
+
+impl Change<'_> {
+    /// Answers the request, if it is a new one.
+    pub(crate) fn answer(&mut self) {
+        let Some(text) = self.seen.request.as_deref().map(str::trim).filter(|text| !text.is_empty()) else {
+            return;
+        };
+        if self.progress.last_request.as_ref().is_some_and(|last| last.request == text) {
+            return;
+        }
+        let (result, message) = match text.parse::<Request>() {
+            Err(unreadable) => (RequestResult::Refused, unreadable.to_string()),
+            Ok(request) if request.token != self.progress.token => (
+                RequestResult::Stale,
+                "its token is not the present one, which is in status.requestToken; look again and ask anew"
+                    .into(),
+            ),
+            Ok(request) => {
+                let answer = self.execute(request.command);
+                self.renew_token(text);
+                match answer {
+                    Ok(done) => (RequestResult::Done, done),
+                    Err(why) => (RequestResult::Refused, why),
+                }
+            }
+        };
+        let reason = match result {
+            RequestResult::Done => Reason::RequestDone,
+            RequestResult::Stale => Reason::RequestStale,
+            RequestResult::Refused => Reason::RequestRefused,
+        };
+        self.tell(reason, format!("{text}: {message}"));
+        self.progress.last_request =
+            Some(HandledRequest { request: text.to_owned(), result, message, time: self.now.wall });
+    }
+
+    fn execute(&mut self, command: Command) -> Answer {
+        if self.plan.gray.is_none() {
+            return Err("there is no gray version in the spec".into());
+        }
+        match command {
+            Command::Pause => self.pause(),
+            Command::Resume => self.resume(),
+            Command::Approve(step) => self.approve(step),
+            _ if self.is_forced() => {
+                Err("spec.force is set, which comes before everything; unset it first".into())
+            }
+            Command::Rollback => self.request_rollback(),
+            _ if self.held.is_some() => {
+                Err("the spec as it is written is not in effect; see the conditions and put it right first"
+                    .into())
+            }
+            Command::Promote => self.promote(),
+            Command::Retry => self.retry(),
+        }
+    }
+
+    fn approve(&mut self, step: Option<NonZeroU32>) -> Answer {
+        let ratio = self.progress.state.ratio();
+        let number = steps::number(self.steps(), ratio);
+        let wanted = step.map_or(number, |step| step.get() as usize);
+        let asks = steps::needs_approval(self.steps(), ratio);
+        let now = self.now.steady;
+        let State::Moving(moving) = &mut self.progress.state else {
+            return Err("the release is not on its way, nothing waits for an approval".into());
+        };
+        if wanted != number {
+            let why = if wanted > number { "has not begun" } else { "is over" };
+            return Err(format!("step {wanted} {why}, the release is at step {number}"));
+        }
+        if !asks {
+            return Err(format!("step {number} asks for no approval"));
+        }
+        moving.approved = true;
+        let left = if moving.hold.is_over(now) { "may go on" } else { "may go on once its hold is over" };
+        Ok(format!("step {number} {left}"))
+    }
+
+    fn promote(&mut self) -> Answer {
+        let (target, ratio) = (self.plan.target(), self.progress.state.ratio());
+        match &self.progress.state {
+            State::RolledBack(_) => return Err("the release is rolled back; retry it first".into()),
+            State::Promoted { .. } | State::TargetReached { .. } if ratio >= target => {
+                return Err(format!("the target of {target} is reached already"));
+            }
+            _ => {}
+        }
+        if target == Ratio::ZERO {
+            return Err("the target is 0; raise spec.targetRatio first".into());
+        }
+        if target < ratio {
+            return Err(format!("the target of {target} is below the present ratio of {ratio}"));
+        }
+        self.may_go_on()?;
+        if let Some(obstacle) = &self.seen.unresolved {
+            return Err(obstacle.message.clone());
+        }
+        if !self.gray_ready() {
+            return Err("gray has no ready endpoint".into());
+        }
+        self.new_stage();
+        self.reach("by request");
+        Ok(format!("{target} of users to {}", self.gray_version()))
+    }
+
+    fn may_go_on(&self) -> Result<(), String> {
+        if self.plan.paused {
+            return Err("spec.paused is set; unset it first".into());
+        }
+        if self.progress.paused {
+            return Err("the release is paused; resume it first".into());
+        }
+        Ok(())
+    }
+
+    fn request_rollback(&mut self) -> Answer {
+        if self.progress.state.ratio() == Ratio::ZERO {
+            return Err("nobody is on gray, there is nothing to roll back".into());
+        }
+        if !self.stable_ready() {
+            return Err(format!("{} has no ready endpoint to go back to", self.stable_version()));
+        }
+        self.roll_back("Requested", "by request".into());
+        Ok(format!("everyone back to {}", self.stable_version()))
+    }
+
+    fn retry(&mut self) -> Answer {
+        if !matches!(self.progress.state, State::RolledBack(_)) {
+            return Err("the release is not rolled back, there is nothing to retry".into());
+        }
+        self.progress.paused = false;
+        self.begin_step(Ratio::ZERO);
+        let started_at = self.now.wall;
+        let attempt = self.progress.release.as_mut().map_or(1, |release| {
+            release.attempt = release.attempt.saturating_add(1);
+            release.started_at = started_at;
+            release.attempt
+        });
+        let message = format!("attempt {attempt} of {} begins", self.gray_version());
+        self.tell(Reason::ReleaseStarted, message.clone());
+        Ok(message)
+    }
+
+    fn pause(&mut self) -> Answer {
+        if !matches!(self.progress.state, State::Moving(_)) {
+            return Err("the release is not on its way, there is nothing to pause".into());
+        }
+        if self.progress.paused {
+            return Ok("it was paused before".into());
+        }
+        self.progress.paused = true;
+        self.tell(Reason::Paused, "paused by request");
+        Ok("advancing stops; the release is still judged and may roll back".into())
+    }
+
+    fn resume(&mut self) -> Answer {
+        if !self.progress.paused {
+            let why = "spec.paused is set, which a request cannot lift";
+            return Err(if self.plan.paused { why } else { "the release is not paused" }.into());
+        }
+        self.progress.paused = false;
+        if let State::Moving(moving) = &mut self.progress.state {
+            moving.patience = None;
+        }
+        if self.progress.evidence.ruling().verdict == Verdict::Fail {
+            self.forget_evidence();
+        }
+        self.tell(Reason::Resumed, "resumed by request");
+        let rest = if self.plan.paused { "; spec.paused still stops it" } else { "" };
+        Ok(format!("advancing goes on{rest}"))
+    }
+}

@@ -1,0 +1,289 @@
+//! A turn in the making: progress being changed, and the changes that more than one part of a turn makes.
+
+use std::sync::Arc;
+
+use halftone_routing::config::{
+    arm::ArmConfig,
+    units::{Ratio, Stage},
+};
+
+use super::{
+    adopt::Held,
+    steps,
+    transition::{Cause, Move},
+};
+use crate::{
+    clock::{Now, Timer},
+    events::{Event, Reason},
+    judge::{Process, Totals, Verdict},
+    observation::Observation,
+    plan::{GrayPlan, Plan, Step, backend_name},
+    progress::{Moving, Progress, Release, Rollback, SplitCounts, StageProgress, State},
+    request::next_token,
+    spec::{Force, HistoryEntry, Outcome, ServingStatus},
+};
+
+/// The most releases that `status.history` keeps.
+const HISTORY: usize = 10;
+
+/// A turn in the making.
+pub(crate) struct Change<'a> {
+    /// The plan in effect.
+    pub plan: Arc<Plan>,
+    /// The plan is not the one of the last turn.
+    pub plan_changed: bool,
+    /// Why the newest spec is not in effect, if it is not.
+    pub held: Option<Held>,
+    /// What was seen.
+    pub seen: &'a Observation,
+    /// When.
+    pub now: Now,
+    /// What is remembered.
+    pub progress: Progress,
+    /// What happened.
+    pub events: Vec<Event>,
+    /// The stage at the beginning of the turn: however much happens in a turn, the stage rises by one.
+    pub stage_before: Stage,
+    /// The revision at the beginning of the turn.
+    pub revision_before: u64,
+}
+
+impl Change<'_> {
+    /// Tells people.
+    pub(crate) fn tell(&mut self, reason: Reason, message: impl Into<String>) {
+        self.events.push(Event::new(reason, message));
+    }
+
+    /// The way to the target; empty without gray.
+    pub(crate) fn steps(&self) -> &[Step] {
+        self.plan.steps()
+    }
+
+    pub(crate) fn is_forced(&self) -> bool {
+        self.plan.force != Force::None
+    }
+
+    pub(crate) fn stable_ready(&self) -> bool {
+        self.seen.ready_endpoints(&self.plan.stable.backend) > 0
+    }
+
+    pub(crate) fn gray_ready(&self) -> bool {
+        self.plan.gray.as_ref().is_some_and(|gray| self.seen.ready_endpoints(&gray.arm.backend) > 0)
+    }
+
+    /// Does what the step function says.
+    pub(crate) fn carry_out(&mut self, next: Move) {
+        match next {
+            Move::Stay(_) => {}
+            Move::Up(ratio) => {
+                self.begin_step(ratio);
+                self.tell_step(Reason::StepStarted);
+            }
+            Move::Lower(target) => {
+                self.begin_step(target);
+                self.tell_step(Reason::RatioLowered);
+            }
+            Move::Reach => self.reach("the last hold is over and every limit is kept"),
+            Move::GoOn => self.go_on(),
+            Move::RollBack(cause) => {
+                let ruling = self.progress.evidence.ruling();
+                let message = self.verdict_message();
+                let message = match cause {
+                    Cause::Failed => message,
+                    Cause::Inconclusive => format!("no verdict within hold and patience: {message}"),
+                };
+                self.roll_back(&ruling.reason.to_string(), message);
+            }
+            Move::Pause(cause) => {
+                self.progress.paused = true;
+                let message = self.verdict_message();
+                let why = match cause {
+                    Cause::Failed => "a limit is broken",
+                    Cause::Inconclusive => "no verdict within hold and patience",
+                };
+                self.tell(Reason::Paused, format!("paused, {why}: {message}"));
+            }
+        }
+    }
+
+    /// A new stage: earlier counts are evidence no more.
+    pub(crate) fn new_stage(&mut self) {
+        self.progress.stage = StageProgress {
+            number: self.stage_before.next(),
+            began_at: self.now.wall,
+            acknowledged_at: None,
+            split: SplitCounts::default(),
+        };
+        self.forget_evidence();
+    }
+
+    /// The evidence starts anew, with the next process of the judge.
+    pub(crate) fn forget_evidence(&mut self) {
+        self.progress.evidence.process = None;
+        self.progress.evidence.kept = None;
+    }
+
+    /// A process of the judge runs exactly while the release is judged. Each start takes the next number, which
+    /// is written together with all else before anything comes of it.
+    pub(crate) fn run_the_judge(&mut self) {
+        let limits = self.plan.health.limits.as_ref();
+        let judged = self.progress.is_judged(self.now);
+        let evidence = &mut self.progress.evidence;
+        match limits {
+            Some(limits) if judged => {
+                if evidence.process.is_none() && evidence.ruling().verdict != Verdict::Fail {
+                    evidence.number += 1;
+                    let totals = evidence.kept.take().map_or_else(Totals::default, |kept| kept.totals);
+                    evidence.process = Some(Process::start(limits, evidence.number, totals));
+                }
+            }
+            _ => {
+                evidence.kept = evidence.verdict_status();
+                evidence.process = None;
+            }
+        }
+    }
+
+    /// At `ratio`, held from its acknowledgement on.
+    pub(crate) fn begin_step(&mut self, ratio: Ratio) {
+        self.new_stage();
+        let hold = steps::hold(self.steps(), ratio);
+        self.progress.state = State::Moving(Moving::at(ratio, hold));
+    }
+
+    pub(crate) fn tell_step(&mut self, reason: Reason) {
+        let ratio = self.progress.state.ratio();
+        let (number, count) = (steps::number(self.steps(), ratio), self.steps().len());
+        self.tell(reason, format!("step {number}/{count}: {ratio} of users to {}", self.gray_version()));
+    }
+
+    /// The hold anew, for a stage that goes on at the same ratio.
+    pub(crate) fn hold_anew(&mut self) {
+        let hold = steps::hold(self.steps(), self.progress.state.ratio());
+        if let State::Moving(moving) = &mut self.progress.state {
+            moving.hold = Timer::standing(hold);
+            moving.patience = None;
+        }
+    }
+
+    /// The watch anew, if it is not over.
+    pub(crate) fn watch_anew(&mut self) {
+        let (now, watch) = (self.now.steady, self.plan.health.watch);
+        if let Some(timer) = self.progress.state.watch_mut()
+            && !timer.is_over(now)
+        {
+            *timer = Timer::standing(watch);
+        }
+    }
+
+    /// The target is reached: the release is done but for its watch.
+    pub(crate) fn reach(&mut self, why: &str) {
+        let (target, watch) = (self.plan.target(), Timer::standing(self.plan.health.watch));
+        let version = self.gray_version();
+        if target == Ratio::FULL {
+            self.progress.state = State::Promoted { watch };
+            self.remember(Outcome::Promoted, "");
+            self.tell(Reason::Promoted, format!("{version} serves everyone: {why}"));
+        } else {
+            self.progress.state = State::TargetReached { ratio: target, watch };
+            self.remember(Outcome::TargetReached, "");
+            self.tell(Reason::TargetReached, format!("{version} serves its target of {target}: {why}"));
+        }
+    }
+
+    /// On from a target that was raised: the step is over, what counts is that it stays healthy.
+    fn go_on(&mut self) {
+        let ratio = self.progress.state.ratio();
+        let moving = Moving { approved: true, ..Moving::at(ratio, std::time::Duration::ZERO) };
+        self.progress.state = State::Moving(moving);
+    }
+
+    /// Everyone back to stable, for good unless a person retries.
+    pub(crate) fn roll_back(&mut self, reason: &str, message: String) {
+        // The verdict that it comes from stays to be seen until a retry.
+        let verdict = self.progress.evidence.verdict_status();
+        self.new_stage();
+        self.progress.evidence.kept = verdict;
+        self.progress.paused = false;
+        self.remember(Outcome::RolledBack, reason);
+        self.tell(
+            Reason::RolledBack,
+            format!("everyone back to {}, {reason}: {message}", self.stable_version()),
+        );
+        self.progress.state =
+            State::RolledBack(Rollback { reason: reason.to_owned(), message, at: self.now.wall });
+    }
+
+    /// A release begins at ratio 0.
+    pub(crate) fn start_release(&mut self, gray: &GrayPlan) {
+        self.progress.release = Some(Release {
+            id: gray.id,
+            version: gray.arm.version.to_string(),
+            attempt: 1,
+            started_at: self.now.wall,
+        });
+        self.progress.paused = false;
+        self.progress.evidence.number = 0;
+        self.begin_step(Ratio::ZERO);
+        self.renew_token(&self.now.wall.to_string());
+    }
+
+    /// The next request needs another token.
+    pub(crate) fn renew_token(&mut self, salt: &str) {
+        self.progress.token = next_token(self.plan.uid(), &self.progress.token, salt);
+    }
+
+    /// Writes the release into the history; what an attempt came to replaces what it came to before.
+    pub(crate) fn remember(&mut self, outcome: Outcome, reason: &str) {
+        let Some(release) = &self.progress.release else { return };
+        let entry = HistoryEntry {
+            id: release.id.to_string(),
+            version: release.version.clone(),
+            outcome,
+            reason: reason.to_owned(),
+            started_at: release.started_at,
+            ended_at: self.now.wall,
+        };
+        let history = &mut self.progress.history;
+        history.retain(|old| old.id != entry.id || old.started_at != entry.started_at);
+        history.insert(0, entry);
+        history.truncate(HISTORY);
+    }
+
+    /// Keeps `status.serving`: the arm that last served everyone.
+    pub(crate) fn keep_serving(&mut self) {
+        let plan = Arc::clone(&self.plan);
+        let everyone_on_stable = self.progress.state.ratio() == Ratio::ZERO || plan.force == Force::Stable;
+        match (&self.progress.state, &plan.gray) {
+            _ if everyone_on_stable => self.serves(&plan.stable),
+            (State::Promoted { .. }, Some(gray)) => self.serves(&gray.arm),
+            _ => {}
+        }
+    }
+
+    /// `arm` serves everyone, or everyone that gray does not.
+    pub(crate) fn serves(&mut self, arm: &ArmConfig) {
+        let same = |now: &ServingStatus| {
+            now.version == arm.version.as_str() && now.service == backend_name(&arm.backend)
+        };
+        if !self.progress.serving.as_ref().is_some_and(same) {
+            self.progress.serving = Some(ServingStatus {
+                version: arm.version.to_string(),
+                service: backend_name(&arm.backend),
+                since: self.now.wall,
+            });
+        }
+    }
+
+    pub(crate) fn gray_version(&self) -> String {
+        self.plan.gray.as_ref().map_or_else(String::new, |gray| gray.arm.version.to_string())
+    }
+
+    pub(crate) fn stable_version(&self) -> String {
+        self.plan.stable.version.to_string()
+    }
+
+    fn verdict_message(&self) -> String {
+        self.progress.evidence.verdict_status().map(|verdict| verdict.message).unwrap_or_default()
+    }
+}

@@ -1,0 +1,136 @@
+//! What was seen becomes what is known: acknowledgements, counts, clocks, the judge's ruling.
+
+use std::time::Duration;
+
+use halftone_routing::config::units::Ratio;
+
+use super::{change::Change, fleet::Fleet, steps};
+use crate::{
+    clock::{Timer, since},
+    judge::{self, Batch, Verdict},
+    observation::Round,
+    progress::{Moving, State},
+};
+
+impl Change<'_> {
+    /// Takes in what was seen, in the order in which each part needs the one before.
+    pub(crate) fn observe(&mut self, fleet: &Fleet) {
+        self.keep_acknowledgement(fleet);
+        self.count(fleet);
+        self.tick(fleet);
+        self.run_the_judge();
+        self.judge(fleet);
+        self.be_patient(fleet);
+    }
+
+    fn keep_acknowledgement(&mut self, fleet: &Fleet) {
+        let memory = &mut self.progress.memory;
+        if fleet.has_acknowledged() {
+            memory.acknowledged = true;
+            memory.unacknowledged_since = None;
+            self.progress.stage.acknowledged_at.get_or_insert(self.now.steady);
+            if self.held.is_none() {
+                self.progress.settled_generation = self.seen.generation;
+            }
+        } else {
+            memory.acknowledged = false;
+            memory.unacknowledged_since.get_or_insert(self.now.steady);
+        }
+    }
+
+    /// The round, if it is about the present stage of the present release.
+    fn round(&self) -> Option<&Round> {
+        let release = self.progress.release.as_ref()?;
+        let round = self.seen.round.as_ref()?;
+        (round.release == release.id && round.stage == self.progress.stage.number).then_some(round)
+    }
+
+    fn count(&mut self, fleet: &Fleet) {
+        if let Some((gray, stable)) =
+            self.round().map(|round| (round.gray.split.requests, round.stable.split.requests))
+        {
+            let split = &mut self.progress.stage.split;
+            split.requests = split.requests.saturating_add(gray).saturating_add(stable);
+            split.gray = split.gray.saturating_add(gray);
+        }
+        let idle_since = &mut self.progress.memory.stable_idle_since;
+        if !matches!(self.progress.state, State::Promoted { .. }) {
+            *idle_since = None;
+        } else if let Some(round) = &self.seen.round {
+            if round.reached_stable == 0 && fleet.is_reporting() {
+                idle_since.get_or_insert(self.now.steady);
+            } else {
+                *idle_since = None;
+            }
+        }
+    }
+
+    /// Whether anything that is learnt now says something about gray.
+    fn clock_runs(&self, fleet: &Fleet) -> bool {
+        fleet.has_acknowledged()
+            && fleet.is_reporting()
+            && !self.is_forced()
+            && self.progress.evidence.ruling().reason != judge::Reason::BothArmsFailing
+    }
+
+    fn tick(&mut self, fleet: &Fleet) {
+        let (now, runs) = (self.now.steady, self.clock_runs(fleet));
+        let hold = steps::hold(self.steps(), self.progress.state.ratio());
+        let watch = self.plan.health.watch;
+        match &mut self.progress.state {
+            State::Moving(moving) => moving.hold = moving.hold.tick(runs, now, hold),
+            State::TargetReached { watch: timer, .. } | State::Promoted { watch: timer } => {
+                *timer = timer.tick(runs, now, watch);
+            }
+            State::Plain | State::RolledBack(_) => {}
+        }
+    }
+
+    /// Gives the round to the judge. Error limits count from the first request of the stage; only latency limits
+    /// and what `Pass` needs wait for the acknowledgement and the warm-up after it.
+    fn judge(&mut self, fleet: &Fleet) {
+        let Some(round) = self.round() else { return };
+        let (now, warmup) = (self.now.steady, self.plan.health.warmup);
+        let warm_up = self.progress.stage.acknowledged_at.is_none_or(|acknowledged| {
+            // The round began so long before now; what came before the warm-up was over is not told apart.
+            let began = Duration::try_from_secs_f64(round.seconds).unwrap_or_default();
+            since(now, acknowledged) < warmup.saturating_add(began)
+        });
+        let hold_over = match &self.progress.state {
+            State::Moving(moving) => moving.hold.is_over(now),
+            _ => true,
+        };
+        let batch = Batch {
+            seconds: round.seconds,
+            gray: round.gray.clone(),
+            stable: round.stable.clone(),
+            warm_up,
+            complete: fleet.has_acknowledged() && fleet.is_reporting(),
+            hold_over,
+        };
+        if let Some(process) = &mut self.progress.evidence.process {
+            process.add(&batch);
+        }
+    }
+
+    /// Counts how long a verdict is waited for after the hold: while none is there, and nothing but traffic is
+    /// missing.
+    fn be_patient(&mut self, fleet: &Fleet) {
+        let (now, runs, patience) = (self.now.steady, self.clock_runs(fleet), self.plan.health.patience);
+        let undecided = self.progress.evidence.ruling().verdict == Verdict::NeedMoreData
+            && self.plan.health.limits.is_some()
+            && !self.is_forced();
+        let State::Moving(moving) = &mut self.progress.state else { return };
+        moving.patience = if undecided && moving.ratio > Ratio::ZERO && moving.hold.is_over(now) {
+            Some(moving.patience.unwrap_or(Timer::standing(patience)).tick(runs, now, patience))
+        } else {
+            None
+        };
+    }
+
+    /// Hold and patience are over without a verdict.
+    pub(crate) fn is_inconclusive(&self) -> bool {
+        let State::Moving(Moving { patience, .. }) = &self.progress.state else { return false };
+        patience.is_some_and(|patience| patience.is_over(self.now.steady))
+    }
+}

@@ -1,0 +1,78 @@
+//! The document that the proxies are to have: built anew only when something in it may differ, numbered anew
+//! only when its meaning does.
+
+use std::sync::Arc;
+
+use halftone_routing::config::{RoutingConfig, names::Uid, units::Revision};
+
+use super::change::Change;
+use crate::routing_for::{moving, routing_for, sealed, state_word};
+
+impl Change<'_> {
+    /// Brings the document up to date with plan and progress. May be called again after a change in the same
+    /// turn: what was not written yet takes no second number.
+    pub(crate) fn publish(&mut self) {
+        let foreign = self.foreign();
+        let trusted = foreign.is_none() && !self.plan_changed;
+        let live = foreign.or_else(|| self.progress.memory.document.clone());
+        let replaces = self.replaces(live.as_deref());
+        if let Some(live) = live
+            && self.is_current(&live)
+            && ((trusted && self.says(&live)) || self.means(&live, replaces.clone()))
+        {
+            self.progress.revision = live.revision.get();
+            self.progress.memory.document = Some(live);
+            return;
+        }
+        let revision = self.next_revision();
+        let document = sealed(routing_for(&self.plan, &self.progress, revision, replaces));
+        self.progress.revision = revision.get();
+        let memory = &mut self.progress.memory;
+        memory.document = Some(Arc::new(document));
+        memory.acknowledged = false;
+        memory.unacknowledged_since = Some(self.now.steady);
+    }
+
+    /// A live document that this process has not written: of the process before, or somebody's work. One that is
+    /// older than ours is only seen late.
+    fn foreign(&self) -> Option<Arc<RoutingConfig>> {
+        let seen = self.seen.document.as_ref()?;
+        let ours = self.progress.memory.document.as_ref();
+        let foreign = ours.is_none_or(|ours| {
+            !Arc::ptr_eq(ours, seen) && seen.revision >= ours.revision && seen.as_ref() != ours.as_ref()
+        });
+        foreign.then(|| Arc::clone(seen))
+    }
+
+    /// Whether `live` says what progress wants, the plan being the one that it was built from.
+    fn says(&self, live: &RoutingConfig) -> bool {
+        let state = &self.progress.state;
+        live.state == state_word(state)
+            && live.ratio == state.ratio()
+            && live.stage == self.progress.stage.number
+            && live.moving == moving(&self.plan, state)
+    }
+
+    /// Whether `live` means what plan and progress want.
+    fn means(&self, live: &RoutingConfig, replaces: Option<Uid>) -> bool {
+        let wanted = routing_for(&self.plan, &self.progress, live.revision, replaces);
+        RoutingConfig { checksum: live.checksum.clone(), ..wanted } == *live
+    }
+
+    /// No number above that of `live` was ever given: a proxy that has seen a higher one would not take it.
+    fn is_current(&self, live: &RoutingConfig) -> bool {
+        live.revision.get() >= self.revision_before.max(self.seen.highest_revision)
+    }
+
+    fn next_revision(&self) -> Revision {
+        let seen = self.seen.document.as_ref().map_or(0, |document| document.revision.get());
+        let highest = self.revision_before.max(self.seen.highest_revision).max(seen);
+        Revision::try_from(highest.saturating_add(1)).unwrap_or(Revision::FIRST)
+    }
+
+    /// Whose routes the document takes over. It says so for good: to unsay it would be another revision.
+    fn replaces(&self, live: Option<&RoutingConfig>) -> Option<Uid> {
+        let predecessor = self.seen.predecessor.as_ref().map(|document| document.release.uid.clone());
+        live.and_then(|live| live.replaces.clone()).or(predecessor)
+    }
+}

@@ -1,0 +1,158 @@
+//! The end of a turn: where the release stands, told as phase, conditions and events, and when to look again.
+
+use std::time::Duration;
+
+use halftone_routing::config::units::Ratio;
+
+use super::{
+    BUSY, Held, IDLE, Turn,
+    change::Change,
+    fleet::Fleet,
+    steps,
+    transition::{Move, Wait, next},
+};
+use crate::{
+    clock::{Now, after, since},
+    conditions::{self, FleetStanding, Standing},
+    events::Event,
+    observation::Observation,
+    plan::{Opening, Plan},
+    progress::{Progress, SplitCounts, State},
+    spec::Phase,
+};
+
+/// Nothing has reached stable for so long: it counts as idle.
+const STABLE_IDLE: Duration = Duration::from_secs(600);
+
+impl Change<'_> {
+    /// Tells of the turn and ends it.
+    pub(crate) fn finish(mut self) -> Turn {
+        let document = self.progress.memory.document.clone();
+        let fleet = Fleet::of(self.seen, document.as_deref(), self.progress.memory.acknowledged);
+        let facts = self.facts(&fleet);
+        let wait = match next(&self.progress.state, &facts) {
+            Move::Stay(wait) => wait,
+            // The next turn moves on; until then the step is held.
+            _ => Wait::Holding,
+        };
+        let standing = self.standing(fleet, wait, facts.hold_over);
+        let wake_after = self.wake_after(wait);
+        let Self { plan, now, mut progress, mut events, .. } = self;
+        progress.tell(standing, Some(&plan), now, &mut events);
+        progress.memory.accepted = Some(plan);
+        Turn { progress, routing: document, events, wake_after }
+    }
+
+    fn standing(&self, fleet: Fleet, wait: Wait, hold_over: bool) -> Standing {
+        let Progress { state, memory, evidence, .. } = &self.progress;
+        let complete = fleet.has_acknowledged();
+        let (number, count) = (steps::number(self.steps(), state.ratio()), self.steps().len());
+        Standing {
+            phase: conditions::phase(state, wait, self.held.as_ref(), complete, hold_over),
+            step: (small(number), small(count)),
+            generation: self.seen.generation,
+            settled: self.held.is_none() && self.progress.settled_generation == self.seen.generation,
+            wait,
+            held: self.held.clone(),
+            unresolved: self.seen.unresolved.clone(),
+            revision: self.progress.revision,
+            ruling: evidence.ruling(),
+            inconclusive: self.is_inconclusive(),
+            drift: drift(state.ratio(), self.progress.stage.split),
+            stable_idle: matches!(state, State::Promoted { .. }).then(|| {
+                memory.stable_idle_since.is_some_and(|since| after(since, STABLE_IDLE) <= self.now.steady)
+            }),
+            fleet: self.fleet_standing(fleet),
+        }
+    }
+
+    fn fleet_standing(&self, fleet: Fleet) -> FleetStanding {
+        let late = self
+            .progress
+            .memory
+            .unacknowledged_since
+            .is_some_and(|lacking| since(self.now.steady, lacking) >= self.seen.fleet.straggler_timeout);
+        FleetStanding {
+            ready: fleet.ready,
+            acknowledged: fleet.acknowledged,
+            complete: fleet.has_acknowledged(),
+            stragglers: if late { fleet.lacking } else { Vec::new() },
+            unreported: fleet.unreported,
+            rejected: fleet.rejected,
+        }
+    }
+
+    /// At the pace of polls while anything is on its way, else at the next opening of the schedule, but never
+    /// longer than `IDLE`: what no event tells of is found out by looking.
+    fn wake_after(&self, wait: Wait) -> Duration {
+        let judged = self.progress.is_judged(self.now);
+        if judged || !self.progress.memory.acknowledged || wait == Wait::AwaitingReports {
+            return BUSY;
+        }
+        match (&self.progress.state, wait) {
+            (State::Moving(moving), Wait::Holding) => moving.hold.left(self.now.steady, IDLE),
+            (_, Wait::AwaitingWindow) => self.until_window(),
+            _ => IDLE,
+        }
+    }
+
+    fn until_window(&self) -> Duration {
+        match self.plan.schedule.as_ref().map(|schedule| schedule.at(self.now.wall)) {
+            Some(Opening::Closed { opens: Some(opens) }) => since(opens, self.now.wall).min(IDLE),
+            _ => IDLE,
+        }
+    }
+}
+
+/// Whether the observed ratio is more than 20 % off the wanted one, and more than four standard deviations: few
+/// requests say nothing. None where nothing is split.
+fn drift(ratio: Ratio, split: SplitCounts) -> Option<bool> {
+    let (share, all) = (ratio.fraction(), split.requests as f64);
+    let splits = ratio > Ratio::ZERO && ratio < Ratio::FULL;
+    splits.then(|| {
+        let off = (split.gray as f64 - all * share).abs();
+        off > 0.2 * all * share && off > 4.0 * (all * share * (1.0 - share)).sqrt()
+    })
+}
+
+fn small(number: usize) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
+}
+
+/// Nothing was ever accepted by this process, and nothing can be now: traffic stays exactly as it is.
+pub(super) fn stand_still(held: Option<Held>, mut progress: Progress, seen: &Observation, now: Now) -> Turn {
+    let fleet = Fleet::of(seen, seen.document.as_deref(), false);
+    let standing = Standing {
+        phase: if matches!(held, Some(Held::Refused(_))) { Phase::Refused } else { progress.standing.phase },
+        generation: seen.generation,
+        settled: false,
+        wait: Wait::Refused,
+        held,
+        unresolved: seen.unresolved.clone(),
+        fleet: FleetStanding {
+            ready: fleet.ready,
+            acknowledged: fleet.acknowledged,
+            complete: fleet.has_acknowledged(),
+            ..FleetStanding::default()
+        },
+        revision: progress.revision,
+        ruling: progress.evidence.ruling(),
+        ..progress.standing.clone()
+    };
+    let mut events = Vec::new();
+    progress.tell(standing, None, now, &mut events);
+    Turn { progress, routing: None, events, wake_after: IDLE }
+}
+
+impl Progress {
+    /// Brings the conditions up to date, if there is anything new to tell.
+    fn tell(&mut self, standing: Standing, plan: Option<&Plan>, now: Now, events: &mut Vec<Event>) {
+        self.generation = standing.generation;
+        if self.standing != standing || self.conditions.is_empty() {
+            self.standing = standing;
+            let told = conditions::conditions(plan, self, now.wall);
+            events.extend(conditions::events(&self.conditions, &told));
+            self.conditions = told;
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! What people and tools are told: phase, conditions, and the events that follow from a condition's change.
+//!
+//! Conditions follow kstatus: `Ready` sums up, `Reconciling` and `Stalled` are there only while true. Messages carry
+//! no figure that moves with every request, so that a status at rest is not written again.
+
+mod findings;
+
+use halftone_routing::config::units::Ratio;
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+
+use crate::{
+    advance::{Held, Wait},
+    events::{Event, Reason},
+    judge::Ruling,
+    observation::Obstacle,
+    plan::Plan,
+    progress::{Progress, State},
+    spec::Phase,
+};
+
+use self::findings::Teller;
+
+/// All that conditions and phase are made of. Two turns with the same standing tell the same.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Standing {
+    pub phase: Phase,
+    /// Number of the present step, 0 before the first, and how many there are.
+    pub step: (u32, u32),
+    pub generation: i64,
+    /// Every proxy had the document of this generation.
+    pub settled: bool,
+    pub wait: Wait,
+    pub held: Option<Held>,
+    pub unresolved: Option<Obstacle>,
+    pub fleet: FleetStanding,
+    pub revision: u64,
+    pub ruling: Ruling,
+    /// Hold and patience are over without a verdict.
+    pub inconclusive: bool,
+    /// The observed ratio is far from the wanted one; none where nothing is split.
+    pub drift: Option<bool>,
+    /// Nothing has reached stable for long; none unless promoted.
+    pub stable_idle: Option<bool>,
+}
+
+impl Default for Standing {
+    fn default() -> Self {
+        Self {
+            phase: Phase::Pending,
+            step: (0, 0),
+            generation: -1,
+            settled: false,
+            wait: Wait::default(),
+            held: None,
+            unresolved: None,
+            fleet: FleetStanding::default(),
+            revision: 0,
+            ruling: Ruling::default(),
+            inconclusive: false,
+            drift: None,
+            stable_idle: None,
+        }
+    }
+}
+
+/// The proxies, as status tells of them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct FleetStanding {
+    pub ready: usize,
+    pub acknowledged: usize,
+    /// Every proxy has the document.
+    pub complete: bool,
+    /// Who should have it by now.
+    pub stragglers: Vec<String>,
+    /// Who does not report.
+    pub unreported: Vec<String>,
+    pub rejected: Option<String>,
+}
+
+/// A condition before it is dated.
+struct Finding {
+    kind: &'static str,
+    status: &'static str,
+    reason: String,
+    message: String,
+}
+
+impl Finding {
+    fn new(
+        kind: &'static str,
+        status: &'static str,
+        reason: &(impl ToString + ?Sized),
+        message: impl Into<String>,
+    ) -> Self {
+        Self { kind, status, reason: reason.to_string(), message: message.into() }
+    }
+}
+
+const TRUE: &str = "True";
+const FALSE: &str = "False";
+const UNKNOWN: &str = "Unknown";
+
+/// The state in one word.
+pub(crate) fn phase(
+    state: &State,
+    wait: Wait,
+    held: Option<&Held>,
+    acknowledged: bool,
+    hold_over: bool,
+) -> Phase {
+    if matches!(held, Some(Held::Refused(_))) {
+        return Phase::Refused;
+    }
+    match (state, wait) {
+        (State::RolledBack(_), _) if acknowledged => Phase::RolledBack,
+        (State::RolledBack(_), _) | (_, Wait::StableUnavailable) => Phase::RollingBack,
+        (State::Promoted { .. }, _) => Phase::Promoted,
+        (State::TargetReached { .. }, _) => Phase::TargetReached,
+        (_, Wait::Forced | Wait::Paused) => Phase::Paused,
+        _ if !acknowledged => Phase::Programming,
+        (State::Plain, _) | (_, Wait::Idle) => Phase::Idle,
+        (_, Wait::AwaitingApproval) => Phase::AwaitingApproval,
+        (_, Wait::AwaitingWindow | Wait::AwaitingReports) => Phase::AwaitingWindow,
+        (_, Wait::Verdict | Wait::ReportsMissing) if hold_over => Phase::AwaitingTraffic,
+        (State::Moving(moving), Wait::RefsUnresolved | Wait::GrayUnavailable)
+            if moving.ratio == Ratio::ZERO =>
+        {
+            Phase::Pending
+        }
+        _ => Phase::Holding,
+    }
+}
+
+/// The conditions of a standing. One whose status stays keeps its date.
+pub(crate) fn conditions(plan: Option<&Plan>, progress: &Progress, now: Timestamp) -> Vec<Condition> {
+    let teller = Teller { plan, progress, standing: &progress.standing };
+    teller.findings().into_iter().map(|finding| date(finding, progress, now)).collect()
+}
+
+fn date(finding: Finding, progress: &Progress, now: Timestamp) -> Condition {
+    let before =
+        progress.conditions.iter().find(|old| old.type_ == finding.kind && old.status == finding.status);
+    Condition {
+        type_: finding.kind.to_owned(),
+        status: finding.status.to_owned(),
+        reason: finding.reason,
+        message: finding.message,
+        last_transition_time: before.map_or(Time(now), |before| before.last_transition_time.clone()),
+        observed_generation: Some(progress.standing.generation),
+    }
+}
+
+/// What follows from a change of conditions for people to hear, each change once.
+pub(crate) fn events(before: &[Condition], after: &[Condition]) -> Vec<Event> {
+    after.iter().filter_map(|condition| event(before, condition)).collect()
+}
+
+fn event(before: &[Condition], after: &Condition) -> Option<Event> {
+    let old = before.iter().find(|old| old.type_ == after.type_);
+    if old.is_some_and(|old| old.status == after.status && old.reason == after.reason) {
+        return None;
+    }
+    let reason = match (after.type_.as_str(), after.status.as_str(), after.reason.as_str()) {
+        ("Accepted", FALSE, _) => Reason::Refused,
+        ("ResolvedRefs", FALSE, _) => Reason::RefsUnresolved,
+        ("Programmed", FALSE, "ProxyTooOld" | "NoReadyProxy" | "Rejected" | "ProxiesLagging") => {
+            Reason::NotProgrammed
+        }
+        ("Stalled", TRUE, "StableUnavailable") => Reason::StableUnavailable,
+        ("Progressing", FALSE, "AwaitingApproval") => Reason::AwaitingApproval,
+        ("Progressing", FALSE, "AwaitingWindow") => Reason::AwaitingWindow,
+        ("Progressing", FALSE, "ReportsMissing") => Reason::ReportsMissing,
+        ("Progressing", FALSE, "TooLittleTraffic" | "OverLimit") => Reason::NoVerdict,
+        ("Healthy", FALSE, _) => Reason::Unhealthy,
+        ("Healthy", UNKNOWN, "BothArmsFailing") => Reason::BothArmsFailing,
+        ("RatioDrift", TRUE, _) => Reason::RatioDrift,
+        ("StableIdle", TRUE, _) => Reason::StableIdle,
+        _ => return None,
+    };
+    Some(Event::new(reason, after.message.clone()))
+}

@@ -1,0 +1,248 @@
+//! Each condition from the standing of a release: its status, its reason, and a sentence that says what to do.
+
+use super::{FALSE, Finding, Standing, TRUE, UNKNOWN};
+use crate::{
+    advance::{Held, Wait},
+    judge::{self, Verdict},
+    plan::Plan,
+    progress::{Progress, State},
+};
+
+/// Tells of one release.
+pub(super) struct Teller<'a> {
+    /// The plan in effect; none while nothing was ever accepted by this process.
+    pub plan: Option<&'a Plan>,
+    pub progress: &'a Progress,
+    pub standing: &'a Standing,
+}
+
+impl Teller<'_> {
+    /// Every condition that there is something to say of, in the order in which people read them.
+    pub(super) fn findings(&self) -> Vec<Finding> {
+        let mut findings = vec![self.ready()];
+        findings
+            .extend(self.stalled().map(|(reason, message)| Finding::new("Stalled", TRUE, &reason, message)));
+        if self.stalled().is_none() {
+            let pending = self.pending();
+            findings
+                .extend(pending.map(|(reason, message)| Finding::new("Reconciling", TRUE, &reason, message)));
+        }
+        findings.extend([
+            self.accepted(),
+            self.resolved(),
+            self.programmed(),
+            self.progressing(),
+            self.healthy(),
+        ]);
+        findings.push(self.promoted());
+        findings.extend(self.drift());
+        findings.extend(self.stable_idle());
+        findings
+    }
+
+    fn ready(&self) -> Finding {
+        match self.stalled().or_else(|| self.pending()) {
+            Some((reason, message)) => Finding::new("Ready", FALSE, &reason, message),
+            None => Finding::new("Ready", TRUE, &self.standing.wait, self.waits()),
+        }
+    }
+
+    /// What a person has to put right, if anything.
+    fn stalled(&self) -> Option<(String, String)> {
+        match &self.standing.held {
+            Some(Held::Refused(obstacle)) => {
+                return Some((obstacle.reason.clone(), obstacle.message.clone()));
+            }
+            Some(Held::StableUnavailable(message)) => {
+                return Some(("StableUnavailable".into(), message.clone()));
+            }
+            Some(Held::ProxyTooOld(_)) | None => {}
+        }
+        if self.standing.wait == Wait::StableUnavailable {
+            return Some(("StableUnavailable".into(), self.waits()));
+        }
+        match &self.progress.state {
+            State::RolledBack(rollback) if self.standing.wait != Wait::Forced => {
+                let message =
+                    format!("{}: {}; retry it or release another version", rollback.reason, rollback.message);
+                Some(("RolledBack".into(), message))
+            }
+            _ => None,
+        }
+    }
+
+    /// What comes right by itself once others have done their part, if anything has to.
+    fn pending(&self) -> Option<(String, String)> {
+        if let Some(Held::ProxyTooOld(message)) = &self.standing.held {
+            return Some(("ProxyTooOld".into(), message.clone()));
+        }
+        if let Some(obstacle) = &self.standing.unresolved {
+            return Some((obstacle.reason.clone(), obstacle.message.clone()));
+        }
+        let fleet = &self.standing.fleet;
+        if fleet.ready == 0 {
+            return Some(("NoReadyProxy".into(), "no proxy of the fleet is ready".into()));
+        }
+        if !fleet.stragglers.is_empty() {
+            return Some(("ProxiesLagging".into(), self.acknowledgement()));
+        }
+        (!self.standing.settled).then(|| ("Programming".into(), self.acknowledgement()))
+    }
+
+    fn accepted(&self) -> Finding {
+        match &self.standing.held {
+            Some(Held::Refused(obstacle)) => {
+                Finding::new("Accepted", FALSE, &obstacle.reason, &obstacle.message)
+            }
+            _ => Finding::new("Accepted", TRUE, "Accepted", "the spec is valid"),
+        }
+    }
+
+    fn resolved(&self) -> Finding {
+        match &self.standing.unresolved {
+            Some(obstacle) => Finding::new("ResolvedRefs", FALSE, &obstacle.reason, &obstacle.message),
+            None => Finding::new("ResolvedRefs", TRUE, "Resolved", "every reference leads somewhere"),
+        }
+    }
+
+    fn programmed(&self) -> Finding {
+        let fleet = &self.standing.fleet;
+        let (reason, message) = match &self.standing.held {
+            Some(Held::ProxyTooOld(message)) => ("ProxyTooOld", message.clone()),
+            _ if fleet.ready == 0 => ("NoReadyProxy", "no proxy of the fleet is ready".into()),
+            _ if fleet.complete => {
+                return Finding::new("Programmed", TRUE, "Acknowledged", self.acknowledgement());
+            }
+            _ if fleet.rejected.is_some() => ("Rejected", self.acknowledgement()),
+            _ if !fleet.stragglers.is_empty() => ("ProxiesLagging", self.acknowledgement()),
+            _ => ("Programming", self.acknowledgement()),
+        };
+        Finding::new("Programmed", FALSE, &reason, message)
+    }
+
+    fn acknowledgement(&self) -> String {
+        let Standing { fleet, revision, .. } = self.standing;
+        let mut message =
+            format!("{} of {} proxies have revision {revision}", fleet.acknowledged, fleet.ready);
+        if !fleet.stragglers.is_empty() {
+            message += &format!("; waiting for {}", fleet.stragglers.join(", "));
+        }
+        if let Some(rejected) = &fleet.rejected {
+            message += &format!("; refused by {rejected}");
+        }
+        message
+    }
+
+    fn progressing(&self) -> Finding {
+        let status = match self.standing.wait {
+            Wait::Programming | Wait::Holding | Wait::AwaitingReports => TRUE,
+            Wait::Verdict if !self.standing.inconclusive => TRUE,
+            Wait::Verdict => {
+                return Finding::new("Progressing", FALSE, &self.standing.ruling.reason, self.waits());
+            }
+            _ => FALSE,
+        };
+        Finding::new("Progressing", status, &self.standing.wait, self.waits())
+    }
+
+    /// What the release waits for, in a sentence.
+    fn waits(&self) -> String {
+        let (number, count) = self.standing.step;
+        let at = format!("step {number}/{count} at {}", self.progress.state.ratio());
+        match self.standing.wait {
+            Wait::Forced => "spec.force is set; ratio, clock and judge stand still".into(),
+            Wait::StableUnavailable => {
+                format!("{} has no ready endpoint to go back to; the ratio is frozen", self.stable_version())
+            }
+            Wait::Refused => "the spec as it is written is refused; the one before stays in effect".into(),
+            Wait::Paused if self.standing.ruling.verdict == Verdict::Fail => {
+                format!("{at} is paused by a failure; roll back, or resume it")
+            }
+            Wait::Paused if self.plan.is_some_and(|plan| plan.paused) => {
+                format!("{at} is paused by spec.paused")
+            }
+            Wait::Paused => format!("{at} is paused; resume it"),
+            Wait::Idle if self.plan.is_some_and(|plan| plan.gray.is_none()) => {
+                "a plain route to stable".into()
+            }
+            Wait::Idle => "the target is 0".into(),
+            Wait::Programming => format!("{at}: {}", self.acknowledgement()),
+            Wait::ReportsMissing => {
+                format!("{at}: no reports from {}", self.standing.fleet.unreported.join(", "))
+            }
+            Wait::Holding => format!("{at} is held"),
+            Wait::Verdict => format!("{at}: the hold is over, {}", self.undecided()),
+            Wait::AwaitingApproval => format!("{at} waits for approval"),
+            Wait::AwaitingWindow => format!("{at} waits for the schedule to open"),
+            Wait::AwaitingReports => format!("{at}: the schedule is open, fresh reports are awaited"),
+            Wait::RefsUnresolved => format!("{at} waits for a reference that leads nowhere"),
+            Wait::GrayUnavailable => format!("{at} waits for a ready endpoint of gray"),
+            Wait::TargetReached => "the target is reached".into(),
+            Wait::Promoted => "gray serves everyone".into(),
+            Wait::RolledBack => "nobody reaches gray".into(),
+        }
+    }
+
+    fn undecided(&self) -> String {
+        match self.standing.ruling.reason {
+            judge::Reason::TooLittleTraffic => "the traffic was too little to tell".into(),
+            judge::Reason::OverLimit => "a rate is above its limit, though not surely".into(),
+            other => format!("no verdict yet ({other})"),
+        }
+    }
+
+    fn stable_version(&self) -> &str {
+        self.plan.map_or("stable", |plan| plan.stable.version.as_str())
+    }
+
+    fn healthy(&self) -> Finding {
+        let ruling = self.standing.ruling;
+        let finding =
+            |status, reason: String, message: &str| Finding::new("Healthy", status, &reason, message);
+        if self.plan.is_some_and(|plan| plan.health.limits.is_none()) {
+            return finding(UNKNOWN, "Disabled".into(), "spec.health.enabled is false, nothing is judged");
+        }
+        match (ruling.verdict, &self.progress.state) {
+            (Verdict::Fail, _) => {
+                let verdict = self.progress.evidence.verdict_status();
+                let message = verdict.map_or_else(String::new, |verdict| verdict.message);
+                finding(FALSE, ruling.reason.to_string(), &message)
+            }
+            (Verdict::Pass, _) => finding(TRUE, ruling.reason.to_string(), "every limit is kept"),
+            (_, State::Plain | State::RolledBack(_)) => {
+                finding(UNKNOWN, "NotJudged".into(), "nothing is judged now")
+            }
+            (Verdict::NeedMoreData, _) => finding(UNKNOWN, ruling.reason.to_string(), "no verdict yet"),
+        }
+    }
+
+    fn promoted(&self) -> Finding {
+        match self.progress.state {
+            State::Promoted { .. } => Finding::new("Promoted", TRUE, "Promoted", "gray serves everyone"),
+            _ => Finding::new("Promoted", FALSE, "NotPromoted", "gray does not serve everyone"),
+        }
+    }
+
+    fn drift(&self) -> Option<Finding> {
+        Some(match self.standing.drift? {
+            true => Finding::new(
+                "RatioDrift",
+                TRUE,
+                "RatioDrift",
+                "the observed ratio is more than 20% off; a few users may make most of the requests",
+            ),
+            false => Finding::new("RatioDrift", FALSE, "OnTarget", "the observed ratio is within 20%"),
+        })
+    }
+
+    fn stable_idle(&self) -> Option<Finding> {
+        Some(match self.standing.stable_idle? {
+            true => {
+                Finding::new("StableIdle", TRUE, "NoRequests", "nothing has reached stable for 10 minutes")
+            }
+            false => {
+                Finding::new("StableIdle", FALSE, "InUse", "stable was reached within the last 10 minutes")
+            }
+        })
+    }
+}

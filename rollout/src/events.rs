@@ -1,0 +1,141 @@
+//! What happened in a turn, for people: Kubernetes events in a cluster, lines of the live view in `halftone run`.
+//! Reasons are stable names that alerts may match; messages are for reading.
+
+use std::fmt;
+
+/// One thing that happened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Event {
+    /// What.
+    pub reason: Reason,
+    /// The same in a sentence, with its figures.
+    pub message: String,
+}
+
+impl Event {
+    /// An event with its message.
+    #[must_use]
+    pub fn new(reason: Reason, message: impl Into<String>) -> Self {
+        Self { reason, message: message.into() }
+    }
+}
+
+/// How much an event matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Severity {
+    /// All is as it should be.
+    Normal,
+    /// Someone may want to look.
+    Warning,
+}
+
+/// What happened. The names are stable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Reason {
+    /// A release began, or was tried once more.
+    ReleaseStarted,
+    /// Another release took its place before it was over.
+    Superseded,
+    /// Gray was taken out of the spec.
+    GrayRemoved,
+    /// A step up.
+    StepStarted,
+    /// The target was lowered below the present ratio, or the release went back to its first step.
+    RatioLowered,
+    /// A target below 100 % is reached.
+    TargetReached,
+    /// Gray serves everyone.
+    Promoted,
+    /// Everyone is back on stable.
+    RolledBack,
+    /// The release ought to go back, and stable has no ready endpoint.
+    StableUnavailable,
+    /// The release stopped advancing.
+    Paused,
+    /// It goes on advancing.
+    Resumed,
+    /// It waits for a person.
+    AwaitingApproval,
+    /// It waits for its schedule.
+    AwaitingWindow,
+    /// Its hold is over and there is no verdict.
+    NoVerdict,
+    /// A limit is broken.
+    Unhealthy,
+    /// Both arms break the same limit.
+    BothArmsFailing,
+    /// A proxy does not report.
+    ReportsMissing,
+    /// Everyone goes to one arm, by `spec.force`.
+    Forced,
+    /// `spec.force` was unset.
+    ForceLifted,
+    /// The stable arm changed: hold and evidence start anew.
+    StableChanged,
+    /// `spec.health` changed: the evidence starts anew.
+    HealthChanged,
+    /// `spec.identity.from` changed.
+    IdentityChanged,
+    /// A request was done.
+    RequestDone,
+    /// A request carried a token that is not the present one.
+    RequestStale,
+    /// A request could not be done.
+    RequestRefused,
+    /// The object is refused as it is written.
+    Refused,
+    /// A reference leads nowhere.
+    RefsUnresolved,
+    /// Proxies have not taken the document.
+    NotProgrammed,
+    /// The observed ratio is far from the wanted one.
+    RatioDrift,
+    /// Nothing reaches the stable arm of a promoted release any more.
+    StableIdle,
+}
+
+impl Reason {
+    /// How much it matters.
+    #[must_use]
+    pub fn severity(self) -> Severity {
+        match self {
+            Self::RolledBack
+            | Self::StableUnavailable
+            | Self::NoVerdict
+            | Self::Unhealthy
+            | Self::BothArmsFailing
+            | Self::ReportsMissing
+            | Self::Forced
+            | Self::RequestStale
+            | Self::RequestRefused
+            | Self::Refused
+            | Self::RefsUnresolved
+            | Self::NotProgrammed
+            | Self::RatioDrift => Severity::Warning,
+            Self::ReleaseStarted
+            | Self::Superseded
+            | Self::GrayRemoved
+            | Self::StepStarted
+            | Self::RatioLowered
+            | Self::TargetReached
+            | Self::Promoted
+            | Self::Paused
+            | Self::Resumed
+            | Self::AwaitingApproval
+            | Self::AwaitingWindow
+            | Self::ForceLifted
+            | Self::StableChanged
+            | Self::HealthChanged
+            | Self::IdentityChanged
+            | Self::RequestDone
+            | Self::StableIdle => Severity::Normal,
+        }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The name is the text.
+        fmt::Debug::fmt(self, f)
+    }
+}

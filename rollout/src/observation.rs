@@ -1,0 +1,261 @@
+//! What a shell has seen since the last turn: the object, the proxies of its fleet, the endpoints of both arms,
+//! the document that is live, and what one poll of the proxies has added. Input of `advance`.
+//!
+//! A shell builds one for every turn, its counts by [`Round::of`]. Counts are handed over once: they are differences between answers, so a
+//! second look at the same round would count its requests twice.
+
+use std::sync::Arc;
+
+use halftone_routing::{
+    config::{
+        Checksum, RoutingConfig,
+        arm::{Arm, Backend},
+        units::{ReleaseId, Revision, Stage},
+    },
+    histogram,
+    report::{ChosenBy, CounterKey, Counts},
+};
+use jiff::Timestamp;
+
+use crate::{
+    judge::{self, ArmBatch, LatencyCounts, Limit},
+    plan::{Health, Plan},
+    progress::Progress,
+    spec::IncludedTraffic,
+};
+
+/// How many polls a proxy may miss before it counts as silent, and how many a joiner gets before it can cost an
+/// acknowledgement that was already reached.
+pub const PATIENT_POLLS: u32 = 3;
+
+/// Everything that a turn may look at, beside plan, progress and clocks.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Observation {
+    /// `metadata.generation` of the object; in files mode a number that rises with every edit.
+    pub generation: i64,
+    /// What forbids the object as it is written, as far as other objects decide it: a conflict of hosts, a host
+    /// or class or address that the fleet does not allow. Traffic stays as it is.
+    pub refusal: Option<Obstacle>,
+    /// References that lead nowhere, such as a Service that does not exist, or arms that share a pod. The ratio
+    /// does not rise until they do.
+    pub unresolved: Option<Obstacle>,
+    /// The proxies of the fleet, ready or not.
+    pub proxies: Vec<ProxySeen>,
+    /// Ready endpoints of the arms: those of the newest spec and those of [`Progress::plan`], which differ while the
+    /// newest is refused. Where addresses are not listed, each of them is one ready endpoint.
+    pub endpoints: Vec<(Backend, usize)>,
+    /// The document of this very object that is live (in the ConfigMap, or with the proxy of this process).
+    pub document: Option<Arc<RoutingConfig>>,
+    /// The live document of an earlier object of the same namespace and name.
+    pub predecessor: Option<Arc<RoutingConfig>>,
+    /// The highest revision of this object's document that any report names; 0 without any.
+    pub highest_revision: u64,
+    /// What the latest poll of the proxies added; none if there was no poll since the last turn.
+    pub round: Option<Round>,
+    /// The annotation `halftone.dev/request`, if there is one.
+    pub request: Option<String>,
+    /// Times that the fleet sets.
+    pub fleet: FleetTimes,
+}
+
+impl Observation {
+    /// How many ready endpoints an arm has.
+    #[must_use]
+    pub fn ready_endpoints(&self, backend: &Backend) -> usize {
+        let seen = self.endpoints.iter().find(|(of, _)| of == backend).map(|(_, ready)| *ready);
+        seen.unwrap_or(match backend {
+            Backend::Service(_) => 0,
+            Backend::Addresses(addresses) => addresses.as_ref().len(),
+        })
+    }
+}
+
+/// Something that forbids the object or leads nowhere.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Obstacle {
+    /// CamelCase, stable.
+    pub reason: String,
+    /// What is wrong, where, and what to do.
+    pub message: String,
+}
+
+impl Obstacle {
+    /// An obstacle with its reason and message.
+    #[must_use]
+    pub fn new(reason: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { reason: reason.into(), message: message.into() }
+    }
+}
+
+/// Times that the fleet sets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FleetTimes {
+    /// After so long a proxy that has not acknowledged is named.
+    pub straggler_timeout: std::time::Duration,
+    /// So long after an object has gone its routes are withdrawn.
+    pub withdraw_after: std::time::Duration,
+}
+
+impl Default for FleetTimes {
+    fn default() -> Self {
+        let minute = std::time::Duration::from_secs(60);
+        Self { straggler_timeout: minute, withdraw_after: minute }
+    }
+}
+
+/// One proxy, as its last answer told.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ProxySeen {
+    /// Its name, for people: the pod's.
+    pub name: String,
+    /// Ready, as its pod says.
+    pub ready: bool,
+    /// On its way out: it has a deletion time.
+    pub terminating: bool,
+    /// Polls since it became ready.
+    pub polls: u32,
+    /// Polls in a row that it has not answered.
+    pub missed: u32,
+    /// Steady time at which its last answer was asked for.
+    pub asked_at: Option<Timestamp>,
+    /// Revision and checksum of this object's document that it has applied.
+    pub applied: Option<Applied>,
+    /// Why it refused the newest document, if it did.
+    pub rejected: Option<String>,
+    /// It serves from its disk, not from the present documents.
+    pub stale: bool,
+    /// Features that it knows.
+    pub features: Arc<[String]>,
+}
+
+impl ProxySeen {
+    /// Whether it counts: ready, and not on its way out.
+    #[must_use]
+    pub fn counts(&self) -> bool {
+        self.ready && !self.terminating
+    }
+
+    /// Whether it has missed so many polls that nothing can be said of it.
+    #[must_use]
+    pub fn is_silent(&self) -> bool {
+        self.missed >= PATIENT_POLLS
+    }
+
+    /// Whether it is so new that it does not cost an acknowledgement that was already reached.
+    #[must_use]
+    pub fn is_joiner(&self) -> bool {
+        self.polls < PATIENT_POLLS
+    }
+}
+
+/// Which document a proxy has applied.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Applied {
+    /// Its revision.
+    pub revision: Revision,
+    /// Its checksum.
+    pub checksum: Checksum,
+}
+
+/// What one poll of all proxies added for this object.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Round {
+    /// Seconds since the round before, by the steady clock.
+    pub seconds: f64,
+    /// The release that the counts below belong to.
+    pub release: ReleaseId,
+    /// The stage that they belong to. Counts of another stage are no evidence and are passed over.
+    pub stage: Stage,
+    /// What gray did.
+    pub gray: ArmBatch,
+    /// What stable did.
+    pub stable: ArmBatch,
+    /// Requests that reached stable at all, whatever sent them there and under whichever stage.
+    pub reached_stable: u64,
+}
+
+impl Round {
+    /// Sorts what the reports of one poll added into what counts for the release of `progress` and what does not.
+    /// `added` are the differences of all proxies; those of other objects are passed over. `seconds` is the time
+    /// since the poll before. None before a first plan.
+    #[must_use]
+    pub fn of<'a>(
+        progress: &Progress,
+        seconds: f64,
+        added: impl IntoIterator<Item = &'a (CounterKey, Counts)>,
+    ) -> Option<Self> {
+        let plan = progress.plan()?;
+        let mut round = Self {
+            seconds,
+            release: plan.id,
+            stage: progress.stage(),
+            gray: ArmBatch::default(),
+            stable: ArmBatch::default(),
+            reached_stable: 0,
+        };
+        for (key, counts) in added {
+            if key.uid == plan.object.uid {
+                round.add(plan, key, counts);
+            }
+        }
+        Some(round)
+    }
+
+    fn add(&mut self, plan: &Plan, key: &CounterKey, counts: &Counts) {
+        let reached = match key.arm {
+            Arm::Stable => counts.requests().saturating_sub(counts.fallbacks),
+            Arm::Gray => counts.fallbacks,
+        };
+        self.reached_stable = self.reached_stable.saturating_add(reached);
+        if key.release != self.release || key.stage != self.stage || key.excluded {
+            return;
+        }
+        let arm = match key.arm {
+            Arm::Stable => &mut self.stable,
+            Arm::Gray => &mut self.gray,
+        };
+        add_to_arm(arm, &plan.health, key.chosen_by, counts);
+    }
+}
+
+fn add_to_arm(arm: &mut ArmBatch, health: &Health, chosen_by: ChosenBy, counts: &Counts) {
+    let outcomes = judge::Counts {
+        requests: counts.charged(),
+        errors: counts.errors(),
+        client_errors: counts.client_errors(),
+    };
+    if chosen_by == ChosenBy::Split {
+        arm.split.merge(outcomes);
+        let mut limits = health.limits.iter().flat_map(|limits| &limits.limits);
+        if limits.any(|limit| matches!(limit, Limit::RelativeP99 { .. })) {
+            for (bucket, count) in counts.latency.buckets() {
+                let (from, to) = histogram::bounds(bucket);
+                arm.latencies.add(from, to, count);
+            }
+        }
+    }
+    if !is_judged(health, chosen_by) {
+        return;
+    }
+    arm.judged.merge(outcomes);
+    // The judge's latency limits stand in the order in which the proxies were told them.
+    for (at, quantile) in health.counting.latency.keys().enumerate() {
+        if arm.latency.len() <= at {
+            arm.latency.push(LatencyCounts::default());
+        }
+        if let Some(events) = counts.limits.get(quantile) {
+            arm.latency[at].within = arm.latency[at].within.saturating_add(events.within);
+            arm.latency[at].over = arm.latency[at].over.saturating_add(events.over);
+        }
+    }
+}
+
+/// Traffic of the split, and what `health.include` adds. Forced traffic never.
+fn is_judged(health: &Health, chosen_by: ChosenBy) -> bool {
+    match chosen_by {
+        ChosenBy::Split => true,
+        ChosenBy::Rule => health.include.contains(&IncludedTraffic::Rule),
+        ChosenBy::Missing => health.include.contains(&IncludedTraffic::Missing),
+        ChosenBy::Force => false,
+    }
+}

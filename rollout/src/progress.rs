@@ -1,0 +1,348 @@
+//! Where a release stands: all that `advance` remembers from one turn to the next.
+//!
+//! What has to outlive the process is written to `status` before it is acted on, and [`Progress::restore`] goes on
+//! from there (`progress/status.rs`). The rest, in [`Memory`], is what a new process finds out again.
+
+mod basis;
+mod status;
+
+use std::{sync::Arc, time::Duration};
+
+use halftone_routing::config::{
+    RoutingConfig,
+    units::{Ratio, ReleaseId, Stage},
+};
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+
+pub use self::status::Unrestorable;
+use crate::{
+    clock::{Now, Timer},
+    conditions::Standing,
+    judge::{Process, Reason, Ruling, Verdict},
+    plan::Plan,
+    spec::{Force, HandledRequest, HistoryEntry, Phase, ServingStatus, VerdictStatus},
+};
+
+/// The state of a release. Every state but `Plain` has a gray arm.
+#[derive(Debug, Clone, PartialEq)]
+pub enum State {
+    /// There is no gray: a plain route to stable. Also where every object begins.
+    Plain,
+    /// On its way to the target, waiting at ratio 0 included.
+    Moving(Moving),
+    /// At a target below 100 %, whose own hold ended with `Pass`.
+    TargetReached {
+        /// That target.
+        ratio: Ratio,
+        /// For how long it is still judged.
+        watch: Timer,
+    },
+    /// Gray serves everyone.
+    Promoted {
+        /// For how long it is still judged.
+        watch: Timer,
+    },
+    /// Nobody reaches gray; ends only by `retry` or a new release.
+    RolledBack(Rollback),
+}
+
+/// A step that is held, or waited at.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Moving {
+    /// The share of users that gray gets now.
+    pub ratio: Ratio,
+    /// How long it stays at least.
+    pub hold: Timer,
+    /// For how long a verdict is waited for; set once the hold is over without one.
+    pub patience: Option<Timer>,
+    /// A person has let this step go on.
+    pub approved: bool,
+}
+
+impl Moving {
+    /// At `ratio`, to be held for `hold` from its acknowledgement on.
+    #[must_use]
+    pub fn at(ratio: Ratio, hold: Duration) -> Self {
+        Self { ratio, hold: Timer::standing(hold), patience: None, approved: false }
+    }
+}
+
+/// Why and when a release went back to stable.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rollback {
+    /// CamelCase, stable: a reason of the judge, or `Requested`.
+    pub reason: String,
+    /// The same in a sentence, with its figures.
+    pub message: String,
+    /// When.
+    pub at: Timestamp,
+}
+
+impl State {
+    /// The share of users that gray gets.
+    #[must_use]
+    pub fn ratio(&self) -> Ratio {
+        match self {
+            Self::Plain | Self::RolledBack(_) => Ratio::ZERO,
+            Self::Moving(moving) => moving.ratio,
+            Self::TargetReached { ratio, .. } => *ratio,
+            Self::Promoted { .. } => Ratio::FULL,
+        }
+    }
+
+    /// For how long it is still judged, once the target is reached.
+    pub(crate) fn watch(&self) -> Option<Timer> {
+        match self {
+            Self::TargetReached { watch, .. } | Self::Promoted { watch } => Some(*watch),
+            _ => None,
+        }
+    }
+
+    /// The same, to be changed.
+    pub(crate) fn watch_mut(&mut self) -> Option<&mut Timer> {
+        match self {
+            Self::TargetReached { watch, .. } | Self::Promoted { watch } => Some(watch),
+            _ => None,
+        }
+    }
+
+    /// Whether the target is reached and the watch is not over at `now`.
+    #[must_use]
+    pub fn is_watched(&self, now: Timestamp) -> bool {
+        self.watch().is_some_and(|watch| !watch.is_over(now))
+    }
+}
+
+/// One release of the object: one gray version.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Release {
+    /// Which.
+    pub id: ReleaseId,
+    /// The gray version.
+    pub version: String,
+    /// 1, and one more with every `retry`.
+    pub attempt: u32,
+    /// When this attempt began.
+    pub started_at: Timestamp,
+}
+
+/// What the present stage and its evidence rest on. A difference from the plan makes something start anew;
+/// canonical strings, so that an upgrade of this program makes no difference.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Basis {
+    /// The stable arm, as far as it decides who answers.
+    pub stable: String,
+    /// Where identities come from.
+    pub identity: String,
+    /// The whole of `spec.health`.
+    pub health: String,
+    /// `spec.force`.
+    pub force: Force,
+}
+
+/// The present stage: what counts belong to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StageProgress {
+    /// Its number.
+    pub number: Stage,
+    /// When it began.
+    pub began_at: Timestamp,
+    /// When every proxy had it, by the steady clock.
+    pub acknowledged_at: Option<Timestamp>,
+    /// What the split did in it.
+    pub split: SplitCounts,
+}
+
+/// Requests that the split has decided.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SplitCounts {
+    /// All.
+    pub requests: u64,
+    /// Those to gray.
+    pub gray: u64,
+}
+
+/// What the judge knows.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Evidence {
+    /// The running process, while the release is judged.
+    pub(crate) process: Option<Process>,
+    /// Number of the latest process of this release; 0 before the first.
+    pub(crate) number: u32,
+    /// The last verdict of a process that no longer runs: of before a restart, or of before the watch ended.
+    pub(crate) kept: Option<VerdictStatus>,
+}
+
+impl Evidence {
+    /// The present ruling.
+    #[must_use]
+    pub fn ruling(&self) -> Ruling {
+        match (&self.process, &self.kept) {
+            (Some(process), _) => process.ruling(),
+            (None, Some(kept)) if kept.result == Verdict::Fail => {
+                let both = kept.reason == Reason::BothArmsFailed.to_string();
+                let reason = if both { Reason::BothArmsFailed } else { Reason::LimitBroken };
+                Ruling { verdict: Verdict::Fail, reason }
+            }
+            (None, _) => Ruling::default(),
+        }
+    }
+}
+
+/// Everything that `advance` remembers of one object.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Progress {
+    /// The generation that this speaks of.
+    pub(crate) generation: i64,
+    /// The latest generation whose document every proxy had.
+    pub(crate) settled_generation: i64,
+    /// The release on its way, if there is a gray.
+    pub(crate) release: Option<Release>,
+    /// None before the first plan was taken.
+    pub(crate) basis: Option<Basis>,
+    pub(crate) state: State,
+    pub(crate) stage: StageProgress,
+    /// By a command, a failure or for want of a verdict; `spec.paused` is separate.
+    pub(crate) paused: bool,
+    /// The arm that last served everyone.
+    pub(crate) serving: Option<ServingStatus>,
+    pub(crate) evidence: Evidence,
+    /// Of the document that holds this state; 0 before the first.
+    pub(crate) revision: u64,
+    /// The token of the next request.
+    pub(crate) token: String,
+    pub(crate) last_request: Option<HandledRequest>,
+    /// The newest first, at most ten.
+    pub(crate) history: Vec<HistoryEntry>,
+    pub(crate) conditions: Vec<Condition>,
+    /// What the conditions tell.
+    pub(crate) standing: Standing,
+    pub(crate) memory: Memory,
+}
+
+/// What a running process remembers and a new one finds out again.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Memory {
+    /// The plan that was accepted last: it goes on while a newer one is refused.
+    pub(crate) accepted: Option<Arc<Plan>>,
+    /// The document that was written last.
+    pub(crate) document: Option<Arc<RoutingConfig>>,
+    /// Every proxy had that document once.
+    pub(crate) acknowledged: bool,
+    /// Since when a proxy lacks it.
+    pub(crate) unacknowledged_since: Option<Timestamp>,
+    /// A step up needs reports asked for after this: the start of the process, or the last opening of the window.
+    pub(crate) fresh_after: Timestamp,
+    /// The schedule was closed at the last turn.
+    pub(crate) window_closed: bool,
+    /// Since when nothing has reached stable.
+    pub(crate) stable_idle_since: Option<Timestamp>,
+}
+
+impl Memory {
+    fn new(now: Now) -> Self {
+        Self {
+            accepted: None,
+            document: None,
+            acknowledged: false,
+            unacknowledged_since: None,
+            fresh_after: now.steady,
+            window_closed: false,
+            stable_idle_since: None,
+        }
+    }
+}
+
+impl Progress {
+    /// Of an object that was never seen.
+    #[must_use]
+    pub fn new(now: Now) -> Self {
+        Self {
+            generation: -1,
+            settled_generation: -1,
+            release: None,
+            basis: None,
+            state: State::Plain,
+            stage: StageProgress {
+                number: Stage::FIRST,
+                began_at: now.wall,
+                acknowledged_at: None,
+                split: SplitCounts::default(),
+            },
+            paused: false,
+            serving: None,
+            evidence: Evidence::default(),
+            revision: 0,
+            token: String::new(),
+            last_request: None,
+            history: Vec::new(),
+            conditions: Vec::new(),
+            standing: Standing::default(),
+            memory: Memory::new(now),
+        }
+    }
+
+    /// The state.
+    #[must_use]
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// The share of users that gray gets.
+    #[must_use]
+    pub fn ratio(&self) -> Ratio {
+        self.state.ratio()
+    }
+
+    /// The stage that counts belong to.
+    #[must_use]
+    pub fn stage(&self) -> Stage {
+        self.stage.number
+    }
+
+    /// The release on its way, if there is a gray.
+    #[must_use]
+    pub fn release(&self) -> Option<&Release> {
+        self.release.as_ref()
+    }
+
+    /// The revision of the document that holds this state; 0 before the first.
+    #[must_use]
+    pub fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    /// The state in one word.
+    #[must_use]
+    pub fn phase(&self) -> Phase {
+        self.standing.phase
+    }
+
+    /// The token that the next request has to carry.
+    #[must_use]
+    pub fn request_token(&self) -> &str {
+        &self.token
+    }
+
+    /// What the judge knows.
+    #[must_use]
+    pub fn evidence(&self) -> &Evidence {
+        &self.evidence
+    }
+
+    /// The plan in effect, if this process has taken one: the newest, or an older one while that is refused.
+    /// Its arms are the ones whose endpoints the next observation has to know, beside those of the newest.
+    #[must_use]
+    pub fn plan(&self) -> Option<&Arc<Plan>> {
+        self.memory.accepted.as_ref()
+    }
+
+    /// Whether the release is judged at `now`: moving with a ratio above 0, or watched; not while forced.
+    #[must_use]
+    pub fn is_judged(&self, now: Now) -> bool {
+        let forced = self.basis.as_ref().is_some_and(|basis| basis.force != Force::None);
+        let moving = matches!(&self.state, State::Moving(moving) if moving.ratio > Ratio::ZERO);
+        !forced && (moving || self.state.is_watched(now.steady))
+    }
+}

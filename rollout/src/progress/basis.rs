@@ -1,0 +1,58 @@
+//! What a stage rests on, as strings that only change when their meaning does: they outlive this program in
+//! `status.basis`, and an upgrade must not send a release back to its first step.
+
+use halftone_routing::config::arm::{Backend, ServicePort};
+use sha2::{Digest, Sha256};
+
+use super::Basis;
+use crate::plan::Plan;
+
+impl Basis {
+    /// What `plan` asks for.
+    #[must_use]
+    pub fn of(plan: &Plan) -> Self {
+        Self {
+            stable: digest(&[
+                plan.stable.version.as_str(),
+                &backend(&plan.stable.backend),
+                plan.stable.path_prefix.as_ref().map_or("", |prefix| prefix.as_str()),
+            ]),
+            identity: digest(&[&json(&plan.identity.from)]),
+            health: digest(&[&format!("{:?}", plan.health)]),
+            force: plan.force,
+        }
+    }
+}
+
+/// Where the arm's servers are. Time-outs and checks are left out: they change nothing of who answers.
+fn backend(backend: &Backend) -> String {
+    match backend {
+        Backend::Service(service) => {
+            let port = match &service.port {
+                ServicePort::Number(number) => number.to_string(),
+                ServicePort::Name(name) => name.to_string(),
+            };
+            format!("service/{}/{}/{port}", service.namespace, service.name)
+        }
+        Backend::Addresses(addresses) => {
+            let mut addresses: Vec<_> = addresses.as_ref().iter().map(ToString::to_string).collect();
+            addresses.sort_unstable();
+            format!("addresses/{}", addresses.join(","))
+        }
+    }
+}
+
+fn digest(parts: &[&str]) -> String {
+    let mut hash = Sha256::new();
+    for part in parts {
+        hash.update(part.len().to_string());
+        hash.update(b":");
+        hash.update(part);
+    }
+    hex::encode(&hash.finalize()[..8])
+}
+
+/// In the form of the routing document, which keeps its meaning.
+fn json(value: &impl serde::Serialize) -> String {
+    serde_json::to_string(value).expect("parts of a routing document are plain JSON")
+}

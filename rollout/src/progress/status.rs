@@ -1,0 +1,320 @@
+//! Progress and `status` are the same thing in two forms: this writes one from the other, both ways.
+
+use std::fmt;
+
+use halftone_routing::config::units::{Ratio, Stage};
+use jiff::Timestamp;
+
+use super::{
+    Basis, Evidence, Memory, Moving, Progress, Release, Rollback, SplitCounts, StageProgress, State,
+};
+use crate::{
+    clock::{Now, Timer},
+    conditions::Standing,
+    duration,
+    judge::{Assessment, Process, Totals, Verdict},
+    spec::{
+        BasisStatus, GrayReleaseStatus, LimitStatus, ObservedStatus, Phase, ProxiesStatus, ReleaseStatus,
+        RollbackStatus, StateName, StepStatus, VerdictStatus,
+    },
+};
+
+/// A status that no progress can be restored from: someone else has written it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("status.{field}: {what}; only Halftone writes the status, remove it to start the release anew")]
+pub struct Unrestorable {
+    field: &'static str,
+    what: String,
+}
+
+impl Unrestorable {
+    fn new(field: &'static str, what: impl fmt::Display) -> Self {
+        Self { field, what: what.to_string() }
+    }
+}
+
+impl Progress {
+    /// What to write: all that a new process goes on from, and what people look at.
+    #[must_use]
+    pub fn status(&self) -> GrayReleaseStatus {
+        let (hold, patience) = match &self.state {
+            State::Moving(moving) => (Some(moving.hold), moving.patience),
+            _ => (None, None),
+        };
+        let (patience_ends_at, patience_left) = split_timer(patience);
+        let (watch_ends_at, watch_left) = split_timer(self.state.watch());
+        let released = self.release.as_ref();
+        GrayReleaseStatus {
+            observed_generation: self.generation,
+            phase: Some(self.standing.phase),
+            state: self.basis.as_ref().map(|_| state_name(&self.state)),
+            release: released.map(release_status),
+            basis: self.basis.as_ref().map(basis_status),
+            serving: self.serving.clone(),
+            stage: Some(signed(self.stage.number.get())),
+            paused: self.paused,
+            step: released.map(|_| self.step_status(hold)),
+            patience_ends_at,
+            patience_left,
+            watch_ends_at,
+            watch_left,
+            rollback: self.rollback_status(),
+            ratio: released.map(|_| self.state.ratio().to_string()),
+            observed: released.map(|_| observed_status(self.stage.split)),
+            revision: (self.revision > 0).then(|| signed(self.revision)),
+            proxies: Some(self.proxies_status()),
+            verdict: self.evidence.verdict_status(),
+            request_token: Some(self.token.clone()).filter(|token| !token.is_empty()),
+            last_handled_request: self.last_request.clone(),
+            history: self.history.clone(),
+            conditions: self.conditions.clone(),
+        }
+    }
+
+    fn step_status(&self, hold: Option<Timer>) -> StepStatus {
+        let (hold_ends_at, hold_left) = split_timer(hold);
+        let (index, count) = self.standing.step;
+        StepStatus {
+            index: index.into(),
+            count: count.into(),
+            display: format!("{index}/{count}"),
+            started_at: self.stage.began_at,
+            acknowledged_at: self.stage.acknowledged_at,
+            hold_ends_at,
+            hold_left,
+            approved: matches!(&self.state, State::Moving(Moving { approved: true, .. })),
+        }
+    }
+
+    fn rollback_status(&self) -> Option<RollbackStatus> {
+        let State::RolledBack(Rollback { reason, message, at }) = &self.state else { return None };
+        Some(RollbackStatus { reason: reason.clone(), message: message.clone(), at: *at })
+    }
+
+    fn proxies_status(&self) -> ProxiesStatus {
+        let fleet = &self.standing.fleet;
+        ProxiesStatus {
+            ready: signed(fleet.ready as u64),
+            acknowledged: signed(fleet.acknowledged as u64),
+            waiting_for: fleet.stragglers.clone(),
+        }
+    }
+
+    /// Goes on from a status that was written before, as a new process does: what only a running process knows
+    /// is found out again. A status that was never written gives progress without a past.
+    ///
+    /// # Errors
+    /// A field that Halftone cannot have written.
+    pub fn restore(status: &GrayReleaseStatus, now: Now) -> Result<Self, Unrestorable> {
+        let Some(state) = status.state else { return Ok(Self::new(now)) };
+        Ok(Self {
+            generation: status.observed_generation,
+            settled_generation: settled_generation(status),
+            release: status.release.as_ref().map(restore_release).transpose()?,
+            basis: status.basis.as_ref().map(restore_basis),
+            state: restore_state(state, status)?,
+            stage: restore_stage(status, now)?,
+            paused: status.paused,
+            serving: status.serving.clone(),
+            evidence: restore_evidence(status)?,
+            revision: unsigned("revision", status.revision.unwrap_or_default())?,
+            token: status.request_token.clone().unwrap_or_default(),
+            last_request: status.last_handled_request.clone(),
+            history: status.history.clone(),
+            conditions: status.conditions.clone(),
+            standing: Standing { phase: status.phase.unwrap_or(Phase::Pending), ..Standing::default() },
+            memory: Memory::new(now),
+        })
+    }
+}
+
+impl GrayReleaseStatus {
+    /// The status without the figures, which may be written seldom. If two are equal in this form, the newer one
+    /// need not be written before its document is applied: a restart would go on the same way from either.
+    #[must_use]
+    pub fn without_figures(&self) -> Self {
+        let mut status = self.clone();
+        status.observed = None;
+        status.proxies = None;
+        if let Some(verdict) = &mut status.verdict {
+            if verdict.result != Verdict::Fail {
+                verdict.result = Verdict::NeedMoreData;
+                verdict.reason.clear();
+            }
+            verdict.message.clear();
+            verdict.totals = Totals::default();
+            verdict.limits.clear();
+        }
+        status
+    }
+}
+
+impl Evidence {
+    /// The verdict as people see it; after the judge has done, the last one.
+    #[must_use]
+    pub fn verdict_status(&self) -> Option<VerdictStatus> {
+        self.process.as_ref().map(verdict_status).or_else(|| self.kept.clone())
+    }
+}
+
+fn verdict_status(process: &Process) -> VerdictStatus {
+    let Assessment { verdict, reason, message, limits } = process.assessment();
+    let limits = limits.into_iter().map(|figure| LimitStatus {
+        name: figure.name,
+        limit: figure.limit,
+        stable: figure.stable,
+        gray: figure.gray,
+        requests: signed(figure.requests),
+        evidence: Some(figure.evidence),
+    });
+    VerdictStatus {
+        result: verdict,
+        reason: reason.to_string(),
+        message,
+        process: process.number().into(),
+        totals: process.totals().clone(),
+        limits: limits.collect(),
+    }
+}
+
+fn state_name(state: &State) -> StateName {
+    match state {
+        State::Plain => StateName::Plain,
+        State::Moving(_) => StateName::Moving,
+        State::TargetReached { .. } => StateName::TargetReached,
+        State::Promoted { .. } => StateName::Promoted,
+        State::RolledBack(_) => StateName::RolledBack,
+    }
+}
+
+fn release_status(release: &Release) -> ReleaseStatus {
+    ReleaseStatus {
+        id: release.id.to_string(),
+        version: release.version.clone(),
+        attempt: release.attempt.into(),
+        started_at: release.started_at,
+    }
+}
+
+fn restore_release(release: &ReleaseStatus) -> Result<Release, Unrestorable> {
+    Ok(Release {
+        id: release.id.parse().map_err(|wrong| Unrestorable::new("release.id", wrong))?,
+        version: release.version.clone(),
+        attempt: u32::try_from(release.attempt)
+            .map_err(|wrong| Unrestorable::new("release.attempt", wrong))?,
+        started_at: release.started_at,
+    })
+}
+
+fn basis_status(basis: &Basis) -> BasisStatus {
+    let Basis { stable, identity, health, force } = basis.clone();
+    BasisStatus { stable, identity, health, force }
+}
+
+fn restore_basis(basis: &BasisStatus) -> Basis {
+    let BasisStatus { stable, identity, health, force } = basis.clone();
+    Basis { stable, identity, health, force }
+}
+
+fn observed_status(split: SplitCounts) -> ObservedStatus {
+    let share = (split.requests > 0).then(|| 100.0 * split.gray as f64 / split.requests as f64);
+    ObservedStatus {
+        ratio: share.map(|share| format!("{share:.2}%")),
+        requests: signed(split.requests),
+        gray_requests: signed(split.gray),
+    }
+}
+
+fn restore_stage(status: &GrayReleaseStatus, now: Now) -> Result<StageProgress, Unrestorable> {
+    let number = unsigned("stage", status.stage.unwrap_or_default())?;
+    let step = status.step.as_ref();
+    let observed = status.observed.as_ref();
+    Ok(StageProgress {
+        number: Stage::try_from(number).map_err(|wrong| Unrestorable::new("stage", wrong))?,
+        began_at: step.map_or(now.wall, |step| step.started_at),
+        // In the future only by a clock that was wrong; the warm-up would never end.
+        acknowledged_at: step.and_then(|step| step.acknowledged_at).map(|at| at.min(now.steady)),
+        split: SplitCounts {
+            requests: unsigned("observed.requests", observed.map_or(0, |seen| seen.requests))?,
+            gray: unsigned("observed.grayRequests", observed.map_or(0, |seen| seen.gray_requests))?,
+        },
+    })
+}
+
+fn restore_state(name: StateName, status: &GrayReleaseStatus) -> Result<State, Unrestorable> {
+    let ratio: Ratio = match &status.ratio {
+        Some(text) => text.parse().map_err(|wrong| Unrestorable::new("ratio", wrong))?,
+        None => Ratio::ZERO,
+    };
+    let watch = || {
+        join_timer("watchLeft", status.watch_ends_at, status.watch_left.as_ref())?
+            .ok_or_else(|| Unrestorable::new("watchEndsAt", "is missing, and so is watchLeft"))
+    };
+    Ok(match name {
+        StateName::Plain => State::Plain,
+        StateName::Moving => State::Moving(restore_moving(ratio, status)?),
+        StateName::TargetReached => State::TargetReached { ratio, watch: watch()? },
+        StateName::Promoted => State::Promoted { watch: watch()? },
+        StateName::RolledBack => {
+            let rollback =
+                status.rollback.clone().ok_or_else(|| Unrestorable::new("rollback", "is missing"))?;
+            let RollbackStatus { reason, message, at } = rollback;
+            State::RolledBack(Rollback { reason, message, at })
+        }
+    })
+}
+
+fn restore_moving(ratio: Ratio, status: &GrayReleaseStatus) -> Result<Moving, Unrestorable> {
+    let step = status.step.as_ref().ok_or_else(|| Unrestorable::new("step", "is missing"))?;
+    let hold = join_timer("step.holdLeft", step.hold_ends_at, step.hold_left.as_ref())?
+        .ok_or_else(|| Unrestorable::new("step.holdEndsAt", "is missing, and so is holdLeft"))?;
+    let patience = join_timer("patienceLeft", status.patience_ends_at, status.patience_left.as_ref())?;
+    Ok(Moving { ratio, hold, patience, approved: step.approved })
+}
+
+fn restore_evidence(status: &GrayReleaseStatus) -> Result<Evidence, Unrestorable> {
+    let Some(verdict) = &status.verdict else { return Ok(Evidence::default()) };
+    let number =
+        u32::try_from(verdict.process).map_err(|wrong| Unrestorable::new("verdict.process", wrong))?;
+    Ok(Evidence { process: None, number, kept: Some(verdict.clone()) })
+}
+
+/// A running timer as its end, a standing one as its rest.
+fn split_timer(timer: Option<Timer>) -> (Option<Timestamp>, Option<String>) {
+    match timer {
+        None => (None, None),
+        Some(Timer::Running { ends_at }) => (Some(ends_at), None),
+        Some(Timer::Standing { left }) => (None, Some(duration::format(left))),
+    }
+}
+
+fn join_timer(
+    field: &'static str,
+    ends_at: Option<Timestamp>,
+    left: Option<&String>,
+) -> Result<Option<Timer>, Unrestorable> {
+    let standing = |left: &String| -> Result<Timer, Unrestorable> {
+        let left =
+            duration::parse(left).ok_or_else(|| Unrestorable::new(field, "is no duration"))?.duration();
+        Ok(Timer::Standing { left })
+    };
+    match ends_at {
+        Some(ends_at) => Ok(Some(Timer::Running { ends_at })),
+        None => left.map(standing).transpose(),
+    }
+}
+
+/// The latest generation whose document every proxy had: only then was `Ready` true for it.
+fn settled_generation(status: &GrayReleaseStatus) -> i64 {
+    let ready =
+        status.conditions.iter().find(|condition| condition.type_ == "Ready" && condition.status == "True");
+    ready.and_then(|ready| ready.observed_generation).unwrap_or(-1)
+}
+
+fn signed(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+fn unsigned(field: &'static str, number: i64) -> Result<u64, Unrestorable> {
+    u64::try_from(number).map_err(|_| Unrestorable::new(field, format!("{number} is negative")))
+}

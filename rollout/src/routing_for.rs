@@ -1,0 +1,93 @@
+//! The document for the proxies, from the plan and where its release stands. Pure, and cannot fail: everything
+//! that could be wrong was refused when the plan was made.
+
+use halftone_routing::config::{
+    self, Bucketing, ReleaseRef, RoutingConfig, Schema,
+    names::Uid,
+    rule::Target,
+    units::{Ratio, Revision},
+};
+
+use crate::{
+    plan::Plan,
+    progress::{Progress, State},
+    spec::Force,
+};
+
+/// The document of `revision`, without its checksum. `replaces` is the uid of an object of the same name that was
+/// deleted, whose routes it takes over.
+#[must_use]
+pub fn routing_for(
+    plan: &Plan,
+    progress: &Progress,
+    revision: Revision,
+    replaces: Option<Uid>,
+) -> RoutingConfig {
+    RoutingConfig {
+        schema: Schema,
+        requires: required_features(plan).iter().map(ToString::to_string).collect(),
+        bucketing: Bucketing::default(),
+        release: ReleaseRef {
+            uid: plan.object.uid.clone(),
+            namespace: plan.object.namespace.clone(),
+            name: plan.object.name.clone(),
+            id: plan.id,
+            created_at: plan.object.created_at,
+        },
+        revision,
+        checksum: None,
+        replaces,
+        stage: progress.stage.number,
+        state: state_word(&progress.state),
+        moving: moving(plan, &progress.state),
+        force: force(plan.force),
+        ratio: progress.state.ratio(),
+        hosts: plan.hosts.clone(),
+        paths: plan.paths.clone(),
+        arms: config::arm::Arms {
+            stable: plan.stable.clone(),
+            gray: plan.gray.as_ref().map(|gray| gray.arm.clone()),
+        },
+        identity: plan.identity.clone(),
+        rules: plan.rules.clone(),
+        limits: plan.health.counting.clone(),
+        on_unavailable: plan.on_unavailable,
+        debug: plan.debug.clone(),
+        version_header: plan.version_header.clone(),
+        on_operator_lost: plan.on_operator_lost,
+    }
+}
+
+/// The features that a proxy has to know for the document of this plan, those that it uses and no others. Every
+/// proxy knows what schema 1 began with.
+pub(crate) fn required_features(_plan: &Plan) -> &'static [&'static str] {
+    &[]
+}
+
+/// The state as far as a proxy has to know.
+pub(crate) fn state_word(state: &State) -> config::State {
+    match state {
+        State::Plain => config::State::Plain,
+        State::Moving(_) | State::TargetReached { .. } => config::State::Active,
+        State::Promoted { .. } => config::State::Promoted,
+        State::RolledBack(_) => config::State::RolledBack,
+    }
+}
+
+/// Whether the target is still ahead. A release whose target is 0 has nowhere to go.
+pub(crate) fn moving(plan: &Plan, state: &State) -> bool {
+    matches!(state, State::Moving(_)) && (plan.target() > Ratio::ZERO || state.ratio() > Ratio::ZERO)
+}
+
+fn force(force: Force) -> Option<Target> {
+    match force {
+        Force::None => None,
+        Force::Stable => Some(Target::Stable),
+        Force::Gray => Some(Target::Gray),
+    }
+}
+
+/// The document with its checksum.
+pub(crate) fn sealed(document: RoutingConfig) -> RoutingConfig {
+    RoutingConfig { checksum: Some(document.content_checksum()), ..document }
+}

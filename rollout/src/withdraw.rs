@@ -1,0 +1,65 @@
+//! An object that is gone: its routes are kept for a while, then withdrawn by one last document, then removed.
+//! There is no status any more; the document and the time at which the object was found gone are all there is.
+
+use std::{sync::Arc, time::Duration};
+
+use halftone_routing::config::{RoutingConfig, State, units::Revision};
+use jiff::Timestamp;
+
+use crate::{
+    advance::{BUSY, Fleet, IDLE},
+    clock::{Now, since},
+    observation::Observation,
+    routing_for::sealed,
+};
+
+/// The annotation on the document's ConfigMap that keeps the time at which the object was found gone.
+pub const GONE_SINCE_ANNOTATION: &str = "halftone.dev/gone-since";
+
+/// What to do about the document of an object that is gone.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Withdrawal {
+    /// Nothing yet; look again after this time.
+    Wait(Duration),
+    /// Have this document live, and look again after this time.
+    Write(Arc<RoutingConfig>, Duration),
+    /// Every proxy has dropped the routes: remove the document.
+    Remove,
+}
+
+/// Decides about `live`, the document of an object that was found gone at `gone_since` (wall time) by a live read
+/// after a full sync. Not to be asked while an object of the same namespace and name exists: that one takes the
+/// document over.
+///
+/// A wall clock that jumped back only makes the wait longer, by no more than the whole of it again.
+#[must_use]
+pub fn withdraw(
+    live: &Arc<RoutingConfig>,
+    gone_since: Timestamp,
+    seen: &Observation,
+    now: Now,
+) -> Withdrawal {
+    if live.state == State::Withdrawn {
+        let fleet = Fleet::of(seen, Some(live), false);
+        return if fleet.has_acknowledged() {
+            Withdrawal::Remove
+        } else {
+            Withdrawal::Write(Arc::clone(live), BUSY)
+        };
+    }
+    let gone_for = since(now.wall, gone_since);
+    match seen.fleet.withdraw_after.checked_sub(gone_for) {
+        Some(left) if !left.is_zero() => Withdrawal::Wait(left.min(IDLE)),
+        _ => Withdrawal::Write(Arc::new(withdrawn(live, seen)), BUSY),
+    }
+}
+
+fn withdrawn(live: &RoutingConfig, seen: &Observation) -> RoutingConfig {
+    let highest = live.revision.get().max(seen.highest_revision);
+    sealed(RoutingConfig {
+        state: State::Withdrawn,
+        moving: false,
+        revision: Revision::try_from(highest.saturating_add(1)).unwrap_or(live.revision),
+        ..live.clone()
+    })
+}

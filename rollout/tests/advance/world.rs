@@ -1,0 +1,460 @@
+//! A scripted world around `advance`: virtual time, proxies, endpoints, traffic, a stored status and a live
+//! document. It does what a shell does, in the order in which a shell does it.
+
+use std::{sync::Arc, time::Duration};
+
+use halftone_rollout::{
+    GrayRelease, GrayReleaseStatus, Plan,
+    advance::{Turn, advance, refuse},
+    clock::Now,
+    events::{Event, Reason},
+    judge::{ArmBatch, Counts},
+    observation::{Applied, Observation, Obstacle, ProxySeen, Round},
+    progress::Progress,
+    request::{Command, Request},
+    spec::{HandledRequest, Phase, RequestResult},
+};
+use halftone_routing::config::{self, RoutingConfig};
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Value, json};
+
+/// A Saturday, noon in UTC.
+pub(crate) const START: &str = "2026-11-21T12:00:00Z";
+
+/// One proxy of the fleet.
+#[derive(Clone, Debug)]
+pub(crate) struct Proxy {
+    pub name: String,
+    pub ready: bool,
+    pub terminating: bool,
+    /// Takes no document.
+    pub deaf: bool,
+    /// Answers no poll.
+    pub silent: bool,
+    pub stale: bool,
+    pub polls: u32,
+    pub missed: u32,
+    document: Option<Arc<RoutingConfig>>,
+    told: Option<Applied>,
+    asked_at: Option<Timestamp>,
+}
+
+impl Proxy {
+    pub(crate) fn new(name: &str) -> Self {
+        Self {
+            name: name.into(),
+            ready: true,
+            terminating: false,
+            deaf: false,
+            silent: false,
+            stale: false,
+            polls: 0,
+            missed: 0,
+            document: None,
+            told: None,
+            asked_at: None,
+        }
+    }
+
+    fn poll(&mut self, at: Timestamp) {
+        self.polls += 1;
+        if self.silent {
+            self.missed += 1;
+            return;
+        }
+        self.missed = 0;
+        self.asked_at = Some(at);
+        self.told = self.document.as_ref().map(|document| Applied {
+            revision: document.revision,
+            checksum: document.checksum.clone().expect("a sealed document"),
+        });
+    }
+
+    fn seen(&self) -> ProxySeen {
+        ProxySeen {
+            name: self.name.clone(),
+            ready: self.ready,
+            terminating: self.terminating,
+            polls: self.polls,
+            missed: self.missed,
+            asked_at: self.asked_at,
+            applied: self.told.clone(),
+            rejected: None,
+            stale: self.stale,
+            features: Arc::default(),
+        }
+    }
+}
+
+/// Requests and how they fare.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Traffic {
+    /// Requests a second with an identity.
+    pub rps: f64,
+    /// Share of gray's requests that are errors.
+    pub gray_errors: f64,
+    /// Share of stable's requests that are errors.
+    pub stable_errors: f64,
+    /// Requests a second without identity, to stable until it is promoted.
+    pub anonymous: f64,
+}
+
+/// Adds up shares without chance: after n requests the parts are right to within one.
+#[derive(Clone, Copy, Debug, Default)]
+struct Carry(f64);
+
+impl Carry {
+    fn take(&mut self, amount: f64) -> u64 {
+        self.0 += amount;
+        let whole = self.0.floor().max(0.0);
+        self.0 -= whole;
+        whole as u64
+    }
+}
+
+pub(crate) struct World {
+    pub spec: Value,
+    pub plan: Arc<Plan>,
+    /// The spec makes no plan.
+    pub broken: Option<Obstacle>,
+    pub generation: i64,
+    pub uid: String,
+    pub progress: Progress,
+    /// What is stored: all that a restart has, beside the live document.
+    pub status: GrayReleaseStatus,
+    pub live: Option<Arc<RoutingConfig>>,
+    pub predecessor: Option<Arc<RoutingConfig>>,
+    pub proxies: Vec<Proxy>,
+    pub steady: Timestamp,
+    pub wall: Timestamp,
+    pub traffic: Traffic,
+    pub stable_endpoints: usize,
+    pub gray_endpoints: usize,
+    pub refusal: Option<Obstacle>,
+    pub unresolved: Option<Obstacle>,
+    pub highest_revision: u64,
+    pub request: Option<String>,
+    pub events: Vec<Event>,
+    /// Each ratio that went live, with the seconds at which it did.
+    pub ratios: Vec<(f64, String)>,
+    pub last_turn: Option<Turn>,
+    start: Timestamp,
+    carries: [Carry; 5],
+    fresh_process: bool,
+    wake_after: Duration,
+    kill_before_apply: bool,
+}
+
+impl World {
+    /// The least release, its steps held for a minute each, with `changes` merged into its spec.
+    pub(crate) fn new(changes: &str) -> Self {
+        let start: Timestamp = START.parse().unwrap();
+        let spec = json!({
+            "hosts": ["shop.example.com"],
+            "stable": {"service": {"name": "checkout-v1", "port": 80}, "version": "v1"},
+            "gray": {"service": {"name": "checkout-v2", "port": 80}, "version": "v2"},
+            "targetRatio": 100,
+            "steps": [{"ratio": 10, "hold": "1m"}, {"ratio": 50, "hold": "1m"}, {"ratio": 100, "hold": "1m"}],
+        });
+        let spec = merge(spec, yaml(changes));
+        let plan = plan(&spec, "uid-1", 1).unwrap();
+        let now = Now::at(start);
+        Self {
+            spec,
+            plan,
+            broken: None,
+            generation: 1,
+            uid: "uid-1".into(),
+            progress: Progress::new(now),
+            status: GrayReleaseStatus::default(),
+            live: None,
+            predecessor: None,
+            proxies: vec![Proxy::new("proxy-a"), Proxy::new("proxy-b")],
+            steady: start,
+            wall: start,
+            traffic: Traffic { rps: 200.0, gray_errors: 0.0, stable_errors: 0.0, anonymous: 0.0 },
+            stable_endpoints: 2,
+            gray_endpoints: 2,
+            refusal: None,
+            unresolved: None,
+            highest_revision: 0,
+            request: None,
+            events: Vec::new(),
+            ratios: Vec::new(),
+            last_turn: None,
+            start,
+            carries: Default::default(),
+            fresh_process: true,
+            wake_after: Duration::ZERO,
+            kill_before_apply: false,
+        }
+    }
+
+    pub(crate) fn now(&self) -> Now {
+        Now { steady: self.steady, wall: self.wall }
+    }
+
+    /// Seconds since the world began, by the steady clock.
+    pub(crate) fn seconds(&self) -> f64 {
+        self.steady.duration_since(self.start).as_secs_f64()
+    }
+
+    /// Lets time pass, turn by turn.
+    pub(crate) fn run(&mut self, time: &str) -> &mut Self {
+        let until = self.steady + duration(time);
+        while self.steady < until {
+            let left = Duration::try_from(until.duration_since(self.steady)).unwrap();
+            self.tick(self.wake_after.min(left).max(Duration::from_millis(1)));
+        }
+        self
+    }
+
+    /// Lets time pass until something is so.
+    pub(crate) fn run_until(&mut self, what: &str, mut so: impl FnMut(&Self) -> bool) -> &mut Self {
+        let until = self.steady + duration("100h");
+        while !so(self) {
+            assert!(self.steady < until, "never {what}; phase {:?}", self.phase());
+            self.tick(self.wake_after.max(Duration::from_millis(1)));
+        }
+        self
+    }
+
+    pub(crate) fn run_until_ratio(&mut self, ratio: &str) -> &mut Self {
+        self.run_until(ratio, |world| world.ratio() == ratio)
+    }
+
+    pub(crate) fn run_until_phase(&mut self, phase: Phase) -> &mut Self {
+        self.run_until("in the phase", |world| world.phase() == phase)
+    }
+
+    /// One interval of traffic, one poll, one turn.
+    pub(crate) fn tick(&mut self, passes: Duration) {
+        let round = self.serve(passes.as_secs_f64());
+        let passes = SignedDuration::try_from(passes).unwrap();
+        self.steady += passes;
+        self.wall += passes;
+        for proxy in &mut self.proxies {
+            proxy.poll(self.steady);
+        }
+        // A new process takes the first answers as its baseline.
+        let round = round.filter(|_| !std::mem::take(&mut self.fresh_process));
+        self.turn(round);
+    }
+
+    /// A turn without a poll, as after an edit or a request.
+    pub(crate) fn look(&mut self) -> &mut Self {
+        self.turn(None);
+        self
+    }
+
+    fn turn(&mut self, round: Option<Round>) {
+        let seen = self.observation(round);
+        let now = self.now();
+        let turn = match &self.broken {
+            None => advance(&self.plan, &self.progress, &seen, now),
+            Some(obstacle) => refuse(obstacle, &self.progress, &seen, now),
+        };
+        self.wake_after = turn.wake_after;
+        self.progress = turn.progress.clone();
+        self.status = self.progress.status();
+        self.events.extend(turn.events.iter().cloned());
+        if std::mem::take(&mut self.kill_before_apply) {
+            self.last_turn = Some(turn);
+            self.restart();
+            return;
+        }
+        self.apply(&turn);
+        self.last_turn = Some(turn);
+    }
+
+    fn apply(&mut self, turn: &Turn) {
+        if let Some(routing) = &turn.routing {
+            let ratio = routing.ratio.to_string();
+            if self.ratios.last().is_none_or(|(_, last)| *last != ratio) {
+                self.ratios.push((self.seconds(), ratio));
+            }
+            self.live = Some(Arc::clone(routing));
+        }
+        for proxy in self.proxies.iter_mut().filter(|proxy| !proxy.deaf) {
+            proxy.document = self.live.clone().or(proxy.document.take());
+        }
+        if let Some(uid) = turn.replaced()
+            && self.predecessor.as_ref().is_some_and(|old| old.release.uid == *uid)
+        {
+            self.predecessor = None;
+        }
+    }
+
+    pub(crate) fn observation(&self, round: Option<Round>) -> Observation {
+        let mut endpoints = vec![(self.plan.stable.backend.clone(), self.stable_endpoints)];
+        endpoints.extend(self.plan.gray.as_ref().map(|gray| (gray.arm.backend.clone(), self.gray_endpoints)));
+        if let Some(plan) = self.progress.plan() {
+            endpoints.push((plan.stable.backend.clone(), self.stable_endpoints));
+            endpoints.extend(plan.gray.as_ref().map(|gray| (gray.arm.backend.clone(), self.gray_endpoints)));
+        }
+        Observation {
+            generation: self.generation,
+            refusal: self.refusal.clone(),
+            unresolved: self.unresolved.clone(),
+            proxies: self.proxies.iter().map(Proxy::seen).collect(),
+            endpoints,
+            document: self.live.clone().filter(|live| live.release.uid.as_str() == self.uid),
+            predecessor: self.predecessor.clone(),
+            highest_revision: self.highest_revision,
+            round,
+            request: self.request.clone(),
+            fleet: Default::default(),
+        }
+    }
+
+    /// Serves requests under the document that the first proxy has.
+    fn serve(&mut self, seconds: f64) -> Option<Round> {
+        let document = self.proxies.iter().find_map(|proxy| proxy.document.clone())?;
+        let Traffic { rps, gray_errors, stable_errors, anonymous } = self.traffic;
+        let share = if document.force.is_some() { 0.0 } else { document.ratio.fraction() };
+        let split = if document.force.is_some() { 0.0 } else { rps * seconds };
+        let gray = self.carries[0].take(split * share);
+        let stable = self.carries[1].take(split * (1.0 - share));
+        let gray_bad = self.carries[2].take(gray as f64 * gray_errors).min(gray);
+        let stable_bad = self.carries[3].take(stable as f64 * stable_errors).min(stable);
+        let missing = self.carries[4].take(anonymous * seconds);
+        let to_stable = if document.state == config::State::Promoted { 0 } else { missing };
+        let arm = |requests, errors| {
+            let counts = Counts { requests, errors, client_errors: 0 };
+            ArmBatch { judged: counts, split: counts, ..ArmBatch::default() }
+        };
+        Some(Round {
+            seconds,
+            release: document.release.id,
+            stage: document.stage,
+            gray: arm(gray, gray_bad),
+            stable: arm(stable, stable_bad),
+            reached_stable: stable + to_stable,
+        })
+    }
+
+    /// Merges changes into the spec, null removing, and takes a turn.
+    pub(crate) fn edit(&mut self, changes: &str) -> &mut Self {
+        self.spec = merge(self.spec.take(), yaml(changes));
+        self.generation += 1;
+        match plan(&self.spec, &self.uid, self.generation) {
+            Ok(plan) => (self.plan, self.broken) = (plan, None),
+            Err(message) => self.broken = Some(Obstacle::new("Invalid", message)),
+        }
+        self.look()
+    }
+
+    /// Asks for something with the present token, as the command line does, and returns the answer.
+    pub(crate) fn ask(&mut self, command: Command) -> HandledRequest {
+        let token = self.progress.request_token().to_owned();
+        self.ask_as(&Request::new(command, token).to_string())
+    }
+
+    pub(crate) fn ask_as(&mut self, request: &str) -> HandledRequest {
+        self.request = Some(request.to_owned());
+        self.look();
+        self.status.last_handled_request.clone().expect("an answer")
+    }
+
+    pub(crate) fn must(&mut self, command: Command) -> &mut Self {
+        let answer = self.ask(command);
+        assert_eq!(answer.result, RequestResult::Done, "{}", answer.message);
+        self
+    }
+
+    /// Kill -9 and a new start, from what is stored.
+    pub(crate) fn restart(&mut self) -> &mut Self {
+        self.progress = Progress::restore(&self.status, self.now()).expect("our own status");
+        self.fresh_process = true;
+        self.wake_after = Duration::ZERO;
+        self
+    }
+
+    /// The next turn's status is written, and its document is not applied before a restart.
+    pub(crate) fn kill_before_next_apply(&mut self) -> &mut Self {
+        self.kill_before_apply = true;
+        self
+    }
+
+    /// Another object of the same namespace and name takes its place.
+    pub(crate) fn recreate(&mut self, changes: &str) -> &mut Self {
+        self.spec = merge(self.spec.take(), yaml(changes));
+        self.uid = "uid-2".into();
+        self.generation = 1;
+        self.plan = plan(&self.spec, &self.uid, 1).unwrap();
+        self.status = GrayReleaseStatus::default();
+        self.predecessor = self.live.take();
+        self.restart()
+    }
+
+    pub(crate) fn phase(&self) -> Phase {
+        self.progress.phase()
+    }
+
+    pub(crate) fn ratio(&self) -> String {
+        self.live.as_ref().map_or_else(String::new, |live| live.ratio.to_string())
+    }
+
+    pub(crate) fn live(&self) -> &RoutingConfig {
+        self.live.as_ref().expect("a live document")
+    }
+
+    /// The ratios that went live, in order.
+    pub(crate) fn path(&self) -> Vec<&str> {
+        self.ratios.iter().map(|(_, ratio)| ratio.as_str()).collect()
+    }
+
+    pub(crate) fn count(&self, reason: Reason) -> usize {
+        self.events.iter().filter(|event| event.reason == reason).count()
+    }
+
+    /// A condition as `status/reason`, or `-` if it is not there.
+    pub(crate) fn condition(&self, kind: &str) -> String {
+        let found = self.status.conditions.iter().find(|condition| condition.type_ == kind);
+        found.map_or_else(|| "-".into(), |found| format!("{}/{}", found.status, found.reason))
+    }
+
+    pub(crate) fn message(&self, kind: &str) -> &str {
+        let found = self.status.conditions.iter().find(|condition| condition.type_ == kind);
+        found.map_or("", |found| &found.message)
+    }
+}
+
+pub(crate) fn duration(text: &str) -> SignedDuration {
+    let length = halftone_rollout::duration::parse(text).expect("a duration").duration();
+    SignedDuration::try_from(length).unwrap()
+}
+
+fn yaml(text: &str) -> Value {
+    if text.trim().is_empty() { json!({}) } else { serde_saphyr::from_str(text).expect("YAML in a test") }
+}
+
+/// Changes of objects go in by field; null removes; anything else is replaced.
+fn merge(base: Value, changes: Value) -> Value {
+    match (base, changes) {
+        (Value::Object(mut base), Value::Object(changes)) => {
+            for (key, change) in changes {
+                let old = base.remove(&key).unwrap_or(Value::Null);
+                if !change.is_null() {
+                    base.insert(key, merge(old, change));
+                }
+            }
+            Value::Object(base)
+        }
+        (_, change) => change,
+    }
+}
+
+fn plan(spec: &Value, uid: &str, generation: i64) -> Result<Arc<Plan>, String> {
+    let object = json!({
+        "apiVersion": "halftone.dev/v1alpha1",
+        "kind": "GrayRelease",
+        "metadata": {
+            "namespace": "shop", "name": "checkout", "uid": uid, "generation": generation,
+            "creationTimestamp": START,
+        },
+        "spec": spec,
+    });
+    let release: GrayRelease = serde_json::from_value(object).map_err(|error| error.to_string())?;
+    Plan::try_from(&release).map(Arc::new).map_err(|problems| problems.to_string())
+}
