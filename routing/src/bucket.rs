@@ -21,13 +21,13 @@ impl Salt {
     /// the remainder evenly (Lemire, "Fast random integer generation in an interval", 2019).
     #[inline]
     pub fn bucket(self, identity: &[u8]) -> Bucket {
-        let hash = xxh3_64_with_seed(identity, self.0);
-        let place = (u128::from(hash) * 1_000_000) >> 64;
-        Bucket(
-            u32::try_from(place)
-                .expect("a product of less than 2^64 and a million, shifted by 64, is below a million"),
-        )
+        Bucket(scale(xxh3_64_with_seed(identity, self.0)))
     }
+}
+
+/// 64 evenly distributed bits to 0..1 000 000.
+const fn scale(bits: u64) -> u32 {
+    ((bits as u128 * 1_000_000) >> 64) as u32
 }
 
 /// A user's place, 0..1 000 000.
@@ -38,6 +38,11 @@ impl Bucket {
     /// The place.
     pub const fn get(self) -> u32 {
         self.0
+    }
+
+    /// The place of a request that chance decides, from evenly distributed bits.
+    pub const fn by_chance(bits: u128) -> Self {
+        Self(scale(bits as u64))
     }
 
     /// Whether this place is gray at a ratio. Half-open: nobody at 0, everybody at 100 %; raising the ratio only

@@ -4,10 +4,18 @@
 
 pub mod bucket;
 pub mod client_address;
+mod condition;
 pub mod config;
+pub mod decide;
 pub mod field;
 pub mod fleet;
 pub mod histogram;
 pub mod host;
+pub mod identity;
+mod networks;
 pub mod path;
+mod pattern;
 pub mod report;
+pub mod request;
+pub mod routes;
+pub mod store;

@@ -105,6 +105,14 @@ pub fn fleet(bytes: &[u8], format: Format) -> Result<Parsed<FleetConfig>, Docume
     document(bytes, format)
 }
 
+/// Reads a document as plain values, whatever it may say. For what can still be told of one that was refused.
+///
+/// # Errors
+/// Not UTF-8, not JSON or YAML, nested too deeply, too long, or a key twice.
+pub fn value(bytes: &[u8], format: Format) -> Result<Value, DocumentError> {
+    format.value(text(bytes)?)
+}
+
 fn document<T: DeserializeOwned>(bytes: &[u8], format: Format) -> Result<Parsed<T>, DocumentError> {
     let text = text(bytes)?;
     let value = format.value(text)?;

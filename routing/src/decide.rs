@@ -1,0 +1,338 @@
+//! Where a request goes: the points of the decision in their order, each a function of the document and the request
+//! alone. The proxy's hot path and `halftone explain` run this same code; the latter listens in through a [`Trace`].
+//! Nothing here looks at endpoints: which arm can serve is asked afterwards, by [`serve`].
+
+use std::{borrow::Cow, cell::OnceCell, fmt, net::IpAddr};
+
+use crate::{
+    bucket::Bucket,
+    client_address::client_address,
+    condition::{self, Facts},
+    config::{
+        OnUnavailable,
+        arm::Arm,
+        identity::{GeneratedCookie, WhenMissing},
+        units::Ratio,
+    },
+    identity::{self, Identity},
+    report::ChosenBy,
+    request::Request,
+    routes::{Release, ReleaseIndex, Routes, Split, UpstreamId},
+};
+
+mod serve;
+mod trace;
+
+pub use self::{
+    serve::{Served, serve},
+    trace::{Finding, Point, Trace},
+};
+
+/// What becomes of a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Resolution<'r, 'q> {
+    /// A release has it.
+    Decided(Decision<'r, 'q>),
+    /// No release has it, and the fleet names a backend for that.
+    DefaultBackend(UpstreamId),
+    /// No release has it: 404.
+    NoRoute,
+    /// A release has it and takes nobody without an identity.
+    Rejected {
+        /// Which release.
+        release: ReleaseIndex,
+        /// The status to answer with, 400..=499.
+        status: u16,
+    },
+}
+
+/// Where a release sends a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Decision<'r, 'q> {
+    /// Which release, in the routes that were asked.
+    pub release: ReleaseIndex,
+    /// The arm that is meant.
+    pub arm: Arm,
+    /// What decided it.
+    pub chosen_by: ChosenBy,
+    /// Who the user is, if the decision came to that.
+    pub identity: Option<Identity<'q>>,
+    /// The user's place, or that of a request split by chance.
+    pub bucket: Option<Bucket>,
+    /// Why, in one value; its text goes into `X-Halftone-Reason`.
+    pub reason: Reason<'r>,
+    /// A cookie to set on the response, unless that is public.
+    pub mint: Option<Minted<'r>>,
+    /// Whether a condition of `exclude` holds: counted, not judged.
+    pub excluded: bool,
+}
+
+/// Why a request goes to its arm.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reason<'r> {
+    /// `force` sends everyone there.
+    Forced(Arm),
+    /// The rule of this name.
+    Rule(&'r str),
+    /// A user's place is, or is not, below the ratio.
+    Bucket(Bucket, Ratio),
+    /// The place that chance gave this request is, or is not, below the ratio.
+    Chance(Bucket, Ratio),
+    /// There is no identity.
+    Missing,
+    /// Nobody is sent to gray: there is none, or it was rolled back, or the operator is lost.
+    Closed,
+}
+
+impl fmt::Display for Reason<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let side = |bucket: Bucket, ratio| if bucket.is_gray(ratio) { "below" } else { "not below" };
+        match *self {
+            Self::Forced(arm) => write!(f, "forced to {}", arm.name()),
+            Self::Rule(name) => write!(f, "rule {name}"),
+            Self::Bucket(bucket, ratio) => {
+                write!(f, "bucket {} {} {}", bucket.get(), side(bucket, ratio), ratio.millionths())
+            }
+            Self::Chance(bucket, ratio) => {
+                write!(
+                    f,
+                    "no identity, by chance {} {} {}",
+                    bucket.get(),
+                    side(bucket, ratio),
+                    ratio.millionths()
+                )
+            }
+            Self::Missing => f.write_str("no identity"),
+            Self::Closed => f.write_str("gray is closed"),
+        }
+    }
+}
+
+/// A cookie that stands for a user from now on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Minted<'r> {
+    /// Name and age.
+    pub cookie: &'r GeneratedCookie,
+    /// 32 hex digits.
+    pub value: String,
+}
+
+/// `name=value; Max-Age=…; Path=/; HttpOnly; SameSite=Lax`: host-only, since no domain is named (RFC 6265).
+impl fmt::Display for Minted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seconds = self.cookie.max_age_ms.millis() / 1000;
+        write!(f, "{}={}; Max-Age={seconds}; Path=/; HttpOnly; SameSite=Lax", self.cookie.cookie, self.value)
+    }
+}
+
+/// Decides a request. `chance` gives 128 evenly distributed bits, and is asked only for a generated cookie and for
+/// `whenMissing: Split`.
+pub fn decide<'r, 'q>(
+    routes: &'r Routes,
+    request: &Request<'q>,
+    chance: &mut impl FnMut() -> u128,
+) -> Resolution<'r, 'q> {
+    decide_traced(routes, request, chance, &mut ())
+}
+
+/// Decides a request as [`decide`] does, and tells what each point said.
+pub fn decide_traced<'r, 'q>(
+    routes: &'r Routes,
+    request: &Request<'q>,
+    chance: &mut impl FnMut() -> u128,
+    trace: &mut impl Trace,
+) -> Resolution<'r, 'q> {
+    let Some(index) = find(routes, request, trace) else {
+        return routes.default_upstream().map_or(Resolution::NoRoute, Resolution::DefaultBackend);
+    };
+    let release = &**routes.release(index);
+    let facts = RequestFacts::new(routes, release, request);
+    let choice = force(release, trace)
+        // Isolation and fuse have their place here.
+        .or_else(|| rules(release, request, &facts, trace))
+        // A session's binding has its place here.
+        .map_or_else(|| split(release, &facts, chance, trace), Ok);
+    // The gate has its place here.
+    match choice {
+        Ok(choice) => {
+            let excluded = excluded(release, request, &facts, trace);
+            Resolution::Decided(choice.decision(index, facts.found.into_inner().flatten(), excluded))
+        }
+        Err(status) => Resolution::Rejected { release: index, status },
+    }
+}
+
+/// What one of the points settled.
+struct Choice<'r> {
+    arm: Arm,
+    chosen_by: ChosenBy,
+    reason: Reason<'r>,
+    mint: Option<Minted<'r>>,
+}
+
+impl<'r> Choice<'r> {
+    const fn new(arm: Arm, chosen_by: ChosenBy, reason: Reason<'r>) -> Self {
+        Self { arm, chosen_by, reason, mint: None }
+    }
+
+    fn decision<'q>(
+        self,
+        release: ReleaseIndex,
+        found: Option<Identity<'q>>,
+        excluded: bool,
+    ) -> Decision<'r, 'q> {
+        let Self { arm, chosen_by, reason, mint } = self;
+        let minted = || mint.as_ref().map(|minted| Cow::Owned(minted.value.clone().into_bytes()));
+        let bucket = match reason {
+            Reason::Bucket(bucket, _) | Reason::Chance(bucket, _) => Some(bucket),
+            _ => None,
+        };
+        Decision { release, arm, chosen_by, identity: found.or_else(minted), bucket, reason, mint, excluded }
+    }
+}
+
+fn find(routes: &Routes, request: &Request<'_>, trace: &mut impl Trace) -> Option<ReleaseIndex> {
+    let found = routes.find(request.host, request.path);
+    trace.says(Point::Host, || match found {
+        Some(index) => {
+            let whose = &routes.release(index).config().release;
+            format!("{}/{} has {}{}", whose.namespace, whose.name, request.host, request.path.escape_ascii())
+        }
+        None => format!("no release has {}{}", request.host, request.path.escape_ascii()),
+    });
+    found
+}
+
+fn force<'r>(release: &'r Release, trace: &mut impl Trace) -> Option<Choice<'r>> {
+    let forced = release.forced();
+    trace.says(Point::Force, || forced.map_or("none".into(), |arm| format!("everyone to {}", arm.name())));
+    forced.map(|arm| Choice::new(arm, ChosenBy::Force, Reason::Forced(arm)))
+}
+
+fn rules<'r>(
+    release: &'r Release,
+    request: &Request<'_>,
+    facts: &RequestFacts<'_, '_>,
+    trace: &mut impl Trace,
+) -> Option<Choice<'r>> {
+    let matched = release.rules.iter().find(|rule| condition::holds(&rule.when, request, facts));
+    let name = |index: usize| release.config().rules[index].name.as_str();
+    trace.says(Point::Rules, || match matched {
+        Some(rule) => format!("{} matches: to {}", name(rule.index), rule.to.name()),
+        None if release.rules.len() < release.config().rules.len() => "none in force matches".into(),
+        None => "none matches".into(),
+    });
+    matched.map(|rule| Choice::new(rule.to, ChosenBy::Rule, Reason::Rule(name(rule.index))))
+}
+
+/// By identity, or by what the release does without one; the error is the status to reject with.
+fn split<'r>(
+    release: &'r Release,
+    facts: &RequestFacts<'_, '_>,
+    chance: &mut impl FnMut() -> u128,
+    trace: &mut impl Trace,
+) -> Result<Choice<'r>, u16> {
+    let identity = facts.identity();
+    trace.says(Point::Identity, || match identity {
+        Some(identity) => format!("\"{}\"", identity.escape_ascii()),
+        None => "none".into(),
+    });
+    let choice = match (identity, release.generated()) {
+        (Some(identity), _) => by_bucket(release, identity),
+        (None, Some(cookie)) => by_minted(release, cookie, chance),
+        (None, None) => without_identity(release, chance)?,
+    };
+    trace.says(Point::Split, || format!("{}: to {}", choice.reason, choice.arm.name()));
+    Ok(choice)
+}
+
+fn by_bucket<'r>(release: &'r Release, identity: &[u8]) -> Choice<'r> {
+    match release.split {
+        Split::Closed => Choice::new(Arm::Stable, ChosenBy::Split, Reason::Closed),
+        Split::At(ratio) => {
+            let bucket = release.salt.bucket(identity);
+            Choice::new(side(bucket, ratio), ChosenBy::Split, Reason::Bucket(bucket, ratio))
+        }
+    }
+}
+
+/// The cookie counts for this request already. Where nobody reaches gray no cookie is needed, and none is set.
+fn by_minted<'r>(
+    release: &'r Release,
+    cookie: &'r GeneratedCookie,
+    chance: &mut impl FnMut() -> u128,
+) -> Choice<'r> {
+    if release.split == Split::Closed {
+        return Choice::new(Arm::Stable, ChosenBy::Split, Reason::Closed);
+    }
+    let value = format!("{:032x}", chance());
+    let choice = by_bucket(release, value.as_bytes());
+    Choice { mint: Some(Minted { cookie, value }), ..choice }
+}
+
+fn without_identity<'r>(release: &'r Release, chance: &mut impl FnMut() -> u128) -> Result<Choice<'r>, u16> {
+    let missing = |arm| Choice::new(arm, ChosenBy::Missing, Reason::Missing);
+    match (release.missing, release.split) {
+        (WhenMissing::Stable, _) => Ok(missing(Arm::Stable)),
+        (WhenMissing::Gray, _) => Ok(missing(Arm::Gray)),
+        (WhenMissing::Split, Split::Closed) => Ok(Choice::new(Arm::Stable, ChosenBy::Split, Reason::Closed)),
+        (WhenMissing::Split, Split::At(ratio)) => {
+            let bucket = Bucket::by_chance(chance());
+            Ok(Choice::new(side(bucket, ratio), ChosenBy::Split, Reason::Chance(bucket, ratio)))
+        }
+        (WhenMissing::Reject(status), _) => Err(status),
+    }
+}
+
+const fn side(bucket: Bucket, ratio: Ratio) -> Arm {
+    if bucket.is_gray(ratio) { Arm::Gray } else { Arm::Stable }
+}
+
+fn excluded(
+    release: &Release,
+    request: &Request<'_>,
+    facts: &RequestFacts<'_, '_>,
+    trace: &mut impl Trace,
+) -> bool {
+    let excluded = condition::holds(&release.exclude, request, facts);
+    if !release.exclude.is_empty() {
+        trace.says(Point::Exclude, || if excluded { "counted, not judged" } else { "judged" }.into());
+    }
+    excluded
+}
+
+/// Client address and identity, worked out at most once, and only if something asks.
+struct RequestFacts<'v, 'q> {
+    routes: &'v Routes,
+    release: &'v Release,
+    request: &'v Request<'q>,
+    client_ip: OnceCell<IpAddr>,
+    found: OnceCell<Option<Identity<'q>>>,
+}
+
+impl<'v, 'q> RequestFacts<'v, 'q> {
+    const fn new(routes: &'v Routes, release: &'v Release, request: &'v Request<'q>) -> Self {
+        Self { routes, release, request, client_ip: OnceCell::new(), found: OnceCell::new() }
+    }
+}
+
+impl Facts for RequestFacts<'_, '_> {
+    fn identity(&self) -> Option<&[u8]> {
+        let sources = &self.release.config().identity.from;
+        let found = || identity::find(sources, self.request, || self.client_ip());
+        self.found.get_or_init(found).as_deref()
+    }
+
+    fn client_ip(&self) -> IpAddr {
+        let trusted = &self.routes.fleet().trusted_proxies;
+        *self.client_ip.get_or_init(|| client_address(self.request.peer, trusted, self.request.fields))
+    }
+}
+
+/// The other arm may serve in its place; see [`serve`].
+pub(crate) fn may_fall_back(release: &Release, intended: Arm) -> bool {
+    let other = intended.other();
+    release.config().on_unavailable == OnUnavailable::OtherArm
+        && release.upstream(other).is_some()
+        && !(other == Arm::Gray && release.shuns_gray())
+}

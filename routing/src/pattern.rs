@@ -1,0 +1,217 @@
+//! Compiled values of conditions. Equal ones are shared by all releases; literals, prefixes, suffixes and
+//! case-insensitive literals never reach the regular-expression engine, and what does is bounded in size.
+
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{Arc, Weak},
+};
+
+use memchr::memmem::Finder;
+use regex::bytes::{Regex, RegexBuilder};
+
+use crate::{
+    config::{
+        network,
+        rule::{Condition, Operator},
+        units::Invalid,
+    },
+    networks::Networks,
+};
+
+/// The memory that one compiled expression may take, and its lazily built automaton again, in bytes. 256 KiB hold
+/// every expression that people write; `(\w{100}){100}` would take hundreds of megabytes.
+const REGEX_SIZE: usize = 256 << 10;
+
+/// What a value is compared with. Negation is the condition's business.
+#[derive(Debug)]
+pub(crate) enum Pattern {
+    /// Any value at all.
+    Present,
+    /// One of these, sorted.
+    Equal(Box<[Box<[u8]>]>),
+    /// Any of these tests.
+    Texts(Box<[TextTest]>),
+    Greater(f64),
+    Less(f64),
+    Networks(Networks),
+}
+
+/// One test of a text.
+pub(crate) enum TextTest {
+    Equal(Box<[u8]>),
+    Prefix(Box<[u8]>),
+    Suffix(Box<[u8]>),
+    Contains(Box<Finder<'static>>),
+    EqualIgnoringCase(Box<[u8]>),
+    PrefixIgnoringCase(Box<[u8]>),
+    Expression(Box<Regex>),
+}
+
+impl Pattern {
+    fn compile(operator: Operator, values: &[String]) -> Result<Self, Invalid> {
+        let texts = |test: fn(&[u8]) -> TextTest| {
+            Self::Texts(values.iter().map(|value| test(value.as_bytes())).collect())
+        };
+        let number = || {
+            let value = values.first().map_or("", String::as_str);
+            value.parse().map_err(|_| Invalid::new(format!("\"{}\" is no number", value.escape_debug())))
+        };
+        Ok(match operator {
+            Operator::Exists | Operator::DoesNotExist => Self::Present,
+            Operator::In | Operator::NotIn => {
+                let mut literals: Vec<Box<[u8]>> =
+                    values.iter().map(|value| value.as_bytes().into()).collect();
+                literals.sort_unstable();
+                Self::Equal(literals.into())
+            }
+            Operator::Prefix | Operator::NotPrefix => texts(|value| TextTest::Prefix(value.into())),
+            Operator::Suffix | Operator::NotSuffix => texts(|value| TextTest::Suffix(value.into())),
+            Operator::Contains | Operator::NotContains => {
+                texts(|value| TextTest::Contains(Box::new(Finder::new(value).into_owned())))
+            }
+            Operator::Regex | Operator::NotRegex => {
+                Self::Texts(values.iter().map(|value| TextTest::expression(value)).collect::<Result<_, _>>()?)
+            }
+            Operator::Gt => Self::Greater(number()?),
+            Operator::Lt => Self::Less(number()?),
+            Operator::InCidr | Operator::NotInCidr => {
+                Self::Networks(values.iter().map(|value| network(value)).collect::<Result<_, _>>()?)
+            }
+        })
+    }
+
+    pub(crate) fn matches(&self, value: &[u8]) -> bool {
+        match self {
+            Self::Present => true,
+            Self::Equal(literals) => literals.binary_search_by(|literal| (**literal).cmp(value)).is_ok(),
+            Self::Texts(tests) => tests.iter().any(|test| test.matches(value)),
+            Self::Greater(bound) => number(value).is_some_and(|number| number > *bound),
+            Self::Less(bound) => number(value).is_some_and(|number| number < *bound),
+            Self::Networks(networks) => std::str::from_utf8(value)
+                .ok()
+                .and_then(|text| text.trim().parse().ok())
+                .is_some_and(|address| networks.contains(address)),
+        }
+    }
+}
+
+fn number(value: &[u8]) -> Option<f64> {
+    std::str::from_utf8(value).ok()?.trim().parse().ok().filter(|number: &f64| number.is_finite())
+}
+
+impl TextTest {
+    /// An expression, as the cheapest test that means the same.
+    fn expression(expression: &str) -> Result<Self, Invalid> {
+        if let Some(test) = Self::literal(expression) {
+            return Ok(test);
+        }
+        let compiled =
+            RegexBuilder::new(expression).size_limit(REGEX_SIZE).dfa_size_limit(REGEX_SIZE).build();
+        compiled.map(|regex| Self::Expression(Box::new(regex))).map_err(|error| {
+            let shown = expression.escape_debug();
+            Invalid::new(match error {
+                regex::Error::CompiledTooBig(limit) => {
+                    format!(
+                        "\"{shown}\" takes more than {limit} bytes compiled; make its repetitions smaller"
+                    )
+                }
+                _ => format!("\"{shown}\" is no regular expression: {error}"),
+            })
+        })
+    }
+
+    /// `^literal$`, `^literal`, `literal$`, `literal` and, for ASCII, `(?i)^literal$` and `(?i)^literal`.
+    fn literal(expression: &str) -> Option<Self> {
+        let (ignoring_case, rest) = match expression.strip_prefix("(?i)") {
+            Some(rest) => (true, rest),
+            None => (false, expression),
+        };
+        let (start, rest) = rest.strip_prefix('^').map_or((false, rest), |rest| (true, rest));
+        let (end, rest) = match rest.strip_suffix('$') {
+            Some(rest) if !rest.ends_with('\\') => (true, rest),
+            _ => (false, rest),
+        };
+        let literal = unescape(rest)?;
+        Some(match (ignoring_case, start, end) {
+            (false, true, true) => Self::Equal(literal.into()),
+            (false, true, false) => Self::Prefix(literal.into()),
+            (false, false, true) => Self::Suffix(literal.into()),
+            (false, false, false) => Self::Contains(Box::new(Finder::new(&literal).into_owned())),
+            // Unicode gives k and s a third case (Kelvin sign, long s), which only the engine knows.
+            (true, true, _) if !literal.is_ascii() || literal.iter().any(|byte| b"kKsS".contains(byte)) => {
+                return None;
+            }
+            (true, true, true) => Self::EqualIgnoringCase(literal.into()),
+            (true, true, false) => Self::PrefixIgnoringCase(literal.into()),
+            (true, false, _) => return None,
+        })
+    }
+
+    fn matches(&self, value: &[u8]) -> bool {
+        match self {
+            Self::Equal(literal) => **literal == *value,
+            Self::Prefix(literal) => value.starts_with(literal),
+            Self::Suffix(literal) => value.ends_with(literal),
+            Self::Contains(finder) => finder.find(value).is_some(),
+            Self::EqualIgnoringCase(literal) => literal.eq_ignore_ascii_case(value),
+            Self::PrefixIgnoringCase(literal) => {
+                value.get(..literal.len()).is_some_and(|start| literal.eq_ignore_ascii_case(start))
+            }
+            Self::Expression(regex) => regex.is_match(value),
+        }
+    }
+}
+
+/// The text that an expression without operators stands for; none if it has one.
+fn unescape(expression: &str) -> Option<Vec<u8>> {
+    let mut literal = Vec::with_capacity(expression.len());
+    let mut chars = expression.chars();
+    while let Some(char) = chars.next() {
+        let plain = match char {
+            '\\' => chars.next().filter(char::is_ascii_punctuation)?,
+            '^' | '$' | '.' | '|' | '?' | '*' | '+' | '(' | ')' | '[' | ']' | '{' | '}' => return None,
+            other => other,
+        };
+        literal.extend_from_slice(plain.encode_utf8(&mut [0; 4]).as_bytes());
+    }
+    Some(literal)
+}
+
+impl fmt::Debug for TextTest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (kind, text) = match self {
+            Self::Equal(text) => ("Equal", text.as_ref()),
+            Self::Prefix(text) => ("Prefix", text.as_ref()),
+            Self::Suffix(text) => ("Suffix", text.as_ref()),
+            Self::Contains(finder) => ("Contains", finder.needle()),
+            Self::EqualIgnoringCase(text) => ("EqualIgnoringCase", text.as_ref()),
+            Self::PrefixIgnoringCase(text) => ("PrefixIgnoringCase", text.as_ref()),
+            Self::Expression(regex) => ("Expression", regex.as_str().as_bytes()),
+        };
+        write!(f, "{kind}({})", text.escape_ascii())
+    }
+}
+
+/// Compiled patterns by what they were compiled from; an entry lives as long as a release uses it.
+#[derive(Debug, Default)]
+pub(crate) struct Interner {
+    patterns: HashMap<(Operator, Box<[String]>), Weak<Pattern>>,
+}
+
+impl Interner {
+    pub(crate) fn pattern(&mut self, condition: &Condition) -> Result<Arc<Pattern>, Invalid> {
+        let key = (condition.operator(), condition.values().into());
+        if let Some(pattern) = self.patterns.get(&key).and_then(Weak::upgrade) {
+            return Ok(pattern);
+        }
+        let pattern = Arc::new(Pattern::compile(condition.operator(), condition.values())?);
+        self.patterns.insert(key, Arc::downgrade(&pattern));
+        Ok(pattern)
+    }
+
+    /// Forgets patterns that no release uses any more.
+    pub(crate) fn forget_unused(&mut self) {
+        self.patterns.retain(|_, pattern| pattern.strong_count() > 0);
+    }
+}

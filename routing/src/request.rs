@@ -1,0 +1,119 @@
+//! What `decide` sees of a request: borrowed slices of the head as it was parsed, with host and path in normal
+//! form. Also how to find fields, cookies and query parameters in it.
+
+use std::{borrow::Cow, net::IpAddr};
+
+use crate::{field::Field, path::hex};
+
+/// What `decide` sees of a request.
+#[derive(Debug, Clone, Copy)]
+pub struct Request<'a> {
+    /// The method, as received.
+    pub method: &'a str,
+    /// The host in the normal form of [`crate::host::normalise`].
+    pub host: &'a str,
+    /// The path in the normal form of [`crate::path::normalise`].
+    pub path: &'a [u8],
+    /// What follows the first `?`, as received.
+    pub query: Option<&'a [u8]>,
+    /// The header fields in order.
+    pub fields: &'a [Field<'a>],
+    /// The other end of the connection.
+    pub peer: IpAddr,
+}
+
+impl<'a> Request<'a> {
+    /// The values of every field of this name, in order.
+    pub fn field_values<'n>(&self, name: &'n str) -> impl Iterator<Item = &'a [u8]> + use<'a, 'n> {
+        self.fields.iter().filter(move |field| field.is(name)).map(|field| field.value)
+    }
+
+    /// The values of every cookie of this name, over all Cookie fields, in order, quotes around them removed
+    /// (RFC 6265 section 4.1.1). A value may contain `=`.
+    pub fn cookie_values<'n>(&self, name: &'n str) -> impl Iterator<Item = &'a [u8]> + use<'a, 'n> {
+        self.field_values("cookie").flat_map(move |field| {
+            field.split(|&byte| byte == b';').filter_map(move |pair| {
+                let equals = memchr::memchr(b'=', pair)?;
+                let value = pair[equals + 1..].trim_ascii();
+                (pair[..equals].trim_ascii() == name.as_bytes()).then(|| unquote(value))
+            })
+        })
+    }
+
+    /// The values of every query parameter of this name, in order, percent-decoded with `+` as a space
+    /// (application/x-www-form-urlencoded). A `%` without two hex digits stands for itself.
+    pub fn query_values<'n>(&self, name: &'n str) -> impl Iterator<Item = Cow<'a, [u8]>> + use<'a, 'n> {
+        self.query.unwrap_or_default().split(|&byte| byte == b'&').filter_map(move |pair| {
+            let equals = memchr::memchr(b'=', pair);
+            let (key, value) = equals.map_or((pair, &[][..]), |at| (&pair[..at], &pair[at + 1..]));
+            (*form_decode(key) == *name.as_bytes()).then(|| form_decode(value))
+        })
+    }
+}
+
+fn unquote(value: &[u8]) -> &[u8] {
+    match value {
+        [b'"', inner @ .., b'"'] => inner,
+        _ => value,
+    }
+}
+
+fn form_decode(text: &[u8]) -> Cow<'_, [u8]> {
+    if memchr::memchr2(b'%', b'+', text).is_none() {
+        return Cow::Borrowed(text);
+    }
+    let mut decoded = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let [first, tail @ ..] = rest {
+        let escaped = match rest {
+            [b'%', high, low, ..] => hex(*high).zip(hex(*low)).map(|(high, low)| high << 4 | low),
+            _ => None,
+        };
+        decoded.push(escaped.unwrap_or(if *first == b'+' { b' ' } else { *first }));
+        rest = if escaped.is_some() { &rest[3..] } else { tail };
+    }
+    Cow::Owned(decoded)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+
+    fn request<'a>(query: Option<&'a [u8]>, fields: &'a [Field<'a>]) -> Request<'a> {
+        let peer = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        Request { method: "GET", host: "shop", path: b"/", query, fields, peer }
+    }
+
+    #[test]
+    fn a_cookie_is_found_in_every_cookie_field() {
+        let fields = [
+            Field { name: "Cookie", value: b"a=1; token=x=y==;empty=" },
+            Field { name: "cookie", value: b" q = \"quoted\" ;a=2; broken" },
+            Field { name: "X-Cookie", value: b"a=3" },
+        ];
+        let request = request(None, &fields);
+        let cookies = |name: &str| request.cookie_values(name).map(<[u8]>::to_vec).collect::<Vec<_>>();
+        assert_eq!(cookies("a"), [b"1", b"2"]);
+        assert_eq!(cookies("token"), [b"x=y=="]);
+        assert_eq!(cookies("empty"), [b""]);
+        assert_eq!(cookies("q"), [b"quoted"]);
+        assert!(cookies("broken").is_empty() && cookies("A").is_empty());
+    }
+
+    #[test]
+    fn a_query_parameter_is_decoded() {
+        let found = |query: &str, name: &str| -> Vec<String> {
+            let request = request(Some(query.as_bytes()), &[]);
+            let values = request.query_values(name);
+            values.map(|value| String::from_utf8_lossy(&value).into_owned()).collect()
+        };
+        assert_eq!(found("user=lin", "user"), ["lin"]);
+        assert_eq!(found("a=1&user=%E6%9E%97+x&user=2", "user"), ["\u{6797} x", "2"]);
+        assert_eq!(found("us%65r=a%3Db", "user"), ["a=b"]);
+        assert_eq!(found("user", "user"), [""]);
+        assert_eq!(found("user=100%&user=%zz", "user"), ["100%", "%zz"]);
+        assert!(found("users=1&xuser=2", "user").is_empty());
+    }
+}

@@ -1,0 +1,174 @@
+//! All releases of a fleet, ready for `decide`: who claims which host and path. A new set shares every release that
+//! did not change with the one before, so that a change of one among ten thousand costs one compilation.
+
+mod hosts;
+mod release;
+
+use std::{collections::HashMap, sync::Arc};
+
+use self::hosts::Hosts;
+pub use self::release::Release;
+pub(crate) use self::release::Split;
+use crate::{
+    config::{
+        arm::Upstream,
+        names::{HostPattern, PathPrefix},
+    },
+    fleet::FleetConfig,
+    pattern::Interner,
+};
+
+/// Index of a release in one [`Routes`]; means nothing in another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ReleaseIndex(u32);
+
+impl ReleaseIndex {
+    /// The index, below [`Routes::len`].
+    pub const fn get(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// Names an upstream in every [`Routes`] of one [`Compiler`]. Never given to another upstream again: a request
+/// still on its way with an older set must not find somebody else's endpoints under it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct UpstreamId(u32);
+
+impl UpstreamId {
+    /// The number, dense from 0 in order of first use.
+    pub const fn get(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// What compiled releases share: patterns, and the numbers of upstreams.
+#[derive(Debug, Default)]
+pub struct Compiler {
+    pub(crate) patterns: Interner,
+    upstreams: HashMap<Upstream, UpstreamId>,
+    next_upstream: u32,
+}
+
+impl Compiler {
+    fn upstream(&mut self, upstream: Upstream) -> UpstreamId {
+        *self.upstreams.entry(upstream).or_insert_with(|| {
+            let id = UpstreamId(self.next_upstream);
+            self.next_upstream += 1;
+            id
+        })
+    }
+}
+
+/// Who claims which host and path.
+#[derive(Debug)]
+pub struct Routes {
+    releases: Box<[Arc<Release>]>,
+    hosts: Hosts,
+    fleet: Arc<FleetConfig>,
+    default_upstream: Option<UpstreamId>,
+    upstreams: Box<[(UpstreamId, Upstream)]>,
+    shadowed: Vec<Shadowed>,
+}
+
+/// A host and path that an older release has taken already.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shadowed {
+    /// The release that does not get it.
+    pub release: ReleaseIndex,
+    /// The release that has it.
+    pub by: ReleaseIndex,
+    /// The host.
+    pub host: HostPattern,
+    /// The path.
+    pub path: PathPrefix,
+}
+
+impl Routes {
+    /// A set of these releases, each of another uid and compiled by `compiler`. Of two that claim one host and path
+    /// the one created earlier has it, then the lesser namespace, then the lesser name.
+    pub fn new(mut releases: Vec<Arc<Release>>, fleet: Arc<FleetConfig>, compiler: &mut Compiler) -> Self {
+        let age = |release: &Release| {
+            let whose = &release.config().release;
+            (whose.created_at, whose.namespace.clone(), whose.name.clone(), whose.uid.clone())
+        };
+        releases.sort_by_cached_key(|release| age(release));
+        let mut shadowed = Vec::new();
+        let mut hosts = Hosts::default();
+        for (index, release) in (0_u32..).map(ReleaseIndex).zip(&releases) {
+            let config = release.config();
+            for (host, path) in
+                config.hosts.iter().flat_map(|host| config.paths.iter().map(move |path| (host, path)))
+            {
+                if let Err(by) = hosts.claim(host, path, index) {
+                    shadowed.push(Shadowed { release: index, by, host: host.clone(), path: path.clone() });
+                }
+            }
+        }
+        let default_upstream = fleet
+            .default_backend
+            .clone()
+            .map(|backend| compiler.upstream(Upstream { backend, health_check: None }));
+        let mut used: Vec<UpstreamId> = releases.iter().flat_map(|release| release.upstreams()).collect();
+        used.extend(default_upstream);
+        used.sort_unstable();
+        compiler.upstreams.retain(|_, id| used.binary_search(id).is_ok());
+        compiler.patterns.forget_unused();
+        let mut upstreams: Vec<_> =
+            compiler.upstreams.iter().map(|(upstream, &id)| (id, upstream.clone())).collect();
+        upstreams.sort_unstable_by_key(|(id, _)| *id);
+        Self {
+            releases: releases.into(),
+            hosts,
+            fleet,
+            default_upstream,
+            upstreams: upstreams.into(),
+            shadowed,
+        }
+    }
+
+    /// The release that claims this host and path, both in normal form: exact host before wildcards from the
+    /// longest before `*`, within each the longest path prefix. With it, the claim that won.
+    pub fn find(&self, host: &str, path: &[u8]) -> Option<ReleaseIndex> {
+        self.hosts.find(host, path)
+    }
+
+    /// A release of this set.
+    pub fn release(&self, index: ReleaseIndex) -> &Arc<Release> {
+        &self.releases[index.get()]
+    }
+
+    /// Every release with its index, oldest first.
+    pub fn releases(&self) -> impl ExactSizeIterator<Item = (ReleaseIndex, &Arc<Release>)> {
+        self.releases.iter().enumerate().map(|(at, release)| (ReleaseIndex(at as u32), release))
+    }
+
+    /// How many releases there are.
+    pub fn len(&self) -> usize {
+        self.releases.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.releases.is_empty()
+    }
+
+    /// The configuration of the fleet.
+    pub fn fleet(&self) -> &Arc<FleetConfig> {
+        &self.fleet
+    }
+
+    /// Where requests go that no release claims.
+    pub fn default_upstream(&self) -> Option<UpstreamId> {
+        self.default_upstream
+    }
+
+    /// Every upstream that a release or the fleet names, by ascending id.
+    pub fn upstreams(&self) -> &[(UpstreamId, Upstream)] {
+        &self.upstreams
+    }
+
+    /// Claims that an older release has taken already.
+    pub fn shadowed(&self) -> &[Shadowed] {
+        &self.shadowed
+    }
+}

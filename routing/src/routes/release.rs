@@ -1,0 +1,166 @@
+//! One release ready for `decide`: everything that depends only on its document is worked out here, so that a
+//! request compares and never interprets. What the state closes (rules to gray after a rollback, stable after a
+//! promotion) is closed here once.
+
+use std::sync::Arc;
+
+use super::{Compiler, UpstreamId};
+use crate::{
+    bucket::Salt,
+    condition::{self, AnyOf},
+    config::{
+        Checksum, RoutingConfig, State,
+        arm::Arm,
+        identity::{GeneratedCookie, IdentitySource, WhenMissing},
+        parse::{DocumentError, Parsed, Reason},
+        rule::{AllOf, Rule, Target},
+        units::Ratio,
+    },
+};
+
+/// One release ready for `decide`.
+#[derive(Debug)]
+pub struct Release {
+    document: Arc<Parsed<RoutingConfig>>,
+    operator_lost: bool,
+    upstreams: [Option<UpstreamId>; 2],
+    pub(crate) salt: Salt,
+    pub(crate) split: Split,
+    pub(crate) missing: WhenMissing,
+    pub(crate) rules: Box<[CompiledRule]>,
+    pub(crate) exclude: AnyOf,
+}
+
+/// How the split stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Split {
+    /// Nobody reaches gray by it, and nobody needs an identity.
+    Closed,
+    /// Identities below this ratio go to gray.
+    At(Ratio),
+}
+
+/// A rule that is in force.
+#[derive(Debug)]
+pub(crate) struct CompiledRule {
+    /// Its place in the document.
+    pub(crate) index: usize,
+    /// Where its requests go, as things stand.
+    pub(crate) to: Arm,
+    pub(crate) when: AnyOf,
+}
+
+impl Release {
+    /// Makes a document ready. With `operator_lost` a moving release sends everyone to stable, as its
+    /// `onOperatorLost: Stable` asks; see [`Release::heeds_lost_operator`].
+    ///
+    /// # Errors
+    /// A regular expression that does not compile or is too large, with its field.
+    pub fn compile(
+        document: Arc<Parsed<RoutingConfig>>,
+        operator_lost: bool,
+        compiler: &mut Compiler,
+    ) -> Result<Self, DocumentError> {
+        let config = &document.config;
+        let closed =
+            operator_lost || matches!(config.state, State::Plain | State::RolledBack | State::Withdrawn);
+        let split = match config.state {
+            _ if closed => Split::Closed,
+            State::Promoted => Split::At(Ratio::FULL),
+            _ => Split::At(config.ratio),
+        };
+        let mut compile = |field: String, any_of: &[AllOf]| {
+            condition::compile(any_of, &mut compiler.patterns).map_err(|(outer, inner, why)| DocumentError {
+                reason: Reason::Invalid,
+                place: None,
+                field: format!("{field}[{outer}].all[{inner}].values"),
+                message: why.to_string(),
+            })
+        };
+        let mut rules = Vec::new();
+        for (index, rule) in config.rules.iter().enumerate() {
+            let when = compile(format!("rules[{index}].when"), &rule.when)?;
+            if let Some(to) = in_force(config, closed, rule) {
+                rules.push(CompiledRule { index, to, when });
+            }
+        }
+        let exclude = compile("limits.exclude".into(), &config.limits.exclude)?;
+        let salt = config.identity.salt.clone().unwrap_or_else(|| config.release.id.to_string());
+        Ok(Self {
+            operator_lost,
+            upstreams: Arm::ALL.map(|arm| config.arms.get(arm).map(|arm| compiler.upstream(arm.upstream()))),
+            salt: Salt::new(&salt),
+            split,
+            missing: when_missing(config, closed),
+            rules: rules.into(),
+            exclude,
+            document,
+        })
+    }
+
+    /// The document it was made from.
+    pub fn config(&self) -> &RoutingConfig {
+        &self.document.config
+    }
+
+    /// The checksum of its document.
+    pub fn checksum(&self) -> &Checksum {
+        &self.document.checksum
+    }
+
+    /// Paths of fields of its document that this build ignores.
+    pub fn ignored(&self) -> &[String] {
+        &self.document.ignored
+    }
+
+    /// Where the servers of an arm are; none for gray in a plain route.
+    pub fn upstream(&self, arm: Arm) -> Option<UpstreamId> {
+        self.upstreams[arm as usize]
+    }
+
+    pub(super) fn upstreams(&self) -> impl Iterator<Item = UpstreamId> {
+        self.upstreams.into_iter().flatten()
+    }
+
+    /// Whether it sends everyone to stable because no operator has spoken for too long.
+    pub fn heeds_lost_operator(&self) -> bool {
+        self.operator_lost
+    }
+
+    /// The arm that `force` sends everyone to, if it does.
+    pub(crate) fn forced(&self) -> Option<Arm> {
+        self.config().force.map(Target::arm)
+    }
+
+    /// Whether nobody may reach gray for want of stable endpoints either.
+    pub(crate) fn shuns_gray(&self) -> bool {
+        self.split == Split::Closed || self.config().force == Some(Target::Stable)
+    }
+
+    /// The cookie to mint for a request without an identity.
+    pub(crate) fn generated(&self) -> Option<&GeneratedCookie> {
+        match self.config().identity.from.last() {
+            Some(IdentitySource::Generated(cookie)) => Some(cookie),
+            _ => None,
+        }
+    }
+}
+
+/// Where a rule sends its requests, as things stand; none when it is off.
+fn in_force(config: &RoutingConfig, closed: bool, rule: &Rule) -> Option<Arm> {
+    match rule.to {
+        Target::Stable if config.state == State::Promoted => Some(Arm::Gray),
+        Target::Stable => Some(Arm::Stable),
+        Target::Gray if !closed => Some(Arm::Gray),
+        Target::Gray => (config.state == State::RolledBack && rule.keep_on_rollback).then_some(Arm::Gray),
+    }
+}
+
+/// What becomes of a request without an identity, as things stand.
+fn when_missing(config: &RoutingConfig, closed: bool) -> WhenMissing {
+    match config.identity.when_missing {
+        WhenMissing::Stable if config.state == State::Promoted => WhenMissing::Gray,
+        WhenMissing::Gray if closed => WhenMissing::Stable,
+        other => other,
+    }
+}

@@ -1,0 +1,276 @@
+//! What is applied: the last good document of every release and of the fleet, and which documents of a new reading
+//! are taken or refused, and why. Whatever is wrong with a document, what it was to replace goes on routing; only
+//! `Withdrawn` ends a route. The proxy's control thread is the one caller; it swaps in each set of routes as a whole.
+
+mod choose;
+mod line;
+mod texts;
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use self::{choose::Candidate, line::Line, texts::Texts};
+use crate::{
+    config::{Checksum, names::Uid, parse::Format, units::Revision},
+    fleet::FleetConfig,
+    report::{AppliedDocument, AppliedFleet, RejectedDocument},
+    routes::{Compiler, Routes},
+};
+
+/// One document as a source found it.
+#[derive(Debug, Clone, Copy)]
+pub struct Found<'a> {
+    /// Where: a file's or a ConfigMap's name. No two of a reading are equal.
+    pub source: &'a str,
+    /// What is there.
+    pub content: Content<'a>,
+}
+
+/// What a source found under one name.
+#[derive(Debug, Clone, Copy)]
+pub enum Content<'a> {
+    /// A text that is to be a document.
+    Text(Format, &'a [u8]),
+    /// Something that could not be read, for this reason.
+    Unreadable(&'a str),
+}
+
+/// What a reading changed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Change {
+    /// Documents that were taken, withdrawals included, each with the name it was found under. To be kept on disk,
+    /// as they were found.
+    pub applied: Vec<(Uid, Arc<str>)>,
+    /// Releases that are gone: withdrawn and forgotten, replaced, or absent in the first reading after
+    /// [`Store::restore`]. To be removed from disk.
+    pub dropped: Vec<Uid>,
+    /// Whether other settings of the fleet hold now.
+    pub fleet: bool,
+}
+
+impl Change {
+    /// Whether everything is as it was.
+    pub fn is_nothing(&self) -> bool {
+        self.applied.is_empty() && self.dropped.is_empty() && !self.fleet
+    }
+}
+
+/// What is applied.
+#[derive(Debug)]
+pub struct Store {
+    compiler: Compiler,
+    texts: Texts,
+    lines: BTreeMap<Uid, Line>,
+    fleet: Fleet,
+    rejected: Vec<RejectedDocument>,
+    restored: bool,
+    silence: Duration,
+    routes: Arc<Routes>,
+}
+
+/// The fleet's settings in force; without a document, the default ones.
+#[derive(Debug, Default)]
+struct Fleet {
+    config: Arc<FleetConfig>,
+    document: Option<(Revision, Checksum)>,
+}
+
+impl Default for Store {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Store {
+    /// Nothing applied, and the settings of a fleet without a document.
+    pub fn new() -> Self {
+        let mut compiler = Compiler::default();
+        let fleet = Fleet::default();
+        let routes = Arc::new(Routes::new(Vec::new(), Arc::clone(&fleet.config), &mut compiler));
+        Self {
+            compiler,
+            texts: Texts::default(),
+            lines: BTreeMap::new(),
+            fleet,
+            rejected: Vec::new(),
+            restored: false,
+            silence: Duration::ZERO,
+            routes,
+        }
+    }
+
+    /// Takes what was kept on disk, each document under the name it was once found under. Until the next
+    /// [`Store::apply`] the store is stale; that first reading then decides what exists.
+    pub fn restore(&mut self, documents: &[Found<'_>], fleet: Option<Found<'_>>) -> Change {
+        let change = self.apply(documents, fleet);
+        self.restored = true;
+        change
+    }
+
+    /// Takes a complete reading. What is new and good is applied, what is wrong is refused and listed, what has
+    /// vanished goes on as orphaned, except after [`Store::restore`].
+    pub fn apply(&mut self, documents: &[Found<'_>], fleet: Option<Found<'_>>) -> Change {
+        self.rejected.clear();
+        let mut change = Change { fleet: self.apply_fleet(fleet), ..Change::default() };
+        let read = self.texts.read(documents);
+        self.refuse_unreadable(documents, &read);
+        let (winners, losers) =
+            choose::by_uid(read.iter().filter_map(|read| read.as_ref().ok().cloned()), |uid| {
+                self.lines.get(uid).map(|line| Arc::clone(&line.source))
+            });
+        self.rejected.extend(losers);
+        for winner in choose::oldest_first(winners) {
+            self.consider(&winner, &mut change);
+        }
+        let present: Vec<&str> = documents.iter().map(|found| found.source).collect();
+        self.settle_absent(&read, &present, &mut change);
+        self.restored = false;
+        if !change.is_nothing() {
+            self.rebuild();
+        }
+        change
+    }
+
+    /// Says how long no operator has spoken. A moving release whose `onOperatorLost` says so then sends everyone to
+    /// stable, until one speaks again. Returns whether that changed any route.
+    pub fn operator_silent_for(&mut self, silence: Duration) -> bool {
+        self.silence = silence;
+        let mut changed = false;
+        for line in self.lines.values_mut() {
+            changed |= line.heed_silence(silence, &mut self.compiler);
+        }
+        if changed {
+            self.rebuild();
+        }
+        changed
+    }
+
+    /// The present routes.
+    pub fn routes(&self) -> &Arc<Routes> {
+        &self.routes
+    }
+
+    /// Whether it holds what was kept on disk, and no reading since.
+    pub fn is_stale(&self) -> bool {
+        self.restored
+    }
+
+    /// The documents in force, withdrawn ones that still exist included.
+    pub fn applied(&self) -> impl Iterator<Item = AppliedDocument> {
+        self.lines.values().map(Line::report)
+    }
+
+    /// The fleet's document in force, if there is one.
+    pub fn applied_fleet(&self) -> Option<AppliedFleet> {
+        let (revision, checksum) = self.fleet.document.clone()?;
+        Some(AppliedFleet { revision, checksum })
+    }
+
+    /// What the last reading had to refuse.
+    pub fn rejected(&self) -> &[RejectedDocument] {
+        &self.rejected
+    }
+
+    /// Releases that go on although their documents vanished.
+    pub fn orphaned(&self) -> impl Iterator<Item = &Uid> {
+        self.lines.iter().filter(|(_, line)| line.orphaned).map(|(uid, _)| uid)
+    }
+
+    fn rebuild(&mut self) {
+        let releases = self.lines.values().filter_map(|line| line.release.clone()).collect();
+        self.routes = Arc::new(Routes::new(releases, Arc::clone(&self.fleet.config), &mut self.compiler));
+    }
+
+    fn apply_fleet(&mut self, found: Option<Found<'_>>) -> bool {
+        let Some(found) = found else { return false };
+        let refused = match texts::fleet(&found) {
+            Ok(parsed) => match line::may_follow(
+                self.fleet.document.as_ref().map(|(revision, checksum)| (*revision, checksum)),
+                (parsed.config.revision, &parsed.checksum),
+            ) {
+                Ok(false) => return false,
+                Ok(true) => {
+                    self.fleet.document = Some((parsed.config.revision, parsed.checksum));
+                    self.fleet.config = Arc::new(parsed.config);
+                    return true;
+                }
+                Err(why) => RejectedDocument {
+                    revision: Some(parsed.config.revision),
+                    checksum: Some(parsed.checksum),
+                    ..why.at(found.source)
+                },
+            },
+            Err(why) => why.at(found.source),
+        };
+        self.rejected.push(refused);
+        false
+    }
+
+    /// Lists what could not be read, with whose it was when it last could.
+    fn refuse_unreadable(&mut self, documents: &[Found<'_>], read: &[texts::Read]) {
+        for (found, read) in documents.iter().zip(read) {
+            if let Err(why) = read {
+                let last_good = self.lines.iter().find(|(_, line)| *line.source == *found.source);
+                let subject = texts::subject(found);
+                self.rejected.push(RejectedDocument {
+                    uid: subject.uid.or_else(|| last_good.map(|(uid, _)| uid.clone())),
+                    revision: subject.revision,
+                    checksum: subject.checksum,
+                    ..why.clone().at(found.source)
+                });
+            }
+        }
+    }
+
+    /// Applies one document of a reading, or says why not.
+    fn consider(&mut self, candidate: &Candidate, change: &mut Change) {
+        let uid = candidate.uid().clone();
+        let same_object = |line: &Line| line.is_same_object(candidate) && line.uid() != &uid;
+        let namesake = self.lines.values().find(|line| same_object(line));
+        let verdict = match namesake.filter(|line| !candidate.succeeds(line.config())) {
+            Some(successor) => Err(choose::superseded(successor.uid())),
+            None => line::compile(self.lines.get(&uid), candidate, self.silence, &mut self.compiler),
+        };
+        match verdict {
+            Ok(None) => {
+                if let Some(line) = self.lines.get_mut(&uid) {
+                    line.source = Arc::clone(&candidate.source);
+                    line.orphaned = false;
+                }
+            }
+            Ok(Some(line)) => {
+                let replaced: Vec<Uid> = self
+                    .lines
+                    .values()
+                    .filter(|line| same_object(line))
+                    .map(|line| line.uid().clone())
+                    .collect();
+                for old in replaced {
+                    self.lines.remove(&old);
+                    change.applied.retain(|(uid, _)| *uid != old);
+                    change.dropped.push(old);
+                }
+                change.applied.push((uid.clone(), Arc::clone(&candidate.source)));
+                self.lines.insert(uid, line);
+            }
+            Err(why) => self.rejected.push(candidate.refuse(why)),
+        }
+    }
+
+    /// Documents that the reading does not have any more. One whose source holds something broken is not absent: its
+    /// last good version goes on.
+    fn settle_absent(&mut self, read: &[texts::Read], present: &[&str], change: &mut Change) {
+        let named: std::collections::BTreeSet<&Uid> =
+            read.iter().filter_map(|read| read.as_ref().ok()).map(Candidate::uid).collect();
+        let sources: std::collections::BTreeSet<&str> = present.iter().copied().collect();
+        let restored = self.restored;
+        self.lines.retain(|uid, line| {
+            let there = named.contains(uid) || sources.contains(&*line.source);
+            let forget = !there && (restored || line.release.is_none());
+            line.orphaned = !there;
+            if forget {
+                change.dropped.push(uid.clone());
+            }
+            !forget
+        });
+    }
+}

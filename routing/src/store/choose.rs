@@ -1,0 +1,93 @@
+//! Which of several documents counts: of two for one uid, and of two uids for one object.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use super::texts::Refusal;
+use crate::{
+    config::{RoutingConfig, names::Uid, parse::Parsed},
+    report::RejectedDocument,
+};
+
+/// A good document and where it was found.
+#[derive(Debug, Clone)]
+pub(super) struct Candidate {
+    pub(super) source: Arc<str>,
+    pub(super) document: Arc<Parsed<RoutingConfig>>,
+}
+
+impl Candidate {
+    pub(super) fn config(&self) -> &RoutingConfig {
+        &self.document.config
+    }
+
+    pub(super) fn uid(&self) -> &Uid {
+        &self.config().release.uid
+    }
+
+    /// Whether it takes the place of another uid's document for the same object: because it says so, or because its
+    /// object was created later.
+    pub(super) fn succeeds(&self, other: &RoutingConfig) -> bool {
+        let (mine, other) = (self.config(), other);
+        let age = |config: &RoutingConfig| (config.release.created_at, config.release.uid.clone());
+        match (mine.replaces.as_ref(), other.replaces.as_ref()) {
+            (Some(replaced), _) if *replaced == other.release.uid => true,
+            (_, Some(replaced)) if *replaced == mine.release.uid => false,
+            _ => age(mine) > age(other),
+        }
+    }
+
+    /// The entry of the report that says why it is not applied.
+    pub(super) fn refuse(&self, why: Refusal) -> RejectedDocument {
+        RejectedDocument {
+            uid: Some(self.uid().clone()),
+            revision: Some(self.config().revision),
+            checksum: Some(self.document.checksum.clone()),
+            ..why.at(&self.source)
+        }
+    }
+}
+
+/// One document for each uid: the one from the source that its applied one came from, else the first by source. The
+/// others are refused.
+pub(super) fn by_uid(
+    candidates: impl Iterator<Item = Candidate>,
+    applied_from: impl Fn(&Uid) -> Option<Arc<str>>,
+) -> (Vec<Candidate>, Vec<RejectedDocument>) {
+    let mut groups: BTreeMap<Uid, Vec<Candidate>> = BTreeMap::new();
+    for candidate in candidates {
+        groups.entry(candidate.uid().clone()).or_default().push(candidate);
+    }
+    let (mut winners, mut refused) = (Vec::with_capacity(groups.len()), Vec::new());
+    for (uid, mut group) in groups {
+        let applied = applied_from(&uid);
+        group.sort_by_key(|candidate| {
+            (Some(&candidate.source) != applied.as_ref(), Arc::clone(&candidate.source))
+        });
+        let mut group = group.into_iter();
+        let Some(winner) = group.next() else { continue };
+        refused.extend(group.map(|twin| {
+            let message = format!("{} holds the same release {uid}; remove one of them", winner.source);
+            twin.refuse(Refusal::new("DuplicateRelease", message))
+        }));
+        winners.push(winner);
+    }
+    (winners, refused)
+}
+
+/// In an order in which a successor comes after what it succeeds, so that the latter is replaced and not refused
+/// only by accident of order.
+pub(super) fn oldest_first(mut candidates: Vec<Candidate>) -> Vec<Candidate> {
+    candidates.sort_by_cached_key(|candidate| {
+        let config = candidate.config();
+        (config.replaces.is_some(), config.release.created_at, config.release.uid.clone())
+    });
+    candidates
+}
+
+/// Why the document of an object's former uid is refused.
+pub(super) fn superseded(by: &Uid) -> Refusal {
+    Refusal::new(
+        "Superseded",
+        format!("the object's newer uid {by} has taken its place; remove this document"),
+    )
+}

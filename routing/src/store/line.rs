@@ -1,0 +1,116 @@
+//! The applied document of one release, and whether another may follow it.
+
+use std::{sync::Arc, time::Duration};
+
+use super::{choose::Candidate, texts::Refusal};
+use crate::{
+    config::{
+        Checksum, OperatorLostAction, RoutingConfig, State, names::Uid, parse::Parsed, units::Revision,
+    },
+    report::AppliedDocument,
+    routes::{Compiler, Release},
+};
+
+/// The applied document of one release.
+#[derive(Debug)]
+pub(super) struct Line {
+    /// Where it was found.
+    pub(super) source: Arc<str>,
+    document: Arc<Parsed<RoutingConfig>>,
+    /// None once it is withdrawn.
+    pub(super) release: Option<Arc<Release>>,
+    /// Its document vanished without being withdrawn.
+    pub(super) orphaned: bool,
+}
+
+impl Line {
+    pub(super) fn config(&self) -> &RoutingConfig {
+        &self.document.config
+    }
+
+    pub(super) fn uid(&self) -> &Uid {
+        &self.config().release.uid
+    }
+
+    pub(super) fn is_same_object(&self, candidate: &Candidate) -> bool {
+        let (mine, other) = (&self.config().release, &candidate.config().release);
+        (&mine.namespace, &mine.name) == (&other.namespace, &other.name)
+    }
+
+    /// Compiles anew if the operator's silence closes the release now, or opens it again.
+    pub(super) fn heed_silence(&mut self, silence: Duration, compiler: &mut Compiler) -> bool {
+        let Some(release) = &self.release else { return false };
+        let lost = is_lost(self.config(), silence);
+        if lost == release.heeds_lost_operator() {
+            return false;
+        }
+        // What compiled once compiles again; were it not so, the release would stay as it is.
+        let Ok(release) = Release::compile(Arc::clone(&self.document), lost, compiler) else { return false };
+        self.release = Some(Arc::new(release));
+        true
+    }
+
+    pub(super) fn report(&self) -> AppliedDocument {
+        AppliedDocument {
+            uid: self.uid().clone(),
+            revision: self.config().revision,
+            checksum: self.document.checksum.clone(),
+            ignored_fields: self.document.ignored.clone(),
+            open_long: 0,
+        }
+    }
+}
+
+fn is_lost(config: &RoutingConfig, silence: Duration) -> bool {
+    let lost = config.on_operator_lost;
+    config.moving && lost.action == OperatorLostAction::Stable && silence >= lost.after_ms.duration()
+}
+
+/// The line that a document makes; none if it is applied already.
+pub(super) fn compile(
+    applied: Option<&Line>,
+    candidate: &Candidate,
+    silence: Duration,
+    compiler: &mut Compiler,
+) -> Result<Option<Line>, Refusal> {
+    let config = candidate.config();
+    let before = applied.map(|line| (line.config().revision, &line.document.checksum));
+    if !may_follow(before, (config.revision, &candidate.document.checksum))? {
+        return Ok(None);
+    }
+    let document = Arc::clone(&candidate.document);
+    let release = match config.state {
+        State::Withdrawn => None,
+        _ => {
+            let release = Release::compile(Arc::clone(&document), is_lost(config, silence), compiler);
+            Some(Arc::new(release.map_err(|error| Refusal::from(&error))?))
+        }
+    };
+    Ok(Some(Line { source: Arc::clone(&candidate.source), document, release, orphaned: false }))
+}
+
+/// Whether a document follows the applied one of its uid; not if it is the same.
+pub(super) fn may_follow(
+    applied: Option<(Revision, &Checksum)>,
+    (revision, checksum): (Revision, &Checksum),
+) -> Result<bool, Refusal> {
+    match applied {
+        Some((applied, _)) if revision < applied => Err(Refusal::new(
+            "OlderRevision",
+            format!(
+                "revision {revision}, and {applied} is applied already; write {} or more",
+                applied.next()
+            ),
+        )),
+        Some((applied, same)) if revision == applied && same == checksum => Ok(false),
+        Some((applied, other)) if revision == applied => Err(Refusal::new(
+            "RevisionConflict",
+            format!(
+                "revision {revision} with checksum {checksum}, and the same revision with {other} is applied \
+                 already; give a changed document revision {}",
+                applied.next()
+            ),
+        )),
+        _ => Ok(true),
+    }
+}

@@ -1,0 +1,125 @@
+//! From bytes to documents, remembering what each source last held: a reading of ten thousand documents of which one
+//! changed parses one.
+
+use std::{collections::HashMap, sync::Arc};
+
+use xxhash_rust::xxh3::xxh3_128;
+
+use super::{Content, Found, choose::Candidate};
+use crate::{
+    config::{
+        Checksum, RoutingConfig,
+        names::Uid,
+        parse::{self, DocumentError, Format, Parsed},
+        units::Revision,
+    },
+    fleet::FleetConfig,
+    report::RejectedDocument,
+};
+
+/// What one source holds, read.
+pub(super) type Read = Result<Candidate, Refusal>;
+
+/// Why a document is not applied.
+#[derive(Debug, Clone)]
+pub(super) struct Refusal {
+    /// A CamelCase word that stays the same.
+    pub(super) reason: String,
+    /// What is wrong, where, and what to do.
+    pub(super) message: String,
+}
+
+impl Refusal {
+    pub(super) fn new(reason: &str, message: impl Into<String>) -> Self {
+        Self { reason: reason.to_owned(), message: message.into() }
+    }
+
+    /// As the report lists it.
+    pub(super) fn at(self, source: &str) -> RejectedDocument {
+        let Self { reason, message } = self;
+        RejectedDocument {
+            source: source.to_owned(),
+            uid: None,
+            revision: None,
+            checksum: None,
+            reason,
+            message,
+        }
+    }
+}
+
+impl From<&DocumentError> for Refusal {
+    fn from(error: &DocumentError) -> Self {
+        // The variants' names are the words.
+        Self::new(&format!("{:?}", error.reason), error.to_string())
+    }
+}
+
+/// What every source held at the last reading.
+#[derive(Debug, Default)]
+pub(super) struct Texts {
+    by_source: HashMap<Arc<str>, Remembered>,
+}
+
+#[derive(Debug)]
+struct Remembered {
+    format: Format,
+    digest: u128,
+    parsed: Result<Arc<Parsed<RoutingConfig>>, DocumentError>,
+}
+
+impl Texts {
+    /// Reads every document, in the order given.
+    pub(super) fn read(&mut self, documents: &[Found<'_>]) -> Vec<Read> {
+        let mut before = std::mem::take(&mut self.by_source);
+        documents.iter().map(|found| self.read_one(found, before.remove_entry(found.source))).collect()
+    }
+
+    fn read_one(&mut self, found: &Found<'_>, before: Option<(Arc<str>, Remembered)>) -> Read {
+        let (format, bytes) = match found.content {
+            Content::Text(format, bytes) => (format, bytes),
+            Content::Unreadable(why) => return Err(Refusal::new("Unreadable", why)),
+        };
+        let digest = xxh3_128(bytes);
+        let (source, remembered) = match before {
+            Some((source, same)) if same.digest == digest && same.format == format => (source, same),
+            _ => {
+                let parsed = parse::routing(bytes, format).map(Arc::new);
+                (found.source.into(), Remembered { format, digest, parsed })
+            }
+        };
+        let read = match &remembered.parsed {
+            Ok(parsed) => Ok(Candidate { source: Arc::clone(&source), document: Arc::clone(parsed) }),
+            Err(error) => Err(Refusal::from(error)),
+        };
+        self.by_source.insert(source, remembered);
+        read
+    }
+}
+
+/// Reads the fleet's document.
+pub(super) fn fleet(found: &Found<'_>) -> Result<Parsed<FleetConfig>, Refusal> {
+    match found.content {
+        Content::Text(format, bytes) => parse::fleet(bytes, format).map_err(|error| Refusal::from(&error)),
+        Content::Unreadable(why) => Err(Refusal::new("Unreadable", why)),
+    }
+}
+
+/// Whose a document is that was refused, as far as it says so readably.
+#[derive(Debug, Default)]
+pub(super) struct Subject {
+    pub(super) uid: Option<Uid>,
+    pub(super) revision: Option<Revision>,
+    pub(super) checksum: Option<Checksum>,
+}
+
+pub(super) fn subject(found: &Found<'_>) -> Subject {
+    let Content::Text(format, bytes) = found.content else { return Subject::default() };
+    let Ok(value) = parse::value(bytes, format) else { return Subject::default() };
+    let text = |value: Option<&serde_json::Value>| Some(value?.as_str()?.to_owned());
+    Subject {
+        uid: text(value.pointer("/release/uid")).and_then(|text| text.try_into().ok()),
+        revision: value.get("revision").and_then(serde_json::Value::as_u64).and_then(|n| n.try_into().ok()),
+        checksum: text(value.get("checksum")).and_then(|text| text.try_into().ok()),
+    }
+}
