@@ -6,6 +6,7 @@
 
 pub mod access_log;
 pub mod admin;
+pub mod apply;
 pub mod counters;
 pub mod drain;
 pub mod forwarded;

@@ -4,24 +4,87 @@
 //! own, which costs one load while nothing has changed. Replaced sets are dropped by the control thread, never by a
 //! worker in the middle of a request.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use arc_swap::{ArcSwap, Cache};
+use halftone_routing::config::arm::{Arm, Backend, Upstream};
+use halftone_routing::routes::{ReleaseIndex, Routes, UpstreamId};
 
 use crate::counters::StageCounters;
+use crate::report::Reporter;
+use crate::upstream::endpoints::{Table, Tables};
 
 /// One consistent set of everything a request needs to be decided and counted.
 #[derive(Debug)]
 pub struct Snapshot {
     /// Rises by one with every swap.
     pub generation: u64,
-    stages: Box<[Arc<StageCounters>]>,
+    /// Who claims which host and path, and how each release decides.
+    pub routes: Arc<Routes>,
+    releases: Box<[Serving]>,
+    default_table: Option<Arc<Table>>,
+    /// Ids of all tables named, sorted.
+    tables: Box<[u32]>,
+}
+
+/// What one release needs beside its rules.
+#[derive(Debug)]
+struct Serving {
+    counters: Arc<StageCounters>,
+    tables: [Option<Arc<Table>>; 2],
 }
 
 impl Snapshot {
-    /// The counters for a release of `routes`, by its index there.
-    pub fn stage(&self, release: usize) -> &StageCounters {
-        &self.stages[release]
+    /// Joins the routes with their endpoint tables and their counters.
+    pub fn new(generation: u64, routes: &Arc<Routes>, tables: &Tables, reporter: &mut Reporter) -> Self {
+        let by_upstream: HashMap<UpstreamId, Arc<Table>> =
+            routes.upstreams().iter().map(|(id, upstream)| (*id, table_of(tables, upstream))).collect();
+        let table = |id: Option<UpstreamId>| by_upstream.get(&id?).map(Arc::clone);
+        let releases = routes.releases().map(|(_, release)| {
+            let config = release.config();
+            Serving {
+                counters: reporter.enter(&config.release.uid, config.release.id, config.stage),
+                tables: Arm::ALL.map(|arm| table(release.upstream(arm))),
+            }
+        });
+        let mut ids: Vec<_> = by_upstream.values().map(|table| table.id).collect();
+        ids.sort_unstable();
+        Self {
+            generation,
+            releases: releases.collect(),
+            default_table: table(routes.default_upstream()),
+            tables: ids.into(),
+            routes: Arc::clone(routes),
+        }
+    }
+
+    /// The counters for requests that a release decides.
+    pub fn stage(&self, release: ReleaseIndex) -> &StageCounters {
+        &self.releases[release.get()].counters
+    }
+
+    /// The endpoints of an arm; none for gray in a plain route.
+    pub fn table(&self, release: ReleaseIndex, arm: Arm) -> Option<&Arc<Table>> {
+        self.releases[release.get()].tables[arm as usize].as_ref()
+    }
+
+    /// The endpoints for requests that no release claims, if the fleet has a default backend.
+    pub fn default_table(&self) -> Option<&Arc<Table>> {
+        self.default_table.as_ref()
+    }
+
+    /// Whether an arm or the default backend uses the table with this id.
+    pub fn names_table(&self, id: u32) -> bool {
+        self.tables.binary_search(&id).is_ok()
+    }
+}
+
+fn table_of(tables: &Tables, upstream: &Upstream) -> Arc<Table> {
+    let key = format!("{upstream:?}");
+    match &upstream.backend {
+        Backend::Addresses(addresses) => tables.by_addresses(&key, addresses.as_ref()),
+        Backend::Service(_) => tables.get(&key),
     }
 }
 
@@ -52,6 +115,11 @@ impl Publisher {
     /// A reader for one worker.
     pub fn reader(&self) -> SnapshotReader {
         SnapshotReader(Cache::new(Arc::clone(&self.current)))
+    }
+
+    /// The present set, for pages that look at it once in a while.
+    pub fn current(&self) -> Arc<ArcSwap<Snapshot>> {
+        Arc::clone(&self.current)
     }
 
     /// Makes `next` the set for every request decided from now on.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 pub mod files;
+pub mod state;
 
 /// Everything a source holds at one moment: documents by the name under which a person finds them.
 pub type Listing = BTreeMap<Arc<str>, Content>;

@@ -1,0 +1,199 @@
+//! From documents to what workers serve: reads a listing into the store, swaps the snapshot, then says what is
+//! applied. In this order, so that whatever a report acknowledges already decides every new request.
+//!
+//! Everything here may take its time; it runs off the control thread's runtime, which goes on answering probes.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use halftone_routing::config::State as ReleaseState;
+use halftone_routing::config::names::Uid;
+use halftone_routing::config::parse::Format;
+use halftone_routing::config::rule::Target;
+use halftone_routing::routes::Routes;
+use halftone_routing::store::{self, Change, Found, Store};
+
+use crate::report::{Applied, Documents, Reporter};
+use crate::snapshot::{Publisher, Snapshot};
+use crate::source::state::{Key, Restored, Saved, State};
+use crate::source::{Content, Listing};
+use crate::upstream::endpoints::Tables;
+
+/// What is applied, and all that follows a change of it.
+#[derive(Debug)]
+pub struct Applier {
+    store: Store,
+    publisher: Publisher,
+    tables: Arc<Tables>,
+    reporter: Arc<Mutex<Reporter>>,
+    state: Option<State>,
+    generation: u64,
+    /// Refusals told in the log already: source, reason, message.
+    told: BTreeSet<(String, String, String)>,
+}
+
+impl Applier {
+    /// With nothing applied: every request is answered 404.
+    pub fn new(tables: Arc<Tables>, reporter: Arc<Mutex<Reporter>>, state: Option<State>) -> Self {
+        let store = Store::new();
+        let first = Snapshot::new(0, store.routes(), &tables, &mut lock(&reporter));
+        let publisher = Publisher::new(first);
+        Self { store, publisher, tables, reporter, state, generation: 0, told: BTreeSet::new() }
+    }
+
+    /// Where workers and pages read what is applied.
+    pub fn publisher(&self) -> &Publisher {
+        &self.publisher
+    }
+
+    /// Takes what an earlier run kept. Until the first [`Applier::apply`] reports say `stale`.
+    pub fn restore(&mut self, restored: &Restored) {
+        let releases: Vec<_> = restored.releases.iter().map(saved).collect();
+        let change = self.store.restore(&releases, restored.fleet.as_ref().map(saved));
+        self.follow(&change);
+    }
+
+    /// Takes everything that the source holds now.
+    pub fn apply(&mut self, listing: &Listing) {
+        let (fleet, releases): (Vec<_>, Vec<_>) = listing.iter().partition(|(name, _)| is_fleet(name));
+        let releases: Vec<_> = releases.into_iter().map(found).collect();
+        let change = self.store.apply(&releases, fleet.first().copied().map(found));
+        self.keep(&change, listing);
+        self.follow(&change);
+    }
+
+    /// Releases that ask for it go to stable when no operator has spoken for too long, and back when one speaks.
+    pub fn operator_silent_for(&mut self, silence: Duration) {
+        if self.store.operator_silent_for(silence) {
+            tracing::warn!(
+                seconds = silence.as_secs(),
+                "an operator fell silent or came back: routes follow"
+            );
+            self.publish();
+        }
+    }
+
+    /// Drops replaced sets that no worker holds any more.
+    pub fn sweep(&mut self) {
+        self.publisher.sweep();
+    }
+
+    fn follow(&mut self, change: &Change) {
+        if !change.is_nothing() {
+            self.publish();
+        }
+        self.tell(change);
+        let documents = self.documents();
+        lock(&self.reporter).set_documents(documents);
+    }
+
+    fn publish(&mut self) {
+        self.generation += 1;
+        let routes = self.store.routes();
+        let next = Snapshot::new(self.generation, routes, &self.tables, &mut lock(&self.reporter));
+        self.publisher.publish(next);
+    }
+
+    fn documents(&self) -> Documents {
+        let ended = gray_ended(self.store.routes());
+        let applied = self.store.applied().map(|document| {
+            let uid = document.uid.clone();
+            let gray_ended = ended.get(&uid).copied().unwrap_or(true);
+            (uid, Applied { document, gray_ended })
+        });
+        Documents {
+            applied: applied.collect(),
+            fleet: self.store.applied_fleet(),
+            rejected: self.store.rejected().to_vec(),
+            orphaned: self.store.orphaned().cloned().collect(),
+            stale: self.store.is_stale(),
+        }
+    }
+
+    fn keep(&self, change: &Change, listing: &Listing) {
+        let Some(state) = &self.state else { return };
+        for (uid, source) in &change.applied {
+            if let Some(saved) = to_save(source, listing.get(source)) {
+                state.keep(Key::Release(uid.clone()), saved);
+            }
+        }
+        for uid in &change.dropped {
+            state.forget(Key::Release(uid.clone()));
+        }
+        if change.fleet
+            && let Some((name, content)) = listing.iter().find(|(name, _)| is_fleet(name))
+            && let Some(saved) = to_save(name, Some(content))
+        {
+            state.keep(Key::Fleet, saved);
+        }
+    }
+
+    /// One line for each document applied, dropped, or refused for a new reason.
+    fn tell(&mut self, change: &Change) {
+        let new: BTreeSet<_> = change.applied.iter().map(|(uid, _)| uid).collect();
+        for applied in self.store.applied().filter(|applied| new.contains(&applied.uid)) {
+            tracing::info!(uid = %applied.uid, revision = %applied.revision, "applied");
+            if !applied.ignored_fields.is_empty() {
+                tracing::warn!(uid = %applied.uid, fields = ?applied.ignored_fields, "fields unknown here are ignored");
+            }
+        }
+        for uid in &change.dropped {
+            tracing::info!(%uid, "dropped");
+        }
+        if change.fleet {
+            tracing::info!("the fleet's settings changed");
+        }
+        let refused = self.store.rejected().iter();
+        let refused: BTreeSet<_> =
+            refused.map(|r| (r.source.clone(), r.reason.clone(), r.message.clone())).collect();
+        for (source, reason, message) in refused.difference(&self.told) {
+            tracing::error!(source, reason, "refused, and what it was to replace goes on: {message}");
+        }
+        self.told = refused;
+    }
+}
+
+/// The reporter, whatever became of who held it before.
+pub(crate) fn lock(reporter: &Mutex<Reporter>) -> MutexGuard<'_, Reporter> {
+    reporter.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Whether nobody is to be on gray any more, for each release that routes.
+fn gray_ended(routes: &Routes) -> BTreeMap<Uid, bool> {
+    let releases = routes.releases().map(|(_, release)| release.config());
+    let ended = releases.map(|config| {
+        let ended = config.state == ReleaseState::RolledBack || config.force == Some(Target::Stable);
+        (config.release.uid.clone(), ended)
+    });
+    ended.collect()
+}
+
+/// The fleet's document is the one of this name.
+fn is_fleet(name: &str) -> bool {
+    name == "fleet.yaml"
+}
+
+fn format_of(name: &str) -> Format {
+    if name.ends_with(".json") { Format::Json } else { Format::Yaml }
+}
+
+fn found<'a>((name, content): (&'a Arc<str>, &'a Content)) -> Found<'a> {
+    let content = match content {
+        Content::Bytes(bytes) => store::Content::Text(format_of(name), bytes),
+        Content::Unreadable(why) => store::Content::Unreadable(why),
+    };
+    Found { source: name, content }
+}
+
+fn saved(saved: &Saved) -> Found<'_> {
+    let content = store::Content::Text(format_of(&saved.source), saved.text.as_bytes());
+    Found { source: &saved.source, content }
+}
+
+/// What was applied was text, or else it could not have been read.
+fn to_save(source: &str, content: Option<&Content>) -> Option<Saved> {
+    let Content::Bytes(bytes) = content? else { return None };
+    let text = std::str::from_utf8(bytes).ok()?;
+    Some(Saved { source: source.to_owned(), text: text.to_owned() })
+}
