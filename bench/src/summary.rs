@@ -23,6 +23,9 @@ pub(crate) struct Medians {
     /// Half the distance between the quartiles of CPU per request, in percent of the median: how far to trust it.
     #[serde(skip)]
     noise_percent: f64,
+    /// Share of the proxy's core that the proxy had.
+    #[serde(skip)]
+    busy_percent: f64,
 }
 
 /// A goal: a ratio of CPU per request that must not be exceeded.
@@ -40,6 +43,9 @@ const GOALS: [Goal; 5] = [
     Goal { scenario: "post16KiB", against: &["nginx-lua", "haproxy"], at_most: 1.00 },
 ];
 
+/// Below it something else had the proxy's core, or kept the load from filling it. Either falsifies the ratios: a
+/// proxy with more code and data loses more with every switch.
+const QUIET_PERCENT: f64 = 90.0;
 const IDLE_CONNECTION_KIB: f64 = 4.0;
 const RELEASES_1000_MIB: f64 = 40.0;
 
@@ -76,6 +82,11 @@ impl Summary {
                 let what = format!("{}: halftone / {}", goal.scenario, goal.against.join(" or "));
                 println!("{}", verdict(&what, ratio, goal.at_most));
             }
+        }
+        if self.medians.values().flat_map(BTreeMap::values).any(|row| row.busy_percent < QUIET_PERCENT) {
+            println!(
+                "THE MACHINE IS NOT QUIET: a proxy had less than {QUIET_PERCENT} % of its core; do not trust the ratios"
+            );
         }
         if self.failed() {
             println!("REQUESTS FAILED: see the column \"failed\" and rounds.json");
@@ -134,7 +145,17 @@ fn save(directory: &Path, name: &str, value: &Value) -> Result<()> {
 fn table(rows: &BTreeMap<&'static str, Medians>) -> Table {
     let mut table = Table::new();
     table.load_style(presets::UTF8_HORIZONTAL_ONLY);
-    table.set_header(["", "CPU us/request", "± %", "× halftone", "requests/s", "p50 us", "p99 us", "failed"]);
+    table.set_header([
+        "",
+        "CPU us/request",
+        "± %",
+        "× halftone",
+        "requests/s",
+        "p50 us",
+        "p99 us",
+        "core %",
+        "failed",
+    ]);
     let own = rows.get("halftone").map(|row| row.cpu_us_per_request);
     for (name, row) in rows {
         table.add_row([
@@ -145,6 +166,7 @@ fn table(rows: &BTreeMap<&'static str, Medians>) -> Table {
             format!("{:.0}", row.requests_per_second),
             format!("{:.0}", row.p50_us),
             format!("{:.0}", row.p99_us),
+            format!("{:.0}", row.busy_percent),
             row.errors.to_string(),
         ]);
     }
@@ -165,6 +187,7 @@ impl Medians {
             requests_per_second: median(&|round| round.requests_per_second),
             p50_us: median(&|round| round.p50_us as f64),
             p99_us: median(&|round| round.p99_us as f64),
+            busy_percent: median(&|round| round.busy_percent),
             errors: rounds.iter().flat_map(|round| round.errors.values()).sum(),
             noise_percent: 50.0 * (quantile(cpu.clone(), 0.75) - quantile(cpu.clone(), 0.25))
                 / quantile(cpu, 0.5),
