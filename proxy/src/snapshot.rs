@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use arc_swap::{ArcSwap, Cache};
-use halftone_routing::config::arm::{Arm, Backend, Upstream};
+use halftone_routing::config::arm::Arm;
 use halftone_routing::routes::{ReleaseIndex, Routes, UpstreamId};
 
 use crate::counters::StageCounters;
@@ -39,7 +39,7 @@ impl Snapshot {
     /// Joins the routes with their endpoint tables and their counters.
     pub fn new(generation: u64, routes: &Arc<Routes>, tables: &Tables, reporter: &mut Reporter) -> Self {
         let by_upstream: HashMap<UpstreamId, Arc<Table>> =
-            routes.upstreams().iter().map(|(id, upstream)| (*id, table_of(tables, upstream))).collect();
+            routes.upstreams().iter().map(|(id, upstream)| (*id, tables.get(upstream))).collect();
         let table = |id: Option<UpstreamId>| by_upstream.get(&id?).map(Arc::clone);
         let releases = routes.releases().map(|(_, release)| {
             let config = release.config();
@@ -77,14 +77,6 @@ impl Snapshot {
     /// Whether an arm or the default backend uses the table with this id.
     pub fn names_table(&self, id: u32) -> bool {
         self.tables.binary_search(&id).is_ok()
-    }
-}
-
-fn table_of(tables: &Tables, upstream: &Upstream) -> Arc<Table> {
-    let key = format!("{upstream:?}");
-    match &upstream.backend {
-        Backend::Addresses(addresses) => tables.by_addresses(&key, addresses.as_ref()),
-        Backend::Service(_) => tables.get(&key),
     }
 }
 

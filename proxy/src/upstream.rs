@@ -1,4 +1,11 @@
 //! Towards the backends: which endpoints an arm has, which of them a request goes to, and the connections kept to
 //! them. The control thread fills the [`endpoints`] tables; everything else here belongs to one worker each.
 
+pub(crate) mod connect;
 pub mod endpoints;
+pub mod health;
+pub mod pick;
+pub(crate) mod pool;
+
+/// A backend's connection.
+pub(crate) type BackendStream = tokio::net::TcpStream;

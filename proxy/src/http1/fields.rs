@@ -6,14 +6,7 @@ use smallvec::SmallVec;
 
 use super::{MAX_FIELDS, MessageError};
 
-/// One field: its name as received and its value without the white space around it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Field<'b> {
-    /// The name as received; compare without regard to case.
-    pub name: &'b str,
-    /// The value, white space around it removed; any byte but control characters other than HTAB.
-    pub value: &'b [u8],
-}
+pub use halftone_routing::field::Field;
 
 /// What a field is to a proxy. Names are compared without regard to case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,12 +1,13 @@
 //! Endpoint tables: where an arm's requests can go. Not part of `Routes`: an arm names a table, and the table changes
 //! by its own swap. The control side fills tables, the active checks mark them, every worker reads them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, Cache};
+use halftone_routing::config::arm::{Backend, Upstream};
 
 /// One address that may answer for an arm, as its source describes it. An address of an arm by `addresses` is
 /// [`Endpoint::ready`]; an EndpointSlice's says what its conditions say.
@@ -29,50 +30,23 @@ impl Endpoint {
     }
 }
 
-/// One place of an [`EndpointSet`]. The slot outlives the sets it appears in for as long as its address is listed, so
-/// what the checks found is not lost when a neighbour comes or goes.
-#[derive(Debug)]
+/// An endpoint in use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Slot {
-    /// Dense within the process and never used twice, so that a worker can tell an address that left and came back.
+    /// Dense within the process and never used twice, so that an address that left and came back is another slot.
     pub id: u32,
     /// Where to connect.
     pub address: SocketAddr,
-    failing: AtomicBool,
 }
 
-impl Slot {
-    /// Whether the active check calls it unhealthy. Without checks never.
-    pub fn failing(&self) -> bool {
-        self.failing.load(Relaxed)
-    }
-
-    /// The active check's finding.
-    pub fn set_failing(&self, failing: bool) {
-        self.failing.store(failing, Relaxed);
-    }
-}
-
-/// An immutable list of endpoints.
-#[derive(Debug, Default)]
+/// Those endpoints of a table that requests go to at present.
+#[derive(Debug, Default, PartialEq, Eq)]
 pub struct EndpointSet {
-    /// Rises with every change of its table.
-    pub generation: u64,
-    /// Takes new requests.
-    pub ready: Vec<Arc<Slot>>,
-    /// Serving and terminating: used only while nothing is ready.
-    pub terminating: Vec<Arc<Slot>>,
-}
-
-impl EndpointSet {
-    /// Whether an arm with this set has any endpoint. A set whose ready endpoints all fail the check still has.
-    pub fn any(&self) -> bool {
-        !self.ready.is_empty() || !self.terminating.is_empty()
-    }
-
-    /// All slots, ready ones first.
-    pub fn slots(&self) -> impl Iterator<Item = &Arc<Slot>> {
-        self.ready.iter().chain(&self.terminating)
-    }
+    /// To pick from: the ready and healthy ones; else the ready ones, though all fail the check; else the serving and
+    /// terminating ones. Empty only when there are none of these.
+    pub slots: Vec<Slot>,
+    /// The active check is ignored, because every ready endpoint fails it.
+    pub check_ignored: bool,
 }
 
 /// The endpoints of one backend, and how many requests are under way to it.
@@ -80,20 +54,28 @@ impl EndpointSet {
 pub struct Table {
     /// Dense within the process and never used twice.
     pub id: u32,
-    set: ArcSwap<EndpointSet>,
+    set: Arc<ArcSwap<EndpointSet>>,
+    known: Mutex<Known>,
     next_slot: Arc<AtomicU32>,
     in_flight: Box<[InFlight]>,
+}
+
+/// What the control side knows; the set follows from it.
+#[derive(Debug, Default)]
+struct Known {
+    endpoints: Vec<(Endpoint, Slot)>,
+    failing: HashSet<SocketAddr>,
 }
 
 /// Written by its worker alone; a line of its own, since every request writes it twice.
 #[derive(Debug, Default)]
 #[repr(align(128))]
-struct InFlight(AtomicU64);
+struct InFlight(AtomicU32);
 
 impl Table {
     fn new(id: u32, workers: usize, next_slot: Arc<AtomicU32>) -> Self {
         let in_flight = (0..workers).map(|_| InFlight::default()).collect();
-        Self { id, set: ArcSwap::default(), next_slot, in_flight }
+        Self { id, set: Arc::default(), known: Mutex::default(), next_slot, in_flight }
     }
 
     /// The present set.
@@ -101,47 +83,113 @@ impl Table {
         self.set.load_full()
     }
 
+    /// A reader for one worker: one load while nothing has changed.
+    pub fn reader(&self) -> Cache<Arc<ArcSwap<EndpointSet>>, Arc<EndpointSet>> {
+        Cache::new(Arc::clone(&self.set))
+    }
+
     /// Whether the arm has any endpoint: the availability that `decide` asks for.
     pub fn any(&self) -> bool {
-        self.set.load().any()
+        !self.set.load().slots.is_empty()
     }
 
-    /// Replaces the set. Addresses that stay keep their slot; an address given twice counts once, as it was given
-    /// first. Only the control thread calls this.
+    /// The ready endpoints, healthy or not: those that the active check asks.
+    pub fn ready(&self) -> Vec<SocketAddr> {
+        let known = self.lock();
+        known.endpoints.iter().filter(|(e, _)| is_ready(e)).map(|(e, _)| e.address).collect()
+    }
+
+    /// Replaces all endpoints. Addresses that stay keep their slot, and what the check found of them; an address
+    /// given twice counts once, as it was given first.
     pub fn replace(&self, endpoints: &[Endpoint]) {
-        let old = self.set.load();
-        let mut slots: HashMap<SocketAddr, Arc<Slot>> =
-            old.slots().map(|slot| (slot.address, Arc::clone(slot))).collect();
-        let mut next = EndpointSet { generation: old.generation + 1, ..EndpointSet::default() };
-        let mut seen = std::collections::HashSet::new();
-        for endpoint in endpoints.iter().filter(|endpoint| seen.insert(endpoint.address)) {
-            let slot = slots.remove(&endpoint.address).unwrap_or_else(|| self.new_slot(endpoint.address));
-            if endpoint.ready && !endpoint.terminating {
-                next.ready.push(slot);
-            } else if endpoint.serving && endpoint.terminating {
-                next.terminating.push(slot);
+        let mut known = self.lock();
+        let slots: HashMap<SocketAddr, Slot> = known.endpoints.iter().map(|(_, s)| (s.address, *s)).collect();
+        let mut seen = HashSet::new();
+        known.endpoints = endpoints
+            .iter()
+            .filter(|endpoint| seen.insert(endpoint.address))
+            .map(|endpoint| {
+                let slot = slots.get(&endpoint.address).copied();
+                (*endpoint, slot.unwrap_or_else(|| self.new_slot(endpoint.address)))
+            })
+            .collect();
+        known.failing.retain(|address| seen.contains(address));
+        self.publish(&known);
+    }
+
+    /// What the active check found of one endpoint.
+    pub fn set_failing(&self, address: SocketAddr, failing: bool) {
+        let mut known = self.lock();
+        let changed = if failing { known.failing.insert(address) } else { known.failing.remove(&address) };
+        if changed {
+            self.publish(&known);
+        }
+    }
+
+    /// Counts a request of this worker in, unless `max` are under way already. Every worker writes its own count
+    /// only. It looks at the others' only beyond a small share of `max`, so that in ordinary times no line is shared;
+    /// the price is that all together may pass `max` by a sixteenth.
+    pub(crate) fn admit(&self, worker: usize, max: u32) -> bool {
+        let own = &self.in_flight[worker].0;
+        let count = own.load(Relaxed);
+        let unlooked = max / 16 / u32::try_from(self.in_flight.len()).unwrap_or(u32::MAX);
+        if count >= unlooked {
+            let all: u64 = self.in_flight.iter().map(|each| u64::from(each.0.load(Relaxed))).sum();
+            if all >= u64::from(max) {
+                return false;
             }
         }
-        self.set.store(Arc::new(next));
+        own.store(count + 1, Relaxed);
+        true
     }
 
-    fn new_slot(&self, address: SocketAddr) -> Arc<Slot> {
-        let id = self.next_slot.fetch_add(1, Relaxed);
-        Arc::new(Slot { id, address, failing: AtomicBool::new(false) })
+    /// An admitted request of this worker has ended.
+    pub(crate) fn leave(&self, worker: usize) {
+        let own = &self.in_flight[worker].0;
+        own.store(own.load(Relaxed) - 1, Relaxed);
+    }
+
+    fn publish(&self, known: &Known) {
+        let pick = |wanted: &dyn Fn(&Endpoint) -> bool| -> Vec<Slot> {
+            known.endpoints.iter().filter(|(e, _)| wanted(e)).map(|(_, slot)| *slot).collect()
+        };
+        let mut set = EndpointSet {
+            slots: pick(&|e| is_ready(e) && !known.failing.contains(&e.address)),
+            check_ignored: false,
+        };
+        if set.slots.is_empty() {
+            set.slots = pick(&is_ready);
+            set.check_ignored = !set.slots.is_empty();
+        }
+        if set.slots.is_empty() {
+            set.slots = pick(&|e| e.serving && e.terminating);
+        }
+        if **self.set.load() != set {
+            self.set.store(Arc::new(set));
+        }
+    }
+
+    fn new_slot(&self, address: SocketAddr) -> Slot {
+        Slot { id: self.next_slot.fetch_add(1, Relaxed), address }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// What makes two arms share a table: the same backend looked at by the same check. A string of the caller's making,
-/// for instance `shop/checkout-v1:80` or `127.0.0.1:9001,127.0.0.1:9002`, with the check's settings behind it.
-pub type TableKey = String;
+fn is_ready(endpoint: &Endpoint) -> bool {
+    endpoint.ready && !endpoint.terminating
+}
 
-/// All tables of the process. A table lives as long as a snapshot or a worker holds it.
+/// All tables of the process. A table lives as long as a snapshot or a worker holds it; two arms with the same
+/// backend looked at by the same check share one.
 #[derive(Debug)]
 pub struct Tables {
     workers: usize,
     next_table: AtomicU32,
     next_slot: Arc<AtomicU32>,
-    tables: Mutex<HashMap<TableKey, Weak<Table>>>,
+    tables: Mutex<HashMap<Upstream, Weak<Table>>>,
 }
 
 impl Tables {
@@ -155,25 +203,113 @@ impl Tables {
         }
     }
 
-    /// The table under this key, made empty if there is none.
-    pub fn get(&self, key: &str) -> Arc<Table> {
+    /// The arm's table. A new one of an arm by `addresses` has each of them as a ready endpoint; a new one of a
+    /// Service is empty until its source fills it.
+    pub fn get(&self, upstream: &Upstream) -> Arc<Table> {
         let mut tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(table) = tables.get(key).and_then(Weak::upgrade) {
+        if let Some(table) = tables.get(upstream).and_then(Weak::upgrade) {
             return table;
         }
         tables.retain(|_, table| table.strong_count() > 0);
         let id = self.next_table.fetch_add(1, Relaxed);
         let table = Arc::new(Table::new(id, self.workers, Arc::clone(&self.next_slot)));
-        tables.insert(key.to_owned(), Arc::downgrade(&table));
+        if let Backend::Addresses(addresses) = &upstream.backend {
+            table.replace(&addresses.as_ref().iter().copied().map(Endpoint::ready).collect::<Vec<_>>());
+        }
+        tables.insert(upstream.clone(), Arc::downgrade(&table));
         table
     }
 
-    /// The table of an arm by `addresses`: each address is one ready endpoint.
-    pub fn by_addresses(&self, key: &str, addresses: &[SocketAddr]) -> Arc<Table> {
-        let table = self.get(key);
-        if !table.any() {
-            table.replace(&addresses.iter().copied().map(Endpoint::ready).collect::<Vec<_>>());
-        }
-        table
+    /// The tables in use, each with what it is for.
+    pub fn all(&self) -> Vec<(Upstream, Arc<Table>)> {
+        let tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
+        tables.iter().filter_map(|(upstream, table)| Some((upstream.clone(), table.upgrade()?))).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use halftone_routing::config::arm::Addresses;
+
+    use super::*;
+
+    fn address(port: u16) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], port))
+    }
+
+    fn upstream(ports: &[u16]) -> Upstream {
+        let addresses: Vec<_> = ports.iter().copied().map(address).collect();
+        Upstream { backend: Backend::Addresses(Addresses::try_from(addresses).unwrap()), health_check: None }
+    }
+
+    fn ports(table: &Table) -> Vec<u16> {
+        table.load().slots.iter().map(|slot| slot.address.port()).collect()
+    }
+
+    #[test]
+    fn arms_with_the_same_addresses_share_a_table() {
+        let tables = Tables::new(1);
+        let table = tables.get(&upstream(&[1, 2]));
+        assert_eq!(table.id, tables.get(&upstream(&[1, 2])).id);
+        assert_ne!(table.id, tables.get(&upstream(&[1])).id);
+        assert_eq!(ports(&table), [1, 2]);
+    }
+
+    #[test]
+    fn healthy_ones_come_first_then_all_ready_ones_then_those_on_their_way_out() {
+        let tables = Tables::new(1);
+        let table = tables.get(&upstream(&[9]));
+        let leaving = Endpoint { ready: false, terminating: true, ..Endpoint::ready(address(3)) };
+        table.replace(&[Endpoint::ready(address(1)), Endpoint::ready(address(2)), leaving]);
+        table.set_failing(address(1), true);
+        assert_eq!(ports(&table), [2]);
+        table.set_failing(address(2), true);
+        assert_eq!(ports(&table), [1, 2]);
+        assert!(table.load().check_ignored);
+        table.replace(&[leaving]);
+        assert_eq!(ports(&table), [3]);
+        assert!(!table.load().check_ignored);
+        table.replace(&[Endpoint { serving: false, ..leaving }]);
+        assert!(!table.any());
+    }
+
+    #[test]
+    fn an_address_that_left_and_came_back_is_another_slot() {
+        let tables = Tables::new(1);
+        let table = tables.get(&upstream(&[1, 2]));
+        let [one, two] = table.load().slots[..] else { panic!("two slots") };
+        table.replace(&[Endpoint::ready(address(2))]);
+        table.replace(&[Endpoint::ready(address(1)), Endpoint::ready(address(2))]);
+        let set = table.load();
+        assert_ne!(set.slots[0].id, one.id);
+        assert_eq!(set.slots[1].id, two.id);
+    }
+
+    #[test]
+    fn what_the_check_found_is_forgotten_with_the_endpoint() {
+        let tables = Tables::new(1);
+        let table = tables.get(&upstream(&[1, 2]));
+        table.set_failing(address(1), true);
+        table.replace(&[Endpoint::ready(address(2))]);
+        table.replace(&[Endpoint::ready(address(1)), Endpoint::ready(address(2))]);
+        assert_eq!(ports(&table), [1, 2]);
+    }
+
+    #[test]
+    fn small_limits_hold_exactly_over_all_workers() {
+        let table = Tables::new(4).get(&upstream(&[1]));
+        assert!((0..3).all(|worker| table.admit(worker, 3)));
+        assert!(!table.admit(3, 3) && !table.admit(0, 3));
+        table.leave(1);
+        assert!(table.admit(3, 3) && !table.admit(1, 3));
+    }
+
+    #[test]
+    fn large_limits_are_passed_by_a_sixteenth_at_most() {
+        let table = Tables::new(4).get(&upstream(&[1]));
+        let admitted = (0..).take_while(|_| table.admit(0, 2_000)).count();
+        assert_eq!(admitted, 2_000);
+        let more: usize = (1..4).map(|worker| (0..).take_while(|_| table.admit(worker, 2_000)).count()).sum();
+        assert!(more <= 2_000 / 16, "{more}");
     }
 }

@@ -1,0 +1,423 @@
+//! The bytes of one request and its answer: tries until a backend's answer begins (`straight`), then both bodies
+//! (`duplex`) or a tunnel (`tunnel`). What to do after a failed try is `retry`'s word, whether a connection may be used
+//! again `reuse`'s; what it all means for counters and client is told by the [`Ending`].
+
+use std::future::poll_fn;
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+
+use smallvec::SmallVec;
+
+use self::flow::Flow;
+use crate::counters::CellWriter;
+use crate::http1::reuse::{self, ClientEnd, Reuse, UpstreamEnd};
+use crate::http1::{Body, Method, Version};
+use crate::outcome::{Ending, Meaning, meaning};
+use crate::retry::{self, Again, BodyAtHand, Failure, Try};
+use crate::stream::Stream;
+use crate::upstream::BackendStream;
+use crate::upstream::connect::{connect, is_own_fault};
+use crate::upstream::pool::{Lease, Pooled};
+use crate::worker::Worker;
+use crate::worker::arms::{Arm, Limit};
+use crate::worker::buffers::{Buf, Buffers, SMALL};
+use crate::worker::tick::Timer;
+
+mod clock;
+mod duplex;
+pub(crate) mod flow;
+mod straight;
+mod tunnel;
+
+/// A client's connection.
+#[derive(Debug)]
+pub(crate) struct Client<C> {
+    pub(crate) stream: C,
+    /// Received and not used: the request being read, its body, the next request.
+    pub(crate) input: Buf,
+    pub(crate) timer: Timer,
+    pub(crate) peer: SocketAddr,
+    pub(crate) local: SocketAddr,
+}
+
+impl<C: Stream> Client<C> {
+    /// Reads ahead while an answer is awaited or sent, at most one buffer. Ready when the client has gone; the end of
+    /// its sending counts as that.
+    fn poll_gone(&mut self, buffers: &Buffers, cx: &mut Context<'_>) -> Poll<()> {
+        while self.input.len() < SMALL {
+            ready!(self.stream.poll_readable(cx));
+            match ready!(buffers.poll_read(&mut self.input, &mut self.stream, cx)) {
+                Ok(0) | Err(_) => return Poll::Ready(()),
+                Ok(_) => {}
+            }
+        }
+        Poll::Pending
+    }
+}
+
+/// One request, decided: where it goes and what its answer gets. The head that goes upstream is written already.
+#[derive(Debug)]
+pub(crate) struct Order {
+    pub(crate) arm: Rc<Arm>,
+    pub(crate) cell: CellWriter,
+    /// The other arm answers for want of an endpoint: the request was charged to `cell` when that was decided, and
+    /// what follows is not counted.
+    pub(crate) fallback: bool,
+    /// A client that leaves after waiting this long has been kept waiting.
+    pub(crate) abandoned_after: Duration,
+    /// When its head was complete.
+    pub(crate) received: Instant,
+    pub(crate) method: Method,
+    pub(crate) version: Version,
+    pub(crate) body: Body,
+    pub(crate) keep_alive: bool,
+    pub(crate) websocket: bool,
+    pub(crate) expect_continue: bool,
+    /// Value of `X-Halftone-Reason`, for who may know it.
+    pub(crate) reason: Option<Box<str>>,
+    /// The cookie generated for this request.
+    pub(crate) set_cookie: Option<Box<str>>,
+}
+
+impl Order {
+    /// The absolute latency limits that this request gives events for, shortest first.
+    fn limits(&self) -> &[Limit] {
+        if self.fallback { &[] } else { &self.arm.limits }
+    }
+
+    fn count_latency(&self, waited: Duration) {
+        if !self.fallback {
+            self.cell.latency(waited);
+        }
+    }
+
+    fn count_retry(&self) {
+        if !self.fallback {
+            self.cell.retry();
+        }
+    }
+
+    /// What an ending means to its release.
+    pub(crate) fn meaning(&self, ending: &Ending) -> Meaning {
+        meaning(ending, |status| self.arm.error_statuses.contains(status))
+    }
+
+    /// Counts the request's one outcome.
+    pub(crate) fn count(&self, ending: &Ending) {
+        if !self.fallback {
+            self.cell.outcome(self.meaning(ending).counted);
+        }
+    }
+}
+
+/// How an exchange ended.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) ending: Ending,
+    /// Its outcome is counted already, since it was known when a tunnel was granted.
+    pub(crate) counted: bool,
+    /// What becomes of the client's connection; `None`: no answer was begun, one of ours is due.
+    pub(crate) client: Option<Reuse>,
+    /// The request was received to its last byte; what the client's buffer holds is the next one.
+    pub(crate) request_read: bool,
+    pub(crate) record: Record,
+}
+
+/// What the access log wants to know.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Record {
+    pub(crate) upstream: Option<SocketAddr>,
+    pub(crate) request_bytes: u64,
+    pub(crate) response_bytes: u64,
+    pub(crate) wait: Option<Duration>,
+    pub(crate) retries: u32,
+}
+
+/// The final answer's head, as far as it matters afterwards.
+#[derive(Clone, Copy, Debug)]
+struct Answer {
+    status: u16,
+    /// As received.
+    body: Body,
+    /// As sent to the client.
+    delivered: Body,
+    /// As told to the client.
+    keep_alive: bool,
+    backend_keeps: bool,
+    backend_timeout: Option<Duration>,
+}
+
+/// A connection to the backend, with its place there.
+#[derive(Debug)]
+struct Connection {
+    stream: BackendStream,
+    lease: Lease<BackendStream>,
+    reused: bool,
+}
+
+/// One request under way.
+struct Exchange<'a, C> {
+    worker: &'a Worker,
+    client: &'a mut Client<C>,
+    order: &'a Order,
+    /// Client to backend; begins with the head.
+    upload: Flow,
+    /// The rest of the request is not sent: the backend has answered without waiting for it, or takes no more.
+    upload_cut: bool,
+    /// An interim answer has come.
+    continued: bool,
+    tries: Tries,
+    /// Backend to client; begins with the heads of answers.
+    download: Flow,
+    /// Received from the backend and not used.
+    answer: Buf,
+    clock: clock::Clock,
+    record: Record,
+}
+
+/// What was tried so far.
+#[derive(Debug, Default)]
+struct Tries {
+    endpoints: SmallVec<[SocketAddr; 4]>,
+    reconnects: u8,
+    resent: bool,
+}
+
+/// Why a try did not bring a final answer.
+enum Failed {
+    /// It may be tried again.
+    Try { failure: Failure, received: bool, ending: Ending },
+    /// The exchange is over.
+    Over(Ending),
+}
+
+/// Sends the request whose head is in `head`, and relays the answer.
+pub(crate) async fn run<C: Stream>(
+    worker: &Worker,
+    client: &mut Client<C>,
+    order: &Order,
+    head: Buf,
+) -> Ended {
+    let now = worker.ticker.now();
+    let mut exchange = Exchange {
+        worker,
+        client,
+        order,
+        upload: Flow::new(head, order.body, order.body == Body::Chunked, now),
+        upload_cut: false,
+        continued: false,
+        tries: Tries::default(),
+        download: Flow::new(Buf::default(), Body::Empty, false, now),
+        answer: Buf::default(),
+        clock: clock::Clock::new(order, now),
+        record: Record::default(),
+    };
+    let ended = exchange.run().await;
+    exchange.close(ended)
+}
+
+/// What [`Exchange::run`] leaves to be closed.
+struct Left {
+    ending: Ending,
+    answer: Option<Answer>,
+    connection: Option<Connection>,
+    upgraded: bool,
+}
+
+impl<C: Stream> Exchange<'_, C> {
+    async fn run(&mut self) -> Left {
+        let left = |ending| Left { ending, answer: None, connection: None, upgraded: false };
+        if let Err(error) = self.upload.prime(&mut self.client.input) {
+            return left(Ending::Refused(error));
+        }
+        let Some(_admission) = self.order.arm.admit() else { return left(Ending::Overload) };
+        let (mut connection, answer) = match self.tries().await {
+            Ok(begun) => begun,
+            Err(ending) => return left(ending),
+        };
+        let upgraded = answer.status == 101;
+        let ending = if upgraded {
+            self.tunnel(&mut connection.stream).await
+        } else {
+            self.relay(&mut connection.stream, &answer).await.err().unwrap_or(Ending::Answered(answer.status))
+        };
+        Left { ending, answer: Some(answer), connection: Some(connection), upgraded }
+    }
+
+    /// Until an answer begins or there is nothing left to try.
+    async fn tries(&mut self) -> Result<(Connection, Answer), Ending> {
+        let mut last = Ending::NoEndpoint;
+        while let Some((lease, stream)) = self.place() {
+            let address = lease.address();
+            self.record.upstream = Some(address);
+            let (failure, received) = match self.attempt(lease, stream).await {
+                Ok(begun) => return Ok(begun),
+                Err(Failed::Over(ending)) => return Err(ending),
+                Err(Failed::Try { failure, received, ending }) => {
+                    last = ending;
+                    (failure, received)
+                }
+            };
+            match self.again(failure, received) {
+                Again::No => break,
+                Again::OtherEndpoint => self.tries.reconnects += 1,
+                Again::FreshConnection => self.tries.resent = true,
+            }
+            self.tries.endpoints.push(address);
+            self.upload.rewind();
+            self.upload_cut = false;
+            self.order.count_retry();
+            self.record.retries += 1;
+        }
+        Err(last)
+    }
+
+    /// The next endpoint to try, with a pooled connection where this request may take one. A request that is sent
+    /// once more goes to an endpoint it was at already if there is no other.
+    fn place(&self) -> Option<(Lease<BackendStream>, Option<BackendStream>)> {
+        let (now, tries) = (self.worker.ticker.now(), &self.tries);
+        let take =
+            |tried: &[SocketAddr]| self.order.arm.pool.take(now, self.worker.random(), self.pooled(), tried);
+        take(&tries.endpoints).or_else(|| if tries.resent { take(&[]) } else { None })
+    }
+
+    /// What the table says about another try.
+    fn again(&self, failure: Failure, received: bool) -> Again {
+        retry::again(&Try {
+            failure,
+            method: self.order.method,
+            body: if self.upload.is_whole() { BodyAtHand::Whole } else { BodyAtHand::Gone },
+            sent: self.upload.is_begun(),
+            received,
+            client_gone: false,
+            reconnects: self.tries.reconnects,
+            resent: self.tries.resent,
+        })
+    }
+
+    /// Which pooled connections this request may take.
+    fn pooled(&self) -> Pooled {
+        if self.tries.resent {
+            return Pooled::No;
+        }
+        let body = if self.upload.is_read() { BodyAtHand::Whole } else { BodyAtHand::Gone };
+        if retry::needs_fresh_pooled(self.order.method, body) { Pooled::Recent } else { Pooled::Any }
+    }
+
+    /// One try at one endpoint.
+    async fn attempt(
+        &mut self,
+        lease: Lease<BackendStream>,
+        stream: Option<BackendStream>,
+    ) -> Result<(Connection, Answer), Failed> {
+        let now = || self.worker.ticker.now();
+        let reused = stream.is_some();
+        let stream = match stream {
+            Some(stream) => stream,
+            None => Box::pin(self.connect(&lease)).await?,
+        };
+        let mut connection = Connection { stream, lease, reused };
+        match self.until_answer(&mut connection).await {
+            Ok(answer) => {
+                connection.lease.alive();
+                Ok((connection, answer))
+            }
+            Err(failed) => {
+                match failed {
+                    Failed::Try { failure: Failure::Lost, received: false, .. } if !reused => {
+                        connection.lease.dead(now());
+                    }
+                    Failed::Try { failure: Failure::HeadTimeout, .. } => connection.lease.drop_idle(),
+                    _ => {}
+                }
+                self.worker.buffers.give_back(&mut self.answer);
+                Err(failed)
+            }
+        }
+    }
+
+    /// A new connection, within the arm's time-out.
+    async fn connect(&mut self, lease: &Lease<BackendStream>) -> Result<BackendStream, Failed> {
+        let failed = Failed::Try { failure: Failure::Connect, received: false, ending: Ending::Connect };
+        let mut connecting = std::pin::pin!(connect(lease.address()));
+        let deadline = self.worker.ticker.now().after(self.order.arm.timeouts.connect);
+        let result = poll_fn(|cx| {
+            if let Poll::Ready(result) = connecting.as_mut().poll(cx) {
+                return Poll::Ready(Ok(result));
+            }
+            if self.upload.is_read() && self.client.poll_gone(&self.worker.buffers, cx).is_ready() {
+                return Poll::Ready(Err(self.gone()));
+            }
+            match self.clock_while_connecting(deadline) {
+                Ok(()) => Poll::Pending,
+                Err(clock::Expired::Over(ending)) => Poll::Ready(Err(ending)),
+                Err(_) => Poll::Ready(Ok(Err(io::ErrorKind::TimedOut.into()))),
+            }
+        });
+        match result.await {
+            Ok(Ok(stream)) => Ok(stream),
+            Ok(Err(error)) if is_own_fault(&error) => Err(Failed::Over(Ending::OwnResources)),
+            Ok(Err(_)) => {
+                lease.dead(self.worker.ticker.now());
+                Err(failed)
+            }
+            Err(ending) => Err(Failed::Over(ending)),
+        }
+    }
+
+    /// The client has left before the answer's head.
+    fn gone(&mut self) -> Ending {
+        let waited = self.clock.waited(Instant::now());
+        if self.upload.is_read() {
+            self.clock.count_over(self.order, waited);
+        }
+        if waited > self.order.abandoned_after { Ending::Abandoned } else { Ending::ClientGone }
+    }
+
+    /// Gives everything back and says what becomes of both connections.
+    fn close(mut self, left: Left) -> Ended {
+        let Left { ending, answer, connection, upgraded } = left;
+        let answered = matches!(ending, Ending::Answered(_));
+        self.record.request_bytes = self.upload.moved();
+        self.record.response_bytes = self.download.moved();
+        if let (Some(connection), Some(answer)) = (connection, answer) {
+            self.give_back(connection, &answer, upgraded, !answered);
+        }
+        let request_read = self.upload.is_read() && !upgraded;
+        self.upload.release(&self.worker.buffers, &mut self.client.input);
+        let client = answer.map(|answer| {
+            reuse::client(&ClientEnd {
+                answer: Some(answer.delivered),
+                answer_written: self.download.is_done() && answered,
+                keep_alive: answer.keep_alive,
+                request_read,
+                pipelined: !self.client.input.is_empty(),
+                upgraded,
+            })
+        });
+        self.download.release(&self.worker.buffers, &mut self.answer);
+        self.worker.buffers.give_back(&mut self.answer);
+        Ended { ending, counted: upgraded, client, request_read, record: self.record }
+    }
+
+    /// Puts the backend's connection into the pool, or closes it.
+    fn give_back(&self, connection: Connection, answer: &Answer, upgraded: bool, aborted: bool) {
+        let Connection { stream, lease, .. } = connection;
+        let end = UpstreamEnd {
+            request_written: self.upload.is_done(),
+            answer: Some(answer.body),
+            answer_read: self.download.is_read(),
+            surplus: self.answer.len() > self.download.payload(),
+            keep_alive: answer.backend_keeps,
+            upgraded,
+            aborted,
+            listed: lease.is_listed(),
+        };
+        if reuse::upstream(&end) == Reuse::Keep {
+            lease.put(stream, self.worker.ticker.now(), answer.backend_timeout);
+        }
+    }
+}

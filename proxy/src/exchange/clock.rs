@@ -1,0 +1,222 @@
+//! What time does to an exchange: time-outs, each against the side that is waited for; latency limits, counted as
+//! *over* at the moment they pass; the end of what has lasted too long after a rollback or in a drain.
+
+use std::time::{Duration, Instant};
+
+use super::flow::Waiting;
+use super::{Exchange, Order};
+use crate::counters::CellWriter;
+use crate::outcome::Ending;
+use crate::stream::Stream;
+use crate::worker::tick::Tick;
+
+/// An answer or tunnel older than this is long: reported, and an answer is not closed for a rollback before.
+const LONG: Duration = Duration::from_secs(10);
+
+/// What has passed.
+#[derive(Debug)]
+pub(super) enum Expired {
+    /// The connection could not be made in time.
+    Connect,
+    /// The answer's head did not come in time.
+    Head,
+    /// The rest of the request does not come, or cannot be sent, while its answer is relayed already.
+    Upload,
+    /// The exchange is over.
+    Over(Ending),
+}
+
+/// The moments that matter to one exchange.
+#[derive(Debug)]
+pub(super) struct Clock {
+    /// The request's last byte, from which latency runs.
+    since: Instant,
+    since_tick: Tick,
+    started: Tick,
+    limits_passed: usize,
+    long: Option<Long>,
+    close_at: Option<Tick>,
+}
+
+impl Clock {
+    pub(super) fn new(order: &Order, now: Tick) -> Self {
+        let since = order.received;
+        Self { since, since_tick: now, started: now, limits_passed: 0, long: None, close_at: None }
+    }
+
+    /// The request's last byte was received now, later than its head.
+    pub(super) fn body_received(&mut self, now: Tick) {
+        self.since = Instant::now();
+        self.since_tick = now;
+    }
+
+    pub(super) fn waited(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.since)
+    }
+
+    /// Counts the limits that have passed after waiting for so long.
+    pub(super) fn count_over(&mut self, order: &Order, waited: Duration) {
+        while let Some(limit) = order.limits().get(self.limits_passed)
+            && limit.after < waited
+        {
+            order.cell.over_limit(limit.quantile);
+            self.limits_passed += 1;
+        }
+    }
+
+    /// The final answer's head has arrived after so long.
+    pub(super) fn count_answer(&mut self, order: &Order, waited: Duration) {
+        self.count_over(order, waited);
+        for limit in &order.limits()[self.limits_passed..] {
+            order.cell.within_limit(limit.quantile);
+        }
+        self.limits_passed = order.limits().len();
+    }
+
+    fn next_limit(&self, order: &Order) -> Tick {
+        order.limits().get(self.limits_passed).map_or(Tick::NEVER, |limit| self.since_tick.after(limit.after))
+    }
+}
+
+/// Counted as long until dropped.
+#[derive(Debug)]
+struct Long(CellWriter);
+
+impl Drop for Long {
+    fn drop(&mut self) {
+        self.0.long_closed();
+    }
+}
+
+/// The earliest of several deadlines and what it means; before it perhaps a moment to wake for something else.
+struct Due {
+    at: Tick,
+    means: Expired,
+    wake: Tick,
+}
+
+impl Due {
+    fn at(at: Tick, means: Expired) -> Self {
+        Self { at, means, wake: at }
+    }
+
+    fn or(self, at: Tick, means: Expired) -> Self {
+        if at < self.at { Self { at, means, wake: self.wake.min(at) } } else { self }
+    }
+
+    fn wake(self, at: Tick) -> Self {
+        Self { wake: self.wake.min(at), ..self }
+    }
+}
+
+impl<C: Stream> Exchange<'_, C> {
+    /// To be asked whenever an exchange begins to wait for a connection.
+    pub(super) fn clock_while_connecting(&mut self, deadline: Tick) -> Result<(), Expired> {
+        self.watch(Due::at(deadline, Expired::Connect))
+    }
+
+    /// To be asked whenever an exchange begins to wait for the answer's head.
+    pub(super) fn clock_before_answer(&mut self) -> Result<(), Expired> {
+        let due = self.upload_due(false);
+        let due = match self.download.waiting() {
+            Waiting::ForSource => due,
+            Waiting::ForSink => due.or(self.write_due(), Expired::Over(Ending::ClientStalled(100))),
+        };
+        self.watch(due)
+    }
+
+    /// To be asked whenever an exchange begins to wait while the answer with this status is relayed.
+    pub(super) fn clock_during_answer(&mut self, status: u16) -> Result<(), Expired> {
+        let due = self.upload_due(true);
+        let due = match self.download.waiting() {
+            _ if self.download.is_done() => due,
+            Waiting::ForSource => {
+                let idle = self.download.progress().after(self.order.arm.timeouts.idle);
+                due.or(idle, Expired::Over(Ending::BodyIdle(status)))
+            }
+            Waiting::ForSink => due.or(self.write_due(), Expired::Over(Ending::ClientStalled(status))),
+        };
+        let due = self.age(self.clock.started.after(LONG), due);
+        self.watch(due)
+    }
+
+    /// To be asked whenever a tunnel begins to wait; `active`: when a byte last went either way.
+    pub(super) fn clock_in_tunnel(&mut self, active: Tick) -> Result<(), Expired> {
+        if !self.worker.phase().tunnel_may_stay() {
+            return Err(Expired::Over(Ending::Shutdown));
+        }
+        let idle = active.after(self.order.arm.timeouts.tunnel);
+        let due = self.age(Tick::START, Due::at(idle, Expired::Over(Ending::Answered(101))));
+        self.watch(due)
+    }
+
+    /// What the rest of the request is waited for, or the answer's head where there is no rest.
+    fn upload_due(&self, answered: bool) -> Due {
+        let head =
+            Due::at(self.upload.progress().after(self.order.arm.timeouts.response_head), Expired::Head);
+        let never = Due::at(Tick::NEVER, Expired::Upload);
+        if self.upload_cut || self.upload.is_done() {
+            return if answered { never } else { head };
+        }
+        match self.upload.waiting() {
+            Waiting::ForSource if self.awaits_continue() => head,
+            Waiting::ForSource => {
+                let idle = self.upload.progress().after(self.worker.limits().client.body);
+                Due::at(idle, if answered { Expired::Upload } else { Expired::Over(Ending::ClientTimeout) })
+            }
+            Waiting::ForSink if answered => Due { means: Expired::Upload, ..head },
+            Waiting::ForSink => head,
+        }
+    }
+
+    fn write_due(&self) -> Tick {
+        self.download.progress().after(self.worker.limits().client.write)
+    }
+
+    /// Counts what has become long. Once the release was taken back, it closes from `closable` on, spread over the
+    /// grace so that not all clients come back at once.
+    fn age(&mut self, closable: Tick, due: Due) -> Due {
+        let now = self.worker.ticker.now();
+        let long = self.clock.started.after(LONG);
+        let due = if self.clock.long.is_some() {
+            due
+        } else if now < long {
+            due.wake(long)
+        } else {
+            self.order.cell.long_opened();
+            self.clock.long = Some(Long(self.order.cell.clone()));
+            due
+        };
+        let Some(recalled) = self.order.arm.recalled(self.clock.started) else {
+            self.clock.close_at = None;
+            return due;
+        };
+        if now < closable {
+            return due;
+        }
+        let worker = self.worker;
+        let close_at = || recalled.max(closable).after(worker.jitter(worker.limits().tunnel_grace));
+        due.or(*self.clock.close_at.get_or_insert_with(close_at), Expired::Over(Ending::Shutdown))
+    }
+
+    /// Sets the timer to what comes first; `Err` when it has come already.
+    fn watch(&mut self, due: Due) -> Result<(), Expired> {
+        if !self.worker.phase().exchange_may_go_on() {
+            return Err(Expired::Over(Ending::Shutdown));
+        }
+        let now = self.worker.ticker.now();
+        let mut limit = Tick::NEVER;
+        if self.upload.is_read() {
+            limit = self.clock.next_limit(self.order);
+            if limit <= now {
+                self.clock.count_over(self.order, self.clock.waited(Instant::now()));
+                limit = self.clock.next_limit(self.order);
+            }
+        }
+        if due.at <= now {
+            return Err(due.means);
+        }
+        self.client.timer.set(due.wake.min(limit));
+        Ok(())
+    }
+}

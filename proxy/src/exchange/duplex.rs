@@ -1,0 +1,92 @@
+//! Both bodies at once: the answer to the client, and what is left of the request to a backend that answers before it
+//! has read everything. Each side is read and written as it is ready.
+
+use std::future::poll_fn;
+use std::task::{Context, Poll};
+
+use super::clock::Expired;
+use super::flow::Broken;
+use super::{Answer, Exchange};
+use crate::outcome::Ending;
+use crate::stream::Stream;
+use crate::upstream::BackendStream;
+
+impl<C: Stream> Exchange<'_, C> {
+    /// Relays the answer, whose head is written already, to its end. `Err`: how it broke off.
+    pub(super) async fn relay(&mut self, backend: &mut BackendStream, answer: &Answer) -> Result<(), Ending> {
+        poll_fn(|cx| self.poll_relay(backend, answer.status, cx)).await
+    }
+
+    fn poll_relay(
+        &mut self,
+        backend: &mut BackendStream,
+        status: u16,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), Ending>> {
+        if let Err(ending) = self.poll_download(backend, status, cx) {
+            return Poll::Ready(Err(ending));
+        }
+        if let Err(ending) = self.poll_rest(backend, status, cx) {
+            return Poll::Ready(Err(ending));
+        }
+        if self.download.is_done() && (self.upload_cut || self.upload.is_done()) {
+            return Poll::Ready(Ok(()));
+        }
+        match self.clock_during_answer(status) {
+            Ok(()) => Poll::Pending,
+            Err(Expired::Over(ending)) => Poll::Ready(Err(ending)),
+            Err(_) => self.cut_upload(Ending::ClientStalled(status)),
+        }
+    }
+
+    fn poll_download(
+        &mut self,
+        backend: &mut BackendStream,
+        status: u16,
+        cx: &mut Context<'_>,
+    ) -> Result<(), Ending> {
+        if self.download.is_done() {
+            return Ok(());
+        }
+        let now = self.worker.ticker.now();
+        let client = &mut self.client.stream;
+        match self.download.poll(&self.worker.buffers, &mut self.answer, backend, client, now, cx) {
+            Poll::Pending | Poll::Ready(Ok(())) => Ok(()),
+            Poll::Ready(Err(Broken::Sink)) => Err(Ending::ClientGoneAfter(status)),
+            Poll::Ready(Err(Broken::Source | Broken::Malformed(_))) => Err(Ending::BrokenOff(status)),
+        }
+    }
+
+    /// The rest of the request; where there is none, whether the client is still there.
+    fn poll_rest(
+        &mut self,
+        backend: &mut BackendStream,
+        status: u16,
+        cx: &mut Context<'_>,
+    ) -> Result<(), Ending> {
+        let gone = Ending::ClientGoneAfter(status);
+        if self.upload_cut || self.upload.is_done() {
+            let answered = self.download.is_done();
+            let is_gone = !answered && self.client.poll_gone(&self.worker.buffers, cx).is_ready();
+            return if is_gone { Err(gone) } else { Ok(()) };
+        }
+        let now = self.worker.ticker.now();
+        let client = &mut *self.client;
+        match self.upload.poll(&self.worker.buffers, &mut client.input, &mut client.stream, backend, now, cx)
+        {
+            Poll::Pending | Poll::Ready(Ok(())) => {}
+            Poll::Ready(Err(Broken::Sink)) => self.upload_cut = true,
+            Poll::Ready(Err(Broken::Source | Broken::Malformed(_))) if self.download.is_done() => {
+                self.upload_cut = true;
+            }
+            Poll::Ready(Err(Broken::Source | Broken::Malformed(_))) => return Err(gone),
+        }
+        Ok(())
+    }
+
+    /// The rest of the request does not come. Where the answer is complete already, it stays complete.
+    fn cut_upload(&mut self, ending: Ending) -> Poll<Result<(), Ending>> {
+        self.upload_cut = true;
+        Poll::Ready(if self.download.is_done() { Ok(()) } else { Err(ending) })
+    }
+}

@@ -1,0 +1,322 @@
+//! One direction of an exchange: a body read from one side, framed anew and written to the other. Never more than one
+//! batch is under way, and the source is not read while the sink's write is pending, so a slow reader slows its writer
+//! and memory stays bounded.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use crate::http1::{Body, Decoded, Decoder, MessageError, chunked};
+use crate::stream::Stream;
+use crate::worker::buffers::{Buf, Buffers};
+use crate::worker::tick::Tick;
+
+/// After so many bytes a task lets others have the thread: tokio's own budget counts operations, and 128 reads of
+/// 64 KiB are too much.
+const BUDGET: usize = 256 * 1024;
+
+/// Why a flow ended before its body did.
+#[derive(Debug)]
+pub(crate) enum Broken {
+    /// The source closed or failed.
+    Source,
+    /// The sink failed.
+    Sink,
+    /// The source's framing is malformed.
+    Malformed(MessageError),
+}
+
+/// Which side a flow waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Waiting {
+    ForSource,
+    ForSink,
+}
+
+/// Where the body ends.
+#[derive(Debug)]
+enum Reader {
+    Length(u64),
+    Chunked(Box<Decoder>),
+    UntilClose,
+}
+
+/// A body on its way. What is to be written is a batch of three parts: `before` (a head, a size line), the first
+/// `payload` bytes of the source's buffer, `after` (chunk ends, trailers).
+#[derive(Debug)]
+pub(crate) struct Flow {
+    before: Buf,
+    payload: usize,
+    after: Buf,
+    sent: usize,
+    reader: Reader,
+    chunks_out: bool,
+    ended: bool,
+    whole: bool,
+    /// When the side that was waited for last did something.
+    progress: Tick,
+    moved: u64,
+    budget: usize,
+}
+
+impl Flow {
+    /// `before` goes out ahead of the body. `chunks_out`: the body is written in chunks.
+    pub(crate) fn new(before: Buf, body: Body, chunks_out: bool, now: Tick) -> Self {
+        let reader = match body {
+            Body::Empty => Reader::Length(0),
+            Body::Length(length) => Reader::Length(length),
+            Body::Chunked => Reader::Chunked(Box::default()),
+            Body::UntilClose => Reader::UntilClose,
+        };
+        let ended = matches!(reader, Reader::Length(0));
+        Self {
+            before,
+            payload: 0,
+            after: Buf::default(),
+            sent: 0,
+            reader,
+            chunks_out,
+            ended,
+            whole: true,
+            progress: now,
+            moved: 0,
+            budget: BUDGET,
+        }
+    }
+
+    /// The next body on the same flow, behind what is still to be written (interim heads).
+    pub(crate) fn begin(&mut self, body: Body, chunks_out: bool) {
+        let before = std::mem::take(&mut self.before);
+        let sent = self.sent;
+        *self = Self { sent, ..Self::new(before, body, chunks_out, self.progress) };
+    }
+
+    /// What goes out ahead of the body, to append to.
+    pub(crate) fn before(&mut self, buffers: &Buffers) -> &mut Vec<u8> {
+        if self.before.is_empty() {
+            buffers.give_back(&mut self.before);
+            self.before = buffers.small();
+        }
+        self.before.vec()
+    }
+
+    /// Every byte of the body was read and written.
+    pub(crate) fn is_done(&self) -> bool {
+        self.ended && self.sent == self.batch()
+    }
+
+    /// Every byte of the body was read.
+    pub(crate) fn is_read(&self) -> bool {
+        self.ended
+    }
+
+    /// A byte was handed to the sink.
+    pub(crate) fn is_begun(&self) -> bool {
+        self.sent > 0 || !self.whole
+    }
+
+    /// What has been read of it is still here and can be sent again.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.whole
+    }
+
+    /// Body bytes read so far, without framing.
+    pub(crate) fn moved(&self) -> u64 {
+        self.moved
+    }
+
+    /// How many bytes of the source's buffer are taken and not yet let go of.
+    pub(crate) fn payload(&self) -> usize {
+        self.payload
+    }
+
+    /// The last progress.
+    pub(crate) fn progress(&self) -> Tick {
+        self.progress
+    }
+
+    pub(crate) fn waiting(&self) -> Waiting {
+        if self.sent < self.batch() { Waiting::ForSink } else { Waiting::ForSource }
+    }
+
+    /// Takes what has arrived of the body already.
+    ///
+    /// # Errors
+    /// It is malformed.
+    pub(crate) fn prime(&mut self, input: &mut Buf) -> Result<(), MessageError> {
+        if self.ended || self.payload > 0 || input.is_empty() { Ok(()) } else { self.digest(input) }
+    }
+
+    /// From the start again, for another connection.
+    pub(crate) fn rewind(&mut self) {
+        debug_assert!(self.whole, "what has left the buffer cannot be sent again");
+        self.sent = 0;
+    }
+
+    /// Lets go of the last batch. The source's buffer then begins with what has not been taken of it.
+    pub(crate) fn release(&mut self, buffers: &Buffers, input: &mut Buf) {
+        self.finish_batch(input);
+        buffers.give_back(&mut self.before);
+        buffers.give_back(&mut self.after);
+        buffers.settle(input);
+    }
+
+    fn batch(&self) -> usize {
+        self.before.len() + self.payload + self.after.len()
+    }
+
+    /// Writes what is there without reading more.
+    pub(crate) fn poll_flush<W: Stream>(
+        &mut self,
+        input: &Buf,
+        to: &mut W,
+        now: Tick,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
+        while self.sent < self.batch() {
+            let n = ready!(self.poll_write(input, to, cx))?;
+            if n == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.sent += n;
+            self.progress = now;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Moves bytes until the body has ended and is written (its last batch is kept until [`Flow::release`]), or
+    /// either side is not ready.
+    pub(crate) fn poll<R: Stream, W: Stream>(
+        &mut self,
+        buffers: &Buffers,
+        input: &mut Buf,
+        from: &mut R,
+        to: &mut W,
+        now: Tick,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), Broken>> {
+        loop {
+            self.prime(input).map_err(Broken::Malformed)?;
+            ready!(self.poll_flush(input, to, now, cx)).map_err(|_| Broken::Sink)?;
+            if self.ended {
+                return Poll::Ready(Ok(()));
+            }
+            self.finish_batch(input);
+            ready!(self.poll_budget(cx));
+            match ready!(buffers.poll_read(input, from, cx)) {
+                Ok(0) if matches!(self.reader, Reader::UntilClose) => self.end(&[]),
+                Ok(0) | Err(_) => return Poll::Ready(Err(Broken::Source)),
+                Ok(n) => self.budget = self.budget.saturating_sub(n),
+            }
+            self.progress = now;
+        }
+    }
+
+    fn poll_budget(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.budget > 0 {
+            return Poll::Ready(());
+        }
+        self.budget = BUDGET;
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    fn poll_write<W: Stream>(
+        &self,
+        input: &Buf,
+        to: &mut W,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<usize>> {
+        let mut skip = self.sent;
+        let parts =
+            [self.before.unread(), &input.unread()[..self.payload], self.after.unread()].map(|part| {
+                let skipped = skip.min(part.len());
+                skip -= skipped;
+                &part[skipped..]
+            });
+        let to = Pin::new(to);
+        match parts {
+            [part, [], []] | [[], part, []] | [[], [], part] => to.poll_write(cx, part),
+            _ => to.poll_write_vectored(cx, &parts.map(IoSlice::new)),
+        }
+    }
+
+    /// Forgets a batch that was written.
+    fn finish_batch(&mut self, input: &mut Buf) {
+        if self.batch() > 0 {
+            self.whole = false;
+        }
+        self.before.clear();
+        self.after.clear();
+        input.consume(self.payload);
+        self.payload = 0;
+        self.sent = 0;
+    }
+
+    /// Turns what was read into the next batch.
+    fn digest(&mut self, input: &mut Buf) -> Result<(), MessageError> {
+        let available = input.len();
+        match &mut self.reader {
+            Reader::Length(left) => {
+                let taken = usize::try_from(*left).map_or(available, |left| left.min(available));
+                *left -= taken as u64;
+                self.payload = taken;
+                self.ended = *left == 0;
+            }
+            Reader::UntilClose => self.payload = available,
+            Reader::Chunked(decoder) => (self.payload, self.ended) = unchunk(decoder, input)?,
+        }
+        self.moved += self.payload as u64;
+        if self.chunks_out && self.payload > 0 {
+            let mut line = [0; chunked::MAX_SIZE_LINE];
+            self.before.vec().extend_from_slice(chunked::size_line(self.payload, &mut line));
+            self.after.vec().extend_from_slice(b"\r\n");
+        }
+        if self.ended {
+            let reader = std::mem::replace(&mut self.reader, Reader::Length(0));
+            match reader {
+                Reader::Chunked(decoder) => self.end(decoder.trailers()),
+                _ => self.end(&[]),
+            }
+        }
+        Ok(())
+    }
+
+    fn end(&mut self, trailers: &[u8]) {
+        self.ended = true;
+        if self.chunks_out {
+            chunked::append_end(self.after.vec(), trailers);
+        }
+    }
+}
+
+/// Takes the chunk lines out of what was read, in place: afterwards `input` begins with the data, and what follows
+/// the body stands behind it. How much data there is, and whether the body has ended.
+fn unchunk(decoder: &mut Decoder, input: &mut Buf) -> Result<(usize, bool), MessageError> {
+    let (mut at, mut payload) = (0, 0);
+    let ended = loop {
+        let rest = &input.unread()[at..];
+        let (used, decoded) = decoder.next(rest)?;
+        match decoded {
+            Decoded::Data(data) => {
+                let from = at + (data.as_ptr().addr() - rest.as_ptr().addr());
+                let length = data.len();
+                input.shift(from, length, payload);
+                payload += length;
+                at += used;
+            }
+            Decoded::More => {
+                at += used;
+                break false;
+            }
+            Decoded::End => {
+                at += used;
+                break true;
+            }
+        }
+    };
+    let surplus = input.len() - at;
+    input.shift(at, surplus, payload);
+    input.truncate(payload + surplus);
+    Ok((payload, ended))
+}

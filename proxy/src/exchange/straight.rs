@@ -1,0 +1,214 @@
+//! From the request to the head of its answer. A request that is here as a whole, as most are, goes out with its first
+//! write; then only the answer and the client's leaving are waited for.
+
+use std::future::poll_fn;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use super::clock::Expired;
+use super::flow::{Broken, Waiting};
+use super::{Answer, Connection, Exchange, Failed};
+use crate::http1::write::{self, ResponseRewrite};
+use crate::http1::{
+    Answering, Body, FieldSlots, HeadSearch, MessageError, ResponseHead, Version, deliver, parse_response,
+};
+use crate::outcome::Ending;
+use crate::retry::{Again, Failure};
+use crate::stream::Stream;
+use crate::upstream::BackendStream;
+
+/// Interim answers passed on; a backend that sends more has lost its way.
+const MAX_INTERIM: usize = 8;
+
+/// The answers' heads on one connection.
+struct Heads {
+    search: HeadSearch,
+    interim: usize,
+    received: bool,
+    reused: bool,
+}
+
+impl<C: Stream> Exchange<'_, C> {
+    /// Sends the request and waits for the head of the final answer. Interim answers go to the client meanwhile.
+    pub(super) async fn until_answer(&mut self, connection: &mut Connection) -> Result<Answer, Failed> {
+        let reused = connection.reused;
+        let mut heads = Heads { search: HeadSearch::response(), interim: 0, received: false, reused };
+        poll_fn(|cx| self.poll_answer(&mut heads, &mut connection.stream, cx)).await
+    }
+
+    fn poll_answer(
+        &mut self,
+        heads: &mut Heads,
+        backend: &mut BackendStream,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Answer, Failed>> {
+        if let Err(ending) = self.poll_upload(backend, cx) {
+            return Poll::Ready(Err(Failed::Over(ending)));
+        }
+        loop {
+            match self.take_heads(heads) {
+                Ok(Some(answer)) => return Poll::Ready(Ok(answer)),
+                Ok(None) => {}
+                Err(failed) => return Poll::Ready(Err(failed)),
+            }
+            match self.worker.buffers.poll_read(&mut self.answer, backend, cx) {
+                Poll::Pending => break,
+                Poll::Ready(Ok(0) | Err(_)) => {
+                    return Poll::Ready(Err(heads.failed(Failure::Lost, Ending::Reset)));
+                }
+                Poll::Ready(Ok(_)) => heads.received = true,
+            }
+        }
+        if self.poll_client(cx).is_ready() {
+            return Poll::Ready(Err(Failed::Over(self.gone())));
+        }
+        match self.clock_before_answer() {
+            Ok(()) => Poll::Pending,
+            Err(Expired::Over(ending)) => Poll::Ready(Err(Failed::Over(ending))),
+            Err(_) => Poll::Ready(Err(heads.failed(Failure::HeadTimeout, Ending::HeadTimeout))),
+        }
+    }
+
+    /// Sends what there is of the request. `Err`: the exchange is over.
+    fn poll_upload(&mut self, backend: &mut BackendStream, cx: &mut Context<'_>) -> Result<(), Ending> {
+        if self.upload_cut || self.upload.is_done() {
+            return Ok(());
+        }
+        let now = self.worker.ticker.now();
+        let was_read = self.upload.is_read();
+        let client = &mut *self.client;
+        match self.upload.poll(&self.worker.buffers, &mut client.input, &mut client.stream, backend, now, cx)
+        {
+            Poll::Pending | Poll::Ready(Ok(())) => {}
+            Poll::Ready(Err(Broken::Source)) => return Err(self.gone()),
+            Poll::Ready(Err(Broken::Malformed(error))) => return Err(Ending::Refused(error)),
+            // The backend may have answered before it closed; that answer is still to be read.
+            Poll::Ready(Err(Broken::Sink)) => self.upload_cut = true,
+        }
+        if !was_read && self.upload.is_read() {
+            self.clock.body_received(now);
+        }
+        Ok(())
+    }
+
+    /// Writes interim heads and looks whether the client is still there.
+    fn poll_client(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.download.waiting() == Waiting::ForSink {
+            let now = self.worker.ticker.now();
+            if let Poll::Ready(Err(_)) =
+                self.download.poll_flush(&self.answer, &mut self.client.stream, now, cx)
+            {
+                return Poll::Ready(());
+            }
+        }
+        if !self.upload_cut && !self.upload.is_done() {
+            return Poll::Pending;
+        }
+        self.client.poll_gone(&self.worker.buffers, cx)
+    }
+
+    /// Takes complete heads out of what was received, up to and with the final one.
+    fn take_heads(&mut self, heads: &mut Heads) -> Result<Option<Answer>, Failed> {
+        while !self.answer.is_empty() {
+            let length = match heads.search.advance(self.answer.unread()) {
+                Ok(Some(length)) => length,
+                Ok(None) => return Ok(None),
+                Err(error) => return Err(heads.malformed(error)),
+            };
+            let answer = self.take_head(heads, length)?;
+            if answer.is_some() {
+                return Ok(answer);
+            }
+            heads.search = HeadSearch::response();
+        }
+        Ok(None)
+    }
+
+    fn take_head(&mut self, heads: &mut Heads, length: usize) -> Result<Option<Answer>, Failed> {
+        // Out of `self`, so that the head can be borrowed from it while the rest of `self` changes.
+        let mut received = std::mem::take(&mut self.answer);
+        let mut slots = FieldSlots::new();
+        let answering = Answering { method: self.order.method, websocket: self.order.websocket };
+        let taken = match parse_response(&mut slots, &received.unread()[..length], answering) {
+            Err(error) => Err(heads.malformed(error)),
+            Ok(head) if head.is_interim() => self.interim(heads, &head).map(|()| None),
+            Ok(head) if self.is_stale(heads, &head) => {
+                Err(Failed::Try { failure: Failure::StaleTimeout, received: false, ending: Ending::Reset })
+            }
+            Ok(head) => Ok(Some(self.begin_answer(&head))),
+        };
+        drop(slots);
+        received.consume(length);
+        self.answer = received;
+        taken
+    }
+
+    /// A 408 as the first thing on a connection used before: the backend was closing it when we took it.
+    fn is_stale(&self, heads: &Heads, head: &ResponseHead<'_, '_>) -> bool {
+        head.status == 408
+            && heads.reused
+            && heads.interim == 0
+            && self.again(Failure::StaleTimeout, false) != Again::No
+    }
+
+    fn interim(&mut self, heads: &mut Heads, head: &ResponseHead<'_, '_>) -> Result<(), Failed> {
+        heads.interim += 1;
+        if heads.interim > MAX_INTERIM {
+            return Err(heads.malformed(MessageError::Status));
+        }
+        self.continued = true;
+        if self.order.version == Version::Http11 {
+            write::interim_head(self.download.before(&self.worker.buffers), head);
+        }
+        Ok(())
+    }
+
+    /// The final answer: from here on nothing is tried again.
+    fn begin_answer(&mut self, head: &ResponseHead<'_, '_>) -> Answer {
+        let waited = self.clock.waited(Instant::now());
+        self.clock.count_answer(self.order, waited);
+        self.order.count_latency(waited);
+        self.record.wait = Some(waited);
+        let buffers = &self.worker.buffers;
+        if self.upload.is_done() {
+            self.upload.release(buffers, &mut self.client.input);
+        } else {
+            // An early answer. The rest of the request is sent only to a backend that shows that it wants it.
+            self.upload_cut |= !head.keep_alive || head.status >= 400 || self.awaits_continue();
+        }
+        let keep_alive = self.order.keep_alive && self.worker.phase().keeps_alive() && !self.upload_cut;
+        let delivery = deliver(head.body, self.order.version, keep_alive);
+        let rewrite = ResponseRewrite {
+            client: self.order.version,
+            delivery,
+            version_header: self.order.arm.response_version(),
+            reason: self.order.reason.as_deref(),
+            set_cookie: self.order.set_cookie.as_deref(),
+        };
+        write::response_head(self.download.before(buffers), head, &rewrite);
+        self.download.begin(head.body, delivery.body == Body::Chunked);
+        Answer {
+            status: head.status,
+            body: head.body,
+            delivered: delivery.body,
+            keep_alive: delivery.keep_alive,
+            backend_keeps: head.keep_alive,
+            backend_timeout: head.keep_alive_timeout,
+        }
+    }
+
+    /// The client waits for the backend's word before it sends the body.
+    pub(super) fn awaits_continue(&self) -> bool {
+        self.order.expect_continue && !self.continued && self.upload.moved() == 0
+    }
+}
+
+impl Heads {
+    fn failed(&self, failure: Failure, ending: Ending) -> Failed {
+        Failed::Try { failure, received: self.received, ending }
+    }
+
+    fn malformed(&self, error: MessageError) -> Failed {
+        self.failed(Failure::Malformed, Ending::Malformed(error))
+    }
+}

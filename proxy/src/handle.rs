@@ -1,0 +1,180 @@
+//! One client's requests, one after another: head, decision, exchange, outcome, count.
+
+use std::future::poll_fn;
+use std::net::SocketAddr;
+use std::task::Poll;
+
+use self::log::Logged;
+use self::route::{Prepared, Step};
+use crate::exchange::{self, Client, Record};
+use crate::http1::reuse::{self, ClientEnd, Reuse};
+use crate::http1::write::OwnAnswer;
+use crate::http1::{Body, HeadSearch, Method, Version};
+use crate::outcome::{Ending, Meaning, meaning};
+use crate::respond;
+use crate::stream::Stream;
+use crate::worker::Worker;
+
+mod log;
+mod route;
+
+/// Serves a connection until it closes.
+pub(crate) async fn serve<C: Stream>(worker: &Worker, stream: C, peer: SocketAddr, local: SocketAddr) {
+    let timer = worker.timer().await;
+    let mut client = Client { stream, input: Default::default(), timer, peer, local };
+    let fate = loop {
+        let reuse = match next_head(worker, &mut client).await {
+            Next::Head(length) => Box::pin(request(worker, &mut client, length)).await,
+            Next::Refused(ending) => {
+                Box::pin(Own::refusal(worker, &ending).send(worker, &mut client, None)).await
+            }
+            Next::Closed => break Reuse::Close,
+        };
+        if reuse != Reuse::Keep {
+            break reuse;
+        }
+    };
+    match fate {
+        Reuse::Keep | Reuse::Close => {}
+        Reuse::CloseLingering => respond::linger(worker, &mut client).await,
+        Reuse::Reset => client.stream.reset_on_close(),
+    }
+    worker.buffers.give_back(&mut client.input);
+}
+
+/// What a client's connection brought next.
+enum Next {
+    /// A request's head of this length stands at the start of the input.
+    Head(usize),
+    /// Something that is answered and ends the connection.
+    Refused(Ending),
+    /// Nothing more.
+    Closed,
+}
+
+/// Waits for the next request. Meanwhile the connection holds no buffer until its first byte has come.
+async fn next_head<C: Stream>(worker: &Worker, client: &mut Client<C>) -> Next {
+    let mut search = HeadSearch::request();
+    let idle = worker.ticker.now().after(worker.limits().client.idle);
+    let mut deadline = None;
+    poll_fn(|cx| {
+        loop {
+            if !client.input.is_empty() {
+                deadline.get_or_insert_with(|| worker.ticker.now().after(worker.limits().client.head));
+                match search.advance(client.input.unread()) {
+                    Ok(Some(length)) => return Poll::Ready(Next::Head(length)),
+                    Ok(None) => {}
+                    Err(error) => return Poll::Ready(Next::Refused(Ending::Refused(error))),
+                }
+            }
+            match worker.buffers.poll_read(&mut client.input, &mut client.stream, cx) {
+                Poll::Pending => break,
+                Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Next::Closed),
+                Poll::Ready(Ok(_)) => {}
+            }
+        }
+        let now = worker.ticker.now();
+        if now >= deadline.unwrap_or(idle) {
+            return Poll::Ready(deadline.map_or(Next::Closed, |_| Next::Refused(Ending::ClientTimeout)));
+        }
+        let phase = worker.phase();
+        if !phase.exchange_may_go_on() || (deadline.is_none() && !phase.idle_may_stay()) {
+            return Poll::Ready(Next::Closed);
+        }
+        client.timer.set(deadline.unwrap_or(idle));
+        Poll::Pending
+    })
+    .await
+}
+
+/// One request whose head stands at the start of the input, and what becomes of the connection after it.
+async fn request<C: Stream>(worker: &Worker, client: &mut Client<C>, length: usize) -> Reuse {
+    let Prepared { step, logged } = route::prepare(worker, client, length);
+    let (order, head) = match step {
+        Step::Forward(order, head) => (order, head),
+        Step::Answer(own) => return own.send(worker, client, logged).await,
+    };
+    let ended = exchange::run(worker, client, &order, head).await;
+    if !ended.counted {
+        order.count(&ended.ending);
+    }
+    if ended.ending == Ending::Shutdown {
+        worker.count_cut();
+    }
+    let meaning = order.meaning(&ended.ending);
+    if let Some(logged) = logged {
+        logged.write(worker, &meaning, &ended.record);
+    }
+    match ended.client {
+        Some(reuse) => reuse,
+        None => {
+            let own = Own {
+                meaning,
+                version: order.version,
+                head_only: order.method == Method::Head,
+                keep_alive: order.keep_alive,
+                request_read: ended.request_read,
+                reason: order.reason,
+            };
+            own.send(worker, client, None).await
+        }
+    }
+}
+
+/// An answer of our own; what it answers is counted already.
+struct Own {
+    meaning: Meaning,
+    version: Version,
+    head_only: bool,
+    keep_alive: bool,
+    /// What the client's buffer holds is the next request.
+    request_read: bool,
+    reason: Option<Box<str>>,
+}
+
+impl Own {
+    /// To something that is no request, or too slow to become one.
+    fn refusal(worker: &Worker, ending: &Ending) -> Self {
+        let meaning = meaning(ending, |_| false);
+        worker.counters.unrouted().outcome(meaning.counted);
+        Self {
+            meaning,
+            version: Version::Http11,
+            head_only: false,
+            keep_alive: false,
+            request_read: false,
+            reason: None,
+        }
+    }
+
+    async fn send<C: Stream>(
+        self,
+        worker: &Worker,
+        client: &mut Client<C>,
+        logged: Option<Box<Logged>>,
+    ) -> Reuse {
+        if let Some(logged) = logged {
+            logged.write(worker, &self.meaning, &Record::default());
+        }
+        let Some(status) = self.meaning.status else { return Reuse::Close };
+        let keep_alive = self.keep_alive && self.request_read && worker.phase().keeps_alive();
+        let reason = self.reason.as_deref().map(|reason| ("X-Halftone-Reason", reason));
+        let answer = OwnAnswer {
+            status,
+            client: self.version,
+            keep_alive,
+            fields: reason.as_slice(),
+            body: self.meaning.text,
+            head_only: self.head_only,
+        };
+        let answer_written = respond::answer(worker, client, &answer).await;
+        reuse::client(&ClientEnd {
+            answer: Some(Body::Length(self.meaning.text.len() as u64)),
+            answer_written,
+            keep_alive,
+            request_read: self.request_read,
+            pipelined: !client.input.is_empty(),
+            upgraded: false,
+        })
+    }
+}

@@ -1,0 +1,83 @@
+//! What the access log keeps of a request that was drawn for it: copied while its head is still in the buffer.
+
+use std::time::Instant;
+
+use halftone_routing::config::RoutingConfig;
+use halftone_routing::decide::Decision;
+
+use crate::access_log::Entry;
+use crate::counters::{Arm, ChosenBy};
+use crate::exchange::Record;
+use crate::http1::RequestHead;
+use crate::outcome::Meaning;
+use crate::worker::Worker;
+
+/// A request that will be logged when it has ended.
+#[derive(Debug)]
+pub(super) struct Logged {
+    started: Instant,
+    method: Box<str>,
+    host: Box<str>,
+    path: Box<str>,
+    release: Option<Box<str>>,
+    revision: Option<u64>,
+    arm: Option<Arm>,
+    chosen_by: Option<ChosenBy>,
+    identity: Option<Box<[u8]>>,
+    pub(super) fallback: bool,
+}
+
+impl Logged {
+    /// Before it is decided.
+    pub(super) fn new(head: &RequestHead<'_, '_>, started: Instant) -> Box<Self> {
+        Box::new(Self {
+            started,
+            method: head.method_name.into(),
+            host: (&*head.host).into(),
+            path: head.target.path.into(),
+            release: None,
+            revision: None,
+            arm: None,
+            chosen_by: None,
+            identity: None,
+            fallback: false,
+        })
+    }
+
+    /// The release that took it.
+    pub(super) fn release(&mut self, config: &RoutingConfig) {
+        self.release = Some(format!("{}/{}", config.release.namespace, config.release.name).into());
+        self.revision = Some(config.revision.get());
+    }
+
+    /// How it was decided.
+    pub(super) fn decision(&mut self, decision: &Decision<'_, '_>) {
+        self.arm = Some(decision.arm);
+        self.chosen_by = Some(decision.chosen_by);
+        self.identity = decision.identity.as_deref().map(Into::into);
+    }
+
+    /// Writes its line.
+    pub(super) fn write(&self, worker: &Worker, meaning: &Meaning, record: &Record) {
+        worker.log.borrow_mut().write(&Entry {
+            started: self.started,
+            method: &self.method,
+            host: &self.host,
+            path: &self.path,
+            release: self.release.as_deref(),
+            revision: self.revision,
+            arm: self.arm,
+            chosen_by: self.chosen_by,
+            identity: self.identity.as_deref(),
+            fallback: self.fallback,
+            upstream: record.upstream,
+            status: meaning.status,
+            request_bytes: record.request_bytes,
+            response_bytes: record.response_bytes,
+            wait: record.wait,
+            duration: self.started.elapsed(),
+            retries: record.retries,
+            outcome: meaning.counted,
+        });
+    }
+}

@@ -1,0 +1,246 @@
+//! From a request's bytes to what is to be done with it: parse, decide, write the head that goes upstream. All of it
+//! between two reads, borrowing from the client's buffer; what is needed later is in the [`Order`].
+
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use halftone_routing::client_address::is_trusted;
+use halftone_routing::config::RoutingConfig;
+use halftone_routing::decide::{Decision, Resolution, Served, decide, serve};
+use halftone_routing::fleet::{self, FleetConfig};
+use halftone_routing::request::Request;
+use smallvec::SmallVec;
+
+use super::Own;
+use super::log::Logged;
+use crate::counters::{Arm as ArmName, CellWriter, ChosenBy};
+use crate::exchange::{Client, Order};
+use crate::forwarded::{Forwarding, Position, forwarding};
+use crate::http1::write::{self, RequestRewrite};
+use crate::http1::{Body, FieldSlots, Method, RequestHead, parse_request};
+use crate::outcome::{Ending, meaning};
+use crate::snapshot::Snapshot;
+use crate::worker::Worker;
+use crate::worker::arms::{Arm, ArmCache};
+use crate::worker::buffers::Buf;
+
+/// What is to be done with a request.
+pub(super) struct Prepared {
+    pub(super) step: Step,
+    /// Present if the request was drawn for the access log.
+    pub(super) logged: Option<Box<Logged>>,
+}
+
+/// What a request's head led to.
+pub(super) enum Step {
+    /// It goes to a backend, with this head.
+    Forward(Order, Buf),
+    /// It is answered here.
+    Answer(Own),
+}
+
+/// Takes the head of this length out of the client's buffer and works out what to do.
+pub(super) fn prepare<C>(worker: &Worker, client: &mut Client<C>, length: usize) -> Prepared {
+    let received = Instant::now();
+    let mut slots = FieldSlots::new();
+    let (bytes, rest) = client.input.unread().split_at(length);
+    let mut taken = length;
+    let prepared = match parse_request(&mut slots, bytes) {
+        Err(error) => {
+            Prepared { step: Step::Answer(Own::refusal(worker, &Ending::Refused(error))), logged: None }
+        }
+        Ok(head) => {
+            let mut logged = worker.log.borrow_mut().wants().then(|| Logged::new(&head, received));
+            let routing =
+                Routing { worker, client: &*client, head: &head, received, logged: logged.as_deref_mut() };
+            let mut step =
+                worker.arms.with(worker.ticker.now(), |snapshot, arms| routing.step(snapshot, arms));
+            if let Step::Answer(own) = &mut step {
+                // A body that is here already need not cost the connection.
+                own.request_read = at_hand(head.body, rest).is_some();
+                taken += at_hand(head.body, rest).unwrap_or(0);
+            }
+            Prepared { step, logged }
+        }
+    };
+    drop(slots);
+    client.input.consume(taken);
+    prepared
+}
+
+/// The length of a body that has arrived as a whole.
+fn at_hand(body: Body, rest: &[u8]) -> Option<usize> {
+    match body {
+        Body::Empty => Some(0),
+        Body::Length(length) => usize::try_from(length).ok().filter(|length| *length <= rest.len()),
+        Body::Chunked | Body::UntilClose => None,
+    }
+}
+
+/// One request on its way to a decision.
+struct Routing<'a, C> {
+    worker: &'a Worker,
+    client: &'a Client<C>,
+    head: &'a RequestHead<'a, 'a>,
+    received: Instant,
+    logged: Option<&'a mut Logged>,
+}
+
+impl<C> Routing<'_, C> {
+    fn step(self, snapshot: &Snapshot, arms: &ArmCache) -> Step {
+        let head = self.head;
+        let request = Request {
+            method: head.method_name,
+            host: &head.host,
+            path: &head.path,
+            query: head.target.query.map(str::as_bytes),
+            fields: head.fields.as_slice(),
+            peer: self.client.peer.ip(),
+        };
+        match decide(&snapshot.routes, &request, &mut rand::random::<u128>) {
+            Resolution::Decided(decision) => self.decided(snapshot, arms, &decision),
+            Resolution::DefaultBackend(_) => self.default_backend(snapshot, arms),
+            Resolution::NoRoute => self.answer(&self.worker.counters.unrouted(), &Ending::NoRoute, None),
+            Resolution::Rejected { release, status } => {
+                let stage = snapshot.stage(release);
+                let cell = self.worker.counters.cell(stage, ArmName::Stable, ChosenBy::Missing, false);
+                let ending = Ending::Rejected(status);
+                self.log_release(snapshot.routes.release(release).config()).answer(&cell, &ending, None)
+            }
+        }
+    }
+
+    fn log_release(mut self, config: &RoutingConfig) -> Self {
+        if let Some(logged) = &mut self.logged {
+            logged.release(config);
+        }
+        self
+    }
+
+    /// A release has it: which arm serves, and how.
+    fn decided(mut self, snapshot: &Snapshot, arms: &ArmCache, decision: &Decision<'_, '_>) -> Step {
+        let release = snapshot.routes.release(decision.release);
+        let config = release.config();
+        let stage = snapshot.stage(decision.release);
+        let cell = self.worker.counters.cell(stage, decision.arm, decision.chosen_by, decision.excluded);
+        if let Some(logged) = &mut self.logged {
+            logged.release(config);
+            logged.decision(decision);
+        }
+        let reason = self.reason(config, decision);
+        let has_endpoint = |arm| snapshot.table(decision.release, arm).is_some_and(|table| table.any());
+        let served = serve(release, decision.arm, has_endpoint);
+        let Some(arm) = served.arm().and_then(|arm| arms.arm(snapshot, decision.release, arm)) else {
+            return self.answer(&cell, &Ending::NoEndpoint, reason);
+        };
+        let fallback = matches!(served, Served::Fallback(_));
+        if fallback {
+            cell.fallback();
+            cell.outcome(meaning(&Ending::NoEndpoint, |_| false).counted);
+            if let Some(logged) = &mut self.logged {
+                logged.fallback = true;
+            }
+        }
+        let measure = Measure { cell, fallback, abandoned_after: stage.abandoned_after() };
+        let set_cookie = decision.mint.as_ref().map(|mint| mint.to_string().into());
+        self.forward(snapshot.routes.fleet(), arm, measure, reason, set_cookie)
+    }
+
+    /// No release has it, but the fleet names a backend for that.
+    fn default_backend(self, snapshot: &Snapshot, arms: &ArmCache) -> Step {
+        let cell = self.worker.counters.unrouted();
+        let table = snapshot.default_table().filter(|table| table.any());
+        let Some(arm) = table.and_then(|_| arms.default_backend(snapshot)) else {
+            return self.answer(&cell, &Ending::NoEndpoint, None);
+        };
+        let measure = Measure { cell, fallback: false, abandoned_after: Duration::MAX };
+        self.forward(snapshot.routes.fleet(), arm, measure, None, None)
+    }
+
+    /// Why it goes where it goes, for who sent the release's debug field.
+    fn reason(&self, config: &RoutingConfig, decision: &Decision<'_, '_>) -> Option<Box<str>> {
+        let debug = config.debug.as_ref()?;
+        let sent = self.head.fields.get(debug.header.as_str())?;
+        (sent == debug.value.as_str().as_bytes()).then(|| {
+            let (whose, arm, by) = (&config.release, decision.arm.name(), decision.chosen_by.name());
+            let (revision, reason) = (config.revision.get(), decision.reason);
+            format!("{}/{} revision {revision}: {arm} by {by}, {reason}", whose.namespace, whose.name).into()
+        })
+    }
+
+    fn answer(&self, cell: &CellWriter, ending: &Ending, reason: Option<Box<str>>) -> Step {
+        let meaning = meaning(ending, |_| false);
+        cell.outcome(meaning.counted);
+        Step::Answer(Own {
+            meaning,
+            version: self.head.version,
+            head_only: self.head.method == Method::Head,
+            keep_alive: self.head.keep_alive,
+            request_read: false,
+            reason,
+        })
+    }
+
+    fn forward(
+        &self,
+        fleet: &FleetConfig,
+        arm: Rc<Arm>,
+        measure: Measure,
+        reason: Option<Box<str>>,
+        set_cookie: Option<Box<str>>,
+    ) -> Step {
+        let mut out = self.worker.buffers.small();
+        self.write_head(out.vec(), fleet, &arm);
+        let Measure { cell, fallback, abandoned_after } = measure;
+        let head = self.head;
+        let order = Order {
+            arm,
+            cell,
+            fallback,
+            abandoned_after,
+            received: self.received,
+            method: head.method,
+            version: head.version,
+            body: head.body,
+            keep_alive: head.keep_alive,
+            websocket: head.websocket,
+            expect_continue: head.expect_continue,
+            reason,
+            set_cookie,
+        };
+        Step::Forward(order, out)
+    }
+
+    fn write_head(&self, out: &mut Vec<u8>, fleet: &FleetConfig, arm: &Arm) {
+        // Only a client of HTTP/1.0 may name no host.
+        let local_host =
+            if self.head.authority.is_empty() { self.client.local.to_string() } else { String::new() };
+        let identity_fields: SmallVec<[&str; 4]> = arm.identity_fields.iter().map(|name| &**name).collect();
+        let rewrite = RequestRewrite {
+            path_prefix: &arm.path_prefix,
+            forwarding: self.forwarding(fleet),
+            peer: self.client.peer.ip(),
+            port: self.client.local.port(),
+            local_host: &local_host,
+            version_header: arm.request_version(),
+            identity_fields: &identity_fields,
+        };
+        write::request_head(out, self.head, &rewrite);
+    }
+
+    fn forwarding(&self, fleet: &FleetConfig) -> Forwarding {
+        let position = match fleet.position {
+            fleet::Position::Edge => Position::Edge,
+            fleet::Position::BehindProxy => Position::BehindProxy,
+        };
+        let trusted = &fleet.trusted_proxies;
+        forwarding(position, !trusted.is_empty(), is_trusted(self.client.peer.ip(), trusted))
+    }
+}
+
+/// How a request is counted.
+struct Measure {
+    cell: CellWriter,
+    fallback: bool,
+    abandoned_after: Duration,
+}

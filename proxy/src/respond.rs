@@ -1,0 +1,80 @@
+//! Answers of our own, and closing so that they arrive.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use crate::exchange::Client;
+use crate::http1::write::{self, OwnAnswer};
+use crate::stream::Stream;
+use crate::worker::Worker;
+use crate::worker::buffers::poll_write;
+
+/// What a lingering close reads at most of what the client still sends, and how long it waits for it.
+const LINGER_BYTES: usize = 64 * 1024;
+const LINGER: Duration = Duration::from_secs(2);
+
+/// Writes an answer of our own. False: the client did not take it.
+pub(crate) async fn answer<C: Stream>(
+    worker: &Worker,
+    client: &mut Client<C>,
+    answer: &OwnAnswer<'_>,
+) -> bool {
+    let mut out = worker.buffers.small();
+    write::own_answer(out.vec(), answer);
+    let deadline = worker.ticker.now().after(worker.limits().client.write);
+    let written = poll_fn(|cx| {
+        if let Poll::Ready(written) = poll_write(&mut out, &mut client.stream, cx) {
+            return Poll::Ready(written.is_ok());
+        }
+        if worker.ticker.now() >= deadline || !worker.phase().exchange_may_go_on() {
+            return Poll::Ready(false);
+        }
+        client.timer.set(deadline);
+        Poll::Pending
+    })
+    .await;
+    worker.buffers.give_back(&mut out);
+    written
+}
+
+/// Shuts down writing and discards what still arrives for a while. Closing with bytes unread makes the kernel send a
+/// reset, and a client that is still sending then never sees the answer.
+pub(crate) async fn linger<C: Stream>(worker: &Worker, client: &mut Client<C>) {
+    let deadline = worker.ticker.now().after(LINGER);
+    let mut discarded = 0;
+    let mut shut = false;
+    poll_fn(|cx| {
+        if let Poll::Ready(()) = poll_discard(worker, client, &mut shut, &mut discarded, cx) {
+            return Poll::Ready(());
+        }
+        if worker.ticker.now() >= deadline || !worker.phase().exchange_may_go_on() {
+            return Poll::Ready(());
+        }
+        client.timer.set(deadline);
+        Poll::Pending
+    })
+    .await;
+}
+
+fn poll_discard<C: Stream>(
+    worker: &Worker,
+    client: &mut Client<C>,
+    shut: &mut bool,
+    discarded: &mut usize,
+    cx: &mut Context<'_>,
+) -> Poll<()> {
+    if !*shut {
+        let Ok(()) = ready!(Pin::new(&mut client.stream).poll_shutdown(cx)) else { return Poll::Ready(()) };
+        *shut = true;
+    }
+    while *discarded < LINGER_BYTES {
+        client.input.clear();
+        match ready!(worker.buffers.poll_read(&mut client.input, &mut client.stream, cx)) {
+            Ok(0) | Err(_) => return Poll::Ready(()),
+            Ok(n) => *discarded += n,
+        }
+    }
+    Poll::Ready(())
+}

@@ -1,0 +1,262 @@
+//! One worker's view of one endpoint table: connections kept open between requests, what is under way, and which
+//! endpoints were just found dead. Nothing here is shared with another thread.
+
+use std::cell::{Cell, RefCell};
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Waker};
+use std::time::Duration;
+
+use arc_swap::{ArcSwap, Cache};
+
+use super::endpoints::{EndpointSet, Slot, Table};
+use super::pick::{Candidate, pick};
+use crate::stream::Stream;
+use crate::worker::tick::Tick;
+
+/// A pooled connection is closed after this long without a request: sooner than backends usually do it themselves,
+/// since a request that meets their close has to be sent twice.
+const IDLE: Duration = Duration::from_secs(4);
+/// By how much we are earlier than a backend that tells its own time-out.
+const EARLIER: Duration = Duration::from_secs(1);
+/// A connection used this recently may carry a request that must not be sent twice.
+const RECENT: Duration = Duration::from_secs(1);
+/// Idle connections kept per endpoint.
+const MAX_IDLE: usize = 256;
+/// First and longest time out of the pick.
+const EJECTION: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+
+/// The connections of one worker to the endpoints of one table.
+#[derive(Debug)]
+pub(crate) struct Pool<S> {
+    table: Arc<Table>,
+    worker: usize,
+    members: RefCell<Members<S>>,
+}
+
+#[derive(Debug)]
+struct Members<S> {
+    reader: Cache<Arc<ArcSwap<EndpointSet>>, Arc<EndpointSet>>,
+    set: Arc<EndpointSet>,
+    list: Vec<Member<S>>,
+}
+
+#[derive(Debug)]
+struct Member<S> {
+    slot: Slot,
+    /// Last in, first out: the connection used last is the likeliest to be open, and the others age and go.
+    idle: Vec<Idle<S>>,
+    in_flight: u32,
+    out_until: Option<Tick>,
+    out_times: u32,
+}
+
+#[derive(Debug)]
+struct Idle<S> {
+    stream: S,
+    used: Tick,
+    until: Tick,
+}
+
+/// What a request may take from the pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pooled {
+    /// Any connection that seems open.
+    Any,
+    /// Only one used within the last second that the kernel says is open (the request must not be sent twice).
+    Recent,
+    /// None (the request meets a second try).
+    No,
+}
+
+/// A place at an endpoint, counted as under way until dropped.
+#[derive(Debug)]
+pub(crate) struct Lease<S> {
+    pool: Rc<Pool<S>>,
+    slot: Slot,
+    hint: Cell<usize>,
+}
+
+/// An admitted request, counted against `maxInFlight` until dropped.
+#[derive(Debug)]
+pub(crate) struct Admission<S>(Rc<Pool<S>>);
+
+impl<S> Drop for Admission<S> {
+    fn drop(&mut self) {
+        self.0.table.leave(self.0.worker);
+    }
+}
+
+impl<S: Stream> Pool<S> {
+    pub(crate) fn new(table: Arc<Table>, worker: usize) -> Self {
+        let mut reader = table.reader();
+        let set = Arc::clone(reader.load());
+        let mut members = Members { reader, set, list: Vec::new() };
+        members.rebuild();
+        Self { table, worker, members: RefCell::new(members) }
+    }
+
+    /// Counts a request in; `None`: as many as the arm allows are under way.
+    pub(crate) fn admit(self: &Rc<Self>, max: u32) -> Option<Admission<S>> {
+        self.table.admit(self.worker, max).then(|| Admission(Rc::clone(self)))
+    }
+
+    /// Picks an endpoint that is not among `tried`, with a pooled connection if there is one that may be used.
+    /// `None`: no endpoint is left.
+    pub(crate) fn take(
+        self: &Rc<Self>,
+        now: Tick,
+        random: u64,
+        pooled: Pooled,
+        tried: &[SocketAddr],
+    ) -> Option<(Lease<S>, Option<S>)> {
+        let members = &mut *self.members.borrow_mut();
+        members.refresh();
+        let list = &mut members.list;
+        let index = pick(list.len(), random, |i| list[i].candidate(now, tried))?;
+        let member = &mut list[index];
+        member.in_flight += 1;
+        let stream = member.take(now, pooled);
+        Some((Lease { pool: Rc::clone(self), slot: member.slot, hint: Cell::new(index) }, stream))
+    }
+
+    /// Closes idle connections that are too old, or on which anything has arrived.
+    pub(crate) fn sweep(&self, now: Tick) {
+        let members = &mut *self.members.borrow_mut();
+        members.refresh();
+        for member in &mut members.list {
+            member.idle.retain(|idle| idle.until > now && seems_open(&idle.stream));
+        }
+    }
+}
+
+impl<S> Members<S> {
+    /// Follows the table. Connections to endpoints that are no longer listed are closed by being dropped.
+    fn refresh(&mut self) {
+        if !Arc::ptr_eq(self.reader.load(), &self.set) {
+            self.set = Arc::clone(self.reader.load());
+            self.rebuild();
+        }
+    }
+
+    fn rebuild(&mut self) {
+        let mut old = std::mem::take(&mut self.list);
+        self.list.extend(self.set.slots.iter().map(|slot| {
+            let place = old.iter().position(|member| member.slot == *slot);
+            place.map_or_else(|| Member::new(*slot), |place| old.swap_remove(place))
+        }));
+    }
+}
+
+impl<S> Member<S> {
+    fn new(slot: Slot) -> Self {
+        Self { slot, idle: Vec::new(), in_flight: 0, out_until: None, out_times: 0 }
+    }
+
+    fn candidate(&self, now: Tick, tried: &[SocketAddr]) -> Candidate {
+        Candidate {
+            in_flight: self.in_flight,
+            warm: !self.idle.is_empty(),
+            ejected: self.out_until.is_some_and(|until| until > now),
+            tried: tried.contains(&self.slot.address),
+        }
+    }
+
+    /// Takes the endpoint out of the pick. Requests that fail together count once.
+    fn eject(&mut self, now: Tick) {
+        if self.out_until.is_some_and(|until| until > now) {
+            return;
+        }
+        let (first, longest) = EJECTION;
+        let wait = first.saturating_mul(1 << self.out_times.min(16)).min(longest);
+        self.out_until = Some(now.after(wait));
+        self.out_times += 1;
+    }
+}
+
+impl<S: Stream> Member<S> {
+    fn take(&mut self, now: Tick, pooled: Pooled) -> Option<S> {
+        if pooled == Pooled::No {
+            return None;
+        }
+        while let Some(idle) = self.idle.pop() {
+            if idle.until <= now || !seems_open(&idle.stream) {
+                continue;
+            }
+            if pooled == Pooled::Any {
+                return Some(idle.stream);
+            }
+            if now.since(idle.used) < RECENT && idle.stream.is_silent() {
+                return Some(idle.stream);
+            }
+            // The rest were used even earlier; they stay for requests that may take them.
+            self.idle.push(idle);
+            return None;
+        }
+        None
+    }
+}
+
+/// Nothing has arrived as far as the runtime knows. The kernel is asked only when it thinks otherwise, which may be
+/// no more than a read that happened to fill its buffer.
+fn seems_open<S: Stream>(stream: &S) -> bool {
+    stream.poll_readable(&mut Context::from_waker(Waker::noop())).is_pending() || stream.is_silent()
+}
+
+impl<S> Lease<S> {
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.slot.address
+    }
+
+    /// The endpoint gave a sign of life.
+    pub(crate) fn alive(&self) {
+        self.with(|member| {
+            member.out_times = 0;
+            member.out_until = None;
+        });
+    }
+
+    /// No connection could be made, or a fresh one died unused.
+    pub(crate) fn dead(&self, now: Tick) {
+        self.with(|member| member.eject(now));
+    }
+
+    /// Closes what is idle: after a response time-out nothing there can be trusted.
+    pub(crate) fn drop_idle(&self) {
+        self.with(|member| member.idle.clear());
+    }
+
+    /// Whether the endpoint is still listed.
+    pub(crate) fn is_listed(&self) -> bool {
+        self.pool.members.borrow_mut().refresh();
+        self.with(|_| ()).is_some()
+    }
+
+    /// Puts a connection (back) into the pool. `timeout`: after how long the backend closes it.
+    pub(crate) fn put(&self, stream: S, now: Tick, timeout: Option<Duration>) {
+        let keep = timeout.map_or(IDLE, |timeout| timeout.saturating_sub(EARLIER).min(IDLE));
+        if keep.is_zero() {
+            return;
+        }
+        self.with(|member| {
+            if member.idle.len() < MAX_IDLE {
+                member.idle.push(Idle { stream, used: now, until: now.after(keep) });
+            }
+        });
+    }
+
+    fn with<T>(&self, f: impl FnOnce(&mut Member<S>) -> T) -> Option<T> {
+        let list = &mut self.pool.members.borrow_mut().list;
+        if list.get(self.hint.get()).is_none_or(|member| member.slot != self.slot) {
+            self.hint.set(list.iter().position(|member| member.slot == self.slot)?);
+        }
+        Some(f(&mut list[self.hint.get()]))
+    }
+}
+
+impl<S> Drop for Lease<S> {
+    fn drop(&mut self) {
+        self.with(|member| member.in_flight -= 1);
+    }
+}

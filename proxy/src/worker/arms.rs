@@ -1,0 +1,304 @@
+//! The present snapshot as one worker uses it: for each arm its settings read once, the pool of its connections, and
+//! whether its release was taken back. Made at an arm's first request, kept until the snapshot changes.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use halftone_routing::config::arm::{self, ArmConfig};
+use halftone_routing::config::identity::IdentitySource;
+use halftone_routing::config::limits::{ErrorStatuses, Quantile};
+use halftone_routing::config::names::Uid;
+use halftone_routing::config::rule::Target;
+use halftone_routing::config::units::ReleaseId;
+use halftone_routing::config::{RoutingConfig, State as ReleaseState};
+use halftone_routing::routes::ReleaseIndex;
+
+use super::tick::Tick;
+use crate::snapshot::{Snapshot, SnapshotReader};
+use crate::upstream::BackendStream;
+use crate::upstream::endpoints::Table;
+use crate::upstream::pool::{Admission, Pool};
+
+/// One arm of one release, or the default backend.
+#[derive(Debug)]
+pub(crate) struct Arm {
+    pub(crate) pool: Rc<Pool<BackendStream>>,
+    pub(crate) timeouts: Timeouts,
+    /// Shortest first.
+    pub(crate) limits: Box<[Limit]>,
+    pub(crate) error_statuses: ErrorStatuses,
+    /// Without a slash at its end; empty for none.
+    pub(crate) path_prefix: Box<str>,
+    /// Names of the fields that the release finds its users by.
+    pub(crate) identity_fields: Box<[Box<str>]>,
+    version: Option<VersionFields>,
+    max_in_flight: u32,
+    standing: Rc<Standing>,
+}
+
+/// The fields that tell the version.
+#[derive(Debug)]
+struct VersionFields {
+    request: Box<str>,
+    response: Box<str>,
+    version: Box<str>,
+}
+
+/// How long each part of an exchange may take.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Timeouts {
+    pub(crate) connect: Duration,
+    pub(crate) response_head: Duration,
+    pub(crate) idle: Duration,
+    pub(crate) tunnel: Duration,
+}
+
+impl From<&arm::Timeouts> for Timeouts {
+    fn from(timeouts: &arm::Timeouts) -> Self {
+        Self {
+            connect: timeouts.connect_ms.duration(),
+            response_head: timeouts.response_head_ms.duration(),
+            idle: timeouts.idle_ms.duration(),
+            tunnel: timeouts.tunnel_ms.duration(),
+        }
+    }
+}
+
+/// An absolute latency limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Limit {
+    pub(crate) after: Duration,
+    pub(crate) quantile: Quantile,
+}
+
+/// Whether a gray arm still has its release's word; outlives snapshots, since its tunnels do.
+#[derive(Debug, Default)]
+struct Standing(Cell<Option<Tick>>);
+
+impl Arm {
+    fn new(
+        config: &RoutingConfig,
+        arm: &ArmConfig,
+        pool: Rc<Pool<BackendStream>>,
+        standing: Rc<Standing>,
+    ) -> Self {
+        let mut limits: Vec<_> = config
+            .limits
+            .latency
+            .iter()
+            .map(|(quantile, limit)| Limit { after: limit.duration(), quantile: *quantile })
+            .collect();
+        limits.sort_by_key(|limit| limit.after);
+        Self {
+            pool,
+            timeouts: (&arm.timeouts).into(),
+            limits: limits.into(),
+            error_statuses: config.limits.error_statuses.clone(),
+            path_prefix: arm
+                .path_prefix
+                .as_ref()
+                .map_or("", |prefix| prefix.as_str())
+                .trim_end_matches('/')
+                .into(),
+            identity_fields: config.identity.from.iter().filter_map(identity_field).map(Into::into).collect(),
+            version: Some(VersionFields {
+                request: config.version_header.request.as_str().into(),
+                response: config.version_header.response.as_str().into(),
+                version: arm.version.as_str().into(),
+            }),
+            max_in_flight: arm.max_in_flight,
+            standing,
+        }
+    }
+
+    /// The fleet's default backend: an arm with every default that no release speaks for.
+    fn default_backend(pool: Rc<Pool<BackendStream>>) -> Self {
+        Self {
+            pool,
+            timeouts: (&arm::Timeouts::default()).into(),
+            limits: Box::default(),
+            error_statuses: ErrorStatuses::default(),
+            path_prefix: "".into(),
+            identity_fields: Box::default(),
+            version: None,
+            max_in_flight: arm::DEFAULT_MAX_IN_FLIGHT,
+            standing: Rc::default(),
+        }
+    }
+
+    /// Counts a request in; `None`: as many as allowed are under way.
+    pub(crate) fn admit(&self) -> Option<Admission<BackendStream>> {
+        self.pool.admit(self.max_in_flight)
+    }
+
+    /// Name and value of the version field on the way upstream.
+    pub(crate) fn request_version(&self) -> Option<(&str, &str)> {
+        self.version.as_ref().map(|fields| (&*fields.request, &*fields.version))
+    }
+
+    /// Name and value of the version field on the way back.
+    pub(crate) fn response_version(&self) -> Option<(&str, &str)> {
+        self.version.as_ref().map(|fields| (&*fields.response, &*fields.version))
+    }
+
+    /// When its release was rolled back or forced away from it, if that was after `started`: who came later was sent
+    /// here all the same.
+    pub(crate) fn recalled(&self, started: Tick) -> Option<Tick> {
+        self.standing.0.get().filter(|recalled| *recalled >= started)
+    }
+}
+
+/// The field that an identity source reads, if it reads one of its own.
+fn identity_field(source: &IdentitySource) -> Option<&str> {
+    match source {
+        IdentitySource::Header(name) => Some(name.as_str()),
+        IdentitySource::JwtClaim(claim) => Some(claim.header.as_str()),
+        _ => None,
+    }
+}
+
+/// Whether a gray arm is to be left: nobody new reaches it, and what lasts is to end.
+fn is_recalled(config: &RoutingConfig) -> bool {
+    config.state == ReleaseState::RolledBack || config.force == Some(Target::Stable)
+}
+
+/// One worker's view of the present snapshot.
+#[derive(Debug)]
+pub(crate) struct Arms {
+    reader: RefCell<SnapshotReader>,
+    cache: ArmCache,
+}
+
+impl Arms {
+    pub(crate) fn new(reader: SnapshotReader, worker: usize) -> Self {
+        let cache = ArmCache {
+            worker,
+            generation: Cell::new(u64::MAX),
+            arms: RefCell::default(),
+            default: RefCell::default(),
+            pools: RefCell::default(),
+            standings: RefCell::default(),
+            recalls: Cell::new(0),
+        };
+        Self { reader: RefCell::new(reader), cache }
+    }
+
+    /// Calls `f` with the newest snapshot. To be called once per request.
+    pub(crate) fn with<T>(&self, now: Tick, f: impl FnOnce(&Snapshot, &ArmCache) -> T) -> T {
+        let mut reader = self.reader.borrow_mut();
+        let snapshot = reader.load();
+        if snapshot.generation != self.cache.generation.get() {
+            self.cache.follow(snapshot, now);
+        }
+        f(snapshot, &self.cache)
+    }
+
+    /// Ten times a second: follows the snapshot, so that an idle worker lets go of old ones, and closes idle
+    /// connections. True: an arm was taken back since the last time.
+    pub(crate) fn refresh(&self, now: Tick) -> bool {
+        self.with(now, |_, _| ());
+        for pool in self.cache.pools.borrow().values() {
+            pool.sweep(now);
+        }
+        self.cache.recalls.replace(0) > 0
+    }
+}
+
+/// What was made for the present snapshot, and what goes on from one to the next.
+#[derive(Debug)]
+pub(crate) struct ArmCache {
+    worker: usize,
+    generation: Cell<u64>,
+    /// By release and arm.
+    arms: RefCell<Vec<[Option<Rc<Arm>>; 2]>>,
+    default: RefCell<Option<Rc<Arm>>>,
+    /// By table: connections survive new documents.
+    pools: RefCell<HashMap<u32, Rc<Pool<BackendStream>>>>,
+    /// Of the gray arms in use.
+    standings: RefCell<HashMap<Uid, (ReleaseId, Rc<Standing>)>>,
+    recalls: Cell<usize>,
+}
+
+impl ArmCache {
+    /// One arm of a release of this snapshot; `None` if the release has no such arm.
+    pub(crate) fn arm(&self, snapshot: &Snapshot, release: ReleaseIndex, arm: arm::Arm) -> Option<Rc<Arm>> {
+        let place = (release.get(), arm as usize);
+        if let Some(known) = &self.arms.borrow()[place.0][place.1] {
+            return Some(Rc::clone(known));
+        }
+        let config = snapshot.routes.release(release).config();
+        let pool = self.pool(snapshot.table(release, arm)?);
+        let standing = self.standing(config, arm);
+        let made = Rc::new(Arm::new(config, config.arms.get(arm)?, pool, standing));
+        self.arms.borrow_mut()[place.0][place.1] = Some(Rc::clone(&made));
+        Some(made)
+    }
+
+    /// Where requests go that no release claims.
+    pub(crate) fn default_backend(&self, snapshot: &Snapshot) -> Option<Rc<Arm>> {
+        let mut default = self.default.borrow_mut();
+        if default.is_none() {
+            *default = Some(Rc::new(Arm::default_backend(self.pool(snapshot.default_table()?))));
+        }
+        default.clone()
+    }
+
+    fn pool(&self, table: &Arc<Table>) -> Rc<Pool<BackendStream>> {
+        let mut pools = self.pools.borrow_mut();
+        let pool =
+            pools.entry(table.id).or_insert_with(|| Rc::new(Pool::new(Arc::clone(table), self.worker)));
+        Rc::clone(pool)
+    }
+
+    /// Stable arms are never taken back, and need no memory of it.
+    fn standing(&self, config: &RoutingConfig, arm: arm::Arm) -> Rc<Standing> {
+        if arm == arm::Arm::Stable {
+            return Rc::default();
+        }
+        let mut standings = self.standings.borrow_mut();
+        let of = &config.release;
+        match standings.get(&of.uid) {
+            Some((id, standing)) if *id == of.id => Rc::clone(standing),
+            _ => {
+                let standing = Rc::<Standing>::default();
+                standings.insert(of.uid.clone(), (of.id, Rc::clone(&standing)));
+                standing
+            }
+        }
+    }
+
+    fn follow(&self, snapshot: &Snapshot, now: Tick) {
+        self.generation.set(snapshot.generation);
+        *self.default.borrow_mut() = None;
+        let mut arms = self.arms.borrow_mut();
+        arms.clear();
+        arms.resize_with(snapshot.routes.len(), Default::default);
+        self.pools.borrow_mut().retain(|table, _| snapshot.names_table(*table));
+        self.follow_standings(snapshot, now);
+    }
+
+    fn follow_standings(&self, snapshot: &Snapshot, now: Tick) {
+        let mut standings = self.standings.borrow_mut();
+        // What only this map holds belongs to no arm and no exchange any more.
+        standings.retain(|_, (_, standing)| Rc::strong_count(standing) > 1);
+        if standings.is_empty() {
+            return;
+        }
+        for (_, release) in snapshot.routes.releases() {
+            let config = release.config();
+            let Some((id, standing)) = standings.get(&config.release.uid) else { continue };
+            if *id != config.release.id {
+                continue;
+            }
+            if !is_recalled(config) {
+                standing.0.set(None);
+            } else if standing.0.get().is_none() {
+                standing.0.set(Some(now));
+                self.recalls.set(self.recalls.get() + 1);
+            }
+        }
+    }
+}

@@ -1,0 +1,8 @@
+//! The traffic path over real sockets: scripted clients on one side, scripted backends on the other, the workers in
+//! this process between them. What is asserted is what a client, a backend or the reader of a report would see.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "in tests a failed assumption should end the test")]
+
+mod answers;
+mod connections;
+mod support;

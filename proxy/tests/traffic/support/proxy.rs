@@ -1,0 +1,218 @@
+//! A proxy in this process: documents read and compiled as the control side does it, real workers, real counters.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use halftone_proxy::access_log::WorkerLog;
+use halftone_proxy::counters::{Arm, Outcome, WorkerCounters};
+use halftone_proxy::drain::Schedule;
+use halftone_proxy::report::Reporter;
+use halftone_proxy::settings::ClientTimeouts;
+use halftone_proxy::snapshot::{Publisher, Snapshot};
+use halftone_proxy::upstream::endpoints::Tables;
+use halftone_proxy::worker::{Drained, Limits, Listeners, Own, Workers};
+use halftone_routing::config::parse::Format;
+use halftone_routing::report::{Counts, Epoch};
+use halftone_routing::store::{Content, Found, Store};
+use serde_json::{Value, json};
+
+use super::{Client, PATIENCE};
+
+/// How a test's proxy differs from one with every default.
+#[derive(Clone, Debug)]
+pub(crate) struct Options {
+    pub(crate) workers: usize,
+    pub(crate) client: ClientTimeouts,
+    pub(crate) drain: Schedule,
+    pub(crate) tunnel_grace: Duration,
+    pub(crate) max_connections: usize,
+    pub(crate) fleet: Option<Value>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            workers: 1,
+            client: ClientTimeouts::default(),
+            drain: Schedule { delay: Duration::ZERO, timeout: Duration::from_secs(10) },
+            tunnel_grace: Duration::ZERO,
+            max_connections: 20_000,
+            fleet: None,
+        }
+    }
+}
+
+/// A running proxy.
+#[derive(Debug)]
+pub(crate) struct Proxy {
+    pub(crate) address: SocketAddr,
+    workers: Option<Workers>,
+    control: Control,
+    publisher: Publisher,
+}
+
+/// What the control thread has.
+#[derive(Debug)]
+struct Control {
+    store: Store,
+    reporter: Reporter,
+    tables: Tables,
+    generation: u64,
+    fleet: Option<Value>,
+}
+
+impl Control {
+    fn snapshot(&mut self, documents: &[Value]) -> Snapshot {
+        let texts: Vec<_> = documents.iter().map(|document| document.to_string()).collect();
+        let names: Vec<_> = (0..texts.len()).map(|index| format!("{index}.json")).collect();
+        let found: Vec<_> = names.iter().zip(&texts).map(|(name, text)| in_json(name, text)).collect();
+        let fleet = self.fleet.as_ref().map(Value::to_string);
+        self.store.apply(&found, fleet.as_ref().map(|text| in_json("fleet.json", text)));
+        assert_eq!(self.store.rejected(), [], "the test's documents are in order");
+        let routes = Arc::clone(self.store.routes());
+        self.generation += 1;
+        Snapshot::new(self.generation, &routes, &self.tables, &mut self.reporter)
+    }
+}
+
+fn in_json<'a>(source: &'a str, text: &'a str) -> Found<'a> {
+    Found { source, content: Content::Text(Format::Json, text.as_bytes()) }
+}
+
+impl Proxy {
+    /// With every default.
+    pub(crate) fn start(documents: &[Value]) -> Self {
+        Self::with(Options::default(), documents)
+    }
+
+    /// For one stable arm at this address.
+    pub(crate) fn to(backend: SocketAddr) -> Self {
+        Self::start(&[release(&[backend], json!({}))])
+    }
+
+    pub(crate) fn with(options: Options, documents: &[Value]) -> Self {
+        let Options { workers, client, drain, tunnel_grace, max_connections, fleet } = options;
+        let mut control = Control {
+            store: Store::new(),
+            reporter: Reporter::new("test".into(), Epoch(1), workers),
+            tables: Tables::new(workers),
+            generation: 0,
+            fleet,
+        };
+        let publisher = Publisher::new(control.snapshot(documents));
+        let listeners = Listeners::bind(&["127.0.0.1:0".parse().unwrap()], workers).unwrap();
+        let address = listeners.addresses()[0];
+        let own = (0..workers)
+            .map(|worker| Own {
+                snapshot: publisher.reader(),
+                counters: WorkerCounters::new(worker),
+                log: WorkerLog::off(),
+            })
+            .collect();
+        let limits = Limits { max_connections, tunnel_grace, drain, client };
+        let workers = Workers::start(listeners, limits, own).unwrap();
+        Self { address, workers: Some(workers), control, publisher }
+    }
+
+    pub(crate) fn client(&self) -> Client {
+        Client::connect(self.address)
+    }
+
+    pub(crate) fn workers(&self) -> &Workers {
+        self.workers.as_ref().unwrap()
+    }
+
+    /// Replaces the documents.
+    pub(crate) fn apply(&mut self, documents: &[Value]) {
+        let snapshot = self.control.snapshot(documents);
+        self.publisher.publish(snapshot);
+    }
+
+    /// The tables of endpoints, to change them behind the documents' back.
+    pub(crate) fn tables(&self) -> &Tables {
+        &self.control.tables
+    }
+
+    /// Begins the drain and waits for its end.
+    pub(crate) fn drain(mut self) -> Drained {
+        let workers = self.workers.take().unwrap();
+        workers.drain();
+        workers.join()
+    }
+
+    /// Everything counted so far, by arm.
+    pub(crate) fn counts(&mut self) -> BTreeMap<Arm, Counts> {
+        let mut counts = BTreeMap::<Arm, Counts>::new();
+        for entry in self.control.reporter.report(None).entries {
+            counts.entry(entry.key.arm).or_default().merge(&entry.counts);
+        }
+        counts
+    }
+
+    /// Waits until the arm's outcomes are these: a client may have its answer before the worker has counted it.
+    pub(crate) fn expect_outcomes(&mut self, arm: Arm, expected: &[(Outcome, u64)]) {
+        let expected: BTreeMap<_, _> = expected.iter().copied().collect();
+        self.wait_for(&format!("outcomes {expected:?}"), |counts| {
+            counts.get(&arm).map(|counts| counts.outcomes.clone()).unwrap_or_default() == expected
+        });
+    }
+
+    /// Waits until the counts are as wanted.
+    pub(crate) fn wait_for(&mut self, what: &str, wanted: impl Fn(&BTreeMap<Arm, Counts>) -> bool) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let counts = self.counts();
+            if wanted(&counts) {
+                return;
+            }
+            assert!(Instant::now() < deadline, "{what} did not come; there is {counts:#?}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        if let Some(workers) = self.workers.take() {
+            workers.stop();
+            workers.join();
+        }
+    }
+}
+
+/// A routing document for every host with its stable arm at these addresses; `more` is merged into it.
+pub(crate) fn release(stable: &[SocketAddr], more: Value) -> Value {
+    let mut document = json!({
+        "schema": 1,
+        "bucketing": "xxh3-1",
+        "release": {
+            "uid": "local/shop/checkout",
+            "namespace": "shop",
+            "name": "checkout",
+            "id": "0123456789abcdef",
+            "createdAt": "2026-11-21T00:00:00Z",
+        },
+        "revision": 1,
+        "stage": 1,
+        "state": "Plain",
+        "ratio": 0,
+        "hosts": ["*"],
+        "arms": {"stable": {"addresses": stable, "version": "v1"}},
+        "identity": {"from": [{"header": "X-User-Name"}]},
+    });
+    merge(&mut document, more);
+    document
+}
+
+fn merge(into: &mut Value, more: Value) {
+    match (into, more) {
+        (Value::Object(into), Value::Object(more)) => {
+            for (key, value) in more {
+                merge(into.entry(key).or_insert(Value::Null), value);
+            }
+        }
+        (into, more) => *into = more,
+    }
+}
