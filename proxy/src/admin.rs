@@ -1,3 +1,292 @@
-//! The admin pages: probes, metrics, reports, what is applied, and why a request goes where it goes.
+//! The admin pages: probes, metrics, reports, what is applied, and why a request goes where it goes. They change
+//! nothing. Served by hyper on the control thread's runtime, so that no page costs a worker anything.
 
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use halftone_routing::config::arm::Arm;
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::header::{ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, WWW_AUTHENTICATE};
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use jiff::Timestamp;
+use serde::Serialize;
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+
+use crate::apply::lock;
+use crate::counters::Observer;
+use crate::report::{Position, Reporter};
+use crate::snapshot::Snapshot;
+
+pub mod config;
+pub mod explain;
+pub mod metrics;
 pub mod tokens;
+
+use self::metrics::{ArmSample, ReleaseSample, Scrape};
+use self::tokens::Tokens;
+
+/// Admin connections at once: probes, a few scrapers, an operator and its predecessor.
+const CONNECTIONS: usize = 256;
+/// How long a client may take for a request's head.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+const JSON: &str = "application/json";
+const TEXT: &str = "text/plain; charset=utf-8";
+const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+type Answer = Response<Full<Bytes>>;
+
+/// What the pages read. Nothing of it belongs to a page: all is made and changed elsewhere.
+#[derive(Debug)]
+pub(crate) struct Pages {
+    pub(crate) reporter: Arc<Mutex<Reporter>>,
+    pub(crate) snapshot: Arc<ArcSwap<Snapshot>>,
+    pub(crate) observers: Vec<Observer>,
+    /// None: the protected pages are open, which the settings allow on loopback only.
+    pub(crate) tokens: Option<Tokens>,
+    pub(crate) log_dropped: Option<Arc<AtomicU64>>,
+    pub(crate) standing: Mutex<Standing>,
+}
+
+/// Whether this proxy wants requests, and can read its documents.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Standing {
+    /// Why `/readyz` says no, if it does.
+    pub(crate) not_ready: Option<String>,
+    /// Why documents cannot be read at present, if they cannot.
+    pub(crate) source_trouble: Option<String>,
+}
+
+impl Standing {
+    /// That of a proxy that has not looked for documents yet.
+    pub(crate) fn starting() -> Self {
+        Self { not_ready: Some("starting".to_owned()), source_trouble: None }
+    }
+}
+
+/// Accepts until the task is dropped.
+pub(crate) async fn serve(listener: TcpListener, pages: Arc<Pages>) {
+    let slots = Arc::new(Semaphore::new(CONNECTIONS));
+    loop {
+        let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { return };
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                // Out of descriptors, mostly; trying again at once would only burn the processor.
+                tracing::warn!(%error, "the admin address cannot accept");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                continue;
+            }
+        };
+        let pages = Arc::clone(&pages);
+        tokio::spawn(async move {
+            let service = service_fn(|request| {
+                let answer = pages.answer(&request);
+                async { Ok::<_, Infallible>(answer) }
+            });
+            // An error is the client's: it left, or sent what is not HTTP.
+            let _ = hyper::server::conn::http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(HEAD_TIMEOUT)
+                .serve_connection(TokioIo::new(stream), service)
+                .await;
+            drop(slot);
+        });
+    }
+}
+
+/// Whether the protected pages may be open without a token at this address.
+pub(crate) fn is_open_without_token(address: SocketAddr) -> bool {
+    address.ip().to_canonical().is_loopback()
+}
+
+impl Pages {
+    fn answer(&self, request: &Request<Incoming>) -> Answer {
+        if !matches!(*request.method(), Method::GET | Method::HEAD) {
+            let mut answer = text(StatusCode::METHOD_NOT_ALLOWED, "these pages are read with GET\n");
+            answer.headers_mut().insert(ALLOW, "GET, HEAD".parse().expect("visible ASCII"));
+            return answer;
+        }
+        let query = request.uri().query().unwrap_or_default();
+        match request.uri().path() {
+            "/livez" => text(StatusCode::OK, "ok\n"),
+            "/readyz" => self.readiness(),
+            "/metrics" => self.metrics(),
+            "/report" | "/config" | "/explain" if !self.allows(request) => unauthorized(),
+            "/report" => self.report(query),
+            "/config" => self.config(query),
+            "/explain" => self.explain(query),
+            _ => text(StatusCode::NOT_FOUND, "pages: /livez /readyz /metrics /report /config /explain\n"),
+        }
+    }
+
+    fn allows(&self, request: &Request<Incoming>) -> bool {
+        let authorization = request.headers().get(AUTHORIZATION).map(hyper::header::HeaderValue::as_bytes);
+        self.tokens.as_ref().is_none_or(|tokens| tokens.allow(authorization))
+    }
+
+    fn standing(&self) -> Standing {
+        self.standing.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn readiness(&self) -> Answer {
+        match self.standing().not_ready {
+            None => text(StatusCode::OK, "ok\n"),
+            Some(why) => text(StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")),
+        }
+    }
+
+    fn report(&self, query: &str) -> Answer {
+        let since = match since(query) {
+            Ok(since) => since,
+            Err(why) => return text(StatusCode::BAD_REQUEST, format!("{why}\n")),
+        };
+        let mut reporter = lock(&self.reporter);
+        if self.tokens.is_some() {
+            reporter.heard_operator(Timestamp::now());
+        }
+        let report = reporter.report(since);
+        drop(reporter);
+        json(&report)
+    }
+
+    fn config(&self, query: &str) -> Answer {
+        let full = form_urlencoded::parse(query.as_bytes()).any(|(name, _)| name == "full");
+        let (standing, snapshot) = (self.standing(), self.snapshot.load_full());
+        let documents = lock(&self.reporter).documents().clone();
+        let standing = config::Standing {
+            not_ready: standing.not_ready.as_deref(),
+            source_trouble: standing.source_trouble.as_deref(),
+        };
+        json(&config::page(&snapshot, &documents, &standing, full))
+    }
+
+    fn explain(&self, query: &str) -> Answer {
+        match query.parse() {
+            Ok(question) => json(&explain::explain(&self.snapshot.load(), &question, rand::random)),
+            Err(why) => text(StatusCode::BAD_REQUEST, format!("{why}\n")),
+        }
+    }
+
+    fn metrics(&self) -> Answer {
+        match metrics::page(self.scrape()) {
+            Ok(page) => answer(StatusCode::OK, OPENMETRICS, page),
+            Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
+        }
+    }
+
+    fn scrape(&self) -> Scrape {
+        let (snapshot, standing) = (self.snapshot.load_full(), self.standing());
+        let reporter = lock(&self.reporter);
+        let documents = reporter.documents();
+        let releases = snapshot.routes.releases().filter_map(|(_, release)| {
+            let config = release.config();
+            let ledger = reporter.ledgers().get(&config.release.uid)?;
+            let arm = |arm| ArmSample { counts: ledger.total(arm), open_long: ledger.open_long(arm) };
+            Some(ReleaseSample {
+                namespace: config.release.namespace.to_string(),
+                name: config.release.name.to_string(),
+                ratio_target: config.ratio.fraction(),
+                ratio_observed: ledger.observed_ratio(),
+                revision: config.revision.get(),
+                stage: config.stage.get(),
+                arms: [arm(Arm::Stable), arm(Arm::Gray)],
+            })
+        });
+        let mut scrape = Scrape {
+            releases: releases.collect(),
+            connections: self.observers.iter().map(Observer::connections_open).sum(),
+            connections_accepted: self.observers.iter().map(Observer::connections_accepted).sum(),
+            fleet_revision: documents.fleet.as_ref().map(|fleet| fleet.revision.get()),
+            rejected: documents.rejected.len(),
+            orphaned: documents.orphaned.len(),
+            stale: documents.stale,
+            ready: standing.not_ready.is_none(),
+            swaps: snapshot.generation,
+            operator_last_heard: reporter.operator_last_heard().map(|at| at.as_millisecond() as f64 / 1000.0),
+            log_dropped: self.log_dropped.as_ref().map_or(0, |dropped| dropped.load(Relaxed)),
+            ..Scrape::default()
+        };
+        self.observers.iter().for_each(|observer| observer.add_unrouted_to(&mut scrape.unrouted));
+        scrape
+    }
+}
+
+/// `since=EPOCH/SEQUENCE`; a full report without.
+fn since(query: &str) -> Result<Option<Position>, String> {
+    let Some((_, since)) = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "since") else {
+        return Ok(None);
+    };
+    let wrong =
+        || format!("since \"{since}\" is none; write since=EPOCH/SEQUENCE as the last report gave them");
+    let (epoch, sequence) = since.split_once('/').ok_or_else(wrong)?;
+    Ok(Some((epoch.parse().map_err(|_| wrong())?, sequence.parse().map_err(|_| wrong())?)))
+}
+
+fn unauthorized() -> Answer {
+    let mut answer = text(StatusCode::UNAUTHORIZED, "this page needs a bearer token of --token-file\n");
+    answer.headers_mut().insert(WWW_AUTHENTICATE, "Bearer".parse().expect("visible ASCII"));
+    answer
+}
+
+fn json(value: &impl Serialize) -> Answer {
+    match serde_json::to_vec(value) {
+        Ok(body) => answer(StatusCode::OK, JSON, body),
+        Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
+    }
+}
+
+fn text(status: StatusCode, body: impl Into<Bytes>) -> Answer {
+    answer(status, TEXT, body)
+}
+
+fn answer(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Answer {
+    let mut answer = Response::new(Full::new(body.into()));
+    *answer.status_mut() = status;
+    let headers = answer.headers_mut();
+    headers.insert(CONTENT_TYPE, content_type.parse().expect("visible ASCII"));
+    headers.insert(CACHE_CONTROL, "no-store".parse().expect("visible ASCII"));
+    answer
+}
+
+#[cfg(test)]
+mod tests {
+    use halftone_routing::report::Epoch;
+
+    use super::*;
+
+    #[test]
+    fn since_names_a_report_or_is_refused() {
+        assert_eq!(since("").unwrap(), None);
+        assert_eq!(since("since=00000000000000ff/12").unwrap(), Some((Epoch(255), 12)));
+        assert_eq!(since("since=00000000000000ff%2F12").unwrap(), Some((Epoch(255), 12)));
+        for wrong in
+            ["since=", "since=12", "since=ff/12", "since=00000000000000ff/-1", "since=00000000000000ff/x"]
+        {
+            assert!(since(wrong).unwrap_err().contains("EPOCH/SEQUENCE"), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn only_loopback_is_open_without_a_token() {
+        for (address, open) in [
+            ("127.0.0.1:1", true),
+            ("127.9.9.9:1", true),
+            ("[::1]:1", true),
+            ("[::ffff:127.0.0.1]:1", true),
+            ("0.0.0.0:1", false),
+            ("[::]:1", false),
+            ("10.0.0.1:1", false),
+        ] {
+            assert_eq!(is_open_without_token(address.parse().unwrap()), open, "{address}");
+        }
+    }
+}

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use halftone_routing::config::State as ReleaseState;
-use halftone_routing::config::names::Uid;
+use halftone_routing::config::names::{ObjectName, Uid};
 use halftone_routing::config::parse::Format;
 use halftone_routing::config::rule::Target;
 use halftone_routing::routes::Routes;
@@ -35,8 +35,13 @@ pub struct Applier {
 
 impl Applier {
     /// With nothing applied: every request is answered 404.
-    pub fn new(tables: Arc<Tables>, reporter: Arc<Mutex<Reporter>>, state: Option<State>) -> Self {
-        let store = Store::new();
+    pub fn new(
+        tables: Arc<Tables>,
+        reporter: Arc<Mutex<Reporter>>,
+        class: &ObjectName,
+        state: Option<State>,
+    ) -> Self {
+        let store = Store::for_class(class.clone());
         let first = Snapshot::new(0, store.routes(), &tables, &mut lock(&reporter));
         let publisher = Publisher::new(first);
         Self { store, publisher, tables, reporter, state, generation: 0, told: BTreeSet::new() }
@@ -72,6 +77,16 @@ impl Applier {
             );
             self.publish();
         }
+    }
+
+    /// Sets from when on a client that leaves counts against an arm.
+    pub fn minute_passed(&self) {
+        lock(&self.reporter).minute_passed();
+    }
+
+    /// What is applied and what was refused.
+    pub fn applied(&self) -> Documents {
+        lock(&self.reporter).documents().clone()
     }
 
     /// Drops replaced sets that no worker holds any more.
@@ -170,7 +185,7 @@ fn gray_ended(routes: &Routes) -> BTreeMap<Uid, bool> {
 }
 
 /// The fleet's document is the one of this name.
-fn is_fleet(name: &str) -> bool {
+pub(crate) fn is_fleet(name: &str) -> bool {
     name == "fleet.yaml"
 }
 

@@ -187,6 +187,11 @@ impl WorkerCounters {
         Self { worker, totals: Arc::default(), unrouted: Arc::default(), _one_thread_at_a_time: PhantomData }
     }
 
+    /// For reading what belongs to no release.
+    pub(crate) fn observer(&self) -> Observer {
+        Observer { totals: Arc::clone(&self.totals), unrouted: Arc::clone(&self.unrouted) }
+    }
+
     /// The cell for a decision. Two array look-ups once the worker has used it before.
     pub fn cell(&self, stage: &StageCounters, arm: Arm, chosen_by: ChosenBy, excluded: bool) -> CellWriter {
         let cells = stage.workers[self.worker].get_or_init(Arc::default);
@@ -208,6 +213,30 @@ impl WorkerCounters {
     /// A client connection was closed, or handed to another worker (which then calls `connection_opened`).
     pub fn connection_closed(&self) {
         self.totals.connections_open.sub(1);
+    }
+}
+
+/// Reads one worker's counts that belong to no release.
+#[derive(Clone, Debug)]
+pub(crate) struct Observer {
+    totals: Arc<WorkerTotals>,
+    unrouted: Arc<WorkerCells>,
+}
+
+impl Observer {
+    /// Client connections accepted so far.
+    pub(crate) fn connections_accepted(&self) -> u64 {
+        self.totals.connections_accepted.get()
+    }
+
+    /// Client connections open now.
+    pub(crate) fn connections_open(&self) -> u64 {
+        self.totals.connections_open.get()
+    }
+
+    /// Adds the requests that no release claims.
+    pub(crate) fn add_unrouted_to(&self, sum: &mut Counts) {
+        self.unrouted.cells.iter().filter_map(OnceLock::get).for_each(|cell| cell.add_to(sum));
     }
 }
 

@@ -96,6 +96,11 @@ impl Reporter {
         self.operator_last_heard = Some(now);
     }
 
+    /// When one did last.
+    pub fn operator_last_heard(&self) -> Option<Timestamp> {
+        self.operator_last_heard
+    }
+
     /// The report for somebody who has the one at `since`; a full one without, after a restart, or for a position
     /// that this proxy never had.
     pub fn report(&mut self, since: Option<Position>) -> TrafficReport {

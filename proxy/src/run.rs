@@ -1,3 +1,268 @@
-//! From settings to threads: the order of start and drain.
+//! A proxy as a whole: from [`Settings`] to threads, and the order of start and drain. `halftone-proxy` and
+//! `halftone run` both start here.
+//!
+//! [`Proxy::start`] checks everything that can be checked, opens state and sockets, and leaves the rest to the control
+//! thread (`run/control.rs`), so that the caller may use any runtime, or none.
 
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+
+use halftone_routing::report::{Epoch, TrafficReport};
+use jiff::Timestamp;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::access_log::{AccessLog, HashKey};
+use crate::admin::tokens::{self, TokenError, Tokens};
+use crate::admin::{self, Pages, Standing};
+use crate::apply::{Applier, lock};
+use crate::counters::WorkerCounters;
+use crate::drain::Schedule;
+use crate::report::{Documents, Position, Reporter};
+use crate::settings::Settings;
+use crate::source::Listing;
+use crate::source::state::{Restored, State};
+use crate::upstream::endpoints::Tables;
+use crate::worker::{Drained, Limits, Listeners, Own};
+
+mod control;
 pub mod descriptors;
+mod readiness;
+
+use self::control::{Command, Control};
+
+/// Where a proxy's documents come from.
+#[derive(Clone, Debug)]
+pub enum Source {
+    /// A directory, followed as it changes.
+    Directory(PathBuf),
+    /// The caller: these at first, then what [`Proxy::apply`] brings.
+    Memory(Listing),
+}
+
+/// Why a proxy could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Nothing to accept clients on.
+    #[error("no address to listen on; give at least one")]
+    NothingToListenOn,
+    /// The protected admin pages would be open to the network.
+    #[error("--admin {0} can be reached from the network and needs --token-file; give one, or use a loopback address")]
+    TokenNeeded(SocketAddr),
+    /// The token file cannot be used.
+    #[error(transparent)]
+    Tokens(#[from] TokenError),
+    /// The directory of documents cannot be used, and no earlier run left any.
+    #[error("--config {}: {error}", dir.display())]
+    Config {
+        /// The directory.
+        dir: PathBuf,
+        /// What is wrong with it.
+        error: io::Error,
+    },
+    /// The state directory cannot be used.
+    #[error("--state {}: {error}", dir.display())]
+    State {
+        /// The directory.
+        dir: PathBuf,
+        /// What is wrong with it.
+        error: io::Error,
+    },
+    /// A client address cannot be listened on.
+    #[error("--listen {addresses:?}: {error}")]
+    Listen {
+        /// The addresses asked for.
+        addresses: Vec<SocketAddr>,
+        /// What is wrong.
+        error: io::Error,
+    },
+    /// The admin address cannot be listened on.
+    #[error("--admin {address}: {error}")]
+    Admin {
+        /// The address asked for.
+        address: SocketAddr,
+        /// What is wrong.
+        error: io::Error,
+    },
+    /// A thread cannot be started.
+    #[error("cannot start a thread: {0}")]
+    Thread(io::Error),
+}
+
+/// A running proxy. Dropping it ends it at once; [`Proxy::drain`] ends it in order.
+#[derive(Debug)]
+pub struct Proxy {
+    addresses: Vec<SocketAddr>,
+    admin: Option<SocketAddr>,
+    reporter: Arc<Mutex<Reporter>>,
+    commands: mpsc::UnboundedSender<Command>,
+    ended: watch::Receiver<Option<Drained>>,
+    control: Option<JoinHandle<()>>,
+}
+
+impl Proxy {
+    /// Starts a proxy: returns when its sockets are open. Clients are accepted as soon as the first documents are
+    /// applied; those that connect before wait for it.
+    ///
+    /// # Errors
+    /// Settings that contradict each other, files and addresses that cannot be used.
+    pub fn start(settings: Settings, source: Source) -> Result<Self, StartError> {
+        if settings.listen.is_empty() {
+            return Err(StartError::NothingToListenOn);
+        }
+        let tokens = tokens(&settings)?;
+        let (state, restored) = state(&settings)?;
+        check_source(&source, &restored)?;
+        let workers = settings.workers.get();
+        let listeners = Listeners::bind(&settings.listen, workers)
+            .map_err(|error| StartError::Listen { addresses: settings.listen.clone(), error })?;
+        let admin_listener = settings.admin.map(listen_admin).transpose()?;
+        let admin = admin_listener.as_ref().and_then(|listener| listener.local_addr().ok());
+
+        let reporter = Arc::new(Mutex::new(Reporter::new(settings.instance.clone(), Epoch(rand::random()), workers)));
+        let tables = Arc::new(Tables::new(workers));
+        let applier = Applier::new(Arc::clone(&tables), Arc::clone(&reporter), &settings.class, state);
+        let log = access_log(&settings)?;
+        let own: Vec<_> = (0..workers).map(|worker| own(worker, &applier, log.as_ref())).collect();
+        let pages = Pages {
+            reporter: Arc::clone(&reporter),
+            snapshot: applier.publisher().current(),
+            observers: own.iter().map(|own| own.counters.observer()).collect(),
+            tokens,
+            log_dropped: log.as_ref().map(AccessLog::dropped),
+            standing: Mutex::new(Standing::starting()),
+        };
+        let addresses = listeners.addresses().to_vec();
+        let (commands, inbox) = mpsc::unbounded_channel();
+        let (tell_end, ended) = watch::channel(None);
+        let control = Control {
+            limits: limits(&settings),
+            listeners,
+            own,
+            admin: admin_listener,
+            pages: Arc::new(pages),
+            applier,
+            restored,
+            source,
+            tables,
+            log,
+            inbox,
+            ended: tell_end,
+        };
+        let control = control.start().map_err(StartError::Thread)?;
+        Ok(Self { addresses, admin, reporter, commands, ended, control: Some(control) })
+    }
+
+    /// Where clients are accepted; port 0 has become the port taken.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// Where the admin pages are.
+    pub fn admin_address(&self) -> Option<SocketAddr> {
+        self.admin
+    }
+
+    /// Replaces the documents of a [`Source::Memory`] by these; returns when every new request is decided by them,
+    /// with what is applied and what was refused. None: the proxy has ended.
+    pub async fn apply(&self, documents: Listing) -> Option<Documents> {
+        let (done, applied) = oneshot::channel();
+        self.commands.send(Command::Apply(documents, done)).ok()?;
+        applied.await.ok()
+    }
+
+    /// What happened to each request, as `GET /report` tells it. Counts as a word from the operator.
+    pub fn report(&self, since: Option<Position>) -> TrafficReport {
+        let mut reporter = lock(&self.reporter);
+        reporter.heard_operator(Timestamp::now());
+        reporter.report(since)
+    }
+
+    /// Begins the end: `/readyz` fails, clients are asked to go, exchanges finish. Returns at once.
+    pub fn begin_drain(&self) {
+        let _ = self.commands.send(Command::Drain);
+    }
+
+    /// Waits for the end, and says how it went. None: the control thread failed.
+    pub async fn ended(&self) -> Option<Drained> {
+        let mut ended = self.ended.clone();
+        ended.wait_for(Option::is_some).await.ok().and_then(|drained| *drained)
+    }
+
+    /// Drains to the end.
+    pub async fn drain(self) -> Option<Drained> {
+        self.begin_drain();
+        self.ended().await
+    }
+}
+
+/// Ends at once what has not ended yet, and waits for it: no thread outlives its proxy.
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        let _ = self.commands.send(Command::Stop);
+        if let Some(control) = self.control.take() {
+            let _ = control.join();
+        }
+    }
+}
+
+fn tokens(settings: &Settings) -> Result<Option<Tokens>, StartError> {
+    match (&settings.token_file, settings.admin) {
+        (Some(file), _) => Ok(Some(Tokens::open(file)?)),
+        (None, Some(address)) if !admin::is_open_without_token(address) => Err(StartError::TokenNeeded(address)),
+        (None, _) => Ok(None),
+    }
+}
+
+fn state(settings: &Settings) -> Result<(Option<State>, Restored), StartError> {
+    let Some(dir) = &settings.state else { return Ok((None, Restored::default())) };
+    let opened = State::open(dir).map_err(|error| StartError::State { dir: dir.clone(), error })?;
+    Ok((Some(opened.0), opened.1))
+}
+
+/// A wrong path is told at once, unless an earlier run left documents: then the directory may be late, and serving
+/// goes before complaining.
+fn check_source(source: &Source, restored: &Restored) -> Result<(), StartError> {
+    let Source::Directory(dir) = source else { return Ok(()) };
+    match std::fs::read_dir(dir) {
+        Err(error) if restored.releases.is_empty() => Err(StartError::Config { dir: dir.clone(), error }),
+        _ => Ok(()),
+    }
+}
+
+fn listen_admin(address: SocketAddr) -> Result<TcpListener, StartError> {
+    let listen = || {
+        let listener = TcpListener::bind(address)?;
+        listener.set_nonblocking(true)?;
+        Ok(listener)
+    };
+    listen().map_err(|error| StartError::Admin { address, error })
+}
+
+fn access_log(settings: &Settings) -> Result<Option<AccessLog>, StartError> {
+    let Some(sample) = settings.access_log else { return Ok(None) };
+    let key = match &settings.token_file {
+        Some(file) => HashKey::from_secret(&tokens::first(file)?),
+        None => HashKey::random(),
+    };
+    AccessLog::start(sample, key, io::stdout()).map(Some).map_err(StartError::Thread)
+}
+
+fn own(worker: usize, applier: &Applier, log: Option<&AccessLog>) -> Own {
+    Own {
+        snapshot: applier.publisher().reader(),
+        counters: WorkerCounters::new(worker),
+        log: log.map_or_else(crate::access_log::WorkerLog::off, AccessLog::worker),
+    }
+}
+
+fn limits(settings: &Settings) -> Limits {
+    Limits {
+        max_connections: settings.max_connections,
+        tunnel_grace: settings.drain.tunnel_grace,
+        drain: Schedule { delay: settings.drain.delay, timeout: settings.drain.timeout },
+        client: settings.client_timeouts,
+    }
+}

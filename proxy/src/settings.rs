@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
+use halftone_routing::config::names::ObjectName;
 use halftone_routing::config::units::Ratio;
 
 use crate::run::descriptors;
@@ -49,9 +50,13 @@ pub struct Flags {
     #[arg(long, value_name = "DIR", env = "HALFTONE_STATE")]
     pub state: Option<PathBuf>,
 
-    /// Fleet whose documents this proxy serves; a fleet.yaml of another class is rejected
+    /// Fleet whose documents this proxy serves; a fleet.yaml of another class is refused
     #[arg(long, value_name = "NAME", env = "HALFTONE_CLASS", default_value = "default")]
-    pub class: String,
+    pub class: ObjectName,
+
+    /// Name of this proxy in reports: in a cluster its pod's UID [default: the host's name]
+    #[arg(long, value_name = "NAME", env = "HALFTONE_INSTANCE")]
+    pub instance: Option<String>,
 
     /// Worker threads [default: the cores this process may use, at most 8]
     #[arg(long, value_name = "N", env = "HALFTONE_WORKERS")]
@@ -156,7 +161,9 @@ pub struct Settings {
     /// Share of requests in the access log; none is off.
     pub access_log: Option<Ratio>,
     /// Name of the fleet whose documents this proxy serves.
-    pub class: String,
+    pub class: ObjectName,
+    /// Name of this proxy in reports.
+    pub instance: String,
 }
 
 impl Settings {
@@ -172,7 +179,8 @@ impl Settings {
             client_timeouts: ClientTimeouts::default(),
             token_file: None,
             access_log: None,
-            class: "default".to_owned(),
+            class: "default".parse().expect("a name by its letters"),
+            instance: host_name(),
         }
     }
 }
@@ -199,6 +207,7 @@ impl From<&Flags> for Settings {
             token_file: flags.token_file.clone(),
             access_log: flags.access_log.map(|AccessLogFormat::Json| flags.access_log_sample),
             class: flags.class.clone(),
+            instance: flags.instance.clone().unwrap_or_else(host_name),
         }
     }
 }
@@ -247,6 +256,11 @@ impl Default for ClientTimeouts {
             write: Duration::from_secs(60),
         }
     }
+}
+
+fn host_name() -> String {
+    let name = rustix::system::uname();
+    name.nodename().to_string_lossy().into_owned()
 }
 
 fn default_workers() -> NonZeroUsize {

@@ -10,7 +10,12 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use self::{choose::Candidate, line::Line, texts::Texts};
 use crate::{
-    config::{Checksum, names::Uid, parse::Format, units::Revision},
+    config::{
+        Checksum,
+        names::{ObjectName, Uid},
+        parse::Format,
+        units::Revision,
+    },
     fleet::FleetConfig,
     report::{AppliedDocument, AppliedFleet, RejectedDocument},
     routes::{Compiler, Routes},
@@ -81,10 +86,19 @@ impl Default for Store {
 }
 
 impl Store {
-    /// Nothing applied, and the settings of a fleet without a document.
+    /// Nothing applied, and the settings of a fleet without a document, of class `default`.
     pub fn new() -> Self {
+        Self::of_fleet(FleetConfig::default())
+    }
+
+    /// Nothing applied, and the settings of a fleet without a document. A document of another class is refused.
+    pub fn for_class(class: ObjectName) -> Self {
+        Self::of_fleet(FleetConfig { class, ..FleetConfig::default() })
+    }
+
+    fn of_fleet(config: FleetConfig) -> Self {
         let mut compiler = Compiler::default();
-        let fleet = Fleet::default();
+        let fleet = Fleet { config: Arc::new(config), document: None };
         let routes = Arc::new(Routes::new(Vec::new(), Arc::clone(&fleet.config), &mut compiler));
         Self {
             compiler,
@@ -183,6 +197,18 @@ impl Store {
     fn apply_fleet(&mut self, found: Option<Found<'_>>) -> bool {
         let Some(found) = found else { return false };
         let refused = match texts::fleet(&found) {
+            Ok(parsed) if parsed.config.class != self.fleet.config.class => RejectedDocument {
+                revision: Some(parsed.config.revision),
+                checksum: Some(parsed.checksum),
+                ..texts::Refusal::new(
+                    "OtherClass",
+                    format!(
+                        "it is for the fleet \"{}\", and this proxy is of \"{}\"; change class here or --class there",
+                        parsed.config.class, self.fleet.config.class
+                    ),
+                )
+                .at(found.source)
+            },
             Ok(parsed) => match line::may_follow(
                 self.fleet.document.as_ref().map(|(revision, checksum)| (*revision, checksum)),
                 (parsed.config.revision, &parsed.checksum),
