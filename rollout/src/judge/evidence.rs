@@ -106,11 +106,6 @@ impl Evidence {
         self.needed
     }
 
-    /// The alternative that has won most.
-    pub(super) fn leader(&self) -> usize {
-        (1..ALTERNATIVES).fold(0, |best, j| if self.worth[j] > self.worth[best] { j } else { best })
-    }
-
     /// Whether the start that comes with the next batch outweighs all earlier starts of an alternative, which
     /// makes it the likelier beginning of a fault.
     pub(super) fn starts_anew(&self, alternative: usize) -> bool {

@@ -4,7 +4,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::evidence::{ALTERNATIVES, PerAlternative};
+use super::{
+    evidence::{ALTERNATIVES, PerAlternative},
+    onset::Window,
+};
 
 /// How many times θ₀ the alternatives of an absolute limit are; the eighth is max(0.5, 1.5·θ₀).
 const ABSOLUTE: [f64; ALTERNATIVES - 1] = [1.2, 1.5, 2.0, 4.0, 8.0, 16.0, 32.0];
@@ -14,6 +17,10 @@ const RELATIVE: PerAlternative = [1.2, 1.5, 2.0, 4.0, 8.0, 16.0, 32.0, 128.0];
 const INDEPENDENT_PER_SECOND: f64 = 100.0;
 /// Worth of an event that cannot happen while the limit is kept; what a batch may say is bounded anyway.
 const CERTAIN: f64 = 1e9;
+
+/// How much likelier stable's counts have to be if it, too, breaks a limit. Beside a stable just below its limit
+/// one fault of gray in three hundred then waits for a second look, ten seconds later.
+const LN_THIRTY: f64 = 3.401_197_381_662_155_5;
 
 /// Bad events among all events.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,6 +35,11 @@ impl Tally {
     /// A tally that cannot contradict itself, whatever a proxy reports.
     pub(super) fn new(bad: u64, all: u64) -> Self {
         Self { bad: bad.min(all), all }
+    }
+
+    /// Those that are not bad.
+    pub(super) fn good(self) -> u64 {
+        self.all.saturating_sub(self.bad)
     }
 
     /// Share of bad events, 0 without any events.
@@ -92,12 +104,28 @@ impl Absolute {
     /// Logarithms of the likelihood ratios of a batch.
     pub(super) fn gains(&self, seen: Tally, power: f64) -> PerAlternative {
         let bad = power * seen.bad as f64;
-        let good = power * (seen.all - seen.bad) as f64;
+        let good = power * seen.good() as f64;
         std::array::from_fn(|j| bad * self.bad[j] + good * self.good[j])
     }
 }
 
-/// The same for gray's rate against `factor` times stable's: among the bad events of both arms, is the chance
+/// Whether stable, too, breaks a limit (millionths) that gray breaks: its counts over the same time are thirty times
+/// likelier at a rate above the limit, though not above gray's, than at the limit. An e-process of stable's own
+/// would ask for more than stable can show where gray has most of the traffic, and gray's would decide first: an
+/// outage of everything would be blamed on gray.
+pub(super) fn fails_too(seen: Window, millionths: u32) -> bool {
+    let limit = f64::from(millionths) / 1e6;
+    let rate = seen.stable.rate().min(seen.gray.rate());
+    if rate <= limit {
+        return false;
+    }
+    let (bad, good) = (seen.stable.bad as f64, seen.stable.good() as f64);
+    // At a rate of 1 there is no good event, and nothing times its infinite logarithm is not a number.
+    let good = if good > 0.0 { good * ((1.0 - rate) / (1.0 - limit)).ln() } else { 0.0 };
+    bad * (rate / limit).ln() + good > LN_THIRTY
+}
+
+/// Logarithms of the likelihood ratios of a batch for gray's rate against `factor` times stable's: among the bad events of both arms, is the chance
 /// that one is gray's above r·n_g / (r·n_g + n_s)? None if the batch says nothing: no bad event at all, or no
 /// traffic in one of the arms.
 ///

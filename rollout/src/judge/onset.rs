@@ -1,10 +1,11 @@
 //! Since when? The counts that belong to the present evidence: what both arms did since the moment at which the
-//! fault most likely began. For people only; no decision rests on it.
+//! fault most likely began. No verdict against gray rests on it: it tells people what happened, and whether stable
+//! did the same.
 
 use serde::{Deserialize, Serialize};
 
 use super::{
-    evidence::{ALTERNATIVES, Evidence},
+    evidence::{ALTERNATIVES, Evidence, PerAlternative},
     odds::Tally,
 };
 
@@ -58,8 +59,12 @@ impl Onset {
         self.total += batch;
     }
 
-    /// The counts since the likeliest beginning.
-    pub(super) fn window(&self, evidence: &Evidence) -> Window {
-        self.total - self.begun[evidence.leader()]
+    /// The counts since the likeliest beginning: of all that are remembered the one since which the counts speak
+    /// most against gray. `gains` weighs counts, one logarithm of a likelihood ratio for each alternative.
+    pub(super) fn window(&self, gains: impl Fn(Window) -> Option<PerAlternative>) -> Window {
+        let since = |begun: Window| self.total - begun;
+        let weight = |j: usize| gains(since(self.begun[j])).map_or(0.0, |gains| gains[j]);
+        let likeliest = (0..ALTERNATIVES).max_by(|&a, &b| weight(a).total_cmp(&weight(b)));
+        since(likeliest.map_or_else(Window::default, |j| self.begun[j]))
     }
 }

@@ -51,7 +51,7 @@ impl RelativeLimit {
         Strength {
             ln_e: self.evidence.ln_e().min(floor),
             needed: self.evidence.needed(),
-            window: self.onset.window(&self.evidence),
+            window: self.onset.window(|seen| relative_gains(seen.gray, seen.stable, self.factor, 1.0)),
         }
     }
 }
@@ -77,17 +77,13 @@ impl RelativeP99 {
 
     /// How many answers of a batch were slow. Later batches are measured by this one's answers of stable too.
     pub(super) fn observe(&mut self, gray: &Latencies, stable: &Latencies, seconds: f64) -> Window {
-        let (mut slow_gray, mut slow_stable) = (0, 0);
+        let mut seen = Window { seconds, ..Window::default() };
         if let Some(q) = self.stable_p99_micros() {
-            slow_gray = gray.slower_than(self.gray_micros(q));
-            slow_stable = stable.slower_than(q);
+            seen.gray = Tally::new(gray.slower_than(self.gray_micros(q)), gray.count());
+            seen.stable = Tally::new(stable.slower_than(q), stable.count());
         }
         self.stable.merge(stable);
-        Window {
-            seconds,
-            gray: Tally::new(slow_gray, gray.count()),
-            stable: Tally::new(slow_stable, stable.count()),
-        }
+        seen
     }
 
     /// Takes a batch as [`Self::observe`] saw it.

@@ -40,17 +40,18 @@ pub(super) fn message(process: &Process) -> String {
 
 /// What gray did against a limit, and what stable did meanwhile.
 fn broken(limit: &Limit, watch: &Watch, seen: Window) -> String {
-    let lately = if seen.seconds > 0.0 { format!(" in {}", seconds(seen.seconds)) } else { String::new() };
+    let lately =
+        if seen.seconds > 0.0 { format!(" within {}", seconds(seen.seconds)) } else { String::new() };
     let counts = format!("{} of {}", seen.gray.bad, seen.gray.all);
     let gray = percent(seen.gray);
     let stable = if seen.stable.all == 0 { "had no requests".into() } else { percent(seen.stable) };
     match *limit {
         Limit::ErrorRate { max } => format!(
-            "{gray} of gray's requests failed{lately} against a limit of {}: {counts}; stable {stable}",
+            "{gray} of gray's requests failed{lately}, against a limit of {}: {counts}; stable {stable}",
             millionths(max)
         ),
         Limit::Latency { quantile, max } => format!(
-            "{gray} of gray's requests took longer than {max:?}{lately} against a limit of {}: {counts}; stable {stable}",
+            "{gray} of gray's requests took longer than {max:?}{lately}, against a limit of {}: {counts}; stable {stable}",
             millionths(1_000_000_u32.saturating_sub(quantile))
         ),
         Limit::RelativeErrorRate { factor, floor } => format!(
@@ -125,7 +126,11 @@ fn millionths(share: u32) -> String {
 
 /// A time that is measured.
 fn seconds(seconds: f64) -> String {
-    if seconds < 120.0 { format!("{seconds:.1} s") } else { format!("{:.0} min", seconds / 60.0) }
+    match seconds {
+        ..120.0 => format!("{seconds:.1} s"),
+        ..7200.0 => format!("{:.0} min", seconds / 60.0),
+        _ => format!("{:.0} h", seconds / 3600.0),
+    }
 }
 
 /// A latency, to three digits.
