@@ -20,7 +20,7 @@ mod watch;
 mod words;
 
 pub use assessment::{Assessment, Figure, Reason, Ruling, Verdict};
-pub use batch::{ArmBatch, Batch, Counts, Latencies, LatencyCounts};
+pub use batch::{ArmBatch, Batch, Counts, LatencyCounts};
 pub use limits::{Limit, Limits};
 pub use totals::{LimitTotals, Totals};
 

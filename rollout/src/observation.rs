@@ -12,7 +12,6 @@ use halftone_routing::{
         arm::{Arm, Backend},
         units::{ReleaseId, Revision, Stage},
     },
-    histogram,
     report::{ChosenBy, CounterKey, Counts},
 };
 use jiff::Timestamp;
@@ -228,10 +227,7 @@ fn add_to_arm(arm: &mut ArmBatch, health: &Health, chosen_by: ChosenBy, counts: 
         arm.split.merge(outcomes);
         let mut limits = health.limits.iter().flat_map(|limits| &limits.limits);
         if limits.any(|limit| matches!(limit, Limit::RelativeP99 { .. })) {
-            for (bucket, count) in counts.latency.buckets() {
-                let (from, to) = histogram::bounds(bucket);
-                arm.latencies.add(from, to, count);
-            }
+            arm.latencies.merge(&counts.latency);
         }
     }
     if !is_judged(health, chosen_by) {

@@ -1,6 +1,7 @@
 //! What one poll of the proxies added: the differences between each proxy's last two answers, summed. The sum is
 //! all the judge sees, so neither the order of the answers nor how requests fell on proxies can matter.
 
+use halftone_routing::histogram::Histogram;
 use serde::{Deserialize, Serialize};
 
 /// What all answers of one poll added.
@@ -44,7 +45,7 @@ pub struct ArmBatch {
     /// ones count as zero.
     pub latency: Vec<LatencyCounts>,
     /// Latencies of the traffic in `split`; needed only with [`super::Limit::RelativeP99`].
-    pub latencies: Latencies,
+    pub latencies: Histogram,
 }
 
 impl ArmBatch {
@@ -90,68 +91,4 @@ pub struct LatencyCounts {
     pub within: u64,
     /// The limit passed first.
     pub over: u64,
-}
-
-/// A sparse histogram of latencies. All that meet must use the same grid of buckets.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Latencies {
-    count: u64,
-    /// In rising order, none empty.
-    buckets: Vec<Bucket>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-struct Bucket {
-    /// µs, inclusive.
-    from: u64,
-    /// µs, exclusive.
-    to: u64,
-    count: u64,
-}
-
-impl Latencies {
-    /// Adds `count` answers that took at least `from` and less than `to` microseconds.
-    pub fn add(&mut self, from: u64, to: u64, count: u64) {
-        if count == 0 {
-            return;
-        }
-        self.count = self.count.saturating_add(count);
-        match self.buckets.binary_search_by_key(&from, |bucket| bucket.from) {
-            Ok(at) => self.buckets[at].count = self.buckets[at].count.saturating_add(count),
-            Err(at) => self.buckets.insert(at, Bucket { from, to, count }),
-        }
-    }
-
-    /// Adds all of another histogram.
-    pub fn merge(&mut self, other: &Self) {
-        for bucket in &other.buckets {
-            self.add(bucket.from, bucket.to, bucket.count);
-        }
-    }
-
-    /// All answers.
-    #[must_use]
-    pub fn count(&self) -> u64 {
-        self.count
-    }
-
-    /// The latency in µs that the share `quantile` (millionths) of all answers does not exceed: the upper bound
-    /// of that answer's bucket. None without answers.
-    #[must_use]
-    pub fn quantile(&self, quantile: u32) -> Option<u64> {
-        let above = u128::from(self.count) * u128::from(1_000_000_u32.saturating_sub(quantile)) / 1_000_000;
-        let mut seen = 0;
-        // From the top: the quantiles that are asked for lie there.
-        let found = self.buckets.iter().rev().find(|bucket| {
-            seen += u128::from(bucket.count);
-            seen > above
-        });
-        found.map(|bucket| bucket.to)
-    }
-
-    /// How many answers took at least `micros`, leaving out the bucket that `micros` cuts in two.
-    #[must_use]
-    pub fn slower_than(&self, micros: u64) -> u64 {
-        self.buckets.iter().rev().take_while(|bucket| bucket.from >= micros).map(|bucket| bucket.count).sum()
-    }
 }

@@ -118,3 +118,42 @@ impl Evidence {
         1.0 / (t * (t + 1.0))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rand::{RngExt, SeedableRng};
+    use rand_chacha::ChaCha8Rng;
+
+    use super::*;
+    use crate::judge::odds::{Absolute, Tally};
+
+    /// The stake, with what the later starts will add, is worth at most 1 on average at every time: what Ville's
+    /// inequality rests on.
+    #[test]
+    fn the_stake_is_worth_at_most_one_on_average() {
+        let odds = Absolute::new(50_000);
+        let mut chance = ChaCha8Rng::seed_from_u64(1);
+        let (runs, batches) = (20_000, 40);
+        let mut sums = vec![0.0; batches];
+        for _ in 0..runs {
+            let mut evidence = Evidence::new(1.25e-4);
+            for sum in &mut sums {
+                let bad = (0..10).filter(|_| chance.random_bool(0.05)).count() as u64;
+                evidence.add(&odds.gains(Tally::new(bad, 10), 1.0));
+                *sum += evidence.ln_e().exp() + 1.0 / (evidence.batches + 1) as f64;
+            }
+        }
+        for (t, sum) in sums.iter().enumerate() {
+            let mean = sum / f64::from(runs);
+            assert!(mean <= 1.05, "batch {}: {mean}", t + 1);
+        }
+    }
+
+    #[test]
+    fn batches_that_say_nothing_add_their_weight() {
+        let mut idle = Evidence::new(1e-4);
+        (0..999).for_each(|_| idle.idle());
+        assert!((idle.ln_e().exp() - 0.999).abs() < 1e-9);
+        assert!(!idle.decides());
+    }
+}

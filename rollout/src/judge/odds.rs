@@ -156,3 +156,95 @@ const LN_RELATIVE: PerAlternative = [
     5.0 * std::f64::consts::LN_2,
     7.0 * std::f64::consts::LN_2,
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Logarithm of the chance of so many bad events among `n`.
+    fn ln_chance(bad: u64, n: u64, rate: f64) -> f64 {
+        let ways = (0..bad).map(|i| ((n - i) as f64 / (i + 1) as f64).ln()).sum::<f64>();
+        ways + bad as f64 * rate.ln() + (n - bad) as f64 * (1.0 - rate).ln()
+    }
+
+    /// What the stakes of one batch are worth on average, over all that may happen.
+    fn mean(all_that_may_happen: impl Iterator<Item = (f64, PerAlternative)>) -> PerAlternative {
+        all_that_may_happen.fold([0.0; ALTERNATIVES], |sum, (ln_chance, gains)| {
+            std::array::from_fn(|j| sum[j] + (ln_chance + gains[j]).exp())
+        })
+    }
+
+    #[test]
+    fn nobody_wins_against_a_kept_absolute_limit_on_average() {
+        for limit in [1, 1_000, 10_000, 50_000, 500_000, 900_000, 999_999] {
+            for share in [0.1, 0.9, 1.0] {
+                for seconds in [0.1, 0.5, 60.0] {
+                    let odds = Absolute::new(limit);
+                    let rate = share * f64::from(limit) / 1e6;
+                    let n = 60;
+                    let power = power(n, seconds);
+                    let outcomes =
+                        (0..=n).map(|bad| (ln_chance(bad, n, rate), odds.gains(Tally::new(bad, n), power)));
+                    let mean = mean(outcomes);
+                    assert!(
+                        mean.iter().all(|&mean| mean <= 1.0 + 1e-9),
+                        "{limit} {share} {seconds}: {mean:?}"
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn nobody_wins_against_a_kept_relative_limit_on_average() {
+        for (gray, stable) in [(30, 30), (1, 60), (60, 1), (50, 2)] {
+            for (rate, factor) in [(0.001, 2.0), (0.05, 2.0), (0.3, 3.0), (0.9, 1.0)] {
+                let power = power(gray, 0.2);
+                let outcomes = (0..=gray).flat_map(|bad| (0..=stable).map(move |of_stable| (bad, of_stable)));
+                let mean = mean(outcomes.map(|(bad, of_stable)| {
+                    let (gray, stable) = (Tally::new(bad, gray), Tally::new(of_stable, stable));
+                    let ln_chance =
+                        ln_chance(bad, gray.all, rate * factor) + ln_chance(of_stable, stable.all, rate);
+                    let gains = relative_gains(gray, stable, factor, power);
+                    (ln_chance, gains.unwrap_or([0.0; ALTERNATIVES]))
+                }));
+                assert!(
+                    mean.iter().all(|&mean| mean <= 1.0 + 1e-9),
+                    "{gray} {stable} {rate} {factor}: {mean:?}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn alternatives_lie_between_the_limit_and_certainty() {
+        for limit in 1..1_000_000 {
+            let odds = Absolute::new(limit);
+            assert!(odds.bad.iter().all(|&bad| bad > 0.0 && bad.is_finite()), "{limit}");
+            assert!(odds.good.iter().all(|&good| good < 0.0 && good.is_finite()), "{limit}");
+        }
+    }
+
+    #[test]
+    fn stable_fails_too_only_if_its_own_counts_say_so() {
+        let seen = |gray: (u64, u64), stable: (u64, u64)| Window {
+            seconds: 1.5,
+            gray: Tally::new(gray.0, gray.1),
+            stable: Tally::new(stable.0, stable.1),
+        };
+        let table = [
+            ((75, 150), (0, 0), false),
+            ((75, 150), (0, 150), false),
+            ((75, 150), (2, 150), false),
+            ((75, 150), (75, 150), true),
+            ((75, 150), (10, 150), true),
+            ((150, 150), (1, 1), true),
+            ((1, 150), (150, 150), false),
+        ];
+        for (gray, stable, expected) in table {
+            assert_eq!(fails_too(seen(gray, stable), 10_000), expected, "{gray:?} {stable:?}");
+        }
+        assert!(fails_too(seen((1, 2), (1, 2)), 0));
+        assert!(!fails_too(seen((2, 2), (2, 2)), 1_000_000));
+    }
+}

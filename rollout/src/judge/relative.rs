@@ -1,10 +1,10 @@
 //! Limits relative to what stable does at the same time: error rates, and the 99th percentile of latency, which
 //! becomes a comparison of rates by asking how many are slow.
 
+use halftone_routing::histogram::{self, Histogram};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Latencies,
     absolute::wager,
     evidence::Evidence,
     odds::{self, Tally, relative_gains},
@@ -65,22 +65,22 @@ const LEAST_MICROS: u64 = 5_000;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct RelativeP99 {
     factor: f64,
-    stable: Latencies,
+    stable: Histogram,
     comparison: RelativeLimit,
 }
 
 impl RelativeP99 {
     /// Gray's p99 may be `factor` times stable's.
     pub(super) fn new(factor: f64, alpha: f64) -> Self {
-        Self { factor, stable: Latencies::default(), comparison: RelativeLimit::new(1.0, 0, alpha) }
+        Self { factor, stable: Histogram::default(), comparison: RelativeLimit::new(1.0, 0, alpha) }
     }
 
     /// How many answers of a batch were slow. Later batches are measured by this one's answers of stable too.
-    pub(super) fn observe(&mut self, gray: &Latencies, stable: &Latencies, seconds: f64) -> Window {
+    pub(super) fn observe(&mut self, gray: &Histogram, stable: &Histogram, seconds: f64) -> Window {
         let mut seen = Window { seconds, ..Window::default() };
         if let Some(q) = self.stable_p99_micros() {
-            seen.gray = Tally::new(gray.slower_than(self.gray_micros(q)), gray.count());
-            seen.stable = Tally::new(stable.slower_than(q), stable.count());
+            seen.gray = Tally::new(slower_than(gray, self.gray_micros(q)), gray.count());
+            seen.stable = Tally::new(slower_than(stable, q), stable.count());
         }
         self.stable.merge(stable);
         seen
@@ -93,7 +93,15 @@ impl RelativeP99 {
 
     /// Stable's p99 over the batches before, as the upper bound of its bucket; none before the first answer.
     pub(super) fn stable_p99_micros(&self) -> Option<u64> {
-        self.stable.quantile(990_000)
+        let mut above = self.stable.count() / 100;
+        let found = self.stable.buckets().rev().find(|&(_, count)| match above.checked_sub(count) {
+            Some(rest) => {
+                above = rest;
+                false
+            }
+            None => true,
+        });
+        found.map(|(bucket, _)| histogram::bounds(bucket).1)
     }
 
     /// From where on an answer of gray is slow.
@@ -104,5 +112,57 @@ impl RelativeP99 {
     /// How strong the evidence is.
     pub(super) fn strength(&self) -> Strength {
         self.comparison.strength()
+    }
+}
+
+/// How many answers took at least `micros`, leaving out those of the bucket that `micros` cuts in two.
+fn slower_than(latencies: &Histogram, micros: u64) -> u64 {
+    let slow = latencies.buckets().rev().take_while(|&(bucket, _)| histogram::bounds(bucket).0 >= micros);
+    slow.fold(0, |sum, (_, count)| sum.saturating_add(count))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn histogram(micros: &[u64]) -> Histogram {
+        let mut histogram = Histogram::default();
+        micros.iter().for_each(|&micros| histogram.record(Duration::from_micros(micros)));
+        histogram
+    }
+
+    proptest! {
+        #[test]
+        fn stables_p99_is_that_of_the_sorted_list(mut micros in prop::collection::vec(0_u64..10_000_000, 1..300)) {
+            let mut limit = RelativeP99::new(1.5, 0.001);
+            limit.observe(&Histogram::default(), &histogram(&micros), 0.5);
+            micros.sort_unstable();
+            let p99 = micros[(micros.len() * 99).div_ceil(100) - 1];
+            let bucket = histogram::bucket(Duration::from_micros(p99));
+            prop_assert_eq!(limit.stable_p99_micros(), Some(histogram::bounds(bucket).1));
+        }
+    }
+
+    #[test]
+    fn a_batch_is_measured_by_earlier_batches_only() {
+        let mut limit = RelativeP99::new(1.5, 0.001);
+        let fast = histogram(&[10_000; 100]);
+        let slow = histogram(&[100_000; 100]);
+        let nothing_to_compare_with = Window { seconds: 0.5, ..Window::default() };
+        assert_eq!(limit.observe(&slow, &fast, 0.5), nothing_to_compare_with);
+        let seen = limit.observe(&slow, &slow, 0.5);
+        assert_eq!((seen.gray, seen.stable), (Tally::new(100, 100), Tally::new(100, 100)));
+    }
+
+    #[test]
+    fn gray_is_never_slow_within_five_milliseconds_of_stables_p99() {
+        let mut limit = RelativeP99::new(1.5, 0.001);
+        limit.observe(&Histogram::default(), &histogram(&[100; 100]), 0.5);
+        let seen = limit.observe(&histogram(&[4_000; 100]), &histogram(&[100; 100]), 0.5);
+        assert_eq!(seen.gray, Tally::new(0, 100));
     }
 }

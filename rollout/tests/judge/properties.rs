@@ -2,15 +2,11 @@
 
 use std::time::Duration;
 
-use halftone_rollout::judge::{
-    ArmBatch, Batch, Counts, Latencies, LatencyCounts, Limit, Process, Totals, Verdict,
-};
+use halftone_rollout::judge::{ArmBatch, Batch, Counts, LatencyCounts, Limit, Process, Totals, Verdict};
+use halftone_routing::histogram::{Histogram, bucket};
 use proptest::prelude::*;
 
-use crate::{
-    formula::Formula,
-    traffic::{bucket, limits},
-};
+use crate::{formula::Formula, traffic::limits};
 
 fn a_count() -> impl Strategy<Value = u64> {
     prop_oneof![Just(0), 0_u64..100, 0_u64..1_000_000, any::<u64>().prop_map(|n| n >> 2)]
@@ -29,10 +25,9 @@ fn an_arm() -> impl Strategy<Value = ArmBatch> {
     let latency = prop::collection::vec((a_count(), a_count()), 0..3);
     let latencies = prop::collection::vec((0_u64..10_000_000, 1_u64..50), 0..20);
     (counts(), counts(), latency, latencies).prop_map(|(judged, split, latency, micros)| {
-        let mut latencies = Latencies::default();
+        let mut latencies = Histogram::default();
         for (micros, count) in micros {
-            let (from, to) = bucket(micros);
-            latencies.add(from, to, count);
+            latencies.add(bucket(Duration::from_micros(micros)), count);
         }
         let latency = latency.into_iter().map(|(within, over)| LatencyCounts { within, over }).collect();
         ArmBatch { judged, split, latency, latencies }
@@ -145,18 +140,5 @@ proptest! {
             let got = process.assessment().limits[0].ln_e;
             prop_assert!((got - expected).abs() < 1e-9, "{got} for {expected}");
         }
-    }
-
-    #[test]
-    fn a_latency_is_found_within_its_bucket(mut micros in prop::collection::vec(0_u64..10_000_000, 1..300)) {
-        let mut latencies = Latencies::default();
-        for &one in &micros {
-            let (from, to) = bucket(one);
-            latencies.add(from, to, 1);
-        }
-        micros.sort_unstable();
-        let p99 = micros[(micros.len() * 99).div_ceil(100) - 1];
-        prop_assert_eq!(latencies.quantile(990_000), Some(bucket(p99).1));
-        prop_assert_eq!(latencies.slower_than(bucket(p99).1), micros.iter().filter(|&&one| one >= bucket(p99).1).count() as u64);
     }
 }

@@ -83,18 +83,10 @@ impl ArmSource {
         if let Some((median, sigma)) = arm.latency {
             let latency = LogNormal::new((median * 1000.0).ln(), sigma).expect("sigma is finite");
             for _ in 0..n {
-                let (from, to) = bucket(latency.sample(chance) as u64);
-                into.latencies.add(from, to, 1);
+                into.latencies.record(Duration::from_micros(latency.sample(chance) as u64));
             }
         }
     }
-}
-
-/// The bucket of a latency in µs: 64 buckets per power of two.
-pub(crate) fn bucket(micros: u64) -> (u64, u64) {
-    let width = 1 << (u64::BITS - micros.leading_zeros()).saturating_sub(7);
-    let from = micros / width * width;
-    (from, from + width)
 }
 
 /// A release in virtual time.

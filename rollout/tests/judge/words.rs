@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use halftone_rollout::judge::{ArmBatch, Batch, Counts, LatencyCounts, Limit, Process, Totals};
+use halftone_routing::histogram::bucket;
 
-use crate::traffic::{Arm, Release, World, bucket, four_limits, limits};
+use crate::traffic::{Arm, Release, World, four_limits, limits};
 
 fn arm(requests: u64, errors: u64, client_errors: u64, over: u64) -> ArmBatch {
     let counts = Counts { requests, errors, client_errors };
@@ -58,9 +59,8 @@ fn a_failure_says_what_happened_in_numbers() {
 fn a_slow_gray_is_told_in_milliseconds() {
     let timed = |micros: u64| {
         let mut arm = arm(100, 0, 0, 0);
-        let (from, to) = bucket(micros);
-        arm.latencies.add(from, to, 99);
-        arm.latencies.add(from * 2, from * 2 + (to - from) * 2, 1);
+        arm.latencies.add(bucket(Duration::from_micros(micros)), 99);
+        arm.latencies.add(bucket(Duration::from_micros(2 * micros)), 1);
         arm
     };
     assert_eq!(
