@@ -49,7 +49,9 @@ pub enum StartError {
     #[error("no address to listen on; give at least one")]
     NothingToListenOn,
     /// The protected admin pages would be open to the network.
-    #[error("--admin {0} can be reached from the network and needs --token-file; give one, or use a loopback address")]
+    #[error(
+        "--admin {0} can be reached from the network and needs --token-file; give one, or use a loopback address"
+    )]
     TokenNeeded(SocketAddr),
     /// The token file cannot be used.
     #[error(transparent)]
@@ -121,7 +123,8 @@ impl Proxy {
         let admin_listener = settings.admin.map(listen_admin).transpose()?;
         let admin = admin_listener.as_ref().and_then(|listener| listener.local_addr().ok());
 
-        let reporter = Arc::new(Mutex::new(Reporter::new(settings.instance.clone(), Epoch(rand::random()), workers)));
+        let reporter =
+            Arc::new(Mutex::new(Reporter::new(settings.instance.clone(), Epoch(rand::random()), workers)));
         let tables = Arc::new(Tables::new(workers));
         let applier = Applier::new(Arc::clone(&tables), Arc::clone(&reporter), &settings.class, state);
         let log = access_log(&settings)?;
@@ -211,7 +214,9 @@ impl Drop for Proxy {
 fn tokens(settings: &Settings) -> Result<Option<Tokens>, StartError> {
     match (&settings.token_file, settings.admin) {
         (Some(file), _) => Ok(Some(Tokens::open(file)?)),
-        (None, Some(address)) if !admin::is_open_without_token(address) => Err(StartError::TokenNeeded(address)),
+        (None, Some(address)) if !admin::is_open_without_token(address) => {
+            Err(StartError::TokenNeeded(address))
+        }
         (None, _) => Ok(None),
     }
 }

@@ -144,14 +144,11 @@ impl Workers {
     /// Client connections open at present, over all workers.
     pub fn connections(&self) -> usize {
         self.common.loads.total()
-<<<<<<< Updated upstream
-=======
     }
 
     /// Whether every worker has ended, so that `join` does not block.
     pub fn is_finished(&self) -> bool {
         self.threads.iter().all(JoinHandle::is_finished)
->>>>>>> Stashed changes
     }
 
     /// Blocks until every worker has ended; they end only after `drain` or `stop`.

@@ -1,0 +1,69 @@
+//! The binary `halftone-proxy`: flags and signals around [`halftone_proxy::run::Proxy`].
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+use halftone_proxy::run::{Proxy, Source, descriptors};
+use halftone_proxy::settings::{Flags, LogFormat, Settings};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let flags = Flags::parse();
+    start_log(&flags);
+    if let Err(error) = descriptors::raise() {
+        tracing::warn!(%error, "the descriptor limit stays as it is");
+    }
+    match serve(&flags) {
+        Ok(code) => code,
+        Err(error) => {
+            tracing::error!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Directives that do not parse are a bad flag like any other.
+fn start_log(flags: &Flags) {
+    let filter = EnvFilter::try_new(&flags.log_level).unwrap_or_else(|error| {
+        let message = format!("--log-level {}: {error}", flags.log_level);
+        Flags::command().error(clap::error::ErrorKind::ValueValidation, message).exit()
+    });
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match flags.log_format {
+        LogFormat::Text => log.init(),
+        LogFormat::Json => log.json().init(),
+    }
+}
+
+fn serve(flags: &Flags) -> Result<ExitCode, Box<dyn std::error::Error>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    // Before the first client: a signal that comes while we start must drain, too.
+    let (mut terminate, mut interrupt) = runtime.block_on(async {
+        Ok::<_, std::io::Error>((signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?))
+    })?;
+    let proxy = Proxy::start(Settings::from(flags), Source::Directory(flags.config.clone()))?;
+    runtime.block_on(async {
+        tokio::select! {
+            () = either(&mut terminate, &mut interrupt) => proxy.begin_drain(),
+            () = proxy.ended() => {}
+        }
+        tokio::select! {
+            () = either(&mut terminate, &mut interrupt) => {
+                tracing::warn!("second signal: ending at once");
+                Ok(ExitCode::FAILURE)
+            }
+            () = proxy.ended() => Ok(proxy.exit_code()),
+        }
+    })
+}
+
+async fn either(terminate: &mut Signal, interrupt: &mut Signal) {
+    tokio::select! {
+        _ = terminate.recv() => tracing::info!("SIGTERM"),
+        _ = interrupt.recv() => tracing::info!("SIGINT"),
+    }
+}

@@ -1,0 +1,305 @@
+//! The control thread: documents in, admin pages, the clock, and the end. Applying documents may take long and runs on
+//! a blocking thread of its own, one change after the other; everything else here is short.
+
+use std::io;
+use std::net::TcpListener;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::{LocalSet, spawn_blocking};
+
+use super::Source;
+use super::readiness::{Readiness, SOURCE_GRACE};
+use crate::access_log::AccessLog;
+use crate::admin::{self, Pages};
+use crate::apply::{Applier, lock};
+use crate::report::Documents;
+use crate::source::Listing;
+use crate::source::files::{Files, Found};
+use crate::source::state::Restored;
+use crate::upstream::endpoints::Tables;
+use crate::upstream::health::Checks;
+use crate::worker::{Drained, Limits, Listeners, Own, Workers};
+
+/// How often thresholds, silence of the operator, checks and replaced sets are looked at.
+const TICK: Duration = Duration::from_secs(1);
+/// How often all is looked at while the proxy starts or ends.
+const SETTLING_TICK: Duration = Duration::from_millis(20);
+
+/// What a [`super::Proxy`] asks of its control thread.
+#[derive(Debug)]
+pub(super) enum Command {
+    /// Take these documents.
+    Apply(Listing, oneshot::Sender<Documents>),
+    /// End in order.
+    Drain,
+    /// End now.
+    Stop,
+}
+
+/// Everything the control thread begins with.
+#[derive(Debug)]
+pub(super) struct Control {
+    pub(super) limits: Limits,
+    pub(super) listeners: Listeners,
+    pub(super) own: Vec<Own>,
+    pub(super) admin: Option<TcpListener>,
+    pub(super) pages: Arc<Pages>,
+    pub(super) applier: Applier,
+    pub(super) restored: Restored,
+    pub(super) source: Source,
+    pub(super) tables: Arc<Tables>,
+    pub(super) log: Option<AccessLog>,
+    pub(super) inbox: mpsc::UnboundedReceiver<Command>,
+    pub(super) ended: watch::Sender<Option<Drained>>,
+}
+
+/// One thing for the applier to do.
+enum Work {
+    Restore(Restored),
+    Listing(Listing, Option<oneshot::Sender<Documents>>),
+    /// A second has passed; the operator has been silent for so long; true: a minute has passed, too.
+    Tick(Duration, bool),
+}
+
+impl Control {
+    /// Starts the thread.
+    pub(super) fn start(self) -> io::Result<JoinHandle<()>> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        std::thread::Builder::new().name("control".to_owned()).spawn(move || {
+            let local = LocalSet::new();
+            runtime.block_on(local.run_until(self.run()));
+        })
+    }
+
+    async fn run(self) {
+        let Self {
+            limits,
+            listeners,
+            own,
+            admin,
+            pages,
+            applier,
+            restored,
+            source,
+            tables,
+            log,
+            inbox,
+            ended,
+        } = self;
+        let listed = Arc::new(AtomicBool::new(false));
+        let (work, todo) = mpsc::unbounded_channel();
+        let applying = tokio::spawn(apply_all(applier, todo, Arc::clone(&listed)));
+        let _ = work.send(Work::Restore(restored));
+        let following = match source {
+            Source::Directory(dir) => {
+                Some(tokio::spawn(follow(Files::follow(dir), work.clone(), Arc::clone(&pages))))
+            }
+            Source::Memory(first) => {
+                let _ = work.send(Work::Listing(first, None));
+                None
+            }
+        };
+        let serving = admin.and_then(|listener| tokio::net::TcpListener::from_std(listener).ok());
+        let serving = serving.map(|listener| tokio::spawn(admin::serve(listener, Arc::clone(&pages))));
+        let conductor = Conductor {
+            pages,
+            work,
+            listed,
+            readiness: Readiness::default(),
+            started: Instant::now(),
+            tables,
+            checks: Checks::default(),
+            checked: None,
+            waiting: Some((listeners, limits, own)),
+            workers: None,
+            ready: false,
+            draining: false,
+            ticks: 0,
+        };
+        let drained = conductor.conduct(inbox).await;
+        if let Some(following) = following {
+            following.abort();
+            let _ = following.await;
+        }
+        // The applier ends once nobody can send it work; the state it owns writes what it still has.
+        let _ = applying.await;
+        if let Some(log) = log {
+            let _ = spawn_blocking(|| log.close()).await;
+        }
+        serving.inspect(tokio::task::JoinHandle::abort);
+        ended.send_replace(drained);
+    }
+}
+
+/// Does one piece of work after the other, each off this runtime.
+async fn apply_all(mut applier: Applier, mut todo: mpsc::UnboundedReceiver<Work>, listed: Arc<AtomicBool>) {
+    while let Some(work) = todo.recv().await {
+        let listed = Arc::clone(&listed);
+        let done = spawn_blocking(move || {
+            apply(&mut applier, work, &listed);
+            applier
+        });
+        match done.await {
+            Ok(back) => applier = back,
+            Err(error) => {
+                return tracing::error!(%error, "documents are no longer applied; what is applied goes on");
+            }
+        }
+    }
+    // Dropping it may wait for the disk.
+    let _ = spawn_blocking(|| drop(applier)).await;
+}
+
+fn apply(applier: &mut Applier, work: Work, listed: &AtomicBool) {
+    match work {
+        Work::Restore(restored) => applier.restore(&restored),
+        Work::Listing(listing, done) => {
+            applier.apply(&listing);
+            listed.store(true, Relaxed);
+            if let Some(done) = done {
+                let _ = done.send(applier.applied());
+            }
+        }
+        Work::Tick(silence, minute) => {
+            applier.operator_silent_for(silence);
+            applier.sweep();
+            if minute {
+                applier.minute_passed();
+            }
+        }
+    }
+}
+
+/// Hands over what the directory holds, each time it changes.
+async fn follow(mut files: Files, work: mpsc::UnboundedSender<Work>, pages: Arc<Pages>) {
+    loop {
+        let trouble = match files.next().await {
+            Found::Listing(listing) => {
+                if work.send(Work::Listing(listing, None)).is_err() {
+                    return;
+                }
+                None
+            }
+            Found::Trouble(why) => {
+                tracing::error!("documents cannot be read, and those applied go on: {why}");
+                Some(why)
+            }
+        };
+        pages.standing.lock().unwrap_or_else(PoisonError::into_inner).source_trouble = trouble;
+    }
+}
+
+/// The clock and the commands.
+struct Conductor {
+    pages: Arc<Pages>,
+    work: mpsc::UnboundedSender<Work>,
+    listed: Arc<AtomicBool>,
+    readiness: Readiness,
+    started: Instant,
+    tables: Arc<Tables>,
+    checks: Checks,
+    /// The generation that the checks follow.
+    checked: Option<u64>,
+    /// Until the workers are started.
+    waiting: Option<(Listeners, Limits, Vec<Own>)>,
+    workers: Option<Workers>,
+    ready: bool,
+    draining: bool,
+    ticks: u64,
+}
+
+impl Conductor {
+    /// Returns how the workers ended, once they have.
+    async fn conduct(mut self, mut inbox: mpsc::UnboundedReceiver<Command>) -> Option<Drained> {
+        let mut next_tick = Instant::now();
+        loop {
+            tokio::select! {
+                command = inbox.recv() => self.obey(command.unwrap_or(Command::Stop)),
+                () = tokio::time::sleep(self.pause()) => {}
+            }
+            self.start_workers();
+            if Instant::now() >= next_tick {
+                next_tick += TICK;
+                self.tick();
+            }
+            self.follow_checks();
+            self.update_standing();
+            if self.draining && self.workers.as_ref().is_none_or(Workers::is_finished) {
+                return Some(self.workers.take().map_or(Drained { cut: 0 }, Workers::join));
+            }
+        }
+    }
+
+    /// Start and end are looked at closely; between them nothing happens that a second would spoil.
+    fn pause(&self) -> Duration {
+        if self.ready && !self.draining { TICK } else { SETTLING_TICK }
+    }
+
+    fn obey(&mut self, command: Command) {
+        match command {
+            Command::Apply(listing, done) => {
+                let _ = self.work.send(Work::Listing(listing, Some(done)));
+            }
+            Command::Drain => {
+                self.draining = true;
+                self.workers.iter().for_each(Workers::drain);
+            }
+            Command::Stop => {
+                self.draining = true;
+                self.workers.iter().for_each(Workers::stop);
+            }
+        }
+    }
+
+    /// Clients are let in once the first list is applied, so that none is told 404 for want of it; or when it has
+    /// taken so long that something is wrong with the source, and what is there must do.
+    fn start_workers(&mut self) {
+        let late = self.started.elapsed() >= SOURCE_GRACE;
+        if self.draining || !(self.listed.load(Relaxed) || late) {
+            return;
+        }
+        let Some((listeners, limits, own)) = self.waiting.take() else { return };
+        match Workers::start(listeners, limits, own) {
+            Ok(workers) => self.workers = Some(workers),
+            Err(error) => {
+                tracing::error!(%error, "the workers cannot be started");
+                self.draining = true;
+            }
+        }
+    }
+
+    fn tick(&mut self) {
+        self.ticks += 1;
+        let heard = lock(&self.pages.reporter).operator_last_heard();
+        let silence = heard.map_or(self.started.elapsed(), |heard| {
+            Duration::try_from(Timestamp::now().duration_since(heard)).unwrap_or_default()
+        });
+        let minute = self.ticks % 60 == 0;
+        let _ = self.work.send(Work::Tick(silence, minute));
+    }
+
+    /// A new snapshot may name other endpoints.
+    fn follow_checks(&mut self) {
+        let generation = self.pages.snapshot.load().generation;
+        if self.checked.replace(generation) != Some(generation) {
+            self.checks.follow(&self.tables);
+        }
+    }
+
+    fn update_standing(&mut self) {
+        let objection = if self.draining {
+            Some("draining".to_owned())
+        } else {
+            let reporter = lock(&self.pages.reporter);
+            let listed = self.listed.load(Relaxed);
+            self.readiness.objection(reporter.documents(), listed, self.started.elapsed())
+        };
+        self.ready = objection.is_none();
+        self.pages.standing.lock().unwrap_or_else(PoisonError::into_inner).not_ready = objection;
+    }
+}
