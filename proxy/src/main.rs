@@ -46,19 +46,26 @@ fn serve(flags: &Flags) -> Result<ExitCode, Box<dyn std::error::Error>> {
         Ok::<_, std::io::Error>((signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?))
     })?;
     let proxy = Proxy::start(Settings::from(flags), Source::Directory(flags.config.clone()))?;
-    runtime.block_on(async {
+    Ok(runtime.block_on(async {
         tokio::select! {
             () = either(&mut terminate, &mut interrupt) => proxy.begin_drain(),
-            () = proxy.ended() => {}
+            // Nobody asked it to.
+            _ = proxy.ended() => return ExitCode::FAILURE,
         }
         tokio::select! {
             () = either(&mut terminate, &mut interrupt) => {
                 tracing::warn!("second signal: ending at once");
-                Ok(ExitCode::FAILURE)
+                ExitCode::FAILURE
             }
-            () = proxy.ended() => Ok(proxy.exit_code()),
+            drained = proxy.ended() => match drained {
+                Some(drained) => {
+                    tracing::info!(cut = drained.cut, "drained");
+                    ExitCode::SUCCESS
+                }
+                None => ExitCode::FAILURE,
+            }
         }
-    })
+    }))
 }
 
 async fn either(terminate: &mut Signal, interrupt: &mut Signal) {

@@ -229,7 +229,7 @@ impl Conductor {
             }
             self.follow_checks();
             self.update_standing();
-            if self.draining && self.workers.as_ref().is_none_or(Workers::is_finished) {
+            if self.workers.as_ref().map_or(self.draining, Workers::is_finished) {
                 return Some(self.workers.take().map_or(Drained { cut: 0 }, Workers::join));
             }
         }
