@@ -94,6 +94,10 @@ fn for_each_property(schema: &mut Map<String, Value>, change: fn(&mut Value)) {
 }
 
 #[cfg(test)]
+mod agreement;
+#[cfg(test)]
+mod cel;
+#[cfg(test)]
 mod tests {
     use super::*;
 

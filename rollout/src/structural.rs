@@ -9,7 +9,7 @@ use std::{
     sync::{LazyLock, Mutex, PoisonError},
 };
 
-use regex::Regex;
+use regex::{Regex, RegexBuilder};
 use serde_json::{Map, Value};
 
 use crate::{
@@ -223,7 +223,12 @@ pub(crate) fn matches(pattern: &str, text: &str) -> bool {
     static COMPILED: LazyLock<Mutex<HashMap<String, Regex>>> = LazyLock::new(Mutex::default);
     let mut compiled = COMPILED.lock().unwrap_or_else(PoisonError::into_inner);
     if !compiled.contains_key(pattern) {
-        compiled.insert(pattern.to_owned(), Regex::new(pattern).expect("a pattern of the generated schema"));
+        compiled.insert(pattern.to_owned(), compile(pattern));
     }
     compiled[pattern].is_match(text)
+}
+
+/// Classes are ASCII, as they are to API servers.
+fn compile(pattern: &str) -> Regex {
+    RegexBuilder::new(pattern).unicode(false).build().expect("a pattern of the generated schema")
 }

@@ -11,7 +11,8 @@ use halftone_routing::config::{
 use super::reader::Reader;
 use crate::{
     problem::field,
-    spec::{ArmSpec, GrayReleaseSpec, HealthCheckSpec, IntOrString, TimeoutsSpec, rules},
+    spec::{ArmSpec, GrayReleaseSpec, HealthCheckSpec, IntOrString, TimeoutsSpec, rules, schema::PORT_NAME},
+    structural,
 };
 
 pub(super) fn read(
@@ -56,7 +57,9 @@ fn backend(
         let path = field(path, "service");
         let name = reader.text(&field(&path, "name"), &service.name);
         let port = port(&service.port);
-        reader.require(port.is_some(), &field(&path, "port"), rules::PORT);
+        if port.is_none() {
+            reader.mismatch(&field(&path, "port"), PORT_NAME);
+        }
         return Some(Backend::Service(ServiceRef {
             namespace: namespace?.clone(),
             name: name?,
@@ -77,9 +80,7 @@ fn port(port: &IntOrString) -> Option<ServicePort> {
     match port {
         IntOrString::Int(number) => u16::try_from(*number).ok()?.try_into().ok().map(ServicePort::Number),
         IntOrString::String(name) => {
-            let fits =
-                name.len() <= 15 && !name.contains('.') && name.bytes().any(|byte| byte.is_ascii_lowercase());
-            name.parse().ok().filter(|_| fits).map(ServicePort::Name)
+            name.parse().ok().filter(|_| structural::matches(PORT_NAME, name)).map(ServicePort::Name)
         }
     }
 }

@@ -38,7 +38,7 @@ impl Reader {
         holds.then_some(())
     }
 
-    fn mismatch(&mut self, path: &str, pattern: &str) {
+    pub(super) fn mismatch(&mut self, path: &str, pattern: &str) {
         let (what, advice) = says(pattern).unwrap_or_default();
         self.refuse(path, what, advice);
     }
@@ -83,7 +83,9 @@ impl Reader {
 
     pub(super) fn ratio(&mut self, path: &str, value: &IntOrString) -> Option<Ratio> {
         let ratio = ratio(value);
-        self.require(ratio.is_some(), path, rules::RATIO_VALUE)?;
+        if ratio.is_none() {
+            self.mismatch(path, RATIO);
+        }
         ratio
     }
 

@@ -1,6 +1,9 @@
 //! From rules and conditions as written to those of the routing document.
 
-use halftone_routing::config::rule::{AllOf, Condition, Operator, Rule, Source, Target};
+use halftone_routing::config::{
+    network,
+    rule::{AllOf, Condition, Operator, Rule, Source, Target},
+};
 use regex::RegexBuilder;
 
 use super::reader::{Reader, distinct};
@@ -63,7 +66,7 @@ fn check(reader: &mut Reader, path: &str, condition: &spec::Condition) -> Option
     let spec::Condition { source, name, operator, values } = condition;
     let named = matches!(source, spec::Source::Header | spec::Source::Cookie | spec::Source::Query);
     let token = matches!(source, spec::Source::Header | spec::Source::Cookie);
-    let checks: [(bool, Check); 6] = [
+    let checks: [(bool, Check); 5] = [
         (name.is_some() == named, rules::NAME_BY_SOURCE),
         (!token || name.as_ref().is_none_or(|name| matches(TOKEN, name)), rules::NAME_IS_TOKEN),
         (matches!(operator, Exists | DoesNotExist) == values.is_empty(), rules::VALUES_BY_OPERATOR),
@@ -72,10 +75,6 @@ fn check(reader: &mut Reader, path: &str, condition: &spec::Condition) -> Option
                 || values.is_empty()
                 || values.len() == 1 && matches(NUMBER, &values[0]),
             rules::ONE_NUMBER,
-        ),
-        (
-            !matches!(operator, InCidr | NotInCidr) || values.iter().all(|value| is_network(value)),
-            rules::NETWORKS,
         ),
         (
             !matches!(operator, Prefix | NotPrefix | Suffix | NotSuffix | Contains | NotContains)
@@ -87,19 +86,14 @@ fn check(reader: &mut Reader, path: &str, condition: &spec::Condition) -> Option
     for check in &broken {
         reader.refuse(path, check.what, check.advice);
     }
-    broken.is_empty().then_some(())
+    let networks =
+        matches!(operator, InCidr | NotInCidr).then(|| networks(reader, &field(path, "values"), values));
+    (broken.is_empty() && networks != Some(None)).then_some(())
 }
 
-/// A network without bits beyond its prefix, or an address; as strict as the API server.
-fn is_network(text: &str) -> bool {
-    let (address, bits) = text.split_once('/').map_or((text, None), |(address, bits)| (address, Some(bits)));
-    let plain = bits.is_none_or(|bits| {
-        bits == "0"
-            || !bits.starts_with('0') && !bits.is_empty() && bits.bytes().all(|byte| byte.is_ascii_digit())
-    });
-    let mapped =
-        address.parse::<std::net::Ipv6Addr>().is_ok_and(|address| address.to_ipv4_mapped().is_some());
-    plain && !mapped && halftone_routing::config::network(text).is_ok()
+fn networks(reader: &mut Reader, path: &str, values: &[String]) -> Option<()> {
+    reader.each(path, values, |reader, path, value| reader.valid(path, network(value)))?;
+    Some(())
 }
 
 fn source(reader: &mut Reader, path: &str, condition: &spec::Condition) -> Option<Source> {

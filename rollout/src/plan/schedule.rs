@@ -124,8 +124,7 @@ fn window(reader: &mut Reader, path: &str, window: &WindowSpec) -> Option<Window
     let mut time = |name: &str, text: &str| {
         let time = time_of_day(text);
         if time.is_none() {
-            let (what, advice) = schema::says(schema::TIME_OF_DAY).unwrap_or_default();
-            reader.refuse(&field(path, name), what, advice);
+            reader.mismatch(&field(path, name), schema::TIME_OF_DAY);
         }
         time
     };

@@ -20,7 +20,6 @@ pub struct ConditionGroup {
     rules::NAME_IS_TOKEN,
     rules::VALUES_BY_OPERATOR,
     rules::ONE_NUMBER,
-    rules::NETWORKS,
     rules::NOT_EMPTY,
 ])))]
 pub struct Condition {

@@ -7,13 +7,15 @@ use super::rules::{self, Rule, validations};
 /// A ratio or rate as a string. An integer 0 to 100 is the other form.
 pub(crate) const RATIO: &str = r"^(100|[0-9]{1,2}(\.[0-9]{1,4})?)%$";
 /// A decimal number, as `Gt` and `Lt` compare.
-pub(crate) const NUMBER: &str = r"^-?[0-9]{1,15}(\.[0-9]{1,9})?$";
+pub(crate) const NUMBER: &str = r"^-?\d+(\.\d+)?$";
 /// The name of a header or cookie (RFC 9110 token).
 pub(crate) const TOKEN: &str = "^[A-Za-z0-9!#$%&'*+.^_`|~-]+$";
 
 pub(crate) const DURATION: &str = "^([0-9]{1,5}(h|m|s|ms)){1,4}$";
 pub(crate) const FACTOR: &str = r"^[0-9]{1,3}(\.[0-9]{1,3})?$";
 pub(super) const LABEL: &str = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$";
+/// A label with a letter in it.
+pub(crate) const PORT_NAME: &str = "^([0-9][-0-9]*)?[a-z]([-a-z0-9]*[a-z0-9])?$";
 pub(super) const HOST: &str = r"^(\*|(\*\.)?[a-z0-9_-]+(\.[a-z0-9_-]+)*|\[[0-9a-f:.]+\])$";
 pub(super) const PATH: &str = r#"^/([!"$&->@-~]|%[0-9A-Fa-f]{2})*$"#;
 pub(super) const CHECK_PATH: &str = r#"^/[!"$-~]*$"#;
@@ -27,9 +29,17 @@ pub(super) const TIME_ZONE: &str = "^[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*$";
 /// What a person is told when a value does not match a pattern: what it is not, and what to write.
 pub(crate) fn says(pattern: &str) -> Option<(&'static str, &'static str)> {
     Some(match pattern {
+        RATIO => (
+            "is no ratio or rate",
+            "write 0 to 100 (percent), or a string such as \"12.5%\" with four decimals at most",
+        ),
         DURATION => ("is no duration", "write for instance 500ms, 30s, 5m or 1h30m"),
         FACTOR => ("is no factor", "write a decimal number in quotes, such as \"2\" or \"1.5\""),
         LABEL => ("is no name", "use lower-case letters, digits and -, with a letter or digit at both ends"),
+        PORT_NAME => (
+            "is no port",
+            "write a number from 1 to 65535 without quotes, or the name of a port of the Service",
+        ),
         HOST => ("is no host", "write a name in lower case without port, *.name, or * for any host"),
         PATH => ("is no path", "begin with / and percent-encode what is not visible ASCII, ? and #"),
         CHECK_PATH => ("is no path", "begin with / and use visible ASCII characters, without #"),
@@ -46,21 +56,36 @@ pub(crate) fn says(pattern: &str) -> Option<(&'static str, &'static str)> {
 
 /// A ratio or rate: int-or-string, percent.
 pub(super) fn ratio(_: &mut SchemaGenerator) -> Schema {
-    int_or_string(rules::RATIO_VALUE)
+    json_schema!({
+        "x-kubernetes-int-or-string": true,
+        "pattern": RATIO,
+        "maxLength": 8,
+        "minimum": 0,
+        "maximum": 100,
+    })
 }
 
 /// A chance of at least 50% and below 100%.
 pub(super) fn confidence(_: &mut SchemaGenerator) -> Schema {
-    int_or_string(rules::CONFIDENCE)
+    json_schema!({
+        "x-kubernetes-int-or-string": true,
+        "pattern": RATIO,
+        "maxLength": 8,
+        "minimum": 50,
+        "maximum": 99,
+        "x-kubernetes-validations": validations(&[rules::CONFIDENCE]),
+    })
 }
 
 /// A port by number or name.
 pub(super) fn port(_: &mut SchemaGenerator) -> Schema {
-    int_or_string(rules::PORT)
-}
-
-fn int_or_string(rule: Rule) -> Schema {
-    json_schema!({"x-kubernetes-int-or-string": true, "x-kubernetes-validations": validations(&[rule])})
+    json_schema!({
+        "x-kubernetes-int-or-string": true,
+        "pattern": PORT_NAME,
+        "maxLength": 15,
+        "minimum": 1,
+        "maximum": 65535,
+    })
 }
 
 /// A duration, 0s included.
