@@ -47,10 +47,9 @@ fn request(criterion: &mut Criterion) {
         path_prefix: "",
         forwarding: forwarding(Position::Edge, false, false),
         peer: Ipv4Addr::new(192, 0, 2, 77).into(),
-        port: 8080,
-        local_host: "192.0.2.1:8080",
+        local: (Ipv4Addr::new(192, 0, 2, 1), 8080).into(),
         version_header: Some(("X-Halftone-Version", "v2")),
-        identity_fields: &["X-User-Name"],
+        identity_fields: &["X-User-Name".into()],
     };
     let mut group = criterion.benchmark_group("request");
     group.throughput(Throughput::Bytes(REQUEST.len() as u64));

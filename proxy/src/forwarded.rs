@@ -1,14 +1,7 @@
 //! Whose forwarding fields are believed: one table from the fleet's position and the peer to what happens
 //! with X-Forwarded-*, Forwarded, X-Real-IP and X-Halftone-*. `write` carries it out.
 
-/// Where the fleet stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Position {
-    /// Clients connect to us.
-    Edge,
-    /// Another proxy or load balancer stands before us.
-    BehindProxy,
-}
+pub use halftone_routing::fleet::Position;
 
 /// What happens with X-Forwarded-For.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

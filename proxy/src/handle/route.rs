@@ -7,15 +7,14 @@ use std::time::{Duration, Instant};
 use halftone_routing::client_address::is_trusted;
 use halftone_routing::config::RoutingConfig;
 use halftone_routing::decide::{Decision, Resolution, Served, decide, serve};
-use halftone_routing::fleet::{self, FleetConfig};
+use halftone_routing::fleet::FleetConfig;
 use halftone_routing::request::Request;
-use smallvec::SmallVec;
 
 use super::Own;
 use super::log::Logged;
 use crate::counters::{Arm as ArmName, CellWriter, ChosenBy};
 use crate::exchange::{Client, Order};
-use crate::forwarded::{Forwarding, Position, forwarding};
+use crate::forwarded::{Forwarding, forwarding};
 use crate::http1::write::{self, RequestRewrite};
 use crate::http1::{Body, FieldSlots, Method, RequestHead, parse_request};
 use crate::outcome::{Ending, meaning};
@@ -212,29 +211,20 @@ impl<C> Routing<'_, C> {
     }
 
     fn write_head(&self, out: &mut Vec<u8>, fleet: &FleetConfig, arm: &Arm) {
-        // Only a client of HTTP/1.0 may name no host.
-        let local_host =
-            if self.head.authority.is_empty() { self.client.local.to_string() } else { String::new() };
-        let identity_fields: SmallVec<[&str; 4]> = arm.identity_fields.iter().map(|name| &**name).collect();
         let rewrite = RequestRewrite {
             path_prefix: &arm.path_prefix,
             forwarding: self.forwarding(fleet),
             peer: self.client.peer.ip(),
-            port: self.client.local.port(),
-            local_host: &local_host,
+            local: self.client.local,
             version_header: arm.request_version(),
-            identity_fields: &identity_fields,
+            identity_fields: &arm.identity_fields,
         };
         write::request_head(out, self.head, &rewrite);
     }
 
     fn forwarding(&self, fleet: &FleetConfig) -> Forwarding {
-        let position = match fleet.position {
-            fleet::Position::Edge => Position::Edge,
-            fleet::Position::BehindProxy => Position::BehindProxy,
-        };
         let trusted = &fleet.trusted_proxies;
-        forwarding(position, !trusted.is_empty(), is_trusted(self.client.peer.ip(), trusted))
+        forwarding(fleet.position, !trusted.is_empty(), is_trusted(self.client.peer.ip(), trusted))
     }
 }
 

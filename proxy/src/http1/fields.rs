@@ -2,11 +2,10 @@
 //! which end here, and which a Connection field may not remove.
 //! `head` fills the slots, `write` asks here about every field.
 
+pub use halftone_routing::field::Field;
 use smallvec::SmallVec;
 
 use super::{MAX_FIELDS, MessageError};
-
-pub use halftone_routing::field::Field;
 
 /// What a field is to a proxy. Names are compared without regard to case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,7 +112,7 @@ impl<'f, 'b> Fields<'f, 'b> {
 
     /// The first value of a field, found by name without regard to case.
     pub fn get(self, name: &str) -> Option<&'b [u8]> {
-        self.fields.iter().find(|field| field.name.eq_ignore_ascii_case(name)).map(|field| field.value)
+        self.fields.iter().find(|field| field.is(name)).map(|field| field.value)
     }
 
     /// The first value of a field of one kind.

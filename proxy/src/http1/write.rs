@@ -2,7 +2,10 @@
 //! and answers of our own. Everything is appended slice by slice to a buffer that its thread reuses;
 //! nothing is parsed again.
 
-use std::{io::Write, net::IpAddr};
+use std::{
+    io::Write,
+    net::{IpAddr, SocketAddr},
+};
 
 use super::{
     Body, Delivery, Field, FieldKind, Fields, RequestHead, ResponseHead, Version,
@@ -20,14 +23,13 @@ pub struct RequestRewrite<'a> {
     pub forwarding: Forwarding,
     /// The client's address for X-Forwarded-For: the peer of this connection.
     pub peer: IpAddr,
-    /// The port that the client connected to, for X-Forwarded-Port.
-    pub port: u16,
-    /// Host for a client that named none (HTTP/1.0): the address it connected to.
-    pub local_host: &'a str,
+    /// The address that the client connected to: its port for X-Forwarded-Port, and the host of a client that
+    /// named none (HTTP/1.0).
+    pub local: SocketAddr,
     /// Name and value of the version header, where the release has one.
     pub version_header: Option<(&'a str, &'a str)>,
     /// Names of the release's identity fields, which Connection may not remove.
-    pub identity_fields: &'a [&'a str],
+    pub identity_fields: &'a [Box<str>],
 }
 
 /// Appends the head of the request as it goes upstream: HTTP/1.1, hop-by-hop fields out, ours in, the body
@@ -43,7 +45,7 @@ pub fn request_head(out: &mut Vec<u8>, head: &RequestHead<'_, '_>, rewrite: &Req
             append_line(out, field.name, field.value);
         }
     }
-    append_host(out, head, rewrite.local_host);
+    append_host(out, "Host", head, rewrite.local);
     forwarded.append(out, head, rewrite);
     append_request_framing(out, head);
     if let Some((name, value)) = rewrite.version_header {
@@ -82,15 +84,15 @@ fn passes(
         _ => !kind.is_hop_by_hop(),
     };
     goes_on
-        && !is_replaced(field.name, rewrite.version_header)
+        && !is_replaced(field, rewrite.version_header)
         && !(head.connection_names_fields
-            && !rewrite.identity_fields.iter().any(|name| field.name.eq_ignore_ascii_case(name))
+            && !rewrite.identity_fields.iter().any(|name| field.is(name))
             && is_named(head.fields, kind, field.name))
 }
 
 /// Whether ours takes the place of this field.
-fn is_replaced(name: &str, ours: Option<(&str, &str)>) -> bool {
-    ours.is_some_and(|(our_name, _)| name.eq_ignore_ascii_case(our_name))
+fn is_replaced(field: &Field<'_>, ours: Option<(&str, &str)>) -> bool {
+    ours.is_some_and(|(name, _)| field.is(name))
 }
 
 /// Whether a Connection field takes this field out.
@@ -101,13 +103,14 @@ fn is_named(fields: Fields<'_, '_>, kind: FieldKind, name: &str) -> bool {
             .any(|(_, field)| list(field.value).any(|named| named.eq_ignore_ascii_case(name.as_bytes())))
 }
 
-/// Host in one form: that of the target where it names one.
-fn append_host(out: &mut Vec<u8>, head: &RequestHead<'_, '_>, local_host: &str) {
-    append_line(out, "Host", named_host(head, local_host));
-}
-
-fn named_host<'a>(head: &RequestHead<'_, 'a>, local_host: &'a str) -> &'a [u8] {
-    if head.authority.is_empty() { local_host.as_bytes() } else { head.authority }
+/// The host that the request names, else the address that it came to.
+fn append_host(out: &mut Vec<u8>, name: &str, head: &RequestHead<'_, '_>, local: SocketAddr) {
+    if head.authority.is_empty() {
+        let local = SocketAddr::new(local.ip().to_canonical(), local.port());
+        write!(out, "{name}: {local}\r\n").expect("a Vec takes every write");
+    } else {
+        append_line(out, name, head.authority);
+    }
 }
 
 fn append_request_framing(out: &mut Vec<u8>, head: &RequestHead<'_, '_>) {
@@ -160,11 +163,11 @@ impl Forwarded {
             out.extend_from_slice(b"X-Forwarded-Proto: http\r\n");
         }
         if !self.has_host {
-            append_line(out, "X-Forwarded-Host", named_host(head, rewrite.local_host));
+            append_host(out, "X-Forwarded-Host", head, rewrite.local);
         }
         if !self.has_port {
             out.extend_from_slice(b"X-Forwarded-Port: ");
-            append_number(out, rewrite.port.into());
+            append_number(out, rewrite.local.port().into());
             out.extend_from_slice(b"\r\n");
         }
     }
@@ -244,7 +247,7 @@ fn append_response_fields(
             _ => !kind.is_hop_by_hop(),
         };
         if goes_on
-            && !is_replaced(field.name, version_header)
+            && !is_replaced(field, version_header)
             && !(head.connection_names_fields && is_named(head.fields, kind, field.name))
         {
             append_line(out, field.name, field.value);

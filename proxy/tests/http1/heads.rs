@@ -93,7 +93,8 @@ proptest! {
         let mut ends: Vec<usize> = (0..bytes.len()).step_by(step).collect();
         ends.push(bytes.len());
         let piecewise = ends.into_iter().map(|end| search.advance(&bytes[..end])).find(|found| *found != Ok(None));
-        prop_assert_eq!(piecewise.unwrap_or(Ok(None)), at_once);
+        // Which of two errors is found first may depend on what was there when it was looked.
+        prop_assert_eq!(piecewise.unwrap_or(Ok(None)).ok(), at_once.ok());
     }
 
     #[test]

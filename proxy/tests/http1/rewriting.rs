@@ -24,7 +24,7 @@ pub(crate) struct Rewriting<'a> {
     pub(crate) forwarding: Forwarding,
     pub(crate) peer: IpAddr,
     pub(crate) version_header: Option<(&'a str, &'a str)>,
-    pub(crate) identity_fields: &'a [&'a str],
+    pub(crate) identity_fields: &'a [Box<str>],
 }
 
 impl Default for Rewriting<'_> {
@@ -49,8 +49,7 @@ impl Rewriting<'_> {
             path_prefix: self.path_prefix,
             forwarding: self.forwarding,
             peer: self.peer,
-            port: 8080,
-            local_host: "10.0.0.1:8080",
+            local: (Ipv4Addr::new(10, 0, 0, 1), 8080).into(),
             version_header: self.version_header,
             identity_fields: self.identity_fields,
         };
@@ -119,7 +118,7 @@ fn a_request_goes_upstream_without_what_was_meant_for_us() {
             "X-Halftone: stays\r\nHost: a\r\n{OURS}",
         ),
     ] {
-        let out = Rewriting { identity_fields: &["x-user-name"], ..Rewriting::default() }
+        let out = Rewriting { identity_fields: &["x-user-name".into()], ..Rewriting::default() }
             .request(&format!("GET /p?q HTTP/1.1\r\nHost: a\r\n{fields}\r\n"));
         assert_eq!(
             text(&out),
