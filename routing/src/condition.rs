@@ -79,3 +79,175 @@ impl Compiled {
         self.pattern.matches(&text[..text.len() - unused])
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::field::Field;
+
+    struct Known;
+
+    impl Facts for Known {
+        fn identity(&self) -> Option<&[u8]> {
+            Some(b"lin")
+        }
+
+        fn client_ip(&self) -> IpAddr {
+            "10.1.2.3".parse().expect("an address")
+        }
+    }
+
+    fn any_of(when: &Value) -> AnyOf {
+        let alternatives: Vec<AllOf> = serde_json::from_value(when.clone()).expect("good conditions");
+        compile(&alternatives, &mut Interner::default()).expect("compiles")
+    }
+
+    fn holds_for(when: &Value, fields: &[(&str, &str)]) -> bool {
+        let fields: Vec<_> =
+            fields.iter().map(|(name, value)| Field { name, value: value.as_bytes() }).collect();
+        let peer = "10.1.2.3".parse().expect("an address");
+        let (path, query) = (&b"/api/v2"[..], Some(&b"city=s%7A&n=7"[..]));
+        let request =
+            Request { method: "POST", host: "shop.example.com", path, query, fields: &fields, peer };
+        holds(&any_of(when), &request, &Known)
+    }
+
+    fn one(condition: Value, fields: &[(&str, &str)]) -> bool {
+        holds_for(&json!([{"all": [condition]}]), fields)
+    }
+
+    #[test]
+    fn every_source_is_compared() {
+        for (source, name, value) in [
+            ("Identity", None, "lin"),
+            ("Header", Some("x-city"), "SZ"),
+            ("Cookie", Some("city"), "gz"),
+            ("Query", Some("city"), "sz"),
+            ("Path", None, "/api/v2"),
+            ("Method", None, "POST"),
+            ("Host", None, "shop.example.com"),
+            ("ClientIp", None, "10.1.2.3"),
+        ] {
+            let mut condition = json!({"source": source, "operator": "In", "values": ["other", value]});
+            if let Some(name) = name {
+                condition["name"] = name.into();
+            }
+            let fields = [("X-City", "SZ"), ("Cookie", "a=b; city=gz")];
+            assert!(one(condition.clone(), &fields), "{source} is {value}");
+            condition["values"] = json!(["other"]);
+            assert!(!one(condition.clone(), &fields), "{source} is not other");
+            condition["operator"] = "NotIn".into();
+            assert!(one(condition, &fields), "{source} is none of other");
+        }
+    }
+
+    #[test]
+    fn every_operator_compares_in_its_way() {
+        let cases: &[(&str, &[&str], &[&str], &[&str])] = &[
+            ("In", &["a", "b"], &["a", "b"], &["", "c", "ab", "A"]),
+            ("Prefix", &["ab", "x"], &["ab", "abc", "x1"], &["", "a", "cab"]),
+            ("Suffix", &[".csv"], &["a.csv", ".csv"], &["csv", "a.csv2"]),
+            ("Contains", &["bot"], &["bot", "a bot!"], &["", "bo t"]),
+            ("Regex", &["^v[0-9]+$", "beta"], &["v12", "my-beta-2"], &["v", "xv1", ""]),
+            ("Gt", &["10"], &["10.5", "11", " 1e3 "], &["10", "9", "x", "", "nan", "inf"]),
+            ("Lt", &["-1.5"], &["-2"], &["-1.5", "0", "x"]),
+            (
+                "InCidr",
+                &["10.0.0.0/8", "fd00::/8"],
+                &["10.9.9.9", "::ffff:10.1.1.1", "fd00::1"],
+                &["11.0.0.1", "x", ""],
+            ),
+        ];
+        for (operator, values, matching, other) in cases {
+            let condition = |operator: &str| json!({"source": "Header", "name": "X", "operator": operator, "values": values});
+            let negated = format!("Not{operator}");
+            let has_negation = !matches!(*operator, "Gt" | "Lt");
+            for (value, expected) in
+                matching.iter().map(|v| (v, true)).chain(other.iter().map(|v| (v, false)))
+            {
+                assert_eq!(
+                    one(condition(operator), &[("X", value)]),
+                    expected,
+                    "{value:?} {operator} {values:?}"
+                );
+                if has_negation {
+                    assert_eq!(
+                        one(condition(&negated), &[("X", value)]),
+                        !expected,
+                        "{value:?} {negated} {values:?}"
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_missing_value_satisfies_exactly_the_negated_operators() {
+        for (operator, values, expected) in [
+            ("Exists", json!([]), false),
+            ("DoesNotExist", json!([]), true),
+            ("In", json!(["a"]), false),
+            ("NotIn", json!(["a"]), true),
+            ("Prefix", json!(["a"]), false),
+            ("NotPrefix", json!(["a"]), true),
+            ("Suffix", json!(["a"]), false),
+            ("NotSuffix", json!(["a"]), true),
+            ("Contains", json!(["a"]), false),
+            ("NotContains", json!(["a"]), true),
+            ("Regex", json!([".*"]), false),
+            ("NotRegex", json!([".*"]), true),
+            ("Gt", json!(["0"]), false),
+            ("Lt", json!(["0"]), false),
+            ("InCidr", json!(["0.0.0.0/0"]), false),
+            ("NotInCidr", json!(["0.0.0.0/0"]), true),
+        ] {
+            for source in ["Header", "Cookie", "Query"] {
+                let condition =
+                    json!({"source": source, "name": "absent", "operator": operator, "values": values});
+                assert_eq!(one(condition, &[]), expected, "{source} {operator}");
+            }
+        }
+        assert!(
+            one(json!({"source": "Header", "name": "X", "operator": "Exists"}), &[("x", "")]),
+            "empty is present"
+        );
+    }
+
+    #[test]
+    fn of_several_values_one_suffices_and_none_may_match_a_negation() {
+        let fields = [("X", "a"), ("x", "b")];
+        let condition =
+            |operator| json!({"source": "Header", "name": "X", "operator": operator, "values": ["b"]});
+        assert!(one(condition("In"), &fields));
+        assert!(!one(condition("NotIn"), &fields));
+    }
+
+    #[test]
+    fn alternatives_are_or_and_conditions_and() {
+        let header = |name: &str| json!({"source": "Header", "name": name, "operator": "Exists"});
+        let when = json!([{"all": [header("A"), header("B")]}, {"all": [header("C")]}]);
+        for (fields, expected) in [
+            (&[("A", "")][..], false),
+            (&[("A", ""), ("B", "")], true),
+            (&[("C", "")], true),
+            (&[("B", "")], false),
+        ] {
+            assert_eq!(holds_for(&when, fields), expected, "{fields:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_negated_operator_holds_exactly_where_the_other_does_not(
+            operator in prop::sample::select(vec!["In", "Prefix", "Suffix", "Contains", "Regex"]),
+            value in "[ab]{1,3}", given in prop::collection::vec("[ab]{0,4}", 0..3),
+        ) {
+            let fields: Vec<_> = given.iter().map(|value| ("X", value.as_str())).collect();
+            let condition = |operator: String| json!({"source": "Header", "name": "X", "operator": operator, "values": [value]});
+            prop_assert_ne!(one(condition(operator.into()), &fields), one(condition(format!("Not{operator}")), &fields));
+        }
+    }
+}

@@ -21,6 +21,8 @@ use crate::{
 };
 
 mod serve;
+#[cfg(test)]
+mod tests;
 mod trace;
 
 pub use self::{

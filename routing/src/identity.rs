@@ -102,7 +102,7 @@ impl<'de> Visitor<'de> for ClaimVisitor<'_> {
         while let Some(name) = claims.next_key::<Cow<'de, str>>()? {
             if name == self.0 {
                 found = match claims.next_value()? {
-                    serde_json::Value::String(text) => Some(text),
+                    serde_json::Value::String(text) => Some(text).filter(|text| !text.is_empty()),
                     serde_json::Value::Number(number) => Some(number.to_string()),
                     _ => None,
                 };
@@ -111,5 +111,91 @@ impl<'de> Visitor<'de> for ClaimVisitor<'_> {
             }
         }
         Ok(found)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+    use crate::{config::identity::IdentityConfig, field::Field};
+
+    fn identity(sources: serde_json::Value, query: Option<&str>, fields: &[(&str, &str)]) -> Option<String> {
+        let config: IdentityConfig = serde_json::from_value(json!({"from": sources})).expect("good sources");
+        let fields: Vec<_> =
+            fields.iter().map(|(name, value)| Field { name, value: value.as_bytes() }).collect();
+        let peer = "2001:db8:1:2:3::9".parse().expect("an address");
+        let query = query.map(str::as_bytes);
+        let request = Request { method: "GET", host: "shop", path: b"/", query, fields: &fields, peer };
+        let found = find(&config.from, &request, || peer)?;
+        Some(String::from_utf8_lossy(&found).into_owned())
+    }
+
+    #[test]
+    fn the_first_source_that_has_somebody_wins() {
+        let sources = json!([{"header": "X-User-Name"}, {"query": "user_name"}, {"cookie": "user_name"}]);
+        let cookie = ("Cookie", "theme=dark; user_name=chen");
+        for (query, fields, expected) in [
+            (Some("user_name=wei"), &[("x-user-name", "lin"), cookie][..], Some("lin")),
+            (Some("user_name=w%65i"), &[("x-user-name", ""), cookie], Some("wei")),
+            (Some("user_name="), &[cookie], Some("chen")),
+            (None, &[("Cookie", "user_name="), ("Cookie", "user_name=\"zhao\"")], Some("zhao")),
+            (None, &[], None),
+        ] {
+            assert_eq!(identity(sources.clone(), query, fields).as_deref(), expected, "{query:?} {fields:?}");
+        }
+    }
+
+    fn token(payload: &str) -> String {
+        format!("eyJhbGciOiJub25lIn0.{}.c2lnbmF0dXJl", BASE64URL.encode(payload).trim_end_matches('='))
+    }
+
+    #[test]
+    fn a_claim_is_read_from_a_token_without_verifying_it() {
+        let sources = json!([{"jwtClaim": {"header": "Authorization", "claim": "sub"}}]);
+        let read = |value: &str| identity(sources.clone(), None, &[("authorization", value)]);
+        let good = token(r#"{"iat": 1, "nested": {"sub": "no"}, "sub": "lin"}"#);
+        assert_eq!(read(&good).as_deref(), Some("lin"));
+        assert_eq!(read(&format!("Bearer {good}")).as_deref(), Some("lin"));
+        assert_eq!(read(&format!("bearer  {good}")).as_deref(), Some("lin"));
+        assert_eq!(read(&token(r#"{"sub": 4711}"#)).as_deref(), Some("4711"));
+        assert_eq!(read(&token(r#"{"sub": "l\u0069n"}"#)).as_deref(), Some("lin"));
+        let (header, rest) = good.split_once('.').expect("three parts");
+        let (payload, _) = rest.split_once('.').expect("three parts");
+        for broken in [
+            token(r#"{"sub": ""}"#),
+            token(r#"{"sub": true}"#),
+            token(r#"{"sub": ["lin"]}"#),
+            token(r#"{"other": "lin"}"#),
+            token("[]"),
+            token("{"),
+            format!("{header}.{payload}"),
+            format!("{header}.!!.x"),
+            "Basic bGluOnNlY3JldA==".into(),
+            String::new(),
+        ] {
+            assert_eq!(read(&broken), None, "{broken}");
+        }
+    }
+
+    #[test]
+    fn an_address_is_cut_to_its_prefix() {
+        let by = |prefix: serde_json::Value| identity(json!([{"clientIp": prefix}]), None, &[]);
+        assert_eq!(by(json!({})).as_deref(), Some("2001:db8:1:2::"));
+        assert_eq!(by(json!({"v6Prefix": 48})).as_deref(), Some("2001:db8:1::"));
+        assert_eq!(by(json!({"v6Prefix": 128})).as_deref(), Some("2001:db8:1:2:3::9"));
+        let v4 = ClientIpPrefix { v4_prefix: 24, v6_prefix: 64 };
+        assert_eq!(cut("203.0.113.9".parse().expect("an address"), &v4), "203.0.113.0");
+    }
+
+    proptest! {
+        #[test]
+        fn no_token_panics(value in prop::collection::vec(any::<u8>(), 0..80), payload in prop::collection::vec(any::<u8>(), 0..60)) {
+            let wanted = JwtClaim { header: "A".parse().expect("token"), claim: "sub".parse().expect("name") };
+            let _ = claim(&value, &wanted);
+            let _ = claim(format!("a.{}.c", BASE64URL.encode(payload)).as_bytes(), &wanted);
+        }
     }
 }

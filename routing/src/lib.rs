@@ -19,3 +19,5 @@ pub mod report;
 pub mod request;
 pub mod routes;
 pub mod store;
+#[cfg(test)]
+mod testing;

@@ -215,3 +215,86 @@ impl Interner {
         self.patterns.retain(|_, pattern| pattern.strong_count() > 0);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn test(expression: &str) -> TextTest {
+        TextTest::expression(expression).expect("compiles")
+    }
+
+    #[test]
+    fn what_needs_no_engine_gets_none() {
+        for (expression, expected) in [
+            ("^lin$", "Equal(lin)"),
+            ("^/api/", "Prefix(/api/)"),
+            (r"\.csv$", "Suffix(.csv)"),
+            ("bot", "Contains(bot)"),
+            ("(?i)^iphone$", "EqualIgnoringCase(iphone)"),
+            ("(?i)^bot", "PrefixIgnoringCase(bot)"),
+            (r"^10\.1\.", "Prefix(10.1.)"),
+            (r"a\$", "Contains(a$)"),
+            ("(?i)bot", "Expression((?i)bot)"),
+            ("(?i)^desk$", "Expression((?i)^desk$)"),
+            ("^v[0-9]+$", "Expression(^v[0-9]+$)"),
+            (r"^\d", r"Expression(^\\d)"),
+        ] {
+            assert_eq!(format!("{:?}", test(expression)), expected, "{expression}");
+        }
+    }
+
+    #[test]
+    fn an_expression_that_explodes_or_is_none_is_refused() {
+        for (expression, why) in [
+            (r"(\w{100}){100}", "takes more than"),
+            ("((a{100}){100}){100}", "takes more than"),
+            ("(", "is no regular expression"),
+            ("a{2,1}", "is no regular expression"),
+            (r"(?P<x>a)\1", "is no regular expression"),
+        ] {
+            let error = TextTest::expression(expression).expect_err(expression).to_string();
+            assert!(error.contains(why), "{expression}: {error}");
+        }
+    }
+
+    #[test]
+    fn equal_patterns_are_shared_and_forgotten_with_their_last_user() {
+        let condition = |values: &[&str]| {
+            let values = values.iter().map(|&value| value.to_owned()).collect();
+            Condition::new(crate::config::rule::Source::Path, Operator::In, values).expect("good")
+        };
+        let mut interner = Interner::default();
+        let first = interner.pattern(&condition(&["a"])).expect("compiles");
+        let same = interner.pattern(&condition(&["a"])).expect("compiles");
+        let other = interner.pattern(&condition(&["b"])).expect("compiles");
+        assert!(Arc::ptr_eq(&first, &same) && !Arc::ptr_eq(&first, &other));
+        drop((first, same));
+        interner.forget_unused();
+        assert_eq!(interner.patterns.len(), 1);
+    }
+
+    proptest! {
+        /// The short cuts have to mean what the engine means.
+        #[test]
+        fn a_short_cut_finds_what_the_engine_finds(
+            fold in any::<bool>(), start in any::<bool>(), end in any::<bool>(), literal in "[abKsé.]{0,4}",
+            value in "[abkKsSé.]{0,6}",
+        ) {
+            let fold = if fold { "(?i)" } else { "" };
+            let (start, end) = (if start { "^" } else { "" }, if end { "$" } else { "" });
+            let expression = format!("{fold}{start}{}{end}", regex::escape(&literal));
+            let engine = Regex::new(&expression).expect("compiles");
+            prop_assert_eq!(test(&expression).matches(value.as_bytes()), engine.is_match(value.as_bytes()), "{}", expression);
+        }
+
+        #[test]
+        fn no_expression_panics(expression in ".{0,30}", value in prop::collection::vec(any::<u8>(), 0..20)) {
+            if let Ok(test) = TextTest::expression(&expression) {
+                test.matches(&value);
+            }
+        }
+    }
+}

@@ -23,6 +23,9 @@ use crate::{
 pub struct ReleaseIndex(u32);
 
 impl ReleaseIndex {
+    /// The oldest release.
+    pub const FIRST: Self = Self(0);
+
     /// The index, below [`Routes::len`].
     pub const fn get(self) -> usize {
         self.0 as usize

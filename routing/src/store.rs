@@ -4,6 +4,8 @@
 
 mod choose;
 mod line;
+#[cfg(test)]
+mod tests;
 mod texts;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};

@@ -121,3 +121,99 @@ impl Paths {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn hosts(claims: &[(&str, &str)]) -> (Hosts, Vec<bool>) {
+        let mut hosts = Hosts::default();
+        let claimed = (0_u32..).map(ReleaseIndex).zip(claims).map(|(index, (host, path))| {
+            hosts.claim(&host.parse().expect("a host"), &path.parse().expect("a path"), index).is_ok()
+        });
+        let claimed = claimed.collect();
+        (hosts, claimed)
+    }
+
+    #[test]
+    fn the_closest_host_and_in_it_the_longest_path_wins() {
+        let claims = [
+            ("shop.example.com", "/checkout"),
+            ("*.example.com", "/"),
+            ("*.example.com", "/checkout/pay"),
+            ("*.shop.example.com", "/"),
+            ("*", "/static"),
+            ("shop.example.com", "/checkout/pay/now"),
+            ("[::1]", "/"),
+        ];
+        let (hosts, _) = hosts(&claims);
+        for (host, path, expected) in [
+            ("shop.example.com", "/checkout", Some(0)),
+            ("shop.example.com", "/checkout/pay", Some(0)),
+            ("shop.example.com", "/checkout/pay/now/x", Some(5)),
+            ("shop.example.com", "/checkouts", Some(1)),
+            ("shop.example.com", "/", Some(1)),
+            ("a.shop.example.com", "/checkout/pay", Some(3)),
+            ("a.b.shop.example.com", "/", Some(3)),
+            ("other.example.com", "/checkout/pay/x", Some(2)),
+            ("other.example.com", "/checkout//pay", Some(1)),
+            ("example.com", "/", None),
+            ("example.com", "/static/x", Some(4)),
+            ("xexample.com", "/", None),
+            ("[::1]", "/", Some(6)),
+            ("", "/", None),
+        ] {
+            assert_eq!(hosts.find(host, path.as_bytes()).map(|index| index.0), expected, "{host}{path}");
+        }
+    }
+
+    #[test]
+    fn a_host_and_path_belong_to_whom_claims_them_first() {
+        let (_, claimed) = hosts(&[
+            ("a", "/x"),
+            ("a", "/"),
+            ("a", "/x/"),
+            ("A.", "/"),
+            ("*.a", "/"),
+            ("*.a", "/"),
+            ("*", "/"),
+            ("*", "/"),
+        ]);
+        assert_eq!(claimed, [true, true, false, false, true, false, true, false]);
+    }
+
+    /// The order of the candidates, written out: every claim that covers the request, the best one last.
+    fn naive(claims: &[(String, String)], host: &str, path: &str) -> Option<usize> {
+        let rank = |(index, (claimed, prefix)): (usize, &(String, String))| {
+            let covers_host = match claimed.strip_prefix("*.") {
+                Some(suffix) => {
+                    host.strip_suffix(suffix).is_some_and(|rest| rest.len() > 1 && rest.ends_with('.'))
+                }
+                None => claimed == "*" || claimed == host,
+            };
+            let covers_path = prefix == "/"
+                || path
+                    .strip_prefix(prefix.as_str())
+                    .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+            let level = if claimed == host { 2 } else { u8::from(claimed != "*") };
+            (covers_host && covers_path)
+                .then_some(((level, claimed.len(), prefix.len()), std::cmp::Reverse(index)))
+        };
+        claims.iter().enumerate().filter_map(rank).max().map(|(_, index)| index.0)
+    }
+
+    proptest! {
+        #[test]
+        fn the_tables_find_what_a_plain_search_finds(
+            claims in prop::collection::vec((r"(\*|(\*\.)?[ab](\.[ab]){0,2})", "(/|(/[xy]{1,2}){1,3})"), 0..12),
+            host in r"[ab](\.[ab]){0,3}", path in "(/|(/[xy]{0,2}){1,4})",
+        ) {
+            let texts: Vec<_> = claims.iter().map(|(host, path)| (host.as_str(), path.as_str())).collect();
+            let (hosts, _) = hosts(&texts);
+            let found = hosts.find(&host, path.as_bytes()).map(ReleaseIndex::get);
+            prop_assert_eq!(found, naive(&claims, &host, &path));
+        }
+    }
+}
