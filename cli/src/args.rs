@@ -1,0 +1,278 @@
+//! The arguments of every command, as types that cannot be wrong: clap refuses the rest with usage and exit code 2.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum, ValueHint};
+use clap_complete::Shell;
+
+use crate::percent::{Percent, parse_ratio};
+use halftone_routing::config::units::Ratio;
+
+/// Gray (canary) releases for HTTP services: exact, sticky splits by user, judged by statistics, rolled back in seconds.
+#[derive(Debug, Parser)]
+#[command(name = "halftone", version, max_term_width = 100, subcommand_required = true, arg_required_else_help = true)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+    /// When to colour: a terminal is asked by default, and NO_COLOR is respected.
+    #[arg(long, global = true, value_enum, default_value_t = ColorChoice::Auto)]
+    pub(crate) color: ColorChoice,
+}
+
+/// Values of `--color`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ColorChoice {
+    /// Colour on a terminal only.
+    Auto,
+    /// Colour always.
+    Always,
+    /// Never colour.
+    Never,
+}
+
+/// One variant for each command.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run releases on this machine: engine and proxy in this process, from GrayRelease files
+    Run(RunArguments),
+    /// Show three releases of a small built-in service in under a minute: good, failing, slow
+    Demo(DemoArguments),
+    /// Show how releases that run here are doing
+    Status(StatusArguments),
+    /// Let the present step go on once its hold is over
+    Approve(ApproveArguments),
+    /// Go to the target now, skipping steps, holds, approvals and windows; still judged
+    Promote(RequestArguments),
+    /// Send everyone back to stable now
+    Rollback(RequestArguments),
+    /// Start a rolled-back release again at step 1
+    Retry(RequestArguments),
+    /// Stop advancing; the release is still judged and may roll back
+    Pause(RequestArguments),
+    /// Go on advancing after `pause`, or after a failure with `onFailure: Pause`
+    Resume(RequestArguments),
+    /// Run a release in virtual time against a traffic model, thousands of times a minute
+    Simulate(SimulateArguments),
+    /// Say how one request would be decided, point by point
+    Explain(ExplainArguments),
+    /// Say how a list of identities would divide between stable and gray
+    Split(SplitArguments),
+    /// Find what the API server or the operator would refuse, and what deserves a warning
+    Lint(LintArguments),
+    /// Print the CustomResourceDefinition of GrayRelease
+    Crd,
+    /// Print completions for a shell
+    Completions {
+        /// The shell to print for
+        shell: Shell,
+    },
+}
+
+/// `halftone run`
+#[derive(Debug, Args)]
+pub(crate) struct RunArguments {
+    /// GrayRelease manifests (YAML or JSON; several documents in one file are fine); watched for edits
+    #[arg(required = true, value_hint = ValueHint::FilePath)]
+    pub(crate) files: Vec<PathBuf>,
+    /// Where users' requests come in
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
+    pub(crate) listen: SocketAddr,
+    /// Where /metrics, /report, /config, /explain, /livez and /readyz are served
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8081")]
+    pub(crate) admin: SocketAddr,
+    /// Where progress is kept, so that a new start goes on where this one ended
+    #[arg(long, value_name = "DIR", default_value = "./.halftone", value_hint = ValueHint::DirPath)]
+    pub(crate) state: PathBuf,
+    /// A fleet declaration: whose forwarding headers are believed, the default backend, what may be claimed
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) fleet: Option<PathBuf>,
+    /// Proxy threads; default: the lesser of the cores this process may use and 8
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub(crate) workers: Option<u16>,
+    /// One JSON line for each change instead of the live view
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `halftone demo`
+#[derive(Debug, Args)]
+pub(crate) struct DemoArguments {
+    /// One JSON line for each release
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Where a running `halftone run` is found.
+#[derive(Debug, Args)]
+pub(crate) struct Running {
+    /// The --state directory of the `halftone run` to speak to
+    #[arg(long, value_name = "DIR", default_value = "./.halftone", value_hint = ValueHint::DirPath)]
+    pub(crate) state: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `halftone status`
+#[derive(Debug, Args)]
+pub(crate) struct StatusArguments {
+    /// One release (NAME or NAMESPACE/NAME); default: all
+    pub(crate) name: Option<String>,
+    #[command(flatten)]
+    pub(crate) running: Running,
+}
+
+/// The commands that steer one release.
+#[derive(Debug, Args)]
+pub(crate) struct RequestArguments {
+    /// The release (NAME or NAMESPACE/NAME)
+    pub(crate) name: String,
+    #[command(flatten)]
+    pub(crate) running: Running,
+}
+
+/// `halftone approve`
+#[derive(Debug, Args)]
+pub(crate) struct ApproveArguments {
+    #[command(flatten)]
+    pub(crate) request: RequestArguments,
+    /// The step to approve, from 1; default: the present one
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) step: Option<u32>,
+}
+
+/// `halftone simulate`
+#[derive(Debug, Args)]
+pub(crate) struct SimulateArguments {
+    /// The GrayRelease manifest
+    #[arg(value_hint = ValueHint::FilePath)]
+    pub(crate) file: PathBuf,
+    /// Which release, when the file holds several (NAME or NAMESPACE/NAME)
+    #[arg(long, value_name = "NAME")]
+    pub(crate) release: Option<String>,
+    /// Requests per second, of both arms together
+    #[arg(long, value_name = "N", default_value_t = 100.0, value_parser = parse_rps)]
+    pub(crate) rps: f64,
+    /// Share of gray's requests that fail, in percent
+    #[arg(long, value_name = "PERCENT", default_value = "0.1")]
+    pub(crate) gray_error_rate: Percent,
+    /// Share of stable's requests that fail, in percent
+    #[arg(long, value_name = "PERCENT", default_value = "0.1")]
+    pub(crate) stable_error_rate: Percent,
+    /// Gray's median latency (40ms), or a factor of stable's (x2); stable's median is 20 ms
+    #[arg(long, value_name = "DURATION|xFACTOR", default_value = "x1")]
+    pub(crate) gray_latency: String,
+    /// When the fault begins, counted from the first gray request (90s, 10m)
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    pub(crate) fault_at: Option<Duration>,
+    /// Gray's error rate from the fault on, in percent
+    #[arg(long, value_name = "PERCENT", default_value = "50", requires = "fault_at")]
+    pub(crate) fault_error_rate: Percent,
+    /// Share of requests without an identity, in percent
+    #[arg(long, value_name = "PERCENT", default_value = "0")]
+    pub(crate) anonymous: Percent,
+    /// How many releases to run
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
+    pub(crate) runs: u64,
+    /// The random seed: the same seed gives the same releases
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `halftone explain`
+#[derive(Debug, Args)]
+pub(crate) struct ExplainArguments {
+    /// GrayRelease manifests
+    #[arg(required = true, value_hint = ValueHint::FilePath)]
+    pub(crate) files: Vec<PathBuf>,
+    /// The request's path, with its query if it has one
+    #[arg(long, value_name = "PATH", default_value = "/")]
+    pub(crate) path: String,
+    /// The request's host; default: the first host of the first release
+    #[arg(long, value_name = "HOST")]
+    pub(crate) host: Option<String>,
+    /// The request's method
+    #[arg(long, value_name = "METHOD", default_value = "GET")]
+    pub(crate) method: String,
+    /// A header field, 'Name: value'; may be repeated
+    #[arg(long, value_name = "NAME: VALUE")]
+    pub(crate) header: Vec<String>,
+    /// A cookie, 'name=value'; may be repeated
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub(crate) cookie: Vec<String>,
+    /// A query parameter, 'name=value'; may be repeated
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub(crate) query: Vec<String>,
+    /// The address the request comes from
+    #[arg(long, value_name = "IP", default_value = "127.0.0.1")]
+    pub(crate) peer: IpAddr,
+    /// Decide as if the release stood at this ratio, in percent; default: its target
+    #[arg(long, value_name = "PERCENT", value_parser = parse_ratio)]
+    pub(crate) ratio: Option<Ratio>,
+    /// A fleet declaration: whose forwarding headers are believed
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) fleet: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `halftone split`
+#[derive(Debug, Args)]
+pub(crate) struct SplitArguments {
+    /// The GrayRelease manifest
+    #[arg(value_hint = ValueHint::FilePath)]
+    pub(crate) file: PathBuf,
+    /// Which release, when the file holds several (NAME or NAMESPACE/NAME)
+    #[arg(long, value_name = "NAME")]
+    pub(crate) release: Option<String>,
+    /// The ratio to split at, in percent; default: the target
+    #[arg(long, value_name = "PERCENT", value_parser = parse_ratio)]
+    pub(crate) ratio: Option<Ratio>,
+    /// A file with one identity per line; `-` for standard input
+    #[arg(long, value_name = "FILE|-", value_hint = ValueHint::FilePath)]
+    pub(crate) identities: PathBuf,
+    /// Print each identity with its arm instead of the sum
+    #[arg(long)]
+    pub(crate) list: bool,
+    /// Print JSON
+    #[arg(long, conflicts_with = "list")]
+    pub(crate) json: bool,
+}
+
+/// `halftone lint`
+#[derive(Debug, Args)]
+pub(crate) struct LintArguments {
+    /// GrayRelease manifests; `-` for standard input
+    #[arg(required = true, value_hint = ValueHint::FilePath)]
+    pub(crate) files: Vec<PathBuf>,
+    /// A fleet declaration, to check what the releases claim against it
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) fleet: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Prints the completion script of `shell` to standard output.
+pub(crate) fn completions(shell: Shell) {
+    clap_complete::generate(shell, &mut Arguments::command(), "halftone", &mut std::io::stdout());
+}
+
+fn parse_rps(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(rps) if rps.is_finite() && rps > 0.0 && rps <= 1e7 => Ok(rps),
+        _ => Err("expected a number of requests per second above 0, at most 10000000".to_owned()),
+    }
+}
+
+/// Reads a duration as a manifest writes it: `90s`, `10m`, `1h30m`, `250ms`.
+fn parse_duration(text: &str) -> Result<Duration, String> {
+    let millis = halftone_rollout::duration::parse(text);
+    millis.map(|millis| millis.duration()).ok_or_else(|| "expected a duration such as 90s, 10m or 1h30m".to_owned())
+}

@@ -1,0 +1,190 @@
+//! `halftone explain`: where one request would go, and what each point of the decision said. The same code as the
+//! proxies', listened in on.
+
+use std::io::Write;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use halftone_rollout::{Plan, clock::Now, progress::Progress, routing_for};
+use halftone_routing::config::{State, units::{Ratio, Revision}};
+use halftone_routing::decide::{Finding, Resolution, decide_traced};
+use halftone_routing::field::Field;
+use halftone_routing::fleet::FleetConfig;
+use halftone_routing::request::Request;
+use halftone_routing::routes::{Compiler, Release, Routes};
+use halftone_routing::{host, path};
+use serde::Serialize;
+
+use crate::args::ExplainArguments;
+use crate::output::{self, Failure};
+use crate::{fleet, manifests};
+
+/// Runs the command.
+pub(crate) fn run(arguments: &ExplainArguments) -> Result<(), Failure> {
+    let plans = manifests::all(&arguments.files)?;
+    let fleet = fleet::config(arguments.fleet.as_deref())?;
+    let routes = routes(&plans, arguments.ratio, fleet)?;
+    let asked = Asked::read(arguments, &plans)?;
+    let mut findings = Vec::new();
+    let mut chance = rand::random::<u128>;
+    let resolution = asked.with_request(|request| decide_traced(&routes, request, &mut chance, &mut findings));
+    let answer = Answer::of(&routes, &resolution, findings);
+    let mut out = output::stdout();
+    if arguments.json { output::json(&mut out, &answer)? } else { answer.tell(&mut out)? }
+    Ok(out.flush()?)
+}
+
+/// The routes as they would be with every release at the ratio asked for, or at its target.
+fn routes(plans: &[Plan], ratio: Option<Ratio>, fleet: FleetConfig) -> Result<Routes, Failure> {
+    let mut compiler = Compiler::default();
+    let start = Progress::new(Now::default());
+    let releases = plans.iter().map(|plan| {
+        let mut document = routing_for(plan, &start, Revision::FIRST, None);
+        document.ratio = ratio.unwrap_or_else(|| plan.target());
+        document.state = if plan.gray.is_some() { State::Active } else { State::Plain };
+        Release::compile(document, &mut compiler).map(Arc::new).map_err(Failure::new)
+    });
+    let releases = releases.collect::<Result<Vec<_>, _>>()?;
+    Ok(Routes::new(releases, Arc::new(fleet), &mut compiler))
+}
+
+/// The request, with everything it borrows from.
+struct Asked {
+    method: String,
+    host: String,
+    path: Vec<u8>,
+    query: String,
+    fields: Vec<(String, String)>,
+    peer: IpAddr,
+}
+
+impl Asked {
+    fn read(arguments: &ExplainArguments, plans: &[Plan]) -> Result<Self, Failure> {
+        let (target, in_path) = arguments.path.split_once('?').unwrap_or((&arguments.path, ""));
+        let path = path::normalise(target.as_bytes())
+            .map_err(|error| Failure::new(format!("--path {target}: {error}")))?
+            .into_owned();
+        let mut fields = arguments.header.iter().map(|text| field(text)).collect::<Result<Vec<_>, _>>()?;
+        let named = fields.iter().find(|(name, _)| name.eq_ignore_ascii_case("host")).map(|(_, value)| value.clone());
+        let host = arguments.host.clone().or(named).unwrap_or_else(|| first_host(plans));
+        let host = host::normalise(host.as_bytes())
+            .map_err(|error| Failure::new(format!("--host {host}: {error}")))?
+            .into_owned();
+        fields.extend(arguments.cookie.iter().map(|cookie| ("Cookie".to_owned(), cookie.clone())));
+        let query: Vec<&str> = std::iter::once(in_path)
+            .chain(arguments.query.iter().map(String::as_str))
+            .filter(|part| !part.is_empty())
+            .collect();
+        Ok(Self { method: arguments.method.clone(), host, path, query: query.join("&"), fields, peer: arguments.peer })
+    }
+
+    fn with_request<T>(&self, ask: impl FnOnce(&Request<'_>) -> T) -> T {
+        let fields: Vec<Field<'_>> =
+            self.fields.iter().map(|(name, value)| Field { name, value: value.as_bytes() }).collect();
+        ask(&Request {
+            method: &self.method,
+            host: &self.host,
+            path: &self.path,
+            query: (!self.query.is_empty()).then_some(self.query.as_bytes()),
+            fields: &fields,
+            peer: self.peer,
+        })
+    }
+}
+
+/// A host that the first release takes.
+fn first_host(plans: &[Plan]) -> String {
+    let pattern = plans.first().and_then(|plan| plan.hosts.first()).map_or("*", |host| host.as_str());
+    pattern.replace("*.", "www.").replace('*', "localhost")
+}
+
+fn field(text: &str) -> Result<(String, String), Failure> {
+    let wrong = || Failure::new(format!("--header '{text}' is no field")).advise("write 'Name: value'");
+    let (name, value) = text.split_once(':').ok_or_else(wrong)?;
+    let token = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte));
+    if token { Ok((name.to_owned(), value.trim().to_owned())) } else { Err(wrong()) }
+}
+
+/// What `--json` prints.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Answer {
+    /// `NAMESPACE/NAME`; null where no release has the request.
+    release: Option<String>,
+    /// `stable` or `gray`; null where the request reaches no arm.
+    arm: Option<&'static str>,
+    version: Option<String>,
+    chosen_by: Option<&'static str>,
+    reason: String,
+    identity: Option<String>,
+    bucket: Option<u32>,
+    excluded: bool,
+    /// The status, where the request is answered without an arm.
+    status: Option<u16>,
+    set_cookie: Option<String>,
+    points: Vec<Finding>,
+}
+
+impl Answer {
+    fn of(routes: &Routes, resolution: &Resolution<'_, '_>, points: Vec<Finding>) -> Self {
+        let mut answer = Self {
+            release: None,
+            arm: None,
+            version: None,
+            chosen_by: None,
+            reason: String::new(),
+            identity: None,
+            bucket: None,
+            excluded: false,
+            status: None,
+            set_cookie: None,
+            points,
+        };
+        let name = |index| {
+            let whose = &routes.release(index).config().release;
+            format!("{}/{}", whose.namespace, whose.name)
+        };
+        match resolution {
+            Resolution::Decided(decision) => {
+                let arm = routes.release(decision.release).config().arms.get(decision.arm);
+                answer.release = Some(name(decision.release));
+                answer.arm = Some(decision.arm.name());
+                answer.version = arm.map(|arm| arm.version.to_string());
+                answer.chosen_by = Some(decision.chosen_by.name());
+                answer.reason = decision.reason.to_string();
+                answer.identity = decision.identity.as_ref().map(|text| String::from_utf8_lossy(text).into_owned());
+                answer.bucket = decision.bucket.map(|bucket| bucket.get());
+                answer.excluded = decision.excluded;
+                answer.set_cookie = decision.mint.as_ref().map(ToString::to_string);
+            }
+            Resolution::Rejected { release, status } => {
+                answer.release = Some(name(*release));
+                answer.status = Some(*status);
+                answer.reason = "no identity, and whenMissing is Reject".to_owned();
+            }
+            Resolution::DefaultBackend(_) => answer.reason = "no release has it: the fleet's default backend".to_owned(),
+            Resolution::NoRoute => {
+                answer.status = Some(404);
+                answer.reason = "no release has this host and path".to_owned();
+            }
+        }
+        answer
+    }
+
+    fn tell(&self, out: &mut impl Write) -> Result<(), Failure> {
+        for (number, finding) in (1..).zip(&self.points) {
+            let point = format!("{:?}", finding.point).to_lowercase();
+            writeln!(out, "{number}. {point:<9} {}", finding.said)?;
+        }
+        let release = self.release.as_deref().unwrap_or("nobody");
+        match (self.arm, &self.version, self.status) {
+            (Some(arm), Some(version), _) => writeln!(out, "→ {release}: {arm} ({version}), {}", self.reason)?,
+            (_, _, Some(status)) => writeln!(out, "→ {release}: answered with {status}, {}", self.reason)?,
+            _ => writeln!(out, "→ {}", self.reason)?,
+        }
+        if let Some(cookie) = &self.set_cookie {
+            writeln!(out, "  Set-Cookie: {cookie}")?;
+        }
+        Ok(())
+    }
+}
