@@ -12,7 +12,13 @@ use halftone_routing::config::units::Ratio;
 
 /// Gray (canary) releases for HTTP services: exact, sticky splits by user, judged by statistics, rolled back in seconds.
 #[derive(Debug, Parser)]
-#[command(name = "halftone", version, max_term_width = 100, subcommand_required = true, arg_required_else_help = true)]
+#[command(
+    name = "halftone",
+    version,
+    max_term_width = 100,
+    subcommand_required = true,
+    arg_required_else_help = true
+)]
 pub(crate) struct Arguments {
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -274,5 +280,7 @@ fn parse_rps(text: &str) -> Result<f64, String> {
 /// Reads a duration as a manifest writes it: `90s`, `10m`, `1h30m`, `250ms`.
 fn parse_duration(text: &str) -> Result<Duration, String> {
     let millis = halftone_rollout::duration::parse(text);
-    millis.map(|millis| millis.duration()).ok_or_else(|| "expected a duration such as 90s, 10m or 1h30m".to_owned())
+    millis
+        .map(|millis| millis.duration())
+        .ok_or_else(|| "expected a duration such as 90s, 10m or 1h30m".to_owned())
 }

@@ -5,8 +5,12 @@ use std::io::Write;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use halftone_rollout::{Plan, clock::Now, progress::Progress, routing_for};
-use halftone_routing::config::{State, units::{Ratio, Revision}};
+use halftone_rollout::{Plan, clock::Now, progress::Progress, routing_for::routing_for};
+use halftone_routing::config::{
+    State,
+    parse::Parsed,
+    units::{Ratio, Revision},
+};
 use halftone_routing::decide::{Finding, Resolution, decide_traced};
 use halftone_routing::field::Field;
 use halftone_routing::fleet::FleetConfig;
@@ -25,24 +29,31 @@ pub(crate) fn run(arguments: &ExplainArguments) -> Result<(), Failure> {
     let fleet = fleet::config(arguments.fleet.as_deref())?;
     let routes = routes(&plans, arguments.ratio, fleet)?;
     let asked = Asked::read(arguments, &plans)?;
-    let mut findings = Vec::new();
     let mut chance = rand::random::<u128>;
-    let resolution = asked.with_request(|request| decide_traced(&routes, request, &mut chance, &mut findings));
-    let answer = Answer::of(&routes, &resolution, findings);
+    let answer = asked.with_request(|request| {
+        let mut findings = Vec::new();
+        let resolution = decide_traced(&routes, request, &mut chance, &mut findings);
+        Answer::of(&routes, &resolution, findings)
+    });
     let mut out = output::stdout();
-    if arguments.json { output::json(&mut out, &answer)? } else { answer.tell(&mut out)? }
+    if arguments.json {
+        output::json(&mut out, &answer)?
+    } else {
+        answer.tell(&mut out)?
+    }
     Ok(out.flush()?)
 }
 
 /// The routes as they would be with every release at the ratio asked for, or at its target.
 fn routes(plans: &[Plan], ratio: Option<Ratio>, fleet: FleetConfig) -> Result<Routes, Failure> {
     let mut compiler = Compiler::default();
-    let start = Progress::new(Now::default());
+    let start = Progress::new(Now::at(jiff::Timestamp::UNIX_EPOCH));
     let releases = plans.iter().map(|plan| {
         let mut document = routing_for(plan, &start, Revision::FIRST, None);
         document.ratio = ratio.unwrap_or_else(|| plan.target());
         document.state = if plan.gray.is_some() { State::Active } else { State::Plain };
-        Release::compile(document, &mut compiler).map(Arc::new).map_err(Failure::new)
+        let parsed = Parsed { checksum: document.content_checksum(), config: document, ignored: Vec::new() };
+        Release::compile(Arc::new(parsed), false, &mut compiler).map(Arc::new).map_err(Failure::new)
     });
     let releases = releases.collect::<Result<Vec<_>, _>>()?;
     Ok(Routes::new(releases, Arc::new(fleet), &mut compiler))
@@ -65,7 +76,8 @@ impl Asked {
             .map_err(|error| Failure::new(format!("--path {target}: {error}")))?
             .into_owned();
         let mut fields = arguments.header.iter().map(|text| field(text)).collect::<Result<Vec<_>, _>>()?;
-        let named = fields.iter().find(|(name, _)| name.eq_ignore_ascii_case("host")).map(|(_, value)| value.clone());
+        let named =
+            fields.iter().find(|(name, _)| name.eq_ignore_ascii_case("host")).map(|(_, value)| value.clone());
         let host = arguments.host.clone().or(named).unwrap_or_else(|| first_host(plans));
         let host = host::normalise(host.as_bytes())
             .map_err(|error| Failure::new(format!("--host {host}: {error}")))?
@@ -75,7 +87,14 @@ impl Asked {
             .chain(arguments.query.iter().map(String::as_str))
             .filter(|part| !part.is_empty())
             .collect();
-        Ok(Self { method: arguments.method.clone(), host, path, query: query.join("&"), fields, peer: arguments.peer })
+        Ok(Self {
+            method: arguments.method.clone(),
+            host,
+            path,
+            query: query.join("&"),
+            fields,
+            peer: arguments.peer,
+        })
     }
 
     fn with_request<T>(&self, ask: impl FnOnce(&Request<'_>) -> T) -> T {
@@ -101,7 +120,8 @@ fn first_host(plans: &[Plan]) -> String {
 fn field(text: &str) -> Result<(String, String), Failure> {
     let wrong = || Failure::new(format!("--header '{text}' is no field")).advise("write 'Name: value'");
     let (name, value) = text.split_once(':').ok_or_else(wrong)?;
-    let token = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte));
+    let token = !name.is_empty()
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte));
     if token { Ok((name.to_owned(), value.trim().to_owned())) } else { Err(wrong()) }
 }
 
@@ -152,7 +172,8 @@ impl Answer {
                 answer.version = arm.map(|arm| arm.version.to_string());
                 answer.chosen_by = Some(decision.chosen_by.name());
                 answer.reason = decision.reason.to_string();
-                answer.identity = decision.identity.as_ref().map(|text| String::from_utf8_lossy(text).into_owned());
+                answer.identity =
+                    decision.identity.as_ref().map(|text| String::from_utf8_lossy(text).into_owned());
                 answer.bucket = decision.bucket.map(|bucket| bucket.get());
                 answer.excluded = decision.excluded;
                 answer.set_cookie = decision.mint.as_ref().map(ToString::to_string);
@@ -162,7 +183,9 @@ impl Answer {
                 answer.status = Some(*status);
                 answer.reason = "no identity, and whenMissing is Reject".to_owned();
             }
-            Resolution::DefaultBackend(_) => answer.reason = "no release has it: the fleet's default backend".to_owned(),
+            Resolution::DefaultBackend(_) => {
+                answer.reason = "no release has it: the fleet's default backend".to_owned()
+            }
             Resolution::NoRoute => {
                 answer.status = Some(404);
                 answer.reason = "no release has this host and path".to_owned();
@@ -178,7 +201,9 @@ impl Answer {
         }
         let release = self.release.as_deref().unwrap_or("nobody");
         match (self.arm, &self.version, self.status) {
-            (Some(arm), Some(version), _) => writeln!(out, "→ {release}: {arm} ({version}), {}", self.reason)?,
+            (Some(arm), Some(version), _) => {
+                writeln!(out, "→ {release}: {arm} ({version}), {}", self.reason)?
+            }
             (_, _, Some(status)) => writeln!(out, "→ {release}: answered with {status}, {}", self.reason)?,
             _ => writeln!(out, "→ {}", self.reason)?,
         }

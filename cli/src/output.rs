@@ -7,6 +7,8 @@ use std::io::{self, BufWriter, Write};
 use owo_colors::OwoColorize;
 use serde::Serialize;
 
+use crate::args::ColorChoice;
+
 /// Why a command could not do its work: what happened, where, and what to do next.
 #[derive(Debug)]
 pub(crate) struct Failure {
@@ -64,4 +66,14 @@ pub(crate) fn stdout() -> BufWriter<impl Write> {
 pub(crate) fn json(out: &mut impl Write, value: &impl Serialize) -> Result<(), Failure> {
     serde_json::to_writer_pretty(&mut *out, value).map_err(io::Error::from)?;
     Ok(writeln!(out)?)
+}
+
+/// Takes `--color` for the rest of the process.
+pub(crate) fn choose_color(choice: ColorChoice) {
+    match choice {
+        ColorChoice::Auto => anstream::ColorChoice::Auto,
+        ColorChoice::Always => anstream::ColorChoice::Always,
+        ColorChoice::Never => anstream::ColorChoice::Never,
+    }
+    .write_global();
 }

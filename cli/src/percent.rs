@@ -33,7 +33,9 @@ impl FromStr for Percent {
 pub(crate) fn parse_ratio(text: &str) -> Result<Ratio, String> {
     let number = text.strip_suffix('%').unwrap_or(text).trim_end();
     number.parse().map_err(|_| {
-        format!("expected percent from 0 to 100 with at most four decimals, such as 12.5 or 0.01%, got '{text}'")
+        format!(
+            "expected percent from 0 to 100 with at most four decimals, such as 12.5 or 0.01%, got '{text}'"
+        )
     })
 }
 

@@ -65,7 +65,12 @@ struct Sum {
 
 impl Tally {
     fn sum(&self, ratio: Ratio) -> Sum {
-        Sum { identities: self.identities, gray: self.gray, share: self.share() * 100.0, target: ratio.fraction() * 100.0 }
+        Sum {
+            identities: self.identities,
+            gray: self.gray,
+            share: self.share() * 100.0,
+            target: ratio.fraction() * 100.0,
+        }
     }
 
     fn share(&self) -> f64 {
@@ -79,7 +84,11 @@ impl Tally {
         }
         let (share, target) = (self.share(), ratio.fraction());
         let deviation = (target * (1.0 - target) / *identities as f64).sqrt();
-        writeln!(out, "{gray} of {identities} identities are gray: {:.4}% for a target of {ratio}", share * 100.0)?;
+        writeln!(
+            out,
+            "{gray} of {identities} identities are gray: {:.4}% for a target of {ratio}",
+            share * 100.0
+        )?;
         let off = (share - target) * 100.0;
         if deviation > 0.0 {
             let sigmas = (share - target).abs() / deviation;

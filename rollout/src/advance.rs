@@ -78,8 +78,10 @@ pub fn refuse(obstacle: &Obstacle, progress: &Progress, seen: &Observation, now:
     turn(Err(obstacle), progress.clone(), seen, now)
 }
 
-/// The turn itself. It takes progress by value, for who has no use for the old one.
-pub(crate) fn turn(
+/// The turn itself, for [`advance`] and [`refuse`] alike. It takes progress by value, for who has no use for the
+/// old one.
+#[must_use]
+pub fn turn(
     wanted: Result<&Arc<Plan>, &Obstacle>,
     progress: Progress,
     seen: &Observation,
