@@ -4,11 +4,11 @@
 use std::time::Duration;
 
 use halftone_rollout::Plan;
-use halftone_rollout::judge::{ArmBatch, Counts, Latencies, LatencyCounts, Limit};
+use halftone_rollout::judge::{ArmBatch, Counts, LatencyCounts, Limit};
 use halftone_rollout::observation::Round;
 use halftone_rollout::spec::IncludedTraffic;
 use halftone_routing::config::units::{Ratio, ReleaseId, Stage};
-use halftone_routing::histogram;
+use halftone_routing::histogram::Histogram;
 use rand::Rng;
 use rand_distr::{Binomial, Distribution, LogNormal, Poisson};
 use statrs::distribution::{ContinuousCDF, LogNormal as LogNormalCdf};
@@ -143,13 +143,11 @@ fn share_within(median: f64, max: Duration) -> f64 {
     LogNormalCdf::new(median.ln(), SIGMA).map_or(1.0, |latency| latency.cdf(max.as_secs_f64() * 1e6))
 }
 
-fn latencies(requests: u64, median: f64, rng: &mut impl Rng) -> Latencies {
-    let mut latencies = Latencies::default();
+fn latencies(requests: u64, median: f64, rng: &mut impl Rng) -> Histogram {
+    let mut latencies = Histogram::default();
     let Ok(latency) = LogNormal::new(median.ln(), SIGMA) else { return latencies };
     for _ in 0..requests {
-        let (from, to) =
-            histogram::bounds(histogram::bucket(Duration::from_secs_f64(latency.sample(rng) / 1e6)));
-        latencies.add(from, to, 1);
+        latencies.record(Duration::from_secs_f64(latency.sample(rng) / 1e6));
     }
     latencies
 }
