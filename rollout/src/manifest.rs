@@ -1,0 +1,329 @@
+//! Reads GrayReleases from files: YAML or JSON, one document or many, other kinds passed over. As strict as the
+//! API server with `--validate=strict`, and everything that is wrong is told at once with line and column.
+//!
+//! `halftone run` serves what this reads; `halftone lint` adds what deserves a warning (`crate::lint`).
+
+mod tree;
+
+use serde_json::{Value, json};
+
+use self::tree::Document;
+pub(crate) use self::tree::Places;
+use crate::{
+    crd,
+    finding::{Finding, Position, Severity},
+    plan::Plan,
+    problem::Problem,
+    spec::GrayRelease,
+    structural,
+};
+
+const API_VERSION: &str = "halftone.dev/v1alpha1";
+const KIND: &str = "GrayRelease";
+
+/// What a file holds.
+#[derive(Clone, Debug)]
+pub struct Reading {
+    /// The file, as it was named.
+    pub file: String,
+    /// The GrayReleases with which nothing is wrong.
+    pub manifests: Vec<Manifest>,
+    /// Documents of other kinds, which are passed over.
+    pub skipped: Vec<Skipped>,
+    /// All that is wrong; each is an error.
+    pub findings: Vec<Finding>,
+}
+
+/// A GrayRelease of a file, and its plan.
+#[derive(Clone, Debug)]
+pub struct Manifest {
+    /// The file, as it was named.
+    pub file: String,
+    /// The release as written.
+    pub release: GrayRelease,
+    /// Its plan.
+    pub plan: Plan,
+    pub(crate) places: Places,
+}
+
+/// A document of another kind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Skipped {
+    /// Its kind.
+    pub kind: String,
+    /// Where it begins.
+    pub position: Position,
+}
+
+impl Manifest {
+    /// Where the field at `path`, such as `spec.steps[2].ratio`, stands; where it is not written, the nearest
+    /// that is and would hold it.
+    pub fn locate(&self, path: &str) -> Position {
+        self.places.of(path, false)
+    }
+
+    /// `NAMESPACE/NAME`.
+    pub fn name(&self) -> String {
+        format!("{}/{}", self.plan.object.namespace, self.plan.object.name)
+    }
+}
+
+/// Reads the text of a file. Nothing in it is trusted; what is wrong is in [`Reading::findings`].
+pub fn read(file: &str, text: &str) -> Reading {
+    let mut reading =
+        Reading { file: file.to_owned(), manifests: Vec::new(), skipped: Vec::new(), findings: Vec::new() };
+    match tree::parse(text) {
+        Ok(documents) => documents.into_iter().for_each(|document| reading.take(document)),
+        Err((position, problem)) => {
+            reading.findings.push(Finding::new(Severity::Error, "Malformed", file, position, problem));
+        }
+    }
+    reading.refuse_repetitions();
+    reading.findings.sort_by_key(|finding| finding.position);
+    reading
+}
+
+impl Reading {
+    /// Whether nothing is wrong with the file.
+    pub fn is_sound(&self) -> bool {
+        self.findings.is_empty()
+    }
+
+    fn take(&mut self, document: Document) {
+        match is_ours(&document.value) {
+            Ok(true) => match release(&document.value) {
+                Ok((release, plan)) => {
+                    let (file, places) = (self.file.clone(), document.places);
+                    self.manifests.push(Manifest { file, release, plan, places });
+                }
+                Err(problems) => self.refuse(&document.places, problems),
+            },
+            Ok(false) => {
+                let kind = document.value["kind"].as_str().unwrap_or_default().to_owned();
+                self.skipped.push(Skipped { kind, position: document.places.of("", false) });
+            }
+            Err(problem) => self.refuse(&document.places, vec![problem]),
+        }
+    }
+
+    fn refuse(&mut self, places: &Places, problems: Vec<Problem>) {
+        for problem in problems {
+            let position = places.of(&problem.path, problem.on_key);
+            let code = if problem.on_key { "UnknownField" } else { "Invalid" };
+            self.findings.push(Finding::new(Severity::Error, code, &self.file, position, problem));
+        }
+    }
+
+    /// The second object of a name would replace the first.
+    fn refuse_repetitions(&mut self) {
+        let names: Vec<String> = self.manifests.iter().map(Manifest::name).collect();
+        for (at, manifest) in self.manifests.iter().enumerate() {
+            if names[..at].contains(&names[at]) {
+                let what = format!("{} is there twice in this file", names[at]);
+                let problem = Problem::new("metadata.name", what, "give each release a name of its own");
+                let position = manifest.locate("metadata.name");
+                self.findings.push(Finding::new(Severity::Error, "Duplicate", &self.file, position, problem));
+            }
+        }
+    }
+}
+
+/// Whether a document is a GrayRelease.
+fn is_ours(document: &Value) -> Result<bool, Problem> {
+    if !document.is_object() {
+        return Err(Problem::new("", "is no object", "write apiVersion, kind, metadata and spec"));
+    }
+    let (Some(kind), Some(version)) = (document["kind"].as_str(), document["apiVersion"].as_str()) else {
+        let advice = format!("write apiVersion: {API_VERSION} and kind: {KIND}");
+        return Err(Problem::new("", "apiVersion or kind is missing", advice));
+    };
+    let ours = version.split('/').next() == Some("halftone.dev");
+    match (ours, kind == KIND) {
+        (true, true) if version == API_VERSION => Ok(true),
+        (true, true) => {
+            let what = format!("{version} is unknown here");
+            Err(Problem::new("apiVersion", what, format!("write {API_VERSION}")))
+        }
+        (true, false) => {
+            Err(Problem::new("kind", format!("{kind} is unknown here"), format!("write {KIND}")))
+        }
+        (false, _) if kind.eq_ignore_ascii_case(KIND) => Err(Problem::new(
+            "apiVersion",
+            format!("{version} is unknown here"),
+            format!("write {API_VERSION}"),
+        )),
+        (false, _) => Ok(false),
+    }
+}
+
+/// The release and its plan, or all that is wrong with it.
+fn release(document: &Value) -> Result<(GrayRelease, Plan), Vec<Problem>> {
+    let mut problems = structural::check(document, &envelope(), "");
+    let spec = document.get("spec").filter(|spec| spec.is_object());
+    if let Some(spec) = spec {
+        problems.extend(structural::check(spec, &crd::schema()["properties"]["spec"], "spec"));
+    }
+    let planned = serde_json::from_value::<GrayRelease>(document.clone())
+        .map_err(|error| vec![Problem::new("", format!("cannot be read: {error}"), "correct it")])
+        .and_then(|release| {
+            let plan = Plan::try_from(&release).map_err(|errors| errors.list().to_vec())?;
+            Ok((release, plan))
+        });
+    match planned {
+        Ok(planned) if problems.is_empty() => Ok(planned),
+        Err(errors) => {
+            // What reading stumbles over, the schema has told already, and better.
+            let known = |path: &str| path.is_empty() || problems.iter().any(|problem| problem.path == path);
+            let news: Vec<Problem> = errors.iter().filter(|error| !known(&error.path)).cloned().collect();
+            problems.extend(news);
+            Err(if problems.is_empty() { errors } else { problems })
+        }
+        Ok(_) => Err(problems),
+    }
+}
+
+/// What every object has around its spec, as far as a file may have it.
+fn envelope() -> Value {
+    let texts = json!({"type": "object"});
+    json!({
+        "type": "object",
+        "required": ["metadata", "spec"],
+        "properties": {
+            "apiVersion": {"type": "string"},
+            "kind": {"type": "string"},
+            "metadata": {
+                "type": "object",
+                "required": ["name"],
+                "properties": {
+                    "name": {"type": "string"},
+                    "namespace": {"type": "string"},
+                    "labels": texts,
+                    "annotations": texts,
+                    "uid": {"type": "string"},
+                    "generation": {"type": "integer"},
+                    "resourceVersion": {"type": "string"},
+                    "creationTimestamp": {"type": "string"},
+                    "deletionTimestamp": {"type": "string"},
+                    "deletionGracePeriodSeconds": {"type": "integer"},
+                    "finalizers": {"type": "array"},
+                    "ownerReferences": {"type": "array"},
+                    "managedFields": {"type": "array"},
+                    "selfLink": {"type": "string"},
+                },
+            },
+            "spec": {"type": "object"},
+            "status": {"type": "object"},
+        },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HEAD: &str = "apiVersion: halftone.dev/v1alpha1\nkind: GrayRelease\nmetadata: {name: checkout}\n";
+
+    /// The findings on a release whose spec is this, its first line being line 5.
+    fn findings(spec: &str) -> Vec<String> {
+        let spec: String = spec.lines().map(|line| format!("  {line}\n")).collect();
+        let reading = read("f.yaml", &format!("{HEAD}spec:\n{spec}"));
+        reading.findings.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn several_documents_are_read_and_other_kinds_passed_over() {
+        let minimal = include_str!("../../examples/minimal.yaml");
+        let reading =
+            read("f.yaml", &format!("{minimal}---\napiVersion: v1\nkind: Service\nmetadata: {{}}\n---\n"));
+        assert_eq!(reading.findings, []);
+        assert_eq!(reading.manifests[0].name(), "shop/checkout");
+        assert_eq!(reading.skipped[0].kind, "Service");
+        assert_eq!(reading.manifests[0].locate("spec.stable.version").line, 8);
+    }
+
+    #[test]
+    fn json_is_read_as_well() {
+        let text = r#"{"apiVersion": "halftone.dev/v1alpha1", "kind": "GrayRelease", "metadata": {"name": "a"},
+            "spec": {"hosts": ["*"], "stable": {"addresses": ["127.0.0.1:1"], "version": "1"}, "gray": null}}"#;
+        let reading = read("f.json", text);
+        assert_eq!(reading.findings, []);
+        assert!(reading.manifests[0].plan.gray.is_none());
+    }
+
+    #[test]
+    fn everything_that_is_wrong_is_told_at_once_with_its_place() {
+        let spec = "hosts: [Shop]\nstable: {service: {name: a, port: 80}, version: 1.10}\n\
+                    gray: {service: {name: b, port: 80}, version: v2, weigth: 3}\ntargetRatio: 12.5\nsteps:\n- ratio: 5\n  hold: 5 min\n\
+                    - ratio: 101\npathes: [/]\nschedule: {timeZone: Mars/Base, windows: []}";
+        assert_eq!(
+            findings(spec),
+            [
+                "f.yaml:5:11: error: spec.hosts[0]: \"Shop\" is no host; write a name in lower case without port, \
+                 *.name, or * for any host [Invalid]",
+                "f.yaml:6:51: error: spec.stable.version: is 1.1, not a text; put it in quotes: \"1.1\" [Invalid]",
+                "f.yaml:7:53: error: spec.gray.weigth: there is no field \"weigth\" here; remove it; the fields here \
+                 are addresses, healthCheck, maxInFlight, pathPrefix, service, timeouts, version [UnknownField]",
+                "f.yaml:8:16: error: spec.targetRatio: is 12.5, not an integer or a text; write it as a text, such as \
+                 \"12.5%\" [Invalid]",
+                "f.yaml:11:11: error: spec.steps[0].hold: \"5 min\" is no duration; write for instance 500ms, 30s, 5m \
+                 or 1h30m [Invalid]",
+                "f.yaml:12:12: error: spec.steps[1].ratio: is 101; write 0 to 100 [Invalid]",
+                "f.yaml:13:3: error: spec.pathes: there is no field \"pathes\" here; did you mean paths? [UnknownField]",
+            ]
+        );
+    }
+
+    #[test]
+    fn what_only_the_plan_knows_has_its_place_too() {
+        let spec = "hosts: ['*']\nstable: {service: {name: a, port: 80}, version: v1}\n\
+                    gray: {service: {name: b, port: 80}, version: v1}\ntargetRatio: 50\n\
+                    schedule:\n  timeZone: Mars/Base\n  windows: []\nrules:\n\
+                    - {name: r, to: Gray, when: [{all: [{source: Path, operator: Regex, values: ['(']}]}]}";
+        let findings = findings(spec);
+        assert!(
+            findings[0].starts_with("f.yaml:7:49: error: spec.gray.version: gray.version must differ"),
+            "{findings:?}"
+        );
+        assert!(
+            findings[1].starts_with("f.yaml:10:15: error: spec.schedule.timeZone: there is no time zone"),
+            "{findings:?}"
+        );
+        assert!(findings[2].starts_with("f.yaml:13:"), "{findings:?}");
+        assert!(
+            findings[2].contains("spec.rules[0].when[0].all[0].values[0]: is no regular expression"),
+            "{findings:?}"
+        );
+        assert_eq!(findings.len(), 3);
+    }
+
+    #[test]
+    fn a_key_that_is_there_twice_is_named() {
+        let findings = findings("hosts: ['*']\nhosts: [a]\nstable: {addresses: ['127.0.0.1:1'], version: a}");
+        assert_eq!(findings.len(), 1);
+        assert!(
+            findings[0].starts_with("f.yaml:6:3: error: cannot be read: ") && findings[0].contains("hosts"),
+            "{findings:?}"
+        );
+    }
+
+    #[test]
+    fn what_is_no_release_says_what_it_should_be() {
+        let message = |text: &str| read("f.yaml", text).findings[0].to_string();
+        assert!(message("- a").contains("is no object; write apiVersion, kind, metadata and spec"));
+        assert!(message("hosts: [a]").contains("apiVersion or kind is missing"));
+        assert!(
+            message("apiVersion: halftone.dev/v1\nkind: GrayRelease").contains("write halftone.dev/v1alpha1")
+        );
+        assert!(
+            message("apiVersion: halftone.dev/v1alpha1\nkind: Grayrelease").contains("write GrayRelease")
+        );
+        assert!(message(HEAD).contains("spec is missing; add spec"));
+        assert!(message("a: [").contains("f.yaml:1:"));
+    }
+
+    #[test]
+    fn a_reserved_field_is_not_taken_for_a_slip() {
+        let findings = findings("hosts: ['*']\nstable: {addresses: ['127.0.0.1:1'], version: a}\nmirror: {}");
+        assert!(findings[0].contains("the name is reserved for a later version"), "{findings:?}");
+    }
+}

@@ -1,0 +1,183 @@
+//! YAML or JSON as a tree that knows where each value stands. Scalars are typed as the API server's reader types
+//! them, so that an unquoted `1.10` is a number here, too, and not a version.
+
+use std::{collections::HashMap, fmt};
+
+use serde::{
+    Deserialize, Deserializer,
+    de::{MapAccess, SeqAccess, Visitor},
+};
+use serde_json::{Map, Number, Value};
+use serde_saphyr::{Location, Spanned};
+
+use crate::{
+    finding::Position,
+    problem::{Problem, field, item},
+};
+
+enum Node {
+    Null,
+    Scalar(Value),
+    List(Vec<Spanned<Node>>),
+    Map(Vec<(Spanned<String>, Spanned<Node>)>),
+}
+
+/// One document: its values, and where each stands.
+pub(super) struct Document {
+    /// The values. A field whose value is null is left out, as the API server does.
+    pub(super) value: Value,
+    /// Where they stand.
+    pub(super) places: Places,
+}
+
+/// Where the fields of a document stand.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Places {
+    fields: HashMap<String, Place>,
+    start: Option<Position>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Place {
+    key: Position,
+    value: Position,
+}
+
+impl Places {
+    /// Where the value at `path` stands; where it is missing, the nearest that is there and would hold it.
+    pub(crate) fn of(&self, path: &str, on_key: bool) -> Position {
+        let mut path = path;
+        loop {
+            if let Some(place) = self.fields.get(path) {
+                return if on_key { place.key } else { place.value };
+            }
+            match path.rfind(['.', '[']) {
+                Some(end) => path = &path[..end],
+                None => return self.start.unwrap_or(Position { line: 1, column: 1 }),
+            }
+        }
+    }
+}
+
+/// All documents of a text; empty ones are left out.
+///
+/// # Errors
+/// What makes it no YAML, and where; also a key that is there twice.
+pub(super) fn parse(text: &str) -> Result<Vec<Document>, (Position, Problem)> {
+    let options = serde_saphyr::options! { legacy_octal_numbers: true, with_snippet: false };
+    let nodes: Vec<Spanned<Node>> =
+        serde_saphyr::from_multiple_with_options(text, options).map_err(|error| malformed(&error))?;
+    Ok(nodes.into_iter().map(document).collect())
+}
+
+fn malformed(error: &serde_saphyr::Error) -> (Position, Problem) {
+    let start = Position { line: 1, column: 1 };
+    let position = error.location().map_or(start, position);
+    let message = error.without_snippet().to_string();
+    let message = message.lines().next().unwrap_or_default();
+    let message = message.split(" at line ").next().unwrap_or(message);
+    (position, Problem::new("", format!("cannot be read: {message}"), "correct the YAML here"))
+}
+
+fn position(location: Location) -> Position {
+    Position { line: location.line().max(1), column: location.column().max(1) }
+}
+
+fn document(node: Spanned<Node>) -> Document {
+    let mut places = Places { start: Some(position(node.referenced)), ..Places::default() };
+    let value = value(node.value, "", &mut places);
+    Document { value, places }
+}
+
+fn value(node: Node, path: &str, places: &mut Places) -> Value {
+    match node {
+        Node::Null => Value::Null,
+        Node::Scalar(value) => value,
+        Node::List(items) => {
+            let item = |(at, node): (usize, Spanned<Node>)| {
+                let path = item(path, at);
+                let here = position(node.referenced);
+                places.fields.insert(path.clone(), Place { key: here, value: here });
+                value(node.value, &path, places)
+            };
+            items.into_iter().enumerate().map(item).collect()
+        }
+        Node::Map(entries) => {
+            let mut map = Map::new();
+            for (key, node) in entries {
+                let path = field(path, &key.value);
+                let at = position(key.referenced);
+                // What a mapping or list is about, its name says, and it may begin lines below.
+                let nested = matches!(node.value, Node::Map(_) | Node::List(_) | Node::Null);
+                let here = if nested { at } else { position(node.referenced) };
+                places.fields.insert(path.clone(), Place { key: at, value: here });
+                let value = value(node.value, &path, places);
+                if !value.is_null() {
+                    map.insert(key.value, value);
+                }
+            }
+            Value::Object(map)
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Node {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(NodeVisitor)
+    }
+}
+
+struct NodeVisitor;
+
+impl<'de> Visitor<'de> for NodeVisitor {
+    type Value = Node;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a value")
+    }
+
+    fn visit_unit<E>(self) -> Result<Node, E> {
+        Ok(Node::Null)
+    }
+
+    fn visit_none<E>(self) -> Result<Node, E> {
+        Ok(Node::Null)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Node, E> {
+        Ok(Node::Scalar(value.into()))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Node, E> {
+        Ok(Node::Scalar(value.into()))
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Node, E> {
+        Ok(Node::Scalar(value.into()))
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Node, E> {
+        // What is no JSON number is kept as text, so that a message can show it.
+        Ok(Node::Scalar(Number::from_f64(value).map_or_else(|| value.to_string().into(), Value::Number)))
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Node, E> {
+        Ok(Node::Scalar(value.into()))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Node, A::Error> {
+        let mut list = Vec::new();
+        while let Some(item) = items.next_element()? {
+            list.push(item);
+        }
+        Ok(Node::List(list))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Node, A::Error> {
+        let mut map = Vec::new();
+        while let Some(entry) = entries.next_entry()? {
+            map.push(entry);
+        }
+        Ok(Node::Map(map))
+    }
+}
