@@ -3,19 +3,25 @@
 //! Each command lives in a file of its own; the engine lives in `routing`, `rollout` and `proxy`.
 
 mod args;
+mod demo;
+mod engine;
 mod explain;
 mod fleet;
 mod manifests;
 mod output;
 mod percent;
+mod run;
 mod simulate;
+mod socket;
 mod split;
+mod steer;
 
 use std::io::Write;
 use std::process::ExitCode;
 
 use args::{Arguments, Command};
 use clap::Parser;
+use halftone_rollout::request::Command as Verb;
 use output::Failure;
 
 #[global_allocator]
@@ -39,6 +45,15 @@ fn run(command: &Command) -> Result<ExitCode, Failure> {
         Command::Explain(arguments) => explain::run(arguments)?,
         Command::Split(arguments) => split::run(arguments)?,
         Command::Crd => output::stdout().write_all(halftone_rollout::crd_yaml().as_bytes())?,
+        Command::Run(arguments) => return run::run(arguments),
+        Command::Demo(arguments) => return demo::run(arguments),
+        Command::Status(arguments) => return steer::status(arguments),
+        Command::Approve(arguments) => return steer::approve(arguments),
+        Command::Promote(arguments) => return steer::request(arguments, Verb::Promote),
+        Command::Rollback(arguments) => return steer::request(arguments, Verb::Rollback),
+        Command::Retry(arguments) => return steer::request(arguments, Verb::Retry),
+        Command::Pause(arguments) => return steer::request(arguments, Verb::Pause),
+        Command::Resume(arguments) => return steer::request(arguments, Verb::Resume),
         Command::Completions { shell } => args::completions(*shell),
         _ => return Err(Failure::new("not yet")),
     }

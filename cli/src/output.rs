@@ -29,6 +29,11 @@ impl Failure {
         self
     }
 
+    /// What to do next, if anything is known.
+    pub(crate) fn advice(&self) -> Option<&str> {
+        self.advice.as_deref()
+    }
+
     /// Tells it on standard error.
     pub(crate) fn tell(&self) {
         if self.quiet {

@@ -1,0 +1,477 @@
+//! Releases on one machine: observe → advance → apply, with files for an API server and a proxy in this process for
+//! a fleet. `halftone run` and `halftone demo` both run this.
+//!
+//! Each turn polls the proxy once, lets every release advance, writes what has to outlive this process, and only
+//! then hands the documents over.
+
+mod clock;
+mod conflict;
+mod files;
+mod manifest;
+pub(crate) mod release;
+mod state;
+pub(crate) mod traffic;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use halftone_proxy::run::{Proxy, Source};
+use halftone_proxy::settings::Settings;
+use halftone_proxy::source::{Content, Listing};
+use halftone_rollout::advance::{IDLE, Turn};
+use halftone_rollout::clock::Now;
+use halftone_rollout::events::Event;
+use halftone_rollout::observation::{Applied, Observation, ProxySeen, Round};
+use halftone_rollout::request::{Command, Request};
+use halftone_rollout::spec::HandledRequest;
+use halftone_rollout::withdraw::{Withdrawal, withdraw};
+use halftone_routing::config::names::Uid;
+use halftone_routing::fleet::FleetConfig;
+use halftone_routing::report::TrafficReport;
+use halftone_routing::report::baseline::{Baseline, Delta};
+use tokio::sync::{mpsc, oneshot};
+
+use self::clock::Clock;
+use self::files::Files;
+use self::release::{Release, name_of};
+use self::state::State;
+use crate::output::Failure;
+
+/// What an engine is started with.
+#[derive(Debug)]
+pub(crate) struct Options {
+    /// The manifests.
+    pub(crate) files: Vec<PathBuf>,
+    /// Where progress is kept.
+    pub(crate) state: PathBuf,
+    /// Where users come in.
+    pub(crate) listen: SocketAddr,
+    /// Where the admin pages are.
+    pub(crate) admin: SocketAddr,
+    /// What all releases share.
+    pub(crate) fleet: FleetConfig,
+    /// Threads of the proxy.
+    pub(crate) workers: Option<NonZeroUsize>,
+}
+
+/// Who looks on.
+pub(crate) trait Audience {
+    /// A release took a turn.
+    fn turned(&mut self, release: &Release, events: &[Event], now: Now);
+    /// A release is gone for good.
+    fn withdrawn(&mut self, name: &str);
+    /// Something that belongs to no turn: an edit that is refused, a file that cannot be written.
+    fn note(&mut self, message: &str);
+}
+
+/// Something that a person asks of a running engine.
+#[derive(Debug)]
+pub(crate) enum Ask {
+    /// How the releases are doing: all, or the one that is named.
+    Status(Option<String>, oneshot::Sender<Result<Vec<halftone_rollout::GrayRelease>, Failure>>),
+    /// A request for one release: its name, and `VERB@TOKEN`.
+    Request(String, String, oneshot::Sender<Result<HandledRequest, Failure>>),
+}
+
+/// A request that waits for its answer.
+#[derive(Debug)]
+struct Asked {
+    name: String,
+    request: String,
+    answer: oneshot::Sender<Result<HandledRequest, Failure>>,
+}
+
+/// The releases of this machine and their proxy.
+#[derive(Debug)]
+pub(crate) struct Engine {
+    files: Files,
+    state: State,
+    releases: BTreeMap<String, Release>,
+    proxy: Proxy,
+    fleet: FleetConfig,
+    clock: Clock,
+    baseline: Baseline,
+    polls: u32,
+    polled: Option<Instant>,
+    asked: Vec<Asked>,
+    notes: Vec<String>,
+}
+
+impl Engine {
+    /// Reads everything, goes on from where an earlier run ended, and starts the proxy.
+    ///
+    /// # Errors
+    /// A manifest that is wrong, a state directory in use, an address that is taken.
+    pub(crate) fn start(options: Options) -> Result<Self, Failure> {
+        let files = Files::open(&options.files);
+        let problems: Vec<&str> = files.iter().filter_map(|file| file.problem.as_deref()).collect();
+        if !problems.is_empty() {
+            return Err(Failure::new(problems.join("\n")));
+        }
+        let duplicates = duplicates(&files);
+        if !duplicates.is_empty() {
+            return Err(Failure::new(duplicates.join("\n")).advise("keep one of them"));
+        }
+        let clock = Clock::start();
+        let (state, records) = State::open(&options.state)?;
+        let mut releases = BTreeMap::new();
+        for record in records {
+            let release = Release::restore(record, clock.now())?;
+            releases.insert(release.name().to_owned(), release);
+        }
+        let listing = listing(&options.fleet, releases.values());
+        let mut settings = Settings::new(options.listen, Some(options.admin));
+        settings.class = options.fleet.class.clone();
+        settings.workers = options.workers.unwrap_or(settings.workers);
+        let proxy = Proxy::start(settings, Source::Memory(listing)).map_err(not_started)?;
+        let mut engine = Self {
+            files,
+            state,
+            releases,
+            proxy,
+            fleet: options.fleet,
+            clock,
+            baseline: Baseline::new(),
+            polls: 0,
+            polled: None,
+            asked: Vec::new(),
+            notes: Vec::new(),
+        };
+        engine.take_files();
+        Ok(engine)
+    }
+
+    /// Where users come in.
+    pub(crate) fn address(&self) -> Option<SocketAddr> {
+        self.proxy.addresses().first().copied()
+    }
+
+    /// Where the admin pages are.
+    pub(crate) fn admin(&self) -> Option<SocketAddr> {
+        self.proxy.admin_address()
+    }
+
+    /// Goes on until `stop` is there.
+    pub(crate) async fn run(
+        &mut self,
+        audience: &mut impl Audience,
+        asks: &mut mpsc::Receiver<Ask>,
+        stop: impl Future<Output = ()>,
+    ) {
+        let mut stop = std::pin::pin!(stop);
+        loop {
+            let wake_after = self.turn(audience).await;
+            tokio::select! {
+                () = &mut stop => return,
+                () = tokio::time::sleep(wake_after) => {}
+                () = self.files.wait() => {}
+                Some(ask) = asks.recv() => self.hear(ask),
+            }
+            if self.files.look() {
+                self.take_files();
+            }
+        }
+    }
+
+    /// Lets users finish and ends the proxy.
+    pub(crate) async fn drain(self) {
+        self.proxy.drain().await;
+    }
+
+    /// One turn of every release; says when the next is due.
+    async fn turn(&mut self, audience: &mut impl Audience) -> Duration {
+        let mut wake_after = IDLE;
+        let mut changed = false;
+        let (now, poll) = (self.clock.now(), self.poll());
+        let refusals = conflict::find(self.releases.values());
+        let mut gone = Vec::new();
+        for release in self.releases.values_mut() {
+            let mut seen = poll.seen(release, self.polls, now);
+            seen.refusal = refusals.get(release.name()).cloned();
+            if release.gone_since.is_some() {
+                match leave(&self.state, release, &seen, now) {
+                    Ok(Leaving::Wait(wait)) => wake_after = wake_after.min(wait),
+                    Ok(Leaving::Changed(wait)) => (changed, wake_after) = (true, wake_after.min(wait)),
+                    Ok(Leaving::Left) => gone.push(release.name().to_owned()),
+                    Err(error) => self.notes.push(not_written(release.name(), &error)),
+                }
+                continue;
+            }
+            poll.count(release);
+            let turn = release.turn(&seen, now);
+            wake_after = wake_after.min(turn.wake_after);
+            changed |= release.is_news(&turn);
+            match keep(&self.state, release, turn) {
+                Ok(events) => audience.turned(release, &events, now),
+                Err(error) => self.notes.push(not_written(release.name(), &error)),
+            }
+        }
+        for name in gone {
+            self.releases.remove(&name);
+            audience.withdrawn(&name);
+            changed = true;
+        }
+        self.notes.drain(..).for_each(|note| audience.note(&note));
+        self.answer();
+        if changed {
+            self.apply().await;
+            // The acknowledgement is there already.
+            return Duration::ZERO;
+        }
+        wake_after
+    }
+
+    fn poll(&mut self) -> Poll {
+        let at = Instant::now();
+        let report = self.proxy.report(self.baseline.since());
+        let added = self.baseline.take(&report);
+        let seconds = self.polled.replace(at).map_or(0.0, |before| at.duration_since(before).as_secs_f64());
+        self.polls = self.polls.saturating_add(1);
+        Poll { at, report, added, seconds }
+    }
+
+    async fn apply(&mut self) {
+        let documents = self.proxy.apply(listing(&self.fleet, self.releases.values())).await;
+        for refused in documents.into_iter().flat_map(|documents| documents.rejected) {
+            tracing::error!(source = refused.source, reason = refused.reason, "{}", refused.message);
+        }
+    }
+
+    /// Brings the releases in line with the files.
+    fn take_files(&mut self) {
+        let now = self.clock.now();
+        self.notes.extend(self.files.iter().filter_map(|file| file.problem.clone()));
+        self.notes.extend(duplicates(&self.files));
+        let mut named = BTreeMap::new();
+        for file in self.files.iter() {
+            for manifest in &file.releases {
+                named.entry(name_of(manifest)).or_insert((manifest, file.problem.as_deref()));
+            }
+        }
+        for release in self.releases.values_mut().filter(|release| !named.contains_key(release.name())) {
+            release.leave(now);
+        }
+        for (name, (manifest, problem)) in named {
+            let release = self.releases.entry(name).or_insert_with(|| Release::new(manifest, now));
+            release.edit(manifest, problem, now);
+        }
+    }
+
+    fn hear(&mut self, ask: Ask) {
+        match ask {
+            Ask::Status(name, answer) => {
+                let found = match name {
+                    None => Ok(self.releases.values().map(Release::object).collect()),
+                    Some(name) => self.find(&name).map(|release| vec![release.object()]),
+                };
+                // Who has gone needs no answer.
+                let _ = answer.send(found);
+            }
+            Ask::Request(name, request, answer) => match self.ask(&name, &request) {
+                Ok(name) => self.asked.push(Asked { name, request, answer }),
+                Err(failure) => drop(answer.send(Err(failure))),
+            },
+        }
+    }
+
+    fn ask(&mut self, name: &str, request: &str) -> Result<String, Failure> {
+        let name = self.find(name)?.name().to_owned();
+        let release = self.releases.get_mut(&name).expect("it was found");
+        if release.gone_since.is_some() {
+            return Err(Failure::new(format!("{name} is on its way out: its manifest is gone")));
+        }
+        let urgent = request
+            .parse::<Request>()
+            .is_ok_and(|request| matches!(request.command, Command::Pause | Command::Rollback));
+        let waiting = self.asked.iter().any(|asked| asked.name == name);
+        if waiting && !urgent {
+            return Err(Failure::new(format!("{name} has a request that is not answered yet"))
+                .advise("look with halftone status, then ask again"));
+        }
+        release.ask(request);
+        Ok(name)
+    }
+
+    fn find(&self, name: &str) -> Result<&Release, Failure> {
+        let matches = |release: &&Release| {
+            release.name() == name || release.name().split_once('/').is_some_and(|(_, last)| last == name)
+        };
+        let mut found = self.releases.values().filter(matches);
+        match (found.next(), found.next()) {
+            (Some(release), None) => Ok(release),
+            (None, _) => {
+                let known: Vec<&str> = self.releases.keys().map(String::as_str).collect();
+                Err(Failure::new(format!("no release {name} runs here")).advise(if known.is_empty() {
+                    "there is none at all".to_owned()
+                } else {
+                    format!("there is {}", known.join(", "))
+                }))
+            }
+            (Some(_), Some(_)) => {
+                Err(Failure::new(format!("several releases are called {name}"))
+                    .advise("write NAMESPACE/NAME"))
+            }
+        }
+    }
+
+    /// Tells those who asked what became of it.
+    fn answer(&mut self) {
+        let releases = &self.releases;
+        let mut waiting = Vec::new();
+        for asked in self.asked.drain(..) {
+            let status = releases.get(&asked.name).map(|release| release.progress().status());
+            let handled = status.and_then(|status| status.last_handled_request);
+            match handled.filter(|handled| handled.request == asked.request) {
+                Some(handled) => drop(asked.answer.send(Ok(handled))),
+                None if asked.answer.is_closed() => {}
+                None => waiting.push(asked),
+            }
+        }
+        self.asked = waiting;
+    }
+}
+
+/// What one poll of the proxy said.
+struct Poll {
+    at: Instant,
+    report: TrafficReport,
+    added: Delta,
+    seconds: f64,
+}
+
+impl Poll {
+    fn seen(&self, release: &Release, polls: u32, now: Now) -> Observation {
+        let uid = release.uid();
+        let applied = self.report.applied.iter().find(|applied| applied.uid == *uid);
+        let rejected = self.report.rejected.iter().find(|rejected| rejected.uid.as_ref() == Some(uid));
+        let proxy = ProxySeen {
+            name: self.report.instance.clone(),
+            ready: true,
+            polls,
+            asked_at: Some(now.steady),
+            applied: applied
+                .map(|found| Applied { revision: found.revision, checksum: found.checksum.clone() }),
+            rejected: rejected.map(|found| format!("{}: {}", found.reason, found.message)),
+            stale: self.report.stale,
+            features: self.report.features.as_slice().into(),
+            ..ProxySeen::default()
+        };
+        Observation {
+            generation: release.generation(),
+            proxies: vec![proxy],
+            document: release.document.clone(),
+            highest_revision: applied.map_or(0, |found| found.revision.get()),
+            round: Round::of(release.progress(), self.seconds, &self.added),
+            request: release.request().map(str::to_owned),
+            ..Observation::default()
+        }
+    }
+
+    fn count(&self, release: &mut Release) {
+        let uid: Uid = release.uid().clone();
+        let added = self.added.iter().filter(|(key, _)| key.uid == uid);
+        release.traffic.add(self.at, self.seconds, added.map(|(key, counts)| (key.arm, counts)));
+    }
+}
+
+/// Writes what has to outlive this process, then lets the turn count.
+fn keep(state: &State, release: &mut Release, turn: Turn) -> std::io::Result<Vec<Event>> {
+    let written = match release.record(&turn) {
+        None => false,
+        Some(record) => match state.write(release.name(), &record) {
+            Ok(()) => true,
+            // Nothing rises on a state that a restart would not know; but users on a bad version do not wait for
+            // a disk to have room.
+            Err(_) if turn.progress.ratio() < release.progress().ratio() => false,
+            Err(error) => return Err(error),
+        },
+    };
+    let events = turn.events.clone();
+    release.take(turn, written);
+    Ok(events)
+}
+
+/// What became of a release whose manifest is gone.
+enum Leaving {
+    Wait(Duration),
+    Changed(Duration),
+    Left,
+}
+
+fn leave(state: &State, release: &mut Release, seen: &Observation, now: Now) -> std::io::Result<Leaving> {
+    let (Some(live), Some(since)) = (release.document.clone(), release.gone_since) else {
+        state.remove(release.name())?;
+        return Ok(Leaving::Left);
+    };
+    Ok(match withdraw(&live, since, seen, now) {
+        Withdrawal::Wait(wait) => {
+            state.write(release.name(), &release.withdrawing(live))?;
+            Leaving::Wait(wait)
+        }
+        Withdrawal::Write(document, wait) if document == live => Leaving::Wait(wait),
+        Withdrawal::Write(document, wait) => {
+            state.write(release.name(), &release.withdrawing(Arc::clone(&document)))?;
+            release.document = Some(document);
+            Leaving::Changed(wait)
+        }
+        Withdrawal::Remove => {
+            state.remove(release.name())?;
+            Leaving::Left
+        }
+    })
+}
+
+/// Everything that the proxy is to have.
+fn listing<'a>(fleet: &FleetConfig, releases: impl Iterator<Item = &'a Release>) -> Listing {
+    let documents = releases.filter_map(|release| {
+        // Too large is refused before it ever becomes live.
+        let text = release.document.as_ref()?.to_json().ok()?;
+        let name = format!("{}.json", release.name().replace('/', "_"));
+        Some((Arc::from(name), Content::Bytes(text.into_bytes().into())))
+    });
+    let fleet = serde_json::to_vec(fleet).expect("settings are plain data");
+    documents.chain([(Arc::from("fleet.yaml"), Content::Bytes(fleet.into()))]).collect()
+}
+
+/// Releases that are written twice. The first one counts.
+fn duplicates(files: &Files) -> Vec<String> {
+    let mut first = BTreeMap::new();
+    let mut twice = Vec::new();
+    for file in files.iter() {
+        for manifest in &file.releases {
+            let name = name_of(manifest);
+            match first.get(&name) {
+                None => drop(first.insert(name, &file.path)),
+                Some(other) => {
+                    twice.push(format!("{}: {name} is in {} as well", file.path.display(), other.display()))
+                }
+            }
+        }
+    }
+    twice
+}
+
+fn not_started(error: halftone_proxy::run::StartError) -> Failure {
+    use halftone_proxy::run::StartError;
+    let taken = |error: &std::io::Error| error.kind() == std::io::ErrorKind::AddrInUse;
+    let (flag, cause) = match &error {
+        StartError::Listen { error, .. } => ("--listen", error),
+        StartError::Admin { error, .. } => ("--admin", error),
+        _ => return Failure::new(error),
+    };
+    let advice = if taken(cause) {
+        "another program has this port; choose another one with"
+    } else {
+        "choose another address with"
+    };
+    let advice = format!("{advice} {flag} ADDR:PORT; port 0 takes a free one");
+    Failure::new(error).advise(advice)
+}
+
+fn not_written(name: &str, error: &std::io::Error) -> String {
+    format!("{name}: its progress cannot be written ({error}); it stays where it is")
+}

@@ -1,0 +1,40 @@
+//! From the text of a file to releases that this machine can serve.
+
+use halftone_rollout::GrayRelease;
+use halftone_rollout::manifest::{self, Manifest};
+use halftone_routing::config::arm::{ArmConfig, Backend};
+
+/// The releases of one file.
+///
+/// # Errors
+/// All that is wrong with it, each with its place.
+pub(crate) fn read(text: &str, file: &str) -> Result<Vec<GrayRelease>, String> {
+    let reading = manifest::read(file, text);
+    let mut problems: Vec<String> = reading.findings.iter().map(ToString::to_string).collect();
+    problems.extend(reading.manifests.iter().flat_map(services));
+    if problems.is_empty() && reading.manifests.is_empty() {
+        problems.push(format!("{file}: holds no GrayRelease"));
+    }
+    if problems.is_empty() {
+        Ok(reading.manifests.into_iter().map(|manifest| manifest.release).collect())
+    } else {
+        Err(problems.join("\n"))
+    }
+}
+
+/// Arms that only a cluster knows.
+fn services(manifest: &Manifest) -> Vec<String> {
+    let gray = manifest.plan.gray.as_ref().map(|gray| ("spec.gray.service", &gray.arm));
+    let arms = std::iter::once(("spec.stable.service", &manifest.plan.stable)).chain(gray);
+    arms.filter_map(|(path, arm)| service(manifest, path, arm)).collect()
+}
+
+fn service(manifest: &Manifest, path: &str, arm: &ArmConfig) -> Option<String> {
+    let Backend::Service(service) = &arm.backend else { return None };
+    let place = manifest.locate(path);
+    Some(format!(
+        "{}:{}:{}: {path}: there is no cluster here that knows Service {}; write the addresses of its servers \
+         instead, as in addresses: [\"127.0.0.1:9001\"]",
+        manifest.file, place.line, place.column, service.name
+    ))
+}

@@ -1,0 +1,213 @@
+//! One release on this machine: its manifest, where it stands, and the document that is live.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use halftone_rollout::advance::{self, Turn};
+use halftone_rollout::clock::Now;
+use halftone_rollout::observation::{Observation, Obstacle};
+use halftone_rollout::progress::Progress;
+use halftone_rollout::request::REQUEST_ANNOTATION;
+use halftone_rollout::{GrayRelease, GrayReleaseStatus, Plan};
+use halftone_routing::config::RoutingConfig;
+use halftone_routing::config::names::Uid;
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use super::state::Record;
+use super::traffic::Traffic;
+use crate::output::Failure;
+
+/// Figures alone are written this seldom.
+const FIGURES: Duration = Duration::from_secs(10);
+
+/// A release that this process looks after.
+#[derive(Debug)]
+pub(crate) struct Release {
+    name: String,
+    uid: Uid,
+    manifest: GrayRelease,
+    wanted: Result<Arc<Plan>, Obstacle>,
+    progress: Progress,
+    pub(super) document: Option<Arc<RoutingConfig>>,
+    pub(super) gone_since: Option<Timestamp>,
+    pub(super) traffic: Traffic,
+    written: Option<Written>,
+}
+
+#[derive(Debug)]
+struct Written {
+    status: GrayReleaseStatus,
+    at: Instant,
+}
+
+/// `NAMESPACE/NAME` of an object.
+pub(crate) fn name_of(object: &GrayRelease) -> String {
+    let metadata = &object.metadata;
+    let namespace = metadata.namespace.as_deref().unwrap_or("default");
+    format!("{namespace}/{}", metadata.name.as_deref().unwrap_or_default())
+}
+
+impl Release {
+    /// A release that was never seen before.
+    pub(super) fn new(manifest: &GrayRelease, now: Now) -> Self {
+        let mut manifest = manifest.clone();
+        manifest.metadata.creation_timestamp = Some(Time(now.wall));
+        manifest.metadata.generation = Some(1);
+        Self::with(manifest, Progress::new(now))
+    }
+
+    /// Goes on with what an earlier run has kept.
+    ///
+    /// # Errors
+    /// A status that nobody can go on from.
+    pub(super) fn restore(record: Record, now: Now) -> Result<Self, Failure> {
+        let status = record.object.status.clone().unwrap_or_default();
+        let name = name_of(&record.object);
+        let progress = Progress::restore(&status, now)
+            .map_err(|error| Failure::new(format!("the kept progress of {name}: {error}")))?;
+        let mut release = Self::with(record.object, progress);
+        release.document = record.document;
+        release.gone_since = record.gone_since;
+        release.written = Some(Written { status, at: Instant::now() });
+        Ok(release)
+    }
+
+    fn with(mut manifest: GrayRelease, progress: Progress) -> Self {
+        let name = name_of(&manifest);
+        let metadata = &mut manifest.metadata;
+        metadata.namespace.get_or_insert_with(|| "default".to_owned());
+        metadata.uid = Some(format!("local/{name}"));
+        let wanted = plan(&manifest);
+        let uid = format!("local/{name}").parse().expect("names of a plan make a uid");
+        Self {
+            name,
+            uid,
+            manifest,
+            wanted,
+            progress,
+            document: None,
+            gone_since: None,
+            traffic: Traffic::default(),
+            written: None,
+        }
+    }
+
+    /// `NAMESPACE/NAME`.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(crate) fn uid(&self) -> &Uid {
+        &self.uid
+    }
+
+    pub(crate) fn progress(&self) -> &Progress {
+        &self.progress
+    }
+
+    /// The recent figures of both arms.
+    pub(crate) fn traffic(&self) -> &Traffic {
+        &self.traffic
+    }
+
+    /// The newest plan, if the newest manifest makes one.
+    pub(crate) fn plan(&self) -> Option<&Arc<Plan>> {
+        self.wanted.as_ref().ok()
+    }
+
+    /// The object as an API server would show it.
+    pub(crate) fn object(&self) -> GrayRelease {
+        GrayRelease { status: Some(self.progress.status()), ..self.manifest.clone() }
+    }
+
+    /// Takes the manifest as it is written now.
+    pub(super) fn edit(&mut self, manifest: &GrayRelease, problem: Option<&str>, now: Now) {
+        if self.gone_since.take().is_some() {
+            // Another object of the same name: it goes on from the live document, not from the old status.
+            self.progress = Progress::new(now);
+            self.written = None;
+        }
+        let metadata = &mut self.manifest.metadata;
+        metadata.labels.clone_from(&manifest.metadata.labels);
+        if self.manifest.spec != manifest.spec {
+            self.manifest.spec = manifest.spec.clone();
+            *metadata.generation.get_or_insert_default() += 1;
+        }
+        self.wanted = match problem {
+            Some(problem) => Err(Obstacle::new("InvalidManifest", problem)),
+            None => plan(&self.manifest),
+        };
+    }
+
+    /// The manifest is gone.
+    pub(super) fn leave(&mut self, now: Now) {
+        self.gone_since.get_or_insert(now.wall);
+    }
+
+    /// What a person asks for.
+    pub(super) fn ask(&mut self, request: &str) {
+        let annotations = self.manifest.metadata.annotations.get_or_insert_default();
+        annotations.insert(REQUEST_ANNOTATION.to_owned(), request.to_owned());
+    }
+
+    /// What was asked last, answered or not.
+    pub(super) fn request(&self) -> Option<&str> {
+        self.manifest.metadata.annotations.as_ref()?.get(REQUEST_ANNOTATION).map(String::as_str)
+    }
+
+    pub(super) fn generation(&self) -> i64 {
+        self.manifest.metadata.generation.unwrap_or_default()
+    }
+
+    /// One turn. Nothing of it counts before it was taken by [`Release::take`].
+    pub(super) fn turn(&self, seen: &Observation, now: Now) -> Turn {
+        match &self.wanted {
+            Ok(plan) => advance::advance(plan, &self.progress, seen, now),
+            Err(obstacle) => advance::refuse(obstacle, &self.progress, seen, now),
+        }
+    }
+
+    /// The record that has to be on the disk before `turn` is acted on; none if a restart would go on the same way
+    /// from the one that is there.
+    pub(super) fn record(&self, turn: &Turn) -> Option<Record> {
+        let status = turn.progress.status();
+        let document = turn.routing.clone().or_else(|| self.document.clone());
+        let same = self.written.as_ref().is_some_and(|written| {
+            written.status.without_figures() == status.without_figures()
+                && (written.at.elapsed() < FIGURES || written.status == status)
+        });
+        if same && !self.is_news(turn) {
+            return None;
+        }
+        let object = GrayRelease { status: Some(status), ..self.manifest.clone() };
+        Some(Record { object, document, gone_since: None })
+    }
+
+    /// Whether `turn` wants another document live.
+    pub(super) fn is_news(&self, turn: &Turn) -> bool {
+        turn.routing.is_some() && turn.routing != self.document
+    }
+
+    /// The same for a release whose manifest is gone: what is left is its document.
+    pub(super) fn withdrawing(&self, document: Arc<RoutingConfig>) -> Record {
+        let object = GrayRelease { status: None, ..self.manifest.clone() };
+        Record { object, document: Some(document), gone_since: self.gone_since }
+    }
+
+    /// Makes `turn` what counts.
+    pub(super) fn take(&mut self, turn: Turn, written: bool) {
+        if written {
+            self.written = Some(Written { status: turn.progress.status(), at: Instant::now() });
+        }
+        self.progress = turn.progress;
+        if let Some(routing) = turn.routing {
+            self.document = Some(routing);
+        }
+    }
+}
+
+fn plan(manifest: &GrayRelease) -> Result<Arc<Plan>, Obstacle> {
+    let plan = Plan::try_from(manifest).map(Arc::new);
+    plan.map_err(|problems| Obstacle::new("InvalidManifest", problems.to_string()))
+}

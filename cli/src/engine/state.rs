@@ -1,0 +1,127 @@
+//! The `--state` directory: one file per release with the object, its status and the document that is live, and a
+//! lock that keeps a second `run` out. A file is replaced as a whole and reaches the disk before anything acts on it.
+
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::io::{self, Read, Seek, Write};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use halftone_rollout::GrayRelease;
+use halftone_routing::config::RoutingConfig;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::output::Failure;
+
+/// What is kept of one release.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Record {
+    /// The object as it was last read, with its status.
+    pub(crate) object: GrayRelease,
+    /// The document that is live.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) document: Option<Arc<RoutingConfig>>,
+    /// Since when its manifest has been gone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) gone_since: Option<Timestamp>,
+}
+
+/// The directory, locked for this process.
+#[derive(Debug)]
+pub(crate) struct State {
+    releases: PathBuf,
+    _lock: File,
+}
+
+impl State {
+    /// Opens the directory and reads what an earlier run left.
+    ///
+    /// # Errors
+    /// It cannot be used, another run uses it, or one of its files is damaged.
+    pub(crate) fn open(dir: &Path) -> Result<(Self, Vec<Record>), Failure> {
+        let lock = lock(dir)?;
+        let releases = dir.join("releases");
+        private_dir(&releases).map_err(|error| unusable(&releases, &error))?;
+        let mut records = Vec::new();
+        for entry in fs::read_dir(&releases).map_err(|error| unusable(&releases, &error))? {
+            let path = entry.map_err(|error| unusable(&releases, &error))?.path();
+            if path.extension().is_some_and(|extension| extension == "json") {
+                records.push(read(&path)?);
+            }
+        }
+        Ok((Self { releases, _lock: lock }, records))
+    }
+
+    /// Keeps a record; it is on the disk when this returns.
+    pub(crate) fn write(&self, name: &str, record: &Record) -> io::Result<()> {
+        let path = self.path(name);
+        let temporary = path.with_extension("tmp");
+        let mut file = File::create(&temporary)?;
+        file.write_all(&serde_json::to_vec_pretty(record)?)?;
+        file.sync_all()?;
+        fs::rename(&temporary, &path)?;
+        File::open(&self.releases)?.sync_all()
+    }
+
+    /// Forgets a release.
+    pub(crate) fn remove(&self, name: &str) -> io::Result<()> {
+        match fs::remove_file(self.path(name)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// No namespace has an underscore, so no two releases share a file.
+    fn path(&self, name: &str) -> PathBuf {
+        self.releases.join(format!("{}.json", name.replace('/', "_")))
+    }
+}
+
+fn lock(dir: &Path) -> Result<File, Failure> {
+    private_dir(dir).map_err(|error| unusable(dir, &error))?;
+    let path = dir.join("lock");
+    let open = OpenOptions::new().create(true).truncate(false).read(true).write(true).open(&path);
+    let mut file = open.map_err(|error| unusable(&path, &error))?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            let mut holder = String::new();
+            // Without the number the message still says what to do.
+            let _ = file.read_to_string(&mut holder);
+            let failure = Failure::new(format!(
+                "another halftone run{} keeps its progress in {}",
+                holder.trim().parse::<u32>().map(|pid| format!(" (process {pid})")).unwrap_or_default(),
+                dir.display()
+            ));
+            return Err(
+                failure.advise("end it first, or give this one a directory of its own with --state DIR")
+            );
+        }
+        Err(TryLockError::Error(error)) => return Err(unusable(&path, &error)),
+    }
+    let note = |file: &mut File| {
+        file.set_len(0)?;
+        file.rewind()?;
+        writeln!(file, "{}", std::process::id())
+    };
+    note(&mut file).map_err(|error| unusable(&path, &error))?;
+    Ok(file)
+}
+
+fn private_dir(path: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+fn read(path: &Path) -> Result<Record, Failure> {
+    let bytes = fs::read(path).map_err(|error| unusable(path, &error))?;
+    serde_json::from_slice(&bytes).map_err(|error| {
+        Failure::new(format!("{}: {error}", path.display()))
+            .advise("it holds the progress of a release; remove it to start that release anew at 0%")
+    })
+}
+
+fn unusable(path: &Path, error: &io::Error) -> Failure {
+    Failure::new(format!("{}: {error}", path.display())).advise("--state DIR says where progress is kept")
+}

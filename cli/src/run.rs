@@ -1,0 +1,74 @@
+//! `halftone run`: the engine, the socket that steers it, and the view of it.
+
+mod view;
+
+use std::num::NonZeroUsize;
+use std::process::ExitCode;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
+
+use self::view::View;
+use crate::args::RunArguments;
+use crate::engine::{Engine, Options};
+use crate::output::Failure;
+use crate::socket::Socket;
+
+/// Runs until a signal ends it.
+pub(crate) fn run(arguments: &RunArguments) -> Result<ExitCode, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(format!("cannot start: {error}")))?;
+    runtime.block_on(serve(arguments))
+}
+
+async fn serve(arguments: &RunArguments) -> Result<ExitCode, Failure> {
+    let mut signals = Signals::new()?;
+    let mut view = View::new(arguments.json);
+    view.log();
+    let mut engine = Engine::start(Options {
+        files: arguments.files.clone(),
+        state: arguments.state.clone(),
+        listen: arguments.listen,
+        admin: arguments.admin,
+        fleet: crate::fleet::config(arguments.fleet.as_deref())?,
+        workers: arguments.workers.and_then(|workers| NonZeroUsize::new(workers.into())),
+    })?;
+    let socket = Socket::open(&arguments.state)?;
+    view.started(engine.address(), engine.admin());
+    let (asks, mut inbox) = mpsc::channel(16);
+    tokio::select! {
+        () = engine.run(&mut view, &mut inbox, signals.first()) => {}
+        () = socket.serve(&asks) => {}
+    }
+    drop(socket);
+    view.draining();
+    tokio::select! {
+        () = engine.drain() => {}
+        () = signals.first() => view.cut(),
+    }
+    view.ended();
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What ends a run.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> Result<Self, Failure> {
+        let open =
+            |kind| signal(kind).map_err(|error| Failure::new(format!("cannot listen for signals: {error}")));
+        Ok(Self { terminate: open(SignalKind::terminate())?, interrupt: open(SignalKind::interrupt())? })
+    }
+
+    async fn first(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
