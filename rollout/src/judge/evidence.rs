@@ -28,6 +28,8 @@ pub(super) struct Evidence {
     needed: f64,
     /// Where the sum of the alternatives' worth decides: their number / α.
     decisive: f64,
+    /// Logarithm of that: where an alternative decides alone.
+    ln_decisive: f64,
     /// Batches so far.
     batches: u64,
     /// R: what each alternative's bets are worth, over all starts up to now.
@@ -43,6 +45,7 @@ impl Evidence {
         Self {
             needed: (1.0 / alpha).min(f64::MAX).ln(),
             decisive,
+            ln_decisive: decisive.ln(),
             batches: 0,
             worth: [0.0; ALTERNATIVES],
             before: [[f64::MAX; ALTERNATIVES]; 2],
@@ -74,13 +77,12 @@ impl Evidence {
     /// where it stood two batches ago (or from 1, if it stood above) to where it would decide alone.
     pub(super) fn add(&mut self, gains: &PerAlternative) {
         let weight = self.next_weight();
-        let alone = self.decisive.ln();
         self.batches += 1;
         for (j, &gain) in gains.iter().enumerate() {
             let level = self.worth[j] + weight;
-            let gain = if gain > alone / 3.0 {
+            let gain = if gain > self.ln_decisive / 3.0 {
                 let rest = level.min(self.before[0][j]).min(self.before[1][j]).min(1.0);
-                gain.min((alone - rest.ln()) / 3.0)
+                gain.min((self.ln_decisive - rest.ln()) / 3.0)
             } else {
                 gain
             };
@@ -106,10 +108,11 @@ impl Evidence {
         self.needed
     }
 
-    /// Whether the start that comes with the next batch outweighs all earlier starts of an alternative, which
-    /// makes it the likelier beginning of a fault.
-    pub(super) fn starts_anew(&self, alternative: usize) -> bool {
-        self.worth[alternative] < self.next_weight()
+    /// For each alternative, whether the start that comes with the next batch outweighs all earlier starts,
+    /// which makes it the likelier beginning of a fault.
+    pub(super) fn starts_anew(&self) -> [bool; ALTERNATIVES] {
+        let weight = self.next_weight();
+        self.worth.map(|worth| worth < weight)
     }
 
     /// 1/(t(t+1)) for the next batch t.

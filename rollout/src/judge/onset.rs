@@ -51,8 +51,8 @@ pub(super) struct Onset {
 impl Onset {
     /// Takes a batch; to be called before the evidence takes it.
     pub(super) fn add(&mut self, evidence: &Evidence, batch: Window) {
-        for (j, begun) in self.begun.iter_mut().enumerate() {
-            if evidence.starts_anew(j) {
+        for (begun, anew) in self.begun.iter_mut().zip(evidence.starts_anew()) {
+            if anew {
                 *begun = self.total;
             }
         }

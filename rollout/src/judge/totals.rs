@@ -87,11 +87,15 @@ impl LimitTotals {
     }
 
     /// Whether the measured rate is above the limit. A relative limit is silent without requests to stable to
-    /// compare with (at 100 % there are none), and below three bad events of gray.
+    /// compare with (at 100 % there are none), and below three bad events of gray. Stable is measured as if it
+    /// had had one bad event more: its next request may bring it, and at a gray share of 99 % a stable with 30
+    /// requests and no error yet would keep nine healthy grays in ten from passing.
     pub(super) fn is_over(&self, limit: &Limit) -> bool {
         let (gray, stable) = (self.gray(), self.stable());
-        let times_stable =
-            |factor: f64| gray.bad >= LEAST_BAD && stable.all > 0 && gray.rate() > factor * stable.rate();
+        let times_stable = |factor: f64| {
+            let stable_rate = (stable.bad as f64 + 1.0) / stable.all as f64;
+            gray.bad >= LEAST_BAD && stable.all > 0 && gray.rate() > factor * stable_rate
+        };
         match *limit {
             Limit::ErrorRate { max } => gray.is_above(max),
             Limit::Latency { quantile, .. } => gray.is_above(1_000_000_u32.saturating_sub(quantile)),

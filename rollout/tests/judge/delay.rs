@@ -47,6 +47,21 @@ fn faults_are_found_in_seconds() {
 }
 
 #[test]
+fn little_traffic_takes_longer_and_finds_the_fault_all_the_same() {
+    let mut defaults = four_limits();
+    defaults.limits[0] = Limit::ErrorRate { max: 50_000 };
+    for gray_rps in [1.0, 10.0, 100.0, 1_000.0] {
+        for fault in [0.1, 0.2, 0.5, 1.0] {
+            let good = World { gray: Arm::new(gray_rps, 0.001), stable: Arm::new(gray_rps * 9.0, 0.001) };
+            let bad = World { gray: Arm::new(gray_rps, fault), ..good };
+            let found = delay(&defaults, &good, TEN_MINUTES, &bad, 100);
+            println!("default limits, {gray_rps} gray requests/s, {fault} errors: {found:?}");
+            assert!(found.1.is_finite(), "{gray_rps}/s, {fault}");
+        }
+    }
+}
+
+#[test]
 fn a_stable_near_the_limit_hides_no_fault_of_gray() {
     let good = World { gray: Arm::new(100.0, 0.009), stable: Arm::new(100.0, 0.009) };
     let bad = World { gray: Arm::new(100.0, 0.5), ..good };
