@@ -124,6 +124,9 @@ impl Change<'_> {
         let fleet = self.fleet();
         self.observe(&fleet);
         self.answer();
+        // A request may have changed what the proxies are to have, which then nobody has acknowledged.
+        self.publish();
+        let fleet = self.fleet();
         let facts = self.facts(&fleet);
         self.carry_out(next(&self.progress.state, &facts));
         self.keep_serving();

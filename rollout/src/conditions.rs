@@ -36,6 +36,7 @@ pub(crate) struct Standing {
     pub fleet: FleetStanding,
     pub revision: u64,
     pub ruling: Ruling,
+    pub judged: bool,
     /// Hold and patience are over without a verdict.
     pub inconclusive: bool,
     /// The observed ratio is far from the wanted one; none where nothing is split.
@@ -57,6 +58,7 @@ impl Default for Standing {
             fleet: FleetStanding::default(),
             revision: 0,
             ruling: Ruling::default(),
+            judged: false,
             inconclusive: false,
             drift: None,
             stable_idle: None,
@@ -102,13 +104,7 @@ const FALSE: &str = "False";
 const UNKNOWN: &str = "Unknown";
 
 /// The state in one word.
-pub(crate) fn phase(
-    state: &State,
-    wait: Wait,
-    held: Option<&Held>,
-    acknowledged: bool,
-    hold_over: bool,
-) -> Phase {
+pub(crate) fn phase(state: &State, wait: Wait, held: Option<&Held>, acknowledged: bool) -> Phase {
     if matches!(held, Some(Held::Refused(_))) {
         return Phase::Refused;
     }
@@ -122,8 +118,8 @@ pub(crate) fn phase(
         (State::Plain, _) | (_, Wait::Idle) => Phase::Idle,
         (_, Wait::AwaitingApproval) => Phase::AwaitingApproval,
         (_, Wait::AwaitingWindow | Wait::AwaitingReports) => Phase::AwaitingWindow,
-        (_, Wait::Verdict | Wait::ReportsMissing) if hold_over => Phase::AwaitingTraffic,
-        (State::Moving(moving), Wait::RefsUnresolved | Wait::GrayUnavailable)
+        (_, Wait::AwaitingVerdict) => Phase::AwaitingTraffic,
+        (State::Moving(moving), Wait::RefsUnresolved | Wait::GrayUnavailable | Wait::ReportsMissing)
             if moving.ratio == Ratio::ZERO =>
         {
             Phase::Pending
@@ -146,17 +142,25 @@ fn date(finding: Finding, progress: &Progress, now: Timestamp) -> Condition {
         status: finding.status.to_owned(),
         reason: finding.reason,
         message: finding.message,
-        last_transition_time: before.map_or(Time(now), |before| before.last_transition_time.clone()),
+        last_transition_time: before
+            .map_or(Time(whole_seconds(now)), |before| before.last_transition_time.clone()),
         observed_generation: Some(progress.standing.generation),
     }
 }
 
-/// What follows from a change of conditions for people to hear, each change once.
-pub(crate) fn events(before: &[Condition], after: &[Condition]) -> Vec<Event> {
-    after.iter().filter_map(|condition| event(before, condition)).collect()
+/// Dates of conditions are written in whole seconds.
+fn whole_seconds(time: Timestamp) -> Timestamp {
+    Timestamp::from_second(time.as_second()).unwrap_or(time)
 }
 
-fn event(before: &[Condition], after: &Condition) -> Option<Event> {
+/// What follows from a change of conditions for people to hear, each change once.
+pub(crate) fn events(before: &[Condition], after: &[Condition]) -> Vec<Event> {
+    let rolled_back =
+        after.iter().any(|condition| condition.type_ == "Stalled" && condition.reason == "RolledBack");
+    after.iter().filter_map(|condition| event(before, condition, rolled_back)).collect()
+}
+
+fn event(before: &[Condition], after: &Condition, rolled_back: bool) -> Option<Event> {
     let old = before.iter().find(|old| old.type_ == after.type_);
     if old.is_some_and(|old| old.status == after.status && old.reason == after.reason) {
         return None;
@@ -172,7 +176,8 @@ fn event(before: &[Condition], after: &Condition) -> Option<Event> {
         ("Progressing", FALSE, "AwaitingWindow") => Reason::AwaitingWindow,
         ("Progressing", FALSE, "ReportsMissing") => Reason::ReportsMissing,
         ("Progressing", FALSE, "TooLittleTraffic" | "OverLimit") => Reason::NoVerdict,
-        ("Healthy", FALSE, _) => Reason::Unhealthy,
+        // A rollback tells of its verdict itself.
+        ("Healthy", FALSE, _) if !rolled_back => Reason::Unhealthy,
         ("Healthy", UNKNOWN, "BothArmsFailing") => Reason::BothArmsFailing,
         ("RatioDrift", TRUE, _) => Reason::RatioDrift,
         ("StableIdle", TRUE, _) => Reason::StableIdle,

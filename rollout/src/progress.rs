@@ -180,14 +180,20 @@ impl Evidence {
     pub fn ruling(&self) -> Ruling {
         match (&self.process, &self.kept) {
             (Some(process), _) => process.ruling(),
-            (None, Some(kept)) if kept.result == Verdict::Fail => {
-                let both = kept.reason == Reason::BothArmsFailed.to_string();
-                let reason = if both { Reason::BothArmsFailed } else { Reason::LimitBroken };
-                Ruling { verdict: Verdict::Fail, reason }
-            }
-            (None, _) => Ruling::default(),
+            (None, Some(kept)) => kept_ruling(kept),
+            (None, None) => Ruling::default(),
         }
     }
+}
+
+fn kept_ruling(kept: &VerdictStatus) -> Ruling {
+    let reason = match kept.result {
+        Verdict::Pass => Reason::WithinLimits,
+        Verdict::Fail if kept.reason == Reason::BothArmsFailed.to_string() => Reason::BothArmsFailed,
+        Verdict::Fail => Reason::LimitBroken,
+        Verdict::NeedMoreData => Reason::default(),
+    };
+    Ruling { verdict: kept.result, reason }
 }
 
 /// Everything that `advance` remembers of one object.

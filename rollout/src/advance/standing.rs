@@ -35,7 +35,7 @@ impl Change<'_> {
             // The next turn moves on; until then the step is held.
             _ => Wait::Holding,
         };
-        let standing = self.standing(fleet, wait, facts.hold_over);
+        let standing = self.standing(fleet, wait);
         let wake_after = self.wake_after(wait);
         let Self { plan, now, mut progress, mut events, .. } = self;
         progress.tell(standing, Some(&plan), now, &mut events);
@@ -43,12 +43,12 @@ impl Change<'_> {
         Turn { progress, routing: document, events, wake_after }
     }
 
-    fn standing(&self, fleet: Fleet, wait: Wait, hold_over: bool) -> Standing {
+    fn standing(&self, fleet: Fleet, wait: Wait) -> Standing {
         let Progress { state, memory, evidence, .. } = &self.progress;
         let complete = fleet.has_acknowledged();
         let (number, count) = (steps::number(self.steps(), state.ratio()), self.steps().len());
         Standing {
-            phase: conditions::phase(state, wait, self.held.as_ref(), complete, hold_over),
+            phase: conditions::phase(state, wait, self.held.as_ref(), complete),
             step: (small(number), small(count)),
             generation: self.seen.generation,
             settled: self.held.is_none() && self.progress.settled_generation == self.seen.generation,
@@ -57,6 +57,7 @@ impl Change<'_> {
             unresolved: self.seen.unresolved.clone(),
             revision: self.progress.revision,
             ruling: evidence.ruling(),
+            judged: evidence.process.is_some(),
             inconclusive: self.is_inconclusive(),
             drift: drift(state.ratio(), self.progress.stage.split),
             stable_idle: matches!(state, State::Promoted { .. }).then(|| {
@@ -137,6 +138,7 @@ pub(super) fn stand_still(held: Option<Held>, mut progress: Progress, seen: &Obs
         },
         revision: progress.revision,
         ruling: progress.evidence.ruling(),
+        judged: false,
         ..progress.standing.clone()
     };
     let mut events = Vec::new();

@@ -60,7 +60,7 @@ pub(crate) enum Wait {
     /// The hold is not over.
     Holding,
     /// The hold is over and there is no verdict yet.
-    Verdict,
+    AwaitingVerdict,
     /// A person must approve.
     AwaitingApproval,
     /// The schedule is closed.
@@ -195,7 +195,7 @@ fn gate(facts: &Facts) -> Option<Wait> {
         (facts.target == Ratio::ZERO, Wait::Idle),
         (!facts.reporting, Wait::ReportsMissing),
         (!facts.hold_over, Wait::Holding),
-        (!facts.passed, Wait::Verdict),
+        (!facts.passed, Wait::AwaitingVerdict),
         (!facts.approved, Wait::AwaitingApproval),
         (!facts.resolved, Wait::RefsUnresolved),
         (!facts.gray_ready, Wait::GrayUnavailable),

@@ -136,8 +136,8 @@ impl Teller<'_> {
     fn progressing(&self) -> Finding {
         let status = match self.standing.wait {
             Wait::Programming | Wait::Holding | Wait::AwaitingReports => TRUE,
-            Wait::Verdict if !self.standing.inconclusive => TRUE,
-            Wait::Verdict => {
+            Wait::AwaitingVerdict if !self.standing.inconclusive => TRUE,
+            Wait::AwaitingVerdict => {
                 return Finding::new("Progressing", FALSE, &self.standing.ruling.reason, self.waits());
             }
             _ => FALSE,
@@ -171,7 +171,7 @@ impl Teller<'_> {
                 format!("{at}: no reports from {}", self.standing.fleet.unreported.join(", "))
             }
             Wait::Holding => format!("{at} is held"),
-            Wait::Verdict => format!("{at}: the hold is over, {}", self.undecided()),
+            Wait::AwaitingVerdict => format!("{at}: the hold is over, {}", self.undecided()),
             Wait::AwaitingApproval => format!("{at} waits for approval"),
             Wait::AwaitingWindow => format!("{at} waits for the schedule to open"),
             Wait::AwaitingReports => format!("{at}: the schedule is open, fresh reports are awaited"),
@@ -202,17 +202,17 @@ impl Teller<'_> {
         if self.plan.is_some_and(|plan| plan.health.limits.is_none()) {
             return finding(UNKNOWN, "Disabled".into(), "spec.health.enabled is false, nothing is judged");
         }
-        match (ruling.verdict, &self.progress.state) {
-            (Verdict::Fail, _) => {
+        match ruling.verdict {
+            Verdict::Fail => {
                 let verdict = self.progress.evidence.verdict_status();
                 let message = verdict.map_or_else(String::new, |verdict| verdict.message);
                 finding(FALSE, ruling.reason.to_string(), &message)
             }
-            (Verdict::Pass, _) => finding(TRUE, ruling.reason.to_string(), "every limit is kept"),
-            (_, State::Plain | State::RolledBack(_)) => {
+            Verdict::Pass => finding(TRUE, ruling.reason.to_string(), "every limit is kept"),
+            Verdict::NeedMoreData if !self.standing.judged => {
                 finding(UNKNOWN, "NotJudged".into(), "nothing is judged now")
             }
-            (Verdict::NeedMoreData, _) => finding(UNKNOWN, ruling.reason.to_string(), "no verdict yet"),
+            Verdict::NeedMoreData => finding(UNKNOWN, ruling.reason.to_string(), "no verdict yet"),
         }
     }
 

@@ -4,6 +4,7 @@ use std::fmt;
 
 use halftone_routing::config::units::{Ratio, Stage};
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 use super::{
     Basis, Evidence, Memory, Moving, Progress, Release, Rollback, SplitCounts, StageProgress, State,
@@ -122,8 +123,12 @@ impl Progress {
             last_request: status.last_handled_request.clone(),
             history: status.history.clone(),
             conditions: status.conditions.clone(),
-            standing: Standing { phase: status.phase.unwrap_or(Phase::Pending), ..Standing::default() },
-            memory: Memory::new(now),
+            standing: Standing {
+                phase: status.phase.unwrap_or(Phase::Pending),
+                step: status.step.as_ref().map_or((0, 0), |step| (small(step.index), small(step.count))),
+                ..Standing::default()
+            },
+            memory: Memory { stable_idle_since: stable_idle_since(status), ..Memory::new(now) },
         })
     }
 }
@@ -309,6 +314,16 @@ fn settled_generation(status: &GrayReleaseStatus) -> i64 {
     let ready =
         status.conditions.iter().find(|condition| condition.type_ == "Ready" && condition.status == "True");
     ready.and_then(|ready| ready.observed_generation).unwrap_or(-1)
+}
+
+/// Whether stable was idle, which takes ten minutes to find out again. Since when does not matter any more.
+fn stable_idle_since(status: &GrayReleaseStatus) -> Option<Timestamp> {
+    let idle = |condition: &Condition| condition.type_ == "StableIdle" && condition.status == "True";
+    status.conditions.iter().any(idle).then_some(Timestamp::MIN)
+}
+
+fn small(number: i64) -> u32 {
+    u32::try_from(number).unwrap_or_default()
 }
 
 fn signed(number: u64) -> i64 {

@@ -1,4 +1,16 @@
 //! What a release does, rule by rule, in a scripted world.
 
+// The world itself is outside of test functions, and a failed assumption should end the test where it happened.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+mod audit;
+mod commands;
+mod conditions;
+mod documents;
+mod edits;
+mod failures;
+mod fleet;
+mod restarts;
+mod scripts;
 mod steps;
 mod world;

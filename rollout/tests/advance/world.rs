@@ -18,22 +18,24 @@ use halftone_routing::config::{self, RoutingConfig};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
+use crate::audit::{Audit, Seen};
+
 /// A Saturday, noon in UTC.
 pub(crate) const START: &str = "2026-11-21T12:00:00Z";
 
 /// One proxy of the fleet.
 #[derive(Clone, Debug)]
 pub(crate) struct Proxy {
-    pub name: String,
-    pub ready: bool,
-    pub terminating: bool,
+    pub(crate) name: String,
+    pub(crate) ready: bool,
+    pub(crate) terminating: bool,
     /// Takes no document.
-    pub deaf: bool,
+    pub(crate) deaf: bool,
     /// Answers no poll.
-    pub silent: bool,
-    pub stale: bool,
-    pub polls: u32,
-    pub missed: u32,
+    pub(crate) silent: bool,
+    pub(crate) stale: bool,
+    pub(crate) polls: u32,
+    pub(crate) missed: u32,
     document: Option<Arc<RoutingConfig>>,
     told: Option<Applied>,
     asked_at: Option<Timestamp>,
@@ -90,13 +92,13 @@ impl Proxy {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Traffic {
     /// Requests a second with an identity.
-    pub rps: f64,
+    pub(crate) rps: f64,
     /// Share of gray's requests that are errors.
-    pub gray_errors: f64,
+    pub(crate) gray_errors: f64,
     /// Share of stable's requests that are errors.
-    pub stable_errors: f64,
+    pub(crate) stable_errors: f64,
     /// Requests a second without identity, to stable until it is promoted.
-    pub anonymous: f64,
+    pub(crate) anonymous: f64,
 }
 
 /// Adds up shares without chance: after n requests the parts are right to within one.
@@ -113,33 +115,38 @@ impl Carry {
 }
 
 pub(crate) struct World {
-    pub spec: Value,
-    pub plan: Arc<Plan>,
+    pub(crate) spec: Value,
+    pub(crate) plan: Arc<Plan>,
     /// The spec makes no plan.
-    pub broken: Option<Obstacle>,
-    pub generation: i64,
-    pub uid: String,
-    pub progress: Progress,
+    pub(crate) broken: Option<Obstacle>,
+    pub(crate) generation: i64,
+    pub(crate) uid: String,
+    pub(crate) progress: Progress,
     /// What is stored: all that a restart has, beside the live document.
-    pub status: GrayReleaseStatus,
-    pub live: Option<Arc<RoutingConfig>>,
-    pub predecessor: Option<Arc<RoutingConfig>>,
-    pub proxies: Vec<Proxy>,
-    pub steady: Timestamp,
-    pub wall: Timestamp,
-    pub traffic: Traffic,
-    pub stable_endpoints: usize,
-    pub gray_endpoints: usize,
-    pub refusal: Option<Obstacle>,
-    pub unresolved: Option<Obstacle>,
-    pub highest_revision: u64,
-    pub request: Option<String>,
-    pub events: Vec<Event>,
+    pub(crate) status: GrayReleaseStatus,
+    pub(crate) live: Option<Arc<RoutingConfig>>,
+    pub(crate) predecessor: Option<Arc<RoutingConfig>>,
+    pub(crate) proxies: Vec<Proxy>,
+    pub(crate) steady: Timestamp,
+    pub(crate) wall: Timestamp,
+    pub(crate) traffic: Traffic,
+    pub(crate) stable_endpoints: usize,
+    pub(crate) gray_endpoints: usize,
+    pub(crate) refusal: Option<Obstacle>,
+    pub(crate) unresolved: Option<Obstacle>,
+    pub(crate) highest_revision: u64,
+    pub(crate) request: Option<String>,
+    /// Requests a second, beside the others, of users who are all on stable.
+    pub(crate) heavy_stable_users: f64,
+    /// Requests a second that reach stable in a promoted release.
+    pub(crate) stray_to_stable: f64,
+    pub(crate) events: Vec<Event>,
     /// Each ratio that went live, with the seconds at which it did.
-    pub ratios: Vec<(f64, String)>,
-    pub last_turn: Option<Turn>,
+    pub(crate) ratios: Vec<(f64, String)>,
+    pub(crate) last_turn: Option<Turn>,
+    audit: Audit,
     start: Timestamp,
-    carries: [Carry; 5],
+    carries: [Carry; 6],
     fresh_process: bool,
     wake_after: Duration,
     kill_before_apply: bool,
@@ -179,9 +186,12 @@ impl World {
             unresolved: None,
             highest_revision: 0,
             request: None,
+            heavy_stable_users: 0.0,
+            stray_to_stable: 0.0,
             events: Vec::new(),
             ratios: Vec::new(),
             last_turn: None,
+            audit: Audit::default(),
             start,
             carries: Default::default(),
             fresh_process: true,
@@ -211,12 +221,13 @@ impl World {
 
     /// Lets time pass until something is so.
     pub(crate) fn run_until(&mut self, what: &str, mut so: impl FnMut(&Self) -> bool) -> &mut Self {
-        let until = self.steady + duration("100h");
-        while !so(self) {
-            assert!(self.steady < until, "never {what}; phase {:?}", self.phase());
+        for _ in 0..30_000 {
+            if so(self) {
+                return self;
+            }
             self.tick(self.wake_after.max(Duration::from_millis(1)));
         }
-        self
+        panic!("never {what}; phase {:?}", self.phase());
     }
 
     pub(crate) fn run_until_ratio(&mut self, ratio: &str) -> &mut Self {
@@ -250,15 +261,32 @@ impl World {
     fn turn(&mut self, round: Option<Round>) {
         let seen = self.observation(round);
         let now = self.now();
+        let before = self.progress.clone();
         let turn = match &self.broken {
             None => advance(&self.plan, &self.progress, &seen, now),
             Some(obstacle) => refuse(obstacle, &self.progress, &seen, now),
         };
+        let ratio = turn.routing.as_ref().map(|routing| routing.ratio);
+        let moves = ratio != self.live.as_ref().map(|live| live.ratio);
+        let killed = moves && std::mem::take(&mut self.kill_before_apply);
+        let what = Seen {
+            plan: &self.plan,
+            before: &before,
+            live: self.live.as_deref(),
+            seen: &seen,
+            now,
+            turn: &turn,
+            broken: self.broken.is_some(),
+        };
+        self.audit.check(&what);
+        if !killed {
+            self.audit.applied(&what);
+        }
         self.wake_after = turn.wake_after;
         self.progress = turn.progress.clone();
         self.status = self.progress.status();
         self.events.extend(turn.events.iter().cloned());
-        if std::mem::take(&mut self.kill_before_apply) {
+        if killed {
             self.last_turn = Some(turn);
             self.restart();
             return;
@@ -314,7 +342,8 @@ impl World {
         let share = if document.force.is_some() { 0.0 } else { document.ratio.fraction() };
         let split = if document.force.is_some() { 0.0 } else { rps * seconds };
         let gray = self.carries[0].take(split * share);
-        let stable = self.carries[1].take(split * (1.0 - share));
+        let stable = self.carries[1].take(split * (1.0 - share) + self.heavy_stable_users * seconds);
+        let stray = self.carries[5].take(self.stray_to_stable * seconds);
         let gray_bad = self.carries[2].take(gray as f64 * gray_errors).min(gray);
         let stable_bad = self.carries[3].take(stable as f64 * stable_errors).min(stable);
         let missing = self.carries[4].take(anonymous * seconds);
@@ -329,7 +358,7 @@ impl World {
             stage: document.stage,
             gray: arm(gray, gray_bad),
             stable: arm(stable, stable_bad),
-            reached_stable: stable + to_stable,
+            reached_stable: stable + to_stable + stray,
         })
     }
 
@@ -362,6 +391,14 @@ impl World {
         self
     }
 
+    /// Both clocks are turned, as while no process runs.
+    pub(crate) fn turn_clocks(&mut self, by: SignedDuration) -> &mut Self {
+        self.steady += by;
+        self.wall += by;
+        self.audit.forget();
+        self.restart()
+    }
+
     /// Kill -9 and a new start, from what is stored.
     pub(crate) fn restart(&mut self) -> &mut Self {
         self.progress = Progress::restore(&self.status, self.now()).expect("our own status");
@@ -370,10 +407,18 @@ impl World {
         self
     }
 
-    /// The next turn's status is written, and its document is not applied before a restart.
+    /// The next status with another ratio is written, and its document not applied before a restart.
     pub(crate) fn kill_before_next_apply(&mut self) -> &mut Self {
         self.kill_before_apply = true;
         self
+    }
+
+    /// Every proxy takes this document and tells so.
+    pub(crate) fn serve_document(&mut self, document: &Arc<RoutingConfig>) {
+        for proxy in &mut self.proxies {
+            proxy.document = Some(Arc::clone(document));
+            proxy.poll(self.steady);
+        }
     }
 
     /// Another object of the same namespace and name takes its place.
@@ -384,6 +429,7 @@ impl World {
         self.plan = plan(&self.spec, &self.uid, 1).unwrap();
         self.status = GrayReleaseStatus::default();
         self.predecessor = self.live.take();
+        self.audit = Audit::default();
         self.restart()
     }
 

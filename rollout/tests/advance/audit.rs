@@ -1,0 +1,180 @@
+//! What holds at every turn of every test, whatever happens.
+
+use std::{collections::HashSet, sync::Arc, time::Duration};
+
+use halftone_rollout::{
+    GrayReleaseStatus, Plan,
+    advance::{IDLE, Turn, advance},
+    clock::Now,
+    observation::Observation,
+    progress::{Progress, State},
+    spec::{Force, RequestResult, StateName},
+};
+use halftone_routing::config::{RoutingConfig, units::Ratio};
+use jiff::Timestamp;
+
+/// What an auditor remembers between turns.
+#[derive(Default)]
+pub(crate) struct Audit {
+    /// Since when the present ratio is live.
+    live_since: Option<Timestamp>,
+    /// The shortest hold that any plan since then gave it.
+    least_hold: Option<Duration>,
+    /// Gray's requests since then.
+    gray_requests: u64,
+    turns: u64,
+    /// Tokens that were used up.
+    used: HashSet<String>,
+}
+
+/// One turn with what was there before it.
+pub(crate) struct Seen<'a> {
+    pub(crate) plan: &'a Arc<Plan>,
+    pub(crate) before: &'a Progress,
+    pub(crate) live: Option<&'a RoutingConfig>,
+    pub(crate) seen: &'a Observation,
+    pub(crate) now: Now,
+    pub(crate) turn: &'a Turn,
+    pub(crate) broken: bool,
+}
+
+impl Audit {
+    /// Forgets times, after a test has turned the steady clock back.
+    pub(crate) fn forget(&mut self) {
+        self.live_since = None;
+    }
+
+    pub(crate) fn check(&mut self, seen: &Seen<'_>) {
+        let after = &seen.turn.progress;
+        assert!(seen.turn.wake_after <= IDLE, "{:?}", seen.turn.wake_after);
+        self.keeps_its_numbers(seen);
+        self.moves_only_when_it_may(seen);
+        stays_rolled_back(seen.before, after);
+        self.answers_once(seen);
+        restores(&after.status(), after, seen.now);
+        self.turns += 1;
+        // Every turn would be four turns more.
+        if !seen.turn.events.is_empty() || self.turns.is_multiple_of(16) {
+            comes_to_rest(seen);
+        }
+    }
+
+    fn keeps_its_numbers(&self, seen: &Seen<'_>) {
+        let (before, after) = (seen.before, &seen.turn.progress);
+        assert!(after.stage() >= before.stage(), "a stage fell");
+        let first = seen.before.plan().is_none();
+        assert!(first || after.stage().get() <= before.stage().get() + 1, "a stage rose by more than one");
+        let Some(routing) = &seen.turn.routing else { return };
+        routing.check().expect("a document that proxies take");
+        assert_eq!(routing.checksum, Some(routing.content_checksum()));
+        let Some(live) = seen.live.filter(|live| live.release.uid == routing.release.uid) else { return };
+        assert!(routing.revision >= live.revision, "a revision fell");
+        assert!(routing.revision > live.revision || **routing == *live, "two documents of one revision");
+    }
+
+    fn moves_only_when_it_may(&self, seen: &Seen<'_>) {
+        let (Some(routing), Some(live)) = (&seen.turn.routing, seen.live) else { return };
+        let plan = seen.turn.progress.plan().expect("who writes has a plan");
+        let stable_ready = seen.seen.ready_endpoints(&plan.stable.backend) > 0;
+        let forced = plan.force != Force::None;
+        if routing.ratio < live.ratio {
+            assert!(stable_ready || forced, "users moved to a stable arm without a ready endpoint");
+        }
+        if routing.ratio > plan.target() {
+            assert!(!stable_ready || forced, "above the target");
+        }
+        let (before, after) = (seen.before, &seen.turn.progress);
+        let promoted = seen.turn.events.iter().any(|event| event.message.starts_with("promote@"));
+        if before.release().is_some() && after.ratio() > before.ratio() && !promoted {
+            self.rose_rightly(seen, live);
+        }
+    }
+
+    fn rose_rightly(&self, seen: &Seen<'_>, live: &RoutingConfig) {
+        let plan = seen.turn.progress.plan().expect("who rises has a plan");
+        let counting = seen.seen.proxies.iter().filter(|proxy| proxy.ready && !proxy.terminating);
+        let has = |proxy: &halftone_rollout::observation::ProxySeen| {
+            let applied = proxy.applied.as_ref();
+            applied.is_some_and(|applied| {
+                applied.revision == live.revision && Some(&applied.checksum) == live.checksum.as_ref()
+            })
+        };
+        assert!(counting.clone().count() > 0, "up without a proxy");
+        assert!(counting.clone().all(|proxy| has(proxy) || proxy.polls < 3), "up without an acknowledgement");
+        assert!(counting.clone().all(|proxy| proxy.missed < 3 && !proxy.stale), "up without reports");
+        assert!(!plan.paused && !seen.broken && seen.seen.refusal.is_none(), "up while it may not");
+        assert!(
+            plan.schedule.as_ref().is_none_or(|schedule| schedule.is_open(seen.now.wall)),
+            "up outside the window"
+        );
+        if let (Some(since), Some(hold)) = (self.live_since, self.least_hold) {
+            let held = Duration::try_from(seen.now.steady.duration_since(since)).unwrap_or_default();
+            assert!(held >= hold, "up after {held:?} of {hold:?}");
+        }
+        let judged = plan.health.limits.as_ref().filter(|_| live.ratio > Ratio::ZERO);
+        if let Some(limits) = judged {
+            let now = seen.seen.round.as_ref().map_or(0, |round| round.gray.split.requests);
+            let requests = self.gray_requests + now;
+            assert!(requests >= limits.min_requests, "up after {requests} requests");
+        }
+    }
+
+    fn answers_once(&mut self, seen: &Seen<'_>) {
+        let (before, after) = (seen.before.status(), seen.turn.progress.status());
+        if before.last_handled_request == after.last_handled_request {
+            return;
+        }
+        let answer = after.last_handled_request.expect("an answer");
+        if answer.result == RequestResult::Done {
+            let token = answer.request.split_once('@').expect("a token").1.to_owned();
+            assert!(self.used.insert(token), "{} fired twice", answer.request);
+            assert_ne!(before.request_token, after.request_token);
+        }
+    }
+
+    /// What the turn says was applied.
+    pub(crate) fn applied(&mut self, seen: &Seen<'_>) {
+        let Some(routing) = &seen.turn.routing else { return };
+        let moved =
+            seen.live.is_none_or(|live| live.ratio != routing.ratio || live.release != routing.release);
+        if moved || self.live_since.is_none() {
+            (self.live_since, self.least_hold, self.gray_requests) = (Some(seen.now.steady), None, 0);
+        }
+        if let Some(round) = &seen.seen.round {
+            self.gray_requests += round.gray.split.requests;
+        }
+        let steps = seen.turn.progress.plan().map_or(&[][..], |plan| plan.steps());
+        let hold = steps.iter().take_while(|step| step.ratio <= routing.ratio).last().map(|step| step.hold);
+        self.least_hold = self.least_hold.into_iter().chain([hold.unwrap_or_default()]).min();
+    }
+}
+
+/// A rolled-back release never moves, except by retry, by another release, or by its end.
+fn stays_rolled_back(before: &Progress, after: &Progress) {
+    let (State::RolledBack(_), Some(was)) = (before.state(), before.release()) else { return };
+    let same = after.release().is_some_and(|is| is.id == was.id && is.attempt == was.attempt);
+    assert!(!same || matches!(after.state(), State::RolledBack(_)), "a rolled-back release moved");
+}
+
+/// A restart has all that it needs.
+fn restores(status: &GrayReleaseStatus, progress: &Progress, now: Now) {
+    let restored = Progress::restore(status, now).expect("our own status");
+    if status.state.is_some_and(|state| state != StateName::Plain) {
+        assert_eq!(restored.status().without_figures(), progress.status().without_figures());
+    }
+}
+
+/// With nothing new to see, a few turns later nothing happens any more and nothing is told twice.
+fn comes_to_rest(seen: &Seen<'_>) {
+    if seen.broken {
+        return;
+    }
+    let still = Observation { round: None, ..seen.seen.clone() };
+    let mut turn = seen.turn.clone();
+    for _ in 0..3 {
+        turn = advance(seen.plan, &turn.progress, &still, seen.now);
+    }
+    let last = advance(seen.plan, &turn.progress, &still, seen.now);
+    assert_eq!(last.events, [], "told again and again");
+    assert_eq!(last.routing, turn.routing);
+}

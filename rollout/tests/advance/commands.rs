@@ -1,0 +1,222 @@
+//! What a person asks for, and the answers.
+
+use std::num::NonZeroU32;
+
+use halftone_rollout::{
+    events::Reason,
+    request::Command,
+    spec::{Outcome, Phase, RequestResult},
+};
+use halftone_routing::config::State;
+
+use crate::world::World;
+
+fn at_half() -> World {
+    let mut world = World::new("");
+    world.run_until_ratio("50%").run("30s");
+    world
+}
+
+fn refused(world: &mut World, command: Command, why: &str) {
+    let answer = world.ask(command);
+    assert_eq!(answer.result, RequestResult::Refused, "{}", answer.message);
+    assert!(answer.message.contains(why), "{}", answer.message);
+}
+
+fn step(number: u32) -> Command {
+    Command::Approve(NonZeroU32::new(number))
+}
+
+#[test]
+fn a_request_fires_once_and_takes_its_token_with_it() {
+    let mut world = at_half();
+    let token = world.progress.request_token().to_owned();
+    let answer = world.ask(Command::Pause);
+    assert_eq!((answer.result, world.status.paused), (RequestResult::Done, true));
+    assert_ne!(world.progress.request_token(), token);
+    // The annotation is still there, as Git would keep it.
+    world.must(Command::Resume);
+    world.request = Some(format!("pause@{token}"));
+    world.run("5s");
+    assert!(!world.status.paused);
+    assert_eq!(world.status.last_handled_request.as_ref().unwrap().result, RequestResult::Stale);
+    assert_eq!(world.count(Reason::RequestStale), 1, "answered once, not at every turn");
+}
+
+#[test]
+fn a_request_is_answered_once_also_after_a_restart() {
+    let mut world = at_half();
+    world.must(Command::Pause);
+    let token = world.progress.request_token().to_owned();
+    world.restart().run("5s");
+    assert_eq!(world.progress.request_token(), token);
+    assert_eq!(world.count(Reason::RequestDone), 1);
+}
+
+#[test]
+fn every_attempt_and_every_release_has_another_token() {
+    let mut world = at_half();
+    let first = world.progress.request_token().to_owned();
+    world.edit("gray: {version: v3}");
+    assert_ne!(world.progress.request_token(), first);
+    let other = World::new("");
+    assert_ne!(other.progress.request_token(), first);
+}
+
+#[test]
+fn a_stale_or_unreadable_request_leaves_the_token_to_those_who_have_it() {
+    let mut world = at_half();
+    let token = world.progress.request_token().to_owned();
+    assert_eq!(world.ask_as("promote@old").result, RequestResult::Stale);
+    assert_eq!(world.ask_as("explode").result, RequestResult::Refused);
+    assert_eq!(world.progress.request_token(), token);
+    assert_eq!(world.ratio(), "50%");
+}
+
+#[test]
+fn approve_is_refused_where_nothing_waits_for_it() {
+    let mut world = World::new(
+        "steps: [{ratio: 10, hold: 1m, approval: true}, {ratio: 50, hold: 1m}, {ratio: 100, hold: 1m}]",
+    );
+    world.run_until_ratio("10%");
+    refused(&mut world, step(2), "step 2 has not begun, the release is at step 1");
+    world.must(step(1)).run_until_ratio("50%");
+    refused(&mut world, step(1), "step 1 is over, the release is at step 2");
+    refused(&mut world, Command::Approve(None), "step 2 asks for no approval");
+    world.run_until_phase(Phase::Promoted);
+    refused(&mut world, Command::Approve(None), "not on its way");
+}
+
+#[test]
+fn approve_waits_for_the_window_and_promote_does_not() {
+    let closed = "schedule: {timeZone: UTC, windows: [{days: [Sat], from: '12:00', to: '12:01'}]}";
+    let mut world = World::new(&format!("{{{closed}, steps: [{{ratio: 10, hold: 2m, approval: true}}]}}"));
+    world.run_until_phase(Phase::AwaitingApproval).must(Command::Approve(None)).run("1h");
+    assert_eq!((world.phase(), world.ratio().as_str()), (Phase::AwaitingWindow, "10%"));
+    world.must(Command::Promote);
+    assert_eq!((world.ratio().as_str(), world.phase()), ("100%", Phase::Promoted));
+}
+
+#[test]
+fn promote_skips_everything_and_is_still_judged_and_watched() {
+    let mut world = World::new("");
+    world.run_until_ratio("10%");
+    let stage = world.status.stage.unwrap();
+    world.must(Command::Promote);
+    assert_eq!((world.ratio().as_str(), world.live().state), ("100%", State::Promoted));
+    assert_eq!(world.status.stage, Some(stage + 1));
+    assert_eq!(world.status.history[0].outcome, Outcome::Promoted);
+    world.run("1m");
+    world.traffic.gray_errors = 0.5;
+    world.run_until_phase(Phase::RolledBack);
+}
+
+#[test]
+fn promote_goes_to_the_target_whatever_it_is() {
+    let mut world = World::new("targetRatio: 30");
+    world.run_until_ratio("10%").must(Command::Promote);
+    assert_eq!((world.ratio().as_str(), world.phase()), ("30%", Phase::TargetReached));
+    refused(&mut world, Command::Promote, "reached already");
+}
+
+#[test]
+fn promote_is_refused_where_it_would_harm() {
+    let mut world = at_half();
+    world.gray_endpoints = 0;
+    refused(&mut world, Command::Promote, "gray has no ready endpoint");
+    world.gray_endpoints = 1;
+    world.must(Command::Pause);
+    refused(&mut world, Command::Promote, "resume it first");
+    world.must(Command::Resume).edit("paused: true");
+    refused(&mut world, Command::Promote, "spec.paused");
+    world.edit("{paused: false, force: Stable}");
+    refused(&mut world, Command::Promote, "spec.force");
+    world.edit("force: None").edit("targetRatio: 200");
+    refused(&mut world, Command::Promote, "not in effect");
+    world.edit("targetRatio: 0");
+    refused(&mut world, Command::Promote, "the target is 0");
+}
+
+#[test]
+fn rollback_works_from_any_state_with_gray_above_zero() {
+    let mut world = at_half();
+    world.must(Command::Rollback);
+    assert_eq!((world.ratio().as_str(), world.live().state), ("0%", State::RolledBack));
+    assert_eq!(world.status.rollback.as_ref().unwrap().reason, "Requested");
+    assert_eq!(world.status.history[0].reason, "Requested");
+
+    let mut world = World::new("");
+    world.run_until_phase(Phase::Promoted).run("5h").must(Command::Rollback).run("1s");
+    assert_eq!(world.phase(), Phase::RolledBack);
+
+    let mut world = at_half();
+    world.must(Command::Pause).must(Command::Rollback).run("1s");
+    assert_eq!(world.phase(), Phase::RolledBack);
+
+    let mut world = at_half();
+    world.edit("targetRatio: 200").must(Command::Rollback);
+    assert_eq!(world.ratio(), "0%", "a broken edit does not stand in the way");
+}
+
+#[test]
+fn rollback_is_refused_where_there_is_nothing_to_do_or_nowhere_to_go() {
+    let mut world = World::new("paused: true");
+    world.run("1s");
+    refused(&mut world, Command::Rollback, "nobody is on gray");
+    let mut world = at_half();
+    world.stable_endpoints = 0;
+    refused(&mut world, Command::Rollback, "v1 has no ready endpoint");
+    world.stable_endpoints = 1;
+    world.run("2s");
+    assert_eq!(world.ratio(), "50%", "a refused request is not kept for later");
+}
+
+#[test]
+fn retry_begins_the_release_once_more() {
+    let mut world = at_half();
+    refused(&mut world, Command::Retry, "not rolled back");
+    world.must(Command::Rollback).run("1m").must(Command::Retry);
+    assert_eq!((world.ratio().as_str(), world.live().state), ("0%", State::Active));
+    assert_eq!(world.status.release.as_ref().unwrap().attempt, 2);
+    assert!(world.status.rollback.is_none());
+    world.run_until_phase(Phase::Promoted);
+    assert_eq!(world.path(), ["0%", "10%", "50%", "0%", "10%", "50%", "100%"]);
+    let outcomes: Vec<_> = world.status.history.iter().map(|entry| entry.outcome).collect();
+    assert_eq!(outcomes, [Outcome::Promoted, Outcome::RolledBack]);
+}
+
+#[test]
+fn retry_waits_for_the_window() {
+    let mut world = at_half();
+    world
+        .must(Command::Rollback)
+        .edit("schedule: {timeZone: UTC, windows: [{days: [Mon], from: '09:00', to: '10:00'}]}");
+    world.must(Command::Retry).run("1h");
+    assert_eq!((world.phase(), world.ratio().as_str()), (Phase::AwaitingWindow, "0%"));
+}
+
+#[test]
+fn a_pause_stops_advancing_and_resume_lifts_only_the_command() {
+    let mut world = at_half();
+    world.must(Command::Pause).run("1h");
+    assert_eq!((world.ratio().as_str(), world.phase()), ("50%", Phase::Paused));
+    world.edit("paused: true").must(Command::Resume).run("1h");
+    assert_eq!(world.phase(), Phase::Paused);
+    refused(&mut world, Command::Resume, "spec.paused");
+    world.edit("paused: false").run_until_ratio("100%");
+    refused(&mut world, Command::Resume, "not paused");
+}
+
+#[test]
+fn a_hold_runs_on_while_paused() {
+    let mut world = World::new("");
+    world.run_until_ratio("10%").run("1s").must(Command::Pause).run("10m").must(Command::Resume).run("1s");
+    assert_eq!(world.ratio(), "50%");
+}
+
+#[test]
+fn without_gray_every_request_is_refused() {
+    let mut world = World::new("{gray: null, targetRatio: null, steps: null}");
+    world.run("1s");
+    refused(&mut world, Command::Pause, "no gray version");
+}

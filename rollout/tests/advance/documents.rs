@@ -1,0 +1,156 @@
+//! Documents: their revisions, whom they replace, and how they end.
+
+use std::{sync::Arc, time::Duration};
+
+use halftone_rollout::{
+    request::Command,
+    spec::Phase,
+    withdraw::{Withdrawal, withdraw},
+};
+use halftone_routing::config::{RoutingConfig, State};
+
+use crate::world::World;
+
+fn at_half() -> World {
+    let mut world = World::new("");
+    world.run_until_ratio("50%").run("30s");
+    world
+}
+
+fn revision(world: &World) -> u64 {
+    world.live().revision.get()
+}
+
+#[test]
+fn a_revision_rises_only_with_the_meaning() {
+    let mut world = at_half();
+    let before = revision(&world);
+    world
+        .edit("steps: [{ratio: 50, hold: 1h}, {ratio: 100, hold: 1m}]")
+        .must(Command::Pause)
+        .edit("paused: true");
+    world.edit("health: {patience: 2h}").run("10m").restart().run("10m");
+    assert_eq!(revision(&world), before);
+    world.edit("hosts: [www.example.com]");
+    assert_eq!(revision(&world), before + 1);
+    assert_eq!(world.status.revision, Some(i64::try_from(before + 1).unwrap()));
+}
+
+#[test]
+fn the_next_revision_is_above_every_one_that_was_ever_seen() {
+    let mut world = at_half();
+    world.highest_revision = 40;
+    world.run("1s");
+    assert_eq!(revision(&world), 41, "a proxy that has seen 40 takes nothing below");
+    world.run_until_ratio("100%");
+    assert_eq!(revision(&world), 42);
+}
+
+#[test]
+fn a_document_that_somebody_edited_is_written_anew_above_it() {
+    let mut world = at_half();
+    let before = revision(&world);
+    let ours = world.live.clone().unwrap();
+    let forged = RoutingConfig { hosts: vec!["evil.example.com".parse().unwrap()], ..ours.as_ref().clone() };
+    let forged = RoutingConfig { checksum: Some(forged.content_checksum()), ..forged };
+    world.live = Some(Arc::new(forged));
+    world.look();
+    assert_eq!((revision(&world), &world.live().hosts), (before + 1, &ours.hosts));
+}
+
+#[test]
+fn a_document_that_was_removed_is_written_again() {
+    let mut world = at_half();
+    let ours = world.live.take();
+    world.look();
+    assert_eq!(world.live, ours);
+}
+
+#[test]
+fn the_document_says_where_the_release_stands() {
+    let mut world = World::new("targetRatio: 50");
+    world.run_until_ratio("10%");
+    assert_eq!((world.live().state, world.live().moving), (State::Active, true));
+    world.must(Command::Pause);
+    assert!(world.live().moving, "paused is still moving");
+    world.must(Command::Resume).run_until_phase(Phase::TargetReached);
+    assert_eq!((world.live().state, world.live().moving), (State::Active, false));
+    world.must(Command::Rollback);
+    assert_eq!((world.live().state, world.live().moving), (State::RolledBack, false));
+    assert!(world.live().requires.is_empty(), "nothing that it does not use");
+    world.live().check().unwrap();
+}
+
+#[test]
+fn an_object_created_anew_goes_on_where_the_old_document_stands() {
+    let mut world = at_half();
+    let stage = world.live().stage;
+    world.recreate("");
+    world.tick(Duration::from_millis(500));
+    assert_eq!(world.ratio(), "50%");
+    assert_eq!(world.live().replaces.as_ref().unwrap().as_str(), "uid-1");
+    assert_eq!(world.live().stage, stage.next());
+    assert!(world.predecessor.is_some(), "kept until every proxy has the new one");
+    world.run("1s");
+    assert!(world.predecessor.is_none());
+    let revision = revision(&world);
+    world.run("50s");
+    assert_eq!((world.ratio().as_str(), self::revision(&world)), ("50%", revision), "its hold begins anew");
+    world.run_until_phase(Phase::Promoted);
+}
+
+#[test]
+fn an_object_created_anew_keeps_what_was_promoted_or_rolled_back() {
+    let mut world = World::new("");
+    world.run_until_phase(Phase::Promoted).recreate("").run("2s");
+    assert_eq!((world.phase(), world.live().state), (Phase::Promoted, State::Promoted));
+    world.traffic.gray_errors = 0.5;
+    world.run_until_phase(Phase::RolledBack).recreate("").run("1h");
+    assert_eq!((world.phase(), world.live().state), (Phase::RolledBack, State::RolledBack));
+}
+
+#[test]
+fn an_object_created_anew_with_another_version_begins_at_zero() {
+    let mut world = at_half();
+    world.recreate("gray: {version: v3}");
+    world.tick(Duration::from_millis(500));
+    assert_eq!(world.ratio(), "0%");
+    assert_eq!(world.live().replaces.as_ref().unwrap().as_str(), "uid-1");
+    let mut world = World::new("");
+    world.run_until_phase(Phase::Promoted).recreate("gray: {version: v3}").run("2s");
+    assert_eq!(world.condition("Accepted"), "False/StableNotServing");
+    assert!(world.predecessor.is_some() && world.live.is_none(), "the old document stays");
+}
+
+#[test]
+fn a_lost_status_is_found_again_in_the_live_document() {
+    let mut world = at_half();
+    world.status = Default::default();
+    world.restart().run("2s");
+    assert_eq!(world.ratio(), "50%");
+    assert!(world.live().replaces.is_none());
+    world.run_until_phase(Phase::Promoted);
+}
+
+#[test]
+fn an_object_that_is_gone_is_withdrawn_after_a_while_and_then_removed() {
+    let mut world = at_half();
+    let gone_since = world.wall;
+    let live = world.live.clone().unwrap();
+    let ask = |world: &World, live: &Arc<RoutingConfig>| {
+        withdraw(live, gone_since, &world.observation(None), world.now())
+    };
+    assert_eq!(ask(&world, &live), Withdrawal::Wait(Duration::from_secs(10)));
+    world.wall += Duration::from_secs(55);
+    assert_eq!(ask(&world, &live), Withdrawal::Wait(Duration::from_secs(5)));
+    world.wall += Duration::from_secs(5);
+    let Withdrawal::Write(last, _) = ask(&world, &live) else { panic!("not written") };
+    assert_eq!((last.state, last.revision), (State::Withdrawn, live.revision.next()));
+    assert_eq!(last.checksum, Some(last.content_checksum()));
+    assert!(
+        matches!(ask(&world, &last), Withdrawal::Write(again, _) if again == last),
+        "until every proxy has it"
+    );
+    world.serve_document(&last);
+    assert_eq!(ask(&world, &last), Withdrawal::Remove);
+}

@@ -1,0 +1,359 @@
+//! Edits in place, new releases, and what is refused.
+
+use halftone_rollout::{
+    events::Reason,
+    observation::Obstacle,
+    request::Command,
+    spec::{Outcome, Phase},
+};
+use halftone_routing::config::{State, rule::Target};
+
+use crate::world::World;
+
+fn at_half() -> World {
+    let mut world = World::new("");
+    world.run_until_ratio("50%").run("30s");
+    world
+}
+
+fn promoted() -> World {
+    let mut world = World::new("");
+    world.run_until_phase(Phase::Promoted).run("2h");
+    world
+}
+
+/// The next release of a promoted one: the services swap places.
+const SWAPPED: &str = "{stable: {service: {name: checkout-v2}, version: v2}, gray: {service: {name: checkout-v1}, version: v3}}";
+
+#[test]
+fn an_edit_of_steps_never_moves_the_ratio() {
+    let mut world = at_half();
+    let stage = world.status.stage;
+    world.edit(
+        "steps: [{ratio: 5, hold: 1m}, {ratio: 20, hold: 1m}, {ratio: 80, hold: 1m}, {ratio: 100, hold: 1m}]",
+    );
+    assert_eq!(world.ratio(), "50%");
+    assert_eq!(world.status.stage, stage);
+    assert_eq!(world.status.step.as_ref().unwrap().display, "2/4");
+    world.run("31s");
+    assert_eq!(world.ratio(), "80%", "on to the first step above it");
+}
+
+#[test]
+fn an_edited_hold_is_the_shorter_of_the_rest_and_the_new_one() {
+    let mut world = at_half();
+    world.edit("steps: [{ratio: 50, hold: 10s}, {ratio: 100, hold: 1m}]").run("12s");
+    assert_eq!(world.ratio(), "100%");
+    let mut world = at_half();
+    world.edit("steps: [{ratio: 50, hold: 1h}, {ratio: 100, hold: 1m}]").run("32s");
+    assert_eq!(world.ratio(), "100%");
+}
+
+#[test]
+fn a_target_below_the_present_ratio_lowers_it_at_once() {
+    let mut world = at_half();
+    let stage = world.status.stage.unwrap();
+    world.edit("targetRatio: 20");
+    assert_eq!(world.ratio(), "20%");
+    assert_eq!(world.status.stage, Some(stage + 1));
+    world.run_until_phase(Phase::TargetReached);
+    assert!(world.seconds() - world.ratios.last().unwrap().0 >= 300.0, "the new target has its own hold");
+}
+
+#[test]
+fn a_lowered_target_does_not_wait_for_pause_or_window() {
+    let mut world = at_half();
+    world.must(Command::Pause).edit("schedule: {timeZone: UTC, windows: []}").edit("targetRatio: 20");
+    assert_eq!(world.ratio(), "20%");
+}
+
+#[test]
+fn a_lowered_target_waits_for_a_ready_stable_endpoint() {
+    let mut world = at_half();
+    world.stable_endpoints = 0;
+    world.edit("targetRatio: 20").run("1h");
+    assert_eq!(world.ratio(), "50%");
+    assert_eq!(world.condition("Stalled"), "True/StableUnavailable");
+    world.stable_endpoints = 1;
+    world.look();
+    assert_eq!(world.ratio(), "20%");
+}
+
+#[test]
+fn a_promoted_release_whose_target_is_lowered_splits_again() {
+    let mut world = promoted();
+    world.edit("targetRatio: 50");
+    assert_eq!((world.ratio().as_str(), world.live().state), ("50%", State::Active));
+    assert!(world.live().moving);
+    world.run_until_phase(Phase::TargetReached);
+}
+
+#[test]
+fn a_change_of_stable_keeps_the_ratio_and_begins_hold_and_evidence_anew() {
+    let mut world = at_half();
+    let stage = world.status.stage.unwrap();
+    world.edit("stable: {version: v1.1}");
+    assert_eq!(world.ratio(), "50%");
+    assert_eq!(world.status.stage, Some(stage + 1));
+    assert_eq!(world.status.verdict.as_ref().unwrap().totals.gray_requests, 0);
+    assert_eq!(world.status.serving.as_ref().unwrap().version, "v1.1");
+    assert_eq!(world.count(Reason::StableChanged), 1);
+    world.run("59s");
+    assert_eq!(world.ratio(), "50%");
+    world.run("4s");
+    assert_eq!(world.ratio(), "100%");
+}
+
+#[test]
+fn timeouts_and_checks_of_stable_are_no_change_of_stable() {
+    let mut world = at_half();
+    let stage = world.status.stage;
+    world.edit("stable: {timeouts: {connect: 2s}, maxInFlight: 10, healthCheck: {path: /up}}").run("33s");
+    assert_eq!(world.ratio(), "100%", "neither hold nor evidence begin anew");
+    assert_eq!(world.status.stage.unwrap(), stage.unwrap() + 1);
+}
+
+#[test]
+fn rules_schedule_and_hosts_touch_neither_hold_nor_evidence() {
+    let mut world = at_half();
+    let before = world.status.clone();
+    world.edit("rules: [{name: office, to: Gray, when: [{all: [{source: ClientIp, operator: InCidr, values: [10.1.0.0/16]}]}]}]");
+    world.edit("hosts: [shop.example.com, www.example.com]");
+    world.edit("schedule: {timeZone: UTC, windows: [{from: '00:00', to: '00:00'}]}").run("2s");
+    assert_eq!(world.status.stage, before.stage);
+    let process = |status: &halftone_rollout::GrayReleaseStatus| status.verdict.as_ref().unwrap().process;
+    assert_eq!(process(&world.status), process(&before));
+    assert!(world.status.revision > before.revision);
+    world.run("31s");
+    assert_eq!(world.ratio(), "100%");
+}
+
+#[test]
+fn a_change_of_health_begins_the_evidence_anew_and_keeps_the_hold() {
+    let mut world = at_half();
+    let stage = world.status.stage;
+    world.edit("health: {maxErrorRate: 7%}");
+    assert_eq!(world.status.stage, stage);
+    assert_eq!(world.status.verdict.as_ref().unwrap().totals.gray_requests, 0);
+    world.run("33s");
+    assert_eq!(world.ratio(), "100%");
+}
+
+#[test]
+fn a_change_of_identity_goes_back_to_the_first_step() {
+    let mut world = at_half();
+    world.edit("identity: {from: [{header: X-Account}]}");
+    assert_eq!(world.ratio(), "10%");
+    assert_eq!(world.count(Reason::IdentityChanged), 1);
+    let mut world = promoted();
+    world.edit("identity: {from: [{header: X-Account}]}").run("1m");
+    assert_eq!(world.phase(), Phase::Promoted, "at 100% nobody moves");
+    let mut world = at_half();
+    world.edit("identity: {whenMissing: Gray}").run("1s");
+    assert_eq!(world.ratio(), "50%", "only `from` moves users");
+}
+
+#[test]
+fn a_change_of_identity_waits_for_a_ready_stable_endpoint() {
+    let mut world = at_half();
+    world.stable_endpoints = 0;
+    world.edit("identity: {from: [{header: X-Account}]}").run("1m");
+    assert_eq!(world.ratio(), "50%");
+    assert_eq!(world.condition("Stalled"), "True/StableUnavailable");
+    assert_eq!(world.live().identity.from.len(), 4, "the live document is as it was");
+    world.stable_endpoints = 1;
+    world.look();
+    assert_eq!(world.ratio(), "10%");
+}
+
+#[test]
+fn another_gray_version_is_another_release_at_ratio_zero() {
+    let mut world = at_half();
+    let stage = world.status.stage.unwrap();
+    world.must(Command::Pause).edit("gray: {version: v3}");
+    assert_eq!(world.ratio(), "0%");
+    assert_eq!(world.status.stage, Some(stage + 1));
+    assert_eq!(world.status.history[0].outcome, Outcome::Superseded);
+    assert_eq!(world.status.history[0].version, "v2");
+    world.run_until_ratio("10%");
+    assert!(!world.status.paused, "the command was about the release before");
+}
+
+#[test]
+fn another_release_waits_for_a_ready_stable_endpoint() {
+    let mut world = at_half();
+    world.stable_endpoints = 0;
+    world.edit("gray: {version: v3}").run("1m");
+    assert_eq!(world.ratio(), "50%");
+    assert_eq!(world.live().arms.gray.as_ref().unwrap().version.as_str(), "v2");
+    assert_eq!(world.condition("Stalled"), "True/StableUnavailable");
+    world.stable_endpoints = 1;
+    world.look();
+    assert_eq!(world.ratio(), "0%");
+}
+
+#[test]
+fn gray_taken_out_leaves_a_plain_route() {
+    let mut world = at_half();
+    world.edit("{gray: null, targetRatio: null}");
+    assert_eq!((world.live().state, world.ratio().as_str()), (State::Plain, "0%"));
+    assert_eq!(world.status.history[0].outcome, Outcome::Withdrawn);
+    world.run("2s");
+    assert_eq!(world.phase(), Phase::Idle);
+    assert!(world.status.release.is_none() && world.status.step.is_none());
+}
+
+#[test]
+fn a_plain_route_is_the_way_in() {
+    let mut world = World::new("{gray: null, targetRatio: null, steps: null}");
+    world.run("2s");
+    assert_eq!((world.live().state, world.phase()), (State::Plain, Phase::Idle));
+    assert_eq!(world.condition("Ready"), "True/Idle");
+    assert_eq!(world.status.serving.as_ref().unwrap().version, "v1");
+    world.edit("{gray: {service: {name: checkout-v2, port: 80}, version: v2}, targetRatio: 100}");
+    world.run_until_phase(Phase::Promoted);
+    assert_eq!(world.path(), ["0%", "1%", "5%", "10%", "20%", "50%", "100%"], "the steps of who writes none");
+}
+
+#[test]
+fn after_a_promotion_the_next_release_has_to_name_what_serves() {
+    let mut world = promoted();
+    let document = world.live.clone();
+    world.edit("gray: {version: v3}").run("1m");
+    assert_eq!(world.condition("Accepted"), "False/StableNotServing");
+    assert_eq!(world.message("Accepted"), "v2 serves everyone; set stable to v2");
+    assert_eq!(world.condition("Stalled"), "True/StableNotServing");
+    assert_eq!(world.phase(), Phase::Refused);
+    assert_eq!(world.live, document, "traffic is exactly as it was");
+    world.restart().run("1m");
+    assert_eq!(world.live, document);
+    assert_eq!(world.count(Reason::Refused), 1);
+    world.edit(SWAPPED);
+    assert_eq!(world.condition("Accepted"), "True/Accepted");
+    assert_eq!((world.ratio().as_str(), world.live().state), ("0%", State::Active));
+    world.run_until_phase(Phase::Promoted);
+    assert_eq!(world.status.serving.as_ref().unwrap().version, "v3");
+}
+
+#[test]
+fn force_stable_overrides_what_serves() {
+    let mut world = promoted();
+    world.edit("{gray: {version: v3}, force: Stable}").run("1s");
+    assert_eq!(world.condition("Accepted"), "True/Accepted");
+    assert_eq!(world.live().force, Some(Target::Stable));
+    assert_eq!(world.status.serving.as_ref().unwrap().version, "v1");
+}
+
+#[test]
+fn gray_cannot_be_taken_out_after_a_promotion_while_stable_is_the_old_version() {
+    let mut world = promoted();
+    world.edit("{gray: null, targetRatio: null}");
+    assert_eq!(world.condition("Accepted"), "False/StableNotServing");
+    world.edit("stable: {service: {name: checkout-v2}, version: v2}");
+    assert_eq!((world.live().state, world.condition("Accepted").as_str()), (State::Plain, "True/Accepted"));
+    assert_eq!(world.live().arms.stable.version.as_str(), "v2");
+}
+
+#[test]
+fn a_change_of_stable_in_a_promoted_release_is_a_hotfix() {
+    let mut world = promoted();
+    world.edit("stable: {version: v1.2}").run("1s");
+    assert_eq!(world.condition("Accepted"), "True/Accepted");
+    assert_eq!((world.phase(), world.live().arms.stable.version.as_str()), (Phase::Promoted, "v1.2"));
+    assert_eq!(world.status.serving.as_ref().unwrap().version, "v2");
+}
+
+#[test]
+fn a_promoted_release_that_broke_is_rolled_back_while_its_successor_is_refused() {
+    let mut world = World::new("");
+    world.run_until_phase(Phase::Promoted).edit("gray: {version: v3}").run("1m");
+    assert_eq!(world.phase(), Phase::Refused);
+    world.traffic.gray_errors = 0.5;
+    world.run("5s");
+    assert_eq!((world.ratio().as_str(), world.live().arms.stable.version.as_str()), ("0%", "v1"));
+}
+
+#[test]
+fn a_broken_edit_changes_nothing_and_the_old_plan_is_still_judged() {
+    let mut world = at_half();
+    let document = world.live.clone();
+    world.edit("targetRatio: 200").run("10m");
+    assert_eq!(world.live, document, "not even a step up");
+    assert_eq!((world.phase(), world.condition("Accepted").as_str()), (Phase::Refused, "False/Invalid"));
+    assert_eq!(world.condition("Ready"), "False/Invalid");
+    world.traffic.gray_errors = 0.5;
+    world.run("5s");
+    assert_eq!(world.ratio(), "0%");
+}
+
+#[test]
+fn a_broken_object_leaves_everything_to_the_live_document_after_a_restart() {
+    let mut world = at_half();
+    let (document, stage) = (world.live.clone(), world.status.stage);
+    world.edit("targetRatio: 200").restart().run("10m");
+    assert_eq!(world.live, document);
+    assert_eq!(world.condition("Accepted"), "False/Invalid");
+    world.edit("targetRatio: 100");
+    assert_eq!((world.ratio().as_str(), world.status.stage), ("50%", stage));
+    world.run_until_ratio("100%");
+}
+
+#[test]
+fn a_refusal_by_other_objects_keeps_traffic_and_names_its_reason() {
+    let mut world = World::new("");
+    world.refusal = Some(Obstacle::new("HostConflict", "shop.example.com belongs to shop/old"));
+    world.run("1m");
+    assert!(world.live.is_none(), "a younger release gets nothing at all");
+    assert_eq!(world.condition("Accepted"), "False/HostConflict");
+    world.refusal = None;
+    world.run_until_ratio("10%");
+    world.refusal = Some(Obstacle::new("HostConflict", "shop.example.com belongs to shop/old"));
+    world.run("1h");
+    assert_eq!(world.ratio(), "10%");
+}
+
+#[test]
+fn force_goes_over_everything_and_gives_the_ratio_back() {
+    let mut world = at_half();
+    let stage = world.status.stage.unwrap();
+    world.edit("force: Stable").run("10m");
+    assert_eq!((world.live().force, world.ratio().as_str()), (Some(Target::Stable), "50%"));
+    assert_eq!(world.status.stage, Some(stage + 1));
+    assert_eq!(world.condition("Ready"), "True/Forced");
+    world.traffic.gray_errors = 1.0;
+    world.run("1m");
+    assert_eq!(world.count(Reason::RolledBack), 0, "the judge stands still");
+    world.traffic.gray_errors = 0.0;
+    world.edit("force: None");
+    assert_eq!((world.live().force, world.ratio().as_str()), (None, "50%"));
+    assert_eq!(world.status.stage, Some(stage + 2));
+    world.run("59s");
+    assert_eq!(world.ratio(), "50%", "its hold begins anew");
+    world.run("4s");
+    assert_eq!(world.ratio(), "100%");
+}
+
+#[test]
+fn a_watch_begins_anew_after_a_force() {
+    let mut world = World::new("health: {watch: 10m}");
+    world
+        .run_until_phase(Phase::Promoted)
+        .run("8m")
+        .edit("force: Gray")
+        .run("1h")
+        .edit("force: None")
+        .run("9m");
+    assert!(world.progress.is_judged(world.now()));
+    world.run("2m");
+    assert!(!world.progress.is_judged(world.now()));
+}
+
+#[test]
+fn the_stage_rises_by_one_however_much_an_edit_changes() {
+    let mut world = at_half();
+    let stage = world.status.stage.unwrap();
+    world.edit(
+        "{stable: {version: v1.1}, identity: {from: [{header: X-Account}]}, targetRatio: 5, force: Stable}",
+    );
+    assert_eq!(world.status.stage, Some(stage + 1));
+}

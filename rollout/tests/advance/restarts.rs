@@ -1,0 +1,97 @@
+//! Kill -9 at any moment: the status alone, with the live document, is enough to go on.
+
+use halftone_rollout::{GrayReleaseStatus, progress::Progress, request::Command, spec::Phase};
+use jiff::SignedDuration;
+
+use crate::world::World;
+
+#[test]
+fn a_restart_in_the_middle_of_a_hold_goes_on_with_the_rest() {
+    let mut world = World::new("");
+    world.run_until_ratio("50%").run("30s").restart().run("29s");
+    assert_eq!(world.ratio(), "50%");
+    world.run("3s");
+    assert_eq!(world.ratio(), "100%");
+}
+
+#[test]
+fn what_a_clock_says_after_a_restart_is_kept_within_the_hold() {
+    let mut world = World::new("");
+    world.run_until_ratio("50%").run("30s");
+    world.turn_clocks(SignedDuration::from_hours(-500)).run("59s");
+    assert_eq!(world.ratio(), "50%");
+    world.run("4s");
+    assert_eq!(world.ratio(), "100%", "never more than the whole");
+}
+
+#[test]
+fn a_kill_between_status_and_document_is_repaired() {
+    let mut world = World::new("");
+    world.run_until_ratio("10%").kill_before_next_apply();
+    let revision = world.live().revision;
+    world.run_until("written", |world| world.status.ratio.as_deref() == Some("50%"));
+    assert_eq!(world.live().ratio.to_string(), "10%", "written, not applied");
+    world.run("1s");
+    assert_eq!(world.ratio(), "50%");
+    assert!(world.live().revision > revision);
+    world.run_until_phase(Phase::Promoted);
+    assert_eq!(world.path(), ["0%", "10%", "50%", "100%"]);
+}
+
+#[test]
+fn a_kill_at_every_turn_skips_no_step_and_repeats_none() {
+    let mut world = World::new("health: {enabled: false}");
+    world.kill_before_next_apply();
+    for _ in 0..2000 {
+        world.tick(std::time::Duration::from_millis(500));
+        world.restart();
+    }
+    assert_eq!(world.path(), ["0%", "10%", "50%", "100%"]);
+    assert_eq!(world.phase(), Phase::Promoted);
+}
+
+#[test]
+fn a_status_survives_its_way_through_json() {
+    let mut world = World::new("health: {onInconclusive: Pause}");
+    world.run_until_ratio("50%").run("20s").must(Command::Pause);
+    let text = serde_json::to_string(&world.status).unwrap();
+    let read: GrayReleaseStatus = serde_json::from_str(&text).unwrap();
+    assert_eq!(read, world.status);
+    let restored = Progress::restore(&read, world.now()).unwrap();
+    assert_eq!(restored.status().without_figures(), world.status.without_figures());
+}
+
+#[test]
+fn figures_alone_are_no_reason_to_write_before_the_document() {
+    let mut world = World::new("");
+    world.run_until_ratio("50%").run("20s");
+    let before = world.status.without_figures();
+    world.run("5s");
+    assert_ne!(world.status.verdict, None);
+    assert_eq!(world.status.without_figures(), before);
+    world.must(Command::Pause);
+    assert_ne!(world.status.without_figures(), before);
+}
+
+#[test]
+fn a_status_that_somebody_else_wrote_is_refused_with_its_field() {
+    let mut world = World::new("");
+    world.run_until_ratio("50%").run("20s");
+    type Spoil = fn(&mut GrayReleaseStatus);
+    let wrong: [(&str, Spoil); 5] = [
+        ("status.ratio: ", |status| status.ratio = Some("many".into())),
+        ("status.stage: ", |status| status.stage = Some(-4)),
+        ("status.release.id: ", |status| status.release.as_mut().unwrap().id = "x".into()),
+        ("status.step: is missing", |status| status.step = None),
+        ("status.step.holdLeft: ", |status| {
+            let step = status.step.as_mut().unwrap();
+            (step.hold_ends_at, step.hold_left) = (None, Some("soon".into()));
+        }),
+    ];
+    for (place, spoil) in wrong {
+        let mut status = world.status.clone();
+        spoil(&mut status);
+        let error = Progress::restore(&status, world.now()).unwrap_err().to_string();
+        assert!(error.starts_with(place), "{error}");
+    }
+}

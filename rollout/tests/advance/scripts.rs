@@ -1,0 +1,179 @@
+//! Random scripts of edits, requests, faults, clock jumps and restarts. What holds whatever happens is checked at
+//! every turn, by `audit`; here things only happen.
+
+use std::time::Duration;
+
+use halftone_rollout::{observation::Obstacle, request::Command, spec::Phase};
+use jiff::SignedDuration;
+use proptest::prelude::*;
+
+use crate::world::{Proxy, World};
+
+/// Something that happens.
+#[derive(Debug, Clone, Copy)]
+enum Happening {
+    Time(u16),
+    Edit(usize),
+    Ask(usize),
+    GrayErrors(u8),
+    StableErrors(u8),
+    Traffic(bool),
+    StableEndpoints(bool),
+    GrayEndpoints(bool),
+    Deaf(usize, bool),
+    Silent(usize, bool),
+    Stale(usize, bool),
+    Join,
+    Leave(usize),
+    Refusal(bool),
+    Unresolved(bool),
+    WallJump(i16),
+    Restart,
+    Kill,
+}
+
+const EDITS: [&str; 16] = [
+    "targetRatio: 100",
+    "targetRatio: 30",
+    "targetRatio: 0",
+    "targetRatio: 200",
+    "steps: [{ratio: 10, hold: 20s}, {ratio: 50, hold: 10s, approval: true}, {ratio: 100, hold: 10s}]",
+    "steps: [{ratio: 0, hold: 20s}, {ratio: 5, hold: 5s}, {ratio: 20, hold: 5s}]",
+    "gray: {version: v3}",
+    "gray: {version: v2}",
+    "stable: {version: v1.1}",
+    "{stable: {service: {name: checkout-v2}, version: v2}, gray: {service: {name: checkout-v1}, version: v3}}",
+    "identity: {from: [{header: X-Account}]}",
+    "health: {onFailure: Pause, patience: 10s, onInconclusive: Rollback}",
+    "health: {enabled: false}",
+    "force: Stable",
+    "force: None",
+    "schedule: {timeZone: Europe/Berlin, windows: [{days: [Sat], from: '13:00', to: '13:02'}]}",
+];
+
+const COMMANDS: [Command; 6] = [
+    Command::Approve(None),
+    Command::Promote,
+    Command::Rollback,
+    Command::Retry,
+    Command::Pause,
+    Command::Resume,
+];
+
+fn happening() -> impl Strategy<Value = Happening> {
+    use Happening::*;
+    prop_oneof![
+        6 => (1u16..60).prop_map(Time),
+        4 => (0..EDITS.len()).prop_map(Edit),
+        3 => (0..COMMANDS.len()).prop_map(Ask),
+        2 => (0u8..100).prop_map(GrayErrors),
+        1 => (0u8..100).prop_map(StableErrors),
+        1 => any::<bool>().prop_map(Traffic),
+        1 => any::<bool>().prop_map(StableEndpoints),
+        1 => any::<bool>().prop_map(GrayEndpoints),
+        1 => (0usize..3, any::<bool>()).prop_map(|(at, on)| Deaf(at, on)),
+        1 => (0usize..3, any::<bool>()).prop_map(|(at, on)| Silent(at, on)),
+        1 => (0usize..3, any::<bool>()).prop_map(|(at, on)| Stale(at, on)),
+        1 => Just(Join),
+        1 => (0usize..3).prop_map(Leave),
+        1 => any::<bool>().prop_map(Refusal),
+        1 => any::<bool>().prop_map(Unresolved),
+        1 => any::<i16>().prop_map(WallJump),
+        2 => Just(Restart),
+        1 => Just(Kill),
+    ]
+}
+
+fn happen(world: &mut World, what: Happening) {
+    let proxy = |world: &mut World, at: usize, change: &dyn Fn(&mut Proxy)| {
+        if let Some(proxy) = world.proxies.get_mut(at) {
+            change(proxy);
+        }
+    };
+    match what {
+        Happening::Time(seconds) => drop(world.run(&format!("{seconds}s"))),
+        Happening::Edit(at) => drop(world.edit(EDITS[at])),
+        Happening::Ask(at) => {
+            let token = world.progress.request_token().to_owned();
+            world.request = Some(halftone_rollout::request::Request::new(COMMANDS[at], token).to_string());
+            world.look();
+        }
+        Happening::GrayErrors(percent) => world.traffic.gray_errors = f64::from(percent % 60) / 100.0,
+        Happening::StableErrors(percent) => world.traffic.stable_errors = f64::from(percent % 60) / 100.0,
+        Happening::Traffic(on) => world.traffic.rps = if on { 200.0 } else { 0.0 },
+        Happening::StableEndpoints(up) => world.stable_endpoints = usize::from(up),
+        Happening::GrayEndpoints(up) => world.gray_endpoints = usize::from(up),
+        Happening::Deaf(at, on) => proxy(world, at, &|proxy| proxy.deaf = on),
+        Happening::Silent(at, on) => proxy(world, at, &|proxy| proxy.silent = on),
+        Happening::Stale(at, on) => proxy(world, at, &|proxy| proxy.stale = on),
+        Happening::Join => world.proxies.push(Proxy::new(&format!("joiner-{}", world.proxies.len()))),
+        Happening::Leave(at) => {
+            if at < world.proxies.len() {
+                world.proxies.remove(at);
+            }
+        }
+        Happening::Refusal(on) => world.refusal = on.then(|| Obstacle::new("HostConflict", "taken")),
+        Happening::Unresolved(on) => world.unresolved = on.then(|| Obstacle::new("ServiceNotFound", "gone")),
+        Happening::WallJump(minutes) => world.wall += SignedDuration::from_mins(i64::from(minutes)),
+        Happening::Restart => drop(world.restart()),
+        Happening::Kill => drop(world.kill_before_next_apply()),
+    }
+}
+
+/// Everything is well again.
+fn heal(world: &mut World) {
+    world.proxies = vec![Proxy::new("healed-a"), Proxy::new("healed-b")];
+    world.refusal = None;
+    world.unresolved = None;
+    (world.stable_endpoints, world.gray_endpoints) = (1, 1);
+    (world.traffic.gray_errors, world.traffic.stable_errors, world.traffic.rps) = (0.0, 0.0, 400.0);
+    world.edit("{force: null, paused: null, schedule: null, health: null, targetRatio: 100}");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_happens_the_rules_hold(script in prop::collection::vec(happening(), 1..40)) {
+        let mut world = World::new("steps: [{ratio: 10, hold: 15s}, {ratio: 50, hold: 15s}, {ratio: 100, hold: 15s}]");
+        for what in script {
+            happen(&mut world, what);
+        }
+    }
+
+    #[test]
+    fn once_all_is_well_again_a_retried_release_reaches_its_target(
+        script in prop::collection::vec(happening(), 1..20),
+    ) {
+        let mut world = World::new("steps: [{ratio: 10, hold: 15s}, {ratio: 50, hold: 15s}, {ratio: 100, hold: 15s}]");
+        for what in script {
+            happen(&mut world, what);
+        }
+        heal(&mut world);
+        // Another version, whichever serves now, begins at zero whatever went before.
+        let serving = world.status.serving.clone().map_or("v1".to_owned(), |serving| serving.version);
+        world.edit(&format!("{{stable: {{version: {serving}}}, gray: {{version: v9}}, steps: null}}"));
+        world.run_until_phase(Phase::Promoted);
+    }
+
+    #[test]
+    fn kills_between_any_two_writes_leave_the_path_as_it_is(
+        kills in prop::collection::vec((1u64..40_000, any::<bool>()), 1..12),
+    ) {
+        let mut world = World::new("");
+        for (millis, before_apply) in kills {
+            if before_apply {
+                world.kill_before_next_apply();
+            }
+            world.run(&format!("{millis}ms"));
+            world.restart();
+        }
+        for _ in 0..2000 {
+            if world.phase() == Phase::Promoted {
+                break;
+            }
+            world.tick(Duration::from_millis(500));
+        }
+        prop_assert_eq!(world.path(), ["0%", "10%", "50%", "100%"]);
+    }
+}
