@@ -3,6 +3,7 @@
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::task::Poll;
+use std::time::Instant;
 
 use self::log::Logged;
 use self::route::{Prepared, Step};
@@ -26,7 +27,8 @@ pub(crate) async fn serve<C: Stream>(worker: &Worker, stream: C, peer: SocketAdd
         let reuse = match next_head(worker, &mut client).await {
             Next::Head(length) => Box::pin(request(worker, &mut client, length)).await,
             Next::Refused(ending) => {
-                Box::pin(Own::refusal(worker, &ending).send(worker, &mut client, None)).await
+                let logged = Logged::unknown(worker, Instant::now());
+                Box::pin(Own::refusal(worker, &ending).send(worker, &mut client, logged)).await
             }
             Next::Closed => break Reuse::Close,
         };

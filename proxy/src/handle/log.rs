@@ -28,20 +28,34 @@ pub(super) struct Logged {
 }
 
 impl Logged {
-    /// Before it is decided.
-    pub(super) fn new(head: &RequestHead<'_, '_>, started: Instant) -> Box<Self> {
-        Box::new(Self {
+    /// Something that is no request, if it is drawn.
+    pub(super) fn unknown(worker: &Worker, started: Instant) -> Option<Box<Self>> {
+        let logged = || Self {
             started,
-            method: head.method_name.into(),
-            host: (&*head.host).into(),
-            path: head.target.path.into(),
+            method: Box::default(),
+            host: Box::default(),
+            path: Box::default(),
             release: None,
             revision: None,
             arm: None,
             chosen_by: None,
             identity: None,
             fallback: false,
-        })
+        };
+        worker.log.borrow_mut().wants().then(|| Box::new(logged()))
+    }
+
+    /// A request before it is decided, if it is drawn.
+    pub(super) fn request(
+        worker: &Worker,
+        head: &RequestHead<'_, '_>,
+        started: Instant,
+    ) -> Option<Box<Self>> {
+        let mut logged = Self::unknown(worker, started)?;
+        logged.method = head.method_name.into();
+        logged.host = (&*head.host).into();
+        logged.path = head.target.path.into();
+        Some(logged)
     }
 
     /// The release that took it.

@@ -45,11 +45,12 @@ pub(super) fn prepare<C>(worker: &Worker, client: &mut Client<C>, length: usize)
     let (bytes, rest) = client.input.unread().split_at(length);
     let mut taken = length;
     let prepared = match parse_request(&mut slots, bytes) {
-        Err(error) => {
-            Prepared { step: Step::Answer(Own::refusal(worker, &Ending::Refused(error))), logged: None }
-        }
+        Err(error) => Prepared {
+            step: Step::Answer(Own::refusal(worker, &Ending::Refused(error))),
+            logged: Logged::unknown(worker, received),
+        },
         Ok(head) => {
-            let mut logged = worker.log.borrow_mut().wants().then(|| Logged::new(&head, received));
+            let mut logged = Logged::request(worker, &head, received);
             let routing =
                 Routing { worker, client: &*client, head: &head, received, logged: logged.as_deref_mut() };
             let mut step =

@@ -4,5 +4,12 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "in tests a failed assumption should end the test")]
 
 mod answers;
+mod bodies;
 mod connections;
+mod drain;
+mod endings;
+mod smuggling;
+#[path = "../support/kit.rs"]
 mod support;
+mod swaps;
+mod tunnels;

@@ -14,7 +14,10 @@ pub(crate) struct Client {
 
 impl Client {
     pub(crate) fn connect(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect(address).unwrap();
+        Self::over(TcpStream::connect(address).unwrap())
+    }
+
+    pub(crate) fn over(stream: TcpStream) -> Self {
         stream.set_nodelay(true).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
@@ -60,11 +63,20 @@ impl Client {
         Message::read_head(&mut self.reader)
     }
 
+    /// Sends a GET of HTTP/1.1 and reads the answer's head.
+    pub(crate) fn get_head(&mut self, path: &str) -> Message {
+        self.send(format!("GET {path} HTTP/1.1\r\nHost: shop\r\n\r\n")).head().unwrap().unwrap()
+    }
+
     /// Reads exactly so many bytes.
     pub(crate) fn bytes(&mut self, n: usize) -> Vec<u8> {
         let mut bytes = vec![0; n];
-        self.reader.read_exact(&mut bytes).unwrap();
+        self.read_exact(&mut bytes);
         bytes
+    }
+
+    pub(crate) fn read_exact(&mut self, bytes: &mut [u8]) {
+        self.reader.read_exact(bytes).unwrap();
     }
 
     /// Everything until the connection closes; an error if it is reset.

@@ -1,11 +1,12 @@
 //! A proxy in this process: documents read and compiled as the control side does it, real workers, real counters.
 
 use std::collections::BTreeMap;
+use std::io::{self, Write};
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use halftone_proxy::access_log::WorkerLog;
+use halftone_proxy::access_log::{AccessLog, HashKey, WorkerLog};
 use halftone_proxy::counters::{Arm, Outcome, WorkerCounters};
 use halftone_proxy::drain::Schedule;
 use halftone_proxy::report::Reporter;
@@ -14,6 +15,7 @@ use halftone_proxy::snapshot::{Publisher, Snapshot};
 use halftone_proxy::upstream::endpoints::Tables;
 use halftone_proxy::worker::{Drained, Limits, Listeners, Own, Workers};
 use halftone_routing::config::parse::Format;
+use halftone_routing::config::units::Ratio;
 use halftone_routing::report::{Counts, Epoch};
 use halftone_routing::store::{Content, Found, Store};
 use serde_json::{Value, json};
@@ -29,6 +31,8 @@ pub(crate) struct Options {
     pub(crate) tunnel_grace: Duration,
     pub(crate) max_connections: usize,
     pub(crate) fleet: Option<Value>,
+    /// Keeps an access log of every request, for [`Proxy::finish`].
+    pub(crate) log: bool,
 }
 
 impl Default for Options {
@@ -40,6 +44,7 @@ impl Default for Options {
             tunnel_grace: Duration::ZERO,
             max_connections: 20_000,
             fleet: None,
+            log: false,
         }
     }
 }
@@ -51,6 +56,22 @@ pub(crate) struct Proxy {
     workers: Option<Workers>,
     control: Control,
     publisher: Publisher,
+    log: Option<(AccessLog, Lines)>,
+}
+
+/// Where the access log goes.
+#[derive(Clone, Debug, Default)]
+struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// What the control thread has.
@@ -93,7 +114,7 @@ impl Proxy {
     }
 
     pub(crate) fn with(options: Options, documents: &[Value]) -> Self {
-        let Options { workers, client, drain, tunnel_grace, max_connections, fleet } = options;
+        let Options { workers, client, drain, tunnel_grace, max_connections, fleet, log } = options;
         let mut control = Control {
             store: Store::new(),
             reporter: Reporter::new("test".into(), Epoch(1), workers),
@@ -104,16 +125,18 @@ impl Proxy {
         let publisher = Publisher::new(control.snapshot(documents));
         let listeners = Listeners::bind(&["127.0.0.1:0".parse().unwrap()], workers).unwrap();
         let address = listeners.addresses()[0];
+        let lines = Lines::default();
+        let log = log.then(|| AccessLog::start(Ratio::FULL, HashKey::random(), lines.clone()).unwrap());
         let own = (0..workers)
             .map(|worker| Own {
                 snapshot: publisher.reader(),
                 counters: WorkerCounters::new(worker),
-                log: WorkerLog::off(),
+                log: log.as_ref().map_or_else(WorkerLog::off, AccessLog::worker),
             })
             .collect();
         let limits = Limits { max_connections, tunnel_grace, drain, client };
         let workers = Workers::start(listeners, limits, own).unwrap();
-        Self { address, workers: Some(workers), control, publisher }
+        Self { address, workers: Some(workers), control, publisher, log: log.map(|log| (log, lines)) }
     }
 
     pub(crate) fn client(&self) -> Client {
@@ -140,6 +163,19 @@ impl Proxy {
         let workers = self.workers.take().unwrap();
         workers.drain();
         workers.join()
+    }
+
+    /// Drains, and returns every line of the access log.
+    pub(crate) fn finish(mut self) -> Vec<Value> {
+        let (log, lines) = self.log.take().unwrap();
+        self.drain();
+        log.close();
+        let bytes = lines.0.lock().unwrap();
+        bytes
+            .split(|byte| *byte == b'\n')
+            .filter(|line| !line.is_empty())
+            .map(|line| serde_json::from_slice(line).unwrap())
+            .collect()
     }
 
     /// Everything counted so far, by arm.

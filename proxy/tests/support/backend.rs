@@ -2,7 +2,8 @@
 
 use std::io::{self, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 
@@ -15,6 +16,13 @@ pub(crate) struct Backend {
     pub(crate) address: SocketAddr,
     connections: Arc<AtomicUsize>,
     seen: Mutex<Receiver<Message>>,
+    failed: Arc<AtomicBool>,
+}
+
+impl Drop for Backend {
+    fn drop(&mut self) {
+        assert!(std::thread::panicking() || !self.failed.load(Relaxed), "a backend's script failed");
+    }
 }
 
 impl Backend {
@@ -32,15 +40,22 @@ impl Backend {
         let (sender, seen) = channel();
         let script = Arc::new(script);
         let count = Arc::clone(&connections);
+        let failed = Arc::new(AtomicBool::new(false));
+        let fails = Arc::clone(&failed);
         std::thread::spawn(move || {
             for stream in listener.incoming() {
                 let Ok(stream) = stream else { return };
-                let (script, sender) = (Arc::clone(&script), sender.clone());
+                let (script, sender, fails) = (Arc::clone(&script), sender.clone(), Arc::clone(&fails));
                 let number = count.fetch_add(1, Relaxed);
-                std::thread::spawn(move || script(&mut Incoming::new(stream, sender), number));
+                std::thread::spawn(move || {
+                    let mut connection = Incoming::new(stream, sender);
+                    let run = AssertUnwindSafe(|| script(&mut connection, number));
+                    // Before the connection closes: whoever then sees its end sees the failure too.
+                    fails.fetch_or(catch_unwind(run).is_err(), Relaxed);
+                });
             }
         });
-        Self { address, connections, seen: Mutex::new(seen) }
+        Self { address, connections, seen: Mutex::new(seen), failed }
     }
 
     /// Answers every request with 200 and this body, keeping connections open.

@@ -1,0 +1,144 @@
+//! How much memory the traffic path holds, measured on the whole process with the allocator that the proxy is built
+//! with. One test at a time, and nothing else in this program, since all of it is measured.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "in tests a failed assumption should end the test")]
+
+#[path = "../support/kit.rs"]
+mod support;
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::SocketAddr;
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use support::{Backend, Client, Proxy};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Tells a copy of this program to be the clients of the proxy at that address.
+const CLIENTS_OF: &str = "HALFTONE_TEST_CLIENTS_OF";
+const IDLE: usize = 10_000;
+/// What an idle connection may cost.
+const BYTES_PER_IDLE: usize = 4 * 1024;
+
+const LARGE: usize = 1_200 << 20;
+/// What moving a large body may cost: two buffers, and what the allocator and the test's own threads need.
+const BYTES_FOR_LARGE: usize = 8 << 20;
+
+fn alone() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).unwrap();
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Bytes of this process in memory.
+fn resident() -> usize {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse::<usize>().unwrap() * 1024
+}
+
+#[test]
+fn an_idle_connection_costs_little() {
+    if let Ok(address) = std::env::var(CLIENTS_OF) {
+        return be_idle_clients(address.parse().unwrap());
+    }
+    let _alone = alone();
+    let backend = Backend::answering("ok");
+    let proxy = Proxy::to(backend.address);
+    // What the first connections make once and for all is not theirs.
+    let mut warm: Vec<_> = (0..100).map(|_| proxy.client()).collect();
+    warm.iter_mut().for_each(|client| assert_eq!(client.get("/").status(), 200));
+    drop(warm);
+    while proxy.workers().connections() > 0 {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let before = resident();
+    let mut clients = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "an_idle_connection_costs_little", "--nocapture"])
+        .env(CLIENTS_OF, proxy.address.to_string())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(clients.stdout.take().unwrap()).lines();
+    assert!(lines.any(|line| line.unwrap() == "idle"), "the clients got their answers");
+    assert_eq!(proxy.workers().connections(), IDLE);
+    let each = resident().saturating_sub(before) / IDLE;
+    println!("{each} bytes per idle connection");
+    assert!(each <= BYTES_PER_IDLE, "{each} bytes per idle connection");
+    drop(clients.stdin.take());
+    assert!(clients.wait().unwrap().success());
+}
+
+/// Opens connections, uses each once, and keeps them until standard input ends.
+fn be_idle_clients(address: SocketAddr) {
+    drop(alone());
+    let clients: Vec<_> = (0..IDLE)
+        .map(|_| {
+            let mut stream = std::net::TcpStream::connect(address).unwrap();
+            stream.write_all(b"GET / HTTP/1.1\r\nHost: shop\r\n\r\n").unwrap();
+            let mut answer = [0; 512];
+            let n = stream.read(&mut answer).unwrap();
+            assert!(answer[..n].starts_with(b"HTTP/1.1 200"));
+            stream
+        })
+        .collect();
+    println!("\nidle");
+    std::io::stdin().read_to_end(&mut Vec::new()).unwrap();
+    drop(clients);
+}
+
+/// The most memory in use, beyond what was in use before, while `f` runs.
+fn growth(f: impl FnOnce()) -> usize {
+    let before = resident();
+    let most = AtomicUsize::new(0);
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !over.load(Relaxed) {
+                most.fetch_max(resident(), Relaxed);
+                std::thread::sleep(Duration::from_millis(10));
+            }
+        });
+        f();
+        over.store(true, Relaxed);
+    });
+    most.load(Relaxed).saturating_sub(before)
+}
+
+#[test]
+fn a_body_of_more_than_a_gigabyte_passes_in_flat_memory() {
+    let _alone = alone();
+    let backend = Backend::start(|connection, _| {
+        while let Some(request) = connection.head() {
+            let mut piece = vec![7; 1 << 20];
+            if request.method() == "GET" {
+                connection.send(format!("HTTP/1.1 200 OK\r\nContent-Length: {LARGE}\r\n\r\n"));
+                (0..LARGE / piece.len()).for_each(|_| connection.send(&piece));
+                continue;
+            }
+            (0..LARGE / piece.len()).for_each(|_| connection.reader.read_exact(&mut piece).unwrap());
+            connection.ok("all of it");
+        }
+    });
+    let proxy = Proxy::to(backend.address);
+    let mut client = proxy.client();
+    let mut piece = vec![0; 1 << 20];
+    assert_eq!(client.get_head("/warm-up").status(), 200);
+    client.read_exact(&mut piece);
+    let download = growth(|| (1..LARGE / piece.len()).for_each(|_| client.read_exact(&mut piece)));
+    let upload = growth(|| {
+        client.send(format!("POST / HTTP/1.1\r\nHost: shop\r\nContent-Length: {LARGE}\r\n\r\n"));
+        (0..LARGE / piece.len()).for_each(|_| drop(client.send(&piece)));
+        assert_eq!(client.answer().text(), "all of it");
+    });
+    println!("{download} bytes more during the download, {upload} during the upload");
+    assert!(download <= BYTES_FOR_LARGE && upload <= BYTES_FOR_LARGE, "{download}, {upload}");
+    let _: Client = client;
+}

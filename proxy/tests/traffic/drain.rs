@@ -1,0 +1,163 @@
+//! The end of a proxy under load: nobody who was let in is let down.
+
+use std::io::ErrorKind;
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::time::Duration;
+
+use halftone_proxy::drain::{Phase, Schedule};
+use serde_json::json;
+
+use crate::support::{Backend, Client, Options, PATIENCE, Proxy, release};
+
+fn draining(delay: u64, timeout: u64, backend: SocketAddr) -> Proxy {
+    let drain = Schedule { delay: Duration::from_millis(delay), timeout: Duration::from_millis(timeout) };
+    Proxy::with(Options { workers: 2, drain, ..Options::default() }, &[release(&[backend], json!({}))])
+}
+
+/// Asks until the proxy is gone: a connection that stands must bring an answer to each request sent on it, unless the
+/// answer before said that it would close.
+fn ask_on(address: SocketAddr, per_connection: usize, answers: &AtomicUsize) {
+    loop {
+        let stream = match TcpStream::connect_timeout(&address, PATIENCE) {
+            Ok(stream) => stream,
+            Err(error) if error.kind() == ErrorKind::ConnectionRefused => return,
+            Err(error) => panic!("{error}"),
+        };
+        let mut client = Client::over(stream);
+        for _ in 0..per_connection {
+            let answer = client.get("/");
+            assert_eq!(answer.text(), "ok");
+            answers.fetch_add(1, Relaxed);
+            if answer.get("connection") == Some("close") {
+                break;
+            }
+        }
+    }
+}
+
+#[test]
+fn a_drain_under_load_loses_nothing() {
+    for round in 0..3 {
+        let backend = Backend::answering("ok");
+        let proxy = draining(0, 10_000, backend.address);
+        let answers = Arc::new(AtomicUsize::new(0));
+        let threads: Vec<_> = (0..16)
+            .map(|n| {
+                let (address, answers) = (proxy.address, Arc::clone(&answers));
+                std::thread::spawn(move || ask_on(address, if n % 2 == 0 { 1 } else { 1_000_000 }, &answers))
+            })
+            .collect();
+        while answers.load(Relaxed) < 500 + 100 * round {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        let drained = proxy.drain();
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
+        assert_eq!(drained.cut, 0);
+    }
+}
+
+#[test]
+fn connections_that_were_never_accepted_are_served_before_the_listeners_close() {
+    let backend = Backend::answering("ok");
+    let proxy = draining(0, 10_000, backend.address);
+    let address = proxy.address;
+    let gone = Arc::new(AtomicBool::new(false));
+    let threads: Vec<_> = (0..4)
+        .map(|_| {
+            let gone = Arc::clone(&gone);
+            std::thread::spawn(move || {
+                let mut burst = Vec::new();
+                while !gone.load(Relaxed) && burst.len() < 400 {
+                    // The kernel accepts for us; whether anybody takes the connection is what this is about.
+                    match TcpStream::connect_timeout(&address, Duration::from_millis(50)) {
+                        Ok(stream) => burst.push(stream),
+                        Err(_) => break,
+                    }
+                }
+                burst
+                    .into_iter()
+                    .filter(|stream| Client::over(stream.try_clone().unwrap()).get("/").text() == "ok")
+                    .count()
+            })
+        })
+        .collect();
+    std::thread::sleep(Duration::from_millis(5));
+    proxy.drain();
+    gone.store(true, Relaxed);
+    let answered: usize = threads.into_iter().map(|thread| thread.join().unwrap()).sum();
+    assert!(answered > 0);
+}
+
+#[test]
+fn before_the_listeners_close_balancers_have_time_to_notice() {
+    let backend = Backend::answering("ok");
+    let proxy = draining(600_000, 10_000, backend.address);
+    let mut kept = proxy.client();
+    assert_eq!(kept.get("/").get("connection"), None);
+    proxy.workers().drain();
+    assert_eq!(proxy.workers().phase(), Phase::Announcing);
+    std::thread::sleep(Duration::from_millis(250));
+    for client in [&mut kept, &mut proxy.client()] {
+        assert_eq!(client.get("/").get("connection"), Some("close"));
+        client.assert_closed();
+    }
+}
+
+#[test]
+fn an_idle_connection_is_still_answered_for_a_second() {
+    let backend = Backend::answering("ok");
+    let proxy = draining(0, 10_000, backend.address);
+    let (mut asks, mut idles) = (proxy.client(), proxy.client());
+    assert_eq!((asks.get("/").status(), idles.get("/").status()), (200, 200));
+    proxy.workers().drain();
+    std::thread::sleep(Duration::from_millis(250));
+    assert_eq!(asks.get("/").get("connection"), Some("close"));
+    idles.assert_closed();
+}
+
+#[test]
+fn what_is_not_finished_in_time_is_cut_and_counted_as_ours() {
+    let backend = Backend::start(|connection, _| {
+        connection.request();
+        assert!(connection.ends());
+    });
+    let proxy = draining(0, 400, backend.address);
+    let mut client = proxy.client();
+    client.send("GET / HTTP/1.1\r\nHost: shop\r\n\r\n");
+    backend.seen();
+    let drained = proxy.drain();
+    assert_eq!(drained.cut, 1);
+    assert_eq!(client.answer().status(), 503);
+}
+
+#[test]
+fn an_exchange_that_finishes_in_time_is_not_cut() {
+    let backend = Backend::start(|connection, _| {
+        connection.request();
+        std::thread::sleep(Duration::from_millis(1_500));
+        connection.ok("late");
+    });
+    let proxy = draining(0, 10_000, backend.address);
+    let mut client = proxy.client();
+    client.send("GET / HTTP/1.1\r\nHost: shop\r\n\r\n");
+    backend.seen();
+    assert_eq!(proxy.drain().cut, 0);
+    assert_eq!(client.answer().text(), "late");
+}
+
+#[test]
+fn a_second_signal_ends_everything_at_once() {
+    let backend = Backend::start(|connection, _| {
+        connection.request();
+        connection.ends();
+    });
+    let proxy = draining(600_000, 600_000, backend.address);
+    let mut client = proxy.client();
+    client.send("GET / HTTP/1.1\r\nHost: shop\r\n\r\n");
+    backend.seen();
+    proxy.workers().drain();
+    drop(proxy);
+    assert!(matches!(client.try_answer(), Ok(None) | Err(_)));
+}

@@ -1,0 +1,355 @@
+//! How exchanges end otherwise than well: one side leaves, breaks off, or is too slow. Who is told what, and what is
+//! counted.
+
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use halftone_proxy::counters::{Arm, Outcome, Quantile};
+use halftone_proxy::settings::ClientTimeouts;
+use serde_json::{Value, json};
+use socket2::{Domain, Socket, Type};
+
+use crate::support::{Backend, Options, Proxy, release};
+
+const SHORT: Duration = Duration::from_millis(200);
+
+/// A backend that reads each request and then does nothing until the connection ends, which it tells.
+fn silent() -> (Backend, Receiver<()>) {
+    let (ended, told) = channel();
+    let ended = Mutex::new(ended);
+    let backend = Backend::start(move |connection, _| {
+        connection.request();
+        assert!(connection.ends());
+        let _ = ended.lock().unwrap().send(());
+    });
+    (backend, told)
+}
+
+fn with_timeouts(address: SocketAddr, timeouts: Value) -> Value {
+    release(&[address], json!({"arms": {"stable": {"timeouts": timeouts}}}))
+}
+
+fn client_timeouts(client: ClientTimeouts) -> Options {
+    Options { client, ..Options::default() }
+}
+
+#[test]
+fn a_client_that_leaves_takes_its_request_with_it() {
+    for half in [false, true] {
+        let (backend, ended) = silent();
+        let mut proxy = Proxy::to(backend.address);
+        let mut client = proxy.client();
+        client.send("GET / HTTP/1.1\r\nHost: shop\r\n\r\n");
+        backend.seen();
+        if half {
+            client.end_sending();
+            client.assert_closed();
+        } else {
+            client.abort();
+        }
+        ended.recv_timeout(crate::support::PATIENCE).unwrap();
+        proxy.expect_outcomes(Arm::Stable, &[(Outcome::ClientAbort, 1)]);
+    }
+}
+
+#[test]
+fn a_client_that_was_kept_waiting_before_it_left_counts_against_the_arm() {
+    let (backend, _ended) = silent();
+    let mut proxy = Proxy::to(backend.address);
+    let mut client = proxy.client();
+    client.send("GET / HTTP/1.1\r\nHost: shop\r\n\r\n");
+    backend.seen();
+    std::thread::sleep(Duration::from_millis(1_050));
+    client.abort();
+    proxy.expect_outcomes(Arm::Stable, &[(Outcome::Abandoned, 1)]);
+}
+
+#[test]
+fn a_client_that_leaves_while_it_is_answered_is_its_own_affair() {
+    let backend = Backend::start(|connection, _| {
+        connection.head();
+        connection.send("HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nbeginning");
+        assert!(connection.ends());
+    });
+    let mut proxy = Proxy::to(backend.address);
+    let mut client = proxy.client();
+    client.send("GET / HTTP/1.1\r\nHost: shop\r\n\r\n");
+    client.head().unwrap();
+    client.abort();
+    proxy.expect_outcomes(Arm::Stable, &[(Outcome::ClientAbort, 1)]);
+}
+
+#[test]
+fn an_answer_that_breaks_off_is_not_given_an_end() {
+    for (head, version) in [
+        ("Content-Length: 100\r\n", "1.1"),
+        ("Content-Length: 100\r\n", "1.0"),
+        ("Transfer-Encoding: chunked\r\n", "1.1"),
+        ("Transfer-Encoding: chunked\r\n", "1.0"),
+        ("", "1.1"),
+        ("", "1.0"),
+    ] {
+        let backend = Backend::start(move |connection, _| {
+            connection.request();
+            connection.send(format!("HTTP/1.1 200 OK\r\n{head}\r\n5\r\nhello\r\n"));
+            // The reset must not overtake the bytes before it.
+            std::thread::sleep(Duration::from_millis(50));
+            connection.reset();
+        });
+        let mut proxy = Proxy::to(backend.address);
+        let mut client = proxy.client();
+        client.send(format!("GET / HTTP/{version}\r\nHost: shop\r\n\r\n"));
+        let answer = client.head().unwrap().unwrap();
+        assert_eq!(answer.status(), 200);
+        let rest = client.rest();
+        if answer.get("content-length").is_some() {
+            assert!(rest.unwrap().len() < 100, "{head} {version}");
+        } else if answer.get("transfer-encoding").is_some() {
+            assert!(!rest.unwrap().ends_with(b"0\r\n\r\n"), "{head} {version}");
+        } else {
+            assert!(
+                rest.is_err(),
+                "only a reset tells that a body without length is not whole: {head} {version}"
+            );
+        }
+        proxy.expect_outcomes(Arm::Stable, &[(Outcome::BodyBrokenOff, 1)]);
+    }
+}
+
+#[test]
+fn an_idle_client_is_closed_without_a_word() {
+    let backend = Backend::answering("ok");
+    let options = client_timeouts(ClientTimeouts { idle: SHORT, ..ClientTimeouts::default() });
+    let proxy = Proxy::with(options, &[release(&[backend.address], json!({}))]);
+    proxy.client().assert_closed();
+    let mut client = proxy.client();
+    assert_eq!(client.get("/").status(), 200);
+    client.assert_closed();
+}
+
+#[test]
+fn a_head_that_does_not_come_to_its_end_is_a_408() {
+    let backend = Backend::answering("ok");
+    let options = client_timeouts(ClientTimeouts { head: SHORT, ..ClientTimeouts::default() });
+    let proxy = Proxy::with(options, &[release(&[backend.address], json!({}))]);
+    let mut client = proxy.client();
+    client.send("GET / HTTP/1.1\r\nHost: sh");
+    let answer = client.answer();
+    assert_eq!((answer.status(), answer.get("connection")), (408, Some("close")));
+    client.assert_closed();
+}
+
+#[test]
+fn a_body_that_does_not_come_is_a_408() {
+    let (backend, ended) = silent();
+    let options = client_timeouts(ClientTimeouts { body: SHORT, ..ClientTimeouts::default() });
+    let mut proxy = Proxy::with(options, &[release(&[backend.address], json!({}))]);
+    let mut client = proxy.client();
+    client.send("POST / HTTP/1.1\r\nHost: shop\r\nContent-Length: 10\r\n\r\nhalf");
+    let answer = client.answer();
+    assert_eq!((answer.status(), answer.get("connection")), (408, Some("close")));
+    ended.recv_timeout(crate::support::PATIENCE).unwrap();
+    proxy.expect_outcomes(Arm::Stable, &[(Outcome::Refused408, 1)]);
+}
+
+#[test]
+fn a_client_that_does_not_take_its_answer_is_closed() {
+    let backend = Backend::start(|connection, _| {
+        connection.request();
+        connection.ok(vec![7; 64 << 20]);
+    });
+    let options = client_timeouts(ClientTimeouts { write: SHORT, ..ClientTimeouts::default() });
+    let mut proxy = Proxy::with(options, &[release(&[backend.address], json!({}))]);
+    let mut client = proxy.client();
+    client.send("GET / HTTP/1.1\r\nHost: shop\r\n\r\n");
+    proxy.expect_outcomes(Arm::Stable, &[(Outcome::ClientTimeout, 1)]);
+}
+
+/// An address that takes connections into a queue which is full, so that connecting hangs.
+fn unreachable() -> (SocketAddr, Vec<TcpStream>, Socket) {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    socket.listen(0).unwrap();
+    let address = socket.local_addr().unwrap().as_socket().unwrap();
+    let mut held = Vec::new();
+    while let Ok(stream) = TcpStream::connect_timeout(&address, Duration::from_millis(100)) {
+        held.push(stream);
+    }
+    (address, held, socket)
+}
+
+#[test]
+fn where_connecting_takes_too_long_another_endpoint_is_asked() {
+    let (address, _held, _socket) = unreachable();
+    let backend = Backend::answering("ok");
+    let arms = json!({"arms": {"stable": {"timeouts": {"connectMs": 200}}}});
+    let mut proxy = Proxy::start(&[release(&[address], arms.clone())]);
+    assert_eq!(proxy.client().get("/").status(), 502);
+    proxy.expect_outcomes(Arm::Stable, &[(Outcome::ConnectFailure, 1)]);
+    let proxy = Proxy::start(&[release(&[address, backend.address], arms)]);
+    for _ in 0..5 {
+        assert_eq!(proxy.client().get("/").text(), "ok");
+    }
+}
+
+#[test]
+fn an_answer_that_does_not_begin_is_a_504_and_not_asked_for_again() {
+    let (backend, ended) = silent();
+    let mut proxy = Proxy::start(&[with_timeouts(backend.address, json!({"responseHeadMs": 200}))]);
+    let mut client = proxy.client();
+    let answer = client.get("/");
+    assert_eq!((answer.status(), answer.get("connection")), (504, None));
+    ended.recv_timeout(crate::support::PATIENCE).unwrap();
+    assert_eq!(backend.connections(), 1);
+    proxy.expect_outcomes(Arm::Stable, &[(Outcome::ResponseTimeout, 1)]);
+}
+
+#[test]
+fn after_an_answer_that_did_not_come_idle_connections_are_not_trusted() {
+    let (go, wait) = channel::<()>();
+    let wait = Mutex::new(wait);
+    let backend = Backend::start(move |connection, number| {
+        while let Some(request) = connection.request() {
+            match request.target() {
+                "/hold" => wait.lock().unwrap().recv().unwrap(),
+                "/hang" => return assert!(connection.ends()),
+                _ => {}
+            }
+            connection.ok(number.to_string());
+        }
+    });
+    let proxy = Proxy::start(&[with_timeouts(backend.address, json!({"responseHeadMs": 400}))]);
+    let (mut one, mut two) = (proxy.client(), proxy.client());
+    two.send("GET /hold HTTP/1.1\r\nHost: shop\r\n\r\n");
+    backend.seen();
+    assert_eq!(one.get("/").text(), "1", "the first connection is busy");
+    go.send(()).unwrap();
+    assert_eq!(two.answer().text(), "0");
+    assert_eq!(one.get("/hang").status(), 504, "on the connection used last");
+    assert_eq!(one.get("/").text(), "2", "and the other one is not used any more");
+}
+
+#[test]
+fn a_body_that_stands_still_is_cut() {
+    let backend = Backend::start(|connection, _| {
+        connection.request();
+        connection.send("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nbeginning");
+        connection.ends();
+    });
+    let mut proxy = Proxy::start(&[with_timeouts(backend.address, json!({"idleMs": 200}))]);
+    let mut client = proxy.client();
+    client.send("GET / HTTP/1.1\r\nHost: shop\r\n\r\n");
+    client.head().unwrap();
+    assert_eq!(client.rest().unwrap(), b"beginning");
+    proxy.expect_outcomes(Arm::Stable, &[(Outcome::BodyIdle, 1)]);
+}
+
+/// A backend that answers each request only when it is told to.
+fn waiting() -> (Backend, Sender<()>) {
+    let (go, wait) = channel();
+    let wait = Arc::new(Mutex::new(wait));
+    let backend = Backend::start(move |connection, _| {
+        while connection.request().is_some() {
+            wait.lock().unwrap().recv().unwrap();
+            connection.ok("ok");
+        }
+    });
+    (backend, go)
+}
+
+#[test]
+fn requests_beyond_max_in_flight_are_refused_at_once() {
+    let (backend, go) = waiting();
+    let arms = json!({"arms": {"stable": {"maxInFlight": 2}}});
+    let mut proxy = Proxy::start(&[release(&[backend.address], arms)]);
+    let mut busy = [proxy.client(), proxy.client()];
+    for client in &mut busy {
+        client.send("GET / HTTP/1.1\r\nHost: shop\r\n\r\n");
+        backend.seen();
+    }
+    let mut third = proxy.client();
+    assert_eq!(third.get("/").status(), 503);
+    go.send(()).unwrap();
+    go.send(()).unwrap();
+    for client in &mut busy {
+        assert_eq!(client.answer().status(), 200);
+    }
+    go.send(()).unwrap();
+    assert_eq!(third.get("/").status(), 200, "the refused client keeps its connection");
+    proxy.expect_outcomes(Arm::Stable, &[(Outcome::Status2xx, 3), (Outcome::Overload, 1)]);
+}
+
+fn limited(address: SocketAddr, latency: Value) -> Value {
+    release(&[address], json!({"limits": {"latency": latency}}))
+}
+
+fn events(proxy: &mut Proxy, quantile: Quantile) -> (u64, u64) {
+    let counts = proxy.counts();
+    let events = counts.get(&Arm::Stable).and_then(|counts| counts.limits.get(&quantile)).copied();
+    events.map_or((0, 0), |events| (events.within, events.over))
+}
+
+#[test]
+fn each_request_gives_one_event_for_each_limit() {
+    let (backend, go) = waiting();
+    let mut proxy = Proxy::start(&[limited(backend.address, json!({"p50": 100, "p99": 60_000}))]);
+    let mut client = proxy.client();
+    go.send(()).unwrap();
+    assert_eq!(client.get("/").status(), 200);
+    assert_eq!((events(&mut proxy, Quantile::P50), events(&mut proxy, Quantile::P99)), ((1, 0), (1, 0)));
+    client.send("GET / HTTP/1.1\r\nHost: shop\r\n\r\n");
+    // Counted when the limit passes, not when the answer comes.
+    proxy.wait_for("over", |counts| counts[&Arm::Stable].limits[&Quantile::P50].over == 1);
+    go.send(()).unwrap();
+    assert_eq!(client.answer().status(), 200);
+    proxy.expect_outcomes(Arm::Stable, &[(Outcome::Status2xx, 2)]);
+    assert_eq!((events(&mut proxy, Quantile::P50), events(&mut proxy, Quantile::P99)), ((1, 1), (2, 0)));
+}
+
+#[test]
+fn a_client_that_leaves_before_a_limit_gives_no_event_for_it() {
+    let (backend, _ended) = silent();
+    let mut proxy = Proxy::start(&[limited(backend.address, json!({"p99": 60_000}))]);
+    let mut client = proxy.client();
+    client.send("GET / HTTP/1.1\r\nHost: shop\r\n\r\n");
+    backend.seen();
+    client.abort();
+    proxy.expect_outcomes(Arm::Stable, &[(Outcome::ClientAbort, 1)]);
+    assert_eq!(events(&mut proxy, Quantile::P99), (0, 0));
+}
+
+#[test]
+fn statuses_are_counted_as_the_release_sees_them() {
+    let backend = Backend::start(|connection, _| {
+        while let Some(request) = connection.request() {
+            let status = &request.target()[1..];
+            connection.send(format!("HTTP/1.1 {status} X\r\nContent-Length: 0\r\n\r\n"));
+        }
+    });
+    let limits = json!({"limits": {"errorStatuses": ["500", "418"]}});
+    let mut proxy = Proxy::start(&[release(&[backend.address], limits)]);
+    let mut client = proxy.client();
+    for status in [200, 204, 302, 404, 429, 500, 418, 503] {
+        assert_eq!(client.get(&format!("/{status}")).status(), status);
+    }
+    proxy.expect_outcomes(
+        Arm::Stable,
+        &[
+            (Outcome::Status2xx, 2),
+            (Outcome::Status3xx, 1),
+            (Outcome::Status4xx, 1),
+            (Outcome::Status429, 1),
+            (Outcome::ErrorStatus, 2),
+            (Outcome::Status5xx, 1),
+        ],
+    );
+}
+
+#[test]
+fn a_listener_is_not_shared_with_another_program() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let error = halftone_proxy::worker::Listeners::bind(&[taken.local_addr().unwrap()], 2).unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::AddrInUse);
+}
