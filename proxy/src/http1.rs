@@ -8,13 +8,15 @@ pub mod fields;
 pub mod framing;
 pub mod head;
 pub mod reuse;
+pub mod search;
 pub mod target;
 pub mod write;
 
 pub use chunked::{Decoded, Decoder};
 pub use fields::{Field, FieldKind, FieldSlots, Fields};
 pub use framing::{Body, Delivery, deliver};
-pub use head::{Answering, HeadSearch, RequestHead, ResponseHead, parse_request, parse_response};
+pub use head::{Answering, RequestHead, ResponseHead, parse_request, parse_response};
+pub use search::HeadSearch;
 pub use target::{Target, TargetForm};
 
 /// Most bytes of a message head, request or status line included.

@@ -18,8 +18,12 @@ use std::{fs, path::Path};
 #[test]
 fn the_http1_layer_names_no_runtime_and_no_socket() {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let mut files: Vec<_> =
-        fs::read_dir(source.join("http1")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut files: Vec<_> = ["http1", "http1/write"]
+        .iter()
+        .flat_map(|folder| fs::read_dir(source.join(folder)).unwrap())
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.is_file())
+        .collect();
     files.extend(["http1.rs", "forwarded.rs", "retry.rs", "outcome.rs"].map(|name| source.join(name)));
     assert!(files.len() > 8, "the files are no longer where this test looks");
     for file in files {
