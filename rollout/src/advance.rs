@@ -81,12 +81,7 @@ pub fn refuse(obstacle: &Obstacle, progress: &Progress, seen: &Observation, now:
 /// The turn itself, for [`advance`] and [`refuse`] alike. It takes progress by value, for who has no use for the
 /// old one.
 #[must_use]
-pub fn turn(
-    wanted: Result<&Arc<Plan>, &Obstacle>,
-    progress: Progress,
-    seen: &Observation,
-    now: Now,
-) -> Turn {
+pub fn turn(wanted: Result<&Arc<Plan>, &Obstacle>, progress: Progress, seen: &Observation, now: Now) -> Turn {
     let before = progress.memory.accepted.clone();
     let known = |plan: &Arc<Plan>| before.as_ref().is_some_and(|before| before == plan);
     let held = match wanted {

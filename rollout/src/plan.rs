@@ -23,6 +23,7 @@ use halftone_routing::config::{
 };
 use jiff::Timestamp;
 
+pub(crate) use self::reader::ratio;
 use self::reader::{Reader, distinct};
 pub use self::{
     health::Health,

@@ -1,0 +1,124 @@
+//! Rules and conditions that cannot do what they seem to: never match, always match, are never reached.
+
+use std::net::IpAddr;
+
+use super::Notes;
+use crate::{
+    manifest::Manifest,
+    problem::{Problem, field, item},
+    spec::{Condition, ConditionGroup, Operator, RuleSpec, RuleTarget, Source},
+};
+
+pub(super) fn notes(manifest: &Manifest) -> Notes {
+    let spec = &manifest.release.spec;
+    let mut notes = Notes::new();
+    for (at, rule) in spec.rules.iter().enumerate() {
+        let path = item("spec.rules", at);
+        notes.extend(groups(&field(&path, "when"), &rule.when));
+        if let Some(earlier) = spec.rules[..at].iter().find(|earlier| shadows(earlier, rule)) {
+            let what = format!(
+                "rule {} before it matches whatever this one does, so it is never reached",
+                earlier.name
+            );
+            notes.push((
+                "RuleUnreachable",
+                Problem::new(&path, what, "move it before that rule or remove it"),
+            ));
+        }
+        if rule.keep_on_rollback && rule.to == RuleTarget::Stable {
+            let what = "a rule to Stable holds after a rollback anyway";
+            notes.push(("NoEffect", Problem::new(field(&path, "keepOnRollback"), what, "remove it")));
+        }
+    }
+    notes.extend(groups("spec.health.exclude", &spec.health.exclude));
+    notes
+}
+
+/// Whether `earlier` matches every request that `later` matches: each group of the later one has all the
+/// conditions of some group of the earlier one.
+fn shadows(earlier: &RuleSpec, later: &RuleSpec) -> bool {
+    let covered = |group: &ConditionGroup| {
+        earlier.when.iter().any(|other| other.all.iter().all(|condition| group.all.contains(condition)))
+    };
+    later.when.iter().all(covered)
+}
+
+fn groups(path: &str, groups: &[ConditionGroup]) -> Notes {
+    let mut notes = Notes::new();
+    for (at, group) in groups.iter().enumerate() {
+        let path = field(&item(path, at), "all");
+        for (at, condition) in group.all.iter().enumerate() {
+            notes.extend(condition_notes(&item(&path, at), condition));
+        }
+    }
+    notes
+}
+
+fn condition_notes(path: &str, condition: &Condition) -> Notes {
+    let mut notes = Notes::new();
+    let always_there =
+        matches!(condition.source, Source::Path | Source::Method | Source::Host | Source::ClientIp);
+    match condition.operator {
+        Operator::Exists if always_there => {
+            let what = format!("every request has a {:?}, so this always holds", condition.source);
+            notes.push(("AlwaysMatches", Problem::new(path, what, "remove the condition")));
+        }
+        Operator::DoesNotExist if always_there => {
+            let what = format!("every request has a {:?}, so this never holds", condition.source);
+            notes.push(("NeverMatches", Problem::new(path, what, "remove the condition")));
+        }
+        Operator::In | Operator::NotIn => {
+            for (at, value) in condition.values.iter().enumerate() {
+                if let Some((what, advice)) = impossible(condition.source, value) {
+                    let path = item(&field(path, "values"), at);
+                    notes.push(("NeverMatches", Problem::new(path, what, advice)));
+                }
+            }
+        }
+        Operator::InCidr | Operator::NotInCidr | Operator::Gt | Operator::Lt
+            if matches!(condition.source, Source::Path | Source::Method) =>
+        {
+            let what = format!("a {:?} is neither number nor address", condition.source);
+            notes.push(("NeverMatches", Problem::new(path, what, "compare it with In or Prefix")));
+        }
+        _ => {}
+    }
+    for (at, value) in condition.values.iter().enumerate() {
+        if condition.values[..at].contains(value) {
+            let path = item(&field(path, "values"), at);
+            notes.push(("Repeated", Problem::new(path, format!("{value:?} is there already"), "remove it")));
+        }
+    }
+    notes
+}
+
+/// Why the source can never be equal to the value.
+fn impossible(source: Source, value: &str) -> Option<(String, String)> {
+    match source {
+        Source::Method if value.bytes().any(|byte| byte.is_ascii_lowercase()) => Some((
+            format!("methods are compared as they are sent, and none is {value}"),
+            format!("write {}", value.to_uppercase()),
+        )),
+        Source::Host => {
+            let normal: Option<halftone_routing::config::names::HostPattern> = value.parse().ok();
+            match normal {
+                Some(normal) if normal.as_str() == value && !value.starts_with('*') => None,
+                Some(normal) if !value.starts_with('*') => Some((
+                    format!("hosts are matched in lower case, and none is {value}"),
+                    format!("write {normal}"),
+                )),
+                _ => Some((
+                    format!("no host is {value}"),
+                    "write a name without port; use Suffix for a domain".to_owned(),
+                )),
+            }
+        }
+        Source::Path if !value.starts_with('/') => {
+            Some((format!("every path begins with /, and {value:?} does not"), format!("write /{value}")))
+        }
+        Source::ClientIp if value.parse::<IpAddr>().is_err() => {
+            Some((format!("{value:?} is no address"), "use InCidr for networks".to_owned()))
+        }
+        _ => None,
+    }
+}

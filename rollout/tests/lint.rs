@@ -1,0 +1,175 @@
+//! What `halftone lint` says: nothing of the examples, and of everything else what a person should change.
+
+use halftone_rollout::{
+    finding::Finding,
+    fleet::FleetDeclarations,
+    lint::lint,
+    manifest::{Reading, read},
+};
+
+const FLEET: &str = include_str!("../../examples/fleet.yaml");
+
+fn example(name: &str) -> Reading {
+    let path = format!("{}/../examples/{name}", env!("CARGO_MANIFEST_DIR"));
+    read(name, &std::fs::read_to_string(path).unwrap())
+}
+
+#[test]
+fn the_examples_are_right_and_deserve_no_warning() {
+    let fleets = FleetDeclarations::read("fleet.yaml", FLEET).unwrap();
+    for name in [
+        "minimal.yaml",
+        "everything.yaml",
+        "frontend.yaml",
+        "beta-users.yaml",
+        "weekday-schedule.yaml",
+        "slots.yaml",
+        "fixed-roles.yaml",
+    ] {
+        let reading = example(name);
+        assert_eq!(reading.manifests.len(), 1, "{name}: {:?}", reading.findings);
+        let findings = lint(&[reading], Some(&fleets));
+        assert_eq!(findings, [], "{name}");
+    }
+    assert_eq!(lint(&[example("local.yaml")], None), []);
+}
+
+#[test]
+fn each_example_is_tested() {
+    let folder = format!("{}/../examples", env!("CARGO_MANIFEST_DIR"));
+    assert_eq!(std::fs::read_dir(folder).unwrap().count(), 9, "a new example belongs into the test above");
+}
+
+/// A release whose spec has these lines beside hosts and arms.
+fn release(name: &str, more: &str) -> String {
+    let more: String = more.lines().map(|line| format!("  {line}\n")).collect();
+    format!(
+        "apiVersion: halftone.dev/v1alpha1\nkind: GrayRelease\nmetadata: {{name: {name}, namespace: shop}}\nspec:\n  \
+         stable: {{service: {{name: a, port: 80}}, version: v1}}\n{more}"
+    )
+}
+
+const GRAY: &str = "gray: {service: {name: b, port: 80}, version: v2}\ntargetRatio: 50\n";
+
+/// Codes and paths of what is said of a release with gray and these lines.
+fn said(more: &str) -> Vec<String> {
+    let reading = read("f.yaml", &release("checkout", &format!("hosts: ['*']\n{GRAY}{more}")));
+    assert!(reading.is_sound(), "{:?}", reading.findings);
+    lint(&[reading], None).iter().map(|finding| format!("{} {}", finding.code, finding.path)).collect()
+}
+
+fn rule(conditions: &str) -> String {
+    format!("rules: [{{name: r, to: Gray, when: [{{all: [{conditions}]}}]}}]")
+}
+
+#[test]
+fn what_is_hardly_meant_is_warned_of() {
+    for (more, warning) in [
+        ("steps: [{ratio: 10}, {ratio: 60}]", "StepIgnored spec.steps[1]"),
+        ("steps: [{ratio: 10, hold: 5s}]", "HoldTooShort spec.steps[0].hold"),
+        ("schedule: {timeZone: UTC, windows: []}", "ScheduleNeverOpens spec.schedule.windows"),
+        ("health: {maxLatency: {p50: 2s, p99: 1s}}", "LimitsOutOfOrder spec.health.maxLatency.p99"),
+        ("identity: {whenMissing: Gray}", "NoEffect spec.identity.whenMissing"),
+        ("identity: {rejectStatus: 404}", "NoEffect spec.identity.rejectStatus"),
+        ("identity: {from: [{header: A}, {header: A}]}", "NoEffect spec.identity.from[1]"),
+        (
+            "identity: {from: [{generated: {maxAge: 9601h}}]}",
+            "CookieTooLong spec.identity.from[0].generated.maxAge",
+        ),
+        ("paths: [/a/]", "NotNormal spec.paths[0]"),
+        ("paths: [/a, /%61]", "Repeated spec.paths[1]"),
+        (
+            &rule("{source: Method, operator: In, values: [get]}"),
+            "NeverMatches spec.rules[0].when[0].all[0].values[0]",
+        ),
+        (
+            &rule("{source: Path, operator: In, values: [a]}"),
+            "NeverMatches spec.rules[0].when[0].all[0].values[0]",
+        ),
+        (
+            &rule("{source: Host, operator: In, values: ['a:80']}"),
+            "NeverMatches spec.rules[0].when[0].all[0].values[0]",
+        ),
+        (
+            &rule("{source: ClientIp, operator: In, values: [10.0.0.0/8]}"),
+            "NeverMatches spec.rules[0].when[0].all[0].values[0]",
+        ),
+        (&rule("{source: Path, operator: Exists}"), "AlwaysMatches spec.rules[0].when[0].all[0]"),
+        (&rule("{source: Host, operator: DoesNotExist}"), "NeverMatches spec.rules[0].when[0].all[0]"),
+        (
+            &rule("{source: Identity, operator: In, values: [a, a]}"),
+            "Repeated spec.rules[0].when[0].all[0].values[1]",
+        ),
+        (
+            "rules:\n- {name: a, to: Gray, when: [{all: [{source: Identity, operator: Exists}]}]}\n\
+             - {name: b, to: Stable, keepOnRollback: true, when: [{all: [{source: Identity, operator: In, values: [x]}]}]}",
+            "NoEffect spec.rules[1].keepOnRollback",
+        ),
+        (
+            "rules:\n- {name: a, to: Gray, when: [{all: [{source: Identity, operator: Exists}]}]}\n\
+             - {name: b, to: Stable, when: [{all: [{source: Path, operator: In, values: [/]}, {source: Identity, operator: Exists}]}]}",
+            "RuleUnreachable spec.rules[1]",
+        ),
+    ] {
+        assert_eq!(said(more), [warning], "{more}");
+    }
+    assert_eq!(said(""), Vec::<String>::new());
+}
+
+#[test]
+fn what_needs_gray_is_warned_of_without_one() {
+    let text = release(
+        "a",
+        "hosts: ['*']\nsteps: [{ratio: 1}]\nidentity: {from: [{header: A}], whenMissing: Gray}\n",
+    );
+    let findings = lint(&[read("f.yaml", &text)], None);
+    let paths: Vec<&str> = findings.iter().map(|finding| finding.path.as_str()).collect();
+    assert_eq!(paths, ["spec.steps", "spec.identity.whenMissing"]);
+}
+
+fn two(first: &str, second: &str) -> Vec<Finding> {
+    let (first, second) = (read("a.yaml", &release("a", first)), read("b.yaml", &release("b", second)));
+    lint(&[first, second], None)
+}
+
+#[test]
+fn of_two_releases_that_claim_the_same_the_younger_is_refused() {
+    let findings = two("hosts: [a.x, b.x]", "hosts: [c.x, b.x]\npaths: [/, /b]");
+    assert_eq!(
+        findings.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        [
+            "b.yaml:6:16: error: spec.hosts[1]: b.x/ belongs to shop/a (a.yaml), which is older; claim another host or path, \
+          or remove one of the two [HostConflict]"
+        ]
+    );
+    assert_eq!(two("hosts: [x]", "hosts: [x]\npaths: [/b]"), []);
+    assert_eq!(two("hosts: [x]", "hosts: [x]\nproxyClass: other"), []);
+}
+
+#[test]
+fn a_shared_salt_is_told_of() {
+    let findings = two("hosts: [a.x]\nidentity: {salt: s}", "hosts: [b.x]\nidentity: {salt: s}");
+    assert_eq!(findings[0].code, "SharedSalt");
+}
+
+#[test]
+fn what_a_fleet_does_not_allow_is_an_error() {
+    let fleets = FleetDeclarations::read("fleet.yaml", FLEET).unwrap();
+    let codes = |more: &str| -> Vec<&str> {
+        lint(&[read("f.yaml", &release("a", more))], Some(&fleets))
+            .iter()
+            .map(|finding| finding.code)
+            .collect()
+    };
+    assert_eq!(codes("hosts: [shop.example.com, '*.eu.shop.example.com']"), Vec::<&str>::new());
+    assert_eq!(codes("hosts: [other.example.com]"), ["HostNotAllowed"]);
+    assert_eq!(codes("hosts: [shop.example.com]\nproxyClass: edge"), ["ClassNotAllowed"]);
+    let gray = "gray: {addresses: ['10.0.0.1:80'], version: v2}\ntargetRatio: 1";
+    assert_eq!(codes(&format!("hosts: [shop.example.com]\n{gray}")), ["AddressesNotAllowed"]);
+}
+
+#[test]
+fn a_broken_fleet_declaration_says_where() {
+    let error = FleetDeclarations::read("fleet.yaml", "fleets:\n- class: a\n  allowall: true\n").unwrap_err();
+    assert!(error.to_string().starts_with("fleet.yaml:3:"), "{error}");
+}
