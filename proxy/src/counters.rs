@@ -8,7 +8,8 @@
 
 use std::collections::BTreeMap;
 use std::marker::PhantomData;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::Ordering::{Acquire, Relaxed};
+use std::sync::atomic::{AtomicU64, fence};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -101,7 +102,10 @@ impl StageCounters {
     /// Whether nobody can count here any more: no snapshot but the caller's own handle, no request.
     pub(crate) fn is_abandoned(this: &Arc<Self>) -> bool {
         let mut cells = this.workers.iter().filter_map(OnceLock::get);
-        Arc::strong_count(this) == 1 && cells.all(|cells| Arc::strong_count(cells) == 1)
+        let abandoned = Arc::strong_count(this) == 1 && cells.all(|cells| Arc::strong_count(cells) == 1);
+        // Whoever let go of its cells has written them before; the counts read from now on include that.
+        fence(Acquire);
+        abandoned
     }
 
     fn cells(&self, index: usize) -> impl Iterator<Item = &Cell> {

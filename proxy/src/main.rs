@@ -1,5 +1,6 @@
 //! The binary `halftone-proxy`: flags and signals around [`halftone_proxy::run::Proxy`].
 
+use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
@@ -32,7 +33,10 @@ fn start_log(flags: &Flags) {
         let message = format!("--log-level {}: {error}", flags.log_level);
         Flags::command().error(clap::error::ErrorKind::ValueValidation, message).exit()
     });
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal());
     match flags.log_format {
         LogFormat::Text => log.init(),
         LogFormat::Json => log.json().init(),
@@ -45,7 +49,10 @@ fn serve(flags: &Flags) -> Result<ExitCode, Box<dyn std::error::Error>> {
     let (mut terminate, mut interrupt) = runtime.block_on(async {
         Ok::<_, std::io::Error>((signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?))
     })?;
-    let proxy = Proxy::start(Settings::from(flags), Source::Directory(flags.config.clone()))?;
+    let proxy = Proxy::start(&Settings::from(flags), Source::Directory(flags.config.clone()))?;
+    let listen: Vec<_> = proxy.addresses().iter().map(ToString::to_string).collect();
+    let admin = proxy.admin_address().map(|address| address.to_string());
+    tracing::info!(listen = listen.join(","), admin, "started");
     Ok(runtime.block_on(async {
         tokio::select! {
             () = either(&mut terminate, &mut interrupt) => proxy.begin_drain(),

@@ -164,3 +164,234 @@ impl Reporter {
         &self.ledgers
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use halftone_routing::report::baseline::Baseline;
+    use halftone_routing::report::{ChosenBy, Outcome};
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::counters::{CellWriter, WorkerCounters};
+
+    const RELEASE: ReleaseId = ReleaseId::from_bits(7);
+
+    fn uid() -> Uid {
+        "local/shop/checkout".parse().unwrap()
+    }
+
+    fn stage(number: u64) -> Stage {
+        number.try_into().unwrap()
+    }
+
+    fn reporter(epoch: u64) -> Reporter {
+        let mut reporter = Reporter::new("pod".into(), Epoch(epoch), 2);
+        reporter.set_documents(applied(true));
+        reporter
+    }
+
+    fn applied(applied: bool) -> Documents {
+        let document = AppliedDocument {
+            uid: uid(),
+            revision: 1.try_into().unwrap(),
+            checksum: format!("sha256:{}", "0".repeat(64)).try_into().unwrap(),
+            ignored_fields: Vec::new(),
+            open_long: 0,
+        };
+        let applied = applied.then(|| (uid(), Applied { document, gray_ended: true }));
+        Documents { applied: applied.into_iter().collect(), ..Documents::default() }
+    }
+
+    fn cell(worker: &WorkerCounters, counters: &StageCounters, arm: Arm) -> CellWriter {
+        worker.cell(counters, arm, ChosenBy::Split, false)
+    }
+
+    fn requests(report: &TrafficReport) -> u64 {
+        report.entries.iter().map(|entry| entry.counts.requests()).sum()
+    }
+
+    #[test]
+    fn what_every_worker_counted_is_one_sum_by_key() {
+        let mut reporter = reporter(1);
+        let counters = reporter.enter(&uid(), RELEASE, stage(3));
+        for worker in [WorkerCounters::new(0), WorkerCounters::new(1)] {
+            let gray = cell(&worker, &counters, Arm::Gray);
+            gray.outcome(Outcome::Status2xx);
+            gray.latency(Duration::from_millis(5));
+            worker.cell(&counters, Arm::Gray, ChosenBy::Rule, true).outcome(Outcome::Reset);
+        }
+        let report = reporter.report(None);
+        let split = report.entries.iter().find(|entry| entry.key.chosen_by == ChosenBy::Split).unwrap();
+        let rule = report.entries.iter().find(|entry| entry.key.chosen_by == ChosenBy::Rule).unwrap();
+        assert_eq!((split.counts.requests(), split.counts.latency.count(), split.counts.errors()), (2, 2, 0));
+        assert_eq!((rule.counts.errors(), rule.key.excluded, rule.key.stage), (2, true, stage(3)));
+        assert_eq!(report.keys.len(), 2);
+    }
+
+    #[test]
+    fn a_report_since_another_tells_what_changed_and_lists_every_key() {
+        let mut reporter = reporter(1);
+        let counters = reporter.enter(&uid(), RELEASE, stage(1));
+        let worker = WorkerCounters::new(0);
+        cell(&worker, &counters, Arm::Stable).outcome(Outcome::Status2xx);
+        let first = reporter.report(None);
+        cell(&worker, &counters, Arm::Gray).outcome(Outcome::Status2xx);
+        let second = reporter.report(Some((first.epoch, first.sequence)));
+        assert_eq!(second.since, Some(first.sequence));
+        assert_eq!(second.entries.iter().map(|entry| entry.key.arm).collect::<Vec<_>>(), [Arm::Gray]);
+        assert_eq!(second.keys.len(), 2);
+        let third = reporter.report(Some((second.epoch, second.sequence)));
+        assert_eq!((third.sequence, third.entries.len()), (second.sequence, 0), "nothing changed");
+    }
+
+    #[test]
+    fn another_epoch_or_a_sequence_ahead_gets_the_full_report() {
+        let mut reporter = reporter(1);
+        let counters = reporter.enter(&uid(), RELEASE, stage(1));
+        cell(&WorkerCounters::new(0), &counters, Arm::Stable).outcome(Outcome::Status2xx);
+        let first = reporter.report(None);
+        for since in [(Epoch(2), first.sequence), (first.epoch, first.sequence + 1)] {
+            let report = reporter.report(Some(since));
+            assert_eq!((report.since, requests(&report)), (None, 1));
+        }
+    }
+
+    #[test]
+    fn the_stage_before_is_kept_and_older_ones_are_folded_once_their_requests_have_ended() {
+        let mut reporter = reporter(1);
+        let worker = WorkerCounters::new(0);
+        let mut late = None;
+        for number in 1..=4 {
+            let counters = reporter.enter(&uid(), RELEASE, stage(number));
+            let cell = cell(&worker, &counters, Arm::Stable);
+            cell.outcome(Outcome::Status2xx);
+            late.get_or_insert(cell);
+        }
+        let stages =
+            |report: &TrafficReport| report.keys.iter().map(|key| key.stage.get()).collect::<Vec<_>>();
+        assert_eq!(stages(&reporter.report(None)), [3, 4]);
+        late.take().unwrap().outcome(Outcome::Status2xx);
+        reporter.report(None);
+        assert_eq!(reporter.ledgers()[&uid()].total(Arm::Stable).requests(), 5, "nothing is lost by folding");
+        // A release that goes back to a stage it knows counts on there.
+        reporter.enter(&uid(), RELEASE, stage(3));
+        assert_eq!(stages(&reporter.report(None)), [4, 3]);
+    }
+
+    #[test]
+    fn a_withdrawn_release_goes_once_its_last_request_has_ended() {
+        let mut reporter = reporter(1);
+        let counters = reporter.enter(&uid(), RELEASE, stage(1));
+        let cell = cell(&WorkerCounters::new(0), &counters, Arm::Stable);
+        drop(counters);
+        reporter.set_documents(applied(false));
+        assert_eq!(reporter.report(None).keys.len(), 0, "no request has ended yet");
+        cell.outcome(Outcome::Status2xx);
+        assert_eq!(requests(&reporter.report(None)), 1);
+        drop(cell);
+        let gone = reporter.report(None);
+        assert_eq!((gone.keys.len(), gone.entries.len()), (0, 0));
+    }
+
+    #[test]
+    fn tunnels_left_on_gray_after_its_end_are_told() {
+        let mut reporter = reporter(1);
+        let counters = reporter.enter(&uid(), RELEASE, stage(1));
+        let worker = WorkerCounters::new(1);
+        let (gray, stable) = (cell(&worker, &counters, Arm::Gray), cell(&worker, &counters, Arm::Stable));
+        gray.long_opened();
+        gray.long_opened();
+        stable.long_opened();
+        gray.long_closed();
+        assert_eq!(reporter.report(None).applied[0].open_long, 1);
+        let mut going_on = applied(true);
+        going_on.applied.values_mut().for_each(|applied| applied.gray_ended = false);
+        reporter.set_documents(going_on);
+        assert_eq!(reporter.report(None).applied[0].open_long, 0);
+    }
+
+    #[test]
+    fn a_client_counts_as_abandoning_after_stables_p99_of_the_last_full_minute() {
+        let mut reporter = reporter(1);
+        let counters = reporter.enter(&uid(), RELEASE, stage(1));
+        let stable = cell(&WorkerCounters::new(0), &counters, Arm::Stable);
+        let answer = |n: usize, seconds| (0..n).for_each(|_| stable.latency(Duration::from_secs(seconds)));
+        assert_eq!(counters.abandoned_after(), Duration::from_secs(1));
+        answer(99, 8);
+        reporter.minute_passed();
+        assert_eq!(counters.abandoned_after(), Duration::from_secs(1), "99 answers say nothing");
+        answer(100, 8);
+        reporter.minute_passed();
+        let wait = counters.abandoned_after().as_secs_f64();
+        assert!((wait - 8.0).abs() < 0.08, "{wait}");
+        // The next stage begins with what is known; a fast minute brings it down to the least.
+        assert_eq!(reporter.enter(&uid(), RELEASE, stage(2)).abandoned_after(), counters.abandoned_after());
+        answer(200, 0);
+        reporter.minute_passed();
+        assert_eq!(counters.abandoned_after(), Duration::from_secs(1));
+    }
+
+    #[test]
+    fn counts_read_while_workers_count_never_fall_and_end_exact() {
+        const EACH: u64 = 20_000;
+        let mut reporter = reporter(1);
+        let counters = reporter.enter(&uid(), RELEASE, stage(1));
+        std::thread::scope(|scope| {
+            for worker in [WorkerCounters::new(0), WorkerCounters::new(1)] {
+                let counters = &counters;
+                scope.spawn(move || {
+                    for _ in 0..EACH {
+                        let cell = cell(&worker, counters, Arm::Gray);
+                        cell.latency(Duration::from_micros(300));
+                        cell.outcome(Outcome::Status2xx);
+                    }
+                });
+            }
+            let mut last = 0;
+            while last < 2 * EACH {
+                let now = requests(&reporter.report(None));
+                assert!(now >= last);
+                last = now;
+            }
+        });
+        assert_eq!(reporter.report(None).entries[0].counts.latency.count(), 2 * EACH);
+    }
+
+    proptest! {
+        /// Any mix of polls, lost answers, new stages and restarts: what the reader adds up is what was served, less
+        /// what came between the last answer of a run and its end.
+        #[test]
+        fn a_restarted_proxy_never_doubles_a_count_and_loses_at_most_one_poll(
+            script in prop::collection::vec((0_u64..50, 0_u8..10), 1..60)
+        ) {
+            let (mut epoch, mut reporter, mut at) = (1, reporter(1), 0);
+            let (mut baseline, worker) = (Baseline::new(), WorkerCounters::new(0));
+            baseline.take(&reporter.report(None));
+            let (mut served, mut counted, mut lost, mut unseen) = (0, 0, 0, 0);
+            for (now, event) in script {
+                let counters = reporter.enter(&uid(), RELEASE, stage(at));
+                (0..now).for_each(|_| cell(&worker, &counters, Arm::Gray).outcome(Outcome::Status2xx));
+                served += now;
+                unseen += now;
+                match event {
+                    0 => {
+                        epoch += 1;
+                        reporter = self::reporter(epoch);
+                        lost += std::mem::take(&mut unseen);
+                    }
+                    // The answer is lost on the way.
+                    1 => drop(reporter.report(baseline.since())),
+                    _ => {
+                        let more = baseline.take(&reporter.report(baseline.since()));
+                        counted += more.iter().map(|(_, counts)| counts.requests()).sum::<u64>();
+                        unseen = 0;
+                        at += u64::from(event == 2);
+                    }
+                }
+            }
+            prop_assert_eq!(counted + lost + unseen, served);
+        }
+    }
+}

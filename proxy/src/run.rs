@@ -110,12 +110,12 @@ impl Proxy {
     ///
     /// # Errors
     /// Settings that contradict each other, files and addresses that cannot be used.
-    pub fn start(settings: Settings, source: Source) -> Result<Self, StartError> {
+    pub fn start(settings: &Settings, source: Source) -> Result<Self, StartError> {
         if settings.listen.is_empty() {
             return Err(StartError::NothingToListenOn);
         }
-        let tokens = tokens(&settings)?;
-        let (state, restored) = state(&settings)?;
+        let tokens = tokens(settings)?;
+        let (state, restored) = state(settings)?;
         check_source(&source, &restored)?;
         let workers = settings.workers.get();
         let listeners = Listeners::bind(&settings.listen, workers)
@@ -127,7 +127,7 @@ impl Proxy {
             Arc::new(Mutex::new(Reporter::new(settings.instance.clone(), Epoch(rand::random()), workers)));
         let tables = Arc::new(Tables::new(workers));
         let applier = Applier::new(Arc::clone(&tables), Arc::clone(&reporter), &settings.class, state);
-        let log = access_log(&settings)?;
+        let log = access_log(settings)?;
         let own: Vec<_> = (0..workers).map(|worker| own(worker, &applier, log.as_ref())).collect();
         let pages = Pages {
             reporter: Arc::clone(&reporter),
@@ -141,7 +141,7 @@ impl Proxy {
         let (commands, inbox) = mpsc::unbounded_channel();
         let (tell_end, ended) = watch::channel(None);
         let control = Control {
-            limits: limits(&settings),
+            limits: limits(settings),
             listeners,
             own,
             admin: admin_listener,

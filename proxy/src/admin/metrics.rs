@@ -279,7 +279,7 @@ fn latency(metric: &mut MetricEncoder<'_>, latencies: &histogram::Histogram) -> 
 pub fn documentation() -> String {
     let mut page = String::from(
         "# Metrics\n\n<!-- Made from the table in proxy/src/admin/metrics.rs; `UPDATE_DOCS=1 cargo test -p halftone-proxy \
-         --test control_docs` writes it again. -->\n\nEvery proxy serves these at `/metrics` of its admin address, in the \
+         --test control` writes it again. -->\n\nEvery proxy serves these at `/metrics` of its admin address, in the \
          OpenMetrics text format. Labels are `namespace`, `release`, `arm` (`stable` or `gray`) and `cause` only, so the \
          number of series is bounded by the number of releases.\n\n| metric | type | labels | meaning |\n|---|---|---|---|\n",
     );
@@ -298,9 +298,9 @@ pub fn documentation() -> String {
     for outcome in halftone_routing::report::Outcome::ALL {
         use halftone_routing::report::Charge;
         let charged = match outcome.charge() {
-            Charge::Answer => "nobody: the arm answered",
-            Charge::Error => "the arm, as an error",
-            Charge::Nobody => "nobody: not judged",
+            Charge::Answer => "nobody; the arm answered",
+            Charge::Error => "the arm",
+            Charge::Nobody => "nobody; left out of every rate",
         };
         let _ = writeln!(page, "| `{}` | {charged} |", outcome.name());
     }
@@ -321,7 +321,9 @@ mod tests {
         let mut counts = Counts { retries: 1, fallbacks: 2, ..Counts::default() };
         counts.outcomes = BTreeMap::from([(Outcome::Status2xx, 7), (Outcome::Reset, 3)]);
         counts.limits = BTreeMap::from([(Quantile::P99, LimitEvents { within: 9, over: 1 })]);
-        [900, 20_000, 70_000_000].map(|micros| counts.latency.record(Duration::from_micros(micros)));
+        for micros in [900, 20_000, 70_000_000] {
+            counts.latency.record(Duration::from_micros(micros));
+        }
         counts
     }
 

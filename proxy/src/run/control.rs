@@ -279,7 +279,7 @@ impl Conductor {
         let silence = heard.map_or(self.started.elapsed(), |heard| {
             Duration::try_from(Timestamp::now().duration_since(heard)).unwrap_or_default()
         });
-        let minute = self.ticks % 60 == 0;
+        let minute = self.ticks.is_multiple_of(60);
         let _ = self.work.send(Work::Tick(silence, minute));
     }
 

@@ -31,9 +31,8 @@ impl Readiness {
             return None;
         }
         if !listed {
-            let kept = documents.stale && !documents.applied.is_empty();
-            let waiting = !kept || waited < SOURCE_GRACE;
-            return waiting.then(|| "the first list of documents is not complete".to_owned());
+            self.settled = documents.stale && !documents.applied.is_empty() && waited >= SOURCE_GRACE;
+            return (!self.settled).then(|| "the first list of documents is not complete".to_owned());
         }
         let missing = documents.rejected.iter().find(|rejected| !has_last_good(documents, rejected));
         self.settled = missing.is_none();
@@ -50,4 +49,75 @@ fn has_last_good(documents: &Documents, rejected: &RejectedDocument) -> bool {
     // The successor of a superseded document serves in its place.
     rejected.reason == "Superseded"
         || rejected.uid.as_ref().is_some_and(|uid| documents.applied.contains_key(uid))
+}
+
+#[cfg(test)]
+mod tests {
+    use halftone_routing::report::AppliedDocument;
+
+    use super::*;
+    use crate::report::Applied;
+
+    const LATE: Duration = Duration::from_secs(60);
+
+    fn documents(applied: &[&str], rejected: &[(&str, Option<&str>, &str)]) -> Documents {
+        let applied = applied.iter().map(|uid| {
+            let document = AppliedDocument {
+                uid: uid.parse().unwrap(),
+                revision: 1.try_into().unwrap(),
+                checksum: format!("sha256:{}", "0".repeat(64)).try_into().unwrap(),
+                ignored_fields: Vec::new(),
+                open_long: 0,
+            };
+            (document.uid.clone(), Applied { document, gray_ended: false })
+        });
+        let rejected = rejected.iter().map(|(source, uid, reason)| RejectedDocument {
+            source: (*source).to_owned(),
+            uid: uid.map(|uid| uid.parse().unwrap()),
+            revision: None,
+            checksum: None,
+            reason: (*reason).to_owned(),
+            message: String::new(),
+        });
+        Documents { applied: applied.collect(), rejected: rejected.collect(), ..Documents::default() }
+    }
+
+    #[test]
+    fn ready_means_that_the_first_list_is_applied_or_has_a_last_good_one() {
+        for (documents, ready) in [
+            (documents(&[], &[]), true),
+            (documents(&["a"], &[]), true),
+            (documents(&["a"], &[("b.yaml", None, "Malformed")]), false),
+            (documents(&["a"], &[("b.yaml", Some("b"), "Invalid")]), false),
+            (documents(&["a", "b"], &[("b.yaml", Some("b"), "Invalid")]), true),
+            (documents(&["a"], &[("old.yaml", Some("old"), "Superseded")]), true),
+            (documents(&["a"], &[("fleet.yaml", None, "Malformed")]), false),
+        ] {
+            assert_eq!(
+                Readiness::default().objection(&documents, true, LATE).is_none(),
+                ready,
+                "{documents:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_proxy_that_was_ready_once_stays_so_whatever_comes() {
+        let mut readiness = Readiness::default();
+        assert!(readiness.objection(&documents(&[], &[]), false, LATE).is_some());
+        assert!(readiness.objection(&documents(&["a"], &[]), true, LATE).is_none());
+        assert!(readiness.objection(&documents(&["a"], &[("b", None, "Malformed")]), true, LATE).is_none());
+    }
+
+    #[test]
+    fn a_proxy_with_kept_documents_waits_for_its_source_only_so_long() {
+        let kept = Documents { stale: true, ..documents(&["a"], &[]) };
+        let mut readiness = Readiness::default();
+        assert!(readiness.objection(&kept, false, Duration::ZERO).is_some());
+        assert!(readiness.objection(&kept, false, SOURCE_GRACE).is_none());
+        assert!(
+            Readiness::default().objection(&documents(&[], &[]), false, LATE).is_some(),
+            "nothing was kept"
+        );
+    }
 }

@@ -130,6 +130,8 @@ impl Files {
                 return Ok(None);
             }
             Some(counted) if listing.is_empty() && !counted.is_empty() => {
+                // Looked at again each time, so that "nothing changed" is not mistaken for "all is well".
+                self.settled = None;
                 return Err(format!("{}: no *.json or *.yaml is left in it", self.dir.display()));
             }
             Some(counted) if *counted == listing => return Ok(None),

@@ -187,11 +187,11 @@ fn read_all(dir: &Path) -> io::Result<Restored> {
     for path in paths.iter().filter(|path| path.extension().is_some_and(|extension| extension == "json")) {
         match read(path) {
             Ok(saved) if path.file_name().is_some_and(|name| name == "fleet.json") => {
-                restored.fleet = Some(saved)
+                restored.fleet = Some(saved);
             }
             Ok(saved) => restored.releases.push(saved),
             Err(why) => {
-                tracing::warn!(file = %path.display(), why, "a kept document is damaged and left out")
+                tracing::warn!(file = %path.display(), why, "a kept document is damaged and left out");
             }
         }
     }

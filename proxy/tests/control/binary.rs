@@ -1,0 +1,168 @@
+//! The binary as a service manager runs it: flags, environment, signals, exit codes.
+
+use std::io::Read;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
+use tempfile::NamedTempFile;
+
+use super::support::{Client, backend, get, release, until};
+
+fn command() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_halftone-proxy"));
+    command.env_clear().stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+fn run(args: &[&str]) -> (Output, String) {
+    let output = command().args(args).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    (output, said)
+}
+
+/// A running proxy; killed if the test fails.
+struct Running {
+    child: Child,
+    addresses: Vec<SocketAddr>,
+    admin: SocketAddr,
+    /// What it said so far.
+    log: NamedTempFile,
+}
+
+impl Running {
+    /// Starts it on free ports and waits until it is ready.
+    fn start(config: &Path, args: &[&str]) -> Self {
+        let listen = ["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"];
+        Self::spawn(command().arg("--config").arg(config).args(listen).args(args))
+    }
+
+    /// Its log says where it listens, so that no two tests need to agree on ports.
+    fn spawn(command: &mut Command) -> Self {
+        let log = NamedTempFile::new().unwrap();
+        let child = command.env("HALFTONE_LOG_FORMAT", "json").stderr(log.reopen().unwrap()).spawn().unwrap();
+        let started = || {
+            let text = std::fs::read_to_string(log.path()).unwrap();
+            text.lines().find(|line| line.contains("started")).map(str::to_owned)
+        };
+        let line = until("a started proxy", started, Option::is_some).unwrap();
+        let line: Value = serde_json::from_str(&line).unwrap();
+        let text = |name: &str| line["fields"][name].as_str().unwrap().to_owned();
+        let addresses = text("listen").split(',').map(|address| address.parse().unwrap()).collect();
+        let admin = text("admin").parse().unwrap();
+        until("a ready proxy", || get(admin, "/readyz").status, |status| *status == 200);
+        Self { child, addresses, admin, log }
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    /// Waits for the end: exit code, standard output, log.
+    fn end(mut self) -> (Option<i32>, String, String) {
+        let mut out = String::new();
+        self.child.stdout.take().unwrap().read_to_string(&mut out).unwrap();
+        let code = self.child.wait().unwrap().code();
+        (code, out, std::fs::read_to_string(self.log.path()).unwrap())
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+    }
+}
+
+fn config() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("a.json"), release("checkout", 1, backend("stable"), json!({}))).unwrap();
+    dir
+}
+
+#[test]
+fn bad_flags_say_what_is_wrong() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = dir.path().to_str().unwrap();
+    for (args, told) in [
+        (&[] as &[&str], "--config"),
+        (&["--config", config, "--listen", "localhost"], "invalid value 'localhost' for '--listen"),
+        (&["--config", config, "--workers", "0"], "--workers"),
+        (&["--config", config, "--drain-timeout", "30"], "write a number and a unit"),
+        (&["--config", config, "--drain-timeout=-3s"], "write a number and a unit"),
+        (&["--config", config, "--client-head-timeout", "0s"], "at least 1ms"),
+        (&["--config", config, "--access-log", "csv"], "possible values: json"),
+        (&["--config", config, "--access-log", "json", "--access-log-sample", "120%"], "--access-log-sample"),
+        (&["--config", config, "--class", "No Such"], "--class"),
+        (&["--config", config, "--log-level", "loud=very=much"], "--log-level"),
+        (&["--config", config, "--verbose"], "--verbose"),
+    ] {
+        let (output, said) = run(args);
+        assert_eq!(output.status.code(), Some(2), "{args:?}: {said}");
+        assert!(said.contains(told), "{args:?}: {said}");
+    }
+    for (args, told) in [
+        (&["--config", "/nonexistent"] as &[&str], "/nonexistent"),
+        (&["--config", config, "--admin", "0.0.0.0:0"], "--token-file"),
+        (&["--config", config, "--token-file", "/nonexistent"], "/nonexistent"),
+    ] {
+        let (output, said) = run(args);
+        assert_eq!(output.status.code(), Some(1), "{args:?}: {said}");
+        assert!(said.contains(told), "{args:?}: {said}");
+    }
+}
+
+#[test]
+fn help_and_version_are_told() {
+    let (output, _) = run(&["--help"]);
+    let help = String::from_utf8_lossy(&output.stdout).into_owned();
+    for flag in ["--config <DIR>", "--max-connections", "HALFTONE_LISTEN", "halftone-proxy"] {
+        assert!(help.contains(flag), "{flag} is not in\n{help}");
+    }
+    assert!(String::from_utf8_lossy(&run(&["--version"]).0.stdout).contains(env!("CARGO_PKG_VERSION")));
+}
+
+#[test]
+fn the_first_signal_drains_and_the_exit_is_clean() {
+    let dir = config();
+    for signal in [Signal::TERM, Signal::INT] {
+        let proxy = Running::start(dir.path(), &["--access-log", "json"]);
+        let answer = Client::connect(proxy.addresses[0]).get("/x?secret=1", &[("X-User-Name", "lin")]);
+        assert_eq!(answer.body, "stable /x?secret=1 r1");
+        proxy.signal(signal);
+        let (code, out, err) = proxy.end();
+        assert_eq!(code, Some(0), "{err}");
+        let line: Value = serde_json::from_str(out.lines().next().unwrap()).unwrap();
+        assert_eq!(
+            (&line["status"], &line["release"], &line["path"]),
+            (&json!(200), &json!("shop/checkout"), &json!("/x"))
+        );
+        assert!(!out.contains("lin\"") && !out.contains("secret"), "{out}");
+        assert!(err.lines().all(|line| serde_json::from_str::<Value>(line).is_ok()), "{err}");
+        assert!(err.contains("drained"), "{err}");
+    }
+}
+
+#[test]
+fn a_second_signal_ends_at_once() {
+    let dir = config();
+    let proxy = Running::start(dir.path(), &["--drain-delay", "1h"]);
+    proxy.signal(Signal::TERM);
+    until("the drain", || get(proxy.admin, "/readyz").status, |status| *status == 503);
+    proxy.signal(Signal::TERM);
+    let (code, _, err) = proxy.end();
+    assert_eq!(code, Some(1), "{err}");
+}
+
+#[test]
+fn the_environment_is_read_and_a_flag_wins() {
+    let dir = config();
+    let mut command = command();
+    command.env("HALFTONE_CONFIG", dir.path()).env("HALFTONE_LISTEN", "127.0.0.1:0,127.0.0.1:0");
+    let proxy = Running::spawn(command.env("HALFTONE_ADMIN", "192.0.2.1:1").args(["--admin", "127.0.0.1:0"]));
+    assert_eq!(proxy.addresses.len(), 2);
+    for address in &proxy.addresses {
+        assert_eq!(get(*address, "/x").body, "stable /x r1");
+    }
+}

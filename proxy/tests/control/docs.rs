@@ -1,0 +1,66 @@
+//! Pages under `docs/` that are made from the code, and must not drift from it.
+
+use std::fmt::Write;
+
+use clap::CommandFactory;
+use halftone_proxy::admin::metrics;
+use halftone_proxy::settings::Flags;
+
+#[test]
+fn the_metrics_page_is_up_to_date() {
+    check("metrics.md", &metrics::documentation());
+}
+
+#[test]
+fn the_flags_page_is_up_to_date() {
+    check("flags-proxy.md", &flags());
+}
+
+fn check(name: &str, page: &str) {
+    let path = format!("{}/../docs/{name}", env!("CARGO_MANIFEST_DIR"));
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        std::fs::write(&path, page).unwrap();
+    }
+    let written = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(
+        written == page,
+        "docs/{name} is out of date; UPDATE_DOCS=1 cargo test -p halftone-proxy --test control writes it"
+    );
+}
+
+fn flags() -> String {
+    let mut page = String::from(
+        "# Flags of `halftone-proxy`\n\n<!-- Made from proxy/src/settings.rs; `UPDATE_DOCS=1 cargo test -p halftone-proxy \
+         --test control` writes it again. -->\n\nEach can be given in the environment as well; a flag wins. Durations are \
+         written as `500ms`, `30s`, `1m30s` or `1h`.\n",
+    );
+    let mut command = Flags::command();
+    command.build();
+    for flag in command.get_arguments().filter(|flag| flag.get_env().is_some()) {
+        let long = flag.get_long().unwrap();
+        let value = flag.get_value_names().unwrap()[0].as_str();
+        let _ = write!(page, "\n## `--{long} {value}`\n\n");
+        let help = flag.get_long_help().or(flag.get_help()).unwrap().to_string();
+        let _ = writeln!(
+            page,
+            "{}.",
+            help.trim().trim_end_matches('.').replace('*', "\\*").replace("\n\n", ".\n\n")
+        );
+        let _ = write!(page, "\nEnvironment: `{}`.", flag.get_env().unwrap().to_str().unwrap());
+        let default =
+            flag.get_default_values().iter().map(|value| value.to_str().unwrap()).collect::<Vec<_>>();
+        if !default.is_empty() {
+            let _ = write!(page, " Default: `{}`.", default.join(","));
+        }
+        let choices: Vec<_> =
+            flag.get_possible_values().iter().map(|value| format!("`{}`", value.get_name())).collect();
+        if !choices.is_empty() {
+            let _ = write!(page, " One of {}.", choices.join(", "));
+        }
+        if flag.is_required_set() {
+            page.push_str(" Required.");
+        }
+        page.push('\n');
+    }
+    page
+}
