@@ -3,6 +3,7 @@
 //! which is what request smuggling is made of.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "in tests a failed assumption should end the test")]
+#![allow(clippy::print_stdout, reason = "measured figures are part of what the test says")]
 
 mod corpus;
 mod servers;

@@ -2,6 +2,7 @@
 //! this process between them. What is asserted is what a client, a backend or the reader of a report would see.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "in tests a failed assumption should end the test")]
+#![allow(clippy::needless_pass_by_value, reason = "pieces of documents are written where they are passed")]
 
 mod answers;
 mod bodies;
