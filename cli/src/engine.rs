@@ -29,7 +29,6 @@ use halftone_rollout::observation::{Applied, Observation, ProxySeen, Round};
 use halftone_rollout::request::{Command, Request};
 use halftone_rollout::spec::HandledRequest;
 use halftone_rollout::withdraw::{Withdrawal, withdraw};
-use halftone_routing::config::names::Uid;
 use halftone_routing::fleet::FleetConfig;
 use halftone_routing::report::TrafficReport;
 use halftone_routing::report::baseline::{Baseline, Delta};
@@ -40,6 +39,10 @@ use self::files::Files;
 use self::release::{Release, name_of};
 use self::state::State;
 use crate::output::Failure;
+
+/// The judge wants several rounds to agree. Turns that come early, for an edit or a request, must not make them
+/// shorter than the pace at which proxies are polled.
+const SHORTEST_ROUND: Duration = Duration::from_millis(400);
 
 /// What an engine is started with.
 #[derive(Debug)]
@@ -96,7 +99,8 @@ pub(crate) struct Engine {
     clock: Clock,
     baseline: Baseline,
     polls: u32,
-    polled: Option<Instant>,
+    /// When counts were last handed to the releases, and what was counted since.
+    round: (Instant, Delta),
     asked: Vec<Asked>,
     notes: Vec<String>,
 }
@@ -137,7 +141,7 @@ impl Engine {
             clock,
             baseline: Baseline::new(),
             polls: 0,
-            polled: None,
+            round: (Instant::now(), Delta::new()),
             asked: Vec::new(),
             notes: Vec::new(),
         };
@@ -228,10 +232,15 @@ impl Engine {
     fn poll(&mut self) -> Poll {
         let at = Instant::now();
         let report = self.proxy.report(self.baseline.since());
-        let added = self.baseline.take(&report);
-        let seconds = self.polled.replace(at).map_or(0.0, |before| at.duration_since(before).as_secs_f64());
         self.polls = self.polls.saturating_add(1);
-        Poll { at, report, added, seconds }
+        let (began, counted) = &mut self.round;
+        counted.extend(self.baseline.take(&report));
+        let length = at.duration_since(*began);
+        let round = (length >= SHORTEST_ROUND).then(|| {
+            *began = at;
+            (length.as_secs_f64(), std::mem::take(counted))
+        });
+        Poll { at, report, round }
     }
 
     async fn apply(&mut self) {
@@ -339,8 +348,8 @@ impl Engine {
 struct Poll {
     at: Instant,
     report: TrafficReport,
-    added: Delta,
-    seconds: f64,
+    /// Its seconds, and what was counted in them.
+    round: Option<(f64, Delta)>,
 }
 
 impl Poll {
@@ -365,16 +374,20 @@ impl Poll {
             proxies: vec![proxy],
             document: release.document.clone(),
             highest_revision: applied.map_or(0, |found| found.revision.get()),
-            round: Round::of(release.progress(), self.seconds, &self.added),
+            round: self
+                .round
+                .as_ref()
+                .and_then(|(seconds, added)| Round::of(release.progress(), *seconds, added)),
             request: release.request().map(str::to_owned),
             ..Observation::default()
         }
     }
 
     fn count(&self, release: &mut Release) {
-        let uid: Uid = release.uid().clone();
-        let added = self.added.iter().filter(|(key, _)| key.uid == uid);
-        release.traffic.add(self.at, self.seconds, added.map(|(key, counts)| (key.arm, counts)));
+        let Some((seconds, added)) = &self.round else { return };
+        let uid = release.uid().clone();
+        let added = added.iter().filter(|(key, _)| key.uid == uid);
+        release.traffic.add(self.at, *seconds, added.map(|(key, counts)| (key.arm, counts)));
     }
 }
 
