@@ -58,14 +58,29 @@ fn write_whole_numbers(value: &mut Value) {
 fn finish(schema: &mut Value) {
     let Value::Object(map) = schema else { return };
     map.remove("nullable");
-    if let Some(Value::String(text)) = map.get_mut("description") {
-        *text =
-            text.split("\n\n").map(|paragraph| paragraph.replace('\n', " ")).collect::<Vec<_>>().join("\n\n");
-    }
+    describe(map);
     for_each_property(map, finish);
     if let Some(items) = map.get_mut("items") {
         finish(items);
         drop_defaults(items);
+    }
+}
+
+/// Descriptions in one line, with range and default, which `kubectl explain` does not show otherwise.
+fn describe(map: &mut Map<String, Value>) {
+    let range = match (map.get("minimum").and_then(Value::as_f64), map.get("maximum").and_then(Value::as_f64))
+    {
+        (Some(least), Some(most)) if map.get("type").is_some() => format!(" {least} to {most}."),
+        _ => String::new(),
+    };
+    let default = match map.get("default") {
+        Some(Value::String(text)) if !text.is_empty() => format!(" Default: {text}."),
+        Some(default @ (Value::Number(_) | Value::Bool(_))) => format!(" Default: {default}."),
+        _ => String::new(),
+    };
+    if let Some(Value::String(text)) = map.get_mut("description") {
+        let line = |paragraph: &str| paragraph.replace('\n', " ");
+        *text = text.split("\n\n").map(line).collect::<Vec<_>>().join("\n\n") + &range + &default;
     }
 }
 

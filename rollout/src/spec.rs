@@ -88,6 +88,7 @@ pub struct GrayReleaseSpec {
     pub hosts: Vec<String>,
 
     /// Path prefixes, by segment: `/checkout` takes `/checkout` and `/checkout/pay`, not `/checkout2`.
+    /// Default: /, everything.
     #[schemars(schema_with = "schema::paths")]
     #[serde(default = "default_paths")]
     pub paths: Vec<String>,

@@ -17,7 +17,7 @@ pub struct HealthSpec {
     #[schemars(schema_with = "schema::ratio")]
     pub max_error_rate: IntOrString,
 
-    /// Statuses that are errors: a code such as "503" or a class such as "5xx".
+    /// Statuses that are errors: a code such as "503" or a class such as "5xx". Default: 5xx.
     #[schemars(schema_with = "schema::statuses")]
     pub error_statuses: Vec<String>,
 
@@ -25,7 +25,7 @@ pub struct HealthSpec {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_latency: Option<MaxLatencySpec>,
 
-    /// Traffic judged beside that of the split: Rule (sent by a rule), Missing (without identity).
+    /// Traffic judged beside that of the split: Rule (sent by a rule), Missing (without identity). Default: none.
     #[schemars(length(max = 2), extend("x-kubernetes-list-type" = "set"))]
     pub include: Vec<IncludedTraffic>,
 

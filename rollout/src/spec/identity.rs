@@ -9,7 +9,8 @@ use super::{rules, schema};
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase", default)]
 pub struct IdentitySpec {
-    /// Where to look, in order; the first one present wins.
+    /// Where to look, in order; the first one present wins. Default: the header X-User-Name, the query
+    /// parameter and the cookie user_name, and a generated cookie halftone_id.
     #[schemars(length(min = 1, max = 16), extend("x-kubernetes-list-type" = "atomic"))]
     #[schemars(extend("x-kubernetes-validations" = rules::validations(&[rules::GENERATED_LAST])))]
     pub from: Vec<IdentitySource>,
@@ -83,11 +84,11 @@ pub struct IdentitySource {
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase", default)]
 pub struct GeneratedCookie {
-    /// The name of the cookie. Default: halftone_id.
+    /// The name of the cookie.
     #[schemars(schema_with = "schema::own_cookie")]
     pub cookie: String,
 
-    /// How long browsers keep it. Default: 720h.
+    /// How long browsers keep it.
     #[schemars(schema_with = "schema::max_age")]
     pub max_age: String,
 }
@@ -102,11 +103,11 @@ impl Default for GeneratedCookie {
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase", default)]
 pub struct JwtClaim {
-    /// The header that carries the token. Default: Authorization.
+    /// The header that carries the token.
     #[schemars(schema_with = "schema::token")]
     pub header: String,
 
-    /// The claim that names the user. Default: sub.
+    /// The claim that names the user.
     #[schemars(length(max = 253), regex(pattern = schema::VISIBLE))]
     pub claim: String,
 }
@@ -121,11 +122,11 @@ impl Default for JwtClaim {
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ClientIp {
-    /// Leading bits of an IPv4 address that count. Default: 32.
+    /// Leading bits of an IPv4 address that count.
     #[schemars(range(min = 1, max = 32))]
     pub v4_prefix: i32,
 
-    /// Leading bits of an IPv6 address that count. Default: 64, one customer's network.
+    /// Leading bits of an IPv6 address that count. 64 is one customer's network.
     #[schemars(range(min = 1, max = 128))]
     pub v6_prefix: i32,
 }

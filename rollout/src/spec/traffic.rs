@@ -13,12 +13,12 @@ pub struct StepSpec {
     #[schemars(schema_with = "schema::ratio")]
     pub ratio: IntOrString,
 
-    /// How long the ratio is held before the next step. Default: 5m.
+    /// How long the ratio is held before the next step.
     #[schemars(schema_with = "schema::duration")]
     #[serde(default = "default_hold")]
     pub hold: String,
 
-    /// After the hold, wait for a person (`halftone approve`). Default: false.
+    /// After the hold, wait for a person (`halftone approve`).
     #[serde(default)]
     pub approval: bool,
 }
@@ -93,7 +93,7 @@ pub struct RuleSpec {
     /// The version that answers: Gray or Stable.
     pub to: RuleTarget,
 
-    /// After a rollback, rules to gray are off; true leaves this one on. Default: false.
+    /// After a rollback, rules to gray are off; true leaves this one on.
     #[serde(default)]
     pub keep_on_rollback: bool,
 
