@@ -131,7 +131,7 @@ impl Engine {
         let mut settings = Settings::new(options.listen, Some(options.admin));
         settings.class = options.fleet.class.clone();
         settings.workers = options.workers.unwrap_or(settings.workers);
-        let proxy = Proxy::start(settings, Source::Memory(listing)).map_err(not_started)?;
+        let proxy = Proxy::start(&settings, Source::Memory(listing)).map_err(not_started)?;
         let mut engine = Self {
             files,
             state,
