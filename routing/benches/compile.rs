@@ -8,6 +8,7 @@ use halftone_routing::{
     store::{Content, Found, Store},
 };
 
+#[path = "common/documents.rs"]
 mod documents;
 
 const RELEASES: usize = 10_000;

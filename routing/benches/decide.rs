@@ -14,6 +14,7 @@ use halftone_routing::{
     routes::{Compiler, Release, Routes},
 };
 
+#[path = "common/documents.rs"]
 mod documents;
 
 const FIELDS: [(&str, &str); 14] = [

@@ -9,8 +9,8 @@ use crate::{
         rule::{AllOf, Condition, Source},
         units::Invalid,
     },
+    facts::Facts,
     pattern::{Interner, Pattern},
-    request::Request,
 };
 
 /// A condition ready to be asked.
@@ -23,12 +23,6 @@ pub(crate) struct Compiled {
 
 /// Any of these, each of which is all of those.
 pub(crate) type AnyOf = Box<[Box<[Compiled]>]>;
-
-/// The parts of a request that are worked out at most once, and only when a condition asks.
-pub(crate) trait Facts {
-    fn identity(&self) -> Option<&[u8]>;
-    fn client_ip(&self) -> IpAddr;
-}
 
 /// Compiles conditions; the error is told with the place below `any_of`: (alternative, condition).
 pub(crate) fn compile(any_of: &[AllOf], interner: &mut Interner) -> Result<AnyOf, (usize, usize, Invalid)> {
@@ -47,17 +41,18 @@ pub(crate) fn compile(any_of: &[AllOf], interner: &mut Interner) -> Result<AnyOf
 }
 
 /// Whether one of the alternatives holds as a whole.
-pub(crate) fn holds(any_of: &AnyOf, request: &Request<'_>, facts: &impl Facts) -> bool {
-    any_of.iter().any(|all| all.iter().all(|condition| condition.holds(request, facts)))
+pub(crate) fn holds(any_of: &AnyOf, facts: &Facts<'_, '_>) -> bool {
+    any_of.iter().any(|all| all.iter().all(|condition| condition.holds(facts)))
 }
 
 impl Compiled {
-    fn holds(&self, request: &Request<'_>, facts: &impl Facts) -> bool {
+    fn holds(&self, facts: &Facts<'_, '_>) -> bool {
         let matches = |value: &[u8]| self.pattern.matches(value);
+        let request = facts.request;
         let found = match &self.source {
             Source::Identity => facts.identity().is_some_and(matches),
-            Source::Header(name) => request.field_values(name.as_str()).any(matches),
-            Source::Cookie(name) => request.cookie_values(name.as_str()).any(matches),
+            Source::Header(name) => facts.field_values(name.as_str()).any(matches),
+            Source::Cookie(name) => facts.cookie_values(name.as_str()).any(matches),
             Source::Query(name) => request.query_values(name.as_str()).any(|value| matches(&value)),
             Source::Path => matches(request.path),
             Source::Method => matches(request.method.as_bytes()),
@@ -86,19 +81,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::field::Field;
-
-    struct Known;
-
-    impl Facts for Known {
-        fn identity(&self) -> Option<&[u8]> {
-            Some(b"lin")
-        }
-
-        fn client_ip(&self) -> IpAddr {
-            "10.1.2.3".parse().expect("an address")
-        }
-    }
+    use crate::{config::identity::IdentitySource, field::Field, request::Request};
 
     fn any_of(when: &Value) -> AnyOf {
         let alternatives: Vec<AllOf> = serde_json::from_value(when.clone()).expect("good conditions");
@@ -109,13 +92,14 @@ mod tests {
         let fields: Vec<_> =
             fields.iter().map(|(name, value)| Field { name, value: value.as_bytes() }).collect();
         let peer = "10.1.2.3".parse().expect("an address");
-        let (path, query) = (&b"/api/v2"[..], Some(&b"city=s%7A&n=7"[..]));
+        let sources = [IdentitySource::Query("user".parse().expect("a name"))];
+        let (path, query) = (&b"/api/v2"[..], Some(&b"city=s%7A&user=lin"[..]));
         let request =
             Request { method: "POST", host: "shop.example.com", path, query, fields: &fields, peer };
-        holds(&any_of(when), &request, &Known)
+        holds(&any_of(when), &Facts::new(&request, &[], &sources))
     }
 
-    fn one(condition: Value, fields: &[(&str, &str)]) -> bool {
+    fn one(condition: &Value, fields: &[(&str, &str)]) -> bool {
         holds_for(&json!([{"all": [condition]}]), fields)
     }
 
@@ -136,17 +120,18 @@ mod tests {
                 condition["name"] = name.into();
             }
             let fields = [("X-City", "SZ"), ("Cookie", "a=b; city=gz")];
-            assert!(one(condition.clone(), &fields), "{source} is {value}");
+            assert!(one(&condition, &fields), "{source} is {value}");
             condition["values"] = json!(["other"]);
-            assert!(!one(condition.clone(), &fields), "{source} is not other");
+            assert!(!one(&condition, &fields), "{source} is not other");
             condition["operator"] = "NotIn".into();
-            assert!(one(condition, &fields), "{source} is none of other");
+            assert!(one(&condition, &fields), "{source} is none of other");
         }
     }
 
     #[test]
     fn every_operator_compares_in_its_way() {
-        let cases: &[(&str, &[&str], &[&str], &[&str])] = &[
+        type Case = (&'static str, &'static [&'static str], &'static [&'static str], &'static [&'static str]);
+        let cases: &[Case] = &[
             ("In", &["a", "b"], &["a", "b"], &["", "c", "ab", "A"]),
             ("Prefix", &["ab", "x"], &["ab", "abc", "x1"], &["", "a", "cab"]),
             ("Suffix", &[".csv"], &["a.csv", ".csv"], &["csv", "a.csv2"]),
@@ -169,13 +154,13 @@ mod tests {
                 matching.iter().map(|v| (v, true)).chain(other.iter().map(|v| (v, false)))
             {
                 assert_eq!(
-                    one(condition(operator), &[("X", value)]),
+                    one(&condition(operator), &[("X", value)]),
                     expected,
                     "{value:?} {operator} {values:?}"
                 );
                 if has_negation {
                     assert_eq!(
-                        one(condition(&negated), &[("X", value)]),
+                        one(&condition(&negated), &[("X", value)]),
                         !expected,
                         "{value:?} {negated} {values:?}"
                     );
@@ -207,11 +192,11 @@ mod tests {
             for source in ["Header", "Cookie", "Query"] {
                 let condition =
                     json!({"source": source, "name": "absent", "operator": operator, "values": values});
-                assert_eq!(one(condition, &[]), expected, "{source} {operator}");
+                assert_eq!(one(&condition, &[]), expected, "{source} {operator}");
             }
         }
         assert!(
-            one(json!({"source": "Header", "name": "X", "operator": "Exists"}), &[("x", "")]),
+            one(&json!({"source": "Header", "name": "X", "operator": "Exists"}), &[("x", "")]),
             "empty is present"
         );
     }
@@ -221,8 +206,8 @@ mod tests {
         let fields = [("X", "a"), ("x", "b")];
         let condition =
             |operator| json!({"source": "Header", "name": "X", "operator": operator, "values": ["b"]});
-        assert!(one(condition("In"), &fields));
-        assert!(!one(condition("NotIn"), &fields));
+        assert!(one(&condition("In"), &fields));
+        assert!(!one(&condition("NotIn"), &fields));
     }
 
     #[test]
@@ -247,7 +232,7 @@ mod tests {
         ) {
             let fields: Vec<_> = given.iter().map(|value| ("X", value.as_str())).collect();
             let condition = |operator: String| json!({"source": "Header", "name": "X", "operator": operator, "values": [value]});
-            prop_assert_ne!(one(condition(operator.into()), &fields), one(condition(format!("Not{operator}")), &fields));
+            prop_assert_ne!(one(&condition(operator.into()), &fields), one(&condition(format!("Not{operator}")), &fields));
         }
     }
 }

@@ -2,19 +2,19 @@
 //! alone. The proxy's hot path and `halftone explain` run this same code; the latter listens in through a [`Trace`].
 //! Nothing here looks at endpoints: which arm can serve is asked afterwards, by [`serve`].
 
-use std::{borrow::Cow, cell::OnceCell, fmt, net::IpAddr};
+use std::{borrow::Cow, fmt};
 
 use crate::{
     bucket::Bucket,
-    client_address::client_address,
-    condition::{self, Facts},
+    condition,
     config::{
         OnUnavailable,
         arm::Arm,
         identity::{GeneratedCookie, WhenMissing},
         units::Ratio,
     },
-    identity::{self, Identity},
+    facts::Facts,
+    identity::Identity,
     report::ChosenBy,
     request::Request,
     routes::{Release, ReleaseIndex, Routes, Split, UpstreamId},
@@ -148,17 +148,17 @@ pub fn decide_traced<'r, 'q>(
         return routes.default_upstream().map_or(Resolution::NoRoute, Resolution::DefaultBackend);
     };
     let release = &**routes.release(index);
-    let facts = RequestFacts::new(routes, release, request);
+    let facts = Facts::new(request, &routes.fleet().trusted_proxies, &release.config().identity.from);
     let choice = force(release, trace)
         // Isolation and fuse have their place here.
-        .or_else(|| rules(release, request, &facts, trace))
+        .or_else(|| rules(release, &facts, trace))
         // A session's binding has its place here.
         .map_or_else(|| split(release, &facts, chance, trace), Ok);
     // The gate has its place here.
     match choice {
         Ok(choice) => {
-            let excluded = excluded(release, request, &facts, trace);
-            Resolution::Decided(choice.decision(index, facts.found.into_inner().flatten(), excluded))
+            let excluded = excluded(release, &facts, trace);
+            Resolution::Decided(choice.decision(index, facts.into_identity(), excluded))
         }
         Err(status) => Resolution::Rejected { release: index, status },
     }
@@ -211,13 +211,8 @@ fn force<'r>(release: &'r Release, trace: &mut impl Trace) -> Option<Choice<'r>>
     forced.map(|arm| Choice::new(arm, ChosenBy::Force, Reason::Forced(arm)))
 }
 
-fn rules<'r>(
-    release: &'r Release,
-    request: &Request<'_>,
-    facts: &RequestFacts<'_, '_>,
-    trace: &mut impl Trace,
-) -> Option<Choice<'r>> {
-    let matched = release.rules.iter().find(|rule| condition::holds(&rule.when, request, facts));
+fn rules<'r>(release: &'r Release, facts: &Facts<'_, '_>, trace: &mut impl Trace) -> Option<Choice<'r>> {
+    let matched = release.rules.iter().find(|rule| condition::holds(&rule.when, facts));
     let name = |index: usize| release.config().rules[index].name.as_str();
     trace.says(Point::Rules, || match matched {
         Some(rule) => format!("{} matches: to {}", name(rule.index), rule.to.name()),
@@ -230,7 +225,7 @@ fn rules<'r>(
 /// By identity, or by what the release does without one; the error is the status to reject with.
 fn split<'r>(
     release: &'r Release,
-    facts: &RequestFacts<'_, '_>,
+    facts: &Facts<'_, '_>,
     chance: &mut impl FnMut() -> u128,
     trace: &mut impl Trace,
 ) -> Result<Choice<'r>, u16> {
@@ -290,45 +285,12 @@ const fn side(bucket: Bucket, ratio: Ratio) -> Arm {
     if bucket.is_gray(ratio) { Arm::Gray } else { Arm::Stable }
 }
 
-fn excluded(
-    release: &Release,
-    request: &Request<'_>,
-    facts: &RequestFacts<'_, '_>,
-    trace: &mut impl Trace,
-) -> bool {
-    let excluded = condition::holds(&release.exclude, request, facts);
+fn excluded(release: &Release, facts: &Facts<'_, '_>, trace: &mut impl Trace) -> bool {
+    let excluded = condition::holds(&release.exclude, facts);
     if !release.exclude.is_empty() {
         trace.says(Point::Exclude, || if excluded { "counted, not judged" } else { "judged" }.into());
     }
     excluded
-}
-
-/// Client address and identity, worked out at most once, and only if something asks.
-struct RequestFacts<'v, 'q> {
-    routes: &'v Routes,
-    release: &'v Release,
-    request: &'v Request<'q>,
-    client_ip: OnceCell<IpAddr>,
-    found: OnceCell<Option<Identity<'q>>>,
-}
-
-impl<'v, 'q> RequestFacts<'v, 'q> {
-    const fn new(routes: &'v Routes, release: &'v Release, request: &'v Request<'q>) -> Self {
-        Self { routes, release, request, client_ip: OnceCell::new(), found: OnceCell::new() }
-    }
-}
-
-impl Facts for RequestFacts<'_, '_> {
-    fn identity(&self) -> Option<&[u8]> {
-        let sources = &self.release.config().identity.from;
-        let found = || identity::find(sources, self.request, || self.client_ip());
-        self.found.get_or_init(found).as_deref()
-    }
-
-    fn client_ip(&self) -> IpAddr {
-        let trusted = &self.routes.fleet().trusted_proxies;
-        *self.client_ip.get_or_init(|| client_address(self.request.peer, trusted, self.request.fields))
-    }
 }
 
 /// The other arm may serve in its place; see [`serve`].

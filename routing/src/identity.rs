@@ -13,7 +13,7 @@ use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 
 use crate::{
     config::identity::{ClientIpPrefix, GeneratedCookie, IdentitySource, JwtClaim},
-    request::Request,
+    facts::Facts,
 };
 
 /// JWTs have no padding; some issuers write it all the same.
@@ -27,30 +27,24 @@ pub type Identity<'a> = Cow<'a, [u8]>;
 
 /// The identity that a request carries, looked for in each source in turn. A generated cookie counts if it came
 /// back; minting one is the caller's part.
-pub fn find<'a>(
-    sources: &[IdentitySource],
-    request: &Request<'a>,
-    client_ip: impl Fn() -> IpAddr,
-) -> Option<Identity<'a>> {
-    sources.iter().find_map(|source| find_in(source, request, &client_ip))
+pub(crate) fn find<'a>(sources: &[IdentitySource], facts: &Facts<'_, 'a>) -> Option<Identity<'a>> {
+    sources.iter().find_map(|source| find_in(source, facts))
 }
 
-fn find_in<'a>(
-    source: &IdentitySource,
-    request: &Request<'a>,
-    client_ip: &impl Fn() -> IpAddr,
-) -> Option<Identity<'a>> {
+fn find_in<'a>(source: &IdentitySource, facts: &Facts<'_, 'a>) -> Option<Identity<'a>> {
     match source {
-        IdentitySource::Header(name) => not_empty(request.field_values(name.as_str())).map(Cow::Borrowed),
-        IdentitySource::Query(name) => request.query_values(name.as_str()).find(|value| !value.is_empty()),
-        IdentitySource::Cookie(cookie) | IdentitySource::Generated(GeneratedCookie { cookie, .. }) => {
-            not_empty(request.cookie_values(cookie.as_str())).map(Cow::Borrowed)
+        IdentitySource::Header(name) => not_empty(facts.field_values(name.as_str())).map(Cow::Borrowed),
+        IdentitySource::Query(name) => {
+            facts.request.query_values(name.as_str()).find(|value| !value.is_empty())
         }
-        IdentitySource::JwtClaim(wanted) => request
+        IdentitySource::Cookie(cookie) | IdentitySource::Generated(GeneratedCookie { cookie, .. }) => {
+            not_empty(facts.cookie_values(cookie.as_str())).map(Cow::Borrowed)
+        }
+        IdentitySource::JwtClaim(wanted) => facts
             .field_values(wanted.header.as_str())
             .find_map(|value| claim(value, wanted))
             .map(|claim| Cow::Owned(claim.into_bytes())),
-        IdentitySource::ClientIp(prefix) => Some(Cow::Owned(cut(client_ip(), prefix).into_bytes())),
+        IdentitySource::ClientIp(prefix) => Some(Cow::Owned(cut(facts.client_ip(), prefix).into_bytes())),
     }
 }
 
@@ -120,17 +114,17 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::{config::identity::IdentityConfig, field::Field};
+    use crate::{config::identity::IdentityConfig, field::Field, request::Request};
 
-    fn identity(sources: serde_json::Value, query: Option<&str>, fields: &[(&str, &str)]) -> Option<String> {
+    fn identity(sources: &serde_json::Value, query: Option<&str>, fields: &[(&str, &str)]) -> Option<String> {
         let config: IdentityConfig = serde_json::from_value(json!({"from": sources})).expect("good sources");
         let fields: Vec<_> =
             fields.iter().map(|(name, value)| Field { name, value: value.as_bytes() }).collect();
         let peer = "2001:db8:1:2:3::9".parse().expect("an address");
         let query = query.map(str::as_bytes);
         let request = Request { method: "GET", host: "shop", path: b"/", query, fields: &fields, peer };
-        let found = find(&config.from, &request, || peer)?;
-        Some(String::from_utf8_lossy(&found).into_owned())
+        let facts = Facts::new(&request, &[], &config.from);
+        facts.identity().map(|found| String::from_utf8_lossy(found).into_owned())
     }
 
     #[test]
@@ -144,7 +138,7 @@ mod tests {
             (None, &[("Cookie", "user_name="), ("Cookie", "user_name=\"zhao\"")], Some("zhao")),
             (None, &[], None),
         ] {
-            assert_eq!(identity(sources.clone(), query, fields).as_deref(), expected, "{query:?} {fields:?}");
+            assert_eq!(identity(&sources, query, fields).as_deref(), expected, "{query:?} {fields:?}");
         }
     }
 
@@ -155,7 +149,7 @@ mod tests {
     #[test]
     fn a_claim_is_read_from_a_token_without_verifying_it() {
         let sources = json!([{"jwtClaim": {"header": "Authorization", "claim": "sub"}}]);
-        let read = |value: &str| identity(sources.clone(), None, &[("authorization", value)]);
+        let read = |value: &str| identity(&sources, None, &[("authorization", value)]);
         let good = token(r#"{"iat": 1, "nested": {"sub": "no"}, "sub": "lin"}"#);
         assert_eq!(read(&good).as_deref(), Some("lin"));
         assert_eq!(read(&format!("Bearer {good}")).as_deref(), Some("lin"));
@@ -182,7 +176,7 @@ mod tests {
 
     #[test]
     fn an_address_is_cut_to_its_prefix() {
-        let by = |prefix: serde_json::Value| identity(json!([{"clientIp": prefix}]), None, &[]);
+        let by = |prefix: serde_json::Value| identity(&json!([{"clientIp": prefix}]), None, &[]);
         assert_eq!(by(json!({})).as_deref(), Some("2001:db8:1:2::"));
         assert_eq!(by(json!({"v6Prefix": 48})).as_deref(), Some("2001:db8:1::"));
         assert_eq!(by(json!({"v6Prefix": 128})).as_deref(), Some("2001:db8:1:2:3::9"));

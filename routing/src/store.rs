@@ -8,7 +8,11 @@ mod line;
 mod tests;
 mod texts;
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::Arc,
+    time::Duration,
+};
 
 use self::{choose::Candidate, line::Line, texts::Texts};
 use crate::{
@@ -67,12 +71,17 @@ pub struct Store {
     compiler: Compiler,
     texts: Texts,
     lines: BTreeMap<Uid, Line>,
+    /// Whose line an object has; never more than one.
+    objects: HashMap<Object, Uid>,
     fleet: Fleet,
     rejected: Vec<RejectedDocument>,
     restored: bool,
     silence: Duration,
     routes: Arc<Routes>,
 }
+
+/// Namespace and name of a GrayRelease.
+type Object = (ObjectName, ObjectName);
 
 /// The fleet's settings in force; without a document, the default ones.
 #[derive(Debug, Default)]
@@ -106,6 +115,7 @@ impl Store {
             compiler,
             texts: Texts::default(),
             lines: BTreeMap::new(),
+            objects: HashMap::new(),
             fleet,
             rejected: Vec::new(),
             restored: false,
@@ -234,7 +244,7 @@ impl Store {
     }
 
     /// Lists what could not be read, with whose it was when it last could.
-    fn refuse_unreadable(&mut self, documents: &[Found<'_>], read: &[texts::Read]) {
+    fn refuse_unreadable(&mut self, documents: &[Found<'_>], read: &[texts::Read<'_>]) {
         for (found, read) in documents.iter().zip(read) {
             if let Err(why) = read {
                 let last_good = self.lines.iter().find(|(_, line)| *line.source == *found.source);
@@ -250,55 +260,56 @@ impl Store {
     }
 
     /// Applies one document of a reading, or says why not.
-    fn consider(&mut self, candidate: &Candidate, change: &mut Change) {
+    fn consider(&mut self, candidate: &Candidate<'_>, change: &mut Change) {
         let uid = candidate.uid().clone();
-        let same_object = |line: &Line| line.is_same_object(candidate) && line.uid() != &uid;
-        let namesake = self.lines.values().find(|line| same_object(line));
-        let verdict = match namesake.filter(|line| !candidate.succeeds(line.config())) {
-            Some(successor) => Err(choose::superseded(successor.uid())),
+        let namesake = self.objects.get(&candidate.object()).filter(|other| **other != uid).cloned();
+        let outlives = |line: &Line| !candidate.succeeds(line.config());
+        let successor = namesake.as_ref().filter(|other| self.lines.get(other).is_some_and(outlives));
+        let verdict = match successor {
+            Some(successor) => Err(choose::superseded(successor)),
             None => line::compile(self.lines.get(&uid), candidate, self.silence, &mut self.compiler),
         };
         match verdict {
             Ok(None) => {
                 if let Some(line) = self.lines.get_mut(&uid) {
                     line.source = Arc::clone(&candidate.source);
-                    line.orphaned = false;
                 }
             }
             Ok(Some(line)) => {
-                let replaced: Vec<Uid> = self
-                    .lines
-                    .values()
-                    .filter(|line| same_object(line))
-                    .map(|line| line.uid().clone())
-                    .collect();
-                for old in replaced {
-                    self.lines.remove(&old);
+                if let Some(old) = namesake {
+                    self.forget(&old);
                     change.applied.retain(|(uid, _)| *uid != old);
                     change.dropped.push(old);
                 }
                 change.applied.push((uid.clone(), Arc::clone(&candidate.source)));
+                self.forget(&uid);
+                self.objects.insert(candidate.object(), uid.clone());
                 self.lines.insert(uid, line);
             }
             Err(why) => self.rejected.push(candidate.refuse(why)),
         }
     }
 
+    fn forget(&mut self, uid: &Uid) {
+        if let Some(line) = self.lines.remove(uid) {
+            self.objects.remove(&line.object());
+        }
+    }
+
     /// Documents that the reading does not have any more. One whose source holds something broken is not absent: its
     /// last good version goes on.
-    fn settle_absent(&mut self, read: &[texts::Read], present: &[&str], change: &mut Change) {
-        let named: std::collections::BTreeSet<&Uid> =
+    fn settle_absent(&mut self, read: &[texts::Read<'_>], present: &[&str], change: &mut Change) {
+        let named: BTreeSet<&Uid> =
             read.iter().filter_map(|read| read.as_ref().ok()).map(Candidate::uid).collect();
-        let sources: std::collections::BTreeSet<&str> = present.iter().copied().collect();
-        let restored = self.restored;
-        self.lines.retain(|uid, line| {
-            let there = named.contains(uid) || sources.contains(&*line.source);
-            let forget = !there && (restored || line.release.is_none());
-            line.orphaned = !there;
-            if forget {
-                change.dropped.push(uid.clone());
+        let sources: BTreeSet<&str> = present.iter().copied().collect();
+        let mut forgotten = Vec::new();
+        for (uid, line) in &mut self.lines {
+            line.orphaned = !named.contains(uid) && !sources.contains(&*line.source);
+            if line.orphaned && (self.restored || line.release.is_none()) {
+                forgotten.push(uid.clone());
             }
-            !forget
-        });
+        }
+        forgotten.iter().for_each(|uid| self.forget(uid));
+        change.dropped.extend(forgotten);
     }
 }

@@ -53,7 +53,7 @@ impl RoutingConfig {
 
     /// The checksum that [`RoutingConfig::to_json`] writes.
     pub fn content_checksum(&self) -> Checksum {
-        checksum(&serde_json::to_value(self).expect("a document has text keys and writers that cannot fail"))
+        checksum(serde_json::to_value(self).expect("a document has text keys and writers that cannot fail"))
     }
 }
 

@@ -1,22 +1,25 @@
 //! Strict reading of routing and fleet documents, JSON or YAML. What is refused says where it is (line, column,
 //! field) and why; optional fields that this build does not know are passed over and listed.
 //!
-//! Two passes: the first reads plain values, refuses duplicate keys, and looks at `schema` and `requires`, since a
-//! document from the future is to be called that and not malformed; the second reads the types.
+//! First plain values are read, without duplicate keys, and `schema` and `requires` looked at, since a document from
+//! the future is to be called that and not malformed; then the types. Only a document that fails is read again for
+//! the place of the fault.
+
+mod place;
+mod unique;
 
 use std::fmt;
 
 use serde::Serialize;
-use serde::de::{self, DeserializeOwned, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
-use serde_json::{Map, Value};
+use serde::de::{DeserializeOwned, DeserializeSeed};
+use serde_json::Value;
 
+use self::unique::Unique;
 use super::{Checksum, FEATURES, RoutingConfig, checksum::checksum};
 use crate::fleet::FleetConfig;
 
 /// The longest document, in bytes: what fits a ConfigMap (1 MiB) with room for its metadata.
 pub const MAX_BYTES: usize = 900 * 1024;
-/// The deepest nesting of lists and maps; no field of a document is half as deep.
-const MAX_DEPTH: usize = 32;
 
 /// How a document is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,6 +84,13 @@ impl fmt::Display for DocumentError {
 }
 
 impl DocumentError {
+    /// The error with the place of its field, where it has none yet; `bytes` are the document's.
+    #[must_use]
+    pub fn placed(self, bytes: &[u8], format: Format) -> Self {
+        let place = self.place.or_else(|| place::of_field(bytes, format, &self.field));
+        Self { place, ..self }
+    }
+
     fn new(reason: Reason, field: &str, message: impl Into<String>) -> Self {
         Self { reason, place: None, field: field.to_owned(), message: message.into() }
     }
@@ -91,10 +101,13 @@ impl DocumentError {
 /// # Errors
 /// The first fault that was found.
 pub fn routing(bytes: &[u8], format: Format) -> Result<Parsed<RoutingConfig>, DocumentError> {
-    let mut parsed: Parsed<RoutingConfig> = document(bytes, format)?;
-    parsed.config.check()?;
-    parsed.config.checksum = Some(parsed.checksum.clone());
-    Ok(parsed)
+    let read = || {
+        let mut parsed: Parsed<RoutingConfig> = document(bytes, format)?;
+        parsed.config.check()?;
+        parsed.config.checksum = Some(parsed.checksum.clone());
+        Ok(parsed)
+    };
+    read().map_err(|error: DocumentError| error.placed(bytes, format))
 }
 
 /// Reads a fleet document.
@@ -102,7 +115,7 @@ pub fn routing(bytes: &[u8], format: Format) -> Result<Parsed<RoutingConfig>, Do
 /// # Errors
 /// The first fault that was found.
 pub fn fleet(bytes: &[u8], format: Format) -> Result<Parsed<FleetConfig>, DocumentError> {
-    document(bytes, format)
+    document(bytes, format).map_err(|error| error.placed(bytes, format))
 }
 
 /// Reads a document as plain values, whatever it may say. For what can still be told of one that was refused.
@@ -117,20 +130,16 @@ fn document<T: DeserializeOwned>(bytes: &[u8], format: Format) -> Result<Parsed<
     let text = text(bytes)?;
     let value = format.value(text)?;
     known(&value)?;
-    let mut ignored = Vec::new();
-    let config = format.typed(text, &mut ignored)?;
-    ignored.retain(|field| field != "checksum");
-    let checksum = checksum(&value);
-    match value.get("checksum") {
-        Some(Value::String(named)) if *named != checksum.to_string() => Err(DocumentError::new(
-            Reason::ChecksumMismatch,
-            "checksum",
-            format!(
-                "the content's checksum is {checksum}; leave the field out of a document written by hand"
-            ),
-        )),
-        _ => Ok(Parsed { config, checksum, ignored }),
+    let (config, ignored) = format.typed(text, &value)?;
+    let named = value.get("checksum").and_then(Value::as_str).map(str::to_owned);
+    let checksum = checksum(value);
+    if named.is_some_and(|named| named != checksum.to_string()) {
+        let message = format!(
+            "the content's checksum is {checksum}; leave the field out of a document written by hand"
+        );
+        return Err(DocumentError::new(Reason::ChecksumMismatch, "checksum", message));
     }
+    Ok(Parsed { config, checksum, ignored })
 }
 
 fn text(bytes: &[u8]) -> Result<&str, DocumentError> {
@@ -175,7 +184,7 @@ fn known(value: &Value) -> Result<(), DocumentError> {
 
 impl Format {
     fn value(self, text: &str) -> Result<Value, DocumentError> {
-        let seed = Unique { depth: 0 };
+        let seed = Unique::default();
         match self {
             Self::Json => {
                 let mut deserializer = serde_json::Deserializer::from_str(text);
@@ -190,8 +199,31 @@ impl Format {
         }
     }
 
-    fn typed<T: DeserializeOwned>(self, text: &str, ignored: &mut Vec<String>) -> Result<T, DocumentError> {
+    /// The types, and the fields that they do not have.
+    fn typed<T: DeserializeOwned>(
+        self,
+        text: &str,
+        value: &Value,
+    ) -> Result<(T, Vec<String>), DocumentError> {
+        let mut ignored = Vec::new();
         let mut note = |path: serde_ignored::Path<'_>| ignored.push(path.to_string().replace(".?", ""));
+        let typed = match serde_ignored::deserialize(value, &mut note) {
+            Ok(typed) => typed,
+            Err(_) => {
+                ignored.clear();
+                self.typed_with_places(text, |path| ignored.push(path.to_string().replace(".?", "")))?
+            }
+        };
+        Ok((typed, ignored))
+    }
+
+    /// The same, slower, knowing where a fault is. What YAML leaves open, as whether `1.10` is a text, is settled
+    /// here by the type.
+    fn typed_with_places<T: DeserializeOwned>(
+        self,
+        text: &str,
+        mut note: impl FnMut(serde_ignored::Path<'_>),
+    ) -> Result<T, DocumentError> {
         let mut track = serde_path_to_error::Track::new();
         match self {
             Self::Json => {
@@ -239,91 +271,6 @@ fn yaml_error(error: &serde_saphyr::Error, reason: Reason, field: &str) -> Docum
         None => full,
     };
     DocumentError { place, ..DocumentError::new(reason, field, message) }
-}
-
-/// A value without duplicate keys, which the usual reader would silently lose.
-#[derive(Clone, Copy)]
-struct Unique {
-    depth: usize,
-}
-
-impl Unique {
-    fn deeper<E: de::Error>(self) -> Result<Self, E> {
-        if self.depth == MAX_DEPTH {
-            return Err(E::custom(format!("nested more than {MAX_DEPTH} deep")));
-        }
-        Ok(Self { depth: self.depth + 1 })
-    }
-}
-
-impl<'de> DeserializeSeed<'de> for Unique {
-    type Value = Value;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Unique {
-    type Value = Value;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a JSON value")
-    }
-
-    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_f64<E: de::Error>(self, value: f64) -> Result<Value, E> {
-        serde_json::Number::from_f64(value).map(Value::Number).ok_or_else(|| E::custom("not a finite number"))
-    }
-
-    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_unit<E>(self) -> Result<Value, E> {
-        Ok(Value::Null)
-    }
-
-    fn visit_none<E>(self) -> Result<Value, E> {
-        Ok(Value::Null)
-    }
-
-    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
-        self.deserialize(deserializer)
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Value, A::Error> {
-        let inner = self.deeper()?;
-        let mut values = Vec::new();
-        while let Some(value) = access.next_element_seed(inner)? {
-            values.push(value);
-        }
-        Ok(values.into())
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Value, A::Error> {
-        let inner = self.deeper()?;
-        let mut fields = Map::new();
-        while let Some(key) = access.next_key::<String>()? {
-            if fields.contains_key(&key) {
-                return Err(de::Error::custom(format!("the key \"{}\" stands twice", key.escape_debug())));
-            }
-            let value = access.next_value_seed(inner)?;
-            fields.insert(key, value);
-        }
-        Ok(fields.into())
-    }
 }
 
 #[cfg(test)]
@@ -395,13 +342,13 @@ mod tests {
                 with(r#""x": 1"#.replace("x", "schema").as_str(), r#""schema": 2"#),
                 Reason::UnknownSchema,
                 "schema",
-                None,
+                Some(2),
             ),
             (
                 with(r#""revision": 3"#, r#""requires": ["telepathy"], "revision": 3"#),
                 Reason::UnknownFeature,
                 "requires",
-                None,
+                Some(5),
             ),
             (
                 with(
@@ -410,14 +357,14 @@ mod tests {
                 ),
                 Reason::ChecksumMismatch,
                 "checksum",
-                None,
+                Some(5),
             ),
             (with("125000", "1000001"), Reason::Invalid, "ratio", Some(8)),
             (with(r#""revision": 3"#, r#""revision": 0"#), Reason::Invalid, "revision", Some(5)),
             (with(r#""revision": 3"#, r#""revision": "3""#), Reason::Invalid, "revision", Some(5)),
             (with("127.0.0.1:9002", "nowhere"), Reason::Invalid, "arms.gray", Some(12)),
-            (with(r#"["shop.example.com"]"#, r#"["a.b", "A.b"]"#), Reason::Invalid, "hosts[1]", None),
-            (with(r#"["shop.example.com"]"#, "[]"), Reason::Invalid, "hosts", None),
+            (with(r#"["shop.example.com"]"#, r#"["a.b", "A.b"]"#), Reason::Invalid, "hosts[1]", Some(9)),
+            (with(r#"["shop.example.com"]"#, "[]"), Reason::Invalid, "hosts", Some(9)),
             ("[]".to_owned(), Reason::Malformed, "", None),
             (format!("\"{}\"", "x".repeat(1 << 20)), Reason::TooLarge, "", None),
         ];

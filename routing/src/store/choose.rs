@@ -2,26 +2,36 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use super::texts::Refusal;
+use super::{Object, texts::Refusal};
 use crate::{
-    config::{RoutingConfig, names::Uid, parse::Parsed},
+    config::{
+        RoutingConfig,
+        names::Uid,
+        parse::{Format, Parsed},
+    },
     report::RejectedDocument,
 };
 
 /// A good document and where it was found.
 #[derive(Debug, Clone)]
-pub(super) struct Candidate {
+pub(super) struct Candidate<'a> {
     pub(super) source: Arc<str>,
+    /// What it was read from, for the place of a fault that only compiling finds.
+    pub(super) text: (Format, &'a [u8]),
     pub(super) document: Arc<Parsed<RoutingConfig>>,
 }
 
-impl Candidate {
+impl Candidate<'_> {
     pub(super) fn config(&self) -> &RoutingConfig {
         &self.document.config
     }
 
     pub(super) fn uid(&self) -> &Uid {
         &self.config().release.uid
+    }
+
+    pub(super) fn object(&self) -> Object {
+        object(self.config())
     }
 
     /// Whether it takes the place of another uid's document for the same object: because it says so, or because its
@@ -47,13 +57,18 @@ impl Candidate {
     }
 }
 
+/// Namespace and name of the object that a document is for.
+pub(super) fn object(config: &RoutingConfig) -> Object {
+    (config.release.namespace.clone(), config.release.name.clone())
+}
+
 /// One document for each uid: the one from the source that its applied one came from, else the first by source. The
 /// others are refused.
-pub(super) fn by_uid(
-    candidates: impl Iterator<Item = Candidate>,
+pub(super) fn by_uid<'a>(
+    candidates: impl Iterator<Item = Candidate<'a>>,
     applied_from: impl Fn(&Uid) -> Option<Arc<str>>,
-) -> (Vec<Candidate>, Vec<RejectedDocument>) {
-    let mut groups: BTreeMap<Uid, Vec<Candidate>> = BTreeMap::new();
+) -> (Vec<Candidate<'a>>, Vec<RejectedDocument>) {
+    let mut groups: BTreeMap<Uid, Vec<Candidate<'a>>> = BTreeMap::new();
     for candidate in candidates {
         groups.entry(candidate.uid().clone()).or_default().push(candidate);
     }
@@ -76,7 +91,7 @@ pub(super) fn by_uid(
 
 /// In an order in which a successor comes after what it succeeds, so that the latter is replaced and not refused
 /// only by accident of order.
-pub(super) fn oldest_first(mut candidates: Vec<Candidate>) -> Vec<Candidate> {
+pub(super) fn oldest_first(mut candidates: Vec<Candidate<'_>>) -> Vec<Candidate<'_>> {
     candidates.sort_by_cached_key(|candidate| {
         let config = candidate.config();
         (config.replaces.is_some(), config.release.created_at, config.release.uid.clone())

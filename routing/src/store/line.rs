@@ -2,7 +2,11 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{choose::Candidate, texts::Refusal};
+use super::{
+    Object,
+    choose::{self, Candidate},
+    texts::Refusal,
+};
 use crate::{
     config::{
         Checksum, OperatorLostAction, RoutingConfig, State, names::Uid, parse::Parsed, units::Revision,
@@ -32,9 +36,8 @@ impl Line {
         &self.config().release.uid
     }
 
-    pub(super) fn is_same_object(&self, candidate: &Candidate) -> bool {
-        let (mine, other) = (&self.config().release, &candidate.config().release);
-        (&mine.namespace, &mine.name) == (&other.namespace, &other.name)
+    pub(super) fn object(&self) -> Object {
+        choose::object(self.config())
     }
 
     /// Compiles anew if the operator's silence closes the release now, or opens it again.
@@ -69,7 +72,7 @@ fn is_lost(config: &RoutingConfig, silence: Duration) -> bool {
 /// The line that a document makes; none if it is applied already.
 pub(super) fn compile(
     applied: Option<&Line>,
-    candidate: &Candidate,
+    candidate: &Candidate<'_>,
     silence: Duration,
     compiler: &mut Compiler,
 ) -> Result<Option<Line>, Refusal> {
@@ -83,7 +86,8 @@ pub(super) fn compile(
         State::Withdrawn => None,
         _ => {
             let release = Release::compile(Arc::clone(&document), is_lost(config, silence), compiler);
-            Some(Arc::new(release.map_err(|error| Refusal::from(&error))?))
+            let (format, bytes) = candidate.text;
+            Some(Arc::new(release.map_err(|error| Refusal::from(&error.placed(bytes, format)))?))
         }
     };
     Ok(Some(Line { source: Arc::clone(&candidate.source), document, release, orphaned: false }))

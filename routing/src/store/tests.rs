@@ -38,7 +38,7 @@ fn ratio(store: &Store, host: &str) -> Option<u32> {
 
 const HOST: &str = "shop.example.com";
 
-fn another(uid: &str, changes: Value) -> Value {
+fn another(uid: &str, changes: &Value) -> Value {
     let mut document = json!({"release": {"uid": uid, "name": uid}, "hosts": [format!("{uid}.example.com")]});
     document.as_object_mut().expect("an object").extend(changes.as_object().expect("an object").clone());
     document
@@ -122,7 +122,7 @@ fn a_higher_revision_replaces_and_shares_what_did_not_change() {
     let directory = |ratio: u32, revision: u32| {
         vec![
             ("a.json", text(json!({"ratio": ratio, "revision": revision}))),
-            ("b.json", text(another("u-2", json!({})))),
+            ("b.json", text(another("u-2", &json!({})))),
         ]
     };
     apply(&mut store, &directory(0, 3));
@@ -203,6 +203,11 @@ fn a_broken_successor_takes_nothing_over() {
     let broken = text(json!({"release": {"uid": "u-2"}, "replaces": "u-1", "rules": rules}));
     assert!(apply(&mut store, &vec![("new.json", broken), old]).is_nothing());
     assert_eq!((ratio(&store, HOST), reasons(&store)), (Some(500_000), vec![("new.json", "Invalid")]));
+    let message = &store.rejected()[0].message;
+    assert!(
+        message.starts_with("line 1, column ") && message.contains("rules[0].when[0].all[0].values: "),
+        "{message}"
+    );
 }
 
 #[test]
@@ -210,8 +215,8 @@ fn the_first_reading_after_a_start_from_disk_decides_what_exists() {
     let mut store = Store::new();
     let saved = vec![
         ("a.json", text(json!({}))),
-        ("b.json", text(another("u-2", json!({})))),
-        ("c.json", text(another("u-3", json!({})))),
+        ("b.json", text(another("u-2", &json!({})))),
+        ("c.json", text(another("u-3", &json!({})))),
     ];
     store.restore(&found(&saved), None);
     assert!(store.is_stale());

@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// What one source holds, read.
-pub(super) type Read = Result<Candidate, Refusal>;
+pub(super) type Read<'a> = Result<Candidate<'a>, Refusal>;
 
 /// Why a document is not applied.
 #[derive(Debug, Clone)]
@@ -70,12 +70,12 @@ struct Remembered {
 
 impl Texts {
     /// Reads every document, in the order given.
-    pub(super) fn read(&mut self, documents: &[Found<'_>]) -> Vec<Read> {
+    pub(super) fn read<'a>(&mut self, documents: &[Found<'a>]) -> Vec<Read<'a>> {
         let mut before = std::mem::take(&mut self.by_source);
         documents.iter().map(|found| self.read_one(found, before.remove_entry(found.source))).collect()
     }
 
-    fn read_one(&mut self, found: &Found<'_>, before: Option<(Arc<str>, Remembered)>) -> Read {
+    fn read_one<'a>(&mut self, found: &Found<'a>, before: Option<(Arc<str>, Remembered)>) -> Read<'a> {
         let (format, bytes) = match found.content {
             Content::Text(format, bytes) => (format, bytes),
             Content::Unreadable(why) => return Err(Refusal::new("Unreadable", why)),
@@ -89,7 +89,11 @@ impl Texts {
             }
         };
         let read = match &remembered.parsed {
-            Ok(parsed) => Ok(Candidate { source: Arc::clone(&source), document: Arc::clone(parsed) }),
+            Ok(parsed) => Ok(Candidate {
+                source: Arc::clone(&source),
+                text: (format, bytes),
+                document: Arc::clone(parsed),
+            }),
             Err(error) => Err(Refusal::from(error)),
         };
         self.by_source.insert(source, remembered);

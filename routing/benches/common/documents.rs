@@ -41,7 +41,7 @@ fn rules(release: usize) -> Value {
 }
 
 /// The document of one of many releases, as JSON.
-pub fn document(release: usize) -> String {
+pub(crate) fn document(release: usize) -> String {
     let document = json!({
         "schema": 1,
         "bucketing": "xxh3-1",

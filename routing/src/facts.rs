@@ -1,0 +1,70 @@
+//! What is known of one request while it is decided: its parts, and what follows from them, each worked out at most
+//! once and only if something asks.
+
+use std::{cell::OnceCell, net::IpAddr};
+
+use ipnet::IpNet;
+
+use crate::{
+    client_address::client_address,
+    config::identity::IdentitySource,
+    identity::{self, Identity},
+    request::Request,
+};
+
+/// What is known of one request.
+pub(crate) struct Facts<'v, 'q> {
+    pub(crate) request: &'v Request<'q>,
+    trusted: &'v [IpNet],
+    sources: &'v [IdentitySource],
+    names: OnceCell<u64>,
+    client_ip: OnceCell<IpAddr>,
+    identity: OnceCell<Option<Identity<'q>>>,
+}
+
+impl<'v, 'q> Facts<'v, 'q> {
+    pub(crate) fn new(request: &'v Request<'q>, trusted: &'v [IpNet], sources: &'v [IdentitySource]) -> Self {
+        let (names, client_ip, identity) = (OnceCell::new(), OnceCell::new(), OnceCell::new());
+        Self { request, trusted, sources, names, client_ip, identity }
+    }
+
+    /// Who the user is, by the first of the release's sources that says so.
+    pub(crate) fn identity(&self) -> Option<&[u8]> {
+        self.identity.get_or_init(|| identity::find(self.sources, self)).as_deref()
+    }
+
+    /// The identity, if something asked for it.
+    pub(crate) fn into_identity(self) -> Option<Identity<'q>> {
+        self.identity.into_inner().flatten()
+    }
+
+    /// Whose address the request comes from.
+    pub(crate) fn client_ip(&self) -> IpAddr {
+        let request = self.request;
+        *self.client_ip.get_or_init(|| client_address(request.peer, self.trusted, request.fields))
+    }
+
+    /// The values of every field of this name.
+    pub(crate) fn field_values<'n>(&self, name: &'n str) -> impl Iterator<Item = &'q [u8]> + use<'q, 'n> {
+        self.may_have(name).then(|| self.request.field_values(name)).into_iter().flatten()
+    }
+
+    /// The values of every cookie of this name.
+    pub(crate) fn cookie_values<'n>(&self, name: &'n str) -> impl Iterator<Item = &'q [u8]> + use<'q, 'n> {
+        self.may_have("cookie").then(|| self.request.cookie_values(name)).into_iter().flatten()
+    }
+
+    /// Whether a field of this name may be there. Rules mostly ask for fields that are not, so one look at all names
+    /// spares each of them a search: a Bloom filter of 64 bits and one hash.
+    fn may_have(&self, name: &str) -> bool {
+        let seen = || self.request.fields.iter().fold(0, |seen, field| seen | bit(field.name));
+        self.names.get_or_init(seen) & bit(name) != 0
+    }
+}
+
+/// One of 64 bits by a name's length and ends, without regard to case.
+fn bit(name: &str) -> u64 {
+    let (Some(first), Some(last)) = (name.as_bytes().first(), name.as_bytes().last()) else { return 0 };
+    let ends = u32::from(first.to_ascii_lowercase()) * 5 + u32::from(last.to_ascii_lowercase()) * 11;
+    1 << ((name.len() as u32 * 19 + ends) % 64)
+}
