@@ -206,8 +206,20 @@ impl Store {
         self.routes = Arc::new(Routes::new(releases, Arc::clone(&self.fleet.config), &mut self.compiler));
     }
 
+    /// A fleet without a document has the default settings; one whose document vanishes keeps its own until the next
+    /// start, as releases do.
+    fn forget_kept_fleet(&mut self) -> bool {
+        let forget = self.restored && self.fleet.document.is_some();
+        if forget {
+            let class = self.fleet.config.class.clone();
+            self.fleet.config = Arc::new(FleetConfig { class, ..FleetConfig::default() });
+            self.fleet.document = None;
+        }
+        forget
+    }
+
     fn apply_fleet(&mut self, found: Option<Found<'_>>) -> bool {
-        let Some(found) = found else { return false };
+        let Some(found) = found else { return self.forget_kept_fleet() };
         let refused = match texts::fleet(&found) {
             Ok(parsed) if parsed.config.class != self.fleet.config.class => RejectedDocument {
                 revision: Some(parsed.config.revision),

@@ -312,3 +312,26 @@ fn an_upstream_never_gets_the_number_of_another() {
         assert_eq!(store.routes().upstreams().len(), 2);
     }
 }
+
+#[test]
+fn a_fleet_document_that_is_gone_at_the_next_start_holds_no_longer() {
+    let kept =
+        Found { source: "fleet.yaml", content: Content::Text(Format::Yaml, b"schema: 1\nrevision: 2\n") };
+    let mut store = Store::new();
+    store.apply(&[], Some(kept));
+    assert!(store.apply(&[], None).is_nothing(), "while the proxy runs, it goes on");
+    let mut store = Store::new();
+    store.restore(&[], Some(kept));
+    assert!(store.applied_fleet().is_some());
+    assert!(store.apply(&[], None).fleet);
+    assert!(store.applied_fleet().is_none());
+}
+
+#[test]
+fn the_settings_of_another_fleet_are_refused() {
+    let other =
+        Found { source: "fleet.yaml", content: Content::Text(Format::Yaml, b"schema: 1\nrevision: 2\n") };
+    let mut store = Store::for_class("web".parse().unwrap());
+    assert!(store.apply(&[], Some(other)).is_nothing());
+    assert_eq!(reasons(&store), [("fleet.yaml", "OtherClass")]);
+}
