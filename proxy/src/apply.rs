@@ -136,11 +136,12 @@ impl Applier {
         for uid in &change.dropped {
             state.forget(Key::Release(uid.clone()));
         }
-        if change.fleet
-            && let Some((name, content)) = listing.iter().find(|(name, _)| is_fleet(name))
-            && let Some(saved) = to_save(name, Some(content))
-        {
-            state.keep(Key::Fleet, saved);
+        if change.fleet {
+            let fleet = listing.iter().find(|(name, _)| is_fleet(name));
+            match fleet.and_then(|(name, content)| to_save(name, Some(content))) {
+                Some(saved) => state.keep(Key::Fleet, saved),
+                None => state.forget(Key::Fleet),
+            }
         }
     }
 

@@ -33,6 +33,9 @@ fn probes_and_pages_answer_as_documented() {
     assert_eq!((refused.status, refused.field("allow")), (405, Some("GET, HEAD")));
     assert_eq!(client.get("/report?since=yesterday", &[]).status, 400);
     assert_eq!(client.get("/explain?host=", &[]).status, 400);
+    assert_eq!(get(proxy.addresses()[0], "/x").status, 404);
+    let counted = r#"halftone_unrouted_requests_total{cause="refused404"} 1"#;
+    until(counted, || get(admin, "/metrics").body, |page| page.contains(counted));
 }
 
 #[test]

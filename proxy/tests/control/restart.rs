@@ -8,7 +8,7 @@ use halftone_proxy::settings::Settings;
 use halftone_routing::report::TrafficReport;
 use serde_json::json;
 
-use super::support::{backend, get, listing, release, settings, until, wait};
+use super::support::{Client, backend, get, listing, release, settings, until, wait};
 
 fn with_state(dir: &Path) -> Settings {
     Settings { state: Some(dir.to_owned()), ..settings() }
@@ -57,11 +57,13 @@ fn a_restarted_proxy_serves_what_it_kept_until_its_source_answers() {
             .collect::<Vec<_>>()
     };
     assert_eq!(applied(&now), [("local/shop/checkout".to_owned(), 4)]);
+    assert_eq!(now.fleet, None);
     drop(proxy);
 
     let proxy = Proxy::start(&settings, Source::Directory(config.path().join("gone"))).unwrap();
     let kept = until("what was kept", || report(&proxy), |report| !report.applied.is_empty());
     assert_eq!(applied(&kept), [("local/shop/checkout".to_owned(), 4)]);
+    assert_eq!(kept.fleet, None);
     assert_ne!(kept.epoch, now.epoch);
 }
 
@@ -118,4 +120,25 @@ fn a_proxy_that_cannot_work_does_not_start_and_says_why() {
     assert!(matches!(start(&admin, memory()), StartError::Admin { .. }));
     let listen = Settings { listen: vec![taken.local_addr().unwrap()], ..settings() };
     assert!(matches!(start(&listen, memory()), StartError::Listen { .. }));
+}
+
+#[test]
+fn a_moving_release_goes_to_stable_when_no_operator_speaks_and_back_when_one_does() {
+    let (stable, gray) = (backend("stable"), backend("gray"));
+    let more = json!({
+        "state": "Active",
+        "moving": true,
+        "ratio": 1_000_000,
+        "arms": {"gray": {"addresses": [gray], "version": "r2"}},
+        "onOperatorLost": {"action": "Stable", "afterMs": 1000},
+    });
+    let proxy = super::support::start(&[("a.json", &release("checkout", 1, stable, more))]);
+    let ask = || Client::connect(proxy.addresses()[0]).get("/x", &[("X-User-Name", "lin")]).body;
+    let spoken_to = || {
+        proxy.report(None);
+        ask()
+    };
+    until("gray, while an operator speaks", spoken_to, |body| body == "gray /x r2");
+    until("stable, in silence", ask, |body| body == "stable /x r1");
+    until("gray again", spoken_to, |body| body == "gray /x r2");
 }
