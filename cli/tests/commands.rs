@@ -1,0 +1,162 @@
+//! The commands that need nothing running, as a person or a script calls them.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use assert_cmd::Command;
+use predicates::str::contains;
+use serde_json::Value;
+use tempfile::NamedTempFile;
+
+const LEAST: &str = r#"apiVersion: halftone.dev/v1alpha1
+kind: GrayRelease
+metadata: {name: checkout, namespace: shop}
+spec:
+  hosts: [shop.example.com]
+  stable: {service: {name: checkout-v1, port: 80}, version: v1}
+  gray:   {service: {name: checkout-v2, port: 80}, version: v2}
+  targetRatio: 100
+"#;
+
+fn halftone() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_halftone"));
+    command.env_remove("RUST_LOG").env("NO_COLOR", "1");
+    command
+}
+
+fn file(text: &str) -> NamedTempFile {
+    let mut file = tempfile::Builder::new().suffix(".yaml").tempfile().unwrap();
+    file.write_all(text.as_bytes()).unwrap();
+    file
+}
+
+fn json(command: &mut Command) -> Value {
+    let output = command.assert().success().get_output().stdout.clone();
+    serde_json::from_slice(&output).unwrap()
+}
+
+fn users(count: u32) -> String {
+    (0..count).map(|user| format!("user-{user}\n")).collect()
+}
+
+#[test]
+fn split_says_how_identities_divide_in_percent() {
+    let manifest = file(LEAST);
+    let sum = json(
+        halftone()
+            .args(["split", "--ratio", "12.5%", "--identities", "-", "--json"])
+            .arg(manifest.path())
+            .write_stdin(users(100_000)),
+    );
+    assert_eq!(sum["identities"], 100_000);
+    assert_eq!(sum["target"], 12.5);
+    let share = sum["share"].as_f64().unwrap();
+    assert!((share - 12.5).abs() < 0.42, "{share}");
+    assert_eq!(sum["gray"].as_f64().unwrap() / 1000.0, share);
+}
+
+#[test]
+fn split_lists_the_arm_of_each_identity_and_a_higher_ratio_only_adds() {
+    let manifest = file(LEAST);
+    let gray = |ratio: &str| -> Vec<String> {
+        let output = halftone()
+            .args(["split", "--ratio", ratio, "--identities", "-", "--list"])
+            .arg(manifest.path())
+            .write_stdin(users(2_000))
+            .assert()
+            .success();
+        let text = String::from_utf8(output.get_output().stdout.clone()).unwrap();
+        assert_eq!(text.lines().count(), 2_000);
+        text.lines().filter_map(|line| line.strip_prefix("gray\t")).map(str::to_owned).collect()
+    };
+    let (few, many) = (gray("1"), gray("10"));
+    assert!(few.len() < many.len() && few.iter().all(|user| many.contains(user)), "{few:?}");
+}
+
+#[test]
+fn explain_and_split_agree_on_every_user() {
+    let manifest = file(LEAST);
+    let list = halftone()
+        .args(["split", "--ratio", "50", "--identities", "-", "--list"])
+        .arg(manifest.path())
+        .write_stdin(users(10))
+        .assert()
+        .success();
+    for line in String::from_utf8(list.get_output().stdout.clone()).unwrap().lines() {
+        let (arm, user) = line.split_once('\t').unwrap();
+        let header = format!("X-User-Name: {user}");
+        let told = json(halftone().args(["explain", "--ratio", "50", "--json", "--header", &header]).arg(manifest.path()));
+        assert_eq!((told["arm"].as_str(), told["identity"].as_str()), (Some(arm), Some(user)));
+        assert_eq!(told["release"], "shop/checkout");
+        assert!(told["bucket"].is_u64() && told["reason"].is_string(), "{told}");
+    }
+}
+
+#[test]
+fn explain_tells_a_person_what_each_point_said() {
+    let manifest = file(LEAST);
+    halftone()
+        .args(["explain", "--query", "user_name=lin", "--ratio", "100"])
+        .arg(manifest.path())
+        .assert()
+        .success()
+        .stdout(contains("identity  \"lin\"").and(contains("→ shop/checkout: gray (v2)")));
+    halftone()
+        .args(["explain", "--host", "other.example.com"])
+        .arg(manifest.path())
+        .assert()
+        .success()
+        .stdout(contains("answered with 404"));
+}
+
+#[test]
+fn simulate_rolls_a_fault_back_and_promotes_a_good_release() {
+    let manifest = file(&LEAST.replace("targetRatio: 100", "targetRatio: 100\n  steps: [{ratio: 10, hold: 1m}]"));
+    let run = |more: &[&str]| {
+        json(halftone().args(["simulate", "--runs", "40", "--rps", "300", "--json"]).args(more).arg(manifest.path()))
+    };
+    let good = run(&[]);
+    assert_eq!((&good["runs"], &good["promoted"], &good["detectionSeconds"]), (&40.into(), &40.into(), &Value::Null));
+    let bad = run(&["--fault-at", "20s", "--fault-error-rate", "50%"]);
+    assert_eq!(bad["rolledBack"], 40, "{bad}");
+    assert!(bad["detectionSeconds"]["p99"].as_f64().unwrap() < 30.0, "{bad}");
+}
+
+#[test]
+fn the_same_seed_gives_the_same_releases() {
+    let manifest = file(LEAST);
+    let run = |seed: &str| {
+        let mut command = halftone();
+        command.args(["simulate", "--runs", "4", "--fault-at", "1m", "--json", "--seed", seed]).arg(manifest.path());
+        json(&mut command)
+    };
+    assert_eq!(run("7"), run("7"));
+    assert_ne!(run("7"), run("8"));
+}
+
+#[test]
+fn crd_prints_what_the_repository_holds() {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../crds/grayreleases.halftone.dev.yaml");
+    halftone().arg("crd").assert().success().stdout(std::fs::read_to_string(path).unwrap());
+}
+
+#[test]
+fn completions_are_printed_for_a_shell() {
+    halftone().args(["completions", "bash"]).assert().success().stdout(contains("_halftone"));
+}
+
+#[test]
+fn wrong_usage_is_refused_with_advice() {
+    let manifest = file(LEAST);
+    let refused: &[(&[&str], i32, &str)] = &[
+        (&["split", "--ratio", "101", "--identities", "-"], 2, "percent from 0 to 100"),
+        (&["split", "--identities", "/nowhere"], 1, "/nowhere: No such file"),
+        (&["explain", "--header", "nonsense"], 1, "write 'Name: value'"),
+        (&["explain", "--path", "/%00"], 1, "--path /%00"),
+        (&["simulate", "--gray-latency", "slow"], 1, "x2"),
+        (&["simulate", "--fault-at", "soon"], 2, "90s"),
+    ];
+    for (arguments, code, says) in refused {
+        halftone().args(*arguments).arg(manifest.path()).assert().code(*code).stderr(contains(*says));
+    }
+}
