@@ -85,7 +85,9 @@ fn explain_and_split_agree_on_every_user() {
     for line in String::from_utf8(list.get_output().stdout.clone()).unwrap().lines() {
         let (arm, user) = line.split_once('\t').unwrap();
         let header = format!("X-User-Name: {user}");
-        let told = json(halftone().args(["explain", "--ratio", "50", "--json", "--header", &header]).arg(manifest.path()));
+        let told = json(
+            halftone().args(["explain", "--ratio", "50", "--json", "--header", &header]).arg(manifest.path()),
+        );
         assert_eq!((told["arm"].as_str(), told["identity"].as_str()), (Some(arm), Some(user)));
         assert_eq!(told["release"], "shop/checkout");
         assert!(told["bucket"].is_u64() && told["reason"].is_string(), "{told}");
@@ -111,12 +113,21 @@ fn explain_tells_a_person_what_each_point_said() {
 
 #[test]
 fn simulate_rolls_a_fault_back_and_promotes_a_good_release() {
-    let manifest = file(&LEAST.replace("targetRatio: 100", "targetRatio: 100\n  steps: [{ratio: 10, hold: 1m}]"));
+    let manifest =
+        file(&LEAST.replace("targetRatio: 100", "targetRatio: 100\n  steps: [{ratio: 10, hold: 1m}]"));
     let run = |more: &[&str]| {
-        json(halftone().args(["simulate", "--runs", "40", "--rps", "300", "--json"]).args(more).arg(manifest.path()))
+        json(
+            halftone()
+                .args(["simulate", "--runs", "40", "--rps", "300", "--json"])
+                .args(more)
+                .arg(manifest.path()),
+        )
     };
     let good = run(&[]);
-    assert_eq!((&good["runs"], &good["promoted"], &good["detectionSeconds"]), (&40.into(), &40.into(), &Value::Null));
+    assert_eq!(
+        (&good["runs"], &good["promoted"], &good["detectionSeconds"]),
+        (&40.into(), &40.into(), &Value::Null)
+    );
     let bad = run(&["--fault-at", "20s", "--fault-error-rate", "50%"]);
     assert_eq!(bad["rolledBack"], 40, "{bad}");
     assert!(bad["detectionSeconds"]["p99"].as_f64().unwrap() < 30.0, "{bad}");
@@ -127,7 +138,9 @@ fn the_same_seed_gives_the_same_releases() {
     let manifest = file(LEAST);
     let run = |seed: &str| {
         let mut command = halftone();
-        command.args(["simulate", "--runs", "4", "--fault-at", "1m", "--json", "--seed", seed]).arg(manifest.path());
+        command
+            .args(["simulate", "--runs", "4", "--fault-at", "1m", "--json", "--seed", seed])
+            .arg(manifest.path());
         json(&mut command)
     };
     assert_eq!(run("7"), run("7"));
