@@ -1,5 +1,7 @@
 //! The commands that need nothing running, as a person or a script calls them.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "in tests a failed assumption should end the test")]
+
 use std::io::Write;
 use std::path::PathBuf;
 

@@ -1,5 +1,7 @@
 //! `docs/cli.md` says what `--help` says; this test fails when it drifts, and writes it with `UPDATE_DOCS=1`.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "in tests a failed assumption should end the test")]
+
 use std::fmt::Write;
 use std::path::Path;
 use std::process::Command;

@@ -1,6 +1,8 @@
 //! `halftone run` and `halftone demo` as a user meets them: the real program, with nginx and Python's http.server as
 //! the two versions of a service.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "in tests a failed assumption should end the test")]
+
 #[path = "run/world.rs"]
 mod world;
 

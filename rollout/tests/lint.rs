@@ -1,5 +1,7 @@
 //! What `halftone lint` says: nothing of the examples, and of everything else what a person should change.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "in tests a failed assumption should end the test")]
+
 use halftone_rollout::{
     finding::Finding,
     fleet::FleetDeclarations,
