@@ -7,6 +7,7 @@ mod demo;
 mod engine;
 mod explain;
 mod fleet;
+mod lint;
 mod manifests;
 mod output;
 mod percent;
@@ -55,7 +56,7 @@ fn run(command: &Command) -> Result<ExitCode, Failure> {
         Command::Pause(arguments) => return steer::request(arguments, Verb::Pause),
         Command::Resume(arguments) => return steer::request(arguments, Verb::Resume),
         Command::Completions { shell } => args::completions(*shell),
-        _ => return Err(Failure::new("not yet")),
+        Command::Lint(arguments) => return lint::run(arguments),
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -176,3 +176,20 @@ fn wrong_usage_is_refused_with_advice() {
         halftone().args(*arguments).arg(manifest.path()).assert().code(*code).stderr(contains(*says));
     }
 }
+
+#[test]
+fn lint_tells_errors_with_their_place_and_exits_with_1() {
+    let good = file(LEAST);
+    halftone().arg("lint").arg(good.path()).assert().success().stdout(contains("1 sound releases, 0 errors"));
+    let bad = file(&LEAST.replace("targetRatio: 100", "targetRatio: 12.5"));
+    let place = format!("{}:8:", bad.path().display());
+    halftone()
+        .arg("lint")
+        .arg(bad.path())
+        .assert()
+        .code(1)
+        .stdout(contains(place).and(contains("spec.targetRatio")));
+    let output = halftone().args(["lint", "--json"]).arg(bad.path()).assert().code(1);
+    let findings: Value = serde_json::from_slice(&output.get_output().stdout).unwrap();
+    assert_eq!((&findings[0]["severity"], &findings[0]["line"]), (&"error".into(), &8.into()), "{findings}");
+}

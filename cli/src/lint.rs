@@ -1,0 +1,50 @@
+//! `halftone lint`: everything that would be refused, and what deserves a warning, each with its place.
+
+use std::io::Write;
+use std::path::Path;
+use std::process::ExitCode;
+
+use halftone_rollout::finding::{Finding, Severity};
+use halftone_rollout::fleet::FleetDeclarations;
+use halftone_rollout::lint::lint;
+use owo_colors::OwoColorize;
+
+use crate::args::LintArguments;
+use crate::manifests;
+use crate::output::{self, Failure};
+
+/// Runs the command; fails if there is an error among the findings.
+pub(crate) fn run(arguments: &LintArguments) -> Result<ExitCode, Failure> {
+    let readings = manifests::readings(&arguments.files)?;
+    let findings = match arguments.fleet.as_deref().map(fleets).transpose()? {
+        Some(Err(finding)) => vec![*finding],
+        Some(Ok(fleets)) => lint(&readings, Some(&fleets)),
+        None => lint(&readings, None),
+    };
+    let mut out = output::stdout();
+    if arguments.json {
+        output::json(&mut out, &findings)?;
+    } else {
+        for finding in &findings {
+            tell(&mut out, finding)?;
+        }
+        let releases: usize = readings.iter().map(|reading| reading.manifests.len()).sum();
+        let errors = findings.iter().filter(|finding| finding.is_error()).count();
+        writeln!(out, "{releases} sound releases, {errors} errors, {} warnings", findings.len() - errors)?;
+    }
+    out.flush()?;
+    Ok(if findings.iter().any(Finding::is_error) { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+fn fleets(file: &Path) -> Result<Result<FleetDeclarations, Box<Finding>>, Failure> {
+    Ok(FleetDeclarations::read(&file.display().to_string(), &manifests::text(file)?))
+}
+
+fn tell(out: &mut impl Write, finding: &Finding) -> Result<(), Failure> {
+    let line = finding.to_string();
+    match finding.severity {
+        Severity::Error => writeln!(out, "{}", line.red())?,
+        Severity::Warning => writeln!(out, "{}", line.yellow())?,
+    }
+    Ok(())
+}
