@@ -103,12 +103,6 @@ const fn is_unreserved(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')
 }
 
-/// Whether `prefix` covers `path` by whole segments: `/a` covers `/a` and `/a/b`, not `/ab`. Both in normal form,
-/// the prefix without a trailing `/` unless it is `/`.
-pub fn is_segment_prefix(prefix: &[u8], path: &[u8]) -> bool {
-    prefix == b"/" || path.strip_prefix(prefix).is_some_and(|rest| matches!(rest.first(), None | Some(b'/')))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -161,20 +155,6 @@ mod tests {
             ("/%2e%2e/etc", PathError::AboveRoot),
         ] {
             assert_eq!(normalise(given.as_bytes()), Err(why), "{given}");
-        }
-    }
-
-    #[test]
-    fn a_prefix_covers_whole_segments() {
-        for (prefix, path, covered) in [
-            ("/", "/anything", true),
-            ("/a", "/a", true),
-            ("/a", "/a/", true),
-            ("/a", "/a/b", true),
-            ("/a", "/ab", false),
-            ("/a/b", "/a", false),
-        ] {
-            assert_eq!(is_segment_prefix(prefix.as_bytes(), path.as_bytes()), covered, "{prefix} {path}");
         }
     }
 

@@ -3,7 +3,7 @@
 
 use super::checksum::checksum;
 use super::parse::{DocumentError, MAX_BYTES, Reason};
-use super::{Checksum, RoutingConfig, State};
+use super::{Checksum, RoutingConfig, State, rule::Target};
 
 /// Hosts, paths and rules of one document.
 const MOST: usize = 64;
@@ -28,7 +28,19 @@ impl RoutingConfig {
         if !plain && self.arms.gray.is_none() {
             return Err(invalid("arms.gray", "missing; only a Plain or Withdrawn document has no gray arm"));
         }
-        Ok(())
+        match &self.arms.gray {
+            Some(gray) if gray.version == self.arms.stable.version => Err(invalid(
+                "arms.gray.version",
+                format!("\"{}\" is stable's version as well; name them differently", gray.version),
+            )),
+            None if self.force == Some(Target::Gray) => {
+                Err(invalid("force", "sends everyone to gray, and there is no gray arm"))
+            }
+            _ if self.moving && self.state != State::Active => {
+                Err(invalid("moving", "only an Active release moves; remove it"))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The document as text, indented for people, with its checksum.

@@ -365,6 +365,15 @@ mod tests {
             (with("127.0.0.1:9002", "nowhere"), Reason::Invalid, "arms.gray", Some(12)),
             (with(r#"["shop.example.com"]"#, r#"["a.b", "A.b"]"#), Reason::Invalid, "hosts[1]", Some(9)),
             (with(r#"["shop.example.com"]"#, "[]"), Reason::Invalid, "hosts", Some(9)),
+            (with(r#""v2""#, r#""v1""#), Reason::Invalid, "arms.gray.version", Some(12)),
+            (with("Active", r#"Promoted", "moving": true, "x": ""#), Reason::Invalid, "moving", Some(7)),
+            (
+                with("Active", "Plain")
+                    .replace("},\n    \"gray\"", "}}, \"force\": \"Gray\", \"x\": {\n \"gray\""),
+                Reason::Invalid,
+                "force",
+                Some(11),
+            ),
             ("[]".to_owned(), Reason::Malformed, "", None),
             (format!("\"{}\"", "x".repeat(1 << 20)), Reason::TooLarge, "", None),
         ];

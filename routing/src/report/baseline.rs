@@ -2,7 +2,7 @@
 //! that starts anew begins at zero, so nothing is counted twice, and no more is lost than what came after the last
 //! answer of the run that ended.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::{CounterKey, Counts, Epoch, TrafficReport};
 
@@ -10,6 +10,8 @@ use super::{CounterKey, Counts, Epoch, TrafficReport};
 #[derive(Debug, Clone, Default)]
 pub struct Baseline {
     last: Option<Last>,
+    /// Runs that have ended: a late answer of one is no new start.
+    ended: HashSet<Epoch>,
 }
 
 #[derive(Debug, Clone)]
@@ -45,9 +47,10 @@ impl Baseline {
             return Vec::new();
         };
         if last.instance != report.instance || last.epoch != report.epoch {
-            if report.since.is_some() {
+            if report.since.is_some() || self.ended.contains(&report.epoch) {
                 return Vec::new();
             }
+            self.ended.insert(last.epoch);
             self.last = Some(Last::from(report));
             return report.entries.iter().map(|entry| (entry.key.clone(), entry.counts.clone())).collect();
         }
@@ -72,7 +75,7 @@ impl Last {
     fn go_on(&mut self, report: &TrafficReport) -> Delta {
         self.sequence = report.sequence;
         // A key that was removed and comes back counts from zero again.
-        let live: std::collections::HashSet<&CounterKey> =
+        let live: HashSet<&CounterKey> =
             report.keys.iter().chain(report.entries.iter().map(|entry| &entry.key)).collect();
         self.counts.retain(|key, _| live.contains(key));
         let mut delta = Delta::new();
@@ -147,6 +150,12 @@ mod tests {
         baseline.take(&report(1, 9, None, &[(0, 50)]));
         assert_eq!(requests(&baseline.take(&report(2, 1, None, &[(0, 5)]))), 5);
         assert_eq!(requests(&baseline.take(&report(2, 1, None, &[(0, 5)]))), 0);
+        assert_eq!(
+            requests(&baseline.take(&report(1, 10, None, &[(0, 60)]))),
+            0,
+            "a late answer of the run before"
+        );
+        assert_eq!(requests(&baseline.take(&report(2, 2, Some(1), &[(0, 7)]))), 2);
     }
 
     #[test]
