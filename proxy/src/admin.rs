@@ -88,10 +88,7 @@ pub(crate) async fn serve(listener: TcpListener, pages: Arc<Pages>) {
         };
         let pages = Arc::clone(&pages);
         tokio::spawn(async move {
-            let service = service_fn(|request| {
-                let answer = pages.answer(&request);
-                async { Ok::<_, Infallible>(answer) }
-            });
+            let service = service_fn(|request| answer_off_thread(Arc::clone(&pages), request));
             // An error is the client's: it left, or sent what is not HTTP.
             let _ = hyper::server::conn::http1::Builder::new()
                 .timer(TokioTimer::new())
@@ -101,6 +98,15 @@ pub(crate) async fn serve(listener: TcpListener, pages: Arc<Pages>) {
             drop(slot);
         });
     }
+}
+
+/// A page over ten thousand releases takes its time, and probes must not wait for it.
+async fn answer_off_thread(pages: Arc<Pages>, request: Request<Incoming>) -> Result<Answer, Infallible> {
+    if matches!(request.uri().path(), "/livez" | "/readyz") {
+        return Ok(pages.answer(&request));
+    }
+    let answer = tokio::task::spawn_blocking(move || pages.answer(&request)).await;
+    Ok(answer.unwrap_or_else(|error| text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n"))))
 }
 
 /// Whether the protected pages may be open without a token at this address.

@@ -6,7 +6,7 @@
 //! events missed. A directory that becomes unreadable or wholly empty changes nothing.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs::{self, File, Metadata};
 use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -117,7 +117,7 @@ impl Files {
         }
         let (listing, settled) = match &look.generation {
             Some(_) => (self.blocking(read_generation).await?, true),
-            None => self.settle().await?,
+            None => self.settle(&look).await?,
         };
         self.settled = settled.then_some(look);
         if !settled {
@@ -141,13 +141,43 @@ impl Files {
         Ok(Some(listing))
     }
 
-    /// Reads a hand-written directory twice. The second value says whether every file has settled.
-    async fn settle(&self) -> Result<(Listing, bool), String> {
-        let before = self.blocking(read_all).await?;
-        tokio::time::sleep(SETTLE).await;
-        let after = self.blocking(read_all).await?;
+    /// Reads what may have changed in a hand-written directory twice; the rest is known. The second value says whether
+    /// everything has settled.
+    async fn settle(&self, first: &Look) -> Result<(Listing, bool), String> {
         let none = Listing::new();
-        Ok(agreed(&before, &after, self.counted.as_ref().unwrap_or(&none)))
+        let counted = self.counted.as_ref().unwrap_or(&none);
+        let stamps = self.settled.as_ref().map(|settled| &settled.files);
+        let known = |name: &Arc<str>, stamp| stamps.is_some_and(|known| known.get(name) == Some(stamp));
+        let (same, changed): (Vec<_>, Vec<_>) =
+            first.files.iter().partition(|(name, stamp)| known(name, stamp));
+        let names =
+            |files: Vec<(&Arc<str>, &Stamp)>| files.into_iter().map(|(name, _)| Arc::clone(name)).collect();
+        let (same, mut changed): (Vec<_>, Vec<_>) = (names(same), names(changed));
+
+        let before = self.read(changed.clone()).await?;
+        tokio::time::sleep(SETTLE).await;
+        let second = self.blocking(Look::at).await?;
+        changed.retain(|name| second.files.contains_key(name));
+        let after = self.read(changed).await?;
+        let (mut listing, agreed) = agreed(&before, &after, counted);
+        let still = same.iter().filter(|name| second.files.contains_key(*name));
+        listing.extend(
+            still
+                .filter_map(|name| counted.get_key_value(name))
+                .map(|(name, text)| (name.clone(), text.clone())),
+        );
+        Ok((listing, agreed && second == *first))
+    }
+
+    async fn read(&self, names: Vec<Arc<str>>) -> Result<Listing, String> {
+        let read_each = move |dir: &Path| {
+            let read = names.into_iter().map(|name| {
+                let content = read(&dir.join(&*name));
+                (name, content)
+            });
+            Ok(read.collect())
+        };
+        self.blocking(read_each).await
     }
 
     async fn blocking<T: Send + 'static>(
@@ -165,22 +195,39 @@ impl Files {
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Look {
     generation: Option<PathBuf>,
-    /// Name, inode, length, time of change in nanoseconds.
-    files: Vec<(Arc<str>, u64, u64, i128)>,
+    files: BTreeMap<Arc<str>, Stamp>,
+}
+
+/// What a file's every change changes. A change in the same instant as the last one, as far as the file system's clock
+/// can tell, is found by the second reading.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Stamp {
+    inode: u64,
+    length: u64,
+    /// Seconds and nanoseconds since 1970; none for what cannot be looked at.
+    changed: Option<(i64, i64)>,
 }
 
 impl Look {
     fn at(dir: &Path) -> io::Result<Self> {
         if let Some(generation) = generation_of(dir)? {
-            return Ok(Self { generation: Some(generation), files: Vec::new() });
+            return Ok(Self { generation: Some(generation), files: BTreeMap::new() });
         }
-        let mut files = Vec::new();
-        for (name, path) in documents_in(dir)? {
-            let Ok(meta) = fs::metadata(&path) else { continue };
-            let changed = i128::from(meta.ctime()) * 1_000_000_000 + i128::from(meta.ctime_nsec());
-            files.push((name, meta.ino(), meta.len(), changed));
-        }
+        let files = documents_in(dir)?
+            .into_iter()
+            .map(|(name, (_, meta))| (name, Stamp::of(meta.as_ref())))
+            .collect();
         Ok(Self { generation: None, files })
+    }
+}
+
+impl Stamp {
+    fn of(meta: Option<&Metadata>) -> Self {
+        Self {
+            inode: meta.map_or(0, Metadata::ino),
+            length: meta.map_or(0, Metadata::len),
+            changed: meta.map(|meta| (meta.ctime(), meta.ctime_nsec())),
+        }
     }
 }
 
@@ -209,7 +256,7 @@ fn read_generation(dir: &Path) -> io::Result<Listing> {
 }
 
 fn read_all(dir: &Path) -> io::Result<Listing> {
-    documents_in(dir)?.into_iter().map(|(name, path)| Ok((name, read(&path)))).collect()
+    documents_in(dir)?.into_iter().map(|(name, (path, _))| Ok((name, read(&path)))).collect()
 }
 
 /// A file that cannot be read is a fact about that file, not about the directory.
@@ -222,17 +269,23 @@ fn read(path: &Path) -> Content {
     }
 }
 
-/// Regular files (through links) with a document's name, sorted. Hidden ones are editors' and the kubelet's own.
-fn documents_in(dir: &Path) -> io::Result<BTreeMap<Arc<str>, PathBuf>> {
+/// Where a file is, and what the file system says of it.
+type OnDisk = (PathBuf, Option<Metadata>);
+
+/// Regular files (through links) with a document's name, sorted, with what the file system says of them if it says
+/// anything. Hidden ones are editors' and the kubelet's own.
+fn documents_in(dir: &Path) -> io::Result<BTreeMap<Arc<str>, OnDisk>> {
     let mut found = BTreeMap::new();
     for entry in fs::read_dir(dir)? {
         let path = entry?.path();
         let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };
-        let wanted = !name.starts_with('.') && (name.ends_with(".json") || name.ends_with(".yaml"));
-        // Not `is_file` on the entry: a FIFO or a socket would block the reader, a dangling link must be reported.
-        let special = fs::metadata(&path).is_ok_and(|meta| !meta.is_file());
-        if wanted && !special {
-            found.insert(Arc::from(name), path);
+        if name.starts_with('.') || !(name.ends_with(".json") || name.ends_with(".yaml")) {
+            continue;
+        }
+        // A FIFO or a socket would block the reader; a dangling link must be reported.
+        let meta = fs::metadata(&path).ok();
+        if meta.as_ref().is_none_or(Metadata::is_file) {
+            found.insert(Arc::from(name), (path, meta));
         }
     }
     Ok(found)
