@@ -13,7 +13,7 @@ demo: ## build the release binary and run three releases from start to end in un
 	cargo build --release --locked -p halftone
 	target/release/halftone demo
 
-test: ## everything CI runs: format, lints, all tests with their real peers, a bounded fuzz run
+test: ## everything CI runs: format, lints, all tests with their real peers
 	@scripts/setup test
 	scripts/test
 
@@ -29,7 +29,8 @@ bench: ## compare with nginx+Lua, HAProxy and a bare TCP relay on loopback
 	@scripts/setup bench
 	scripts/bench
 
-fuzz: ## run every fuzz target for a bounded time (FUZZ_SECONDS each, default 60)
+fuzz: ## nightly: every fuzz target for a bounded time (FUZZ_SECONDS each, default 60)
+	@scripts/setup fuzz
 	scripts/fuzz
 
 crd: ## write crds/ again after a change of the GrayRelease types
