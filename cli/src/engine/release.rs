@@ -52,7 +52,9 @@ impl Release {
     /// A release that was never seen before.
     pub(super) fn new(manifest: &GrayRelease, now: Now) -> Self {
         let mut manifest = manifest.clone();
-        manifest.metadata.creation_timestamp = Some(Time(now.wall));
+        // Kubernetes writes whole seconds; a finer time would read back as another one, and raise the revision.
+        let seen = now.wall.round(jiff::Unit::Second).unwrap_or(now.wall);
+        manifest.metadata.creation_timestamp = Some(Time(seen));
         manifest.metadata.generation = Some(1);
         Self::with(manifest, Progress::new(now))
     }
