@@ -32,7 +32,8 @@ impl FromStr for Percent {
 /// Reads a ratio; four decimals of a percent at the most, since the split has a million places.
 pub(crate) fn parse_ratio(text: &str) -> Result<Ratio, String> {
     let number = text.strip_suffix('%').unwrap_or(text).trim_end();
-    number.parse().map_err(|_| {
+    let parsed = if number.ends_with('%') { None } else { number.parse().ok() };
+    parsed.ok_or_else(|| {
         format!(
             "expected percent from 0 to 100 with at most four decimals, such as 12.5 or 0.01%, got '{text}'"
         )

@@ -1,24 +1,27 @@
-//! The servers: started on ports of their own, each writing a line for every request that it sees.
+//! The servers: started on ports of their own, each writing a line for every request that it sees. They write to a
+//! file, since HAProxy drops lines when a pipe is full or another of its threads is writing.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader};
+use std::fs::File;
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
 use crate::support::PATIENCE;
 
+/// The target of the request that comes last.
+const LAST: &str = "/last";
+
 /// A server and what it has seen.
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     process: Child,
     /// Lines of method, target and status.
-    lines: Arc<Mutex<Vec<String>>>,
-    reader: Option<std::thread::JoinHandle<()>>,
+    log: PathBuf,
     _directory: TempDir,
 }
 
@@ -54,6 +57,7 @@ impl Server {
             let configuration = format!(
                 "global
     log stdout format raw local0
+    nbthread 1
     maxconn 1000
 defaults
     mode http
@@ -89,37 +93,32 @@ frontend seen
         let directory = TempDir::new().unwrap();
         // Another program may take the port between our giving it up and the server's taking it; then it ends at once.
         let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let log = directory.path().join("seen");
+        let output = File::options().create(true).append(true).open(&log).unwrap();
         let mut process = command(address, directory.path())
             .stdin(Stdio::null())
-            .stdout(Stdio::piped())
+            .stdout(output)
             .stderr(Stdio::null())
             .spawn()
             .unwrap_or_else(|error| {
                 panic!("{name} cannot be started ({error}); scripts/setup test installs it")
             });
-        let lines = Arc::new(Mutex::new(Vec::new()));
-        let (into, out) = (Arc::clone(&lines), process.stdout.take().unwrap());
-        let reader = std::thread::spawn(move || {
-            for line in BufReader::new(out).split(b'\n').map_while(Result::ok) {
-                into.lock().unwrap().push(String::from_utf8_lossy(&line).into_owned());
-            }
-        });
         let deadline = Instant::now() + PATIENCE;
         while TcpStream::connect(address).is_err() {
             assert!(process.try_wait().unwrap().is_none(), "{name} has ended at once");
             assert!(Instant::now() < deadline, "{name} does not listen");
             std::thread::sleep(Duration::from_millis(20));
         }
-        Self { address, process, lines, reader: Some(reader), _directory: directory }
+        Self { address, process, log, _directory: directory }
     }
 
     /// Ends the server. How often it answered 200 to each method and path.
-    pub(crate) fn requests(mut self) -> BTreeMap<String, u64> {
-        self.stop();
+    pub(crate) fn requests(self) -> BTreeMap<String, u64> {
+        self.settle();
         let mut requests = BTreeMap::new();
-        for line in self.lines.lock().unwrap().iter() {
+        for line in String::from_utf8_lossy(&std::fs::read(&self.log).unwrap()).lines() {
             let (request, status) = line.rsplit_once(' ').unwrap_or((line, ""));
-            if status == "200" {
+            if status == "200" && request != format!("GET {LAST}") {
                 // HAProxy writes `#` so, and there is no other way for these to come into a request.
                 let name = request.split('?').next().unwrap_or_default().replace("#23", "#");
                 *requests.entry(name).or_default() += 1;
@@ -128,19 +127,20 @@ frontend seen
         requests
     }
 
-    fn stop(&mut self) {
-        // What was written to a pipe by then is still read to its end.
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-        if let Some(reader) = self.reader.take() {
-            reader.join().unwrap();
-        }
+    /// nginx and HAProxy write a line when its answer has been sent; with one thread for all, they have written all
+    /// lines before this request's when it is over. Python writes it before the answer.
+    fn settle(&self) {
+        let mut stream = TcpStream::connect(self.address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        write!(stream, "GET {LAST} HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n").unwrap();
+        stream.read_to_end(&mut Vec::new()).unwrap();
     }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
-        self.stop();
+        let _ = self.process.kill();
+        let _ = self.process.wait();
     }
 }
 
