@@ -83,7 +83,8 @@ pub fn refuse(obstacle: &Obstacle, progress: &Progress, seen: &Observation, now:
 #[must_use]
 pub fn turn(wanted: Result<&Arc<Plan>, &Obstacle>, progress: Progress, seen: &Observation, now: Now) -> Turn {
     let before = progress.memory.accepted.clone();
-    let known = |plan: &Arc<Plan>| before.as_ref().is_some_and(|before| before == plan);
+    let known =
+        |plan: &Arc<Plan>| before.as_ref().is_some_and(|before| Arc::ptr_eq(before, plan) || before == plan);
     let held = match wanted {
         Ok(plan) if known(plan) => seen.refusal.clone().map(Held::Refused),
         Ok(plan) => adopt::hold_back(plan, &progress, seen),
@@ -147,7 +148,7 @@ impl Change<'_> {
         let judged = self.plan.health.limits.is_some() && self.progress.is_judged(self.now);
         Facts {
             forced: self.is_forced(),
-            refused: self.held.is_some(),
+            held: self.held.is_some(),
             paused: self.plan.paused || self.progress.paused,
             failed: ruling.verdict == Verdict::Fail,
             on_failure: self.plan.health.on_failure,

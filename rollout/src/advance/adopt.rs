@@ -30,6 +30,25 @@ pub(crate) enum Held {
     StableUnavailable(String),
 }
 
+impl Held {
+    /// The reason, CamelCase and stable.
+    pub(crate) fn reason(&self) -> &str {
+        match self {
+            Self::Refused(obstacle) => &obstacle.reason,
+            Self::ProxyTooOld(_) => "ProxyTooOld",
+            Self::StableUnavailable(_) => "StableUnavailable",
+        }
+    }
+
+    /// The same in a sentence.
+    pub(crate) fn message(&self) -> &str {
+        match self {
+            Self::Refused(obstacle) => &obstacle.message,
+            Self::ProxyTooOld(message) | Self::StableUnavailable(message) => message,
+        }
+    }
+}
+
 /// Why `plan` cannot be taken now, if it cannot.
 pub(crate) fn hold_back(plan: &Plan, progress: &Progress, seen: &Observation) -> Option<Held> {
     if let Some(refusal) = &seen.refusal {
@@ -164,6 +183,7 @@ impl Change<'_> {
 
     fn inherit(&mut self, live: &RoutingConfig, gray: &GrayPlan) {
         let watch = Timer::standing(self.plan.health.watch);
+        let moving = || State::Moving(Moving::at(live.ratio, steps::hold(&gray.steps, live.ratio)));
         self.progress.state = match live.state {
             config::State::Promoted => State::Promoted { watch },
             config::State::RolledBack => State::RolledBack(Rollback {
@@ -171,10 +191,11 @@ impl Change<'_> {
                 message: "the object before this one was rolled back".into(),
                 at: self.now.wall,
             }),
-            _ if !live.moving && live.ratio > Ratio::ZERO => {
+            config::State::Active if !live.moving && live.ratio > Ratio::ZERO => {
                 State::TargetReached { ratio: live.ratio, watch }
             }
-            _ => State::Moving(Moving::at(live.ratio, steps::hold(&gray.steps, live.ratio))),
+            // The word for it is lost in a withdrawn document; its ratio is held and judged anew.
+            config::State::Active | config::State::Withdrawn | config::State::Plain => moving(),
         };
         self.tell(Reason::ReleaseStarted, format!("{} goes on from the live document", gray.arm.version));
     }

@@ -16,12 +16,17 @@ impl Change<'_> {
         let trusted = foreign.is_none() && !self.plan_changed;
         let live = foreign.or_else(|| self.progress.memory.document.clone());
         let replaces = self.replaces(live.as_deref());
-        if let Some(live) = live
-            && self.is_current(&live)
-            && ((trusted && self.says(&live)) || self.means(&live, replaces.clone()))
+        if let Some(live) = &live
+            && self.is_current(live)
+            && ((trusted && self.says(live)) || self.means(live, replaces.clone()))
         {
             self.progress.revision = live.revision.get();
-            self.progress.memory.document = Some(live);
+            self.progress.memory.document = Some(Arc::clone(live));
+            return;
+        }
+        if self.would_strand(live.as_deref()) {
+            self.progress.memory.document = None;
+            self.progress.memory.acknowledged = false;
             return;
         }
         let revision = self.next_revision();
@@ -31,6 +36,14 @@ impl Change<'_> {
         memory.document = Some(Arc::new(document));
         memory.acknowledged = false;
         memory.unacknowledged_since = Some(self.now.steady);
+    }
+
+    /// Whether the wanted document would move users to a stable arm without a ready endpoint. Whoever decides that
+    /// they go back looks at the endpoints first; but a process may be killed between that and the document, and
+    /// stable be gone when the next one comes to write it.
+    fn would_strand(&self, live: Option<&RoutingConfig>) -> bool {
+        let lowers = live.is_some_and(|live| self.progress.state.ratio() < live.ratio);
+        lowers && !self.is_forced() && !self.stable_ready()
     }
 
     /// A live document that this process has not written: of the process before, or somebody's work. One that is

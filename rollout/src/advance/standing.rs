@@ -31,6 +31,8 @@ impl Change<'_> {
         let fleet = Fleet::of(self.seen, document.as_deref(), self.progress.memory.acknowledged);
         let facts = self.facts(&fleet);
         let wait = match next(&self.progress.state, &facts) {
+            // The document is withheld, see `would_strand`.
+            _ if document.is_none() => Wait::StableUnavailable,
             Move::Stay(wait) => wait,
             // The next turn moves on; until then the step is held.
             _ => Wait::Holding,
@@ -127,7 +129,7 @@ pub(super) fn stand_still(held: Option<Held>, mut progress: Progress, seen: &Obs
         phase: if matches!(held, Some(Held::Refused(_))) { Phase::Refused } else { progress.standing.phase },
         generation: seen.generation,
         settled: false,
-        wait: Wait::Refused,
+        wait: Wait::SpecHeld,
         held,
         unresolved: seen.unresolved.clone(),
         fleet: FleetStanding {

@@ -46,8 +46,8 @@ pub(crate) enum Wait {
     Forced,
     /// It ought to go back, and stable has no ready endpoint.
     StableUnavailable,
-    /// The object is refused as it is written.
-    Refused,
+    /// The newest spec is not in effect; the one before is, and does not rise.
+    SpecHeld,
     /// Paused by spec, by command or by a failure.
     Paused,
     /// The target is 0, or there is no gray.
@@ -91,8 +91,8 @@ impl fmt::Display for Wait {
 pub(crate) struct Facts {
     /// `spec.force` is set.
     pub forced: bool,
-    /// The object is refused as it is written; this is about the plan accepted before.
-    pub refused: bool,
+    /// The newest spec is not in effect; this is about the one before.
+    pub held: bool,
     /// Paused, by spec, by command or by a failure.
     pub paused: bool,
     /// The verdict is `Fail`.
@@ -150,7 +150,7 @@ fn next_of_reached(ratio: Ratio, rest: Wait, facts: &Facts) -> Move {
     if facts.target < ratio {
         return back(Move::Lower(facts.target), facts);
     }
-    if facts.target > ratio && !facts.refused {
+    if facts.target > ratio && !facts.held {
         return Move::GoOn;
     }
     Move::Stay(rest)
@@ -189,7 +189,7 @@ fn back(go: Move, facts: &Facts) -> Move {
 /// The first gate before the end of a step that is closed.
 fn gate(facts: &Facts) -> Option<Wait> {
     let gates = [
-        (facts.refused, Wait::Refused),
+        (facts.held, Wait::SpecHeld),
         (facts.paused, Wait::Paused),
         (!facts.acknowledged, Wait::Programming),
         (facts.target == Ratio::ZERO, Wait::Idle),
@@ -211,5 +211,136 @@ fn rise(facts: &Facts) -> Move {
         Move::Stay(Wait::AwaitingReports)
     } else {
         Move::Up(facts.next)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::{clock::Timer, progress::Moving};
+
+    fn ratio(percent: u32) -> Ratio {
+        Ratio::from_millionths(percent * 10_000).unwrap()
+    }
+
+    fn moving(percent: u32) -> State {
+        State::Moving(Moving::at(ratio(percent), Duration::ZERO))
+    }
+
+    /// A step that has all that it needs to go on from 10 % to 50 %, on its way to 100 %.
+    fn ready() -> Facts {
+        Facts {
+            forced: false,
+            held: false,
+            paused: false,
+            failed: false,
+            on_failure: OnFailure::Rollback,
+            inconclusive: false,
+            on_inconclusive: OnInconclusive::Wait,
+            target: Ratio::FULL,
+            next: ratio(50),
+            stable_ready: true,
+            gray_ready: true,
+            resolved: true,
+            acknowledged: true,
+            reporting: true,
+            fresh: true,
+            hold_over: true,
+            passed: true,
+            approved: true,
+            window_open: true,
+        }
+    }
+
+    /// Everything that can stand in the way, from what counts most; each hides all that come after it.
+    const IN_THE_WAY: [(Wait, fn(&mut Facts)); 12] = [
+        (Wait::Forced, |facts| facts.forced = true),
+        (Wait::SpecHeld, |facts| facts.held = true),
+        (Wait::Paused, |facts| facts.paused = true),
+        (Wait::Programming, |facts| facts.acknowledged = false),
+        (Wait::ReportsMissing, |facts| facts.reporting = false),
+        (Wait::Holding, |facts| facts.hold_over = false),
+        (Wait::AwaitingVerdict, |facts| facts.passed = false),
+        (Wait::AwaitingApproval, |facts| facts.approved = false),
+        (Wait::RefsUnresolved, |facts| facts.resolved = false),
+        (Wait::GrayUnavailable, |facts| facts.gray_ready = false),
+        (Wait::AwaitingWindow, |facts| facts.window_open = false),
+        (Wait::AwaitingReports, |facts| facts.fresh = false),
+    ];
+
+    #[test]
+    fn each_gate_stops_a_step_and_hides_the_gates_after_it() {
+        assert_eq!(next(&moving(10), &ready()), Move::Up(ratio(50)));
+        let mut facts = ready();
+        for (wait, close) in IN_THE_WAY.iter().rev() {
+            let mut alone = ready();
+            close(&mut alone);
+            assert_eq!(next(&moving(10), &alone), Move::Stay(*wait));
+            close(&mut facts);
+            assert_eq!(next(&moving(10), &facts), Move::Stay(*wait));
+        }
+    }
+
+    #[test]
+    fn a_failure_goes_over_everything_but_force_and_a_stable_that_is_not_there() {
+        let mut facts = Facts { failed: true, target: ratio(1), ..ready() };
+        for (_, close) in &IN_THE_WAY[1..] {
+            close(&mut facts);
+        }
+        let states = [moving(10), State::Promoted { watch: Timer::standing(Duration::ZERO) }];
+        for state in states {
+            assert_eq!(next(&state, &facts), Move::RollBack(Cause::Failed));
+            let stranded = Facts { stable_ready: false, ..facts };
+            assert_eq!(next(&state, &stranded), Move::Stay(Wait::StableUnavailable));
+            let forced = Facts { forced: true, ..facts };
+            assert_eq!(next(&state, &forced), Move::Stay(Wait::Forced));
+        }
+    }
+
+    #[test]
+    fn a_lowered_target_goes_over_every_gate_of_a_step_up() {
+        let mut facts = Facts { target: ratio(5), ..ready() };
+        for (_, close) in &IN_THE_WAY[1..] {
+            close(&mut facts);
+        }
+        let watch = Timer::standing(Duration::ZERO);
+        for state in [moving(10), State::TargetReached { ratio: ratio(10), watch }, State::Promoted { watch }]
+        {
+            assert_eq!(next(&state, &facts), Move::Lower(ratio(5)));
+            let stranded = Facts { stable_ready: false, ..facts };
+            assert_eq!(next(&state, &stranded), Move::Stay(Wait::StableUnavailable));
+        }
+    }
+
+    #[test]
+    fn what_follows_a_failure_or_no_verdict_is_as_written() {
+        let pause = Facts { failed: true, on_failure: OnFailure::Pause, ..ready() };
+        let undecided = Facts { inconclusive: true, passed: false, ..ready() };
+        let after = |on_inconclusive| Facts { on_inconclusive, ..undecided };
+        for (facts, expected) in [
+            (pause, Move::Pause(Cause::Failed)),
+            (Facts { paused: true, ..pause }, Move::Stay(Wait::Paused)),
+            (after(OnInconclusive::Wait), Move::Stay(Wait::AwaitingVerdict)),
+            (after(OnInconclusive::Pause), Move::Pause(Cause::Inconclusive)),
+            (Facts { paused: true, ..after(OnInconclusive::Pause) }, Move::Stay(Wait::Paused)),
+            (after(OnInconclusive::Rollback), Move::RollBack(Cause::Inconclusive)),
+        ] {
+            assert_eq!(next(&moving(10), &facts), expected, "{facts:?}");
+        }
+    }
+
+    #[test]
+    fn the_end_of_the_last_step_is_the_target_and_a_raised_one_goes_on() {
+        let watch = Timer::standing(Duration::ZERO);
+        let closed = Facts { window_open: false, fresh: false, ..ready() };
+        assert_eq!(next(&moving(100), &closed), Move::Reach, "no users move, no window is asked");
+        let reached = State::TargetReached { ratio: ratio(50), watch };
+        assert_eq!(next(&reached, &ready()), Move::GoOn);
+        assert_eq!(next(&reached, &Facts { held: true, ..ready() }), Move::Stay(Wait::TargetReached));
+        assert_eq!(next(&State::Promoted { watch }, &ready()), Move::Stay(Wait::Promoted));
+        assert_eq!(next(&moving(0), &Facts { target: Ratio::ZERO, ..ready() }), Move::Stay(Wait::Idle));
+        assert_eq!(next(&State::Plain, &Facts { forced: true, ..ready() }), Move::Stay(Wait::Idle));
     }
 }

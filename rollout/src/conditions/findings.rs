@@ -49,14 +49,8 @@ impl Teller<'_> {
 
     /// What a person has to put right, if anything.
     fn stalled(&self) -> Option<(String, String)> {
-        match &self.standing.held {
-            Some(Held::Refused(obstacle)) => {
-                return Some((obstacle.reason.clone(), obstacle.message.clone()));
-            }
-            Some(Held::StableUnavailable(message)) => {
-                return Some(("StableUnavailable".into(), message.clone()));
-            }
-            Some(Held::ProxyTooOld(_)) | None => {}
+        if let Some(held @ (Held::Refused(_) | Held::StableUnavailable(_))) = &self.standing.held {
+            return Some((held.reason().into(), held.message().into()));
         }
         if self.standing.wait == Wait::StableUnavailable {
             return Some(("StableUnavailable".into(), self.waits()));
@@ -154,7 +148,7 @@ impl Teller<'_> {
             Wait::StableUnavailable => {
                 format!("{} has no ready endpoint to go back to; the ratio is frozen", self.stable_version())
             }
-            Wait::Refused => "the spec as it is written is refused; the one before stays in effect".into(),
+            Wait::SpecHeld => "the newest spec is not in effect; the one before is, and does not rise".into(),
             Wait::Paused if self.standing.ruling.verdict == Verdict::Fail => {
                 format!("{at} is paused by a failure; roll back, or resume it")
             }

@@ -107,7 +107,11 @@ impl Progress {
     /// # Errors
     /// A field that Halftone cannot have written.
     pub fn restore(status: &GrayReleaseStatus, now: Now) -> Result<Self, Unrestorable> {
-        let Some(state) = status.state else { return Ok(Self::new(now)) };
+        let Some(state) = status.state else {
+            // Nothing was ever accepted; what was told of that need not be told again.
+            let conditions = status.conditions.clone();
+            return Ok(Self { generation: status.observed_generation, conditions, ..Self::new(now) });
+        };
         Ok(Self {
             generation: status.observed_generation,
             settled_generation: settled_generation(status),

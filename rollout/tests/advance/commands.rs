@@ -91,7 +91,7 @@ fn approve_is_refused_where_nothing_waits_for_it() {
 fn approve_waits_for_the_window_and_promote_does_not() {
     let closed = "schedule: {timeZone: UTC, windows: [{days: [Sat], from: '12:00', to: '12:01'}]}";
     let mut world = World::new(&format!("{{{closed}, steps: [{{ratio: 10, hold: 2m, approval: true}}]}}"));
-    world.run_until_phase(Phase::AwaitingApproval).must(Command::Approve(None)).run("1h");
+    world.run_until_phase(Phase::AwaitingApproval).must(Command::Approve(None)).run("10m");
     assert_eq!((world.phase(), world.ratio().as_str()), (Phase::AwaitingWindow, "10%"));
     world.must(Command::Promote);
     assert_eq!((world.ratio().as_str(), world.phase()), ("100%", Phase::Promoted));
@@ -191,16 +191,16 @@ fn retry_waits_for_the_window() {
     world
         .must(Command::Rollback)
         .edit("schedule: {timeZone: UTC, windows: [{days: [Mon], from: '09:00', to: '10:00'}]}");
-    world.must(Command::Retry).run("1h");
+    world.must(Command::Retry).run("10m");
     assert_eq!((world.phase(), world.ratio().as_str()), (Phase::AwaitingWindow, "0%"));
 }
 
 #[test]
 fn a_pause_stops_advancing_and_resume_lifts_only_the_command() {
     let mut world = at_half();
-    world.must(Command::Pause).run("1h");
+    world.must(Command::Pause).run("10m");
     assert_eq!((world.ratio().as_str(), world.phase()), ("50%", Phase::Paused));
-    world.edit("paused: true").must(Command::Resume).run("1h");
+    world.edit("paused: true").must(Command::Resume).run("10m");
     assert_eq!(world.phase(), Phase::Paused);
     refused(&mut world, Command::Resume, "spec.paused");
     world.edit("paused: false").run_until_ratio("100%");

@@ -7,7 +7,7 @@ use halftone_rollout::{
     spec::Phase,
     withdraw::{Withdrawal, withdraw},
 };
-use halftone_routing::config::{RoutingConfig, State};
+use halftone_routing::config::{RoutingConfig, State, parse};
 
 use crate::world::World;
 
@@ -123,6 +123,18 @@ fn an_object_created_anew_with_another_version_begins_at_zero() {
 }
 
 #[test]
+fn an_object_created_anew_after_its_routes_were_withdrawn_holds_their_ratio_anew() {
+    let mut world = at_half();
+    let last = RoutingConfig { state: State::Withdrawn, moving: false, ..world.live().clone() };
+    world.live = Some(Arc::new(RoutingConfig { checksum: Some(last.content_checksum()), ..last }));
+    world.recreate("").run("30s");
+    assert_eq!(
+        (world.ratio().as_str(), world.live().state, world.live().moving),
+        ("50%", State::Active, true)
+    );
+}
+
+#[test]
 fn a_lost_status_is_found_again_in_the_live_document() {
     let mut world = at_half();
     world.status = Default::default();
@@ -153,4 +165,30 @@ fn an_object_that_is_gone_is_withdrawn_after_a_while_and_then_removed() {
     );
     world.serve_document(&last);
     assert_eq!(ask(&world, &last), Withdrawal::Remove);
+}
+
+#[test]
+fn the_document_carries_all_that_the_spec_says_to_proxies() {
+    let mut world = World::new(
+        r#"
+        hosts: [shop.example.com, "*.shop.example.com"]
+        paths: [/checkout]
+        stable: {timeouts: {connect: 2s}, maxInFlight: 50, healthCheck: {path: /healthz}}
+        gray: {pathPrefix: /v2}
+        identity: {from: [{cookie: user}], whenMissing: Reject, salt: autumn}
+        targetRatio: 12.5%
+        steps: null
+        health: {maxLatency: {p99: 500ms}, errorStatuses: [5xx, "429"]}
+        rules: [{name: office, to: Gray, keepOnRollback: true, when: [{all: [{source: ClientIp, operator: InCidr, values: [10.1.0.0/16]}]}]}]
+        onUnavailable: Fail
+        debug: {value: secret}
+        versionHeader: {request: X-V, response: X-V}
+        onOperatorLost: {action: Stable, after: 5m}
+        "#,
+    );
+    world.look();
+    insta::assert_json_snapshot!(world.live());
+    let text = world.live().to_json().unwrap();
+    let read = parse::routing(text.as_bytes(), parse::Format::Json).unwrap();
+    assert_eq!((read.config, read.ignored), (world.live().clone(), vec![]));
 }

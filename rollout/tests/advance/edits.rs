@@ -18,7 +18,7 @@ fn at_half() -> World {
 
 fn promoted() -> World {
     let mut world = World::new("");
-    world.run_until_phase(Phase::Promoted).run("2h");
+    world.run_until_phase(Phase::Promoted).run("61m");
     world
 }
 
@@ -71,7 +71,7 @@ fn a_lowered_target_does_not_wait_for_pause_or_window() {
 fn a_lowered_target_waits_for_a_ready_stable_endpoint() {
     let mut world = at_half();
     world.stable_endpoints = 0;
-    world.edit("targetRatio: 20").run("1h");
+    world.edit("targetRatio: 20").run("10m");
     assert_eq!(world.ratio(), "50%");
     assert_eq!(world.condition("Stalled"), "True/StableUnavailable");
     world.stable_endpoints = 1;
@@ -308,7 +308,7 @@ fn a_refusal_by_other_objects_keeps_traffic_and_names_its_reason() {
     world.refusal = None;
     world.run_until_ratio("10%");
     world.refusal = Some(Obstacle::new("HostConflict", "shop.example.com belongs to shop/old"));
-    world.run("1h");
+    world.run("10m");
     assert_eq!(world.ratio(), "10%");
 }
 
@@ -340,7 +340,7 @@ fn a_watch_begins_anew_after_a_force() {
         .run_until_phase(Phase::Promoted)
         .run("8m")
         .edit("force: Gray")
-        .run("1h")
+        .run("10m")
         .edit("force: None")
         .run("9m");
     assert!(world.progress.is_judged(world.now()));

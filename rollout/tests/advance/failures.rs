@@ -56,7 +56,7 @@ fn a_rolled_back_release_never_moves() {
     world.run_until_phase(Phase::RolledBack);
     world.traffic.gray_errors = 0.0;
     world.edit("steps: [{ratio: 1, hold: 1s}]").edit("targetRatio: 20").edit("health: {maxErrorRate: 50%}");
-    world.edit("paused: true").edit("paused: false").run("1h");
+    world.edit("paused: true").edit("paused: false").run("10m");
     assert_eq!(world.path().last(), Some(&"0%"));
     assert_eq!(world.condition("Stalled"), "True/RolledBack");
     world.edit("gray: {version: v3}").run_until_ratio("20%");
@@ -67,7 +67,7 @@ fn without_a_ready_stable_endpoint_the_ratio_freezes_until_there_is_one() {
     let mut world = at_half();
     world.stable_endpoints = 0;
     world.traffic.gray_errors = 0.5;
-    world.run("1h");
+    world.run("10m");
     assert_eq!(world.ratio(), "50%");
     assert_eq!(world.condition("Stalled"), "True/StableUnavailable");
     assert_eq!(world.condition("Ready"), "False/StableUnavailable");
@@ -84,7 +84,7 @@ fn a_failure_only_pauses_if_the_spec_says_so() {
     let mut world = World::new("health: {onFailure: Pause}");
     world.run_until_ratio("50%");
     world.traffic.gray_errors = 0.5;
-    world.run_until_phase(Phase::Paused).run("1h");
+    world.run_until_phase(Phase::Paused).run("10m");
     assert_eq!(world.ratio(), "50%");
     assert_eq!(world.condition("Healthy"), "False/LimitBroken");
     let process = world.status.verdict.as_ref().unwrap().process;

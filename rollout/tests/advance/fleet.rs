@@ -45,7 +45,7 @@ fn a_new_generation_is_not_ready_before_every_proxy_has_it() {
 fn without_a_ready_proxy_nothing_advances() {
     let mut world = World::new("");
     world.proxies.clear();
-    world.run("1h");
+    world.run("10m");
     assert_eq!(world.ratio(), "0%");
     assert_eq!(world.condition("Programmed"), "False/NoReadyProxy");
     world.proxies.push(Proxy::new("proxy-a"));
@@ -100,7 +100,7 @@ fn a_poll_missed_now_and_then_costs_nothing() {
 fn a_proxy_that_serves_from_its_disk_blocks_advances() {
     let mut world = at_half();
     world.proxies[0].stale = true;
-    world.run("1h");
+    world.run("10m");
     assert_eq!(world.ratio(), "50%");
     world.proxies[0].stale = false;
     world.run_until_ratio("100%");
@@ -113,7 +113,7 @@ fn lost_reports_never_roll_back() {
         proxy.silent = true;
     }
     world.traffic.rps = 0.0;
-    world.run("1h");
+    world.run("10m");
     assert_eq!(world.ratio(), "50%");
 }
 

@@ -11,6 +11,7 @@ mod edits;
 mod failures;
 mod fleet;
 mod restarts;
+mod rounds;
 mod scripts;
 mod steps;
 mod world;

@@ -39,6 +39,20 @@ fn a_kill_between_status_and_document_is_repaired() {
 }
 
 #[test]
+fn a_kill_on_the_way_back_moves_nobody_to_a_stable_arm_that_has_gone_since() {
+    let mut world = World::new("");
+    world.run_until_ratio("50%").kill_before_next_apply().edit("targetRatio: 20");
+    assert_eq!(world.status.ratio.as_deref(), Some("20%"), "written, not applied");
+    world.stable_endpoints = 0;
+    world.run("10m");
+    assert_eq!(world.ratio(), "50%");
+    assert_eq!(world.condition("Stalled"), "True/StableUnavailable");
+    world.stable_endpoints = 1;
+    world.run("1s");
+    assert_eq!(world.ratio(), "20%");
+}
+
+#[test]
 fn a_kill_at_every_turn_skips_no_step_and_repeats_none() {
     let mut world = World::new("health: {enabled: false}");
     world.kill_before_next_apply();

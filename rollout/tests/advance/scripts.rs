@@ -152,7 +152,8 @@ proptest! {
         heal(&mut world);
         // Another version, whichever serves now, begins at zero whatever went before.
         let serving = world.status.serving.clone().map_or("v1".to_owned(), |serving| serving.version);
-        world.edit(&format!("{{stable: {{version: {serving}}}, gray: {{version: v9}}, steps: null}}"));
+        let steps = "steps: [{ratio: 20, hold: 10s}, {ratio: 100, hold: 10s}]";
+        world.edit(&format!("{{stable: {{version: {serving}}}, gray: {{version: v9}}, {steps}}}"));
         world.run_until_phase(Phase::Promoted);
     }
 

@@ -41,7 +41,7 @@ fn a_hold_counts_from_the_acknowledgement_of_every_proxy() {
 #[test]
 fn a_step_that_needs_approval_waits_for_it_for_ever() {
     let mut world = World::new("steps: [{ratio: 10, hold: 1m, approval: true}, {ratio: 100, hold: 1m}]");
-    world.run_until_phase(Phase::AwaitingApproval).run("1h");
+    world.run_until_phase(Phase::AwaitingApproval).run("10m");
     assert_eq!(world.ratio(), "10%");
     assert_eq!(world.count(Reason::AwaitingApproval), 1);
     world.must(Command::Approve(None)).run_until_ratio("100%");
@@ -62,7 +62,7 @@ fn an_approval_is_bound_to_its_step() {
     let mut world = World::new(
         "steps: [{ratio: 10, hold: 1m, approval: true}, {ratio: 50, hold: 1m, approval: true}, {ratio: 100, hold: 1m}]",
     );
-    world.run_until_ratio("10%").must(Command::Approve(None)).run_until_ratio("50%").run("1h");
+    world.run_until_ratio("10%").must(Command::Approve(None)).run_until_ratio("50%").run("5m");
     assert_eq!(world.phase(), Phase::AwaitingApproval);
     assert_eq!(world.ratio(), "50%");
 }
@@ -70,7 +70,7 @@ fn an_approval_is_bound_to_its_step() {
 #[test]
 fn the_target_has_the_approval_of_its_own_step() {
     let mut world = World::new("steps: [{ratio: 100, hold: 1m, approval: true}]");
-    world.run_until_ratio("100%").run("2h");
+    world.run_until_ratio("100%").run("10m");
     assert_eq!(world.phase(), Phase::AwaitingApproval);
     world.must(Command::Approve(None));
     assert_eq!(world.phase(), Phase::Promoted);
@@ -207,7 +207,7 @@ fn lost_reports_are_no_reason_to_roll_back_for_want_of_a_verdict() {
     let mut world = World::new("health: {patience: 10m, onInconclusive: Rollback}");
     world.run_until_ratio("10%").run("50s");
     world.proxies[1].silent = true;
-    world.run("30m");
+    world.run("12m");
     assert_eq!(world.ratio(), "10%");
     world.proxies[1].silent = false;
     world.run_until_ratio("50%");
@@ -263,7 +263,7 @@ fn a_paused_release_stays_and_is_still_judged() {
     let mut world = World::new("paused: true");
     world.run("1h");
     assert_eq!((world.phase(), world.ratio().as_str()), (Phase::Paused, "0%"));
-    world.edit("paused: false").run_until_ratio("10%").edit("paused: true").run("1h");
+    world.edit("paused: false").run_until_ratio("10%").edit("paused: true").run("5m");
     assert_eq!((world.phase(), world.ratio().as_str()), (Phase::Paused, "10%"));
     world.traffic.gray_errors = 0.5;
     world.run_until_phase(Phase::RolledBack);
