@@ -51,8 +51,12 @@ impl Compiled {
         let request = facts.request;
         let found = match &self.source {
             Source::Identity => facts.identity().is_some_and(matches),
-            Source::Header(name) => facts.field_values(name.as_str()).any(matches),
-            Source::Cookie(name) => facts.cookie_values(name.as_str()).any(matches),
+            Source::Header(name) => {
+                facts.may_have(name.as_str()) && request.field_values(name.as_str()).any(matches)
+            }
+            Source::Cookie(name) => {
+                facts.may_have("cookie") && request.cookie_values(name.as_str()).any(matches)
+            }
             Source::Query(name) => request.query_values(name.as_str()).any(|value| matches(&value)),
             Source::Path => matches(request.path),
             Source::Method => matches(request.method.as_bytes()),

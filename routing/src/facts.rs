@@ -44,19 +44,9 @@ impl<'v, 'q> Facts<'v, 'q> {
         *self.client_ip.get_or_init(|| client_address(request.peer, self.trusted, request.fields))
     }
 
-    /// The values of every field of this name.
-    pub(crate) fn field_values<'n>(&self, name: &'n str) -> impl Iterator<Item = &'q [u8]> + use<'q, 'n> {
-        self.may_have(name).then(|| self.request.field_values(name)).into_iter().flatten()
-    }
-
-    /// The values of every cookie of this name.
-    pub(crate) fn cookie_values<'n>(&self, name: &'n str) -> impl Iterator<Item = &'q [u8]> + use<'q, 'n> {
-        self.may_have("cookie").then(|| self.request.cookie_values(name)).into_iter().flatten()
-    }
-
     /// Whether a field of this name may be there. Rules mostly ask for fields that are not, so one look at all names
     /// spares each of them a search: a Bloom filter of 64 bits and one hash.
-    fn may_have(&self, name: &str) -> bool {
+    pub(crate) fn may_have(&self, name: &str) -> bool {
         let seen = || self.request.fields.iter().fold(0, |seen, field| seen | bit(field.name));
         self.names.get_or_init(seen) & bit(name) != 0
     }

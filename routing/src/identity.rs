@@ -32,15 +32,19 @@ pub(crate) fn find<'a>(sources: &[IdentitySource], facts: &Facts<'_, 'a>) -> Opt
 }
 
 fn find_in<'a>(source: &IdentitySource, facts: &Facts<'_, 'a>) -> Option<Identity<'a>> {
+    let request = facts.request;
     match source {
-        IdentitySource::Header(name) => not_empty(facts.field_values(name.as_str())).map(Cow::Borrowed),
-        IdentitySource::Query(name) => {
-            facts.request.query_values(name.as_str()).find(|value| !value.is_empty())
+        IdentitySource::Header(name) if facts.may_have(name.as_str()) => {
+            not_empty(request.field_values(name.as_str())).map(Cow::Borrowed)
         }
-        IdentitySource::Cookie(cookie) | IdentitySource::Generated(GeneratedCookie { cookie, .. }) => {
-            not_empty(facts.cookie_values(cookie.as_str())).map(Cow::Borrowed)
+        IdentitySource::Cookie(cookie) | IdentitySource::Generated(GeneratedCookie { cookie, .. })
+            if facts.may_have("cookie") =>
+        {
+            not_empty(request.cookie_values(cookie.as_str())).map(Cow::Borrowed)
         }
-        IdentitySource::JwtClaim(wanted) => facts
+        IdentitySource::Header(_) | IdentitySource::Cookie(_) | IdentitySource::Generated(_) => None,
+        IdentitySource::Query(name) => request.query_values(name.as_str()).find(|value| !value.is_empty()),
+        IdentitySource::JwtClaim(wanted) => request
             .field_values(wanted.header.as_str())
             .find_map(|value| claim(value, wanted))
             .map(|claim| Cow::Owned(claim.into_bytes())),

@@ -84,6 +84,10 @@ impl Pattern {
     pub(crate) fn matches(&self, value: &[u8]) -> bool {
         match self {
             Self::Present => true,
+            // Of a few, most differ in length already, which costs less than a search.
+            Self::Equal(literals) if literals.len() <= 8 => {
+                literals.iter().any(|literal| **literal == *value)
+            }
             Self::Equal(literals) => literals.binary_search_by(|literal| (**literal).cmp(value)).is_ok(),
             Self::Texts(tests) => tests.iter().any(|test| test.matches(value)),
             Self::Greater(bound) => number(value).is_some_and(|number| number > *bound),
