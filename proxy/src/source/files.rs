@@ -5,9 +5,8 @@
 //! file counts once two readings 100 ms apart agree. File events say when to look, and a look every 2 s finds what
 //! events missed. A directory that becomes unreadable or wholly empty changes nothing.
 
-use std::collections::BTreeMap;
-use std::fs::{self, File, Metadata};
-use std::io::{self, Read};
+use std::fs;
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,16 +16,16 @@ use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 
-use super::{Content, Listing};
+use super::Listing;
+
+mod reading;
+
+use self::reading::{Look, Stamp, read, read_generation};
 
 /// How often the directory is looked at without an event.
 const POLL: Duration = Duration::from_secs(2);
 /// How long a hand-written file must stay the same to count.
 const SETTLE: Duration = Duration::from_millis(100);
-/// More than any document may have; what is longer is read no further, and refused for its size.
-const READ_AT_MOST: u64 = 1 << 20;
-/// Readings of a generation that vanished while it was read before we wait for the next event.
-const GENERATION_TRIES: usize = 5;
 /// How often the first list is put off because a file is still being written.
 const FIRST_TRIES: usize = 20;
 
@@ -191,106 +190,6 @@ impl Files {
     }
 }
 
-/// What tells, without reading the files, whether they may have changed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Look {
-    generation: Option<PathBuf>,
-    files: BTreeMap<Arc<str>, Stamp>,
-}
-
-/// What a file's every change changes. A change in the same instant as the last one, as far as the file system's clock
-/// can tell, is found by the second reading.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Stamp {
-    inode: u64,
-    length: u64,
-    /// Seconds and nanoseconds since 1970; none for what cannot be looked at.
-    changed: Option<(i64, i64)>,
-}
-
-impl Look {
-    fn at(dir: &Path) -> io::Result<Self> {
-        if let Some(generation) = generation_of(dir)? {
-            return Ok(Self { generation: Some(generation), files: BTreeMap::new() });
-        }
-        let files = documents_in(dir)?
-            .into_iter()
-            .map(|(name, (_, meta))| (name, Stamp::of(meta.as_ref())))
-            .collect();
-        Ok(Self { generation: None, files })
-    }
-}
-
-impl Stamp {
-    fn of(meta: Option<&Metadata>) -> Self {
-        Self {
-            inode: meta.map_or(0, Metadata::ino),
-            length: meta.map_or(0, Metadata::len),
-            changed: meta.map(|meta| (meta.ctime(), meta.ctime_nsec())),
-        }
-    }
-}
-
-/// The directory that `..data` stands for now; none in a hand-written directory.
-fn generation_of(dir: &Path) -> io::Result<Option<PathBuf>> {
-    let link = dir.join("..data");
-    match fs::symlink_metadata(&link) {
-        Ok(_) => fs::canonicalize(&link).map(Some),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => fs::metadata(dir).map(|_| None),
-        Err(error) => Err(error),
-    }
-}
-
-/// Reads one whole generation, again if the kubelet swapped or removed it meanwhile.
-fn read_generation(dir: &Path) -> io::Result<Listing> {
-    let mut last = io::Error::other("..data vanished while it was read");
-    for _ in 0..GENERATION_TRIES {
-        let Some(generation) = generation_of(dir)? else { return Err(last) };
-        match read_all(&generation) {
-            Ok(listing) if generation_of(dir)?.as_ref() == Some(&generation) => return Ok(listing),
-            Ok(_) => last = io::Error::other("..data changes faster than it can be read"),
-            Err(error) => last = error,
-        }
-    }
-    Err(last)
-}
-
-fn read_all(dir: &Path) -> io::Result<Listing> {
-    documents_in(dir)?.into_iter().map(|(name, (path, _))| Ok((name, read(&path)))).collect()
-}
-
-/// A file that cannot be read is a fact about that file, not about the directory.
-fn read(path: &Path) -> Content {
-    let mut bytes = Vec::new();
-    let read = File::open(path).and_then(|file| file.take(READ_AT_MOST + 1).read_to_end(&mut bytes));
-    match read {
-        Ok(_) => Content::Bytes(bytes.into()),
-        Err(error) => Content::Unreadable(error.to_string().into()),
-    }
-}
-
-/// Where a file is, and what the file system says of it.
-type OnDisk = (PathBuf, Option<Metadata>);
-
-/// Regular files (through links) with a document's name, sorted, with what the file system says of them if it says
-/// anything. Hidden ones are editors' and the kubelet's own.
-fn documents_in(dir: &Path) -> io::Result<BTreeMap<Arc<str>, OnDisk>> {
-    let mut found = BTreeMap::new();
-    for entry in fs::read_dir(dir)? {
-        let path = entry?.path();
-        let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };
-        if name.starts_with('.') || !(name.ends_with(".json") || name.ends_with(".yaml")) {
-            continue;
-        }
-        // A FIFO or a socket would block the reader; a dangling link must be reported.
-        let meta = fs::metadata(&path).ok();
-        if meta.as_ref().is_none_or(Metadata::is_file) {
-            found.insert(Arc::from(name), (path, meta));
-        }
-    }
-    Ok(found)
-}
-
 /// What counts after two readings: files that both found the same; one that is being written counts as it did before.
 fn agreed(before: &Listing, after: &Listing, counted: &Listing) -> (Listing, bool) {
     let mut listing = Listing::new();
@@ -317,6 +216,7 @@ fn agreed(before: &Listing, after: &Listing, counted: &Listing) -> (Listing, boo
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::source::Content;
     use std::os::unix::fs::symlink;
 
     fn bytes(text: &str) -> Content {
