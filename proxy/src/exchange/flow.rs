@@ -15,6 +15,9 @@ use crate::worker::tick::Tick;
 /// 64 KiB are too much.
 const BUDGET: usize = 256 * 1024;
 
+/// A batch up to this size goes out as one piece: copying it costs less than a vectored write.
+const GATHERED: usize = 8 * 1024;
+
 /// Why a flow ended before its body did.
 #[derive(Debug)]
 pub(crate) enum Broken {
@@ -144,7 +147,25 @@ impl Flow {
     /// # Errors
     /// It is malformed.
     pub(crate) fn prime(&mut self, input: &mut Buf) -> Result<(), MessageError> {
-        if self.ended || self.payload > 0 || input.is_empty() { Ok(()) } else { self.digest(input) }
+        if self.ended || self.payload > 0 || input.is_empty() {
+            return Ok(());
+        }
+        self.digest(input)?;
+        self.gather(input);
+        Ok(())
+    }
+
+    /// Moves the parts of a small batch together, behind the head.
+    fn gather(&mut self, input: &mut Buf) {
+        let room = self.before.room();
+        if self.before.is_empty() || self.payload + self.after.len() > room.min(GATHERED) {
+            return;
+        }
+        self.before.vec().extend_from_slice(&input.unread()[..self.payload]);
+        self.before.vec().extend_from_slice(self.after.unread());
+        self.after.clear();
+        input.consume(self.payload);
+        self.payload = 0;
     }
 
     /// From the start again, for another connection.

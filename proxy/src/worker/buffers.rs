@@ -70,7 +70,8 @@ impl Buf {
         self.bytes.truncate(self.start + length);
     }
 
-    fn room(&self) -> usize {
+    /// How much can be appended without moving what is there.
+    pub(crate) fn room(&self) -> usize {
         self.bytes.capacity() - self.bytes.len()
     }
 
