@@ -193,10 +193,14 @@ impl Pages {
         let (snapshot, standing) = (self.snapshot.load_full(), self.standing());
         let reporter = lock(&self.reporter);
         let documents = reporter.documents();
-        let releases = snapshot.routes.releases().filter_map(|(_, release)| {
+        let releases = snapshot.routes.releases().filter_map(|(index, release)| {
             let config = release.config();
             let ledger = reporter.ledgers().get(&config.release.uid)?;
-            let arm = |arm| ArmSample { counts: ledger.total(arm), open_long: ledger.open_long(arm) };
+            let arm = |arm| ArmSample {
+                counts: ledger.total(arm),
+                open_long: ledger.open_long(arm),
+                endpoints: snapshot.table(index, arm).map(|table| table.load().as_ref().into()),
+            };
             Some(ReleaseSample {
                 namespace: config.release.namespace.to_string(),
                 name: config.release.name.to_string(),

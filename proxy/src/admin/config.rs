@@ -1,13 +1,17 @@
 //! `/config`: what is applied, what was refused and why. Values of conditions may name users, so they appear as
 //! counts unless `?full` asks for them; so does the secret of `debug`.
 
+use std::collections::BTreeMap;
+
 use halftone_routing::config::RoutingConfig;
+use halftone_routing::config::arm::Arm;
 use halftone_routing::report::{AppliedFleet, RejectedDocument};
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::report::Documents;
 use crate::snapshot::Snapshot;
+use crate::upstream::endpoints::Table;
 
 /// The page.
 #[derive(Debug, Serialize)]
@@ -45,7 +49,26 @@ struct AppliedRelease<'a> {
     ignored_fields: &'a [String],
     /// It sends everyone to stable because no operator has spoken for too long.
     operator_lost: bool,
+    /// By arm.
+    endpoints: BTreeMap<&'static str, ArmEndpoints>,
     document: Value,
+}
+
+/// Where an arm's requests can go at present.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ArmEndpoints {
+    in_use: usize,
+    ready: usize,
+    /// Every ready endpoint fails the health check, which is therefore ignored.
+    check_ignored: bool,
+}
+
+impl From<&Table> for ArmEndpoints {
+    fn from(table: &Table) -> Self {
+        let set = table.load();
+        Self { in_use: set.slots.len(), ready: table.ready().len(), check_ignored: set.check_ignored }
+    }
 }
 
 /// What the control thread knows beside documents and routes.
@@ -62,9 +85,13 @@ pub(crate) fn page<'a>(
     standing: &Standing<'a>,
     full: bool,
 ) -> Page<'a> {
-    let applied = snapshot.routes.releases().map(|(_, release)| AppliedRelease {
+    let applied = snapshot.routes.releases().map(|(index, release)| AppliedRelease {
         ignored_fields: release.ignored(),
         operator_lost: release.heeds_lost_operator(),
+        endpoints: Arm::ALL
+            .into_iter()
+            .filter_map(|arm| Some((arm.name(), ArmEndpoints::from(&**snapshot.table(index, arm)?))))
+            .collect(),
         document: document(release.config(), full),
     });
     let shadowed = snapshot.routes.shadowed().iter().map(|claim| {

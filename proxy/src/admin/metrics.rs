@@ -13,6 +13,8 @@ use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
+use crate::upstream::endpoints::EndpointSet;
+
 /// What one name exposes.
 #[derive(Debug)]
 struct Metric {
@@ -52,6 +54,10 @@ metrics! {
         "Requests that the other arm answered, because the one meant had no endpoint.";
     OPEN_LONG "halftone_open_long" Gauge ARM
         "Tunnels and answers older than 10 s that are still open.";
+    ENDPOINTS "halftone_endpoints" Gauge ARM
+        "Endpoints that requests of the arm may be sent to at present.";
+    CHECK_IGNORED "halftone_health_check_ignored" Gauge ARM
+        "1 while every ready endpoint of the arm fails its health check, so that the check is ignored. Alert on this.";
     RATIO_TARGET "halftone_ratio_target" Gauge RELEASE
         "Share of identities that the applied document sends to gray, 0 to 1.";
     RATIO_OBSERVED "halftone_ratio_observed" Gauge RELEASE
@@ -123,6 +129,21 @@ pub(crate) struct ReleaseSample {
 pub(crate) struct ArmSample {
     pub(crate) counts: Counts,
     pub(crate) open_long: u64,
+    /// None: the release has no such arm at present.
+    pub(crate) endpoints: Option<EndpointSample>,
+}
+
+/// Where an arm's requests can go.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct EndpointSample {
+    pub(crate) in_use: usize,
+    pub(crate) check_ignored: bool,
+}
+
+impl From<&EndpointSet> for EndpointSample {
+    fn from(set: &EndpointSet) -> Self {
+        Self { in_use: set.slots.len(), check_ignored: set.check_ignored }
+    }
 }
 
 /// The page.
@@ -154,7 +175,27 @@ impl Scrape {
         })?;
         self.per_arm(encoder, &RETRIES, |mut metric, arm| counter(&mut metric, arm.counts.retries))?;
         self.per_arm(encoder, &FALLBACKS, |mut metric, arm| counter(&mut metric, arm.counts.fallbacks))?;
-        self.per_arm(encoder, &OPEN_LONG, |mut metric, arm| metric.encode_gauge(&arm.open_long))
+        self.per_arm(encoder, &OPEN_LONG, |mut metric, arm| metric.encode_gauge(&arm.open_long))?;
+        self.per_endpoints(encoder, &ENDPOINTS, |endpoints| endpoints.in_use as f64)?;
+        self.per_endpoints(encoder, &CHECK_IGNORED, |endpoints| f64::from(u8::from(endpoints.check_ignored)))
+    }
+
+    /// Told before the first request: an arm without endpoints, or whose check fails, is news then.
+    fn per_endpoints(
+        &self,
+        encoder: &mut DescriptorEncoder<'_>,
+        metric: &Metric,
+        value: impl Fn(&EndpointSample) -> f64,
+    ) -> fmt::Result {
+        let mut family = describe(encoder, metric)?;
+        for release in &self.releases {
+            for arm in Arm::ALL {
+                if let Some(endpoints) = &release.arms[arm as usize].endpoints {
+                    family.encode_family(&release.arm_labels(arm))?.encode_gauge(&value(endpoints))?;
+                }
+            }
+        }
+        Ok(())
     }
 
     fn per_arm(
@@ -328,7 +369,8 @@ mod tests {
     }
 
     fn full() -> Scrape {
-        let arm = || ArmSample { counts: counts(), open_long: 4 };
+        let endpoints = Some(EndpointSample { in_use: 2, check_ignored: true });
+        let arm = || ArmSample { counts: counts(), open_long: 4, endpoints };
         Scrape {
             releases: vec![ReleaseSample {
                 namespace: "shop".into(),

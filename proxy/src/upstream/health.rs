@@ -2,6 +2,7 @@
 //! table told when it fails or recovers. Runs on the control thread; workers only see the tables change.
 
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -57,6 +58,7 @@ async fn run(check: HealthCheck, table: Weak<Table>) {
     let interval = check.interval_ms.duration();
     // Many proxies start at once after a rollout; their first checks must not meet.
     tokio::time::sleep(interval.mul_f64(rand::random())).await;
+    let mut ignored = false;
     while let Some(table) = table.upgrade() {
         let ready = table.ready();
         found.retain(|address, _| ready.contains(address));
@@ -66,10 +68,28 @@ async fn run(check: HealthCheck, table: Weak<Table>) {
             .buffer_unordered(AT_ONCE);
         while let Some((address, healthy)) = answers.next().await {
             let health = found.entry(address).or_default();
-            *health = health.step(healthy, check.unhealthy_after.get(), check.healthy_after.get());
+            let before = *health;
+            *health = before.step(healthy, check.unhealthy_after.get(), check.healthy_after.get());
             table.set_failing(address, health.failing);
+            match (before.failing, health.failing) {
+                (false, true) => {
+                    tracing::warn!(%address, path = check.path.as_str(), "endpoint fails its health check")
+                }
+                (true, false) => {
+                    tracing::info!(%address, path = check.path.as_str(), "endpoint is healthy again")
+                }
+                _ => {}
+            }
         }
         drop(answers);
+        let now_ignored = table.load().check_ignored;
+        if now_ignored && !ignored {
+            tracing::warn!(
+                path = check.path.as_str(),
+                "every endpoint fails its health check; it is ignored"
+            );
+        }
+        ignored = now_ignored;
         drop(table);
         tokio::time::sleep(jittered(interval)).await;
     }
@@ -98,10 +118,14 @@ async fn ask(
         .header(hyper::header::CONNECTION, "close")
         .body(Empty::<Bytes>::new())?;
     let asking = sender.send_request(request);
+    // A connection may end in the very step that brings the answer; only the request knows whether it got one.
+    let driven = async {
+        let _ = connection.await;
+        std::future::pending::<Infallible>().await
+    };
     tokio::select! {
         answer = asking => Ok(answer?.status()),
-        // It ends first only by failing; the request's own error says more, but all failures count alike here.
-        ended = connection => Err(ended.err().map_or_else(|| "closed without an answer".into(), Into::into)),
+        never = driven => match never {},
     }
 }
 

@@ -1,9 +1,11 @@
-//! The binary as a service manager runs it: flags, environment, signals, exit codes.
+//! The binary as a service manager runs it: flags, environment, signals, exit codes, limits.
 
-use std::io::Read;
-use std::net::SocketAddr;
+use std::io::{ErrorKind, Read};
+use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
@@ -142,6 +144,73 @@ fn the_first_signal_drains_and_the_exit_is_clean() {
         assert!(err.lines().all(|line| serde_json::from_str::<Value>(line).is_ok()), "{err}");
         assert!(err.contains("drained"), "{err}");
     }
+}
+
+/// Asks until nobody listens any more. What was connected is answered, unless the answer before said close.
+fn ask_to_the_end(address: SocketAddr, per_connection: usize, answers: &AtomicUsize) {
+    loop {
+        let mut client = match TcpStream::connect(address) {
+            Ok(stream) => Client::over(stream),
+            Err(error) if error.kind() == ErrorKind::ConnectionRefused => return,
+            Err(error) => panic!("{error}"),
+        };
+        for _ in 0..per_connection {
+            let answer = client.get("/x", &[]);
+            assert_eq!((answer.status, &*answer.body), (200, "stable /x r1"));
+            answers.fetch_add(1, Relaxed);
+            if answer.field("connection") == Some("close") {
+                break;
+            }
+        }
+    }
+}
+
+#[test]
+fn a_signal_under_load_loses_nothing() {
+    let dir = config();
+    let proxy = Running::start(dir.path(), &["--workers", "2"]);
+    let answers = Arc::new(AtomicUsize::new(0));
+    let clients = [1, 1, 7, 7, usize::MAX, usize::MAX, usize::MAX, usize::MAX].map(|per_connection| {
+        let (address, answers) = (proxy.addresses[0], Arc::clone(&answers));
+        std::thread::spawn(move || ask_to_the_end(address, per_connection, &answers))
+    });
+    until("load", || answers.load(Relaxed), |answers| *answers >= 1_000);
+    proxy.signal(Signal::TERM);
+    let (code, _, log) = proxy.end();
+    clients.into_iter().for_each(|client| client.join().expect("a client lost a request"));
+    assert_eq!(code, Some(0), "{log}");
+    assert!(log.contains(r#""message":"drained","cut":0"#), "{log}");
+}
+
+#[test]
+fn who_is_connected_is_served_while_descriptors_are_short_and_the_others_are_afterwards() {
+    let dir = config();
+    let mut limited = Command::new("sh");
+    // More connections are allowed than there are descriptors for.
+    let script = r#"ulimit -n 64 && exec "$@""#;
+    limited.env_clear().stdout(Stdio::piped()).args([
+        "-c",
+        script,
+        "sh",
+        env!("CARGO_BIN_EXE_halftone-proxy"),
+    ]);
+    limited.args(["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--max-connections", "1000"]);
+    let proxy = Running::spawn(limited.arg("--config").arg(dir.path()));
+    let address = proxy.addresses[0];
+    let mut connected = Client::connect(address);
+    let mut ask = || assert_eq!(connected.get("/x", &[]).body, "stable /x r1");
+    ask();
+    let descriptors = || std::fs::read_dir(format!("/proc/{}/fd", proxy.child.id())).unwrap().count();
+    let mut crowd: Vec<_> = (0..200).map(|_| TcpStream::connect(address).unwrap()).collect();
+    until("every descriptor taken", descriptors, |taken| *taken >= 64);
+    (0..100).for_each(|_| ask());
+    let late = crowd.split_off(150);
+    drop(crowd);
+    for stream in late {
+        assert_eq!(Client::over(stream).get("/x", &[]).body, "stable /x r1", "it waited and is served");
+    }
+    ask();
+    assert_eq!(get(proxy.admin, "/readyz").status, 200);
 }
 
 #[test]

@@ -113,6 +113,9 @@ fn a_directory_that_empties_or_vanishes_changes_nothing() {
     trouble("no *.json");
     fs::remove_dir(&dir).unwrap();
     trouble("No such file");
+    fs::write(&dir, "a file in its place").unwrap();
+    trouble("Not a directory");
+    fs::remove_file(&dir).unwrap();
     fs::create_dir(&dir).unwrap();
     fs::write(dir.join("checkout.yaml"), release("checkout", 2, stable, json!({}))).unwrap();
     expect(proxy.addresses()[0], "stable /x r2");

@@ -5,6 +5,7 @@
 
 mod admin;
 mod binary;
+mod checks;
 mod directory;
 mod docs;
 mod documents;

@@ -18,23 +18,34 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Starts a backend that answers 200 with its name, the path it was asked for, and the version field it got.
 pub(crate) fn backend(name: &'static str) -> SocketAddr {
+    backend_with(name, |_| 200)
+}
+
+/// The same with a status that depends on the path.
+pub(crate) fn backend_with(
+    name: &'static str,
+    status: impl Fn(&str) -> u16 + Send + Sync + 'static,
+) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
+    let status = Arc::new(status);
     std::thread::spawn(move || {
         for stream in listener.incoming().map_while(Result::ok) {
-            std::thread::spawn(move || answer(stream, name));
+            let status = Arc::clone(&status);
+            std::thread::spawn(move || answer(stream, name, &*status));
         }
     });
     address
 }
 
-fn answer(stream: TcpStream, name: &str) {
+fn answer(stream: TcpStream, name: &str, status: &dyn Fn(&str) -> u16) {
     stream.set_nodelay(true).unwrap();
     let mut reader = BufReader::new(stream);
     while let Some((start, fields)) = head(&mut reader) {
         let path = start.split(' ').nth(1).unwrap_or_default();
         let body = format!("{name} {path} {}", field(&fields, "x-halftone-version").unwrap_or_default());
-        let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+        let status = status(path);
+        let answer = format!("HTTP/1.1 {status} X\r\nContent-Length: {}\r\n\r\n{body}", body.len());
         if reader.get_mut().write_all(answer.as_bytes()).is_err() {
             return;
         }
@@ -87,7 +98,10 @@ pub(crate) struct Client(BufReader<TcpStream>);
 
 impl Client {
     pub(crate) fn connect(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect(address).unwrap();
+        Self::over(TcpStream::connect(address).unwrap())
+    }
+
+    pub(crate) fn over(stream: TcpStream) -> Self {
         stream.set_nodelay(true).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         Self(BufReader::new(stream))
