@@ -141,9 +141,9 @@ impl Workers {
         self.common.stopped.store(true, Relaxed);
     }
 
-    /// Client connections open at present, over all workers.
-    pub fn connections(&self) -> usize {
-        self.common.loads.total()
+    /// Client connections open at present, by worker.
+    pub fn connections(&self) -> Vec<usize> {
+        self.common.loads.by_worker().collect()
     }
 
     /// Whether every worker has ended, so that `join` does not block.

@@ -28,8 +28,12 @@ impl Loads {
         self.0[worker].0.load(Relaxed)
     }
 
+    pub(crate) fn by_worker(&self) -> impl Iterator<Item = usize> + '_ {
+        self.0.iter().map(|load| load.0.load(Relaxed))
+    }
+
     pub(crate) fn total(&self) -> usize {
-        (0..self.0.len()).map(|worker| self.of(worker)).sum()
+        self.by_worker().sum()
     }
 
     /// The least loaded worker, if `worker` already holds more than 1.25 × the mean + 1. The kernel spreads

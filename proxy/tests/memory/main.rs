@@ -56,7 +56,7 @@ fn an_idle_connection_costs_little() {
     let mut warm: Vec<_> = (0..100).map(|_| proxy.client()).collect();
     warm.iter_mut().for_each(|client| assert_eq!(client.get("/").status(), 200));
     drop(warm);
-    while proxy.workers().connections() > 0 {
+    while proxy.connections() > 0 {
         std::thread::sleep(Duration::from_millis(5));
     }
     let before = resident();
@@ -69,7 +69,7 @@ fn an_idle_connection_costs_little() {
         .unwrap();
     let mut lines = BufReader::new(clients.stdout.take().unwrap()).lines();
     assert!(lines.any(|line| line.unwrap() == "idle"), "the clients got their answers");
-    assert_eq!(proxy.workers().connections(), IDLE);
+    assert_eq!(proxy.connections(), IDLE);
     let each = resident().saturating_sub(before) / IDLE;
     println!("{each} bytes per idle connection");
     assert!(each <= BYTES_PER_IDLE, "{each} bytes per idle connection");

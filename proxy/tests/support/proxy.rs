@@ -147,6 +147,11 @@ impl Proxy {
         self.workers.as_ref().unwrap()
     }
 
+    /// Client connections open at present.
+    pub(crate) fn connections(&self) -> usize {
+        self.workers().connections().iter().sum()
+    }
+
     /// Replaces the documents.
     pub(crate) fn apply(&mut self, documents: &[Value]) {
         let snapshot = self.control.snapshot(documents);
@@ -193,6 +198,19 @@ impl Proxy {
         self.wait_for(&format!("outcomes {expected:?}"), |counts| {
             counts.get(&arm).map(|counts| counts.outcomes.clone()).unwrap_or_default() == expected
         });
+    }
+
+    /// Waits until so many client connections are open: a worker needs a moment to see one come or go.
+    pub(crate) fn expect_connections(&self, by_worker: &[usize]) {
+        let deadline = Instant::now() + PATIENCE;
+        while self.workers().connections() != by_worker {
+            assert!(
+                Instant::now() < deadline,
+                "{by_worker:?} did not come; there are {:?}",
+                self.workers().connections()
+            );
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 
     /// Waits until the counts are as wanted.

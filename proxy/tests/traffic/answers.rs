@@ -1,7 +1,8 @@
 //! Answers of every shape reach clients of either version in a form they can read.
 
 use halftone_proxy::counters::{Arm, Outcome};
-use serde_json::json;
+use halftone_proxy::upstream::endpoints::Endpoint;
+use serde_json::{Value, json};
 
 use crate::support::{Backend, Client, Options, Proxy, release};
 
@@ -324,6 +325,73 @@ fn a_user_without_identity_gets_a_cookie_unless_the_answer_is_public() {
     let back = cookie.split(';').next().unwrap();
     client.send(format!("GET /private HTTP/1.1\r\nHost: shop\r\nCookie: {back}\r\n\r\n"));
     assert_eq!(client.answer().get("set-cookie"), None);
+}
+
+#[test]
+fn a_fallback_answer_brings_the_cookie_of_the_arm_that_was_meant() {
+    let backend = Backend::start(|connection, _| {
+        while let Some(request) = connection.request() {
+            let caching = if request.target() == "/public" { "public" } else { "no-store" };
+            connection.send(format!(
+                "HTTP/1.1 200 OK\r\nCache-Control: {caching}\r\nContent-Length: 6\r\n\r\nstable"
+            ));
+        }
+    });
+    let gray = Backend::answering("gray");
+    let proxy = Proxy::start(&[release(
+        &[backend.address],
+        json!({
+            "state": "Active",
+            "ratio": 1_000_000,
+            "arms": {"gray": {"addresses": [gray.address], "version": "v2"}},
+            "identity": {"from": [{"generated": {"cookie": "halftone_id", "maxAgeMs": 3_600_000}}]},
+        }),
+    )]);
+    let tables = proxy.tables().all();
+    let (_, table) = tables.iter().find(|(_, table)| table.ready() == [gray.address]).unwrap();
+    table.replace(&[]);
+    let mut client = proxy.client();
+    let answer = client.get("/");
+    assert_eq!((answer.text(), answer.get("x-halftone-version")), ("stable", Some("v1")));
+    let cookie = answer.get("set-cookie").unwrap().split(';').next().unwrap().to_owned();
+    assert_eq!(client.get("/public").get("set-cookie"), None);
+    table.replace(&[Endpoint::ready(gray.address)]);
+    client.send(format!("GET / HTTP/1.1\r\nHost: shop\r\nCookie: {cookie}\r\n\r\n"));
+    let back = client.answer();
+    assert_eq!((back.text(), back.get("set-cookie")), ("gray", None));
+}
+
+#[test]
+fn who_a_client_is_is_believed_from_trusted_proxies_alone() {
+    let (stable, gray) = (Backend::answering("stable"), Backend::answering("gray"));
+    let document = release(
+        &[stable.address],
+        json!({
+            "state": "Active",
+            "arms": {"gray": {"addresses": [gray.address], "version": "v2"}},
+            "rules": [{"name": "office", "to": "Gray", "when": [
+                {"all": [{"source": "ClientIp", "operator": "InCidr", "values": ["192.0.2.0/24"]}]}]}],
+        }),
+    );
+    let ask = |fleet: Option<Value>| {
+        let options = Options { fleet, ..Options::default() };
+        let proxy = Proxy::with(options, std::slice::from_ref(&document));
+        let mut client = proxy.client();
+        client.send(concat!(
+            "GET / HTTP/1.1\r\nHost: shop\r\nX-Forwarded-For: 192.0.2.7\r\nX-Forwarded-Proto: https\r\n",
+            "X-Halftone-Trace: 1\r\n\r\n"
+        ));
+        let arm = client.answer().text().to_owned();
+        let seen = if arm == "gray" { gray.seen() } else { stable.seen() };
+        let told = ["x-forwarded-for", "x-forwarded-proto", "x-halftone-trace"]
+            .map(|name| seen.get(name).unwrap_or("-").to_owned());
+        (arm, told.join(" "))
+    };
+    assert_eq!(ask(None), ("stable".to_owned(), "127.0.0.1 http -".to_owned()));
+    let elsewhere = json!({"schema": 1, "trustedProxies": ["10.0.0.0/8"]});
+    assert_eq!(ask(Some(elsewhere)), ("stable".to_owned(), "127.0.0.1 http -".to_owned()));
+    let here = json!({"schema": 1, "trustedProxies": ["127.0.0.0/8"]});
+    assert_eq!(ask(Some(here)), ("gray".to_owned(), "192.0.2.7, 127.0.0.1 https 1".to_owned()));
 }
 
 #[test]

@@ -9,7 +9,7 @@ use halftone_proxy::counters::{Arm, Outcome};
 use halftone_proxy::upstream::endpoints::Endpoint;
 use serde_json::json;
 
-use crate::support::{Backend, Incoming, Proxy, release};
+use crate::support::{Backend, Incoming, PATIENCE, Proxy, release};
 
 /// A port where nobody listens.
 fn nobody() -> SocketAddr {
@@ -114,6 +114,33 @@ fn a_post_meets_no_connection_that_the_backend_has_closed_already() {
         assert_eq!(backend.seen().text(), "body");
         std::thread::sleep(std::time::Duration::from_millis(2));
     }
+}
+
+#[test]
+fn a_post_takes_only_a_connection_used_within_the_last_second() {
+    let backend = Backend::answering("ok");
+    let proxy = Proxy::to(backend.address);
+    let mut client = proxy.client();
+    let mut post =
+        || client.send("POST / HTTP/1.1\r\nHost: shop\r\nContent-Length: 0\r\n\r\n").answer().status();
+    assert_eq!((post(), post(), backend.connections()), (200, 200, 1));
+    std::thread::sleep(std::time::Duration::from_millis(1_200));
+    assert_eq!((post(), backend.connections()), (200, 2));
+}
+
+#[test]
+fn a_kept_connection_is_closed_before_most_backends_would() {
+    let (closed, told) = channel();
+    let closed = std::sync::Mutex::new(closed);
+    let backend = Backend::start(move |connection, _| {
+        connection.request();
+        connection.ok("ok");
+        assert!(connection.ends());
+        closed.lock().unwrap().send(()).unwrap();
+    });
+    let proxy = Proxy::to(backend.address);
+    assert_eq!(proxy.client().get("/").text(), "ok");
+    told.recv_timeout(PATIENCE).unwrap();
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! How exchanges end otherwise than well: one side leaves, breaks off, or is too slow. Who is told what, and what is
 //! counted.
 
+use std::io::Write;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
@@ -165,6 +166,34 @@ fn a_client_that_does_not_take_its_answer_is_closed() {
     let mut client = proxy.client();
     client.send("GET / HTTP/1.1\r\nHost: shop\r\n\r\n");
     proxy.expect_outcomes(Arm::Stable, &[(Outcome::ClientTimeout, 1)]);
+}
+
+#[test]
+fn a_timer_runs_only_against_the_side_that_is_waited_for() {
+    const LARGE: usize = 32 << 20;
+    let wait = SHORT * 3;
+    let backend = Backend::start(move |connection, _| {
+        let mut request = connection.head().unwrap();
+        std::thread::sleep(wait);
+        request.read_body(&mut connection.reader, false).unwrap();
+        connection.ok(request.body);
+    });
+    let options = client_timeouts(ClientTimeouts { body: SHORT, ..ClientTimeouts::default() });
+    let mut proxy = Proxy::with(options, &[with_timeouts(backend.address, json!({"idleMs": 200}))]);
+    let mut client = proxy.client();
+    let mut sender = client.stream().try_clone().unwrap();
+    let sending = std::thread::spawn(move || {
+        let head = format!("POST / HTTP/1.1\r\nHost: shop\r\nContent-Length: {LARGE}\r\n\r\n");
+        sender.write_all(head.as_bytes()).unwrap();
+        // The backend is slow to take it, which is not the client's fault.
+        sender.write_all(&vec![7; LARGE]).unwrap();
+    });
+    sending.join().unwrap();
+    let answer = client.head().unwrap().unwrap();
+    // The client is slow to take the answer, which is not the backend's fault.
+    std::thread::sleep(wait);
+    assert_eq!((answer.status(), client.bytes(LARGE).len()), (200, LARGE));
+    proxy.expect_outcomes(Arm::Stable, &[(Outcome::Status2xx, 1)]);
 }
 
 /// An address that takes connections into a queue which is full, so that connecting hangs.

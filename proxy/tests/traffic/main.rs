@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "in tests a failed assumption should end the test")]
 #![allow(clippy::needless_pass_by_value, reason = "pieces of documents are written where they are passed")]
 
+mod accepting;
 mod answers;
 mod bodies;
 mod connections;

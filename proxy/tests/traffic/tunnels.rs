@@ -2,6 +2,7 @@
 
 use std::io::Read;
 use std::net::TcpListener;
+use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
@@ -9,7 +10,7 @@ use halftone_proxy::counters::{Arm, Outcome};
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message as Frame;
 
-use crate::support::{Backend, Incoming, Options, Proxy, release};
+use crate::support::{Backend, Client, Incoming, Options, PATIENCE, Proxy, release};
 
 const ASK: &str = concat!(
     "GET /chat HTTP/1.1\r\nHost: shop\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n",
@@ -193,7 +194,39 @@ fn a_rollback_closes_grays_tunnels_and_nobody_elses() {
 }
 
 #[test]
-fn an_answer_that_has_become_long_is_reported_and_ends_with_a_rollback() {
+fn a_rollback_closes_tunnels_one_by_one_over_the_grace() {
+    let (stable, gray) = (Backend::start(|c, _| echoing(c)), Backend::start(|c, _| echoing(c)));
+    let options = Options { tunnel_grace: Duration::from_secs(2), ..Options::default() };
+    let mut proxy = Proxy::with(options, &[with_gray(&stable, &gray, json!({}))]);
+    let (closed, told) = channel();
+    let mut tunnels: Vec<_> = (0..30).map(|_| proxy.client()).collect();
+    for (number, tunnel) in tunnels.iter_mut().enumerate() {
+        assert_eq!(tunnel.send(ASK).answer().get("x-halftone-version"), Some("v2"));
+        let (stream, closed) = (tunnel.stream().try_clone().unwrap(), closed.clone());
+        std::thread::spawn(move || {
+            // The end, without taking a byte from the test.
+            let ended = stream.peek(&mut [0]).unwrap() == 0;
+            closed.send((number, ended)).unwrap();
+        });
+    }
+    proxy.apply(&[with_gray(&stable, &gray, json!({"revision": 2, "state": "RolledBack", "ratio": 0}))]);
+    let (first, ended) = told.recv_timeout(PATIENCE).unwrap();
+    assert!(ended);
+    // Thirty users do not come back at once: others of them still have their tunnels, which still carry.
+    let open = tunnels.iter_mut().enumerate().filter(|(number, _)| *number != first);
+    let carries = |tunnel: &mut Client| {
+        tunnel.try_send("open").is_ok() && matches!(tunnel.stream().peek(&mut [0]), Ok(1))
+    };
+    assert!(open.into_iter().any(|(_, tunnel)| carries(tunnel)));
+    for mut tunnel in tunnels {
+        let rest = tunnel.rest().unwrap_or_default();
+        assert!(rest.is_empty() || rest == b"open");
+    }
+    proxy.expect_connections(&[0]);
+}
+
+#[test]
+fn an_answer_that_has_become_long_ends_with_a_rollback() {
     let stable = Backend::answering("stable");
     let gray = Backend::start(|connection, _| {
         connection.request();
