@@ -98,8 +98,11 @@ impl Asked {
     }
 
     fn with_request<T>(&self, ask: impl FnOnce(&Request<'_>) -> T) -> T {
-        let fields: Vec<Field<'_>> =
-            self.fields.iter().map(|(name, value)| Field { name, value: value.as_bytes() }).collect();
+        let fields: Vec<Field<'_>> = self
+            .fields
+            .iter()
+            .map(|(name, value)| Field { name: name.as_bytes(), value: value.as_bytes() })
+            .collect();
         ask(&Request {
             method: &self.method,
             host: &self.host,

@@ -56,17 +56,19 @@ fn request(criterion: &mut Criterion) {
     group.bench_function("find the end", |bencher| {
         bencher.iter(|| HeadSearch::request().advance(black_box(REQUEST)));
     });
+    let mut search = HeadSearch::request();
+    search.advance(REQUEST).expect("a good request");
     group.bench_function("parse", |bencher| {
         bencher.iter(|| {
             let mut slots = FieldSlots::new();
-            let head = parse_request(&mut slots, black_box(REQUEST)).expect("a good request");
+            let head = parse_request(&mut slots, &search, black_box(REQUEST)).expect("a good request");
             head.fields.as_slice().len()
         });
     });
     let mut out = Vec::with_capacity(4096);
     group.bench_function("rewrite", |bencher| {
         let mut slots = FieldSlots::new();
-        let head = parse_request(&mut slots, REQUEST).expect("a good request");
+        let head = parse_request(&mut slots, &search, REQUEST).expect("a good request");
         bencher.iter(|| {
             out.clear();
             write::request_head(&mut out, black_box(&head), black_box(&rewrite));
@@ -75,10 +77,10 @@ fn request(criterion: &mut Criterion) {
     });
     group.bench_function("all", |bencher| {
         bencher.iter(|| {
-            let end = HeadSearch::request().advance(black_box(REQUEST)).expect("a good request");
+            let mut search = HeadSearch::request();
+            let end = search.advance(black_box(REQUEST)).expect("a good request").expect("a whole one");
             let mut slots = FieldSlots::new();
-            let head =
-                parse_request(&mut slots, &REQUEST[..end.expect("a whole one")]).expect("a good request");
+            let head = parse_request(&mut slots, &search, &REQUEST[..end]).expect("a good request");
             out.clear();
             write::request_head(&mut out, &head, black_box(&rewrite));
             out.len()
@@ -93,10 +95,11 @@ fn answer(criterion: &mut Criterion) {
     let mut out = Vec::with_capacity(4096);
     group.bench_function("all", |bencher| {
         bencher.iter(|| {
-            let end = HeadSearch::response().advance(black_box(ANSWER)).expect("a good answer");
+            let mut search = HeadSearch::response();
+            let end = search.advance(black_box(ANSWER)).expect("a good answer").expect("a whole one");
             let mut slots = FieldSlots::new();
             let answering = Answering { method: Method::Get, websocket: false };
-            let head = parse_response(&mut slots, &ANSWER[..end.expect("a whole one")], answering);
+            let head = parse_response(&mut slots, &search, &ANSWER[..end], answering);
             let head = head.expect("a good answer");
             let rewrite = ResponseRewrite {
                 client: Version::Http11,

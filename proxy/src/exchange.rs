@@ -14,7 +14,7 @@ use smallvec::SmallVec;
 use self::flow::Flow;
 use crate::counters::CellWriter;
 use crate::http1::reuse::{self, ClientEnd, Reuse, UpstreamEnd};
-use crate::http1::{Body, Method, Version};
+use crate::http1::{Body, HeadSearch, Method, Version};
 use crate::outcome::{Ending, Meaning, meaning};
 use crate::retry::{self, Again, BodyAtHand, Failure, Try};
 use crate::stream::Stream;
@@ -38,6 +38,8 @@ pub(crate) struct Client<C> {
     pub(crate) stream: C,
     /// Received and not used: the request being read, its body, the next request.
     pub(crate) input: Buf,
+    /// Of the request being read.
+    pub(crate) search: HeadSearch,
     pub(crate) timer: Timer,
     pub(crate) peer: SocketAddr,
     pub(crate) local: SocketAddr,

@@ -22,7 +22,8 @@ mod route;
 /// Serves a connection until it closes.
 pub(crate) async fn serve<C: Stream>(worker: &Worker, stream: C, peer: SocketAddr, local: SocketAddr) {
     let timer = worker.timer().await;
-    let mut client = Client { stream, input: Default::default(), timer, peer, local };
+    let mut client =
+        Client { stream, input: Default::default(), search: HeadSearch::request(), timer, peer, local };
     let fate = loop {
         let reuse = match next_head(worker, &mut client).await {
             Next::Head(length) => Box::pin(request(worker, &mut client, length)).await,
@@ -56,14 +57,14 @@ enum Next {
 
 /// Waits for the next request. Meanwhile the connection holds no buffer until its first byte has come.
 async fn next_head<C: Stream>(worker: &Worker, client: &mut Client<C>) -> Next {
-    let mut search = HeadSearch::request();
+    client.search = HeadSearch::request();
     let idle = worker.ticker.now().after(worker.limits().client.idle);
     let mut deadline = None;
     poll_fn(|cx| {
         loop {
             if !client.input.is_empty() {
                 deadline.get_or_insert_with(|| worker.ticker.now().after(worker.limits().client.head));
-                match search.advance(client.input.unread()) {
+                match client.search.advance(client.input.unread()) {
                     Ok(Some(length)) => return Poll::Ready(Next::Head(length)),
                     Ok(None) => {}
                     Err(error) => return Poll::Ready(Next::Refused(Ending::Refused(error))),

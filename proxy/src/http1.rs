@@ -1,5 +1,5 @@
 //! HTTP/1.1 messages (RFC 9110, RFC 9112) on byte slices: no sockets, no clock, no tokio.
-//! `HeadSearch` finds the end of a head, `parse_request` and `parse_response` turn it into borrowed
+//! `HeadSearch` finds the lines of a head, `parse_request` and `parse_response` turn them into borrowed
 //! pieces that later code need not check again, `Decoder` walks through chunked bodies, and `write`
 //! puts the rewritten heads into the output buffer. What to do with the bytes is `exchange`'s matter.
 
@@ -145,22 +145,6 @@ pub enum MessageError {
 }
 
 impl MessageError {
-    /// Our word for what httparse refused in `head`; it does not say what else than a name a folded line is.
-    fn of_httparse(error: httparse::Error, head: &[u8]) -> Self {
-        let folded =
-            || [&b"\r\n "[..], b"\r\n\t"].iter().any(|fold| memchr::memmem::find(head, fold).is_some());
-        match error {
-            httparse::Error::HeaderName if folded() => Self::ObsFold,
-            httparse::Error::HeaderName => Self::FieldName,
-            httparse::Error::HeaderValue => Self::FieldValue,
-            httparse::Error::Status => Self::Status,
-            // `HeadSearch` has seen to the line ends: what misses its own is the version.
-            httparse::Error::NewLine | httparse::Error::Token => Self::FirstLine,
-            httparse::Error::TooManyHeaders => Self::TooManyFields,
-            httparse::Error::Version => Self::Version,
-        }
-    }
-
     /// The status that answers a client who sent this: 400, 405, 414, 417 or 431.
     pub fn status(self) -> u16 {
         match self {

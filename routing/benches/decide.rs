@@ -50,7 +50,7 @@ fn routes(count: usize) -> Routes {
 
 fn bench(criterion: &mut Criterion) {
     let routes = routes(1000);
-    let fields = FIELDS.map(|(name, value)| Field { name, value: value.as_bytes() });
+    let fields = FIELDS.map(|(name, value)| Field { name: name.as_bytes(), value: value.as_bytes() });
     let request = Request {
         method: "GET",
         host: "service-500.example.com",
@@ -60,7 +60,7 @@ fn bench(criterion: &mut Criterion) {
         peer: "203.0.113.9".parse().expect("an address"),
     };
     let by_header = fields.map(|field| match field.name {
-        "Referer" => Field { name: "X-User-Name", value: b"user-4711" },
+        b"Referer" => Field { name: b"X-User-Name", value: b"user-4711" },
         _ => field,
     });
     criterion.bench_function("decide/10 rules, third source", |bencher| {

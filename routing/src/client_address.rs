@@ -97,8 +97,10 @@ mod tests {
 
     fn client(peer: &str, trusted: &[&str], fields: &[(&str, &str)]) -> String {
         let trusted: Vec<IpNet> = trusted.iter().map(|network| network.parse().unwrap()).collect();
-        let fields: Vec<Field<'_>> =
-            fields.iter().map(|&(name, value)| Field { name, value: value.as_bytes() }).collect();
+        let fields: Vec<Field<'_>> = fields
+            .iter()
+            .map(|&(name, value)| Field { name: name.as_bytes(), value: value.as_bytes() })
+            .collect();
         client_address(peer.parse().unwrap(), &trusted, &fields).to_string()
     }
 
@@ -151,7 +153,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_bytes_make_an_untrusted_peer_believed_or_the_reader_stumble(value: Vec<u8>, name in prop::sample::select(vec!["X-Forwarded-For", "Forwarded", "X-Real-IP"])) {
-            let fields = [Field { name, value: &value }];
+            let fields = [Field { name: name.as_bytes(), value: &value }];
             let peer: IpAddr = "203.0.113.9".parse().unwrap();
             prop_assert_eq!(client_address(peer, &["10.0.0.0/8".parse().unwrap()], &fields), peer);
             client_address(peer, &["203.0.113.0/24".parse().unwrap()], &fields);

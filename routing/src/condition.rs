@@ -93,8 +93,10 @@ mod tests {
     }
 
     fn holds_for(when: &Value, fields: &[(&str, &str)]) -> bool {
-        let fields: Vec<_> =
-            fields.iter().map(|(name, value)| Field { name, value: value.as_bytes() }).collect();
+        let fields: Vec<_> = fields
+            .iter()
+            .map(|(name, value)| Field { name: name.as_bytes(), value: value.as_bytes() })
+            .collect();
         let peer = "10.1.2.3".parse().expect("an address");
         let sources = [IdentitySource::Query("user".parse().expect("a name"))];
         let (path, query) = (&b"/api/v2"[..], Some(&b"city=s%7A&user=lin"[..]));

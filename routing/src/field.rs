@@ -5,7 +5,7 @@
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Field<'a> {
     /// Its name as it was sent; compared without regard to case.
-    pub name: &'a str,
+    pub name: &'a [u8],
     /// Its value without surrounding white space; any bytes.
     pub value: &'a [u8],
 }
@@ -14,6 +14,6 @@ impl Field<'_> {
     /// Whether this is the field with that name.
     #[inline]
     pub fn is(&self, name: &str) -> bool {
-        self.name.eq_ignore_ascii_case(name)
+        self.name.eq_ignore_ascii_case(name.as_bytes())
     }
 }

@@ -78,46 +78,50 @@ fn name(host: &[u8]) -> Result<Cow<'_, str>, HostError> {
         return Err(HostError::TooLong);
     }
     let mut capitals = false;
-    let mut before = b'.';
-    for &byte in host {
-        if !is_name_byte(byte) {
-            return Err(HostError::BadByte);
+    let mut before = Class::Dot;
+    for byte in host {
+        let class = CLASSES[usize::from(*byte)];
+        match class {
+            Class::None => return Err(HostError::BadByte),
+            Class::Dot if before == Class::Dot => return Err(HostError::EmptyLabel),
+            Class::Capital => capitals = true,
+            Class::Dot | Class::Other => {}
         }
-        if byte == b'.' && before == b'.' {
-            return Err(HostError::EmptyLabel);
-        }
-        capitals |= byte.is_ascii_uppercase();
-        before = byte;
+        before = class;
     }
-    if before == b'.' {
+    if before == Class::Dot {
         return Err(HostError::EmptyLabel);
     }
     let host = std::str::from_utf8(host).map_err(|_| HostError::BadByte)?;
     Ok(if capitals { Cow::Owned(host.to_ascii_lowercase()) } else { Cow::Borrowed(host) })
 }
 
+/// What a byte is to a host name.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Class {
+    None,
+    Dot,
+    Capital,
+    Other,
+}
+
 /// Unreserved characters and sub-delims of RFC 3986. Percent-encoding is left out: no client sends it, and two
 /// spellings of one name would be two names to us and one to a backend.
-const fn is_name_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric()
-        || matches!(
-            byte,
-            b'-' | b'.'
-                | b'_'
-                | b'~'
-                | b'!'
-                | b'$'
-                | b'&'
-                | b'\''
-                | b'('
-                | b')'
-                | b'*'
-                | b'+'
-                | b','
-                | b';'
-                | b'='
-        )
-}
+const CLASSES: [Class; 256] = {
+    let mut classes = [Class::None; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        classes[byte] = match byte as u8 {
+            b'.' => Class::Dot,
+            b'A'..=b'Z' => Class::Capital,
+            b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'~' => Class::Other,
+            b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b';' | b'=' => Class::Other,
+            _ => Class::None,
+        };
+        byte += 1;
+    }
+    classes
+};
 
 #[cfg(test)]
 mod tests {

@@ -122,8 +122,10 @@ mod tests {
 
     fn identity(sources: &serde_json::Value, query: Option<&str>, fields: &[(&str, &str)]) -> Option<String> {
         let config: IdentityConfig = serde_json::from_value(json!({"from": sources})).expect("good sources");
-        let fields: Vec<_> =
-            fields.iter().map(|(name, value)| Field { name, value: value.as_bytes() }).collect();
+        let fields: Vec<_> = fields
+            .iter()
+            .map(|(name, value)| Field { name: name.as_bytes(), value: value.as_bytes() })
+            .collect();
         let peer = "2001:db8:1:2:3::9".parse().expect("an address");
         let query = query.map(str::as_bytes);
         let request = Request { method: "GET", host: "shop", path: b"/", query, fields: &fields, peer };

@@ -101,9 +101,9 @@ mod tests {
     #[test]
     fn a_cookie_is_found_in_every_cookie_field() {
         let fields = [
-            Field { name: "Cookie", value: b"a=1; token=x=y==;empty=" },
-            Field { name: "cookie", value: b" q = \"quoted\" ;a=2; broken" },
-            Field { name: "X-Cookie", value: b"a=3" },
+            Field { name: b"Cookie", value: b"a=1; token=x=y==;empty=" },
+            Field { name: b"cookie", value: b" q = \"quoted\" ;a=2; broken" },
+            Field { name: b"X-Cookie", value: b"a=3" },
         ];
         let request = request(None, &fields);
         let cookies = |name: &str| request.cookie_values(name).map(<[u8]>::to_vec).collect::<Vec<_>>();

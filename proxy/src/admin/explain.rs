@@ -105,8 +105,11 @@ pub(crate) fn explain(
     question: &Question,
     mut chance: impl FnMut() -> u128,
 ) -> Explanation {
-    let fields: Vec<_> =
-        question.headers.iter().map(|(name, value)| Field { name, value: value.as_bytes() }).collect();
+    let fields: Vec<_> = question
+        .headers
+        .iter()
+        .map(|(name, value)| Field { name: name.as_bytes(), value: value.as_bytes() })
+        .collect();
     let request = Request {
         method: &question.method,
         host: &question.host,

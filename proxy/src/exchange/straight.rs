@@ -119,7 +119,6 @@ impl<C: Stream> Exchange<'_, C> {
             if answer.is_some() {
                 return Ok(answer);
             }
-            heads.search = HeadSearch::response();
         }
         Ok(None)
     }
@@ -127,9 +126,10 @@ impl<C: Stream> Exchange<'_, C> {
     fn take_head(&mut self, heads: &mut Heads, length: usize) -> Result<Option<Answer>, Failed> {
         // Out of `self`, so that the head can be borrowed from it while the rest of `self` changes.
         let mut received = std::mem::take(&mut self.answer);
+        let search = std::mem::replace(&mut heads.search, HeadSearch::response());
         let mut slots = FieldSlots::new();
         let answering = Answering { method: self.order.method, websocket: self.order.websocket };
-        let taken = match parse_response(&mut slots, &received.unread()[..length], answering) {
+        let taken = match parse_response(&mut slots, &search, &received.unread()[..length], answering) {
             Err(error) => Err(heads.malformed(error)),
             Ok(head) if head.is_interim() => self.interim(heads, &head).map(|()| None),
             Ok(head) if self.is_stale(heads, &head) => {

@@ -44,7 +44,7 @@ pub(super) fn prepare<C>(worker: &Worker, client: &mut Client<C>, length: usize)
     let mut slots = FieldSlots::new();
     let (bytes, rest) = client.input.unread().split_at(length);
     let mut taken = length;
-    let prepared = match parse_request(&mut slots, bytes) {
+    let prepared = match parse_request(&mut slots, &client.search, bytes) {
         Err(error) => Prepared {
             step: Step::Answer(Own::refusal(worker, &Ending::Refused(error))),
             logged: Logged::unknown(worker, received),

@@ -1,14 +1,15 @@
-//! Heads taken apart: one httparse pass and our stricter checks into `RequestHead` and `ResponseHead`, which
-//! borrow from the buffer and need no check afterwards. `search` has found where they end.
+//! Heads taken apart, line by line, into `RequestHead` and `ResponseHead`, which borrow from the buffer and need no
+//! check afterwards. `search` has found where the lines end, and that they have no control characters.
 
-use std::{borrow::Cow, mem::MaybeUninit, time::Duration};
+use std::{borrow::Cow, time::Duration};
 
 use halftone_routing::path;
 
 use super::{
-    Body, FieldKind, FieldSlots, Fields, MAX_FIELDS, MessageError, Method, Target, Version,
+    Body, FieldKind, FieldSlots, Fields, HeadSearch, MessageError, Method, Target, Version,
     fields::list,
     framing::{Framing, Options},
+    search::is_token,
     target::HostFields,
 };
 
@@ -98,31 +99,27 @@ pub struct Answering {
     pub websocket: bool,
 }
 
-type RawFields<'b> = [MaybeUninit<httparse::Header<'b>>; MAX_FIELDS];
-
-/// Parses a request head: exactly the bytes that `HeadSearch::request` found.
+/// Parses a request head: exactly the bytes that `search`, one for requests, found.
 ///
 /// # Errors
 /// The first rule that the head breaks, see `MessageError`.
 pub fn parse_request<'f, 'b>(
     slots: &'f mut FieldSlots<'b>,
+    search: &'f HeadSearch,
     head: &'b [u8],
 ) -> Result<RequestHead<'f, 'b>, MessageError> {
-    let mut raw: RawFields<'b> = [const { MaybeUninit::uninit() }; MAX_FIELDS];
-    let mut request = httparse::Request::new(&mut []);
-    let parsed = request.parse_with_uninit_headers(head, &mut raw);
-    whole(parsed, head)?;
-    let method_name = request.method.ok_or(MessageError::FirstLine)?;
+    let lines = search.lines(head);
+    let RequestLine { method_name, target, version } = RequestLine::parse(lines.first())?;
     if matches!(method_name, "CONNECT" | "TRACE") {
         return Err(MessageError::Method);
     }
     let method = Method::of(method_name);
-    let version = version(request.version);
-    let target = Target::parse(method, request.path.ok_or(MessageError::FirstLine)?)?;
+    let target = Target::parse(method, target)?;
     let mut seen = RequestFields::default();
     slots.clear();
-    for field in request.headers.iter() {
-        seen.add(version, slots.push(field), field.value)?;
+    for line in lines.fields() {
+        let (kind, value) = slots.push(line)?;
+        seen.add(version, kind, value)?;
     }
     let (authority, host) = target.host(version, seen.host)?;
     let body = seen.framing.of_request(version)?;
@@ -134,7 +131,7 @@ pub fn parse_request<'f, 'b>(
         path: normal_path(&target)?,
         authority,
         host,
-        fields: slots.fields(),
+        fields: slots.fields(lines),
         body,
         keep_alive: seen.options.keeps_alive(version),
         websocket: seen.upgrade_websocket
@@ -144,6 +141,31 @@ pub fn parse_request<'f, 'b>(
         te_trailers: seen.te_trailers && version == Version::Http11,
         connection_names_fields: seen.options.names_fields,
     })
+}
+
+/// A request line in pieces.
+struct RequestLine<'b> {
+    method_name: &'b str,
+    target: &'b str,
+    version: Version,
+}
+
+impl<'b> RequestLine<'b> {
+    /// `method SP request-target SP HTTP-version`
+    fn parse(line: &'b [u8]) -> Result<Self, MessageError> {
+        let length = line.iter().position(|byte| !is_token(*byte)).unwrap_or(line.len());
+        let (method, [b' ', rest @ ..]) = line.split_at(length) else { return Err(MessageError::FirstLine) };
+        let end = memchr::memchr(b' ', rest).ok_or(MessageError::FirstLine)?;
+        let (target, end) = (&rest[..end], &rest[end + 1..]);
+        if method.is_empty() || target.is_empty() || target.contains(&b'\t') {
+            return Err(MessageError::FirstLine);
+        }
+        let (version, rest) = version(end)?;
+        match (str::from_utf8(method), str::from_utf8(target)) {
+            (Ok(method_name), Ok(target)) if rest.is_empty() => Ok(Self { method_name, target, version }),
+            _ => Err(MessageError::FirstLine),
+        }
+    }
 }
 
 /// What the fields of a request say, gathered one by one.
@@ -188,32 +210,24 @@ fn normal_path<'b>(target: &Target<'b>) -> Result<Cow<'b, [u8]>, MessageError> {
     path::normalise(target.path.as_bytes()).map_err(|_| MessageError::Path)
 }
 
-/// Parses a response head: exactly the bytes that `HeadSearch::response` found. `request` says what it
+/// Parses a response head: exactly the bytes that `search`, one for responses, found. `request` says what it
 /// answers, since that decides whether there is a body and whether 101 is allowed.
 ///
 /// # Errors
 /// The first rule that the head breaks, see `MessageError`.
 pub fn parse_response<'f, 'b>(
     slots: &'f mut FieldSlots<'b>,
+    search: &'f HeadSearch,
     head: &'b [u8],
     request: Answering,
 ) -> Result<ResponseHead<'f, 'b>, MessageError> {
-    let mut raw: RawFields<'b> = [const { MaybeUninit::uninit() }; MAX_FIELDS];
-    let mut response = httparse::Response::new(&mut []);
-    let mut config = httparse::ParserConfig::default();
-    // A proxy must take this space out of answers, not refuse them (RFC 9112 §5.1).
-    config.allow_spaces_after_header_name_in_responses(true);
-    let parsed = config.parse_response_with_uninit_headers(&mut response, head, &mut raw);
-    if head.first() != Some(&b'H') {
-        return Err(MessageError::FirstLine);
-    }
-    whole(parsed, head)?;
-    let status = response.code.filter(|status| (100..=599).contains(status)).ok_or(MessageError::Status)?;
-    let version = version(response.version);
+    let lines = search.lines(head);
+    let StatusLine { version, status, reason } = StatusLine::parse(lines.first())?;
     let mut seen = ResponseFields::default();
     slots.clear();
-    for field in response.headers.iter() {
-        seen.add(slots.push(field), field.value)?;
+    for line in lines.fields() {
+        let (kind, value) = slots.push_spaced(line)?;
+        seen.add(kind, value)?;
     }
     let body = seen.framing.of_response(version, status, request)?;
     if status == 101 && !(request.websocket && seen.upgrade_websocket && seen.options.upgrade) {
@@ -221,15 +235,43 @@ pub fn parse_response<'f, 'b>(
     }
     Ok(ResponseHead {
         status,
-        reason: response.reason.unwrap_or_default(),
+        reason,
         version,
-        fields: slots.fields(),
+        fields: slots.fields(lines),
         body,
         keep_alive: seen.options.keeps_alive(version),
         keep_alive_timeout: seen.keep_alive_timeout,
         content_length: seen.framing.length,
         connection_names_fields: seen.options.names_fields,
     })
+}
+
+/// A status line in pieces.
+struct StatusLine<'b> {
+    version: Version,
+    status: u16,
+    reason: &'b str,
+}
+
+impl<'b> StatusLine<'b> {
+    /// `HTTP-version SP status-code SP [ reason-phrase ]`; the second space may be missing, as it is from many.
+    fn parse(line: &'b [u8]) -> Result<Self, MessageError> {
+        if line.first() != Some(&b'H') {
+            return Err(MessageError::FirstLine);
+        }
+        let (version, rest) = version(line)?;
+        let [b' ', hundreds, tens, ones, reason @ ..] = rest else { return Err(MessageError::Status) };
+        let digit = |byte: &u8| byte.is_ascii_digit().then(|| u16::from(byte - b'0'));
+        let status = || Some(digit(hundreds)? * 100 + digit(tens)? * 10 + digit(ones)?);
+        let status = status().filter(|status| (100..=599).contains(status)).ok_or(MessageError::Status)?;
+        let reason = match reason {
+            [] => reason,
+            [b' ', reason @ ..] => reason,
+            _ => return Err(MessageError::Status),
+        };
+        let reason = if reason.is_ascii() { str::from_utf8(reason).unwrap_or_default() } else { "" };
+        Ok(Self { version, status, reason })
+    }
 }
 
 /// What the fields of a response say, gathered one by one.
@@ -263,15 +305,11 @@ fn timeout(parameter: &[u8]) -> Option<Duration> {
     name.eq_ignore_ascii_case(b"timeout=").then(|| Duration::from_secs(seconds.into()))
 }
 
-/// Whether httparse took the whole head, no less.
-fn whole(parsed: httparse::Result<usize>, head: &[u8]) -> Result<(), MessageError> {
-    match parsed {
-        Ok(httparse::Status::Complete(length)) if length == head.len() => Ok(()),
-        Ok(_) => Err(MessageError::FirstLine),
-        Err(error) => Err(MessageError::of_httparse(error, head)),
+/// The version at the start of `bytes`, and what follows it.
+fn version(bytes: &[u8]) -> Result<(Version, &[u8]), MessageError> {
+    match bytes.split_first_chunk() {
+        Some((b"HTTP/1.1", rest)) => Ok((Version::Http11, rest)),
+        Some((b"HTTP/1.0", rest)) => Ok((Version::Http10, rest)),
+        _ => Err(MessageError::Version),
     }
-}
-
-fn version(minor: Option<u8>) -> Version {
-    if minor == Some(1) { Version::Http11 } else { Version::Http10 }
 }

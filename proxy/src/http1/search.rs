@@ -1,20 +1,26 @@
-//! Where a head ends, found as its bytes arrive. What can be refused early is refused here, so that a client
-//! that will never finish its head does not wait for the time-out; `head` takes apart what was found.
-
-use memchr::memchr2;
+//! Where a head ends, found as its bytes arrive, and where each of its lines does. What can be refused early is
+//! refused here, so that a client that will never finish its head does not wait for the time-out; `head` takes
+//! apart what was found, without looking for line ends again.
 
 use super::{MAX_FIELDS, MAX_HEAD, MAX_REQUEST_LINE, MessageError};
 
-/// Finds the end of a head in a buffer that grows, each byte looked at once. Refuses bare LF and CR, and
-/// heads beyond the limits, as soon as they can be seen.
+/// Most lines of a head without the empty one.
+const MAX_LINES: usize = MAX_FIELDS + 1;
+
+/// Finds the lines of a head in a buffer that grows, each byte looked at once. Refuses bare LF and CR, other control
+/// characters, folded fields, and heads beyond the limits, as soon as they can be seen.
 #[derive(Clone, Debug)]
 pub struct HeadSearch {
     /// Where the next look begins.
     resume: usize,
+    /// Where the first line begins, after the empty ones before it.
+    first: usize,
     /// Where the line begins that has not ended yet.
     line_start: usize,
-    /// Lines that have ended, the first line included, empty lines before it not.
-    lines: usize,
+    /// The place of each line's CR; heads are shorter than 64 KiB.
+    ends: [u16; MAX_LINES],
+    /// Lines that have ended, empty ones before the first not counted.
+    count: usize,
     /// Requests have a limit for their first line, and may have empty lines before it.
     request: bool,
 }
@@ -22,59 +28,70 @@ pub struct HeadSearch {
 impl HeadSearch {
     /// For a request.
     pub fn request() -> Self {
-        Self { resume: 0, line_start: 0, lines: 0, request: true }
+        Self { resume: 0, first: 0, line_start: 0, ends: [0; MAX_LINES], count: 0, request: true }
     }
 
     /// For a response.
     pub fn response() -> Self {
-        Self { resume: 0, line_start: 0, lines: 0, request: false }
+        Self { request: false, ..Self::request() }
     }
 
     /// Looks at `buf`, which begins with the message's first byte and holds at least what it held at the
     /// last call. `Some(length)` is the head's length, its empty line and empty lines before it included.
     ///
     /// # Errors
-    /// Bare LF or CR, a first byte that begins no message, or a limit exceeded.
+    /// A control character, a first byte that begins no message, a folded field, or a limit exceeded.
     pub fn advance(&mut self, buf: &[u8]) -> Result<Option<usize>, MessageError> {
         let window = &buf[..buf.len().min(MAX_HEAD)];
-        while let Some(found) = memchr2(b'\r', b'\n', &window[self.resume..]) {
-            let at = self.resume + found;
-            match (window[at], window.get(at + 1)) {
-                (b'\r', Some(b'\n')) => {}
-                (b'\r', None) => {
+        loop {
+            let at = control(window, self.resume);
+            match (window.get(at), window.get(at + 1)) {
+                (Some(b'\r'), Some(b'\n')) => {
+                    if self.end_line(window, at)? {
+                        return Ok(Some(self.resume));
+                    }
+                }
+                (Some(b'\t'), _) => self.resume = at + 1,
+                (Some(b'\r'), None) | (None, _) => {
                     self.resume = at;
                     return self.not_yet(window);
                 }
-                (b'\r', Some(_)) => return Err(MessageError::BareCr),
-                _ => return Err(MessageError::BareLf),
-            }
-            if self.end_line(window, at)? {
-                return Ok(Some(self.line_start));
+                (Some(b'\r'), Some(_)) => return Err(MessageError::BareCr),
+                (Some(b'\n'), _) => return Err(MessageError::BareLf),
+                (Some(_), _) => return Err(self.misplaced(&window[self.line_start..at])),
             }
         }
-        self.resume = window.len();
-        self.not_yet(window)
+    }
+
+    /// The lines of the head that was found, the empty one left out, in `head`, which is that head.
+    pub(super) fn lines<'s, 'b>(&'s self, head: &'b [u8]) -> Lines<'s, 'b> {
+        Lines { head, first: self.first, ends: &self.ends[..self.count] }
     }
 
     /// Takes note of a line that ends with the CR at `at`; true when the head ends with it.
     fn end_line(&mut self, window: &[u8], at: usize) -> Result<bool, MessageError> {
-        let length = at - self.line_start;
-        match self.lines {
-            0 if length == 0 && !self.request => return Err(MessageError::FirstLine),
-            0 if length > 0 => self.check_first_line(window, at)?,
-            MAX_LINES.. if length > 0 => return Err(MessageError::TooManyFields),
+        let start = std::mem::replace(&mut self.line_start, at + 2);
+        self.resume = at + 2;
+        match self.count {
+            0 if at == start && !self.request => return Err(MessageError::FirstLine),
+            0 if at == start => {
+                self.first = at + 2;
+                return Ok(false);
+            }
+            0 => self.check_first_line(window, at)?,
+            _ if at == start => return Ok(true),
+            MAX_LINES.. => return Err(MessageError::TooManyFields),
+            _ if matches!(window[start], b' ' | b'\t') => return Err(MessageError::ObsFold),
             _ => {}
         }
-        let ends = length == 0 && self.lines > 0;
-        self.lines += usize::from(length > 0);
-        self.resume = at + 2;
-        self.line_start = at + 2;
-        Ok(ends)
+        self.ends[self.count] = u16::try_from(at).expect("MAX_HEAD is less than 64 KiB");
+        self.count += 1;
+        Ok(false)
     }
 
     /// What can be refused although the head has not ended.
     fn not_yet(&self, window: &[u8]) -> Result<Option<usize>, MessageError> {
-        if self.lines == 0 {
+        if self.count == 0 {
             self.check_first_line(window, self.resume)?;
         }
         if window.len() == MAX_HEAD { Err(MessageError::HeadTooLong) } else { Ok(None) }
@@ -83,20 +100,123 @@ impl HeadSearch {
     /// Looks at the first line as far as it is there, which is up to `end`.
     fn check_first_line(&self, window: &[u8], end: usize) -> Result<(), MessageError> {
         // A TLS hello on the plain port would otherwise wait for the time-out.
-        if end > self.line_start && !is_token(window[self.line_start]) {
+        if end > self.first && !is_token(window[self.first]) {
             return Err(MessageError::FirstLine);
         }
-        if self.request && end - self.line_start > MAX_REQUEST_LINE {
+        if self.request && end - self.first > MAX_REQUEST_LINE {
             return Err(MessageError::RequestLineTooLong);
         }
         Ok(())
     }
+
+    /// What a control character breaks that comes after `before` in its line.
+    fn misplaced(&self, before: &[u8]) -> MessageError {
+        match before {
+            _ if self.count == 0 => MessageError::FirstLine,
+            _ if before.contains(&b':') => MessageError::FieldValue,
+            _ => MessageError::FieldName,
+        }
+    }
 }
 
-/// Most lines of a head without the empty one.
-const MAX_LINES: usize = MAX_FIELDS + 1;
+/// The lines of a head without its empty one. They have no control characters but tabs.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Lines<'s, 'b> {
+    head: &'b [u8],
+    first: usize,
+    ends: &'s [u16],
+}
+
+impl<'s, 'b> Lines<'s, 'b> {
+    /// Request line or status line.
+    pub(super) fn first(self) -> &'b [u8] {
+        let end = self.ends.first().map_or(self.first, |end| usize::from(*end));
+        self.head.get(self.first..end).unwrap_or_default()
+    }
+
+    /// The lines of the fields, each without its line end.
+    pub(super) fn fields(self) -> impl Iterator<Item = &'b [u8]> + use<'s, 'b> {
+        let bounds = self.ends.iter().zip(self.ends.iter().skip(1));
+        bounds.map(move |(before, end)| {
+            self.head.get(usize::from(*before) + 2..usize::from(*end)).unwrap_or_default()
+        })
+    }
+
+    /// The lines of the fields from `from` up to `to`, counted from 0, with their line ends.
+    pub(super) fn span(self, from: usize, to: usize) -> &'b [u8] {
+        let start = |index: usize| self.ends.get(index).map_or(0, |end| usize::from(*end) + 2);
+        self.head.get(start(from)..start(to)).unwrap_or_default()
+    }
+}
+
+/// The place of the first control character (below space, or DEL) from `from` on; the length if there is none.
+fn control(bytes: &[u8], from: usize) -> usize {
+    const ONES: u64 = u64::from_ne_bytes([1; 8]);
+    let (words, rest) = bytes.get(from..).unwrap_or_default().as_chunks::<8>();
+    // Eight bytes at a time ("Determine if a word has a byte less than n", Anderson, Bit Twiddling Hacks): only bytes
+    // above the first that was found may be marked wrongly.
+    for (index, word) in words.iter().enumerate() {
+        let word = u64::from_le_bytes(*word);
+        let other = word ^ (ONES * 0x7f);
+        let below = word.wrapping_sub(ONES * 0x20) & !word;
+        let delete = other.wrapping_sub(ONES) & !other;
+        let found = (below | delete) & (ONES * 0x80);
+        if found != 0 {
+            return from + index * 8 + (found.trailing_zeros() / 8) as usize;
+        }
+    }
+    bytes.len() - rest.len() + rest.iter().position(u8::is_ascii_control).unwrap_or(rest.len())
+}
 
 /// Whether a byte may stand in a method or a field name (RFC 9110 §5.6.2).
-fn is_token(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+pub(super) const fn is_token(byte: u8) -> bool {
+    TOKEN[byte as usize]
+}
+
+const TOKEN: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        let letter = byte as u8;
+        table[byte] = letter.is_ascii_alphanumeric()
+            || matches!(
+                letter,
+                b'!' | b'#'
+                    | b'$'
+                    | b'%'
+                    | b'&'
+                    | b'\''
+                    | b'*'
+                    | b'+'
+                    | b'-'
+                    | b'.'
+                    | b'^'
+                    | b'_'
+                    | b'`'
+                    | b'|'
+                    | b'~'
+            );
+        byte += 1;
+    }
+    table
+};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_control_character_is_found_wherever_it_stands() {
+        for length in 0..40 {
+            for (place, byte) in (0..length).flat_map(|place| (0..=u8::MAX).map(move |byte| (place, byte))) {
+                let mut bytes = vec![b'a'; length];
+                bytes[place] = byte;
+                // What follows must not be taken for it, nor 0x80 and above for anything.
+                bytes[place + 1..].fill(0xff);
+                let expected = if byte.is_ascii_control() { place } else { length };
+                assert_eq!(control(&bytes, 0), expected, "{byte:#x} at {place} of {length}");
+                assert_eq!(control(&bytes, place.min(3)), expected);
+            }
+        }
+    }
 }

@@ -60,8 +60,8 @@ impl<'b> Target<'b> {
     }
 
     fn in_form(form: TargetForm, path_and_query: &'b str) -> Self {
-        let (path, query) = match path_and_query.split_once('?') {
-            Some((path, query)) => (path, Some(query)),
+        let (path, query) = match memchr::memchr(b'?', path_and_query.as_bytes()) {
+            Some(at) => (&path_and_query[..at], Some(&path_and_query[at + 1..])),
             None => (path_and_query, None),
         };
         Self { form, authority: None, default_port: 80, path, query }

@@ -1,6 +1,6 @@
 //! Heads into the output buffer: the rewritten request for upstream, the rewritten answer for the client,
-//! and answers of our own. Everything is appended slice by slice to a buffer that its thread reuses;
-//! nothing is parsed again.
+//! and answers of our own. Everything is appended slice by slice to a buffer that its thread reuses, fields
+//! that go on as the lines they came in; nothing is parsed again.
 
 use std::{
     io::Write,
@@ -43,16 +43,14 @@ pub fn request_head(out: &mut Vec<u8>, head: &RequestHead<'_, '_>, rewrite: &Req
     append_target(out, head, rewrite.path_prefix);
     out.extend_from_slice(b" HTTP/1.1\r\n");
     let mut forwarded = Forwarded::default();
-    for (kind, field) in head.fields.iter() {
-        if passes(kind, field, head, rewrite) && forwarded.passes(kind, rewrite.forwarding) {
-            append_line(out, field.name, field.value);
-        }
-    }
+    head.fields.append(out, |kind, field| {
+        passes(kind, field, head, rewrite) && forwarded.passes(kind, rewrite.forwarding)
+    });
     append_host(out, "Host", head, rewrite.local);
     forwarded.append(out, head, rewrite);
     append_request_framing(out, head);
     if let Some((name, value)) = rewrite.version_header {
-        append_line(out, name, value.as_bytes());
+        append_line(out, name.as_bytes(), value.as_bytes());
     }
     out.extend_from_slice(b"\r\n");
 }
@@ -99,11 +97,10 @@ fn is_replaced(field: &Field<'_>, ours: Option<(&str, &str)>) -> bool {
 }
 
 /// Whether a Connection field takes this field out.
-fn is_named(fields: Fields<'_, '_>, kind: FieldKind, name: &str) -> bool {
+fn is_named(fields: Fields<'_, '_>, kind: FieldKind, name: &[u8]) -> bool {
     let mut connection = fields.iter().filter(|(kind, _)| *kind == FieldKind::Connection);
     !kind.is_protected()
-        && connection
-            .any(|(_, field)| list(field.value).any(|named| named.eq_ignore_ascii_case(name.as_bytes())))
+        && connection.any(|(_, field)| list(field.value).any(|named| named.eq_ignore_ascii_case(name)))
 }
 
 /// The host that the request names, else the address that it came to.
@@ -112,7 +109,7 @@ fn append_host(out: &mut Vec<u8>, name: &str, head: &RequestHead<'_, '_>, local:
         let local = SocketAddr::new(local.ip().to_canonical(), local.port());
         write!(out, "{name}: {local}\r\n").expect("a Vec takes every write");
     } else {
-        append_line(out, name, head.authority);
+        append_line(out, name.as_bytes(), head.authority);
     }
 }
 
@@ -217,15 +214,15 @@ pub fn response_head(out: &mut Vec<u8>, head: &ResponseHead<'_, '_>, rewrite: &R
         append_connection(out, rewrite.client, rewrite.delivery.keep_alive);
     }
     if let Some((name, value)) = rewrite.version_header {
-        append_line(out, name, value.as_bytes());
+        append_line(out, name.as_bytes(), value.as_bytes());
     }
     if let Some(reason) = rewrite.reason {
-        append_line(out, "X-Halftone-Reason", reason.as_bytes());
+        append_line(out, b"X-Halftone-Reason", reason.as_bytes());
     }
     if let Some(cookie) = rewrite.set_cookie
         && !head.is_public()
     {
-        append_line(out, "Set-Cookie", cookie.as_bytes());
+        append_line(out, b"Set-Cookie", cookie.as_bytes());
     }
     out.extend_from_slice(b"\r\n");
 }
@@ -243,19 +240,16 @@ fn append_response_fields(
     trailers_follow: bool,
     version_header: Option<(&str, &str)>,
 ) {
-    for (kind, field) in head.fields.iter() {
+    head.fields.append(out, |kind, field| {
         let goes_on = match kind {
             FieldKind::ContentLength | FieldKind::XHalftone => false,
             FieldKind::Trailer => trailers_follow,
             _ => !kind.is_hop_by_hop(),
         };
-        if goes_on
+        goes_on
             && !is_replaced(field, version_header)
             && !(head.connection_names_fields && is_named(head.fields, kind, field.name))
-        {
-            append_line(out, field.name, field.value);
-        }
-    }
+    });
 }
 
 fn append_response_framing(out: &mut Vec<u8>, head: &ResponseHead<'_, '_>, body: Body) {
@@ -297,17 +291,7 @@ fn append_length(out: &mut Vec<u8>, length: u64) {
 
 /// Decimal digits, without the formatting machinery, which costs more than the rest of a line.
 fn append_number(out: &mut Vec<u8>, number: u64) {
-    let mut digits = [0; 20];
-    let mut at = digits.len();
-    let mut left = number;
-    loop {
-        at -= 1;
-        digits[at] = b"0123456789"[(left % 10) as usize];
-        left /= 10;
-        if left == 0 {
-            return out.extend_from_slice(&digits[at..]);
-        }
-    }
+    out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
 }
 
 fn append_address(out: &mut Vec<u8>, address: IpAddr) {

@@ -109,6 +109,6 @@ fn received_target(bytes: &[u8]) -> String {
     text.trim_start().split(' ').nth(1).unwrap_or_default().to_owned()
 }
 
-fn owned<'a>(fields: impl Iterator<Item = (&'a str, &'a [u8])>) -> Vec<(String, Vec<u8>)> {
-    fields.map(|(name, value)| (name.to_owned(), value.to_vec())).collect()
+fn owned<'a>(fields: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> Vec<(String, Vec<u8>)> {
+    fields.map(|(name, value)| (String::from_utf8(name.to_vec()).unwrap(), value.to_vec())).collect()
 }

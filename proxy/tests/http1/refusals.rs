@@ -13,9 +13,10 @@ pub(crate) fn with_request<R>(
     bytes: &[u8],
     then: impl FnOnce(&RequestHead<'_, '_>, &[u8]) -> R,
 ) -> Result<Option<R>, MessageError> {
-    let Some(length) = HeadSearch::request().advance(bytes)? else { return Ok(None) };
+    let mut search = HeadSearch::request();
+    let Some(length) = search.advance(bytes)? else { return Ok(None) };
     let mut slots = FieldSlots::new();
-    let head = parse_request(&mut slots, &bytes[..length])?;
+    let head = parse_request(&mut slots, &search, &bytes[..length])?;
     Ok(Some(then(&head, &bytes[length..])))
 }
 
@@ -24,9 +25,10 @@ pub(crate) fn with_response<R>(
     request: Answering,
     then: impl FnOnce(&ResponseHead<'_, '_>, &[u8]) -> R,
 ) -> Result<Option<R>, MessageError> {
-    let Some(length) = HeadSearch::response().advance(bytes)? else { return Ok(None) };
+    let mut search = HeadSearch::response();
+    let Some(length) = search.advance(bytes)? else { return Ok(None) };
     let mut slots = FieldSlots::new();
-    let head = parse_response(&mut slots, &bytes[..length], request)?;
+    let head = parse_response(&mut slots, &search, &bytes[..length], request)?;
     Ok(Some(then(&head, &bytes[length..])))
 }
 

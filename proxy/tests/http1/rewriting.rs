@@ -73,7 +73,7 @@ const OURS: &str = "X-Forwarded-For: 192.0.2.7\r\nX-Forwarded-Proto: http\r\nX-F
 #[test]
 fn a_request_goes_upstream_without_what_was_meant_for_us() {
     for (why, fields, expected) in [
-        ("as it came", "X:  y \r\nCookie: c=d\r\n", "X: y\r\nCookie: c=d\r\nHost: a\r\n{OURS}"),
+        ("as it came", "X:  y \r\nCookie:c=d\r\n", "X:  y \r\nCookie:c=d\r\nHost: a\r\n{OURS}"),
         (
             "hop-by-hop",
             "Connection: keep-alive, Upgrade\r\nKeep-Alive: 5\r\nProxy-Connection: x\r\nTrailer: t\r\nUpgrade: h2c\r\n\
@@ -204,7 +204,14 @@ const ADDED: &str =
 fn an_answer_goes_to_the_client_framed_for_it() {
     use Version::{Http10, Http11};
     for (why, received, version, request, expected) in [
-        ("length", "1.1 200 Fine|Content-Length: 3, 3|A:b", Http11, GET, "200 Fine|A: b|Content-Length: 3|+"),
+        ("length", "1.1 200 Fine|Content-Length: 3, 3|A:b", Http11, GET, "200 Fine|A:b|Content-Length: 3|+"),
+        (
+            "space before a colon",
+            "1.1 200 OK|A:b|B : c|Connection \t: x|D:  d|Content-Length: 3",
+            Http11,
+            GET,
+            "200 OK|A: b|B: c|D: d|Content-Length: 3|+",
+        ),
         (
             "length for 1.0",
             "1.1 200 OK|Content-Length: 3",

@@ -254,8 +254,10 @@ mod tests {
         }
     }
 
+    type Close = fn(&mut Facts);
+
     /// Everything that can stand in the way, from what counts most; each hides all that come after it.
-    const IN_THE_WAY: [(Wait, fn(&mut Facts)); 12] = [
+    const IN_THE_WAY: [(Wait, Close); 12] = [
         (Wait::Forced, |facts| facts.forced = true),
         (Wait::SpecHeld, |facts| facts.held = true),
         (Wait::Paused, |facts| facts.paused = true),

@@ -67,7 +67,7 @@ fn other_traffic_is_judged_only_if_the_spec_includes_it_and_forced_traffic_never
 fn counts_of_another_object_release_or_stage_and_excluded_ones_are_passed_over() {
     let world = world("");
     let right = key(&world, Arm::Stable, ChosenBy::Split);
-    let other = CounterKey { uid: "uid-9".parse().unwrap(), ..right.clone() };
+    let other = CounterKey { uid: "uid-9".parse().unwrap(), ..right };
     let earlier = CounterKey { stage: Stage::FIRST, ..right.clone() };
     let another =
         CounterKey { release: halftone_routing::config::units::ReleaseId::from_bits(7), ..right.clone() };

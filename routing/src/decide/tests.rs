@@ -34,8 +34,11 @@ const PLAIN: Asked<'static> = Asked { host: "shop.example.com", path: "/", query
 
 /// Arm, what chose it, and the reason; or what else became of the request.
 fn ask(routes: &Routes, asked: &Asked<'_>) -> String {
-    let fields: Vec<_> =
-        asked.fields.iter().map(|(name, value)| Field { name, value: value.as_bytes() }).collect();
+    let fields: Vec<_> = asked
+        .fields
+        .iter()
+        .map(|(name, value)| Field { name: name.as_bytes(), value: value.as_bytes() })
+        .collect();
     let request = Request {
         method: "GET",
         host: asked.host,
@@ -216,9 +219,9 @@ fn a_minted_cookie_decides_its_own_request() {
     let value = "00000000000000000000000000000abc";
     let set = format!("halftone_id={value}; Max-Age=2592000; Path=/; HttpOnly; SameSite=Lax");
     assert_eq!(minted.as_deref(), Some(set.as_str()));
-    let again = decided(&[Field { name: "Cookie", value: b"halftone_id=00000000000000000000000000000abc" }]);
+    let again = decided(&[Field { name: b"Cookie", value: b"halftone_id=00000000000000000000000000000abc" }]);
     assert_eq!(again, (arm, bucket, None), "the cookie that comes back decides alike, and no other is set");
-    let (_, _, minted) = decided(&[Field { name: "X-User-Name", value: b"lin" }]);
+    let (_, _, minted) = decided(&[Field { name: b"X-User-Name", value: b"lin" }]);
     assert_eq!(minted, None);
 
     let mut closed = generated;
@@ -231,7 +234,7 @@ fn excluded_requests_are_marked_and_decided_alike() {
     let exclude = json!({"limits": {"exclude": [{"all": [{"source": "Path", "operator": "Prefix", "values": ["/export"]}]}]}});
     let all = routes(&[document(exclude)]);
     for (path, expected) in [("/export/x", true), ("/", false)] {
-        let fields = [Field { name: "X-User-Name", value: b"lin" }];
+        let fields = [Field { name: b"X-User-Name", value: b"lin" }];
         let peer = PEER.parse().expect("an address");
         let request = Request {
             method: "GET",
@@ -261,7 +264,7 @@ fn a_request_that_no_release_claims_goes_to_the_default_backend_or_nowhere() {
 #[test]
 fn what_is_told_is_what_was_decided() {
     let all = routes(&[document(json!({"rules": [rule("office", "Stable", "X-Office")]}))]);
-    let fields = [Field { name: "X-User-Name", value: b"lin" }];
+    let fields = [Field { name: b"X-User-Name", value: b"lin" }];
     let peer = PEER.parse().expect("an address");
     let request =
         Request { method: "GET", host: "shop.example.com", path: b"/a", query: None, fields: &fields, peer };
@@ -332,7 +335,7 @@ proptest! {
             {"jwtClaim": {"header": "Authorization", "claim": "sub"}}, {"query": "q"}, {"cookie": "c"}, {"clientIp": {}}]}});
         let all = routes(&[document(sources)]);
         let names = ["Authorization", "Cookie", "X-Forwarded-For", "Forwarded"];
-        let fields: Vec<_> = names.iter().zip(&values).map(|(name, value)| Field { name, value }).collect();
+        let fields: Vec<_> = names.iter().zip(&values).map(|(name, value)| Field { name: name.as_bytes(), value }).collect();
         let peer = "10.0.0.1".parse().expect("an address");
         let request = Request { method: "GET", host: &host, path: &path, query: query.as_deref(), fields: &fields, peer };
         let found = decide(&all, &request, &mut || 1);

@@ -31,7 +31,7 @@ pub fn own_answer(out: &mut Vec<u8>, answer: &OwnAnswer<'_>) {
         out.extend_from_slice(b"Allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n");
     }
     for (name, value) in answer.fields {
-        append_line(out, name, value.as_bytes());
+        append_line(out, name.as_bytes(), value.as_bytes());
     }
     out.extend_from_slice(b"\r\n");
     if !answer.head_only {
