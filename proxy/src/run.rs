@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
+use halftone_routing::config::arm::Upstream;
 use halftone_routing::report::{Epoch, TrafficReport};
 use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -99,6 +100,7 @@ pub struct Proxy {
     addresses: Vec<SocketAddr>,
     admin: Option<SocketAddr>,
     reporter: Arc<Mutex<Reporter>>,
+    tables: Arc<Tables>,
     commands: mpsc::UnboundedSender<Command>,
     ended: watch::Receiver<Option<Drained>>,
     control: Option<JoinHandle<()>>,
@@ -140,6 +142,7 @@ impl Proxy {
         let addresses = listeners.addresses().to_vec();
         let (commands, inbox) = mpsc::unbounded_channel();
         let (tell_end, ended) = watch::channel(None);
+        let known_tables = Arc::clone(&tables);
         let control = Control {
             limits: limits(settings),
             listeners,
@@ -155,7 +158,7 @@ impl Proxy {
             ended: tell_end,
         };
         let control = control.start().map_err(StartError::Thread)?;
-        Ok(Self { addresses, admin, reporter, commands, ended, control: Some(control) })
+        Ok(Self { addresses, admin, reporter, tables: known_tables, commands, ended, control: Some(control) })
     }
 
     /// Where clients are accepted; port 0 has become the port taken.
@@ -181,6 +184,12 @@ impl Proxy {
         let mut reporter = lock(&self.reporter);
         reporter.heard_operator(Timestamp::now());
         reporter.report(since)
+    }
+
+    /// How many endpoints of an arm are ready and pass its active check; those of an arm without a check are only
+    /// ready. None: no document that is applied names the upstream.
+    pub fn healthy_endpoints(&self, upstream: &Upstream) -> Option<usize> {
+        self.tables.find(upstream).map(|table| table.healthy())
     }
 
     /// Begins the end: `/readyz` fails, clients are asked to go, exchanges finish. Returns at once.

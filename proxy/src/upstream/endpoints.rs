@@ -99,6 +99,14 @@ impl Table {
         known.endpoints.iter().filter(|(e, _)| is_ready(e)).map(|(e, _)| e.address).collect()
     }
 
+    /// How many endpoints are ready and do not fail the active check; without a check, how many are ready. Requests may
+    /// go to more: to those that fail where all do.
+    pub fn healthy(&self) -> usize {
+        let known = self.lock();
+        let healthy = |e: &Endpoint| is_ready(e) && !known.failing.contains(&e.address);
+        known.endpoints.iter().filter(|(e, _)| healthy(e)).count()
+    }
+
     /// Replaces all endpoints. Addresses that stay keep their slot, and what the check found of them; an address
     /// given twice counts once, as it was given first.
     pub fn replace(&self, endpoints: &[Endpoint]) {
@@ -220,6 +228,12 @@ impl Tables {
         table
     }
 
+    /// The table of an upstream, if it is in use.
+    pub fn find(&self, upstream: &Upstream) -> Option<Arc<Table>> {
+        let tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
+        tables.get(upstream).and_then(Weak::upgrade)
+    }
+
     /// The tables in use, each with what it is for.
     pub fn all(&self) -> Vec<(Upstream, Arc<Table>)> {
         let tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
@@ -262,9 +276,9 @@ mod tests {
         let leaving = Endpoint { ready: false, terminating: true, ..Endpoint::ready(address(3)) };
         table.replace(&[Endpoint::ready(address(1)), Endpoint::ready(address(2)), leaving]);
         table.set_failing(address(1), true);
-        assert_eq!(ports(&table), [2]);
+        assert_eq!((ports(&table), table.healthy()), (vec![2], 1));
         table.set_failing(address(2), true);
-        assert_eq!(ports(&table), [1, 2]);
+        assert_eq!((ports(&table), table.healthy()), (vec![1, 2], 0));
         assert!(table.load().check_ignored);
         table.replace(&[leaving]);
         assert_eq!(ports(&table), [3]);
