@@ -4,9 +4,9 @@
 mod service;
 mod users;
 
+use std::fmt::Display;
 use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -15,7 +15,6 @@ use halftone_rollout::events::{Event, Reason};
 use halftone_rollout::progress::State;
 use halftone_routing::config::arm::Arm;
 use halftone_routing::config::units::Ratio;
-use halftone_routing::fleet::FleetConfig;
 use indicatif::{ProgressBar, ProgressStyle};
 use owo_colors::OwoColorize;
 use serde::Serialize;
@@ -108,14 +107,15 @@ async fn play(scene: &Scene, json: bool) -> Result<Told, Failure> {
     let stable = Service::start(Duration::from_millis(8)).await?;
     let gray = Service::start(Duration::from_millis(7)).await?;
     let file = dir.0.join("release.yaml");
-    std::fs::write(&file, manifest(scene.name, stable.address(), gray.address()))?;
+    std::fs::write(&file, manifest(scene.name, stable.address(), gray.address()))
+        .map_err(|error| not_set_up(&file.display(), &error))?;
     let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    let mut engine = Engine::start(Options {
+    let mut engine = Engine::start(&Options {
         files: vec![file],
         state: dir.0.join("state"),
         listen: any,
         admin: any,
-        fleet: FleetConfig::default(),
+        fleet: None,
         workers: None,
     })?;
     let address = engine.address().expect("a proxy that runs has an address");
@@ -133,6 +133,12 @@ async fn play(scene: &Scene, json: bool) -> Result<Told, Failure> {
     users.leave().await;
     engine.drain().await;
     Ok(told)
+}
+
+/// What the demo needs and cannot have.
+fn not_set_up(what: &dyn Display, error: &std::io::Error) -> Failure {
+    Failure::new(format!("cannot set up the demo: {what}: {error}"))
+        .advise("it needs a directory to write in (TMPDIR names another one) and free ports on 127.0.0.1")
 }
 
 fn manifest(name: &str, stable: SocketAddr, gray: SocketAddr) -> String {
@@ -268,10 +274,10 @@ struct Directory(std::path::PathBuf);
 
 impl Directory {
     fn new(name: &str) -> Result<Self, Failure> {
-        let unique = format!("halftone-demo-{}-{name}", std::process::id());
+        // A process of the same number may have left its own.
+        let unique = format!("halftone-demo-{name}-{:016x}", rand::random::<u64>());
         let path = std::env::temp_dir().join(unique);
-        let create = |path: &Path| std::fs::create_dir(path);
-        create(&path).map_err(|error| Failure::new(format!("{}: {error}", path.display())))?;
+        std::fs::create_dir(&path).map_err(|error| not_set_up(&path.display(), &error))?;
         Ok(Self(path))
     }
 }

@@ -4,10 +4,12 @@
 //! Each turn polls the proxy once, lets every release advance, writes what has to outlive this process, and only
 //! then hands the documents over.
 
+mod begin;
 mod clock;
 mod conflict;
 mod files;
 mod manifest;
+mod poll;
 pub(crate) mod release;
 mod state;
 pub(crate) mod traffic;
@@ -25,19 +27,21 @@ use halftone_proxy::source::{Content, Listing};
 use halftone_rollout::advance::{IDLE, Turn};
 use halftone_rollout::clock::Now;
 use halftone_rollout::events::Event;
-use halftone_rollout::observation::{Applied, Observation, ProxySeen, Round};
+use halftone_rollout::observation::{Observation, Obstacle};
 use halftone_rollout::request::{Command, Request};
 use halftone_rollout::spec::HandledRequest;
 use halftone_rollout::withdraw::{Withdrawal, withdraw};
 use halftone_routing::fleet::FleetConfig;
-use halftone_routing::report::TrafficReport;
 use halftone_routing::report::baseline::{Baseline, Delta};
 use tokio::sync::{mpsc, oneshot};
 
+use self::begin::{begin, duplicates, fleet, follow, not_started};
 use self::clock::Clock;
 use self::files::Files;
-use self::release::{Release, name_of};
+use self::poll::{Poll, endpoints};
+use self::release::Release;
 use self::state::State;
+use crate::fleet::Fleet;
 use crate::output::Failure;
 
 /// The judge wants several rounds to agree. Turns that come early, for an edit or a request, must not make them
@@ -55,8 +59,8 @@ pub(crate) struct Options {
     pub(crate) listen: SocketAddr,
     /// Where the admin pages are.
     pub(crate) admin: SocketAddr,
-    /// What all releases share.
-    pub(crate) fleet: FleetConfig,
+    /// The declaration of the fleet that this process is.
+    pub(crate) fleet: Option<PathBuf>,
     /// Threads of the proxy.
     pub(crate) workers: Option<NonZeroUsize>,
 }
@@ -95,7 +99,13 @@ pub(crate) struct Engine {
     state: State,
     releases: BTreeMap<String, Release>,
     proxy: Proxy,
-    fleet: FleetConfig,
+    fleet: Fleet,
+    /// The proxy has to be told of an edited declaration.
+    fleet_changed: bool,
+    /// Releases that the fleet does not allow as they are written, by name.
+    refused: BTreeMap<String, Obstacle>,
+    /// What happened before anybody looked on, by release.
+    early: BTreeMap<String, Vec<Event>>,
     clock: Clock,
     baseline: Baseline,
     polls: u32,
@@ -110,16 +120,17 @@ impl Engine {
     ///
     /// # Errors
     /// A manifest that is wrong, a state directory in use, an address that is taken.
-    pub(crate) fn start(options: Options) -> Result<Self, Failure> {
-        let files = Files::open(&options.files);
-        let problems: Vec<&str> = files.iter().filter_map(|file| file.problem.as_deref()).collect();
+    pub(crate) fn start(options: &Options) -> Result<Self, Failure> {
+        let files = Files::open(&options.files, options.fleet.as_deref());
+        let problems: Vec<&str> = files.problems().collect();
         if !problems.is_empty() {
             return Err(Failure::new(problems.join("\n")));
         }
         let duplicates = duplicates(&files);
         if !duplicates.is_empty() {
-            return Err(Failure::new(duplicates.join("\n")).advise("keep one of them"));
+            return Err(Failure::new(duplicates.join("\n")));
         }
+        let fleet = fleet(&files)?;
         let clock = Clock::start();
         let (state, records) = State::open(&options.state)?;
         let mut releases = BTreeMap::new();
@@ -127,26 +138,29 @@ impl Engine {
             let release = Release::restore(record, clock.now())?;
             releases.insert(release.name().to_owned(), release);
         }
-        let listing = listing(&options.fleet, releases.values());
+        let refused = follow(&files, &fleet, &mut releases, clock.now());
+        let early = begin(&state, &mut releases, &refused, clock.now())?;
+        let listing = listing(&fleet.config, releases.values());
         let mut settings = Settings::new(options.listen, Some(options.admin));
-        settings.class = options.fleet.class.clone();
+        settings.class = fleet.config.class.clone();
         settings.workers = options.workers.unwrap_or(settings.workers);
         let proxy = Proxy::start(&settings, Source::Memory(listing)).map_err(not_started)?;
-        let mut engine = Self {
+        Ok(Self {
             files,
             state,
             releases,
             proxy,
-            fleet: options.fleet,
+            fleet,
+            fleet_changed: false,
+            refused,
+            early,
             clock,
             baseline: Baseline::new(),
             polls: 0,
             round: (Instant::now(), Delta::new()),
             asked: Vec::new(),
             notes: Vec::new(),
-        };
-        engine.take_files();
-        Ok(engine)
+        })
     }
 
     /// Where users come in.
@@ -189,13 +203,16 @@ impl Engine {
     /// One turn of every release; says when the next is due.
     async fn turn(&mut self, audience: &mut impl Audience) -> Duration {
         let mut wake_after = IDLE;
-        let mut changed = false;
+        let mut changed = std::mem::take(&mut self.fleet_changed);
         let (now, poll) = (self.clock.now(), self.poll());
-        let refusals = conflict::find(self.releases.values());
+        let conflicts = conflict::find(self.releases.values());
         let mut gone = Vec::new();
         for release in self.releases.values_mut() {
             let mut seen = poll.seen(release, self.polls, now);
-            seen.refusal = refusals.get(release.name()).cloned();
+            let refused = self.refused.get(release.name()).or_else(|| conflicts.get(release.name()));
+            seen.refusal = refused.cloned();
+            seen.endpoints = endpoints(&self.proxy, release);
+            seen.fleet = self.fleet.times;
             if release.gone_since.is_some() {
                 match leave(&self.state, release, &seen, now) {
                     Ok(Leaving::Wait(wait)) => wake_after = wake_after.min(wait),
@@ -210,7 +227,10 @@ impl Engine {
             wake_after = wake_after.min(turn.wake_after);
             changed |= release.is_news(&turn);
             match keep(&self.state, release, turn) {
-                Ok(events) => audience.turned(release, &events, now),
+                Ok(events) => {
+                    let early = self.early.remove(release.name()).unwrap_or_default();
+                    audience.turned(release, &[early, events].concat(), now);
+                }
                 Err(error) => self.notes.push(not_written(release.name(), &error)),
             }
         }
@@ -244,7 +264,7 @@ impl Engine {
     }
 
     async fn apply(&mut self) {
-        let documents = self.proxy.apply(listing(&self.fleet, self.releases.values())).await;
+        let documents = self.proxy.apply(listing(&self.fleet.config, self.releases.values())).await;
         for refused in documents.into_iter().flat_map(|documents| documents.rejected) {
             tracing::error!(source = refused.source, reason = refused.reason, "{}", refused.message);
         }
@@ -253,20 +273,18 @@ impl Engine {
     /// Brings the releases in line with the files.
     fn take_files(&mut self) {
         let now = self.clock.now();
-        self.notes.extend(self.files.iter().filter_map(|file| file.problem.clone()));
+        self.notes.extend(self.files.problems().map(str::to_owned));
         self.notes.extend(duplicates(&self.files));
-        let mut named = BTreeMap::new();
-        for file in self.files.iter() {
-            for manifest in &file.releases {
-                named.entry(name_of(manifest)).or_insert((manifest, file.problem.as_deref()));
-            }
-        }
-        for release in self.releases.values_mut().filter(|release| !named.contains_key(release.name())) {
-            release.leave(now);
-        }
-        for (name, (manifest, problem)) in named {
-            let release = self.releases.entry(name).or_insert_with(|| Release::new(manifest, now));
-            release.edit(manifest, problem, now);
+        self.take_fleet();
+        self.refused = follow(&self.files, &self.fleet, &mut self.releases, now);
+    }
+
+    /// Brings the fleet in line with its file.
+    fn take_fleet(&mut self) {
+        let Some(declarations) = self.files.fleet().and_then(|file| file.holds.as_ref()) else { return };
+        match self.fleet.edit(declarations) {
+            Ok(changed) => self.fleet_changed |= changed,
+            Err(why) => self.notes.push(why),
         }
     }
 
@@ -344,53 +362,6 @@ impl Engine {
     }
 }
 
-/// What one poll of the proxy said.
-struct Poll {
-    at: Instant,
-    report: TrafficReport,
-    /// Its seconds, and what was counted in them.
-    round: Option<(f64, Delta)>,
-}
-
-impl Poll {
-    fn seen(&self, release: &Release, polls: u32, now: Now) -> Observation {
-        let uid = release.uid();
-        let applied = self.report.applied.iter().find(|applied| applied.uid == *uid);
-        let rejected = self.report.rejected.iter().find(|rejected| rejected.uid.as_ref() == Some(uid));
-        let proxy = ProxySeen {
-            name: self.report.instance.clone(),
-            ready: true,
-            polls,
-            asked_at: Some(now.steady),
-            applied: applied
-                .map(|found| Applied { revision: found.revision, checksum: found.checksum.clone() }),
-            rejected: rejected.map(|found| format!("{}: {}", found.reason, found.message)),
-            stale: self.report.stale,
-            features: self.report.features.as_slice().into(),
-            ..ProxySeen::default()
-        };
-        Observation {
-            generation: release.generation(),
-            proxies: vec![proxy],
-            document: release.document.clone(),
-            highest_revision: applied.map_or(0, |found| found.revision.get()),
-            round: self
-                .round
-                .as_ref()
-                .and_then(|(seconds, added)| Round::of(release.progress(), *seconds, added)),
-            request: release.request().map(str::to_owned),
-            ..Observation::default()
-        }
-    }
-
-    fn count(&self, release: &mut Release) {
-        let Some((seconds, added)) = &self.round else { return };
-        let uid = release.uid().clone();
-        let added = added.iter().filter(|(key, _)| key.uid == uid);
-        release.traffic.add(self.at, *seconds, added.map(|(key, counts)| (key.arm, counts)));
-    }
-}
-
 /// Writes what has to outlive this process, then lets the turn count.
 fn keep(state: &State, release: &mut Release, turn: Turn) -> std::io::Result<Vec<Event>> {
     let written = match release.record(&turn) {
@@ -448,41 +419,6 @@ fn listing<'a>(fleet: &FleetConfig, releases: impl Iterator<Item = &'a Release>)
     });
     let fleet = serde_json::to_vec(fleet).expect("settings are plain data");
     documents.chain([(Arc::from("fleet.yaml"), Content::Bytes(fleet.into()))]).collect()
-}
-
-/// Releases that are written twice. The first one counts.
-fn duplicates(files: &Files) -> Vec<String> {
-    let mut first = BTreeMap::new();
-    let mut twice = Vec::new();
-    for file in files.iter() {
-        for manifest in &file.releases {
-            let name = name_of(manifest);
-            match first.get(&name) {
-                None => drop(first.insert(name, &file.path)),
-                Some(other) => {
-                    twice.push(format!("{}: {name} is in {} as well", file.path.display(), other.display()))
-                }
-            }
-        }
-    }
-    twice
-}
-
-fn not_started(error: halftone_proxy::run::StartError) -> Failure {
-    use halftone_proxy::run::StartError;
-    let taken = |error: &std::io::Error| error.kind() == std::io::ErrorKind::AddrInUse;
-    let (flag, cause) = match &error {
-        StartError::Listen { error, .. } => ("--listen", error),
-        StartError::Admin { error, .. } => ("--admin", error),
-        _ => return Failure::new(error),
-    };
-    let advice = if taken(cause) {
-        "another program has this port; choose another one with"
-    } else {
-        "choose another address with"
-    };
-    let advice = format!("{advice} {flag} ADDR:PORT; port 0 takes a free one");
-    Failure::new(error).advise(advice)
 }
 
 fn not_written(name: &str, error: &std::io::Error) -> String {

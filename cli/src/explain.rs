@@ -25,8 +25,10 @@ use crate::{fleet, manifests};
 
 /// Runs the command.
 pub(crate) fn run(arguments: &ExplainArguments) -> Result<(), Failure> {
-    let plans = manifests::all(&arguments.files)?;
-    let fleet = fleet::config(arguments.fleet.as_deref())?;
+    let manifests = manifests::all(&arguments.files)?;
+    let class = fleet::class(&manifests)?;
+    let fleet = fleet::settings(class, arguments.fleet.as_deref())?;
+    let plans: Vec<Plan> = manifests.into_iter().map(|manifest| manifest.plan).collect();
     let routes = routes(&plans, arguments.ratio, fleet)?;
     let asked = Asked::read(arguments, &plans)?;
     let mut chance = rand::random::<u128>;

@@ -1,17 +1,120 @@
-//! `--fleet FILE`: whose forwarding headers are believed, and what releases may claim.
+//! `--fleet FILE`: whose forwarding headers are believed, and what releases may claim. `run`, `explain` and `lint` read
+//! the same declaration here; a machine is the one fleet that its releases name.
 
 use std::path::Path;
 
-use halftone_routing::config::parse::{self, Format};
+use halftone_rollout::finding::Finding;
+use halftone_rollout::fleet::FleetDeclarations;
+use halftone_rollout::manifest::Manifest;
+use halftone_rollout::observation::{FleetTimes, Obstacle};
+use halftone_routing::config::names::ObjectName;
 use halftone_routing::fleet::FleetConfig;
 
 use crate::manifests;
 use crate::output::Failure;
 
-/// The fleet's settings, or those of a fleet without a document.
-pub(crate) fn config(file: Option<&Path>) -> Result<FleetConfig, Failure> {
-    let Some(file) = file else { return Ok(FleetConfig::default()) };
-    let text = manifests::text(file)?;
-    let parsed = parse::fleet(text.as_bytes(), Format::Yaml);
-    parsed.map(|parsed| parsed.config).map_err(|error| Failure::new(format!("{}: {error}", file.display())))
+/// The declarations of a file, or all that is wrong with them.
+pub(crate) fn read(file: &Path) -> Result<Result<FleetDeclarations, Vec<Finding>>, Failure> {
+    Ok(FleetDeclarations::read(&file.display().to_string(), &manifests::text(file)?))
+}
+
+/// The one class that all releases name.
+///
+/// # Errors
+/// They name several: each is a fleet of its own, with settings of its own.
+pub(crate) fn class<'a>(
+    manifests: impl IntoIterator<Item = &'a Manifest>,
+) -> Result<Option<ObjectName>, Failure> {
+    let mut first: Option<&Manifest> = None;
+    for manifest in manifests {
+        let known = first.get_or_insert(manifest);
+        if known.plan.proxy_class != manifest.plan.proxy_class {
+            let what = format!(
+                "{} is of fleet {:?}, and {} of {:?}",
+                manifest.name(),
+                manifest.plan.proxy_class,
+                known.name(),
+                known.plan.proxy_class
+            );
+            return Err(Failure::new(placed(manifest, "spec.proxyClass", &what))
+                .advise("give the releases of one fleet at a time"));
+        }
+    }
+    let name = |class: &str| class.parse().expect("the class of a plan is a label");
+    Ok(first.map(|manifest| name(&manifest.plan.proxy_class)))
+}
+
+/// The settings of the fleet of this class, or those of a fleet without a declaration.
+pub(crate) fn settings(class: Option<ObjectName>, file: Option<&Path>) -> Result<FleetConfig, Failure> {
+    let class = class.unwrap_or_else(|| FleetConfig::default().class);
+    let Some(file) = file else { return Ok(FleetConfig { class, ..FleetConfig::default() }) };
+    let fleets = read(file)?.map_err(|findings| failure(&findings))?;
+    let fleet = fleets.of_class(class.as_str()).map_err(|finding| failure(&[*finding]))?;
+    Ok(fleet.config.clone())
+}
+
+/// Findings as the end of a command.
+pub(crate) fn failure(findings: &[Finding]) -> Failure {
+    Failure::new(lines(findings))
+}
+
+/// Findings, one a line.
+pub(crate) fn lines(findings: &[Finding]) -> String {
+    findings.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+}
+
+/// Something to say of a release, with its place.
+pub(crate) fn placed(manifest: &Manifest, path: &str, what: &str) -> String {
+    let place = manifest.locate(path);
+    format!("{}:{}:{}: {path}: {what}", manifest.file, place.line, place.column)
+}
+
+/// The fleet that this process is.
+#[derive(Debug)]
+pub(crate) struct Fleet {
+    /// What its proxy is told. The revision rises with every edit that changes it.
+    pub(crate) config: FleetConfig,
+    /// How long its proxy is waited for.
+    pub(crate) times: FleetTimes,
+    declarations: FleetDeclarations,
+}
+
+impl Fleet {
+    /// The fleet of a class. Without declarations it is open to everyone.
+    ///
+    /// # Errors
+    /// What is declared leaves out the class, or needs a cluster.
+    pub(crate) fn new(class: &ObjectName, declarations: Option<FleetDeclarations>) -> Result<Self, String> {
+        let declarations = declarations.unwrap_or_else(|| FleetDeclarations::open(class.clone()));
+        let fleet = declarations.without_cluster(class.as_str()).map_err(|finding| finding.to_string())?;
+        let (config, times) = (fleet.config.clone(), fleet.times);
+        Ok(Self { config, times, declarations })
+    }
+
+    /// Takes declarations that were edited, and says whether its proxy has to be told.
+    ///
+    /// # Errors
+    /// As for [`Fleet::new`]; the earlier ones stay in effect.
+    pub(crate) fn edit(&mut self, declarations: &FleetDeclarations) -> Result<bool, String> {
+        let revision = self.config.revision;
+        let new = Self::new(&self.config.class, Some(declarations.clone()))?;
+        let same = FleetConfig { revision, ..new.config.clone() } == self.config;
+        let revision = if same { revision } else { revision.next() };
+        *self = Self { config: FleetConfig { revision, checksum: None, ..new.config }, ..new };
+        Ok(!same)
+    }
+
+    /// Why a release may not be served as it is written.
+    pub(crate) fn refusal(&self, manifest: &Manifest) -> Option<Obstacle> {
+        let class = &self.config.class;
+        if manifest.plan.proxy_class != class.as_str() {
+            let what = format!(
+                "this run is the fleet {:?}; give it to a run of its own, or write {class}",
+                class.as_str()
+            );
+            return Some(Obstacle::new("ClassNotAllowed", placed(manifest, "spec.proxyClass", &what)));
+        }
+        let findings = self.declarations.refusals(manifest);
+        findings.first().map(|first| Obstacle::new(first.code, lines(&findings)))
+    }
 }

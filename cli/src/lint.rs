@@ -1,23 +1,21 @@
 //! `halftone lint`: everything that would be refused, and what deserves a warning, each with its place.
 
 use std::io::Write;
-use std::path::Path;
 use std::process::ExitCode;
 
 use halftone_rollout::finding::{Finding, Severity};
-use halftone_rollout::fleet::FleetDeclarations;
 use halftone_rollout::lint::lint;
 use owo_colors::OwoColorize;
 
 use crate::args::LintArguments;
-use crate::manifests;
 use crate::output::{self, Failure};
+use crate::{fleet, manifests};
 
 /// Runs the command; fails if there is an error among the findings.
 pub(crate) fn run(arguments: &LintArguments) -> Result<ExitCode, Failure> {
     let readings = manifests::readings(&arguments.files)?;
-    let findings = match arguments.fleet.as_deref().map(fleets).transpose()? {
-        Some(Err(finding)) => vec![*finding],
+    let findings = match arguments.fleet.as_deref().map(fleet::read).transpose()? {
+        Some(Err(wrong)) => wrong.into_iter().chain(lint(&readings, None)).collect(),
         Some(Ok(fleets)) => lint(&readings, Some(&fleets)),
         None => lint(&readings, None),
     };
@@ -34,10 +32,6 @@ pub(crate) fn run(arguments: &LintArguments) -> Result<ExitCode, Failure> {
     }
     out.flush()?;
     Ok(if findings.iter().any(Finding::is_error) { ExitCode::FAILURE } else { ExitCode::SUCCESS })
-}
-
-fn fleets(file: &Path) -> Result<Result<FleetDeclarations, Box<Finding>>, Failure> {
-    Ok(FleetDeclarations::read(&file.display().to_string(), &manifests::text(file)?))
 }
 
 fn tell(out: &mut impl Write, finding: &Finding) -> Result<(), Failure> {

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use halftone_rollout::Plan;
-use halftone_rollout::manifest::{self, Reading};
+use halftone_rollout::manifest::{self, Manifest, Reading};
 
 use crate::output::Failure;
 
@@ -19,26 +19,26 @@ pub(crate) fn readings(files: &[PathBuf]) -> Result<Vec<Reading>, Failure> {
     files.iter().map(|file| Ok(manifest::read(&file.display().to_string(), &text(file)?))).collect()
 }
 
-/// The plans of every release in the files, in their order. One fault anywhere fails the whole.
-pub(crate) fn all(files: &[PathBuf]) -> Result<Vec<Plan>, Failure> {
+/// Every release in the files, in their order. One fault anywhere fails the whole.
+pub(crate) fn all(files: &[PathBuf]) -> Result<Vec<Manifest>, Failure> {
     let readings = readings(files)?;
     let faults: Vec<String> =
         readings.iter().flat_map(|reading| &reading.findings).map(ToString::to_string).collect();
     if !faults.is_empty() {
         return Err(Failure::new(faults.join("\n")));
     }
-    let plans: Vec<Plan> =
-        readings.into_iter().flat_map(|reading| reading.manifests).map(|manifest| manifest.plan).collect();
-    if plans.is_empty() {
+    let manifests: Vec<Manifest> = readings.into_iter().flat_map(|reading| reading.manifests).collect();
+    if manifests.is_empty() {
         let names: Vec<String> = files.iter().map(|file| file.display().to_string()).collect();
         return Err(Failure::new(format!("{} holds no GrayRelease", names.join(", "))));
     }
-    Ok(plans)
+    Ok(manifests)
 }
 
 /// The plan of the only release in the file, or of the one that is named.
 pub(crate) fn one(file: &Path, name: Option<&str>) -> Result<Plan, Failure> {
-    let plans = all(std::slice::from_ref(&file.to_owned()))?;
+    let manifests = all(std::slice::from_ref(&file.to_owned()))?;
+    let plans: Vec<Plan> = manifests.into_iter().map(|manifest| manifest.plan).collect();
     let full = |plan: &Plan| format!("{}/{}", plan.object.namespace, plan.object.name);
     let names = plans.iter().map(full).collect::<Vec<_>>().join(", ");
     let wanted =

@@ -27,12 +27,12 @@ async fn serve(arguments: &RunArguments) -> Result<ExitCode, Failure> {
     let mut signals = Signals::new()?;
     let mut view = View::new(arguments.json);
     view.log();
-    let mut engine = Engine::start(Options {
+    let mut engine = Engine::start(&Options {
         files: arguments.files.clone(),
         state: arguments.state.clone(),
         listen: arguments.listen,
         admin: arguments.admin,
-        fleet: crate::fleet::config(arguments.fleet.as_deref())?,
+        fleet: arguments.fleet.clone(),
         workers: arguments.workers.and_then(|workers| NonZeroUsize::new(workers.into())),
     })?;
     let socket = Socket::open(&arguments.state)?;

@@ -186,3 +186,130 @@ fn a_removed_manifest_goes_on_serving_for_a_while() {
     });
     assert_eq!(world::get(run.listen, "u").0, 200);
 }
+
+/// What the program says when it refuses to start.
+fn refused(command: &mut assert_cmd::Command) -> String {
+    String::from_utf8_lossy(&command.assert().failure().get_output().stderr).into_owned()
+}
+
+#[test]
+fn a_fleet_declaration_is_followed_as_it_is_edited() {
+    let world = World::new();
+    let stable = Nginx::start(&world);
+    world.write(&world.manifest(stable.port, 2, "{ratio: 20, hold: 600s}"));
+    let fleet = |more: &str| {
+        let text = format!("fleets:\n- {{class: default, allowAll: true, allowAddresses: true{more}}}\n");
+        std::fs::write(world.fleet_file(), text).unwrap();
+    };
+    fleet("");
+    let run = Run::start(&world);
+    run.until("it holds", |status| status["phase"] == "Holding");
+    let other = || world::get_from(run.listen, "other.example.com", "u").0;
+    assert_eq!(other(), 404);
+    let backend = format!(", defaultBackend: {{addresses: [\"127.0.0.1:{}\"]}}", stable.port);
+    fleet(&backend);
+    until("the default backend answers", Duration::from_secs(20), || other() == 200);
+    fleet(", trustedProxies: [nowhere]");
+    run.until_told("fleet.yaml:2:75: error: fleets[0].trustedProxies[0]");
+    assert_eq!(other(), 200, "the old one goes on");
+    fleet(", defaultBackend: {service: {namespace: shop, name: sorry, port: 80}}");
+    run.until_told("there is no cluster here that knows Service sorry");
+    assert_eq!(other(), 200, "the old one goes on");
+    std::fs::write(world.fleet_file(), "fleets: [{class: default, allowAll: true}]").unwrap();
+    let status = run.until("its addresses are refused", |status| status["phase"] == "Refused");
+    assert!(status["conditions"].to_string().contains("AddressesNotAllowed"), "{status}");
+    assert_eq!(world::get(run.listen, "u").0, 200, "what is refused changes no traffic");
+}
+
+#[test]
+fn what_a_fleet_does_not_allow_is_refused_with_its_place() {
+    let world = World::new();
+    world.write(&world.manifest(1, 2, "{ratio: 20, hold: 1s}"));
+    let told = |fleet: &str| {
+        std::fs::write(world.fleet_file(), fleet).unwrap();
+        refused(world.command().arg("--fleet").arg(world.fleet_file()))
+    };
+    let told_of_addresses = told("fleets: [{class: default, allowAll: true}]");
+    assert!(told_of_addresses.contains("release.yaml:6:"), "{told_of_addresses}");
+    assert!(told_of_addresses.contains("[AddressesNotAllowed]"), "{told_of_addresses}");
+    let host =
+        "fleets: [{class: default, allowAddresses: true, allowed: [{namespaces: [shop], hosts: [x]}]}]";
+    assert!(told(host).contains("release.yaml:5:3: error: spec.hosts"), "{}", told(host));
+    let class = told("fleets: [{class: edge, allowAll: true}]");
+    assert!(
+        class.contains("fleet.yaml:1:1: error: fleets: there is no fleet of class \"default\""),
+        "{class}"
+    );
+    let service = "fleets:\n- class: default\n  defaultBackend: {service: {namespace: a, name: b, port: 80}}";
+    let service = told(service);
+    assert!(
+        service.contains("fleet.yaml:3:3: error: fleets[0].defaultBackend: there is no cluster"),
+        "{service}"
+    );
+    assert!(service.contains("write addresses instead"), "{service}");
+}
+
+#[test]
+fn releases_of_two_fleets_need_two_runs() {
+    let world = World::new();
+    let one = world.manifest(1, 2, "{ratio: 20, hold: 1s}");
+    let other =
+        one.replace("name: checkout,", "name: basket,").replace("spec:\n", "spec:\n  proxyClass: edge\n");
+    world.write(&format!("{one}---\n{other}"));
+    let told = refused(&mut world.command());
+    assert!(told.contains("shop/basket is of fleet \"edge\", and shop/checkout of \"default\""), "{told}");
+    let edge = one.replace("spec:\n", "spec:\n  proxyClass: edge\n");
+    world.write(&edge);
+    let run = Run::start(&world);
+    run.until("a run is the fleet of its releases", |status| status["phase"] == "Holding");
+    world.write(&format!("{edge}---\n{}", one.replace("name: checkout,", "name: basket,")));
+    run.until_told("this run is the fleet");
+    world.write(&one);
+    let status = run.until("it does not change its fleet", |status| status["phase"] == "Refused");
+    assert!(status["conditions"].to_string().contains("ClassNotAllowed"), "{status}");
+}
+
+#[test]
+fn nobody_is_sent_back_to_a_stable_version_whose_checks_all_fail() {
+    let world = World::new();
+    let (stable, gray) = (Nginx::start(&world), Python::start(&world));
+    let check = "healthCheck: {path: /, interval: 100ms, timeout: 1s, unhealthyAfter: 1, healthyAfter: 1}, version: v1";
+    let manifest = world.manifest(stable.port, gray.port, "{ratio: 20, hold: 600s}");
+    world.write(&manifest.replace("version: v1", check));
+    let run = Run::start(&world);
+    run.until("it holds", |status| status["ratio"] == "20%");
+    drop(stable);
+    until("a rollback is refused", Duration::from_secs(30), || {
+        let answer = run.steer(&["rollback", "checkout"]);
+        if answer.get_output().status.success() {
+            // It came before the check had seen it.
+            run.steer(&["retry", "checkout"]).success();
+            run.until("it begins again", |status| status["ratio"] == "20%");
+            return false;
+        }
+        String::from_utf8_lossy(&answer.get_output().stdout)
+            .contains("v1 has no ready endpoint to go back to")
+    });
+    run.until("it stays", |status| status["ratio"] == "20%");
+}
+
+#[test]
+fn a_request_in_the_manifest_counts_with_the_present_token_only() {
+    let world = World::new();
+    let manifest = world.manifest(1, 2, "{ratio: 20, hold: 600s}");
+    let with = |request: &str| {
+        let annotated = format!("namespace: shop, annotations: {{halftone.dev/request: \"{request}\"}}");
+        world.write(&manifest.replace("namespace: shop", &annotated));
+    };
+    with("pause@1f0c");
+    let run = Run::start(&world);
+    let handled =
+        |result: &'static str| move |status: &Value| status["lastHandledRequest"]["result"] == result;
+    let status = run.until("it is stale", handled("Stale"));
+    assert_ne!(status["paused"], true);
+    with(&format!("pause@{}", status["requestToken"].as_str().unwrap()));
+    let status = run.until("it is done", handled("Done"));
+    assert_eq!(status["paused"], true);
+    run.steer(&["resume", "checkout"]).success();
+    run.until("it goes on, whatever the file still says", |status| status["paused"] != true);
+}

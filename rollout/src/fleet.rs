@@ -1,132 +1,146 @@
-//! Fleets as the operator's configuration declares them: which proxies there are, and who may use them.
+//! Fleets as the operator's configuration declares them: which proxies there are, what their settings are, and who may
+//! use them. `halftone run`, `explain` and `lint` read the same file; `fleet/document.rs` reads it.
+
+mod document;
 
 use std::collections::BTreeMap;
 
-use halftone_routing::{config::names::HostPattern, fleet::Position as TrustPosition};
-use serde::Deserialize;
+use halftone_routing::{
+    config::{
+        arm::Backend,
+        names::{HostPattern, ObjectName},
+    },
+    fleet::FleetConfig,
+};
 
 use crate::{
-    finding::{Finding, Position, Severity},
+    finding::{Finding, Severity},
+    manifest::{Manifest, Places},
+    observation::FleetTimes,
     plan::Plan,
-    problem::Problem,
-    spec::IntOrString,
+    problem::{Problem, field, item},
 };
 
 /// All fleets; `fleets:` in the operator's configuration.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct FleetDeclarations {
-    /// One declaration for each class.
+    /// One declaration for each class, at least one.
     pub fleets: Vec<FleetDeclaration>,
+    file: String,
+    places: Places,
 }
 
 /// One fleet: the proxies of one `proxyClass`.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct FleetDeclaration {
-    /// Its class, as releases name it.
-    pub class: String,
+    /// What its proxies are told: its class, whose forwarding headers are believed, the default backend.
+    pub config: FleetConfig,
     /// Where its ConfigMaps and proxies are.
-    #[serde(default)]
-    pub namespace: String,
+    pub namespace: Option<ObjectName>,
     /// Which pods of that namespace are its proxies.
-    #[serde(default)]
     pub pod_selector: BTreeMap<String, String>,
     /// Who may claim which hosts.
-    #[serde(default)]
     pub allowed: Vec<Allowed>,
-    /// Every namespace may claim every host. Default: false.
-    #[serde(default)]
+    /// Every namespace may claim every host.
     pub allow_all: bool,
-    /// Arms may be given by address. Default: false.
-    #[serde(default)]
+    /// Arms may be given by address.
     pub allow_addresses: bool,
-    /// Whose forwarding headers are believed.
-    #[serde(default)]
-    pub position: Option<TrustPosition>,
-    /// Networks of trusted proxies before the fleet.
-    #[serde(default)]
-    pub trusted_proxies: Vec<String>,
-    /// What serves hosts that no release claims. Default: 404.
-    #[serde(default)]
-    pub default_backend: Option<DefaultBackend>,
-    /// A deleted release keeps its route so long. Default: 60s.
-    #[serde(default = "minute")]
-    pub withdraw_after: String,
-    /// A proxy that takes longer than this is named. Default: 60s.
-    #[serde(default = "minute")]
-    pub straggler_timeout: String,
+    /// How long the operator waits for its proxies.
+    pub times: FleetTimes,
 }
 
 /// Hosts that some namespaces may claim.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Allowed {
-    /// The namespaces.
+    /// The namespaces; `*` for all.
     pub namespaces: Vec<String>,
-    /// The hosts, exact or `*.name`; `*` for all.
-    pub hosts: Vec<String>,
-}
-
-/// What serves hosts that no release claims.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct DefaultBackend {
-    /// The Service.
-    pub service: DefaultService,
-}
-
-/// A Service of some namespace.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct DefaultService {
-    /// Its namespace.
-    pub namespace: String,
-    /// Its name.
-    pub name: String,
-    /// Its port, by number or name.
-    pub port: IntOrString,
-}
-
-fn minute() -> String {
-    "60s".to_owned()
+    /// The hosts, with everything that a wildcard stands for.
+    pub hosts: Vec<HostPattern>,
 }
 
 impl FleetDeclarations {
-    /// Reads the declarations of a file.
+    /// The declaration of a fleet that nobody wrote down: at the edge, open to everyone, arms by address too.
+    #[must_use]
+    pub fn open(class: ObjectName) -> Self {
+        let fleet = FleetDeclaration::open(FleetConfig { class, ..FleetConfig::default() });
+        Self { fleets: vec![fleet], file: String::new(), places: Places::default() }
+    }
+
+    /// Reads the declarations of a file, YAML or JSON; also the routing document of one fleet (`schema: 1`), which
+    /// forbids nothing.
     ///
     /// # Errors
-    /// What is wrong first, with its place.
-    pub fn read(file: &str, text: &str) -> Result<Self, Box<Finding>> {
-        let options = serde_saphyr::options! { with_snippet: false };
-        serde_saphyr::from_str_with_options(text, options).map_err(|error: serde_saphyr::Error| {
-            let place = error.location().map(|location| (location.line(), location.column()));
-            let (line, column) = place.unwrap_or((1, 1));
-            let message = error.to_string();
-            let what = message.split(" at line ").next().unwrap_or(&message);
-            let problem = Problem::new("", what, "correct the declaration of the fleet here");
-            Box::new(Finding::new(Severity::Error, "Malformed", file, Position { line, column }, problem))
+    /// All that is wrong, each with its place.
+    pub fn read(file: &str, text: &str) -> Result<Self, Vec<Finding>> {
+        document::read(file, text)
+    }
+
+    /// The fleet of a class.
+    #[must_use]
+    pub fn find(&self, class: &str) -> Option<&FleetDeclaration> {
+        self.fleets.iter().find(|fleet| fleet.config.class.as_str() == class)
+    }
+
+    /// The fleet of a class that releases name.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn of_class(&self, class: &str) -> Result<&FleetDeclaration, Box<Finding>> {
+        self.find(class).ok_or_else(|| {
+            let what = format!("there is no fleet of class {class:?}, which the releases name");
+            let advice = format!("declare it, or write proxyClass: {} in the releases", self.classes());
+            self.error("ClassNotAllowed", Problem::new("fleets", what, advice))
         })
     }
 
-    /// What in `plan` the fleets do not allow: the code, and the problem.
-    pub(crate) fn refusals(&self, plan: &Plan) -> Vec<(&'static str, Problem)> {
-        let Some(fleet) = self.fleets.iter().find(|fleet| fleet.class == plan.proxy_class) else {
-            let known = self.fleets.iter().map(|fleet| fleet.class.as_str()).collect::<Vec<_>>().join(", ");
+    /// The same for a machine without a cluster.
+    ///
+    /// # Errors
+    /// There is none, or its default backend is a Service.
+    pub fn without_cluster(&self, class: &str) -> Result<&FleetDeclaration, Box<Finding>> {
+        let fleet = self.of_class(class)?;
+        let Some(Backend::Service(service)) = &fleet.config.default_backend else { return Ok(fleet) };
+        let at = self.fleets.iter().position(|other| std::ptr::eq(other, fleet)).unwrap_or_default();
+        let path = field(&item("fleets", at), "defaultBackend");
+        let what = format!("there is no cluster here that knows Service {}", service.name);
+        let advice = "write addresses instead, as in defaultBackend: {addresses: [\"127.0.0.1:9001\"]}";
+        Err(self.error("NoCluster", Problem::new(path, what, advice)))
+    }
+
+    fn error(&self, code: &'static str, problem: Problem) -> Box<Finding> {
+        let position = self.places.of(&problem.path, false);
+        Box::new(Finding::new(Severity::Error, code, &self.file, position, problem))
+    }
+
+    /// What in a release the fleets do not allow.
+    #[must_use]
+    pub fn refusals(&self, manifest: &Manifest) -> Vec<Finding> {
+        let refusals = self.refused(&manifest.plan).into_iter();
+        refusals.map(|(code, problem)| manifest.finding(Severity::Error, code, problem)).collect()
+    }
+
+    fn classes(&self) -> String {
+        self.fleets.iter().map(|fleet| fleet.config.class.as_str()).collect::<Vec<_>>().join(" or ")
+    }
+
+    /// The code and the problem of each refusal.
+    fn refused(&self, plan: &Plan) -> Vec<(&'static str, Problem)> {
+        let Some(fleet) = self.find(&plan.proxy_class) else {
             let what = format!("there is no fleet of class {:?}", plan.proxy_class);
-            let problem = Problem::new("spec.proxyClass", what, format!("write one of {known}"));
+            let problem = Problem::new("spec.proxyClass", what, format!("write {}", self.classes()));
             return vec![("ClassNotAllowed", problem)];
         };
         let mut refusals = Vec::new();
         if !fleet.allow_all && !fleet.allowed.iter().any(|allowed| allowed.names(plan)) {
-            let what = format!("namespace {} may not use fleet {:?}", plan.object.namespace, fleet.class);
+            let what = format!("namespace {} may not use fleet {:?}", plan.object.namespace, fleet.class());
             let advice = "have the namespace added to the fleet's allowed";
             refusals.push(("ClassNotAllowed", Problem::new("spec.proxyClass", what, advice)));
         } else {
             refusals.extend(plan.hosts.iter().filter(|host| !fleet.allows(plan, host)).map(|host| {
                 let what = format!(
                     "namespace {} may not claim {host} in fleet {:?}",
-                    plan.object.namespace, fleet.class
+                    plan.object.namespace,
+                    fleet.class()
                 );
                 let advice = "claim another host, or have it added to the fleet's allowed";
                 ("HostNotAllowed", Problem::new("spec.hosts", what, advice))
@@ -146,19 +160,37 @@ impl Allowed {
 }
 
 impl FleetDeclaration {
+    /// A fleet with these settings that is open to everyone.
+    fn open(config: FleetConfig) -> Self {
+        Self {
+            config,
+            namespace: None,
+            pod_selector: BTreeMap::new(),
+            allowed: Vec::new(),
+            allow_all: true,
+            allow_addresses: true,
+            times: FleetTimes::default(),
+        }
+    }
+
+    /// Its class, as releases name it.
+    #[must_use]
+    pub fn class(&self) -> &str {
+        self.config.class.as_str()
+    }
+
     fn allows(&self, plan: &Plan, host: &HostPattern) -> bool {
         let mut hosts =
             self.allowed.iter().filter(|allowed| allowed.names(plan)).flat_map(|allowed| &allowed.hosts);
-        self.allow_all || hosts.any(|allowed| covers(allowed, host.as_str()))
+        self.allow_all || hosts.any(|allowed| covers(allowed.as_str(), host.as_str()))
     }
 
     fn refused_addresses(&self, plan: &Plan) -> Vec<(&'static str, Problem)> {
-        use halftone_routing::config::arm::Backend;
         let gray = plan.gray.as_ref().map(|gray| ("gray", &gray.arm));
         let arms = std::iter::once(("stable", &plan.stable)).chain(gray);
         arms.filter(|(_, arm)| !self.allow_addresses && matches!(arm.backend, Backend::Addresses(_)))
             .map(|(name, _)| {
-                let what = format!("fleet {:?} allows no arms by address", self.class);
+                let what = format!("fleet {:?} allows no arms by address", self.class());
                 let advice = "name a Service, or have allowAddresses set for the fleet";
                 ("AddressesNotAllowed", Problem::new(format!("spec.{name}.addresses"), what, advice))
             })

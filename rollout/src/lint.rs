@@ -29,11 +29,8 @@ pub fn lint(readings: &[Reading], fleets: Option<&FleetDeclarations>) -> Vec<Fin
     let manifests: Vec<&Manifest> = readings.iter().flat_map(|reading| &reading.manifests).collect();
     findings.extend(conflicts(&manifests));
     findings.extend(shared_salts(&manifests));
-    for manifest in manifests {
-        let refusals = fleets.map(|fleets| fleets.refusals(&manifest.plan)).unwrap_or_default();
-        findings.extend(
-            refusals.into_iter().map(|(code, problem)| told(manifest, Severity::Error, code, problem)),
-        );
+    if let Some(fleets) = fleets {
+        findings.extend(manifests.iter().flat_map(|manifest| fleets.refusals(manifest)));
     }
     let files: HashMap<&str, usize> =
         readings.iter().enumerate().map(|(at, reading)| (reading.file.as_str(), at)).collect();
@@ -41,10 +38,6 @@ pub fn lint(readings: &[Reading], fleets: Option<&FleetDeclarations>) -> Vec<Fin
         (files.get(finding.file.as_str()).copied(), finding.position, finding.severity)
     });
     findings
-}
-
-fn told(manifest: &Manifest, severity: Severity, code: &'static str, problem: Problem) -> Finding {
-    Finding::new(severity, code, &manifest.file, manifest.locate(&problem.path), problem)
 }
 
 /// What is to be said: its code, and the problem.
@@ -60,7 +53,7 @@ fn warnings(manifest: &Manifest) -> Vec<Finding> {
     notes.extend(claims(manifest));
     notes.extend(checks(manifest));
     notes.extend(conditions::notes(manifest));
-    notes.into_iter().map(|(code, problem)| told(manifest, Severity::Warning, code, problem)).collect()
+    notes.into_iter().map(|(code, problem)| manifest.finding(Severity::Warning, code, problem)).collect()
 }
 
 fn steps(manifest: &Manifest) -> Notes {
@@ -252,7 +245,7 @@ fn conflicts(manifests: &[&Manifest]) -> Vec<Finding> {
         };
         let code = if older.name() == younger.name() { "Duplicate" } else { "HostConflict" };
         let problem = Problem::new(path, what, "claim another host or path, or remove one of the two");
-        findings.push(told(younger, Severity::Error, code, problem));
+        findings.push(younger.finding(Severity::Error, code, problem));
     }
     findings
 }
@@ -281,7 +274,7 @@ fn shared_salts(manifests: &[&Manifest]) -> Vec<Finding> {
                 let what = format!("{} has the same salt, so both try the same users first", other.name());
                 let advice = "keep it if that is meant, or give each its own";
                 let problem = Problem::new("spec.identity.salt", what, advice);
-                findings.push(told(manifest, Severity::Warning, "SharedSalt", problem));
+                findings.push(manifest.finding(Severity::Warning, "SharedSalt", problem));
             }
             None => {
                 seen.insert(salt, manifest);

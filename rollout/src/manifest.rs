@@ -3,7 +3,7 @@
 //!
 //! `halftone run` serves what this reads; `halftone lint` adds what deserves a warning (`crate::lint`).
 
-mod tree;
+pub(crate) mod tree;
 
 use serde_json::{Value, json};
 
@@ -60,6 +60,11 @@ impl Manifest {
     /// that is and would hold it.
     pub fn locate(&self, path: &str) -> Position {
         self.places.of(path, false)
+    }
+
+    /// Something to say of this release, with its place.
+    pub(crate) fn finding(&self, severity: Severity, code: &'static str, problem: Problem) -> Finding {
+        Finding::new(severity, code, &self.file, self.locate(&problem.path), problem)
     }
 
     /// `NAMESPACE/NAME`.

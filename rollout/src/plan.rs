@@ -23,8 +23,11 @@ use halftone_routing::config::{
 };
 use jiff::Timestamp;
 
-pub(crate) use self::reader::ratio;
-use self::reader::{Reader, distinct};
+use self::reader::distinct;
+pub(crate) use self::{
+    arms::{address, port},
+    reader::{Reader, ratio},
+};
 pub use self::{
     health::Health,
     schedule::{Opening, Schedule},

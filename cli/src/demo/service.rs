@@ -1,6 +1,7 @@
 //! One version of the demo's service: a small HTTP server that can be told to break.
 
 use std::convert::Infallible;
+use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
@@ -14,6 +15,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::AbortHandle;
 
+use super::not_set_up;
 use crate::output::Failure;
 
 /// How much longer a slow answer takes.
@@ -51,8 +53,9 @@ impl Drop for Service {
 
 impl Service {
     pub(super) async fn start(latency: Duration) -> Result<Self, Failure> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
-        let address = listener.local_addr()?;
+        let failed = |error: io::Error| not_set_up(&"a port of 127.0.0.1", &error);
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?;
         let behaviour = Arc::new(Behaviour { latency, fault: AtomicU8::new(0), answered: AtomicU64::new(0) });
         let accepting = tokio::spawn(accept(listener, Arc::clone(&behaviour))).abort_handle();
         Ok(Self { address, behaviour, accepting })

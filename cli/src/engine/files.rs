@@ -1,5 +1,5 @@
-//! The manifests on disk: read, watched, and read again once an edit is complete. What cannot be read leaves the
-//! last good reading in place, with the reason beside it.
+//! The manifests and the fleet declaration on disk: read, watched, and read again once an edit is complete. What cannot
+//! be read leaves the last good reading in place, with the reason beside it.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -7,11 +7,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use halftone_rollout::GrayRelease;
+use halftone_rollout::fleet::FleetDeclarations;
+use halftone_rollout::manifest::Manifest;
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::Notify;
 
 use super::manifest;
+use crate::fleet;
 
 /// Two readings this far apart must agree: an editor may be in the middle of writing.
 const SETTLED: Duration = Duration::from_millis(100);
@@ -23,18 +25,51 @@ const POLL: Duration = Duration::from_secs(2);
 /// The files that `halftone run` was given.
 #[derive(Debug)]
 pub(crate) struct Files {
-    files: Vec<Followed>,
+    manifests: Vec<Followed<Vec<Manifest>>>,
+    fleet: Option<Followed<FleetDeclarations>>,
     changed: Arc<Notify>,
     _watcher: Option<RecommendedWatcher>,
 }
 
+/// What a file can hold.
+pub(crate) trait Holds: Sized {
+    /// Reads the text of a file.
+    ///
+    /// # Errors
+    /// All that is wrong with it, each with its place.
+    fn read(text: &str, file: &str) -> Result<Self, String>;
+    /// What it means that the file was removed.
+    fn removed(file: &str) -> Result<Self, String>;
+}
+
+impl Holds for Vec<Manifest> {
+    fn read(text: &str, file: &str) -> Result<Self, String> {
+        manifest::read(text, file)
+    }
+
+    fn removed(_file: &str) -> Result<Self, String> {
+        Ok(Self::new())
+    }
+}
+
+impl Holds for FleetDeclarations {
+    fn read(text: &str, file: &str) -> Result<Self, String> {
+        Self::read(file, text).map_err(|findings| fleet::lines(&findings))
+    }
+
+    /// Whose headers are believed does not change because a file is gone.
+    fn removed(file: &str) -> Result<Self, String> {
+        Err(format!("{file}: there is no such file any more; what it said stays in effect"))
+    }
+}
+
 /// One of them.
 #[derive(Debug)]
-pub(crate) struct Followed {
+pub(crate) struct Followed<T> {
     /// As it was named.
     pub(crate) path: PathBuf,
-    /// The releases of the last good reading.
-    pub(crate) releases: Vec<GrayRelease>,
+    /// The last good reading.
+    pub(crate) holds: Option<T>,
     /// Why the present content is not in effect.
     pub(crate) problem: Option<String>,
     content: Content,
@@ -64,20 +99,37 @@ impl Content {
 
 impl Files {
     /// Reads the files for the first time and begins to watch them.
-    pub(crate) fn open(paths: &[PathBuf]) -> Self {
+    pub(crate) fn open(manifests: &[PathBuf], fleet: Option<&Path>) -> Self {
         let changed = Arc::new(Notify::new());
-        let files = paths.iter().map(|path| Followed::open(path)).collect();
-        let watcher = watch(paths, &changed);
-        Self { files, changed, _watcher: watcher }
+        let watcher = watch(manifests.iter().map(PathBuf::as_path).chain(fleet), &changed);
+        Self {
+            manifests: manifests.iter().map(|path| Followed::open(path)).collect(),
+            fleet: fleet.map(Followed::open),
+            changed,
+            _watcher: watcher,
+        }
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &Followed> {
-        self.files.iter()
+    /// The files with releases.
+    pub(crate) fn manifests(&self) -> impl Iterator<Item = &Followed<Vec<Manifest>>> {
+        self.manifests.iter()
+    }
+
+    /// The file with the fleet, if one was named.
+    pub(crate) fn fleet(&self) -> Option<&Followed<FleetDeclarations>> {
+        self.fleet.as_ref()
+    }
+
+    /// Why the present content of files is not in effect.
+    pub(crate) fn problems(&self) -> impl Iterator<Item = &str> {
+        let fleet = self.fleet.iter().filter_map(|file| file.problem.as_deref());
+        self.manifests.iter().filter_map(|file| file.problem.as_deref()).chain(fleet)
     }
 
     /// Returns when it is time for another look.
     pub(crate) async fn wait(&self) {
-        let unsettled = self.files.iter().any(|file| file.candidate.is_some());
+        let unsettled = self.manifests.iter().any(|file| file.candidate.is_some())
+            || self.fleet.as_ref().is_some_and(|file| file.candidate.is_some());
         let pause = if unsettled { SETTLED } else { POLL };
         // Either way it is time.
         let _ = tokio::time::timeout(pause, self.changed.notified()).await;
@@ -86,15 +138,16 @@ impl Files {
     /// Takes edits that are complete, and says whether there were any.
     pub(crate) fn look(&mut self) -> bool {
         let now = Instant::now();
-        self.files.iter_mut().fold(false, |changed, file| file.look(now) | changed)
+        let fleet = self.fleet.as_mut().is_some_and(|file| file.look(now));
+        self.manifests.iter_mut().fold(fleet, |changed, file| file.look(now) | changed)
     }
 }
 
-impl Followed {
+impl<T: Holds> Followed<T> {
     fn open(path: &Path) -> Self {
         let mut file = Self {
             path: path.to_owned(),
-            releases: Vec::new(),
+            holds: None,
             problem: None,
             content: Content::of(path),
             candidate: None,
@@ -130,20 +183,21 @@ impl Followed {
     }
 
     fn take(&mut self) {
-        let name = self.path.display();
-        match &self.content {
-            Content::Missing => (self.releases, self.problem) = (Vec::new(), None),
-            Content::Unreadable(why) => self.problem = Some(format!("{name}: {why}")),
-            Content::Text(text) => match manifest::read(text, &name.to_string()) {
-                Ok(releases) => (self.releases, self.problem) = (releases, None),
-                Err(problem) => self.problem = Some(problem),
-            },
+        let name = self.path.display().to_string();
+        let read = match &self.content {
+            Content::Missing => T::removed(&name),
+            Content::Unreadable(why) => Err(format!("{name}: {why}")),
+            Content::Text(text) => T::read(text, &name),
+        };
+        match read {
+            Ok(holds) => (self.holds, self.problem) = (Some(holds), None),
+            Err(problem) => self.problem = Some(problem),
         }
     }
 }
 
 /// Watches the directories, since editors replace files. Without it the poll still finds every edit.
-fn watch(paths: &[PathBuf], changed: &Arc<Notify>) -> Option<RecommendedWatcher> {
+fn watch<'a>(paths: impl Iterator<Item = &'a Path>, changed: &Arc<Notify>) -> Option<RecommendedWatcher> {
     let changed = Arc::clone(changed);
     let told = move |event: notify::Result<notify::Event>| {
         if event.is_ok_and(|event| !event.kind.is_access()) {
@@ -153,11 +207,11 @@ fn watch(paths: &[PathBuf], changed: &Arc<Notify>) -> Option<RecommendedWatcher>
     let mut watcher = notify::recommended_watcher(told)
         .inspect_err(|error| tracing::warn!("cannot watch files, looking every two seconds: {error}"))
         .ok()?;
-    let parent = |path: &PathBuf| match path.parent() {
+    let parent = |path: &Path| match path.parent() {
         Some(parent) if parent != Path::new("") => parent.to_owned(),
         _ => PathBuf::from("."),
     };
-    let dirs: BTreeSet<PathBuf> = paths.iter().map(parent).collect();
+    let dirs: BTreeSet<PathBuf> = paths.map(parent).collect();
     for dir in dirs {
         if let Err(error) = watcher.watch(&dir, RecursiveMode::NonRecursive) {
             tracing::warn!("cannot watch {}, looking every two seconds: {error}", dir.display());

@@ -1,25 +1,22 @@
 //! From the text of a file to releases that this machine can serve.
 
-use halftone_rollout::GrayRelease;
 use halftone_rollout::manifest::{self, Manifest};
 use halftone_routing::config::arm::{ArmConfig, Backend};
+
+use crate::fleet::placed;
 
 /// The releases of one file.
 ///
 /// # Errors
 /// All that is wrong with it, each with its place.
-pub(crate) fn read(text: &str, file: &str) -> Result<Vec<GrayRelease>, String> {
+pub(crate) fn read(text: &str, file: &str) -> Result<Vec<Manifest>, String> {
     let reading = manifest::read(file, text);
     let mut problems: Vec<String> = reading.findings.iter().map(ToString::to_string).collect();
     problems.extend(reading.manifests.iter().flat_map(services));
     if problems.is_empty() && reading.manifests.is_empty() {
         problems.push(format!("{file}: holds no GrayRelease"));
     }
-    if problems.is_empty() {
-        Ok(reading.manifests.into_iter().map(|manifest| manifest.release).collect())
-    } else {
-        Err(problems.join("\n"))
-    }
+    if problems.is_empty() { Ok(reading.manifests) } else { Err(problems.join("\n")) }
 }
 
 /// Arms that only a cluster knows.
@@ -31,10 +28,10 @@ fn services(manifest: &Manifest) -> Vec<String> {
 
 fn service(manifest: &Manifest, path: &str, arm: &ArmConfig) -> Option<String> {
     let Backend::Service(service) = &arm.backend else { return None };
-    let place = manifest.locate(path);
-    Some(format!(
-        "{}:{}:{}: {path}: there is no cluster here that knows Service {}; write the addresses of its servers \
-         instead, as in addresses: [\"127.0.0.1:9001\"]",
-        manifest.file, place.line, place.column, service.name
-    ))
+    let what = format!(
+        "there is no cluster here that knows Service {}; write the addresses of its servers instead, as in \
+         addresses: [\"127.0.0.1:9001\"]",
+        service.name
+    );
+    Some(placed(manifest, path, &what))
 }

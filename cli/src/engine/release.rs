@@ -11,7 +11,7 @@ use halftone_rollout::request::REQUEST_ANNOTATION;
 use halftone_rollout::{GrayRelease, GrayReleaseStatus, Plan};
 use halftone_routing::config::RoutingConfig;
 use halftone_routing::config::names::Uid;
-use jiff::Timestamp;
+use jiff::{RoundMode, Timestamp, TimestampRound, Unit};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::state::Record;
@@ -31,6 +31,8 @@ pub(crate) struct Release {
     progress: Progress,
     pub(super) document: Option<Arc<RoutingConfig>>,
     pub(super) gone_since: Option<Timestamp>,
+    /// The request in the manifest as it was last taken: one that stays in a file is asked once.
+    asked_by_file: Option<String>,
     pub(super) traffic: Traffic,
     written: Option<Written>,
 }
@@ -53,7 +55,9 @@ impl Release {
     pub(super) fn new(manifest: &GrayRelease, now: Now) -> Self {
         let mut manifest = manifest.clone();
         // Kubernetes writes whole seconds; a finer time would read back as another one, and raise the revision.
-        let seen = now.wall.round(jiff::Unit::Second).unwrap_or(now.wall);
+        // Down, since a release is not seen before it is there.
+        let second = TimestampRound::new().smallest(Unit::Second).mode(RoundMode::Trunc);
+        let seen = now.wall.round(second).unwrap_or(now.wall);
         manifest.metadata.creation_timestamp = Some(Time(seen));
         manifest.metadata.generation = Some(1);
         Self::with(manifest, Progress::new(now))
@@ -90,6 +94,7 @@ impl Release {
             progress,
             document: None,
             gone_since: None,
+            asked_by_file: None,
             traffic: Traffic::default(),
             written: None,
         }
@@ -136,6 +141,11 @@ impl Release {
             self.manifest.spec = manifest.spec.clone();
             *metadata.generation.get_or_insert_default() += 1;
         }
+        let asked = request_of(manifest).map(str::to_owned);
+        if asked != self.asked_by_file {
+            asked.iter().for_each(|request| self.ask(request));
+            self.asked_by_file = asked;
+        }
         self.wanted = match problem {
             Some(problem) => Err(Obstacle::new("InvalidManifest", problem)),
             None => plan(&self.manifest),
@@ -155,7 +165,7 @@ impl Release {
 
     /// What was asked last, answered or not.
     pub(super) fn request(&self) -> Option<&str> {
-        self.manifest.metadata.annotations.as_ref()?.get(REQUEST_ANNOTATION).map(String::as_str)
+        request_of(&self.manifest)
     }
 
     pub(super) fn generation(&self) -> i64 {
@@ -209,7 +219,26 @@ impl Release {
     }
 }
 
+fn request_of(object: &GrayRelease) -> Option<&str> {
+    object.metadata.annotations.as_ref()?.get(REQUEST_ANNOTATION).map(String::as_str)
+}
+
 fn plan(manifest: &GrayRelease) -> Result<Arc<Plan>, Obstacle> {
     let plan = Plan::try_from(manifest).map(Arc::new);
     plan.map_err(|problems| Obstacle::new("InvalidManifest", problems.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_release_is_as_old_as_the_whole_second_in_which_it_was_seen() {
+        let text = include_str!("../../../examples/local.yaml");
+        let reading = halftone_rollout::manifest::read("local.yaml", text);
+        let now = Now::at("2026-11-21T10:00:59.9Z".parse().unwrap());
+        let release = Release::new(&reading.manifests[0].release, now);
+        let seen = release.plan().unwrap().object.created_at;
+        assert_eq!(seen, "2026-11-21T10:00:59Z".parse().unwrap());
+    }
 }

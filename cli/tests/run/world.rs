@@ -4,8 +4,8 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -33,12 +33,17 @@ pub(crate) fn until(what: &str, patience: Duration, mut condition: impl FnMut() 
 
 /// One GET; the status and the body. 0 where there was no answer.
 pub(crate) fn get(proxy: SocketAddr, user: &str) -> (u16, String) {
+    get_from(proxy, "shop.example.com", user)
+}
+
+/// The same of another host.
+pub(crate) fn get_from(proxy: SocketAddr, host: &str, user: &str) -> (u16, String) {
     let ask = || -> std::io::Result<String> {
         let mut stream = TcpStream::connect(proxy)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         write!(
             stream,
-            "GET /index.html HTTP/1.1\r\nHost: shop.example.com\r\nX-User-Name: {user}\r\nConnection: close\r\n\r\n"
+            "GET /index.html HTTP/1.1\r\nHost: {host}\r\nX-User-Name: {user}\r\nConnection: close\r\n\r\n"
         )?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer)?;
@@ -62,7 +67,11 @@ impl World {
         self.dir.path().join("release.yaml")
     }
 
-    fn state(&self) -> PathBuf {
+    pub(crate) fn fleet_file(&self) -> PathBuf {
+        self.dir.path().join("fleet.yaml")
+    }
+
+    pub(crate) fn state(&self) -> PathBuf {
         self.dir.path().join("state")
     }
 
@@ -175,6 +184,7 @@ pub(crate) struct Run<'a> {
     world: &'a World,
     pub(crate) listen: SocketAddr,
     process: Process,
+    told: Arc<Mutex<String>>,
 }
 
 impl<'a> Run<'a> {
@@ -183,11 +193,12 @@ impl<'a> Run<'a> {
     }
 
     pub(crate) fn start_at(world: &'a World, listen: SocketAddr) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_halftone"))
-            .arg("run")
-            .arg(world.file())
-            .arg("--state")
-            .arg(world.state())
+        let mut command = Command::new(env!("CARGO_BIN_EXE_halftone"));
+        command.arg("run").arg(world.file()).arg("--state").arg(world.state());
+        if world.fleet_file().exists() {
+            command.arg("--fleet").arg(world.fleet_file());
+        }
+        let mut child = command
             .args(["--json", "--admin", "127.0.0.1:0", "--workers", "1", "--listen", &listen.to_string()])
             .stdout(Stdio::piped())
             .spawn()
@@ -196,9 +207,18 @@ impl<'a> Run<'a> {
         let process = Process(child);
         let first: Value = serde_json::from_str(&lines.next().expect("it started").unwrap()).unwrap();
         let listen = first["listening"].as_str().unwrap().parse().unwrap();
+        let told = Arc::new(Mutex::new(String::new()));
+        let heard = Arc::clone(&told);
         // Its lines are read to the end, or it would stop at a full pipe.
-        std::thread::spawn(move || lines.for_each(drop));
-        Self { world, listen, process }
+        std::thread::spawn(move || {
+            lines.map_while(Result::ok).for_each(|line| heard.lock().unwrap().push_str(&line));
+        });
+        Self { world, listen, process, told }
+    }
+
+    /// Waits until it has said something.
+    pub(crate) fn until_told(&self, what: &str) {
+        until(&format!("it tells of {what}"), PATIENCE, || self.told.lock().unwrap().contains(what));
     }
 
     /// kill -9

@@ -23,11 +23,11 @@ enum Node {
 }
 
 /// One document: its values, and where each stands.
-pub(super) struct Document {
+pub(crate) struct Document {
     /// The values. A field whose value is null is left out, as the API server does.
-    pub(super) value: Value,
+    pub(crate) value: Value,
     /// Where they stand.
-    pub(super) places: Places,
+    pub(crate) places: Places,
 }
 
 /// Where the fields of a document stand.
@@ -63,7 +63,7 @@ impl Places {
 ///
 /// # Errors
 /// What makes it no YAML, and where; also a key that is there twice.
-pub(super) fn parse(text: &str) -> Result<Vec<Document>, (Position, Problem)> {
+pub(crate) fn parse(text: &str) -> Result<Vec<Document>, (Position, Problem)> {
     let options = serde_saphyr::options! { legacy_octal_numbers: true, with_snippet: false };
     let nodes: Vec<Spanned<Node>> =
         serde_saphyr::from_multiple_with_options(text, options).map_err(|error| malformed(&error))?;

@@ -76,7 +76,7 @@ fn backend(
     reader.valid(&path, super::reader::distinct(addresses).try_into()).map(Backend::Addresses)
 }
 
-fn port(port: &IntOrString) -> Option<ServicePort> {
+pub(crate) fn port(port: &IntOrString) -> Option<ServicePort> {
     match port {
         IntOrString::Int(number) => u16::try_from(*number).ok()?.try_into().ok().map(ServicePort::Number),
         IntOrString::String(name) => {
@@ -86,7 +86,7 @@ fn port(port: &IntOrString) -> Option<ServicePort> {
 }
 
 /// IP:PORT. Zones and IPv4-mapped addresses are refused, as the API server does.
-fn address(text: &str) -> Option<SocketAddr> {
+pub(crate) fn address(text: &str) -> Option<SocketAddr> {
     let (host, port) = text.rsplit_once(':')?;
     let digits = (1..=5).contains(&port.len()) && port.bytes().all(|byte| byte.is_ascii_digit());
     let port: u16 = port.parse().ok().filter(|port| digits && *port > 0)?;

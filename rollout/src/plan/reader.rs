@@ -21,30 +21,30 @@ use crate::{
 
 /// What is wrong so far.
 #[derive(Default)]
-pub(super) struct Reader {
-    pub(super) problems: Vec<Problem>,
+pub(crate) struct Reader {
+    pub(crate) problems: Vec<Problem>,
 }
 
 impl Reader {
-    pub(super) fn refuse(&mut self, path: &str, what: impl Into<String>, advice: impl Into<String>) {
+    pub(crate) fn refuse(&mut self, path: &str, what: impl Into<String>, advice: impl Into<String>) {
         self.problems.push(Problem::new(path, what, advice));
     }
 
     /// Refuses what breaks `rule`.
-    pub(super) fn require(&mut self, holds: bool, path: &str, rule: Rule) -> Option<()> {
+    pub(crate) fn require(&mut self, holds: bool, path: &str, rule: Rule) -> Option<()> {
         if !holds {
             self.refuse(path, rule.what, rule.advice);
         }
         holds.then_some(())
     }
 
-    pub(super) fn mismatch(&mut self, path: &str, pattern: &str) {
+    pub(crate) fn mismatch(&mut self, path: &str, pattern: &str) {
         let (what, advice) = says(pattern).unwrap_or_default();
         self.refuse(path, what, advice);
     }
 
     /// Takes a value of the routing document's types, which check themselves.
-    pub(super) fn valid<T>(&mut self, path: &str, value: Result<T, Invalid>) -> Option<T> {
+    pub(crate) fn valid<T>(&mut self, path: &str, value: Result<T, Invalid>) -> Option<T> {
         value
             .map_err(|invalid| {
                 let message = invalid.to_string();
@@ -54,11 +54,11 @@ impl Reader {
             .ok()
     }
 
-    pub(super) fn text<T: FromStr<Err = Invalid>>(&mut self, path: &str, text: &str) -> Option<T> {
+    pub(crate) fn text<T: FromStr<Err = Invalid>>(&mut self, path: &str, text: &str) -> Option<T> {
         self.valid(path, text.parse())
     }
 
-    pub(super) fn millis(&mut self, path: &str, text: &str) -> Option<Millis> {
+    pub(crate) fn millis(&mut self, path: &str, text: &str) -> Option<Millis> {
         let millis = duration::parse(text);
         if millis.is_none() {
             self.mismatch(path, DURATION);
@@ -66,22 +66,22 @@ impl Reader {
         millis
     }
 
-    pub(super) fn duration(&mut self, path: &str, text: &str) -> Option<Duration> {
+    pub(crate) fn duration(&mut self, path: &str, text: &str) -> Option<Duration> {
         self.millis(path, text).map(Millis::duration)
     }
 
     /// A duration of at least `least` ms, else `rule` is broken.
-    pub(super) fn at_least(&mut self, path: &str, text: &str, least: u64, rule: Rule) -> Option<Positive> {
+    pub(crate) fn at_least(&mut self, path: &str, text: &str, least: u64, rule: Rule) -> Option<Positive> {
         let millis = self.millis(path, text)?;
         self.require(millis.get() >= least, path, rule)?;
         self.valid(path, Positive::try_from(millis))
     }
 
-    pub(super) fn positive(&mut self, path: &str, text: &str) -> Option<Positive> {
+    pub(crate) fn positive(&mut self, path: &str, text: &str) -> Option<Positive> {
         self.at_least(path, text, 1, rules::LONGER_THAN_ZERO)
     }
 
-    pub(super) fn ratio(&mut self, path: &str, value: &IntOrString) -> Option<Ratio> {
+    pub(crate) fn ratio(&mut self, path: &str, value: &IntOrString) -> Option<Ratio> {
         let ratio = ratio(value);
         if ratio.is_none() {
             self.mismatch(path, RATIO);
@@ -90,7 +90,7 @@ impl Reader {
     }
 
     /// A factor of at least 1.
-    pub(super) fn factor(&mut self, path: &str, text: &str) -> Option<f64> {
+    pub(crate) fn factor(&mut self, path: &str, text: &str) -> Option<f64> {
         let Some(factor) = text.parse::<f64>().ok().filter(|_| structural::matches(FACTOR, text)) else {
             self.mismatch(path, FACTOR);
             return None;
@@ -100,7 +100,7 @@ impl Reader {
     }
 
     /// Reads every item, also after one that is wrong.
-    pub(super) fn each<T, U>(
+    pub(crate) fn each<T, U>(
         &mut self,
         path: &str,
         items: &[T],

@@ -13,7 +13,9 @@ pub(crate) const TOKEN: &str = "^[A-Za-z0-9!#$%&'*+.^_`|~-]+$";
 
 pub(crate) const DURATION: &str = "^([0-9]{1,5}(h|m|s|ms)){1,4}$";
 pub(crate) const FACTOR: &str = r"^[0-9]{1,3}(\.[0-9]{1,3})?$";
-pub(super) const LABEL: &str = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$";
+pub(crate) const LABEL: &str = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$";
+/// A namespace, or all of them.
+pub(crate) const NAMESPACE_OR_ALL: &str = r"^(\*|[a-z0-9]([-a-z0-9]*[a-z0-9])?)$";
 /// A label with a letter in it.
 pub(crate) const PORT_NAME: &str = "^([0-9][-0-9]*)?[a-z]([-a-z0-9]*[a-z0-9])?$";
 pub(super) const HOST: &str = r"^(\*|(\*\.)?[a-z0-9_-]+(\.[a-z0-9_-]+)*|\[[0-9a-f:.]+\])$";
@@ -36,6 +38,7 @@ pub(crate) fn says(pattern: &str) -> Option<(&'static str, &'static str)> {
         DURATION => ("is no duration", "write for instance 500ms, 30s, 5m or 1h30m"),
         FACTOR => ("is no factor", "write a decimal number in quotes, such as \"2\" or \"1.5\""),
         LABEL => ("is no name", "use lower-case letters, digits and -, with a letter or digit at both ends"),
+        NAMESPACE_OR_ALL => ("is no namespace", "write its name, or \"*\" for all"),
         PORT_NAME => (
             "is no port",
             "write a number from 1 to 65535 without quotes, or the name of a port of the Service",

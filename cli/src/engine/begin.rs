@@ -1,0 +1,106 @@
+//! From the files to releases: what is read together, what is refused at the start, and the first turn of what is new.
+
+use std::collections::BTreeMap;
+
+use halftone_proxy::run::StartError;
+use halftone_rollout::clock::Now;
+use halftone_rollout::events::Event;
+use halftone_rollout::manifest::Manifest;
+use halftone_rollout::observation::{Observation, Obstacle};
+use halftone_routing::fleet::FleetConfig;
+
+use super::files::Files;
+use super::release::Release;
+use super::state::State;
+use super::{conflict, keep, not_written};
+use crate::fleet::{Fleet, placed};
+use crate::output::Failure;
+
+/// The fleet that all releases of the files name; what it does not allow is refused at once.
+pub(super) fn fleet(files: &Files) -> Result<Fleet, Failure> {
+    let manifests = || files.manifests().flat_map(|file| file.holds.iter().flatten());
+    let class = crate::fleet::class(manifests())?.unwrap_or_else(|| FleetConfig::default().class);
+    let declarations = files.fleet().and_then(|file| file.holds.clone());
+    let fleet = Fleet::new(&class, declarations).map_err(Failure::new)?;
+    let refused: Vec<String> =
+        manifests().filter_map(|manifest| fleet.refusal(manifest)).map(|refusal| refusal.message).collect();
+    if refused.is_empty() { Ok(fleet) } else { Err(Failure::new(refused.join("\n"))) }
+}
+
+/// Releases that are written twice. The first one counts.
+pub(super) fn duplicates(files: &Files) -> Vec<String> {
+    let mut first: BTreeMap<String, &Manifest> = BTreeMap::new();
+    let mut twice = Vec::new();
+    for manifest in files.manifests().flat_map(|file| file.holds.iter().flatten()) {
+        let name = manifest.name();
+        match first.get(&name) {
+            None => drop(first.insert(name, manifest)),
+            Some(other) => {
+                let what = format!("{name} is in {} as well; keep one of the two", other.file);
+                twice.push(placed(manifest, "metadata.name", &what));
+            }
+        }
+    }
+    twice
+}
+
+/// Brings releases in line with their manifests; returns those that the fleet does not allow as they are written.
+pub(super) fn follow(
+    files: &Files,
+    fleet: &Fleet,
+    releases: &mut BTreeMap<String, Release>,
+    now: Now,
+) -> BTreeMap<String, Obstacle> {
+    let mut named = BTreeMap::new();
+    for file in files.manifests() {
+        for manifest in file.holds.iter().flatten() {
+            named.entry(manifest.name()).or_insert((manifest, file.problem.as_deref()));
+        }
+    }
+    for release in releases.values_mut().filter(|release| !named.contains_key(release.name())) {
+        release.leave(now);
+    }
+    let mut refused = BTreeMap::new();
+    for (name, (manifest, problem)) in named {
+        refused.extend(fleet.refusal(manifest).map(|refusal| (name.clone(), refusal)));
+        let release = releases.entry(name).or_insert_with(|| Release::new(&manifest.release, now));
+        release.edit(&manifest.release, problem, now);
+    }
+    refused
+}
+
+/// The first turn of releases that are not live yet, before there is a proxy: its first user finds them already.
+pub(super) fn begin(
+    state: &State,
+    releases: &mut BTreeMap<String, Release>,
+    refused: &BTreeMap<String, Obstacle>,
+    now: Now,
+) -> Result<BTreeMap<String, Vec<Event>>, Failure> {
+    let conflicts = conflict::find(releases.values());
+    let mut early = BTreeMap::new();
+    for release in releases.values_mut().filter(|release| release.document.is_none()) {
+        let refusal = refused.get(release.name()).or_else(|| conflicts.get(release.name())).cloned();
+        let seen = Observation { generation: release.generation(), refusal, ..Observation::default() };
+        let turn = release.turn(&seen, now);
+        let events =
+            keep(state, release, turn).map_err(|error| Failure::new(not_written(release.name(), &error)))?;
+        early.insert(release.name().to_owned(), events);
+    }
+    Ok(early)
+}
+
+pub(super) fn not_started(error: StartError) -> Failure {
+    let taken = |error: &std::io::Error| error.kind() == std::io::ErrorKind::AddrInUse;
+    let (flag, cause) = match &error {
+        StartError::Listen { error, .. } => ("--listen", error),
+        StartError::Admin { error, .. } => ("--admin", error),
+        _ => return Failure::new(error),
+    };
+    let advice = if taken(cause) {
+        "another program has this port; choose another one with"
+    } else {
+        "choose another address with"
+    };
+    let advice = format!("{advice} {flag} ADDR:PORT; port 0 takes a free one");
+    Failure::new(error).advise(advice)
+}

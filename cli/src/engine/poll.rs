@@ -1,0 +1,69 @@
+//! What one poll of the proxy said, and what of it each release gets to see.
+
+use std::time::Instant;
+
+use halftone_proxy::run::Proxy;
+use halftone_rollout::clock::Now;
+use halftone_rollout::observation::{Applied, Observation, ProxySeen, Round};
+use halftone_routing::config::arm::{Arm, ArmConfig, Backend};
+use halftone_routing::report::TrafficReport;
+use halftone_routing::report::baseline::Delta;
+
+use super::release::Release;
+
+/// What one poll of the proxy said.
+pub(super) struct Poll {
+    pub(super) at: Instant,
+    pub(super) report: TrafficReport,
+    /// Its seconds, and what was counted in them.
+    pub(super) round: Option<(f64, Delta)>,
+}
+
+impl Poll {
+    pub(super) fn seen(&self, release: &Release, polls: u32, now: Now) -> Observation {
+        let uid = release.uid();
+        let applied = self.report.applied.iter().find(|applied| applied.uid == *uid);
+        let rejected = self.report.rejected.iter().find(|rejected| rejected.uid.as_ref() == Some(uid));
+        let proxy = ProxySeen {
+            name: self.report.instance.clone(),
+            ready: true,
+            polls,
+            asked_at: Some(now.steady),
+            applied: applied
+                .map(|found| Applied { revision: found.revision, checksum: found.checksum.clone() }),
+            rejected: rejected.map(|found| format!("{}: {}", found.reason, found.message)),
+            stale: self.report.stale,
+            features: self.report.features.as_slice().into(),
+            ..ProxySeen::default()
+        };
+        Observation {
+            generation: release.generation(),
+            proxies: vec![proxy],
+            document: release.document.clone(),
+            highest_revision: applied.map_or(0, |found| found.revision.get()),
+            round: self
+                .round
+                .as_ref()
+                .and_then(|(seconds, added)| Round::of(release.progress(), *seconds, added)),
+            request: release.request().map(str::to_owned),
+            ..Observation::default()
+        }
+    }
+
+    pub(super) fn count(&self, release: &mut Release) {
+        let Some((seconds, added)) = &self.round else { return };
+        let uid = release.uid().clone();
+        let added = added.iter().filter(|(key, _)| key.uid == uid);
+        release.traffic.add(self.at, *seconds, added.map(|(key, counts)| (key.arm, counts)));
+    }
+}
+
+/// How many endpoints pass their checks. What no applied document names yet was never checked, and counts as ready.
+pub(super) fn endpoints(proxy: &Proxy, release: &Release) -> Vec<(Backend, usize)> {
+    let arms = release
+        .document
+        .iter()
+        .flat_map(|document| Arm::ALL.into_iter().filter_map(|arm| document.arms.get(arm)));
+    let healthy = |arm: &ArmConfig| Some((arm.backend.clone(), proxy.healthy_endpoints(&arm.upstream())?));
+    arms.filter_map(healthy).collect()
+}

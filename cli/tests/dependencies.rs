@@ -1,0 +1,41 @@
+//! The crates that decide stay pure: what they are built from has no runtime and no HTTP.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "in tests a failed assumption should end the test")]
+
+use std::process::Command;
+
+/// The names of everything that a crate of this workspace is built from.
+fn tree(package: &str) -> Vec<String> {
+    let output = Command::new(env!("CARGO"))
+        .args([
+            "tree",
+            "--offline",
+            "--locked",
+            "-e",
+            "normal",
+            "--prefix",
+            "none",
+            "--format",
+            "{p}",
+            "-p",
+            package,
+        ])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout).unwrap();
+    text.lines().filter_map(|line| line.split_whitespace().next()).map(str::to_owned).collect()
+}
+
+#[test]
+fn the_crates_that_decide_are_built_without_a_runtime_and_without_http() {
+    for package in ["halftone-routing", "halftone-rollout"] {
+        let tree = tree(package);
+        assert!(tree.iter().any(|name| name == "serde"), "{package} is built from {tree:?}");
+        let impure: Vec<_> =
+            tree.iter().filter(|name| name.starts_with("tokio") || name.starts_with("hyper")).collect();
+        assert!(impure.is_empty(), "{package} is built from {impure:?}");
+    }
+    assert!(tree("halftone-proxy").iter().any(|name| name == "tokio"), "the test sees what is there");
+}

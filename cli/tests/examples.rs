@@ -1,0 +1,77 @@
+//! Each example is what it says: right, without a warning, and explained.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "in tests a failed assumption should end the test")]
+
+use std::path::{Path, PathBuf};
+
+use assert_cmd::Command;
+use predicates::str::contains;
+use serde_json::Value;
+
+fn examples() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples")
+}
+
+fn halftone() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_halftone"));
+    command.env("NO_COLOR", "1").current_dir(examples());
+    command
+}
+
+/// The files with releases, each with the declaration of the fleet that it is for.
+fn releases() -> Vec<(String, &'static str)> {
+    let entries = std::fs::read_dir(examples()).unwrap();
+    let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let fleet = |name: &str| if name == "local.yaml" { "fleet-local.yaml" } else { "fleet.yaml" };
+    let releases = names.filter(|name| !name.starts_with("fleet"));
+    releases.map(|name| (name.clone(), fleet(&name))).collect()
+}
+
+#[test]
+fn each_example_passes_lint_without_a_warning() {
+    let releases = releases();
+    assert!(releases.len() >= 5, "{releases:?}");
+    for (name, fleet) in releases {
+        for fleet in [&[][..], &["--fleet", fleet]] {
+            let output = halftone().arg("lint").arg(&name).args(fleet).assert().success();
+            let told = String::from_utf8_lossy(&output.get_output().stdout).into_owned();
+            assert!(told.ends_with("0 errors, 0 warnings\n") && !told.starts_with('0'), "{name}: {told}");
+        }
+    }
+}
+
+#[test]
+fn each_example_is_explained_to_an_arm() {
+    for (name, fleet) in releases() {
+        let explain = |more: &[&str]| -> Value {
+            let output = halftone()
+                .arg("explain")
+                .arg(&name)
+                .args(["--header", "X-User-Name: lin", "--json", "--fleet", fleet])
+                .args(more)
+                .assert()
+                .success();
+            serde_json::from_slice(&output.get_output().stdout).unwrap()
+        };
+        let path = if name == "everything.yaml" { "/checkout" } else { "/" };
+        let told = explain(&["--path", path]);
+        assert!(told["release"].is_string() && told["arm"].is_string(), "{name}: {told}");
+        assert!(!told["reason"].as_str().unwrap().is_empty(), "{name}: {told}");
+        let nowhere = explain(&["--host", "nowhere.invalid", "--path", path]);
+        assert!(nowhere["release"].is_null() || name == "local.yaml", "{name}: {nowhere}");
+    }
+}
+
+#[test]
+fn the_whole_ratio_sends_everyone_to_gray_and_none_sends_nobody() {
+    for (name, _) in releases().into_iter().filter(|(name, _)| name != "everything.yaml") {
+        for (ratio, arm) in [("0", "stable"), ("100", "gray")] {
+            let explain = halftone()
+                .arg("explain")
+                .arg(&name)
+                .args(["--header", "X-User-Name: mei", "--ratio", ratio])
+                .assert();
+            explain.success().stdout(contains(format!(": {arm} (")));
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! The declaration of fleets as a person writes it: what is taken, and what is refused with its place.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "in tests a failed assumption should end the test")]
+
+use std::time::Duration;
+
+use halftone_rollout::fleet::FleetDeclarations;
+use halftone_routing::fleet::Position;
+
+const EXAMPLE: &str = include_str!("../../examples/fleet.yaml");
+
+/// What is wrong with a declaration.
+fn findings(text: &str) -> Vec<String> {
+    let findings = FleetDeclarations::read("fleet.yaml", text).err().unwrap_or_default();
+    findings.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn the_example_is_read_with_everything_it_says() {
+    let fleets = FleetDeclarations::read("fleet.yaml", EXAMPLE).unwrap();
+    let fleet = fleets.find("default").unwrap();
+    assert_eq!(fleet.config.position, Position::BehindProxy);
+    assert_eq!(fleet.config.trusted_proxies, ["10.0.0.0/8".parse().unwrap()]);
+    assert!(fleet.config.default_backend.is_some());
+    assert_eq!(fleet.times.withdraw_after, Duration::from_secs(60));
+    assert!(fleets.find("edge").is_none());
+}
+
+#[test]
+fn the_least_declaration_is_a_class() {
+    let fleets = FleetDeclarations::read("fleet.yaml", "fleets: [{class: edge}]").unwrap();
+    let fleet = fleets.find("edge").unwrap();
+    assert_eq!(fleet.config.position, Position::Edge);
+    assert!(!fleet.allow_all && !fleet.allow_addresses);
+}
+
+#[test]
+fn the_routing_document_of_a_fleet_is_taken_and_forbids_nothing() {
+    let text = "schema: 1\nclass: edge\nposition: BehindProxy\ntrustedProxies: [10.0.0.0/8]\n";
+    let fleets = FleetDeclarations::read("fleet.yaml", text).unwrap();
+    let fleet = fleets.find("edge").unwrap();
+    assert_eq!(fleet.config.position, Position::BehindProxy);
+    assert!(fleet.allow_all && fleet.allow_addresses);
+    let wrong = findings("schema: 1\nposition: Outside\n");
+    assert!(wrong[0].starts_with("fleet.yaml:2:11: error: position: "), "{wrong:?}");
+    let unknown = findings("schema: 1\ntrusted: []\n");
+    assert!(unknown[0].contains("error: trusted: there is no such field"), "{unknown:?}");
+}
+
+#[test]
+fn everything_that_is_wrong_is_told_at_once_with_its_place() {
+    let text = r#"fleets:
+  - class: Default
+    allowall: true
+    allowed:
+      - {namespaces: [Shop], hosts: ["a:80"]}
+    trustedProxies: [10.0.0.1/8, nowhere]
+    position: Outside
+  - class: edge
+    withdrawAfter: soon
+    stragglerTimeout: 5 min
+    defaultBackend: {service: {namespace: shop, name: sorry, port: 0}}
+  - class: inner
+    defaultBackend: {addresses: ["localhost:80"]}
+  - class: inner
+    defaultBackend: {}
+"#;
+    let told = findings(text);
+    let expected = [
+        "fleet.yaml:2:12: error: fleets[0].class: \"Default\" is no name; ",
+        "fleet.yaml:3:5: error: fleets[0].allowall: there is no field \"allowall\" here; did you mean allowAll?",
+        "fleet.yaml:5:23: error: fleets[0].allowed[0].namespaces[0]: \"Shop\" is no namespace; ",
+        "fleet.yaml:7:15: error: fleets[0].position: is \"Outside\", which it cannot be; ",
+        "fleet.yaml:9:20: error: fleets[1].withdrawAfter: \"soon\" is no duration; ",
+        "fleet.yaml:10:23: error: fleets[1].stragglerTimeout: \"5 min\" is no duration; ",
+    ];
+    assert_eq!(told.len(), expected.len(), "{told:#?}");
+    for (told, expected) in told.iter().zip(expected) {
+        assert!(told.starts_with(expected), "{told}");
+    }
+    let written_right = text
+        .replace("Default", "default")
+        .replace("allowall", "allowAll")
+        .replace("Shop", "shop")
+        .replace("Outside", "Edge")
+        .replace("soon", "1m")
+        .replace("5 min", "5m");
+    let told = findings(&written_right);
+    let expected = [
+        "fleet.yaml:5:38: error: fleets[0].allowed[0].hosts[0]: ",
+        "fleet.yaml:6:22: error: fleets[0].trustedProxies[0]: 10.0.0.1/8 has bits beyond its prefix; write 10.0.0.0/8",
+        "fleet.yaml:6:34: error: fleets[0].trustedProxies[1]: \"nowhere\" is no network; write 10.1.0.0/16",
+        "fleet.yaml:11:68: error: fleets[1].defaultBackend.service.port: is no port; ",
+        "fleet.yaml:13:34: error: fleets[2].defaultBackend.addresses[0]: ",
+        "fleet.yaml:14:12: error: fleets[3].class: inner is declared twice; ",
+        "fleet.yaml:15:5: error: fleets[3].defaultBackend: ",
+    ];
+    assert_eq!(told.len(), expected.len(), "{told:#?}");
+    for (told, expected) in told.iter().zip(expected) {
+        assert!(told.starts_with(expected), "{told}");
+    }
+}
+
+#[test]
+fn what_is_no_declaration_says_what_it_should_be() {
+    for (text, says) in [
+        ("", "fleet.yaml:1:1: error: declares no fleet; write one document with fleets:"),
+        ("fleets: []", "fleets: is an empty list"),
+        (
+            "fleets: [{class: a}]\n---\nfleets: [{class: b}]",
+            "fleet.yaml:3:1: error: a second document begins here",
+        ),
+        (
+            "apiVersion: halftone.dev/v1alpha1\nkind: GrayRelease",
+            "is a GrayRelease, and no fleets; write fleets:",
+        ),
+        ("fleets: [", "error: cannot be read"),
+        ("fleets: [{class: a}]\nschema: 1", "there is no field \"schema\""),
+    ] {
+        let told = findings(text);
+        assert!(told[0].contains(says), "{text}: {told:?}");
+    }
+}
+
+#[test]
+fn on_one_machine_the_fleet_must_be_there_and_its_default_backend_an_address() {
+    let fleets = FleetDeclarations::read("fleet.yaml", EXAMPLE).unwrap();
+    let told = fleets.without_cluster("default").unwrap_err().to_string();
+    assert!(told.contains(": error: fleets[0].defaultBackend: there is no cluster here"), "{told}");
+    assert!(told.contains("write addresses instead"), "{told}");
+    let told = fleets.without_cluster("edge").unwrap_err().to_string();
+    assert!(told.contains("there is no fleet of class \"edge\""), "{told}");
+    let text = "fleets: [{class: edge, defaultBackend: {addresses: ['127.0.0.1:9001']}}]";
+    let fleets = FleetDeclarations::read("fleet.yaml", text).unwrap();
+    assert!(fleets.without_cluster("edge").unwrap().config.default_backend.is_some());
+}
