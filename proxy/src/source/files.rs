@@ -292,6 +292,20 @@ mod tests {
         assert!(matches!(&found["b.yaml"], Content::Unreadable(why) if why.contains("No such file")));
     }
 
+    #[test]
+    fn what_is_no_regular_file_is_not_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let fifo = dir.path().join("a.yaml");
+        let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+        rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+        for path in [&*fifo, Path::new("/dev/zero"), dir.path()] {
+            assert!(
+                matches!(read(path), Content::Unreadable(why) if why.contains("regular file")),
+                "{path:?}"
+            );
+        }
+    }
+
     #[tokio::test]
     async fn an_empty_directory_is_an_empty_listing_at_the_start() {
         let dir = tempfile::tempdir().unwrap();

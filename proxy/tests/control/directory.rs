@@ -4,6 +4,7 @@ use std::fs;
 use std::net::SocketAddr;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
+use std::process::Command;
 
 use halftone_proxy::run::{Proxy, Source};
 use serde_json::{Value, json};
@@ -148,4 +149,62 @@ fn a_file_that_cannot_be_read_is_refused_and_the_others_go_on() {
     let ready = get(proxy.admin_address().unwrap(), "/readyz");
     assert_eq!(ready.status, 503, "nothing serves in their place");
     assert!(ready.body.contains("lost.yaml"), "{ready:?}");
+}
+
+/// Makes something at a path.
+type Put<'a> = &'a dyn Fn(&Path);
+
+#[test]
+fn whatever_is_put_in_a_files_place_traffic_stays_as_it_was() {
+    let dir = tempfile::tempdir().unwrap();
+    let stable = backend("stable");
+    let (file, aside) = (dir.path().join("checkout.yaml"), dir.path().join("aside"));
+    fs::write(&file, release("checkout", 1, stable, json!({}))).unwrap();
+    fs::write(dir.path().join("other.yaml"), release("other", 1, stable, json!({}))).unwrap();
+    let proxy = start(dir.path());
+    let address = proxy.addresses()[0];
+    expect(address, "stable /x r1");
+    let load = Load::start(2, address, |client| assert_eq!(client.get("/x", &[]).body, "stable /x r1"));
+    let rejected =
+        |page: &Value| page.pointer("/rejected/0/reason").and_then(Value::as_str).map(str::to_owned);
+    let orphaned = |page: &Value| page.pointer("/orphaned/0").is_some();
+    let put = |what: Put<'_>| {
+        what(&aside);
+        // Neither replaces the other by a rename.
+        if aside.is_dir() || file.is_dir() {
+            let _ = fs::remove_file(&file).or_else(|_| fs::remove_dir(&file));
+        }
+        fs::rename(&aside, &file).unwrap();
+    };
+    let noise: Vec<u8> = (0..5_000u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    let refused: [(&str, Put<'_>); 5] = [
+        ("Malformed", &|path| fs::write(path, &noise).unwrap()),
+        ("TooLarge", &|path| fs::write(path, vec![b'#'; 8 << 20]).unwrap()),
+        ("Unreadable", &|path| symlink("checkout.yaml", path).unwrap()),
+        ("Unreadable", &|path| symlink("/nonexistent", path).unwrap()),
+        ("Malformed", &|path| symlink("/proc/self/environ", path).unwrap()),
+    ];
+    for (reason, what) in refused {
+        put(what);
+        until(reason, || page(&proxy), |page| rejected(page).as_deref() == Some(reason));
+    }
+    let no_files: [Put<'_>; 3] = [
+        &|path| assert!(Command::new("mkfifo").arg(path).status().unwrap().success()),
+        &|path| symlink("/dev/zero", path).unwrap(),
+        &|path| fs::create_dir(path).unwrap(),
+    ];
+    for what in no_files {
+        put(&|path| fs::write(path, &noise).unwrap());
+        until("Malformed", || page(&proxy), |page| rejected(page).is_some());
+        put(what);
+        until(
+            "a document without a file",
+            || page(&proxy),
+            |page| orphaned(page) && rejected(page).is_none(),
+        );
+    }
+    assert!(load.end() > 0);
+    put(&|path| fs::write(path, release("checkout", 2, stable, json!({}))).unwrap());
+    expect(address, "stable /x r2");
+    assert_eq!(page(&proxy).pointer("/orphaned"), Some(&json!([])));
 }

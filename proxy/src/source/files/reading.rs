@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File, Metadata};
 use std::io::{self, Read};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+use rustix::fs::OFlags;
 
 use crate::source::{Content, Listing};
 
@@ -84,12 +86,23 @@ fn read_all(dir: &Path) -> io::Result<Listing> {
 
 /// A file that cannot be read is a fact about that file, not about the directory.
 pub(super) fn read(path: &Path) -> Content {
-    let mut bytes = Vec::new();
-    let read = File::open(path).and_then(|file| file.take(READ_AT_MOST + 1).read_to_end(&mut bytes));
-    match read {
-        Ok(_) => Content::Bytes(bytes.into()),
+    match read_regular(path) {
+        Ok(bytes) => Content::Bytes(bytes.into()),
         Err(error) => Content::Unreadable(error.to_string().into()),
     }
+}
+
+/// Looked at again once it is open, and opened without waiting for a writer: a FIFO put in a file's place between two
+/// looks must not stop us for good.
+fn read_regular(path: &Path) -> io::Result<Vec<u8>> {
+    let nonblocking = OFlags::NONBLOCK.bits().cast_signed();
+    let file = File::options().read(true).custom_flags(nonblocking).open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("not a regular file"));
+    }
+    let mut bytes = Vec::new();
+    file.take(READ_AT_MOST + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 /// Where a file is, and what the file system says of it.
