@@ -240,6 +240,11 @@ impl Load {
         Self { stop, answers, clients }
     }
 
+    /// Whether no client has failed.
+    pub(crate) fn is_running(&self) -> bool {
+        !self.clients.iter().any(std::thread::JoinHandle::is_finished)
+    }
+
     /// Ends the clients; their failed assertions fail the test.
     pub(crate) fn end(self) -> u64 {
         self.stop.store(true, SeqCst);
