@@ -1,9 +1,12 @@
 //! The admin pages as their readers use them.
 
 use std::fs;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::time::Duration;
 
 use halftone_proxy::run::{Proxy, Source};
-use halftone_proxy::settings::Settings;
+use halftone_proxy::settings::{DrainSettings, Settings};
 use halftone_routing::report::TrafficReport;
 use serde_json::{Value, json};
 
@@ -108,6 +111,54 @@ fn a_report_tells_each_request_once_and_builds_on_the_last_one() {
 }
 
 #[test]
+fn what_lasts_on_gray_after_a_rollback_is_told_until_it_ends() {
+    let (listener, stable) = (TcpListener::bind("127.0.0.1:0").unwrap(), backend("stable"));
+    let gray = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            // The proxy closes it; until then the answer goes on.
+            std::thread::spawn(move || {
+                let mut head = [0; 4096];
+                assert!(stream.read(&mut head).unwrap() > 0);
+                stream
+                    .write_all(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: 1\n\n")
+                    .unwrap();
+                stream.read(&mut head).unwrap_or(0)
+            });
+        }
+    });
+    let document = |revision, state: &str, ratio: u64| {
+        let arms = json!({"gray": {"addresses": [gray], "version": "v2"}});
+        release("checkout", revision, stable, json!({"state": state, "ratio": ratio, "arms": arms}))
+    };
+    let short = DrainSettings { tunnel_grace: Duration::from_secs(2), ..DrainSettings::default() };
+    let first = listing(&[("a.json", &document(1, "Active", 1_000_000))]);
+    let proxy = Proxy::start(&Settings { drain: short, ..settings() }, Source::Memory(first)).unwrap();
+    let admin = proxy.admin_address().unwrap();
+    let open_long = || {
+        let report = TrafficReport::parse(get(admin, "/report").body.as_bytes()).unwrap();
+        report.applied.first().map(|applied| applied.open_long)
+    };
+    let clients: [TcpStream; 8] = std::array::from_fn(|_| {
+        let mut client = TcpStream::connect(proxy.addresses()[0]).unwrap();
+        client.write_all(b"GET /events HTTP/1.1\r\nHost: shop\r\nX-User-Name: lin\r\n\r\n").unwrap();
+        client
+    });
+    let metric = r#"halftone_open_long{namespace="shop",release="checkout",arm="gray"} 8"#;
+    // They are long after ten seconds.
+    until(metric, || get(admin, "/metrics").body, |page| page.contains(metric));
+    assert_eq!(open_long(), Some(0), "nothing is asked of them while gray is in use");
+    apply(&proxy, &[("a.json", &document(2, "RolledBack", 0))]);
+    assert!(open_long() > Some(0), "not all close at once");
+    for mut client in clients {
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).unwrap();
+        assert!(answer.ends_with("data: 1\n\n\r\n"), "an answer that is cut gets no last chunk: {answer:?}");
+    }
+    until("the end of them", open_long, |open| *open == Some(0));
+}
+
+#[test]
 fn explain_tells_where_a_request_goes_and_why() {
     let rules = json!([{"name": "office", "to": "Gray", "when": [{"all": [
         {"source": "ClientIp", "operator": "InCidr", "values": ["10.1.0.0/16"]}]}]}]);
@@ -178,12 +229,8 @@ fn users_hosts_paths_and_revisions_make_no_new_series() {
 
 #[test]
 fn a_draining_proxy_is_not_ready_finishes_what_it_has_and_answers_until_it_is_gone() {
-    let settings = settings();
-    let drain = halftone_proxy::settings::DrainSettings {
-        delay: std::time::Duration::from_secs(1),
-        ..settings.drain
-    };
-    let settings = Settings { drain, ..settings };
+    let drain = DrainSettings { delay: Duration::from_secs(1), ..DrainSettings::default() };
+    let settings = Settings { drain, ..settings() };
     let document = release("checkout", 1, backend("stable"), json!({}));
     let proxy = Proxy::start(&settings, Source::Memory(listing(&[("a.json", &document)]))).unwrap();
     let (address, admin) = (proxy.addresses()[0], proxy.admin_address().unwrap());
