@@ -195,6 +195,8 @@ fn who_is_connected_is_served_while_descriptors_are_short_and_the_others_are_aft
         env!("CARGO_BIN_EXE_halftone-proxy"),
     ]);
     limited.args(["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--max-connections", "1000"]);
+    // One connection to the backend is made in time, and serves everybody.
+    limited.args(["--workers", "1"]);
     let proxy = Running::spawn(limited.arg("--config").arg(dir.path()));
     let address = proxy.addresses[0];
     let mut connected = Client::connect(address);
