@@ -2,6 +2,8 @@
 //! do to each other, and what a fleet does not allow them.
 
 mod conditions;
+mod contradictions;
+mod expressions;
 
 use std::collections::HashMap;
 

@@ -27,6 +27,7 @@ use self::reader::distinct;
 pub(crate) use self::{
     arms::{address, port},
     reader::{Reader, ratio},
+    rules::parse as condition,
 };
 pub use self::{
     health::Health,

@@ -98,6 +98,39 @@ fn what_is_hardly_meant_is_warned_of() {
             &rule("{source: ClientIp, operator: In, values: [10.0.0.0/8]}"),
             "NeverMatches spec.rules[0].when[0].all[0].values[0]",
         ),
+        (
+            &rule("{source: Path, operator: Contains, values: ['?b=c']}"),
+            "NeverMatches spec.rules[0].when[0].all[0].values[0]",
+        ),
+        (
+            &rule("{source: Path, operator: In, values: [/a/../b]}"),
+            "NeverMatches spec.rules[0].when[0].all[0].values[0]",
+        ),
+        (
+            &rule("{source: Path, operator: Prefix, values: [/a, api]}"),
+            "NeverMatches spec.rules[0].when[0].all[0].values[1]",
+        ),
+        (
+            &rule("{source: Host, operator: Suffix, values: [.Example.com]}"),
+            "NeverMatches spec.rules[0].when[0].all[0].values[0]",
+        ),
+        (
+            &rule("{source: Host, operator: Suffix, values: ['*.example.com']}"),
+            "NeverMatches spec.rules[0].when[0].all[0].values[0]",
+        ),
+        (
+            &rule("{source: Host, operator: In, values: [Shop.example.com]}"),
+            "NeverMatches spec.rules[0].when[0].all[0].values[0]",
+        ),
+        (
+            &rule("{source: Path, operator: Regex, values: ['^api/']}"),
+            "NeverMatches spec.rules[0].when[0].all[0].values[0]",
+        ),
+        (
+            &rule("{source: Identity, operator: Regex, values: [a, 'b^c']}"),
+            "NeverMatches spec.rules[0].when[0].all[0].values[1]",
+        ),
+        (&rule("{source: Path, operator: Gt, values: ['5']}"), "NeverMatches spec.rules[0].when[0].all[0]"),
         (&rule("{source: Path, operator: Exists}"), "AlwaysMatches spec.rules[0].when[0].all[0]"),
         (&rule("{source: Host, operator: DoesNotExist}"), "NeverMatches spec.rules[0].when[0].all[0]"),
         (
@@ -118,6 +151,70 @@ fn what_is_hardly_meant_is_warned_of() {
         assert_eq!(said(more), [warning], "{more}");
     }
     assert_eq!(said(""), Vec::<String>::new());
+}
+
+#[test]
+fn conditions_that_contradict_each_other_are_warned_of() {
+    let pair = |one: &str, other: &str| said(&rule(&format!("{{{one}}}, {{{other}}}")));
+    for (one, other) in [
+        (
+            "source: Identity, operator: In, values: [a, b]",
+            "source: Identity, operator: NotIn, values: [b, a, c]",
+        ),
+        ("source: Identity, operator: In, values: [a]", "source: Identity, operator: In, values: [b]"),
+        (
+            "source: Identity, operator: Regex, values: ['^x']",
+            "source: Identity, operator: In, values: [a, b]",
+        ),
+        ("source: Header, name: A, operator: Exists", "source: Header, name: A, operator: DoesNotExist"),
+        ("source: Identity, operator: Gt, values: ['9']", "source: Identity, operator: Lt, values: ['9']"),
+        ("source: Path, operator: Prefix, values: [/a]", "source: Path, operator: Prefix, values: [/b]"),
+        ("source: Path, operator: Prefix, values: [/a/b]", "source: Path, operator: NotPrefix, values: [/a]"),
+        (
+            "source: Header, name: A, operator: In, values: [x]",
+            "source: Header, name: A, operator: NotContains, values: [x]",
+        ),
+        (
+            "source: ClientIp, operator: InCidr, values: [10.1.0.0/16]",
+            "source: ClientIp, operator: NotInCidr, values: [10.0.0.0/8]",
+        ),
+        (
+            "source: ClientIp, operator: InCidr, values: [10.0.0.0/8]",
+            "source: ClientIp, operator: InCidr, values: [192.168.0.0/16]",
+        ),
+    ] {
+        assert_eq!(pair(one, other), ["NeverMatches spec.rules[0].when[0].all[1]"], "{one} {other}");
+        assert_eq!(pair(other, one), ["NeverMatches spec.rules[0].when[0].all[1]"], "{other} {one}");
+    }
+    for (one, other) in [
+        ("source: Identity, operator: In, values: [a, b]", "source: Identity, operator: NotIn, values: [b]"),
+        (
+            "source: Header, name: A, operator: In, values: [a]",
+            "source: Header, name: A, operator: In, values: [b]",
+        ),
+        ("source: Header, name: A, operator: Exists", "source: Header, name: B, operator: DoesNotExist"),
+        ("source: Identity, operator: Gt, values: ['8']", "source: Identity, operator: Lt, values: ['9']"),
+        (
+            "source: Header, name: A, operator: Gt, values: ['9']",
+            "source: Header, name: A, operator: Lt, values: ['9']",
+        ),
+        (
+            "source: Identity, operator: In, values: [' ::ffff:10.1.1.1']",
+            "source: Identity, operator: InCidr, values: [10.0.0.0/8]",
+        ),
+        (
+            "source: Path, operator: Prefix, values: [/a]",
+            "source: Path, operator: Prefix, values: [/a/b, /c]",
+        ),
+        ("source: Path, operator: Prefix, values: [/a]", "source: Path, operator: NotPrefix, values: [/a/b]"),
+        (
+            "source: ClientIp, operator: InCidr, values: [10.0.0.0/8]",
+            "source: ClientIp, operator: NotInCidr, values: [10.1.0.0/16]",
+        ),
+        ("source: Identity, operator: DoesNotExist", "source: Identity, operator: NotIn, values: [b]"),
+    ] {
+        assert_eq!(pair(one, other), Vec::<String>::new(), "{one} {other}");
+    }
 }
 
 #[test]

@@ -79,6 +79,17 @@ impl Compiled {
     }
 }
 
+impl Condition {
+    /// Whether it holds for a request that has this one value and no other: for checks ahead of traffic.
+    ///
+    /// # Errors
+    /// An expression that does not compile.
+    pub fn holds_for(&self, value: &[u8]) -> Result<bool, Invalid> {
+        let pattern = Interner::default().pattern(self)?;
+        Ok(pattern.matches(value) != self.operator().is_negated())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

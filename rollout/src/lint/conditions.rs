@@ -2,7 +2,9 @@
 
 use std::net::IpAddr;
 
-use super::Notes;
+use halftone_routing::path;
+
+use super::{Notes, contradictions, expressions};
 use crate::{
     manifest::Manifest,
     problem::{Problem, field, item},
@@ -50,6 +52,7 @@ fn groups(path: &str, groups: &[ConditionGroup]) -> Notes {
         for (at, condition) in group.all.iter().enumerate() {
             notes.extend(condition_notes(&item(&path, at), condition));
         }
+        notes.extend(contradictions::notes(&path, &group.all));
     }
     notes
 }
@@ -75,13 +78,23 @@ fn condition_notes(path: &str, condition: &Condition) -> Notes {
                 }
             }
         }
-        Operator::InCidr | Operator::NotInCidr | Operator::Gt | Operator::Lt
+        Operator::InCidr | Operator::NotInCidr
             if matches!(condition.source, Source::Path | Source::Method) =>
         {
-            let what = format!("a {:?} is neither number nor address", condition.source);
+            let what = format!("a {:?} is no address", condition.source);
+            notes.push(("NeverMatches", Problem::new(path, what, "compare it with In or Prefix")));
+        }
+        Operator::Gt | Operator::Lt if always_there && condition.source != Source::Host => {
+            let what = format!("a {:?} is no number", condition.source);
             notes.push(("NeverMatches", Problem::new(path, what, "compare it with In or Prefix")));
         }
         _ => {}
+    }
+    for (at, value) in condition.values.iter().enumerate() {
+        if let Some((what, advice)) = never_part(condition, value) {
+            let path = item(&field(path, "values"), at);
+            notes.push(("NeverMatches", Problem::new(path, what, advice)));
+        }
     }
     for (at, value) in condition.values.iter().enumerate() {
         if condition.values[..at].contains(value) {
@@ -90,6 +103,40 @@ fn condition_notes(path: &str, condition: &Condition) -> Notes {
         }
     }
     notes
+}
+
+/// Why no value of the source ever begins with, ends with, contains or matches this.
+fn never_part(condition: &Condition, value: &str) -> Option<(String, String)> {
+    use Operator::{Contains, NotContains, NotPrefix, NotRegex, NotSuffix, Prefix, Regex, Suffix};
+    let source = condition.source;
+    match condition.operator {
+        Regex | NotRegex => return expressions::never(source, value),
+        Prefix | NotPrefix | Suffix | NotSuffix | Contains | NotContains => {}
+        _ => return None,
+    }
+    let begins = matches!(condition.operator, Prefix | NotPrefix);
+    match source {
+        Source::Path if begins && !value.starts_with('/') => {
+            Some((format!("every path begins with /, and {value:?} does not"), format!("write /{value}")))
+        }
+        Source::Path if value.contains(['?', '#']) => Some((
+            format!("{value:?} has what no path has; the query is not part of it"),
+            "compare the query by source: Query".to_owned(),
+        )),
+        Source::Host if value.contains('*') => Some((
+            format!("no host has the * of {value:?}"),
+            "leave it out; Suffix means any beginning".to_owned(),
+        )),
+        Source::Host if value.bytes().any(|byte| byte.is_ascii_uppercase()) => Some((
+            format!("hosts are matched in lower case, and {value:?} is not"),
+            format!("write {}", value.to_ascii_lowercase()),
+        )),
+        Source::Method if begins && value.bytes().any(|byte| byte.is_ascii_lowercase()) => Some((
+            format!("methods are compared as they are sent, and none begins with {value:?}"),
+            format!("write {}", value.to_uppercase()),
+        )),
+        _ => None,
+    }
 }
 
 /// Why the source can never be equal to the value.
@@ -116,6 +163,17 @@ fn impossible(source: Source, value: &str) -> Option<(String, String)> {
         Source::Path if !value.starts_with('/') => {
             Some((format!("every path begins with /, and {value:?} does not"), format!("write /{value}")))
         }
+        Source::Path => match path::normalise(value.as_bytes()) {
+            Ok(normal) if *normal == *value.as_bytes() => None,
+            Ok(normal) => {
+                let normal = String::from_utf8_lossy(&normal);
+                Some((
+                    format!("paths are matched in normal form, and {value:?} is {normal}"),
+                    format!("write {normal}"),
+                ))
+            }
+            Err(error) => Some((format!("no path is {value:?}: {error}"), "correct it".to_owned())),
+        },
         Source::ClientIp if value.parse::<IpAddr>().is_err() => {
             Some((format!("{value:?} is no address"), "use InCidr for networks".to_owned()))
         }

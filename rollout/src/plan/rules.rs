@@ -46,6 +46,11 @@ pub(super) fn groups(reader: &mut Reader, path: &str, groups: &[ConditionGroup])
     })
 }
 
+/// One condition of a spec that is sound.
+pub(crate) fn parse(condition: &spec::Condition) -> Option<Condition> {
+    self::condition(&mut Reader::default(), "", condition)
+}
+
 fn condition(reader: &mut Reader, path: &str, condition: &spec::Condition) -> Option<Condition> {
     let sound = check(reader, path, condition);
     let source = source(reader, path, condition);
