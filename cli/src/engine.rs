@@ -35,13 +35,13 @@ use halftone_routing::fleet::FleetConfig;
 use halftone_routing::report::baseline::{Baseline, Delta};
 use tokio::sync::{mpsc, oneshot};
 
-use self::begin::{begin, duplicates, fleet, follow, not_started};
+use self::begin::{begin, duplicates, follow, not_started, the_fleet};
 use self::clock::Clock;
 use self::files::Files;
 use self::poll::{Poll, endpoints};
 use self::release::Release;
 use self::state::State;
-use crate::fleet::Fleet;
+use crate::fleet::{self, Fleet};
 use crate::output::Failure;
 
 /// The judge wants several rounds to agree. Turns that come early, for an edit or a request, must not make them
@@ -128,9 +128,9 @@ impl Engine {
         }
         let duplicates = duplicates(&files);
         if !duplicates.is_empty() {
-            return Err(Failure::new(duplicates.join("\n")));
+            return Err(fleet::failure(&duplicates));
         }
-        let fleet = fleet(&files)?;
+        let fleet = the_fleet(&files)?;
         let clock = Clock::start();
         let (state, records) = State::open(&options.state)?;
         let mut releases = BTreeMap::new();
@@ -205,14 +205,9 @@ impl Engine {
         let mut wake_after = IDLE;
         let mut changed = std::mem::take(&mut self.fleet_changed);
         let (now, poll) = (self.clock.now(), self.poll());
-        let conflicts = conflict::find(self.releases.values());
+        let seen = self.observe(&poll, now);
         let mut gone = Vec::new();
-        for release in self.releases.values_mut() {
-            let mut seen = poll.seen(release, self.polls, now);
-            let refused = self.refused.get(release.name()).or_else(|| conflicts.get(release.name()));
-            seen.refusal = refused.cloned();
-            seen.endpoints = endpoints(&self.proxy, release);
-            seen.fleet = self.fleet.times;
+        for (release, seen) in self.releases.values_mut().zip(seen) {
             if release.gone_since.is_some() {
                 match leave(&self.state, release, &seen, now) {
                     Ok(Leaving::Wait(wait)) => wake_after = wake_after.min(wait),
@@ -249,6 +244,19 @@ impl Engine {
         wake_after
     }
 
+    /// What is seen of each release, in their order.
+    fn observe(&self, poll: &Poll, now: Now) -> Vec<Observation> {
+        let observation = |release: &Release| Observation {
+            refusal: self.refused.get(release.name()).cloned(),
+            endpoints: endpoints(&self.proxy, release),
+            fleet: self.fleet.times,
+            ..poll.seen(release, self.polls, now)
+        };
+        let mut seen: Vec<Observation> = self.releases.values().map(observation).collect();
+        conflict::refuse(self.releases.values(), &mut seen);
+        seen
+    }
+
     fn poll(&mut self) -> Poll {
         let at = Instant::now();
         let report = self.proxy.report(self.baseline.since());
@@ -274,7 +282,7 @@ impl Engine {
     fn take_files(&mut self) {
         let now = self.clock.now();
         self.notes.extend(self.files.problems().map(str::to_owned));
-        self.notes.extend(duplicates(&self.files));
+        self.notes.extend(duplicates(&self.files).iter().map(ToString::to_string));
         self.take_fleet();
         self.refused = follow(&self.files, &self.fleet, &mut self.releases, now);
     }

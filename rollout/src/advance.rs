@@ -83,14 +83,14 @@ pub fn refuse(obstacle: &Obstacle, progress: &Progress, seen: &Observation, now:
 #[must_use]
 pub fn turn(wanted: Result<&Arc<Plan>, &Obstacle>, progress: Progress, seen: &Observation, now: Now) -> Turn {
     let before = progress.memory.accepted.clone();
-    let known =
-        |plan: &Arc<Plan>| before.as_ref().is_some_and(|before| Arc::ptr_eq(before, plan) || before == plan);
     let held = match wanted {
-        Ok(plan) if known(plan) => seen.refusal.clone().map(Held::Refused),
-        Ok(plan) => adopt::hold_back(plan, &progress, seen),
+        Ok(plan) => {
+            let refused = seen.refusal.clone().map(Held::Refused);
+            refused.or_else(|| hold_back(plan, &progress, seen))
+        }
         Err(obstacle) => Some(Held::Refused(obstacle.clone())),
     };
-    let plan_changed = held.is_none() && !wanted.is_ok_and(known);
+    let plan_changed = held.is_none() && !wanted.is_ok_and(|plan| is_in_effect(plan, &progress));
     let plan = match (wanted, before) {
         (Ok(plan), _) if held.is_none() => Arc::clone(plan),
         (_, Some(before)) => before,
@@ -109,6 +109,23 @@ pub fn turn(wanted: Result<&Arc<Plan>, &Obstacle>, progress: Progress, seen: &Ob
         revision_before,
     }
     .run()
+}
+
+/// Whether anything but [`Observation::refusal`] keeps `plan` from taking effect now. Such a plan claims no hosts,
+/// see [`claims`](crate::claims).
+#[must_use]
+pub fn is_held(plan: &Arc<Plan>, progress: &Progress, seen: &Observation) -> bool {
+    hold_back(plan, progress, seen).is_some()
+}
+
+/// What was taken once is not weighed again.
+fn hold_back(plan: &Arc<Plan>, progress: &Progress, seen: &Observation) -> Option<Held> {
+    if is_in_effect(plan, progress) { None } else { adopt::hold_back(plan, progress, seen) }
+}
+
+fn is_in_effect(plan: &Arc<Plan>, progress: &Progress) -> bool {
+    let accepted = progress.memory.accepted.as_ref();
+    accepted.is_some_and(|accepted| Arc::ptr_eq(accepted, plan) || accepted == plan)
 }
 
 impl Change<'_> {

@@ -1,6 +1,7 @@
 //! Pure rollout: GrayRelease types, plan, `advance`, the judge. No I/O, no clock, no randomness.
 
 pub mod advance;
+pub mod claims;
 pub mod clock;
 mod conditions;
 pub mod crd;

@@ -4,12 +4,15 @@
 mod conditions;
 mod contradictions;
 mod expressions;
+mod together;
 
 use std::collections::HashMap;
 
 use halftone_routing::config::limits::Quantile;
 use jiff::Timestamp;
 
+pub use self::together::duplicates;
+use self::together::{conflicts, shared_salts};
 use crate::{
     duration,
     finding::{Finding, Severity},
@@ -29,7 +32,8 @@ pub fn lint(readings: &[Reading], fleets: Option<&FleetDeclarations>) -> Vec<Fin
         findings.extend(reading.manifests.iter().flat_map(warnings));
     }
     let manifests: Vec<&Manifest> = readings.iter().flat_map(|reading| &reading.manifests).collect();
-    findings.extend(conflicts(&manifests));
+    findings.extend(duplicates(manifests.iter().copied()));
+    findings.extend(conflicts(&manifests, fleets));
     findings.extend(shared_salts(&manifests));
     if let Some(fleets) = fleets {
         findings.extend(manifests.iter().flat_map(|manifest| fleets.refusals(manifest)));
@@ -227,61 +231,4 @@ fn checks(manifest: &Manifest) -> Notes {
             ("CheckOverlaps", Problem::new(path, what, "write a time-out below the interval"))
         })
         .collect()
-}
-
-/// Two releases of a class that claim the same host and path: the younger one is refused as a whole.
-fn conflicts(manifests: &[&Manifest]) -> Vec<Finding> {
-    let mut by_age = manifests.to_vec();
-    by_age.sort_by_key(|manifest| {
-        let object = &manifest.plan.object;
-        (object.created_at, object.namespace.clone(), object.name.clone())
-    });
-    let mut findings = Vec::new();
-    for (at, younger) in by_age.iter().enumerate() {
-        let clash = by_age[..at].iter().find_map(|older| Some((older, shared_claim(older, younger)?)));
-        let Some((older, (path, claim))) = clash else { continue };
-        let what = if older.name() == younger.name() {
-            format!("{} is in {} already", younger.name(), older.file)
-        } else {
-            format!("{claim} belongs to {} ({}), which is older", older.name(), older.file)
-        };
-        let code = if older.name() == younger.name() { "Duplicate" } else { "HostConflict" };
-        let problem = Problem::new(path, what, "claim another host or path, or remove one of the two");
-        findings.push(younger.finding(Severity::Error, code, problem));
-    }
-    findings
-}
-
-/// The first host and path that both claim.
-fn shared_claim(older: &Manifest, younger: &Manifest) -> Option<(String, String)> {
-    let (old, young) = (&older.plan, &younger.plan);
-    if old.proxy_class != young.proxy_class || std::ptr::eq(older, younger) {
-        return None;
-    }
-    let host = young.hosts.iter().position(|host| old.hosts.contains(host))?;
-    let path = young.paths.iter().find(|path| old.paths.contains(path))?;
-    Some((item("spec.hosts", host), format!("{}{path}", young.hosts[host])))
-}
-
-fn shared_salts(manifests: &[&Manifest]) -> Vec<Finding> {
-    let mut seen: HashMap<&str, &Manifest> = HashMap::new();
-    let mut findings = Vec::new();
-    for manifest in manifests {
-        let salt = manifest.release.spec.identity.salt.as_str();
-        if salt.is_empty() {
-            continue;
-        }
-        match seen.get(salt) {
-            Some(other) => {
-                let what = format!("{} has the same salt, so both try the same users first", other.name());
-                let advice = "keep it if that is meant, or give each its own";
-                let problem = Problem::new("spec.identity.salt", what, advice);
-                findings.push(manifest.finding(Severity::Warning, "SharedSalt", problem));
-            }
-            None => {
-                seen.insert(salt, manifest);
-            }
-        }
-    }
-    findings
 }

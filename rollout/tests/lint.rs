@@ -248,6 +248,26 @@ fn of_two_releases_that_claim_the_same_the_younger_is_refused() {
 }
 
 #[test]
+fn a_release_that_a_fleet_refuses_takes_no_host_from_another() {
+    let fleets = "fleets: [{class: default, allowed: [{namespaces: [shop], hosts: [b.x]}]}]";
+    let fleets = FleetDeclarations::read("fleet.yaml", fleets).unwrap();
+    let (a, b) = (release("a", "hosts: [a.x, b.x]"), release("b", "hosts: [b.x]"));
+    let findings = lint(&[read("a.yaml", &a), read("b.yaml", &b)], Some(&fleets));
+    let told: Vec<_> = findings.iter().map(|finding| (finding.file.as_str(), finding.code)).collect();
+    assert_eq!(told, [("a.yaml", "HostNotAllowed")]);
+}
+
+#[test]
+fn a_name_that_another_file_has_is_told_of() {
+    let (a, b) = (release("a", "hosts: [a.x]"), release("a", "hosts: [b.x]"));
+    let findings = lint(&[read("a.yaml", &a), read("b.yaml", &b)], None);
+    assert_eq!(
+        findings.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        ["b.yaml:3:18: error: metadata.name: shop/a is in a.yaml as well; keep one of the two [Duplicate]"]
+    );
+}
+
+#[test]
 fn a_shared_salt_is_told_of() {
     let findings = two("hosts: [a.x]\nidentity: {salt: s}", "hosts: [b.x]\nidentity: {salt: s}");
     assert_eq!(findings[0].code, "SharedSalt");

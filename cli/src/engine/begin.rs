@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use halftone_proxy::run::StartError;
 use halftone_rollout::clock::Now;
 use halftone_rollout::events::Event;
-use halftone_rollout::manifest::Manifest;
+use halftone_rollout::finding::Finding;
+use halftone_rollout::lint;
 use halftone_rollout::observation::{Observation, Obstacle};
 use halftone_routing::fleet::FleetConfig;
 
@@ -13,11 +14,11 @@ use super::files::Files;
 use super::release::Release;
 use super::state::State;
 use super::{conflict, keep, not_written};
-use crate::fleet::{Fleet, placed};
+use crate::fleet::Fleet;
 use crate::output::Failure;
 
 /// The fleet that all releases of the files name; what it does not allow is refused at once.
-pub(super) fn fleet(files: &Files) -> Result<Fleet, Failure> {
+pub(super) fn the_fleet(files: &Files) -> Result<Fleet, Failure> {
     let manifests = || files.manifests().flat_map(|file| file.holds.iter().flatten());
     let class = crate::fleet::class(manifests())?.unwrap_or_else(|| FleetConfig::default().class);
     let declarations = files.fleet().and_then(|file| file.holds.clone());
@@ -28,20 +29,8 @@ pub(super) fn fleet(files: &Files) -> Result<Fleet, Failure> {
 }
 
 /// Releases that are written twice. The first one counts.
-pub(super) fn duplicates(files: &Files) -> Vec<String> {
-    let mut first: BTreeMap<String, &Manifest> = BTreeMap::new();
-    let mut twice = Vec::new();
-    for manifest in files.manifests().flat_map(|file| file.holds.iter().flatten()) {
-        let name = manifest.name();
-        match first.get(&name) {
-            None => drop(first.insert(name, manifest)),
-            Some(other) => {
-                let what = format!("{name} is in {} as well; keep one of the two", other.file);
-                twice.push(placed(manifest, "metadata.name", &what));
-            }
-        }
-    }
-    twice
+pub(super) fn duplicates(files: &Files) -> Vec<Finding> {
+    lint::duplicates(files.manifests().flat_map(|file| file.holds.iter().flatten()))
 }
 
 /// Brings releases in line with their manifests; returns those that the fleet does not allow as they are written.
@@ -76,11 +65,17 @@ pub(super) fn begin(
     refused: &BTreeMap<String, Obstacle>,
     now: Now,
 ) -> Result<BTreeMap<String, Vec<Event>>, Failure> {
-    let conflicts = conflict::find(releases.values());
+    let observation = |release: &Release| Observation {
+        generation: release.generation(),
+        refusal: refused.get(release.name()).cloned(),
+        document: release.document.clone(),
+        ..Observation::default()
+    };
+    let mut seen: Vec<Observation> = releases.values().map(observation).collect();
+    conflict::refuse(releases.values(), &mut seen);
     let mut early = BTreeMap::new();
-    for release in releases.values_mut().filter(|release| release.document.is_none()) {
-        let refusal = refused.get(release.name()).or_else(|| conflicts.get(release.name())).cloned();
-        let seen = Observation { generation: release.generation(), refusal, ..Observation::default() };
+    let all = releases.values_mut().zip(seen);
+    for (release, seen) in all.filter(|(release, _)| release.document.is_none()) {
         let turn = release.turn(&seen, now);
         let events =
             keep(state, release, turn).map_err(|error| Failure::new(not_written(release.name(), &error)))?;

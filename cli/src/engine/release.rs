@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use halftone_rollout::advance::{self, Turn};
+use halftone_rollout::claims::Claimant;
 use halftone_rollout::clock::Now;
 use halftone_rollout::observation::{Observation, Obstacle};
 use halftone_rollout::progress::Progress;
@@ -121,6 +122,17 @@ impl Release {
     /// The newest plan, if the newest manifest makes one.
     pub(crate) fn plan(&self) -> Option<&Arc<Plan>> {
         self.wanted.as_ref().ok()
+    }
+
+    /// What it claims, as far as nothing that was `seen` of it forbids that.
+    pub(super) fn claimant(&self, seen: &Observation) -> Claimant<'_> {
+        let takes_effect = |plan: &&Arc<Plan>| {
+            self.gone_since.is_none()
+                && seen.refusal.is_none()
+                && !advance::is_held(plan, &self.progress, seen)
+        };
+        let wanted = self.plan().filter(takes_effect).map(Arc::as_ref);
+        Claimant { wanted, live: self.document.as_deref() }
     }
 
     /// The object as an API server would show it.

@@ -49,11 +49,8 @@ impl Held {
     }
 }
 
-/// Why `plan` cannot be taken now, if it cannot.
-pub(crate) fn hold_back(plan: &Plan, progress: &Progress, seen: &Observation) -> Option<Held> {
-    if let Some(refusal) = &seen.refusal {
-        return Some(Held::Refused(refusal.clone()));
-    }
+/// Why `plan` cannot be taken now, if it cannot, whatever other objects forbid.
+pub(super) fn hold_back(plan: &Plan, progress: &Progress, seen: &Observation) -> Option<Held> {
     let live = progress.memory.document.as_ref().or(seen.document.as_ref());
     if let Some(message) = too_old(required_features(plan), live.map(Arc::as_ref), seen) {
         return Some(Held::ProxyTooOld(message));
