@@ -267,7 +267,7 @@ impl FieldKind {
     }
 
     /// Whether the field stays although Connection names it: otherwise a client could take from a trusted
-    /// proxy's request what the backend decides by.
+    /// proxy's request what the backend decides by, or wait for a word that the backend was not asked for.
     pub fn is_protected(self) -> bool {
         matches!(
             self,
@@ -276,6 +276,7 @@ impl FieldKind {
                 | Self::TransferEncoding
                 | Self::Authorization
                 | Self::Cookie
+                | Self::Expect
                 | Self::Forwarded
                 | Self::RealIp
                 | Self::XForwardedFor
