@@ -390,11 +390,13 @@ impl<C: Stream> Exchange<'_, C> {
         }
         let request_read = self.upload.is_read() && !upgraded;
         self.upload.release(&self.worker.buffers, &mut self.client.input);
-        let client = answer.map(|answer| {
+        // Where part of an interim answer has gone out, nothing of ours can follow it.
+        let interim_cut = self.download.is_cut() || matches!(ending, Ending::ClientStalled(_));
+        let client = (answer.is_some() || interim_cut).then(|| {
             reuse::client(&ClientEnd {
-                answer: Some(answer.delivered),
+                answer: answer.map(|answer| answer.delivered),
                 answer_written: self.download.is_done() && answered,
-                keep_alive: answer.keep_alive,
+                keep_alive: answer.is_some_and(|answer| answer.keep_alive),
                 request_read,
                 pipelined: !self.client.input.is_empty(),
                 upgraded,

@@ -63,7 +63,9 @@ async fn next_head<C: Stream>(worker: &Worker, client: &mut Client<C>) -> Next {
     poll_fn(|cx| {
         loop {
             if !client.input.is_empty() {
-                deadline.get_or_insert_with(|| worker.ticker.now().after(worker.limits().client.head));
+                if deadline.is_none() && begins_request(client.input.unread()) {
+                    deadline = Some(worker.ticker.now().after(worker.limits().client.head));
+                }
                 match client.search.advance(client.input.unread()) {
                     Ok(Some(length)) => return Poll::Ready(Next::Head(length)),
                     Ok(None) => {}
@@ -90,6 +92,12 @@ async fn next_head<C: Stream>(worker: &Worker, client: &mut Client<C>) -> Next {
     .await
 }
 
+/// Whether a request has begun: some clients send an empty line behind a body, and an idle connection that is told of
+/// a time-out takes that for the answer to its next request.
+fn begins_request(input: &[u8]) -> bool {
+    input.iter().any(|byte| !matches!(byte, b'\r' | b'\n'))
+}
+
 /// One request whose head stands at the start of the input, and what becomes of the connection after it.
 async fn request<C: Stream>(worker: &Worker, client: &mut Client<C>, length: usize) -> Reuse {
     let Prepared { step, logged } = route::prepare(worker, client, length);
@@ -101,7 +109,8 @@ async fn request<C: Stream>(worker: &Worker, client: &mut Client<C>, length: usi
     if !ended.counted {
         order.count(&ended.ending);
     }
-    if ended.ending == Ending::Shutdown {
+    // Tunnels close before, and a rollback closes what lasts too long.
+    if ended.ending == Ending::Shutdown && !worker.phase().exchange_may_go_on() {
         worker.count_cut();
     }
     let meaning = order.meaning(&ended.ending);

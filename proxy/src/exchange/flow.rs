@@ -118,6 +118,11 @@ impl Flow {
         self.sent > 0 || !self.whole
     }
 
+    /// A batch has gone out in part.
+    pub(crate) fn is_cut(&self) -> bool {
+        self.sent > 0 && self.sent < self.batch()
+    }
+
     /// What has been read of it is still here and can be sent again.
     pub(crate) fn is_whole(&self) -> bool {
         self.whole

@@ -85,6 +85,11 @@ impl Client {
         self.reader.read_to_end(&mut rest).map(|_| rest)
     }
 
+    /// Appends what comes until the connection ends, however it does.
+    pub(crate) fn read_on(&mut self, received: &mut Vec<u8>) -> io::Result<()> {
+        self.reader.read_to_end(received).map(drop)
+    }
+
     /// Asserts that the connection closes in an orderly way with nothing more on it.
     pub(crate) fn assert_closed(&mut self) {
         assert_eq!(String::from_utf8_lossy(&self.rest().unwrap()), "", "something came before the close");

@@ -12,7 +12,7 @@ use halftone_proxy::settings::ClientTimeouts;
 use serde_json::{Value, json};
 use socket2::{Domain, Socket, Type};
 
-use crate::support::{Backend, Options, Proxy, release};
+use crate::support::{Backend, Client, Options, Proxy, release};
 
 const SHORT: Duration = Duration::from_millis(200);
 
@@ -143,6 +143,23 @@ fn a_head_that_does_not_come_to_its_end_is_a_408() {
 }
 
 #[test]
+fn an_empty_line_does_not_begin_a_request() {
+    let backend = Backend::answering("ok");
+    let options =
+        client_timeouts(ClientTimeouts { idle: SHORT * 4, head: SHORT, ..ClientTimeouts::default() });
+    let mut proxy = Proxy::with(options, &[release(&[backend.address], json!({}))]);
+    // Some clients put one behind a body. An answer that nobody asked for would be taken for the next one's.
+    let mut client = proxy.client();
+    client.send("POST / HTTP/1.1\r\nHost: shop\r\nContent-Length: 2\r\n\r\nab\r\n");
+    assert_eq!(client.answer().status(), 200);
+    client.assert_closed();
+    proxy.expect_outcomes(Arm::Stable, &[(Outcome::Status2xx, 1)]);
+    let mut client = proxy.client();
+    client.send("\r\nGET / HTTP/1.1\r\nHost: sh");
+    assert_eq!(client.answer().status(), 408, "what follows it does");
+}
+
+#[test]
 fn a_body_that_does_not_come_is_a_408() {
     let (backend, ended) = silent();
     let options = client_timeouts(ClientTimeouts { body: SHORT, ..ClientTimeouts::default() });
@@ -166,6 +183,41 @@ fn a_client_that_does_not_take_its_answer_is_closed() {
     let mut client = proxy.client();
     client.send("GET / HTTP/1.1\r\nHost: shop\r\n\r\n");
     proxy.expect_outcomes(Arm::Stable, &[(Outcome::ClientTimeout, 1)]);
+}
+
+#[test]
+fn nothing_is_put_into_the_middle_of_an_interim_answer() {
+    let hint = format!("HTTP/1.1 103 Early Hints\r\nLink: {}\r\n\r\n", "x".repeat(30_000));
+    let heads = hint.repeat(8);
+    for (timeouts, outcome) in [
+        // The client takes nothing in time, or the backend leaves while the client is still taking.
+        (ClientTimeouts { write: SHORT, ..ClientTimeouts::default() }, Outcome::ClientTimeout),
+        (ClientTimeouts::default(), Outcome::Reset),
+    ] {
+        let sent = heads.clone();
+        let backend = Backend::start(move |connection, _| {
+            connection.request();
+            connection.send(&sent);
+            if outcome == Outcome::ClientTimeout {
+                assert!(connection.ends());
+            } else {
+                // Until the proxy has read it all.
+                std::thread::sleep(SHORT);
+            }
+        });
+        let mut proxy = Proxy::with(client_timeouts(timeouts), &[release(&[backend.address], json!({}))]);
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        // Small buffers at both ends.
+        socket.set_tcp_mss(536).unwrap();
+        socket.set_recv_buffer_size(4_096).unwrap();
+        socket.connect(&proxy.address.into()).unwrap();
+        let mut client = Client::over(socket.into());
+        client.send("GET / HTTP/1.1\r\nHost: shop\r\n\r\n");
+        proxy.expect_outcomes(Arm::Stable, &[(outcome, 1)]);
+        let mut received = Vec::new();
+        let _ = client.read_on(&mut received);
+        assert!(!received.is_empty() && heads.as_bytes().starts_with(&received), "{outcome:?}");
+    }
 }
 
 #[test]

@@ -190,6 +190,7 @@ fn a_rollback_closes_grays_tunnels_and_nobody_elses() {
         on_gray.assert_closed();
         on_stable.send("open");
         assert_eq!(on_stable.bytes(4), b"open");
+        assert_eq!(proxy.drain().cut, 0, "tunnels have no end to wait for");
     }
 }
 
