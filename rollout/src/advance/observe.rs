@@ -9,7 +9,7 @@ use crate::{
     clock::{Timer, since},
     judge::{self, Batch, Verdict},
     observation::Round,
-    progress::{Moving, State},
+    progress::{Moving, Progress, State},
 };
 
 impl Change<'_> {
@@ -90,12 +90,7 @@ impl Change<'_> {
     /// and what `Pass` needs wait for the acknowledgement and the warm-up after it.
     fn judge(&mut self, fleet: &Fleet) {
         let Some(round) = self.round() else { return };
-        let (now, warmup) = (self.now.steady, self.plan.health.warmup);
-        let warm_up = self.progress.stage.acknowledged_at.is_none_or(|acknowledged| {
-            // The round began so long before now; what came before the warm-up was over is not told apart.
-            let began = Duration::try_from_secs_f64(round.seconds).unwrap_or_default();
-            since(now, acknowledged) < warmup.saturating_add(began)
-        });
+        let now = self.now.steady;
         let hold_over = match &self.progress.state {
             State::Moving(moving) => moving.hold.is_over(now),
             _ => true,
@@ -104,12 +99,26 @@ impl Change<'_> {
             seconds: round.seconds,
             gray: round.gray.clone(),
             stable: round.stable.clone(),
-            warm_up,
+            warm_up: self.is_warming_up(round),
             complete: fleet.has_acknowledged() && fleet.is_reporting(),
             hold_over,
         };
         if let Some(process) = &mut self.progress.evidence.process {
             process.add(&batch);
+        }
+    }
+
+    /// Whether some of the round was counted before the warm-up was over. A proxy that never takes up the step cannot
+    /// put its end off for ever: users of the others would be left on a slow version.
+    fn is_warming_up(&self, round: &Round) -> bool {
+        let (warmup, timeout) = (self.plan.health.warmup, self.seen.fleet.straggler_timeout);
+        let began = Duration::try_from_secs_f64(round.seconds).unwrap_or_default();
+        let lasts = |from, time: Duration| since(self.now.steady, from) < time.saturating_add(began);
+        let Progress { stage, memory, .. } = &self.progress;
+        match (stage.acknowledged_at, memory.unacknowledged_since) {
+            (Some(acknowledged), _) => lasts(acknowledged, warmup),
+            (None, Some(lacking)) => lasts(lacking, warmup.max(timeout)),
+            (None, None) => true,
         }
     }
 

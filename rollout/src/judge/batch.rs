@@ -15,7 +15,7 @@ pub struct Batch {
     pub gray: ArmBatch,
     /// What stable did.
     pub stable: ArmBatch,
-    /// The step has not been acknowledged yet, or its `warmup` is not over: latency limits and the figures for
+    /// The `warmup` of the step, which begins with its acknowledgement, is not over: latency limits and the figures for
     /// `Pass` leave this batch out; error limits never do.
     pub warm_up: bool,
     /// Every ready proxy has acknowledged the document and reports (none was silent for three polls). Without it

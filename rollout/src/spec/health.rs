@@ -41,7 +41,8 @@ pub struct HealthSpec {
     pub min_requests: i32,
 
     /// So long after every proxy has a step, latency limits and the figures for passing leave its requests
-    /// out. Error limits never wait.
+    /// out. A proxy that does not take up the step is waited for no longer than the fleet's
+    /// stragglerTimeout. Error limits never wait.
     #[schemars(schema_with = "schema::duration")]
     pub warmup: String,
 

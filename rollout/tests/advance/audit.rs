@@ -20,6 +20,8 @@ pub(crate) struct Audit {
     live_since: Option<Timestamp>,
     /// The shortest hold that any plan since then gave it.
     least_hold: Option<Duration>,
+    /// The hold of a turn that was written, and killed before it was applied.
+    written_hold: Option<Duration>,
     /// Gray's requests since then.
     gray_requests: u64,
     turns: u64,
@@ -108,6 +110,8 @@ impl Audit {
             "up outside the window"
         );
         if let (Some(since), Some(hold)) = (self.live_since, self.least_hold) {
+            // An edit of this very turn may have made it shorter.
+            let hold = hold.min(hold_at(plan, live.ratio));
             let held = Duration::try_from(seen.now.steady.duration_since(since)).unwrap_or_default();
             assert!(held >= hold, "up after {held:?} of {hold:?}");
         }
@@ -143,10 +147,25 @@ impl Audit {
         if let Some(round) = &seen.seen.round {
             self.gray_requests += round.gray.split.requests;
         }
-        let steps = seen.turn.progress.plan().map_or(&[][..], |plan| plan.steps());
-        let hold = steps.iter().take_while(|step| step.ratio <= routing.ratio).last().map(|step| step.hold);
-        self.least_hold = self.least_hold.into_iter().chain([hold.unwrap_or_default()]).min();
+        let holds = [self.least_hold, self.written_hold.take(), hold_of(seen)];
+        self.least_hold = holds.into_iter().flatten().min();
     }
+
+    /// What the turn says was written, and the process killed before it was applied.
+    pub(crate) fn killed(&mut self, seen: &Seen<'_>) {
+        self.written_hold = hold_of(seen);
+    }
+}
+
+/// How long the present ratio is held.
+fn hold_of(seen: &Seen<'_>) -> Option<Duration> {
+    let progress = &seen.turn.progress;
+    progress.plan().map(|plan| hold_at(plan, progress.ratio()))
+}
+
+/// How long a plan holds a ratio.
+fn hold_at(plan: &Plan, ratio: Ratio) -> Duration {
+    plan.steps().iter().take_while(|step| step.ratio <= ratio).last().map_or(Duration::ZERO, |step| step.hold)
 }
 
 /// A rolled-back release never moves, except by retry, by another release, or by its end.

@@ -37,6 +37,28 @@ fn errors_count_before_every_proxy_has_the_step() {
 }
 
 #[test]
+fn a_proxy_that_never_takes_a_step_does_not_keep_latency_from_being_judged() {
+    let slow = |warmup: &str| {
+        let mut world = World::new(&format!("health: {{maxLatency: {{p99: 500ms}}, warmup: {warmup}}}"));
+        world.run_until_ratio("0%");
+        world.proxies[1].deaf = true;
+        world.run_until_ratio("10%");
+        world.traffic.gray_slow = 0.9;
+        world
+    };
+    let mut world = slow("10s");
+    world.run("59s");
+    assert_eq!(world.ratio(), "10%", "it may be cold yet");
+    world.run("5s");
+    assert_eq!(world.ratio(), "0%", "the straggler's time is over");
+    let mut world = slow("5m");
+    world.run("299s");
+    assert_eq!(world.ratio(), "10%", "a longer warm-up is kept");
+    world.run("5s");
+    assert_eq!(world.ratio(), "0%");
+}
+
+#[test]
 fn a_rollback_waits_for_nobody_and_stragglers_delay_only_the_word() {
     let mut world = at_half();
     world.proxies[1].deaf = true;

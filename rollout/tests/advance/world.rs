@@ -8,7 +8,7 @@ use halftone_rollout::{
     advance::{Turn, advance, refuse},
     clock::Now,
     events::{Event, Reason},
-    judge::{ArmBatch, Counts},
+    judge::{ArmBatch, Counts, LatencyCounts},
     observation::{Applied, Observation, Obstacle, ProxySeen, Round},
     progress::Progress,
     request::{Command, Request},
@@ -95,6 +95,8 @@ pub(crate) struct Traffic {
     pub(crate) rps: f64,
     /// Share of gray's requests that are errors.
     pub(crate) gray_errors: f64,
+    /// Share of gray's requests that take longer than its first latency limit.
+    pub(crate) gray_slow: f64,
     /// Share of stable's requests that are errors.
     pub(crate) stable_errors: f64,
     /// Requests a second without identity, to stable until it is promoted.
@@ -146,7 +148,7 @@ pub(crate) struct World {
     pub(crate) last_turn: Option<Turn>,
     audit: Audit,
     start: Timestamp,
-    carries: [Carry; 6],
+    carries: [Carry; 7],
     fresh_process: bool,
     wake_after: Duration,
     kill_before_apply: bool,
@@ -179,7 +181,13 @@ impl World {
             proxies: vec![Proxy::new("proxy-a"), Proxy::new("proxy-b")],
             steady: start,
             wall: start,
-            traffic: Traffic { rps: 200.0, gray_errors: 0.0, stable_errors: 0.0, anonymous: 0.0 },
+            traffic: Traffic {
+                rps: 200.0,
+                gray_errors: 0.0,
+                gray_slow: 0.0,
+                stable_errors: 0.0,
+                anonymous: 0.0,
+            },
             stable_endpoints: 2,
             gray_endpoints: 2,
             refusal: None,
@@ -279,7 +287,9 @@ impl World {
             broken: self.broken.is_some(),
         };
         self.audit.check(&what);
-        if !killed {
+        if killed {
+            self.audit.killed(&what);
+        } else {
             self.audit.applied(&what);
         }
         self.wake_after = turn.wake_after;
@@ -338,7 +348,7 @@ impl World {
     /// Serves requests under the document that the first proxy has.
     fn serve(&mut self, seconds: f64) -> Option<Round> {
         let document = self.proxies.iter().find_map(|proxy| proxy.document.clone())?;
-        let Traffic { rps, gray_errors, stable_errors, anonymous } = self.traffic;
+        let Traffic { rps, gray_errors, gray_slow, stable_errors, anonymous } = self.traffic;
         let share = if document.force.is_some() { 0.0 } else { document.ratio.fraction() };
         let split = if document.force.is_some() { 0.0 } else { rps * seconds };
         let gray = self.carries[0].take(split * share);
@@ -348,16 +358,18 @@ impl World {
         let stable_bad = self.carries[3].take(stable as f64 * stable_errors).min(stable);
         let missing = self.carries[4].take(anonymous * seconds);
         let to_stable = if document.state == config::State::Promoted { 0 } else { missing };
-        let arm = |requests, errors| {
+        let over = self.carries[6].take(gray as f64 * gray_slow).min(gray);
+        let arm = |requests, errors, over| {
             let counts = Counts { requests, errors, client_errors: 0 };
-            ArmBatch { judged: counts, split: counts, ..ArmBatch::default() }
+            let latency = vec![LatencyCounts { within: requests - over, over }];
+            ArmBatch { judged: counts, split: counts, latency, ..ArmBatch::default() }
         };
         Some(Round {
             seconds,
             release: document.release.id,
             stage: document.stage,
-            gray: arm(gray, gray_bad),
-            stable: arm(stable, stable_bad),
+            gray: arm(gray, gray_bad, over),
+            stable: arm(stable, stable_bad, 0),
             reached_stable: stable + to_stable + stray,
         })
     }
