@@ -159,13 +159,13 @@ pub(crate) struct SimulateArguments {
     #[arg(long, value_name = "NAME")]
     pub(crate) release: Option<String>,
     /// Requests per second, of both arms together
-    #[arg(long, value_name = "N", default_value_t = 100.0, value_parser = parse_rps)]
+    #[arg(long, allow_negative_numbers = true, value_name = "N", default_value_t = 100.0, value_parser = parse_rps)]
     pub(crate) rps: f64,
     /// Share of gray's requests that fail, in percent
-    #[arg(long, value_name = "PERCENT", default_value = "0.1")]
+    #[arg(long, allow_negative_numbers = true, value_name = "PERCENT", default_value = "0.1")]
     pub(crate) gray_error_rate: Percent,
     /// Share of stable's requests that fail, in percent
-    #[arg(long, value_name = "PERCENT", default_value = "0.1")]
+    #[arg(long, allow_negative_numbers = true, value_name = "PERCENT", default_value = "0.1")]
     pub(crate) stable_error_rate: Percent,
     /// Gray's median latency (40ms), or a factor of stable's (x2); stable's median is 20 ms
     #[arg(long, value_name = "DURATION|xFACTOR", default_value = "x1")]
@@ -174,10 +174,16 @@ pub(crate) struct SimulateArguments {
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     pub(crate) fault_at: Option<Duration>,
     /// Gray's error rate from the fault on, in percent
-    #[arg(long, value_name = "PERCENT", default_value = "50", requires = "fault_at")]
+    #[arg(
+        long,
+        allow_negative_numbers = true,
+        value_name = "PERCENT",
+        default_value = "50",
+        requires = "fault_at"
+    )]
     pub(crate) fault_error_rate: Percent,
     /// Share of requests without an identity, in percent
-    #[arg(long, value_name = "PERCENT", default_value = "0")]
+    #[arg(long, allow_negative_numbers = true, value_name = "PERCENT", default_value = "0")]
     pub(crate) anonymous: Percent,
     /// How many releases to run
     #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
@@ -218,7 +224,7 @@ pub(crate) struct ExplainArguments {
     #[arg(long, value_name = "IP", default_value = "127.0.0.1")]
     pub(crate) peer: IpAddr,
     /// Decide as if the release stood at this ratio, in percent; default: its target
-    #[arg(long, value_name = "PERCENT", value_parser = parse_ratio)]
+    #[arg(long, allow_negative_numbers = true, value_name = "PERCENT", value_parser = parse_ratio)]
     pub(crate) ratio: Option<Ratio>,
     /// A fleet declaration: whose forwarding headers are believed
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
@@ -238,7 +244,7 @@ pub(crate) struct SplitArguments {
     #[arg(long, value_name = "NAME")]
     pub(crate) release: Option<String>,
     /// The ratio to split at, in percent; default: the target
-    #[arg(long, value_name = "PERCENT", value_parser = parse_ratio)]
+    #[arg(long, allow_negative_numbers = true, value_name = "PERCENT", value_parser = parse_ratio)]
     pub(crate) ratio: Option<Ratio>,
     /// A file with one identity per line; `-` for standard input
     #[arg(long, value_name = "FILE|-", value_hint = ValueHint::FilePath)]
@@ -265,9 +271,11 @@ pub(crate) struct LintArguments {
     pub(crate) json: bool,
 }
 
-/// Prints the completion script of `shell` to standard output.
-pub(crate) fn completions(shell: Shell) {
-    clap_complete::generate(shell, &mut Arguments::command(), "halftone", &mut std::io::stdout());
+/// The completion script of `shell`.
+pub(crate) fn completions(shell: Shell) -> Vec<u8> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Arguments::command(), "halftone", &mut script);
+    script
 }
 
 fn parse_rps(text: &str) -> Result<f64, String> {

@@ -41,7 +41,10 @@ pub(crate) fn run(arguments: &ExplainArguments) -> Result<(), Failure> {
     if arguments.json {
         output::json(&mut out, &answer)?
     } else {
-        answer.tell(&mut out)?
+        answer.tell(&mut out)?;
+        if let (Some(target), None) = (answer.ratio, arguments.ratio) {
+            writeln!(out, "  as at its target of {target}%; --ratio asks for another")?;
+        }
     }
     Ok(out.flush()?)
 }
@@ -77,6 +80,10 @@ impl Asked {
         let path = path::normalise(target.as_bytes())
             .map_err(|error| Failure::new(format!("--path {target}: {error}")))?
             .into_owned();
+        if !is_token(&arguments.method) {
+            return Err(Failure::new(format!("--method {:?} is no method", arguments.method))
+                .advise("write one such as GET"));
+        }
         let mut fields = arguments.header.iter().map(|text| field(text)).collect::<Result<Vec<_>, _>>()?;
         let named =
             fields.iter().find(|(name, _)| name.eq_ignore_ascii_case("host")).map(|(_, value)| value.clone());
@@ -84,7 +91,9 @@ impl Asked {
         let host = host::normalise(host.as_bytes())
             .map_err(|error| Failure::new(format!("--host {host}: {error}")))?
             .into_owned();
-        fields.extend(arguments.cookie.iter().map(|cookie| ("Cookie".to_owned(), cookie.clone())));
+        for cookie in &arguments.cookie {
+            fields.push(self::cookie(cookie)?);
+        }
         let query: Vec<&str> = std::iter::once(in_path)
             .chain(arguments.query.iter().map(String::as_str))
             .filter(|part| !part.is_empty())
@@ -123,11 +132,29 @@ fn first_host(plans: &[Plan]) -> String {
 }
 
 fn field(text: &str) -> Result<(String, String), Failure> {
-    let wrong = || Failure::new(format!("--header '{text}' is no field")).advise("write 'Name: value'");
+    let wrong = || Failure::new(format!("--header {text:?} is no field")).advise("write 'Name: value'");
     let (name, value) = text.split_once(':').ok_or_else(wrong)?;
-    let token = !name.is_empty()
-        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte));
-    if token { Ok((name.to_owned(), value.trim().to_owned())) } else { Err(wrong()) }
+    if !is_token(name) || !is_value(value) {
+        return Err(wrong());
+    }
+    Ok((name.to_owned(), value.trim().to_owned()))
+}
+
+fn cookie(text: &str) -> Result<(String, String), Failure> {
+    let pair = text.split_once('=').filter(|(name, value)| is_token(name) && is_value(value));
+    let wrong = || Failure::new(format!("--cookie {text:?} is no cookie")).advise("write name=value");
+    pair.map(|_| ("Cookie".to_owned(), text.to_owned())).ok_or_else(wrong)
+}
+
+/// What names and methods are made of.
+fn is_token(text: &str) -> bool {
+    let part = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    !text.is_empty() && text.bytes().all(part)
+}
+
+/// No request has line ends and the like in a field.
+fn is_value(text: &str) -> bool {
+    !text.bytes().any(|byte| byte.is_ascii_control() && byte != b'\t')
 }
 
 /// What `--json` prints.
@@ -143,6 +170,8 @@ struct Answer {
     reason: String,
     identity: Option<String>,
     bucket: Option<u32>,
+    /// Where the release is taken to stand, in percent; null without gray.
+    ratio: Option<f64>,
     excluded: bool,
     /// The status, where the request is answered without an arm.
     status: Option<u16>,
@@ -160,6 +189,7 @@ impl Answer {
             reason: String::new(),
             identity: None,
             bucket: None,
+            ratio: None,
             excluded: false,
             status: None,
             set_cookie: None,
@@ -169,9 +199,14 @@ impl Answer {
             let whose = &routes.release(index).config().release;
             format!("{}/{}", whose.namespace, whose.name)
         };
+        let percent = |index| {
+            let config = routes.release(index).config();
+            config.arms.gray.as_ref().map(|_| config.ratio.fraction() * 100.0)
+        };
         match resolution {
             Resolution::Decided(decision) => {
                 let arm = routes.release(decision.release).config().arms.get(decision.arm);
+                answer.ratio = percent(decision.release);
                 answer.release = Some(name(decision.release));
                 answer.arm = Some(decision.arm.name());
                 answer.version = arm.map(|arm| arm.version.to_string());
@@ -185,6 +220,7 @@ impl Answer {
             }
             Resolution::Rejected { release, status } => {
                 answer.release = Some(name(*release));
+                answer.ratio = percent(*release);
                 answer.status = Some(*status);
                 answer.reason = "no identity, and whenMissing is Reject".to_owned();
             }

@@ -66,7 +66,7 @@ pub(crate) fn lines(findings: &[Finding]) -> String {
 /// Something to say of a release, with its place.
 pub(crate) fn placed(manifest: &Manifest, path: &str, what: &str) -> String {
     let place = manifest.locate(path);
-    format!("{}:{}:{}: {path}: {what}", manifest.file, place.line, place.column)
+    format!("{}:{}:{}: error: {path}: {what}", manifest.file, place.line, place.column)
 }
 
 /// The fleet that this process is.

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use halftone_rollout::finding::{Finding, Severity};
 use halftone_rollout::lint::lint;
+use halftone_rollout::manifest::Reading;
 use owo_colors::OwoColorize;
 
 use crate::args::LintArguments;
@@ -19,6 +20,10 @@ pub(crate) fn run(arguments: &LintArguments) -> Result<ExitCode, Failure> {
         Some(Ok(fleets)) => lint(&readings, Some(&fleets)),
         None => lint(&readings, None),
     };
+    let empty = |reading: &Reading| reading.manifests.is_empty() && reading.findings.is_empty();
+    if readings.iter().all(empty) {
+        return Err(manifests::none_in(&arguments.files));
+    }
     let mut out = output::stdout();
     if arguments.json {
         output::json(&mut out, &findings)?;
@@ -28,10 +33,16 @@ pub(crate) fn run(arguments: &LintArguments) -> Result<ExitCode, Failure> {
         }
         let releases: usize = readings.iter().map(|reading| reading.manifests.len()).sum();
         let errors = findings.iter().filter(|finding| finding.is_error()).count();
-        writeln!(out, "{releases} sound releases, {errors} errors, {} warnings", findings.len() - errors)?;
+        let [releases, errors, warnings] =
+            [(releases, "sound release"), (errors, "error"), (findings.len() - errors, "warning")].map(count);
+        writeln!(out, "{releases}, {errors}, {warnings}")?;
     }
     out.flush()?;
     Ok(if findings.iter().any(Finding::is_error) { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+fn count((number, name): (usize, &str)) -> String {
+    format!("{number} {name}{}", if number == 1 { "" } else { "s" })
 }
 
 fn tell(out: &mut impl Write, finding: &Finding) -> Result<(), Failure> {

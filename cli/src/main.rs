@@ -55,7 +55,7 @@ fn run(command: &Command) -> Result<ExitCode, Failure> {
         Command::Retry(arguments) => return steer::request(arguments, Verb::Retry),
         Command::Pause(arguments) => return steer::request(arguments, Verb::Pause),
         Command::Resume(arguments) => return steer::request(arguments, Verb::Resume),
-        Command::Completions { shell } => args::completions(*shell),
+        Command::Completions { shell } => output::stdout().write_all(&args::completions(*shell))?,
         Command::Lint(arguments) => return lint::run(arguments),
     }
     Ok(ExitCode::SUCCESS)

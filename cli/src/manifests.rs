@@ -1,5 +1,6 @@
 //! Reading the GrayRelease manifests that a command is given. What is wrong is told with file, line and column.
 
+use std::io::{self, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
 use halftone_rollout::Plan;
@@ -9,9 +10,35 @@ use crate::output::Failure;
 
 /// The text of a file, or of standard input for `-`.
 pub(crate) fn text(path: &Path) -> Result<String, Failure> {
-    let stdin = path == Path::new("-");
-    let read = if stdin { std::io::read_to_string(std::io::stdin()) } else { std::fs::read_to_string(path) };
-    read.map_err(|error| Failure::new(format!("{}: {error}", path.display())))
+    let mut bytes = Vec::new();
+    let read = if path == Path::new("-") {
+        io::stdin().read_to_end(&mut bytes).map(|_| bytes)
+    } else {
+        std::fs::read(path)
+    };
+    read.map_err(|error| unreadable(path, &error)).and_then(|bytes| decode(path, bytes)).map_err(Failure::new)
+}
+
+/// Why a file cannot be read, and what to do.
+pub(crate) fn unreadable(path: &Path, error: &io::Error) -> String {
+    let path = path.display();
+    match error.kind() {
+        ErrorKind::NotFound => format!("{path}: there is no such file"),
+        ErrorKind::IsADirectory => format!("{path}: is a directory; name the files in it"),
+        _ => format!("{path}: {error}"),
+    }
+}
+
+/// The text of a file.
+///
+/// # Errors
+/// From where on it is none.
+pub(crate) fn decode(path: &Path, bytes: Vec<u8>) -> Result<String, String> {
+    String::from_utf8(bytes).map_err(|error| {
+        let good = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        let line = 1 + good.iter().filter(|byte| **byte == b'\n').count();
+        format!("{}:{line}: is no text in UTF-8 from here on; save it as UTF-8", path.display())
+    })
 }
 
 /// What each file holds, faults included.
@@ -28,11 +55,14 @@ pub(crate) fn all(files: &[PathBuf]) -> Result<Vec<Manifest>, Failure> {
         return Err(Failure::new(faults.join("\n")));
     }
     let manifests: Vec<Manifest> = readings.into_iter().flat_map(|reading| reading.manifests).collect();
-    if manifests.is_empty() {
-        let names: Vec<String> = files.iter().map(|file| file.display().to_string()).collect();
-        return Err(Failure::new(format!("{} holds no GrayRelease", names.join(", "))));
-    }
-    Ok(manifests)
+    if manifests.is_empty() { Err(none_in(files)) } else { Ok(manifests) }
+}
+
+/// Files without any release.
+pub(crate) fn none_in(files: &[PathBuf]) -> Failure {
+    let names: Vec<String> = files.iter().map(|file| file.display().to_string()).collect();
+    Failure::new(format!("{}: no GrayRelease is there", names.join(", ")))
+        .advise("write a document with apiVersion: halftone.dev/v1alpha1 and kind: GrayRelease")
 }
 
 /// The plan of the only release in the file, or of the one that is named.

@@ -3,6 +3,7 @@
 mod view;
 
 use std::num::NonZeroUsize;
+use std::path::Path;
 use std::process::ExitCode;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -24,6 +25,9 @@ pub(crate) fn run(arguments: &RunArguments) -> Result<ExitCode, Failure> {
 }
 
 async fn serve(arguments: &RunArguments) -> Result<ExitCode, Failure> {
+    if arguments.files.iter().chain(&arguments.fleet).any(|file| file == Path::new("-")) {
+        return Err(Failure::new("standard input cannot be watched for edits").advise("name a file"));
+    }
     let mut signals = Signals::new()?;
     let mut view = View::new(arguments.json);
     view.log();

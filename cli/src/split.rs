@@ -17,6 +17,10 @@ const LONGEST: usize = 64 * 1024;
 
 /// Runs the command.
 pub(crate) fn run(arguments: &SplitArguments) -> Result<(), Failure> {
+    if arguments.file == arguments.identities && arguments.file == Path::new("-") {
+        return Err(Failure::new("release and identities cannot both come from standard input")
+            .advise("write one of the two into a file"));
+    }
     let plan = manifests::one(&arguments.file, arguments.release.as_deref())?;
     let salt = salt(&plan);
     let ratio = arguments.ratio.unwrap_or_else(|| plan.target());
@@ -101,18 +105,18 @@ impl Tally {
 /// Every line that is not empty, without its line end. Identities are bytes: no encoding is asked for.
 fn each_line(path: &Path, mut each: impl FnMut(&[u8]) -> std::io::Result<()>) -> Result<(), Failure> {
     let name = path.display();
+    let unreadable = |error| Failure::new(manifests::unreadable(path, &error));
     let source: Box<dyn Read> = if path == Path::new("-") {
         Box::new(std::io::stdin().lock())
     } else {
-        let file = std::fs::File::open(path).map_err(|error| Failure::new(format!("{name}: {error}")))?;
-        Box::new(file)
+        Box::new(std::fs::File::open(path).map_err(unreadable)?)
     };
     let mut reader = BufReader::with_capacity(1 << 16, source);
     let mut line = Vec::new();
     for number in 1_u64.. {
         line.clear();
         let read = (&mut reader).take(LONGEST as u64 + 2).read_until(b'\n', &mut line);
-        if read.map_err(|error| Failure::new(format!("{name}:{number}: {error}")))? == 0 {
+        if read.map_err(unreadable)? == 0 {
             break;
         }
         let identity = line.strip_suffix(b"\n").unwrap_or(&line);

@@ -166,8 +166,16 @@ fn wrong_usage_is_refused_with_advice() {
     let manifest = file(LEAST);
     let refused: &[(&[&str], i32, &str)] = &[
         (&["split", "--ratio", "101", "--identities", "-"], 2, "percent from 0 to 100"),
-        (&["split", "--identities", "/nowhere"], 1, "/nowhere: No such file"),
+        (&["split", "--ratio", "-1", "--identities", "-"], 2, "percent from 0 to 100"),
+        (&["split", "--identities", "/nowhere"], 1, "/nowhere: there is no such file"),
+        (&["split", "--identities", "."], 1, ".: is a directory; name the files in it"),
+        (&["lint", "/nowhere"], 1, "/nowhere: there is no such file"),
+        (&["lint", "."], 1, ".: is a directory; name the files in it"),
+        (&["run", "-"], 1, "cannot be watched for edits"),
         (&["explain", "--header", "nonsense"], 1, "write 'Name: value'"),
+        (&["explain", "--header", "Name: a\nb"], 1, "write 'Name: value'"),
+        (&["explain", "--cookie", "nonsense"], 1, "write name=value"),
+        (&["explain", "--method", "G T"], 1, "write one such as GET"),
         (&["explain", "--path", "/%00"], 1, "--path /%00"),
         (&["simulate", "--gray-latency", "slow"], 1, "x2"),
         (&["simulate", "--fault-at", "soon"], 2, "90s"),
@@ -180,7 +188,7 @@ fn wrong_usage_is_refused_with_advice() {
 #[test]
 fn lint_tells_errors_with_their_place_and_exits_with_1() {
     let good = file(LEAST);
-    halftone().arg("lint").arg(good.path()).assert().success().stdout(contains("1 sound releases, 0 errors"));
+    halftone().arg("lint").arg(good.path()).assert().success().stdout(contains("1 sound release, 0 errors"));
     let bad = file(&LEAST.replace("targetRatio: 100", "targetRatio: 12.5"));
     let place = format!("{}:8:", bad.path().display());
     halftone()
@@ -192,4 +200,47 @@ fn lint_tells_errors_with_their_place_and_exits_with_1() {
     let output = halftone().args(["lint", "--json"]).arg(bad.path()).assert().code(1);
     let findings: Value = serde_json::from_slice(&output.get_output().stdout).unwrap();
     assert_eq!((&findings[0]["severity"], &findings[0]["line"]), (&"error".into(), &8.into()), "{findings}");
+}
+
+#[test]
+fn a_file_without_a_release_is_refused_by_every_command_that_wants_one() {
+    let (empty, service) = (file("# nothing yet\n"), file("apiVersion: v1\nkind: Service\n"));
+    let (fleet, binary) = (file("fleets: [{class: default}]\n"), file(""));
+    std::fs::write(binary.path(), b"kind: GrayRelease\n\xff").unwrap();
+    for (file, says) in [
+        (&empty, "no GrayRelease is there"),
+        (&service, "no GrayRelease is there"),
+        (&fleet, "name it with --fleet"),
+        (&binary, ":2: is no text in UTF-8 from here on"),
+    ] {
+        for command in [&["lint"][..], &["explain"], &["split", "--identities", "-"], &["simulate"], &["run"]]
+        {
+            let output = halftone().args(command).arg(file.path()).assert().code(1);
+            let output = output.get_output();
+            let told = [&output.stdout[..], &output.stderr].concat();
+            let told = String::from_utf8_lossy(&told).into_owned();
+            assert!(told.contains(says), "{command:?}: {told}");
+        }
+    }
+}
+
+#[test]
+fn a_reader_that_has_seen_enough_ends_a_command_without_a_word() {
+    let manifest = file(LEAST);
+    let path = manifest.path().to_str().unwrap();
+    for arguments in [
+        &["lint", path][..],
+        &["explain", path],
+        &["simulate", "--runs", "1", path],
+        &["split", "--list", "--identities", path, path],
+        &["crd"],
+        &["completions", "zsh"],
+    ] {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_halftone"));
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let output = command.args(arguments).stdout(writer).stderr(std::process::Stdio::piped()).output();
+        let output = output.unwrap();
+        assert_eq!(String::from_utf8_lossy(&output.stderr), "", "{arguments:?}");
+    }
 }

@@ -139,7 +139,12 @@ fn is_ours(document: &Value) -> Result<bool, Problem> {
         return Err(Problem::new("", "is no object", "write apiVersion, kind, metadata and spec"));
     }
     let (Some(kind), Some(version)) = (document["kind"].as_str(), document["apiVersion"].as_str()) else {
-        let advice = format!("write apiVersion: {API_VERSION} and kind: {KIND}");
+        let fleets = document.get("fleets").is_some();
+        let advice = if fleets {
+            "it declares fleets; name it with --fleet".to_owned()
+        } else {
+            format!("write apiVersion: {API_VERSION} and kind: {KIND}")
+        };
         return Err(Problem::new("", "apiVersion or kind is missing", advice));
     };
     let ours = version.split('/').next() == Some("halftone.dev");

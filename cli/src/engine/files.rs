@@ -13,7 +13,7 @@ use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::Notify;
 
 use super::manifest;
-use crate::fleet;
+use crate::{fleet, manifests};
 
 /// Two readings this far apart must agree: an editor may be in the middle of writing.
 const SETTLED: Duration = Duration::from_millis(100);
@@ -85,10 +85,10 @@ enum Content {
 
 impl Content {
     fn of(path: &Path) -> Self {
-        match std::fs::read_to_string(path) {
-            Ok(text) => Self::Text(text),
+        match std::fs::read(path) {
+            Ok(bytes) => manifests::decode(path, bytes).map_or_else(Self::Unreadable, Self::Text),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Self::Missing,
-            Err(error) => Self::Unreadable(error.to_string()),
+            Err(error) => Self::Unreadable(manifests::unreadable(path, &error)),
         }
     }
 
@@ -186,7 +186,7 @@ impl<T: Holds> Followed<T> {
         let name = self.path.display().to_string();
         let read = match &self.content {
             Content::Missing => T::removed(&name),
-            Content::Unreadable(why) => Err(format!("{name}: {why}")),
+            Content::Unreadable(why) => Err(why.clone()),
             Content::Text(text) => T::read(text, &name),
         };
         match read {

@@ -14,7 +14,7 @@ pub(crate) fn read(text: &str, file: &str) -> Result<Vec<Manifest>, String> {
     let mut problems: Vec<String> = reading.findings.iter().map(ToString::to_string).collect();
     problems.extend(reading.manifests.iter().flat_map(services));
     if problems.is_empty() && reading.manifests.is_empty() {
-        problems.push(format!("{file}: holds no GrayRelease"));
+        problems.push(format!("{file}: no GrayRelease is there"));
     }
     if problems.is_empty() { Ok(reading.manifests) } else { Err(problems.join("\n")) }
 }

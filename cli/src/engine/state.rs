@@ -123,5 +123,9 @@ fn read(path: &Path) -> Result<Record, Failure> {
 }
 
 fn unusable(path: &Path, error: &io::Error) -> Failure {
-    Failure::new(format!("{}: {error}", path.display())).advise("--state DIR says where progress is kept")
+    let what = match error.kind() {
+        io::ErrorKind::AlreadyExists => "is no directory".to_owned(),
+        _ => error.to_string(),
+    };
+    Failure::new(format!("{}: {what}", path.display())).advise("--state DIR says where progress is kept")
 }

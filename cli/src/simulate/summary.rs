@@ -74,8 +74,10 @@ impl Summary {
         }
         writeln!(
             out,
-            "{} releases at {} requests/s, windows open, approvals given\n{table}",
-            self.runs, arguments.rps
+            "{} {} at {} requests/s, windows open, approvals given\n{table}",
+            self.runs,
+            if self.runs == 1 { "release" } else { "releases" },
+            arguments.rps
         )?;
         if let Some(Percentiles { p50, p99 }) = &self.duration_seconds {
             writeln!(
