@@ -22,7 +22,8 @@ const FLEET: &str = r#"{"schema": 1, "trustedProxies": ["10.0.0.0/25"]}"#;
 
 static ROUTES: LazyLock<Routes> = LazyLock::new(|| {
     let mut compiler = Compiler::default();
-    let document = parse::routing(include_bytes!("../seeds/decide.json"), Format::Json).expect("a good document");
+    let document =
+        parse::routing(include_bytes!("../seeds/decide.json"), Format::Json).expect("a good document");
     let release = Release::compile(Arc::new(document), false, &mut compiler).expect("compiles");
     let fleet = parse::fleet(FLEET.as_bytes(), Format::Json).expect("a good document").config;
     Routes::new(vec![Arc::new(release)], Arc::new(fleet), &mut compiler)
@@ -36,8 +37,7 @@ fuzz_target!(|data: &[u8]| {
     let fields: Vec<Field<'_>> = lines
         .filter_map(|line| {
             let colon = line.iter().position(|&byte| byte == b':')?;
-            let name = std::str::from_utf8(&line[..colon]).ok()?;
-            Some(Field { name, value: line[colon + 1..].trim_ascii() })
+            Some(Field { name: &line[..colon], value: line[colon + 1..].trim_ascii() })
         })
         .collect();
     let request = Request {

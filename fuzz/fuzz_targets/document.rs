@@ -28,7 +28,10 @@ fuzz_target!(|data: &[u8]| {
             let compiled = Release::compile(Arc::new(parsed.clone()), false, &mut Compiler::default());
             let mut store = Store::new();
             let change = store.apply(&[Found { source: "a", content }], None);
-            assert_eq!(change.applied.is_empty(), compiled.is_err() && parsed.config.state != State::Withdrawn);
+            assert_eq!(
+                change.applied.is_empty(),
+                compiled.is_err() && parsed.config.state != State::Withdrawn
+            );
             let routed = store.routes().len();
             store.apply(&[], None);
             assert_eq!(store.routes().len(), routed, "what vanishes goes on");

@@ -1,5 +1,5 @@
-//! Request heads: what we accept, the grammar's own parser accepts too, and takes apart as we do; what we
-//! write from it is one message again, with the same framing.
+//! Request heads: what we accept, the grammar's own parser and httparse accept too, and take apart as we do; what
+//! we write from it is one message again, with the same framing.
 #![no_main]
 
 use std::net::Ipv4Addr;
@@ -7,7 +7,7 @@ use std::net::Ipv4Addr;
 use halftone_proxy::{
     forwarded::{Position, forwarding},
     http1::{
-        Body, FieldSlots, HeadSearch, parse_request,
+        Body, FieldSlots, HeadSearch, MAX_FIELDS, RequestHead, parse_request,
         write::{self, RequestRewrite},
     },
 };
@@ -29,11 +29,18 @@ fuzz_target!(|data: &[u8]| {
     let Ok(Some(length)) = found else { return };
     let mut slots = FieldSlots::new();
     let Ok(head) = parse_request(&mut slots, &search, &bytes[..length]) else { return };
+    let ours: Vec<_> = head.fields.as_slice().iter().map(|field| (field.name, field.value)).collect();
     let theirs = oracle::request(bytes).expect("the grammar has this message too");
     assert_eq!((theirs.length, theirs.method.as_str()), (length, head.method_name));
-    let ours: Vec<_> =
-        head.fields.as_slice().iter().map(|field| (String::from_utf8(field.name.to_vec()).expect("a token"), field.value.to_vec())).collect();
-    assert_eq!(theirs.fields, ours);
+    assert!(
+        theirs
+            .fields
+            .iter()
+            .map(|(name, value)| (name.as_bytes(), value.as_slice()))
+            .eq(ours.iter().copied())
+    );
+    assert!(theirs.target.ends_with(received(&head).as_str()), "{} {}", theirs.target, received(&head));
+    as_httparse(bytes, &theirs);
 
     let rewrite = RequestRewrite {
         path_prefix: if choice & 1 == 0 { "" } else { "/v1" },
@@ -55,4 +62,57 @@ fuzz_target!(|data: &[u8]| {
         Body::Empty | Body::UntilClose => (0, 0),
     };
     assert_eq!(framing, expected);
+    assert_eq!(going_on(&sent.fields, &[]), going_on(&theirs.fields, &named(&theirs)));
 });
+
+/// Names in Connection fields, in lower case.
+fn named(request: &oracle::Request) -> Vec<String> {
+    let text = request.values("connection").map(|value| String::from_utf8_lossy(value).to_ascii_lowercase());
+    text.flat_map(|value| value.split(',').map(|name| name.trim_ascii().to_owned()).collect::<Vec<_>>())
+        .collect()
+}
+
+/// The fields that are neither for one hop alone nor ours to set, and not named by Connection.
+fn going_on<'a>(fields: &'a [(String, Vec<u8>)], named: &[String]) -> Vec<&'a (String, Vec<u8>)> {
+    const NOT: [&str; 13] = [
+        "connection",
+        "content-length",
+        "expect",
+        "forwarded",
+        "host",
+        "keep-alive",
+        "proxy-authenticate",
+        "proxy-authorization",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    ];
+    const STAY: [&str; 3] = ["authorization", "cookie", "x-user-name"];
+    let goes_on = |(name, _): &&(String, Vec<u8>)| {
+        let name = name.to_ascii_lowercase();
+        let read_as = name.replace('_', "-");
+        let ours = ["x-real-ip", "x-forwarded-", "x-halftone-"].iter().any(|ours| read_as.starts_with(ours));
+        STAY.contains(&&*name) || !ours && !NOT.contains(&&*name) && !named.contains(&name)
+    };
+    fields.iter().filter(goes_on).collect()
+}
+
+/// Path and query as received; of an absolute target without a path what it means.
+fn received(head: &RequestHead<'_, '_>) -> String {
+    let path =
+        if head.target.authority.is_some() && head.target.path.len() == 1 { "" } else { head.target.path };
+    let query = head.target.query.map(|query| format!("?{query}")).unwrap_or_default();
+    format!("{path}{query}")
+}
+
+fn as_httparse(bytes: &[u8], ours: &oracle::Request) {
+    let mut headers = [httparse::EMPTY_HEADER; MAX_FIELDS];
+    let mut theirs = httparse::Request::new(&mut headers);
+    assert_eq!(theirs.parse(bytes), Ok(httparse::Status::Complete(ours.length)));
+    let line = (theirs.method, theirs.path, theirs.version);
+    assert_eq!(line, (Some(&*ours.method), Some(&*ours.target), Some(ours.minor)));
+    let fields = ours.fields.iter().map(|(name, value)| (name.as_str(), value.as_slice()));
+    assert!(theirs.headers.iter().map(|header| (header.name, header.value)).eq(fields));
+}

@@ -1,9 +1,9 @@
-//! Response heads: what we accept, the grammar's own parser accepts too, and takes apart as we do; what we
-//! write from it is one message again.
+//! Response heads: what we accept, the grammar's own parser and httparse accept too, and take apart as we do; what
+//! we write from it is one message again.
 #![no_main]
 
 use halftone_proxy::http1::{
-    Answering, FieldSlots, HeadSearch, Method, Version, deliver, parse_response,
+    Answering, FieldSlots, HeadSearch, MAX_FIELDS, Method, Version, deliver, parse_response,
     write::{self, ResponseRewrite},
 };
 use libfuzzer_sys::fuzz_target;
@@ -22,9 +22,9 @@ fuzz_target!(|data: &[u8]| {
     let Ok(head) = parse_response(&mut slots, &search, &bytes[..length], request) else { return };
     let theirs = oracle::response(bytes).expect("the grammar has this message too");
     assert_eq!((theirs.length, theirs.status), (length, head.status));
-    let ours: Vec<_> =
-        head.fields.as_slice().iter().map(|field| (String::from_utf8(field.name.to_vec()).expect("a token"), field.value.to_vec())).collect();
-    assert_eq!(theirs.fields, ours);
+    let ours = head.fields.as_slice().iter().map(|field| (field.name, field.value));
+    assert!(theirs.fields.iter().map(|(name, value)| (name.as_bytes(), value.as_slice())).eq(ours));
+    as_httparse(bytes, &theirs, head.reason);
 
     let client = if choice & 4 == 0 { Version::Http11 } else { Version::Http10 };
     let mut out = Vec::new();
@@ -46,4 +46,54 @@ fuzz_target!(|data: &[u8]| {
     let framings =
         sent.fields.iter().filter(|(name, _)| framing.iter().any(|each| name.eq_ignore_ascii_case(each)));
     assert!(framings.count() <= 1);
+    let named: Vec<_> = theirs
+        .fields
+        .iter()
+        .filter(|(name, _)| name.eq_ignore_ascii_case("connection"))
+        .map(|(_, value)| value)
+        .collect();
+    assert_eq!(going_on(&sent.fields, &[]), going_on(&theirs.fields, &named));
 });
+
+/// The fields that are neither for one hop alone nor ours to set, and not named by Connection.
+fn going_on<'a>(fields: &'a [(String, Vec<u8>)], connection: &[&Vec<u8>]) -> Vec<&'a (String, Vec<u8>)> {
+    const NOT: [&str; 11] = [
+        "connection",
+        "content-length",
+        "keep-alive",
+        "proxy-authenticate",
+        "proxy-authorization",
+        "proxy-connection",
+        "set-cookie",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    ];
+    let named = |name: &str| {
+        let mut members = connection.iter().flat_map(|value| value.split(|byte| *byte == b','));
+        members.any(|member| member.trim_ascii().eq_ignore_ascii_case(name.as_bytes()))
+    };
+    const STAY: [&str; 2] = ["authorization", "cookie"];
+    let goes_on = |(name, _): &&(String, Vec<u8>)| {
+        let name = name.to_ascii_lowercase();
+        let read_as = name.replace('_', "-");
+        let ours = ["x-real-ip", "x-forwarded-", "x-halftone-", "forwarded"]
+            .iter()
+            .any(|ours| read_as.starts_with(ours));
+        STAY.contains(&&*name) || !ours && !NOT.contains(&&*name) && !named(&name)
+    };
+    fields.iter().filter(goes_on).collect()
+}
+
+fn as_httparse(bytes: &[u8], ours: &oracle::Response, reason: &str) {
+    let mut headers = [httparse::EMPTY_HEADER; MAX_FIELDS];
+    let mut theirs = httparse::Response::new(&mut headers);
+    let mut config = httparse::ParserConfig::default();
+    config.allow_spaces_after_header_name_in_responses(true);
+    assert_eq!(config.parse_response(&mut theirs, bytes), Ok(httparse::Status::Complete(ours.length)));
+    let line = (theirs.code, theirs.version, theirs.reason);
+    assert_eq!(line, (Some(ours.status), Some(ours.minor), Some(reason)));
+    let fields = ours.fields.iter().map(|(name, value)| (name.as_str(), value.as_slice()));
+    assert!(theirs.headers.iter().map(|header| (header.name, header.value)).eq(fields));
+}
