@@ -2,6 +2,8 @@
 //! refused here, so that a client that will never finish its head does not wait for the time-out; `head` takes
 //! apart what was found, without looking for line ends again.
 
+use wide::u8x32;
+
 use super::{MAX_FIELDS, MAX_HEAD, MAX_REQUEST_LINE, MessageError};
 
 /// Most lines of a head without the empty one.
@@ -43,24 +45,27 @@ impl HeadSearch {
     /// A control character, a first byte that begins no message, a folded field, or a limit exceeded.
     pub fn advance(&mut self, buf: &[u8]) -> Result<Option<usize>, MessageError> {
         let window = &buf[..buf.len().min(MAX_HEAD)];
-        loop {
-            let at = control(window, self.resume);
-            match (window.get(at), window.get(at + 1)) {
-                (Some(b'\r'), Some(b'\n')) => {
+        for at in Controls::new(window, self.resume) {
+            match (window[at], window.get(at + 1)) {
+                (b'\r', Some(b'\n')) => {
                     if self.end_line(window, at)? {
                         return Ok(Some(self.resume));
                     }
                 }
-                (Some(b'\t'), _) => self.resume = at + 1,
-                (Some(b'\r'), None) | (None, _) => {
+                (b'\r', None) => {
                     self.resume = at;
                     return self.not_yet(window);
                 }
-                (Some(b'\r'), Some(_)) => return Err(MessageError::BareCr),
-                (Some(b'\n'), _) => return Err(MessageError::BareLf),
-                (Some(_), _) => return Err(self.misplaced(&window[self.line_start..at])),
+                // The second half of a line end.
+                (b'\n', _) if at < self.resume => {}
+                (b'\t', _) => {}
+                (b'\r', Some(_)) => return Err(MessageError::BareCr),
+                (b'\n', _) => return Err(MessageError::BareLf),
+                _ => return Err(self.misplaced(&window[self.line_start..at])),
             }
         }
+        self.resume = window.len();
+        self.not_yet(window)
     }
 
     /// The lines of the head that was found, the empty one left out, in `head`, which is that head.
@@ -149,23 +154,50 @@ impl<'s, 'b> Lines<'s, 'b> {
     }
 }
 
-/// The place of the first control character (below space, or DEL) from `from` on; the length if there is none.
-fn control(bytes: &[u8], from: usize) -> usize {
-    const ONES: u64 = u64::from_ne_bytes([1; 8]);
-    let (words, rest) = bytes.get(from..).unwrap_or_default().as_chunks::<8>();
-    // Eight bytes at a time ("Determine if a word has a byte less than n", Anderson, Bit Twiddling Hacks): only bytes
-    // above the first that was found may be marked wrongly.
-    for (index, word) in words.iter().enumerate() {
-        let word = u64::from_le_bytes(*word);
-        let other = word ^ (ONES * 0x7f);
-        let below = word.wrapping_sub(ONES * 0x20) & !word;
-        let delete = other.wrapping_sub(ONES) & !other;
-        let found = (below | delete) & (ONES * 0x80);
-        if found != 0 {
-            return from + index * 8 + (found.trailing_zeros() / 8) as usize;
-        }
+/// The places of control characters (below space, or DEL), 32 bytes looked at at a time.
+struct Controls<'b> {
+    bytes: &'b [u8],
+    /// Where the bytes begin that were looked at last.
+    block: usize,
+    /// Those of the block that are not told yet, the first one in the lowest bit.
+    found: u32,
+}
+
+impl<'b> Controls<'b> {
+    /// Those from `from` on.
+    fn new(bytes: &'b [u8], from: usize) -> Self {
+        Self { bytes, block: from, found: controls(bytes.get(from..).unwrap_or_default()) }
     }
-    bytes.len() - rest.len() + rest.iter().position(u8::is_ascii_control).unwrap_or(rest.len())
+}
+
+impl Iterator for Controls<'_> {
+    type Item = usize;
+
+    #[inline]
+    fn next(&mut self) -> Option<usize> {
+        while self.found == 0 {
+            self.block += BLOCK;
+            self.found = controls(self.bytes.get(self.block..)?);
+        }
+        let at = self.block + self.found.trailing_zeros() as usize;
+        self.found &= self.found - 1;
+        Some(at)
+    }
+}
+
+const BLOCK: usize = 32;
+
+/// Which of the first bytes are control characters; the first in the lowest bit.
+#[inline]
+fn controls(bytes: &[u8]) -> u32 {
+    let block = bytes.first_chunk::<BLOCK>().copied().unwrap_or_else(|| {
+        let mut block = [b' '; BLOCK];
+        block[..bytes.len()].copy_from_slice(bytes);
+        block
+    });
+    let block = u8x32::new(block);
+    let below = block.min(u8x32::splat(0x1f)).simd_eq(block);
+    (below | block.simd_eq(u8x32::splat(0x7f))).to_bitmask()
 }
 
 /// Whether a byte may stand in a method or a field name (RFC 9110 §5.6.2).
@@ -206,17 +238,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_control_character_is_found_wherever_it_stands() {
-        for length in 0..40 {
+    fn control_characters_are_found_wherever_they_stand() {
+        for length in 0..70 {
             for (place, byte) in (0..length).flat_map(|place| (0..=u8::MAX).map(move |byte| (place, byte))) {
                 let mut bytes = vec![b'a'; length];
                 bytes[place] = byte;
-                // What follows must not be taken for it, nor 0x80 and above for anything.
+                // What follows must not be taken for one.
                 bytes[place + 1..].fill(0xff);
-                let expected = if byte.is_ascii_control() { place } else { length };
-                assert_eq!(control(&bytes, 0), expected, "{byte:#x} at {place} of {length}");
-                assert_eq!(control(&bytes, place.min(3)), expected);
+                let expected = byte.is_ascii_control().then_some(place);
+                assert_eq!(
+                    Controls::new(&bytes, 0).collect::<Vec<_>>(),
+                    Vec::from_iter(expected),
+                    "{bytes:?}"
+                );
+                assert_eq!(Controls::new(&bytes, place.min(3)).next(), expected, "{bytes:?}");
             }
         }
+        let all = [b'\t'; 100];
+        assert!(Controls::new(&all, 7).eq(7..100));
+        assert_eq!(Controls::new(&all, 100).next(), None);
     }
 }
