@@ -74,10 +74,10 @@ pub enum StartError {
         error: io::Error,
     },
     /// A client address cannot be listened on.
-    #[error("--listen {addresses:?}: {error}")]
+    #[error("--listen {address}: {error}")]
     Listen {
-        /// The addresses asked for.
-        addresses: Vec<SocketAddr>,
+        /// The address.
+        address: SocketAddr,
         /// What is wrong.
         error: io::Error,
     },
@@ -121,7 +121,7 @@ impl Proxy {
         check_source(&source, &restored)?;
         let workers = settings.workers.get();
         let listeners = Listeners::bind(&settings.listen, workers)
-            .map_err(|error| StartError::Listen { addresses: settings.listen.clone(), error })?;
+            .map_err(|(address, error)| StartError::Listen { address, error })?;
         let admin_listener = settings.admin.map(listen_admin).transpose()?;
         let admin = admin_listener.as_ref().and_then(|listener| listener.local_addr().ok());
 

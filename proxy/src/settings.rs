@@ -6,6 +6,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::builder::NonEmptyStringValueParser;
 use clap::{Parser, ValueEnum};
 use halftone_routing::config::names::ObjectName;
 use halftone_routing::config::units::Ratio;
@@ -36,14 +37,15 @@ pub struct Flags {
         value_name = "ADDR:PORT",
         env = "HALFTONE_LISTEN",
         default_value = "0.0.0.0:8080",
-        value_delimiter = ','
+        value_delimiter = ',',
+        value_parser = address
     )]
     pub listen: Vec<SocketAddr>,
 
     /// Address of /livez, /readyz, /metrics, /report, /config and /explain
     ///
     /// An address other than loopback needs --token-file.
-    #[arg(long, value_name = "ADDR:PORT", env = "HALFTONE_ADMIN", default_value = "127.0.0.1:8081")]
+    #[arg(long, value_name = "ADDR:PORT", env = "HALFTONE_ADMIN", default_value = "127.0.0.1:8081", value_parser = address)]
     pub admin: SocketAddr,
 
     /// Directory that keeps the last good documents over a restart
@@ -55,7 +57,7 @@ pub struct Flags {
     pub class: ObjectName,
 
     /// Name of this proxy in reports: in a cluster its pod's UID [default: the host's name]
-    #[arg(long, value_name = "NAME", env = "HALFTONE_INSTANCE")]
+    #[arg(long, value_name = "NAME", env = "HALFTONE_INSTANCE", value_parser = NonEmptyStringValueParser::new())]
     pub instance: Option<String>,
 
     /// Worker threads [default: the cores this process may use, at most 8]
@@ -270,6 +272,14 @@ fn default_workers() -> NonZeroUsize {
 
 fn default_max_connections() -> usize {
     (descriptors::limit() / 100).saturating_mul(CONNECTION_SHARE_PERCENT).max(1)
+}
+
+/// `127.0.0.1:8080`, `[::]:8080`: no names, since what a name means may change while we run.
+fn address(text: &str) -> Result<SocketAddr, String> {
+    let wrong = || {
+        format!("\"{text}\" is no address; write an IP address and a port, as in 127.0.0.1:8080 or [::]:8080")
+    };
+    text.parse().map_err(|_| wrong())
 }
 
 /// `10s`, `1m30s`, `500ms`: whole milliseconds from 0 on.

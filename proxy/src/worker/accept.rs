@@ -33,23 +33,20 @@ impl Listeners {
     /// Listens on every address once per worker (SO_REUSEPORT). A port 0 is chosen once and then shared.
     ///
     /// # Errors
-    /// An address is taken by another program, or not ours.
-    pub fn bind(addresses: &[SocketAddr], workers: usize) -> io::Result<Self> {
+    /// Which address is taken by another program, or not ours.
+    pub fn bind(addresses: &[SocketAddr], workers: usize) -> Result<Self, (SocketAddr, io::Error)> {
         let mut by_worker: Vec<Vec<StdListener>> = (0..workers).map(|_| Vec::new()).collect();
         let mut bound = Vec::new();
         for &wanted in addresses {
             // A listener without SO_REUSEPORT finds out whether the port is another program's: two proxies of one
             // user would else share it without a word, and each get half of the requests.
-            let mut address = wanted;
-            if wanted.port() != 0 {
-                listen(wanted, false)?;
-            }
-            for listeners in &mut by_worker {
-                let listener = listen(address, true)?;
-                address = listener.local_addr()?;
-                listeners.push(listener);
-            }
-            bound.push(address);
+            let mut bind = || {
+                if wanted.port() != 0 {
+                    listen(wanted, false)?;
+                }
+                listen_for_each(wanted, &mut by_worker)
+            };
+            bound.push(bind().map_err(|error| (wanted, error))?);
         }
         Ok(Self { by_worker, addresses: bound })
     }
@@ -58,6 +55,16 @@ impl Listeners {
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
     }
+}
+
+/// One listener for each worker; the address with its real port.
+fn listen_for_each(mut address: SocketAddr, by_worker: &mut [Vec<StdListener>]) -> io::Result<SocketAddr> {
+    for listeners in by_worker {
+        let listener = listen(address, true)?;
+        address = listener.local_addr()?;
+        listeners.push(listener);
+    }
+    Ok(address)
 }
 
 fn listen(address: SocketAddr, share: bool) -> io::Result<StdListener> {

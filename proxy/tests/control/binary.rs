@@ -1,7 +1,7 @@
 //! The binary as a service manager runs it: flags, environment, signals, exit codes, limits.
 
 use std::io::{ErrorKind, Read};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::Arc;
@@ -90,7 +90,20 @@ fn bad_flags_say_what_is_wrong() {
     for (args, told) in [
         (&[] as &[&str], "--config"),
         (&["--config", config, "--listen", "localhost"], "invalid value 'localhost' for '--listen"),
+        (&["--config", config, "--listen", "127.0.0.1:0,:80"], "write an IP address and a port"),
+        (&["--config", config, "--listen="], "write an IP address and a port"),
+        (&["--config", config, "--admin", "8081"], "write an IP address and a port"),
         (&["--config", config, "--workers", "0"], "--workers"),
+        (&["--config", config, "--max-connections", "0"], "--max-connections"),
+        (&["--config", config, "--max-connections", "many"], "--max-connections"),
+        (&["--config", config, "--instance="], "--instance"),
+        (&["--config", config, "--tunnel-grace", "soon"], "write a number and a unit"),
+        (&["--config", config, "--drain-delay", "1"], "write a number and a unit"),
+        (&["--config", config, "--client-idle-timeout", "0s"], "at least 1ms"),
+        (&["--config", config, "--client-body-timeout", "0ms"], "at least 1ms"),
+        (&["--config", config, "--client-write-timeout", "x"], "write a number and a unit"),
+        (&["--config", config, "--access-log-sample", "50%"], "--access-log <FORMAT>"),
+        (&["--config", config, "--log-format", "xml"], "possible values: text, json"),
         (&["--config", config, "--drain-timeout", "30"], "write a number and a unit"),
         (&["--config", config, "--drain-timeout=-3s"], "write a number and a unit"),
         (&["--config", config, "--client-head-timeout", "0s"], "at least 1ms"),
@@ -104,8 +117,14 @@ fn bad_flags_say_what_is_wrong() {
         assert_eq!(output.status.code(), Some(2), "{args:?}: {said}");
         assert!(said.contains(told), "{args:?}: {said}");
     }
+    let other = TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = &*other.local_addr().unwrap().to_string();
+    let listen = format!("127.0.0.1:0,{taken}");
     for (args, told) in [
         (&["--config", "/nonexistent"] as &[&str], "/nonexistent"),
+        (&["--config", config, "--listen", &listen], &format!("--listen {taken}: ")),
+        (&["--config", config, "--listen", "127.0.0.1:0", "--admin", taken], &format!("--admin {taken}: ")),
+        (&["--config", config, "--state", "/dev/null"], "--state /dev/null: "),
         (&["--config", config, "--admin", "0.0.0.0:0"], "--token-file"),
         (&["--config", config, "--token-file", "/nonexistent"], "/nonexistent"),
     ] {

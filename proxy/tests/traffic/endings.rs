@@ -431,6 +431,6 @@ fn statuses_are_counted_as_the_release_sees_them() {
 #[test]
 fn a_listener_is_not_shared_with_another_program() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
-    let error = halftone_proxy::worker::Listeners::bind(&[taken.local_addr().unwrap()], 2).unwrap_err();
+    let (_, error) = halftone_proxy::worker::Listeners::bind(&[taken.local_addr().unwrap()], 2).unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::AddrInUse);
 }
