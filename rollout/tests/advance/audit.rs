@@ -20,7 +20,7 @@ pub(crate) struct Audit {
     live_since: Option<Timestamp>,
     /// The shortest hold that any plan since then gave it.
     least_hold: Option<Duration>,
-    /// The hold of a turn that was written, and killed before it was applied.
+    /// The shortest hold of turns that were written, and killed before they were applied.
     written_hold: Option<Duration>,
     /// Gray's requests since then.
     gray_requests: u64,
@@ -153,7 +153,7 @@ impl Audit {
 
     /// What the turn says was written, and the process killed before it was applied.
     pub(crate) fn killed(&mut self, seen: &Seen<'_>) {
-        self.written_hold = hold_of(seen);
+        self.written_hold = self.written_hold.into_iter().chain(hold_of(seen)).min();
     }
 }
 
