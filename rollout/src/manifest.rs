@@ -311,9 +311,21 @@ mod tests {
         let findings = findings("hosts: ['*']\nhosts: [a]\nstable: {addresses: ['127.0.0.1:1'], version: a}");
         assert_eq!(findings.len(), 1);
         assert!(
-            findings[0].starts_with("f.yaml:6:3: error: cannot be read: ") && findings[0].contains("hosts"),
+            findings[0]
+                .starts_with("f.yaml:6:3: error: cannot be read: duplicate mapping key: hosts not allowed"),
             "{findings:?}"
         );
+    }
+
+    #[test]
+    fn advice_on_a_number_is_right_when_it_is_followed() {
+        for (written, advised) in [("1e1", "write 10 "), ("12.50", r#""12.5%""#)] {
+            let text = format!(
+                "hosts: [a]\nstable: {{addresses: ['127.0.0.1:1'], version: a}}\ngray: {{addresses: ['127.0.0.1:2'], version: b}}\ntargetRatio: {written}"
+            );
+            let findings = findings(&text);
+            assert!(findings[0].contains(advised), "{findings:?}");
+        }
     }
 
     #[test]

@@ -89,9 +89,10 @@ fn type_of(value: &Value) -> &'static str {
 
 fn type_advice(value: &Value, wanted: &str) -> String {
     match (value, wanted) {
-        (Value::Number(number), "an integer or a text") => {
-            format!("write it as a text, such as \"{number}%\"")
-        }
+        (Value::Number(number), "an integer or a text") => match number.as_f64() {
+            Some(whole) if whole.fract() == 0.0 => format!("write {whole}"),
+            _ => format!("write it as a text, such as \"{number}%\""),
+        },
         (Value::Number(_) | Value::Bool(_), "a text") => format!("put it in quotes: \"{value}\""),
         (Value::String(text), "an integer" | "true or false") if !text.is_empty() => {
             format!("write {wanted} without quotes")

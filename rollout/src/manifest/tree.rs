@@ -8,7 +8,7 @@ use serde::{
     de::{MapAccess, SeqAccess, Visitor},
 };
 use serde_json::{Map, Number, Value};
-use serde_saphyr::{Location, Spanned};
+use serde_saphyr::{Location, Spanned, UserMessageFormatter};
 
 use crate::{
     finding::Position,
@@ -73,10 +73,11 @@ pub(crate) fn parse(text: &str) -> Result<Vec<Document>, (Position, Problem)> {
 fn malformed(error: &serde_saphyr::Error) -> (Position, Problem) {
     let start = Position { line: 1, column: 1 };
     let position = error.location().map_or(start, position);
-    let message = error.without_snippet().to_string();
+    let message = error.without_snippet().render_with_formatter(&UserMessageFormatter);
     let message = message.lines().next().unwrap_or_default();
     let message = message.split(" at line ").next().unwrap_or(message);
-    (position, Problem::new("", format!("cannot be read: {message}"), "correct the YAML here"))
+    let advice = if message.starts_with("tabs ") { "indent by spaces" } else { "correct the YAML here" };
+    (position, Problem::new("", format!("cannot be read: {message}"), advice))
 }
 
 fn position(location: Location) -> Position {
