@@ -169,6 +169,8 @@ struct Exchange<'a, C> {
     upload: Flow,
     /// The rest of the request is not sent: the backend has answered without waiting for it, or takes no more.
     upload_cut: bool,
+    /// Once the answer is complete, what is left of the request is not sent.
+    answer_ends_upload: bool,
     /// An interim answer has come.
     continued: bool,
     tries: Tries,
@@ -210,6 +212,7 @@ pub(crate) async fn run<C: Stream>(
         order,
         upload: Flow::new(head, order.body, order.body == Body::Chunked, now),
         upload_cut: false,
+        answer_ends_upload: false,
         continued: false,
         tries: Tries::default(),
         download: Flow::new(Buf::default(), Body::Empty, false, now),

@@ -11,8 +11,9 @@ use crate::stream::Stream;
 use crate::worker::Worker;
 use crate::worker::buffers::poll_write;
 
-/// What a lingering close reads at most of what the client still sends, and how long it waits for it.
-const LINGER_BYTES: usize = 64 * 1024;
+/// How long a lingering close goes on reading what the client still sends. However much that is: an upload of 10 MB is
+/// here in a fraction of it, and the reset that a close with bytes unread sends takes from the client what it has not
+/// read yet of the answer.
 const LINGER: Duration = Duration::from_secs(2);
 
 /// Writes an answer of our own. False: the client did not take it.
@@ -43,10 +44,9 @@ pub(crate) async fn answer<C: Stream>(
 /// reset, and a client that is still sending then never sees the answer.
 pub(crate) async fn linger<C: Stream>(worker: &Worker, client: &mut Client<C>) {
     let deadline = worker.ticker.now().after(LINGER);
-    let mut discarded = 0;
     let mut shut = false;
     poll_fn(|cx| {
-        if let Poll::Ready(()) = poll_discard(worker, client, &mut shut, &mut discarded, cx) {
+        if let Poll::Ready(()) = poll_discard(worker, client, &mut shut, cx) {
             return Poll::Ready(());
         }
         if worker.ticker.now() >= deadline || !worker.phase().exchange_may_go_on() {
@@ -62,19 +62,16 @@ fn poll_discard<C: Stream>(
     worker: &Worker,
     client: &mut Client<C>,
     shut: &mut bool,
-    discarded: &mut usize,
     cx: &mut Context<'_>,
 ) -> Poll<()> {
     if !*shut {
         let Ok(()) = ready!(Pin::new(&mut client.stream).poll_shutdown(cx)) else { return Poll::Ready(()) };
         *shut = true;
     }
-    while *discarded < LINGER_BYTES {
+    loop {
         client.input.clear();
-        match ready!(worker.buffers.poll_read(&mut client.input, &mut client.stream, cx)) {
-            Ok(0) | Err(_) => return Poll::Ready(()),
-            Ok(n) => *discarded += n,
+        if let Ok(0) | Err(_) = ready!(worker.buffers.poll_read(&mut client.input, &mut client.stream, cx)) {
+            return Poll::Ready(());
         }
     }
-    Poll::Ready(())
 }

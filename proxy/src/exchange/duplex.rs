@@ -26,6 +26,7 @@ impl<C: Stream> Exchange<'_, C> {
         if let Err(ending) = self.poll_download(backend, status, cx) {
             return Poll::Ready(Err(ending));
         }
+        self.upload_cut |= self.answer_ends_upload && self.download.is_done();
         if let Err(ending) = self.poll_rest(backend, status, cx) {
             return Poll::Ready(Err(ending));
         }
@@ -35,6 +36,10 @@ impl<C: Stream> Exchange<'_, C> {
         match self.clock_during_answer(status) {
             Ok(()) => Poll::Pending,
             Err(Expired::Over(ending)) => Poll::Ready(Err(ending)),
+            Err(_) if self.answer_ends_upload && !self.upload_cut => {
+                self.upload_cut = true;
+                self.poll_relay(backend, status, cx)
+            }
             Err(_) => self.cut_upload(Ending::ClientStalled(status)),
         }
     }
@@ -52,7 +57,7 @@ impl<C: Stream> Exchange<'_, C> {
         let client = &mut self.client.stream;
         match self.download.poll(&self.worker.buffers, &mut self.answer, backend, client, now, cx) {
             Poll::Pending | Poll::Ready(Ok(())) => Ok(()),
-            Poll::Ready(Err(Broken::Sink)) => Err(Ending::ClientGoneAfter(status)),
+            Poll::Ready(Err(Broken::Sink { .. })) => Err(Ending::ClientGoneAfter(status)),
             Poll::Ready(Err(Broken::Source | Broken::Malformed(_))) => Err(Ending::BrokenOff(status)),
         }
     }
@@ -75,7 +80,7 @@ impl<C: Stream> Exchange<'_, C> {
         match self.upload.poll(&self.worker.buffers, &mut client.input, &mut client.stream, backend, now, cx)
         {
             Poll::Pending | Poll::Ready(Ok(())) => {}
-            Poll::Ready(Err(Broken::Sink)) => self.upload_cut = true,
+            Poll::Ready(Err(Broken::Sink { reset })) => self.lose_backend(reset),
             Poll::Ready(Err(Broken::Source | Broken::Malformed(_))) if self.download.is_done() => {
                 self.upload_cut = true;
             }

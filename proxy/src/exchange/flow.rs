@@ -23,8 +23,8 @@ const GATHERED: usize = 8 * 1024;
 pub(crate) enum Broken {
     /// The source closed or failed.
     Source,
-    /// The sink failed.
-    Sink,
+    /// The sink failed; with a reset it took back its word on the other direction, too.
+    Sink { reset: bool },
     /// The source's framing is malformed.
     Malformed(MessageError),
 }
@@ -56,6 +56,7 @@ pub(crate) struct Flow {
     chunks_out: bool,
     ended: bool,
     whole: bool,
+    torn: bool,
     /// When the side that was waited for last did something.
     progress: Tick,
     moved: u64,
@@ -81,6 +82,7 @@ impl Flow {
             chunks_out,
             ended,
             whole: true,
+            torn: false,
             progress: now,
             moved: 0,
             budget: BUDGET,
@@ -91,7 +93,7 @@ impl Flow {
     pub(crate) fn begin(&mut self, body: Body, chunks_out: bool) {
         let before = std::mem::take(&mut self.before);
         let sent = self.sent;
-        *self = Self { sent, ..Self::new(before, body, chunks_out, self.progress) };
+        *self = Self { sent, torn: self.torn, ..Self::new(before, body, chunks_out, self.progress) };
     }
 
     /// What goes out ahead of the body, to append to.
@@ -116,6 +118,12 @@ impl Flow {
     /// A byte was handed to the sink.
     pub(crate) fn is_begun(&self) -> bool {
         self.sent > 0 || !self.whole
+    }
+
+    /// The source has reset its connection, which a write to it was told: reads are told of an end then, and a body
+    /// that only the close ends would seem whole.
+    pub(crate) fn tear(&mut self) {
+        self.torn = true;
     }
 
     /// A batch has gone out in part.
@@ -223,14 +231,15 @@ impl Flow {
     ) -> Poll<Result<(), Broken>> {
         loop {
             self.prime(input).map_err(Broken::Malformed)?;
-            ready!(self.poll_flush(input, to, now, cx)).map_err(|_| Broken::Sink)?;
+            ready!(self.poll_flush(input, to, now, cx))
+                .map_err(|error| Broken::Sink { reset: error.kind() == io::ErrorKind::ConnectionReset })?;
             if self.ended {
                 return Poll::Ready(Ok(()));
             }
             self.finish_batch(input);
             ready!(self.poll_budget(cx));
             match ready!(buffers.poll_read(input, from, cx)) {
-                Ok(0) if matches!(self.reader, Reader::UntilClose) => self.end(&[]),
+                Ok(0) if matches!(self.reader, Reader::UntilClose) && !self.torn => self.end(&[]),
                 Ok(0) | Err(_) => return Poll::Ready(Err(Broken::Source)),
                 Ok(n) => self.budget = self.budget.saturating_sub(n),
             }

@@ -83,12 +83,20 @@ impl<C: Stream> Exchange<'_, C> {
             Poll::Ready(Err(Broken::Source)) => return Err(self.gone()),
             Poll::Ready(Err(Broken::Malformed(error))) => return Err(Ending::Refused(error)),
             // The backend may have answered before it closed; that answer is still to be read.
-            Poll::Ready(Err(Broken::Sink)) => self.upload_cut = true,
+            Poll::Ready(Err(Broken::Sink { reset })) => self.lose_backend(reset),
         }
         if !was_read && self.upload.is_read() {
             self.clock.body_received(now);
         }
         Ok(())
+    }
+
+    /// The backend takes no more of the request.
+    pub(super) fn lose_backend(&mut self, reset: bool) {
+        self.upload_cut = true;
+        if reset {
+            self.download.tear();
+        }
     }
 
     /// Writes interim heads and looks whether the client is still there.
@@ -173,10 +181,13 @@ impl<C: Stream> Exchange<'_, C> {
         if self.upload.is_done() {
             self.upload.release(buffers, &mut self.client.input);
         } else {
-            // An early answer. The rest of the request is sent only to a backend that shows that it wants it.
-            self.upload_cut |= !head.keep_alive || head.status >= 400 || self.awaits_continue();
+            // An early answer. A client that was not asked for its body has been told not to send it; else the
+            // backend may need the rest to answer to the end. Beyond that only who keeps the connection gets it.
+            self.upload_cut |= self.awaits_continue();
+            self.answer_ends_upload = self.upload_cut || !head.keep_alive || head.status >= 400;
         }
-        let keep_alive = self.order.keep_alive && self.worker.phase().keeps_alive() && !self.upload_cut;
+        let keep_alive =
+            self.order.keep_alive && self.worker.phase().keeps_alive() && !self.answer_ends_upload;
         let delivery = deliver(head.body, self.order.version, keep_alive);
         let rewrite = ResponseRewrite {
             client: self.order.version,

@@ -67,6 +67,9 @@ pub fn client(end: &ClientEnd) -> Reuse {
     match end {
         ClientEnd { upgraded: true, .. } | ClientEnd { answer: None, .. } => Reuse::Close,
         ClientEnd { answer_written: false, answer: Some(Body::UntilClose), .. } => Reuse::Reset,
+        // The answers to the requests before may still be on their way.
+        ClientEnd { answer_written: false, pipelined: true, .. }
+        | ClientEnd { answer_written: false, request_read: false, .. } => Reuse::CloseLingering,
         ClientEnd { answer_written: false, .. } => Reuse::Close,
         ClientEnd { request_read: false, .. } => Reuse::CloseLingering,
         ClientEnd { keep_alive: true, answer: Some(body), .. } if *body != Body::UntilClose => Reuse::Keep,
@@ -140,6 +143,12 @@ mod tests {
             ),
             ("nothing answered", ClientEnd { answer: None, answer_written: false, ..done }, Reuse::Close),
             ("answer broke off", cut, Reuse::Close),
+            (
+                "answer broke off, the next request waits",
+                ClientEnd { pipelined: true, ..cut },
+                Reuse::CloseLingering,
+            ),
+            ("answer and request broke off", ClientEnd { request_read: false, ..cut }, Reuse::CloseLingering),
             ("chunked answer broke off", ClientEnd { answer: Some(Body::Chunked), ..cut }, Reuse::Close),
             ("plain answer broke off", ClientEnd { answer: Some(Body::UntilClose), ..cut }, Reuse::Reset),
             ("a tunnel", ClientEnd { upgraded: true, ..done }, Reuse::Close),

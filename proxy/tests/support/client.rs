@@ -63,6 +63,11 @@ impl Client {
         Message::read_head(&mut self.reader)
     }
 
+    /// Reads the body that an answer's head announces.
+    pub(crate) fn body(&mut self, answer: &mut Message) -> io::Result<()> {
+        answer.read_body(&mut self.reader, true)
+    }
+
     /// Sends a GET of HTTP/1.1 and reads the answer's head.
     pub(crate) fn get_head(&mut self, path: &str) -> Message {
         self.send(format!("GET {path} HTTP/1.1\r\nHost: shop\r\n\r\n")).head().unwrap().unwrap()

@@ -129,6 +129,25 @@ fn a_backend_may_answer_while_it_still_reads() {
 }
 
 #[test]
+fn a_backend_that_will_close_may_still_read_before_it_has_answered_to_the_end() {
+    for (status, framing) in [(200, ""), (404, ""), (404, "Transfer-Encoding: chunked\r\n")] {
+        let backend = Backend::start(move |connection, _| {
+            let mut request = connection.head().unwrap();
+            connection.send(format!("HTTP/1.1 {status} X\r\nConnection: close\r\n{framing}\r\n"));
+            request.read_body(&mut connection.reader, false).unwrap();
+            connection.send(if framing.is_empty() { "all of it" } else { "9\r\nall of it\r\n0\r\n\r\n" });
+        });
+        let proxy = Proxy::to(backend.address);
+        let mut client = proxy.client();
+        client.send("POST / HTTP/1.1\r\nHost: shop\r\nContent-Length: 4\r\n\r\nbo");
+        let mut answer = client.head().unwrap().unwrap();
+        assert_eq!((answer.status(), answer.get("connection")), (status, Some("close")));
+        client.send("dy").body(&mut answer).unwrap();
+        assert_eq!(answer.text(), "all of it");
+    }
+}
+
+#[test]
 fn uploading_clients_see_the_refusal_that_did_not_wait_for_them() {
     const CLIENTS: usize = 200;
     let backend = Backend::start(|connection, _| {

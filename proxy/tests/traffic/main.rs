@@ -7,6 +7,7 @@
 mod accepting;
 mod answers;
 mod bodies;
+mod chaos;
 mod connections;
 mod drain;
 mod endings;
