@@ -1,0 +1,122 @@
+//! A backend: answers every request with its version, and misbehaves as its controls tell it to.
+
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use http_body_util::BodyExt;
+use hyper::{Method, Request, StatusCode, body::Incoming, header::HeaderValue};
+use serde_json::json;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::serve::{self, Answer, listen, refused, serve};
+use crate::wire::Fault;
+
+/// Field of an answer that names the version which gave it.
+pub const VERSION_FIELD: &str = "x-peer-version";
+
+struct Backend {
+    version: String,
+    pod: String,
+    fault: RwLock<Fault>,
+    served: AtomicU64,
+    ending: AtomicBool,
+}
+
+/// Serves until SIGTERM, and then for `drain` seconds more: whoever uses it needs that long to learn that it goes.
+///
+/// # Errors
+/// An address that cannot be listened on.
+pub async fn run(
+    version: String,
+    service: SocketAddr,
+    control: SocketAddr,
+    drain: u64,
+) -> std::io::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let backend = Arc::new(Backend {
+        version,
+        pod: std::env::var("HOSTNAME").unwrap_or_default(),
+        fault: RwLock::default(),
+        served: AtomicU64::new(0),
+        ending: AtomicBool::new(false),
+    });
+    let (serving, controls) = (Arc::clone(&backend), Arc::clone(&backend));
+    tokio::spawn(serve(listen(service).await?, move |request| Arc::clone(&serving).answer(request)));
+    tokio::spawn(serve(listen(control).await?, move |request| Arc::clone(&controls).control(request)));
+    terminate.recv().await;
+    backend.ending.store(true, Ordering::Relaxed);
+    tokio::time::sleep(Duration::from_secs(drain)).await;
+    Ok(())
+}
+
+impl Backend {
+    async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Answer {
+        let fault = self.fault.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let number = self.served.fetch_add(1, Ordering::Relaxed);
+        if fault.hang {
+            std::future::pending::<()>().await;
+        }
+        if fault.delay_ms > 0 {
+            tokio::time::sleep(Duration::from_millis(fault.delay_ms)).await;
+        }
+        let status = if fails(number, fault.percent) { fault.status } else { 200 };
+        let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let path = request.uri().path().to_owned();
+        let host = request.headers().get("host").and_then(|host| host.to_str().ok()).unwrap_or_default();
+        let about = json!({"version": self.version, "pod": self.pod, "host": host, "path": path});
+        let mut answer = serve::json(status, &about);
+        if let Ok(version) = HeaderValue::from_str(&self.version) {
+            answer.headers_mut().insert(VERSION_FIELD, version);
+        }
+        answer
+    }
+
+    async fn control(self: Arc<Self>, request: Request<Incoming>) -> Answer {
+        match (request.method(), request.uri().path()) {
+            (&Method::GET, "/readyz") if self.ending.load(Ordering::Relaxed) => {
+                refused(StatusCode::SERVICE_UNAVAILABLE, "ending")
+            }
+            (&Method::GET, "/readyz") => serve::json(StatusCode::OK, &json!({"version": self.version})),
+            (&Method::GET, "/served") => {
+                serve::json(StatusCode::OK, &json!({"served": self.served.load(Ordering::Relaxed)}))
+            }
+            (&Method::POST, "/fault") => {
+                let Ok(body) = request.into_body().collect().await else {
+                    return refused(StatusCode::BAD_REQUEST, "the body broke off");
+                };
+                match serde_json::from_slice::<Fault>(&body.to_bytes()) {
+                    Ok(fault) => {
+                        *self.fault.write().unwrap_or_else(PoisonError::into_inner) = fault.clone();
+                        serve::json(StatusCode::OK, &fault)
+                    }
+                    Err(error) => refused(StatusCode::BAD_REQUEST, &error.to_string()),
+                }
+            }
+            _ => refused(StatusCode::NOT_FOUND, "controls: GET /readyz, GET /served, POST /fault"),
+        }
+    }
+}
+
+/// Whether this request is one of those that fail: as many of every hundred as the share says, spread evenly.
+fn fails(number: u64, percent: u32) -> bool {
+    (number * u64::from(percent)) % 100 < u64::from(percent)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_share_of_every_hundred_requests_fails() {
+        for percent in [0, 1, 5, 33, 50, 99, 100] {
+            let failed = (700..800).filter(|number| fails(*number, percent)).count();
+            assert_eq!(u32::try_from(failed), Ok(percent));
+        }
+    }
+}
