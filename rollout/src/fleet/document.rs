@@ -165,7 +165,12 @@ fn backend(reader: &mut Reader, path: &str, written: &WrittenBackend) -> Option<
         if port.is_none() {
             reader.mismatch(&field(&path, "port"), PORT_NAME);
         }
-        return Some(Backend::Service(ServiceRef { namespace: namespace?, name: name?, port: port? }));
+        return Some(Backend::Service(ServiceRef {
+            namespace: namespace?,
+            name: name?,
+            port: port?,
+            port_name: None,
+        }));
     }
     let path = field(path, "addresses");
     let addresses =

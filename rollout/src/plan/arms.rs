@@ -64,6 +64,7 @@ fn backend(
             namespace: namespace?.clone(),
             name: name?,
             port: port?,
+            port_name: None,
         }));
     }
     let path = field(path, "addresses");

@@ -123,6 +123,7 @@ pub enum Backend {
 
 /// One port of a Kubernetes Service.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct ServiceRef {
     /// Namespace of the Service.
     pub namespace: ObjectName,
@@ -130,6 +131,10 @@ pub struct ServiceRef {
     pub name: ObjectName,
     /// Which of its ports.
     pub port: ServicePort,
+    /// What the Service calls the port that `port` gives by number, if it calls it anything: EndpointSlices know ports
+    /// by name only, and proxies read no Services.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port_name: Option<ObjectName>,
 }
 
 /// A port by number or by name.
