@@ -373,12 +373,14 @@ impl<C: Stream> Exchange<'_, C> {
         }
     }
 
-    /// The client has left before the answer's head.
+    /// The client has left before the answer's head. As long as its request was not complete, nobody but itself has
+    /// kept it waiting.
     fn gone(&mut self) -> Ending {
-        let waited = self.clock.waited(Instant::now());
-        if self.upload.is_read() {
-            self.clock.count_over(self.order, waited);
+        if !self.upload.is_read() {
+            return Ending::ClientGone;
         }
+        let waited = self.clock.waited(Instant::now());
+        self.clock.count_over(self.order, waited);
         if waited > self.order.abandoned_after { Ending::Abandoned } else { Ending::ClientGone }
     }
 

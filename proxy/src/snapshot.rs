@@ -14,6 +14,7 @@ use halftone_routing::routes::{ReleaseIndex, Routes, UpstreamId};
 use crate::counters::StageCounters;
 use crate::report::Reporter;
 use crate::upstream::endpoints::{Table, Tables};
+use crate::upstream::in_flight::InFlight;
 
 /// One consistent set of everything a request needs to be decided and counted.
 #[derive(Debug)]
@@ -24,6 +25,7 @@ pub struct Snapshot {
     pub routes: Arc<Routes>,
     releases: Box<[Serving]>,
     default_table: Option<Arc<Table>>,
+    default_in_flight: Arc<InFlight>,
     /// Ids of all tables named, sorted.
     tables: Box<[u32]>,
 }
@@ -33,6 +35,7 @@ pub struct Snapshot {
 struct Serving {
     counters: Arc<StageCounters>,
     tables: [Option<Arc<Table>>; 2],
+    in_flight: [Arc<InFlight>; 2],
 }
 
 impl Snapshot {
@@ -46,6 +49,7 @@ impl Snapshot {
             Serving {
                 counters: reporter.enter(&config.release.uid, config.release.id, config.stage),
                 tables: Arm::ALL.map(|arm| table(release.upstream(arm))),
+                in_flight: tables.in_flight().of(&config.release.uid),
             }
         });
         let mut ids: Vec<_> = by_upstream.values().map(|table| table.id).collect();
@@ -54,6 +58,7 @@ impl Snapshot {
             generation,
             releases: releases.collect(),
             default_table: table(routes.default_upstream()),
+            default_in_flight: tables.in_flight().of_default(),
             tables: ids.into(),
             routes: Arc::clone(routes),
         }
@@ -67,6 +72,16 @@ impl Snapshot {
     /// The endpoints of an arm; none for gray in a plain route.
     pub fn table(&self, release: ReleaseIndex, arm: Arm) -> Option<&Arc<Table>> {
         self.releases[release.get()].tables[arm as usize].as_ref()
+    }
+
+    /// What is under way for an arm.
+    pub fn in_flight(&self, release: ReleaseIndex, arm: Arm) -> &Arc<InFlight> {
+        &self.releases[release.get()].in_flight[arm as usize]
+    }
+
+    /// What is under way for the fleet's default backend.
+    pub fn default_in_flight(&self) -> &Arc<InFlight> {
+        &self.default_in_flight
     }
 
     /// The endpoints for requests that no release claims, if the fleet has a default backend.

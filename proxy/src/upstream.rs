@@ -4,6 +4,7 @@
 pub(crate) mod connect;
 pub mod endpoints;
 pub mod health;
+pub mod in_flight;
 pub mod pick;
 pub(crate) mod pool;
 

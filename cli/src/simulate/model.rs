@@ -7,6 +7,7 @@ use halftone_rollout::Plan;
 use halftone_rollout::judge::{ArmBatch, Counts, LatencyCounts, Limit};
 use halftone_rollout::observation::Round;
 use halftone_rollout::spec::IncludedTraffic;
+use halftone_routing::config::identity::{IdentitySource, WhenMissing};
 use halftone_routing::config::units::{Ratio, ReleaseId, Stage};
 use halftone_routing::histogram::Histogram;
 use rand::Rng;
@@ -85,23 +86,25 @@ impl Model {
     ) -> Round {
         let requests = count(Poisson::new(self.rps * seconds).ok(), rng);
         let anonymous = binomial(requests, self.anonymous, rng);
-        let gray = binomial(requests - anonymous, of.ratio.fraction(), rng);
-        let stable = requests - anonymous - gray;
-        let gray_errors = self.gray_errors(gray, seconds, since_first, rng);
-        let stable_errors = binomial(stable, self.stable_errors, rng);
-        let mut round = Round {
+        let [missing_stable, missing_gray, split] = of.missing(anonymous);
+        let split = requests - anonymous + split;
+        let gray = binomial(split, of.ratio.fraction(), rng);
+        let [gray, missing_gray] = [gray, missing_gray].map(|requests| {
+            let errors = self.gray_errors(requests, seconds, since_first, rng);
+            Counts { requests, errors, client_errors: 0 }
+        });
+        let [stable, missing_stable] = [split - gray.requests, missing_stable].map(|requests| {
+            let errors = binomial(requests, self.stable_errors, rng);
+            Counts { requests, errors, client_errors: 0 }
+        });
+        Round {
             seconds,
             release: of.release,
             stage: of.stage,
-            gray: arm(of.plan, gray, gray_errors, self.gray_median, rng),
-            stable: arm(of.plan, stable, stable_errors, STABLE_MEDIAN, rng),
-            reached_stable: stable + anonymous,
-        };
-        if of.plan.health.include.contains(&IncludedTraffic::Missing) {
-            let errors = binomial(anonymous, self.stable_errors, rng);
-            round.stable.judged.merge(Counts { requests: anonymous, errors, client_errors: 0 });
+            gray: arm(of.plan, gray, missing_gray, self.gray_median, rng),
+            stable: arm(of.plan, stable, missing_stable, STABLE_MEDIAN, rng),
+            reached_stable: stable.requests + missing_stable.requests,
         }
-        round
     }
 
     /// Errors of gray's requests; those after the fault fail at the fault's rate.
@@ -119,20 +122,42 @@ pub(crate) struct Serving<'a> {
     pub(crate) release: ReleaseId,
     pub(crate) stage: Stage,
     pub(crate) ratio: Ratio,
+    /// Nobody is left on stable for want of an identity.
+    pub(crate) promoted: bool,
+}
+
+impl Serving<'_> {
+    /// How many requests without a name of their own go to stable and to gray for it, and how many divide like all
+    /// others: a generated cookie is an identity.
+    fn missing(&self, anonymous: u64) -> [u64; 3] {
+        let identity = &self.plan.identity;
+        match identity.when_missing {
+            _ if identity.from.iter().any(|source| matches!(source, IdentitySource::Generated(_))) => {
+                [0, 0, anonymous]
+            }
+            WhenMissing::Split => [0, 0, anonymous],
+            WhenMissing::Stable if !self.promoted => [anonymous, 0, 0],
+            WhenMissing::Stable | WhenMissing::Gray => [0, anonymous, 0],
+            WhenMissing::Reject(_) => [0, 0, 0],
+        }
+    }
 }
 
 /// What one arm did with its requests.
-fn arm(plan: &Plan, requests: u64, errors: u64, median: f64, rng: &mut impl Rng) -> ArmBatch {
-    let counts = Counts { requests, errors, client_errors: 0 };
+fn arm(plan: &Plan, split: Counts, missing: Counts, median: f64, rng: &mut impl Rng) -> ArmBatch {
     let limits = plan.health.limits.iter().flat_map(|limits| &limits.limits);
-    let mut batch = ArmBatch { judged: counts, split: counts, ..ArmBatch::default() };
+    let mut judged = split;
+    if plan.health.include.contains(&IncludedTraffic::Missing) {
+        judged.merge(missing);
+    }
+    let mut batch = ArmBatch { judged, split, ..ArmBatch::default() };
     for limit in limits {
         match limit {
             Limit::Latency { max, .. } => {
-                let over = binomial(requests, 1.0 - share_within(median, *max), rng);
-                batch.latency.push(LatencyCounts { within: requests - over, over });
+                let over = binomial(judged.requests, 1.0 - share_within(median, *max), rng);
+                batch.latency.push(LatencyCounts { within: judged.requests - over, over });
             }
-            Limit::RelativeP99 { .. } => batch.latencies = latencies(requests, median, rng),
+            Limit::RelativeP99 { .. } => batch.latencies = latencies(split.requests, median, rng),
             _ => {}
         }
     }
@@ -165,4 +190,38 @@ fn binomial(n: u64, p: f64, rng: &mut impl Rng) -> u64 {
 fn count(poisson: Option<Poisson<f64>>, rng: &mut impl Rng) -> u64 {
     // A mean of nothing is no distribution, and gives nothing.
     poisson.map_or(0, |poisson| poisson.sample(rng) as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `[stable, gray, split]` of 100 requests without a name.
+    fn missing(identity: &str, promoted: bool) -> [u64; 3] {
+        let text = format!(
+            "{{apiVersion: halftone.dev/v1alpha1, kind: GrayRelease, metadata: {{name: a, namespace: shop}}, spec: \
+             {{hosts: [x], stable: {{addresses: ['127.0.0.1:1'], version: v1}}, \
+             gray: {{addresses: ['127.0.0.1:2'], version: v2}}, targetRatio: 50, identity: {identity}}}}}"
+        );
+        let reading = halftone_rollout::manifest::read("f.yaml", &text);
+        assert!(reading.is_sound(), "{:?}", reading.findings);
+        let plan = &reading.manifests[0].plan;
+        let (release, stage, ratio) = (plan.id, 1.try_into().unwrap(), plan.target());
+        Serving { plan, release, stage, ratio, promoted }.missing(100)
+    }
+
+    #[test]
+    fn requests_without_a_name_go_where_the_proxy_sends_them() {
+        let header = |word: &str| format!("{{from: [{{header: X-User}}], whenMissing: {word}}}");
+        for (identity, promoted, expected) in [
+            ("{}".to_owned(), false, [0, 0, 100]),
+            (header("Split"), false, [0, 0, 100]),
+            (header("Stable"), false, [100, 0, 0]),
+            (header("Stable"), true, [0, 100, 0]),
+            (header("Gray"), false, [0, 100, 0]),
+            (header("Reject"), false, [0, 0, 0]),
+        ] {
+            assert_eq!(missing(&identity, promoted), expected, "{identity}");
+        }
+    }
 }

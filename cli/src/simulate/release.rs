@@ -177,6 +177,7 @@ impl<'a> World<'a> {
             release: document.release.id,
             stage: document.stage,
             ratio: document.ratio,
+            promoted: document.state == halftone_routing::config::State::Promoted,
         };
         let elapsed = self.elapsed.as_secs_f64();
         let since_first = self.first_gray.map(|first| elapsed - first);

@@ -9,6 +9,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use arc_swap::{ArcSwap, Cache};
 use halftone_routing::config::arm::{Backend, Upstream};
 
+use super::in_flight::InFlights;
+
 /// One address that may answer for an arm, as its source describes it. An address of an arm by `addresses` is
 /// [`Endpoint::ready`]; an EndpointSlice's says what its conditions say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -49,7 +51,7 @@ pub struct EndpointSet {
     pub check_ignored: bool,
 }
 
-/// The endpoints of one backend, and how many requests are under way to it.
+/// The endpoints of one backend.
 #[derive(Debug)]
 pub struct Table {
     /// Dense within the process and never used twice.
@@ -57,7 +59,6 @@ pub struct Table {
     set: Arc<ArcSwap<EndpointSet>>,
     known: Mutex<Known>,
     next_slot: Arc<AtomicU32>,
-    in_flight: Box<[InFlight]>,
 }
 
 /// What the control side knows; the set follows from it.
@@ -67,15 +68,9 @@ struct Known {
     failing: HashSet<SocketAddr>,
 }
 
-/// Written by its worker alone; a line of its own, since every request writes it twice.
-#[derive(Debug, Default)]
-#[repr(align(128))]
-struct InFlight(AtomicU32);
-
 impl Table {
-    fn new(id: u32, workers: usize, next_slot: Arc<AtomicU32>) -> Self {
-        let in_flight = (0..workers).map(|_| InFlight::default()).collect();
-        Self { id, set: Arc::default(), known: Mutex::default(), next_slot, in_flight }
+    fn new(id: u32, next_slot: Arc<AtomicU32>) -> Self {
+        Self { id, set: Arc::default(), known: Mutex::default(), next_slot }
     }
 
     /// The present set.
@@ -134,29 +129,6 @@ impl Table {
         }
     }
 
-    /// Counts a request of this worker in, unless `max` are under way already. Every worker writes its own count
-    /// only. It looks at the others' only beyond a small share of `max`, so that in ordinary times no line is shared;
-    /// the price is that all together may pass `max` by a sixteenth.
-    pub(crate) fn admit(&self, worker: usize, max: u32) -> bool {
-        let own = &self.in_flight[worker].0;
-        let count = own.load(Relaxed);
-        let unlooked = max / 16 / u32::try_from(self.in_flight.len()).unwrap_or(u32::MAX);
-        if count >= unlooked {
-            let all: u64 = self.in_flight.iter().map(|each| u64::from(each.0.load(Relaxed))).sum();
-            if all >= u64::from(max) {
-                return false;
-            }
-        }
-        own.store(count + 1, Relaxed);
-        true
-    }
-
-    /// An admitted request of this worker has ended.
-    pub(crate) fn leave(&self, worker: usize) {
-        let own = &self.in_flight[worker].0;
-        own.store(own.load(Relaxed) - 1, Relaxed);
-    }
-
     fn publish(&self, known: &Known) {
         let pick = |wanted: &dyn Fn(&Endpoint) -> bool| -> Vec<Slot> {
             known.endpoints.iter().filter(|(e, _)| wanted(e)).map(|(_, slot)| *slot).collect()
@@ -194,7 +166,7 @@ fn is_ready(endpoint: &Endpoint) -> bool {
 /// backend looked at by the same check share one.
 #[derive(Debug)]
 pub struct Tables {
-    workers: usize,
+    in_flight: InFlights,
     next_table: AtomicU32,
     next_slot: Arc<AtomicU32>,
     tables: Mutex<HashMap<Upstream, Weak<Table>>>,
@@ -204,11 +176,16 @@ impl Tables {
     /// No tables yet, for a process with this many workers.
     pub fn new(workers: usize) -> Self {
         Self {
-            workers,
+            in_flight: InFlights::new(workers),
             next_table: AtomicU32::new(0),
-            next_slot: Arc::new(AtomicU32::new(0)),
+            next_slot: Arc::default(),
             tables: Mutex::default(),
         }
+    }
+
+    /// What is under way for each arm, beside the endpoints that arms may share.
+    pub fn in_flight(&self) -> &InFlights {
+        &self.in_flight
     }
 
     /// The arm's table. A new one of an arm by `addresses` has each of them as a ready endpoint; a new one of a
@@ -220,7 +197,7 @@ impl Tables {
         }
         tables.retain(|_, table| table.strong_count() > 0);
         let id = self.next_table.fetch_add(1, Relaxed);
-        let table = Arc::new(Table::new(id, self.workers, Arc::clone(&self.next_slot)));
+        let table = Arc::new(Table::new(id, Arc::clone(&self.next_slot)));
         if let Backend::Addresses(addresses) = &upstream.backend {
             table.replace(&addresses.as_ref().iter().copied().map(Endpoint::ready).collect::<Vec<_>>());
         }
@@ -307,23 +284,5 @@ mod tests {
         table.replace(&[Endpoint::ready(address(2))]);
         table.replace(&[Endpoint::ready(address(1)), Endpoint::ready(address(2))]);
         assert_eq!(ports(&table), [1, 2]);
-    }
-
-    #[test]
-    fn small_limits_hold_exactly_over_all_workers() {
-        let table = Tables::new(4).get(&upstream(&[1]));
-        assert!((0..3).all(|worker| table.admit(worker, 3)));
-        assert!(!table.admit(3, 3) && !table.admit(0, 3));
-        table.leave(1);
-        assert!(table.admit(3, 3) && !table.admit(1, 3));
-    }
-
-    #[test]
-    fn large_limits_are_passed_by_a_sixteenth_at_most() {
-        let table = Tables::new(4).get(&upstream(&[1]));
-        let admitted = (0..).take_while(|_| table.admit(0, 2_000)).count();
-        assert_eq!(admitted, 2_000);
-        let more: usize = (1..4).map(|worker| (0..).take_while(|_| table.admit(worker, 2_000)).count()).sum();
-        assert!(more <= 2_000 / 16, "{more}");
     }
 }

@@ -30,8 +30,6 @@ const EJECTION: (Duration, Duration) = (Duration::from_secs(1), Duration::from_s
 /// The connections of one worker to the endpoints of one table.
 #[derive(Debug)]
 pub(crate) struct Pool<S> {
-    table: Arc<Table>,
-    worker: usize,
     members: RefCell<Members<S>>,
 }
 
@@ -78,28 +76,13 @@ pub(crate) struct Lease<S> {
     hint: Cell<usize>,
 }
 
-/// An admitted request, counted against `maxInFlight` until dropped.
-#[derive(Debug)]
-pub(crate) struct Admission<S>(Rc<Pool<S>>);
-
-impl<S> Drop for Admission<S> {
-    fn drop(&mut self) {
-        self.0.table.leave(self.0.worker);
-    }
-}
-
 impl<S: Stream> Pool<S> {
-    pub(crate) fn new(table: Arc<Table>, worker: usize) -> Self {
+    pub(crate) fn new(table: &Table) -> Self {
         let mut reader = table.reader();
         let set = Arc::clone(reader.load());
         let mut members = Members { reader, set, list: Vec::new() };
         members.rebuild();
-        Self { table, worker, members: RefCell::new(members) }
-    }
-
-    /// Counts a request in; `None`: as many as the arm allows are under way.
-    pub(crate) fn admit(self: &Rc<Self>, max: u32) -> Option<Admission<S>> {
-        self.table.admit(self.worker, max).then(|| Admission(Rc::clone(self)))
+        Self { members: RefCell::new(members) }
     }
 
     /// Picks an endpoint that is not among `tried`, with a pooled connection if there is one that may be used.

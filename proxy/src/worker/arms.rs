@@ -20,7 +20,8 @@ use super::tick::Tick;
 use crate::snapshot::{Snapshot, SnapshotReader};
 use crate::upstream::BackendStream;
 use crate::upstream::endpoints::Table;
-use crate::upstream::pool::{Admission, Pool};
+use crate::upstream::in_flight::InFlight;
+use crate::upstream::pool::Pool;
 
 /// One arm of one release, or the default backend.
 #[derive(Debug)]
@@ -36,7 +37,20 @@ pub(crate) struct Arm {
     pub(crate) identity_fields: Box<[Box<str>]>,
     version: Option<VersionFields>,
     max_in_flight: u32,
+    in_flight: Arc<InFlight>,
+    worker: usize,
     standing: Rc<Standing>,
+}
+
+/// An admitted request, counted against `maxInFlight` until dropped. It holds the arm by the worker's own count: an
+/// atomic one would share a line between workers.
+#[derive(Debug)]
+pub(crate) struct Admission(Rc<Arm>);
+
+impl Drop for Admission {
+    fn drop(&mut self) {
+        self.0.in_flight.leave(self.0.worker);
+    }
 }
 
 /// The fields that tell the version.
@@ -83,6 +97,7 @@ impl Arm {
         config: &RoutingConfig,
         arm: &ArmConfig,
         pool: Rc<Pool<BackendStream>>,
+        (in_flight, worker): (&Arc<InFlight>, usize),
         standing: Rc<Standing>,
     ) -> Self {
         let mut limits: Vec<_> = config
@@ -110,12 +125,14 @@ impl Arm {
                 version: arm.version.as_str().into(),
             }),
             max_in_flight: arm.max_in_flight,
+            in_flight: Arc::clone(in_flight),
+            worker,
             standing,
         }
     }
 
     /// The fleet's default backend: an arm with every default that no release speaks for.
-    fn default_backend(pool: Rc<Pool<BackendStream>>) -> Self {
+    fn default_backend(pool: Rc<Pool<BackendStream>>, (in_flight, worker): (&Arc<InFlight>, usize)) -> Self {
         Self {
             pool,
             timeouts: (&arm::Timeouts::default()).into(),
@@ -125,13 +142,15 @@ impl Arm {
             identity_fields: Box::default(),
             version: None,
             max_in_flight: arm::DEFAULT_MAX_IN_FLIGHT,
+            in_flight: Arc::clone(in_flight),
+            worker,
             standing: Rc::default(),
         }
     }
 
     /// Counts a request in; `None`: as many as allowed are under way.
-    pub(crate) fn admit(&self) -> Option<Admission<BackendStream>> {
-        self.pool.admit(self.max_in_flight)
+    pub(crate) fn admit(self: &Rc<Self>) -> Option<Admission> {
+        self.in_flight.admit(self.worker, self.max_in_flight).then(|| Admission(Rc::clone(self)))
     }
 
     /// Name and value of the version field on the way upstream.
@@ -232,7 +251,8 @@ impl ArmCache {
         let config = snapshot.routes.release(release).config();
         let pool = self.pool(snapshot.table(release, arm)?);
         let standing = self.standing(config, arm);
-        let made = Rc::new(Arm::new(config, config.arms.get(arm)?, pool, standing));
+        let in_flight = (snapshot.in_flight(release, arm), self.worker);
+        let made = Rc::new(Arm::new(config, config.arms.get(arm)?, pool, in_flight, standing));
         self.arms.borrow_mut()[place.0][place.1] = Some(Rc::clone(&made));
         Some(made)
     }
@@ -241,15 +261,15 @@ impl ArmCache {
     pub(crate) fn default_backend(&self, snapshot: &Snapshot) -> Option<Rc<Arm>> {
         let mut default = self.default.borrow_mut();
         if default.is_none() {
-            *default = Some(Rc::new(Arm::default_backend(self.pool(snapshot.default_table()?))));
+            let in_flight = (snapshot.default_in_flight(), self.worker);
+            *default = Some(Rc::new(Arm::default_backend(self.pool(snapshot.default_table()?), in_flight)));
         }
         default.clone()
     }
 
     fn pool(&self, table: &Arc<Table>) -> Rc<Pool<BackendStream>> {
         let mut pools = self.pools.borrow_mut();
-        let pool =
-            pools.entry(table.id).or_insert_with(|| Rc::new(Pool::new(Arc::clone(table), self.worker)));
+        let pool = pools.entry(table.id).or_insert_with(|| Rc::new(Pool::new(table)));
         Rc::clone(pool)
     }
 

@@ -341,6 +341,48 @@ fn waiting() -> (Backend, Sender<()>) {
 }
 
 #[test]
+fn a_client_that_is_slow_with_its_own_request_has_kept_itself_waiting() {
+    let (backend, _ended) = silent();
+    let mut proxy = Proxy::to(backend.address);
+    let mut client = proxy.client();
+    client.send("POST / HTTP/1.1\r\nHost: shop\r\nContent-Length: 1000\r\n\r\nbeginning");
+    std::thread::sleep(Duration::from_millis(1_050));
+    client.send("more");
+    client.abort();
+    proxy.expect_outcomes(Arm::Stable, &[(Outcome::ClientAbort, 1)]);
+}
+
+#[test]
+fn what_is_under_way_for_one_arm_is_no_limit_for_the_other_of_the_same_backend() {
+    let (backend, go) = waiting();
+    let force = |revision, force: &str| {
+        let gray = json!({"addresses": [backend.address], "version": "v2", "maxInFlight": 1});
+        release(
+            &[backend.address],
+            json!({
+                "revision": revision, "state": "Active", "ratio": 500_000, "force": force,
+                "arms": {"gray": gray},
+            }),
+        )
+    };
+    let mut proxy = Proxy::start(&[force(1, "Stable")]);
+    let mut busy = proxy.client();
+    busy.send("GET / HTTP/1.1\r\nHost: shop\r\n\r\n");
+    backend.seen();
+    proxy.apply(&[force(2, "Gray")]);
+    let mut gray = proxy.client();
+    gray.send("GET / HTTP/1.1\r\nHost: shop\r\n\r\n");
+    backend.seen();
+    assert_eq!(proxy.client().get("/").status(), 503, "the second one for gray");
+    go.send(()).unwrap();
+    go.send(()).unwrap();
+    for client in [&mut busy, &mut gray] {
+        assert_eq!(client.answer().status(), 200);
+    }
+    proxy.expect_outcomes(Arm::Gray, &[(Outcome::Status2xx, 1), (Outcome::Overload, 1)]);
+}
+
+#[test]
 fn requests_beyond_max_in_flight_are_refused_at_once() {
     let (backend, go) = waiting();
     let arms = json!({"arms": {"stable": {"maxInFlight": 2}}});
