@@ -29,7 +29,7 @@ bench: ## compare with nginx+Lua, HAProxy and a bare TCP relay on loopback
 	@scripts/setup bench
 	scripts/bench
 
-fuzz: ## nightly: every fuzz target for a bounded time (FUZZ_SECONDS each, default 60)
+fuzz: ## every fuzz target for longer than `make test` does (FUZZ_SECONDS each, default 60)
 	@scripts/setup fuzz
 	scripts/fuzz
 

@@ -49,7 +49,7 @@ struct Options {
     /// Only the comparison, or only the memory figures.
     #[arg(long, value_enum)]
     only: Option<Part>,
-    /// Where compare.json, rounds.json and the contestants' files go.
+    /// Where compare.json, rounds.json, memory.json and the contestants' files go.
     #[arg(long, default_value = "target/bench")]
     out: PathBuf,
 }

@@ -116,14 +116,18 @@ impl Summary {
         Some(rows.get("halftone")?.cpu_us_per_request / best.min_by(f64::total_cmp)?)
     }
 
-    /// Writes `compare.json` (medians) and `rounds.json` (every single measurement).
+    /// Writes `compare.json` (medians), `rounds.json` (every single measurement) and `memory.json`, each if it was
+    /// measured.
     pub(crate) fn write(&self, directory: &Path, all: &[Series]) -> Result<()> {
         let mut document = Map::new();
         for (scenario, rows) in &self.medians {
             document.insert((*scenario).to_owned(), serde_json::to_value(rows)?);
         }
         if let Some(memory) = &self.memory {
-            document.insert("memory".to_owned(), serde_json::to_value(memory)?);
+            save(directory, "memory.json", &serde_json::to_value(memory)?)?;
+        }
+        if document.is_empty() {
+            return Ok(());
         }
         save(directory, "compare.json", &Value::Object(document))?;
         save(directory, "rounds.json", &json!(all))
