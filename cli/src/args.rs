@@ -67,6 +67,8 @@ pub(crate) enum Command {
     Split(SplitArguments),
     /// Find what the API server or the operator would refuse, and what deserves a warning
     Lint(LintArguments),
+    /// Ask addresses over HTTP until each answers with less than 500; for containers without a shell
+    Probe(ProbeArguments),
     /// Print the CustomResourceDefinition of GrayRelease
     Crd,
     /// Print completions for a shell
@@ -257,6 +259,17 @@ pub(crate) struct SplitArguments {
     pub(crate) json: bool,
 }
 
+/// `halftone probe`
+#[derive(Debug, Args)]
+pub(crate) struct ProbeArguments {
+    /// What to ask: http://HOST[:PORT][/PATH]
+    #[arg(required = true, value_name = "URL", value_parser = parse_http)]
+    pub(crate) urls: Vec<hyper::Uri>,
+    /// How long to go on asking, for all of them together
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = parse_duration)]
+    pub(crate) timeout: Duration,
+}
+
 /// `halftone lint`
 #[derive(Debug, Args)]
 pub(crate) struct LintArguments {
@@ -286,6 +299,12 @@ fn parse_rps(text: &str) -> Result<f64, String> {
 }
 
 /// Reads a duration as a manifest writes it: `90s`, `10m`, `1h30m`, `250ms`.
+fn parse_http(text: &str) -> Result<hyper::Uri, String> {
+    let url: hyper::Uri = text.parse().map_err(|error| format!("{error}"))?;
+    let right = url.scheme_str() == Some("http") && url.host().is_some();
+    right.then_some(url).ok_or_else(|| "expected a URL such as http://10.0.0.1:8080/readyz".to_owned())
+}
+
 fn parse_duration(text: &str) -> Result<Duration, String> {
     let millis = halftone_rollout::duration::parse(text);
     millis

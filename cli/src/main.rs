@@ -11,6 +11,7 @@ mod lint;
 mod manifests;
 mod output;
 mod percent;
+mod probe;
 mod run;
 mod simulate;
 mod socket;
@@ -57,6 +58,7 @@ fn run(command: &Command) -> Result<ExitCode, Failure> {
         Command::Resume(arguments) => return steer::request(arguments, Verb::Resume),
         Command::Completions { shell } => output::stdout().write_all(&args::completions(*shell))?,
         Command::Lint(arguments) => return lint::run(arguments),
+        Command::Probe(arguments) => return probe::run(arguments),
     }
     Ok(ExitCode::SUCCESS)
 }

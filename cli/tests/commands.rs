@@ -244,3 +244,34 @@ fn a_reader_that_has_seen_enough_ends_a_command_without_a_word() {
         assert_eq!(String::from_utf8_lossy(&output.stderr), "", "{arguments:?}");
     }
 }
+
+#[test]
+fn probe_takes_any_answer_below_500_and_waits_for_one() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    let server = std::thread::spawn(move || {
+        for answer in ["HTTP/1.1 503 Service Unavailable", "HTTP/1.1 404 Not Found"] {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut request = [0; 512];
+            let length = std::io::Read::read(&mut stream, &mut request).unwrap();
+            assert!(request[..length].starts_with(b"GET / HTTP/1.1\r\nHost: 127.0.0.1:"));
+            stream.write_all(format!("{answer}\r\ncontent-length: 0\r\n\r\n").as_bytes()).unwrap();
+        }
+    });
+    halftone().args(["probe", &url]).assert().success().stdout(format!("{url} answers 404\n"));
+    server.join().unwrap();
+}
+
+#[test]
+fn probe_says_what_does_not_answer() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    drop(listener);
+    let told = halftone().args(["probe", "--timeout", "100ms", &url]).assert().code(1);
+    told.stderr(contains(&url).and(contains("refused")));
+    halftone()
+        .args(["probe", "https://example.test/"])
+        .assert()
+        .code(2)
+        .stderr(contains("expected a URL such as http://"));
+}

@@ -1,0 +1,75 @@
+//! `halftone probe`: does something answer there? For containers that have no shell and no curl, such as our own:
+//! `helm test` runs it. Any answer below 500 will do, since a proxy without a route for a host rightly says 404.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpStream, ToSocketAddrs};
+use std::process::ExitCode;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use hyper::Uri;
+
+use crate::args::ProbeArguments;
+use crate::output::{self, Failure};
+
+/// Between two tries.
+const PAUSE: Duration = Duration::from_millis(500);
+/// A status line is a few words.
+const LONGEST: u64 = 1024;
+
+pub(crate) fn run(arguments: &ProbeArguments) -> Result<ExitCode, Failure> {
+    let until = Instant::now() + arguments.timeout;
+    for url in &arguments.urls {
+        let status = answered(url, until).map_err(|why| {
+            Failure::new(format!("{url} gave no answer below 500 within {:?}: {why}", arguments.timeout))
+        })?;
+        writeln!(output::stdout(), "{url} answers {status}")?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn answered(url: &Uri, until: Instant) -> Result<u16, String> {
+    loop {
+        let why = match ask(url, until) {
+            Ok(status) if status < 500 => return Ok(status),
+            Ok(status) => format!("it answers {status}"),
+            Err(error) => error.to_string(),
+        };
+        if Instant::now() + PAUSE >= until {
+            return Err(why);
+        }
+        sleep(PAUSE);
+    }
+}
+
+fn ask(url: &Uri, until: Instant) -> std::io::Result<u16> {
+    let host = url.host().unwrap_or_default();
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    let port = url.port_u16().unwrap_or(80);
+    let mut last = std::io::Error::other("the name has no address");
+    for address in (bare, port).to_socket_addrs()? {
+        let left = until.saturating_duration_since(Instant::now()).max(PAUSE);
+        match TcpStream::connect_timeout(&address, left).and_then(|stream| status(stream, url, left)) {
+            Ok(status) => return Ok(status),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
+fn status(mut stream: TcpStream, url: &Uri, left: Duration) -> std::io::Result<u16> {
+    stream.set_read_timeout(Some(left))?;
+    stream.set_write_timeout(Some(left))?;
+    let host = url.authority().map_or("", |authority| authority.as_str());
+    let path = url.path_and_query().map_or("/", |path| path.as_str());
+    // One write: some servers take a head in pieces for an attack.
+    let head = format!(
+        "GET {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: halftone-probe\r\nConnection: close\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes())?;
+    let mut line = String::new();
+    BufReader::new(stream.take(LONGEST)).read_line(&mut line)?;
+    let status =
+        line.strip_prefix("HTTP/1.").and_then(|rest| rest.get(2..5)).and_then(|code| code.parse().ok());
+    status.ok_or_else(|| std::io::Error::other("what answers does not speak HTTP/1"))
+}
