@@ -33,8 +33,9 @@ fuzz: ## every fuzz target for longer than `make test` does (FUZZ_SECONDS each, 
 	@scripts/setup fuzz
 	scripts/fuzz
 
-crd: ## write crds/ again after a change of the GrayRelease types
+crd: ## write crds/ and the chart's copy again after a change of the GrayRelease types
 	cargo run --locked -q -p halftone -- crd > crds/grayreleases.halftone.dev.yaml
+	cp crds/grayreleases.halftone.dev.yaml charts/halftone/files/
 
 deny: ## licences, advisories and sources of every dependency
 	cargo deny check
