@@ -39,7 +39,7 @@ options() {
 
 # Where the programs of these sources are, or will be, in the cache.
 bin_of() { # node|helm VERSION
-  echo "$cache/bin/$1-$2-$(cat "$folder/$1"/go.* "$folder/$1"/*.go 2>/dev/null | sha256sum | cut -c1-12)"
+  echo "$cache/bin/$1-$2-$(cat "$folder/$1"/go.* "$folder/$1"/*.go "$folder/build" 2>/dev/null | sha256sum | cut -c1-12)"
 }
 bin=$(bin_of node $kubernetes)
 helm_bin=$(bin_of helm $helm)
