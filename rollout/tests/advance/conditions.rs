@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use halftone_rollout::{request::Command, spec::Phase};
 
-use crate::world::World;
+use crate::{recorded, world::World};
 
 /// Phase and conditions, one a line.
 fn told(world: &World) -> String {
@@ -26,7 +26,9 @@ macro_rules! states {
     ($($(#[$doc:meta])* $name:ident: $script:expr;)*) => {
         $(#[test] $(#[$doc])* fn $name() {
             let script: fn() -> World = $script;
-            insta::assert_snapshot!(told(&script()));
+            let world = script();
+            insta::assert_snapshot!(told(&world));
+            recorded::check(stringify!($name), &world);
         })*
     };
 }

@@ -10,6 +10,7 @@ mod documents;
 mod edits;
 mod failures;
 mod fleet;
+mod recorded;
 mod restarts;
 mod rounds;
 mod scripts;

@@ -1,0 +1,144 @@
+//! What the documentation says is what the code says: the field reference is generated from the CRD, every reason is
+//! in docs/operations.md, and every manifest that the documentation shows is right.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "in tests a failed assumption should end the test")]
+
+mod reference;
+
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
+
+use halftone_rollout::{lint::lint, manifest};
+use regex::Regex;
+
+fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+fn text(file: &str) -> String {
+    std::fs::read_to_string(repository().join(file)).unwrap_or_default()
+}
+
+#[test]
+fn the_field_reference_says_what_the_types_say() {
+    let page = reference::page();
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        std::fs::write(repository().join("docs/reference.md"), &page).unwrap();
+    }
+    assert!(
+        text("docs/reference.md") == page,
+        "docs/reference.md is not what the types say; run UPDATE_DOCS=1 cargo test -p halftone-rollout --test documentation"
+    );
+}
+
+/// The sources of the crates that give reasons, without their tests.
+fn sources() -> Vec<(String, String)> {
+    let mut sources = Vec::new();
+    let mut folders = ["rollout/src", "operator/src", "cli/src/engine"].map(|folder| repository().join(folder)).to_vec();
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).into_iter().flatten() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                let code = std::fs::read_to_string(&path).unwrap();
+                let code = code.split("#[cfg(test)]").next().unwrap_or_default().to_owned();
+                sources.push((path.to_string_lossy().into_owned(), code));
+            }
+        }
+    }
+    sources
+}
+
+/// All first groups of a pattern.
+fn all(pattern: &str, code: &str) -> BTreeSet<String> {
+    Regex::new(pattern).unwrap().captures_iter(code).map(|found| found[1].to_owned()).collect()
+}
+
+/// The variants of an enum whose names are what people read.
+fn variants(file: &str, name: &str) -> BTreeSet<String> {
+    let code = text(file);
+    let body = code.split_once(&format!("enum {name} {{")).unwrap().1.split_once("\n}").unwrap().0;
+    let found = all(r"(?m)^    ([A-Z][A-Za-z]+),", body);
+    assert!(found.len() > 3, "{file}: {found:?}");
+    found
+}
+
+/// A name in code marks at the beginning of a table's row.
+fn documented(names: &BTreeSet<String>, page: &str, section: &str) {
+    let body = page.split_once(&format!("\n## {section}\n")).unwrap().1;
+    let body = body.split("\n## ").next().unwrap();
+    let rows = body.lines().filter(|line| line.starts_with("| `"));
+    let told: BTreeSet<String> =
+        rows.flat_map(|row| all("`([A-Za-z_]+?)(?:_total)?`", row.split(" | ").next().unwrap())).collect();
+    let missing: Vec<_> = names.difference(&told).collect();
+    let invented: Vec<_> = told.difference(names).collect();
+    assert!(
+        missing.is_empty() && invented.is_empty(),
+        "docs/operations.md, {section}: not documented {missing:?}, not in the code {invented:?}"
+    );
+}
+
+/// Conditions that are no reason of any.
+const KINDS_ONLY: [&str; 8] =
+    ["Ready", "Stalled", "Reconciling", "ResolvedRefs", "Programmed", "Progressing", "Healthy", "StableIdle"];
+
+#[test]
+fn every_condition_with_each_of_its_reasons_is_documented() {
+    let page = text("docs/operations.md");
+    let findings = text("rollout/src/conditions/findings.rs");
+    let kinds = all(r#"Finding::new\(\s*"([A-Z][A-Za-z]+)""#, &findings);
+    documented(&kinds, &page, "Conditions");
+
+    let mut reasons = variants("rollout/src/advance/transition.rs", "Wait");
+    reasons.extend(variants("rollout/src/judge/assessment.rs", "Reason"));
+    reasons.extend(all(r#""([A-Z][A-Za-z]+)""#, &findings));
+    for (_, code) in sources() {
+        reasons.extend(all(r#"Obstacle::new\(\s*"([A-Za-z]+)""#, &code));
+    }
+    reasons.extend(all(r#"\(\s*"([A-Za-z]+NotAllowed)""#, &text("rollout/src/fleet.rs")));
+    for kind in KINDS_ONLY {
+        reasons.remove(kind);
+    }
+    documented(&reasons, &page, "Reasons of conditions");
+}
+
+#[test]
+fn every_reason_of_an_event_is_documented() {
+    let reasons = variants("rollout/src/events.rs", "Reason");
+    documented(&reasons, &text("docs/operations.md"), "Events");
+}
+
+#[test]
+fn every_metric_of_the_operator_is_documented() {
+    let code = text("operator/src/metrics.rs");
+    if code.is_empty() {
+        return;
+    }
+    let names = all(r#"register\(\s*"([a-z_]+)""#, &code);
+    let names = names.iter().map(|name| format!("halftone_operator_{name}")).collect();
+    documented(&names, &text("docs/operations.md"), "Metrics of the operator");
+}
+
+#[test]
+fn every_manifest_in_the_documentation_passes_lint() {
+    let mut pages = vec![repository().join("README.md")];
+    pages.extend(std::fs::read_dir(repository().join("docs")).unwrap().map(|entry| entry.unwrap().path()));
+    let blocks = Regex::new(r"(?s)```yaml\n(.*?)```").unwrap();
+    let mut checked = 0;
+    for page in pages {
+        let name = page.file_name().unwrap().to_string_lossy().into_owned();
+        for found in blocks.captures_iter(&std::fs::read_to_string(&page).unwrap()) {
+            if found[1].contains("kind: GrayRelease\n") && !found[1].contains("kind: Kustomization") {
+                let reading = manifest::read(&name, &found[1]);
+                assert_eq!(reading.manifests.len(), 1, "{name}: {:?}\n{}", reading.findings, &found[1]);
+                let findings = lint(&[reading], None);
+                assert!(findings.is_empty(), "{name}: {findings:?}\n{}", &found[1]);
+                checked += 1;
+            }
+        }
+    }
+    assert!(checked >= 5, "{checked} manifests were found");
+}
