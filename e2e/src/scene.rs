@@ -26,6 +26,8 @@ pub struct Cluster {
     pub kubectl: Kubectl,
     /// Namespace that the chart was installed in.
     pub system: String,
+    /// Halftone's image.
+    pub image: String,
     /// Image of backends and clients.
     pub peer_image: String,
 }
@@ -50,6 +52,7 @@ impl Cluster {
         Self {
             kubectl: Kubectl::default(),
             system: std::env::var("HALFTONE_NAMESPACE").unwrap_or_else(|_| "halftone".to_owned()),
+            image: want("HALFTONE_IMAGE"),
             peer_image: want("HALFTONE_PEER_IMAGE"),
         }
     }

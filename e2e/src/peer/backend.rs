@@ -10,7 +10,11 @@ use std::{
 };
 
 use http_body_util::BodyExt;
-use hyper::{Method, Request, StatusCode, body::Incoming, header::HeaderValue};
+use hyper::{
+    Method, Request, StatusCode,
+    body::Incoming,
+    header::{self, HeaderValue},
+};
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -73,6 +77,9 @@ impl Backend {
         let mut answer = serve::json(status, &about);
         if let Ok(version) = HeaderValue::from_str(&self.version) {
             answer.headers_mut().insert(VERSION_FIELD, version);
+        }
+        if self.ending.load(Ordering::Relaxed) {
+            answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         answer
     }

@@ -11,8 +11,8 @@ use serde_json::Value;
 /// Calls kubectl, which finds the cluster by KUBECONFIG.
 #[derive(Clone, Debug, Default)]
 pub struct Kubectl {
-    /// Bearer token instead of the kubeconfig's user.
-    token: Option<String>,
+    /// Who asks, when it is not the kubeconfig's user.
+    identity: Vec<String>,
 }
 
 /// kubectl said no.
@@ -34,7 +34,25 @@ impl Kubectl {
     /// The same cluster, as whoever has this token.
     #[must_use]
     pub fn with_token(&self, token: &str) -> Self {
-        Self { token: Some(token.to_owned()) }
+        Self { identity: vec![format!("--token={token}")] }
+    }
+
+    /// The same cluster, with the kubeconfig's user standing in for this user of these groups.
+    #[must_use]
+    pub fn acting_as(&self, user: &str, groups: &[&str]) -> Self {
+        let groups = groups.iter().map(|group| format!("--as-group={group}"));
+        Self { identity: std::iter::once(format!("--as={user}")).chain(groups).collect() }
+    }
+
+    /// Posts a document to a path of the API server and returns its answer: reviews are questions in that form.
+    ///
+    /// # Panics
+    /// When the API server refuses it.
+    #[must_use]
+    pub fn post(&self, path: &str, document: &Value) -> Value {
+        let answered = self.with_input(&["create", "--raw", path, "-f", "-"], Some(&document.to_string()));
+        let text = answered.unwrap_or_else(|failed| fail(&failed));
+        serde_json::from_str(&text).expect("the API server answers in JSON")
     }
 
     /// Runs it and returns what it printed.
@@ -105,10 +123,8 @@ impl Kubectl {
         let asked = args.join(" ");
         let failed = |words: String| Failed { asked: asked.clone(), words };
         let mut command = Command::new("kubectl");
-        if let Some(token) = &self.token {
-            command.arg(format!("--token={token}"));
-        }
         let mut child = command
+            .args(&self.identity)
             .args(args)
             .stdin(if input.is_some() { Stdio::piped() } else { Stdio::null() })
             .stdout(Stdio::piped())

@@ -113,6 +113,140 @@ fn everything_is_ready_and_runs_under_the_restricted_profile() {
 }
 
 #[test]
+fn upgraded_rolled_back_uninstalled_and_back_again_it_keeps_releases_and_tokens() {
+    let scene = Scene::new("reinstall");
+    let namespace = scene.namespace.as_str();
+    let (repository, tag) = scene.cluster.image.rsplit_once(':').expect("an image has a tag");
+    let image = json!({"repository": repository, "tag": tag}).to_string();
+    let small = json!({"requests": {"cpu": "10m"}});
+    // In the namespaced mode, beside the other one, and with a definition that is there already.
+    let values = |replicas: u32| {
+        vec![
+            format!("watchNamespaces={}", json!([namespace])),
+            "crds.install=false".to_owned(),
+            format!("image={image}"),
+            format!("operator={}", json!({"replicas": replicas, "resources": small})),
+            format!(
+                "fleets={}",
+                json!([{"class": "second", "allowAll": true, "replicas": 1, "resources": small}])
+            ),
+        ]
+    };
+    let install = |replicas: u32| {
+        let values = values(replicas);
+        let set = values.iter().flat_map(|value| ["--set-json", value]);
+        let base = ["upgrade", "--install", "second", CHART, "-n", namespace, "--wait", "--timeout", "60s"];
+        helm(&base.into_iter().chain(set).collect::<Vec<_>>()).unwrap_or_else(|words| panic!("{words}"));
+        scene.tell("installed or upgraded, and ready");
+    };
+    let token = || scene.get("secret/second-halftone-proxy-second-token")["data"]["token"].clone();
+
+    install(1);
+    let made = token();
+    assert!(made.as_str().is_some_and(|token| token.len() >= 64), "{made}");
+    scene.apply(&json!({
+        "apiVersion": "halftone.dev/v1alpha1", "kind": "GrayRelease", "metadata": {"name": "site"},
+        "spec": {
+            "proxyClass": "second", "hosts": [scene.host()],
+            "stable": {"service": {"name": "v1", "port": 80}, "version": "v1"},
+        },
+    }));
+    let uid = scene.get("grayrelease/site")["metadata"]["uid"].clone();
+    install(2);
+    assert_eq!(scene.get("deployment/second-halftone-operator")["status"]["readyReplicas"], 2);
+    helm(&["rollback", "second", "1", "-n", namespace, "--wait", "--timeout", "60s"])
+        .unwrap_or_else(|words| panic!("{words}"));
+    assert_eq!(token(), made);
+    let roles =
+        scene.cluster.kubectl.json(&["get", "clusterroles", "-l", "app.kubernetes.io/instance=second"]);
+    assert_eq!(roles["items"], json!([]), "the namespaced mode has no ClusterRole");
+
+    helm(&["uninstall", "second", "-n", namespace, "--wait", "--timeout", "60s"])
+        .unwrap_or_else(|words| panic!("{words}"));
+    install(1);
+    assert_eq!(scene.get("grayrelease/site")["metadata"]["uid"], uid, "it is the same object");
+}
+
+#[test]
+fn uninstalling_leaves_the_definition_and_with_it_all_releases() {
+    let rendered = helm(&["template", "halftone", CHART, "--show-only", "templates/crd.yaml"]).unwrap();
+    assert!(rendered.contains("helm.sh/resource-policy: keep"), "helm would delete it");
+    let cluster = Cluster::from_environment();
+    let installed = cluster.kubectl.json(&["get", "crd", "grayreleases.halftone.dev"]);
+    assert_eq!(installed["metadata"]["annotations"]["helm.sh/resource-policy"], "keep");
+}
+
+/// What a service account may do in a namespace, one line for each group, resource and names.
+fn permissions(cluster: &Cluster, account: &str, namespace: &str) -> Vec<String> {
+    let who = format!("system:serviceaccount:{}:{account}", cluster.system);
+    let groups = ["system:serviceaccounts", "system:authenticated"];
+    let user = cluster.kubectl.acting_as(&who, &groups);
+    let review = json!({
+        "apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectRulesReview", "spec": {"namespace": namespace},
+    });
+    let answer = user.post("/apis/authorization.k8s.io/v1/selfsubjectrulesreviews", &review);
+    let words = |value: &Value| {
+        let words = value.as_array().into_iter().flatten().filter_map(Value::as_str);
+        words.map(|word| if word.is_empty() { "core" } else { word }).collect::<Vec<_>>().join(",")
+    };
+    let mut lines: Vec<String> = answer["status"]["resourceRules"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        // What everybody may ask about themselves.
+        .filter(|rule| {
+            !matches!(rule["apiGroups"][0].as_str(), Some("authorization.k8s.io" | "authentication.k8s.io"))
+        })
+        .map(|rule| {
+            let names = words(&rule["resourceNames"]);
+            let named = if names.is_empty() { String::new() } else { format!(" [{names}]") };
+            format!(
+                "{}/{}{named}: {}",
+                words(&rule["apiGroups"]),
+                words(&rule["resources"]),
+                words(&rule["verbs"])
+            )
+        })
+        .collect();
+    lines.sort();
+    lines
+}
+
+#[test]
+fn each_component_may_do_what_it_needs_and_no_more() {
+    let scene = Scene::new("rbac");
+    let cluster = &scene.cluster;
+    let system = cluster.system.as_str();
+    let everywhere = |account| permissions(cluster, account, &scene.namespace);
+    let operator = [
+        "core/services: get,list,watch",
+        "discovery.k8s.io/endpointslices: get,list,watch",
+        "events.k8s.io/events: create",
+        "halftone.dev/grayreleases/status: update",
+        "halftone.dev/grayreleases: get,list,watch",
+    ];
+    let its_fleets = [
+        "coordination.k8s.io/leases [halftone-default]: get,update",
+        "coordination.k8s.io/leases: create",
+        "core/configmaps: get,list,watch,create,patch,delete",
+        "core/pods: get,list,watch",
+    ];
+    let proxy = ["discovery.k8s.io/endpointslices: get,list,watch"];
+    let its_own = ["core/configmaps: get,list,watch"];
+    let sorted = |mut lines: Vec<&str>| {
+        lines.sort_unstable();
+        lines.into_iter().map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(everywhere("halftone-operator"), sorted(operator.to_vec()));
+    assert_eq!(
+        permissions(cluster, "halftone-operator", system),
+        sorted([&operator[..], &its_fleets].concat())
+    );
+    assert_eq!(everywhere("halftone-proxy"), sorted(proxy.to_vec()));
+    assert_eq!(permissions(cluster, "halftone-proxy", system), sorted([&proxy[..], &its_own].concat()));
+}
+
+#[test]
 fn an_upgrade_keeps_the_tokens() {
     let cluster = Cluster::from_environment();
     let rendered = |args: &[&str]| {
