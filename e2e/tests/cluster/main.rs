@@ -3,5 +3,6 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "in tests a failed assumption should end the test")]
 
 mod chart;
+mod gitops;
 mod harness;
 mod release;
