@@ -16,7 +16,7 @@ use halftone_routing::{
 use crate::{
     finding::{Finding, Severity},
     manifest::{Manifest, Places},
-    observation::FleetTimes,
+    observation::{FleetTimes, Obstacle},
     plan::Plan,
     problem::{Problem, field, item},
 };
@@ -26,6 +26,8 @@ use crate::{
 pub struct FleetDeclarations {
     /// One declaration for each class, at least one.
     pub fleets: Vec<FleetDeclaration>,
+    /// The namespaces whose releases an operator looks after; none for all.
+    pub watch_namespaces: Vec<ObjectName>,
     file: String,
     places: Places,
 }
@@ -63,7 +65,8 @@ impl FleetDeclarations {
     #[must_use]
     pub fn open(class: ObjectName) -> Self {
         let fleet = FleetDeclaration::open(FleetConfig { class, ..FleetConfig::default() });
-        Self { fleets: vec![fleet], file: String::new(), places: Places::default() }
+        let fleets = vec![fleet];
+        Self { fleets, watch_namespaces: Vec::new(), file: String::new(), places: Places::default() }
     }
 
     /// Reads the declarations of a file, YAML or JSON; also the routing document of one fleet (`schema: 1`), which
@@ -107,6 +110,27 @@ impl FleetDeclarations {
         Err(self.error("NoCluster", Problem::new(path, what, advice)))
     }
 
+    /// Checks that every fleet says where its proxies are, without which an operator cannot serve it.
+    ///
+    /// # Errors
+    /// All that do not.
+    pub fn in_cluster(&self) -> Result<(), Vec<Finding>> {
+        let mut findings = Vec::new();
+        let mut missing = |at: usize, name: &str, advice: &str| {
+            let problem = Problem::new(field(&item("fleets", at), name), "is missing", advice);
+            findings.push(*self.error("Invalid", problem));
+        };
+        for (at, fleet) in self.fleets.iter().enumerate() {
+            if fleet.namespace.is_none() {
+                missing(at, "namespace", "write the namespace of the fleet's proxies");
+            }
+            if fleet.pod_selector.is_empty() {
+                missing(at, "podSelector", "write the labels that the fleet's pods have and no others");
+            }
+        }
+        if findings.is_empty() { Ok(()) } else { Err(findings) }
+    }
+
     fn error(&self, code: &'static str, problem: Problem) -> Box<Finding> {
         let position = self.places.of(&problem.path, false);
         Box::new(Finding::new(Severity::Error, code, &self.file, position, problem))
@@ -117,6 +141,15 @@ impl FleetDeclarations {
     pub fn refusals(&self, manifest: &Manifest) -> Vec<Finding> {
         let refusals = self.refused(&manifest.plan).into_iter();
         refusals.map(|(code, problem)| manifest.finding(Severity::Error, code, problem)).collect()
+    }
+
+    /// What forbids `plan` in these fleets, if anything does.
+    #[must_use]
+    pub fn forbids(&self, plan: &Plan) -> Option<Obstacle> {
+        let refused = self.refused(plan);
+        let (code, _) = refused.first()?;
+        let lines: Vec<String> = refused.iter().map(|(_, problem)| problem.to_string()).collect();
+        Some(Obstacle::new(*code, lines.join("\n")))
     }
 
     fn classes(&self) -> String {

@@ -134,3 +134,16 @@ fn on_one_machine_the_fleet_must_be_there_and_its_default_backend_an_address() {
     let fleets = FleetDeclarations::read("fleet.yaml", text).unwrap();
     assert!(fleets.without_cluster("edge").unwrap().config.default_backend.is_some());
 }
+
+#[test]
+fn an_operator_needs_to_know_where_the_proxies_are() {
+    let text = "watchNamespaces: [shop]\nfleets:\n- {class: a, namespace: halftone, podSelector: {app: x}}\n- {class: b}\n";
+    let fleets = FleetDeclarations::read("operator.yaml", text).unwrap();
+    assert_eq!(fleets.watch_namespaces[0].as_str(), "shop");
+    let missing: Vec<String> = fleets.in_cluster().unwrap_err().iter().map(ToString::to_string).collect();
+    assert!(
+        missing[0].starts_with("operator.yaml:4:3: error: fleets[1].namespace: is missing; "),
+        "{missing:?}"
+    );
+    assert!(missing[1].contains("fleets[1].podSelector: is missing"), "{missing:?}");
+}

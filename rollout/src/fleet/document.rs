@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use halftone_routing::{
     config::{
         arm::{Backend, ServiceRef},
+        names::ObjectName,
         network,
         parse::{self, Format},
     },
@@ -54,7 +55,8 @@ pub(super) fn read(file: &str, text: &str) -> Result<FleetDeclarations, Vec<Find
         findings.sort_by_key(|finding| finding.position);
         findings
     })?;
-    Ok(FleetDeclarations { fleets, file: file.to_owned(), places: places.clone() })
+    let (fleets, watch_namespaces) = fleets;
+    Ok(FleetDeclarations { fleets, watch_namespaces, file: file.to_owned(), places: places.clone() })
 }
 
 fn one_is_wanted(documents: &[tree::Document], error: impl Fn(Position, Problem) -> Finding) -> Finding {
@@ -83,10 +85,11 @@ fn routing_document(file: &str, text: &str) -> Result<FleetDeclarations, Vec<Fin
         return Err(told(None, unknown, "there is no such field", "remove it"));
     }
     let fleets = vec![FleetDeclaration::open(parsed.config)];
-    Ok(FleetDeclarations { fleets, file: file.to_owned(), places: Places::default() })
+    let watch_namespaces = Vec::new();
+    Ok(FleetDeclarations { fleets, watch_namespaces, file: file.to_owned(), places: Places::default() })
 }
 
-fn fleets(value: &Value) -> Result<Vec<FleetDeclaration>, Vec<Problem>> {
+fn fleets(value: &Value) -> Result<(Vec<FleetDeclaration>, Vec<ObjectName>), Vec<Problem>> {
     if value.get("fleets").is_none() {
         let kind = value.get("kind").and_then(Value::as_str);
         let what = kind.map_or("declares no fleet".to_owned(), |kind| format!("is a {kind}, and no fleets"));
@@ -97,6 +100,8 @@ fn fleets(value: &Value) -> Result<Vec<FleetDeclaration>, Vec<Problem>> {
     let Ok(written) = serde_json::from_value::<Written>(value.clone()) else { return Err(problems) };
     let mut reader = Reader::default();
     let fleets = reader.each("fleets", &written.fleets, fleet);
+    let watched = reader
+        .each("watchNamespaces", &written.watch_namespaces, |reader, path, name| reader.text(path, name));
     for (at, fleet) in written.fleets.iter().enumerate() {
         if written.fleets[..at].iter().any(|other| other.class == fleet.class) {
             let what = format!("{} is declared twice", fleet.class);
@@ -106,8 +111,8 @@ fn fleets(value: &Value) -> Result<Vec<FleetDeclaration>, Vec<Problem>> {
     // A value that breaks its pattern has been told.
     reader.problems.retain(|problem| !problems.iter().any(|told| told.path == problem.path));
     problems.extend(reader.problems);
-    match fleets {
-        Some(fleets) if problems.is_empty() => Ok(fleets),
+    match (fleets, watched) {
+        (Some(fleets), Some(watched)) if problems.is_empty() => Ok((fleets, watched)),
         _ => Err(problems),
     }
 }
@@ -184,8 +189,11 @@ fn backend(reader: &mut Reader, path: &str, written: &WrittenBackend) -> Option<
 
 /// The file as it is written; [`schema`] has the bounds.
 #[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct Written {
     fleets: Vec<WrittenFleet>,
+    #[serde(default)]
+    watch_namespaces: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -262,5 +270,6 @@ fn schema() -> Value {
             "stragglerTimeout": time,
         }),
     );
-    object(&["fleets"], json!({"fleets": some(fleet)}))
+    let namespaces = json!({"type": "array", "items": label});
+    object(&["fleets"], json!({"fleets": some(fleet), "watchNamespaces": namespaces}))
 }
