@@ -1,0 +1,50 @@
+//! The flags of `halftone-operator`; each can be given as `HALFTONE_*` in the environment, too.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::builder::NonEmptyStringValueParser;
+use clap::{Parser, ValueEnum};
+
+/// Halftone's operator: watches GrayReleases, tells the proxies of each fleet how to divide users, judges by what they
+/// report, and takes the next step or goes back.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "halftone-operator", version, max_term_width = 100)]
+pub struct Flags {
+    /// File with the fleets (fleets:) and the namespaces that are watched (watchNamespaces:, all by default)
+    ///
+    /// It is read once, at the start.
+    #[arg(long, value_name = "FILE", env = "HALFTONE_CONFIG", default_value = "/etc/halftone/operator.yaml")]
+    pub config: PathBuf,
+
+    /// Directory with the fleets' tokens, one file for each class, named like it
+    ///
+    /// They are read again for each round of reports, so that a token can be replaced without a restart.
+    #[arg(long, value_name = "DIR", env = "HALFTONE_TOKEN_DIR", default_value = "/etc/halftone/tokens")]
+    pub token_dir: PathBuf,
+
+    /// Address of /livez, /readyz and /metrics
+    #[arg(long, value_name = "ADDR:PORT", env = "HALFTONE_LISTEN", default_value = "0.0.0.0:8082")]
+    pub listen: SocketAddr,
+
+    /// Name of this process in Leases and events; no two that run may have the same. In a pod its name
+    #[arg(long, value_name = "NAME", env = "POD_NAME", value_parser = NonEmptyStringValueParser::new())]
+    pub identity: String,
+
+    /// Form of the log, on standard error
+    #[arg(long, value_name = "FORMAT", env = "HALFTONE_LOG_FORMAT", default_value = "text")]
+    pub log_format: LogFormat,
+
+    /// What to log: error, warn, info, debug or trace, or directives as in `info,halftone_operator::worker=debug`
+    #[arg(long, value_name = "LEVEL", env = "HALFTONE_LOG_LEVEL", default_value = "info")]
+    pub log_level: String,
+}
+
+/// Form of the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}

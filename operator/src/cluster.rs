@@ -1,0 +1,132 @@
+//! The requests that the operator makes of the API server beside its watches, each with a deadline. Every write asks the
+//! mandate first and carries the resourceVersion of what it replaces.
+
+use std::fmt::Debug;
+use std::time::Duration;
+
+use halftone_rollout::GrayRelease;
+use halftone_routing::config::arm::ServiceRef;
+use k8s_openapi::api::core::v1::{ConfigMap, Service};
+use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams, Preconditions};
+use kube::{Client, ResourceExt};
+
+use crate::error::Error;
+use crate::mandate::Mandate;
+use crate::names::{Key, MANAGER};
+
+/// Less than the time between the end of a mandate and the beginning of the next one: what was sent under a mandate is
+/// over before anybody else has one.
+pub const DEADLINE: Duration = Duration::from_secs(4);
+
+/// The API server, as far as one fleet is concerned.
+#[derive(Clone)]
+pub struct Cluster {
+    client: Client,
+    mandate: Mandate,
+}
+
+impl Debug for Cluster {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Cluster").field("mandate", &self.mandate).finish_non_exhaustive()
+    }
+}
+
+impl Cluster {
+    /// The API server behind `client`, written to under `mandate`.
+    #[must_use]
+    pub fn new(client: Client, mandate: Mandate) -> Self {
+        Self { client, mandate }
+    }
+
+    /// Reads a release; none if there is none.
+    ///
+    /// # Errors
+    /// No answer.
+    pub async fn release(&self, key: &Key) -> Result<Option<GrayRelease>, Error> {
+        let api: Api<GrayRelease> = Api::namespaced(self.client.clone(), &key.namespace);
+        in_time("reading the GrayRelease", api.get_opt(&key.name)).await
+    }
+
+    /// Reads a ConfigMap; none if there is none.
+    ///
+    /// # Errors
+    /// No answer.
+    pub async fn config_map(&self, namespace: &str, name: &str) -> Result<Option<ConfigMap>, Error> {
+        let api: Api<ConfigMap> = Api::namespaced(self.client.clone(), namespace);
+        in_time("reading the ConfigMap", api.get_opt(name)).await
+    }
+
+    /// Reads a Service; none if there is none.
+    ///
+    /// # Errors
+    /// No answer.
+    pub async fn service(&self, reference: &ServiceRef) -> Result<Option<Service>, Error> {
+        let api: Api<Service> = Api::namespaced(self.client.clone(), reference.namespace.as_str());
+        in_time("reading the Service", api.get_opt(reference.name.as_str())).await
+    }
+
+    /// Replaces the status of a release of the resourceVersion that `object` names.
+    ///
+    /// # Errors
+    /// The status was not written, or it is not known whether it was.
+    pub async fn write_status(&self, object: &GrayRelease) -> Result<GrayRelease, Error> {
+        self.mandate.check()?;
+        let api: Api<GrayRelease> =
+            Api::namespaced(self.client.clone(), &object.namespace().unwrap_or_default());
+        let (name, parameters) = (object.name_any(), by_us());
+        in_time("writing the status", api.replace_status(&name, &parameters, object)).await
+    }
+
+    /// Applies a ConfigMap over the resourceVersion that it names; makes it where it names none.
+    ///
+    /// # Errors
+    /// The ConfigMap was not written, or it is not known whether it was.
+    pub async fn apply(&self, object: &ConfigMap) -> Result<ConfigMap, Error> {
+        self.mandate.check()?;
+        let namespace = object.namespace().unwrap_or_default();
+        let api: Api<ConfigMap> = Api::namespaced(self.client.clone(), &namespace);
+        if object.resource_version().is_none() {
+            return in_time("making the ConfigMap", api.create(&by_us(), object)).await;
+        }
+        let (name, patch) = (object.name_any(), Patch::Apply(object));
+        let parameters = PatchParams::apply(MANAGER).force();
+        in_time("applying the ConfigMap", api.patch(&name, &parameters, &patch)).await
+    }
+
+    /// Deletes the ConfigMap of this resourceVersion. One that is gone already is no error.
+    ///
+    /// # Errors
+    /// The ConfigMap was not deleted, or it is not known whether it was.
+    pub async fn delete(&self, namespace: &str, name: &str, version: &str) -> Result<(), Error> {
+        self.mandate.check()?;
+        let api: Api<ConfigMap> = Api::namespaced(self.client.clone(), namespace);
+        let preconditions = Preconditions { resource_version: Some(version.to_owned()), uid: None };
+        let parameters = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
+        let request = async {
+            match api.delete(name, &parameters).await {
+                Ok(_) => Ok(()),
+                Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+                Err(error) => Err(error),
+            }
+        };
+        in_time("deleting the ConfigMap", request).await
+    }
+}
+
+fn by_us() -> PostParams {
+    PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() }
+}
+
+/// Waits for an answer, not for ever.
+///
+/// # Errors
+/// No answer, or one that says no.
+pub async fn in_time<T>(
+    what: &'static str,
+    request: impl Future<Output = kube::Result<T>>,
+) -> Result<T, Error> {
+    match tokio::time::timeout(DEADLINE, request).await {
+        Ok(answer) => answer.map_err(|error| Error::of(what, error)),
+        Err(_) => Err(Error::Late { what, after: DEADLINE }),
+    }
+}

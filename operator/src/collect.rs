@@ -1,0 +1,267 @@
+//! Pulls the proxies' reports: round after round, quick while a release of the fleet is judged or a document is on its
+//! way, seldom otherwise. A proxy that is slow to answer is waited for a moment and then holds nobody up; its answer
+//! counts in a later round.
+
+use std::collections::HashSet;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use halftone_routing::config::names::ObjectName;
+use halftone_routing::report::{self, TrafficReport};
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper::header::{AUTHORIZATION, HeaderValue};
+use hyper::{Request, StatusCode, Uri};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use tokio::sync::{Notify, Semaphore, mpsc};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use halftone_rollout::advance::{BUSY, IDLE};
+
+use crate::clock::Clock;
+use crate::metrics::Metrics;
+use crate::roster::{ProxyPod, Roster};
+use crate::world::{World, lock};
+
+/// A report that takes longer is missed.
+const DEADLINE: Duration = Duration::from_secs(1);
+/// Within a round, slow proxies are waited for so long.
+const PATIENCE: Duration = Duration::from_millis(250);
+/// Reports at once; each may be large.
+const AT_ONCE: usize = 32;
+/// Connections are kept between the rounds of an idle fleet.
+const KEPT: Duration = Duration::from_secs(60);
+
+/// How a fleet is asked.
+#[derive(Debug)]
+pub struct Collector {
+    class: ObjectName,
+    /// The file with the token of the fleet.
+    token: PathBuf,
+    world: Arc<World>,
+    roster: Arc<Mutex<Roster>>,
+    pace: Arc<Pace>,
+    clock: Clock,
+    metrics: Arc<Metrics>,
+    client: Client<HttpConnector, Empty<Bytes>>,
+    slots: Arc<Semaphore>,
+}
+
+/// How often a fleet is asked.
+#[derive(Debug, Default)]
+pub struct Pace {
+    busy: AtomicBool,
+    changed: Notify,
+}
+
+impl Pace {
+    /// Something is judged or on its way, or nothing is.
+    pub fn set(&self, busy: bool) {
+        if self.busy.swap(busy, Ordering::Relaxed) != busy {
+            self.changed.notify_one();
+        }
+    }
+
+    /// The next round is due now.
+    pub fn hurry(&self) {
+        self.changed.notify_one();
+    }
+
+    fn pause(&self) -> Duration {
+        if self.busy.load(Ordering::Relaxed) { BUSY } else { IDLE }
+    }
+}
+
+/// What became of one request.
+struct Answer {
+    pod: Arc<ProxyPod>,
+    asked_at: Instant,
+    report: Result<TrafficReport, Missed>,
+}
+
+/// Why there is no report.
+#[derive(Debug, thiserror::Error)]
+enum Missed {
+    #[error("no answer within {DEADLINE:?}")]
+    Late,
+    #[error("{0}")]
+    Unreachable(String),
+    #[error("it answers {0}; is the fleet's token the one that the proxies have?")]
+    Refused(StatusCode),
+    #[error("{0}")]
+    Malformed(String),
+    #[error("it is the report of {0}, which is another pod")]
+    Stranger(String),
+}
+
+impl Missed {
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Late => "late",
+            Self::Unreachable(_) => "unreachable",
+            Self::Refused(_) => "refused",
+            Self::Malformed(_) => "malformed",
+            Self::Stranger(_) => "stranger",
+        }
+    }
+}
+
+impl Collector {
+    /// A collector of the fleet of this class.
+    #[must_use]
+    pub fn new(
+        class: ObjectName,
+        token: PathBuf,
+        world: Arc<World>,
+        roster: Arc<Mutex<Roster>>,
+        (clock, metrics): (Clock, Arc<Metrics>),
+    ) -> Self {
+        let mut connector = HttpConnector::new();
+        connector.set_connect_timeout(Some(DEADLINE));
+        connector.set_nodelay(true);
+        let client = Client::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(KEPT)
+            .build(connector);
+        let (pace, slots) = (Arc::default(), Arc::new(Semaphore::new(AT_ONCE)));
+        Self { class, token, world, roster, pace, clock, metrics, client, slots }
+    }
+
+    /// How often it asks.
+    #[must_use]
+    pub fn pace(&self) -> Arc<Pace> {
+        Arc::clone(&self.pace)
+    }
+
+    /// Asks round after round until it is dropped; `rounds` hears of the end of each. What is counted for objects that
+    /// nobody looks after is dropped.
+    pub async fn run(
+        &self,
+        rounds: mpsc::Sender<()>,
+        is_looked_after: impl Fn(&halftone_routing::config::names::Uid) -> bool,
+    ) {
+        let mut open = JoinSet::new();
+        let mut asked: HashSet<String> = HashSet::new();
+        loop {
+            let began = Instant::now();
+            self.ask(&mut open, &mut asked);
+            self.gather(&mut open, &mut asked, began + PATIENCE).await;
+            lock(&self.roster).end_round(Instant::now(), &is_looked_after);
+            // One that is not heard yet says the same.
+            let _ = rounds.try_send(());
+            self.pause(began).await;
+        }
+    }
+
+    /// Waits for the next round. One that is wanted sooner still keeps its distance from the one before.
+    async fn pause(&self, began: Instant) {
+        loop {
+            let due = began + self.pace.pause();
+            tokio::select! {
+                () = tokio::time::sleep_until(due) => return,
+                () = self.pace.changed.notified() => {
+                    tokio::time::sleep_until(began + BUSY).await;
+                    if began.elapsed() < self.pace.pause() {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    fn ask(&self, open: &mut JoinSet<Answer>, asked: &mut HashSet<String>) {
+        let pods = self.world.pods(&self.class);
+        let token = self.token();
+        let mut roster = lock(&self.roster);
+        roster.follow(&pods);
+        for pod in pods.into_iter().filter(|pod| pod.is_asked()) {
+            let Some(admin) = pod.admin else { continue };
+            if !asked.insert(pod.uid.clone()) {
+                continue;
+            }
+            let request = request(admin, roster.since(&pod.uid).as_deref(), token.as_ref());
+            let (client, slots) = (self.client.clone(), Arc::clone(&self.slots));
+            open.spawn(async move {
+                let _slot = slots.acquire_owned().await;
+                let asked_at = Instant::now();
+                let report = tokio::time::timeout(DEADLINE, fetch(&client, request, &pod.uid)).await;
+                Answer { pod, asked_at, report: report.unwrap_or(Err(Missed::Late)) }
+            });
+        }
+    }
+
+    /// The token as it is now: it may be replaced while we run.
+    fn token(&self) -> Option<HeaderValue> {
+        // A small file in memory: not worth a thread.
+        let text = std::fs::read_to_string(&self.token);
+        let text = text.inspect_err(|error| tracing::warn!("{}: {error}", self.token.display())).ok()?;
+        let token = text.lines().map(str::trim).find(|line| !line.is_empty())?;
+        let mut value = HeaderValue::try_from(format!("Bearer {token}")).ok()?;
+        value.set_sensitive(true);
+        Some(value)
+    }
+
+    async fn gather(&self, open: &mut JoinSet<Answer>, asked: &mut HashSet<String>, until: Instant) {
+        while let Ok(Some(answer)) = tokio::time::timeout_at(until, open.join_next()).await {
+            let Ok(Answer { pod, asked_at, report }) = answer else { continue };
+            asked.remove(&pod.uid);
+            let class = self.class.as_str();
+            match report {
+                Ok(report) => {
+                    self.metrics.polled(class, asked_at.elapsed());
+                    lock(&self.roster).answered(&pod.uid, &report, self.clock.steady(asked_at));
+                }
+                Err(missed) => {
+                    self.metrics.poll_failed(class, missed.kind());
+                    // Not each time: a proxy that hangs is asked twice a second.
+                    if lock(&self.roster).missed(&pod.uid) <= 1 {
+                        tracing::warn!(fleet = class, proxy = pod.name, "its report is missed: {missed}");
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn request(admin: SocketAddr, since: Option<&str>, token: Option<&HeaderValue>) -> Request<Empty<Bytes>> {
+    let path = since.map_or_else(|| "/report".to_owned(), |since| format!("/report?since={since}"));
+    let uri = Uri::builder().scheme("http").authority(admin.to_string()).path_and_query(path);
+    let mut request = Request::new(Empty::new());
+    *request.uri_mut() = uri.build().expect("an address, an epoch and a number make a URI");
+    if let Some(token) = token {
+        request.headers_mut().insert(AUTHORIZATION, token.clone());
+    }
+    request
+}
+
+async fn fetch(
+    client: &Client<HttpConnector, Empty<Bytes>>,
+    request: Request<Empty<Bytes>>,
+    uid: &str,
+) -> Result<TrafficReport, Missed> {
+    let answer = client.request(request).await.map_err(|error| Missed::Unreachable(chain(&error)))?;
+    if answer.status() != StatusCode::OK {
+        return Err(Missed::Refused(answer.status()));
+    }
+    let body = Limited::new(answer.into_body(), report::MAX_BYTES).collect().await;
+    let bytes = body.map_err(|error| Missed::Unreachable(error.to_string()))?.to_bytes();
+    let report = TrafficReport::parse(&bytes).map_err(|error| Missed::Malformed(error.to_string()))?;
+    if report.instance != uid {
+        return Err(Missed::Stranger(report.instance));
+    }
+    Ok(report)
+}
+
+/// An error with its causes: the outermost of hyper's alone says nothing.
+fn chain(error: &dyn std::error::Error) -> String {
+    std::iter::successors(Some(error), |error| error.source())
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(": ")
+}

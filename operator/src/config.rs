@@ -1,0 +1,21 @@
+//! The operator's configuration: which fleets there are and which namespaces are watched, read once at the start.
+
+use std::path::Path;
+
+use halftone_rollout::finding::Finding;
+use halftone_rollout::fleet::FleetDeclarations;
+
+/// Reads the configuration.
+///
+/// # Errors
+/// All that is wrong with it, one a line, each with its place.
+pub fn read(file: &Path) -> Result<FleetDeclarations, String> {
+    let name = file.display().to_string();
+    let text =
+        std::fs::read_to_string(file).map_err(|error| format!("{name}: {error}; --config names the file"))?;
+    let lines =
+        |findings: Vec<Finding>| findings.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
+    let declarations = FleetDeclarations::read(&name, &text).map_err(lines)?;
+    declarations.in_cluster().map_err(lines)?;
+    Ok(declarations)
+}

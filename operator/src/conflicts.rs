@@ -1,0 +1,212 @@
+//! Which releases of a fleet claim the same host and path: an index over `rollout::claims`, so that each release is
+//! settled with those that it can have anything to do with, and not with ten thousand others.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use halftone_rollout::Plan;
+use halftone_rollout::claims::{self, Claimant};
+use halftone_rollout::observation::Obstacle;
+use halftone_routing::config::RoutingConfig;
+use halftone_routing::config::names::{HostPattern, PathPrefix};
+
+use crate::names::Key;
+
+/// What one release claims, see [`Claimant`].
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Claim {
+    /// Its newest plan, if only a conflict can keep it from taking effect.
+    pub wanted: Option<Arc<Plan>>,
+    /// The document that is live.
+    pub live: Option<Arc<RoutingConfig>>,
+}
+
+type Place = (HostPattern, PathPrefix);
+
+impl Claim {
+    fn places(&self) -> BTreeSet<Place> {
+        let pairs = |hosts: &[HostPattern], paths: &[PathPrefix]| -> Vec<Place> {
+            let each =
+                hosts.iter().flat_map(|host| paths.iter().map(move |path| (host.clone(), path.clone())));
+            each.collect()
+        };
+        let wanted = self.wanted.iter().flat_map(|plan| pairs(&plan.hosts, &plan.paths));
+        wanted.chain(self.live.iter().flat_map(|live| pairs(&live.hosts, &live.paths))).collect()
+    }
+
+    /// Whether both claim the same, whatever else may differ.
+    fn claims_as(&self, other: &Self) -> bool {
+        let wanted = |claim: &Self| {
+            claim.wanted.as_ref().map(|plan| (plan.hosts.clone(), plan.paths.clone(), plan.object.clone()))
+        };
+        let live = |claim: &Self| {
+            claim.live.as_ref().map(|live| {
+                (
+                    live.hosts.clone(),
+                    live.paths.clone(),
+                    live.state == halftone_routing::config::State::Withdrawn,
+                )
+            })
+        };
+        let same = |a: Option<&Arc<Plan>>, b: Option<&Arc<Plan>>| match (a, b) {
+            (Some(a), Some(b)) => Arc::ptr_eq(a, b),
+            (None, None) => true,
+            _ => false,
+        };
+        (same(self.wanted.as_ref(), other.wanted.as_ref()) || wanted(self) == wanted(other))
+            && live(self) == live(other)
+    }
+}
+
+/// The claims of all releases of a fleet.
+#[derive(Debug, Default)]
+pub struct Claims {
+    claims: HashMap<Key, Claim>,
+    places: HashMap<Place, BTreeSet<Key>>,
+}
+
+impl Claims {
+    /// Notes what a release claims; nothing for one that is gone. Returns the others whom that may concern.
+    pub fn note(&mut self, key: &Key, claim: Option<Claim>) -> BTreeSet<Key> {
+        let unchanged = match (self.claims.get(key), &claim) {
+            (Some(before), Some(now)) => before.claims_as(now),
+            (None, None) => true,
+            _ => false,
+        };
+        if unchanged {
+            return BTreeSet::new();
+        }
+        let mut concerned = self.around(key);
+        if let Some(before) = self.claims.remove(key) {
+            for place in before.places() {
+                if let Some(claimants) = self.places.get_mut(&place) {
+                    claimants.remove(key);
+                    if claimants.is_empty() {
+                        self.places.remove(&place);
+                    }
+                }
+            }
+        }
+        if let Some(claim) = claim {
+            for place in claim.places() {
+                self.places.entry(place).or_default().insert(key.clone());
+            }
+            self.claims.insert(key.clone(), claim);
+        }
+        concerned.extend(self.around(key));
+        concerned.remove(key);
+        concerned
+    }
+
+    /// The plan that a release wants to take effect.
+    #[must_use]
+    pub fn wanted(&self, key: &Key) -> Option<Arc<Plan>> {
+        self.claims.get(key)?.wanted.clone()
+    }
+
+    /// What keeps a release from what it wants, if an older one does.
+    #[must_use]
+    pub fn conflict(&self, key: &Key) -> Option<Obstacle> {
+        let around = self.around(key);
+        if around.len() < 2 {
+            return None;
+        }
+        let claims: Vec<(&Key, &Claim)> =
+            around.iter().filter_map(|key| Some((key, self.claims.get(key)?))).collect();
+        let claimants: Vec<Claimant<'_>> = claims
+            .iter()
+            .map(|(_, claim)| Claimant { wanted: claim.wanted.as_deref(), live: claim.live.as_deref() })
+            .collect();
+        let at = claims.iter().position(|(other, _)| *other == key)?;
+        claims::settle(&claimants)[at].map(|conflict| conflict.obstacle())
+    }
+
+    /// The release and all that share a place with it, or with one that does, and so on.
+    fn around(&self, key: &Key) -> BTreeSet<Key> {
+        let (mut around, mut open) = (BTreeSet::new(), vec![key.clone()]);
+        while let Some(key) = open.pop() {
+            if let Some(claim) = self.claims.get(&key).filter(|_| !around.contains(&key)) {
+                let places = claim.places();
+                open.extend(places.iter().filter_map(|place| self.places.get(place)).flatten().cloned());
+                around.insert(key);
+            }
+        }
+        around
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// A plan of `name`, created at `second`, that claims these hosts.
+    fn plan(name: &str, second: i64, hosts: &[&str]) -> Arc<Plan> {
+        let release = serde_json::json!({
+            "apiVersion": "halftone.dev/v1alpha1", "kind": "GrayRelease",
+            "metadata": {
+                "name": name, "namespace": "shop", "uid": name,
+                "creationTimestamp": jiff::Timestamp::from_second(second).unwrap().to_string(),
+            },
+            "spec": {"hosts": hosts, "stable": {"service": {"name": "one", "port": 80}, "version": "v1"}},
+        });
+        Arc::new(Plan::try_from(&serde_json::from_value(release).unwrap()).unwrap())
+    }
+
+    fn wanting(plan: Arc<Plan>) -> Option<Claim> {
+        Some(Claim { wanted: Some(plan), live: None })
+    }
+
+    fn key(name: &str) -> Key {
+        Key::new("shop", name)
+    }
+
+    #[test]
+    fn the_younger_one_loses_and_takes_over_when_the_older_goes() {
+        let mut claims = Claims::default();
+        claims.note(&key("young"), wanting(plan("young", 2, &["x.example", "y.example"])));
+        assert_eq!(claims.conflict(&key("young")), None);
+        let concerned = claims.note(&key("old"), wanting(plan("old", 1, &["y.example"])));
+        assert_eq!(concerned, BTreeSet::from([key("young")]));
+        let conflict = claims.conflict(&key("young")).unwrap();
+        assert_eq!(conflict.reason, "HostConflict");
+        assert_eq!(conflict.message, "shop/old is older and has y.example/; claim other hosts or paths");
+        assert_eq!(claims.conflict(&key("old")), None);
+        assert_eq!(claims.note(&key("old"), None), BTreeSet::from([key("young")]));
+        assert_eq!(claims.conflict(&key("young")), None);
+    }
+
+    #[test]
+    fn what_changes_no_claim_concerns_nobody() {
+        let mut claims = Claims::default();
+        claims.note(&key("a"), wanting(plan("a", 1, &["x.example"])));
+        claims.note(&key("b"), wanting(plan("b", 2, &["x.example"])));
+        assert!(claims.note(&key("a"), wanting(plan("a", 1, &["x.example"]))).is_empty());
+    }
+
+    const HOSTS: [&str; 5] = ["a.example", "b.example", "c.example", "d.example", "e.example"];
+
+    proptest! {
+        /// However claims come and go, the index says of each what settling all at once says.
+        #[test]
+        fn the_index_says_what_settling_all_at_once_says(
+            script in prop::collection::vec((0_u8..6, prop::collection::btree_set(0_usize..5, 0..3)), 1..20),
+        ) {
+            let mut claims = Claims::default();
+            for (at, hosts) in script {
+                let second = i64::from(at % 3);
+                let name = format!("r{at}");
+                let hosts: Vec<&str> = hosts.into_iter().map(|host| HOSTS[host]).collect();
+                let claim = (!hosts.is_empty()).then(|| plan(&name, second, &hosts)).and_then(wanting);
+                claims.note(&key(&name), claim);
+            }
+            let all: Vec<(&Key, &Claim)> = claims.claims.iter().collect();
+            let claimants: Vec<Claimant<'_>> =
+                all.iter().map(|(_, claim)| Claimant { wanted: claim.wanted.as_deref(), live: None }).collect();
+            for ((key, _), conflict) in all.iter().zip(claims::settle(&claimants)) {
+                prop_assert_eq!(claims.conflict(key), conflict.map(|conflict| conflict.obstacle()));
+            }
+        }
+    }
+}

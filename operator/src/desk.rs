@@ -1,0 +1,222 @@
+//! What a worker remembers of its releases between their turns. All of it can be found out again, from the status and
+//! the ConfigMap; it is dropped when somebody else has had the Lease.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use halftone_rollout::observation::Obstacle;
+use halftone_rollout::progress::{Progress, Unrestorable};
+use halftone_rollout::{GrayRelease, GrayReleaseStatus, Plan};
+use halftone_routing::config::RoutingConfig;
+use halftone_routing::config::names::Uid;
+use halftone_routing::config::units::Revision;
+use kube::ResourceExt;
+use tokio::time::Instant;
+
+use crate::conflicts::{Claim, Claims};
+use crate::names::Key;
+use crate::objects::Kept;
+use halftone_rollout::clock::Now;
+
+/// One release under way.
+#[derive(Debug)]
+pub struct Tracked {
+    /// Its uid.
+    pub uid: Uid,
+    /// The object as it was last seen or written.
+    pub object: Arc<GrayRelease>,
+    /// Its plan, or why there is none.
+    pub plan: Result<Arc<Plan>, Obstacle>,
+    /// Where it stands.
+    pub progress: Progress,
+    /// The status as we wrote it last, and when. The API server gives it back with times cut to whole seconds.
+    pub written: (GrayReleaseStatus, Instant),
+    /// A status that was sent, and the progress that it tells of: nobody knows whether it arrived.
+    pub sent: Option<(GrayReleaseStatus, Progress)>,
+    /// The ConfigMap as it was last written, if that may be newer than what the watch has brought.
+    pub kept: Option<Kept>,
+    /// Something was not as we thought: the next turn reads everything anew.
+    pub doubtful: bool,
+    /// Until when rounds were counted.
+    pub counted_until: Instant,
+    /// The document that proxies are to take up, and since when.
+    pub programmed: Option<(Revision, Instant)>,
+}
+
+impl Tracked {
+    /// Goes on from what is written in an object.
+    ///
+    /// # Errors
+    /// The status is not one that Halftone has written.
+    pub fn restore(
+        object: Arc<GrayRelease>,
+        uid: Uid,
+        now: Now,
+        counted_until: Instant,
+    ) -> Result<Self, Unrestorable> {
+        let status = object.status.clone().unwrap_or_default();
+        Ok(Self {
+            uid,
+            plan: plan(&object),
+            progress: Progress::restore(&status, now)?,
+            written: (status, Instant::now()),
+            sent: None,
+            kept: None,
+            doubtful: false,
+            counted_until,
+            programmed: None,
+            object,
+        })
+    }
+
+    /// Takes the object as it is now. Somebody else's status makes all that was remembered worthless.
+    ///
+    /// # Errors
+    /// The status is not one that Halftone has written.
+    pub fn see(&mut self, object: Arc<GrayRelease>, now: Now) -> Result<(), Unrestorable> {
+        if object.status != self.object.status {
+            let status = object.status.clone().unwrap_or_default();
+            match self.sent.take().filter(|(sent, _)| as_stored(sent).as_ref() == Some(&status)) {
+                // It had arrived after all.
+                Some((sent, progress)) => (self.progress, self.written) = (progress, (sent, Instant::now())),
+                None => {
+                    self.progress = Progress::restore(&status, now)?;
+                    self.written = (status, Instant::now());
+                }
+            }
+        }
+        if object.metadata.generation != self.object.metadata.generation {
+            self.plan = plan(&object);
+        }
+        self.object = object;
+        Ok(())
+    }
+
+    /// The plan, if there is one.
+    #[must_use]
+    pub fn newest(&self) -> Option<&Arc<Plan>> {
+        self.plan.as_ref().ok()
+    }
+}
+
+/// A status as the API server gives it back.
+fn as_stored(status: &GrayReleaseStatus) -> Option<GrayReleaseStatus> {
+    serde_json::from_value(serde_json::to_value(status).ok()?).ok()
+}
+
+fn plan(object: &GrayRelease) -> Result<Arc<Plan>, Obstacle> {
+    let plan = Plan::try_from(object).map(Arc::new);
+    plan.map_err(|problems| Obstacle::new("InvalidManifest", problems.to_string()))
+}
+
+/// Whether version `a` of an object is older than `b`. The API server counts them up.
+#[must_use]
+pub fn is_older(a: &str, b: &str) -> bool {
+    match (a.parse::<u64>(), b.parse::<u64>()) {
+        (Ok(a), Ok(b)) => a < b,
+        _ => false,
+    }
+}
+
+/// The newer one of two readings of an object.
+#[must_use]
+pub fn newer(a: Arc<GrayRelease>, b: Arc<GrayRelease>) -> Arc<GrayRelease> {
+    let version = |object: &GrayRelease| object.resource_version().unwrap_or_default();
+    if is_older(&version(&a), &version(&b)) { b } else { a }
+}
+
+/// What is known of a release before its turn.
+#[derive(Debug, Clone)]
+pub struct Known {
+    /// Its uid.
+    pub uid: Uid,
+    /// The object.
+    pub object: Arc<GrayRelease>,
+    /// Its ConfigMap, if we have written it.
+    pub kept: Option<Kept>,
+    /// Both have to be read anew.
+    pub doubtful: bool,
+}
+
+/// The releases of a fleet.
+#[derive(Debug, Default)]
+pub struct Desk {
+    tracked: HashMap<Key, Tracked>,
+    uids: BTreeSet<Uid>,
+    /// What they claim.
+    pub claims: Claims,
+    /// Those that are judged, or whose document is on its way.
+    pub busy: BTreeSet<Key>,
+    /// What people were told of releases that cannot have a turn.
+    pub told: HashMap<Key, String>,
+}
+
+impl Desk {
+    /// The object of a release as it was last seen, its ConfigMap as it was last written, and whether both are in
+    /// doubt.
+    #[must_use]
+    pub fn known(&self, key: &Key) -> Option<Known> {
+        let Tracked { uid, object, kept, doubtful, .. } = self.tracked.get(key)?;
+        Some(Known { uid: uid.clone(), object: Arc::clone(object), kept: kept.clone(), doubtful: *doubtful })
+    }
+
+    /// Takes a release from the desk for its turn.
+    pub fn take(&mut self, key: &Key) -> Option<Tracked> {
+        self.tracked.remove(key)
+    }
+
+    /// Puts it back.
+    pub fn put(&mut self, key: Key, tracked: Tracked) {
+        self.uids.insert(tracked.uid.clone());
+        self.tracked.insert(key, tracked);
+    }
+
+    /// There is no such release any more. Returns those whom that may concern.
+    pub fn forget(&mut self, key: &Key) -> BTreeSet<Key> {
+        self.busy.remove(key);
+        self.told.remove(key);
+        if let Some(tracked) = self.tracked.remove(key) {
+            self.uids.remove(&tracked.uid);
+        }
+        self.claims.note(key, None)
+    }
+
+    /// An object of this uid is looked after.
+    pub fn look_after(&mut self, uid: &Uid) {
+        self.uids.insert(uid.clone());
+    }
+
+    /// Nothing is counted for this uid any more.
+    pub fn leave_off(&mut self, uid: &Uid) {
+        self.uids.remove(uid);
+    }
+
+    /// Whether anything that is counted for this uid will be asked for.
+    #[must_use]
+    pub fn is_looked_after(&self, uid: &Uid) -> bool {
+        self.uids.contains(uid)
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.uids.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.uids.is_empty()
+    }
+
+    /// Notes what a release would claim before it ever had a turn: of two that appear at once the older one is to win,
+    /// whichever is looked at first. Returns those whom that may concern.
+    pub fn announce(
+        &mut self,
+        key: &Key,
+        wanted: Option<Arc<Plan>>,
+        live: Option<Arc<RoutingConfig>>,
+    ) -> BTreeSet<Key> {
+        self.claims.note(key, Some(Claim { wanted, live }))
+    }
+}

@@ -1,0 +1,81 @@
+//! The binary `halftone-operator`: flags and signals around [`halftone_operator::run`].
+
+use std::io::IsTerminal;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{CommandFactory, Parser};
+use halftone_operator::args::{Flags, LogFormat};
+use halftone_operator::config;
+use halftone_operator::run::{self, Options};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// A connection to the API server that is not there by then is tried anew.
+const CONNECT: Duration = Duration::from_secs(3);
+
+fn main() -> ExitCode {
+    let flags = Flags::parse();
+    start_log(&flags);
+    match serve(flags) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Directives that do not parse are a bad flag like any other.
+fn start_log(flags: &Flags) {
+    let filter = EnvFilter::try_new(&flags.log_level).unwrap_or_else(|error| {
+        let message = format!("--log-level {}: {error}", flags.log_level);
+        Flags::command().error(clap::error::ErrorKind::ValueValidation, message).exit()
+    });
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal());
+    match flags.log_format {
+        LogFormat::Text => log.init(),
+        LogFormat::Json => {
+            log.json().flatten_event(true).with_current_span(true).with_span_list(false).init()
+        }
+    }
+}
+
+fn serve(flags: Flags) -> Result<(), Box<dyn std::error::Error>> {
+    // Without it the first TLS connection panics: two providers could be linked, and none is chosen by itself.
+    if rustls::crypto::aws_lc_rs::default_provider().install_default().is_err() {
+        return Err("TLS has a provider already".into());
+    }
+    let fleets = config::read(&flags.config)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let served = runtime.block_on(async {
+        let (mut terminate, mut interrupt) =
+            (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        let mut cluster = kube::Config::infer().await?;
+        cluster.connect_timeout = Some(CONNECT);
+        let client = kube::Client::try_from(cluster)?;
+        let listener = TcpListener::bind(flags.listen)
+            .await
+            .map_err(|error| format!("--listen {}: {error}", flags.listen))?;
+        tracing::info!(listen = %listener.local_addr()?, identity = flags.identity, "started");
+        let options = Options { fleets, token_dir: flags.token_dir, identity: flags.identity };
+        let ended = async {
+            tokio::select! {
+                _ = terminate.recv() => tracing::info!("SIGTERM"),
+                _ = interrupt.recv() => tracing::info!("SIGINT"),
+            }
+        };
+        run::run(client, options, listener, ended).await;
+        Ok(())
+    });
+    // Watches are waiting for the API server, which would hold us up.
+    runtime.shutdown_background();
+    served
+}

@@ -1,0 +1,78 @@
+//! What things are called in the cluster: the contract between operator, proxies and chart, in one place.
+
+use std::fmt;
+use std::sync::Arc;
+
+use halftone_routing::config::names::{ObjectName, Uid};
+use kube::ResourceExt;
+
+/// Label of everything that belongs to a fleet; its value is the class.
+pub const CLASS_LABEL: &str = "halftone.dev/class";
+/// Annotation on the ConfigMap of a release: the namespace of the GrayRelease.
+pub const NAMESPACE_ANNOTATION: &str = "halftone.dev/release-namespace";
+/// Annotation on the ConfigMap of a release: the name of the GrayRelease.
+pub const NAME_ANNOTATION: &str = "halftone.dev/release-name";
+/// The key of a routing document in its ConfigMap.
+pub const DOCUMENT_KEY: &str = "routing.json";
+/// The key of a fleet's settings in their ConfigMap.
+pub const FLEET_KEY: &str = "fleet.json";
+/// Field manager of everything that the operator applies.
+pub const MANAGER: &str = "halftone-operator";
+/// Who events say that they are from.
+pub const CONTROLLER: &str = "halftone.dev/operator";
+/// The name of the port of a proxy's pod where reports are.
+pub const ADMIN_PORT: &str = "admin";
+
+const RELEASE_PREFIX: &str = "gr-";
+
+/// The name of the ConfigMap of a release.
+#[must_use]
+pub fn release_config_map(uid: &Uid) -> String {
+    format!("{RELEASE_PREFIX}{uid}")
+}
+
+/// Whose document a ConfigMap of this name holds; none if it is no release's.
+#[must_use]
+pub fn uid_of_config_map(name: &str) -> Option<Uid> {
+    name.strip_prefix(RELEASE_PREFIX)?.parse().ok()
+}
+
+/// The name of the ConfigMap of a fleet.
+#[must_use]
+pub fn fleet_config_map(class: &ObjectName) -> String {
+    format!("halftone-fleet-{class}")
+}
+
+/// The name of the Lease of a fleet.
+#[must_use]
+pub fn lease(class: &ObjectName) -> String {
+    format!("halftone-{class}")
+}
+
+/// Which release: namespace and name, whatever object bears them at the moment.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Key {
+    /// The namespace.
+    pub namespace: Arc<str>,
+    /// The name.
+    pub name: Arc<str>,
+}
+
+impl Key {
+    /// A release by its namespace and name.
+    #[must_use]
+    pub fn new(namespace: &str, name: &str) -> Self {
+        Self { namespace: namespace.into(), name: name.into() }
+    }
+
+    /// The key of an object.
+    pub fn of<K: ResourceExt>(object: &K) -> Self {
+        Self::new(&object.namespace().unwrap_or_default(), &object.name_any())
+    }
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
+}

@@ -1,0 +1,250 @@
+//! The objects that the operator writes, built without a client, and its own ConfigMaps read back. What a person has
+//! done to one of them by hand is a value here, never an error that stops: it is put right like any other difference.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use halftone_rollout::withdraw::GONE_SINCE_ANNOTATION;
+use halftone_routing::config::{
+    RoutingConfig,
+    names::{ObjectName, Uid},
+    parse::{self, DocumentError, Format},
+};
+use halftone_routing::fleet::FleetConfig;
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::ResourceExt;
+
+use crate::names::{self, CLASS_LABEL, DOCUMENT_KEY, FLEET_KEY, Key, NAME_ANNOTATION, NAMESPACE_ANNOTATION};
+
+/// Which fleet an object is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FleetRef {
+    /// Its class.
+    pub class: ObjectName,
+    /// Where its ConfigMaps and proxies are.
+    pub namespace: ObjectName,
+}
+
+/// The ConfigMap of a release as it ought to be.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Wanted {
+    /// What the proxies are to serve.
+    pub document: Arc<RoutingConfig>,
+    /// Since when its GrayRelease has been gone.
+    pub gone_since: Option<Timestamp>,
+}
+
+impl Wanted {
+    /// The document of a release that exists.
+    #[must_use]
+    pub fn live(document: Arc<RoutingConfig>) -> Self {
+        Self { document, gone_since: None }
+    }
+
+    /// The object. `version` is the resourceVersion that the present one was last seen with; the API server refuses
+    /// the object when that is no longer so. None makes a new one.
+    ///
+    /// # Errors
+    /// The document is too long for a ConfigMap.
+    pub fn object(&self, fleet: &FleetRef, version: Option<&str>) -> Result<ConfigMap, DocumentError> {
+        let release = &self.document.release;
+        let mut annotations = BTreeMap::from([
+            (NAMESPACE_ANNOTATION.to_owned(), release.namespace.to_string()),
+            (NAME_ANNOTATION.to_owned(), release.name.to_string()),
+        ]);
+        if let Some(since) = self.gone_since {
+            annotations.insert(GONE_SINCE_ANNOTATION.to_owned(), since.to_string());
+        }
+        let name = names::release_config_map(&release.uid);
+        let text = self.document.to_json()?;
+        Ok(config_map(fleet, name, Some(annotations), (DOCUMENT_KEY, text), version))
+    }
+}
+
+/// The ConfigMap of a fleet.
+#[must_use]
+pub fn fleet_config_map(fleet: &FleetRef, config: &FleetConfig, version: Option<&str>) -> ConfigMap {
+    let text = serde_json::to_string_pretty(config).expect("settings are plain data");
+    config_map(fleet, names::fleet_config_map(&fleet.class), None, (FLEET_KEY, text), version)
+}
+
+fn config_map(
+    fleet: &FleetRef,
+    name: String,
+    annotations: Option<BTreeMap<String, String>>,
+    (key, text): (&str, String),
+    version: Option<&str>,
+) -> ConfigMap {
+    let labels = BTreeMap::from([(CLASS_LABEL.to_owned(), fleet.class.to_string())]);
+    ConfigMap {
+        metadata: ObjectMeta {
+            name: Some(name),
+            namespace: Some(fleet.namespace.to_string()),
+            labels: Some(labels),
+            annotations,
+            resource_version: version.map(str::to_owned),
+            ..ObjectMeta::default()
+        },
+        data: Some(BTreeMap::from([(key.to_owned(), text)])),
+        ..ConfigMap::default()
+    }
+}
+
+/// The ConfigMap of a release as it is in the cluster.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Kept {
+    /// Whose document it is, by its name.
+    pub uid: Uid,
+    /// Which release, by its document; by its annotations where the document cannot be read.
+    pub key: Option<Key>,
+    /// The document, or what is wrong with it.
+    pub document: Result<Arc<RoutingConfig>, String>,
+    /// Since when its GrayRelease has been gone.
+    pub gone_since: Option<Timestamp>,
+    /// Its resourceVersion.
+    pub version: String,
+    /// Label and annotations are as they ought to be.
+    pub intact: bool,
+}
+
+impl Kept {
+    /// Reads a ConfigMap of the fleet of this class; none if it is no release's.
+    #[must_use]
+    pub fn read(object: &ConfigMap, class: &ObjectName) -> Option<Self> {
+        let uid = names::uid_of_config_map(&object.name_any())?;
+        let annotation = |name: &str| object.annotations().get(name).map(String::as_str);
+        let annotated = annotation(NAMESPACE_ANNOTATION).zip(annotation(NAME_ANNOTATION));
+        let document = document(object, &uid);
+        let key = match &document {
+            Ok(document) => {
+                Some(Key::new(document.release.namespace.as_str(), document.release.name.as_str()))
+            }
+            Err(_) => annotated.map(|(namespace, name)| Key::new(namespace, name)),
+        };
+        let annotated = annotated.map(|(namespace, name)| Key::new(namespace, name));
+        let gone_since = annotation(GONE_SINCE_ANNOTATION).map(str::parse::<Timestamp>);
+        let of_class = object.labels().get(CLASS_LABEL).is_some_and(|label| label == class.as_str());
+        Some(Self {
+            uid,
+            intact: of_class && key.is_some() && annotated == key && !matches!(gone_since, Some(Err(_))),
+            key,
+            document,
+            gone_since: gone_since.and_then(Result::ok),
+            version: object.resource_version().unwrap_or_default(),
+        })
+    }
+
+    /// The document, if it can be read.
+    #[must_use]
+    pub fn live(&self) -> Option<&Arc<RoutingConfig>> {
+        self.document.as_ref().ok()
+    }
+
+    /// Whether nothing has to be written for `wanted`.
+    #[must_use]
+    pub fn is(&self, wanted: &Wanted) -> bool {
+        self.intact && self.gone_since == wanted.gone_since && self.live() == Some(&wanted.document)
+    }
+}
+
+fn document(object: &ConfigMap, uid: &Uid) -> Result<Arc<RoutingConfig>, String> {
+    let text = object.data.as_ref().and_then(|data| data.get(DOCUMENT_KEY));
+    let text = text.ok_or_else(|| format!("the key {DOCUMENT_KEY} is missing"))?;
+    let parsed = parse::routing(text.as_bytes(), Format::Json).map_err(|error| error.to_string())?;
+    if parsed.config.release.uid != *uid {
+        return Err(format!("it is the document of {}", parsed.config.release.uid));
+    }
+    Ok(Arc::new(parsed.config))
+}
+
+/// The settings in the ConfigMap of a fleet, or what is wrong with them.
+///
+/// # Errors
+/// What is wrong.
+pub fn fleet_config(object: &ConfigMap) -> Result<FleetConfig, String> {
+    let text = object.data.as_ref().and_then(|data| data.get(FLEET_KEY));
+    let text = text.ok_or_else(|| format!("the key {FLEET_KEY} is missing"))?;
+    let parsed = parse::fleet(text.as_bytes(), Format::Json).map_err(|error| error.to_string())?;
+    Ok(FleetConfig { checksum: Some(parsed.checksum), ..parsed.config })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::str::FromStr;
+
+    use halftone_rollout::manifest;
+    use halftone_rollout::{
+        Plan, advance::advance, clock::Now, observation::Observation, progress::Progress,
+    };
+
+    use super::*;
+
+    fn fleet() -> FleetRef {
+        let name = |text| ObjectName::from_str(text).unwrap();
+        FleetRef { class: name("default"), namespace: name("halftone") }
+    }
+
+    fn document() -> Arc<RoutingConfig> {
+        let text = include_str!("../../examples/minimal.yaml");
+        let mut release = manifest::read("minimal.yaml", text).manifests[0].release.clone();
+        release.metadata.uid = Some("7c1f".into());
+        let plan = Arc::new(Plan::try_from(&release).unwrap());
+        let now = Now::at("2026-11-21T10:00:00Z".parse().unwrap());
+        advance(&plan, &Progress::new(now), &Observation::default(), now).routing.unwrap()
+    }
+
+    fn kept(edit: impl FnOnce(&mut ConfigMap), gone_since: Option<Timestamp>) -> (Kept, Wanted) {
+        let wanted = Wanted { document: document(), gone_since };
+        let mut object = wanted.object(&fleet(), Some("7")).unwrap();
+        edit(&mut object);
+        (Kept::read(&object, &fleet().class).unwrap(), wanted)
+    }
+
+    #[test]
+    fn what_was_written_reads_back_as_it_was() {
+        for since in [None, Some("2026-11-21T10:00:00.123456Z".parse().unwrap())] {
+            let (kept, wanted) = kept(|_| {}, since);
+            assert!(kept.is(&wanted), "{kept:?}");
+            assert_eq!(kept.version, "7");
+            assert_eq!(kept.key.unwrap().to_string(), "shop/checkout");
+        }
+    }
+
+    #[test]
+    fn whatever_is_edited_by_hand_is_seen() {
+        fn data(object: &mut ConfigMap) -> &mut String {
+            object.data.as_mut().unwrap().get_mut(DOCUMENT_KEY).unwrap()
+        }
+        let edits: [fn(&mut ConfigMap); 8] = [
+            |object| *data(object) = "{".into(),
+            |object| *data(object) = data(object).replace("shop.example.com", "evil.example.com"),
+            |object| *data(object) = data(object).replace("7c1f", "7c20"),
+            |object| object.data = None,
+            |object| object.metadata.labels = None,
+            |object| object.metadata.annotations = None,
+            |object| drop(object.annotations_mut().insert(NAME_ANNOTATION.into(), "other".into())),
+            |object| drop(object.annotations_mut().insert(GONE_SINCE_ANNOTATION.into(), "soon".into())),
+        ];
+        for (at, edit) in edits.into_iter().enumerate() {
+            let (kept, wanted) = kept(edit, None);
+            assert!(!kept.is(&wanted), "edit {at}");
+            assert_eq!(kept.uid.as_str(), "7c1f", "edit {at}");
+        }
+    }
+
+    #[test]
+    fn a_config_map_of_another_name_is_not_ours() {
+        let mut object = ConfigMap::default();
+        object.metadata.name = Some("kube-root-ca.crt".into());
+        assert_eq!(Kept::read(&object, &fleet().class), None);
+    }
+
+    #[test]
+    fn settings_of_a_fleet_read_back_as_they_were() {
+        let config = FleetConfig { class: fleet().class, ..FleetConfig::default() };
+        let read = fleet_config(&fleet_config_map(&fleet(), &config, None)).unwrap();
+        assert_eq!(FleetConfig { checksum: None, ..read }, config);
+    }
+}

@@ -1,0 +1,178 @@
+//! One turn of one release: `dereference → plan → observe → advance → apply → report_status`, each a step with a name.
+//!
+//! Write ahead: a transition is in the status, guarded by resourceVersion, before its document is applied, guarded by
+//! its own. A kill between the two is repaired by the next turn, which finds the document behind the status. Whatever is
+//! not as we thought makes the turn void: the next one reads everything anew.
+
+mod apply;
+mod dereference;
+mod leave;
+mod observe;
+mod plan;
+mod report_status;
+
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use halftone_rollout::advance::{self, BUSY, IDLE, Turn};
+use halftone_rollout::fleet::{FleetDeclaration, FleetDeclarations};
+use tokio::time::Instant;
+
+use self::dereference::Subject;
+use self::observe::Observed;
+use crate::clock::Clock;
+use crate::cluster::Cluster;
+use crate::desk::{Desk, Tracked};
+use crate::error::Error;
+use crate::events::Events;
+use crate::metrics::Metrics;
+use crate::names::Key;
+use crate::objects::{FleetRef, Kept};
+use crate::roster::Roster;
+use crate::world::{World, lock};
+
+/// What the turns of a fleet's releases have in common.
+#[derive(Debug)]
+pub struct Context {
+    /// The fleet.
+    pub fleet: FleetRef,
+    /// As it is declared.
+    pub declaration: FleetDeclaration,
+    /// All fleets: what forbids a release.
+    pub fleets: Arc<FleetDeclarations>,
+    /// Whether releases that name no fleet at all are told so here.
+    pub takes_strays: bool,
+    /// The API server, written to under the fleet's mandate.
+    pub cluster: Cluster,
+    /// What the watches have brought.
+    pub world: Arc<World>,
+    /// What the proxies have said.
+    pub roster: Arc<Mutex<Roster>>,
+    /// What is remembered.
+    pub desk: Mutex<Desk>,
+    /// The clocks.
+    pub clock: Clock,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// What people are told.
+    pub events: Events,
+}
+
+/// What a turn has led to.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Ended {
+    /// When the next turn is due; none if nothing is left to do until something changes.
+    pub wake_after: Option<Duration>,
+    /// Other releases that may see something new now.
+    pub concerned: Vec<Key>,
+}
+
+/// A release that exists, with all its documents.
+#[derive(Debug)]
+pub(crate) struct Live {
+    pub(crate) tracked: Tracked,
+    /// Its own ConfigMap.
+    pub(crate) kept: Option<Kept>,
+    /// That of the object of the same name before it.
+    pub(crate) predecessor: Option<Kept>,
+    /// Those of objects before that one, which nobody goes on from.
+    pub(crate) superseded: Vec<Kept>,
+}
+
+impl Context {
+    pub(crate) fn desk(&self) -> MutexGuard<'_, Desk> {
+        lock(&self.desk)
+    }
+
+    pub(crate) fn roster(&self) -> MutexGuard<'_, Roster> {
+        lock(&self.roster)
+    }
+
+    /// Whether a release of this class is looked after here.
+    #[must_use]
+    pub fn is_ours(&self, class: &str) -> bool {
+        self.fleet.class.as_str() == class || (self.takes_strays && self.fleets.find(class).is_none())
+    }
+
+    /// Measures one step.
+    fn step<T>(&self, name: &'static str, step: impl FnOnce() -> T) -> T {
+        let began = Instant::now();
+        let done = step();
+        self.metrics.step(name, began.elapsed());
+        done
+    }
+
+    async fn step_async<T>(&self, name: &'static str, step: impl Future<Output = T>) -> T {
+        let began = Instant::now();
+        let done = step.await;
+        self.metrics.step(name, began.elapsed());
+        done
+    }
+}
+
+/// Gives the release of this name its turn.
+///
+/// # Errors
+/// The turn is void, and another one is due after a pause.
+pub async fn reconcile(context: &Context, key: &Key) -> Result<Ended, Error> {
+    let subject = context.step_async("dereference", dereference::dereference(context, key)).await?;
+    let ended = match subject {
+        Subject::Nothing => {
+            let concerned = context.desk().forget(key).into_iter().collect();
+            Ok(Ended { wake_after: None, concerned })
+        }
+        // The watches that are under way wake it.
+        Subject::Unknown => Ok(Ended { wake_after: Some(IDLE), concerned: Vec::new() }),
+        Subject::Gone(left) => context.step_async("leave", leave::leave(context, key, left)).await,
+        Subject::Live(live) => Box::pin(turn(context, key, *live)).await,
+    };
+    context.metrics.reconciled(context.fleet.class.as_str());
+    ended
+}
+
+async fn turn(context: &Context, key: &Key, mut live: Live) -> Result<Ended, Error> {
+    let now = context.clock.now();
+    tracing::Span::current().record("revision", live.tracked.progress.revision());
+    context.step("plan", || plan::plan(context, &mut live));
+    let observed = context.step("observe", || observe::observe(context, key, &mut live));
+    let turn = context.step("advance", || {
+        let Observed { seen, .. } = &observed;
+        match &live.tracked.plan {
+            Ok(plan) => advance::advance(plan, &live.tracked.progress, seen, now),
+            Err(obstacle) => advance::refuse(obstacle, &live.tracked.progress, seen, now),
+        }
+    });
+    let wake_after = turn.wake_after;
+    let mut concerned: Vec<Key> = observed.concerned.iter().cloned().collect();
+    let done = Box::pin(carry_out(context, &mut live, turn, observed)).await;
+    let claims = observe::claim(context, key, &live);
+    concerned.extend(claims);
+    let mut desk = context.desk();
+    if done.is_err() {
+        live.tracked.doubtful = true;
+    }
+    if wake_after <= BUSY {
+        desk.busy.insert(key.clone())
+    } else {
+        desk.busy.remove(key)
+    };
+    desk.put(key.clone(), live.tracked);
+    drop(desk);
+    let soonest = done?.map_or(wake_after, |wait| wait.min(wake_after));
+    Ok(Ended { wake_after: Some(soonest), concerned })
+}
+
+/// Writes what has to be written, in this order. Says when documents of earlier objects want another look.
+async fn carry_out(
+    context: &Context,
+    live: &mut Live,
+    turn: Turn,
+    observed: Observed,
+) -> Result<Option<Duration>, Error> {
+    let replaced = turn.replaced().cloned();
+    let applying = Box::pin(apply::apply(context, live, turn, observed));
+    let status = context.step_async("apply", applying).await?;
+    let reporting = Box::pin(report_status::report_status(context, live, status));
+    context.step_async("report_status", reporting).await?;
+    leave::clear(context, live, replaced.as_ref()).await
+}

@@ -1,0 +1,94 @@
+//! Fifth step, write ahead: the transition into the status, then the document into its ConfigMap. Only when the status
+//! is written does the turn count at all.
+
+use std::sync::Arc;
+
+use halftone_rollout::advance::Turn;
+use halftone_rollout::judge::Verdict;
+use halftone_rollout::{GrayRelease, GrayReleaseStatus};
+use halftone_routing::config::RoutingConfig;
+use tokio::time::Instant;
+
+use super::observe::Observed;
+use super::{Context, Live};
+use crate::error::Error;
+use crate::objects::{Kept, Wanted};
+
+/// Returns the status that tells of where the release stands now, figures included.
+pub(super) async fn apply(
+    context: &Context,
+    live: &mut Live,
+    turn: Turn,
+    observed: Observed,
+) -> Result<GrayReleaseStatus, Error> {
+    let status = turn.progress.status();
+    let Observed { counted, .. } = observed;
+    if status.without_figures() != live.tracked.written.0.without_figures() {
+        live.tracked.sent = Some((status.clone(), turn.progress.clone()));
+        if let Err(error) = write_status(context, live, status.clone()).await {
+            if let Some((delta, _)) = counted {
+                context.roster().give_back(delta);
+            }
+            return Err(error);
+        }
+    }
+    accept(context, live, &turn, counted.map(|(_, until)| until));
+    if let Some(document) = turn.routing {
+        program(context, live, document).await?;
+    }
+    Ok(status)
+}
+
+/// Writes a status over the version of the object that the turn was decided on.
+pub(super) async fn write_status(
+    context: &Context,
+    live: &mut Live,
+    status: GrayReleaseStatus,
+) -> Result<(), Error> {
+    let tracked = &mut live.tracked;
+    let object = GrayRelease { status: Some(status), ..GrayRelease::clone(&tracked.object) };
+    let mut written = Box::pin(context.cluster.write_status(&object)).await?;
+    written.metadata.managed_fields = None;
+    tracked.written = (object.status.unwrap_or_default(), Instant::now());
+    tracked.sent = None;
+    tracked.object = Arc::new(written);
+    Ok(())
+}
+
+/// From here on the turn has happened.
+fn accept(context: &Context, live: &mut Live, turn: &Turn, counted_until: Option<Instant>) {
+    let tracked = &mut live.tracked;
+    let verdict = tracked.progress.evidence().ruling().verdict;
+    tracked.progress = turn.progress.clone();
+    tracked.counted_until = counted_until.unwrap_or(tracked.counted_until);
+    tracing::Span::current().record("revision", tracked.progress.revision());
+    let (class, at) = (context.fleet.class.as_str(), context.clock.now().wall);
+    let ruling = tracked.progress.evidence().ruling().verdict;
+    if ruling != verdict && ruling != Verdict::NeedMoreData {
+        context.metrics.judged(class, format!("{ruling:?}"));
+    }
+    for event in &turn.events {
+        tracing::info!(reason = %event.reason, "{}", event.message);
+        context.metrics.happened(class, event.reason.to_string());
+        context.events.tell(&tracked.object, event.clone(), at);
+    }
+}
+
+/// Has the document live, over the version of the ConfigMap that the turn was decided on.
+async fn program(context: &Context, live: &mut Live, document: Arc<RoutingConfig>) -> Result<(), Error> {
+    let wanted = Wanted::live(document);
+    if live.kept.as_ref().is_some_and(|kept| kept.is(&wanted)) {
+        return Ok(());
+    }
+    if let Some(Err(wrong)) = live.kept.as_ref().map(|kept| &kept.document) {
+        tracing::warn!(uid = %live.tracked.uid, "the ConfigMap is put right: {wrong}");
+    }
+    let version = live.kept.as_ref().map(|kept| kept.version.as_str());
+    let object = wanted.object(&context.fleet, version)?;
+    let written = context.cluster.apply(&object).await?;
+    let tracked = &mut live.tracked;
+    tracked.kept = Kept::read(&written, &context.fleet.class);
+    tracked.programmed = Some((wanted.document.revision, Instant::now()));
+    live.kept.clone_from(&tracked.kept);
+    Ok(())
+}

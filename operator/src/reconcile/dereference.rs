@@ -1,0 +1,118 @@
+//! First step: what bears this name now, and which documents are there in its name. From the watches, or, when something
+//! was not as we thought, from fresh reads.
+
+use std::sync::Arc;
+
+use halftone_rollout::GrayRelease;
+use halftone_routing::config::names::Uid;
+use kube::ResourceExt;
+
+use super::{Context, Live};
+use crate::desk::{Known, Tracked, is_older, newer};
+use crate::error::Error;
+use crate::names::{self, Key};
+use crate::objects::{FleetRef, Kept};
+
+/// What bears a name.
+#[derive(Debug)]
+pub(crate) enum Subject {
+    /// Nothing of ours.
+    Nothing,
+    /// A release of which too little is known yet.
+    Unknown,
+    /// Documents of an object that is no more.
+    Gone(Vec<Kept>),
+    /// A release.
+    Live(Box<Live>),
+}
+
+pub(super) async fn dereference(context: &Context, key: &Key) -> Result<Subject, Error> {
+    let known = context.desk().known(key);
+    let kept = context.world.kept_of(&context.fleet.class, key);
+    // What we cannot see is not gone.
+    let Some(object) = object(context, key, known.as_ref(), !kept.is_empty()).await? else {
+        let gone = !kept.is_empty() && context.world.watches(&key.namespace);
+        return Ok(if gone { Subject::Gone(kept) } else { Subject::Nothing });
+    };
+    let Some(uid) = object.uid().and_then(|uid| uid.parse::<Uid>().ok()) else { return Ok(Subject::Nothing) };
+    if !context.is_ours(&object.spec.proxy_class) {
+        // It was deleted and made again for another fleet.
+        return Ok(if kept.is_empty() { Subject::Nothing } else { Subject::Gone(kept) });
+    }
+    if !context.world.knows_services_of(&key.namespace) {
+        return Ok(Subject::Unknown);
+    }
+    let own = own(context, &uid, known.filter(|known| known.uid == uid)).await?;
+    let now = context.clock.now();
+    let mut tracked = match context.desk().take(key).filter(|tracked| tracked.uid == uid) {
+        Some(mut tracked) => {
+            tracked.see(object, now)?;
+            tracked
+        }
+        None => Tracked::restore(object, uid.clone(), now, context.roster().round_at())?,
+    };
+    tracked.kept.clone_from(&own);
+    tracked.doubtful = false;
+    let (predecessor, superseded) = earlier(kept, &uid, own.as_ref());
+    Ok(Subject::Live(Box::new(Live { tracked, kept: own, predecessor, superseded })))
+}
+
+/// The newest reading of the object. None only if a live read says so, or if nothing of it is left anyway.
+async fn object(
+    context: &Context,
+    key: &Key,
+    known: Option<&Known>,
+    has_documents: bool,
+) -> Result<Option<Arc<GrayRelease>>, Error> {
+    let watched = context.world.release(key);
+    match (watched, known) {
+        (Some(watched), Some(known)) if !known.doubtful => {
+            let same = watched.uid() == known.object.uid();
+            Ok(Some(if same { newer(watched, Arc::clone(&known.object)) } else { watched }))
+        }
+        (Some(watched), None) => Ok(Some(watched)),
+        (None, _) if !has_documents || !context.world.watches(&key.namespace) => Ok(None),
+        _ => Ok(context.cluster.release(key).await?.map(without_managed_fields)),
+    }
+}
+
+fn without_managed_fields(mut object: GrayRelease) -> Arc<GrayRelease> {
+    object.metadata.managed_fields = None;
+    Arc::new(object)
+}
+
+/// The ConfigMap of the object itself: what the watch has, unless we have written a newer one.
+async fn own(context: &Context, uid: &Uid, known: Option<Known>) -> Result<Option<Kept>, Error> {
+    let FleetRef { class, namespace } = &context.fleet;
+    if known.as_ref().is_some_and(|known| known.doubtful) {
+        let name = names::release_config_map(uid);
+        let object = context.cluster.config_map(namespace.as_str(), &name).await?;
+        return Ok(object.and_then(|object| Kept::read(&object, class)));
+    }
+    let watched = context.world.kept(class, namespace, uid);
+    Ok(match (watched, known.and_then(|known| known.kept)) {
+        (Some(watched), Some(written)) if is_older(&watched.version, &written.version) => Some(written),
+        (Some(watched), _) => Some(watched),
+        // Either it was made a moment ago, or somebody has deleted it: only a fresh read can tell.
+        (None, Some(_)) => {
+            let name = names::release_config_map(uid);
+            let object = context.cluster.config_map(namespace.as_str(), &name).await?;
+            object.and_then(|object| Kept::read(&object, class))
+        }
+        (None, None) => None,
+    })
+}
+
+/// Of the documents of earlier objects the one to go on from, and the rest.
+fn earlier(kept: Vec<Kept>, uid: &Uid, own: Option<&Kept>) -> (Option<Kept>, Vec<Kept>) {
+    let replaces = own.and_then(Kept::live).and_then(|document| document.replaces.clone());
+    let mut earlier: Vec<Kept> = kept.into_iter().filter(|kept| kept.uid != *uid).collect();
+    // The youngest last.
+    earlier.sort_by_key(|kept| kept.live().map(|document| document.release.created_at));
+    let at = match &replaces {
+        Some(replaces) => earlier.iter().position(|kept| kept.uid == *replaces),
+        None => earlier.iter().rposition(|kept| kept.live().is_some()),
+    };
+    let predecessor = at.map(|at| earlier.remove(at));
+    (predecessor, earlier)
+}

@@ -1,0 +1,117 @@
+//! Documents of objects that are no more: kept for a while, withdrawn by one last document, then removed; or taken over
+//! by an object of the same name, then removed without a word to the proxies, which have the successor's.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use halftone_rollout::advance::{BUSY, IDLE};
+use halftone_rollout::observation::Observation;
+use halftone_rollout::withdraw::{Withdrawal, withdraw};
+use halftone_routing::config::RoutingConfig;
+use halftone_routing::config::names::Uid;
+use jiff::Timestamp;
+
+use super::{Context, Ended, Live};
+use crate::conflicts::Claim;
+use crate::error::Error;
+use crate::names::{self, Key};
+use crate::objects::{Kept, Wanted};
+
+/// No object of this name is there any more.
+pub(super) async fn leave(context: &Context, key: &Key, left: Vec<Kept>) -> Result<Ended, Error> {
+    let mut wake_after: Option<Duration> = None;
+    for kept in &left {
+        let wait = step(context, kept, None).await?;
+        wake_after = [wake_after, wait].into_iter().flatten().min();
+    }
+    let mut desk = context.desk();
+    drop(desk.take(key));
+    let concerned = match wake_after {
+        Some(wait) => {
+            if wait <= BUSY {
+                desk.busy.insert(key.clone())
+            } else {
+                desk.busy.remove(key)
+            };
+            let live = left.iter().find_map(|kept| kept.live().cloned());
+            desk.claims.note(key, Some(Claim { wanted: None, live }))
+        }
+        None => desk.forget(key),
+    };
+    drop(desk);
+    Ok(Ended { wake_after, concerned: concerned.into_iter().collect() })
+}
+
+/// A release is there: removes the document that it has `replaced`, and withdraws those before it.
+pub(super) async fn clear(
+    context: &Context,
+    live: &Live,
+    replaced: Option<&Uid>,
+) -> Result<Option<Duration>, Error> {
+    let mut wake_after = None;
+    if let Some(predecessor) = live.predecessor.as_ref().filter(|kept| Some(&kept.uid) == replaced) {
+        remove(context, predecessor).await?;
+    }
+    for kept in &live.superseded {
+        // Nobody waits for an object of this name to come back: it is back.
+        let wait = step(context, kept, Some(Timestamp::UNIX_EPOCH)).await?;
+        wake_after = [wake_after, wait].into_iter().flatten().min();
+    }
+    Ok(wake_after)
+}
+
+/// One step on the way out. None once it is over.
+async fn step(context: &Context, kept: &Kept, since: Option<Timestamp>) -> Result<Option<Duration>, Error> {
+    let Ok(live) = &kept.document else {
+        // What it said is lost, and without it the routes cannot be withdrawn; proxies go on with the last good one.
+        tracing::error!(uid = %kept.uid, "an orphaned ConfigMap cannot be read");
+        return Ok(Some(IDLE));
+    };
+    let now = context.clock.now();
+    let Some(gone_since) = since.or(kept.gone_since) else {
+        tracing::info!(
+            revision = live.revision.get(),
+            "the GrayRelease is gone; its routes are withdrawn later"
+        );
+        write(context, kept, live, Some(now.wall)).await?;
+        return Ok(Some(BUSY));
+    };
+    let seen = {
+        let roster = context.roster();
+        Observation {
+            proxies: roster.seen(&kept.uid),
+            highest_revision: roster.highest_revision(&kept.uid),
+            fleet: context.declaration.times,
+            ..Observation::default()
+        }
+    };
+    match withdraw(live, gone_since, &seen, now) {
+        Withdrawal::Wait(wait) => Ok(Some(wait)),
+        Withdrawal::Write(document, wait) => {
+            if document != *live {
+                write(context, kept, &document, kept.gone_since).await?;
+            }
+            Ok(Some(wait))
+        }
+        Withdrawal::Remove => remove(context, kept).await.map(|()| None),
+    }
+}
+
+async fn write(
+    context: &Context,
+    kept: &Kept,
+    document: &Arc<RoutingConfig>,
+    gone_since: Option<Timestamp>,
+) -> Result<(), Error> {
+    let wanted = Wanted { document: Arc::clone(document), gone_since };
+    let object = wanted.object(&context.fleet, Some(&kept.version))?;
+    context.cluster.apply(&object).await.map(drop)
+}
+
+async fn remove(context: &Context, kept: &Kept) -> Result<(), Error> {
+    let name = names::release_config_map(&kept.uid);
+    context.cluster.delete(context.fleet.namespace.as_str(), &name, &kept.version).await?;
+    context.desk().leave_off(&kept.uid);
+    tracing::info!(uid = %kept.uid, "the routing document is removed");
+    Ok(())
+}

@@ -1,0 +1,118 @@
+//! Third step: everything that the turn may look at.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use halftone_rollout::advance;
+use halftone_rollout::observation::{Observation, Obstacle, ProxySeen, Round};
+use halftone_rollout::request::REQUEST_ANNOTATION;
+use halftone_routing::config::RoutingConfig;
+use halftone_routing::report::baseline::Delta;
+use kube::ResourceExt;
+use tokio::time::Instant;
+
+use super::{Context, Live};
+use crate::conflicts::Claim;
+use crate::endpoints::{self, ArmsSeen};
+use crate::names::Key;
+use crate::objects::Kept;
+
+/// What was seen, and what has to be given back if the turn comes to nothing.
+#[derive(Debug)]
+pub(crate) struct Observed {
+    pub(crate) seen: Observation,
+    /// What was counted since the last turn, and until when.
+    pub(crate) counted: Option<(Delta, Instant)>,
+    /// Releases that our claims concern.
+    pub(crate) concerned: BTreeSet<Key>,
+}
+
+pub(super) fn observe(context: &Context, key: &Key, live: &mut Live) -> Observed {
+    let (proxies, highest_revision, counted) = proxies(context, live);
+    acknowledged(context, live, &proxies);
+    let tracked = &live.tracked;
+    let arms = arms(context, live);
+    let round =
+        counted.as_ref().and_then(|(seconds, delta, _)| Round::of(&tracked.progress, *seconds, delta));
+    let mut seen = Observation {
+        generation: tracked.object.metadata.generation.unwrap_or_default(),
+        refusal: tracked.newest().and_then(|plan| context.fleets.forbids(plan)),
+        unresolved: arms.unresolved,
+        proxies,
+        endpoints: arms.endpoints,
+        document: document(live.kept.as_ref()),
+        predecessor: document(live.predecessor.as_ref()),
+        highest_revision,
+        round,
+        request: tracked.object.annotations().get(REQUEST_ANNOTATION).cloned(),
+        fleet: context.declaration.times,
+    };
+    let (conflict, concerned) = conflict(context, key, live, &seen);
+    seen.refusal = seen.refusal.or(conflict);
+    Observed { seen, counted: counted.map(|(_, delta, until)| (delta, until)), concerned }
+}
+
+type CountedRound = (f64, Delta, Instant);
+
+fn proxies(context: &Context, live: &Live) -> (Vec<ProxySeen>, u64, Option<CountedRound>) {
+    let uid = &live.tracked.uid;
+    let mut roster = context.roster();
+    let until = roster.round_at();
+    let counted = roster.take(uid, live.tracked.counted_until);
+    let counted = counted.map(|(took, delta)| (took.as_secs_f64(), delta, until));
+    (roster.seen(uid), roster.highest_revision(uid), counted)
+}
+
+/// Measures how long a document took to reach every proxy.
+fn acknowledged(context: &Context, live: &mut Live, proxies: &[ProxySeen]) {
+    let Some((revision, since)) = live.tracked.programmed else { return };
+    let mut counting = proxies.iter().filter(|proxy| proxy.counts()).peekable();
+    let all = counting.peek().is_some()
+        && counting.all(|proxy| proxy.applied.as_ref().is_some_and(|applied| applied.revision >= revision));
+    if all {
+        live.tracked.programmed = None;
+        context.metrics.acknowledged(context.fleet.class.as_str(), since.elapsed());
+    }
+}
+
+fn arms(context: &Context, live: &Live) -> ArmsSeen {
+    let tracked = &live.tracked;
+    let newest = tracked.newest().map(Arc::as_ref);
+    let in_effect = tracked.progress.plan().map(Arc::as_ref);
+    let identities = context.world.identities(&context.fleet.class);
+    endpoints::look(newest, in_effect, |reference| context.world.find(reference), &identities)
+}
+
+fn document(kept: Option<&Kept>) -> Option<Arc<RoutingConfig>> {
+    kept.and_then(Kept::live).cloned()
+}
+
+/// Notes what the release claims, and says who has it instead.
+fn conflict(
+    context: &Context,
+    key: &Key,
+    live: &Live,
+    seen: &Observation,
+) -> (Option<Obstacle>, BTreeSet<Key>) {
+    let tracked = &live.tracked;
+    let takes_effect = |plan: &&Arc<halftone_rollout::Plan>| {
+        seen.refusal.is_none() && !advance::is_held(plan, &tracked.progress, seen)
+    };
+    let wanted = tracked.newest().filter(takes_effect).cloned();
+    let claim = Claim { wanted, live: serves(live) };
+    let mut desk = context.desk();
+    let concerned = desk.claims.note(key, Some(claim));
+    (desk.claims.conflict(key), concerned)
+}
+
+/// The document that serves the release now, its own or that of the object before it.
+fn serves(live: &Live) -> Option<Arc<RoutingConfig>> {
+    document(live.kept.as_ref()).or_else(|| document(live.predecessor.as_ref()))
+}
+
+/// Notes what is live after the turn. Returns those whom that may concern.
+pub(super) fn claim(context: &Context, key: &Key, live: &Live) -> BTreeSet<Key> {
+    let mut desk = context.desk();
+    let wanted = desk.claims.wanted(key);
+    desk.claims.note(key, Some(Claim { wanted, live: serves(live) }))
+}

@@ -1,0 +1,26 @@
+//! Last step: figures, which nobody waits for and which are therefore written seldom. Transitions are in the status
+//! already.
+
+use std::time::Duration;
+
+use halftone_rollout::GrayReleaseStatus;
+
+use super::{Context, Live, apply};
+use crate::error::Error;
+
+/// Figures alone are written this seldom.
+const FIGURES: Duration = Duration::from_secs(10);
+
+/// Writes `status`, which tells of the present progress, if it is time.
+pub(super) async fn report_status(
+    context: &Context,
+    live: &mut Live,
+    status: GrayReleaseStatus,
+) -> Result<(), Error> {
+    let (written, at) = &live.tracked.written;
+    if *written == status || at.elapsed() < FIGURES {
+        return Ok(());
+    }
+    live.tracked.sent = Some((status.clone(), live.tracked.progress.clone()));
+    apply::write_status(context, live, status).await
+}

@@ -1,0 +1,329 @@
+//! What the proxies of a fleet have said: which documents each has, how often it was asked in vain, and what was counted
+//! since a release last looked. Pure; `collect.rs` asks them.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use halftone_rollout::observation::{Applied, ProxySeen};
+use halftone_routing::config::{Checksum, names::Uid, units::Revision};
+use halftone_routing::report::baseline::{Baseline, Delta};
+use halftone_routing::report::{CounterKey, Counts, TrafficReport};
+use jiff::Timestamp;
+use tokio::time::Instant;
+
+/// A pod of the fleet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProxyPod {
+    /// Its name.
+    pub name: String,
+    /// Its uid, which its reports name.
+    pub uid: String,
+    /// Its addresses, for telling it from a backend.
+    pub addresses: Vec<String>,
+    /// Where its reports are; none before it has an address.
+    pub admin: Option<SocketAddr>,
+    /// Its condition `Ready`.
+    pub ready: bool,
+    /// It has a deletion time.
+    pub terminating: bool,
+}
+
+impl ProxyPod {
+    /// Whether it is asked for reports: ready, or draining.
+    #[must_use]
+    pub fn is_asked(&self) -> bool {
+        self.ready || self.terminating
+    }
+}
+
+/// What one report says, as far as documents are concerned.
+#[derive(Debug, Default)]
+struct Told {
+    applied: HashMap<Uid, Applied>,
+    rejected: HashMap<Uid, String>,
+    fleet: Option<(Revision, Checksum)>,
+    stale: bool,
+    features: Arc<[String]>,
+}
+
+#[derive(Debug)]
+struct Proxy {
+    pod: Arc<ProxyPod>,
+    polls: u32,
+    missed: u32,
+    asked_at: Option<Timestamp>,
+    told: Told,
+    baseline: Baseline,
+}
+
+/// The proxies of a fleet.
+#[derive(Debug)]
+pub struct Roster {
+    proxies: HashMap<String, Proxy>,
+    counted: HashMap<Uid, HashMap<CounterKey, Counts>>,
+    round_at: Instant,
+}
+
+impl Roster {
+    /// Nobody is known.
+    #[must_use]
+    pub fn new(now: Instant) -> Self {
+        Self { proxies: HashMap::new(), counted: HashMap::new(), round_at: now }
+    }
+
+    /// These are the pods of the fleet now. One that becomes ready is a joiner.
+    pub fn follow(&mut self, pods: &[Arc<ProxyPod>]) {
+        self.proxies.retain(|uid, _| pods.iter().any(|pod| pod.uid == *uid));
+        for pod in pods {
+            match self.proxies.get_mut(&pod.uid) {
+                Some(proxy) => {
+                    if pod.ready && !proxy.pod.ready {
+                        (proxy.polls, proxy.missed) = (0, 0);
+                    }
+                    proxy.pod = Arc::clone(pod);
+                }
+                None => {
+                    let proxy = Proxy {
+                        pod: Arc::clone(pod),
+                        polls: 0,
+                        missed: 0,
+                        asked_at: None,
+                        told: Told::default(),
+                        baseline: Baseline::new(),
+                    };
+                    self.proxies.insert(pod.uid.clone(), proxy);
+                }
+            }
+        }
+    }
+
+    /// What to ask a proxy for.
+    #[must_use]
+    pub fn since(&self, pod: &str) -> Option<String> {
+        let (epoch, sequence) = self.proxies.get(pod)?.baseline.since()?;
+        Some(format!("{epoch}/{sequence}"))
+    }
+
+    /// A proxy has answered what it was asked at `asked_at`.
+    pub fn answered(&mut self, pod: &str, report: &TrafficReport, asked_at: Timestamp) {
+        let Some(proxy) = self.proxies.get_mut(pod) else { return };
+        proxy.polls = proxy.polls.saturating_add(1);
+        (proxy.missed, proxy.asked_at) = (0, Some(asked_at));
+        let delta = proxy.baseline.take(report);
+        proxy.told = Told::of(report);
+        self.count(delta);
+    }
+
+    fn count(&mut self, delta: Delta) {
+        for (key, counts) in delta {
+            self.counted.entry(key.uid.clone()).or_default().entry(key).or_default().merge(&counts);
+        }
+    }
+
+    /// A proxy has not answered, so many times in a row by now.
+    pub fn missed(&mut self, pod: &str) -> u32 {
+        let Some(proxy) = self.proxies.get_mut(pod) else { return 0 };
+        proxy.polls = proxy.polls.saturating_add(1);
+        proxy.missed = proxy.missed.saturating_add(1);
+        proxy.missed
+    }
+
+    /// A round of asking is over. What is counted for objects that nobody looks after is dropped.
+    pub fn end_round(&mut self, now: Instant, is_looked_after: impl Fn(&Uid) -> bool) {
+        self.round_at = now;
+        self.counted.retain(|uid, _| is_looked_after(uid));
+    }
+
+    /// When the latest round was over.
+    #[must_use]
+    pub fn round_at(&self) -> Instant {
+        self.round_at
+    }
+
+    /// What was counted for a release in the rounds since `since`, and how long they took together. None if there was
+    /// no round. What is taken and not used has to be given back.
+    pub fn take(&mut self, uid: &Uid, since: Instant) -> Option<(Duration, Delta)> {
+        let took = self.round_at.checked_duration_since(since).filter(|took| !took.is_zero())?;
+        Some((took, self.counted.remove(uid).unwrap_or_default().into_iter().collect()))
+    }
+
+    /// What was taken could not be used.
+    pub fn give_back(&mut self, delta: Delta) {
+        self.count(delta);
+    }
+
+    /// The proxies as a release sees them, by name.
+    #[must_use]
+    pub fn seen(&self, uid: &Uid) -> Vec<ProxySeen> {
+        let mut seen: Vec<ProxySeen> = self.proxies.values().map(|proxy| proxy.seen(uid)).collect();
+        seen.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        seen
+    }
+
+    /// The highest revision of an object's document that any report names; 0 without any.
+    #[must_use]
+    pub fn highest_revision(&self, uid: &Uid) -> u64 {
+        let applied = self.proxies.values().filter_map(|proxy| proxy.told.applied.get(uid));
+        applied.map(|applied| applied.revision.get()).max().unwrap_or(0)
+    }
+
+    /// The highest revision of the fleet's settings that any report names; 0 without any.
+    #[must_use]
+    pub fn highest_fleet_revision(&self) -> u64 {
+        let revisions = self.proxies.values().filter_map(|proxy| proxy.told.fleet.as_ref());
+        revisions.map(|(revision, _)| revision.get()).max().unwrap_or(0)
+    }
+
+    /// The ready proxies that do not have these settings of the fleet.
+    #[must_use]
+    pub fn lacking_fleet(&self, revision: Revision, checksum: &Checksum) -> Vec<String> {
+        let has = |proxy: &&Proxy| proxy.told.fleet.as_ref() == Some(&(revision, checksum.clone()));
+        let counting = self.proxies.values().filter(|proxy| proxy.pod.ready && !proxy.pod.terminating);
+        let mut lacking: Vec<String> =
+            counting.filter(|proxy| !has(proxy)).map(|proxy| proxy.pod.name.clone()).collect();
+        lacking.sort_unstable();
+        lacking
+    }
+}
+
+impl Told {
+    fn of(report: &TrafficReport) -> Self {
+        let applied = report.applied.iter().map(|applied| {
+            let what = Applied { revision: applied.revision, checksum: applied.checksum.clone() };
+            (applied.uid.clone(), what)
+        });
+        let rejected = report.rejected.iter().filter_map(|rejected| {
+            Some((rejected.uid.clone()?, format!("{}: {}", rejected.reason, rejected.message)))
+        });
+        Self {
+            applied: applied.collect(),
+            rejected: rejected.collect(),
+            fleet: report.fleet.as_ref().map(|fleet| (fleet.revision, fleet.checksum.clone())),
+            stale: report.stale,
+            features: report.features.as_slice().into(),
+        }
+    }
+}
+
+impl Proxy {
+    fn seen(&self, uid: &Uid) -> ProxySeen {
+        ProxySeen {
+            name: self.pod.name.clone(),
+            ready: self.pod.ready,
+            terminating: self.pod.terminating,
+            polls: self.polls,
+            missed: self.missed,
+            asked_at: self.asked_at,
+            applied: self.told.applied.get(uid).cloned(),
+            rejected: self.told.rejected.get(uid).cloned(),
+            stale: self.told.stale,
+            features: Arc::clone(&self.told.features),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn pod(name: &str, ready: bool) -> Arc<ProxyPod> {
+        Arc::new(ProxyPod {
+            name: name.into(),
+            uid: format!("uid-{name}"),
+            addresses: Vec::new(),
+            admin: None,
+            ready,
+            terminating: false,
+        })
+    }
+
+    fn uid() -> Uid {
+        "7c1f".parse().unwrap()
+    }
+
+    /// So many requests of the release, all in all.
+    fn report(pod: &str, sequence: u64, requests: u64) -> TrafficReport {
+        let key = json!({"uid": "7c1f", "release": "00000000000000aa", "stage": 1, "arm": "gray", "chosenBy": "Split"});
+        let mut entry = key.clone();
+        entry["outcomes"] = json!({"2xx": requests});
+        let report = json!({
+            "instance": format!("uid-{pod}"), "epoch": "0000000000000001", "sequence": sequence, "version": "0",
+            "applied": [{"uid": "7c1f", "revision": 3, "checksum": format!("sha256:{}", "0".repeat(64))}],
+            "keys": [key], "entries": [entry],
+        });
+        TrafficReport::parse(report.to_string().as_bytes()).unwrap()
+    }
+
+    fn requests(delta: &Delta) -> u64 {
+        delta.iter().map(|(_, counts)| counts.requests()).sum()
+    }
+
+    #[test]
+    fn counts_are_handed_over_once_and_wait_for_who_could_not_use_them() {
+        let start = Instant::now();
+        let mut roster = Roster::new(start);
+        roster.follow(&[pod("a", true), pod("b", true)]);
+        let poll = |roster: &mut Roster, at: u64, counts: [u64; 2]| {
+            for (pod, count) in ["a", "b"].into_iter().zip(counts) {
+                roster.answered(&format!("uid-{pod}"), &report(pod, at, count), Timestamp::UNIX_EPOCH);
+            }
+            roster.end_round(start + SECOND.saturating_mul(u32::try_from(at).unwrap()), |_| true);
+        };
+        poll(&mut roster, 1, [100, 100]);
+        poll(&mut roster, 2, [110, 105]);
+        let (took, delta) = roster.take(&uid(), start).unwrap();
+        assert_eq!((took, requests(&delta)), (2 * SECOND, 15));
+        roster.give_back(delta);
+        poll(&mut roster, 3, [111, 105]);
+        let (took, delta) = roster.take(&uid(), start).unwrap();
+        assert_eq!((took, requests(&delta)), (3 * SECOND, 16));
+        assert_eq!(roster.take(&uid(), start + 3 * SECOND), None, "no round since");
+        poll(&mut roster, 4, [111, 105]);
+        assert_eq!(requests(&roster.take(&uid(), start + 3 * SECOND).unwrap().1), 0);
+    }
+
+    #[test]
+    fn a_proxy_that_becomes_ready_again_is_a_joiner_again() {
+        let mut roster = Roster::new(Instant::now());
+        roster.follow(&[pod("a", true)]);
+        for sequence in 1..4 {
+            roster.answered("uid-a", &report("a", sequence, 0), Timestamp::UNIX_EPOCH);
+        }
+        let seen = roster.seen(&uid());
+        assert!(!seen[0].is_joiner());
+        assert_eq!(seen[0].applied.as_ref().map(|applied| applied.revision.get()), Some(3));
+        roster.follow(&[pod("a", false)]);
+        roster.follow(&[pod("a", true)]);
+        assert!(roster.seen(&uid())[0].is_joiner());
+    }
+
+    #[test]
+    fn who_does_not_answer_falls_silent_until_it_does() {
+        let mut roster = Roster::new(Instant::now());
+        roster.follow(&[pod("a", true)]);
+        assert_eq!([(); 3].map(|()| roster.missed("uid-a")), [1, 2, 3]);
+        assert!(roster.seen(&uid())[0].is_silent());
+        roster.answered("uid-a", &report("a", 1, 0), Timestamp::UNIX_EPOCH);
+        assert!(!roster.seen(&uid())[0].is_silent());
+        roster.follow(&[]);
+        assert!(roster.seen(&uid()).is_empty());
+        assert_eq!(roster.highest_revision(&uid()), 0);
+    }
+
+    #[test]
+    fn counts_of_what_nobody_looks_after_are_dropped() {
+        let start = Instant::now();
+        let mut roster = Roster::new(start);
+        roster.follow(&[pod("a", true)]);
+        roster.answered("uid-a", &report("a", 1, 1), Timestamp::UNIX_EPOCH);
+        roster.answered("uid-a", &report("a", 2, 5), Timestamp::UNIX_EPOCH);
+        roster.end_round(start + SECOND, |_| false);
+        assert_eq!(requests(&roster.take(&uid(), start).unwrap().1), 0);
+    }
+}

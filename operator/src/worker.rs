@@ -1,0 +1,338 @@
+//! One fleet: while we hold its Lease, gives each release its turn when something about it changes, when a round of
+//! reports is in, or when its time has come; many at once, each by itself. What it remembers survives a Lease that could
+//! not be renewed, and is dropped when somebody else has had it.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use halftone_rollout::advance::{BUSY, IDLE};
+use halftone_rollout::events::{Event, Reason};
+use halftone_routing::config::Checksum;
+use halftone_routing::config::units::Revision;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tracing::Instrument;
+
+use crate::collect::{Collector, Pace};
+use crate::desk::{Desk, Tracked};
+use crate::error::Error;
+use crate::fleets;
+use crate::mandate::{Mandate, Term};
+use crate::names::Key;
+use crate::queue::Queue;
+use crate::reconcile::{Context, Ended, reconcile};
+use crate::world::Changed;
+
+/// Turns at once: most of a turn is waiting for the API server.
+const AT_ONCE: usize = 16;
+/// How often a fleet that is not in view yet is looked at again.
+const UNSYNCED: Duration = Duration::from_millis(100);
+
+type Settling = BoxFuture<'static, Result<(Revision, Checksum), Error>>;
+type Turn = BoxFuture<'static, (Key, Result<Ended, Error>)>;
+
+/// The worker of a fleet.
+pub struct Worker {
+    context: Arc<Context>,
+    collector: Arc<Collector>,
+    pace: Arc<Pace>,
+    mandate: Mandate,
+    changes: mpsc::UnboundedReceiver<Changed>,
+    queue: Queue<Key>,
+    turns: FuturesUnordered<Turn>,
+    /// Every release has been looked at once since we began to lead.
+    begun: bool,
+    settings: Settings,
+    settling: FuturesUnordered<Settling>,
+}
+
+/// The settings of the fleet on their way to the proxies.
+#[derive(Debug, Default)]
+struct Settings {
+    /// Looked at again then; none for not before something changes.
+    due: Option<Instant>,
+    written: Option<(Revision, Checksum)>,
+    acknowledged: bool,
+}
+
+impl std::fmt::Debug for Worker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Worker").field("fleet", &self.context.fleet).finish_non_exhaustive()
+    }
+}
+
+impl Worker {
+    /// The worker of the fleet of `context`, which acts under `mandate`.
+    #[must_use]
+    pub fn new(context: Arc<Context>, collector: Collector, mandate: Mandate) -> Self {
+        let changes = context.world.hear(&context.fleet.class);
+        Self {
+            pace: collector.pace(),
+            collector: Arc::new(collector),
+            mandate,
+            changes,
+            queue: Queue::default(),
+            turns: FuturesUnordered::new(),
+            begun: false,
+            settings: Settings::default(),
+            settling: FuturesUnordered::new(),
+            context,
+        }
+    }
+
+    /// Works until `ended`, then finishes the turns that are under way.
+    pub async fn run(mut self, ended: impl Future<Output = ()>) {
+        let mut ended = std::pin::pin!(ended);
+        loop {
+            tokio::select! {
+                () = &mut ended => break,
+                () = self.wait_to_lead() => {}
+            }
+            tokio::select! {
+                () = &mut ended => break,
+                () = self.lead() => {}
+            }
+            self.forget();
+        }
+        // No new turn is begun; each of these ends in the time that its requests have.
+        while self.turns.next().await.is_some() {}
+    }
+
+    async fn wait_to_lead(&mut self) {
+        while !matches!(self.mandate.term(), Term::Leading { .. }) {
+            tokio::select! {
+                () = self.mandate.changed() => {}
+                // Nothing is remembered that a change could concern.
+                Some(_) = self.changes.recv() => {}
+            }
+        }
+    }
+
+    /// Somebody else has had the Lease: all that was remembered may be wrong. Turns under way are dropped, too.
+    fn forget(&mut self) {
+        self.turns.clear();
+        self.settling.clear();
+        self.queue = Queue::default();
+        self.settings = Settings::default();
+        self.begun = false;
+        *self.context.desk() = Desk::default();
+    }
+
+    /// Leads until somebody else does.
+    async fn lead(&mut self) {
+        let (heard, mut rounds) = mpsc::channel(1);
+        let (collector, context) = (Arc::clone(&self.collector), Arc::clone(&self.context));
+        let mut collecting =
+            std::pin::pin!(
+                async move { collector.run(heard, |uid| context.desk().is_looked_after(uid)).await }
+            );
+        self.settings.due = Some(Instant::now());
+        loop {
+            let leads = matches!(self.mandate.term(), Term::Leading { .. });
+            if leads && !self.begun {
+                self.begin().await;
+            }
+            if leads && self.begun {
+                self.settle();
+                self.give_turns();
+            }
+            self.pace.set(self.is_busy());
+            let due = self.next_due(leads);
+            tokio::select! {
+                () = &mut collecting => {}
+                Some(()) = rounds.recv() => self.round(),
+                Some(change) = self.changes.recv() => self.take(change),
+                Some(settled) = self.settling.next() => self.settled(settled),
+                Some((key, ended)) = self.turns.next() => self.end(key, ended),
+                () = tokio::time::sleep_until(due) => {}
+                () = self.mandate.changed() => if self.mandate.term() == Term::Following { return },
+            }
+        }
+    }
+
+    fn next_due(&self, leads: bool) -> Instant {
+        let now = Instant::now();
+        if !leads {
+            return now + IDLE;
+        }
+        if !self.begun {
+            return now + UNSYNCED;
+        }
+        let turn = self.queue.next_at().filter(|_| self.turns.len() < AT_ONCE);
+        [turn, self.settings.due].into_iter().flatten().min().unwrap_or(now + IDLE)
+    }
+
+    fn is_busy(&self) -> bool {
+        let settings = self.settings.written.is_some() && !self.settings.acknowledged;
+        settings || !self.context.desk().busy.is_empty()
+    }
+
+    /// The first look at everything, once it is in view: what each release claims is known before any has its turn, so
+    /// that of two the older one wins whichever is looked at first.
+    async fn begin(&mut self) {
+        let context = Arc::clone(&self.context);
+        if !context.world.is_synced(&context.fleet.class) {
+            return;
+        }
+        let now = Instant::now();
+        let mut keys: BTreeSet<Key> = context.world.keys_kept(&context.fleet.class).into_iter().collect();
+        for (at, release) in context.world.releases().into_iter().enumerate() {
+            if context.is_ours(&release.spec.proxy_class) {
+                let key = Key::of(release.as_ref());
+                self.announce(&key);
+                keys.insert(key);
+            }
+            if at % 100 == 99 {
+                tokio::task::yield_now().await;
+            }
+        }
+        keys.into_iter().for_each(|key| self.queue.want(key, now));
+        self.begun = true;
+    }
+
+    /// Notes what a release would claim, before it has its turn.
+    fn announce(&mut self, key: &Key) {
+        let context = &self.context;
+        let Some(release) =
+            context.world.release(key).filter(|release| context.is_ours(&release.spec.proxy_class))
+        else {
+            return;
+        };
+        if context.desk().known(key).is_some() {
+            return;
+        }
+        let Some(uid) = release.metadata.uid.as_deref().and_then(|uid| uid.parse().ok()) else { return };
+        let (now, until) = (context.clock.now(), context.roster().round_at());
+        let Ok(tracked) = Tracked::restore(release, uid, now, until) else { return };
+        let wanted = tracked.newest().filter(|plan| context.fleets.forbids(plan).is_none()).cloned();
+        let live = context.world.kept(&context.fleet.class, &context.fleet.namespace, &tracked.uid);
+        let live = live.and_then(|kept| kept.live().cloned());
+        let mut desk = context.desk();
+        let concerned = desk.announce(key, wanted, live);
+        desk.put(key.clone(), tracked);
+        drop(desk);
+        concerned.into_iter().for_each(|key| self.queue.want(key, Instant::now()));
+    }
+
+    fn take(&mut self, change: Changed) {
+        match change {
+            Changed::Release(key) => {
+                if self.begun {
+                    self.announce(&key);
+                    self.queue.want(key, Instant::now());
+                }
+            }
+            Changed::Proxies => {
+                self.pace.hurry();
+                self.wake_busy();
+            }
+            Changed::Settings => self.settings.due = Some(Instant::now()),
+        }
+    }
+
+    /// A round of reports is in.
+    fn round(&mut self) {
+        self.wake_busy();
+        if let Some((revision, checksum)) = self.settings.written.clone()
+            && !self.settings.acknowledged
+        {
+            let lacking = self.context.roster().lacking_fleet(revision, &checksum);
+            self.settings.acknowledged = lacking.is_empty();
+        }
+    }
+
+    fn wake_busy(&mut self) {
+        let busy: Vec<Key> = self.context.desk().busy.iter().cloned().collect();
+        let now = Instant::now();
+        busy.into_iter().for_each(|key| self.queue.want(key, now));
+    }
+
+    fn settle(&mut self) {
+        if self.settling.is_empty() && self.settings.due.is_some_and(|due| due <= Instant::now()) {
+            self.settings.due = None;
+            let context = Arc::clone(&self.context);
+            self.settling.push(Box::pin(async move { fleets::settle(&context).await }));
+        }
+    }
+
+    fn settled(&mut self, settled: Result<(Revision, Checksum), Error>) {
+        let pause = match settled {
+            Ok(written) => {
+                if self.settings.written.as_ref() != Some(&written) {
+                    self.settings.acknowledged = false;
+                    self.settings.written = Some(written);
+                }
+                // A proxy that comes with a higher number from elsewhere is seen at the next look.
+                IDLE
+            }
+            Err(error) => {
+                self.context.metrics.failed(self.context.fleet.class.as_str(), error.kind());
+                tracing::warn!(fleet = %self.context.fleet.class, "the fleet's settings: {error}");
+                BUSY
+            }
+        };
+        let due = Instant::now() + pause;
+        self.settings.due = Some(self.settings.due.map_or(due, |sooner| sooner.min(due)));
+    }
+
+    fn give_turns(&mut self) {
+        while self.turns.len() < AT_ONCE {
+            let Some(key) = self.queue.next(Instant::now()) else { break };
+            let context = Arc::clone(&self.context);
+            let span = tracing::info_span!(
+                "turn", fleet = %context.fleet.class, namespace = &*key.namespace, release = &*key.name,
+                revision = tracing::field::Empty
+            );
+            let turn = async move {
+                let ended = Box::pin(reconcile(&context, &key)).await;
+                (key, ended)
+            };
+            self.turns.push(Box::pin(turn.instrument(span)));
+        }
+    }
+
+    fn end(&mut self, key: Key, ended: Result<Ended, Error>) {
+        let now = Instant::now();
+        let class = self.context.fleet.class.as_str();
+        match ended {
+            Ok(Ended { wake_after, concerned }) => {
+                self.queue.done(key, now, wake_after);
+                concerned.into_iter().for_each(|key| self.queue.want(key, now));
+            }
+            Err(error) => {
+                self.context.metrics.failed(class, error.kind());
+                self.tell(&key, &error);
+                self.queue.failed(key, now, rand::random_range(0.0..1.0));
+            }
+        }
+        self.context.metrics.looks_after(class, self.context.desk().len());
+    }
+
+    /// A turn that failed is told of; people hear of it where they can do something about it.
+    fn tell(&self, key: &Key, error: &Error) {
+        let fleet = &self.context.fleet.class;
+        let (namespace, release) = (&*key.namespace, &*key.name);
+        match error {
+            Error::Conflict(_) | Error::NotLeading => {
+                tracing::debug!(%fleet, namespace, release, "the turn is void: {error}");
+            }
+            Error::Unreachable { .. } | Error::Late { .. } => {
+                tracing::warn!(%fleet, namespace, release, "the turn is void: {error}");
+            }
+            Error::Refused { .. } | Error::Unrestorable(_) | Error::Document(_) => {
+                let text = error.to_string();
+                if self.context.desk().told.insert(key.clone(), text.clone()).as_ref() == Some(&text) {
+                    return;
+                }
+                tracing::error!(%fleet, namespace, release, "the turn is void: {error}");
+                if let Some(object) = self.context.world.release(key) {
+                    let at = self.context.clock.now().wall;
+                    self.context.events.tell(&object, Event::new(Reason::Refused, text), at);
+                }
+            }
+        }
+    }
+}

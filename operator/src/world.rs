@@ -1,0 +1,328 @@
+//! The cluster as the operator sees it: watches over GrayReleases, the Services and EndpointSlices of the namespaces that
+//! have any, the pods of each fleet and our own ConfigMaps, each narrowed to what is needed. Workers are told which
+//! release a change concerns; nothing is ever listed in a loop.
+
+mod follow;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use halftone_rollout::GrayRelease;
+use halftone_rollout::fleet::{FleetDeclaration, FleetDeclarations};
+use halftone_routing::config::arm::ServiceRef;
+use halftone_routing::config::names::{ObjectName, Uid};
+use halftone_routing::fleet::FleetConfig;
+use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use kube::Client;
+use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
+
+use crate::endpoints::Found;
+use crate::metrics::Metrics;
+use crate::names::{self, Key};
+use crate::objects::{FleetRef, Kept};
+use crate::roster::ProxyPod;
+use crate::store::{Store, Touched};
+
+/// What a worker is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Changed {
+    /// Something about this release.
+    Release(Key),
+    /// The pods of the worker's fleet.
+    Proxies,
+    /// The ConfigMap of the worker's fleet.
+    Settings,
+}
+
+/// One of our ConfigMaps.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Ours {
+    /// Of a release.
+    Release(Kept),
+    /// Of the fleet: its settings or what is wrong with them, and its resourceVersion.
+    Fleet(Result<FleetConfig, String>, String),
+}
+
+/// The whole of it.
+pub struct World {
+    client: Client,
+    metrics: Arc<Metrics>,
+    /// The namespaces that are watched; none for all.
+    namespaces: Vec<ObjectName>,
+    fleets: Vec<(FleetRef, String)>,
+    state: Mutex<State>,
+    workers: Mutex<Vec<(ObjectName, mpsc::UnboundedSender<Changed>)>>,
+}
+
+#[derive(Default)]
+struct State {
+    /// By the namespace that is watched, empty for all.
+    releases: BTreeMap<Arc<str>, Store<GrayRelease>>,
+    neighbours: HashMap<Arc<str>, Neighbours>,
+    fleets: BTreeMap<ObjectName, FleetState>,
+}
+
+/// What the releases of a namespace may name.
+struct Neighbours {
+    services: Store<Service>,
+    slices: Store<EndpointSlice>,
+    tasks: [AbortHandle; 2],
+}
+
+struct FleetState {
+    pods: Store<ProxyPod>,
+    ours: Store<Ours>,
+}
+
+impl std::fmt::Debug for World {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("World").field("namespaces", &self.namespaces).finish_non_exhaustive()
+    }
+}
+
+impl Drop for Neighbours {
+    fn drop(&mut self) {
+        self.tasks.iter().for_each(AbortHandle::abort);
+    }
+}
+
+/// The group of all releases of a namespace.
+fn all_of(namespace: &str) -> Key {
+    Key::new(namespace, "")
+}
+
+/// The Services that a release names, and its namespace.
+fn groups_of_release(release: &GrayRelease) -> Vec<Key> {
+    let namespace = release.metadata.namespace.clone().unwrap_or_default();
+    let arms = std::iter::once(&release.spec.stable).chain(&release.spec.gray);
+    let services = arms.filter_map(|arm| Some(Key::new(&namespace, &arm.service.as_ref()?.name)));
+    services.chain([all_of(&namespace)]).collect()
+}
+
+fn groups_of_slice(slice: &EndpointSlice) -> Vec<Key> {
+    let namespace = slice.metadata.namespace.clone().unwrap_or_default();
+    let labels = slice.metadata.labels.as_ref();
+    let service = labels.and_then(|labels| labels.get("kubernetes.io/service-name"));
+    service.map(|service| Key::new(&namespace, service)).into_iter().collect()
+}
+
+fn groups_of_service(service: &Service) -> Vec<Key> {
+    vec![Key::of(service)]
+}
+
+fn groups_of_ours(ours: &Ours) -> Vec<Key> {
+    match ours {
+        Ours::Release(kept) => kept.key.clone().into_iter().collect(),
+        Ours::Fleet(..) => Vec::new(),
+    }
+}
+
+impl World {
+    /// The cluster behind `client`, as far as these fleets are concerned. Nothing is watched before [`World::watch`].
+    #[must_use]
+    pub fn new(client: Client, fleets: &FleetDeclarations, metrics: Arc<Metrics>) -> Arc<Self> {
+        let with_place = |fleet: &FleetDeclaration| Some((fleet_ref(fleet)?, selector(fleet)));
+        let placed: Vec<(FleetRef, String)> = fleets.fleets.iter().filter_map(with_place).collect();
+        let mut state = State::default();
+        for (fleet, _) in &placed {
+            let stores = FleetState { pods: Store::new(|_| Vec::new()), ours: Store::new(groups_of_ours) };
+            state.fleets.insert(fleet.class.clone(), stores);
+        }
+        let all: [Arc<str>; 1] = ["".into()];
+        let named: Vec<Arc<str>> = fleets.watch_namespaces.iter().map(|name| name.as_str().into()).collect();
+        for scope in if named.is_empty() { &all[..] } else { &named[..] } {
+            state.releases.insert(Arc::clone(scope), Store::new(groups_of_release));
+        }
+        Arc::new(Self {
+            client,
+            metrics,
+            namespaces: fleets.watch_namespaces.clone(),
+            fleets: placed,
+            state: Mutex::new(state),
+            workers: Mutex::default(),
+        })
+    }
+
+    /// What the worker of this fleet is to hear of from now on.
+    pub fn hear(&self, class: &ObjectName) -> mpsc::UnboundedReceiver<Changed> {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        lock(&self.workers).push((class.clone(), sender));
+        receiver
+    }
+
+    /// Whether everything that concerns a fleet has been listed once, but for the Services of the releases.
+    #[must_use]
+    pub fn is_synced(&self, class: &ObjectName) -> bool {
+        let state = self.state();
+        let fleet = state.fleets.get(class);
+        state.releases.values().all(Store::is_synced)
+            && fleet.is_some_and(|fleet| fleet.pods.is_synced() && fleet.ours.is_synced())
+    }
+
+    /// Whether that is so for every fleet.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.fleets.iter().all(|(fleet, _)| self.is_synced(&fleet.class))
+    }
+
+    /// Whether the Services of a namespace have been listed.
+    #[must_use]
+    pub fn knows_services_of(&self, namespace: &str) -> bool {
+        let state = self.state();
+        let neighbours = state.neighbours.get(namespace);
+        neighbours.is_some_and(|known| known.services.is_synced() && known.slices.is_synced())
+    }
+
+    /// Whether releases of a namespace are watched at all.
+    #[must_use]
+    pub fn watches(&self, namespace: &str) -> bool {
+        self.namespaces.is_empty() || self.namespaces.iter().any(|name| name.as_str() == namespace)
+    }
+
+    /// A release.
+    #[must_use]
+    pub fn release(&self, key: &Key) -> Option<Arc<GrayRelease>> {
+        let state = self.state();
+        state.releases.values().find_map(|store| store.get(key)).cloned()
+    }
+
+    /// All releases.
+    #[must_use]
+    pub fn releases(&self) -> Vec<Arc<GrayRelease>> {
+        let state = self.state();
+        state.releases.values().flat_map(Store::iter).map(|(_, release)| Arc::clone(release)).collect()
+    }
+
+    /// The ConfigMap of an object in a fleet.
+    #[must_use]
+    pub fn kept(&self, class: &ObjectName, namespace: &ObjectName, uid: &Uid) -> Option<Kept> {
+        let key = Key::new(namespace.as_str(), &names::release_config_map(uid));
+        match self.state().fleets.get(class)?.ours.get(&key)?.as_ref() {
+            Ours::Release(kept) => Some(kept.clone()),
+            Ours::Fleet(..) => None,
+        }
+    }
+
+    /// The ConfigMaps of all objects that have or had this name, in a fleet.
+    #[must_use]
+    pub fn kept_of(&self, class: &ObjectName, key: &Key) -> Vec<Kept> {
+        let state = self.state();
+        let ours = state.fleets.get(class).into_iter().flat_map(|fleet| fleet.ours.in_group(key));
+        ours.filter_map(|(_, ours)| match ours.as_ref() {
+            Ours::Release(kept) => Some(kept.clone()),
+            Ours::Fleet(..) => None,
+        })
+        .collect()
+    }
+
+    /// The releases that have ConfigMaps in a fleet.
+    #[must_use]
+    pub fn keys_kept(&self, class: &ObjectName) -> Vec<Key> {
+        let state = self.state();
+        state.fleets.get(class).into_iter().flat_map(|fleet| fleet.ours.groups().cloned()).collect()
+    }
+
+    /// The settings of a fleet as they are in the cluster.
+    #[must_use]
+    pub fn settings(&self, fleet: &FleetRef) -> Option<(Result<FleetConfig, String>, String)> {
+        let key = Key::new(fleet.namespace.as_str(), &names::fleet_config_map(&fleet.class));
+        match self.state().fleets.get(&fleet.class)?.ours.get(&key)?.as_ref() {
+            Ours::Fleet(settings, version) => Some((settings.clone(), version.clone())),
+            Ours::Release(_) => None,
+        }
+    }
+
+    /// The pods of a fleet.
+    #[must_use]
+    pub fn pods(&self, class: &ObjectName) -> Vec<Arc<ProxyPod>> {
+        let state = self.state();
+        let pods = state.fleets.get(class).into_iter().flat_map(|fleet| fleet.pods.iter());
+        pods.map(|(_, pod)| Arc::clone(pod)).collect()
+    }
+
+    /// What tells a proxy of the fleet from a backend: uids and addresses.
+    #[must_use]
+    pub fn identities(&self, class: &ObjectName) -> BTreeSet<String> {
+        let of = |pod: &Arc<ProxyPod>| [vec![pod.uid.clone()], pod.addresses.clone()].concat();
+        self.pods(class).iter().flat_map(of).collect()
+    }
+
+    /// A Service and its EndpointSlices.
+    #[must_use]
+    pub fn find(&self, reference: &ServiceRef) -> Found {
+        let key = Key::new(reference.namespace.as_str(), reference.name.as_str());
+        let state = self.state();
+        let Some(neighbours) = state.neighbours.get(&*key.namespace) else { return Found::default() };
+        Found {
+            service: neighbours.services.get(&key).cloned(),
+            slices: neighbours.slices.in_group(&key).map(|(_, slice)| Arc::clone(slice)).collect(),
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        lock(&self.state)
+    }
+
+    fn tell(&self, class: Option<&ObjectName>, changes: impl IntoIterator<Item = Changed>) {
+        let workers = lock(&self.workers);
+        let concerned: Vec<_> =
+            workers.iter().filter(|(of, _)| class.is_none_or(|class| of == class)).collect();
+        for change in changes {
+            for (_, worker) in &concerned {
+                // A worker that has ended hears nothing.
+                let _ = worker.send(change.clone());
+            }
+        }
+    }
+
+    /// Releases have changed: the namespaces that have any may be others.
+    fn releases_changed(self: &Arc<Self>, touched: Touched) {
+        let namespaces = touched.groups.iter().filter(|group| group.name.is_empty());
+        for group in namespaces {
+            let used = {
+                let state = self.state();
+                state.releases.values().any(|store| store.in_group(group).next().is_some())
+            };
+            self.follow_neighbours(&group.namespace, used);
+        }
+        self.tell(None, touched.keys.into_iter().map(Changed::Release));
+    }
+
+    /// Services or EndpointSlices have changed. The first complete listing concerns every release of the namespace.
+    fn neighbours_changed(&self, namespace: &str, touched: &Touched, listed: bool) {
+        let everyone = listed.then(|| all_of(namespace));
+        let keys: BTreeSet<Key> = {
+            let state = self.state();
+            let groups = touched.groups.iter().chain(&everyone);
+            let users =
+                groups.flat_map(|group| state.releases.values().flat_map(|store| store.in_group(group)));
+            users.map(|(key, _)| key.clone()).collect()
+        };
+        self.tell(None, keys.into_iter().map(Changed::Release));
+    }
+
+    fn ours_changed(&self, fleet: &FleetRef, touched: Touched) {
+        let settings = names::fleet_config_map(&fleet.class);
+        let settings = touched.keys.iter().any(|key| *key.name == *settings).then_some(Changed::Settings);
+        let releases = touched.groups.into_iter().map(Changed::Release);
+        self.tell(Some(&fleet.class), releases.chain(settings));
+    }
+}
+
+/// Where a fleet is; none for one that does not say.
+#[must_use]
+pub fn fleet_ref(fleet: &FleetDeclaration) -> Option<FleetRef> {
+    Some(FleetRef { class: fleet.config.class.clone(), namespace: fleet.namespace.clone()? })
+}
+
+fn selector(fleet: &FleetDeclaration) -> String {
+    let labels = fleet.pod_selector.iter().map(|(name, value)| format!("{name}={value}"));
+    labels.collect::<Vec<_>>().join(",")
+}
+
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // What a panic left behind is whole: each change is made under the lock at once.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

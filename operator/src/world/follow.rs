@@ -1,0 +1,269 @@
+//! The watches behind the world: one task each, narrowed by namespace and selector, trimmed to what is read, begun again
+//! after a pause with jitter when the API server is away.
+
+use std::fmt::Debug;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use halftone_rollout::GrayRelease;
+use halftone_routing::config::names::ObjectName;
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use kube::core::DeserializeGuard;
+use kube::runtime::WatchStreamExt;
+use kube::runtime::utils::Backoff;
+use kube::runtime::watcher::{self, Config, Event};
+use kube::{Api, Resource, ResourceExt};
+use serde::de::DeserializeOwned;
+
+use super::{Neighbours, Ours, State, World, groups_of_service, groups_of_slice};
+use crate::names::{ADMIN_PORT, CLASS_LABEL, Key};
+use crate::objects::{self, FleetRef, Kept};
+use crate::roster::ProxyPod;
+use crate::store::{Store, Touched};
+
+/// The first pause after a failure.
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
+/// The longest: after an outage the world is to be known again soon.
+const LONGEST_PAUSE: Duration = Duration::from_secs(3);
+
+impl World {
+    /// Begins to watch. The tasks end with the runtime.
+    pub fn watch(self: &Arc<Self>) {
+        let scopes: Vec<Arc<str>> = self.state().releases.keys().cloned().collect();
+        for scope in scopes {
+            tokio::spawn(Arc::clone(self).follow_releases(scope));
+        }
+        for (fleet, selector) in self.fleets.clone() {
+            tokio::spawn(Arc::clone(self).follow_pods(fleet.clone(), selector));
+            tokio::spawn(Arc::clone(self).follow_ours(fleet));
+        }
+    }
+
+    async fn follow_releases(self: Arc<Self>, scope: Arc<str>) {
+        let client = self.client.clone();
+        let api: Api<DeserializeGuard<GrayRelease>> =
+            if scope.is_empty() { Api::all(client) } else { Api::namespaced(client, &scope) };
+        let read = |object: DeserializeGuard<GrayRelease>| match object.0 {
+            Ok(mut release) => {
+                release.metadata.managed_fields = None;
+                Some(release)
+            }
+            Err(invalid) => {
+                let name = invalid.metadata.name.unwrap_or_default();
+                let namespace = invalid.metadata.namespace.unwrap_or_default();
+                tracing::error!(
+                    namespace,
+                    release = name,
+                    "the GrayRelease cannot be read: {}",
+                    invalid.error
+                );
+                None
+            }
+        };
+        self.follow(
+            "grayreleases",
+            api,
+            Config::default(),
+            read,
+            |state| state.releases.get_mut(&scope),
+            |world, touched, _| world.releases_changed(touched),
+        )
+        .await;
+    }
+
+    async fn follow_pods(self: Arc<Self>, fleet: FleetRef, selector: String) {
+        let api: Api<Pod> = Api::namespaced(self.client.clone(), fleet.namespace.as_str());
+        self.follow(
+            "pods",
+            api,
+            Config::default().labels(&selector),
+            |pod| Some(proxy_pod(&pod)),
+            |state| Some(&mut state.fleets.get_mut(&fleet.class)?.pods),
+            |world, _, _| world.tell(Some(&fleet.class), [super::Changed::Proxies]),
+        )
+        .await;
+    }
+
+    async fn follow_ours(self: Arc<Self>, fleet: FleetRef) {
+        let api: Api<ConfigMap> = Api::namespaced(self.client.clone(), fleet.namespace.as_str());
+        self.follow(
+            "configmaps",
+            api,
+            Config::default().labels(&format!("{CLASS_LABEL}={}", fleet.class)),
+            |object| ours(&object, &fleet.class),
+            |state| Some(&mut state.fleets.get_mut(&fleet.class)?.ours),
+            |world, touched, _| world.ours_changed(&fleet, touched),
+        )
+        .await;
+    }
+
+    /// Begins or ends to watch what the releases of a namespace may name.
+    pub(super) fn follow_neighbours(self: &Arc<Self>, namespace: &Arc<str>, used: bool) {
+        let mut state = self.state();
+        if !used {
+            state.neighbours.remove(namespace);
+        } else if !state.neighbours.contains_key(namespace) {
+            let services = tokio::spawn(Arc::clone(self).follow_services(Arc::clone(namespace)));
+            let slices = tokio::spawn(Arc::clone(self).follow_slices(Arc::clone(namespace)));
+            let neighbours = Neighbours {
+                services: Store::new(groups_of_service),
+                slices: Store::new(groups_of_slice),
+                tasks: [services.abort_handle(), slices.abort_handle()],
+            };
+            state.neighbours.insert(Arc::clone(namespace), neighbours);
+        }
+    }
+
+    async fn follow_services(self: Arc<Self>, namespace: Arc<str>) {
+        let api: Api<Service> = Api::namespaced(self.client.clone(), &namespace);
+        let read = |mut service: Service| {
+            service.metadata.managed_fields = None;
+            service.metadata.annotations = None;
+            service.status = None;
+            Some(service)
+        };
+        self.follow(
+            "services",
+            api,
+            Config::default(),
+            read,
+            |state| Some(&mut state.neighbours.get_mut(&namespace)?.services),
+            |world, touched, listed| world.neighbours_changed(&namespace, &touched, listed),
+        )
+        .await;
+    }
+
+    async fn follow_slices(self: Arc<Self>, namespace: Arc<str>) {
+        let api: Api<EndpointSlice> = Api::namespaced(self.client.clone(), &namespace);
+        let read = |mut slice: EndpointSlice| {
+            slice.metadata.managed_fields = None;
+            slice.metadata.annotations = None;
+            slice.metadata.owner_references = None;
+            for endpoint in &mut slice.endpoints {
+                (endpoint.hints, endpoint.zone, endpoint.node_name) = (None, None, None);
+            }
+            Some(slice)
+        };
+        self.follow(
+            "endpointslices",
+            api,
+            Config::default(),
+            read,
+            |state| Some(&mut state.neighbours.get_mut(&namespace)?.slices),
+            |world, touched, listed| world.neighbours_changed(&namespace, &touched, listed),
+        )
+        .await;
+    }
+
+    /// Keeps one store up to date for ever. `read` narrows an object to what is kept; what it cannot make anything of
+    /// leaves the store as it is. `tell` says what has changed, and whether by a complete listing.
+    async fn follow<K, V: PartialEq>(
+        self: &Arc<Self>,
+        what: &'static str,
+        api: Api<K>,
+        config: Config,
+        read: impl Fn(K) -> Option<V>,
+        store: impl for<'a> Fn(&'a mut State) -> Option<&'a mut Store<V>>,
+        tell: impl Fn(&Arc<Self>, Touched, bool),
+    ) where
+        K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
+    {
+        let mut events = std::pin::pin!(watcher::watcher(api, config).backoff(Pauses::default()));
+        while let Some(event) = events.next().await {
+            let event = match event {
+                Ok(event) => event,
+                Err(error) => {
+                    self.metrics.watch_failed(what);
+                    tracing::warn!("watching {what}: {error}");
+                    continue;
+                }
+            };
+            let listed = matches!(event, Event::InitDone);
+            let touched = store(&mut self.state()).map(|store| take(store, event, &read)).unwrap_or_default();
+            if listed || touched != Touched::default() {
+                tell(self, touched, listed);
+            }
+        }
+    }
+}
+
+fn take<K: ResourceExt, V: PartialEq>(
+    store: &mut Store<V>,
+    event: Event<K>,
+    read: impl Fn(K) -> Option<V>,
+) -> Touched {
+    match event {
+        Event::Init => store.begin(),
+        Event::InitApply(object) => {
+            let key = Key::of(&object);
+            if let Some(value) = read(object) {
+                store.list(key, value);
+            }
+        }
+        Event::InitDone => return store.end(),
+        Event::Apply(object) => {
+            let key = Key::of(&object);
+            return read(object).map(|value| store.put(key, value)).unwrap_or_default();
+        }
+        Event::Delete(object) => return store.delete(&Key::of(&object)),
+    }
+    Touched::default()
+}
+
+fn ours(object: &ConfigMap, class: &ObjectName) -> Option<Ours> {
+    if object.name_any() == crate::names::fleet_config_map(class) {
+        return Some(Ours::Fleet(
+            objects::fleet_config(object),
+            object.resource_version().unwrap_or_default(),
+        ));
+    }
+    Kept::read(object, class).map(Ours::Release)
+}
+
+fn proxy_pod(pod: &Pod) -> ProxyPod {
+    let status = pod.status.as_ref();
+    let conditions = status.and_then(|status| status.conditions.as_deref()).unwrap_or_default();
+    let ips = status.and_then(|status| status.pod_ips.as_deref()).unwrap_or_default();
+    let address = status.and_then(|status| status.pod_ip.as_deref()).and_then(|ip| ip.parse::<IpAddr>().ok());
+    let containers = pod.spec.iter().flat_map(|spec| &spec.containers);
+    let mut ports = containers.flat_map(|container| container.ports.iter().flatten());
+    let port = ports.find(|port| port.name.as_deref() == Some(ADMIN_PORT));
+    let port = port.and_then(|port| u16::try_from(port.container_port).ok());
+    ProxyPod {
+        name: pod.name_any(),
+        uid: pod.uid().unwrap_or_default(),
+        addresses: ips.iter().map(|ip| ip.ip.clone()).collect(),
+        admin: address.zip(port).map(|(address, port)| SocketAddr::new(address, port)),
+        ready: conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True"),
+        terminating: pod.metadata.deletion_timestamp.is_some(),
+    }
+}
+
+/// Pauses that double, spread by chance so that all operators of a cluster do not come back at once.
+#[derive(Debug)]
+struct Pauses(Duration);
+
+impl Default for Pauses {
+    fn default() -> Self {
+        Self(FIRST_PAUSE)
+    }
+}
+
+impl Iterator for Pauses {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        let pause = self.0;
+        self.0 = pause.saturating_mul(2).min(LONGEST_PAUSE);
+        Some(pause.mul_f64(rand::random_range(0.5..1.0)))
+    }
+}
+
+impl Backoff for Pauses {
+    fn reset(&mut self) {
+        *self = Self::default();
+    }
+}

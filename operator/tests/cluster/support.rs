@@ -1,0 +1,282 @@
+//! A cluster of one fleet with one proxy, which has every document as soon as it is there, and operators that can be
+//! started, ended and killed.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use halftone_operator::run::{self, Options};
+use halftone_rollout::fleet::FleetDeclarations;
+use http::{Request, Response, StatusCode};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
+use tokio::sync::{mpsc, oneshot};
+
+pub(crate) use crate::server::{Fault, Server, eventually};
+
+const CONFIG: &str = "
+fleets:
+- class: default
+  namespace: halftone
+  podSelector: {app: proxy}
+  allowed: [{namespaces: [shop], hosts: ['shop.example.com', '*.shop.example.com']}]
+  withdrawAfter: 1s
+";
+
+pub(crate) struct Cluster {
+    pub(crate) server: Server,
+    pub(crate) proxy: Proxy,
+    tokens: tempfile::TempDir,
+}
+
+/// A proxy, as far as an operator can tell.
+#[derive(Clone, Default)]
+pub(crate) struct Proxy(Arc<Mutex<ProxyState>>);
+
+#[derive(Default)]
+struct ProxyState {
+    sequence: u64,
+    /// Takes up nothing new.
+    pub(crate) stopped: Option<Vec<Value>>,
+    /// `[requests, errors]` of gray.
+    gray: [u64; 2],
+    stable: u64,
+}
+
+pub(crate) struct Operator {
+    runtime: Option<Runtime>,
+    stop: Option<oneshot::Sender<()>>,
+    ended: mpsc::Receiver<()>,
+}
+
+impl Cluster {
+    pub(crate) async fn new() -> Self {
+        // What the operators say; shown when a test fails.
+        let _ = tracing_subscriber::fmt()
+            .with_test_writer()
+            .with_env_filter("info,halftone_operator=debug")
+            .try_init();
+        let tokens = tempfile::tempdir().unwrap();
+        std::fs::write(tokens.path().join("default"), "secret\n").unwrap();
+        let (server, proxy) = (Server::new(), Proxy::default());
+        let address = proxy.serve(server.clone()).await;
+        server.put(
+            "pods",
+            &json!({
+                "metadata": {"name": "proxy-0", "namespace": "halftone", "uid": "uid-proxy-0", "labels": {"app": "proxy"}},
+                "spec": {"containers": [{"name": "proxy", "ports": [{"name": "admin", "containerPort": address.port()}]}]},
+                "status": {"podIP": "127.0.0.1", "conditions": [{"type": "Ready", "status": "True"}]},
+            }),
+        );
+        let cluster = Self { server, proxy, tokens };
+        cluster.service("one", "10.0.0.1");
+        cluster.service("two", "10.0.0.2");
+        cluster
+    }
+
+    pub(crate) fn service(&self, name: &str, address: &str) {
+        let metadata =
+            json!({"name": name, "namespace": "shop", "labels": {"kubernetes.io/service-name": name}});
+        let service = json!({"metadata": metadata, "spec": {"ports": [{"port": 80}]}});
+        self.server.put("services", &service);
+        let slice = json!({
+            "metadata": metadata, "addressType": "IPv4", "ports": [{"name": "", "port": 8080}],
+            "endpoints": [{"addresses": [address], "conditions": {"ready": true}}],
+        });
+        self.server.put("endpointslices", &slice);
+    }
+
+    /// Creates a release with these hosts; the uid is also its age.
+    pub(crate) fn release(&self, name: &str, uid: u32, host: &str) {
+        let object = json!({
+            "apiVersion": "halftone.dev/v1alpha1", "kind": "GrayRelease",
+            "metadata": {
+                "name": name, "namespace": "shop", "uid": format!("uid-{uid}"), "generation": 1,
+                "creationTimestamp": format!("2026-11-21T10:00:{uid:02}Z"),
+            },
+            "spec": {
+                "hosts": [host], "targetRatio": 100,
+                "stable": {"service": {"name": "one", "port": 80}, "version": "v1"},
+                "gray": {"service": {"name": "two", "port": 80}, "version": "v2"},
+                "steps": [{"ratio": 10, "hold": "1h"}],
+            },
+            "status": {"observedGeneration": -1},
+        });
+        self.server.put("grayreleases", &object);
+    }
+
+    pub(crate) fn operator(&self, identity: &str) -> Operator {
+        Operator::start(&self.server, self.tokens.path().to_owned(), identity)
+    }
+
+    pub(crate) fn status(&self, name: &str) -> Value {
+        self.server
+            .get("grayreleases", "shop", name)
+            .map(|release| release["status"].clone())
+            .unwrap_or_default()
+    }
+
+    pub(crate) fn condition(&self, name: &str, kind: &str) -> Option<(String, String)> {
+        let status = self.status(name);
+        let found =
+            status["conditions"].as_array()?.iter().find(|condition| condition["type"] == kind)?.clone();
+        Some((found["status"].as_str()?.to_owned(), found["reason"].as_str()?.to_owned()))
+    }
+
+    /// The document in the ConfigMap of this object.
+    pub(crate) fn document(&self, uid: u32) -> Option<Value> {
+        let object = self.server.get("configmaps", "halftone", &format!("gr-uid-{uid}"))?;
+        serde_json::from_str(object["data"]["routing.json"].as_str()?).ok()
+    }
+
+    /// Waits until a release has this phase, and returns its status.
+    pub(crate) async fn reaches(&self, name: &str, phase: &str) -> Value {
+        let mut last = Value::Null;
+        let wanted = async {
+            loop {
+                last = self.status(name);
+                if last["phase"] == phase {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        let reached = tokio::time::timeout(Duration::from_secs(20), wanted).await;
+        assert!(reached.is_ok(), "{name} is not {phase}: {last:#}");
+        last
+    }
+
+    /// Waits until nothing has been written for a while.
+    pub(crate) async fn rest(&self) {
+        let (mut writes, mut since) = (self.server.writes().len(), tokio::time::Instant::now());
+        eventually("rest", || {
+            if self.server.writes().len() != writes {
+                (writes, since) = (self.server.writes().len(), tokio::time::Instant::now());
+            }
+            (since.elapsed().as_millis() > 1500).then_some(())
+        })
+        .await;
+    }
+}
+
+impl Operator {
+    fn start(server: &Server, token_dir: PathBuf, identity: &str) -> Self {
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let (stop, stopped) = oneshot::channel::<()>();
+        let (end, ended) = mpsc::channel(1);
+        let (client, identity) = (server.clone(), identity.to_owned());
+        runtime.spawn(async move {
+            let fleets = FleetDeclarations::read("operator.yaml", CONFIG).unwrap();
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let options = Options { fleets, token_dir, identity };
+            run::run(client.client(), options, listener, async { drop(stopped.await) }).await;
+            end.send(()).await.unwrap();
+        });
+        Self { runtime: Some(runtime), stop: Some(stop), ended }
+    }
+
+    /// Asks it to end, and waits until it has.
+    pub(crate) async fn end(mut self) {
+        drop(self.stop.take());
+        self.ended.recv().await.unwrap();
+    }
+
+    /// As `kill -9` does.
+    pub(crate) fn kill(self) {
+        drop(self);
+    }
+}
+
+impl Drop for Operator {
+    fn drop(&mut self) {
+        self.runtime.take().unwrap().shutdown_background();
+    }
+}
+
+impl Proxy {
+    async fn serve(&self, server: Server) -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (address, proxy) = (listener.local_addr().unwrap(), self.clone());
+        tokio::spawn(async move {
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                let (proxy, server) = (proxy.clone(), server.clone());
+                let service = service_fn(move |request: Request<Incoming>| {
+                    let answer = proxy.answer(&server, &request);
+                    async { Ok::<_, std::convert::Infallible>(answer) }
+                });
+                let connection = hyper::server::conn::http1::Builder::new();
+                tokio::spawn(connection.serve_connection(TokioIo::new(stream), service));
+            }
+        });
+        address
+    }
+
+    /// It takes up nothing new from now on, or goes on.
+    pub(crate) fn stop(&self, server: &Server, stop: bool) {
+        self.0.lock().unwrap().stopped = stop.then(|| applied(server));
+    }
+
+    /// It serves so many more requests.
+    pub(crate) fn serve_requests(&self, gray: [u64; 2], stable: u64) {
+        let mut state = self.0.lock().unwrap();
+        state.gray = [state.gray[0] + gray[0], state.gray[1] + gray[1]];
+        state.stable += stable;
+    }
+
+    fn answer(&self, server: &Server, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+        if request.headers().get("authorization").is_none_or(|value| value != "Bearer secret") {
+            let mut refused = Response::new(Full::default());
+            *refused.status_mut() = StatusCode::UNAUTHORIZED;
+            return refused;
+        }
+        let mut state = self.0.lock().unwrap();
+        state.sequence += 1;
+        let applied = state.stopped.clone().unwrap_or_else(|| applied(server));
+        let (mut keys, mut entries) = (Vec::new(), Vec::new());
+        for document in documents(server) {
+            for (arm, [good, bad]) in [("gray", state.gray), ("stable", [state.stable, 0])] {
+                let key = json!({
+                    "uid": document["release"]["uid"], "release": document["release"]["id"],
+                    "stage": document["stage"], "arm": arm, "chosenBy": "Split",
+                });
+                let mut entry = key.clone();
+                entry["outcomes"] = json!({"2xx": good, "errorStatus": bad});
+                keys.push(key);
+                entries.push(entry);
+            }
+        }
+        let report = json!({
+            "instance": "uid-proxy-0", "epoch": "0000000000000001", "sequence": state.sequence, "version": "0",
+            "features": [], "applied": applied, "fleet": fleet(server), "keys": keys, "entries": entries,
+        });
+        Response::new(Full::new(report.to_string().into()))
+    }
+}
+
+fn documents(server: &Server) -> Vec<Value> {
+    let texts = server
+        .all("configmaps")
+        .into_iter()
+        .filter_map(|object| Some(object["data"]["routing.json"].as_str()?.to_owned()));
+    texts.filter_map(|text| serde_json::from_str(&text).ok()).collect()
+}
+
+fn applied(server: &Server) -> Vec<Value> {
+    let named = |document: Value| json!({"uid": document["release"]["uid"], "revision": document["revision"], "checksum": document["checksum"]});
+    documents(server).into_iter().map(named).collect()
+}
+
+fn fleet(server: &Server) -> Option<Value> {
+    let object = server.get("configmaps", "halftone", "halftone-fleet-default")?;
+    let config: Value = serde_json::from_str(object["data"]["fleet.json"].as_str()?).ok()?;
+    Some(json!({"revision": config["revision"], "checksum": config["checksum"]}))
+}

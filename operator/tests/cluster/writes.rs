@@ -1,0 +1,296 @@
+//! What the operator writes, in which order, and what it makes of what happens in between.
+
+use serde_json::json;
+
+use crate::support::{Cluster, Fault, eventually};
+
+const STATUS: &str = "update/status grayreleases/shop/checkout";
+const DOCUMENT: &str = "configmaps/halftone/gr-uid-1";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_release_is_in_the_status_before_it_is_with_the_proxies() {
+    let cluster = Cluster::new().await;
+    cluster.release("checkout", 1, "shop.example.com");
+    let _operator = cluster.operator("a");
+    let status = cluster.reaches("checkout", "Holding").await;
+    let document = cluster.document(1).unwrap();
+    assert_eq!((&document["ratio"], &status["ratio"]), (&json!(100_000), &json!("10%")));
+    assert_eq!(document["revision"], status["revision"]);
+    let of_release = |line: &String| line == STATUS || line.ends_with(DOCUMENT);
+    let writes: Vec<String> = cluster.server.writes().into_iter().filter(of_release).collect();
+    assert_eq!(writes[..2], [STATUS.to_owned(), format!("create {DOCUMENT}")]);
+    let patch = writes.iter().position(|line| line.starts_with("patch")).expect("the step up");
+    assert_eq!(writes[patch - 1], STATUS, "each step, too: {writes:?}");
+    assert_eq!(cluster.condition("checkout", "Ready").unwrap().0, "True");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_new_writes_nothing() {
+    let cluster = Cluster::new().await;
+    cluster.release("checkout", 1, "shop.example.com");
+    let _operator = cluster.operator("a");
+    cluster.reaches("checkout", "Holding").await;
+    cluster.rest().await;
+    let writes = cluster.server.writes();
+    for address in ["10.0.0.3", "10.0.0.4", "10.0.0.5"] {
+        cluster.service("one", address);
+    }
+    cluster.rest().await;
+    assert_eq!(cluster.server.writes(), writes);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kill_between_status_and_document_is_repaired() {
+    for fault in [Fault::Lost, Fault::AnswerLost] {
+        let cluster = Cluster::new().await;
+        cluster.release("checkout", 1, "shop.example.com");
+        let (met, mut meet) = tokio::sync::mpsc::unbounded_channel();
+        cluster.server.faults(move |line| {
+            let hit = line == format!("patch {DOCUMENT}");
+            hit.then(|| {
+                let _ = met.send(());
+                fault
+            })
+        });
+        let operator = cluster.operator("a");
+        meet.recv().await.unwrap();
+        eventually("the status is ahead", || (cluster.status("checkout")["ratio"] == "10%").then_some(()))
+            .await;
+        operator.kill();
+        cluster.server.no_faults();
+        let stage = cluster.status("checkout")["stage"].clone();
+        let _operator = cluster.operator("a");
+        let status = cluster.reaches("checkout", "Holding").await;
+        eventually("acknowledged", || {
+            Some(()).filter(|()| cluster.status("checkout")["step"]["acknowledgedAt"].is_string())
+        })
+        .await;
+        let document = cluster.document(1).unwrap();
+        assert_eq!(
+            (&document["ratio"], &document["stage"]),
+            (&json!(100_000), &stage),
+            "{fault:?}: {status}"
+        );
+        assert_eq!(document["revision"], cluster.status("checkout")["revision"]);
+        assert_eq!(status["history"], json!(null), "nothing began anew");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_conflict_everything_is_observed_again() {
+    let cluster = Cluster::new().await;
+    cluster.release("checkout", 1, "shop.example.com");
+    let mut status = 0;
+    let mut document = 0;
+    cluster.server.faults(move |line| {
+        status += usize::from(line == STATUS);
+        document += usize::from(line == format!("patch {DOCUMENT}"));
+        let hit = (line == STATUS && status <= 2) || (line.starts_with("patch") && document <= 2);
+        hit.then_some(Fault::Conflict)
+    });
+    let _operator = cluster.operator("a");
+    let status = cluster.reaches("checkout", "Holding").await;
+    let document = cluster.document(1).unwrap();
+    assert_eq!((&document["ratio"], &document["revision"]), (&json!(100_000), &status["revision"]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_is_lost_costs_neither_a_step_nor_a_second_one() {
+    let cluster = Cluster::new().await;
+    cluster.release("checkout", 1, "shop.example.com");
+    let mut lost = 0;
+    cluster.server.faults(move |line| {
+        lost += usize::from(line == STATUS);
+        (line == STATUS && lost == 2).then_some(Fault::AnswerLost)
+    });
+    let _operator = cluster.operator("a");
+    let status = cluster.reaches("checkout", "Holding").await;
+    assert_eq!((&status["step"]["display"], &status["ratio"]), (&json!("1/2"), &json!("10%")));
+    assert_eq!(cluster.document(1).unwrap()["stage"], status["stage"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_document_that_somebody_edits_or_deletes_is_put_right() {
+    let cluster = Cluster::new().await;
+    cluster.release("checkout", 1, "shop.example.com");
+    let _operator = cluster.operator("a");
+    cluster.reaches("checkout", "Holding").await;
+    cluster.rest().await;
+    let before = cluster.document(1).unwrap();
+    let edit = |text: &str| {
+        let text = text.to_owned();
+        cluster.server.edit("configmaps", "halftone", "gr-uid-1", |object| {
+            object["data"]["routing.json"] = json!(text)
+        });
+    };
+    edit("{");
+    eventually("a broken one is put right", || (cluster.document(1) == Some(before.clone())).then_some(()))
+        .await;
+    cluster.server.remove("configmaps", "halftone", "gr-uid-1");
+    eventually("a deleted one is back", || (cluster.document(1) == Some(before.clone())).then_some(())).await;
+    let mut bold = before.clone();
+    bold["ratio"] = json!(1_000_000);
+    bold.as_object_mut().unwrap().remove("checksum");
+    edit(&bold.to_string());
+    let after = eventually("another ratio is taken back", || {
+        cluster.document(1).filter(|document| document["ratio"] == before["ratio"])
+    })
+    .await;
+    assert!(after["revision"].as_u64() > before["revision"].as_u64(), "proxies have taken the other one up");
+    cluster
+        .server
+        .edit("configmaps", "halftone", "gr-uid-1", |object| object["metadata"]["labels"] = json!({}));
+    let label = || {
+        cluster
+            .server
+            .get("configmaps", "halftone", "gr-uid-1")
+            .map(|object| object["metadata"]["labels"].clone())
+    };
+    eventually("its label is back", || {
+        label().filter(|labels| *labels == json!({"halftone.dev/class": "default"}))
+    })
+    .await;
+    assert_eq!(cluster.reaches("checkout", "Holding").await["ratio"], "10%");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fault_in_gray_sends_everyone_back() {
+    let cluster = Cluster::new().await;
+    cluster.release("checkout", 1, "shop.example.com");
+    let _operator = cluster.operator("a");
+    cluster.reaches("checkout", "Holding").await;
+    let proxy = cluster.proxy.clone();
+    let traffic = tokio::spawn(async move {
+        loop {
+            proxy.serve_requests([5, 5], 90);
+            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        }
+    });
+    cluster.reaches("checkout", "RolledBack").await;
+    traffic.abort();
+    let document = cluster.document(1).unwrap();
+    assert_eq!((&document["state"], &document["ratio"]), (&json!("RolledBack"), &json!(0)));
+    assert_eq!(cluster.condition("checkout", "Stalled").unwrap().0, "True");
+    let events = || cluster.server.all("events").into_iter().find(|event| event["reason"] == "RolledBack");
+    let event = eventually("an event", events).await;
+    assert_eq!((&event["regarding"]["name"], &event["type"]), (&json!("checkout"), &json!("Warning")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_release_that_is_deleted_is_withdrawn_and_then_removed() {
+    let cluster = Cluster::new().await;
+    cluster.release("checkout", 1, "shop.example.com");
+    let operator = cluster.operator("a");
+    cluster.reaches("checkout", "Holding").await;
+    cluster.server.remove("grayreleases", "shop", "checkout");
+    let since = || {
+        cluster.server.get("configmaps", "halftone", "gr-uid-1")?["metadata"]["annotations"]["halftone.dev/gone-since"].as_str().map(str::to_owned)
+    };
+    eventually("the time is noted", since).await;
+    // Whoever comes next goes on from the note.
+    operator.kill();
+    let _operator = cluster.operator("a");
+    cluster.proxy.stop(&cluster.server, true);
+    eventually("withdrawn", || cluster.document(1).filter(|document| document["state"] == "Withdrawn")).await;
+    cluster.proxy.stop(&cluster.server, false);
+    eventually("removed", || cluster.document(1).is_none().then_some(())).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_object_of_the_same_name_goes_on_where_the_deleted_one_was() {
+    let cluster = Cluster::new().await;
+    cluster.release("checkout", 1, "shop.example.com");
+    let _operator = cluster.operator("a");
+    cluster.reaches("checkout", "Holding").await;
+    cluster.server.remove("grayreleases", "shop", "checkout");
+    cluster.release("checkout", 2, "shop.example.com");
+    eventually("the old document is removed", || cluster.document(1).is_none().then_some(())).await;
+    let document = cluster.document(2).unwrap();
+    assert_eq!((&document["replaces"], &document["ratio"]), (&json!("uid-1"), &json!(100_000)));
+    cluster.reaches("checkout", "Holding").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_on_one_host_the_older_wins_and_the_other_follows_when_it_goes() {
+    let cluster = Cluster::new().await;
+    cluster.release("younger", 2, "shop.example.com");
+    cluster.release("older", 1, "shop.example.com");
+    let _operator = cluster.operator("a");
+    cluster.reaches("older", "Holding").await;
+    cluster.reaches("younger", "Refused").await;
+    assert_eq!(cluster.condition("younger", "Accepted").unwrap(), ("False".into(), "HostConflict".into()));
+    assert_eq!(cluster.document(2), None);
+    cluster.server.remove("grayreleases", "shop", "older");
+    cluster.reaches("younger", "Holding").await;
+    assert_eq!(cluster.document(2).unwrap()["hosts"], json!(["shop.example.com"]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_fleet_does_not_allow_changes_nothing_and_says_why() {
+    let cluster = Cluster::new().await;
+    cluster.release("checkout", 1, "other.example.com");
+    cluster.release("stray", 2, "shop.example.com");
+    cluster
+        .server
+        .edit("grayreleases", "shop", "stray", |object| object["spec"]["proxyClass"] = json!("edge"));
+    let _operator = cluster.operator("a");
+    cluster.reaches("checkout", "Refused").await;
+    assert_eq!(cluster.condition("checkout", "Accepted").unwrap(), ("False".into(), "HostNotAllowed".into()));
+    cluster.reaches("stray", "Refused").await;
+    assert_eq!(cluster.condition("stray", "Accepted").unwrap(), ("False".into(), "ClassNotAllowed".into()));
+    assert_eq!((cluster.document(1), cluster.document(2)), (None, None));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_proxy_that_takes_nothing_up_keeps_the_step_from_starting() {
+    let cluster = Cluster::new().await;
+    cluster.release("checkout", 1, "shop.example.com");
+    cluster.proxy.stop(&cluster.server, true);
+    let _operator = cluster.operator("a");
+    eventually("the document", || cluster.document(1)).await;
+    cluster.rest().await;
+    assert_eq!(cluster.document(1).unwrap()["ratio"], 0);
+    cluster.proxy.stop(&cluster.server, false);
+    cluster.reaches("checkout", "Holding").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn when_one_operator_ends_the_other_goes_on_at_once() {
+    let cluster = Cluster::new().await;
+    cluster.release("checkout", 1, "shop.example.com");
+    let first = cluster.operator("first");
+    cluster.reaches("checkout", "Holding").await;
+    let _second = cluster.operator("second");
+    cluster.rest().await;
+    let holder = || {
+        cluster
+            .server
+            .get("leases", "halftone", "halftone-default")
+            .map(|lease| lease["spec"]["holderIdentity"].clone())
+    };
+    assert_eq!(holder(), Some(json!("first")));
+    first.end().await;
+    eventually("the Lease", || holder().filter(|holder| holder == "second")).await;
+    cluster.release("basket", 2, "basket.shop.example.com");
+    cluster.reaches("basket", "Holding").await;
+    let status = cluster.status("checkout");
+    assert_eq!((&status["phase"], &status["ratio"]), (&json!("Holding"), &json!("10%")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rollback_that_falls_into_an_outage_follows_its_end_at_once() {
+    let cluster = Cluster::new().await;
+    cluster.release("checkout", 1, "shop.example.com");
+    let _operator = cluster.operator("a");
+    cluster.reaches("checkout", "Holding").await;
+    cluster.server.faults(|line| (!line.starts_with("watch")).then_some(Fault::Unavailable));
+    for _ in 0..24 {
+        cluster.proxy.serve_requests([25, 25], 450);
+        tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+    }
+    assert_eq!(cluster.document(1).unwrap()["state"], "Active");
+    cluster.server.no_faults();
+    let back = tokio::time::Instant::now();
+    cluster.reaches("checkout", "RolledBack").await;
+    println!("{:?} after the end of the outage", back.elapsed());
+}
