@@ -15,6 +15,7 @@ mod state;
 pub(crate) mod traffic;
 
 use std::collections::BTreeMap;
+use std::io;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -35,13 +36,13 @@ use halftone_routing::fleet::FleetConfig;
 use halftone_routing::report::baseline::{Baseline, Delta};
 use tokio::sync::{mpsc, oneshot};
 
-use self::begin::{begin, duplicates, follow, not_started, the_fleet};
+use self::begin::{begin, follow, not_started, problems, the_fleet};
 use self::clock::Clock;
 use self::files::Files;
 use self::poll::{Poll, endpoints};
 use self::release::Release;
 use self::state::State;
-use crate::fleet::{self, Fleet};
+use crate::fleet::Fleet;
 use crate::output::Failure;
 
 /// The judge wants several rounds to agree. Turns that come early, for an edit or a request, must not make them
@@ -122,15 +123,6 @@ impl Engine {
     /// A manifest that is wrong, a state directory in use, an address that is taken.
     pub(crate) fn start(options: &Options) -> Result<Self, Failure> {
         let files = Files::open(&options.files, options.fleet.as_deref());
-        let problems: Vec<&str> = files.problems().collect();
-        if !problems.is_empty() {
-            return Err(Failure::new(problems.join("\n")));
-        }
-        let duplicates = duplicates(&files);
-        if !duplicates.is_empty() {
-            return Err(fleet::failure(&duplicates));
-        }
-        let fleet = the_fleet(&files)?;
         let clock = Clock::start();
         let (state, records) = State::open(&options.state)?;
         let mut releases = BTreeMap::new();
@@ -138,6 +130,13 @@ impl Engine {
             let release = Release::restore(record, clock.now())?;
             releases.insert(release.name().to_owned(), release);
         }
+        let notes = problems(&files);
+        if releases.is_empty() && !notes.is_empty() {
+            return Err(Failure::new(notes.join("\n")));
+        }
+        // Users are being served by what was kept: a broken edit is no reason to leave them alone.
+        notes.iter().for_each(|note| tracing::error!("{note}"));
+        let fleet = the_fleet(&files, &releases)?;
         let refused = follow(&files, &fleet, &mut releases, clock.now());
         let early = begin(&state, &mut releases, &refused, clock.now())?;
         let listing = listing(&fleet.config, releases.values());
@@ -159,7 +158,7 @@ impl Engine {
             polls: 0,
             round: (Instant::now(), Delta::new()),
             asked: Vec::new(),
-            notes: Vec::new(),
+            notes,
         })
     }
 
@@ -183,14 +182,25 @@ impl Engine {
         let mut stop = std::pin::pin!(stop);
         loop {
             let wake_after = self.turn(audience).await;
-            tokio::select! {
-                () = &mut stop => return,
-                () = tokio::time::sleep(wake_after) => {}
-                () = self.files.wait() => {}
-                Some(ask) = asks.recv() => self.hear(ask),
-            }
-            if self.files.look() {
-                self.take_files();
+            let mut due = std::pin::pin!(tokio::time::sleep(wake_after));
+            loop {
+                let over = tokio::select! {
+                    () = &mut stop => return,
+                    () = &mut due => true,
+                    // Of what goes on in a directory most is no edit, and an edit may take many writes.
+                    () = self.files.wait() => false,
+                    Some(ask) = asks.recv() => {
+                        self.hear(ask);
+                        true
+                    }
+                };
+                let edited = self.files.look();
+                if edited {
+                    self.take_files();
+                }
+                if over || edited {
+                    break;
+                }
             }
         }
     }
@@ -213,21 +223,19 @@ impl Engine {
                     Ok(Leaving::Wait(wait)) => wake_after = wake_after.min(wait),
                     Ok(Leaving::Changed(wait)) => (changed, wake_after) = (true, wake_after.min(wait)),
                     Ok(Leaving::Left) => gone.push(release.name().to_owned()),
-                    Err(error) => self.notes.push(not_written(release.name(), &error)),
+                    Err(error) => self.notes.extend(release.complain(&error)),
                 }
                 continue;
             }
             poll.count(release);
-            let turn = release.turn(&seen, now);
-            wake_after = wake_after.min(turn.wake_after);
-            changed |= release.is_news(&turn);
-            match keep(&self.state, release, turn) {
-                Ok(events) => {
-                    let early = self.early.remove(release.name()).unwrap_or_default();
-                    audience.turned(release, &[early, events].concat(), now);
-                }
-                Err(error) => self.notes.push(not_written(release.name(), &error)),
-            }
+            let kept = keep(&self.state, release, &seen, now);
+            wake_after = wake_after.min(kept.wake_after);
+            changed |= kept.is_news;
+            self.notes.extend(kept.failure.and_then(|error| release.complain(&error)));
+            // An event of a broken edit says what its note would.
+            self.notes.retain(|note| kept.events.iter().all(|event| event.message != *note));
+            let early = self.early.remove(release.name()).unwrap_or_default();
+            audience.turned(release, &[early, kept.events].concat(), now);
         }
         for name in gone {
             self.releases.remove(&name);
@@ -281,8 +289,7 @@ impl Engine {
     /// Brings the releases in line with the files.
     fn take_files(&mut self) {
         let now = self.clock.now();
-        self.notes.extend(self.files.problems().map(str::to_owned));
-        self.notes.extend(duplicates(&self.files).iter().map(ToString::to_string));
+        self.notes.extend(problems(&self.files));
         self.take_fleet();
         self.refused = follow(&self.files, &self.fleet, &mut self.releases, now);
     }
@@ -370,21 +377,42 @@ impl Engine {
     }
 }
 
-/// Writes what has to outlive this process, then lets the turn count.
-fn keep(state: &State, release: &mut Release, turn: Turn) -> std::io::Result<Vec<Event>> {
-    let written = match release.record(&turn) {
-        None => false,
-        Some(record) => match state.write(release.name(), &record) {
-            Ok(()) => true,
-            // Nothing rises on a state that a restart would not know; but users on a bad version do not wait for
-            // a disk to have room.
-            Err(_) if turn.progress.ratio() < release.progress().ratio() => false,
-            Err(error) => return Err(error),
-        },
+/// What came of a turn.
+struct Kept {
+    events: Vec<Event>,
+    wake_after: Duration,
+    /// Another document is to be live.
+    is_news: bool,
+    /// Why nothing was written.
+    failure: Option<io::Error>,
+}
+
+/// Takes a turn and writes what has to outlive this process before the turn counts. Where that cannot be written, the
+/// turn is taken once more, knowing so: nothing rises on progress that a restart would not know, but users on a bad
+/// version do not wait for a disk to have room, and no evidence against it is lost.
+fn keep(state: &State, release: &mut Release, seen: &Observation, now: Now) -> Kept {
+    let turn = release.turn(seen, now);
+    let record = release.record(&turn);
+    let written = record.is_some();
+    match record.map_or(Ok(()), |record| state.write(release.name(), &record)) {
+        Ok(()) => take(release, turn, written, None),
+        Err(error) => {
+            let unwritable = Some(error.to_string());
+            let turn = release.turn(&Observation { unwritable, ..seen.clone() }, now);
+            take(release, turn, false, Some(error))
+        }
+    }
+}
+
+fn take(release: &mut Release, turn: Turn, written: bool, failure: Option<io::Error>) -> Kept {
+    let kept = Kept {
+        events: turn.events.clone(),
+        wake_after: turn.wake_after,
+        is_news: release.is_news(&turn),
+        failure,
     };
-    let events = turn.events.clone();
     release.take(turn, written);
-    Ok(events)
+    kept
 }
 
 /// What became of a release whose manifest is gone.
@@ -394,7 +422,7 @@ enum Leaving {
     Left,
 }
 
-fn leave(state: &State, release: &mut Release, seen: &Observation, now: Now) -> std::io::Result<Leaving> {
+fn leave(state: &State, release: &mut Release, seen: &Observation, now: Now) -> io::Result<Leaving> {
     let (Some(live), Some(since)) = (release.document.clone(), release.gone_since) else {
         state.remove(release.name())?;
         return Ok(Leaving::Left);
@@ -427,8 +455,4 @@ fn listing<'a>(fleet: &FleetConfig, releases: impl Iterator<Item = &'a Release>)
     });
     let fleet = serde_json::to_vec(fleet).expect("settings are plain data");
     documents.chain([(Arc::from("fleet.yaml"), Content::Bytes(fleet.into()))]).collect()
-}
-
-fn not_written(name: &str, error: &std::io::Error) -> String {
-    format!("{name}: its progress cannot be written ({error}); it stays where it is")
 }

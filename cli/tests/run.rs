@@ -95,8 +95,87 @@ fn a_broken_edit_changes_nothing_and_says_where_it_is_wrong() {
     let told = status["conditions"].to_string();
     assert!(told.contains("release.yaml") && told.contains("steps[0].ratio"), "{told}");
     assert_eq!(world::get(run.listen, "u").0, 200);
+    run.until_told("error: spec.steps[0].ratio");
+    assert_eq!(run.count_told("error: spec.steps[0].ratio"), 1, "it is told once");
     world.write(&good);
     run.until("the good one is taken", |status| status["phase"] == "Holding");
+}
+
+#[test]
+fn a_run_that_starts_amid_a_broken_edit_serves_what_was_kept_and_says_what_is_wrong() {
+    let world = World::new();
+    let (stable, gray) = (Nginx::start(&world), Python::start(&world));
+    let good = world.manifest(stable.port, gray.port, "{ratio: 20, hold: 600s}");
+    world.write(&good);
+    let run = Run::start(&world);
+    let before = run.until("it holds", |status| status["ratio"] == "20%");
+    run.kill();
+    world.write("apiVersion: [");
+    let run = Run::start(&world);
+    let served = |listen| world::get(listen, "u").0;
+    assert_eq!(served(run.listen), 200);
+    run.until_told("release.yaml:1:");
+    let status = run.until("the edit is refused", |status| status["phase"] == "Refused");
+    assert_eq!((&status["ratio"], &status["revision"]), (&before["ratio"], &before["revision"]));
+    run.kill();
+    std::fs::remove_file(world.file()).unwrap();
+    let run = Run::start(&world);
+    run.until_told("release.yaml: there is no such file");
+    run.steer(&["rollback", "checkout"]).success();
+    run.until("it is steered all the same", |status| status["ratio"] == "0%");
+    assert_eq!(served(run.listen), 200);
+    world.write(&good);
+    run.until("the good one is taken", |status| status["phase"] == "RolledBack");
+}
+
+#[test]
+fn a_run_that_has_nothing_kept_does_not_start_on_a_broken_manifest() {
+    let world = World::new();
+    world.write("apiVersion: [");
+    let told = refused(&mut world.command());
+    assert!(told.contains("release.yaml:1:"), "{told}");
+}
+
+#[test]
+fn users_on_a_bad_version_do_not_wait_for_a_disk() {
+    let world = World::new();
+    let (stable, gray) = (Nginx::start(&world), Python::start(&world));
+    world.write(&world.manifest(stable.port, gray.port, "{ratio: 20, hold: 2s}, {ratio: 60, hold: 600s}"));
+    let run = Run::start(&world);
+    let users = Users::arrive(run.listen);
+    run.until("it climbs to 60%", |status| status["ratio"] == "60%");
+    std::fs::remove_dir_all(world.state().join("releases")).unwrap();
+    run.until_told("cannot be written");
+    run.steer(&["promote", "checkout"]).failure();
+    drop(gray);
+    run.until("it is rolled back", |status| status["ratio"] == "0%");
+    users.until_all_served();
+    assert_eq!(run.count_told("its progress cannot be written ("), 1, "it is told once");
+}
+
+#[test]
+fn a_release_whose_next_spec_is_held_back_is_judged_after_a_kill() {
+    let world = World::new();
+    let (stable, gray) = (Nginx::start(&world), Python::start(&world));
+    let first = world.manifest(stable.port, gray.port, "{ratio: 20, hold: 600s}");
+    world.write(&first);
+    let run = Run::start(&world);
+    let users = Users::arrive(run.listen);
+    run.until("it holds", |status| status["ratio"] == "20%");
+    run.steer(&["promote", "checkout"]).success();
+    run.until("it serves everyone", |status| status["phase"] == "Promoted");
+    world.write(&first.replace("version: v2", "version: v3"));
+    let held = |status: &Value| status["conditions"].to_string().contains("StableNotServing");
+    run.until("the next one is held back", held);
+    let listen = run.listen;
+    run.kill();
+    let run = Run::start_at(&world, listen);
+    run.until("it is still held back", held);
+    drop(gray);
+    run.until("it is rolled back", |status| {
+        status["history"][0]["version"] == "v2" && status["history"][0]["outcome"] == "RolledBack"
+    });
+    drop(users);
 }
 
 #[test]

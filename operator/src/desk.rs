@@ -58,7 +58,7 @@ impl Tracked {
         Ok(Self {
             uid,
             plan: plan(&object),
-            progress: Progress::restore(&status, now)?,
+            progress: Progress::restore(&status, None, now)?,
             written: (status, Instant::now()),
             sent: None,
             kept: None,
@@ -80,7 +80,7 @@ impl Tracked {
                 // It had arrived after all.
                 Some((sent, progress)) => (self.progress, self.written) = (progress, (sent, Instant::now())),
                 None => {
-                    self.progress = Progress::restore(&status, now)?;
+                    self.progress = Progress::restore(&status, self.progress.plan().cloned(), now)?;
                     self.written = (status, Instant::now());
                 }
             }

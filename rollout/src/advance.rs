@@ -17,7 +17,7 @@ mod transition;
 
 use std::{sync::Arc, time::Duration};
 
-use halftone_routing::config::{RoutingConfig, names::Uid};
+use halftone_routing::config::{self, RoutingConfig, names::Uid, units::Ratio};
 
 pub(crate) use self::{adopt::Held, fleet::Fleet, transition::Wait};
 use self::{
@@ -56,6 +56,13 @@ pub struct Turn {
 }
 
 impl Turn {
+    /// Whether `plan`, with which the turn was taken, is in effect now. Then its spec is what a restart has to get
+    /// back from [`Progress::restore`]; else what it gets back stays as it is.
+    #[must_use]
+    pub fn takes(&self, plan: &Arc<Plan>) -> bool {
+        is_in_effect(plan, &self.progress)
+    }
+
     /// The uid of an earlier object of the same name whose document may be removed now: every proxy has the one
     /// that takes its routes over.
     #[must_use]
@@ -71,8 +78,7 @@ pub fn advance(plan: &Arc<Plan>, progress: &Progress, seen: &Observation, now: N
     turn(Ok(plan), progress.clone(), seen, now)
 }
 
-/// Takes a turn for an object that makes no plan. The plan that was accepted before, if this process has seen it,
-/// stays in effect without rising; else all stays as it is.
+/// Takes a turn for an object that makes no plan. The plan that was accepted before stays in effect without rising.
 #[must_use]
 pub fn refuse(obstacle: &Obstacle, progress: &Progress, seen: &Observation, now: Now) -> Turn {
     turn(Err(obstacle), progress.clone(), seen, now)
@@ -82,7 +88,6 @@ pub fn refuse(obstacle: &Obstacle, progress: &Progress, seen: &Observation, now:
 /// old one.
 #[must_use]
 pub fn turn(wanted: Result<&Arc<Plan>, &Obstacle>, progress: Progress, seen: &Observation, now: Now) -> Turn {
-    let before = progress.memory.accepted.clone();
     let held = match wanted {
         Ok(plan) => {
             let refused = seen.refusal.clone().map(Held::Refused);
@@ -90,16 +95,22 @@ pub fn turn(wanted: Result<&Arc<Plan>, &Obstacle>, progress: Progress, seen: &Ob
         }
         Err(obstacle) => Some(Held::Refused(obstacle.clone())),
     };
-    let plan_changed = held.is_none() && !wanted.is_ok_and(|plan| is_in_effect(plan, &progress));
-    let plan = match (wanted, before) {
-        (Ok(plan), _) if held.is_none() => Arc::clone(plan),
-        (_, Some(before)) => before,
-        (_, None) => return standing::stand_still(held, progress, seen, now),
+    let plan = match wanted {
+        Ok(plan) if held.is_none() => Arc::clone(plan),
+        _ => match in_effect(&progress, seen) {
+            Some(plan) => plan,
+            None => return standing::stand_still(held, progress, seen, now),
+        },
     };
+    let plan_changed = progress.basis.is_none() || held.is_none() && !is_in_effect(&plan, &progress);
+    let mut progress = progress;
+    progress.memory.accepted = Some(Arc::clone(&plan));
     let (stage_before, revision_before) = (progress.stage.number, progress.revision);
     Change {
         plan,
         plan_changed,
+        health_changed: false,
+        wanted: wanted.ok(),
         held,
         seen,
         now,
@@ -121,6 +132,18 @@ pub fn is_held(plan: &Arc<Plan>, progress: &Progress, seen: &Observation) -> boo
 /// What was taken once is not weighed again.
 fn hold_back(plan: &Arc<Plan>, progress: &Progress, seen: &Observation) -> Option<Held> {
     if is_in_effect(plan, progress) { None } else { adopt::hold_back(plan, progress, seen) }
+}
+
+/// What goes on while nothing newer can be taken: the plan that was accepted last, or where that is lost, what the live
+/// document tells of it.
+fn in_effect(progress: &Progress, seen: &Observation) -> Option<Arc<Plan>> {
+    let live = || {
+        let live = seen.document.as_ref().filter(|live| live.state != config::State::Withdrawn)?;
+        let plan = Plan::of_live(live);
+        // A status that is about another release was written by a process that was killed before it wrote the document.
+        (progress.basis.is_none() || progress.is_about(&plan)).then(|| Arc::new(plan))
+    };
+    progress.memory.accepted.clone().or_else(live)
 }
 
 fn is_in_effect(plan: &Arc<Plan>, progress: &Progress) -> bool {
@@ -162,11 +185,14 @@ impl Change<'_> {
             State::Moving(Moving { hold, approved, .. }) => (hold.is_over(self.now.steady), *approved),
             _ => (true, true),
         };
-        let judged = self.plan.health.limits.is_some() && self.progress.is_judged(self.now);
+        // Whoever a rule sends to gray cannot keep the first users of the split waiting.
+        let judged =
+            self.plan.health.limits.is_some() && self.progress.is_judged(self.now) && ratio > Ratio::ZERO;
         Facts {
             forced: self.is_forced(),
             held: self.held.is_some(),
             paused: self.plan.paused || self.progress.paused,
+            stopped: self.progress.paused,
             failed: ruling.verdict == Verdict::Fail,
             on_failure: self.plan.health.on_failure,
             inconclusive: self.is_inconclusive(),
@@ -182,6 +208,7 @@ impl Change<'_> {
             hold_over,
             passed: !judged || ruling.verdict == Verdict::Pass,
             approved: approved || !steps::needs_approval(self.steps(), ratio),
+            writable: self.seen.unwritable.is_none(),
             window_open,
         }
     }

@@ -111,9 +111,10 @@ pub(crate) fn phase(state: &State, wait: Wait, held: Option<&Held>, acknowledged
     match (state, wait) {
         (State::RolledBack(_), _) if acknowledged => Phase::RolledBack,
         (State::RolledBack(_), _) | (_, Wait::StableUnavailable) => Phase::RollingBack,
+        (_, Wait::Paused) => Phase::Paused,
         (State::Promoted { .. }, _) => Phase::Promoted,
         (State::TargetReached { .. }, _) => Phase::TargetReached,
-        (_, Wait::Forced | Wait::Paused) => Phase::Paused,
+        (_, Wait::Forced) => Phase::Paused,
         _ if !acknowledged => Phase::Programming,
         (State::Plain, _) | (_, Wait::Idle) => Phase::Idle,
         (_, Wait::AwaitingApproval) => Phase::AwaitingApproval,

@@ -51,6 +51,10 @@ pub struct Observation {
     pub highest_revision: u64,
     /// What the latest poll of the proxies added; none if there was no poll since the last turn.
     pub round: Option<Round>,
+    /// Why what has to outlive the process cannot be written now, if it cannot. Evidence is gathered and users go
+    /// back all the same, but nothing rises on progress that a restart would not know. A shell whose write has failed
+    /// takes the same turn once more with this set, and takes what comes of it without a write.
+    pub unwritable: Option<String>,
     /// The annotation `halftone.dev/request`, if there is one.
     pub request: Option<String>,
     /// Times that the fleet sets.

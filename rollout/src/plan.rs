@@ -8,6 +8,7 @@
 mod arms;
 mod health;
 mod identity;
+mod live;
 mod reader;
 mod rules;
 mod schedule;
@@ -16,9 +17,9 @@ mod steps;
 use halftone_routing::config::{
     DebugHeader, OnOperatorLost, OnUnavailable, OperatorLostAction, VersionHeader,
     arm::{ArmConfig, Backend},
-    identity::IdentityConfig,
+    identity::{IdentityConfig, WhenMissing},
     names::{HostPattern, ObjectName, PathPrefix, Uid},
-    rule::Rule,
+    rule::{Rule, Target},
     units::{Ratio, ReleaseId},
 };
 use jiff::Timestamp;
@@ -38,7 +39,7 @@ use crate::{
     crd,
     problem::{Problem, Problems, field},
     release_id::release_id,
-    spec::{self, Force, GrayRelease, GrayReleaseSpec, LostAction, rules as checks},
+    spec::{self, Force, GrayRelease, GrayReleaseSpec, IncludedTraffic, LostAction, rules as checks},
     structural,
 };
 
@@ -119,6 +120,27 @@ impl Plan {
     /// The share of users that gray gets in the end; nobody without gray.
     pub fn target(&self) -> Ratio {
         self.gray.as_ref().map_or(Ratio::ZERO, |gray| gray.target)
+    }
+
+    /// Whether such traffic goes to gray at any ratio, 0 included, until the release is rolled back.
+    fn sends_to_gray(&self, traffic: IncludedTraffic) -> bool {
+        self.gray.is_some()
+            && match traffic {
+                IncludedTraffic::Rule => self.rules.iter().any(|rule| rule.to == Target::Gray),
+                IncludedTraffic::Missing => self.identity.when_missing == WhenMissing::Gray,
+            }
+    }
+
+    /// Whether users may be on gray whom the split has not sent there.
+    pub(crate) fn reaches_gray_beside_the_split(&self) -> bool {
+        [IncludedTraffic::Rule, IncludedTraffic::Missing]
+            .into_iter()
+            .any(|traffic| self.sends_to_gray(traffic))
+    }
+
+    /// Whether some of them are judged, by `health.include`.
+    pub(crate) fn is_judged_beside_the_split(&self) -> bool {
+        self.health.include.iter().any(|&traffic| self.sends_to_gray(traffic))
     }
 
     /// The way to the target; empty without gray.

@@ -230,7 +230,8 @@ pub struct Progress {
 /// What a running process remembers and a new one finds out again.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Memory {
-    /// The plan that was accepted last: it goes on while a newer one is refused.
+    /// The plan that was accepted last: it goes on while a newer one is refused. Its spec outlives the process beside
+    /// the status, not in it.
     pub(crate) accepted: Option<Arc<Plan>>,
     /// The document that was written last.
     pub(crate) document: Option<Arc<RoutingConfig>>,
@@ -337,18 +338,32 @@ impl Progress {
         &self.evidence
     }
 
-    /// The plan in effect, if this process has taken one: the newest, or an older one while that is refused.
+    /// The plan in effect, if there is one: the newest, or an older one while that is refused.
     /// Its arms are the ones whose endpoints the next observation has to know, beside those of the newest.
     #[must_use]
     pub fn plan(&self) -> Option<&Arc<Plan>> {
         self.memory.accepted.as_ref()
     }
 
-    /// Whether the release is judged at `now`: moving with a ratio above 0, or watched; not while forced.
+    /// Whether `plan` is of the release that this speaks of, or both are of none.
+    pub(crate) fn is_about(&self, plan: &Plan) -> bool {
+        let gray = plan.gray.as_ref().map(|gray| gray.id);
+        self.release.as_ref().map(|release| release.id) == gray
+    }
+
+    /// Whether any user may be on gray: by the ratio, or at ratio 0 by a rule or for want of an identity.
+    pub(crate) fn may_be_on_gray(&self, plan: &Plan) -> bool {
+        self.state.ratio() > Ratio::ZERO
+            || matches!(self.state, State::Moving(_)) && plan.reaches_gray_beside_the_split()
+    }
+
+    /// Whether the release is judged at `now`: moving with a ratio above 0, or with users on gray whom
+    /// `health.include` adds, or watched; not while forced.
     #[must_use]
     pub fn is_judged(&self, now: Now) -> bool {
         let forced = self.basis.as_ref().is_some_and(|basis| basis.force != Force::None);
-        let moving = matches!(&self.state, State::Moving(moving) if moving.ratio > Ratio::ZERO);
+        let included = || self.plan().is_some_and(|plan| plan.is_judged_beside_the_split());
+        let moving = matches!(&self.state, State::Moving(moving) if moving.ratio > Ratio::ZERO || included());
         !forced && (moving || self.state.is_watched(now.steady))
     }
 }

@@ -5,32 +5,49 @@ use std::collections::BTreeMap;
 use halftone_proxy::run::StartError;
 use halftone_rollout::clock::Now;
 use halftone_rollout::events::Event;
-use halftone_rollout::finding::Finding;
 use halftone_rollout::lint;
+use halftone_rollout::manifest::Manifest;
 use halftone_rollout::observation::{Observation, Obstacle};
 use halftone_routing::fleet::FleetConfig;
 
-use super::files::Files;
+use super::files::{Files, Followed};
 use super::release::Release;
 use super::state::State;
-use super::{conflict, keep, not_written};
+use super::{conflict, keep};
 use crate::fleet::Fleet;
 use crate::output::Failure;
 
-/// The fleet that all releases of the files name; what it does not allow is refused at once.
-pub(super) fn the_fleet(files: &Files) -> Result<Fleet, Failure> {
-    let manifests = || files.manifests().flat_map(|file| file.holds.iter().flatten());
-    let class = crate::fleet::class(manifests())?.unwrap_or_else(|| FleetConfig::default().class);
-    let declarations = files.fleet().and_then(|file| file.holds.clone());
+/// The fleet that all releases name. What it does not allow is refused at once, unless there are users already whom
+/// `kept` releases go on serving.
+pub(super) fn the_fleet(files: &Files, kept: &BTreeMap<String, Release>) -> Result<Fleet, Failure> {
+    let served = kept.values().next().map(Release::class);
+    let class = match crate::fleet::class(manifests(files)) {
+        Err(failure) if served.is_none() => return Err(failure),
+        named => named.ok().flatten().or(served).unwrap_or_else(|| FleetConfig::default().class),
+    };
+    let declarations = match files.fleet() {
+        // Whose headers are believed is nothing to guess.
+        Some(Followed { holds: None, problem, .. }) => {
+            return Err(Failure::new(problem.as_deref().unwrap_or("the fleet declaration cannot be read")));
+        }
+        followed => followed.and_then(|file| file.holds.clone()),
+    };
     let fleet = Fleet::new(&class, declarations).map_err(Failure::new)?;
-    let refused: Vec<String> =
-        manifests().filter_map(|manifest| fleet.refusal(manifest)).map(|refusal| refusal.message).collect();
-    if refused.is_empty() { Ok(fleet) } else { Err(Failure::new(refused.join("\n"))) }
+    let refused: Vec<String> = manifests(files)
+        .filter_map(|manifest| fleet.refusal(manifest))
+        .map(|refusal| refusal.message)
+        .collect();
+    if refused.is_empty() || !kept.is_empty() { Ok(fleet) } else { Err(Failure::new(refused.join("\n"))) }
 }
 
-/// Releases that are written twice. The first one counts.
-pub(super) fn duplicates(files: &Files) -> Vec<Finding> {
-    lint::duplicates(files.manifests().flat_map(|file| file.holds.iter().flatten()))
+fn manifests(files: &Files) -> impl Iterator<Item = &Manifest> {
+    files.manifests().flat_map(|file| file.holds.iter().flatten())
+}
+
+/// What is wrong with the files as they are, each with its place. Of releases that are written twice the first counts.
+pub(super) fn problems(files: &Files) -> Vec<String> {
+    let duplicates = lint::duplicates(manifests(files));
+    files.problems().map(str::to_owned).chain(duplicates.iter().map(ToString::to_string)).collect()
 }
 
 /// Brings releases in line with their manifests; returns those that the fleet does not allow as they are written.
@@ -46,8 +63,13 @@ pub(super) fn follow(
             named.entry(manifest.name()).or_insert((manifest, file.problem.as_deref()));
         }
     }
+    let unread = files.manifests().find(|file| file.holds.is_none()).and_then(|file| file.problem.as_deref());
     for release in releases.values_mut().filter(|release| !named.contains_key(release.name())) {
-        release.leave(now);
+        match unread {
+            // It may well be in there.
+            Some(problem) => release.lose(problem),
+            None => release.leave(now),
+        }
     }
     let mut refused = BTreeMap::new();
     for (name, (manifest, problem)) in named {
@@ -74,12 +96,15 @@ pub(super) fn begin(
     let mut seen: Vec<Observation> = releases.values().map(observation).collect();
     conflict::refuse(releases.values(), &mut seen);
     let mut early = BTreeMap::new();
+    let serving = releases.values().any(|release| release.document.is_some());
     let all = releases.values_mut().zip(seen);
     for (release, seen) in all.filter(|(release, _)| release.document.is_none()) {
-        let turn = release.turn(&seen, now);
-        let events =
-            keep(state, release, turn).map_err(|error| Failure::new(not_written(release.name(), &error)))?;
-        early.insert(release.name().to_owned(), events);
+        let kept = keep(state, release, &seen, now);
+        if let Some(error) = kept.failure.filter(|_| !serving) {
+            return Err(Failure::new(format!("{}: its progress cannot be written: {error}", release.name()))
+                .advise("--state DIR says where progress is kept"));
+        }
+        early.insert(release.name().to_owned(), kept.events);
     }
     Ok(early)
 }

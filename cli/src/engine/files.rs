@@ -2,6 +2,7 @@
 //! be read leaves the last good reading in place, with the reason beside it.
 
 use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,6 +20,8 @@ use crate::{fleet, manifests};
 const SETTLED: Duration = Duration::from_millis(100);
 /// A file that is replaced is missing for a moment; one that is missing for so long was removed.
 const REMOVED: Duration = Duration::from_secs(1);
+/// Files that are written again and again are read no more often.
+const SHORTEST: Duration = Duration::from_millis(50);
 /// Events get lost on some file systems.
 const POLL: Duration = Duration::from_secs(2);
 
@@ -28,6 +31,7 @@ pub(crate) struct Files {
     manifests: Vec<Followed<Vec<Manifest>>>,
     fleet: Option<Followed<FleetDeclarations>>,
     changed: Arc<Notify>,
+    looked: Instant,
     _watcher: Option<RecommendedWatcher>,
 }
 
@@ -68,7 +72,7 @@ impl Holds for FleetDeclarations {
 pub(crate) struct Followed<T> {
     /// As it was named.
     pub(crate) path: PathBuf,
-    /// The last good reading.
+    /// The last good reading; none if there was none since the start.
     pub(crate) holds: Option<T>,
     /// Why the present content is not in effect.
     pub(crate) problem: Option<String>,
@@ -106,6 +110,7 @@ impl Files {
             manifests: manifests.iter().map(|path| Followed::open(path)).collect(),
             fleet: fleet.map(Followed::open),
             changed,
+            looked: Instant::now(),
             _watcher: watcher,
         }
     }
@@ -133,11 +138,13 @@ impl Files {
         let pause = if unsettled { SETTLED } else { POLL };
         // Either way it is time.
         let _ = tokio::time::timeout(pause, self.changed.notified()).await;
+        tokio::time::sleep_until((self.looked + SHORTEST).into()).await;
     }
 
     /// Takes edits that are complete, and says whether there were any.
     pub(crate) fn look(&mut self) -> bool {
         let now = Instant::now();
+        self.looked = now;
         let fleet = self.fleet.as_mut().is_some_and(|file| file.look(now));
         self.manifests.iter_mut().fold(fleet, |changed, file| file.look(now) | changed)
     }
@@ -154,7 +161,7 @@ impl<T: Holds> Followed<T> {
         };
         file.take();
         if file.content == Content::Missing {
-            file.problem = Some(format!("{}: there is no such file", path.display()));
+            (file.holds, file.problem) = (None, Some(format!("{}: there is no such file", path.display())));
         }
         file
     }
@@ -196,11 +203,14 @@ impl<T: Holds> Followed<T> {
     }
 }
 
-/// Watches the directories, since editors replace files. Without it the poll still finds every edit.
+/// Watches the directories, since editors replace files, for what has the name of a file that is followed. Without it
+/// the poll still finds every edit, and what a link leads to.
 fn watch<'a>(paths: impl Iterator<Item = &'a Path>, changed: &Arc<Notify>) -> Option<RecommendedWatcher> {
     let changed = Arc::clone(changed);
+    let paths: Vec<&Path> = paths.collect();
+    let names: BTreeSet<OsString> = paths.iter().filter_map(|path| Some(path.file_name()?.into())).collect();
     let told = move |event: notify::Result<notify::Event>| {
-        if event.is_ok_and(|event| !event.kind.is_access()) {
+        if event.is_ok_and(|event| concerns(&event, &names)) {
             changed.notify_one();
         }
     };
@@ -211,11 +221,46 @@ fn watch<'a>(paths: impl Iterator<Item = &'a Path>, changed: &Arc<Notify>) -> Op
         Some(parent) if parent != Path::new("") => parent.to_owned(),
         _ => PathBuf::from("."),
     };
-    let dirs: BTreeSet<PathBuf> = paths.map(parent).collect();
+    let dirs: BTreeSet<PathBuf> = paths.into_iter().map(parent).collect();
     for dir in dirs {
         if let Err(error) = watcher.watch(&dir, RecursiveMode::NonRecursive) {
             tracing::warn!("cannot watch {}, looking every two seconds: {error}", dir.display());
         }
     }
     Some(watcher)
+}
+
+/// Whether an event may be about a file of one of these names. A mounted ConfigMap changes by its `..data` alone.
+fn concerns(event: &notify::Event, names: &BTreeSet<OsString>) -> bool {
+    let mut about = event.paths.iter().filter_map(|path| path.file_name());
+    let followed = about.any(|name| names.contains(name) || name.as_encoded_bytes().starts_with(b".."));
+    !event.kind.is_access() && (followed || event.need_rescan())
+}
+
+#[cfg(test)]
+mod tests {
+    use notify::EventKind;
+    use notify::event::{AccessKind, CreateKind, Flag, ModifyKind, RenameMode};
+
+    use super::*;
+
+    #[test]
+    fn only_what_may_be_an_edit_of_a_followed_file_wakes() {
+        let names = BTreeSet::from([OsString::from("release.yaml")]);
+        let event =
+            |kind: EventKind, name: &str| notify::Event::new(kind).add_path(Path::new("/etc").join(name));
+        let created = EventKind::Create(CreateKind::File);
+        let renamed = EventKind::Modify(ModifyKind::Name(RenameMode::To));
+        for (event, wakes) in [
+            (event(created, "release.yaml"), true),
+            (event(renamed, "release.yaml"), true),
+            (event(renamed, "..data"), true),
+            (event(renamed, "x.tmp").add_path("/etc/release.yaml".into()), true),
+            (notify::Event::new(EventKind::Other).set_flag(Flag::Rescan), true),
+            (event(created, "access.log"), false),
+            (event(EventKind::Access(AccessKind::Any), "release.yaml"), false),
+        ] {
+            assert_eq!(concerns(&event, &names), wakes, "{event:?}");
+        }
+    }
 }

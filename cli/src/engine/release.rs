@@ -9,9 +9,11 @@ use halftone_rollout::clock::Now;
 use halftone_rollout::observation::{Observation, Obstacle};
 use halftone_rollout::progress::Progress;
 use halftone_rollout::request::REQUEST_ANNOTATION;
+use halftone_rollout::spec::GrayReleaseSpec;
 use halftone_rollout::{GrayRelease, GrayReleaseStatus, Plan};
 use halftone_routing::config::RoutingConfig;
-use halftone_routing::config::names::Uid;
+use halftone_routing::config::names::{ObjectName, Uid};
+use halftone_routing::fleet::FleetConfig;
 use jiff::{RoundMode, Timestamp, TimestampRound, Unit};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
@@ -22,6 +24,9 @@ use crate::output::Failure;
 /// Figures alone are written this seldom.
 const FIGURES: Duration = Duration::from_secs(10);
 
+/// A write that goes on failing is told again so seldom.
+const COMPLAINTS: Duration = Duration::from_secs(60);
+
 /// A release that this process looks after.
 #[derive(Debug)]
 pub(crate) struct Release {
@@ -30,12 +35,16 @@ pub(crate) struct Release {
     manifest: GrayRelease,
     wanted: Result<Arc<Plan>, Obstacle>,
     progress: Progress,
+    /// The spec that is in effect.
+    accepted: Option<GrayReleaseSpec>,
     pub(super) document: Option<Arc<RoutingConfig>>,
     pub(super) gone_since: Option<Timestamp>,
     /// The request in the manifest as it was last taken: one that stays in a file is asked once.
     asked_by_file: Option<String>,
     pub(super) traffic: Traffic,
     written: Option<Written>,
+    /// Why progress could not be written last, and when that was told.
+    complaint: Option<(String, Instant)>,
 }
 
 #[derive(Debug)]
@@ -71,9 +80,11 @@ impl Release {
     pub(super) fn restore(record: Record, now: Now) -> Result<Self, Failure> {
         let status = record.object.status.clone().unwrap_or_default();
         let name = name_of(&record.object);
-        let progress = Progress::restore(&status, now)
+        let accepted = record.accepted.as_ref().and_then(|spec| plan_of(&record.object, spec));
+        let progress = Progress::restore(&status, accepted, now)
             .map_err(|error| Failure::new(format!("the kept progress of {name}: {error}")))?;
         let mut release = Self::with(record.object, progress);
+        release.accepted = record.accepted;
         release.document = record.document;
         release.gone_since = record.gone_since;
         release.written = Some(Written { status, at: Instant::now() });
@@ -93,11 +104,13 @@ impl Release {
             manifest,
             wanted,
             progress,
+            accepted: None,
             document: None,
             gone_since: None,
             asked_by_file: None,
             traffic: Traffic::default(),
             written: None,
+            complaint: None,
         }
     }
 
@@ -112,6 +125,12 @@ impl Release {
 
     pub(crate) fn progress(&self) -> &Progress {
         &self.progress
+    }
+
+    /// The fleet that serves it.
+    pub(super) fn class(&self) -> ObjectName {
+        let accepted = self.accepted.as_ref().unwrap_or(&self.manifest.spec);
+        accepted.proxy_class.parse().unwrap_or_else(|_| FleetConfig::default().class)
     }
 
     /// The recent figures of both arms.
@@ -145,6 +164,7 @@ impl Release {
         if self.gone_since.take().is_some() {
             // Another object of the same name: it goes on from the live document, not from the old status.
             self.progress = Progress::new(now);
+            self.accepted = None;
             self.written = None;
         }
         let metadata = &mut self.manifest.metadata;
@@ -162,6 +182,11 @@ impl Release {
             Some(problem) => Err(Obstacle::new("InvalidManifest", problem)),
             None => plan(&self.manifest),
         };
+    }
+
+    /// Nobody knows how the manifest is written now: what was kept goes on.
+    pub(super) fn lose(&mut self, problem: &str) {
+        self.wanted = Err(Obstacle::new("InvalidManifest", problem));
     }
 
     /// The manifest is gone.
@@ -201,11 +226,33 @@ impl Release {
             written.status.without_figures() == status.without_figures()
                 && (written.at.elapsed() < FIGURES || written.status == status)
         });
-        if same && !self.is_news(turn) {
+        if same && !self.is_news(turn) && self.accepted_by(turn) == self.accepted {
             return None;
         }
         let object = GrayRelease { status: Some(status), ..self.manifest.clone() };
-        Some(Record { object, document, gone_since: None })
+        Some(Record { object, accepted: self.accepted_by(turn), document, gone_since: None })
+    }
+
+    /// The spec that is in effect after `turn`.
+    fn accepted_by(&self, turn: &Turn) -> Option<GrayReleaseSpec> {
+        let taken = self.plan().is_some_and(|plan| turn.takes(plan));
+        if taken { Some(self.manifest.spec.clone()) } else { self.accepted.clone() }
+    }
+
+    /// What to tell of a write that has failed: each reason once, and again after a while.
+    pub(super) fn complain(&mut self, error: &std::io::Error) -> Option<String> {
+        let why = error.to_string();
+        let told =
+            self.complaint.as_ref().is_some_and(|(told, at)| *told == why && at.elapsed() < COMPLAINTS);
+        if told {
+            return None;
+        }
+        let message = format!(
+            "{}: its progress cannot be written ({why}); it is judged and rolled back all the same, and does not rise",
+            self.name
+        );
+        self.complaint = Some((why, Instant::now()));
+        Some(message)
     }
 
     /// Whether `turn` wants another document live.
@@ -216,19 +263,26 @@ impl Release {
     /// The same for a release whose manifest is gone: what is left is its document.
     pub(super) fn withdrawing(&self, document: Arc<RoutingConfig>) -> Record {
         let object = GrayRelease { status: None, ..self.manifest.clone() };
-        Record { object, document: Some(document), gone_since: self.gone_since }
+        Record { object, accepted: None, document: Some(document), gone_since: self.gone_since }
     }
 
     /// Makes `turn` what counts.
     pub(super) fn take(&mut self, turn: Turn, written: bool) {
         if written {
             self.written = Some(Written { status: turn.progress.status(), at: Instant::now() });
+            self.complaint = None;
         }
+        self.accepted = self.accepted_by(&turn);
         self.progress = turn.progress;
         if let Some(routing) = turn.routing {
             self.document = Some(routing);
         }
     }
+}
+
+/// The plan of an earlier spec of the same object, if this program still makes one of it.
+fn plan_of(object: &GrayRelease, spec: &GrayReleaseSpec) -> Option<Arc<Plan>> {
+    plan(&GrayRelease { spec: spec.clone(), ..object.clone() }).ok()
 }
 
 fn request_of(object: &GrayRelease) -> Option<&str> {

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use halftone_rollout::GrayRelease;
+use halftone_rollout::spec::GrayReleaseSpec;
 use halftone_routing::config::RoutingConfig;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -20,6 +21,9 @@ use crate::output::Failure;
 pub(crate) struct Record {
     /// The object as it was last read, with its status.
     pub(crate) object: GrayRelease,
+    /// The spec that is in effect; another one than the object's while that is held back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) accepted: Option<GrayReleaseSpec>,
     /// The document that is live.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) document: Option<Arc<RoutingConfig>>,
@@ -106,7 +110,8 @@ fn lock(dir: &Path) -> Result<File, Failure> {
         file.rewind()?;
         writeln!(file, "{}", std::process::id())
     };
-    note(&mut file).map_err(|error| unusable(&path, &error))?;
+    // A disk without room is no reason not to serve; the number is only for people.
+    let _ = note(&mut file);
     Ok(file)
 }
 

@@ -221,6 +221,11 @@ impl<'a> Run<'a> {
         until(&format!("it tells of {what}"), PATIENCE, || self.told.lock().unwrap().contains(what));
     }
 
+    /// How often it has said something.
+    pub(crate) fn count_told(&self, what: &str) -> usize {
+        self.told.lock().unwrap().matches(what).count()
+    }
+
     /// kill -9
     pub(crate) fn kill(self) {
         drop(self.process);

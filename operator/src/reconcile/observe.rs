@@ -44,6 +44,7 @@ pub(super) fn observe(context: &Context, key: &Key, live: &mut Live) -> Observed
         predecessor: document(live.predecessor.as_ref()),
         highest_revision,
         round,
+        unwritable: None,
         request: tracked.object.annotations().get(REQUEST_ANNOTATION).cloned(),
         fleet: context.declaration.times,
     };

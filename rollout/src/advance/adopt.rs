@@ -254,6 +254,7 @@ impl Change<'_> {
     }
 
     fn edit_health(&mut self) {
+        self.health_changed = true;
         self.forget_evidence();
         if let State::Moving(moving) = &mut self.progress.state {
             moving.patience = None;

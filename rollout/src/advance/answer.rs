@@ -5,11 +5,13 @@ use std::num::NonZeroU32;
 
 use halftone_routing::config::units::Ratio;
 
-use super::{change::Change, steps};
+use super::{adopt, change::Change, steps};
 use crate::{
-    events::Reason,
+    clock::Now,
+    events::{Event, Reason},
     judge::Verdict,
-    progress::State,
+    observation::Observation,
+    progress::{Progress, State},
     request::{Command, Request},
     spec::{HandledRequest, RequestResult},
 };
@@ -17,15 +19,27 @@ use crate::{
 /// What was done, or why nothing was.
 type Answer = Result<String, String>;
 
+/// The request, if it is a new one.
+fn asked<'a>(progress: &Progress, seen: &'a Observation) -> Option<&'a str> {
+    let text = seen.request.as_deref().map(str::trim).filter(|text| !text.is_empty())?;
+    let handled = progress.last_request.as_ref().is_some_and(|last| last.request == text);
+    (!handled).then_some(text)
+}
+
+/// Answers for an object of which nothing is in effect.
+pub(super) fn refuse(progress: &mut Progress, seen: &Observation, now: Now) -> Option<Event> {
+    let request = asked(progress, seen)?.to_owned();
+    let message = "nothing of this release is in effect; see the conditions and put the spec right first";
+    let event = Event::new(Reason::RequestRefused, format!("{request}: {message}"));
+    let (result, message) = (RequestResult::Refused, message.to_owned());
+    progress.last_request = Some(HandledRequest { request, result, message, time: now.wall });
+    Some(event)
+}
+
 impl Change<'_> {
     /// Answers the request, if it is a new one.
     pub(crate) fn answer(&mut self) {
-        let Some(text) = self.seen.request.as_deref().map(str::trim).filter(|text| !text.is_empty()) else {
-            return;
-        };
-        if self.progress.last_request.as_ref().is_some_and(|last| last.request == text) {
-            return;
-        }
+        let Some(text) = asked(&self.progress, self.seen) else { return };
         let (result, message) = match text.parse::<Request>() {
             Err(unreadable) => (RequestResult::Refused, unreadable.to_string()),
             Ok(request) if request.token != self.progress.token => (
@@ -67,6 +81,10 @@ impl Change<'_> {
             _ if self.held.is_some() => {
                 Err("the spec as it is written is not in effect; see the conditions and put it right first"
                     .into())
+            }
+            Command::Promote | Command::Retry if self.seen.unwritable.is_some() => {
+                let why = self.seen.unwritable.as_deref().unwrap_or_default();
+                Err(format!("progress cannot be written ({why}), and nothing rises until it can"))
             }
             Command::Promote => self.promote(),
             Command::Retry => self.retry(),
@@ -132,14 +150,28 @@ impl Change<'_> {
     }
 
     fn request_rollback(&mut self) -> Answer {
-        if self.progress.state.ratio() == Ratio::ZERO {
+        if !self.progress.may_be_on_gray(&self.plan) {
             return Err("nobody is on gray, there is nothing to roll back".into());
         }
         if !self.stable_ready() {
             return Err(format!("{} has no ready endpoint to go back to", self.stable_version()));
         }
         self.roll_back("Requested", "by request".into());
-        Ok(format!("everyone back to {}", self.stable_version()))
+        Ok(format!("everyone back to {}{}", self.stable_version(), self.follower()))
+    }
+
+    /// What a rollback sets free: a newest spec that only waited for what is over now takes effect with the next turn.
+    fn follower(&self) -> String {
+        let follower = self.wanted.filter(|plan| {
+            let waited = self.held.is_some() && self.seen.refusal.is_none() && !self.progress.is_about(plan);
+            waited && adopt::hold_back(plan, &self.progress, self.seen).is_none()
+        });
+        follower.and_then(|plan| plan.gray.as_ref()).map_or_else(String::new, |gray| {
+            format!(
+                "; {} of the newest spec follows now, from its first step: pause it if it is not to",
+                gray.arm.version
+            )
+        })
     }
 
     fn retry(&mut self) -> Answer {

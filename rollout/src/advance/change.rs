@@ -32,6 +32,10 @@ pub(crate) struct Change<'a> {
     pub plan: Arc<Plan>,
     /// The plan is not the one of the last turn.
     pub plan_changed: bool,
+    /// `spec.health` changed in this turn: the round was counted and sorted by what was before.
+    pub health_changed: bool,
+    /// The newest plan, taken or not; none if the newest spec makes none.
+    pub wanted: Option<&'a Arc<Plan>>,
     /// Why the newest spec is not in effect, if it is not.
     pub held: Option<Held>,
     /// What was seen.

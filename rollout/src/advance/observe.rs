@@ -77,10 +77,12 @@ impl Change<'_> {
         let (now, runs) = (self.now.steady, self.clock_runs(fleet));
         let hold = steps::hold(self.steps(), self.progress.state.ratio());
         let watch = self.plan.health.watch;
+        // What has failed is watched no more; whoever resumes it has the rest of the watch before him.
+        let watching = runs && self.progress.evidence.ruling().verdict != Verdict::Fail;
         match &mut self.progress.state {
             State::Moving(moving) => moving.hold = moving.hold.tick(runs, now, hold),
             State::TargetReached { watch: timer, .. } | State::Promoted { watch: timer } => {
-                *timer = timer.tick(runs, now, watch);
+                *timer = timer.tick(watching, now, watch);
             }
             State::Plain | State::RolledBack(_) => {}
         }
@@ -89,7 +91,7 @@ impl Change<'_> {
     /// Gives the round to the judge. Error limits count from the first request of the stage; only latency limits
     /// and what `Pass` needs wait for the acknowledgement and the warm-up after it.
     fn judge(&mut self, fleet: &Fleet) {
-        let Some(round) = self.round() else { return };
+        let Some(round) = self.round().filter(|_| !self.health_changed) else { return };
         let now = self.now.steady;
         let hold_over = match &self.progress.state {
             State::Moving(moving) => moving.hold.is_over(now),

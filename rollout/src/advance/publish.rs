@@ -3,10 +3,13 @@
 
 use std::sync::Arc;
 
-use halftone_routing::config::{RoutingConfig, names::Uid, units::Revision};
+use halftone_routing::config::{self, RoutingConfig, names::Uid, units::Revision};
 
 use super::change::Change;
-use crate::routing_for::{moving, routing_for, sealed, state_word};
+use crate::{
+    progress::State,
+    routing_for::{moving, routing_for, sealed, state_word},
+};
 
 impl Change<'_> {
     /// Brings the document up to date with plan and progress. May be called again after a change in the same
@@ -42,7 +45,11 @@ impl Change<'_> {
     /// they go back looks at the endpoints first; but a process may be killed between that and the document, and
     /// stable be gone when the next one comes to write it.
     fn would_strand(&self, live: Option<&RoutingConfig>) -> bool {
-        let lowers = live.is_some_and(|live| self.progress.state.ratio() < live.ratio);
+        let state = &self.progress.state;
+        let closes = |live: &RoutingConfig| {
+            matches!(state, State::RolledBack(_)) && live.state == config::State::Active
+        };
+        let lowers = live.is_some_and(|live| state.ratio() < live.ratio || closes(live));
         lowers && !self.is_forced() && !self.stable_ready()
     }
 

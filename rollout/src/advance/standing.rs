@@ -5,7 +5,7 @@ use std::time::Duration;
 use halftone_routing::config::units::Ratio;
 
 use super::{
-    BUSY, Held, IDLE, Turn,
+    BUSY, Held, IDLE, Turn, answer,
     change::Change,
     fleet::Fleet,
     steps,
@@ -41,7 +41,6 @@ impl Change<'_> {
         let wake_after = self.wake_after(wait);
         let Self { plan, now, mut progress, mut events, .. } = self;
         progress.tell(standing, Some(&plan), now, &mut events);
-        progress.memory.accepted = Some(plan);
         Turn { progress, routing: document, events, wake_after }
     }
 
@@ -122,7 +121,7 @@ fn small(number: usize) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX)
 }
 
-/// Nothing was ever accepted by this process, and nothing can be now: traffic stays exactly as it is.
+/// Nothing is known that was ever accepted, and nothing can be now: traffic stays exactly as it is.
 pub(super) fn stand_still(held: Option<Held>, mut progress: Progress, seen: &Observation, now: Now) -> Turn {
     let fleet = Fleet::of(seen, seen.document.as_deref(), false);
     let standing = Standing {
@@ -143,7 +142,7 @@ pub(super) fn stand_still(held: Option<Held>, mut progress: Progress, seen: &Obs
         judged: false,
         ..progress.standing.clone()
     };
-    let mut events = Vec::new();
+    let mut events = Vec::from_iter(answer::refuse(&mut progress, seen, now));
     progress.tell(standing, None, now, &mut events);
     Turn { progress, routing: None, events, wake_after: IDLE }
 }

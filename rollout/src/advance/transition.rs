@@ -71,6 +71,8 @@ pub(crate) enum Wait {
     RefsUnresolved,
     /// Gray has no ready endpoint.
     GrayUnavailable,
+    /// Progress cannot be written.
+    NotPersisted,
     /// The target is reached, below 100 %.
     TargetReached,
     /// Gray serves everyone.
@@ -95,6 +97,8 @@ pub(crate) struct Facts {
     pub held: bool,
     /// Paused, by spec, by command or by a failure.
     pub paused: bool,
+    /// Of these by command or by a failure.
+    pub stopped: bool,
     /// The verdict is `Fail`.
     pub failed: bool,
     /// What follows then.
@@ -125,6 +129,8 @@ pub(crate) struct Facts {
     pub passed: bool,
     /// The step asks for no approval, or has it.
     pub approved: bool,
+    /// Progress can be written.
+    pub writable: bool,
     /// The schedule is open.
     pub window_open: bool,
 }
@@ -144,13 +150,20 @@ pub(crate) fn next(state: &State, facts: &Facts) -> Move {
 }
 
 fn next_of_reached(ratio: Ratio, rest: Wait, facts: &Facts) -> Move {
-    if facts.failed && facts.on_failure == OnFailure::Rollback {
-        return back(Move::RollBack(Cause::Failed), facts);
+    if facts.failed {
+        match facts.on_failure {
+            OnFailure::Rollback => return back(Move::RollBack(Cause::Failed), facts),
+            OnFailure::Pause if !facts.stopped => return Move::Pause(Cause::Failed),
+            OnFailure::Pause => {}
+        }
     }
     if facts.target < ratio {
         return back(Move::Lower(facts.target), facts);
     }
-    if facts.target > ratio && !facts.held {
+    if facts.stopped {
+        return Move::Stay(Wait::Paused);
+    }
+    if facts.target > ratio && !facts.held && facts.writable {
         return Move::GoOn;
     }
     Move::Stay(rest)
@@ -199,6 +212,7 @@ fn gate(facts: &Facts) -> Option<Wait> {
         (!facts.approved, Wait::AwaitingApproval),
         (!facts.resolved, Wait::RefsUnresolved),
         (!facts.gray_ready, Wait::GrayUnavailable),
+        (!facts.writable, Wait::NotPersisted),
     ];
     gates.into_iter().find_map(|(closed, wait)| closed.then_some(wait))
 }
@@ -235,6 +249,7 @@ mod tests {
             forced: false,
             held: false,
             paused: false,
+            stopped: false,
             failed: false,
             on_failure: OnFailure::Rollback,
             inconclusive: false,
@@ -250,6 +265,7 @@ mod tests {
             hold_over: true,
             passed: true,
             approved: true,
+            writable: true,
             window_open: true,
         }
     }
@@ -257,7 +273,7 @@ mod tests {
     type Close = fn(&mut Facts);
 
     /// Everything that can stand in the way, from what counts most; each hides all that come after it.
-    const IN_THE_WAY: [(Wait, Close); 12] = [
+    const IN_THE_WAY: [(Wait, Close); 13] = [
         (Wait::Forced, |facts| facts.forced = true),
         (Wait::SpecHeld, |facts| facts.held = true),
         (Wait::Paused, |facts| facts.paused = true),
@@ -268,6 +284,7 @@ mod tests {
         (Wait::AwaitingApproval, |facts| facts.approved = false),
         (Wait::RefsUnresolved, |facts| facts.resolved = false),
         (Wait::GrayUnavailable, |facts| facts.gray_ready = false),
+        (Wait::NotPersisted, |facts| facts.writable = false),
         (Wait::AwaitingWindow, |facts| facts.window_open = false),
         (Wait::AwaitingReports, |facts| facts.fresh = false),
     ];
@@ -334,13 +351,29 @@ mod tests {
     }
 
     #[test]
+    fn a_watch_that_fails_pauses_if_the_spec_says_so_and_still_goes_back_to_a_lowered_target() {
+        let failed = Facts { failed: true, on_failure: OnFailure::Pause, ..ready() };
+        let stopped = Facts { paused: true, stopped: true, ..failed };
+        let watch = Timer::standing(Duration::ZERO);
+        for state in [State::Promoted { watch }, State::TargetReached { ratio: ratio(50), watch }] {
+            assert_eq!(next(&state, &failed), Move::Pause(Cause::Failed));
+            assert_eq!(next(&state, &stopped), Move::Stay(Wait::Paused));
+            assert_eq!(next(&state, &Facts { target: ratio(5), ..stopped }), Move::Lower(ratio(5)));
+        }
+    }
+
+    #[test]
     fn the_end_of_the_last_step_is_the_target_and_a_raised_one_goes_on() {
         let watch = Timer::standing(Duration::ZERO);
         let closed = Facts { window_open: false, fresh: false, ..ready() };
         assert_eq!(next(&moving(100), &closed), Move::Reach, "no users move, no window is asked");
         let reached = State::TargetReached { ratio: ratio(50), watch };
         assert_eq!(next(&reached, &ready()), Move::GoOn);
-        assert_eq!(next(&reached, &Facts { held: true, ..ready() }), Move::Stay(Wait::TargetReached));
+        for close in [|facts: &mut Facts| facts.held = true, |facts: &mut Facts| facts.writable = false] {
+            let mut facts = ready();
+            close(&mut facts);
+            assert_eq!(next(&reached, &facts), Move::Stay(Wait::TargetReached));
+        }
         assert_eq!(next(&State::Promoted { watch }, &ready()), Move::Stay(Wait::Promoted));
         assert_eq!(next(&moving(0), &Facts { target: Ratio::ZERO, ..ready() }), Move::Stay(Wait::Idle));
         assert_eq!(next(&State::Plain, &Facts { forced: true, ..ready() }), Move::Stay(Wait::Idle));

@@ -171,6 +171,7 @@ impl Teller<'_> {
             Wait::AwaitingReports => format!("{at}: the schedule is open, fresh reports are awaited"),
             Wait::RefsUnresolved => format!("{at} waits for a reference that leads nowhere"),
             Wait::GrayUnavailable => format!("{at} waits for a ready endpoint of gray"),
+            Wait::NotPersisted => format!("{at}: progress cannot be written, and nothing rises until it can"),
             Wait::TargetReached => "the target is reached".into(),
             Wait::Promoted => "gray serves everyone".into(),
             Wait::RolledBack => "nobody reaches gray".into(),

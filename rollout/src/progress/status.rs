@@ -1,6 +1,6 @@
 //! Progress and `status` are the same thing in two forms: this writes one from the other, both ways.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use halftone_routing::config::units::{Ratio, Stage};
 use jiff::Timestamp;
@@ -14,6 +14,7 @@ use crate::{
     conditions::Standing,
     duration,
     judge::{Assessment, Process, Totals, Verdict},
+    plan::Plan,
     spec::{
         BasisStatus, GrayReleaseStatus, LimitStatus, ObservedStatus, Phase, ProxiesStatus, ReleaseStatus,
         RollbackStatus, StateName, StepStatus, VerdictStatus,
@@ -104,15 +105,24 @@ impl Progress {
     /// Goes on from a status that was written before, as a new process does: what only a running process knows
     /// is found out again. A status that was never written gives progress without a past.
     ///
+    /// `accepted` is the plan of the spec that was in effect, kept beside the status whenever
+    /// [`Turn::takes`](crate::advance::Turn::takes) said so: should the newest spec be held back, the release goes on by
+    /// it, judged and steered. Without it, or if it is of another release than the status, the live document is all
+    /// that is known; people are still answered, but nothing is judged before a spec is taken.
+    ///
     /// # Errors
     /// A field that Halftone cannot have written.
-    pub fn restore(status: &GrayReleaseStatus, now: Now) -> Result<Self, Unrestorable> {
+    pub fn restore(
+        status: &GrayReleaseStatus,
+        accepted: Option<Arc<Plan>>,
+        now: Now,
+    ) -> Result<Self, Unrestorable> {
         let Some(state) = status.state else {
             // Nothing was ever accepted; what was told of that need not be told again.
             let conditions = status.conditions.clone();
             return Ok(Self { generation: status.observed_generation, conditions, ..Self::new(now) });
         };
-        Ok(Self {
+        let mut restored = Self {
             generation: status.observed_generation,
             settled_generation: settled_generation(status),
             release: status.release.as_ref().map(restore_release).transpose()?,
@@ -133,7 +143,9 @@ impl Progress {
                 ..Standing::default()
             },
             memory: Memory { stable_idle_since: stable_idle_since(status), ..Memory::new(now) },
-        })
+        };
+        restored.memory.accepted = accepted.filter(|plan| restored.is_about(plan));
+        Ok(restored)
     }
 }
 

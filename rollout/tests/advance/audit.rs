@@ -53,6 +53,7 @@ impl Audit {
         self.moves_only_when_it_may(seen);
         stays_rolled_back(seen.before, after);
         self.answers_once(seen);
+        rises_on_no_progress_that_is_not_written(seen);
         restores(&after.status(), after, seen.now);
         self.turns += 1;
         // Every turn would be four turns more.
@@ -125,7 +126,8 @@ impl Audit {
 
     fn answers_once(&mut self, seen: &Seen<'_>) {
         let (before, after) = (seen.before.status(), seen.turn.progress.status());
-        if before.last_handled_request == after.last_handled_request {
+        // What was not written is done once more after a restart.
+        if before.last_handled_request == after.last_handled_request || seen.seen.unwritable.is_some() {
             return;
         }
         let answer = after.last_handled_request.expect("an answer");
@@ -168,6 +170,19 @@ fn hold_at(plan: &Plan, ratio: Ratio) -> Duration {
     plan.steps().iter().take_while(|step| step.ratio <= ratio).last().map_or(Duration::ZERO, |step| step.hold)
 }
 
+/// Where progress cannot be written nothing rises that a restart would not raise again by itself.
+fn rises_on_no_progress_that_is_not_written(seen: &Seen<'_>) {
+    let (before, after) = (seen.before, &seen.turn.progress);
+    if seen.seen.unwritable.is_none() || before.release().is_none() {
+        return;
+    }
+    assert!(after.ratio() <= before.ratio(), "up while nothing can be written");
+    let reached = |progress: &Progress| {
+        matches!(progress.state(), State::TargetReached { .. } | State::Promoted { .. })
+    };
+    assert!(!reached(after) || reached(before), "a target reached while nothing can be written");
+}
+
 /// A rolled-back release never moves, except by retry, by another release, or by its end.
 fn stays_rolled_back(before: &Progress, after: &Progress) {
     let (State::RolledBack(_), Some(was)) = (before.state(), before.release()) else { return };
@@ -177,7 +192,7 @@ fn stays_rolled_back(before: &Progress, after: &Progress) {
 
 /// A restart has all that it needs.
 fn restores(status: &GrayReleaseStatus, progress: &Progress, now: Now) {
-    let restored = Progress::restore(status, now).expect("our own status");
+    let restored = Progress::restore(status, None, now).expect("our own status");
     if status.state.is_some_and(|state| state != StateName::Plain) {
         assert_eq!(restored.status().without_figures(), progress.status().without_figures());
     }

@@ -220,3 +220,24 @@ fn without_gray_every_request_is_refused() {
     world.run("1s");
     refused(&mut world, Command::Pause, "no gray version");
 }
+
+#[test]
+fn rollback_works_at_ratio_zero_where_rules_send_users_to_gray() {
+    let rule = "{name: beta, to: Gray, when: [{all: [{source: Identity, operator: In, values: [lin]}]}]}";
+    let mut world = World::new(&format!("{{targetRatio: 0, rules: [{rule}]}}"));
+    world.run("1s").must(Command::Rollback).run("1s");
+    assert_eq!((world.phase(), world.live().state), (Phase::RolledBack, State::RolledBack));
+    refused(&mut world, Command::Rollback, "nobody is on gray");
+}
+
+#[test]
+fn a_rollback_that_sets_the_next_release_free_says_so() {
+    let mut world = World::new("");
+    world.run_until_phase(Phase::Promoted).edit("gray: {version: v3}");
+    let answer = world.ask(Command::Rollback);
+    assert!(answer.message.contains("everyone back to v1; v3 of the newest spec follows now"), "{answer:?}");
+    world.run("1s");
+    assert_eq!(world.status.release.as_ref().unwrap().version, "v3");
+    let mut world = at_half();
+    assert_eq!(world.ask(Command::Rollback).message, "everyone back to v1");
+}

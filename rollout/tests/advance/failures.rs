@@ -173,3 +173,103 @@ fn totals_for_a_pass_go_on_after_a_restart() {
     world.run("12s");
     assert_eq!(world.ratio(), "50%", "neither requests nor hold begin anew");
 }
+
+#[test]
+fn a_failure_of_the_watch_pauses_if_the_spec_says_so_and_is_resumed() {
+    for (target, reached) in [(50, Phase::TargetReached), (100, Phase::Promoted)] {
+        let mut world = World::new(&format!("{{targetRatio: {target}, health: {{onFailure: Pause}}}}"));
+        world.run_until_phase(reached).run("10m");
+        let ratio = world.ratio();
+        world.traffic.gray_errors = 0.5;
+        world.run_until_phase(Phase::Paused).run("2h");
+        assert_eq!((world.phase(), world.ratio()), (Phase::Paused, ratio.clone()));
+        assert_eq!(world.condition("Healthy"), "False/LimitBroken");
+        assert_eq!(world.condition("Progressing"), "False/Paused");
+        assert!(world.message("Ready").contains("paused by a failure; roll back, or resume it"));
+        assert_eq!((world.count(Reason::Paused), world.count(Reason::Unhealthy)), (1, 1));
+        let process = world.status.verdict.as_ref().unwrap().process;
+        world.restart().run("10s");
+        assert_eq!(world.phase(), Phase::Paused, "a restart resumes nothing");
+        world.traffic.gray_errors = 0.0;
+        world.must(Command::Resume).run("10s");
+        assert_eq!((world.phase(), world.status.verdict.as_ref().unwrap().process), (reached, process + 1));
+        world.run("45m");
+        world.traffic.gray_errors = 0.5;
+        world.run_until_phase(Phase::Paused);
+        world.must(Command::Rollback);
+        assert_eq!(world.ratio(), "0%");
+    }
+}
+
+#[test]
+fn a_watch_stands_while_it_is_paused_by_a_failure() {
+    let mut world = World::new("health: {onFailure: Pause, watch: 1h}");
+    world.run_until_phase(Phase::Promoted).run("10m");
+    world.traffic.gray_errors = 0.5;
+    world.run_until_phase(Phase::Paused).run("10s");
+    let left = world.status.watch_left.clone();
+    assert!(left.as_ref().is_some_and(|left| left.starts_with("49m")), "{left:?}");
+    world.run("5h");
+    assert_eq!(world.status.watch_left, left);
+}
+
+const BETA: &str = "{targetRatio: 0, health: {include: [Rule]}, \
+    rules: [{name: beta, to: Gray, when: [{all: [{source: Identity, operator: In, values: [lin]}]}]}]}";
+
+#[test]
+fn users_that_a_rule_sends_to_gray_are_judged_at_target_zero_where_they_are_included() {
+    let mut world = World::new(BETA);
+    world.by_rule = 50.0;
+    world.run("10m");
+    assert_eq!((world.phase(), world.condition("Progressing").as_str()), (Phase::Idle, "False/Idle"));
+    world.traffic.gray_errors = 0.5;
+    world.run("5s");
+    assert_eq!((world.phase(), world.live().state), (Phase::RolledBack, State::RolledBack));
+    assert_eq!(world.status.rollback.as_ref().unwrap().reason, "LimitBroken");
+}
+
+#[test]
+fn users_that_a_rule_sends_to_gray_are_not_judged_unless_they_are_included() {
+    let mut world = World::new(BETA);
+    world.by_rule = 50.0;
+    world.edit("health: null").run("1m");
+    world.traffic.gray_errors = 0.5;
+    world.run("1m");
+    assert_eq!((world.phase(), world.status.verdict.clone()), (Phase::Idle, None));
+}
+
+#[test]
+fn nobody_is_sent_back_from_a_rule_to_a_stable_arm_without_a_ready_endpoint() {
+    let mut world = World::new(BETA);
+    (world.by_rule, world.traffic.gray_errors) = (50.0, 0.5);
+    world.run("1s");
+    world.stable_endpoints = 0;
+    world.run("10s");
+    assert_eq!(world.live().state, State::Active);
+    assert_eq!(world.condition("Stalled"), "True/StableUnavailable");
+    world.stable_endpoints = 1;
+    world.run("1s");
+    assert_eq!(world.live().state, State::RolledBack);
+}
+
+#[test]
+fn rules_to_gray_keep_no_release_from_its_first_step() {
+    let mut world = World::new(BETA);
+    world.edit("targetRatio: 100").run_until_phase(Phase::Promoted);
+    assert_eq!(world.path(), ["0%", "10%", "50%", "100%"]);
+}
+
+#[test]
+fn a_disk_that_is_full_stops_rises_and_no_rollback() {
+    let mut world = at_half();
+    world.unwritable = Some("no space left".into());
+    world.run("10m");
+    assert_eq!((world.ratio().as_str(), world.phase()), ("50%", Phase::Holding));
+    assert_eq!(world.condition_now("Progressing"), "False/NotPersisted");
+    let refused = world.ask_now(Command::Promote);
+    assert!(refused.message.contains("cannot be written (no space left)"), "{}", refused.message);
+    // Too few at a time for any single round to decide.
+    world.traffic.gray_errors = 0.2;
+    world.run("10s");
+    assert_eq!(world.ratio(), "0%");
+}

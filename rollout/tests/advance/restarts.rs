@@ -1,6 +1,13 @@
 //! Kill -9 at any moment: the status alone, with the live document, is enough to go on.
 
-use halftone_rollout::{GrayReleaseStatus, progress::Progress, request::Command, spec::Phase};
+use halftone_rollout::{
+    GrayReleaseStatus,
+    observation::Obstacle,
+    progress::Progress,
+    request::Command,
+    spec::{Phase, RequestResult},
+};
+use halftone_routing::config::State;
 use jiff::SignedDuration;
 
 use crate::world::World;
@@ -71,7 +78,7 @@ fn a_status_survives_its_way_through_json() {
     let text = serde_json::to_string(&world.status).unwrap();
     let read: GrayReleaseStatus = serde_json::from_str(&text).unwrap();
     assert_eq!(read, world.status);
-    let restored = Progress::restore(&read, world.now()).unwrap();
+    let restored = Progress::restore(&read, None, world.now()).unwrap();
     assert_eq!(restored.status().without_figures(), world.status.without_figures());
 }
 
@@ -105,7 +112,91 @@ fn a_status_that_somebody_else_wrote_is_refused_with_its_field() {
     for (place, spoil) in wrong {
         let mut status = world.status.clone();
         spoil(&mut status);
-        let error = Progress::restore(&status, world.now()).unwrap_err().to_string();
+        let error = Progress::restore(&status, None, world.now()).unwrap_err().to_string();
         assert!(error.starts_with(place), "{error}");
     }
+}
+
+/// A promoted release whose next spec is held back, each for another reason, after a restart.
+fn held_after_a_restart() -> [World; 3] {
+    let promoted = || {
+        let mut world = World::new("health: {watch: 1h}");
+        world.run_until_phase(Phase::Promoted).run("1m");
+        world
+    };
+    let mut not_serving = promoted();
+    not_serving.edit("gray: {version: v3}");
+    let mut broken = promoted();
+    broken.edit("targetRatio: 200");
+    let mut refused = promoted();
+    refused.refusal = Some(Obstacle::new("HostConflict", "taken"));
+    refused.edit("hosts: [www.example.com]");
+    let mut worlds = [not_serving, broken, refused];
+    for world in &mut worlds {
+        world.run("1m").restart().run("10s");
+        assert_eq!((world.phase(), world.ratio().as_str()), (Phase::Refused, "100%"));
+    }
+    worlds
+}
+
+#[test]
+fn a_release_whose_next_spec_is_held_back_is_judged_after_a_restart() {
+    for mut world in held_after_a_restart() {
+        world.traffic.gray_errors = 0.5;
+        world.run("5s");
+        assert_eq!((world.ratio().as_str(), world.live().state), ("0%", State::RolledBack));
+    }
+}
+
+#[test]
+fn a_release_whose_next_spec_is_held_back_is_steered_after_a_restart() {
+    for mut world in held_after_a_restart() {
+        world.must(Command::Rollback);
+        assert_eq!(world.live().state, State::RolledBack);
+    }
+}
+
+#[test]
+fn where_the_spec_in_effect_is_lost_the_live_document_is_enough_to_go_back() {
+    for mut world in held_after_a_restart() {
+        world.accepted = None;
+        let (live, revision) = (world.live.clone(), world.status.revision);
+        world.restart().run("10m");
+        assert_eq!((&world.live, world.status.revision), (&live, revision), "traffic stays exactly as it is");
+        assert_eq!(world.ask(Command::Promote).result, RequestResult::Refused);
+        world.must(Command::Rollback);
+        assert_eq!(world.live().state, State::RolledBack);
+    }
+}
+
+#[test]
+fn a_moving_release_whose_spec_is_lost_stays_where_it_is_until_a_spec_is_taken() {
+    let mut world = World::new("");
+    world.run_until_ratio("50%").run("5s").edit("targetRatio: 200");
+    world.accepted = None;
+    world.restart().run("10m");
+    assert_eq!(world.ratio(), "50%");
+    world.edit("targetRatio: 100").run("1m");
+    assert_eq!(world.ratio(), "100%", "its hold has run on");
+}
+
+#[test]
+fn where_status_and_spec_are_lost_the_live_document_is_enough_to_go_back() {
+    let mut world = World::new("");
+    world.run_until_ratio("50%").run("5s").edit("targetRatio: 200");
+    (world.accepted, world.status) = (None, GrayReleaseStatus::default());
+    world.restart().run("10s");
+    assert_eq!(world.ratio(), "50%");
+    world.must(Command::Rollback);
+    assert_eq!(world.ratio(), "0%");
+}
+
+#[test]
+fn where_nothing_was_ever_accepted_a_request_is_refused() {
+    let mut world = World::new("");
+    world.refusal = Some(Obstacle::new("HostConflict", "taken"));
+    world.run("1s");
+    let answer = world.ask_as("rollback@1f0c");
+    assert_eq!(answer.result, RequestResult::Refused);
+    assert!(answer.message.contains("nothing of this release is in effect"), "{}", answer.message);
 }

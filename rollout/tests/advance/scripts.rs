@@ -27,12 +27,13 @@ enum Happening {
     Leave(usize),
     Refusal(bool),
     Unresolved(bool),
+    Unwritable(bool),
     WallJump(i16),
     Restart,
     Kill,
 }
 
-const EDITS: [&str; 16] = [
+const EDITS: [&str; 17] = [
     "targetRatio: 100",
     "targetRatio: 30",
     "targetRatio: 0",
@@ -46,6 +47,7 @@ const EDITS: [&str; 16] = [
     "identity: {from: [{header: X-Account}]}",
     "health: {onFailure: Pause, patience: 10s, onInconclusive: Rollback}",
     "health: {enabled: false}",
+    "{health: {include: [Rule]}, rules: [{name: beta, to: Gray, when: [{all: [{source: Identity, operator: In, values: [lin]}]}]}]}",
     "force: Stable",
     "force: None",
     "schedule: {timeZone: Europe/Berlin, windows: [{days: [Sat], from: '13:00', to: '13:02'}]}",
@@ -78,6 +80,7 @@ fn happening() -> impl Strategy<Value = Happening> {
         1 => (0usize..3).prop_map(Leave),
         1 => any::<bool>().prop_map(Refusal),
         1 => any::<bool>().prop_map(Unresolved),
+        1 => any::<bool>().prop_map(Unwritable),
         1 => any::<i16>().prop_map(WallJump),
         2 => Just(Restart),
         1 => Just(Kill),
@@ -114,8 +117,13 @@ fn happen(world: &mut World, what: Happening) {
         }
         Happening::Refusal(on) => world.refusal = on.then(|| Obstacle::new("HostConflict", "taken")),
         Happening::Unresolved(on) => world.unresolved = on.then(|| Obstacle::new("ServiceNotFound", "gone")),
+        Happening::Unwritable(on) => world.unwritable = on.then(|| "no space".into()),
         Happening::WallJump(minutes) => world.wall += SignedDuration::from_mins(i64::from(minutes)),
-        Happening::Restart => drop(world.restart()),
+        Happening::Restart => {
+            // What was not written is lost with the process; the audit counts on what was.
+            world.unwritable = None;
+            world.look().restart();
+        }
         Happening::Kill => drop(world.kill_before_next_apply()),
     }
 }
@@ -125,6 +133,7 @@ fn heal(world: &mut World) {
     world.proxies = vec![Proxy::new("healed-a"), Proxy::new("healed-b")];
     world.refusal = None;
     world.unresolved = None;
+    world.unwritable = None;
     (world.stable_endpoints, world.gray_endpoints) = (1, 1);
     (world.traffic.gray_errors, world.traffic.stable_errors, world.traffic.rps) = (0.0, 0.0, 400.0);
     world.edit("{force: null, paused: null, schedule: null, health: null, targetRatio: 100}");

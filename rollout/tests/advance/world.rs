@@ -126,6 +126,8 @@ pub(crate) struct World {
     pub(crate) progress: Progress,
     /// What is stored: all that a restart has, beside the live document.
     pub(crate) status: GrayReleaseStatus,
+    /// The spec that is in effect, stored with the document.
+    pub(crate) accepted: Option<Value>,
     pub(crate) live: Option<Arc<RoutingConfig>>,
     pub(crate) predecessor: Option<Arc<RoutingConfig>>,
     pub(crate) proxies: Vec<Proxy>,
@@ -136,19 +138,22 @@ pub(crate) struct World {
     pub(crate) gray_endpoints: usize,
     pub(crate) refusal: Option<Obstacle>,
     pub(crate) unresolved: Option<Obstacle>,
+    pub(crate) unwritable: Option<String>,
     pub(crate) highest_revision: u64,
     pub(crate) request: Option<String>,
     /// Requests a second, beside the others, of users who are all on stable.
     pub(crate) heavy_stable_users: f64,
     /// Requests a second that reach stable in a promoted release.
     pub(crate) stray_to_stable: f64,
+    /// Requests a second that a rule sends to gray, judged by `health.include`.
+    pub(crate) by_rule: f64,
     pub(crate) events: Vec<Event>,
     /// Each ratio that went live, with the seconds at which it did.
     pub(crate) ratios: Vec<(f64, String)>,
     pub(crate) last_turn: Option<Turn>,
     audit: Audit,
     start: Timestamp,
-    carries: [Carry; 7],
+    carries: [Carry; 9],
     fresh_process: bool,
     wake_after: Duration,
     kill_before_apply: bool,
@@ -176,6 +181,7 @@ impl World {
             uid: "uid-1".into(),
             progress: Progress::new(now),
             status: GrayReleaseStatus::default(),
+            accepted: None,
             live: None,
             predecessor: None,
             proxies: vec![Proxy::new("proxy-a"), Proxy::new("proxy-b")],
@@ -192,10 +198,12 @@ impl World {
             gray_endpoints: 2,
             refusal: None,
             unresolved: None,
+            unwritable: None,
             highest_revision: 0,
             request: None,
             heavy_stable_users: 0.0,
             stray_to_stable: 0.0,
+            by_rule: 0.0,
             events: Vec::new(),
             ratios: Vec::new(),
             last_turn: None,
@@ -276,7 +284,7 @@ impl World {
         };
         let ratio = turn.routing.as_ref().map(|routing| routing.ratio);
         let moves = ratio != self.live.as_ref().map(|live| live.ratio);
-        let killed = moves && std::mem::take(&mut self.kill_before_apply);
+        let killed = moves && self.unwritable.is_none() && std::mem::take(&mut self.kill_before_apply);
         let what = Seen {
             plan: &self.plan,
             before: &before,
@@ -294,7 +302,9 @@ impl World {
         }
         self.wake_after = turn.wake_after;
         self.progress = turn.progress.clone();
-        self.status = self.progress.status();
+        if self.unwritable.is_none() {
+            self.status = self.progress.status();
+        }
         self.events.extend(turn.events.iter().cloned());
         if killed {
             self.last_turn = Some(turn);
@@ -306,6 +316,9 @@ impl World {
     }
 
     fn apply(&mut self, turn: &Turn) {
+        if turn.takes(&self.plan) && self.broken.is_none() && self.unwritable.is_none() {
+            self.accepted = Some(self.spec.clone());
+        }
         if let Some(routing) = &turn.routing {
             let ratio = routing.ratio.to_string();
             if self.ratios.last().is_none_or(|(_, last)| *last != ratio) {
@@ -334,6 +347,7 @@ impl World {
             generation: self.generation,
             refusal: self.refusal.clone(),
             unresolved: self.unresolved.clone(),
+            unwritable: self.unwritable.clone(),
             proxies: self.proxies.iter().map(Proxy::seen).collect(),
             endpoints,
             document: self.live.clone().filter(|live| live.release.uid.as_str() == self.uid),
@@ -364,11 +378,18 @@ impl World {
             let latency = vec![LatencyCounts { within: requests - over, over }];
             ArmBatch { judged: counts, split: counts, latency, ..ArmBatch::default() }
         };
+        let mut to_gray = arm(gray, gray_bad, over);
+        if document.state == config::State::Active {
+            let ruled = self.carries[7].take(self.by_rule * seconds);
+            let errors = self.carries[8].take(ruled as f64 * gray_errors).min(ruled);
+            to_gray.judged.requests += ruled;
+            to_gray.judged.errors += errors;
+        }
         Some(Round {
             seconds,
             release: document.release.id,
             stage: document.stage,
-            gray: arm(gray, gray_bad, over),
+            gray: to_gray,
             stable: arm(stable, stable_bad, 0),
             reached_stable: stable + to_stable + stray,
         })
@@ -376,13 +397,18 @@ impl World {
 
     /// Merges changes into the spec, null removing, and takes a turn.
     pub(crate) fn edit(&mut self, changes: &str) -> &mut Self {
+        self.write(changes).look()
+    }
+
+    /// The same without a turn.
+    pub(crate) fn write(&mut self, changes: &str) -> &mut Self {
         self.spec = merge(self.spec.take(), yaml(changes));
         self.generation += 1;
         match plan(&self.spec, &self.uid, self.generation) {
             Ok(plan) => (self.plan, self.broken) = (plan, None),
             Err(message) => self.broken = Some(Obstacle::new("Invalid", message)),
         }
-        self.look()
+        self
     }
 
     /// Asks for something with the present token, as the command line does, and returns the answer.
@@ -413,7 +439,8 @@ impl World {
 
     /// Kill -9 and a new start, from what is stored.
     pub(crate) fn restart(&mut self) -> &mut Self {
-        self.progress = Progress::restore(&self.status, self.now()).expect("our own status");
+        let accepted = self.accepted.as_ref().map(|spec| plan(spec, &self.uid, self.generation).unwrap());
+        self.progress = Progress::restore(&self.status, accepted, self.now()).expect("our own status");
         self.fresh_process = true;
         self.wake_after = Duration::ZERO;
         self
@@ -440,6 +467,7 @@ impl World {
         self.generation = 1;
         self.plan = plan(&self.spec, &self.uid, 1).unwrap();
         self.status = GrayReleaseStatus::default();
+        self.accepted = None;
         self.predecessor = self.live.take();
         self.audit = Audit::default();
         self.restart()
@@ -464,6 +492,18 @@ impl World {
 
     pub(crate) fn count(&self, reason: Reason) -> usize {
         self.events.iter().filter(|event| event.reason == reason).count()
+    }
+
+    /// The same of a request, and a condition, while nothing can be written.
+    pub(crate) fn ask_now(&mut self, command: Command) -> HandledRequest {
+        self.request = Some(Request::new(command, self.progress.request_token()).to_string());
+        self.look();
+        self.progress.status().last_handled_request.expect("an answer")
+    }
+
+    pub(crate) fn condition_now(&mut self, kind: &str) -> String {
+        self.status = self.progress.status();
+        self.condition(kind)
     }
 
     /// A condition as `status/reason`, or `-` if it is not there.
