@@ -144,7 +144,8 @@ fn document<T: DeserializeOwned>(bytes: &[u8], format: Format) -> Result<Parsed<
 
 fn text(bytes: &[u8]) -> Result<&str, DocumentError> {
     if bytes.len() > MAX_BYTES {
-        let message = format!("the document has {} bytes; at most {MAX_BYTES} fit", bytes.len());
+        // Readers stop early: how large it really is need not be known here.
+        let message = format!("the document has more than {MAX_BYTES} bytes, which is the most that fits");
         return Err(DocumentError::new(Reason::TooLarge, "", message));
     }
     std::str::from_utf8(bytes).map_err(|error| {
