@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "in tests a failed assumption should end the test")]
 
+mod alone;
 mod chart;
 mod gitops;
 mod harness;
