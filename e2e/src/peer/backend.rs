@@ -18,7 +18,7 @@ use hyper::{
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::serve::{self, Answer, listen, refused, serve};
+use super::serve::{self, Answer, listen, now_ms, refused, serve};
 use crate::wire::Fault;
 
 /// Field of an answer that names the version which gave it.
@@ -99,8 +99,8 @@ impl Backend {
                 };
                 match serde_json::from_slice::<Fault>(&body.to_bytes()) {
                     Ok(fault) => {
-                        *self.fault.write().unwrap_or_else(PoisonError::into_inner) = fault.clone();
-                        serve::json(StatusCode::OK, &fault)
+                        *self.fault.write().unwrap_or_else(PoisonError::into_inner) = fault;
+                        serve::json(StatusCode::OK, &json!({"atMs": now_ms()}))
                     }
                     Err(error) => refused(StatusCode::BAD_REQUEST, &error.to_string()),
                 }

@@ -4,7 +4,7 @@
 use std::{
     net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -23,7 +23,7 @@ use tokio::{
 
 use super::{
     backend::VERSION_FIELD,
-    serve::{self, Answer, listen, refused, serve},
+    serve::{self, Answer, listen, now_ms, refused, serve},
     tally::{Ending, Tally},
 };
 use crate::wire::{MOST_RATE, MOST_SECONDS, Order};
@@ -44,11 +44,6 @@ pub async fn run(control: SocketAddr) -> std::io::Result<()> {
     tokio::spawn(serve(listen(control).await?, move |request| Arc::clone(&load).control(request)));
     terminate.recv().await;
     Ok(())
-}
-
-fn now_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 impl Load {

@@ -1,6 +1,12 @@
 //! HTTP/1.1 serving, as little as both programs need: a handler from request to response, on one address.
 
-use std::{convert::Infallible, future::Future, net::SocketAddr, sync::Arc};
+use std::{
+    convert::Infallible,
+    future::Future,
+    net::SocketAddr,
+    sync::Arc,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -60,4 +66,10 @@ pub(super) fn json(status: StatusCode, document: &impl Serialize) -> Answer {
 /// An answer that says what is wrong with a request to the controls.
 pub(super) fn refused(status: StatusCode, message: &str) -> Answer {
     json(status, &serde_json::json!({ "error": message }))
+}
+
+/// Milliseconds since 1970. All programs of a test run on one machine, so their times compare.
+pub(super) fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

@@ -52,23 +52,21 @@ impl Backend<'_> {
         self.ready();
     }
 
-    /// Has every pod misbehave like this from now on; `Fault::default()` ends it.
+    /// Has every pod misbehave like this from now on; `Fault::default()` ends it. Returns when the first of them began,
+    /// in milliseconds since 1970.
     ///
     /// # Panics
     /// When a pod does not answer.
-    pub fn fault(&self, fault: &Fault) {
+    pub fn fault(&self, fault: &Fault) -> u64 {
         let document = serde_json::to_string(fault).expect("a fault serialises");
-        for pod in self.pods() {
-            let answer = self.scene.cluster.kubectl.page(
-                &self.scene.namespace,
-                &pod,
-                CONTROL,
-                "/fault",
-                Some(&document),
-            );
-            answer.map_or_else(|failed| kubectl::fail(&failed), drop);
-        }
+        let page = |pod: &String| {
+            let namespace = &self.scene.namespace;
+            self.scene.cluster.kubectl.page(namespace, pod, CONTROL, "/fault", Some(&document))
+        };
+        let begun = |pod| page(pod).unwrap_or_else(|failed| kubectl::fail(&failed))["atMs"].as_u64();
+        let first = self.pods().iter().filter_map(begun).min();
         self.scene.tell(&format!("{}: {fault:?}", self.name));
+        first.expect("a backend has pods, and each says when")
     }
 
     /// How many requests its pods have had.
