@@ -1,7 +1,7 @@
 //! What a worker remembers of its releases between their turns. All of it can be found out again, from the status and
 //! the ConfigMap; it is dropped when somebody else has had the Lease.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use halftone_rollout::observation::Obstacle;
@@ -41,6 +41,9 @@ pub struct Tracked {
     pub counted_until: Instant,
     /// The document that proxies are to take up, and since when.
     pub programmed: Option<(Revision, Instant)>,
+    /// Nothing is left to do while the proxies say what they said then ([`Roster::changes`](crate::roster::Roster)),
+    /// and not for longer than until then.
+    pub asleep: Option<(u64, Instant)>,
 }
 
 impl Tracked {
@@ -65,6 +68,7 @@ impl Tracked {
             doubtful: false,
             counted_until,
             programmed: None,
+            asleep: None,
             object,
         })
     }
@@ -145,6 +149,8 @@ pub struct Desk {
     uids: BTreeSet<Uid>,
     /// What they claim.
     pub claims: Claims,
+    /// Those about which something has changed since their last turn began.
+    stirred: HashSet<Key>,
     /// Those that are judged, or whose document is on its way.
     pub busy: BTreeSet<Key>,
     /// What people were told of releases that cannot have a turn.
@@ -158,6 +164,19 @@ impl Desk {
     pub fn known(&self, key: &Key) -> Option<Known> {
         let Tracked { uid, object, kept, doubtful, .. } = self.tracked.get(key)?;
         Some(Known { uid: uid.clone(), object: Arc::clone(object), kept: kept.clone(), doubtful: *doubtful })
+    }
+
+    /// Something about a release has changed: its next turn is a whole one.
+    pub fn stir(&mut self, key: &Key) {
+        self.stirred.insert(key.clone());
+    }
+
+    /// Whether a release may go without its turn: ten thousand that have come to rest must not cost a processor.
+    /// `changes` are those of the proxies.
+    pub fn sleeps_on(&mut self, key: &Key, changes: u64, now: Instant) -> bool {
+        let asleep =
+            self.tracked.get(key).filter(|tracked| !tracked.doubtful).and_then(|tracked| tracked.asleep);
+        !self.stirred.remove(key) && asleep.is_some_and(|(then, until)| then == changes && now < until)
     }
 
     /// Takes a release from the desk for its turn.
@@ -174,6 +193,7 @@ impl Desk {
     /// There is no such release any more. Returns those whom that may concern.
     pub fn forget(&mut self, key: &Key) -> BTreeSet<Key> {
         self.busy.remove(key);
+        self.stirred.remove(key);
         self.told.remove(key);
         if let Some(tracked) = self.tracked.remove(key) {
             self.uids.remove(&tracked.uid);

@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use halftone_rollout::advance::{self, BUSY, IDLE, Turn};
 use halftone_rollout::fleet::{FleetDeclaration, FleetDeclarations};
+use halftone_rollout::progress::State;
 use tokio::time::Instant;
 
 use self::dereference::Subject;
@@ -30,6 +31,9 @@ use crate::names::Key;
 use crate::objects::{FleetRef, Kept};
 use crate::roster::Roster;
 use crate::world::{World, lock};
+
+/// The longest sleep of a release at rest. Watches tell of everything; this is for what nobody has thought of.
+const SLEEP: Duration = Duration::from_secs(300);
 
 /// What the turns of a fleet's releases have in common.
 #[derive(Debug)]
@@ -115,6 +119,10 @@ impl Context {
 /// # Errors
 /// The turn is void, and another one is due after a pause.
 pub async fn reconcile(context: &Context, key: &Key) -> Result<Ended, Error> {
+    let changes = context.roster().changes();
+    if context.desk().sleeps_on(key, changes, Instant::now()) {
+        return Ok(Ended { wake_after: Some(IDLE), concerned: Vec::new() });
+    }
     let subject = context.step_async("dereference", dereference::dereference(context, key)).await?;
     let ended = match subject {
         Subject::Nothing => {
@@ -124,15 +132,15 @@ pub async fn reconcile(context: &Context, key: &Key) -> Result<Ended, Error> {
         // The watches that are under way wake it.
         Subject::Unknown => Ok(Ended { wake_after: Some(IDLE), concerned: Vec::new() }),
         Subject::Gone(left) => context.step_async("leave", leave::leave(context, key, left)).await,
-        Subject::Live(live) => Box::pin(turn(context, key, *live)).await,
+        Subject::Live(live) => Box::pin(turn(context, key, *live, changes)).await,
     };
     context.metrics.reconciled(context.fleet.class.as_str());
     ended
 }
 
-async fn turn(context: &Context, key: &Key, mut live: Live) -> Result<Ended, Error> {
+/// `changes` are those of the proxies that the turn has seen for sure.
+async fn turn(context: &Context, key: &Key, mut live: Live, changes: u64) -> Result<Ended, Error> {
     let now = context.clock.now();
-    tracing::Span::current().record("revision", live.tracked.progress.revision());
     context.step("plan", || plan::plan(context, &mut live));
     let observed = context.step("observe", || observe::observe(context, key, &mut live));
     let turn = context.step("advance", || {
@@ -142,15 +150,17 @@ async fn turn(context: &Context, key: &Key, mut live: Live) -> Result<Ended, Err
             Err(obstacle) => advance::refuse(obstacle, &live.tracked.progress, seen, now),
         }
     });
+    // Once: a second recording would be written beside the first.
+    tracing::Span::current().record("revision", turn.progress.revision());
     let wake_after = turn.wake_after;
     let mut concerned: Vec<Key> = observed.concerned.iter().cloned().collect();
     let done = Box::pin(carry_out(context, &mut live, turn, observed)).await;
     let claims = observe::claim(context, key, &live);
     concerned.extend(claims);
     let mut desk = context.desk();
-    if done.is_err() {
-        live.tracked.doubtful = true;
-    }
+    live.tracked.doubtful = done.is_err();
+    let at_rest = wake_after >= IDLE && is_at_rest(&live.tracked);
+    live.tracked.asleep = at_rest.then(|| (changes, Instant::now() + SLEEP));
     if wake_after <= BUSY {
         desk.busy.insert(key.clone())
     } else {
@@ -160,6 +170,12 @@ async fn turn(context: &Context, key: &Key, mut live: Live) -> Result<Ended, Err
     drop(desk);
     let soonest = done?.map_or(wake_after, |wait| wait.min(wake_after));
     Ok(Ended { wake_after: Some(soonest), concerned })
+}
+
+/// Whether nothing but what is watched, and the proxies, can move a release, and all of it is told.
+fn is_at_rest(tracked: &Tracked) -> bool {
+    let progress = &tracked.progress;
+    matches!(progress.state(), State::Plain | State::RolledBack(_)) && tracked.written.0 == progress.status()
 }
 
 /// Writes what has to be written, in this order. Says when documents of earlier objects want another look.

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use halftone_rollout::observation::{Applied, ProxySeen};
+use halftone_rollout::observation::{Applied, PATIENT_POLLS, ProxySeen};
 use halftone_routing::config::{Checksum, names::Uid, units::Revision};
 use halftone_routing::report::baseline::{Baseline, Delta};
 use halftone_routing::report::{CounterKey, Counts, TrafficReport};
@@ -39,7 +39,7 @@ impl ProxyPod {
 }
 
 /// What one report says, as far as documents are concerned.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq)]
 struct Told {
     applied: HashMap<Uid, Applied>,
     rejected: HashMap<Uid, String>,
@@ -64,17 +64,22 @@ pub struct Roster {
     proxies: HashMap<String, Proxy>,
     counted: HashMap<Uid, HashMap<CounterKey, Counts>>,
     round_at: Instant,
+    changes: u64,
 }
 
 impl Roster {
     /// Nobody is known.
     #[must_use]
     pub fn new(now: Instant) -> Self {
-        Self { proxies: HashMap::new(), counted: HashMap::new(), round_at: now }
+        Self { proxies: HashMap::new(), counted: HashMap::new(), round_at: now, changes: 0 }
     }
 
     /// These are the pods of the fleet now. One that becomes ready is a joiner.
     pub fn follow(&mut self, pods: &[Arc<ProxyPod>]) {
+        let same = |proxy: &Proxy| pods.iter().any(|pod| *pod == proxy.pod);
+        if self.proxies.len() != pods.len() || !self.proxies.values().all(same) {
+            self.changes += 1;
+        }
         self.proxies.retain(|uid, _| pods.iter().any(|pod| pod.uid == *uid));
         for pod in pods {
             match self.proxies.get_mut(&pod.uid) {
@@ -109,10 +114,14 @@ impl Roster {
     /// A proxy has answered what it was asked at `asked_at`.
     pub fn answered(&mut self, pod: &str, report: &TrafficReport, asked_at: Timestamp) {
         let Some(proxy) = self.proxies.get_mut(pod) else { return };
+        let (before, told) = (proxy.standing(), Told::of(report));
         proxy.polls = proxy.polls.saturating_add(1);
         (proxy.missed, proxy.asked_at) = (0, Some(asked_at));
+        if proxy.standing() != before || proxy.told != told {
+            self.changes += 1;
+        }
+        proxy.told = told;
         let delta = proxy.baseline.take(report);
-        proxy.told = Told::of(report);
         self.count(delta);
     }
 
@@ -125,9 +134,19 @@ impl Roster {
     /// A proxy has not answered, so many times in a row by now.
     pub fn missed(&mut self, pod: &str) -> u32 {
         let Some(proxy) = self.proxies.get_mut(pod) else { return 0 };
+        let before = proxy.standing();
         proxy.polls = proxy.polls.saturating_add(1);
         proxy.missed = proxy.missed.saturating_add(1);
+        if proxy.standing() != before {
+            self.changes += 1;
+        }
         proxy.missed
+    }
+
+    /// Rises with whatever could matter to a release for which nothing is counted.
+    #[must_use]
+    pub fn changes(&self) -> u64 {
+        self.changes
     }
 
     /// A round of asking is over. What is counted for objects that nobody looks after is dropped.
@@ -208,6 +227,11 @@ impl Told {
 }
 
 impl Proxy {
+    /// Joiner or not, silent or not.
+    fn standing(&self) -> (bool, bool) {
+        (self.polls < PATIENT_POLLS, self.missed >= PATIENT_POLLS)
+    }
+
     fn seen(&self, uid: &Uid) -> ProxySeen {
         ProxySeen {
             name: self.pod.name.clone(),
@@ -314,6 +338,37 @@ mod tests {
         roster.follow(&[]);
         assert!(roster.seen(&uid()).is_empty());
         assert_eq!(roster.highest_revision(&uid()), 0);
+    }
+
+    #[test]
+    fn what_could_matter_to_an_idle_release_is_noticed_and_nothing_else() {
+        let mut roster = Roster::new(Instant::now());
+        let mut changed = |what: &str, expected: bool, change: &mut dyn FnMut(&mut Roster)| {
+            let before = roster.changes();
+            change(&mut roster);
+            assert_eq!(roster.changes() != before, expected, "{what}");
+        };
+        let answer = |sequence| report("a", sequence, sequence);
+        changed("a pod", true, &mut |roster| roster.follow(&[pod("a", true)]));
+        changed("the same pod", false, &mut |roster| roster.follow(&[pod("a", true)]));
+        changed("its documents", true, &mut |roster| {
+            roster.answered("uid-a", &answer(1), Timestamp::UNIX_EPOCH)
+        });
+        changed("requests", false, &mut |roster| roster.answered("uid-a", &answer(2), Timestamp::UNIX_EPOCH));
+        changed("no joiner now", true, &mut |roster| {
+            roster.answered("uid-a", &answer(3), Timestamp::UNIX_EPOCH)
+        });
+        changed("one miss", false, &mut |roster| {
+            roster.missed("uid-a");
+        });
+        changed("silence", true, &mut |roster| {
+            (0..2).for_each(|_| assert!(roster.missed("uid-a") > 1));
+        });
+        changed("its return", true, &mut |roster| {
+            roster.answered("uid-a", &answer(4), Timestamp::UNIX_EPOCH)
+        });
+        changed("not ready", true, &mut |roster| roster.follow(&[pod("a", false)]));
+        changed("no pod", true, &mut |roster| roster.follow(&[]));
     }
 
     #[test]

@@ -214,7 +214,13 @@ impl Worker {
         let concerned = desk.announce(key, wanted, live);
         desk.put(key.clone(), tracked);
         drop(desk);
-        concerned.into_iter().for_each(|key| self.queue.want(key, Instant::now()));
+        concerned.into_iter().for_each(|key| self.wake(key));
+    }
+
+    /// Something about a release has changed.
+    fn wake(&mut self, key: Key) {
+        self.context.desk().stir(&key);
+        self.queue.want(key, Instant::now());
     }
 
     fn take(&mut self, change: Changed) {
@@ -222,7 +228,7 @@ impl Worker {
             Changed::Release(key) => {
                 if self.begun {
                     self.announce(&key);
-                    self.queue.want(key, Instant::now());
+                    self.wake(key);
                 }
             }
             Changed::Proxies => {
@@ -296,11 +302,12 @@ impl Worker {
 
     fn end(&mut self, key: Key, ended: Result<Ended, Error>) {
         let now = Instant::now();
-        let class = self.context.fleet.class.as_str();
+        let context = Arc::clone(&self.context);
+        let class = context.fleet.class.as_str();
         match ended {
             Ok(Ended { wake_after, concerned }) => {
                 self.queue.done(key, now, wake_after);
-                concerned.into_iter().for_each(|key| self.queue.want(key, now));
+                concerned.into_iter().for_each(|key| self.wake(key));
             }
             Err(error) => {
                 self.context.metrics.failed(class, error.kind());

@@ -61,7 +61,6 @@ fn accept(context: &Context, live: &mut Live, turn: &Turn, counted_until: Option
     let verdict = tracked.progress.evidence().ruling().verdict;
     tracked.progress = turn.progress.clone();
     tracked.counted_until = counted_until.unwrap_or(tracked.counted_until);
-    tracing::Span::current().record("revision", tracked.progress.revision());
     let (class, at) = (context.fleet.class.as_str(), context.clock.now().wall);
     let ruling = tracked.progress.evidence().ruling().verdict;
     if ruling != verdict && ruling != Verdict::NeedMoreData {

@@ -67,6 +67,9 @@ async fn step(context: &Context, kept: &Kept, since: Option<Timestamp>) -> Resul
         tracing::error!(uid = %kept.uid, "an orphaned ConfigMap cannot be read");
         return Ok(Some(IDLE));
     };
+    if since.is_none() {
+        tracing::Span::current().record("revision", live.revision.get());
+    }
     let now = context.clock.now();
     let Some(gone_since) = since.or(kept.gone_since) else {
         tracing::info!(

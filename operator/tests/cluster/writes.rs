@@ -294,3 +294,26 @@ async fn a_rollback_that_falls_into_an_outage_follows_its_end_at_once() {
     cluster.reaches("checkout", "RolledBack").await;
     println!("{:?} after the end of the outage", back.elapsed());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_release_at_rest_wakes_when_something_is_done_to_it() {
+    let cluster = Cluster::new().await;
+    cluster.release("checkout", 1, "shop.example.com");
+    cluster.server.edit("grayreleases", "shop", "checkout", |object| {
+        let spec = object["spec"].as_object_mut().unwrap();
+        ["gray", "targetRatio", "steps"].map(|field| spec.remove(field));
+    });
+    let _operator = cluster.operator("a");
+    cluster.reaches("checkout", "Idle").await;
+    cluster.rest().await;
+    let before = cluster.document(1).unwrap();
+    cluster.server.remove("configmaps", "halftone", "gr-uid-1");
+    eventually("a deleted one is back", || (cluster.document(1) == Some(before.clone())).then_some(())).await;
+    cluster.server.edit("grayreleases", "shop", "checkout", |object| {
+        object["metadata"]["generation"] = json!(2);
+        object["spec"]["hosts"] = json!(["new.shop.example.com"]);
+    });
+    let renamed =
+        || cluster.document(1).filter(|document| document["hosts"] == json!(["new.shop.example.com"]));
+    eventually("another host", renamed).await;
+}
