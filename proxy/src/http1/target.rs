@@ -34,7 +34,7 @@ pub struct Target<'b> {
 }
 
 impl<'b> Target<'b> {
-    /// Takes a target to pieces. It has no control characters and no space; httparse saw to that.
+    /// Takes a target to pieces. It has no control characters and no space; the head's parser saw to that.
     ///
     /// # Errors
     /// `Target` when it has no form that the method allows, or a fragment.

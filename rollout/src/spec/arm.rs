@@ -36,7 +36,7 @@ pub struct ArmSpec {
     pub timeouts: TimeoutsSpec,
 
     /// Requests in flight to this version, per proxy. Above it a request is answered 503 at once and
-    /// charged as overload.
+    /// charged as overload. A WebSocket counts for as long as it is open.
     #[schemars(range(min = 1, max = 1_000_000))]
     #[serde(default = "default_max_in_flight")]
     pub max_in_flight: i32,
