@@ -32,6 +32,7 @@ use halftone_rollout::observation::{Observation, Obstacle};
 use halftone_rollout::request::{Command, Request};
 use halftone_rollout::spec::HandledRequest;
 use halftone_rollout::withdraw::{Withdrawal, withdraw};
+use halftone_routing::config::parse::Format;
 use halftone_routing::fleet::FleetConfig;
 use halftone_routing::report::baseline::{Baseline, Delta};
 use tokio::sync::{mpsc, oneshot};
@@ -451,8 +452,9 @@ fn listing<'a>(fleet: &FleetConfig, releases: impl Iterator<Item = &'a Release>)
         // Too large is refused before it ever becomes live.
         let text = release.document.as_ref()?.to_json().ok()?;
         let name = format!("{}.json", release.name().replace('/', "_"));
-        Some((Arc::from(name), Content::Bytes(text.into_bytes().into())))
+        Some((Arc::from(name), Content::Text(Format::Json, text.into_bytes().into())))
     });
     let fleet = serde_json::to_vec(fleet).expect("settings are plain data");
-    documents.chain([(Arc::from("fleet.yaml"), Content::Bytes(fleet.into()))]).collect()
+    let fleet = Content::Text(Format::Json, fleet.into());
+    Listing { releases: documents.collect(), fleet: Some((Arc::from("fleet.json"), fleet)) }
 }

@@ -63,12 +63,14 @@ pub(crate) struct Standing {
     pub(crate) not_ready: Option<String>,
     /// Why documents cannot be read at present, if they cannot.
     pub(crate) source_trouble: Option<String>,
+    /// Which endpoints that documents name are not known yet, if any are not.
+    pub(crate) endpoints_missing: Option<String>,
 }
 
 impl Standing {
     /// That of a proxy that has not looked for documents yet.
     pub(crate) fn starting() -> Self {
-        Self { not_ready: Some("starting".to_owned()), source_trouble: None }
+        Self { not_ready: Some("starting".to_owned()), source_trouble: None, endpoints_missing: None }
     }
 }
 

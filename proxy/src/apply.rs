@@ -29,6 +29,8 @@ pub struct Applier {
     reporter: Arc<Mutex<Reporter>>,
     state: Option<State>,
     generation: u64,
+    /// Where the fleet's document was last found.
+    fleet_source: Option<Arc<str>>,
     /// Refusals told in the log already: source, reason, message.
     told: BTreeSet<(String, String, String)>,
 }
@@ -44,7 +46,16 @@ impl Applier {
         let store = Store::for_class(class.clone());
         let first = Snapshot::new(0, store.routes(), &tables, &mut lock(&reporter));
         let publisher = Publisher::new(first);
-        Self { store, publisher, tables, reporter, state, generation: 0, told: BTreeSet::new() }
+        Self {
+            store,
+            publisher,
+            tables,
+            reporter,
+            state,
+            generation: 0,
+            fleet_source: None,
+            told: BTreeSet::new(),
+        }
     }
 
     /// Where workers and pages read what is applied.
@@ -54,6 +65,9 @@ impl Applier {
 
     /// Takes what an earlier run kept. Until the first [`Applier::apply`] reports say `stale`.
     pub fn restore(&mut self, restored: &Restored) {
+        if let Some(endpoints) = &restored.endpoints {
+            self.tables.restore(&endpoints.text);
+        }
         let releases: Vec<_> = restored.releases.iter().map(saved).collect();
         let change = self.store.restore(&releases, restored.fleet.as_ref().map(saved));
         self.follow(&change);
@@ -61,9 +75,10 @@ impl Applier {
 
     /// Takes everything that the source holds now.
     pub fn apply(&mut self, listing: &Listing) {
-        let (fleet, releases): (Vec<_>, Vec<_>) = listing.iter().partition(|(name, _)| is_fleet(name));
-        let releases: Vec<_> = releases.into_iter().map(found).collect();
-        let change = self.store.apply(&releases, fleet.first().copied().map(found));
+        let releases: Vec<_> = listing.releases.iter().map(|(name, content)| found(name, content)).collect();
+        let fleet = listing.fleet.as_ref();
+        self.fleet_source = fleet.map(|(name, _)| Arc::clone(name));
+        let change = self.store.apply(&releases, fleet.map(|(name, content)| found(name, content)));
         self.keep(&change, listing);
         self.follow(&change);
     }
@@ -89,9 +104,14 @@ impl Applier {
         lock(&self.reporter).documents().clone()
     }
 
-    /// Drops replaced sets that no worker holds any more.
+    /// Drops replaced sets that no worker holds any more, and keeps the endpoints in use if they have changed.
     pub fn sweep(&mut self) {
         self.publisher.sweep();
+        let Some(state) = &self.state else { return };
+        if let Some(text) = self.tables.changed_endpoints() {
+            let source = "EndpointSlices".to_owned();
+            state.keep(Key::Endpoints, Saved { source, format: Format::Json, text });
+        }
     }
 
     fn follow(&mut self, change: &Change) {
@@ -120,6 +140,7 @@ impl Applier {
         Documents {
             applied: applied.collect(),
             fleet: self.store.applied_fleet(),
+            fleet_source: self.fleet_source.clone(),
             rejected: self.store.rejected().to_vec(),
             orphaned: self.store.orphaned().cloned().collect(),
             stale: self.store.is_stale(),
@@ -137,8 +158,7 @@ impl Applier {
             state.forget(Key::Release(uid.clone()));
         }
         if change.fleet {
-            let fleet = listing.iter().find(|(name, _)| is_fleet(name));
-            match fleet.and_then(|(name, content)| to_save(name, Some(content))) {
+            match listing.fleet.as_ref().and_then(|(name, content)| to_save(name, Some(content))) {
                 Some(saved) => state.keep(Key::Fleet, saved),
                 None => state.forget(Key::Fleet),
             }
@@ -185,31 +205,22 @@ fn gray_ended(routes: &Routes) -> BTreeMap<Uid, bool> {
     ended.collect()
 }
 
-/// The fleet's document is the one of this name.
-pub(crate) fn is_fleet(name: &str) -> bool {
-    name == "fleet.yaml"
-}
-
-fn format_of(name: &str) -> Format {
-    if name.ends_with(".json") { Format::Json } else { Format::Yaml }
-}
-
-fn found<'a>((name, content): (&'a Arc<str>, &'a Content)) -> Found<'a> {
+fn found<'a>(source: &'a str, content: &'a Content) -> Found<'a> {
     let content = match content {
-        Content::Bytes(bytes) => store::Content::Text(format_of(name), bytes),
+        Content::Text(format, bytes) => store::Content::Text(*format, bytes),
         Content::Unreadable(why) => store::Content::Unreadable(why),
     };
-    Found { source: name, content }
+    Found { source, content }
 }
 
 fn saved(saved: &Saved) -> Found<'_> {
-    let content = store::Content::Text(format_of(&saved.source), saved.text.as_bytes());
+    let content = store::Content::Text(saved.format, saved.text.as_bytes());
     Found { source: &saved.source, content }
 }
 
 /// What was applied was text, or else it could not have been read.
 fn to_save(source: &str, content: Option<&Content>) -> Option<Saved> {
-    let Content::Bytes(bytes) = content? else { return None };
+    let Content::Text(format, bytes) = content? else { return None };
     let text = std::str::from_utf8(bytes).ok()?;
-    Some(Saved { source: source.to_owned(), text: text.to_owned() })
+    Some(Saved { source: source.to_owned(), format: *format, text: text.to_owned() })
 }

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser};
 use halftone_proxy::run::{Proxy, Source, descriptors};
 use halftone_proxy::settings::{Flags, LogFormat, Settings};
+use halftone_proxy::source::kubernetes::{Cluster, ClusterError};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -29,7 +30,9 @@ fn main() -> ExitCode {
 
 /// Directives that do not parse are a bad flag like any other.
 fn start_log(flags: &Flags) {
-    let filter = EnvFilter::try_new(&flags.log_level).unwrap_or_else(|error| {
+    // The client says of every attempt what we say once; who wants to hear it writes kube=debug.
+    let quiet = if flags.log_level.contains("kube") { "" } else { ",kube_client=off,kube_runtime=off" };
+    let filter = EnvFilter::try_new(format!("{}{quiet}", flags.log_level)).unwrap_or_else(|error| {
         let message = format!("--log-level {}: {error}", flags.log_level);
         Flags::command().error(clap::error::ErrorKind::ValueValidation, message).exit()
     });
@@ -49,7 +52,11 @@ fn serve(flags: &Flags) -> Result<ExitCode, Box<dyn std::error::Error>> {
     let (mut terminate, mut interrupt) = runtime.block_on(async {
         Ok::<_, std::io::Error>((signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?))
     })?;
-    let proxy = Proxy::start(&Settings::from(flags), Source::Directory(flags.config.clone()))?;
+    let source = match &flags.config {
+        Some(dir) => Source::Directory(dir.clone()),
+        None => runtime.block_on(cluster(flags))?,
+    };
+    let proxy = Proxy::start(&Settings::from(flags), source)?;
     let listen: Vec<_> = proxy.addresses().iter().map(ToString::to_string).collect();
     let admin = proxy.admin_address().map(|address| address.to_string());
     tracing::info!(listen = listen.join(","), admin, "started");
@@ -73,6 +80,14 @@ fn serve(flags: &Flags) -> Result<ExitCode, Box<dyn std::error::Error>> {
             }
         }
     }))
+}
+
+async fn cluster(flags: &Flags) -> Result<Source, ClusterError> {
+    // Two crates may bring one each; which of them is used is for the program to say.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let cluster = Cluster::find(flags.namespace.clone(), flags.pod_uid.clone()).await?;
+    tracing::info!(api = %cluster.api.cluster_url, namespace = %cluster.namespace, "taking documents from Kubernetes");
+    Ok(Source::Kubernetes(Box::new(cluster)))
 }
 
 async fn either(terminate: &mut Signal, interrupt: &mut Signal) {

@@ -27,6 +27,8 @@ pub struct Documents {
     pub applied: BTreeMap<Uid, Applied>,
     /// The fleet's, if one was read.
     pub fleet: Option<AppliedFleet>,
+    /// Where the fleet's document was last found, good or not.
+    pub fleet_source: Option<Arc<str>>,
     /// Refused ones.
     pub rejected: Vec<RejectedDocument>,
     /// Those that still route although their document vanished.

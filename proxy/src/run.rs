@@ -24,10 +24,13 @@ use crate::drain::Schedule;
 use crate::report::{Documents, Position, Reporter};
 use crate::settings::Settings;
 use crate::source::Listing;
+use crate::source::kubernetes::Cluster;
 use crate::source::state::{Restored, State};
 use crate::upstream::endpoints::Tables;
+use crate::upstream::services::Reach;
 use crate::worker::{Drained, Limits, Listeners, Own};
 
+mod addresses;
 mod control;
 pub mod descriptors;
 mod readiness;
@@ -39,6 +42,8 @@ use self::control::{Command, Control};
 pub enum Source {
     /// A directory, followed as it changes.
     Directory(PathBuf),
+    /// The Kubernetes API, watched.
+    Kubernetes(Box<Cluster>),
     /// The caller: these at first, then what [`Proxy::apply`] brings.
     Memory(Listing),
 }
@@ -89,6 +94,9 @@ pub enum StartError {
         /// What is wrong.
         error: io::Error,
     },
+    /// What was found of the Kubernetes API cannot be used.
+    #[error("the Kubernetes API cannot be used: {0}")]
+    Kubernetes(#[source] Box<kube::Error>),
     /// A thread cannot be started.
     #[error("cannot start a thread: {0}")]
     Thread(io::Error),
@@ -127,7 +135,7 @@ impl Proxy {
 
         let reporter =
             Arc::new(Mutex::new(Reporter::new(settings.instance.clone(), Epoch(rand::random()), workers)));
-        let tables = Arc::new(Tables::new(workers));
+        let tables = Arc::new(tables(&source, workers, &listeners, admin));
         let applier = Applier::new(Arc::clone(&tables), Arc::clone(&reporter), &settings.class, state);
         let log = access_log(settings)?;
         let own: Vec<_> = (0..workers).map(|worker| own(worker, &applier, log.as_ref())).collect();
@@ -148,6 +156,7 @@ impl Proxy {
             listeners,
             own,
             admin: admin_listener,
+            class: settings.class.clone(),
             pages: Arc::new(pages),
             applier,
             restored,
@@ -157,7 +166,7 @@ impl Proxy {
             inbox,
             ended: tell_end,
         };
-        let control = control.start().map_err(StartError::Thread)?;
+        let control = control.start()?;
         Ok(Self { addresses, admin, reporter, tables: known_tables, commands, ended, control: Some(control) })
     }
 
@@ -244,6 +253,18 @@ fn check_source(source: &Source, restored: &Restored) -> Result<(), StartError> 
         Err(error) if restored.releases.is_empty() => Err(StartError::Config { dir: dir.clone(), error }),
         _ => Ok(()),
     }
+}
+
+/// In a cluster a proxy must know where it is itself, so that no document sends requests back to it.
+fn tables(source: &Source, workers: usize, listeners: &Listeners, admin: Option<SocketAddr>) -> Tables {
+    let Source::Kubernetes(cluster) = source else { return Tables::new(workers) };
+    let listening = listeners.addresses().iter().copied().chain(admin);
+    let reach = Reach {
+        pod: cluster.pod.clone(),
+        sockets: listening.flat_map(addresses::reachable).collect(),
+        loopback: cluster.loopback,
+    };
+    Tables::in_cluster(workers, reach)
 }
 
 fn listen_admin(address: SocketAddr) -> Result<TcpListener, StartError> {

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::builder::NonEmptyStringValueParser;
-use clap::{Parser, ValueEnum};
+use clap::{ArgGroup, Parser, ValueEnum};
 use halftone_routing::config::names::ObjectName;
 use halftone_routing::config::units::Ratio;
 
@@ -18,18 +18,38 @@ use crate::run::descriptors;
 const CONNECTION_SHARE_PERCENT: usize = 40;
 /// More workers than this bring little, since one does some 80 000 requests a second, and cost pools and memory.
 const MAX_DEFAULT_WORKERS: usize = 8;
+/// More workers than the largest machines have cores: a slip of the finger.
+const MAX_WORKERS: usize = 1024;
 
 /// Halftone's proxy: splits the users of HTTP services between two versions by routing documents, and counts what
 /// happened to each request.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "halftone-proxy", version, max_term_width = 100)]
+#[command(group = ArgGroup::new("source").required(true).args(["config", "kubernetes"]))]
 pub struct Flags {
     /// Directory of routing documents: one release per *.json or *.yaml file, and fleet.yaml
     ///
     /// Changes are taken up as they are made. A file that is wrong changes nothing: the last good one keeps serving,
-    /// and /config says what is wrong with it.
+    /// and /config says what is wrong with it. One of --config and --kubernetes is needed.
     #[arg(long, value_name = "DIR", env = "HALFTONE_CONFIG")]
-    pub config: PathBuf,
+    pub config: Option<PathBuf>,
+
+    /// Take routing documents from the Kubernetes API: the ConfigMaps labelled halftone.dev/class=CLASS in this
+    /// proxy's namespace, and the EndpointSlices of the Services that they name
+    ///
+    /// The API is found as kubectl finds it: KUBECONFIG, ~/.kube/config, or the pod's service account, which may get,
+    /// list and watch those two kinds. While the API is away, what is applied goes on.
+    #[arg(long, env = "HALFTONE_KUBERNETES")]
+    pub kubernetes: bool,
+
+    /// Namespace of this proxy and its documents [default: the service account's, or the kubeconfig's]
+    #[arg(long, value_name = "NAME", env = "POD_NAMESPACE")]
+    pub namespace: Option<ObjectName>,
+
+    /// UID of this proxy's pod: its name in reports, and how it finds itself behind a Service that would send requests
+    /// back to it
+    #[arg(long, value_name = "UID", env = "POD_UID", value_parser = NonEmptyStringValueParser::new())]
+    pub pod_uid: Option<String>,
 
     /// Address to accept clients on; may be given several times, or as a list with commas
     #[arg(
@@ -42,34 +62,50 @@ pub struct Flags {
     )]
     pub listen: Vec<SocketAddr>,
 
-    /// Address of /livez, /readyz, /metrics, /report, /config and /explain
+    /// Address of /livez, /readyz, /metrics, /report, /config and /explain; with --kubernetes 0.0.0.0:8081
     ///
     /// An address other than loopback needs --token-file.
-    #[arg(long, value_name = "ADDR:PORT", env = "HALFTONE_ADMIN", default_value = "127.0.0.1:8081", value_parser = address)]
+    #[arg(
+        long,
+        value_name = "ADDR:PORT",
+        env = "HALFTONE_ADMIN",
+        default_value = "127.0.0.1:8081",
+        default_value_if("kubernetes", "true", "0.0.0.0:8081"),
+        value_parser = address
+    )]
     pub admin: SocketAddr,
 
-    /// Directory that keeps the last good documents over a restart
+    /// Directory that keeps the last good documents over a restart, and the endpoints of their Services
     #[arg(long, value_name = "DIR", env = "HALFTONE_STATE")]
     pub state: Option<PathBuf>,
 
-    /// Fleet whose documents this proxy serves; a fleet.yaml of another class is refused
+    /// Fleet whose documents this proxy serves; the settings of another class are refused
     #[arg(long, value_name = "NAME", env = "HALFTONE_CLASS", default_value = "default")]
     pub class: ObjectName,
 
-    /// Name of this proxy in reports: in a cluster its pod's UID [default: the host's name]
+    /// Name of this proxy in reports [default: --pod-uid, or the host's name]
     #[arg(long, value_name = "NAME", env = "HALFTONE_INSTANCE", value_parser = NonEmptyStringValueParser::new())]
     pub instance: Option<String>,
 
-    /// Worker threads [default: the cores this process may use, at most 8]
-    #[arg(long, value_name = "N", env = "HALFTONE_WORKERS")]
+    /// Worker threads, 1 to 1024 [default: the cores this process may use, at most 8]
+    #[arg(long, value_name = "N", env = "HALFTONE_WORKERS", value_parser = workers)]
     pub workers: Option<NonZeroUsize>,
 
     /// Client connections held at once; beyond it accepting waits [default: 40 % of the descriptor limit]
     #[arg(long, value_name = "N", env = "HALFTONE_MAX_CONNECTIONS")]
     pub max_connections: Option<NonZeroUsize>,
 
-    /// After SIGTERM: how long accepting goes on while /readyz already fails
-    #[arg(long, value_name = "DURATION", env = "HALFTONE_DRAIN_DELAY", default_value = "0s", value_parser = duration)]
+    /// After SIGTERM: how long accepting goes on while /readyz already fails; with --kubernetes 10s
+    ///
+    /// So long it may take until every node has stopped sending connections here.
+    #[arg(
+        long,
+        value_name = "DURATION",
+        env = "HALFTONE_DRAIN_DELAY",
+        default_value = "0s",
+        default_value_if("kubernetes", "true", "10s"),
+        value_parser = duration
+    )]
     pub drain_delay: Duration,
 
     /// After that: how long requests may take to finish
@@ -209,7 +245,7 @@ impl From<&Flags> for Settings {
             token_file: flags.token_file.clone(),
             access_log: flags.access_log.map(|AccessLogFormat::Json| flags.access_log_sample),
             class: flags.class.clone(),
-            instance: flags.instance.clone().unwrap_or_else(host_name),
+            instance: flags.instance.clone().or_else(|| flags.pod_uid.clone()).unwrap_or_else(host_name),
         }
     }
 }
@@ -288,6 +324,14 @@ fn duration(text: &str) -> Result<Duration, String> {
         || format!("\"{text}\" is no duration; write a number and a unit, as in 500ms, 30s, 1m30s or 1h");
     let parsed: jiff::SignedDuration = text.parse().map_err(|_| wrong())?;
     Duration::try_from(parsed).map_err(|_| wrong())
+}
+
+/// Each worker takes a listener per address, a thread and pools of its own; many more than cores only cost.
+fn workers(text: &str) -> Result<NonZeroUsize, String> {
+    let parsed = text.parse().ok().and_then(NonZeroUsize::new);
+    parsed
+        .filter(|workers| workers.get() <= MAX_WORKERS)
+        .ok_or_else(|| format!("\"{text}\" is no number of workers; write 1 to {MAX_WORKERS}"))
 }
 
 /// A duration that is not zero, since a time-out of zero would end everything at once.

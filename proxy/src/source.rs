@@ -4,17 +4,34 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use halftone_routing::config::parse::Format;
+
 pub mod files;
+pub mod kubernetes;
 pub mod state;
 
-/// Everything a source holds at one moment: documents by the name under which a person finds them.
-pub type Listing = BTreeMap<Arc<str>, Content>;
+/// Everything a source holds at one moment, each document with the name under which a person finds it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Listing {
+    /// The releases' documents by name.
+    pub releases: BTreeMap<Arc<str>, Content>,
+    /// The fleet's document, if there is one.
+    pub fleet: Option<(Arc<str>, Content)>,
+}
+
+impl Listing {
+    /// The document of this name, whosever it is.
+    pub fn get(&self, name: &str) -> Option<&Content> {
+        let fleet = self.fleet.as_ref().filter(|(fleet, _)| **fleet == *name);
+        fleet.map(|(_, content)| content).or_else(|| self.releases.get(name))
+    }
+}
 
 /// One document as its source gives it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Content {
     /// Its bytes, cut just above the size at which a document is refused anyway.
-    Bytes(Arc<[u8]>),
+    Text(Format, Arc<[u8]>),
     /// It is there and cannot be read, for this reason.
     Unreadable(Arc<str>),
 }

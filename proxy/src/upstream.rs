@@ -7,6 +7,7 @@ pub mod health;
 pub mod in_flight;
 pub mod pick;
 pub(crate) mod pool;
+pub mod services;
 
 /// A backend's connection.
 pub(crate) type BackendStream = tokio::net::TcpStream;

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use crate::report::Documents;
 use crate::snapshot::Snapshot;
 use crate::upstream::endpoints::Table;
+use crate::upstream::services::Trouble;
 
 /// The page.
 #[derive(Debug, Serialize)]
@@ -62,12 +63,20 @@ struct ArmEndpoints {
     ready: usize,
     /// Every ready endpoint fails the health check, which is therefore ignored.
     check_ignored: bool,
+    /// Why there are fewer than the Service's EndpointSlices name, if there are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trouble: Option<Trouble>,
 }
 
 impl From<&Table> for ArmEndpoints {
     fn from(table: &Table) -> Self {
         let set = table.load();
-        Self { in_use: set.slots.len(), ready: table.ready().len(), check_ignored: set.check_ignored }
+        Self {
+            in_use: set.slots.len(),
+            ready: table.ready().len(),
+            check_ignored: set.check_ignored,
+            trouble: table.trouble(),
+        }
     }
 }
 

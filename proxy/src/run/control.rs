@@ -1,25 +1,29 @@
 //! The control thread: documents in, admin pages, the clock, and the end. Applying documents may take long and runs on
 //! a blocking thread of its own, one change after the other; everything else here is short.
 
-use std::io;
 use std::net::TcpListener;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{
+    AtomicBool,
+    Ordering::{Acquire, Release},
+};
 use std::sync::{Arc, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use halftone_routing::config::names::ObjectName;
 use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{LocalSet, spawn_blocking};
 
-use super::Source;
 use super::readiness::{Readiness, SOURCE_GRACE};
+use super::{Source, StartError};
 use crate::access_log::AccessLog;
 use crate::admin::{self, Pages};
 use crate::apply::{Applier, lock};
 use crate::report::Documents;
 use crate::source::Listing;
 use crate::source::files::{Files, Found};
+use crate::source::kubernetes::Kubernetes;
 use crate::source::state::Restored;
 use crate::upstream::endpoints::Tables;
 use crate::upstream::health::Checks;
@@ -48,6 +52,7 @@ pub(super) struct Control {
     pub(super) listeners: Listeners,
     pub(super) own: Vec<Own>,
     pub(super) admin: Option<TcpListener>,
+    pub(super) class: ObjectName,
     pub(super) pages: Arc<Pages>,
     pub(super) applier: Applier,
     pub(super) restored: Restored,
@@ -68,20 +73,35 @@ enum Work {
 
 impl Control {
     /// Starts the thread.
-    pub(super) fn start(self) -> io::Result<JoinHandle<()>> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        std::thread::Builder::new().name("control".to_owned()).spawn(move || {
+    pub(super) fn start(self) -> Result<JoinHandle<()>, StartError> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(StartError::Thread)?;
+        // Here and not on the thread: certificates that cannot be used are told at the start.
+        let api = {
+            let _inside = runtime.enter();
+            self.follow_api().transpose().map_err(|error| StartError::Kubernetes(Box::new(error)))?
+        };
+        let thread = std::thread::Builder::new().name("control".to_owned()).spawn(move || {
             let local = LocalSet::new();
-            runtime.block_on(local.run_until(self.run()));
-        })
+            runtime.block_on(local.run_until(self.run(api)));
+            // A name that is being looked up would be waited for.
+            runtime.shutdown_background();
+        });
+        thread.map_err(StartError::Thread)
     }
 
-    async fn run(self) {
+    fn follow_api(&self) -> Option<Result<Kubernetes, kube::Error>> {
+        let Source::Kubernetes(cluster) = &self.source else { return None };
+        Some(Kubernetes::follow(cluster, &self.class, Arc::clone(&self.tables)))
+    }
+
+    async fn run(self, api: Option<Kubernetes>) {
         let Self {
             limits,
             listeners,
             own,
             admin,
+            class: _,
             pages,
             applier,
             restored,
@@ -98,6 +118,9 @@ impl Control {
         let following = match source {
             Source::Directory(dir) => {
                 Some(tokio::spawn(follow(Files::follow(dir), work.clone(), Arc::clone(&pages))))
+            }
+            Source::Kubernetes(_) => {
+                api.map(|api| tokio::spawn(follow_api(api, work.clone(), Arc::clone(&pages))))
             }
             Source::Memory(first) => {
                 let _ = work.send(Work::Listing(first, None));
@@ -160,7 +183,7 @@ fn apply(applier: &mut Applier, work: Work, listed: &AtomicBool) {
         Work::Restore(restored) => applier.restore(&restored),
         Work::Listing(listing, done) => {
             applier.apply(&listing);
-            listed.store(true, Relaxed);
+            listed.store(true, Release);
             if let Some(done) = done {
                 let _ = done.send(applier.applied());
             }
@@ -191,6 +214,33 @@ async fn follow(mut files: Files, work: mpsc::UnboundedSender<Work>, pages: Arc<
             }
         };
         pages.standing.lock().unwrap_or_else(PoisonError::into_inner).source_trouble = trouble;
+    }
+}
+
+/// Hands over what the API has, each time it changes. What changes while a listing is applied comes with the next.
+async fn follow_api(mut api: Kubernetes, work: mpsc::UnboundedSender<Work>, pages: Arc<Pages>) {
+    let mut known = None;
+    loop {
+        let told = api.next().await;
+        if known != told.trouble {
+            match &told.trouble {
+                Some(why) => tracing::error!("documents cannot be read, and those applied go on: {why}"),
+                None => tracing::info!("documents can be read again"),
+            }
+            known.clone_from(&told.trouble);
+        }
+        {
+            // Before the documents are applied: readiness must not be told in between.
+            let mut standing = pages.standing.lock().unwrap_or_else(PoisonError::into_inner);
+            standing.source_trouble = told.trouble;
+            standing.endpoints_missing = told.missing;
+        }
+        let Some(listing) = told.listing else { continue };
+        let (done, applied) = oneshot::channel();
+        if work.send(Work::Listing(listing, Some(done))).is_err() {
+            return;
+        }
+        let _ = applied.await;
     }
 }
 
@@ -260,7 +310,7 @@ impl Conductor {
     /// taken so long that something is wrong with the source, and what is there must do.
     fn start_workers(&mut self) {
         let late = self.started.elapsed() >= SOURCE_GRACE;
-        if self.draining || !(self.listed.load(Relaxed) || late) {
+        if self.draining || !(self.listed.load(Acquire) || late) {
             return;
         }
         let Some((listeners, limits, own)) = self.waiting.take() else { return };
@@ -292,12 +342,16 @@ impl Conductor {
     }
 
     fn update_standing(&mut self) {
+        // Read first: what is missing is told before its documents are listed.
+        let listed = self.listed.load(Acquire);
+        let missing =
+            self.pages.standing.lock().unwrap_or_else(PoisonError::into_inner).endpoints_missing.clone();
         let objection = if self.draining {
             Some("draining".to_owned())
         } else {
             let reporter = lock(&self.pages.reporter);
-            let listed = self.listed.load(Relaxed);
-            self.readiness.objection(reporter.documents(), listed, self.started.elapsed())
+            let (documents, waited) = (reporter.documents(), self.started.elapsed());
+            self.readiness.objection(documents, listed, missing.as_deref(), waited)
         };
         self.ready = objection.is_none();
         self.pages.standing.lock().unwrap_or_else(PoisonError::into_inner).not_ready = objection;

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use halftone_routing::report::RejectedDocument;
 
-use crate::apply::is_fleet;
 use crate::report::Documents;
 
 /// How long a proxy that kept documents from an earlier run waits for its source before it serves by them. Long
@@ -19,12 +18,13 @@ pub(super) struct Readiness {
 }
 
 impl Readiness {
-    /// Why `/readyz` says no; none if it says yes. `listed`: the source's first list was applied; `waited`: since the
-    /// start.
+    /// Why `/readyz` says no; none if it says yes. `listed`: the source's first list was applied; `missing`: endpoints
+    /// that it names and that are not known yet; `waited`: since the start.
     pub(super) fn objection(
         &mut self,
         documents: &Documents,
         listed: bool,
+        missing: Option<&str>,
         waited: Duration,
     ) -> Option<String> {
         if self.settled {
@@ -34,16 +34,18 @@ impl Readiness {
             self.settled = documents.stale && !documents.applied.is_empty() && waited >= SOURCE_GRACE;
             return (!self.settled).then(|| "the first list of documents is not complete".to_owned());
         }
-        let missing = documents.rejected.iter().find(|rejected| !has_last_good(documents, rejected));
-        self.settled = missing.is_none();
-        missing.map(|rejected| {
+        let refused = documents.rejected.iter().find(|rejected| !has_last_good(documents, rejected));
+        let objection = refused.map(|rejected| {
             format!("{} is refused ({}) and no earlier version is at hand", rejected.source, rejected.reason)
-        })
+        });
+        let objection = objection.or_else(|| missing.map(str::to_owned));
+        self.settled = objection.is_none();
+        objection
     }
 }
 
 fn has_last_good(documents: &Documents, rejected: &RejectedDocument) -> bool {
-    if is_fleet(&rejected.source) {
+    if documents.fleet_source.as_deref() == Some(&rejected.source) {
         return documents.fleet.is_some();
     }
     // The successor of a superseded document serves in its place.
@@ -79,7 +81,13 @@ mod tests {
             reason: (*reason).to_owned(),
             message: String::new(),
         });
-        Documents { applied: applied.collect(), rejected: rejected.collect(), ..Documents::default() }
+        let fleet_source = Some("fleet.yaml".into());
+        Documents {
+            applied: applied.collect(),
+            rejected: rejected.collect(),
+            fleet_source,
+            ..Documents::default()
+        }
     }
 
     #[test]
@@ -94,7 +102,7 @@ mod tests {
             (documents(&["a"], &[("fleet.yaml", None, "Malformed")]), false),
         ] {
             assert_eq!(
-                Readiness::default().objection(&documents, true, LATE).is_none(),
+                Readiness::default().objection(&documents, true, None, LATE).is_none(),
                 ready,
                 "{documents:?}"
             );
@@ -102,21 +110,33 @@ mod tests {
     }
 
     #[test]
+    fn endpoints_that_are_not_known_yet_are_waited_for_once() {
+        let mut readiness = Readiness::default();
+        let missing = "the EndpointSlices of namespace shop are not listed";
+        let objection = readiness.objection(&documents(&["a"], &[]), true, Some(missing), LATE);
+        assert_eq!(objection.as_deref(), Some(missing));
+        assert!(readiness.objection(&documents(&["a"], &[]), true, None, LATE).is_none());
+        assert!(readiness.objection(&documents(&["a"], &[]), true, Some(missing), LATE).is_none());
+    }
+
+    #[test]
     fn a_proxy_that_was_ready_once_stays_so_whatever_comes() {
         let mut readiness = Readiness::default();
-        assert!(readiness.objection(&documents(&[], &[]), false, LATE).is_some());
-        assert!(readiness.objection(&documents(&["a"], &[]), true, LATE).is_none());
-        assert!(readiness.objection(&documents(&["a"], &[("b", None, "Malformed")]), true, LATE).is_none());
+        assert!(readiness.objection(&documents(&[], &[]), false, None, LATE).is_some());
+        assert!(readiness.objection(&documents(&["a"], &[]), true, None, LATE).is_none());
+        assert!(
+            readiness.objection(&documents(&["a"], &[("b", None, "Malformed")]), true, None, LATE).is_none()
+        );
     }
 
     #[test]
     fn a_proxy_with_kept_documents_waits_for_its_source_only_so_long() {
         let kept = Documents { stale: true, ..documents(&["a"], &[]) };
         let mut readiness = Readiness::default();
-        assert!(readiness.objection(&kept, false, Duration::ZERO).is_some());
-        assert!(readiness.objection(&kept, false, SOURCE_GRACE).is_none());
+        assert!(readiness.objection(&kept, false, None, Duration::ZERO).is_some());
+        assert!(readiness.objection(&kept, false, None, SOURCE_GRACE).is_none());
         assert!(
-            Readiness::default().objection(&documents(&[], &[]), false, LATE).is_some(),
+            Readiness::default().objection(&documents(&[], &[]), false, None, LATE).is_some(),
             "nothing was kept"
         );
     }

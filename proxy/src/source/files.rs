@@ -5,6 +5,7 @@
 //! file counts once two readings 100 ms apart agree. File events say when to look, and a look every 2 s finds what
 //! events missed. A directory that becomes unreadable or wholly empty changes nothing.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -16,11 +17,17 @@ use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 
-use super::Listing;
+use super::{Content, Listing};
 
 mod reading;
 
 use self::reading::{Look, Stamp, read, read_generation};
+
+/// The fleet's document is the one of this name; all others are releases'.
+const FLEET: &str = "fleet.yaml";
+
+/// What files hold, by their names.
+type Texts = BTreeMap<Arc<str>, Content>;
 
 /// How often the directory is looked at without an event.
 const POLL: Duration = Duration::from_secs(2);
@@ -37,7 +44,7 @@ pub struct Files {
     poke: mpsc::Sender<()>,
     watcher: Option<(u64, RecommendedWatcher)>,
     settled: Option<Look>,
-    counted: Option<Listing>,
+    counted: Option<Texts>,
     first_tries: usize,
     trouble: Option<String>,
 }
@@ -49,6 +56,12 @@ pub enum Found {
     Listing(Listing),
     /// The directory cannot be used, for this reason; what was found before goes on holding.
     Trouble(String),
+}
+
+/// The documents that files of these names are.
+pub fn documents(mut texts: BTreeMap<Arc<str>, Content>) -> Listing {
+    let fleet = texts.remove_entry(FLEET);
+    Listing { releases: texts, fleet }
 }
 
 impl Files {
@@ -64,13 +77,13 @@ impl Files {
         loop {
             self.watch();
             match self.look().await {
-                Ok(Some(listing)) => {
+                Ok(Some(texts)) => {
                     self.trouble = None;
-                    return Found::Listing(listing);
+                    return Found::Listing(documents(texts));
                 }
                 Ok(None) => {
                     if let (Some(_), Some(counted)) = (self.trouble.take(), &self.counted) {
-                        return Found::Listing(counted.clone());
+                        return Found::Listing(documents(counted.clone()));
                     }
                 }
                 Err(trouble) if self.trouble.as_ref() != Some(&trouble) => {
@@ -109,12 +122,12 @@ impl Files {
     }
 
     /// Looks once; `None`: nothing new.
-    async fn look(&mut self) -> Result<Option<Listing>, String> {
+    async fn look(&mut self) -> Result<Option<Texts>, String> {
         let look = self.blocking(Look::at).await?;
         if self.settled.as_ref() == Some(&look) {
             return Ok(None);
         }
-        let (listing, settled) = match &look.generation {
+        let (texts, settled) = match &look.generation {
             Some(_) => (self.blocking(read_generation).await?, true),
             None => self.settle(&look).await?,
         };
@@ -128,22 +141,22 @@ impl Files {
                 self.first_tries += 1;
                 return Ok(None);
             }
-            Some(counted) if listing.is_empty() && !counted.is_empty() => {
+            Some(counted) if texts.is_empty() && !counted.is_empty() => {
                 // Looked at again each time, so that "nothing changed" is not mistaken for "all is well".
                 self.settled = None;
                 return Err(format!("{}: no *.json or *.yaml is left in it", self.dir.display()));
             }
-            Some(counted) if *counted == listing => return Ok(None),
+            Some(counted) if *counted == texts => return Ok(None),
             _ => {}
         }
-        self.counted = Some(listing.clone());
-        Ok(Some(listing))
+        self.counted = Some(texts.clone());
+        Ok(Some(texts))
     }
 
     /// Reads what may have changed in a hand-written directory twice; the rest is known. The second value says whether
     /// everything has settled.
-    async fn settle(&self, first: &Look) -> Result<(Listing, bool), String> {
-        let none = Listing::new();
+    async fn settle(&self, first: &Look) -> Result<(Texts, bool), String> {
+        let none = Texts::new();
         let counted = self.counted.as_ref().unwrap_or(&none);
         let stamps = self.settled.as_ref().map(|settled| &settled.files);
         let known = |name: &Arc<str>, stamp| stamps.is_some_and(|known| known.get(name) == Some(stamp));
@@ -158,17 +171,17 @@ impl Files {
         let second = self.blocking(Look::at).await?;
         changed.retain(|name| second.files.contains_key(name));
         let after = self.read(changed).await?;
-        let (mut listing, agreed) = agreed(&before, &after, counted);
+        let (mut texts, agreed) = agreed(&before, &after, counted);
         let still = same.iter().filter(|name| second.files.contains_key(*name));
-        listing.extend(
+        texts.extend(
             still
                 .filter_map(|name| counted.get_key_value(name))
                 .map(|(name, text)| (name.clone(), text.clone())),
         );
-        Ok((listing, agreed && second == *first))
+        Ok((texts, agreed && second == *first))
     }
 
-    async fn read(&self, names: Vec<Arc<str>>) -> Result<Listing, String> {
+    async fn read(&self, names: Vec<Arc<str>>) -> Result<Texts, String> {
         let read_each = move |dir: &Path| {
             let read = names.into_iter().map(|name| {
                 let content = read(&dir.join(&*name));
@@ -191,40 +204,50 @@ impl Files {
 }
 
 /// What counts after two readings: files that both found the same; one that is being written counts as it did before.
-fn agreed(before: &Listing, after: &Listing, counted: &Listing) -> (Listing, bool) {
-    let mut listing = Listing::new();
+fn agreed(before: &Texts, after: &Texts, counted: &Texts) -> (Texts, bool) {
+    let mut texts = Texts::new();
     let mut settled = before.keys().eq(after.keys());
     for (name, content) in after {
         if before.get(name) == Some(content) {
-            listing.insert(Arc::clone(name), content.clone());
+            texts.insert(Arc::clone(name), content.clone());
             continue;
         }
         settled = false;
         if let Some(old) = counted.get(name) {
-            listing.insert(Arc::clone(name), old.clone());
+            texts.insert(Arc::clone(name), old.clone());
         }
     }
     for name in before.keys().filter(|name| !after.contains_key(*name)) {
         // Gone between the readings: an editor may be replacing it.
         if let Some(old) = counted.get(name) {
-            listing.insert(Arc::clone(name), old.clone());
+            texts.insert(Arc::clone(name), old.clone());
         }
     }
-    (listing, settled)
+    (texts, settled)
 }
 
 #[cfg(test)]
 mod tests {
+    use halftone_routing::config::parse::Format;
+
     use super::*;
-    use crate::source::Content;
     use std::os::unix::fs::symlink;
 
     fn bytes(text: &str) -> Content {
-        Content::Bytes(text.as_bytes().into())
+        Content::Text(Format::Yaml, text.as_bytes().into())
+    }
+
+    fn of_name(name: &str, text: &str) -> Content {
+        let format = if name.ends_with(".json") { Format::Json } else { Format::Yaml };
+        Content::Text(format, text.as_bytes().into())
+    }
+
+    fn texts<const N: usize>(files: [(&str, &str); N]) -> Texts {
+        files.into_iter().map(|(name, text)| (Arc::from(name), of_name(name, text))).collect()
     }
 
     fn listing<const N: usize>(files: [(&str, &str); N]) -> Listing {
-        files.into_iter().map(|(name, text)| (Arc::from(name), bytes(text))).collect()
+        documents(texts(files))
     }
 
     /// A generation as the kubelet writes it: a new directory, and a link renamed over the old one.
@@ -241,18 +264,18 @@ mod tests {
 
     #[test]
     fn a_file_that_is_being_written_counts_as_it_did_before() {
-        let counted = listing([("a.yaml", "old"), ("b.yaml", "b")]);
-        let before = listing([("a.yaml", "ne"), ("b.yaml", "b"), ("c.yaml", "c")]);
-        let after = listing([("a.yaml", "new"), ("b.yaml", "b"), ("c.yaml", "cc")]);
-        let expected = listing([("a.yaml", "old"), ("b.yaml", "b")]);
+        let counted = texts([("a.yaml", "old"), ("b.yaml", "b")]);
+        let before = texts([("a.yaml", "ne"), ("b.yaml", "b"), ("c.yaml", "c")]);
+        let after = texts([("a.yaml", "new"), ("b.yaml", "b"), ("c.yaml", "cc")]);
+        let expected = texts([("a.yaml", "old"), ("b.yaml", "b")]);
         assert_eq!(agreed(&before, &after, &counted), (expected, false));
         assert_eq!(agreed(&after, &after, &counted), (after.clone(), true));
     }
 
     #[test]
     fn a_file_that_vanishes_between_two_readings_counts_as_it_did_before() {
-        let counted = listing([("a.yaml", "a")]);
-        assert_eq!(agreed(&counted, &Listing::new(), &counted), (counted.clone(), false));
+        let counted = texts([("a.yaml", "a")]);
+        assert_eq!(agreed(&counted, &Texts::new(), &counted), (counted.clone(), false));
     }
 
     #[tokio::test]
@@ -288,8 +311,10 @@ mod tests {
         fs::write(dir.path().join("a.yaml"), "a").unwrap();
         symlink("nowhere", dir.path().join("b.yaml")).unwrap();
         let Found::Listing(found) = Files::follow(dir.path()).next().await else { panic!("trouble") };
-        assert_eq!(found["a.yaml"], bytes("a"));
-        assert!(matches!(&found["b.yaml"], Content::Unreadable(why) if why.contains("No such file")));
+        assert_eq!(found.releases["a.yaml"], bytes("a"));
+        assert!(
+            matches!(&found.releases["b.yaml"], Content::Unreadable(why) if why.contains("No such file"))
+        );
     }
 
     #[test]
@@ -309,6 +334,6 @@ mod tests {
     #[tokio::test]
     async fn an_empty_directory_is_an_empty_listing_at_the_start() {
         let dir = tempfile::tempdir().unwrap();
-        assert_eq!(Files::follow(dir.path()).next().await, Found::Listing(Listing::new()));
+        assert_eq!(Files::follow(dir.path()).next().await, Found::Listing(Listing::default()));
     }
 }

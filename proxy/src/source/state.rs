@@ -1,4 +1,5 @@
-//! The last good documents on disk (`--state DIR`): what a restarted proxy serves until its source answers.
+//! The last good documents on disk (`--state DIR`), and in a cluster where the Services' endpoints were: what a
+//! restarted proxy serves until its source answers.
 //!
 //! One file per document, replaced by rename after fsync, so that a crash leaves the old or the new one and never
 //! half of either. A thread of its own writes, since a disk may hang; of several changes to one document that wait,
@@ -12,14 +13,20 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use halftone_routing::config::names::Uid;
+use halftone_routing::config::parse::Format;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+
+const FLEET_FILE: &str = "fleet.json";
+const ENDPOINTS_FILE: &str = "endpoints.json";
 
 /// What is kept: one document as it was found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Saved {
-    /// The name it was found under, which also tells its format.
+    /// The name it was found under.
     pub source: String,
+    /// How its text is written.
+    pub format: Format,
     /// Its text.
     pub text: String,
 }
@@ -39,6 +46,8 @@ pub enum Key {
     Release(Uid),
     /// The fleet's.
     Fleet,
+    /// No document: the endpoints of all Services in use.
+    Endpoints,
 }
 
 impl Key {
@@ -46,7 +55,8 @@ impl Key {
     fn file_name(&self) -> String {
         match self {
             Self::Release(uid) => format!("release-{}.json", &digest(uid.as_str())[..32]),
-            Self::Fleet => "fleet.json".to_owned(),
+            Self::Fleet => FLEET_FILE.to_owned(),
+            Self::Endpoints => ENDPOINTS_FILE.to_owned(),
         }
     }
 }
@@ -58,6 +68,8 @@ pub struct Restored {
     pub releases: Vec<Saved>,
     /// The fleet's.
     pub fleet: Option<Saved>,
+    /// The endpoints of all Services in use, as [`crate::upstream::endpoints::Tables`] writes and reads them.
+    pub endpoints: Option<Saved>,
 }
 
 /// The directory and its writer.
@@ -186,9 +198,8 @@ fn read_all(dir: &Path) -> io::Result<Restored> {
     paths.sort();
     for path in paths.iter().filter(|path| path.extension().is_some_and(|extension| extension == "json")) {
         match read(path) {
-            Ok(saved) if path.file_name().is_some_and(|name| name == "fleet.json") => {
-                restored.fleet = Some(saved);
-            }
+            Ok(saved) if path.ends_with(FLEET_FILE) => restored.fleet = Some(saved),
+            Ok(saved) if path.ends_with(ENDPOINTS_FILE) => restored.endpoints = Some(saved),
             Ok(saved) => restored.releases.push(saved),
             Err(why) => {
                 tracing::warn!(file = %path.display(), why, "a kept document is damaged and left out");
@@ -217,7 +228,7 @@ mod tests {
     use super::*;
 
     fn saved(name: &str, text: &str) -> Saved {
-        Saved { source: format!("{name}.yaml"), text: text.to_owned() }
+        Saved { source: format!("{name}.yaml"), format: Format::Yaml, text: text.to_owned() }
     }
 
     fn release(name: &str) -> Key {

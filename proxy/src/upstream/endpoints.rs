@@ -4,16 +4,20 @@
 use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::{ArcSwap, Cache};
-use halftone_routing::config::arm::{Backend, Upstream};
+use serde::{Deserialize, Serialize};
 
-use super::in_flight::InFlights;
+use super::services::{Resolved, Trouble};
+
+mod tables;
+
+pub use self::tables::Tables;
 
 /// One address that may answer for an arm, as its source describes it. An address of an arm by `addresses` is
 /// [`Endpoint::ready`]; an EndpointSlice's says what its conditions say.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Endpoint {
     /// Where to connect.
     pub address: SocketAddr,
@@ -66,6 +70,7 @@ pub struct Table {
 struct Known {
     endpoints: Vec<(Endpoint, Slot)>,
     failing: HashSet<SocketAddr>,
+    trouble: Option<Trouble>,
 }
 
 impl Table {
@@ -120,6 +125,23 @@ impl Table {
         self.publish(&known);
     }
 
+    /// Why it has fewer endpoints than its source names, if it has.
+    pub fn trouble(&self) -> Option<Trouble> {
+        self.lock().trouble
+    }
+
+    /// Takes what a Service's port comes down to; true: that is something else than before.
+    fn resolve(&self, resolved: &Resolved) -> bool {
+        let mut known = self.lock();
+        known.trouble = resolved.trouble;
+        let same = known.endpoints.iter().map(|(endpoint, _)| endpoint).eq(&resolved.endpoints);
+        drop(known);
+        if !same {
+            self.replace(&resolved.endpoints);
+        }
+        !same
+    }
+
     /// What the active check found of one endpoint.
     pub fn set_failing(&self, address: SocketAddr, failing: bool) {
         let mut known = self.lock();
@@ -162,65 +184,9 @@ fn is_ready(endpoint: &Endpoint) -> bool {
     endpoint.ready && !endpoint.terminating
 }
 
-/// All tables of the process. A table lives as long as a snapshot or a worker holds it; two arms with the same
-/// backend looked at by the same check share one.
-#[derive(Debug)]
-pub struct Tables {
-    in_flight: InFlights,
-    next_table: AtomicU32,
-    next_slot: Arc<AtomicU32>,
-    tables: Mutex<HashMap<Upstream, Weak<Table>>>,
-}
-
-impl Tables {
-    /// No tables yet, for a process with this many workers.
-    pub fn new(workers: usize) -> Self {
-        Self {
-            in_flight: InFlights::new(workers),
-            next_table: AtomicU32::new(0),
-            next_slot: Arc::default(),
-            tables: Mutex::default(),
-        }
-    }
-
-    /// What is under way for each arm, beside the endpoints that arms may share.
-    pub fn in_flight(&self) -> &InFlights {
-        &self.in_flight
-    }
-
-    /// The arm's table. A new one of an arm by `addresses` has each of them as a ready endpoint; a new one of a
-    /// Service is empty until its source fills it.
-    pub fn get(&self, upstream: &Upstream) -> Arc<Table> {
-        let mut tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(table) = tables.get(upstream).and_then(Weak::upgrade) {
-            return table;
-        }
-        tables.retain(|_, table| table.strong_count() > 0);
-        let id = self.next_table.fetch_add(1, Relaxed);
-        let table = Arc::new(Table::new(id, Arc::clone(&self.next_slot)));
-        if let Backend::Addresses(addresses) = &upstream.backend {
-            table.replace(&addresses.as_ref().iter().copied().map(Endpoint::ready).collect::<Vec<_>>());
-        }
-        tables.insert(upstream.clone(), Arc::downgrade(&table));
-        table
-    }
-
-    /// The table of an upstream, if it is in use.
-    pub fn find(&self, upstream: &Upstream) -> Option<Arc<Table>> {
-        let tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
-        tables.get(upstream).and_then(Weak::upgrade)
-    }
-
-    /// The tables in use, each with what it is for.
-    pub fn all(&self) -> Vec<(Upstream, Arc<Table>)> {
-        let tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
-        tables.iter().filter_map(|(upstream, table)| Some((upstream.clone(), table.upgrade()?))).collect()
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use halftone_routing::config::arm::Addresses;
+    use halftone_routing::config::arm::{Addresses, Backend, Upstream};
 
     use super::*;
 

@@ -15,7 +15,7 @@ use super::support::{Client, backend, get, release, until};
 
 fn command() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_halftone-proxy"));
-    command.env_clear().stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.env_clear().env("HOME", "/nonexistent").stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }
 
@@ -88,12 +88,16 @@ fn bad_flags_say_what_is_wrong() {
     let dir = tempfile::tempdir().unwrap();
     let config = dir.path().to_str().unwrap();
     for (args, told) in [
-        (&[] as &[&str], "--config"),
+        (&[] as &[&str], "<--config <DIR>|--kubernetes>"),
+        (&["--config", config, "--kubernetes"], "'--config <DIR>' cannot be used with '--kubernetes'"),
+        (&["--kubernetes", "--namespace", "No Such"], "--namespace"),
+        (&["--kubernetes", "--pod-uid="], "--pod-uid"),
         (&["--config", config, "--listen", "localhost"], "invalid value 'localhost' for '--listen"),
         (&["--config", config, "--listen", "127.0.0.1:0,:80"], "write an IP address and a port"),
         (&["--config", config, "--listen="], "write an IP address and a port"),
         (&["--config", config, "--admin", "8081"], "write an IP address and a port"),
-        (&["--config", config, "--workers", "0"], "--workers"),
+        (&["--config", config, "--workers", "0"], "no number of workers; write 1 to 1024"),
+        (&["--config", config, "--workers", "100000"], "no number of workers; write 1 to 1024"),
         (&["--config", config, "--max-connections", "0"], "--max-connections"),
         (&["--config", config, "--max-connections", "many"], "--max-connections"),
         (&["--config", config, "--instance="], "--instance"),
@@ -127,6 +131,7 @@ fn bad_flags_say_what_is_wrong() {
         (&["--config", config, "--state", "/dev/null"], "--state /dev/null: "),
         (&["--config", config, "--admin", "0.0.0.0:0"], "--token-file"),
         (&["--config", config, "--token-file", "/nonexistent"], "/nonexistent"),
+        (&["--kubernetes"], "set KUBECONFIG, or run in a pod"),
     ] {
         let (output, said) = run(args);
         assert_eq!(output.status.code(), Some(1), "{args:?}: {said}");

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use halftone_proxy::report::Documents;
 use halftone_proxy::source::Content;
+use halftone_routing::config::parse::Format;
 use serde_json::{Value, json};
 
 use super::support::{Load, apply, backend, get, listing, release, start, until, wait};
@@ -61,7 +62,8 @@ fn whatever_is_wrong_with_a_document_traffic_stays_as_it_was() {
         assert_eq!(get(admin, "/readyz").status, 200, "{reason}");
     }
     let mut invalid_utf8 = listing(&[(NAME, &good)]);
-    invalid_utf8.insert(NAME.into(), Content::Bytes([good.as_bytes(), &[0xff]].concat().into()));
+    let content = Content::Text(Format::Json, [good.as_bytes(), &[0xff]].concat().into());
+    invalid_utf8.releases.insert(NAME.into(), content);
     assert_refused(&wait(proxy.apply(invalid_utf8)).unwrap(), NAME, "Malformed", "UTF-8");
     let twin = apply(&proxy, &[(NAME, &good), ("twin.json", &good)]);
     assert_refused(&twin, "twin.json", "DuplicateRelease", NAME);

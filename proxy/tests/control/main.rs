@@ -9,6 +9,7 @@ mod checks;
 mod directory;
 mod docs;
 mod documents;
+mod kubernetes;
 mod restart;
 mod support;
 mod swaps;

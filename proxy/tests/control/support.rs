@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 use halftone_proxy::report::Documents;
 use halftone_proxy::run::{Proxy, Source};
 use halftone_proxy::settings::Settings;
-use halftone_proxy::source::{Content, Listing};
+use halftone_proxy::source::{Content, Listing, files};
+use halftone_routing::config::parse::Format;
 use serde_json::{Value, json};
 
 /// Far longer than anything here takes; a test that waits this long has failed.
@@ -159,7 +160,11 @@ pub(crate) fn start(documents: &[(&str, &str)]) -> Proxy {
 }
 
 pub(crate) fn listing(documents: &[(&str, &str)]) -> Listing {
-    documents.iter().map(|(name, text)| (Arc::from(*name), Content::Bytes(text.as_bytes().into()))).collect()
+    let texts = documents.iter().map(|(name, text)| {
+        let format = if name.ends_with(".json") { Format::Json } else { Format::Yaml };
+        (Arc::from(*name), Content::Text(format, text.as_bytes().into()))
+    });
+    files::documents(texts.collect())
 }
 
 /// Waits for a future of a [`Proxy`].

@@ -10,8 +10,8 @@ mod unique;
 
 use std::fmt;
 
-use serde::Serialize;
 use serde::de::{DeserializeOwned, DeserializeSeed};
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use self::unique::Unique;
@@ -22,7 +22,8 @@ use crate::fleet::FleetConfig;
 pub const MAX_BYTES: usize = 900 * 1024;
 
 /// How a document is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub enum Format {
     /// JSON (RFC 8259).
     Json,

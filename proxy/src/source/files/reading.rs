@@ -7,9 +7,11 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use halftone_routing::config::parse::Format;
 use rustix::fs::OFlags;
 
-use crate::source::{Content, Listing};
+use super::Texts;
+use crate::source::Content;
 
 /// More than any document may have; what is longer is read no further, and refused for its size.
 const READ_AT_MOST: u64 = 1 << 20;
@@ -67,12 +69,12 @@ fn generation_of(dir: &Path) -> io::Result<Option<PathBuf>> {
 }
 
 /// Reads one whole generation, again if the kubelet swapped or removed it meanwhile.
-pub(super) fn read_generation(dir: &Path) -> io::Result<Listing> {
+pub(super) fn read_generation(dir: &Path) -> io::Result<Texts> {
     let mut last = io::Error::other("..data vanished while it was read");
     for _ in 0..GENERATION_TRIES {
         let Some(generation) = generation_of(dir)? else { return Err(last) };
         match read_all(&generation) {
-            Ok(listing) if generation_of(dir)?.as_ref() == Some(&generation) => return Ok(listing),
+            Ok(texts) if generation_of(dir)?.as_ref() == Some(&generation) => return Ok(texts),
             Ok(_) => last = io::Error::other("..data changes faster than it can be read"),
             Err(error) => last = error,
         }
@@ -80,16 +82,20 @@ pub(super) fn read_generation(dir: &Path) -> io::Result<Listing> {
     Err(last)
 }
 
-fn read_all(dir: &Path) -> io::Result<Listing> {
+fn read_all(dir: &Path) -> io::Result<Texts> {
     documents_in(dir)?.into_iter().map(|(name, (path, _))| Ok((name, read(&path)))).collect()
 }
 
 /// A file that cannot be read is a fact about that file, not about the directory.
 pub(super) fn read(path: &Path) -> Content {
     match read_regular(path) {
-        Ok(bytes) => Content::Bytes(bytes.into()),
+        Ok(bytes) => Content::Text(format_of(path), bytes.into()),
         Err(error) => Content::Unreadable(error.to_string().into()),
     }
+}
+
+fn format_of(path: &Path) -> Format {
+    if path.extension().is_some_and(|extension| extension == "json") { Format::Json } else { Format::Yaml }
 }
 
 /// Looked at again once it is open, and opened without waiting for a writer: a FIFO put in a file's place between two

@@ -1,0 +1,317 @@
+//! Documents from the Kubernetes API (`--kubernetes`): the ConfigMaps of this proxy's namespace that carry its class,
+//! and the EndpointSlices of the namespaces that they name.
+//!
+//! Documents become listings for `apply.rs`, as files do; slices go straight into the endpoint tables
+//! (`kubernetes/slices.rs`). A document that is the first to name a namespace is held back until that namespace's
+//! slices are listed, so that no request meets an arm before its endpoints. Whatever the API does, what is applied
+//! goes on: a list counts only when it is complete, and a watch that breaks is taken up where it was.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use halftone_routing::config::names::ObjectName;
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::runtime::watcher::{self, Event};
+use kube::{Api, Client, ResourceExt};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until};
+
+use self::document::{Document, read};
+use self::slices::{News, Slices};
+use self::watch::Watch;
+use super::Listing;
+use crate::upstream::endpoints::Tables;
+
+mod document;
+mod slices;
+mod watch;
+
+/// The label that says whose document a ConfigMap is.
+const CLASS_LABEL: &str = "halftone.dev/class";
+/// How long the first listing waits for the slices of the namespaces it names; as long as a proxy waits for its
+/// source before it serves by what it kept.
+const FIRST_GRACE: Duration = Duration::from_secs(5);
+/// How long a new document waits for the slices of a namespace that none named before.
+const GRACE: Duration = Duration::from_secs(2);
+/// Errors this long ago are over: the next attempt would have failed meanwhile.
+const TROUBLE_OVER: Duration = Duration::from_secs(10);
+/// Events taken in before what they change is told.
+const MOST_AT_ONCE: usize = 10_000;
+/// How often namespaces that nobody names any more are looked for.
+const SWEEP: Duration = Duration::from_secs(30);
+/// The API server ends a watch after this long, and one that has fallen silent is given up soon after. Taking it up
+/// again costs one request.
+const WATCH_SECONDS: u32 = 45;
+
+/// How a proxy finds its documents in a cluster.
+#[derive(Clone, Debug)]
+pub struct Cluster {
+    /// Where the API is and who we are there.
+    pub api: kube::Config,
+    /// The namespace of this proxy and of its documents.
+    pub namespace: ObjectName,
+    /// Uid of this proxy's pod; a Service that selects it is not forwarded to.
+    pub pod: Option<String>,
+    /// Whether endpoints at loopback addresses are dialled. In a pod they would be the proxy itself.
+    pub loopback: bool,
+}
+
+/// Why no cluster was found.
+#[derive(Debug, thiserror::Error)]
+pub enum ClusterError {
+    /// No kubeconfig, and no service account.
+    #[error(
+        "--kubernetes: no API server is known: {0}; set KUBECONFIG, or run in a pod with a service account"
+    )]
+    NotFound(#[from] Box<kube::config::InferConfigError>),
+    /// The namespace set there is no name.
+    #[error("--kubernetes: the namespace {0}; set --namespace")]
+    Namespace(String),
+}
+
+impl Cluster {
+    /// As `kubectl` finds it: `KUBECONFIG`, the kubeconfig in the home directory, or in a pod the service account.
+    /// Without a namespace, the one that is set there.
+    ///
+    /// # Errors
+    /// None of them is there, or it cannot be read.
+    pub async fn find(namespace: Option<ObjectName>, pod: Option<String>) -> Result<Self, ClusterError> {
+        let api = kube::Config::infer().await.map_err(Box::new)?;
+        let namespace = match namespace {
+            Some(namespace) => namespace,
+            None => {
+                api.default_namespace.parse().map_err(|error| ClusterError::Namespace(format!("{error}")))?
+            }
+        };
+        Ok(Self { api, namespace, pod, loopback: false })
+    }
+
+    /// A client whose silence ends: by default requests to an API server that has vanished wait for as long as TCP
+    /// does.
+    fn client(&self) -> Result<Client, kube::Error> {
+        let mut config = self.api.clone();
+        config.connect_timeout = Some(Duration::from_secs(5));
+        config.read_timeout = Some(Duration::from_secs(u64::from(WATCH_SECONDS) + 15));
+        config.reset_reader_on_write = true;
+        // Attempts are spaced by `watch.rs`, for all kinds of errors alike.
+        config.default_retry = false;
+        Client::try_from(config)
+    }
+}
+
+/// The API being followed.
+pub(crate) struct Kubernetes {
+    namespace: ObjectName,
+    fleet: String,
+    watch: Watch<ConfigMap>,
+    /// The list under way, until it is complete.
+    listing: Option<BTreeMap<String, Document>>,
+    /// The documents as the API has them; none before the first complete list.
+    documents: Option<BTreeMap<String, Document>>,
+    slices: Slices,
+    news: mpsc::UnboundedReceiver<News>,
+    waiting: Waiting,
+    given: Option<Listing>,
+    missing: Option<String>,
+    trouble: Option<(String, Instant)>,
+    /// Something happened that may have to be told.
+    changed: bool,
+    /// When to look again although nothing came.
+    wake_at: Instant,
+}
+
+/// What following the API found.
+#[derive(Debug)]
+pub(crate) struct Told {
+    /// The documents to be applied, if they are others than before.
+    pub(crate) listing: Option<Listing>,
+    /// Why documents cannot be read at present, if they cannot.
+    pub(crate) trouble: Option<String>,
+    /// The endpoints that documents name and that are not known yet, if there are any.
+    pub(crate) missing: Option<String>,
+}
+
+impl Kubernetes {
+    /// Follows the API. To be called within a tokio runtime.
+    ///
+    /// # Errors
+    /// The configuration names certificates or keys that cannot be used.
+    pub(crate) fn follow(
+        cluster: &Cluster,
+        class: &ObjectName,
+        tables: Arc<Tables>,
+    ) -> Result<Self, kube::Error> {
+        let client = cluster.client()?;
+        let selected = format!("{CLASS_LABEL}={class}");
+        let config = watcher::Config::default().labels(&selected).timeout(WATCH_SECONDS);
+        let documents = Api::namespaced(client.clone(), cluster.namespace.as_str());
+        let (tell, news) = mpsc::unbounded_channel();
+        Ok(Self {
+            namespace: cluster.namespace.clone(),
+            fleet: format!("halftone-fleet-{class}"),
+            watch: Watch::new(documents, config),
+            listing: None,
+            documents: None,
+            slices: Slices::new(client, tables, tell),
+            news,
+            waiting: Waiting::default(),
+            given: None,
+            missing: None,
+            trouble: None,
+            changed: false,
+            wake_at: Instant::now() + SWEEP,
+        })
+    }
+
+    /// Waits for the next change. Everything that has come meanwhile is told at once.
+    pub(crate) async fn next(&mut self) -> Told {
+        loop {
+            self.step().await;
+            // Bounded, so that a flood of events does not keep the first of them waiting.
+            let mut more = 0..MOST_AT_ONCE;
+            while more.next().is_some() && self.step().now_or_never().is_some() {}
+            if std::mem::take(&mut self.changed) {
+                let listing = self.listing();
+                let trouble = self.trouble.as_ref().map(|(why, _)| why.clone());
+                return Told { listing, trouble, missing: self.missing.clone() };
+            }
+        }
+    }
+
+    /// Takes in one thing that happened. Loses nothing when it is dropped before that.
+    async fn step(&mut self) {
+        tokio::select! {
+            event = self.watch.next() => match event {
+                Ok(event) => self.take(event),
+                Err(error) => self.note_trouble(&error),
+            },
+            Some(news) = self.news.recv() => self.changed |= self.slices.take(news),
+            () = sleep_until(self.wake_at) => self.wake(),
+        }
+    }
+
+    fn wake(&mut self) {
+        let now = Instant::now();
+        self.changed = true;
+        self.wake_at = now + SWEEP;
+        match &self.trouble {
+            Some((_, last)) if *last + TROUBLE_OVER <= now => self.trouble = None,
+            Some((_, last)) => self.wake_by(*last + TROUBLE_OVER),
+            None => {}
+        }
+    }
+
+    fn wake_by(&mut self, at: Instant) {
+        self.wake_at = self.wake_at.min(at);
+    }
+
+    fn take(&mut self, event: Event<ConfigMap>) {
+        if !matches!(event, Event::Init) {
+            self.trouble = None;
+        }
+        match event {
+            Event::Init => self.listing = Some(BTreeMap::new()),
+            Event::InitApply(object) => {
+                let (name, document) = (object.name_any(), self.read(object));
+                self.listing.get_or_insert_default().insert(name, document);
+            }
+            Event::InitDone => {
+                self.documents = self.listing.take();
+                self.changed = true;
+            }
+            Event::Apply(object) => {
+                let (name, document) = (object.name_any(), self.read(object));
+                self.documents.get_or_insert_default().insert(name, document);
+                self.changed = true;
+            }
+            Event::Delete(object) => {
+                self.documents.get_or_insert_default().remove(&object.name_any());
+                self.changed = true;
+            }
+        }
+    }
+
+    fn read(&self, object: ConfigMap) -> Document {
+        read(&self.namespace, &self.fleet, object)
+    }
+
+    fn note_trouble(&mut self, error: &watcher::Error) {
+        let why = watch::explain(error);
+        if self.trouble.as_ref().is_none_or(|(known, _)| *known != why) {
+            self.changed = true;
+        }
+        let now = Instant::now();
+        self.trouble = Some((why, now));
+        self.wake_by(now + TROUBLE_OVER);
+    }
+
+    /// The documents to be applied now, if they are others than before.
+    fn listing(&mut self) -> Option<Listing> {
+        let documents = self.documents.as_ref()?;
+        let named: BTreeSet<&ObjectName> =
+            documents.values().flat_map(|document| &document.namespaces).collect();
+        self.slices.follow(&named);
+        self.missing = self.slices.missing(&named);
+        let unlisted = named.iter().copied().filter(|namespace| match self.given {
+            None => !self.slices.is_listed(namespace),
+            Some(_) => !self.slices.is_settled(namespace),
+        });
+        let grace = if self.given.is_none() { FIRST_GRACE } else { GRACE };
+        let held = self.waiting.hold(&unlisted.collect(), Instant::now(), grace);
+        if let Some(until) = held.values().min() {
+            self.wake_at = self.wake_at.min(*until);
+        }
+        if self.given.is_some() || held.is_empty() {
+            let listing = listing(documents.values(), &held, self.given.as_ref());
+            if self.given.as_ref() != Some(&listing) {
+                self.given = Some(listing.clone());
+                return Some(listing);
+            }
+        }
+        None
+    }
+}
+
+/// Until when each namespace is waited for.
+#[derive(Debug, Default)]
+struct Waiting(BTreeMap<ObjectName, Instant>);
+
+impl Waiting {
+    /// Of the namespaces that are not listed, those that are still waited for, with the end of it.
+    fn hold(
+        &mut self,
+        unlisted: &BTreeSet<&ObjectName>,
+        now: Instant,
+        grace: Duration,
+    ) -> BTreeMap<ObjectName, Instant> {
+        self.0.retain(|namespace, _| unlisted.contains(namespace));
+        for namespace in unlisted {
+            self.0.entry((*namespace).clone()).or_insert(now + grace);
+        }
+        self.0.iter().filter(|(_, until)| **until > now).map(|(name, until)| (name.clone(), *until)).collect()
+    }
+}
+
+/// The documents, those that name a held namespace as they were given before, or not at all if they were not.
+fn listing<'a>(
+    documents: impl Iterator<Item = &'a Document>,
+    held: &BTreeMap<ObjectName, Instant>,
+    given: Option<&Listing>,
+) -> Listing {
+    let mut listing = Listing::default();
+    for document in documents {
+        let is_held = document.namespaces.iter().any(|namespace| held.contains_key(namespace));
+        let before = || given.and_then(|given| given.get(&document.name));
+        let content = if is_held { before() } else { Some(&document.content) };
+        let Some(content) = content.cloned() else { continue };
+        let name = Arc::clone(&document.name);
+        if document.is_fleet {
+            listing.fleet = Some((name, content));
+        } else {
+            listing.releases.insert(name, content);
+        }
+    }
+    listing
+}

@@ -1,0 +1,227 @@
+//! All endpoint tables of the process, and in a cluster what is known of the Services that fill them. Tables come with
+//! the documents (`snapshot.rs`), slices from the Kubernetes API (`source/kubernetes/slices.rs`), in any order.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use halftone_routing::config::arm::{Backend, ServiceRef, Upstream};
+use halftone_routing::config::names::ObjectName;
+
+use super::{Endpoint, Table};
+use crate::upstream::in_flight::InFlights;
+use crate::upstream::services::{Kept, Reach, Services, Slice};
+
+/// All tables of the process. A table lives as long as a snapshot or a worker holds it; two arms with the same
+/// backend looked at by the same check share one.
+#[derive(Debug)]
+pub struct Tables {
+    in_flight: InFlights,
+    next_table: AtomicU32,
+    next_slot: Arc<AtomicU32>,
+    inner: Mutex<Inner>,
+}
+
+/// A table and the Service's port that it is for.
+type OfService = (ServiceRef, Weak<Table>);
+
+/// One lock over tables and slices: a table that is made while a slice comes has it, one way or the other.
+#[derive(Debug)]
+struct Inner {
+    tables: HashMap<Upstream, Weak<Table>>,
+    /// The tables of each Service in use, by namespace and name.
+    of_service: HashMap<ObjectName, HashMap<ObjectName, Vec<OfService>>>,
+    /// Dead tables are looked for when there are so many.
+    sweep_at: usize,
+    services: Services,
+    /// Else every address may be dialled, and there are no Services.
+    in_cluster: bool,
+    /// A Service's table has come or changed since [`Tables::changed_endpoints`].
+    changed: bool,
+}
+
+impl Tables {
+    /// No tables yet, for a process with this many workers, outside a cluster: every address may be dialled.
+    pub fn new(workers: usize) -> Self {
+        Self::make(workers, Services::default(), false)
+    }
+
+    /// The same in a cluster: what must not be dialled never is.
+    pub fn in_cluster(workers: usize, reach: Reach) -> Self {
+        Self::make(workers, Services::new(reach), true)
+    }
+
+    fn make(workers: usize, services: Services, in_cluster: bool) -> Self {
+        let inner = Inner {
+            tables: HashMap::new(),
+            of_service: HashMap::new(),
+            sweep_at: 64,
+            services,
+            in_cluster,
+            changed: false,
+        };
+        Self {
+            in_flight: InFlights::new(workers),
+            next_table: AtomicU32::new(0),
+            next_slot: Arc::default(),
+            inner: Mutex::new(inner),
+        }
+    }
+
+    /// What is under way for each arm, beside the endpoints that arms may share.
+    pub fn in_flight(&self) -> &InFlights {
+        &self.in_flight
+    }
+
+    /// The arm's table. A new one of an arm by `addresses` has each of them as a ready endpoint; a new one of a
+    /// Service has what is known of it.
+    pub fn get(&self, upstream: &Upstream) -> Arc<Table> {
+        let mut inner = self.lock();
+        if let Some(table) = inner.tables.get(upstream).and_then(Weak::upgrade) {
+            return table;
+        }
+        inner.sweep();
+        let id = self.next_table.fetch_add(1, Relaxed);
+        let table = Arc::new(Table::new(id, Arc::clone(&self.next_slot)));
+        inner.fill(&upstream.backend, &table);
+        inner.tables.insert(upstream.clone(), Arc::downgrade(&table));
+        table
+    }
+
+    /// The table of an upstream, if it is in use.
+    pub fn find(&self, upstream: &Upstream) -> Option<Arc<Table>> {
+        self.lock().tables.get(upstream).and_then(Weak::upgrade)
+    }
+
+    /// The tables in use, each with what it is for.
+    pub fn all(&self) -> Vec<(Upstream, Arc<Table>)> {
+        let inner = self.lock();
+        let alive = inner.tables.iter();
+        alive.filter_map(|(upstream, table)| Some((upstream.clone(), table.upgrade()?))).collect()
+    }
+
+    /// The namespaces of the Services in use.
+    pub fn namespaces(&self) -> BTreeSet<ObjectName> {
+        let inner = self.lock();
+        let in_use =
+            |tables: &Vec<(ServiceRef, Weak<Table>)>| tables.iter().any(|(_, t)| t.strong_count() > 0);
+        let of_service = inner.of_service.iter();
+        of_service
+            .filter(|(_, services)| services.values().any(in_use))
+            .map(|(name, _)| name.clone())
+            .collect()
+    }
+
+    /// Takes the complete list of a namespace's slices.
+    pub fn list_slices(&self, namespace: &ObjectName, slices: impl IntoIterator<Item = (String, Slice)>) {
+        let inner = &mut *self.lock();
+        inner.services.list(namespace, slices);
+        for tables in inner.of_service.get(namespace).into_iter().flat_map(HashMap::values) {
+            inner.changed |= refill(&inner.services, tables);
+        }
+    }
+
+    /// Takes one slice as it is now; none: it is gone.
+    pub fn put_slice(&self, namespace: &ObjectName, name: String, slice: Option<Slice>) {
+        let inner = &mut *self.lock();
+        let services = inner.services.put(namespace, name, slice);
+        let Some(in_use) = inner.of_service.get(namespace) else { return };
+        let changed = services.iter().filter_map(|name| in_use.get(name));
+        for tables in changed {
+            inner.changed |= refill(&inner.services, tables);
+        }
+    }
+
+    /// The namespace's slices are followed no longer.
+    pub fn forget_slices(&self, namespace: &ObjectName) {
+        self.lock().services.forget(namespace);
+    }
+
+    /// The endpoints of all Services in use, as [`Tables::restore`] reads them, if they have changed since the last
+    /// call.
+    pub fn changed_endpoints(&self) -> Option<String> {
+        let mut inner = self.lock();
+        if !std::mem::take(&mut inner.changed) {
+            return None;
+        }
+        let tables = inner.of_service.values().flat_map(HashMap::values).flatten();
+        let kept = tables.filter_map(|(service, table)| {
+            let table = table.upgrade()?;
+            let endpoints: Vec<_> = table.lock().endpoints.iter().map(|(endpoint, _)| *endpoint).collect();
+            (!endpoints.is_empty()).then(|| Kept { service: service.clone(), endpoints })
+        });
+        let kept: Vec<_> = kept.collect();
+        Some(serde_json::to_string(&kept).expect("names and addresses are plain data"))
+    }
+
+    /// Takes what an earlier run kept: it holds for each namespace until that is listed.
+    pub fn restore(&self, text: &str) {
+        match serde_json::from_str(text) {
+            Ok(kept) => self.lock().services.restore(kept),
+            Err(error) => tracing::warn!(%error, "the kept endpoints cannot be read and are left out"),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    fn fill(&mut self, backend: &Backend, table: &Arc<Table>) {
+        match backend {
+            Backend::Addresses(addresses) if self.in_cluster => {
+                let allowed = self.services.allowed(addresses.as_ref());
+                if let Some(trouble) = allowed.trouble {
+                    tracing::error!(?trouble, "an arm names addresses that are not dialled");
+                }
+                table.resolve(&allowed);
+            }
+            Backend::Addresses(addresses) => {
+                table.replace(&addresses.as_ref().iter().copied().map(Endpoint::ready).collect::<Vec<_>>());
+            }
+            Backend::Service(service) => {
+                let of_namespace = self.of_service.entry(service.namespace.clone()).or_default();
+                let tables = of_namespace.entry(service.name.clone()).or_default();
+                tables.retain(|(_, table)| table.strong_count() > 0);
+                tables.push((service.clone(), Arc::downgrade(table)));
+                refill(&self.services, &tables[tables.len() - 1..]);
+                self.changed = true;
+            }
+        }
+    }
+
+    /// Forgets tables that nobody holds, each time their number has doubled: the price per table stays the same
+    /// however many there are.
+    fn sweep(&mut self) {
+        if self.tables.len() < self.sweep_at {
+            return;
+        }
+        self.tables.retain(|_, table| table.strong_count() > 0);
+        self.of_service.retain(|_, services| {
+            services.retain(|_, tables| {
+                tables.retain(|(_, table)| table.strong_count() > 0);
+                !tables.is_empty()
+            });
+            !services.is_empty()
+        });
+        self.sweep_at = 64.max(2 * self.tables.len());
+    }
+}
+
+/// Fills the tables of one Service again; true: one of them changed.
+fn refill(services: &Services, tables: &[OfService]) -> bool {
+    let mut changed = false;
+    for (service, table) in tables {
+        let (Some(table), Some(resolved)) = (table.upgrade(), services.resolve(service)) else { continue };
+        let before = table.trouble();
+        changed |= table.resolve(&resolved);
+        if let Some(trouble) = resolved.trouble
+            && before != resolved.trouble
+        {
+            let ServiceRef { namespace, name, port, .. } = service;
+            tracing::error!(%namespace, %name, ?port, ?trouble, "a Service's port is not served as its slices say");
+        }
+    }
+    changed
+}

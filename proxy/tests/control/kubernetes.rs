@@ -1,0 +1,385 @@
+//! Proxies that take their documents and endpoints from an API server, which is slow, refuses, forgets or goes away.
+
+use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::time::{Duration, Instant};
+
+use halftone_proxy::run::{Proxy, Source};
+use halftone_proxy::settings::Settings;
+use halftone_proxy::source::kubernetes::Cluster;
+use halftone_routing::report::TrafficReport;
+use serde_json::{Value, json};
+
+use self::api::{Api, CONFIG_MAPS, SLICES};
+use super::support::{Answer, Client, Load, backend, get, release, settings, until};
+
+mod api;
+
+/// Where the proxy and its documents are.
+const GRAY: &str = "gray";
+
+fn cluster(api: &Api) -> Cluster {
+    Cluster {
+        api: kube::Config::new(format!("http://{}", api.address).parse().unwrap()),
+        namespace: GRAY.parse().unwrap(),
+        pod: Some("pod-me".to_owned()),
+        loopback: true,
+    }
+}
+
+fn start(api: &Api) -> Proxy {
+    start_with(api, &settings())
+}
+
+fn start_with(api: &Api, settings: &Settings) -> Proxy {
+    Proxy::start(settings, Source::Kubernetes(Box::new(cluster(api)))).unwrap()
+}
+
+fn with_state(dir: &Path) -> Settings {
+    Settings { state: Some(dir.to_owned()), ..settings() }
+}
+
+fn document_of_class(class: &str, key: &str, text: &str) -> Value {
+    json!({"metadata": {"labels": {"halftone.dev/class": class}}, "data": {key: text}})
+}
+
+/// Puts a release's document, whose stable arm is a Service of its own name in `namespace`.
+fn put_release(api: &Api, name: &str, namespace: &str, revision: u64, more: Value) {
+    let service = json!({"namespace": namespace, "name": name, "port": 80});
+    let mut document: Value =
+        serde_json::from_str(&release(name, revision, ([127, 0, 0, 1], 1).into(), more)).unwrap();
+    let stable = &mut document["arms"]["stable"];
+    stable.as_object_mut().unwrap().remove("addresses");
+    stable["service"] = service;
+    let text = document.to_string();
+    api.put(CONFIG_MAPS, GRAY, &format!("gr-{name}"), document_of_class("default", "routing.json", &text));
+}
+
+fn endpoint(address: SocketAddr) -> Value {
+    json!({"addresses": [address.ip()], "conditions": {"ready": true, "serving": true, "terminating": false}})
+}
+
+fn slice(service: &str, port: u16, endpoints: &[Value]) -> Value {
+    json!({
+        "metadata": {"labels": {"kubernetes.io/service-name": service}},
+        "addressType": "IPv4",
+        "ports": [{"name": "", "port": port, "protocol": "TCP"}],
+        "endpoints": endpoints,
+    })
+}
+
+/// A slice for each backend, since each has a port of its own.
+fn put_backend(api: &Api, namespace: &str, service: &str, address: SocketAddr) {
+    let name = format!("{service}-{}", address.port());
+    api.put(SLICES, namespace, &name, slice(service, address.port(), &[endpoint(address)]));
+}
+
+fn ready(proxy: &Proxy) -> Answer {
+    get(proxy.admin_address().unwrap(), "/readyz")
+}
+
+fn until_ready(proxy: &Proxy) {
+    until("readiness", || ready(proxy), |answer| answer.status == 200);
+}
+
+fn ask(proxy: &Proxy) -> String {
+    get(proxy.addresses()[0], "/x").body
+}
+
+fn config(proxy: &Proxy) -> Value {
+    get(proxy.admin_address().unwrap(), "/config").json()
+}
+
+fn revision(report: &TrafficReport) -> Option<u64> {
+    report.applied.first().map(|document| document.revision.get())
+}
+
+/// An API with one release on one backend.
+fn shop() -> (Api, SocketAddr) {
+    let (api, stable) = (Api::start(), backend("stable"));
+    put_backend(&api, "shop", "checkout", stable);
+    put_release(&api, "checkout", "shop", 1, json!({}));
+    (api, stable)
+}
+
+#[test]
+fn what_the_api_says_is_served_and_other_classes_are_not() {
+    let (api, stable) = shop();
+    let other = release("other", 9, stable, json!({"hosts": ["other.example.com"]}));
+    api.put(CONFIG_MAPS, GRAY, "gr-other", document_of_class("web", "routing.json", &other));
+    let fleet = r#"{"schema": 1, "revision": 4, "trustedProxies": ["10.0.0.0/8"]}"#;
+    api.put(CONFIG_MAPS, GRAY, "halftone-fleet-default", document_of_class("default", "fleet.json", fleet));
+    let proxy = start(&api);
+    until_ready(&proxy);
+    assert_eq!(ask(&proxy), "stable /x r1");
+    let report = proxy.report(None);
+    assert_eq!((report.applied.len(), report.fleet.unwrap().revision.get()), (1, 4));
+
+    put_release(&api, "checkout", "shop", 2, json!({}));
+    until("the second document", || ask(&proxy), |body| body == "stable /x r2");
+    api.put(CONFIG_MAPS, GRAY, "gr-checkout", document_of_class("default", "routing.json", "{broken"));
+    let page = until("the refusal", || config(&proxy), |page| page["rejected"] != json!([]));
+    assert_eq!(page["rejected"][0]["source"], "configmap/gray/gr-checkout");
+    assert_eq!(page["rejected"][0]["reason"], "Malformed");
+    assert_eq!(ask(&proxy), "stable /x r2", "the last good one goes on");
+    api.delete(CONFIG_MAPS, GRAY, "gr-checkout");
+    until("an orphan", || config(&proxy), |page| page["orphaned"] == json!(["local/shop/checkout"]));
+    assert_eq!(ask(&proxy), "stable /x r2", "only a withdrawal ends a route");
+}
+
+#[test]
+fn changes_are_applied_as_they_come() {
+    const CHANGES: u64 = 200;
+    let (api, _) = shop();
+    let proxy = start(&api);
+    until_ready(&proxy);
+    let mut took: Vec<Duration> = Vec::new();
+    for next in 2..CHANGES + 2 {
+        let began = Instant::now();
+        put_release(&api, "checkout", "shop", next, json!({}));
+        until("the next revision", || revision(&proxy.report(None)), |applied| *applied == Some(next));
+        took.push(began.elapsed());
+    }
+    took.sort_unstable();
+    println!(
+        "ConfigMap changed to applied: median {:?}, p99 {:?}",
+        took[took.len() / 2],
+        took[took.len() * 99 / 100]
+    );
+}
+
+#[test]
+fn while_the_api_is_away_traffic_stays_as_it_was_and_then_catches_up() {
+    let (api, _) = shop();
+    let proxy = start(&api);
+    until_ready(&proxy);
+    let load = Load::start(2, proxy.addresses()[0], |client: &mut Client| {
+        assert_eq!(client.get("/x", &[]).status, 200);
+    });
+    api.down();
+    until("trouble", || config(&proxy), |page| page["sourceTrouble"].is_string());
+    assert_eq!(ready(&proxy).status, 200, "losing the API loses no traffic");
+    assert_eq!(ask(&proxy), "stable /x r1");
+    let successor = backend("successor");
+    put_release(&api, "checkout", "shop", 2, json!({}));
+    put_backend(&api, "shop", "checkout", successor);
+    let first = api.address;
+    api.up();
+    assert_eq!(api.address, first);
+    until("what changed meanwhile", || ask(&proxy), |body| body == "successor /x r2");
+    until("no trouble", || config(&proxy), |page| page.get("sourceTrouble").is_none());
+    assert!(load.end() > 0);
+}
+
+#[test]
+fn a_watch_that_breaks_or_expires_misses_nothing() {
+    let (api, _) = shop();
+    put_release(&api, "second", "shop", 1, json!({"hosts": ["second.example.com"]}));
+    put_release(&api, "third", "shop", 1, json!({"hosts": ["third.example.com"]}));
+    let proxy = start(&api);
+    until_ready(&proxy);
+    until("both watches", || api.watches(), |watches| *watches == 2);
+    let applied = |page: &Value| page["applied"].as_array().unwrap().len();
+    assert_eq!(applied(&config(&proxy)), 3, "a list of more than one page is whole");
+
+    for round in 1..4 {
+        let (revision, gone) = (1 + round, backend("next"));
+        if round == 2 {
+            api.break_watches()
+        } else {
+            api.compact()
+        };
+        // Whether the watch is back by now or not, none of this is missed.
+        put_release(&api, "checkout", "shop", revision, json!({}));
+        put_backend(&api, "shop", "checkout", gone);
+        let told = format!("next /x r{revision}");
+        until("the change", || ask(&proxy), |body| *body == told);
+        api.delete(SLICES, "shop", &format!("checkout-{}", gone.port()));
+        let told = format!("stable /x r{revision}");
+        until("only stable", || (0..20).all(|_| ask(&proxy) == told), |all| *all);
+    }
+    api.compact();
+    api.delete(CONFIG_MAPS, GRAY, "gr-second");
+    until("an orphan", || config(&proxy), |page| page["orphaned"] == json!(["local/shop/second"]));
+    assert_eq!(applied(&config(&proxy)), 3);
+}
+
+#[test]
+fn a_proxy_is_ready_only_once_documents_and_their_endpoints_are_listed() {
+    let (api, _) = shop();
+    api.hold(Some(CONFIG_MAPS));
+    let proxy = start(&api);
+    until("the reason", || ready(&proxy), |answer| answer.body.contains("first list of documents"));
+    api.hold(Some(SLICES));
+    until(
+        "the documents",
+        || ready(&proxy).body,
+        |body| body.contains("EndpointSlices of namespace shop are not listed"),
+    );
+    api.refuse(Some((SLICES, 403)));
+    api.hold(None);
+    until(
+        "what is missing",
+        || ready(&proxy).body,
+        |body| body.contains("EndpointSlices of namespace shop are not listed") && body.contains("Forbidden"),
+    );
+    api.refuse(None);
+    until_ready(&proxy);
+    assert_eq!(ask(&proxy), "stable /x r1");
+    // Once ready, whatever is lost later changes nothing.
+    put_release(&api, "second", "elsewhere", 1, json!({"hosts": ["second.example.com"]}));
+    api.refuse(Some((SLICES, 403)));
+    api.compact();
+    until("both documents", || proxy.report(None).applied.len(), |applied| *applied == 2);
+    assert_eq!(ready(&proxy).status, 200);
+    assert_eq!(ask(&proxy), "stable /x r1");
+}
+
+#[test]
+fn a_document_that_names_a_new_namespace_waits_for_its_endpoints_and_others_do_not() {
+    let (api, _) = shop();
+    let proxy = start(&api);
+    until_ready(&proxy);
+    api.hold(Some(SLICES));
+    put_backend(&api, "elsewhere", "second", backend("second"));
+    put_release(&api, "second", "elsewhere", 1, json!({"hosts": ["shop.example.com"]}));
+    put_release(&api, "checkout", "shop", 2, json!({}));
+    until("the other document", || ask(&proxy), |body| body.contains("r2"));
+    assert_eq!(ask(&proxy), "stable /x r2", "the new one would have no endpoint");
+    api.hold(None);
+    let seen = until("the new document", || ask(&proxy), |body| body != "stable /x r2");
+    assert_eq!(seen, "second /x r1", "no request met it before its endpoints");
+}
+
+#[test]
+fn a_namespace_that_cannot_be_listed_holds_its_documents_back_only_so_long() {
+    let (api, _) = shop();
+    let proxy = start(&api);
+    until_ready(&proxy);
+    api.refuse(Some((SLICES, 403)));
+    put_release(&api, "second", "elsewhere", 1, json!({"paths": ["/second"]}));
+    until("both", || proxy.report(None).applied.len(), |applied| *applied == 2);
+    assert_eq!(ready(&proxy).status, 200);
+    api.refuse(None);
+    put_backend(&api, "elsewhere", "second", backend("second"));
+    let second = || get(proxy.addresses()[0], "/second").body;
+    until("its endpoints", second, |body| body == "second /second r1");
+}
+
+#[test]
+fn a_proxy_that_starts_while_the_api_is_away_serves_what_it_kept() {
+    let state = tempfile::tempdir().unwrap();
+    let (api, stable) = shop();
+    drop({
+        let proxy = start_with(&api, &with_state(state.path()));
+        until_ready(&proxy);
+        assert_eq!(ask(&proxy), "stable /x r1");
+        let kept =
+            || std::fs::read_to_string(state.path().join("documents/endpoints.json")).unwrap_or_default();
+        until("kept endpoints", kept, |text| text.contains(&stable.to_string()));
+        proxy
+    });
+    api.down();
+    let proxy = start_with(&api, &with_state(state.path()));
+    assert_eq!(ask(&proxy), "stable /x r1", "a client waits a few seconds and is served");
+    until_ready(&proxy);
+    assert!(proxy.report(None).stale);
+
+    put_release(&api, "checkout", "shop", 2, json!({}));
+    put_release(&api, "second", "shop", 1, json!({"hosts": ["second.example.com"]}));
+    api.up();
+    let report = until("the first list", || proxy.report(None), |report| !report.stale);
+    assert_eq!(report.applied.len(), 2);
+    until("the second document", || ask(&proxy), |body| body == "stable /x r2");
+}
+
+/// A backend that counts its open connections.
+fn counting(name: &'static str) -> (SocketAddr, Arc<AtomicUsize>) {
+    let (inner, open) = (backend(name), Arc::new(AtomicUsize::new(0)));
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let count = Arc::clone(&open);
+    std::thread::spawn(move || {
+        for mut client in listener.incoming().map_while(Result::ok) {
+            count.fetch_add(1, SeqCst);
+            let count = Arc::clone(&count);
+            std::thread::spawn(move || {
+                let mut server = std::net::TcpStream::connect(inner).unwrap();
+                for stream in [&client, &server] {
+                    stream.set_nodelay(true).unwrap();
+                }
+                let (mut from_server, mut to_client) =
+                    (server.try_clone().unwrap(), client.try_clone().unwrap());
+                std::thread::spawn(move || std::io::copy(&mut from_server, &mut to_client));
+                let _ = std::io::copy(&mut client, &mut server);
+                let _ = server.shutdown(std::net::Shutdown::Both);
+                count.fetch_sub(1, SeqCst);
+            });
+        }
+    });
+    (address, open)
+}
+
+#[test]
+fn endpoints_that_come_and_go_under_load_lose_no_request() {
+    let (api, first) = (Api::start(), counting("first"));
+    put_backend(&api, "shop", "checkout", first.0);
+    put_release(&api, "checkout", "shop", 1, json!({}));
+    let proxy = start(&api);
+    until_ready(&proxy);
+    let load = Load::start(4, proxy.addresses()[0], |client: &mut Client| {
+        let answer = client.get("/x", &[]);
+        assert_eq!(answer.status, 200, "{answer:?}");
+    });
+    let mut present = first;
+    for round in 0..30 {
+        let next = counting("next");
+        put_backend(&api, "shop", "checkout", next.0);
+        let name = format!("checkout-{}", present.0.port());
+        let mut leaving = endpoint(present.0);
+        leaving["conditions"] = json!({"ready": false, "serving": true, "terminating": true});
+        api.put(SLICES, "shop", &name, slice("checkout", present.0.port(), &[leaving]));
+        until("requests at the next one", || next.1.load(SeqCst), |open| *open > 0);
+        if round % 2 == 0 {
+            api.delete(SLICES, "shop", &name);
+        }
+        until("idle connections closed", || present.1.load(SeqCst), |open| *open == 0);
+        present = next;
+    }
+    assert!(load.is_running());
+    assert!(load.end() > 0);
+}
+
+#[test]
+fn a_service_that_selects_the_proxy_itself_is_not_forwarded_to() {
+    let (api, _) = shop();
+    let mut me = endpoint(([127, 0, 0, 1], 1).into());
+    me["targetRef"] = json!({"kind": "Pod", "namespace": GRAY, "name": "me", "uid": "pod-me"});
+    api.put(SLICES, "shop", "checkout-me", slice("checkout", 1, &[me]));
+    let proxy = start(&api);
+    until_ready(&proxy);
+    assert_eq!(get(proxy.addresses()[0], "/x").status, 503);
+    assert_eq!(config(&proxy)["applied"][0]["endpoints"]["stable"]["trouble"], "LoopsBack");
+    api.delete(SLICES, "shop", "checkout-me");
+    until("the other endpoint", || ask(&proxy), |body| body == "stable /x r1");
+    let own = proxy.addresses()[0];
+    put_backend(&api, "shop", "checkout", own);
+    until("no endpoint", || get(own, "/x").status, |status| *status == 503);
+}
+
+#[test]
+fn in_a_pod_loopback_is_never_dialled() {
+    let (api, stable) = shop();
+    let direct = release("direct", 1, stable, json!({"hosts": ["direct.example.com"]}));
+    api.put(CONFIG_MAPS, GRAY, "gr-direct", document_of_class("default", "routing.json", &direct));
+    let cluster = Cluster { loopback: false, ..cluster(&api) };
+    let proxy = Proxy::start(&settings(), Source::Kubernetes(Box::new(cluster))).unwrap();
+    until_ready(&proxy);
+    assert_eq!(get(proxy.addresses()[0], "/x").status, 503);
+    let page = config(&proxy);
+    for applied in page["applied"].as_array().unwrap() {
+        assert_eq!(applied["endpoints"]["stable"]["trouble"], "ForbiddenAddress", "{applied:#}");
+    }
+}
