@@ -4,6 +4,7 @@
 
 mod alone;
 mod chart;
+mod faults;
 mod gitops;
 mod harness;
 mod release;

@@ -1,0 +1,144 @@
+//! Versions that fail in each way that they can: who is sent back, how soon, and what users notice.
+
+use std::{thread::sleep, time::Duration};
+
+use halftone_e2e::{
+    scene::{Backend, Client, Scene},
+    wire::Fault,
+};
+use serde_json::{Value, json};
+
+use crate::release::{MINUTE, ROUND, USERS, release, step};
+
+/// A release at 50 % with clients on both sides.
+struct Halfway<'a> {
+    stable: Backend<'a>,
+    gray: Backend<'a>,
+    client: Client<'a>,
+}
+
+fn halfway<'a>(scene: &'a Scene, more: &Value) -> Halfway<'a> {
+    let (stable, gray) = (scene.backend("site-v1", "v1", 1), scene.backend("site-v2", "v2", 1));
+    let mut manifest = release(scene, &json!({"steps": [step(50, "10m")]}));
+    for (key, value) in more.as_object().into_iter().flatten() {
+        manifest["spec"][key] = value.clone();
+    }
+    scene.apply(&manifest);
+    scene.phase("site", "Holding", MINUTE);
+    let client = scene.client("clients", &scene.order(200, USERS, Duration::from_secs(240)));
+    scene.until("gray is served", MINUTE, || (client.window().answers("v2") > 300).then_some(()));
+    Halfway { stable, gray, client }
+}
+
+impl Halfway<'_> {
+    /// Waits for the rollback, says how long users were still sent to gray, and that none is afterwards.
+    fn rolled_back(&self, scene: &Scene, failing: u64) -> Value {
+        let status = scene.phase("site", "RolledBack", MINUTE);
+        assert_eq!(status["ratio"], "0%", "{status:#}");
+        let window = self.client.window();
+        let after = window.versions.get("v2").map_or(0, |seen| seen.last_sent_ms.saturating_sub(failing));
+        scene.tell(&format!(
+            "from fault to rollback: the last answer of v2 was asked for {after} ms after it began"
+        ));
+        self.client.open();
+        sleep(ROUND);
+        let window = self.client.open();
+        assert_eq!((window.answers("v2"), window.failures()), (0, 0), "{window:?}");
+        assert_eq!(window.answers("v1"), window.sent, "{window:?}");
+        status
+    }
+}
+
+#[test]
+fn half_of_grays_answers_failing_sends_everyone_back_within_seconds() {
+    let scene = Scene::new("fault");
+    let half = halfway(&scene, &json!({}));
+    let failing = half.gray.fault(&Fault::status(50, 500));
+    half.rolled_back(&scene, failing);
+}
+
+#[test]
+fn a_gray_that_knows_no_page_is_told_from_a_stable_that_does() {
+    let scene = Scene::new("notfound");
+    let half = halfway(&scene, &json!({}));
+    let failing = half.gray.fault(&Fault::status(100, 404));
+    half.rolled_back(&scene, failing);
+}
+
+#[test]
+fn a_slow_gray_is_rolled_back_by_its_percentile() {
+    let scene = Scene::new("slow");
+    let half = halfway(&scene, &json!({"health": {"maxLatency": {"p99": "500ms"}, "warmup": "1s"}}));
+    let failing = half.gray.fault(&Fault::slow(1_500));
+    half.rolled_back(&scene, failing);
+}
+
+#[test]
+fn a_gray_that_hangs_is_rolled_back_soon_after_its_limit() {
+    let scene = Scene::new("hang");
+    let gray = json!({
+        "service": {"name": "site-v2", "port": 80}, "version": "v2", "timeouts": {"responseHead": "2s"},
+    });
+    let half = halfway(&scene, &json!({"gray": gray}));
+    let failing = half.gray.fault(&Fault::hang());
+    half.rolled_back(&scene, failing);
+}
+
+#[test]
+fn without_a_gray_pod_users_are_served_by_stable_and_it_is_rolled_back() {
+    let scene = Scene::new("nogray");
+    let half = halfway(&scene, &json!({}));
+    half.client.open();
+    half.gray.scale(0);
+    scene.phase("site", "RolledBack", MINUTE);
+    let window = half.client.window();
+    assert_eq!(window.failures(), 0, "{window:?}");
+    half.client.open();
+    sleep(ROUND);
+    let window = half.client.stop();
+    assert_eq!(window.answers("v1"), window.sent, "{window:?}");
+}
+
+#[test]
+fn nobody_is_rolled_back_into_a_stable_that_is_not_there() {
+    let scene = Scene::new("nostable");
+    let half = halfway(&scene, &json!({}));
+    half.stable.scale(0);
+    half.gray.fault(&Fault::status(50, 500));
+    let stalled = ".status.conditions[?(@.type==\"Stalled\")].reason";
+    let release = scene.wait("grayrelease/site", stalled, "StableUnavailable", MINUTE);
+    assert_eq!(release["status"]["ratio"], "50%", "{:#}", release["status"]);
+    half.stable.scale(1);
+    scene.phase("site", "RolledBack", MINUTE);
+}
+
+#[test]
+fn a_document_that_someone_edits_or_deletes_is_written_again_and_users_notice_nothing() {
+    let scene = Scene::new("byhand");
+    let half = halfway(&scene, &json!({}));
+    let (system, kubectl) = (scene.cluster.system.as_str(), &scene.cluster.kubectl);
+    let uid =
+        scene.get("grayrelease/site")["metadata"]["uid"].as_str().expect("objects have uids").to_owned();
+    let name = format!("gr-{uid}");
+    let document = || {
+        let found = kubectl.try_run(&["get", "configmap", &name, "-n", system, "-o", "json"]).ok()?;
+        let object: Value = serde_json::from_str(&found).ok()?;
+        let document: Value = serde_json::from_str(object["data"]["routing.json"].as_str()?).ok()?;
+        (object["metadata"]["deletionTimestamp"].is_null() && document["uid"] == uid.as_str())
+            .then_some(document)
+    };
+    let before = document().expect("the release has a document");
+    half.client.open();
+    let broken = json!({"data": {"routing.json": "{\"schema\": 1, \"everyone\": \"to gray\"}"}}).to_string();
+    kubectl.run(&["patch", "configmap", &name, "-n", system, "--type=merge", "-p", &broken]);
+    scene.until("the edited document is as it was", MINUTE, || {
+        document().filter(|now| now["gray"] == before["gray"])
+    });
+    kubectl.run(&["delete", "configmap", &name, "-n", system]);
+    scene.until("the deleted document is back", MINUTE, || {
+        document().filter(|now| now["gray"] == before["gray"])
+    });
+    sleep(ROUND);
+    let window = half.client.stop();
+    assert_eq!((window.failures(), window.switches), (0, 0), "{window:?}");
+}
