@@ -25,6 +25,10 @@ check: ## before each commit: format, lints, the fast tests
 fmt: ## format everything
 	cargo fmt --all
 
+e2e: ## on a real cluster: brings one up, installs the chart, runs e2e/tests/cluster (TEST=NAME for one)
+	@scripts/setup e2e
+	e2e/run $(TEST)
+
 bench: ## compare with nginx+Lua, HAProxy and a bare TCP relay on loopback
 	@scripts/setup bench
 	scripts/bench
