@@ -301,7 +301,9 @@ async fn a_release_at_rest_wakes_when_something_is_done_to_it() {
     cluster.release("checkout", 1, "shop.example.com");
     cluster.server.edit("grayreleases", "shop", "checkout", |object| {
         let spec = object["spec"].as_object_mut().unwrap();
-        ["gray", "targetRatio", "steps"].map(|field| spec.remove(field));
+        for field in ["gray", "targetRatio", "steps"] {
+            spec.remove(field);
+        }
     });
     let _operator = cluster.operator("a");
     cluster.reaches("checkout", "Idle").await;
