@@ -75,7 +75,9 @@ pub fn look(
             }
         }
     }
-    seen.unresolved = seen.unresolved.or_else(|| loops_back(&pods, proxies)).or_else(|| overlap(&pods));
+    let apart = newest.or(in_effect).is_some_and(are_apart_by_path);
+    seen.unresolved =
+        seen.unresolved.or_else(|| loops_back(&pods, proxies)).or_else(|| overlap(&pods).filter(|_| !apart));
     seen
 }
 
@@ -237,6 +239,11 @@ fn loops_back(pods: &[(&str, Vec<Endpoint>)], proxies: &BTreeSet<String>) -> Opt
     Some(Obstacle::new("LoopsBack", message))
 }
 
+/// Front ends often lie side by side behind one web server; then the path says which version is meant.
+fn are_apart_by_path(plan: &Plan) -> bool {
+    plan.gray.as_ref().is_some_and(|gray| gray.arm.path_prefix != plan.stable.path_prefix)
+}
+
 fn overlap(pods: &[(&str, Vec<Endpoint>)]) -> Option<Obstacle> {
     let of = |wanted: &str| pods.iter().find(|(arm, _)| *arm == wanted).map(|(_, endpoints)| endpoints);
     let (stable, gray) = (of("stable")?, of("gray")?);
@@ -316,6 +323,16 @@ mod tests {
             seen(&found(&["10.0.0.1=a", "fd00::1=a", "!10.0.0.2=b"]), &found(&["10.0.0.3", "10.0.0.4"]), &[]);
         assert_eq!(counts(&seen), [1, 2]);
         assert_eq!(reason(&seen), "");
+    }
+
+    #[test]
+    fn versions_side_by_side_on_the_same_pods_are_told_apart_by_their_paths() {
+        let mut plan = plan(&json!(80), &json!("http"));
+        let find = |_: &ServiceRef| found(&["10.0.0.1=a"]);
+        let none = BTreeSet::new();
+        assert_eq!(reason(&look(Some(&plan), None, find, &none)), "ArmsOverlap");
+        plan.stable.path_prefix = Some("/v41".parse().unwrap());
+        assert_eq!(reason(&look(Some(&plan), None, find, &none)), "");
     }
 
     #[test]
