@@ -76,7 +76,7 @@ impl Roster {
 
     /// These are the pods of the fleet now. One that becomes ready is a joiner.
     pub fn follow(&mut self, pods: &[Arc<ProxyPod>]) {
-        let same = |proxy: &Proxy| pods.iter().any(|pod| *pod == proxy.pod);
+        let same = |proxy: &Proxy| pods.contains(&proxy.pod);
         if self.proxies.len() != pods.len() || !self.proxies.values().all(same) {
             self.changes += 1;
         }
