@@ -9,10 +9,9 @@ use std::{
     time::Duration,
 };
 
-use http_body_util::BodyExt;
+use bytes::Bytes;
 use hyper::{
     Method, Request, StatusCode,
-    body::Incoming,
     header::{self, HeaderValue},
 };
 use serde_json::json;
@@ -60,7 +59,7 @@ pub async fn run(
 }
 
 impl Backend {
-    async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Answer {
+    async fn answer(self: Arc<Self>, request: Request<Bytes>) -> Answer {
         let fault = self.fault.read().unwrap_or_else(PoisonError::into_inner).clone();
         let number = self.served.fetch_add(1, Ordering::Relaxed);
         if fault.hang {
@@ -84,7 +83,7 @@ impl Backend {
         answer
     }
 
-    async fn control(self: Arc<Self>, request: Request<Incoming>) -> Answer {
+    async fn control(self: Arc<Self>, request: Request<Bytes>) -> Answer {
         match (request.method(), request.uri().path()) {
             (&Method::GET, "/readyz") if self.ending.load(Ordering::Relaxed) => {
                 refused(StatusCode::SERVICE_UNAVAILABLE, "ending")
@@ -93,18 +92,13 @@ impl Backend {
             (&Method::GET, "/served") => {
                 serve::json(StatusCode::OK, &json!({"served": self.served.load(Ordering::Relaxed)}))
             }
-            (&Method::POST, "/fault") => {
-                let Ok(body) = request.into_body().collect().await else {
-                    return refused(StatusCode::BAD_REQUEST, "the body broke off");
-                };
-                match serde_json::from_slice::<Fault>(&body.to_bytes()) {
-                    Ok(fault) => {
-                        *self.fault.write().unwrap_or_else(PoisonError::into_inner) = fault;
-                        serve::json(StatusCode::OK, &json!({"atMs": now_ms()}))
-                    }
-                    Err(error) => refused(StatusCode::BAD_REQUEST, &error.to_string()),
+            (&Method::POST, "/fault") => match serde_json::from_slice::<Fault>(request.body()) {
+                Ok(fault) => {
+                    *self.fault.write().unwrap_or_else(PoisonError::into_inner) = fault;
+                    serve::json(StatusCode::OK, &json!({"atMs": now_ms()}))
                 }
-            }
+                Err(error) => refused(StatusCode::BAD_REQUEST, &error.to_string()),
+            },
             _ => refused(StatusCode::NOT_FOUND, "controls: GET /readyz, GET /served, POST /fault"),
         }
     }

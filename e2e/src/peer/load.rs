@@ -9,7 +9,7 @@ use std::{
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Empty};
-use hyper::{Method, Request, StatusCode, body::Incoming, header};
+use hyper::{Method, Request, StatusCode, header};
 use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
     rt::TokioExecutor,
@@ -51,7 +51,7 @@ impl Load {
         self.tally.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn control(self: Arc<Self>, request: Request<Incoming>) -> Answer {
+    async fn control(self: Arc<Self>, request: Request<Bytes>) -> Answer {
         match (request.method(), request.uri().path()) {
             (&Method::GET, "/readyz") => serve::json(StatusCode::OK, &json!({})),
             (&Method::GET, "/window") => serve::json(StatusCode::OK, &self.tally().window()),
@@ -66,15 +66,10 @@ impl Load {
                 self.tally().end();
                 serve::json(StatusCode::OK, &self.tally().window())
             }
-            (&Method::POST, "/start") => {
-                let Ok(body) = request.into_body().collect().await else {
-                    return refused(StatusCode::BAD_REQUEST, "the body broke off");
-                };
-                match serde_json::from_slice::<Order>(&body.to_bytes()) {
-                    Ok(order) => self.start(order),
-                    Err(error) => refused(StatusCode::BAD_REQUEST, &error.to_string()),
-                }
-            }
+            (&Method::POST, "/start") => match serde_json::from_slice::<Order>(request.body()) {
+                Ok(order) => self.start(order),
+                Err(error) => refused(StatusCode::BAD_REQUEST, &error.to_string()),
+            },
             _ => refused(
                 StatusCode::NOT_FOUND,
                 "controls: GET /readyz, GET /window, POST /window, POST /start, POST /stop",

@@ -1,7 +1,6 @@
 //! HTTP/1.1 serving, as little as both programs need: a handler from request to response, on one address.
 
 use std::{
-    convert::Infallible,
     future::Future,
     net::SocketAddr,
     sync::Arc,
@@ -9,7 +8,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http_body_util::Full;
+use http_body_util::{BodyExt, Full};
 use hyper::{
     Request, Response, StatusCode, body::Incoming, header, server::conn::http1, service::service_fn,
 };
@@ -20,10 +19,11 @@ use tokio::net::TcpListener;
 /// An answer whose body is at hand.
 pub(super) type Answer = Response<Full<Bytes>>;
 
-/// Serves until the process ends. A connection that breaks is its client's business.
+/// Serves until the process ends. A connection that breaks is its client's business. Handlers get requests with their
+/// bodies: an answer that overtakes the body would close the connection on a client that is still writing it.
 pub(super) async fn serve<H, F>(listener: TcpListener, handle: H)
 where
-    H: Fn(Request<Incoming>) -> F + Send + Sync + 'static,
+    H: Fn(Request<Bytes>) -> F + Send + Sync + 'static,
     F: Future<Output = Answer> + Send + 'static,
 {
     let handle = Arc::new(handle);
@@ -33,9 +33,13 @@ where
         let _ = stream.set_nodelay(true);
         let handle = Arc::clone(&handle);
         tokio::spawn(async move {
-            let service = service_fn(move |request| {
-                let answer = handle(request);
-                async move { Ok::<_, Infallible>(answer.await) }
+            let service = service_fn(move |request: Request<Incoming>| {
+                let handle = Arc::clone(&handle);
+                async move {
+                    let (head, body) = request.into_parts();
+                    let body = body.collect().await?.to_bytes();
+                    Ok::<_, hyper::Error>(handle(Request::from_parts(head, body)).await)
+                }
             });
             let mut connection = http1::Builder::new();
             connection.timer(TokioTimer::new());
