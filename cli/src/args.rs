@@ -1,11 +1,16 @@
 //! The arguments of every command, as types that cannot be wrong: clap refuses the rest with usage and exit code 2.
+//! What says where releases are found lies in `args/place.rs`.
+
+mod place;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum, ValueHint};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
+
+pub(crate) use self::place::{ClusterArguments, FleetArguments, Place, Running};
 
 use crate::percent::{Percent, parse_ratio};
 use halftone_routing::config::units::Ratio;
@@ -17,7 +22,8 @@ use halftone_routing::config::units::Ratio;
     version,
     max_term_width = 100,
     subcommand_required = true,
-    arg_required_else_help = true
+    arg_required_else_help = true,
+    after_help = place::RULE
 )]
 pub(crate) struct Arguments {
     #[command(subcommand)]
@@ -45,8 +51,12 @@ pub(crate) enum Command {
     Run(RunArguments),
     /// Show three releases of a small built-in service in under a minute: good, failing, slow
     Demo(DemoArguments),
-    /// Show how releases that run here are doing
+    /// Show how releases are doing, or everything about one of them
     Status(StatusArguments),
+    /// List releases with the columns that kubectl shows
+    Get(StatusArguments),
+    /// Follow releases as they move: a live view on a terminal, else a line for each change
+    Watch(StatusArguments),
     /// Let the present step go on once its hold is over
     Approve(ApproveArguments),
     /// Go to the target now, skipping steps, holds, approvals and windows; still judged
@@ -59,6 +69,14 @@ pub(crate) enum Command {
     Pause(RequestArguments),
     /// Go on advancing after `pause`, or after a failure with `onFailure: Pause`
     Resume(RequestArguments),
+    /// Show how the last releases of one GrayRelease ended
+    History(HistoryArguments),
+    /// Show what happened to a release: its Kubernetes events
+    Events(EventsArguments),
+    /// Show the routing document that is applied for a release, and the proxies that run it
+    Config(ConfigArguments),
+    /// List the proxy pods, and the releases that wait for each
+    Proxies(ProxiesArguments),
     /// Run a release in virtual time against a traffic model, thousands of times a minute
     Simulate(SimulateArguments),
     /// Say how one request would be decided, point by point
@@ -112,24 +130,98 @@ pub(crate) struct DemoArguments {
     pub(crate) json: bool,
 }
 
-/// Where a running `halftone run` is found.
+/// `halftone status`, `get` and `watch`
 #[derive(Debug, Args)]
-pub(crate) struct Running {
-    /// The --state directory of the `halftone run` to speak to
-    #[arg(long, value_name = "DIR", default_value = "./.halftone", value_hint = ValueHint::DirPath)]
-    pub(crate) state: PathBuf,
+pub(crate) struct StatusArguments {
+    /// One release (NAME or NAMESPACE/NAME); default: all of the namespace
+    pub(crate) name: Option<String>,
+    /// The releases of all namespaces
+    #[arg(short = 'A', long, conflicts_with_all = ["state", "namespace"])]
+    pub(crate) all_namespaces: bool,
+    #[command(flatten)]
+    pub(crate) running: Running,
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
 }
 
-/// `halftone status`
+/// `halftone history`
 #[derive(Debug, Args)]
-pub(crate) struct StatusArguments {
-    /// One release (NAME or NAMESPACE/NAME); default: all
-    pub(crate) name: Option<String>,
+pub(crate) struct HistoryArguments {
+    /// The release (NAME or NAMESPACE/NAME)
+    pub(crate) name: String,
     #[command(flatten)]
     pub(crate) running: Running,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `halftone events`
+#[derive(Debug, Args)]
+pub(crate) struct EventsArguments {
+    /// The release (NAME or NAMESPACE/NAME)
+    pub(crate) name: String,
+    /// Go on with new ones until interrupted
+    #[arg(short, long)]
+    pub(crate) follow: bool,
+    #[command(flatten)]
+    pub(crate) cluster: ClusterArguments,
+    /// One JSON line for each event
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `halftone config`
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+pub(crate) struct ConfigArguments {
+    #[command(subcommand)]
+    pub(crate) command: Option<ConfigCommand>,
+    /// The release (NAME or NAMESPACE/NAME)
+    #[arg(required = true)]
+    pub(crate) name: Option<String>,
+    #[command(flatten)]
+    pub(crate) applied: AppliedArguments,
+}
+
+/// What else `halftone config` does.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigCommand {
+    /// Compare what the release's spec asks for with what is applied; exit code 1 if they differ
+    Diff {
+        /// The release (NAME or NAMESPACE/NAME)
+        name: String,
+        #[command(flatten)]
+        applied: AppliedArguments,
+    },
+}
+
+/// Where what is applied is found, and how it is printed.
+#[derive(Debug, Args)]
+pub(crate) struct AppliedArguments {
+    #[command(flatten)]
+    pub(crate) cluster: ClusterArguments,
+    #[command(flatten)]
+    pub(crate) fleet: FleetArguments,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `halftone proxies`
+#[derive(Debug, Args)]
+pub(crate) struct ProxiesArguments {
+    /// Only the fleet of this proxy class
+    #[arg(long, value_name = "CLASS")]
+    pub(crate) class: Option<String>,
+    #[command(flatten)]
+    pub(crate) cluster: ClusterArguments,
+    #[command(flatten)]
+    pub(crate) fleet: FleetArguments,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// The commands that steer one release.
@@ -139,6 +231,14 @@ pub(crate) struct RequestArguments {
     pub(crate) name: String,
     #[command(flatten)]
     pub(crate) running: Running,
+    #[command(flatten)]
+    pub(crate) fleet: FleetArguments,
+    /// How long the answer of the cluster's operator is waited for
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = parse_duration)]
+    pub(crate) timeout: Duration,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// `halftone approve`
@@ -201,9 +301,12 @@ pub(crate) struct SimulateArguments {
 /// `halftone explain`
 #[derive(Debug, Args)]
 pub(crate) struct ExplainArguments {
-    /// GrayRelease manifests
-    #[arg(required = true, value_hint = ValueHint::FilePath)]
+    /// GrayRelease manifests; with --from-cluster the one release (NAME or NAMESPACE/NAME) whose fleet is asked
+    #[arg(required = true, value_name = "FILE|NAME", value_hint = ValueHint::FilePath)]
     pub(crate) files: Vec<PathBuf>,
+    /// Decide by what is applied in the cluster for all releases of the fleet, at the ratios where they stand now
+    #[arg(long, conflicts_with_all = ["ratio", "fleet"])]
+    pub(crate) from_cluster: bool,
     /// The request's path, with its query if it has one
     #[arg(long, value_name = "PATH", default_value = "/")]
     pub(crate) path: String,
@@ -231,6 +334,10 @@ pub(crate) struct ExplainArguments {
     /// A fleet declaration: whose forwarding headers are believed
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) fleet: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) cluster: ClusterArguments,
+    #[command(flatten)]
+    pub(crate) of_fleet: FleetArguments,
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
@@ -282,6 +389,22 @@ pub(crate) struct LintArguments {
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// The arguments of this process. As `kubectl halftone` it is known by that name in usage and help.
+pub(crate) fn parse() -> Arguments {
+    let mut command = Arguments::command();
+    if is_plugin() {
+        command = command.bin_name("kubectl halftone").display_name("kubectl halftone");
+    }
+    let matches = command.clone().get_matches();
+    Arguments::from_arg_matches(&matches).unwrap_or_else(|error| error.format(&mut command).exit())
+}
+
+/// Whether this process was started by kubectl, which finds its plugins by their file's name.
+pub(crate) fn is_plugin() -> bool {
+    let called = std::env::args_os().next().map(PathBuf::from);
+    called.is_some_and(|path| path.file_stem().is_some_and(|name| name == "kubectl-halftone"))
 }
 
 /// The completion script of `shell`.

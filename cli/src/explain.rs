@@ -1,5 +1,5 @@
 //! `halftone explain`: where one request would go, and what each point of the decision said. The same code as the
-//! proxies', listened in on.
+//! proxies', listened in on; by manifests as they are written, or by what is applied in a cluster.
 
 use std::io::Write;
 use std::net::IpAddr;
@@ -8,6 +8,7 @@ use std::sync::Arc;
 use halftone_rollout::{Plan, clock::Now, progress::Progress, routing_for::routing_for};
 use halftone_routing::config::{
     State,
+    names::HostPattern,
     parse::Parsed,
     units::{Ratio, Revision},
 };
@@ -20,17 +21,14 @@ use halftone_routing::{host, path};
 use serde::Serialize;
 
 use crate::args::ExplainArguments;
+use crate::cluster::{self, Cluster};
 use crate::output::{self, Failure};
 use crate::{fleet, manifests};
 
 /// Runs the command.
 pub(crate) fn run(arguments: &ExplainArguments) -> Result<(), Failure> {
-    let manifests = manifests::all(&arguments.files)?;
-    let class = fleet::class(&manifests)?;
-    let fleet = fleet::settings(class, arguments.fleet.as_deref())?;
-    let plans: Vec<Plan> = manifests.into_iter().map(|manifest| manifest.plan).collect();
-    let routes = routes(&plans, arguments.ratio, fleet)?;
-    let asked = Asked::read(arguments, &plans)?;
+    let (routes, host) = if arguments.from_cluster { applied(arguments)? } else { planned(arguments)? };
+    let asked = Asked::read(arguments, host)?;
     let mut chance = rand::random::<u128>;
     let answer = asked.with_request(|request| {
         let mut findings = Vec::new();
@@ -42,11 +40,60 @@ pub(crate) fn run(arguments: &ExplainArguments) -> Result<(), Failure> {
         output::json(&mut out, &answer)?
     } else {
         answer.tell(&mut out)?;
-        if let (Some(target), None) = (answer.ratio, arguments.ratio) {
-            writeln!(out, "  as at its target of {target}%; --ratio asks for another")?;
+        match (answer.ratio, arguments.ratio) {
+            (Some(ratio), None) if arguments.from_cluster => {
+                writeln!(out, "  as it stands now, at {ratio}%")?;
+            }
+            (Some(target), None) => {
+                writeln!(out, "  as at its target of {target}%; --ratio asks for another")?
+            }
+            _ => {}
         }
     }
     Ok(out.flush()?)
+}
+
+/// By manifests, and a host that the first of them takes.
+fn planned(arguments: &ExplainArguments) -> Result<(Routes, String), Failure> {
+    if arguments.cluster.any() {
+        return Err(Failure::new(
+            "--kubeconfig, --context and -n choose a cluster, and files are explained without one",
+        )
+        .advise("add --from-cluster and name a release instead of a file"));
+    }
+    let manifests = manifests::all(&arguments.files)?;
+    let class = fleet::class(&manifests)?;
+    let fleet = fleet::settings(class, arguments.fleet.as_deref())?;
+    let plans: Vec<Plan> = manifests.into_iter().map(|manifest| manifest.plan).collect();
+    let host = plans.first().map_or_else(String::new, |plan| one_of(&plan.hosts));
+    Ok((routes(&plans, arguments.ratio, fleet)?, host))
+}
+
+/// By what is applied for the fleet of a release, and a host that this release takes.
+fn applied(arguments: &ExplainArguments) -> Result<(Routes, String), Failure> {
+    let [name] = arguments.files.as_slice() else {
+        return Err(
+            Failure::new("--from-cluster explains one release's fleet at a time").advise("name one release")
+        );
+    };
+    let name = name.to_string_lossy();
+    let (hosts, fleet) = cluster::block_on(async {
+        let cluster = Cluster::connect(&arguments.cluster, false).await?;
+        let release = cluster.release(&name).await?;
+        let applied = cluster.applied(&release, arguments.of_fleet.fleet_namespace.as_deref()).await?;
+        let hosts = applied.document.map(|document| document.config.hosts.clone()).unwrap_or_default();
+        Ok((hosts, cluster.fleet(&release.spec.proxy_class, &applied.namespace).await?))
+    })?;
+    for refused in &fleet.refused {
+        output::note(&format!("left out, since proxies refuse it and keep what they have: {refused}"));
+    }
+    let mut compiler = Compiler::default();
+    let releases = fleet
+        .documents
+        .into_iter()
+        .map(|document| Release::compile(document, false, &mut compiler).map(Arc::new).map_err(Failure::new))
+        .collect::<Result<Vec<_>, _>>()?;
+    Ok((Routes::new(releases, Arc::new(fleet.config), &mut compiler), one_of(&hosts)))
 }
 
 /// The routes as they would be with every release at the ratio asked for, or at its target.
@@ -75,7 +122,7 @@ struct Asked {
 }
 
 impl Asked {
-    fn read(arguments: &ExplainArguments, plans: &[Plan]) -> Result<Self, Failure> {
+    fn read(arguments: &ExplainArguments, default_host: String) -> Result<Self, Failure> {
         let (target, in_path) = arguments.path.split_once('?').unwrap_or((&arguments.path, ""));
         let path = path::normalise(target.as_bytes())
             .map_err(|error| Failure::new(format!("--path {target}: {error}")))?
@@ -87,7 +134,7 @@ impl Asked {
         let mut fields = arguments.header.iter().map(|text| field(text)).collect::<Result<Vec<_>, _>>()?;
         let named =
             fields.iter().find(|(name, _)| name.eq_ignore_ascii_case("host")).map(|(_, value)| value.clone());
-        let host = arguments.host.clone().or(named).unwrap_or_else(|| first_host(plans));
+        let host = arguments.host.clone().or(named).unwrap_or(default_host);
         let host = host::normalise(host.as_bytes())
             .map_err(|error| Failure::new(format!("--host {host}: {error}")))?
             .into_owned();
@@ -125,10 +172,9 @@ impl Asked {
     }
 }
 
-/// A host that the first release takes.
-fn first_host(plans: &[Plan]) -> String {
-    let pattern = plans.first().and_then(|plan| plan.hosts.first()).map_or("*", |host| host.as_str());
-    pattern.replace("*.", "www.").replace('*', "localhost")
+/// A host that one of these patterns takes.
+fn one_of(hosts: &[HostPattern]) -> String {
+    hosts.first().map_or("*", HostPattern::as_str).replace("*.", "www.").replace('*', "localhost")
 }
 
 fn field(text: &str) -> Result<(String, String), Failure> {

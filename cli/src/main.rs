@@ -3,6 +3,7 @@
 //! Each command lives in a file of its own; the engine lives in `routing`, `rollout` and `proxy`.
 
 mod args;
+mod cluster;
 mod demo;
 mod engine;
 mod explain;
@@ -16,13 +17,14 @@ mod run;
 mod simulate;
 mod socket;
 mod split;
+mod status;
 mod steer;
+mod view;
 
 use std::io::Write;
 use std::process::ExitCode;
 
-use args::{Arguments, Command};
-use clap::Parser;
+use args::Command;
 use halftone_rollout::request::Command as Verb;
 use output::Failure;
 
@@ -30,7 +32,7 @@ use output::Failure;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = args::parse();
     output::choose_color(arguments.color);
     match run(&arguments.command) {
         Ok(code) => code,
@@ -50,6 +52,12 @@ fn run(command: &Command) -> Result<ExitCode, Failure> {
         Command::Run(arguments) => return run::run(arguments),
         Command::Demo(arguments) => return demo::run(arguments),
         Command::Status(arguments) => return steer::status(arguments),
+        Command::Get(arguments) => return steer::get(arguments),
+        Command::Watch(arguments) => return steer::watch(arguments),
+        Command::History(arguments) => return steer::history(arguments),
+        Command::Events(arguments) => return cluster::events::run(arguments),
+        Command::Config(arguments) => return cluster::config::run(arguments),
+        Command::Proxies(arguments) => return cluster::proxies::run(arguments),
         Command::Approve(arguments) => return steer::approve(arguments),
         Command::Promote(arguments) => return steer::request(arguments, Verb::Promote),
         Command::Rollback(arguments) => return steer::request(arguments, Verb::Rollback),

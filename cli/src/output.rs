@@ -4,6 +4,8 @@
 use std::fmt;
 use std::io::{self, BufWriter, Write};
 
+use comfy_table::Table;
+use jiff::SignedDuration;
 use owo_colors::OwoColorize;
 use serde::Serialize;
 
@@ -73,6 +75,37 @@ pub(crate) fn json(out: &mut impl Write, value: &impl Serialize) -> Result<(), F
     Ok(writeln!(out)?)
 }
 
+/// Something to know that is no output.
+pub(crate) fn note(message: &str) {
+    // Nobody is left to be told that standard error is gone.
+    let _ = writeln!(anstream::stderr().lock(), "{message}");
+}
+
+/// A table without lines, as kubectl prints it.
+pub(crate) fn table(header: &[&str]) -> Table {
+    let mut table = Table::new();
+    table.load_style(comfy_table::presets::NOTHING);
+    table.set_header(header.to_vec());
+    table
+}
+
+/// A length of time in its two largest units: `45s`, `1h30m`, `12d`.
+pub(crate) fn span(length: SignedDuration) -> String {
+    let seconds = length.as_secs().max(0);
+    let (days, hours, minutes) = (seconds / 86_400, seconds / 3_600 % 24, seconds / 60 % 60);
+    let two = |large: i64, unit: &str, small: i64, smaller: &str| match small {
+        0 => format!("{large}{unit}"),
+        _ => format!("{large}{unit}{small}{smaller}"),
+    };
+    match (days, hours, minutes) {
+        (10.., _, _) => format!("{days}d"),
+        (1.., _, _) => two(days, "d", hours, "h"),
+        (0, 1.., _) => two(hours, "h", minutes, "m"),
+        (0, 0, 1..) => two(minutes, "m", seconds % 60, "s"),
+        _ => format!("{seconds}s"),
+    }
+}
+
 /// Takes `--color` for the rest of the process.
 pub(crate) fn choose_color(choice: ColorChoice) {
     match choice {
@@ -81,4 +114,18 @@ pub(crate) fn choose_color(choice: ColorChoice) {
         ColorChoice::Never => anstream::ColorChoice::Never,
     }
     .write_global();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_length_of_time_is_told_in_two_units() {
+        for (seconds, text) in
+            [(-5, "0s"), (45, "45s"), (120, "2m"), (5_400, "1h30m"), (90_000, "1d1h"), (1_000_000, "11d")]
+        {
+            assert_eq!(span(SignedDuration::from_secs(seconds)), text);
+        }
+    }
 }

@@ -1,6 +1,6 @@
 //! `halftone run`: the engine, the socket that steers it, and the view of it.
 
-mod view;
+mod audience;
 
 use std::num::NonZeroUsize;
 use std::path::Path;
@@ -9,11 +9,11 @@ use std::process::ExitCode;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
-use self::view::View;
 use crate::args::RunArguments;
 use crate::engine::{Engine, Options};
 use crate::output::Failure;
 use crate::socket::Socket;
+use crate::view::View;
 
 /// Runs until a signal ends it.
 pub(crate) fn run(arguments: &RunArguments) -> Result<ExitCode, Failure> {

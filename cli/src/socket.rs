@@ -148,6 +148,11 @@ fn failed(failure: &Failure) -> Answer {
     Answer::Failed { message: failure.to_string(), advice: failure.advice().map(str::to_owned) }
 }
 
+/// Whether a `halftone run` listens in a state directory.
+pub(crate) fn runs(state: &Path) -> bool {
+    BlockingStream::connect(path(state)).is_ok()
+}
+
 /// Asks the `halftone run` of a state directory.
 ///
 /// # Errors

@@ -1,5 +1,5 @@
-//! What a person sees of a run: on a terminal a block per release that is redrawn, with events as lines above it;
-//! elsewhere one line for each change, as text or JSON.
+//! What a person sees of releases as they move, in `halftone run` and `halftone watch`: on a terminal a block per
+//! release that is redrawn, with events as lines above it; elsewhere one line for each change, as text or JSON.
 
 use std::collections::BTreeMap;
 use std::io::{self, IsTerminal, Write};
@@ -7,22 +7,37 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use halftone_rollout::clock::Now;
-use halftone_rollout::events::{Event, Severity};
+use halftone_rollout::events::Severity;
 use halftone_rollout::spec::GrayReleaseStatus;
-use halftone_routing::config::arm::Arm;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use jiff::Timestamp;
 use owo_colors::OwoColorize;
 use serde_json::{Value, json};
 
-use crate::engine::Audience;
-use crate::engine::release::Release;
-use crate::engine::traffic::ArmFigures;
-
 /// Redraws per second at most.
 const REDRAWS: u8 = 4;
 
-/// Where the run is shown.
+/// One release as it is shown.
+pub(crate) struct Shown {
+    /// `NAMESPACE/NAME`.
+    pub(crate) name: String,
+    /// Where it stands.
+    pub(crate) status: GrayReleaseStatus,
+    /// A line for each arm: which, its version, its figures.
+    pub(crate) arms: Vec<(&'static str, String, String)>,
+}
+
+/// One thing that happened, for people.
+pub(crate) struct News {
+    /// How much it matters.
+    pub(crate) severity: Severity,
+    /// What, in one word.
+    pub(crate) reason: String,
+    /// The same in a sentence.
+    pub(crate) message: String,
+}
+
+/// Where releases are shown.
 pub(crate) struct View {
     form: Form,
     /// What was told last of each release.
@@ -106,7 +121,8 @@ impl View {
         }
     }
 
-    fn say(&self, message: &str) {
+    /// Something else to know.
+    pub(crate) fn say(&self, message: &str) {
         match &self.form {
             Form::Json => self.line(&json!({"time": Timestamp::now(), "note": message}).to_string()),
             Form::Lines => self.line(&format!("{} {message}", clock(Timestamp::now()))),
@@ -122,82 +138,73 @@ impl View {
         };
     }
 
-    fn event(&self, name: &str, event: &Event, status: &GrayReleaseStatus, now: Now) {
+    /// Something that happened to a release.
+    pub(crate) fn happened(&self, shown: &Shown, news: &News, now: Now) {
         match &self.form {
             Form::Json => {
-                let mut line = summary(name, status, now);
-                line["event"] = json!({"reason": event.reason.to_string(), "message": event.message});
+                let mut line = summary(shown, now);
+                line["event"] = json!({"reason": news.reason, "message": news.message});
                 self.line(&line.to_string());
             }
             _ => {
-                let reason = match event.reason.severity() {
-                    Severity::Normal => event.reason.green().to_string(),
-                    Severity::Warning => event.reason.yellow().to_string(),
+                let reason = match news.severity {
+                    Severity::Normal => news.reason.green().to_string(),
+                    Severity::Warning => news.reason.yellow().to_string(),
                 };
-                self.line(&format!("{} {name} {reason} {}", clock(now.wall), event.message));
+                self.line(&format!("{} {} {reason} {}", clock(now.wall), shown.name, news.message));
             }
         }
     }
 
-    fn changed(&self, release: &Release, status: &GrayReleaseStatus, now: Now) {
-        match &self.form {
-            Form::Json => self.line(&summary(release.name(), status, now).to_string()),
-            Form::Lines => {
-                let line = format!("{} {} {}", clock(now.wall), release.name(), standing(status, now));
-                self.line(&line);
+    /// A release as it stands now. Without a live view it makes a line when it differs from what was told last, unless
+    /// `silently` says that something else has told of it.
+    pub(crate) fn show(&mut self, shown: &Shown, silently: bool, now: Now) {
+        let told = Told::of(&shown.status);
+        let before = self.told.insert(shown.name.clone(), told);
+        let changed = before.as_ref() != self.told.get(&shown.name);
+        match &mut self.form {
+            Form::Json if changed && !silently => self.line(&summary(shown, now).to_string()),
+            Form::Lines if changed && !silently => {
+                self.line(&format!("{} {} {}", clock(now.wall), shown.name, standing(&shown.status, now)));
             }
-            Form::Live { .. } => {}
-        }
-    }
-}
-
-impl Audience for View {
-    fn turned(&mut self, release: &Release, events: &[Event], now: Now) {
-        let status = release.progress().status();
-        for event in events {
-            self.event(release.name(), event, &status, now);
-        }
-        let told = Told::of(&status);
-        let before = self.told.insert(release.name().to_owned(), told);
-        if events.is_empty() && before.as_ref() != self.told.get(release.name()) {
-            self.changed(release, &status, now);
-        }
-        if let Form::Live { screen, blocks } = &mut self.form {
-            let block = blocks.entry(release.name().to_owned()).or_insert_with(|| {
-                let style = ProgressStyle::with_template("{msg}").expect("a template by its letters");
-                screen.add(ProgressBar::new_spinner().with_style(style))
-            });
-            block.set_message(paint(release, &status, now));
+            Form::Json | Form::Lines => {}
+            Form::Live { screen, blocks } => {
+                let block = blocks.entry(shown.name.clone()).or_insert_with(|| {
+                    let style = ProgressStyle::with_template("{msg}").expect("a template by its letters");
+                    screen.add(ProgressBar::new_spinner().with_style(style))
+                });
+                block.set_message(paint(shown, now));
+            }
         }
     }
 
-    fn withdrawn(&mut self, name: &str) {
+    /// A release is no more.
+    pub(crate) fn gone(&mut self, name: &str, how: &str) {
         self.told.remove(name);
         if let Form::Live { blocks, .. } = &mut self.form
             && let Some(block) = blocks.remove(name)
         {
             block.finish_and_clear();
         }
-        self.say(&format!("{name} is withdrawn"));
-    }
-
-    fn note(&mut self, message: &str) {
-        self.say(message);
+        self.say(&format!("{name} is {how}"));
     }
 }
 
-fn phase(status: &GrayReleaseStatus) -> String {
+/// The phase in one word.
+pub(crate) fn phase(status: &GrayReleaseStatus) -> String {
     status.phase.map_or_else(|| "Pending".to_owned(), |phase| format!("{phase:?}"))
 }
 
-fn clock(time: Timestamp) -> String {
+/// The time of day, as this machine has it.
+pub(crate) fn clock(time: Timestamp) -> String {
     time.to_zoned(jiff::tz::TimeZone::system()).strftime("%H:%M:%S").to_string()
 }
 
-fn summary(name: &str, status: &GrayReleaseStatus, now: Now) -> Value {
+fn summary(shown: &Shown, now: Now) -> Value {
+    let status = &shown.status;
     json!({
         "time": now.wall,
-        "release": name,
+        "release": shown.name,
         "phase": status.phase,
         "step": status.step.as_ref().map(|step| &step.display),
         "ratio": status.ratio,
@@ -210,7 +217,7 @@ fn summary(name: &str, status: &GrayReleaseStatus, now: Now) -> Value {
 }
 
 /// Phase, step, ratio, and how long it stays so.
-fn standing(status: &GrayReleaseStatus, now: Now) -> String {
+pub(crate) fn standing(status: &GrayReleaseStatus, now: Now) -> String {
     let mut text = phase(status);
     if let Some(step) = &status.step {
         text.push_str(&format!(" step {}", step.display));
@@ -241,18 +248,11 @@ fn left(status: &GrayReleaseStatus, now: Now) -> Option<String> {
 }
 
 /// The block of one release.
-fn paint(release: &Release, status: &GrayReleaseStatus, now: Now) -> String {
-    let mut text = format!("\n{}  {}", release.name().bold(), standing(status, now));
-    let plan = release.progress().plan();
-    for arm in Arm::ALL {
-        let (name, version) = match arm {
-            Arm::Stable => ("stable", plan.map(|plan| plan.stable.version.to_string())),
-            Arm::Gray => ("gray", plan.and_then(|plan| Some(plan.gray.as_ref()?.arm.version.to_string()))),
-        };
-        if let Some(version) = version {
-            let figures = figures(release.traffic().figures(arm));
-            text.push_str(&format!("\n  {name:<7}{version:<12}{figures}"));
-        }
+fn paint(shown: &Shown, now: Now) -> String {
+    let status = &shown.status;
+    let mut text = format!("\n{}  {}", shown.name.bold(), standing(status, now));
+    for (arm, version, figures) in &shown.arms {
+        text.push_str(&format!("\n  {arm:<7}{version:<12}{figures}"));
     }
     if let Some(verdict) = &status.verdict {
         text.push_str(&format!("\n  {:?} {}", verdict.result, verdict.message));
@@ -262,15 +262,4 @@ fn paint(release: &Release, status: &GrayReleaseStatus, now: Now) -> String {
         text.push_str(&format!("\n  {}", ready.message.dimmed()));
     }
     text
-}
-
-fn figures(figures: ArmFigures) -> String {
-    let milliseconds = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |ms| format!("{ms:.1} ms"));
-    let errors = figures.error_percent.map_or_else(|| "-".to_owned(), |percent| format!("{percent:.2}%"));
-    format!(
-        "{:>8.1} req/s  errors {errors:>7}  p50 {:>9}  p99 {:>9}",
-        figures.requests_per_second,
-        milliseconds(figures.p50_ms),
-        milliseconds(figures.p99_ms)
-    )
 }

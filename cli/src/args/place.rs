@@ -1,0 +1,103 @@
+//! Where releases are found: in a `halftone run` on this machine, or in a cluster. One rule, said in `--help`, decides.
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, ValueHint};
+
+/// The rule, as `--help` says it.
+pub(super) const RULE: &str = "\
+Where releases are found: with --state DIR in the `halftone run` that keeps its progress there; with --kubeconfig, \
+--context, -n or -A in the cluster of the kubeconfig; with none of them in the `halftone run` of ./.halftone if one \
+runs there, else in the cluster. `kubectl halftone` means the cluster unless --state is given.";
+
+/// Where `halftone run` keeps its progress unless it is told otherwise.
+const HERE: &str = "./.halftone";
+
+/// Which cluster, and where in it.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct ClusterArguments {
+    /// The kubeconfig file; default: as kubectl finds it
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Cluster")]
+    pub(crate) kubeconfig: Option<PathBuf>,
+    /// The context of the kubeconfig; default: its current one
+    #[arg(long, value_name = "NAME", help_heading = "Cluster")]
+    pub(crate) context: Option<String>,
+    /// The namespace of the release; default: that of the context
+    #[arg(short, long, help_heading = "Cluster")]
+    pub(crate) namespace: Option<String>,
+}
+
+impl ClusterArguments {
+    /// Whether a cluster was asked for by any of them.
+    pub(crate) fn any(&self) -> bool {
+        self.kubeconfig.is_some() || self.context.is_some() || self.namespace.is_some()
+    }
+}
+
+/// Where the proxies of a cluster are.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct FleetArguments {
+    /// The namespace of the proxies; default: it is searched for, which needs to list in all namespaces
+    #[arg(long, value_name = "NAMESPACE", env = "HALFTONE_FLEET_NAMESPACE", help_heading = "Cluster")]
+    pub(crate) fleet_namespace: Option<String>,
+}
+
+/// Where releases are found.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Running {
+    /// The --state directory of the `halftone run` to speak to
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, conflicts_with_all = ["kubeconfig", "context", "namespace"])]
+    pub(crate) state: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) cluster: ClusterArguments,
+}
+
+/// What a command speaks to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// The `halftone run` that keeps its progress in this directory.
+    Local(PathBuf),
+    /// A cluster. `looked_here` says that no `halftone run` was found in the default directory first.
+    Cluster {
+        /// Nothing runs here.
+        looked_here: bool,
+    },
+}
+
+impl Running {
+    /// Decides by the rule. `cluster_asked` is what else asks for a cluster, `runs` whether a `halftone run` answers in a
+    /// directory.
+    pub(crate) fn place(&self, cluster_asked: bool, runs: impl FnOnce(&Path) -> bool) -> Place {
+        match &self.state {
+            Some(state) => Place::Local(state.clone()),
+            None if cluster_asked || self.cluster.any() => Place::Cluster { looked_here: false },
+            None if runs(Path::new(HERE)) => Place::Local(HERE.into()),
+            None => Place::Cluster { looked_here: true },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn running(state: Option<&str>, context: Option<&str>) -> Running {
+        let cluster = ClusterArguments { context: context.map(str::to_owned), ..ClusterArguments::default() };
+        Running { state: state.map(PathBuf::from), cluster }
+    }
+
+    #[test]
+    fn what_is_asked_for_counts_over_what_runs_here() {
+        let cluster = Place::Cluster { looked_here: false };
+        assert_eq!(running(Some("x"), None).place(true, |_| true), Place::Local("x".into()));
+        assert_eq!(running(None, Some("prod")).place(false, |_| true), cluster);
+        assert_eq!(running(None, None).place(true, |_| true), cluster);
+    }
+
+    #[test]
+    fn what_runs_here_counts_over_the_kubeconfig() {
+        let nothing = running(None, None);
+        assert_eq!(nothing.place(false, |_| true), Place::Local(HERE.into()));
+        assert_eq!(nothing.place(false, |_| false), Place::Cluster { looked_here: true });
+    }
+}

@@ -1,0 +1,196 @@
+//! `halftone events`: what happened to a release, from its Kubernetes events, oldest first; with `-f` as they come.
+
+use std::collections::HashSet;
+use std::io::Write;
+use std::process::ExitCode;
+
+use futures_util::{StreamExt, TryStreamExt};
+use halftone_rollout::events::Severity;
+use jiff::Timestamp;
+use k8s_openapi::api::events::v1::Event;
+use kube::ResourceExt;
+use kube::api::ListParams;
+use kube::runtime::{WatchStreamExt, watcher};
+use owo_colors::OwoColorize;
+use serde::Serialize;
+
+use super::{Cluster, Name, Scope, block_on};
+use crate::args::EventsArguments;
+use crate::output::{self, Failure};
+use crate::view::News;
+
+/// Runs the command.
+pub(crate) fn run(arguments: &EventsArguments) -> Result<ExitCode, Failure> {
+    block_on(async {
+        let cluster = Cluster::connect(&arguments.cluster, false).await?;
+        let Name { namespace, name } = Name::read(&arguments.name);
+        let namespace = namespace.unwrap_or(cluster.namespace());
+        let scope = Scope::Namespace(namespace);
+        let selector = about(Some(name));
+        let mut lines: Vec<Line> = cluster
+            .list::<Event>(scope, &ListParams::default().fields(&selector))
+            .await?
+            .iter()
+            .map(Line::of)
+            .collect();
+        lines.sort_by_key(|line| line.time);
+        if lines.is_empty() {
+            // A name that is wrong is no quiet release.
+            cluster.release(&arguments.name).await?;
+        }
+        let mut told = HashSet::new();
+        print(&lines, arguments.json, &mut told)?;
+        if lines.is_empty() && !arguments.json && !arguments.follow {
+            writeln!(
+                output::stdout(),
+                "{namespace}/{name} has no events; Kubernetes keeps them for an hour"
+            )?;
+        }
+        match arguments.follow {
+            true => tokio::select! {
+                ended = follow(&cluster, scope, &selector, arguments.json, told) => ended,
+                _ = tokio::signal::ctrl_c() => Ok(ExitCode::SUCCESS),
+            },
+            false => Ok(ExitCode::SUCCESS),
+        }
+    })
+}
+
+async fn follow(
+    cluster: &Cluster,
+    scope: Scope<'_>,
+    selector: &str,
+    json: bool,
+    mut told: HashSet<String>,
+) -> Result<ExitCode, Failure> {
+    let config = watcher::Config::default().fields(selector);
+    let mut changes = watcher(cluster.api::<Event>(scope), config).default_backoff().boxed();
+    loop {
+        match changes.try_next().await {
+            Ok(Some(watcher::Event::Apply(event) | watcher::Event::InitApply(event))) => {
+                print(&[Line::of(&event)], json, &mut told)?;
+            }
+            Ok(Some(_)) => {}
+            Ok(None) => return Ok(ExitCode::SUCCESS),
+            Err(error) => {
+                if let Some(failure) = cluster.fatal::<Event>(error, scope) {
+                    return Err(failure);
+                }
+            }
+        }
+    }
+}
+
+/// The events about GrayReleases, or about one.
+pub(super) fn about(name: Option<&str>) -> String {
+    let kind = "regarding.kind=GrayRelease";
+    name.map_or_else(|| kind.to_owned(), |name| format!("{kind},regarding.name={name}"))
+}
+
+/// What was not told before.
+fn print(lines: &[Line], json: bool, told: &mut HashSet<String>) -> Result<(), Failure> {
+    let mut out = output::stdout();
+    for line in lines.iter().filter(|line| told.insert(line.key.clone())) {
+        if json {
+            serde_json::to_writer(&mut out, line).map_err(std::io::Error::from)?;
+            writeln!(out)?;
+        } else {
+            writeln!(out, "{}", line.text())?;
+        }
+    }
+    Ok(out.flush()?)
+}
+
+/// An event as it is printed.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Line {
+    /// The same event, told as often.
+    #[serde(skip)]
+    key: String,
+    time: Option<Timestamp>,
+    /// `NAMESPACE/NAME`.
+    pub(super) release: String,
+    #[serde(rename = "type")]
+    type_: String,
+    reason: String,
+    message: String,
+    count: i32,
+}
+
+impl Line {
+    pub(super) fn of(event: &Event) -> Self {
+        let regarding = event.regarding.clone().unwrap_or_default();
+        let again = event.series.as_ref();
+        let count = again.map(|series| series.count).or(event.deprecated_count).unwrap_or(1);
+        let time = again
+            .map(|series| series.last_observed_time.0)
+            .or(event.event_time.as_ref().map(|time| time.0))
+            .or(event.deprecated_last_timestamp.as_ref().map(|time| time.0))
+            .or(event.metadata.creation_timestamp.as_ref().map(|time| time.0));
+        Self {
+            key: format!("{} {count}", event.uid().unwrap_or_else(|| event.name_any())),
+            time,
+            release: format!(
+                "{}/{}",
+                regarding.namespace.unwrap_or_default(),
+                regarding.name.unwrap_or_default()
+            ),
+            type_: event.type_.clone().unwrap_or_else(|| "Normal".to_owned()),
+            reason: event.reason.clone().unwrap_or_default(),
+            message: event.note.clone().unwrap_or_default(),
+            count,
+        }
+    }
+
+    /// When it happened.
+    pub(super) fn time(&self) -> Option<Timestamp> {
+        self.time
+    }
+
+    /// The same for the live view.
+    pub(super) fn news(&self) -> News {
+        let severity = if self.type_ == "Warning" { Severity::Warning } else { Severity::Normal };
+        News { severity, reason: self.reason.clone(), message: self.message.clone() }
+    }
+
+    fn text(&self) -> String {
+        let time = self.time.map_or_else(
+            || "-".to_owned(),
+            |time| time.to_zoned(jiff::tz::TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S").to_string(),
+        );
+        let reason = match self.type_.as_str() {
+            "Warning" => self.reason.yellow().to_string(),
+            _ => self.reason.green().to_string(),
+        };
+        let again = if self.count > 1 { format!(" ({} times)", self.count) } else { String::new() };
+        format!("{time} {} {reason} {}{again}", self.release, self.message)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn an_event_is_a_line_with_its_last_time_and_how_often() {
+        let event: Event = serde_json::from_value(json!({
+            "metadata": {"name": "checkout.1", "uid": "u"}, "type": "Warning", "reason": "RolledBack",
+            "note": "gray failed", "eventTime": "2026-11-21T10:00:00.000000Z",
+            "regarding": {"kind": "GrayRelease", "namespace": "shop", "name": "checkout"},
+            "series": {"count": 3, "lastObservedTime": "2026-11-21T10:05:00.000000Z"}}))
+        .unwrap();
+        let line = Line::of(&event);
+        assert_eq!(line.time.unwrap().to_string(), "2026-11-21T10:05:00Z");
+        assert_eq!(line.news().severity, Severity::Warning);
+        let text = anstream::adapter::strip_str(&line.text()).to_string();
+        assert!(text.ends_with("shop/checkout RolledBack gray failed (3 times)"), "{text}");
+    }
+
+    #[test]
+    fn the_events_of_one_release_are_asked_for_by_its_name() {
+        assert_eq!(about(Some("checkout")), "regarding.kind=GrayRelease,regarding.name=checkout");
+    }
+}

@@ -1,0 +1,212 @@
+//! Why the cluster did not do what a command asked, in words that say what to do. Pure: from errors to failures.
+
+use std::error::Error;
+
+use halftone_rollout::GrayRelease;
+use kube::config::KubeconfigError;
+use kube::core::Status;
+use kube::{Resource, ResourceExt};
+
+use super::{FLEET_NAMESPACE, Scope};
+use crate::args::ClusterArguments;
+use crate::output::Failure;
+
+/// What was asked of the API server.
+#[derive(Debug, Clone)]
+pub(super) struct Doing<'a> {
+    verb: &'static str,
+    kind: String,
+    resource: String,
+    scope: Scope<'a>,
+}
+
+impl<'a> Doing<'a> {
+    fn of<K: Resource<DynamicType = ()>>(verb: &'static str, scope: Scope<'a>) -> Self {
+        let (group, plural) = (K::group(&()), K::plural(&()));
+        let resource = if group.is_empty() { plural.into_owned() } else { format!("{plural}.{group}") };
+        Self { verb, kind: K::kind(&()).into_owned(), resource, scope }
+    }
+
+    /// Listing objects.
+    pub(super) fn listing<K: Resource<DynamicType = ()>>(scope: Scope<'a>) -> Self {
+        Self::of::<K>("list", scope)
+    }
+
+    /// Reading one.
+    pub(super) fn getting<K: Resource<DynamicType = ()>>(scope: Scope<'a>) -> Self {
+        Self::of::<K>("get", scope)
+    }
+
+    /// Writing one.
+    pub(super) fn patching<K: Resource<DynamicType = ()>>(scope: Scope<'a>) -> Self {
+        Self::of::<K>("patch", scope)
+    }
+
+    /// Following them.
+    pub(super) fn watching<K: Resource<DynamicType = ()>>(scope: Scope<'a>) -> Self {
+        Self::of::<K>("watch", scope)
+    }
+
+    fn is_release(&self) -> bool {
+        self.resource.ends_with(".halftone.dev")
+    }
+}
+
+/// What an answer of the API server means; none if it has not answered at all.
+pub(super) fn explain(error: &kube::Error, doing: &Doing<'_>) -> Option<Failure> {
+    match error {
+        kube::Error::Api(status) => Some(answered(status, doing)),
+        kube::Error::Auth(error) => Some(
+            Failure::new(format!("the kubeconfig's login does not work: {}", chain(error)))
+                .advise("log in again, or name another context with --context"),
+        ),
+        kube::Error::SerdeError(error) => Some(
+            Failure::new(format!("a {} in the cluster cannot be read: {error}", doing.kind))
+                .advise("use the halftone of the operator's version: halftone --version"),
+        ),
+        _ => None,
+    }
+}
+
+/// What the API server says when it says no.
+fn answered(status: &Status, doing: &Doing<'_>) -> Failure {
+    let Doing { verb, kind, resource, scope } = doing;
+    match status.code {
+        401 => Failure::new("the API server does not know who asks")
+            .advise("log in again, or name another context with --context"),
+        403 => forbidden(status, doing),
+        // The resource itself is not there: a missing object of a known kind is handled where it is asked for.
+        404 if doing.is_release() => Failure::new("this cluster does not know GrayReleases").advise(
+            "install Halftone with its chart, or only the definition: halftone crd | kubectl apply --server-side -f -",
+        ),
+        404 => Failure::new(format!("this cluster does not know {resource}: {}", status.message)),
+        422 | 400 => Failure::new(format!("the API server refuses to {verb} the {kind}: {}", status.message)),
+        _ => Failure::new(format!(
+            "the API server cannot {verb} {resource}{}: {}",
+            place(*scope),
+            status.message
+        ))
+        .advise("try again; kubectl get --raw '/readyz?verbose' tells how it does"),
+    }
+}
+
+fn forbidden(status: &Status, doing: &Doing<'_>) -> Failure {
+    let Doing { verb, resource, scope, .. } = doing;
+    let failure = Failure::new(format!("you may not {verb} {resource}{}: {}", place(*scope), status.message));
+    let (flag, narrower) = match scope {
+        Scope::Namespace(namespace) => (format!("-n {namespace}"), None),
+        Scope::All if doing.is_release() => ("-A".to_owned(), Some("name one namespace with -n")),
+        Scope::All => ("-A".to_owned(), Some(FLEET_NAMESPACE)),
+    };
+    let check = format!("check with: kubectl auth can-i {verb} {resource} {flag}");
+    failure.advise(narrower.map_or_else(|| check.clone(), |narrower| format!("{narrower}; {check}")))
+}
+
+fn place(scope: Scope<'_>) -> String {
+    match scope {
+        Scope::Namespace(namespace) => format!(" in namespace {namespace}"),
+        Scope::All => " in all namespaces".to_owned(),
+    }
+}
+
+/// Nobody answers.
+pub(super) fn unreachable(server: &str, why: &str, looked_here: bool) -> Failure {
+    let here = if looked_here { "; no halftone run was found in ./.halftone either" } else { "" };
+    Failure::new(format!("the API server at {server} cannot be reached: {why}{here}"))
+        .advise("see kubectl cluster-info, or name another cluster with --context or --kubeconfig")
+}
+
+/// There is no cluster to speak to.
+pub(super) fn no_config(asked: &ClusterArguments, error: &KubeconfigError, looked_here: bool) -> Failure {
+    let why = chain(error);
+    if looked_here {
+        return Failure::new(format!(
+            "no halftone run keeps its progress in ./.halftone, and there is no cluster to ask: {why}"
+        ))
+        .advise("start one with halftone run FILE, say with --state DIR where it is, or name a cluster with --kubeconfig FILE");
+    }
+    let which =
+        asked.context.as_ref().map_or_else(String::new, |context| format!(" with the context {context}"));
+    Failure::new(format!("there is no usable kubeconfig{which}: {why}"))
+        .advise("see kubectl config get-contexts, or name the file with --kubeconfig")
+}
+
+/// There is no release of this name, and these are the others.
+pub(super) fn no_release(name: &str, namespace: &str, others: &[GrayRelease]) -> Failure {
+    let failure = Failure::new(format!("there is no GrayRelease {name} in namespace {namespace}"));
+    let names: Vec<String> = others.iter().take(10).map(ResourceExt::name_any).collect();
+    match others.len() {
+        0 => failure.advise("the namespace has none at all; see halftone get -A, and name another with -n"),
+        1..=10 => failure.advise(format!("there is {}", names.join(", "))),
+        all => failure.advise(format!("there are {}, and {} more", names.join(", "), all - names.len())),
+    }
+}
+
+/// An error with its causes, each once.
+pub(super) fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let more = error.to_string();
+        if !text.contains(&more) {
+            text.push_str(&format!(": {more}"));
+        }
+        cause = error.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::api::core::v1::ConfigMap;
+
+    use super::*;
+
+    fn told(code: u16, doing: &Doing<'_>) -> String {
+        let status = Status { code, message: "because".into(), ..Status::default() };
+        let failure = explain(&kube::Error::Api(status.boxed()), doing).unwrap();
+        format!("{failure}\n{}", failure.advice().unwrap_or_default())
+    }
+
+    #[test]
+    fn every_no_of_the_api_server_says_what_to_do() {
+        let release = || Doing::listing::<GrayRelease>(Scope::Namespace("shop"));
+        for (code, words) in [
+            (401, &["log in again"][..]),
+            (
+                403,
+                &[
+                    "you may not list grayreleases.halftone.dev in namespace shop",
+                    "auth can-i list",
+                    "-n shop",
+                ],
+            ),
+            (404, &["does not know GrayReleases", "halftone crd |"]),
+            (500, &["cannot list", "because", "readyz"]),
+        ] {
+            let told = told(code, &release());
+            for word in words {
+                assert!(told.contains(word), "{code}: {told}");
+            }
+        }
+    }
+
+    #[test]
+    fn who_may_not_search_for_a_fleet_is_told_to_name_its_namespace() {
+        let told = told(403, &Doing::listing::<ConfigMap>(Scope::All));
+        assert!(
+            told.contains("--fleet-namespace") && told.contains("configmaps in all namespaces"),
+            "{told}"
+        );
+    }
+
+    #[test]
+    fn a_release_that_is_missing_is_told_with_those_that_are_there() {
+        let text = include_str!("../../../examples/minimal.yaml");
+        let other = &halftone_rollout::manifest::read("minimal.yaml", text).manifests[0].release;
+        let failure = no_release("chekout", "shop", std::slice::from_ref(other));
+        assert_eq!(failure.to_string(), "there is no GrayRelease chekout in namespace shop");
+        assert_eq!(failure.advice(), Some("there is checkout"));
+        assert!(no_release("x", "shop", &[]).advice().unwrap().contains("-A"));
+    }
+}

@@ -1,0 +1,225 @@
+//! `halftone proxies`: the proxy pods of the fleets, and the releases that wait for each. What a pod's proxy runs is
+//! known by the status of the releases: the operator has asked every proxy, and names those that lag behind.
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use halftone_rollout::GrayRelease;
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Pod;
+use kube::ResourceExt;
+use kube::api::ListParams;
+use serde::Serialize;
+
+use super::{Cluster, Scope, block_on};
+use crate::args::ProxiesArguments;
+use crate::engine::release::name_of;
+use crate::output::{self, Failure, span};
+
+const PROXIES: &str = "app.kubernetes.io/name=halftone-proxy";
+const CLASS_LABEL: &str = "halftone.dev/class";
+
+/// Runs the command.
+pub(crate) fn run(arguments: &ProxiesArguments) -> Result<ExitCode, Failure> {
+    block_on(async {
+        let cluster = Cluster::connect(&arguments.cluster, false).await?;
+        // The namespace of a proxy is its fleet's, not that of a release.
+        let named = arguments.fleet.fleet_namespace.as_ref().or(arguments.cluster.namespace.as_ref());
+        let scope = named.map_or(Scope::All, |namespace| Scope::Namespace(namespace));
+        let selector = match &arguments.class {
+            Some(class) => format!("{PROXIES},{CLASS_LABEL}={class}"),
+            None => PROXIES.to_owned(),
+        };
+        let pods = cluster.list::<Pod>(scope, &ListParams::default().labels(&selector)).await?;
+        // Who may not see all releases still sees the proxies.
+        let releases = cluster.releases(Scope::All).await.ok();
+        let proxies: Vec<Proxy> =
+            pods.iter().map(Proxy::of).map(|proxy| proxy.awaited(releases.as_deref())).collect();
+        if proxies.is_empty() {
+            return Err(nobody(scope, arguments.class.as_deref()));
+        }
+        let mut out = output::stdout();
+        match arguments.json {
+            true => output::json(&mut out, &proxies)?,
+            false => writeln!(out, "{}", table(&proxies, Timestamp::now()))?,
+        }
+        out.flush()?;
+        Ok(ExitCode::SUCCESS)
+    })
+}
+
+fn nobody(scope: Scope<'_>, class: Option<&str>) -> Failure {
+    let class = class.map_or_else(String::new, |class| format!(" of class {class}"));
+    let place = match scope {
+        Scope::All => "in any namespace".to_owned(),
+        Scope::Namespace(namespace) => format!("in namespace {namespace}"),
+    };
+    Failure::new(format!("there is no proxy{class} {place}"))
+        .advise(format!("proxies are pods with the label {PROXIES}; the chart makes them"))
+}
+
+impl Cluster {
+    /// The proxies of a fleet.
+    ///
+    /// # Errors
+    /// As for every question to the API server.
+    pub(super) async fn proxies_of(&self, class: &str, namespace: &str) -> Result<Vec<Proxy>, Failure> {
+        let selector = format!("{PROXIES},{CLASS_LABEL}={class}");
+        let pods =
+            self.list::<Pod>(Scope::Namespace(namespace), &ListParams::default().labels(&selector)).await?;
+        Ok(pods.iter().map(Proxy::of).collect())
+    }
+}
+
+/// A proxy pod.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Proxy {
+    namespace: String,
+    /// The pod's name.
+    pub(crate) name: String,
+    class: String,
+    /// Whether it serves.
+    pub(crate) ready: bool,
+    /// Phase of the pod; `Draining` while it ends.
+    state: String,
+    restarts: i32,
+    started_at: Option<Timestamp>,
+    node: Option<String>,
+    image: Option<String>,
+    /// The releases that wait for it; none where releases may not be listed.
+    awaited_by: Option<Vec<String>>,
+}
+
+/// Whether a proxy runs the present document of a release.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub(super) enum Runs {
+    /// It has said so.
+    Yes,
+    /// It is named as the one that is waited for.
+    No,
+    /// Some proxy has not said so yet, and none is named.
+    Unknown,
+    /// It counts for nothing.
+    NotReady,
+}
+
+impl Proxy {
+    fn of(pod: &Pod) -> Self {
+        let status = pod.status.clone().unwrap_or_default();
+        let spec = pod.spec.as_ref();
+        let ending = pod.metadata.deletion_timestamp.is_some();
+        let ready = status.conditions.unwrap_or_default();
+        let ready = ready.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True");
+        let containers = status.container_statuses.unwrap_or_default();
+        Self {
+            namespace: pod.namespace().unwrap_or_default(),
+            name: pod.name_any(),
+            class: pod.labels().get(CLASS_LABEL).cloned().unwrap_or_default(),
+            ready: ready && !ending,
+            state: if ending {
+                "Draining".to_owned()
+            } else {
+                status.phase.unwrap_or_else(|| "Unknown".to_owned())
+            },
+            restarts: containers.iter().map(|container| container.restart_count).sum(),
+            started_at: status.start_time.map(|time| time.0),
+            node: spec.and_then(|spec| spec.node_name.clone()),
+            image: spec.and_then(|spec| spec.containers.first()?.image.clone()),
+            awaited_by: None,
+        }
+    }
+
+    fn awaited(self, releases: Option<&[GrayRelease]>) -> Self {
+        let waits = |release: &&GrayRelease| self.runs(release) == Runs::No;
+        let awaited_by = releases.map(|releases| releases.iter().filter(waits).map(name_of).collect());
+        Self { awaited_by, ..self }
+    }
+
+    /// Whether it runs the present document of a release of its fleet.
+    pub(super) fn runs(&self, release: &GrayRelease) -> Runs {
+        let Some(proxies) = release.status.as_ref().and_then(|status| status.proxies.as_ref()) else {
+            return Runs::Unknown;
+        };
+        if release.spec.proxy_class == self.class && proxies.waiting_for.contains(&self.name) {
+            return Runs::No;
+        }
+        let named = i64::try_from(proxies.waiting_for.len()).unwrap_or(i64::MAX);
+        match (self.ready, proxies.acknowledged.saturating_add(named) >= proxies.ready) {
+            (false, _) => Runs::NotReady,
+            (true, true) => Runs::Yes,
+            (true, false) => Runs::Unknown,
+        }
+    }
+}
+
+fn table(proxies: &[Proxy], now: Timestamp) -> comfy_table::Table {
+    let header =
+        ["NAMESPACE", "CLASS", "PROXY", "READY", "STATE", "RESTARTS", "AGE", "IMAGE", "NODE", "AWAITED BY"];
+    let mut table = output::table(&header);
+    for proxy in proxies {
+        let text = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
+        let awaited = match proxy.awaited_by.as_deref() {
+            None => "?".to_owned(),
+            Some([]) => "-".to_owned(),
+            Some(releases) => releases.join(", "),
+        };
+        table.add_row([
+            proxy.namespace.clone(),
+            proxy.class.clone(),
+            proxy.name.clone(),
+            if proxy.ready { "yes" } else { "no" }.to_owned(),
+            proxy.state.clone(),
+            proxy.restarts.to_string(),
+            proxy.started_at.map_or_else(|| "-".to_owned(), |at| span(now.duration_since(at))),
+            text(&proxy.image),
+            text(&proxy.node),
+            awaited,
+        ]);
+    }
+    table
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::applied::tests::release;
+    use super::*;
+
+    fn pod(name: &str, ready: &str) -> Pod {
+        serde_json::from_value(json!({
+            "metadata": {"namespace": "halftone", "name": name, "labels": {"halftone.dev/class": "default"}},
+            "spec": {"nodeName": "node-1", "containers": [{"name": "proxy", "image": "halftone:0.1.0"}]},
+            "status": {"phase": "Running", "startTime": "2026-11-21T10:00:00Z",
+                "conditions": [{"type": "Ready", "status": ready}],
+                "containerStatuses": [{"name": "proxy", "ready": true, "restartCount": 2, "image": "", "imageID": ""}]}
+        }))
+        .unwrap()
+    }
+
+    fn reported(ready: i64, acknowledged: i64, waiting_for: &[&str]) -> GrayRelease {
+        let proxies = json!({"ready": ready, "acknowledged": acknowledged, "waitingFor": waiting_for});
+        let status = serde_json::from_value(json!({"proxies": proxies})).unwrap();
+        GrayRelease { status: Some(status), ..release() }
+    }
+
+    #[test]
+    fn who_runs_a_release_is_what_the_operator_was_told() {
+        let [one, two] = ["proxy-1", "proxy-2"].map(|name| Proxy::of(&pod(name, "True")));
+        assert_eq!(one.runs(&reported(2, 2, &[])), Runs::Yes);
+        assert_eq!(one.runs(&reported(2, 1, &[])), Runs::Unknown, "nobody is named yet");
+        let named = reported(2, 1, &["proxy-2"]);
+        assert_eq!((one.runs(&named), two.runs(&named)), (Runs::Yes, Runs::No));
+        assert_eq!(Proxy::of(&pod("proxy-3", "False")).runs(&reported(2, 2, &[])), Runs::NotReady);
+    }
+
+    #[test]
+    fn the_list_names_the_releases_that_wait_for_a_proxy() {
+        let proxy = Proxy::of(&pod("proxy-2", "True")).awaited(Some(&[reported(2, 1, &["proxy-2"])]));
+        let told = table(&[proxy], "2026-11-21T12:00:00Z".parse().unwrap()).to_string();
+        for words in ["proxy-2", "yes", "Running", "2h", "halftone:0.1.0", "node-1", "shop/checkout"] {
+            assert!(told.contains(words), "{told}");
+        }
+    }
+}

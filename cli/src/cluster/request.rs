@@ -1,0 +1,157 @@
+//! Asks the operator for something: writes the annotation with the resourceVersion that was read, waits for the answer
+//! in the status.
+
+use std::time::Duration;
+
+use futures_util::{StreamExt, TryStreamExt};
+use halftone_rollout::GrayRelease;
+use halftone_rollout::request::{Command, REQUEST_ANNOTATION};
+use halftone_rollout::spec::HandledRequest;
+use kube::ResourceExt;
+use kube::api::{Api, Patch, PatchParams};
+use kube::runtime::{WatchStreamExt, watcher};
+use serde_json::json;
+
+use super::failure::Doing;
+use super::pending::{Fate, Step, fate, step};
+use super::{Cluster, Scope};
+use crate::engine::release::name_of;
+use crate::output::Failure;
+
+/// Who wrote the annotation, for `metadata.managedFields`.
+const MANAGER: &str = "halftone-cli";
+/// The operator writes figures often, each of which makes what was read old.
+const TRIES: u32 = 20;
+/// Between two tries.
+const PAUSE: Duration = Duration::from_millis(100);
+
+impl Cluster {
+    /// Has `command` done, and says what became of it.
+    ///
+    /// # Errors
+    /// Another request waits, nobody answers in time, or the API server says no.
+    pub(crate) async fn request(
+        &self,
+        name: &str,
+        command: Command,
+        timeout: Duration,
+        fleet_namespace: Option<&str>,
+    ) -> Result<(GrayRelease, HandledRequest), Failure> {
+        let (release, request) = self.write(name, command, fleet_namespace).await?;
+        match tokio::time::timeout(timeout, self.answer(&release, &request)).await {
+            Ok(answered) => Ok((release, answered?)),
+            Err(_) => Err(self.unanswered(&release, &request, timeout, fleet_namespace).await),
+        }
+    }
+
+    async fn write(
+        &self,
+        name: &str,
+        command: Command,
+        fleet_namespace: Option<&str>,
+    ) -> Result<(GrayRelease, String), Failure> {
+        let mut first = None;
+        for _ in 0..TRIES {
+            let release = self.release(name).await?;
+            let full = name_of(&release);
+            let request = match step(&release, command) {
+                Step::Waits(request) => return Ok((release, request)),
+                Step::Write(request) => request,
+                Step::Busy(waiting) => {
+                    let operator = self.operator_of(&release.spec.proxy_class, fleet_namespace).await;
+                    return Err(Failure::new(format!(
+                        "{full} has a request that nobody has answered yet: {waiting}"
+                    ))
+                    .advise(format!(
+                        "wait for it, or pause or roll back, which go before everything else\n  {operator}"
+                    )));
+                }
+                Step::Unseen => {
+                    let operator = self.operator_of(&release.spec.proxy_class, fleet_namespace).await;
+                    return Err(Failure::new(format!(
+                        "{full} takes no requests yet: no operator has seen it"
+                    ))
+                    .advise(operator));
+                }
+            };
+            let known = first.get_or_insert_with(|| request.clone());
+            // To stop or to go back is meant whatever happened; anything else was meant for what was seen.
+            if *known != request && !matches!(command, Command::Pause | Command::Rollback) {
+                return Err(Failure::new(format!("{full} has moved on meanwhile; nothing was asked"))
+                    .advise(format!("look with halftone status {full}, and ask again")));
+            }
+            match self.annotate(&release, &request).await {
+                Ok(written) => return Ok((written, request)),
+                Err(kube::Error::Api(status)) if status.is_conflict() => tokio::time::sleep(PAUSE).await,
+                Err(error) => {
+                    let namespace = release.namespace().unwrap_or_default();
+                    return Err(
+                        self.failed(&error, &Doing::patching::<GrayRelease>(Scope::Namespace(&namespace)))
+                    );
+                }
+            }
+        }
+        Err(Failure::new(format!("{name} changes too fast to be asked for anything")).advise("try again"))
+    }
+
+    async fn annotate(&self, release: &GrayRelease, request: &str) -> Result<GrayRelease, kube::Error> {
+        let patch = json!({"metadata": {
+            "resourceVersion": release.resource_version(),
+            "annotations": {REQUEST_ANNOTATION: request},
+        }});
+        let api = self.api_of(release);
+        let parameters = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
+        api.patch(&release.name_any(), &parameters, &Patch::Merge(&patch)).await
+    }
+
+    fn api_of(&self, release: &GrayRelease) -> Api<GrayRelease> {
+        self.releases_of(Scope::Namespace(&release.namespace().unwrap_or_default()))
+    }
+
+    async fn answer(&self, release: &GrayRelease, request: &str) -> Result<HandledRequest, Failure> {
+        let namespace = release.namespace().unwrap_or_default();
+        let full = name_of(release);
+        let only = watcher::Config::default().fields(&format!("metadata.name={}", release.name_any()));
+        let mut changes = watcher(self.api_of(release), only).default_backoff().boxed();
+        loop {
+            let change = match changes.try_next().await {
+                Ok(Some(change)) => change,
+                Ok(None) => return Err(Failure::new(format!("{full} cannot be followed any more"))),
+                Err(error) => match self.fatal::<GrayRelease>(error, Scope::Namespace(&namespace)) {
+                    Some(failure) => return Err(failure),
+                    None => continue,
+                },
+            };
+            match change {
+                watcher::Event::Apply(now) | watcher::Event::InitApply(now) => match fate(&now, request) {
+                    Fate::Open => {}
+                    Fate::Answered(handled) => return Ok(handled),
+                    Fate::Replaced(how) => {
+                        return Err(Failure::new(format!("{full} has not answered {request}: {how}"))
+                            .advise(format!("look with halftone status {full}")));
+                    }
+                },
+                watcher::Event::Delete(_) => {
+                    return Err(Failure::new(format!("{full} was deleted meanwhile")));
+                }
+                watcher::Event::Init | watcher::Event::InitDone => {}
+            }
+        }
+    }
+
+    async fn unanswered(
+        &self,
+        release: &GrayRelease,
+        request: &str,
+        timeout: Duration,
+        fleet_namespace: Option<&str>,
+    ) -> Failure {
+        let operator = self.operator_of(&release.spec.proxy_class, fleet_namespace).await;
+        let (name, namespace) = (release.name_any(), release.namespace().unwrap_or_default());
+        Failure::new(format!("nobody has answered {request} for {namespace}/{name} within {timeout:?}"))
+            .advise(format!(
+                "{operator}\n  The request stays and counts once it is seen. To take it back: \
+             kubectl annotate grayrelease -n {namespace} {name} {REQUEST_ANNOTATION}-"
+            ))
+    }
+}

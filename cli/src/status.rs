@@ -1,0 +1,302 @@
+//! What `halftone status`, `get` and `history` print of a release, wherever it comes from. Pure: from objects to text.
+
+use std::fmt::Write as _;
+
+use comfy_table::Table;
+use halftone_rollout::GrayRelease;
+use halftone_rollout::clock::Now;
+use halftone_rollout::spec::{ArmSpec, GrayReleaseStatus, IntOrString, RequestResult};
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use owo_colors::OwoColorize;
+
+use crate::engine::release::name_of;
+use crate::output::{self, span};
+use crate::view::{Shown, phase, standing};
+
+/// All releases with what is said of them.
+pub(crate) fn table(releases: &[GrayRelease]) -> Table {
+    let mut table = output::table(&["RELEASE", "PHASE", "STEP", "RATIO", "OBSERVED", "VERDICT", "WHY"]);
+    for release in releases {
+        let status = release.status.clone().unwrap_or_default();
+        let ready = condition(&status, "Ready").map(|ready| ready.message.clone());
+        table.add_row([
+            name_of(release),
+            phase(&status),
+            text(status.step.map(|step| step.display)),
+            text(status.ratio),
+            text(status.observed.and_then(|observed| observed.ratio)),
+            text(status.verdict.map(|verdict| format!("{:?}", verdict.result))),
+            text(ready),
+        ]);
+    }
+    table
+}
+
+/// All releases with the columns that `kubectl get` shows.
+pub(crate) fn columns(releases: &[GrayRelease], now: Timestamp) -> Table {
+    let header = ["NAMESPACE", "NAME", "PHASE", "STEP", "RATIO", "OBSERVED", "READY", "REASON", "AGE"];
+    let mut table = output::table(&header);
+    for release in releases {
+        let status = release.status.clone().unwrap_or_default();
+        let ready = condition(&status, "Ready");
+        let born = release.metadata.creation_timestamp.as_ref();
+        table.add_row([
+            release.metadata.namespace.clone().unwrap_or_default(),
+            release.metadata.name.clone().unwrap_or_default(),
+            phase(&status),
+            text(status.step.as_ref().map(|step| step.display.clone())),
+            text(status.ratio.clone()),
+            text(status.observed.as_ref().and_then(|observed| observed.ratio.clone())),
+            text(ready.map(|ready| ready.status.clone())),
+            text(ready.map(|ready| ready.reason.clone())),
+            text(born.map(|born| span(now.duration_since(born.0)))),
+        ]);
+    }
+    table
+}
+
+/// How the last releases of an object ended, and the one under way.
+pub(crate) fn history(release: &GrayRelease, now: Timestamp) -> Table {
+    let status = release.status.clone().unwrap_or_default();
+    let mut table = output::table(&["RELEASE", "VERSION", "OUTCOME", "REASON", "STARTED", "ENDED", "TOOK"]);
+    let over = |id: &str, started: Timestamp| {
+        status.history.iter().any(|entry| entry.id == id && entry.started_at == started)
+    };
+    if let Some(current) = status.release.as_ref().filter(|current| !over(&current.id, current.started_at)) {
+        table.add_row([
+            current.id.clone(),
+            current.version.clone(),
+            phase(&status),
+            "-".to_owned(),
+            whole(current.started_at),
+            "-".to_owned(),
+            span(now.duration_since(current.started_at)),
+        ]);
+    }
+    for entry in &status.history {
+        table.add_row([
+            entry.id.clone(),
+            entry.version.clone(),
+            format!("{:?}", entry.outcome),
+            text(Some(entry.reason.clone()).filter(|reason| !reason.is_empty())),
+            whole(entry.started_at),
+            whole(entry.ended_at),
+            span(entry.ended_at.duration_since(entry.started_at)),
+        ]);
+    }
+    table
+}
+
+/// Everything about one release.
+pub(crate) fn detail(release: &GrayRelease, now: Now) -> String {
+    let status = release.status.clone().unwrap_or_default();
+    let mut out = format!("{}  {}\n", name_of(release).bold(), standing(&status, now));
+    for (arm, version, figures) in shown(release).arms {
+        let spec = if arm == "gray" { release.spec.gray.as_ref() } else { Some(&release.spec.stable) };
+        line(
+            &mut out,
+            arm,
+            format!("{version:<12} {:<24} {figures}", spec.map_or_else(String::new, place)).trim_end(),
+        );
+    }
+    if let Some(current) = &status.release {
+        let id = format!("{}, attempt {}, since {}", current.id, current.attempt, whole(current.started_at));
+        line(&mut out, "release", &id);
+    }
+    if let Some(serving) = &status.serving {
+        line(
+            &mut out,
+            "serving",
+            &format!("{} ({}) since {}", serving.version, serving.service, whole(serving.since)),
+        );
+    }
+    if let Some(proxies) = &status.proxies {
+        let revision = status.revision.unwrap_or_default();
+        let waits = match proxies.waiting_for.as_slice() {
+            [] => String::new(),
+            names => format!("; waits for {}", names.join(", ")),
+        };
+        line(
+            &mut out,
+            "proxies",
+            &format!("{} ready, {} have revision {revision}{waits}", proxies.ready, proxies.acknowledged),
+        );
+    }
+    if let Some(back) = &status.rollback {
+        line(&mut out, "rollback", &format!("{} at {}: {}", back.reason, whole(back.at), back.message));
+    }
+    verdict(&mut out, &status);
+    for condition in &status.conditions {
+        let told = format!(
+            "{:<14} {:<8} {}  {}",
+            condition.type_, condition.status, condition.reason, condition.message
+        );
+        line(&mut out, "", told.trim_end());
+    }
+    if let Some(handled) = &status.last_handled_request {
+        line(
+            &mut out,
+            "request",
+            &format!("{}: {}: {}", handled.request, result(handled.result), handled.message),
+        );
+    }
+    out
+}
+
+fn verdict(out: &mut String, status: &GrayReleaseStatus) {
+    let Some(verdict) = &status.verdict else { return };
+    line(out, "verdict", format!("{:?} {}", verdict.result, verdict.message).trim_end());
+    if verdict.limits.is_empty() {
+        return;
+    }
+    let mut limits = output::table(&["LIMIT", "AT", "STABLE", "GRAY", "REQUESTS", "EVIDENCE"]);
+    for limit in &verdict.limits {
+        limits.add_row([
+            limit.name.clone(),
+            limit.limit.clone(),
+            text(limit.stable.clone()),
+            text(limit.gray.clone()),
+            limit.requests.to_string(),
+            text(limit.evidence.clone()),
+        ]);
+    }
+    limits.to_string().lines().for_each(|text| line(out, "", text.trim_end()));
+}
+
+/// A release as the live view shows it. The figures of a cluster's arms are those of the present stage.
+pub(crate) fn shown(release: &GrayRelease) -> Shown {
+    let status = release.status.clone().unwrap_or_default();
+    let figures = |requests: u64, errors: u64| match requests {
+        0 => "no requests in this step yet".to_owned(),
+        _ => {
+            format!("{requests} requests, {errors} errors ({:.2}%)", errors as f64 * 100.0 / requests as f64)
+        }
+    };
+    let (stable, gray) = match &status.verdict {
+        None => (String::new(), String::new()),
+        Some(verdict) => {
+            let totals = &verdict.totals;
+            (
+                figures(totals.stable_requests, totals.stable_errors),
+                figures(totals.gray_requests, totals.gray_errors),
+            )
+        }
+    };
+    let mut arms = vec![("stable", release.spec.stable.version.clone(), stable)];
+    arms.extend(release.spec.gray.as_ref().map(|arm| ("gray", arm.version.clone(), gray)));
+    Shown { name: name_of(release), status, arms }
+}
+
+/// The result of a request, in the colour of its meaning.
+pub(crate) fn result(result: RequestResult) -> String {
+    let word = format!("{result:?}");
+    match result {
+        RequestResult::Done => word.green().to_string(),
+        RequestResult::Stale | RequestResult::Refused => word.red().to_string(),
+    }
+}
+
+fn place(arm: &ArmSpec) -> String {
+    match (&arm.service, &arm.addresses) {
+        (Some(service), _) => {
+            let port = match &service.port {
+                IntOrString::Int(number) => number.to_string(),
+                IntOrString::String(name) => name.clone(),
+            };
+            format!("{}:{port}", service.name)
+        }
+        (None, Some(addresses)) => addresses.join(","),
+        (None, None) => String::new(),
+    }
+}
+
+fn condition<'a>(status: &'a GrayReleaseStatus, kind: &str) -> Option<&'a Condition> {
+    status.conditions.iter().find(|condition| condition.type_ == kind)
+}
+
+fn line(out: &mut String, name: &str, text: &str) {
+    // A String takes everything.
+    let _ = writeln!(out, "  {name:<8} {text}");
+}
+
+fn text(text: Option<String>) -> String {
+    text.unwrap_or_else(|| "-".to_owned())
+}
+
+/// In whole seconds, which is all that people read.
+fn whole(time: Timestamp) -> String {
+    Timestamp::from_second(time.as_second()).unwrap_or(time).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn release(status: serde_json::Value) -> GrayRelease {
+        let text = include_str!("../../examples/minimal.yaml");
+        let mut release = halftone_rollout::manifest::read("minimal.yaml", text).manifests[0].release.clone();
+        release.metadata.creation_timestamp =
+            Some(serde_json::from_value(json!("2026-11-21T08:00:00Z")).unwrap());
+        release.status = Some(serde_json::from_value(status).unwrap());
+        release
+    }
+
+    fn now() -> Now {
+        Now::at("2026-11-21T10:00:00Z".parse().unwrap())
+    }
+
+    fn holding() -> GrayRelease {
+        release(json!({
+            "observedGeneration": 1, "phase": "Holding", "ratio": "10%", "revision": 14,
+            "release": {"id": "3f2a000000000000", "version": "v2", "attempt": 1, "startedAt": "2026-11-21T09:00:00Z"},
+            "step": {"index": 2, "count": 6, "display": "2/6", "startedAt": "2026-11-21T09:55:00Z",
+                "holdEndsAt": "2026-11-21T10:02:00Z"},
+            "observed": {"ratio": "9.97%", "requests": 1000, "grayRequests": 99},
+            "proxies": {"ready": 3, "acknowledged": 2, "waitingFor": ["proxy-2"]},
+            "verdict": {"result": "NeedMoreData", "reason": "TooFew", "message": "99 of 100 requests", "process": 1,
+                "totals": {"grayRequests": 99, "stableRequests": 901, "grayErrors": 1, "stableErrors": 0},
+                "limits": [{"name": "maxErrorRate", "limit": "5%", "gray": "1.01%", "requests": 99, "evidence": "3%"}]},
+            "history": [{"id": "0011223344556677", "version": "v1", "outcome": "Promoted", "reason": "",
+                "startedAt": "2026-11-20T08:00:00Z", "endedAt": "2026-11-20T09:30:00Z"}],
+            "conditions": [{"type": "Ready", "status": "False", "reason": "WaitingForProxies",
+                "message": "proxy-2 has not taken revision 14", "lastTransitionTime": "2026-11-21T09:56:00Z"}]
+        }))
+    }
+
+    #[test]
+    fn the_detail_of_a_release_tells_what_an_operator_of_it_asks() {
+        let told = anstream::adapter::strip_str(&detail(&holding(), now())).to_string();
+        for words in [
+            "shop/checkout  Holding step 2/6 at 10% (observed 9.97%), holds for 121s more",
+            "stable   v1           checkout-v1:80           901 requests, 0 errors (0.00%)",
+            "gray     v2           checkout-v2:80           99 requests, 1 errors (1.01%)",
+            "3 ready, 2 have revision 14; waits for proxy-2",
+            "NeedMoreData 99 of 100 requests",
+            "maxErrorRate",
+            "WaitingForProxies  proxy-2 has not taken revision 14",
+        ] {
+            assert!(told.contains(words), "{words}\nin\n{told}");
+        }
+    }
+
+    #[test]
+    fn a_release_that_nobody_has_seen_is_pending() {
+        let release = release(json!({"observedGeneration": -1}));
+        let told = anstream::adapter::strip_str(&detail(&release, now())).to_string();
+        assert!(told.starts_with("shop/checkout  Pending\n"), "{told}");
+        assert!(columns(&[release], now().wall).to_string().contains("2h"));
+    }
+
+    #[test]
+    fn history_tells_the_one_under_way_first() {
+        let told = history(&holding(), now().wall).to_string();
+        let lines: Vec<&str> = told.lines().collect();
+        assert!(
+            lines[1].contains("3f2a000000000000") && lines[1].contains("Holding") && lines[1].contains("1h")
+        );
+        assert!(lines[2].contains("Promoted") && lines[2].contains("1h30m"), "{told}");
+    }
+}

@@ -1,0 +1,315 @@
+//! The commands against a cluster, as a person or a script calls them, with an API server on loopback.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "in tests a failed assumption should end the test")]
+
+mod server;
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Stdio};
+
+use assert_cmd::Command;
+use halftone_rollout::{GrayRelease, Plan, clock::Now, progress::Progress, routing_for::routing_for};
+use halftone_routing::config::State;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use server::Server;
+
+const UID: &str = "5d9ec6f0-2a0e-4c53-9a3b-0f3c5f4f6a01";
+
+struct World {
+    server: Server,
+    dir: TempDir,
+}
+
+impl World {
+    /// A cluster with one release, which an operator looks after.
+    fn new() -> Self {
+        let world = Self { server: Server::start(), dir: TempDir::new().unwrap() };
+        let address = world.server.address;
+        let kubeconfig = json!({
+            "apiVersion": "v1", "kind": "Config", "current-context": "test",
+            "clusters": [{"name": "c", "cluster": {"server": format!("http://{address}")}}],
+            "users": [{"name": "u", "user": {}}],
+            "contexts": [{"name": "test", "context": {"cluster": "c", "user": "u", "namespace": "shop"}}]
+        });
+        std::fs::write(world.dir.path().join("config"), kubeconfig.to_string()).unwrap();
+        world.server.put("grayreleases", release("checkout"));
+        world.server.put("leases", lease("2999-01-01T00:00:00.000000Z"));
+        world.server.operator(answers("Done"));
+        world
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_halftone"));
+        command.current_dir(&self.dir).env("KUBECONFIG", self.dir.path().join("config"));
+        command.env("NO_COLOR", "1").env_remove("HALFTONE_FLEET_NAMESPACE").args(arguments);
+        command
+    }
+
+    /// What it prints when all is well.
+    fn told(&self, arguments: &[&str]) -> String {
+        let assert = self.command(arguments).assert().success();
+        String::from_utf8(assert.get_output().stdout.clone()).unwrap()
+    }
+
+    /// What it says when it ends with 1.
+    fn refused(&self, arguments: &[&str]) -> String {
+        let assert = self.command(arguments).assert().code(1);
+        let output = assert.get_output();
+        String::from_utf8([output.stdout.clone(), output.stderr.clone()].concat()).unwrap()
+    }
+
+    /// Has an operator apply what the release asks for, at 10 %.
+    fn applied(&self) {
+        let release: GrayRelease = serde_json::from_value(release("checkout")).unwrap();
+        let start = Progress::new(Now::at("2026-11-21T09:00:00Z".parse().unwrap()));
+        let plan = Plan::try_from(&release).unwrap();
+        let mut document = routing_for(&plan, &start, serde_json::from_value(json!(14)).unwrap(), None);
+        (document.state, document.moving, document.ratio) = (State::Active, true, "10".parse().unwrap());
+        let object = json!({
+            "apiVersion": "v1", "kind": "ConfigMap",
+            "metadata": {"namespace": "halftone", "name": format!("gr-{UID}"),
+                "labels": {"halftone.dev/class": "default"}},
+            "data": {"routing.json": document.to_json().unwrap()}
+        });
+        self.server.put("configmaps", object);
+    }
+}
+
+fn release(name: &str) -> Value {
+    json!({
+        "apiVersion": "halftone.dev/v1alpha1", "kind": "GrayRelease",
+        "metadata": {"namespace": "shop", "name": name, "uid": UID, "generation": 1,
+            "creationTimestamp": "2026-11-21T08:00:00Z"},
+        "spec": {"hosts": ["shop.example.com"], "targetRatio": 100,
+            "stable": {"service": {"name": "checkout-v1", "port": 80}, "version": "v1"},
+            "gray": {"service": {"name": "checkout-v2", "port": 80}, "version": "v2"}},
+        "status": {"observedGeneration": 1, "phase": "Holding", "ratio": "10%", "requestToken": "t1",
+            "revision": 14, "proxies": {"ready": 2, "acknowledged": 1, "waitingFor": ["proxy-2"]},
+            "history": [{"id": "0011223344556677", "version": "v1", "outcome": "Promoted",
+                "startedAt": "2026-11-20T08:00:00Z", "endedAt": "2026-11-20T09:30:00Z"}]}
+    })
+}
+
+fn lease(renewed: &str) -> Value {
+    json!({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
+        "metadata": {"namespace": "halftone", "name": "halftone-default"},
+        "spec": {"holderIdentity": "operator-0", "leaseDurationSeconds": 15, "renewTime": renewed}})
+}
+
+fn pod(name: &str) -> Value {
+    json!({"apiVersion": "v1", "kind": "Pod",
+        "metadata": {"namespace": "halftone", "name": name,
+            "labels": {"app.kubernetes.io/name": "halftone-proxy", "halftone.dev/class": "default"}},
+        "status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}})
+}
+
+/// An operator that answers every request so.
+fn answers(result: &'static str) -> impl FnMut(Value) -> Option<Value> + Send + 'static {
+    move |mut object| {
+        let request = object["metadata"]["annotations"]["halftone.dev/request"].clone();
+        object["status"]["lastHandledRequest"] = json!({"request": request, "result": result,
+            "message": "so it is", "time": "2026-11-21T10:00:00Z"});
+        object["status"]["requestToken"] = json!("t2");
+        Some(object)
+    }
+}
+
+#[test]
+fn status_get_and_history_tell_of_the_cluster() {
+    let world = World::new();
+    assert!(world.told(&["status"]).contains("shop/checkout"));
+    assert!(world.told(&["status", "checkout"]).contains("waits for proxy-2"));
+    assert!(world.told(&["get", "-A"]).contains("10%"));
+    assert!(world.told(&["history", "shop/checkout"]).contains("Promoted"));
+    let one: Value = serde_json::from_str(&world.told(&["status", "checkout", "--json"])).unwrap();
+    assert_eq!(one["status"]["requestToken"], "t1");
+    let all: Value = serde_json::from_str(&world.told(&["get", "-A", "--json"])).unwrap();
+    assert_eq!(all.as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn a_request_carries_token_and_version_and_ends_with_the_answer() {
+    let world = World::new();
+    world.server.conflicts(2);
+    assert_eq!(world.told(&["pause", "checkout"]), "shop/checkout: Done: so it is\n");
+    let patches = world.server.patches();
+    assert_eq!(patches.len(), 1);
+    assert_eq!(patches[0]["metadata"]["annotations"]["halftone.dev/request"], "pause@t1");
+    assert!(patches[0]["metadata"]["resourceVersion"].is_string());
+    assert!(patches[0].get("spec").is_none());
+}
+
+#[test]
+fn a_request_that_is_refused_ends_with_1() {
+    let world = World::new();
+    world.server.operator(answers("Refused"));
+    assert!(world.refused(&["promote", "checkout"]).contains("Refused: so it is"));
+    assert!(world.refused(&["approve", "checkout", "--step", "2", "--json"]).contains("approve/2@t2"));
+}
+
+#[test]
+fn a_request_that_waits_is_kept_except_for_pause_and_rollback() {
+    let world = World::new();
+    let mut waits = release("checkout");
+    waits["metadata"]["annotations"]["halftone.dev/request"] = json!("approve@t1");
+    world.server.put("grayreleases", waits);
+    let told = world.refused(&["promote", "checkout"]);
+    assert!(told.contains("nobody has answered yet: approve@t1"), "{told}");
+    assert!(told.contains("operator-0"), "it tells whether an operator is alive: {told}");
+    assert!(world.server.patches().is_empty());
+    world.command(&["rollback", "checkout"]).assert().success();
+}
+
+#[test]
+fn where_nobody_answers_the_lease_tells_whether_an_operator_lives() {
+    let world = World::new();
+    world.server.operator(|_| None);
+    world.server.put("leases", lease("2026-11-21T08:00:00.000000Z"));
+    let told = world.refused(&["pause", "checkout", "--timeout", "300ms"]);
+    assert!(told.contains("No operator is alive") && told.contains("kubectl annotate"), "{told}");
+    // The very same request is waited for, not written again.
+    let told = world.refused(&["pause", "checkout", "--timeout", "100ms", "--fleet-namespace", "halftone"]);
+    assert!(told.contains("pause@t1") && world.server.patches().len() == 1, "{told}");
+}
+
+#[test]
+fn config_shows_the_document_and_who_runs_it() {
+    let world = World::new();
+    world.applied();
+    world.server.put("pods", pod("proxy-1"));
+    world.server.put("pods", pod("proxy-2"));
+    let told = world.told(&["config", "checkout"]);
+    for words in ["revision  14", "Active at 10%, moving", "proxy-1  runs it", "proxy-2  has not taken it"] {
+        assert!(told.contains(words), "{words} in\n{told}");
+    }
+    let proxies = world.told(&["proxies"]);
+    assert!(proxies.contains("proxy-2") && proxies.contains("shop/checkout"), "{proxies}");
+    let json: Value = serde_json::from_str(&world.told(&["config", "checkout", "--json"])).unwrap();
+    assert_eq!((&json["document"]["revision"], &json["proxies"][1]["runs"]), (&json!(14), &json!("No")));
+}
+
+#[test]
+fn config_diff_ends_with_1_where_spec_and_document_differ() {
+    let world = World::new();
+    world.applied();
+    assert!(world.told(&["config", "diff", "checkout"]).contains("what the spec asks for"));
+    let mut edited = release("checkout");
+    edited["metadata"]["generation"] = json!(2);
+    edited["spec"]["gray"]["version"] = json!("v3");
+    world.server.put("grayreleases", edited);
+    let told = world.refused(&["config", "diff", "checkout"]);
+    for words in ["- arms.gray.version: \"v2\"", "+ arms.gray.version: \"v3\"", "not seen generation 2"] {
+        assert!(told.contains(words), "{words} in\n{told}");
+    }
+}
+
+#[test]
+fn explain_from_the_cluster_decides_by_what_is_applied() {
+    let world = World::new();
+    world.applied();
+    let told = world.told(&["explain", "checkout", "--from-cluster", "--header", "X-User-Name: lin"]);
+    assert!(told.contains("shop/checkout") && told.contains("as it stands now, at 10%"), "{told}");
+    let told = world.refused(&["explain", "x.yaml", "-n", "shop"]);
+    assert!(told.contains("--from-cluster"), "{told}");
+}
+
+#[test]
+fn events_are_told_oldest_first_and_followed() {
+    let world = World::new();
+    let event = |name: &str, time: &str| {
+        json!({"apiVersion": "events.k8s.io/v1", "kind": "Event",
+            "metadata": {"namespace": "shop", "name": name, "uid": name}, "type": "Normal", "reason": "StepStarted",
+            "note": name, "eventTime": time,
+            "regarding": {"kind": "GrayRelease", "namespace": "shop", "name": "checkout"}})
+    };
+    world.server.put("events", event("second", "2026-11-21T10:00:01.000000Z"));
+    world.server.put("events", event("first", "2026-11-21T10:00:00.000000Z"));
+    let told = world.told(&["events", "checkout"]);
+    assert!(told.find("first").unwrap() < told.find("second").unwrap(), "{told}");
+    let mut follows = follow(&world, &["events", "checkout", "-f", "--json"]);
+    let mut lines = BufReader::new(follows.0.stdout.take().unwrap()).lines();
+    for note in ["first", "second"] {
+        assert!(lines.next().unwrap().unwrap().contains(note));
+    }
+    world.server.put("events", event("third", "2026-11-21T10:00:02.000000Z"));
+    assert!(lines.next().unwrap().unwrap().contains("third"), "each once");
+}
+
+#[test]
+fn watch_tells_every_change() {
+    let world = World::new();
+    let mut follows = follow(&world, &["watch", "checkout", "--json"]);
+    let mut lines = BufReader::new(follows.0.stdout.take().unwrap()).lines();
+    let mut next = || serde_json::from_str::<Value>(&lines.next().unwrap().unwrap()).unwrap();
+    assert_eq!(next()["ratio"], "10%");
+    let mut moved = release("checkout");
+    moved["status"]["ratio"] = json!("20%");
+    world.server.put("grayreleases", moved);
+    assert_eq!(next()["ratio"], "20%");
+}
+
+/// A command that goes on until its owner ends.
+struct Follows(Child);
+
+impl Drop for Follows {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn follow(world: &World, arguments: &[&str]) -> Follows {
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_halftone"));
+    command.current_dir(&world.dir).env("KUBECONFIG", world.dir.path().join("config")).args(arguments);
+    Follows(command.stdout(Stdio::piped()).spawn().unwrap())
+}
+
+#[test]
+fn what_is_missing_or_forbidden_is_told_with_what_to_do() {
+    let world = World::new();
+    let told = world.refused(&["status", "chekout"]);
+    assert!(told.contains("no GrayRelease chekout in namespace shop") && told.contains("checkout"), "{told}");
+    world.server.forbid("list grayreleases *");
+    assert!(world.refused(&["get", "-A"]).contains("name one namespace with -n"));
+    world.server.forbid("list configmaps *");
+    assert!(world.refused(&["config", "checkout"]).contains("--fleet-namespace"));
+    world.applied();
+    world.told(&["config", "checkout", "--fleet-namespace", "halftone"]);
+    world.server.forbid("patch grayreleases");
+    assert!(world.refused(&["pause", "checkout"]).contains("may not patch grayreleases.halftone.dev"));
+    world.server.forbid("no CRD");
+    assert!(world.refused(&["status"]).contains("halftone crd"));
+}
+
+#[test]
+fn without_run_and_without_cluster_both_are_named() {
+    let world = World::new();
+    let told = |command: &mut Command| {
+        let assert = command.assert().code(1);
+        String::from_utf8(assert.get_output().stderr.clone()).unwrap()
+    };
+    let nothing =
+        told(world.command(&["status"]).env("KUBECONFIG", "/nonexistent").env("HOME", "/nonexistent"));
+    assert!(nothing.contains("./.halftone") && nothing.contains("--kubeconfig"), "{nothing}");
+    let other = told(&mut world.command(&["status", "--context", "prod"]));
+    assert!(other.contains("context prod") && !other.contains("./.halftone"), "{other}");
+    let gone = world.dir.path().join("gone");
+    let text = std::fs::read_to_string(world.dir.path().join("config")).unwrap();
+    std::fs::write(&gone, text.replace(&world.server.address.port().to_string(), "1")).unwrap();
+    let away = told(world.command(&["status", "--kubeconfig"]).arg(&gone));
+    assert!(away.contains("cannot be reached"), "{away}");
+    world.command(&["status", "--state", "x", "-n", "shop"]).assert().code(2);
+}
+
+#[test]
+fn kubectl_finds_its_plugin_by_that_name() {
+    let world = World::new();
+    let plugin = world.dir.path().join("kubectl-halftone");
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_halftone"), &plugin).unwrap();
+    let help = Command::new(&plugin).args(["rollback", "--help"]).assert().success();
+    let help = String::from_utf8(help.get_output().stdout.clone()).unwrap();
+    assert!(help.contains("Usage: kubectl halftone rollback"), "{help}");
+}
