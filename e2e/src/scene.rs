@@ -5,7 +5,10 @@
 
 mod backend;
 mod client;
+pub mod helm;
+mod installation;
 mod kubectl;
+mod node;
 mod report;
 
 use std::{
@@ -17,7 +20,9 @@ use serde_json::{Value, json};
 
 pub use backend::Backend;
 pub use client::Client;
+pub use installation::Installation;
 pub use kubectl::{Failed, Kubectl};
+pub use node::{Node, Signal};
 
 /// The cluster and what was installed in it, as `make e2e` tells in the environment.
 #[derive(Clone, Debug)]
@@ -166,6 +171,13 @@ impl Scene {
     #[must_use]
     pub fn get(&self, object: &str) -> Value {
         self.cluster.kubectl.json(&self.args(&["get", object]))
+    }
+
+    /// An object of this namespace, as `kind/name`; none if it is not there or cannot be had.
+    #[must_use]
+    pub fn try_get(&self, object: &str) -> Option<Value> {
+        let text = self.cluster.kubectl.try_run(&self.args(&["get", object, "-o", "json"])).ok()?;
+        serde_json::from_str(&text).ok()
     }
 
     /// A release's status.

@@ -86,14 +86,17 @@ impl Backend<'_> {
     /// Names of its pods, those that are ending left out.
     #[must_use]
     pub fn pods(&self) -> Vec<String> {
-        let selector = format!("app={}", self.name);
-        let found =
-            self.scene.cluster.kubectl.json(&["get", "pods", "-l", &selector, "-n", &self.scene.namespace]);
-        let pods = found["items"].as_array().cloned().unwrap_or_default();
-        let lives = |pod: &&Value| pod["metadata"]["deletionTimestamp"].is_null();
-        let name = |pod: &Value| pod["metadata"]["name"].as_str().map(str::to_owned);
-        pods.iter().filter(lives).filter_map(name).collect()
+        pods(self.scene, &format!("app={}", self.name))
     }
+}
+
+/// Names of the scene's pods with these labels, those that are ending left out.
+pub(super) fn pods(scene: &Scene, selector: &str) -> Vec<String> {
+    let found = scene.cluster.kubectl.json(&["get", "pods", "-l", selector, "-n", &scene.namespace]);
+    let pods = found["items"].as_array().cloned().unwrap_or_default();
+    let lives = |pod: &&Value| pod["metadata"]["deletionTimestamp"].is_null();
+    let name = |pod: &Value| pod["metadata"]["name"].as_str().map(str::to_owned);
+    pods.iter().filter(lives).filter_map(name).collect()
 }
 
 fn deployment(scene: &Scene, name: &str, version: &str, replicas: u32) -> Value {

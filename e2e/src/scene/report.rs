@@ -14,10 +14,13 @@ pub(super) fn print(scene: &Scene) {
     show(scene, &["get", "events", "--sort-by=.metadata.creationTimestamp", "-n", own]);
     show(scene, &["get", "pods", "-o", "wide", "-n", system]);
     show(scene, &["get", "events", "--sort-by=.metadata.creationTimestamp", "-n", system]);
-    show(scene, &["get", "configmaps", "-o", "yaml", "-n", system, "-l", "halftone.dev/class"]);
-    for part in ["halftone-operator", "halftone-proxy"] {
-        let selector = format!("app.kubernetes.io/name={part}");
-        show(scene, &["logs", "--prefix", "--tail=200", "-l", &selector, "-n", system]);
+    // The second is an installation of the scene's own, if it has one.
+    for namespace in [system, own] {
+        show(scene, &["get", "configmaps", "-o", "yaml", "-n", namespace, "-l", "halftone.dev/class"]);
+        for part in ["halftone-operator", "halftone-proxy"] {
+            let selector = format!("app.kubernetes.io/name={part}");
+            show(scene, &["logs", "--prefix", "--tail=200", "-l", &selector, "-n", namespace]);
+        }
     }
     let found = scene.cluster.kubectl.try_run(&["get", "pods", "-o", "name", "-n", own]).unwrap_or_default();
     for pod in found.lines() {

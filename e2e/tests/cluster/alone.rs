@@ -1,6 +1,6 @@
 //! What disturbs everything that runs in the cluster; `e2e/run` runs these one at a time, after the others.
 
-use std::{process::Command, thread::sleep, time::Duration};
+use std::{thread::sleep, time::Duration};
 
 use halftone_e2e::scene::{Client, Scene};
 use serde_json::json;
@@ -37,24 +37,14 @@ fn nobody_failed(scene: &Scene, client: &Client<'_>) {
     assert_eq!(window.answers("v1"), window.sent, "{window:?}");
 }
 
-/// Stops or starts a component of the cluster; `None` where the cluster is not ours to disturb.
-fn component(verb: &str, name: &str) -> Option<()> {
-    let script = std::env::var("HALFTONE_E2E_COMPONENT").ok()?;
-    let done = Command::new(script).args([verb, name]).status().expect("the script can be run");
-    assert!(done.success(), "{verb} {name}");
-    Some(())
-}
-
 #[test]
 fn while_the_api_server_is_away_users_do_not_notice() {
     let scene = Scene::new("outage");
+    let Some(node) = scene.node("the API server is stopped") else { return };
     let client = served(&scene, 3 * MINUTE);
-    if component("stop", "kube-apiserver").is_none() {
-        scene.tell("left out: the API server of this cluster is not ours to stop");
-        return;
-    }
+    node.component("stop", "kube-apiserver");
     sleep(Duration::from_secs(30));
-    component("start", "kube-apiserver");
+    node.component("start", "kube-apiserver");
     // Watches come back, with whatever they find.
     sleep(Duration::from_secs(10));
     nobody_failed(&scene, &client);
@@ -63,13 +53,11 @@ fn while_the_api_server_is_away_users_do_not_notice() {
 #[test]
 fn while_etcd_starts_again_users_do_not_notice() {
     let scene = Scene::new("etcd");
+    let Some(node) = scene.node("etcd is killed") else { return };
     let client = served(&scene, 3 * MINUTE);
-    if component("kill", "etcd").is_none() {
-        scene.tell("left out: etcd of this cluster is not ours to stop");
-        return;
-    }
+    node.component("kill", "etcd");
     sleep(Duration::from_secs(5));
-    component("start", "etcd");
+    node.component("start", "etcd");
     sleep(Duration::from_secs(10));
     nobody_failed(&scene, &client);
 }

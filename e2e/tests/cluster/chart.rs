@@ -5,16 +5,15 @@ use std::{
     process::{Command, Stdio},
 };
 
-use halftone_e2e::scene::{Cluster, Scene};
+use halftone_e2e::scene::{
+    Cluster, Scene,
+    helm::{self, CHART},
+};
 use serde_json::{Value, json};
-
-const CHART: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../charts/halftone");
 
 /// Helm's standard output; with its words when it fails.
 fn helm(args: &[&str]) -> Result<String, String> {
-    let output = Command::new("helm").args(args).output().expect("helm can be run; `make e2e` brings one");
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) }
+    helm::helm(args, None)
 }
 
 /// The values files beside the chart, and none.
@@ -115,55 +114,29 @@ fn everything_is_ready_and_runs_under_the_restricted_profile() {
 #[test]
 fn upgraded_rolled_back_uninstalled_and_back_again_it_keeps_releases_and_tokens() {
     let scene = Scene::new("reinstall");
-    let namespace = scene.namespace.as_str();
-    let (repository, tag) = scene.cluster.image.rsplit_once(':').expect("an image has a tag");
-    let image = json!({"repository": repository, "tag": tag}).to_string();
-    let small = json!({"requests": {"cpu": "10m"}});
-    // In the namespaced mode, beside the other one, and with a definition that is there already.
-    let values = |replicas: u32| {
-        vec![
-            format!("watchNamespaces={}", json!([namespace])),
-            "crds.install=false".to_owned(),
-            format!("image={image}"),
-            format!("operator={}", json!({"replicas": replicas, "resources": small})),
-            format!(
-                "fleets={}",
-                json!([{"class": "second", "allowAll": true, "replicas": 1, "resources": small}])
-            ),
-        ]
-    };
-    let install = |replicas: u32| {
-        let values = values(replicas);
-        let set = values.iter().flat_map(|value| ["--set-json", value]);
-        let base = ["upgrade", "--install", "second", CHART, "-n", namespace, "--wait", "--timeout", "60s"];
-        helm(&base.into_iter().chain(set).collect::<Vec<_>>()).unwrap_or_else(|words| panic!("{words}"));
-        scene.tell("installed or upgraded, and ready");
-    };
-    let token = || scene.get("secret/second-halftone-proxy-second-token")["data"]["token"].clone();
+    let token = || scene.get("secret/own-halftone-proxy-own-token")["data"]["token"].clone();
 
-    install(1);
+    let own = scene.install(&json!({}));
     let made = token();
     assert!(made.as_str().is_some_and(|token| token.len() >= 64), "{made}");
     scene.apply(&json!({
         "apiVersion": "halftone.dev/v1alpha1", "kind": "GrayRelease", "metadata": {"name": "site"},
         "spec": {
-            "proxyClass": "second", "hosts": [scene.host()],
+            "proxyClass": own.class, "hosts": [scene.host()],
             "stable": {"service": {"name": "v1", "port": 80}, "version": "v1"},
         },
     }));
     let uid = scene.get("grayrelease/site")["metadata"]["uid"].clone();
-    install(2);
-    assert_eq!(scene.get("deployment/second-halftone-operator")["status"]["readyReplicas"], 2);
-    helm(&["rollback", "second", "1", "-n", namespace, "--wait", "--timeout", "60s"])
-        .unwrap_or_else(|words| panic!("{words}"));
+    own.upgrade(&json!({"operator": {"replicas": 2}}));
+    assert_eq!(own.operators().len(), 2);
+    own.rollback(1);
+    assert_eq!(own.operators().len(), 1);
     assert_eq!(token(), made);
-    let roles =
-        scene.cluster.kubectl.json(&["get", "clusterroles", "-l", "app.kubernetes.io/instance=second"]);
+    let roles = scene.cluster.kubectl.json(&["get", "clusterroles", "-l", "app.kubernetes.io/instance=own"]);
     assert_eq!(roles["items"], json!([]), "the namespaced mode has no ClusterRole");
 
-    helm(&["uninstall", "second", "-n", namespace, "--wait", "--timeout", "60s"])
-        .unwrap_or_else(|words| panic!("{words}"));
-    install(1);
+    own.uninstall();
+    own.upgrade(&json!({"operator": {"replicas": 1}}));
     assert_eq!(scene.get("grayrelease/site")["metadata"]["uid"], uid, "it is the same object");
 }
 
