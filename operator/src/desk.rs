@@ -4,19 +4,22 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
+use halftone_rollout::clock::Now;
 use halftone_rollout::observation::Obstacle;
 use halftone_rollout::progress::{Progress, Unrestorable};
+use halftone_rollout::spec::GrayReleaseSpec;
 use halftone_rollout::{GrayRelease, GrayReleaseStatus, Plan};
 use halftone_routing::config::RoutingConfig;
+use halftone_routing::config::arm::{Arm, Backend};
 use halftone_routing::config::names::Uid;
 use halftone_routing::config::units::Revision;
 use kube::ResourceExt;
 use tokio::time::Instant;
 
 use crate::conflicts::{Claim, Claims};
-use crate::names::Key;
+use crate::endpoints;
+use crate::names::{ACCEPTED_KEY, Key};
 use crate::objects::Kept;
-use halftone_rollout::clock::Now;
 
 /// One release under way.
 #[derive(Debug)]
@@ -29,6 +32,8 @@ pub struct Tracked {
     pub plan: Result<Arc<Plan>, Obstacle>,
     /// Where it stands.
     pub progress: Progress,
+    /// The spec of the plan in effect, as it has to be beside the document.
+    pub accepted: Option<Arc<str>>,
     /// The status as we wrote it last, and when. The API server gives it back with times cut to whole seconds.
     pub written: (GrayReleaseStatus, Instant),
     /// A status that was sent, and the progress that it tells of: nobody knows whether it arrived.
@@ -47,21 +52,24 @@ pub struct Tracked {
 }
 
 impl Tracked {
-    /// Goes on from what is written in an object.
+    /// Goes on from what is written in an object and in its ConfigMap.
     ///
     /// # Errors
     /// The status is not one that Halftone has written.
     pub fn restore(
         object: Arc<GrayRelease>,
         uid: Uid,
-        now: Now,
-        counted_until: Instant,
+        kept: Option<&Kept>,
+        (now, counted_until): (Now, Instant),
     ) -> Result<Self, Unrestorable> {
         let status = object.status.clone().unwrap_or_default();
+        let plan = plan(&object);
+        let accepted = kept.and_then(|kept| accepted(&object, plan.as_ref().ok(), kept));
         Ok(Self {
             uid,
-            plan: plan(&object),
-            progress: Progress::restore(&status, None, now)?,
+            plan,
+            progress: Progress::restore(&status, accepted, now)?,
+            accepted: kept.and_then(|kept| kept.accepted.clone()),
             written: (status, Instant::now()),
             sent: None,
             kept: None,
@@ -77,20 +85,27 @@ impl Tracked {
     ///
     /// # Errors
     /// The status is not one that Halftone has written.
-    pub fn see(&mut self, object: Arc<GrayRelease>, now: Now) -> Result<(), Unrestorable> {
+    pub fn see(
+        &mut self,
+        object: Arc<GrayRelease>,
+        kept: Option<&Kept>,
+        now: Now,
+    ) -> Result<(), Unrestorable> {
+        if object.metadata.generation != self.object.metadata.generation {
+            self.plan = plan(&object);
+        }
         if object.status != self.object.status {
             let status = object.status.clone().unwrap_or_default();
             match self.sent.take().filter(|(sent, _)| as_stored(sent).as_ref() == Some(&status)) {
                 // It had arrived after all.
                 Some((sent, progress)) => (self.progress, self.written) = (progress, (sent, Instant::now())),
                 None => {
-                    self.progress = Progress::restore(&status, self.progress.plan().cloned(), now)?;
+                    let accepted = kept.and_then(|kept| accepted(&object, self.newest(), kept));
+                    let accepted = accepted.or_else(|| self.progress.plan().cloned());
+                    self.progress = Progress::restore(&status, accepted, now)?;
                     self.written = (status, Instant::now());
                 }
             }
-        }
-        if object.metadata.generation != self.object.metadata.generation {
-            self.plan = plan(&object);
         }
         self.object = object;
         Ok(())
@@ -101,6 +116,31 @@ impl Tracked {
     pub fn newest(&self) -> Option<&Arc<Plan>> {
         self.plan.as_ref().ok()
     }
+}
+
+/// A spec as it is kept beside the document while it is in effect.
+#[must_use]
+pub fn spec_text(spec: &GrayReleaseSpec) -> String {
+    serde_json::to_string(spec).expect("a spec is plain data")
+}
+
+/// The plan of the spec that was in effect when `kept` was written, its ports by the names that they have in the
+/// document. Mostly that is the newest one.
+fn accepted(object: &GrayRelease, newest: Option<&Arc<Plan>>, kept: &Kept) -> Option<Arc<Plan>> {
+    let text = kept.accepted.as_deref()?;
+    let plan = match newest.filter(|_| text == spec_text(&object.spec)) {
+        Some(newest) => Arc::clone(newest),
+        None => {
+            let spec = serde_json::from_str(text)
+                .inspect_err(|error| tracing::warn!(uid = %kept.uid, "{ACCEPTED_KEY}: {error}"));
+            let metadata = object.metadata.clone();
+            self::plan(&GrayRelease { metadata, spec: spec.ok()?, status: None }).ok()?
+        }
+    };
+    let arms =
+        kept.live().into_iter().flat_map(|live| Arm::ALL.into_iter().filter_map(|arm| live.arms.get(arm)));
+    let backends: Vec<&Backend> = arms.map(|arm| &arm.backend).collect();
+    Some(endpoints::with_port_names(&plan, |_| None, &backends).map_or(plan, Arc::new))
 }
 
 /// A status as the API server gives it back.

@@ -35,6 +35,9 @@ pub enum Error {
         /// How long was waited.
         after: Duration,
     },
+    /// The status was not written. The turn counts all the same, in this process alone.
+    #[error("{0}; nothing rises until the status can be written, but a rollback does not wait for it")]
+    Unwritten(Box<Self>),
     /// The status holds what Halftone cannot have written.
     #[error("{0}")]
     Unrestorable(#[from] halftone_rollout::progress::Unrestorable),
@@ -65,6 +68,7 @@ impl Error {
             Self::Refused { .. } => "refused",
             Self::Unreachable { .. } => "unreachable",
             Self::Late { .. } => "late",
+            Self::Unwritten(error) => error.kind(),
             Self::Unrestorable(_) => "unrestorable",
             Self::Document(_) => "document",
         }

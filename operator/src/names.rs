@@ -14,6 +14,8 @@ pub const NAMESPACE_ANNOTATION: &str = "halftone.dev/release-namespace";
 pub const NAME_ANNOTATION: &str = "halftone.dev/release-name";
 /// The key of a routing document in its ConfigMap.
 pub const DOCUMENT_KEY: &str = "routing.json";
+/// The key of the spec that is in effect, beside its document; proxies pass over it.
+pub const ACCEPTED_KEY: &str = "accepted.json";
 /// The key of a fleet's settings in their ConfigMap.
 pub const FLEET_KEY: &str = "fleet.json";
 /// Field manager of everything that the operator applies.

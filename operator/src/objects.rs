@@ -16,7 +16,12 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::ResourceExt;
 
-use crate::names::{self, CLASS_LABEL, DOCUMENT_KEY, FLEET_KEY, Key, NAME_ANNOTATION, NAMESPACE_ANNOTATION};
+use crate::names::{
+    self, ACCEPTED_KEY, CLASS_LABEL, DOCUMENT_KEY, FLEET_KEY, Key, NAME_ANNOTATION, NAMESPACE_ANNOTATION,
+};
+
+/// A ConfigMap takes 1 MiB in all; this much is for its texts.
+const ROOM: usize = 1020 * 1024;
 
 /// Which fleet an object is for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,15 +37,30 @@ pub struct FleetRef {
 pub struct Wanted {
     /// What the proxies are to serve.
     pub document: Arc<RoutingConfig>,
+    /// The spec that is in effect, as JSON, for whoever goes on from here while a newer one is held back.
+    pub accepted: Option<Arc<str>>,
     /// Since when its GrayRelease has been gone.
     pub gone_since: Option<Timestamp>,
 }
 
 impl Wanted {
-    /// The document of a release that exists.
+    /// The document of a release that exists, and the spec that it was made from. A spec that does not fit beside its
+    /// document is left out: users are served by the document, and all that is lost is what an operator that starts
+    /// while a newer spec is held back would judge by.
     #[must_use]
-    pub fn live(document: Arc<RoutingConfig>) -> Self {
-        Self { document, gone_since: None }
+    pub fn live(document: Arc<RoutingConfig>, accepted: Option<Arc<str>>) -> Self {
+        let fits = |accepted: &Arc<str>| {
+            // Mostly there is no need to build the document for it.
+            accepted.len() <= ROOM - parse::MAX_BYTES
+                || document.to_json().is_ok_and(|text| text.len() + accepted.len() <= ROOM)
+        };
+        Self { accepted: accepted.filter(fits), document, gone_since: None }
+    }
+
+    /// The last documents of a release that is gone.
+    #[must_use]
+    pub fn gone(document: Arc<RoutingConfig>, since: Option<Timestamp>) -> Self {
+        Self { document, accepted: None, gone_since: since }
     }
 
     /// The object. `version` is the resourceVersion that the present one was last seen with; the API server refuses
@@ -58,8 +78,9 @@ impl Wanted {
             annotations.insert(GONE_SINCE_ANNOTATION.to_owned(), since.to_string());
         }
         let name = names::release_config_map(&release.uid);
-        let text = self.document.to_json()?;
-        Ok(config_map(fleet, name, Some(annotations), (DOCUMENT_KEY, text), version))
+        let mut data = BTreeMap::from([(DOCUMENT_KEY.to_owned(), self.document.to_json()?)]);
+        data.extend(self.accepted.iter().map(|spec| (ACCEPTED_KEY.to_owned(), spec.to_string())));
+        Ok(config_map(fleet, name, Some(annotations), data, version))
     }
 }
 
@@ -67,14 +88,15 @@ impl Wanted {
 #[must_use]
 pub fn fleet_config_map(fleet: &FleetRef, config: &FleetConfig, version: Option<&str>) -> ConfigMap {
     let text = serde_json::to_string_pretty(config).expect("settings are plain data");
-    config_map(fleet, names::fleet_config_map(&fleet.class), None, (FLEET_KEY, text), version)
+    let data = BTreeMap::from([(FLEET_KEY.to_owned(), text)]);
+    config_map(fleet, names::fleet_config_map(&fleet.class), None, data, version)
 }
 
 fn config_map(
     fleet: &FleetRef,
     name: String,
     annotations: Option<BTreeMap<String, String>>,
-    (key, text): (&str, String),
+    data: BTreeMap<String, String>,
     version: Option<&str>,
 ) -> ConfigMap {
     let labels = BTreeMap::from([(CLASS_LABEL.to_owned(), fleet.class.to_string())]);
@@ -87,7 +109,7 @@ fn config_map(
             resource_version: version.map(str::to_owned),
             ..ObjectMeta::default()
         },
-        data: Some(BTreeMap::from([(key.to_owned(), text)])),
+        data: Some(data),
         ..ConfigMap::default()
     }
 }
@@ -101,6 +123,8 @@ pub struct Kept {
     pub key: Option<Key>,
     /// The document, or what is wrong with it.
     pub document: Result<Arc<RoutingConfig>, String>,
+    /// The spec that was in effect when it was written, as it stands there.
+    pub accepted: Option<Arc<str>>,
     /// Since when its GrayRelease has been gone.
     pub gone_since: Option<Timestamp>,
     /// Its resourceVersion.
@@ -131,6 +155,11 @@ impl Kept {
             intact: of_class && key.is_some() && annotated == key && !matches!(gone_since, Some(Err(_))),
             key,
             document,
+            accepted: object
+                .data
+                .as_ref()
+                .and_then(|data| data.get(ACCEPTED_KEY))
+                .map(|text| text.as_str().into()),
             gone_since: gone_since.and_then(Result::ok),
             version: object.resource_version().unwrap_or_default(),
         })
@@ -145,7 +174,10 @@ impl Kept {
     /// Whether nothing has to be written for `wanted`.
     #[must_use]
     pub fn is(&self, wanted: &Wanted) -> bool {
-        self.intact && self.gone_since == wanted.gone_since && self.live() == Some(&wanted.document)
+        self.intact
+            && self.gone_since == wanted.gone_since
+            && self.accepted == wanted.accepted
+            && self.live() == Some(&wanted.document)
     }
 }
 
@@ -196,7 +228,7 @@ mod tests {
     }
 
     fn kept(edit: impl FnOnce(&mut ConfigMap), gone_since: Option<Timestamp>) -> (Kept, Wanted) {
-        let wanted = Wanted { document: document(), gone_since };
+        let wanted = Wanted { document: document(), accepted: Some("{}".into()), gone_since };
         let mut object = wanted.object(&fleet(), Some("7")).unwrap();
         edit(&mut object);
         (Kept::read(&object, &fleet().class).unwrap(), wanted)
@@ -217,11 +249,12 @@ mod tests {
         fn data(object: &mut ConfigMap) -> &mut String {
             object.data.as_mut().unwrap().get_mut(DOCUMENT_KEY).unwrap()
         }
-        let edits: [fn(&mut ConfigMap); 8] = [
+        let edits: [fn(&mut ConfigMap); 9] = [
             |object| *data(object) = "{".into(),
             |object| *data(object) = data(object).replace("shop.example.com", "evil.example.com"),
             |object| *data(object) = data(object).replace("7c1f", "7c20"),
             |object| object.data = None,
+            |object| drop(object.data.as_mut().unwrap().remove(ACCEPTED_KEY)),
             |object| object.metadata.labels = None,
             |object| object.metadata.annotations = None,
             |object| drop(object.annotations_mut().insert(NAME_ANNOTATION.into(), "other".into())),
@@ -231,6 +264,16 @@ mod tests {
             let (kept, wanted) = kept(edit, None);
             assert!(!kept.is(&wanted), "edit {at}");
             assert_eq!(kept.uid.as_str(), "7c1f", "edit {at}");
+        }
+    }
+
+    #[test]
+    fn a_spec_that_does_not_fit_beside_its_document_is_left_out() {
+        let document = document();
+        let room = ROOM - document.to_json().unwrap().len();
+        for (length, fits) in [(1000, true), (room, true), (room + 1, false)] {
+            let wanted = Wanted::live(Arc::clone(&document), Some("x".repeat(length).into()));
+            assert_eq!(wanted.accepted.is_some(), fits, "{length}");
         }
     }
 

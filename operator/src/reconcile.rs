@@ -15,7 +15,9 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use halftone_rollout::advance::{self, BUSY, IDLE, Turn};
+use halftone_rollout::clock::Now;
 use halftone_rollout::fleet::{FleetDeclaration, FleetDeclarations};
+use halftone_rollout::observation::Observation;
 use halftone_rollout::progress::State;
 use tokio::time::Instant;
 
@@ -143,18 +145,12 @@ async fn turn(context: &Context, key: &Key, mut live: Live, changes: u64) -> Res
     let now = context.clock.now();
     context.step("plan", || plan::plan(context, &mut live));
     let observed = context.step("observe", || observe::observe(context, key, &mut live));
-    let turn = context.step("advance", || {
-        let Observed { seen, .. } = &observed;
-        match &live.tracked.plan {
-            Ok(plan) => advance::advance(plan, &live.tracked.progress, seen, now),
-            Err(obstacle) => advance::refuse(obstacle, &live.tracked.progress, seen, now),
-        }
-    });
+    let mut turn = context.step("advance", || decide(&live.tracked, &observed.seen, now));
     // Once: a second recording would be written beside the first.
     tracing::Span::current().record("revision", turn.progress.revision());
-    let wake_after = turn.wake_after;
     let mut concerned: Vec<Key> = observed.concerned.iter().cloned().collect();
-    let done = Box::pin(carry_out(context, &mut live, turn, observed)).await;
+    let done = Box::pin(carry_out(context, &mut live, &mut turn, observed, now)).await;
+    let wake_after = turn.wake_after;
     let claims = observe::claim(context, key, &live);
     concerned.extend(claims);
     let mut desk = context.desk();
@@ -172,6 +168,13 @@ async fn turn(context: &Context, key: &Key, mut live: Live, changes: u64) -> Res
     Ok(Ended { wake_after: Some(soonest), concerned })
 }
 
+fn decide(tracked: &Tracked, seen: &Observation, now: Now) -> Turn {
+    match &tracked.plan {
+        Ok(plan) => advance::advance(plan, &tracked.progress, seen, now),
+        Err(obstacle) => advance::refuse(obstacle, &tracked.progress, seen, now),
+    }
+}
+
 /// Whether nothing but what is watched, and the proxies, can move a release, and all of it is told.
 fn is_at_rest(tracked: &Tracked) -> bool {
     let progress = &tracked.progress;
@@ -182,13 +185,13 @@ fn is_at_rest(tracked: &Tracked) -> bool {
 async fn carry_out(
     context: &Context,
     live: &mut Live,
-    turn: Turn,
+    turn: &mut Turn,
     observed: Observed,
+    now: Now,
 ) -> Result<Option<Duration>, Error> {
-    let replaced = turn.replaced().cloned();
-    let applying = Box::pin(apply::apply(context, live, turn, observed));
+    let applying = Box::pin(apply::apply(context, live, turn, observed, now));
     let status = context.step_async("apply", applying).await?;
     let reporting = Box::pin(report_status::report_status(context, live, status));
     context.step_async("report_status", reporting).await?;
-    leave::clear(context, live, replaced.as_ref()).await
+    leave::clear(context, live, turn.replaced()).await
 }

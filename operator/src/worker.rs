@@ -206,10 +206,10 @@ impl Worker {
         }
         let Some(uid) = release.metadata.uid.as_deref().and_then(|uid| uid.parse().ok()) else { return };
         let (now, until) = (context.clock.now(), context.roster().round_at());
-        let Ok(tracked) = Tracked::restore(release, uid, now, until) else { return };
+        let kept = context.world.kept(&context.fleet.class, &context.fleet.namespace, &uid);
+        let Ok(tracked) = Tracked::restore(release, uid, kept.as_ref(), (now, until)) else { return };
         let wanted = tracked.newest().filter(|plan| context.fleets.forbids(plan).is_none()).cloned();
-        let live = context.world.kept(&context.fleet.class, &context.fleet.namespace, &tracked.uid);
-        let live = live.and_then(|kept| kept.live().cloned());
+        let live = kept.and_then(|kept| kept.live().cloned());
         let mut desk = context.desk();
         let concerned = desk.announce(key, wanted, live);
         desk.put(key.clone(), tracked);
@@ -322,19 +322,23 @@ impl Worker {
     fn tell(&self, key: &Key, error: &Error) {
         let fleet = &self.context.fleet.class;
         let (namespace, release) = (&*key.namespace, &*key.name);
-        match error {
+        let (what, cause) = match error {
+            Error::Unwritten(cause) => ("the turn is not persisted", cause.as_ref()),
+            cause => ("the turn is void", cause),
+        };
+        match cause {
             Error::Conflict(_) | Error::NotLeading => {
-                tracing::debug!(%fleet, namespace, release, "the turn is void: {error}");
+                tracing::debug!(%fleet, namespace, release, "{what}: {error}");
             }
-            Error::Unreachable { .. } | Error::Late { .. } => {
-                tracing::warn!(%fleet, namespace, release, "the turn is void: {error}");
+            Error::Unreachable { .. } | Error::Late { .. } | Error::Unwritten(_) => {
+                tracing::warn!(%fleet, namespace, release, "{what}: {error}");
             }
             Error::Refused { .. } | Error::Unrestorable(_) | Error::Document(_) => {
                 let text = error.to_string();
                 if self.context.desk().told.insert(key.clone(), text.clone()).as_ref() == Some(&text) {
                     return;
                 }
-                tracing::error!(%fleet, namespace, release, "the turn is void: {error}");
+                tracing::error!(%fleet, namespace, release, "{what}: {error}");
                 if let Some(object) = self.context.world.release(key) {
                     let at = self.context.clock.now().wall;
                     self.context.events.tell(&object, Event::new(Reason::Refused, text), at);

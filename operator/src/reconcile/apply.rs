@@ -1,9 +1,10 @@
-//! Fifth step, write ahead: the transition into the status, then the document into its ConfigMap. Only when the status
-//! is written does the turn count at all.
+//! Fifth step, write ahead: the transition into the status, then the document into its ConfigMap, with the spec that is in
+//! effect beside it. What can only raise users' risk does not count before the status is written.
 
 use std::sync::Arc;
 
 use halftone_rollout::advance::Turn;
+use halftone_rollout::clock::Now;
 use halftone_rollout::judge::Verdict;
 use halftone_rollout::{GrayRelease, GrayReleaseStatus};
 use halftone_routing::config::RoutingConfig;
@@ -11,32 +12,58 @@ use tokio::time::Instant;
 
 use super::observe::Observed;
 use super::{Context, Live};
+use crate::desk::{self, Tracked};
 use crate::error::Error;
 use crate::objects::{Kept, Wanted};
 
 /// Returns the status that tells of where the release stands now, figures included.
+///
+/// Where the status cannot be written, the turn is taken once more, knowing so: nothing rises on progress that a restart
+/// would not know, but users on a bad version do not wait for the API server to take a status, and no evidence against it
+/// is lost.
+///
+/// # Errors
+/// The turn is void, or, with [`Error::Unwritten`], it counts in this process alone.
 pub(super) async fn apply(
     context: &Context,
     live: &mut Live,
-    turn: Turn,
+    turn: &mut Turn,
     observed: Observed,
+    now: Now,
 ) -> Result<GrayReleaseStatus, Error> {
-    let status = turn.progress.status();
-    let Observed { counted, .. } = observed;
-    if status.without_figures() != live.tracked.written.0.without_figures() {
-        live.tracked.sent = Some((status.clone(), turn.progress.clone()));
-        if let Err(error) = write_status(context, live, status.clone()).await {
+    let Observed { mut seen, counted, .. } = observed;
+    let unwritten = match persist(context, live, turn).await {
+        Ok(()) => None,
+        Err(error @ (Error::NotLeading | Error::Conflict(_))) => {
             if let Some((delta, _)) = counted {
                 context.roster().give_back(delta);
             }
             return Err(error);
         }
-    }
-    accept(context, live, &turn, counted.map(|(_, until)| until));
-    if let Some(document) = turn.routing {
+        Err(error) => {
+            seen.unwritable = Some(error.to_string());
+            *turn = super::decide(&live.tracked, &seen, now);
+            Some(error)
+        }
+    };
+    accept(context, live, turn, counted.map(|(_, until)| until));
+    if let Some(document) = turn.routing.clone() {
         program(context, live, document).await?;
     }
-    Ok(status)
+    match unwritten {
+        None => Ok(turn.progress.status()),
+        Some(error) => Err(Error::Unwritten(Box::new(error))),
+    }
+}
+
+/// Has what a restart would have to know in the status.
+async fn persist(context: &Context, live: &mut Live, turn: &Turn) -> Result<(), Error> {
+    let status = turn.progress.status();
+    if status.without_figures() == live.tracked.written.0.without_figures() {
+        return Ok(());
+    }
+    live.tracked.sent = Some((status.clone(), turn.progress.clone()));
+    write_status(context, live, status).await
 }
 
 /// Writes a status over the version of the object that the turn was decided on.
@@ -59,6 +86,7 @@ pub(super) async fn write_status(
 fn accept(context: &Context, live: &mut Live, turn: &Turn, counted_until: Option<Instant>) {
     let tracked = &mut live.tracked;
     let verdict = tracked.progress.evidence().ruling().verdict;
+    tracked.accepted = accepted(tracked, turn);
     tracked.progress = turn.progress.clone();
     tracked.counted_until = counted_until.unwrap_or(tracked.counted_until);
     let (class, at) = (context.fleet.class.as_str(), context.clock.now().wall);
@@ -73,9 +101,19 @@ fn accept(context: &Context, live: &mut Live, turn: &Turn, counted_until: Option
     }
 }
 
+/// The spec that is in effect after the turn, as it has to be beside the document.
+fn accepted(tracked: &Tracked, turn: &Turn) -> Option<Arc<str>> {
+    let before = tracked.accepted.clone();
+    if !tracked.newest().is_some_and(|plan| turn.takes(plan)) {
+        return before;
+    }
+    let text = desk::spec_text(&tracked.object.spec);
+    before.filter(|before| **before == *text).or_else(|| Some(text.into()))
+}
+
 /// Has the document live, over the version of the ConfigMap that the turn was decided on.
 async fn program(context: &Context, live: &mut Live, document: Arc<RoutingConfig>) -> Result<(), Error> {
-    let wanted = Wanted::live(document);
+    let wanted = Wanted::live(document, live.tracked.accepted.clone());
     if live.kept.as_ref().is_some_and(|kept| kept.is(&wanted)) {
         return Ok(());
     }

@@ -46,10 +46,13 @@ pub(super) async fn dereference(context: &Context, key: &Key) -> Result<Subject,
     let now = context.clock.now();
     let mut tracked = match context.desk().take(key).filter(|tracked| tracked.uid == uid) {
         Some(mut tracked) => {
-            tracked.see(object, now)?;
+            tracked.see(object, own.as_ref(), now)?;
             tracked
         }
-        None => Tracked::restore(object, uid.clone(), now, context.roster().round_at())?,
+        None => {
+            let counted_until = context.roster().round_at();
+            Tracked::restore(object, uid.clone(), own.as_ref(), (now, counted_until))?
+        }
     };
     tracked.kept.clone_from(&own);
     tracked.doubtful = false;

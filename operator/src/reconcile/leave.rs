@@ -106,7 +106,7 @@ async fn write(
     document: &Arc<RoutingConfig>,
     gone_since: Option<Timestamp>,
 ) -> Result<(), Error> {
-    let wanted = Wanted { document: Arc::clone(document), gone_since };
+    let wanted = Wanted::gone(Arc::clone(document), gone_since);
     let object = wanted.object(&context.fleet, Some(&kept.version))?;
     context.cluster.apply(&object).await.map(drop)
 }

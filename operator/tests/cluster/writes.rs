@@ -1,6 +1,6 @@
 //! What the operator writes, in which order, and what it makes of what happens in between.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::support::{Cluster, Fault, eventually};
 
@@ -174,6 +174,87 @@ async fn a_fault_in_gray_sends_everyone_back() {
     let events = || cluster.server.all("events").into_iter().find(|event| event["reason"] == "RolledBack");
     let event = eventually("an event", events).await;
     assert_eq!((&event["regarding"]["name"], &event["type"]), (&json!("checkout"), &json!("Warning")));
+}
+
+/// Half of gray's answers are errors until the release is rolled back.
+async fn fails_until_rolled_back(cluster: &Cluster) {
+    let proxy = cluster.proxy.clone();
+    let traffic = tokio::spawn(async move {
+        loop {
+            proxy.serve_requests([5, 5], 90);
+            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        }
+    });
+    eventually("back at 0", || cluster.document(1).filter(|document| document["ratio"] == 0)).await;
+    traffic.abort();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operator_that_starts_while_the_newest_spec_is_held_back_judges_by_the_one_in_effect() {
+    let cluster = Cluster::new().await;
+    cluster.release("checkout", 1, "shop.example.com");
+    let operator = cluster.operator("a");
+    cluster.reaches("checkout", "Holding").await;
+    let accepted = || {
+        let object = cluster.server.get("configmaps", "halftone", "gr-uid-1")?;
+        serde_json::from_str::<Value>(object["data"]["accepted.json"].as_str()?).ok()
+    };
+    let spec = eventually("the spec beside the document", accepted).await;
+    assert_eq!(spec["hosts"], json!(["shop.example.com"]));
+    cluster.server.edit("grayreleases", "shop", "checkout", |object| {
+        object["metadata"]["generation"] = json!(2);
+        object["spec"]["hosts"] = json!(["other.example.com"]);
+        object["spec"]["health"] = json!({"enabled": false});
+    });
+    cluster.reaches("checkout", "Refused").await;
+    assert_eq!(accepted(), Some(spec.clone()), "what is held back is not in effect");
+    operator.kill();
+    let _operator = cluster.operator("a");
+    fails_until_rolled_back(&cluster).await;
+    let status = cluster.status("checkout");
+    assert_eq!(
+        (&status["rollback"]["reason"], &status["observedGeneration"]),
+        (&json!("LimitBroken"), &json!(2))
+    );
+    assert_eq!(accepted(), Some(spec));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_spec_that_changes_nothing_in_the_document_is_kept_all_the_same() {
+    let cluster = Cluster::new().await;
+    cluster.release("checkout", 1, "shop.example.com");
+    let _operator = cluster.operator("a");
+    cluster.reaches("checkout", "Holding").await;
+    let revision = cluster.document(1).unwrap()["revision"].clone();
+    cluster.server.edit("grayreleases", "shop", "checkout", |object| {
+        object["metadata"]["generation"] = json!(2);
+        object["spec"]["steps"] = json!([{"ratio": 10, "hold": "2h"}]);
+    });
+    let kept = || {
+        let object = cluster.server.get("configmaps", "halftone", "gr-uid-1")?;
+        let spec: Value = serde_json::from_str(object["data"]["accepted.json"].as_str()?).ok()?;
+        (spec["steps"][0]["hold"] == "2h").then_some(())
+    };
+    eventually("the new steps", kept).await;
+    assert_eq!(cluster.document(1).unwrap()["revision"], revision);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_status_that_cannot_be_written_stops_no_rollback_and_lets_nothing_rise() {
+    let cluster = Cluster::new().await;
+    cluster.release("checkout", 1, "shop.example.com");
+    let _operator = cluster.operator("a");
+    cluster.reaches("checkout", "Holding").await;
+    cluster.server.faults(|line| line.starts_with("update/status").then_some(Fault::Unavailable));
+    let token = cluster.status("checkout")["requestToken"].as_str().unwrap().to_owned();
+    cluster.server.edit("grayreleases", "shop", "checkout", |object| {
+        object["metadata"]["annotations"] = json!({"halftone.dev/request": format!("promote@{token}")});
+    });
+    fails_until_rolled_back(&cluster).await;
+    assert_eq!(cluster.document(1).unwrap()["state"], "RolledBack");
+    assert_eq!(cluster.status("checkout")["ratio"], "10%", "it is not in the status");
+    cluster.server.no_faults();
+    cluster.reaches("checkout", "RolledBack").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
