@@ -14,9 +14,10 @@ mod report_status;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use halftone_rollout::GrayRelease;
 use halftone_rollout::advance::{self, BUSY, IDLE, Turn};
 use halftone_rollout::clock::Now;
-use halftone_rollout::fleet::{FleetDeclaration, FleetDeclarations};
+use halftone_rollout::fleet::{CLASS_UNKNOWN, FleetDeclaration, FleetDeclarations};
 use halftone_rollout::observation::Observation;
 use halftone_rollout::progress::State;
 use tokio::time::Instant;
@@ -46,7 +47,7 @@ pub struct Context {
     pub declaration: FleetDeclaration,
     /// All fleets: what forbids a release.
     pub fleets: Arc<FleetDeclarations>,
-    /// Whether releases that name no fleet at all are told so here.
+    /// Whether releases that name no fleet of ours are told so here.
     pub takes_strays: bool,
     /// The API server, written to under the fleet's mandate.
     pub cluster: Cluster,
@@ -94,10 +95,12 @@ impl Context {
         lock(&self.roster)
     }
 
-    /// Whether a release of this class is looked after here.
+    /// Whether a release is looked after here.
     #[must_use]
-    pub fn is_ours(&self, class: &str) -> bool {
-        self.fleet.class.as_str() == class || (self.takes_strays && self.fleets.find(class).is_none())
+    pub fn is_ours(&self, release: &GrayRelease) -> bool {
+        let class = release.spec.proxy_class.as_str();
+        self.fleet.class.as_str() == class
+            || (self.takes_strays && self.fleets.find(class).is_none() && is_untold(release))
     }
 
     /// Measures one step.
@@ -114,6 +117,15 @@ impl Context {
         self.metrics.step(name, began.elapsed());
         done
     }
+}
+
+/// Whether nobody has said anything yet about a release whose fleet we do not know. Another operator of this cluster may
+/// know it, and two that corrected each other's status would never end.
+fn is_untold(release: &GrayRelease) -> bool {
+    let Some(status) = &release.status else { return true };
+    let by_a_stranger = status.conditions.iter().any(|condition| condition.reason == CLASS_UNKNOWN);
+    status.conditions.is_empty()
+        || (by_a_stranger && release.metadata.generation > Some(status.observed_generation))
 }
 
 /// Gives the release of this name its turn.

@@ -180,7 +180,7 @@ impl Worker {
         let now = Instant::now();
         let mut keys: BTreeSet<Key> = context.world.keys_kept(&context.fleet.class).into_iter().collect();
         for (at, release) in context.world.releases().into_iter().enumerate() {
-            if context.is_ours(&release.spec.proxy_class) {
+            if context.is_ours(&release) {
                 let key = Key::of(release.as_ref());
                 self.announce(&key);
                 keys.insert(key);
@@ -196,9 +196,7 @@ impl Worker {
     /// Notes what a release would claim, before it has its turn.
     fn announce(&mut self, key: &Key) {
         let context = &self.context;
-        let Some(release) =
-            context.world.release(key).filter(|release| context.is_ours(&release.spec.proxy_class))
-        else {
+        let Some(release) = context.world.release(key).filter(|release| context.is_ours(release)) else {
             return;
         };
         if context.desk().known(key).is_some() {

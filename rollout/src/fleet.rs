@@ -21,6 +21,9 @@ use crate::{
     problem::{Problem, field, item},
 };
 
+/// Reason of the refusal of a release whose class no fleet has.
+pub const CLASS_UNKNOWN: &str = "ClassUnknown";
+
 /// All fleets; `fleets:` in the operator's configuration.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FleetDeclarations {
@@ -92,7 +95,7 @@ impl FleetDeclarations {
         self.find(class).ok_or_else(|| {
             let what = format!("there is no fleet of class {class:?}, which the releases name");
             let advice = format!("declare it, or write proxyClass: {} in the releases", self.classes());
-            self.error("ClassNotAllowed", Problem::new("fleets", what, advice))
+            self.error(CLASS_UNKNOWN, Problem::new("fleets", what, advice))
         })
     }
 
@@ -161,7 +164,7 @@ impl FleetDeclarations {
         let Some(fleet) = self.find(&plan.proxy_class) else {
             let what = format!("there is no fleet of class {:?}", plan.proxy_class);
             let problem = Problem::new("spec.proxyClass", what, format!("write {}", self.classes()));
-            return vec![("ClassNotAllowed", problem)];
+            return vec![(CLASS_UNKNOWN, problem)];
         };
         let mut refusals = Vec::new();
         if !fleet.allow_all && !fleet.allowed.iter().any(|allowed| allowed.names(plan)) {

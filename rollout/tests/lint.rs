@@ -284,7 +284,7 @@ fn what_a_fleet_does_not_allow_is_an_error() {
     };
     assert_eq!(codes("hosts: [shop.example.com, '*.eu.shop.example.com']"), Vec::<&str>::new());
     assert_eq!(codes("hosts: [other.example.com]"), ["HostNotAllowed"]);
-    assert_eq!(codes("hosts: [shop.example.com]\nproxyClass: edge"), ["ClassNotAllowed"]);
+    assert_eq!(codes("hosts: [shop.example.com]\nproxyClass: edge"), ["ClassUnknown"]);
     let gray = "gray: {addresses: ['10.0.0.1:80'], version: v2}\ntargetRatio: 1";
     assert_eq!(codes(&format!("hosts: [shop.example.com]\n{gray}")), ["AddressesNotAllowed"]);
 }

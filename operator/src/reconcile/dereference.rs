@@ -35,7 +35,7 @@ pub(super) async fn dereference(context: &Context, key: &Key) -> Result<Subject,
         return Ok(if gone { Subject::Gone(kept) } else { Subject::Nothing });
     };
     let Some(uid) = object.uid().and_then(|uid| uid.parse::<Uid>().ok()) else { return Ok(Subject::Nothing) };
-    if !context.is_ours(&object.spec.proxy_class) {
+    if !context.is_ours(&object) {
         // It was deleted and made again for another fleet.
         return Ok(if kept.is_empty() { Subject::Nothing } else { Subject::Gone(kept) });
     }

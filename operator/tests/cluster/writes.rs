@@ -318,7 +318,7 @@ async fn what_a_fleet_does_not_allow_changes_nothing_and_says_why() {
     cluster.reaches("checkout", "Refused").await;
     assert_eq!(cluster.condition("checkout", "Accepted").unwrap(), ("False".into(), "HostNotAllowed".into()));
     cluster.reaches("stray", "Refused").await;
-    assert_eq!(cluster.condition("stray", "Accepted").unwrap(), ("False".into(), "ClassNotAllowed".into()));
+    assert_eq!(cluster.condition("stray", "Accepted").unwrap(), ("False".into(), "ClassUnknown".into()));
     assert_eq!((cluster.document(1), cluster.document(2)), (None, None));
 }
 
@@ -399,4 +399,24 @@ async fn a_release_at_rest_wakes_when_something_is_done_to_it() {
     let renamed =
         || cluster.document(1).filter(|document| document["hosts"] == json!(["new.shop.example.com"]));
     eventually("another host", renamed).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_another_operator_says_of_its_release_is_left_alone() {
+    let cluster = Cluster::new().await;
+    for (name, uid) in [("theirs", 1), ("stray", 2)] {
+        cluster.release(name, uid, "shop.example.com");
+        cluster
+            .server
+            .edit("grayreleases", "shop", name, |object| object["spec"]["proxyClass"] = json!("edge"));
+    }
+    let said = json!({"phase": "Holding", "conditions": [{
+        "type": "Accepted", "status": "True", "reason": "Accepted", "message": "",
+        "lastTransitionTime": "2026-11-21T12:00:00Z",
+    }]});
+    cluster.server.edit("grayreleases", "shop", "theirs", |object| object["status"] = said.clone());
+    let _operator = cluster.operator("a");
+    // Both are looked at in one go, the other one last.
+    cluster.reaches("stray", "Refused").await;
+    assert_eq!(cluster.status("theirs"), said);
 }
