@@ -46,10 +46,18 @@ impl Backend<'_> {
         self.scene.cluster.kubectl.run(&args);
     }
 
-    /// Changes the number of its pods, and waits for them.
+    /// Changes the number of its pods, and waits for them; when none are left, until the last has ended.
+    ///
+    /// # Panics
+    /// When it does not come to that within a minute.
     pub fn scale(&self, replicas: u32) {
         self.scene.patch(&format!("deployment/{}", self.name), &json!({"spec": {"replicas": replicas}}));
         self.ready();
+        if replicas == 0 {
+            let (selector, namespace) = (format!("app={}", self.name), &self.scene.namespace);
+            let args = ["wait", "--for=delete", "pod", "-l", &selector, "--timeout=60s", "-n", namespace];
+            self.scene.cluster.kubectl.run(&args);
+        }
     }
 
     /// Has every pod misbehave like this from now on; `Fault::default()` ends it. Returns when the first of them began,

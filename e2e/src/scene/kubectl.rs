@@ -37,13 +37,6 @@ impl Kubectl {
         Self { identity: vec![format!("--token={token}")] }
     }
 
-    /// The same cluster, with the kubeconfig's user standing in for this user of these groups.
-    #[must_use]
-    pub fn acting_as(&self, user: &str, groups: &[&str]) -> Self {
-        let groups = groups.iter().map(|group| format!("--as-group={group}"));
-        Self { identity: std::iter::once(format!("--as={user}")).chain(groups).collect() }
-    }
-
     /// Posts a document to a path of the API server and returns its answer: reviews are questions in that form.
     ///
     /// # Panics
@@ -96,6 +89,15 @@ impl Kubectl {
     /// When the API server refuses it.
     pub fn apply(&self, manifest: &Value) {
         self.try_apply(manifest).map_or_else(|failed| fail(&failed), drop);
+    }
+
+    /// What the API server would say to this manifest in the place of the object that is there; nothing changes.
+    ///
+    /// # Errors
+    /// Why it would refuse it.
+    pub fn dry_replace(&self, manifest: &Value) -> Result<String, Failed> {
+        let args = ["replace", "--dry-run=server", "--validate=strict", "-f", "-"];
+        self.with_input(&args, Some(&manifest.to_string()))
     }
 
     /// A page of a pod's port, through the API server; with a body it is posted.

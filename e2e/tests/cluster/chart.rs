@@ -3,6 +3,7 @@
 use std::{
     io::Write,
     process::{Command, Stdio},
+    time::Duration,
 };
 
 use halftone_e2e::scene::{
@@ -151,9 +152,8 @@ fn uninstalling_leaves_the_definition_and_with_it_all_releases() {
 
 /// What a service account may do in a namespace, one line for each group, resource and names.
 fn permissions(cluster: &Cluster, account: &str, namespace: &str) -> Vec<String> {
-    let who = format!("system:serviceaccount:{}:{account}", cluster.system);
-    let groups = ["system:serviceaccounts", "system:authenticated"];
-    let user = cluster.kubectl.acting_as(&who, &groups);
+    let token = cluster.kubectl.run(&["create", "token", account, "-n", &cluster.system]);
+    let user = cluster.kubectl.with_token(token.trim());
     let review = json!({
         "apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectRulesReview", "spec": {"namespace": namespace},
     });
@@ -262,4 +262,30 @@ fn who_may_edit_a_release_needs_a_permission_of_its_own_for_each_command() {
     // A command that is there already is not asked about again.
     author
         .apply(&release(json!({"halftone.dev/request": "rollback@x", "note": "an edit of something else"})));
+}
+
+#[test]
+fn whoever_has_no_token_sees_neither_reports_nor_what_is_applied() {
+    let scene = Scene::new("pages");
+    let selector = "app.kubernetes.io/name=halftone-proxy,halftone.dev/class=default";
+    let pods = scene.cluster.kubectl.json(&["get", "pods", "-n", &scene.cluster.system, "-l", selector]);
+    let proxy = pods["items"][0]["status"]["podIP"].as_str().unwrap();
+    let mut order = scene.order(20, 1, Duration::from_secs(60));
+    order.address = format!("{proxy}:8081");
+    let client = scene.client("stranger", &order);
+    for (path, status) in [
+        ("/report", 401),
+        ("/config", 401),
+        ("/explain?host=a&path=/", 401),
+        ("/metrics", 200),
+        ("/livez", 200),
+    ] {
+        order.path = path.to_owned();
+        client.start(&order);
+        std::thread::sleep(Duration::from_millis(500));
+        let window = client.window();
+        let statuses = window.versions.values().flat_map(|seen| seen.statuses.keys());
+        assert_eq!(statuses.collect::<Vec<_>>(), [&status], "{path}: {window:?}");
+    }
+    client.stop();
 }

@@ -1,8 +1,13 @@
 //! What Git tools do to a release: the same manifest once more by another hand, and a request that stays in Git.
 
-use std::time::Duration;
+use std::{
+    io::{BufRead, BufReader},
+    process::{Child, Command, Stdio},
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
-use halftone_e2e::scene::Scene;
+use halftone_e2e::{scene::Scene, wire::Fault};
 use serde_json::{Value, json};
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -33,6 +38,84 @@ fn as_git(scene: &Scene, args: &[&str], manifest: &Value) -> String {
     let file = file.to_str().unwrap();
     let hand = ["--server-side", "--field-manager=git", "-f", file];
     scene.cluster.kubectl.run(&[args, &hand].concat())
+}
+
+/// What kstatus makes of each state of the scene's releases, from now on.
+struct Kstatus {
+    watch: Child,
+    read: Child,
+    said: Arc<Mutex<Vec<String>>>,
+}
+
+impl Kstatus {
+    fn watch(scene: &Scene) -> Self {
+        let program = std::env::var("HALFTONE_E2E_KSTATUS").expect("e2e/run builds it");
+        let mut watch = Command::new("kubectl")
+            .args(["get", "grayreleases", "-n", &scene.namespace, "-o", "json", "--watch-only"])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let objects = watch.stdout.take().unwrap();
+        let mut read = Command::new(program).stdin(objects).stdout(Stdio::piped()).spawn().unwrap();
+        let lines = BufReader::new(read.stdout.take().unwrap()).lines();
+        let said = Arc::new(Mutex::new(Vec::new()));
+        let into = Arc::clone(&said);
+        std::thread::spawn(move || {
+            lines.map_while(Result::ok).for_each(|line| into.lock().unwrap().push(line))
+        });
+        Self { watch, read, said }
+    }
+
+    /// What it said so far, each once in a row.
+    fn said(&self) -> Vec<String> {
+        let mut said = self.said.lock().unwrap().clone();
+        said.dedup();
+        said
+    }
+}
+
+impl Drop for Kstatus {
+    fn drop(&mut self) {
+        for child in [&mut self.watch, &mut self.read] {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+#[test]
+fn flux_sees_a_release_in_progress_then_current_and_failed_when_it_is_rolled_back() {
+    let scene = Scene::new("kstatus");
+    let (_stable, gray) = (scene.backend("site-v1", "v1", 1), scene.backend("site-v2", "v2", 1));
+    let kstatus = Kstatus::watch(&scene);
+    let probe = json!({
+        "apiVersion": "halftone.dev/v1alpha1", "kind": "GrayRelease", "metadata": {"name": "probe"},
+        "spec": {"hosts": ["*"], "stable": {"service": {"name": "none", "port": 80}, "version": "v1"}, "proxyClass": "none"},
+    });
+    // The watch is there when it sees this one.
+    scene.until("the watch has begun", MINUTE, || {
+        scene.apply(&probe);
+        scene.delete("grayrelease/probe");
+        (!kstatus.said().is_empty()).then_some(())
+    });
+    kstatus.said.lock().unwrap().clear();
+
+    scene.apply(&release(&scene));
+    scene.phase("site", "Holding", MINUTE);
+    scene.until("kstatus says Current", MINUTE, || (kstatus.said().last()? == "Current").then_some(()));
+    let said = kstatus.said();
+    assert_eq!(
+        (said.first().unwrap().as_str(), said.contains(&"Failed".to_owned())),
+        ("InProgress", false),
+        "{said:?}"
+    );
+
+    let client = scene.client("clients", &scene.order(200, 1_000, Duration::from_secs(120)));
+    gray.fault(&Fault::status(100, 500));
+    scene.phase("site", "RolledBack", MINUTE);
+    client.stop();
+    scene.until("kstatus says Failed", MINUTE, || (kstatus.said().last()? == "Failed").then_some(()));
+    scene.tell(&format!("kstatus said {}", kstatus.said().join(", ")));
 }
 
 #[test]

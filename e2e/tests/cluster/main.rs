@@ -4,7 +4,10 @@
 
 mod alone;
 mod chart;
+mod claims;
+mod definition;
 mod faults;
 mod gitops;
 mod harness;
+mod lifecycle;
 mod release;

@@ -99,7 +99,7 @@ fn every_condition_with_each_of_its_reasons_is_documented() {
     for (_, code) in sources() {
         reasons.extend(all(r#"Obstacle::new\(\s*"([A-Za-z]+)""#, &code));
     }
-    reasons.extend(all(r#"\(\s*"([A-Za-z]+NotAllowed)""#, &text("rollout/src/fleet.rs")));
+    reasons.extend(all(r#""([A-Za-z]+NotAllowed|ClassUnknown)""#, &text("rollout/src/fleet.rs")));
     for kind in KINDS_ONLY {
         reasons.remove(kind);
     }
