@@ -54,9 +54,11 @@ pub(crate) enum Command {
     /// Show how releases are doing, or everything about one of them
     Status(StatusArguments),
     /// List releases with the columns that kubectl shows
-    Get(StatusArguments),
+    Get(GetArguments),
     /// Follow releases as they move: a live view on a terminal, else a line for each change
-    Watch(StatusArguments),
+    ///
+    /// With a name it ends when that release is done: exit code 0 at its target, 1 where it was rolled back or refused.
+    Watch(WatchArguments),
     /// Let the present step go on once its hold is over
     Approve(ApproveArguments),
     /// Go to the target now, skipping steps, holds, approvals and windows; still judged
@@ -130,19 +132,64 @@ pub(crate) struct DemoArguments {
     pub(crate) json: bool,
 }
 
-/// `halftone status`, `get` and `watch`
+/// `halftone get`
 #[derive(Debug, Args)]
-pub(crate) struct StatusArguments {
-    /// One release (NAME or NAMESPACE/NAME); default: all of the namespace
-    pub(crate) name: Option<String>,
-    /// The releases of all namespaces
-    #[arg(short = 'A', long, conflicts_with_all = ["state", "namespace"])]
-    pub(crate) all_namespaces: bool,
+pub(crate) struct GetArguments {
     #[command(flatten)]
-    pub(crate) running: Running,
+    pub(crate) which: Which,
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// `halftone status`
+#[derive(Debug, Args)]
+pub(crate) struct StatusArguments {
+    #[command(flatten)]
+    pub(crate) which: Which,
+    #[command(flatten)]
+    pub(crate) fleet: FleetArguments,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `halftone watch`
+#[derive(Debug, Args)]
+pub(crate) struct WatchArguments {
+    #[command(flatten)]
+    pub(crate) which: Which,
+    /// Go on when the release is done, until interrupted
+    #[arg(short, long)]
+    pub(crate) follow: bool,
+    /// Give up after this long, with exit code 1
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, requires = "name", conflicts_with = "follow")]
+    pub(crate) timeout: Option<Duration>,
+    /// One JSON line for each change
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Which releases.
+#[derive(Debug, Args)]
+pub(crate) struct Which {
+    /// One release (NAME or NAMESPACE/NAME); default: all of the namespace
+    pub(crate) name: Option<String>,
+    /// The releases of all namespaces
+    #[arg(short = 'A', long, conflicts_with_all = ["state", "namespace"], help_heading = "Cluster")]
+    pub(crate) all_namespaces: bool,
+    /// Only releases with these labels, written as for kubectl: team=shop,tier!=test
+    #[arg(short = 'l', long, value_name = "LABELS", conflicts_with_all = ["state", "name"], help_heading = "Cluster")]
+    pub(crate) selector: Option<String>,
+    #[command(flatten)]
+    pub(crate) running: Running,
+}
+
+impl Which {
+    /// Whether a cluster is asked for by what selects.
+    pub(crate) fn in_cluster(&self) -> bool {
+        self.all_namespaces || self.selector.is_some()
+    }
 }
 
 /// `halftone history`
@@ -304,7 +351,8 @@ pub(crate) struct ExplainArguments {
     /// GrayRelease manifests; with --from-cluster the one release (NAME or NAMESPACE/NAME) whose fleet is asked
     #[arg(required = true, value_name = "FILE|NAME", value_hint = ValueHint::FilePath)]
     pub(crate) files: Vec<PathBuf>,
-    /// Decide by what is applied in the cluster for all releases of the fleet, at the ratios where they stand now
+    /// Decide by what is applied in the cluster for all releases of the fleet, at the ratios where they stand now. With
+    /// --kubeconfig, --context or -n nothing else is meant; nor for `kubectl halftone` by a name that is no file
     #[arg(long, conflicts_with_all = ["ratio", "fleet"])]
     pub(crate) from_cluster: bool,
     /// The request's path, with its query if it has one

@@ -6,7 +6,7 @@ pub(crate) mod config;
 pub(crate) mod events;
 mod failure;
 mod operator;
-mod pending;
+pub(crate) mod pending;
 pub(crate) mod proxies;
 pub(crate) mod request;
 pub(crate) mod watch;
@@ -18,13 +18,17 @@ use halftone_rollout::GrayRelease;
 use k8s_openapi::NamespaceResourceScope;
 use kube::api::{Api, ListParams};
 use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
+use kube::core::DeserializeGuard;
 use kube::{Client, Config, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 
 use self::failure::{Doing, unreachable};
 use crate::args::ClusterArguments;
 use crate::output::{self, Failure};
+use crate::status::{Listing, Unreadable};
 
+/// How many objects are asked for at a time, as kubectl does.
+const PAGE: u32 = 500;
 /// A person waits: an API server that is there answers a connection sooner than this.
 const CONNECTED_WITHIN: Duration = Duration::from_secs(5);
 /// What bears the name of a fleet's namespace, where it cannot be searched for.
@@ -87,6 +91,10 @@ impl Cluster {
         let mut config =
             config(asked).await.map_err(|error| failure::no_config(asked, &error, looked_here))?;
         config.connect_timeout = Some(CONNECTED_WITHIN);
+        if let Some(user) = &asked.as_user {
+            config.auth_info.impersonate = Some(user.clone());
+            config.auth_info.impersonate_groups = Some(asked.as_group.clone());
+        }
         let namespace = asked.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
         let server = config.cluster_url.to_string();
         let client = Client::try_from(config)
@@ -123,41 +131,67 @@ impl Cluster {
             .unwrap_or_else(|| unreachable(&self.server, &failure::chain(error), self.looked_here))
     }
 
-    /// The objects that a selection gives.
+    /// The objects that a selection gives, asked for a page at a time.
     ///
     /// # Errors
     /// The API server says no, or nothing.
-    async fn list<K>(&self, scope: Scope<'_>, parameters: &ListParams) -> Result<Vec<K>, Failure>
+    async fn list<K>(&self, scope: Scope<'_>, selection: &ListParams) -> Result<Vec<K>, Failure>
     where
         K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + Debug + DeserializeOwned,
     {
-        let listed = self.api::<K>(scope).list(parameters).await;
-        listed.map(|list| list.items).map_err(|error| self.failed(&error, &Doing::listing::<K>(scope)))
+        let (api, mut page, mut all) = (self.api::<K>(scope), selection.clone().limit(PAGE), Vec::new());
+        loop {
+            match api.list(&page).await {
+                Ok(list) => {
+                    all.extend(list.items);
+                    match list.metadata.continue_.filter(|token| !token.is_empty()) {
+                        Some(token) => page = page.continue_token(&token),
+                        None => return Ok(all),
+                    }
+                }
+                // Whoever pages too slowly is told so, and gets the rest by asking for everything.
+                Err(kube::Error::Api(status)) if status.code == 410 && page.limit.is_some() => {
+                    (page, all) = (selection.clone(), Vec::new());
+                }
+                Err(error) => return Err(self.failed(&error, &Doing::listing::<K>(scope))),
+            }
+        }
     }
 
-    /// The releases of a scope.
+    /// The releases of a scope, those that this version cannot read told apart.
     ///
     /// # Errors
     /// As for every question to the API server.
-    pub(crate) async fn releases(&self, scope: Scope<'_>) -> Result<Vec<GrayRelease>, Failure> {
-        self.list(scope, &ListParams::default()).await
+    pub(crate) async fn releases(&self, scope: Scope<'_>, labels: Option<&str>) -> Result<Listing, Failure> {
+        let selection =
+            labels.map_or_else(ListParams::default, |labels| ListParams::default().labels(labels));
+        let guarded = self.list::<DeserializeGuard<GrayRelease>>(scope, &selection).await?;
+        let mut listing = Listing::default();
+        for object in guarded {
+            match read(object) {
+                Ok(release) => listing.releases.push(release),
+                Err(unreadable) => listing.unreadable.push(unreadable),
+            }
+        }
+        Ok(listing)
     }
 
     /// The releases of a scope for a person who expects some: none is told on standard error, as kubectl does.
     ///
     /// # Errors
     /// As for every question to the API server.
-    pub(crate) async fn some(&self, scope: Scope<'_>) -> Result<Vec<GrayRelease>, Failure> {
-        let releases = self.releases(scope).await?;
-        if releases.is_empty() {
+    pub(crate) async fn some(&self, scope: Scope<'_>, labels: Option<&str>) -> Result<Listing, Failure> {
+        let listing = self.releases(scope, labels).await?;
+        if listing.is_empty() {
             let here = if self.looked_here { "no halftone run is in ./.halftone, and " } else { "" };
             let place = match scope {
                 Scope::All => "anywhere in the cluster".to_owned(),
                 Scope::Namespace(namespace) => format!("in namespace {namespace} (-A looks in all)"),
             };
-            output::note(&format!("{here}there are no GrayReleases {place} at {}", self.server));
+            let labelled = labels.map_or_else(String::new, |labels| format!(" with the labels {labels}"));
+            output::note(&format!("{here}there are no GrayReleases{labelled} {place} at {}", self.server));
         }
-        Ok(releases)
+        Ok(listing)
     }
 
     /// One release.
@@ -170,8 +204,8 @@ impl Cluster {
         let scope = Scope::Namespace(namespace);
         let found = self.releases_of(scope).get_opt(name).await;
         match found.map_err(|error| self.failed(&error, &Doing::getting::<GrayRelease>(scope)))? {
-            Some(release) => Ok(release),
-            None => Err(failure::no_release(name, namespace, &self.releases(scope).await?)),
+            Some(release) => Ok(plain(release)),
+            None => Err(failure::no_release(name, namespace, &self.releases(scope, None).await?.releases)),
         }
     }
 
@@ -211,6 +245,21 @@ impl Cluster {
         let by_name = ListParams::default().fields(&format!("metadata.name={name}"));
         Ok(self.list::<K>(scope, &by_name).await?.pop())
     }
+}
+
+/// A release, or why this version cannot read it.
+fn read(object: DeserializeGuard<GrayRelease>) -> Result<GrayRelease, Unreadable> {
+    object.0.map(plain).map_err(|invalid| Unreadable {
+        namespace: invalid.metadata.namespace.unwrap_or_default(),
+        name: invalid.metadata.name.unwrap_or_default(),
+        why: invalid.error,
+    })
+}
+
+/// Without what is nobody's to read, as kubectl prints objects.
+fn plain(mut release: GrayRelease) -> GrayRelease {
+    release.metadata.managed_fields = None;
+    release
 }
 
 async fn config(asked: &ClusterArguments) -> Result<Config, KubeconfigError> {

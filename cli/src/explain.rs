@@ -3,6 +3,7 @@
 
 use std::io::Write;
 use std::net::IpAddr;
+use std::path::Path;
 use std::sync::Arc;
 
 use halftone_rollout::{Plan, clock::Now, progress::Progress, routing_for::routing_for};
@@ -20,14 +21,15 @@ use halftone_routing::routes::{Compiler, Release, Routes};
 use halftone_routing::{host, path};
 use serde::Serialize;
 
-use crate::args::ExplainArguments;
+use crate::args::{self, ExplainArguments};
 use crate::cluster::{self, Cluster};
 use crate::output::{self, Failure};
 use crate::{fleet, manifests};
 
 /// Runs the command.
 pub(crate) fn run(arguments: &ExplainArguments) -> Result<(), Failure> {
-    let (routes, host) = if arguments.from_cluster { applied(arguments)? } else { planned(arguments)? };
+    let from_cluster = from_cluster(arguments, args::is_plugin());
+    let (routes, host) = if from_cluster { applied(arguments)? } else { planned(arguments)? };
     let asked = Asked::read(arguments, host)?;
     let mut chance = rand::random::<u128>;
     let answer = asked.with_request(|request| {
@@ -41,7 +43,7 @@ pub(crate) fn run(arguments: &ExplainArguments) -> Result<(), Failure> {
     } else {
         answer.tell(&mut out)?;
         match (answer.ratio, arguments.ratio) {
-            (Some(ratio), None) if arguments.from_cluster => {
+            (Some(ratio), None) if from_cluster => {
                 writeln!(out, "  as it stands now, at {ratio}%")?;
             }
             (Some(target), None) => {
@@ -53,14 +55,15 @@ pub(crate) fn run(arguments: &ExplainArguments) -> Result<(), Failure> {
     Ok(out.flush()?)
 }
 
+/// Whether a release of a cluster is meant: what asks for one says so, and kubectl's users mean one unless there is such
+/// a file.
+fn from_cluster(arguments: &ExplainArguments, plugin: bool) -> bool {
+    let asked = arguments.from_cluster || arguments.cluster.any();
+    asked || (plugin && !arguments.files.iter().any(|file| file == Path::new("-") || file.exists()))
+}
+
 /// By manifests, and a host that the first of them takes.
 fn planned(arguments: &ExplainArguments) -> Result<(Routes, String), Failure> {
-    if arguments.cluster.any() {
-        return Err(Failure::new(
-            "--kubeconfig, --context and -n choose a cluster, and files are explained without one",
-        )
-        .advise("add --from-cluster and name a release instead of a file"));
-    }
     let manifests = manifests::all(&arguments.files)?;
     let class = fleet::class(&manifests)?;
     let fleet = fleet::settings(class, arguments.fleet.as_deref())?;
@@ -72,10 +75,15 @@ fn planned(arguments: &ExplainArguments) -> Result<(Routes, String), Failure> {
 /// By what is applied for the fleet of a release, and a host that this release takes.
 fn applied(arguments: &ExplainArguments) -> Result<(Routes, String), Failure> {
     let [name] = arguments.files.as_slice() else {
-        return Err(
-            Failure::new("--from-cluster explains one release's fleet at a time").advise("name one release")
-        );
+        return Err(Failure::new("in a cluster one release's fleet is explained at a time")
+            .advise("name one release, NAME or NAMESPACE/NAME"));
     };
+    if arguments.ratio.is_some() || arguments.fleet.is_some() {
+        return Err(Failure::new(
+            "--ratio and --fleet are for manifests; in a cluster counts what is applied",
+        )
+        .advise("leave them out, or name a file"));
+    }
     let name = name.to_string_lossy();
     let (hosts, fleet) = cluster::block_on(async {
         let cluster = Cluster::connect(&arguments.cluster, false).await?;

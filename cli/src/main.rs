@@ -4,6 +4,7 @@
 
 mod args;
 mod cluster;
+mod course;
 mod demo;
 mod engine;
 mod explain;

@@ -81,11 +81,14 @@ pub(crate) fn note(message: &str) {
     let _ = writeln!(anstream::stderr().lock(), "{message}");
 }
 
-/// A table without lines, as kubectl prints it.
+/// A table without lines, as kubectl prints it; `trim_fmt` leaves no blanks at the ends.
 pub(crate) fn table(header: &[&str]) -> Table {
     let mut table = Table::new();
     table.load_style(comfy_table::presets::NOTHING);
     table.set_header(header.to_vec());
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 3));
+    }
     table
 }
 

@@ -1,5 +1,6 @@
 //! What `halftone status`, `get` and `history` print of a release, wherever it comes from. Pure: from objects to text.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use comfy_table::Table;
@@ -9,14 +10,90 @@ use halftone_rollout::spec::{ArmSpec, GrayReleaseStatus, IntOrString, RequestRes
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use owo_colors::OwoColorize;
+use serde_json::{Value, json};
 
+use crate::course::Course;
 use crate::engine::release::name_of;
 use crate::output::{self, span};
 use crate::view::{Shown, phase, standing};
 
-/// All releases with what is said of them.
-pub(crate) fn table(releases: &[GrayRelease]) -> Table {
+/// In the place of a phase.
+const UNREADABLE: &str = "Unreadable";
+/// So many releases need no sum.
+const FEW: usize = 10;
+
+/// Releases, as many as were found.
+#[derive(Debug, Default)]
+pub(crate) struct Listing {
+    /// Those that can be read, in the order of the API server.
+    pub(crate) releases: Vec<GrayRelease>,
+    /// The others.
+    pub(crate) unreadable: Vec<Unreadable>,
+}
+
+/// An object that this version cannot read: what it was written for is newer, or it was written around the API server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Unreadable {
+    /// Its namespace.
+    pub(crate) namespace: String,
+    /// Its name.
+    pub(crate) name: String,
+    /// What is wrong with it.
+    pub(crate) why: String,
+}
+
+impl Unreadable {
+    /// The same in a sentence.
+    pub(crate) fn sentence(&self) -> String {
+        format!("this halftone cannot read it: {}", self.why)
+    }
+}
+
+impl Listing {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.releases.is_empty() && self.unreadable.is_empty()
+    }
+
+    /// What programs read: the releases as they are, and of the others what is known.
+    pub(crate) fn json(&self) -> Vec<Value> {
+        let readable = self.releases.iter().map(|release| json!(release));
+        let others = self.unreadable.iter().map(|object| {
+            json!({
+                "metadata": {"namespace": object.namespace, "name": object.name},
+                "unreadable": object.why,
+            })
+        });
+        readable.chain(others).collect()
+    }
+}
+
+/// All releases with what is said of them, those first that want to be looked at, and how many there are of each phase.
+pub(crate) fn overview(listing: &Listing) -> String {
+    let mut releases: Vec<&GrayRelease> = listing.releases.iter().collect();
+    releases.sort_by_key(|release| release.status.as_ref().map_or(Course::Moving, Course::of));
+    let mut phases: BTreeMap<String, usize> = BTreeMap::new();
+    for release in &releases {
+        *phases.entry(phase(&release.status.clone().unwrap_or_default())).or_default() += 1;
+    }
+    if !listing.unreadable.is_empty() {
+        phases.insert(UNREADABLE.to_owned(), listing.unreadable.len());
+    }
+    let mut text = table(&releases, &listing.unreadable).trim_fmt();
+    let all: usize = phases.values().sum();
+    // A few are seen at a glance.
+    if all > FEW {
+        let each: Vec<String> = phases.iter().map(|(phase, number)| format!("{number} {phase}")).collect();
+        text.push_str(&format!("\n{all} releases: {}", each.join(", ")));
+    }
+    text
+}
+
+fn table(releases: &[&GrayRelease], unreadable: &[Unreadable]) -> Table {
     let mut table = output::table(&["RELEASE", "PHASE", "STEP", "RATIO", "OBSERVED", "VERDICT", "WHY"]);
+    for object in unreadable {
+        let name = format!("{}/{}", object.namespace, object.name);
+        table.add_row([&name, UNREADABLE, "-", "-", "-", "-", &object.sentence()]);
+    }
     for release in releases {
         let status = release.status.clone().unwrap_or_default();
         let ready = condition(&status, "Ready").map(|ready| ready.message.clone());
@@ -34,10 +111,13 @@ pub(crate) fn table(releases: &[GrayRelease]) -> Table {
 }
 
 /// All releases with the columns that `kubectl get` shows.
-pub(crate) fn columns(releases: &[GrayRelease], now: Timestamp) -> Table {
+pub(crate) fn columns(listing: &Listing, now: Timestamp) -> Table {
     let header = ["NAMESPACE", "NAME", "PHASE", "STEP", "RATIO", "OBSERVED", "READY", "REASON", "AGE"];
     let mut table = output::table(&header);
-    for release in releases {
+    for object in &listing.unreadable {
+        table.add_row([&object.namespace, &object.name, UNREADABLE, "-", "-", "-", "-", &object.why, "-"]);
+    }
+    for release in &listing.releases {
         let status = release.status.clone().unwrap_or_default();
         let ready = condition(&status, "Ready");
         let born = release.metadata.creation_timestamp.as_ref();
@@ -270,7 +350,7 @@ mod tests {
     fn the_detail_of_a_release_tells_what_an_operator_of_it_asks() {
         let told = anstream::adapter::strip_str(&detail(&holding(), now())).to_string();
         for words in [
-            "shop/checkout  Holding step 2/6 at 10% (observed 9.97%), holds for 121s more",
+            "shop/checkout  Holding step 2/6 at 10% (observed 9.97%), holds for 2m more",
             "stable   v1           checkout-v1:80           901 requests, 0 errors (0.00%)",
             "gray     v2           checkout-v2:80           99 requests, 1 errors (1.01%)",
             "3 ready, 2 have revision 14; waits for proxy-2",
@@ -287,7 +367,11 @@ mod tests {
         let release = release(json!({"observedGeneration": -1}));
         let told = anstream::adapter::strip_str(&detail(&release, now())).to_string();
         assert!(told.starts_with("shop/checkout  Pending\n"), "{told}");
-        assert!(columns(&[release], now().wall).to_string().contains("2h"));
+        assert!(
+            columns(&Listing { releases: vec![release], ..Listing::default() }, now().wall)
+                .to_string()
+                .contains("2h")
+        );
     }
 
     #[test]

@@ -3,7 +3,8 @@
 
 use std::io::Write;
 use std::num::NonZeroU32;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -14,13 +15,15 @@ use halftone_rollout::spec::{HandledRequest, RequestResult};
 use jiff::Timestamp;
 
 use crate::args::{
-    self, ApproveArguments, HistoryArguments, Place, RequestArguments, Running, StatusArguments,
+    self, ApproveArguments, FleetArguments, GetArguments, HistoryArguments, Place, RequestArguments, Running,
+    StatusArguments, WatchArguments, Which,
 };
 use crate::cluster::{self, Cluster, Scope};
+use crate::course::End;
 use crate::engine::release::name_of;
 use crate::output::{self, Failure};
 use crate::socket::{self, Answer, Question, question};
-use crate::status;
+use crate::status::{self, Listing};
 use crate::view::View;
 
 /// How often a `halftone run` is asked by `watch`.
@@ -38,7 +41,7 @@ pub(crate) fn request(arguments: &RequestArguments, command: Command) -> Result<
         Place::Cluster { looked_here } => cluster::block_on(async {
             let cluster = Cluster::connect(&arguments.running.cluster, looked_here).await?;
             let fleet = arguments.fleet.fleet_namespace.as_deref();
-            cluster.request(&arguments.name, command, arguments.timeout, fleet).await
+            Box::pin(cluster.request(&arguments.name, command, arguments.timeout, fleet)).await
         })?,
     };
     let mut out = output::stdout();
@@ -71,30 +74,40 @@ fn request_here(
 
 /// `halftone status`
 pub(crate) fn status(arguments: &StatusArguments) -> Result<ExitCode, Failure> {
-    let releases = releases(arguments)?;
+    let (listing, abandoned) = releases(&arguments.which, Some(&arguments.fleet))?;
     let mut out = output::stdout();
-    match (arguments.json, &arguments.name, releases.first()) {
-        (true, Some(_), Some(release)) => output::json(&mut out, release)?,
-        (true, _, _) => output::json(&mut out, &releases)?,
-        (false, Some(_), Some(release)) => {
-            write!(out, "{}", status::detail(release, Now::at(Timestamp::now())))?
-        }
-        (false, _, _) => writeln!(out, "{}", status::table(&releases))?,
+    match (&arguments.which.name, listing.releases.first()) {
+        _ if arguments.json => json(&mut out, &arguments.which, &listing)?,
+        (Some(_), Some(release)) => write!(out, "{}", status::detail(release, Now::at(Timestamp::now())))?,
+        _ if listing.is_empty() => {}
+        _ => writeln!(out, "{}", status::overview(&listing))?,
+    }
+    out.flush()?;
+    if let Some(abandoned) = abandoned {
+        output::note(&abandoned);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `halftone get`
+pub(crate) fn get(arguments: &GetArguments) -> Result<ExitCode, Failure> {
+    let (listing, _) = releases(&arguments.which, None)?;
+    let mut out = output::stdout();
+    if arguments.json {
+        json(&mut out, &arguments.which, &listing)?;
+    } else if !listing.is_empty() {
+        writeln!(out, "{}", status::columns(&listing, Timestamp::now()).trim_fmt())?;
     }
     out.flush()?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// `halftone get`
-pub(crate) fn get(arguments: &StatusArguments) -> Result<ExitCode, Failure> {
-    if arguments.json {
-        return status(arguments);
+/// The one release that was named, or all.
+fn json(out: &mut impl Write, which: &Which, listing: &Listing) -> Result<(), Failure> {
+    match (&which.name, listing.releases.first()) {
+        (Some(_), Some(release)) => output::json(out, release),
+        _ => output::json(out, &listing.json()),
     }
-    let releases = releases(arguments)?;
-    let mut out = output::stdout();
-    writeln!(out, "{}", status::columns(&releases, Timestamp::now()))?;
-    out.flush()?;
-    Ok(ExitCode::SUCCESS)
 }
 
 /// `halftone history`
@@ -108,30 +121,44 @@ pub(crate) fn history(arguments: &HistoryArguments) -> Result<ExitCode, Failure>
     let mut out = output::stdout();
     match arguments.json {
         true => output::json(&mut out, &release.status.unwrap_or_default().history)?,
-        false => writeln!(out, "{}", status::history(&release, Timestamp::now()))?,
+        false => writeln!(out, "{}", status::history(&release, Timestamp::now()).trim_fmt())?,
     }
     out.flush()?;
     Ok(ExitCode::SUCCESS)
 }
 
 /// `halftone watch`
-pub(crate) fn watch(arguments: &StatusArguments) -> Result<ExitCode, Failure> {
-    let name = arguments.name.as_deref();
-    match place(&arguments.running, arguments.all_namespaces) {
-        Place::Local(state) => cluster::block_on(watch_here(&state, name, arguments.json)),
-        Place::Cluster { looked_here } => cluster::block_on(async {
-            let cluster = Cluster::connect(&arguments.running.cluster, looked_here).await?;
-            cluster::watch::watch(&cluster, name, arguments.all_namespaces, arguments.json).await
-        }),
-    }
+pub(crate) fn watch(arguments: &WatchArguments) -> Result<ExitCode, Failure> {
+    let which = &arguments.which;
+    cluster::block_on(async {
+        let watching: Pin<Box<dyn Future<Output = _>>> = match place(&which.running, which.in_cluster()) {
+            Place::Local(state) => Box::pin(watch_here(state, arguments)),
+            Place::Cluster { looked_here } => Box::pin(async move {
+                let cluster = Cluster::connect(&which.running.cluster, looked_here).await?;
+                cluster::watch::watch(&cluster, arguments).await
+            }),
+        };
+        match arguments.timeout {
+            None => watching.await,
+            Some(timeout) => tokio::time::timeout(timeout, watching).await.unwrap_or_else(|_| {
+                let name = which.name.as_deref().unwrap_or_default();
+                Err(Failure::new(format!("{name} is not done within {timeout:?}; it goes on"))
+                    .advise("see why with halftone status"))
+            }),
+        }
+    })
 }
 
-async fn watch_here(state: &Path, name: Option<&str>, json: bool) -> Result<ExitCode, Failure> {
-    let mut view = View::new(json);
+async fn watch_here(state: PathBuf, arguments: &WatchArguments) -> Result<ExitCode, Failure> {
+    let name = arguments.which.name.as_deref();
+    let mut view = View::new(arguments.json);
     let look = async {
         loop {
-            for release in releases_here(state, name)? {
+            for release in releases_here(&state, name)? {
                 view.show(&status::shown(&release), false, Now::at(Timestamp::now()));
+                if let Some(end) = End::of(&release).filter(|_| name.is_some() && !arguments.follow) {
+                    return Ok(end.into());
+                }
             }
             tokio::time::sleep(LOOK).await;
         }
@@ -144,19 +171,31 @@ async fn watch_here(state: &Path, name: Option<&str>, json: bool) -> Result<Exit
     ended
 }
 
-/// The releases that are asked for, wherever they are.
-fn releases(arguments: &StatusArguments) -> Result<Vec<GrayRelease>, Failure> {
-    let name = arguments.name.as_deref();
-    match place(&arguments.running, arguments.all_namespaces) {
-        Place::Local(state) => releases_here(&state, name),
+/// The releases that are asked for, wherever they are. Of one in a cluster, if the fleets' place is given, also that
+/// nobody keeps its status up to date.
+fn releases(which: &Which, fleet: Option<&FleetArguments>) -> Result<(Listing, Option<String>), Failure> {
+    let name = which.name.as_deref();
+    let only = |releases| Listing { releases, ..Listing::default() };
+    match place(&which.running, which.in_cluster()) {
+        Place::Local(state) => Ok((only(releases_here(&state, name)?), None)),
         Place::Cluster { looked_here } => cluster::block_on(async {
-            let cluster = Cluster::connect(&arguments.running.cluster, looked_here).await?;
-            match (name, arguments.all_namespaces) {
-                (Some(name), true) => Ok(vec![cluster.anywhere(name).await?]),
-                (Some(name), false) => Ok(vec![cluster.release(name).await?]),
-                (None, true) => cluster.some(Scope::All).await,
-                (None, false) => cluster.some(Scope::Namespace(cluster.namespace())).await,
-            }
+            let cluster = Cluster::connect(&which.running.cluster, looked_here).await?;
+            let release = match (name, which.all_namespaces) {
+                (Some(name), true) => cluster.anywhere(name).await?,
+                (Some(name), false) => cluster.release(name).await?,
+                (None, all) => {
+                    let scope = if all { Scope::All } else { Scope::Namespace(cluster.namespace()) };
+                    return Ok((cluster.some(scope, which.selector.as_deref()).await?, None));
+                }
+            };
+            let abandoned = match fleet {
+                Some(fleet) => {
+                    let namespace = fleet.fleet_namespace.as_deref();
+                    cluster.abandoned(&release.spec.proxy_class, namespace).await
+                }
+                None => None,
+            };
+            Ok((only(vec![release]), abandoned))
         }),
     }
 }

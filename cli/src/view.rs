@@ -1,21 +1,22 @@
 //! What a person sees of releases as they move, in `halftone run` and `halftone watch`: on a terminal a block per
 //! release that is redrawn, with events as lines above it; elsewhere one line for each change, as text or JSON.
 
+mod screen;
+
 use std::collections::BTreeMap;
 use std::io::{self, IsTerminal, Write};
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use halftone_rollout::clock::Now;
 use halftone_rollout::events::Severity;
 use halftone_rollout::spec::GrayReleaseStatus;
-use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use owo_colors::OwoColorize;
 use serde_json::{Value, json};
 
-/// Redraws per second at most.
-const REDRAWS: u8 = 4;
+use self::screen::{Block, Screen};
+use crate::course::Course;
+use crate::output::span;
 
 /// One release as it is shown.
 pub(crate) struct Shown {
@@ -45,7 +46,7 @@ pub(crate) struct View {
 }
 
 enum Form {
-    Live { screen: MultiProgress, blocks: BTreeMap<String, ProgressBar> },
+    Live(Screen),
     Lines,
     Json,
 }
@@ -75,10 +76,7 @@ impl View {
     pub(crate) fn new(json: bool) -> Self {
         let form = match (json, io::stdout().is_terminal()) {
             (true, _) => Form::Json,
-            (false, true) => {
-                let target = ProgressDrawTarget::stdout_with_hz(REDRAWS);
-                Form::Live { screen: MultiProgress::with_draw_target(target), blocks: BTreeMap::new() }
-            }
+            (false, true) => Form::Live(Screen::new()),
             (false, false) => Form::Lines,
         };
         Self { form, told: BTreeMap::new() }
@@ -86,7 +84,7 @@ impl View {
 
     /// Sends what the proxy and the engine log to standard error, unless that would tear the live view apart.
     pub(crate) fn log(&self) {
-        if matches!(self.form, Form::Live { .. }) {
+        if matches!(self.form, Form::Live(_)) {
             return;
         }
         let filter = tracing_subscriber::EnvFilter::try_from_env("HALFTONE_LOG_LEVEL")
@@ -116,8 +114,8 @@ impl View {
     }
 
     pub(crate) fn ended(&self) {
-        if let Form::Live { blocks, .. } = &self.form {
-            blocks.values().for_each(|block| block.abandon());
+        if let Form::Live(screen) = &self.form {
+            screen.end();
         }
     }
 
@@ -126,16 +124,16 @@ impl View {
         match &self.form {
             Form::Json => self.line(&json!({"time": Timestamp::now(), "note": message}).to_string()),
             Form::Lines => self.line(&format!("{} {message}", clock(Timestamp::now()))),
-            Form::Live { .. } => self.line(message),
+            Form::Live(_) => self.line(message),
         }
     }
 
     fn line(&self, line: &str) {
-        // Who reads has gone: the run goes on.
-        let _ = match &self.form {
-            Form::Live { screen, .. } => screen.println(line),
-            _ => writeln!(anstream::stdout().lock(), "{line}"),
-        };
+        match &self.form {
+            Form::Live(screen) => screen.line(line),
+            // Who reads has gone: the run goes on.
+            _ => drop(writeln!(anstream::stdout().lock(), "{line}")),
+        }
     }
 
     /// Something that happened to a release.
@@ -165,15 +163,25 @@ impl View {
         match &mut self.form {
             Form::Json if changed && !silently => self.line(&summary(shown, now).to_string()),
             Form::Lines if changed && !silently => {
-                self.line(&format!("{} {} {}", clock(now.wall), shown.name, standing(&shown.status, now)));
+                let stands = standing(&shown.status, now);
+                let told = self.told.get(&shown.name);
+                let verdict =
+                    match before.is_none_or(|before| told.is_none_or(|now| now.verdict == before.verdict)) {
+                        true => String::new(),
+                        false => {
+                            verdict(&shown.status).map_or_else(String::new, |verdict| format!("; {verdict}"))
+                        }
+                    };
+                self.line(&format!("{} {} {stands}{verdict}", clock(now.wall), shown.name));
             }
             Form::Json | Form::Lines => {}
-            Form::Live { screen, blocks } => {
-                let block = blocks.entry(shown.name.clone()).or_insert_with(|| {
-                    let style = ProgressStyle::with_template("{msg}").expect("a template by its letters");
-                    screen.add(ProgressBar::new_spinner().with_style(style))
-                });
-                block.set_message(paint(shown, now));
+            Form::Live(screen) => {
+                let block = Block {
+                    text: paint(shown, now),
+                    phase: phase(&shown.status),
+                    course: Course::of(&shown.status),
+                };
+                screen.put(&shown.name, block);
             }
         }
     }
@@ -181,10 +189,8 @@ impl View {
     /// A release is no more.
     pub(crate) fn gone(&mut self, name: &str, how: &str) {
         self.told.remove(name);
-        if let Form::Live { blocks, .. } = &mut self.form
-            && let Some(block) = blocks.remove(name)
-        {
-            block.finish_and_clear();
+        if let Form::Live(screen) = &mut self.form {
+            screen.remove(name);
         }
         self.say(&format!("{name} is {how}"));
     }
@@ -193,6 +199,12 @@ impl View {
 /// The phase in one word.
 pub(crate) fn phase(status: &GrayReleaseStatus) -> String {
     status.phase.map_or_else(|| "Pending".to_owned(), |phase| format!("{phase:?}"))
+}
+
+/// The verdict in a sentence.
+fn verdict(status: &GrayReleaseStatus) -> Option<String> {
+    let verdict = status.verdict.as_ref()?;
+    Some(format!("{:?}: {}", verdict.result, verdict.message))
 }
 
 /// The time of day, as this machine has it.
@@ -236,8 +248,10 @@ pub(crate) fn standing(status: &GrayReleaseStatus, now: Now) -> String {
 
 fn left(status: &GrayReleaseStatus, now: Now) -> Option<String> {
     let rest = |ends: Option<Timestamp>, what: &str| {
-        let rest = Duration::try_from(ends?.duration_since(now.steady)).ok()?;
-        Some(format!("{what} {}s more", rest.as_secs() + 1))
+        let rest = ends?.duration_since(now.steady);
+        // What is left of a second counts as one.
+        (!rest.is_negative())
+            .then(|| format!("{what} {} more", span(rest + SignedDuration::from_millis(999))))
     };
     let step = status.step.as_ref();
     let stands = || Some(format!("hold stands with {} left", step?.hold_left.as_ref()?));
@@ -254,8 +268,8 @@ fn paint(shown: &Shown, now: Now) -> String {
     for (arm, version, figures) in &shown.arms {
         text.push_str(&format!("\n  {arm:<7}{version:<12}{figures}"));
     }
-    if let Some(verdict) = &status.verdict {
-        text.push_str(&format!("\n  {:?} {}", verdict.result, verdict.message));
+    if let Some(verdict) = verdict(status) {
+        text.push_str(&format!("\n  {verdict}"));
     }
     let ready = status.conditions.iter().find(|condition| condition.type_ == "Ready");
     if let Some(ready) = ready {

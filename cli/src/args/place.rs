@@ -7,7 +7,7 @@ use clap::{Args, ValueHint};
 /// The rule, as `--help` says it.
 pub(super) const RULE: &str = "\
 Where releases are found: with --state DIR in the `halftone run` that keeps its progress there; with --kubeconfig, \
---context, -n or -A in the cluster of the kubeconfig; with none of them in the `halftone run` of ./.halftone if one \
+--context, -n, -A or -l in the cluster of the kubeconfig; with none of them in the `halftone run` of ./.halftone if one \
 runs there, else in the cluster. `kubectl halftone` means the cluster unless --state is given.";
 
 /// Where `halftone run` keeps its progress unless it is told otherwise.
@@ -25,12 +25,21 @@ pub(crate) struct ClusterArguments {
     /// The namespace of the release; default: that of the context
     #[arg(short, long, help_heading = "Cluster")]
     pub(crate) namespace: Option<String>,
+    /// Ask as this user, which the API server must allow
+    #[arg(long = "as", value_name = "USER", help_heading = "Cluster")]
+    pub(crate) as_user: Option<String>,
+    /// Ask as a member of this group; may be repeated
+    #[arg(long, value_name = "GROUP", requires = "as_user", help_heading = "Cluster")]
+    pub(crate) as_group: Vec<String>,
 }
 
 impl ClusterArguments {
     /// Whether a cluster was asked for by any of them.
     pub(crate) fn any(&self) -> bool {
-        self.kubeconfig.is_some() || self.context.is_some() || self.namespace.is_some()
+        self.kubeconfig.is_some()
+            || self.context.is_some()
+            || self.namespace.is_some()
+            || self.as_user.is_some()
     }
 }
 
@@ -46,7 +55,7 @@ pub(crate) struct FleetArguments {
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Running {
     /// The --state directory of the `halftone run` to speak to
-    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, conflicts_with_all = ["kubeconfig", "context", "namespace"])]
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, conflicts_with_all = ["kubeconfig", "context", "namespace", "as_user"])]
     pub(crate) state: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) cluster: ClusterArguments,

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use futures_util::{StreamExt, TryStreamExt};
 use halftone_rollout::events::Severity;
 use jiff::Timestamp;
-use k8s_openapi::api::events::v1::Event;
+use k8s_openapi::api::core::v1::Event;
 use kube::ResourceExt;
 use kube::api::ListParams;
 use kube::runtime::{WatchStreamExt, watcher};
@@ -81,10 +81,11 @@ async fn follow(
     }
 }
 
-/// The events about GrayReleases, or about one.
+/// The events about GrayReleases, or about one. They are asked for in the core group, where Kubernetes' own roles `view`
+/// and `edit` show them, and not in `events.k8s.io`, where they do not.
 pub(super) fn about(name: Option<&str>) -> String {
-    let kind = "regarding.kind=GrayRelease";
-    name.map_or_else(|| kind.to_owned(), |name| format!("{kind},regarding.name={name}"))
+    let kind = "involvedObject.kind=GrayRelease";
+    name.map_or_else(|| kind.to_owned(), |name| format!("{kind},involvedObject.name={name}"))
 }
 
 /// What was not told before.
@@ -120,25 +121,25 @@ pub(super) struct Line {
 
 impl Line {
     pub(super) fn of(event: &Event) -> Self {
-        let regarding = event.regarding.clone().unwrap_or_default();
+        let about = &event.involved_object;
         let again = event.series.as_ref();
-        let count = again.map(|series| series.count).or(event.deprecated_count).unwrap_or(1);
+        let count = again.and_then(|series| series.count).or(event.count).unwrap_or(1);
         let time = again
-            .map(|series| series.last_observed_time.0)
+            .and_then(|series| Some(series.last_observed_time.as_ref()?.0))
             .or(event.event_time.as_ref().map(|time| time.0))
-            .or(event.deprecated_last_timestamp.as_ref().map(|time| time.0))
+            .or(event.last_timestamp.as_ref().map(|time| time.0))
             .or(event.metadata.creation_timestamp.as_ref().map(|time| time.0));
         Self {
             key: format!("{} {count}", event.uid().unwrap_or_else(|| event.name_any())),
             time,
             release: format!(
                 "{}/{}",
-                regarding.namespace.unwrap_or_default(),
-                regarding.name.unwrap_or_default()
+                about.namespace.as_deref().unwrap_or_default(),
+                about.name.as_deref().unwrap_or_default()
             ),
             type_: event.type_.clone().unwrap_or_else(|| "Normal".to_owned()),
             reason: event.reason.clone().unwrap_or_default(),
-            message: event.note.clone().unwrap_or_default(),
+            message: event.message.clone().unwrap_or_default(),
             count,
         }
     }
@@ -178,8 +179,8 @@ mod tests {
     fn an_event_is_a_line_with_its_last_time_and_how_often() {
         let event: Event = serde_json::from_value(json!({
             "metadata": {"name": "checkout.1", "uid": "u"}, "type": "Warning", "reason": "RolledBack",
-            "note": "gray failed", "eventTime": "2026-11-21T10:00:00.000000Z",
-            "regarding": {"kind": "GrayRelease", "namespace": "shop", "name": "checkout"},
+            "message": "gray failed", "eventTime": "2026-11-21T10:00:00.000000Z",
+            "involvedObject": {"kind": "GrayRelease", "namespace": "shop", "name": "checkout"},
             "series": {"count": 3, "lastObservedTime": "2026-11-21T10:05:00.000000Z"}}))
         .unwrap();
         let line = Line::of(&event);
@@ -191,6 +192,6 @@ mod tests {
 
     #[test]
     fn the_events_of_one_release_are_asked_for_by_its_name() {
-        assert_eq!(about(Some("checkout")), "regarding.kind=GrayRelease,regarding.name=checkout");
+        assert_eq!(about(Some("checkout")), "involvedObject.kind=GrayRelease,involvedObject.name=checkout");
     }
 }

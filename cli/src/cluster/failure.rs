@@ -18,13 +18,15 @@ pub(super) struct Doing<'a> {
     kind: String,
     resource: String,
     scope: Scope<'a>,
+    /// What a person asks of a release, where that is why.
+    command: Option<&'static str>,
 }
 
 impl<'a> Doing<'a> {
     fn of<K: Resource<DynamicType = ()>>(verb: &'static str, scope: Scope<'a>) -> Self {
         let (group, plural) = (K::group(&()), K::plural(&()));
         let resource = if group.is_empty() { plural.into_owned() } else { format!("{plural}.{group}") };
-        Self { verb, kind: K::kind(&()).into_owned(), resource, scope }
+        Self { verb, kind: K::kind(&()).into_owned(), resource, scope, command: None }
     }
 
     /// Listing objects.
@@ -37,9 +39,9 @@ impl<'a> Doing<'a> {
         Self::of::<K>("get", scope)
     }
 
-    /// Writing one.
-    pub(super) fn patching<K: Resource<DynamicType = ()>>(scope: Scope<'a>) -> Self {
-        Self::of::<K>("patch", scope)
+    /// Writing a request.
+    pub(super) fn asking(command: &'static str, scope: Scope<'a>) -> Self {
+        Self { command: Some(command), ..Self::of::<GrayRelease>("patch", scope) }
     }
 
     /// Following them.
@@ -70,7 +72,7 @@ pub(super) fn explain(error: &kube::Error, doing: &Doing<'_>) -> Option<Failure>
 
 /// What the API server says when it says no.
 fn answered(status: &Status, doing: &Doing<'_>) -> Failure {
-    let Doing { verb, kind, resource, scope } = doing;
+    let Doing { verb, kind, resource, scope, .. } = doing;
     match status.code {
         401 => Failure::new("the API server does not know who asks")
             .advise("log in again, or name another context with --context"),
@@ -91,7 +93,10 @@ fn answered(status: &Status, doing: &Doing<'_>) -> Failure {
 }
 
 fn forbidden(status: &Status, doing: &Doing<'_>) -> Failure {
-    let Doing { verb, resource, scope, .. } = doing;
+    let Doing { resource, scope, .. } = doing;
+    // Who may write a release may be refused the command by the chart's admission policy, which asks for its verb.
+    let by_policy = status.message.contains("AdmissionPolicy");
+    let verb = doing.command.filter(|_| by_policy).unwrap_or(doing.verb);
     let failure = Failure::new(format!("you may not {verb} {resource}{}: {}", place(*scope), status.message));
     let (flag, narrower) = match scope {
         Scope::Namespace(namespace) => (format!("-n {namespace}"), None),
@@ -198,6 +203,21 @@ mod tests {
             told.contains("--fleet-namespace") && told.contains("configmaps in all namespaces"),
             "{told}"
         );
+    }
+
+    #[test]
+    fn who_may_write_a_release_and_not_this_command_is_told_the_verb_to_ask_for() {
+        let asking = Doing::asking("approve", Scope::Namespace("shop"));
+        assert!(told(403, &asking).contains("may not patch grayreleases"));
+        let message = "ValidatingAdmissionPolicy 'x' denied request".to_owned();
+        let status = Status { code: 403, message, ..Status::default() };
+        let failure = explain(&kube::Error::Api(status.boxed()), &asking).unwrap();
+        assert!(
+            failure
+                .to_string()
+                .starts_with("you may not approve grayreleases.halftone.dev in namespace shop")
+        );
+        assert!(failure.advice().unwrap().contains("can-i approve grayreleases.halftone.dev -n shop"));
     }
 
     #[test]

@@ -34,7 +34,7 @@ pub(super) fn step(release: &GrayRelease, command: Command) -> Step {
 }
 
 /// The request that nobody has answered.
-pub(super) fn waiting(release: &GrayRelease) -> Option<&str> {
+pub(crate) fn waiting(release: &GrayRelease) -> Option<&str> {
     let asked = release.annotations().get(REQUEST_ANNOTATION)?.trim();
     (!asked.is_empty() && handled(release).is_none_or(|handled| handled.request.trim() != asked))
         .then_some(asked)

@@ -32,7 +32,7 @@ pub(crate) fn run(arguments: &ProxiesArguments) -> Result<ExitCode, Failure> {
         };
         let pods = cluster.list::<Pod>(scope, &ListParams::default().labels(&selector)).await?;
         // Who may not see all releases still sees the proxies.
-        let releases = cluster.releases(Scope::All).await.ok();
+        let releases = cluster.releases(Scope::All, None).await.ok().map(|listing| listing.releases);
         let proxies: Vec<Proxy> =
             pods.iter().map(Proxy::of).map(|proxy| proxy.awaited(releases.as_deref())).collect();
         if proxies.is_empty() {
@@ -41,7 +41,7 @@ pub(crate) fn run(arguments: &ProxiesArguments) -> Result<ExitCode, Failure> {
         let mut out = output::stdout();
         match arguments.json {
             true => output::json(&mut out, &proxies)?,
-            false => writeln!(out, "{}", table(&proxies, Timestamp::now()))?,
+            false => writeln!(out, "{}", table(&proxies, Timestamp::now()).trim_fmt())?,
         }
         out.flush()?;
         Ok(ExitCode::SUCCESS)

@@ -85,9 +85,8 @@ impl Cluster {
                 Err(kube::Error::Api(status)) if status.is_conflict() => tokio::time::sleep(PAUSE).await,
                 Err(error) => {
                     let namespace = release.namespace().unwrap_or_default();
-                    return Err(
-                        self.failed(&error, &Doing::patching::<GrayRelease>(Scope::Namespace(&namespace)))
-                    );
+                    let doing = Doing::asking(command.verb(), Scope::Namespace(&namespace));
+                    return Err(self.failed(&error, &doing));
                 }
             }
         }

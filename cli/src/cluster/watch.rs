@@ -9,69 +9,80 @@ use futures_util::StreamExt;
 use halftone_rollout::GrayRelease;
 use halftone_rollout::clock::Now;
 use jiff::Timestamp;
-use k8s_openapi::api::events::v1::Event;
-use kube::Resource;
+use k8s_openapi::api::core::v1::Event;
+use kube::core::DeserializeGuard;
 use kube::runtime::{WatchStreamExt, watcher};
+use kube::{Resource, ResourceExt};
+use tokio::time::Instant;
 
 use super::events::{Line, about};
 use super::failure::{Doing, chain};
-use super::{Cluster, Name, Scope};
+use super::{Cluster, Name, Scope, read};
+use crate::args::WatchArguments;
+use crate::course::{Course, End};
 use crate::engine::release::name_of;
 use crate::output::Failure;
-use crate::status::shown;
+use crate::status::{Unreadable, shown};
 use crate::view::View;
 
 /// What is left of a hold is shown anew this often.
 const TICK: Duration = Duration::from_secs(1);
 
-/// Follows releases until interrupted.
+/// Between the status that ends a release and the end of watching: the event that tells of it comes a little later.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// Follows releases until interrupted, or one until it is done.
 ///
 /// # Errors
 /// There is no such release, or the API server says no.
-pub(crate) async fn watch(
-    cluster: &Cluster,
-    name: Option<&str>,
-    all: bool,
-    json: bool,
-) -> Result<ExitCode, Failure> {
-    let name = name.map(Name::read);
+pub(crate) async fn watch(cluster: &Cluster, arguments: &WatchArguments) -> Result<ExitCode, Failure> {
+    let which = &arguments.which;
+    let name = which.name.as_deref().map(Name::read);
     let namespace = name.as_ref().and_then(|name| name.namespace).unwrap_or(cluster.namespace());
-    let in_all = all && name.as_ref().is_none_or(|name| name.namespace.is_none());
+    let in_all = which.all_namespaces && name.as_ref().is_none_or(|name| name.namespace.is_none());
     let scope = if in_all { Scope::All } else { Scope::Namespace(namespace) };
-    let name = name.map(|name| name.name);
     // An error is told at once, not tried again and again.
-    match name {
-        Some(name) if !in_all => drop(cluster.release(&format!("{namespace}/{name}")).await?),
-        _ => drop(cluster.releases(scope).await?),
-    }
-    let mut watch = Watch::new(json);
-    tokio::select! {
-        ended = follow(cluster, scope, name, &mut watch) => ended.map(|()| ExitCode::SUCCESS),
-        _ = tokio::signal::ctrl_c() => {
-            watch.view.ended();
-            Ok(ExitCode::SUCCESS)
+    let only = match name.as_ref().map(|name| name.name) {
+        Some(name) if !in_all => {
+            cluster.release(&format!("{namespace}/{name}")).await?;
+            Some(name)
         }
-    }
+        Some(name) => cluster.anywhere(name).await.map(|_| Some(name))?,
+        None => {
+            cluster.some(scope, which.selector.as_deref()).await?;
+            None
+        }
+    };
+    let mut watch = Watch::new(arguments.json, only.is_some() && !arguments.follow);
+    let ended = tokio::select! {
+        ended = follow(cluster, scope, only, which.selector.as_deref(), &mut watch) => ended,
+        _ = tokio::signal::ctrl_c() => Ok(ExitCode::SUCCESS),
+    };
+    watch.view.ended();
+    ended
 }
 
 async fn follow(
     cluster: &Cluster,
     scope: Scope<'_>,
     name: Option<&str>,
+    labels: Option<&str>,
     watch: &mut Watch,
-) -> Result<(), Failure> {
-    let only = match name {
-        Some(name) => watcher::Config::default().fields(&format!("metadata.name={name}")),
-        None => watcher::Config::default(),
+) -> Result<ExitCode, Failure> {
+    let only = watcher::Config {
+        field_selector: name.map(|name| format!("metadata.name={name}")),
+        label_selector: labels.map(str::to_owned),
+        ..watcher::Config::default()
     };
-    let mut releases = watcher(cluster.releases_of(scope), only).default_backoff().boxed();
+    let api = cluster.api::<DeserializeGuard<GrayRelease>>(scope);
+    let mut releases = watcher(api, only).default_backoff().boxed();
     let of_events = watcher::Config::default().fields(&about(name));
     let mut events = watcher(cluster.api::<Event>(scope), of_events).default_backoff().fuse().boxed();
     let mut tick = tokio::time::interval(TICK);
     loop {
         tokio::select! {
             change = releases.next() => match change {
-                Some(Ok(change)) => watch.changed(change),
+                Some(Ok(change)) => watch.changed(change)?,
                 Some(Err(error)) => {
                     let away = chain(&error);
                     match cluster.fatal::<GrayRelease>(error, scope) {
@@ -79,11 +90,16 @@ async fn follow(
                         None => watch.away(&away),
                     }
                 }
-                None => return Ok(()),
+                None => return Ok(ExitCode::SUCCESS),
             },
             // Without leave to read events the releases still tell where they stand.
             Some(Ok(change)) = events.next() => watch.happened(change),
             _ = tick.tick() => watch.again(),
+            () = tokio::time::sleep_until(watch.end.map_or_else(Instant::now, |(_, at)| at)), if watch.end.is_some() => {
+                if let Some((end, _)) = watch.end {
+                    return Ok(end.into());
+                }
+            }
         }
     }
 }
@@ -91,45 +107,77 @@ async fn follow(
 struct Watch {
     view: View,
     releases: BTreeMap<String, GrayRelease>,
+    /// Those that this version cannot read, as they were told.
+    unreadable: BTreeMap<String, Unreadable>,
     /// Those that a new list has not named yet.
     unseen: BTreeSet<String>,
     since: Timestamp,
     away: bool,
+    /// Whether the end of the release is the end of watching.
+    ends: bool,
+    end: Option<(End, Instant)>,
 }
 
 impl Watch {
-    fn new(json: bool) -> Self {
+    fn new(json: bool, ends: bool) -> Self {
         Self {
             view: View::new(json),
             releases: BTreeMap::new(),
+            unreadable: BTreeMap::new(),
             unseen: BTreeSet::new(),
             since: Timestamp::now(),
             away: false,
+            ends,
+            end: None,
         }
     }
 
-    fn changed(&mut self, change: watcher::Event<GrayRelease>) {
+    fn changed(&mut self, change: watcher::Event<DeserializeGuard<GrayRelease>>) -> Result<(), Failure> {
         self.away = false;
         match change {
-            watcher::Event::Apply(release) | watcher::Event::InitApply(release) => self.stands(release),
-            watcher::Event::Delete(release) => self.gone(&name_of(&release)),
-            watcher::Event::Init => self.unseen = self.releases.keys().cloned().collect(),
+            watcher::Event::Apply(object) | watcher::Event::InitApply(object) => match read(object) {
+                Ok(release) => self.stands(release),
+                Err(unreadable) => self.cannot_read(unreadable),
+            },
+            watcher::Event::Delete(object) => self.gone(&full(&object))?,
+            watcher::Event::Init => {
+                self.unseen = self.releases.keys().chain(self.unreadable.keys()).cloned().collect();
+            }
             watcher::Event::InitDone => {
-                std::mem::take(&mut self.unseen).iter().for_each(|name| self.gone(name));
+                for name in std::mem::take(&mut self.unseen) {
+                    self.gone(&name)?;
+                }
             }
         }
+        Ok(())
     }
 
     fn stands(&mut self, release: GrayRelease) {
         let name = name_of(&release);
         self.unseen.remove(&name);
+        self.unreadable.remove(&name);
         self.view.show(&shown(&release), false, Now::at(Timestamp::now()));
+        if self.ends {
+            let ended = End::of(&release);
+            self.end = ended.map(|end| (end, self.end.map_or_else(|| Instant::now() + GRACE, |(_, at)| at)));
+        }
         self.releases.insert(name, release);
     }
 
-    fn gone(&mut self, name: &str) {
+    fn cannot_read(&mut self, object: Unreadable) {
+        let name = format!("{}/{}", object.namespace, object.name);
+        self.unseen.remove(&name);
+        if self.unreadable.get(&name) != Some(&object) {
+            self.view.say(&format!("{name}: {}", object.sentence()));
+        }
+        self.unreadable.insert(name, object);
+    }
+
+    fn gone(&mut self, name: &str) -> Result<(), Failure> {
         self.releases.remove(name);
+        self.unreadable.remove(name);
         self.view.gone(name, "deleted");
+        if self.ends { Err(Failure::new(format!("{name} was deleted before it was done"))) } else { Ok(()) }
     }
 
     fn happened(&mut self, change: watcher::Event<Event>) {
@@ -145,7 +193,10 @@ impl Watch {
 
     fn again(&mut self) {
         let now = Now::at(Timestamp::now());
-        self.releases.values().for_each(|release| self.view.show(&shown(release), true, now));
+        let moves = |release: &&GrayRelease| {
+            release.status.as_ref().is_some_and(|status| Course::of(status) == Course::Moving)
+        };
+        self.releases.values().filter(moves).for_each(|release| self.view.show(&shown(release), true, now));
     }
 
     fn away(&mut self, why: &str) {
@@ -153,6 +204,10 @@ impl Watch {
             self.view.say(&format!("the API server is away, trying again: {why}"));
         }
     }
+}
+
+fn full(object: &DeserializeGuard<GrayRelease>) -> String {
+    format!("{}/{}", object.namespace().unwrap_or_default(), object.name_any())
 }
 
 impl Cluster {

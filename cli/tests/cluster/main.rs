@@ -211,18 +211,20 @@ fn explain_from_the_cluster_decides_by_what_is_applied() {
     world.applied();
     let told = world.told(&["explain", "checkout", "--from-cluster", "--header", "X-User-Name: lin"]);
     assert!(told.contains("shop/checkout") && told.contains("as it stands now, at 10%"), "{told}");
-    let told = world.refused(&["explain", "x.yaml", "-n", "shop"]);
-    assert!(told.contains("--from-cluster"), "{told}");
+    let told = world.told(&["explain", "checkout", "-n", "shop", "--header", "X-User-Name: lin"]);
+    assert!(told.contains("as it stands now, at 10%"), "a cluster is named: {told}");
+    let told = world.refused(&["explain", "checkout", "-n", "shop", "--ratio", "5"]);
+    assert!(told.contains("what is applied"), "{told}");
 }
 
 #[test]
 fn events_are_told_oldest_first_and_followed() {
     let world = World::new();
     let event = |name: &str, time: &str| {
-        json!({"apiVersion": "events.k8s.io/v1", "kind": "Event",
+        json!({"apiVersion": "v1", "kind": "Event",
             "metadata": {"namespace": "shop", "name": name, "uid": name}, "type": "Normal", "reason": "StepStarted",
-            "note": name, "eventTime": time,
-            "regarding": {"kind": "GrayRelease", "namespace": "shop", "name": "checkout"}})
+            "message": name, "eventTime": time,
+            "involvedObject": {"kind": "GrayRelease", "namespace": "shop", "name": "checkout"}})
     };
     world.server.put("events", event("second", "2026-11-21T10:00:01.000000Z"));
     world.server.put("events", event("first", "2026-11-21T10:00:00.000000Z"));
@@ -246,8 +248,68 @@ fn watch_tells_every_change() {
     assert_eq!(next()["ratio"], "10%");
     let mut moved = release("checkout");
     moved["status"]["ratio"] = json!("20%");
-    world.server.put("grayreleases", moved);
+    world.server.put("grayreleases", moved.clone());
     assert_eq!(next()["ratio"], "20%");
+    moved["status"]["phase"] = json!("RolledBack");
+    world.server.put("grayreleases", moved);
+    assert_eq!(next()["phase"], "RolledBack");
+    assert_eq!(follows.0.wait().unwrap().code(), Some(1), "it ends with the release");
+}
+
+#[test]
+fn watch_gives_up_when_it_is_told_to() {
+    let world = World::new();
+    let told = world.refused(&["watch", "checkout", "--timeout", "300ms"]);
+    assert!(told.contains("checkout is not done within 300ms"), "{told}");
+}
+
+#[test]
+fn a_release_that_cannot_be_read_hides_no_other() {
+    let world = World::new();
+    let mut newer = release("newer");
+    newer["spec"]["onUnavailable"] = json!("Elsewhere");
+    world.server.put("grayreleases", newer);
+    for command in [&["status"][..], &["get", "-A"], &["status", "--json"]] {
+        let told = world.told(command);
+        for words in ["checkout", "newer", "Elsewhere", "nreadable"] {
+            assert!(told.contains(words), "{command:?}: {words} in\n{told}");
+        }
+    }
+    let told = world.refused(&["status", "newer"]);
+    assert!(told.contains("cannot be read") && told.contains("Elsewhere"), "{told}");
+    let mut follows = follow(&world, &["watch"]);
+    let mut lines = BufReader::new(follows.0.stdout.take().unwrap()).lines();
+    let two = [lines.next().unwrap().unwrap(), lines.next().unwrap().unwrap()].concat();
+    assert!(
+        two.contains("shop/checkout Holding") && two.contains("shop/newer: this halftone cannot read it"),
+        "{two}"
+    );
+}
+
+#[test]
+fn a_status_that_nobody_keeps_is_told_to_be_old() {
+    let world = World::new();
+    let told = |arguments: &[&str]| {
+        let assert = world.command(arguments).assert().success();
+        String::from_utf8(assert.get_output().stderr.clone()).unwrap()
+    };
+    assert_eq!(told(&["status", "checkout"]), "");
+    world.server.put("leases", lease("2026-11-21T08:00:00.000000Z"));
+    assert!(told(&["status", "checkout"]).contains("the last that was known. No operator is alive"));
+    // Who may not see the Lease is told the status all the same.
+    world.server.forbid("list leases *");
+    assert_eq!(told(&["status", "checkout"]), "");
+}
+
+#[test]
+fn long_lists_are_asked_for_in_pages() {
+    let world = World::new();
+    for number in 0..700 {
+        world.server.put("grayreleases", release(&format!("r{number:03}")));
+    }
+    let all = world.told(&["status"]);
+    assert_eq!(all.lines().count(), 1 + 701 + 1, "a header, each release, the sum");
+    assert!(all.ends_with("701 releases: 701 Holding\n"), "{all}");
 }
 
 /// A command that goes on until its owner ends.

@@ -145,8 +145,12 @@ impl Server {
             return no(404, "NotFound", "the server could not find the requested resource");
         }
         let wanted = |(name, object): &(&Name, &Value)| asked.takes(name, object);
-        let items: Vec<&Value> = state.objects.iter().filter(wanted).map(|(_, object)| object).collect();
-        whole(200, &json!({"metadata": {"resourceVersion": state.version.to_string()}, "items": items}))
+        let all = || state.objects.iter().filter(wanted).map(|(_, object)| object);
+        let items: Vec<&Value> = all().skip(asked.page.0).take(asked.page.1).collect();
+        let end = asked.page.0 + items.len();
+        let more = if all().count() > end { end.to_string() } else { String::new() };
+        let metadata = json!({"resourceVersion": state.version.to_string(), "continue": more});
+        whole(200, &json!({"metadata": metadata, "items": items}))
     }
 
     fn patch(&self, name: Name, patch: Value) -> Answer {
@@ -201,6 +205,8 @@ struct Asked {
     fields: Vec<(String, String)>,
     labels: Vec<(String, String)>,
     since: u64,
+    /// From where, and how many.
+    page: (usize, usize),
 }
 
 impl Asked {
@@ -212,6 +218,7 @@ impl Asked {
             if rest[0] == "namespaces" && rest.len() > 2 { (rest[1], &rest[2..]) } else { ("", rest) };
         let query: BTreeMap<String, String> = request.uri().query().map(decode).unwrap_or_default();
         let pairs = |name: &str| query.get(name).map(|text| selector(text)).unwrap_or_default();
+        let number = |name: &str| query.get(name).and_then(|text| text.parse().ok());
         let verb = match (request.method(), rest.len(), query.get("watch").map(String::as_str)) {
             (&Method::PATCH, ..) => "patch",
             (_, _, Some("true" | "1")) => "watch",
@@ -223,6 +230,7 @@ impl Asked {
             name: (rest[0].into(), namespace.into(), rest.get(1).copied().unwrap_or_default().into()),
             fields: pairs("fieldSelector"),
             labels: pairs("labelSelector"),
+            page: (number("continue").unwrap_or(0), number("limit").unwrap_or(usize::MAX)),
             since: query.get("resourceVersion").and_then(|text| text.parse().ok()).unwrap_or_default(),
         }
     }

@@ -1,0 +1,139 @@
+//! Whether a release is on its way, is where it should be, or wants a person; and whether it has come to an end, with
+//! which `halftone watch` ends. Pure: from what the API server shows.
+
+use std::process::ExitCode;
+
+use halftone_rollout::GrayRelease;
+use halftone_rollout::spec::{GrayReleaseStatus, Phase};
+
+use crate::cluster::pending::waiting;
+
+/// How much a release wants to be looked at, those first that want it most.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Course {
+    /// It stands until a person does something.
+    WantsYou,
+    /// It goes on by itself.
+    Moving,
+    /// It is where it was to go.
+    Settled,
+}
+
+impl Course {
+    /// Of a release with this status.
+    pub(crate) fn of(status: &GrayReleaseStatus) -> Self {
+        match status.phase {
+            _ if is(status, "Stalled", "True") => Self::WantsYou,
+            Some(Phase::AwaitingApproval | Phase::Paused | Phase::Refused | Phase::RolledBack) => {
+                Self::WantsYou
+            }
+            Some(Phase::Promoted | Phase::TargetReached | Phase::Idle) if !is(status, "Ready", "False") => {
+                Self::Settled
+            }
+            _ => Self::Moving,
+        }
+    }
+}
+
+fn is(status: &GrayReleaseStatus, condition: &str, value: &str) -> bool {
+    status.conditions.iter().any(|found| found.type_ == condition && found.status == value)
+}
+
+/// How a release came to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    /// Where it was to go, or it has nowhere to go.
+    Reached,
+    /// Elsewhere: it was rolled back, or its spec is refused.
+    Missed,
+}
+
+impl From<End> for ExitCode {
+    fn from(end: End) -> Self {
+        match end {
+            End::Reached => Self::SUCCESS,
+            End::Missed => Self::FAILURE,
+        }
+    }
+}
+
+impl End {
+    /// The end of a release as it stands, if its operator has seen the present spec and answered the present request.
+    pub(crate) fn of(release: &GrayRelease) -> Option<Self> {
+        let status = release.status.as_ref()?;
+        let generation = release.metadata.generation.unwrap_or_default();
+        if status.observed_generation < generation || waiting(release).is_some() {
+            return None;
+        }
+        match status.phase? {
+            _ if Course::of(status) == Course::Settled => Some(Self::Reached),
+            Phase::RolledBack | Phase::Refused => Some(Self::Missed),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use halftone_rollout::request::REQUEST_ANNOTATION;
+    use kube::ResourceExt;
+    use serde_json::json;
+
+    use super::*;
+
+    fn release(phase: &str) -> GrayRelease {
+        let text = include_str!("../../examples/minimal.yaml");
+        let mut release = halftone_rollout::manifest::read("minimal.yaml", text).manifests[0].release.clone();
+        release.metadata.generation = Some(2);
+        release.status =
+            Some(serde_json::from_value(json!({"observedGeneration": 2, "phase": phase})).unwrap());
+        release
+    }
+
+    #[test]
+    fn a_release_ends_at_its_target_or_back_at_stable() {
+        for (phase, end) in [
+            ("Holding", None),
+            ("AwaitingApproval", None),
+            ("RollingBack", None),
+            ("Promoted", Some(End::Reached)),
+            ("TargetReached", Some(End::Reached)),
+            ("RolledBack", Some(End::Missed)),
+            ("Refused", Some(End::Missed)),
+        ] {
+            assert_eq!(End::of(&release(phase)), end, "{phase}");
+        }
+    }
+
+    #[test]
+    fn a_route_whose_service_is_missing_has_not_ended() {
+        let mut missing = release("Idle");
+        assert_eq!(End::of(&missing), Some(End::Reached));
+        let ready = json!([{"type": "Ready", "status": "False", "reason": "ServiceNotFound", "message": "",
+            "lastTransitionTime": "2026-11-21T10:00:00Z"}]);
+        missing.status.as_mut().unwrap().conditions = serde_json::from_value(ready).unwrap();
+        assert_eq!(End::of(&missing), None);
+    }
+
+    #[test]
+    fn what_the_operator_has_not_seen_yet_is_no_end() {
+        let mut edited = release("Promoted");
+        edited.metadata.generation = Some(3);
+        assert_eq!(End::of(&edited), None);
+        let mut asked = release("RolledBack");
+        asked.annotations_mut().insert(REQUEST_ANNOTATION.into(), "retry@t".into());
+        assert_eq!(End::of(&asked), None);
+    }
+
+    #[test]
+    fn those_that_want_a_person_come_before_those_that_move() {
+        let course = |phase| Course::of(&release(phase).status.unwrap());
+        assert!(course("RolledBack") < course("Holding") && course("Holding") < course("Promoted"));
+        let mut stuck = release("Holding").status.unwrap();
+        stuck.conditions =
+            serde_json::from_value(json!([{"type": "Stalled", "status": "True", "reason": "HostConflict",
+            "message": "", "lastTransitionTime": "2026-11-21T10:00:00Z"}]))
+            .unwrap();
+        assert_eq!(Course::of(&stuck), Course::WantsYou);
+    }
+}
