@@ -10,6 +10,7 @@ mod installation;
 mod kubectl;
 mod node;
 mod report;
+mod watch;
 
 use std::{
     sync::Mutex,
@@ -23,6 +24,7 @@ pub use client::Client;
 pub use installation::Installation;
 pub use kubectl::{Failed, Kubectl};
 pub use node::{Node, Signal};
+pub use watch::Watch;
 
 /// The cluster and what was installed in it, as `make e2e` tells in the environment.
 #[derive(Clone, Debug)]
@@ -156,12 +158,35 @@ impl Scene {
         self.cluster.kubectl.run(&self.args(&["patch", object, "--type=merge", "-p", &patch]));
     }
 
+    /// Patches an object of this namespace with a list of operations (JSON patch), which a merge cannot say of lists.
+    ///
+    /// # Panics
+    /// When the API server refuses it.
+    pub fn edit(&self, object: &str, operations: &Value) {
+        let operations = operations.to_string();
+        self.cluster.kubectl.run(&self.args(&["patch", object, "--type=json", "-p", &operations]));
+    }
+
     /// Deletes an object of this namespace and waits until it is gone.
     ///
     /// # Panics
     /// When it does not go.
     pub fn delete(&self, object: &str) {
         self.cluster.kubectl.run(&self.args(&["delete", object, "--timeout=60s"]));
+    }
+
+    /// Deletes an object of this namespace without asking or waiting for anything.
+    ///
+    /// # Panics
+    /// When the API server refuses it.
+    pub fn delete_at_once(&self, object: &str) {
+        self.cluster.kubectl.run(&self.args(&[
+            "delete",
+            object,
+            "--grace-period=0",
+            "--force",
+            "--wait=false",
+        ]));
     }
 
     /// An object of this namespace, as `kind/name`.

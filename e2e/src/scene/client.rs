@@ -39,11 +39,17 @@ impl Scene {
         client
     }
 
-    /// An order for this scene's host through a fleet: so many requests a second by so many users, for so long.
+    /// An order for this scene's host through the shared fleet: so many requests a second by so many users, for so long.
     #[must_use]
     pub fn order(&self, rate: u32, users: u32, lasting: Duration) -> Order {
+        self.order_through(self.cluster.fleet("default"), rate, users, lasting)
+    }
+
+    /// The same through whatever has this address and port.
+    #[must_use]
+    pub fn order_through(&self, address: String, rate: u32, users: u32, lasting: Duration) -> Order {
         Order {
-            address: self.cluster.fleet("default"),
+            address,
             host: self.host(),
             path: "/".to_owned(),
             rate,

@@ -1,7 +1,10 @@
 //! An installation of its own for a scene: the chart in the scene's namespace, for releases of that namespace only, beside
 //! the one that all scenes share. Whoever kills operators or stops proxies does it here and disturbs nobody.
 
-use std::{cell::RefCell, time::Duration};
+use std::{
+    cell::RefCell,
+    time::{Duration, Instant},
+};
 
 use serde_json::{Value, json};
 
@@ -115,6 +118,34 @@ impl Installation<'_> {
         self.scene.cluster.kubectl.run(&args);
     }
 
+    /// Runs so many proxies, with probes so patient that one which is stopped stays ready, and so counts: by default it
+    /// is taken out after two seconds, and nobody waits for it any more.
+    ///
+    /// # Panics
+    /// When they do not become ready.
+    pub fn patient_proxies(&self, replicas: u32) {
+        let probe = |kind: &str| format!("/spec/template/spec/containers/0/{kind}/failureThreshold");
+        let operations = json!([
+            {"op": "replace", "path": "/spec/replicas", "value": replicas},
+            {"op": "add", "path": probe("readinessProbe"), "value": 600},
+            {"op": "add", "path": probe("livenessProbe"), "value": 600},
+        ]);
+        self.scene.edit(&self.proxy_deployment(), &operations);
+        self.ready(&self.proxy_deployment());
+        // Those of the template before are on their way out, and do not count.
+        self.scene.tell(&format!("{replicas} proxies with patient probes"));
+    }
+
+    /// Runs so many proxies from now on, and waits until they are ready.
+    ///
+    /// # Panics
+    /// When they do not become ready.
+    pub fn scale_proxies(&self, replicas: u32) {
+        self.scene.patch(&self.proxy_deployment(), &json!({"spec": {"replicas": replicas}}));
+        self.ready(&self.proxy_deployment());
+        self.scene.tell(&format!("{replicas} proxies are ready"));
+    }
+
     /// Names of the operators' pods, those that are ending left out.
     #[must_use]
     pub fn operators(&self) -> Vec<String> {
@@ -133,13 +164,16 @@ impl Installation<'_> {
     /// When nobody takes the Lease within a minute.
     #[must_use]
     pub fn leader(&self) -> String {
-        let lease = format!("lease/halftone-{}", self.class);
-        let holder = || {
-            let lease = self.scene.try_get(&lease)?;
-            let holder = lease["spec"]["holderIdentity"].as_str()?.to_owned();
-            self.operators().contains(&holder).then_some(holder)
-        };
-        self.scene.until("the Lease is held", Duration::from_secs(60), holder)
+        let begun = Instant::now();
+        loop {
+            let lease = self.scene.try_get(&format!("lease/halftone-{}", self.class)).unwrap_or_default();
+            let holder = lease["spec"]["holderIdentity"].as_str().map(str::to_owned);
+            if let Some(holder) = holder.filter(|holder| self.operators().contains(holder)) {
+                return holder;
+            }
+            assert!(begun.elapsed() < Duration::from_secs(60), "nobody holds the Lease: {lease:#}");
+            std::thread::sleep(Duration::from_millis(100));
+        }
     }
 
     /// An order for the scene's host through this fleet.
@@ -150,7 +184,7 @@ impl Installation<'_> {
     pub fn order(&self, rate: u32, users: u32, lasting: Duration) -> Order {
         let service = self.scene.get(&format!("service/{}", self.name(&format!("proxy-{}", self.class))));
         let address = service["spec"]["clusterIP"].as_str().expect("the fleet's Service has an address");
-        Order { address: format!("{address}:80"), ..self.scene.order(rate, users, lasting) }
+        self.scene.order_through(format!("{address}:80"), rate, users, lasting)
     }
 }
 

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "in tests a failed assumption should end the test")]
 
+mod acknowledgement;
 mod alone;
 mod chart;
 mod claims;
@@ -9,5 +10,6 @@ mod definition;
 mod faults;
 mod gitops;
 mod harness;
+mod kills;
 mod lifecycle;
 mod release;

@@ -27,6 +27,12 @@ pub(crate) fn step(ratio: u32, hold: &str) -> Value {
     json!({"ratio": ratio, "hold": hold})
 }
 
+/// One condition of a status.
+pub(crate) fn condition(status: &Value, kind: &str) -> Value {
+    let mut conditions = status["conditions"].as_array().into_iter().flatten();
+    conditions.find(|condition| condition["type"] == kind).cloned().unwrap_or_default()
+}
+
 #[test]
 fn a_good_release_reaches_everyone_step_by_step() {
     let scene = Scene::new("steps");
