@@ -35,8 +35,9 @@ const DEADLINE: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_millis(250);
 /// Reports at once; each may be large.
 const AT_ONCE: usize = 32;
-/// Connections are kept between the rounds of an idle fleet.
-const KEPT: Duration = Duration::from_secs(60);
+/// Connections are kept between the rounds of a busy fleet. Proxies close one after ten seconds without a request, which
+/// is when an idle fleet is asked again: kept for as long, it would break under every other question.
+const KEPT: Duration = Duration::from_secs(5);
 
 /// How a fleet is asked.
 #[derive(Debug)]

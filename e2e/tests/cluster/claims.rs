@@ -39,7 +39,7 @@ fn of_two_releases_with_one_host_the_older_has_it_and_the_younger_takes_over() {
     let (_one, _two) = (scene.backend("one", "one", 1), scene.backend("two", "two", 1));
     let host = scene.host();
     scene.apply(&plain("older", own.class, &[&host], &service("one")));
-    scene.wait("grayrelease/older", ".status.phase", "Plain", MINUTE);
+    scene.wait("grayrelease/older", ".status.phase", "Idle", MINUTE);
     // Creation times have whole seconds.
     sleep(Duration::from_millis(1_100));
     scene.apply(&plain("younger", own.class, &[&host, "more.example.test"], &service("two")));
@@ -50,7 +50,7 @@ fn of_two_releases_with_one_host_the_older_has_it_and_the_younger_takes_over() {
     assert_eq!(window.answers("one"), window.sent, "{window:?}");
 
     scene.delete("grayrelease/older");
-    scene.phase("younger", "Plain", MINUTE);
+    scene.phase("younger", "Idle", MINUTE);
     scene.until("the younger serves", MINUTE, || {
         client.open();
         sleep(Duration::from_millis(500));
@@ -90,7 +90,7 @@ fn a_tenant_gets_only_what_its_fleet_grants() {
         scene.apply(&plain(name, class, &[host], &stable));
         match expected {
             Some(expected) => assert_eq!(reason(&scene, name, "Accepted", "False"), expected),
-            None => drop(scene.phase(name, "Plain", MINUTE)),
+            None => drop(scene.phase(name, "Idle", MINUTE)),
         }
     }
     let mut order = own.order(50, 10, MINUTE);
