@@ -176,7 +176,7 @@ pub(crate) struct Which {
     /// One release (NAME or NAMESPACE/NAME); default: all of the namespace
     pub(crate) name: Option<String>,
     /// The releases of all namespaces
-    #[arg(short = 'A', long, conflicts_with_all = ["state", "namespace"], help_heading = "Cluster")]
+    #[arg(short = 'A', long, conflicts_with = "state", help_heading = "Cluster")]
     pub(crate) all_namespaces: bool,
     /// Only releases with these labels, written as for kubectl: team=shop,tier!=test
     #[arg(short = 'l', long, value_name = "LABELS", conflicts_with_all = ["state", "name"], help_heading = "Cluster")]
