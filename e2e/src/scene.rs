@@ -4,6 +4,7 @@
 //! It speaks through kubectl, as a user does, and so needs no client of its own that could hide an incompatibility.
 
 mod backend;
+mod cli;
 mod client;
 pub mod helm;
 mod installation;
@@ -20,6 +21,7 @@ use std::{
 use serde_json::{Value, json};
 
 pub use backend::Backend;
+pub use cli::{Following, Said};
 pub use client::Client;
 pub use installation::Installation;
 pub use kubectl::{Failed, Kubectl};

@@ -6,6 +6,7 @@ mod acknowledgement;
 mod alone;
 mod chart;
 mod claims;
+mod cli;
 mod definition;
 mod faults;
 mod gitops;
