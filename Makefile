@@ -3,18 +3,19 @@
 SHELL := /bin/bash
 export CARGO_TERM_COLOR ?= auto
 
-.PHONY: help demo test check fmt e2e bench fuzz deny crd
+.PHONY: help demo test check fmt e2e e2e-scale bench fuzz deny crd
 
 help: ## list the targets
-	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-8s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-9s %s\n", $$1, $$2}'
 
 demo: ## build the release binary and run three releases from start to end in under a minute
 	@scripts/setup build
 	cargo build --release --locked -p halftone
 	target/release/halftone demo
 
-test: ## everything CI runs: format, lints, all tests with their real peers
+test: ## everything CI runs: format, lints, all tests with their real peers and on a real cluster (as root)
 	@scripts/setup test
+	@scripts/setup e2e
 	scripts/test
 
 check: ## before each commit: format, lints, the fast tests
@@ -28,6 +29,10 @@ fmt: ## format everything
 e2e: ## on a real cluster: brings one up, installs the chart, runs e2e/tests/cluster (TEST=NAME for one)
 	@scripts/setup e2e
 	e2e/run $(TEST)
+
+e2e-scale: ## what thousands of releases cost on a real cluster; prints the figures of docs/performance.md
+	@scripts/setup e2e
+	e2e/run scale:: --ignored
 
 bench: ## compare with nginx+Lua, HAProxy and a bare TCP relay on loopback
 	@scripts/setup bench

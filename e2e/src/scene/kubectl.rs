@@ -91,6 +91,16 @@ impl Kubectl {
         self.try_apply(manifest).map_or_else(|failed| fail(&failed), drop);
     }
 
+    /// Creates many objects in a namespace.
+    ///
+    /// # Panics
+    /// When the API server refuses one.
+    pub fn create(&self, namespace: &str, objects: &[Value]) {
+        let list = serde_json::json!({"apiVersion": "v1", "kind": "List", "items": objects});
+        let created = self.with_input(&["create", "-n", namespace, "-f", "-"], Some(&list.to_string()));
+        created.map_or_else(|failed| fail(&failed), drop);
+    }
+
     /// What the API server would say to this manifest in the place of the object that is there; nothing changes.
     ///
     /// # Errors

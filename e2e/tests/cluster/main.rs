@@ -14,3 +14,4 @@ mod harness;
 mod kills;
 mod lifecycle;
 mod release;
+mod scale;
