@@ -451,8 +451,24 @@ pub(crate) fn parse() -> Arguments {
 
 /// Whether this process was started by kubectl, which finds its plugins by their file's name.
 pub(crate) fn is_plugin() -> bool {
+    is_called("kubectl-halftone")
+}
+
+/// Whether kubectl asks how its user's words go on; it finds who knows by the file's name too.
+pub(crate) fn is_completion() -> bool {
+    is_called("kubectl_complete-halftone")
+}
+
+fn is_called(name: &str) -> bool {
     let called = std::env::args_os().next().map(PathBuf::from);
-    called.is_some_and(|path| path.file_stem().is_some_and(|name| name == "kubectl-halftone"))
+    called.is_some_and(|path| path.file_stem().is_some_and(|stem| stem == name))
+}
+
+/// Every command with its arguments.
+pub(crate) fn command() -> clap::Command {
+    let mut command = Arguments::command();
+    command.build();
+    command
 }
 
 /// The completion script of `shell`.

@@ -4,6 +4,7 @@
 
 mod args;
 mod cluster;
+mod complete;
 mod course;
 mod demo;
 mod engine;
@@ -33,6 +34,15 @@ use output::Failure;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    if args::is_completion() {
+        let words: Vec<String> =
+            std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
+        let told = complete::complete(&args::command(), &words);
+        return match output::stdout().write_all(told.as_bytes()) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(_) => ExitCode::FAILURE,
+        };
+    }
     let arguments = args::parse();
     output::choose_color(arguments.color);
     match run(&arguments.command) {

@@ -120,7 +120,19 @@ fn text(release: &GrayRelease, applied: &Applied, proxies: &[Proxy]) -> String {
             line("proxy", format!("{}  {says}", proxy.name));
         }),
     }
+    for gone in gone(release, proxies) {
+        line(
+            "proxy",
+            format!("{gone}  is waited for by the status as it was written, and is no pod any more"),
+        );
+    }
     text
+}
+
+/// Those that the status names and that are not there: it was written before they went.
+fn gone<'a>(release: &'a GrayRelease, proxies: &'a [Proxy]) -> impl Iterator<Item = &'a String> {
+    let named = release.status.iter().filter_map(|status| status.proxies.as_ref());
+    named.flat_map(|named| &named.waiting_for).filter(|name| proxies.iter().all(|proxy| proxy.name != **name))
 }
 
 fn contents(document: &RoutingConfig, line: &mut impl FnMut(&str, String)) {
@@ -314,5 +326,9 @@ mod tests {
         ] {
             assert!(told.contains(words), "{told}");
         }
+        let proxies = json!({"proxies": {"ready": 2, "acknowledged": 1, "waitingFor": ["proxy-9"]}});
+        let old = GrayRelease { status: Some(serde_json::from_value(proxies).unwrap()), ..release };
+        let told = text(&old, &Applied::read(&config_map(&old)), &[]);
+        assert!(told.contains("proxy-9  is waited for"), "{told}");
     }
 }

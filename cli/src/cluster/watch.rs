@@ -133,7 +133,9 @@ impl Watch {
     }
 
     fn changed(&mut self, change: watcher::Event<DeserializeGuard<GrayRelease>>) -> Result<(), Failure> {
-        self.away = false;
+        if std::mem::take(&mut self.away) {
+            self.view.say("the API server answers again");
+        }
         match change {
             watcher::Event::Apply(object) | watcher::Event::InitApply(object) => match read(object) {
                 Ok(release) => self.stands(release),

@@ -374,4 +374,12 @@ fn kubectl_finds_its_plugin_by_that_name() {
     let help = Command::new(&plugin).args(["rollback", "--help"]).assert().success();
     let help = String::from_utf8(help.get_output().stdout.clone()).unwrap();
     assert!(help.contains("Usage: kubectl halftone rollback"), "{help}");
+    let completion = world.dir.path().join("kubectl_complete-halftone");
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_halftone"), &completion).unwrap();
+    let completed = Command::new(&completion)
+        .args(["rollback", "-n", "shop", "che"])
+        .env("KUBECONFIG", world.dir.path().join("config"))
+        .assert()
+        .success();
+    assert_eq!(String::from_utf8_lossy(&completed.get_output().stdout), "checkout\tHolding\n:4\n");
 }
