@@ -18,7 +18,7 @@ fn help(arguments: &[&str]) -> String {
 
 /// The names in the list of commands, in their order.
 fn commands(help: &str) -> Vec<String> {
-    let list = help.split_once("Commands:\n").unwrap().1;
+    let list = help.split_once("Commands:\n").map_or("", |(_, list)| list);
     let lines = list.lines().take_while(|line| !line.is_empty());
     let named = lines.filter(|line| line.starts_with("  ") && !line.starts_with("   "));
     named
@@ -36,7 +36,12 @@ fn docs_of_the_command_line_say_what_help_says() {
     let names = commands(&top);
     assert!(names.iter().any(|name| name == "run"), "{top}");
     for name in names {
-        write!(docs, "\n## `halftone {name}`\n\n```text\n{}\n```\n", help(&[&name])).unwrap();
+        let told = help(&[&name]);
+        write!(docs, "\n## `halftone {name}`\n\n```text\n{told}\n```\n").unwrap();
+        for sub in commands(&told) {
+            let told = help(&[&name, &sub]);
+            write!(docs, "\n### `halftone {name} {sub}`\n\n```text\n{told}\n```\n").unwrap();
+        }
     }
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/cli.md");
     if std::env::var_os("UPDATE_DOCS").is_some() {

@@ -1,5 +1,6 @@
 //! Where releases are found: in a `halftone run` on this machine, or in a cluster. One rule, said in `--help`, decides.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueHint};
@@ -9,6 +10,25 @@ pub(super) const RULE: &str = "\
 Where releases are found: with --state DIR in the `halftone run` that keeps its progress there; with --kubeconfig, \
 --context, -n, -A or -l in the cluster of the kubeconfig; with none of them in the `halftone run` of ./.halftone if one \
 runs there, else in the cluster. `kubectl halftone` means the cluster unless --state is given.";
+
+/// Options of kubectl's users that come before the command, as in `kubectl halftone -n shop status`, go to its end, where
+/// they are understood.
+pub(super) fn last(mut words: Vec<OsString>) -> Vec<OsString> {
+    const WITH_VALUE: [&str; 7] =
+        ["-n", "--namespace", "--context", "--kubeconfig", "--as", "--as-group", "--color"];
+    let mut moved = Vec::new();
+    while let Some(word) = words.get(1).and_then(|word| word.to_str()) {
+        let alone = matches!(word, "-A" | "--all-namespaces")
+            || WITH_VALUE.iter().any(|name| word.starts_with(&format!("{name}=")));
+        let length = if alone { 1 } else { 2 };
+        if !(alone || WITH_VALUE.contains(&word)) || words.len() <= length {
+            break;
+        }
+        moved.extend(words.drain(1..=length));
+    }
+    words.extend(moved);
+    words
+}
 
 /// Where `halftone run` keeps its progress unless it is told otherwise.
 const HERE: &str = "./.halftone";
@@ -101,6 +121,20 @@ mod tests {
         assert_eq!(running(Some("x"), None).place(true, |_| true), Place::Local("x".into()));
         assert_eq!(running(None, Some("prod")).place(false, |_| true), cluster);
         assert_eq!(running(None, None).place(true, |_| true), cluster);
+    }
+
+    #[test]
+    fn options_of_a_cluster_may_come_before_the_command() {
+        for (typed, understood) in [
+            ("kubectl-halftone -n shop -A status site", "kubectl-halftone status site -n shop -A"),
+            ("halftone --context=prod config diff site", "halftone config diff site --context=prod"),
+            ("halftone status -n shop", "halftone status -n shop"),
+            ("halftone -n", "halftone -n"),
+            ("halftone", "halftone"),
+        ] {
+            let words = last(typed.split(' ').map(OsString::from).collect());
+            assert_eq!(words.join(" ".as_ref()), understood);
+        }
     }
 
     #[test]

@@ -1,0 +1,174 @@
+//! The arguments of the commands about releases that run, here or in a cluster.
+
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+
+use super::parse_duration;
+use super::place::{ClusterArguments, FleetArguments, Running};
+
+/// `halftone get`
+#[derive(Debug, Args)]
+pub(crate) struct GetArguments {
+    #[command(flatten)]
+    pub(crate) which: Which,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `halftone status`
+#[derive(Debug, Args)]
+pub(crate) struct StatusArguments {
+    #[command(flatten)]
+    pub(crate) which: Which,
+    #[command(flatten)]
+    pub(crate) fleet: FleetArguments,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `halftone watch`
+#[derive(Debug, Args)]
+pub(crate) struct WatchArguments {
+    #[command(flatten)]
+    pub(crate) which: Which,
+    /// Go on when the release is done, until interrupted
+    #[arg(short, long)]
+    pub(crate) follow: bool,
+    /// Give up after this long, with exit code 1
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, requires = "name", conflicts_with = "follow")]
+    pub(crate) timeout: Option<Duration>,
+    /// One JSON line for each change
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Which releases.
+#[derive(Debug, Args)]
+pub(crate) struct Which {
+    /// One release (NAME or NAMESPACE/NAME); default: all of the namespace
+    pub(crate) name: Option<String>,
+    /// The releases of all namespaces
+    #[arg(short = 'A', long, conflicts_with = "state", help_heading = "Cluster")]
+    pub(crate) all_namespaces: bool,
+    /// Only releases with these labels, written as for kubectl: team=shop,tier!=test
+    #[arg(short = 'l', long, value_name = "LABELS", conflicts_with_all = ["state", "name"], help_heading = "Cluster")]
+    pub(crate) selector: Option<String>,
+    #[command(flatten)]
+    pub(crate) running: Running,
+}
+
+impl Which {
+    /// Whether a cluster is asked for by what selects.
+    pub(crate) fn in_cluster(&self) -> bool {
+        self.all_namespaces || self.selector.is_some()
+    }
+}
+
+/// `halftone history`
+#[derive(Debug, Args)]
+pub(crate) struct HistoryArguments {
+    /// The release (NAME or NAMESPACE/NAME)
+    pub(crate) name: String,
+    #[command(flatten)]
+    pub(crate) running: Running,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `halftone events`
+#[derive(Debug, Args)]
+pub(crate) struct EventsArguments {
+    /// The release (NAME or NAMESPACE/NAME)
+    pub(crate) name: String,
+    /// Go on with new ones until interrupted
+    #[arg(short, long)]
+    pub(crate) follow: bool,
+    #[command(flatten)]
+    pub(crate) cluster: ClusterArguments,
+    /// One JSON line for each event
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `halftone config`
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+pub(crate) struct ConfigArguments {
+    #[command(subcommand)]
+    pub(crate) command: Option<ConfigCommand>,
+    /// The release (NAME or NAMESPACE/NAME)
+    #[arg(required = true)]
+    pub(crate) name: Option<String>,
+    #[command(flatten)]
+    pub(crate) applied: AppliedArguments,
+}
+
+/// What else `halftone config` does.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigCommand {
+    /// Compare what the release's spec asks for with what is applied; exit code 1 if they differ
+    Diff {
+        /// The release (NAME or NAMESPACE/NAME)
+        name: String,
+        #[command(flatten)]
+        applied: AppliedArguments,
+    },
+}
+
+/// Where what is applied is found, and how it is printed.
+#[derive(Debug, Args)]
+pub(crate) struct AppliedArguments {
+    #[command(flatten)]
+    pub(crate) cluster: ClusterArguments,
+    #[command(flatten)]
+    pub(crate) fleet: FleetArguments,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `halftone proxies`
+#[derive(Debug, Args)]
+pub(crate) struct ProxiesArguments {
+    /// Only the fleet of this proxy class
+    #[arg(long, value_name = "CLASS")]
+    pub(crate) class: Option<String>,
+    #[command(flatten)]
+    pub(crate) cluster: ClusterArguments,
+    #[command(flatten)]
+    pub(crate) fleet: FleetArguments,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// The commands that steer one release.
+#[derive(Debug, Args)]
+pub(crate) struct RequestArguments {
+    /// The release (NAME or NAMESPACE/NAME)
+    pub(crate) name: String,
+    #[command(flatten)]
+    pub(crate) running: Running,
+    #[command(flatten)]
+    pub(crate) fleet: FleetArguments,
+    /// How long the answer of the cluster's operator is waited for
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = parse_duration)]
+    pub(crate) timeout: Duration,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `halftone approve`
+#[derive(Debug, Args)]
+pub(crate) struct ApproveArguments {
+    #[command(flatten)]
+    pub(crate) request: RequestArguments,
+    /// The step to approve, from 1; default: the present one
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) step: Option<u32>,
+}
