@@ -17,6 +17,8 @@ pub struct Fault {
     pub delay_ms: u64,
     /// Never answer at all.
     pub hang: bool,
+    /// Begin so many milliseconds from now: for when nobody can be told any more.
+    pub after_ms: u64,
 }
 
 impl Fault {
@@ -76,6 +78,8 @@ pub struct Window {
     pub sent: u64,
     /// Requests that got no answer, by what went wrong.
     pub unanswered: BTreeMap<String, u64>,
+    /// When the last of them was sent, in milliseconds since 1970; 0 without any.
+    pub last_unanswered_ms: u64,
     /// Answers by version; "" for those that name none, such as the proxy's own.
     pub versions: BTreeMap<String, Seen>,
     /// Users who got each version, whoever got two counting in both.

@@ -83,6 +83,21 @@ impl Backend {
         answer
     }
 
+    /// Misbehaves like this, at once or later. Returns when it begins.
+    fn begin(self: Arc<Self>, fault: Fault) -> u64 {
+        let (after, at) = (fault.after_ms, now_ms() + fault.after_ms);
+        let set = move || *self.fault.write().unwrap_or_else(PoisonError::into_inner) = fault;
+        if after == 0 {
+            set();
+        } else {
+            tokio::spawn(async move {
+                tokio::time::sleep(Duration::from_millis(after)).await;
+                set();
+            });
+        }
+        at
+    }
+
     async fn control(self: Arc<Self>, request: Request<Bytes>) -> Answer {
         match (request.method(), request.uri().path()) {
             (&Method::GET, "/readyz") if self.ending.load(Ordering::Relaxed) => {
@@ -93,10 +108,7 @@ impl Backend {
                 serve::json(StatusCode::OK, &json!({"served": self.served.load(Ordering::Relaxed)}))
             }
             (&Method::POST, "/fault") => match serde_json::from_slice::<Fault>(request.body()) {
-                Ok(fault) => {
-                    *self.fault.write().unwrap_or_else(PoisonError::into_inner) = fault;
-                    serve::json(StatusCode::OK, &json!({"atMs": now_ms()}))
-                }
+                Ok(fault) => serve::json(StatusCode::OK, &json!({"atMs": self.begin(fault)})),
                 Err(error) => refused(StatusCode::BAD_REQUEST, &error.to_string()),
             },
             _ => refused(StatusCode::NOT_FOUND, "controls: GET /readyz, GET /served, POST /fault"),

@@ -56,7 +56,10 @@ impl Tally {
             self.window.sent += 1;
         }
         match ending {
-            Ending::Unanswered(why) if within => *self.window.unanswered.entry(why).or_default() += 1,
+            Ending::Unanswered(why) if within => {
+                *self.window.unanswered.entry(why).or_default() += 1;
+                self.window.last_unanswered_ms = self.window.last_unanswered_ms.max(sent_ms);
+            }
             Ending::Unanswered(_) => {}
             Ending::Answered { status, version } => self.answered(user, sent_ms, within, status, &version),
         }

@@ -1,11 +1,17 @@
 //! What disturbs everything that runs in the cluster; `e2e/run` runs these one at a time, after the others.
 
-use std::{thread::sleep, time::Duration};
+use std::{
+    thread::sleep,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
-use halftone_e2e::scene::{Client, Scene};
+use halftone_e2e::{
+    scene::{Client, Scene, Signal},
+    wire::{Fault, Order},
+};
 use serde_json::json;
 
-const MINUTE: Duration = Duration::from_secs(60);
+use crate::release::{MINUTE, USERS, release, step};
 
 /// A plain route to two backends, and clients that have been served through it.
 fn served<'a>(scene: &'a Scene, lasting: Duration) -> Client<'a> {
@@ -37,17 +43,89 @@ fn nobody_failed(scene: &Scene, client: &Client<'_>) {
     assert_eq!(window.answers("v1"), window.sent, "{window:?}");
 }
 
+/// A time that the programs in the cluster would tell, in milliseconds since 1970: all run on one machine.
+fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// What a pod's service port is reached at, past all Services.
+fn address(scene: &Scene, pod: &str) -> String {
+    let ip =
+        scene.get(&format!("pod/{pod}"))["status"]["podIP"].as_str().expect("it has an address").to_owned();
+    format!("{ip}:8080")
+}
+
+/// Three things happen in one outage of 30 s, each to requests of its own: nothing at all; a proxy dies and is started
+/// anew; gray begins to fail.
 #[test]
-fn while_the_api_server_is_away_users_do_not_notice() {
+fn while_the_api_server_is_away_proxies_serve_even_when_started_anew_and_a_rollback_follows_at_once() {
     let scene = Scene::new("outage");
-    let Some(node) = scene.node("the API server is stopped") else { return };
-    let client = served(&scene, 3 * MINUTE);
-    node.component("stop", "kube-apiserver");
-    sleep(Duration::from_secs(30));
+    let Some(node) = scene.node("the API server is killed") else { return };
+    let own = scene.install(&json!({"fleetDefaults": {"replicas": 2}}));
+    let (_stable, gray) = (scene.backend("site-v1", "v1", 2), scene.backend("site-v2", "v2", 2));
+    let calm = format!("calm.{}", scene.host());
+    scene.apply(&json!({
+        "apiVersion": "halftone.dev/v1alpha1", "kind": "GrayRelease", "metadata": {"name": "calm"},
+        "spec": {
+            "proxyClass": own.class, "hosts": [calm],
+            "stable": {"service": {"name": "site-v1", "port": 80}, "version": "v1"},
+        },
+    }));
+    scene.apply(&release(&scene, &json!({"proxyClass": own.class, "steps": [step(50, "10m")]})));
+    scene.phase("site", "Holding", MINUTE);
+    let proxies = own.proxies();
+    let [killed, other] = proxies.as_slice() else { panic!("two proxies: {proxies:?}") };
+    let clients = |name: &str, host: &str, proxy: &str| {
+        let order = scene.order_through(address(&scene, proxy), 100, USERS, 3 * MINUTE);
+        scene.client(name, &Order { host: host.to_owned(), ..order })
+    };
+    let through_other = clients("through-other", &calm, other);
+    let through_killed = clients("through-killed", &calm, killed);
+    let split = clients("split", &scene.host(), other);
+    for (client, version) in [(&through_other, "v1"), (&through_killed, "v1"), (&split, "v2")] {
+        scene.until("clients are served", MINUTE, || (client.window().answers(version) > 100).then_some(()));
+    }
+    // Nobody can be told once the API server is away.
+    let failing = gray.fault(&Fault { after_ms: 15_000, ..Fault::status(50, 500) });
+    for client in [&through_other, &through_killed, &split] {
+        client.open();
+    }
+
+    node.component("kill", "kube-apiserver");
+    let stopped = now_ms();
+    scene.tell("the API server is killed");
+    sleep(Duration::from_secs(5));
+    let death = now_ms();
+    node.signal(&scene.namespace, killed, Signal::Kill);
+    scene.tell(&format!("{killed} is killed"));
+    sleep(Duration::from_secs(25));
+    let starts = now_ms();
     node.component("start", "kube-apiserver");
+    let returned = now_ms();
+    scene.tell(&format!("the API server answers again after {} ms without it", returned - stopped));
+    assert!((stopped..starts).contains(&failing), "gray began to fail while it was away");
+
+    scene.phase("site", "RolledBack", MINUTE);
     // Watches come back, with whatever they find.
     sleep(Duration::from_secs(10));
-    nobody_failed(&scene, &client);
+    let window = split.stop();
+    let last = i128::from(window.versions["v2"].last_sent_ms);
+    scene.tell(&format!(
+        "rolled back: the last request to v2 was sent {} ms after the API server's return",
+        last - i128::from(returned)
+    ));
+    assert!(last > i128::from(starts), "the operator cannot do without it: {window:?}");
+
+    // Requests that the killed proxy had break, and so do connections that come before it listens again; those after
+    // wait until it serves from its state, while the API server is still away. No request is answered wrongly.
+    let window = through_killed.stop();
+    let down = window.last_unanswered_ms.saturating_sub(death);
+    let lost: u64 = window.unanswered.values().sum();
+    scene.tell(&format!("the killed proxy: {lost} of {} requests lost, in {down} ms", window.sent));
+    assert!(window.last_unanswered_ms < starts, "it serves before the API server is back: {window:?}");
+    assert_eq!(window.answers("v1") + lost, window.sent, "{window:?}");
+    nobody_failed(&scene, &through_other);
 }
 
 #[test]

@@ -12,6 +12,8 @@ use halftone_e2e::scene::{
 };
 use serde_json::{Value, json};
 
+use crate::release::{MINUTE, release, step};
+
 /// Helm's standard output; with its words when it fails.
 fn helm(args: &[&str]) -> Result<String, String> {
     helm::helm(args, None)
@@ -139,6 +141,46 @@ fn upgraded_rolled_back_uninstalled_and_back_again_it_keeps_releases_and_tokens(
     own.uninstall();
     own.upgrade(&json!({"operator": {"replicas": 1}}));
     assert_eq!(scene.get("grayrelease/site")["metadata"]["uid"], uid, "it is the same object");
+}
+
+#[test]
+fn an_upgrade_and_its_rollback_under_traffic_fail_nobody_and_move_no_release() {
+    let scene = Scene::new("upgrade");
+    let own = scene.install(&json!({"operator": {"replicas": 2}, "fleetDefaults": {"replicas": 2}}));
+    let (_stable, _gray) = (scene.backend("site-v1", "v1", 1), scene.backend("site-v2", "v2", 1));
+    scene.apply(&release(&scene, &json!({"proxyClass": own.class, "steps": [step(50, "10m")]})));
+    scene.phase("site", "Holding", MINUTE);
+    let client = scene.client("clients", &own.order(200, 500, 3 * MINUTE));
+    scene.until("clients are served", MINUTE, || (client.window().answers("v2") > 300).then_some(()));
+    client.open();
+    let pods = || [own.operators(), own.proxies()].concat();
+    let standing = || {
+        let mut status = scene.status("site");
+        // Its hold stands while a proxy that comes or goes does not report.
+        let step = [status["step"]["index"].take(), status["step"]["startedAt"].take()];
+        (status["revision"].take(), status["stage"].take(), status["ratio"].take(), step)
+    };
+    let (mut before, stands) = (pods(), standing());
+    let anew = |before: &mut Vec<String>| {
+        let now = pods();
+        assert!(now.iter().all(|pod| !before.contains(pod)), "every pod is another one: {before:?}, {now:?}");
+        *before = now;
+    };
+
+    let rolled = json!({"rolled": "yes"});
+    own.upgrade(&json!({
+        "operator": {"podAnnotations": rolled}, "fleetDefaults": {"podAnnotations": rolled},
+    }));
+    anew(&mut before);
+    own.rollback(1);
+    anew(&mut before);
+    // The last of the old proxies drains, and the new operator has had its turn.
+    std::thread::sleep(std::time::Duration::from_secs(10));
+    assert_eq!(scene.status("site")["phase"], "Holding");
+    assert_eq!(standing(), stands);
+    let window = client.stop();
+    scene.tell(&format!("{} requests, {} failures", window.sent, window.failures()));
+    assert_eq!((window.failures(), window.switches, window.answers("")), (0, 0, 0), "{window:?}");
 }
 
 #[test]
