@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use halftone_rollout::GrayRelease;
 use halftone_routing::config::names::Uid;
+use jiff::SignedDuration;
 use kube::ResourceExt;
 
 use super::{Context, Live};
@@ -12,6 +13,10 @@ use crate::desk::{Known, Tracked, is_older, newer};
 use crate::error::Error;
 use crate::names::{self, Key};
 use crate::objects::{FleetRef, Kept};
+
+/// So long another operator may take to see a release of its fleet: a Lease may have to run out first. Told sooner that
+/// there is no such fleet, Git tools would call the release failed.
+const OTHERS: SignedDuration = SignedDuration::from_secs(20);
 
 /// What bears a name.
 #[derive(Debug)]
@@ -39,7 +44,7 @@ pub(super) async fn dereference(context: &Context, key: &Key) -> Result<Subject,
         // It was deleted and made again for another fleet.
         return Ok(if kept.is_empty() { Subject::Nothing } else { Subject::Gone(kept) });
     }
-    if !context.world.knows_services_of(&key.namespace) {
+    if !context.world.knows_services_of(&key.namespace) || is_young_stray(context, &object) {
         return Ok(Subject::Unknown);
     }
     let own = own(context, &uid, known.filter(|known| known.uid == uid)).await?;
@@ -58,6 +63,13 @@ pub(super) async fn dereference(context: &Context, key: &Key) -> Result<Subject,
     tracked.doubtful = false;
     let (predecessor, superseded) = earlier(kept, &uid, own.as_ref());
     Ok(Subject::Live(Box::new(Live { tracked, kept: own, predecessor, superseded })))
+}
+
+/// Whether a release of a class that we do not know may still be found by an operator who does.
+fn is_young_stray(context: &Context, object: &GrayRelease) -> bool {
+    let created = object.metadata.creation_timestamp.as_ref().map(|time| time.0);
+    let age = created.map(|created| context.clock.now().wall.duration_since(created));
+    context.fleets.find(&object.spec.proxy_class).is_none() && age.is_some_and(|age| age < OTHERS)
 }
 
 /// The newest reading of the object. None only if a live read says so, or if nothing of it is left anyway.

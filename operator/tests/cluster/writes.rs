@@ -1,5 +1,6 @@
 //! What the operator writes, in which order, and what it makes of what happens in between.
 
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::support::{Cluster, Fault, eventually};
@@ -314,12 +315,20 @@ async fn what_a_fleet_does_not_allow_changes_nothing_and_says_why() {
     cluster
         .server
         .edit("grayreleases", "shop", "stray", |object| object["spec"]["proxyClass"] = json!("edge"));
+    // One that was made just now may be another operator's, who has not seen it yet.
+    cluster.release("young", 3, "shop.example.com");
+    cluster.server.edit("grayreleases", "shop", "young", |object| {
+        object["spec"]["proxyClass"] = json!("edge");
+        object["metadata"]["creationTimestamp"] = json!(Timestamp::now().to_string());
+    });
     let _operator = cluster.operator("a");
     cluster.reaches("checkout", "Refused").await;
     assert_eq!(cluster.condition("checkout", "Accepted").unwrap(), ("False".into(), "HostNotAllowed".into()));
     cluster.reaches("stray", "Refused").await;
     assert_eq!(cluster.condition("stray", "Accepted").unwrap(), ("False".into(), "ClassUnknown".into()));
     assert_eq!((cluster.document(1), cluster.document(2)), (None, None));
+    cluster.rest().await;
+    assert_eq!(cluster.status("young"), json!({"observedGeneration": -1}));
 }
 
 #[tokio::test(flavor = "multi_thread")]
