@@ -58,8 +58,13 @@ impl From<End> for ExitCode {
 }
 
 impl End {
-    /// The end of a release as it stands, if its operator has seen the present spec and answered the present request.
-    pub(crate) fn of(release: &GrayRelease) -> Option<Self> {
+    /// The end of a release as it stands, if its operator has seen the present spec and answered the present request. With
+    /// `gray` only that version's release comes to an end.
+    pub(crate) fn of(release: &GrayRelease, gray: Option<&str>) -> Option<Self> {
+        let version = release.spec.gray.as_ref().map(|arm| arm.version.as_str());
+        if gray.is_some() && gray != version {
+            return None;
+        }
         let status = release.status.as_ref()?;
         let generation = release.metadata.generation.unwrap_or_default();
         if status.observed_generation < generation || waiting(release).is_some() {
@@ -101,28 +106,35 @@ mod tests {
             ("RolledBack", Some(End::Missed)),
             ("Refused", Some(End::Missed)),
         ] {
-            assert_eq!(End::of(&release(phase)), end, "{phase}");
+            assert_eq!(End::of(&release(phase), None), end, "{phase}");
         }
+    }
+
+    #[test]
+    fn the_end_of_the_version_before_is_not_the_one_that_is_waited_for() {
+        let promoted = release("Promoted");
+        assert_eq!(End::of(&promoted, Some("v2")), Some(End::Reached));
+        assert_eq!(End::of(&promoted, Some("v3")), None);
     }
 
     #[test]
     fn a_route_whose_service_is_missing_has_not_ended() {
         let mut missing = release("Idle");
-        assert_eq!(End::of(&missing), Some(End::Reached));
+        assert_eq!(End::of(&missing, None), Some(End::Reached));
         let ready = json!([{"type": "Ready", "status": "False", "reason": "ServiceNotFound", "message": "",
             "lastTransitionTime": "2026-11-21T10:00:00Z"}]);
         missing.status.as_mut().unwrap().conditions = serde_json::from_value(ready).unwrap();
-        assert_eq!(End::of(&missing), None);
+        assert_eq!(End::of(&missing, None), None);
     }
 
     #[test]
     fn what_the_operator_has_not_seen_yet_is_no_end() {
         let mut edited = release("Promoted");
         edited.metadata.generation = Some(3);
-        assert_eq!(End::of(&edited), None);
+        assert_eq!(End::of(&edited, None), None);
         let mut asked = release("RolledBack");
         asked.annotations_mut().insert(REQUEST_ANNOTATION.into(), "retry@t".into());
-        assert_eq!(End::of(&asked), None);
+        assert_eq!(End::of(&asked, None), None);
     }
 
     #[test]

@@ -156,7 +156,9 @@ async fn watch_here(state: PathBuf, arguments: &WatchArguments) -> Result<ExitCo
         loop {
             for release in releases_here(&state, name)? {
                 view.show(&status::shown(&release), false, Now::at(Timestamp::now()));
-                if let Some(end) = End::of(&release).filter(|_| name.is_some() && !arguments.follow) {
+                if let Some(end) = End::of(&release, arguments.gray.as_deref())
+                    .filter(|_| name.is_some() && !arguments.follow)
+                {
                     return Ok(end.into());
                 }
             }

@@ -53,7 +53,7 @@ pub(crate) async fn watch(cluster: &Cluster, arguments: &WatchArguments) -> Resu
             None
         }
     };
-    let mut watch = Watch::new(arguments.json, only.is_some() && !arguments.follow);
+    let mut watch = Watch::new(arguments, only.is_some() && !arguments.follow);
     let ended = tokio::select! {
         ended = follow(cluster, scope, only, which.selector.as_deref(), &mut watch) => ended,
         _ = tokio::signal::ctrl_c() => Ok(ExitCode::SUCCESS),
@@ -115,19 +115,22 @@ struct Watch {
     away: bool,
     /// Whether the end of the release is the end of watching.
     ends: bool,
+    /// The version whose end it is.
+    gray: Option<String>,
     end: Option<(End, Instant)>,
 }
 
 impl Watch {
-    fn new(json: bool, ends: bool) -> Self {
+    fn new(arguments: &WatchArguments, ends: bool) -> Self {
         Self {
-            view: View::new(json),
+            view: View::new(arguments.json),
             releases: BTreeMap::new(),
             unreadable: BTreeMap::new(),
             unseen: BTreeSet::new(),
             since: Timestamp::now(),
             away: false,
             ends,
+            gray: arguments.gray.clone(),
             end: None,
         }
     }
@@ -160,7 +163,7 @@ impl Watch {
         self.unreadable.remove(&name);
         self.view.show(&shown(&release), false, Now::at(Timestamp::now()));
         if self.ends {
-            let ended = End::of(&release);
+            let ended = End::of(&release, self.gray.as_deref());
             self.end = ended.map(|end| (end, self.end.map_or_else(|| Instant::now() + GRACE, |(_, at)| at)));
         }
         self.releases.insert(name, release);
