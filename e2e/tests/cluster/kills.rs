@@ -17,20 +17,21 @@ struct Scenery<'a> {
 }
 
 impl Scenery<'_> {
-    fn lease_version(&self) -> Value {
+    /// Whether the Lease was renewed after this.
+    fn is_renewed_since(&self, then: Timestamp) -> bool {
         let lease = self.scene.get(&format!("lease/halftone-{}", self.own.class));
-        lease["metadata"]["resourceVersion"].clone()
+        time(&lease["spec"]["renewTime"]).is_some_and(|renewed| renewed > then)
     }
 
     /// Kills the operator that acts, waits until one acts again (the kubelet starts the killed one anew), and hands over
     /// to the other one: a pod that has died once waits ten seconds when it dies again.
     fn kill_leader(&self, when: &str) {
         let leader = self.own.leader();
-        let (before, begun) = (self.lease_version(), Instant::now());
+        let begun = Instant::now();
         self.node.signal(&self.scene.namespace, &leader, Signal::Kill);
-        self.scene.until("the killed operator acts again", MINUTE, || {
-            (self.lease_version() != before).then_some(())
-        });
+        let killed = Timestamp::now();
+        self.scene
+            .until("the killed operator acts again", MINUTE, || self.is_renewed_since(killed).then_some(()));
         self.scene
             .tell(&format!("killed when {when}: {} ms without an operator", begun.elapsed().as_millis()));
         self.scene.cluster.kubectl.run(&[
