@@ -9,6 +9,7 @@
 )]
 
 mod docs;
+mod rbac;
 mod server;
 mod support;
 mod writes;
