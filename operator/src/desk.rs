@@ -1,7 +1,7 @@
 //! What a worker remembers of its releases between their turns. All of it can be found out again, from the status and
 //! the ConfigMap; it is dropped when somebody else has had the Lease.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use halftone_rollout::clock::Now;
@@ -12,7 +12,7 @@ use halftone_rollout::{GrayRelease, GrayReleaseStatus, Plan};
 use halftone_routing::config::RoutingConfig;
 use halftone_routing::config::arm::{Arm, Backend};
 use halftone_routing::config::names::Uid;
-use halftone_routing::config::units::Revision;
+use halftone_routing::config::units::{Ratio, Revision};
 use kube::ResourceExt;
 use tokio::time::Instant;
 
@@ -20,6 +20,7 @@ use crate::conflicts::{Claim, Claims};
 use crate::endpoints;
 use crate::names::{ACCEPTED_KEY, Key};
 use crate::objects::Kept;
+use crate::written::Written;
 
 /// One release under way.
 #[derive(Debug)]
@@ -34,10 +35,10 @@ pub struct Tracked {
     pub progress: Progress,
     /// The spec of the plan in effect, as it has to be beside the document.
     pub accepted: Option<Arc<str>>,
-    /// The status as we wrote it last, and when. The API server gives it back with times cut to whole seconds.
-    pub written: (GrayReleaseStatus, Instant),
+    /// The status as we wrote it last.
+    pub written: Written,
     /// A status that was sent, and the progress that it tells of: nobody knows whether it arrived.
-    pub sent: Option<(GrayReleaseStatus, Progress)>,
+    pub sent: Option<Box<(GrayReleaseStatus, Progress)>>,
     /// The ConfigMap as it was last written, if that may be newer than what the watch has brought.
     pub kept: Option<Kept>,
     /// Something was not as we thought: the next turn reads everything anew.
@@ -46,9 +47,6 @@ pub struct Tracked {
     pub counted_until: Instant,
     /// The document that proxies are to take up, and since when.
     pub programmed: Option<(Revision, Instant)>,
-    /// Nothing is left to do while the proxies say what they said then ([`Roster::changes`](crate::roster::Roster)),
-    /// and not for longer than until then.
-    pub asleep: Option<(u64, Instant)>,
 }
 
 impl Tracked {
@@ -70,13 +68,12 @@ impl Tracked {
             plan,
             progress: Progress::restore(&status, accepted, now)?,
             accepted: kept.and_then(|kept| kept.accepted.clone()),
-            written: (status, Instant::now()),
+            written: Written::of(&status, Instant::now()),
             sent: None,
             kept: None,
             doubtful: false,
             counted_until,
             programmed: None,
-            asleep: None,
             object,
         })
     }
@@ -96,14 +93,17 @@ impl Tracked {
         }
         if object.status != self.object.status {
             let status = object.status.clone().unwrap_or_default();
-            match self.sent.take().filter(|(sent, _)| as_stored(sent).as_ref() == Some(&status)) {
+            match self.sent.take().filter(|sent| as_stored(&sent.0).as_ref() == Some(&status)) {
                 // It had arrived after all.
-                Some((sent, progress)) => (self.progress, self.written) = (progress, (sent, Instant::now())),
+                Some(sent) => {
+                    self.written = Written::of(&sent.0, Instant::now());
+                    self.progress = sent.1;
+                }
                 None => {
                     let accepted = kept.and_then(|kept| accepted(&object, self.newest(), kept));
                     let accepted = accepted.or_else(|| self.progress.plan().cloned());
                     self.progress = Progress::restore(&status, accepted, now)?;
-                    self.written = (status, Instant::now());
+                    self.written = Written::of(&status, Instant::now());
                 }
             }
         }
@@ -185,12 +185,11 @@ pub struct Known {
 /// The releases of a fleet.
 #[derive(Debug, Default)]
 pub struct Desk {
-    tracked: HashMap<Key, Tracked>,
-    uids: BTreeSet<Uid>,
+    /// Boxed: a table has room for more than it holds, and each of these is large.
+    tracked: HashMap<Key, Box<Tracked>>,
+    keys: HashMap<Uid, Key>,
     /// What they claim.
     pub claims: Claims,
-    /// Those about which something has changed since their last turn began.
-    stirred: HashSet<Key>,
     /// Those that are judged, or whose document is on its way.
     pub busy: BTreeSet<Key>,
     /// What people were told of releases that cannot have a turn.
@@ -202,71 +201,73 @@ impl Desk {
     /// doubt.
     #[must_use]
     pub fn known(&self, key: &Key) -> Option<Known> {
-        let Tracked { uid, object, kept, doubtful, .. } = self.tracked.get(key)?;
+        let Tracked { uid, object, kept, doubtful, .. } = self.tracked.get(key)?.as_ref();
         Some(Known { uid: uid.clone(), object: Arc::clone(object), kept: kept.clone(), doubtful: *doubtful })
     }
 
-    /// Something about a release has changed: its next turn is a whole one.
-    pub fn stir(&mut self, key: &Key) {
-        self.stirred.insert(key.clone());
+    /// The release of this uid.
+    #[must_use]
+    pub fn key_of(&self, uid: &Uid) -> Option<&Key> {
+        self.keys.get(uid)
     }
 
-    /// Whether a release may go without its turn: ten thousand that have come to rest must not cost a processor.
-    /// `changes` are those of the proxies.
-    pub fn sleeps_on(&mut self, key: &Key, changes: u64, now: Instant) -> bool {
-        let asleep =
-            self.tracked.get(key).filter(|tracked| !tracked.doubtful).and_then(|tracked| tracked.asleep);
-        !self.stirred.remove(key) && asleep.is_some_and(|(then, until)| then == changes && now < until)
+    /// The same, if what is counted for it may move it or is shown.
+    #[must_use]
+    pub fn minds_traffic(&self, uid: &Uid) -> Option<&Key> {
+        let key = self.key_of(uid)?;
+        let split = |tracked: &Tracked| tracked.progress.ratio() > Ratio::ZERO;
+        self.tracked.get(key).is_none_or(|tracked| split(tracked)).then_some(key)
+    }
+
+    /// All releases.
+    pub fn keys(&self) -> impl Iterator<Item = &Key> {
+        self.keys.values()
     }
 
     /// Takes a release from the desk for its turn.
-    pub fn take(&mut self, key: &Key) -> Option<Tracked> {
+    pub fn take(&mut self, key: &Key) -> Option<Box<Tracked>> {
         self.tracked.remove(key)
     }
 
     /// Puts it back.
-    pub fn put(&mut self, key: Key, tracked: Tracked) {
-        self.uids.insert(tracked.uid.clone());
+    pub fn put(&mut self, key: Key, tracked: Box<Tracked>) {
+        if !self.keys.contains_key(&tracked.uid) {
+            self.keys.insert(tracked.uid.clone(), key.clone());
+        }
         self.tracked.insert(key, tracked);
     }
 
     /// There is no such release any more. Returns those whom that may concern.
     pub fn forget(&mut self, key: &Key) -> BTreeSet<Key> {
         self.busy.remove(key);
-        self.stirred.remove(key);
         self.told.remove(key);
         if let Some(tracked) = self.tracked.remove(key) {
-            self.uids.remove(&tracked.uid);
+            self.keys.remove(&tracked.uid);
         }
         self.claims.note(key, None)
     }
 
-    /// An object of this uid is looked after.
-    pub fn look_after(&mut self, uid: &Uid) {
-        self.uids.insert(uid.clone());
-    }
-
     /// Nothing is counted for this uid any more.
     pub fn leave_off(&mut self, uid: &Uid) {
-        self.uids.remove(uid);
+        self.keys.remove(uid);
     }
 
     /// Whether anything that is counted for this uid will be asked for.
     #[must_use]
     pub fn is_looked_after(&self, uid: &Uid) -> bool {
-        self.uids.contains(uid)
+        self.keys.contains_key(uid)
     }
 
     /// How many there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.uids.len()
+        self.keys.len()
     }
 
     /// Whether there is none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.uids.is_empty()
+        self.keys.is_empty()
     }
 
     /// Notes what a release would claim before it ever had a turn: of two that appear at once the older one is to win,

@@ -30,3 +30,4 @@ pub mod run;
 pub mod store;
 pub mod worker;
 pub mod world;
+pub mod written;

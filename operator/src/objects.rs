@@ -4,6 +4,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use halftone_rollout::GrayRelease;
+use halftone_rollout::request::REQUEST_ANNOTATION;
 use halftone_rollout::withdraw::GONE_SINCE_ANNOTATION;
 use halftone_routing::config::{
     RoutingConfig,
@@ -22,6 +24,25 @@ use crate::names::{
 
 /// A ConfigMap takes 1 MiB in all; this much is for its texts.
 const ROOM: usize = 1020 * 1024;
+
+/// Leaves of the metadata of a release what is read: there may be ten thousand. Its status is written by replacing, which
+/// leaves the metadata alone whatever it says.
+pub fn trim(release: &mut GrayRelease) {
+    let metadata = std::mem::take(&mut release.metadata);
+    let request = |annotations: BTreeMap<String, String>| {
+        annotations.into_iter().filter(|(name, _)| name == REQUEST_ANNOTATION).collect()
+    };
+    release.metadata = ObjectMeta {
+        name: metadata.name,
+        namespace: metadata.namespace,
+        uid: metadata.uid,
+        generation: metadata.generation,
+        resource_version: metadata.resource_version,
+        creation_timestamp: metadata.creation_timestamp,
+        annotations: metadata.annotations.map(request),
+        ..ObjectMeta::default()
+    };
+}
 
 /// Which fleet an object is for.
 #[derive(Debug, Clone, PartialEq, Eq)]

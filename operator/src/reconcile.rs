@@ -19,7 +19,6 @@ use halftone_rollout::advance::{self, BUSY, IDLE, Turn};
 use halftone_rollout::clock::Now;
 use halftone_rollout::fleet::{CLASS_UNKNOWN, FleetDeclaration, FleetDeclarations};
 use halftone_rollout::observation::Observation;
-use halftone_rollout::progress::State;
 use tokio::time::Instant;
 
 use self::dereference::Subject;
@@ -34,9 +33,6 @@ use crate::names::Key;
 use crate::objects::{FleetRef, Kept};
 use crate::roster::Roster;
 use crate::world::{World, lock};
-
-/// The longest sleep of a release at rest. Watches tell of everything; this is for what nobody has thought of.
-const SLEEP: Duration = Duration::from_secs(300);
 
 /// What the turns of a fleet's releases have in common.
 #[derive(Debug)]
@@ -77,7 +73,7 @@ pub struct Ended {
 /// A release that exists, with all its documents.
 #[derive(Debug)]
 pub(crate) struct Live {
-    pub(crate) tracked: Tracked,
+    pub(crate) tracked: Box<Tracked>,
     /// Its own ConfigMap.
     pub(crate) kept: Option<Kept>,
     /// That of the object of the same name before it.
@@ -133,10 +129,6 @@ fn is_untold(release: &GrayRelease) -> bool {
 /// # Errors
 /// The turn is void, and another one is due after a pause.
 pub async fn reconcile(context: &Context, key: &Key) -> Result<Ended, Error> {
-    let changes = context.roster().changes();
-    if context.desk().sleeps_on(key, changes, Instant::now()) {
-        return Ok(Ended { wake_after: Some(IDLE), concerned: Vec::new() });
-    }
     let subject = context.step_async("dereference", dereference::dereference(context, key)).await?;
     let ended = match subject {
         Subject::Nothing => {
@@ -146,14 +138,13 @@ pub async fn reconcile(context: &Context, key: &Key) -> Result<Ended, Error> {
         // The watches that are under way wake it.
         Subject::Unknown => Ok(Ended { wake_after: Some(IDLE), concerned: Vec::new() }),
         Subject::Gone(left) => context.step_async("leave", leave::leave(context, key, left)).await,
-        Subject::Live(live) => Box::pin(turn(context, key, *live, changes)).await,
+        Subject::Live(live) => Box::pin(turn(context, key, *live)).await,
     };
     context.metrics.reconciled(context.fleet.class.as_str());
     ended
 }
 
-/// `changes` are those of the proxies that the turn has seen for sure.
-async fn turn(context: &Context, key: &Key, mut live: Live, changes: u64) -> Result<Ended, Error> {
+async fn turn(context: &Context, key: &Key, mut live: Live) -> Result<Ended, Error> {
     let now = context.clock.now();
     context.step("plan", || plan::plan(context, &mut live));
     let observed = context.step("observe", || observe::observe(context, key, &mut live));
@@ -162,13 +153,16 @@ async fn turn(context: &Context, key: &Key, mut live: Live, changes: u64) -> Res
     tracing::Span::current().record("revision", turn.progress.revision());
     let mut concerned: Vec<Key> = observed.concerned.iter().cloned().collect();
     let done = Box::pin(carry_out(context, &mut live, &mut turn, observed, now)).await;
-    let wake_after = turn.wake_after;
+    let rests = turn.rests_for.filter(|_| live.tracked.written.is(&turn.progress.status()));
+    let wake_after = match rests {
+        // Not all at once.
+        Some(rest) if rest > IDLE => rest.mul_f64(rand::random_range(0.5..1.0)).max(IDLE),
+        _ => turn.wake_after,
+    };
     let claims = observe::claim(context, key, &live);
     concerned.extend(claims);
     let mut desk = context.desk();
     live.tracked.doubtful = done.is_err();
-    let at_rest = wake_after >= IDLE && is_at_rest(&live.tracked);
-    live.tracked.asleep = at_rest.then(|| (changes, Instant::now() + SLEEP));
     if wake_after <= BUSY {
         desk.busy.insert(key.clone())
     } else {
@@ -185,12 +179,6 @@ fn decide(tracked: &Tracked, seen: &Observation, now: Now) -> Turn {
         Ok(plan) => advance::advance(plan, &tracked.progress, seen, now),
         Err(obstacle) => advance::refuse(obstacle, &tracked.progress, seen, now),
     }
-}
-
-/// Whether nothing but what is watched, and the proxies, can move a release, and all of it is told.
-fn is_at_rest(tracked: &Tracked) -> bool {
-    let progress = &tracked.progress;
-    matches!(progress.state(), State::Plain | State::RolledBack(_)) && tracked.written.0 == progress.status()
 }
 
 /// Writes what has to be written, in this order. Says when documents of earlier objects want another look.

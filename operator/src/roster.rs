@@ -1,7 +1,7 @@
 //! What the proxies of a fleet have said: which documents each has, how often it was asked in vain, and what was counted
 //! since a release last looked. Pure; `collect.rs` asks them.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,7 +39,7 @@ impl ProxyPod {
 }
 
 /// What one report says, as far as documents are concerned.
-#[derive(Debug, Default, PartialEq)]
+#[derive(Debug, Default)]
 struct Told {
     applied: HashMap<Uid, Applied>,
     rejected: HashMap<Uid, String>,
@@ -64,22 +64,31 @@ pub struct Roster {
     proxies: HashMap<String, Proxy>,
     counted: HashMap<Uid, HashMap<CounterKey, Counts>>,
     round_at: Instant,
-    changes: u64,
+    news: News,
+}
+
+/// Whom the proxies have given a reason to take a turn.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct News {
+    /// Every release: proxies have come, gone, fallen silent or learnt something.
+    pub everyone: bool,
+    /// Those whose document a proxy has taken up, dropped or refused.
+    pub documents: BTreeSet<Uid>,
+    /// Those for which something was counted.
+    pub counted: BTreeSet<Uid>,
 }
 
 impl Roster {
     /// Nobody is known.
     #[must_use]
     pub fn new(now: Instant) -> Self {
-        Self { proxies: HashMap::new(), counted: HashMap::new(), round_at: now, changes: 0 }
+        Self { proxies: HashMap::new(), counted: HashMap::new(), round_at: now, news: News::default() }
     }
 
     /// These are the pods of the fleet now. One that becomes ready is a joiner.
     pub fn follow(&mut self, pods: &[Arc<ProxyPod>]) {
         let same = |proxy: &Proxy| pods.contains(&proxy.pod);
-        if self.proxies.len() != pods.len() || !self.proxies.values().all(same) {
-            self.changes += 1;
-        }
+        self.news.everyone |= self.proxies.len() != pods.len() || !self.proxies.values().all(same);
         self.proxies.retain(|uid, _| pods.iter().any(|pod| pod.uid == *uid));
         for pod in pods {
             match self.proxies.get_mut(&pod.uid) {
@@ -117,9 +126,8 @@ impl Roster {
         let (before, told) = (proxy.standing(), Told::of(report));
         proxy.polls = proxy.polls.saturating_add(1);
         (proxy.missed, proxy.asked_at) = (0, Some(asked_at));
-        if proxy.standing() != before || proxy.told != told {
-            self.changes += 1;
-        }
+        self.news.everyone |= proxy.standing() != before || proxy.told.differs_for_everyone(&told);
+        proxy.told.differs_for(&told, &mut self.news.documents);
         proxy.told = told;
         let delta = proxy.baseline.take(report);
         self.count(delta);
@@ -127,6 +135,7 @@ impl Roster {
 
     fn count(&mut self, delta: Delta) {
         for (key, counts) in delta {
+            self.news.counted.insert(key.uid.clone());
             self.counted.entry(key.uid.clone()).or_default().entry(key).or_default().merge(&counts);
         }
     }
@@ -137,16 +146,13 @@ impl Roster {
         let before = proxy.standing();
         proxy.polls = proxy.polls.saturating_add(1);
         proxy.missed = proxy.missed.saturating_add(1);
-        if proxy.standing() != before {
-            self.changes += 1;
-        }
+        self.news.everyone |= proxy.standing() != before;
         proxy.missed
     }
 
-    /// Rises with whatever could matter to a release for which nothing is counted.
-    #[must_use]
-    pub fn changes(&self) -> u64 {
-        self.changes
+    /// Whom anything since the last time concerns.
+    pub fn news(&mut self) -> News {
+        std::mem::take(&mut self.news)
     }
 
     /// A round of asking is over. What is counted for objects that nobody looks after is dropped.
@@ -223,6 +229,24 @@ impl Told {
             stale: report.stale,
             features: report.features.as_slice().into(),
         }
+    }
+}
+
+impl Told {
+    fn differs_for_everyone(&self, other: &Self) -> bool {
+        (self.stale, &self.features) != (other.stale, &other.features)
+    }
+
+    /// Adds those of whose documents the other says something else.
+    fn differs_for(&self, other: &Self, concerned: &mut BTreeSet<Uid>) {
+        let mut differ = |one: &Self, other: &Self| {
+            let applied =
+                one.applied.iter().filter(|(uid, applied)| other.applied.get(*uid) != Some(applied));
+            let rejected = one.rejected.iter().filter(|(uid, why)| other.rejected.get(*uid) != Some(why));
+            concerned.extend(applied.map(|(uid, _)| uid.clone()).chain(rejected.map(|(uid, _)| uid.clone())));
+        };
+        differ(self, other);
+        differ(other, self);
     }
 }
 
@@ -341,34 +365,39 @@ mod tests {
     }
 
     #[test]
-    fn what_could_matter_to_an_idle_release_is_noticed_and_nothing_else() {
+    fn whoever_may_sleep_is_told_of_what_concerns_it_and_of_nothing_else() {
         let mut roster = Roster::new(Instant::now());
-        let mut changed = |what: &str, expected: bool, change: &mut dyn FnMut(&mut Roster)| {
-            let before = roster.changes();
-            change(&mut roster);
-            assert_eq!(roster.changes() != before, expected, "{what}");
-        };
+        let nobody = News::default;
+        let everyone = || News { everyone: true, ..nobody() };
         let answer = |sequence| report("a", sequence, sequence);
-        changed("a pod", true, &mut |roster| roster.follow(&[pod("a", true)]));
-        changed("the same pod", false, &mut |roster| roster.follow(&[pod("a", true)]));
-        changed("its documents", true, &mut |roster| {
-            roster.answered("uid-a", &answer(1), Timestamp::UNIX_EPOCH)
+        let mut news = |what: &str, expected: News, change: &mut dyn FnMut(&mut Roster)| {
+            change(&mut roster);
+            assert_eq!(roster.news(), expected, "{what}");
+        };
+        let at = Timestamp::UNIX_EPOCH;
+        let (documents, counted) = (BTreeSet::from([uid()]), BTreeSet::from([uid()]));
+        news("a pod", everyone(), &mut |roster| roster.follow(&[pod("a", true)]));
+        news("the same pod", nobody(), &mut |roster| roster.follow(&[pod("a", true)]));
+        news("its documents", News { documents, ..nobody() }, &mut |roster| {
+            roster.answered("uid-a", &answer(1), at)
         });
-        changed("requests", false, &mut |roster| roster.answered("uid-a", &answer(2), Timestamp::UNIX_EPOCH));
-        changed("no joiner now", true, &mut |roster| {
-            roster.answered("uid-a", &answer(3), Timestamp::UNIX_EPOCH)
+        news("requests", News { counted: counted.clone(), ..nobody() }, &mut |roster| {
+            roster.answered("uid-a", &answer(2), at)
         });
-        changed("one miss", false, &mut |roster| {
+        news("no joiner now", News { counted: counted.clone(), ..everyone() }, &mut |roster| {
+            roster.answered("uid-a", &answer(3), at)
+        });
+        news("one miss", nobody(), &mut |roster| {
             roster.missed("uid-a");
         });
-        changed("silence", true, &mut |roster| {
+        news("silence", everyone(), &mut |roster| {
             (0..2).for_each(|_| assert!(roster.missed("uid-a") > 1));
         });
-        changed("its return", true, &mut |roster| {
-            roster.answered("uid-a", &answer(4), Timestamp::UNIX_EPOCH)
+        news("its return", News { counted, ..everyone() }, &mut |roster| {
+            roster.answered("uid-a", &answer(4), at)
         });
-        changed("not ready", true, &mut |roster| roster.follow(&[pod("a", false)]));
-        changed("no pod", true, &mut |roster| roster.follow(&[]));
+        news("not ready", everyone(), &mut |roster| roster.follow(&[pod("a", false)]));
+        news("no pod", everyone(), &mut |roster| roster.follow(&[]));
     }
 
     #[test]

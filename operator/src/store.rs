@@ -66,7 +66,9 @@ impl<V: PartialEq> Store<V> {
 
     /// The listing has this object.
     pub fn list(&mut self, key: Key, value: V) {
-        self.listing.get_or_insert_default().insert(key, Arc::new(value));
+        // What is as it was is not there twice while the listing goes on.
+        let known = self.objects.get(&key).filter(|known| ***known == value).cloned();
+        self.listing.get_or_insert_default().insert(key, known.unwrap_or_else(|| Arc::new(value)));
     }
 
     /// The listing is complete: what it does not have is gone.

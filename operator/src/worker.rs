@@ -24,6 +24,7 @@ use crate::mandate::{Mandate, Term};
 use crate::names::Key;
 use crate::queue::Queue;
 use crate::reconcile::{Context, Ended, reconcile};
+use crate::roster::News;
 use crate::world::Changed;
 
 /// Turns at once: most of a turn is waiting for the API server.
@@ -210,14 +211,13 @@ impl Worker {
         let live = kept.and_then(|kept| kept.live().cloned());
         let mut desk = context.desk();
         let concerned = desk.announce(key, wanted, live);
-        desk.put(key.clone(), tracked);
+        desk.put(key.clone(), Box::new(tracked));
         drop(desk);
         concerned.into_iter().for_each(|key| self.wake(key));
     }
 
     /// Something about a release has changed.
     fn wake(&mut self, key: Key) {
-        self.context.desk().stir(&key);
         self.queue.want(key, Instant::now());
     }
 
@@ -240,12 +240,28 @@ impl Worker {
     /// A round of reports is in.
     fn round(&mut self) {
         self.wake_busy();
+        self.wake_sleepers();
         if let Some((revision, checksum)) = self.settings.written.clone()
             && !self.settings.acknowledged
         {
             let lacking = self.context.roster().lacking_fleet(revision, &checksum);
             self.settings.acknowledged = lacking.is_empty();
         }
+    }
+
+    /// Those who rest, and about whom the proxies say something new.
+    fn wake_sleepers(&mut self) {
+        let News { everyone, documents, counted } = self.context.roster().news();
+        let desk = self.context.desk();
+        let concerned: Vec<Key> = if everyone {
+            desk.keys().cloned().collect()
+        } else {
+            let told = documents.iter().filter_map(|uid| desk.key_of(uid));
+            told.chain(counted.iter().filter_map(|uid| desk.minds_traffic(uid))).cloned().collect()
+        };
+        drop(desk);
+        let now = Instant::now();
+        concerned.into_iter().for_each(|key| self.queue.want(key, now));
     }
 
     fn wake_busy(&mut self) {

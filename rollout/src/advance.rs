@@ -37,6 +37,8 @@ use crate::{
 pub const BUSY: Duration = Duration::from_millis(500);
 /// How long it waits at most otherwise.
 pub const IDLE: Duration = Duration::from_secs(10);
+/// How long a release rests at most: for what nobody has thought of.
+pub const REST: Duration = Duration::from_secs(900);
 
 /// What a turn says.
 ///
@@ -53,6 +55,10 @@ pub struct Turn {
     pub events: Vec<Event>,
     /// Poll the proxies and take the next turn after this time at the latest, at most [`IDLE`].
     pub wake_after: Duration,
+    /// For so long the release has no need of a turn as long as nothing changes in what is seen of it: the object, its
+    /// Services and endpoints, what proxies say of its document, and, beyond ratio 0, what is counted for it. None if
+    /// time moves it. For shells that hear of changes, and would else give ten thousand releases a turn for nothing.
+    pub rests_for: Option<Duration>,
 }
 
 impl Turn {

@@ -14,7 +14,8 @@ use super::observe::Observed;
 use super::{Context, Live};
 use crate::desk::{self, Tracked};
 use crate::error::Error;
-use crate::objects::{Kept, Wanted};
+use crate::objects::{self, Kept, Wanted};
+use crate::written::Written;
 
 /// Returns the status that tells of where the release stands now, figures included.
 ///
@@ -59,10 +60,10 @@ pub(super) async fn apply(
 /// Has what a restart would have to know in the status.
 async fn persist(context: &Context, live: &mut Live, turn: &Turn) -> Result<(), Error> {
     let status = turn.progress.status();
-    if status.without_figures() == live.tracked.written.0.without_figures() {
+    if live.tracked.written.stands_for(&status) {
         return Ok(());
     }
-    live.tracked.sent = Some((status.clone(), turn.progress.clone()));
+    live.tracked.sent = Some(Box::new((status.clone(), turn.progress.clone())));
     write_status(context, live, status).await
 }
 
@@ -75,8 +76,8 @@ pub(super) async fn write_status(
     let tracked = &mut live.tracked;
     let object = GrayRelease { status: Some(status), ..GrayRelease::clone(&tracked.object) };
     let mut written = Box::pin(context.cluster.write_status(&object)).await?;
-    written.metadata.managed_fields = None;
-    tracked.written = (object.status.unwrap_or_default(), Instant::now());
+    objects::trim(&mut written);
+    tracked.written = Written::of(&object.status.unwrap_or_default(), Instant::now());
     tracked.sent = None;
     tracked.object = Arc::new(written);
     Ok(())
@@ -86,7 +87,7 @@ pub(super) async fn write_status(
 fn accept(context: &Context, live: &mut Live, turn: &Turn, counted_until: Option<Instant>) {
     let tracked = &mut live.tracked;
     let verdict = tracked.progress.evidence().ruling().verdict;
-    tracked.accepted = accepted(tracked, turn);
+    tracked.accepted = accepted(tracked, live.kept.as_ref(), turn);
     tracked.progress = turn.progress.clone();
     tracked.counted_until = counted_until.unwrap_or(tracked.counted_until);
     let (class, at) = (context.fleet.class.as_str(), context.clock.now().wall);
@@ -102,13 +103,14 @@ fn accept(context: &Context, live: &mut Live, turn: &Turn, counted_until: Option
 }
 
 /// The spec that is in effect after the turn, as it has to be beside the document.
-fn accepted(tracked: &Tracked, turn: &Turn) -> Option<Arc<str>> {
-    let before = tracked.accepted.clone();
+fn accepted(tracked: &Tracked, kept: Option<&Kept>, turn: &Turn) -> Option<Arc<str>> {
     if !tracked.newest().is_some_and(|plan| turn.takes(plan)) {
-        return before;
+        return tracked.accepted.clone();
     }
     let text = desk::spec_text(&tracked.object.spec);
-    before.filter(|before| **before == *text).or_else(|| Some(text.into()))
+    // Remembered once.
+    let kept = kept.and_then(|kept| kept.accepted.clone()).filter(|kept| **kept == *text);
+    kept.or_else(|| Some(text.into()))
 }
 
 /// Has the document live, over the version of the ConfigMap that the turn was decided on.

@@ -12,7 +12,7 @@ use super::{Context, Live};
 use crate::desk::{Known, Tracked, is_older, newer};
 use crate::error::Error;
 use crate::names::{self, Key};
-use crate::objects::{FleetRef, Kept};
+use crate::objects::{self, FleetRef, Kept};
 
 /// So long another operator may take to see a release of its fleet: a Lease may have to run out first. Told sooner that
 /// there is no such fleet, Git tools would call the release failed.
@@ -56,7 +56,7 @@ pub(super) async fn dereference(context: &Context, key: &Key) -> Result<Subject,
         }
         None => {
             let counted_until = context.roster().round_at();
-            Tracked::restore(object, uid.clone(), own.as_ref(), (now, counted_until))?
+            Box::new(Tracked::restore(object, uid.clone(), own.as_ref(), (now, counted_until))?)
         }
     };
     tracked.kept.clone_from(&own);
@@ -87,12 +87,12 @@ async fn object(
         }
         (Some(watched), None) => Ok(Some(watched)),
         (None, _) if !has_documents || !context.world.watches(&key.namespace) => Ok(None),
-        _ => Ok(context.cluster.release(key).await?.map(without_managed_fields)),
+        _ => Ok(context.cluster.release(key).await?.map(trimmed)),
     }
 }
 
-fn without_managed_fields(mut object: GrayRelease) -> Arc<GrayRelease> {
-    object.metadata.managed_fields = None;
+fn trimmed(mut object: GrayRelease) -> Arc<GrayRelease> {
+    objects::trim(&mut object);
     Arc::new(object)
 }
 

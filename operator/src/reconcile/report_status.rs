@@ -17,10 +17,10 @@ pub(super) async fn report_status(
     live: &mut Live,
     status: GrayReleaseStatus,
 ) -> Result<(), Error> {
-    let (written, at) = &live.tracked.written;
-    if *written == status || at.elapsed() < FIGURES {
+    let written = &live.tracked.written;
+    if written.at().elapsed() < FIGURES || written.is(&status) {
         return Ok(());
     }
-    live.tracked.sent = Some((status.clone(), live.tracked.progress.clone()));
+    live.tracked.sent = Some(Box::new((status.clone(), live.tracked.progress.clone())));
     apply::write_status(context, live, status).await
 }

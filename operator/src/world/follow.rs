@@ -9,8 +9,9 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use halftone_rollout::GrayRelease;
 use halftone_routing::config::names::ObjectName;
-use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service};
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service, ServiceSpec};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::core::DeserializeGuard;
 use kube::runtime::WatchStreamExt;
 use kube::runtime::utils::Backoff;
@@ -48,7 +49,7 @@ impl World {
             if scope.is_empty() { Api::all(client) } else { Api::namespaced(client, &scope) };
         let read = |object: DeserializeGuard<GrayRelease>| match object.0 {
             Ok(mut release) => {
-                release.metadata.managed_fields = None;
+                objects::trim(&mut release);
                 Some(release)
             }
             Err(invalid) => {
@@ -120,8 +121,9 @@ impl World {
     async fn follow_services(self: Arc<Self>, namespace: Arc<str>) {
         let api: Api<Service> = Api::namespaced(self.client.clone(), &namespace);
         let read = |mut service: Service| {
-            service.metadata.managed_fields = None;
-            service.metadata.annotations = None;
+            let ServiceSpec { ports, type_, .. } = service.spec.take().unwrap_or_default();
+            service.metadata = named(service.metadata);
+            service.spec = Some(ServiceSpec { ports, type_, ..ServiceSpec::default() });
             service.status = None;
             Some(service)
         };
@@ -139,9 +141,7 @@ impl World {
     async fn follow_slices(self: Arc<Self>, namespace: Arc<str>) {
         let api: Api<EndpointSlice> = Api::namespaced(self.client.clone(), &namespace);
         let read = |mut slice: EndpointSlice| {
-            slice.metadata.managed_fields = None;
-            slice.metadata.annotations = None;
-            slice.metadata.owner_references = None;
+            slice.metadata = named(slice.metadata);
             for endpoint in &mut slice.endpoints {
                 (endpoint.hints, endpoint.zone, endpoint.node_name) = (None, None, None);
             }
@@ -211,6 +211,12 @@ fn take<K: ResourceExt, V: PartialEq>(
         Event::Delete(object) => return store.delete(&Key::of(&object)),
     }
     Touched::default()
+}
+
+/// Name and labels: what is read of the metadata of others' objects.
+fn named(metadata: ObjectMeta) -> ObjectMeta {
+    let ObjectMeta { name, namespace, labels, .. } = metadata;
+    ObjectMeta { name, namespace, labels, ..ObjectMeta::default() }
 }
 
 fn ours(object: &ConfigMap, class: &ObjectName) -> Option<Ours> {

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::stream;
+use halftone_operator::rbac::PERMISSIONS;
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
@@ -31,13 +32,14 @@ pub(crate) enum Fault {
 
 /// `resource/namespace/name`
 type Name = (String, String, String);
+/// What changed: the version, the name, the object before and after.
+type Change = (u64, Name, Option<Arc<Value>>, Option<Arc<Value>>);
 type Plan = Box<dyn FnMut(&str) -> Option<Fault> + Send>;
 
 #[derive(Default)]
 struct State {
-    objects: BTreeMap<Name, Value>,
-    /// What changed: the version, the name, the object before and after.
-    log: Vec<(u64, Name, Option<Value>, Option<Value>)>,
+    objects: BTreeMap<Name, Arc<Value>>,
+    log: Vec<Change>,
     /// `VERB resource/namespace/name`
     writes: Vec<String>,
     faults: Option<Plan>,
@@ -98,7 +100,8 @@ impl Server {
     }
 
     pub(crate) fn get(&self, resource: &str, namespace: &str, name: &str) -> Option<Value> {
-        self.state().objects.get(&(resource.into(), namespace.into(), name.into())).cloned()
+        let name = (resource.into(), namespace.into(), name.into());
+        self.state().objects.get(&name).map(|object| Value::clone(object))
     }
 
     pub(crate) fn all(&self, resource: &str) -> Vec<Value> {
@@ -107,8 +110,22 @@ impl Server {
             .objects
             .iter()
             .filter(|((of, ..), _)| of == resource)
-            .map(|(_, object)| object.clone())
+            .map(|(_, object)| Value::clone(object))
             .collect()
+    }
+
+    /// Shows each object of a kind, without copying it.
+    #[allow(dead_code, reason = "for the measurement in benches/")]
+    pub(crate) fn each(&self, resource: &str, mut show: impl FnMut(&Value)) {
+        let state = self.state();
+        state.objects.iter().filter(|((of, ..), _)| of == resource).for_each(|(_, object)| show(object));
+    }
+
+    #[allow(dead_code, reason = "for the measurement in benches/")]
+    pub(crate) fn count(&self, resource: &str) -> usize {
+        let mut count = 0;
+        self.each(resource, |_| count += 1);
+        count
     }
 
     /// Somebody else than the operator writes an object.
@@ -121,7 +138,7 @@ impl Server {
     /// Somebody else changes an object.
     pub(crate) fn edit(&self, resource: &str, namespace: &str, name: &str, edit: impl FnOnce(&mut Value)) {
         let name = (resource.to_owned(), namespace.to_owned(), name.to_owned());
-        let mut object = self.state().objects.get(&name).cloned().unwrap();
+        let mut object = Value::clone(&self.state().objects[&name]);
         edit(&mut object);
         self.store(&name, object);
     }
@@ -130,12 +147,13 @@ impl Server {
         self.discard(&(resource.to_owned(), namespace.to_owned(), name.to_owned()));
     }
 
-    fn store(&self, name: &Name, mut object: Value) -> Value {
+    fn store(&self, name: &Name, mut object: Value) -> Arc<Value> {
         let mut state = self.state();
         let version = *self.version.borrow() + 1;
         object["metadata"]["resourceVersion"] = json!(version.to_string());
-        let before = state.objects.insert(name.clone(), object.clone());
-        state.log.push((version, name.clone(), before, Some(object.clone())));
+        let object = Arc::new(object);
+        let before = state.objects.insert(name.clone(), Arc::clone(&object));
+        state.log.push((version, name.clone(), before, Some(Arc::clone(&object))));
         // Under the lock: no two objects have the same version.
         self.version.send_replace(version);
         object
@@ -145,18 +163,21 @@ impl Server {
         let mut state = self.state();
         let version = *self.version.borrow() + 1;
         if let Some(mut before) = state.objects.remove(name) {
-            before["metadata"]["resourceVersion"] = json!(version.to_string());
+            Arc::make_mut(&mut before)["metadata"]["resourceVersion"] = json!(version.to_string());
             state.log.push((version, name.clone(), Some(before), None));
         }
         self.version.send_replace(version);
     }
 
-    async fn answer(&self, request: Request<Body>) -> Answer {
+    pub(crate) async fn answer(&self, request: Request<Body>) -> Answer {
         let mut asked = Asked::of(&request);
         let body = request.into_body().collect().await.unwrap().to_bytes();
         let body: Value = serde_json::from_slice(&body).unwrap_or(Value::Null);
         if asked.verb == "create" {
             asked.name.2 = body["metadata"]["name"].as_str().unwrap().to_owned();
+        }
+        if !asked.is_permitted() {
+            return refusal(StatusCode::FORBIDDEN);
         }
         let line = format!("{} {}/{}/{}", asked.verb, asked.name.0, asked.name.1, asked.name.2);
         let fault = self.state().faults.as_mut().and_then(|plan| plan(&line));
@@ -168,7 +189,7 @@ impl Server {
         }
         let answer = match asked.verb {
             "watch" => return self.watch(&asked),
-            "list" => self.list(&asked),
+            "list" => return Response::new(self.list(&asked)),
             "get" => self.state().objects.get(&asked.name).cloned().ok_or(StatusCode::NOT_FOUND),
             _ => {
                 let done = self.write(&asked, &body);
@@ -188,7 +209,7 @@ impl Server {
         }
     }
 
-    fn write(&self, asked: &Asked, body: &Value) -> Result<Value, StatusCode> {
+    fn write(&self, asked: &Asked, body: &Value) -> Result<Arc<Value>, StatusCode> {
         let _alone = self.writing.lock().unwrap();
         let before = self.state().objects.get(&asked.name).cloned();
         let named = body
@@ -204,30 +225,40 @@ impl Server {
             }
             _ => {}
         }
-        let mut after = before.clone().unwrap_or_default();
+        let mut after = before.as_deref().cloned().unwrap_or_default();
         match asked.verb {
             "create" | "update" | "patch" => after = body.clone(),
             "update/status" => after["status"] = seconds(body["status"].clone()),
             "delete" => {
                 self.discard(&asked.name);
-                return Ok(json!({"kind": "Status", "apiVersion": "v1", "status": "Success"}));
+                return Ok(Arc::new(json!({"kind": "Status", "apiVersion": "v1", "status": "Success"})));
             }
             verb => panic!("{verb}"),
         }
-        if before.as_ref().map(meaning) == Some(meaning(&after)) {
+        if before.as_deref().map(meaning) == Some(meaning(&after)) {
             return Ok(before.unwrap());
         }
         Ok(self.store(&asked.name, after))
     }
 
-    fn list(&self, asked: &Asked) -> Result<Value, StatusCode> {
+    /// A page of the listing: `limit` objects from `continue` on.
+    fn list(&self, asked: &Asked) -> UnsyncBoxBody<Bytes, Infallible> {
+        let number = |name: &str| asked.query.get(name).and_then(|text| text.parse::<usize>().ok());
+        let (from, most) = (number("continue").unwrap_or(0), number("limit").unwrap_or(usize::MAX));
         let state = self.state();
         let matching = state.objects.iter().filter(|(name, object)| asked.covers(name, object));
-        let items: Vec<&Value> = matching.map(|(_, object)| object).collect();
-        let version = self.version.borrow().to_string();
-        Ok(
-            json!({"kind": "List", "apiVersion": "v1", "metadata": {"resourceVersion": version}, "items": items}),
-        )
+        let mut items: Vec<&Value> =
+            matching.skip(from).take(most.saturating_add(1)).map(|(_, object)| object.as_ref()).collect();
+        let more = items.len() > most;
+        items.truncate(most);
+        let next = more.then(|| (from + most).to_string());
+        let metadata = json!({"resourceVersion": self.version.borrow().to_string(), "continue": next});
+        let list = json!({"kind": "List", "apiVersion": "v1", "metadata": metadata});
+        // Written in parts: the objects are many and need not be copied.
+        let items = serde_json::to_string(&items).unwrap();
+        let text = list.to_string();
+        let text = format!("{},\"items\":{items}}}", &text[..text.len() - 1]);
+        Full::new(Bytes::from(text)).boxed_unsync()
     }
 
     fn watch(&self, asked: &Asked) -> Answer {
@@ -258,7 +289,8 @@ impl Server {
     fn since(&self, asked: &Asked, from: u64) -> (u64, String) {
         let state = self.state();
         let (mut last, mut lines) = (from, String::new());
-        for (version, name, before, after) in state.log.iter().filter(|(version, ..)| *version > from) {
+        let news = state.log.partition_point(|(version, ..)| *version <= from);
+        for (version, name, before, after) in &state.log[news..] {
             last = *version;
             let was = before.as_ref().filter(|before| asked.covers(name, before));
             let is = after.as_ref().filter(|after| asked.covers(name, after));
@@ -315,6 +347,15 @@ impl Asked {
         };
         let name = (parts[0].to_owned(), namespace.to_owned(), name.to_owned());
         Self { verb, name, query }
+    }
+
+    /// Whether the operator's role allows it.
+    fn is_permitted(&self) -> bool {
+        let (verb, subresource) =
+            self.verb.split_once('/').map_or((self.verb, ""), |(verb, sub)| (verb, sub));
+        let resource = [self.name.0.as_str(), subresource].join("/");
+        let resource = resource.trim_end_matches('/');
+        PERMISSIONS.iter().any(|allowed| allowed.resource == resource && allowed.verbs.contains(&verb))
     }
 
     fn covers(&self, (resource, namespace, _): &Name, object: &Value) -> bool {

@@ -17,7 +17,7 @@ impl Change<'_> {
     pub(crate) fn publish(&mut self) {
         let foreign = self.foreign();
         let trusted = foreign.is_none() && !self.plan_changed;
-        let live = foreign.or_else(|| self.progress.memory.document.clone());
+        let live = foreign.or_else(|| self.ours());
         let replaces = self.replaces(live.as_deref());
         if let Some(live) = &live
             && self.is_current(live)
@@ -82,6 +82,14 @@ impl Change<'_> {
     /// No number above that of `live` was ever given: a proxy that has seen a higher one would not take it.
     fn is_current(&self, live: &RoutingConfig) -> bool {
         live.revision.get() >= self.revision_before.max(self.seen.highest_revision)
+    }
+
+    /// The document of this process. One that has come back from where it was written takes its place, so that it is
+    /// remembered once and not twice.
+    fn ours(&self) -> Option<Arc<RoutingConfig>> {
+        let ours = self.progress.memory.document.as_ref()?;
+        let seen = self.seen.document.as_ref().filter(|seen| *seen == ours);
+        Some(Arc::clone(seen.unwrap_or(ours)))
     }
 
     fn next_revision(&self) -> Revision {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use halftone_routing::config::units::Ratio;
 
 use super::{
-    BUSY, Held, IDLE, Turn, answer,
+    BUSY, Held, IDLE, REST, Turn, answer,
     change::Change,
     fleet::Fleet,
     steps,
@@ -39,9 +39,10 @@ impl Change<'_> {
         };
         let standing = self.standing(fleet, wait);
         let wake_after = self.wake_after(wait);
+        let rests_for = (wake_after == IDLE).then(|| self.rests_for(wait)).flatten();
         let Self { plan, now, mut progress, mut events, .. } = self;
         progress.tell(standing, Some(&plan), now, &mut events);
-        Turn { progress, routing: document, events, wake_after }
+        Turn { progress, routing: document, events, wake_after, rests_for }
     }
 
     fn standing(&self, fleet: Fleet, wait: Wait) -> Standing {
@@ -87,7 +88,7 @@ impl Change<'_> {
     /// At the pace of polls while anything is on its way, else at the next opening of the schedule, but never
     /// longer than `IDLE`: what no event tells of is found out by looking.
     fn wake_after(&self, wait: Wait) -> Duration {
-        let judged = self.progress.is_judged(self.now);
+        let judged = self.plan.health.limits.is_some() && self.progress.is_judged(self.now);
         if judged || !self.progress.memory.acknowledged || wait == Wait::AwaitingReports {
             return BUSY;
         }
@@ -95,6 +96,19 @@ impl Change<'_> {
             (State::Moving(moving), Wait::Holding) => moving.hold.left(self.now.steady, IDLE),
             (_, Wait::AwaitingWindow) => self.until_window(),
             _ => IDLE,
+        }
+    }
+
+    /// See [`Turn::rests_for`]. What is on its way, judged or held has been sorted out.
+    fn rests_for(&self, wait: Wait) -> Option<Duration> {
+        match (&self.progress.state, wait) {
+            (State::Plain | State::RolledBack(_) | State::TargetReached { .. }, _) => Some(REST),
+            (State::Moving(_), Wait::Idle | Wait::Forced) => Some(REST),
+            (State::Promoted { .. }, _) => {
+                let idle = since(self.now.steady, self.progress.memory.stable_idle_since?);
+                Some(STABLE_IDLE.checked_sub(idle).filter(|left| !left.is_zero()).unwrap_or(REST))
+            }
+            _ => None,
         }
     }
 
@@ -144,7 +158,7 @@ pub(super) fn stand_still(held: Option<Held>, mut progress: Progress, seen: &Obs
     };
     let mut events = Vec::from_iter(answer::refuse(&mut progress, seen, now));
     progress.tell(standing, None, now, &mut events);
-    Turn { progress, routing: None, events, wake_after: IDLE }
+    Turn { progress, routing: None, events, wake_after: IDLE, rests_for: Some(REST) }
 }
 
 impl Progress {

@@ -11,7 +11,7 @@ use halftone_rollout::{
     spec::{Force, RequestResult, StateName},
 };
 use halftone_routing::config::{RoutingConfig, units::Ratio};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 /// What an auditor remembers between turns.
 #[derive(Default)]
@@ -211,4 +211,17 @@ fn comes_to_rest(seen: &Seen<'_>) {
     let last = advance(seen.plan, &turn.progress, &still, seen.now);
     assert_eq!(last.events, [], "told again and again");
     assert_eq!(last.routing, turn.routing);
+    if let Some(rest) = last.rests_for {
+        rests(seen, &still, &last, rest);
+    }
+}
+
+/// Who says that it rests needs no turn for so long.
+fn rests(seen: &Seen<'_>, still: &Observation, turn: &Turn, rest: Duration) {
+    let almost = SignedDuration::try_from(rest.saturating_sub(Duration::from_millis(1))).unwrap();
+    let later = Now { steady: seen.now.steady + almost, wall: seen.now.wall + almost };
+    let next = advance(seen.plan, &turn.progress, still, later);
+    assert_eq!(next.events, [], "not told for {rest:?}");
+    assert_eq!(next.routing, turn.routing);
+    assert_eq!(next.progress.status(), turn.progress.status());
 }

@@ -160,3 +160,27 @@ fn polls_are_fast_only_while_something_is_on_its_way() {
     world.edit("hosts: [www.example.com]");
     assert_eq!(seconds(&world), 0.5, "a document is on its way");
 }
+
+#[test]
+fn a_release_that_time_does_not_move_may_rest() {
+    let rest = |world: &World| world.last_turn.as_ref().unwrap().rests_for.map(|rest| rest.as_secs());
+    let mut world = World::new("health: {watch: 5m}");
+    world.run_until_ratio("10%").run("1s");
+    assert_eq!(rest(&world), None, "it is held");
+    world.run_until_phase(Phase::Promoted).run("4m");
+    assert_eq!(rest(&world), None, "it is watched");
+    world.run("2m");
+    assert!(rest(&world).is_some_and(|rest| rest < 300), "stable counts as idle then: {:?}", rest(&world));
+    world.run("5m");
+    assert_eq!(rest(&world), Some(900));
+    world.edit("hosts: [www.example.com]");
+    assert_eq!(rest(&world), None, "a document is on its way");
+    let mut waiting = World::new("targetRatio: 0");
+    waiting.run("1m");
+    assert_eq!(rest(&waiting), Some(900));
+    waiting.edit("schedule: {timeZone: UTC, windows: []}\ntargetRatio: 100").run("20s");
+    assert_eq!(rest(&waiting), None, "it may begin at any time");
+    let mut timed = World::new("health: {enabled: false}");
+    timed.run_until_ratio("10%").run("20s");
+    assert_eq!(timed.last_turn.as_ref().unwrap().wake_after.as_secs(), 10, "nothing is judged");
+}
