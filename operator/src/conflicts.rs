@@ -24,37 +24,12 @@ pub struct Claim {
 type Place = (HostPattern, PathPrefix);
 
 impl Claim {
-    fn places(&self) -> BTreeSet<Place> {
-        let pairs = |hosts: &[HostPattern], paths: &[PathPrefix]| -> Vec<Place> {
-            let each =
-                hosts.iter().flat_map(|host| paths.iter().map(move |path| (host.clone(), path.clone())));
-            each.collect()
-        };
-        let wanted = self.wanted.iter().flat_map(|plan| pairs(&plan.hosts, &plan.paths));
-        wanted.chain(self.live.iter().flat_map(|live| pairs(&live.hosts, &live.paths))).collect()
+    fn claimant(&self) -> Claimant<'_> {
+        Claimant { wanted: self.wanted.as_deref(), live: self.live.as_deref() }
     }
 
-    /// Whether both claim the same, whatever else may differ.
-    fn claims_as(&self, other: &Self) -> bool {
-        let wanted = |claim: &Self| {
-            claim.wanted.as_ref().map(|plan| (plan.hosts.clone(), plan.paths.clone(), plan.object.clone()))
-        };
-        let live = |claim: &Self| {
-            claim.live.as_ref().map(|live| {
-                (
-                    live.hosts.clone(),
-                    live.paths.clone(),
-                    live.state == halftone_routing::config::State::Withdrawn,
-                )
-            })
-        };
-        let same = |a: Option<&Arc<Plan>>, b: Option<&Arc<Plan>>| match (a, b) {
-            (Some(a), Some(b)) => Arc::ptr_eq(a, b),
-            (None, None) => true,
-            _ => false,
-        };
-        (same(self.wanted.as_ref(), other.wanted.as_ref()) || wanted(self) == wanted(other))
-            && live(self) == live(other)
+    fn places(&self) -> BTreeSet<Place> {
+        self.claimant().places().map(|(host, path)| (host.clone(), path.clone())).collect()
     }
 }
 
@@ -69,11 +44,13 @@ impl Claims {
     /// Notes what a release claims; nothing for one that is gone. Returns the others whom that may concern.
     pub fn note(&mut self, key: &Key, claim: Option<Claim>) -> BTreeSet<Key> {
         let unchanged = match (self.claims.get(key), &claim) {
-            (Some(before), Some(now)) => before.claims_as(now),
+            (Some(before), Some(now)) => before.claimant().claims_as(now.claimant()),
             (None, None) => true,
             _ => false,
         };
         if unchanged {
+            // What others remember of it is the same again, and not an older copy.
+            self.claims.extend(claim.map(|claim| (key.clone(), claim)));
             return BTreeSet::new();
         }
         let mut concerned = self.around(key);
@@ -113,10 +90,7 @@ impl Claims {
         }
         let claims: Vec<(&Key, &Claim)> =
             around.iter().filter_map(|key| Some((key, self.claims.get(key)?))).collect();
-        let claimants: Vec<Claimant<'_>> = claims
-            .iter()
-            .map(|(_, claim)| Claimant { wanted: claim.wanted.as_deref(), live: claim.live.as_deref() })
-            .collect();
+        let claimants: Vec<Claimant<'_>> = claims.iter().map(|(_, claim)| claim.claimant()).collect();
         let at = claims.iter().position(|(other, _)| *other == key)?;
         claims::settle(&claimants)[at].map(|conflict| conflict.obstacle())
     }

@@ -12,7 +12,7 @@ use halftone_rollout::{GrayRelease, GrayReleaseStatus, Plan};
 use halftone_routing::config::RoutingConfig;
 use halftone_routing::config::arm::{Arm, Backend};
 use halftone_routing::config::names::Uid;
-use halftone_routing::config::units::{Ratio, Revision};
+use halftone_routing::config::units::Ratio;
 use kube::ResourceExt;
 use tokio::time::Instant;
 
@@ -45,8 +45,8 @@ pub struct Tracked {
     pub doubtful: bool,
     /// Until when rounds were counted.
     pub counted_until: Instant,
-    /// The document that proxies are to take up, and since when.
-    pub programmed: Option<(Revision, Instant)>,
+    /// Since when there is a document that proxies have to take up.
+    pub programmed: Option<Instant>,
 }
 
 impl Tracked {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use halftone_rollout::Plan;
 use halftone_rollout::observation::Obstacle;
 use halftone_routing::config::arm::{Backend, ServicePort, ServiceRef};
+use halftone_routing::reach::is_dialled;
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 
@@ -41,7 +42,7 @@ pub struct ArmsSeen {
 }
 
 /// Looks at the arms of the `newest` plan, or, where that is not to be had, of the one `in_effect`. `find` looks a
-/// Service up, and `proxies` are the uids and addresses of the fleet's own pods.
+/// Service up, and `proxies` are the uids and addresses of the fleets' own pods.
 #[must_use]
 pub fn look(
     newest: Option<&Plan>,
@@ -215,16 +216,6 @@ fn of_slice(slice: &EndpointSlice, port: &str) -> Vec<Endpoint> {
     slice.endpoints.iter().filter_map(endpoint).filter(|endpoint| is_dialled(endpoint.address)).collect()
 }
 
-/// Addresses of the node itself are never dialled, whatever an EndpointSlice says: the metadata service of a cloud and
-/// the proxy's own admin port are there.
-#[must_use]
-pub fn is_dialled(address: IpAddr) -> bool {
-    match address.to_canonical() {
-        IpAddr::V4(v4) => !(v4.is_loopback() || v4.is_link_local() || v4.is_unspecified()),
-        IpAddr::V6(v6) => !(v6.is_loopback() || v6.is_unicast_link_local() || v6.is_unspecified()),
-    }
-}
-
 fn loops_back(pods: &[(&str, Vec<Endpoint>)], proxies: &BTreeSet<String>) -> Option<Obstacle> {
     let of_fleet = |endpoint: &&Endpoint| {
         proxies.contains(&endpoint.identity) || proxies.contains(&endpoint.address.to_string())
@@ -232,7 +223,7 @@ fn loops_back(pods: &[(&str, Vec<Endpoint>)], proxies: &BTreeSet<String>) -> Opt
     let (arm, endpoint) =
         pods.iter().find_map(|(arm, endpoints)| Some((arm, endpoints.iter().find(of_fleet)?)))?;
     let message = format!(
-        "spec.{arm}.service: {} is a proxy of this fleet, so requests would go round in circles; name the Service of \
+        "spec.{arm}.service: {} is a proxy, so requests would go round in circles or to its admin pages; name the Service of \
          the {arm} version's own pods",
         endpoint.name
     );
@@ -375,7 +366,7 @@ mod tests {
 
     #[test]
     fn the_node_itself_is_never_dialled() {
-        let local = ["127.0.0.1", "169.254.169.254", "::1", "fe80::1", "::ffff:127.0.0.1", "0.0.0.0"];
+        let local = ["127.0.0.1", "169.254.169.254", "::1", "fe80::1", "::ffff:127.0.0.1", "100.100.100.200"];
         assert_eq!(counts(&seen(&found(&local), &found(&["10.0.0.1"]), &[])), [0, 1]);
     }
 

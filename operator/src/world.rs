@@ -242,11 +242,13 @@ impl World {
         pods.map(|(_, pod)| Arc::clone(pod)).collect()
     }
 
-    /// What tells a proxy of the fleet from a backend: uids and addresses.
+    /// What tells a proxy from a backend: uids and addresses. Those of all fleets, since the admin pages of another fleet
+    /// are as little a backend as those of this one.
     #[must_use]
-    pub fn identities(&self, class: &ObjectName) -> BTreeSet<String> {
-        let of = |pod: &Arc<ProxyPod>| [vec![pod.uid.clone()], pod.addresses.clone()].concat();
-        self.pods(class).iter().flat_map(of).collect()
+    pub fn identities(&self) -> BTreeSet<String> {
+        let state = self.state();
+        let pods = state.fleets.values().flat_map(|fleet| fleet.pods.iter());
+        pods.flat_map(|(_, pod)| pod.addresses.iter().chain([&pod.uid]).cloned()).collect()
     }
 
     /// A Service and its EndpointSlices.

@@ -55,6 +55,8 @@ pub struct Turn {
     pub events: Vec<Event>,
     /// Poll the proxies and take the next turn after this time at the latest, at most [`IDLE`].
     pub wake_after: Duration,
+    /// Every proxy has the document that was to be live before this turn moved anything.
+    pub acknowledged: bool,
     /// For so long the release has no need of a turn as long as nothing changes in what is seen of it: the object, its
     /// Services and endpoints, what proxies say of its document, and, beyond ratio 0, what is counted for it. None if
     /// time moves it. For shells that hear of changes, and would else give ten thousand releases a turn for nothing.
@@ -116,6 +118,7 @@ pub fn turn(wanted: Result<&Arc<Plan>, &Obstacle>, progress: Progress, seen: &Ob
         plan,
         plan_changed,
         health_changed: false,
+        acknowledged: false,
         wanted: wanted.ok(),
         held,
         seen,

@@ -15,6 +15,9 @@ use jiff::Timestamp;
 
 use crate::{observation::Obstacle, plan::Plan};
 
+/// A host and a path below it.
+pub type Place<'a> = (&'a HostPattern, &'a PathPrefix);
+
 /// One release of the fleet.
 #[derive(Debug, Clone, Copy)]
 pub struct Claimant<'a> {
@@ -55,14 +58,13 @@ pub fn settle<'a>(claimants: &[Claimant<'a>]) -> Vec<Option<Conflict<'a>>> {
     let mut owners = HashMap::new();
     let mut conflicts = vec![None; claimants.len()];
     for ((_, namespace, name), at) in by_age {
-        let Claimant { wanted, live } = claimants[at];
-        let wanted = wanted.map(|plan| pairs(&plan.hosts, &plan.paths));
-        let taken = wanted
-            .as_ref()
-            .and_then(|wanted| wanted.iter().find_map(|claim| Some((*claim, *owners.get(claim)?))));
+        let claimant = claimants[at];
+        let taken = claimant.wants().find_map(|claim| Some((claim, *owners.get(&claim)?)));
         conflicts[at] = taken.map(|((host, path), (older, owner))| Conflict { older, owner, host, path });
-        let claims = wanted.filter(|_| taken.is_none()).or_else(|| Some(serves(live?)));
-        for claim in claims.into_iter().flatten() {
+        let wants = claimant.wants().filter(|_| taken.is_none());
+        // What is refused or not known claims what it serves.
+        let serves = claimant.serves().filter(|_| taken.is_some() || claimant.wanted.is_none());
+        for claim in wants.chain(serves) {
             owners.entry(claim).or_insert((at, (namespace, name)));
         }
     }
@@ -70,6 +72,29 @@ pub fn settle<'a>(claimants: &[Claimant<'a>]) -> Vec<Option<Conflict<'a>>> {
 }
 
 impl<'a> Claimant<'a> {
+    /// Every place that it may claim, whatever others do: what it wants and what it serves.
+    pub fn places(self) -> impl Iterator<Item = Place<'a>> {
+        self.wants().chain(self.serves())
+    }
+
+    /// Whether both claim the same, whatever else may differ between them.
+    #[must_use]
+    pub fn claims_as(self, other: Claimant<'_>) -> bool {
+        self.age() == other.age()
+            && self.wanted.is_some() == other.wanted.is_some()
+            && self.wants().eq(other.wants())
+            && self.serves().eq(other.serves())
+    }
+
+    fn wants(self) -> impl Iterator<Item = Place<'a>> {
+        self.wanted.into_iter().flat_map(|plan| pairs(&plan.hosts, &plan.paths))
+    }
+
+    fn serves(self) -> impl Iterator<Item = Place<'a>> {
+        let live = self.live.filter(|live| live.state != State::Withdrawn);
+        live.into_iter().flat_map(|live| pairs(&live.hosts, &live.paths))
+    }
+
     /// The oldest first; none where there is nothing to claim.
     fn age(&self) -> Option<(Timestamp, &'a str, &'a str)> {
         let plan = self.wanted.map(|plan| &plan.object);
@@ -81,12 +106,8 @@ impl<'a> Claimant<'a> {
     }
 }
 
-fn serves(live: &RoutingConfig) -> Vec<(&HostPattern, &PathPrefix)> {
-    if live.state == State::Withdrawn { Vec::new() } else { pairs(&live.hosts, &live.paths) }
-}
-
-fn pairs<'a>(hosts: &'a [HostPattern], paths: &'a [PathPrefix]) -> Vec<(&'a HostPattern, &'a PathPrefix)> {
-    hosts.iter().flat_map(|host| paths.iter().map(move |path| (host, path))).collect()
+fn pairs<'a>(hosts: &'a [HostPattern], paths: &'a [PathPrefix]) -> impl Iterator<Item = Place<'a>> {
+    hosts.iter().flat_map(|host| paths.iter().map(move |path| (host, path)))
 }
 
 #[cfg(test)]

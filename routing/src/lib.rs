@@ -16,6 +16,7 @@ pub mod identity;
 mod networks;
 pub mod path;
 mod pattern;
+pub mod reach;
 pub mod report;
 pub mod request;
 pub mod routes;

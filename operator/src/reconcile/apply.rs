@@ -86,6 +86,11 @@ pub(super) async fn write_status(
 /// From here on the turn has happened.
 fn accept(context: &Context, live: &mut Live, turn: &Turn, counted_until: Option<Instant>) {
     let tracked = &mut live.tracked;
+    if turn.acknowledged
+        && let Some(since) = tracked.programmed.take()
+    {
+        context.metrics.acknowledged(context.fleet.class.as_str(), since.elapsed());
+    }
     let verdict = tracked.progress.evidence().ruling().verdict;
     tracked.accepted = accepted(tracked, live.kept.as_ref(), turn);
     tracked.progress = turn.progress.clone();
@@ -127,7 +132,7 @@ async fn program(context: &Context, live: &mut Live, document: Arc<RoutingConfig
     let written = context.cluster.apply(&object).await?;
     let tracked = &mut live.tracked;
     tracked.kept = Kept::read(&written, &context.fleet.class);
-    tracked.programmed = Some((wanted.document.revision, Instant::now()));
+    tracked.programmed = Some(Instant::now());
     live.kept.clone_from(&tracked.kept);
     Ok(())
 }

@@ -29,7 +29,6 @@ pub(crate) struct Observed {
 
 pub(super) fn observe(context: &Context, key: &Key, live: &mut Live) -> Observed {
     let (proxies, highest_revision, counted) = proxies(context, live);
-    acknowledged(context, live, &proxies);
     let tracked = &live.tracked;
     let arms = arms(context, live);
     let round =
@@ -64,23 +63,11 @@ fn proxies(context: &Context, live: &Live) -> (Vec<ProxySeen>, u64, Option<Count
     (roster.seen(uid), roster.highest_revision(uid), counted)
 }
 
-/// Measures how long a document took to reach every proxy.
-fn acknowledged(context: &Context, live: &mut Live, proxies: &[ProxySeen]) {
-    let Some((revision, since)) = live.tracked.programmed else { return };
-    let mut counting = proxies.iter().filter(|proxy| proxy.counts()).peekable();
-    let all = counting.peek().is_some()
-        && counting.all(|proxy| proxy.applied.as_ref().is_some_and(|applied| applied.revision >= revision));
-    if all {
-        live.tracked.programmed = None;
-        context.metrics.acknowledged(context.fleet.class.as_str(), since.elapsed());
-    }
-}
-
 fn arms(context: &Context, live: &Live) -> ArmsSeen {
     let tracked = &live.tracked;
     let newest = tracked.newest().map(Arc::as_ref);
     let in_effect = tracked.progress.plan().map(Arc::as_ref);
-    let identities = context.world.identities(&context.fleet.class);
+    let identities = context.world.identities();
     endpoints::look(newest, in_effect, |reference| context.world.find(reference), &identities)
 }
 

@@ -34,6 +34,8 @@ pub(crate) struct Change<'a> {
     pub plan_changed: bool,
     /// `spec.health` changed in this turn: the round was counted and sorted by what was before.
     pub health_changed: bool,
+    /// Every proxy had the document before anything moved.
+    pub acknowledged: bool,
     /// The newest plan, taken or not; none if the newest spec makes none.
     pub wanted: Option<&'a Arc<Plan>>,
     /// Why the newest spec is not in effect, if it is not.

@@ -25,7 +25,8 @@ impl Change<'_> {
 
     fn keep_acknowledgement(&mut self, fleet: &Fleet) {
         let memory = &mut self.progress.memory;
-        if fleet.has_acknowledged() {
+        self.acknowledged = fleet.has_acknowledged();
+        if self.acknowledged {
             memory.acknowledged = true;
             memory.unacknowledged_since = None;
             self.progress.stage.acknowledged_at.get_or_insert(self.now.steady);

@@ -40,9 +40,9 @@ impl Change<'_> {
         let standing = self.standing(fleet, wait);
         let wake_after = self.wake_after(wait);
         let rests_for = (wake_after == IDLE).then(|| self.rests_for(wait)).flatten();
-        let Self { plan, now, mut progress, mut events, .. } = self;
+        let Self { plan, now, mut progress, mut events, acknowledged, .. } = self;
         progress.tell(standing, Some(&plan), now, &mut events);
-        Turn { progress, routing: document, events, wake_after, rests_for }
+        Turn { progress, routing: document, events, wake_after, acknowledged, rests_for }
     }
 
     fn standing(&self, fleet: Fleet, wait: Wait) -> Standing {
@@ -156,9 +156,10 @@ pub(super) fn stand_still(held: Option<Held>, mut progress: Progress, seen: &Obs
         judged: false,
         ..progress.standing.clone()
     };
+    let acknowledged = fleet.has_acknowledged();
     let mut events = Vec::from_iter(answer::refuse(&mut progress, seen, now));
     progress.tell(standing, None, now, &mut events);
-    Turn { progress, routing: None, events, wake_after: IDLE, rests_for: Some(REST) }
+    Turn { progress, routing: None, events, wake_after: IDLE, acknowledged, rests_for: Some(REST) }
 }
 
 impl Progress {
