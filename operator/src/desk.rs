@@ -13,13 +13,13 @@ use halftone_routing::config::RoutingConfig;
 use halftone_routing::config::arm::{Arm, Backend};
 use halftone_routing::config::names::Uid;
 use halftone_routing::config::units::Ratio;
-use kube::ResourceExt;
 use tokio::time::Instant;
 
 use crate::conflicts::{Claim, Claims};
 use crate::endpoints;
 use crate::names::{ACCEPTED_KEY, Key};
 use crate::objects::Kept;
+use crate::packed::Packed;
 use crate::written::Written;
 
 /// One release under way.
@@ -28,7 +28,7 @@ pub struct Tracked {
     /// Its uid.
     pub uid: Uid,
     /// The object as it was last seen or written.
-    pub object: Arc<GrayRelease>,
+    pub object: Arc<Packed>,
     /// Its plan, or why there is none.
     pub plan: Result<Arc<Plan>, Obstacle>,
     /// Where it stands.
@@ -55,14 +55,14 @@ impl Tracked {
     /// # Errors
     /// The status is not one that Halftone has written.
     pub fn restore(
-        object: Arc<GrayRelease>,
+        (object, packed): (&GrayRelease, Arc<Packed>),
         uid: Uid,
         kept: Option<&Kept>,
         (now, counted_until): (Now, Instant),
     ) -> Result<Self, Unrestorable> {
         let status = object.status.clone().unwrap_or_default();
-        let plan = plan(&object);
-        let accepted = kept.and_then(|kept| accepted(&object, plan.as_ref().ok(), kept));
+        let plan = plan(object);
+        let accepted = kept.and_then(|kept| accepted(object, plan.as_ref().ok(), kept));
         Ok(Self {
             uid,
             plan,
@@ -74,7 +74,7 @@ impl Tracked {
             doubtful: false,
             counted_until,
             programmed: None,
-            object,
+            object: packed,
         })
     }
 
@@ -84,14 +84,14 @@ impl Tracked {
     /// The status is not one that Halftone has written.
     pub fn see(
         &mut self,
-        object: Arc<GrayRelease>,
+        (object, packed): (&GrayRelease, Arc<Packed>),
         kept: Option<&Kept>,
         now: Now,
     ) -> Result<(), Unrestorable> {
-        if object.metadata.generation != self.object.metadata.generation {
-            self.plan = plan(&object);
+        if packed.generation != self.object.generation {
+            self.plan = plan(object);
         }
-        if object.status != self.object.status {
+        if packed.status != self.object.status {
             let status = object.status.clone().unwrap_or_default();
             match self.sent.take().filter(|sent| as_stored(&sent.0).as_ref() == Some(&status)) {
                 // It had arrived after all.
@@ -100,14 +100,14 @@ impl Tracked {
                     self.progress = sent.1;
                 }
                 None => {
-                    let accepted = kept.and_then(|kept| accepted(&object, self.newest(), kept));
+                    let accepted = kept.and_then(|kept| accepted(object, self.newest(), kept));
                     let accepted = accepted.or_else(|| self.progress.plan().cloned());
                     self.progress = Progress::restore(&status, accepted, now)?;
                     self.written = Written::of(&status, Instant::now());
                 }
             }
         }
-        self.object = object;
+        self.object = packed;
         Ok(())
     }
 
@@ -164,9 +164,8 @@ pub fn is_older(a: &str, b: &str) -> bool {
 
 /// The newer one of two readings of an object.
 #[must_use]
-pub fn newer(a: Arc<GrayRelease>, b: Arc<GrayRelease>) -> Arc<GrayRelease> {
-    let version = |object: &GrayRelease| object.resource_version().unwrap_or_default();
-    if is_older(&version(&a), &version(&b)) { b } else { a }
+pub fn newer(a: Arc<Packed>, b: Arc<Packed>) -> Arc<Packed> {
+    if is_older(&a.version, &b.version) { b } else { a }
 }
 
 /// What is known of a release before its turn.
@@ -175,7 +174,7 @@ pub struct Known {
     /// Its uid.
     pub uid: Uid,
     /// The object.
-    pub object: Arc<GrayRelease>,
+    pub object: Arc<Packed>,
     /// Its ConfigMap, if we have written it.
     pub kept: Option<Kept>,
     /// Both have to be read anew.

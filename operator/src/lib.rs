@@ -21,6 +21,7 @@ pub mod mandate;
 pub mod metrics;
 pub mod names;
 pub mod objects;
+pub mod packed;
 pub mod pages;
 pub mod queue;
 pub mod rbac;

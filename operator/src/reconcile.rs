@@ -74,6 +74,8 @@ pub struct Ended {
 #[derive(Debug)]
 pub(crate) struct Live {
     pub(crate) tracked: Box<Tracked>,
+    /// The object.
+    pub(crate) object: Arc<GrayRelease>,
     /// Its own ConfigMap.
     pub(crate) kept: Option<Kept>,
     /// That of the object of the same name before it.

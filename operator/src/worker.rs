@@ -180,10 +180,8 @@ impl Worker {
         }
         let now = Instant::now();
         let mut keys: BTreeSet<Key> = context.world.keys_kept(&context.fleet.class).into_iter().collect();
-        for (at, release) in context.world.releases().into_iter().enumerate() {
-            if context.is_ours(&release) {
-                let key = Key::of(release.as_ref());
-                self.announce(&key);
+        for (at, key) in context.world.releases().into_iter().enumerate() {
+            if self.announce(&key) {
                 keys.insert(key);
             }
             if at % 100 == 99 {
@@ -194,19 +192,23 @@ impl Worker {
         self.begun = true;
     }
 
-    /// Notes what a release would claim, before it has its turn.
-    fn announce(&mut self, key: &Key) {
+    /// Notes what a release would claim, before it has its turn. Says whether it is looked after here at all.
+    fn announce(&mut self, key: &Key) -> bool {
         let context = &self.context;
-        let Some(release) = context.world.release(key).filter(|release| context.is_ours(release)) else {
-            return;
-        };
         if context.desk().known(key).is_some() {
-            return;
+            return true;
         }
-        let Some(uid) = release.metadata.uid.as_deref().and_then(|uid| uid.parse().ok()) else { return };
+        let Some(packed) = context.world.release(key) else { return false };
+        let release = packed.unpack();
+        if !context.is_ours(&release) {
+            return false;
+        }
+        let Some(uid) = release.metadata.uid.as_deref().and_then(|uid| uid.parse().ok()) else { return true };
         let (now, until) = (context.clock.now(), context.roster().round_at());
         let kept = context.world.kept(&context.fleet.class, &context.fleet.namespace, &uid);
-        let Ok(tracked) = Tracked::restore(release, uid, kept.as_ref(), (now, until)) else { return };
+        let Ok(tracked) = Tracked::restore((&release, packed), uid, kept.as_ref(), (now, until)) else {
+            return true;
+        };
         let wanted = tracked.newest().filter(|plan| context.fleets.forbids(plan).is_none()).cloned();
         let live = kept.and_then(|kept| kept.live().cloned());
         let mut desk = context.desk();
@@ -214,6 +216,7 @@ impl Worker {
         desk.put(key.clone(), Box::new(tracked));
         drop(desk);
         concerned.into_iter().for_each(|key| self.wake(key));
+        true
     }
 
     /// Something about a release has changed.
@@ -355,7 +358,11 @@ impl Worker {
                 tracing::error!(%fleet, namespace, release, "{what}: {error}");
                 if let Some(object) = self.context.world.release(key) {
                     let at = self.context.clock.now().wall;
-                    self.context.events.tell(&object, Event::new(Reason::Refused, text), at);
+                    self.context.events.tell(
+                        &Arc::new(object.unpack()),
+                        Event::new(Reason::Refused, text),
+                        at,
+                    );
                 }
             }
         }

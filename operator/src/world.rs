@@ -7,7 +7,6 @@ mod follow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use halftone_rollout::GrayRelease;
 use halftone_rollout::fleet::{FleetDeclaration, FleetDeclarations};
 use halftone_routing::config::arm::ServiceRef;
 use halftone_routing::config::names::{ObjectName, Uid};
@@ -22,6 +21,7 @@ use crate::endpoints::Found;
 use crate::metrics::Metrics;
 use crate::names::{self, Key};
 use crate::objects::{FleetRef, Kept};
+use crate::packed::Packed;
 use crate::roster::ProxyPod;
 use crate::store::{Store, Touched};
 
@@ -59,7 +59,7 @@ pub struct World {
 #[derive(Default)]
 struct State {
     /// By the namespace that is watched, empty for all.
-    releases: BTreeMap<Arc<str>, Store<GrayRelease>>,
+    releases: BTreeMap<Arc<str>, Store<Packed>>,
     neighbours: HashMap<Arc<str>, Neighbours>,
     fleets: BTreeMap<ObjectName, FleetState>,
 }
@@ -94,7 +94,8 @@ fn all_of(namespace: &str) -> Key {
 }
 
 /// The Services that a release names, and its namespace.
-fn groups_of_release(release: &GrayRelease) -> Vec<Key> {
+fn groups_of_release(release: &Packed) -> Vec<Key> {
+    let release = release.unpack();
     let namespace = release.metadata.namespace.clone().unwrap_or_default();
     let arms = std::iter::once(&release.spec.stable).chain(&release.spec.gray);
     let services = arms.filter_map(|arm| Some(Key::new(&namespace, &arm.service.as_ref()?.name)));
@@ -183,16 +184,15 @@ impl World {
 
     /// A release.
     #[must_use]
-    pub fn release(&self, key: &Key) -> Option<Arc<GrayRelease>> {
+    pub fn release(&self, key: &Key) -> Option<Arc<Packed>> {
         let state = self.state();
         state.releases.values().find_map(|store| store.get(key)).cloned()
     }
 
     /// All releases.
     #[must_use]
-    pub fn releases(&self) -> Vec<Arc<GrayRelease>> {
-        let state = self.state();
-        state.releases.values().flat_map(Store::iter).map(|(_, release)| Arc::clone(release)).collect()
+    pub fn releases(&self) -> Vec<Key> {
+        self.state().releases.values().flat_map(Store::iter).map(|(key, _)| key.clone()).collect()
     }
 
     /// The ConfigMap of an object in a fleet.

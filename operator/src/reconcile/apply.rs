@@ -14,7 +14,8 @@ use super::observe::Observed;
 use super::{Context, Live};
 use crate::desk::{self, Tracked};
 use crate::error::Error;
-use crate::objects::{self, Kept, Wanted};
+use crate::objects::{Kept, Wanted};
+use crate::packed::Packed;
 use crate::written::Written;
 
 /// Returns the status that tells of where the release stands now, figures included.
@@ -74,12 +75,13 @@ pub(super) async fn write_status(
     status: GrayReleaseStatus,
 ) -> Result<(), Error> {
     let tracked = &mut live.tracked;
-    let object = GrayRelease { status: Some(status), ..GrayRelease::clone(&tracked.object) };
-    let mut written = Box::pin(context.cluster.write_status(&object)).await?;
-    objects::trim(&mut written);
+    let object = GrayRelease { status: Some(status), ..GrayRelease::clone(&live.object) };
+    let written = Box::pin(context.cluster.write_status(&object)).await?;
     tracked.written = Written::of(&object.status.unwrap_or_default(), Instant::now());
     tracked.sent = None;
-    tracked.object = Arc::new(written);
+    tracked.object = Arc::new(Packed::of(written));
+    // Its version is the one to write over next.
+    live.object = Arc::new(tracked.object.unpack());
     Ok(())
 }
 
@@ -92,7 +94,7 @@ fn accept(context: &Context, live: &mut Live, turn: &Turn, counted_until: Option
         context.metrics.acknowledged(context.fleet.class.as_str(), since.elapsed());
     }
     let verdict = tracked.progress.evidence().ruling().verdict;
-    tracked.accepted = accepted(tracked, live.kept.as_ref(), turn);
+    tracked.accepted = accepted(tracked, &live.object, live.kept.as_ref(), turn);
     tracked.progress = turn.progress.clone();
     tracked.counted_until = counted_until.unwrap_or(tracked.counted_until);
     let (class, at) = (context.fleet.class.as_str(), context.clock.now().wall);
@@ -103,16 +105,16 @@ fn accept(context: &Context, live: &mut Live, turn: &Turn, counted_until: Option
     for event in &turn.events {
         tracing::info!(reason = %event.reason, "{}", event.message);
         context.metrics.happened(class, event.reason.to_string());
-        context.events.tell(&tracked.object, event.clone(), at);
+        context.events.tell(&live.object, event.clone(), at);
     }
 }
 
 /// The spec that is in effect after the turn, as it has to be beside the document.
-fn accepted(tracked: &Tracked, kept: Option<&Kept>, turn: &Turn) -> Option<Arc<str>> {
+fn accepted(tracked: &Tracked, object: &GrayRelease, kept: Option<&Kept>, turn: &Turn) -> Option<Arc<str>> {
     if !tracked.newest().is_some_and(|plan| turn.takes(plan)) {
         return tracked.accepted.clone();
     }
-    let text = desk::spec_text(&tracked.object.spec);
+    let text = desk::spec_text(&object.spec);
     // Remembered once.
     let kept = kept.and_then(|kept| kept.accepted.clone()).filter(|kept| **kept == *text);
     kept.or_else(|| Some(text.into()))

@@ -12,7 +12,8 @@ use super::{Context, Live};
 use crate::desk::{Known, Tracked, is_older, newer};
 use crate::error::Error;
 use crate::names::{self, Key};
-use crate::objects::{self, FleetRef, Kept};
+use crate::objects::{FleetRef, Kept};
+use crate::packed::Packed;
 
 /// So long another operator may take to see a release of its fleet: a Lease may have to run out first. Told sooner that
 /// there is no such fleet, Git tools would call the release failed.
@@ -35,10 +36,11 @@ pub(super) async fn dereference(context: &Context, key: &Key) -> Result<Subject,
     let known = context.desk().known(key);
     let kept = context.world.kept_of(&context.fleet.class, key);
     // What we cannot see is not gone.
-    let Some(object) = object(context, key, known.as_ref(), !kept.is_empty()).await? else {
+    let Some(packed) = object(context, key, known.as_ref(), !kept.is_empty()).await? else {
         let gone = !kept.is_empty() && context.world.watches(&key.namespace);
         return Ok(if gone { Subject::Gone(kept) } else { Subject::Nothing });
     };
+    let object = packed.unpack();
     let Some(uid) = object.uid().and_then(|uid| uid.parse::<Uid>().ok()) else { return Ok(Subject::Nothing) };
     if !context.is_ours(&object) {
         // It was deleted and made again for another fleet.
@@ -51,18 +53,20 @@ pub(super) async fn dereference(context: &Context, key: &Key) -> Result<Subject,
     let now = context.clock.now();
     let mut tracked = match context.desk().take(key).filter(|tracked| tracked.uid == uid) {
         Some(mut tracked) => {
-            tracked.see(object, own.as_ref(), now)?;
+            tracked.see((&object, packed), own.as_ref(), now)?;
             tracked
         }
         None => {
             let counted_until = context.roster().round_at();
-            Box::new(Tracked::restore(object, uid.clone(), own.as_ref(), (now, counted_until))?)
+            let seen = (&object, packed);
+            Box::new(Tracked::restore(seen, uid.clone(), own.as_ref(), (now, counted_until))?)
         }
     };
     tracked.kept.clone_from(&own);
     tracked.doubtful = false;
     let (predecessor, superseded) = earlier(kept, &uid, own.as_ref());
-    Ok(Subject::Live(Box::new(Live { tracked, kept: own, predecessor, superseded })))
+    let object = Arc::new(object);
+    Ok(Subject::Live(Box::new(Live { tracked, object, kept: own, predecessor, superseded })))
 }
 
 /// Whether a release of a class that we do not know may still be found by an operator who does.
@@ -78,22 +82,17 @@ async fn object(
     key: &Key,
     known: Option<&Known>,
     has_documents: bool,
-) -> Result<Option<Arc<GrayRelease>>, Error> {
+) -> Result<Option<Arc<Packed>>, Error> {
     let watched = context.world.release(key);
     match (watched, known) {
+        // One of another uid is newer, too, whichever was seen last.
         (Some(watched), Some(known)) if !known.doubtful => {
-            let same = watched.uid() == known.object.uid();
-            Ok(Some(if same { newer(watched, Arc::clone(&known.object)) } else { watched }))
+            Ok(Some(newer(watched, Arc::clone(&known.object))))
         }
         (Some(watched), None) => Ok(Some(watched)),
         (None, _) if !has_documents || !context.world.watches(&key.namespace) => Ok(None),
-        _ => Ok(context.cluster.release(key).await?.map(trimmed)),
+        _ => Ok(context.cluster.release(key).await?.map(|object| Arc::new(Packed::of(object)))),
     }
-}
-
-fn trimmed(mut object: GrayRelease) -> Arc<GrayRelease> {
-    objects::trim(&mut object);
-    Arc::new(object)
 }
 
 /// The ConfigMap of the object itself: what the watch has, unless we have written a newer one.

@@ -34,7 +34,7 @@ pub(super) fn observe(context: &Context, key: &Key, live: &mut Live) -> Observed
     let round =
         counted.as_ref().and_then(|(seconds, delta, _)| Round::of(&tracked.progress, *seconds, delta));
     let mut seen = Observation {
-        generation: tracked.object.metadata.generation.unwrap_or_default(),
+        generation: live.object.metadata.generation.unwrap_or_default(),
         refusal: tracked.newest().and_then(|plan| context.fleets.forbids(plan)),
         unresolved: arms.unresolved,
         proxies,
@@ -44,7 +44,7 @@ pub(super) fn observe(context: &Context, key: &Key, live: &mut Live) -> Observed
         highest_revision,
         round,
         unwritable: None,
-        request: tracked.object.annotations().get(REQUEST_ANNOTATION).cloned(),
+        request: live.object.annotations().get(REQUEST_ANNOTATION).cloned(),
         fleet: context.declaration.times,
     };
     let (conflict, concerned) = conflict(context, key, live, &seen);

@@ -17,7 +17,7 @@ pub(super) fn plan(context: &Context, live: &mut Live) {
             }
         }
         Err(obstacle) => {
-            let generation = live.tracked.object.metadata.generation.unwrap_or_default();
+            let generation = live.object.metadata.generation.unwrap_or_default();
             // Once for each generation: the status names the last one that was told of.
             if live.tracked.written.generation() != generation {
                 tracing::warn!(generation, "refused: {}", obstacle.message);

@@ -22,6 +22,7 @@ use serde::de::DeserializeOwned;
 use super::{Neighbours, Ours, State, World, groups_of_service, groups_of_slice};
 use crate::names::{ADMIN_PORT, CLASS_LABEL, Key};
 use crate::objects::{self, FleetRef, Kept};
+use crate::packed::Packed;
 use crate::roster::ProxyPod;
 use crate::store::{Store, Touched};
 
@@ -48,10 +49,7 @@ impl World {
         let api: Api<DeserializeGuard<GrayRelease>> =
             if scope.is_empty() { Api::all(client) } else { Api::namespaced(client, &scope) };
         let read = |object: DeserializeGuard<GrayRelease>| match object.0 {
-            Ok(mut release) => {
-                objects::trim(&mut release);
-                Some(release)
-            }
+            Ok(release) => Some(Packed::of(release)),
             Err(invalid) => {
                 let name = invalid.metadata.name.unwrap_or_default();
                 let namespace = invalid.metadata.namespace.unwrap_or_default();
