@@ -135,7 +135,8 @@ kill_cgroups() {
   for _ in $(seq 20); do
     pids=
     for directory in $(cgroups); do
-      pids+=" $(find "$directory" -name cgroup.procs -exec cat {} + 2>/dev/null | sort -u | tr '\n' ' ')"
+      # What ends meanwhile takes its directory along, which is no error.
+      pids+=" $(find "$directory" -name cgroup.procs -exec cat {} + 2>/dev/null | sort -u | tr '\n' ' ' || true)"
     done
     [ -n "${pids// /}" ] || return 0
     kill -KILL $pids 2>/dev/null || true
