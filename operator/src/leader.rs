@@ -300,6 +300,19 @@ mod tests {
         store.clone()
     }
 
+    #[test]
+    fn somebody_acts_where_answers_come() {
+        let (mut one, mut two) = (Candidate::new("one", 7, 0.9), Candidate::new("two", 0, 1.1));
+        let (mut store, mut acted) = (None, false);
+        for at in 0..40 {
+            let time = Duration::from_millis(250 * at);
+            one.tick(time, &mut store, (true, 0, 0, 1));
+            two.tick(time, &mut store, (true, 0, 0, 1));
+            acted |= one.acts(time) || two.acts(time);
+        }
+        assert!(acted, "{store:?}");
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(64))]
 
@@ -312,17 +325,15 @@ mod tests {
         ) {
             let mut one = Candidate::new("one", offsets.0, rates.0);
             let mut two = Candidate::new("two", offsets.1, rates.1);
-            let (mut store, mut led) = (None, false);
+            let mut store = None;
             for (at, &chance) in script.iter().enumerate() {
                 let time = Duration::from_millis(250 * at as u64);
                 // Reads come as often as writes; each has its turn by chance.
                 one.tick(time, &mut store, chance);
                 let (act, delay, back, lost) = chance;
                 two.tick(time, &mut store, (!act, back, delay, (lost + 1) % 4));
-                led |= one.acts(time) || two.acts(time);
                 prop_assert!(!(one.acts(time) && two.acts(time)), "at {time:?}");
             }
-            prop_assert!(led || script.len() < 1000, "nobody ever led");
         }
     }
 }
