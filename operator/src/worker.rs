@@ -24,7 +24,7 @@ use crate::mandate::{Mandate, Term};
 use crate::names::Key;
 use crate::queue::Queue;
 use crate::reconcile::{Context, Ended, reconcile};
-use crate::roster::News;
+use crate::roster::{News, Roster};
 use crate::world::Changed;
 
 /// Turns at once: most of a turn is waiting for the API server.
@@ -120,6 +120,9 @@ impl Worker {
         self.settings = Settings::default();
         self.begun = false;
         *self.context.desk() = Desk::default();
+        // What proxies have counted since is in the status by whoever counted it: differences to readings of ours would
+        // count it twice.
+        *self.context.roster() = Roster::new(Instant::now());
     }
 
     /// Leads until somebody else does.
