@@ -15,12 +15,23 @@ use tracing_subscriber::EnvFilter;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+/// Exit code of Rust programs that panic.
+const PANICKED: i32 = 101;
 /// A connection to the API server that is not there by then is tried anew.
 const CONNECT: Duration = Duration::from_secs(3);
+
+/// As for the proxies: a watch is begun anew so often, and one that is silent for longer is on a connection that died.
+const SILENCE: Duration = Duration::from_secs(60);
 
 fn main() -> ExitCode {
     let flags = Flags::parse();
     start_log(&flags);
+    // A leader that lives on without its worker, or with a watch that nobody reads, is worse than none: the Lease would
+    // keep everyone else away.
+    std::panic::set_hook(Box::new(|panic| {
+        tracing::error!("ends, since it is not as it should be: {panic}");
+        std::process::exit(PANICKED);
+    }));
     match serve(flags) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -60,6 +71,8 @@ fn serve(flags: Flags) -> Result<(), Box<dyn std::error::Error>> {
             (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
         let mut cluster = kube::Config::infer().await?;
         cluster.connect_timeout = Some(CONNECT);
+        cluster.read_timeout = Some(SILENCE);
+        cluster.reset_reader_on_write = true;
         let client = kube::Client::try_from(cluster)?;
         let listener = TcpListener::bind(flags.listen)
             .await

@@ -13,8 +13,6 @@ use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service, ServiceSpec};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::core::DeserializeGuard;
-use kube::runtime::WatchStreamExt;
-use kube::runtime::utils::Backoff;
 use kube::runtime::watcher::{self, Config, Event};
 use kube::{Api, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
@@ -30,6 +28,8 @@ use crate::store::{Store, Touched};
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 /// The longest: after an outage the world is to be known again soon.
 const LONGEST_PAUSE: Duration = Duration::from_secs(3);
+/// A watch is begun anew so often: on a connection that died unnoticed nothing is seen for a minute at most.
+const WATCH_SECONDS: u32 = 45;
 
 impl World {
     /// Begins to watch. The tasks end with the runtime.
@@ -169,16 +169,31 @@ impl World {
     ) where
         K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
     {
-        let mut events = std::pin::pin!(watcher::watcher(api, config).backoff(Pauses::default()));
-        while let Some(event) = events.next().await {
-            let event = match event {
-                Ok(event) => event,
-                Err(error) => {
+        let begin = || watcher::watcher(api.clone(), config.clone().timeout(WATCH_SECONDS)).boxed();
+        let (mut events, mut pause) = (begin(), FIRST_PAUSE);
+        loop {
+            let event = match events.next().await {
+                Some(Ok(event)) => event,
+                Some(Err(error)) => {
                     self.metrics.watch_failed(what);
                     tracing::warn!("watching {what}: {error}");
+                    // By chance, so that all operators and all watches do not come back at once.
+                    tokio::time::sleep(pause.mul_f64(rand::random_range(0.5..1.0))).await;
+                    pause = pause.saturating_mul(2).min(LONGEST_PAUSE);
+                    if is_gone(&error) {
+                        events = begin();
+                    }
+                    continue;
+                }
+                None => {
+                    events = begin();
                     continue;
                 }
             };
+            // A list that only begins proves nothing yet.
+            if !matches!(event, Event::Init) {
+                pause = FIRST_PAUSE;
+            }
             let listed = matches!(event, Event::InitDone);
             let touched = store(&mut self.state()).map(|store| take(store, event, &read)).unwrap_or_default();
             if listed || touched != Touched::default() {
@@ -186,6 +201,12 @@ impl World {
             }
         }
     }
+}
+
+/// Whether the API server refuses to go on from where we are. Said within a watch, kube's watcher lists anew by itself;
+/// said in place of a watch, it would ask again for ever.
+fn is_gone(error: &watcher::Error) -> bool {
+    matches!(error, watcher::Error::WatchStartFailed(kube::Error::Api(status)) if status.code == 410)
 }
 
 fn take<K: ResourceExt, V: PartialEq>(
@@ -243,31 +264,5 @@ fn proxy_pod(pod: &Pod) -> ProxyPod {
         admin: address.zip(port).map(|(address, port)| SocketAddr::new(address, port)),
         ready: conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True"),
         terminating: pod.metadata.deletion_timestamp.is_some(),
-    }
-}
-
-/// Pauses that double, spread by chance so that all operators of a cluster do not come back at once.
-#[derive(Debug)]
-struct Pauses(Duration);
-
-impl Default for Pauses {
-    fn default() -> Self {
-        Self(FIRST_PAUSE)
-    }
-}
-
-impl Iterator for Pauses {
-    type Item = Duration;
-
-    fn next(&mut self) -> Option<Duration> {
-        let pause = self.0;
-        self.0 = pause.saturating_mul(2).min(LONGEST_PAUSE);
-        Some(pause.mul_f64(rand::random_range(0.5..1.0)))
-    }
-}
-
-impl Backoff for Pauses {
-    fn reset(&mut self) {
-        *self = Self::default();
     }
 }
