@@ -9,6 +9,7 @@ use halftone_routing::fleet::FleetConfig;
 
 use crate::endpoints::name_port;
 use crate::error::Error;
+use crate::names;
 use crate::objects;
 use crate::reconcile::Context;
 
@@ -46,12 +47,24 @@ pub async fn settle(context: &Context) -> Result<(Revision, Checksum), Error> {
         if let Some((Err(wrong), _)) = &seen {
             tracing::warn!(fleet = %context.fleet.class, "the fleet's ConfigMap is put right: {wrong}");
         }
-        let version = seen.as_ref().map(|(_, version)| version.as_str());
-        let object = objects::fleet_config_map(&context.fleet, &config, version);
-        context.cluster.apply(&object).await?;
+        write(context, &config, seen.as_ref().map(|(_, version)| version.as_str())).await?;
         tracing::info!(fleet = %context.fleet.class, revision = config.revision.get(), "the fleet's settings are written");
     }
     Ok((config.revision, sealed))
+}
+
+/// Writes it over the version that was seen. Unseen, it may be there all the same, without the label that the watch goes
+/// by.
+async fn write(context: &Context, config: &FleetConfig, version: Option<&str>) -> Result<(), Error> {
+    let over = |version| objects::fleet_config_map(&context.fleet, config, version);
+    match context.cluster.apply(&over(version)).await {
+        Err(Error::Conflict(_)) if version.is_none() => {}
+        written => return written.map(drop),
+    }
+    let name = names::fleet_config_map(&context.fleet.class);
+    let unseen = context.cluster.config_map(context.fleet.namespace.as_str(), &name).await?;
+    let version = unseen.and_then(|unseen| unseen.metadata.resource_version);
+    context.cluster.apply(&over(version.as_deref())).await.map(drop)
 }
 
 /// The declaration with what the Service of its default backend calls its port.
