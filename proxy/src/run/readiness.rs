@@ -10,6 +10,9 @@ use crate::report::Documents;
 /// enough that in ordinary times no user meets an older split, short enough that a proxy restarted while the source
 /// is away still serves.
 pub(super) const SOURCE_GRACE: Duration = Duration::from_secs(5);
+/// How long endpoints that cannot be listed keep a proxy from being ready. A namespace that is gone, or whose Role is,
+/// must not keep new proxies from everyone else's users.
+const ENDPOINTS_GRACE: Duration = Duration::from_secs(90);
 
 /// Once ready, a proxy stays ready until it drains: losing the source later loses no traffic.
 #[derive(Debug, Default)]
@@ -38,6 +41,7 @@ impl Readiness {
         let objection = refused.map(|rejected| {
             format!("{} is refused ({}) and no earlier version is at hand", rejected.source, rejected.reason)
         });
+        let missing = missing.filter(|_| waited < ENDPOINTS_GRACE);
         let objection = objection.or_else(|| missing.map(str::to_owned));
         self.settled = objection.is_none();
         objection
@@ -115,6 +119,8 @@ mod tests {
         let missing = "the EndpointSlices of namespace shop are not listed";
         let objection = readiness.objection(&documents(&["a"], &[]), true, Some(missing), LATE);
         assert_eq!(objection.as_deref(), Some(missing));
+        let at_last = Readiness::default().objection(&documents(&["a"], &[]), true, Some(missing), 2 * LATE);
+        assert_eq!(at_last, None, "others are served");
         assert!(readiness.objection(&documents(&["a"], &[]), true, None, LATE).is_none());
         assert!(readiness.objection(&documents(&["a"], &[]), true, Some(missing), LATE).is_none());
     }
