@@ -46,7 +46,12 @@ helm_bin=$(bin_of helm $helm)
 export PATH=$bin:$helm_bin:$PATH
 
 need_root() { [ "$(id -u)" -eq 0 ] || die "needs root: it makes network namespaces and mounts; try sudo -E $0"; }
-is_up() { [ -e "$state/up" ]; }
+# What a machine that started anew has left is not up, and `up` clears it.
+is_up() {
+  local component
+  [ -e "$state/up" ] && for component in "${components[@]}"; do alive "$component" && return; done
+  return 1
+}
 need_up() { is_up || die "cluster '$name' is not up; start it with e2e/cluster/up --name $name"; }
 
 components=(forward etcd kube-apiserver kube-controller-manager kube-scheduler containerd kube-proxy kubelet)
