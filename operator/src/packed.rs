@@ -1,10 +1,11 @@
-//! A GrayRelease between its turns: as text, which takes half the room of the object. Of ten thousand releases few have
-//! their turn at a time.
+//! A GrayRelease between its turns: as compressed text, which takes a fifth of the room of the object. Of ten thousand
+//! releases few have their turn at a time.
 
 use std::sync::Arc;
 
 use halftone_rollout::GrayRelease;
 use kube::ResourceExt;
+use lz4_flex::block::{compress_prepend_size, decompress_size_prepended};
 use xxhash_rust::xxh3::xxh3_128;
 
 use crate::objects;
@@ -12,7 +13,8 @@ use crate::objects;
 /// An object, trimmed and folded up.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Packed {
-    text: Arc<str>,
+    /// JSON, compressed.
+    text: Arc<[u8]>,
     /// Its resourceVersion.
     pub version: Box<str>,
     /// Its generation.
@@ -28,7 +30,7 @@ impl Packed {
         objects::trim(&mut release);
         let status = serde_json::to_vec(&release.status).expect("a status is plain data");
         Self {
-            text: serde_json::to_string(&release).expect("an object is plain data").into(),
+            text: compress_prepend_size(&serde_json::to_vec(&release).expect("an object is plain data")).into(),
             version: release.resource_version().unwrap_or_default().into(),
             generation: release.metadata.generation,
             status: xxh3_128(&status),
@@ -38,7 +40,8 @@ impl Packed {
     /// The object.
     #[must_use]
     pub fn unpack(&self) -> GrayRelease {
-        serde_json::from_str(&self.text).expect("it was written from such an object")
+        let text = decompress_size_prepended(&self.text).expect("it was compressed here");
+        serde_json::from_slice(&text).expect("it was written from such an object")
     }
 }
 
