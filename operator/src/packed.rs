@@ -30,7 +30,8 @@ impl Packed {
         objects::trim(&mut release);
         let status = serde_json::to_vec(&release.status).expect("a status is plain data");
         Self {
-            text: compress_prepend_size(&serde_json::to_vec(&release).expect("an object is plain data")).into(),
+            text: compress_prepend_size(&serde_json::to_vec(&release).expect("an object is plain data"))
+                .into(),
             version: release.resource_version().unwrap_or_default().into(),
             generation: release.metadata.generation,
             status: xxh3_128(&status),

@@ -57,7 +57,10 @@ fn a_mounted_config_map_is_followed_through_its_swaps() {
             );
         }
         expect(proxy.addresses()[0], &format!("stable /x r{revision}"));
-        let page = page(&proxy);
+        // The page follows the workers.
+        let is_current =
+            |page: &Value| page.pointer("/applied/0/document/revision") == Some(&json!(revision));
+        let page = until("the document's revision on the page", || page(&proxy), is_current);
         assert_eq!(
             page.pointer("/fleet/revision"),
             Some(&json!(revision)),
