@@ -93,3 +93,25 @@ fn a_wrong_manifest_is_refused_with_what_to_change() {
         assert!(refused.contains(words), "{spec}: {refused}");
     }
 }
+
+#[test]
+fn every_example_is_taken() {
+    let scene = Scene::new("examples");
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples");
+    let files = std::fs::read_dir(folder).unwrap().map(|file| file.unwrap().path());
+    // Declarations of fleets are for the operator and the command line.
+    let manifests = files.filter(|file| !file.file_name().unwrap().to_string_lossy().starts_with("fleet"));
+    let mut taken = 0;
+    for file in manifests {
+        let text = std::fs::read_to_string(&file).unwrap();
+        let here = text.replace("namespace: shop", &format!("namespace: {}", scene.namespace));
+        let copy = std::env::temp_dir().join(format!("{}.yaml", scene.namespace));
+        std::fs::write(&copy, here).unwrap();
+        let copy = copy.to_str().unwrap();
+        let args = ["apply", "--server-side", "--validate=strict", "-n", &scene.namespace, "-f", copy];
+        let applied = scene.cluster.kubectl.try_run(&args);
+        assert!(applied.is_ok(), "{}: {applied:?}", file.display());
+        taken += 1;
+    }
+    assert!(taken > 5, "{taken} examples");
+}
