@@ -15,7 +15,7 @@ const IDLE: usize = 10_000;
 const SERVED: usize = 1_000;
 const CHANGES: usize = 200;
 const HOUR: Duration = Duration::from_secs(3_600);
-const REST: Duration = Duration::from_secs(60);
+const REST: Duration = Duration::from_secs(30);
 
 #[test]
 #[ignore = "takes a quarter of an hour and the whole machine; `make e2e-scale` runs it"]

@@ -10,13 +10,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::FutureExt;
 use halftone_routing::config::names::ObjectName;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::runtime::watcher::{self, Event};
 use kube::{Api, Client, ResourceExt};
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout};
 
 use self::document::{Document, read};
 use self::slices::{News, Slices};
@@ -37,8 +36,11 @@ const FIRST_GRACE: Duration = Duration::from_secs(5);
 const GRACE: Duration = Duration::from_secs(2);
 /// Errors this long ago are over: the next attempt would have failed meanwhile.
 const TROUBLE_OVER: Duration = Duration::from_secs(10);
-/// Events taken in before what they change is told.
-const MOST_AT_ONCE: usize = 10_000;
+/// Events that come this soon after one another are told together: all are applied in one go, and with thousands of
+/// documents one go takes as long for one of them as for all.
+const LULL: Duration = Duration::from_millis(2);
+/// The first of them waits no longer than this.
+const TOGETHER: Duration = Duration::from_millis(200);
 /// How often namespaces that nobody names any more are looked for.
 const SWEEP: Duration = Duration::from_secs(30);
 /// The API server ends a watch after this long, and one that has fallen silent is given up soon after. Taking it up
@@ -169,9 +171,10 @@ impl Kubernetes {
     pub(crate) async fn next(&mut self) -> Told {
         loop {
             self.step().await;
+            // The connection is read by a task of its own, so each event is there a moment after the one before it.
             // Bounded, so that a flood of events does not keep the first of them waiting.
-            let mut more = 0..MOST_AT_ONCE;
-            while more.next().is_some() && self.step().now_or_never().is_some() {}
+            let end = Instant::now() + TOGETHER;
+            while Instant::now() < end && timeout(LULL, self.step()).await.is_ok() {}
             if std::mem::take(&mut self.changed) {
                 let listing = self.listing();
                 let trouble = self.trouble.as_ref().map(|(why, _)| why.clone());
