@@ -26,7 +26,7 @@ use jiff::Timestamp;
 
 use self::reader::distinct;
 pub(crate) use self::{
-    arms::{address, port},
+    arms::{addresses, service},
     reader::{Reader, ratio},
     rules::parse as condition,
 };

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use halftone_routing::{
     config::{
-        arm::{Backend, ServiceRef},
+        arm::Backend,
         names::ObjectName,
         network,
         parse::{self, Format},
@@ -20,11 +20,11 @@ use crate::{
     finding::{Finding, Position, Severity},
     manifest::{Places, tree},
     observation::FleetTimes,
-    plan::{Reader, address, port},
+    plan::{Reader, addresses, service},
     problem::{Problem, field, item},
     spec::{
         IntOrString, rules,
-        schema::{DURATION, LABEL, NAMESPACE_OR_ALL, PORT_NAME},
+        schema::{DURATION, LABEL, NAMESPACE_OR_ALL},
     },
     structural,
 };
@@ -162,28 +162,13 @@ fn fleet(reader: &mut Reader, path: &str, written: &WrittenFleet) -> Option<Flee
 
 fn backend(reader: &mut Reader, path: &str, written: &WrittenBackend) -> Option<Backend> {
     reader.require(written.service.is_some() != written.addresses.is_some(), path, rules::ONE_BACKEND)?;
-    if let Some(service) = &written.service {
+    if let Some(written) = &written.service {
         let path = field(path, "service");
-        let namespace = reader.text(&field(&path, "namespace"), &service.namespace);
-        let name = reader.text(&field(&path, "name"), &service.name);
-        let port = port(&service.port);
-        if port.is_none() {
-            reader.mismatch(&field(&path, "port"), PORT_NAME);
-        }
-        return Some(Backend::Service(ServiceRef {
-            namespace: namespace?,
-            name: name?,
-            port: port?,
-            port_name: None,
-        }));
+        let namespace = reader.text(&field(&path, "namespace"), &written.namespace);
+        return service(reader, &path, namespace, &written.name, &written.port);
     }
     let path = field(path, "addresses");
-    let addresses =
-        reader.each(&path, written.addresses.as_deref().unwrap_or_default(), |reader, path, text| {
-            let address = address(text);
-            reader.require(address.is_some(), path, rules::ADDRESS)?;
-            address
-        })?;
+    let addresses = addresses(reader, &path, written.addresses.as_deref().unwrap_or_default())?;
     reader.valid(&path, addresses.try_into()).map(Backend::Addresses)
 }
 

@@ -53,31 +53,41 @@ fn backend(
     namespace: Option<&ObjectName>,
 ) -> Option<Backend> {
     reader.require(arm.service.is_some() != arm.addresses.is_some(), path, rules::ONE_BACKEND)?;
-    if let Some(service) = &arm.service {
+    if let Some(written) = &arm.service {
         let path = field(path, "service");
-        let name = reader.text(&field(&path, "name"), &service.name);
-        let port = port(&service.port);
-        if port.is_none() {
-            reader.mismatch(&field(&path, "port"), PORT_NAME);
-        }
-        return Some(Backend::Service(ServiceRef {
-            namespace: namespace?.clone(),
-            name: name?,
-            port: port?,
-            port_name: None,
-        }));
+        return service(reader, &path, namespace.cloned(), &written.name, &written.port);
     }
     let path = field(path, "addresses");
-    let addresses =
-        reader.each(&path, arm.addresses.as_deref().unwrap_or_default(), |reader, path, text| {
-            let address = address(text);
-            reader.require(address.is_some(), path, rules::ADDRESS)?;
-            address
-        })?;
+    let addresses = addresses(reader, &path, arm.addresses.as_deref().unwrap_or_default())?;
     reader.valid(&path, super::reader::distinct(addresses).try_into()).map(Backend::Addresses)
 }
 
-pub(crate) fn port(port: &IntOrString) -> Option<ServicePort> {
+/// A Service as a backend; none where its namespace, read before, is none.
+pub(crate) fn service(
+    reader: &mut Reader,
+    path: &str,
+    namespace: Option<ObjectName>,
+    name: &str,
+    port: &IntOrString,
+) -> Option<Backend> {
+    let name = reader.text(&field(path, "name"), name);
+    let port = self::port(port);
+    if port.is_none() {
+        reader.mismatch(&field(path, "port"), PORT_NAME);
+    }
+    Some(Backend::Service(ServiceRef { namespace: namespace?, name: name?, port: port?, port_name: None }))
+}
+
+/// The addresses of a backend.
+pub(crate) fn addresses(reader: &mut Reader, path: &str, written: &[String]) -> Option<Vec<SocketAddr>> {
+    reader.each(path, written, |reader, path, text| {
+        let address = address(text);
+        reader.require(address.is_some(), path, rules::ADDRESS)?;
+        address
+    })
+}
+
+fn port(port: &IntOrString) -> Option<ServicePort> {
     match port {
         IntOrString::Int(number) => u16::try_from(*number).ok()?.try_into().ok().map(ServicePort::Number),
         IntOrString::String(name) => {
@@ -87,7 +97,7 @@ pub(crate) fn port(port: &IntOrString) -> Option<ServicePort> {
 }
 
 /// IP:PORT. Zones and IPv4-mapped addresses are refused, as the API server does.
-pub(crate) fn address(text: &str) -> Option<SocketAddr> {
+fn address(text: &str) -> Option<SocketAddr> {
     let (host, port) = text.rsplit_once(':')?;
     let digits = (1..=5).contains(&port.len()) && port.bytes().all(|byte| byte.is_ascii_digit());
     let port: u16 = port.parse().ok().filter(|port| digits && *port > 0)?;
