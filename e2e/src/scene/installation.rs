@@ -103,12 +103,6 @@ impl Installation<'_> {
         format!("deployment/{}", self.name(&format!("proxy-{}", self.class)))
     }
 
-    /// The Deployment of the operators, as in `deployment/NAME`.
-    #[must_use]
-    pub fn operator_deployment(&self) -> String {
-        format!("deployment/{}", self.name("operator"))
-    }
-
     /// Waits until a Deployment has only ready pods of its present template.
     ///
     /// # Panics

@@ -10,25 +10,22 @@ use std::{
 use halftone_e2e::{scene::Scene, wire::Fault};
 use serde_json::{Value, json};
 
-const MINUTE: Duration = Duration::from_secs(60);
+use crate::release::{self, MINUTE, step};
 
 fn release(scene: &Scene) -> Value {
-    json!({
-        "apiVersion": "halftone.dev/v1alpha1",
-        "kind": "GrayRelease",
-        "metadata": {"name": "site", "namespace": scene.namespace},
-        "spec": {
-            "hosts": [scene.host()],
-            "stable": {"service": {"name": "site-v1", "port": 80}, "version": "v1"},
-            "gray": {"service": {"name": "site-v2", "port": 80}, "version": "v2"},
+    let mut manifest = release::release(
+        scene,
+        &json!({
             "targetRatio": "12.5%",
-            "steps": [{"ratio": 5, "hold": "10m"}],
+            "steps": [step(5, "10m")],
             "health": {"maxLatency": {"p99": "500ms"}},
             "rules": [{"name": "beta", "to": "Gray", "when": [
                 {"all": [{"source": "Identity", "operator": "In", "values": ["lin", "wei"]}]},
             ]}],
-        },
-    })
+        }),
+    );
+    manifest["metadata"]["namespace"] = json!(scene.namespace);
+    manifest
 }
 
 /// kubectl with the manifest in a file, as a tool with a field manager of its own calls it.

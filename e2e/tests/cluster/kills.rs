@@ -16,7 +16,19 @@ struct Scenery<'a> {
     own: Installation<'a>,
 }
 
-impl Scenery<'_> {
+impl<'a> Scenery<'a> {
+    /// None where the cluster is not ours.
+    fn new(scene: &'a Scene, left_out: &str) -> Option<Self> {
+        let node = scene.node(left_out)?;
+        Some(Self { scene, node, own: scene.install(&json!({"operator": {"replicas": 2}})) })
+    }
+
+    /// One of two proxies that may be stopped without being taken out.
+    fn straggler(&self) -> String {
+        self.own.patient_proxies(2);
+        self.own.proxies().pop().unwrap()
+    }
+
     /// Whether the Lease was renewed after this.
     fn is_renewed_since(&self, then: Timestamp) -> bool {
         let lease = self.scene.get(&format!("lease/halftone-{}", self.own.class));
@@ -121,13 +133,10 @@ fn statuses(seen: &[Value]) -> Vec<Value> {
 #[test]
 fn killed_at_each_transition_an_operator_goes_on_where_it_was() {
     let scene = Scene::new("kills");
-    let Some(node) = scene.node("operators are killed") else { return };
-    let own = scene.install(&json!({"operator": {"replicas": 2}}));
+    let Some(scenery) = Scenery::new(&scene, "operators are killed") else { return };
+    let (own, node) = (&scenery.own, &scenery.node);
     let (_stable, _gray) = (scene.backend("site-v1", "v1", 1), scene.backend("site-v2", "v2", 1));
-    own.patient_proxies(2);
-    let straggler = own.proxies().pop().unwrap();
-    let scenery = Scenery { scene: &scene, node: node.clone(), own };
-    let own = &scenery.own;
+    let straggler = scenery.straggler();
 
     node.signal(&scene.namespace, &straggler, Signal::Stop);
     scene.apply(&release(
@@ -177,13 +186,10 @@ fn killed_at_each_transition_an_operator_goes_on_where_it_was() {
 #[test]
 fn a_rollback_that_its_operator_does_not_live_to_see_is_finished_by_the_next() {
     let scene = Scene::new("killback");
-    let Some(node) = scene.node("operators are killed") else { return };
-    let own = scene.install(&json!({"operator": {"replicas": 2}}));
+    let Some(scenery) = Scenery::new(&scene, "operators are killed") else { return };
+    let (own, node) = (&scenery.own, &scenery.node);
     let (_stable, _gray) = (scene.backend("site-v1", "v1", 1), scene.backend("site-v2", "v2", 1));
-    own.patient_proxies(2);
-    let straggler = own.proxies().pop().unwrap();
-    let scenery = Scenery { scene: &scene, node: node.clone(), own };
-    let own = &scenery.own;
+    let straggler = scenery.straggler();
     scene.apply(&release(&scene, &json!({"proxyClass": own.class, "steps": [step(50, "10m")]})));
     let watch = scene.watch("grayrelease/site");
     scene.phase("site", "Holding", MINUTE);
@@ -211,11 +217,9 @@ fn a_rollback_that_its_operator_does_not_live_to_see_is_finished_by_the_next() {
 #[test]
 fn a_leader_that_wakes_after_its_time_writes_nothing() {
     let scene = Scene::new("late");
-    let Some(node) = scene.node("an operator is stopped") else { return };
-    let own = scene.install(&json!({"operator": {"replicas": 2}}));
+    let Some(scenery) = Scenery::new(&scene, "an operator is stopped") else { return };
+    let (own, node) = (&scenery.own, &scenery.node);
     let (_stable, _gray) = (scene.backend("site-v1", "v1", 1), scene.backend("site-v2", "v2", 1));
-    let scenery = Scenery { scene: &scene, node: node.clone(), own };
-    let own = &scenery.own;
     scene.apply(&release(
         &scene,
         &json!({
