@@ -5,11 +5,12 @@ use std::{cell::RefCell, convert::Infallible, rc::Rc};
 
 use bytes::Bytes;
 use halftone_proxy::http1::{
-    Answering, Body, Decoded, Decoder, MAX_TRAILERS, MessageError, Method,
+    Answering, Body, Decoded, Decoder, Field, FieldKind, MAX_TRAILERS, MessageError, Method, RequestHead,
+    Target,
     chunked::{MAX_SIZE_LINE, append_chunk, append_end, size_line},
 };
 use http_body_util::{BodyExt, Empty};
-use hyper::{Request, Response, service::service_fn};
+use hyper::{Request, Response, http::uri::PathAndQuery, service::service_fn};
 use hyper_util::rt::TokioIo;
 use proptest::{collection::vec, prelude::*, sample::select};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -22,21 +23,34 @@ use crate::{
 /// A message's first line and its body.
 type Seen = (String, Vec<u8>);
 
-/// All whole requests in `bytes`, up to the first that is refused, asks to close, or is not complete.
+/// All whole requests in `bytes`, up to the first that is refused, asks to close, is not complete, or is one
+/// that we take and hyper does not.
 fn our_requests(mut bytes: &[u8]) -> Vec<Seen> {
     let mut seen = Vec::new();
     loop {
         let next = with_request(bytes, |head, rest| {
             let first = format!("{} {}", head.method_name, head.target.path);
-            (first, read_body(head.body, rest), head.keep_alive)
+            hyper_takes(head).then(|| (first, read_body(head.body, rest), head.keep_alive))
         });
-        let Ok(Some((first, Some((body, used)), keep_alive))) = next else { return seen };
+        let Ok(Some(Some((first, Some((body, used)), keep_alive)))) = next else { return seen };
         seen.push((first, body));
         if !keep_alive {
             return seen;
         }
         bytes = &bytes[bytes.len() - used..];
     }
+}
+
+/// Whether hyper's types can hold what we took: its `Uri` has no room for `<` and `>`, which clients send and
+/// which we, like nginx, hand on as they came; and of a Content-Length that was joined into a list (`8, 8`,
+/// RFC 9110 §8.6) it wants one field for each member.
+fn hyper_takes(head: &RequestHead<'_, '_>) -> bool {
+    let Target { path, query, .. } = head.target;
+    let path_and_query = query.map_or_else(|| path.to_owned(), |query| format!("{path}?{query}"));
+    let listed = |(kind, field): (FieldKind, &Field<'_>)| {
+        kind == FieldKind::ContentLength && field.value.contains(&b',')
+    };
+    PathAndQuery::try_from(path_and_query).is_ok() && !head.fields.iter().any(listed)
 }
 
 /// The body and how many bytes are left after it; `None` when it is not whole or malformed.
