@@ -255,10 +255,10 @@ fn left(status: &GrayReleaseStatus, now: Now) -> Option<String> {
     };
     let step = status.step.as_ref();
     let stands = || Some(format!("hold stands with {} left", step?.hold_left.as_ref()?));
-    rest(step.and_then(|step| step.hold_ends_at), "holds for")
+    rest(status.watch_ends_at, "watched for")
+        .or_else(|| rest(step.and_then(|step| step.hold_ends_at), "holds for"))
         .or_else(|| stands().filter(|text| !text.contains(" 0s ") && !text.contains(" 0ms ")))
         .or_else(|| rest(status.patience_ends_at, "waits for a verdict for"))
-        .or_else(|| rest(status.watch_ends_at, "watched for"))
 }
 
 /// The block of one release.

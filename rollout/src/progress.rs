@@ -31,10 +31,13 @@ pub enum State {
     Plain,
     /// On its way to the target, waiting at ratio 0 included.
     Moving(Moving),
-    /// At a target below 100 %, whose own hold ended with `Pass`.
+    /// At a target below 100 %, whose own hold ended with `Pass`, or was skipped by request.
     TargetReached {
         /// That target.
         ratio: Ratio,
+        /// What its hold has left, should the target be raised: all of it after `promote`, or when what serves there
+        /// has changed.
+        hold: Timer,
         /// For how long it is still judged.
         watch: Timer,
     },
@@ -88,6 +91,22 @@ impl State {
             Self::Moving(moving) => moving.ratio,
             Self::TargetReached { ratio, .. } => *ratio,
             Self::Promoted { .. } => Ratio::FULL,
+        }
+    }
+
+    /// How long a ratio below 100 % is held at least before a step up.
+    pub(crate) fn hold(&self) -> Option<Timer> {
+        match self {
+            Self::Moving(Moving { hold, .. }) | Self::TargetReached { hold, .. } => Some(*hold),
+            _ => None,
+        }
+    }
+
+    /// The same, to be changed.
+    pub(crate) fn hold_mut(&mut self) -> Option<&mut Timer> {
+        match self {
+            Self::Moving(Moving { hold, .. }) | Self::TargetReached { hold, .. } => Some(hold),
+            _ => None,
         }
     }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use halftone_routing::config::{
     self, RoutingConfig,
+    rule::Target,
     units::{Ratio, ReleaseId, Revision},
 };
 
@@ -63,7 +64,8 @@ pub(super) fn hold_back(plan: &Plan, progress: &Progress, seen: &Observation) ->
 /// What this object, or one of the same name before it, has brought about.
 struct Past<'a> {
     release: Option<ReleaseId>,
-    promoted: Option<&'a str>,
+    /// The version that serves everyone, after a promotion: gray's, or under `force: Stable` stable's.
+    serving: Option<&'a str>,
     ratio: Ratio,
 }
 
@@ -72,15 +74,13 @@ impl<'a> Past<'a> {
         match (&progress.basis, inherited(seen)) {
             (None, Some(document)) => Self {
                 release: document.arms.gray.as_ref().map(|_| document.release.id),
-                promoted: (document.state == config::State::Promoted)
-                    .then_some(document.arms.gray.as_ref().map(|gray| gray.version.as_str()))
-                    .flatten(),
+                serving: (document.state == config::State::Promoted).then(|| serving(document)).flatten(),
                 ratio: document.ratio,
             },
             _ => Self {
                 release: progress.release.as_ref().map(|release| release.id),
-                promoted: match (&progress.state, &progress.release) {
-                    (State::Promoted { .. }, Some(release)) => Some(&release.version),
+                serving: match (&progress.state, &progress.serving) {
+                    (State::Promoted { .. }, Some(serving)) => Some(&serving.version),
                     _ => None,
                 },
                 ratio: progress.state.ratio(),
@@ -91,6 +91,15 @@ impl<'a> Past<'a> {
     fn ends_with(&self, plan: &Plan) -> bool {
         self.release.is_some() && self.release != plan.gray.as_ref().map(|gray| gray.id)
     }
+}
+
+/// Who serves everyone by a promoted document.
+fn serving(document: &RoutingConfig) -> Option<&str> {
+    let arm = match document.force {
+        Some(Target::Stable) => Some(&document.arms.stable),
+        _ => document.arms.gray.as_ref(),
+    };
+    arm.map(|arm| arm.version.as_str())
 }
 
 /// The document from which an object without a status goes on.
@@ -107,7 +116,7 @@ fn too_large(plan: &Plan, progress: &Progress) -> Option<Obstacle> {
 
 /// After a promotion the next release has to name what serves everyone as its stable arm.
 fn not_serving(plan: &Plan, past: &Past<'_>) -> Option<Obstacle> {
-    let serving = past.promoted?;
+    let serving = past.serving?;
     let wrong =
         past.ends_with(plan) && plan.stable.version.as_str() != serving && plan.force != Force::Stable;
     wrong.then(|| {
@@ -180,7 +189,8 @@ impl Change<'_> {
 
     fn inherit(&mut self, live: &RoutingConfig, gray: &GrayPlan) {
         let watch = Timer::standing(self.plan.health.watch);
-        let moving = || State::Moving(Moving::at(live.ratio, steps::hold(&gray.steps, live.ratio)));
+        let hold = steps::hold(&gray.steps, live.ratio);
+        let moving = || State::Moving(Moving::at(live.ratio, hold));
         self.progress.state = match live.state {
             config::State::Promoted => State::Promoted { watch },
             config::State::RolledBack => State::RolledBack(Rollback {
@@ -189,7 +199,7 @@ impl Change<'_> {
                 at: self.now.wall,
             }),
             config::State::Active if !live.moving && live.ratio > Ratio::ZERO => {
-                State::TargetReached { ratio: live.ratio, watch }
+                State::TargetReached { ratio: live.ratio, hold: Timer::standing(hold), watch }
             }
             // The word for it is lost in a withdrawn document; its ratio is held and judged anew.
             config::State::Active | config::State::Withdrawn | config::State::Plain => moving(),

@@ -7,7 +7,7 @@ use halftone_routing::config::units::Ratio;
 
 use super::{adopt, change::Change, steps};
 use crate::{
-    clock::Now,
+    clock::{Now, Timer},
     events::{Event, Reason},
     judge::Verdict,
     observation::Observation,
@@ -135,7 +135,7 @@ impl Change<'_> {
             return Err("gray has no ready endpoint".into());
         }
         self.new_stage();
-        self.reach("by request");
+        self.reach(Timer::standing(steps::hold(self.steps(), target)), "by request");
         Ok(format!("{target} of users to {}", self.gray_version()))
     }
 

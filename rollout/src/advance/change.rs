@@ -1,6 +1,6 @@
 //! A turn in the making: progress being changed, and the changes that more than one part of a turn makes.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use halftone_routing::config::{
     arm::ArmConfig,
@@ -89,7 +89,9 @@ impl Change<'_> {
                 self.begin_step(target);
                 self.tell_step(Reason::RatioLowered);
             }
-            Move::Reach => self.reach("the last hold is over and every limit is kept"),
+            Move::Reach => {
+                self.reach(self.present_hold(), "the last hold is over and every limit is kept");
+            }
             Move::GoOn => self.go_on(),
             Move::RollBack(cause) => {
                 let ruling = self.progress.evidence.ruling();
@@ -166,8 +168,10 @@ impl Change<'_> {
     /// The hold anew, for a stage that goes on at the same ratio.
     pub(crate) fn hold_anew(&mut self) {
         let hold = steps::hold(self.steps(), self.progress.state.ratio());
+        if let Some(timer) = self.progress.state.hold_mut() {
+            *timer = Timer::standing(hold);
+        }
         if let State::Moving(moving) = &mut self.progress.state {
-            moving.hold = Timer::standing(hold);
             moving.patience = None;
         }
     }
@@ -182,8 +186,8 @@ impl Change<'_> {
         }
     }
 
-    /// The target is reached: the release is done but for its watch.
-    pub(crate) fn reach(&mut self, why: &str) {
+    /// The target is reached: the release is done but for its watch. `hold` is what the target's own has left.
+    pub(crate) fn reach(&mut self, hold: Timer, why: &str) {
         let (target, watch) = (self.plan.target(), Timer::standing(self.plan.health.watch));
         let version = self.gray_version();
         if target == Ratio::FULL {
@@ -191,17 +195,21 @@ impl Change<'_> {
             self.remember(Outcome::Promoted, "");
             self.tell(Reason::Promoted, format!("{version} serves everyone: {why}"));
         } else {
-            self.progress.state = State::TargetReached { ratio: target, watch };
+            self.progress.state = State::TargetReached { ratio: target, hold, watch };
             self.remember(Outcome::TargetReached, "");
             self.tell(Reason::TargetReached, format!("{version} serves its target of {target}: {why}"));
         }
     }
 
-    /// On from a target that was raised: the step is over, what counts is that it stays healthy.
+    /// On from a target that was raised, with what its hold has left; people let it go on when they raised it.
     fn go_on(&mut self) {
         let ratio = self.progress.state.ratio();
-        let moving = Moving { approved: true, ..Moving::at(ratio, std::time::Duration::ZERO) };
-        self.progress.state = State::Moving(moving);
+        let hold = self.present_hold();
+        self.progress.state = State::Moving(Moving { ratio, hold, patience: None, approved: true });
+    }
+
+    fn present_hold(&self) -> Timer {
+        self.progress.state.hold().unwrap_or(Timer::standing(Duration::ZERO))
     }
 
     /// Everyone back to stable, for good unless a person retries.

@@ -80,12 +80,11 @@ impl Change<'_> {
         let watch = self.plan.health.watch;
         // What has failed is watched no more; whoever resumes it has the rest of the watch before him.
         let watching = runs && self.progress.evidence.ruling().verdict != Verdict::Fail;
-        match &mut self.progress.state {
-            State::Moving(moving) => moving.hold = moving.hold.tick(runs, now, hold),
-            State::TargetReached { watch: timer, .. } | State::Promoted { watch: timer } => {
-                *timer = timer.tick(watching, now, watch);
-            }
-            State::Plain | State::RolledBack(_) => {}
+        if let Some(timer) = self.progress.state.hold_mut() {
+            *timer = timer.tick(runs, now, hold);
+        }
+        if let Some(timer) = self.progress.state.watch_mut() {
+            *timer = timer.tick(watching, now, watch);
         }
     }
 

@@ -243,6 +243,11 @@ mod tests {
         State::Moving(Moving::at(ratio(percent), Duration::ZERO))
     }
 
+    fn reached(percent: u32) -> State {
+        let over = Timer::standing(Duration::ZERO);
+        State::TargetReached { ratio: ratio(percent), hold: over, watch: over }
+    }
+
     /// A step that has all that it needs to go on from 10 % to 50 %, on its way to 100 %.
     fn ready() -> Facts {
         Facts {
@@ -325,8 +330,7 @@ mod tests {
             close(&mut facts);
         }
         let watch = Timer::standing(Duration::ZERO);
-        for state in [moving(10), State::TargetReached { ratio: ratio(10), watch }, State::Promoted { watch }]
-        {
+        for state in [moving(10), reached(10), State::Promoted { watch }] {
             assert_eq!(next(&state, &facts), Move::Lower(ratio(5)));
             let stranded = Facts { stable_ready: false, ..facts };
             assert_eq!(next(&state, &stranded), Move::Stay(Wait::StableUnavailable));
@@ -355,7 +359,7 @@ mod tests {
         let failed = Facts { failed: true, on_failure: OnFailure::Pause, ..ready() };
         let stopped = Facts { paused: true, stopped: true, ..failed };
         let watch = Timer::standing(Duration::ZERO);
-        for state in [State::Promoted { watch }, State::TargetReached { ratio: ratio(50), watch }] {
+        for state in [State::Promoted { watch }, reached(50)] {
             assert_eq!(next(&state, &failed), Move::Pause(Cause::Failed));
             assert_eq!(next(&state, &stopped), Move::Stay(Wait::Paused));
             assert_eq!(next(&state, &Facts { target: ratio(5), ..stopped }), Move::Lower(ratio(5)));
@@ -367,12 +371,11 @@ mod tests {
         let watch = Timer::standing(Duration::ZERO);
         let closed = Facts { window_open: false, fresh: false, ..ready() };
         assert_eq!(next(&moving(100), &closed), Move::Reach, "no users move, no window is asked");
-        let reached = State::TargetReached { ratio: ratio(50), watch };
-        assert_eq!(next(&reached, &ready()), Move::GoOn);
+        assert_eq!(next(&reached(50), &ready()), Move::GoOn);
         for close in [|facts: &mut Facts| facts.held = true, |facts: &mut Facts| facts.writable = false] {
             let mut facts = ready();
             close(&mut facts);
-            assert_eq!(next(&reached, &facts), Move::Stay(Wait::TargetReached));
+            assert_eq!(next(&reached(50), &facts), Move::Stay(Wait::TargetReached));
         }
         assert_eq!(next(&State::Promoted { watch }, &ready()), Move::Stay(Wait::Promoted));
         assert_eq!(next(&moving(0), &Facts { target: Ratio::ZERO, ..ready() }), Move::Stay(Wait::Idle));

@@ -39,9 +39,9 @@ impl Progress {
     /// What to write: all that a new process goes on from, and what people look at.
     #[must_use]
     pub fn status(&self) -> GrayReleaseStatus {
-        let (hold, patience) = match &self.state {
-            State::Moving(moving) => (Some(moving.hold), moving.patience),
-            _ => (None, None),
+        let patience = match &self.state {
+            State::Moving(moving) => moving.patience,
+            _ => None,
         };
         let (patience_ends_at, patience_left) = split_timer(patience);
         let (watch_ends_at, watch_left) = split_timer(self.state.watch());
@@ -55,7 +55,7 @@ impl Progress {
             serving: self.serving.clone(),
             stage: Some(signed(self.stage.number.get())),
             paused: self.paused,
-            step: released.map(|_| self.step_status(hold)),
+            step: released.map(|_| self.step_status()),
             patience_ends_at,
             patience_left,
             watch_ends_at,
@@ -73,8 +73,8 @@ impl Progress {
         }
     }
 
-    fn step_status(&self, hold: Option<Timer>) -> StepStatus {
-        let (hold_ends_at, hold_left) = split_timer(hold);
+    fn step_status(&self) -> StepStatus {
+        let (hold_ends_at, hold_left) = split_timer(self.state.hold());
         let (index, count) = self.standing.step;
         StepStatus {
             index: index.into(),
@@ -274,7 +274,9 @@ fn restore_state(name: StateName, status: &GrayReleaseStatus) -> Result<State, U
     Ok(match name {
         StateName::Plain => State::Plain,
         StateName::Moving => State::Moving(restore_moving(ratio, status)?),
-        StateName::TargetReached => State::TargetReached { ratio, watch: watch()? },
+        StateName::TargetReached => {
+            State::TargetReached { ratio, hold: restore_hold(restore_step(status)?)?, watch: watch()? }
+        }
         StateName::Promoted => State::Promoted { watch: watch()? },
         StateName::RolledBack => {
             let rollback =
@@ -286,11 +288,18 @@ fn restore_state(name: StateName, status: &GrayReleaseStatus) -> Result<State, U
 }
 
 fn restore_moving(ratio: Ratio, status: &GrayReleaseStatus) -> Result<Moving, Unrestorable> {
-    let step = status.step.as_ref().ok_or_else(|| Unrestorable::new("step", "is missing"))?;
-    let hold = join_timer("step.holdLeft", step.hold_ends_at, step.hold_left.as_ref())?
-        .ok_or_else(|| Unrestorable::new("step.holdEndsAt", "is missing, and so is holdLeft"))?;
+    let step = restore_step(status)?;
     let patience = join_timer("patienceLeft", status.patience_ends_at, status.patience_left.as_ref())?;
-    Ok(Moving { ratio, hold, patience, approved: step.approved })
+    Ok(Moving { ratio, hold: restore_hold(step)?, patience, approved: step.approved })
+}
+
+fn restore_step(status: &GrayReleaseStatus) -> Result<&StepStatus, Unrestorable> {
+    status.step.as_ref().ok_or_else(|| Unrestorable::new("step", "is missing"))
+}
+
+fn restore_hold(step: &StepStatus) -> Result<Timer, Unrestorable> {
+    join_timer("step.holdLeft", step.hold_ends_at, step.hold_left.as_ref())?
+        .ok_or_else(|| Unrestorable::new("step.holdEndsAt", "is missing, and so is holdLeft"))
 }
 
 fn restore_evidence(status: &GrayReleaseStatus) -> Result<Evidence, Unrestorable> {

@@ -245,6 +245,22 @@ fn force_stable_overrides_what_serves() {
 }
 
 #[test]
+fn a_promoted_release_that_was_forced_back_is_followed_by_one_beside_what_serves_now() {
+    let mut world = promoted();
+    world.edit("force: Stable").run("1m");
+    assert_eq!(world.status.serving.as_ref().unwrap().version, "v1");
+    world.write("force: null").edit(SWAPPED);
+    assert_eq!(world.message("Accepted"), "v1 serves everyone; set stable to v1");
+    let swapped_back =
+        "{stable: {service: {name: checkout-v1}, version: v1}, gray: {service: {name: checkout-v2}}}";
+    world.edit(swapped_back);
+    assert_eq!(world.condition("Accepted"), "True/Accepted");
+    assert_eq!((world.ratio().as_str(), world.live().arms.stable.version.as_str()), ("0%", "v1"));
+    world.run_until_phase(Phase::Promoted);
+    assert_eq!(world.status.serving.as_ref().unwrap().version, "v3");
+}
+
+#[test]
 fn gray_cannot_be_taken_out_after_a_promotion_while_stable_is_the_old_version() {
     let mut world = promoted();
     world.edit("{gray: null, targetRatio: null}");

@@ -97,6 +97,27 @@ fn a_raised_target_goes_on_from_the_reached_one() {
 }
 
 #[test]
+fn a_target_raised_after_promote_holds_what_promote_skipped() {
+    let steps = "steps: [{ratio: 10, hold: 1m}, {ratio: 30, hold: 1m}, {ratio: 50, hold: 1m}]";
+    let mut world = World::new(&format!("{{targetRatio: 30, {steps}, health: {{enabled: false}}}}"));
+    world.run_until_ratio("10%").must(Command::Promote);
+    assert_eq!((world.phase(), world.ratio().as_str()), (Phase::TargetReached, "30%"));
+    world.run("20s").edit("targetRatio: 100").restart().run_until_ratio("50%");
+    let held = world.seconds() - world.ratios[2].0;
+    assert!((60.0..63.0).contains(&held), "{held}");
+}
+
+#[test]
+fn a_target_raised_after_a_hotfix_holds_anew() {
+    let mut world = World::new("targetRatio: 10");
+    world.run_until_phase(Phase::TargetReached).run("2h").edit("stable: {version: v1.1}");
+    let began = world.seconds();
+    world.edit("targetRatio: 100").run_until_ratio("50%");
+    let held = world.seconds() - began;
+    assert!((60.0..63.0).contains(&held), "{held}");
+}
+
+#[test]
 fn a_target_of_zero_waits_idle() {
     let mut world = World::new("targetRatio: 0");
     world.run("1h");
