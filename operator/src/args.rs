@@ -3,8 +3,9 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use clap::Parser;
 use clap::builder::NonEmptyStringValueParser;
-use clap::{Parser, ValueEnum};
+use halftone_daemon::log::LogFlags;
 
 /// Halftone's operator: watches GrayReleases, tells the proxies of each fleet how to divide users, judges by what they
 /// report, and takes the next step or goes back.
@@ -31,20 +32,7 @@ pub struct Flags {
     #[arg(long, value_name = "NAME", env = "POD_NAME", value_parser = NonEmptyStringValueParser::new())]
     pub identity: String,
 
-    /// Form of the log, on standard error
-    #[arg(long, value_name = "FORMAT", env = "HALFTONE_LOG_FORMAT", default_value = "text")]
-    pub log_format: LogFormat,
-
-    /// What to log: error, warn, info, debug or trace, or directives as in `info,halftone_operator::worker=debug`
-    #[arg(long, value_name = "LEVEL", env = "HALFTONE_LOG_LEVEL", default_value = "info")]
-    pub log_level: String,
-}
-
-/// Form of the log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum LogFormat {
-    /// For people.
-    Text,
-    /// One JSON object a line.
-    Json,
+    /// The log.
+    #[command(flatten)]
+    pub log: LogFlags,
 }

@@ -1,16 +1,14 @@
 //! The binary `halftone-operator`: flags and signals around [`halftone_operator::run`].
 
-use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{CommandFactory, Parser};
-use halftone_operator::args::{Flags, LogFormat};
+use halftone_operator::args::Flags;
 use halftone_operator::config;
 use halftone_operator::run::{self, Options};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tracing_subscriber::EnvFilter;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -25,7 +23,7 @@ const SILENCE: Duration = Duration::from_secs(60);
 
 fn main() -> ExitCode {
     let flags = Flags::parse();
-    start_log(&flags);
+    flags.log.start(&mut Flags::command());
     // A leader that lives on without its worker, or with a watch that nobody reads, is worse than none: the Lease would
     // keep everyone else away.
     std::panic::set_hook(Box::new(|panic| {
@@ -37,24 +35,6 @@ fn main() -> ExitCode {
         Err(error) => {
             tracing::error!("{error}");
             ExitCode::FAILURE
-        }
-    }
-}
-
-/// Directives that do not parse are a bad flag like any other.
-fn start_log(flags: &Flags) {
-    let filter = EnvFilter::try_new(&flags.log_level).unwrap_or_else(|error| {
-        let message = format!("--log-level {}: {error}", flags.log_level);
-        Flags::command().error(clap::error::ErrorKind::ValueValidation, message).exit()
-    });
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal());
-    match flags.log_format {
-        LogFormat::Text => log.init(),
-        LogFormat::Json => {
-            log.json().flatten_event(true).with_current_span(true).with_span_list(false).init()
         }
     }
 }

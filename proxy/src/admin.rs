@@ -1,25 +1,20 @@
 //! The admin pages: probes, metrics, reports, what is applied, and why a request goes where it goes. They change
 //! nothing. Served by hyper on the control thread's runtime, so that no page costs a worker anything.
 
-use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
+use halftone_daemon::pages::{self, Answer, OPENMETRICS, TEXT, page, unless_read};
 use halftone_routing::config::arm::Arm;
-use http_body_util::Full;
 use hyper::body::Incoming;
-use hyper::header::{ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, WWW_AUTHENTICATE};
-use hyper::service::service_fn;
-use hyper::{Method, Request, Response, StatusCode};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper::header::{AUTHORIZATION, CACHE_CONTROL, WWW_AUTHENTICATE};
+use hyper::{Request, StatusCode};
 use jiff::Timestamp;
 use serde::Serialize;
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
 
 use crate::apply::lock;
 use crate::counters::Observer;
@@ -36,13 +31,7 @@ use self::tokens::Tokens;
 
 /// Admin connections at once: probes, a few scrapers, an operator and its predecessor.
 const CONNECTIONS: usize = 256;
-/// How long a client may take for a request's head.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 const JSON: &str = "application/json";
-const TEXT: &str = "text/plain; charset=utf-8";
-const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-
-type Answer = Response<Full<Bytes>>;
 
 /// What the pages read. Nothing of it belongs to a page: all is made and changed elsewhere.
 #[derive(Debug)]
@@ -76,39 +65,17 @@ impl Standing {
 
 /// Accepts until the task is dropped.
 pub(crate) async fn serve(listener: TcpListener, pages: Arc<Pages>) {
-    let slots = Arc::new(Semaphore::new(CONNECTIONS));
-    loop {
-        let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { return };
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
-            Err(error) => {
-                // Out of descriptors, mostly; trying again at once would only burn the processor.
-                tracing::warn!(%error, "the admin address cannot accept");
-                tokio::time::sleep(Duration::from_millis(100)).await;
-                continue;
-            }
-        };
-        let pages = Arc::clone(&pages);
-        tokio::spawn(async move {
-            let service = service_fn(|request| answer_off_thread(Arc::clone(&pages), request));
-            // An error is the client's: it left, or sent what is not HTTP.
-            let _ = hyper::server::conn::http1::Builder::new()
-                .timer(TokioTimer::new())
-                .header_read_timeout(HEAD_TIMEOUT)
-                .serve_connection(TokioIo::new(stream), service)
-                .await;
-            drop(slot);
-        });
-    }
+    let answer = move |request| answer_off_thread(Arc::clone(&pages), request);
+    pages::serve(listener, CONNECTIONS, "the admin address", answer).await;
 }
 
 /// A page over ten thousand releases takes its time, and probes must not wait for it.
-async fn answer_off_thread(pages: Arc<Pages>, request: Request<Incoming>) -> Result<Answer, Infallible> {
+async fn answer_off_thread(pages: Arc<Pages>, request: Request<Incoming>) -> Answer {
     if matches!(request.uri().path(), "/livez" | "/readyz") {
-        return Ok(pages.answer(&request));
+        return pages.answer(&request);
     }
     let answer = tokio::task::spawn_blocking(move || pages.answer(&request)).await;
-    Ok(answer.unwrap_or_else(|error| text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n"))))
+    answer.unwrap_or_else(|error| text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")))
 }
 
 /// Whether the protected pages may be open without a token at this address.
@@ -118,10 +85,8 @@ pub(crate) fn is_open_without_token(address: SocketAddr) -> bool {
 
 impl Pages {
     fn answer(&self, request: &Request<Incoming>) -> Answer {
-        if !matches!(*request.method(), Method::GET | Method::HEAD) {
-            let mut answer = text(StatusCode::METHOD_NOT_ALLOWED, "these pages are read with GET\n");
-            answer.headers_mut().insert(ALLOW, "GET, HEAD".parse().expect("visible ASCII"));
-            return answer;
+        if let Some(refused) = unless_read(request.method()) {
+            return not_stored(refused);
         }
         let query = request.uri().query().unwrap_or_default();
         match request.uri().path() {
@@ -261,11 +226,11 @@ fn text(status: StatusCode, body: impl Into<Bytes>) -> Answer {
 }
 
 fn answer(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Answer {
-    let mut answer = Response::new(Full::new(body.into()));
-    *answer.status_mut() = status;
-    let headers = answer.headers_mut();
-    headers.insert(CONTENT_TYPE, content_type.parse().expect("visible ASCII"));
-    headers.insert(CACHE_CONTROL, "no-store".parse().expect("visible ASCII"));
+    not_stored(page(status, content_type, body))
+}
+
+fn not_stored(mut answer: Answer) -> Answer {
+    answer.headers_mut().insert(CACHE_CONTROL, "no-store".parse().expect("visible ASCII"));
     answer
 }
 

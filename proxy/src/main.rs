@@ -1,21 +1,19 @@
 //! The binary `halftone-proxy`: flags and signals around [`halftone_proxy::run::Proxy`].
 
-use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
 use halftone_proxy::run::{Proxy, Source, descriptors};
-use halftone_proxy::settings::{Flags, LogFormat, Settings};
+use halftone_proxy::settings::{Flags, Settings};
 use halftone_proxy::source::kubernetes::{Cluster, ClusterError};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tracing_subscriber::EnvFilter;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let flags = Flags::parse();
-    start_log(&flags);
+    flags.log.start(&mut Flags::command());
     if let Err(error) = descriptors::raise() {
         tracing::warn!(%error, "the descriptor limit stays as it is");
     }
@@ -25,24 +23,6 @@ fn main() -> ExitCode {
             tracing::error!("{error}");
             ExitCode::FAILURE
         }
-    }
-}
-
-/// Directives that do not parse are a bad flag like any other.
-fn start_log(flags: &Flags) {
-    // The client says of every attempt what we say once; who wants to hear it writes kube=debug.
-    let quiet = if flags.log_level.contains("kube") { "" } else { ",kube_client=off,kube_runtime=off" };
-    let filter = EnvFilter::try_new(format!("{}{quiet}", flags.log_level)).unwrap_or_else(|error| {
-        let message = format!("--log-level {}: {error}", flags.log_level);
-        Flags::command().error(clap::error::ErrorKind::ValueValidation, message).exit()
-    });
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal());
-    match flags.log_format {
-        LogFormat::Text => log.init(),
-        LogFormat::Json => log.json().init(),
     }
 }
 

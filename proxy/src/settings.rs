@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use clap::builder::NonEmptyStringValueParser;
 use clap::{ArgGroup, Parser, ValueEnum};
+use halftone_daemon::log::LogFlags;
 use halftone_routing::config::names::ObjectName;
 use halftone_routing::config::units::Ratio;
 
@@ -152,27 +153,14 @@ pub struct Flags {
     )]
     pub access_log_sample: Ratio,
 
-    /// Form of the proxy's own log, on standard error
-    #[arg(long, value_name = "FORMAT", env = "HALFTONE_LOG_FORMAT", default_value = "text")]
-    pub log_format: LogFormat,
-
-    /// What to log: error, warn, info, debug or trace, or directives as in `info,halftone_proxy::source=debug`
-    #[arg(long, value_name = "LEVEL", env = "HALFTONE_LOG_LEVEL", default_value = "info")]
-    pub log_level: String,
+    /// The log.
+    #[command(flatten)]
+    pub log: LogFlags,
 }
 
 /// Form of the access log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum AccessLogFormat {
-    /// One JSON object a line.
-    Json,
-}
-
-/// Form of the proxy's own log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum LogFormat {
-    /// For people.
-    Text,
     /// One JSON object a line.
     Json,
 }

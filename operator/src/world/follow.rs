@@ -6,14 +6,14 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::StreamExt;
+use halftone_daemon::watch::{Pauses, Watch, explain};
 use halftone_rollout::GrayRelease;
 use halftone_routing::config::names::ObjectName;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service, ServiceSpec};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::core::DeserializeGuard;
-use kube::runtime::watcher::{self, Config, Event};
+use kube::runtime::watcher::{Config, Event};
 use kube::{Api, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 
@@ -24,10 +24,8 @@ use crate::packed::Packed;
 use crate::roster::ProxyPod;
 use crate::store::{Store, Touched};
 
-/// The first pause after a failure.
-const FIRST_PAUSE: Duration = Duration::from_millis(200);
-/// The longest: after an outage the world is to be known again soon.
-const LONGEST_PAUSE: Duration = Duration::from_secs(3);
+/// After an outage the world is to be known again soon.
+const PAUSES: Pauses = Pauses { first: Duration::from_millis(200), longest: Duration::from_secs(3) };
 /// A watch is begun anew so often: on a connection that died unnoticed nothing is seen for a minute at most.
 const WATCH_SECONDS: u32 = 45;
 
@@ -169,31 +167,16 @@ impl World {
     ) where
         K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
     {
-        let begin = || watcher::watcher(api.clone(), config.clone().timeout(WATCH_SECONDS)).boxed();
-        let (mut events, mut pause) = (begin(), FIRST_PAUSE);
+        let mut watch = Watch::new(api, config.timeout(WATCH_SECONDS), PAUSES);
         loop {
-            let event = match events.next().await {
-                Some(Ok(event)) => event,
-                Some(Err(error)) => {
+            let event = match watch.next().await {
+                Ok(event) => event,
+                Err(error) => {
                     self.metrics.watch_failed(what);
-                    tracing::warn!("watching {what}: {error}");
-                    // By chance, so that all operators and all watches do not come back at once.
-                    tokio::time::sleep(pause.mul_f64(rand::random_range(0.5..1.0))).await;
-                    pause = pause.saturating_mul(2).min(LONGEST_PAUSE);
-                    if is_gone(&error) {
-                        events = begin();
-                    }
-                    continue;
-                }
-                None => {
-                    events = begin();
+                    tracing::warn!("watching {what}: {}", explain(&error));
                     continue;
                 }
             };
-            // A list that only begins proves nothing yet.
-            if !matches!(event, Event::Init) {
-                pause = FIRST_PAUSE;
-            }
             let listed = matches!(event, Event::InitDone);
             let touched = store(&mut self.state()).map(|store| take(store, event, &read)).unwrap_or_default();
             if listed || touched != Touched::default() {
@@ -201,12 +184,6 @@ impl World {
             }
         }
     }
-}
-
-/// Whether the API server refuses to go on from where we are. Said within a watch, kube's watcher lists anew by itself;
-/// said in place of a watch, it would ask again for ever.
-fn is_gone(error: &watcher::Error) -> bool {
-    matches!(error, watcher::Error::WatchStartFailed(kube::Error::Api(status)) if status.code == 410)
 }
 
 fn take<K: ResourceExt, V: PartialEq>(

@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use halftone_daemon::watch::{self, Pauses, Watch};
 use halftone_routing::config::names::ObjectName;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::runtime::watcher::{self, Event};
@@ -19,13 +20,11 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use self::document::{Document, read};
 use self::slices::{News, Slices};
-use self::watch::Watch;
 use super::Listing;
 use crate::upstream::endpoints::Tables;
 
 mod document;
 mod slices;
-mod watch;
 
 /// The label that says whose document a ConfigMap is.
 const CLASS_LABEL: &str = "halftone.dev/class";
@@ -46,6 +45,8 @@ const SWEEP: Duration = Duration::from_secs(30);
 /// The API server ends a watch after this long, and one that has fallen silent is given up soon after. Taking it up
 /// again costs one request.
 const WATCH_SECONDS: u32 = 45;
+/// Short enough that a rollback written while the API was away is applied within two seconds of its return.
+const PAUSES: Pauses = Pauses { first: Duration::from_millis(100), longest: Duration::from_secs(1) };
 
 /// How a proxy finds its documents in a cluster.
 #[derive(Clone, Debug)]
@@ -97,7 +98,7 @@ impl Cluster {
         config.connect_timeout = Some(Duration::from_secs(5));
         config.read_timeout = Some(Duration::from_secs(u64::from(WATCH_SECONDS) + 15));
         config.reset_reader_on_write = true;
-        // Attempts are spaced by `watch.rs`, for all kinds of errors alike.
+        // Attempts are spaced by `halftone_daemon::watch`, for all kinds of errors alike.
         config.default_retry = false;
         Client::try_from(config)
     }
@@ -153,7 +154,7 @@ impl Kubernetes {
         Ok(Self {
             namespace: cluster.namespace.clone(),
             fleet: format!("halftone-fleet-{class}"),
-            watch: Watch::new(documents, config),
+            watch: Watch::new(documents, config, PAUSES),
             listing: None,
             documents: None,
             slices: Slices::new(client, tables, tell),

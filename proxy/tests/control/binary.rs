@@ -51,7 +51,7 @@ impl Running {
         };
         let line = until("a started proxy", started, Option::is_some).unwrap();
         let line: Value = serde_json::from_str(&line).unwrap();
-        let text = |name: &str| line["fields"][name].as_str().unwrap().to_owned();
+        let text = |name: &str| line[name].as_str().unwrap().to_owned();
         let addresses = text("listen").split(',').map(|address| address.parse().unwrap()).collect();
         let admin = text("admin").parse().unwrap();
         until("a ready proxy", || get(admin, "/readyz").status, |status| *status == 200);

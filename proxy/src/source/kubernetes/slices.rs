@@ -7,6 +7,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use halftone_daemon::watch::{self, Watch};
 use halftone_routing::config::names::ObjectName;
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointPort, EndpointSlice};
 use kube::runtime::watcher::{self, Event};
@@ -14,8 +15,7 @@ use kube::{Api, Client, ResourceExt};
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
-use super::WATCH_SECONDS;
-use super::watch::{self, Watch};
+use super::{PAUSES, WATCH_SECONDS};
 use crate::upstream::endpoints::Tables;
 use crate::upstream::services::{Member, Slice};
 
@@ -126,7 +126,8 @@ async fn follow(
     tell: mpsc::UnboundedSender<News>,
 ) {
     let config = watcher::Config::default().labels(SERVICE_LABEL).timeout(WATCH_SECONDS).page_size(PAGE);
-    let mut watch: Watch<EndpointSlice> = Watch::new(Api::namespaced(client, namespace.as_str()), config);
+    let mut watch: Watch<EndpointSlice> =
+        Watch::new(Api::namespaced(client, namespace.as_str()), config, PAUSES);
     let mut listing = Vec::new();
     loop {
         let failed = match watch.next().await {

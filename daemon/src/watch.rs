@@ -1,5 +1,5 @@
-//! One kind of object being watched: kube's watcher, with pauses after errors that grow, differ from proxy to proxy,
-//! and stay short enough that a rollback written while the API was away is applied within two seconds of its return.
+//! One kind of object being watched: kube's watcher, with pauses after errors that grow and differ from process to
+//! process, so that not all of them come back at once.
 
 use std::fmt::Debug;
 use std::time::Duration;
@@ -11,13 +11,20 @@ use kube::{Api, Resource};
 use serde::de::DeserializeOwned;
 use tokio::time::{Instant, sleep_until};
 
-/// First and longest pause after an error; the real one is between half of it and all.
-const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(1));
+/// The pauses after errors, which double; the real one is between half of it and all.
+#[derive(Clone, Copy, Debug)]
+pub struct Pauses {
+    /// After the first error.
+    pub first: Duration,
+    /// The longest.
+    pub longest: Duration,
+}
 
 /// A watch that never ends.
-pub(super) struct Watch<K> {
+pub struct Watch<K> {
     api: Api<K>,
     config: Config,
+    pauses: Pauses,
     events: BoxStream<'static, watcher::Result<Event<K>>>,
     failures: u32,
     paused_until: Option<Instant>,
@@ -27,13 +34,18 @@ impl<K> Watch<K>
 where
     K: Resource + Clone + Debug + DeserializeOwned + Send + 'static,
 {
-    pub(super) fn new(api: Api<K>, config: Config) -> Self {
+    /// Begins to watch what the configuration selects.
+    #[must_use]
+    pub fn new(api: Api<K>, config: Config, pauses: Pauses) -> Self {
         let events = watcher(api.clone(), config.clone()).boxed();
-        Self { api, config, events, failures: 0, paused_until: None }
+        Self { api, config, pauses, events, failures: 0, paused_until: None }
     }
 
     /// The next event or error. Loses nothing when it is dropped before that.
-    pub(super) async fn next(&mut self) -> Result<Event<K>, Error> {
+    ///
+    /// # Errors
+    /// The API server is away or refuses; the next call goes on after a pause.
+    pub async fn next(&mut self) -> Result<Event<K>, Error> {
         if let Some(until) = self.paused_until {
             sleep_until(until).await;
             self.paused_until = None;
@@ -47,7 +59,7 @@ where
                 Ok(event)
             }
             Some(Err(error)) => {
-                self.paused_until = Some(Instant::now() + pause(self.failures, rand::random()));
+                self.paused_until = Some(Instant::now() + pause(self.pauses, self.failures, rand::random()));
                 self.failures = self.failures.saturating_add(1);
                 if is_gone(&error) {
                     self.restart();
@@ -73,14 +85,14 @@ fn is_gone(error: &Error) -> bool {
 }
 
 /// How long to wait after so many failures in a row; `chance` in [0, 1).
-fn pause(failures: u32, chance: f64) -> Duration {
-    let (first, longest) = PAUSE;
+fn pause(Pauses { first, longest }: Pauses, failures: u32, chance: f64) -> Duration {
     let full = first.saturating_mul(1 << failures.min(16)).min(longest);
     full.mul_f64(0.5 + chance / 2.0)
 }
 
 /// An error in words, with its causes.
-pub(super) fn explain(error: &Error) -> String {
+#[must_use]
+pub fn explain(error: &Error) -> String {
     let mut text = error.to_string();
     let mut cause = std::error::Error::source(error);
     while let Some(error) = cause {
@@ -99,11 +111,12 @@ mod tests {
 
     #[test]
     fn pauses_grow_to_a_second_and_differ() {
+        let pauses = Pauses { first: Duration::from_millis(100), longest: Duration::from_secs(1) };
         for (failures, least, most) in
             [(0, 50, 100), (1, 100, 200), (3, 400, 800), (4, 500, 1000), (99, 500, 1000)]
         {
-            assert_eq!(pause(failures, 0.0), Duration::from_millis(least), "{failures}");
-            let longest = pause(failures, 0.999_999);
+            assert_eq!(pause(pauses, failures, 0.0), Duration::from_millis(least), "{failures}");
+            let longest = pause(pauses, failures, 0.999_999);
             assert!(longest > Duration::from_millis(most - 1) && longest < Duration::from_millis(most));
         }
     }

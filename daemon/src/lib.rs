@@ -1,0 +1,6 @@
+//! What operator and proxy do alike, beside what either is for: their logs, pages for probes and scrapers,
+//! and watches of the API server.
+
+pub mod log;
+pub mod pages;
+pub mod watch;
