@@ -42,12 +42,24 @@ fn answered(url: &Uri, until: Instant) -> Result<u16, String> {
     }
 }
 
-fn ask(url: &Uri, until: Instant) -> std::io::Result<u16> {
+/// The address of the host: without the brackets, which may stand around IPv4, too, so that a manifest can write them
+/// around an address that it does not know yet.
+fn bare(host: &str) -> &str {
+    host.trim_start_matches('[').trim_end_matches(']')
+}
+
+/// Host, and port if it is given, for the request; brackets belong to IPv6 alone.
+fn host_field(url: &Uri) -> String {
     let host = url.host().unwrap_or_default();
-    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    let host = if bare(host).contains(':') { host } else { bare(host) };
+    url.port_u16().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
+}
+
+fn ask(url: &Uri, until: Instant) -> std::io::Result<u16> {
+    let host = bare(url.host().unwrap_or_default());
     let port = url.port_u16().unwrap_or(80);
     let mut last = std::io::Error::other("the name has no address");
-    for address in (bare, port).to_socket_addrs()? {
+    for address in (host, port).to_socket_addrs()? {
         let left = until.saturating_duration_since(Instant::now()).max(PAUSE);
         match TcpStream::connect_timeout(&address, left).and_then(|stream| status(stream, url, left)) {
             Ok(status) => return Ok(status),
@@ -60,7 +72,7 @@ fn ask(url: &Uri, until: Instant) -> std::io::Result<u16> {
 fn status(mut stream: TcpStream, url: &Uri, left: Duration) -> std::io::Result<u16> {
     stream.set_read_timeout(Some(left))?;
     stream.set_write_timeout(Some(left))?;
-    let host = url.authority().map_or("", |authority| authority.as_str());
+    let host = host_field(url);
     let path = url.path_and_query().map_or("/", |path| path.as_str());
     // One write: some servers take a head in pieces for an attack.
     let head = format!(

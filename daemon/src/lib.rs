@@ -1,6 +1,7 @@
 //! What operator and proxy do alike, beside what either is for: their logs, pages for probes and scrapers,
 //! and watches of the API server.
 
+pub mod listen;
 pub mod log;
 pub mod pages;
 pub mod watch;

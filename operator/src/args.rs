@@ -24,8 +24,8 @@ pub struct Flags {
     #[arg(long, value_name = "DIR", env = "HALFTONE_TOKEN_DIR", default_value = "/etc/halftone/tokens")]
     pub token_dir: PathBuf,
 
-    /// Address of /livez, /readyz and /metrics
-    #[arg(long, value_name = "ADDR:PORT", env = "HALFTONE_LISTEN", default_value = "0.0.0.0:8082")]
+    /// Address of /livez, /readyz and /metrics; [::] is every address, of IPv4 as well
+    #[arg(long, value_name = "ADDR:PORT", env = "HALFTONE_LISTEN", default_value = "[::]:8082")]
     pub listen: SocketAddr,
 
     /// Name of this process in Leases and events; no two that run may have the same. In a pod its name

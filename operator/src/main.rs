@@ -4,6 +4,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{CommandFactory, Parser};
+use halftone_daemon::listen::available;
 use halftone_operator::args::Flags;
 use halftone_operator::config;
 use halftone_operator::run::{self, Options};
@@ -54,7 +55,7 @@ fn serve(flags: Flags) -> Result<(), Box<dyn std::error::Error>> {
         cluster.read_timeout = Some(SILENCE);
         cluster.reset_reader_on_write = true;
         let client = kube::Client::try_from(cluster)?;
-        let listener = TcpListener::bind(flags.listen)
+        let listener = TcpListener::bind(available(flags.listen))
             .await
             .map_err(|error| format!("--listen {}: {error}", flags.listen))?;
         tracing::info!(listen = %listener.local_addr()?, identity = flags.identity, "started");

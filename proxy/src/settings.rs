@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use clap::builder::NonEmptyStringValueParser;
 use clap::{ArgGroup, Parser, ValueEnum};
+use halftone_daemon::listen::available;
 use halftone_daemon::log::LogFlags;
 use halftone_routing::config::names::ObjectName;
 use halftone_routing::config::units::Ratio;
@@ -52,18 +53,19 @@ pub struct Flags {
     #[arg(long, value_name = "UID", env = "POD_UID", value_parser = NonEmptyStringValueParser::new())]
     pub pod_uid: Option<String>,
 
-    /// Address to accept clients on; may be given several times, or as a list with commas
+    /// Address to accept clients on; may be given several times, or as a list with commas. [::] is every address, of
+    /// IPv4 as well
     #[arg(
         long,
         value_name = "ADDR:PORT",
         env = "HALFTONE_LISTEN",
-        default_value = "0.0.0.0:8080",
+        default_value = "[::]:8080",
         value_delimiter = ',',
         value_parser = address
     )]
     pub listen: Vec<SocketAddr>,
 
-    /// Address of /livez, /readyz, /metrics, /report, /config and /explain; with --kubernetes 0.0.0.0:8081
+    /// Address of /livez, /readyz, /metrics, /report, /config and /explain; with --kubernetes [::]:8081
     ///
     /// An address other than loopback needs --token-file.
     #[arg(
@@ -71,7 +73,7 @@ pub struct Flags {
         value_name = "ADDR:PORT",
         env = "HALFTONE_ADMIN",
         default_value = "127.0.0.1:8081",
-        default_value_if("kubernetes", "true", "0.0.0.0:8081"),
+        default_value_if("kubernetes", "true", "[::]:8081"),
         value_parser = address
     )]
     pub admin: SocketAddr,
@@ -214,8 +216,8 @@ impl Settings {
 impl From<&Flags> for Settings {
     fn from(flags: &Flags) -> Self {
         Self {
-            listen: flags.listen.clone(),
-            admin: Some(flags.admin),
+            listen: flags.listen.iter().copied().map(available).collect(),
+            admin: Some(available(flags.admin)),
             state: flags.state.clone(),
             workers: flags.workers.unwrap_or_else(default_workers),
             max_connections: flags.max_connections.map_or_else(default_max_connections, NonZeroUsize::get),

@@ -34,6 +34,16 @@ app.kubernetes.io/name: halftone-operator
 app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end -}}
 
+{{/* Of pods: (dict "root" $ "selector" TEXT "own" LABELS). A label that is given twice has the value of the closest. */}}
+{{- define "halftone.pod.labels" -}}
+{{- toYaml (merge (fromYaml .selector) (deepCopy (.own | default dict)) (deepCopy (.root.Values.commonLabels | default dict))) -}}
+{{- end -}}
+
+{{- define "halftone.test.selector" -}}
+app.kubernetes.io/name: halftone-test
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end -}}
+
 {{/* Of one fleet: (dict "root" $ "class" CLASS). The operator finds its proxies by the same labels. */}}
 {{- define "halftone.proxy.selector" -}}
 app.kubernetes.io/name: halftone-proxy

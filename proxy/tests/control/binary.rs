@@ -1,7 +1,7 @@
 //! The binary as a service manager runs it: flags, environment, signals, exit codes, limits.
 
 use std::io::{ErrorKind, Read};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::Arc;
@@ -136,6 +136,26 @@ fn bad_flags_say_what_is_wrong() {
         let (output, said) = run(args);
         assert_eq!(output.status.code(), Some(1), "{args:?}: {said}");
         assert!(said.contains(told), "{args:?}: {said}");
+    }
+}
+
+#[test]
+fn who_listens_everywhere_takes_clients_of_both_families_in() {
+    let dir = config();
+    let token = dir.path().join("token");
+    std::fs::write(&token, "0123456789abcdef0123456789abcdef\n").unwrap();
+    let token = token.to_str().unwrap();
+    let proxy = Running::start(dir.path(), &["--listen", "[::]:0", "--token-file", token]);
+    let everywhere = proxy.addresses[1];
+    assert!(everywhere.ip().is_unspecified());
+    let ask = |ip: IpAddr| Client::connect(SocketAddr::new(ip, everywhere.port())).get("/x", &[]);
+    assert_eq!(ask(Ipv4Addr::LOCALHOST.into()).body, "stable /x r1");
+    // The machine may have no IPv6, and then listening everywhere is listening on IPv4.
+    if TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).is_ok() {
+        assert!(everywhere.is_ipv6());
+        assert_eq!(ask(Ipv6Addr::LOCALHOST.into()).body, "stable /x r1");
+    } else {
+        assert!(everywhere.is_ipv4());
     }
 }
 
