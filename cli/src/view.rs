@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 
 use halftone_rollout::clock::Now;
 use halftone_rollout::events::Severity;
-use halftone_rollout::spec::GrayReleaseStatus;
+use halftone_rollout::spec::{GrayReleaseStatus, StateName};
 use jiff::{SignedDuration, Timestamp};
 use owo_colors::OwoColorize;
 use serde_json::{Value, json};
@@ -253,7 +253,9 @@ fn left(status: &GrayReleaseStatus, now: Now) -> Option<String> {
         (!rest.is_negative())
             .then(|| format!("{what} {} more", span(rest + SignedDuration::from_millis(999))))
     };
-    let step = status.step.as_ref();
+    // A reached target has a hold as well, should it be raised; until then nothing waits for it.
+    let reached = status.state == Some(StateName::TargetReached);
+    let step = status.step.as_ref().filter(|_| !reached);
     let stands = || Some(format!("hold stands with {} left", step?.hold_left.as_ref()?));
     rest(status.watch_ends_at, "watched for")
         .or_else(|| rest(step.and_then(|step| step.hold_ends_at), "holds for"))

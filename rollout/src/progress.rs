@@ -36,7 +36,7 @@ pub enum State {
         /// That target.
         ratio: Ratio,
         /// What its hold has left, should the target be raised: all of it after `promote`, or when what serves there
-        /// has changed.
+        /// has changed, and never more than the steps then give it.
         hold: Timer,
         /// For how long it is still judged.
         watch: Timer,

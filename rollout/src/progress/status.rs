@@ -1,6 +1,6 @@
 //! Progress and `status` are the same thing in two forms: this writes one from the other, both ways.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 use halftone_routing::config::units::{Ratio, Stage};
 use jiff::Timestamp;
@@ -275,7 +275,9 @@ fn restore_state(name: StateName, status: &GrayReleaseStatus) -> Result<State, U
         StateName::Plain => State::Plain,
         StateName::Moving => State::Moving(restore_moving(ratio, status)?),
         StateName::TargetReached => {
-            State::TargetReached { ratio, hold: restore_hold(restore_step(status)?)?, watch: watch()? }
+            // All of it, if it is not written: `tick` never leaves more than the steps give.
+            let hold = restore_hold(restore_step(status)?)?.unwrap_or(Timer::standing(Duration::MAX));
+            State::TargetReached { ratio, hold, watch: watch()? }
         }
         StateName::Promoted => State::Promoted { watch: watch()? },
         StateName::RolledBack => {
@@ -288,18 +290,18 @@ fn restore_state(name: StateName, status: &GrayReleaseStatus) -> Result<State, U
 }
 
 fn restore_moving(ratio: Ratio, status: &GrayReleaseStatus) -> Result<Moving, Unrestorable> {
-    let step = restore_step(status)?;
+    let hold = restore_hold(restore_step(status)?)?
+        .ok_or_else(|| Unrestorable::new("step.holdEndsAt", "is missing, and so is holdLeft"))?;
     let patience = join_timer("patienceLeft", status.patience_ends_at, status.patience_left.as_ref())?;
-    Ok(Moving { ratio, hold: restore_hold(step)?, patience, approved: step.approved })
+    Ok(Moving { ratio, hold, patience, approved: restore_step(status)?.approved })
 }
 
 fn restore_step(status: &GrayReleaseStatus) -> Result<&StepStatus, Unrestorable> {
     status.step.as_ref().ok_or_else(|| Unrestorable::new("step", "is missing"))
 }
 
-fn restore_hold(step: &StepStatus) -> Result<Timer, Unrestorable> {
-    join_timer("step.holdLeft", step.hold_ends_at, step.hold_left.as_ref())?
-        .ok_or_else(|| Unrestorable::new("step.holdEndsAt", "is missing, and so is holdLeft"))
+fn restore_hold(step: &StepStatus) -> Result<Option<Timer>, Unrestorable> {
+    join_timer("step.holdLeft", step.hold_ends_at, step.hold_left.as_ref())
 }
 
 fn restore_evidence(status: &GrayReleaseStatus) -> Result<Evidence, Unrestorable> {
