@@ -1,5 +1,5 @@
-//! What operator and proxy do alike, beside what either is for: their logs, pages for probes and scrapers,
-//! and watches of the API server.
+//! What operator and proxy do alike, beside what either is for: listening, logs, pages for probes and
+//! scrapers, and watches of the API server.
 
 pub mod listen;
 pub mod log;

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{CommandFactory, Parser};
-use halftone_daemon::listen::available;
+use halftone_daemon::listen;
 use halftone_operator::args::Flags;
 use halftone_operator::config;
 use halftone_operator::run::{self, Options};
@@ -55,8 +55,8 @@ fn serve(flags: Flags) -> Result<(), Box<dyn std::error::Error>> {
         cluster.read_timeout = Some(SILENCE);
         cluster.reset_reader_on_write = true;
         let client = kube::Client::try_from(cluster)?;
-        let listener = TcpListener::bind(available(flags.listen))
-            .await
+        let listener = listen::bind(listen::available(flags.listen))
+            .and_then(TcpListener::from_std)
             .map_err(|error| format!("--listen {}: {error}", flags.listen))?;
         tracing::info!(listen = %listener.local_addr()?, identity = flags.identity, "started");
         let options = Options { fleets, token_dir: flags.token_dir, identity: flags.identity };

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
+use halftone_daemon::listen;
 use halftone_routing::config::arm::Upstream;
 use halftone_routing::report::{Epoch, TrafficReport};
 use jiff::Timestamp;
@@ -268,12 +269,7 @@ fn tables(source: &Source, workers: usize, listeners: &Listeners, admin: Option<
 }
 
 fn listen_admin(address: SocketAddr) -> Result<TcpListener, StartError> {
-    let listen = || {
-        let listener = TcpListener::bind(address)?;
-        listener.set_nonblocking(true)?;
-        Ok(listener)
-    };
-    listen().map_err(|error| StartError::Admin { address, error })
+    listen::bind(address).map_err(|error| StartError::Admin { address, error })
 }
 
 fn access_log(settings: &Settings) -> Result<Option<AccessLog>, StartError> {

@@ -34,9 +34,13 @@ app.kubernetes.io/name: halftone-operator
 app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end -}}
 
-{{/* Of pods: (dict "root" $ "selector" TEXT "own" LABELS). A label that is given twice has the value of the closest. */}}
-{{- define "halftone.pod.labels" -}}
-{{- toYaml (merge (fromYaml .selector) (deepCopy (.own | default dict)) (deepCopy (.root.Values.commonLabels | default dict))) -}}
+{{/* Labels of a list of maps, each of which goes over those before it. */}}
+{{- define "halftone.layered" -}}
+{{- $labels := dict -}}
+{{- range . -}}
+{{- include "halftone.overlay" (list $labels (. | default dict)) -}}
+{{- end -}}
+{{- toYaml $labels -}}
 {{- end -}}
 
 {{- define "halftone.test.selector" -}}

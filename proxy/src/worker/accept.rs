@@ -7,8 +7,9 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
+use halftone_daemon::listen;
 use rustix::io::Errno;
-use socket2::{Domain, Protocol, SockFilter, SockRef, Socket, Type};
+use socket2::{SockFilter, SockRef};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::Worker;
@@ -68,12 +69,10 @@ fn listen_for_each(mut address: SocketAddr, by_worker: &mut [Vec<StdListener>]) 
 }
 
 fn listen(address: SocketAddr, share: bool) -> io::Result<StdListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    socket.set_reuse_address(true)?;
+    let socket = listen::socket(address)?;
     socket.set_reuse_port(share)?;
     // Accepted connections inherit it: an answer must not wait for an acknowledgement.
     socket.set_tcp_nodelay(true)?;
-    socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
     if share {
         socket.listen(BACKLOG)?;
