@@ -1,20 +1,22 @@
 //! Who takes a connection in, and what happens when there are too many of them.
 
 use std::io::ErrorKind;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 
 use serde_json::json;
 use socket2::{Domain, SockRef, Socket, Type};
 
 use crate::support::{Backend, Client, Options, PATIENCE, Proxy, release};
 
-/// Connects from a port of the client's own choice.
-fn connect_from(port: u16, to: SocketAddr) -> std::io::Result<Client> {
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
-    socket.set_reuse_address(true)?;
-    socket.bind(&SocketAddr::from(([127, 0, 0, 1], port)).into())?;
-    socket.connect_timeout(&to.into(), PATIENCE)?;
-    Ok(Client::over(socket.into()))
+/// Connects from a port of the client's own choice, 0 for a free one. The address is this process's own: at 127.0.0.1
+/// thousands of ports are waited out by what other tests have closed.
+fn connect_from(port: u16, to: SocketAddr) -> Client {
+    let own = Ipv4Addr::from_bits(0x7f80_0000 | std::process::id() & 0x7f_ffff);
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.set_reuse_address(true).unwrap();
+    socket.bind(&SocketAddr::from((own, port)).into()).unwrap();
+    socket.connect_timeout(&to.into(), PATIENCE).unwrap();
+    Client::over(socket.into())
 }
 
 /// Ports from which connections arrive at the first worker: the kernel chooses by a hash of both ends, which is the
@@ -22,12 +24,12 @@ fn connect_from(port: u16, to: SocketAddr) -> std::io::Result<Client> {
 fn ports_of_first_worker(proxy: &Proxy, n: usize) -> Vec<u16> {
     let mut ports = Vec::new();
     while ports.len() < n {
-        let client = proxy.client();
+        let client = connect_from(0, proxy.address);
         let port = client.stream().local_addr().unwrap().port();
         while proxy.connections() == 0 {
             std::thread::yield_now();
         }
-        if proxy.workers().connections()[0] == 1 {
+        if proxy.workers().connections()[0] == 1 && !ports.contains(&port) {
             ports.push(port);
         }
         // A reset leaves the port free.
@@ -42,11 +44,8 @@ fn a_worker_that_holds_too_many_connections_hands_them_over() {
     let backend = Backend::answering("ok");
     let document = release(&[backend.address], json!({}));
     let proxy = Proxy::with(Options { workers: 2, ..Options::default() }, &[document]);
-    let ports = ports_of_first_worker(&proxy, 96);
-    // Another program may have taken a port meanwhile.
-    let mut clients: Vec<_> =
-        ports.into_iter().filter_map(|port| connect_from(port, proxy.address).ok()).take(24).collect();
-    assert!(clients.len() >= 12);
+    let ports = ports_of_first_worker(&proxy, 24);
+    let mut clients: Vec<_> = ports.into_iter().map(|port| connect_from(port, proxy.address)).collect();
     // What was sent before the socket changed hands is read all the same.
     for client in &mut clients {
         client.send("GET / HTTP/1.1\r\nHost: shop\r\n\r\n");
