@@ -14,6 +14,7 @@ pub(crate) mod watch;
 use std::fmt::Debug;
 use std::time::Duration;
 
+use halftone_daemon::log::with_causes;
 use halftone_rollout::GrayRelease;
 use k8s_openapi::NamespaceResourceScope;
 use kube::api::{Api, ListParams};
@@ -98,7 +99,7 @@ impl Cluster {
         let namespace = asked.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
         let server = config.cluster_url.to_string();
         let client = Client::try_from(config)
-            .map_err(|error| Failure::new(format!("cannot speak to {server}: {}", failure::chain(&error))))?;
+            .map_err(|error| Failure::new(format!("cannot speak to {server}: {}", with_causes(&error))))?;
         Ok(Self { client, namespace, server, looked_here })
     }
 
@@ -128,7 +129,7 @@ impl Cluster {
     /// What went wrong, in words.
     fn failed(&self, error: &kube::Error, doing: &Doing<'_>) -> Failure {
         failure::explain(error, doing)
-            .unwrap_or_else(|| unreachable(&self.server, &failure::chain(error), self.looked_here))
+            .unwrap_or_else(|| unreachable(&self.server, &with_causes(error), self.looked_here))
     }
 
     /// The objects that a selection gives, asked for a page at a time.

@@ -1,5 +1,6 @@
 //! The log of a process, on standard error.
 
+use std::error::Error;
 use std::io::IsTerminal;
 
 use clap::error::ErrorKind;
@@ -49,4 +50,19 @@ impl LogFlags {
             }
         }
     }
+}
+
+/// An error in words, with its causes, each once.
+#[must_use]
+pub fn with_causes(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let more = error.to_string();
+        if !text.contains(&more) {
+            text.push_str(&format!(": {more}"));
+        }
+        cause = error.source();
+    }
+    text
 }

@@ -90,21 +90,6 @@ fn pause(Pauses { first, longest }: Pauses, failures: u32, chance: f64) -> Durat
     full.mul_f64(0.5 + chance / 2.0)
 }
 
-/// An error in words, with its causes.
-#[must_use]
-pub fn explain(error: &Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(error) = cause {
-        let more = error.to_string();
-        if !text.contains(&more) {
-            text = format!("{text}: {more}");
-        }
-        cause = error.source();
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

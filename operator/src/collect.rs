@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
+use halftone_daemon::log::with_causes;
 use halftone_routing::config::names::ObjectName;
 use halftone_routing::report::{self, TrafficReport};
 use http_body_util::{BodyExt, Empty, Limited};
@@ -246,7 +247,7 @@ async fn fetch(
     request: Request<Empty<Bytes>>,
     uid: &str,
 ) -> Result<TrafficReport, Missed> {
-    let answer = client.request(request).await.map_err(|error| Missed::Unreachable(chain(&error)))?;
+    let answer = client.request(request).await.map_err(|error| Missed::Unreachable(with_causes(&error)))?;
     if answer.status() != StatusCode::OK {
         return Err(Missed::Refused(answer.status()));
     }
@@ -257,12 +258,4 @@ async fn fetch(
         return Err(Missed::Stranger(report.instance));
     }
     Ok(report)
-}
-
-/// An error with its causes: the outermost of hyper's alone says nothing.
-fn chain(error: &dyn std::error::Error) -> String {
-    std::iter::successors(Some(error), |error| error.source())
-        .map(ToString::to_string)
-        .collect::<Vec<_>>()
-        .join(": ")
 }

@@ -1,7 +1,6 @@
 //! Why the cluster did not do what a command asked, in words that say what to do. Pure: from errors to failures.
 
-use std::error::Error;
-
+use halftone_daemon::log::with_causes;
 use halftone_rollout::GrayRelease;
 use kube::config::KubeconfigError;
 use kube::core::Status;
@@ -59,7 +58,7 @@ pub(super) fn explain(error: &kube::Error, doing: &Doing<'_>) -> Option<Failure>
     match error {
         kube::Error::Api(status) => Some(answered(status, doing)),
         kube::Error::Auth(error) => Some(
-            Failure::new(format!("the kubeconfig's login does not work: {}", chain(error)))
+            Failure::new(format!("the kubeconfig's login does not work: {}", with_causes(error)))
                 .advise("log in again, or name another context with --context"),
         ),
         kube::Error::SerdeError(error) => Some(
@@ -123,7 +122,7 @@ pub(super) fn unreachable(server: &str, why: &str, looked_here: bool) -> Failure
 
 /// There is no cluster to speak to.
 pub(super) fn no_config(asked: &ClusterArguments, error: &KubeconfigError, looked_here: bool) -> Failure {
-    let why = chain(error);
+    let why = with_causes(error);
     if looked_here {
         return Failure::new(format!(
             "no halftone run keeps its progress in ./.halftone, and there is no cluster to ask: {why}"
@@ -145,20 +144,6 @@ pub(super) fn no_release(name: &str, namespace: &str, others: &[GrayRelease]) ->
         1..=10 => failure.advise(format!("there is {}", names.join(", "))),
         all => failure.advise(format!("there are {}, and {} more", names.join(", "), all - names.len())),
     }
-}
-
-/// An error with its causes, each once.
-pub(super) fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let more = error.to_string();
-        if !text.contains(&more) {
-            text.push_str(&format!(": {more}"));
-        }
-        cause = error.source();
-    }
-    text
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use futures_util::StreamExt;
+use halftone_daemon::log::with_causes;
 use halftone_rollout::GrayRelease;
 use halftone_rollout::clock::Now;
 use jiff::Timestamp;
@@ -16,7 +17,7 @@ use kube::{Resource, ResourceExt};
 use tokio::time::Instant;
 
 use super::events::{Line, about};
-use super::failure::{Doing, chain};
+use super::failure::Doing;
 use super::{Cluster, Name, Scope, read};
 use crate::args::WatchArguments;
 use crate::course::{Course, End};
@@ -84,7 +85,7 @@ async fn follow(
             change = releases.next() => match change {
                 Some(Ok(change)) => watch.changed(change)?,
                 Some(Err(error)) => {
-                    let away = chain(&error);
+                    let away = with_causes(&error);
                     match cluster.fatal::<GrayRelease>(error, scope) {
                         Some(failure) => return Err(failure),
                         None => watch.away(&away),

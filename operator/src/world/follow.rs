@@ -6,7 +6,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use halftone_daemon::watch::{Pauses, Watch, explain};
+use halftone_daemon::log::with_causes;
+use halftone_daemon::watch::{Pauses, Watch};
 use halftone_rollout::GrayRelease;
 use halftone_routing::config::names::ObjectName;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service, ServiceSpec};
@@ -173,7 +174,7 @@ impl World {
                 Ok(event) => event,
                 Err(error) => {
                     self.metrics.watch_failed(what);
-                    tracing::warn!("watching {what}: {}", explain(&error));
+                    tracing::warn!("watching {what}: {}", with_causes(&error));
                     continue;
                 }
             };

@@ -10,7 +10,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use halftone_daemon::watch::{self, Pauses, Watch};
+use halftone_daemon::log::with_causes;
+use halftone_daemon::watch::{Pauses, Watch};
 use halftone_routing::config::names::ObjectName;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::runtime::watcher::{self, Event};
@@ -242,7 +243,7 @@ impl Kubernetes {
     }
 
     fn note_trouble(&mut self, error: &watcher::Error) {
-        let why = watch::explain(error);
+        let why = with_causes(error);
         if self.trouble.as_ref().is_none_or(|(known, _)| *known != why) {
             self.changed = true;
         }

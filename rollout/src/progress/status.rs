@@ -290,10 +290,11 @@ fn restore_state(name: StateName, status: &GrayReleaseStatus) -> Result<State, U
 }
 
 fn restore_moving(ratio: Ratio, status: &GrayReleaseStatus) -> Result<Moving, Unrestorable> {
-    let hold = restore_hold(restore_step(status)?)?
+    let step = restore_step(status)?;
+    let hold = restore_hold(step)?
         .ok_or_else(|| Unrestorable::new("step.holdEndsAt", "is missing, and so is holdLeft"))?;
     let patience = join_timer("patienceLeft", status.patience_ends_at, status.patience_left.as_ref())?;
-    Ok(Moving { ratio, hold, patience, approved: restore_step(status)?.approved })
+    Ok(Moving { ratio, hold, patience, approved: step.approved })
 }
 
 fn restore_step(status: &GrayReleaseStatus) -> Result<&StepStatus, Unrestorable> {

@@ -7,7 +7,8 @@ use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use halftone_daemon::watch::{self, Watch};
+use halftone_daemon::log::with_causes;
+use halftone_daemon::watch::Watch;
 use halftone_routing::config::names::ObjectName;
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointPort, EndpointSlice};
 use kube::runtime::watcher::{self, Event};
@@ -152,7 +153,7 @@ async fn follow(
                 continue;
             }
             Err(error) => {
-                let why = watch::explain(&error);
+                let why = with_causes(&error);
                 tracing::warn!(%namespace, "EndpointSlices cannot be followed at present: {why}");
                 Some(why)
             }
