@@ -396,7 +396,7 @@ impl<C: Stream> Exchange<'_, C> {
         let request_read = self.upload.is_read() && !upgraded;
         self.upload.release(&self.worker.buffers, &mut self.client.input);
         // Where part of an interim answer has gone out, nothing of ours can follow it.
-        let interim_cut = self.download.is_cut() || matches!(ending, Ending::ClientStalled(_));
+        let interim_cut = self.download.is_head_cut() || matches!(ending, Ending::ClientStalled(_));
         let client = (answer.is_some() || interim_cut).then(|| {
             reuse::client(&ClientEnd {
                 answer: answer.map(|answer| answer.delivered),

@@ -126,9 +126,11 @@ impl Flow {
         self.torn = true;
     }
 
-    /// A batch has gone out in part.
-    pub(crate) fn is_cut(&self) -> bool {
-        self.sent > 0 && self.sent < self.batch()
+    /// What has gone out ends within one of the heads in `before`, so that no other head can follow it.
+    pub(crate) fn is_head_cut(&self) -> bool {
+        let heads = self.before.unread();
+        let sent = &heads[..self.sent.min(heads.len())];
+        !sent.is_empty() && !sent.ends_with(b"\r\n\r\n")
     }
 
     /// What has been read of it is still here and can be sent again.

@@ -221,6 +221,26 @@ fn nothing_is_put_into_the_middle_of_an_interim_answer() {
 }
 
 #[test]
+fn an_answer_of_ours_follows_interim_answers_that_went_out_whole() {
+    let (taken, first_taken) = channel();
+    let first_taken = Mutex::new(first_taken);
+    let backend = Backend::start(move |connection, _| {
+        connection.request();
+        connection.send("HTTP/1.1 103 Early Hints\r\n\r\n");
+        first_taken.lock().unwrap().recv().unwrap();
+        // In one segment: the second interim answer is not written yet when the exchange fails.
+        connection.send("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 what?\r\n\r\n");
+        connection.ends();
+    });
+    let mut proxy = Proxy::start(&[release(&[backend.address], json!({}))]);
+    let mut client = proxy.client();
+    assert_eq!(client.get("/").status(), 103);
+    taken.send(()).unwrap();
+    assert_eq!(client.answer().status(), 502);
+    proxy.expect_outcomes(Arm::Stable, &[(Outcome::MalformedResponse, 1)]);
+}
+
+#[test]
 fn a_timer_runs_only_against_the_side_that_is_waited_for() {
     const LARGE: usize = 32 << 20;
     let wait = SHORT * 3;
