@@ -274,6 +274,7 @@ impl<C: Stream> Exchange<'_, C> {
             self.tries.endpoints.push(address);
             self.upload.rewind();
             self.upload_cut = false;
+            self.download.mend();
             self.order.count_retry();
             self.record.retries += 1;
         }

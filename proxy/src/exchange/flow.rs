@@ -126,6 +126,11 @@ impl Flow {
         self.torn = true;
     }
 
+    /// Another connection is the source from here on.
+    pub(crate) fn mend(&mut self) {
+        self.torn = false;
+    }
+
     /// What has gone out ends within one of the heads in `before`, so that no other head can follow it.
     pub(crate) fn is_head_cut(&self) -> bool {
         let heads = self.before.unread();

@@ -39,6 +39,28 @@ fn a_connection_is_not_used_again_after_an_answer_that_leaves_it_in_doubt() {
 }
 
 #[test]
+fn a_connection_that_was_reset_while_idle_does_not_spoil_the_answer_on_the_next() {
+    let backend = Backend::start(|connection, _| match connection.request() {
+        Some(request) if request.target() == "/until-close" => {
+            connection.send("HTTP/1.1 200 OK\r\n\r\nall of it");
+        }
+        Some(_) => {
+            connection.ok("first");
+            connection.reset();
+        }
+        None => {}
+    });
+    let proxy = Proxy::to(backend.address);
+    // The reset is to come after the proxy has looked at the connection and before it writes to it: some do.
+    for _ in 0..500 {
+        let mut client = proxy.client();
+        client.send("GET / HTTP/1.1\r\nHost: shop\r\n\r\nGET /until-close HTTP/1.1\r\nHost: shop\r\n\r\n");
+        assert_eq!(client.answer().text(), "first");
+        assert_eq!(client.answer().text(), "all of it");
+    }
+}
+
+#[test]
 fn a_backend_of_1_0_is_kept_if_it_says_so() {
     let backend = Backend::start(|connection, _| {
         while connection.request().is_some() {
