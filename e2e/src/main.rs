@@ -27,7 +27,7 @@ enum Program {
         #[arg(long, default_value = "0.0.0.0:9090")]
         control: SocketAddr,
         /// Seconds for which it goes on serving after SIGTERM, while it is already not ready.
-        #[arg(long, default_value_t = 5)]
+        #[arg(long, default_value_t = 10)]
         drain: u64,
     },
     /// Sends requests as told, and counts what comes back.

@@ -28,6 +28,9 @@ pub use kubectl::{Failed, Kubectl};
 pub use node::{Node, Signal};
 pub use watch::Watch;
 
+/// How long anything may take that should come soon. Only a failure waits so long: a busy machine must not be one.
+pub const PATIENCE: Duration = Duration::from_secs(180);
+
 /// The cluster and what was installed in it, as `make e2e` tells in the environment.
 #[derive(Clone, Debug)]
 pub struct Cluster {
@@ -92,22 +95,23 @@ pub struct Scene {
 }
 
 impl Scene {
-    /// A new namespace, whose name begins with the test's. It allows no pod that Kubernetes' restricted profile refuses.
+    /// A new namespace, whose name begins with the test's, which no other test may have. It allows no pod that Kubernetes' restricted profile refuses.
     ///
     /// # Panics
-    /// Without a cluster.
+    /// Without a cluster, or when the namespace is there already.
     #[must_use]
     pub fn new(test: &str) -> Self {
         let cluster = Cluster::from_environment();
         let unique = std::process::id();
         let namespace = format!("e2e-{test}-{unique}");
-        cluster.kubectl.apply(&json!({
+        let object = json!({
             "apiVersion": "v1", "kind": "Namespace",
             "metadata": {"name": namespace, "labels": {
                 "halftone.dev/e2e": "true",
                 "pod-security.kubernetes.io/enforce": "restricted",
             }},
-        }));
+        });
+        cluster.kubectl.create(&namespace, &[object]);
         Self { cluster, namespace, begun: Instant::now(), told: Mutex::default() }
     }
 
@@ -174,7 +178,7 @@ impl Scene {
     /// # Panics
     /// When it does not go.
     pub fn delete(&self, object: &str) {
-        self.cluster.kubectl.run(&self.args(&["delete", object, "--timeout=60s"]));
+        self.cluster.kubectl.run(&self.args(&["delete", object, "--timeout=180s"]));
     }
 
     /// Deletes an object of this namespace without asking or waiting for anything.
@@ -216,15 +220,15 @@ impl Scene {
     /// Waits until an object's field has a value, and returns the object.
     ///
     /// # Panics
-    /// When it does not within the time; the message has what it was last.
-    pub fn wait(&self, object: &str, path: &str, value: &str, within: Duration) -> Value {
+    /// When it does not within [`PATIENCE`]; the message has what it was last.
+    pub fn wait(&self, object: &str, path: &str, value: &str) -> Value {
         let until = format!("--for=jsonpath={{{path}}}={value}");
-        let timeout = format!("--timeout={}ms", within.as_millis());
+        let timeout = format!("--timeout={}s", PATIENCE.as_secs());
         let waited = self.cluster.kubectl.try_run(&self.args(&["wait", object, &until, &timeout]));
         let now = self.get(object);
         assert!(
             waited.is_ok(),
-            "{object}: {path} did not become {value} within {within:?}; its status is {:#}",
+            "{object}: {path} did not become {value} within {PATIENCE:?}; its status is {:#}",
             now["status"]
         );
         self.tell(&format!("{object}: {path} is {value}"));
@@ -234,16 +238,24 @@ impl Scene {
     /// Waits for a release's phase.
     ///
     /// # Panics
-    /// When it does not come within the time.
-    pub fn phase(&self, release: &str, phase: &str, within: Duration) -> Value {
-        self.wait(&format!("grayrelease/{release}"), ".status.phase", phase, within)["status"].take()
+    /// When it does not come within [`PATIENCE`].
+    pub fn phase(&self, release: &str, phase: &str) -> Value {
+        self.wait(&format!("grayrelease/{release}"), ".status.phase", phase)["status"].take()
     }
 
     /// Asks until the answer is yes, and returns what came with it.
     ///
     /// # Panics
+    /// When it is not within [`PATIENCE`].
+    pub fn until<T>(&self, what: &str, ask: impl FnMut() -> Option<T>) -> T {
+        self.until_within(what, PATIENCE, ask)
+    }
+
+    /// The same for what takes longer.
+    ///
+    /// # Panics
     /// When it is not within the time.
-    pub fn until<T>(&self, what: &str, within: Duration, mut ask: impl FnMut() -> Option<T>) -> T {
+    pub fn until_within<T>(&self, what: &str, within: Duration, mut ask: impl FnMut() -> Option<T>) -> T {
         let begun = Instant::now();
         loop {
             if let Some(answer) = ask() {

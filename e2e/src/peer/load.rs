@@ -87,8 +87,8 @@ impl Load {
         }
         let answer = serve::json(StatusCode::OK, &order);
         self.replace(None);
-        self.tally().restart(now_ms());
-        let sending = tokio::spawn(send(Arc::clone(&self), Arc::new(order)));
+        let number = self.tally().restart(now_ms());
+        let sending = tokio::spawn(send(Arc::clone(&self), number, Arc::new(order)));
         self.replace(Some(sending));
         answer
     }
@@ -101,7 +101,7 @@ impl Load {
     }
 }
 
-async fn send(load: Arc<Load>, order: Arc<Order>) {
+async fn send(load: Arc<Load>, number: u64, order: Arc<Order>) {
     let mut connector = HttpConnector::new();
     connector.set_nodelay(true);
     let client: Client<_, Empty<Bytes>> = Client::builder(TokioExecutor::new()).build(connector);
@@ -110,14 +110,14 @@ async fn send(load: Arc<Load>, order: Arc<Order>) {
     // What a pause of the machine held back is sent at once: the rate is what was asked for.
     ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
     let total = u64::from(order.rate) * u64::from(order.seconds);
-    for number in 0..total {
+    for request in 0..total {
         ticks.tick().await;
-        let user = u32::try_from(number % u64::from(order.users)).unwrap_or(0);
+        let user = u32::try_from(request % u64::from(order.users)).unwrap_or(0);
         let (load, order, client) = (Arc::clone(&load), Arc::clone(&order), client.clone());
         tokio::spawn(async move {
             let sent = now_ms();
             let ending = ask(&client, &order, user).await;
-            load.tally().add(user, sent, ending);
+            load.tally().add(number, user, sent, ending);
         });
     }
     sleep(Duration::from_millis(order.timeout_ms)).await;

@@ -23,6 +23,8 @@ pub enum Ending {
 #[derive(Clone, Debug, Default)]
 pub struct Tally {
     window: Window,
+    /// Which order is carried out: answers to an earlier one may still come.
+    order: u64,
     /// Version that each user got last.
     last: BTreeMap<u32, String>,
     /// Users who got each version in this window.
@@ -37,10 +39,11 @@ impl Tally {
         self.users.clear();
     }
 
-    /// Forgets everything: a new order begins.
-    pub fn restart(&mut self, now_ms: u64) {
-        *self = Self::default();
-        self.window = Window { since_ms: now_ms, running: true, ..Window::default() };
+    /// Forgets everything: a new order begins. Returns its number.
+    pub fn restart(&mut self, now_ms: u64) -> u64 {
+        let window = Window { since_ms: now_ms, running: true, ..Window::default() };
+        *self = Self { window, order: self.order + 1, ..Self::default() };
+        self.order
     }
 
     /// The order is carried out.
@@ -48,9 +51,12 @@ impl Tally {
         self.window.running = false;
     }
 
-    /// One request of a user that was sent at a time. One that was sent before the window opened counts for who got
-    /// what, and not in the window.
-    pub fn add(&mut self, user: u32, sent_ms: u64, ending: Ending) {
+    /// One request of an order for a user that was sent at a time. One that was sent before the window opened counts
+    /// for who got what, and not in the window.
+    pub fn add(&mut self, order: u64, user: u32, sent_ms: u64, ending: Ending) {
+        if order != self.order {
+            return;
+        }
         let within = sent_ms >= self.window.since_ms;
         if within {
             self.window.sent += 1;
@@ -105,12 +111,12 @@ mod tests {
     #[test]
     fn a_window_counts_users_by_version_and_their_switches() {
         let mut tally = Tally::default();
-        tally.restart(1_000);
-        tally.add(1, 1_001, answered(200, "v1"));
-        tally.add(2, 1_002, answered(200, "v2"));
+        let _ = tally.restart(1_000);
+        tally.add(1, 1, 1_001, answered(200, "v1"));
+        tally.add(1, 2, 1_002, answered(200, "v2"));
         tally.open(2_000);
-        tally.add(1, 2_001, answered(500, "v2"));
-        tally.add(2, 2_002, answered(200, "v2"));
+        tally.add(1, 1, 2_001, answered(500, "v2"));
+        tally.add(1, 2, 2_002, answered(200, "v2"));
         let window = tally.window();
         assert_eq!((window.sent, window.switches, window.answers("v1"), window.answers("v2")), (2, 1, 0, 2));
         assert_eq!((window.users["v2"], window.failures()), (2, 1));
@@ -120,20 +126,32 @@ mod tests {
     #[test]
     fn what_was_sent_before_the_window_does_not_count_in_it() {
         let mut tally = Tally::default();
-        tally.restart(1_000);
+        let _ = tally.restart(1_000);
         tally.open(2_000);
-        tally.add(1, 1_999, answered(200, "v1"));
-        tally.add(1, 1_999, Ending::Unanswered("timeout".to_owned()));
+        tally.add(1, 1, 1_999, answered(200, "v1"));
+        tally.add(1, 1, 1_999, Ending::Unanswered("timeout".to_owned()));
         assert_eq!(tally.window(), Window { since_ms: 2_000, running: true, ..Window::default() });
+    }
+
+    #[test]
+    fn what_an_earlier_order_asked_for_does_not_count() {
+        let mut tally = Tally::default();
+        let earlier = tally.restart(1_000);
+        let order = tally.restart(1_000);
+        tally.add(earlier, 1, 1_000, answered(200, "v1"));
+        assert_eq!(tally.window().sent, 0);
+        tally.add(order, 1, 1_000, answered(200, "v2"));
+        let window = tally.window();
+        assert_eq!((window.sent, window.switches, window.answers("v2")), (1, 0, 1));
     }
 
     #[test]
     fn the_proxys_own_answers_are_no_switch() {
         let mut tally = Tally::default();
-        tally.restart(0);
-        tally.add(1, 1, answered(200, "v1"));
-        tally.add(1, 2, answered(503, ""));
-        tally.add(1, 3, answered(200, "v1"));
+        let _ = tally.restart(0);
+        tally.add(1, 1, 1, answered(200, "v1"));
+        tally.add(1, 1, 2, answered(503, ""));
+        tally.add(1, 1, 3, answered(200, "v1"));
         let window = tally.window();
         assert_eq!((window.switches, window.failures(), window.users.len()), (0, 1, 1));
     }
@@ -141,11 +159,11 @@ mod tests {
     #[test]
     fn shares_are_of_users_and_not_of_requests() {
         let mut tally = Tally::default();
-        tally.restart(0);
+        let _ = tally.restart(0);
         for at in 0..9 {
-            tally.add(1, at, answered(200, "v1"));
+            tally.add(1, 1, at, answered(200, "v1"));
         }
-        tally.add(2, 9, answered(200, "v2"));
+        tally.add(1, 2, 9, answered(200, "v2"));
         assert!((tally.window().share_of_users("v2") - 0.5).abs() < 1e-9);
     }
 }

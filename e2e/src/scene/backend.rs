@@ -39,23 +39,23 @@ impl Backend<'_> {
     /// Waits until all its pods are ready and no others are left.
     ///
     /// # Panics
-    /// When they do not become it within a minute.
+    /// When they do not become it in time.
     pub fn ready(&self) {
         let deployment = format!("deployment/{}", self.name);
-        let args = ["rollout", "status", &deployment, "--timeout=60s", "-n", &self.scene.namespace];
+        let args = ["rollout", "status", &deployment, "--timeout=180s", "-n", &self.scene.namespace];
         self.scene.cluster.kubectl.run(&args);
     }
 
     /// Changes the number of its pods, and waits for them; when none are left, until the last has ended.
     ///
     /// # Panics
-    /// When it does not come to that within a minute.
+    /// When it does not come to that in time.
     pub fn scale(&self, replicas: u32) {
         self.scene.patch(&format!("deployment/{}", self.name), &json!({"spec": {"replicas": replicas}}));
         self.ready();
         if replicas == 0 {
             let (selector, namespace) = (format!("app={}", self.name), &self.scene.namespace);
-            let args = ["wait", "--for=delete", "pod", "-l", &selector, "--timeout=60s", "-n", namespace];
+            let args = ["wait", "--for=delete", "pod", "-l", &selector, "--timeout=180s", "-n", namespace];
             self.scene.cluster.kubectl.run(&args);
         }
     }
@@ -129,7 +129,7 @@ pub(super) fn pod(scene: &Scene, args: &Value, serves: bool) -> Value {
     json!({
         "automountServiceAccountToken": false,
         "enableServiceLinks": false,
-        "terminationGracePeriodSeconds": 10,
+        "terminationGracePeriodSeconds": 20,
         "securityContext": {"runAsNonRoot": true, "runAsUser": 65532, "seccompProfile": {"type": "RuntimeDefault"}},
         "containers": [{
             "name": "peer",
@@ -137,7 +137,7 @@ pub(super) fn pod(scene: &Scene, args: &Value, serves: bool) -> Value {
             "imagePullPolicy": "IfNotPresent",
             "args": args,
             "ports": ports,
-            "readinessProbe": {"httpGet": {"path": "/readyz", "port": "control"}, "periodSeconds": 1},
+            "readinessProbe": {"httpGet": {"path": "/readyz", "port": "control"}, "periodSeconds": 1, "timeoutSeconds": 5},
             "resources": {"requests": {"cpu": "10m", "memory": "16Mi"}, "limits": {"memory": "256Mi"}},
             "securityContext": {
                 "allowPrivilegeEscalation": false, "readOnlyRootFilesystem": true, "capabilities": {"drop": ["ALL"]},

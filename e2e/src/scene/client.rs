@@ -1,11 +1,9 @@
 //! Clients in the scene: a pod that sends requests to a fleet and counts what comes back.
 
-use std::time::Duration;
-
 use serde_json::json;
 
 use super::{Scene, backend, kubectl};
-use crate::wire::{Order, Window};
+use crate::wire::{MOST_SECONDS, Order, Window};
 
 /// One pod of clients. It goes on sending when the API server is away, since what it counts is fetched afterwards.
 #[derive(Debug)]
@@ -28,7 +26,7 @@ impl Scene {
         self.cluster.kubectl.run(&[
             "wait",
             "--for=condition=Ready",
-            "--timeout=60s",
+            "--timeout=180s",
             "pod",
             name,
             "-n",
@@ -39,22 +37,23 @@ impl Scene {
         client
     }
 
-    /// An order for this scene's host through the shared fleet: so many requests a second by so many users, for so long.
+    /// An order for this scene's host through the shared fleet: so many requests a second by so many users, until
+    /// the client is stopped or its scene ends.
     #[must_use]
-    pub fn order(&self, rate: u32, users: u32, lasting: Duration) -> Order {
-        self.order_through(self.cluster.fleet("default"), rate, users, lasting)
+    pub fn order(&self, rate: u32, users: u32) -> Order {
+        self.order_through(self.cluster.fleet("default"), rate, users)
     }
 
     /// The same through whatever has this address and port.
     #[must_use]
-    pub fn order_through(&self, address: String, rate: u32, users: u32, lasting: Duration) -> Order {
+    pub fn order_through(&self, address: String, rate: u32, users: u32) -> Order {
         Order {
             address,
             host: self.host(),
             path: "/".to_owned(),
             rate,
             users,
-            seconds: u32::try_from(lasting.as_secs()).unwrap_or(u32::MAX),
+            seconds: MOST_SECONDS,
             timeout_ms: 10_000,
         }
     }

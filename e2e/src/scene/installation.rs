@@ -9,7 +9,7 @@ use std::{
 use serde_json::{Value, json};
 
 use super::{
-    Scene, backend,
+    PATIENCE, Scene, backend,
     helm::{CHART, helm},
 };
 use crate::wire::Order;
@@ -45,7 +45,7 @@ impl Scene {
             "operator": {"replicas": 1, "resources": small},
             "fleetDefaults": {
                 "allowAll": true, "position": "Edge", "replicas": 1, "workers": 1, "resources": small,
-                "drain": {"delaySeconds": 3, "timeoutSeconds": 5},
+                "drain": {"delaySeconds": 10, "timeoutSeconds": 5},
             },
             "fleets": [{"class": NAME}],
         });
@@ -86,7 +86,7 @@ impl Installation<'_> {
     }
 
     fn helm(&self, args: &[&str], values: Option<&Value>) {
-        let common = ["-n", &self.scene.namespace, "--wait", "--timeout", "90s"];
+        let common = ["-n", &self.scene.namespace, "--wait", "--timeout", "300s"];
         let done = helm(&[args, &common].concat(), values);
         assert!(done.is_ok(), "helm {}: {done:?}", args.join(" "));
     }
@@ -108,7 +108,7 @@ impl Installation<'_> {
     /// # Panics
     /// When it does not come to that.
     pub fn ready(&self, deployment: &str) {
-        let args = ["rollout", "status", deployment, "--timeout=90s", "-n", &self.scene.namespace];
+        let args = ["rollout", "status", deployment, "--timeout=180s", "-n", &self.scene.namespace];
         self.scene.cluster.kubectl.run(&args);
     }
 
@@ -155,7 +155,7 @@ impl Installation<'_> {
     /// The operator that acts on the fleet, by name of its pod; waits until there is one.
     ///
     /// # Panics
-    /// When nobody takes the Lease within a minute.
+    /// When nobody takes the Lease within [`PATIENCE`].
     #[must_use]
     pub fn leader(&self) -> String {
         let begun = Instant::now();
@@ -165,7 +165,7 @@ impl Installation<'_> {
             if let Some(holder) = holder.filter(|holder| self.operators().contains(holder)) {
                 return holder;
             }
-            assert!(begun.elapsed() < Duration::from_secs(60), "nobody holds the Lease: {lease:#}");
+            assert!(begun.elapsed() < PATIENCE, "nobody holds the Lease: {lease:#}");
             std::thread::sleep(Duration::from_millis(100));
         }
     }
@@ -175,10 +175,10 @@ impl Installation<'_> {
     /// # Panics
     /// When the fleet has no Service.
     #[must_use]
-    pub fn order(&self, rate: u32, users: u32, lasting: Duration) -> Order {
+    pub fn order(&self, rate: u32, users: u32) -> Order {
         let service = self.scene.get(&format!("service/{}", self.name(&format!("proxy-{}", self.class))));
         let address = service["spec"]["clusterIP"].as_str().expect("the fleet's Service has an address");
-        self.scene.order_through(format!("{address}:80"), rate, users, lasting)
+        self.scene.order_through(format!("{address}:80"), rate, users)
     }
 }
 

@@ -39,13 +39,23 @@ impl Kubectl {
 
     /// Posts a document to a path of the API server and returns its answer: reviews are questions in that form.
     ///
+    /// # Errors
+    /// Why the API server refused it.
+    ///
+    /// # Panics
+    /// When the answer is no JSON.
+    pub fn try_post(&self, path: &str, document: &Value) -> Result<Value, Failed> {
+        let text = self.with_input(&["create", "--raw", path, "-f", "-"], Some(&document.to_string()))?;
+        Ok(serde_json::from_str(&text).expect("the API server answers in JSON"))
+    }
+
+    /// Posts a document to a path of the API server and returns its answer.
+    ///
     /// # Panics
     /// When the API server refuses it.
     #[must_use]
     pub fn post(&self, path: &str, document: &Value) -> Value {
-        let answered = self.with_input(&["create", "--raw", path, "-f", "-"], Some(&document.to_string()));
-        let text = answered.unwrap_or_else(|failed| fail(&failed));
-        serde_json::from_str(&text).expect("the API server answers in JSON")
+        self.try_post(path, document).unwrap_or_else(|failed| fail(&failed))
     }
 
     /// Runs it and returns what it printed.
@@ -91,10 +101,10 @@ impl Kubectl {
         self.try_apply(manifest).map_or_else(|failed| fail(&failed), drop);
     }
 
-    /// Creates many objects in a namespace.
+    /// Creates objects in a namespace.
     ///
     /// # Panics
-    /// When the API server refuses one.
+    /// When the API server refuses one, as it does one that is there already.
     pub fn create(&self, namespace: &str, objects: &[Value]) {
         let list = serde_json::json!({"apiVersion": "v1", "kind": "List", "items": objects});
         let created = self.with_input(&["create", "-n", namespace, "-f", "-"], Some(&list.to_string()));
@@ -107,7 +117,13 @@ impl Kubectl {
     /// Why it would refuse it.
     pub fn dry_replace(&self, manifest: &Value) -> Result<String, Failed> {
         let args = ["replace", "--dry-run=server", "--validate=strict", "-f", "-"];
-        self.with_input(&args, Some(&manifest.to_string()))
+        loop {
+            // It reads the object's version first, and the operator may write its status in between.
+            match self.with_input(&args, Some(&manifest.to_string())) {
+                Err(failed) if failed.words.contains("the object has been modified") => {}
+                answered => return answered,
+            }
+        }
     }
 
     /// A page of a pod's port, through the API server; with a body it is posted.

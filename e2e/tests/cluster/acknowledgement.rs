@@ -1,15 +1,13 @@
 //! A step counts from when every proxy has it: who has not is named and waited for, and who joins has everything.
 
-use std::time::Duration;
-
 use halftone_e2e::scene::{Scene, Signal};
 use serde_json::{Value, json};
 
-use crate::release::{MINUTE, condition, release, step};
+use crate::release::{condition, release, step};
 
 /// Waits until a release says that it waits for exactly this proxy, and why it is not ready.
 fn waits_for(scene: &Scene, proxy: &str) -> Value {
-    let status = scene.until(&format!("the release waits for {proxy}"), MINUTE, || {
+    let status = scene.until(&format!("the release waits for {proxy}"), || {
         let status = scene.status("site");
         (status["proxies"]["waitingFor"] == json!([proxy])).then_some(status)
     });
@@ -38,7 +36,7 @@ fn a_proxy_that_is_stopped_is_waited_for_and_named() {
     let status = waits_for(&scene, &stopped);
     assert_eq!((&status["ratio"], &status["phase"]), (&json!("0%"), &json!("Programming")), "{status:#}");
     node.signal(&scene.namespace, &stopped, Signal::Continue);
-    let status = scene.phase("site", "Holding", MINUTE);
+    let status = scene.phase("site", "Holding");
     assert_eq!(status["ratio"], "10%", "{status:#}");
     assert_eq!(status["proxies"], json!({"ready": 2, "acknowledged": 2, "waitingFor": []}), "{status:#}");
 
@@ -48,10 +46,10 @@ fn a_proxy_that_is_stopped_is_waited_for_and_named() {
     let status = waits_for(&scene, &stopped);
     assert_eq!(status["step"]["acknowledgedAt"], Value::Null, "{status:#}");
     node.signal(&scene.namespace, &stopped, Signal::Continue);
-    scene.until("the last step is acknowledged", MINUTE, || {
+    scene.until("the last step is acknowledged", || {
         scene.status("site")["step"]["acknowledgedAt"].is_string().then_some(())
     });
-    scene.wait("grayrelease/site", ".status.conditions[?(@.type==\"Ready\")].status", "True", MINUTE);
+    scene.wait("grayrelease/site", ".status.conditions[?(@.type==\"Ready\")].status", "True");
 }
 
 #[test]
@@ -67,14 +65,14 @@ fn a_proxy_that_joins_is_ready_only_with_everything() {
         scene.apply(&manifest);
     }
     scene.apply(&release(&scene, &json!({"proxyClass": own.class, "steps": [step(50, "10m")]})));
-    scene.phase("site", "Holding", MINUTE);
-    let client = scene.client("clients", &own.order(200, 500, Duration::from_secs(120)));
-    scene.until("clients are served", MINUTE, || (client.window().answers("v2") > 300).then_some(()));
+    scene.phase("site", "Holding");
+    let client = scene.client("clients", &own.order(200, 500));
+    scene.until("clients are served", || (client.window().answers("v2") > 300).then_some(()));
     client.open();
     own.scale_proxies(4);
     // Connections are made to the new ones, too.
-    let again = scene.client("more", &own.order(200, 500, Duration::from_secs(60)));
-    scene.until("more clients are served", MINUTE, || (again.window().answers("v2") > 300).then_some(()));
+    let again = scene.client("more", &own.order(200, 500));
+    scene.until("more clients are served", || (again.window().answers("v2") > 300).then_some(()));
     let status = scene.status("site");
     assert_eq!(status["proxies"]["waitingFor"], json!([]), "{status:#}");
     for window in [client.stop(), again.stop()] {

@@ -11,10 +11,10 @@ use halftone_e2e::{
 };
 use serde_json::json;
 
-use crate::release::{MINUTE, USERS, release, step};
+use crate::release::{USERS, release, step};
 
 /// A plain route to two backends, and clients that have been served through it.
-fn served<'a>(scene: &'a Scene, lasting: Duration) -> Client<'a> {
+fn served(scene: &Scene) -> Client<'_> {
     let _backends = scene.backend("site-v1", "v1", 2);
     scene.apply(&json!({
         "apiVersion": "halftone.dev/v1alpha1", "kind": "GrayRelease", "metadata": {"name": "site"},
@@ -23,13 +23,13 @@ fn served<'a>(scene: &'a Scene, lasting: Duration) -> Client<'a> {
     scene.cluster.kubectl.run(&[
         "wait",
         "--for=condition=Ready",
-        "--timeout=60s",
+        "--timeout=180s",
         "grayrelease/site",
         "-n",
         &scene.namespace,
     ]);
-    let client = scene.client("clients", &scene.order(200, 500, lasting));
-    scene.until("clients are served", MINUTE, || (client.window().answers("v1") > 400).then_some(()));
+    let client = scene.client("clients", &scene.order(200, 500));
+    scene.until("clients are served", || (client.window().answers("v1") > 400).then_some(()));
     client.open();
     client
 }
@@ -73,24 +73,24 @@ fn while_the_api_server_is_away_proxies_serve_even_when_started_anew_and_a_rollb
         },
     }));
     scene.apply(&release(&scene, &json!({"proxyClass": own.class, "steps": [step(50, "10m")]})));
-    scene.phase("site", "Holding", MINUTE);
+    scene.phase("site", "Holding");
     let proxies = own.proxies();
     let [killed, other] = proxies.as_slice() else { panic!("two proxies: {proxies:?}") };
     let clients = |name: &str, host: &str, proxy: &str| {
-        let order = scene.order_through(address(&scene, proxy), 100, USERS, 3 * MINUTE);
+        let order = scene.order_through(address(&scene, proxy), 100, USERS);
         scene.client(name, &Order { host: host.to_owned(), ..order })
     };
     let through_other = clients("through-other", &calm, other);
     let through_killed = clients("through-killed", &calm, killed);
     let split = clients("split", &scene.host(), other);
     for (client, version) in [(&through_other, "v1"), (&through_killed, "v1"), (&split, "v2")] {
-        scene.until("clients are served", MINUTE, || (client.window().answers(version) > 100).then_some(()));
+        scene.until("clients are served", || (client.window().answers(version) > 100).then_some(()));
     }
-    // Nobody can be told once the API server is away.
-    let failing = gray.fault(&Fault { after_ms: 15_000, ..Fault::status(50, 500) });
     for client in [&through_other, &through_killed, &split] {
         client.open();
     }
+    // Nobody can be told once the API server is away.
+    let failing = gray.fault(&Fault { after_ms: 20_000, ..Fault::status(50, 500) });
 
     node.component("kill", "kube-apiserver");
     let stopped = now_ms();
@@ -106,7 +106,7 @@ fn while_the_api_server_is_away_proxies_serve_even_when_started_anew_and_a_rollb
     scene.tell(&format!("the API server answers again after {} ms without it", returned - stopped));
     assert!((stopped..starts).contains(&failing), "gray began to fail while it was away");
 
-    scene.phase("site", "RolledBack", MINUTE);
+    scene.phase("site", "RolledBack");
     // Watches come back, with whatever they find.
     sleep(Duration::from_secs(10));
     let window = split.stop();
@@ -132,7 +132,7 @@ fn while_the_api_server_is_away_proxies_serve_even_when_started_anew_and_a_rollb
 fn while_etcd_starts_again_users_do_not_notice() {
     let scene = Scene::new("etcd");
     let Some(node) = scene.node("etcd is killed") else { return };
-    let client = served(&scene, 3 * MINUTE);
+    let client = served(&scene);
     node.component("kill", "etcd");
     sleep(Duration::from_secs(5));
     node.component("start", "etcd");
@@ -143,20 +143,20 @@ fn while_etcd_starts_again_users_do_not_notice() {
 #[test]
 fn proxies_that_are_rolled_out_anew_fail_nobody() {
     let scene = Scene::new("rollout");
-    let client = served(&scene, 4 * MINUTE);
+    let client = served(&scene);
     let (system, kubectl) = (scene.cluster.system.as_str(), &scene.cluster.kubectl);
     kubectl.run(&["rollout", "restart", "deployment/halftone-proxy-default", "-n", system]);
-    kubectl.run(&["rollout", "status", "deployment/halftone-proxy-default", "-n", system, "--timeout=120s"]);
+    kubectl.run(&["rollout", "status", "deployment/halftone-proxy-default", "-n", system, "--timeout=180s"]);
     scene.tell("new proxies serve");
     // The last of the old ones drains.
-    sleep(Duration::from_secs(20));
+    sleep(Duration::from_secs(30));
     nobody_failed(&scene, &client);
 }
 
 #[test]
 fn a_proxy_that_is_evicted_fails_nobody() {
     let scene = Scene::new("evict");
-    let client = served(&scene, 3 * MINUTE);
+    let client = served(&scene);
     let (system, kubectl) = (scene.cluster.system.as_str(), &scene.cluster.kubectl);
     let selector = "app.kubernetes.io/name=halftone-proxy,halftone.dev/class=default";
     let pods = kubectl.json(&["get", "pods", "-n", system, "-l", selector]);
@@ -164,17 +164,18 @@ fn a_proxy_that_is_evicted_fails_nobody() {
     let eviction = json!({
         "apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": pod, "namespace": system},
     });
-    let _ = kubectl.post(&format!("/api/v1/namespaces/{system}/pods/{pod}/eviction"), &eviction);
-    scene.tell(&format!("{pod} is evicted"));
-    kubectl.run(&["wait", "--for=delete", "--timeout=120s", &format!("pod/{pod}"), "-n", system]);
+    let path = format!("/api/v1/namespaces/{system}/pods/{pod}/eviction");
+    // The disruption budget refuses it while the other one is not ready.
+    scene.until(&format!("{pod} is evicted"), || kubectl.try_post(&path, &eviction).ok());
+    kubectl.run(&["wait", "--for=delete", "--timeout=180s", &format!("pod/{pod}"), "-n", system]);
     nobody_failed(&scene, &client);
-    kubectl.run(&["rollout", "status", "deployment/halftone-proxy-default", "-n", system, "--timeout=120s"]);
+    kubectl.run(&["rollout", "status", "deployment/halftone-proxy-default", "-n", system, "--timeout=180s"]);
 }
 
 #[test]
 fn backends_that_are_rolled_under_load_fail_nobody() {
     let scene = Scene::new("backends");
-    let client = served(&scene, 3 * MINUTE);
+    let client = served(&scene);
     scene.patch(
         "deployment/site-v1",
         &json!({"spec": {"template": {"metadata": {"labels": {"rolled": "yes"}}}}}),
@@ -185,8 +186,8 @@ fn backends_that_are_rolled_under_load_fail_nobody() {
         "deployment/site-v1",
         "-n",
         &scene.namespace,
-        "--timeout=60s",
+        "--timeout=180s",
     ]);
-    sleep(Duration::from_secs(8));
+    sleep(Duration::from_secs(14));
     nobody_failed(&scene, &client);
 }

@@ -12,7 +12,7 @@ use halftone_e2e::scene::{
 };
 use serde_json::{Value, json};
 
-use crate::release::{MINUTE, release, step};
+use crate::release::{release, step};
 
 /// Helm's standard output; with its words when it fails.
 fn helm(args: &[&str]) -> Result<String, String> {
@@ -96,7 +96,7 @@ fn everything_is_ready_and_runs_under_the_restricted_profile() {
     cluster.kubectl.run(&[
         "wait",
         "--for=condition=Available",
-        "--timeout=60s",
+        "--timeout=180s",
         "deployment",
         "-l",
         selector,
@@ -111,7 +111,7 @@ fn everything_is_ready_and_runs_under_the_restricted_profile() {
         .unwrap();
     let words = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() && !words.contains("Warning"), "{words}");
-    helm(&["test", "halftone", "-n", system, "--timeout", "60s"]).unwrap_or_else(|words| panic!("{words}"));
+    helm(&["test", "halftone", "-n", system, "--timeout", "180s"]).unwrap_or_else(|words| panic!("{words}"));
 }
 
 #[test]
@@ -149,9 +149,9 @@ fn an_upgrade_and_its_rollback_under_traffic_fail_nobody_and_move_no_release() {
     let own = scene.install(&json!({"operator": {"replicas": 2}, "fleetDefaults": {"replicas": 2}}));
     let (_stable, _gray) = (scene.backend("site-v1", "v1", 1), scene.backend("site-v2", "v2", 1));
     scene.apply(&release(&scene, &json!({"proxyClass": own.class, "steps": [step(50, "10m")]})));
-    scene.phase("site", "Holding", MINUTE);
-    let client = scene.client("clients", &own.order(200, 500, 3 * MINUTE));
-    scene.until("clients are served", MINUTE, || (client.window().answers("v2") > 300).then_some(()));
+    scene.phase("site", "Holding");
+    let client = scene.client("clients", &own.order(200, 500));
+    scene.until("clients are served", || (client.window().answers("v2") > 300).then_some(()));
     client.open();
     let pods = || [own.operators(), own.proxies()].concat();
     let standing = || {
@@ -175,7 +175,7 @@ fn an_upgrade_and_its_rollback_under_traffic_fail_nobody_and_move_no_release() {
     own.rollback(1);
     anew(&mut before);
     // The last of the old proxies drains, and the new operator has had its turn.
-    std::thread::sleep(std::time::Duration::from_secs(10));
+    std::thread::sleep(Duration::from_secs(20));
     assert_eq!(scene.status("site")["phase"], "Holding");
     assert_eq!(standing(), stands);
     let window = client.stop();
@@ -296,7 +296,8 @@ fn who_may_edit_a_release_needs_a_permission_of_its_own_for_each_command() {
             "spec": {"hosts": [scene.host()], "stable": {"service": {"name": "v1", "port": 80}, "version": "v1"}},
         })
     };
-    author.apply(&release(json!({})));
+    // The API server may learn of the binding a moment later.
+    scene.until("the binding counts", || author.try_apply(&release(json!({}))).ok());
     let words = author.try_apply(&release(json!({"halftone.dev/request": "rollback@x"}))).unwrap_err().words;
     assert!(words.contains("may not rollback the release"), "{words}");
     assert!(words.contains("takes the verb rollback on grayreleases.halftone.dev"), "{words}");
@@ -312,7 +313,7 @@ fn whoever_has_no_token_sees_neither_reports_nor_what_is_applied() {
     let selector = "app.kubernetes.io/name=halftone-proxy,halftone.dev/class=default";
     let pods = scene.cluster.kubectl.json(&["get", "pods", "-n", &scene.cluster.system, "-l", selector]);
     let proxy = pods["items"][0]["status"]["podIP"].as_str().unwrap();
-    let mut order = scene.order(20, 1, Duration::from_secs(60));
+    let mut order = scene.order(20, 1);
     order.address = format!("{proxy}:8081");
     let client = scene.client("stranger", &order);
     for (path, status) in [
@@ -324,8 +325,9 @@ fn whoever_has_no_token_sees_neither_reports_nor_what_is_applied() {
     ] {
         order.path = path.to_owned();
         client.start(&order);
-        std::thread::sleep(Duration::from_millis(500));
-        let window = client.window();
+        let window = scene.until(&format!("{path} answers"), || {
+            Some(client.window()).filter(|window| !window.versions.is_empty())
+        });
         let statuses = window.versions.values().flat_map(|seen| seen.statuses.keys());
         assert_eq!(statuses.collect::<Vec<_>>(), [&status], "{path}: {window:?}");
     }

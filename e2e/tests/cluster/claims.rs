@@ -5,7 +5,7 @@ use std::{thread::sleep, time::Duration};
 use halftone_e2e::{scene::Scene, wire::Window};
 use serde_json::{Value, json};
 
-use crate::release::{MINUTE, ROUND};
+use crate::release::ROUND;
 
 fn plain(name: &str, class: &str, hosts: &[&str], stable: &Value) -> Value {
     let mut stable = stable.clone();
@@ -29,7 +29,7 @@ fn reason(scene: &Scene, release: &str, condition: &str, status: &str) -> String
         scene.tell(&format!("{release}: {condition}={status}, {}: {}", found["reason"], found["message"]));
         Some(found["reason"].as_str()?.to_owned())
     };
-    scene.until(&format!("{release} is told"), MINUTE, found)
+    scene.until(&format!("{release} is told"), found)
 }
 
 #[test]
@@ -39,19 +39,19 @@ fn of_two_releases_with_one_host_the_older_has_it_and_the_younger_takes_over() {
     let (_one, _two) = (scene.backend("one", "one", 1), scene.backend("two", "two", 1));
     let host = scene.host();
     scene.apply(&plain("older", own.class, &[&host], &service("one")));
-    scene.wait("grayrelease/older", ".status.phase", "Idle", MINUTE);
+    scene.wait("grayrelease/older", ".status.phase", "Idle");
     // Creation times have whole seconds.
     sleep(Duration::from_millis(1_100));
     scene.apply(&plain("younger", own.class, &[&host, "more.example.test"], &service("two")));
     assert_eq!(reason(&scene, "younger", "Accepted", "False"), "HostConflict");
-    let client = scene.client("clients", &own.order(100, 100, Duration::from_secs(120)));
+    let client = scene.client("clients", &own.order(100, 100));
     sleep(ROUND);
     let window = client.open();
     assert_eq!(window.answers("one"), window.sent, "{window:?}");
 
     scene.delete("grayrelease/older");
-    scene.phase("younger", "Idle", MINUTE);
-    scene.until("the younger serves", MINUTE, || {
+    scene.phase("younger", "Idle");
+    scene.until("the younger serves", || {
         client.open();
         sleep(Duration::from_millis(500));
         let window = client.window();
@@ -90,10 +90,10 @@ fn a_tenant_gets_only_what_its_fleet_grants() {
         scene.apply(&plain(name, class, &[host], &stable));
         match expected {
             Some(expected) => assert_eq!(reason(&scene, name, "Accepted", "False"), expected),
-            None => drop(scene.phase(name, "Idle", MINUTE)),
+            None => drop(scene.phase(name, "Idle")),
         }
     }
-    let mut order = own.order(50, 10, MINUTE);
+    let mut order = own.order(50, 10);
     order.host = outside;
     let client = scene.client("clients", &order);
     sleep(ROUND);
@@ -134,15 +134,13 @@ fn no_arm_leads_to_the_node_the_metadata_service_or_the_proxies_themselves() {
     scene.apply(&plain("admin", own.class, &[&host("admin")], &service("hand-made")));
     assert_eq!(reason(&scene, "admin", "ResolvedRefs", "False"), "LoopsBack");
 
-    let mut order = own.order(20, 10, MINUTE);
+    let mut order = own.order(20, 10);
     for (name, address) in [("metadata", "169.254.169.254:80"), ("node", "127.0.0.1:8081")] {
         scene.apply(&plain(name, own.class, &[&host(name)], &json!({"addresses": [address]})));
     }
     let client = scene.client("clients", &order);
     for name in ["admin", "metadata", "node"] {
-        scene.until(&format!("{name} is told"), MINUTE, || {
-            scene.status(name)["phase"].as_str().map(str::to_owned)
-        });
+        scene.until(&format!("{name} is told"), || scene.status(name)["phase"].as_str().map(str::to_owned));
         order.host = host(name);
         order.path = "/metrics".to_owned();
         client.start(&order);

@@ -1,11 +1,11 @@
 //! `kubectl halftone`: what a person sees of a release and asks of it, with the plugin beside kubectl itself.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::collections::BTreeSet;
 
 use halftone_e2e::scene::Scene;
 use serde_json::{Value, json};
 
-use crate::release::{MINUTE, USERS, release, step};
+use crate::release::{USERS, release, step};
 
 /// Whether these words come in this order.
 fn in_order(text: &str, words: &[&str]) -> bool {
@@ -21,7 +21,7 @@ fn in_order(text: &str, words: &[&str]) -> bool {
 fn watch_tells_the_story_of_a_release_and_ends_with_it() {
     let scene = Scene::new("watch");
     let (_stable, _gray) = (scene.backend("site-v1", "v1", 1), scene.backend("site-v2", "v2", 1));
-    let order = scene.order(300, USERS, Duration::from_secs(240));
+    let order = scene.order(300, USERS);
     let steps = json!([step(10, "6s"), {"ratio": 50, "hold": "2s", "approval": true}, step(100, "4s")]);
     let health = json!({"minRequests": 20, "warmup": "1s"});
     scene.apply(&release(&scene, &json!({"steps": steps, "health": health})));
@@ -29,7 +29,7 @@ fn watch_tells_the_story_of_a_release_and_ends_with_it() {
     let kubectl = scene.follow_kubectl(&["get", "gr", "site", "-w"]);
     let _client = scene.client("clients", &order);
 
-    scene.phase("site", "AwaitingApproval", MINUTE);
+    scene.phase("site", "AwaitingApproval");
     let status = scene.cli(&["status", "site"]);
     for words in
         ["AwaitingApproval step 2/3 at 50%", "requests, 0 errors", "waits for approval", "maxErrorRate"]
@@ -38,16 +38,14 @@ fn watch_tells_the_story_of_a_release_and_ends_with_it() {
     }
     let approved = scene.cli(&["approve", "site"]);
     assert_eq!((approved.code, approved.out.contains("site: Done: step 2 may go on")), (Some(0), true));
-    scene.phase("site", "Promoted", MINUTE);
-    let code = scene.until("watch has ended", MINUTE, || watch.ended());
+    scene.phase("site", "Promoted");
+    let code = scene.until("watch has ended", || watch.ended());
     let told = watch.said();
     assert_eq!(code, 0, "{told}");
     let story = ["step 1/3 at 10%", "50% of users to v2", "waits for approval", "RequestDone", "Promoted"];
     assert!(in_order(&told, &story), "{told}");
     let words = ["1/3    10%", "2/3    50%", "Promoted", "3/3    100%"];
-    scene.until("kubectl get -w has told the same", MINUTE, || {
-        in_order(&kubectl.said(), &words).then_some(())
-    });
+    scene.until("kubectl get -w has told the same", || in_order(&kubectl.said(), &words).then_some(()));
 
     let back = scene.cli(&["rollback", "site"]);
     assert_eq!((back.code, back.out.contains("Done: everyone back to v1")), (Some(0), true));
@@ -59,8 +57,9 @@ fn watch_tells_the_story_of_a_release_and_ends_with_it() {
     assert_eq!((refused.code, refused.out.contains("Refused: ")), (Some(1), true));
     let history = scene.cli(&["history", "site", "--json"]).json();
     assert_eq!((&history[0]["outcome"], &history[0]["reason"]), (&json!("RolledBack"), &json!("Requested")));
-    let events = scene.cli(&["events", "site"]).out;
-    assert!(in_order(&events, &["Promoted", "RolledBack", "attempt 2"]), "{events}");
+    scene.until("the events tell the same", || {
+        in_order(&scene.cli(&["events", "site"]).out, &["Promoted", "RolledBack", "attempt 2"]).then_some(())
+    });
 }
 
 #[test]
@@ -69,7 +68,7 @@ fn what_is_applied_is_shown_explained_and_compared_with_the_spec() {
     let (_stable, _gray) = (scene.backend("site-v1", "v1", 1), scene.backend("site-v2", "v2", 1));
     let steps = json!([step(50, "10m"), step(100, "1s")]);
     scene.apply(&release(&scene, &json!({"steps": steps, "health": {"enabled": false}})));
-    scene.phase("site", "Holding", MINUTE);
+    scene.phase("site", "Holding");
     let pods = scene.cluster.kubectl.json(&[
         "get",
         "pods",
@@ -103,10 +102,10 @@ fn what_is_applied_is_shown_explained_and_compared_with_the_spec() {
 
     assert_eq!(scene.cli(&["config", "diff", "site"]).code, Some(0));
     assert_eq!(scene.cli(&["promote", "site"]).code, Some(0));
-    scene.phase("site", "Promoted", MINUTE);
+    scene.phase("site", "Promoted");
     // The edit that everyone makes once: v2 serves everyone, and only gray moves on.
     scene.patch("grayrelease/site", &json!({"spec": {"gray": {"version": "v3"}}}));
-    scene.phase("site", "Refused", MINUTE);
+    scene.phase("site", "Refused");
     let diff = scene.cli(&["config", "diff", "site"]);
     assert_eq!(diff.code, Some(1));
     for words in ["- arms.gray.version: \"v2\"", "+ arms.gray.version: \"v3\"", "StableNotServing"] {
@@ -127,9 +126,7 @@ fn who_may_only_read_is_refused_a_command_and_told_why() {
     bind("reader", "view");
     bind("writer", "edit");
     scene.apply(&release(&scene, &json!({"targetRatio": 0})));
-    scene.until("an operator has seen it", MINUTE, || {
-        scene.status("site")["requestToken"].as_str().map(|_| ())
-    });
+    scene.until("an operator has seen it", || scene.status("site")["requestToken"].as_str().map(|_| ()));
     for command in [&["status", "site"][..], &["get"], &["history", "site"], &["events", "site"]] {
         let said = scene.cli(&[command, &["--as", "reader"]].concat());
         assert_eq!((said.code, said.err.as_str()), (Some(0), ""), "{command:?}: {said:?}");

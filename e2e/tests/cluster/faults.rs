@@ -1,6 +1,6 @@
 //! Versions that fail in each way that they can: who is sent back, how soon, and what users notice.
 
-use std::{thread::sleep, time::Duration};
+use std::thread::sleep;
 
 use halftone_e2e::{
     scene::{Backend, Client, Scene},
@@ -8,7 +8,7 @@ use halftone_e2e::{
 };
 use serde_json::{Value, json};
 
-use crate::release::{MINUTE, ROUND, USERS, release, step};
+use crate::release::{ROUND, USERS, release, step};
 
 /// A release at 50 % with clients on both sides.
 struct Halfway<'a> {
@@ -24,9 +24,9 @@ fn halfway<'a>(scene: &'a Scene, more: &Value) -> Halfway<'a> {
         manifest["spec"][key] = value.clone();
     }
     scene.apply(&manifest);
-    scene.phase("site", "Holding", MINUTE);
-    let client = scene.client("clients", &scene.order(200, USERS, Duration::from_secs(240)));
-    scene.until("gray is served", MINUTE, || (client.window().answers("v2") > 300).then_some(()));
+    scene.phase("site", "Holding");
+    let client = scene.client("clients", &scene.order(200, USERS));
+    scene.until("gray is served", || (client.window().answers("v2") > 300).then_some(()));
     Halfway { stable, gray, client }
 }
 
@@ -34,7 +34,7 @@ impl Halfway<'_> {
     /// Waits for the rollback, and sees that nobody is sent to gray afterwards. Says, and returns in milliseconds, how
     /// long after the fault began a request was last sent that gray answered, or should have answered and did not.
     fn rolled_back(&self, scene: &Scene, failing: u64) -> u64 {
-        let status = scene.phase("site", "RolledBack", MINUTE);
+        let status = scene.phase("site", "RolledBack");
         assert_eq!(status["ratio"], "0%", "{status:#}");
         // Requests that hang are answered by the proxy in the end, and it names no version.
         sleep(ROUND);
@@ -62,10 +62,8 @@ fn half_of_grays_answers_failing_sends_everyone_back_within_seconds() {
         half.gray.fault(&Fault::default());
         if run < 5 {
             scene.command("site", "retry");
-            scene.phase("site", "Holding", MINUTE);
-            scene.until("gray is served again", MINUTE, || {
-                (half.client.window().answers("v2") > 200).then_some(())
-            });
+            scene.phase("site", "Holding");
+            scene.until("gray is served again", || (half.client.window().answers("v2") > 200).then_some(()));
         }
     }
     scene.tell(&format!(
@@ -107,7 +105,7 @@ fn without_a_gray_pod_users_are_served_by_stable_and_it_is_rolled_back() {
     let half = halfway(&scene, &json!({}));
     half.client.open();
     half.gray.scale(0);
-    scene.phase("site", "RolledBack", MINUTE);
+    scene.phase("site", "RolledBack");
     let window = half.client.window();
     assert_eq!(window.failures(), 0, "{window:?}");
     half.client.open();
@@ -129,13 +127,13 @@ fn nobody_is_rolled_back_into_a_stable_that_is_not_there() {
     sleep(2 * ROUND);
     scene.command("site", "rollback");
     let handled = ".status.lastHandledRequest.result";
-    let release = scene.wait("grayrelease/site", handled, "Refused", MINUTE);
+    let release = scene.wait("grayrelease/site", handled, "Refused");
     assert_eq!(release["status"]["ratio"], "50%", "{:#}", release["status"]);
     half.gray.fault(&Fault::default());
     half.stable.scale(1);
-    scene.until("stable serves again", MINUTE, || (half.stable.served() > 100).then_some(()));
+    scene.until("stable serves again", || (half.stable.served() > 100).then_some(()));
     scene.command("site", "rollback");
-    scene.phase("site", "RolledBack", MINUTE);
+    scene.phase("site", "RolledBack");
 }
 
 #[test]
@@ -157,13 +155,10 @@ fn a_document_that_someone_edits_or_deletes_is_written_again_and_users_notice_no
     half.client.open();
     let broken = json!({"data": {"routing.json": "{\"schema\": 1, \"everyone\": \"to gray\"}"}}).to_string();
     kubectl.run(&["patch", "configmap", &name, "-n", system, "--type=merge", "-p", &broken]);
-    scene.until("the edited document is as it was", MINUTE, || {
-        document().filter(|now| now["arms"] == before["arms"])
-    });
+    scene
+        .until("the edited document is as it was", || document().filter(|now| now["arms"] == before["arms"]));
     kubectl.run(&["delete", "configmap", &name, "-n", system]);
-    scene.until("the deleted document is back", MINUTE, || {
-        document().filter(|now| now["arms"] == before["arms"])
-    });
+    scene.until("the deleted document is back", || document().filter(|now| now["arms"] == before["arms"]));
     sleep(ROUND);
     let window = half.client.stop();
     assert_eq!((window.failures(), window.switches), (0, 0), "{window:?}");

@@ -85,7 +85,7 @@ fn metric(scene: &Scene, pod: &str, port: u16, name: &str) -> Vec<f64> {
 
 fn all_applied(scene: &Scene, own: &Installation<'_>) {
     for proxy in own.proxies() {
-        scene.until(&format!("{proxy} has applied everything"), HOUR, || {
+        scene.until_within(&format!("{proxy} has applied everything"), HOUR, || {
             // It has thousands of lines.
             sleep(Duration::from_secs(1));
             (metric(scene, &proxy, 8081, "halftone_applied_revision").len() >= SERVED + IDLE).then_some(())
@@ -96,14 +96,15 @@ fn all_applied(scene: &Scene, own: &Installation<'_>) {
 fn operator_starts(scene: &Scene, own: &Installation<'_>) {
     let before = own.operators().remove(0);
     scene.cluster.kubectl.run(&["delete", "pod", &before, "-n", &scene.namespace, "--wait=true"]);
-    let pod = scene
-        .until("another operator is there", HOUR, || own.operators().into_iter().find(|pod| *pod != before));
-    let started = scene.until("it has started", HOUR, || {
+    let pod = scene.until_within("another operator is there", HOUR, || {
+        own.operators().into_iter().find(|pod| *pod != before)
+    });
+    let started = scene.until_within("it has started", HOUR, || {
         let pod = scene.get(&format!("pod/{pod}"));
         pod["status"]["containerStatuses"][0]["state"]["running"]["startedAt"].as_str().map(str::to_owned)
     });
     let started: Timestamp = started.parse().unwrap();
-    scene.until("every release had its first turn", HOUR, || {
+    scene.until_within("every release had its first turn", HOUR, || {
         let turns: f64 = metric(scene, &pod, 8082, "halftone_operator_reconciles_total").iter().sum();
         (turns >= (SERVED + IDLE) as f64).then_some(())
     });

@@ -33,7 +33,7 @@ const CLASS_LABEL: &str = "halftone.dev/class";
 /// source before it serves by what it kept.
 const FIRST_GRACE: Duration = Duration::from_secs(5);
 /// How long a new document waits for the slices of a namespace that none named before.
-const GRACE: Duration = Duration::from_secs(2);
+pub const GRACE: Duration = Duration::from_secs(2);
 /// Errors this long ago are over: the next attempt would have failed meanwhile.
 const TROUBLE_OVER: Duration = Duration::from_secs(10);
 /// Events that come this soon after one another are told together: all are applied in one go, and with thousands of
@@ -60,6 +60,8 @@ pub struct Cluster {
     pub pod: Option<String>,
     /// Whether endpoints at loopback addresses are dialled. In a pod they would be the proxy itself.
     pub loopback: bool,
+    /// How long a new document waits for the slices of a namespace that none named before; [`GRACE`].
+    pub grace: Duration,
 }
 
 /// Why no cluster was found.
@@ -89,7 +91,7 @@ impl Cluster {
                 api.default_namespace.parse().map_err(|error| ClusterError::Namespace(format!("{error}")))?
             }
         };
-        Ok(Self { api, namespace, pod, loopback: false })
+        Ok(Self { api, namespace, pod, loopback: false, grace: GRACE })
     }
 
     /// A client whose silence ends: by default requests to an API server that has vanished wait for as long as TCP
@@ -122,6 +124,7 @@ pub(crate) struct Kubernetes {
     trouble: Option<(String, Instant)>,
     /// Something happened that may have to be told.
     changed: bool,
+    grace: Duration,
     /// When to look again although nothing came.
     wake_at: Instant,
 }
@@ -165,6 +168,7 @@ impl Kubernetes {
             missing: None,
             trouble: None,
             changed: false,
+            grace: cluster.grace,
             wake_at: Instant::now() + SWEEP,
         })
     }
@@ -263,7 +267,7 @@ impl Kubernetes {
             None => !self.slices.is_listed(namespace),
             Some(_) => !self.slices.is_settled(namespace),
         });
-        let grace = if self.given.is_none() { FIRST_GRACE } else { GRACE };
+        let grace = if self.given.is_none() { FIRST_GRACE } else { self.grace };
         let held = self.waiting.hold(&unlisted.collect(), Instant::now(), grace);
         if let Some(until) = held.values().min() {
             self.wake_at = self.wake_at.min(*until);

@@ -131,7 +131,7 @@ fn what_lasts_on_gray_after_a_rollback_is_told_until_it_ends() {
         let arms = json!({"gray": {"addresses": [gray], "version": "v2"}});
         release("checkout", revision, stable, json!({"state": state, "ratio": ratio, "arms": arms}))
     };
-    let short = DrainSettings { tunnel_grace: Duration::from_secs(2), ..DrainSettings::default() };
+    let short = DrainSettings { tunnel_grace: Duration::from_secs(5), ..DrainSettings::default() };
     let first = listing(&[("a.json", &document(1, "Active", 1_000_000))]);
     let proxy = Proxy::start(&Settings { drain: short, ..settings() }, Source::Memory(first)).unwrap();
     let admin = proxy.admin_address().unwrap();
@@ -229,7 +229,7 @@ fn users_hosts_paths_and_revisions_make_no_new_series() {
 
 #[test]
 fn a_draining_proxy_is_not_ready_finishes_what_it_has_and_answers_until_it_is_gone() {
-    let drain = DrainSettings { delay: Duration::from_secs(1), ..DrainSettings::default() };
+    let drain = DrainSettings { delay: Duration::from_secs(5), ..DrainSettings::default() };
     let settings = Settings { drain, ..settings() };
     let document = release("checkout", 1, backend("stable"), json!({}));
     let proxy = Proxy::start(&settings, Source::Memory(listing(&[("a.json", &document)]))).unwrap();

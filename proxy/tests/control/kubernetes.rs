@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use halftone_proxy::run::{Proxy, Source};
 use halftone_proxy::settings::Settings;
-use halftone_proxy::source::kubernetes::Cluster;
+use halftone_proxy::source::kubernetes::{Cluster, GRACE};
 use halftone_routing::report::TrafficReport;
 use serde_json::{Value, json};
 
@@ -26,6 +26,7 @@ fn cluster(api: &Api) -> Cluster {
         namespace: GRAY.parse().unwrap(),
         pod: Some("pod-me".to_owned()),
         loopback: true,
+        grace: GRACE,
     }
 }
 
@@ -240,7 +241,8 @@ fn a_proxy_is_ready_only_once_documents_and_their_endpoints_are_listed() {
 #[test]
 fn a_document_that_names_a_new_namespace_waits_for_its_endpoints_and_others_do_not() {
     let (api, _) = shop();
-    let proxy = start(&api);
+    let cluster = Cluster { grace: Duration::from_secs(60), ..cluster(&api) };
+    let proxy = Proxy::start(&settings(), Source::Kubernetes(Box::new(cluster))).unwrap();
     until_ready(&proxy);
     api.hold(Some(SLICES));
     put_backend(&api, "elsewhere", "second", backend("second"));

@@ -7,6 +7,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
@@ -91,8 +92,7 @@ frontend seen
 
     fn start(name: &str, command: impl Fn(SocketAddr, &Path) -> Command) -> Self {
         let directory = TempDir::new().unwrap();
-        // Another program may take the port between our giving it up and the server's taking it; then it ends at once.
-        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let address = free_address();
         let log = directory.path().join("seen");
         let output = File::options().create(true).append(true).open(&log).unwrap();
         let mut process = command(address, directory.path())
@@ -150,4 +150,12 @@ fn program(name: &str) -> Command {
     let path = std::env::var("PATH").unwrap_or_default();
     command.env("PATH", format!("{path}:/usr/sbin:/usr/local/sbin"));
     command
+}
+
+/// A free address that nobody else is given meanwhile: its port is below those that the kernel chooses from.
+fn free_address() -> SocketAddr {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let first = 20_000 + u16::try_from(std::process::id() % 10_000).unwrap_or(0);
+    let mut addresses = std::iter::repeat_with(|| ([127, 0, 0, 1], first + NEXT.fetch_add(1, SeqCst)).into());
+    addresses.find(|address| TcpListener::bind(address).is_ok()).unwrap()
 }

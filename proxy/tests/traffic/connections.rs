@@ -1,6 +1,6 @@
 //! Which connections are used again, which requests are sent again, and which endpoints are asked.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::mpsc::channel;
@@ -11,9 +11,9 @@ use serde_json::json;
 
 use crate::support::{Backend, Incoming, PATIENCE, Proxy, release};
 
-/// A port where nobody listens.
-fn nobody() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+/// Addresses where nobody listens, at ports that the kernel gives nobody.
+fn nobody(port: u16) -> SocketAddr {
+    ([127, 9, 9, 9], port).into()
 }
 
 #[test]
@@ -258,7 +258,7 @@ fn nothing_is_sent_again_after_a_byte_of_the_answer() {
 #[test]
 fn where_nobody_listens_other_endpoints_are_asked_whatever_the_method() {
     let backend = Backend::echo();
-    let proxy = Proxy::start(&[release(&[nobody(), nobody(), backend.address], json!({}))]);
+    let proxy = Proxy::start(&[release(&[nobody(1), nobody(2), backend.address], json!({}))]);
     for n in 0..20 {
         let mut client = proxy.client();
         client.send(format!("POST / HTTP/1.1\r\nHost: shop\r\nContent-Length: 2\r\n\r\n{n:02}"));
@@ -268,7 +268,7 @@ fn where_nobody_listens_other_endpoints_are_asked_whatever_the_method() {
 
 #[test]
 fn an_arm_where_nobody_listens_is_a_502_charged_once() {
-    let mut proxy = Proxy::start(&[release(&[nobody(), nobody(), nobody(), nobody()], json!({}))]);
+    let mut proxy = Proxy::start(&[release(&[nobody(1), nobody(2), nobody(3), nobody(4)], json!({}))]);
     let answer = proxy.client().get("/");
     assert_eq!(answer.status(), 502);
     proxy.expect_outcomes(Arm::Stable, &[(Outcome::ConnectFailure, 1)]);
