@@ -19,11 +19,11 @@ use crate::outcome::{Ending, Meaning, meaning};
 use crate::retry::{self, Again, BodyAtHand, Failure, Try};
 use crate::stream::Stream;
 use crate::upstream::BackendStream;
-use crate::upstream::connect::{connect, is_own_fault};
+use crate::upstream::connect::{UNACKNOWLEDGED, connect, give_up_after, is_own_fault};
 use crate::upstream::pool::{Lease, Pooled};
 use crate::worker::Worker;
 use crate::worker::arms::{Arm, Limit};
-use crate::worker::buffers::{Buf, Buffers, SMALL};
+use crate::worker::buffers::{Buf, Buffers, LARGE, SMALL};
 use crate::worker::tick::Timer;
 
 mod clock;
@@ -46,10 +46,10 @@ pub(crate) struct Client<C> {
 }
 
 impl<C: Stream> Client<C> {
-    /// Reads ahead while an answer is awaited or sent, at most one buffer. Ready when the client has gone; the end of
-    /// its sending counts as that.
-    fn poll_gone(&mut self, buffers: &Buffers, cx: &mut Context<'_>) -> Poll<()> {
-        while self.input.len() < SMALL {
+    /// Reads ahead while an answer is awaited or sent, at most one buffer beyond what it holds of the request under
+    /// way. Ready when the client has gone; the end of its sending counts as that.
+    fn poll_gone(&mut self, held: usize, buffers: &Buffers, cx: &mut Context<'_>) -> Poll<()> {
+        while self.input.len() < (held + SMALL).min(LARGE) {
             ready!(self.stream.poll_readable(cx));
             match ready!(buffers.poll_read(&mut self.input, &mut self.stream, cx)) {
                 Ok(0) | Err(_) => return Poll::Ready(()),
@@ -88,6 +88,15 @@ impl Order {
     /// The absolute latency limits that this request gives events for, shortest first.
     fn limits(&self) -> &[Limit] {
         if self.fallback { &[] } else { &self.arm.limits }
+    }
+
+    /// Its body may be more than a window, the least of which is 64 KiB.
+    fn is_long(&self) -> bool {
+        match self.body {
+            Body::Empty => false,
+            Body::Length(length) => length > SMALL as u64,
+            Body::Chunked | Body::UntilClose => true,
+        }
     }
 
     fn count_latency(&self, waited: Duration) {
@@ -158,6 +167,16 @@ struct Connection {
     stream: BackendStream,
     lease: Lease<BackendStream>,
     reused: bool,
+    /// It is not given up while the backend leaves unread what it is sent.
+    patient: bool,
+}
+
+impl Connection {
+    /// For what may be more than a backend's window takes while it reads nothing.
+    fn be_patient(&mut self, unread: Duration) {
+        self.patient = true;
+        give_up_after(&self.stream, unread);
+    }
 }
 
 /// One request under way.
@@ -245,6 +264,7 @@ impl<C: Stream> Exchange<'_, C> {
         };
         let upgraded = answer.status == 101;
         let ending = if upgraded {
+            connection.be_patient(self.order.arm.timeouts.unread());
             self.tunnel(&mut connection.stream).await
         } else {
             self.relay(&mut connection.stream, &answer).await.err().unwrap_or(Ending::Answered(answer.status))
@@ -258,6 +278,10 @@ impl<C: Stream> Exchange<'_, C> {
         while let Some((lease, stream)) = self.place() {
             let address = lease.address();
             self.record.upstream = Some(address);
+            if !self.tries.endpoints.is_empty() {
+                self.order.count_retry();
+                self.record.retries += 1;
+            }
             let (failure, received) = match self.attempt(lease, stream).await {
                 Ok(begun) => return Ok(begun),
                 Err(Failed::Over(ending)) => return Err(ending),
@@ -275,8 +299,6 @@ impl<C: Stream> Exchange<'_, C> {
             self.upload.rewind();
             self.upload_cut = false;
             self.download.mend();
-            self.order.count_retry();
-            self.record.retries += 1;
         }
         Err(last)
     }
@@ -325,7 +347,10 @@ impl<C: Stream> Exchange<'_, C> {
             Some(stream) => stream,
             None => Box::pin(self.connect(&lease)).await?,
         };
-        let mut connection = Connection { stream, lease, reused };
+        let mut connection = Connection { stream, lease, reused, patient: false };
+        if self.order.is_long() {
+            connection.be_patient(self.order.arm.timeouts.unread());
+        }
         match self.until_answer(&mut connection).await {
             Ok(answer) => {
                 connection.lease.alive();
@@ -354,7 +379,7 @@ impl<C: Stream> Exchange<'_, C> {
             if let Poll::Ready(result) = connecting.as_mut().poll(cx) {
                 return Poll::Ready(Ok(result));
             }
-            if self.upload.is_read() && self.client.poll_gone(&self.worker.buffers, cx).is_ready() {
+            if self.upload.is_read() && self.poll_gone(cx).is_ready() {
                 return Poll::Ready(Err(self.gone()));
             }
             match self.clock_while_connecting(deadline) {
@@ -372,6 +397,15 @@ impl<C: Stream> Exchange<'_, C> {
             }
             Err(ending) => Err(Failed::Over(ending)),
         }
+    }
+
+    /// Looks whether the client is still there. What cannot be sent again need not be held meanwhile.
+    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let buffers = &self.worker.buffers;
+        if self.upload.is_done() && !self.upload.is_whole() {
+            self.upload.release(buffers, &mut self.client.input);
+        }
+        self.client.poll_gone(self.upload.payload(), buffers, cx)
     }
 
     /// The client has left before the answer's head. As long as its request was not complete, nobody but itself has
@@ -415,7 +449,7 @@ impl<C: Stream> Exchange<'_, C> {
 
     /// Puts the backend's connection into the pool, or closes it.
     fn give_back(&self, connection: Connection, answer: &Answer, upgraded: bool, aborted: bool) {
-        let Connection { stream, lease, .. } = connection;
+        let Connection { stream, lease, patient, .. } = connection;
         let end = UpstreamEnd {
             request_written: self.upload.is_done(),
             answer: Some(answer.body),
@@ -427,6 +461,9 @@ impl<C: Stream> Exchange<'_, C> {
             listed: lease.is_listed(),
         };
         if reuse::upstream(&end) == Reuse::Keep {
+            if patient {
+                give_up_after(&stream, UNACKNOWLEDGED);
+            }
             lease.put(stream, self.worker.ticker.now(), answer.backend_timeout);
         }
     }

@@ -78,13 +78,13 @@ impl Clock {
     }
 }
 
-/// Counted as long until dropped.
+/// Counted as long until dropped; not where the other arm answers.
 #[derive(Debug)]
-struct Long(CellWriter);
+struct Long(Option<CellWriter>);
 
 impl Drop for Long {
     fn drop(&mut self) {
-        self.0.long_closed();
+        self.0.iter().for_each(CellWriter::long_closed);
     }
 }
 
@@ -131,7 +131,9 @@ impl<C: Stream> Exchange<'_, C> {
         let due = match self.download.waiting() {
             _ if self.download.is_done() => due,
             Waiting::ForSource => {
-                let idle = self.download.progress().after(self.order.arm.timeouts.idle);
+                // Many answers begin early and go on only when the request has ended.
+                let progress = self.download.progress().max(self.upload.progress());
+                let idle = progress.after(self.order.arm.timeouts.idle);
                 due.or(idle, Expired::Over(Ending::BodyIdle(status)))
             }
             Waiting::ForSink => due.or(self.write_due(), Expired::Over(Ending::ClientStalled(status))),
@@ -183,8 +185,9 @@ impl<C: Stream> Exchange<'_, C> {
         } else if now < long {
             due.wake(long)
         } else {
-            self.order.cell.long_opened();
-            self.clock.long = Some(Long(self.order.cell.clone()));
+            let cell = (!self.order.fallback).then(|| self.order.cell.clone());
+            cell.iter().for_each(CellWriter::long_opened);
+            self.clock.long = Some(Long(cell));
             due
         };
         let Some(recalled) = self.order.arm.recalled(self.clock.started) else {

@@ -70,17 +70,26 @@ impl<C: Stream> Exchange<'_, C> {
         cx: &mut Context<'_>,
     ) -> Result<(), Ending> {
         let gone = Ending::ClientGoneAfter(status);
-        if self.upload_cut || self.upload.is_done() {
-            let answered = self.download.is_done();
-            let is_gone = !answered && self.client.poll_gone(&self.worker.buffers, cx).is_ready();
-            return if is_gone { Err(gone) } else { Ok(()) };
+        if !self.upload_cut && !self.upload.is_done() {
+            self.poll_upload_rest(backend, gone, cx)?;
         }
+        // Also where the rest has only just ended: nobody else would wake for the client.
+        let watch = (self.upload_cut || self.upload.is_done()) && !self.download.is_done();
+        if watch && self.poll_gone(cx).is_ready() { Err(gone) } else { Ok(()) }
+    }
+
+    fn poll_upload_rest(
+        &mut self,
+        backend: &mut BackendStream,
+        gone: Ending,
+        cx: &mut Context<'_>,
+    ) -> Result<(), Ending> {
         let now = self.worker.ticker.now();
         let client = &mut *self.client;
         match self.upload.poll(&self.worker.buffers, &mut client.input, &mut client.stream, backend, now, cx)
         {
             Poll::Pending | Poll::Ready(Ok(())) => {}
-            Poll::Ready(Err(Broken::Sink { reset })) => self.lose_backend(reset),
+            Poll::Ready(Err(Broken::Sink { lost })) => self.lose_backend(lost),
             Poll::Ready(Err(Broken::Source | Broken::Malformed(_))) if self.download.is_done() => {
                 self.upload_cut = true;
             }

@@ -23,8 +23,9 @@ const GATHERED: usize = 8 * 1024;
 pub(crate) enum Broken {
     /// The source closed or failed.
     Source,
-    /// The sink failed; with a reset it took back its word on the other direction, too.
-    Sink { reset: bool },
+    /// The sink failed. `lost`: not by a close that it had announced, so that an end of what it sends, which reads are
+    /// told of from then on, is none.
+    Sink { lost: bool },
     /// The source's framing is malformed.
     Malformed(MessageError),
 }
@@ -96,8 +97,11 @@ impl Flow {
         *self = Self { sent, torn: self.torn, ..Self::new(before, body, chunks_out, self.progress) };
     }
 
-    /// What goes out ahead of the body, to append to.
-    pub(crate) fn before(&mut self, buffers: &Buffers) -> &mut Vec<u8> {
+    /// What goes out ahead of the body, to append to now.
+    pub(crate) fn before(&mut self, buffers: &Buffers, now: Tick) -> &mut Vec<u8> {
+        if self.waiting() == Waiting::ForSource {
+            self.progress = now;
+        }
         if self.before.is_empty() {
             buffers.give_back(&mut self.before);
             self.before = buffers.small();
@@ -120,8 +124,8 @@ impl Flow {
         self.sent > 0 || !self.whole
     }
 
-    /// The source has reset its connection, which a write to it was told: reads are told of an end then, and a body
-    /// that only the close ends would seem whole.
+    /// The source's connection is lost, which a write to it was told: reads are told of an end then, and a body that
+    /// only the close ends would seem whole.
     pub(crate) fn tear(&mut self) {
         self.torn = true;
     }
@@ -239,11 +243,15 @@ impl Flow {
         loop {
             self.prime(input).map_err(Broken::Malformed)?;
             ready!(self.poll_flush(input, to, now, cx))
-                .map_err(|error| Broken::Sink { reset: error.kind() == io::ErrorKind::ConnectionReset })?;
+                .map_err(|error| Broken::Sink { lost: error.kind() != io::ErrorKind::BrokenPipe })?;
             if self.ended {
                 return Poll::Ready(Ok(()));
             }
             self.finish_batch(input);
+            // What was read ahead while the try before came to its end.
+            if !input.is_empty() {
+                continue;
+            }
             ready!(self.poll_budget(cx));
             match ready!(buffers.poll_read(input, from, cx)) {
                 Ok(0) if matches!(self.reader, Reader::UntilClose) && !self.torn => self.end(&[]),
@@ -361,4 +369,109 @@ fn unchunk(decoder: &mut Decoder, input: &mut Buf) -> Result<(usize, bool), Mess
     input.shift(at, surplus, payload);
     input.truncate(payload + surplus);
     Ok((payload, ended))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+    use super::*;
+
+    /// Brings nothing; takes everything, or fails.
+    #[derive(Default)]
+    struct Side {
+        fails: Option<io::ErrorKind>,
+        taken: usize,
+    }
+
+    impl AsyncRead for Side {
+        fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, _: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+            Poll::Pending
+        }
+    }
+
+    impl AsyncWrite for Side {
+        fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+            if let Some(kind) = self.fails {
+                return Poll::Ready(Err(kind.into()));
+            }
+            self.get_mut().taken += bytes.len();
+            Poll::Ready(Ok(bytes.len()))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    impl Stream for Side {
+        fn poll_readable(&self, _: &mut Context<'_>) -> Poll<()> {
+            Poll::Pending
+        }
+
+        fn is_silent(&self) -> bool {
+            true
+        }
+
+        fn reset_on_close(&self) {}
+    }
+
+    /// A request with so much of its body at hand, and that part.
+    fn upload(buffers: &Buffers, at_hand: usize, length: usize) -> (Flow, Buf) {
+        let (mut head, mut input) = (buffers.small(), buffers.small());
+        head.vec().extend_from_slice(b"PUT / HTTP/1.1\r\n\r\n");
+        let mut flow = Flow::new(head, Body::Length(length as u64), false, Tick::START);
+        input.vec().extend_from_slice(&vec![7; at_hand]);
+        flow.prime(&mut input).unwrap();
+        (flow, input)
+    }
+
+    fn poll(
+        flow: &mut Flow,
+        buffers: &Buffers,
+        input: &mut Buf,
+        backend: &mut Side,
+    ) -> Poll<Result<(), Broken>> {
+        let mut cx = Context::from_waker(Waker::noop());
+        flow.poll(buffers, input, &mut Side::default(), backend, Tick::START, &mut cx)
+    }
+
+    #[test]
+    fn what_was_read_ahead_between_two_tries_is_sent_too() {
+        let buffers = Buffers::default();
+        let (mut flow, mut input) = upload(&buffers, 10_000, 11_000);
+        let head = flow.batch() - 10_000;
+        let mut lost = Side { fails: Some(io::ErrorKind::ConnectionReset), taken: 0 };
+        assert!(poll(&mut flow, &buffers, &mut input, &mut lost).is_ready());
+        // As whoever looks for the client meanwhile does.
+        input.vec().extend_from_slice(&[7; 1_000]);
+        flow.rewind();
+        let mut fresh = Side::default();
+        assert!(matches!(poll(&mut flow, &buffers, &mut input, &mut fresh), Poll::Ready(Ok(()))));
+        assert_eq!(fresh.taken, head + 11_000);
+    }
+
+    #[test]
+    fn only_who_had_announced_its_close_has_ended_what_it_sends() {
+        let buffers = Buffers::default();
+        for (kind, expected) in [
+            (io::ErrorKind::BrokenPipe, false),
+            (io::ErrorKind::ConnectionReset, true),
+            (io::ErrorKind::TimedOut, true),
+            (io::ErrorKind::HostUnreachable, true),
+        ] {
+            let (mut flow, mut input) = upload(&buffers, 10, 10);
+            let mut backend = Side { fails: Some(kind), taken: 0 };
+            match poll(&mut flow, &buffers, &mut input, &mut backend) {
+                Poll::Ready(Err(Broken::Sink { lost })) => assert_eq!(lost, expected, "{kind}"),
+                other => panic!("{kind}: {other:?}"),
+            }
+        }
+    }
 }

@@ -83,7 +83,7 @@ impl<C: Stream> Exchange<'_, C> {
             Poll::Ready(Err(Broken::Source)) => return Err(self.gone()),
             Poll::Ready(Err(Broken::Malformed(error))) => return Err(Ending::Refused(error)),
             // The backend may have answered before it closed; that answer is still to be read.
-            Poll::Ready(Err(Broken::Sink { reset })) => self.lose_backend(reset),
+            Poll::Ready(Err(Broken::Sink { lost })) => self.lose_backend(lost),
         }
         if !was_read && self.upload.is_read() {
             self.clock.body_received(now);
@@ -92,9 +92,9 @@ impl<C: Stream> Exchange<'_, C> {
     }
 
     /// The backend takes no more of the request.
-    pub(super) fn lose_backend(&mut self, reset: bool) {
+    pub(super) fn lose_backend(&mut self, lost: bool) {
         self.upload_cut = true;
-        if reset {
+        if lost {
             self.download.tear();
         }
     }
@@ -112,7 +112,7 @@ impl<C: Stream> Exchange<'_, C> {
         if !self.upload_cut && !self.upload.is_done() {
             return Poll::Pending;
         }
-        self.client.poll_gone(&self.worker.buffers, cx)
+        self.poll_gone(cx)
     }
 
     /// Takes complete heads out of what was received, up to and with the final one.
@@ -166,7 +166,7 @@ impl<C: Stream> Exchange<'_, C> {
         }
         self.continued = true;
         if self.order.version == Version::Http11 {
-            write::interim_head(self.download.before(&self.worker.buffers), head);
+            write::interim_head(self.download.before(&self.worker.buffers, self.worker.ticker.now()), head);
         }
         Ok(())
     }
@@ -196,7 +196,7 @@ impl<C: Stream> Exchange<'_, C> {
             reason: self.order.reason.as_deref(),
             set_cookie: self.order.set_cookie.as_deref(),
         };
-        write::response_head(self.download.before(buffers), head, &rewrite);
+        write::response_head(self.download.before(buffers, self.worker.ticker.now()), head, &rewrite);
         self.download.begin(head.body, delivery.body == Body::Chunked);
         Answer {
             status: head.status,

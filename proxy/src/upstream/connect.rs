@@ -8,8 +8,8 @@ use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpSocket, TcpStream};
 
 /// A peer that does not acknowledge for this long is gone (`TCP_USER_TIMEOUT`): without it a vanished host would be
-/// noticed after 15 minutes.
-const UNACKNOWLEDGED: Duration = Duration::from_secs(10);
+/// noticed after 15 minutes. A request that waits for it is sent once more then, if it may be.
+pub(crate) const UNACKNOWLEDGED: Duration = Duration::from_secs(10);
 /// A silent peer is asked whether it is there after this long, and then as often.
 const KEEPALIVE: Duration = Duration::from_secs(30);
 
@@ -17,10 +17,21 @@ const KEEPALIVE: Duration = Duration::from_secs(30);
 pub(crate) async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     socket.set_nodelay(true)?;
-    let options = SockRef::from(&socket);
-    options.set_tcp_user_timeout(Some(UNACKNOWLEDGED))?;
-    options.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE))?;
+    give_up_after(&socket, UNACKNOWLEDGED);
+    SockRef::from(&socket)
+        .set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE))?;
     socket.connect(address).await
+}
+
+/// Sets after how long without an acknowledgement the peer is given up. Linux (since 5.11) counts the time that the peer
+/// keeps its window closed as well, however alive it is: where more is sent than it may take unread, it must have as
+/// long as it may take to read.
+pub(crate) fn give_up_after<'s, S>(stream: &'s S, unacknowledged: Duration)
+where
+    SockRef<'s>: From<&'s S>,
+{
+    // Failing leaves the time that was set before, on a socket that is as good as gone.
+    let _ = SockRef::from(stream).set_tcp_user_timeout(Some(unacknowledged));
 }
 
 /// Whether the connection failed for want of something here (descriptors, ports, memory), not there.

@@ -31,6 +31,8 @@ const EJECTION: (Duration, Duration) = (Duration::from_secs(1), Duration::from_s
 #[derive(Debug)]
 pub(crate) struct Pool<S> {
     members: RefCell<Members<S>>,
+    /// No document names the table any more.
+    retired: Cell<bool>,
 }
 
 #[derive(Debug)]
@@ -82,7 +84,7 @@ impl<S: Stream> Pool<S> {
         let set = Arc::clone(reader.load());
         let mut members = Members { reader, set, list: Vec::new() };
         members.rebuild();
-        Self { members: RefCell::new(members) }
+        Self { members: RefCell::new(members), retired: Cell::new(false) }
     }
 
     /// Picks an endpoint that is not among `tried`, with a pooled connection if there is one that may be used.
@@ -102,6 +104,15 @@ impl<S: Stream> Pool<S> {
         member.in_flight += 1;
         let stream = member.take(now, pooled);
         Some((Lease { pool: Rc::clone(self), slot: member.slot, hint: Cell::new(index) }, stream))
+    }
+
+    /// No document names its table any more: nothing idle stays, and nothing comes back. Whoever sweeps does not know
+    /// it any more, while requests under way may hold it for long.
+    pub(crate) fn retire(&self) {
+        self.retired.set(true);
+        for member in &mut self.members.borrow_mut().list {
+            member.idle.clear();
+        }
     }
 
     /// Closes idle connections that are too old, or on which anything has arrived.
@@ -184,7 +195,9 @@ impl<S: Stream> Member<S> {
 /// Nothing has arrived as far as the runtime knows. The kernel is asked only when it thinks otherwise, which may be
 /// no more than a read that happened to fill its buffer.
 fn seems_open<S: Stream>(stream: &S) -> bool {
-    stream.poll_readable(&mut Context::from_waker(Waker::noop())).is_pending() || stream.is_silent()
+    // A task that has used up its turn is told of nothing.
+    let told = tokio::task::coop::has_budget_remaining();
+    (told && stream.poll_readable(&mut Context::from_waker(Waker::noop())).is_pending()) || stream.is_silent()
 }
 
 impl<S> Lease<S> {
@@ -213,7 +226,7 @@ impl<S> Lease<S> {
     /// Whether the endpoint is still listed.
     pub(crate) fn is_listed(&self) -> bool {
         self.pool.members.borrow_mut().refresh();
-        self.with(|_| ()).is_some()
+        !self.pool.retired.get() && self.with(|_| ()).is_some()
     }
 
     /// Puts a connection (back) into the pool. `timeout`: after how long the backend closes it.

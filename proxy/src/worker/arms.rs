@@ -70,6 +70,13 @@ pub(crate) struct Timeouts {
     pub(crate) tunnel: Duration,
 }
 
+impl Timeouts {
+    /// How long the backend may take no byte of what it is sent.
+    pub(crate) fn unread(&self) -> Duration {
+        self.response_head.max(self.idle)
+    }
+}
+
 impl From<&arm::Timeouts> for Timeouts {
     fn from(timeouts: &arm::Timeouts) -> Self {
         Self {
@@ -296,7 +303,13 @@ impl ArmCache {
         let mut arms = self.arms.borrow_mut();
         arms.clear();
         arms.resize_with(snapshot.routes.len(), Default::default);
-        self.pools.borrow_mut().retain(|table, _| snapshot.names_table(*table));
+        self.pools.borrow_mut().retain(|table, pool| {
+            let named = snapshot.names_table(*table);
+            if !named {
+                pool.retire();
+            }
+            named
+        });
         self.follow_standings(snapshot, now);
     }
 

@@ -9,14 +9,15 @@ use std::time::{Duration, Instant};
 use halftone_proxy::access_log::{AccessLog, HashKey, WorkerLog};
 use halftone_proxy::counters::{Arm, Outcome, WorkerCounters};
 use halftone_proxy::drain::Schedule;
-use halftone_proxy::report::Reporter;
+use halftone_proxy::report::{Applied, Documents, Reporter};
 use halftone_proxy::settings::ClientTimeouts;
 use halftone_proxy::snapshot::{Publisher, Snapshot};
 use halftone_proxy::upstream::endpoints::Tables;
 use halftone_proxy::worker::{Drained, Limits, Listeners, Own, Workers};
+use halftone_routing::config::names::Uid;
 use halftone_routing::config::parse::Format;
 use halftone_routing::config::units::Ratio;
-use halftone_routing::report::{Counts, Epoch};
+use halftone_routing::report::{AppliedDocument, Counts, Epoch};
 use halftone_routing::store::{Content, Found, Store};
 use serde_json::{Value, json};
 
@@ -190,6 +191,21 @@ impl Proxy {
             counts.entry(entry.key.arm).or_default().merge(&entry.counts);
         }
         counts
+    }
+
+    /// What is open of gray's and has become long, as the report says it of a release that was taken back.
+    pub(crate) fn open_long(&mut self) -> u64 {
+        let uid: Uid = "local/shop/checkout".parse().unwrap();
+        let document = AppliedDocument {
+            uid: uid.clone(),
+            revision: 2.try_into().unwrap(),
+            checksum: format!("sha256:{}", "0".repeat(64)).try_into().unwrap(),
+            ignored_fields: Vec::new(),
+            open_long: 0,
+        };
+        let applied = [(uid, Applied { document, gray_ended: true })].into_iter().collect();
+        self.control.reporter.set_documents(Documents { applied, ..Documents::default() });
+        self.control.reporter.report(None).applied[0].open_long
     }
 
     /// Waits until the arm's outcomes are these: a client may have its answer before the worker has counted it.

@@ -1,6 +1,6 @@
 //! Request bodies: every framing and size, answers that come before their end, clients that wait to be asked.
 
-use std::io::Read;
+use std::io::{Read, Write};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Barrier};
 use std::time::Duration;
@@ -289,4 +289,25 @@ fn a_backend_that_does_not_read_holds_its_client_back() {
     go.send(()).unwrap();
     thread.join().unwrap();
     assert_eq!(client.answer().text(), SIZE.to_string());
+}
+
+#[test]
+fn a_backend_may_take_its_time_to_read_an_upload() {
+    const LARGE: usize = 32 << 20;
+    let backend = Backend::start(|connection, _| {
+        let mut request = connection.head().unwrap();
+        // Longer than the kernel would wait for a backend that may be gone.
+        std::thread::sleep(Duration::from_secs(13));
+        request.read_body(&mut connection.reader, false).unwrap();
+        connection.ok(request.body.len().to_string());
+    });
+    let proxy = Proxy::to(backend.address);
+    let mut client = proxy.client();
+    let mut sender = client.stream().try_clone().unwrap();
+    let sending = std::thread::spawn(move || {
+        let head = format!("PUT / HTTP/1.1\r\nHost: shop\r\nContent-Length: {LARGE}\r\n\r\n");
+        sender.write_all(head.as_bytes()).and_then(|()| sender.write_all(&vec![7; LARGE]))
+    });
+    assert_eq!(client.answer().text(), LARGE.to_string());
+    sending.join().unwrap().unwrap();
 }

@@ -61,6 +61,81 @@ fn a_connection_that_was_reset_while_idle_does_not_spoil_the_answer_on_the_next(
 }
 
 #[test]
+fn a_stray_answer_is_not_taken_by_a_request_behind_many_others() {
+    // One read and 127 answers are what a task may do in one turn.
+    const OTHERS: usize = 127;
+    for _ in 0..5 {
+        let (speak, spoken) = (channel::<()>(), channel::<()>());
+        let wait = std::sync::Mutex::new((speak.1, spoken.0));
+        let backend = Backend::start(move |connection, number| {
+            while connection.request().is_some() {
+                connection.ok("asked for");
+                if number == 0 {
+                    let wait = wait.lock().unwrap();
+                    wait.0.recv().unwrap();
+                    connection.send("HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\nunasked");
+                    wait.1.send(()).unwrap();
+                }
+            }
+        });
+        let proxy = Proxy::start(&[release(&[backend.address], json!({"hosts": ["shop"]}))]);
+        let mut client = proxy.client();
+        assert_eq!(client.get("/").text(), "asked for");
+        speak.0.send(()).unwrap();
+        spoken.1.recv().unwrap();
+        let others = "GET / HTTP/1.1\r\nHost: unknown\r\n\r\n".repeat(OTHERS);
+        client.send(others + "GET / HTTP/1.1\r\nHost: shop\r\n\r\n");
+        for _ in 0..OTHERS {
+            assert_eq!(client.answer().status(), 404);
+        }
+        assert_eq!(client.answer().text(), "asked for");
+    }
+}
+
+#[test]
+fn a_connection_to_a_backend_that_no_document_names_any_more_is_not_kept() {
+    let (go, wait) = channel::<()>();
+    let (release_held, hold) = channel::<()>();
+    let (closed, told) = channel::<()>();
+    let all = std::sync::Mutex::new((Some(wait), Some(hold), Some(closed)));
+    let old = Backend::start(move |connection, _| {
+        let request = connection.request().unwrap();
+        if request.target() == "/hold" {
+            let hold = all.lock().unwrap().1.take().unwrap();
+            connection.send("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nbegin");
+            let _ = hold.recv();
+            connection.send("-end");
+        } else {
+            let (wait, closed) = {
+                let mut all = all.lock().unwrap();
+                (all.0.take().unwrap(), all.2.take().unwrap())
+            };
+            wait.recv().unwrap();
+            connection.ok("waited");
+            assert!(connection.ends());
+            let _ = closed.send(());
+        }
+    });
+    let new = Backend::answering("new");
+    let mut proxy = Proxy::to(old.address);
+    let mut holding = proxy.client();
+    holding.get_head("/hold");
+    let mut waiting = proxy.client();
+    waiting.send("GET /wait HTTP/1.1\r\nHost: shop\r\n\r\n");
+    old.seen();
+    old.seen();
+    proxy.apply(&[release(&[new.address], json!({"revision": 2}))]);
+    let deadline = std::time::Instant::now() + PATIENCE;
+    while proxy.client().get("/").text() != "new" {
+        assert!(std::time::Instant::now() < deadline, "the new document is not applied");
+    }
+    go.send(()).unwrap();
+    assert_eq!(waiting.answer().text(), "waited");
+    told.recv_timeout(PATIENCE).expect("it would stay open for as long as another request lasts");
+    release_held.send(()).unwrap();
+}
+
+#[test]
 fn a_backend_of_1_0_is_kept_if_it_says_so() {
     let backend = Backend::start(|connection, _| {
         while connection.request().is_some() {
@@ -273,6 +348,14 @@ fn an_arm_where_nobody_listens_is_a_502_charged_once() {
     assert_eq!(answer.status(), 502);
     proxy.expect_outcomes(Arm::Stable, &[(Outcome::ConnectFailure, 1)]);
     assert_eq!(proxy.counts()[&Arm::Stable].retries, 2);
+}
+
+#[test]
+fn a_try_that_is_not_made_is_not_counted() {
+    let mut proxy = Proxy::to(nobody(1));
+    assert_eq!(proxy.client().get("/").status(), 502);
+    proxy.expect_outcomes(Arm::Stable, &[(Outcome::ConnectFailure, 1)]);
+    assert_eq!(proxy.counts()[&Arm::Stable].retries, 0);
 }
 
 #[test]

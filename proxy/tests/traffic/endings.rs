@@ -12,7 +12,7 @@ use halftone_proxy::settings::ClientTimeouts;
 use serde_json::{Value, json};
 use socket2::{Domain, Socket, Type};
 
-use crate::support::{Backend, Client, Options, Proxy, release};
+use crate::support::{Backend, Client, Options, PATIENCE, Proxy, release};
 
 const SHORT: Duration = Duration::from_millis(200);
 
@@ -65,6 +65,68 @@ fn a_client_that_was_kept_waiting_before_it_left_counts_against_the_arm() {
     std::thread::sleep(Duration::from_millis(1_050));
     client.abort();
     proxy.expect_outcomes(Arm::Stable, &[(Outcome::Abandoned, 1)]);
+}
+
+#[test]
+fn a_client_that_leaves_behind_a_large_upload_takes_its_request_with_it() {
+    for size in [5_000, 20_000, 60_000, 300_000] {
+        let (backend, told) = silent();
+        let mut proxy = Proxy::to(backend.address);
+        let mut client = proxy.client();
+        let head = format!("POST / HTTP/1.1\r\nHost: shop\r\nContent-Length: {size}\r\n\r\n");
+        client.send([head.into_bytes(), vec![7; size]].concat());
+        backend.seen();
+        client.abort();
+        told.recv_timeout(PATIENCE)
+            .unwrap_or_else(|_| panic!("behind {size} bytes nobody looks for the client"));
+        proxy.expect_outcomes(Arm::Stable, &[(Outcome::ClientAbort, 1)]);
+    }
+}
+
+#[test]
+fn a_client_that_leaves_behind_its_upload_is_missed_while_an_early_answer_lasts() {
+    let (events, told) = channel();
+    let events = Mutex::new(events);
+    let backend = Backend::start(move |connection, _| {
+        let mut request = connection.head().unwrap();
+        connection.send("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: 1\n\n");
+        request.read_body(&mut connection.reader, false).unwrap();
+        events.lock().unwrap().send("read").unwrap();
+        assert!(connection.ends());
+        events.lock().unwrap().send("ended").unwrap();
+    });
+    let mut proxy = Proxy::to(backend.address);
+    let mut client = proxy.client();
+    client.send("POST / HTTP/1.1\r\nHost: shop\r\nContent-Length: 10\r\n\r\nfirst");
+    assert_eq!(client.head().unwrap().unwrap().status(), 200);
+    client.send("-half");
+    assert_eq!(told.recv_timeout(PATIENCE), Ok("read"));
+    // Until the proxy waits for both sides again.
+    std::thread::sleep(SHORT / 4);
+    client.abort();
+    // Sooner than anything else wakes the exchange, which becomes long after ten seconds.
+    assert_eq!(told.recv_timeout(Duration::from_secs(8)), Ok("ended"));
+    proxy.expect_outcomes(Arm::Stable, &[(Outcome::ClientAbort, 1)]);
+}
+
+#[test]
+fn an_answer_that_waits_for_the_rest_of_its_request_does_not_stand_still() {
+    let backend = Backend::start(|connection, _| {
+        let mut request = connection.head().unwrap();
+        connection.send("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n");
+        request.read_body(&mut connection.reader, false).unwrap();
+        connection.send("done");
+    });
+    let proxy = Proxy::start(&[with_timeouts(backend.address, json!({"idleMs": 1_000}))]);
+    let mut client = proxy.client();
+    client.send("POST / HTTP/1.1\r\nHost: shop\r\nContent-Length: 8\r\n\r\n");
+    let mut answer = client.head().unwrap().unwrap();
+    for _ in 0..8 {
+        std::thread::sleep(SHORT);
+        client.send("x");
+    }
+    client.body(&mut answer).unwrap();
+    assert_eq!(answer.text(), "done");
 }
 
 #[test]

@@ -249,3 +249,25 @@ fn an_answer_that_has_become_long_ends_with_a_rollback() {
         counts.get(&Arm::Gray).is_some_and(|counts| counts.outcomes.get(&Outcome::Shutdown) == Some(&1))
     });
 }
+
+#[test]
+fn a_long_answer_of_the_arm_that_helps_out_is_not_grays() {
+    let stable = Backend::start(|connection, _| {
+        connection.request();
+        connection.send("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: 1\n\n");
+        assert!(connection.ends());
+    });
+    let gray = Backend::answering("gray");
+    let mut proxy = Proxy::start(&[with_gray(&stable, &gray, json!({}))]);
+    for (_, table) in proxy.tables().all() {
+        if table.ready() == [gray.address] {
+            table.replace(&[]);
+        }
+    }
+    let mut client = proxy.client();
+    assert_eq!(client.get_head("/events").get("x-halftone-version"), Some("v1"));
+    // It becomes long after ten seconds.
+    std::thread::sleep(Duration::from_millis(10_500));
+    proxy.apply(&[with_gray(&stable, &gray, json!({"state": "RolledBack", "ratio": 0, "revision": 2}))]);
+    assert_eq!(proxy.open_long(), 0, "nobody is on gray");
+}
