@@ -95,7 +95,8 @@ pub struct Scene {
 }
 
 impl Scene {
-    /// A new namespace, whose name begins with the test's, which no other test may have. It allows no pod that Kubernetes' restricted profile refuses.
+    /// A new namespace, whose name begins with the test's, which no other test may have. It allows no pod that
+    /// Kubernetes' restricted profile refuses.
     ///
     /// # Panics
     /// Without a cluster, or when the namespace is there already.
