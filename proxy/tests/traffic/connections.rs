@@ -60,29 +60,38 @@ fn a_connection_that_was_reset_while_idle_does_not_spoil_the_answer_on_the_next(
     }
 }
 
+/// A backend that gives an answer that nobody asked for, on its first connection, each time that it is told to.
+fn outspoken() -> (Backend, impl Fn()) {
+    let (speak, spoken) = (channel::<()>(), channel::<()>());
+    let wait = std::sync::Mutex::new((speak.1, spoken.0));
+    let backend = Backend::start(move |connection, number| {
+        while connection.request().is_some() {
+            connection.ok("asked for");
+            if number == 0 {
+                let wait = wait.lock().unwrap();
+                wait.0.recv().unwrap();
+                connection.send("HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\nunasked");
+                wait.1.send(()).unwrap();
+            }
+        }
+    });
+    let speak = move || {
+        speak.0.send(()).unwrap();
+        spoken.1.recv().unwrap();
+    };
+    (backend, speak)
+}
+
 #[test]
 fn a_stray_answer_is_not_taken_by_a_request_behind_many_others() {
     // One read and 127 answers are what a task may do in one turn.
     const OTHERS: usize = 127;
     for _ in 0..5 {
-        let (speak, spoken) = (channel::<()>(), channel::<()>());
-        let wait = std::sync::Mutex::new((speak.1, spoken.0));
-        let backend = Backend::start(move |connection, number| {
-            while connection.request().is_some() {
-                connection.ok("asked for");
-                if number == 0 {
-                    let wait = wait.lock().unwrap();
-                    wait.0.recv().unwrap();
-                    connection.send("HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\nunasked");
-                    wait.1.send(()).unwrap();
-                }
-            }
-        });
+        let (backend, speak) = outspoken();
         let proxy = Proxy::start(&[release(&[backend.address], json!({"hosts": ["shop"]}))]);
         let mut client = proxy.client();
         assert_eq!(client.get("/").text(), "asked for");
-        speak.0.send(()).unwrap();
-        spoken.1.recv().unwrap();
+        speak();
         let others = "GET / HTTP/1.1\r\nHost: unknown\r\n\r\n".repeat(OTHERS);
         client.send(others + "GET / HTTP/1.1\r\nHost: shop\r\n\r\n");
         for _ in 0..OTHERS {
@@ -151,24 +160,11 @@ fn a_backend_of_1_0_is_kept_if_it_says_so() {
 
 #[test]
 fn bytes_that_come_on_an_idle_connection_are_never_taken_for_an_answer() {
-    let (speak, spoken) = (channel::<()>(), channel::<()>());
-    let wait = std::sync::Mutex::new((speak.1, spoken.0));
-    let backend = Backend::start(move |connection, number| {
-        while connection.request().is_some() {
-            connection.ok("asked for");
-            if number == 0 {
-                let wait = wait.lock().unwrap();
-                wait.0.recv().unwrap();
-                connection.send("HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\nunasked");
-                wait.1.send(()).unwrap();
-            }
-        }
-    });
+    let (backend, speak) = outspoken();
     let proxy = Proxy::to(backend.address);
     let mut client = proxy.client();
     assert_eq!(client.get("/").text(), "asked for");
-    speak.0.send(()).unwrap();
-    spoken.1.recv().unwrap();
+    speak();
     for _ in 0..3 {
         assert_eq!(client.get("/").text(), "asked for");
     }

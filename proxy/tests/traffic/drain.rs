@@ -7,13 +7,17 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use halftone_proxy::drain::{Phase, Schedule};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::support::{Backend, Client, Options, PATIENCE, Proxy, release};
 
 fn draining(delay: u64, timeout: u64, backend: SocketAddr) -> Proxy {
+    draining_with(delay, timeout, &[release(&[backend], json!({}))])
+}
+
+fn draining_with(delay: u64, timeout: u64, documents: &[Value]) -> Proxy {
     let drain = Schedule { delay: Duration::from_millis(delay), timeout: Duration::from_millis(timeout) };
-    Proxy::with(Options { workers: 2, drain, ..Options::default() }, &[release(&[backend], json!({}))])
+    Proxy::with(Options { workers: 2, drain, ..Options::default() }, documents)
 }
 
 /// Asks until the proxy is gone: a connection that stands must bring an answer to each request sent on it, unless the
@@ -61,8 +65,7 @@ fn a_drain_under_load_loses_nothing() {
 #[test]
 fn connections_that_were_never_accepted_are_served_before_the_listeners_close() {
     // Without a release: the answers are the proxy's own, for so many at a time are more than our backends take.
-    let drain = Schedule { delay: Duration::ZERO, timeout: Duration::from_secs(10) };
-    let proxy = Proxy::with(Options { workers: 2, drain, ..Options::default() }, &[]);
+    let proxy = draining_with(0, 10_000, &[]);
     let address = proxy.address;
     let gone = Arc::new(AtomicBool::new(false));
     let threads: Vec<_> = (0..4)

@@ -226,14 +226,19 @@ fn a_rollback_closes_tunnels_one_by_one_over_the_grace() {
     proxy.expect_connections(&[0]);
 }
 
-#[test]
-fn an_answer_that_has_become_long_ends_with_a_rollback() {
-    let stable = Backend::answering("stable");
-    let gray = Backend::start(|connection, _| {
+/// A backend whose answers begin and do not end.
+fn events() -> Backend {
+    Backend::start(|connection, _| {
         connection.request();
         connection.send("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: 1\n\n");
         assert!(connection.ends());
-    });
+    })
+}
+
+#[test]
+fn an_answer_that_has_become_long_ends_with_a_rollback() {
+    let stable = Backend::answering("stable");
+    let gray = events();
     let options = Options { tunnel_grace: Duration::from_millis(100), ..Options::default() };
     let mut proxy = Proxy::with(options, &[with_gray(&stable, &gray, json!({}))]);
     let mut client = proxy.client();
@@ -252,11 +257,7 @@ fn an_answer_that_has_become_long_ends_with_a_rollback() {
 
 #[test]
 fn a_long_answer_of_the_arm_that_helps_out_is_not_grays() {
-    let stable = Backend::start(|connection, _| {
-        connection.request();
-        connection.send("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: 1\n\n");
-        assert!(connection.ends());
-    });
+    let stable = events();
     let gray = Backend::answering("gray");
     let mut proxy = Proxy::start(&[with_gray(&stable, &gray, json!({}))]);
     for (_, table) in proxy.tables().all() {
