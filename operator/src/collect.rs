@@ -232,7 +232,8 @@ impl Collector {
 }
 
 fn request(admin: SocketAddr, since: Option<&str>, token: Option<&HeaderValue>) -> Request<Empty<Bytes>> {
-    let path = since.map_or_else(|| "/report".to_owned(), |since| format!("/report?since={since}"));
+    let since = since.map_or_else(String::new, |since| format!("&since={since}"));
+    let path = format!("/report?reads=2{since}");
     let uri = Uri::builder().scheme("http").authority(admin.to_string()).path_and_query(path);
     let mut request = Request::new(Empty::new());
     *request.uri_mut() = uri.build().expect("an address, an epoch and a number make a URI");

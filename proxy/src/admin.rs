@@ -9,6 +9,7 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use halftone_daemon::pages::{self, Answer, OPENMETRICS, TEXT, page, unless_read};
 use halftone_routing::config::arm::Arm;
+use halftone_routing::report::Reads;
 use hyper::body::Incoming;
 use hyper::header::{AUTHORIZATION, CACHE_CONTROL, WWW_AUTHENTICATE};
 use hyper::{Request, StatusCode};
@@ -118,15 +119,15 @@ impl Pages {
     }
 
     fn report(&self, query: &str) -> Answer {
-        let since = match since(query) {
-            Ok(since) => since,
+        let (since, reads) = match since(query).and_then(|since| Ok((since, reads(query)?))) {
+            Ok(wanted) => wanted,
             Err(why) => return text(StatusCode::BAD_REQUEST, format!("{why}\n")),
         };
         let mut reporter = lock(&self.reporter);
         if self.tokens.is_some() {
             reporter.heard_operator(Timestamp::now());
         }
-        let report = reporter.report(since);
+        let report = reporter.report(since, reads);
         drop(reporter);
         json(&report)
     }
@@ -208,6 +209,12 @@ fn since(query: &str) -> Result<Option<Position>, String> {
     Ok(Some((epoch.parse().map_err(|_| wrong())?, sequence.parse().map_err(|_| wrong())?)))
 }
 
+/// `reads=N`: the newest form that the asker understands; 0.1's without.
+fn reads(query: &str) -> Result<Reads, String> {
+    let reads = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "reads");
+    reads.map_or(Ok(Reads::default()), |(_, reads)| reads.parse())
+}
+
 fn unauthorized() -> Answer {
     let mut answer = text(StatusCode::UNAUTHORIZED, "this page needs a bearer token of --token-file\n");
     answer.headers_mut().insert(WWW_AUTHENTICATE, "Bearer".parse().expect("visible ASCII"));
@@ -250,6 +257,13 @@ mod tests {
         {
             assert!(since(wrong).unwrap_err().contains("EPOCH/SEQUENCE"), "{wrong}");
         }
+    }
+
+    #[test]
+    fn who_does_not_say_what_it_reads_is_taken_for_0_1() {
+        assert_eq!(reads("since=00000000000000ff/12"), Ok(Reads::One));
+        assert_eq!(reads("reads=2&since=00000000000000ff/12"), Ok(Reads::Two));
+        assert!(reads("reads=x").is_err());
     }
 
     #[test]

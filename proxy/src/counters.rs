@@ -20,7 +20,7 @@ pub use halftone_routing::config::limits::Quantile;
 pub use halftone_routing::report::{ChosenBy, Outcome};
 pub use histogram::Histogram;
 
-use halftone_routing::report::{Counts, LimitEvents};
+use halftone_routing::report::{Counts, LimitEvents, Reads};
 
 /// Absolute latency limits a document may carry: p50 p90 p95 p99 p999.
 const LIMITS: usize = Quantile::ALL.len();
@@ -127,6 +127,14 @@ impl CellKey {
         (self.arm as usize * ChosenBy::ALL.len() + self.chosen_by as usize) * 2 + usize::from(self.excluded)
     }
 
+    /// The key that counts of this one go under for a reader.
+    pub(crate) fn in_words_of(self, reads: Reads) -> Self {
+        match reads {
+            Reads::One => Self { chosen_by: self.chosen_by.in_0_1(), ..self },
+            Reads::Two => self,
+        }
+    }
+
     fn at(index: usize) -> Self {
         let arm = Arm::ALL[index / 2 / ChosenBy::ALL.len()];
         Self { arm, chosen_by: ChosenBy::ALL[index / 2 % ChosenBy::ALL.len()], excluded: index % 2 == 1 }
@@ -171,7 +179,8 @@ impl Cell {
         let limits = Quantile::ALL.iter().enumerate().map(|(index, &limit)| (limit, events(index)));
         let limits = limits.filter(|(_, events)| *events != LimitEvents::default()).collect();
         let (retries, fallbacks) = (self.retries.get(), self.fallbacks.get());
-        sum.merge(&Counts { outcomes, retries, fallbacks, limits, latency: self.latency.read() });
+        let latency = self.latency.read();
+        sum.merge(&Counts { outcomes, retries, fallbacks, limits, latency, ..Counts::default() });
     }
 }
 

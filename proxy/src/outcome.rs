@@ -135,6 +135,7 @@ fn answered(status: u16, is_error: bool) -> Outcome {
 fn refused(status: u16) -> Outcome {
     match status {
         405 => Outcome::Refused405,
+        413 => Outcome::Refused413,
         414 => Outcome::Refused414,
         417 => Outcome::Refused417,
         431 => Outcome::Refused431,

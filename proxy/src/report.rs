@@ -8,7 +8,9 @@ use halftone_routing::config::FEATURES;
 use halftone_routing::config::arm::Arm;
 use halftone_routing::config::names::Uid;
 use halftone_routing::config::units::{ReleaseId, Stage};
-use halftone_routing::report::{AppliedDocument, AppliedFleet, Epoch, RejectedDocument, TrafficReport};
+use halftone_routing::report::{
+    AppliedDocument, AppliedFleet, Epoch, Reads, RejectedDocument, TrafficReport,
+};
 use jiff::Timestamp;
 
 use crate::counters::StageCounters;
@@ -103,9 +105,9 @@ impl Reporter {
         self.operator_last_heard
     }
 
-    /// The report for somebody who has the one at `since`; a full one without, after a restart, or for a position
-    /// that this proxy never had.
-    pub fn report(&mut self, since: Option<Position>) -> TrafficReport {
+    /// The report for somebody who has the one at `since`, in the form that it reads; a full one without `since`, after
+    /// a restart, or for a position that this proxy never had.
+    pub fn report(&mut self, since: Option<Position>, reads: Reads) -> TrafficReport {
         self.refresh();
         let since = since.filter(|(epoch, sequence)| *epoch == self.epoch && *sequence <= self.sequence);
         let since = since.map(|(_, sequence)| sequence);
@@ -128,8 +130,8 @@ impl Reporter {
             fleet: self.documents.fleet.clone(),
             rejected: self.documents.rejected.clone(),
             orphaned: self.documents.orphaned.clone(),
-            keys: ledgers.clone().flat_map(Ledger::keys).collect(),
-            entries: ledgers.flat_map(|ledger| ledger.entries(since)).collect(),
+            keys: ledgers.clone().flat_map(|ledger| ledger.keys(reads)).collect(),
+            entries: ledgers.flat_map(|ledger| ledger.entries(since, reads)).collect(),
         }
     }
 
@@ -224,9 +226,9 @@ mod tests {
             gray.latency(Duration::from_millis(5));
             worker.cell(&counters, Arm::Gray, ChosenBy::Rule, true).outcome(Outcome::Reset);
         }
-        let report = reporter.report(None);
-        let split = report.entries.iter().find(|entry| entry.key.chosen_by == ChosenBy::Split).unwrap();
-        let rule = report.entries.iter().find(|entry| entry.key.chosen_by == ChosenBy::Rule).unwrap();
+        let report = reporter.report(None, Reads::Two);
+        let split = report.entries.iter().find(|entry| entry.key.chosen_by.is(ChosenBy::Split)).unwrap();
+        let rule = report.entries.iter().find(|entry| entry.key.chosen_by.is(ChosenBy::Rule)).unwrap();
         assert_eq!((split.counts.requests(), split.counts.latency.count(), split.counts.errors()), (2, 2, 0));
         assert_eq!((rule.counts.errors(), rule.key.excluded, rule.key.stage), (2, true, stage(3)));
         assert_eq!(report.keys.len(), 2);
@@ -238,14 +240,30 @@ mod tests {
         let counters = reporter.enter(&uid(), RELEASE, stage(1));
         let worker = WorkerCounters::new(0);
         cell(&worker, &counters, Arm::Stable).outcome(Outcome::Status2xx);
-        let first = reporter.report(None);
+        let first = reporter.report(None, Reads::Two);
         cell(&worker, &counters, Arm::Gray).outcome(Outcome::Status2xx);
-        let second = reporter.report(Some((first.epoch, first.sequence)));
+        let second = reporter.report(Some((first.epoch, first.sequence)), Reads::Two);
         assert_eq!(second.since, Some(first.sequence));
         assert_eq!(second.entries.iter().map(|entry| entry.key.arm).collect::<Vec<_>>(), [Arm::Gray]);
         assert_eq!(second.keys.len(), 2);
-        let third = reporter.report(Some((second.epoch, second.sequence)));
+        let third = reporter.report(Some((second.epoch, second.sequence)), Reads::Two);
         assert_eq!((third.sequence, third.entries.len()), (second.sequence, 0), "nothing changed");
+    }
+
+    #[test]
+    fn who_does_not_say_what_it_reads_gets_the_same_counts_in_0_1s_words() {
+        let mut reporter = reporter(1);
+        let counters = reporter.enter(&uid(), RELEASE, stage(1));
+        let (worker, every) = (WorkerCounters::new(0), Outcome::ALL.len() as u64);
+        Outcome::ALL.iter().for_each(|&outcome| cell(&worker, &counters, Arm::Gray).outcome(outcome));
+        let (old, new) = (reporter.report(None, Reads::One), reporter.report(None, Reads::Two));
+        let words = |report: &TrafficReport| report.entries[0].counts.outcomes.clone();
+        assert!(words(&old).keys().all(|outcome| outcome.in_0_1() == *outcome), "{:?}", words(&old));
+        assert_eq!(words(&new).keys().copied().collect::<Vec<_>>(), Outcome::ALL);
+        assert_eq!((requests(&old), requests(&new), &old.keys), (every, every, &new.keys));
+        cell(&worker, &counters, Arm::Gray).outcome(Outcome::Refused413);
+        let next = reporter.report(Some((old.epoch, old.sequence)), Reads::One);
+        assert_eq!(words(&next)[&Outcome::Refused400], 3);
     }
 
     #[test]
@@ -253,9 +271,9 @@ mod tests {
         let mut reporter = reporter(1);
         let counters = reporter.enter(&uid(), RELEASE, stage(1));
         cell(&WorkerCounters::new(0), &counters, Arm::Stable).outcome(Outcome::Status2xx);
-        let first = reporter.report(None);
+        let first = reporter.report(None, Reads::Two);
         for since in [(Epoch(2), first.sequence), (first.epoch, first.sequence + 1)] {
-            let report = reporter.report(Some(since));
+            let report = reporter.report(Some(since), Reads::Two);
             assert_eq!((report.since, requests(&report)), (None, 1));
         }
     }
@@ -273,13 +291,13 @@ mod tests {
         }
         let stages =
             |report: &TrafficReport| report.keys.iter().map(|key| key.stage.get()).collect::<Vec<_>>();
-        assert_eq!(stages(&reporter.report(None)), [3, 4]);
+        assert_eq!(stages(&reporter.report(None, Reads::Two)), [3, 4]);
         late.take().unwrap().outcome(Outcome::Status2xx);
-        reporter.report(None);
+        reporter.report(None, Reads::Two);
         assert_eq!(reporter.ledgers()[&uid()].total(Arm::Stable).requests(), 5, "nothing is lost by folding");
         // A release that goes back to a stage it knows counts on there.
         reporter.enter(&uid(), RELEASE, stage(3));
-        assert_eq!(stages(&reporter.report(None)), [4, 3]);
+        assert_eq!(stages(&reporter.report(None, Reads::Two)), [4, 3]);
     }
 
     #[test]
@@ -289,11 +307,11 @@ mod tests {
         let cell = cell(&WorkerCounters::new(0), &counters, Arm::Stable);
         drop(counters);
         reporter.set_documents(applied(false));
-        assert_eq!(reporter.report(None).keys.len(), 0, "no request has ended yet");
+        assert_eq!(reporter.report(None, Reads::Two).keys.len(), 0, "no request has ended yet");
         cell.outcome(Outcome::Status2xx);
-        assert_eq!(requests(&reporter.report(None)), 1);
+        assert_eq!(requests(&reporter.report(None, Reads::Two)), 1);
         drop(cell);
-        let gone = reporter.report(None);
+        let gone = reporter.report(None, Reads::Two);
         assert_eq!((gone.keys.len(), gone.entries.len()), (0, 0));
     }
 
@@ -307,11 +325,11 @@ mod tests {
         gray.long_opened();
         stable.long_opened();
         gray.long_closed();
-        assert_eq!(reporter.report(None).applied[0].open_long, 1);
+        assert_eq!(reporter.report(None, Reads::Two).applied[0].open_long, 1);
         let mut going_on = applied(true);
         going_on.applied.values_mut().for_each(|applied| applied.gray_ended = false);
         reporter.set_documents(going_on);
-        assert_eq!(reporter.report(None).applied[0].open_long, 0);
+        assert_eq!(reporter.report(None, Reads::Two).applied[0].open_long, 0);
     }
 
     #[test]
@@ -353,12 +371,12 @@ mod tests {
             }
             let mut last = 0;
             while last < 2 * EACH {
-                let now = requests(&reporter.report(None));
+                let now = requests(&reporter.report(None, Reads::Two));
                 assert!(now >= last);
                 last = now;
             }
         });
-        assert_eq!(reporter.report(None).entries[0].counts.latency.count(), 2 * EACH);
+        assert_eq!(reporter.report(None, Reads::Two).entries[0].counts.latency.count(), 2 * EACH);
     }
 
     proptest! {
@@ -370,7 +388,7 @@ mod tests {
         ) {
             let (mut epoch, mut reporter, mut at) = (1, reporter(1), 0);
             let (mut baseline, worker) = (Baseline::new(), WorkerCounters::new(0));
-            baseline.take(&reporter.report(None));
+            baseline.take(&reporter.report(None, Reads::Two));
             let (mut served, mut counted, mut lost, mut unseen) = (0, 0, 0, 0);
             for (now, event) in script {
                 let counters = reporter.enter(&uid(), RELEASE, stage(at));
@@ -384,9 +402,9 @@ mod tests {
                         lost += std::mem::take(&mut unseen);
                     }
                     // The answer is lost on the way.
-                    1 => drop(reporter.report(baseline.since())),
+                    1 => drop(reporter.report(baseline.since(), Reads::Two)),
                     _ => {
-                        let more = baseline.take(&reporter.report(baseline.since()));
+                        let more = baseline.take(&reporter.report(baseline.since(), Reads::Two));
                         counted += more.iter().map(|(_, counts)| counts.requests()).sum::<u64>();
                         unseen = 0;
                         at += u64::from(event == 2);

@@ -12,7 +12,7 @@ use std::thread::JoinHandle;
 
 use halftone_daemon::listen;
 use halftone_routing::config::arm::Upstream;
-use halftone_routing::report::{Epoch, TrafficReport};
+use halftone_routing::report::{Epoch, Reads, TrafficReport};
 use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -193,7 +193,7 @@ impl Proxy {
     pub fn report(&self, since: Option<Position>) -> TrafficReport {
         let mut reporter = lock(&self.reporter);
         reporter.heard_operator(Timestamp::now());
-        reporter.report(since)
+        reporter.report(since, Reads::Two)
     }
 
     /// How many endpoints of an arm are ready and pass its active check; those of an arm without a check are only

@@ -12,7 +12,7 @@ use halftone_routing::{
         arm::{Arm, Backend},
         units::{ReleaseId, Revision, Stage},
     },
-    report::{ChosenBy, CounterKey, Counts},
+    report::{Choice, ChosenBy, CounterKey, Counts},
 };
 use jiff::Timestamp;
 
@@ -213,11 +213,13 @@ impl Round {
         if key.release != self.release || key.stage != self.stage || key.excluded {
             return;
         }
+        // What a newer proxy decided in a way that is unknown here is no evidence.
+        let Choice::Known(chosen_by) = key.chosen_by else { return };
         let arm = match key.arm {
             Arm::Stable => &mut self.stable,
             Arm::Gray => &mut self.gray,
         };
-        add_to_arm(arm, &plan.health, key.chosen_by, counts);
+        add_to_arm(arm, &plan.health, chosen_by, counts);
     }
 }
 

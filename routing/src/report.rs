@@ -2,21 +2,19 @@
 //! contract back: proxies write it (`GET /report`), whoever decides the release reads it through a
 //! [`Baseline`](baseline::Baseline) per proxy.
 
-use std::collections::BTreeMap;
-
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::config::{
-    Checksum,
-    arm::Arm,
-    limits::Quantile,
-    names::Uid,
-    units::{ReleaseId, Revision, Stage},
-};
-use crate::histogram::Histogram;
+use crate::config::{Checksum, names::Uid, units::Revision};
 
 pub mod baseline;
+mod counts;
+mod key;
+mod outcome;
+
+pub use counts::{Counts, LimitEvents};
+pub use key::{Choice, ChosenBy, CounterKey, Entry};
+pub use outcome::{Charge, Outcome};
 
 /// The largest report that is read. A proxy with 10 000 releases under way stays far below.
 pub const MAX_BYTES: usize = 64 << 20;
@@ -62,11 +60,37 @@ pub struct TrafficReport {
     #[serde(default)]
     pub orphaned: Vec<Uid>,
     /// Every key that is counted at present.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "key::read_keys")]
     pub keys: Vec<CounterKey>,
     /// The counts.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "key::read_entries")]
     pub entries: Vec<Entry>,
+}
+
+/// The newest form of a report that a reader understands, which it says with `?reads=N`.
+///
+/// From form 2 on readers keep words that they do not know, so that new ones may appear. A new dimension of the keys
+/// does need a form of its own: a reader that does not see it would find one key twice.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Reads {
+    /// 0.1's, for who does not say: no word that 0.1 does not know.
+    #[default]
+    One,
+    /// Every word that this build has.
+    Two,
+}
+
+impl std::str::FromStr for Reads {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.parse::<u32>() {
+            Ok(1) => Ok(Self::One),
+            // A newer reader reads older forms, too.
+            Ok(2..) => Ok(Self::Two),
+            _ => Err(format!("reads \"{}\" names no form; write reads=2", text.escape_debug())),
+        }
+    }
 }
 
 /// Names one run of a proxy process: random 64 bits, 16 lower-case hex digits.
@@ -152,262 +176,6 @@ pub struct RejectedDocument {
     pub message: String,
 }
 
-/// What decided the arm.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub enum ChosenBy {
-    /// The identity's bucket, or chance with `whenMissing: Split`.
-    Split,
-    /// A rule.
-    Rule,
-    /// `whenMissing: Stable` or `Gray`.
-    Missing,
-    /// `force`.
-    Force,
-}
-
-impl ChosenBy {
-    /// All, in the order of their numbers.
-    pub const ALL: [Self; 4] = [Self::Split, Self::Rule, Self::Missing, Self::Force];
-
-    /// The word as documents spell it.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Split => "Split",
-            Self::Rule => "Rule",
-            Self::Missing => "Missing",
-            Self::Force => "Force",
-        }
-    }
-}
-
-/// What counts belong to. A request is counted under the stage that decided it.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct CounterKey {
-    /// Whose release.
-    pub uid: Uid,
-    /// Which release of it.
-    pub release: ReleaseId,
-    /// In which stage.
-    pub stage: Stage,
-    /// The arm that was meant.
-    pub arm: Arm,
-    /// By what.
-    pub chosen_by: ChosenBy,
-    /// Matched by `health.exclude`: counted, not judged.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub excluded: bool,
-}
-
-/// The counts of one key.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Entry {
-    /// Of what.
-    #[serde(flatten)]
-    pub key: CounterKey,
-    /// How many.
-    #[serde(flatten)]
-    pub counts: Counts,
-}
-
-macro_rules! outcomes {
-    ($($(#[$doc:meta])* $name:ident $word:literal $charge:ident,)*) => {
-        /// How a request ended; exactly one for each, when it is known.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-        pub enum Outcome {
-            $($(#[$doc])* #[serde(rename = $word)] $name,)*
-        }
-
-        impl Outcome {
-            /// All, in the order of their numbers.
-            pub const ALL: &[Self] = &[$(Self::$name,)*];
-
-            /// The word in reports, metrics and logs.
-            pub const fn name(self) -> &'static str {
-                match self { $(Self::$name => $word,)* }
-            }
-
-            /// Who answers for it.
-            pub const fn charge(self) -> Charge {
-                match self { $(Self::$name => Charge::$charge,)* }
-            }
-        }
-    };
-}
-
-/// Who answers for an outcome.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Charge {
-    /// The arm answered, and it is no error.
-    Answer,
-    /// An error of the arm.
-    Error,
-    /// Neither: the client, the request itself or this proxy. Counted and never judged.
-    Nobody,
-}
-
-outcomes! {
-    /// 2xx, and 101.
-    Status2xx "2xx" Answer,
-    /// 3xx.
-    Status3xx "3xx" Answer,
-    /// 4xx without 429: a client error.
-    Status4xx "4xx" Answer,
-    /// 429.
-    Status429 "429" Answer,
-    /// 5xx that is none of the release's `errorStatuses`.
-    Status5xx "5xx" Answer,
-    /// One of the release's `errorStatuses`.
-    ErrorStatus "errorStatus" Error,
-    /// No connection could be made, further tries included.
-    ConnectFailure "connectFailure" Error,
-    /// No response head in time.
-    ResponseTimeout "responseTimeout" Error,
-    /// The connection was lost before the response head was complete.
-    Reset "reset" Error,
-    /// The response was not HTTP.
-    MalformedResponse "malformedResponse" Error,
-    /// The response's body broke off.
-    BodyBrokenOff "bodyBrokenOff" Error,
-    /// The response's body stood still for too long.
-    BodyIdle "bodyIdle" Error,
-    /// `maxInFlight` was reached.
-    Overload "overload" Error,
-    /// The arm had no endpoint at all.
-    NoEndpoint "noEndpoint" Error,
-    /// The client left before the response head, after a wait that stable's clients hardly ever have.
-    Abandoned "abandoned" Error,
-    /// The client left otherwise.
-    ClientAbort "clientAbort" Nobody,
-    /// The client was too slow.
-    ClientTimeout "clientTimeout" Nobody,
-    /// Refused by the proxy with 400.
-    Refused400 "refused400" Nobody,
-    /// Refused by the proxy with 403, or another `rejectStatus`.
-    Refused403 "refused403" Nobody,
-    /// Refused by the proxy with 404.
-    Refused404 "refused404" Nobody,
-    /// Refused by the proxy with 405.
-    Refused405 "refused405" Nobody,
-    /// Refused by the proxy with 408.
-    Refused408 "refused408" Nobody,
-    /// Refused by the proxy with 414.
-    Refused414 "refused414" Nobody,
-    /// Refused by the proxy with 417.
-    Refused417 "refused417" Nobody,
-    /// Refused by the proxy with 431.
-    Refused431 "refused431" Nobody,
-    /// This proxy ran out of descriptors, ports or memory.
-    OwnFault "ownFault" Nobody,
-    /// Cut by this proxy's shutdown.
-    Shutdown "shutdown" Nobody,
-}
-
-/// What was counted under one key.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct Counts {
-    /// Requests by how they ended. Their sum is the number of requests; it is never stored beside them, so no part
-    /// can exceed the whole.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub outcomes: BTreeMap<Outcome, u64>,
-    /// Further tries of requests on the same arm.
-    #[serde(skip_serializing_if = "is_zero")]
-    pub retries: u64,
-    /// Requests that the other arm answered, since this one had no endpoint.
-    #[serde(skip_serializing_if = "is_zero")]
-    pub fallbacks: u64,
-    /// From a request's last byte to the first byte of the final response head.
-    #[serde(skip_serializing_if = "Histogram::is_empty")]
-    pub latency: Histogram,
-    /// Of each absolute latency limit: one event per request that lived until then.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub limits: BTreeMap<Quantile, LimitEvents>,
-}
-
-fn is_zero(count: &u64) -> bool {
-    *count == 0
-}
-
-/// The events of one latency limit.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LimitEvents {
-    /// The head arrived in time.
-    pub within: u64,
-    /// The limit passed first.
-    pub over: u64,
-}
-
-impl Counts {
-    /// All requests.
-    pub fn requests(&self) -> u64 {
-        self.sum(|_| true)
-    }
-
-    /// Requests that the arm answered or is charged with: what error rates are shares of.
-    pub fn charged(&self) -> u64 {
-        self.sum(|outcome| outcome.charge() != Charge::Nobody)
-    }
-
-    /// Errors charged to the arm.
-    pub fn errors(&self) -> u64 {
-        self.sum(|outcome| outcome.charge() == Charge::Error)
-    }
-
-    /// Client errors: 4xx without 429 and without `errorStatuses`.
-    pub fn client_errors(&self) -> u64 {
-        self.sum(|outcome| outcome == Outcome::Status4xx)
-    }
-
-    fn sum(&self, which: impl Fn(Outcome) -> bool) -> u64 {
-        let counts = self.outcomes.iter().filter(|(outcome, _)| which(**outcome));
-        counts.fold(0, |sum, (_, count)| sum.saturating_add(*count))
-    }
-
-    /// Adds what another proxy or key counted.
-    pub fn merge(&mut self, other: &Self) {
-        for (&outcome, &count) in &other.outcomes {
-            add(self.outcomes.entry(outcome).or_default(), count);
-        }
-        for (&limit, events) in &other.limits {
-            let mine = self.limits.entry(limit).or_default();
-            add(&mut mine.within, events.within);
-            add(&mut mine.over, events.over);
-        }
-        add(&mut self.retries, other.retries);
-        add(&mut self.fallbacks, other.fallbacks);
-        self.latency.merge(&other.latency);
-    }
-
-    /// What these have more than an earlier reading of the same counters.
-    #[must_use]
-    pub fn since(&self, earlier: &Self) -> Self {
-        let outcomes = self.outcomes.iter().filter_map(|(&outcome, &count)| {
-            let more = count.saturating_sub(earlier.outcomes.get(&outcome).copied().unwrap_or(0));
-            (more > 0).then_some((outcome, more))
-        });
-        let limits = self.limits.iter().filter_map(|(&limit, events)| {
-            let before = earlier.limits.get(&limit).copied().unwrap_or_default();
-            let more = LimitEvents {
-                within: events.within.saturating_sub(before.within),
-                over: events.over.saturating_sub(before.over),
-            };
-            (more != LimitEvents::default()).then_some((limit, more))
-        });
-        Self {
-            outcomes: outcomes.collect(),
-            retries: self.retries.saturating_sub(earlier.retries),
-            fallbacks: self.fallbacks.saturating_sub(earlier.fallbacks),
-            latency: self.latency.since(&earlier.latency),
-            limits: limits.collect(),
-        }
-    }
-}
-
-fn add(sum: &mut u64, more: u64) {
-    *sum = sum.saturating_add(more);
-}
-
 /// Why a report could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ReportError {
@@ -423,7 +191,9 @@ pub enum ReportError {
 }
 
 impl TrafficReport {
-    /// Reads a report as a proxy of this or the next minor version writes it; fields it does not know are passed over.
+    /// Reads a report as a proxy of this or another minor version writes it. Nothing that a newer one adds costs the
+    /// report: fields and arms that this build does not know are passed over; outcomes and `chosenBy` in words that it
+    /// does not know are kept as requests that are charged to nobody.
     ///
     /// # Errors
     /// Says what is wrong and where.
@@ -436,6 +206,107 @@ impl TrafficReport {
         match report.entries.iter().find(|entry| !seen.insert(&entry.key)) {
             Some(twice) => Err(ReportError::Duplicate(Box::new(twice.key.clone()))),
             None => Ok(report),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::baseline::Baseline;
+    use super::*;
+    use crate::config::arm::Arm;
+    use crate::config::limits::Quantile;
+
+    /// As a proxy of 0.1.0 answered.
+    const RECORDED: &str = include_str!("report/recorded-0.1.json");
+
+    fn recorded() -> Value {
+        serde_json::from_str(RECORDED).unwrap()
+    }
+
+    fn parsed(report: &Value) -> TrafficReport {
+        TrafficReport::parse(report.to_string().as_bytes()).unwrap()
+    }
+
+    fn of(report: &TrafficReport, arm: Arm, chosen_by: ChosenBy) -> Counts {
+        let entry =
+            report.entries.iter().find(|entry| entry.key.arm == arm && entry.key.chosen_by.is(chosen_by));
+        entry.unwrap().counts.clone()
+    }
+
+    #[test]
+    fn a_report_that_a_proxy_of_0_1_wrote_is_read_word_for_word() {
+        let report = TrafficReport::parse(RECORDED.as_bytes()).unwrap();
+        assert_eq!(serde_json::to_value(&report).unwrap(), recorded());
+        let stable = of(&report, Arm::Stable, ChosenBy::Split);
+        assert_eq!((stable.requests(), stable.errors(), stable.client_errors()), (68, 23, 11));
+        assert_eq!(stable.limits[&Quantile::P99].within, 67);
+        assert_eq!(of(&report, Arm::Gray, ChosenBy::Rule).requests(), 1);
+    }
+
+    /// The recorded report as a proxy of some later version might write it.
+    fn from_the_future() -> Value {
+        let mut report = recorded();
+        report["weather"] = json!({"clouds": [1, 2]});
+        report["applied"][0]["mood"] = json!("fine");
+        let stable = &mut report["entries"][0];
+        stable["outcomes"]["refused451"] = json!(5);
+        stable["outcomes"]["teapot"] = json!(2);
+        stable["limits"]["p75"] = json!({"within": 4, "over": 0});
+        stable["charges"] = json!({"someone": 3});
+        for (arm, chosen_by) in [("gray", "Lane"), ("gray", "Gate"), ("mirror", "Split")] {
+            let (mut key, mut entry) = (report["keys"][1].clone(), report["entries"][1].clone());
+            for place in [&mut key, &mut entry] {
+                (place["arm"], place["chosenBy"]) = (json!(arm), json!(chosen_by));
+            }
+            report["keys"].as_array_mut().unwrap().push(key);
+            report["entries"].as_array_mut().unwrap().push(entry);
+        }
+        report
+    }
+
+    #[test]
+    fn words_of_a_newer_proxy_cost_nothing_and_are_charged_to_nobody() {
+        let (before, after) = (parsed(&recorded()), parsed(&from_the_future()));
+        let (old, new) =
+            (of(&before, Arm::Stable, ChosenBy::Split), of(&after, Arm::Stable, ChosenBy::Split));
+        assert_eq!(new.requests(), old.requests() + 7);
+        assert_eq!((new.charged(), new.errors()), (old.charged(), old.errors()));
+        assert_eq!(new.limits, old.limits);
+        assert_eq!(of(&after, Arm::Gray, ChosenBy::Split), of(&before, Arm::Gray, ChosenBy::Split));
+        let gray = of(&before, Arm::Gray, ChosenBy::Split);
+        for word in ["Lane", "Gate"] {
+            let unknown = Choice::Unknown(word.into());
+            let counts = &after.entries.iter().find(|entry| entry.key.chosen_by == unknown).unwrap().counts;
+            assert_eq!((counts.requests(), counts.charged(), counts.errors()), (gray.requests(), 0, 0));
+        }
+        assert_eq!((after.keys.len(), after.entries.len()), (5, 5), "no arm called mirror");
+    }
+
+    #[test]
+    fn what_a_newer_proxy_counts_in_words_of_its_own_is_counted_once() {
+        let mut report = from_the_future();
+        let mut baseline = Baseline::new();
+        baseline.take(&parsed(&report));
+        report["sequence"] = json!(report["sequence"].as_u64().unwrap() + 1);
+        report["entries"][0]["outcomes"]["teapot"] = json!(6);
+        report["entries"][4]["outcomes"]["2xx"] = json!(10);
+        let delta = baseline.take(&parsed(&report));
+        let mut added: Vec<_> =
+            delta.iter().map(|(key, counts)| (&key.chosen_by, counts.requests())).collect();
+        added.sort();
+        assert_eq!(added, [(&ChosenBy::Split.into(), 4), (&Choice::Unknown("Gate".into()), 1)]);
+    }
+
+    #[test]
+    fn who_names_a_newer_form_gets_the_newest_that_there_is() {
+        for (text, reads) in [("1", Reads::One), ("2", Reads::Two), ("17", Reads::Two)] {
+            assert_eq!(text.parse(), Ok(reads));
+        }
+        for wrong in ["", "0", "-1", "two", "2.0"] {
+            assert!(wrong.parse::<Reads>().unwrap_err().contains("reads=2"), "{wrong}");
         }
     }
 }

@@ -1,7 +1,7 @@
 //! What one GrayRelease's requests add up to: the present stage and the one before by key, for the judge; older ones
 //! folded into one sum per arm, for `/metrics`, whose counters must not fall.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use halftone_routing::config::arm::Arm;
 use halftone_routing::config::names::Uid;
 use halftone_routing::config::units::{ReleaseId, Stage};
 use halftone_routing::histogram::Histogram;
-use halftone_routing::report::{ChosenBy, CounterKey, Counts, Entry};
+use halftone_routing::report::{ChosenBy, CounterKey, Counts, Entry, Reads};
 
 use crate::counters::{CellKey, StageCounters};
 
@@ -113,21 +113,34 @@ impl Ledger {
         });
     }
 
-    /// Every key counted at present.
-    pub(crate) fn keys(&self) -> impl Iterator<Item = CounterKey> + '_ {
-        self.stages.iter().flat_map(|stage| stage.reported.keys().map(|key| self.full(stage, *key)))
+    /// Every key counted at present, in words that the reader knows.
+    pub(crate) fn keys(&self, reads: Reads) -> impl Iterator<Item = CounterKey> + '_ {
+        self.stages.iter().flat_map(move |stage| {
+            let keys: BTreeSet<CellKey> = stage.reported.keys().map(|key| key.in_words_of(reads)).collect();
+            keys.into_iter().map(|key| self.full(stage, key))
+        })
     }
 
-    /// The counts that changed after a report, or all.
-    pub(crate) fn entries(&self, since: Option<u64>) -> impl Iterator<Item = Entry> + '_ {
+    /// The counts that changed after a report, or all, in words that the reader knows. Keys that are one in its words
+    /// are added up.
+    pub(crate) fn entries(&self, since: Option<u64>, reads: Reads) -> impl Iterator<Item = Entry> + '_ {
         self.stages.iter().flat_map(move |stage| {
-            let wanted = stage
-                .reported
-                .iter()
-                .filter(move |(_, reported)| since.is_none_or(|s| reported.sequence > s));
-            wanted
-                .map(|(key, reported)| Entry { key: self.full(stage, *key), counts: reported.counts.clone() })
+            let changed =
+                stage.reported.iter().filter(|(_, reported)| since.is_none_or(|s| reported.sequence > s));
+            let changed: BTreeSet<CellKey> = changed.map(|(key, _)| key.in_words_of(reads)).collect();
+            changed.into_iter().map(move |key| self.entry(stage, key, reads))
         })
+    }
+
+    fn entry(&self, stage: &Tracked, key: CellKey, reads: Reads) -> Entry {
+        let mut same = stage.reported.iter().filter(|(other, _)| other.in_words_of(reads) == key);
+        let mut counts = same.next().map(|(_, reported)| reported.counts.clone()).unwrap_or_default();
+        same.for_each(|(_, reported)| counts.merge(&reported.counts));
+        let counts = match reads {
+            Reads::One => counts.in_0_1(),
+            Reads::Two => counts,
+        };
+        Entry { key: self.full(stage, key), counts }
     }
 
     fn full(&self, stage: &Tracked, key: CellKey) -> CounterKey {
@@ -136,7 +149,7 @@ impl Ledger {
             release: stage.release,
             stage: stage.stage,
             arm: key.arm,
-            chosen_by: key.chosen_by,
+            chosen_by: key.chosen_by.into(),
             excluded: key.excluded,
         }
     }

@@ -17,7 +17,7 @@ use halftone_proxy::worker::{Drained, Limits, Listeners, Own, Workers};
 use halftone_routing::config::names::Uid;
 use halftone_routing::config::parse::Format;
 use halftone_routing::config::units::Ratio;
-use halftone_routing::report::{AppliedDocument, Counts, Epoch};
+use halftone_routing::report::{AppliedDocument, Counts, Epoch, Reads};
 use halftone_routing::store::{Content, Found, Store};
 use serde_json::{Value, json};
 
@@ -187,7 +187,7 @@ impl Proxy {
     /// Everything counted so far, by arm.
     pub(crate) fn counts(&mut self) -> BTreeMap<Arm, Counts> {
         let mut counts = BTreeMap::<Arm, Counts>::new();
-        for entry in self.control.reporter.report(None).entries {
+        for entry in self.control.reporter.report(None, Reads::Two).entries {
             counts.entry(entry.key.arm).or_default().merge(&entry.counts);
         }
         counts
@@ -205,7 +205,7 @@ impl Proxy {
         };
         let applied = [(uid, Applied { document, gray_ended: true })].into_iter().collect();
         self.control.reporter.set_documents(Documents { applied, ..Documents::default() });
-        self.control.reporter.report(None).applied[0].open_long
+        self.control.reporter.report(None, Reads::Two).applied[0].open_long
     }
 
     /// Waits until the arm's outcomes are these: a client may have its answer before the worker has counted it.

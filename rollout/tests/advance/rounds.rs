@@ -19,7 +19,14 @@ fn world(health: &str) -> World {
 fn key(world: &World, arm: Arm, chosen_by: ChosenBy) -> CounterKey {
     let release = &world.live().release;
     let (uid, release) = (release.uid.clone(), release.id);
-    CounterKey { uid, release, stage: world.progress.stage(), arm, chosen_by, excluded: false }
+    CounterKey {
+        uid,
+        release,
+        stage: world.progress.stage(),
+        arm,
+        chosen_by: chosen_by.into(),
+        excluded: false,
+    }
 }
 
 fn counts(ok: u64, errors: u64, not_found: u64, aborted: u64) -> Counts {
@@ -67,7 +74,7 @@ fn other_traffic_is_judged_only_if_the_spec_includes_it_and_forced_traffic_never
 fn counts_of_another_object_release_or_stage_and_excluded_ones_are_passed_over() {
     let world = world("");
     let right = key(&world, Arm::Stable, ChosenBy::Split);
-    let other = CounterKey { uid: "uid-9".parse().unwrap(), ..right };
+    let other = CounterKey { uid: "uid-9".parse().unwrap(), ..right.clone() };
     let earlier = CounterKey { stage: Stage::FIRST, ..right.clone() };
     let another =
         CounterKey { release: halftone_routing::config::units::ReleaseId::from_bits(7), ..right.clone() };

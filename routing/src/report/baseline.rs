@@ -92,9 +92,16 @@ impl Last {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
     use super::super::*;
     use super::*;
-    use proptest::prelude::*;
+    use crate::config::arm::Arm;
+    use crate::config::limits::Quantile;
+    use crate::config::units::ReleaseId;
+    use crate::histogram::Histogram;
 
     fn key(stage: u64) -> CounterKey {
         CounterKey {
@@ -102,7 +109,7 @@ mod tests {
             release: ReleaseId::from_bits(7),
             stage: stage.try_into().unwrap(),
             arm: Arm::Gray,
-            chosen_by: ChosenBy::Split,
+            chosen_by: ChosenBy::Split.into(),
             excluded: false,
         }
     }
@@ -219,6 +226,15 @@ mod tests {
             prop_assert_eq!(sum([&a, &b, &c]).since(&a), sum([&b, &c, &Counts::default()]));
             prop_assert!(a.errors() <= a.charged() && a.charged() <= a.requests());
         }
+
+        #[test]
+        fn in_0_1s_words_the_same_requests_are_charged_to_the_same(counts in any_counts()) {
+            let old = counts.in_0_1();
+            let sums = |counts: &Counts| (counts.requests(), counts.charged(), counts.errors(), counts.client_errors());
+            prop_assert_eq!(sums(&old), sums(&counts));
+            prop_assert!(old.outcomes.keys().all(|outcome| outcome.in_0_1() == *outcome));
+            prop_assert_eq!((old.retries, &old.latency, &old.limits), (counts.retries, &counts.latency, &counts.limits));
+        }
     }
 
     fn any_counts() -> impl Strategy<Value = Counts> {
@@ -229,7 +245,7 @@ mod tests {
                 let mut latency = Histogram::default();
                 latencies.into_iter().for_each(|(bucket, count)| latency.add(bucket, count));
                 let limits = BTreeMap::from([(Quantile::P99, LimitEvents { within: retries, over })]);
-                Counts { outcomes, retries, fallbacks: 0, latency, limits }
+                Counts { outcomes, retries, latency, limits, ..Counts::default() }
             },
         )
     }
