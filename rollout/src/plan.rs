@@ -18,7 +18,7 @@ use halftone_routing::config::{
     DebugHeader, OnOperatorLost, OnUnavailable, OperatorLostAction, VersionHeader,
     arm::{ArmConfig, Backend},
     identity::{IdentityConfig, WhenMissing},
-    names::{HostPattern, ObjectName, PathPrefix, Uid},
+    names::{HostPattern, ObjectName, PathPrefix, TAKEN_FIELDS, Uid},
     rule::{Rule, Target},
     units::{Ratio, ReleaseId},
 };
@@ -273,27 +273,10 @@ fn debug(reader: &mut Reader, spec: &GrayReleaseSpec) -> Option<Option<DebugHead
     Some(Some(DebugHeader { header: header?, value: value? }))
 }
 
-/// Headers that HTTP itself uses, which ours would break.
-const TAKEN: [&str; 13] = [
-    "host",
-    "connection",
-    "content-length",
-    "transfer-encoding",
-    "te",
-    "trailer",
-    "upgrade",
-    "keep-alive",
-    "proxy-connection",
-    "expect",
-    "cookie",
-    "set-cookie",
-    "authorization",
-];
-
 fn version_header(reader: &mut Reader, spec: &GrayReleaseSpec) -> Option<VersionHeader> {
     let mut name = |name: &str, text: &str| {
         let path = field("spec.versionHeader", name);
-        let free = !TAKEN.contains(&text.to_ascii_lowercase().as_str());
+        let free = !TAKEN_FIELDS.contains(&text.to_ascii_lowercase().as_str());
         reader.require(free, &path, checks::FIELD_IS_FREE)?;
         reader.text(&path, text)
     };

@@ -67,6 +67,38 @@ text!(
     }
 );
 
+/// Fields that HTTP itself reads, in lower case. One of ours under such a name would change what a message is.
+pub const TAKEN_FIELDS: [&str; 13] = [
+    "host",
+    "connection",
+    "content-length",
+    "transfer-encoding",
+    "te",
+    "trailer",
+    "upgrade",
+    "keep-alive",
+    "proxy-connection",
+    "expect",
+    "cookie",
+    "set-cookie",
+    "authorization",
+];
+
+text!(
+    /// Name of a header field that proxies set: a [`Token`] other than [`TAKEN_FIELDS`].
+    OwnField,
+    |text| {
+        if TAKEN_FIELDS.contains(&text.to_ascii_lowercase().as_str()) {
+            return Err("is a header that HTTP itself uses; choose another name, such as X-Version".into());
+        }
+        if is_token(text) && text.len() <= LONGEST {
+            Ok(Cow::Borrowed(text))
+        } else {
+            Err("is not a header name; it has 1 to 253 letters, digits and !#$%&'*+-.^_`|~".into())
+        }
+    }
+);
+
 text!(
     /// Name of a query parameter, decoded: 1 to 253 bytes.
     QueryName,
@@ -153,6 +185,26 @@ impl PathPrefix {
     }
 }
 
+text!(
+    /// The path that a load balancer in front asks on the clients' port: in normal form, without a query, at most 1024
+    /// bytes. Every host has it, so it is no path of any release.
+    HealthPath,
+    |text| {
+        if text == "/" {
+            return Err("is what every host's front page is called; write a path of its own, such as /healthz".into());
+        }
+        let path: PathPrefix = text.parse().map_err(|_| NO_HEALTH_PATH)?;
+        if path.as_str() != text {
+            return Err(NO_HEALTH_PATH.into());
+        }
+        Ok(Cow::Borrowed(text))
+    }
+);
+
+/// What is wrong with most.
+const NO_HEALTH_PATH: &str = "is not a path that is compared as it is written; write one such as /healthz, without \
+                              query, . or .., or a / at its end";
+
 fn is_token(text: &str) -> bool {
     let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
     !text.is_empty() && text.bytes().all(token)
@@ -191,6 +243,15 @@ mod tests {
         }
         assert!("X-User-Name".parse::<Token>().is_ok());
         assert!("X User".parse::<Token>().is_err() && "".parse::<Token>().is_err());
+        assert!("X-Version".parse::<OwnField>().is_ok() && "X Version".parse::<OwnField>().is_err());
+        for taken in ["Transfer-Encoding", "content-length", "HOST", "Set-Cookie"] {
+            let error = taken.parse::<OwnField>().expect_err(taken).to_string();
+            assert!(error.contains("HTTP itself uses; choose"), "{error}");
+        }
+        assert!("/healthz".parse::<HealthPath>().is_ok() && "/-/health%2Fz".parse::<HealthPath>().is_ok());
+        for wrong in ["", "/", "healthz", "/a/", "/a/../b", "/%61", "/a?b", "/a b"] {
+            assert!(wrong.parse::<HealthPath>().is_err(), "{wrong}");
+        }
         assert!("two words".parse::<FieldText>().is_ok());
         assert!("line\nbreak".parse::<FieldText>().is_err() && " x".parse::<FieldText>().is_err());
     }

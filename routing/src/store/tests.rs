@@ -77,6 +77,11 @@ fn a_bad_document_leaves_the_last_good_one_in_force() {
         ("unknown required feature", with(json!({"requires": ["telepathy"]})), "UnknownFeature"),
         ("unknown schema", with(json!({"schema": 2})), "UnknownSchema"),
         ("out of bounds", with(json!({"ratio": 1_000_001})), "Invalid"),
+        (
+            "a version header that frames",
+            with(json!({"versionHeader": {"request": "Transfer-Encoding"}})),
+            "Invalid",
+        ),
         ("no gray", with(json!({"arms": {"gray": null}})), "Invalid"),
         ("exploding regex", with(regex(r"(\w{100}){100}")), "Invalid"),
         ("broken regex", with(regex("(")), "Invalid"),
