@@ -300,7 +300,9 @@ mod tests {
         );
         assert!(findings[2].starts_with("f.yaml:13:"), "{findings:?}");
         assert!(
-            findings[2].contains("spec.rules[0].when[0].all[0].values[0]: is no regular expression"),
+            findings[2].contains(
+                r#"spec.rules[0].when[0].all[0].values[0]: "(" is not a regular expression: unclosed"#
+            ),
             "{findings:?}"
         );
         assert_eq!(findings.len(), 3);

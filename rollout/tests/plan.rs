@@ -161,3 +161,38 @@ fn what_belongs_together_is_refused_alone() {
         assert_eq!(paths, [path], "{change}");
     }
 }
+
+/// A rule to stable for each list of regular expressions.
+fn rules_by_expression(lists: &[Vec<String>]) -> Value {
+    let rule = |(at, values): (usize, &Vec<String>)| {
+        let when = json!([{"all": [{"source": "Header", "name": "User-Agent", "operator": "Regex", "values": values}]}]);
+        json!({"name": format!("r{at}"), "to": "Stable", "when": when})
+    };
+    lists.iter().enumerate().map(rule).collect()
+}
+
+#[test]
+fn the_regular_expressions_of_a_release_are_bounded_together_before_anything_is_written() {
+    let many = |count: usize| {
+        let all: Vec<String> = (0..count).map(|n| format!("agent-{n}/[0-9]+; Linux")).collect();
+        rules_by_expression(&all.chunks(256).map(<[String]>::to_vec).collect::<Vec<_>>())
+    };
+    planned(|spec| spec["rules"] = many(512));
+    let problems = refused(|spec| spec["rules"] = many(513)).to_string();
+    assert!(problems.contains("spec.rules[2].when[0].all[0].values[0]"), "{problems}");
+    assert!(problems.contains("more than the 512") && problems.contains("compare fixed texts"), "{problems}");
+    let large: Vec<String> = (0..200).map(|n| format!(r"{n}\w{{3}}")).collect();
+    let problems = refused(|spec| spec["rules"] = rules_by_expression(&[large])).to_string();
+    assert!(problems.contains("more than 1048576 bytes compiled"), "{problems}");
+}
+
+#[test]
+fn what_a_plan_allows_proxies_apply() {
+    let shared: Vec<String> = (0..200).map(|n| format!("(?i)^a{n}[0-9]")).collect();
+    let exclude = json!([{"all": [{"source": "Path", "operator": "Regex", "values": shared}]}]);
+    let plan = planned(|spec| {
+        spec["rules"] = rules_by_expression(&[shared.clone(), shared.clone(), shared.clone()]);
+        spec["health"] = json!({"exclude": exclude});
+    });
+    assert_eq!(plan.rules.len(), 3, "what is written twice counts once");
+}

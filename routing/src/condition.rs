@@ -9,6 +9,7 @@ use crate::{
         rule::{AllOf, Condition, Source},
         units::Invalid,
     },
+    expression::Budget,
     facts::Facts,
     pattern::{Interner, Pattern},
 };
@@ -24,12 +25,17 @@ pub(crate) struct Compiled {
 /// Any of these, each of which is all of those.
 pub(crate) type AnyOf = Box<[Box<[Compiled]>]>;
 
-/// Compiles conditions; the error is told with the place below `any_of`: (alternative, condition).
-pub(crate) fn compile(any_of: &[AllOf], interner: &mut Interner) -> Result<AnyOf, (usize, usize, Invalid)> {
+/// Compiles conditions; the error is told with the place below `any_of`: (alternative, condition). `budget` is that of
+/// the document.
+pub(crate) fn compile(
+    any_of: &[AllOf],
+    interner: &mut Interner,
+    budget: &mut Budget,
+) -> Result<AnyOf, (usize, usize, Invalid)> {
     let mut one = |condition: &Condition| {
         Ok(Compiled {
             source: condition.source().clone(),
-            pattern: interner.pattern(condition)?,
+            pattern: interner.pattern(condition, budget)?,
             negated: condition.operator().is_negated(),
         })
     };
@@ -85,7 +91,7 @@ impl Condition {
     /// # Errors
     /// An expression that does not compile.
     pub fn holds_for(&self, value: &[u8]) -> Result<bool, Invalid> {
-        let pattern = Interner::default().pattern(self)?;
+        let pattern = Interner::default().pattern(self, &mut Budget::default())?;
         Ok(pattern.matches(value) != self.operator().is_negated())
     }
 }
@@ -100,7 +106,7 @@ mod tests {
 
     fn any_of(when: &Value) -> AnyOf {
         let alternatives: Vec<AllOf> = serde_json::from_value(when.clone()).expect("good conditions");
-        compile(&alternatives, &mut Interner::default()).expect("compiles")
+        compile(&alternatives, &mut Interner::default(), &mut Budget::default()).expect("compiles")
     }
 
     fn holds_for(when: &Value, fields: &[(&str, &str)]) -> bool {

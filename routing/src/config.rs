@@ -20,7 +20,7 @@ use self::{
     arm::Arms,
     identity::IdentityConfig,
     limits::Limits,
-    names::{FieldText, HostPattern, ObjectName, PathPrefix, Token, Uid},
+    names::{FieldText, HostPattern, ObjectName, OwnField, PathPrefix, Token, Uid},
     rule::{Rule, Target},
     units::{Invalid, Millis, Ratio, ReleaseId, Revision, Stage},
 };
@@ -225,14 +225,14 @@ pub struct DebugHeader {
 #[serde(default)]
 pub struct VersionHeader {
     /// Set on the way upstream.
-    pub request: Token,
+    pub request: OwnField,
     /// Set on the way back.
-    pub response: Token,
+    pub response: OwnField,
 }
 
 impl Default for VersionHeader {
     fn default() -> Self {
-        let name: Token = "X-Halftone-Version".parse().expect("a token by its characters");
+        let name: OwnField = "X-Halftone-Version".parse().expect("a token by its characters");
         Self { request: name.clone(), response: name }
     }
 }

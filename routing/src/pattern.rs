@@ -8,7 +8,6 @@ use std::{
 };
 
 use memchr::memmem::Finder;
-use regex::bytes::{Regex, RegexBuilder};
 
 use crate::{
     config::{
@@ -16,12 +15,9 @@ use crate::{
         rule::{Condition, Operator},
         units::Invalid,
     },
+    expression::{Budget, Expression},
     networks::Networks,
 };
-
-/// The memory that one compiled expression may take, and its lazily built automaton again, in bytes. 256 KiB hold
-/// every expression that people write; `(\w{100}){100}` would take hundreds of megabytes.
-const REGEX_SIZE: usize = 256 << 10;
 
 /// What a value is compared with. Negation is the condition's business.
 #[derive(Debug)]
@@ -45,11 +41,11 @@ pub(crate) enum TextTest {
     Contains(Box<Finder<'static>>),
     EqualIgnoringCase(Box<[u8]>),
     PrefixIgnoringCase(Box<[u8]>),
-    Expression(Box<Regex>),
+    Expression(Box<Expression>),
 }
 
 impl Pattern {
-    fn compile(operator: Operator, values: &[String]) -> Result<Self, Invalid> {
+    fn compile(operator: Operator, values: &[String], budget: &mut Budget) -> Result<Self, Invalid> {
         let texts = |test: fn(&[u8]) -> TextTest| {
             Self::Texts(values.iter().map(|value| test(value.as_bytes())).collect())
         };
@@ -71,7 +67,11 @@ impl Pattern {
                 texts(|value| TextTest::Contains(Box::new(Finder::new(value).into_owned())))
             }
             Operator::Regex | Operator::NotRegex => {
-                Self::Texts(values.iter().map(|value| TextTest::expression(value)).collect::<Result<_, _>>()?)
+                let mut test = |value: &String| {
+                    let test = TextTest::expression(value)?;
+                    budget.charge(value, test.size()).map(|()| test)
+                };
+                Self::Texts(values.iter().map(&mut test).collect::<Result<_, _>>()?)
             }
             Operator::Gt => Self::Greater(number()?),
             Operator::Lt => Self::Less(number()?),
@@ -79,6 +79,17 @@ impl Pattern {
                 Self::Networks(values.iter().map(|value| network(value)).collect::<Result<_, _>>()?)
             }
         })
+    }
+
+    /// What its expressions add to those of a document.
+    fn charge(&self, operator: Operator, values: &[String], budget: &mut Budget) -> Result<(), Invalid> {
+        match self {
+            Self::Texts(tests) if matches!(operator, Operator::Regex | Operator::NotRegex) => {
+                let mut each = values.iter().zip(tests);
+                each.try_for_each(|(value, test)| budget.charge(value, test.size()))
+            }
+            _ => Ok(()),
+        }
     }
 
     pub(crate) fn matches(&self, value: &[u8]) -> bool {
@@ -106,23 +117,22 @@ fn number(value: &[u8]) -> Option<f64> {
 
 impl TextTest {
     /// An expression, as the cheapest test that means the same.
-    fn expression(expression: &str) -> Result<Self, Invalid> {
-        if let Some(test) = Self::literal(expression) {
-            return Ok(test);
+    ///
+    /// # Errors
+    /// It is malformed, or too large.
+    pub(crate) fn expression(expression: &str) -> Result<Self, Invalid> {
+        match Self::literal(expression) {
+            Some(test) => Ok(test),
+            None => Ok(Self::Expression(Box::new(Expression::compile(expression)?))),
         }
-        let compiled =
-            RegexBuilder::new(expression).size_limit(REGEX_SIZE).dfa_size_limit(REGEX_SIZE).build();
-        compiled.map(|regex| Self::Expression(Box::new(regex))).map_err(|error| {
-            let shown = expression.escape_debug();
-            Invalid::new(match error {
-                regex::Error::CompiledTooBig(limit) => {
-                    format!(
-                        "\"{shown}\" takes more than {limit} bytes compiled; make its repetitions smaller"
-                    )
-                }
-                _ => format!("\"{shown}\" is no regular expression: {error}"),
-            })
-        })
+    }
+
+    /// What the compiled expression takes, in bytes; nothing worth counting where none was needed.
+    pub(crate) fn size(&self) -> usize {
+        match self {
+            Self::Expression(expression) => expression.size(),
+            _ => 0,
+        }
     }
 
     /// `^literal$`, `^literal`, `literal$`, `literal` and, for ASCII, `(?i)^literal$` and `(?i)^literal`.
@@ -162,7 +172,7 @@ impl TextTest {
             Self::PrefixIgnoringCase(literal) => {
                 value.get(..literal.len()).is_some_and(|start| literal.eq_ignore_ascii_case(start))
             }
-            Self::Expression(regex) => regex.is_match(value),
+            Self::Expression(expression) => expression.matches(value),
         }
     }
 }
@@ -191,7 +201,7 @@ impl fmt::Debug for TextTest {
             Self::Contains(finder) => ("Contains", finder.needle()),
             Self::EqualIgnoringCase(text) => ("EqualIgnoringCase", text.as_ref()),
             Self::PrefixIgnoringCase(text) => ("PrefixIgnoringCase", text.as_ref()),
-            Self::Expression(regex) => ("Expression", regex.as_str().as_bytes()),
+            Self::Expression(expression) => ("Expression", expression.as_str().as_bytes()),
         };
         write!(f, "{kind}({})", text.escape_ascii())
     }
@@ -204,12 +214,19 @@ pub(crate) struct Interner {
 }
 
 impl Interner {
-    pub(crate) fn pattern(&mut self, condition: &Condition) -> Result<Arc<Pattern>, Invalid> {
-        let key = (condition.operator(), condition.values().into());
+    /// The pattern of a condition. Its expressions count against the budget of its document, shared or not.
+    pub(crate) fn pattern(
+        &mut self,
+        condition: &Condition,
+        budget: &mut Budget,
+    ) -> Result<Arc<Pattern>, Invalid> {
+        let (operator, values) = (condition.operator(), condition.values());
+        let key = (operator, values.into());
         if let Some(pattern) = self.patterns.get(&key).and_then(Weak::upgrade) {
+            pattern.charge(operator, values, budget)?;
             return Ok(pattern);
         }
-        let pattern = Arc::new(Pattern::compile(condition.operator(), condition.values())?);
+        let pattern = Arc::new(Pattern::compile(operator, values, budget)?);
         self.patterns.insert(key, Arc::downgrade(&pattern));
         Ok(pattern)
     }
@@ -255,9 +272,9 @@ mod tests {
         for (expression, why) in [
             (r"(\w{100}){100}", "takes more than"),
             ("((a{100}){100}){100}", "takes more than"),
-            ("(", "is no regular expression"),
-            ("a{2,1}", "is no regular expression"),
-            (r"(?P<x>a)\1", "is no regular expression"),
+            ("(", "is not a regular expression"),
+            ("a{2,1}", "is not a regular expression"),
+            (r"(?P<x>a)\1", "is not a regular expression"),
         ] {
             let error = TextTest::expression(expression).expect_err(expression).to_string();
             assert!(error.contains(why), "{expression}: {error}");
@@ -271,9 +288,9 @@ mod tests {
             Condition::new(crate::config::rule::Source::Path, Operator::In, values).expect("good")
         };
         let mut interner = Interner::default();
-        let first = interner.pattern(&condition(&["a"])).expect("compiles");
-        let same = interner.pattern(&condition(&["a"])).expect("compiles");
-        let other = interner.pattern(&condition(&["b"])).expect("compiles");
+        let mut pattern =
+            |values: &[&str]| interner.pattern(&condition(values), &mut Budget::default()).expect("compiles");
+        let (first, same, other) = (pattern(&["a"]), pattern(&["a"]), pattern(&["b"]));
         assert!(Arc::ptr_eq(&first, &same) && !Arc::ptr_eq(&first, &other));
         drop((first, same));
         interner.forget_unused();
@@ -290,7 +307,7 @@ mod tests {
             let fold = if fold { "(?i)" } else { "" };
             let (start, end) = (if start { "^" } else { "" }, if end { "$" } else { "" });
             let expression = format!("{fold}{start}{}{end}", regex::escape(&literal));
-            let engine = Regex::new(&expression).expect("compiles");
+            let engine = regex::bytes::Regex::new(&expression).expect("compiles");
             prop_assert_eq!(test(&expression).matches(value.as_bytes()), engine.is_match(value.as_bytes()), "{}", expression);
         }
 

@@ -3,9 +3,12 @@
 
 use std::{str::FromStr, time::Duration};
 
-use halftone_routing::config::{
-    arm::Positive,
-    units::{Invalid, Millis, Ratio},
+use halftone_routing::{
+    config::{
+        arm::Positive,
+        units::{Invalid, Millis, Ratio},
+    },
+    expression::Budget,
 };
 
 use crate::{
@@ -23,6 +26,8 @@ use crate::{
 #[derive(Default)]
 pub(crate) struct Reader {
     pub(crate) problems: Vec<Problem>,
+    /// What the regular expressions of the release take so far.
+    pub(super) expressions: Budget,
 }
 
 impl Reader {
@@ -48,7 +53,7 @@ impl Reader {
         value
             .map_err(|invalid| {
                 let message = invalid.to_string();
-                let (what, advice) = message.split_once("; ").unwrap_or((&message, "write another value"));
+                let (what, advice) = message.rsplit_once("; ").unwrap_or((&message, "write another value"));
                 self.refuse(path, what, advice);
             })
             .ok()

@@ -4,11 +4,10 @@ use halftone_routing::config::{
     network,
     rule::{AllOf, Condition, Operator, Rule, Source, Target},
 };
-use regex::RegexBuilder;
 
 use super::reader::{Reader, distinct};
 use crate::{
-    problem::{field, item},
+    problem::field,
     spec::{
         self, ConditionGroup, RuleSpec, RuleTarget,
         rules::{self, Rule as Check},
@@ -137,19 +136,11 @@ fn operator(operator: spec::Operator) -> Operator {
     }
 }
 
-/// A regular expression larger than this when compiled would cost every proxy memory and time.
-const REGEX_BYTES: usize = 256 << 10;
-
+/// Each expression with its place, as proxies will compile it; all of the release share one budget.
 fn compile(reader: &mut Reader, path: &str, patterns: &[String]) -> Option<()> {
-    let mut sound = Some(());
-    for (at, pattern) in patterns.iter().enumerate() {
-        if let Err(error) = RegexBuilder::new(pattern).size_limit(REGEX_BYTES).build() {
-            let message = error.to_string();
-            let reason = message.lines().last().unwrap_or_default().trim().trim_start_matches("error: ");
-            let what = format!("is no regular expression that can be used: {reason}");
-            reader.refuse(&item(path, at), what, "write it in the syntax of Rust's regex crate, and simpler");
-            sound = None;
-        }
-    }
-    sound
+    reader.each(path, patterns, |reader, path, pattern| {
+        let checked = reader.expressions.check(pattern);
+        reader.valid(path, checked)
+    })?;
+    Some(())
 }

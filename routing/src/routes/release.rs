@@ -16,6 +16,7 @@ use crate::{
         rule::{AllOf, Rule, Target},
         units::Ratio,
     },
+    expression::Budget,
 };
 
 /// One release ready for `decide`.
@@ -55,7 +56,7 @@ impl Release {
     /// `onOperatorLost: Stable` asks; see [`Release::heeds_lost_operator`].
     ///
     /// # Errors
-    /// A regular expression that does not compile or is too large, with its field.
+    /// A regular expression that does not compile, is too large, or is too much beside the others, with its field.
     pub fn compile(
         document: Arc<Parsed<RoutingConfig>>,
         operator_lost: bool,
@@ -69,12 +70,15 @@ impl Release {
             State::Promoted => Split::At(Ratio::FULL),
             _ => Split::At(config.ratio),
         };
+        let mut budget = Budget::default();
         let mut compile = |field: String, any_of: &[AllOf]| {
-            condition::compile(any_of, &mut compiler.patterns).map_err(|(outer, inner, why)| DocumentError {
-                reason: Reason::Invalid,
-                place: None,
-                field: format!("{field}[{outer}].all[{inner}].values"),
-                message: why.to_string(),
+            condition::compile(any_of, &mut compiler.patterns, &mut budget).map_err(|(outer, inner, why)| {
+                DocumentError {
+                    reason: Reason::Invalid,
+                    place: None,
+                    field: format!("{field}[{outer}].all[{inner}].values"),
+                    message: why.to_string(),
+                }
             })
         };
         let mut rules = Vec::new();
