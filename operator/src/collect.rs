@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
+use halftone_daemon::files;
 use halftone_daemon::log::with_causes;
 use halftone_routing::config::names::ObjectName;
 use halftone_routing::report::{self, TrafficReport};
@@ -30,6 +31,8 @@ use crate::metrics::Metrics;
 use crate::roster::{ProxyPod, Roster};
 use crate::world::{World, lock};
 
+/// The largest token file that is read, in bytes.
+const LARGEST_TOKEN: u64 = 64 << 10;
 /// A report that takes longer is missed.
 const DEADLINE: Duration = Duration::from_secs(1);
 /// Within a round, slow proxies are waited for so long.
@@ -201,7 +204,7 @@ impl Collector {
     /// The token as it is now: it may be replaced while we run.
     fn token(&self) -> Option<HeaderValue> {
         // A small file in memory: not worth a thread.
-        let text = std::fs::read_to_string(&self.token);
+        let text = files::read_text(&self.token, LARGEST_TOKEN);
         let text = text.inspect_err(|error| tracing::warn!("{}: {error}", self.token.display())).ok()?;
         let token = text.lines().map(str::trim).find(|line| !line.is_empty())?;
         let mut value = HeaderValue::try_from(format!("Bearer {token}")).ok()?;

@@ -2,8 +2,12 @@
 
 use std::path::Path;
 
+use halftone_daemon::files;
 use halftone_rollout::finding::Finding;
 use halftone_rollout::fleet::FleetDeclarations;
+
+/// The largest configuration that is read, in bytes.
+const LARGEST: u64 = 16 << 20;
 
 /// Reads the configuration.
 ///
@@ -11,8 +15,8 @@ use halftone_rollout::fleet::FleetDeclarations;
 /// All that is wrong with it, one a line, each with its place.
 pub fn read(file: &Path) -> Result<FleetDeclarations, String> {
     let name = file.display().to_string();
-    let text =
-        std::fs::read_to_string(file).map_err(|error| format!("{name}: {error}; --config names the file"))?;
+    let text = files::read_text(file, LARGEST)
+        .map_err(|error| format!("{name}: {error}; --config names the file"))?;
     let lines =
         |findings: Vec<Finding>| findings.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
     let declarations = FleetDeclarations::read(&name, &text).map_err(lines)?;

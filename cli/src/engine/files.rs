@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use halftone_daemon::files;
 use halftone_rollout::fleet::FleetDeclarations;
 use halftone_rollout::manifest::Manifest;
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
@@ -24,6 +25,9 @@ const REMOVED: Duration = Duration::from_secs(1);
 const SHORTEST: Duration = Duration::from_millis(50);
 /// Events get lost on some file systems.
 const POLL: Duration = Duration::from_secs(2);
+
+/// The largest file that is read, in bytes.
+const LARGEST: u64 = 64 << 20;
 
 /// The files that `halftone run` was given.
 #[derive(Debug)]
@@ -89,7 +93,7 @@ enum Content {
 
 impl Content {
     fn of(path: &Path) -> Self {
-        match std::fs::read(path) {
+        match files::read(path, LARGEST) {
             Ok(bytes) => manifests::decode(path, bytes).map_or_else(Self::Unreadable, Self::Text),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Self::Missing,
             Err(error) => Self::Unreadable(manifests::unreadable(path, &error)),

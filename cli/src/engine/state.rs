@@ -1,12 +1,12 @@
 //! The `--state` directory: one file per release with the object, its status and the document that is live, and a
 //! lock that keeps a second `run` out. A file is replaced as a whole and reaches the disk before anything acts on it.
 
-use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::fs::{self, File, TryLockError};
 use std::io::{self, Read, Seek, Write};
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use halftone_daemon::files;
 use halftone_rollout::GrayRelease;
 use halftone_rollout::spec::GrayReleaseSpec;
 use halftone_routing::config::RoutingConfig;
@@ -14,6 +14,11 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::output::Failure;
+
+/// The largest file of a release that is read, in bytes.
+const LARGEST: u64 = 64 << 20;
+/// More than the lock file's number of a process has.
+const LONGEST_PID: u64 = 32;
 
 /// What is kept of one release.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -47,7 +52,7 @@ impl State {
     pub(crate) fn open(dir: &Path) -> Result<(Self, Vec<Record>), Failure> {
         let lock = lock(dir)?;
         let releases = dir.join("releases");
-        private_dir(&releases).map_err(|error| unusable(&releases, &error))?;
+        files::own_dir(&releases).map_err(|error| unusable(&releases, &error))?;
         let mut records = Vec::new();
         for entry in fs::read_dir(&releases).map_err(|error| unusable(&releases, &error))? {
             let path = entry.map_err(|error| unusable(&releases, &error))?.path();
@@ -61,11 +66,7 @@ impl State {
     /// Keeps a record; it is on the disk when this returns.
     pub(crate) fn write(&self, name: &str, record: &Record) -> io::Result<()> {
         let path = self.path(name);
-        let temporary = path.with_extension("tmp");
-        let mut file = File::create(&temporary)?;
-        file.write_all(&serde_json::to_vec_pretty(record)?)?;
-        file.sync_all()?;
-        fs::rename(&temporary, &path)?;
+        files::replace(&path, &serde_json::to_vec_pretty(record)?)?;
         File::open(&self.releases)?.sync_all()
     }
 
@@ -84,16 +85,15 @@ impl State {
 }
 
 fn lock(dir: &Path) -> Result<File, Failure> {
-    private_dir(dir).map_err(|error| unusable(dir, &error))?;
+    files::private_dir(dir).map_err(|error| unusable(dir, &error))?;
     let path = dir.join("lock");
-    let open = OpenOptions::new().create(true).truncate(false).read(true).write(true).open(&path);
-    let mut file = open.map_err(|error| unusable(&path, &error))?;
+    let mut file = files::open_lock(&path).map_err(|error| unusable(&path, &error))?;
+    let mut holder = String::new();
+    // Without the number the message still says what to do.
+    let _ = (&file).take(LONGEST_PID).read_to_string(&mut holder);
     match file.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
-            let mut holder = String::new();
-            // Without the number the message still says what to do.
-            let _ = file.read_to_string(&mut holder);
             let failure = Failure::new(format!(
                 "another halftone run{} keeps its progress in {}",
                 holder.trim().parse::<u32>().map(|pid| format!(" (process {pid})")).unwrap_or_default(),
@@ -105,6 +105,12 @@ fn lock(dir: &Path) -> Result<File, Failure> {
         }
         Err(TryLockError::Error(error)) => return Err(unusable(&path, &error)),
     }
+    if !holder.bytes().all(|byte| byte.is_ascii_digit() || byte == b'\n')
+        || holder.len() as u64 == LONGEST_PID
+    {
+        let failure = Failure::new(format!("{} is not a lock of halftone run", path.display()));
+        return Err(failure.advise("choose another directory with --state DIR"));
+    }
     let note = |file: &mut File| {
         file.set_len(0)?;
         file.rewind()?;
@@ -115,12 +121,8 @@ fn lock(dir: &Path) -> Result<File, Failure> {
     Ok(file)
 }
 
-fn private_dir(path: &Path) -> io::Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(path)
-}
-
 fn read(path: &Path) -> Result<Record, Failure> {
-    let bytes = fs::read(path).map_err(|error| unusable(path, &error))?;
+    let bytes = files::read_own(path, LARGEST).map_err(|error| unusable(path, &error))?;
     serde_json::from_slice(&bytes).map_err(|error| {
         Failure::new(format!("{}: {error}", path.display()))
             .advise("it holds the progress of a release; remove it to start that release anew at 0%")
@@ -133,4 +135,30 @@ fn unusable(path: &Path, error: &io::Error) -> Failure {
         _ => error.to_string(),
     };
     Failure::new(format!("{}: {what}", path.display())).advise("--state DIR says where progress is kept")
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "in tests a failed assumption should end the test")]
+
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn a_file_that_is_called_lock_and_is_somebody_elses_stays_as_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let (lock, notes) = (dir.path().join("lock"), dir.path().join("notes"));
+        fs::write(&notes, "do not lose this").unwrap();
+        fs::copy(&notes, &lock).unwrap();
+        assert!(State::open(dir.path()).unwrap_err().to_string().contains("not a lock"));
+        assert_eq!(fs::read_to_string(&lock).unwrap(), "do not lose this");
+        fs::remove_file(&lock).unwrap();
+        symlink(&notes, &lock).unwrap();
+        assert!(State::open(dir.path()).unwrap_err().to_string().contains("link"));
+        assert_eq!(fs::read_to_string(&notes).unwrap(), "do not lose this");
+        fs::remove_file(&lock).unwrap();
+        State::open(dir.path()).unwrap();
+        State::open(dir.path()).unwrap();
+    }
 }

@@ -1,14 +1,17 @@
 //! Who may read what is not for everyone: the bearer tokens of `--token-file`.
 //!
-//! The file is read anew for each request that needs one (a pull every 500 ms at most), so that a replaced Secret
-//! counts at once. Two tokens at a time let old and new overlap.
+//! The file is read again for each request that needs one (a pull every 500 ms at most), so that a replaced Secret
+//! counts at once; a FIFO or an endless device in its place is refused, and nobody waits for it. Two tokens at a time let old and new overlap.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
+use halftone_daemon::files;
 use sha2::{Digest, Sha256};
 use subtle::{Choice, ConstantTimeEq};
+
+/// The largest token file that is read, in bytes.
+const LARGEST: u64 = 64 << 10;
 
 /// The tokens that open the protected pages.
 #[derive(Debug)]
@@ -66,7 +69,7 @@ pub fn first(path: &Path) -> Result<String, TokenError> {
 /// One or two tokens, one a line; empty lines do not count.
 fn read(path: &Path) -> Result<Vec<String>, TokenError> {
     let error = |why: String| TokenError { path: path.to_owned(), why };
-    let text = fs::read_to_string(path).map_err(|cause| error(cause.to_string()))?;
+    let text = files::read_text(path, LARGEST).map_err(|cause| error(cause.to_string()))?;
     let tokens: Vec<_> =
         text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect();
     if tokens.iter().any(|token| !token.bytes().all(|byte| byte.is_ascii_graphic())) {
@@ -87,6 +90,8 @@ fn digest(token: impl AsRef<[u8]>) -> [u8; 32] {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn file(text: &str) -> tempfile::NamedTempFile {
@@ -132,6 +137,18 @@ mod tests {
     }
 
     #[test]
+    fn a_fifo_in_the_place_of_the_file_keeps_nobody_waiting() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("tokens");
+        fs::write(&path, "one").unwrap();
+        let tokens = Tokens::open(&path).unwrap();
+        fs::remove_file(&path).unwrap();
+        let mode = rustix::fs::Mode::from_raw_mode(0o600);
+        rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+        assert!(tokens.allow(Some(b"Bearer one")) && !tokens.allow(Some(b"Bearer two")));
+    }
+
+    #[test]
     fn a_bad_file_says_what_to_do() {
         for (text, advice) in
             [("", "write one a line"), ("a\nb\nc", "keep the new one"), ("ä", "visible ASCII")]
@@ -141,5 +158,6 @@ mod tests {
             assert!(error.contains(advice) && error.contains(file.path().to_str().unwrap()), "{error}");
         }
         assert!(Tokens::open("/nonexistent").unwrap_err().to_string().contains("No such file"));
+        assert!(Tokens::open("/dev/zero").unwrap_err().to_string().contains("not a regular file"));
     }
 }

@@ -7,11 +7,12 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
+use halftone_daemon::files;
 use halftone_routing::config::names::Uid;
 use halftone_routing::config::parse::Format;
 use serde::{Deserialize, Serialize};
@@ -19,6 +20,8 @@ use sha2::{Digest, Sha256};
 
 const FLEET_FILE: &str = "fleet.json";
 const ENDPOINTS_FILE: &str = "endpoints.json";
+/// The largest file that is read: the endpoints of many thousand Services, in bytes.
+const LARGEST: u64 = 256 << 20;
 
 /// What is kept: one document as it was found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -99,12 +102,10 @@ impl State {
     /// It cannot be made, read or written.
     pub fn open(dir: &Path) -> io::Result<(Self, Restored)> {
         let dir = dir.join("documents");
-        fs::create_dir_all(&dir)?;
+        files::own_dir(&dir)?;
         let restored = read_all(&dir)?;
         // Told now and not at the first change: a state that cannot be written is no state.
-        let probe = dir.join("probe.tmp");
-        File::create(&probe)?;
-        fs::remove_file(&probe)?;
+        files::probe(&dir)?;
         let inbox = Arc::<Inbox>::default();
         let writer = std::thread::Builder::new().name("state".to_owned()).spawn({
             let inbox = Arc::clone(&inbox);
@@ -184,11 +185,7 @@ fn write(dir: &Path, changes: &BTreeMap<Key, Option<Saved>>) -> io::Result<()> {
 
 fn replace_file(path: &Path, saved: &Saved) -> io::Result<()> {
     let kept = Kept { sha256: digest(&saved.text), saved: saved.clone() };
-    let temporary = path.with_extension("tmp");
-    let mut file = File::create(&temporary)?;
-    file.write_all(&serde_json::to_vec_pretty(&kept)?)?;
-    file.sync_all()?;
-    fs::rename(temporary, path)
+    files::replace(path, &serde_json::to_vec_pretty(&kept)?)
 }
 
 fn read_all(dir: &Path) -> io::Result<Restored> {
@@ -210,7 +207,7 @@ fn read_all(dir: &Path) -> io::Result<Restored> {
 }
 
 fn read(path: &Path) -> Result<Saved, String> {
-    let bytes = fs::read(path).map_err(|error| error.to_string())?;
+    let bytes = files::read_own(path, LARGEST).map_err(|error| error.to_string())?;
     let kept: Kept = serde_json::from_slice(&bytes).map_err(|error| error.to_string())?;
     if kept.sha256 == digest(&kept.saved.text) {
         Ok(kept.saved)
@@ -278,6 +275,28 @@ mod tests {
         // What a crash in the middle of a write leaves.
         fs::write(file("d").with_extension("tmp"), "{").unwrap();
         assert_eq!(reopen(dir.path()).releases, [saved("d", "a good text")]);
+    }
+
+    #[test]
+    fn links_that_somebody_put_there_are_neither_followed_nor_believed() {
+        let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let precious = other.path().join("precious");
+        fs::write(&precious, "precious").unwrap();
+        let documents = dir.path().join("documents");
+        fs::create_dir(&documents).unwrap();
+        let kept = documents.join(release("a").file_name());
+        for link in [&kept, &kept.with_extension("tmp"), &documents.join("probe.tmp")] {
+            std::os::unix::fs::symlink(&precious, link).unwrap();
+        }
+        let (state, restored) = State::open(dir.path()).unwrap();
+        assert_eq!(restored, Restored::default());
+        state.keep(release("a"), saved("a", "a"));
+        drop(state);
+        assert_eq!(fs::read_to_string(&precious).unwrap(), "precious");
+        assert_eq!(reopen(dir.path()).releases, [saved("a", "a")]);
+        fs::remove_dir_all(&documents).unwrap();
+        std::os::unix::fs::symlink(other.path(), &documents).unwrap();
+        assert!(State::open(dir.path()).unwrap_err().to_string().contains("link"));
     }
 
     #[test]

@@ -1,14 +1,14 @@
 //! Reading a directory: what tells that something may have changed, one generation of a mounted ConfigMap, one file.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, Metadata};
-use std::io::{self, Read};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::fs::{self, Metadata};
+use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use halftone_daemon::files;
 use halftone_routing::config::parse::Format;
-use rustix::fs::OFlags;
 
 use super::Texts;
 use crate::source::Content;
@@ -86,9 +86,10 @@ fn read_all(dir: &Path) -> io::Result<Texts> {
     documents_in(dir)?.into_iter().map(|(name, (path, _))| Ok((name, read(&path)))).collect()
 }
 
-/// A file that cannot be read is a fact about that file, not about the directory.
+/// A file that cannot be read is a fact about that file, not about the directory. It may have become a FIFO since the
+/// directory was read.
 pub(super) fn read(path: &Path) -> Content {
-    match read_regular(path) {
+    match files::read_start(path, READ_AT_MOST + 1) {
         Ok(bytes) => Content::Text(format_of(path), bytes.into()),
         Err(error) => Content::Unreadable(error.to_string().into()),
     }
@@ -96,19 +97,6 @@ pub(super) fn read(path: &Path) -> Content {
 
 fn format_of(path: &Path) -> Format {
     if path.extension().is_some_and(|extension| extension == "json") { Format::Json } else { Format::Yaml }
-}
-
-/// Looked at again once it is open, and opened without waiting for a writer: a FIFO put in a file's place between two
-/// looks must not stop us for good.
-fn read_regular(path: &Path) -> io::Result<Vec<u8>> {
-    let nonblocking = OFlags::NONBLOCK.bits().cast_signed();
-    let file = File::options().read(true).custom_flags(nonblocking).open(path)?;
-    if !file.metadata()?.is_file() {
-        return Err(io::Error::other("not a regular file"));
-    }
-    let mut bytes = Vec::new();
-    file.take(READ_AT_MOST + 1).read_to_end(&mut bytes)?;
-    Ok(bytes)
 }
 
 /// Where a file is, and what the file system says of it.
