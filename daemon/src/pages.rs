@@ -1,4 +1,9 @@
 //! Pages that are read with GET: accepting, and the answers that all of them give alike.
+//!
+//! Anybody who reaches the port may connect, so nobody may keep others out: places are bounded, in all and by address,
+//! and a newcomer to a full house takes the place of whoever has done nothing for longest (`seats`). So a probe is
+//! answered whatever others do. A page that costs something is made once for all who ask within a second, and only a
+//! few copies of it exist however slowly they are read (`rendering`).
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -11,11 +16,24 @@ use hyper::header::{ALLOW, CONTENT_TYPE};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
+use tokio::net::{TcpListener, TcpStream};
 
-/// How long a client may take for a request's head.
+mod rendering;
+mod seats;
+mod watched;
+
+pub use self::rendering::Rendering;
+use self::seats::{Seat, Seats};
+use self::watched::Watched;
+
+/// How long a client may take for a request's head, the pause before it included.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a connection may stand without a byte either way while an answer is made or written.
+const STILL: Duration = Duration::from_secs(15);
+/// How long a client may take to read one answer.
+const WHOLE: Duration = Duration::from_secs(30);
+/// The largest request head that is read, in bytes.
+const LARGEST_HEAD: usize = 32 << 10;
 /// Content type of a page of plain text.
 pub const TEXT: &str = "text/plain; charset=utf-8";
 /// Content type of a page of metrics.
@@ -24,17 +42,17 @@ pub const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; char
 /// An answer whose body is at hand.
 pub type Answer = Response<Full<Bytes>>;
 
-/// Accepts until the task is dropped, at most `most` connections at once. `what` is their name in the log.
+/// Accepts until the task is dropped, at most `most` connections at once and a quarter of them from one address.
+/// `what` is their name in the log.
 pub async fn serve<H, F>(listener: TcpListener, most: usize, what: &'static str, answer: H)
 where
     H: Fn(Request<Incoming>) -> F + Send + Sync + 'static,
     F: Future<Output = Answer> + Send + 'static,
 {
-    let (slots, answer) = (Arc::new(Semaphore::new(most)), Arc::new(answer));
+    let (seats, answer) = (Arc::new(Seats::new(most, (most / 4).max(1))), Arc::new(answer));
     loop {
-        let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { return };
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
+        let (stream, peer) = match listener.accept().await {
+            Ok(accepted) => accepted,
             Err(error) => {
                 // Out of descriptors, mostly; trying again at once would only burn the processor.
                 tracing::warn!(%error, "{what} cannot accept");
@@ -42,20 +60,32 @@ where
                 continue;
             }
         };
-        let answer = Arc::clone(&answer);
-        tokio::spawn(async move {
-            let service = service_fn(|request| {
-                let answer = answer(request);
-                async { Ok::<_, Infallible>(answer.await) }
-            });
-            // An error is the client's: it left, or sent what is not HTTP.
-            let _ = hyper::server::conn::http1::Builder::new()
-                .timer(TokioTimer::new())
-                .header_read_timeout(HEAD_TIMEOUT)
-                .serve_connection(TokioIo::new(stream), service)
-                .await;
-            drop(slot);
-        });
+        let seat = Seats::take(&seats, peer.ip());
+        tokio::spawn(serve_one(stream, seat, Arc::clone(&answer)));
+    }
+}
+
+/// One connection, until it ends, does nothing for too long, or has to make room.
+async fn serve_one<H, F>(stream: TcpStream, seat: Seat, answer: Arc<H>)
+where
+    H: Fn(Request<Incoming>) -> F + Send + Sync + 'static,
+    F: Future<Output = Answer> + Send + 'static,
+{
+    let service = service_fn(|request| {
+        let answer = answer(request);
+        async { Ok::<_, Infallible>(answer.await) }
+    });
+    let activity = Arc::clone(seat.activity());
+    let connection = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .max_buf_size(LARGEST_HEAD)
+        .serve_connection(TokioIo::new(Watched::new(stream, Arc::clone(&activity))), service);
+    tokio::select! {
+        // An error is the client's: it left, or sent what is not HTTP.
+        _ = connection => {}
+        () = activity.ends(STILL, WHOLE) => {}
+        () = seat.is_needed() => {}
     }
 }
 
