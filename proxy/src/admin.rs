@@ -4,10 +4,11 @@
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use halftone_daemon::pages::{self, Answer, OPENMETRICS, TEXT, page, unless_read};
+use halftone_daemon::pages::{self, Answer, OPENMETRICS, Rendering, TEXT, page, unless_read};
 use halftone_routing::config::arm::Arm;
 use halftone_routing::report::Reads;
 use hyper::body::Incoming;
@@ -16,6 +17,8 @@ use hyper::{Request, StatusCode};
 use jiff::Timestamp;
 use serde::Serialize;
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tokio::task::spawn_blocking;
 
 use crate::apply::lock;
 use crate::counters::Observer;
@@ -24,6 +27,7 @@ use crate::snapshot::Snapshot;
 
 pub mod config;
 pub mod explain;
+mod local;
 pub mod metrics;
 pub mod tokens;
 
@@ -32,6 +36,12 @@ use self::tokens::Tokens;
 
 /// Admin connections at once: probes, a few scrapers, an operator and its predecessor.
 const CONNECTIONS: usize = 256;
+/// Pages that are made at once, beside those that are shared.
+const AT_ONCE: usize = 4;
+/// How long a request waits for its turn.
+const TURN: Duration = Duration::from_secs(5);
+/// Scrapes within this time get the same page.
+const SCRAPES_SHARED: Duration = Duration::from_secs(1);
 const JSON: &str = "application/json";
 
 /// What the pages read. Nothing of it belongs to a page: all is made and changed elsewhere.
@@ -43,6 +53,8 @@ pub(crate) struct Pages {
     /// None: the protected pages are open, which the settings allow on loopback only.
     pub(crate) tokens: Option<Tokens>,
     pub(crate) log_dropped: Option<Arc<AtomicU64>>,
+    /// Client connections that may be open at once.
+    pub(crate) max_connections: usize,
     pub(crate) standing: Mutex<Standing>,
 }
 
@@ -66,17 +78,117 @@ impl Standing {
 
 /// Accepts until the task is dropped.
 pub(crate) async fn serve(listener: TcpListener, pages: Arc<Pages>) {
-    let answer = move |request| answer_off_thread(Arc::clone(&pages), request);
+    let desk = Arc::new(Desk::new(pages));
+    let answer = move |request| {
+        let desk = Arc::clone(&desk);
+        async move { desk.answer(request).await }
+    };
     pages::serve(listener, CONNECTIONS, "the admin address", answer).await;
 }
 
-/// A page over ten thousand releases takes its time, and probes must not wait for it.
-async fn answer_off_thread(pages: Arc<Pages>, request: Request<Incoming>) -> Answer {
-    if matches!(request.uri().path(), "/livez" | "/readyz") {
-        return pages.answer(&request);
+/// Where requests for pages wait their turn. A page over ten thousand releases takes time and memory: it is made off
+/// this thread, a few at once, and shared where it is the same for all.
+struct Desk {
+    pages: Arc<Pages>,
+    metrics: Rendering,
+    config: Rendering,
+    config_in_full: Rendering,
+    turns: Semaphore,
+}
+
+impl Desk {
+    fn new(pages: Arc<Pages>) -> Self {
+        Self {
+            pages,
+            metrics: Rendering::shared_for(SCRAPES_SHARED),
+            config: Rendering::shared_for(Duration::ZERO),
+            config_in_full: Rendering::shared_for(Duration::ZERO),
+            turns: Semaphore::new(AT_ONCE),
+        }
     }
-    let answer = tokio::task::spawn_blocking(move || pages.answer(&request)).await;
-    answer.unwrap_or_else(|error| text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")))
+
+    async fn answer(&self, request: Request<Incoming>) -> Answer {
+        if let Some(refused) = unless_read(request.method()) {
+            return not_stored(refused);
+        }
+        match Page::at(request.uri().path()) {
+            Some(Page::Alive) => text(StatusCode::OK, "ok\n"),
+            Some(Page::Ready) => self.pages.readiness(),
+            Some(page) => match self.pages.refusal(page, &request).await {
+                Some(refused) => refused,
+                None => self.make(page, request.uri().query().unwrap_or_default().to_owned()).await,
+            },
+            None => text(StatusCode::NOT_FOUND, "pages: /livez /readyz /metrics /report /config /explain\n"),
+        }
+    }
+
+    async fn make(&self, page: Page, query: String) -> Answer {
+        match page {
+            Page::Alive | Page::Ready => self.pages.readiness(),
+            Page::Metrics => self.shared(&self.metrics, OPENMETRICS, Pages::metrics).await,
+            Page::Config if is_full(&query) => {
+                self.shared(&self.config_in_full, JSON, |pages| pages.config(true)).await
+            }
+            Page::Config => self.shared(&self.config, JSON, |pages| pages.config(false)).await,
+            Page::Report => self.in_turn(move |pages| pages.report(&query)).await,
+            Page::Explain => self.in_turn(move |pages| pages.explain(&query)).await,
+        }
+    }
+
+    async fn shared(
+        &self,
+        rendering: &Rendering,
+        content_type: &'static str,
+        make: fn(&Pages) -> Bytes,
+    ) -> Answer {
+        let pages = Arc::clone(&self.pages);
+        let make = move || async move { spawn_blocking(move || make(&pages)).await.unwrap_or_default() };
+        match rendering.get(make).await {
+            Some(page) if !page.is_empty() => answer(StatusCode::OK, content_type, page),
+            _ => text(StatusCode::INTERNAL_SERVER_ERROR, "the page could not be made; the log says why\n"),
+        }
+    }
+
+    async fn in_turn(&self, make: impl FnOnce(&Pages) -> Answer + Send + 'static) -> Answer {
+        let Ok(Ok(_turn)) = tokio::time::timeout(TURN, self.turns.acquire()).await else {
+            return text(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "too many pages are asked for at once; ask again\n",
+            );
+        };
+        let pages = Arc::clone(&self.pages);
+        let made = spawn_blocking(move || make(&pages)).await;
+        made.unwrap_or_else(|error| text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")))
+    }
+}
+
+/// What can be read here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Page {
+    Alive,
+    Ready,
+    Metrics,
+    Report,
+    Config,
+    Explain,
+}
+
+impl Page {
+    fn at(path: &str) -> Option<Self> {
+        Some(match path {
+            "/livez" => Self::Alive,
+            "/readyz" => Self::Ready,
+            "/metrics" => Self::Metrics,
+            "/report" => Self::Report,
+            "/config" => Self::Config,
+            "/explain" => Self::Explain,
+            _ => return None,
+        })
+    }
+
+    fn is_protected(self) -> bool {
+        matches!(self, Self::Report | Self::Config | Self::Explain)
+    }
 }
 
 /// Whether the protected pages may be open without a token at this address.
@@ -85,26 +197,21 @@ pub(crate) fn is_open_without_token(address: SocketAddr) -> bool {
 }
 
 impl Pages {
-    fn answer(&self, request: &Request<Incoming>) -> Answer {
-        if let Some(refused) = unless_read(request.method()) {
-            return not_stored(refused);
+    /// Why this page is not for whoever asks, if it is not.
+    async fn refusal(self: &Arc<Self>, page: Page, request: &Request<Incoming>) -> Option<Answer> {
+        if self.tokens.is_none() {
+            return (!local::is_meant(request)).then(|| text(StatusCode::MISDIRECTED_REQUEST, local::ADVICE));
         }
-        let query = request.uri().query().unwrap_or_default();
-        match request.uri().path() {
-            "/livez" => text(StatusCode::OK, "ok\n"),
-            "/readyz" => self.readiness(),
-            "/metrics" => self.metrics(),
-            "/report" | "/config" | "/explain" if !self.allows(request) => unauthorized(),
-            "/report" => self.report(query),
-            "/config" => self.config(query),
-            "/explain" => self.explain(query),
-            _ => text(StatusCode::NOT_FOUND, "pages: /livez /readyz /metrics /report /config /explain\n"),
+        if !page.is_protected() {
+            return None;
         }
-    }
-
-    fn allows(&self, request: &Request<Incoming>) -> bool {
-        let authorization = request.headers().get(AUTHORIZATION).map(hyper::header::HeaderValue::as_bytes);
-        self.tokens.as_ref().is_none_or(|tokens| tokens.allow(authorization))
+        let authorization = request.headers().get(AUTHORIZATION).map(|value| value.as_bytes().to_owned());
+        let pages = Arc::clone(self);
+        // The file of tokens is read for each request.
+        let allows = spawn_blocking(move || {
+            pages.tokens.as_ref().is_none_or(|tokens| tokens.allow(authorization.as_deref()))
+        });
+        (!allows.await.unwrap_or(false)).then(unauthorized)
     }
 
     fn standing(&self) -> Standing {
@@ -132,15 +239,15 @@ impl Pages {
         json(&report)
     }
 
-    fn config(&self, query: &str) -> Answer {
-        let full = form_urlencoded::parse(query.as_bytes()).any(|(name, _)| name == "full");
+    fn config(&self, full: bool) -> Bytes {
         let (standing, snapshot) = (self.standing(), self.snapshot.load_full());
         let documents = lock(&self.reporter).documents().clone();
         let standing = config::Standing {
             not_ready: standing.not_ready.as_deref(),
             source_trouble: standing.source_trouble.as_deref(),
         };
-        json(&config::page(&snapshot, &documents, &standing, full))
+        let page = serde_json::to_vec(&config::page(&snapshot, &documents, &standing, full));
+        page.inspect_err(|error| tracing::error!(%error, "/config cannot be made")).unwrap_or_default().into()
     }
 
     fn explain(&self, query: &str) -> Answer {
@@ -150,11 +257,11 @@ impl Pages {
         }
     }
 
-    fn metrics(&self) -> Answer {
-        match metrics::page(self.scrape()) {
-            Ok(page) => answer(StatusCode::OK, OPENMETRICS, page),
-            Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
-        }
+    fn metrics(&self) -> Bytes {
+        let page = metrics::page(self.scrape());
+        page.inspect_err(|error| tracing::error!(%error, "/metrics cannot be made"))
+            .unwrap_or_default()
+            .into()
     }
 
     fn scrape(&self) -> Scrape {
@@ -183,6 +290,8 @@ impl Pages {
             releases: releases.collect(),
             connections: self.observers.iter().map(Observer::connections_open).sum(),
             connections_accepted: self.observers.iter().map(Observer::connections_accepted).sum(),
+            closed_for_room: self.observers.iter().map(Observer::closed_for_room).sum(),
+            max_connections: self.max_connections,
             fleet_revision: documents.fleet.as_ref().map(|fleet| fleet.revision.get()),
             rejected: documents.rejected.len(),
             orphaned: documents.orphaned.len(),
@@ -196,6 +305,10 @@ impl Pages {
         self.observers.iter().for_each(|observer| observer.add_unrouted_to(&mut scrape.unrouted));
         scrape
     }
+}
+
+fn is_full(query: &str) -> bool {
+    form_urlencoded::parse(query.as_bytes()).any(|(name, _)| name == "full")
 }
 
 /// `since=EPOCH/SEQUENCE`; a full report without.

@@ -223,6 +223,11 @@ impl WorkerCounters {
         self.totals.connections_open.add(1);
     }
 
+    /// So many idle client connections were asked to leave because their places are needed.
+    pub fn closed_for_room(&self, connections: u64) {
+        self.totals.closed_for_room.add(connections);
+    }
+
     /// A client connection was closed, or handed to another worker (which then calls `connection_opened`).
     pub fn connection_closed(&self) {
         self.totals.connections_open.sub(1);
@@ -247,6 +252,11 @@ impl Observer {
         self.totals.connections_open.get()
     }
 
+    /// Idle client connections closed so far because their places were needed.
+    pub(crate) fn closed_for_room(&self) -> u64 {
+        self.totals.closed_for_room.get()
+    }
+
     /// Adds the requests that no release claims.
     pub(crate) fn add_unrouted_to(&self, sum: &mut Counts) {
         self.unrouted.cells.iter().filter_map(OnceLock::get).for_each(|cell| cell.add_to(sum));
@@ -259,6 +269,7 @@ impl Observer {
 pub struct WorkerTotals {
     connections_accepted: Count,
     connections_open: Count,
+    closed_for_room: Count,
 }
 
 /// Writes one cell. Cheap to clone; kept by a request until its outcome is known.

@@ -15,6 +15,7 @@ use crate::outcome::{Ending, Meaning, meaning};
 use crate::respond;
 use crate::stream::Stream;
 use crate::worker::Worker;
+use crate::worker::room::Waiting;
 
 mod log;
 mod route;
@@ -24,8 +25,11 @@ pub(crate) async fn serve<C: Stream>(worker: &Worker, stream: C, peer: SocketAdd
     let timer = worker.timer().await;
     let mut client =
         Client { stream, input: Default::default(), search: HeadSearch::request(), timer, peer, local };
+    let mut served = false;
     let fate = loop {
-        let reuse = match next_head(worker, &mut client).await {
+        let next = next_head(worker, &mut client, std::mem::replace(&mut served, true)).await;
+        client.timer.wait(Waiting::No);
+        let reuse = match next {
             Next::Head(length) => Box::pin(request(worker, &mut client, length)).await,
             Next::Refused(ending) => {
                 let logged = Logged::unknown(worker, Instant::now());
@@ -55,10 +59,12 @@ enum Next {
     Closed,
 }
 
-/// Waits for the next request. Meanwhile the connection holds no buffer until its first byte has come.
-async fn next_head<C: Stream>(worker: &Worker, client: &mut Client<C>) -> Next {
+/// Waits for the next request, the first one unless one was `served`. Meanwhile the connection holds no buffer until
+/// its first byte has come. Somebody else may need its place, or the memory of a head that does not end.
+async fn next_head<C: Stream>(worker: &Worker, client: &mut Client<C>, served: bool) -> Next {
     client.search = HeadSearch::request();
-    let idle = worker.ticker.now().after(worker.limits().client.idle);
+    let since = worker.ticker.now();
+    let idle = since.after(worker.limits().client.idle);
     let mut deadline = None;
     poll_fn(|cx| {
         loop {
@@ -79,7 +85,7 @@ async fn next_head<C: Stream>(worker: &Worker, client: &mut Client<C>) -> Next {
             }
         }
         let now = worker.ticker.now();
-        if now >= deadline.unwrap_or(idle) {
+        if now >= deadline.unwrap_or(idle) || client.timer.is_leaving() {
             return Poll::Ready(deadline.map_or(Next::Closed, |_| Next::Refused(Ending::ClientTimeout)));
         }
         let phase = worker.phase();
@@ -87,6 +93,14 @@ async fn next_head<C: Stream>(worker: &Worker, client: &mut Client<C>) -> Next {
             return Poll::Ready(Next::Closed);
         }
         client.timer.set(deadline.unwrap_or(idle));
+        match deadline {
+            Some(deadline) => {
+                client.timer.wait(Waiting::Head(deadline, client.input.held()));
+                worker.bound_heads();
+            }
+            None if served => client.timer.wait(Waiting::Next(since)),
+            None => client.timer.wait(Waiting::First(since)),
+        }
         Poll::Pending
     })
     .await

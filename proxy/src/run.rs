@@ -33,7 +33,9 @@ use crate::worker::{Drained, Limits, Listeners, Own};
 
 mod addresses;
 mod control;
+mod crowd;
 pub mod descriptors;
+pub mod memory;
 mod readiness;
 
 use self::control::{Command, Control};
@@ -146,6 +148,7 @@ impl Proxy {
             observers: own.iter().map(|own| own.counters.observer()).collect(),
             tokens,
             log_dropped: log.as_ref().map(AccessLog::dropped),
+            max_connections: settings.max_connections,
             standing: Mutex::new(Standing::starting()),
         };
         let addresses = listeners.addresses().to_vec();
@@ -292,6 +295,7 @@ fn own(worker: usize, applier: &Applier, log: Option<&AccessLog>) -> Own {
 fn limits(settings: &Settings) -> Limits {
     Limits {
         max_connections: settings.max_connections,
+        max_head_bytes: settings.max_head_bytes,
         tunnel_grace: settings.drain.tunnel_grace,
         drain: Schedule { delay: settings.drain.delay, timeout: settings.drain.timeout },
         client: settings.client_timeouts,

@@ -13,11 +13,16 @@ use halftone_daemon::log::LogFlags;
 use halftone_routing::config::names::ObjectName;
 use halftone_routing::config::units::Ratio;
 
-use crate::run::descriptors;
+use crate::run::{descriptors, memory};
 
 /// Share of the descriptor limit that client connections may take by default. Each may need a second descriptor for
 /// its upstream; the rest is for idle upstream connections, listeners and files.
 const CONNECTION_SHARE_PERCENT: usize = 40;
+/// What each client connection is reckoned to take of the half of the memory limit that is theirs, in bytes: an idle
+/// one takes 4 KiB, a request under way up to two buffers of 64 KiB for a moment.
+const CONNECTION_MEMORY: u64 = 16 << 10;
+/// What unfinished heads may hold where there is no memory limit, in bytes.
+const HEAD_MEMORY: u64 = 256 << 20;
 /// More workers than this bring little, since one does some 80 000 requests a second, and cost pools and memory.
 const MAX_DEFAULT_WORKERS: usize = 8;
 /// More workers than the largest machines have cores: a slip of the finger.
@@ -94,7 +99,11 @@ pub struct Flags {
     #[arg(long, value_name = "N", env = "HALFTONE_WORKERS", value_parser = workers)]
     pub workers: Option<NonZeroUsize>,
 
-    /// Client connections held at once; beyond it accepting waits [default: 40 % of the descriptor limit]
+    /// Client connections held at once [default: 40 % of the descriptor limit, and at most what fits into half of the
+    /// cgroup's memory limit at 16 KiB each]
+    ///
+    /// From 90 % on, connections that have sent nothing are closed after 10 s. When all places are taken, accepting
+    /// waits and the connections idle for longest make room.
     #[arg(long, value_name = "N", env = "HALFTONE_MAX_CONNECTIONS")]
     pub max_connections: Option<NonZeroUsize>,
 
@@ -178,8 +187,10 @@ pub struct Settings {
     pub state: Option<PathBuf>,
     /// Worker threads.
     pub workers: NonZeroUsize,
-    /// Client connections held at most, over all workers; beyond it accepting pauses.
+    /// Client connections held at most, over all workers; beyond it accepting pauses and the longest idle make room.
     pub max_connections: usize,
+    /// What request heads that are not complete may hold together, in bytes; beyond it the slowest end with 408.
+    pub max_head_bytes: usize,
     /// The end.
     pub drain: DrainSettings,
     /// Time-outs against clients (those against upstreams are in the documents).
@@ -203,6 +214,7 @@ impl Settings {
             state: None,
             workers: default_workers(),
             max_connections: default_max_connections(),
+            max_head_bytes: max_head_bytes(memory::limit()),
             drain: DrainSettings::default(),
             client_timeouts: ClientTimeouts::default(),
             token_file: None,
@@ -221,6 +233,7 @@ impl From<&Flags> for Settings {
             state: flags.state.clone(),
             workers: flags.workers.unwrap_or_else(default_workers),
             max_connections: flags.max_connections.map_or_else(default_max_connections, NonZeroUsize::get),
+            max_head_bytes: max_head_bytes(memory::limit()),
             drain: DrainSettings {
                 delay: flags.drain_delay,
                 timeout: flags.drain_timeout,
@@ -297,7 +310,23 @@ fn default_workers() -> NonZeroUsize {
 }
 
 fn default_max_connections() -> usize {
-    (descriptors::limit() / 100).saturating_mul(CONNECTION_SHARE_PERCENT).max(1)
+    max_connections(descriptors::limit(), memory::limit())
+}
+
+/// What descriptors and a memory limit allow.
+fn max_connections(descriptors: usize, memory: Option<u64>) -> usize {
+    let by_descriptors = (descriptors / 100).saturating_mul(CONNECTION_SHARE_PERCENT);
+    let by_memory = memory.map_or(usize::MAX, |memory| bytes(memory / 2 / CONNECTION_MEMORY));
+    by_descriptors.min(by_memory).max(1)
+}
+
+/// A quarter of the memory limit.
+fn max_head_bytes(memory: Option<u64>) -> usize {
+    bytes(memory.map_or(HEAD_MEMORY, |memory| memory / 4))
+}
+
+fn bytes(count: u64) -> usize {
+    usize::try_from(count).unwrap_or(usize::MAX)
 }
 
 /// `127.0.0.1:8080`, `[::]:8080`: no names, since what a name means may change while we run.
@@ -331,5 +360,29 @@ fn timeout(text: &str) -> Result<Duration, String> {
             Err("a time-out of 0 would end every request at once; write at least 1ms".to_owned())
         }
         timeout => Ok(timeout),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_follow_descriptors_and_the_memory_limit() {
+        for (descriptors, memory, connections) in [
+            (1_000_000, None, 400_000),
+            (1_000_000, Some(256 << 20), 8192),
+            (1_000_000, Some(64 << 20), 2048),
+            (1024, Some(256 << 20), 400),
+            (10, Some(1), 1),
+            (usize::MAX, None, usize::MAX / 100 * 40),
+        ] {
+            assert_eq!(max_connections(descriptors, memory), connections, "{descriptors}, {memory:?}");
+        }
+    }
+
+    #[test]
+    fn unfinished_heads_get_a_quarter_of_the_memory_limit() {
+        assert_eq!((max_head_bytes(Some(256 << 20)), max_head_bytes(None)), (64 << 20, 256 << 20));
     }
 }

@@ -20,6 +20,7 @@ use self::accept::Handed;
 use self::arms::Arms;
 use self::buffers::Buffers;
 use self::load::Loads;
+use self::room::Room;
 use self::tick::{TICK, Ticker, Timer};
 use crate::access_log::WorkerLog;
 use crate::counters::WorkerCounters;
@@ -31,6 +32,7 @@ pub mod accept;
 pub(crate) mod arms;
 pub(crate) mod buffers;
 mod load;
+pub(crate) mod room;
 pub(crate) mod tick;
 
 pub use accept::Listeners;
@@ -43,6 +45,8 @@ const LAST_WORDS: Duration = Duration::from_millis(500);
 pub struct Limits {
     /// `--max-connections`: open client connections over all workers.
     pub max_connections: usize,
+    /// What request heads that are not complete may hold together over all workers, in bytes.
+    pub max_head_bytes: usize,
     /// `--tunnel-grace`: over how long tunnels and long answers are closed after a rollback.
     pub tunnel_grace: Duration,
     /// How the drain goes.
@@ -247,6 +251,18 @@ impl Worker {
         &self.common.limits
     }
 
+    /// Unfinished heads beyond the worker's share of memory end, the slowest first.
+    pub(crate) fn bound_heads(&self) {
+        self.ticker.bound_heads(self.limits().max_head_bytes / self.common.loads.workers());
+    }
+
+    /// Those who hold places without using them leave when places are scarce.
+    fn make_room(&self) {
+        let loads = &self.common.loads;
+        let room = Room::of(loads.total(), self.limits().max_connections, loads.workers());
+        self.counters.closed_for_room(self.ticker.make_room(room) as u64);
+    }
+
     /// A slot for the task that awaits this.
     pub(crate) async fn timer(&self) -> Timer {
         poll_fn(|cx| Poll::Ready(self.ticker.timer(cx.waker().clone()))).await
@@ -285,6 +301,7 @@ impl Worker {
             let now = Instant::now();
             self.ticker.advance(now);
             self.follow_drain(now);
+            self.make_room();
             if self.arms.refresh(self.ticker.now()) {
                 self.ticker.wake_all();
             }

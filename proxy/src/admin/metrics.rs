@@ -70,6 +70,10 @@ metrics! {
         "Requests that no release claims: refused before routing, of an unknown host or path, or sent to the default backend.";
     CONNECTIONS "halftone_connections" Gauge NONE
         "Client connections open.";
+    PLACES "halftone_max_connections" Gauge NONE
+        "Client connections that may be open at once. From 90 % on, those that send nothing are closed after 10 s; when all are taken, the longest idle make room. Alert on halftone_connections close to it.";
+    FOR_ROOM "halftone_connections_closed_for_room" Counter NONE
+        "Client connections without a request under way that were closed because their places were needed.";
     ACCEPTED "halftone_connections_accepted" Counter NONE
         "Client connections accepted.";
     FLEET_REVISION "halftone_fleet_revision" Gauge NONE
@@ -101,6 +105,8 @@ pub(crate) struct Scrape {
     pub(crate) unrouted: Counts,
     pub(crate) connections: u64,
     pub(crate) connections_accepted: u64,
+    pub(crate) max_connections: usize,
+    pub(crate) closed_for_room: u64,
     pub(crate) fleet_revision: Option<u64>,
     pub(crate) rejected: usize,
     pub(crate) orphaned: usize,
@@ -260,10 +266,12 @@ impl Scrape {
 
     fn encode_process(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
         counter(&mut describe(encoder, &ACCEPTED)?, self.connections_accepted)?;
+        counter(&mut describe(encoder, &FOR_ROOM)?, self.closed_for_room)?;
         counter(&mut describe(encoder, &SWAPS)?, self.swaps)?;
         counter(&mut describe(encoder, &LOG_DROPPED)?, self.log_dropped)?;
         let gauges = [
             (&CONNECTIONS, Some(self.connections as f64)),
+            (&PLACES, Some(self.max_connections as f64)),
             (&FLEET_REVISION, self.fleet_revision.map(|revision| revision as f64)),
             (&REJECTED, Some(self.rejected as f64)),
             (&ORPHANED, Some(self.orphaned as f64)),

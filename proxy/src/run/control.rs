@@ -15,6 +15,7 @@ use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{LocalSet, spawn_blocking};
 
+use super::crowd::Crowd;
 use super::readiness::{Readiness, SOURCE_GRACE};
 use super::{Source, StartError};
 use crate::access_log::AccessLog;
@@ -143,6 +144,7 @@ impl Control {
             ready: false,
             draining: false,
             ticks: 0,
+            crowd: Crowd::default(),
         };
         let drained = conductor.conduct(inbox).await;
         if let Some(following) = following {
@@ -261,6 +263,7 @@ struct Conductor {
     ready: bool,
     draining: bool,
     ticks: u64,
+    crowd: Crowd,
 }
 
 impl Conductor {
@@ -325,6 +328,9 @@ impl Conductor {
 
     fn tick(&mut self) {
         self.ticks += 1;
+        if let Some(workers) = &self.workers {
+            self.crowd.log(workers.connections().iter().sum(), self.pages.max_connections);
+        }
         let heard = lock(&self.pages.reporter).operator_last_heard();
         let silence = heard.map_or(self.started.elapsed(), |heard| {
             Duration::try_from(Timestamp::now().duration_since(heard)).unwrap_or_default()

@@ -75,6 +75,11 @@ impl Buf {
         self.bytes.capacity() - self.bytes.len()
     }
 
+    /// The memory that it holds, in bytes.
+    pub(crate) fn held(&self) -> usize {
+        self.bytes.capacity()
+    }
+
     fn compact(&mut self) {
         if self.start > 0 {
             let length = self.len();

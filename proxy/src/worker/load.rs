@@ -32,6 +32,10 @@ impl Loads {
         self.0.iter().map(|load| load.0.load(Relaxed))
     }
 
+    pub(crate) fn workers(&self) -> usize {
+        self.0.len()
+    }
+
     pub(crate) fn total(&self) -> usize {
         self.by_worker().sum()
     }

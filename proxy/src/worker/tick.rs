@@ -7,6 +7,8 @@ use std::rc::Rc;
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
+use super::room::{self, Room, Waiting};
+
 /// Between two ticks.
 pub(crate) const TICK: Duration = Duration::from_millis(100);
 
@@ -45,7 +47,31 @@ pub(crate) struct Ticker {
 struct Slots {
     deadlines: Vec<Tick>,
     wakers: Vec<Option<Waker>>,
+    waiting: Vec<Waiting>,
+    /// What unfinished heads hold, in bytes.
+    heads: usize,
     free: Vec<usize>,
+}
+
+impl Slots {
+    fn note(&mut self, index: usize, waiting: Waiting) {
+        let before = std::mem::replace(&mut self.waiting[index], waiting);
+        self.heads = self.heads - before.held() + waiting.held();
+    }
+
+    fn ask_to_leave(&mut self, index: usize) {
+        self.note(index, Waiting::Leaving);
+        self.wakers[index].iter().for_each(Waker::wake_by_ref);
+    }
+
+    /// Whose head is unfinished for longest.
+    fn slowest_head(&self) -> Option<usize> {
+        let heads = self.waiting.iter().enumerate().filter_map(|(index, waiting)| match waiting {
+            Waiting::Head(since, _) => Some((*since, index)),
+            _ => None,
+        });
+        heads.min().map(|(_, index)| index)
+    }
 }
 
 impl Ticker {
@@ -83,12 +109,34 @@ impl Ticker {
         }
     }
 
+    /// Asks connections that hold a place without using it to leave; how many.
+    pub(crate) fn make_room(&self, room: Room) -> usize {
+        if room == Room::Ample {
+            return 0;
+        }
+        let mut slots = self.slots.borrow_mut();
+        let leaving = room::leaving(&slots.waiting, self.now(), room);
+        leaving.iter().for_each(|&index| slots.ask_to_leave(index));
+        leaving.len()
+    }
+
+    /// Asks the slowest unfinished heads to leave until all together hold at most so many bytes.
+    pub(crate) fn bound_heads(&self, most: usize) {
+        let mut slots = self.slots.borrow_mut();
+        while slots.heads > most
+            && let Some(index) = slots.slowest_head()
+        {
+            slots.ask_to_leave(index);
+        }
+    }
+
     /// A slot for the task with this waker. The task must not poll it with another one.
     pub(crate) fn timer(self: &Rc<Self>, waker: Waker) -> Timer {
         let mut slots = self.slots.borrow_mut();
         let index = slots.free.pop().unwrap_or_else(|| {
             slots.deadlines.push(Tick::NEVER);
             slots.wakers.push(None);
+            slots.waiting.push(Waiting::No);
             slots.deadlines.len() - 1
         });
         slots.wakers[index] = Some(waker);
@@ -108,6 +156,16 @@ impl Timer {
     pub(crate) fn set(&self, deadline: Tick) {
         self.ticker.slots.borrow_mut().deadlines[self.index] = deadline;
     }
+
+    /// Says what the connection holds its place for.
+    pub(crate) fn wait(&self, waiting: Waiting) {
+        self.ticker.slots.borrow_mut().note(self.index, waiting);
+    }
+
+    /// Whether the connection was asked to leave since it last said what it waits for.
+    pub(crate) fn is_leaving(&self) -> bool {
+        self.ticker.slots.borrow().waiting[self.index] == Waiting::Leaving
+    }
 }
 
 impl Drop for Timer {
@@ -115,6 +173,7 @@ impl Drop for Timer {
         let mut slots = self.ticker.slots.borrow_mut();
         slots.deadlines[self.index] = Tick::NEVER;
         slots.wakers[self.index] = None;
+        slots.note(self.index, Waiting::No);
         slots.free.push(self.index);
     }
 }
@@ -183,6 +242,26 @@ mod tests {
         ticker.advance(start + Duration::from_secs(1));
         assert_eq!(wakes.count(), 0);
         assert_eq!(ticker.slots.borrow().deadlines.len(), 1);
+    }
+
+    #[test]
+    fn the_slowest_heads_leave_until_all_together_fit() {
+        let start = Instant::now();
+        let ticker = Ticker::new(start);
+        let slots: Vec<_> = (0..4).map(|_| slot(&ticker)).collect();
+        for (at, (_, timer)) in slots.iter().enumerate() {
+            timer.wait(Waiting::Head(Tick::START.after(Duration::from_secs(10 - at as u64)), 100));
+        }
+        ticker.bound_heads(250);
+        let leaving = || slots.iter().map(|(_, timer)| timer.is_leaving()).collect::<Vec<_>>();
+        assert_eq!(leaving(), [false, false, true, true]);
+        assert_eq!(slots.iter().map(|(wakes, _)| wakes.count()).collect::<Vec<_>>(), [0, 0, 1, 1]);
+        slots[0].1.wait(Waiting::No);
+        slots[2].1.wait(Waiting::Head(Tick::START, 150));
+        ticker.bound_heads(250);
+        assert_eq!(leaving(), [false, false, false, true]);
+        drop(slots);
+        assert_eq!(ticker.slots.borrow().heads, 0);
     }
 
     #[test]

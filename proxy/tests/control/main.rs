@@ -6,6 +6,7 @@
 mod admin;
 mod binary;
 mod checks;
+mod crowd;
 mod directory;
 mod docs;
 mod documents;

@@ -15,7 +15,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use support::{Backend, Client, Proxy};
+use serde_json::{Value, json};
+use support::{Backend, Client, Options, Proxy, release};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -29,6 +30,17 @@ const BYTES_PER_IDLE: usize = 4 * 1024;
 const LARGE: usize = 1_200 << 20;
 /// What moving a large body may cost: two buffers, and what the allocator and the test's own threads need.
 const BYTES_FOR_LARGE: usize = 8 << 20;
+
+/// What searching for every regular expression of a document may cost with [`SEARCHERS`] workers: 8 MiB of automata for
+/// each, what the allocator rounds up, and the document.
+const BYTES_FOR_SEARCHES: usize = 96 << 20;
+const SEARCHERS: usize = 4;
+
+/// Clients that never end their heads of 31 KiB: 93 MiB, each in a buffer of 64 KiB.
+const UNFINISHED: usize = 3_000;
+/// What such heads may hold, and what they may cost with buffers kept for later and the connections themselves.
+const HEAD_BYTES: usize = 32 << 20;
+const BYTES_FOR_HEADS: usize = 72 << 20;
 
 fn alone() -> MutexGuard<'static, ()> {
     static TURN: Mutex<()> = Mutex::new(());
@@ -144,4 +156,64 @@ fn a_body_of_more_than_a_gigabyte_passes_in_flat_memory() {
     println!("{download} bytes more during the download, {upload} during the upload");
     assert!(download <= BYTES_FOR_LARGE && upload <= BYTES_FOR_LARGE, "{download}, {upload}");
     let _: Client = client;
+}
+
+/// 500 expressions in 25 KB, each of which would build an automaton of hundreds of kilobytes.
+fn hungry_document(backend: SocketAddr) -> Value {
+    let values: Vec<_> =
+        (0..500).map(|n| format!("(?-u)[a-m][^{}]{{0,12}}[n-z]{n}$", ["a", "b", "c"][n % 3])).collect();
+    let rule = |(at, values): (usize, &[String])| {
+        let condition = json!({"source": "Header", "name": "X-Text", "operator": "Regex", "values": values});
+        json!({"name": format!("r{at}"), "to": "Stable", "when": [{"all": [condition]}]})
+    };
+    let rules: Vec<Value> = values.chunks(250).enumerate().map(rule).collect();
+    release(&[backend], json!({"rules": rules}))
+}
+
+#[test]
+fn a_document_full_of_regular_expressions_takes_little_memory_whatever_they_are_compared_with() {
+    let _alone = alone();
+    let backend = Backend::answering("ok");
+    let options = Options { workers: SEARCHERS, ..Options::default() };
+    let proxy = Proxy::with(options, &[hungry_document(backend.address)]);
+    let mut clients: Vec<_> = (0..2 * SEARCHERS).map(|_| proxy.client()).collect();
+    clients.iter_mut().for_each(|client| assert_eq!(client.get("/warm-up").status(), 200));
+    let mut seed = 1_u64;
+    let mut letter = || {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        char::from(b'a' + u8::try_from((seed >> 33) % 26).unwrap())
+    };
+    let searching = growth(|| {
+        for _ in 0..20 {
+            for client in &mut clients {
+                let text: String = (0..2000).map(|_| letter()).collect();
+                let request = format!("GET / HTTP/1.1\r\nHost: shop\r\nX-Text: {text}\r\n\r\n");
+                assert_eq!(client.send(request).answer().status(), 200);
+            }
+        }
+    });
+    println!("{searching} bytes more for 500 regular expressions and {SEARCHERS} workers");
+    assert!(searching <= BYTES_FOR_SEARCHES, "{searching}");
+}
+
+#[test]
+fn heads_that_never_end_take_no_more_memory_than_they_may() {
+    let _alone = alone();
+    let backend = Backend::answering("ok");
+    let options = Options { max_head_bytes: HEAD_BYTES, ..Options::default() };
+    let proxy = Proxy::with(options, &[release(&[backend.address], json!({}))]);
+    assert_eq!(proxy.client().get("/warm-up").status(), 200);
+    let head = format!("GET / HTTP/1.1\r\nHost: shop\r\nX-Long: {}", "x".repeat(31 << 10));
+    let mut clients = Vec::with_capacity(UNFINISHED);
+    let heads = growth(|| {
+        for _ in 0..UNFINISHED {
+            let mut client = std::net::TcpStream::connect(proxy.address).unwrap();
+            // Some are ended already when the last are sent.
+            let _ = client.write_all(head.as_bytes());
+            clients.push(client);
+        }
+        assert_eq!(proxy.client().get("/others").status(), 200);
+    });
+    println!("{heads} bytes more for {UNFINISHED} unfinished heads");
+    assert!(heads <= BYTES_FOR_HEADS, "{heads}");
 }

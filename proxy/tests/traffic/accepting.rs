@@ -2,7 +2,10 @@
 
 use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
 
+use halftone_proxy::settings::ClientTimeouts;
 use serde_json::json;
 use socket2::{Domain, SockRef, Socket, Type};
 
@@ -69,26 +72,109 @@ fn is_silent(client: &Client) -> bool {
     matches!(peeked, Err(error) if error.kind() == ErrorKind::WouldBlock)
 }
 
+/// A backend that keeps requests for `/held` under way until it is opened.
+fn gated() -> (Backend, Gate) {
+    let gate = Gate::default();
+    let waited = gate.clone();
+    let backend = Backend::start(move |connection, _| {
+        while let Some(request) = connection.request() {
+            if request.start.contains("/held") {
+                waited.pass();
+            }
+            connection.ok("ok");
+        }
+    });
+    (backend, gate)
+}
+
+#[derive(Clone, Default)]
+struct Gate(Arc<(Mutex<bool>, Condvar)>);
+
+impl Gate {
+    fn open(&self) {
+        *self.0.0.lock().unwrap() = true;
+        self.0.1.notify_all();
+    }
+
+    fn pass(&self) {
+        let (open, opened) = &*self.0;
+        drop(opened.wait_timeout_while(open.lock().unwrap(), PATIENCE, |open| !*open).unwrap());
+    }
+}
+
+fn held(backend: &Backend, proxy: &Proxy) -> Client {
+    let mut client = proxy.client();
+    client.send("GET /held HTTP/1.1\r\nHost: shop\r\n\r\n");
+    backend.seen();
+    client
+}
+
 #[test]
 fn beyond_max_connections_clients_wait_and_are_served_when_there_is_room() {
-    let backend = Backend::answering("ok");
+    let (backend, gate) = gated();
     let options = Options { max_connections: 3, ..Options::default() };
     let proxy = Proxy::with(options, &[release(&[backend.address], json!({}))]);
-    let mut held: Vec<_> = (0..3).map(|_| proxy.client()).collect();
-    held.iter_mut().for_each(|client| assert_eq!(client.get("/").text(), "ok"));
+    let mut held: Vec<_> = (0..3).map(|_| held(&backend, &proxy)).collect();
     let mut waiting: Vec<_> = (0..6).map(|_| proxy.client()).collect();
     for client in &mut waiting {
         client.send("GET / HTTP/1.1\r\nHost: shop\r\n\r\n");
     }
     for _ in 0..100 {
-        held.iter_mut().for_each(|client| assert_eq!(client.get("/").text(), "ok"));
+        assert_eq!(proxy.connections(), 3);
+        assert!(waiting.iter().all(is_silent) && !backend.has_seen_more());
+        std::thread::sleep(Duration::from_millis(5));
     }
-    assert_eq!(proxy.connections(), 3);
-    assert!(waiting.iter().all(is_silent));
+    gate.open();
+    held.iter_mut().for_each(|client| assert_eq!(client.answer().text(), "ok"));
     held.truncate(1);
     // Each that is served makes room for the next.
     for mut client in waiting {
         assert_eq!(client.answer().text(), "ok");
     }
-    assert_eq!(held[0].get("/").text(), "ok");
+}
+
+#[test]
+fn when_all_places_are_taken_those_who_do_nothing_make_room_and_requests_under_way_do_not() {
+    let (backend, gate) = gated();
+    let options = Options { max_connections: 10, ..Options::default() };
+    let proxy = Proxy::with(options, &[release(&[backend.address], json!({}))]);
+    let mut busy = held(&backend, &proxy);
+    let mut idle: Vec<_> = (0..4).map(|_| proxy.client()).collect();
+    idle.iter_mut().for_each(|client| assert_eq!(client.get("/").text(), "ok"));
+    let silent: Vec<_> = (0..5).map(|_| proxy.client()).collect();
+    proxy.expect_connections(&[10]);
+    // One after the other, each of which stays.
+    let mut newcomers: Vec<_> = (0..8).map(|_| proxy.client()).collect();
+    for client in &mut newcomers {
+        assert_eq!(client.get("/").text(), "ok");
+    }
+    gate.open();
+    assert_eq!(busy.answer().text(), "ok", "who waits for an answer keeps the place");
+    drop((idle, silent));
+}
+
+#[test]
+fn unfinished_heads_share_a_bounded_memory_and_the_slowest_end_first() {
+    let backend = Backend::answering("ok");
+    let client = ClientTimeouts { head: Duration::from_secs(600), ..ClientTimeouts::default() };
+    let options = Options { max_head_bytes: 256 << 10, client, ..Options::default() };
+    let proxy = Proxy::with(options, &[release(&[backend.address], json!({}))]);
+    // Each takes a buffer of 64 KiB, of which four fit.
+    let head = format!(
+        "GET / HTTP/1.1\r\nHost: shop\r\n{}",
+        "X-Pad: 0123456789012345678901234567890\r\n".repeat(120)
+    );
+    let filler = format!("X-Long: {}", "x".repeat(24 << 10));
+    let mut clients = Vec::new();
+    for n in 0..8_usize {
+        let mut client = proxy.client();
+        client.send(format!("{head}{filler}"));
+        clients.push(client);
+        if let Some(slowest) = n.checked_sub(4) {
+            assert_eq!(clients[slowest].answer().status(), 408, "{slowest}");
+        }
+    }
+    for client in &mut clients[4..] {
+        assert_eq!(client.send("\r\n\r\n").answer().text(), "ok");
+    }
 }

@@ -1,0 +1,80 @@
+//! Tells people when client connections become scarce, once, and when there is room again.
+
+use crate::worker::room::is_scarce;
+
+/// There is room again below this share of the places, in percent: lower than where it became scarce, so that a count
+/// that wavers is told once.
+const AMPLE_PERCENT: usize = 80;
+
+/// What was told last.
+#[derive(Debug, Default)]
+pub(super) struct Crowd {
+    scarce: bool,
+}
+
+/// What there is to tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum News {
+    Scarce,
+    RoomAgain,
+}
+
+impl Crowd {
+    /// What so many connections in so many places make to tell.
+    pub(super) fn look(&mut self, connections: usize, places: usize) -> Option<News> {
+        let ample = connections.saturating_mul(100) < places.saturating_mul(AMPLE_PERCENT);
+        match self.scarce {
+            false if is_scarce(connections, places) => {
+                self.scarce = true;
+                Some(News::Scarce)
+            }
+            true if ample => {
+                self.scarce = false;
+                Some(News::RoomAgain)
+            }
+            _ => None,
+        }
+    }
+
+    /// Looks, and logs what is new.
+    pub(super) fn log(&mut self, connections: usize, places: usize) {
+        match self.look(connections, places) {
+            Some(News::Scarce) => tracing::warn!(
+                connections,
+                max_connections = places,
+                "client connections are scarce: those that send nothing are closed after 10 s, and when all are \
+                 taken the longest idle make room; see who connects, or raise --max-connections and the memory limit"
+            ),
+            Some(News::RoomAgain) => {
+                tracing::info!(
+                    connections,
+                    max_connections = places,
+                    "there is room for client connections again"
+                );
+            }
+            None => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scarcity_is_told_once_and_again_only_after_there_was_room() {
+        let mut crowd = Crowd::default();
+        for (connections, news) in [
+            (89, None),
+            (90, Some(News::Scarce)),
+            (100, None),
+            (85, None),
+            (90, None),
+            (79, Some(News::RoomAgain)),
+            (85, None),
+            (95, Some(News::Scarce)),
+        ] {
+            assert_eq!(crowd.look(connections, 100), news, "{connections}");
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! Strangers at the admin port: what they hold or leave unread keeps nobody else out.
+
+use std::io::Write;
+use std::net::{SocketAddr, TcpStream};
+
+use halftone_proxy::run::{Proxy, Source};
+use halftone_proxy::settings::Settings;
+use serde_json::json;
+
+use super::support::{Client, backend, get, listing, release, settings, start, until};
+
+/// More than there are places.
+const STRANGERS: usize = 300;
+
+/// A page of metrics of some hundred kilobytes, more than sockets hold.
+fn many_releases() -> Vec<(String, String)> {
+    let stable = backend("stable");
+    let document = |n: usize| {
+        let name = format!("release-{n:03}");
+        (format!("{name}.json"), release(&name, 1, stable, json!({"hosts": [format!("{name}.example.com")]})))
+    };
+    (0..200).map(document).collect()
+}
+
+fn probes_answer(admin: SocketAddr) {
+    for _ in 0..20 {
+        assert_eq!([get(admin, "/livez").status, get(admin, "/readyz").status], [200, 200]);
+    }
+}
+
+#[test]
+fn probes_and_scrapes_are_answered_while_strangers_hold_every_place_or_read_nothing() {
+    let documents = many_releases();
+    let documents: Vec<_> = documents.iter().map(|(name, text)| (&**name, &**text)).collect();
+    let proxy = start(&documents);
+    let admin = proxy.admin_address().unwrap();
+    until("readiness", || get(admin, "/readyz").status, |status| *status == 200);
+    let mut held: Vec<_> = (0..STRANGERS).map(|_| TcpStream::connect(admin).unwrap()).collect();
+    probes_answer(admin);
+    let page = "GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(50);
+    for _ in 0..STRANGERS {
+        let mut stream = TcpStream::connect(admin).unwrap();
+        // Whoever had to make room already does not take it.
+        let _ = stream.write_all(page.as_bytes());
+        held.push(stream);
+    }
+    probes_answer(admin);
+    let scraped = get(admin, "/metrics");
+    assert!(scraped.status == 200 && scraped.body.contains("release-199"), "{}", scraped.status);
+    drop(held);
+}
+
+#[test]
+fn a_page_that_a_foreign_name_led_to_this_machine_reads_nothing_of_an_open_admin_address() {
+    let ask = |admin, page: &str, host: &str| {
+        let mut stream = TcpStream::connect(admin).unwrap();
+        write!(stream, "GET {page} HTTP/1.1\r\nHost: {host}\r\n\r\n").unwrap();
+        Client::over(stream).answer().status
+    };
+    let open = start(&[]);
+    let admin = open.admin_address().unwrap();
+    for page in ["/config?full", "/config", "/report", "/explain?host=a", "/metrics"] {
+        assert_eq!(ask(admin, page, "evil.example"), 421, "{page}");
+        assert_eq!(ask(admin, page, &admin.to_string()), 200, "{page}");
+    }
+    assert_eq!(ask(admin, "/livez", "evil.example"), 200);
+    let tokens = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(tokens.path(), "token").unwrap();
+    let settings = Settings { token_file: Some(tokens.path().to_owned()), ..settings() };
+    let proxy = Proxy::start(&settings, Source::Memory(listing(&[]))).unwrap();
+    assert_eq!(ask(proxy.admin_address().unwrap(), "/config", "proxy.example"), 401, "a token is asked for");
+}
