@@ -17,6 +17,8 @@ const START_PATIENCE: Duration = Duration::from_secs(10);
 pub(crate) enum Contestant {
     /// Halftone with every default feature on, one worker.
     Halftone,
+    /// Halftone of another revision, from `--base`.
+    Base,
     /// nginx with Lua: user from header, query or cookie, binding in a shared dictionary, crc32 split.
     NginxLua,
     /// HAProxy: sticky split by the hash of a header.
@@ -27,10 +29,13 @@ pub(crate) enum Contestant {
 
 impl Contestant {
     pub(crate) const ALL: [Self; 4] = [Self::Halftone, Self::NginxLua, Self::Haproxy, Self::TcpRelay];
+    /// What is compared with another revision: the two alone, so that more rounds fit into the time.
+    pub(crate) const REVISIONS: [Self; 2] = [Self::Halftone, Self::Base];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Halftone => "halftone",
+            Self::Base => "base",
             Self::NginxLua => "nginx-lua",
             Self::Haproxy => "haproxy",
             Self::TcpRelay => "tcp-relay",
@@ -47,6 +52,8 @@ impl Contestant {
 pub(crate) struct Places {
     /// Directory of the built binaries.
     pub(crate) binaries: PathBuf,
+    /// The proxy of another revision.
+    pub(crate) base: Option<PathBuf>,
     /// Scratch directory of this run.
     pub(crate) scratch: PathBuf,
     /// Who runs on which core.
@@ -82,7 +89,15 @@ impl Running {
         }
         fs::create_dir_all(&directory)?;
         let (program, arguments) = match contestant {
-            Contestant::Halftone => halftone(&directory, address, arms, neighbours, places)?,
+            Contestant::Halftone => {
+                let program = places.binaries.join("halftone-proxy");
+                halftone(program, &directory, address, arms, neighbours)?
+            }
+            Contestant::Base => {
+                let program =
+                    places.base.clone().ok_or("name the proxy of the other revision with --base")?;
+                halftone(program, &directory, address, arms, neighbours)?
+            }
             Contestant::NginxLua => nginx(&directory, address, arms)?,
             Contestant::Haproxy => haproxy(&directory, address, arms)?,
             Contestant::TcpRelay => {
@@ -125,13 +140,12 @@ impl Running {
 type Invocation = (PathBuf, Vec<String>);
 
 fn halftone(
+    program: PathBuf,
     directory: &Path,
     listen: SocketAddr,
     arms: [SocketAddr; 2],
     neighbours: usize,
-    places: &Places,
 ) -> Result<Invocation> {
-    let program = places.binaries.join("halftone-proxy");
     if !program.exists() {
         return Err(
             format!("{} not found: cargo build --release -p halftone-proxy", program.display()).into()

@@ -46,6 +46,9 @@ struct Options {
     /// Only these contestants.
     #[arg(long, value_enum)]
     contestant: Vec<Contestant>,
+    /// The halftone-proxy of another revision, driven in the same rounds; without --contestant the two alone.
+    #[arg(long, value_name = "BINARY")]
+    base: Option<PathBuf>,
     /// Only the comparison, or only the memory figures.
     #[arg(long, value_enum)]
     only: Option<Part>,
@@ -79,8 +82,10 @@ fn run(options: &Options) -> Result<bool> {
     raise_descriptor_limit();
     let cores = Cores::find()?;
     process::pin(cores.load)?;
-    let places = Places { binaries: binaries()?, scratch: options.out.clone(), cores };
-    let contestants = chosen(&options.contestant, &Contestant::ALL);
+    let places =
+        Places { binaries: binaries()?, base: options.base.clone(), scratch: options.out.clone(), cores };
+    let usual: &[Contestant] = if options.base.is_some() { &Contestant::REVISIONS } else { &Contestant::ALL };
+    let contestants = chosen(&options.contestant, usual);
     let scenarios = chosen(&options.scenario, &Scenario::ALL);
     let mut traffic = Traffic::new()?;
     let mut all = Vec::new();

@@ -43,6 +43,8 @@ const GOALS: [Goal; 5] = [
     Goal { scenario: "post16KiB", against: &["nginx-lua", "haproxy"], at_most: 1.00 },
 ];
 
+/// How much more CPU per request this revision may take than the one of `--base`.
+const BASE_AT_MOST: f64 = 1.01;
 /// Below it something else had the proxy's core, or kept the load from filling it. Either falsifies the ratios: a
 /// proxy with more code and data loses more with every switch.
 const QUIET_PERCENT: f64 = 90.0;
@@ -53,6 +55,8 @@ const RELEASES_1000_MIB: f64 = 40.0;
 pub(crate) struct Summary {
     pub(crate) memory: Option<Memory>,
     medians: BTreeMap<&'static str, BTreeMap<&'static str, Medians>>,
+    /// By scenario: what this revision takes of what the one of `--base` takes.
+    against_base: BTreeMap<&'static str, f64>,
 }
 
 impl Summary {
@@ -61,7 +65,7 @@ impl Summary {
         for series in all {
             medians.entry(series.scenario).or_default().insert(series.contestant, Medians::of(series));
         }
-        Self { memory: None, medians }
+        Self { memory: None, medians, against_base: against_base(all) }
     }
 
     /// Whether any request failed.
@@ -82,6 +86,9 @@ impl Summary {
                 let what = format!("{}: halftone / {}", goal.scenario, goal.against.join(" or "));
                 println!("{}", verdict(&what, ratio, goal.at_most));
             }
+        }
+        for (scenario, ratio) in &self.against_base {
+            println!("{}", verdict(&format!("{scenario}: halftone / base, paired"), *ratio, BASE_AT_MOST));
         }
         if self.medians.values().flat_map(BTreeMap::values).any(|row| row.busy_percent < QUIET_PERCENT) {
             println!(
@@ -199,6 +206,20 @@ impl Medians {
     }
 }
 
+/// The median over the rounds of one revision's CPU per request over the other's in the same round. What the machine
+/// does besides lasts longer than a round mostly, and so meets both: pairs differ less than medians do.
+fn against_base(all: &[Series]) -> BTreeMap<&'static str, f64> {
+    let of = |scenario, contestant| {
+        all.iter().find(|series| series.scenario == scenario && series.contestant == contestant)
+    };
+    let ratio = |base: &Series| {
+        let pairs = of(base.scenario, "halftone")?.rounds.iter().zip(&base.rounds);
+        let ratios = pairs.map(|(own, base)| own.cpu_us_per_request / base.cpu_us_per_request);
+        Some((base.scenario, quantile(ratios.collect(), 0.5)))
+    };
+    all.iter().filter(|series| series.contestant == "base").filter_map(ratio).collect()
+}
+
 /// The value at `rank` (0 to 1) of the sorted values, between neighbours in proportion; 0 without values.
 fn quantile(mut values: Vec<f64>, rank: f64) -> f64 {
     values.sort_by(f64::total_cmp);
@@ -211,6 +232,27 @@ fn quantile(mut values: Vec<f64>, rank: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::compare::Measurement;
+
+    fn series(contestant: &'static str, cpu: &[f64]) -> Series {
+        let measurement = |&cpu_us_per_request: &f64| Measurement {
+            cpu_us_per_request,
+            requests_per_second: 1.0,
+            p50_us: 1,
+            p99_us: 1,
+            busy_percent: 100.0,
+            gray_percent: 10.0,
+            errors: BTreeMap::new(),
+        };
+        Series { scenario: "contestants", contestant, rounds: cpu.iter().map(measurement).collect() }
+    }
+
+    #[test]
+    fn two_revisions_are_compared_round_by_round() {
+        let all = [series("halftone", &[10.0, 30.0, 12.0]), series("base", &[10.0, 20.0, 10.0])];
+        assert_eq!(Summary::of(&all).against_base, BTreeMap::from([("contestants", 1.2)]));
+        assert!(Summary::of(&all[..1]).against_base.is_empty());
+    }
 
     #[test]
     fn the_median_of_an_even_number_lies_between_the_middle_two() {
