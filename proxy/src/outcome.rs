@@ -76,6 +76,12 @@ pub struct Meaning {
     pub text: &'static str,
 }
 
+/// What a proxy says at the fleet's `healthPath`. It is no request of anybody's and counted nowhere.
+pub const fn health(wants_requests: bool) -> Meaning {
+    let (status, text) = if wants_requests { (200, "ok") } else { (503, "the proxy is draining") };
+    Meaning { fault: Fault::None, status: Some(status), counted: Outcome::Status2xx, text }
+}
+
 /// The table. `is_error` knows the release's `errorStatuses`.
 pub fn meaning(ending: &Ending, is_error: impl Fn(u16) -> bool) -> Meaning {
     let (fault, status, counted, text) = match *ending {

@@ -4,7 +4,13 @@
 use ipnet::IpNet;
 use serde::{Deserialize, Deserializer, Serialize, de};
 
-use crate::config::{Checksum, Schema, arm::Backend, names::ObjectName, network, units::Revision};
+use crate::config::{
+    Checksum, Schema,
+    arm::Backend,
+    names::{HealthPath, ObjectName},
+    network,
+    units::Revision,
+};
 
 /// The settings of one fleet.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,6 +36,10 @@ pub struct FleetConfig {
     /// Who answers for hosts and paths that no release claims; without it, 404.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub default_backend: Option<Backend>,
+    /// Proxies answer a GET of this path themselves, on every host: 200 while they want requests, 503 once they drain.
+    /// Default: no path.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health_path: Option<HealthPath>,
 }
 
 /// What stands before the proxies.
@@ -54,6 +64,7 @@ impl Default for FleetConfig {
             position: Position::Edge,
             trusted_proxies: Vec::new(),
             default_backend: None,
+            health_path: None,
         }
     }
 }

@@ -13,11 +13,12 @@ use halftone_routing::request::Request;
 use super::Own;
 use super::log::Logged;
 use crate::counters::{Arm as ArmName, CellWriter, ChosenBy};
+use crate::drain::Phase;
 use crate::exchange::{Client, Order};
 use crate::forwarded::{Forwarding, forwarding};
 use crate::http1::write::{self, RequestRewrite};
 use crate::http1::{Body, FieldSlots, Method, RequestHead, parse_request};
-use crate::outcome::{Ending, meaning};
+use crate::outcome::{Ending, Meaning, health, meaning};
 use crate::snapshot::Snapshot;
 use crate::worker::Worker;
 use crate::worker::arms::{Arm, ArmCache};
@@ -89,6 +90,9 @@ struct Routing<'a, C> {
 impl<C> Routing<'_, C> {
     fn step(self, snapshot: &Snapshot, arms: &ArmCache) -> Step {
         let head = self.head;
+        if self.asks_health(snapshot.routes.fleet()) {
+            return self.own(health(self.worker.phase() == Phase::Serving), None);
+        }
         let request = Request {
             method: head.method_name,
             host: &head.host,
@@ -168,9 +172,19 @@ impl<C> Routing<'_, C> {
         })
     }
 
+    /// Whether it is the load balancer's question. It comes before any release: whichever host it is asked of.
+    fn asks_health(&self, fleet: &FleetConfig) -> bool {
+        let Some(path) = &fleet.health_path else { return false };
+        *self.head.path == *path.as_str().as_bytes() && matches!(self.head.method, Method::Get | Method::Head)
+    }
+
     fn answer(&self, cell: &CellWriter, ending: &Ending, reason: Option<Box<str>>) -> Step {
         let meaning = meaning(ending, |_| false);
         cell.outcome(meaning.counted);
+        self.own(meaning, reason)
+    }
+
+    fn own(&self, meaning: Meaning, reason: Option<Box<str>>) -> Step {
         Step::Answer(Own {
             meaning,
             version: self.head.version,

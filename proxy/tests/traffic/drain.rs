@@ -165,3 +165,47 @@ fn a_second_signal_ends_everything_at_once() {
     drop(proxy);
     assert!(matches!(client.try_answer(), Ok(None) | Err(_)));
 }
+
+#[test]
+fn the_health_path_of_the_fleet_is_answered_here_on_every_host_until_the_drain() {
+    let backend = Backend::answering("ok");
+    let fleet = Some(json!({"schema": 1, "revision": 1, "healthPath": "/healthz"}));
+    let drain = Schedule { delay: Duration::from_secs(600), timeout: Duration::from_secs(1) };
+    let proxy = Proxy::with(
+        Options { fleet, drain, ..Options::default() },
+        &[release(&[backend.address], json!({}))],
+    );
+    let mut client = proxy.client();
+    let answer = client.get("/healthz");
+    assert_eq!((answer.status(), answer.text()), (200, "ok\n"));
+    for (request, status) in [
+        ("GET /healthz?deep HTTP/1.1\r\nHost: 10.0.0.7:8080", 200),
+        ("GET /%68ealthz HTTP/1.1\r\nHost: any.example", 200),
+        ("HEAD /healthz HTTP/1.1\r\nHost: any.example\r\nConnection: close", 200),
+    ] {
+        let mut client = proxy.client();
+        assert_eq!(
+            client.send(format!("{request}\r\n\r\n")).head().unwrap().unwrap().status(),
+            status,
+            "{request}"
+        );
+    }
+    assert!(!backend.has_seen_more(), "none of it is a request of a release");
+    for path in ["/healthz/", "/healthz/deep", "/health"] {
+        assert_eq!(client.get(path).text(), "ok", "{path}");
+        assert!(backend.seen().start.contains(path));
+    }
+    let post = "POST /healthz HTTP/1.1\r\nHost: shop\r\nContent-Length: 0\r\n\r\n";
+    assert_eq!(client.send(post).answer().text(), "ok", "another method is the release's");
+    proxy.workers().drain();
+    let deadline = std::time::Instant::now() + PATIENCE;
+    loop {
+        let answer = proxy.client().get("/healthz");
+        if answer.status() == 503 {
+            assert_eq!(answer.text(), "the proxy is draining\n");
+            break;
+        }
+        assert!(std::time::Instant::now() < deadline, "the drain is not told");
+    }
+    assert_eq!(proxy.client().get("/").text(), "ok", "requests are served all the same");
+}

@@ -136,6 +136,10 @@ fn fleet(reader: &mut Reader, path: &str, written: &WrittenFleet) -> Option<Flee
         Some(backend) => self::backend(reader, &field(path, "defaultBackend"), backend).map(Some),
         None => Some(None),
     };
+    let health_path = match &written.health_path {
+        Some(path_written) => reader.text(&field(path, "healthPath"), path_written).map(Some),
+        None => Some(None),
+    };
     let times = FleetTimes::default();
     let mut time = |name, text: &Option<String>, default| match text {
         Some(text) => reader.duration(&field(path, name), text),
@@ -149,6 +153,7 @@ fn fleet(reader: &mut Reader, path: &str, written: &WrittenFleet) -> Option<Flee
             position: written.position,
             trusted_proxies: networks?,
             default_backend: default_backend?,
+            health_path: health_path?,
             ..FleetConfig::default()
         },
         namespace: namespace?,
@@ -199,6 +204,7 @@ struct WrittenFleet {
     #[serde(default)]
     trusted_proxies: Vec<String>,
     default_backend: Option<WrittenBackend>,
+    health_path: Option<String>,
     withdraw_after: Option<String>,
     straggler_timeout: Option<String>,
 }
@@ -251,6 +257,7 @@ fn schema() -> Value {
             "position": {"type": "string", "enum": ["BehindProxy", "Edge"]},
             "trustedProxies": {"type": "array", "maxItems": MOST_NETWORKS, "items": {"type": "string"}},
             "defaultBackend": object(&[], json!({"service": service, "addresses": texts})),
+            "healthPath": {"type": "string"},
             "withdrawAfter": time,
             "stragglerTimeout": time,
         }),
