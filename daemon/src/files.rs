@@ -128,10 +128,11 @@ fn read_open(file: &File, at_most: u64) -> io::Result<Vec<u8>> {
 
 fn regular(file: &File) -> io::Result<Metadata> {
     let meta = file.metadata()?;
-    if meta.is_dir() {
-        return Err(io::ErrorKind::IsADirectory.into());
+    if meta.is_file() {
+        return Ok(meta);
     }
-    if meta.is_file() { Ok(meta) } else { Err(io::Error::other("not a regular file")) }
+    let kind = if meta.is_dir() { io::ErrorKind::IsADirectory } else { io::ErrorKind::Other };
+    Err(io::Error::new(kind, "not a regular file"))
 }
 
 fn whole(bytes: Vec<u8>, at_most: u64) -> io::Result<Vec<u8>> {
