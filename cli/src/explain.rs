@@ -13,7 +13,7 @@ use halftone_routing::config::{
     parse::Parsed,
     units::{Ratio, Revision},
 };
-use halftone_routing::decide::{Finding, Resolution, decide_traced};
+use halftone_routing::decide::{CLIMBS, Finding, Resolution, decide_traced};
 use halftone_routing::field::Field;
 use halftone_routing::fleet::FleetConfig;
 use halftone_routing::request::Request;
@@ -277,6 +277,12 @@ impl Answer {
                 answer.ratio = percent(*release);
                 answer.status = Some(*status);
                 answer.reason = "no identity, and whenMissing is Reject".to_owned();
+            }
+            Resolution::Climbs { release } => {
+                answer.release = Some(name(*release));
+                answer.ratio = percent(*release);
+                answer.status = Some(400);
+                answer.reason = CLIMBS.to_owned();
             }
             Resolution::DefaultBackend(_) => {
                 answer.reason = "no release has it: the fleet's default backend".to_owned()

@@ -8,7 +8,7 @@ use halftone_proxy::{
     forwarded::{Position, forwarding},
     http1::{
         Body, FieldSlots, HeadSearch, MAX_FIELDS, RequestHead, parse_request,
-        write::{self, RequestRewrite},
+        write::{self, Onward, RequestRewrite},
     },
 };
 use libfuzzer_sys::fuzz_target;
@@ -43,7 +43,7 @@ fuzz_target!(|data: &[u8]| {
     as_httparse(bytes, &theirs);
 
     let rewrite = RequestRewrite {
-        path_prefix: if choice & 1 == 0 { "" } else { "/v1" },
+        path: if choice & 1 == 0 { Onward::WithoutDots } else { Onward::Under("/v1") },
         forwarding: forwarding(Position::Edge, choice & 2 != 0, choice & 2 != 0),
         peer: Ipv4Addr::LOCALHOST.into(),
         local: (Ipv4Addr::LOCALHOST, 80).into(),

@@ -8,7 +8,7 @@ use halftone_proxy::{
     forwarded::{Position, forwarding},
     http1::{
         Answering, FieldSlots, HeadSearch, Method, Version, deliver, parse_request, parse_response,
-        write::{self, RequestRewrite, ResponseRewrite},
+        write::{self, Onward, RequestRewrite, ResponseRewrite},
     },
 };
 
@@ -44,7 +44,7 @@ const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\n\
 
 fn request(criterion: &mut Criterion) {
     let rewrite = RequestRewrite {
-        path_prefix: "",
+        path: Onward::AsReceived,
         forwarding: forwarding(Position::Edge, false, false),
         peer: Ipv4Addr::new(192, 0, 2, 77).into(),
         local: (Ipv4Addr::new(192, 0, 2, 1), 8080).into(),

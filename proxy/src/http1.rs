@@ -120,6 +120,8 @@ pub enum MessageError {
     Target,
     /// The target's path cannot be normalised.
     Path,
+    /// The target's path has a `..` that only some backends see, for a release that has only part of the paths.
+    HiddenDots,
     /// CONNECT or TRACE.
     Method,
     /// An expectation other than `100-continue`.
@@ -177,6 +179,7 @@ impl MessageError {
             Self::HostsDiffer => "the target and the Host field name different hosts",
             Self::Target => "malformed request target",
             Self::Path => "malformed path",
+            Self::HiddenDots => "the path hides a .. that some backends would follow",
             Self::Method => "method not allowed",
             Self::Expectation => "unknown expectation",
             Self::LengthAndCoding => "both Content-Length and Transfer-Encoding",

@@ -30,6 +30,10 @@ pub use self::{
     trace::{Finding, Point, Trace},
 };
 
+/// Why [`Resolution::Climbs`] is refused, for people.
+pub const CLIMBS: &str =
+    "some backends would read a .. in this path, which leads out of what the release has";
+
 /// What becomes of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Resolution<'r, 'q> {
@@ -45,6 +49,12 @@ pub enum Resolution<'r, 'q> {
         release: ReleaseIndex,
         /// The status to answer with, 400..=499.
         status: u16,
+    },
+    /// A release has it, but its path may lead a backend out of what the release has: 400. See
+    /// [`crate::path::hides_dots`].
+    Climbs {
+        /// Which release.
+        release: ReleaseIndex,
     },
 }
 
@@ -148,6 +158,10 @@ pub fn decide_traced<'r, 'q>(
         return routes.default_upstream().map_or(Resolution::NoRoute, Resolution::DefaultBackend);
     };
     let release = &**routes.release(index);
+    if release.refuses(request.path) {
+        trace.says(Point::Host, || CLIMBS.into());
+        return Resolution::Climbs { release: index };
+    }
     let facts = Facts::new(request, &routes.fleet().trusted_proxies, &release.config().identity.from);
     let choice = force(release, trace)
         // Isolation and fuse have their place here.

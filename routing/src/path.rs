@@ -4,6 +4,10 @@
 
 use std::borrow::Cow;
 
+mod hidden;
+
+pub use self::hidden::hides_dots;
+
 /// Why a path is refused; for a request each is a 400.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum PathError {
@@ -63,8 +67,7 @@ fn decode_unreserved(path: &[u8]) -> Result<Cow<'_, [u8]>, PathError> {
 
 /// RFC 3986 section 5.2.4, except that climbing above the root is an error and not silently the root.
 fn resolve_dots(path: Cow<'_, [u8]>) -> Result<Cow<'_, [u8]>, PathError> {
-    let is_dot = |segment: &[u8]| matches!(segment, b"." | b"..");
-    if !path.split(|&byte| byte == b'/').any(is_dot) {
+    if !has_dots(&path) {
         return Ok(path);
     }
     let mut resolved: Vec<u8> = Vec::with_capacity(path.len());
@@ -88,6 +91,15 @@ fn resolve_dots(path: Cow<'_, [u8]>) -> Result<Cow<'_, [u8]>, PathError> {
         }
     }
     Ok(Cow::Owned(resolved))
+}
+
+/// Whether a path as received has dot segments, which the normal form resolves: `.` or `..`, dots escaped or not.
+pub fn has_dot_segments(path: &[u8]) -> bool {
+    decode_unreserved(path).is_ok_and(|decoded| has_dots(&decoded))
+}
+
+fn has_dots(path: &[u8]) -> bool {
+    path.split(|&byte| byte == b'/').any(|segment| matches!(segment, b"." | b".."))
 }
 
 pub(crate) const fn hex(digit: u8) -> Option<u8> {
@@ -155,6 +167,21 @@ mod tests {
             ("/%2e%2e/etc", PathError::AboveRoot),
         ] {
             assert_eq!(normalise(given.as_bytes()), Err(why), "{given}");
+        }
+    }
+
+    #[test]
+    fn dot_segments_are_seen_however_they_are_written() {
+        for (path, has) in [
+            ("/a/b", false),
+            ("/a/..b/.c", false),
+            ("/a/.", true),
+            ("/a//../b", true),
+            ("/a/%2e%2E/b", true),
+            ("/a/.%2e", true),
+            ("/a%2F../b", false),
+        ] {
+            assert_eq!(has_dot_segments(path.as_bytes()), has, "{path}");
         }
     }
 

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::str::FromStr;
 
 use halftone_routing::config::arm::Arm;
-use halftone_routing::decide::{Decision, Finding, Resolution, Served, decide_traced, serve};
+use halftone_routing::decide::{CLIMBS, Decision, Finding, Resolution, Served, decide_traced, serve};
 use halftone_routing::field::Field;
 use halftone_routing::report::ChosenBy;
 use halftone_routing::request::Request;
@@ -82,7 +82,7 @@ fn pair(text: &str) -> Result<(String, String), String> {
 #[derive(Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Explanation {
-    /// `Decided`, `Rejected`, `DefaultBackend` or `NoRoute`.
+    /// `Decided`, `Rejected`, `Refused`, `DefaultBackend` or `NoRoute`.
     result: &'static str,
     /// `namespace/name`.
     release: Option<String>,
@@ -132,6 +132,16 @@ pub(crate) fn explain(
                 .to_owned(),
             ..Explanation::default()
         },
+        Resolution::Climbs { release } => {
+            let config = snapshot.routes.release(release).config();
+            Explanation {
+                result: "Refused",
+                release: Some(format!("{}/{}", config.release.namespace, config.release.name)),
+                revision: Some(config.revision.get()),
+                reason: format!("{CLIMBS}: 400"),
+                ..Explanation::default()
+            }
+        }
         Resolution::Rejected { release, status } => {
             let config = snapshot.routes.release(release).config();
             Explanation {

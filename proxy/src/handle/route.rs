@@ -17,7 +17,7 @@ use crate::drain::Phase;
 use crate::exchange::{Client, Order};
 use crate::forwarded::{Forwarding, forwarding};
 use crate::http1::write::{self, RequestRewrite};
-use crate::http1::{Body, FieldSlots, Method, RequestHead, parse_request};
+use crate::http1::{Body, FieldSlots, MessageError, Method, RequestHead, parse_request};
 use crate::outcome::{Ending, Meaning, health, meaning};
 use crate::snapshot::Snapshot;
 use crate::worker::Worker;
@@ -105,6 +105,11 @@ impl<C> Routing<'_, C> {
             Resolution::Decided(decision) => self.decided(snapshot, arms, &decision),
             Resolution::DefaultBackend(_) => self.default_backend(snapshot, arms),
             Resolution::NoRoute => self.answer(&self.worker.counters.unrouted(), &Ending::NoRoute, None),
+            Resolution::Climbs { release } => {
+                let refused = Ending::Refused(MessageError::HiddenDots);
+                let cell = self.worker.counters.unrouted();
+                self.log_release(snapshot.routes.release(release).config()).answer(&cell, &refused, None)
+            }
             Resolution::Rejected { release, status } => {
                 let stage = snapshot.stage(release);
                 let cell = self.worker.counters.cell(stage, ArmName::Stable, ChosenBy::Missing, false);
@@ -227,7 +232,7 @@ impl<C> Routing<'_, C> {
 
     fn write_head(&self, out: &mut Vec<u8>, fleet: &FleetConfig, arm: &Arm) {
         let rewrite = RequestRewrite {
-            path_prefix: &arm.path_prefix,
+            path: arm.onward(),
             forwarding: self.forwarding(fleet),
             peer: self.client.peer.ip(),
             local: self.client.local,

@@ -3,9 +3,12 @@
 //! that go on as the lines they came in; nothing is parsed again.
 
 use std::{
+    borrow::Cow,
     io::Write,
     net::{IpAddr, SocketAddr},
 };
+
+use halftone_routing::path::has_dot_segments;
 
 mod own;
 
@@ -16,12 +19,24 @@ use super::{
 };
 use crate::forwarded::{ForwardedFor, ForwardedOthers, Forwarding};
 
+/// How a path goes upstream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Onward<'a> {
+    /// As it was received.
+    AsReceived,
+    /// As it was received, but in normal form where it has dot segments. The release has only part of the paths, and a
+    /// backend that takes `//` for `/` would follow the dots to another place than we did.
+    WithoutDots,
+    /// Behind the arm's `pathPrefix`, which has no slash at its end. A path that normalising changed goes on in normal
+    /// form, so that dots cannot climb out of the prefix.
+    Under(&'a str),
+}
+
 /// What a request gets on its way upstream.
 #[derive(Clone, Copy, Debug)]
 pub struct RequestRewrite<'a> {
-    /// The arm's `pathPrefix`, without a slash at its end; empty for none. A path that normalising changed
-    /// goes on normalised under it, so that dots cannot climb out of it.
-    pub path_prefix: &'a str,
+    /// What becomes of the path.
+    pub path: Onward<'a>,
     /// How forwarding fields are treated.
     pub forwarding: Forwarding,
     /// The client's address for X-Forwarded-For: the peer of this connection.
@@ -40,7 +55,7 @@ pub struct RequestRewrite<'a> {
 pub fn request_head(out: &mut Vec<u8>, head: &RequestHead<'_, '_>, rewrite: &RequestRewrite<'_>) {
     out.extend_from_slice(head.method_name.as_bytes());
     out.push(b' ');
-    append_target(out, head, rewrite.path_prefix);
+    append_target(out, head, rewrite.path);
     out.extend_from_slice(b" HTTP/1.1\r\n");
     let mut forwarded = Forwarded::default();
     head.fields.append(out, |kind, field| {
@@ -55,14 +70,19 @@ pub fn request_head(out: &mut Vec<u8>, head: &RequestHead<'_, '_>, rewrite: &Req
     out.extend_from_slice(b"\r\n");
 }
 
-fn append_target(out: &mut Vec<u8>, head: &RequestHead<'_, '_>, prefix: &str) {
-    if head.target.path == "*" {
-        out.push(b'*');
-    } else if prefix.is_empty() {
-        out.extend_from_slice(head.target.path.as_bytes());
-    } else {
-        out.extend_from_slice(prefix.as_bytes());
-        out.extend_from_slice(&head.path);
+fn append_target(out: &mut Vec<u8>, head: &RequestHead<'_, '_>, onward: Onward<'_>) {
+    let received = head.target.path.as_bytes();
+    match onward {
+        _ if received == b"*" => out.push(b'*'),
+        Onward::Under(prefix) => {
+            out.extend_from_slice(prefix.as_bytes());
+            out.extend_from_slice(&head.path);
+        }
+        // A path that is borrowed is in normal form.
+        Onward::WithoutDots if matches!(head.path, Cow::Owned(_)) && has_dot_segments(received) => {
+            out.extend_from_slice(&head.path);
+        }
+        Onward::AsReceived | Onward::WithoutDots => out.extend_from_slice(received),
     }
     if let Some(query) = head.target.query {
         out.push(b'?');

@@ -17,6 +17,7 @@ use halftone_routing::config::{RoutingConfig, State as ReleaseState};
 use halftone_routing::routes::ReleaseIndex;
 
 use super::tick::Tick;
+use crate::http1::write::Onward;
 use crate::snapshot::{Snapshot, SnapshotReader};
 use crate::upstream::BackendStream;
 use crate::upstream::endpoints::Table;
@@ -32,7 +33,9 @@ pub(crate) struct Arm {
     pub(crate) limits: Box<[Limit]>,
     pub(crate) error_statuses: ErrorStatuses,
     /// Without a slash at its end; empty for none.
-    pub(crate) path_prefix: Box<str>,
+    path_prefix: Box<str>,
+    /// Its release has only part of the paths.
+    has_part: bool,
     /// Names of the fields that the release finds its users by.
     pub(crate) identity_fields: Box<[Box<str>]>,
     version: Option<VersionFields>,
@@ -125,6 +128,7 @@ impl Arm {
                 .map_or("", |prefix| prefix.as_str())
                 .trim_end_matches('/')
                 .into(),
+            has_part: config.has_part_of_the_paths(),
             identity_fields: config.identity.from.iter().filter_map(identity_field).map(Into::into).collect(),
             version: Some(VersionFields {
                 request: config.version_header.request.as_str().into(),
@@ -146,6 +150,7 @@ impl Arm {
             limits: Box::default(),
             error_statuses: ErrorStatuses::default(),
             path_prefix: "".into(),
+            has_part: false,
             identity_fields: Box::default(),
             version: None,
             max_in_flight: arm::DEFAULT_MAX_IN_FLIGHT,
@@ -158,6 +163,15 @@ impl Arm {
     /// Counts a request in; `None`: as many as allowed are under way.
     pub(crate) fn admit(self: &Rc<Self>) -> Option<Admission> {
         self.in_flight.admit(self.worker, self.max_in_flight).then(|| Admission(Rc::clone(self)))
+    }
+
+    /// What becomes of a path on its way upstream.
+    pub(crate) fn onward(&self) -> Onward<'_> {
+        match &*self.path_prefix {
+            "" if self.has_part => Onward::WithoutDots,
+            "" => Onward::AsReceived,
+            prefix => Onward::Under(prefix),
+        }
     }
 
     /// Name and value of the version field on the way upstream.

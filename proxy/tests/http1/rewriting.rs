@@ -7,7 +7,7 @@ use halftone_proxy::{
     forwarded::{Forwarding, Position, forwarding},
     http1::{
         Answering, Body, Delivery, Method, Version, deliver,
-        write::{self, OwnAnswer, RequestRewrite, ResponseRewrite},
+        write::{self, Onward, OwnAnswer, RequestRewrite, ResponseRewrite},
     },
 };
 use proptest::prelude::*;
@@ -20,7 +20,7 @@ use crate::{
 
 /// How requests are rewritten in these tests.
 pub(crate) struct Rewriting<'a> {
-    pub(crate) path_prefix: &'a str,
+    pub(crate) path: Onward<'a>,
     pub(crate) forwarding: Forwarding,
     pub(crate) peer: IpAddr,
     pub(crate) version_header: Option<(&'a str, &'a str)>,
@@ -30,7 +30,7 @@ pub(crate) struct Rewriting<'a> {
 impl Default for Rewriting<'_> {
     fn default() -> Self {
         Self {
-            path_prefix: "",
+            path: Onward::AsReceived,
             forwarding: forwarding(Position::Edge, false, false),
             peer: Ipv4Addr::new(192, 0, 2, 7).into(),
             version_header: None,
@@ -46,7 +46,7 @@ impl Rewriting<'_> {
 
     fn try_request(&self, bytes: &[u8]) -> Option<Vec<u8>> {
         let rewrite = RequestRewrite {
-            path_prefix: self.path_prefix,
+            path: self.path,
             forwarding: self.forwarding,
             peer: self.peer,
             local: (Ipv4Addr::new(10, 0, 0, 1), 8080).into(),
@@ -137,20 +137,24 @@ fn the_version_header_is_ours_under_whatever_name() {
 
 #[test]
 fn a_target_goes_upstream_as_received_but_normal_under_a_prefix() {
-    for (line, prefix, expected) in [
-        ("GET /a/%7eb/../c?d=%7e", "", "GET /a/%7eb/../c?d=%7e"),
-        ("GET /a/%7eb/../c?d=%7e", "/v1", "GET /v1/a/c?d=%7e"),
-        ("GET /a%2Fb//c", "/v1", "GET /v1/a%2Fb//c"),
-        ("GET /", "/v1", "GET /v1/"),
-        ("GET http://a/b?c", "", "GET /b?c"),
-        ("GET http://a", "/v1", "GET /v1/"),
-        ("OPTIONS *", "/v1", "OPTIONS *"),
-        ("OPTIONS http://a", "/v1", "OPTIONS *"),
-        ("OPTIONS http://a/", "/v1", "OPTIONS /v1/"),
+    let under = Onward::Under("/v1");
+    for (line, path, expected) in [
+        ("GET /a/%7eb/../c?d=%7e", Onward::AsReceived, "GET /a/%7eb/../c?d=%7e"),
+        ("GET /a/%7eb/../c?d=%7e", Onward::WithoutDots, "GET /a/c?d=%7e"),
+        ("GET /a//%2E%2e/c", Onward::WithoutDots, "GET /a/c"),
+        ("GET /a//%7eb", Onward::WithoutDots, "GET /a//%7eb"),
+        ("GET /a/%7eb/../c?d=%7e", under, "GET /v1/a/c?d=%7e"),
+        ("GET /a%2Fb//c", under, "GET /v1/a%2Fb//c"),
+        ("GET /", under, "GET /v1/"),
+        ("GET http://a/b?c", Onward::AsReceived, "GET /b?c"),
+        ("GET http://a", under, "GET /v1/"),
+        ("OPTIONS *", under, "OPTIONS *"),
+        ("OPTIONS http://a", under, "OPTIONS *"),
+        ("OPTIONS http://a/", under, "OPTIONS /v1/"),
     ] {
-        let rewriting = Rewriting { path_prefix: prefix, ..Rewriting::default() };
+        let rewriting = Rewriting { path, ..Rewriting::default() };
         let out = rewriting.request(&format!("{line} HTTP/1.1\r\nHost: a\r\n\r\n"));
-        assert_eq!(text(&out).split(" HTTP/1.1\r\n").next(), Some(expected), "{line} under {prefix:?}");
+        assert_eq!(text(&out).split(" HTTP/1.1\r\n").next(), Some(expected), "{line} {path:?}");
     }
 }
 
@@ -378,7 +382,7 @@ proptest! {
     ) {
         let bytes = mutate(head, &changes);
         let rewriting = Rewriting {
-            path_prefix: prefix,
+            path: if prefix.is_empty() { Onward::AsReceived } else { Onward::Under(prefix) },
             forwarding: forwarding(Position::Edge, trusted, trusted),
             version_header: Some(("X-Halftone-Version", "v2")),
             ..Rewriting::default()

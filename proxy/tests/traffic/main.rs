@@ -11,6 +11,7 @@ mod chaos;
 mod connections;
 mod drain;
 mod endings;
+mod paths;
 mod smuggling;
 #[path = "../support/kit.rs"]
 mod support;

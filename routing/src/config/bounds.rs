@@ -3,7 +3,11 @@
 
 use super::checksum::checksum;
 use super::parse::{DocumentError, MAX_BYTES, Reason};
-use super::{Checksum, RoutingConfig, State, rule::Target};
+use super::{
+    Checksum, RoutingConfig, State,
+    arm::{Arm, ArmConfig},
+    rule::Target,
+};
 
 /// Hosts, paths and rules of one document.
 const MOST: usize = 64;
@@ -11,6 +15,20 @@ const MOST: usize = 64;
 const MOST_ALTERNATIVES: usize = 16;
 
 impl RoutingConfig {
+    /// Whether it claims only part of its hosts' paths: none of `paths` is `/`.
+    pub fn has_part_of_the_paths(&self) -> bool {
+        self.paths.iter().all(|path| path.as_str() != "/")
+    }
+
+    /// Whether its requests must not leave a part of the paths through a `..` that only a backend sees: it claims
+    /// only part of them, or an arm puts a prefix before them.
+    pub(crate) fn confines(&self) -> bool {
+        let has_prefix =
+            |arm: &ArmConfig| arm.path_prefix.as_ref().is_some_and(|prefix| prefix.as_str() != "/");
+        self.has_part_of_the_paths()
+            || Arm::ALL.into_iter().filter_map(|arm| self.arms.get(arm)).any(has_prefix)
+    }
+
     /// Checks what no field can check alone. The reader calls it; a writer need not, its types come from a plan.
     ///
     /// # Errors

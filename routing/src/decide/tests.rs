@@ -54,6 +54,7 @@ fn ask(routes: &Routes, asked: &Asked<'_>) -> String {
         Resolution::DefaultBackend(_) => "default".into(),
         Resolution::NoRoute => "no route".into(),
         Resolution::Rejected { status, .. } => format!("rejected {status}"),
+        Resolution::Climbs { .. } => "climbs".into(),
     }
 }
 
@@ -85,6 +86,27 @@ fn the_points_are_asked_in_their_order() {
         ("whenMissing last", &without_force, &[], "stable Missing no identity"),
     ] {
         assert_eq!(of(changes.clone(), fields), expected, "{point}");
+    }
+}
+
+#[test]
+fn who_has_only_part_of_the_paths_is_not_left_through_hidden_dots() {
+    let part = json!({"paths": ["/pub"]});
+    let prefix = json!({"arms": {"gray": {"pathPrefix": "/app"}}});
+    let root_prefix = json!({"arms": {"gray": {"pathPrefix": "/"}}});
+    let also_root = json!({"paths": ["/pub", "/"]});
+    for (changes, path, refused) in [
+        (&part, "/pub/..%2Fsecret", true),
+        (&part, "/pub/..;/secret", true),
+        (&part, "/pub/a%2Fb;c", false),
+        (&prefix, "/pub/..%5Csecret", true),
+        (&prefix, "/pub/a", false),
+        (&root_prefix, "/pub/..%2Fsecret", false),
+        (&also_root, "/pub/..%2Fsecret", false),
+        (&json!({}), "/pub/..%2Fsecret", false),
+    ] {
+        let answer = ask(&routes(&[document(changes.clone())]), &Asked { path, ..PLAIN });
+        assert_eq!(answer == "climbs", refused, "{path} {changes}: {answer}");
     }
 }
 

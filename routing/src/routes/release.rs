@@ -17,6 +17,7 @@ use crate::{
         units::Ratio,
     },
     expression::Budget,
+    path,
 };
 
 /// One release ready for `decide`.
@@ -30,6 +31,7 @@ pub struct Release {
     pub(crate) missing: WhenMissing,
     pub(crate) rules: Box<[CompiledRule]>,
     pub(crate) exclude: AnyOf,
+    confines: bool,
 }
 
 /// How the split stands.
@@ -98,6 +100,7 @@ impl Release {
             missing: when_missing(config, closed),
             rules: rules.into(),
             exclude,
+            confines: config.confines(),
             document,
         })
     }
@@ -129,6 +132,12 @@ impl Release {
     /// Whether it sends everyone to stable because no operator has spoken for too long.
     pub fn heeds_lost_operator(&self) -> bool {
         self.operator_lost
+    }
+
+    /// Whether it refuses this path, given in normal form: it has only part of the paths, and some backend may find a
+    /// `..` in this one that leads out of it.
+    pub(crate) fn refuses(&self, path: &[u8]) -> bool {
+        self.confines && path::hides_dots(path)
     }
 
     /// The arm that `force` sends everyone to, if it does.

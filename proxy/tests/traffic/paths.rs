@@ -1,0 +1,58 @@
+//! Paths on their way through: what goes on, what does not, and what backends make of it.
+
+use halftone_routing::config::arm::Arm;
+use serde_json::json;
+
+use crate::support::{Backend, Options, Proxy, release};
+
+#[test]
+fn dots_that_only_backends_see_are_refused_where_a_release_has_part_of_the_paths() {
+    let backend = Backend::answering("");
+    let prefix = json!({"arms": {"stable": {"pathPrefix": "/app"}}});
+    let options = Options { log: true, ..Options::default() };
+    for part in [json!({"paths": ["/pub"]}), prefix] {
+        let mut proxy = Proxy::with(options.clone(), &[release(&[backend.address], part.clone())]);
+        for path in [
+            "/pub/..%2f..%2fsecret",
+            "/pub/..%5Csecret",
+            "/pub/..\\secret",
+            "/pub/..;/secret",
+            "/pub/..%252fx",
+        ] {
+            let answer = proxy.client().get(path);
+            assert_eq!(answer.status(), 400, "{path} under {part}");
+            assert!(answer.text().contains("hides a .."), "{}", answer.text());
+        }
+        assert!(!backend.has_seen_more(), "under {part}");
+        assert_eq!(proxy.client().get("/pub/a%2Fb;v=1").status(), 200, "under {part}");
+        backend.seen();
+        proxy.expect_outcomes(Arm::Stable, &[(halftone_routing::report::Outcome::Status2xx, 1)]);
+        let lines = proxy.finish();
+        assert_eq!(lines[0]["release"], "shop/checkout");
+        assert_eq!(lines[0]["outcome"], "refused400");
+    }
+}
+
+#[test]
+fn who_has_all_paths_gets_them_as_they_were_sent() {
+    let backend = Backend::answering("");
+    let proxy = Proxy::to(backend.address);
+    let mut client = proxy.client();
+    for path in ["/pub/..%2f..%2fsecret", "/pub/..;/x", "/a//../b"] {
+        assert_eq!(client.get(path).status(), 200, "{path}");
+        assert_eq!(backend.seen().target(), path);
+    }
+}
+
+#[test]
+fn a_backend_that_takes_two_slashes_for_one_is_led_to_no_other_place() {
+    let backend = Backend::answering("");
+    let proxy = Proxy::start(&[release(&[backend.address], json!({"paths": ["/pub"]}))]);
+    let mut client = proxy.client();
+    for (path, upstream) in
+        [("/pub//../x", "/pub/x"), ("/pub//x%7e", "/pub//x%7e"), ("/x/../pub/%2e/y", "/pub/y")]
+    {
+        client.get(path);
+        assert_eq!(backend.seen().target(), upstream, "{path}");
+    }
+}
