@@ -91,6 +91,7 @@ mod tests {
         let gray = json!({"service": {"name": "checkout-v2", "port": 80}, "version": "v2"});
         let mut tuned = gray.clone();
         tuned["maxInFlight"] = json!(7);
+        tuned["lenient"] = json!(true);
         tuned["timeouts"] = json!({"connect": "9s"});
         tuned["healthCheck"] = json!({"path": "/healthz"});
         assert_eq!(id(&tuned, ""), id(&gray, ""));

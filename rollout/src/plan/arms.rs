@@ -43,6 +43,7 @@ pub(super) fn read(
         timeouts: timeouts?,
         max_in_flight: max_in_flight?,
         health_check: health_check?,
+        lenient: arm.lenient,
     })
 }
 

@@ -44,6 +44,13 @@ pub struct ArmSpec {
     /// Active checks by the proxies. Default: the readiness of the endpoints only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub health_check: Option<HealthCheckSpec>,
+
+    /// Takes answers of this version that break a rule of HTTP, where nginx takes them and what they mean is beyond
+    /// doubt: `chunked` said twice, chunk sizes padded with blanks or zeros, more than 128 fields within 32 KiB,
+    /// statuses from 600 to 999. Otherwise such an answer becomes a 502. Whatever may hide one message in another is
+    /// refused in any case.
+    #[serde(default)]
+    pub lenient: bool,
 }
 
 /// A Service and one of its ports.

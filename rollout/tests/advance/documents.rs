@@ -173,7 +173,7 @@ fn the_document_carries_all_that_the_spec_says_to_proxies() {
         r#"
         hosts: [shop.example.com, "*.shop.example.com"]
         paths: [/checkout]
-        stable: {timeouts: {connect: 2s}, maxInFlight: 50, healthCheck: {path: /healthz}}
+        stable: {timeouts: {connect: 2s}, maxInFlight: 50, lenient: true, healthCheck: {path: /healthz}}
         gray: {pathPrefix: /v2}
         identity: {from: [{cookie: user}], whenMissing: Reject, salt: autumn}
         targetRatio: 12.5%

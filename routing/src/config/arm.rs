@@ -78,6 +78,8 @@ pub struct ArmConfig {
     pub max_in_flight: u32,
     /// Active check of each endpoint; without it an endpoint's readiness decides.
     pub health_check: Option<HealthCheck>,
+    /// Takes malformed answers where what they mean is beyond doubt.
+    pub lenient: bool,
 }
 
 impl ArmConfig {
@@ -90,6 +92,7 @@ impl ArmConfig {
             timeouts: Timeouts::default(),
             max_in_flight: DEFAULT_MAX_IN_FLIGHT,
             health_check: None,
+            lenient: false,
         }
     }
 
@@ -366,6 +369,8 @@ struct ArmDocument {
     max_in_flight: u32,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     health_check: Option<HealthCheck>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    lenient: bool,
 }
 
 fn default_max_in_flight() -> u32 {
@@ -387,18 +392,19 @@ impl TryFrom<ArmDocument> for ArmConfig {
         if document.max_in_flight == 0 {
             return Err(Invalid::new("maxInFlight is 0, which refuses every request; write at least 1"));
         }
-        let ArmDocument { version, path_prefix, timeouts, max_in_flight, health_check, .. } = document;
-        Ok(Self { backend, version, path_prefix, timeouts, max_in_flight, health_check })
+        let ArmDocument { version, path_prefix, timeouts, max_in_flight, health_check, lenient, .. } =
+            document;
+        Ok(Self { backend, version, path_prefix, timeouts, max_in_flight, health_check, lenient })
     }
 }
 
 impl From<ArmConfig> for ArmDocument {
     fn from(arm: ArmConfig) -> Self {
-        let ArmConfig { backend, version, path_prefix, timeouts, max_in_flight, health_check } = arm;
+        let ArmConfig { backend, version, path_prefix, timeouts, max_in_flight, health_check, lenient } = arm;
         let (service, addresses) = match backend {
             Backend::Service(service) => (Some(service), None),
             Backend::Addresses(addresses) => (None, Some(addresses)),
         };
-        Self { service, addresses, version, path_prefix, timeouts, max_in_flight, health_check }
+        Self { service, addresses, version, path_prefix, timeouts, max_in_flight, health_check, lenient }
     }
 }

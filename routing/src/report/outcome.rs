@@ -106,6 +106,8 @@ outcomes! {
     Refused417 "refused417" Nobody,
     /// Refused by the proxy with 431.
     Refused431 "refused431" Nobody,
+    /// Refused by the proxy with 505.
+    Refused505 "refused505" Nobody Refused400,
     /// This proxy ran out of descriptors, ports or memory.
     OwnFault "ownFault" Nobody,
     /// Cut by this proxy's shutdown.
