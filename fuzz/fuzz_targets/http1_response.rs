@@ -3,8 +3,8 @@
 #![no_main]
 
 use halftone_proxy::http1::{
-    Answering, FieldSlots, HeadSearch, MAX_FIELDS, Method, Version, deliver, parse_response,
-    write::{self, ResponseRewrite},
+    Answering, Strictness, FieldSlots, HeadSearch, MAX_FIELDS, Method, Version, deliver, parse_response,
+    write::{self, Homeward, ResponseRewrite},
 };
 use libfuzzer_sys::fuzz_target;
 
@@ -14,11 +14,11 @@ mod oracle;
 
 fuzz_target!(|data: &[u8]| {
     let [choice, bytes @ ..] = data else { return };
-    let mut search = HeadSearch::response();
+    let mut search = HeadSearch::response(Strictness::Strict);
     let Ok(Some(length)) = search.advance(bytes) else { return };
     let method = if choice & 1 == 0 { Method::Get } else { Method::Head };
     let mut slots = FieldSlots::new();
-    let request = Answering { method, websocket: choice & 2 != 0 };
+    let request = Answering { method, websocket: choice & 2 != 0, strictness: Strictness::Strict };
     let Ok(head) = parse_response(&mut slots, &search, &bytes[..length], request) else { return };
     let theirs = oracle::response(bytes).expect("the grammar has this message too");
     assert_eq!((theirs.length, theirs.status), (length, head.status));
@@ -37,6 +37,12 @@ fuzz_target!(|data: &[u8]| {
             version_header: Some(("X-Halftone-Version", "v2")),
             reason: None,
             set_cookie: Some("halftone_id=1"),
+            homeward: Some(Homeward {
+                prefix: "/v1",
+                asked: b"a",
+                backend: (std::net::Ipv4Addr::LOCALHOST, 80).into(),
+                service: None,
+            }),
         };
         write::response_head(&mut out, &head, &rewrite);
     }
@@ -57,10 +63,13 @@ fuzz_target!(|data: &[u8]| {
 
 /// The fields that are neither for one hop alone nor ours to set, and not named by Connection.
 fn going_on<'a>(fields: &'a [(String, Vec<u8>)], connection: &[&Vec<u8>]) -> Vec<&'a (String, Vec<u8>)> {
-    const NOT: [&str; 11] = [
+    const NOT: [&str; 14] = [
         "connection",
         "content-length",
+        "content-location",
         "keep-alive",
+        "location",
+        "refresh",
         "proxy-authenticate",
         "proxy-authorization",
         "proxy-connection",
@@ -74,6 +83,8 @@ fn going_on<'a>(fields: &'a [(String, Vec<u8>)], connection: &[&Vec<u8>]) -> Vec
         let mut members = connection.iter().flat_map(|value| value.split(|byte| *byte == b','));
         members.any(|member| member.trim_ascii().eq_ignore_ascii_case(name.as_bytes()))
     };
+    /// With `_` in their names they are dropped.
+    const DISGUISED: [&str; 4] = ["authorization", "cookie", "expect", "host"];
     const STAY: [&str; 2] = ["authorization", "cookie"];
     let goes_on = |(name, _): &&(String, Vec<u8>)| {
         let name = name.to_ascii_lowercase();
@@ -81,7 +92,8 @@ fn going_on<'a>(fields: &'a [(String, Vec<u8>)], connection: &[&Vec<u8>]) -> Vec
         let ours = ["x-real-ip", "x-forwarded-", "x-halftone-", "forwarded"]
             .iter()
             .any(|ours| read_as.starts_with(ours));
-        STAY.contains(&&*name) || !ours && !NOT.contains(&&*name) && !named(&name)
+        let disguised = name.contains('_') && (NOT.contains(&&*read_as) || DISGUISED.contains(&&*read_as));
+        STAY.contains(&&*name) || !ours && !disguised && !NOT.contains(&&*name) && !named(&name)
     };
     fields.iter().filter(goes_on).collect()
 }

@@ -7,7 +7,8 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use halftone_proxy::{
     forwarded::{Position, forwarding},
     http1::{
-        Answering, FieldSlots, HeadSearch, Method, Version, deliver, parse_request, parse_response,
+        Answering, FieldSlots, HeadSearch, Method, Strictness, Version, deliver, parse_request,
+        parse_response,
         write::{self, Onward, RequestRewrite, ResponseRewrite},
     },
 };
@@ -50,6 +51,7 @@ fn request(criterion: &mut Criterion) {
         local: (Ipv4Addr::new(192, 0, 2, 1), 8080).into(),
         version_header: Some(("X-Halftone-Version", "v2")),
         identity_fields: &["X-User-Name".into()],
+        own_fields: &["X-User-Name".into(), "X-Halftone-Version".into()],
     };
     let mut group = criterion.benchmark_group("request");
     group.throughput(Throughput::Bytes(REQUEST.len() as u64));
@@ -95,10 +97,11 @@ fn answer(criterion: &mut Criterion) {
     let mut out = Vec::with_capacity(4096);
     group.bench_function("all", |bencher| {
         bencher.iter(|| {
-            let mut search = HeadSearch::response();
+            let mut search = HeadSearch::response(Strictness::Strict);
             let end = search.advance(black_box(ANSWER)).expect("a good answer").expect("a whole one");
             let mut slots = FieldSlots::new();
-            let answering = Answering { method: Method::Get, websocket: false };
+            let answering =
+                Answering { method: Method::Get, websocket: false, strictness: Strictness::Strict };
             let head = parse_response(&mut slots, &search, &ANSWER[..end], answering);
             let head = head.expect("a good answer");
             let rewrite = ResponseRewrite {
@@ -107,6 +110,7 @@ fn answer(criterion: &mut Criterion) {
                 version_header: Some(("X-Halftone-Version", "v2")),
                 reason: None,
                 set_cookie: None,
+                homeward: None,
             };
             out.clear();
             write::response_head(&mut out, &head, &rewrite);

@@ -65,6 +65,8 @@ pub struct Entry<'a> {
     pub retries: u32,
     /// How it ended.
     pub outcome: Outcome,
+    /// The rule of HTTP that the request or the answer broke.
+    pub rule: Option<&'a str>,
 }
 
 /// The log: its writer thread and what the workers' ends are made from.
@@ -254,6 +256,7 @@ struct Line<'a> {
     path: &'a str,
     status: Option<u16>,
     outcome: &'a str,
+    rule: Option<&'a str>,
     release: Option<&'a str>,
     revision: Option<u64>,
     arm: Option<&'a str>,
@@ -277,6 +280,7 @@ impl<'a> Line<'a> {
             path: entry.path,
             status: entry.status,
             outcome: entry.outcome.name(),
+            rule: entry.rule,
             release: entry.release,
             revision: entry.revision,
             arm: entry.arm.map(Arm::name),
@@ -347,6 +351,7 @@ mod tests {
             duration: Duration::from_micros(2500),
             retries: 1,
             outcome: Outcome::Status2xx,
+            rule: None,
         }
     }
 

@@ -274,6 +274,7 @@ impl Pages {
             let arm = |arm| ArmSample {
                 counts: ledger.total(arm),
                 open_long: ledger.open_long(arm),
+                malformed: snapshot.faults(index, arm).by_rule(),
                 endpoints: snapshot.table(index, arm).map(|table| table.load().as_ref().into()),
             };
             Some(ReleaseSample {

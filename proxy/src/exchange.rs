@@ -78,6 +78,8 @@ pub(crate) struct Order {
     pub(crate) keep_alive: bool,
     pub(crate) websocket: bool,
     pub(crate) expect_continue: bool,
+    /// Host and port that the client asked for, as received; a host longer than this is rare enough to be allocated.
+    pub(crate) asked: SmallVec<[u8; 64]>,
     /// Value of `X-Halftone-Reason`, for who may know it.
     pub(crate) reason: Option<Box<str>>,
     /// The cookie generated for this request.
@@ -151,6 +153,8 @@ pub(crate) struct Record {
 #[derive(Clone, Copy, Debug)]
 struct Answer {
     status: u16,
+    /// Where its head begins in what goes to the client, behind interim ones.
+    head_at: usize,
     /// As received.
     body: Body,
     /// As sent to the client.
@@ -239,6 +243,7 @@ pub(crate) async fn run<C: Stream>(
         clock: clock::Clock::new(order, now),
         record: Record::default(),
     };
+    exchange.upload.read_by(&order.arm.chunks.request);
     let ended = exchange.run().await;
     exchange.close(ended)
 }
@@ -269,6 +274,10 @@ impl<C: Stream> Exchange<'_, C> {
         } else {
             self.relay(&mut connection.stream, &answer).await.err().unwrap_or(Ending::Answered(answer.status))
         };
+        if let Ending::Malformed(_) = ending {
+            // Its head was taken back.
+            return left(ending);
+        }
         Left { ending, answer: Some(answer), connection: Some(connection), upgraded }
     }
 

@@ -12,14 +12,14 @@ pub enum ForwardedFor {
     Replace,
 }
 
-/// What happens with X-Forwarded-Proto, -Host and -Port.
+/// What happens with X-Forwarded-Proto, -Host and -Port, and with X-Real-IP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ForwardedOthers {
     /// They go on as they came; absent ones stay absent.
     Keep,
     /// They go on as they came; absent ones are set.
     SetAbsent,
-    /// What came is dropped and all are set; so are Forwarded, X-Real-IP and other X-Forwarded-* dropped.
+    /// What came is dropped and all are set; Forwarded and other X-Forwarded-* are dropped, too.
     Replace,
 }
 
@@ -28,7 +28,7 @@ pub enum ForwardedOthers {
 pub struct Forwarding {
     /// X-Forwarded-For.
     pub forwarded_for: ForwardedFor,
-    /// X-Forwarded-Proto, -Host, -Port.
+    /// X-Forwarded-Proto, -Host, -Port, and X-Real-IP.
     pub others: ForwardedOthers,
     /// Whether X-Halftone-* fields go on.
     pub keep_halftone: bool,

@@ -5,6 +5,8 @@ use std::net::SocketAddr;
 use std::task::Poll;
 use std::time::Instant;
 
+use jiff::Timestamp;
+
 use self::log::Logged;
 use self::route::{Prepared, Step};
 use crate::exchange::{self, Client, Record};
@@ -128,6 +130,9 @@ async fn request<C: Stream>(worker: &Worker, client: &mut Client<C>, length: usi
         worker.count_cut();
     }
     let meaning = order.meaning(&ended.ending);
+    if let Some(rule) = meaning.broken_by_backend() {
+        order.arm.note_malformed(rule, ended.record.upstream);
+    }
     if let Some(logged) = logged {
         logged.write(worker, &meaning, &ended.record);
     }
@@ -187,6 +192,7 @@ impl Own {
         let reason = self.reason.as_deref().map(|reason| ("X-Halftone-Reason", reason));
         let answer = OwnAnswer {
             status,
+            date: Timestamp::now(),
             client: self.version,
             keep_alive,
             fields: reason.as_slice(),

@@ -35,8 +35,10 @@ pub enum Ending {
     HeadTimeout,
     /// The answer is malformed before its head was relayed.
     Malformed(MessageError),
-    /// The answer's body broke off or is malformed, after this status was relayed.
+    /// The answer's body broke off, after this status was relayed.
     BrokenOff(u16),
+    /// The answer's body is malformed, after this status was relayed.
+    MalformedBody(u16, MessageError),
     /// The answer's body stood still too long, after this status was relayed.
     BodyIdle(u16),
     /// The arm has `maxInFlight` requests already.
@@ -74,12 +76,21 @@ pub struct Meaning {
     pub counted: Outcome,
     /// What the body of an answer of our own says; empty where upstream's answer stands or nobody reads it.
     pub text: &'static str,
+    /// The rule of HTTP that a message broke: the client's where it was refused, else the backend's.
+    pub rule: Option<MessageError>,
+}
+
+impl Meaning {
+    /// The rule that the backend's answer broke.
+    pub fn broken_by_backend(&self) -> Option<MessageError> {
+        self.rule.filter(|_| self.fault == Fault::Arm)
+    }
 }
 
 /// What a proxy says at the fleet's `healthPath`. It is no request of anybody's and counted nowhere.
 pub const fn health(wants_requests: bool) -> Meaning {
     let (status, text) = if wants_requests { (200, "ok") } else { (503, "the proxy is draining") };
-    Meaning { fault: Fault::None, status: Some(status), counted: Outcome::Status2xx, text }
+    Meaning { fault: Fault::None, status: Some(status), counted: Outcome::Status2xx, text, rule: None }
 }
 
 /// The table. `is_error` knows the release's `errorStatuses`.
@@ -112,7 +123,9 @@ pub fn meaning(ending: &Ending, is_error: impl Fn(u16) -> bool) -> Meaning {
         Ending::Malformed(_) => {
             (Fault::Arm, Some(502), Outcome::MalformedResponse, "the service's answer is malformed")
         }
-        Ending::BrokenOff(status) => (Fault::Arm, Some(status), Outcome::BodyBrokenOff, ""),
+        Ending::BrokenOff(status) | Ending::MalformedBody(status, _) => {
+            (Fault::Arm, Some(status), Outcome::BodyBrokenOff, "")
+        }
         Ending::BodyIdle(status) => (Fault::Arm, Some(status), Outcome::BodyIdle, ""),
         Ending::Overload => (Fault::Arm, Some(503), Outcome::Overload, "the service has too many requests"),
         Ending::NoEndpoint => (Fault::Arm, Some(503), Outcome::NoEndpoint, "the service has no endpoint"),
@@ -121,7 +134,11 @@ pub fn meaning(ending: &Ending, is_error: impl Fn(u16) -> bool) -> Meaning {
         }
         Ending::Shutdown => (Fault::Proxy, Some(503), Outcome::Shutdown, "the proxy is shutting down"),
     };
-    Meaning { fault, status, counted, text }
+    let rule = match *ending {
+        Ending::Refused(rule) | Ending::Malformed(rule) | Ending::MalformedBody(_, rule) => Some(rule),
+        _ => None,
+    };
+    Meaning { fault, status, counted, text, rule }
 }
 
 /// The class of a status that upstream answered.
@@ -131,7 +148,8 @@ fn answered(status: u16, is_error: bool) -> Outcome {
         429 => Outcome::Status429,
         300..=399 => Outcome::Status3xx,
         400..=499 => Outcome::Status4xx,
-        500..=599 => Outcome::Status5xx,
+        // Beyond 599 only what was read leniently.
+        500.. => Outcome::Status5xx,
         // 101, the only 1xx that ends a request, is a success.
         _ => Outcome::Status2xx,
     }
@@ -145,6 +163,7 @@ fn refused(status: u16) -> Outcome {
         414 => Outcome::Refused414,
         417 => Outcome::Refused417,
         431 => Outcome::Refused431,
+        505 => Outcome::Refused505,
         _ => Outcome::Refused400,
     }
 }
@@ -166,6 +185,7 @@ mod tests {
             (Ending::Answered(404), Nobody, Some(404), "4xx"),
             (Ending::Answered(429), Nobody, Some(429), "429"),
             (Ending::Answered(501), Nobody, Some(501), "5xx"),
+            (Ending::Answered(999), Nobody, Some(999), "5xx"),
             (Ending::Answered(500), Nobody, Some(500), "errorStatus"),
             (Ending::Answered(418), Nobody, Some(418), "errorStatus"),
             (Ending::Refused(MessageError::BareLf), Client, Some(400), "refused400"),
@@ -173,6 +193,7 @@ mod tests {
             (Ending::Refused(MessageError::RequestLineTooLong), Client, Some(414), "refused414"),
             (Ending::Refused(MessageError::Expectation), Client, Some(417), "refused417"),
             (Ending::Refused(MessageError::HeadTooLong), Client, Some(431), "refused431"),
+            (Ending::Refused(MessageError::MajorVersion), Client, Some(505), "refused505"),
             (Ending::NoRoute, Client, Some(404), "refused404"),
             (Ending::Rejected(403), Client, Some(403), "refused403"),
             (Ending::Rejected(401), Client, Some(401), "refused403"),
@@ -186,6 +207,7 @@ mod tests {
             (Ending::HeadTimeout, Arm, Some(504), "responseTimeout"),
             (Ending::Malformed(malformed), Arm, Some(502), "malformedResponse"),
             (Ending::BrokenOff(200), Arm, Some(200), "bodyBrokenOff"),
+            (Ending::MalformedBody(200, malformed), Arm, Some(200), "bodyBrokenOff"),
             (Ending::BodyIdle(200), Arm, Some(200), "bodyIdle"),
             (Ending::Overload, Arm, Some(503), "overload"),
             (Ending::NoEndpoint, Arm, Some(503), "noEndpoint"),
@@ -197,6 +219,22 @@ mod tests {
             assert_eq!((meaning.fault, meaning.status, meaning.counted.name()), (fault, status, counted));
             let charged = meaning.counted.charge() == Charge::Error;
             assert_eq!(charged, fault == Arm || counted == "errorStatus", "{ending:?}");
+        }
+    }
+
+    #[test]
+    fn a_message_that_broke_a_rule_is_told_with_the_rule() {
+        let rule = MessageError::ChunkSize;
+        for (ending, broken, by_backend) in [
+            (Ending::Refused(rule), true, false),
+            (Ending::Malformed(rule), true, true),
+            (Ending::MalformedBody(200, rule), true, true),
+            (Ending::BrokenOff(200), false, false),
+            (Ending::Answered(500), false, false),
+        ] {
+            let meaning = meaning(&ending, |_| true);
+            assert_eq!(meaning.rule, broken.then_some(rule), "{ending:?}");
+            assert_eq!(meaning.broken_by_backend(), by_backend.then_some(rule), "{ending:?}");
         }
     }
 

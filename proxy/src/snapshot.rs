@@ -14,6 +14,7 @@ use halftone_routing::routes::{ReleaseIndex, Routes, UpstreamId};
 use crate::counters::StageCounters;
 use crate::report::Reporter;
 use crate::upstream::endpoints::{Table, Tables};
+use crate::upstream::faults::Faults;
 use crate::upstream::in_flight::InFlight;
 
 /// One consistent set of everything a request needs to be decided and counted.
@@ -26,6 +27,7 @@ pub struct Snapshot {
     releases: Box<[Serving]>,
     default_table: Option<Arc<Table>>,
     default_in_flight: Arc<InFlight>,
+    default_faults: Arc<Faults>,
     /// Ids of all tables named, sorted.
     tables: Box<[u32]>,
 }
@@ -36,6 +38,7 @@ struct Serving {
     counters: Arc<StageCounters>,
     tables: [Option<Arc<Table>>; 2],
     in_flight: [Arc<InFlight>; 2],
+    faults: [Arc<Faults>; 2],
 }
 
 impl Snapshot {
@@ -50,6 +53,7 @@ impl Snapshot {
                 counters: reporter.enter(&config.release.uid, config.release.id, config.stage),
                 tables: Arm::ALL.map(|arm| table(release.upstream(arm))),
                 in_flight: tables.in_flight().of(&config.release.uid),
+                faults: tables.faults().of(&config.release.uid),
             }
         });
         let mut ids: Vec<_> = by_upstream.values().map(|table| table.id).collect();
@@ -59,6 +63,7 @@ impl Snapshot {
             releases: releases.collect(),
             default_table: table(routes.default_upstream()),
             default_in_flight: tables.in_flight().of_default(),
+            default_faults: tables.faults().of_default(),
             tables: ids.into(),
             routes: Arc::clone(routes),
         }
@@ -82,6 +87,16 @@ impl Snapshot {
     /// What is under way for the fleet's default backend.
     pub fn default_in_flight(&self) -> &Arc<InFlight> {
         &self.default_in_flight
+    }
+
+    /// The malformed answers of an arm.
+    pub fn faults(&self, release: ReleaseIndex, arm: Arm) -> &Arc<Faults> {
+        &self.releases[release.get()].faults[arm as usize]
+    }
+
+    /// The malformed answers of the fleet's default backend.
+    pub fn default_faults(&self) -> &Arc<Faults> {
+        &self.default_faults
     }
 
     /// The endpoints for requests that no release claims, if the fleet has a default backend.

@@ -3,6 +3,7 @@
 
 pub(crate) mod connect;
 pub mod endpoints;
+pub mod faults;
 pub mod health;
 pub mod in_flight;
 pub mod pick;

@@ -43,12 +43,20 @@ impl<'a> Request<'a> {
     /// The values of every query parameter of this name, in order, percent-decoded with `+` as a space
     /// (application/x-www-form-urlencoded). A `%` without two hex digits stands for itself.
     pub fn query_values<'n>(&self, name: &'n str) -> impl Iterator<Item = Cow<'a, [u8]>> + use<'a, 'n> {
-        parts(self.query.unwrap_or_default(), b'&').filter_map(move |pair| {
-            let equals = memchr::memchr(b'=', pair);
-            let (key, value) = equals.map_or((pair, &[][..]), |at| (&pair[..at], &pair[at + 1..]));
-            (*form_decode(key) == *name.as_bytes()).then(|| form_decode(value))
-        })
+        query_values(self.query.unwrap_or_default(), name)
     }
+}
+
+/// The values of every parameter of this name in a query; see [`Request::query_values`].
+pub fn query_values<'a, 'n>(
+    query: &'a [u8],
+    name: &'n str,
+) -> impl Iterator<Item = Cow<'a, [u8]>> + use<'a, 'n> {
+    parts(query, b'&').filter_map(move |pair| {
+        let equals = memchr::memchr(b'=', pair);
+        let (key, value) = equals.map_or((pair, &[][..]), |at| (&pair[..at], &pair[at + 1..]));
+        (*form_decode(key) == *name.as_bytes()).then(|| form_decode(value))
+    })
 }
 
 /// What stands between separators. As `slice::split`, with a search that takes 32 bytes at a time: cookies are long

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use crate::report::Documents;
 use crate::snapshot::Snapshot;
 use crate::upstream::endpoints::Table;
+use crate::upstream::faults::{Fault, Faults};
 use crate::upstream::services::Trouble;
 
 /// The page.
@@ -66,16 +67,20 @@ struct ArmEndpoints {
     /// Why there are fewer than the Service's EndpointSlices name, if there are.
     #[serde(skip_serializing_if = "Option::is_none")]
     trouble: Option<Trouble>,
+    /// Its last answer that broke a rule of HTTP, if one did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_malformed: Option<Fault>,
 }
 
-impl From<&Table> for ArmEndpoints {
-    fn from(table: &Table) -> Self {
+impl ArmEndpoints {
+    fn new(table: &Table, faults: &Faults) -> Self {
         let set = table.load();
         Self {
             in_use: set.slots.len(),
             ready: table.ready().len(),
             check_ignored: set.check_ignored,
             trouble: table.trouble(),
+            last_malformed: faults.last(),
         }
     }
 }
@@ -99,7 +104,10 @@ pub(crate) fn page<'a>(
         operator_lost: release.heeds_lost_operator(),
         endpoints: Arm::ALL
             .into_iter()
-            .filter_map(|arm| Some((arm.name(), ArmEndpoints::from(&**snapshot.table(index, arm)?))))
+            .filter_map(|arm| {
+                let endpoints = ArmEndpoints::new(snapshot.table(index, arm)?, snapshot.faults(index, arm));
+                Some((arm.name(), endpoints))
+            })
             .collect(),
         document: document(release.config(), full),
     });

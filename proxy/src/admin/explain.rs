@@ -1,6 +1,7 @@
 //! `/explain`: where a request given as parameters would go, and what each point of the decision said. It decides
 //! with the routes and endpoints in force and touches no counter.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::str::FromStr;
 
@@ -8,7 +9,7 @@ use halftone_routing::config::arm::Arm;
 use halftone_routing::decide::{CLIMBS, Decision, Finding, Resolution, Served, decide_traced, serve};
 use halftone_routing::field::Field;
 use halftone_routing::report::ChosenBy;
-use halftone_routing::request::Request;
+use halftone_routing::request::{Request, query_values};
 use halftone_routing::{host, path};
 use serde::Serialize;
 
@@ -19,8 +20,8 @@ use crate::snapshot::Snapshot;
 pub(crate) struct Question {
     method: String,
     host: String,
-    path: String,
-    query: Option<String>,
+    path: Vec<u8>,
+    query: Option<Vec<u8>>,
     headers: Vec<(String, String)>,
     peer: IpAddr,
 }
@@ -34,7 +35,7 @@ impl FromStr for Question {
 
     /// Reads the query of `/explain?…`.
     fn from_str(parameters: &str) -> Result<Self, String> {
-        let (mut method, mut authority, mut target) = ("GET".to_owned(), None, "/".to_owned());
+        let (mut method, mut authority) = ("GET".to_owned(), None);
         let (mut headers, mut cookies, mut query) = (Vec::new(), Vec::new(), Vec::new());
         let mut peer = IpAddr::from([127, 0, 0, 1]);
         for (name, value) in form_urlencoded::parse(parameters.as_bytes()) {
@@ -42,7 +43,8 @@ impl FromStr for Question {
             match &*name {
                 "method" => method = value,
                 "host" => authority = Some(value),
-                "path" => target = value,
+                // Read as bytes below: a target need not be UTF-8.
+                "path" => {}
                 "header" => headers.push(header(&value)?),
                 "cookie" => cookies.push(value),
                 "query" => query.push(pair(&value)?),
@@ -56,14 +58,16 @@ impl FromStr for Question {
         if !cookies.is_empty() {
             headers.push(("Cookie".to_owned(), cookies.join("; ")));
         }
-        let (path, in_target) =
-            target.split_once('?').map_or((&*target, None), |(path, query)| (path, Some(query)));
+        let target = query_values(parameters.as_bytes(), "path").last().unwrap_or(Cow::Borrowed(b"/"));
+        let (path, in_target) = match memchr::memchr(b'?', &target) {
+            Some(at) => (&target[..at], Some(&target[at + 1..])),
+            None => (&*target, None),
+        };
         let encoded = form_urlencoded::Serializer::new(String::new()).extend_pairs(query).finish();
         let parts: Vec<_> =
-            in_target.into_iter().chain(Some(&*encoded).filter(|text| !text.is_empty())).collect();
-        let query = (!parts.is_empty()).then(|| parts.join("&"));
-        let path = path::normalise(path.as_bytes()).map_err(|error| format!("path {error}"))?;
-        let path = String::from_utf8(path.into_owned()).map_err(|_| "path is not UTF-8".to_owned())?;
+            in_target.into_iter().chain(Some(encoded.as_bytes()).filter(|text| !text.is_empty())).collect();
+        let query = (!parts.is_empty()).then(|| parts.join(&b'&'));
+        let path = path::normalise(path).map_err(|error| format!("path {error}"))?.into_owned();
         Ok(Self { method, host, path, query, headers, peer })
     }
 }
@@ -113,8 +117,8 @@ pub(crate) fn explain(
     let request = Request {
         method: &question.method,
         host: &question.host,
-        path: question.path.as_bytes(),
-        query: question.query.as_deref().map(str::as_bytes),
+        path: &question.path,
+        query: question.query.as_deref(),
         fields: &fields,
         peer: question.peer,
     };
@@ -188,11 +192,17 @@ mod tests {
                      &cookie=city=sz&cookie=a=b&query=user=%E6%9E%97&peer=10.1.2.3";
         let question: Question = asked.parse().unwrap();
         assert_eq!(question.host, "shop.example.com");
-        assert_eq!(question.path, "/b");
-        assert_eq!(question.query.as_deref(), Some("x=1&user=%E6%9E%97"));
+        assert_eq!(question.path, b"/b");
+        assert_eq!(question.query.as_deref(), Some(&b"x=1&user=%E6%9E%97"[..]));
         assert_eq!(question.headers[0], ("X-User-Name".to_owned(), "lin".to_owned()));
         assert_eq!(question.headers[1], ("Cookie".to_owned(), "city=sz; a=b".to_owned()));
         assert_eq!((question.method.as_str(), question.peer), ("POST", IpAddr::from([10, 1, 2, 3])));
+    }
+
+    #[test]
+    fn a_path_need_not_be_utf_8() {
+        let question: Question = "host=a&path=/%D6%D0%3Fq=%D6".parse().unwrap();
+        assert_eq!((&*question.path, question.query.as_deref()), (&b"/\xd6\xd0"[..], Some(&b"q=\xd6"[..])));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! Labels are namespace, release, arm and cause only. Revisions, endpoints, hosts, paths and users would make series
 //! without bound; they are in `/report`, `/config` and the access log.
 
+use std::collections::BTreeMap;
 use std::fmt::{self, Write};
 
 use halftone_routing::config::arm::Arm;
@@ -13,6 +14,7 @@ use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
+use crate::http1::MessageError;
 use crate::upstream::endpoints::EndpointSet;
 
 /// What one name exposes.
@@ -44,6 +46,8 @@ metrics! {
         "Requests whose outcome is known, under the arm that was meant for them.";
     OUTCOMES "halftone_request_outcomes" Counter ARM_CAUSE
         "The same requests by how they ended. Each has exactly one cause.";
+    MALFORMED "halftone_malformed_answers" Counter ARM_CAUSE
+        "Answers of backends that broke a rule of HTTP, by the rule's word; docs/http.md lists them.";
     LATENCY "halftone_request_latency_seconds" Histogram ARM
         "From a request's last byte received to the first byte of the final response head: picking an endpoint, connecting and re-sending included, body transfer and tunnels not.";
     OVER_LIMIT "halftone_latency_over_limit" Counter ARM
@@ -135,6 +139,7 @@ pub(crate) struct ReleaseSample {
 pub(crate) struct ArmSample {
     pub(crate) counts: Counts,
     pub(crate) open_long: u64,
+    pub(crate) malformed: BTreeMap<MessageError, u64>,
     /// None: the release has no such arm at present.
     pub(crate) endpoints: Option<EndpointSample>,
 }
@@ -175,6 +180,7 @@ impl Scrape {
     fn encode_arms(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
         self.per_arm(encoder, &REQUESTS, |mut metric, arm| counter(&mut metric, arm.counts.requests()))?;
         self.encode_outcomes(encoder)?;
+        self.encode_malformed(encoder)?;
         self.per_arm(encoder, &LATENCY, |mut metric, arm| latency(&mut metric, &arm.counts.latency))?;
         self.per_arm(encoder, &OVER_LIMIT, |mut metric, arm| {
             counter(&mut metric, arm.counts.limits.values().map(|events| events.over).sum())
@@ -229,6 +235,18 @@ impl Scrape {
         let mut family = describe(encoder, &UNROUTED)?;
         for (outcome, count) in &self.unrouted.outcomes {
             counter(&mut family.encode_family(&[("cause", outcome.name())])?, *count)?;
+        }
+        Ok(())
+    }
+
+    fn encode_malformed(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let mut family = describe(encoder, &MALFORMED)?;
+        for (release, arm, sample) in self.arms() {
+            for (rule, count) in &sample.malformed {
+                let mut labels = release.arm_labels(arm);
+                labels.push(("cause", rule.word()));
+                counter(&mut family.encode_family(&labels)?, *count)?;
+            }
         }
         Ok(())
     }
@@ -378,7 +396,12 @@ mod tests {
 
     fn full() -> Scrape {
         let endpoints = Some(EndpointSample { in_use: 2, check_ignored: true });
-        let arm = || ArmSample { counts: counts(), open_long: 4, endpoints };
+        let arm = || ArmSample {
+            counts: counts(),
+            open_long: 4,
+            malformed: [(MessageError::Coding, 2)].into(),
+            endpoints,
+        };
         Scrape {
             releases: vec![ReleaseSample {
                 namespace: "shop".into(),

@@ -14,16 +14,17 @@ use crate::upstream::BackendStream;
 impl<C: Stream> Exchange<'_, C> {
     /// Relays the answer, whose head is written already, to its end. `Err`: how it broke off.
     pub(super) async fn relay(&mut self, backend: &mut BackendStream, answer: &Answer) -> Result<(), Ending> {
-        poll_fn(|cx| self.poll_relay(backend, answer.status, cx)).await
+        poll_fn(|cx| self.poll_relay(backend, answer, cx)).await
     }
 
     fn poll_relay(
         &mut self,
         backend: &mut BackendStream,
-        status: u16,
+        answer: &Answer,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), Ending>> {
-        if let Err(ending) = self.poll_download(backend, status, cx) {
+        let status = answer.status;
+        if let Err(ending) = self.poll_download(backend, answer, cx) {
             return Poll::Ready(Err(ending));
         }
         self.upload_cut |= self.answer_ends_upload && self.download.is_done();
@@ -38,7 +39,7 @@ impl<C: Stream> Exchange<'_, C> {
             Err(Expired::Over(ending)) => Poll::Ready(Err(ending)),
             Err(_) if self.answer_ends_upload && !self.upload_cut => {
                 self.upload_cut = true;
-                self.poll_relay(backend, status, cx)
+                self.poll_relay(backend, answer, cx)
             }
             Err(_) => self.cut_upload(Ending::ClientStalled(status)),
         }
@@ -47,7 +48,7 @@ impl<C: Stream> Exchange<'_, C> {
     fn poll_download(
         &mut self,
         backend: &mut BackendStream,
-        status: u16,
+        answer: &Answer,
         cx: &mut Context<'_>,
     ) -> Result<(), Ending> {
         if self.download.is_done() {
@@ -57,8 +58,13 @@ impl<C: Stream> Exchange<'_, C> {
         let client = &mut self.client.stream;
         match self.download.poll(&self.worker.buffers, &mut self.answer, backend, client, now, cx) {
             Poll::Pending | Poll::Ready(Ok(())) => Ok(()),
-            Poll::Ready(Err(Broken::Sink { .. })) => Err(Ending::ClientGoneAfter(status)),
-            Poll::Ready(Err(Broken::Source | Broken::Malformed(_))) => Err(Ending::BrokenOff(status)),
+            Poll::Ready(Err(Broken::Sink { .. })) => Err(Ending::ClientGoneAfter(answer.status)),
+            Poll::Ready(Err(Broken::Source)) => Err(Ending::BrokenOff(answer.status)),
+            // Nobody has seen the head yet: the answer is refused as a whole.
+            Poll::Ready(Err(Broken::Malformed(rule))) if self.download.cut_unsent(answer.head_at) => {
+                Err(Ending::Malformed(rule))
+            }
+            Poll::Ready(Err(Broken::Malformed(rule))) => Err(Ending::MalformedBody(answer.status, rule)),
         }
     }
 

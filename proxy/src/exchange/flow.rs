@@ -6,7 +6,7 @@ use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use crate::http1::{Body, Decoded, Decoder, MessageError, chunked};
+use crate::http1::{Body, ChunkRules, Decoded, Decoder, MessageError, chunked};
 use crate::stream::Stream;
 use crate::worker::buffers::{Buf, Buffers};
 use crate::worker::tick::Tick;
@@ -90,6 +90,13 @@ impl Flow {
         }
     }
 
+    /// If the body comes in chunks, it is read by these rules. To be said before anything was read.
+    pub(crate) fn read_by(&mut self, rules: &ChunkRules) {
+        if let Reader::Chunked(decoder) = &mut self.reader {
+            **decoder = Decoder::by(rules);
+        }
+    }
+
     /// The next body on the same flow, behind what is still to be written (interim heads).
     pub(crate) fn begin(&mut self, body: Body, chunks_out: bool) {
         let before = std::mem::take(&mut self.before);
@@ -140,6 +147,15 @@ impl Flow {
         let heads = self.before.unread();
         let sent = &heads[..self.sent.min(heads.len())];
         !sent.is_empty() && !sent.ends_with(b"\r\n\r\n")
+    }
+
+    /// Takes back what was written from `at` on, of which no byte has gone out. False: some has.
+    pub(crate) fn cut_unsent(&mut self, at: usize) -> bool {
+        let unsent = self.whole && self.sent <= at;
+        if unsent {
+            self.before.truncate(at);
+        }
+        unsent
     }
 
     /// What has been read of it is still here and can be sent again.

@@ -10,19 +10,18 @@ use super::flow::{Broken, Waiting};
 use super::{Answer, Connection, Exchange, Failed};
 use crate::http1::write::{self, ResponseRewrite};
 use crate::http1::{
-    Answering, Body, FieldSlots, HeadSearch, MessageError, ResponseHead, Version, deliver, parse_response,
+    Answering, Body, FieldSlots, HeadSearch, MAX_INTERIM, MessageError, ResponseHead, Version, deliver,
+    parse_response,
 };
 use crate::outcome::Ending;
 use crate::retry::{Again, Failure};
 use crate::stream::Stream;
 use crate::upstream::BackendStream;
 
-/// Interim answers passed on; a backend that sends more has lost its way.
-const MAX_INTERIM: usize = 8;
-
 /// The answers' heads on one connection.
 struct Heads {
     search: HeadSearch,
+    /// Bytes of interim answers.
     interim: usize,
     received: bool,
     reused: bool,
@@ -32,7 +31,12 @@ impl<C: Stream> Exchange<'_, C> {
     /// Sends the request and waits for the head of the final answer. Interim answers go to the client meanwhile.
     pub(super) async fn until_answer(&mut self, connection: &mut Connection) -> Result<Answer, Failed> {
         let reused = connection.reused;
-        let mut heads = Heads { search: HeadSearch::response(), interim: 0, received: false, reused };
+        let mut heads = Heads {
+            search: HeadSearch::response(self.order.arm.strictness()),
+            interim: 0,
+            received: false,
+            reused,
+        };
         poll_fn(|cx| self.poll_answer(&mut heads, &mut connection.stream, cx)).await
     }
 
@@ -134,12 +138,16 @@ impl<C: Stream> Exchange<'_, C> {
     fn take_head(&mut self, heads: &mut Heads, length: usize) -> Result<Option<Answer>, Failed> {
         // Out of `self`, so that the head can be borrowed from it while the rest of `self` changes.
         let mut received = std::mem::take(&mut self.answer);
-        let search = std::mem::replace(&mut heads.search, HeadSearch::response());
+        let search = std::mem::replace(&mut heads.search, HeadSearch::response(self.order.arm.strictness()));
         let mut slots = FieldSlots::new();
-        let answering = Answering { method: self.order.method, websocket: self.order.websocket };
+        let answering = Answering {
+            method: self.order.method,
+            websocket: self.order.websocket,
+            strictness: self.order.arm.strictness(),
+        };
         let taken = match parse_response(&mut slots, &search, &received.unread()[..length], answering) {
             Err(error) => Err(heads.malformed(error)),
-            Ok(head) if head.is_interim() => self.interim(heads, &head).map(|()| None),
+            Ok(head) if head.is_interim() => self.interim(heads, &head, length).map(|()| None),
             Ok(head) if self.is_stale(heads, &head) => {
                 Err(Failed::Try { failure: Failure::StaleTimeout, received: false, ending: Ending::Reset })
             }
@@ -159,10 +167,16 @@ impl<C: Stream> Exchange<'_, C> {
             && self.again(Failure::StaleTimeout, false) != Again::No
     }
 
-    fn interim(&mut self, heads: &mut Heads, head: &ResponseHead<'_, '_>) -> Result<(), Failed> {
-        heads.interim += 1;
+    /// However many there are: a backend may say `102 Processing` for as long as it works.
+    fn interim(
+        &mut self,
+        heads: &mut Heads,
+        head: &ResponseHead<'_, '_>,
+        length: usize,
+    ) -> Result<(), Failed> {
+        heads.interim += length;
         if heads.interim > MAX_INTERIM {
-            return Err(heads.malformed(MessageError::Status));
+            return Err(heads.malformed(MessageError::InterimTooLong));
         }
         self.continued = true;
         if self.order.version == Version::Http11 {
@@ -195,11 +209,16 @@ impl<C: Stream> Exchange<'_, C> {
             version_header: self.order.arm.response_version(),
             reason: self.order.reason.as_deref(),
             set_cookie: self.order.set_cookie.as_deref(),
+            homeward: self.record.upstream.map(|backend| self.order.arm.homeward(&self.order.asked, backend)),
         };
-        write::response_head(self.download.before(buffers, self.worker.ticker.now()), head, &rewrite);
+        let before = self.download.before(buffers, self.worker.ticker.now());
+        let head_at = before.len();
+        write::response_head(before, head, &rewrite);
         self.download.begin(head.body, delivery.body == Body::Chunked);
+        self.download.read_by(&self.order.arm.chunks.response);
         Answer {
             status: head.status,
+            head_at,
             body: head.body,
             delivered: delivery.body,
             keep_alive: delivery.keep_alive,

@@ -8,7 +8,7 @@ use halftone_routing::decide::Decision;
 use crate::access_log::Entry;
 use crate::counters::{Arm, ChosenBy};
 use crate::exchange::Record;
-use crate::http1::RequestHead;
+use crate::http1::{MessageError, RequestHead};
 use crate::outcome::Meaning;
 use crate::worker::Worker;
 
@@ -54,7 +54,7 @@ impl Logged {
         let mut logged = Self::unknown(worker, started)?;
         logged.method = head.method_name.into();
         logged.host = (&*head.host).into();
-        logged.path = head.target.path.into();
+        logged.path = legible(head.target.path);
         Some(logged)
     }
 
@@ -92,6 +92,30 @@ impl Logged {
             duration: self.started.elapsed(),
             retries: record.retries,
             outcome: meaning.counted,
+            rule: meaning.rule.map(MessageError::word),
         });
+    }
+}
+
+/// A path as text: bytes that are not UTF-8 are written as percent-escapes, which is how such a path is asked for.
+fn legible(path: &[u8]) -> Box<str> {
+    let mut text = String::with_capacity(path.len());
+    for chunk in path.utf8_chunks() {
+        text.push_str(chunk.valid());
+        for byte in chunk.invalid() {
+            text.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    text.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_that_is_not_utf_8_is_logged_in_escapes() {
+        assert_eq!(&*legible(b"/a%20b/\xe4\xb8\xad"), "/a%20b/\u{4e2d}");
+        assert_eq!(&*legible(b"/\xd6\xd0x"), "/%D6%D0x");
     }
 }

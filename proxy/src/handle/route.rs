@@ -10,6 +10,8 @@ use halftone_routing::decide::{Decision, Resolution, Served, decide, serve};
 use halftone_routing::fleet::FleetConfig;
 use halftone_routing::request::Request;
 
+use smallvec::SmallVec;
+
 use super::Own;
 use super::log::Logged;
 use crate::counters::{Arm as ArmName, CellWriter, ChosenBy};
@@ -97,7 +99,7 @@ impl<C> Routing<'_, C> {
             method: head.method_name,
             host: &head.host,
             path: &head.path,
-            query: head.target.query.map(str::as_bytes),
+            query: head.target.query,
             fields: head.fields.as_slice(),
             peer: self.client.peer.ip(),
         };
@@ -224,6 +226,7 @@ impl<C> Routing<'_, C> {
             keep_alive: head.keep_alive,
             websocket: head.websocket,
             expect_continue: head.expect_continue,
+            asked: SmallVec::from_slice(head.authority),
             reason,
             set_cookie,
         };
@@ -238,6 +241,7 @@ impl<C> Routing<'_, C> {
             local: self.client.local,
             version_header: arm.request_version(),
             identity_fields: &arm.identity_fields,
+            own_fields: &arm.chunks.request.own_fields,
         };
         write::request_head(out, self.head, &rewrite);
     }

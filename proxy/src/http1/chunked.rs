@@ -2,7 +2,18 @@
 //! own size lines for the way out. Chunk lines as received are never sent on, since proxies and servers
 //! that read them differently are what request smuggling lives on.
 
-use super::{MAX_TRAILERS, MessageError, fields};
+use std::rc::Rc;
+
+use super::{MAX_TRAILERS, MessageError, Strictness, fields};
+
+/// What the reader of a chunked body heeds beside the grammar.
+#[derive(Clone, Debug, Default)]
+pub struct ChunkRules {
+    /// How strictly sizes are read.
+    pub strictness: Strictness,
+    /// Names of the fields that the release sets or decides by; no trailer of such a name goes on.
+    pub own_fields: Rc<[Box<str>]>,
+}
 
 /// What the decoder found, beside how much of the input it used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +38,7 @@ pub struct Decoder {
     /// Bytes of extensions, less the bytes of data that came with them.
     extensions: u64,
     trailers: Vec<u8>,
+    rules: ChunkRules,
 }
 
 /// What the next byte belongs to.
@@ -74,6 +86,11 @@ impl Decoder {
         Self::default()
     }
 
+    /// At the beginning of a body that is read by these rules.
+    pub fn by(rules: &ChunkRules) -> Self {
+        Self { rules: rules.clone(), ..Self::default() }
+    }
+
     /// Takes the next piece of `input`: how many bytes were used, framing included, and what they are.
     ///
     /// # Errors
@@ -117,6 +134,8 @@ impl Decoder {
             (State::MoreSize | State::BeforeExtension, b';') => self.extension(State::Extension),
             (State::Size | State::MoreSize, _) => Err(MessageError::ChunkSize),
             (State::BeforeExtension, b' ' | b'\t') => self.extension(State::BeforeExtension),
+            // Old servers write sizes of one width, padded with blanks.
+            (State::BeforeExtension, b'\r') if self.is_lenient() => Ok(State::SizeLineFeed),
             (State::Extension, b'\r') => Ok(State::SizeLineFeed),
             (State::Extension, b'\t' | b' '..=b'~' | 0x80..) => self.extension(State::Extension),
             (State::BeforeExtension | State::Extension, _) => Err(MessageError::ChunkExtension),
@@ -133,7 +152,7 @@ impl Decoder {
             (State::Trailer, _) => self.trailer(byte, State::Trailer),
             (State::TrailerLineFeed, b'\n') => self.trailer(byte, State::TrailerStart),
             (State::LastLineFeed, b'\n') => {
-                self.trailers = fields::keep_trailers(&self.trailers)?;
+                self.trailers = fields::keep_trailers(&self.trailers, &self.rules)?;
                 Ok(State::Ended)
             }
             (State::TrailerLineFeed | State::LastLineFeed, _) => Err(MessageError::BareCr),
@@ -143,12 +162,19 @@ impl Decoder {
 
     fn digit(&mut self, byte: u8) -> Result<State, MessageError> {
         let digit = char::from(byte).to_digit(16).ok_or(MessageError::ChunkSize)?;
+        if self.is_lenient() && digit == 0 && self.left == 0 {
+            return self.extension(State::MoreSize);
+        }
         if self.digits == MAX_DIGITS || self.left >> 59 != 0 {
             return Err(MessageError::ChunkSize);
         }
         self.digits += 1;
         self.left = self.left << 4 | u64::from(digit);
         Ok(State::MoreSize)
+    }
+
+    fn is_lenient(&self) -> bool {
+        self.rules.strictness == Strictness::Lenient
     }
 
     fn extension(&mut self, next: State) -> Result<State, MessageError> {

@@ -6,8 +6,8 @@ pub use halftone_routing::field::Field;
 use smallvec::SmallVec;
 
 use super::{
-    MAX_FIELDS, MessageError,
-    search::{Lines, is_token},
+    ChunkRules, MAX_FIELDS, MessageError, Strictness,
+    search::{Lines, UNDERSCORE, is_token, name_class},
 };
 
 /// What a field is to a proxy. Names are compared without regard to case.
@@ -15,6 +15,11 @@ use super::{
 pub enum FieldKind {
     /// Goes on as it is.
     Other,
+    /// Has `_` in its name. Goes on unless it reads like a field that the release sets or decides by.
+    Underscored,
+    /// Has `_` in its name and, read with `-`, is a field that the proxy sets or reads itself. CGI, WSGI, PHP and many
+    /// frameworks do not tell the two apart, so nobody's goes on.
+    Disguised,
     /// Connection
     Connection,
     /// Content-Length
@@ -43,6 +48,12 @@ pub enum FieldKind {
     Cookie,
     /// Set-Cookie
     SetCookie,
+    /// Location
+    Location,
+    /// Content-Location
+    ContentLocation,
+    /// Refresh, never standardised, still sent.
+    Refresh,
     /// Cache-Control
     CacheControl,
     /// Forwarded (RFC 7239)
@@ -57,9 +68,9 @@ pub enum FieldKind {
     XForwardedHost,
     /// X-Forwarded-Port
     XForwardedPort,
-    /// Any other X-Forwarded-* field, and every X-Forwarded-* field written with `_`.
+    /// Any other X-Forwarded-* field.
     XForwardedOther,
-    /// X-Halftone-*, with `_` read as `-`.
+    /// X-Halftone-*
     XHalftone,
 }
 
@@ -108,8 +119,9 @@ impl<'b> FieldSlots<'b> {
     }
 
     #[inline]
-    fn keep(&mut self, field: Field<'b>) -> (FieldKind, &'b [u8]) {
-        let kind = FieldKind::of(field.name);
+    fn keep(&mut self, (field, underscored): (Field<'b>, bool)) -> (FieldKind, &'b [u8]) {
+        let kind =
+            if underscored { FieldKind::of_underscored(field.name) } else { FieldKind::of_plain(field.name) };
         self.fields.push(field);
         self.kinds.push(kind);
         (kind, field.value)
@@ -120,23 +132,31 @@ impl<'b> FieldSlots<'b> {
     }
 }
 
-/// Takes a line to name and value; it has no control characters but tabs.
+/// Takes a line to name and value, and whether the name has `_`; it has no control characters but tabs.
 #[inline]
-fn field(line: &[u8]) -> Result<Field<'_>, MessageError> {
-    let length = line.iter().position(|byte| !is_token(*byte)).unwrap_or(line.len());
+fn field(line: &[u8]) -> Result<(Field<'_>, bool), MessageError> {
+    let mut seen = 0;
+    let ends_name = |byte: &u8| {
+        let class = name_class(*byte);
+        seen |= class;
+        class == 0
+    };
+    let length = line.iter().position(ends_name).unwrap_or(line.len());
     match line.split_at(length) {
-        (name @ [_, ..], [b':', value @ ..]) => Ok(Field { name, value: trim(value) }),
+        (name @ [_, ..], [b':', value @ ..]) => {
+            Ok((Field { name, value: trim(value) }, seen & UNDERSCORE != 0))
+        }
         ([], [b' ' | b'\t', ..]) => Err(MessageError::ObsFold),
         _ => Err(MessageError::FieldName),
     }
 }
 
 /// The same with white space before the colon.
-fn spaced_field(line: &[u8]) -> Option<Field<'_>> {
+fn spaced_field(line: &[u8]) -> Option<(Field<'_>, bool)> {
     let colon = line.iter().position(|byte| *byte == b':')?;
     let name = trim_end(&line[..colon]);
     let stands = !name.is_empty() && name.iter().all(|byte| is_token(*byte));
-    stands.then(|| Field { name, value: trim(&line[colon + 1..]) })
+    stands.then(|| (Field { name, value: trim(&line[colon + 1..]) }, name.contains(&b'_')))
 }
 
 /// Without the white space around it; a line has no other than space and tab.
@@ -206,8 +226,25 @@ impl<'f, 'b> Fields<'f, 'b> {
 
 impl FieldKind {
     /// The kind of the field with this name.
-    #[inline]
     pub fn of(name: &[u8]) -> Self {
+        if name.contains(&b'_') { Self::of_underscored(name) } else { Self::of_plain(name) }
+    }
+
+    /// The kind of a field with `_` in its name.
+    fn of_underscored(name: &[u8]) -> Self {
+        // Of longer names only a prefix is known, and the prefixes are shorter than this.
+        let mut read = [0; LONGEST_KNOWN + 1];
+        let length = name.len().min(read.len());
+        for (read, given) in read.iter_mut().zip(name) {
+            *read = if *given == b'_' { b'-' } else { *given };
+        }
+        let kind = Self::of_plain(&read[..length]);
+        if kind.is_hop_by_hop() || kind.is_protected() { Self::Disguised } else { Self::Underscored }
+    }
+
+    /// The kind of a field without `_` in its name.
+    #[inline]
+    fn of_plain(name: &[u8]) -> Self {
         let first = name.first().map_or(0, u8::to_ascii_lowercase);
         let (known, kind): (&[u8], _) = match (name.len(), first) {
             (2, b't') => (b"te", Self::Te),
@@ -216,6 +253,8 @@ impl FieldKind {
             (6, b'e') => (b"expect", Self::Expect),
             (7, b'u') => (b"upgrade", Self::Upgrade),
             (7, b't') => (b"trailer", Self::Trailer),
+            (7, b'r') => (b"refresh", Self::Refresh),
+            (8, b'l') => (b"location", Self::Location),
             (9, b'f') => (b"forwarded", Self::Forwarded),
             (10, b'c') => (b"connection", Self::Connection),
             (10, b'k') => (b"keep-alive", Self::KeepAlive),
@@ -223,6 +262,7 @@ impl FieldKind {
             (13, b'a') => (b"authorization", Self::Authorization),
             (13, b'c') => (b"cache-control", Self::CacheControl),
             (14, b'c') => (b"content-length", Self::ContentLength),
+            (16, b'c') => (b"content-location", Self::ContentLocation),
             (16, b'p') => (b"proxy-connection", Self::ProxyConnection),
             (17, b't') => (b"transfer-encoding", Self::TransferEncoding),
             (18, b'p') => (b"proxy-authenticate", Self::ProxyAuth),
@@ -233,14 +273,16 @@ impl FieldKind {
         if is_lower(name, known) { kind } else { Self::Other }
     }
 
-    /// The kind of a field whose name begins with `X-`, or with `X_`, which many a backend takes for it.
+    /// The kind of a field whose name begins with `X`.
     fn of_x(name: &[u8]) -> Self {
         let is = |known: &[u8]| name.eq_ignore_ascii_case(known);
-        if has_prefix(name, b"x-halftone-") {
+        let begins =
+            |known: &[u8]| name.get(..known.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(known));
+        if begins(b"x-halftone-") {
             return Self::XHalftone;
         }
-        if !has_prefix(name, b"x-forwarded-") {
-            return if is(b"x-real-ip") || is(b"x_real_ip") { Self::RealIp } else { Self::Other };
+        if !begins(b"x-forwarded-") {
+            return if is(b"x-real-ip") { Self::RealIp } else { Self::Other };
         }
         match name.len() {
             15 if is(b"x-forwarded-for") => Self::XForwardedFor,
@@ -264,6 +306,11 @@ impl FieldKind {
                 | Self::TransferEncoding
                 | Self::Upgrade
         )
+    }
+
+    /// Whether the field may say where things are, on the server that answers.
+    pub(super) fn is_reference(self) -> bool {
+        matches!(self, Self::Location | Self::ContentLocation | Self::Refresh | Self::SetCookie)
     }
 
     /// Whether the field stays although Connection names it: otherwise a client could take from a trusted
@@ -295,13 +342,20 @@ fn is_lower(name: &[u8], known: &[u8]) -> bool {
     name.len() == known.len() && name.iter().zip(known).all(|(given, wanted)| given | 0x20 == *wanted)
 }
 
-/// Whether `name` begins with `prefix` (in lower case, with `-`), without regard to case, `_` read as `-`.
-fn has_prefix(name: &[u8], prefix: &[u8]) -> bool {
-    let same = |(given, wanted): (&u8, &u8)| match given {
-        b'_' => *wanted == b'-',
-        _ => given.to_ascii_lowercase() == *wanted,
-    };
-    name.len() >= prefix.len() && name.iter().zip(prefix).all(same)
+/// The longest name that has a kind of its own: proxy-authorization.
+const LONGEST_KNOWN: usize = 19;
+
+/// Whether two names are one without regard to case, `_` read as `-`.
+fn reads_as(name: &[u8], known: &[u8]) -> bool {
+    let read = |byte: &u8| if *byte == b'_' { b'-' } else { byte.to_ascii_lowercase() };
+    name.len() == known.len() && name.iter().map(read).eq(known.iter().map(read))
+}
+
+/// Whether a name with `_` reads like one of `own` and is spelled like none of them: a backend that takes `_` for `-`
+/// would find it beside the field that the release sets or decides by.
+pub(super) fn is_disguised<'a>(name: &[u8], own: impl Iterator<Item = &'a str> + Clone) -> bool {
+    own.clone().any(|own| reads_as(name, own.as_bytes()))
+        && !own.into_iter().any(|own| name.eq_ignore_ascii_case(own.as_bytes()))
 }
 
 /// The members of a comma-separated list, white space around them removed, empty ones left out.
@@ -309,9 +363,9 @@ pub(super) fn list(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii).filter(|member| !member.is_empty())
 }
 
-/// Fields that say what a body is or how to treat the message; in a trailer they would come too late
-/// (RFC 9110 §6.5.1).
-const NEVER_TRAILERS: [&str; 14] = [
+/// Fields that say what a body is or how to treat the message, conditions on the request among them; in a trailer they
+/// would come too late (RFC 9110 §6.5.1).
+const NEVER_TRAILERS: [&str; 21] = [
     "age",
     "authentication-info",
     "content-encoding",
@@ -319,27 +373,35 @@ const NEVER_TRAILERS: [&str; 14] = [
     "content-type",
     "date",
     "expires",
+    "if-match",
+    "if-modified-since",
+    "if-none-match",
+    "if-range",
+    "if-unmodified-since",
     "location",
     "max-forwards",
+    "pragma",
     "proxy-authentication-info",
     "range",
     "retry-after",
     "vary",
+    "warning",
     "www-authenticate",
 ];
 
 /// Of a trailer section without its empty line, those fields that may go on, one `name: value` line each.
-/// Framing, routing, authentication, cookie, X-Forwarded and X-Halftone fields may not.
+/// Framing, routing, authentication, cookie, conditional, X-Forwarded and X-Halftone fields may not, nor may
+/// those that the release sets or decides by; all of them with `_` read as `-`.
 ///
 /// # Errors
 /// When a line is no well-formed field, or there are too many.
-pub(super) fn keep_trailers(section: &[u8]) -> Result<Vec<u8>, MessageError> {
+pub(super) fn keep_trailers(section: &[u8], rules: &ChunkRules) -> Result<Vec<u8>, MessageError> {
     let mut kept = Vec::new();
     let mut rest = section;
     let mut count = 0;
     while !rest.is_empty() {
         count += 1;
-        if count > MAX_FIELDS {
+        if count > MAX_FIELDS && rules.strictness == Strictness::Strict {
             return Err(MessageError::TooManyFields);
         }
         let end = memchr::memmem::find(rest, b"\r\n").unwrap_or(rest.len());
@@ -348,9 +410,10 @@ pub(super) fn keep_trailers(section: &[u8]) -> Result<Vec<u8>, MessageError> {
         if line.iter().any(|byte| byte.is_ascii_control() && *byte != b'\t') {
             return Err(MessageError::FieldValue);
         }
-        let trailer = field(line)?;
-        let never = NEVER_TRAILERS.iter().any(|name| trailer.is(name));
-        if FieldKind::of(trailer.name) == FieldKind::Other && !never {
+        let (trailer, _) = field(line)?;
+        let mut never = NEVER_TRAILERS.into_iter().chain(rules.own_fields.iter().map(|name| &**name));
+        let may = matches!(FieldKind::of(trailer.name), FieldKind::Other | FieldKind::Underscored);
+        if may && !never.any(|name| reads_as(trailer.name, name.as_bytes())) {
             append_line(&mut kept, trailer.name, trailer.value);
         }
     }

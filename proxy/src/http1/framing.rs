@@ -1,7 +1,7 @@
 //! How long a body is (RFC 9112 §6.3) and how it is sent on: from a head's lengths and codings to `Body`,
 //! and from what upstream sends and what the client can read to `Delivery`.
 
-use super::{Answering, MessageError, Method, Version, fields};
+use super::{Answering, MessageError, Method, Strictness, Version, fields};
 
 /// How a message's body is delimited, as received or as sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,6 +14,13 @@ pub enum Body {
     Chunked,
     /// Until the connection closes; responses only.
     UntilClose,
+}
+
+impl Body {
+    /// Whether there is nothing to read, in whatever words: no length, or a length of 0.
+    pub fn is_none(self) -> bool {
+        matches!(self, Self::Empty | Self::Length(0))
+    }
 }
 
 /// How an answer goes to the client.
@@ -59,13 +66,18 @@ impl Framing {
         Ok(())
     }
 
-    /// Takes a Transfer-Encoding field: exactly one `chunked` in the whole head.
-    pub(super) fn add_coding(&mut self, value: &[u8]) -> Result<(), MessageError> {
-        if self.chunked || !value.eq_ignore_ascii_case(b"chunked") {
-            return Err(MessageError::Coding);
-        }
+    /// Takes a Transfer-Encoding field: exactly one `chunked` in the whole head. Read leniently it may be said again;
+    /// gateways that add it to what has it already do not chunk twice.
+    pub(super) fn add_coding(&mut self, value: &[u8], strictness: Strictness) -> Result<(), MessageError> {
+        let is_chunked = |coding: &[u8]| coding.eq_ignore_ascii_case(b"chunked");
+        let stands = match strictness {
+            Strictness::Strict => !self.chunked && is_chunked(value),
+            Strictness::Lenient => {
+                fields::list(value).next().is_some() && fields::list(value).all(is_chunked)
+            }
+        };
         self.chunked = true;
-        Ok(())
+        if stands { Ok(()) } else { Err(MessageError::Coding) }
     }
 
     /// What both sides refuse.

@@ -6,7 +6,7 @@ use std::{borrow::Cow, time::Duration};
 use halftone_routing::path;
 
 use super::{
-    Body, FieldKind, FieldSlots, Fields, HeadSearch, MessageError, Method, Target, Version,
+    Body, FieldKind, FieldSlots, Fields, HeadSearch, MessageError, Method, Strictness, Target, Version,
     fields::list,
     framing::{Framing, Options},
     search::is_token,
@@ -52,7 +52,7 @@ pub struct RequestHead<'f, 'b> {
 /// A response's head, checked.
 #[derive(Clone, Copy, Debug)]
 pub struct ResponseHead<'f, 'b> {
-    /// 100 to 599.
+    /// 100 to 599; to 999 where it was read leniently.
     pub status: u16,
     /// The reason phrase as received, empty where it has characters that are not ASCII.
     pub reason: &'b str,
@@ -97,6 +97,8 @@ pub struct Answering {
     pub method: Method,
     /// Whether the request went upstream with Upgrade.
     pub websocket: bool,
+    /// How strictly the answer is read.
+    pub strictness: Strictness,
 }
 
 /// Parses a request head: exactly the bytes that `search`, one for requests, found.
@@ -136,17 +138,28 @@ pub fn parse_request<'f, 'b>(
         keep_alive: seen.options.keeps_alive(version),
         websocket: seen.upgrade_websocket
             && seen.options.upgrade
-            && (version, method, body) == (Version::Http11, Method::Get, Body::Empty),
+            && (version, method) == (Version::Http11, Method::Get)
+            && body.is_none(),
         expect_continue: seen.expect_continue,
         te_trailers: seen.te_trailers && version == Version::Http11,
         connection_names_fields: seen.options.names_fields,
     })
 }
 
+/// Whether a request line that is there as a whole can begin a request.
+pub(super) fn check_request_line(line: &[u8]) -> Result<(), MessageError> {
+    RequestLine::parse(line).map(|_| ())
+}
+
+/// Whether a status line that is there as a whole can begin a response.
+pub(super) fn check_status_line(line: &[u8]) -> Result<(), MessageError> {
+    if line.first() == Some(&b'H') { version(line).map(|_| ()) } else { Err(MessageError::FirstLine) }
+}
+
 /// A request line in pieces.
 struct RequestLine<'b> {
     method_name: &'b str,
-    target: &'b str,
+    target: &'b [u8],
     version: Version,
 }
 
@@ -161,8 +174,8 @@ impl<'b> RequestLine<'b> {
             return Err(MessageError::FirstLine);
         }
         let (version, rest) = version(end)?;
-        match (str::from_utf8(method), str::from_utf8(target)) {
-            (Ok(method_name), Ok(target)) if rest.is_empty() => Ok(Self { method_name, target, version }),
+        match str::from_utf8(method) {
+            Ok(method_name) if rest.is_empty() => Ok(Self { method_name, target, version }),
             _ => Err(MessageError::FirstLine),
         }
     }
@@ -186,7 +199,7 @@ impl<'b> RequestFields<'b> {
         match kind {
             FieldKind::Host => self.host.add(value),
             FieldKind::ContentLength => self.framing.add_length(value)?,
-            FieldKind::TransferEncoding => self.framing.add_coding(value)?,
+            FieldKind::TransferEncoding => self.framing.add_coding(value, Strictness::Strict)?,
             FieldKind::Connection => self.options.add(value),
             FieldKind::Upgrade => self.upgrade_websocket |= names(b"websocket"),
             FieldKind::Te => self.te_trailers |= names(b"trailers"),
@@ -204,10 +217,10 @@ impl<'b> RequestFields<'b> {
 }
 
 fn normal_path<'b>(target: &Target<'b>) -> Result<Cow<'b, [u8]>, MessageError> {
-    if target.path == "*" {
+    if target.path == b"*" {
         return Ok(Cow::Borrowed(b"/"));
     }
-    path::normalise(target.path.as_bytes()).map_err(|_| MessageError::Path)
+    path::normalise(target.path).map_err(|_| MessageError::Path)
 }
 
 /// Parses a response head: exactly the bytes that `search`, one for responses, found. `request` says what it
@@ -222,12 +235,12 @@ pub fn parse_response<'f, 'b>(
     request: Answering,
 ) -> Result<ResponseHead<'f, 'b>, MessageError> {
     let lines = search.lines(head);
-    let StatusLine { version, status, reason } = StatusLine::parse(lines.first())?;
+    let StatusLine { version, status, reason } = StatusLine::parse(lines.first(), request.strictness)?;
     let mut seen = ResponseFields::default();
     slots.clear();
     for line in lines.fields() {
         let (kind, value) = slots.push_spaced(line)?;
-        seen.add(kind, value)?;
+        seen.add(kind, value, request.strictness)?;
     }
     let body = seen.framing.of_response(version, status, request)?;
     if status == 101 && !(request.websocket && seen.upgrade_websocket && seen.options.upgrade) {
@@ -255,15 +268,16 @@ struct StatusLine<'b> {
 
 impl<'b> StatusLine<'b> {
     /// `HTTP-version SP status-code SP [ reason-phrase ]`; the second space may be missing, as it is from many.
-    fn parse(line: &'b [u8]) -> Result<Self, MessageError> {
+    fn parse(line: &'b [u8], strictness: Strictness) -> Result<Self, MessageError> {
         if line.first() != Some(&b'H') {
             return Err(MessageError::FirstLine);
         }
         let (version, rest) = version(line)?;
         let [b' ', hundreds, tens, ones, reason @ ..] = rest else { return Err(MessageError::Status) };
+        let last = if strictness == Strictness::Lenient { 999 } else { 599 };
         let digit = |byte: &u8| byte.is_ascii_digit().then(|| u16::from(byte - b'0'));
         let status = || Some(digit(hundreds)? * 100 + digit(tens)? * 10 + digit(ones)?);
-        let status = status().filter(|status| (100..=599).contains(status)).ok_or(MessageError::Status)?;
+        let status = status().filter(|status| (100..=last).contains(status)).ok_or(MessageError::Status)?;
         let reason = match reason {
             [] => reason,
             [b' ', reason @ ..] => reason,
@@ -285,10 +299,10 @@ struct ResponseFields {
 
 impl ResponseFields {
     #[inline]
-    fn add(&mut self, kind: FieldKind, value: &[u8]) -> Result<(), MessageError> {
+    fn add(&mut self, kind: FieldKind, value: &[u8], strictness: Strictness) -> Result<(), MessageError> {
         match kind {
             FieldKind::ContentLength => self.framing.add_length(value)?,
-            FieldKind::TransferEncoding => self.framing.add_coding(value)?,
+            FieldKind::TransferEncoding => self.framing.add_coding(value, strictness)?,
             FieldKind::Connection => self.options.add(value),
             FieldKind::Upgrade => self.upgrade_websocket |= value.eq_ignore_ascii_case(b"websocket"),
             FieldKind::KeepAlive => self.keep_alive_timeout = list(value).find_map(timeout),
@@ -310,6 +324,11 @@ fn version(bytes: &[u8]) -> Result<(Version, &[u8]), MessageError> {
     match bytes.split_first_chunk() {
         Some((b"HTTP/1.1", rest)) => Ok((Version::Http11, rest)),
         Some((b"HTTP/1.0", rest)) => Ok((Version::Http10, rest)),
+        Some(([b'H', b'T', b'T', b'P', b'/', major, b'.', minor], []))
+            if *major != b'1' && major.is_ascii_digit() && minor.is_ascii_digit() =>
+        {
+            Err(MessageError::MajorVersion)
+        }
         _ => Err(MessageError::Version),
     }
 }

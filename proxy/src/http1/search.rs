@@ -2,9 +2,10 @@
 //! refused here, so that a client that will never finish its head does not wait for the time-out; `head` takes
 //! apart what was found, without looking for line ends again.
 
+use smallvec::SmallVec;
 use wide::u8x32;
 
-use super::{MAX_FIELDS, MAX_HEAD, MAX_REQUEST_LINE, MessageError};
+use super::{MAX_FIELDS, MAX_HEAD, MAX_REQUEST_LINE, MessageError, Strictness, head};
 
 /// Most lines of a head without the empty one.
 const MAX_LINES: usize = MAX_FIELDS + 1;
@@ -19,10 +20,10 @@ pub struct HeadSearch {
     first: usize,
     /// Where the line begins that has not ended yet.
     line_start: usize,
-    /// The place of each line's CR; heads are shorter than 64 KiB.
-    ends: [u16; MAX_LINES],
-    /// Lines that have ended, empty ones before the first not counted.
-    count: usize,
+    /// The place of each line's CR, empty lines before the first left out; heads are shorter than 64 KiB.
+    ends: SmallVec<[u16; MAX_LINES]>,
+    /// Most lines.
+    most: usize,
     /// Requests have a limit for their first line, and may have empty lines before it.
     request: bool,
 }
@@ -30,12 +31,13 @@ pub struct HeadSearch {
 impl HeadSearch {
     /// For a request.
     pub fn request() -> Self {
-        Self { resume: 0, first: 0, line_start: 0, ends: [0; MAX_LINES], count: 0, request: true }
+        Self { resume: 0, first: 0, line_start: 0, ends: SmallVec::new(), most: MAX_LINES, request: true }
     }
 
-    /// For a response.
-    pub fn response() -> Self {
-        Self { request: false, ..Self::request() }
+    /// For a response. A lenient one may have as many fields as `MAX_HEAD` bytes hold.
+    pub fn response(strictness: Strictness) -> Self {
+        let most = if strictness == Strictness::Lenient { MAX_HEAD } else { MAX_LINES };
+        Self { request: false, most, ..Self::request() }
     }
 
     /// Looks at `buf`, which begins with the message's first byte and holds at least what it held at the
@@ -70,33 +72,35 @@ impl HeadSearch {
 
     /// The lines of the head that was found, the empty one left out, in `head`, which is that head.
     pub(super) fn lines<'s, 'b>(&'s self, head: &'b [u8]) -> Lines<'s, 'b> {
-        Lines { head, first: self.first, ends: &self.ends[..self.count] }
+        Lines { head, first: self.first, ends: &self.ends }
     }
 
     /// Takes note of a line that ends with the CR at `at`; true when the head ends with it.
     fn end_line(&mut self, window: &[u8], at: usize) -> Result<bool, MessageError> {
         let start = std::mem::replace(&mut self.line_start, at + 2);
         self.resume = at + 2;
-        match self.count {
+        match self.ends.len() {
             0 if at == start && !self.request => return Err(MessageError::FirstLine),
             0 if at == start => {
                 self.first = at + 2;
                 return Ok(false);
             }
-            0 => self.check_first_line(window, at)?,
+            0 => {
+                self.check_first_line(window, at)?;
+                self.check_whole_first_line(&window[self.first..at])?;
+            }
             _ if at == start => return Ok(true),
-            MAX_LINES.. => return Err(MessageError::TooManyFields),
+            lines if lines >= self.most => return Err(MessageError::TooManyFields),
             _ if matches!(window[start], b' ' | b'\t') => return Err(MessageError::ObsFold),
             _ => {}
         }
-        self.ends[self.count] = u16::try_from(at).expect("MAX_HEAD is less than 64 KiB");
-        self.count += 1;
+        self.ends.push(u16::try_from(at).expect("MAX_HEAD is less than 64 KiB"));
         Ok(false)
     }
 
     /// What can be refused although the head has not ended.
     fn not_yet(&self, window: &[u8]) -> Result<Option<usize>, MessageError> {
-        if self.count == 0 {
+        if self.ends.is_empty() {
             self.check_first_line(window, self.resume)?;
         }
         if window.len() == MAX_HEAD { Err(MessageError::HeadTooLong) } else { Ok(None) }
@@ -114,10 +118,25 @@ impl HeadSearch {
         Ok(())
     }
 
+    /// Looks at the first line now that it is whole. Who speaks SSH, SMTP or HTTP/0.9 may send no other, and would wait
+    /// for the time-out.
+    fn check_whole_first_line(&self, line: &[u8]) -> Result<(), MessageError> {
+        let usual = match line.strip_suffix(b" HTTP/1.1") {
+            // Behind the method there is a target.
+            Some(before) if self.request => memchr::memchr(b' ', before).is_some(),
+            _ => !self.request && line.starts_with(b"HTTP/1.1 "),
+        };
+        match (usual, self.request) {
+            (true, _) => Ok(()),
+            (false, true) => head::check_request_line(line),
+            (false, false) => head::check_status_line(line),
+        }
+    }
+
     /// What a control character breaks that comes after `before` in its line.
     fn misplaced(&self, before: &[u8]) -> MessageError {
         match before {
-            _ if self.count == 0 => MessageError::FirstLine,
+            _ if self.ends.is_empty() => MessageError::FirstLine,
             _ if before.contains(&b':') => MessageError::FieldValue,
             _ => MessageError::FieldName,
         }
@@ -202,32 +221,28 @@ fn controls(bytes: &[u8]) -> u32 {
 
 /// Whether a byte may stand in a method or a field name (RFC 9110 §5.6.2).
 pub(super) const fn is_token(byte: u8) -> bool {
+    TOKEN[byte as usize] != 0
+}
+
+/// What a byte is in a name: 0 if none has it, [`UNDERSCORE`] if it is `_`, else 1.
+pub(super) const fn name_class(byte: u8) -> u8 {
     TOKEN[byte as usize]
 }
 
-const TOKEN: [bool; 256] = {
-    let mut table = [false; 256];
+/// The class of `_`.
+pub(super) const UNDERSCORE: u8 = 2;
+
+const TOKEN: [u8; 256] = {
+    let mut table = [0; 256];
     let mut byte = 0;
     while byte < 256 {
         let letter = byte as u8;
-        table[byte] = letter.is_ascii_alphanumeric()
-            || matches!(
-                letter,
-                b'!' | b'#'
-                    | b'$'
-                    | b'%'
-                    | b'&'
-                    | b'\''
-                    | b'*'
-                    | b'+'
-                    | b'-'
-                    | b'.'
-                    | b'^'
-                    | b'_'
-                    | b'`'
-                    | b'|'
-                    | b'~'
-            );
+        table[byte] = match letter {
+            b'_' => UNDERSCORE,
+            b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'`' | b'|'
+            | b'~' => 1,
+            _ => letter.is_ascii_alphanumeric() as u8,
+        };
         byte += 1;
     }
     table

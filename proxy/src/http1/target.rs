@@ -24,13 +24,14 @@ pub struct Target<'b> {
     /// Which form the client used.
     pub form: TargetForm,
     /// Host and port of an absolute target, as received.
-    pub authority: Option<&'b str>,
+    pub authority: Option<&'b [u8]>,
     /// The port that an absolute target without one means: 80, or 443 for https.
     default_port: u16,
-    /// The path as received: begins with `/`, or is `*`. `/` where an absolute target has none.
-    pub path: &'b str,
+    /// The path as received, of any bytes that a target may have, UTF-8 or not: begins with `/`, or is `*`. `/` where
+    /// an absolute target has none.
+    pub path: &'b [u8],
     /// What stands after the first `?`, as received.
-    pub query: Option<&'b str>,
+    pub query: Option<&'b [u8]>,
 }
 
 impl<'b> Target<'b> {
@@ -38,29 +39,29 @@ impl<'b> Target<'b> {
     ///
     /// # Errors
     /// `Target` when it has no form that the method allows, or a fragment.
-    pub fn parse(method: Method, target: &'b str) -> Result<Self, MessageError> {
-        if memchr::memchr(b'#', target.as_bytes()).is_some() {
+    pub fn parse(method: Method, target: &'b [u8]) -> Result<Self, MessageError> {
+        if memchr::memchr(b'#', target).is_some() {
             return Err(MessageError::Target);
         }
-        if target.starts_with('/') {
+        if target.starts_with(b"/") {
             return Ok(Self::in_form(TargetForm::Origin, target));
         }
-        if target == "*" && method == Method::Options {
+        if target == b"*" && method == Method::Options {
             return Ok(Self::in_form(TargetForm::Asterisk, target));
         }
         let (default_port, rest) = after_scheme(target).ok_or(MessageError::Target)?;
-        let (authority, rest) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+        let (authority, rest) = rest.split_at(memchr::memchr2(b'/', b'?', rest).unwrap_or(rest.len()));
         let mut parts = Self::in_form(TargetForm::Absolute, rest);
         if parts.path.is_empty() {
             // Without path and query, OPTIONS means the server as a whole (RFC 9112 §3.2.4).
             let whole = method == Method::Options && parts.query.is_none();
-            parts.path = if whole { "*" } else { "/" };
+            parts.path = if whole { b"*" } else { b"/" };
         }
         Ok(Self { authority: Some(authority), default_port, ..parts })
     }
 
-    fn in_form(form: TargetForm, path_and_query: &'b str) -> Self {
-        let (path, query) = match memchr::memchr(b'?', path_and_query.as_bytes()) {
+    fn in_form(form: TargetForm, path_and_query: &'b [u8]) -> Self {
+        let (path, query) = match memchr::memchr(b'?', path_and_query) {
             Some(at) => (&path_and_query[..at], Some(&path_and_query[at + 1..])),
             None => (path_and_query, None),
         };
@@ -86,7 +87,7 @@ impl<'b> Target<'b> {
         let Some(authority) = self.authority else {
             return Ok(field.unwrap_or_default());
         };
-        let named = (authority.as_bytes(), normalise(authority.as_bytes())?);
+        let named = (authority, normalise(authority)?);
         match field {
             Some((value, normal)) if normal != named.1 || self.port(value) != self.port(named.0) => {
                 Err(MessageError::HostsDiffer)
@@ -122,8 +123,8 @@ fn normalise(authority: &[u8]) -> Result<Cow<'_, str>, MessageError> {
 }
 
 /// The default port of the scheme, and what follows `scheme://`.
-fn after_scheme(target: &str) -> Option<(u16, &str)> {
-    [(80, "http://"), (443, "https://")].into_iter().find_map(|(port, scheme)| {
+fn after_scheme(target: &[u8]) -> Option<(u16, &[u8])> {
+    [(80, &b"http://"[..]), (443, b"https://")].into_iter().find_map(|(port, scheme)| {
         let (given, rest) = target.split_at_checked(scheme.len())?;
         given.eq_ignore_ascii_case(scheme).then_some((port, rest))
     })

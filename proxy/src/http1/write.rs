@@ -10,12 +10,16 @@ use std::{
 
 use halftone_routing::path::has_dot_segments;
 
+mod location;
 mod own;
 
-pub use self::own::{OwnAnswer, own_answer};
+pub use self::{
+    location::Homeward,
+    own::{OwnAnswer, own_answer},
+};
 use super::{
     Body, Delivery, Field, FieldKind, Fields, RequestHead, ResponseHead, Version,
-    fields::{append_line, list},
+    fields::{append_line, is_disguised, list},
 };
 use crate::forwarded::{ForwardedFor, ForwardedOthers, Forwarding};
 
@@ -48,6 +52,9 @@ pub struct RequestRewrite<'a> {
     pub version_header: Option<(&'a str, &'a str)>,
     /// Names of the release's identity fields, which Connection may not remove.
     pub identity_fields: &'a [Box<str>],
+    /// Names of all fields that the release sets or decides by. What reads like one of them with `_` for `-` does not
+    /// go on.
+    pub own_fields: &'a [Box<str>],
 }
 
 /// Appends the head of the request as it goes upstream: HTTP/1.1, hop-by-hop fields out, ours in, the body
@@ -71,7 +78,7 @@ pub fn request_head(out: &mut Vec<u8>, head: &RequestHead<'_, '_>, rewrite: &Req
 }
 
 fn append_target(out: &mut Vec<u8>, head: &RequestHead<'_, '_>, onward: Onward<'_>) {
-    let received = head.target.path.as_bytes();
+    let received = head.target.path;
     match onward {
         _ if received == b"*" => out.push(b'*'),
         Onward::Under(prefix) => {
@@ -86,7 +93,7 @@ fn append_target(out: &mut Vec<u8>, head: &RequestHead<'_, '_>, onward: Onward<'
     }
     if let Some(query) = head.target.query {
         out.push(b'?');
-        out.extend_from_slice(query.as_bytes());
+        out.extend_from_slice(query);
     }
 }
 
@@ -98,7 +105,8 @@ fn passes(
     rewrite: &RequestRewrite<'_>,
 ) -> bool {
     let goes_on = match kind {
-        FieldKind::Host | FieldKind::ContentLength => false,
+        FieldKind::Host | FieldKind::ContentLength | FieldKind::Disguised => false,
+        FieldKind::Underscored => !is_disguised(field.name, rewrite.own_fields.iter().map(|name| &**name)),
         FieldKind::Trailer => head.body == Body::Chunked,
         FieldKind::Expect => head.expect_continue,
         FieldKind::XHalftone => rewrite.forwarding.keep_halftone,
@@ -135,6 +143,8 @@ fn append_host(out: &mut Vec<u8>, name: &str, head: &RequestHead<'_, '_>, local:
 
 fn append_request_framing(out: &mut Vec<u8>, head: &RequestHead<'_, '_>) {
     match head.body {
+        // A WebSocket has none; a length of 0 would only be in the way.
+        Body::Length(_) if head.websocket => {}
         Body::Length(length) => append_length(out, length),
         Body::Chunked => out.extend_from_slice(b"Transfer-Encoding: chunked\r\n"),
         Body::Empty | Body::UntilClose => {}
@@ -153,6 +163,7 @@ struct Forwarded {
     has_proto: bool,
     has_host: bool,
     has_port: bool,
+    has_real_ip: bool,
 }
 
 impl Forwarded {
@@ -167,7 +178,8 @@ impl Forwarded {
             FieldKind::XForwardedProto => self.has_proto = keep,
             FieldKind::XForwardedHost => self.has_host = keep,
             FieldKind::XForwardedPort => self.has_port = keep,
-            FieldKind::XForwardedOther | FieldKind::Forwarded | FieldKind::RealIp => {}
+            FieldKind::RealIp => self.has_real_ip = keep,
+            FieldKind::XForwardedOther | FieldKind::Forwarded => {}
             _ => return true,
         }
         keep
@@ -188,6 +200,11 @@ impl Forwarded {
         if !self.has_port {
             out.extend_from_slice(b"X-Forwarded-Port: ");
             append_number(out, rewrite.local.port().into());
+            out.extend_from_slice(b"\r\n");
+        }
+        if !self.has_real_ip {
+            out.extend_from_slice(b"X-Real-IP: ");
+            append_address(out, rewrite.peer);
             out.extend_from_slice(b"\r\n");
         }
     }
@@ -220,13 +237,15 @@ pub struct ResponseRewrite<'a> {
     pub reason: Option<&'a str>,
     /// A whole Set-Cookie value for a cookie generated for this request; left out of public answers.
     pub set_cookie: Option<&'a str>,
+    /// What is taken off where the backend says where things are.
+    pub homeward: Option<Homeward<'a>>,
 }
 
 /// Appends the head of a final answer, or of the 101 that grants a WebSocket.
 pub fn response_head(out: &mut Vec<u8>, head: &ResponseHead<'_, '_>, rewrite: &ResponseRewrite<'_>) {
     let trailers_follow = (head.body, rewrite.delivery.body) == (Body::Chunked, Body::Chunked);
     append_status_line(out, head.status, head.reason);
-    append_response_fields(out, head, trailers_follow, rewrite.version_header);
+    append_response_fields(out, head, trailers_follow, rewrite.version_header, rewrite.homeward.as_ref());
     if head.status == 101 {
         out.extend_from_slice(b"Connection: Upgrade\r\nUpgrade: websocket\r\n");
     } else {
@@ -250,7 +269,7 @@ pub fn response_head(out: &mut Vec<u8>, head: &ResponseHead<'_, '_>, rewrite: &R
 /// Appends the head of an interim answer (1xx but 101), for 1.1 clients only.
 pub fn interim_head(out: &mut Vec<u8>, head: &ResponseHead<'_, '_>) {
     append_status_line(out, head.status, head.reason);
-    append_response_fields(out, head, false, None);
+    append_response_fields(out, head, false, None, None);
     out.extend_from_slice(b"\r\n");
 }
 
@@ -259,17 +278,38 @@ fn append_response_fields(
     head: &ResponseHead<'_, '_>,
     trailers_follow: bool,
     version_header: Option<(&str, &str)>,
+    homeward: Option<&Homeward<'_>>,
 ) {
+    let mut rewritten = false;
     head.fields.append(out, |kind, field| {
         let goes_on = match kind {
-            FieldKind::ContentLength | FieldKind::XHalftone => false,
+            FieldKind::ContentLength | FieldKind::XHalftone | FieldKind::Disguised => false,
+            FieldKind::Underscored => !is_disguised(field.name, version_header.iter().map(|(name, _)| *name)),
             FieldKind::Trailer => trailers_follow,
             _ => !kind.is_hop_by_hop(),
         };
-        goes_on
+        let goes_on = goes_on
             && !is_replaced(field, version_header)
-            && !(head.connection_names_fields && is_named(head.fields, kind, field.name))
+            && !(head.connection_names_fields && is_named(head.fields, kind, field.name));
+        let changes = goes_on
+            && kind.is_reference()
+            && homeward.is_some_and(|homeward| homeward.rewritten(kind, field.value).is_some());
+        rewritten |= changes;
+        goes_on && !changes
     });
+    if let (true, Some(homeward)) = (rewritten, homeward) {
+        append_rewritten(out, head, homeward);
+    }
+}
+
+/// Appends the fields whose references do not go on as they came.
+fn append_rewritten(out: &mut Vec<u8>, head: &ResponseHead<'_, '_>, homeward: &Homeward<'_>) {
+    for (kind, field) in head.fields.iter().filter(|(kind, _)| kind.is_reference()) {
+        let named = head.connection_names_fields && is_named(head.fields, kind, field.name);
+        if let (false, Some(value)) = (named, homeward.rewritten(kind, field.value)) {
+            append_line(out, field.name, &value);
+        }
+    }
 }
 
 fn append_response_framing(out: &mut Vec<u8>, head: &ResponseHead<'_, '_>, body: Body) {

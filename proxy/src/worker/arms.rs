@@ -3,24 +3,27 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use halftone_routing::config::arm::{self, ArmConfig};
+use halftone_routing::config::arm::{self, ArmConfig, Backend, ServiceRef};
 use halftone_routing::config::identity::IdentitySource;
 use halftone_routing::config::limits::{ErrorStatuses, Quantile};
 use halftone_routing::config::names::Uid;
-use halftone_routing::config::rule::Target;
+use halftone_routing::config::rule::{Source, Target};
 use halftone_routing::config::units::ReleaseId;
 use halftone_routing::config::{RoutingConfig, State as ReleaseState};
 use halftone_routing::routes::ReleaseIndex;
 
 use super::tick::Tick;
-use crate::http1::write::Onward;
+use crate::http1::write::{Homeward, Onward};
+use crate::http1::{ChunkRules, MessageError, Strictness};
 use crate::snapshot::{Snapshot, SnapshotReader};
 use crate::upstream::BackendStream;
 use crate::upstream::endpoints::Table;
+use crate::upstream::faults::Faults;
 use crate::upstream::in_flight::InFlight;
 use crate::upstream::pool::Pool;
 
@@ -34,10 +37,15 @@ pub(crate) struct Arm {
     pub(crate) error_statuses: ErrorStatuses,
     /// Without a slash at its end; empty for none.
     path_prefix: Box<str>,
+    /// The Service whose endpoints it has, unless it has addresses.
+    service: Option<ServiceRef>,
     /// Its release has only part of the paths.
     has_part: bool,
+    blame: Blame,
     /// Names of the fields that the release finds its users by.
     pub(crate) identity_fields: Box<[Box<str>]>,
+    /// How chunked bodies are read, both ways.
+    pub(crate) chunks: Chunks,
     version: Option<VersionFields>,
     max_in_flight: u32,
     in_flight: Arc<InFlight>,
@@ -54,6 +62,46 @@ impl Drop for Admission {
     fn drop(&mut self) {
         self.0.in_flight.leave(self.0.worker);
     }
+}
+
+/// Whose malformed answers are whose.
+#[derive(Debug)]
+struct Blame {
+    release: Box<str>,
+    arm: &'static str,
+    faults: Arc<Faults>,
+}
+
+/// How chunked bodies are read.
+#[derive(Debug, Default)]
+pub(crate) struct Chunks {
+    pub(crate) request: ChunkRules,
+    pub(crate) response: ChunkRules,
+}
+
+impl Chunks {
+    fn new(config: &RoutingConfig, arm: &ArmConfig) -> Self {
+        let version = config.version_header.response.as_str();
+        let strictness = if arm.lenient { Strictness::Lenient } else { Strictness::Strict };
+        let own_fields = own_fields(config).map(Into::into).collect();
+        Self {
+            request: ChunkRules { strictness: Strictness::Strict, own_fields },
+            response: ChunkRules { strictness, own_fields: [version.into()].into() },
+        }
+    }
+}
+
+/// Names of the fields that a release sets on the way upstream or decides by.
+fn own_fields(config: &RoutingConfig) -> impl Iterator<Item = &str> {
+    let rules = config.rules.iter().flat_map(|rule| &rule.when).chain(&config.limits.exclude);
+    let conditions =
+        rules.flat_map(|all| all.conditions()).filter_map(|condition| match condition.source() {
+            Source::Header(name) => Some(name.as_str()),
+            _ => None,
+        });
+    let debug = config.debug.iter().map(|debug| debug.header.as_str());
+    let identity = config.identity.from.iter().filter_map(identity_field);
+    std::iter::once(config.version_header.request.as_str()).chain(identity).chain(conditions).chain(debug)
 }
 
 /// The fields that tell the version.
@@ -109,6 +157,7 @@ impl Arm {
         pool: Rc<Pool<BackendStream>>,
         (in_flight, worker): (&Arc<InFlight>, usize),
         standing: Rc<Standing>,
+        blame: Blame,
     ) -> Self {
         let mut limits: Vec<_> = config
             .limits
@@ -128,8 +177,11 @@ impl Arm {
                 .map_or("", |prefix| prefix.as_str())
                 .trim_end_matches('/')
                 .into(),
+            service: service(&arm.backend),
+            blame,
             has_part: config.has_part_of_the_paths(),
             identity_fields: config.identity.from.iter().filter_map(identity_field).map(Into::into).collect(),
+            chunks: Chunks::new(config, arm),
             version: Some(VersionFields {
                 request: config.version_header.request.as_str().into(),
                 response: config.version_header.response.as_str().into(),
@@ -143,15 +195,23 @@ impl Arm {
     }
 
     /// The fleet's default backend: an arm with every default that no release speaks for.
-    fn default_backend(pool: Rc<Pool<BackendStream>>, (in_flight, worker): (&Arc<InFlight>, usize)) -> Self {
+    fn default_backend(
+        backend: &Backend,
+        pool: Rc<Pool<BackendStream>>,
+        (in_flight, worker): (&Arc<InFlight>, usize),
+        blame: Blame,
+    ) -> Self {
         Self {
+            blame,
             pool,
             timeouts: (&arm::Timeouts::default()).into(),
             limits: Box::default(),
             error_statuses: ErrorStatuses::default(),
             path_prefix: "".into(),
+            service: service(backend),
             has_part: false,
             identity_fields: Box::default(),
+            chunks: Chunks::default(),
             version: None,
             max_in_flight: arm::DEFAULT_MAX_IN_FLIGHT,
             in_flight: Arc::clone(in_flight),
@@ -174,6 +234,25 @@ impl Arm {
         }
     }
 
+    /// What is taken off where this backend says where things are; `asked`: what the client asked for.
+    pub(crate) fn homeward<'a>(&'a self, asked: &'a [u8], backend: SocketAddr) -> Homeward<'a> {
+        Homeward { prefix: &self.path_prefix, asked, backend, service: self.service.as_ref() }
+    }
+
+    /// Takes note of an answer that broke a rule, and tells the log of it now and then.
+    pub(crate) fn note_malformed(&self, rule: MessageError, upstream: Option<SocketAddr>) {
+        let Blame { release, arm, faults } = &self.blame;
+        if let Some(answers) = faults.count(rule, upstream, Instant::now()) {
+            let upstream = upstream.map(tracing::field::display);
+            tracing::warn!(%release, arm, upstream, rule = rule.word(), answers, "a malformed answer: {rule}");
+        }
+    }
+
+    /// How strictly its answers are read.
+    pub(crate) fn strictness(&self) -> Strictness {
+        self.chunks.response.strictness
+    }
+
     /// Name and value of the version field on the way upstream.
     pub(crate) fn request_version(&self) -> Option<(&str, &str)> {
         self.version.as_ref().map(|fields| (&*fields.request, &*fields.version))
@@ -188,6 +267,13 @@ impl Arm {
     /// here all the same.
     pub(crate) fn recalled(&self, started: Tick) -> Option<Tick> {
         self.standing.0.get().filter(|recalled| *recalled >= started)
+    }
+}
+
+fn service(backend: &Backend) -> Option<ServiceRef> {
+    match backend {
+        Backend::Service(service) => Some(service.clone()),
+        Backend::Addresses(_) => None,
     }
 }
 
@@ -272,8 +358,13 @@ impl ArmCache {
         let config = snapshot.routes.release(release).config();
         let pool = self.pool(snapshot.table(release, arm)?);
         let standing = self.standing(config, arm);
+        let blame = Blame {
+            release: format!("{}/{}", config.release.namespace, config.release.name).into(),
+            arm: arm.name(),
+            faults: Arc::clone(snapshot.faults(release, arm)),
+        };
         let in_flight = (snapshot.in_flight(release, arm), self.worker);
-        let made = Rc::new(Arm::new(config, config.arms.get(arm)?, pool, in_flight, standing));
+        let made = Rc::new(Arm::new(config, config.arms.get(arm)?, pool, in_flight, standing, blame));
         self.arms.borrow_mut()[place.0][place.1] = Some(Rc::clone(&made));
         Some(made)
     }
@@ -283,7 +374,11 @@ impl ArmCache {
         let mut default = self.default.borrow_mut();
         if default.is_none() {
             let in_flight = (snapshot.default_in_flight(), self.worker);
-            *default = Some(Rc::new(Arm::default_backend(self.pool(snapshot.default_table()?), in_flight)));
+            let backend = snapshot.routes.fleet().default_backend.as_ref()?;
+            let pool = self.pool(snapshot.default_table()?);
+            let faults = Arc::clone(snapshot.default_faults());
+            let blame = Blame { release: "none".into(), arm: "default backend", faults };
+            *default = Some(Rc::new(Arm::default_backend(backend, pool, in_flight, blame)));
         }
         default.clone()
     }

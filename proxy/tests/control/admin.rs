@@ -180,6 +180,40 @@ fn explain_tells_where_a_request_goes_and_why() {
 }
 
 #[test]
+fn a_malformed_answer_is_told_with_the_rule_that_it_broke() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let broken = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            let _ = stream.read(&mut [0; 4096]);
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n");
+        }
+    });
+    let arms = json!({"arms": {"stable": {"addresses": [broken]}}});
+    let proxy = start(&[("a.json", &active(1, 1, arms))]);
+    let admin = proxy.admin_address().unwrap();
+    until("readiness", || get(admin, "/readyz").status, |status| *status == 200);
+    assert_eq!(get(proxy.addresses()[0], "/").status, 502);
+    let last = || get(admin, "/config").json()["applied"][0]["endpoints"]["stable"]["lastMalformed"].clone();
+    until("the rule", last, |last| {
+        (&last["rule"], &last["upstream"]) == (&json!("lengthsDiffer"), &json!(broken.to_string()))
+    });
+    let counted = "halftone_malformed_answers_total{namespace=\"shop\",release=\"checkout\",arm=\"stable\",cause=\"lengthsDiffer\"} 1";
+    until(counted, || get(admin, "/metrics").body, |page| page.contains(counted));
+}
+
+#[test]
+fn explain_tells_of_dots_that_only_backends_see() {
+    let proxy =
+        start(&[("a.json", &active(4, 1, json!({"paths": ["/pub"], "hosts": ["shop.example.com"]})))]);
+    let admin = proxy.admin_address().unwrap();
+    until("readiness", || get(admin, "/readyz").status, |status| *status == 200);
+    let told = get(admin, "/explain?host=shop.example.com&path=/pub/..%252fsecret").json();
+    assert_eq!((&told["result"], &told["release"]), (&json!("Refused"), &json!("shop/checkout")));
+    assert!(told["reason"].as_str().unwrap().contains("400"), "{told}");
+}
+
+#[test]
 fn config_tells_values_of_conditions_only_when_asked() {
     let rules = json!([{"name": "beta", "to": "Gray", "when": [{"all": [
         {"source": "Identity", "operator": "In", "values": ["lin", "wei"]}]}]}]);

@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use clap::CommandFactory;
 use halftone_proxy::admin::metrics;
+use halftone_proxy::http1::MessageError;
 use halftone_proxy::settings::Flags;
 
 #[test]
@@ -15,6 +16,23 @@ fn the_metrics_page_is_up_to_date() {
 fn the_flags_page_is_up_to_date() {
     check("flags-proxy.md", &flags());
 }
+
+#[test]
+fn the_rules_on_the_http_page_are_up_to_date() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/http.md");
+    let page = std::fs::read_to_string(path).unwrap();
+    let (before, rest) = page.split_once(BEGIN).expect("the table has a beginning");
+    let (_, after) = rest.split_once(END).expect("the table has an end");
+    let mut table = String::from("| word | what is wrong | to a client |\n|---|---|---|\n");
+    for rule in MessageError::ALL {
+        let _ = writeln!(table, "| `{}` | {rule} | {} |", rule.word(), rule.status());
+    }
+    check("http.md", &format!("{before}{BEGIN}\n{table}{END}{after}"));
+}
+
+/// Around the table of rules.
+const BEGIN: &str = "<!-- rules: made from proxy/src/http1/error.rs -->";
+const END: &str = "<!-- end of rules -->";
 
 fn check(name: &str, page: &str) {
     let path = format!("{}/../docs/{name}", env!("CARGO_MANIFEST_DIR"));

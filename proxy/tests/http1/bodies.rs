@@ -5,8 +5,8 @@ use std::{cell::RefCell, convert::Infallible, rc::Rc};
 
 use bytes::Bytes;
 use halftone_proxy::http1::{
-    Answering, Body, Decoded, Decoder, Field, FieldKind, MAX_TRAILERS, MessageError, Method, RequestHead,
-    Target,
+    Answering, Body, ChunkRules, Decoded, Decoder, Field, FieldKind, MAX_TRAILERS, MessageError, Method,
+    RequestHead, Strictness, Target,
     chunked::{MAX_SIZE_LINE, append_chunk, append_end, size_line},
 };
 use http_body_util::{BodyExt, Empty};
@@ -29,7 +29,7 @@ fn our_requests(mut bytes: &[u8]) -> Vec<Seen> {
     let mut seen = Vec::new();
     loop {
         let next = with_request(bytes, |head, rest| {
-            let first = format!("{} {}", head.method_name, head.target.path);
+            let first = format!("{} {}", head.method_name, String::from_utf8_lossy(head.target.path));
             hyper_takes(head).then(|| (first, read_body(head.body, rest), head.keep_alive))
         });
         let Ok(Some(Some((first, Some((body, used)), keep_alive)))) = next else { return seen };
@@ -46,7 +46,7 @@ fn our_requests(mut bytes: &[u8]) -> Vec<Seen> {
 /// RFC 9110 §8.6) it wants one field for each member.
 fn hyper_takes(head: &RequestHead<'_, '_>) -> bool {
     let Target { path, query, .. } = head.target;
-    let path_and_query = query.map_or_else(|| path.to_owned(), |query| format!("{path}?{query}"));
+    let path_and_query = query.map_or_else(|| path.to_vec(), |query| [path, b"?", query].concat());
     let listed = |(kind, field): (FieldKind, &Field<'_>)| {
         kind == FieldKind::ContentLength && field.value.contains(&b',')
     };
@@ -191,7 +191,7 @@ proptest! {
     ) {
         let bytes = mutate(format!("HTTP/{line}\r\n{body}").into_bytes(), &changes);
         let method = if head { Method::Head } else { Method::Get };
-        let ours = with_response(&bytes, Answering { method, websocket: false }, |head, rest| {
+        let ours = with_response(&bytes, Answering { method, websocket: false, strictness: Strictness::Strict }, |head, rest| {
             (!head.is_interim()).then(|| read_body(head.body, rest).map(|(body, _)| (head.status, body)))
         });
         if let Ok(Some(Some(Some(ours)))) = ours {
@@ -319,6 +319,33 @@ fn trailers_go_on_without_what_only_a_head_may_say() {
 }
 
 #[test]
+fn what_a_release_decides_by_and_conditions_come_too_late_in_a_trailer() {
+    let rules = ChunkRules {
+        strictness: Strictness::Strict,
+        own_fields: ["X-User-Name".into(), "X-Release".into()].into(),
+    };
+    for (name, goes_on) in [
+        ("X-User-Name", false),
+        ("x_user_name", false),
+        ("X-Release", false),
+        ("If-Match", false),
+        ("If-None-Match", false),
+        ("If_None_Match", false),
+        ("If-Modified-Since", false),
+        ("If-Unmodified-Since", false),
+        ("If-Range", false),
+        ("Content_Length", false),
+        ("X-User", true),
+        ("X_Checksum", true),
+    ] {
+        let mut decoder = Decoder::by(&rules);
+        let body = format!("0\r\n{name}: x\r\n\r\n");
+        assert_eq!(decoder.next(body.as_bytes()), Ok((body.len(), Decoded::End)), "{name}");
+        assert_eq!(!decoder.trailers().is_empty(), goes_on, "{name}");
+    }
+}
+
+#[test]
 fn a_size_line_is_hexadecimal_without_leading_zeros() {
     let mut line = [0; MAX_SIZE_LINE];
     for (length, expected) in [(1, "1\r\n"), (0xabc0, "abc0\r\n"), (usize::MAX, "ffffffffffffffff\r\n")] {
@@ -327,4 +354,37 @@ fn a_size_line_is_hexadecimal_without_leading_zeros() {
     let mut out = Vec::new();
     append_chunk(&mut out, b"");
     assert!(out.is_empty(), "an empty chunk would end the body");
+}
+
+#[test]
+fn sizes_read_leniently_may_be_padded() {
+    let rules = ChunkRules { strictness: Strictness::Lenient, ..ChunkRules::default() };
+    for (body, data) in [
+        ("5   \r\nhello\r\n0\r\n\r\n", Ok("hello")),
+        ("5\t\r\nhello\r\n0  \r\n\r\n", Ok("hello")),
+        ("00000000000000000000000005\r\nhello\r\n0000000000000000000\r\n\r\n", Ok("hello")),
+        ("5 ;a=b\r\nhello\r\n0\r\n\r\n", Ok("hello")),
+        (" 5\r\nhello\r\n0\r\n\r\n", Err(MessageError::ChunkSize)),
+        ("5 5\r\nhello\r\n0\r\n\r\n", Err(MessageError::ChunkExtension)),
+        ("0x5\r\nhello\r\n0\r\n\r\n", Err(MessageError::ChunkSize)),
+        ("5\nhello\r\n0\r\n\r\n", Err(MessageError::ChunkSize)),
+        ("5 \nhello\r\n0\r\n\r\n", Err(MessageError::ChunkExtension)),
+        ("00010000000000000000\r\n", Err(MessageError::ChunkSize)),
+        ("5\r\nhello!\r\n0\r\n\r\n", Err(MessageError::ChunkEnd)),
+    ] {
+        let mut decoder = Decoder::by(&rules);
+        let (mut input, mut seen) = (body.as_bytes(), Vec::new());
+        let result = loop {
+            match decoder.next(input) {
+                Ok((used, Decoded::Data(data))) => {
+                    seen.extend_from_slice(data);
+                    input = &input[used..];
+                }
+                Ok((used, Decoded::End)) => break Ok(input.len() - used),
+                Ok((_, Decoded::More)) => panic!("{body:?} ends"),
+                Err(error) => break Err(error),
+            }
+        };
+        assert_eq!(result.map(|_| std::str::from_utf8(&seen).unwrap()), data, "{body:?}");
+    }
 }

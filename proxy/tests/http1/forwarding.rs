@@ -11,10 +11,10 @@ const SENT: &str = "X-Forwarded-For: 1.1.1.1\r\nX-Forwarded-Proto: https\r\nX_Fo
     X-Halftone-Trace: t\r\n";
 
 /// The forwarding fields as the backend reads them.
-fn received(position: Position, any_trusted: bool, peer_trusted: bool) -> String {
+fn received(position: Position, any_trusted: bool, peer_trusted: bool, sent: &str) -> String {
     let out =
         Rewriting { forwarding: forwarding(position, any_trusted, peer_trusted), ..Rewriting::default() }
-            .request(&format!("GET / HTTP/1.1\r\nHost: shop\r\n{SENT}\r\n"));
+            .request(&format!("GET / HTTP/1.1\r\nHost: shop\r\n{sent}\r\n"));
     let seen = oracle::request(&out).expect("what we write is a request");
     let mut lines: Vec<String> = seen
         .fields
@@ -28,12 +28,11 @@ fn received(position: Position, any_trusted: bool, peer_trusted: bool) -> String
 
 #[test]
 fn forwarding_fields_are_believed_from_trusted_peers_alone() {
-    let replaced =
-        "X-Forwarded-For=192.0.2.7 X-Forwarded-Host=shop X-Forwarded-Port=8080 X-Forwarded-Proto=http";
+    let replaced = "X-Forwarded-For=192.0.2.7 X-Forwarded-Host=shop X-Forwarded-Port=8080 X-Forwarded-Proto=http X-Real-IP=192.0.2.7";
     let kept = "Forwarded=for=1.1.1.1 X-Forwarded-For=1.1.1.1, 2.2.2.2, 192.0.2.7 X-Forwarded-Prefix=/p \
-        X-Forwarded-Proto=https X-Halftone-Trace=t X-Real-IP=1.1.1.1 X_Forwarded_Host=evil";
+        X-Forwarded-Proto=https X-Halftone-Trace=t X-Real-IP=1.1.1.1";
     let appended = "Forwarded=for=1.1.1.1 X-Forwarded-For=1.1.1.1, 2.2.2.2, 192.0.2.7 X-Forwarded-Host=shop \
-        X-Forwarded-Port=8080 X-Forwarded-Prefix=/p X-Forwarded-Proto=https X-Real-IP=1.1.1.1 X_Forwarded_Host=evil";
+        X-Forwarded-Port=8080 X-Forwarded-Prefix=/p X-Forwarded-Proto=https X-Real-IP=1.1.1.1";
     for (why, position, any_trusted, peer_trusted, expected) in [
         ("edge, nobody trusted", Position::Edge, false, false, replaced),
         ("edge, another trusted", Position::Edge, true, false, replaced),
@@ -42,6 +41,19 @@ fn forwarding_fields_are_believed_from_trusted_peers_alone() {
         ("behind a proxy, not in the list", Position::BehindProxy, true, false, replaced),
         ("behind a proxy, in the list", Position::BehindProxy, true, true, kept),
     ] {
-        assert_eq!(received(position, any_trusted, peer_trusted), expected, "{why}");
+        assert_eq!(received(position, any_trusted, peer_trusted, SENT), expected, "{why}");
+    }
+}
+
+#[test]
+fn absent_forwarding_fields_are_set_unless_a_trusted_peer_left_them_out() {
+    let all = "X-Forwarded-For=192.0.2.7 X-Forwarded-Host=shop X-Forwarded-Port=8080 X-Forwarded-Proto=http \
+        X-Real-IP=192.0.2.7";
+    for (position, trusted, expected) in [
+        (Position::Edge, false, all),
+        (Position::BehindProxy, false, all),
+        (Position::Edge, true, "X-Forwarded-For=192.0.2.7"),
+    ] {
+        assert_eq!(received(position, trusted, trusted, ""), expected, "{position:?} {trusted}");
     }
 }

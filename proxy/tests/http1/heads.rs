@@ -104,9 +104,8 @@ proptest! {
     }
 }
 
-fn received_target(bytes: &[u8]) -> String {
-    let text = String::from_utf8_lossy(bytes);
-    text.trim_start().split(' ').nth(1).unwrap_or_default().to_owned()
+fn received_target(bytes: &[u8]) -> Vec<u8> {
+    bytes.trim_ascii_start().split(|byte| *byte == b' ').nth(1).unwrap_or_default().to_vec()
 }
 
 fn owned<'a>(fields: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> Vec<(String, Vec<u8>)> {

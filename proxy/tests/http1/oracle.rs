@@ -5,7 +5,7 @@
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Request {
     pub(crate) method: String,
-    pub(crate) target: String,
+    pub(crate) target: Vec<u8>,
     /// Digits after `HTTP/1.`
     pub(crate) minor: u8,
     pub(crate) fields: Vec<(String, Vec<u8>)>,
@@ -43,10 +43,12 @@ pub(crate) fn request(bytes: &[u8]) -> Option<Request> {
     }
     let minor = http_1(version)?;
     let method = String::from_utf8(method.to_vec()).ok()?;
-    let target = String::from_utf8(target.to_vec()).ok()?;
-    if !request_target(&method, &target) {
+    // A letter for each byte: the grammar's own are ASCII.
+    let letters: String = target.iter().copied().map(char::from).collect();
+    if !request_target(&method, &letters) {
         return None;
     }
+    let target = target.to_vec();
     let fields = take_fields(&mut rest, false)?;
     Some(Request { method, target, minor, fields, length: bytes.len() - rest.len() })
 }
@@ -148,7 +150,7 @@ fn request_target(method: &str, target: &str) -> bool {
 }
 
 /// pchar, `/` and `?`, and what clients send beyond the grammar and every server takes: brackets, quotes,
-/// braces, carets, bars, backslashes and letters that are not ASCII. Never `#`, space or control characters.
+/// braces, carets, bars, backslashes and bytes that are not ASCII. Never `#`, space or control characters.
 fn path_or_query_char(letter: char) -> bool {
     letter != '#' && letter > ' ' && letter != '\u{7f}'
 }

@@ -3,7 +3,7 @@
 
 use halftone_proxy::http1::{
     Answering, Body, FieldSlots, HeadSearch, MAX_HEAD, MAX_REQUEST_LINE, MessageError, Method, RequestHead,
-    ResponseHead, TargetForm, Version, parse_request, parse_response,
+    ResponseHead, Strictness, TargetForm, Version, parse_request, parse_response,
 };
 
 use MessageError as E;
@@ -25,14 +25,15 @@ pub(crate) fn with_response<R>(
     request: Answering,
     then: impl FnOnce(&ResponseHead<'_, '_>, &[u8]) -> R,
 ) -> Result<Option<R>, MessageError> {
-    let mut search = HeadSearch::response();
+    let mut search = HeadSearch::response(request.strictness);
     let Some(length) = search.advance(bytes)? else { return Ok(None) };
     let mut slots = FieldSlots::new();
     let head = parse_response(&mut slots, &search, &bytes[..length], request)?;
     Ok(Some(then(&head, &bytes[length..])))
 }
 
-pub(crate) const GET: Answering = Answering { method: Method::Get, websocket: false };
+pub(crate) const GET: Answering =
+    Answering { method: Method::Get, websocket: false, strictness: Strictness::Strict };
 
 /// The request line and Host of a plain GET, and what follows.
 fn get(rest: &str) -> String {
@@ -120,12 +121,15 @@ fn a_request_that_breaks_a_rule_is_refused_with_its_status() {
         ("GET /\0 HTTP/1.1\r\nHost: a\r\n\r\n".into(), E::FirstLine, 400),
         ("GET /\x7f HTTP/1.1\r\nHost: a\r\n\r\n".into(), E::FirstLine, 400),
         ("GET / HTTP/1.2\r\nHost: a\r\n\r\n".into(), E::Version, 400),
-        ("GET / HTTP/2.0\r\nHost: a\r\n\r\n".into(), E::Version, 400),
+        ("GET / HTTP/2.0\r\nHost: a\r\n\r\n".into(), E::MajorVersion, 505),
+        ("GET / HTTP/3.0\r\nHost: a\r\n\r\n".into(), E::MajorVersion, 505),
+        ("GET / HTTP/0.9\r\nHost: a\r\n\r\n".into(), E::MajorVersion, 505),
+        ("GET / HTTP/2\r\nHost: a\r\n\r\n".into(), E::Version, 400),
         ("GET / HTTP/1.10\r\nHost: a\r\n\r\n".into(), E::FirstLine, 400),
         ("GET / http/1.1\r\nHost: a\r\n\r\n".into(), E::Version, 400),
         ("GET /\r\n\r\n".into(), E::FirstLine, 400),
         ("GET / b HTTP/1.1\r\nHost: a\r\n\r\n".into(), E::Version, 400),
-        ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".into(), E::Version, 400),
+        ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".into(), E::MajorVersion, 505),
         ("GET a HTTP/1.1\r\nHost: a\r\n\r\n".into(), E::Target, 400),
         ("GET * HTTP/1.1\r\nHost: a\r\n\r\n".into(), E::Target, 400),
         ("GET a:80 HTTP/1.1\r\nHost: a\r\n\r\n".into(), E::Target, 400),
@@ -204,7 +208,7 @@ fn a_target_comes_apart_into_host_path_and_query() {
             assert_eq!(head.authority, authority.as_bytes(), "{line}");
             assert_eq!(head.host, host, "{line}");
             assert_eq!(&*head.path, path.as_bytes(), "{line}");
-            assert_eq!(head.target.query, query, "{line}");
+            assert_eq!(head.target.query, query.map(str::as_bytes), "{line}");
         });
         assert_eq!(seen, Ok(Some(())), "{line}");
     }
@@ -238,6 +242,7 @@ fn a_websocket_is_asked_for_by_a_get_without_a_body_alone() {
         ("h2c", get("Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: x\r\n"), false),
         ("no Connection", get("Upgrade: websocket\r\n"), false),
         ("no Upgrade", get("Connection: Upgrade\r\n"), false),
+        ("no body, in so many words", get(&format!("{ask}Content-Length: 0\r\n")), true),
         ("a body", get(&format!("{ask}Content-Length: 1\r\n")), false),
         ("chunks", get(&format!("{ask}Transfer-Encoding: chunked\r\n")), false),
         ("POST", get(ask).replace("GET", "POST"), false),
@@ -315,6 +320,8 @@ fn an_answer_that_breaks_a_rule_is_refused() {
         ("HTTP/1.1 2000 Long\r\n\r\n".into(), E::Status),
         ("HTTP/1.1  200 OK\r\n\r\n".into(), E::Status),
         ("HTTP/2.0 200 OK\r\n\r\n".into(), E::Version),
+        (ok("Transfer-Encoding: chunked, chunked\r\n"), E::Coding),
+        (ok("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n"), E::Coding),
         ("SSH-2.0-OpenSSH\r\n\r\n".into(), E::FirstLine),
         (
             "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n".into(),
@@ -327,9 +334,87 @@ fn an_answer_that_breaks_a_rule_is_refused() {
     }
 }
 
+/// As `GET`, of a backend that is read leniently.
+const LENIENT: Answering = Answering { strictness: Strictness::Lenient, ..GET };
+
+#[test]
+fn an_answer_read_leniently_may_say_clear_things_clumsily() {
+    for (bytes, status, body) in [
+        (ok("Transfer-Encoding: chunked, Chunked\r\n"), 200, Body::Chunked),
+        (ok("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n"), 200, Body::Chunked),
+        ("HTTP/1.1 600 High\r\nContent-Length: 0\r\n\r\n".into(), 600, Body::Length(0)),
+        ("HTTP/1.1 999 Denied\r\nContent-Length: 0\r\n\r\n".into(), 999, Body::Length(0)),
+        (ok(&"X: y\r\n".repeat(2_000)), 200, Body::UntilClose),
+    ] {
+        let seen = with_response(bytes.as_bytes(), LENIENT, |head, _| (head.status, head.body));
+        assert_eq!(seen, Ok(Some((status, body))), "{bytes:?}");
+        assert!(with_response(bytes.as_bytes(), GET, |_, _| ()).is_err(), "strictly: {bytes:?}");
+    }
+    let many = ok(&"X: y\r\n".repeat(2_000));
+    let fields = with_response(many.as_bytes(), LENIENT, |head, _| head.fields.as_slice().len());
+    assert_eq!(fields, Ok(Some(2_000)));
+}
+
+#[test]
+fn leniency_takes_nothing_that_two_readers_could_read_differently() {
+    for (bytes, error) in [
+        (ok("Content-Length: 4\r\nTransfer-Encoding: chunked\r\n"), E::LengthAndCoding),
+        (ok("Content-Length: 4\r\nContent-Length: 5\r\n"), E::LengthsDiffer),
+        (ok("Content-Length: +4\r\n"), E::Length),
+        (ok("Transfer-Encoding: gzip, chunked\r\n"), E::Coding),
+        (ok("Transfer-Encoding: chunked, identity\r\n"), E::Coding),
+        (ok("Transfer-Encoding: chunked\r\nTransfer-Encoding: x\r\n"), E::Coding),
+        (ok("Transfer-Encoding: x\r\nTransfer-Encoding: chunked\r\n"), E::Coding),
+        (ok("Transfer-Encoding: \r\n"), E::Coding),
+        (ok("Transfer-Encoding: ,\r\n"), E::Coding),
+        ("HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n".into(), E::CodingIn10),
+        (ok("X: a\r\n b\r\n"), E::ObsFold),
+        (ok("X: a\0\r\n"), E::FieldValue),
+        (ok("X y: a\r\n"), E::FieldName),
+        (ok("X: a\n"), E::BareLf),
+        (ok("X: a\rb\r\n"), E::BareCr),
+        ("HTTP/1.1 099 Low\r\n\r\n".into(), E::Status),
+        ("HTTP/1.1 1000 Long\r\n\r\n".into(), E::Status),
+        (ok(&"X: y\r\n".repeat(6_000)), E::HeadTooLong),
+    ] {
+        assert_eq!(with_response(bytes.as_bytes(), LENIENT, |_, _| ()), Err(error), "{bytes:?}");
+    }
+}
+
+#[test]
+fn a_first_line_that_begins_no_message_is_refused_when_it_is_whole() {
+    for (line, error) in [
+        ("SSH-2.0-OpenSSH_9.6\r\n", E::FirstLine),
+        ("EHLO mail.example.com\r\n", E::FirstLine),
+        ("HELO a b\r\n", E::Version),
+        ("GET /\r\n", E::FirstLine),
+        ("GET / \r\n", E::Version),
+        ("GET HTTP/1.1\r\n", E::FirstLine),
+        ("QUIT\r\n", E::FirstLine),
+        ("GET / HTTP/1.7\r\n", E::Version),
+        ("PRI * HTTP/2.0\r\n", E::MajorVersion),
+        ("\r\nGET /\r\n", E::FirstLine),
+    ] {
+        let mut search = HeadSearch::request();
+        let end = line.len() - 1;
+        assert_eq!(search.advance(&line.as_bytes()[..end]), Ok(None), "{line:?}");
+        assert_eq!(search.advance(line.as_bytes()), Err(error), "{line:?}");
+    }
+    for (line, error) in [
+        ("SSH-2.0-OpenSSH_9.6\r\n", E::FirstLine),
+        ("220 mail.example.com ESMTP\r\n", E::FirstLine),
+        ("-ERR unknown command 'GET'\r\n", E::FirstLine),
+        ("HTTP/2.0 200 OK\r\n", E::Version),
+        ("Hello\r\n", E::Version),
+    ] {
+        let mut search = HeadSearch::response(Strictness::Strict);
+        assert_eq!(search.advance(line.as_bytes()), Err(error), "{line:?}");
+    }
+}
+
 #[test]
 fn an_upgrade_is_granted_by_a_101_that_names_the_same_token() {
-    let asked = Answering { method: Method::Get, websocket: true };
+    let asked = Answering { method: Method::Get, websocket: true, strictness: Strictness::Strict };
     for (fields, granted) in [
         ("Connection: Upgrade\r\nUpgrade: websocket\r\n", true),
         ("Connection: upgrade\r\nUpgrade: WebSocket\r\n", true),
@@ -345,7 +430,7 @@ fn an_upgrade_is_granted_by_a_101_that_names_the_same_token() {
 
 #[test]
 fn an_answers_body_is_framed_by_what_it_answers() {
-    let head = Answering { method: Method::Head, websocket: false };
+    let head = Answering { method: Method::Head, websocket: false, strictness: Strictness::Strict };
     for (line, fields, request, body) in [
         ("1.1 200 OK", "Content-Length: 5\r\n", GET, Body::Length(5)),
         ("1.1 200", "Content-Length : 5\r\n", GET, Body::Length(5)),

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use halftone_proxy::{
     forwarded::{Forwarding, Position, forwarding},
     http1::{
-        Answering, Body, Delivery, Method, Version, deliver,
+        Answering, Body, Delivery, Method, Strictness, Version, deliver,
         write::{self, Onward, OwnAnswer, RequestRewrite, ResponseRewrite},
     },
 };
@@ -19,12 +19,14 @@ use crate::{
 };
 
 /// How requests are rewritten in these tests.
+#[derive(Clone, Copy)]
 pub(crate) struct Rewriting<'a> {
     pub(crate) path: Onward<'a>,
     pub(crate) forwarding: Forwarding,
     pub(crate) peer: IpAddr,
     pub(crate) version_header: Option<(&'a str, &'a str)>,
     pub(crate) identity_fields: &'a [Box<str>],
+    pub(crate) own_fields: &'a [Box<str>],
 }
 
 impl Default for Rewriting<'_> {
@@ -35,6 +37,7 @@ impl Default for Rewriting<'_> {
             peer: Ipv4Addr::new(192, 0, 2, 7).into(),
             version_header: None,
             identity_fields: &[],
+            own_fields: &[],
         }
     }
 }
@@ -52,6 +55,7 @@ impl Rewriting<'_> {
             local: (Ipv4Addr::new(10, 0, 0, 1), 8080).into(),
             version_header: self.version_header,
             identity_fields: self.identity_fields,
+            own_fields: self.own_fields,
         };
         with_request(bytes, |head, _| {
             let mut out = Vec::new();
@@ -68,7 +72,7 @@ fn text(bytes: &[u8]) -> &str {
 }
 
 /// The lines that every request gets under `Rewriting::default()`.
-const OURS: &str = "X-Forwarded-For: 192.0.2.7\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Host: a\r\nX-Forwarded-Port: 8080\r\n";
+const OURS: &str = "X-Forwarded-For: 192.0.2.7\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Host: a\r\nX-Forwarded-Port: 8080\r\nX-Real-IP: 192.0.2.7\r\n";
 
 #[test]
 fn a_request_goes_upstream_without_what_was_meant_for_us() {
@@ -125,6 +129,58 @@ fn a_request_goes_upstream_without_what_was_meant_for_us() {
             format!("GET /p?q HTTP/1.1\r\n{}\r\n", expected.replace("{OURS}", OURS)),
             "{why}"
         );
+    }
+}
+
+#[test]
+fn a_name_with_underscores_is_none_of_ours() {
+    let own = ["X-Release", "X-User-Name", "X_Canary"].map(Into::into);
+    let rewriting =
+        Rewriting { own_fields: &own, version_header: Some(("X-Release", "v2")), ..Rewriting::default() };
+    for (name, goes_on) in [
+        ("X_Release", false),
+        ("x-user_name", false),
+        ("X_USER_NAME", false),
+        ("X-Real_IP", false),
+        ("X_Real-IP", false),
+        ("X_Forwarded-For", false),
+        ("X_Forwarded_Anything_Else", false),
+        ("X_Halftone-Version", false),
+        ("Content_Length", false),
+        ("Transfer_Encoding", false),
+        ("Proxy_Authorization", false),
+        ("X_Canary", true),
+        ("X_canary", true),
+        ("X_User_Names", true),
+        ("X_Request_Id", true),
+        ("_", true),
+        ("X_Forwarded", true),
+    ] {
+        for forwarding in [forwarding(Position::Edge, false, false), forwarding(Position::Edge, true, true)] {
+            let out = Rewriting { forwarding, ..rewriting }
+                .request(&format!("GET / HTTP/1.1\r\nHost: a\r\n{name}: evil\r\n\r\n"));
+            assert_eq!(text(&out).contains("evil"), goes_on, "{name}");
+        }
+    }
+}
+
+#[test]
+fn a_websockets_length_of_nothing_does_not_go_on() {
+    let out = Rewriting::default().request(
+        "GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nContent-Length: 0\r\n\r\n",
+    );
+    assert!(text(&out).ends_with("Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n"), "{}", text(&out));
+    assert!(!text(&out).contains("Content-Length"), "{}", text(&out));
+}
+
+#[test]
+fn bytes_that_are_not_utf_8_go_on_in_a_target() {
+    for (path, expected) in
+        [(Onward::AsReceived, &b"GET /\xd6\xd0?\xce"[..]), (Onward::Under("/v1"), b"GET /v1/\xd6\xd0?\xce")]
+    {
+        let rewriting = Rewriting { path, ..Rewriting::default() };
+        let out = rewriting.try_request(b"GET /\xd6\xd0?\xce HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+        assert!(out.starts_with(expected), "{}", out.escape_ascii());
     }
 }
 
@@ -186,6 +242,7 @@ fn answer(bytes: &str, version: Version, request: Answering) -> String {
             version_header: Some(("X-Halftone-Version", "v2")),
             reason: Some("Split"),
             set_cookie: Some("halftone_id=1; Path=/"),
+            homeward: None,
         };
         let mut out = Vec::new();
         if head.is_interim() {
@@ -199,8 +256,9 @@ fn answer(bytes: &str, version: Version, request: Answering) -> String {
     .unwrap()
 }
 
-const HEAD: Answering = Answering { method: Method::Head, websocket: false };
-const WEBSOCKET: Answering = Answering { method: Method::Get, websocket: true };
+const HEAD: Answering = Answering { method: Method::Head, websocket: false, strictness: Strictness::Strict };
+const WEBSOCKET: Answering =
+    Answering { method: Method::Get, websocket: true, strictness: Strictness::Strict };
 const ADDED: &str =
     "X-Halftone-Version: v2\r\nX-Halftone-Reason: Split\r\nSet-Cookie: halftone_id=1; Path=/\r\n";
 
@@ -317,6 +375,7 @@ fn a_connection_that_closes_is_said_to() {
             version_header: None,
             reason: None,
             set_cookie: None,
+            homeward: None,
         };
         let mut out = Vec::new();
         write::response_head(&mut out, head, &rewrite);
@@ -330,13 +389,14 @@ fn a_connection_that_closes_is_said_to() {
 fn our_own_answers_are_whole_messages() {
     let usual = OwnAnswer {
         status: 404,
+        date: "1994-11-06T08:49:37Z".parse().unwrap(),
         client: Version::Http11,
         keep_alive: true,
         fields: &[("X-Halftone-Reason", "NoRoute")],
         body: "no release takes this host",
         head_only: false,
     };
-    let head = "HTTP/1.1 404 Not Found\r\nServer: halftone\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: 27\r\n";
+    let head = "HTTP/1.1 404 Not Found\r\nServer: halftone\r\nContent-Type: text/plain; charset=utf-8\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\nContent-Length: 27\r\n";
     for (why, answer, expected) in [
         ("usual", usual, format!("{head}X-Halftone-Reason: NoRoute\r\n\r\n{}\n", usual.body)),
         (
@@ -395,7 +455,7 @@ proptest! {
         prop_assert!(sent.values("x-halftone-version").eq([&b"v2"[..]]));
         let received = oracle::request(&bytes).expect("what we accept is a request");
         prop_assert_eq!(&sent.method, &received.method);
-        prop_assert!(sent.target == "*" || sent.target.starts_with(prefix) && sent.target.starts_with('/'));
+        prop_assert!(sent.target == b"*" || sent.target.starts_with(prefix.as_bytes()) && sent.target[0] == b'/');
         same_framing(&received, &sent)?;
         prop_assert_eq!(end_to_end(&received), end_to_end(&sent));
         // Read by ourselves it means the same once more.

@@ -6,6 +6,7 @@
 #![allow(clippy::print_stdout, reason = "measured figures are part of what the test says")]
 
 mod corpus;
+mod redirects;
 mod servers;
 #[path = "../support/kit.rs"]
 mod support;

@@ -90,7 +90,7 @@ frontend seen
         })
     }
 
-    fn start(name: &str, command: impl Fn(SocketAddr, &Path) -> Command) -> Self {
+    pub(crate) fn start(name: &str, command: impl Fn(SocketAddr, &Path) -> Command) -> Self {
         let directory = TempDir::new().unwrap();
         let address = free_address();
         let log = directory.path().join("seen");
@@ -145,7 +145,7 @@ impl Drop for Server {
 }
 
 /// Debian keeps servers where an ordinary user's path does not look.
-fn program(name: &str) -> Command {
+pub(crate) fn program(name: &str) -> Command {
     let mut command = Command::new(name);
     let path = std::env::var("PATH").unwrap_or_default();
     command.env("PATH", format!("{path}:/usr/sbin:/usr/local/sbin"));

@@ -97,7 +97,9 @@ pub(crate) fn line(reader: &mut Reader) -> io::Result<Option<String>> {
         return Ok(None);
     }
     let line = line.strip_suffix(b"\r\n").ok_or_else(|| io::Error::other("a line without CRLF"))?;
-    Ok(Some(String::from_utf8_lossy(line).into_owned()))
+    // Bytes that are not UTF-8 are read as Latin-1, so that none is lost.
+    let latin_1 = || line.iter().copied().map(char::from).collect();
+    Ok(Some(str::from_utf8(line).map_or_else(|_| latin_1(), str::to_owned)))
 }
 
 fn fields(reader: &mut Reader) -> io::Result<Vec<(String, String)>> {

@@ -143,6 +143,25 @@ fn interim_answers_go_to_clients_of_1_1_alone() {
 }
 
 #[test]
+fn interim_answers_go_on_for_as_long_as_the_backend_works() {
+    let backend = Backend::start(|connection, _| {
+        connection.request();
+        for _ in 0..500 {
+            connection
+                .send("HTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\n\r\n");
+        }
+        connection.ok("done");
+    });
+    let proxy = Proxy::to(backend.address);
+    let mut client = proxy.client();
+    client.send("GET / HTTP/1.1\r\nHost: shop\r\n\r\n");
+    for _ in 0..500 {
+        assert_eq!([client.answer().status(), client.answer().status()], [102, 103]);
+    }
+    assert_eq!(client.answer().text(), "done");
+}
+
+#[test]
 fn interim_answers_are_passed_on_before_the_final_one_has_come() {
     let backend = Backend::start(|connection, _| {
         connection.head();
@@ -162,14 +181,15 @@ fn interim_answers_are_passed_on_before_the_final_one_has_come() {
 
 #[test]
 fn a_backend_that_breaks_the_rules_of_http_is_a_502() {
-    let interim = "HTTP/1.1 103 Early Hints\r\n\r\n".repeat(9).leak() as &str;
+    let interim = "HTTP/1.1 103 Early Hints\r\n\r\n".repeat(2_400).leak() as &str;
     for answer in [
         "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n",
         "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nok",
         "HTTP/1.1 200 OK\r\nA: b\r\n c\r\nContent-Length: 2\r\n\r\nok",
         "HTTP/1.1 777 Odd\r\nContent-Length: 2\r\n\r\nok",
         "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n",
-        "SSH-2.0-OpenSSH\r\n\r\n",
+        "SSH-2.0-OpenSSH\r\n",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nfive\r\nhello\r\n0\r\n\r\n",
         interim,
     ] {
         let backend = saying_once(answer);

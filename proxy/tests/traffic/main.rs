@@ -11,7 +11,9 @@ mod chaos;
 mod connections;
 mod drain;
 mod endings;
+mod malformed;
 mod paths;
+mod redirects;
 mod smuggling;
 #[path = "../support/kit.rs"]
 mod support;

@@ -56,3 +56,20 @@ fn a_backend_that_takes_two_slashes_for_one_is_led_to_no_other_place() {
         assert_eq!(backend.seen().target(), upstream, "{path}");
     }
 }
+
+#[test]
+fn bytes_that_are_not_utf_8_go_through_and_into_the_log() {
+    let backend = Backend::answering("");
+    let options = Options { log: true, ..Options::default() };
+    let rule = json!({"rules": [{"name": "gbk", "to": "Stable", "when": [{"all": [
+        {"source": "Path", "operator": "Regex", "values": ["^/b.*"]},
+    ]}]}]});
+    let proxy = Proxy::with(options, &[release(&[backend.address], rule)]);
+    let mut client = proxy.client();
+    client.send(b"GET /b\xd6\xd0\xce\xc4?q=\xb5 HTTP/1.1\r\nHost: shop\r\n\r\n");
+    assert_eq!(client.answer().status(), 200);
+    // The scripted backend reads lines as Latin-1.
+    assert_eq!(backend.seen().target(), "/b\u{d6}\u{d0}\u{ce}\u{c4}?q=\u{b5}");
+    let lines = proxy.finish();
+    assert_eq!((&lines[0]["path"], &lines[0]["chosenBy"]), (&json!("/b%D6%D0%CE%C4"), &json!("Rule")));
+}

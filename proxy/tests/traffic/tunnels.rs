@@ -31,6 +31,19 @@ fn echoing(connection: &mut Incoming) {
 }
 
 #[test]
+fn a_websocket_that_is_asked_for_with_a_length_of_0_is_granted() {
+    let backend = Backend::start(|connection, _| echoing(connection));
+    let proxy = Proxy::to(backend.address);
+    let mut client = proxy.client();
+    client.send(ASK.replace("\r\n\r\n", "\r\nContent-Length: 0\r\n\r\n"));
+    assert_eq!(client.head().unwrap().unwrap().status(), 101);
+    let request = backend.seen();
+    assert_eq!((request.get("upgrade"), request.get("content-length")), (Some("websocket"), None));
+    client.send("through");
+    assert_eq!(client.bytes(7), b"through");
+}
+
+#[test]
 fn a_websocket_carries_messages_both_ways() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -1,5 +1,7 @@
 //! Answers of our own: refusals, and what the proxy says where no backend answered.
 
+use jiff::{Timestamp, fmt::rfc2822::DateTimePrinter};
+
 use super::{append_connection, append_length, append_status_line};
 use crate::http1::{Version, fields::append_line};
 
@@ -8,11 +10,13 @@ use crate::http1::{Version, fields::append_line};
 pub struct OwnAnswer<'a> {
     /// The status, 200 to 599 with a body; it goes with its usual reason phrase.
     pub status: u16,
+    /// When it is made (RFC 9110 §6.6.1), in whole seconds.
+    pub date: Timestamp,
     /// The client's version, 1.1 where its head was not understood.
     pub client: Version,
     /// Whether the connection stays open.
     pub keep_alive: bool,
-    /// Further fields, such as Date or X-Halftone-Reason.
+    /// Further fields, such as X-Halftone-Reason.
     pub fields: &'a [(&'a str, &'a str)],
     /// The body: one line of plain text, its line end not included.
     pub body: &'a str,
@@ -25,6 +29,7 @@ pub struct OwnAnswer<'a> {
 pub fn own_answer(out: &mut Vec<u8>, answer: &OwnAnswer<'_>) {
     append_status_line(out, answer.status, reason_phrase(answer.status));
     out.extend_from_slice(b"Server: halftone\r\nContent-Type: text/plain; charset=utf-8\r\n");
+    append_date(out, answer.date);
     append_length(out, answer.body.len() as u64 + 1);
     append_connection(out, answer.client, answer.keep_alive);
     if answer.status == 405 {
@@ -37,6 +42,13 @@ pub fn own_answer(out: &mut Vec<u8>, answer: &OwnAnswer<'_>) {
     if !answer.head_only {
         out.extend_from_slice(answer.body.as_bytes());
         out.push(b'\n');
+    }
+}
+
+/// Left out only where the year has more than four digits, for which there is no form.
+fn append_date(out: &mut Vec<u8>, date: Timestamp) {
+    if let Ok(date) = DateTimePrinter::new().timestamp_to_rfc9110_string(&date) {
+        append_line(out, b"Date", date.as_bytes());
     }
 }
 
@@ -66,6 +78,7 @@ fn reason_phrase(status: u16) -> &'static str {
         502 => "Bad Gateway",
         503 => "Service Unavailable",
         504 => "Gateway Timeout",
+        505 => "HTTP Version Not Supported",
         _ => "",
     }
 }

@@ -9,6 +9,7 @@ use halftone_routing::config::arm::{Backend, ServiceRef, Upstream};
 use halftone_routing::config::names::ObjectName;
 
 use super::{Endpoint, Table};
+use crate::upstream::faults::AllFaults;
 use crate::upstream::in_flight::InFlights;
 use crate::upstream::services::{Kept, Reach, Services, Slice};
 
@@ -17,6 +18,7 @@ use crate::upstream::services::{Kept, Reach, Services, Slice};
 #[derive(Debug)]
 pub struct Tables {
     in_flight: InFlights,
+    faults: AllFaults,
     next_table: AtomicU32,
     next_slot: Arc<AtomicU32>,
     inner: Mutex<Inner>,
@@ -62,6 +64,7 @@ impl Tables {
         };
         Self {
             in_flight: InFlights::new(workers),
+            faults: AllFaults::default(),
             next_table: AtomicU32::new(0),
             next_slot: Arc::default(),
             inner: Mutex::new(inner),
@@ -71,6 +74,11 @@ impl Tables {
     /// What is under way for each arm, beside the endpoints that arms may share.
     pub fn in_flight(&self) -> &InFlights {
         &self.in_flight
+    }
+
+    /// The malformed answers of every arm.
+    pub fn faults(&self) -> &AllFaults {
+        &self.faults
     }
 
     /// The arm's table. A new one of an arm by `addresses` has each of them as a ready endpoint; a new one of a
