@@ -3,14 +3,18 @@
 #![no_main]
 
 use halftone_proxy::http1::{
-    Decoded, Decoder, MessageError,
+    ChunkRules, Decoded, Decoder, MessageError, Strictness,
     chunked::{append_chunk, append_end},
 };
 use libfuzzer_sys::fuzz_target;
 
 /// Data, trailers, bytes used; `None` while it is not whole.
-fn decode(bytes: &[u8], step: usize) -> Result<Option<(Vec<u8>, Vec<u8>, usize)>, MessageError> {
-    let mut decoder = Decoder::new();
+fn decode(
+    bytes: &[u8],
+    step: usize,
+    strictness: Strictness,
+) -> Result<Option<(Vec<u8>, Vec<u8>, usize)>, MessageError> {
+    let mut decoder = Decoder::by(&ChunkRules { strictness, ..ChunkRules::default() });
     let (mut data, mut at) = (Vec::new(), 0);
     for piece in bytes.chunks(step) {
         let mut input = piece;
@@ -32,14 +36,19 @@ fn decode(bytes: &[u8], step: usize) -> Result<Option<(Vec<u8>, Vec<u8>, usize)>
 
 fuzz_target!(|input: &[u8]| {
     let [step, bytes @ ..] = input else { return };
-    let at_once = decode(bytes, usize::MAX);
-    assert_eq!(decode(bytes, usize::from(*step).max(1)), at_once);
-    let Ok(Some((data, trailers, _))) = at_once else { return };
+    for strictness in [Strictness::Strict, Strictness::Lenient] {
+        let at_once = decode(bytes, usize::MAX, strictness);
+        assert_eq!(decode(bytes, usize::from(*step).max(1), strictness), at_once);
+    }
+    let at_once = decode(bytes, usize::MAX, Strictness::Strict);
+    let Ok(Some((data, trailers, _))) = &at_once else { return };
+    assert_eq!(decode(bytes, usize::MAX, Strictness::Lenient), at_once, "leniency reads nothing differently");
     let mut out = Vec::new();
     for piece in data.chunks(usize::from(*step).max(1)) {
         append_chunk(&mut out, piece);
     }
-    append_end(&mut out, &trailers);
+    append_end(&mut out, trailers);
     let length = out.len();
-    assert_eq!(decode(&out, usize::MAX), Ok(Some((data, trailers, length))));
+    let again = decode(&out, usize::MAX, Strictness::Strict);
+    assert_eq!(again, Ok(Some((data.clone(), trailers.clone(), length))));
 });

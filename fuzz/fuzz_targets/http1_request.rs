@@ -103,9 +103,9 @@ fn going_on<'a>(fields: &'a [(String, Vec<u8>)], named: &[String]) -> Vec<&'a (S
 
 /// Path and query as received; of an absolute target without a path what it means.
 fn received(head: &RequestHead<'_, '_>) -> Vec<u8> {
-    let path =
-        if head.target.authority.is_some() && head.target.path.len() == 1 { b"" } else { head.target.path };
-    let query = head.target.query.map(|query| [b"?", query].concat()).unwrap_or_default();
+    let bare = head.target.authority.is_some() && head.target.path.len() == 1;
+    let path: &[u8] = if bare { b"" } else { head.target.path };
+    let query = head.target.query.map(|query| [&b"?"[..], query].concat()).unwrap_or_default();
     [path, &query].concat()
 }
 

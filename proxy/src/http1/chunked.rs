@@ -162,8 +162,13 @@ impl Decoder {
 
     fn digit(&mut self, byte: u8) -> Result<State, MessageError> {
         let digit = char::from(byte).to_digit(16).ok_or(MessageError::ChunkSize)?;
-        if self.is_lenient() && digit == 0 && self.left == 0 {
-            return self.extension(State::MoreSize);
+        if self.is_lenient() && self.left == 0 {
+            // Zeros before the size are padding, and beyond the usual number of digits they count as such.
+            match digit {
+                0 if self.digits == MAX_DIGITS => return self.extension(State::MoreSize),
+                0 => {}
+                _ => self.digits = 0,
+            }
         }
         if self.digits == MAX_DIGITS || self.left >> 59 != 0 {
             return Err(MessageError::ChunkSize);
