@@ -8,6 +8,9 @@ use assert_cmd::Command;
 use predicates::str::contains;
 use serde_json::Value;
 
+/// The example that runs without a cluster.
+const LOCAL: &str = "local/local.yaml";
+
 fn examples() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples")
 }
@@ -20,11 +23,11 @@ fn halftone() -> Command {
 
 /// The files with releases, each with the declaration of the fleet that it is for.
 fn releases() -> Vec<(String, &'static str)> {
-    let entries = std::fs::read_dir(examples()).unwrap();
-    let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    let fleet = |name: &str| if name == "local.yaml" { "fleet-local.yaml" } else { "fleet.yaml" };
-    let releases = names.filter(|name| !name.starts_with("fleet"));
-    releases.map(|name| (name.clone(), fleet(&name))).collect()
+    let entries = std::fs::read_dir(examples()).unwrap().map(Result::unwrap);
+    let files = entries.filter(|entry| entry.path().is_file());
+    let names = files.map(|entry| entry.file_name().into_string().unwrap());
+    let releases = names.filter(|name| name != "00-shop.yaml").map(|name| (name, "operator/fleet.yaml"));
+    releases.chain([(LOCAL.to_owned(), "local/fleet.yaml")]).collect()
 }
 
 #[test]
@@ -58,7 +61,7 @@ fn each_example_is_explained_to_an_arm() {
         assert!(told["release"].is_string() && told["arm"].is_string(), "{name}: {told}");
         assert!(!told["reason"].as_str().unwrap().is_empty(), "{name}: {told}");
         let nowhere = explain(&["--host", "nowhere.invalid", "--path", path]);
-        assert!(nowhere["release"].is_null() || name == "local.yaml", "{name}: {nowhere}");
+        assert!(nowhere["release"].is_null() || name == LOCAL, "{name}: {nowhere}");
     }
 }
 

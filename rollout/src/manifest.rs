@@ -12,7 +12,7 @@ pub(crate) use self::tree::Places;
 use crate::{
     crd,
     finding::{Finding, Position, Severity},
-    plan::Plan,
+    plan::{Plan, hosts},
     problem::Problem,
     spec::GrayRelease,
     structural,
@@ -172,6 +172,7 @@ fn release(document: &Value) -> Result<(GrayRelease, Plan), Vec<Problem>> {
     let spec = document.get("spec").filter(|spec| spec.is_object());
     if let Some(spec) = spec {
         problems.extend(structural::check(spec, &crd::schema()["properties"]["spec"], "spec"));
+        problems.extend(hosts::problems(spec));
     }
     let planned = serde_json::from_value::<GrayRelease>(document.clone())
         .map_err(|error| vec![Problem::new("", format!("cannot be read: {error}"), "correct it")])
@@ -268,8 +269,8 @@ mod tests {
         assert_eq!(
             findings(spec),
             [
-                "f.yaml:5:11: error: spec.hosts[0]: \"Shop\" is no host; write a name in lower case without port, \
-                 *.name, or * for any host [Invalid]",
+                "f.yaml:5:11: error: spec.hosts[0]: a host is written in lower case; replace the capital letters; \
+                 requests match in any case [Invalid]",
                 "f.yaml:6:51: error: spec.stable.version: is 1.1, not a text; put it in quotes: \"1.1\" [Invalid]",
                 "f.yaml:7:53: error: spec.gray.weigth: there is no field \"weigth\" here; remove it; the fields here \
                  are addresses, healthCheck, lenient, maxInFlight, pathPrefix, service, timeouts, version [UnknownField]",

@@ -7,6 +7,7 @@
 
 mod arms;
 mod health;
+pub(crate) mod hosts;
 mod identity;
 mod live;
 mod reader;
@@ -189,7 +190,7 @@ fn read(reader: &mut Reader, release: &GrayRelease) -> Option<Plan> {
         Some(_) => gray(reader, spec, namespace).map(Some),
         None => Some(None),
     };
-    let hosts = reader.each("spec.hosts", &spec.hosts, |reader, path, text| host(reader, path, text));
+    let hosts = hosts::read(reader, &spec.hosts);
     let paths = reader.each("spec.paths", &spec.paths, |reader, path, text| self::path(reader, path, text));
     let identity = identity::read(reader, "spec.identity", &spec.identity, spec.gray.is_some());
     let schedule = match &spec.schedule {
@@ -248,14 +249,6 @@ fn gray(reader: &mut Reader, spec: &GrayReleaseSpec, namespace: Option<&ObjectNa
     let steps = steps::read(reader, "spec.steps", spec.steps.as_deref());
     let target = target?;
     Some(GrayPlan { id: release_id(spec), arm: arm?, target, steps: steps::toward(target, steps?) })
-}
-
-fn host(reader: &mut Reader, path: &str, text: &str) -> Option<HostPattern> {
-    let inner = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
-    let address = inner.and_then(|inner| inner.parse::<std::net::Ipv6Addr>().ok());
-    let ipv6 = address.is_some_and(|address| address.to_ipv4_mapped().is_none());
-    reader.require(!text.starts_with('[') || ipv6, path, checks::HOST_IS_IPV6)?;
-    reader.text(path, text)
 }
 
 /// A path that is matched or put before others.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use halftone_rollout::fleet::FleetDeclarations;
 use halftone_routing::fleet::Position;
 
-const EXAMPLE: &str = include_str!("../../examples/fleet.yaml");
+const EXAMPLE: &str = include_str!("../../examples/operator/fleet.yaml");
 
 /// What is wrong with a declaration.
 fn findings(text: &str) -> Vec<String> {

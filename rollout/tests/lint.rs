@@ -9,7 +9,7 @@ use halftone_rollout::{
     manifest::{Reading, read},
 };
 
-const FLEET: &str = include_str!("../../examples/fleet.yaml");
+const FLEET: &str = include_str!("../../examples/operator/fleet.yaml");
 
 fn example(name: &str) -> Reading {
     let path = format!("{}/../examples/{name}", env!("CARGO_MANIFEST_DIR"));
@@ -33,15 +33,36 @@ fn the_examples_are_right_and_deserve_no_warning() {
         let findings = lint(&[reading], Some(&fleets));
         assert_eq!(findings, [], "{name}");
     }
-    let local = include_str!("../../examples/fleet-local.yaml");
-    let fleets = FleetDeclarations::read("fleet-local.yaml", local).unwrap();
-    assert_eq!(lint(&[example("local.yaml")], Some(&fleets)), []);
+    let local = include_str!("../../examples/local/fleet.yaml");
+    let fleets = FleetDeclarations::read("local/fleet.yaml", local).unwrap();
+    assert_eq!(lint(&[example("local/local.yaml")], Some(&fleets)), []);
 }
 
 #[test]
 fn each_example_is_tested() {
     let folder = format!("{}/../examples", env!("CARGO_MANIFEST_DIR"));
-    assert_eq!(std::fs::read_dir(folder).unwrap().count(), 10, "a new example belongs into the test above");
+    assert_eq!(std::fs::read_dir(folder).unwrap().count(), 10, "a new example belongs into the tests here");
+}
+
+/// The releases of a cluster, as `kubectl apply -f examples/` finds them.
+fn releases() -> Vec<Reading> {
+    let folder = format!("{}/../examples", env!("CARGO_MANIFEST_DIR"));
+    let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap());
+    let names = files.filter(|entry| entry.path().is_file()).map(|entry| entry.file_name());
+    names.map(|name| example(name.to_str().unwrap())).collect()
+}
+
+#[test]
+fn the_examples_can_all_be_applied_together() {
+    let fleets = FleetDeclarations::read("fleet.yaml", FLEET).unwrap();
+    let readings = releases();
+    let releases = readings.iter().flat_map(|reading| &reading.manifests);
+    let mut names: Vec<_> = releases.map(|manifest| manifest.name()).collect();
+    names.sort_unstable();
+    let all = names.len();
+    names.dedup();
+    assert_eq!((all, names.len()), (7, 7), "two examples of one name replace each other: {names:?}");
+    assert_eq!(lint(&readings, Some(&fleets)), []);
 }
 
 /// A release whose spec has these lines beside hosts and arms.

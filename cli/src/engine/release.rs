@@ -300,7 +300,7 @@ mod tests {
 
     #[test]
     fn a_release_is_as_old_as_the_whole_second_in_which_it_was_seen() {
-        let text = include_str!("../../../examples/local.yaml");
+        let text = include_str!("../../../examples/local/local.yaml");
         let reading = halftone_rollout::manifest::read("local.yaml", text);
         let now = Now::at("2026-11-21T10:00:59.9Z".parse().unwrap());
         let release = Release::new(&reading.manifests[0].release, now);

@@ -13,19 +13,19 @@ const LEAST_BAD: u64 = 3;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Totals {
-    /// Requests to gray.
+    /// Number of requests to the gray version.
     #[schemars(with = "i64")]
     pub gray_requests: u64,
-    /// Requests to stable.
+    /// Number of requests to the stable version.
     #[schemars(with = "i64")]
     pub stable_requests: u64,
-    /// Errors charged to gray.
+    /// Number of errors that the gray version is charged with.
     #[schemars(with = "i64")]
     pub gray_errors: u64,
-    /// Errors charged to stable.
+    /// Number of errors that the stable version is charged with.
     #[schemars(with = "i64")]
     pub stable_errors: u64,
-    /// What each limit looks at, in the order of the limits.
+    /// Counts for each limit, in the order of `status.verdict.limits`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub limits: Vec<LimitTotals>,
 }
@@ -49,16 +49,16 @@ impl Totals {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct LimitTotals {
-    /// Bad events of gray: errors, 4xx answers, or answers that came too late.
+    /// Number of gray requests that count against this limit: errors, 4xx answers or late answers.
     #[schemars(with = "i64")]
     pub gray_bad: u64,
-    /// All of gray's requests that the limit looks at.
+    /// Number of gray requests that this limit judges.
     #[schemars(with = "i64")]
     pub gray: u64,
-    /// Bad events of stable.
+    /// Number of stable requests that count against this limit: errors, 4xx answers or late answers.
     #[schemars(with = "i64")]
     pub stable_bad: u64,
-    /// All of stable's requests that the limit looks at.
+    /// Number of stable requests that this limit judges.
     #[schemars(with = "i64")]
     pub stable: u64,
 }

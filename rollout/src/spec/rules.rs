@@ -7,12 +7,14 @@
 
 use serde_json::{Value, json};
 
-use super::schema::{NUMBER, TOKEN};
+use super::schema::{HOST, NUMBER, TOKEN};
+
+pub(crate) mod hosts;
 
 /// One rule of `x-kubernetes-validations`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Rule {
-    /// The expression. `NUMBER` and `TOKEN` stand for their patterns.
+    /// The expression. `NUMBER`, `TOKEN` and `HOST` stand for their patterns.
     cel: &'static str,
     /// What is wrong, without the place.
     pub(crate) what: &'static str,
@@ -27,7 +29,7 @@ pub(super) fn validations(rules: &[Rule]) -> Value {
 }
 
 fn expand(cel: &str) -> String {
-    [("NUMBER", NUMBER), ("TOKEN", TOKEN)]
+    [("NUMBER", NUMBER), ("TOKEN", TOKEN), ("HOST", HOST)]
         .into_iter()
         .fold(cel.to_owned(), |cel, (name, pattern)| cel.replace(name, &format!("r\"{pattern}\"")))
 }
@@ -66,13 +68,6 @@ pub(crate) const FORCE_NEEDS_GRAY: Rule = Rule {
     cel: "self.force != 'Gray' || has(self.gray)",
     what: "force: Gray needs a gray arm",
     advice: "add gray and targetRatio, or set force to None or Stable",
-};
-
-pub(crate) const HOST_IS_IPV6: Rule = Rule {
-    cel: "!self.startsWith('[') || \
-          isIP(self.substring(1, self.size() - 1)) && self.contains(':')",
-    what: "brackets hold an IPv6 address",
-    advice: "write for instance [2001:db8::1]",
 };
 
 pub(crate) const PATH_IS_PLAIN: Rule = Rule {

@@ -18,7 +18,8 @@ pub(crate) const LABEL: &str = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$";
 pub(crate) const NAMESPACE_OR_ALL: &str = r"^(\*|[a-z0-9]([-a-z0-9]*[a-z0-9])?)$";
 /// A label with a letter in it.
 pub(crate) const PORT_NAME: &str = "^([0-9][-0-9]*)?[a-z]([-a-z0-9]*[a-z0-9])?$";
-pub(super) const HOST: &str = r"^(\*|(\*\.)?[a-z0-9_-]+(\.[a-z0-9_-]+)*|\[[0-9a-f:.]+\])$";
+/// A host in normal form; addresses in brackets are checked by a rule.
+pub(crate) const HOST: &str = r"^(\*|(\*\.)?[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*)$";
 pub(super) const PATH: &str = r#"^/([!"$&->@-~]|%[0-9A-Fa-f]{2})*$"#;
 pub(super) const CHECK_PATH: &str = r#"^/[!"$-~]*$"#;
 pub(super) const VISIBLE: &str = "^[!-~]+$";
@@ -43,7 +44,6 @@ pub(crate) fn says(pattern: &str) -> Option<(&'static str, &'static str)> {
             "is no port",
             "write a number from 1 to 65535 without quotes, or the name of a port of the Service",
         ),
-        HOST => ("is no host", "write a name in lower case without port, *.name, or * for any host"),
         PATH => ("is no path", "begin with / and percent-encode what is not visible ASCII, ? and #"),
         CHECK_PATH => ("is no path", "begin with / and use visible ASCII characters, without #"),
         VISIBLE => ("has characters other than visible ASCII", "remove them"),
@@ -169,9 +169,8 @@ pub(super) fn hosts(_: &mut SchemaGenerator) -> Schema {
         "x-kubernetes-list-type": "set",
         "items": {
             "type": "string",
-            "pattern": HOST,
             "maxLength": 253,
-            "x-kubernetes-validations": validations(&[rules::HOST_IS_IPV6]),
+            "x-kubernetes-validations": validations(&rules::hosts::ALL),
         },
     })
 }

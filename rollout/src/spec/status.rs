@@ -16,96 +16,104 @@ use crate::judge::{Totals, Verdict};
 #[serde(rename_all = "camelCase", default)]
 #[schemars(extend("default" = {"observedGeneration": -1}))]
 pub struct GrayReleaseStatus {
-    /// The generation of the object that this status speaks of; -1 before Halftone has seen it.
+    /// The metadata.generation of the GrayRelease that this status describes; -1 until an operator has read the
+    /// object.
     pub observed_generation: i64,
 
-    /// The state in one word, for display.
+    /// The state of the release in one word, for display. Conditions say more; programs should read those.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub phase: Option<Phase>,
 
-    /// The state in which a restart goes on.
+    /// The state from which a restarted operator goes on: Plain (no gray version), Moving, TargetReached, Promoted
+    /// or RolledBack.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub state: Option<StateName>,
 
-    /// The release that is on its way.
+    /// The gray release in progress, or the last one if it is over.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub release: Option<ReleaseStatus>,
 
-    /// What hold and evidence rest on; when the spec comes to differ from it, they start anew.
+    /// Digests of the parts of spec that the current hold and evidence depend on. When one of them changes, the
+    /// hold, the evidence or both restart.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub basis: Option<BasisStatus>,
 
-    /// The version that last served everyone.
+    /// The version that last served all users.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub serving: Option<ServingStatus>,
 
-    /// A number that rises whenever earlier counts stop being evidence.
+    /// A counter that rises whenever earlier request counts stop being evidence, for instance at a new step, a
+    /// rollback or a retry.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stage: Option<i64>,
 
-    /// Paused by command; `spec.paused` is separate.
+    /// True while the release is paused by the command `pause`. `spec.paused` pauses it independently.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub paused: bool,
 
-    /// The present step and its clock.
+    /// The current step of the schedule and its clock.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub step: Option<StepStatus>,
 
-    /// When the patience of the present step ends; set while its clock runs.
+    /// When the current step stops waiting for a verdict (`spec.health.patience`). Set while that clock runs.
     #[schemars(schema_with = "schema::timestamp")]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub patience_ends_at: Option<Timestamp>,
 
-    /// How much of its patience is left; set while its clock stands.
+    /// How much longer the current step waits for a verdict (`spec.health.patience`) once its clock runs again. Set
+    /// while that clock stands still.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub patience_left: Option<String>,
 
-    /// Until when a release that reached its target is judged; set while that clock runs.
+    /// Until when a release that reached its target is still judged (`spec.health.watch`). Set while that clock
+    /// runs.
     #[schemars(schema_with = "schema::timestamp")]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub watch_ends_at: Option<Timestamp>,
 
-    /// How much of that time is left; set while its clock stands.
+    /// How much longer a release that reached its target is judged (`spec.health.watch`) once its clock runs again.
+    /// Set while that clock stands still.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub watch_left: Option<String>,
 
-    /// Why and when the release went back, while it is rolled back.
+    /// Why and when the release was rolled back. Set while it stays rolled back.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rollback: Option<RollbackStatus>,
 
-    /// The share of users that gray gets now, such as "10%".
+    /// The share of users that the split sends to the gray version now, such as "10%".
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ratio: Option<String>,
 
-    /// What the split did.
+    /// How many requests the split sent to each version in the current stage.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub observed: Option<ObservedStatus>,
 
-    /// The revision of the routing document that holds this state.
+    /// The revision of the routing document that implements this status. Proxies report the revision that they run.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub revision: Option<i64>,
 
-    /// The proxies of the fleet.
+    /// How many proxies of the fleet are ready and run the current revision.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub proxies: Option<ProxiesStatus>,
 
-    /// What the judge says, with the figures behind it.
+    /// The latest verdict on the gray version and the figures behind it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub verdict: Option<VerdictStatus>,
 
-    /// The token that the next request (annotation `halftone.dev/request`) carries.
+    /// The token that the next command has to carry in the annotation `halftone.dev/request`. It changes with every
+    /// answer, so no command runs twice.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub request_token: Option<String>,
 
-    /// The last request that was handled, and the answer.
+    /// The last command given by the annotation `halftone.dev/request`, and the answer to it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_handled_request: Option<HandledRequest>,
 
-    /// The last ten releases, the newest first.
+    /// The last ten releases of this object, newest first.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub history: Vec<HistoryEntry>,
 
-    /// Conditions by type.
+    /// The conditions of the release, one for each type: Ready, Reconciling, Stalled and others.
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,
@@ -187,204 +195,208 @@ pub enum StateName {
     RolledBack,
 }
 
-/// What hold and evidence rest on.
+/// Digests of the parts of spec that the current hold and evidence depend on.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct BasisStatus {
-    /// Digest of the stable arm: version, where it is, path prefix.
+    /// Digest of the stable version: its name, its Service or addresses, and its path prefix.
     pub stable: String,
 
-    /// Digest of where identities come from.
+    /// Digest of `spec.identity`: where a user's identity is read from.
     pub identity: String,
 
-    /// Digest of `spec.health`.
+    /// Digest of `spec.health`: the limits that the release is judged by.
     pub health: String,
 
-    /// `spec.force`.
+    /// The value of `spec.force` that is in effect.
     #[serde(default)]
     pub force: Force,
 }
 
-/// Why and when a release went back.
+/// Why and when a release was rolled back.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct RollbackStatus {
-    /// The reason in one word.
+    /// Why the release was rolled back, as one CamelCase word.
     pub reason: String,
 
-    /// The reason in a sentence.
+    /// Why the release was rolled back, as a sentence with the figures.
     pub message: String,
 
-    /// When.
+    /// When the rollback was decided.
     #[schemars(schema_with = "schema::timestamp")]
     pub at: Timestamp,
 }
 
-/// The release that is on its way.
+/// The gray release in progress, or the last one if it is over.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct ReleaseStatus {
-    /// The release id: 16 hex digits.
+    /// The release id: 16 hex digits that identify this gray version and its backend.
     pub id: String,
 
-    /// The gray version.
+    /// The name of the gray version, as `spec.gray.version` gave it.
     pub version: String,
 
-    /// How often it was tried; rises with `retry`.
+    /// The number of the attempt at this release, from 1. The command `retry` starts the next one.
     pub attempt: i64,
 
-    /// When this attempt began.
+    /// When the current attempt at this release started.
     #[schemars(schema_with = "schema::timestamp")]
     pub started_at: Timestamp,
 }
 
-/// The version that last served everyone.
+/// The version that last served all users.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct ServingStatus {
-    /// Its version.
+    /// The name of the version that last served all users.
     pub version: String,
 
-    /// Its Service, or its addresses joined by commas.
+    /// The Service of the version that last served all users, or its addresses joined by commas.
     pub service: String,
 
-    /// Since when.
+    /// Since when this version has served all users.
     #[schemars(schema_with = "schema::timestamp")]
     pub since: Timestamp,
 }
 
-/// The present step and its clock. One of `holdEndsAt` and `holdLeft` is set while it is held.
+/// The current step of the schedule and its clock. During the hold either `holdEndsAt` or `holdLeft` is set.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct StepStatus {
-    /// The number of the step, from 1.
+    /// The number of the current step, from 1.
     pub index: i64,
 
-    /// How many steps there are, the target included.
+    /// The number of steps, including the target.
     pub count: i64,
 
-    /// Both, as in "2/6".
+    /// The current step and the number of steps, such as "2/6".
     pub display: String,
 
-    /// When the step began.
+    /// When the current step started: its ratio was written for the proxies.
     #[schemars(schema_with = "schema::timestamp")]
     pub started_at: Timestamp,
 
-    /// When every proxy had it.
+    /// When every ready proxy had applied the current step. The hold counts from then.
     #[schemars(schema_with = "schema::timestamp")]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub acknowledged_at: Option<Timestamp>,
 
-    /// When its hold ends; set while the clock runs.
+    /// When the hold of the current step ends. Set while the clock of the hold runs.
     #[schemars(schema_with = "schema::timestamp")]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hold_ends_at: Option<Timestamp>,
 
-    /// How much of its hold is left; set while the clock stands.
+    /// How much of the hold of the current step is left. Set while the clock of the hold stands still, for instance
+    /// because the release is paused.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hold_left: Option<String>,
 
-    /// A person has approved this step.
+    /// True once a person has approved the current step.
     #[serde(default)]
     pub approved: bool,
 }
 
-/// What the split did in this stage. Split requests only.
+/// How many requests the split sent to each version in the current stage. Requests decided by rules, by `force` or
+/// by a missing identity are left out.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct ObservedStatus {
-    /// Gray's share of them, such as "9.97%".
+    /// The gray version's share of the requests that the split decided in the current stage, such as "9.97%".
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ratio: Option<String>,
 
-    /// All of them.
+    /// Number of requests that the split decided in the current stage, to either version.
     pub requests: i64,
 
-    /// Those to gray.
+    /// Number of requests that the split sent to the gray version in the current stage.
     pub gray_requests: i64,
 }
 
-/// The proxies of the fleet.
+/// How many proxies of the fleet are ready and run the current revision.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct ProxiesStatus {
-    /// Proxies that are ready.
+    /// Number of ready proxies in the fleet.
     pub ready: i64,
 
-    /// Ready proxies that have this revision.
+    /// Number of ready proxies that run the current revision.
     pub acknowledged: i64,
 
-    /// Proxies that should have it by now and do not.
+    /// Names of the proxies that have not applied the current revision within the fleet's stragglerTimeout.
     #[serde(default)]
     pub waiting_for: Vec<String>,
 }
 
-/// What the judge says, with the figures behind it.
+/// The latest verdict on the gray version and the figures behind it.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct VerdictStatus {
-    /// Pass, Fail or NeedMoreData.
+    /// The verdict: Pass (all limits kept), Fail (a limit is broken) or NeedMoreData.
     pub result: Verdict,
 
-    /// The reason in one word.
+    /// Why the verdict is what it is, as one CamelCase word.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub reason: String,
 
-    /// The reason in a sentence.
+    /// Why the verdict is what it is, as a sentence with the figures.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub message: String,
 
-    /// The number of the judge's process within this release, from 1. It decides how strict the process is.
+    /// The number of the statistical test within this release, from 1. Each restart of the evidence starts the next
+    /// one, which needs more evidence for a Fail.
     pub process: i64,
 
-    /// Counts of this stage since every proxy had the step.
+    /// Request counts of the current step since every proxy applied it and its warm-up ended. A Pass is decided by
+    /// them.
     pub totals: Totals,
 
-    /// Each limit with what was seen.
+    /// Each limit of `spec.health` with the figures measured against it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub limits: Vec<LimitStatus>,
 }
 
-/// One limit with what was seen.
+/// One limit and the figures measured against it.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct LimitStatus {
-    /// The limit, as its field is called, such as maxErrorRate or versusStable.p99.
+    /// The name of the limit's field in `spec.health`, such as maxErrorRate or versusStable.p99.
     pub name: String,
 
-    /// The limit's value.
+    /// The value of the limit, such as "5%".
     pub limit: String,
 
-    /// What stable did.
+    /// What the stable version measured for this limit.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stable: Option<String>,
 
-    /// What gray did.
+    /// What the gray version measured for this limit.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gray: Option<String>,
 
-    /// Requests that the limit looked at.
+    /// Number of requests that this limit has judged.
     pub requests: i64,
 
-    /// How far the evidence against gray has come, in percent of what a Fail needs.
+    /// Evidence that the gray version breaks this limit, in percent of what a Fail needs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub evidence: Option<String>,
 }
 
-/// A request that was handled, and the answer.
+/// A command given by the annotation `halftone.dev/request`, and the answer to it.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct HandledRequest {
-    /// The request as it was written.
+    /// The command as the annotation `halftone.dev/request` gave it.
     pub request: String,
 
-    /// Done, Stale (another token is the present one) or Refused.
+    /// What became of the command: Done, Stale (its token was not the current one) or Refused.
     pub result: RequestResult,
 
-    /// What was done, or why it was not.
+    /// What the command did, or why it did nothing.
     pub message: String,
 
-    /// When.
+    /// When the command was answered.
     #[schemars(schema_with = "schema::timestamp")]
     pub time: Timestamp,
 }
@@ -400,28 +412,28 @@ pub enum RequestResult {
     Refused,
 }
 
-/// A release that is over, or over but for its watch.
+/// A past release. It may still be judged (`spec.health.watch`).
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct HistoryEntry {
-    /// The release id.
+    /// The release id of the past release.
     pub id: String,
 
-    /// The gray version.
+    /// The name of the gray version of the past release.
     pub version: String,
 
-    /// How it ended.
+    /// How the past release ended: Promoted, TargetReached, RolledBack, Superseded or Withdrawn.
     pub outcome: Outcome,
 
-    /// Why, in one word.
+    /// Why the past release ended, as one CamelCase word.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub reason: String,
 
-    /// When it began.
+    /// When the past release started.
     #[schemars(schema_with = "schema::timestamp")]
     pub started_at: Timestamp,
 
-    /// When it ended.
+    /// When the past release ended.
     #[schemars(schema_with = "schema::timestamp")]
     pub ended_at: Timestamp,
 }

@@ -33,6 +33,50 @@ fn docs_of_the_fields_say_what_the_types_say() {
     );
 }
 
+#[test]
+fn every_object_of_the_reference_has_a_section_under_its_own_name() {
+    let page = text("docs/reference.md");
+    let sections = all(r"(?m)^## `(.+)`$", &page);
+    let links = all(r"\| (?:list of )?\[(\S+)\]\(#", &page);
+    assert!(links.contains("spec.stable.service") && links.contains("spec.identity.from[]"), "{links:?}");
+    assert_eq!(
+        links.difference(&sections).collect::<Vec<_>>(),
+        Vec::<&String>::new(),
+        "links that lead nowhere"
+    );
+    let mut section = "";
+    for line in page.lines() {
+        section = line.strip_prefix("## `").map_or(section, |rest| rest.trim_end_matches('`'));
+        for link in all(r"^\| `[^`]+` \| (?:list of )?\[(\S+)\]\(#", line) {
+            assert!(link.starts_with(&format!("{section}.")), "{section} leads to {link}");
+        }
+    }
+}
+
+#[test]
+fn every_text_of_a_status_field_can_be_understood_alone() {
+    let crd = serde_json::to_value(halftone_rollout::crd()).unwrap();
+    let status = &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["status"];
+    let mut texts = Vec::new();
+    descriptions(status, "status", &mut texts);
+    assert!(texts.len() > 60, "{}", texts.len());
+    // Words that point to a text which `kubectl explain` does not show beside this one.
+    let pointing =
+        Regex::new(r"^(It|Its|They|Those|These|Both|Which|Whose|All of them|Why,|When\.|Of what)\b").unwrap();
+    let alone = |text: &str| text.split_whitespace().count() >= 5 && !pointing.is_match(text);
+    let poor: Vec<_> = texts.iter().filter(|(_, text)| !alone(text)).collect();
+    assert_eq!(poor, Vec::<&(String, String)>::new());
+}
+
+fn descriptions(schema: &serde_json::Value, path: &str, texts: &mut Vec<(String, String)>) {
+    let inner = if schema["items"].is_object() { &schema["items"] } else { schema };
+    for (name, field) in inner["properties"].as_object().into_iter().flatten() {
+        let path = format!("{path}.{name}");
+        texts.push((path.clone(), field["description"].as_str().unwrap_or_default().to_owned()));
+        descriptions(field, &path, texts);
+    }
+}
+
 /// The sources of the crates that give reasons, without their tests.
 fn sources() -> Vec<(String, String)> {
     let mut sources = Vec::new();

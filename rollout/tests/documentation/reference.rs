@@ -23,7 +23,7 @@ field of `spec` in one manifest. A field without a default may be left out unles
 | time | RFC 3339, as in `2026-11-21T12:00:00Z` |
 ";
 
-/// An object that gets a section of its own.
+/// An object with a section of its own.
 struct Section<'a> {
     path: String,
     schema: &'a Value,
@@ -33,31 +33,43 @@ pub(crate) fn page() -> String {
     let crd = serde_json::to_value(halftone_rollout::crd()).unwrap();
     let root = &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"];
     let mut page = HEAD.to_owned();
-    let mut sections: Vec<Section<'_>> = Vec::new();
+    let mut described: Vec<Section<'_>> = Vec::new();
     for part in ["spec", "status"] {
         let mut queue = VecDeque::from([Section { path: part.to_owned(), schema: &root[part] }]);
         while let Some(section) = queue.pop_front() {
-            if same(&sections, section.schema).is_none() {
-                sections.push(section);
-                let section = sections.last().unwrap();
-                queue.extend(children(section));
+            if let Some(same) = same(&described, section.schema) {
+                write_reference(&mut page, &section, same);
+            } else {
+                write_section(&mut page, &section);
+                queue.extend(children(&section));
+                described.push(section);
             }
         }
-    }
-    for section in &sections {
-        write_section(&mut page, section, &sections);
     }
     page
 }
 
+/// The objects inside of an object, required ones first: what `stable` and `gray` share is described at `stable`.
 fn children<'a>(section: &Section<'a>) -> Vec<Section<'a>> {
     let properties = section.schema["properties"].as_object().unwrap();
+    let required = required(section.schema);
     let child = |(name, schema): (&String, &'a Value)| {
         let (schema, suffix) = element(schema);
         let is_object = schema["properties"].is_object();
-        is_object.then(|| Section { path: format!("{}.{name}{suffix}", section.path), schema })
+        is_object.then(|| {
+            (
+                !required.contains(&name.as_str()),
+                Section { path: format!("{}.{name}{suffix}", section.path), schema },
+            )
+        })
     };
-    properties.iter().filter_map(child).collect()
+    let mut children: Vec<_> = properties.iter().filter_map(child).collect();
+    children.sort_by_key(|(optional, _)| *optional);
+    children.into_iter().map(|(_, section)| section).collect()
+}
+
+fn required(schema: &Value) -> Vec<&str> {
+    schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect()
 }
 
 /// The schema of a list's elements, or the schema itself.
@@ -66,19 +78,32 @@ fn element(schema: &Value) -> (&Value, &'static str) {
 }
 
 /// The section that describes the same fields.
-fn same<'a>(sections: &'a [Section<'_>], schema: &Value) -> Option<&'a Section<'a>> {
-    sections.iter().find(|section| section.schema["properties"] == schema["properties"])
+fn same<'a>(described: &'a [Section<'_>], schema: &Value) -> Option<&'a Section<'a>> {
+    described.iter().find(|section| section.schema["properties"] == schema["properties"])
 }
 
-fn write_section(page: &mut String, section: &Section<'_>, sections: &[Section<'_>]) {
-    let schema = section.schema;
+fn write_head(page: &mut String, section: &Section<'_>) {
     write!(page, "\n## `{}`\n\n", section.path).unwrap();
-    if let Some(description) = schema["description"].as_str() {
+    if let Some(description) = section.schema["description"].as_str() {
         write!(page, "{}\n\n", one_line(description)).unwrap();
     }
+}
+
+fn write_reference(page: &mut String, section: &Section<'_>, same: &Section<'_>) {
+    write_head(page, section);
+    writeln!(page, "It has the fields of {}.", link(&same.path)).unwrap();
+}
+
+fn link(path: &str) -> String {
+    let anchor = path.to_lowercase().replace(['.', '[', ']'], "");
+    format!("[{path}](#{anchor})")
+}
+
+fn write_section(page: &mut String, section: &Section<'_>) {
+    let schema = section.schema;
+    write_head(page, section);
     page.push_str("| field | type | default | meaning |\n|---|---|---|---|\n");
-    let required: Vec<&str> =
-        schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    let required = required(schema);
     for (name, field) in schema["properties"].as_object().unwrap() {
         let default = default(field);
         let needed = if required.contains(&name.as_str()) && section.path.starts_with("spec") {
@@ -87,7 +112,11 @@ fn write_section(page: &mut String, section: &Section<'_>, sections: &[Section<'
             ""
         };
         let cell = default.as_ref().map_or_else(|| needed.to_owned(), |default| format!("`{default}`"));
-        let row = format!("`{name}` | {} | {cell} | {}", kind(field, sections), meaning(field, default));
+        let row = format!(
+            "`{name}` | {} | {cell} | {}",
+            kind(&format!("{}.{name}", section.path), field),
+            meaning(field, default)
+        );
         writeln!(page, "| {row} |").unwrap();
     }
     let checks = messages(schema);
@@ -99,15 +128,9 @@ fn write_section(page: &mut String, section: &Section<'_>, sections: &[Section<'
     }
 }
 
-fn kind(schema: &Value, sections: &[Section<'_>]) -> String {
+fn kind(path: &str, schema: &Value) -> String {
     let (inner, suffix) = element(schema);
-    let kind = if inner["properties"].is_object() {
-        let path = &same(sections, inner).expect("every object has a section").path;
-        let anchor = path.to_lowercase().replace(['.', '[', ']'], "");
-        format!("[{path}](#{anchor})")
-    } else {
-        scalar(inner)
-    };
+    let kind = if inner["properties"].is_object() { link(&format!("{path}{suffix}")) } else { scalar(inner) };
     if suffix.is_empty() { kind } else { format!("list of {kind}") }
 }
 
