@@ -116,7 +116,7 @@ frontend seen
     pub(crate) fn requests(self) -> BTreeMap<String, u64> {
         self.settle();
         let mut requests = BTreeMap::new();
-        for line in String::from_utf8_lossy(&std::fs::read(&self.log).unwrap()).lines() {
+        for line in as_logged(&std::fs::read(&self.log).unwrap()).lines() {
             let (request, status) = line.rsplit_once(' ').unwrap_or((line, ""));
             if status == "200" && request != format!("GET {LAST}") {
                 // HAProxy writes `#` so, and there is no other way for these to come into a request.
@@ -142,6 +142,20 @@ impl Drop for Server {
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
+}
+
+/// What a server wrote, with bytes that are not UTF-8 as the proxy's log has them: nginx writes them as they are, HAProxy
+/// behind `#`, Python as letters of Latin-1.
+fn as_logged(bytes: &[u8]) -> String {
+    let mut text = String::new();
+    for chunk in bytes.utf8_chunks() {
+        text.push_str(chunk.valid());
+        chunk.invalid().iter().for_each(|byte| text.push_str(&format!("%{byte:02X}")));
+    }
+    ["#80", "#FF", "\u{80}", "\u{ff}"]
+        .into_iter()
+        .zip(["%80", "%FF"].into_iter().cycle())
+        .fold(text, |text, (theirs, ours)| text.replace(theirs, ours))
 }
 
 /// Debian keeps servers where an ordinary user's path does not look.
