@@ -12,7 +12,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use halftone_daemon::files;
 use halftone_daemon::log::with_causes;
-use halftone_routing::config::names::ObjectName;
 use halftone_routing::report::{self, TrafficReport};
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::header::{AUTHORIZATION, HeaderValue};
@@ -25,14 +24,21 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use halftone_rollout::advance::{BUSY, IDLE};
+use halftone_rollout::events::{Event, Reason};
 
 use crate::clock::Clock;
+use crate::events::Events;
 use crate::metrics::Metrics;
+use crate::objects::FleetRef;
 use crate::roster::{ProxyPod, Roster};
 use crate::world::{World, lock};
 
 /// The largest token file that is read, in bytes.
 const LARGEST_TOKEN: u64 = 64 << 10;
+/// What people are told of a proxy without room.
+const CROWDED: &str = "90 % of its places for client connections are taken: connections that send nothing are closed \
+                       after 10 s, and when all are taken the longest idle make room; see who connects, add replicas, \
+                       or raise maxConnections and the memory limit";
 /// A report that takes longer is missed.
 const DEADLINE: Duration = Duration::from_secs(1);
 /// Within a round, slow proxies are waited for so long.
@@ -46,7 +52,7 @@ const KEPT: Duration = Duration::from_secs(5);
 /// How a fleet is asked.
 #[derive(Debug)]
 pub struct Collector {
-    class: ObjectName,
+    fleet: FleetRef,
     /// The file with the token of the fleet.
     token: PathBuf,
     world: Arc<World>,
@@ -54,6 +60,7 @@ pub struct Collector {
     pace: Arc<Pace>,
     clock: Clock,
     metrics: Arc<Metrics>,
+    events: Events,
     client: Client<HttpConnector, Empty<Bytes>>,
     slots: Arc<Semaphore>,
 }
@@ -118,14 +125,14 @@ impl Missed {
 }
 
 impl Collector {
-    /// A collector of the fleet of this class.
+    /// A collector of this fleet.
     #[must_use]
     pub fn new(
-        class: ObjectName,
+        fleet: FleetRef,
         token: PathBuf,
         world: Arc<World>,
         roster: Arc<Mutex<Roster>>,
-        (clock, metrics): (Clock, Arc<Metrics>),
+        (clock, metrics, events): (Clock, Arc<Metrics>, Events),
     ) -> Self {
         let mut connector = HttpConnector::new();
         connector.set_connect_timeout(Some(DEADLINE));
@@ -135,7 +142,7 @@ impl Collector {
             .pool_idle_timeout(KEPT)
             .build(connector);
         let (pace, slots) = (Arc::default(), Arc::new(Semaphore::new(AT_ONCE)));
-        Self { class, token, world, roster, pace, clock, metrics, client, slots }
+        Self { fleet, token, world, roster, pace, clock, metrics, events, client, slots }
     }
 
     /// How often it asks.
@@ -181,7 +188,7 @@ impl Collector {
     }
 
     fn ask(&self, open: &mut JoinSet<Answer>, asked: &mut HashSet<String>) {
-        let pods = self.world.pods(&self.class);
+        let pods = self.world.pods(&self.fleet.class);
         let token = self.token();
         let mut roster = lock(&self.roster);
         roster.follow(&pods);
@@ -216,11 +223,12 @@ impl Collector {
         while let Ok(Some(answer)) = tokio::time::timeout_at(until, open.join_next()).await {
             let Ok(Answer { pod, asked_at, report }) = answer else { continue };
             asked.remove(&pod.uid);
-            let class = self.class.as_str();
+            let class = self.fleet.class.as_str();
             match report {
                 Ok(report) => {
                     self.metrics.polled(class, asked_at.elapsed());
                     lock(&self.roster).answered(&pod.uid, &report, self.clock.steady(asked_at));
+                    self.tell_of_crowd(&pod, &report);
                 }
                 Err(missed) => {
                     self.metrics.poll_failed(class, missed.kind());
@@ -230,6 +238,16 @@ impl Collector {
                     }
                 }
             }
+        }
+    }
+}
+
+impl Collector {
+    /// The same is written once in ten minutes.
+    fn tell_of_crowd(&self, pod: &ProxyPod, report: &TrafficReport) {
+        if report.crowded {
+            let event = Event::new(Reason::ConnectionsScarce, CROWDED);
+            self.events.tell_of_proxy(self.fleet.namespace.as_str(), pod, event, self.clock.now().wall);
         }
     }
 }

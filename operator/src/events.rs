@@ -19,6 +19,7 @@ use tokio::time::Instant;
 use crate::cluster::in_time;
 use crate::metrics::Metrics;
 use crate::names::CONTROLLER;
+use crate::roster::ProxyPod;
 
 /// The longest note that the API server takes.
 const LONGEST_NOTE: usize = 1024;
@@ -31,7 +32,7 @@ const REPEATED: Duration = Duration::from_secs(600);
 /// same time.
 #[must_use]
 pub fn object(
-    release: &GrayRelease,
+    about: &ObjectReference,
     event: &Event,
     identity: &str,
     at: Timestamp,
@@ -42,28 +43,50 @@ pub fn object(
         Severity::Warning => "Warning",
     };
     // Kubernetes names events after their object, with the time behind it.
-    let name = release.name_any();
+    let name = about.name.as_deref().unwrap_or_default();
     let name = format!("{}.{:x}{:03x}", &name[..name.len().min(200)], at.as_microsecond(), number % 4096);
-    let namespace = release.namespace();
     ClusterEvent {
-        metadata: ObjectMeta { name: Some(name), namespace: namespace.clone(), ..ObjectMeta::default() },
+        metadata: ObjectMeta {
+            name: Some(name),
+            namespace: about.namespace.clone(),
+            ..ObjectMeta::default()
+        },
         action: Some("Advance".to_owned()),
         event_time: Some(MicroTime(at)),
         note: Some(shortened(&event.message)),
         reason: Some(event.reason.to_string()),
-        regarding: Some(ObjectReference {
-            api_version: Some(GrayRelease::api_version(&()).into_owned()),
-            kind: Some(GrayRelease::kind(&()).into_owned()),
-            name: release.metadata.name.clone(),
-            namespace,
-            uid: release.uid(),
-            resource_version: release.resource_version(),
-            field_path: None,
-        }),
+        regarding: Some(about.clone()),
         reporting_controller: Some(CONTROLLER.to_owned()),
         reporting_instance: Some(identity.chars().take(128).collect()),
         type_: Some(type_.to_owned()),
         ..ClusterEvent::default()
+    }
+}
+
+/// A release, as events name it.
+#[must_use]
+pub fn release(release: &GrayRelease) -> ObjectReference {
+    ObjectReference {
+        api_version: Some(GrayRelease::api_version(&()).into_owned()),
+        kind: Some(GrayRelease::kind(&()).into_owned()),
+        name: release.metadata.name.clone(),
+        namespace: release.namespace(),
+        uid: release.uid(),
+        resource_version: release.resource_version(),
+        field_path: None,
+    }
+}
+
+/// A proxy's pod, as events name it.
+#[must_use]
+pub fn proxy(namespace: &str, pod: &ProxyPod) -> ObjectReference {
+    ObjectReference {
+        api_version: Some("v1".to_owned()),
+        kind: Some("Pod".to_owned()),
+        name: Some(pod.name.clone()),
+        namespace: Some(namespace.to_owned()),
+        uid: Some(pod.uid.clone()),
+        ..ObjectReference::default()
     }
 }
 
@@ -79,7 +102,7 @@ fn shortened(message: &str) -> String {
 /// Where events are handed in.
 #[derive(Debug, Clone)]
 pub struct Events {
-    waiting: mpsc::Sender<(Arc<GrayRelease>, Event, Timestamp)>,
+    waiting: mpsc::Sender<(ObjectReference, Event, Timestamp)>,
     metrics: Arc<Metrics>,
 }
 
@@ -95,9 +118,18 @@ impl Events {
         (Self { waiting, metrics }, writer)
     }
 
-    /// Has an event written at some time.
-    pub fn tell(&self, release: &Arc<GrayRelease>, event: Event, at: Timestamp) {
-        if self.waiting.try_send((Arc::clone(release), event, at)).is_err() {
+    /// Has an event about a release written at some time.
+    pub fn tell(&self, release: &GrayRelease, event: Event, at: Timestamp) {
+        self.hand_in(self::release(release), event, at);
+    }
+
+    /// Has an event about a proxy written at some time.
+    pub fn tell_of_proxy(&self, namespace: &str, pod: &ProxyPod, event: Event, at: Timestamp) {
+        self.hand_in(proxy(namespace, pod), event, at);
+    }
+
+    fn hand_in(&self, about: ObjectReference, event: Event, at: Timestamp) {
+        if self.waiting.try_send((about, event, at)).is_err() {
             self.metrics.event_dropped();
         }
     }
@@ -106,22 +138,22 @@ impl Events {
 async fn write(
     client: Client,
     identity: String,
-    mut inbox: mpsc::Receiver<(Arc<GrayRelease>, Event, Timestamp)>,
+    mut inbox: mpsc::Receiver<(ObjectReference, Event, Timestamp)>,
     metrics: Arc<Metrics>,
 ) {
     let (mut recent, mut number) = (Recent::default(), 0);
-    while let Some((release, event, at)) = inbox.recv().await {
-        let told = format!("{:?} {} {}", release.metadata.uid, event.reason, event.message);
+    while let Some((about, event, at)) = inbox.recv().await {
+        let told = format!("{:?} {} {}", about.uid, event.reason, event.message);
         if !recent.is_new(told, Instant::now()) {
             continue;
         }
         number += 1;
         let api: Api<ClusterEvent> =
-            Api::namespaced(client.clone(), &release.namespace().unwrap_or_default());
-        let object = object(&release, &event, &identity, at, number);
+            Api::namespaced(client.clone(), about.namespace.as_deref().unwrap_or_default());
+        let object = object(&about, &event, &identity, at, number);
         if let Err(error) = in_time("writing the event", api.create(&PostParams::default(), &object)).await {
             metrics.event_dropped();
-            tracing::debug!(release = release.name_any(), reason = %event.reason, "{error}");
+            tracing::debug!(object = about.name, reason = %event.reason, "{error}");
         }
     }
 }
@@ -167,7 +199,7 @@ mod tests {
         let release = &halftone_rollout::manifest::read("minimal.yaml", text).manifests[0].release;
         let event = Event::new(Reason::RolledBack, "ä".repeat(2000));
         let at = "2026-11-21T10:00:00Z".parse().unwrap();
-        let object = object(release, &event, "operator-0", at, 7);
+        let object = object(&super::release(release), &event, "operator-0", at, 7);
         let note = object.note.unwrap();
         assert!(note.len() <= LONGEST_NOTE && note.ends_with("ä…"));
         assert_eq!((object.type_.unwrap(), object.reason.unwrap()), ("Warning".into(), "RolledBack".into()));
@@ -181,6 +213,29 @@ mod tests {
         assert!(
             object.action.is_some() && object.reporting_controller.is_some(),
             "the API server asks for them"
+        );
+    }
+
+    #[test]
+    fn an_event_about_a_proxy_names_its_pod() {
+        let pod = ProxyPod {
+            name: "proxy-0".into(),
+            uid: "7c1f".into(),
+            addresses: Vec::new(),
+            admin: None,
+            ready: true,
+            terminating: false,
+        };
+        let event = Event::new(Reason::ConnectionsScarce, "full");
+        let object = object(&proxy("halftone", &pod), &event, "operator-0", Timestamp::UNIX_EPOCH, 1);
+        assert_eq!(
+            (object.type_.as_deref(), object.metadata.namespace.as_deref()),
+            (Some("Warning"), Some("halftone"))
+        );
+        let regarding = object.regarding.unwrap();
+        assert_eq!(
+            [regarding.api_version, regarding.kind, regarding.name, regarding.uid].map(Option::unwrap),
+            ["v1", "Pod", "proxy-0", "7c1f"]
         );
     }
 

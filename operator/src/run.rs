@@ -58,9 +58,8 @@ pub async fn run(client: Client, options: Options, listener: TcpListener, ended:
         let mandate = Mandate::new(terms);
         let roster = Arc::new(Mutex::new(Roster::new(Instant::now())));
         let token = token_dir.join(fleet.class.as_str());
-        let tools = (clock, Arc::clone(&metrics));
-        let collector =
-            Collector::new(fleet.class.clone(), token, Arc::clone(&world), Arc::clone(&roster), tools);
+        let tools = (clock, Arc::clone(&metrics), events.clone());
+        let collector = Collector::new(fleet.clone(), token, Arc::clone(&world), Arc::clone(&roster), tools);
         let context = Context {
             fleet,
             declaration: declaration.clone(),

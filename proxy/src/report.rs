@@ -60,6 +60,7 @@ pub struct Reporter {
     /// Something but counts changed since the last report.
     changed: bool,
     operator_last_heard: Option<Timestamp>,
+    crowded: bool,
 }
 
 impl Reporter {
@@ -74,6 +75,7 @@ impl Reporter {
             documents: Documents::default(),
             changed: true,
             operator_last_heard: None,
+            crowded: false,
         }
     }
 
@@ -100,6 +102,12 @@ impl Reporter {
         self.operator_last_heard = Some(now);
     }
 
+    /// Takes note of whether most places for client connections are taken.
+    pub fn set_crowded(&mut self, crowded: bool) {
+        self.changed |= self.crowded != crowded;
+        self.crowded = crowded;
+    }
+
     /// When one did last.
     pub fn operator_last_heard(&self) -> Option<Timestamp> {
         self.operator_last_heard
@@ -121,6 +129,7 @@ impl Reporter {
             features: FEATURES.iter().map(|&feature| feature.to_owned()).collect(),
             stale: self.documents.stale,
             operator_last_heard: self.operator_last_heard,
+            crowded: self.crowded,
             applied: self
                 .documents
                 .applied

@@ -92,6 +92,8 @@ pub enum Reason {
     RatioDrift,
     /// Nothing reaches the stable arm of a promoted release any more.
     StableIdle,
+    /// Most places for client connections of a proxy are taken. About the proxy's pod, not a release.
+    ConnectionsScarce,
 }
 
 impl Reason {
@@ -111,7 +113,8 @@ impl Reason {
             | Self::Refused
             | Self::RefsUnresolved
             | Self::NotProgrammed
-            | Self::RatioDrift => Severity::Warning,
+            | Self::RatioDrift
+            | Self::ConnectionsScarce => Severity::Warning,
             Self::ReleaseStarted
             | Self::Superseded
             | Self::GrayRemoved

@@ -47,6 +47,9 @@ pub struct TrafficReport {
     /// When an operator last asked for a report with the fleet's token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub operator_last_heard: Option<Timestamp>,
+    /// Most places for client connections are taken: from 90 % of `--max-connections` on, until below 80 %.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub crowded: bool,
     /// The documents that decide requests now.
     #[serde(default)]
     pub applied: Vec<AppliedDocument>,

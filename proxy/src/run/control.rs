@@ -330,6 +330,7 @@ impl Conductor {
         self.ticks += 1;
         if let Some(workers) = &self.workers {
             self.crowd.log(workers.connections().iter().sum(), self.pages.max_connections);
+            lock(&self.pages.reporter).set_crowded(self.crowd.is_scarce());
         }
         let heard = lock(&self.pages.reporter).operator_last_heard();
         let silence = heard.map_or(self.started.elapsed(), |heard| {

@@ -1,4 +1,5 @@
-//! Tells people when client connections become scarce, once, and when there is room again.
+//! Tells people when client connections become scarce, once, and when there is room again: in the log, and by the
+//! report, from which the operator makes an event.
 
 use crate::worker::room::is_scarce;
 
@@ -20,6 +21,11 @@ pub(super) enum News {
 }
 
 impl Crowd {
+    /// Whether places are scarce, as it was last told.
+    pub(super) fn is_scarce(&self) -> bool {
+        self.scarce
+    }
+
     /// What so many connections in so many places make to tell.
     pub(super) fn look(&mut self, connections: usize, places: usize) -> Option<News> {
         let ample = connections.saturating_mul(100) < places.saturating_mul(AMPLE_PERCENT);

@@ -70,3 +70,24 @@ fn a_page_that_a_foreign_name_led_to_this_machine_reads_nothing_of_an_open_admin
     let proxy = Proxy::start(&settings, Source::Memory(listing(&[]))).unwrap();
     assert_eq!(ask(proxy.admin_address().unwrap(), "/config", "proxy.example"), 401, "a token is asked for");
 }
+
+#[test]
+fn a_proxy_without_room_for_clients_says_so_in_report_and_metrics_and_stays_ready() {
+    let settings = Settings { max_connections: 10, ..settings() };
+    let document = release("checkout", 1, backend("stable"), json!({}));
+    let proxy = Proxy::start(&settings, Source::Memory(listing(&[("a.json", &document)]))).unwrap();
+    let admin = proxy.admin_address().unwrap();
+    until("readiness", || get(admin, "/readyz").status, |status| *status == 200);
+    let client = |_| {
+        let mut client = Client::connect(proxy.addresses()[0]);
+        assert_eq!(client.get("/x", &[]).status, 200);
+        client
+    };
+    let held: Vec<_> = (0..9).map(client).collect();
+    until("a word about it", || proxy.report(None).crowded, |crowded| *crowded);
+    assert_eq!(get(admin, "/readyz").status, 200, "a stranger must not take it out of its Service");
+    let metrics = get(admin, "/metrics").body;
+    assert!(metrics.contains("halftone_max_connections 10"), "{metrics}");
+    drop(held);
+    until("room again", || proxy.report(None).crowded, |crowded| !crowded);
+}

@@ -130,6 +130,7 @@ mod tests {
             features: Vec::new(),
             stale: false,
             operator_last_heard: None,
+            crowded: false,
             applied: Vec::new(),
             fleet: None,
             rejected: Vec::new(),
