@@ -4,6 +4,7 @@
 use crate::Result;
 use crate::contestant::Running;
 use crate::scenario::Scenario;
+use crate::traffic::sender::FastSender;
 use crate::traffic::{ARMS, Traffic};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -75,6 +76,8 @@ fn measure(
     running.process.check().map_err(named)?;
     traffic.exchange(scenario.post(), scenario.answer());
     traffic.connect(running.address, scenario.connections())?;
+    let fast = scenario == Scenario::FastSender;
+    let sender = if fast { Some(FastSender::start(running.address)?) } else { None };
     traffic.drive(WARM_UP).map_err(named)?;
     traffic.tally.restart();
     let (begin, cpu_begin) = (Instant::now(), running.process.cpu()?);
@@ -91,10 +94,15 @@ fn measure(
         gray_percent: 0.0,
         errors: BTreeMap::new(),
     };
+    if let Some(sender) = sender
+        && !sender.stop()?
+    {
+        traffic.tally.error("the fast sender was cut off");
+    }
     traffic.settle()?;
     measurement.gray_percent = traffic.tally.share(ARMS[1]);
     // A split that sends nobody or everybody to gray is not the work that is compared.
-    if running.contestant.splits() && !(5.0..=15.0).contains(&measurement.gray_percent) {
+    if running.contestant.splits() && !fast && !(5.0..=15.0).contains(&measurement.gray_percent) {
         traffic.tally.error("gray share is not about 10 %");
     }
     measurement.errors = traffic.tally.errors.clone();

@@ -16,10 +16,14 @@ pub(crate) enum Scenario {
     /// The base case over 512 connections.
     #[value(name = "connections512")]
     Connections512,
+    /// One client's GETs, beside another that sends an endless body in chunks of one byte as fast as it can.
+    #[value(name = "fastSender")]
+    FastSender,
 }
 
 impl Scenario {
-    pub(crate) const ALL: [Self; 4] = [Self::Base, Self::Answer64KiB, Self::Post16KiB, Self::Connections512];
+    pub(crate) const ALL: [Self; 5] =
+        [Self::Base, Self::Answer64KiB, Self::Post16KiB, Self::Connections512, Self::FastSender];
 
     /// Its key in the result document.
     pub(crate) fn key(self) -> &'static str {
@@ -28,6 +32,7 @@ impl Scenario {
             Self::Answer64KiB => "answer64KiB",
             Self::Post16KiB => "post16KiB",
             Self::Connections512 => "connections512",
+            Self::FastSender => "fastSender",
         }
     }
 
@@ -38,11 +43,16 @@ impl Scenario {
             Self::Answer64KiB => "GET, 64 KiB answers, 64 connections",
             Self::Post16KiB => "POST of 16 KiB, 1 KiB answers, 64 connections",
             Self::Connections512 => "GET, 1 KiB answers, 512 connections",
+            Self::FastSender => "GET, 1 KiB answers, 1 connection beside a fast sender of one-byte chunks",
         }
     }
 
     pub(crate) fn connections(self) -> usize {
-        if self == Self::Connections512 { 512 } else { 64 }
+        match self {
+            Self::Connections512 => 512,
+            Self::FastSender => 1,
+            _ => 64,
+        }
     }
 
     /// Bytes of request body.

@@ -4,6 +4,7 @@
 pub(crate) mod backend;
 pub(crate) mod client;
 pub(crate) mod message;
+pub(crate) mod sender;
 pub(crate) mod tally;
 
 use crate::Result;

