@@ -273,7 +273,8 @@ mod tests {
                  requests match in any case [Invalid]",
                 "f.yaml:6:51: error: spec.stable.version: is 1.1, not a text; put it in quotes: \"1.1\" [Invalid]",
                 "f.yaml:7:53: error: spec.gray.weigth: there is no field \"weigth\" here; remove it; the fields here \
-                 are addresses, healthCheck, lenient, maxInFlight, pathPrefix, service, timeouts, version [UnknownField]",
+                 are addresses, healthCheck, lenient, maxInFlight, maxTunnels, \
+                 pathPrefix, service, timeouts, version [UnknownField]",
                 "f.yaml:8:16: error: spec.targetRatio: is 12.5, not an integer or a text; write it as a text, such as \
                  \"12.5%\" [Invalid]",
                 "f.yaml:11:11: error: spec.steps[0].hold: \"5 min\" is no duration; write for instance 500ms, 30s, 5m \

@@ -15,6 +15,8 @@ mod rules;
 mod schedule;
 mod steps;
 
+use std::num::NonZeroU64;
+
 use halftone_routing::config::{
     DebugHeader, OnOperatorLost, OnUnavailable, OperatorLostAction, VersionHeader,
     arm::{ArmConfig, Backend},
@@ -71,6 +73,8 @@ pub struct Plan {
     pub health: Health,
     /// Rules before the split. Without gray there is none to gray.
     pub rules: Vec<Rule>,
+    /// Most bytes of a request's body; none: no limit.
+    pub max_body_bytes: Option<NonZeroU64>,
     /// What happens when an arm has no endpoint.
     pub on_unavailable: OnUnavailable,
     /// Who sees why a request went where it went.
@@ -201,6 +205,7 @@ fn read(reader: &mut Reader, release: &GrayRelease) -> Option<Plan> {
     let rules = rules::read(reader, "spec.rules", &spec.rules, spec.gray.is_some());
     let forced = spec.force != Force::Gray || spec.gray.is_some();
     reader.require(forced, "spec.force", checks::FORCE_NEEDS_GRAY);
+    let max_body_bytes = max_body_bytes(spec);
     let debug = debug(reader, spec);
     let version_header = version_header(reader, spec);
     let on_operator_lost = on_operator_lost(reader, spec);
@@ -217,6 +222,7 @@ fn read(reader: &mut Reader, release: &GrayRelease) -> Option<Plan> {
         schedule: schedule?,
         health: health?,
         rules: rules?,
+        max_body_bytes: max_body_bytes?,
         on_unavailable: match spec.on_unavailable {
             spec::OnUnavailable::OtherArm => OnUnavailable::OtherArm,
             spec::OnUnavailable::Fail => OnUnavailable::Fail,
@@ -257,6 +263,12 @@ fn path(reader: &mut Reader, path: &str, text: &str) -> Option<PathPrefix> {
     let plain = !text.contains("%00") && !decoded.split('/').any(|segment| matches!(segment, "." | ".."));
     reader.require(plain, path, checks::PATH_IS_PLAIN)?;
     reader.text(path, text)
+}
+
+/// Its range was checked with the schema.
+fn max_body_bytes(spec: &GrayReleaseSpec) -> Option<Option<NonZeroU64>> {
+    let Some(most) = spec.max_body_bytes else { return Some(None) };
+    u64::try_from(most).ok().and_then(NonZeroU64::new).map(Some)
 }
 
 fn debug(reader: &mut Reader, spec: &GrayReleaseSpec) -> Option<Option<DebugHeader>> {

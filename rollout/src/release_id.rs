@@ -92,6 +92,7 @@ mod tests {
         let mut tuned = gray.clone();
         tuned["maxInFlight"] = json!(7);
         tuned["lenient"] = json!(true);
+        tuned["maxTunnels"] = json!(7);
         tuned["timeouts"] = json!({"connect": "9s"});
         tuned["healthCheck"] = json!({"path": "/healthz"});
         assert_eq!(id(&tuned, ""), id(&gray, ""));

@@ -51,6 +51,7 @@ pub fn routing_for(
         identity: plan.identity.clone(),
         rules: plan.rules.clone(),
         limits: plan.health.counting.clone(),
+        max_body_bytes: plan.max_body_bytes,
         on_unavailable: plan.on_unavailable,
         debug: plan.debug.clone(),
         version_header: plan.version_header.clone(),

@@ -133,8 +133,15 @@ pub struct GrayReleaseSpec {
     #[serde(default)]
     pub rules: Vec<RuleSpec>,
 
-    /// What happens to a request whose version has no endpoint at all: OtherArm lets the other version
-    /// answer, Fail answers 503. Either way it is charged to the version that was meant.
+    /// Most bytes that the body of a request may have. A longer one is answered 413 and charged to nobody.
+    /// Default: no limit.
+    #[schemars(range(min = 1, max = 1_099_511_627_776_i64))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_body_bytes: Option<i64>,
+
+    /// What happens to a request whose version has no endpoint: OtherArm lets the other version answer, Fail
+    /// answers 503. Either way it is charged to the version that was meant. A gray whose endpoints all fail
+    /// the health check, or take no connections, has none; a stable is asked all the same.
     #[serde(default)]
     pub on_unavailable: OnUnavailable,
 

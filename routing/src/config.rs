@@ -12,6 +12,8 @@ pub mod parse;
 pub mod rule;
 pub mod units;
 
+use std::num::NonZeroU64;
+
 use ipnet::IpNet;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -78,6 +80,9 @@ pub struct RoutingConfig {
     /// How its requests are counted.
     #[serde(default)]
     pub limits: Limits,
+    /// Most bytes of a request's body, from 1; above it 413. Absent: no limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_body_bytes: Option<NonZeroU64>,
     /// What happens when the chosen arm has no endpoint at all.
     #[serde(default)]
     pub on_unavailable: OnUnavailable,

@@ -26,7 +26,7 @@ mod tests;
 mod trace;
 
 pub use self::{
-    serve::{Served, serve},
+    serve::{Served, serve, stand_in},
     trace::{Finding, Point, Trace},
 };
 

@@ -170,6 +170,11 @@ fn places() -> Vec<(&'static str, Vec<Value>)> {
         ("/stable/timeouts/tunnel", durations()),
         ("/stable/maxInFlight", vec![json!(1), json!(0), json!(1_000_001), json!("1"), json!(1.5)]),
         ("/stable/lenient", vec![json!(true), json!(false), json!("true"), json!(1)]),
+        (
+            "/maxBodyBytes",
+            vec![json!(1), json!(0), json!(-1), json!(1_099_511_627_777_u64), json!("1"), json!(null)],
+        ),
+        ("/stable/maxTunnels", vec![json!(1), json!(0), json!(1_000_001), json!("1"), json!(1.5)]),
         ("/stable/healthCheck/path", prefixes()),
         ("/stable/healthCheck/interval", vec![json!("100ms"), json!("99ms"), json!("1")]),
         ("/stable/healthCheck/unhealthyAfter", vec![json!(0), json!(100), json!(101), json!(-1)]),

@@ -31,7 +31,7 @@ pub(super) fn read(
         None => Some(None),
     };
     let timeouts = timeouts(reader, &field(path, "timeouts"), &arm.timeouts);
-    let max_in_flight = u32::try_from(arm.max_in_flight).ok().filter(|most| *most > 0);
+    let positive = |most: i32| u32::try_from(most).ok().filter(|most| *most > 0);
     let health_check = match &arm.health_check {
         Some(check) => health_check(reader, &field(path, "healthCheck"), check).map(Some),
         None => Some(None),
@@ -41,7 +41,8 @@ pub(super) fn read(
         version: version?,
         path_prefix: path_prefix?,
         timeouts: timeouts?,
-        max_in_flight: max_in_flight?,
+        max_in_flight: positive(arm.max_in_flight)?,
+        max_tunnels: positive(arm.max_tunnels)?,
         health_check: health_check?,
         lenient: arm.lenient,
     })

@@ -39,6 +39,7 @@ impl Plan {
             schedule: None,
             health: health(document),
             rules: document.rules.clone(),
+            max_body_bytes: document.max_body_bytes,
             on_unavailable: document.on_unavailable,
             debug: document.debug.clone(),
             version_header: document.version_header.clone(),

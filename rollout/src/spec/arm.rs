@@ -35,11 +35,18 @@ pub struct ArmSpec {
     #[serde(default)]
     pub timeouts: TimeoutsSpec,
 
-    /// Requests in flight to this version, per proxy. Above it a request is answered 503 at once and
-    /// charged as overload. A WebSocket counts for as long as it is open.
+    /// How many requests this version may be busy with at once, per proxy. Above it a request is answered
+    /// 503 at once and charged as overload. A request counts from its last byte, or while its body keeps
+    /// coming; one whose client keeps it waiting does not count.
     #[schemars(range(min = 1, max = 1_000_000))]
     #[serde(default = "default_max_in_flight")]
     pub max_in_flight: i32,
+
+    /// How many WebSockets to this version may be open at once, per proxy. Above it a new one is answered
+    /// 503, which is charged to nobody.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    #[serde(default = "default_max_tunnels")]
+    pub max_tunnels: i32,
 
     /// Active checks by the proxies. Default: the readiness of the endpoints only.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -124,6 +131,10 @@ pub struct HealthCheckSpec {
 
 fn default_max_in_flight() -> i32 {
     2000
+}
+
+fn default_max_tunnels() -> i32 {
+    10_000
 }
 
 fn default_interval() -> String {

@@ -74,8 +74,10 @@ pub struct ArmConfig {
     pub path_prefix: Option<PathPrefix>,
     /// How long each part of an exchange may take.
     pub timeouts: Timeouts,
-    /// Requests at once per proxy, from 1; above it 503.
+    /// Requests that the servers work on at once, per proxy, from 1; above it 503.
     pub max_in_flight: u32,
+    /// Open tunnels (WebSockets) per proxy, from 1; above it 503.
+    pub max_tunnels: u32,
     /// Active check of each endpoint; without it an endpoint's readiness decides.
     pub health_check: Option<HealthCheck>,
     /// Takes malformed answers where what they mean is beyond doubt.
@@ -91,6 +93,7 @@ impl ArmConfig {
             path_prefix: None,
             timeouts: Timeouts::default(),
             max_in_flight: DEFAULT_MAX_IN_FLIGHT,
+            max_tunnels: DEFAULT_MAX_TUNNELS,
             health_check: None,
             lenient: false,
         }
@@ -104,6 +107,9 @@ impl ArmConfig {
 
 /// `maxInFlight` when a document does not say.
 pub const DEFAULT_MAX_IN_FLIGHT: u32 = 2000;
+
+/// `maxTunnels` when a document does not say.
+pub const DEFAULT_MAX_TUNNELS: u32 = 10_000;
 
 /// What one endpoint table is for: two arms with equal ones share endpoints, connections and checks.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -367,6 +373,9 @@ struct ArmDocument {
     timeouts: Timeouts,
     #[serde(default = "default_max_in_flight")]
     max_in_flight: u32,
+    /// Left out where it is the default: documents written before there was such a field stay the same.
+    #[serde(default = "default_max_tunnels", skip_serializing_if = "is_default_max_tunnels")]
+    max_tunnels: u32,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     health_check: Option<HealthCheck>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -375,6 +384,14 @@ struct ArmDocument {
 
 fn default_max_in_flight() -> u32 {
     DEFAULT_MAX_IN_FLIGHT
+}
+
+fn default_max_tunnels() -> u32 {
+    DEFAULT_MAX_TUNNELS
+}
+
+fn is_default_max_tunnels(most: &u32) -> bool {
+    *most == DEFAULT_MAX_TUNNELS
 }
 
 impl TryFrom<ArmDocument> for ArmConfig {
@@ -392,19 +409,58 @@ impl TryFrom<ArmDocument> for ArmConfig {
         if document.max_in_flight == 0 {
             return Err(Invalid::new("maxInFlight is 0, which refuses every request; write at least 1"));
         }
-        let ArmDocument { version, path_prefix, timeouts, max_in_flight, health_check, lenient, .. } =
-            document;
-        Ok(Self { backend, version, path_prefix, timeouts, max_in_flight, health_check, lenient })
+        if document.max_tunnels == 0 {
+            return Err(Invalid::new("maxTunnels is 0, which refuses every WebSocket; write at least 1"));
+        }
+        let ArmDocument {
+            version,
+            path_prefix,
+            timeouts,
+            max_in_flight,
+            max_tunnels,
+            health_check,
+            lenient,
+            ..
+        } = document;
+        Ok(Self {
+            backend,
+            version,
+            path_prefix,
+            timeouts,
+            max_in_flight,
+            max_tunnels,
+            health_check,
+            lenient,
+        })
     }
 }
 
 impl From<ArmConfig> for ArmDocument {
     fn from(arm: ArmConfig) -> Self {
-        let ArmConfig { backend, version, path_prefix, timeouts, max_in_flight, health_check, lenient } = arm;
+        let ArmConfig {
+            backend,
+            version,
+            path_prefix,
+            timeouts,
+            max_in_flight,
+            max_tunnels,
+            health_check,
+            lenient,
+        } = arm;
         let (service, addresses) = match backend {
             Backend::Service(service) => (Some(service), None),
             Backend::Addresses(addresses) => (None, Some(addresses)),
         };
-        Self { service, addresses, version, path_prefix, timeouts, max_in_flight, health_check, lenient }
+        Self {
+            service,
+            addresses,
+            version,
+            path_prefix,
+            timeouts,
+            max_in_flight,
+            max_tunnels,
+            health_check,
+            lenient,
+        }
     }
 }

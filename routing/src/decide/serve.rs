@@ -26,6 +26,15 @@ impl Served {
     }
 }
 
+/// Who answers in the place of the gray arm that serves, should it turn out that none of its endpoints takes a
+/// connection; stable is not replaced for that.
+pub fn stand_in(release: &Release, served: &Served) -> Option<Arm> {
+    match served {
+        Served::Intended(Arm::Gray) if may_fall_back(release, Arm::Gray) => Some(Arm::Stable),
+        _ => None,
+    }
+}
+
 /// Which arm serves a request that was meant for one, by whether each has any endpoint. Where nobody is to reach gray
 /// (a rolled-back release, `force: Stable`), it does not take over for stable either.
 pub fn serve(release: &Release, intended: Arm, has_endpoint: impl Fn(Arm) -> bool) -> Served {

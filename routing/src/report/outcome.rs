@@ -78,7 +78,7 @@ outcomes! {
     BodyBrokenOff "bodyBrokenOff" Error,
     /// The response's body stood still for too long.
     BodyIdle "bodyIdle" Error,
-    /// `maxInFlight` was reached.
+    /// The arm was busy with `maxInFlight` requests.
     Overload "overload" Error,
     /// The arm had no endpoint at all.
     NoEndpoint "noEndpoint" Error,
@@ -108,6 +108,8 @@ outcomes! {
     Refused431 "refused431" Nobody,
     /// Refused by the proxy with 505.
     Refused505 "refused505" Nobody Refused400,
+    /// No place was left but for requests that their clients had not finished, or for open tunnels.
+    Crowded "crowded" Nobody OwnFault,
     /// This proxy ran out of descriptors, ports or memory.
     OwnFault "ownFault" Nobody,
     /// Cut by this proxy's shutdown.
