@@ -275,7 +275,7 @@ impl Pages {
                 counts: ledger.total(arm),
                 open_long: ledger.open_long(arm),
                 malformed: snapshot.faults(index, arm).by_rule(),
-                endpoints: snapshot.table(index, arm).map(|table| table.load().as_ref().into()),
+                endpoints: snapshot.usable(index, arm),
             };
             Some(ReleaseSample {
                 namespace: config.release.namespace.to_string(),

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use smallvec::SmallVec;
 
 use self::flow::Flow;
+use self::place::Place;
 use crate::counters::CellWriter;
 use crate::http1::reuse::{self, ClientEnd, Reuse, UpstreamEnd};
 use crate::http1::{Body, HeadSearch, Method, Version};
@@ -20,7 +21,7 @@ use crate::retry::{self, Again, BodyAtHand, Failure, Try};
 use crate::stream::Stream;
 use crate::upstream::BackendStream;
 use crate::upstream::connect::{UNACKNOWLEDGED, connect, give_up_after, is_own_fault};
-use crate::upstream::pool::{Lease, Pooled};
+use crate::upstream::pool::{Kept, Last, Lease, Pooled};
 use crate::worker::Worker;
 use crate::worker::arms::{Arm, Limit};
 use crate::worker::buffers::{Buf, Buffers, LARGE, SMALL};
@@ -28,7 +29,10 @@ use crate::worker::tick::Timer;
 
 mod clock;
 mod duplex;
+mod fallback;
 pub(crate) mod flow;
+mod place;
+mod receive;
 mod straight;
 mod tunnel;
 
@@ -64,6 +68,8 @@ impl<C: Stream> Client<C> {
 #[derive(Debug)]
 pub(crate) struct Order {
     pub(crate) arm: Rc<Arm>,
+    /// Who answers if no endpoint of `arm` takes a connection.
+    pub(crate) other: Option<Rc<Arm>>,
     pub(crate) cell: CellWriter,
     /// The other arm answers for want of an endpoint: the request was charged to `cell` when that was decided, and
     /// what follows is not counted.
@@ -157,6 +163,8 @@ struct Answer {
     head_at: usize,
     /// As received.
     body: Body,
+    /// Its fields declare a body that it does not have.
+    declares_body: bool,
     /// As sent to the client.
     delivered: Body,
     /// As told to the client.
@@ -187,16 +195,19 @@ impl Connection {
 struct Exchange<'a, C> {
     worker: &'a Worker,
     client: &'a mut Client<C>,
-    order: &'a Order,
+    order: &'a mut Order,
     /// Client to backend; begins with the head.
     upload: Flow,
     /// The rest of the request is not sent: the backend has answered without waiting for it, or takes no more.
     upload_cut: bool,
     /// Once the answer is complete, what is left of the request is not sent.
     answer_ends_upload: bool,
-    /// An interim answer has come.
+    /// An interim answer has come, or the proxy has asked for the body itself.
     continued: bool,
+    /// The proxy has asked for the body itself.
+    asked: bool,
     tries: Tries,
+    place: Place,
     /// Backend to client; begins with the heads of answers.
     download: Flow,
     /// Received from the backend and not used.
@@ -225,25 +236,27 @@ enum Failed {
 pub(crate) async fn run<C: Stream>(
     worker: &Worker,
     client: &mut Client<C>,
-    order: &Order,
+    order: &mut Order,
     head: Buf,
 ) -> Ended {
     let now = worker.ticker.now();
     let mut exchange = Exchange {
+        upload: Flow::new(head, order.body, order.body == Body::Chunked, now).at_most(order.arm.max_body),
+        clock: clock::Clock::new(order, now),
         worker,
         client,
         order,
-        upload: Flow::new(head, order.body, order.body == Body::Chunked, now),
         upload_cut: false,
         answer_ends_upload: false,
         continued: false,
+        asked: false,
         tries: Tries::default(),
+        place: Place::none(),
         download: Flow::new(Buf::default(), Body::Empty, false, now),
         answer: Buf::default(),
-        clock: clock::Clock::new(order, now),
         record: Record::default(),
     };
-    exchange.upload.read_by(&order.arm.chunks.request);
+    exchange.upload.read_by(&exchange.order.arm.chunks.request);
     let ended = exchange.run().await;
     exchange.close(ended)
 }
@@ -259,17 +272,30 @@ struct Left {
 impl<C: Stream> Exchange<'_, C> {
     async fn run(&mut self) -> Left {
         let left = |ending| Left { ending, answer: None, connection: None, upgraded: false };
-        if let Err(error) = self.upload.prime(&mut self.client.input) {
-            return left(Ending::Refused(error));
+        if let Some(length) = self.awaited()
+            && let Err(ending) = Box::pin(self.receive(length)).await
+        {
+            return left(ending);
         }
-        let Some(_admission) = self.order.arm.admit() else { return left(Ending::Overload) };
-        let (mut connection, answer) = match self.tries().await {
+        if let Err(ending) = self.begin() {
+            return left(ending);
+        }
+        let mut tried = self.tries().await;
+        if matches!(tried, Err(Ending::Connect | Ending::NoEndpoint)) && self.turn_to_other() {
+            tried = match self.begin() {
+                Ok(()) => self.tries().await,
+                Err(ending) => Err(ending),
+            };
+        }
+        let (mut connection, answer) = match tried {
             Ok(begun) => begun,
             Err(ending) => return left(ending),
         };
         let upgraded = answer.status == 101;
         let ending = if upgraded {
             connection.be_patient(self.order.arm.timeouts.unread());
+            self.place.give_up();
+            let _open = self.order.arm.enter_tunnel();
             self.tunnel(&mut connection.stream).await
         } else {
             self.relay(&mut connection.stream, &answer).await.err().unwrap_or(Ending::Answered(answer.status))
@@ -279,6 +305,17 @@ impl<C: Stream> Exchange<'_, C> {
             return left(ending);
         }
         Left { ending, answer: Some(answer), connection: Some(connection), upgraded }
+    }
+
+    /// What there is of the body, and a place at the arm.
+    fn begin(&mut self) -> Result<(), Ending> {
+        self.upload.prime(&mut self.client.input).map_err(Ending::Refused)?;
+        let arm = &self.order.arm;
+        if self.order.websocket && !arm.tunnel_fits() {
+            return Err(Ending::Crowded);
+        }
+        self.place = Place::begin(arm, self.upload.is_read(), self.worker.ticker.now())?;
+        Ok(())
     }
 
     /// Until an answer begins or there is nothing left to try.
@@ -316,8 +353,10 @@ impl<C: Stream> Exchange<'_, C> {
     /// once more goes to an endpoint it was at already if there is no other.
     fn place(&self) -> Option<(Lease<BackendStream>, Option<BackendStream>)> {
         let (now, tries) = (self.worker.ticker.now(), &self.tries);
-        let take =
-            |tried: &[SocketAddr]| self.order.arm.pool.take(now, self.worker.random(), self.pooled(), tried);
+        let last = if self.has_other() { Last::OtherArm } else { Last::Resort };
+        let take = |tried: &[SocketAddr]| {
+            self.order.arm.pool.take(now, self.worker.random(), self.pooled(), (tried, last))
+        };
         take(&tries.endpoints).or_else(|| if tries.resent { take(&[]) } else { None })
     }
 
@@ -362,7 +401,7 @@ impl<C: Stream> Exchange<'_, C> {
         }
         match self.until_answer(&mut connection).await {
             Ok(answer) => {
-                connection.lease.alive();
+                connection.lease.answered(answer.status, now());
                 Ok((connection, answer))
             }
             Err(failed) => {
@@ -370,7 +409,7 @@ impl<C: Stream> Exchange<'_, C> {
                     Failed::Try { failure: Failure::Lost, received: false, .. } if !reused => {
                         connection.lease.dead(now());
                     }
-                    Failed::Try { failure: Failure::HeadTimeout, .. } => connection.lease.drop_idle(),
+                    Failed::Try { failure: Failure::HeadTimeout, .. } => connection.lease.timed_out(now()),
                     _ => {}
                 }
                 self.worker.buffers.give_back(&mut self.answer);
@@ -462,6 +501,7 @@ impl<C: Stream> Exchange<'_, C> {
         let end = UpstreamEnd {
             request_written: self.upload.is_done(),
             answer: Some(answer.body),
+            declares_body: answer.declares_body,
             answer_read: self.download.is_read(),
             surplus: self.answer.len() > self.download.payload(),
             keep_alive: answer.backend_keeps,
@@ -469,11 +509,14 @@ impl<C: Stream> Exchange<'_, C> {
             aborted,
             listed: lease.is_listed(),
         };
-        if reuse::upstream(&end) == Reuse::Keep {
-            if patient {
-                give_up_after(&stream, UNACKNOWLEDGED);
-            }
-            lease.put(stream, self.worker.ticker.now(), answer.backend_timeout);
+        let kept = match reuse::upstream(&end) {
+            Reuse::Keep => Kept::AtHand,
+            Reuse::KeepIfSilent => Kept::IfSilent,
+            Reuse::Close | Reuse::CloseLingering | Reuse::Reset => return,
+        };
+        if patient {
+            give_up_after(&stream, UNACKNOWLEDGED);
         }
+        lease.put(stream, kept, self.worker.ticker.now(), answer.backend_timeout);
     }
 }

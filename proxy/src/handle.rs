@@ -44,7 +44,7 @@ pub(crate) async fn serve<C: Stream>(worker: &Worker, stream: C, peer: SocketAdd
         }
     };
     match fate {
-        Reuse::Keep | Reuse::Close => {}
+        Reuse::Keep | Reuse::KeepIfSilent | Reuse::Close => {}
         Reuse::CloseLingering => respond::linger(worker, &mut client).await,
         Reuse::Reset => client.stream.reset_on_close(),
     }
@@ -95,6 +95,7 @@ async fn next_head<C: Stream>(worker: &Worker, client: &mut Client<C>, served: b
             return Poll::Ready(Next::Closed);
         }
         client.timer.set(deadline.unwrap_or(idle));
+        worker.buffers.shrink(&mut client.input);
         match deadline {
             Some(deadline) => {
                 client.timer.wait(Waiting::Head(deadline, client.input.held()));
@@ -117,11 +118,11 @@ fn begins_request(input: &[u8]) -> bool {
 /// One request whose head stands at the start of the input, and what becomes of the connection after it.
 async fn request<C: Stream>(worker: &Worker, client: &mut Client<C>, length: usize) -> Reuse {
     let Prepared { step, logged } = route::prepare(worker, client, length);
-    let (order, head) = match step {
+    let (mut order, head) = match step {
         Step::Forward(order, head) => (order, head),
         Step::Answer(own) => return own.send(worker, client, logged).await,
     };
-    let ended = exchange::run(worker, client, &order, head).await;
+    let ended = exchange::run(worker, client, &mut order, head).await;
     if !ended.counted {
         order.count(&ended.ending);
     }
@@ -133,7 +134,8 @@ async fn request<C: Stream>(worker: &Worker, client: &mut Client<C>, length: usi
     if let Some(rule) = meaning.broken_by_backend() {
         order.arm.note_malformed(rule, ended.record.upstream);
     }
-    if let Some(logged) = logged {
+    if let Some(mut logged) = logged {
+        logged.fallback = order.fallback;
         logged.write(worker, &meaning, &ended.record);
     }
     match ended.client {

@@ -41,8 +41,10 @@ pub enum Ending {
     MalformedBody(u16, MessageError),
     /// The answer's body stood still too long, after this status was relayed.
     BodyIdle(u16),
-    /// The arm has `maxInFlight` requests already.
+    /// The arm is busy with `maxInFlight` complete requests already.
     Overload,
+    /// The arm's places are taken by requests that their clients have not finished, or by tunnels.
+    Crowded,
     /// The arm has no endpoint.
     NoEndpoint,
     /// Descriptors, ports or memory ran out here.
@@ -128,6 +130,9 @@ pub fn meaning(ending: &Ending, is_error: impl Fn(u16) -> bool) -> Meaning {
         }
         Ending::BodyIdle(status) => (Fault::Arm, Some(status), Outcome::BodyIdle, ""),
         Ending::Overload => (Fault::Arm, Some(503), Outcome::Overload, "the service has too many requests"),
+        Ending::Crowded => {
+            (Fault::Client, Some(503), Outcome::Crowded, "too many unfinished requests or open tunnels")
+        }
         Ending::NoEndpoint => (Fault::Arm, Some(503), Outcome::NoEndpoint, "the service has no endpoint"),
         Ending::OwnResources => {
             (Fault::Proxy, Some(503), Outcome::OwnFault, "the proxy has run out of resources")
@@ -190,6 +195,7 @@ mod tests {
             (Ending::Answered(418), Nobody, Some(418), "errorStatus"),
             (Ending::Refused(MessageError::BareLf), Client, Some(400), "refused400"),
             (Ending::Refused(MessageError::Method), Client, Some(405), "refused405"),
+            (Ending::Refused(MessageError::BodyTooLong), Client, Some(413), "refused413"),
             (Ending::Refused(MessageError::RequestLineTooLong), Client, Some(414), "refused414"),
             (Ending::Refused(MessageError::Expectation), Client, Some(417), "refused417"),
             (Ending::Refused(MessageError::HeadTooLong), Client, Some(431), "refused431"),
@@ -210,6 +216,7 @@ mod tests {
             (Ending::MalformedBody(200, malformed), Arm, Some(200), "bodyBrokenOff"),
             (Ending::BodyIdle(200), Arm, Some(200), "bodyIdle"),
             (Ending::Overload, Arm, Some(503), "overload"),
+            (Ending::Crowded, Client, Some(503), "crowded"),
             (Ending::NoEndpoint, Arm, Some(503), "noEndpoint"),
             (Ending::OwnResources, Proxy, Some(503), "ownFault"),
             (Ending::Shutdown, Proxy, Some(503), "shutdown"),
@@ -242,7 +249,8 @@ mod tests {
     fn an_answer_of_our_own_says_why() {
         let answered = [Ending::NoRoute, Ending::Rejected(403), Ending::ClientTimeout, Ending::Connect]
             .into_iter()
-            .chain([Ending::Reset, Ending::HeadTimeout, Ending::Overload, Ending::NoEndpoint])
+            .chain([Ending::Reset, Ending::HeadTimeout, Ending::Overload, Ending::Crowded])
+            .chain([Ending::NoEndpoint])
             .chain([Ending::OwnResources, Ending::Shutdown, Ending::Refused(MessageError::BareLf)]);
         for ending in answered {
             assert!(!meaning(&ending, |_| false).text.is_empty(), "{ending:?}");

@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use arc_swap::{ArcSwap, Cache};
+use halftone_routing::config::State;
 use halftone_routing::config::arm::Arm;
 use halftone_routing::routes::{ReleaseIndex, Routes, UpstreamId};
 
@@ -30,6 +31,15 @@ pub struct Snapshot {
     default_faults: Arc<Faults>,
     /// Ids of all tables named, sorted.
     tables: Box<[u32]>,
+}
+
+/// What an arm can use of its endpoints.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usable {
+    /// So many endpoints.
+    pub endpoints: usize,
+    /// They all fail the active check and are used all the same.
+    pub check_ignored: bool,
 }
 
 /// What one release needs beside its rules.
@@ -77,6 +87,26 @@ impl Snapshot {
     /// The endpoints of an arm; none for gray in a plain route.
     pub fn table(&self, release: ReleaseIndex, arm: Arm) -> Option<&Arc<Table>> {
         self.releases[release.get()].tables[arm as usize].as_ref()
+    }
+
+    /// Whether requests that are meant for an arm can go there. A check that every endpoint fails is not heeded for the
+    /// arm that everyone depends on: stable, and gray once it is promoted. Any other gray is as good as gone then.
+    pub fn has_endpoint(&self, release: ReleaseIndex, arm: Arm) -> bool {
+        self.table(release, arm).is_some_and(|table| table.any(|| self.is_depended_on(release, arm)))
+    }
+
+    /// What an arm can use of its table at present.
+    pub fn usable(&self, release: ReleaseIndex, arm: Arm) -> Option<Usable> {
+        let set = self.table(release, arm)?.load();
+        let depended_on = self.is_depended_on(release, arm);
+        Some(Usable {
+            endpoints: if set.all_fail && !depended_on { 0 } else { set.slots.len() },
+            check_ignored: set.all_fail && depended_on,
+        })
+    }
+
+    fn is_depended_on(&self, release: ReleaseIndex, arm: Arm) -> bool {
+        arm == Arm::Stable || self.routes.release(release).config().state == State::Promoted
     }
 
     /// What is under way for an arm.

@@ -34,9 +34,13 @@ pub(crate) mod buffers;
 mod load;
 pub(crate) mod room;
 pub(crate) mod tick;
+pub(crate) mod turn;
 
 pub use accept::Listeners;
 
+/// So many turns of tasks before the runtime looks at its sockets again (tokio's own default is 61): with dozens of busy
+/// connections a request does not wait for all of them to have had theirs.
+const TURNS: u32 = 31;
 /// After the end of the drain's time-out: for tasks to count what was cut and for their last writes.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 
@@ -179,11 +183,14 @@ impl Thread {
         let (started, result) = std::sync::mpsc::sync_channel(1);
         let name = format!("worker-{}", self.index);
         let thread = std::thread::Builder::new().name(name).spawn(move || {
-            let runtime =
-                match Builder::new_current_thread().enable_all().build_local(LocalOptions::default()) {
-                    Ok(runtime) => runtime,
-                    Err(error) => return drop(started.send(Err(error))),
-                };
+            let runtime = match Builder::new_current_thread()
+                .enable_all()
+                .event_interval(TURNS)
+                .build_local(LocalOptions::default())
+            {
+                Ok(runtime) => runtime,
+                Err(error) => return drop(started.send(Err(error))),
+            };
             runtime.block_on(self.run(listeners, &started));
             // Dropping the runtime drops what is left of its tasks, and with them their connections.
         })?;

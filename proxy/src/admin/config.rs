@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::report::Documents;
-use crate::snapshot::Snapshot;
+use crate::snapshot::{Snapshot, Usable};
 use crate::upstream::endpoints::Table;
 use crate::upstream::faults::{Fault, Faults};
 use crate::upstream::services::Trouble;
@@ -62,7 +62,9 @@ struct AppliedRelease<'a> {
 struct ArmEndpoints {
     in_use: usize,
     ready: usize,
-    /// Every ready endpoint fails the health check, which is therefore ignored.
+    /// Every ready endpoint fails the health check.
+    all_fail: bool,
+    /// They are used all the same.
     check_ignored: bool,
     /// Why there are fewer than the Service's EndpointSlices name, if there are.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -73,12 +75,12 @@ struct ArmEndpoints {
 }
 
 impl ArmEndpoints {
-    fn new(table: &Table, faults: &Faults) -> Self {
-        let set = table.load();
+    fn new(table: &Table, usable: Usable, faults: &Faults) -> Self {
         Self {
-            in_use: set.slots.len(),
+            in_use: usable.endpoints,
             ready: table.ready().len(),
-            check_ignored: set.check_ignored,
+            all_fail: table.load().all_fail,
+            check_ignored: usable.check_ignored,
             trouble: table.trouble(),
             last_malformed: faults.last(),
         }
@@ -105,7 +107,9 @@ pub(crate) fn page<'a>(
         endpoints: Arm::ALL
             .into_iter()
             .filter_map(|arm| {
-                let endpoints = ArmEndpoints::new(snapshot.table(index, arm)?, snapshot.faults(index, arm));
+                let usable = snapshot.usable(index, arm)?;
+                let faults = snapshot.faults(index, arm);
+                let endpoints = ArmEndpoints::new(snapshot.table(index, arm)?, usable, faults);
                 Some((arm.name(), endpoints))
             })
             .collect(),

@@ -163,7 +163,7 @@ pub(crate) fn explain(
 fn decided(snapshot: &Snapshot, decision: &Decision<'_, '_>) -> Explanation {
     let release = snapshot.routes.release(decision.release);
     let config = release.config();
-    let any = |arm| snapshot.table(decision.release, arm).is_some_and(|table| table.any());
+    let any = |arm| snapshot.has_endpoint(decision.release, arm);
     Explanation {
         result: "Decided",
         release: Some(format!("{}/{}", config.release.namespace, config.release.name)),

@@ -15,7 +15,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
 use crate::http1::MessageError;
-use crate::upstream::endpoints::EndpointSet;
+use crate::snapshot::Usable;
 
 /// What one name exposes.
 #[derive(Debug)]
@@ -61,7 +61,7 @@ metrics! {
     ENDPOINTS "halftone_endpoints" Gauge ARM
         "Endpoints that requests of the arm may be sent to at present.";
     CHECK_IGNORED "halftone_health_check_ignored" Gauge ARM
-        "1 while every ready endpoint of the arm fails its health check, so that the check is ignored. Alert on this.";
+        "1 while every ready endpoint of the arm fails its health check and they are used all the same. Alert on this.";
     RATIO_TARGET "halftone_ratio_target" Gauge RELEASE
         "Share of identities that the applied document sends to gray, 0 to 1.";
     RATIO_OBSERVED "halftone_ratio_observed" Gauge RELEASE
@@ -141,20 +141,7 @@ pub(crate) struct ArmSample {
     pub(crate) open_long: u64,
     pub(crate) malformed: BTreeMap<MessageError, u64>,
     /// None: the release has no such arm at present.
-    pub(crate) endpoints: Option<EndpointSample>,
-}
-
-/// Where an arm's requests can go.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct EndpointSample {
-    pub(crate) in_use: usize,
-    pub(crate) check_ignored: bool,
-}
-
-impl From<&EndpointSet> for EndpointSample {
-    fn from(set: &EndpointSet) -> Self {
-        Self { in_use: set.slots.len(), check_ignored: set.check_ignored }
-    }
+    pub(crate) endpoints: Option<Usable>,
 }
 
 /// The page.
@@ -188,7 +175,7 @@ impl Scrape {
         self.per_arm(encoder, &RETRIES, |mut metric, arm| counter(&mut metric, arm.counts.retries))?;
         self.per_arm(encoder, &FALLBACKS, |mut metric, arm| counter(&mut metric, arm.counts.fallbacks))?;
         self.per_arm(encoder, &OPEN_LONG, |mut metric, arm| metric.encode_gauge(&arm.open_long))?;
-        self.per_endpoints(encoder, &ENDPOINTS, |endpoints| endpoints.in_use as f64)?;
+        self.per_endpoints(encoder, &ENDPOINTS, |endpoints| endpoints.endpoints as f64)?;
         self.per_endpoints(encoder, &CHECK_IGNORED, |endpoints| f64::from(u8::from(endpoints.check_ignored)))
     }
 
@@ -197,7 +184,7 @@ impl Scrape {
         &self,
         encoder: &mut DescriptorEncoder<'_>,
         metric: &Metric,
-        value: impl Fn(&EndpointSample) -> f64,
+        value: impl Fn(&Usable) -> f64,
     ) -> fmt::Result {
         let mut family = describe(encoder, metric)?;
         for release in &self.releases {
@@ -395,7 +382,7 @@ mod tests {
     }
 
     fn full() -> Scrape {
-        let endpoints = Some(EndpointSample { in_use: 2, check_ignored: true });
+        let endpoints = Some(Usable { endpoints: 2, check_ignored: true });
         let arm = || ArmSample {
             counts: counts(),
             open_long: 4,

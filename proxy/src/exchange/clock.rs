@@ -4,6 +4,7 @@
 use std::time::{Duration, Instant};
 
 use super::flow::Waiting;
+use super::place::Standing;
 use super::{Exchange, Order};
 use crate::counters::CellWriter;
 use crate::outcome::Ending;
@@ -13,6 +14,12 @@ use crate::worker::tick::Tick;
 /// An answer or tunnel older than this is long: reported, and an answer is not closed for a rollback before.
 const LONG: Duration = Duration::from_secs(10);
 
+/// A client that waits to be asked for its body is asked by the proxy after so long: as much as common clients wait
+/// before they send it unasked (curl).
+const CONTINUE: Duration = Duration::from_secs(1);
+/// A client that sends nothing of what it owes for so long has kept its backend waiting.
+const KEPT_WAITING: Duration = Duration::from_secs(1);
+
 /// What has passed.
 #[derive(Debug)]
 pub(super) enum Expired {
@@ -20,6 +27,8 @@ pub(super) enum Expired {
     Connect,
     /// The answer's head did not come in time.
     Head,
+    /// The client still waits to be asked for its body.
+    Continue,
     /// The rest of the request does not come, or cannot be sent, while its answer is relayed already.
     Upload,
     /// The exchange is over.
@@ -67,7 +76,7 @@ impl Clock {
     /// The final answer's head has arrived after so long.
     pub(super) fn count_answer(&mut self, order: &Order, waited: Duration) {
         self.count_over(order, waited);
-        for limit in &order.limits()[self.limits_passed..] {
+        for limit in order.limits().get(self.limits_passed..).unwrap_or_default() {
             order.cell.within_limit(limit.quantile);
         }
         self.limits_passed = order.limits().len();
@@ -110,9 +119,23 @@ impl Due {
 }
 
 impl<C: Stream> Exchange<'_, C> {
+    /// To be asked whenever an exchange begins to wait for a body that comes before everything else; `progress`: when a
+    /// byte of it last came. Returns when the next one is due.
+    pub(super) fn clock_while_receiving(&self, progress: Tick) -> Result<Tick, Ending> {
+        if !self.worker.phase().exchange_may_go_on() {
+            return Err(Ending::Shutdown);
+        }
+        let due = progress.after(self.worker.limits().client.body);
+        if due <= self.worker.ticker.now() || self.client.timer.is_leaving() {
+            return Err(Ending::ClientTimeout);
+        }
+        self.client.timer.set(due);
+        Ok(due)
+    }
+
     /// To be asked whenever an exchange begins to wait for a connection.
     pub(super) fn clock_while_connecting(&mut self, deadline: Tick) -> Result<(), Expired> {
-        self.watch(Due::at(deadline, Expired::Connect))
+        self.watch(Due::at(deadline, Expired::Connect), false)
     }
 
     /// To be asked whenever an exchange begins to wait for the answer's head.
@@ -122,7 +145,7 @@ impl<C: Stream> Exchange<'_, C> {
             Waiting::ForSource => due,
             Waiting::ForSink => due.or(self.write_due(), Expired::Over(Ending::ClientStalled(100))),
         };
-        self.watch(due)
+        self.watch(due, false)
     }
 
     /// To be asked whenever an exchange begins to wait while the answer with this status is relayed.
@@ -134,12 +157,14 @@ impl<C: Stream> Exchange<'_, C> {
                 // Many answers begin early and go on only when the request has ended.
                 let progress = self.download.progress().max(self.upload.progress());
                 let idle = progress.after(self.order.arm.timeouts.idle);
-                due.or(idle, Expired::Over(Ending::BodyIdle(status)))
+                let owed = self.standing(true).client_owes;
+                let ending = if owed { Ending::ClientStalled(status) } else { Ending::BodyIdle(status) };
+                due.or(idle, Expired::Over(ending))
             }
             Waiting::ForSink => due.or(self.write_due(), Expired::Over(Ending::ClientStalled(status))),
         };
         let due = self.age(self.clock.started.after(LONG), due);
-        self.watch(due)
+        self.watch(due, true)
     }
 
     /// To be asked whenever a tunnel begins to wait; `active`: when a byte last went either way.
@@ -149,7 +174,7 @@ impl<C: Stream> Exchange<'_, C> {
         }
         let idle = active.after(self.order.arm.timeouts.tunnel);
         let due = self.age(Tick::START, Due::at(idle, Expired::Over(Ending::Answered(101))));
-        self.watch(due)
+        self.watch(due, true)
     }
 
     /// What the rest of the request is waited for, or the answer's head where there is no rest.
@@ -161,7 +186,9 @@ impl<C: Stream> Exchange<'_, C> {
             return if answered { never } else { head };
         }
         match self.upload.waiting() {
-            Waiting::ForSource if self.awaits_continue() => head,
+            Waiting::ForSource if self.awaits_continue() => {
+                Due::at(self.clock.started.after(CONTINUE), Expired::Continue)
+            }
             Waiting::ForSource => {
                 let idle = self.upload.progress().after(self.worker.limits().client.body);
                 Due::at(idle, if answered { Expired::Upload } else { Expired::Over(Ending::ClientTimeout) })
@@ -202,8 +229,8 @@ impl<C: Stream> Exchange<'_, C> {
         due.or(*self.clock.close_at.get_or_insert_with(close_at), Expired::Over(Ending::Shutdown))
     }
 
-    /// Sets the timer to what comes first; `Err` when it has come already.
-    fn watch(&mut self, due: Due) -> Result<(), Expired> {
+    /// Sets the timer to what comes first; `Err` when it has come already. `answered`: the answer is relayed.
+    fn watch(&mut self, due: Due, answered: bool) -> Result<(), Expired> {
         if !self.worker.phase().exchange_may_go_on() {
             return Err(Expired::Over(Ending::Shutdown));
         }
@@ -219,7 +246,34 @@ impl<C: Stream> Exchange<'_, C> {
         if due.at <= now {
             return Err(due.means);
         }
-        self.client.timer.set(due.wake.min(limit));
+        let standing = self.standing(answered);
+        let place = self.place.follow(&self.order.arm, now, standing).map_err(Expired::Over)?;
+        if standing.client_owes && !self.place.is_held() {
+            self.upload.slim(&self.worker.buffers);
+        }
+        self.client.timer.set(due.wake.min(limit).min(place));
         Ok(())
+    }
+
+    /// The client has long owed the rest of its request.
+    pub(super) fn keeps_waiting(&self) -> bool {
+        let owes = !self.upload_cut && !self.upload.is_done() && self.upload.waiting() == Waiting::ForSource;
+        let since = self.upload.progress().after(KEPT_WAITING);
+        owes && !self.awaits_continue() && since <= self.worker.ticker.now()
+    }
+
+    /// Who is waited for.
+    fn standing(&self, answered: bool) -> Standing {
+        let rest = !self.upload_cut && !self.upload.is_done();
+        let owes_rest = rest && self.upload.waiting() == Waiting::ForSource;
+        let answering = answered && !self.download.is_done();
+        let leaves_answer = answering && self.download.waiting() == Waiting::ForSink;
+        Standing {
+            finished: self.upload_cut || self.upload.is_read(),
+            client_owes: owes_rest || leaves_answer,
+            answered,
+            backend_done: answered && self.download.is_read() && !rest,
+            moved: self.upload.moved() + self.download.moved(),
+        }
     }
 }

@@ -59,6 +59,9 @@ impl<C: Stream> Exchange<'_, C> {
         match self.download.poll(&self.worker.buffers, &mut self.answer, backend, client, now, cx) {
             Poll::Pending | Poll::Ready(Ok(())) => Ok(()),
             Poll::Ready(Err(Broken::Sink { .. })) => Err(Ending::ClientGoneAfter(answer.status)),
+            Poll::Ready(Err(Broken::Source)) if self.keeps_waiting() => {
+                Err(Ending::ClientStalled(answer.status))
+            }
             Poll::Ready(Err(Broken::Source)) => Err(Ending::BrokenOff(answer.status)),
             // Nobody has seen the head yet: the answer is refused as a whole.
             Poll::Ready(Err(Broken::Malformed(rule))) if self.download.cut_unsent(answer.head_at) => {

@@ -10,10 +10,13 @@ use crate::http1::{Body, ChunkRules, Decoded, Decoder, MessageError, chunked};
 use crate::stream::Stream;
 use crate::worker::buffers::{Buf, Buffers};
 use crate::worker::tick::Tick;
+use crate::worker::turn;
 
-/// After so many bytes a task lets others have the thread: tokio's own budget counts operations, and 128 reads of
-/// 64 KiB are too much.
-const BUDGET: usize = 256 * 1024;
+/// A connection's turn: after so many bytes it lets others have the thread. tokio's own budget counts operations, and 128
+/// reads of 64 KiB are too much.
+const TURN: usize = 256 * 1024;
+/// What a chunk costs beside its bytes, in bytes: a read full of one-byte chunks takes as long as a turn of large ones.
+const CHUNK_COST: usize = 64;
 
 /// A batch up to this size goes out as one piece: copying it costs less than a vectored write.
 const GATHERED: usize = 8 * 1024;
@@ -55,13 +58,16 @@ pub(crate) struct Flow {
     sent: usize,
     reader: Reader,
     chunks_out: bool,
+    /// Most bytes of the body.
+    most: u64,
     ended: bool,
     whole: bool,
     torn: bool,
     /// When the side that was waited for last did something.
     progress: Tick,
     moved: u64,
-    budget: usize,
+    /// What is left of this turn.
+    turn: usize,
 }
 
 impl Flow {
@@ -81,12 +87,13 @@ impl Flow {
             sent: 0,
             reader,
             chunks_out,
+            most: u64::MAX,
             ended,
             whole: true,
             torn: false,
             progress: now,
             moved: 0,
-            budget: BUDGET,
+            turn: TURN,
         }
     }
 
@@ -95,6 +102,11 @@ impl Flow {
         if let Reader::Chunked(decoder) = &mut self.reader {
             **decoder = Decoder::by(rules);
         }
+    }
+
+    /// The same, for a body that may have so many bytes and no more.
+    pub(crate) fn at_most(self, most: u64) -> Self {
+        Self { most, ..self }
     }
 
     /// The next body on the same flow, behind what is still to be written (interim heads).
@@ -173,6 +185,11 @@ impl Flow {
         self.payload
     }
 
+    /// The body has just come as a whole: waiting begins now.
+    pub(crate) fn received(&mut self, now: Tick) {
+        self.progress = now;
+    }
+
     /// The last progress.
     pub(crate) fn progress(&self) -> Tick {
         self.progress
@@ -208,10 +225,38 @@ impl Flow {
         self.payload = 0;
     }
 
+    /// What goes out ahead of the body, with what was gathered of it.
+    pub(crate) fn head(&self) -> &[u8] {
+        self.before.unread()
+    }
+
+    /// Another one takes its place.
+    pub(crate) fn replace_head(&mut self, head: &[u8]) {
+        debug_assert!(self.whole && self.sent == 0, "it has not gone out");
+        self.before.clear();
+        self.before.vec().extend_from_slice(head);
+    }
+
     /// From the start again, for another connection.
     pub(crate) fn rewind(&mut self) {
         debug_assert!(self.whole, "what has left the buffer cannot be sent again");
         self.sent = 0;
+    }
+
+    /// The memory of what is to go out ahead of the body, in bytes.
+    pub(crate) fn held(&self) -> usize {
+        self.before.held()
+    }
+
+    /// Holds no memory while nothing is on its way: for a source that may take its time.
+    pub(crate) fn slim(&mut self, buffers: &Buffers) {
+        for part in [&mut self.before, &mut self.after] {
+            if part.is_empty() {
+                buffers.give_back(part);
+            } else if self.sent == 0 {
+                buffers.shrink(part);
+            }
+        }
     }
 
     /// Lets go of the last batch. The source's buffer then begins with what has not been taken of it.
@@ -268,23 +313,22 @@ impl Flow {
             if !input.is_empty() {
                 continue;
             }
-            ready!(self.poll_budget(cx));
+            ready!(self.poll_turn(cx));
             match ready!(buffers.poll_read(input, from, cx)) {
                 Ok(0) if matches!(self.reader, Reader::UntilClose) && !self.torn => self.end(&[]),
                 Ok(0) | Err(_) => return Poll::Ready(Err(Broken::Source)),
-                Ok(n) => self.budget = self.budget.saturating_sub(n),
+                Ok(n) => self.turn = self.turn.saturating_sub(n),
             }
             self.progress = now;
         }
     }
 
-    fn poll_budget(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.budget > 0 {
+    fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.turn > 0 {
             return Poll::Ready(());
         }
-        self.budget = BUDGET;
-        cx.waker().wake_by_ref();
-        Poll::Pending
+        self.turn = TURN;
+        turn::end(cx)
     }
 
     fn poll_write<W: Stream>(
@@ -330,9 +374,16 @@ impl Flow {
                 self.ended = *left == 0;
             }
             Reader::UntilClose => self.payload = available,
-            Reader::Chunked(decoder) => (self.payload, self.ended) = unchunk(decoder, input)?,
+            Reader::Chunked(decoder) => {
+                let unchunked = unchunk(decoder, input)?;
+                (self.payload, self.ended) = (unchunked.payload, unchunked.ended);
+                self.turn = self.turn.saturating_sub(unchunked.chunks * CHUNK_COST);
+            }
         }
         self.moved += self.payload as u64;
+        if self.moved > self.most {
+            return Err(MessageError::BodyTooLong);
+        }
         if self.chunks_out && self.payload > 0 {
             let mut line = [0; chunked::MAX_SIZE_LINE];
             self.before.vec().extend_from_slice(chunked::size_line(self.payload, &mut line));
@@ -356,10 +407,20 @@ impl Flow {
     }
 }
 
+/// What was found in a piece of a chunked body.
+struct Unchunked {
+    /// Bytes of data.
+    payload: usize,
+    /// In so many chunks, or parts of them.
+    chunks: usize,
+    /// The body has ended.
+    ended: bool,
+}
+
 /// Takes the chunk lines out of what was read, in place: afterwards `input` begins with the data, and what follows
-/// the body stands behind it. How much data there is, and whether the body has ended.
-fn unchunk(decoder: &mut Decoder, input: &mut Buf) -> Result<(usize, bool), MessageError> {
-    let (mut at, mut payload) = (0, 0);
+/// the body stands behind it.
+fn unchunk(decoder: &mut Decoder, input: &mut Buf) -> Result<Unchunked, MessageError> {
+    let (mut at, mut payload, mut chunks) = (0, 0, 0);
     let ended = loop {
         let rest = &input.unread()[at..];
         let (used, decoded) = decoder.next(rest)?;
@@ -369,6 +430,7 @@ fn unchunk(decoder: &mut Decoder, input: &mut Buf) -> Result<(usize, bool), Mess
                 let length = data.len();
                 input.shift(from, length, payload);
                 payload += length;
+                chunks += 1;
                 at += used;
             }
             Decoded::More => {
@@ -384,7 +446,7 @@ fn unchunk(decoder: &mut Decoder, input: &mut Buf) -> Result<(usize, bool), Mess
     let surplus = input.len() - at;
     input.shift(at, surplus, payload);
     input.truncate(payload + surplus);
-    Ok((payload, ended))
+    Ok(Unchunked { payload, chunks, ended })
 }
 
 #[cfg(test)]
@@ -394,17 +456,31 @@ mod tests {
     use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
     use super::*;
+    use crate::worker::buffers::LARGE;
 
-    /// Brings nothing; takes everything, or fails.
+    /// Brings nothing, or the same again and again; takes everything, or fails.
     #[derive(Default)]
     struct Side {
+        brings: &'static [u8],
+        reads: usize,
         fails: Option<io::ErrorKind>,
         taken: usize,
     }
 
     impl AsyncRead for Side {
-        fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, _: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-            Poll::Pending
+        fn poll_read(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            buf: &mut ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
+            if self.brings.is_empty() {
+                return Poll::Pending;
+            }
+            while buf.remaining() >= self.brings.len() {
+                buf.put_slice(self.brings);
+            }
+            self.get_mut().reads += 1;
+            Poll::Ready(Ok(()))
         }
     }
 
@@ -459,11 +535,27 @@ mod tests {
     }
 
     #[test]
+    fn a_turn_is_over_sooner_where_each_byte_is_a_chunk_of_its_own() {
+        for (brings, body, reads) in [
+            (&b"0123456789abcdef"[..], Body::Length(1 << 30), TURN / LARGE),
+            (b"1\r\nx\r\n", Body::Chunked, 1),
+        ] {
+            let buffers = Buffers::default();
+            let mut flow = Flow::new(buffers.small(), body, body == Body::Chunked, Tick::START);
+            let (mut input, mut to) = (Buf::default(), Side::default());
+            let mut from = Side { brings, ..Side::default() };
+            let mut cx = Context::from_waker(Waker::noop());
+            assert!(flow.poll(&buffers, &mut input, &mut from, &mut to, Tick::START, &mut cx).is_pending());
+            assert_eq!(from.reads, reads, "{body:?}");
+        }
+    }
+
+    #[test]
     fn what_was_read_ahead_between_two_tries_is_sent_too() {
         let buffers = Buffers::default();
         let (mut flow, mut input) = upload(&buffers, 10_000, 11_000);
         let head = flow.batch() - 10_000;
-        let mut lost = Side { fails: Some(io::ErrorKind::ConnectionReset), taken: 0 };
+        let mut lost = Side { fails: Some(io::ErrorKind::ConnectionReset), ..Side::default() };
         assert!(poll(&mut flow, &buffers, &mut input, &mut lost).is_ready());
         // As whoever looks for the client meanwhile does.
         input.vec().extend_from_slice(&[7; 1_000]);
@@ -483,7 +575,7 @@ mod tests {
             (io::ErrorKind::HostUnreachable, true),
         ] {
             let (mut flow, mut input) = upload(&buffers, 10, 10);
-            let mut backend = Side { fails: Some(kind), taken: 0 };
+            let mut backend = Side { fails: Some(kind), ..Side::default() };
             match poll(&mut flow, &buffers, &mut input, &mut backend) {
                 Poll::Ready(Err(Broken::Sink { lost })) => assert_eq!(lost, expected, "{kind}"),
                 other => panic!("{kind}: {other:?}"),

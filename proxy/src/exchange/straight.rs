@@ -57,6 +57,10 @@ impl<C: Stream> Exchange<'_, C> {
             }
             match self.worker.buffers.poll_read(&mut self.answer, backend, cx) {
                 Poll::Pending => break,
+                // A backend that gives up on a request whose client keeps the rest of it back.
+                Poll::Ready(Ok(0) | Err(_)) if self.keeps_waiting() => {
+                    return Poll::Ready(Err(Failed::Over(Ending::ClientTimeout)));
+                }
                 Poll::Ready(Ok(0) | Err(_)) => {
                     return Poll::Ready(Err(heads.failed(Failure::Lost, Ending::Reset)));
                 }
@@ -69,6 +73,10 @@ impl<C: Stream> Exchange<'_, C> {
         match self.clock_before_answer() {
             Ok(()) => Poll::Pending,
             Err(Expired::Over(ending)) => Poll::Ready(Err(Failed::Over(ending))),
+            Err(Expired::Continue) => {
+                self.ask_for_body();
+                self.poll_answer(heads, backend, cx)
+            }
             Err(_) => Poll::Ready(Err(heads.failed(Failure::HeadTimeout, Ending::HeadTimeout))),
         }
     }
@@ -179,7 +187,8 @@ impl<C: Stream> Exchange<'_, C> {
             return Err(heads.malformed(MessageError::InterimTooLong));
         }
         self.continued = true;
-        if self.order.version == Version::Http11 {
+        let said_already = self.asked && head.status == 100;
+        if self.order.version == Version::Http11 && !said_already {
             write::interim_head(self.download.before(&self.worker.buffers, self.worker.ticker.now()), head);
         }
         Ok(())
@@ -220,11 +229,21 @@ impl<C: Stream> Exchange<'_, C> {
             status: head.status,
             head_at,
             body: head.body,
+            declares_body: head.declares_body,
             delivered: delivery.body,
             keep_alive: delivery.keep_alive,
             backend_keeps: head.keep_alive,
             backend_timeout: head.keep_alive_timeout,
         }
+    }
+
+    /// Says 100 in the backend's place (RFC 9110 §10.1.1), which many backends leave to their first read of the body, or
+    /// never do. From here on the client is waited for.
+    fn ask_for_body(&mut self) {
+        let now = self.worker.ticker.now();
+        (self.continued, self.asked) = (true, true);
+        self.download.before(&self.worker.buffers, now).extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
+        self.upload.received(now);
     }
 
     /// The client waits for the backend's word before it sends the body.

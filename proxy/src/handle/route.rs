@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use halftone_routing::client_address::is_trusted;
 use halftone_routing::config::RoutingConfig;
-use halftone_routing::decide::{Decision, Resolution, Served, decide, serve};
+use halftone_routing::decide::{Decision, Resolution, Served, decide, serve, stand_in};
 use halftone_routing::fleet::FleetConfig;
 use halftone_routing::request::Request;
 
@@ -139,11 +139,14 @@ impl<C> Routing<'_, C> {
             logged.decision(decision);
         }
         let reason = self.reason(config, decision);
-        let has_endpoint = |arm| snapshot.table(decision.release, arm).is_some_and(|table| table.any());
+        let has_endpoint = |arm| snapshot.has_endpoint(decision.release, arm);
         let served = serve(release, decision.arm, has_endpoint);
         let Some(arm) = served.arm().and_then(|arm| arms.arm(snapshot, decision.release, arm)) else {
             return self.answer(&cell, &Ending::NoEndpoint, reason);
         };
+        if matches!(self.head.body, Body::Length(length) if length > arm.max_body) {
+            return self.answer(&cell, &Ending::Refused(MessageError::BodyTooLong), reason);
+        }
         let fallback = matches!(served, Served::Fallback(_));
         if fallback {
             cell.fallback();
@@ -152,20 +155,21 @@ impl<C> Routing<'_, C> {
                 logged.fallback = true;
             }
         }
+        let other = stand_in(release, &served).and_then(|arm| arms.arm(snapshot, decision.release, arm));
         let measure = Measure { cell, fallback, abandoned_after: stage.abandoned_after() };
         let set_cookie = decision.mint.as_ref().map(|mint| mint.to_string().into());
-        self.forward(snapshot.routes.fleet(), arm, measure, reason, set_cookie)
+        self.forward(snapshot.routes.fleet(), (arm, other), measure, reason, set_cookie)
     }
 
     /// No release has it, but the fleet names a backend for that.
     fn default_backend(self, snapshot: &Snapshot, arms: &ArmCache) -> Step {
         let cell = self.worker.counters.unrouted();
-        let table = snapshot.default_table().filter(|table| table.any());
+        let table = snapshot.default_table().filter(|table| table.any(|| true));
         let Some(arm) = table.and_then(|_| arms.default_backend(snapshot)) else {
             return self.answer(&cell, &Ending::NoEndpoint, None);
         };
         let measure = Measure { cell, fallback: false, abandoned_after: Duration::MAX };
-        self.forward(snapshot.routes.fleet(), arm, measure, None, None)
+        self.forward(snapshot.routes.fleet(), (arm, None), measure, None, None)
     }
 
     /// Why it goes where it goes, for who sent the release's debug field.
@@ -205,7 +209,7 @@ impl<C> Routing<'_, C> {
     fn forward(
         &self,
         fleet: &FleetConfig,
-        arm: Rc<Arm>,
+        (arm, other): (Rc<Arm>, Option<Rc<Arm>>),
         measure: Measure,
         reason: Option<Box<str>>,
         set_cookie: Option<Box<str>>,
@@ -216,6 +220,7 @@ impl<C> Routing<'_, C> {
         let head = self.head;
         let order = Order {
             arm,
+            other,
             cell,
             fallback,
             abandoned_after,

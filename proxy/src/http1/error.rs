@@ -91,6 +91,8 @@ message_errors! {
     CodingIn10 "codingIn10" 400 "Transfer-Encoding in HTTP/1.0",
     /// A chunk size that is no hexadecimal number or does not fit 63 bits.
     ChunkSize "chunkSize" 400 "malformed chunk size",
+    /// A body longer than the release allows (`maxBodyBytes`).
+    BodyTooLong "bodyTooLong" 413 "the body is longer than this service takes",
     /// Data that does not end where its chunk's size says.
     ChunkEnd "chunkEnd" 400 "malformed end of a chunk",
     /// Chunk extensions beyond what a body of this size may carry, or with control characters.

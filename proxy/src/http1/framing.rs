@@ -80,6 +80,11 @@ impl Framing {
         if stands { Ok(()) } else { Err(MessageError::Coding) }
     }
 
+    /// The fields tell of a body that is not empty.
+    pub(super) fn declares_body(self) -> bool {
+        self.chunked || self.length.is_some_and(|length| length > 0)
+    }
+
     /// What both sides refuse.
     fn check(self, version: Version) -> Result<(), MessageError> {
         match (self.chunked, self.length) {

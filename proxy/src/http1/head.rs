@@ -62,6 +62,8 @@ pub struct ResponseHead<'f, 'b> {
     pub fields: Fields<'f, 'b>,
     /// How the body is delimited, `Empty` for answers to HEAD, 1xx, 204 and 304.
     pub body: Body,
+    /// Its fields declare a body that an answer of its kind does not have; some backends send it all the same.
+    pub declares_body: bool,
     /// Whether the backend keeps the connection open, as far as its head says.
     pub keep_alive: bool,
     /// `timeout` of the Keep-Alive field: the backend closes an idle connection after this long.
@@ -252,6 +254,7 @@ pub fn parse_response<'f, 'b>(
         version,
         fields: slots.fields(lines),
         body,
+        declares_body: body == Body::Empty && seen.framing.declares_body(),
         keep_alive: seen.options.keeps_alive(version),
         keep_alive_timeout: seen.keep_alive_timeout,
         content_length: seen.framing.length,

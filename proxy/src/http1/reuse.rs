@@ -10,6 +10,9 @@ pub struct UpstreamEnd {
     pub request_written: bool,
     /// How the final answer was framed, as received; `None` when no final answer came.
     pub answer: Option<Body>,
+    /// It has no body by its kind (to HEAD, 204, 304), though its fields declare one: if the backend sends that body
+    /// all the same, it comes behind the answer and would be taken for the next one.
+    pub declares_body: bool,
     /// The answer was read to its last byte.
     pub answer_read: bool,
     /// Bytes had arrived beyond the answer's last one.
@@ -46,6 +49,8 @@ pub struct ClientEnd {
 pub enum Reuse {
     /// It may carry the next request.
     Keep,
+    /// It may carry another request once it has been silent for a while.
+    KeepIfSilent,
     /// It is closed.
     Close,
     /// It is closed, but first writing is shut down and what still arrives is discarded for a while: a
@@ -55,11 +60,17 @@ pub enum Reuse {
     Reset,
 }
 
-/// Whether an upstream connection returns to its pool (`Keep`) or not (`Close`).
+/// Whether an upstream connection returns to its pool (`Keep`, `KeepIfSilent`) or not (`Close`).
 pub fn upstream(end: &UpstreamEnd) -> Reuse {
     let framed = matches!(end.answer, Some(Body::Empty | Body::Length(_) | Body::Chunked));
     let whole = end.request_written && end.answer_read && !end.surplus && !end.aborted;
-    if framed && whole && end.keep_alive && !end.upgraded && end.listed { Reuse::Keep } else { Reuse::Close }
+    if !(framed && whole && end.keep_alive && !end.upgraded && end.listed) {
+        Reuse::Close
+    } else if end.declares_body {
+        Reuse::KeepIfSilent
+    } else {
+        Reuse::Keep
+    }
 }
 
 /// Whether a client's connection takes another request, and if not, how it is closed.
@@ -85,6 +96,7 @@ mod tests {
     const DONE_UPSTREAM: UpstreamEnd = UpstreamEnd {
         request_written: true,
         answer: Some(Body::Length(5)),
+        declares_body: false,
         answer_read: true,
         surplus: false,
         keep_alive: true,
@@ -105,10 +117,14 @@ mod tests {
     #[test]
     fn an_upstream_connection_returns_only_after_a_whole_exchange() {
         let done = DONE_UPSTREAM;
+        let empty = UpstreamEnd { answer: Some(Body::Empty), ..done };
+        let declared = UpstreamEnd { declares_body: true, ..empty };
         for (why, end, reuse) in [
             ("framed by length", done, Reuse::Keep),
             ("chunked", UpstreamEnd { answer: Some(Body::Chunked), ..done }, Reuse::Keep),
-            ("no body", UpstreamEnd { answer: Some(Body::Empty), ..done }, Reuse::Keep),
+            ("no body", empty, Reuse::Keep),
+            ("no body, but its fields declare one", declared, Reuse::KeepIfSilent),
+            ("the declared body has come", UpstreamEnd { surplus: true, ..declared }, Reuse::Close),
             ("until close", UpstreamEnd { answer: Some(Body::UntilClose), ..done }, Reuse::Close),
             ("no answer", UpstreamEnd { answer: None, ..done }, Reuse::Close),
             ("request cut short", UpstreamEnd { request_written: false, ..done }, Reuse::Close),

@@ -10,10 +10,12 @@ use std::{
 
 use halftone_routing::path::has_dot_segments;
 
+mod change;
 mod location;
 mod own;
 
 pub use self::{
+    change::{Stamp, change_arm},
     location::Homeward,
     own::{OwnAnswer, own_answer},
 };

@@ -51,8 +51,9 @@ pub struct EndpointSet {
     /// To pick from: the ready and healthy ones; else the ready ones, though all fail the check; else the serving and
     /// terminating ones. Empty only when there are none of these.
     pub slots: Vec<Slot>,
-    /// The active check is ignored, because every ready endpoint fails it.
-    pub check_ignored: bool,
+    /// Every ready endpoint fails the active check. Arms may share a table, so what that means is the arm's matter: it
+    /// is ignored for stable, and a gray has no endpoint.
+    pub all_fail: bool,
 }
 
 /// The endpoints of one backend.
@@ -88,9 +89,11 @@ impl Table {
         Cache::new(Arc::clone(&self.set))
     }
 
-    /// Whether the arm has any endpoint: the availability that `decide` asks for.
-    pub fn any(&self) -> bool {
-        !self.set.load().slots.is_empty()
+    /// Whether an arm has any endpoint here: the availability that `decide` asks for. `whatever_the_check` is asked only
+    /// where every ready endpoint fails the active check.
+    pub fn any(&self, whatever_the_check: impl FnOnce() -> bool) -> bool {
+        let set = self.set.load();
+        !set.slots.is_empty() && (!set.all_fail || whatever_the_check())
     }
 
     /// The ready endpoints, healthy or not: those that the active check asks.
@@ -157,11 +160,11 @@ impl Table {
         };
         let mut set = EndpointSet {
             slots: pick(&|e| is_ready(e) && !known.failing.contains(&e.address)),
-            check_ignored: false,
+            all_fail: false,
         };
         if set.slots.is_empty() {
             set.slots = pick(&is_ready);
-            set.check_ignored = !set.slots.is_empty();
+            set.all_fail = !set.slots.is_empty();
         }
         if set.slots.is_empty() {
             set.slots = pick(&|e| e.serving && e.terminating);
@@ -222,12 +225,12 @@ mod tests {
         assert_eq!((ports(&table), table.healthy()), (vec![2], 1));
         table.set_failing(address(2), true);
         assert_eq!((ports(&table), table.healthy()), (vec![1, 2], 0));
-        assert!(table.load().check_ignored);
+        assert!(table.load().all_fail && table.any(|| true) && !table.any(|| false));
         table.replace(&[leaving]);
         assert_eq!(ports(&table), [3]);
-        assert!(!table.load().check_ignored);
+        assert!(!table.load().all_fail);
         table.replace(&[Endpoint { serving: false, ..leaving }]);
-        assert!(!table.any());
+        assert!(!table.any(|| true));
     }
 
     #[test]

@@ -58,7 +58,7 @@ async fn run(check: HealthCheck, table: Weak<Table>) {
     let interval = check.interval_ms.duration();
     // Many proxies start at once after a rollout; their first checks must not meet.
     tokio::time::sleep(interval.mul_f64(rand::random())).await;
-    let mut ignored = false;
+    let mut all_failed = false;
     while let Some(table) = table.upgrade() {
         let ready = table.ready();
         found.retain(|address, _| ready.contains(address));
@@ -82,14 +82,15 @@ async fn run(check: HealthCheck, table: Weak<Table>) {
             }
         }
         drop(answers);
-        let now_ignored = table.load().check_ignored;
-        if now_ignored && !ignored {
+        let all_fail = table.load().all_fail;
+        if all_fail && !all_failed {
             tracing::warn!(
                 path = check.path.as_str(),
-                "every endpoint fails its health check; it is ignored"
+                "every endpoint fails its health check; a stable version is asked all the same, a gray one has no \
+                 endpoint"
             );
         }
-        ignored = now_ignored;
+        all_failed = all_fail;
         drop(table);
         tokio::time::sleep(jittered(interval)).await;
     }

@@ -1,6 +1,6 @@
-//! How many requests are under way for each arm, which is what `maxInFlight` limits. An arm's own, also where two arms
-//! have the same backend: the load of one must not turn users of the other away. It goes on from one snapshot to the
-//! next, as requests do.
+//! How many requests and tunnels each arm has under way: what `maxInFlight` and `maxTunnels` limit. Every arm has counts
+//! of its own, even where two arms share a backend: the load of one must not turn away users of the other. They outlive
+//! snapshots, as requests do. Who has a place, and when, is decided in `exchange/place.rs`.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use halftone_routing::config::arm::Arm;
 use halftone_routing::config::names::Uid;
 
-/// The requests under way for one arm.
+/// What one arm has under way.
 #[derive(Debug)]
 pub struct InFlight {
     workers: usize,
@@ -17,42 +17,100 @@ pub struct InFlight {
     by_worker: OnceLock<Box<[Count]>>,
 }
 
-/// Written by its worker alone; a line of its own, since every request writes it twice.
+/// Written by its worker alone, on a cache line of its own, since every request writes it twice.
 #[derive(Debug, Default)]
 #[repr(align(128))]
-struct Count(AtomicU32);
+struct Count {
+    requests: AtomicU32,
+    /// Those of them whose body has not been received to its end.
+    uploads: AtomicU32,
+    tunnels: AtomicU32,
+}
+
+/// Why an arm takes no more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Full {
+    /// The backend is busy with as many complete requests as it may have.
+    Busy,
+    /// Places are free but for requests that their clients have not finished.
+    Crowded,
+}
 
 impl InFlight {
     fn new(workers: usize) -> Self {
         Self { workers, by_worker: OnceLock::new() }
     }
 
-    /// Counts a request of this worker in, unless `max` are under way already. Every worker writes its own count
-    /// only. It looks at the others' only beyond a small share of `max`, so that in ordinary times no line is shared;
-    /// the price is that all together may pass `max` by a sixteenth.
-    pub(crate) fn admit(&self, worker: usize, max: u32) -> bool {
-        let own = &self.by_worker()[worker].0;
-        let count = own.load(Relaxed);
+    /// Whether a request of this worker finds fewer than `max` under way. A worker looks at the others' counts only
+    /// beyond a small share of `max`, so that in ordinary times no cache line is shared; the price is that all together
+    /// may pass `max` by a sixteenth.
+    ///
+    /// # Errors
+    /// There is no room, and why.
+    pub(crate) fn room(&self, worker: usize, max: u32) -> Result<(), Full> {
         let unlooked = max / 16 / u32::try_from(self.workers).unwrap_or(u32::MAX);
-        if count >= unlooked {
-            let all: u64 = self.by_worker().iter().map(|each| u64::from(each.0.load(Relaxed))).sum();
-            if all >= u64::from(max) {
-                return false;
-            }
+        if self.by_worker()[worker].requests.load(Relaxed) < unlooked {
+            return Ok(());
         }
-        own.store(count + 1, Relaxed);
-        true
+        let all = self.sum(|count| &count.requests);
+        if all < u64::from(max) {
+            return Ok(());
+        }
+        let complete = all.saturating_sub(self.sum(|count| &count.uploads));
+        Err(if complete < u64::from(max) { Full::Crowded } else { Full::Busy })
     }
 
-    /// An admitted request of this worker has ended.
+    /// Counts a request of this worker in.
+    pub(crate) fn enter(&self, worker: usize) {
+        add(&self.by_worker()[worker].requests);
+    }
+
+    /// A request that was counted in is counted no longer.
     pub(crate) fn leave(&self, worker: usize) {
-        let own = &self.by_worker()[worker].0;
-        own.store(own.load(Relaxed) - 1, Relaxed);
+        take(&self.by_worker()[worker].requests);
+    }
+
+    /// A request that was counted in has not been received to its end.
+    pub(crate) fn begin_upload(&self, worker: usize) {
+        add(&self.by_worker()[worker].uploads);
+    }
+
+    /// The end of it has come, or it has left.
+    pub(crate) fn end_upload(&self, worker: usize) {
+        take(&self.by_worker()[worker].uploads);
+    }
+
+    /// Whether fewer than `max` tunnels are open.
+    pub(crate) fn tunnel_fits(&self, max: u32) -> bool {
+        self.sum(|count| &count.tunnels) < u64::from(max)
+    }
+
+    /// Counts a tunnel of this worker in.
+    pub(crate) fn enter_tunnel(&self, worker: usize) {
+        add(&self.by_worker()[worker].tunnels);
+    }
+
+    /// A tunnel that was counted in has closed.
+    pub(crate) fn leave_tunnel(&self, worker: usize) {
+        take(&self.by_worker()[worker].tunnels);
+    }
+
+    fn sum(&self, of: impl Fn(&Count) -> &AtomicU32) -> u64 {
+        self.by_worker().iter().map(|count| u64::from(of(count).load(Relaxed))).sum()
     }
 
     fn by_worker(&self) -> &[Count] {
         self.by_worker.get_or_init(|| (0..self.workers).map(|_| Count::default()).collect())
     }
+}
+
+/// A load and a store: only one thread writes the count.
+fn add(count: &AtomicU32) {
+    count.store(count.load(Relaxed) + 1, Relaxed);
+}
+
+fn take(count: &AtomicU32) {
+    count.store(count.load(Relaxed) - 1, Relaxed);
 }
 
 /// Those of all arms in use. They live as long as a snapshot or a worker holds them.
@@ -91,6 +149,42 @@ impl InFlights {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    impl InFlight {
+        fn admit(&self, worker: usize, max: u32) -> bool {
+            let fits = self.room(worker, max).is_ok();
+            if fits {
+                self.enter(worker);
+            }
+            fits
+        }
+    }
+
+    #[test]
+    fn places_that_only_unfinished_requests_hold_are_told_apart() {
+        let arm = InFlight::new(2);
+        for worker in [0, 1] {
+            arm.enter(worker);
+        }
+        assert_eq!(arm.room(0, 2), Err(Full::Busy));
+        arm.begin_upload(1);
+        assert_eq!(arm.room(0, 2), Err(Full::Crowded));
+        arm.end_upload(1);
+        assert_eq!(arm.room(0, 2), Err(Full::Busy));
+        arm.leave(0);
+        assert_eq!(arm.room(0, 2), Ok(()));
+    }
+
+    #[test]
+    fn tunnels_have_a_limit_of_their_own() {
+        let arm = InFlight::new(2);
+        arm.enter_tunnel(0);
+        assert!(arm.tunnel_fits(2) && arm.room(1, 1).is_ok());
+        arm.enter_tunnel(1);
+        assert!(!arm.tunnel_fits(2));
+        arm.leave_tunnel(0);
+        assert!(arm.tunnel_fits(2));
+    }
 
     #[test]
     fn small_limits_hold_exactly_over_all_workers() {

@@ -12,15 +12,24 @@ pub struct Candidate {
     pub in_flight: u32,
     /// A pooled connection is at hand.
     pub warm: bool,
-    /// Out of the pick for now (passive ejection).
-    pub ejected: bool,
+    /// Why it is out of the pick for now, if it is.
+    pub out: Option<Out>,
     /// This request was there already.
     pub tried: bool,
 }
 
+/// Why an endpoint is passed over while another is left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Out {
+    /// It answers, with 5xx or too late.
+    Failing,
+    /// It takes no connections.
+    Dead,
+}
+
 /// Picks one of `n` endpoints with an even `random` number; `look` describes them. `None`: all were tried, or there
-/// is none. An ejected one is picked only when every other is ejected or tried: an arm whose endpoints are all
-/// ejected is still asked, since a refusal costs the user no more than our own 502.
+/// is none. One that is out is picked only when every other is out or tried, a dead one last of all: an arm whose
+/// endpoints are all out is still asked, since a refusal costs the user no more than our own 502.
 pub fn pick(n: usize, random: u64, look: impl Fn(usize) -> Candidate) -> Option<usize> {
     match n {
         0 => return None,
@@ -38,13 +47,14 @@ pub fn pick(n: usize, random: u64, look: impl Fn(usize) -> Candidate) -> Option<
         (false, true) => Some(second),
         (false, false) => {
             let from_first = || (0..n).map(|offset| (first + offset) % n);
-            from_first().find(|&i| usable(look(i))).or_else(|| from_first().find(|&i| !look(i).tried))
+            let untried = |out: Option<Out>| from_first().find(|&i| look(i).out == out && !look(i).tried);
+            untried(None).or_else(|| untried(Some(Out::Failing))).or_else(|| untried(Some(Out::Dead)))
         }
     }
 }
 
 fn usable(candidate: Candidate) -> bool {
-    !candidate.ejected && !candidate.tried
+    candidate.out.is_none() && !candidate.tried
 }
 
 fn better(a: Candidate, b: Candidate, cold: bool) -> bool {
@@ -74,7 +84,7 @@ mod tests {
 
     use super::*;
 
-    const COLD: Candidate = Candidate { in_flight: 0, warm: false, ejected: false, tried: false };
+    const COLD: Candidate = Candidate { in_flight: 0, warm: false, out: None, tried: false };
 
     /// A well-mixed sequence of numbers (splitmix64).
     fn numbers() -> impl Iterator<Item = u64> {
@@ -119,21 +129,23 @@ mod tests {
 
     #[test]
     fn an_ejected_one_is_passed_over_while_another_is_left() {
-        let out = Candidate { ejected: true, ..COLD };
+        let out = Candidate { out: Some(Out::Dead), ..COLD };
         assert_eq!(shares(&[out, out, out, COLD], 1_000), [0, 0, 0, 1_000]);
     }
 
     #[test]
     fn when_all_are_ejected_one_is_asked_all_the_same() {
-        let out = Candidate { ejected: true, ..COLD };
+        let out = Candidate { out: Some(Out::Dead), ..COLD };
         assert!(shares(&[out; 3], 3_000).iter().all(|&share| share > 700));
     }
 
     #[test]
     fn an_endpoint_is_never_tried_twice() {
         let tried = Candidate { tried: true, ..COLD };
-        let out = Candidate { ejected: true, ..COLD };
+        let out = Candidate { out: Some(Out::Dead), ..COLD };
         assert_eq!(shares(&[tried, out], 100), [0, 100]);
+        let failing = Candidate { out: Some(Out::Failing), ..COLD };
+        assert_eq!(shares(&[out, failing, tried], 100), [0, 100, 0], "a dead one is asked last");
         assert_eq!(pick(1, 5, |_| tried), None);
         assert_eq!(pick(2, 5, |_| tried), None);
         assert_eq!(pick(0, 5, |_| COLD), None);
@@ -148,18 +160,21 @@ mod tests {
 
         #[test]
         fn whoever_is_picked_was_not_tried(
-            flags in prop::collection::vec((0u32..3, any::<bool>(), any::<bool>(), any::<bool>()), 0..8),
+            flags in prop::collection::vec((0u32..3, any::<bool>(), any::<Option<bool>>(), any::<bool>()), 0..8),
             random: u64,
         ) {
             let look = |i: usize| {
-                let (in_flight, warm, ejected, tried) = flags[i];
-                Candidate { in_flight, warm, ejected, tried }
+                let (in_flight, warm, out, tried) = flags[i];
+                let out = out.map(|dead| if dead { Out::Dead } else { Out::Failing });
+                Candidate { in_flight, warm, out, tried }
             };
             let picked = pick(flags.len(), random, look);
             prop_assert_eq!(picked.is_none(), (0..flags.len()).all(|i| look(i).tried));
             if let Some(i) = picked {
                 prop_assert!(!look(i).tried);
-                prop_assert!(!look(i).ejected || (0..flags.len()).all(|i| look(i).ejected || look(i).tried));
+                prop_assert!(
+                    look(i).out.is_none() || (0..flags.len()).all(|i| look(i).out.is_some() || look(i).tried)
+                );
             }
         }
     }

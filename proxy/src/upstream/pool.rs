@@ -10,8 +10,9 @@ use std::time::Duration;
 
 use arc_swap::{ArcSwap, Cache};
 
+use super::ejection::{Answers, Ejection, eject_failing};
 use super::endpoints::{EndpointSet, Slot, Table};
-use super::pick::{Candidate, pick};
+use super::pick::{Candidate, Out, pick};
 use crate::stream::Stream;
 use crate::worker::tick::Tick;
 
@@ -22,10 +23,12 @@ const IDLE: Duration = Duration::from_secs(4);
 const EARLIER: Duration = Duration::from_secs(1);
 /// A connection used this recently may carry a request that must not be sent twice.
 const RECENT: Duration = Duration::from_secs(1);
+/// A connection on which something may still come carries no request before it was silent for so long.
+const SILENCE: Duration = Duration::from_millis(100);
 /// Idle connections kept per endpoint.
 const MAX_IDLE: usize = 256;
-/// First and longest time out of the pick.
-const EJECTION: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+/// First and longest time out of the pick for an endpoint that takes no connections.
+const DEAD: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 
 /// The connections of one worker to the endpoints of one table.
 #[derive(Debug)]
@@ -40,6 +43,8 @@ struct Members<S> {
     reader: Cache<Arc<ArcSwap<EndpointSet>>, Arc<EndpointSet>>,
     set: Arc<EndpointSet>,
     list: Vec<Member<S>>,
+    /// Every endpoint fails: none of them is passed over for it.
+    all_failing: bool,
 }
 
 #[derive(Debug)]
@@ -48,15 +53,25 @@ struct Member<S> {
     /// Last in, first out: the connection used last is the likeliest to be open, and the others age and go.
     idle: Vec<Idle<S>>,
     in_flight: u32,
-    out_until: Option<Tick>,
-    out_times: u32,
+    dead: Ejection,
+    answers: Answers,
 }
 
 #[derive(Debug)]
 struct Idle<S> {
     stream: S,
+    kept: Kept,
     used: Tick,
     until: Tick,
+}
+
+/// How a connection comes (back) into the pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kept {
+    /// It may carry the next request at once.
+    AtHand,
+    /// First it has to be silent for a while.
+    IfSilent,
 }
 
 /// What a request may take from the pool.
@@ -68,6 +83,15 @@ pub(crate) enum Pooled {
     Recent,
     /// None (the request meets a second try).
     No,
+}
+
+/// What a request does that finds no endpoint alive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Last {
+    /// It asks one of those that were found dead.
+    Resort,
+    /// It goes to the other arm.
+    OtherArm,
 }
 
 /// A place at an endpoint, counted as under way until dropped.
@@ -82,7 +106,7 @@ impl<S: Stream> Pool<S> {
     pub(crate) fn new(table: &Table) -> Self {
         let mut reader = table.reader();
         let set = Arc::clone(reader.load());
-        let mut members = Members { reader, set, list: Vec::new() };
+        let mut members = Members { reader, set, list: Vec::new(), all_failing: false };
         members.rebuild();
         Self { members: RefCell::new(members), retired: Cell::new(false) }
     }
@@ -94,16 +118,26 @@ impl<S: Stream> Pool<S> {
         now: Tick,
         random: u64,
         pooled: Pooled,
-        tried: &[SocketAddr],
+        (tried, last): (&[SocketAddr], Last),
     ) -> Option<(Lease<S>, Option<S>)> {
         let members = &mut *self.members.borrow_mut();
         members.refresh();
-        let list = &mut members.list;
-        let index = pick(list.len(), random, |i| list[i].candidate(now, tried))?;
+        let (list, all_failing) = (&mut members.list, members.all_failing);
+        let index = pick(list.len(), random, |i| list[i].candidate(now, tried, all_failing))?;
         let member = &mut list[index];
+        if last == Last::OtherArm && member.dead.is_out(now) {
+            return None;
+        }
         member.in_flight += 1;
         let stream = member.take(now, pooled);
         Some((Lease { pool: Rc::clone(self), slot: member.slot, hint: Cell::new(index) }, stream))
+    }
+
+    /// The table has no endpoint.
+    pub(crate) fn is_empty(&self) -> bool {
+        let members = &mut *self.members.borrow_mut();
+        members.refresh();
+        members.list.is_empty()
     }
 
     /// No document names its table any more: nothing idle stays, and nothing comes back. Whoever sweeps does not know
@@ -140,32 +174,47 @@ impl<S> Members<S> {
             let place = old.iter().position(|member| member.slot == *slot);
             place.map_or_else(|| Member::new(*slot), |place| old.swap_remove(place))
         }));
+        self.look_at_all();
+    }
+
+    fn look_at_all(&mut self) {
+        self.all_failing = self.list.iter().all(|member| member.answers.is_failing());
+    }
+
+    /// What the endpoint at `index` answered, which is one that fails or has failed before.
+    fn judge(&mut self, index: usize, good: bool, now: Tick) {
+        if good {
+            self.list[index].answers.good();
+        } else {
+            self.list[index].answers.bad();
+            let mut answers: Vec<_> = self.list.iter_mut().map(|member| &mut member.answers).collect();
+            if eject_failing(&mut answers, index, now) {
+                let address = self.list[index].slot.address;
+                tracing::warn!(%address, "endpoint fails again and again and is left out for a while");
+            }
+        }
+        self.look_at_all();
     }
 }
 
 impl<S> Member<S> {
     fn new(slot: Slot) -> Self {
-        Self { slot, idle: Vec::new(), in_flight: 0, out_until: None, out_times: 0 }
+        let (dead, answers) = (Ejection::default(), Answers::default());
+        Self { slot, idle: Vec::new(), in_flight: 0, dead, answers }
     }
 
-    fn candidate(&self, now: Tick, tried: &[SocketAddr]) -> Candidate {
+    fn candidate(&self, now: Tick, tried: &[SocketAddr], all_failing: bool) -> Candidate {
+        let out = if self.dead.is_out(now) {
+            Some(Out::Dead)
+        } else {
+            (!all_failing && self.answers.is_out(now)).then_some(Out::Failing)
+        };
         Candidate {
             in_flight: self.in_flight,
             warm: !self.idle.is_empty(),
-            ejected: self.out_until.is_some_and(|until| until > now),
+            out,
             tried: tried.contains(&self.slot.address),
         }
-    }
-
-    /// Takes the endpoint out of the pick. Requests that fail together count once.
-    fn eject(&mut self, now: Tick) {
-        if self.out_until.is_some_and(|until| until > now) {
-            return;
-        }
-        let (first, longest) = EJECTION;
-        let wait = first.saturating_mul(1 << self.out_times.min(16)).min(longest);
-        self.out_until = Some(now.after(wait));
-        self.out_times += 1;
     }
 }
 
@@ -177,6 +226,16 @@ impl<S: Stream> Member<S> {
         while let Some(idle) = self.idle.pop() {
             if idle.until <= now || !seems_open(&idle.stream) {
                 continue;
+            }
+            if idle.kept == Kept::IfSilent {
+                if now.since(idle.used) <= SILENCE {
+                    // Those behind it are of its kind.
+                    self.idle.push(idle);
+                    return None;
+                }
+                if !idle.stream.is_silent() {
+                    continue;
+                }
             }
             if pooled == Pooled::Any {
                 return Some(idle.stream);
@@ -205,22 +264,34 @@ impl<S> Lease<S> {
         self.slot.address
     }
 
-    /// The endpoint gave a sign of life.
-    pub(crate) fn alive(&self) {
-        self.with(|member| {
-            member.out_times = 0;
-            member.out_until = None;
+    /// The endpoint answered, with this status.
+    pub(crate) fn answered(&self, status: u16, now: Tick) {
+        let good = status < 500;
+        let as_before = self.with(|member| {
+            member.dead.end();
+            good && matches!(member.answers, Answers::Good)
         });
+        if as_before == Some(false) {
+            self.judge(good, now);
+        }
     }
 
     /// No connection could be made, or a fresh one died unused.
     pub(crate) fn dead(&self, now: Tick) {
-        self.with(|member| member.eject(now));
+        self.with(|member| member.dead.eject(now, DEAD.0, DEAD.1));
     }
 
-    /// Closes what is idle: after a response time-out nothing there can be trusted.
-    pub(crate) fn drop_idle(&self) {
+    /// No answer came in time: it is counted as a failure, and what is idle is closed, since nothing there can be
+    /// trusted.
+    pub(crate) fn timed_out(&self, now: Tick) {
         self.with(|member| member.idle.clear());
+        self.judge(false, now);
+    }
+
+    fn judge(&self, good: bool, now: Tick) {
+        if self.with(|_| ()).is_some() {
+            self.pool.members.borrow_mut().judge(self.hint.get(), good, now);
+        }
     }
 
     /// Whether the endpoint is still listed.
@@ -230,14 +301,20 @@ impl<S> Lease<S> {
     }
 
     /// Puts a connection (back) into the pool. `timeout`: after how long the backend closes it.
-    pub(crate) fn put(&self, stream: S, now: Tick, timeout: Option<Duration>) {
+    pub(crate) fn put(&self, stream: S, kept: Kept, now: Tick, timeout: Option<Duration>) {
         let keep = timeout.map_or(IDLE, |timeout| timeout.saturating_sub(EARLIER).min(IDLE));
         if keep.is_zero() {
             return;
         }
         self.with(|member| {
-            if member.idle.len() < MAX_IDLE {
-                member.idle.push(Idle { stream, used: now, until: now.after(keep) });
+            if member.idle.len() >= MAX_IDLE {
+                return;
+            }
+            let idle = Idle { stream, kept, used: now, until: now.after(keep) };
+            match kept {
+                Kept::AtHand => member.idle.push(idle),
+                // Behind all that are at hand.
+                Kept::IfSilent => member.idle.insert(0, idle),
             }
         });
     }

@@ -4,6 +4,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::num::NonZeroU64;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,13 +19,13 @@ use halftone_routing::config::{RoutingConfig, State as ReleaseState};
 use halftone_routing::routes::ReleaseIndex;
 
 use super::tick::Tick;
-use crate::http1::write::{Homeward, Onward};
+use crate::http1::write::{Homeward, Onward, Stamp};
 use crate::http1::{ChunkRules, MessageError, Strictness};
 use crate::snapshot::{Snapshot, SnapshotReader};
 use crate::upstream::BackendStream;
 use crate::upstream::endpoints::Table;
 use crate::upstream::faults::Faults;
-use crate::upstream::in_flight::InFlight;
+use crate::upstream::in_flight::{Full, InFlight};
 use crate::upstream::pool::Pool;
 
 /// One arm of one release, or the default backend.
@@ -47,20 +48,46 @@ pub(crate) struct Arm {
     /// How chunked bodies are read, both ways.
     pub(crate) chunks: Chunks,
     version: Option<VersionFields>,
+    /// Most bytes of a request's body.
+    pub(crate) max_body: u64,
     max_in_flight: u32,
+    max_tunnels: u32,
     in_flight: Arc<InFlight>,
     worker: usize,
     standing: Rc<Standing>,
 }
 
-/// An admitted request, counted against `maxInFlight` until dropped. It holds the arm by the worker's own count: an
-/// atomic one would share a line between workers.
+/// A request counted against `maxInFlight` until dropped. It holds the arm by the worker's own count: an atomic one
+/// would share a cache line between workers.
 #[derive(Debug)]
-pub(crate) struct Admission(Rc<Arm>);
+pub(crate) struct Admission {
+    arm: Rc<Arm>,
+    unfinished: bool,
+}
+
+impl Admission {
+    /// The request has been received to its last byte.
+    pub(crate) fn finished(&mut self) {
+        if std::mem::take(&mut self.unfinished) {
+            self.arm.in_flight.end_upload(self.arm.worker);
+        }
+    }
+}
 
 impl Drop for Admission {
     fn drop(&mut self) {
-        self.0.in_flight.leave(self.0.worker);
+        self.finished();
+        self.arm.in_flight.leave(self.arm.worker);
+    }
+}
+
+/// A tunnel counted against `maxTunnels` until dropped.
+#[derive(Debug)]
+pub(crate) struct TunnelPlace(Rc<Arm>);
+
+impl Drop for TunnelPlace {
+    fn drop(&mut self) {
+        self.0.in_flight.leave_tunnel(self.0.worker);
     }
 }
 
@@ -187,7 +214,9 @@ impl Arm {
                 response: config.version_header.response.as_str().into(),
                 version: arm.version.as_str().into(),
             }),
+            max_body: config.max_body_bytes.map_or(u64::MAX, NonZeroU64::get),
             max_in_flight: arm.max_in_flight,
+            max_tunnels: arm.max_tunnels,
             in_flight: Arc::clone(in_flight),
             worker,
             standing,
@@ -213,16 +242,41 @@ impl Arm {
             identity_fields: Box::default(),
             chunks: Chunks::default(),
             version: None,
+            max_body: u64::MAX,
             max_in_flight: arm::DEFAULT_MAX_IN_FLIGHT,
+            max_tunnels: arm::DEFAULT_MAX_TUNNELS,
             in_flight: Arc::clone(in_flight),
             worker,
             standing: Rc::default(),
         }
     }
 
-    /// Counts a request in; `None`: as many as allowed are under way.
-    pub(crate) fn admit(self: &Rc<Self>) -> Option<Admission> {
-        self.in_flight.admit(self.worker, self.max_in_flight).then(|| Admission(Rc::clone(self)))
+    /// Whether another request may go there.
+    ///
+    /// # Errors
+    /// `maxInFlight` is reached.
+    pub(crate) fn room(&self) -> Result<(), Full> {
+        self.in_flight.room(self.worker, self.max_in_flight)
+    }
+
+    /// Counts a request in, whether there is room or not. `unfinished`: its body has not come to its end.
+    pub(crate) fn enter(self: &Rc<Self>, unfinished: bool) -> Admission {
+        self.in_flight.enter(self.worker);
+        if unfinished {
+            self.in_flight.begin_upload(self.worker);
+        }
+        Admission { arm: Rc::clone(self), unfinished }
+    }
+
+    /// Whether another tunnel may be opened, by `maxTunnels`.
+    pub(crate) fn tunnel_fits(&self) -> bool {
+        self.in_flight.tunnel_fits(self.max_tunnels)
+    }
+
+    /// Counts a tunnel in.
+    pub(crate) fn enter_tunnel(self: &Rc<Self>) -> TunnelPlace {
+        self.in_flight.enter_tunnel(self.worker);
+        TunnelPlace(Rc::clone(self))
     }
 
     /// What becomes of a path on its way upstream.
@@ -261,6 +315,11 @@ impl Arm {
     /// Name and value of the version field on the way back.
     pub(crate) fn response_version(&self) -> Option<(&str, &str)> {
         self.version.as_ref().map(|fields| (&*fields.response, &*fields.version))
+    }
+
+    /// What requests to it bear of it.
+    pub(crate) fn stamp(&self) -> Stamp<'_> {
+        Stamp { path_prefix: &self.path_prefix, version: self.request_version() }
     }
 
     /// When its release was rolled back or forced away from it, if that was after `started`: who came later was sent

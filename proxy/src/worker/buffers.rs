@@ -15,6 +15,8 @@ use crate::stream::Stream;
 pub(crate) const SMALL: usize = 16 * 1024;
 /// What moves: lent to each read, and kept only while its bytes are being written.
 pub(crate) const LARGE: usize = 64 * 1024;
+/// More memory than this beyond its bytes is taken from a buffer that may wait for long.
+const SLACK: usize = 1024;
 /// Free buffers kept, of each kind; beyond it they go back to the allocator.
 const KEPT: usize = 32;
 
@@ -139,6 +141,16 @@ impl Buffers {
             self.give_back(buf);
         } else if buf.bytes.capacity() > SMALL && buf.len() <= SMALL / 2 {
             let old = buf.move_into(take(&self.small, SMALL));
+            self.put(old);
+        }
+    }
+
+    /// For a buffer whose owner may wait for long: it keeps no more memory than its bytes need.
+    pub(crate) fn shrink(&self, buf: &mut Buf) {
+        if buf.is_empty() {
+            self.give_back(buf);
+        } else if buf.bytes.capacity() > buf.len() + SLACK {
+            let old = buf.move_into(Vec::with_capacity(buf.len()));
             self.put(old);
         }
     }

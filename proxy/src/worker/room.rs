@@ -24,14 +24,14 @@ pub(crate) enum Waiting {
     First(Tick),
     /// Its next request, since this tick.
     Next(Tick),
-    /// The rest of a head that is due at this tick, and takes so many bytes of memory.
+    /// The rest of a head, or of a short body, that is due at this tick and takes so many bytes of memory.
     Head(Tick, usize),
     /// Nothing any more: the place is needed.
     Leaving,
 }
 
 impl Waiting {
-    /// The memory of an unfinished head, in bytes.
+    /// The memory of an unfinished head or short body, in bytes.
     pub(crate) fn held(self) -> usize {
         if let Self::Head(_, bytes) = self { bytes } else { 0 }
     }

@@ -24,6 +24,10 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// Tells a copy of this program to be the clients of the proxy at that address.
 const CLIENTS_OF: &str = "HALFTONE_TEST_CLIENTS_OF";
 const IDLE: usize = 10_000;
+/// What such a client sends instead of a whole request, if anything.
+const SENDS: &str = "HALFTONE_TEST_UNFINISHED";
+/// What a connection with an unfinished request may cost beside the bytes that it has sent.
+const BYTES_PER_UNFINISHED: usize = 8 * 1024;
 /// What an idle connection may cost.
 const BYTES_PER_IDLE: usize = 4 * 1024;
 
@@ -36,7 +40,7 @@ const BYTES_FOR_LARGE: usize = 8 << 20;
 const BYTES_FOR_SEARCHES: usize = 96 << 20;
 const SEARCHERS: usize = 4;
 
-/// Clients that never end their heads of 31 KiB: 93 MiB, each in a buffer of 64 KiB.
+/// Clients that never end their heads of 31 KiB: 93 MiB.
 const UNFINISHED: usize = 3_000;
 /// What such heads may hold, and what they may cost with buffers kept for later and the connections themselves.
 const HEAD_BYTES: usize = 32 << 20;
@@ -61,6 +65,30 @@ fn an_idle_connection_costs_little() {
     if let Ok(address) = std::env::var(CLIENTS_OF) {
         return be_idle_clients(address.parse().unwrap());
     }
+    let each = cost_of_each("an_idle_connection_costs_little", "");
+    assert!(each <= BYTES_PER_IDLE, "{each} bytes per idle connection");
+}
+
+#[test]
+fn an_unfinished_request_costs_little() {
+    if let Ok(address) = std::env::var(CLIENTS_OF) {
+        return be_idle_clients(address.parse().unwrap());
+    }
+    let name = "an_unfinished_request_costs_little";
+    let part = "x".repeat(6_000);
+    for request in [
+        "POST / HTTP/1.1\r\nHost: shop\r\nContent-Length: 16000\r\n\r\n1".to_owned(),
+        format!("POST / HTTP/1.1\r\nHost: shop\r\nContent-Length: 16000\r\n\r\n{part}"),
+        format!("GET / HTTP/1.1\r\nHost: shop\r\nX-Part: {part}"),
+    ] {
+        let each = cost_of_each(name, &request);
+        let most = BYTES_PER_UNFINISHED + request.len();
+        assert!(each <= most, "{each} bytes for each {} of an unfinished request", request.len());
+    }
+}
+
+/// What each of many connections costs that send this and no more; nothing: they are idle after a request.
+fn cost_of_each(test: &str, sends: &str) -> usize {
     let _alone = alone();
     let backend = Backend::answering("ok");
     let proxy = Proxy::to(backend.address);
@@ -73,28 +101,35 @@ fn an_idle_connection_costs_little() {
     }
     let before = resident();
     let mut clients = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "an_idle_connection_costs_little", "--nocapture"])
+        .args(["--exact", test, "--nocapture"])
         .env(CLIENTS_OF, proxy.address.to_string())
+        .env(SENDS, sends)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
     let mut lines = BufReader::new(clients.stdout.take().unwrap()).lines();
     assert!(lines.any(|line| line.unwrap() == "idle"), "the clients got their answers");
-    assert_eq!(proxy.connections(), IDLE);
+    // Answered after all that has come before.
+    assert_eq!(proxy.client().get("/").status(), 200);
     let each = resident().saturating_sub(before) / IDLE;
-    println!("{each} bytes per idle connection");
-    assert!(each <= BYTES_PER_IDLE, "{each} bytes per idle connection");
+    println!("{each} bytes per connection that has sent {} bytes", sends.len());
     drop(clients.stdin.take());
     assert!(clients.wait().unwrap().success());
+    each
 }
 
 /// Opens connections, uses each once, and keeps them until standard input ends.
 fn be_idle_clients(address: SocketAddr) {
     drop(alone());
+    let unfinished = std::env::var(SENDS).unwrap();
     let clients: Vec<_> = (0..IDLE)
         .map(|_| {
             let mut stream = std::net::TcpStream::connect(address).unwrap();
+            if !unfinished.is_empty() {
+                stream.write_all(unfinished.as_bytes()).unwrap();
+                return stream;
+            }
             stream.write_all(b"GET / HTTP/1.1\r\nHost: shop\r\n\r\n").unwrap();
             let mut answer = [0; 512];
             let n = stream.read(&mut answer).unwrap();

@@ -139,10 +139,10 @@ fn a_backend_that_will_close_may_still_read_before_it_has_answered_to_the_end() 
         });
         let proxy = Proxy::to(backend.address);
         let mut client = proxy.client();
-        client.send("POST / HTTP/1.1\r\nHost: shop\r\nContent-Length: 4\r\n\r\nbo");
+        client.send("POST / HTTP/1.1\r\nHost: shop\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nbo\r\n");
         let mut answer = client.head().unwrap().unwrap();
         assert_eq!((answer.status(), answer.get("connection")), (status, Some("close")));
-        client.send("dy").body(&mut answer).unwrap();
+        client.send("2\r\ndy\r\n0\r\n\r\n").body(&mut answer).unwrap();
         assert_eq!(answer.text(), "all of it");
     }
 }
@@ -221,6 +221,32 @@ fn a_malformed_chunk_is_a_400_and_the_backend_sees_no_end() {
         client.assert_closed();
     }
     proxy.expect_outcomes(Arm::Stable, &[(Outcome::Refused400, 2)]);
+}
+
+#[test]
+fn a_body_beyond_what_the_release_allows_is_a_413() {
+    let backend = Backend::echo();
+    let mut proxy = Proxy::start(&[release(&[backend.address], json!({"maxBodyBytes": 10}))]);
+    for (framing, status) in [
+        ("Content-Length: 10\r\n\r\n0123456789", 200),
+        ("Transfer-Encoding: chunked\r\n\r\n9\r\n012345678\r\n1\r\n9\r\n0\r\n\r\n", 200),
+        ("Content-Length: 11\r\n\r\n0123456789a", 413),
+        ("Content-Length: 11\r\nExpect: 100-continue\r\n\r\n", 413),
+        ("Transfer-Encoding: chunked\r\n\r\n9\r\n012345678\r\n2\r\n9a\r\n0\r\n\r\n", 413),
+    ] {
+        let mut client = proxy.client();
+        client.send(format!("POST / HTTP/1.1\r\nHost: shop\r\n{framing}"));
+        assert_eq!(client.answer().status(), status, "{framing:?}");
+    }
+    proxy.expect_outcomes(Arm::Stable, &[(Outcome::Status2xx, 2), (Outcome::Refused413, 3)]);
+    // What comes too late to be refused before it began.
+    let mut client = proxy.client();
+    client.send("POST / HTTP/1.1\r\nHost: shop\r\nTransfer-Encoding: chunked\r\n\r\n9\r\n012345678\r\n");
+    client.send("9\r\n012345678\r\n0\r\n\r\n");
+    assert_eq!(client.answer().status(), 413);
+    backend.seen();
+    backend.seen();
+    assert!(!backend.has_seen_more(), "no backend takes a part for the whole");
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::mpsc::channel;
+use std::time::Duration;
 
 use halftone_proxy::counters::{Arm, Outcome};
 use halftone_proxy::upstream::endpoints::Endpoint;
@@ -142,6 +143,56 @@ fn a_connection_to_a_backend_that_no_document_names_any_more_is_not_kept() {
     assert_eq!(waiting.answer().text(), "waited");
     told.recv_timeout(PATIENCE).expect("it would stay open for as long as another request lasts");
     release_held.send(()).unwrap();
+}
+
+#[test]
+fn a_body_behind_an_answer_that_has_none_is_never_taken_for_the_next_answer() {
+    for (method, head) in [
+        ("HEAD", "HTTP/1.1 200 OK\r\nContent-Length: 40\r\n\r\n"),
+        ("HEAD", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"),
+        ("GET", "HTTP/1.1 204 No Content\r\nContent-Length: 40\r\n\r\n"),
+        ("GET", "HTTP/1.1 304 Not Modified\r\nContent-Length: 40\r\n\r\n"),
+    ] {
+        let backend = Backend::start(move |connection, _| {
+            while let Some(request) = connection.request() {
+                if request.target() != "/odd" {
+                    connection.ok("right");
+                    continue;
+                }
+                connection.send(head);
+                // The body comes only once the next request is under way.
+                std::thread::sleep(Duration::from_millis(20));
+                connection.send("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nwrong");
+            }
+        });
+        let proxy = Proxy::to(backend.address);
+        let mut client = proxy.client();
+        for _ in 0..3 {
+            client.send(format!("{method} /odd HTTP/1.1\r\nHost: shop\r\n\r\n"));
+            client.head().unwrap().unwrap();
+            assert_eq!(client.get("/").text(), "right", "{method} {head:?}");
+        }
+    }
+}
+
+#[test]
+fn a_connection_that_stays_silent_behind_an_answer_to_head_is_used_again() {
+    let backend = Backend::start(|connection, _| {
+        while connection.request().is_some() {
+            connection.send("HTTP/1.1 200 OK\r\nContent-Length: 40\r\n\r\n");
+        }
+    });
+    let proxy = Proxy::to(backend.address);
+    let mut client = proxy.client();
+    let mut asked = 0;
+    let deadline = std::time::Instant::now() + PATIENCE;
+    while asked == backend.connections() {
+        assert!(std::time::Instant::now() < deadline, "{asked} requests on as many connections");
+        client.send("HEAD / HTTP/1.1\r\nHost: shop\r\n\r\n");
+        client.head().unwrap().unwrap();
+        asked += 1;
+        std::thread::sleep(Duration::from_millis(300));
+    }
 }
 
 #[test]

@@ -97,9 +97,9 @@ fn a_client_that_leaves_behind_its_upload_is_missed_while_an_early_answer_lasts(
     });
     let mut proxy = Proxy::to(backend.address);
     let mut client = proxy.client();
-    client.send("POST / HTTP/1.1\r\nHost: shop\r\nContent-Length: 10\r\n\r\nfirst");
+    client.send("POST / HTTP/1.1\r\nHost: shop\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nfirst\r\n");
     assert_eq!(client.head().unwrap().unwrap().status(), 200);
-    client.send("-half");
+    client.send("5\r\n-half\r\n0\r\n\r\n");
     assert_eq!(told.recv_timeout(PATIENCE), Ok("read"));
     // Until the proxy waits for both sides again.
     std::thread::sleep(SHORT / 4);
@@ -119,12 +119,13 @@ fn an_answer_that_waits_for_the_rest_of_its_request_does_not_stand_still() {
     });
     let proxy = Proxy::start(&[with_timeouts(backend.address, json!({"idleMs": 1_000}))]);
     let mut client = proxy.client();
-    client.send("POST / HTTP/1.1\r\nHost: shop\r\nContent-Length: 8\r\n\r\n");
+    client.send("POST / HTTP/1.1\r\nHost: shop\r\nTransfer-Encoding: chunked\r\n\r\n");
     let mut answer = client.head().unwrap().unwrap();
     for _ in 0..8 {
         std::thread::sleep(SHORT);
-        client.send("x");
+        client.send("1\r\nx\r\n");
     }
+    client.send("0\r\n\r\n");
     client.body(&mut answer).unwrap();
     assert_eq!(answer.text(), "done");
 }
@@ -226,12 +227,17 @@ fn a_body_that_does_not_come_is_a_408() {
     let (backend, ended) = silent();
     let options = client_timeouts(ClientTimeouts { body: SHORT, ..ClientTimeouts::default() });
     let mut proxy = Proxy::with(options, &[release(&[backend.address], json!({}))]);
-    let mut client = proxy.client();
-    client.send("POST / HTTP/1.1\r\nHost: shop\r\nContent-Length: 10\r\n\r\nhalf");
-    let answer = client.answer();
-    assert_eq!((answer.status(), answer.get("connection")), (408, Some("close")));
+    for (framing, connections) in
+        [("Content-Length: 10\r\n\r\nhalf", 0), ("Content-Length: 100000\r\n\r\npart", 1)]
+    {
+        let mut client = proxy.client();
+        client.send(format!("POST / HTTP/1.1\r\nHost: shop\r\n{framing}"));
+        let answer = client.answer();
+        assert_eq!((answer.status(), answer.get("connection")), (408, Some("close")));
+        assert_eq!(backend.connections(), connections, "{framing}");
+    }
     ended.recv_timeout(crate::support::PATIENCE).unwrap();
-    proxy.expect_outcomes(Arm::Stable, &[(Outcome::Refused408, 1)]);
+    proxy.expect_outcomes(Arm::Stable, &[(Outcome::Refused408, 2)]);
 }
 
 #[test]

@@ -6,6 +6,7 @@
 
 mod accepting;
 mod answers;
+mod availability;
 mod bodies;
 mod chaos;
 mod connections;
@@ -19,3 +20,4 @@ mod smuggling;
 mod support;
 mod swaps;
 mod tunnels;
+mod unfinished;

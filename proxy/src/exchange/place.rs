@@ -1,0 +1,143 @@
+//! A request's place among those that its arm is busy with (`maxInFlight`). A backend is busy with a request from its
+//! last byte, or while a long body keeps coming. A client that owes its body, or does not take its answer, keeps nobody
+//! busy but itself: its request has no place, so that however many such clients there are, all others are served.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use crate::outcome::Ending;
+use crate::upstream::in_flight::Full;
+use crate::worker::arms::{Admission, Arm};
+use crate::worker::tick::Tick;
+
+/// A client keeps its place by moving [`STEADY`] bytes within each time of this length.
+const WINDOW: Duration = Duration::from_secs(1);
+/// As much as a first flight of packets brings. Whoever sends this much in each second has the cost of an ordinary
+/// client that sends whole requests.
+const STEADY: u64 = 16 * 1024;
+
+/// Whether a request is counted.
+#[derive(Debug)]
+enum State {
+    /// Not yet: its body has not come, nor enough of it.
+    Owed,
+    Held(Admission),
+    /// No longer, since its client keeps it waiting. It is counted again when the client goes on, whether there is room
+    /// or not: what the backend has begun is not broken off.
+    Lent,
+    /// The backend is done with it.
+    Done,
+}
+
+/// The place of one request.
+#[derive(Debug)]
+pub(super) struct Place {
+    state: State,
+    /// The body was received to its end.
+    finished: bool,
+    window_ends: Tick,
+    /// Bytes moved when the window began.
+    moved_before: u64,
+}
+
+/// How an exchange stands whenever it begins to wait.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Standing {
+    /// The request was received to its last byte.
+    pub(super) finished: bool,
+    /// The client is waited for: the rest of its request, or that it takes more of the answer.
+    pub(super) client_owes: bool,
+    /// The answer has begun: nothing is refused any more.
+    pub(super) answered: bool,
+    /// The backend has nothing more to do: its answer was read to the last byte.
+    pub(super) backend_done: bool,
+    /// Body bytes moved so far, both ways.
+    pub(super) moved: u64,
+}
+
+impl Place {
+    /// None: for an exchange that has not come to its arm.
+    pub(super) fn none() -> Self {
+        Self { state: State::Done, finished: false, window_ends: Tick::NEVER, moved_before: 0 }
+    }
+
+    /// Before a backend is asked. A finished request takes its place; another one is let in if there would be one, and
+    /// takes it once enough of its body has come.
+    ///
+    /// # Errors
+    /// The arm has no room.
+    pub(super) fn begin(arm: &Rc<Arm>, finished: bool, now: Tick) -> Result<Self, Ending> {
+        arm.room().map_err(ending)?;
+        let state = if finished { State::Held(arm.enter(false)) } else { State::Owed };
+        Ok(Self { state, finished, window_ends: now.after(WINDOW), moved_before: 0 })
+    }
+
+    /// The request has become something else: a tunnel, or one that the other arm takes.
+    pub(super) fn give_up(&mut self) {
+        self.state = State::Done;
+    }
+
+    /// To be asked whenever the exchange begins to wait; returns when to ask again at the latest.
+    ///
+    /// # Errors
+    /// Enough of the body has come for a place, and the arm has none.
+    pub(super) fn follow(&mut self, arm: &Rc<Arm>, now: Tick, standing: Standing) -> Result<Tick, Ending> {
+        if self.finished && !standing.client_owes && self.is_held() {
+            return Ok(Tick::NEVER);
+        }
+        if standing.backend_done {
+            self.state = State::Done;
+        }
+        if matches!(self.state, State::Done) {
+            return Ok(Tick::NEVER);
+        }
+        if standing.finished {
+            self.finish(arm);
+        }
+        let steady = standing.moved.saturating_sub(self.moved_before) >= STEADY;
+        let goes_on = self.finished && !standing.client_owes;
+        if steady || goes_on {
+            self.hold(arm, standing.answered)?;
+        } else if standing.client_owes && now >= self.window_ends && self.is_held() {
+            self.state = State::Lent;
+        }
+        if steady || !standing.client_owes || now >= self.window_ends {
+            self.window_ends = now.after(WINDOW);
+            self.moved_before = standing.moved;
+        }
+        Ok(if standing.client_owes && self.is_held() { self.window_ends } else { Tick::NEVER })
+    }
+
+    /// The request is counted.
+    pub(super) fn is_held(&self) -> bool {
+        matches!(self.state, State::Held(_))
+    }
+
+    /// The last byte has come: the backend is busy, unless it waits for the client to take its answer.
+    fn finish(&mut self, arm: &Rc<Arm>) {
+        let first = !std::mem::replace(&mut self.finished, true);
+        match &mut self.state {
+            State::Held(admission) => admission.finished(),
+            State::Owed => self.state = State::Held(arm.enter(false)),
+            State::Lent if first => self.state = State::Held(arm.enter(false)),
+            State::Lent | State::Done => {}
+        }
+    }
+
+    fn hold(&mut self, arm: &Rc<Arm>, answered: bool) -> Result<(), Ending> {
+        if matches!(self.state, State::Owed) && !answered {
+            arm.room().map_err(ending)?;
+        }
+        if matches!(self.state, State::Owed | State::Lent) {
+            self.state = State::Held(arm.enter(!self.finished));
+        }
+        Ok(())
+    }
+}
+
+fn ending(full: Full) -> Ending {
+    match full {
+        Full::Busy => Ending::Overload,
+        Full::Crowded => Ending::Crowded,
+    }
+}
