@@ -11,6 +11,7 @@ mod change;
 mod fleet;
 mod observe;
 mod publish;
+mod serving;
 mod standing;
 mod steps;
 mod transition;
@@ -111,12 +112,14 @@ pub fn turn(wanted: Result<&Arc<Plan>, &Obstacle>, progress: Progress, seen: &Ob
         },
     };
     let plan_changed = progress.basis.is_none() || held.is_none() && !is_in_effect(&plan, &progress);
+    let ruling = plan_changed.then(|| adopt::ruling(&plan, &progress, seen));
     let mut progress = progress;
     progress.memory.accepted = Some(Arc::clone(&plan));
     let (stage_before, revision_before) = (progress.stage.number, progress.revision);
     Change {
         plan,
         plan_changed,
+        ruling,
         health_changed: false,
         acknowledged: false,
         wanted: wanted.ok(),
@@ -194,9 +197,6 @@ impl Change<'_> {
             State::Moving(Moving { hold, approved, .. }) => (hold.is_over(self.now.steady), *approved),
             _ => (true, true),
         };
-        // Whoever a rule sends to gray cannot keep the first users of the split waiting.
-        let judged =
-            self.plan.health.limits.is_some() && self.progress.is_judged(self.now) && ratio > Ratio::ZERO;
         Facts {
             forced: self.is_forced(),
             held: self.held.is_some(),
@@ -206,7 +206,7 @@ impl Change<'_> {
             on_failure: self.plan.health.on_failure,
             inconclusive: self.is_inconclusive(),
             on_inconclusive: self.plan.health.on_inconclusive,
-            target: self.plan.target(),
+            target: self.progress.state.kept_from(self.plan.target()),
             next: steps::above(self.steps(), ratio).unwrap_or(ratio),
             stable_ready: self.stable_ready(),
             gray_ready: self.gray_ready(),
@@ -215,11 +215,20 @@ impl Change<'_> {
             reporting: fleet.is_reporting(),
             fresh: self.is_fresh(),
             hold_over,
-            passed: !judged || ruling.verdict == Verdict::Pass,
+            passed: self.has_passed(),
             approved: approved || !steps::needs_approval(self.steps(), ratio),
             writable: self.seen.unwritable.is_none(),
             window_open,
         }
+    }
+
+    /// Whether the verdict is `Pass`, or nothing is judged here.
+    fn has_passed(&self) -> bool {
+        // Whoever a rule sends to gray cannot keep the first users of the split waiting.
+        let judged = self.plan.health.limits.is_some()
+            && self.progress.is_judged(self.now)
+            && self.progress.state.ratio() > Ratio::ZERO;
+        !judged || self.progress.evidence.ruling().verdict == Verdict::Pass
     }
 
     /// Whether the schedule is open. Each opening asks for fresh reports before the first step up.

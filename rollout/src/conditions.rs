@@ -168,6 +168,7 @@ fn event(before: &[Condition], after: &Condition, rolled_back: bool) -> Option<E
     }
     let reason = match (after.type_.as_str(), after.status.as_str(), after.reason.as_str()) {
         ("Accepted", FALSE, _) => Reason::Refused,
+        ("Accepted", TRUE, "ServingKept") => Reason::ServingKept,
         ("ResolvedRefs", FALSE, _) => Reason::RefsUnresolved,
         ("Programmed", FALSE, "ProxyTooOld" | "NoReadyProxy" | "Rejected" | "ProxiesLagging") => {
             Reason::NotProgrammed

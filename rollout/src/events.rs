@@ -46,6 +46,10 @@ pub enum Reason {
     TargetReached,
     /// Gray serves everyone.
     Promoted,
+    /// The version that an edit names as gray serves everyone already, and goes on.
+    ServingKept,
+    /// The version that serves most users is served from another place from now on.
+    StableMoved,
     /// Everyone is back on stable.
     RolledBack,
     /// The release ought to go back, and stable has no ready endpoint.
@@ -122,6 +126,8 @@ impl Reason {
             | Self::RatioLowered
             | Self::TargetReached
             | Self::Promoted
+            | Self::ServingKept
+            | Self::StableMoved
             | Self::Paused
             | Self::Resumed
             | Self::AwaitingApproval

@@ -20,7 +20,7 @@ use crate::{
     manifest::{Manifest, Reading},
     plan::{Opening, ratio},
     problem::{Problem, field, item},
-    spec::{MaxLatencySpec, RuleTarget, WhenMissing},
+    spec::{Initial, MaxLatencySpec, RuleTarget, WhenMissing},
 };
 
 /// All that there is to say of the files: what is wrong with each, and with all of them together. In the order of
@@ -178,6 +178,9 @@ fn without_gray(manifest: &Manifest) -> Notes {
         let advice = "add gray and targetRatio, or remove it";
         notes.push(("NoEffect", Problem::new(path, format!("{what} without a gray version"), advice)));
     };
+    if spec.initial == Initial::Gray {
+        idle("spec.initial".to_owned(), "initial: Gray means Stable");
+    }
     if spec.steps.is_some() {
         idle("spec.steps".to_owned(), "steps lead nowhere");
     }

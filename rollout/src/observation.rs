@@ -47,6 +47,9 @@ pub struct Observation {
     pub document: Option<Arc<RoutingConfig>>,
     /// The live document of an earlier object of the same namespace and name.
     pub predecessor: Option<Arc<RoutingConfig>>,
+    /// Why the live document of this object, or of the one before it, cannot be read, if there is one that cannot: it
+    /// may say who serves users, and nobody knows.
+    pub unreadable: Option<String>,
     /// The highest revision of this object's document that any report names; 0 without any.
     pub highest_revision: u64,
     /// What the latest poll of the proxies added; none if there was no poll since the last turn.

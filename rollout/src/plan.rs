@@ -42,7 +42,9 @@ use crate::{
     crd,
     problem::{Problem, Problems, field},
     release_id::release_id,
-    spec::{self, Force, GrayRelease, GrayReleaseSpec, IncludedTraffic, LostAction, rules as checks},
+    spec::{
+        self, Force, GrayRelease, GrayReleaseSpec, IncludedTraffic, Initial, LostAction, rules as checks,
+    },
     structural,
 };
 
@@ -83,6 +85,8 @@ pub struct Plan {
     pub version_header: VersionHeader,
     /// Everyone to one arm. Never `Gray` without gray.
     pub force: Force,
+    /// Who serves everyone where nothing is known of the object.
+    pub initial: Initial,
     /// By spec; a command may pause as well.
     pub paused: bool,
     /// What proxies do without an operator.
@@ -230,6 +234,7 @@ fn read(reader: &mut Reader, release: &GrayRelease) -> Option<Plan> {
         debug: debug?,
         version_header: version_header?,
         force: spec.force,
+        initial: spec.initial,
         paused: spec.paused,
         on_operator_lost: on_operator_lost?,
     })

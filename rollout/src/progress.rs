@@ -3,7 +3,7 @@
 //! What has to outlive the process is written to `status` before it is acted on, and [`Progress::restore`] goes on
 //! from there (`progress/status.rs`). The rest, in [`Memory`], is what a new process finds out again.
 
-mod basis;
+pub(crate) mod basis;
 mod status;
 
 use std::{sync::Arc, time::Duration};
@@ -45,6 +45,9 @@ pub enum State {
     Promoted {
         /// For how long it is still judged.
         watch: Timer,
+        /// It serves everyone because it did before its edit, whatever target that edit asks for: that target. A lower
+        /// one, written later, is meant.
+        kept: Option<Ratio>,
     },
     /// Nobody reaches gray; ends only by `retry` or a new release.
     RolledBack(Rollback),
@@ -94,6 +97,23 @@ impl State {
         }
     }
 
+    /// The target above which gray serves everyone, because it did before the spec asked for that target.
+    #[must_use]
+    pub fn kept(&self) -> Option<Ratio> {
+        match self {
+            Self::Promoted { kept, .. } => *kept,
+            _ => None,
+        }
+    }
+
+    /// The ratio to reach where the spec asks for `target`.
+    pub(crate) fn kept_from(&self, target: Ratio) -> Ratio {
+        match self {
+            Self::Promoted { kept: Some(kept), .. } if target >= *kept => Ratio::FULL,
+            _ => target,
+        }
+    }
+
     /// How long a ratio below 100 % is held at least before a step up.
     pub(crate) fn hold(&self) -> Option<Timer> {
         match self {
@@ -113,7 +133,7 @@ impl State {
     /// For how long it is still judged, once the target is reached.
     pub(crate) fn watch(&self) -> Option<Timer> {
         match self {
-            Self::TargetReached { watch, .. } | Self::Promoted { watch } => Some(*watch),
+            Self::TargetReached { watch, .. } | Self::Promoted { watch, .. } => Some(*watch),
             _ => None,
         }
     }
@@ -121,7 +141,7 @@ impl State {
     /// The same, to be changed.
     pub(crate) fn watch_mut(&mut self) -> Option<&mut Timer> {
         match self {
-            Self::TargetReached { watch, .. } | Self::Promoted { watch } => Some(watch),
+            Self::TargetReached { watch, .. } | Self::Promoted { watch, .. } => Some(watch),
             _ => None,
         }
     }
@@ -154,6 +174,8 @@ pub struct Basis {
     pub stable: String,
     /// Where identities come from.
     pub identity: String,
+    /// Where requests without an identity go; empty in a status that did not say so yet.
+    pub missing: String,
     /// The whole of `spec.health`.
     pub health: String,
     /// `spec.force`.

@@ -21,8 +21,8 @@ pub use self::status::{
     VerdictStatus,
 };
 pub use self::traffic::{
-    DebugSpec, Force, LostAction, OnOperatorLostSpec, OnUnavailable, RuleSpec, RuleTarget, ScheduleSpec,
-    StepSpec, VersionHeaderSpec, Weekday, WindowSpec,
+    DebugSpec, Force, Initial, LostAction, OnOperatorLostSpec, OnUnavailable, RuleSpec, RuleTarget,
+    ScheduleSpec, StepSpec, VersionHeaderSpec, Weekday, WindowSpec,
 };
 pub use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
@@ -157,6 +157,12 @@ pub struct GrayReleaseSpec {
     /// ratio, clock and judge stand still.
     #[serde(default)]
     pub force: Force,
+
+    /// Which version serves everyone when Halftone knows nothing of this release: no status and no routing document, as
+    /// after a restore of its namespace from Git. Stable starts the gray version at 0%; Gray says that it was promoted
+    /// before. Once the release exists this field changes nothing.
+    #[serde(default)]
+    pub initial: Initial,
 
     /// Stops advancing. The release is still judged and may still roll back.
     #[serde(default)]

@@ -307,10 +307,13 @@ mod tests {
         edited.metadata.generation = Some(2);
         edited.status = Some(serde_json::from_value(json!({"observedGeneration": 1})).unwrap());
         assert!(why(&edited).unwrap().contains("has not seen generation 2"));
-        edited.status = Some(serde_json::from_value(json!({"observedGeneration": 2, "conditions": [{
+        edited.status = Some(
+            serde_json::from_value(json!({"observedGeneration": 2, "conditions": [{
             "type": "Accepted", "status": "False", "reason": "StableNotServing",
-            "message": "v2 serves everyone; set stable to v2", "lastTransitionTime": "2026-11-21T10:00:00Z"}]})).unwrap());
-        assert_eq!(why(&edited).unwrap(), "StableNotServing: v2 serves everyone; set stable to v2");
+            "message": "v2 serves everyone; name it stable", "lastTransitionTime": "2026-11-21T10:00:00Z"}]}))
+            .unwrap(),
+        );
+        assert_eq!(why(&edited).unwrap(), "StableNotServing: v2 serves everyone; name it stable");
     }
 
     #[test]

@@ -146,7 +146,7 @@ impl<'a> World<'a> {
         let outcome = match self.progress.state() {
             State::RolledBack(_) => Outcome::RolledBack,
             _ if failed && self.progress.phase() == Phase::Paused => Outcome::RolledBack,
-            State::Promoted { watch } | State::TargetReached { watch, .. } if watch.is_over(now) => {
+            State::Promoted { watch, .. } | State::TargetReached { watch, .. } if watch.is_over(now) => {
                 Outcome::Promoted
             }
             State::Moving(moving) if moving.patience.is_some_and(|patience| patience.is_over(now)) => {

@@ -113,7 +113,7 @@ fn the_next_release_takes_turns_with_the_last_and_an_edit_that_forgets_stable_mo
     });
     assert_eq!(refused["reason"], "StableNotServing", "{refused:#}");
     let message = refused["message"].as_str().unwrap();
-    assert!(message.contains("v2 serves everyone") && message.contains("set stable to v2"), "{message}");
+    assert!(message.contains("v2 serves everyone; name it stable"), "{message}");
     sleep(ROUND);
     let window = client.open();
     assert_eq!((window.answers("v2"), window.switches), (window.sent, 0), "{window:?}");

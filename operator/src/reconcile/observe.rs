@@ -41,6 +41,7 @@ pub(super) fn observe(context: &Context, key: &Key, live: &mut Live) -> Observed
         endpoints: arms.endpoints,
         document: document(live.kept.as_ref()),
         predecessor: document(live.predecessor.as_ref()),
+        unreadable: unreadable(live),
         highest_revision,
         round,
         unwritable: None,
@@ -73,6 +74,12 @@ fn arms(context: &Context, live: &Live) -> ArmsSeen {
 
 fn document(kept: Option<&Kept>) -> Option<Arc<RoutingConfig>> {
     kept.and_then(Kept::live).cloned()
+}
+
+/// A document that somebody has broken, and without which nobody knows who serves.
+fn unreadable(live: &Live) -> Option<String> {
+    let kept = [live.kept.as_ref(), live.predecessor.as_ref()].into_iter().flatten();
+    kept.chain(&live.superseded).find_map(|kept| kept.document.as_ref().err().cloned())
 }
 
 /// Notes what the release claims, and says who has it instead.

@@ -1,22 +1,27 @@
 //! The plan is taken: a new release, an edit in place, or not at all. Whatever cannot be taken leaves live
 //! traffic exactly as it was.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use halftone_routing::config::{
     self, RoutingConfig,
+    arm::{Arm, ArmConfig},
     rule::Target,
-    units::{Ratio, ReleaseId, Revision},
+    units::{Ratio, Revision},
 };
 
-use super::{change::Change, steps};
+use super::{
+    change::Change,
+    serving::{self, Before, Edit, Live, Ruling},
+    steps,
+};
 use crate::{
     clock::Timer,
     events::Reason,
     observation::{Observation, Obstacle, ProxySeen},
     plan::{GrayPlan, Plan},
-    progress::{Basis, Moving, Progress, Release, Rollback, State},
-    routing_for::{required_features, routing_for},
+    progress::{Basis, Moving, Progress, Release, Rollback, State, basis::moves_identity},
+    routing_for::{required_features, routing_for, state_word},
     spec::{Force, Outcome},
 };
 
@@ -29,6 +34,8 @@ pub(crate) enum Held {
     ProxyTooOld(String),
     /// It would move users to a stable arm that has no ready endpoint.
     StableUnavailable(String),
+    /// The same of gray.
+    GrayUnavailable(String),
 }
 
 impl Held {
@@ -38,6 +45,7 @@ impl Held {
             Self::Refused(obstacle) => &obstacle.reason,
             Self::ProxyTooOld(_) => "ProxyTooOld",
             Self::StableUnavailable(_) => "StableUnavailable",
+            Self::GrayUnavailable(_) => "GrayUnavailable",
         }
     }
 
@@ -45,7 +53,9 @@ impl Held {
     pub(crate) fn message(&self) -> &str {
         match self {
             Self::Refused(obstacle) => &obstacle.message,
-            Self::ProxyTooOld(message) | Self::StableUnavailable(message) => message,
+            Self::ProxyTooOld(message)
+            | Self::StableUnavailable(message)
+            | Self::GrayUnavailable(message) => message,
         }
     }
 }
@@ -56,50 +66,85 @@ pub(super) fn hold_back(plan: &Plan, progress: &Progress, seen: &Observation) ->
     if let Some(message) = too_old(required_features(plan), live.map(Arc::as_ref), seen) {
         return Some(Held::ProxyTooOld(message));
     }
-    let past = Past::of(progress, seen);
-    let refused = too_large(plan, progress).or_else(|| not_serving(plan, &past));
-    refused.map(Held::Refused).or_else(|| strands(plan, progress, &past, seen))
+    if let Some(obstacle) = too_large(plan, progress) {
+        return Some(Held::Refused(obstacle));
+    }
+    let edit = edit(plan, progress, seen);
+    let ruling = serving::rule(&before(progress, seen), &edit);
+    let refused =
+        ruling.refusal(&edit).map(|(reason, message)| Held::Refused(Obstacle::new(reason, message)));
+    refused.or_else(|| waits(plan, &ruling))
 }
 
-/// What this object, or one of the same name before it, has brought about.
-struct Past<'a> {
-    release: Option<ReleaseId>,
-    /// The version that serves everyone, after a promotion: gray's, or under `force: Stable` stable's.
-    serving: Option<&'a str>,
-    ratio: Ratio,
+/// What the table of `serving` says of `plan`.
+pub(super) fn ruling(plan: &Plan, progress: &Progress, seen: &Observation) -> Ruling {
+    serving::rule(&before(progress, seen), &edit(plan, progress, seen))
 }
 
-impl<'a> Past<'a> {
-    fn of(progress: &'a Progress, seen: &'a Observation) -> Self {
-        match (&progress.basis, inherited(seen)) {
-            (None, Some(document)) => Self {
-                release: document.arms.gray.as_ref().map(|_| document.release.id),
-                serving: (document.state == config::State::Promoted).then(|| serving(document)).flatten(),
-                ratio: document.ratio,
-            },
-            _ => Self {
-                release: progress.release.as_ref().map(|release| release.id),
-                serving: match (&progress.state, &progress.serving) {
-                    (State::Promoted { .. }, Some(serving)) => Some(&serving.version),
-                    _ => None,
-                },
-                ratio: progress.state.ratio(),
-            },
+fn waits(plan: &Plan, ruling: &Ruling) -> Option<Held> {
+    let message =
+        |version: &str| format!("{version} has no ready endpoint to move users to; they stay where they are");
+    match ruling {
+        Ruling::Waits(Arm::Stable) => Some(Held::StableUnavailable(message(plan.stable.version.as_str()))),
+        Ruling::Waits(Arm::Gray) => {
+            let gray = plan.gray.as_ref().map_or("gray", |gray| gray.arm.version.as_str());
+            Some(Held::GrayUnavailable(message(gray)))
         }
-    }
-
-    fn ends_with(&self, plan: &Plan) -> bool {
-        self.release.is_some() && self.release != plan.gray.as_ref().map(|gray| gray.id)
+        _ => None,
     }
 }
 
-/// Who serves everyone by a promoted document.
-fn serving(document: &RoutingConfig) -> Option<&str> {
-    let arm = match document.force {
-        Some(Target::Stable) => Some(&document.arms.stable),
-        _ => document.arms.gray.as_ref(),
+fn edit<'a>(plan: &'a Plan, progress: &Progress, seen: &Observation) -> Edit<'a> {
+    let gray = plan.gray.as_ref();
+    let ready = |arm: &ArmConfig| seen.ready_endpoints(&arm.backend) > 0;
+    Edit {
+        id: gray.map(|gray| gray.id),
+        stable: &plan.stable,
+        gray: gray.map(|gray| &gray.arm),
+        force: plan.force,
+        initial: plan.initial,
+        moves_identity: match &progress.basis {
+            Some(before) => before.moves_identity(&Basis::of(plan)),
+            None => inherited(seen).is_some_and(|live| moves_identity(&live.identity, &plan.identity)),
+        },
+        stable_ready: ready(&plan.stable),
+        gray_ready: gray.is_some_and(|gray| ready(&gray.arm)),
+    }
+}
+
+/// Who serves users now: by the plan in effect and what this process has made of it, else by the live document.
+fn before<'a>(progress: &'a Progress, seen: &'a Observation) -> Before<'a> {
+    let accepted = progress.memory.accepted.as_deref().filter(|plan| progress.is_about(plan));
+    let by_plan = |plan: &'a Plan| Live {
+        id: plan.gray.as_ref().map(|gray| gray.id),
+        stable: &plan.stable,
+        gray: plan.gray.as_ref().map(|gray| &gray.arm),
+        state: state_word(&progress.state),
+        ratio: progress.state.ratio(),
+        force: plan.force,
     };
-    arm.map(|arm| arm.version.as_str())
+    let written = accepted.filter(|_| progress.memory.document.is_some()).map(by_plan);
+    let live = || Some(by_document(inherited(seen).filter(|live| live.state != config::State::Withdrawn)?));
+    match written.or_else(live).or_else(|| accepted.map(by_plan)) {
+        Some(live) => Before::Live(live),
+        None if progress.basis.is_none() && seen.unreadable.is_none() => Before::Nothing,
+        None => Before::Unknown,
+    }
+}
+
+fn by_document(document: &RoutingConfig) -> Live<'_> {
+    Live {
+        id: document.arms.gray.as_ref().map(|_| document.release.id),
+        stable: &document.arms.stable,
+        gray: document.arms.gray.as_ref(),
+        state: document.state,
+        ratio: document.ratio,
+        force: match document.force {
+            None => Force::None,
+            Some(Target::Stable) => Force::Stable,
+            Some(Target::Gray) => Force::Gray,
+        },
+    }
 }
 
 /// The document from which an object without a status goes on.
@@ -114,16 +159,6 @@ fn too_large(plan: &Plan, progress: &Progress) -> Option<Obstacle> {
     Some(Obstacle::new("DocumentTooLarge", format!("{}; {advice}", error.message)))
 }
 
-/// After a promotion the next release has to name what serves everyone as its stable arm.
-fn not_serving(plan: &Plan, past: &Past<'_>) -> Option<Obstacle> {
-    let serving = past.serving?;
-    let wrong =
-        past.ends_with(plan) && plan.stable.version.as_str() != serving && plan.force != Force::Stable;
-    wrong.then(|| {
-        Obstacle::new("StableNotServing", format!("{serving} serves everyone; set stable to {serving}"))
-    })
-}
-
 /// A proxy that does not know a feature would refuse the document and go on with the old one. What the live
 /// document requires already is no news to anyone.
 fn too_old(required: &[&str], live: Option<&RoutingConfig>, seen: &Observation) -> Option<String> {
@@ -133,21 +168,6 @@ fn too_old(required: &[&str], live: Option<&RoutingConfig>, seen: &Observation) 
         let old = seen.proxies.iter().filter(|proxy| proxy.counts()).find(|proxy| !knows(proxy))?;
         Some(format!("proxy {} does not know {feature}; update the proxies first", old.name))
     })
-}
-
-/// Moving users to a stable arm without a ready endpoint would take the service from them.
-fn strands(plan: &Plan, progress: &Progress, past: &Past<'_>, seen: &Observation) -> Option<Held> {
-    if plan.force != Force::None || seen.ready_endpoints(&plan.stable.backend) > 0 {
-        return None;
-    }
-    let basis = Basis::of(plan);
-    let hotfix = |before: &Basis| before.stable != basis.stable && progress.state.ratio() < Ratio::FULL;
-    let reshuffle = |before: &Basis| before.identity != basis.identity && splits(progress.state.ratio());
-    let moves = (past.ends_with(plan) && past.ratio > Ratio::ZERO)
-        || progress.basis.as_ref().is_some_and(|before| hotfix(before) || reshuffle(before));
-    let message =
-        format!("{} has no ready endpoint to move users to; they stay where they are", plan.stable.version);
-    moves.then_some(Held::StableUnavailable(message))
 }
 
 fn splits(ratio: Ratio) -> bool {
@@ -166,6 +186,10 @@ impl Change<'_> {
             Some(_) if release != plan.gray.as_ref().map(|gray| gray.id) => self.supersede(&plan),
             Some(before) => self.edit(&before, &basis),
         }
+        if let Some(Ruling::Moved { version, from, to }) = &self.ruling {
+            let message = format!("{from} → {to}, both said to be {version}");
+            self.tell(Reason::StableMoved, message);
+        }
     }
 
     /// The first plan of an object: a new release, or where a live document of its own or of its predecessor
@@ -180,11 +204,26 @@ impl Change<'_> {
             self.renew_token(&self.now.wall.to_string());
             return;
         };
+        self.set_out(gray, live.as_deref());
+    }
+
+    /// A release from where users are: where a live document has it already, with the arm that serves most of them,
+    /// or at ratio 0.
+    fn set_out(&mut self, gray: &GrayPlan, live: Option<&RoutingConfig>) {
         self.start_release(gray);
         match live {
-            Some(live) if live.release.id == gray.id => self.inherit(&live, gray),
+            Some(live) if live.release.id == gray.id && live.state != config::State::Withdrawn => {
+                self.inherit(live, gray);
+            }
+            _ if self.ruling == Some(Ruling::Kept) => self.keep(gray),
             _ => self.tell_start(),
         }
+    }
+
+    /// Gray serves most users already: it serves everyone, and nothing is being released that could be judged.
+    fn keep(&mut self, gray: &GrayPlan) {
+        let watch = Timer::standing(Duration::ZERO);
+        self.progress.state = State::Promoted { watch, kept: Some(gray.target) };
     }
 
     fn inherit(&mut self, live: &RoutingConfig, gray: &GrayPlan) {
@@ -192,7 +231,10 @@ impl Change<'_> {
         let hold = steps::hold(&gray.steps, live.ratio);
         let moving = || State::Moving(Moving::at(live.ratio, hold));
         self.progress.state = match live.state {
-            config::State::Promoted => State::Promoted { watch },
+            // Below 100 % it can only have been kept.
+            config::State::Promoted => {
+                State::Promoted { watch, kept: Some(gray.target).filter(|target| *target < Ratio::FULL) }
+            }
             config::State::RolledBack => State::RolledBack(Rollback {
                 reason: "Inherited".into(),
                 message: "the object before this one was rolled back".into(),
@@ -201,10 +243,12 @@ impl Change<'_> {
             config::State::Active if !live.moving && live.ratio > Ratio::ZERO => {
                 State::TargetReached { ratio: live.ratio, hold: Timer::standing(hold), watch }
             }
-            // The word for it is lost in a withdrawn document; its ratio is held and judged anew.
             config::State::Active | config::State::Withdrawn | config::State::Plain => moving(),
         };
         self.tell(Reason::ReleaseStarted, format!("{} goes on from the live document", gray.arm.version));
+        if moves_identity(&live.identity, &self.plan.identity) && splits(live.ratio) {
+            self.edit_identity();
+        }
     }
 
     fn tell_start(&mut self) {
@@ -233,8 +277,10 @@ impl Change<'_> {
         }
         match &plan.gray {
             Some(gray) => {
-                self.start_release(gray);
-                self.tell_start();
+                // A process that was killed between status and document left the document of the release before.
+                let ours = self.progress.memory.document.is_some();
+                let live = inherited(self.seen).filter(|_| !ours).cloned();
+                self.set_out(gray, live.as_deref());
             }
             None => {
                 self.new_stage();
@@ -255,7 +301,7 @@ impl Change<'_> {
         if before.stable != after.stable {
             self.edit_stable();
         }
-        if before.identity != after.identity && splits(self.progress.state.ratio()) {
+        if before.moves_identity(after) && splits(self.progress.state.ratio()) {
             self.edit_identity();
         }
         if before.force != after.force {
@@ -289,7 +335,7 @@ impl Change<'_> {
     }
 
     fn edit_identity(&mut self) {
-        self.tell(Reason::IdentityChanged, "spec.identity.from changed, which moves users");
+        self.tell(Reason::IdentityChanged, "spec.identity changed, which moves users");
         let first = self.steps().first().map_or(Ratio::ZERO, |step| step.ratio);
         self.begin_step(first.min(self.progress.state.ratio()));
         self.tell_step(Reason::RatioLowered);

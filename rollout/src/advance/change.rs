@@ -9,6 +9,7 @@ use halftone_routing::config::{
 
 use super::{
     adopt::Held,
+    serving::Ruling,
     steps,
     transition::{Cause, Move},
 };
@@ -32,6 +33,8 @@ pub(crate) struct Change<'a> {
     pub plan: Arc<Plan>,
     /// The plan is not the one of the last turn.
     pub plan_changed: bool,
+    /// Who may be moved by taking it; none if it is the plan of the last turn.
+    pub ruling: Option<Ruling>,
     /// `spec.health` changed in this turn: the round was counted and sorted by what was before.
     pub health_changed: bool,
     /// Every proxy had the document before anything moved.
@@ -191,7 +194,7 @@ impl Change<'_> {
         let (target, watch) = (self.plan.target(), Timer::standing(self.plan.health.watch));
         let version = self.gray_version();
         if target == Ratio::FULL {
-            self.progress.state = State::Promoted { watch };
+            self.progress.state = State::Promoted { watch, kept: None };
             self.remember(Outcome::Promoted, "");
             self.tell(Reason::Promoted, format!("{version} serves everyone: {why}"));
         } else {

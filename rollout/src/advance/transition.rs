@@ -313,7 +313,7 @@ mod tests {
         for (_, close) in &IN_THE_WAY[1..] {
             close(&mut facts);
         }
-        let states = [moving(10), State::Promoted { watch: Timer::standing(Duration::ZERO) }];
+        let states = [moving(10), State::Promoted { watch: Timer::standing(Duration::ZERO), kept: None }];
         for state in states {
             assert_eq!(next(&state, &facts), Move::RollBack(Cause::Failed));
             let stranded = Facts { stable_ready: false, ..facts };
@@ -330,7 +330,7 @@ mod tests {
             close(&mut facts);
         }
         let watch = Timer::standing(Duration::ZERO);
-        for state in [moving(10), reached(10), State::Promoted { watch }] {
+        for state in [moving(10), reached(10), State::Promoted { watch, kept: None }] {
             assert_eq!(next(&state, &facts), Move::Lower(ratio(5)));
             let stranded = Facts { stable_ready: false, ..facts };
             assert_eq!(next(&state, &stranded), Move::Stay(Wait::StableUnavailable));
@@ -359,7 +359,7 @@ mod tests {
         let failed = Facts { failed: true, on_failure: OnFailure::Pause, ..ready() };
         let stopped = Facts { paused: true, stopped: true, ..failed };
         let watch = Timer::standing(Duration::ZERO);
-        for state in [State::Promoted { watch }, reached(50)] {
+        for state in [State::Promoted { watch, kept: None }, reached(50)] {
             assert_eq!(next(&state, &failed), Move::Pause(Cause::Failed));
             assert_eq!(next(&state, &stopped), Move::Stay(Wait::Paused));
             assert_eq!(next(&state, &Facts { target: ratio(5), ..stopped }), Move::Lower(ratio(5)));
@@ -377,7 +377,7 @@ mod tests {
             close(&mut facts);
             assert_eq!(next(&reached(50), &facts), Move::Stay(Wait::TargetReached));
         }
-        assert_eq!(next(&State::Promoted { watch }, &ready()), Move::Stay(Wait::Promoted));
+        assert_eq!(next(&State::Promoted { watch, kept: None }, &ready()), Move::Stay(Wait::Promoted));
         assert_eq!(next(&moving(0), &Facts { target: Ratio::ZERO, ..ready() }), Move::Stay(Wait::Idle));
         assert_eq!(next(&State::Plain, &Facts { forced: true, ..ready() }), Move::Stay(Wait::Idle));
     }

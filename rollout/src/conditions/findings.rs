@@ -16,6 +16,12 @@ pub(super) struct Teller<'a> {
     pub standing: &'a Standing,
 }
 
+/// Why gray serves everyone at once.
+fn kept(plan: &Plan) -> String {
+    let gray = plan.gray.as_ref().map_or("gray", |gray| gray.arm.version.as_str());
+    format!("{gray} goes on serving everyone; for {} run rollback", plan.stable.version)
+}
+
 impl Teller<'_> {
     /// Every condition that there is something to say of, in the order in which people read them.
     pub(super) fn findings(&self) -> Vec<Finding> {
@@ -49,7 +55,9 @@ impl Teller<'_> {
 
     /// What a person has to put right, if anything.
     fn stalled(&self) -> Option<(String, String)> {
-        if let Some(held @ (Held::Refused(_) | Held::StableUnavailable(_))) = &self.standing.held {
+        if let Some(held @ (Held::Refused(_) | Held::StableUnavailable(_) | Held::GrayUnavailable(_))) =
+            &self.standing.held
+        {
             return Some((held.reason().into(), held.message().into()));
         }
         if self.standing.wait == Wait::StableUnavailable {
@@ -88,7 +96,10 @@ impl Teller<'_> {
             Some(Held::Refused(obstacle)) => {
                 Finding::new("Accepted", FALSE, &obstacle.reason, &obstacle.message)
             }
-            _ => Finding::new("Accepted", TRUE, "Accepted", "the spec is valid"),
+            _ => match (self.progress.state.kept(), self.plan) {
+                (Some(_), Some(plan)) => Finding::new("Accepted", TRUE, "ServingKept", kept(plan)),
+                _ => Finding::new("Accepted", TRUE, "Accepted", "the spec is valid"),
+            },
         }
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use halftone_routing::config::{RoutingConfig, rule::Target, units::Ratio};
 
 use super::{GrayPlan, Health, ObjectRef, Plan, Step};
-use crate::spec::{Force, OnFailure, OnInconclusive};
+use crate::spec::{Force, Initial, OnFailure, OnInconclusive};
 
 /// Longer than any that can be written: timers keep what they have until a spec cuts them to its own length.
 const LONGEST: Duration = Duration::from_secs(99_999 * 3600);
@@ -48,6 +48,7 @@ impl Plan {
                 Some(Target::Stable) => Force::Stable,
                 Some(Target::Gray) => Force::Gray,
             },
+            initial: Initial::Stable,
             paused: false,
             on_operator_lost: document.on_operator_lost,
         }

@@ -1,7 +1,10 @@
 //! What a stage rests on, as strings that only change when their meaning does: they outlive this program in
 //! `status.basis`, and an upgrade must not send a release back to its first step.
 
-use halftone_routing::config::arm::{Backend, ServicePort};
+use halftone_routing::config::{
+    arm::{Backend, ServicePort},
+    identity::{IdentityConfig, IdentitySource},
+};
 use sha2::{Digest, Sha256};
 
 use super::Basis;
@@ -17,11 +20,33 @@ impl Basis {
                 &backend(&plan.stable.backend),
                 plan.stable.path_prefix.as_ref().map_or("", |prefix| prefix.as_str()),
             ]),
-            identity: digest(&[&json(&plan.identity.from)]),
+            identity: sources(&plan.identity),
+            missing: missing(&plan.identity),
             health: digest(&[&format!("{:?}", plan.health)]),
             force: plan.force,
         }
     }
+
+    /// Whether users between the arms would be others by `after`.
+    pub(crate) fn moves_identity(&self, after: &Self) -> bool {
+        let missing = !self.missing.is_empty() && self.missing != after.missing;
+        self.identity != after.identity || missing
+    }
+}
+
+/// The same for an object that goes on from the document of another one.
+pub(crate) fn moves_identity(before: &IdentityConfig, after: &IdentityConfig) -> bool {
+    (sources(before), missing(before)) != (sources(after), missing(after))
+}
+
+fn sources(identity: &IdentityConfig) -> String {
+    digest(&[&json(&identity.from)])
+}
+
+/// In one word. Nobody is without an identity where one is generated.
+fn missing(identity: &IdentityConfig) -> String {
+    let generates = identity.from.iter().any(|source| matches!(source, IdentitySource::Generated(_)));
+    if generates { "Generated".to_owned() } else { format!("{:?}", identity.when_missing) }
 }
 
 /// Where the arm's servers are. Time-outs and checks are left out: they change nothing of who answers.

@@ -60,6 +60,7 @@ impl Progress {
             patience_left,
             watch_ends_at,
             watch_left,
+            serving_kept: self.state.kept().map(|target| target.to_string()),
             rollback: self.rollback_status(),
             ratio: released.map(|_| self.state.ratio().to_string()),
             observed: released.map(|_| observed_status(self.stage.split)),
@@ -228,13 +229,13 @@ fn restore_release(release: &ReleaseStatus) -> Result<Release, Unrestorable> {
 }
 
 fn basis_status(basis: &Basis) -> BasisStatus {
-    let Basis { stable, identity, health, force } = basis.clone();
-    BasisStatus { stable, identity, health, force }
+    let Basis { stable, identity, missing, health, force } = basis.clone();
+    BasisStatus { stable, identity, missing, health, force }
 }
 
 fn restore_basis(basis: &BasisStatus) -> Basis {
-    let BasisStatus { stable, identity, health, force } = basis.clone();
-    Basis { stable, identity, health, force }
+    let BasisStatus { stable, identity, missing, health, force } = basis.clone();
+    Basis { stable, identity, missing, health, force }
 }
 
 fn observed_status(split: SplitCounts) -> ObservedStatus {
@@ -279,7 +280,7 @@ fn restore_state(name: StateName, status: &GrayReleaseStatus) -> Result<State, U
             let hold = restore_hold(restore_step(status)?)?.unwrap_or(Timer::standing(Duration::MAX));
             State::TargetReached { ratio, hold, watch: watch()? }
         }
-        StateName::Promoted => State::Promoted { watch: watch()? },
+        StateName::Promoted => State::Promoted { watch: watch()?, kept: restore_kept(status)? },
         StateName::RolledBack => {
             let rollback =
                 status.rollback.clone().ok_or_else(|| Unrestorable::new("rollback", "is missing"))?;
@@ -287,6 +288,11 @@ fn restore_state(name: StateName, status: &GrayReleaseStatus) -> Result<State, U
             State::RolledBack(Rollback { reason, message, at })
         }
     })
+}
+
+fn restore_kept(status: &GrayReleaseStatus) -> Result<Option<Ratio>, Unrestorable> {
+    let kept = status.serving_kept.as_ref().map(|text| text.parse());
+    kept.transpose().map_err(|wrong| Unrestorable::new("servingKept", wrong))
 }
 
 fn restore_moving(ratio: Ratio, status: &GrayReleaseStatus) -> Result<Moving, Unrestorable> {

@@ -76,6 +76,11 @@ pub struct GrayReleaseStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub watch_left: Option<String>,
 
+    /// Set while gray serves everyone because it did before it was written as gray, as after a revert: the
+    /// `targetRatio` that was written then. A lower one, written later, takes effect.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub serving_kept: Option<String>,
+
     /// Why and when the release was rolled back. Set while it stays rolled back.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rollback: Option<RollbackStatus>,
@@ -135,6 +140,7 @@ impl Default for GrayReleaseStatus {
             patience_left: None,
             watch_ends_at: None,
             watch_left: None,
+            serving_kept: None,
             rollback: None,
             ratio: None,
             observed: None,
@@ -204,6 +210,10 @@ pub struct BasisStatus {
 
     /// Digest of `spec.identity`: where a user's identity is read from.
     pub identity: String,
+
+    /// Where requests without an identity went: `spec.identity.whenMissing`, or Generated where a cookie is minted.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub missing: String,
 
     /// Digest of `spec.health`: the limits that the release is judged by.
     pub health: String,

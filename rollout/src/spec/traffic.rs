@@ -158,6 +158,16 @@ impl Default for VersionHeaderSpec {
     }
 }
 
+/// Who serves everyone where nothing is known.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Initial {
+    /// The stable version; the gray one begins at ratio 0.
+    #[default]
+    Stable,
+    /// The gray version, promoted before.
+    Gray,
+}
+
 /// Everyone to one version, at once.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Force {

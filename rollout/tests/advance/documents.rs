@@ -123,15 +123,27 @@ fn an_object_created_anew_with_another_version_begins_at_zero() {
 }
 
 #[test]
-fn an_object_created_anew_after_its_routes_were_withdrawn_holds_their_ratio_anew() {
+fn an_object_created_anew_after_its_routes_were_withdrawn_begins_as_the_spec_says() {
     let mut world = at_half();
     let last = RoutingConfig { state: State::Withdrawn, moving: false, ..world.live().clone() };
     world.live = Some(Arc::new(RoutingConfig { checksum: Some(last.content_checksum()), ..last }));
-    world.recreate("").run("30s");
-    assert_eq!(
-        (world.ratio().as_str(), world.live().state, world.live().moving),
-        ("50%", State::Active, true)
-    );
+    world.recreate("").tick(Duration::from_millis(500));
+    assert_eq!((world.ratio().as_str(), world.live().state), ("0%", State::Active), "nobody was served");
+    assert_eq!(world.live().replaces.as_ref().unwrap().as_str(), "uid-1");
+}
+
+#[test]
+fn an_object_created_anew_is_weighed_like_an_edit() {
+    let mut world = World::new("");
+    world.run_until_phase(Phase::Promoted);
+    let swapped = "{stable: {service: {name: checkout-v2}, version: v2}, gray: {service: {name: checkout-v3}, version: v3}}";
+    world.edit(swapped).run_until_ratio("10%");
+    let reverted = "{stable: {service: {name: checkout-v1}, version: v1}, gray: {service: {name: checkout-v2}, version: v2}}";
+    world.recreate(reverted).run("1m");
+    assert_eq!((world.phase(), world.condition("Accepted").as_str()), (Phase::Promoted, "True/ServingKept"));
+    let mut world = at_half();
+    world.recreate("identity: {from: [{header: X-Account}]}").run("1s");
+    assert_eq!(world.ratio(), "10%", "users move, so it goes back to the first step");
 }
 
 #[test]

@@ -150,7 +150,10 @@ fn a_change_of_identity_goes_back_to_the_first_step() {
     assert_eq!(world.phase(), Phase::Promoted, "at 100% nobody moves");
     let mut world = at_half();
     world.edit("identity: {whenMissing: Gray}").run("1s");
-    assert_eq!(world.ratio(), "50%", "only `from` moves users");
+    assert_eq!(world.ratio(), "50%", "nobody is without an identity where one is generated");
+    let mut world = World::new("identity: {from: [{header: X-Account}]}");
+    world.run_until_ratio("50%").edit("identity: {whenMissing: Gray}").run("1s");
+    assert_eq!(world.ratio(), "10%");
 }
 
 #[test]
@@ -221,7 +224,10 @@ fn after_a_promotion_the_next_release_has_to_name_what_serves() {
     let document = world.live.clone();
     world.edit("gray: {version: v3}").run("1m");
     assert_eq!(world.condition("Accepted"), "False/StableNotServing");
-    assert_eq!(world.message("Accepted"), "v2 serves everyone; set stable to v2");
+    assert_eq!(
+        world.message("Accepted"),
+        "v2 serves everyone; name it stable, or run rollback; then this edit is taken by itself"
+    );
     assert_eq!(world.condition("Stalled"), "True/StableNotServing");
     assert_eq!(world.phase(), Phase::Refused);
     assert_eq!(world.live, document, "traffic is exactly as it was");
@@ -250,7 +256,10 @@ fn a_promoted_release_that_was_forced_back_is_followed_by_one_beside_what_serves
     world.edit("force: Stable").run("1m");
     assert_eq!(world.status.serving.as_ref().unwrap().version, "v1");
     world.write("force: null").edit(SWAPPED);
-    assert_eq!(world.message("Accepted"), "v1 serves everyone; set stable to v1");
+    assert_eq!(
+        world.message("Accepted"),
+        "v1 serves everyone; name it stable; then this edit is taken by itself"
+    );
     let swapped_back =
         "{stable: {service: {name: checkout-v1}, version: v1}, gray: {service: {name: checkout-v2}}}";
     world.edit(swapped_back);
@@ -379,4 +388,172 @@ fn a_round_that_was_counted_by_other_limits_is_no_evidence() {
     assert_eq!(world.status.verdict.as_ref().unwrap().totals.gray_requests, 0);
     world.tick(std::time::Duration::from_millis(500));
     assert_ne!(world.status.verdict.as_ref().unwrap().totals.gray_requests, 0);
+}
+
+/// The release after a promoted one, on its way.
+fn followed() -> World {
+    let mut world = promoted();
+    world.edit(SWAPPED);
+    world
+}
+
+/// What `git revert` of that brings back.
+const REVERTED: &str = "{stable: {service: {name: checkout-v1}, version: v1}, gray: {service: {name: checkout-v2}, version: v2}}";
+
+fn serves_everyone_by_v2(world: &mut World) {
+    world.run("2h");
+    assert_eq!((world.phase(), world.live().state), (Phase::Promoted, State::Promoted));
+    assert_eq!(world.live().arms.gray.as_ref().unwrap().version.as_str(), "v2");
+    assert_eq!(world.condition("Accepted"), "True/ServingKept");
+    assert_eq!(world.message("Accepted"), "v2 goes on serving everyone; for v1 run rollback");
+    assert_eq!(world.condition("Ready"), "True/Promoted");
+    assert_eq!(world.status.serving.as_ref().unwrap().version, "v2");
+    assert_eq!(world.count(Reason::ServingKept), 1);
+}
+
+#[test]
+fn a_revert_leaves_everyone_on_the_version_that_serves() {
+    let mut rolled_back = followed();
+    rolled_back.run_until_ratio("10%").must(Command::Rollback).edit(REVERTED);
+    serves_everyone_by_v2(&mut rolled_back);
+    let mut at_ten = followed();
+    at_ten.run_until_ratio("10%").edit(REVERTED);
+    serves_everyone_by_v2(&mut at_ten);
+    let mut at_zero = followed();
+    at_zero.edit(REVERTED);
+    serves_everyone_by_v2(&mut at_zero);
+    at_zero.restart();
+    serves_everyone_by_v2(&mut at_zero);
+    at_zero.must(Command::Rollback).run("1m");
+    assert_eq!(
+        (at_zero.phase(), at_zero.condition("Accepted").as_str()),
+        (Phase::RolledBack, "True/Accepted")
+    );
+}
+
+#[test]
+fn a_revert_to_a_target_below_all_leaves_everyone_where_they_are_until_a_lower_one_is_written() {
+    let mut world = followed();
+    world.run_until_ratio("10%").edit(REVERTED).edit("targetRatio: 100");
+    serves_everyone_by_v2(&mut world);
+    let mut world = followed();
+    world.run_until_ratio("10%").write("targetRatio: 50").edit(REVERTED).run("1h").restart();
+    serves_everyone_by_v2(&mut world);
+    assert_eq!(world.status.serving_kept.as_deref(), Some("50%"));
+    world.edit("targetRatio: 60").run("1m");
+    assert_eq!(world.ratio(), "100%");
+    world.edit("targetRatio: 30").run("1s");
+    assert_eq!((world.ratio().as_str(), world.status.serving_kept.as_deref()), ("30%", None));
+}
+
+#[test]
+fn what_a_revert_leaves_serving_is_not_judged_against_a_version_that_nobody_asked_for() {
+    let mut world = followed();
+    world.run_until_ratio("10%").edit(REVERTED).run("2s");
+    world.traffic.gray_errors = 0.9;
+    world.run("10m");
+    assert_eq!((world.phase(), world.count(Reason::RolledBack)), (Phase::Promoted, 0));
+}
+
+#[test]
+fn a_revert_right_after_a_promotion_is_taken_once_people_roll_back() {
+    let mut world = promoted();
+    world.edit("{gray: null, targetRatio: null}").run("1m");
+    assert_eq!(world.condition("Accepted"), "False/StableNotServing");
+    world.must(Command::Rollback).run("2s");
+    assert_eq!((world.live().state, world.condition("Accepted").as_str()), (State::Plain, "True/Accepted"));
+    assert_eq!(world.live().arms.stable.version.as_str(), "v1");
+}
+
+#[test]
+fn above_half_an_edit_that_forgets_stable_is_refused_before_it_is_promoted() {
+    let mut world = World::new("steps: [{ratio: 80, hold: 10m}, {ratio: 100, hold: 10m}]");
+    world.run_until_ratio("80%").edit("gray: {version: v3}").run("1m");
+    assert_eq!(world.ratio(), "80%");
+    assert_eq!(
+        world.message("Accepted"),
+        "v2 serves 80%; name it stable, or run rollback; then this edit is taken by itself"
+    );
+    world.edit("gray: {version: v2}").run_until_ratio("100%").edit("gray: {version: v3}").run("1m");
+    assert_eq!(
+        (world.ratio().as_str(), world.condition("Accepted").as_str()),
+        ("100%", "False/StableNotServing")
+    );
+    assert_eq!(world.live().arms.gray.as_ref().unwrap().version.as_str(), "v2");
+}
+
+#[test]
+fn a_version_that_is_named_stable_at_another_service_is_told_of() {
+    let mut world = promoted();
+    world.edit("{stable: {version: v2}, gray: {version: v3}}");
+    assert_eq!((world.condition("Accepted").as_str(), world.ratio().as_str()), ("True/Accepted", "0%"));
+    let told = world.events.iter().find(|event| event.reason == Reason::StableMoved).unwrap();
+    assert_eq!(told.message, "checkout-v2 → checkout-v1, both said to be v2");
+}
+
+#[test]
+fn a_standing_force_never_sends_users_to_a_version_that_is_written_later() {
+    let mut world = at_half();
+    world.edit("force: Gray").run("1m").edit("gray: {version: v3}").run("1m");
+    assert_eq!(world.condition("Accepted"), "False/ForceStands");
+    assert_eq!(world.live().arms.gray.as_ref().unwrap().version.as_str(), "v2");
+    world
+        .write("force: None")
+        .edit("{stable: {service: {name: checkout-v2}, version: v2}, gray: {service: {name: checkout-v3}}}");
+    assert_eq!((world.condition("Accepted").as_str(), world.ratio().as_str()), ("True/Accepted", "0%"));
+}
+
+#[test]
+fn users_are_forced_to_no_arm_without_a_ready_endpoint() {
+    let mut world = at_half();
+    world.gray_endpoints = 0;
+    let document = world.live.clone();
+    world.edit("force: Gray").run("1m");
+    assert_eq!((world.condition("Stalled").as_str(), &world.live), ("True/GrayUnavailable", &document));
+    world.gray_endpoints = 1;
+    world.run("1s");
+    assert_eq!(world.live().force, Some(Target::Gray));
+}
+
+#[test]
+fn above_half_an_edit_of_identity_is_refused() {
+    let mut world = World::new("steps: [{ratio: 80, hold: 10m}, {ratio: 100, hold: 1m}]");
+    world.run_until_ratio("80%").edit("identity: {from: [{header: X-Account}]}").run("1m");
+    assert_eq!(
+        (world.ratio().as_str(), world.condition("Accepted").as_str()),
+        ("80%", "False/IdentityMoves")
+    );
+    assert_eq!(world.live().identity.from.len(), 4);
+    world.write("targetRatio: 40").edit("identity: {from: [{header: X-Account}]}").run("1m");
+    assert_eq!(world.condition("Accepted"), "False/IdentityMoves", "one edit at a time");
+}
+
+#[test]
+fn a_status_of_before_says_nothing_of_requests_without_identity() {
+    let mut world = World::new("identity: {from: [{header: X-Account}]}");
+    world.run_until_ratio("50%");
+    world.status.basis.as_mut().unwrap().missing.clear();
+    world.restart().edit("identity: {whenMissing: Gray}").run("1s");
+    assert_eq!(world.ratio(), "50%", "an upgrade moves nobody");
+    assert_eq!(world.status.basis.as_ref().unwrap().missing, "Gray");
+}
+
+#[test]
+fn where_nothing_is_known_the_spec_says_who_serves() {
+    let mut world = World::new("{initial: Gray, targetRatio: 50}");
+    world.run("10m");
+    assert_eq!((world.phase(), world.ratio().as_str()), (Phase::Promoted, "100%"));
+    assert_eq!(world.status.serving.as_ref().unwrap().version, "v2");
+    world.edit("{stable: {service: {name: checkout-v2}, version: v2}, gray: {service: {name: checkout-v3}, version: v3}}");
+    assert_eq!(world.ratio(), "0%", "only where nothing is known");
+}
+
+#[test]
+fn where_a_document_cannot_be_read_only_force_says_who_serves() {
+    let mut world = World::new("initial: Gray");
+    world.unreadable = Some("the key document.json is missing".into());
+    world.run("1m");
+    assert_eq!((world.condition("Accepted").as_str(), world.live.is_none()), ("False/ServingUnknown", true));
+    world.edit("force: Stable").run("1s");
+    assert_eq!(world.live().force, Some(Target::Stable));
 }

@@ -1,7 +1,7 @@
 //! Random scripts of edits, requests, faults, clock jumps and restarts. What holds whatever happens is checked at
 //! every turn, by `audit`; here things only happen.
 
-use std::time::Duration;
+use std::{num::NonZeroU32, time::Duration};
 
 use halftone_rollout::{observation::Obstacle, request::Command, spec::Phase};
 use jiff::SignedDuration;
@@ -33,7 +33,7 @@ enum Happening {
     Kill,
 }
 
-const EDITS: [&str; 17] = [
+const EDITS: [&str; 21] = [
     "targetRatio: 100",
     "targetRatio: 30",
     "targetRatio: 0",
@@ -50,11 +50,16 @@ const EDITS: [&str; 17] = [
     "{health: {include: [Rule]}, rules: [{name: beta, to: Gray, when: [{all: [{source: Identity, operator: In, values: [lin]}]}]}]}",
     "force: Stable",
     "force: None",
+    "force: Gray",
+    "identity: {from: [{header: X-Account}], whenMissing: Gray}",
+    "{stable: {service: {name: checkout-v1}, version: v1}, gray: {service: {name: checkout-v2}, version: v2}}",
+    "{gray: {service: {name: checkout-v2}, version: v2}, stable: {service: {name: checkout-v1}, version: v2.1}}",
     "schedule: {timeZone: Europe/Berlin, windows: [{days: [Sat], from: '13:00', to: '13:02'}]}",
 ];
 
-const COMMANDS: [Command; 6] = [
+const COMMANDS: [Command; 7] = [
     Command::Approve(None),
+    Command::Approve(Some(NonZeroU32::MIN)),
     Command::Promote,
     Command::Rollback,
     Command::Retry,

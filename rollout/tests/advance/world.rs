@@ -139,6 +139,7 @@ pub(crate) struct World {
     pub(crate) refusal: Option<Obstacle>,
     pub(crate) unresolved: Option<Obstacle>,
     pub(crate) unwritable: Option<String>,
+    pub(crate) unreadable: Option<String>,
     pub(crate) highest_revision: u64,
     pub(crate) request: Option<String>,
     /// Requests a second, beside the others, of users who are all on stable.
@@ -199,6 +200,7 @@ impl World {
             refusal: None,
             unresolved: None,
             unwritable: None,
+            unreadable: None,
             highest_revision: 0,
             request: None,
             heavy_stable_users: 0.0,
@@ -352,6 +354,7 @@ impl World {
             endpoints,
             document: self.live.clone().filter(|live| live.release.uid.as_str() == self.uid),
             predecessor: self.predecessor.clone(),
+            unreadable: self.unreadable.clone(),
             highest_revision: self.highest_revision,
             round,
             request: self.request.clone(),

@@ -1,0 +1,296 @@
+//! Who serves users now, and what an edit may make of it: no edit moves users to a version that does not serve them
+//! unless it says so. One pure table; `adopt` asks it and does what it says. The rows are numbered as in
+//! docs/concepts.md, *What an edit may move*.
+
+use halftone_routing::config::{
+    self,
+    arm::{Arm, ArmConfig, Backend, ServicePort, ServiceRef},
+    units::{Ratio, ReleaseId},
+};
+
+use crate::{
+    plan::backend_name,
+    spec::{Force, Initial},
+};
+
+#[cfg(test)]
+mod tests;
+
+/// With more than this on gray, most users are there; in millionths.
+const HALF: u32 = 500_000;
+
+/// What is known of who serves users.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Before<'a> {
+    /// Nobody does: there is no document, or it is withdrawn.
+    Nothing,
+    /// Somebody may, and neither a status nor a document that can be read says who.
+    Unknown,
+    /// These do, by the live document.
+    Live(Live<'a>),
+}
+
+/// The live document, as far as it decides who serves whom.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Live<'a> {
+    /// The release; none without gray.
+    pub id: Option<ReleaseId>,
+    pub stable: &'a ArmConfig,
+    pub gray: Option<&'a ArmConfig>,
+    pub state: config::State,
+    pub ratio: Ratio,
+    pub force: Force,
+}
+
+/// What the spec asks for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Edit<'a> {
+    /// The release; none without gray.
+    pub id: Option<ReleaseId>,
+    pub stable: &'a ArmConfig,
+    pub gray: Option<&'a ArmConfig>,
+    pub force: Force,
+    pub initial: Initial,
+    /// `identity.from` or `whenMissing` differs, which moves users between the arms.
+    pub moves_identity: bool,
+    /// The stable arm of the edit has a ready endpoint.
+    pub stable_ready: bool,
+    /// The same of its gray arm.
+    pub gray_ready: bool,
+}
+
+/// What becomes of an edit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Ruling {
+    /// It is taken. Whoever moves is moved by what it says.
+    Taken,
+    /// The same, and the version that serves most users is served from another place: row 9.
+    Moved { version: String, from: String, to: String },
+    /// It is taken, and its gray arm, which serves most users already, goes on and serves everyone: row 7, and row 12
+    /// with `initial: Gray`.
+    Kept,
+    /// It would send users to an arm that has no ready endpoint; taken once there is one: row 1.
+    Waits(Arm),
+    /// Row 6.
+    ForceStands,
+    /// Row 3a.
+    IdentityMoves,
+    /// Row 10.
+    StableNotServing(Most),
+    /// Row 13.
+    ServingUnknown,
+}
+
+/// Who serves most users.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Most {
+    pub version: String,
+    /// How many of them; none for everyone.
+    pub share: Option<Ratio>,
+    /// A rollback sends them to the other version.
+    pub can_go_back: bool,
+}
+
+/// The table. Rows that refuse come before row 1: an edit that is refused sends nobody anywhere.
+pub(crate) fn rule(before: &Before<'_>, edit: &Edit<'_>) -> Ruling {
+    match before {
+        Before::Live(live) => {
+            let ruling = if live.id == edit.id { live.in_place(edit) } else { live.by_another_release(edit) };
+            live.waits(edit, &ruling).map_or(ruling, Ruling::Waits)
+        }
+        Before::Unknown if edit.force == Force::None => Ruling::ServingUnknown,
+        Before::Nothing if edit.initial == Initial::Gray && edit.gray.is_some() => Ruling::Kept,
+        Before::Unknown | Before::Nothing => Ruling::Taken,
+    }
+}
+
+impl<'a> Live<'a> {
+    /// Rows 2 to 5: the same release, or a plain route that stays one.
+    fn in_place(&self, edit: &Edit<'_>) -> Ruling {
+        if edit.moves_identity && self.splits() && self.is_mostly_gray() {
+            return Ruling::IdentityMoves;
+        }
+        Ruling::Taken
+    }
+
+    /// Rows 5 to 10: gray is new, or taken out.
+    fn by_another_release(&self, edit: &Edit<'_>) -> Ruling {
+        match (self.force, edit.force) {
+            (Force::Gray, Force::Gray) => return Ruling::ForceStands,
+            (before, Force::Stable | Force::Gray) if edit.force != before => return Ruling::Taken,
+            _ => {}
+        }
+        let (arm, most) = self.most();
+        let everyone =
+            arm == Arm::Stable || self.state == config::State::Promoted || self.ratio == Ratio::FULL;
+        if everyone && edit.gray.is_some_and(|gray| is_same(gray, most)) {
+            return Ruling::Kept;
+        }
+        if is_same(edit.stable, most) {
+            return Ruling::Taken;
+        }
+        if edit.stable.version == most.version {
+            let (from, to) = (backend_name(&most.backend), backend_name(&edit.stable.backend));
+            return Ruling::Moved { version: most.version.to_string(), from, to };
+        }
+        // A plain route and the beginning of a release: stable serves, and the edit names another one.
+        let early =
+            matches!(self.state, config::State::Plain | config::State::Active) && !self.is_mostly_gray();
+        if early && arm == Arm::Stable { Ruling::Taken } else { Ruling::StableNotServing(self.described()) }
+    }
+
+    /// The arm where most users are.
+    fn most(&self) -> (Arm, &'a ArmConfig) {
+        let gray = match self.force {
+            Force::None => self.state == config::State::Promoted || self.is_mostly_gray(),
+            Force::Stable => false,
+            Force::Gray => true,
+        };
+        match self.gray.filter(|_| gray) {
+            Some(gray) => (Arm::Gray, gray),
+            None => (Arm::Stable, self.stable),
+        }
+    }
+
+    fn described(&self) -> Most {
+        let (arm, most) = self.most();
+        let splits = self.force == Force::None && self.splits();
+        Most {
+            version: most.version.to_string(),
+            share: (splits && arm == Arm::Gray).then_some(self.ratio),
+            can_go_back: arm == Arm::Gray && self.force == Force::None,
+        }
+    }
+
+    fn is_mostly_gray(&self) -> bool {
+        self.ratio.millionths() > HALF
+    }
+
+    fn splits(&self) -> bool {
+        self.state == config::State::Active && self.ratio > Ratio::ZERO && self.ratio < Ratio::FULL
+    }
+
+    fn arm(&self, arm: Arm) -> Option<&'a ArmConfig> {
+        match arm {
+            Arm::Stable => Some(self.stable),
+            Arm::Gray => self.gray,
+        }
+    }
+
+    /// The arm that the edit would newly send users to, and that has no ready endpoint: row 1. Rules are left out:
+    /// whom they name is answered by the other arm meanwhile, see `onUnavailable`.
+    fn waits(&self, edit: &Edit<'_>, ruling: &Ruling) -> Option<Arm> {
+        let taken = matches!(ruling, Ruling::Taken | Ruling::Moved { .. } | Ruling::Kept);
+        let served = populated(self.force, self.state, self.ratio);
+        let stays = self.id == edit.id && self.force == edit.force;
+        let reached: &[Arm] = match (ruling, edit.force) {
+            _ if self.id == edit.id => populated(edit.force, self.state, self.ratio),
+            (Ruling::Kept, _) | (_, Force::Gray) => &[Arm::Gray],
+            _ => &[Arm::Stable],
+        };
+        let gains = |arm: &Arm| {
+            let Some(place) = edit.arm(*arm) else { return false };
+            let comes = |from: &Arm| {
+                let other = self.arm(*from).is_some_and(|from| !is_same(from, place));
+                other && (!stays || from == arm || edit.moves_identity)
+            };
+            served.iter().any(comes)
+        };
+        reached.iter().copied().find(|arm| taken && !edit.is_ready(*arm) && gains(arm))
+    }
+}
+
+impl<'a> Edit<'a> {
+    fn arm(&self, arm: Arm) -> Option<&'a ArmConfig> {
+        match arm {
+            Arm::Stable => Some(self.stable),
+            Arm::Gray => self.gray,
+        }
+    }
+
+    fn is_ready(&self, arm: Arm) -> bool {
+        match arm {
+            Arm::Stable => self.stable_ready,
+            Arm::Gray => self.gray_ready,
+        }
+    }
+}
+
+/// The arms that have users.
+fn populated(force: Force, state: config::State, ratio: Ratio) -> &'static [Arm] {
+    match (force, state) {
+        (Force::Stable, _) => &[Arm::Stable],
+        (Force::Gray, _) | (Force::None, config::State::Promoted) => &[Arm::Gray],
+        _ if ratio == Ratio::ZERO => &[Arm::Stable],
+        _ if ratio == Ratio::FULL => &[Arm::Gray],
+        _ => &Arm::ALL,
+    }
+}
+
+/// Whether two arms are the same version in the same place. Time-outs, limits and checks change nothing of who answers.
+pub(crate) fn is_same(one: &ArmConfig, other: &ArmConfig) -> bool {
+    one.version == other.version
+        && one.path_prefix == other.path_prefix
+        && is_same_backend(&one.backend, &other.backend)
+}
+
+fn is_same_backend(one: &Backend, other: &Backend) -> bool {
+    match (one, other) {
+        (Backend::Service(one), Backend::Service(other)) => {
+            (&one.namespace, &one.name) == (&other.namespace, &other.name) && is_same_port(one, other)
+        }
+        (Backend::Addresses(one), Backend::Addresses(other)) => {
+            let (one, other) = (one.as_ref(), other.as_ref());
+            one.len() == other.len() && one.iter().all(|address| other.contains(address))
+        }
+        _ => false,
+    }
+}
+
+/// A port may be written by number or by name, and the Service says which belong together.
+fn is_same_port(one: &ServiceRef, other: &ServiceRef) -> bool {
+    let name = |service: &ServiceRef| match &service.port {
+        ServicePort::Name(name) => Some(name.clone()),
+        ServicePort::Number(_) => service.port_name.clone(),
+    };
+    let mixed = matches!(one.port, ServicePort::Name(_)) != matches!(other.port, ServicePort::Name(_));
+    one.port == other.port || (mixed && name(one).is_some() && name(one) == name(other))
+}
+
+impl Ruling {
+    /// Why the edit is not in effect: a reason for the condition `Accepted`, and the sentence. None if it is.
+    pub(crate) fn refusal(&self, edit: &Edit<'_>) -> Option<(&'static str, String)> {
+        Some(match self {
+            Self::Taken | Self::Moved { .. } | Self::Kept | Self::Waits(_) => return None,
+            Self::ForceStands => (
+                "ForceStands",
+                format!(
+                    "spec.force: Gray stands and would send everyone to {} unseen; unset force, or set it again in an edit of its own",
+                    edit.gray.map_or("another version", |gray| gray.version.as_str())
+                ),
+            ),
+            Self::IdentityMoves => (
+                "IdentityMoves",
+                "an edit of spec.identity.from or whenMissing moves users between the versions, and more than half \
+                 of them are on gray; make it at 100%, or lower targetRatio to 50% or less first"
+                    .into(),
+            ),
+            Self::StableNotServing(most) => ("StableNotServing", most.advice()),
+            Self::ServingUnknown => (
+                "ServingUnknown",
+                "neither the status nor the routing document of this release can be read, so nobody knows which \
+                 version serves; proxies go on as they are. Set spec.force to Stable or Gray to say who serves"
+                    .into(),
+            ),
+        })
+    }
+}
+
+impl Most {
+    fn advice(&self) -> String {
+        let Self { version, share, can_go_back } = self;
+        let share = share.map_or("everyone".to_owned(), |share| share.to_string());
+        let back = if *can_go_back { ", or run rollback" } else { "" };
+        format!("{version} serves {share}; name it stable{back}; then this edit is taken by itself")
+    }
+}
