@@ -64,7 +64,7 @@ pub(crate) enum Command {
     ///
     /// With a name it ends when that release is done: exit code 0 at its target, 1 where it was rolled back or refused.
     Watch(WatchArguments),
-    /// Let the present step go on once its hold is over
+    /// Let the step that waits for approval go on
     Approve(ApproveArguments),
     /// Go to the target now, skipping steps, holds, approvals and windows; still judged
     Promote(RequestArguments),

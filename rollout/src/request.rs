@@ -12,7 +12,7 @@ pub const REQUEST_ANNOTATION: &str = "halftone.dev/request";
 /// What is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Command {
-    /// The named step, else the present one, may go on once its hold is over.
+    /// The step that waits for it may go on; by number also the present step, before its hold is over.
     Approve(Option<NonZeroU32>),
     /// To the target now.
     Promote,

@@ -171,7 +171,8 @@ pub(crate) struct RequestArguments {
 pub(crate) struct ApproveArguments {
     #[command(flatten)]
     pub(crate) request: RequestArguments,
-    /// The step to approve, from 1; default: the present one
+    /// The step to approve, counted from 1: also the present one before its hold is over. Default: the step that waits
+    /// for its approval
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) step: Option<u32>,
 }

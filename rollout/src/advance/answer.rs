@@ -91,25 +91,42 @@ impl Change<'_> {
         }
     }
 
+    /// Without a number only a step that waits for its approval has one, so that a second Enter never approves a gate
+    /// that nobody has seen. By number the present step has it before its hold is over, too.
     fn approve(&mut self, step: Option<NonZeroU32>) -> Answer {
         let ratio = self.progress.state.ratio();
         let number = steps::number(self.steps(), ratio);
-        let wanted = step.map_or(number, |step| step.get() as usize);
         let asks = steps::needs_approval(self.steps(), ratio);
+        let passed = self.has_passed();
         let now = self.now.steady;
         let State::Moving(moving) = &mut self.progress.state else {
             return Err("the release is not on its way, nothing waits for an approval".into());
         };
-        if wanted != number {
-            let why = if wanted > number { "has not begun" } else { "is over" };
-            return Err(format!("step {wanted} {why}, the release is at step {number}"));
+        if let Some(step) = step.map(|step| step.get() as usize).filter(|step| *step != number) {
+            let why = if step > number { "has not begun" } else { "is over" };
+            return Err(format!("step {step} {why}, the release is at step {number}"));
         }
         if !asks {
             return Err(format!("step {number} asks for no approval"));
         }
-        moving.approved = true;
-        let left = if moving.hold.is_over(now) { "may go on" } else { "may go on once its hold is over" };
-        Ok(format!("step {number} {left}"))
+        let held = !moving.hold.is_over(now);
+        let by_number = format!("to approve it ahead, name it: --step {number}, or approve/{number}");
+        match step {
+            None if moving.approved => {
+                return Err(format!("step {number} is approved already; nothing else waits for an approval"));
+            }
+            None if held => return Err(format!("the hold of step {number} is not over yet; {by_number}")),
+            None if !passed => {
+                return Err(format!("step {number} still waits for its verdict; {by_number}"));
+            }
+            _ => moving.approved = true,
+        }
+        let when = match (held, passed) {
+            (true, _) => " once its hold is over",
+            (false, false) => " once it has its verdict",
+            (false, true) => "",
+        };
+        Ok(format!("step {number} may go on{when}"))
     }
 
     fn promote(&mut self) -> Answer {

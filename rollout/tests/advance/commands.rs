@@ -88,6 +88,42 @@ fn approve_is_refused_where_nothing_waits_for_it() {
 }
 
 #[test]
+fn a_second_approve_never_approves_a_gate_that_nobody_has_seen() {
+    let gate = |ratio: u32| format!("{{ratio: {ratio}, hold: 1m, approval: true}}");
+    let mut world = World::new(&format!("steps: [{}, {}, {}]", gate(10), gate(50), gate(100)));
+    world.run_until_phase(Phase::AwaitingApproval).must(Command::Approve(None));
+    assert_eq!(world.ratio(), "50%", "the same turn goes on");
+    refused(&mut world, Command::Approve(None), "the hold of step 2 is not over yet");
+    refused(&mut world, Command::Approve(None), "name it: --step 2, or approve/2");
+    world.run("10m");
+    assert_eq!((world.phase(), world.ratio().as_str()), (Phase::AwaitingApproval, "50%"));
+}
+
+#[test]
+fn approve_without_a_number_waits_for_the_verdict_that_comes_first() {
+    let mut world = World::new("steps: [{ratio: 10, hold: 1m, approval: true}, {ratio: 100, hold: 1m}]");
+    world.traffic.rps = 0.0;
+    world.run_until_phase(Phase::AwaitingTraffic);
+    refused(&mut world, Command::Approve(None), "step 1 still waits for its verdict");
+    let answer = world.ask(step(1));
+    assert_eq!(
+        (answer.result, answer.message.as_str()),
+        (RequestResult::Done, "step 1 may go on once it has its verdict")
+    );
+    world.traffic.rps = 200.0;
+    world.run_until_ratio("100%");
+}
+
+#[test]
+fn a_step_is_approved_without_a_number_once() {
+    let closed = "schedule: {timeZone: UTC, windows: [{days: [Sat], from: '12:00', to: '12:01'}]}";
+    let mut world = World::new(&format!("{{{closed}, steps: [{{ratio: 10, hold: 2m, approval: true}}]}}"));
+    world.run_until_phase(Phase::AwaitingApproval).must(Command::Approve(None)).run("10m");
+    refused(&mut world, Command::Approve(None), "step 1 is approved already");
+    world.must(step(1));
+}
+
+#[test]
 fn approve_waits_for_the_window_and_promote_does_not() {
     let closed = "schedule: {timeZone: UTC, windows: [{days: [Sat], from: '12:00', to: '12:01'}]}";
     let mut world = World::new(&format!("{{{closed}, steps: [{{ratio: 10, hold: 2m, approval: true}}]}}"));

@@ -1,5 +1,7 @@
 //! The way up: steps, holds, approvals, windows, patience, the target and the watch after it.
 
+use std::num::NonZeroU32;
+
 use halftone_rollout::{events::Reason, request::Command, spec::Phase};
 
 use crate::world::World;
@@ -50,7 +52,7 @@ fn a_step_that_needs_approval_waits_for_it_for_ever() {
 #[test]
 fn an_approval_before_the_end_of_the_hold_is_remembered() {
     let mut world = World::new("steps: [{ratio: 10, hold: 1m, approval: true}, {ratio: 100, hold: 1m}]");
-    world.run_until_ratio("10%").run("5s").must(Command::Approve(None)).run("50s");
+    world.run_until_ratio("10%").run("5s").must(Command::Approve(NonZeroU32::new(1))).run("50s");
     assert_eq!(world.ratio(), "10%", "the hold is not cut short");
     assert!(world.status.step.as_ref().unwrap().approved);
     world.run("10s");
@@ -62,7 +64,7 @@ fn an_approval_is_bound_to_its_step() {
     let mut world = World::new(
         "steps: [{ratio: 10, hold: 1m, approval: true}, {ratio: 50, hold: 1m, approval: true}, {ratio: 100, hold: 1m}]",
     );
-    world.run_until_ratio("10%").must(Command::Approve(None)).run_until_ratio("50%").run("5m");
+    world.run_until_ratio("10%").must(Command::Approve(NonZeroU32::new(1))).run_until_ratio("50%").run("5m");
     assert_eq!(world.phase(), Phase::AwaitingApproval);
     assert_eq!(world.ratio(), "50%");
 }
