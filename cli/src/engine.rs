@@ -10,11 +10,12 @@ mod conflict;
 mod files;
 mod manifest;
 mod poll;
+mod reach;
 pub(crate) mod release;
 mod state;
 pub(crate) mod traffic;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
@@ -31,7 +32,8 @@ use halftone_rollout::events::Event;
 use halftone_rollout::observation::{Observation, Obstacle};
 use halftone_rollout::request::{Command, Request};
 use halftone_rollout::spec::HandledRequest;
-use halftone_rollout::withdraw::{Withdrawal, withdraw};
+use halftone_rollout::withdraw::{Withdrawal, is_taken_over, withdraw};
+use halftone_routing::config::arm::Backend;
 use halftone_routing::config::parse::Format;
 use halftone_routing::fleet::FleetConfig;
 use halftone_routing::report::baseline::{Baseline, Delta};
@@ -41,6 +43,7 @@ use self::begin::{begin, follow, not_started, problems, the_fleet};
 use self::clock::Clock;
 use self::files::Files;
 use self::poll::{Poll, endpoints};
+use self::reach::Reach;
 use self::release::Release;
 use self::state::State;
 use crate::fleet::Fleet;
@@ -109,6 +112,7 @@ pub(crate) struct Engine {
     /// What happened before anybody looked on, by release.
     early: BTreeMap<String, Vec<Event>>,
     clock: Clock,
+    reach: Reach,
     baseline: Baseline,
     polls: u32,
     /// When counts were last handed to the releases, and what was counted since.
@@ -155,12 +159,23 @@ impl Engine {
             refused,
             early,
             clock,
+            reach: Reach::default(),
             baseline: Baseline::new(),
             polls: 0,
             round: (Instant::now(), Delta::new()),
             asked: Vec::new(),
             notes,
         })
+    }
+
+    /// Where the servers of all stable arms are.
+    fn addresses(&self) -> BTreeSet<SocketAddr> {
+        let backends = self.releases.values().flat_map(Release::stable_arms).map(|arm| &arm.backend);
+        let addresses = backends.filter_map(|backend| match backend {
+            Backend::Addresses(addresses) => Some(addresses.as_ref().iter().copied()),
+            Backend::Service(_) => None,
+        });
+        addresses.flatten().collect()
     }
 
     /// Where users come in.
@@ -215,11 +230,15 @@ impl Engine {
     async fn turn(&mut self, audience: &mut impl Audience) -> Duration {
         let mut wake_after = IDLE;
         let mut changed = std::mem::take(&mut self.fleet_changed);
+        self.reach.look(self.addresses()).await;
         let (now, poll) = (self.clock.now(), self.poll());
         let seen = self.observe(&poll, now);
         let mut gone = Vec::new();
         for (release, seen) in self.releases.values_mut().zip(seen) {
             if release.gone_since.is_some() {
+                if let Some(event) = release.tell_gone(seen.fleet.withdraw_after) {
+                    audience.turned(release, &[event], now);
+                }
                 match leave(&self.state, release, &seen, now) {
                     Ok(Leaving::Wait(wait)) => wake_after = wake_after.min(wait),
                     Ok(Leaving::Changed(wait)) => (changed, wake_after) = (true, wake_after.min(wait)),
@@ -257,13 +276,22 @@ impl Engine {
     fn observe(&self, poll: &Poll, now: Now) -> Vec<Observation> {
         let observation = |release: &Release| Observation {
             refusal: self.refused.get(release.name()).cloned(),
-            endpoints: endpoints(&self.proxy, release),
+            endpoints: endpoints(&self.proxy, &self.reach, release),
             fleet: self.fleet.times,
+            taken_over: self.is_taken_over(release),
             ..poll.seen(release, self.polls, now)
         };
         let mut seen: Vec<Observation> = self.releases.values().map(observation).collect();
         conflict::refuse(self.releases.values(), &mut seen);
         seen
+    }
+
+    /// Whether other releases serve all that one serves whose manifest is gone. What is applied here is applied at once.
+    fn is_taken_over(&self, release: &Release) -> bool {
+        let others = self.releases.values().filter(|other| other.gone_since.is_none());
+        let others: Vec<_> = others.filter_map(|other| other.document.as_deref()).collect();
+        let live = release.document.as_deref().filter(|_| release.gone_since.is_some());
+        live.is_some_and(|live| is_taken_over(live, &others))
     }
 
     fn poll(&mut self) -> Poll {

@@ -264,6 +264,30 @@ fn a_removed_manifest_goes_on_serving_for_a_while() {
         String::from_utf8_lossy(&told.get_output().stderr).contains("its manifest is gone")
     });
     assert_eq!(world::get(run.listen, "u").0, 200);
+    run.until_told("its routes stay for 1m and are then withdrawn");
+    assert_eq!(run.count_told("ObjectGone"), 1);
+}
+
+#[test]
+fn a_document_that_is_taken_out_of_its_file_is_told_of_at_once_and_one_of_another_name_takes_over() {
+    let world = World::new();
+    let stable = Nginx::start(&world);
+    let one = world.manifest(stable.port, 2, "{ratio: 20, hold: 600s}");
+    let other =
+        one.replace("name: checkout,", "name: basket,").replace("shop.example.com", "basket.example.com");
+    world.write(&format!("{one}---\n{other}"));
+    let run = Run::start(&world);
+    until("both serve", Duration::from_secs(60), || {
+        world::get_from(run.listen, "basket.example.com", "u").0 == 200
+    });
+    world.write(&format!("{one}---\n{}", other.replace("name: basket,", "name: renamed,")));
+    run.until_told("ObjectGone");
+    run.until("the old one is gone at once", |_| {
+        let told = world.steer(&["status", "--json"]);
+        !String::from_utf8_lossy(&told.get_output().stdout).contains("\"basket\"")
+    });
+    assert_eq!(world::get_from(run.listen, "basket.example.com", "u").0, 200);
+    run.until_told("shop/basket");
 }
 
 /// What the program says when it refuses to start.
@@ -331,7 +355,8 @@ fn what_a_fleet_does_not_allow_is_refused_with_its_place() {
 #[test]
 fn releases_of_two_fleets_need_two_runs() {
     let world = World::new();
-    let one = world.manifest(1, 2, "{ratio: 20, hold: 1s}");
+    let stable = Nginx::start(&world);
+    let one = world.manifest(stable.port, 2, "{ratio: 20, hold: 1s}");
     let other =
         one.replace("name: checkout,", "name: basket,").replace("spec:\n", "spec:\n  proxyClass: edge\n");
     world.write(&format!("{one}---\n{other}"));
@@ -372,6 +397,26 @@ fn nobody_is_sent_back_to_a_stable_version_whose_checks_all_fail() {
             .contains("v1 has no ready endpoint to go back to")
     });
     run.until("it stays", |status| status["ratio"] == "20%");
+}
+
+#[test]
+fn nobody_is_sent_back_to_a_stable_version_that_takes_no_connections() {
+    let world = World::new();
+    let (stable, gray) = (Nginx::start(&world), Python::start(&world));
+    world.write(&world.manifest(stable.port, gray.port, "{ratio: 20, hold: 600s}"));
+    let run = Run::start(&world);
+    run.until("it holds", |status| status["ratio"] == "20%");
+    drop(stable);
+    until("a rollback is refused", Duration::from_secs(60), || {
+        let answer = run.steer(&["rollback", "checkout"]);
+        if answer.get_output().status.success() {
+            // It came before anybody had looked.
+            run.steer(&["retry", "checkout"]).success();
+            return false;
+        }
+        String::from_utf8_lossy(&answer.get_output().stdout)
+            .contains("v1 has no ready endpoint to go back to")
+    });
 }
 
 #[test]

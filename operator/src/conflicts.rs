@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use halftone_rollout::Plan;
-use halftone_rollout::claims::{self, Claimant};
+use halftone_rollout::claims::{self, Claimant, Standing, shadow};
 use halftone_rollout::observation::Obstacle;
 use halftone_routing::config::RoutingConfig;
 use halftone_routing::config::names::{HostPattern, PathPrefix};
@@ -19,13 +19,15 @@ pub struct Claim {
     pub wanted: Option<Arc<Plan>>,
     /// The document that is live.
     pub live: Option<Arc<RoutingConfig>>,
+    /// Whether its object is still there.
+    pub standing: Standing,
 }
 
 type Place = (HostPattern, PathPrefix);
 
 impl Claim {
     fn claimant(&self) -> Claimant<'_> {
-        Claimant { wanted: self.wanted.as_deref(), live: self.live.as_deref() }
+        Claimant { wanted: self.wanted.as_deref(), live: self.live.as_deref(), standing: self.standing }
     }
 
     fn places(&self) -> BTreeSet<Place> {
@@ -38,6 +40,8 @@ impl Claim {
 pub struct Claims {
     claims: HashMap<Key, Claim>,
     places: HashMap<Place, BTreeSet<Key>>,
+    /// Those that may not have a place inside another namespace's: any change may set them free.
+    shadowed: BTreeSet<Key>,
 }
 
 impl Claims {
@@ -71,8 +75,14 @@ impl Claims {
             self.claims.insert(key.clone(), claim);
         }
         concerned.extend(self.around(key));
+        concerned.extend(self.shadowed.iter().cloned());
         concerned.remove(key);
         concerned
+    }
+
+    /// There is no such release any more.
+    pub fn forget_shadow(&mut self, key: &Key) {
+        self.shadowed.remove(key);
     }
 
     /// The plan that a release wants to take effect.
@@ -81,7 +91,7 @@ impl Claims {
         self.claims.get(key)?.wanted.clone()
     }
 
-    /// What keeps a release from what it wants, if an older one does.
+    /// What keeps a release from what it wants, if another one has it.
     #[must_use]
     pub fn conflict(&self, key: &Key) -> Option<Obstacle> {
         let around = self.around(key);
@@ -92,7 +102,65 @@ impl Claims {
             around.iter().filter_map(|key| Some((key, self.claims.get(key)?))).collect();
         let claimants: Vec<Claimant<'_>> = claims.iter().map(|(_, claim)| claim.claimant()).collect();
         let at = claims.iter().position(|(other, _)| *other == key)?;
-        claims::settle(&claimants)[at].map(|conflict| conflict.obstacle())
+        let Claimant { wanted, live, .. } = claimants[at];
+        claims::settle(&claimants)[at].map(|conflict| conflict.obstacle(wanted, live))
+    }
+
+    /// What keeps a release from places inside those of other namespaces, unless the fleet names them for it.
+    pub fn shadow(
+        &mut self,
+        key: &Key,
+        plan: &Plan,
+        live: Option<&RoutingConfig>,
+        named: impl Fn(&HostPattern, &PathPrefix) -> bool,
+    ) -> Option<Obstacle> {
+        let places = plan.hosts.iter().flat_map(|host| plan.paths.iter().map(move |path| (host, path)));
+        let wider = places.flat_map(|(host, path)| shadow::around(host, path));
+        let keys: BTreeSet<&Key> = wider.filter_map(|place| self.places.get(&place)).flatten().collect();
+        let others: Vec<Arc<RoutingConfig>> =
+            keys.into_iter().filter_map(|key| self.claims.get(key)?.live.clone()).collect();
+        let others: Vec<&RoutingConfig> = others.iter().map(Arc::as_ref).collect();
+        let found = shadow::shadowed(plan, live, &others, |(host, path)| named(host, path));
+        if found.is_some() {
+            self.shadowed.insert(key.clone())
+        } else {
+            self.shadowed.remove(key)
+        };
+        found
+    }
+
+    /// The places that a release gives up, with the document of the release that takes each over: one that takes effect
+    /// with it, and none yet where that one serves nothing.
+    #[must_use]
+    pub fn hands_over(&self, key: &Key) -> Vec<(Key, Place, Option<Arc<RoutingConfig>>)> {
+        let Some(claim) = self.claims.get(key).filter(|claim| claim.wanted.is_some()) else {
+            return Vec::new();
+        };
+        let mut handed = Vec::new();
+        for other in self.around(key).into_iter().filter(|other| other != key) {
+            let Some(takes) = self.claims.get(&other) else { continue };
+            let places: Vec<Place> = claim
+                .claimant()
+                .hands_over(takes.claimant())
+                .map(|(host, path)| (host.clone(), path.clone()))
+                .collect();
+            if !places.is_empty() && self.conflict(&other).is_none() {
+                handed.extend(places.into_iter().map(|place| (other.clone(), place, takes.live.clone())));
+            }
+        }
+        handed
+    }
+
+    /// The documents of other releases that have places of `live`.
+    #[must_use]
+    pub fn beside(&self, live: &RoutingConfig) -> Vec<Arc<RoutingConfig>> {
+        let keys: BTreeSet<&Key> = live
+            .places()
+            .filter_map(|(host, path)| self.places.get(&(host.clone(), path.clone())))
+            .flatten()
+            .collect();
+        let claims = keys.into_iter().filter_map(|key| self.claims.get(key)?.live.clone());
+        claims.filter(|other| other.release.uid != live.release.uid).collect()
     }
 
     /// The release and all that share a place with it, or with one that does, and so on.
@@ -129,7 +197,7 @@ mod tests {
     }
 
     fn wanting(plan: Arc<Plan>) -> Option<Claim> {
-        Some(Claim { wanted: Some(plan), live: None })
+        Some(Claim { wanted: Some(plan), ..Claim::default() })
     }
 
     fn key(name: &str) -> Key {
@@ -145,7 +213,10 @@ mod tests {
         assert_eq!(concerned, BTreeSet::from([key("young")]));
         let conflict = claims.conflict(&key("young")).unwrap();
         assert_eq!(conflict.reason, "HostConflict");
-        assert_eq!(conflict.message, "shop/old is older and has y.example/; claim other hosts or paths");
+        assert_eq!(
+            conflict.message,
+            "shop/old claims y.example/, too, and is older; claim another host or path"
+        );
         assert_eq!(claims.conflict(&key("old")), None);
         assert_eq!(claims.note(&key("old"), None), BTreeSet::from([key("young")]));
         assert_eq!(claims.conflict(&key("young")), None);
@@ -176,10 +247,11 @@ mod tests {
                 claims.note(&key(&name), claim);
             }
             let all: Vec<(&Key, &Claim)> = claims.claims.iter().collect();
-            let claimants: Vec<Claimant<'_>> =
-                all.iter().map(|(_, claim)| Claimant { wanted: claim.wanted.as_deref(), live: None }).collect();
+            let claimants: Vec<Claimant<'_>> = all.iter().map(|(_, claim)| claim.claimant()).collect();
             for ((key, _), conflict) in all.iter().zip(claims::settle(&claimants)) {
-                prop_assert_eq!(claims.conflict(key), conflict.map(|conflict| conflict.obstacle()));
+                let at = all.iter().position(|(other, _)| other == key).unwrap();
+                let told = conflict.map(|conflict| conflict.obstacle(claimants[at].wanted, None));
+                prop_assert_eq!(claims.conflict(key), told);
             }
         }
     }

@@ -243,6 +243,7 @@ impl Desk {
         if let Some(tracked) = self.tracked.remove(key) {
             self.keys.remove(&tracked.uid);
         }
+        self.claims.forget_shadow(key);
         self.claims.note(key, None)
     }
 
@@ -277,6 +278,6 @@ impl Desk {
         wanted: Option<Arc<Plan>>,
         live: Option<Arc<RoutingConfig>>,
     ) -> BTreeSet<Key> {
-        self.claims.note(key, Some(Claim { wanted, live }))
+        self.claims.note(key, Some(Claim { wanted, live, ..Claim::default() }))
     }
 }

@@ -153,12 +153,15 @@ async fn turn(context: &Context, key: &Key, mut live: Live) -> Result<Ended, Err
     let mut turn = context.step("advance", || decide(&live.tracked, &observed.seen, now));
     // Once: a second recording would be written beside the first.
     tracing::Span::current().record("revision", turn.progress.revision());
+    let hands_over = observed.seen.handing_over.is_some();
     let mut concerned: Vec<Key> = observed.concerned.iter().cloned().collect();
     let done = Box::pin(carry_out(context, &mut live, &mut turn, observed, now)).await;
-    let rests = turn.rests_for.filter(|_| live.tracked.written.is(&turn.progress.status()));
+    let rests = turn.rests_for.filter(|_| !hands_over && live.tracked.written.is(&turn.progress.status()));
     let wake_after = match rests {
         // Not all at once.
         Some(rest) if rest > IDLE => rest.mul_f64(rand::random_range(0.5..1.0)).max(IDLE),
+        // The release that takes over says nothing to this one when it is acknowledged.
+        _ if hands_over => BUSY,
         _ => turn.wake_after,
     };
     let claims = observe::claim(context, key, &live);

@@ -9,6 +9,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use halftone_rollout::advance::{BUSY, IDLE};
+use halftone_rollout::claims::Standing;
 use halftone_rollout::events::{Event, Reason};
 use halftone_routing::config::Checksum;
 use halftone_routing::config::units::Revision;
@@ -17,6 +18,7 @@ use tokio::time::Instant;
 use tracing::Instrument;
 
 use crate::collect::{Collector, Pace};
+use crate::conflicts::Claim;
 use crate::desk::{Desk, Tracked};
 use crate::error::Error;
 use crate::fleets;
@@ -191,8 +193,20 @@ impl Worker {
                 tokio::task::yield_now().await;
             }
         }
+        self.announce_left(&keys);
         keys.into_iter().for_each(|key| self.queue.want(key, now));
         self.begun = true;
+    }
+
+    /// Notes what the documents of releases that are gone still serve, before anybody else claims it.
+    fn announce_left(&mut self, keys: &BTreeSet<Key>) {
+        let Context { world, fleet, .. } = self.context.as_ref();
+        for key in keys.iter().filter(|key| world.release(key).is_none()) {
+            let live = world.kept_of(&fleet.class, key).iter().find_map(|kept| kept.live().cloned());
+            // What we cannot see is not gone.
+            let standing = if world.watches(&key.namespace) { Standing::Gone } else { Standing::Here };
+            self.context.desk().claims.note(key, Some(Claim { wanted: None, live, standing }));
+        }
     }
 
     /// Notes what a release would claim, before it has its turn. Says whether it is looked after here at all.

@@ -100,7 +100,7 @@ pub fn turn(wanted: Result<&Arc<Plan>, &Obstacle>, progress: Progress, seen: &Ob
     let held = match wanted {
         Ok(plan) => {
             let refused = seen.refusal.clone().map(Held::Refused);
-            refused.or_else(|| hold_back(plan, &progress, seen))
+            refused.or_else(|| hold_back(plan, &progress, seen)).or_else(|| hand_over(plan, &progress, seen))
         }
         Err(obstacle) => Some(Held::Refused(obstacle.clone())),
     };
@@ -144,6 +144,11 @@ pub fn is_held(plan: &Arc<Plan>, progress: &Progress, seen: &Observation) -> boo
 /// What was taken once is not weighed again.
 fn hold_back(plan: &Arc<Plan>, progress: &Progress, seen: &Observation) -> Option<Held> {
     if is_in_effect(plan, progress) { None } else { adopt::hold_back(plan, progress, seen) }
+}
+
+/// An edit that gives up a place waits until its next release is there.
+fn hand_over(plan: &Arc<Plan>, progress: &Progress, seen: &Observation) -> Option<Held> {
+    seen.handing_over.clone().filter(|_| !is_in_effect(plan, progress)).map(Held::HandingOver)
 }
 
 /// What goes on while nothing newer can be taken: the plan that was accepted last, or where that is lost, what the live

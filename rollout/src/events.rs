@@ -90,6 +90,8 @@ pub enum Reason {
     Refused,
     /// A reference leads nowhere.
     RefsUnresolved,
+    /// The object is gone: its routes are withdrawn after a while.
+    ObjectGone,
     /// Proxies have not taken the document.
     NotProgrammed,
     /// The observed ratio is far from the wanted one.
@@ -115,6 +117,7 @@ impl Reason {
             | Self::RequestStale
             | Self::RequestRefused
             | Self::Refused
+            | Self::ObjectGone
             | Self::RefsUnresolved
             | Self::NotProgrammed
             | Self::RatioDrift

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use halftone_routing::{
     config::{
         arm::Backend,
-        names::{HostPattern, ObjectName},
+        names::{HostPattern, ObjectName, PathPrefix},
     },
     fleet::FleetConfig,
 };
@@ -61,6 +61,8 @@ pub struct Allowed {
     pub namespaces: Vec<String>,
     /// The hosts, with everything that a wildcard stands for.
     pub hosts: Vec<HostPattern>,
+    /// The path prefixes on them; none for all paths.
+    pub paths: Vec<PathPrefix>,
 }
 
 impl FleetDeclarations {
@@ -178,7 +180,7 @@ impl FleetDeclarations {
                     plan.object.namespace,
                     fleet.class()
                 );
-                let advice = "claim another host, or have it added to the fleet's allowed";
+                let advice = "claim another host or path, or have it added to the fleet's allowed";
                 ("HostNotAllowed", Problem::new("spec.hosts", what, advice))
             }));
         }
@@ -215,10 +217,20 @@ impl FleetDeclaration {
         self.config.class.as_str()
     }
 
+    /// Whether a namespace may claim a host, on some path at least.
     fn allows(&self, plan: &Plan, host: &HostPattern) -> bool {
-        let mut hosts =
-            self.allowed.iter().filter(|allowed| allowed.names(plan)).flat_map(|allowed| &allowed.hosts);
-        self.allow_all || hosts.any(|allowed| covers(allowed.as_str(), host.as_str()))
+        let path = |path| self.names(plan, host, path);
+        self.allow_all || plan.paths.iter().all(path)
+    }
+
+    /// Whether `allowed` gives a place to the plan's namespace by name.
+    #[must_use]
+    pub fn names(&self, plan: &Plan, host: &HostPattern, path: &PathPrefix) -> bool {
+        let below = |prefix: &PathPrefix| prefix.as_str() == "/" || is_below(path.as_str(), prefix.as_str());
+        self.allowed.iter().filter(|allowed| allowed.names(plan)).any(|allowed| {
+            allowed.hosts.iter().any(|named| covers(named.as_str(), host.as_str()))
+                && (allowed.paths.is_empty() || allowed.paths.iter().any(below))
+        })
     }
 
     fn refused_addresses(&self, plan: &Plan) -> Vec<(&'static str, Problem)> {
@@ -232,6 +244,11 @@ impl FleetDeclaration {
             })
             .collect()
     }
+}
+
+/// Whether a path is a prefix or below it, by whole segments.
+fn is_below(path: &str, prefix: &str) -> bool {
+    path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 /// Whether every host that `claimed` stands for is one that `allowed` stands for.

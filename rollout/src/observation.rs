@@ -60,8 +60,26 @@ pub struct Observation {
     pub unwritable: Option<String>,
     /// The annotation `halftone.dev/request`, if there is one.
     pub request: Option<String>,
+    /// A place that the edit gives up and another release is about to serve, and which one, until every proxy has that
+    /// one's document: the edit waits, so that nobody meets a place without a release.
+    pub handing_over: Option<String>,
+    /// Of an object that is gone: other releases of its namespace have all its places, and every proxy has their
+    /// documents.
+    pub taken_over: bool,
     /// Times that the fleet sets.
     pub fleet: FleetTimes,
+}
+
+/// Whether every proxy that counts has `document`, and there is one.
+#[must_use]
+pub fn is_acknowledged(proxies: &[ProxySeen], document: &RoutingConfig) -> bool {
+    let has = |proxy: &ProxySeen| {
+        proxy.applied.as_ref().is_some_and(|applied| {
+            applied.revision == document.revision && Some(&applied.checksum) == document.checksum.as_ref()
+        })
+    };
+    let mut counting = proxies.iter().filter(|proxy| proxy.counts()).peekable();
+    counting.peek().is_some() && counting.all(has)
 }
 
 impl Observation {

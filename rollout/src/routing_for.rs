@@ -3,10 +3,12 @@
 
 use halftone_routing::config::{
     self, Bucketing, ReleaseRef, RoutingConfig, Schema,
-    names::Uid,
+    names::{HostPattern, PathPrefix, Uid},
     rule::Target,
     units::{Ratio, Revision},
 };
+
+use jiff::Timestamp;
 
 use crate::{
     plan::Plan,
@@ -44,6 +46,7 @@ pub fn routing_for(
         ratio: progress.state.ratio(),
         hosts: plan.hosts.clone(),
         paths: plan.paths.clone(),
+        claims: Vec::new(),
         arms: config::arm::Arms {
             stable: plan.stable.clone(),
             gray: plan.gray.as_ref().map(|gray| gray.arm.clone()),
@@ -57,6 +60,27 @@ pub fn routing_for(
         version_header: plan.version_header.clone(),
         on_operator_lost: plan.on_operator_lost,
     }
+}
+
+/// Since when each place of `document` is the release's, who served by `live` before. What it had from its creation on
+/// needs no word.
+pub(crate) fn claims(
+    document: &RoutingConfig,
+    live: Option<&RoutingConfig>,
+    now: Timestamp,
+) -> Vec<config::claim::Claim> {
+    let live = live.filter(|live| live.state != config::State::Withdrawn);
+    let now = Timestamp::from_second(now.as_second()).unwrap_or(now).max(document.release.created_at);
+    let since = |host: &HostPattern, path: &PathPrefix| {
+        let had = live.filter(|live| live.hosts.contains(host) && live.paths.contains(path));
+        had.map_or(now, |live| live.since(host, path))
+    };
+    let dated = document.places().map(|(host, path)| config::claim::Claim {
+        host: host.clone(),
+        path: path.clone(),
+        since: since(host, path),
+    });
+    dated.filter(|claim| claim.since != document.release.created_at).collect()
 }
 
 /// The features that a proxy has to know for the document of this plan, those that it uses and no others. Every

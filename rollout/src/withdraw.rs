@@ -9,12 +9,24 @@ use jiff::Timestamp;
 use crate::{
     advance::{BUSY, Fleet, IDLE},
     clock::{Now, since},
+    duration,
+    events::{Event, Reason},
     observation::Observation,
     routing_for::sealed,
 };
 
 /// The annotation on the document's ConfigMap that keeps the time at which the object was found gone.
 pub const GONE_SINCE_ANNOTATION: &str = "halftone.dev/gone-since";
+
+/// What people are told when an object is found gone.
+#[must_use]
+pub fn told(withdraw_after: Duration) -> Event {
+    let left = duration::format(withdraw_after);
+    let message = format!(
+        "it is deleted: its routes stay for {left} and are then withdrawn; create it again to keep them"
+    );
+    Event::new(Reason::ObjectGone, message)
+}
 
 /// What to do about the document of an object that is gone.
 #[derive(Debug, Clone, PartialEq)]
@@ -49,9 +61,24 @@ pub fn withdraw(
     }
     let gone_for = since(now.wall, gone_since);
     match seen.fleet.withdraw_after.checked_sub(gone_for) {
-        Some(left) if !left.is_zero() => Withdrawal::Wait(left.min(IDLE)),
+        Some(left) if !left.is_zero() && !seen.taken_over => Withdrawal::Wait(left.min(IDLE)),
         _ => Withdrawal::Write(Arc::new(withdrawn(live, seen)), BUSY),
     }
+}
+
+/// Whether other documents have every place of `live`: a release was renamed. Nobody waits for it to come back, and what
+/// it has is its successor's as soon as it is gone.
+#[must_use]
+pub fn is_taken_over(live: &RoutingConfig, others: &[&RoutingConfig]) -> bool {
+    let theirs = |other: &&RoutingConfig| {
+        other.release.namespace == live.release.namespace
+            && other.release.name != live.release.name
+            && other.state != State::Withdrawn
+    };
+    live.places().all(|place| {
+        let mut others = others.iter().copied().filter(theirs);
+        others.any(|other| other.hosts.contains(place.0) && other.paths.contains(place.1))
+    })
 }
 
 fn withdrawn(live: &RoutingConfig, seen: &Observation) -> RoutingConfig {

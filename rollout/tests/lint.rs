@@ -255,12 +255,13 @@ fn two(first: &str, second: &str) -> Vec<Finding> {
 }
 
 #[test]
-fn of_two_releases_that_claim_the_same_the_younger_is_refused() {
+fn of_two_releases_that_claim_the_same_one_is_refused_and_nothing_is_said_of_ages_that_nobody_knows() {
     let findings = two("hosts: [a.x, b.x]", "hosts: [c.x, b.x]\npaths: [/, /b]");
     assert_eq!(
         findings.iter().map(ToString::to_string).collect::<Vec<_>>(),
         [
-            "b.yaml:6:16: error: spec.hosts[1]: b.x/ belongs to shop/a (a.yaml), which is older; claim another host or path, \
+            "b.yaml:6:16: error: spec.hosts[1]: b.x/ is claimed by shop/a (a.yaml) as well; whichever serves it keeps it, and of \
+          two new ones the first by name; claim another host or path, \
           or remove one of the two [HostConflict]"
         ]
     );

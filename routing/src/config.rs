@@ -5,6 +5,7 @@
 pub mod arm;
 mod bounds;
 pub mod checksum;
+pub mod claim;
 pub mod identity;
 pub mod limits;
 pub mod names;
@@ -20,6 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use self::{
     arm::Arms,
+    claim::Claim,
     identity::IdentityConfig,
     limits::Limits,
     names::{FieldText, HostPattern, ObjectName, OwnField, PathPrefix, Token, Uid},
@@ -70,6 +72,9 @@ pub struct RoutingConfig {
     /// The path prefixes it claims on each of them; 1 to 64, no two equal. Default `/`.
     #[serde(default = "root_path")]
     pub paths: Vec<PathPrefix>,
+    /// Since when it has places that it did not have from its creation on; at most one for each host and path.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub claims: Vec<Claim>,
     /// Its versions.
     pub arms: Arms,
     /// How a user is found out.
@@ -113,7 +118,8 @@ pub struct ReleaseRef {
     pub name: ObjectName,
     /// Which release of it; in a plain route, whatever the writer computes for "no gray".
     pub id: ReleaseId,
-    /// When the object was created; the older one wins a host and path that two claim.
+    /// When the object was created. Of two that claim one host and path the earlier claim wins; one without a time counts
+    /// from here.
     pub created_at: Timestamp,
 }
 

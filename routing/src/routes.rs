@@ -6,6 +6,8 @@ mod release;
 
 use std::{collections::HashMap, sync::Arc};
 
+use jiff::Timestamp;
+
 use self::hosts::Hosts;
 pub use self::release::Release;
 pub(crate) use self::release::Split;
@@ -86,9 +88,23 @@ pub struct Shadowed {
     pub path: PathPrefix,
 }
 
+type Claim<'a> = (Timestamp, ReleaseIndex, (&'a HostPattern, &'a PathPrefix));
+
+/// Every claim of these releases, which are in the order of their age, the earliest first.
+fn claims(releases: &[Arc<Release>]) -> Vec<Claim<'_>> {
+    let mut claims = Vec::new();
+    for (index, release) in (0_u32..).map(ReleaseIndex).zip(releases) {
+        let config = release.config();
+        claims.extend(config.places().map(|place| (config.since(place.0, place.1), index, place)));
+    }
+    // Stable: places of one release stay in its order.
+    claims.sort_by_key(|(since, index, _)| (*since, *index));
+    claims
+}
+
 impl Routes {
     /// A set of these releases, each of another uid and compiled by `compiler`. Of two that claim one host and path
-    /// the one created earlier has it, then the lesser namespace, then the lesser name.
+    /// the one whose claim is earlier has it, then the one created earlier, then the lesser namespace and name.
     pub fn new(mut releases: Vec<Arc<Release>>, fleet: Arc<FleetConfig>, compiler: &mut Compiler) -> Self {
         let age = |release: &Release| {
             let whose = &release.config().release;
@@ -97,14 +113,9 @@ impl Routes {
         releases.sort_by_cached_key(|release| age(release));
         let mut shadowed = Vec::new();
         let mut hosts = Hosts::default();
-        for (index, release) in (0_u32..).map(ReleaseIndex).zip(&releases) {
-            let config = release.config();
-            for (host, path) in
-                config.hosts.iter().flat_map(|host| config.paths.iter().map(move |path| (host, path)))
-            {
-                if let Err(by) = hosts.claim(host, path, index) {
-                    shadowed.push(Shadowed { release: index, by, host: host.clone(), path: path.clone() });
-                }
+        for (_, index, (host, path)) in claims(&releases) {
+            if let Err(by) = hosts.claim(host, path, index) {
+                shadowed.push(Shadowed { release: index, by, host: host.clone(), path: path.clone() });
             }
         }
         let default_upstream = fleet

@@ -5,10 +5,11 @@ use std::time::Instant;
 use halftone_proxy::run::Proxy;
 use halftone_rollout::clock::Now;
 use halftone_rollout::observation::{Applied, Observation, ProxySeen, Round};
-use halftone_routing::config::arm::{Arm, ArmConfig, Backend};
+use halftone_routing::config::arm::{ArmConfig, Backend};
 use halftone_routing::report::TrafficReport;
 use halftone_routing::report::baseline::Delta;
 
+use super::reach::Reach;
 use super::release::Release;
 
 /// What one poll of the proxy said.
@@ -58,12 +59,14 @@ impl Poll {
     }
 }
 
-/// How many endpoints pass their checks. What no applied document names yet was never checked, and counts as ready.
-pub(super) fn endpoints(proxy: &Proxy, release: &Release) -> Vec<(Backend, usize)> {
-    let arms = release
-        .document
-        .iter()
-        .flat_map(|document| Arm::ALL.into_iter().filter_map(|arm| document.arms.get(arm)));
-    let healthy = |arm: &ArmConfig| Some((arm.backend.clone(), proxy.healthy_endpoints(&arm.upstream())?));
-    arms.filter_map(healthy).collect()
+/// How many endpoints pass their checks, and of stable arms how many take connections as well: nobody is sent back to a
+/// server that is not there. What no applied document names yet was never checked.
+pub(super) fn endpoints(proxy: &Proxy, reach: &Reach, release: &Release) -> Vec<(Backend, usize)> {
+    let healthy = |arm: &ArmConfig| proxy.healthy_endpoints(&arm.upstream());
+    let stable = release.stable_arms().map(|arm| {
+        let ready = healthy(arm).unwrap_or(usize::MAX).min(reach.count(&arm.backend));
+        (arm.backend.clone(), ready)
+    });
+    let gray = release.document.iter().filter_map(|document| document.arms.gray.as_ref());
+    stable.chain(gray.filter_map(|arm| Some((arm.backend.clone(), healthy(arm)?)))).collect()
 }

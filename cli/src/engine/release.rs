@@ -4,14 +4,17 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use halftone_rollout::advance::{self, Turn};
-use halftone_rollout::claims::Claimant;
+use halftone_rollout::claims::{Claimant, Standing};
 use halftone_rollout::clock::Now;
+use halftone_rollout::events::Event;
 use halftone_rollout::observation::{Observation, Obstacle};
 use halftone_rollout::progress::Progress;
 use halftone_rollout::request::REQUEST_ANNOTATION;
 use halftone_rollout::spec::GrayReleaseSpec;
+use halftone_rollout::withdraw;
 use halftone_rollout::{GrayRelease, GrayReleaseStatus, Plan};
 use halftone_routing::config::RoutingConfig;
+use halftone_routing::config::arm::ArmConfig;
 use halftone_routing::config::names::{ObjectName, Uid};
 use halftone_routing::fleet::FleetConfig;
 use jiff::{RoundMode, Timestamp, TimestampRound, Unit};
@@ -39,6 +42,8 @@ pub(crate) struct Release {
     accepted: Option<GrayReleaseSpec>,
     pub(super) document: Option<Arc<RoutingConfig>>,
     pub(super) gone_since: Option<Timestamp>,
+    /// People were told of that.
+    told_gone: bool,
     /// The request in the manifest as it was last taken: one that stays in a file is asked once.
     asked_by_file: Option<String>,
     pub(super) traffic: Traffic,
@@ -107,6 +112,7 @@ impl Release {
             accepted: None,
             document: None,
             gone_since: None,
+            told_gone: false,
             asked_by_file: None,
             traffic: Traffic::default(),
             written: None,
@@ -143,6 +149,12 @@ impl Release {
         self.wanted.as_ref().ok()
     }
 
+    /// The stable arm that serves, and those that a plan names.
+    pub(super) fn stable_arms(&self) -> impl Iterator<Item = &ArmConfig> {
+        let live = self.document.iter().map(|live| &live.arms.stable);
+        live.chain([self.progress.plan(), self.plan()].into_iter().flatten().map(|plan| &plan.stable))
+    }
+
     /// What it claims, as far as nothing that was `seen` of it forbids that.
     pub(super) fn claimant(&self, seen: &Observation) -> Claimant<'_> {
         let takes_effect = |plan: &&Arc<Plan>| {
@@ -151,7 +163,8 @@ impl Release {
                 && !advance::is_held(plan, &self.progress, seen)
         };
         let wanted = self.plan().filter(takes_effect).map(Arc::as_ref);
-        Claimant { wanted, live: self.document.as_deref() }
+        let standing = if self.gone_since.is_some() { Standing::Gone } else { Standing::Here };
+        Claimant { wanted, live: self.document.as_deref(), standing }
     }
 
     /// The object as an API server would show it.
@@ -161,6 +174,7 @@ impl Release {
 
     /// Takes the manifest as it is written now.
     pub(super) fn edit(&mut self, manifest: &GrayRelease, problem: Option<&str>, now: Now) {
+        self.told_gone = false;
         if self.gone_since.take().is_some() {
             // Another object of the same name: it goes on from the live document, not from the old status.
             self.progress = Progress::new(now);
@@ -192,6 +206,12 @@ impl Release {
     /// The manifest is gone.
     pub(super) fn leave(&mut self, now: Now) {
         self.gone_since.get_or_insert(now.wall);
+    }
+
+    /// What people are told of that, once.
+    pub(super) fn tell_gone(&mut self, withdraw_after: Duration) -> Option<Event> {
+        let news = self.document.is_some() && !std::mem::replace(&mut self.told_gone, true);
+        news.then(|| withdraw::told(withdraw_after))
     }
 
     /// What a person asks for.

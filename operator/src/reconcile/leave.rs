@@ -5,17 +5,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use halftone_rollout::advance::{BUSY, IDLE};
-use halftone_rollout::observation::Observation;
-use halftone_rollout::withdraw::{Withdrawal, withdraw};
+use halftone_rollout::claims::Standing;
+use halftone_rollout::observation::{Observation, is_acknowledged};
+use halftone_rollout::withdraw::{Withdrawal, is_taken_over, told, withdraw};
 use halftone_routing::config::RoutingConfig;
 use halftone_routing::config::names::Uid;
 use jiff::Timestamp;
+
+use halftone_rollout::GrayRelease;
 
 use super::{Context, Ended, Live};
 use crate::conflicts::Claim;
 use crate::error::Error;
 use crate::names::{self, Key};
 use crate::objects::{Kept, Wanted};
+use crate::roster::Roster;
 
 /// No object of this name is there any more.
 pub(super) async fn leave(context: &Context, key: &Key, left: Vec<Kept>) -> Result<Ended, Error> {
@@ -34,7 +38,7 @@ pub(super) async fn leave(context: &Context, key: &Key, left: Vec<Kept>) -> Resu
                 desk.busy.remove(key)
             };
             let live = left.iter().find_map(|kept| kept.live().cloned());
-            desk.claims.note(key, Some(Claim { wanted: None, live }))
+            desk.claims.note(key, Some(Claim { wanted: None, live, standing: Standing::Gone }))
         }
         None => desk.forget(key),
     };
@@ -72,11 +76,10 @@ async fn step(context: &Context, kept: &Kept, since: Option<Timestamp>) -> Resul
     }
     let now = context.clock.now();
     let Some(gone_since) = since.or(kept.gone_since) else {
-        tracing::info!(
-            revision = live.revision.get(),
-            "the GrayRelease is gone; its routes are withdrawn later"
-        );
         write(context, kept, live, Some(now.wall)).await?;
+        let event = told(context.declaration.times.withdraw_after);
+        tracing::info!(revision = live.revision.get(), reason = %event.reason, "{}", event.message);
+        context.events.tell(&Arc::new(former(live)), event, now.wall);
         return Ok(Some(BUSY));
     };
     let seen = {
@@ -84,6 +87,7 @@ async fn step(context: &Context, kept: &Kept, since: Option<Timestamp>) -> Resul
         Observation {
             proxies: roster.seen(&kept.uid),
             highest_revision: roster.highest_revision(&kept.uid),
+            taken_over: taken_over(context, live, &roster),
             fleet: context.declaration.times,
             ..Observation::default()
         }
@@ -98,6 +102,28 @@ async fn step(context: &Context, kept: &Kept, since: Option<Timestamp>) -> Resul
         }
         Withdrawal::Remove => remove(context, kept).await.map(|()| None),
     }
+}
+
+/// Whether releases of its namespace have all places of a release that is gone, and every proxy has their documents.
+fn taken_over(context: &Context, live: &RoutingConfig, roster: &Roster) -> bool {
+    let others = context.desk().claims.beside(live);
+    let there = others
+        .iter()
+        .map(Arc::as_ref)
+        .filter(|other| is_acknowledged(&roster.seen(&other.release.uid), other));
+    is_taken_over(live, &there.collect::<Vec<_>>())
+}
+
+/// The object as far as an event has to name it.
+fn former(live: &RoutingConfig) -> GrayRelease {
+    let spec = serde_json::json!({
+        "hosts": [], "stable": {"version": live.arms.stable.version.to_string()},
+    });
+    let spec = serde_json::from_value(spec).expect("a spec needs no more");
+    let mut release = GrayRelease::new(live.release.name.as_str(), spec);
+    release.metadata.namespace = Some(live.release.namespace.to_string());
+    release.metadata.uid = Some(live.release.uid.to_string());
+    release
 }
 
 async fn write(

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use halftone_rollout::advance;
-use halftone_rollout::observation::{Observation, Obstacle, ProxySeen, Round};
+use halftone_rollout::observation::{Observation, Obstacle, ProxySeen, Round, is_acknowledged};
 use halftone_rollout::request::REQUEST_ANNOTATION;
 use halftone_routing::config::RoutingConfig;
+use halftone_routing::config::names::{HostPattern, PathPrefix};
 use halftone_routing::report::baseline::Delta;
 use kube::ResourceExt;
 use tokio::time::Instant;
@@ -45,11 +47,15 @@ pub(super) fn observe(context: &Context, key: &Key, live: &mut Live) -> Observed
         highest_revision,
         round,
         unwritable: None,
+        handing_over: None,
+        taken_over: false,
         request: live.object.annotations().get(REQUEST_ANNOTATION).cloned(),
         fleet: context.declaration.times,
     };
+    seen.refusal = seen.refusal.or_else(|| shadow(context, key, live));
     let (conflict, concerned) = conflict(context, key, live, &seen);
     seen.refusal = seen.refusal.or(conflict);
+    seen.handing_over = handing_over(context, key);
     Observed { seen, counted: counted.map(|(_, delta, until)| (delta, until)), concerned }
 }
 
@@ -82,6 +88,14 @@ fn unreadable(live: &Live) -> Option<String> {
     kept.chain(&live.superseded).find_map(|kept| kept.document.as_ref().err().cloned())
 }
 
+/// A place inside another namespace's that the fleet does not name for this one.
+fn shadow(context: &Context, key: &Key, live: &Live) -> Option<Obstacle> {
+    let plan = live.tracked.newest()?;
+    let serves = serves(live);
+    let named = |host: &HostPattern, path: &PathPrefix| context.declaration.names(plan, host, path);
+    context.desk().claims.shadow(key, plan, serves.as_deref(), named)
+}
+
 /// Notes what the release claims, and says who has it instead.
 fn conflict(
     context: &Context,
@@ -94,10 +108,27 @@ fn conflict(
         seen.refusal.is_none() && !advance::is_held(plan, &tracked.progress, seen)
     };
     let wanted = tracked.newest().filter(takes_effect).cloned();
-    let claim = Claim { wanted, live: serves(live) };
+    let claim = Claim { wanted, live: serves(live), ..Claim::default() };
     let mut desk = context.desk();
     let concerned = desk.claims.note(key, Some(claim));
     (desk.claims.conflict(key), concerned)
+}
+
+/// A place that the newest plan gives up and another release takes over, while not every proxy has that one's document.
+fn handing_over(context: &Context, key: &Key) -> Option<String> {
+    let handed = context.desk().claims.hands_over(key);
+    let timeout = context.declaration.times.straggler_timeout;
+    let now = context.clock.now().wall;
+    let lacks = |host: &HostPattern, path: &PathPrefix, document: Option<&RoutingConfig>| {
+        let serves = document.filter(|next| next.hosts.contains(host) && next.paths.contains(path));
+        serves.is_none_or(|next| {
+            let late = Duration::try_from(now.duration_since(next.since(host, path))).unwrap_or_default();
+            late < timeout && !is_acknowledged(&context.roster().seen(&next.release.uid), next)
+        })
+    };
+    let (next, (host, path), _) =
+        handed.into_iter().find(|(_, (host, path), document)| lacks(host, path, document.as_deref()))?;
+    Some(format!("{host}{path} is handed over to {next}, whose document is on its way to the proxies"))
 }
 
 /// The document that serves the release now, its own or that of the object before it.
@@ -109,5 +140,5 @@ fn serves(live: &Live) -> Option<Arc<RoutingConfig>> {
 pub(super) fn claim(context: &Context, key: &Key, live: &Live) -> BTreeSet<Key> {
     let mut desk = context.desk();
     let wanted = desk.claims.wanted(key);
-    desk.claims.note(key, Some(Claim { wanted, live: serves(live) }))
+    desk.claims.note(key, Some(Claim { wanted, live: serves(live), ..Claim::default() }))
 }

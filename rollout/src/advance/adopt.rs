@@ -36,6 +36,8 @@ pub(crate) enum Held {
     StableUnavailable(String),
     /// The same of gray.
     GrayUnavailable(String),
+    /// It gives up a place, and the release that takes it over is not everywhere yet.
+    HandingOver(String),
 }
 
 impl Held {
@@ -46,6 +48,7 @@ impl Held {
             Self::ProxyTooOld(_) => "ProxyTooOld",
             Self::StableUnavailable(_) => "StableUnavailable",
             Self::GrayUnavailable(_) => "GrayUnavailable",
+            Self::HandingOver(_) => "HandingOver",
         }
     }
 
@@ -55,7 +58,8 @@ impl Held {
             Self::Refused(obstacle) => &obstacle.message,
             Self::ProxyTooOld(message)
             | Self::StableUnavailable(message)
-            | Self::GrayUnavailable(message) => message,
+            | Self::GrayUnavailable(message)
+            | Self::HandingOver(message) => message,
         }
     }
 }
@@ -70,15 +74,20 @@ pub(super) fn hold_back(plan: &Plan, progress: &Progress, seen: &Observation) ->
         return Some(Held::Refused(obstacle));
     }
     let edit = edit(plan, progress, seen);
-    let ruling = serving::rule(&before(progress, seen), &edit);
-    let refused =
-        ruling.refusal(&edit).map(|(reason, message)| Held::Refused(Obstacle::new(reason, message)));
+    let ruling = self::ruling(plan, progress, seen);
+    let refused = ruling.refusal(&edit).map(Held::Refused);
     refused.or_else(|| waits(plan, &ruling))
 }
 
 /// What the table of `serving` says of `plan`.
 pub(super) fn ruling(plan: &Plan, progress: &Progress, seen: &Observation) -> Ruling {
-    serving::rule(&before(progress, seen), &edit(plan, progress, seen))
+    let before = before(progress, seen);
+    // No document was written yet, or it was lost; the status says that these arms are not new.
+    let known = progress.basis.as_ref().is_some_and(|basis| basis.stable == Basis::of(plan).stable);
+    if matches!(before, Before::Unknown) && known && progress.is_about(plan) {
+        return Ruling::Taken;
+    }
+    serving::rule(&before, &edit(plan, progress, seen))
 }
 
 fn waits(plan: &Plan, ruling: &Ruling) -> Option<Held> {

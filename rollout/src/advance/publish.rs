@@ -8,7 +8,7 @@ use halftone_routing::config::{self, RoutingConfig, names::Uid, units::Revision}
 use super::change::Change;
 use crate::{
     progress::State,
-    routing_for::{moving, routing_for, sealed, state_word},
+    routing_for::{claims, moving, routing_for, sealed, state_word},
 };
 
 impl Change<'_> {
@@ -33,12 +33,25 @@ impl Change<'_> {
             return;
         }
         let revision = self.next_revision();
-        let document = sealed(routing_for(&self.plan, &self.progress, revision, replaces));
+        let document = sealed(self.document(revision, replaces, live.as_deref()));
         self.progress.revision = revision.get();
         let memory = &mut self.progress.memory;
         memory.document = Some(Arc::new(document));
         memory.acknowledged = false;
         memory.unacknowledged_since = Some(self.now.steady);
+    }
+
+    /// The document of this revision. Places that `live`, or the document of the object before this one, has already
+    /// keep their time.
+    fn document(
+        &self,
+        revision: Revision,
+        replaces: Option<Uid>,
+        live: Option<&RoutingConfig>,
+    ) -> RoutingConfig {
+        let document = routing_for(&self.plan, &self.progress, revision, replaces);
+        let before = live.or(self.seen.predecessor.as_deref());
+        RoutingConfig { claims: claims(&document, before, self.now.wall), ..document }
     }
 
     /// Whether the wanted document would move users to a stable arm without a ready endpoint. Whoever decides that
@@ -75,7 +88,7 @@ impl Change<'_> {
 
     /// Whether `live` means what plan and progress want.
     fn means(&self, live: &RoutingConfig, replaces: Option<Uid>) -> bool {
-        let wanted = routing_for(&self.plan, &self.progress, live.revision, replaces);
+        let wanted = self.document(live.revision, replaces, Some(live));
         RoutingConfig { checksum: live.checksum.clone(), ..wanted } == *live
     }
 

@@ -9,12 +9,10 @@ use halftone_routing::config::{
 };
 
 use crate::{
+    observation::Obstacle,
     plan::backend_name,
     spec::{Force, Initial},
 };
-
-#[cfg(test)]
-mod tests;
 
 /// With more than this on gray, most users are there; in millionths.
 const HALF: u32 = 500_000;
@@ -258,29 +256,27 @@ fn is_same_port(one: &ServiceRef, other: &ServiceRef) -> bool {
 }
 
 impl Ruling {
-    /// Why the edit is not in effect: a reason for the condition `Accepted`, and the sentence. None if it is.
-    pub(crate) fn refusal(&self, edit: &Edit<'_>) -> Option<(&'static str, String)> {
+    /// Why the edit is not in effect. None if it is.
+    pub(crate) fn refusal(&self, edit: &Edit<'_>) -> Option<Obstacle> {
         Some(match self {
             Self::Taken | Self::Moved { .. } | Self::Kept | Self::Waits(_) => return None,
-            Self::ForceStands => (
+            Self::ForceStands => Obstacle::new(
                 "ForceStands",
                 format!(
                     "spec.force: Gray stands and would send everyone to {} unseen; unset force, or set it again in an edit of its own",
                     edit.gray.map_or("another version", |gray| gray.version.as_str())
                 ),
             ),
-            Self::IdentityMoves => (
+            Self::IdentityMoves => Obstacle::new(
                 "IdentityMoves",
                 "an edit of spec.identity.from or whenMissing moves users between the versions, and more than half \
-                 of them are on gray; make it at 100%, or lower targetRatio to 50% or less first"
-                    .into(),
+                 of them are on gray; make it at 100%, or lower targetRatio to 50% or less first",
             ),
-            Self::StableNotServing(most) => ("StableNotServing", most.advice()),
-            Self::ServingUnknown => (
+            Self::StableNotServing(most) => Obstacle::new("StableNotServing", most.advice()),
+            Self::ServingUnknown => Obstacle::new(
                 "ServingUnknown",
                 "neither the status nor the routing document of this release can be read, so nobody knows which \
-                 version serves; proxies go on as they are. Set spec.force to Stable or Gray to say who serves"
-                    .into(),
+                 version serves; proxies go on as they are. Set spec.force to Stable or Gray to say who serves",
             ),
         })
     }
@@ -294,3 +290,6 @@ impl Most {
         format!("{version} serves {share}; name it stable{back}; then this edit is taken by itself")
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -75,8 +75,10 @@ impl Teller<'_> {
 
     /// What comes right by itself once others have done their part, if anything has to.
     fn pending(&self) -> Option<(String, String)> {
-        if let Some(Held::ProxyTooOld(message)) = &self.standing.held {
-            return Some(("ProxyTooOld".into(), message.clone()));
+        match &self.standing.held {
+            Some(Held::ProxyTooOld(message)) => return Some(("ProxyTooOld".into(), message.clone())),
+            Some(Held::HandingOver(message)) => return Some(("HandingOver".into(), message.clone())),
+            _ => {}
         }
         if let Some(obstacle) = &self.standing.unresolved {
             return Some((obstacle.reason.clone(), obstacle.message.clone()));

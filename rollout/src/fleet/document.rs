@@ -126,7 +126,9 @@ fn fleet(reader: &mut Reader, path: &str, written: &WrittenFleet) -> Option<Flee
     let allowed = reader.each(&field(path, "allowed"), &written.allowed, |reader, path, allowed| {
         let hosts =
             reader.each(&field(path, "hosts"), &allowed.hosts, |reader, path, host| reader.text(path, host));
-        Some(Allowed { namespaces: allowed.namespaces.clone(), hosts: hosts? })
+        let paths = reader
+            .each(&field(path, "paths"), &allowed.paths, |reader, path, prefix| reader.text(path, prefix));
+        Some(Allowed { namespaces: allowed.namespaces.clone(), hosts: hosts?, paths: paths? })
     });
     let networks =
         reader.each(&field(path, "trustedProxies"), &written.trusted_proxies, |reader, path, text| {
@@ -213,6 +215,8 @@ struct WrittenFleet {
 struct WrittenAllowed {
     namespaces: Vec<String>,
     hosts: Vec<String>,
+    #[serde(default)]
+    paths: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -243,6 +247,7 @@ fn schema() -> Value {
         json!({
             "namespaces": some(json!({"type": "string", "pattern": NAMESPACE_OR_ALL})),
             "hosts": some(json!({"type": "string"})),
+            "paths": texts,
         }),
     );
     let fleet = object(

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use crate::{
-    claims::{self, Claimant},
+    claims::{self, Claimant, Right, Standing},
     finding::{Finding, Severity},
     fleet::FleetDeclarations,
     manifest::Manifest,
@@ -41,16 +41,27 @@ fn conflicts_of_class(manifests: &[&Manifest], fleets: Option<&FleetDeclarations
     let refused = |manifest: &Manifest| fleets.is_some_and(|fleets| !fleets.refusals(manifest).is_empty());
     let claimants: Vec<Claimant<'_>> = manifests
         .iter()
-        .map(|manifest| Claimant { wanted: Some(&manifest.plan).filter(|_| !refused(manifest)), live: None })
+        .map(|manifest| Claimant {
+            wanted: Some(&manifest.plan).filter(|_| !refused(manifest)),
+            live: None,
+            standing: Standing::Here,
+        })
         .collect();
     let settled = claims::settle(&claimants).into_iter().zip(manifests);
     settled
         .filter_map(|(conflict, younger)| {
             let conflict = conflict?;
-            let older = manifests[conflict.older];
+            let other = manifests[conflict.owner];
             let at = younger.plan.hosts.iter().position(|host| host == conflict.host).unwrap_or_default();
             let claim = format!("{}{}", conflict.host, conflict.path);
-            let what = format!("{claim} belongs to {} ({}), which is older", older.name(), older.file);
+            let claimed = format!("{claim} is claimed by {} ({}) as well", other.name(), other.file);
+            let what = match conflict.right {
+                // Objects that are not created yet: which of them serves already only a cluster knows.
+                Right::First => {
+                    format!("{claimed}; whichever serves it keeps it, and of two new ones the first by name")
+                }
+                _ => format!("{claimed}, which is older"),
+            };
             let advice = "claim another host or path, or remove one of the two";
             let problem = Problem::new(item("spec.hosts", at), what, advice);
             Some(younger.finding(Severity::Error, "HostConflict", problem))

@@ -7,10 +7,10 @@ use halftone_rollout::{
     advance::{IDLE, Turn, advance},
     clock::Now,
     observation::Observation,
-    progress::{Progress, State},
+    progress::{self, Progress},
     spec::{Force, RequestResult, StateName},
 };
-use halftone_routing::config::{RoutingConfig, units::Ratio};
+use halftone_routing::config::{RoutingConfig, State, units::Ratio};
 use jiff::{SignedDuration, Timestamp};
 
 /// What an auditor remembers between turns.
@@ -83,10 +83,13 @@ impl Audit {
         if routing.ratio < live.ratio {
             assert!(stable_ready || forced, "users moved to a stable arm without a ready endpoint");
         }
+        let (before, after) = (seen.before, &seen.turn.progress);
+        if after.state().kept().is_some() {
+            return keeps_serving(live, routing);
+        }
         if routing.ratio > plan.target() {
             assert!(!stable_ready || forced, "above the target");
         }
-        let (before, after) = (seen.before, &seen.turn.progress);
         let promoted = seen.turn.events.iter().any(|event| event.message.starts_with("promote@"));
         if before.release().is_some() && after.ratio() > before.ratio() && !promoted {
             self.rose_rightly(seen, live);
@@ -159,6 +162,18 @@ impl Audit {
     }
 }
 
+/// What is kept serving was the version of most users, and stays that.
+fn keeps_serving(live: &RoutingConfig, routing: &RoutingConfig) {
+    if live.force.is_some() {
+        return;
+    }
+    let gray = live.arms.gray.as_ref().filter(|_| live.ratio > Ratio::from_millionths(500_000).unwrap());
+    let most = gray.unwrap_or(&live.arms.stable);
+    let served = routing.arms.gray.as_ref().expect("gray serves");
+    assert_eq!((&most.version, &most.backend), (&served.version, &served.backend), "another version serves");
+    assert_eq!(routing.state, State::Promoted);
+}
+
 /// How long the present ratio is held.
 fn hold_of(seen: &Seen<'_>) -> Option<Duration> {
     let progress = &seen.turn.progress;
@@ -173,21 +188,22 @@ fn hold_at(plan: &Plan, ratio: Ratio) -> Duration {
 /// Where progress cannot be written nothing rises that a restart would not raise again by itself.
 fn rises_on_no_progress_that_is_not_written(seen: &Seen<'_>) {
     let (before, after) = (seen.before, &seen.turn.progress);
-    if seen.seen.unwritable.is_none() || before.release().is_none() {
+    // What is kept serving does not rise: its users were there.
+    if seen.seen.unwritable.is_none() || before.release().is_none() || after.state().kept().is_some() {
         return;
     }
     assert!(after.ratio() <= before.ratio(), "up while nothing can be written");
     let reached = |progress: &Progress| {
-        matches!(progress.state(), State::TargetReached { .. } | State::Promoted { .. })
+        matches!(progress.state(), progress::State::TargetReached { .. } | progress::State::Promoted { .. })
     };
     assert!(!reached(after) || reached(before), "a target reached while nothing can be written");
 }
 
 /// A rolled-back release never moves, except by retry, by another release, or by its end.
 fn stays_rolled_back(before: &Progress, after: &Progress) {
-    let (State::RolledBack(_), Some(was)) = (before.state(), before.release()) else { return };
+    let (progress::State::RolledBack(_), Some(was)) = (before.state(), before.release()) else { return };
     let same = after.release().is_some_and(|is| is.id == was.id && is.attempt == was.attempt);
-    assert!(!same || matches!(after.state(), State::RolledBack(_)), "a rolled-back release moved");
+    assert!(!same || matches!(after.state(), progress::State::RolledBack(_)), "a rolled-back release moved");
 }
 
 /// A restart has all that it needs.

@@ -390,6 +390,18 @@ fn a_round_that_was_counted_by_other_limits_is_no_evidence() {
     assert_ne!(world.status.verdict.as_ref().unwrap().totals.gray_requests, 0);
 }
 
+#[test]
+fn an_edit_that_gives_up_a_host_waits_until_its_next_release_is_everywhere() {
+    let mut world = at_half();
+    world.handing_over = Some("shop.example.com/ is handed over to shop/next".into());
+    world.edit("hosts: [www.example.com]").run("10s");
+    assert_eq!(world.condition("Reconciling"), "True/HandingOver");
+    assert_eq!(world.live().hosts[0].as_str(), "shop.example.com");
+    world.handing_over = None;
+    world.run("1s");
+    assert_eq!((world.live().hosts[0].as_str(), world.ratio().as_str()), ("www.example.com", "50%"));
+}
+
 /// The release after a promoted one, on its way.
 fn followed() -> World {
     let mut world = promoted();

@@ -140,6 +140,7 @@ pub(crate) struct World {
     pub(crate) unresolved: Option<Obstacle>,
     pub(crate) unwritable: Option<String>,
     pub(crate) unreadable: Option<String>,
+    pub(crate) handing_over: Option<String>,
     pub(crate) highest_revision: u64,
     pub(crate) request: Option<String>,
     /// Requests a second, beside the others, of users who are all on stable.
@@ -201,6 +202,7 @@ impl World {
             unresolved: None,
             unwritable: None,
             unreadable: None,
+            handing_over: None,
             highest_revision: 0,
             request: None,
             heavy_stable_users: 0.0,
@@ -358,6 +360,8 @@ impl World {
             highest_revision: self.highest_revision,
             round,
             request: self.request.clone(),
+            handing_over: self.handing_over.clone(),
+            taken_over: false,
             fleet: Default::default(),
         }
     }

@@ -36,6 +36,12 @@ impl RoutingConfig {
     pub fn check(&self) -> Result<(), DocumentError> {
         listed("hosts", &self.hosts, 1)?;
         listed("paths", &self.paths, 1)?;
+        if self.claims.len() > MOST * MOST {
+            return Err(invalid(
+                "claims",
+                format!("has {} items; at most {} fit", self.claims.len(), MOST * MOST),
+            ));
+        }
         let names: Vec<_> = self.rules.iter().map(|rule| &rule.name).collect();
         listed("rules", &names, 0)?;
         for (at, rule) in self.rules.iter().enumerate() {

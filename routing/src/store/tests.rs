@@ -302,6 +302,18 @@ fn of_two_releases_that_claim_one_host_and_path_the_older_has_it() {
 }
 
 #[test]
+fn of_two_releases_that_claim_one_host_and_path_who_has_served_it_longer_has_it() {
+    let late = json!({"claims": [{"host": HOST, "path": "/", "since": "2026-06-01T00:00:00Z"}]});
+    let younger =
+        json!({"release": {"uid": "u-2", "name": "a", "createdAt": "2026-03-01T00:00:00Z"}, "ratio": 7});
+    let mut store = Store::new();
+    apply(&mut store, &vec![("a.json", text(younger)), ("b.json", text(late))]);
+    assert_eq!(ratio(&store, HOST), Some(7), "the older object came to it later");
+    let shadowed = store.routes().shadowed();
+    assert_eq!((shadowed.len(), shadowed[0].host.as_str()), (1, HOST));
+}
+
+#[test]
 fn an_upstream_never_gets_the_number_of_another() {
     let with = |port: u32, revision: u32| {
         text(json!({"revision": revision, "arms": {"gray": {"addresses": [format!("127.0.0.1:{port}")]}}}))

@@ -148,7 +148,7 @@ fn row_1_nobody_is_newly_sent_to_an_arm_without_a_ready_endpoint() {
         ("v1@a v2@b 10%", "v1@a v2@b identity stable-down", "Waits stable"),
         ("v1@a v2@b 10%", "v1@a v2@b stable-down gray-down", "Taken"),
         ("v2@b v3@c 10%", "v1@a v2@b gray-down", "Waits gray"),
-        ("v2@b v3@c back", "v1@a v2@b gray-down", "Taken"),
+        ("v2@b v3@c back", "v1@a v2@b gray-down", "Kept"),
         ("v1@a v2@b promoted", "v2@a v3@b stable-down", "Waits stable"),
     ]);
 }

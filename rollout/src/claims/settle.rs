@@ -1,0 +1,160 @@
+//! Which of the edits of a fleet can be taken together. Two fixpoints: edits that meet nobody else's places, oldest
+//! first; then those that exchange places among each other.
+
+use std::collections::HashMap;
+
+use jiff::Timestamp;
+
+use super::{Claimant, Conflict, Place, Right, Standing};
+
+/// Says of each of the claimants, which all are of one fleet, what keeps it from what it wants.
+#[must_use]
+pub fn settle<'a>(claimants: &[Claimant<'a>]) -> Vec<Option<Conflict<'a>>> {
+    let mut settling = Settling::of(claimants);
+    loop {
+        settling.accept_in_order();
+        if !settling.accept_exchange() {
+            break;
+        }
+    }
+    let mut conflicts = vec![None; claimants.len()];
+    for at in settling.open.clone() {
+        conflicts[at] = settling.conflict(at);
+    }
+    conflicts
+}
+
+type Age<'a> = (Timestamp, &'a str, &'a str);
+
+/// Places being given out.
+struct Settling<'c, 'a> {
+    claimants: &'c [Claimant<'a>],
+    ages: Vec<Option<Age<'a>>>,
+    /// Who has each place: whoever serves it, or whose edit was accepted.
+    owners: HashMap<Place<'a>, Owner>,
+    /// Edits that are not accepted, the oldest first.
+    open: Vec<usize>,
+}
+
+#[derive(Clone, Copy)]
+struct Owner {
+    at: usize,
+    /// Since when it serves the place; none if it only wants it.
+    since: Option<Timestamp>,
+}
+
+impl<'c, 'a> Settling<'c, 'a> {
+    fn of(claimants: &'c [Claimant<'a>]) -> Self {
+        let ages: Vec<_> = claimants.iter().map(Claimant::age).collect();
+        let mut served = Vec::new();
+        for (at, claimant) in claimants.iter().enumerate() {
+            let live = claimant.live;
+            served.extend(
+                claimant
+                    .serves()
+                    .filter_map(|place| Some((live?.since(place.0, place.1), ages[at], at, place))),
+            );
+        }
+        served.sort_unstable_by_key(|(since, age, ..)| (*since, *age));
+        let mut owners = HashMap::new();
+        for (since, _, at, place) in served {
+            owners.entry(place).or_insert(Owner { at, since: Some(since) });
+        }
+        let wants = |at: &usize| claimants[*at].wanted.is_some();
+        let mut open: Vec<usize> = (0..claimants.len()).filter(wants).collect();
+        open.sort_unstable_by_key(|at| ages[*at]);
+        Self { claimants, ages, owners, open }
+    }
+
+    /// Accepts each edit whose places nobody else has, the oldest first, until there is no other.
+    fn accept_in_order(&mut self) {
+        while let Some(next) = self.open.iter().position(|at| self.obstructed(*at).is_none()) {
+            let at = self.open.remove(next);
+            self.give(at);
+        }
+    }
+
+    /// Accepts edits that wait for nothing but each other, as two that exchange their hosts do. Says whether there
+    /// were any.
+    fn accept_exchange(&mut self) -> bool {
+        let mut together = self.open.clone();
+        loop {
+            let misfit = together.iter().rposition(|at| !self.fits(*at, &together));
+            match misfit {
+                Some(misfit) => drop(together.remove(misfit)),
+                None => break,
+            }
+        }
+        // The first of them may give up what others take, so all places are free before any is given.
+        together.iter().for_each(|at| self.release(*at));
+        together.iter().for_each(|at| self.give(*at));
+        self.open.retain(|at| !together.contains(at));
+        !together.is_empty()
+    }
+
+    /// Whether all places that an edit wants are free once all of `together` have what they want. Of two of them that
+    /// want the same the older fits.
+    fn fits(&self, at: usize, together: &[usize]) -> bool {
+        let older = || together.iter().take_while(|other| **other != at);
+        self.claimants[at].wants().all(|place| {
+            let free = match self.owners.get(&place) {
+                Some(owner) if self.blocks(owner.at, at) => {
+                    together.contains(&owner.at) && !self.wants(owner.at, place)
+                }
+                _ => true,
+            };
+            free && !older().any(|other| self.wants(*other, place))
+        })
+    }
+
+    fn wants(&self, at: usize, place: Place<'a>) -> bool {
+        self.claimants[at].wants().any(|wanted| wanted == place)
+    }
+
+    /// Gives up what it serves and does not want.
+    fn release(&mut self, at: usize) {
+        for place in self.claimants[at].serves().filter(|place| !self.wants(at, *place)).collect::<Vec<_>>() {
+            if self.owners.get(&place).is_some_and(|owner| owner.at == at) {
+                self.owners.remove(&place);
+            }
+        }
+    }
+
+    /// Has what it wants from now on, and nothing else.
+    fn give(&mut self, at: usize) {
+        self.release(at);
+        for place in self.claimants[at].wants() {
+            let served = self.owners.get(&place).filter(|owner| owner.at == at);
+            let since = served.and_then(|owner| owner.since);
+            self.owners.insert(place, Owner { at, since });
+        }
+    }
+
+    /// A place that the edit wants and another release has; of several the one that is served the longest, else the one
+    /// of the oldest release.
+    fn obstructed(&self, at: usize) -> Option<(Place<'a>, Owner)> {
+        let obstacles = self.claimants[at].wants().filter_map(|place| {
+            let owner = self.owners.get(&place).filter(|owner| self.blocks(owner.at, at))?;
+            Some((place, *owner))
+        });
+        obstacles.min_by_key(|(_, owner)| (owner.since.is_none(), owner.since, self.ages[owner.at]))
+    }
+
+    /// Whether what `owner` has is closed to `other`. What a deleted release leaves is its namespace's.
+    fn blocks(&self, owner: usize, other: usize) -> bool {
+        let namespace = |at: usize| self.ages[at].map(|(_, namespace, _)| namespace);
+        let left = self.claimants[owner].standing == Standing::Gone && namespace(owner) == namespace(other);
+        owner != other && !left
+    }
+
+    fn conflict(&self, at: usize) -> Option<Conflict<'a>> {
+        let ((host, path), owner) = self.obstructed(at)?;
+        let (created, namespace, name) = self.ages[owner.at]?;
+        let right = match owner.since {
+            Some(since) => Right::Serves(since),
+            None if self.ages[at].is_some_and(|(mine, ..)| mine == created) => Right::First,
+            None => Right::Older,
+        };
+        Some(Conflict { owner: owner.at, name: (namespace, name), right, host, path })
+    }
+}
