@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use halftone_rollout::{Plan, clock::Now, progress::Progress, routing_for::routing_for};
 use halftone_routing::config::{
-    State,
+    IDENTITY_2, State,
+    identity::Form,
     names::HostPattern,
     parse::Parsed,
     units::{Ratio, Revision},
@@ -110,6 +111,10 @@ fn routes(plans: &[Plan], ratio: Option<Ratio>, fleet: FleetConfig) -> Result<Ro
     let start = Progress::new(Now::at(jiff::Timestamp::UNIX_EPOCH));
     let releases = plans.iter().map(|plan| {
         let mut document = routing_for(plan, &start, Revision::FIRST, None);
+        // As a release that begins now spells identities.
+        if plan.gray.is_some() && document.identity_form() == Form::One {
+            document.requires.push(IDENTITY_2.to_owned());
+        }
         document.ratio = ratio.unwrap_or_else(|| plan.target());
         document.state = if plan.gray.is_some() { State::Active } else { State::Plain };
         let parsed = Parsed { checksum: document.content_checksum(), config: document, ignored: Vec::new() };

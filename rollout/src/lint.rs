@@ -4,6 +4,7 @@
 mod conditions;
 mod contradictions;
 mod expressions;
+mod sources;
 mod together;
 
 use std::collections::HashMap;
@@ -165,6 +166,7 @@ fn identity(manifest: &Manifest) -> Notes {
             notes.push(("CookieTooLong", Problem::new(path, what, "write at most 9600h")));
         }
     }
+    notes.extend(sources::notes(manifest));
     notes
 }
 

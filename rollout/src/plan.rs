@@ -201,6 +201,7 @@ fn read(reader: &mut Reader, release: &GrayRelease) -> Option<Plan> {
     let hosts = hosts::read(reader, &spec.hosts);
     let paths = reader.each("spec.paths", &spec.paths, |reader, path, text| self::path(reader, path, text));
     let identity = identity::read(reader, "spec.identity", &spec.identity, spec.gray.is_some());
+    identity::covers(reader, spec);
     let schedule = match &spec.schedule {
         Some(schedule) => schedule::read(reader, "spec.schedule", schedule).map(Some),
         None => Some(None),

@@ -10,6 +10,7 @@ use std::{sync::Arc, time::Duration};
 
 use halftone_routing::config::{
     RoutingConfig,
+    identity::Form,
     units::{Ratio, ReleaseId, Stage},
 };
 use jiff::Timestamp;
@@ -164,6 +165,8 @@ pub struct Release {
     pub attempt: u32,
     /// When this attempt began.
     pub started_at: Timestamp,
+    /// How its users' identities are spelled: as the fleet could when it began, and the same to its end.
+    pub form: Form,
 }
 
 /// What the present stage and its evidence rest on. A difference from the plan makes something start anew;

@@ -3,6 +3,7 @@
 
 use halftone_routing::config::{
     self, Bucketing, ReleaseRef, RoutingConfig, Schema,
+    identity::{Form, IdentitySource},
     names::{HostPattern, PathPrefix, Uid},
     rule::Target,
     units::{Ratio, Revision},
@@ -11,6 +12,7 @@ use halftone_routing::config::{
 use jiff::Timestamp;
 
 use crate::{
+    observation::{Observation, ProxySeen},
     plan::Plan,
     progress::{Progress, State},
     spec::Force,
@@ -27,7 +29,7 @@ pub fn routing_for(
 ) -> RoutingConfig {
     RoutingConfig {
         schema: Schema,
-        requires: required_features(plan).iter().map(ToString::to_string).collect(),
+        requires: required_features(plan, progress).iter().map(ToString::to_string).collect(),
         bucketing: Bucketing::default(),
         release: ReleaseRef {
             uid: plan.object.uid.clone(),
@@ -85,8 +87,24 @@ pub(crate) fn claims(
 
 /// The features that a proxy has to know for the document of this plan, those that it uses and no others. Every
 /// proxy knows what schema 1 began with.
-pub(crate) fn required_features(_plan: &Plan) -> &'static [&'static str] {
-    &[]
+pub(crate) fn required_features(plan: &Plan, progress: &Progress) -> Vec<&'static str> {
+    let from = &plan.identity.from;
+    let began = progress.release.as_ref().filter(|_| progress.is_about(plan)).map(|release| release.form);
+    let raw = from.iter().any(|source| matches!(source, IdentitySource::Raw(_)));
+    let attributes = from
+        .iter()
+        .any(|source| matches!(source, IdentitySource::Generated(cookie) if cookie.has_attributes()));
+    let uses =
+        [(config::IDENTITY_2, raw || began == Some(Form::Two)), (config::COOKIE_ATTRIBUTES, attributes)];
+    uses.into_iter().filter(|(_, used)| *used).map(|(feature, _)| feature).collect()
+}
+
+/// The form in which a release that begins now spells identities. Where a proxy does not know the second, the release
+/// does not wait for it: it keeps the first to its end.
+pub(crate) fn form_of(seen: &Observation) -> Form {
+    let knows = |proxy: &ProxySeen| proxy.features.iter().any(|known| known == config::IDENTITY_2);
+    let counting = seen.proxies.iter().filter(|proxy| proxy.counts());
+    if counting.into_iter().all(knows) { Form::Two } else { Form::One }
 }
 
 /// The state as far as a proxy has to know.

@@ -14,7 +14,9 @@ pub use self::condition::{Condition, ConditionGroup, Operator, Source};
 pub use self::health::{
     HealthSpec, IncludedTraffic, MaxLatencySpec, OnFailure, OnInconclusive, VersusStableSpec,
 };
-pub use self::identity::{ClientIp, GeneratedCookie, IdentitySource, IdentitySpec, JwtClaim, WhenMissing};
+pub use self::identity::{
+    ClientIp, GeneratedCookie, IdentitySource, IdentitySpec, JwtClaim, SameSite, WhenMissing,
+};
 pub use self::status::{
     BasisStatus, GrayReleaseStatus, HandledRequest, HistoryEntry, LimitStatus, ObservedStatus, Outcome,
     Phase, ProxiesStatus, ReleaseStatus, RequestResult, RollbackStatus, ServingStatus, StateName, StepStatus,
@@ -74,6 +76,7 @@ mod traffic;
     rules::VERSIONS_DIFFER,
     rules::ARMS_DIFFER,
     rules::FORCE_NEEDS_GRAY,
+    rules::COOKIE_DOMAIN_COVERS,
 ])))]
 pub struct GrayReleaseSpec {
     /// The fleet of proxies that serves this release. Immutable.

@@ -101,6 +101,8 @@ fn what_is_hardly_meant_is_warned_of() {
             "identity: {from: [{generated: {maxAge: 9601h}}]}",
             "CookieTooLong spec.identity.from[0].generated.maxAge",
         ),
+        ("identity: {from: [{header: A}, {cookie: b, decode: false}]}", "SourcesDisagree spec.identity.from"),
+        ("identity: {from: [{header: A}, {clientIp: {}}]}", "SourcesDisagree spec.identity.from[1].clientIp"),
         ("paths: [/a/]", "NotNormal spec.paths[0]"),
         ("paths: [/a, /%61]", "Repeated spec.paths[1]"),
         (

@@ -17,6 +17,11 @@ impl Salt {
         Self(xxh3_64(text.as_bytes()))
     }
 
+    /// The salt itself: 64 evenly distributed bits.
+    pub(crate) const fn bits(self) -> u64 {
+        self.0
+    }
+
     /// An identity's place under this salt: XXH3-64 scaled to a million places by multiplication, which spreads
     /// the remainder evenly (Lemire, "Fast random integer generation in an interval", 2019).
     #[inline]

@@ -102,7 +102,12 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::{config::identity::IdentitySource, field::Field, request::Request};
+    use crate::{
+        config::identity::{Form, IdentitySource},
+        field::Field,
+        identity::Sources,
+        request::Request,
+    };
 
     fn any_of(when: &Value) -> AnyOf {
         let alternatives: Vec<AllOf> = serde_json::from_value(when.clone()).expect("good conditions");
@@ -115,7 +120,8 @@ mod tests {
             .map(|(name, value)| Field { name: name.as_bytes(), value: value.as_bytes() })
             .collect();
         let peer = "10.1.2.3".parse().expect("an address");
-        let sources = [IdentitySource::Query("user".parse().expect("a name"))];
+        let from = [IdentitySource::Query("user".parse().expect("a name"))].into();
+        let sources = Sources { from, form: Form::One };
         let (path, query) = (&b"/api/v2"[..], Some(&b"city=s%7A&user=lin"[..]));
         let request =
             Request { method: "POST", host: "shop.example.com", path, query, fields: &fields, peer };

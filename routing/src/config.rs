@@ -31,7 +31,13 @@ use self::{
 
 /// The features that this build knows and a document may require. A proxy reports them, and an operator writes a
 /// document that requires one only when every proxy of the fleet knows it.
-pub const FEATURES: &[&str] = &[];
+pub const FEATURES: &[&str] = &[IDENTITY_2, COOKIE_ATTRIBUTES];
+
+/// Identities in the second form; see [`Form`](identity::Form).
+pub const IDENTITY_2: &str = "identity-2";
+
+/// A generated cookie with a domain, or with attributes other than those it has always had.
+pub const COOKIE_ATTRIBUTES: &str = "cookie-attributes";
 
 /// One release, as the proxies are to serve it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

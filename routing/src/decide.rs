@@ -92,6 +92,8 @@ pub enum Reason<'r> {
     Chance(Bucket, Ratio),
     /// There is no identity.
     Missing,
+    /// A CORS preflight, with which browsers send no identity.
+    Preflight,
     /// Nobody is sent to gray: there is none, or it was rolled back, or the operator is lost.
     Closed,
 }
@@ -115,6 +117,7 @@ impl fmt::Display for Reason<'_> {
                 )
             }
             Self::Missing => f.write_str("no identity"),
+            Self::Preflight => f.write_str("no identity, as a CORS preflight has none"),
             Self::Closed => f.write_str("gray is closed"),
         }
     }
@@ -129,11 +132,18 @@ pub struct Minted<'r> {
     pub value: String,
 }
 
-/// `name=value; Max-Age=…; Path=/; HttpOnly; SameSite=Lax`: host-only, since no domain is named (RFC 6265).
+/// `name=value; Max-Age=…; Path=/; HttpOnly; SameSite=Lax`, and what the release has chosen beside that. Host-only
+/// unless it names a domain (RFC 6265).
 impl fmt::Display for Minted<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let seconds = self.cookie.max_age_ms.millis() / 1000;
-        write!(f, "{}={}; Max-Age={seconds}; Path=/; HttpOnly; SameSite=Lax", self.cookie.cookie, self.value)
+        let GeneratedCookie { cookie, max_age_ms, domain, same_site, secure, partitioned } = self.cookie;
+        let (seconds, same_site) = (max_age_ms.millis() / 1000, same_site.name());
+        write!(f, "{cookie}={}; Max-Age={seconds}; Path=/; HttpOnly; SameSite={same_site}", self.value)?;
+        if let Some(domain) = domain {
+            write!(f, "; Domain={domain}")?;
+        }
+        f.write_str(if *secure { "; Secure" } else { "" })?;
+        f.write_str(if *partitioned { "; Partitioned" } else { "" })
     }
 }
 
@@ -162,7 +172,7 @@ pub fn decide_traced<'r, 'q>(
         trace.says(Point::Host, || CLIMBS.into());
         return Resolution::Climbs { release: index };
     }
-    let facts = Facts::new(request, &routes.fleet().trusted_proxies, &release.config().identity.from);
+    let facts = Facts::new(request, &routes.fleet().trusted_proxies, &release.sources);
     let choice = force(release, trace)
         // Isolation and fuse have their place here.
         .or_else(|| rules(release, &facts, trace))
@@ -243,13 +253,21 @@ fn split<'r>(
     chance: &mut impl FnMut() -> u128,
     trace: &mut impl Trace,
 ) -> Result<Choice<'r>, u16> {
-    let identity = facts.identity();
-    trace.says(Point::Identity, || match identity {
-        Some(identity) => format!("\"{}\"", identity.escape_ascii()),
-        None => "none".into(),
+    let (identity, kept) = (facts.identity(), facts.kept());
+    trace.says(Point::Identity, || match (identity, kept, release.generated()) {
+        (Some(identity), Some(kept), Some(generated)) if identity != kept => format!(
+            "\"{}\", who keeps the place of the cookie {} from before",
+            identity.escape_ascii(),
+            generated.cookie
+        ),
+        (Some(identity), ..) => format!("\"{}\"", identity.escape_ascii()),
+        (None, ..) => "none".into(),
     });
-    let choice = match (identity, release.generated()) {
-        (Some(identity), _) => by_bucket(release, identity),
+    let choice = match (kept.or(identity), release.generated()) {
+        (Some(place), _) => by_bucket(release, place),
+        (None, _) if facts.request.is_preflight() => {
+            Choice::new(release.preflight, ChosenBy::Missing, Reason::Preflight)
+        }
         (None, Some(cookie)) => by_minted(release, cookie, chance),
         (None, None) => without_identity(release, chance)?,
     };

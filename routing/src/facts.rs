@@ -7,8 +7,7 @@ use ipnet::IpNet;
 
 use crate::{
     client_address::client_address,
-    config::identity::IdentitySource,
-    identity::{self, Identity},
+    identity::{self, Identity, Sources},
     request::Request,
 };
 
@@ -16,14 +15,14 @@ use crate::{
 pub(crate) struct Facts<'v, 'q> {
     pub(crate) request: &'v Request<'q>,
     trusted: &'v [IpNet],
-    sources: &'v [IdentitySource],
+    sources: &'v Sources,
     names: OnceCell<u64>,
     client_ip: OnceCell<IpAddr>,
     identity: OnceCell<Option<Identity<'q>>>,
 }
 
 impl<'v, 'q> Facts<'v, 'q> {
-    pub(crate) fn new(request: &'v Request<'q>, trusted: &'v [IpNet], sources: &'v [IdentitySource]) -> Self {
+    pub(crate) fn new(request: &'v Request<'q>, trusted: &'v [IpNet], sources: &'v Sources) -> Self {
         let (names, client_ip, identity) = (OnceCell::new(), OnceCell::new(), OnceCell::new());
         Self { request, trusted, sources, names, client_ip, identity }
     }
@@ -31,6 +30,11 @@ impl<'v, 'q> Facts<'v, 'q> {
     /// Who the user is, by the first of the release's sources that says so.
     pub(crate) fn identity(&self) -> Option<&[u8]> {
         self.identity.get_or_init(|| identity::find(self.sources, self)).as_deref()
+    }
+
+    /// The release's own cookie, where it decides the bucket before the identity does.
+    pub(crate) fn kept(&self) -> Option<&'q [u8]> {
+        identity::kept(self.sources, self)
     }
 
     /// The identity, if something asked for it.

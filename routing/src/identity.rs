@@ -1,5 +1,9 @@
 //! Who the user of a request is: the first source of the release that has one. An empty value counts as absent,
 //! since otherwise everyone whose client sends an empty field would share one bucket.
+//!
+//! **Normal form** (from [`Form::Two`] on): one user has one spelling, wherever it stands. `%` and two hex digits are
+//! decoded, once; in a query `+` is a space, as every form and every server has it, in headers and cookies it is a
+//! plus; one pair of quotes around the result goes; all else stays byte by byte, letter case and Unicode included.
 
 use std::{borrow::Cow, net::IpAddr};
 
@@ -12,9 +16,19 @@ use ipnet::{Ipv4Net, Ipv6Net};
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 
 use crate::{
-    config::identity::{ClientIpPrefix, GeneratedCookie, IdentitySource, JwtClaim},
+    bucket::Salt,
+    config::{
+        RoutingConfig,
+        identity::{ClientIpPrefix, Form, GeneratedCookie, IdentitySource, JwtClaim, RawSource},
+        names::Token,
+    },
     facts::Facts,
+    request::{percent_decode, unquote},
 };
+
+mod sources;
+
+pub(crate) use sources::Sources;
 
 /// JWTs have no padding; some issuers write it all the same.
 const BASE64URL: GeneralPurpose = GeneralPurpose::new(
@@ -27,23 +41,41 @@ pub type Identity<'a> = Cow<'a, [u8]>;
 
 /// The identity that a request carries, looked for in each source in turn. A generated cookie counts if it came
 /// back; minting one is the caller's part.
-pub(crate) fn find<'a>(sources: &[IdentitySource], facts: &Facts<'_, 'a>) -> Option<Identity<'a>> {
-    sources.iter().find_map(|source| find_in(source, facts))
+pub(crate) fn find<'a>(sources: &Sources, facts: &Facts<'_, 'a>) -> Option<Identity<'a>> {
+    sources.from.iter().find_map(|source| find_in(source, sources.form, facts))
 }
 
-fn find_in<'a>(source: &IdentitySource, facts: &Facts<'_, 'a>) -> Option<Identity<'a>> {
+/// The release's own cookie, where it decides the bucket before every other source: whoever got it has a place already.
+pub(crate) fn kept<'a>(sources: &Sources, facts: &Facts<'_, 'a>) -> Option<&'a [u8]> {
+    match (sources.form, sources.generated()) {
+        (Form::Two, Some(generated)) if facts.may_have("cookie") => {
+            facts.request.cookie_values(generated.cookie.as_str()).find(|value| !value.is_empty())
+        }
+        _ => None,
+    }
+}
+
+fn find_in<'a>(source: &IdentitySource, form: Form, facts: &Facts<'_, 'a>) -> Option<Identity<'a>> {
     let request = facts.request;
     match source {
-        IdentitySource::Header(name) if facts.may_have(name.as_str()) => {
-            not_empty(request.field_values(name.as_str())).map(Cow::Borrowed)
+        IdentitySource::Header(name) => spelled(form, fields(name, facts)),
+        IdentitySource::Cookie(name) if form == Form::Two => {
+            spelled(form, cookies(facts).flat_map(|()| request.raw_cookie_values(name.as_str())))
         }
-        IdentitySource::Cookie(cookie) | IdentitySource::Generated(GeneratedCookie { cookie, .. })
-            if facts.may_have("cookie") =>
-        {
-            not_empty(request.cookie_values(cookie.as_str())).map(Cow::Borrowed)
+        IdentitySource::Cookie(cookie) | IdentitySource::Generated(GeneratedCookie { cookie, .. }) => {
+            spelled(Form::One, cookies(facts).flat_map(|()| request.cookie_values(cookie.as_str())))
         }
-        IdentitySource::Header(_) | IdentitySource::Cookie(_) | IdentitySource::Generated(_) => None,
-        IdentitySource::Query(name) => request.query_values(name.as_str()).find(|value| !value.is_empty()),
+        IdentitySource::Query(name) if form == Form::Two => {
+            present(request.query_values(name.as_str()).map(normal))
+        }
+        IdentitySource::Query(name) => present(request.query_values(name.as_str())),
+        IdentitySource::Raw(RawSource::Header(name)) => spelled(Form::One, fields(name, facts)),
+        IdentitySource::Raw(RawSource::Cookie(name)) => {
+            spelled(Form::One, cookies(facts).flat_map(|()| request.raw_cookie_values(name.as_str())))
+        }
+        IdentitySource::Raw(RawSource::Query(name)) => {
+            spelled(Form::One, request.raw_query_values(name.as_str()))
+        }
         IdentitySource::JwtClaim(wanted) => request
             .field_values(wanted.header.as_str())
             .find_map(|value| claim(value, wanted))
@@ -52,7 +84,35 @@ fn find_in<'a>(source: &IdentitySource, facts: &Facts<'_, 'a>) -> Option<Identit
     }
 }
 
-fn not_empty<'a>(mut values: impl Iterator<Item = &'a [u8]>) -> Option<&'a [u8]> {
+/// The values of a field, looked for only if one of its name may be there.
+fn fields<'a>(name: &Token, facts: &Facts<'_, 'a>) -> impl Iterator<Item = &'a [u8]> {
+    let request = facts.request;
+    facts.may_have(name.as_str()).then(|| request.field_values(name.as_str())).into_iter().flatten()
+}
+
+/// One item if the request may have cookies.
+fn cookies(facts: &Facts<'_, '_>) -> impl Iterator<Item = ()> + use<> {
+    facts.may_have("cookie").then_some(()).into_iter()
+}
+
+/// The first value that is not empty, in the form's spelling.
+fn spelled<'a>(form: Form, mut values: impl Iterator<Item = &'a [u8]>) -> Option<Identity<'a>> {
+    match form {
+        Form::One => values.find(|value| !value.is_empty()).map(Cow::Borrowed),
+        Form::Two => present(values.map(|value| normal(percent_decode(value)))),
+    }
+}
+
+/// What is left of a decoded value in normal form.
+fn normal(decoded: Identity<'_>) -> Identity<'_> {
+    match decoded {
+        Cow::Borrowed(value) => Cow::Borrowed(unquote(value)),
+        Cow::Owned(value) if unquote(&value).len() < value.len() => Cow::Owned(unquote(&value).to_owned()),
+        owned => owned,
+    }
+}
+
+fn present<'a>(mut values: impl Iterator<Item = Identity<'a>>) -> Option<Identity<'a>> {
     values.find(|value| !value.is_empty())
 }
 
@@ -121,6 +181,15 @@ mod tests {
     use crate::{config::identity::IdentityConfig, field::Field, request::Request};
 
     fn identity(sources: &serde_json::Value, query: Option<&str>, fields: &[(&str, &str)]) -> Option<String> {
+        spelled_in(Form::One, sources, query, fields)
+    }
+
+    fn spelled_in(
+        form: Form,
+        sources: &serde_json::Value,
+        query: Option<&str>,
+        fields: &[(&str, &str)],
+    ) -> Option<String> {
         let config: IdentityConfig = serde_json::from_value(json!({"from": sources})).expect("good sources");
         let fields: Vec<_> = fields
             .iter()
@@ -129,7 +198,8 @@ mod tests {
         let peer = "2001:db8:1:2:3::9".parse().expect("an address");
         let query = query.map(str::as_bytes);
         let request = Request { method: "GET", host: "shop", path: b"/", query, fields: &fields, peer };
-        let facts = Facts::new(&request, &[], &config.from);
+        let sources = Sources { from: config.from.into(), form };
+        let facts = Facts::new(&request, &[], &sources);
         facts.identity().map(|found| String::from_utf8_lossy(found).into_owned())
     }
 
@@ -145,6 +215,74 @@ mod tests {
             (None, &[], None),
         ] {
             assert_eq!(identity(&sources, query, fields).as_deref(), expected, "{query:?} {fields:?}");
+        }
+    }
+
+    /// Never to be changed: a user who is spelled in another way is another user.
+    #[test]
+    fn one_user_has_one_spelling_in_header_query_and_cookie() {
+        let header =
+            |value: &str| spelled_in(Form::Two, &json!([{"header": "X-User"}]), None, &[("X-User", value)]);
+        let query = |value: &str| {
+            spelled_in(Form::Two, &json!([{"query": "user"}]), Some(&format!("user={value}")), &[])
+        };
+        let cookie = |value: &str| {
+            spelled_in(
+                Form::Two,
+                &json!([{"cookie": "user"}]),
+                None,
+                &[("Cookie", &format!("a=b; user={value}"))],
+            )
+        };
+        for (written, is) in [
+            ("lin", "lin"),
+            ("lin%40example.com", "lin@example.com"),
+            ("lin@example.com", "lin@example.com"),
+            ("lin%2Btag%40example.com", "lin+tag@example.com"),
+            ("lin%2btag", "lin+tag"),
+            ("%E6%9E%97", "\u{6797}"),
+            ("\u{6797}", "\u{6797}"),
+            ("\"lin\"", "lin"),
+            ("%22lin%22", "lin"),
+            ("\"lin%40x\"", "lin@x"),
+            ("%2540", "%40"),
+            ("100%", "100%"),
+            ("%zz", "%zz"),
+            ("Lin", "Lin"),
+            ("l%00n", "l\0n"),
+            ("\"", "\""),
+        ] {
+            for (source, found) in
+                [("header", header(written)), ("query", query(written)), ("cookie", cookie(written))]
+            {
+                assert_eq!(found.as_deref(), Some(is), "{written} in a {source}");
+            }
+        }
+        for absent in ["", "\"\"", "%22%22"] {
+            assert_eq!([header(absent), query(absent), cookie(absent)], [None, None, None], "{absent}");
+        }
+        let plus = "li+lin";
+        let found = [header(plus), query(plus), cookie(plus)];
+        assert_eq!(found.map(Option::unwrap), ["li+lin", "li lin", "li+lin"]);
+    }
+
+    #[test]
+    fn a_source_that_is_not_to_be_decoded_is_taken_byte_by_byte() {
+        for form in [Form::One, Form::Two] {
+            for value in ["lin%40x", "\"lin\"", "a+b", "%22%22"] {
+                let header =
+                    spelled_in(form, &json!([{"raw": {"header": "X-User"}}]), None, &[("x-user", value)]);
+                let query = spelled_in(
+                    form,
+                    &json!([{"raw": {"query": "user"}}]),
+                    Some(&format!("us%65r={value}")),
+                    &[],
+                );
+                let cookies = format!("user=; user={value}");
+                let cookie =
+                    spelled_in(form, &json!([{"raw": {"cookie": "user"}}]), None, &[("Cookie", &cookies)]);
+                assert_eq!([header, query, cookie].map(Option::unwrap), [value; 3]);
+            }
         }
     }
 

@@ -23,6 +23,13 @@ pub struct Request<'a> {
 }
 
 impl<'a> Request<'a> {
+    /// Whether a browser asks here, by itself and without any credentials, if a page may send the request that it wants
+    /// to (a CORS preflight; Fetch standard, section 4.8).
+    pub fn is_preflight(&self) -> bool {
+        let has = |name| self.field_values(name).next().is_some();
+        self.method == "OPTIONS" && has("origin") && has("access-control-request-method")
+    }
+
     /// The values of every field of this name, in order.
     pub fn field_values<'n>(&self, name: &'n str) -> impl Iterator<Item = &'a [u8]> + use<'a, 'n> {
         self.fields.iter().filter(move |field| field.is(name)).map(|field| field.value)
@@ -31,11 +38,16 @@ impl<'a> Request<'a> {
     /// The values of every cookie of this name, over all Cookie fields, in order, quotes around them removed
     /// (RFC 6265 section 4.1.1). A value may contain `=`.
     pub fn cookie_values<'n>(&self, name: &'n str) -> impl Iterator<Item = &'a [u8]> + use<'a, 'n> {
+        self.raw_cookie_values(name).map(unquote)
+    }
+
+    /// The same as they came, with the quotes around them.
+    pub fn raw_cookie_values<'n>(&self, name: &'n str) -> impl Iterator<Item = &'a [u8]> + use<'a, 'n> {
         self.field_values("cookie").flat_map(move |field| {
             parts(field, b';').filter_map(move |pair| {
                 let rest = pair.trim_ascii_start().strip_prefix(name.as_bytes())?;
                 let value = rest.trim_ascii_start().strip_prefix(b"=")?;
-                Some(unquote(value.trim_ascii()))
+                Some(value.trim_ascii())
             })
         })
     }
@@ -45,6 +57,11 @@ impl<'a> Request<'a> {
     pub fn query_values<'n>(&self, name: &'n str) -> impl Iterator<Item = Cow<'a, [u8]>> + use<'a, 'n> {
         query_values(self.query.unwrap_or_default(), name)
     }
+
+    /// The same as they came; only names are decoded.
+    pub fn raw_query_values<'n>(&self, name: &'n str) -> impl Iterator<Item = &'a [u8]> + use<'a, 'n> {
+        raw_query_values(self.query.unwrap_or_default(), name)
+    }
 }
 
 /// The values of every parameter of this name in a query; see [`Request::query_values`].
@@ -52,10 +69,17 @@ pub fn query_values<'a, 'n>(
     query: &'a [u8],
     name: &'n str,
 ) -> impl Iterator<Item = Cow<'a, [u8]>> + use<'a, 'n> {
+    raw_query_values(query, name).map(form_decode)
+}
+
+fn raw_query_values<'a, 'n>(
+    query: &'a [u8],
+    name: &'n str,
+) -> impl Iterator<Item = &'a [u8]> + use<'a, 'n> {
     parts(query, b'&').filter_map(move |pair| {
         let equals = memchr::memchr(b'=', pair);
         let (key, value) = equals.map_or((pair, &[][..]), |at| (&pair[..at], &pair[at + 1..]));
-        (*form_decode(key) == *name.as_bytes()).then(|| form_decode(value))
+        (*form_decode(key) == *name.as_bytes()).then_some(value)
     })
 }
 
@@ -71,7 +95,8 @@ fn parts(text: &[u8], separator: u8) -> impl Iterator<Item = &[u8]> {
     })
 }
 
-fn unquote(value: &[u8]) -> &[u8] {
+/// The value without a pair of quotes around it.
+pub(crate) fn unquote(value: &[u8]) -> &[u8] {
     match value {
         [b'"', inner @ .., b'"'] => inner,
         _ => value,
@@ -79,9 +104,22 @@ fn unquote(value: &[u8]) -> &[u8] {
 }
 
 fn form_decode(text: &[u8]) -> Cow<'_, [u8]> {
-    if memchr::memchr2(b'%', b'+', text).is_none() {
-        return Cow::Borrowed(text);
+    match memchr::memchr2(b'%', b'+', text) {
+        Some(_) => Cow::Owned(decode(text, b' ')),
+        None => Cow::Borrowed(text),
     }
+}
+
+/// The text with every `%` and two hex digits as the byte that they stand for. `+` stands for itself: in headers and
+/// cookies nobody means a space by it.
+pub(crate) fn percent_decode(text: &[u8]) -> Cow<'_, [u8]> {
+    match memchr::memchr(b'%', text) {
+        Some(_) => Cow::Owned(decode(text, b'+')),
+        None => Cow::Borrowed(text),
+    }
+}
+
+fn decode(text: &[u8], plus: u8) -> Vec<u8> {
     let mut decoded = Vec::with_capacity(text.len());
     let mut rest = text;
     while let [first, tail @ ..] = rest {
@@ -89,10 +127,10 @@ fn form_decode(text: &[u8]) -> Cow<'_, [u8]> {
             [b'%', high, low, ..] => hex(*high).zip(hex(*low)).map(|(high, low)| high << 4 | low),
             _ => None,
         };
-        decoded.push(escaped.unwrap_or(if *first == b'+' { b' ' } else { *first }));
+        decoded.push(escaped.unwrap_or(if *first == b'+' { plus } else { *first }));
         rest = if escaped.is_some() { &rest[3..] } else { tail };
     }
-    Cow::Owned(decoded)
+    decoded
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use halftone_routing::config::arm::{self, ArmConfig, Backend, ServiceRef};
-use halftone_routing::config::identity::IdentitySource;
+use halftone_routing::config::identity::{IdentitySource, RawSource};
 use halftone_routing::config::limits::{ErrorStatuses, Quantile};
 use halftone_routing::config::names::Uid;
 use halftone_routing::config::rule::{Source, Target};
@@ -339,7 +339,7 @@ fn service(backend: &Backend) -> Option<ServiceRef> {
 /// The field that an identity source reads, if it reads one of its own.
 fn identity_field(source: &IdentitySource) -> Option<&str> {
     match source {
-        IdentitySource::Header(name) => Some(name.as_str()),
+        IdentitySource::Header(name) | IdentitySource::Raw(RawSource::Header(name)) => Some(name.as_str()),
         IdentitySource::JwtClaim(claim) => Some(claim.header.as_str()),
         _ => None,
     }

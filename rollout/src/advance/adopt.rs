@@ -67,7 +67,7 @@ impl Held {
 /// Why `plan` cannot be taken now, if it cannot, whatever other objects forbid.
 pub(super) fn hold_back(plan: &Plan, progress: &Progress, seen: &Observation) -> Option<Held> {
     let live = progress.memory.document.as_ref().or(seen.document.as_ref());
-    if let Some(message) = too_old(required_features(plan), live.map(Arc::as_ref), seen) {
+    if let Some(message) = too_old(&required_features(plan, progress), live.map(Arc::as_ref), seen) {
         return Some(Held::ProxyTooOld(message));
     }
     if let Some(obstacle) = too_large(plan, progress) {
@@ -236,6 +236,9 @@ impl Change<'_> {
     }
 
     fn inherit(&mut self, live: &RoutingConfig, gray: &GrayPlan) {
+        if let Some(release) = &mut self.progress.release {
+            release.form = live.identity_form();
+        }
         let watch = Timer::standing(self.plan.health.watch);
         let hold = steps::hold(&gray.steps, live.ratio);
         let moving = || State::Moving(Moving::at(live.ratio, hold));

@@ -21,6 +21,7 @@ use crate::{
     plan::{GrayPlan, Plan, Step, backend_name},
     progress::{Moving, Progress, Release, Rollback, SplitCounts, StageProgress, State},
     request::next_token,
+    routing_for::form_of,
     spec::{Force, HistoryEntry, Outcome, ServingStatus},
 };
 
@@ -238,6 +239,7 @@ impl Change<'_> {
             version: gray.arm.version.to_string(),
             attempt: 1,
             started_at: self.now.wall,
+            form: form_of(self.seen),
         });
         self.progress.paused = false;
         self.progress.evidence.number = 0;

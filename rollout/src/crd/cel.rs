@@ -122,6 +122,10 @@ fn every_rule_refuses_what_is_wrong_and_says_so() {
     );
     assert!(refusals(&force, None)[0].contains("force: Gray needs a gray arm"));
     untested.retain(|rule| !rule.contains("force: Gray needs a gray arm"));
+    let cookie = json!([{"generated": {"domain": "co.uk"}}]);
+    let shared = with(with(everything(), "/hosts", json!(["shop.co.uk"])), "/identity/from", cookie);
+    assert!(refusals(&shared, None)[0].contains("belongs to many"));
+    untested.retain(|rule| !rule.contains("belongs to many"));
     assert_eq!(untested, BTreeSet::new(), "rules that no example breaks");
 }
 

@@ -1,8 +1,11 @@
 //! From identity as written to that of the routing document.
 
 use halftone_routing::config::identity::{
-    ClientIpPrefix, GeneratedCookie, IdentityConfig, IdentitySource, JwtClaim, WhenMissing,
+    ClientIpPrefix, CookieDomain, GeneratedCookie, IdentityConfig, IdentitySource, JwtClaim, RawSource,
+    SameSite, WhenMissing,
 };
+
+use halftone_routing::config::names::{QueryName, Token};
 
 use super::reader::{Reader, distinct};
 use crate::{
@@ -31,8 +34,20 @@ pub(super) fn read(
     Some(IdentityConfig { from: distinct(from?), when_missing, salt })
 }
 
+/// A cookie that a host may not set is a cookie that its users never have.
+pub(super) fn covers(reader: &mut Reader, spec: &spec::GrayReleaseSpec) {
+    let Some(generated) = spec.identity.from.last().and_then(|source| source.generated.as_ref()) else {
+        return;
+    };
+    let Some(domain) = &generated.domain else { return };
+    let covered = |host: &String| {
+        host == domain || host.strip_suffix(domain.as_str()).is_some_and(|rest| rest.ends_with('.'))
+    };
+    reader.require(spec.hosts.iter().all(covered), "spec", rules::COOKIE_DOMAIN_COVERS);
+}
+
 fn source(reader: &mut Reader, path: &str, source: &spec::IdentitySource) -> Option<IdentitySource> {
-    let spec::IdentitySource { header, query, cookie, generated, jwt_claim, client_ip } = source;
+    let spec::IdentitySource { header, query, cookie, generated, jwt_claim, client_ip, decode } = source;
     let given = [
         header.is_some(),
         query.is_some(),
@@ -43,14 +58,20 @@ fn source(reader: &mut Reader, path: &str, source: &spec::IdentitySource) -> Opt
     ];
     let one = given.into_iter().filter(|given| *given).count() == 1;
     reader.require(one, path, rules::ONE_SOURCE)?;
+    let text = header.is_some() || query.is_some() || cookie.is_some();
+    reader.require(*decode || text, path, rules::DECODE_TEXT)?;
+    let raw = |raw: RawSource, decoded| if *decode { decoded } else { IdentitySource::Raw(raw) };
     if let Some(name) = header {
-        return reader.text(&field(path, "header"), name).map(IdentitySource::Header);
+        let name: Token = reader.text(&field(path, "header"), name)?;
+        return Some(raw(RawSource::Header(name.clone()), IdentitySource::Header(name)));
     }
     if let Some(name) = query {
-        return reader.text(&field(path, "query"), name).map(IdentitySource::Query);
+        let name: QueryName = reader.text(&field(path, "query"), name)?;
+        return Some(raw(RawSource::Query(name.clone()), IdentitySource::Query(name)));
     }
     if let Some(name) = cookie {
-        return reader.text(&field(path, "cookie"), name).map(IdentitySource::Cookie);
+        let name: Token = reader.text(&field(path, "cookie"), name)?;
+        return Some(raw(RawSource::Cookie(name.clone()), IdentitySource::Cookie(name)));
     }
     if let Some(cookie) = generated {
         return self::generated(reader, &field(path, "generated"), cookie).map(IdentitySource::Generated);
@@ -75,5 +96,16 @@ fn generated(reader: &mut Reader, path: &str, cookie: &spec::GeneratedCookie) ->
     let plain = !lower.starts_with("__host-") && !lower.starts_with("__secure-");
     reader.require(plain, &name_path, rules::COOKIE_NOT_SECURE);
     let max_age = reader.at_least(&field(path, "maxAge"), &cookie.max_age, 1000, rules::AT_LEAST_A_SECOND);
-    Some(GeneratedCookie { cookie: name?, max_age_ms: max_age? })
+    let same_site = match cookie.same_site {
+        spec::SameSite::Lax => SameSite::Lax,
+        spec::SameSite::Strict => SameSite::Strict,
+        spec::SameSite::None => SameSite::None,
+    };
+    let (secure, partitioned) = (cookie.secure, cookie.partitioned);
+    reader.require(secure || !partitioned && same_site != SameSite::None, path, rules::COOKIE_SECURE);
+    let domain = match &cookie.domain {
+        Some(domain) => Some(reader.text::<CookieDomain>(&field(path, "domain"), domain)?),
+        None => None,
+    };
+    Some(GeneratedCookie { cookie: name?, max_age_ms: max_age?, domain, same_site, secure, partitioned })
 }

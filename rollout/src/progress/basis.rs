@@ -3,7 +3,7 @@
 
 use halftone_routing::config::{
     arm::{Backend, ServicePort},
-    identity::{IdentityConfig, IdentitySource},
+    identity::{GeneratedCookie, IdentityConfig, IdentitySource},
 };
 use sha2::{Digest, Sha256};
 
@@ -40,13 +40,24 @@ pub(crate) fn moves_identity(before: &IdentityConfig, after: &IdentityConfig) ->
 }
 
 fn sources(identity: &IdentityConfig) -> String {
-    digest(&[&json(&identity.from)])
+    digest(&[&json(&plain(&identity.from))])
 }
 
 /// In one word. Nobody is without an identity where one is generated.
 fn missing(identity: &IdentityConfig) -> String {
     let generates = identity.from.iter().any(|source| matches!(source, IdentitySource::Generated(_)));
     if generates { "Generated".to_owned() } else { format!("{:?}", identity.when_missing) }
+}
+
+/// Where identities come from. Who gets the generated cookie back changes nothing of what it says.
+fn plain(from: &[IdentitySource]) -> Vec<IdentitySource> {
+    let plain = |source: &IdentitySource| match source {
+        IdentitySource::Generated(generated) => {
+            IdentitySource::Generated(GeneratedCookie::plain(generated.cookie.clone(), generated.max_age_ms))
+        }
+        other => other.clone(),
+    };
+    from.iter().map(plain).collect()
 }
 
 /// Where the arm's servers are. Time-outs and checks are left out: they change nothing of who answers.

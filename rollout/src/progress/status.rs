@@ -2,7 +2,11 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use halftone_routing::config::units::{Ratio, Stage};
+use halftone_routing::config::{
+    IDENTITY_2,
+    identity::Form,
+    units::{Ratio, Stage},
+};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
@@ -215,6 +219,10 @@ fn release_status(release: &Release) -> ReleaseStatus {
         version: release.version.clone(),
         attempt: release.attempt.into(),
         started_at: release.started_at,
+        features: match release.form {
+            Form::One => Vec::new(),
+            Form::Two => vec![IDENTITY_2.to_owned()],
+        },
     }
 }
 
@@ -225,6 +233,10 @@ fn restore_release(release: &ReleaseStatus) -> Result<Release, Unrestorable> {
         attempt: u32::try_from(release.attempt)
             .map_err(|wrong| Unrestorable::new("release.attempt", wrong))?,
         started_at: release.started_at,
+        form: match release.features.iter().any(|feature| feature == IDENTITY_2) {
+            true => Form::Two,
+            false => Form::One,
+        },
     })
 }
 

@@ -47,27 +47,28 @@ impl Default for IdentitySpec {
 }
 
 /// One place to look for an identity. Exactly one field is given.
-#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
-#[schemars(extend("x-kubernetes-validations" = rules::validations(&[rules::ONE_SOURCE])))]
+#[schemars(extend("x-kubernetes-validations" = rules::validations(&[rules::ONE_SOURCE, rules::DECODE_TEXT])))]
 pub struct IdentitySource {
-    /// The value of a request header.
+    /// The value of a request header, percent-decoded; quotes around it are removed.
     #[schemars(schema_with = "schema::token")]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub header: Option<String>,
 
-    /// The value of a query parameter, percent-decoded.
+    /// The value of a query parameter, percent-decoded with `+` as a space; quotes around it are removed.
     #[schemars(length(min = 1, max = 63))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub query: Option<String>,
 
-    /// The value of a cookie.
+    /// The value of a cookie, percent-decoded; quotes around it are removed.
     #[schemars(schema_with = "schema::token")]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cookie: Option<String>,
 
-    /// A cookie that the proxies mint when nothing else is there: host-only, Path=/, HttpOnly, SameSite=Lax.
-    /// It counts for the request that mints it, and is not set on public answers. Always the last source.
+    /// A cookie that the proxies mint when nothing else is there, named after the release: Path=/, HttpOnly, and by
+    /// default host-only and SameSite=Lax. It counts for the request that mints it, and is not set on public answers.
+    /// Who has it keeps their version when another source joins, as when they log in. Always the last source.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub generated: Option<GeneratedCookie>,
 
@@ -78,25 +79,77 @@ pub struct IdentitySource {
     /// The address of the client, cut to a network.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub client_ip: Option<ClientIp>,
+
+    /// Whether the value of a header, query parameter or cookie is decoded, so that one user has one spelling in all of
+    /// them. With false it is compared byte by byte as it came.
+    #[serde(default = "yes")]
+    pub decode: bool,
+}
+
+impl Default for IdentitySource {
+    fn default() -> Self {
+        let (header, query, cookie) = (None, None, None);
+        Self { header, query, cookie, generated: None, jwt_claim: None, client_ip: None, decode: true }
+    }
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// A cookie that the proxies mint.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase", default)]
+#[schemars(extend("x-kubernetes-validations" = rules::validations(&[rules::COOKIE_SECURE])))]
 pub struct GeneratedCookie {
-    /// The name of the cookie.
+    /// The name of the cookie. The proxies append `_` and six hex digits of the release id.
     #[schemars(schema_with = "schema::own_cookie")]
     pub cookie: String,
 
     /// How long browsers keep it.
     #[schemars(schema_with = "schema::max_age")]
     pub max_age: String,
+
+    /// The domain whose hosts share the cookie, such as example.com. Every host of the release has to be in it. Without
+    /// it each host has a cookie of its own, and a user may get another version on another host.
+    #[schemars(schema_with = "schema::cookie_domain")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub domain: Option<String>,
+
+    /// Which requests from other sites carry the cookie: Lax (those that follow a link), Strict (none) or None (all, as
+    /// for a page in a frame of another site; needs `secure`).
+    pub same_site: SameSite,
+
+    /// Browsers send the cookie over HTTPS only.
+    pub secure: bool,
+
+    /// Browsers keep one cookie for each site that embeds the page (CHIPS); needs `secure`.
+    pub partitioned: bool,
 }
 
 impl Default for GeneratedCookie {
     fn default() -> Self {
-        Self { cookie: "halftone_id".into(), max_age: "720h".into() }
+        Self {
+            cookie: "halftone_id".into(),
+            max_age: "720h".into(),
+            domain: None,
+            same_site: SameSite::Lax,
+            secure: false,
+            partitioned: false,
+        }
     }
+}
+
+/// Which requests from other sites carry a cookie.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SameSite {
+    /// Those that follow a link.
+    #[default]
+    Lax,
+    /// None of them.
+    Strict,
+    /// All of them.
+    None,
 }
 
 /// A claim of a JSON Web Token that a header carries, `Bearer ` before it or not.

@@ -124,6 +124,35 @@ pub(crate) const ONE_SOURCE: Rule = Rule {
     advice: "write one list item for each",
 };
 
+pub(crate) const DECODE_TEXT: Rule = Rule {
+    cel: "!has(self.decode) || self.decode || has(self.header) || has(self.query) || has(self.cookie)",
+    what: "decode: false has no meaning here",
+    advice: "write it beside header, query or cookie only",
+};
+
+pub(crate) const COOKIE_DOMAIN_OWN: Rule = Rule {
+    cel: "!self.matches('^(ac|co|com|edu|gov|mil|net|org)[.][a-z]{2}$')",
+    what: "this domain belongs to many, so browsers refuse cookies for it",
+    advice: "put your own label before it",
+};
+
+pub(crate) const COOKIE_DOMAIN_COVERS: Rule = Rule {
+    cel: "self.identity.from.size() == 0 || \
+          !has(self.identity.from[self.identity.from.size() - 1].generated) || \
+          !has(self.identity.from[self.identity.from.size() - 1].generated.domain) || \
+          self.hosts.all(host, host == self.identity.from[self.identity.from.size() - 1].generated.domain || \
+          host.endsWith('.' + self.identity.from[self.identity.from.size() - 1].generated.domain))",
+    what: "the domain of the generated cookie does not cover every host",
+    advice: "name a domain that all hosts are in, or split the release by domain",
+};
+
+pub(crate) const COOKIE_SECURE: Rule = Rule {
+    cel: "has(self.secure) && self.secure || \
+          !(has(self.sameSite) && self.sameSite == 'None') && !(has(self.partitioned) && self.partitioned)",
+    what: "browsers refuse such a cookie without Secure",
+    advice: "set secure: true",
+};
+
 pub(crate) const GENERATED_LAST: Rule = Rule {
     cel: "self.filter(source, has(source.generated)).size() == 0 || \
           self.filter(source, has(source.generated)).size() == 1 && has(self[self.size() - 1].generated)",

@@ -20,6 +20,9 @@ pub(crate) const NAMESPACE_OR_ALL: &str = r"^(\*|[a-z0-9]([-a-z0-9]*[a-z0-9])?)$
 pub(crate) const PORT_NAME: &str = "^([0-9][-0-9]*)?[a-z]([-a-z0-9]*[a-z0-9])?$";
 /// A host in normal form; addresses in brackets are checked by a rule.
 pub(crate) const HOST: &str = r"^(\*|(\*\.)?[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*)$";
+/// A name of at least two labels, the last of which begins with a letter.
+pub(crate) const COOKIE_DOMAIN: &str =
+    "^([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?[.])+[a-z]([-a-z0-9]{0,61}[a-z0-9])?$";
 pub(super) const PATH: &str = r#"^/([!"$&->@-~]|%[0-9A-Fa-f]{2})*$"#;
 pub(super) const CHECK_PATH: &str = r#"^/[!"$-~]*$"#;
 pub(super) const VISIBLE: &str = "^[!-~]+$";
@@ -44,6 +47,9 @@ pub(crate) fn says(pattern: &str) -> Option<(&'static str, &'static str)> {
             "is no port",
             "write a number from 1 to 65535 without quotes, or the name of a port of the Service",
         ),
+        COOKIE_DOMAIN => {
+            ("is not a cookie's domain", "write it like example.com, in lower case, without a leading dot")
+        }
         PATH => ("is no path", "begin with / and percent-encode what is not visible ASCII, ? and #"),
         CHECK_PATH => ("is no path", "begin with / and use visible ASCII characters, without #"),
         VISIBLE => ("has characters other than visible ASCII", "remove them"),
@@ -147,6 +153,16 @@ pub(super) fn own_cookie(_: &mut SchemaGenerator) -> Schema {
         "pattern": TOKEN,
         "maxLength": 128,
         "x-kubernetes-validations": validations(&[rules::COOKIE_NOT_SECURE]),
+    })
+}
+
+/// The domain of a cookie that the proxies set.
+pub(super) fn cookie_domain(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "string",
+        "pattern": COOKIE_DOMAIN,
+        "maxLength": 253,
+        "x-kubernetes-validations": validations(&[rules::COOKIE_DOMAIN_OWN]),
     })
 }
 

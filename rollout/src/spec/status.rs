@@ -254,6 +254,13 @@ pub struct ReleaseStatus {
     /// When the current attempt at this release started.
     #[schemars(schema_with = "schema::timestamp")]
     pub started_at: Timestamp,
+
+    /// Features of the proxies that this release has used since it began, and uses until it ends, so that an upgrade
+    /// moves none of its users.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16), inner(length(max = 63)))]
+    #[schemars(extend("x-kubernetes-list-type" = "atomic"))]
+    pub features: Vec<String>,
 }
 
 /// The version that last served all users.

@@ -9,6 +9,7 @@ mod conditions;
 mod documents;
 mod edits;
 mod failures;
+mod features;
 mod fleet;
 mod recorded;
 mod restarts;

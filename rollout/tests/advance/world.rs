@@ -36,6 +36,8 @@ pub(crate) struct Proxy {
     pub(crate) stale: bool,
     pub(crate) polls: u32,
     pub(crate) missed: u32,
+    /// What it knows beyond what schema 1 began with.
+    pub(crate) features: Arc<[String]>,
     document: Option<Arc<RoutingConfig>>,
     told: Option<Applied>,
     asked_at: Option<Timestamp>,
@@ -52,6 +54,7 @@ impl Proxy {
             stale: false,
             polls: 0,
             missed: 0,
+            features: Arc::default(),
             document: None,
             told: None,
             asked_at: None,
@@ -83,7 +86,7 @@ impl Proxy {
             applied: self.told.clone(),
             rejected: None,
             stale: self.stale,
-            features: Arc::default(),
+            features: Arc::clone(&self.features),
         }
     }
 }

@@ -2,9 +2,10 @@
 //! for a ConfigMap.
 
 use super::checksum::checksum;
+use super::identity::{Form, IdentitySource};
 use super::parse::{DocumentError, MAX_BYTES, Reason};
 use super::{
-    Checksum, RoutingConfig, State,
+    Checksum, IDENTITY_2, RoutingConfig, State,
     arm::{Arm, ArmConfig},
     rule::Target,
 };
@@ -29,6 +30,11 @@ impl RoutingConfig {
             || Arm::ALL.into_iter().filter_map(|arm| self.arms.get(arm)).any(has_prefix)
     }
 
+    /// How its identities are spelled, and what its generated cookie is called.
+    pub fn identity_form(&self) -> Form {
+        if self.requires.iter().any(|feature| feature == IDENTITY_2) { Form::Two } else { Form::One }
+    }
+
     /// Checks what no field can check alone. The reader calls it; a writer need not, its types come from a plan.
     ///
     /// # Errors
@@ -48,6 +54,7 @@ impl RoutingConfig {
             alternatives(&format!("rules[{at}].when"), rule.when.len(), 1)?;
         }
         alternatives("limits.exclude", self.limits.exclude.len(), 0)?;
+        self.check_cookie()?;
         let plain = matches!(self.state, State::Plain | State::Withdrawn);
         if !plain && self.arms.gray.is_none() {
             return Err(invalid("arms.gray", "missing; only a Plain or Withdrawn document has no gray arm"));
@@ -64,6 +71,20 @@ impl RoutingConfig {
                 Err(invalid("moving", "only an Active release moves; remove it"))
             }
             _ => Ok(()),
+        }
+    }
+
+    /// Browsers refuse a cookie that a host outside its domain sets.
+    fn check_cookie(&self) -> Result<(), DocumentError> {
+        let Some(IdentitySource::Generated(cookie)) = self.identity.from.last() else { return Ok(()) };
+        let Some(domain) = &cookie.domain else { return Ok(()) };
+        match self.hosts.iter().find(|hosts| !domain.covers(hosts)) {
+            Some(outside) => {
+                let message =
+                    format!("the generated cookie's domain {domain} does not cover the host {outside}");
+                Err(invalid("identity.from", message))
+            }
+            None => Ok(()),
         }
     }
 

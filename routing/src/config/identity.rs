@@ -3,10 +3,13 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    arm::Positive,
     names::{QueryName, Token},
     units::Invalid,
 };
+
+mod cookie;
+
+pub use cookie::{CookieDomain, GeneratedCookie, SameSite};
 
 /// How the user is found out.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,22 +24,50 @@ pub struct IdentityConfig {
     pub salt: Option<String>,
 }
 
+/// How identities are spelled, and what the generated cookie is called. A release keeps the form it began with, so
+/// that no upgrade moves its users; a document in the second form requires [`IDENTITY_2`](super::IDENTITY_2).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Form {
+    /// Query parameters are decoded; headers and cookies are taken as they come. The generated cookie has the name that
+    /// is written, and decides only where no other source is present.
+    #[default]
+    One,
+    /// Headers, query parameters and cookies have one normal form (see `crate::identity`). The generated cookie is named
+    /// after its release and decides the bucket before every other source, so that users keep their version when they
+    /// log in.
+    Two,
+}
+
 /// One place to look for the user.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum IdentitySource {
-    /// The value of a header field.
+    /// The value of a header field, spelled as the [`Form`] says.
     Header(Token),
     /// The value of a query parameter, percent-decoded, `+` being a space.
     Query(QueryName),
-    /// The value of a cookie, quotes around it removed.
+    /// The value of a cookie, spelled as the [`Form`] says.
     Cookie(Token),
+    /// A value byte by byte as it came, with its quotes, `%` and `+`.
+    Raw(RawSource),
     /// A claim of a JWT, read and not verified.
     JwtClaim(JwtClaim),
     /// The client's address, cut to a prefix.
     ClientIp(ClientIpPrefix),
     /// A cookie that the proxy mints when nothing else is there.
     Generated(GeneratedCookie),
+}
+
+/// Where a value stands that is taken as it came.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum RawSource {
+    /// A header field.
+    Header(Token),
+    /// A query parameter; only its name is decoded.
+    Query(QueryName),
+    /// A cookie.
+    Cookie(Token),
 }
 
 /// Which claim of which token.
@@ -56,16 +87,6 @@ pub struct ClientIpPrefix {
     pub v4_prefix: u8,
     /// 1..=128; default 64.
     pub v6_prefix: u8,
-}
-
-/// A cookie of our own: host-only, `Path=/`, `HttpOnly`, `SameSite=Lax`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct GeneratedCookie {
-    /// Its name.
-    pub cookie: Token,
-    /// How long the browser keeps it.
-    pub max_age_ms: Positive,
 }
 
 /// What happens to a request without an identity.

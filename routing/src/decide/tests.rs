@@ -12,6 +12,8 @@ use crate::{
     testing::{document, routes},
 };
 
+mod identities;
+
 const PEER: &str = "203.0.113.9";
 
 /// Users on either side of 50 % under the salt of the least document.

@@ -11,12 +11,13 @@ use crate::{
     config::{
         Checksum, RoutingConfig, State,
         arm::Arm,
-        identity::{GeneratedCookie, IdentitySource, WhenMissing},
+        identity::{GeneratedCookie, WhenMissing},
         parse::{DocumentError, Parsed, Reason},
         rule::{AllOf, Rule, Target},
         units::Ratio,
     },
     expression::Budget,
+    identity::Sources,
     path,
 };
 
@@ -28,7 +29,10 @@ pub struct Release {
     upstreams: [Option<UpstreamId>; 2],
     pub(crate) salt: Salt,
     pub(crate) split: Split,
+    pub(crate) sources: Sources,
     pub(crate) missing: WhenMissing,
+    /// Where a CORS preflight goes that nobody's identity comes with.
+    pub(crate) preflight: Arm,
     pub(crate) rules: Box<[CompiledRule]>,
     pub(crate) exclude: AnyOf,
     confines: bool,
@@ -97,7 +101,9 @@ impl Release {
             upstreams: Arm::ALL.map(|arm| config.arms.get(arm).map(|arm| compiler.upstream(arm.upstream()))),
             salt: Salt::new(&salt),
             split,
+            sources: Sources::of(config),
             missing: when_missing(config, closed),
+            preflight: if config.state == State::Promoted { Arm::Gray } else { Arm::Stable },
             rules: rules.into(),
             exclude,
             confines: config.confines(),
@@ -152,10 +158,7 @@ impl Release {
 
     /// The cookie to mint for a request without an identity.
     pub(crate) fn generated(&self) -> Option<&GeneratedCookie> {
-        match self.config().identity.from.last() {
-            Some(IdentitySource::Generated(cookie)) => Some(cookie),
-            _ => None,
-        }
+        self.sources.generated()
     }
 }
 
