@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicU64, fence};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+mod failures;
 pub mod histogram;
 
 pub use halftone_routing::config::arm::Arm;
@@ -21,6 +22,9 @@ pub use halftone_routing::report::{ChosenBy, Outcome};
 pub use histogram::Histogram;
 
 use halftone_routing::report::{Counts, LimitEvents, Reads};
+use halftone_routing::sketch::User;
+
+use self::failures::Failures;
 
 /// Absolute latency limits a document may carry: p50 p90 p95 p99 p999.
 const LIMITS: usize = Quantile::ALL.len();
@@ -160,6 +164,7 @@ struct Cell {
     open_long: Count,
     answers: Count,
     latency: Histogram,
+    failures: Failures,
 }
 
 impl Cell {
@@ -180,7 +185,9 @@ impl Cell {
         let limits = limits.filter(|(_, events)| *events != LimitEvents::default()).collect();
         let (retries, fallbacks) = (self.retries.get(), self.fallbacks.get());
         let latency = self.latency.read();
-        sum.merge(&Counts { outcomes, retries, fallbacks, limits, latency, ..Counts::default() });
+        let (error_statuses, failed_users) = (self.failures.statuses(), self.failures.users());
+        let more = Counts { outcomes, error_statuses, failed_users, retries, fallbacks, ..Counts::default() };
+        sum.merge(&Counts { limits, latency, ..more });
     }
 }
 
@@ -288,6 +295,15 @@ impl CellWriter {
     /// The request's one outcome.
     pub fn outcome(&self, outcome: Outcome) {
         self.cell().outcomes[outcome as usize].add(1);
+    }
+
+    /// More about a request that is charged to the arm; to be told before its outcome, by which the reporter sees that
+    /// something was counted. The status is that of an answer, the user is kept for gray only.
+    pub fn failed(&self, status: Option<u16>, user: Option<User>) {
+        let failures = &self.cell().failures;
+        status.into_iter().for_each(|status| failures.add_status(status));
+        let user = user.filter(|_| CellKey::at(self.index).arm == Arm::Gray);
+        user.into_iter().for_each(|user| failures.add_user(user));
     }
 
     /// From the request's last byte received to the first byte of the final response head.

@@ -9,6 +9,8 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
+use halftone_routing::report::Charge;
+use halftone_routing::sketch::User;
 use smallvec::SmallVec;
 
 use self::flow::Flow;
@@ -71,6 +73,8 @@ pub(crate) struct Order {
     /// Who answers if no endpoint of `arm` takes a connection.
     pub(crate) other: Option<Rc<Arm>>,
     pub(crate) cell: CellWriter,
+    /// Who is told of, should it fail.
+    pub(crate) user: Option<User>,
     /// The other arm answers for want of an endpoint: the request was charged to `cell` when that was decided, and
     /// what follows is not counted.
     pub(crate) fallback: bool,
@@ -126,9 +130,22 @@ impl Order {
 
     /// Counts the request's one outcome.
     pub(crate) fn count(&self, ending: &Ending) {
-        if !self.fallback {
-            self.cell.outcome(self.meaning(ending).counted);
+        if self.fallback {
+            return;
         }
+        let counted = self.meaning(ending).counted;
+        if counted.charge() == Charge::Error {
+            self.cell.failed(error_status(ending), self.user);
+        }
+        self.cell.outcome(counted);
+    }
+}
+
+/// The status of an answer that is an error by its status.
+fn error_status(ending: &Ending) -> Option<u16> {
+    match *ending {
+        Ending::Answered(status) => Some(status),
+        _ => None,
     }
 }
 

@@ -4,7 +4,7 @@
 use serde::Serialize;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
-use crate::config::units::Ratio;
+use crate::{config::units::Ratio, sketch::User};
 
 /// What keeps releases apart: two with different salts do not share their first users. By default the release id;
 /// a salt of the user's own gives the same users to several services.
@@ -26,7 +26,13 @@ impl Salt {
     /// the remainder evenly (Lemire, "Fast random integer generation in an interval", 2019).
     #[inline]
     pub fn bucket(self, identity: &[u8]) -> Bucket {
-        Bucket(scale(xxh3_64_with_seed(identity, self.0)))
+        Bucket::of(self.user(identity))
+    }
+
+    /// The identity's hash under this salt, from which its place follows.
+    #[inline]
+    pub fn user(self, identity: &[u8]) -> User {
+        User(xxh3_64_with_seed(identity, self.0))
     }
 }
 
@@ -40,6 +46,12 @@ const fn scale(bits: u64) -> u32 {
 pub struct Bucket(u32);
 
 impl Bucket {
+    /// The place of a user.
+    #[inline]
+    pub const fn of(user: User) -> Self {
+        Self(scale(user.0))
+    }
+
     /// The place.
     pub const fn get(self) -> u32 {
         self.0

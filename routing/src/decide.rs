@@ -18,6 +18,7 @@ use crate::{
     report::ChosenBy,
     request::Request,
     routes::{Release, ReleaseIndex, Routes, Split, UpstreamId},
+    sketch::User,
 };
 
 mod serve;
@@ -71,6 +72,8 @@ pub struct Decision<'r, 'q> {
     pub identity: Option<Identity<'q>>,
     /// The user's place, or that of a request split by chance.
     pub bucket: Option<Bucket>,
+    /// The user whose bucket that is; none where no identity decided.
+    pub user: Option<User>,
     /// Why, in one value; its text goes into `X-Halftone-Reason`.
     pub reason: Reason<'r>,
     /// A cookie to set on the response, unless that is public.
@@ -193,12 +196,13 @@ struct Choice<'r> {
     arm: Arm,
     chosen_by: ChosenBy,
     reason: Reason<'r>,
+    user: Option<User>,
     mint: Option<Minted<'r>>,
 }
 
 impl<'r> Choice<'r> {
     const fn new(arm: Arm, chosen_by: ChosenBy, reason: Reason<'r>) -> Self {
-        Self { arm, chosen_by, reason, mint: None }
+        Self { arm, chosen_by, reason, user: None, mint: None }
     }
 
     fn decision<'q>(
@@ -207,13 +211,14 @@ impl<'r> Choice<'r> {
         found: Option<Identity<'q>>,
         excluded: bool,
     ) -> Decision<'r, 'q> {
-        let Self { arm, chosen_by, reason, mint } = self;
+        let Self { arm, chosen_by, reason, user, mint } = self;
         let minted = || mint.as_ref().map(|minted| Cow::Owned(minted.value.clone().into_bytes()));
         let bucket = match reason {
             Reason::Bucket(bucket, _) | Reason::Chance(bucket, _) => Some(bucket),
             _ => None,
         };
-        Decision { release, arm, chosen_by, identity: found.or_else(minted), bucket, reason, mint, excluded }
+        let identity = found.or_else(minted);
+        Decision { release, arm, chosen_by, identity, bucket, user, reason, mint, excluded }
     }
 }
 
@@ -279,8 +284,10 @@ fn by_bucket<'r>(release: &'r Release, identity: &[u8]) -> Choice<'r> {
     match release.split {
         Split::Closed => Choice::new(Arm::Stable, ChosenBy::Split, Reason::Closed),
         Split::At(ratio) => {
-            let bucket = release.salt.bucket(identity);
-            Choice::new(side(bucket, ratio), ChosenBy::Split, Reason::Bucket(bucket, ratio))
+            let user = release.salt.user(identity);
+            let bucket = Bucket::of(user);
+            let choice = Choice::new(side(bucket, ratio), ChosenBy::Split, Reason::Bucket(bucket, ratio));
+            Choice { user: Some(user), ..choice }
         }
     }
 }

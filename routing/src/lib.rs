@@ -21,6 +21,7 @@ pub mod reach;
 pub mod report;
 pub mod request;
 pub mod routes;
+pub mod sketch;
 pub mod store;
 #[cfg(test)]
 mod testing;

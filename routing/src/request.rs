@@ -72,10 +72,7 @@ pub fn query_values<'a, 'n>(
     raw_query_values(query, name).map(form_decode)
 }
 
-fn raw_query_values<'a, 'n>(
-    query: &'a [u8],
-    name: &'n str,
-) -> impl Iterator<Item = &'a [u8]> + use<'a, 'n> {
+fn raw_query_values<'a, 'n>(query: &'a [u8], name: &'n str) -> impl Iterator<Item = &'a [u8]> + use<'a, 'n> {
     parts(query, b'&').filter_map(move |pair| {
         let equals = memchr::memchr(b'=', pair);
         let (key, value) = equals.map_or((pair, &[][..]), |at| (&pair[..at], &pair[at + 1..]));

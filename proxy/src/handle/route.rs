@@ -9,6 +9,7 @@ use halftone_routing::config::RoutingConfig;
 use halftone_routing::decide::{Decision, Resolution, Served, decide, serve, stand_in};
 use halftone_routing::fleet::FleetConfig;
 use halftone_routing::request::Request;
+use halftone_routing::sketch::User;
 
 use smallvec::SmallVec;
 
@@ -142,6 +143,7 @@ impl<C> Routing<'_, C> {
         let has_endpoint = |arm| snapshot.has_endpoint(decision.release, arm);
         let served = serve(release, decision.arm, has_endpoint);
         let Some(arm) = served.arm().and_then(|arm| arms.arm(snapshot, decision.release, arm)) else {
+            cell.failed(None, decision.user);
             return self.answer(&cell, &Ending::NoEndpoint, reason);
         };
         if matches!(self.head.body, Body::Length(length) if length > arm.max_body) {
@@ -156,7 +158,8 @@ impl<C> Routing<'_, C> {
             }
         }
         let other = stand_in(release, &served).and_then(|arm| arms.arm(snapshot, decision.release, arm));
-        let measure = Measure { cell, fallback, abandoned_after: stage.abandoned_after() };
+        let measure =
+            Measure { cell, user: decision.user, fallback, abandoned_after: stage.abandoned_after() };
         let set_cookie = decision.mint.as_ref().map(|mint| mint.to_string().into());
         self.forward(snapshot.routes.fleet(), (arm, other), measure, reason, set_cookie)
     }
@@ -168,7 +171,7 @@ impl<C> Routing<'_, C> {
         let Some(arm) = table.and_then(|_| arms.default_backend(snapshot)) else {
             return self.answer(&cell, &Ending::NoEndpoint, None);
         };
-        let measure = Measure { cell, fallback: false, abandoned_after: Duration::MAX };
+        let measure = Measure { cell, user: None, fallback: false, abandoned_after: Duration::MAX };
         self.forward(snapshot.routes.fleet(), (arm, None), measure, None, None)
     }
 
@@ -216,12 +219,13 @@ impl<C> Routing<'_, C> {
     ) -> Step {
         let mut out = self.worker.buffers.small();
         self.write_head(out.vec(), fleet, &arm);
-        let Measure { cell, fallback, abandoned_after } = measure;
+        let Measure { cell, user, fallback, abandoned_after } = measure;
         let head = self.head;
         let order = Order {
             arm,
             other,
             cell,
+            user,
             fallback,
             abandoned_after,
             received: self.received,
@@ -260,6 +264,7 @@ impl<C> Routing<'_, C> {
 /// How a request is counted.
 struct Measure {
     cell: CellWriter,
+    user: Option<User>,
     fallback: bool,
     abandoned_after: Duration,
 }

@@ -567,6 +567,46 @@ fn statuses_are_counted_as_the_release_sees_them() {
 }
 
 #[test]
+fn failures_of_gray_tell_their_statuses_and_how_many_users_they_reached() {
+    let backend = Backend::start(|connection, _| {
+        while let Some(request) = connection.request() {
+            let status = &request.target()[1..];
+            connection.send(format!("HTTP/1.1 {status} X\r\nContent-Length: 0\r\n\r\n"));
+        }
+    });
+    let document = |revision, ratio| {
+        let arms = json!({"gray": {"addresses": [backend.address], "version": "v2"}});
+        let identity = json!({"from": [{"header": "X-User-Name"}]});
+        let changes = json!({"revision": revision, "state": "Active", "ratio": ratio, "arms": arms, "identity": identity});
+        release(&[backend.address], changes)
+    };
+    let mut proxy = Proxy::start(&[document(1, 1_000_000)]);
+    let mut client = proxy.client();
+    let mut ask = |user: &str, status: u16| {
+        client.send(format!("GET /{status} HTTP/1.1\r\nHost: shop\r\nX-User-Name: {user}\r\n\r\n"));
+        assert_eq!(client.answer().status(), status);
+    };
+    for (user, status) in [("lin", 500), ("lin", 503), ("wei", 503), ("lin", 200), ("ana", 200), ("bob", 404)]
+    {
+        ask(user, status);
+    }
+    proxy.wait_for("two users met three failures", |counts| {
+        counts.get(&Arm::Gray).is_some_and(|gray| {
+            (&gray.error_statuses, gray.failed_users.estimate()) == (&[(500, 1), (503, 2)].into(), 2)
+                && gray.requests() == 6
+        })
+    });
+    proxy.apply(&[document(2, 0)]);
+    ask("lin", 500);
+    proxy.wait_for("stable's failures tell their status, and nobody they reached", |counts| {
+        let stable = counts.get(&Arm::Stable);
+        stable.is_some_and(|stable| {
+            stable.error_statuses == [(500, 1)].into() && stable.failed_users.is_empty()
+        })
+    });
+}
+
+#[test]
 fn a_listener_is_not_shared_with_another_program() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let (_, error) = halftone_proxy::worker::Listeners::bind(&[taken.local_addr().unwrap()], 2).unwrap_err();

@@ -102,6 +102,7 @@ mod tests {
     use crate::config::limits::Quantile;
     use crate::config::units::ReleaseId;
     use crate::histogram::Histogram;
+    use crate::sketch::Users;
 
     fn key(stage: u64) -> CounterKey {
         CounterKey {
@@ -224,7 +225,9 @@ mod tests {
         fn merging_does_not_care_for_order(a in any_counts(), b in any_counts(), c in any_counts()) {
             let sum = |order: [&Counts; 3]| order.into_iter().fold(Counts::default(), |mut sum, counts| { sum.merge(counts); sum });
             prop_assert_eq!(sum([&a, &b, &c]), sum([&c, &a, &b]));
-            prop_assert_eq!(sum([&a, &b, &c]).since(&a), sum([&b, &c, &Counts::default()]));
+            let mut later = a.clone();
+            later.merge(&sum([&a, &b, &c]).since(&a));
+            prop_assert_eq!(later, sum([&a, &b, &c]));
             prop_assert!(a.errors() <= a.charged() && a.charged() <= a.requests());
         }
 
@@ -245,8 +248,19 @@ mod tests {
             |(outcomes, retries, latencies, over)| {
                 let mut latency = Histogram::default();
                 latencies.into_iter().for_each(|(bucket, count)| latency.add(bucket, count));
+                let error_statuses = BTreeMap::from([(500 + u16::try_from(over).unwrap(), over)]);
+                let mut failed_users = Users::default();
+                failed_users.raise(u8::try_from(retries).unwrap(), u8::try_from(over).unwrap());
                 let limits = BTreeMap::from([(Quantile::P99, LimitEvents { within: retries, over })]);
-                Counts { outcomes, retries, latency, limits, ..Counts::default() }
+                Counts {
+                    outcomes,
+                    error_statuses,
+                    failed_users,
+                    retries,
+                    latency,
+                    limits,
+                    ..Counts::default()
+                }
             },
         )
     }

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::limits::Quantile;
 use crate::histogram::Histogram;
+use crate::sketch::Users;
 
 use super::{Charge, Outcome};
 
@@ -17,6 +18,12 @@ pub struct Counts {
     /// can exceed the whole.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub outcomes: BTreeMap<Outcome, u64>,
+    /// Of the requests that ended as [`Outcome::ErrorStatus`], how many had which status.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub error_statuses: BTreeMap<u16, u64>,
+    /// The users whom gray's failures reached, as far as the split knew them. Stable's are not counted.
+    #[serde(skip_serializing_if = "Users::is_empty")]
+    pub failed_users: Users,
     /// Requests that ended in a way for which a newer proxy has a word and this build does not. They count as
     /// requests, and are charged to nobody. Only read, never written.
     #[serde(skip_serializing)]
@@ -40,6 +47,8 @@ pub struct Counts {
 #[serde(rename_all = "camelCase", default)]
 struct ReadCounts {
     outcomes: BTreeMap<Box<str>, u64>,
+    error_statuses: BTreeMap<Box<str>, u64>,
+    failed_users: Users,
     retries: u64,
     fallbacks: u64,
     latency: Histogram,
@@ -48,8 +57,11 @@ struct ReadCounts {
 
 impl From<ReadCounts> for Counts {
     fn from(read: ReadCounts) -> Self {
-        let ReadCounts { outcomes, retries, fallbacks, latency, limits } = read;
-        let mut counts = Self { retries, fallbacks, latency, ..Self::default() };
+        let ReadCounts { outcomes, error_statuses, failed_users, retries, fallbacks, latency, limits } = read;
+        let mut counts = Self { failed_users, retries, fallbacks, latency, ..Self::default() };
+        let statuses =
+            error_statuses.into_iter().filter_map(|(status, count)| Some((status.parse().ok()?, count)));
+        counts.error_statuses = statuses.collect();
         for (word, count) in outcomes {
             match Outcome::from_name(&word) {
                 Some(outcome) => drop(counts.outcomes.insert(outcome, count)),
@@ -107,6 +119,10 @@ impl Counts {
         for (&outcome, &count) in &other.outcomes {
             add(self.outcomes.entry(outcome).or_default(), count);
         }
+        for (&status, &count) in &other.error_statuses {
+            add(self.error_statuses.entry(status).or_default(), count);
+        }
+        self.failed_users.merge(&other.failed_users);
         for (word, &count) in &other.unknown {
             add(self.unknown.entry(word.clone()).or_default(), count);
         }
@@ -133,6 +149,8 @@ impl Counts {
         });
         Self {
             outcomes: more(&self.outcomes, &earlier.outcomes),
+            error_statuses: more(&self.error_statuses, &earlier.error_statuses),
+            failed_users: self.failed_users.since(&earlier.failed_users),
             unknown: more(&self.unknown, &earlier.unknown),
             retries: self.retries.saturating_sub(earlier.retries),
             fallbacks: self.fallbacks.saturating_sub(earlier.fallbacks),
@@ -144,7 +162,12 @@ impl Counts {
     /// The same for a reader that knows 0.1's words only.
     #[must_use]
     pub fn in_0_1(&self) -> Self {
-        let mut folded = Self { outcomes: BTreeMap::new(), ..self.clone() };
+        let mut folded = Self {
+            outcomes: BTreeMap::new(),
+            error_statuses: BTreeMap::new(),
+            failed_users: Users::default(),
+            ..self.clone()
+        };
         for (outcome, &count) in &self.outcomes {
             add(folded.outcomes.entry(outcome.in_0_1()).or_default(), count);
         }
