@@ -58,6 +58,12 @@ impl Finding {
         Self { severity, code, file: file.to_owned(), position, path, message: what, advice }
     }
 
+    /// An error of a whole file, such as one that cannot be read.
+    pub fn of_file(code: &'static str, file: &str, message: &str, advice: &str) -> Self {
+        let start = Position { line: 1, column: 1 };
+        Self::new(Severity::Error, code, file, start, Problem::new("", message, advice))
+    }
+
     /// Whether it is an error.
     pub fn is_error(&self) -> bool {
         self.severity == Severity::Error

@@ -19,6 +19,7 @@ pub mod progress;
 mod release_id;
 pub mod request;
 pub mod routing_for;
+pub mod short;
 pub mod spec;
 mod structural;
 pub mod withdraw;

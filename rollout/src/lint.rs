@@ -96,15 +96,26 @@ fn short(manifest: &Manifest, hold: &str) -> bool {
 
 fn schedule(manifest: &Manifest) -> Notes {
     let Some(schedule) = &manifest.plan.schedule else { return Notes::new() };
+    let reversed = reversed_zone(manifest);
     // Windows come back every week, so any time will do.
     if schedule.at(Timestamp::UNIX_EPOCH) != (Opening::Closed { opens: None }) {
-        return Notes::new();
+        return reversed.into_iter().collect();
     }
     let what = "no window ever opens, so the ratio never rises";
     vec![(
         "ScheduleNeverOpens",
         Problem::new("spec.schedule.windows", what, "add a window or remove the schedule"),
     )]
+}
+
+/// POSIX counts hours to the west: Etc/GMT+2 is two hours behind UTC, and most who write it mean the opposite.
+fn reversed_zone(manifest: &Manifest) -> Option<(&'static str, Problem)> {
+    let zone = &manifest.release.spec.schedule.as_ref()?.time_zone;
+    let hours: i32 = zone.strip_prefix("Etc/GMT")?.parse().ok().filter(|hours| *hours != 0)?;
+    let side = if hours > 0 { "behind" } else { "ahead of" };
+    let what = format!("{zone} is {} h {side} UTC: the sign of these names is reversed", hours.abs());
+    let advice = "name a place instead, such as Europe/Berlin, unless this is what you mean";
+    Some(("ReversedTimeZone", Problem::new("spec.schedule.timeZone", what, advice)))
 }
 
 fn latency(manifest: &Manifest) -> Notes {

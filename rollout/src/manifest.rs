@@ -88,6 +88,12 @@ pub fn read(file: &str, text: &str) -> Reading {
     reading
 }
 
+/// An object as YAML that [`read`] takes back as the same: texts that look like something else are in quotes.
+#[must_use]
+pub fn to_yaml(object: &Value) -> String {
+    serde_saphyr::to_string(object).expect("a JSON value is plain data")
+}
+
 impl Reading {
     /// Whether nothing is wrong with the file.
     pub fn is_sound(&self) -> bool {
@@ -96,7 +102,7 @@ impl Reading {
 
     fn take(&mut self, document: Document) {
         match is_ours(&document.value) {
-            Ok(true) => match release(&document.value) {
+            Ok(true) => match release(&document) {
                 Ok((release, plan)) => {
                     let (file, places) = (self.file.clone(), document.places);
                     self.manifests.push(Manifest { file, release, plan, places });
@@ -167,11 +173,14 @@ fn is_ours(document: &Value) -> Result<bool, Problem> {
 }
 
 /// The release and its plan, or all that is wrong with it.
-fn release(document: &Value) -> Result<(GrayRelease, Plan), Vec<Problem>> {
-    let mut problems = structural::check(document, &envelope(), "");
+fn release(document: &Document) -> Result<(GrayRelease, Plan), Vec<Problem>> {
+    let Document { value: document, places } = document;
+    let written = |path: &str| places.written(path);
+    let mut problems = structural::check_written(document, &envelope(), "", &written);
     let spec = document.get("spec").filter(|spec| spec.is_object());
     if let Some(spec) = spec {
-        problems.extend(structural::check(spec, &crd::schema()["properties"]["spec"], "spec"));
+        let schema = &crd::schema()["properties"]["spec"];
+        problems.extend(structural::check_written(spec, schema, "spec", &written));
         problems.extend(hosts::problems(spec));
     }
     let planned = serde_json::from_value::<GrayRelease>(document.clone())
@@ -195,7 +204,7 @@ fn release(document: &Value) -> Result<(GrayRelease, Plan), Vec<Problem>> {
 
 /// What every object has around its spec, as far as a file may have it.
 fn envelope() -> Value {
-    let texts = json!({"type": "object"});
+    let texts = json!({"type": "object", "additionalProperties": {"type": "string"}});
     json!({
         "type": "object",
         "required": ["metadata", "spec"],
@@ -271,14 +280,14 @@ mod tests {
             [
                 "f.yaml:5:11: error: spec.hosts[0]: a host is written in lower case; replace the capital letters; \
                  requests match in any case [Invalid]",
-                "f.yaml:6:51: error: spec.stable.version: is 1.1, not a text; put it in quotes: \"1.1\" [Invalid]",
+                "f.yaml:6:51: error: spec.stable.version: must be a string, not 1.10; put it in quotes: \"1.10\" \
+                 [Invalid]",
                 "f.yaml:7:53: error: spec.gray.weigth: there is no field \"weigth\" here; remove it; the fields here \
                  are addresses, healthCheck, lenient, maxInFlight, maxTunnels, \
                  pathPrefix, service, timeouts, version [UnknownField]",
-                "f.yaml:8:16: error: spec.targetRatio: is 12.5, not an integer or a text; write it as a text, such as \
-                 \"12.5%\" [Invalid]",
-                "f.yaml:11:11: error: spec.steps[0].hold: \"5 min\" is no duration; write for instance 500ms, 30s, 5m \
-                 or 1h30m [Invalid]",
+                "f.yaml:8:16: error: spec.targetRatio: must be an integer or a string, not 12.5; write \"12.5%\" \
+                 [Invalid]",
+                "f.yaml:11:11: error: spec.steps[0].hold: \"5 min\" is no duration; write \"5m\" [Invalid]",
                 "f.yaml:12:12: error: spec.steps[1].ratio: is 101; write 0 to 100 [Invalid]",
                 "f.yaml:13:3: error: spec.pathes: there is no field \"pathes\" here; did you mean paths? [UnknownField]",
             ]
@@ -330,6 +339,101 @@ mod tests {
             let findings = findings(&text);
             assert!(findings[0].contains(advised), "{findings:?}");
         }
+    }
+
+    /// What is said of a release with this in its place.
+    fn said_of(field: &str) -> String {
+        let spec = format!(
+            "hosts: [a]\nstable: {{addresses: ['127.0.0.1:1'], version: a}}\n\
+             gray: {{addresses: ['127.0.0.1:2'], version: b}}\ntargetRatio: 50\n{field}"
+        );
+        findings(&spec).join("\n")
+    }
+
+    #[test]
+    fn advice_that_is_followed_to_the_letter_is_accepted_and_keeps_the_value() {
+        for field in [
+            "health: {maxErrorRate: 0.05}",
+            "health: {maxErrorRate: 12.55555}",
+            "health: {confidence: 0.999}",
+            "health: {warmup: 60}",
+            "health: {warmup: 1.5 h}",
+            "health: {versusStable: {p99: 1.50}}",
+            "health: {versusStable: {errorRate: 2e0}}",
+            "health: {errorStatuses: [503]}",
+            "identity: {salt: 72225e2}",
+            "identity: {salt: 0x1F}",
+            "identity: {salt: 12345678901234567890123}",
+            "identity: {salt: true}",
+            "debug: {value: 1_0}",
+            "schedule: {timeZone: Asia/Beijing, windows: []}",
+            "steps: [{ratio: 1e1}]",
+        ] {
+            let said = said_of(field);
+            if said.is_empty() {
+                continue;
+            }
+            let advice = said.rsplit_once("; ").unwrap().1;
+            let quoted: Vec<&str> = advice.split('"').skip(1).step_by(2).collect();
+            let written = field.rsplit_once([':', '[']).unwrap().1.trim().trim_end_matches(['}', ']']);
+            let (field, written, offers) = match advice {
+                _ if advice.contains("did you mean") => {
+                    let zone = advice.split(' ').nth(3).unwrap().trim_end_matches('?');
+                    (field, "Asia/Beijing", vec![zone.to_owned()])
+                }
+                _ if quoted.is_empty() => {
+                    let plain = advice.split(' ').nth(1).unwrap();
+                    (field, written, vec![plain.to_owned()])
+                }
+                _ => (field, written, quoted.iter().map(|text| format!("{text:?}")).collect()),
+            };
+            for offer in offers {
+                assert_eq!(said_of(&field.replace(written, &offer)), "", "{field} → {offer}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_printed_as_yaml_reads_back_as_the_same() {
+        let texts =
+            ["1.10", "yes", "0x1F", "null", "2026-11-30", "a: b", "- a", "", "#", "é\n", "72225e2", "~"];
+        let value = json!({"texts": texts, "numbers": [1, 1.5, -2], "none": [], "map": {"on": true}});
+        let read = &tree::parse(&to_yaml(&value)).unwrap()[0].value;
+        assert_eq!(*read, value);
+    }
+
+    #[test]
+    fn the_items_of_a_list_are_read_as_documents_with_their_places() {
+        let item = |name: &str, ratio: &str| {
+            format!(
+                "- apiVersion: halftone.dev/v1alpha1\n  kind: GrayRelease\n  metadata: {{name: {name}}}\n  spec:\n    \
+                 hosts: [{name}]\n    stable: {{service: {{name: a, port: 80}}, version: v1}}\n    \
+                 gray: {{service: {{name: b, port: 80}}, version: v2}}\n    targetRatio: {ratio}\n"
+            )
+        };
+        let service = "- {apiVersion: v1, kind: Service, metadata: {}}\n";
+        for (version, kind) in [("v1", "List"), ("halftone.dev/v1alpha1", "GrayReleaseList")] {
+            let head = format!("apiVersion: {version}\nitems:\n");
+            let text = format!("{head}{}{service}{}kind: {kind}\n", item("one", "10"), item("two", "12.5"));
+            let reading = read("f.yaml", &text);
+            assert_eq!(reading.manifests.len(), 1, "{:?}", reading.findings);
+            assert_eq!(reading.manifests[0].locate("spec.targetRatio").line, 10);
+            assert_eq!(reading.skipped[0].kind, "Service");
+            assert!(reading.findings[0].to_string().starts_with("f.yaml:19:18: error: spec.targetRatio"));
+        }
+        let empty = read("f.yaml", "apiVersion: v1\nkind: List\nitems: []\n");
+        assert!(empty.is_sound() && empty.manifests.is_empty());
+    }
+
+    #[test]
+    fn labels_are_strings_as_they_are_to_the_api_server() {
+        let text = "apiVersion: halftone.dev/v1alpha1\nkind: GrayRelease\nmetadata:\n  name: a\n  labels: {version: 1.10}\n\
+                    spec: {hosts: [a], stable: {addresses: ['127.0.0.1:1'], version: a}}";
+        let said = read("f.yaml", text).findings[0].to_string();
+        assert!(
+            said.contains("metadata.labels.version: must be a string, not 1.10; put it in quotes: \"1.10\""),
+            "{said}"
+        );
     }
 
     #[test]

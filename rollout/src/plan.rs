@@ -14,6 +14,7 @@ mod reader;
 mod rules;
 mod schedule;
 mod steps;
+mod zone;
 
 use std::num::NonZeroU64;
 
@@ -23,7 +24,7 @@ use halftone_routing::config::{
     identity::{IdentityConfig, WhenMissing},
     names::{HostPattern, ObjectName, PathPrefix, TAKEN_FIELDS, Uid},
     rule::{Rule, Target},
-    units::{Ratio, ReleaseId},
+    units::{Invalid, Ratio, ReleaseId},
 };
 use jiff::Timestamp;
 
@@ -42,11 +43,15 @@ use crate::{
     crd,
     problem::{Problem, Problems, field},
     release_id::release_id,
+    short::shorten,
     spec::{
         self, Force, GrayRelease, GrayReleaseSpec, IncludedTraffic, Initial, LostAction, rules as checks,
     },
     structural,
 };
+
+/// The most characters of a uid.
+const LONGEST_UID: usize = 253;
 
 /// A GrayRelease, parsed.
 #[derive(Clone, Debug, PartialEq)]
@@ -109,7 +114,7 @@ pub struct GrayPlan {
 /// Which object a plan is of.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ObjectRef {
-    /// Its uid; `local/NAMESPACE/NAME` where there is no API server.
+    /// Its uid; that of [`local_uid`] where there is no API server.
     pub uid: Uid,
     /// Its namespace; `default` where it names none.
     pub namespace: ObjectName,
@@ -249,10 +254,19 @@ fn object(reader: &mut Reader, release: &GrayRelease) -> Option<ObjectRef> {
     let (name, namespace) = (name?, namespace?);
     let uid = match &metadata.uid {
         Some(uid) => reader.text("metadata.uid", uid),
-        None => reader.text("metadata.name", &format!("local/{namespace}/{name}")),
+        None => reader.valid("metadata.name", local_uid(namespace.as_str(), name.as_str())),
     };
     let created_at = metadata.creation_timestamp.as_ref().map_or(Timestamp::UNIX_EPOCH, |time| time.0);
     Some(ObjectRef { uid: uid?, namespace, name, created_at })
+}
+
+/// The uid of an object that no API server gave one.
+///
+/// # Errors
+/// One of the two is not the name of an object.
+pub fn local_uid(namespace: &str, name: &str) -> Result<Uid, Invalid> {
+    let (namespace, name): (ObjectName, ObjectName) = (namespace.parse()?, name.parse()?);
+    shorten(&format!("local/{namespace}/{name}"), LONGEST_UID).parse()
 }
 
 fn gray(reader: &mut Reader, spec: &GrayReleaseSpec, namespace: Option<&ObjectName>) -> Option<GrayPlan> {

@@ -4,6 +4,8 @@
 //!
 //! The schema is the generated one, so that no bound is written twice.
 
+pub(crate) mod advice;
+
 use std::{
     collections::HashMap,
     sync::{LazyLock, Mutex, PoisonError},
@@ -35,44 +37,109 @@ const RESERVED: [&str; 12] = [
 
 /// Everything in which `value`, found at `path`, differs from `schema`. An explicit null counts as absent.
 pub(crate) fn check(value: &Value, schema: &Value, path: &str) -> Vec<Problem> {
-    let mut problems = Vec::new();
-    visit(value, schema, path, &mut problems);
-    problems
+    check_written(value, schema, path, &|_| None)
 }
 
-fn visit(value: &Value, schema: &Value, path: &str, problems: &mut Vec<Problem>) {
-    if let Some(problem) = check_type(value, schema, path) {
-        problems.push(problem);
-        return;
+/// The same for a value that was read from a text: `written` knows how the text spells a number or boolean, which is
+/// what its author means by it.
+pub(crate) fn check_written<'a>(
+    value: &'a Value,
+    schema: &Value,
+    path: &str,
+    written: &dyn Fn(&str) -> Option<&'a str>,
+) -> Vec<Problem> {
+    let mut check = Check { written, problems: Vec::new() };
+    check.visit(value, schema, path);
+    check.problems
+}
+
+struct Check<'a, 'w> {
+    written: &'w dyn Fn(&str) -> Option<&'a str>,
+    problems: Vec<Problem>,
+}
+
+impl Check<'_, '_> {
+    fn refuse(&mut self, path: &str, what: impl Into<String>, advice: impl Into<String>) {
+        self.problems.push(Problem::new(path, what, advice));
     }
-    match value {
-        Value::Object(map) => visit_object(map, schema, path, problems),
-        Value::Array(items) => visit_list(items, schema, path, problems),
-        Value::String(text) => problems.extend(check_text(text, schema, path)),
-        Value::Number(_) => problems.extend(check_number(value, schema, path)),
-        Value::Null | Value::Bool(_) => {}
+
+    fn visit(&mut self, value: &Value, schema: &Value, path: &str) {
+        if let Some(wanted) = wanted_instead(value, schema) {
+            let spelling = (self.written)(path).map_or_else(|| shown(value), str::to_owned);
+            let advice = advice::on_type(value, &spelling, wanted, schema);
+            self.refuse(path, format!("must be {wanted}, not {spelling}"), advice);
+            return;
+        }
+        match value {
+            Value::Object(map) => self.visit_object(map, schema, path),
+            Value::Array(items) => self.visit_list(items, schema, path),
+            Value::String(text) => self.problems.extend(check_text(text, schema, path)),
+            Value::Number(_) => self.problems.extend(check_number(value, schema, path)),
+            Value::Null | Value::Bool(_) => {}
+        }
+    }
+
+    fn visit_object(&mut self, map: &Map<String, Value>, schema: &Value, path: &str) {
+        if schema["additionalProperties"].is_object() {
+            for (name, value) in map {
+                self.visit(value, &schema["additionalProperties"], &field(path, name));
+            }
+            return;
+        }
+        let Some(properties) = schema["properties"].as_object() else { return };
+        for name in schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+            if map.get(name).is_none_or(Value::is_null) {
+                let base = if path.is_empty() { "the document" } else { path };
+                self.refuse(path, format!("{name} is missing"), format!("add {name} to {base}"));
+            }
+        }
+        for (name, value) in map {
+            match properties.get(name) {
+                Some(_) if value.is_null() => {}
+                Some(property) => self.visit(value, property, &field(path, name)),
+                None => self.problems.push(unknown(name, properties, path)),
+            }
+        }
+    }
+
+    fn visit_list(&mut self, items: &[Value], schema: &Value, path: &str) {
+        let count = items.len() as u64;
+        if schema["minItems"].as_u64().is_some_and(|least| count < least) {
+            self.refuse(path, "is an empty list", "write at least one item, or leave the field out");
+        }
+        if let Some(most) = schema["maxItems"].as_u64().filter(|most| count > *most) {
+            // The items are left alone: a list that is far too long would drown everything else.
+            self.refuse(path, format!("has {count} items"), format!("write at most {most}"));
+            return;
+        }
+        let set = schema["x-kubernetes-list-type"] == "set";
+        for (index, value) in items.iter().enumerate() {
+            let here = item(path, index);
+            if set && items[..index].contains(value) {
+                self.refuse(&here, format!("is {} again", shown(value)), "list each once");
+            }
+            self.visit(value, &schema["items"], &here);
+        }
     }
 }
 
-fn check_type(value: &Value, schema: &Value, path: &str) -> Option<Problem> {
+/// What the schema wants where `value` is of another type.
+fn wanted_instead(value: &Value, schema: &Value) -> Option<&'static str> {
     let found = type_of(value);
     let whole = found == "integer";
     let (fits, wanted) = match schema["type"].as_str() {
         None if schema["x-kubernetes-int-or-string"] == true => {
-            (whole || found == "string", "an integer or a text")
+            (whole || found == "string", advice::INTEGER_OR_STRING)
         }
         None => (true, ""),
-        Some("integer") => (whole, "an integer"),
+        Some("integer") => (whole, advice::INTEGER),
         Some("number") => (whole || found == "number", "a number"),
-        Some("string") => (found == "string", "a text"),
-        Some("boolean") => (found == "boolean", "true or false"),
-        Some("array") => (found == "array", "a list"),
-        Some(_) => (found == "object", "a mapping"),
+        Some("string") => (found == "string", advice::STRING),
+        Some("boolean") => (found == "boolean", advice::BOOLEAN),
+        Some("array") => (found == "array", advice::LIST),
+        Some(_) => (found == "object", advice::MAPPING),
     };
-    (!fits).then(|| {
-        let what = format!("is {}, not {wanted}", shown(value));
-        Problem::new(path, what, type_advice(value, wanted))
-    })
+    (!fits).then_some(wanted)
 }
 
 fn type_of(value: &Value) -> &'static str {
@@ -84,22 +151,6 @@ fn type_of(value: &Value) -> &'static str {
         Value::String(_) => "string",
         Value::Array(_) => "array",
         Value::Object(_) => "object",
-    }
-}
-
-fn type_advice(value: &Value, wanted: &str) -> String {
-    match (value, wanted) {
-        (Value::Number(number), "an integer or a text") => match number.as_f64() {
-            Some(whole) if whole.fract() == 0.0 => format!("write {whole}"),
-            _ => format!("write it as a text, such as \"{number}%\""),
-        },
-        (Value::Number(_) | Value::Bool(_), "a text") => format!("put it in quotes: \"{value}\""),
-        (Value::String(text), "an integer" | "true or false") if !text.is_empty() => {
-            format!("write {wanted} without quotes")
-        }
-        (_, "a list") => "begin each item with - or write [item, item]".to_owned(),
-        (_, "a mapping") => "write its fields as name: value".to_owned(),
-        _ => format!("write {wanted}"),
     }
 }
 
@@ -116,25 +167,6 @@ fn shown(value: &Value) -> String {
     }
 }
 
-fn visit_object(map: &Map<String, Value>, schema: &Value, path: &str, problems: &mut Vec<Problem>) {
-    let Some(properties) = schema["properties"].as_object() else { return };
-    for name in schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str) {
-        if map.get(name).is_none_or(Value::is_null) {
-            let base = if path.is_empty() { "the document" } else { path };
-            let advice = format!("add {name} to {base}");
-            problems.push(Problem::new(path, format!("{name} is missing"), advice));
-        }
-    }
-    for (name, value) in map {
-        let here = field(path, name);
-        match properties.get(name) {
-            Some(_) if value.is_null() => {}
-            Some(property) => visit(value, property, &here, problems),
-            None => problems.push(unknown(name, properties, path)),
-        }
-    }
-}
-
 fn unknown(name: &str, properties: &Map<String, Value>, path: &str) -> Problem {
     let what = format!("there is no field {name:?} here");
     let advice = if RESERVED.contains(&name) {
@@ -148,36 +180,16 @@ fn unknown(name: &str, properties: &Map<String, Value>, path: &str) -> Problem {
     Problem { on_key: true, ..Problem::new(field(path, name), what, advice) }
 }
 
-/// The candidate that a slip of the pen would turn into `name`.
+/// The candidate that a slip of the pen would turn into `name`; none if two are as near. Of a short word each letter
+/// counts: `Gte` is not a slip for `Gt`.
 pub(crate) fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let distance =
         |candidate: &str| strsim::damerau_levenshtein(&name.to_lowercase(), &candidate.to_lowercase());
-    let (distance, candidate) = candidates.map(|candidate| (distance(candidate), candidate)).min()?;
-    (distance <= (name.chars().count() / 3).max(1)).then_some(candidate)
-}
-
-fn visit_list(items: &[Value], schema: &Value, path: &str, problems: &mut Vec<Problem>) {
-    let count = items.len() as u64;
-    if schema["minItems"].as_u64().is_some_and(|least| count < least) {
-        problems.push(Problem::new(
-            path,
-            "is an empty list",
-            "write at least one item, or leave the field out",
-        ));
-    }
-    if let Some(most) = schema["maxItems"].as_u64().filter(|most| count > *most) {
-        // The items are left alone: a list that is far too long would drown everything else.
-        problems.push(Problem::new(path, format!("has {count} items"), format!("write at most {most}")));
-        return;
-    }
-    let set = schema["x-kubernetes-list-type"] == "set";
-    for (index, value) in items.iter().enumerate() {
-        let here = item(path, index);
-        if set && items[..index].contains(value) {
-            problems.push(Problem::new(&here, format!("is {} again", shown(value)), "list each once"));
-        }
-        visit(value, &schema["items"], &here, problems);
-    }
+    let mut near: Vec<_> = candidates.map(|candidate| (distance(candidate), candidate)).collect();
+    near.sort_unstable();
+    let (nearest, candidate) = *near.first()?;
+    let alone = near.get(1).is_none_or(|(next, _)| *next > nearest);
+    (alone && nearest <= name.chars().count().saturating_sub(1) / 3).then_some(candidate)
 }
 
 fn check_text(text: &str, schema: &Value, path: &str) -> Option<Problem> {
@@ -202,9 +214,8 @@ fn check_text(text: &str, schema: &Value, path: &str) -> Option<Problem> {
     }
     let pattern = schema["pattern"].as_str()?;
     (!matches(pattern, text)).then(|| {
-        let (what, advice) =
-            says(pattern).unwrap_or(("is not written as it should be", "see the documentation"));
-        Problem::new(path, format!("{shown} {what}"), advice)
+        let what = says(pattern).map_or("is not written as it should be", |(what, _)| what);
+        Problem::new(path, format!("{shown} {what}"), advice::on_text(text, schema))
     })
 }
 
@@ -212,11 +223,7 @@ fn check_number(value: &Value, schema: &Value, path: &str) -> Option<Problem> {
     let number = value.as_f64()?;
     let (least, most) = (schema["minimum"].as_f64(), schema["maximum"].as_f64());
     let outside = least.is_some_and(|least| number < least) || most.is_some_and(|most| number > most);
-    outside.then(|| {
-        let bound = |bound: Option<f64>| bound.map_or_else(String::new, |bound| bound.to_string());
-        let advice = format!("write {} to {}", bound(least), bound(most));
-        Problem::new(path, format!("is {value}"), advice)
-    })
+    outside.then(|| Problem::new(path, format!("is {value}"), advice::bounds(schema).unwrap_or_default()))
 }
 
 /// Patterns are few and the same for every object, so each is compiled once.

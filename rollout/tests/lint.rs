@@ -93,6 +93,10 @@ fn what_is_hardly_meant_is_warned_of() {
         ("steps: [{ratio: 10}, {ratio: 60}]", "StepIgnored spec.steps[1]"),
         ("steps: [{ratio: 10, hold: 5s}]", "HoldTooShort spec.steps[0].hold"),
         ("schedule: {timeZone: UTC, windows: []}", "ScheduleNeverOpens spec.schedule.windows"),
+        (
+            "schedule: {timeZone: Etc/GMT+2, windows: [{from: '09:00', to: '18:00'}]}",
+            "ReversedTimeZone spec.schedule.timeZone",
+        ),
         ("health: {maxLatency: {p50: 2s, p99: 1s}}", "LimitsOutOfOrder spec.health.maxLatency.p99"),
         ("identity: {whenMissing: Gray}", "NoEffect spec.identity.whenMissing"),
         ("identity: {rejectStatus: 404}", "NoEffect spec.identity.rejectStatus"),

@@ -45,7 +45,7 @@ pub(super) fn read(file: &str, text: &str) -> Result<FleetDeclarations, Vec<Find
     if value.get("fleets").is_none() && value.get("schema").is_some() {
         return routing_document(file, text);
     }
-    let fleets = fleets(value).map_err(|mut problems| {
+    let fleets = fleets(document).map_err(|mut problems| {
         problems.sort();
         let told = |problem: Problem| {
             let code = if problem.on_key { "UnknownField" } else { "Invalid" };
@@ -89,13 +89,14 @@ fn routing_document(file: &str, text: &str) -> Result<FleetDeclarations, Vec<Fin
     Ok(FleetDeclarations { fleets, watch_namespaces, file: file.to_owned(), places: Places::default() })
 }
 
-fn fleets(value: &Value) -> Result<(Vec<FleetDeclaration>, Vec<ObjectName>), Vec<Problem>> {
+fn fleets(document: &tree::Document) -> Result<(Vec<FleetDeclaration>, Vec<ObjectName>), Vec<Problem>> {
+    let tree::Document { value, places } = document;
     if value.get("fleets").is_none() {
         let kind = value.get("kind").and_then(Value::as_str);
         let what = kind.map_or("declares no fleet".to_owned(), |kind| format!("is a {kind}, and no fleets"));
         return Err(vec![Problem::new("", what, "write fleets: with an item for each class")]);
     }
-    let mut problems = structural::check(value, &schema(), "");
+    let mut problems = structural::check_written(value, &schema(), "", &|path| places.written(path));
     // What reading stumbles over, the schema has told already.
     let Ok(written) = serde_json::from_value::<Written>(value.clone()) else { return Err(problems) };
     let mut reader = Reader::default();
@@ -255,7 +256,7 @@ fn schema() -> Value {
         json!({
             "class": label,
             "namespace": label,
-            "podSelector": {"type": "object"},
+            "podSelector": {"type": "object", "additionalProperties": {"type": "string"}},
             "allowed": {"type": "array", "items": allowed},
             "allowAll": {"type": "boolean"},
             "allowAddresses": {"type": "boolean"},

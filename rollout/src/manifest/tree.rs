@@ -37,13 +37,20 @@ pub(crate) struct Places {
     start: Option<Position>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 struct Place {
     key: Position,
     value: Position,
+    /// A number or boolean as the file spells it: `1.10` is a version to its author and 1.1 to YAML.
+    written: Option<String>,
 }
 
 impl Places {
+    /// How the file spells the number or boolean at `path`.
+    pub(crate) fn written(&self, path: &str) -> Option<&str> {
+        self.fields.get(path)?.written.as_deref()
+    }
+
     /// Where the value at `path` stands; where it is missing, the nearest that is there and would hold it.
     pub(crate) fn of(&self, path: &str, on_key: bool) -> Position {
         let mut path = path;
@@ -59,7 +66,7 @@ impl Places {
     }
 }
 
-/// All documents of a text; empty ones are left out.
+/// All documents of a text; empty ones are left out, and a Kubernetes List counts as its items.
 ///
 /// # Errors
 /// What makes it no YAML, and where; also a key that is there twice.
@@ -67,7 +74,38 @@ pub(crate) fn parse(text: &str) -> Result<Vec<Document>, (Position, Problem)> {
     let options = serde_saphyr::options! { legacy_octal_numbers: true, with_snippet: false };
     let nodes: Vec<Spanned<Node>> =
         serde_saphyr::from_multiple_with_options(text, options).map_err(|error| malformed(&error))?;
-    Ok(nodes.into_iter().map(document).collect())
+    let lines: Vec<&str> = text.lines().collect();
+    let mut documents = Vec::new();
+    nodes.into_iter().for_each(|node| unpack(node, &lines, &mut documents));
+    Ok(documents)
+}
+
+/// Adds a document, or each item of a List such as `kubectl get -o yaml` prints.
+fn unpack(node: Spanned<Node>, lines: &[&str], documents: &mut Vec<Document>) {
+    match node.value.into_items() {
+        Ok(items) => items.into_iter().for_each(|item| unpack(item, lines, documents)),
+        Err(value) => documents.push(document(Spanned { value, ..node }, lines)),
+    }
+}
+
+impl Node {
+    /// The items of a List; anything else comes back as it was.
+    fn into_items(self) -> Result<Vec<Spanned<Self>>, Self> {
+        let Self::Map(mut entries) = self else { return Err(self) };
+        let is_list = entries.iter().any(|(key, node)| {
+            let kind = matches!(&node.value, Self::Scalar(Value::String(kind)) if kind.ends_with("List"));
+            key.value == "kind" && kind
+        });
+        let items = entries
+            .iter()
+            .position(|(key, node)| key.value == "items" && matches!(node.value, Self::List(_)))
+            .filter(|_| is_list);
+        let Some(items) = items else { return Err(Self::Map(entries)) };
+        match entries.swap_remove(items).1.value {
+            Self::List(items) => Ok(items),
+            other => Err(other),
+        }
+    }
 }
 
 fn malformed(error: &serde_saphyr::Error) -> (Position, Problem) {
@@ -84,13 +122,25 @@ fn position(location: Location) -> Position {
     Position { line: location.line().max(1), column: location.column().max(1) }
 }
 
-fn document(node: Spanned<Node>) -> Document {
+fn document(node: Spanned<Node>, lines: &[&str]) -> Document {
     let mut places = Places { start: Some(position(node.referenced)), ..Places::default() };
-    let value = value(node.value, "", &mut places);
+    let value = value(node.value, "", lines, &mut places);
     Document { value, places }
 }
 
-fn value(node: Node, path: &str, places: &mut Places) -> Value {
+/// The number or boolean that stands at a location, as it is spelt.
+fn spelling(node: &Spanned<Node>, lines: &[&str]) -> Option<String> {
+    if !matches!(node.value, Node::Scalar(Value::Number(_) | Value::Bool(_))) {
+        return None;
+    }
+    let Position { line, column } = position(node.defined);
+    let line = lines.get(usize::try_from(line).ok()?.checked_sub(1)?)?;
+    let part = |letter: &char| letter.is_ascii_alphanumeric() || "+-._".contains(*letter);
+    let text: String = line.chars().skip(usize::try_from(column - 1).ok()?).take_while(part).collect();
+    (!text.is_empty()).then_some(text)
+}
+
+fn value(node: Node, path: &str, lines: &[&str], places: &mut Places) -> Value {
     match node {
         Node::Null => Value::Null,
         Node::Scalar(value) => value,
@@ -98,8 +148,9 @@ fn value(node: Node, path: &str, places: &mut Places) -> Value {
             let item = |(at, node): (usize, Spanned<Node>)| {
                 let path = item(path, at);
                 let here = position(node.referenced);
-                places.fields.insert(path.clone(), Place { key: here, value: here });
-                value(node.value, &path, places)
+                let written = spelling(&node, lines);
+                places.fields.insert(path.clone(), Place { key: here, value: here, written });
+                value(node.value, &path, lines, places)
             };
             items.into_iter().enumerate().map(item).collect()
         }
@@ -111,8 +162,9 @@ fn value(node: Node, path: &str, places: &mut Places) -> Value {
                 // What a mapping or list is about, its name says, and it may begin lines below.
                 let nested = matches!(node.value, Node::Map(_) | Node::List(_) | Node::Null);
                 let here = if nested { at } else { position(node.referenced) };
-                places.fields.insert(path.clone(), Place { key: at, value: here });
-                let value = value(node.value, &path, places);
+                let written = spelling(&node, lines);
+                places.fields.insert(path.clone(), Place { key: at, value: here, written });
+                let value = value(node.value, &path, lines, places);
                 if !value.is_null() {
                     map.insert(key.value, value);
                 }
@@ -155,6 +207,14 @@ impl<'de> Visitor<'de> for NodeVisitor {
 
     fn visit_u64<E>(self, value: u64) -> Result<Node, E> {
         Ok(Node::Scalar(value.into()))
+    }
+
+    fn visit_i128<E: serde::de::Error>(self, value: i128) -> Result<Node, E> {
+        self.visit_f64(value as f64)
+    }
+
+    fn visit_u128<E: serde::de::Error>(self, value: u128) -> Result<Node, E> {
+        self.visit_f64(value as f64)
     }
 
     fn visit_f64<E>(self, value: f64) -> Result<Node, E> {

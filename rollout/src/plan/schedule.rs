@@ -106,18 +106,10 @@ pub(super) fn read(reader: &mut Reader, path: &str, schedule: &ScheduleSpec) -> 
     let zone = ZONES.get(&schedule.time_zone).ok();
     if zone.is_none() {
         let what = format!("there is no time zone {:?}", schedule.time_zone);
-        reader.refuse(&field(path, "timeZone"), what, zone_advice(&schedule.time_zone));
+        reader.refuse(&field(path, "timeZone"), what, super::zone::advice(&schedule.time_zone, &ZONES));
     }
     let windows = reader.each(&field(path, "windows"), &schedule.windows, window);
     Some(Schedule { zone: zone?, windows: windows? })
-}
-
-fn zone_advice(wrong: &str) -> String {
-    let names: Vec<String> = ZONES.available().map(|name| name.to_string()).collect();
-    match structural::nearest(wrong, names.iter().map(String::as_str)) {
-        Some(near) => format!("did you mean {near}?"),
-        None => "write a name such as Europe/Berlin, Asia/Shanghai or UTC".to_owned(),
-    }
 }
 
 fn window(reader: &mut Reader, path: &str, window: &WindowSpec) -> Option<Window> {
