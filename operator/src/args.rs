@@ -25,7 +25,13 @@ pub struct Flags {
     pub token_dir: PathBuf,
 
     /// Address of /livez, /readyz and /metrics; [::] is every address, of IPv4 as well
-    #[arg(long, value_name = "ADDR:PORT", env = "HALFTONE_LISTEN", default_value = "[::]:8082")]
+    #[arg(
+        long,
+        value_name = "ADDR:PORT",
+        env = "HALFTONE_LISTEN",
+        default_value = "[::]:8082",
+        value_parser = halftone_daemon::listen::address
+    )]
     pub listen: SocketAddr,
 
     /// Name of this process in Leases and events; no two that run may have the same. In a pod its name

@@ -66,7 +66,7 @@ pub struct Flags {
         env = "HALFTONE_LISTEN",
         default_value = "[::]:8080",
         value_delimiter = ',',
-        value_parser = address
+        value_parser = halftone_daemon::listen::address
     )]
     pub listen: Vec<SocketAddr>,
 
@@ -79,7 +79,7 @@ pub struct Flags {
         env = "HALFTONE_ADMIN",
         default_value = "127.0.0.1:8081",
         default_value_if("kubernetes", "true", "[::]:8081"),
-        value_parser = address
+        value_parser = halftone_daemon::listen::address
     )]
     pub admin: SocketAddr,
 
@@ -330,13 +330,6 @@ fn bytes(count: u64) -> usize {
 }
 
 /// `127.0.0.1:8080`, `[::]:8080`: no names, since what a name means may change while we run.
-fn address(text: &str) -> Result<SocketAddr, String> {
-    let wrong = || {
-        format!("\"{text}\" is no address; write an IP address and a port, as in 127.0.0.1:8080 or [::]:8080")
-    };
-    text.parse().map_err(|_| wrong())
-}
-
 /// `10s`, `1m30s`, `500ms`: whole milliseconds from 0 on.
 fn duration(text: &str) -> Result<Duration, String> {
     let wrong =
