@@ -8,10 +8,10 @@ export CARGO_TERM_COLOR ?= auto
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-9s %s\n", $$1, $$2}'
 
-demo: ## build the release binary and run three releases from start to end in under a minute
+demo: ## build the command line for trying out and run three releases from start to end in under a minute
 	@scripts/setup build
-	cargo build --release --locked -p halftone
-	target/release/halftone demo
+	cargo build --profile quick --locked -p halftone
+	target/quick/halftone demo
 
 test: ## everything CI runs: format, lints, all tests with their real peers and on a real cluster (as root)
 	@scripts/setup test

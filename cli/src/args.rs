@@ -1,7 +1,9 @@
 //! The arguments of every command, as types that cannot be wrong: clap refuses the rest with usage and exit code 2.
 //! What says where releases are found lies in `args/place.rs`, the commands about running ones in `args/running.rs`.
 
+mod examples;
 mod place;
+mod printed;
 mod running;
 
 use std::net::{IpAddr, SocketAddr};
@@ -11,10 +13,14 @@ use std::time::Duration;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
 
-pub(crate) use self::place::{ClusterArguments, FleetArguments, Place, Running};
+#[cfg(test)]
+pub(crate) use self::place::ConnectionArguments;
+pub(crate) use self::place::{ClusterArguments, FleetArguments, HERE, Place, Running};
+pub(crate) use self::printed::Printed;
 pub(crate) use self::running::{
-    AppliedArguments, ApproveArguments, ConfigArguments, ConfigCommand, EventsArguments, GetArguments,
-    HistoryArguments, ProxiesArguments, RequestArguments, StatusArguments, WatchArguments, Which,
+    AppliedArguments, ApproveArguments, CheckArguments, ConfigArguments, ConfigCommand, EventsArguments,
+    GetArguments, HistoryArguments, ProxiesArguments, RequestArguments, StatusArguments, VersionArguments,
+    WatchArguments, Which,
 };
 
 use crate::percent::{Percent, parse_ratio};
@@ -62,7 +68,8 @@ pub(crate) enum Command {
     Get(GetArguments),
     /// Follow releases as they move: a live view on a terminal, else a line for each change
     ///
-    /// With a name it ends when that release is done: exit code 0 at its target, 1 where it was rolled back or refused.
+    /// With a name it ends when that release is done: exit code 0 at its target, 1 where it was rolled back, is refused
+    /// or stalled, 3 after --timeout. Ctrl-C ends it with 130.
     Watch(WatchArguments),
     /// Let the step that waits for approval go on
     Approve(ApproveArguments),
@@ -81,13 +88,19 @@ pub(crate) enum Command {
     /// Show what happened to a release: its Kubernetes events
     Events(EventsArguments),
     /// Show the routing document that is applied for a release, and the proxies that run it
-    Config(ConfigArguments),
+    Config(Box<ConfigArguments>),
     /// List the proxy pods, and the releases that wait for each
     Proxies(ProxiesArguments),
+    /// Show the versions of this program, the operators and the proxies, and whether they fit together
+    Version(VersionArguments),
+    /// Look over an installation: what is missing, what does not answer, and what to do about it
+    ///
+    /// Exit code 1 where something has to be done. With --pre before installing: whether the cluster will take it.
+    Check(CheckArguments),
     /// Run a release in virtual time against a traffic model, thousands of times a minute
     Simulate(SimulateArguments),
     /// Say how one request would be decided, point by point
-    Explain(ExplainArguments),
+    Explain(Box<ExplainArguments>),
     /// Say how a list of identities would divide between stable and gray
     Split(SplitArguments),
     /// Find what the API server or the operator would refuse, and what deserves a warning
@@ -110,10 +123,10 @@ pub(crate) struct RunArguments {
     #[arg(required = true, value_hint = ValueHint::FilePath)]
     pub(crate) files: Vec<PathBuf>,
     /// Where users' requests come in
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
+    #[arg(long, value_name = "[ADDR:]PORT", default_value = "127.0.0.1:8080", value_parser = parse_address)]
     pub(crate) listen: SocketAddr,
     /// Where /metrics, /report, /config, /explain, /livez and /readyz are served
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8081")]
+    #[arg(long, value_name = "[ADDR:]PORT", default_value = "127.0.0.1:8081", value_parser = parse_address)]
     pub(crate) admin: SocketAddr,
     /// Where progress is kept, so that a new start goes on where this one ended
     #[arg(long, value_name = "DIR", default_value = "./.halftone", value_hint = ValueHint::DirPath)]
@@ -179,19 +192,20 @@ pub(crate) struct SimulateArguments {
     /// The random seed: the same seed gives the same releases
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(crate) seed: u64,
-    /// Print JSON
-    #[arg(long)]
-    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) printed: Printed,
 }
 
 /// `halftone explain`
 #[derive(Debug, Args)]
 pub(crate) struct ExplainArguments {
-    /// GrayRelease manifests; with --from-cluster the one release (NAME or NAMESPACE/NAME) whose fleet is asked
+    /// GrayRelease manifests; or one release (NAME or NAMESPACE/NAME) that runs here or in a cluster
     #[arg(required = true, value_name = "FILE|NAME", value_hint = ValueHint::FilePath)]
     pub(crate) files: Vec<PathBuf>,
-    /// Decide by what is applied in the cluster for all releases of the fleet, at the ratios where they stand now. With
-    /// --kubeconfig, --context or -n nothing else is meant; nor for `kubectl halftone` by a name that is no file
+    /// Decide by what is applied in the cluster for all releases of the fleet, at the ratios where they stand now
+    ///
+    /// --kubeconfig, --context and -n ask for the same; so does `kubectl halftone` by a name that is not a file. With
+    /// --state, or by a name that is not a file where a `halftone run` is in ./.halftone, that run is asked.
     #[arg(long, conflicts_with_all = ["ratio", "fleet"])]
     pub(crate) from_cluster: bool,
     /// The request's path, with its query if it has one
@@ -222,12 +236,11 @@ pub(crate) struct ExplainArguments {
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) fleet: Option<PathBuf>,
     #[command(flatten)]
-    pub(crate) cluster: ClusterArguments,
+    pub(crate) running: Running,
     #[command(flatten)]
     pub(crate) of_fleet: FleetArguments,
-    /// Print JSON
-    #[arg(long)]
-    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) printed: Printed,
 }
 
 /// `halftone split`
@@ -246,11 +259,10 @@ pub(crate) struct SplitArguments {
     #[arg(long, value_name = "FILE|-", value_hint = ValueHint::FilePath)]
     pub(crate) identities: PathBuf,
     /// Print each identity with its arm instead of the sum
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["json", "output"])]
     pub(crate) list: bool,
-    /// Print JSON
-    #[arg(long, conflicts_with = "list")]
-    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) printed: Printed,
 }
 
 /// `halftone probe`
@@ -273,14 +285,13 @@ pub(crate) struct LintArguments {
     /// A fleet declaration, to check what the releases claim against it
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) fleet: Option<PathBuf>,
-    /// Print JSON
-    #[arg(long)]
-    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) printed: Printed,
 }
 
 /// The arguments of this process. As `kubectl halftone` it is known by that name in usage and help.
 pub(crate) fn parse() -> Arguments {
-    let mut command = Arguments::command();
+    let mut command = examples::with_examples(Arguments::command());
     if is_plugin() {
         command = command.bin_name("kubectl halftone").display_name("kubectl halftone");
     }
@@ -305,7 +316,7 @@ fn is_called(name: &str) -> bool {
 
 /// Every command with its arguments.
 pub(crate) fn command() -> clap::Command {
-    let mut command = Arguments::command();
+    let mut command = examples::with_examples(Arguments::command());
     command.build();
     command
 }
@@ -324,16 +335,25 @@ fn parse_rps(text: &str) -> Result<f64, String> {
     }
 }
 
-/// Reads a duration as a manifest writes it: `90s`, `10m`, `1h30m`, `250ms`.
+/// Reads an address; a port alone is one of this machine, as the defaults are.
+fn parse_address(text: &str) -> Result<SocketAddr, String> {
+    match text.parse::<u16>() {
+        Ok(port) => Ok(SocketAddr::from(([127, 0, 0, 1], port))),
+        Err(_) => halftone_daemon::listen::address(text),
+    }
+}
+
 fn parse_http(text: &str) -> Result<hyper::Uri, String> {
     let url: hyper::Uri = text.parse().map_err(|error| format!("{error}"))?;
     let right = url.scheme_str() == Some("http") && url.host().is_some();
     right.then_some(url).ok_or_else(|| "expected a URL such as http://10.0.0.1:8080/readyz".to_owned())
 }
 
+/// Reads a duration as a manifest writes it: `90s`, `10m`, `1h30m`, `250ms`.
 fn parse_duration(text: &str) -> Result<Duration, String> {
-    let millis = halftone_rollout::duration::parse(text);
-    millis
-        .map(|millis| millis.duration())
-        .ok_or_else(|| "expected a duration such as 90s, 10m or 1h30m".to_owned())
+    let meant = || match halftone_rollout::duration::guess(text) {
+        Some(meant) => format!("write {}", halftone_rollout::duration::format(meant)),
+        None => "expected a duration such as 90s, 10m or 1h30m".to_owned(),
+    };
+    halftone_rollout::duration::parse(text).map(|millis| millis.duration()).ok_or_else(meant)
 }

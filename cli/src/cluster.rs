@@ -2,13 +2,17 @@
 //! and what to print is decided in the pure parts of the files below; errors become words in `cluster/failure.rs`.
 
 pub(crate) mod applied;
+pub(crate) mod check;
 pub(crate) mod config;
+mod connection;
 pub(crate) mod events;
 mod failure;
 mod operator;
 pub(crate) mod pending;
 pub(crate) mod proxies;
 pub(crate) mod request;
+mod traffic;
+pub(crate) mod version;
 pub(crate) mod watch;
 
 use std::fmt::Debug;
@@ -18,9 +22,8 @@ use halftone_daemon::log::with_causes;
 use halftone_rollout::GrayRelease;
 use k8s_openapi::NamespaceResourceScope;
 use kube::api::{Api, ListParams};
-use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::core::DeserializeGuard;
-use kube::{Client, Config, Resource, ResourceExt};
+use kube::{Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 
 use self::failure::{Doing, unreachable};
@@ -89,11 +92,13 @@ impl Cluster {
     pub(crate) async fn connect(asked: &ClusterArguments, looked_here: bool) -> Result<Self, Failure> {
         // Another one is there already only in tests.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-        let mut config =
-            config(asked).await.map_err(|error| failure::no_config(asked, &error, looked_here))?;
+        let mut config = connection::config(asked)
+            .await
+            .map_err(|error| failure::no_config(asked, &error, looked_here))?;
         config.connect_timeout = Some(CONNECTED_WITHIN);
         if let Some(user) = &asked.as_user {
             config.auth_info.impersonate = Some(user.clone());
+            config.auth_info.impersonate_uid.clone_from(&asked.connection.as_uid);
             config.auth_info.impersonate_groups = Some(asked.as_group.clone());
         }
         let namespace = asked.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
@@ -261,16 +266,4 @@ fn read(object: DeserializeGuard<GrayRelease>) -> Result<GrayRelease, Unreadable
 fn plain(mut release: GrayRelease) -> GrayRelease {
     release.metadata.managed_fields = None;
     release
-}
-
-async fn config(asked: &ClusterArguments) -> Result<Config, KubeconfigError> {
-    let options = KubeConfigOptions { context: asked.context.clone(), ..KubeConfigOptions::default() };
-    if let Some(file) = &asked.kubeconfig {
-        return Config::from_custom_kubeconfig(Kubeconfig::read_from(file)?, &options).await;
-    }
-    match Config::from_kubeconfig(&options).await {
-        // In a pod there is no kubeconfig, and the service account counts.
-        Err(error) if asked.context.is_none() => Config::incluster().map_err(|_| error),
-        read => read,
-    }
 }

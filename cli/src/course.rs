@@ -44,7 +44,7 @@ fn is(status: &GrayReleaseStatus, condition: &str, value: &str) -> bool {
 pub(crate) enum End {
     /// Where it was to go, or it has nowhere to go.
     Reached,
-    /// Elsewhere: it was rolled back, or its spec is refused.
+    /// Elsewhere: it was rolled back, is refused, or stands until a person mends what stalls it.
     Missed,
 }
 
@@ -72,6 +72,7 @@ impl End {
         }
         match status.phase? {
             _ if Course::of(status) == Course::Settled => Some(Self::Reached),
+            _ if is(status, "Stalled", "True") => Some(Self::Missed),
             Phase::RolledBack | Phase::Refused => Some(Self::Missed),
             _ => None,
         }
@@ -125,6 +126,16 @@ mod tests {
             "lastTransitionTime": "2026-11-21T10:00:00Z"}]);
         missing.status.as_mut().unwrap().conditions = serde_json::from_value(ready).unwrap();
         assert_eq!(End::of(&missing, None), None);
+    }
+
+    #[test]
+    fn a_release_that_stalls_has_ended_and_one_that_waits_for_a_person_has_not() {
+        let mut stalled = release("RollingBack");
+        let condition = json!([{"type": "Stalled", "status": "True", "reason": "StableUnavailable",
+            "message": "", "lastTransitionTime": "2026-11-21T10:00:00Z"}]);
+        stalled.status.as_mut().unwrap().conditions = serde_json::from_value(condition).unwrap();
+        assert_eq!(End::of(&stalled, None), Some(End::Missed));
+        assert_eq!(End::of(&release("Paused"), None), None);
     }
 
     #[test]

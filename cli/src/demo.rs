@@ -171,6 +171,8 @@ struct Stage<'a> {
     gray: &'a Service,
     users: &'a Users,
     bar: ProgressBar,
+    /// Where no bar is drawn, what happens is told line by line; programs are told the end alone.
+    lines: bool,
     end: watch::Sender<bool>,
     broken_at: Option<Instant>,
     zero_after: Option<Duration>,
@@ -189,8 +191,20 @@ impl<'a> Stage<'a> {
         let style = "{prefix:>8} {bar:40.cyan/dim} {pos:>3}% of users on v2  {msg}";
         bar.set_style(ProgressStyle::with_template(style).expect("a template by its letters"));
         bar.set_prefix(scene.name);
-        bar.println(format!("{}: {}", scene.name.bold(), scene.tells));
-        Self { scene, gray, users, bar, end, broken_at: None, zero_after: None, outcome: Outcome::Unfinished }
+        let lines = !json && !output::redraws(&std::io::stderr());
+        let outcome = Outcome::Unfinished;
+        let stage = Self { scene, gray, users, bar, lines, end, broken_at: None, zero_after: None, outcome };
+        stage.say(&format!("{}: {}", scene.name.bold(), scene.tells));
+        stage
+    }
+
+    fn say(&self, line: &str) {
+        if self.lines {
+            // Who reads has gone: the demo goes on.
+            let _ = writeln!(anstream::stdout().lock(), "{line}");
+        } else {
+            self.bar.println(line);
+        }
     }
 
     fn tell(self) -> Told {
@@ -224,7 +238,7 @@ impl Audience for Stage<'_> {
             gray.p99_ms.unwrap_or_default()
         ));
         for event in events.iter().filter(|event| event.reason != Reason::NotProgrammed) {
-            self.bar.println(format!("  {} {}", event.reason.cyan(), event.message));
+            self.say(&format!("  {} {}", event.reason.cyan(), event.message));
         }
         if let Some((fault, from)) = self.scene.fault
             && self.broken_at.is_none()
@@ -234,7 +248,7 @@ impl Audience for Stage<'_> {
             self.gray.breaks(fault);
             self.users.watch_for(fault);
             self.broken_at = Some(Instant::now());
-            self.bar.println(format!("  {} v2 is broken now", "fault".red()));
+            self.say(&format!("  {} v2 is broken now", "fault".red()));
         }
         match progress.state() {
             State::Promoted { .. } => self.outcome = Outcome::Promoted,
@@ -250,7 +264,7 @@ impl Audience for Stage<'_> {
     fn withdrawn(&mut self, _name: &str) {}
 
     fn note(&mut self, message: &str) {
-        self.bar.println(message);
+        self.say(message);
     }
 }
 

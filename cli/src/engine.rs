@@ -9,11 +9,13 @@ mod clock;
 mod conflict;
 mod files;
 mod manifest;
+pub(crate) mod past;
 mod poll;
 mod reach;
 pub(crate) mod release;
 mod state;
 pub(crate) mod traffic;
+mod unreachable;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -26,6 +28,7 @@ use std::time::{Duration, Instant};
 use halftone_proxy::run::{Proxy, Source};
 use halftone_proxy::settings::Settings;
 use halftone_proxy::source::{Content, Listing};
+use halftone_rollout::GrayRelease;
 use halftone_rollout::advance::{IDLE, Turn};
 use halftone_rollout::clock::Now;
 use halftone_rollout::events::Event;
@@ -33,19 +36,24 @@ use halftone_rollout::observation::{Observation, Obstacle};
 use halftone_rollout::request::{Command, Request};
 use halftone_rollout::spec::HandledRequest;
 use halftone_rollout::withdraw::{Withdrawal, is_taken_over, withdraw};
+use halftone_routing::config::RoutingConfig;
 use halftone_routing::config::arm::Backend;
 use halftone_routing::config::parse::Format;
 use halftone_routing::fleet::FleetConfig;
 use halftone_routing::report::baseline::{Baseline, Delta};
+use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 
 use self::begin::{begin, follow, not_started, problems, the_fleet};
 use self::clock::Clock;
 use self::files::Files;
+use self::past::Happened;
 use self::poll::{Poll, endpoints};
 use self::reach::Reach;
 use self::release::Release;
 use self::state::State;
+use self::traffic::ArmFigures;
+use self::unreachable::Unreachable;
 use crate::fleet::Fleet;
 use crate::output::Failure;
 
@@ -84,9 +92,33 @@ pub(crate) trait Audience {
 #[derive(Debug)]
 pub(crate) enum Ask {
     /// How the releases are doing: all, or the one that is named.
-    Status(Option<String>, oneshot::Sender<Result<Vec<halftone_rollout::GrayRelease>, Failure>>),
+    Status(Option<String>, oneshot::Sender<Result<Vec<Measured>, Failure>>),
+    /// What happened to the release of this name.
+    Events(String, oneshot::Sender<Result<Vec<Happened>, Failure>>),
+    /// What the proxy of this process is told.
+    Applied(oneshot::Sender<AppliedHere>),
     /// A request for one release: its name, and `VERB@TOKEN`.
     Request(String, String, oneshot::Sender<Result<HandledRequest, Failure>>),
+}
+
+/// A release and what its arms did in the last seconds.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Measured {
+    /// The release as an API server would show it.
+    pub(crate) release: GrayRelease,
+    /// Stable and gray.
+    pub(crate) traffic: [ArmFigures; 2],
+}
+
+/// What the proxy of this process is told.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct AppliedHere {
+    /// The version of this program.
+    pub(crate) version: String,
+    /// The documents that are live.
+    pub(crate) documents: Vec<Arc<RoutingConfig>>,
+    /// The fleet's settings.
+    pub(crate) fleet: FleetConfig,
 }
 
 /// A request that waits for its answer.
@@ -119,6 +151,7 @@ pub(crate) struct Engine {
     round: (Instant, Delta),
     asked: Vec<Asked>,
     notes: Vec<String>,
+    unreachable: Unreachable,
 }
 
 impl Engine {
@@ -131,19 +164,27 @@ impl Engine {
         let clock = Clock::start();
         let (state, records) = State::open(&options.state)?;
         let mut releases = BTreeMap::new();
+        let mut lost = Vec::new();
         for record in records {
-            let release = Release::restore(record, clock.now())?;
+            let (release, note) = Release::restore(record, clock.now());
+            lost.extend(note);
             releases.insert(release.name().to_owned(), release);
         }
-        let notes = problems(&files);
+        let mut notes = problems(&files);
         if releases.is_empty() && !notes.is_empty() {
             return Err(Failure::new(notes.join("\n")));
         }
+        notes.extend(lost);
+        notes.extend(state.damages().map(str::to_owned));
         // Users are being served by what was kept: a broken edit is no reason to leave them alone.
         notes.iter().for_each(|note| tracing::error!("{note}"));
         let fleet = the_fleet(&files, &releases)?;
-        let refused = follow(&files, &fleet, &mut releases, clock.now());
-        let early = begin(&state, &mut releases, &refused, clock.now())?;
+        let refused = follow(&files, &fleet, &state, &mut releases, clock.now());
+        if !releases.is_empty() && releases.values().all(Release::is_unreadable) {
+            return Err(Failure::new(notes.join("\n")));
+        }
+        let (early, unwritten) = begin(&state, &mut releases, &refused, clock.now())?;
+        notes.extend(unwritten);
         let listing = listing(&fleet.config, releases.values());
         let mut settings = Settings::new(options.listen, Some(options.admin));
         settings.class = fleet.config.class.clone();
@@ -165,6 +206,7 @@ impl Engine {
             round: (Instant::now(), Delta::new()),
             asked: Vec::new(),
             notes,
+            unreachable: Unreachable::new(),
         })
     }
 
@@ -229,6 +271,9 @@ impl Engine {
     /// One turn of every release; says when the next is due.
     async fn turn(&mut self, audience: &mut impl Audience) -> Duration {
         let mut wake_after = IDLE;
+        if self.state.is_mended() {
+            self.take_files();
+        }
         let mut changed = std::mem::take(&mut self.fleet_changed);
         self.reach.look(self.addresses()).await;
         let (now, poll) = (self.clock.now(), self.poll());
@@ -237,7 +282,9 @@ impl Engine {
         for (release, seen) in self.releases.values_mut().zip(seen) {
             if release.gone_since.is_some() {
                 if let Some(event) = release.tell_gone(seen.fleet.withdraw_after) {
-                    audience.turned(release, &[event], now);
+                    let events = [event];
+                    release.past.add(&events, now.wall);
+                    audience.turned(release, &events, now);
                 }
                 match leave(&self.state, release, &seen, now) {
                     Ok(Leaving::Wait(wait)) => wake_after = wake_after.min(wait),
@@ -248,20 +295,32 @@ impl Engine {
                 continue;
             }
             poll.count(release);
+            match (&poll.round, self.polls) {
+                (_, 1) => self.unreachable.try_all(release, now),
+                (Some((_, added)), _) => {
+                    let added = added.iter().filter(|(key, _)| key.uid == *release.uid());
+                    self.unreachable.suspect(release, added.map(|(key, counts)| (key.arm, counts)), now);
+                }
+                (None, _) => {}
+            }
             let kept = keep(&self.state, release, &seen, now);
             wake_after = wake_after.min(kept.wake_after);
             changed |= kept.is_news;
             self.notes.extend(kept.failure.and_then(|error| release.complain(&error)));
             // An event of a broken edit says what its note would.
             self.notes.retain(|note| kept.events.iter().all(|event| event.message != *note));
+            self.notes.extend(release.confirmation());
             let early = self.early.remove(release.name()).unwrap_or_default();
-            audience.turned(release, &[early, kept.events].concat(), now);
+            let events = [early, kept.events].concat();
+            release.past.add(&events, now.wall);
+            audience.turned(release, &events, now);
         }
         for name in gone {
             self.releases.remove(&name);
             audience.withdrawn(&name);
             changed = true;
         }
+        self.notes.extend(self.unreachable.news(&self.releases));
         self.notes.drain(..).for_each(|note| audience.note(&note));
         self.answer();
         if changed {
@@ -319,15 +378,20 @@ impl Engine {
     fn take_files(&mut self) {
         let now = self.clock.now();
         self.notes.extend(problems(&self.files));
+        self.notes.extend(self.files.comments());
         self.take_fleet();
-        self.refused = follow(&self.files, &self.fleet, &mut self.releases, now);
+        self.refused = follow(&self.files, &self.fleet, &self.state, &mut self.releases, now);
     }
 
     /// Brings the fleet in line with its file.
     fn take_fleet(&mut self) {
         let Some(declarations) = self.files.fleet().and_then(|file| file.holds.as_ref()) else { return };
         match self.fleet.edit(declarations) {
-            Ok(changed) => self.fleet_changed |= changed,
+            Ok(true) => {
+                self.fleet_changed = true;
+                self.notes.push("the fleet's edited settings are in effect".to_owned());
+            }
+            Ok(false) => {}
             Err(why) => self.notes.push(why),
         }
     }
@@ -336,11 +400,22 @@ impl Engine {
         match ask {
             Ask::Status(name, answer) => {
                 let found = match name {
-                    None => Ok(self.releases.values().map(Release::object).collect()),
-                    Some(name) => self.find(&name).map(|release| vec![release.object()]),
+                    None => Ok(self.releases.values().map(Release::measured).collect()),
+                    Some(name) => self.find(&name).map(|release| vec![release.measured()]),
                 };
-                // Who has gone needs no answer.
+                // Who has gone needs no answer, here and below.
                 let _ = answer.send(found);
+            }
+            Ask::Events(name, answer) => {
+                let _ = answer.send(self.find(&name).map(|release| release.past.all()));
+            }
+            Ask::Applied(answer) => {
+                let documents = self.releases.values().filter_map(|release| release.document.clone());
+                let _ = answer.send(AppliedHere {
+                    version: env!("CARGO_PKG_VERSION").to_owned(),
+                    documents: documents.collect(),
+                    fleet: self.fleet.config.clone(),
+                });
             }
             Ask::Request(name, request, answer) => match self.ask(&name, &request) {
                 Ok(name) => self.asked.push(Asked { name, request, answer }),
@@ -453,7 +528,9 @@ enum Leaving {
 
 fn leave(state: &State, release: &mut Release, seen: &Observation, now: Now) -> io::Result<Leaving> {
     let (Some(live), Some(since)) = (release.document.clone(), release.gone_since) else {
-        state.remove(release.name())?;
+        if !release.is_unreadable() {
+            state.remove(release.name())?;
+        }
         return Ok(Leaving::Left);
     };
     Ok(match withdraw(&live, since, seen, now) {

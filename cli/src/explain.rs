@@ -3,12 +3,12 @@
 
 use std::io::Write;
 use std::net::IpAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use halftone_rollout::{Plan, clock::Now, progress::Progress, routing_for::routing_for};
 use halftone_routing::config::{
-    IDENTITY_2, State,
+    IDENTITY_2, RoutingConfig, State,
     identity::Form,
     names::HostPattern,
     parse::Parsed,
@@ -24,13 +24,18 @@ use serde::Serialize;
 
 use crate::args::{self, ExplainArguments};
 use crate::cluster::{self, Cluster};
+use crate::engine::release::name_of;
 use crate::output::{self, Failure};
-use crate::{fleet, manifests};
+use crate::{fleet, here, manifests, socket};
 
 /// Runs the command.
 pub(crate) fn run(arguments: &ExplainArguments) -> Result<(), Failure> {
-    let from_cluster = from_cluster(arguments, args::is_plugin());
-    let (routes, host) = if from_cluster { applied(arguments)? } else { planned(arguments)? };
+    let place = place(arguments, args::is_plugin(), socket::runs);
+    let (routes, host) = match &place {
+        Asks::Files => planned(arguments)?,
+        Asks::Run(state) => applied_here(arguments, state)?,
+        Asks::Cluster => applied(arguments)?,
+    };
     let asked = Asked::read(arguments, host)?;
     let mut chance = rand::random::<u128>;
     let answer = asked.with_request(|request| {
@@ -39,12 +44,12 @@ pub(crate) fn run(arguments: &ExplainArguments) -> Result<(), Failure> {
         Answer::of(&routes, &resolution, findings)
     });
     let mut out = output::stdout();
-    if arguments.json {
-        output::json(&mut out, &answer)?
+    if arguments.printed.is_data() {
+        arguments.printed.write(&mut out, &answer)?
     } else {
         answer.tell(&mut out)?;
         match (answer.ratio, arguments.ratio) {
-            (Some(ratio), None) if from_cluster => {
+            (Some(ratio), None) if place != Asks::Files => {
                 writeln!(out, "  as it stands now, at {ratio}%")?;
             }
             (Some(target), None) => {
@@ -56,11 +61,39 @@ pub(crate) fn run(arguments: &ExplainArguments) -> Result<(), Failure> {
     Ok(out.flush()?)
 }
 
-/// Whether a release of a cluster is meant: what asks for one says so, and kubectl's users mean one unless there is such
-/// a file.
-fn from_cluster(arguments: &ExplainArguments, plugin: bool) -> bool {
-    let asked = arguments.from_cluster || arguments.cluster.any();
-    asked || (plugin && !arguments.files.iter().any(|file| file == Path::new("-") || file.exists()))
+/// Who knows how requests are decided.
+#[derive(Debug, PartialEq, Eq)]
+enum Asks {
+    /// Manifests, as if they were applied.
+    Files,
+    /// The `halftone run` that keeps its progress here.
+    Run(PathBuf),
+    /// A cluster.
+    Cluster,
+}
+
+/// What asks for a cluster or a run says so. Beyond that a name is a file if there is such a file; else kubectl's users
+/// mean a release of a cluster, and others one of the `halftone run` of this directory, if one `runs`.
+fn place(arguments: &ExplainArguments, plugin: bool, runs: impl FnOnce(&Path) -> bool) -> Asks {
+    let file = arguments.files.iter().any(|file| file == Path::new("-") || file.exists());
+    match &arguments.running.state {
+        _ if arguments.from_cluster || arguments.running.cluster.any() => Asks::Cluster,
+        Some(state) => Asks::Run(state.clone()),
+        None if file => Asks::Files,
+        None if plugin => Asks::Cluster,
+        None if runs(Path::new(args::HERE)) => Asks::Run(args::HERE.into()),
+        None => Asks::Files,
+    }
+}
+
+/// By what the proxy of a run is told, and a host that the release takes.
+fn applied_here(arguments: &ExplainArguments, state: &Path) -> Result<(Routes, String), Failure> {
+    let name = one_name(arguments)?;
+    let release = name_of(&here::release(state, &name)?.release);
+    let applied = here::applied(state)?;
+    let hosts = applied.of(&release).map(|document| document.hosts.clone()).unwrap_or_default();
+    let routes = compile(applied.parsed(), applied.fleet)?;
+    Ok((routes, one_of(&hosts)))
 }
 
 /// By manifests, and a host that the first of them takes.
@@ -75,19 +108,9 @@ fn planned(arguments: &ExplainArguments) -> Result<(Routes, String), Failure> {
 
 /// By what is applied for the fleet of a release, and a host that this release takes.
 fn applied(arguments: &ExplainArguments) -> Result<(Routes, String), Failure> {
-    let [name] = arguments.files.as_slice() else {
-        return Err(Failure::new("in a cluster one release's fleet is explained at a time")
-            .advise("name one release, NAME or NAMESPACE/NAME"));
-    };
-    if arguments.ratio.is_some() || arguments.fleet.is_some() {
-        return Err(Failure::new(
-            "--ratio and --fleet are for manifests; in a cluster counts what is applied",
-        )
-        .advise("leave them out, or name a file"));
-    }
-    let name = name.to_string_lossy();
+    let name = one_name(arguments)?;
     let (hosts, fleet) = cluster::block_on(async {
-        let cluster = Cluster::connect(&arguments.cluster, false).await?;
+        let cluster = Cluster::connect(&arguments.running.cluster, false).await?;
         let release = cluster.release(&name).await?;
         let applied = cluster.applied(&release, arguments.of_fleet.fleet_namespace.as_deref()).await?;
         let hosts = applied.document.map(|document| document.config.hosts.clone()).unwrap_or_default();
@@ -96,13 +119,32 @@ fn applied(arguments: &ExplainArguments) -> Result<(Routes, String), Failure> {
     for refused in &fleet.refused {
         output::note(&format!("left out, since proxies refuse it and keep what they have: {refused}"));
     }
+    Ok((compile(fleet.documents, fleet.config)?, one_of(&hosts)))
+}
+
+/// The one release whose fleet is asked.
+fn one_name(arguments: &ExplainArguments) -> Result<String, Failure> {
+    let [name] = arguments.files.as_slice() else {
+        return Err(Failure::new("one release's fleet is explained at a time")
+            .advise("name one release, NAME or NAMESPACE/NAME"));
+    };
+    if arguments.ratio.is_some() || arguments.fleet.is_some() {
+        return Err(Failure::new(
+            "--ratio and --fleet are for manifests; of what runs, what is applied counts",
+        )
+        .advise("leave them out, or name a file"));
+    }
+    Ok(name.to_string_lossy().into_owned())
+}
+
+/// The routes of documents as they are applied.
+fn compile(documents: Vec<Arc<Parsed<RoutingConfig>>>, fleet: FleetConfig) -> Result<Routes, Failure> {
     let mut compiler = Compiler::default();
-    let releases = fleet
-        .documents
+    let releases = documents
         .into_iter()
         .map(|document| Release::compile(document, false, &mut compiler).map(Arc::new).map_err(Failure::new))
         .collect::<Result<Vec<_>, _>>()?;
-    Ok((Routes::new(releases, Arc::new(fleet.config), &mut compiler), one_of(&hosts)))
+    Ok(Routes::new(releases, Arc::new(fleet), &mut compiler))
 }
 
 /// The routes as they would be with every release at the ratio asked for, or at its target.

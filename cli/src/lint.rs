@@ -1,34 +1,72 @@
 //! `halftone lint`: everything that would be refused, and what deserves a warning, each with its place.
 
 use std::io::Write;
+use std::path::Path;
 use std::process::ExitCode;
 
 use halftone_rollout::finding::{Finding, Severity};
 use halftone_rollout::lint::lint;
-use halftone_rollout::manifest::Reading;
+use halftone_rollout::manifest::{self, Reading};
 use owo_colors::OwoColorize;
 
 use crate::args::LintArguments;
 use crate::output::{self, Failure};
 use crate::{fleet, manifests};
 
-/// Runs the command; fails if there is an error among the findings.
+/// Runs the command; fails if there is an error among the findings. Programs get every failure as a finding, too.
 pub(crate) fn run(arguments: &LintArguments) -> Result<ExitCode, Failure> {
-    let readings = manifests::readings(&arguments.files)?;
-    let findings = match arguments.fleet.as_deref().map(fleet::read).transpose()? {
-        Some(Err(wrong)) => wrong.into_iter().chain(lint(&readings, None)).collect(),
-        Some(Ok(fleets)) => lint(&readings, Some(&fleets)),
-        None => lint(&readings, None),
-    };
-    let empty = |reading: &Reading| reading.manifests.is_empty() && reading.findings.is_empty();
-    if readings.iter().all(empty) {
-        return Err(manifests::none_in(&arguments.files));
+    let (mut readings, mut findings) = (Vec::new(), Vec::new());
+    for file in &arguments.files {
+        match manifests::text(file) {
+            Ok(text) => readings.push(manifest::read(&file.display().to_string(), &text)),
+            Err(failure) if arguments.printed.is_data() => findings.push(unreadable(file, &failure)),
+            Err(failure) => return Err(failure),
+        }
     }
+    let fleets = match arguments.fleet.as_deref().map(|file| (file, fleet::read(file))) {
+        None => None,
+        Some((_, Ok(Ok(fleets)))) => Some(fleets),
+        Some((_, Ok(Err(wrong)))) => {
+            findings.extend(wrong);
+            None
+        }
+        Some((file, Err(failure))) if arguments.printed.is_data() => {
+            findings.push(unreadable(file, &failure));
+            None
+        }
+        Some((_, Err(failure))) => return Err(failure),
+    };
+    findings.extend(lint(&readings, fleets.as_ref()));
+    let empty = |reading: &Reading| reading.manifests.is_empty() && reading.findings.is_empty();
+    if !readings.is_empty() && readings.iter().all(empty) {
+        let none = manifests::none_in(&arguments.files);
+        if !arguments.printed.is_data() {
+            return Err(none);
+        }
+        let advice = none.advice().unwrap_or_default();
+        let empty = |reading: &Reading| {
+            Finding::of_file("NoRelease", &reading.file, "no GrayRelease is there", advice)
+        };
+        findings.extend(readings.iter().map(empty));
+    }
+    tell_all(arguments, &readings, &findings)?;
+    Ok(if findings.iter().any(Finding::is_error) { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// A file that cannot be read, without its name, which the finding has.
+fn unreadable(file: &Path, failure: &Failure) -> Finding {
+    let (file, message) = (file.display().to_string(), failure.to_string());
+    let what = message.strip_prefix(&format!("{file}: ")).unwrap_or(&message);
+    let (what, advice) = what.split_once("; ").unwrap_or((what, "name a file that can be read"));
+    Finding::of_file("Unreadable", &file, what, advice)
+}
+
+fn tell_all(arguments: &LintArguments, readings: &[Reading], findings: &[Finding]) -> Result<(), Failure> {
     let mut out = output::stdout();
-    if arguments.json {
-        output::json(&mut out, &findings)?;
+    if arguments.printed.is_data() {
+        arguments.printed.write(&mut out, &findings)?;
     } else {
-        for finding in &findings {
+        for finding in findings {
             tell(&mut out, finding)?;
         }
         let releases: usize = readings.iter().map(|reading| reading.manifests.len()).sum();
@@ -37,8 +75,7 @@ pub(crate) fn run(arguments: &LintArguments) -> Result<ExitCode, Failure> {
             [(releases, "sound release"), (errors, "error"), (findings.len() - errors, "warning")].map(count);
         writeln!(out, "{releases}, {errors}, {warnings}")?;
     }
-    out.flush()?;
-    Ok(if findings.iter().any(Finding::is_error) { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    Ok(out.flush()?)
 }
 
 fn count((number, name): (usize, &str)) -> String {

@@ -1,5 +1,6 @@
 //! `halftone`: the command line. Parses the arguments, runs one command, turns its end into an exit code:
-//! 0 done, 1 the answer is no (errors found, a release ended otherwise than announced), 2 wrong usage.
+//! 0 done, 1 the answer is no (errors found, a release ended otherwise than announced), 2 wrong usage, 3 a time-out of
+//! `watch`, 130 Ctrl-C.
 //! Each command lives in a file of its own; the engine lives in `routing`, `rollout` and `proxy`.
 
 mod args;
@@ -10,8 +11,10 @@ mod demo;
 mod engine;
 mod explain;
 mod fleet;
+mod here;
 mod lint;
 mod manifests;
+mod next;
 mod output;
 mod percent;
 mod probe;
@@ -49,7 +52,7 @@ fn main() -> ExitCode {
         Ok(code) => code,
         Err(failure) => {
             failure.tell();
-            ExitCode::FAILURE
+            failure.code()
         }
     }
 }
@@ -69,6 +72,8 @@ fn run(command: &Command) -> Result<ExitCode, Failure> {
         Command::Events(arguments) => return cluster::events::run(arguments),
         Command::Config(arguments) => return cluster::config::run(arguments),
         Command::Proxies(arguments) => return cluster::proxies::run(arguments),
+        Command::Version(arguments) => return cluster::version::run(arguments),
+        Command::Check(arguments) => return cluster::check::run(arguments),
         Command::Approve(arguments) => return steer::approve(arguments),
         Command::Promote(arguments) => return steer::request(arguments, Verb::Promote),
         Command::Rollback(arguments) => return steer::request(arguments, Verb::Rollback),

@@ -2,7 +2,8 @@
 //! where a person looks. Commands write through `anstream`, which strips colour from anything but a terminal.
 
 use std::fmt;
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter, IsTerminal, Write};
+use std::process::ExitCode;
 
 use comfy_table::Table;
 use jiff::SignedDuration;
@@ -17,18 +18,30 @@ pub(crate) struct Failure {
     message: String,
     advice: Option<String>,
     quiet: bool,
+    code: u8,
 }
 
 impl Failure {
     /// A failure without advice.
     pub(crate) fn new(message: impl fmt::Display) -> Self {
-        Self { message: message.to_string(), advice: None, quiet: false }
+        Self { message: message.to_string(), advice: None, quiet: false, code: 1 }
     }
 
     /// The same failure with what to do next.
     pub(crate) fn advise(mut self, advice: impl fmt::Display) -> Self {
         self.advice = Some(advice.to_string());
         self
+    }
+
+    /// The same failure with an exit code of its own.
+    pub(crate) fn with_code(mut self, code: u8) -> Self {
+        self.code = code;
+        self
+    }
+
+    /// The exit code that it ends the process with.
+    pub(crate) fn code(&self) -> ExitCode {
+        ExitCode::from(self.code)
     }
 
     /// What to do next, if anything is known.
@@ -43,11 +56,25 @@ impl Failure {
         }
         let mut err = anstream::stderr().lock();
         // Nobody is left to be told that standard error is gone.
-        let _ = writeln!(err, "{} {}", "error:".red().bold(), self.message);
+        for (at, line) in self.message.lines().enumerate() {
+            let _ = match (is_placed(line), at) {
+                (true, _) => writeln!(err, "{}", line.red()),
+                (false, 0) => writeln!(err, "{} {line}", "error:".red().bold()),
+                (false, _) => writeln!(err, "{line}"),
+            };
+        }
         if let Some(advice) = &self.advice {
             let _ = writeln!(err, "  {advice}");
         }
     }
+}
+
+/// Whether a line is a finding, `FILE:LINE:COLUMN: error: …`, which says itself that it is an error.
+fn is_placed(line: &str) -> bool {
+    let Some((place, _)) = line.split_once(": error: ") else { return false };
+    let mut parts = place.rsplitn(3, ':');
+    let mut number = || parts.next().is_some_and(|part| part.parse::<u32>().is_ok());
+    number() && number() && parts.next().is_some()
 }
 
 impl fmt::Display for Failure {
@@ -60,7 +87,7 @@ impl fmt::Display for Failure {
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
         let quiet = error.kind() == io::ErrorKind::BrokenPipe;
-        Self { message: format!("cannot write the output: {error}"), advice: None, quiet }
+        Self { quiet, ..Self::new(format!("cannot write the output: {error}")) }
     }
 }
 
@@ -109,6 +136,17 @@ pub(crate) fn span(length: SignedDuration) -> String {
     }
 }
 
+/// Whether this output is a terminal on which lines can be drawn over: `TERM=dumb`, as editors set it, says no.
+pub(crate) fn redraws(output: &impl IsTerminal) -> bool {
+    let dumb = std::env::var_os("TERM").is_none_or(|term| term.is_empty() || term == "dumb");
+    output.is_terminal() && !dumb
+}
+
+/// The exit code of a command that Ctrl-C ended, as shells have it: 128 and the number of SIGINT.
+pub(crate) fn interrupted() -> ExitCode {
+    ExitCode::from(130)
+}
+
 /// Takes `--color` for the rest of the process.
 pub(crate) fn choose_color(choice: ColorChoice) {
     match choice {
@@ -122,6 +160,19 @@ pub(crate) fn choose_color(choice: ColorChoice) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_finding_is_an_error_once() {
+        for (line, placed) in [
+            ("f.yaml:8:16: error: spec.targetRatio: is 101", true),
+            ("C:/f.yaml:8:16: error: a", true),
+            ("f.yaml: there is no such file", false),
+            ("the API server says: error: no", false),
+            ("8:16: error: no", false),
+        ] {
+            assert_eq!(is_placed(line), placed, "{line}");
+        }
+    }
 
     #[test]
     fn a_length_of_time_is_told_in_two_units() {

@@ -26,7 +26,10 @@ pub(crate) fn run(arguments: &SimulateArguments) -> Result<(), Failure> {
     let model = Model::new(arguments, GrayLatency::parse(&arguments.gray_latency)?);
     let summary = Summary::of(&all(&Arc::new(plan), &model, arguments));
     let mut out = output::stdout();
-    if arguments.json { output::json(&mut out, &summary) } else { summary.tell(&mut out, arguments) }
+    match arguments.printed.is_data() {
+        true => arguments.printed.write(&mut out, &summary),
+        false => summary.tell(&mut out, arguments),
+    }
 }
 
 /// What stands in the way of time is taken as granted: windows are open, and nobody has pressed pause.
@@ -71,7 +74,8 @@ fn all(plan: &Arc<Plan>, model: &Model, arguments: &SimulateArguments) -> Vec<En
 
 /// Progress on standard error, if that is a terminal.
 fn bar(arguments: &SimulateArguments) -> ProgressBar {
-    let target = if arguments.json { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
+    let target =
+        if arguments.printed.is_data() { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
     let style = ProgressStyle::with_template("{bar:30} {pos}/{len} releases, {eta} left")
         .expect("a template of known keys");
     ProgressBar::with_draw_target(Some(arguments.runs), target).with_style(style)

@@ -6,7 +6,6 @@ use std::os::unix::net::UnixStream as BlockingStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use halftone_rollout::GrayRelease;
 use halftone_rollout::spec::HandledRequest;
 use rustix::fs::Mode;
 use serde::{Deserialize, Serialize};
@@ -14,7 +13,8 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader as Async
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::engine::Ask;
+use crate::engine::past::Happened;
+use crate::engine::{AppliedHere, Ask, Measured};
 use crate::output::Failure;
 
 /// A question is a name and a verb.
@@ -28,6 +28,10 @@ const ANSWERED_WITHIN: Duration = Duration::from_secs(10);
 pub(crate) enum Question {
     /// How are the releases, or this one, doing?
     Status(Option<String>),
+    /// What happened to this one?
+    Events(String),
+    /// What is the proxy told?
+    Applied,
     /// Do this.
     #[serde(rename_all = "camelCase")]
     Request {
@@ -42,8 +46,12 @@ pub(crate) enum Question {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) enum Answer {
-    /// The releases with their status.
-    Releases(Vec<GrayRelease>),
+    /// The releases with their status, and what their arms did in the last seconds.
+    Releases(Vec<Measured>),
+    /// What happened, the oldest first.
+    Events(Vec<Happened>),
+    /// What the proxy is told.
+    Applied(Box<AppliedHere>),
     /// What became of the request.
     Handled(HandledRequest),
     /// Why not.
@@ -135,6 +143,16 @@ async fn ask(question: Question, asks: &mpsc::Sender<Ask>) -> Result<Answer, Fai
             let (answer, answered) = oneshot::channel();
             asks.send(Ask::Status(name, answer)).await.map_err(|_| ending())?;
             answered.await.map_err(|_| ending())?.map(Answer::Releases)
+        }
+        Question::Events(name) => {
+            let (answer, answered) = oneshot::channel();
+            asks.send(Ask::Events(name, answer)).await.map_err(|_| ending())?;
+            answered.await.map_err(|_| ending())?.map(Answer::Events)
+        }
+        Question::Applied => {
+            let (answer, answered) = oneshot::channel();
+            asks.send(Ask::Applied(answer)).await.map_err(|_| ending())?;
+            answered.await.map(|applied| Answer::Applied(Box::new(applied))).map_err(|_| ending())
         }
         Question::Request { name, request } => {
             let (answer, answered) = oneshot::channel();

@@ -37,8 +37,8 @@ pub(crate) fn run(arguments: &SplitArguments) -> Result<(), Failure> {
         }
         Ok(())
     })?;
-    if arguments.json {
-        output::json(&mut out, &tally.sum(ratio))?;
+    if arguments.printed.is_data() {
+        arguments.printed.write(&mut out, &tally.sum(ratio))?;
     } else if !arguments.list {
         tally.tell(&mut out, ratio)?;
     }

@@ -6,14 +6,17 @@ use std::fmt::Write as _;
 use comfy_table::Table;
 use halftone_rollout::GrayRelease;
 use halftone_rollout::clock::Now;
-use halftone_rollout::spec::{ArmSpec, GrayReleaseStatus, IntOrString, RequestResult};
+use halftone_rollout::spec::{ArmSpec, GrayReleaseStatus, IncludedTraffic, IntOrString, RequestResult};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use owo_colors::OwoColorize;
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::course::Course;
 use crate::engine::release::name_of;
+use crate::engine::traffic::{ArmFigures, WINDOW};
+use crate::next::next;
 use crate::output::{self, span};
 use crate::view::{Shown, phase, standing};
 
@@ -68,7 +71,7 @@ impl Listing {
 }
 
 /// All releases with what is said of them, those first that want to be looked at, and how many there are of each phase.
-pub(crate) fn overview(listing: &Listing) -> String {
+pub(crate) fn overview(listing: &Listing, wide: bool) -> String {
     let mut releases: Vec<&GrayRelease> = listing.releases.iter().collect();
     releases.sort_by_key(|release| release.status.as_ref().map_or(Course::Moving, Course::of));
     let mut phases: BTreeMap<String, usize> = BTreeMap::new();
@@ -78,7 +81,7 @@ pub(crate) fn overview(listing: &Listing) -> String {
     if !listing.unreadable.is_empty() {
         phases.insert(UNREADABLE.to_owned(), listing.unreadable.len());
     }
-    let mut text = table(&releases, &listing.unreadable).trim_fmt();
+    let mut text = table(&releases, &listing.unreadable, wide).trim_fmt();
     let all: usize = phases.values().sum();
     // A few are seen at a glance.
     if all > FEW {
@@ -88,8 +91,39 @@ pub(crate) fn overview(listing: &Listing) -> String {
     text
 }
 
-fn table(releases: &[&GrayRelease], unreadable: &[Unreadable]) -> Table {
-    let mut table = output::table(&["RELEASE", "PHASE", "STEP", "RATIO", "OBSERVED", "VERDICT", "WHY"]);
+/// The columns that `-o wide` adds.
+const MORE: [&str; 5] = ["STABLE", "GRAY", "TARGET", "HOSTS", "CLASS"];
+
+fn more(release: &GrayRelease) -> [String; 5] {
+    let spec = &release.spec;
+    let target = spec.target_ratio.as_ref().map(|ratio| match ratio {
+        IntOrString::Int(percent) => format!("{percent}%"),
+        IntOrString::String(text) => text.clone(),
+    });
+    [
+        spec.stable.version.clone(),
+        text(spec.gray.as_ref().map(|arm| arm.version.clone())),
+        text(target),
+        spec.hosts.join(","),
+        spec.proxy_class.clone(),
+    ]
+}
+
+/// A table with these columns, and with more where a person asks for them.
+fn widened(header: &[&str], wide: bool) -> Table {
+    let more: &[&str] = if wide { &MORE } else { &[] };
+    output::table(&[header, more].concat())
+}
+
+/// The resource and name of each, as kubectl prints them with `-o name`.
+pub(crate) fn names(listing: &Listing) -> String {
+    let readable = listing.releases.iter().map(|release| release.metadata.name.clone().unwrap_or_default());
+    let all = readable.chain(listing.unreadable.iter().map(|object| object.name.clone()));
+    all.map(|name| format!("grayrelease.halftone.dev/{name}\n")).collect()
+}
+
+fn table(releases: &[&GrayRelease], unreadable: &[Unreadable], wide: bool) -> Table {
+    let mut table = widened(&["RELEASE", "PHASE", "STEP", "RATIO", "OBSERVED", "VERDICT", "WHY"], wide);
     for object in unreadable {
         let name = format!("{}/{}", object.namespace, object.name);
         table.add_row([&name, UNREADABLE, "-", "-", "-", "-", &object.sentence()]);
@@ -97,7 +131,7 @@ fn table(releases: &[&GrayRelease], unreadable: &[Unreadable]) -> Table {
     for release in releases {
         let status = release.status.clone().unwrap_or_default();
         let ready = condition(&status, "Ready").map(|ready| ready.message.clone());
-        table.add_row([
+        let row = [
             name_of(release),
             phase(&status),
             text(status.step.map(|step| step.display)),
@@ -105,15 +139,16 @@ fn table(releases: &[&GrayRelease], unreadable: &[Unreadable]) -> Table {
             text(status.observed.and_then(|observed| observed.ratio)),
             text(status.verdict.map(|verdict| format!("{:?}", verdict.result))),
             text(ready),
-        ]);
+        ];
+        table.add_row(row.into_iter().chain(wide.then(|| more(release)).into_iter().flatten()));
     }
     table
 }
 
 /// All releases with the columns that `kubectl get` shows.
-pub(crate) fn columns(listing: &Listing, now: Timestamp) -> Table {
+pub(crate) fn columns(listing: &Listing, now: Timestamp, wide: bool) -> Table {
     let header = ["NAMESPACE", "NAME", "PHASE", "STEP", "RATIO", "OBSERVED", "READY", "REASON", "AGE"];
-    let mut table = output::table(&header);
+    let mut table = widened(&header, wide);
     for object in &listing.unreadable {
         table.add_row([&object.namespace, &object.name, UNREADABLE, "-", "-", "-", "-", &object.why, "-"]);
     }
@@ -121,7 +156,7 @@ pub(crate) fn columns(listing: &Listing, now: Timestamp) -> Table {
         let status = release.status.clone().unwrap_or_default();
         let ready = condition(&status, "Ready");
         let born = release.metadata.creation_timestamp.as_ref();
-        table.add_row([
+        let row = [
             release.metadata.namespace.clone().unwrap_or_default(),
             release.metadata.name.clone().unwrap_or_default(),
             phase(&status),
@@ -131,7 +166,8 @@ pub(crate) fn columns(listing: &Listing, now: Timestamp) -> Table {
             text(ready.map(|ready| ready.status.clone())),
             text(ready.map(|ready| ready.reason.clone())),
             text(born.map(|born| span(now.duration_since(born.0)))),
-        ]);
+        ];
+        table.add_row(row.into_iter().chain(wide.then(|| more(release)).into_iter().flatten()));
     }
     table
 }
@@ -168,8 +204,54 @@ pub(crate) fn history(release: &GrayRelease, now: Timestamp) -> Table {
     table
 }
 
+/// What the arms of a release did lately.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Traffic {
+    /// Over how many seconds, the last ones.
+    pub(crate) seconds: f64,
+    /// The stable version.
+    pub(crate) stable: ArmFigures,
+    /// The gray version.
+    pub(crate) gray: ArmFigures,
+}
+
+impl Traffic {
+    /// As a `halftone run` measures it.
+    pub(crate) fn here([stable, gray]: &[ArmFigures; 2]) -> Self {
+        Self { seconds: WINDOW.as_secs_f64(), stable: *stable, gray: *gray }
+    }
+
+    fn line(&self, arm: &str) -> String {
+        let figures = if arm == "gray" { &self.gray } else { &self.stable };
+        let [errors, p50, p95, p99] = figures.text();
+        format!(
+            "{:.1} requests/s, {errors} errors, p50 {p50}, p95 {p95}, p99 {p99} over the last {:.0} s",
+            figures.requests_per_second, self.seconds
+        )
+    }
+}
+
+/// What the counts of a step leave out, so that nobody looks for requests that are missing from them.
+fn left_out(release: &GrayRelease) -> String {
+    let health = &release.spec.health;
+    let included = |traffic| health.include.contains(&traffic);
+    let mut out = vec!["requests before every proxy had this step".to_owned()];
+    if !release.spec.rules.is_empty() && !included(IncludedTraffic::Rule) {
+        out.push("those sent by a rule".to_owned());
+    }
+    if !included(IncludedTraffic::Missing) {
+        out.push("those without an identity".to_owned());
+    }
+    if !health.exclude.is_empty() {
+        out.push("those that health.exclude matches".to_owned());
+    }
+    out.push("those that the client broke off or the proxy refused".to_owned());
+    format!("leave out {}", out.join(", "))
+}
+
 /// Everything about one release.
-pub(crate) fn detail(release: &GrayRelease, now: Now) -> String {
+pub(crate) fn detail(release: &GrayRelease, traffic: Option<&Traffic>, now: Now) -> String {
     let status = release.status.clone().unwrap_or_default();
     let mut out = format!("{}  {}\n", name_of(release).bold(), standing(&status, now));
     for (arm, version, figures) in shown(release).arms {
@@ -179,6 +261,12 @@ pub(crate) fn detail(release: &GrayRelease, now: Now) -> String {
             arm,
             format!("{version:<12} {:<24} {figures}", spec.map_or_else(String::new, place)).trim_end(),
         );
+        if let Some(traffic) = traffic {
+            line(&mut out, "", &traffic.line(arm));
+        }
+    }
+    if status.verdict.is_some() {
+        line(&mut out, "counts", &left_out(release));
     }
     if let Some(current) = &status.release {
         let id = format!("{}, attempt {}, since {}", current.id, current.attempt, whole(current.started_at));
@@ -205,6 +293,9 @@ pub(crate) fn detail(release: &GrayRelease, now: Now) -> String {
     }
     if let Some(back) = &status.rollback {
         line(&mut out, "rollback", &format!("{} at {}: {}", back.reason, whole(back.at), back.message));
+    }
+    if let Some(next) = next(release, now) {
+        line(&mut out, "next", &next);
     }
     verdict(&mut out, &status);
     for condition in &status.conditions {
@@ -265,7 +356,7 @@ pub(crate) fn shown(release: &GrayRelease) -> Shown {
     };
     let mut arms = vec![("stable", release.spec.stable.version.clone(), stable)];
     arms.extend(release.spec.gray.as_ref().map(|arm| ("gray", arm.version.clone(), gray)));
-    Shown { name: name_of(release), status, arms }
+    Shown { name: name_of(release), status, arms, next: next(release, Now::at(Timestamp::now())) }
 }
 
 /// The result of a request, in the colour of its meaning.
@@ -346,10 +437,24 @@ mod tests {
         }))
     }
 
+    fn busy() -> Traffic {
+        let gray = ArmFigures {
+            requests_per_second: 12.3,
+            error_percent: Some(0.5),
+            p50_ms: Some(8.0),
+            p95_ms: Some(20.0),
+            p99_ms: Some(1_250.0),
+        };
+        Traffic::here(&[ArmFigures::default(), gray])
+    }
+
     #[test]
     fn the_detail_of_a_release_tells_what_an_operator_of_it_asks() {
-        let told = anstream::adapter::strip_str(&detail(&holding(), now())).to_string();
+        let told = anstream::adapter::strip_str(&detail(&holding(), Some(&busy()), now())).to_string();
         for words in [
+            "12.3 requests/s, 0.50% errors, p50 8.0ms, p95 20.0ms, p99 1.25s over the last 10 s",
+            "next     99 of 100 requests to gray; about 10 more of all users at 10%",
+            "counts   leave out requests before every proxy had this step, those without an identity, those that",
             "shop/checkout  Holding step 2/6 at 10% (observed 9.97%), holds for 2m more",
             "stable   v1           checkout-v1:80           901 requests, 0 errors (0.00%)",
             "gray     v2           checkout-v2:80           99 requests, 1 errors (1.01%)",
@@ -365,10 +470,10 @@ mod tests {
     #[test]
     fn a_release_that_nobody_has_seen_is_pending() {
         let release = release(json!({"observedGeneration": -1}));
-        let told = anstream::adapter::strip_str(&detail(&release, now())).to_string();
+        let told = anstream::adapter::strip_str(&detail(&release, None, now())).to_string();
         assert!(told.starts_with("shop/checkout  Pending\n"), "{told}");
         assert!(
-            columns(&Listing { releases: vec![release], ..Listing::default() }, now().wall)
+            columns(&Listing { releases: vec![release], ..Listing::default() }, now().wall, false)
                 .to_string()
                 .contains("2h")
         );

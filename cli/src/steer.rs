@@ -1,6 +1,7 @@
 //! The commands about running releases, here or in a cluster: they show how releases are doing, or fetch a release's
 //! token, send `VERB@TOKEN` and print the answer.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
@@ -13,6 +14,7 @@ use halftone_rollout::clock::Now;
 use halftone_rollout::request::{Command, Request};
 use halftone_rollout::spec::{HandledRequest, RequestResult};
 use jiff::Timestamp;
+use serde_json::{Value, json};
 
 use crate::args::{
     self, ApproveArguments, FleetArguments, GetArguments, HistoryArguments, Place, RequestArguments, Running,
@@ -20,12 +22,16 @@ use crate::args::{
 };
 use crate::cluster::{self, Cluster, Scope};
 use crate::course::End;
+use crate::engine::Measured;
 use crate::engine::release::name_of;
+use crate::here;
 use crate::output::{self, Failure};
 use crate::socket::{self, Answer, Question, question};
-use crate::status::{self, Listing};
+use crate::status::{self, Listing, Traffic};
 use crate::view::View;
 
+/// The exit code of a watch whose time is over.
+const TIMED_OUT: u8 = 3;
 /// How often a `halftone run` is asked by `watch`.
 const LOOK: Duration = Duration::from_millis(500);
 
@@ -45,8 +51,8 @@ pub(crate) fn request(arguments: &RequestArguments, command: Command) -> Result<
         })?,
     };
     let mut out = output::stdout();
-    if arguments.json {
-        output::json(&mut out, &handled)?;
+    if arguments.printed.is_data() {
+        arguments.printed.write(&mut out, &handled)?;
     } else {
         writeln!(out, "{}: {}: {}", name_of(&release), status::result(handled.result), handled.message)?;
     }
@@ -59,8 +65,7 @@ fn request_here(
     name: &str,
     command: Command,
 ) -> Result<(GrayRelease, HandledRequest), Failure> {
-    let mut releases = releases_here(state, Some(name))?;
-    let release = releases.pop().ok_or_else(unexpected)?;
+    let release = here::release(state, name)?.release;
     let token = release.status.as_ref().and_then(|status| status.request_token.clone());
     let token = token.ok_or_else(|| {
         Failure::new(format!("{name} takes no requests yet")).advise("look with halftone status")
@@ -68,59 +73,75 @@ fn request_here(
     let request = Request::new(command, token).to_string();
     match question(state, &Question::Request { name: name_of(&release), request })? {
         Answer::Handled(handled) => Ok((release, handled)),
-        _ => Err(unexpected()),
+        _ => Err(here::unexpected()),
     }
 }
 
 /// `halftone status`
 pub(crate) fn status(arguments: &StatusArguments) -> Result<ExitCode, Failure> {
-    let (listing, abandoned) = releases(&arguments.which, Some(&arguments.fleet))?;
+    let Seen { listing, traffic, unknown, note } = releases(&arguments.which, Some(&arguments.fleet))?;
     let mut out = output::stdout();
     match (&arguments.which.name, listing.releases.first()) {
-        _ if arguments.json => json(&mut out, &arguments.which, &listing)?,
-        (Some(_), Some(release)) => write!(out, "{}", status::detail(release, Now::at(Timestamp::now())))?,
+        _ if arguments.printed.is_data() => {
+            arguments.printed.write(&mut out, &json(&arguments.which, &listing, &traffic))?
+        }
+        _ if arguments.printed.is_names() => write!(out, "{}", status::names(&listing))?,
+        (Some(_), Some(release)) => {
+            let text = status::detail(release, traffic.get(&name_of(release)), Now::at(Timestamp::now()));
+            write!(out, "{text}")?;
+            if let Some(why) = unknown {
+                writeln!(out, "  traffic  not known: {why}")?;
+            }
+        }
         _ if listing.is_empty() => {}
-        _ => writeln!(out, "{}", status::overview(&listing))?,
+        _ => writeln!(out, "{}", status::overview(&listing, arguments.printed.is_wide()))?,
     }
     out.flush()?;
-    if let Some(abandoned) = abandoned {
-        output::note(&abandoned);
-    }
+    note.iter().for_each(|note| output::note(note));
     Ok(ExitCode::SUCCESS)
 }
 
 /// `halftone get`
 pub(crate) fn get(arguments: &GetArguments) -> Result<ExitCode, Failure> {
-    let (listing, _) = releases(&arguments.which, None)?;
+    let Seen { listing, .. } = releases(&arguments.which, None)?;
     let mut out = output::stdout();
-    if arguments.json {
-        json(&mut out, &arguments.which, &listing)?;
+    if arguments.printed.is_data() {
+        arguments.printed.write(&mut out, &json(&arguments.which, &listing, &BTreeMap::new()))?;
+    } else if arguments.printed.is_names() {
+        write!(out, "{}", status::names(&listing))?;
     } else if !listing.is_empty() {
-        writeln!(out, "{}", status::columns(&listing, Timestamp::now()).trim_fmt())?;
+        let table = status::columns(&listing, Timestamp::now(), arguments.printed.is_wide());
+        writeln!(out, "{}", table.trim_fmt())?;
     }
     out.flush()?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// The one release that was named, or all.
-fn json(out: &mut impl Write, which: &Which, listing: &Listing) -> Result<(), Failure> {
-    match (&which.name, listing.releases.first()) {
-        (Some(_), Some(release)) => output::json(out, release),
-        _ => output::json(out, &listing.json()),
+/// The one release that was named, or all; each with `traffic` beside its status where that is known.
+fn json(which: &Which, listing: &Listing, traffic: &BTreeMap<String, Traffic>) -> Value {
+    let mut all = listing.json();
+    for (object, release) in all.iter_mut().zip(&listing.releases) {
+        if let Some(traffic) = traffic.get(&name_of(release)) {
+            object["traffic"] = json!(traffic);
+        }
+    }
+    match (&which.name, all.is_empty()) {
+        (Some(_), false) => all.swap_remove(0),
+        _ => Value::Array(all),
     }
 }
 
 /// `halftone history`
 pub(crate) fn history(arguments: &HistoryArguments) -> Result<ExitCode, Failure> {
     let release = match place(&arguments.running, false) {
-        Place::Local(state) => releases_here(&state, Some(&arguments.name))?.pop().ok_or_else(unexpected)?,
+        Place::Local(state) => here::release(&state, &arguments.name)?.release,
         Place::Cluster { looked_here } => cluster::block_on(async {
             Cluster::connect(&arguments.running.cluster, looked_here).await?.release(&arguments.name).await
         })?,
     };
     let mut out = output::stdout();
-    match arguments.json {
-        true => output::json(&mut out, &release.status.unwrap_or_default().history)?,
+    match arguments.printed.is_data() {
+        true => arguments.printed.write(&mut out, &release.status.unwrap_or_default().history)?,
         false => writeln!(out, "{}", status::history(&release, Timestamp::now()).trim_fmt())?,
     }
     out.flush()?;
@@ -143,7 +164,8 @@ pub(crate) fn watch(arguments: &WatchArguments) -> Result<ExitCode, Failure> {
             Some(timeout) => tokio::time::timeout(timeout, watching).await.unwrap_or_else(|_| {
                 let name = which.name.as_deref().unwrap_or_default();
                 Err(Failure::new(format!("{name} is not done within {timeout:?}; it goes on"))
-                    .advise("see why with halftone status"))
+                    .advise(format!("see why with halftone status {name}"))
+                    .with_code(TIMED_OUT))
             }),
         }
     })
@@ -154,7 +176,7 @@ async fn watch_here(state: PathBuf, arguments: &WatchArguments) -> Result<ExitCo
     let mut view = View::new(arguments.json);
     let look = async {
         loop {
-            for release in releases_here(&state, name)? {
+            for Measured { release, .. } in here::releases(&state, name)? {
                 view.show(&status::shown(&release), false, Now::at(Timestamp::now()));
                 if let Some(end) = End::of(&release, arguments.gray.as_deref())
                     .filter(|_| name.is_some() && !arguments.follow)
@@ -167,19 +189,42 @@ async fn watch_here(state: PathBuf, arguments: &WatchArguments) -> Result<ExitCo
     };
     let ended = tokio::select! {
         ended = look => ended,
-        _ = tokio::signal::ctrl_c() => Ok(ExitCode::SUCCESS),
+        _ = tokio::signal::ctrl_c() => Ok(output::interrupted()),
     };
     view.ended();
     ended
 }
 
-/// The releases that are asked for, wherever they are. Of one in a cluster, if the fleets' place is given, also that
-/// nobody keeps its status up to date.
-fn releases(which: &Which, fleet: Option<&FleetArguments>) -> Result<(Listing, Option<String>), Failure> {
+/// What was found of the releases that are asked for.
+struct Seen {
+    listing: Listing,
+    /// What arms did in the last seconds, by release, where it is known.
+    traffic: BTreeMap<String, Traffic>,
+    /// Why it is not known, where it could be.
+    unknown: Option<String>,
+    /// That nobody keeps the status up to date.
+    note: Option<String>,
+}
+
+impl Seen {
+    fn only(listing: Listing) -> Self {
+        Self { listing, traffic: BTreeMap::new(), unknown: None, note: None }
+    }
+}
+
+/// The releases that are asked for, wherever they are. Of one in a cluster, if the fleets' place is given, also what its
+/// proxies count now.
+fn releases(which: &Which, fleet: Option<&FleetArguments>) -> Result<Seen, Failure> {
     let name = which.name.as_deref();
     let only = |releases| Listing { releases, ..Listing::default() };
     match place(&which.running, which.in_cluster()) {
-        Place::Local(state) => Ok((only(releases_here(&state, name)?), None)),
+        Place::Local(state) => {
+            let found = here::releases(&state, name)?;
+            let traffic =
+                found.iter().map(|found| (name_of(&found.release), Traffic::here(&found.traffic))).collect();
+            let releases = found.into_iter().map(|found| found.release).collect();
+            Ok(Seen { traffic, ..Seen::only(only(releases)) })
+        }
         Place::Cluster { looked_here } => cluster::block_on(async {
             let cluster = Cluster::connect(&which.running.cluster, looked_here).await?;
             let release = match (name, which.all_namespaces) {
@@ -187,32 +232,25 @@ fn releases(which: &Which, fleet: Option<&FleetArguments>) -> Result<(Listing, O
                 (Some(name), false) => cluster.release(name).await?,
                 (None, all) => {
                     let scope = if all { Scope::All } else { Scope::Namespace(cluster.namespace()) };
-                    return Ok((cluster.some(scope, which.selector.as_deref()).await?, None));
+                    let listing = cluster.some(scope, which.selector.as_deref()).await?;
+                    return Ok(Seen::only(listing));
                 }
             };
-            let abandoned = match fleet {
-                Some(fleet) => {
-                    let namespace = fleet.fleet_namespace.as_deref();
-                    cluster.abandoned(&release.spec.proxy_class, namespace).await
+            let mut seen = Seen::only(Listing::default());
+            if let Some(fleet) = fleet {
+                let namespace = fleet.fleet_namespace.as_deref();
+                match cluster.traffic(&release, namespace).await {
+                    Ok(measured) => drop(seen.traffic.insert(name_of(&release), measured)),
+                    Err(why) => seen.unknown = Some(why),
                 }
-                None => None,
-            };
-            Ok((only(vec![release]), abandoned))
+                seen.note = cluster.abandoned(&release.spec.proxy_class, namespace).await;
+            }
+            Ok(Seen { listing: only(vec![release]), ..seen })
         }),
     }
 }
 
-fn releases_here(state: &Path, name: Option<&str>) -> Result<Vec<GrayRelease>, Failure> {
-    match question(state, &Question::Status(name.map(str::to_owned)))? {
-        Answer::Releases(releases) => Ok(releases),
-        _ => Err(unexpected()),
-    }
-}
-
-fn place(running: &Running, all_namespaces: bool) -> Place {
+/// Where releases are found. `kubectl halftone` means a cluster.
+pub(crate) fn place(running: &Running, all_namespaces: bool) -> Place {
     running.place(all_namespaces || args::is_plugin(), socket::runs)
-}
-
-fn unexpected() -> Failure {
-    Failure::new("halftone run answered another question").advise("use the same halftone for both")
 }

@@ -2,9 +2,10 @@
 //! release that is redrawn, with events as lines above it; elsewhere one line for each change, as text or JSON.
 
 mod screen;
+mod wrap;
 
 use std::collections::BTreeMap;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use std::net::SocketAddr;
 
 use halftone_rollout::clock::Now;
@@ -16,7 +17,7 @@ use serde_json::{Value, json};
 
 use self::screen::{Block, Screen};
 use crate::course::Course;
-use crate::output::span;
+use crate::output::{self, span};
 
 /// One release as it is shown.
 pub(crate) struct Shown {
@@ -26,6 +27,8 @@ pub(crate) struct Shown {
     pub(crate) status: GrayReleaseStatus,
     /// A line for each arm: which, its version, its figures.
     pub(crate) arms: Vec<(&'static str, String, String)>,
+    /// What it waits for, and what a person can do.
+    pub(crate) next: Option<String>,
 }
 
 /// One thing that happened, for people.
@@ -74,7 +77,7 @@ impl Told {
 
 impl View {
     pub(crate) fn new(json: bool) -> Self {
-        let form = match (json, io::stdout().is_terminal()) {
+        let form = match (json, output::redraws(&io::stdout())) {
             (true, _) => Form::Json,
             (false, true) => Form::Live(Screen::new()),
             (false, false) => Form::Lines,
@@ -172,7 +175,14 @@ impl View {
                             verdict(&shown.status).map_or_else(String::new, |verdict| format!("; {verdict}"))
                         }
                     };
-                self.line(&format!("{} {} {stands}{verdict}", clock(now.wall), shown.name));
+                let next = shown.next.as_ref().map_or_else(String::new, |next| format!("; {next}"));
+                self.line(&format!("{} {} {stands}{verdict}{next}", clock(now.wall), shown.name));
+            }
+            // What happened was told; what to do about it was not.
+            Form::Lines if changed => {
+                if let Some(next) = &shown.next {
+                    self.line(&format!("{} {} {next}", clock(now.wall), shown.name));
+                }
             }
             Form::Json | Form::Lines => {}
             Form::Live(screen) => {
@@ -225,6 +235,7 @@ fn summary(shown: &Shown, now: Now) -> Value {
         "verdict": status.verdict.as_ref().map(|verdict| json!({
             "result": verdict.result, "reason": verdict.reason, "message": verdict.message,
         })),
+        "next": shown.next,
     })
 }
 
@@ -268,7 +279,7 @@ fn paint(shown: &Shown, now: Now) -> String {
     let status = &shown.status;
     let mut text = format!("\n{}  {}", shown.name.bold(), standing(status, now));
     for (arm, version, figures) in &shown.arms {
-        text.push_str(&format!("\n  {arm:<7}{version:<12}{figures}"));
+        text.push_str(&format!("\n  {arm:<7}{version:<7} {figures}"));
     }
     if let Some(verdict) = verdict(status) {
         text.push_str(&format!("\n  {verdict}"));
@@ -276,6 +287,9 @@ fn paint(shown: &Shown, now: Now) -> String {
     let ready = status.conditions.iter().find(|condition| condition.type_ == "Ready");
     if let Some(ready) = ready {
         text.push_str(&format!("\n  {}", ready.message.dimmed()));
+    }
+    if let Some(next) = &shown.next {
+        text.push_str(&format!("\n  → {next}"));
     }
     text
 }

@@ -133,6 +133,9 @@ fn simulate_rolls_a_fault_back_and_promotes_a_good_release() {
     );
     let bad = run(&["--fault-at", "20s", "--fault-error-rate", "50%"]);
     assert_eq!(bad["rolledBack"], 40, "{bad}");
+    let by: u64 = bad["rolledBackBy"].as_object().unwrap().values().filter_map(Value::as_u64).sum();
+    assert!(by == 40 && bad["rolledBackBy"]["maxErrorRate"].is_u64(), "{bad}");
+    assert_eq!(good["rolledBackBy"], serde_json::json!({}));
     assert!(bad["detectionSeconds"]["p99"].as_f64().unwrap() < 30.0, "{bad}");
 }
 
@@ -179,6 +182,9 @@ fn wrong_usage_is_refused_with_advice() {
         (&["explain", "--path", "/%00"], 1, "--path /%00"),
         (&["simulate", "--gray-latency", "slow"], 1, "x2"),
         (&["simulate", "--fault-at", "soon"], 2, "90s"),
+        (&["simulate", "--fault-at", "5 min"], 2, "write 5m"),
+        (&["run", "--listen", ":8080"], 2, "127.0.0.1:8080 for this machine only, or [::]:8080"),
+        (&["run", "--admin", "shop:1"], 2, "is not an address"),
     ];
     for (arguments, code, says) in refused {
         halftone().args(*arguments).arg(manifest.path()).assert().code(*code).stderr(contains(*says));
@@ -200,6 +206,35 @@ fn lint_tells_errors_with_their_place_and_exits_with_1() {
     let output = halftone().args(["lint", "--json"]).arg(bad.path()).assert().code(1);
     let findings: Value = serde_json::from_slice(&output.get_output().stdout).unwrap();
     assert_eq!((&findings[0]["severity"], &findings[0]["line"]), (&"error".into(), &8.into()), "{findings}");
+}
+
+#[test]
+fn what_lint_says_to_a_program_is_json_whatever_is_wrong() {
+    let (empty, good) = (file("# nothing yet\n"), file(LEAST));
+    let paths = [empty.path().to_str().unwrap(), "/nowhere", good.path().to_str().unwrap()];
+    for (arguments, codes) in [
+        (&paths[..1], &["NoRelease"][..]),
+        (&paths[1..], &["Unreadable"]),
+        (&paths[1..2], &["Unreadable"]),
+        (&[paths[2], "--fleet", "/nowhere"], &["Unreadable"]),
+    ] {
+        let output = halftone().args(["lint", "--json"]).args(arguments).assert().code(1);
+        let findings: Value = serde_json::from_slice(&output.get_output().stdout).unwrap();
+        let told: Vec<&str> =
+            findings.as_array().unwrap().iter().map(|finding| finding["code"].as_str().unwrap()).collect();
+        assert_eq!(told, codes, "{findings}");
+    }
+}
+
+#[test]
+fn an_error_is_called_one_once() {
+    let bad = file(&LEAST.replace("targetRatio: 100", "targetRatio: 12.5"));
+    for command in [&["explain"][..], &["simulate"], &["split", "--identities", "-"], &["run"]] {
+        let output = halftone().args(command).arg(bad.path()).assert().code(1);
+        let told = String::from_utf8_lossy(&output.get_output().stderr).into_owned();
+        let first = told.lines().next().unwrap();
+        assert_eq!(first.matches("error:").count(), 1, "{command:?}: {told}");
+    }
 }
 
 #[test]

@@ -65,6 +65,39 @@ fn each_example_is_explained_to_an_arm() {
     }
 }
 
+/// The blocks of YAML in a text.
+fn blocks(text: &str) -> Vec<&str> {
+    let blocks = text.split("```yaml\n").skip(1);
+    blocks.filter_map(|block| Some(block.split_once("```")?.0)).collect()
+}
+
+#[test]
+fn what_the_readme_shows_is_the_example_that_it_links() {
+    let readme = std::fs::read_to_string(examples().join("../README.md")).unwrap();
+    let blocks = blocks(&readme);
+    for name in ["minimal.yaml", LOCAL] {
+        assert!(readme.contains(&format!("(examples/{name})")), "{name} is linked");
+        let example = std::fs::read_to_string(examples().join(name)).unwrap();
+        let plain: Vec<&str> = example.lines().filter(|line| !line.starts_with('#')).collect();
+        let plain = format!("{}\n", plain.join("\n"));
+        assert!(
+            blocks.contains(&plain.as_str()),
+            "README.md shows another release than examples/{name}:\n{plain}"
+        );
+    }
+}
+
+#[test]
+fn the_commands_of_the_readme_are_commands_with_these_options() {
+    let readme = std::fs::read_to_string(examples().join("../README.md")).unwrap();
+    let lines = readme.lines().filter_map(|line| line.strip_prefix("halftone "));
+    let names: Vec<&str> = lines.filter_map(|line| line.split(' ').next()).collect();
+    assert!(names.contains(&"run") && names.contains(&"approve"), "{names:?}");
+    for name in names {
+        halftone().args([name, "--help"]).assert().success();
+    }
+}
+
 #[test]
 fn the_whole_ratio_sends_everyone_to_gray_and_none_sends_nobody() {
     for (name, _) in releases().into_iter().filter(|(name, _)| name != "everything.yaml") {

@@ -207,6 +207,165 @@ fn a_person_steers_it() {
     drop(users);
 }
 
+/// A release beside the one that [`World::manifest`] has, on a host of its own.
+fn another(manifest: &str, name: &str, host: &str) -> String {
+    manifest.replace("name: checkout,", &format!("name: {name},")).replace("shop.example.com", host)
+}
+
+#[test]
+fn one_damaged_state_file_keeps_its_own_release_from_starting_and_no_other() {
+    let world = World::new();
+    let stable = Nginx::start(&world);
+    let manifest = world.manifest(stable.port, 2, "{ratio: 20, hold: 600s}");
+    world.write(&format!("{manifest}---\n{}", another(&manifest, "basket", "basket.example.com")));
+    let run = Run::start(&world);
+    run.until("it holds", |status| status["ratio"] == "20%");
+    run.kill();
+    let file = world.state().join("releases/shop_checkout.json");
+    std::fs::write(&file, "{\"object\": ").unwrap();
+    let run = Run::start(&world);
+    let basket = || world::get_from(run.listen, "basket.example.com", "user-1").0;
+    assert!([200, 502].contains(&basket()), "the other one is served");
+    run.until_told("shop_checkout.json: its release does not start");
+    let status = run.until("it is refused", |status| status["phase"] == "Refused");
+    assert!(status["conditions"].to_string().contains("StateUnreadable"), "{status}");
+    assert_eq!(world::get(run.listen, "u").0, 404);
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "{\"object\": ", "it is left as it is");
+    std::fs::remove_file(&file).unwrap();
+    run.until("it starts once the file is gone", |status| status["ratio"] == "20%");
+}
+
+#[test]
+fn a_status_that_cannot_be_read_costs_the_hold_and_nobody_a_version() {
+    let world = World::new();
+    let stable = Nginx::start(&world);
+    world.write(&world.manifest(stable.port, 2, "{ratio: 20, hold: 600s}"));
+    let run = Run::start(&world);
+    let before = run.until("it holds", |status| status["ratio"] == "20%");
+    run.kill();
+    let file = world.state().join("releases/shop_checkout.json");
+    let mut kept: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+    kept["object"]["status"]["stage"] = "of a newer version".into();
+    std::fs::write(&file, kept.to_string()).unwrap();
+    let run = Run::start(&world);
+    run.until_told("its kept status cannot be read");
+    let after = run.until("it goes on", |status| status["phase"] == "Holding");
+    assert_eq!((&after["ratio"], &after["release"]["id"]), (&before["ratio"], &before["release"]["id"]));
+}
+
+#[test]
+fn a_name_of_250_characters_is_one_like_others() {
+    let world = World::new();
+    let stable = Nginx::start(&world);
+    let manifest = world.manifest(stable.port, 2, "{ratio: 20, hold: 600s}");
+    let long = "a".repeat(250);
+    world.write(&format!("{manifest}---\n{}", another(&manifest, &long, "basket.example.com")));
+    for _ in 0..2 {
+        let run = Run::start(&world);
+        run.until("the other one holds", |status| status["ratio"] == "20%");
+        let told = run.steer(&["status", &long, "--json"]).success();
+        let told: Value = serde_json::from_slice(&told.get_output().stdout).unwrap();
+        assert_eq!(told["status"]["ratio"], "20%");
+        run.kill();
+    }
+}
+
+#[test]
+fn status_events_config_and_explain_answer_for_a_release_that_runs_here() {
+    let world = World::new();
+    let (stable, gray) = (Nginx::start(&world), Python::start(&world));
+    world.write(&world.manifest(stable.port, gray.port, "{ratio: 20, hold: 600s}"));
+    let run = Run::start(&world);
+    let users = Users::arrive(run.listen);
+    run.until("both arms are used", |status| status["observed"]["grayRequests"].as_i64() > Some(0));
+    let told = |arguments: &[&str]| {
+        String::from_utf8(run.steer(arguments).success().get_output().stdout.clone()).unwrap()
+    };
+    let status = told(&["status", "checkout"]);
+    for words in ["requests/s", "p95", "over the last 10 s", "leave out requests before every proxy"] {
+        assert!(status.contains(words), "{words} in\n{status}");
+    }
+    let json: Value = serde_json::from_str(&told(&["status", "checkout", "--json"])).unwrap();
+    assert!(json["traffic"]["stable"]["p95Ms"].as_f64() > Some(0.0), "{json}");
+    let events = told(&["events", "checkout"]);
+    assert!(events.contains("shop/checkout ReleaseStarted"), "{events}");
+    assert!(told(&["config", "checkout"]).contains("Active at 20%"));
+    assert!(told(&["config", "diff", "checkout"]).contains("what the spec asks for"));
+    let explained = told(&["explain", "checkout", "--header", "X-User-Name: lin"]);
+    assert!(explained.contains("as it stands now, at 20%"), "{explained}");
+    drop(users);
+}
+
+#[test]
+fn a_server_that_is_dead_is_named_with_its_error_and_again_when_it_answers() {
+    let world = World::new();
+    let gray = Python::start(&world);
+    let port = gray.port;
+    world.write(&world.manifest(gray.port, 2, "{ratio: 20, hold: 600s}"));
+    let run = Run::start(&world);
+    run.until_told("gray (v2) at 127.0.0.1:2 cannot be reached: Connection refused");
+    drop(gray);
+    let users = Users::arrive(run.listen);
+    run.until_told(&format!("stable (v1) at 127.0.0.1:{port} cannot be reached"));
+    let back = std::net::TcpListener::bind(("127.0.0.1", port)).unwrap();
+    run.until_told(&format!("stable (v1) at 127.0.0.1:{port} answers again"));
+    // It never answers: whoever waits for it is let go first.
+    drop(back);
+    drop(users);
+}
+
+#[test]
+fn an_edit_is_confirmed_and_a_refused_file_that_is_right_again_too() {
+    let world = World::new();
+    let good = world.manifest(1, 2, "{ratio: 20, hold: 600s}");
+    world.write(&good);
+    let run = Run::start(&world);
+    run.until("it holds", |status| status["phase"] == "Holding");
+    world.write(&good.replace("hold: 600s", "hold: 500s"));
+    run.until_told("shop/checkout: the edit is in effect");
+    world.write(&good.replace("ratio: 20", "ratio: 120"));
+    run.until_told("spec.steps[0].ratio");
+    world.write(&good.replace("hold: 600s", "hold: 500s"));
+    run.until_told("shop/checkout: accepted again");
+    world.write(&format!("# a remark\n{}", good.replace("hold: 600s", "hold: 500s")));
+    run.until_told("the edit changes nothing");
+    assert_eq!(run.count_told("the edit is in effect"), 1);
+}
+
+#[test]
+fn a_state_that_waits_says_what_comes_next() {
+    let world = World::new();
+    let manifest = world.manifest(1, 2, "{ratio: 20, hold: 600s}");
+    world.write(&manifest.replace("minRequests: 5", "minRequests: 100"));
+    let run = Run::start(&world);
+    run.until("it holds", |status| status["phase"] == "Holding");
+    run.until_told("0 of 100 requests to gray; about 500 more of all users at 20%");
+    run.steer(&["pause", "checkout"]).success();
+    run.until_told("halftone resume shop/checkout goes on");
+}
+
+#[test]
+fn a_dumb_terminal_gets_lines() {
+    let told = world::halftone().env("TERM", "dumb").arg("demo").output().unwrap();
+    let told = String::from_utf8_lossy(&told.stdout).into_owned();
+    assert!(told.contains("StepStarted") && told.contains("v2 is broken now"), "{told}");
+}
+
+#[test]
+fn a_watch_ends_with_the_code_of_what_it_saw() {
+    let world = World::new();
+    let stable = Nginx::start(&world);
+    world.write(&world.manifest(stable.port, 2, "{ratio: 20, hold: 600s}"));
+    let run = Run::start(&world);
+    run.until("it holds", |status| status["phase"] == "Holding");
+    let code = |arguments: &[&str]| world.steer(arguments).get_output().status.code();
+    assert_eq!(code(&["watch", "checkout", "--timeout", "1s"]), Some(3));
+    run.steer(&["rollback", "checkout"]).success();
+    run.until("it goes back", |status| status["ratio"] == "0%");
+    assert_eq!(code(&["watch", "checkout", "--timeout", "60s"]), Some(1));
+    assert_eq!(code(&["watch", "--timeout", "60s"]), Some(2), "a time-out needs a name");
+}
+
 #[test]
 fn a_second_run_on_the_same_state_is_refused() {
     let world = World::new();

@@ -6,15 +6,15 @@ use clap::{Args, Subcommand};
 
 use super::parse_duration;
 use super::place::{ClusterArguments, FleetArguments, Running};
+use super::printed::{Listed, Printed};
 
 /// `halftone get`
 #[derive(Debug, Args)]
 pub(crate) struct GetArguments {
     #[command(flatten)]
     pub(crate) which: Which,
-    /// Print JSON
-    #[arg(long)]
-    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) printed: Listed,
 }
 
 /// `halftone status`
@@ -24,9 +24,8 @@ pub(crate) struct StatusArguments {
     pub(crate) which: Which,
     #[command(flatten)]
     pub(crate) fleet: FleetArguments,
-    /// Print JSON
-    #[arg(long)]
-    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) printed: Listed,
 }
 
 /// `halftone watch`
@@ -40,7 +39,7 @@ pub(crate) struct WatchArguments {
     /// Only the end of the release of this gray version counts: what a pipeline waits for whose edit may not be applied yet
     #[arg(long, value_name = "VERSION", requires = "name", conflicts_with = "follow")]
     pub(crate) gray: Option<String>,
-    /// Give up after this long, with exit code 1
+    /// Give up after this long, with exit code 3
     #[arg(long, value_name = "DURATION", value_parser = parse_duration, requires = "name", conflicts_with = "follow")]
     pub(crate) timeout: Option<Duration>,
     /// One JSON line for each change
@@ -77,9 +76,8 @@ pub(crate) struct HistoryArguments {
     pub(crate) name: String,
     #[command(flatten)]
     pub(crate) running: Running,
-    /// Print JSON
-    #[arg(long)]
-    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) printed: Printed,
 }
 
 /// `halftone events`
@@ -91,7 +89,7 @@ pub(crate) struct EventsArguments {
     #[arg(short, long)]
     pub(crate) follow: bool,
     #[command(flatten)]
-    pub(crate) cluster: ClusterArguments,
+    pub(crate) running: Running,
     /// One JSON line for each event
     #[arg(long)]
     pub(crate) json: bool,
@@ -126,12 +124,11 @@ pub(crate) enum ConfigCommand {
 #[derive(Debug, Args)]
 pub(crate) struct AppliedArguments {
     #[command(flatten)]
-    pub(crate) cluster: ClusterArguments,
+    pub(crate) running: Running,
     #[command(flatten)]
     pub(crate) fleet: FleetArguments,
-    /// Print JSON
-    #[arg(long)]
-    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) printed: Printed,
 }
 
 /// `halftone proxies`
@@ -144,9 +141,36 @@ pub(crate) struct ProxiesArguments {
     pub(crate) cluster: ClusterArguments,
     #[command(flatten)]
     pub(crate) fleet: FleetArguments,
-    /// Print JSON
+    #[command(flatten)]
+    pub(crate) printed: Printed,
+}
+
+/// `halftone version`
+#[derive(Debug, Args)]
+pub(crate) struct VersionArguments {
+    /// That of this program alone
     #[arg(long)]
-    pub(crate) json: bool,
+    pub(crate) client: bool,
+    #[command(flatten)]
+    pub(crate) running: Running,
+    #[command(flatten)]
+    pub(crate) fleet: FleetArguments,
+    #[command(flatten)]
+    pub(crate) printed: Printed,
+}
+
+/// `halftone check`
+#[derive(Debug, Args)]
+pub(crate) struct CheckArguments {
+    /// Before installing: whether this cluster will take Halftone, and you may install it
+    #[arg(long)]
+    pub(crate) pre: bool,
+    #[command(flatten)]
+    pub(crate) cluster: ClusterArguments,
+    #[command(flatten)]
+    pub(crate) fleet: FleetArguments,
+    #[command(flatten)]
+    pub(crate) printed: Printed,
 }
 
 /// The commands that steer one release.
@@ -161,9 +185,8 @@ pub(crate) struct RequestArguments {
     /// How long the answer of the cluster's operator is waited for
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = parse_duration)]
     pub(crate) timeout: Duration,
-    /// Print JSON
-    #[arg(long)]
-    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) printed: Printed,
 }
 
 /// `halftone approve`

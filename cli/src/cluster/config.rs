@@ -4,7 +4,9 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::Write;
+use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use halftone_rollout::{GrayRelease, Plan, clock::Now, progress::Progress, routing_for::routing_for};
 use halftone_routing::config::RoutingConfig;
@@ -16,9 +18,10 @@ use serde_json::{Value, json};
 use super::applied::Applied;
 use super::proxies::{Proxy, Runs};
 use super::{Cluster, block_on};
-use crate::args::{AppliedArguments, ConfigArguments, ConfigCommand};
+use crate::args::{AppliedArguments, ConfigArguments, ConfigCommand, Place};
 use crate::engine::release::name_of;
 use crate::output::{self, Failure};
+use crate::{here, steer};
 
 /// Runs the command.
 pub(crate) fn run(arguments: &ConfigArguments) -> Result<ExitCode, Failure> {
@@ -30,41 +33,89 @@ pub(crate) fn run(arguments: &ConfigArguments) -> Result<ExitCode, Failure> {
 }
 
 async fn show(name: &str, arguments: &AppliedArguments) -> Result<ExitCode, Failure> {
-    let cluster = Cluster::connect(&arguments.cluster, false).await?;
+    let looked_here = match steer::place(&arguments.running, false) {
+        Place::Local(state) => return show_here(&state, name, arguments),
+        Place::Cluster { looked_here } => looked_here,
+    };
+    let cluster = Cluster::connect(&arguments.running.cluster, looked_here).await?;
     let release = cluster.release(name).await?;
     let applied = cluster.applied(&release, arguments.fleet.fleet_namespace.as_deref()).await?;
     let proxies = cluster.proxies_of(&release.spec.proxy_class, &applied.namespace).await?;
     let mut out = output::stdout();
-    match arguments.json {
-        true => output::json(&mut out, &account(&release, &applied, &proxies))?,
+    match arguments.printed.is_data() {
+        true => arguments.printed.write(&mut out, &account(&release, &applied, &proxies))?,
         false => write!(out, "{}", text(&release, &applied, &proxies))?,
     }
     out.flush()?;
     Ok(if applied.document.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
+/// The document that the proxy of a `halftone run` has.
+fn show_here(state: &Path, name: &str, arguments: &AppliedArguments) -> Result<ExitCode, Failure> {
+    let (release, document) = applied_here(state, name)?;
+    let mut out = output::stdout();
+    if arguments.printed.is_data() {
+        arguments.printed.write(&mut out, &json!({"document": document}))?;
+    } else {
+        writeln!(out, "{}  the halftone run of {}", name_of(&release).bold(), state.display())?;
+        let mut text = String::new();
+        contents(&document, &mut |name, value| {
+            // A String takes everything.
+            let _ = writeln!(text, "  {name:<9} {value}");
+        });
+        write!(out, "{text}")?;
+    }
+    out.flush()?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn applied_here(state: &Path, name: &str) -> Result<(GrayRelease, Arc<RoutingConfig>), Failure> {
+    let release = here::release(state, name)?.release;
+    let name = name_of(&release);
+    let document = here::applied(state)?.of(&name).cloned();
+    let none = || {
+        Failure::new(format!("nothing is applied for {name}"))
+            .advise(format!("see why with halftone status {name}"))
+    };
+    Ok((release, document.ok_or_else(none)?))
+}
+
 async fn diff(name: &str, arguments: &AppliedArguments) -> Result<ExitCode, Failure> {
-    let cluster = Cluster::connect(&arguments.cluster, false).await?;
+    let looked_here = match steer::place(&arguments.running, false) {
+        Place::Local(state) => {
+            let (release, document) = applied_here(&state, name)?;
+            return tell_diff(&release, &document, arguments);
+        }
+        Place::Cluster { looked_here } => looked_here,
+    };
+    let cluster = Cluster::connect(&arguments.running.cluster, looked_here).await?;
     let release = cluster.release(name).await?;
     let applied = cluster.applied(&release, arguments.fleet.fleet_namespace.as_deref()).await?;
     let document = applied.document.as_ref().map_err(|why| {
         Failure::new(format!("ConfigMap {} holds no document that proxies take: {why}", applied.place()))
-            .advise("the operator writes it anew; proxies keep what they have")
+            .advise("the operator writes it again; proxies keep what they have")
     })?;
-    let changes = changes(&release, &document.config)?;
+    tell_diff(&release, &document.config, arguments)
+}
+
+fn tell_diff(
+    release: &GrayRelease,
+    document: &RoutingConfig,
+    arguments: &AppliedArguments,
+) -> Result<ExitCode, Failure> {
+    let changes = changes(release, document)?;
     let mut out = output::stdout();
-    if arguments.json {
-        output::json(
-            &mut out,
-            &json!({"same": changes.is_empty(), "changes": changes, "why": why(&release)}),
-        )?;
+    if arguments.printed.is_data() {
+        arguments
+            .printed
+            .write(&mut out, &json!({"same": changes.is_empty(), "changes": changes, "why": why(release)}))?;
     } else if changes.is_empty() {
-        writeln!(out, "{}: what is applied is what the spec asks for", name_of(&release))?;
+        writeln!(out, "{}: what is applied is what the spec asks for", name_of(release))?;
     } else {
         for change in &changes {
             write!(out, "{}", change.text())?;
         }
-        if let Some(why) = why(&release) {
+        if let Some(why) = why(release) {
             writeln!(out, "{why}")?;
         }
     }

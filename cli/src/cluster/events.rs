@@ -1,8 +1,11 @@
-//! `halftone events`: what happened to a release, from its Kubernetes events, oldest first; with `-f` as they come.
+//! `halftone events`: what happened to a release, oldest first, from its Kubernetes events or from the `halftone run`
+//! that looks after it; with `-f` as they come.
 
 use std::collections::HashSet;
 use std::io::Write;
+use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use futures_util::{StreamExt, TryStreamExt};
 use halftone_rollout::events::Severity;
@@ -15,14 +18,49 @@ use owo_colors::OwoColorize;
 use serde::Serialize;
 
 use super::{Cluster, Name, Scope, block_on};
-use crate::args::EventsArguments;
+use crate::args::{EventsArguments, Place};
+use crate::engine::past::Happened;
+use crate::engine::release::name_of;
 use crate::output::{self, Failure};
 use crate::view::News;
+use crate::{here, steer};
+
+/// How often a `halftone run` is asked for new ones.
+const LOOK: Duration = Duration::from_millis(500);
 
 /// Runs the command.
 pub(crate) fn run(arguments: &EventsArguments) -> Result<ExitCode, Failure> {
+    match steer::place(&arguments.running, false) {
+        Place::Local(state) => block_on(of_run(&state, arguments)),
+        Place::Cluster { looked_here } => of_cluster(arguments, looked_here),
+    }
+}
+
+/// The events that a `halftone run` remembers, since it began.
+async fn of_run(state: &Path, arguments: &EventsArguments) -> Result<ExitCode, Failure> {
+    let release = name_of(&here::release(state, &arguments.name)?.release);
+    let mut told = HashSet::new();
+    loop {
+        let happened = here::events(state, &arguments.name)?;
+        let lines: Vec<Line> = happened.into_iter().map(|event| Line::here(&release, event)).collect();
+        print(&lines, arguments.json, &mut told)?;
+        match arguments.follow {
+            false if lines.is_empty() && !arguments.json => {
+                writeln!(output::stdout(), "{release} has no events since this halftone run began")?;
+                return Ok(ExitCode::SUCCESS);
+            }
+            false => return Ok(ExitCode::SUCCESS),
+            true => tokio::select! {
+                () = tokio::time::sleep(LOOK) => {}
+                _ = tokio::signal::ctrl_c() => return Ok(output::interrupted()),
+            },
+        }
+    }
+}
+
+fn of_cluster(arguments: &EventsArguments, looked_here: bool) -> Result<ExitCode, Failure> {
     block_on(async {
-        let cluster = Cluster::connect(&arguments.cluster, false).await?;
+        let cluster = Cluster::connect(&arguments.running.cluster, looked_here).await?;
         let Name { namespace, name } = Name::read(&arguments.name);
         let namespace = namespace.unwrap_or(cluster.namespace());
         let scope = Scope::Namespace(namespace);
@@ -49,7 +87,7 @@ pub(crate) fn run(arguments: &EventsArguments) -> Result<ExitCode, Failure> {
         match arguments.follow {
             true => tokio::select! {
                 ended = follow(&cluster, scope, &selector, arguments.json, told) => ended,
-                _ = tokio::signal::ctrl_c() => Ok(ExitCode::SUCCESS),
+                _ = tokio::signal::ctrl_c() => Ok(output::interrupted()),
             },
             false => Ok(ExitCode::SUCCESS),
         }
@@ -120,6 +158,13 @@ pub(super) struct Line {
 }
 
 impl Line {
+    /// An event of a `halftone run`.
+    fn here(release: &str, event: Happened) -> Self {
+        let Happened { time, type_, reason, message } = event;
+        let key = format!("{time} {reason} {message}");
+        Self { key, time: Some(time), release: release.to_owned(), type_, reason, message, count: 1 }
+    }
+
     pub(super) fn of(event: &Event) -> Self {
         let about = &event.involved_object;
         let again = event.series.as_ref();

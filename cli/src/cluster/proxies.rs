@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use halftone_rollout::GrayRelease;
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Pod, PodSpec};
 use kube::ResourceExt;
 use kube::api::ListParams;
 use serde::Serialize;
@@ -39,8 +39,8 @@ pub(crate) fn run(arguments: &ProxiesArguments) -> Result<ExitCode, Failure> {
             return Err(nobody(scope, arguments.class.as_deref()));
         }
         let mut out = output::stdout();
-        match arguments.json {
-            true => output::json(&mut out, &proxies)?,
+        match arguments.printed.is_data() {
+            true => arguments.printed.write(&mut out, &proxies)?,
             false => writeln!(out, "{}", table(&proxies, Timestamp::now()).trim_fmt())?,
         }
         out.flush()?;
@@ -89,7 +89,19 @@ pub(crate) struct Proxy {
     image: Option<String>,
     /// The releases that wait for it; none where releases may not be listed.
     awaited_by: Option<Vec<String>>,
+    /// The port of its pages.
+    #[serde(skip)]
+    admin_port: i32,
+    /// The port of users' requests.
+    #[serde(skip)]
+    http_port: i32,
 }
+
+/// The port of users where the pod does not name it.
+const HTTP_PORT: i32 = 8080;
+
+/// The port of the pages where the pod does not name it.
+const ADMIN_PORT: i32 = 8081;
 
 /// Whether a proxy runs the present document of a release.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -127,7 +139,21 @@ impl Proxy {
             node: spec.and_then(|spec| spec.node_name.clone()),
             image: spec.and_then(|spec| spec.containers.first()?.image.clone()),
             awaited_by: None,
+            admin_port: spec.and_then(|spec| port(spec, "admin")).unwrap_or(ADMIN_PORT),
+            http_port: spec.and_then(|spec| port(spec, "http")).unwrap_or(HTTP_PORT),
         }
+    }
+
+    /// Where the API server leads to one of its pages.
+    pub(super) fn page(&self, page: &str) -> String {
+        let Self { namespace, name, admin_port, .. } = self;
+        format!("/api/v1/namespaces/{namespace}/pods/{name}:{admin_port}/proxy/{page}")
+    }
+
+    /// Where the API server leads to what users reach.
+    pub(super) fn traffic_path(&self) -> String {
+        let Self { namespace, name, http_port, .. } = self;
+        format!("/api/v1/namespaces/{namespace}/pods/{name}:{http_port}/proxy/")
     }
 
     fn awaited(self, releases: Option<&[GrayRelease]>) -> Self {
@@ -151,6 +177,11 @@ impl Proxy {
             (true, false) => Runs::Unknown,
         }
     }
+}
+
+fn port(spec: &PodSpec, name: &str) -> Option<i32> {
+    let ports = spec.containers.first()?.ports.as_ref()?;
+    ports.iter().find(|port| port.name.as_deref() == Some(name)).map(|port| port.container_port)
 }
 
 fn table(proxies: &[Proxy], now: Timestamp) -> comfy_table::Table {

@@ -22,7 +22,7 @@ use super::{Cluster, Name, Scope, read};
 use crate::args::WatchArguments;
 use crate::course::{Course, End};
 use crate::engine::release::name_of;
-use crate::output::Failure;
+use crate::output::{self, Failure};
 use crate::status::{Unreadable, shown};
 use crate::view::View;
 
@@ -57,7 +57,7 @@ pub(crate) async fn watch(cluster: &Cluster, arguments: &WatchArguments) -> Resu
     let mut watch = Watch::new(arguments, only.is_some() && !arguments.follow);
     let ended = tokio::select! {
         ended = follow(cluster, scope, only, which.selector.as_deref(), &mut watch) => ended,
-        _ = tokio::signal::ctrl_c() => Ok(ExitCode::SUCCESS),
+        _ = tokio::signal::ctrl_c() => Ok(output::interrupted()),
     };
     watch.view.ended();
     ended

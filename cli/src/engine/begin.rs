@@ -54,6 +54,7 @@ pub(super) fn problems(files: &Files) -> Vec<String> {
 pub(super) fn follow(
     files: &Files,
     fleet: &Fleet,
+    state: &State,
     releases: &mut BTreeMap<String, Release>,
     now: Now,
 ) -> BTreeMap<String, Obstacle> {
@@ -75,10 +76,14 @@ pub(super) fn follow(
     for (name, (manifest, problem)) in named {
         refused.extend(fleet.refusal(manifest).map(|refusal| (name.clone(), refusal)));
         let release = releases.entry(name).or_insert_with(|| Release::new(&manifest.release, now));
+        release.mark_unreadable(state.damage(&manifest.name()));
         release.edit(&manifest.release, problem, now);
     }
     refused
 }
+
+/// What came of the first turns: events by release, and what could not be kept.
+pub(super) type Begun = (BTreeMap<String, Vec<Event>>, Vec<String>);
 
 /// The first turn of releases that are not live yet, before there is a proxy: its first user finds them already.
 pub(super) fn begin(
@@ -86,7 +91,7 @@ pub(super) fn begin(
     releases: &mut BTreeMap<String, Release>,
     refused: &BTreeMap<String, Obstacle>,
     now: Now,
-) -> Result<BTreeMap<String, Vec<Event>>, Failure> {
+) -> Result<Begun, Failure> {
     let observation = |release: &Release| Observation {
         generation: release.generation(),
         refusal: refused.get(release.name()).cloned(),
@@ -95,18 +100,20 @@ pub(super) fn begin(
     };
     let mut seen: Vec<Observation> = releases.values().map(observation).collect();
     conflict::refuse(releases.values(), &mut seen);
-    let mut early = BTreeMap::new();
-    let serving = releases.values().any(|release| release.document.is_some());
+    let (mut early, mut notes) = (BTreeMap::new(), Vec::new());
     let all = releases.values_mut().zip(seen);
     for (release, seen) in all.filter(|(release, _)| release.document.is_none()) {
         let kept = keep(state, release, &seen, now);
-        if let Some(error) = kept.failure.filter(|_| !serving) {
-            return Err(Failure::new(format!("{}: its progress cannot be written: {error}", release.name()))
-                .advise("--state DIR says where progress is kept"));
-        }
+        notes.extend(kept.failure.and_then(|error| release.complain(&error)));
         early.insert(release.name().to_owned(), kept.events);
     }
-    Ok(early)
+    // Of several releases those that can be kept start; a disk that takes none is told before anybody relies on it.
+    let none = !releases.is_empty() && notes.len() == releases.len();
+    if none {
+        Err(Failure::new(notes.join("\n")).advise("--state DIR says where progress is kept"))
+    } else {
+        Ok((early, notes))
+    }
 }
 
 pub(super) fn not_started(error: StartError) -> Failure {

@@ -46,11 +46,18 @@ pub(crate) trait Holds: Sized {
     /// # Errors
     /// All that is wrong with it, each with its place.
     fn read(text: &str, file: &str) -> Result<Self, String>;
+    /// Whether another reading of the file asks for nothing else.
+    fn says_the_same(&self, other: &Self) -> bool;
     /// What it means that the file was removed.
     fn removed(file: &str) -> Result<Self, String>;
 }
 
 impl Holds for Vec<Manifest> {
+    fn says_the_same(&self, other: &Self) -> bool {
+        let release = |manifest: &Manifest| manifest.release.clone();
+        self.iter().map(release).eq(other.iter().map(release))
+    }
+
     fn read(text: &str, file: &str) -> Result<Self, String> {
         manifest::read(text, file)
     }
@@ -61,6 +68,10 @@ impl Holds for Vec<Manifest> {
 }
 
 impl Holds for FleetDeclarations {
+    fn says_the_same(&self, other: &Self) -> bool {
+        self.fleets == other.fleets
+    }
+
     fn read(text: &str, file: &str) -> Result<Self, String> {
         Self::read(file, text).map_err(|findings| fleet::lines(&findings))
     }
@@ -82,6 +93,8 @@ pub(crate) struct Followed<T> {
     pub(crate) problem: Option<String>,
     content: Content,
     candidate: Option<(Content, Instant)>,
+    /// What an edit that says the same in other words came to, until it is told.
+    comment: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -135,6 +148,12 @@ impl Files {
         self.manifests.iter().filter_map(|file| file.problem.as_deref()).chain(fleet)
     }
 
+    /// What edits came to that change nothing; each once.
+    pub(crate) fn comments(&mut self) -> Vec<String> {
+        let fleet = self.fleet.iter_mut().filter_map(|file| file.comment.take());
+        self.manifests.iter_mut().filter_map(|file| file.comment.take()).chain(fleet).collect()
+    }
+
     /// Returns when it is time for another look.
     pub(crate) async fn wait(&self) {
         let unsettled = self.manifests.iter().any(|file| file.candidate.is_some())
@@ -162,6 +181,7 @@ impl<T: Holds> Followed<T> {
             problem: None,
             content: Content::of(path),
             candidate: None,
+            comment: None,
         };
         file.take();
         if file.content == Content::Missing {
@@ -201,7 +221,14 @@ impl<T: Holds> Followed<T> {
             Content::Text(text) => T::read(text, &name),
         };
         match read {
-            Ok(holds) => (self.holds, self.problem) = (Some(holds), None),
+            Ok(holds) => {
+                let same = self.holds.as_ref().is_some_and(|before| before.says_the_same(&holds));
+                self.comment = same.then(|| match self.problem {
+                    Some(_) => format!("{name}: is right again, and as it was"),
+                    None => format!("{name}: read; the edit changes nothing"),
+                });
+                (self.holds, self.problem) = (Some(holds), None);
+            }
             Err(problem) => self.problem = Some(problem),
         }
     }

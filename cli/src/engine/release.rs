@@ -8,21 +8,23 @@ use halftone_rollout::claims::{Claimant, Standing};
 use halftone_rollout::clock::Now;
 use halftone_rollout::events::Event;
 use halftone_rollout::observation::{Observation, Obstacle};
+use halftone_rollout::plan::local_uid;
 use halftone_rollout::progress::Progress;
 use halftone_rollout::request::REQUEST_ANNOTATION;
 use halftone_rollout::spec::GrayReleaseSpec;
 use halftone_rollout::withdraw;
 use halftone_rollout::{GrayRelease, GrayReleaseStatus, Plan};
 use halftone_routing::config::RoutingConfig;
-use halftone_routing::config::arm::ArmConfig;
+use halftone_routing::config::arm::{Arm, ArmConfig};
 use halftone_routing::config::names::{ObjectName, Uid};
 use halftone_routing::fleet::FleetConfig;
 use jiff::{RoundMode, Timestamp, TimestampRound, Unit};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
+use super::Measured;
+use super::past::Past;
 use super::state::Record;
 use super::traffic::Traffic;
-use crate::output::Failure;
 
 /// Figures alone are written this seldom.
 const FIGURES: Duration = Duration::from_secs(10);
@@ -47,9 +49,14 @@ pub(crate) struct Release {
     /// The request in the manifest as it was last taken: one that stays in a file is asked once.
     asked_by_file: Option<String>,
     pub(super) traffic: Traffic,
+    pub(super) past: Past,
     written: Option<Written>,
     /// Why progress could not be written last, and when that was told.
     complaint: Option<(String, Instant)>,
+    /// Why it is not known how far it was: it does not start, and what was kept of it stays as it is.
+    unreadable: Option<String>,
+    /// The generation that was in effect last, and whether the newest one is.
+    confirmed: Option<(i64, bool)>,
 }
 
 #[derive(Debug)]
@@ -78,31 +85,42 @@ impl Release {
         Self::with(manifest, Progress::new(now))
     }
 
-    /// Goes on with what an earlier run has kept.
-    ///
-    /// # Errors
-    /// A status that nobody can go on from.
-    pub(super) fn restore(record: Record, now: Now) -> Result<Self, Failure> {
+    /// Goes on with what an earlier run has kept; also says what of it cannot be read.
+    pub(super) fn restore(record: Record, now: Now) -> (Self, Option<String>) {
         let status = record.object.status.clone().unwrap_or_default();
-        let name = name_of(&record.object);
         let accepted = record.accepted.as_ref().and_then(|spec| plan_of(&record.object, spec));
-        let progress = Progress::restore(&status, accepted, now)
-            .map_err(|error| Failure::new(format!("the kept progress of {name}: {error}")))?;
+        let restored = match record.lost_status {
+            Some(why) => Err(why),
+            None => Progress::restore(&status, accepted, now).map_err(|error| error.to_string()),
+        };
+        let (progress, written, lost) = match restored {
+            Ok(progress) => (progress, Some(Written { status, at: Instant::now() }), None),
+            // Its document says where it stands.
+            Err(why) => (Progress::new(now), None, Some(why)),
+        };
         let mut release = Self::with(record.object, progress);
         release.accepted = record.accepted;
         release.document = record.document;
         release.gone_since = record.gone_since;
-        release.written = Some(Written { status, at: Instant::now() });
-        Ok(release)
+        release.written = written;
+        let note = lost.map(|why| {
+            format!(
+                "{}: its kept status cannot be read ({why}); it goes on from its routing document, and the hold and \
+                 the evidence of its step start over",
+                release.name
+            )
+        });
+        (release, note)
     }
 
     fn with(mut manifest: GrayRelease, progress: Progress) -> Self {
         let name = name_of(&manifest);
         let metadata = &mut manifest.metadata;
         metadata.namespace.get_or_insert_with(|| "default".to_owned());
-        metadata.uid = Some(format!("local/{name}"));
+        let (namespace, bare) = name.split_once('/').unwrap_or(("default", &name));
+        let uid = local_uid(namespace, bare).expect("names of a plan, or checked as such");
+        metadata.uid = Some(uid.to_string());
         let wanted = plan(&manifest);
-        let uid = format!("local/{name}").parse().expect("names of a plan make a uid");
         Self {
             name,
             uid,
@@ -115,8 +133,11 @@ impl Release {
             told_gone: false,
             asked_by_file: None,
             traffic: Traffic::default(),
+            past: Past::default(),
             written: None,
             complaint: None,
+            unreadable: None,
+            confirmed: None,
         }
     }
 
@@ -172,6 +193,11 @@ impl Release {
         GrayRelease { status: Some(self.progress.status()), ..self.manifest.clone() }
     }
 
+    /// The same, with what its arms did in the last seconds.
+    pub(super) fn measured(&self) -> Measured {
+        Measured { release: self.object(), traffic: Arm::ALL.map(|arm| self.traffic.figures(arm)) }
+    }
+
     /// Takes the manifest as it is written now.
     pub(super) fn edit(&mut self, manifest: &GrayRelease, problem: Option<&str>, now: Now) {
         self.told_gone = false;
@@ -192,10 +218,21 @@ impl Release {
             asked.iter().for_each(|request| self.ask(request));
             self.asked_by_file = asked;
         }
-        self.wanted = match problem {
-            Some(problem) => Err(Obstacle::new("InvalidManifest", problem)),
-            None => plan(&self.manifest),
+        self.wanted = match (&self.unreadable, problem) {
+            (Some(why), _) => Err(Obstacle::new("StateUnreadable", why.as_str())),
+            (None, Some(problem)) => Err(Obstacle::new("InvalidManifest", problem)),
+            (None, None) => plan(&self.manifest),
         };
+    }
+
+    /// Keeps a release from starting whose progress cannot be read, or lets it start.
+    pub(super) fn mark_unreadable(&mut self, why: Option<&str>) {
+        self.unreadable = why.map(str::to_owned);
+    }
+
+    /// Whether it is kept from starting.
+    pub(super) fn is_unreadable(&self) -> bool {
+        self.unreadable.is_some()
     }
 
     /// Nobody knows how the manifest is written now: what was kept goes on.
@@ -240,6 +277,9 @@ impl Release {
     /// The record that has to be on the disk before `turn` is acted on; none if a restart would go on the same way
     /// from the one that is there.
     pub(super) fn record(&self, turn: &Turn) -> Option<Record> {
+        if self.is_unreadable() {
+            return None;
+        }
         let status = turn.progress.status();
         let document = turn.routing.clone().or_else(|| self.document.clone());
         let same = self.written.as_ref().is_some_and(|written| {
@@ -250,7 +290,13 @@ impl Release {
             return None;
         }
         let object = GrayRelease { status: Some(status), ..self.manifest.clone() };
-        Some(Record { object, accepted: self.accepted_by(turn), document, gone_since: None })
+        Some(Record {
+            object,
+            accepted: self.accepted_by(turn),
+            document,
+            gone_since: None,
+            lost_status: None,
+        })
     }
 
     /// The spec that is in effect after `turn`.
@@ -275,6 +321,19 @@ impl Release {
         Some(message)
     }
 
+    /// That an edit is in effect, or a manifest once more that was refused meanwhile; each once.
+    pub(super) fn confirmation(&mut self) -> Option<String> {
+        let generation = self.generation();
+        let in_effect = self.wanted.is_ok() && self.accepted.as_ref() == Some(&self.manifest.spec);
+        let (last, was) = self.confirmed.unwrap_or((generation, in_effect));
+        self.confirmed = Some((if in_effect { generation } else { last }, in_effect));
+        match (in_effect, last == generation, was) {
+            (true, false, _) => Some(format!("{}: the edit is in effect", self.name)),
+            (true, true, false) => Some(format!("{}: accepted again", self.name)),
+            _ => None,
+        }
+    }
+
     /// Whether `turn` wants another document live.
     pub(super) fn is_news(&self, turn: &Turn) -> bool {
         turn.routing.is_some() && turn.routing != self.document
@@ -283,7 +342,13 @@ impl Release {
     /// The same for a release whose manifest is gone: what is left is its document.
     pub(super) fn withdrawing(&self, document: Arc<RoutingConfig>) -> Record {
         let object = GrayRelease { status: None, ..self.manifest.clone() };
-        Record { object, accepted: None, document: Some(document), gone_since: self.gone_since }
+        Record {
+            object,
+            accepted: None,
+            document: Some(document),
+            gone_since: self.gone_since,
+            lost_status: None,
+        }
     }
 
     /// Makes `turn` what counts.

@@ -1,6 +1,7 @@
 //! The `--state` directory: one file per release with the object, its status and the document that is live, and a
 //! lock that keeps a second `run` out. A file is replaced as a whole and reaches the disk before anything acts on it.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
@@ -8,17 +9,23 @@ use std::sync::Arc;
 
 use halftone_daemon::files;
 use halftone_rollout::GrayRelease;
+use halftone_rollout::plan::local_uid;
+use halftone_rollout::short::shorten;
 use halftone_rollout::spec::GrayReleaseSpec;
 use halftone_routing::config::RoutingConfig;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
+use super::release::name_of;
 use crate::output::Failure;
 
 /// The largest file of a release that is read, in bytes.
 const LARGEST: u64 = 64 << 20;
 /// More than the lock file's number of a process has.
 const LONGEST_PID: u64 = 32;
+/// File systems take names of 255 bytes; endings come on top.
+const LONGEST_NAME: usize = 200;
 
 /// What is kept of one release.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -35,32 +42,76 @@ pub(crate) struct Record {
     /// Since when its manifest has been gone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) gone_since: Option<Timestamp>,
+    /// Why its status is missing, where the rest could be read.
+    #[serde(skip)]
+    pub(crate) lost_status: Option<String>,
 }
 
 /// The directory, locked for this process.
 #[derive(Debug)]
 pub(crate) struct State {
     releases: PathBuf,
+    /// Files that cannot be read, and why. Their releases do not start, and nothing is written over them.
+    damaged: BTreeMap<PathBuf, String>,
     _lock: File,
 }
 
 impl State {
-    /// Opens the directory and reads what an earlier run left.
+    /// Opens the directory and reads what an earlier run left. A file that cannot be read concerns its own release
+    /// alone, see [`State::damage`].
     ///
     /// # Errors
-    /// It cannot be used, another run uses it, or one of its files is damaged.
+    /// It cannot be used, or another run uses it.
     pub(crate) fn open(dir: &Path) -> Result<(Self, Vec<Record>), Failure> {
         let lock = lock(dir)?;
         let releases = dir.join("releases");
         files::own_dir(&releases).map_err(|error| unusable(&releases, &error))?;
+        let mut state = Self { releases: releases.clone(), damaged: BTreeMap::new(), _lock: lock };
         let mut records = Vec::new();
         for entry in fs::read_dir(&releases).map_err(|error| unusable(&releases, &error))? {
             let path = entry.map_err(|error| unusable(&releases, &error))?.path();
-            if path.extension().is_some_and(|extension| extension == "json") {
-                records.push(read(&path)?);
+            if path.extension().is_none_or(|extension| extension != "json") {
+                continue;
+            }
+            match read(&path).and_then(|record| state.check(&path, record)) {
+                Ok(record) => records.push(record),
+                Err(why) => drop(state.damaged.insert(path, why)),
             }
         }
-        Ok((Self { releases, _lock: lock }, records))
+        Ok((state, records))
+    }
+
+    /// What was read of a file, if it is what belongs into it.
+    fn check(&self, path: &Path, record: Record) -> Result<Record, String> {
+        let metadata = &record.object.metadata;
+        let name = metadata.name.as_deref().unwrap_or_default();
+        local_uid(metadata.namespace.as_deref().unwrap_or("default"), name)
+            .map_err(|error| damage(path, &error))?;
+        let right = self.path(&name_of(&record.object));
+        if right != path {
+            return Err(damage(
+                path,
+                &format!("it holds {}, which belongs into {}", name_of(&record.object), right.display()),
+            ));
+        }
+        Ok(record)
+    }
+
+    /// Why a release cannot start from what was kept of it.
+    pub(crate) fn damage(&self, name: &str) -> Option<&str> {
+        self.damaged.get(&self.path(name)).map(String::as_str)
+    }
+
+    /// All that cannot be read.
+    pub(crate) fn damages(&self) -> impl Iterator<Item = &str> {
+        self.damaged.values().map(String::as_str)
+    }
+
+    /// Whether a person has taken a damaged file away since the last time: its release may start.
+    pub(crate) fn is_mended(&mut self) -> bool {
+        let before = self.damaged.len();
+        self.damaged.retain(|path, _| path.exists());
+        self.damaged.len() < before
     }
 
     /// Keeps a record; it is on the disk when this returns.
@@ -80,7 +131,7 @@ impl State {
 
     /// No namespace has an underscore, so no two releases share a file.
     fn path(&self, name: &str) -> PathBuf {
-        self.releases.join(format!("{}.json", name.replace('/', "_")))
+        self.releases.join(format!("{}.json", shorten(&name.replace('/', "_"), LONGEST_NAME)))
     }
 }
 
@@ -121,12 +172,26 @@ fn lock(dir: &Path) -> Result<File, Failure> {
     Ok(file)
 }
 
-fn read(path: &Path) -> Result<Record, Failure> {
-    let bytes = files::read_own(path, LARGEST).map_err(|error| unusable(path, &error))?;
-    serde_json::from_slice(&bytes).map_err(|error| {
-        Failure::new(format!("{}: {error}", path.display()))
-            .advise("it holds the progress of a release; remove it to start that release anew at 0%")
-    })
+/// A status that cannot be read, such as one of a newer version, leaves the document, by which users are served.
+fn read(path: &Path) -> Result<Record, String> {
+    let bytes = files::read_own(path, LARGEST).map_err(|error| damage(path, &error))?;
+    serde_json::from_slice(&bytes)
+        .or_else(|error| without_status(&bytes, &error).ok_or_else(|| damage(path, &error)))
+}
+
+fn without_status(bytes: &[u8], error: &serde_json::Error) -> Option<Record> {
+    let mut value: Value = serde_json::from_slice(bytes).ok()?;
+    value.get_mut("object")?.as_object_mut()?.remove("status")?;
+    let record: Record = serde_json::from_value(value).ok()?;
+    Some(Record { lost_status: Some(error.to_string()), ..record })
+}
+
+fn damage(path: &Path, error: &dyn std::fmt::Display) -> String {
+    format!(
+        "{}: its release does not start, since its progress cannot be read: {error}. Put a good copy in its place and \
+         start again, or remove it: the release then begins at its first step",
+        path.display()
+    )
 }
 
 fn unusable(path: &Path, error: &io::Error) -> Failure {

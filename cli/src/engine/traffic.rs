@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 
 use halftone_routing::config::arm::Arm;
 use halftone_routing::report::Counts;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Long enough for a p99 that stands still, short enough to see a fault.
-const WINDOW: Duration = Duration::from_secs(10);
+pub(crate) const WINDOW: Duration = Duration::from_secs(10);
 
 /// The polls of the last seconds.
 #[derive(Debug, Default)]
@@ -24,7 +24,7 @@ struct Poll {
 }
 
 /// One arm over the window.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct ArmFigures {
     /// Requests per second.
@@ -33,8 +33,28 @@ pub(crate) struct ArmFigures {
     pub(crate) error_percent: Option<f64>,
     /// Median latency to the answer's head, in milliseconds.
     pub(crate) p50_ms: Option<f64>,
+    /// The same for the slowest twentieth.
+    pub(crate) p95_ms: Option<f64>,
     /// The same for the slowest hundredth.
     pub(crate) p99_ms: Option<f64>,
+}
+
+impl ArmFigures {
+    /// Share of errors, p50, p95 and p99 as people read them; `-` where nothing was measured.
+    pub(crate) fn text(&self) -> [String; 4] {
+        let or_none = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
+        let time = |milliseconds: Option<f64>| {
+            or_none(milliseconds.map(|ms| match ms {
+                ..1000.0 => format!("{ms:.1}ms"),
+                _ => format!("{:.2}s", ms / 1000.0),
+            }))
+        };
+        let errors = self.error_percent.map(|percent| match percent {
+            100.0.. => format!("{percent:.0}%"),
+            _ => format!("{percent:.2}%"),
+        });
+        [or_none(errors), time(self.p50_ms), time(self.p95_ms), time(self.p99_ms)]
+    }
 }
 
 impl Traffic {
@@ -69,6 +89,7 @@ impl Traffic {
             requests_per_second: if seconds > 0.0 { requests as f64 / seconds } else { 0.0 },
             error_percent: (charged > 0).then(|| 100.0 * sum.errors() as f64 / charged as f64),
             p50_ms: milliseconds(0.5),
+            p95_ms: milliseconds(0.95),
             p99_ms: milliseconds(0.99),
         }
     }

@@ -7,11 +7,12 @@ use halftone_routing::config::arm::Arm;
 use crate::engine::Audience;
 use crate::engine::release::Release;
 use crate::engine::traffic::ArmFigures;
+use crate::next::next;
 use crate::view::{News, Shown, View};
 
 impl Audience for View {
     fn turned(&mut self, release: &Release, events: &[Event], now: Now) {
-        let shown = shown(release);
+        let shown = shown(release, now);
         for event in events {
             let (severity, reason) = (event.reason.severity(), event.reason.to_string());
             self.happened(&shown, &News { severity, reason, message: event.message.clone() }, now);
@@ -28,7 +29,7 @@ impl Audience for View {
     }
 }
 
-fn shown(release: &Release) -> Shown {
+fn shown(release: &Release, now: Now) -> Shown {
     let plan = release.progress().plan();
     let version = |arm| match arm {
         Arm::Stable => plan.map(|plan| plan.stable.version.to_string()),
@@ -37,16 +38,40 @@ fn shown(release: &Release) -> Shown {
     let arms = Arm::ALL
         .into_iter()
         .filter_map(|arm| Some((arm.name(), version(arm)?, figures(release.traffic().figures(arm)))));
-    Shown { name: release.name().to_owned(), status: release.progress().status(), arms: arms.collect() }
+    let object = release.object();
+    let next = next(&object, now);
+    Shown {
+        name: release.name().to_owned(),
+        status: object.status.unwrap_or_default(),
+        arms: arms.collect(),
+        next,
+    }
 }
 
+/// Name and version of the arm included, it is 79 columns wide at most while there are fewer than 10 000 requests a
+/// second.
 fn figures(figures: ArmFigures) -> String {
-    let milliseconds = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |ms| format!("{ms:.1} ms"));
-    let errors = figures.error_percent.map_or_else(|| "-".to_owned(), |percent| format!("{percent:.2}%"));
+    let [errors, p50, p95, p99] = figures.text();
     format!(
-        "{:>8.1} req/s  errors {errors:>7}  p50 {:>9}  p99 {:>9}",
-        figures.requests_per_second,
-        milliseconds(figures.p50_ms),
-        milliseconds(figures.p99_ms)
+        "{:>6.1}/s  errors {errors:>6}  p50 {p50:>7}  p95 {p95:>7}  p99 {p99:>7}",
+        figures.requests_per_second
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_line_of_an_arm_fits_a_terminal_of_80_columns() {
+        let busy = ArmFigures {
+            requests_per_second: 9_999.94,
+            error_percent: Some(100.0),
+            p50_ms: Some(999.94),
+            p95_ms: Some(59_994.0),
+            p99_ms: Some(59_994.0),
+        };
+        assert_eq!("  stable v1.2.34 ".len() + figures(busy).len(), 79, "{}", figures(busy));
+        assert!(figures(ArmFigures::default()).contains("p99       -"));
+    }
 }

@@ -10,7 +10,7 @@ use halftone_rollout::clock::Now;
 use halftone_rollout::judge::Verdict;
 use halftone_rollout::observation::{Applied, Observation, ProxySeen, Round};
 use halftone_rollout::progress::{Progress, State};
-use halftone_rollout::spec::Phase;
+use halftone_rollout::spec::{LimitStatus, Phase};
 use halftone_routing::config::{FEATURES, RoutingConfig};
 use jiff::Timestamp;
 use rand::{RngExt, SeedableRng};
@@ -34,13 +34,15 @@ pub(crate) enum Outcome {
 }
 
 /// What became of one run.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Ended {
     pub(crate) outcome: Outcome,
     /// From the fault, or without one from the first gray request, to the `Fail`.
     pub(crate) detection: Option<f64>,
     /// From the start to the promotion or the rollback, in seconds.
     pub(crate) duration: Option<f64>,
+    /// The limit that gray broke, as its field in `spec.health` is called.
+    pub(crate) limit: Option<String>,
 }
 
 /// Runs release `number` of a seed.
@@ -57,6 +59,15 @@ pub(crate) fn run(plan: &Arc<Plan>, model: &Model, seed: u64, number: u64) -> En
     }
 }
 
+/// The limit for which gray has failed: the first of those whose evidence is complete.
+fn broken(progress: &Progress) -> Option<String> {
+    let evidence =
+        |limit: &LimitStatus| -> Option<u32> { limit.evidence.as_ref()?.trim_end_matches('%').parse().ok() };
+    let limits = progress.status().verdict?.limits;
+    let most = limits.iter().filter_map(evidence).max()?;
+    limits.into_iter().find(|limit| evidence(limit) == Some(most)).map(|limit| limit.name)
+}
+
 struct World<'a> {
     plan: &'a Arc<Plan>,
     model: &'a Model,
@@ -66,6 +77,7 @@ struct World<'a> {
     start: Timestamp,
     first_gray: Option<f64>,
     failed_at: Option<f64>,
+    limit: Option<String>,
     target_at: Option<f64>,
 }
 
@@ -97,6 +109,7 @@ impl<'a> World<'a> {
             start,
             first_gray: None,
             failed_at: None,
+            limit: None,
             target_at: None,
         }
     }
@@ -133,6 +146,7 @@ impl<'a> World<'a> {
         let elapsed = self.elapsed.as_secs_f64();
         if self.failed_at.is_none() && self.progress.evidence().ruling().verdict == Verdict::Fail {
             self.failed_at = Some(elapsed);
+            self.limit = broken(&self.progress);
         }
         let at_target = matches!(self.progress.state(), State::Promoted { .. } | State::TargetReached { .. });
         if at_target {
@@ -164,7 +178,7 @@ impl<'a> World<'a> {
             Outcome::RolledBack => Some(self.elapsed.as_secs_f64()),
             Outcome::Inconclusive => None,
         };
-        Some(Ended { outcome, detection, duration })
+        Some(Ended { outcome, detection, duration, limit: self.limit.clone() })
     }
 
     /// Lets traffic flow until the next poll.

@@ -1,5 +1,6 @@
 //! What all simulated releases came to: numbers for programs, a table and a histogram for people.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 
 use comfy_table::{Table, presets};
@@ -23,6 +24,8 @@ pub(crate) struct Summary {
     promoted: usize,
     rolled_back: usize,
     inconclusive: usize,
+    /// How many releases failed each limit, by its name.
+    rolled_back_by: BTreeMap<String, usize>,
     detection_seconds: Option<Percentiles>,
     duration_seconds: Option<Percentiles>,
     #[serde(skip)]
@@ -47,6 +50,10 @@ impl Percentiles {
 impl Summary {
     pub(crate) fn of(ended: &[Ended]) -> Self {
         let count = |outcome| ended.iter().filter(|run| run.outcome == outcome).count();
+        let mut rolled_back_by = BTreeMap::new();
+        for limit in ended.iter().filter_map(|run| run.limit.clone()) {
+            *rolled_back_by.entry(limit).or_default() += 1;
+        }
         let mut detections: Vec<f64> = ended.iter().filter_map(|run| run.detection).collect();
         let mut durations: Vec<f64> = ended.iter().filter_map(|run| run.duration).collect();
         Self {
@@ -54,6 +61,7 @@ impl Summary {
             promoted: count(Outcome::Promoted),
             rolled_back: count(Outcome::RolledBack),
             inconclusive: count(Outcome::Inconclusive),
+            rolled_back_by,
             detection_seconds: Percentiles::of(&mut detections),
             duration_seconds: Percentiles::of(&mut durations),
             detections,
@@ -71,6 +79,10 @@ impl Summary {
             ("inconclusive", self.inconclusive),
         ] {
             table.add_row([name.to_owned(), count.to_string(), share(count)]);
+            let limits = self.rolled_back_by.iter().filter(|_| name == "rolled back");
+            for (limit, count) in limits {
+                table.add_row([format!("  by {limit}"), count.to_string(), share(*count)]);
+            }
         }
         writeln!(
             out,

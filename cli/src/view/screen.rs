@@ -6,14 +6,18 @@ use std::io;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use super::wrap::wrap;
 use crate::course::Course;
 
 /// Redraws per second at most.
 const REDRAWS: u8 = 4;
 /// Where the terminal does not say how many lines it has.
 const USUAL_LINES: usize = 24;
+/// Where it does not say how many columns.
+const USUAL_COLUMNS: usize = 80;
 
 /// A release as it is drawn.
+#[derive(Clone)]
 pub(super) struct Block {
     /// Its lines.
     pub(super) text: String,
@@ -61,19 +65,24 @@ impl Screen {
 
     fn draw(&self) {
         // One line is the cursor's.
-        let lines = rustix::termios::tcgetwinsize(io::stdout()).map_or(0, |size| usize::from(size.ws_row));
-        let lines = if lines == 0 { USUAL_LINES } else { lines }.saturating_sub(1);
-        self.drawn.set_message(compose(&self.blocks, lines));
+        let size = rustix::termios::tcgetwinsize(io::stdout()).ok();
+        let known = |side: u16, usual| if side == 0 { usual } else { usize::from(side) };
+        let lines = size.map_or(USUAL_LINES, |size| known(size.ws_row, USUAL_LINES)).saturating_sub(1);
+        // A line that fills the last column may be followed by an empty one.
+        let columns = size.map_or(USUAL_COLUMNS, |size| known(size.ws_col, USUAL_COLUMNS)).saturating_sub(1);
+        self.drawn.set_message(compose(&self.blocks, lines, columns));
     }
 }
 
-/// As many blocks as fit in so many lines, but one at least.
-fn compose(blocks: &BTreeMap<String, Block>, lines: usize) -> String {
+/// As many blocks as fit in so many lines of so many columns, but one at least.
+fn compose(blocks: &BTreeMap<String, Block>, lines: usize, columns: usize) -> String {
+    let wrapped = |block: &Block| Block { text: wrap(&block.text, columns), ..block.clone() };
+    let blocks: Vec<Block> = blocks.values().map(wrapped).collect();
     let height = |block: &Block| block.text.lines().count();
-    let all: usize = blocks.values().map(height).sum();
+    let all: usize = blocks.iter().map(height).sum();
     // What is left out takes two lines to say.
     let mut room = if all <= lines { lines } else { lines.saturating_sub(2) };
-    let mut by_course: Vec<&Block> = blocks.values().collect();
+    let mut by_course: Vec<&Block> = blocks.iter().collect();
     by_course.sort_by_key(|block| block.course);
     let mut text = String::new();
     let mut rest: BTreeMap<&str, usize> = BTreeMap::new();
@@ -86,7 +95,7 @@ fn compose(blocks: &BTreeMap<String, Block>, lines: usize) -> String {
         }
     }
     if !rest.is_empty() {
-        text.push_str(&format!("\n… and {}", count(&rest)));
+        text.push_str(&wrap(&format!("\n… and {}", count(&rest)), columns));
     }
     text
 }
@@ -109,7 +118,7 @@ mod tests {
     #[test]
     fn releases_that_fit_are_drawn_in_their_order() {
         let blocks = BTreeMap::from([block("a", Course::Moving), block("b", Course::Moving)]);
-        assert_eq!(compose(&blocks, 6), "\na\n  gray\nb\n  gray");
+        assert_eq!(compose(&blocks, 6, 80), "\na\n  gray\nb\n  gray");
     }
 
     #[test]
@@ -120,7 +129,7 @@ mod tests {
             _ => Course::Settled,
         };
         let all = (0..1_000).map(|number| block(&format!("r{number:03}"), course(number)));
-        let text = compose(&all.collect(), 8);
+        let text = compose(&all.collect(), 8, 80);
         assert!(text.starts_with("\nr500\n  gray\nr499\n"), "{text}");
         assert!(text.ends_with("\n… and 998 more: 998 Settled"), "{text}");
         assert!(text.lines().count() <= 8, "{text}");
@@ -128,6 +137,6 @@ mod tests {
 
     #[test]
     fn one_release_is_drawn_in_any_terminal() {
-        assert_eq!(compose(&BTreeMap::from([block("a", Course::Moving)]), 1), "\na\n  gray");
+        assert_eq!(compose(&BTreeMap::from([block("a", Course::Moving)]), 1, 80), "\na\n  gray");
     }
 }

@@ -127,6 +127,12 @@ fn status_get_and_history_tell_of_the_cluster() {
     assert_eq!(one["status"]["requestToken"], "t1");
     let all: Value = serde_json::from_str(&world.told(&["get", "-A", "--json"])).unwrap();
     assert_eq!(all.as_array().unwrap().len(), 1);
+    assert_eq!(world.told(&["get", "-o", "name"]), "grayrelease.halftone.dev/checkout\n");
+    assert!(world.told(&["get", "-o", "wide"]).contains("shop.example.com"));
+    assert!(world.told(&["status", "-o", "wide"]).contains("shop.example.com"));
+    assert!(world.told(&["status", "checkout", "-o", "yaml"]).contains("requestToken: t1"));
+    assert!(world.told(&["history", "checkout", "-o", "yaml"]).contains("outcome: Promoted"));
+    world.command(&["get", "-o", "json", "--json"]).assert().code(2);
 }
 
 #[test]
@@ -259,8 +265,47 @@ fn watch_tells_every_change() {
 #[test]
 fn watch_gives_up_when_it_is_told_to() {
     let world = World::new();
-    let told = world.refused(&["watch", "checkout", "--timeout", "300ms"]);
+    let told = world.command(&["watch", "checkout", "--timeout", "300ms"]).assert().code(3);
+    let told = String::from_utf8_lossy(&told.get_output().stderr).into_owned();
     assert!(told.contains("checkout is not done within 300ms"), "{told}");
+}
+
+#[test]
+fn a_watch_that_is_interrupted_says_so_by_its_exit_code() {
+    let world = World::new();
+    for command in [&["watch", "checkout", "--json"][..], &["watch", "--json"], &["events", "checkout", "-f"]]
+    {
+        let event = json!({"apiVersion": "v1", "kind": "Event",
+            "metadata": {"namespace": "shop", "name": "e", "uid": "e"}, "type": "Normal", "reason": "StepStarted",
+            "message": "e", "eventTime": "2026-11-21T10:00:01.000000Z",
+            "involvedObject": {"kind": "GrayRelease", "namespace": "shop", "name": "checkout"}});
+        world.server.put("events", event);
+        let mut follows = follow(&world, command);
+        let mut lines = BufReader::new(follows.0.stdout.take().unwrap()).lines();
+        lines.next().expect("it has begun").unwrap();
+        let pid = rustix::process::Pid::from_child(&follows.0);
+        rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+        assert_eq!(follows.0.wait().unwrap().code(), Some(130), "{command:?}");
+    }
+}
+
+#[test]
+fn status_shows_what_both_arms_do_now_and_what_its_counts_leave_out() {
+    let world = World::new();
+    world.applied();
+    assert!(
+        world
+            .told(&["status", "checkout"])
+            .contains("traffic  not known: no proxy of class default is ready")
+    );
+    world.server.put("pods", pod("proxy-1"));
+    let labels = "namespace=\"shop\",release=\"checkout\",arm=\"gray\"";
+    let page = format!("halftone_request_outcomes_total{{{labels},cause=\"2xx\"}} 5\n");
+    world.server.page("/api/v1/namespaces/halftone/pods/proxy-1:8081/proxy/metrics", &page);
+    let told = world.told(&["status", "checkout"]);
+    assert!(told.contains("0.0 requests/s, - errors, p50 -, p95 -, p99 - over the last 2 s"), "{told}");
+    let one: Value = serde_json::from_str(&world.told(&["status", "checkout", "--json"])).unwrap();
+    assert_eq!(one["traffic"]["gray"]["requestsPerSecond"], 0.0);
 }
 
 #[test]
@@ -364,6 +409,88 @@ fn without_run_and_without_cluster_both_are_named() {
     let away = told(world.command(&["status", "--kubeconfig"]).arg(&gone));
     assert!(away.contains("cannot be reached"), "{away}");
     world.command(&["status", "--state", "x", "-n", "shop"]).assert().code(2);
+}
+
+/// What any API server has beside objects: a version, and the right to do everything.
+fn complete(world: &World) {
+    let version = json!({"major": "1", "minor": "33", "gitVersion": "v1.33.0", "gitCommit": "", "gitTreeState": "",
+        "buildDate": "", "goVersion": "", "compiler": "", "platform": ""});
+    world.server.page("/version", &version.to_string());
+    let review = json!({"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview",
+        "metadata": {}, "spec": {}, "status": {"allowed": true}});
+    let reviews = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
+    world.server.page(reviews, &review.to_string());
+    let definition = serde_json::to_string(&halftone_rollout::crd()).unwrap();
+    let definitions = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+    world.server.page(&format!("{definitions}/grayreleases.halftone.dev"), &definition);
+}
+
+#[test]
+fn check_says_of_an_installation_what_has_to_be_done() {
+    let world = World::new();
+    complete(&world);
+    let told = world.refused(&["check"]);
+    assert!(
+        told.contains("no fleet was set up by an operator") && told.contains("install the chart"),
+        "{told}"
+    );
+    let fleet = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"namespace": "halftone",
+        "name": "halftone-fleet-default", "labels": {"halftone.dev/class": "default"}}});
+    world.server.put("configmaps", fleet);
+    world.server.put("pods", pod("proxy-1"));
+    world.server.page("/api/v1/namespaces/halftone/pods/proxy-1:8080/proxy/", "hello");
+    let told = world.told(&["check"]);
+    for words in ["Kubernetes 1.33", "1 of 1 ready", "proxy-1 answers", "all is well"] {
+        assert!(told.contains(words), "{words} in\n{told}");
+    }
+    world.server.put("leases", lease("2026-11-21T08:00:00.000000Z"));
+    let told = world.refused(&["check", "-o", "json"]);
+    let checks: Value = serde_json::from_str(&told).unwrap();
+    let failed: Vec<&Value> =
+        checks.as_array().unwrap().iter().filter(|check| check["result"] == "Failed").collect();
+    assert_eq!((failed.len(), &failed[0]["name"]), (1, &json!("operator of default")), "{told}");
+    assert!(failed[0]["advice"].as_str().unwrap().contains("kubectl logs"), "{told}");
+}
+
+#[test]
+fn check_before_installing_finds_who_is_there_already() {
+    let world = World::new();
+    complete(&world);
+    let told = world.refused(&["check", "--pre"]);
+    assert!(told.contains("operators look after the classes default"), "{told}");
+    assert!(told.contains("you may create all that the chart creates"), "{told}");
+}
+
+#[test]
+fn version_tells_of_client_operators_and_proxies() {
+    let world = World::new();
+    assert!(world.told(&["version"]).contains("no operator runs"));
+    let mut operator = pod("operator-0");
+    operator["metadata"]["labels"] =
+        json!({"app.kubernetes.io/name": "halftone-operator", "app.kubernetes.io/version": "9.9.0"});
+    world.server.put("pods", operator);
+    let told: Value = serde_json::from_str(&world.told(&["version", "-o", "json"])).unwrap();
+    assert_eq!(
+        (&told["client"], &told["operators"]["9.9.0"]),
+        (&json!(env!("CARGO_PKG_VERSION")), &json!(1))
+    );
+    assert!(told["skew"].to_string().contains("use the halftone of the operator's version"), "{told}");
+    assert!(world.told(&["version", "--client"]).starts_with("client"));
+}
+
+#[test]
+fn a_server_alone_is_enough_and_takes_the_place_of_the_kubeconfig() {
+    let world = World::new();
+    let server = format!("http://{}", world.server.address);
+    let told = world
+        .command(&["get", "-n", "shop", "--server", &server, "--token", "t", "--request-timeout", "30"])
+        .env("KUBECONFIG", "/nonexistent")
+        .env("HOME", "/nonexistent")
+        .assert()
+        .success();
+    assert!(String::from_utf8_lossy(&told.get_output().stdout).contains("checkout"));
+    let away = world.refused(&["get", "--server", "http://127.0.0.1:1"]);
+    assert!(away.contains("http://127.0.0.1:1"), "{away}");
 }
 
 #[test]

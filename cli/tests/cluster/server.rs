@@ -28,6 +28,7 @@ struct State {
     version: u64,
     forbidden: Vec<String>,
     patches: Vec<Value>,
+    pages: BTreeMap<String, String>,
     conflicts: u32,
     operator: Option<Operator>,
 }
@@ -83,6 +84,11 @@ impl Server {
         self.state().forbidden.push(what.to_owned());
     }
 
+    /// Answers a path with a text, as a proxy's pages come through the API server.
+    pub(crate) fn page(&self, path: &str, text: &str) {
+        self.state().pages.insert(path.to_owned(), text.to_owned());
+    }
+
     /// Answers so many patches with a conflict.
     pub(crate) fn conflicts(&self, times: u32) {
         self.state().conflicts = times;
@@ -113,6 +119,9 @@ impl Server {
     }
 
     async fn answer(&self, request: Request<Incoming>) -> Answer {
+        if let Some(page) = self.state().pages.get(request.uri().path()) {
+            return Response::new(Full::new(Bytes::from(page.clone())).boxed_unsync());
+        }
         let asked = Asked::of(&request);
         if let Some(refused) = self.refused(&asked) {
             return refused;

@@ -1,0 +1,97 @@
+//! `-o`: how a command prints. `--json` is kept as the same as `-o json`.
+
+use std::io::Write;
+
+use clap::{Args, ValueEnum};
+use serde::Serialize;
+
+use crate::output::{self, Failure};
+
+/// For commands with one thing to print.
+#[derive(Debug, Clone, Copy, Default, Args)]
+pub(crate) struct Printed {
+    /// Print for programs
+    #[arg(short, long, value_enum, value_name = "FORMAT", conflicts_with = "json")]
+    output: Option<Data>,
+    /// The same as -o json
+    #[arg(long)]
+    json: bool,
+}
+
+/// What programs read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Data {
+    /// JSON
+    Json,
+    /// YAML
+    Yaml,
+}
+
+impl Printed {
+    /// Whether a program reads.
+    pub(crate) fn is_data(self) -> bool {
+        self.json || self.output.is_some()
+    }
+
+    /// Prints a value for a program.
+    pub(crate) fn write(self, out: &mut impl Write, value: &impl Serialize) -> Result<(), Failure> {
+        write(self.output, out, value)
+    }
+}
+
+/// For commands that list releases.
+#[derive(Debug, Clone, Copy, Default, Args)]
+pub(crate) struct Listed {
+    /// Print more columns, the names alone, or for programs
+    #[arg(short, long, value_enum, value_name = "FORMAT", conflicts_with = "json")]
+    output: Option<List>,
+    /// The same as -o json
+    #[arg(long)]
+    json: bool,
+}
+
+/// How a list is printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum List {
+    /// JSON
+    Json,
+    /// YAML
+    Yaml,
+    /// More columns
+    Wide,
+    /// grayrelease.halftone.dev/NAME, one a line
+    Name,
+}
+
+impl Listed {
+    /// Whether a program reads objects.
+    pub(crate) fn is_data(self) -> bool {
+        self.json || matches!(self.output, Some(List::Json | List::Yaml))
+    }
+
+    /// Whether there are to be more columns.
+    pub(crate) fn is_wide(self) -> bool {
+        self.output == Some(List::Wide)
+    }
+
+    /// Whether names alone are asked for.
+    pub(crate) fn is_names(self) -> bool {
+        self.output == Some(List::Name)
+    }
+
+    /// Prints a value for a program.
+    pub(crate) fn write(self, out: &mut impl Write, value: &impl Serialize) -> Result<(), Failure> {
+        let format = if self.output == Some(List::Yaml) { Data::Yaml } else { Data::Json };
+        write(Some(format), out, value)
+    }
+}
+
+fn write(format: Option<Data>, out: &mut impl Write, value: &impl Serialize) -> Result<(), Failure> {
+    match format {
+        None | Some(Data::Json) => output::json(out, value),
+        Some(Data::Yaml) => {
+            let value = serde_json::to_value(value).map_err(std::io::Error::from)?;
+            Ok(write!(out, "{}", halftone_rollout::manifest::to_yaml(&value))?)
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! `halftone check`: an installation looked over from the outside, with the rights of whoever asks. Each check says
+//! what it found and, where something has to be done, what. `--pre` asks before an installation whether the cluster will
+//! take it. What is asked lies in `check/asks.rs`; here the answers are put together and printed.
+
+mod asks;
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use comfy_table::Table;
+use owo_colors::OwoColorize;
+use serde::Serialize;
+
+use super::{Cluster, block_on};
+use crate::args::CheckArguments;
+use crate::output::{self, Failure};
+
+/// Runs the command; ends with 1 where something has to be done.
+pub(crate) fn run(arguments: &CheckArguments) -> Result<ExitCode, Failure> {
+    let checks = block_on(async {
+        let cluster = Cluster::connect(&arguments.cluster, false).await?;
+        Ok(match arguments.pre {
+            true => cluster.before_installing().await,
+            false => cluster.installed(arguments.fleet.fleet_namespace.as_deref()).await,
+        })
+    })?;
+    let failed = checks.iter().filter(|check| check.result == Outcome::Failed).count();
+    let mut out = output::stdout();
+    if arguments.printed.is_data() {
+        arguments.printed.write(&mut out, &checks)?;
+    } else {
+        writeln!(out, "{}", table(&checks).trim_fmt())?;
+        for check in checks.iter().filter(|check| check.advice.is_some()) {
+            writeln!(out, "\n{}: {}", check.name, check.advice.as_deref().unwrap_or_default())?;
+        }
+        writeln!(out, "\n{}", verdict(failed))?;
+    }
+    out.flush()?;
+    Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn verdict(failed: usize) -> String {
+    match failed {
+        0 => "all is well".green().to_string(),
+        1 => "1 thing has to be done".red().to_string(),
+        _ => format!("{failed} things have to be done").red().to_string(),
+    }
+}
+
+/// How a check ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+enum Outcome {
+    /// As it should be.
+    Passed,
+    /// Something has to be done.
+    Failed,
+    /// It cannot be seen from here, or by who asks.
+    Unknown,
+}
+
+/// One check.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+struct Check {
+    name: String,
+    result: Outcome,
+    /// What was found.
+    found: String,
+    /// What to do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    advice: Option<String>,
+}
+
+impl Check {
+    fn passed(name: impl Into<String>, found: impl Into<String>) -> Self {
+        Self { name: name.into(), result: Outcome::Passed, found: found.into(), advice: None }
+    }
+
+    fn failed(name: impl Into<String>, found: impl Into<String>, advice: impl Into<String>) -> Self {
+        let advice = Some(advice.into());
+        Self { name: name.into(), result: Outcome::Failed, found: found.into(), advice }
+    }
+
+    /// A question that was not answered: who may not ask is told so, and it is no fault of the installation.
+    fn unknown(name: impl Into<String>, failure: &Failure) -> Self {
+        let advice = failure.advice().map(str::to_owned);
+        Self { name: name.into(), result: Outcome::Unknown, found: failure.to_string(), advice }
+    }
+}
+
+fn table(checks: &[Check]) -> Table {
+    let mut table = output::table(&["CHECK", "RESULT", "FOUND"]);
+    for check in checks {
+        let result = match check.result {
+            Outcome::Passed => "ok".green().to_string(),
+            Outcome::Failed => "failed".red().to_string(),
+            Outcome::Unknown => "unknown".yellow().to_string(),
+        };
+        table.add_row([&check.name, &result, &check.found]);
+    }
+    table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_seen_is_no_failure_of_the_installation() {
+        let failure = Failure::new("you may not list leases").advise("ask for leave");
+        let check = Check::unknown("leases", &failure);
+        assert_eq!((check.result, check.advice.as_deref()), (Outcome::Unknown, Some("ask for leave")));
+        let told = table(&[check, Check::passed("crd", "there")]).to_string();
+        assert!(told.contains("unknown") && told.contains("you may not list leases"), "{told}");
+    }
+}
