@@ -1,16 +1,26 @@
-//! From Services and EndpointSlices to what `advance` has to know of the arms: how many ready endpoints each has, which
-//! references lead nowhere, which pods are where they must not be. Pure.
+//! From Services and EndpointSlices to what `advance` has to know of the arms: how many ready endpoints each has and why it
+//! has none, which references lead nowhere, which pods are where they must not be. Pure. What an endpoint is decides
+//! `halftone_routing::endpoints`, as for the proxies.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use halftone_daemon::slices::{address, slice};
 use halftone_rollout::Plan;
 use halftone_rollout::observation::Obstacle;
-use halftone_routing::config::arm::{Backend, ServicePort, ServiceRef};
-use halftone_routing::reach::is_dialled;
+use halftone_routing::config::arm::{Backend, ServiceRef};
+use halftone_routing::endpoints::{Slice, members_of_port, resolve};
+use halftone_routing::reach::{Reach, is_dialled};
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+
+use self::ports::{port_of, unspoken};
+
+mod lacking;
+mod ports;
+
+pub use self::ports::name_port;
 
 /// A Service as the cluster has it.
 #[derive(Debug, Clone, Default)]
@@ -21,24 +31,33 @@ pub struct Found {
     pub slices: Vec<Arc<EndpointSlice>>,
 }
 
-/// One endpoint of an arm that requests may be sent to.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-struct Endpoint {
-    /// The uid of its pod; elsewhere its address. A pod with addresses of both families is one endpoint.
-    identity: String,
-    /// How people know it.
-    name: String,
-    address: IpAddr,
-    ready: bool,
-}
-
 /// What is seen of the arms of a release.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct ArmsSeen {
-    /// Ready endpoints of each arm of the newest plan and of the one in effect.
+    /// Ready endpoints of each arm of the newest plan and of the one in effect, as proxies count them.
     pub endpoints: Vec<(Backend, usize)>,
+    /// Why an arm has none.
+    pub lacking: Vec<(Backend, String)>,
     /// What keeps the newest plan from rising.
     pub unresolved: Option<Obstacle>,
+    /// A Service of the newest plan that says that its port speaks what proxies do not.
+    pub unspoken: Option<String>,
+}
+
+/// One arm whose endpoints were looked at.
+struct Looked {
+    arm: &'static str,
+    found: Found,
+    members: Vec<Member>,
+    ready: usize,
+    lacking: Option<String>,
+}
+
+/// One endpoint of an arm that requests may be sent to, ready or not.
+struct Member {
+    /// The uid of its pod; elsewhere its address. A pod with addresses of both families is one.
+    identity: Box<str>,
+    address: IpAddr,
 }
 
 /// Looks at the arms of the `newest` plan, or, where that is not to be had, of the one `in_effect`. `find` looks a
@@ -51,7 +70,7 @@ pub fn look(
     proxies: &BTreeSet<String>,
 ) -> ArmsSeen {
     let mut seen = ArmsSeen::default();
-    let mut pods: Vec<(&str, Vec<Endpoint>)> = Vec::new();
+    let mut arms: Vec<Looked> = Vec::new();
     for (plan, is_wanted) in
         newest.map(|plan| (plan, true)).into_iter().chain(in_effect.map(|plan| (plan, newest.is_none())))
     {
@@ -61,25 +80,76 @@ pub fn look(
             if known && !is_wanted {
                 continue;
             }
-            let endpoints = match endpoints(arm, backend, &find) {
-                Ok(endpoints) => endpoints,
-                Err(obstacle) => {
-                    seen.unresolved = seen.unresolved.take().or_else(|| is_wanted.then_some(obstacle));
-                    Vec::new()
-                }
-            };
+            let mut looked = Looked::at(arm, backend, &find);
             if !known {
-                seen.endpoints.push((backend.clone(), ready(&endpoints)));
+                seen.endpoints.push((backend.clone(), looked.ready));
+                seen.lacking.extend(looked.lacking.take().map(|why| (backend.clone(), why)));
             }
             if is_wanted {
-                pods.push((arm, endpoints));
+                seen.take_port(arm, backend, looked.found.service.as_deref());
+                arms.push(looked);
             }
         }
     }
     let apart = newest.or(in_effect).is_some_and(are_apart_by_path);
     seen.unresolved =
-        seen.unresolved.or_else(|| loops_back(&pods, proxies)).or_else(|| overlap(&pods).filter(|_| !apart));
+        seen.unresolved.or_else(|| loops_back(&arms, proxies)).or_else(|| overlap(&arms).filter(|_| !apart));
     seen
+}
+
+impl ArmsSeen {
+    /// Whether the Service has the port that the arm names, and what it says of it.
+    fn take_port(&mut self, arm: &str, backend: &Backend, service: Option<&Service>) {
+        let Backend::Service(reference) = backend else { return };
+        match port_of(arm, reference, service) {
+            Ok(port) => self.unspoken = self.unspoken.take().or_else(|| unspoken(arm, reference, port)),
+            Err(obstacle) => self.unresolved = self.unresolved.take().or(Some(obstacle)),
+        }
+    }
+}
+
+impl Looked {
+    fn at(arm: &'static str, backend: &Backend, find: impl Fn(&ServiceRef) -> Found) -> Self {
+        match backend {
+            Backend::Service(reference) => Self::at_service(arm, reference, find(reference)),
+            Backend::Addresses(addresses) => {
+                let dialled = addresses.as_ref().iter().filter(|address| is_dialled(address.ip()));
+                let member = |address: &std::net::SocketAddr| Member {
+                    identity: address.to_string().into(),
+                    address: address.ip(),
+                };
+                let members: Vec<Member> = dialled.map(member).collect();
+                Self { arm, found: Found::default(), ready: members.len(), members, lacking: None }
+            }
+        }
+    }
+
+    fn at_service(arm: &'static str, reference: &ServiceRef, found: Found) -> Self {
+        let slices: Vec<Slice> = found.slices.iter().filter_map(|object| slice(object)).collect();
+        let slices: Vec<&Slice> = slices.iter().collect();
+        let resolved = resolve(&slices, reference, &Reach::default());
+        let members = members_of_port(&slices, reference).unwrap_or_default().into_iter();
+        let members =
+            members.filter(|(address, _)| is_dialled(address.ip())).map(|(address, member)| Member {
+                identity: member.pod.clone().unwrap_or_else(|| address.ip().to_string().into()),
+                address: address.ip(),
+            });
+        Self {
+            arm,
+            members: members.collect(),
+            ready: resolved.ready(),
+            lacking: (resolved.ready() == 0).then(|| lacking::why(reference, &slices, &resolved)),
+            found,
+        }
+    }
+
+    /// How people know a member.
+    fn name(&self, member: &Member) -> String {
+        let mut endpoints = self.found.slices.iter().flat_map(|slice| &slice.endpoints);
+        let found = endpoints.find(|endpoint| address(endpoint) == Some(member.address));
+        let name = found.and_then(|endpoint| endpoint.target_ref.as_ref()?.name.clone());
+        name.unwrap_or_else(|| member.address.to_string())
+    }
 }
 
 /// The plan with what the Services call the ports that it gives by number, for proxies, which read no Services. A
@@ -109,123 +179,17 @@ pub fn with_port_names(
     Some(named)
 }
 
-/// Notes what the Service calls a port that is given by number.
-pub fn name_port(reference: &mut ServiceRef, service: Option<&Service>, before: &[&Backend]) {
-    let ServicePort::Number(number) = reference.port else { return };
-    let ports = service.and_then(|service| service.spec.as_ref()).and_then(|spec| spec.ports.as_deref());
-    let found = ports.unwrap_or_default().iter().find(|port| port.port == i32::from(number.get()));
-    reference.port_name = match found {
-        Some(port) => port.name.as_deref().and_then(|name| name.parse().ok()),
-        None => before
-            .iter()
-            .find_map(|before| match before {
-                Backend::Service(before) if is_same(before, reference) => Some(before.port_name.clone()),
-                _ => None,
-            })
-            .flatten(),
+fn loops_back(arms: &[Looked], proxies: &BTreeSet<String>) -> Option<Obstacle> {
+    let of_fleet = |member: &&Member| {
+        proxies.contains(&*member.identity) || proxies.contains(&member.address.to_string())
     };
-}
-
-fn is_same(a: &ServiceRef, b: &ServiceRef) -> bool {
-    (&a.namespace, &a.name, &a.port) == (&b.namespace, &b.name, &b.port)
-}
-
-fn ready(endpoints: &[Endpoint]) -> usize {
-    let ready = endpoints.iter().filter(|endpoint| endpoint.ready);
-    ready.map(|endpoint| endpoint.identity.as_str()).collect::<BTreeSet<_>>().len()
-}
-
-fn endpoints(
-    arm: &str,
-    backend: &Backend,
-    find: impl Fn(&ServiceRef) -> Found,
-) -> Result<Vec<Endpoint>, Obstacle> {
-    match backend {
-        Backend::Service(reference) => {
-            let found = find(reference);
-            let port = resolve(arm, reference, found.service.as_deref())?;
-            Ok(found.slices.iter().flat_map(|slice| of_slice(slice, &port)).collect())
-        }
-        Backend::Addresses(addresses) => {
-            let dialled = addresses.as_ref().iter().filter(|address| is_dialled(address.ip()));
-            let endpoint = |address: &std::net::SocketAddr| Endpoint {
-                identity: address.to_string(),
-                name: address.to_string(),
-                address: address.ip(),
-                ready: true,
-            };
-            Ok(dialled.map(endpoint).collect())
-        }
-    }
-}
-
-/// The name of the port by which its EndpointSlices know it; empty for a port without a name.
-fn resolve(arm: &str, reference: &ServiceRef, service: Option<&Service>) -> Result<String, Obstacle> {
-    let ServiceRef { namespace, name, port, .. } = reference;
-    let Some(service) = service else {
-        let message =
-            format!("spec.{arm}.service: there is no Service {name} in namespace {namespace}; create it");
-        return Err(Obstacle::new("ServiceNotFound", message));
-    };
-    let spec = service.spec.as_ref();
-    if spec.and_then(|spec| spec.type_.as_deref()) == Some("ExternalName") {
-        let message = format!(
-            "spec.{arm}.service: Service {name} is an ExternalName, which has no endpoints; name a Service with a selector"
-        );
-        return Err(Obstacle::new("ServiceWithoutEndpoints", message));
-    }
-    let ports = spec.and_then(|spec| spec.ports.as_deref()).unwrap_or_default();
-    let wanted = ports.iter().find(|known| match port {
-        ServicePort::Number(number) => known.port == i32::from(number.get()),
-        ServicePort::Name(name) => known.name.as_deref() == Some(name.as_str()),
-    });
-    wanted.map(|found| found.name.clone().unwrap_or_default()).ok_or_else(|| {
-        let known = |port: &k8s_openapi::api::core::v1::ServicePort| match &port.name {
-            Some(name) => format!("{} ({name})", port.port),
-            None => port.port.to_string(),
-        };
-        let known: Vec<String> = ports.iter().map(known).collect();
-        let port = match port {
-            ServicePort::Number(number) => number.to_string(),
-            ServicePort::Name(name) => name.to_string(),
-        };
-        let message = format!(
-            "spec.{arm}.service: Service {name} has no port {port}; it has {}",
-            if known.is_empty() { "none".to_owned() } else { known.join(", ") }
-        );
-        Obstacle::new("ServicePortNotFound", message)
-    })
-}
-
-fn of_slice(slice: &EndpointSlice, port: &str) -> Vec<Endpoint> {
-    let ports = slice.ports.as_deref().unwrap_or_default();
-    if !ports.iter().any(|known| known.name.as_deref().unwrap_or_default() == port && known.port.is_some()) {
-        return Vec::new();
-    }
-    let endpoint = |endpoint: &k8s_openapi::api::discovery::v1::Endpoint| {
-        let address: IpAddr = endpoint.addresses.first()?.parse().ok()?;
-        let pod = endpoint.target_ref.as_ref();
-        Some(Endpoint {
-            identity: pod.and_then(|pod| pod.uid.clone()).unwrap_or_else(|| address.to_string()),
-            name: pod.and_then(|pod| pod.name.clone()).unwrap_or_else(|| address.to_string()),
-            address,
-            // Not said means ready.
-            ready: endpoint.conditions.as_ref().and_then(|conditions| conditions.ready).unwrap_or(true),
-        })
-    };
-    slice.endpoints.iter().filter_map(endpoint).filter(|endpoint| is_dialled(endpoint.address)).collect()
-}
-
-fn loops_back(pods: &[(&str, Vec<Endpoint>)], proxies: &BTreeSet<String>) -> Option<Obstacle> {
-    let of_fleet = |endpoint: &&Endpoint| {
-        proxies.contains(&endpoint.identity) || proxies.contains(&endpoint.address.to_string())
-    };
-    let (arm, endpoint) =
-        pods.iter().find_map(|(arm, endpoints)| Some((arm, endpoints.iter().find(of_fleet)?)))?;
+    let (looked, member) =
+        arms.iter().find_map(|looked| Some((looked, looked.members.iter().find(of_fleet)?)))?;
+    let arm = looked.arm;
     let message = format!(
         "spec.{arm}.service: {} is a proxy, so requests would go round in circles or to its admin pages; name the Service of \
          the {arm} version's own pods",
-        endpoint.name
+        looked.name(member)
     );
     Some(Obstacle::new("LoopsBack", message))
 }
@@ -235,15 +199,15 @@ fn are_apart_by_path(plan: &Plan) -> bool {
     plan.gray.as_ref().is_some_and(|gray| gray.arm.path_prefix != plan.stable.path_prefix)
 }
 
-fn overlap(pods: &[(&str, Vec<Endpoint>)]) -> Option<Obstacle> {
-    let of = |wanted: &str| pods.iter().find(|(arm, _)| *arm == wanted).map(|(_, endpoints)| endpoints);
+fn overlap(arms: &[Looked]) -> Option<Obstacle> {
+    let of = |wanted: &str| arms.iter().find(|looked| looked.arm == wanted);
     let (stable, gray) = (of("stable")?, of("gray")?);
-    let known: BTreeSet<&str> = stable.iter().map(|endpoint| endpoint.identity.as_str()).collect();
-    let shared = gray.iter().find(|endpoint| known.contains(endpoint.identity.as_str()))?;
+    let known: BTreeSet<&str> = stable.members.iter().map(|member| &*member.identity).collect();
+    let shared = gray.members.iter().find(|member| known.contains(&*member.identity))?;
     let message = format!(
         "{} is an endpoint of stable and of gray; make the selectors of the two Services exclude each other, as with a \
          label for the version",
-        shared.name
+        gray.name(shared)
     );
     Some(Obstacle::new("ArmsOverlap", message))
 }
@@ -284,7 +248,9 @@ mod tests {
             }
         };
         let endpoints: Vec<Value> = endpoints.iter().map(endpoint).collect();
-        let slice = json!({"metadata": {}, "addressType": "IPv4", "ports": [port], "endpoints": endpoints});
+        let metadata = json!({"labels": {"kubernetes.io/service-name": "any"}});
+        let slice =
+            json!({"metadata": metadata, "addressType": "IPv4", "ports": [port], "endpoints": endpoints});
         Arc::new(serde_json::from_value(slice).unwrap())
     }
 
@@ -349,7 +315,78 @@ mod tests {
         assert_eq!(reason(&seen(&good, &none, &[])), "ServiceNotFound");
         assert_eq!(reason(&seen(&other, &good, &[])), "ServicePortNotFound");
         let message = seen(&other, &good, &[]).unresolved.unwrap().message;
-        assert_eq!(message, "spec.stable.service: Service one has no port 80; it has 81 (grpc)");
+        assert_eq!(message, "spec.stable.service: Service one has no TCP port 80; it has 81 (grpc)");
+    }
+
+    fn lacking(seen: &ArmsSeen) -> Vec<&str> {
+        seen.lacking.iter().map(|(_, why)| why.as_str()).collect()
+    }
+
+    #[test]
+    fn what_proxies_cannot_use_is_no_endpoint_and_the_reason_is_told() {
+        let good = found(&["10.0.0.1"]);
+        let at = |port: Value, endpoints: &[&str]| Found {
+            service: service(&json!([{"name": "http", "port": 80}])),
+            slices: vec![slice(&port, endpoints)],
+        };
+        let http = |endpoints: &[&str]| at(json!({"name": "http", "port": 8080}), endpoints);
+        for (two, why) in [
+            (http(&[]), "has no endpoints"),
+            (http(&["!10.0.0.2"]), "none of the endpoints of Service two is ready"),
+            (http(&["127.0.0.1"]), "never dial"),
+            (at(json!({"name": "web", "port": 8080}), &["10.0.0.2"]), "its EndpointSlices have web"),
+            (at(json!({"name": "http", "port": 8080, "protocol": "UDP"}), &["10.0.0.2"]), "have no TCP port"),
+        ] {
+            let seen = seen(&good, &two, &[]);
+            assert_eq!((counts(&seen), reason(&seen)), (vec![1, 0], ""), "{why}");
+            assert!(lacking(&seen)[0].contains(why), "{why}: {:?}", lacking(&seen));
+        }
+        assert_eq!(lacking(&seen(&good, &found(&["10.0.0.2"]), &[])), [""; 0]);
+    }
+
+    #[test]
+    fn addresses_of_both_families_count_each_where_no_pod_is_named() {
+        let seen = seen(&found(&["10.0.0.1", "fd00::1", "fd00::2"]), &found(&["fd00::3"]), &[]);
+        assert_eq!(counts(&seen), [3, 1]);
+    }
+
+    #[test]
+    fn of_two_protocols_on_one_number_the_port_is_the_tcp_one() {
+        let plan = plan(&json!(53), &json!(53));
+        let ports = json!([{"name": "dns", "port": 53, "protocol": "UDP"}, {"name": "dns-tcp", "port": 53}]);
+        let named = with_port_names(&plan, |_| service(&ports), &[]).unwrap();
+        let Backend::Service(stable) = &named.stable.backend else { panic!() };
+        assert_eq!(stable.port_name.as_ref().map(|name| name.as_str()), Some("dns-tcp"));
+        let only_udp = Found {
+            service: service(&json!([{"name": "dns", "port": 53, "protocol": "UDP"}])),
+            ..Found::default()
+        };
+        let seen = look(Some(&plan), None, |_| only_udp.clone(), &BTreeSet::new());
+        let message = seen.unresolved.unwrap().message;
+        assert_eq!(message, "spec.stable.service: Service one has no TCP port 53; it has 53/UDP (dns)");
+    }
+
+    #[test]
+    fn endpoints_go_on_counting_when_their_service_is_gone_as_they_do_for_proxies() {
+        let gone = Found { service: None, ..found(&["10.0.0.2"]) };
+        let seen = seen(&found(&["10.0.0.1"]), &gone, &[]);
+        assert_eq!((counts(&seen), reason(&seen)), (vec![1, 1], "ServiceNotFound"));
+    }
+
+    #[test]
+    fn a_port_that_says_it_speaks_something_else_is_told_of_and_stops_nothing() {
+        for (protocol, told) in [
+            ("https", true),
+            ("kubernetes.io/h2c", true),
+            ("HTTP2", true),
+            ("http", false),
+            ("acme/x", false),
+        ] {
+            let mut two = found(&["10.0.0.2"]);
+            two.service = service(&json!([{"name": "http", "port": 80, "appProtocol": protocol}]));
+            let seen = seen(&found(&["10.0.0.1"]), &two, &[]);
+            assert_eq!((seen.unspoken.is_some(), reason(&seen)), (told, ""), "{protocol}");
+        }
     }
 
     #[test]

@@ -12,6 +12,7 @@ use std::thread::JoinHandle;
 
 use halftone_daemon::listen;
 use halftone_routing::config::arm::Upstream;
+use halftone_routing::reach::Reach;
 use halftone_routing::report::{Epoch, Reads, TrafficReport};
 use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -28,7 +29,6 @@ use crate::source::Listing;
 use crate::source::kubernetes::Cluster;
 use crate::source::state::{Restored, State};
 use crate::upstream::endpoints::Tables;
-use crate::upstream::services::Reach;
 use crate::worker::{Drained, Limits, Listeners, Own};
 
 mod addresses;

@@ -1,7 +1,36 @@
 //! Which addresses a backend in a cluster can be at. Proxies dial no others, whatever a document or an EndpointSlice says,
 //! and who decides about releases counts no others.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+/// What a proxy in a cluster may dial: every backend, but not itself. The default is what all of them may dial.
+#[derive(Clone, Debug, Default)]
+pub struct Reach {
+    /// This proxy's pod.
+    pub pod: Option<String>,
+    /// Where this proxy itself listens, for clients and for admin.
+    pub sockets: Vec<SocketAddr>,
+    /// Whether loopback addresses may be dialled. Only for a proxy that shares a machine with its backends: in a pod,
+    /// loopback is the proxy itself and its sidecars.
+    pub loopback: bool,
+}
+
+impl Reach {
+    /// Whether it may be dialled.
+    #[must_use]
+    pub fn allows(&self, address: SocketAddr) -> bool {
+        let ip = address.ip().to_canonical();
+        let loopback = self.loopback && ip.is_loopback();
+        (loopback || is_dialled(ip)) && !self.is(address)
+    }
+
+    /// Whether this proxy listens there.
+    #[must_use]
+    pub fn is(&self, address: SocketAddr) -> bool {
+        let canonical = |address: &SocketAddr| (address.ip().to_canonical(), address.port());
+        self.sockets.iter().any(|socket| canonical(socket) == canonical(&address))
+    }
+}
 
 /// Whether a backend in a cluster can be at this address: not on the node itself, where a proxy's own admin port is, and
 /// not where a cloud tells an instance about itself, credentials included. Some of those are not link-local.

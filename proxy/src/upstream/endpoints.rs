@@ -7,34 +7,12 @@ use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::{ArcSwap, Cache};
-use serde::{Deserialize, Serialize};
-
-use super::services::{Resolved, Trouble};
+use halftone_routing::endpoints::{Resolved, Trouble};
 
 mod tables;
 
 pub use self::tables::Tables;
-
-/// One address that may answer for an arm, as its source describes it. An address of an arm by `addresses` is
-/// [`Endpoint::ready`]; an EndpointSlice's says what its conditions say.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Endpoint {
-    /// Where to connect.
-    pub address: SocketAddr,
-    /// Takes new requests.
-    pub ready: bool,
-    /// Still answers, ready or not.
-    pub serving: bool,
-    /// Is on its way out.
-    pub terminating: bool,
-}
-
-impl Endpoint {
-    /// An endpoint that is ready and nothing else.
-    pub fn ready(address: SocketAddr) -> Self {
-        Self { address, ready: true, serving: true, terminating: false }
-    }
-}
+pub use halftone_routing::endpoints::Endpoint;
 
 /// An endpoint in use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,14 +77,14 @@ impl Table {
     /// The ready endpoints, healthy or not: those that the active check asks.
     pub fn ready(&self) -> Vec<SocketAddr> {
         let known = self.lock();
-        known.endpoints.iter().filter(|(e, _)| is_ready(e)).map(|(e, _)| e.address).collect()
+        known.endpoints.iter().filter(|(e, _)| e.is_ready()).map(|(e, _)| e.address).collect()
     }
 
     /// How many endpoints are ready and do not fail the active check; without a check, how many are ready. Requests may
     /// go to more: to those that fail where all do.
     pub fn healthy(&self) -> usize {
         let known = self.lock();
-        let healthy = |e: &Endpoint| is_ready(e) && !known.failing.contains(&e.address);
+        let healthy = |e: &Endpoint| e.is_ready() && !known.failing.contains(&e.address);
         known.endpoints.iter().filter(|(e, _)| healthy(e)).count()
     }
 
@@ -159,11 +137,11 @@ impl Table {
             known.endpoints.iter().filter(|(e, _)| wanted(e)).map(|(_, slot)| *slot).collect()
         };
         let mut set = EndpointSet {
-            slots: pick(&|e| is_ready(e) && !known.failing.contains(&e.address)),
+            slots: pick(&|e| e.is_ready() && !known.failing.contains(&e.address)),
             all_fail: false,
         };
         if set.slots.is_empty() {
-            set.slots = pick(&is_ready);
+            set.slots = pick(&Endpoint::is_ready);
             set.all_fail = !set.slots.is_empty();
         }
         if set.slots.is_empty() {
@@ -181,10 +159,6 @@ impl Table {
     fn lock(&self) -> MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-fn is_ready(endpoint: &Endpoint) -> bool {
-    endpoint.ready && !endpoint.terminating
 }
 
 #[cfg(test)]

@@ -1,71 +1,21 @@
-//! Pure: from EndpointSlices to the endpoints of a Service's port. The Kubernetes source (`source/kubernetes.rs`) tells
-//! what slices there are; `endpoints.rs` asks here and fills its tables.
+//! Pure: the EndpointSlices of the namespaces in use, in short form. The Kubernetes source (`source/kubernetes.rs`) tells
+//! what slices there are; `endpoints.rs` asks here and fills its tables. What an endpoint is decides
+//! `halftone_routing::endpoints`, as for the operator.
 //!
-//! Whatever order slices come in, the answer is the same. Slices of a whole namespace are remembered, in short form,
-//! so that a Service that a document names for the first time is known at that moment.
+//! Slices of a whole namespace are remembered, so that a Service that a document names for the first time is known at
+//! that moment.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::net::{IpAddr, SocketAddr};
+use std::collections::{BTreeSet, HashMap};
+use std::net::SocketAddr;
 
 use halftone_routing::config::arm::ServiceRef;
 use halftone_routing::config::names::ObjectName;
+use halftone_routing::endpoints::{Endpoint, Resolved, Slice, Trouble, resolve};
+use halftone_routing::reach::Reach;
 use serde::{Deserialize, Serialize};
 
-use super::endpoints::Endpoint;
-
-mod reach;
-mod resolve;
 #[cfg(test)]
 mod tests;
-
-pub use self::reach::Reach;
-use self::resolve::resolve;
-
-/// One EndpointSlice in short form.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Slice {
-    /// Name of the Service that it belongs to.
-    pub service: ObjectName,
-    /// Its TCP ports by name; an unnamed port has the empty name.
-    pub ports: BTreeMap<String, u16>,
-    /// Its endpoints.
-    pub members: Vec<Member>,
-}
-
-/// One endpoint of a slice.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Member {
-    /// The first of its addresses; the others mean nothing (as for kube-proxy).
-    pub ip: IpAddr,
-    /// Takes new requests.
-    pub ready: bool,
-    /// Still answers, ready or not.
-    pub serving: bool,
-    /// Is on its way out.
-    pub terminating: bool,
-    /// The uid of the pod behind it, if it is a pod.
-    pub pod: Option<Box<str>>,
-}
-
-/// Why a Service's port has fewer endpoints than its slices name, or none.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub enum Trouble {
-    /// The Service selects this proxy: requests would come back.
-    LoopsBack,
-    /// No slice has the port.
-    NoSuchPort,
-    /// Addresses that no proxy dials were left out: loopback, link-local, unspecified, multicast, instance metadata.
-    ForbiddenAddress,
-}
-
-/// What a Service's port comes down to.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Resolved {
-    /// Sorted by address, no two equal.
-    pub endpoints: Vec<Endpoint>,
-    /// What is wrong, if anything is.
-    pub trouble: Option<Trouble>,
-}
 
 /// Endpoints as they are kept over a restart.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -7,11 +7,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use halftone_routing::config::arm::{Backend, ServiceRef, Upstream};
 use halftone_routing::config::names::ObjectName;
+use halftone_routing::endpoints::Slice;
+use halftone_routing::reach::Reach;
 
 use super::{Endpoint, Table};
 use crate::upstream::faults::AllFaults;
 use crate::upstream::in_flight::InFlights;
-use crate::upstream::services::{Kept, Reach, Services, Slice};
+use crate::upstream::services::{Kept, Services};
 
 /// All tables of the process. A table lives as long as a snapshot or a worker holds it; two arms with the same
 /// backend looked at by the same check share one.
