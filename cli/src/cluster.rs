@@ -7,7 +7,7 @@ pub(crate) mod config;
 mod connection;
 pub(crate) mod events;
 mod failure;
-mod operator;
+pub(crate) mod operator;
 pub(crate) mod pending;
 pub(crate) mod proxies;
 pub(crate) mod request;

@@ -5,6 +5,7 @@ use std::io::Write;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use halftone_rollout::{Plan, clock::Now, progress::Progress, routing_for::routing_for};
 use halftone_routing::config::{
@@ -23,6 +24,7 @@ use halftone_routing::{host, path};
 use serde::Serialize;
 
 use crate::args::{self, ExplainArguments};
+use crate::cluster::operator::LOST;
 use crate::cluster::{self, Cluster};
 use crate::engine::release::name_of;
 use crate::output::{self, Failure};
@@ -92,7 +94,7 @@ fn applied_here(arguments: &ExplainArguments, state: &Path) -> Result<(Routes, S
     let release = name_of(&here::release(state, &name)?.release);
     let applied = here::applied(state)?;
     let hosts = applied.of(&release).map(|document| document.hosts.clone()).unwrap_or_default();
-    let routes = compile(applied.parsed(), applied.fleet)?;
+    let routes = compile(applied.parsed(), applied.fleet, Duration::ZERO)?;
     Ok((routes, one_of(&hosts)))
 }
 
@@ -109,17 +111,19 @@ fn planned(arguments: &ExplainArguments) -> Result<(Routes, String), Failure> {
 /// By what is applied for the fleet of a release, and a host that this release takes.
 fn applied(arguments: &ExplainArguments) -> Result<(Routes, String), Failure> {
     let name = one_name(arguments)?;
-    let (hosts, fleet) = cluster::block_on(async {
+    let (hosts, fleet, silence) = cluster::block_on(async {
         let cluster = Cluster::connect(&arguments.running.cluster, false).await?;
         let release = cluster.release(&name).await?;
         let applied = cluster.applied(&release, arguments.of_fleet.fleet_namespace.as_deref()).await?;
         let hosts = applied.document.map(|document| document.config.hosts.clone()).unwrap_or_default();
-        Ok((hosts, cluster.fleet(&release.spec.proxy_class, &applied.namespace).await?))
+        let class = &release.spec.proxy_class;
+        let silence = cluster.silence(class, Some(&applied.namespace)).await;
+        Ok((hosts, cluster.fleet(class, &applied.namespace).await?, silence))
     })?;
     for refused in &fleet.refused {
         output::note(&format!("left out, since proxies refuse it and keep what they have: {refused}"));
     }
-    Ok((compile(fleet.documents, fleet.config)?, one_of(&hosts)))
+    Ok((compile(fleet.documents, fleet.config, silence)?, one_of(&hosts)))
 }
 
 /// The one release whose fleet is asked.
@@ -137,12 +141,20 @@ fn one_name(arguments: &ExplainArguments) -> Result<String, Failure> {
     Ok(name.to_string_lossy().into_owned())
 }
 
-/// The routes of documents as they are applied.
-fn compile(documents: Vec<Arc<Parsed<RoutingConfig>>>, fleet: FleetConfig) -> Result<Routes, Failure> {
+/// The routes of documents as they are applied, for proxies that have heard no operator for so long.
+fn compile(
+    documents: Vec<Arc<Parsed<RoutingConfig>>>,
+    fleet: FleetConfig,
+    silence: Duration,
+) -> Result<Routes, Failure> {
     let mut compiler = Compiler::default();
     let releases = documents
         .into_iter()
-        .map(|document| Release::compile(document, false, &mut compiler).map(Arc::new).map_err(Failure::new))
+        .map(|document| {
+            // As its proxies do for want of an operator.
+            let lost = document.config.heeds_silence(silence);
+            Release::compile(document, lost, &mut compiler).map(Arc::new).map_err(Failure::new)
+        })
         .collect::<Result<Vec<_>, _>>()?;
     Ok(Routes::new(releases, Arc::new(fleet), &mut compiler))
 }
@@ -274,6 +286,8 @@ struct Answer {
     /// Where the release is taken to stand, in percent; null without gray.
     ratio: Option<f64>,
     excluded: bool,
+    /// Proxies send everyone to stable, since no operator has been heard for as long as `onOperatorLost` waits.
+    operator_lost: bool,
     /// The status, where the request is answered without an arm.
     status: Option<u16>,
     set_cookie: Option<String>,
@@ -292,6 +306,7 @@ impl Answer {
             bucket: None,
             ratio: None,
             excluded: false,
+            operator_lost: false,
             status: None,
             set_cookie: None,
             points,
@@ -302,7 +317,7 @@ impl Answer {
         };
         let percent = |index| {
             let config = routes.release(index).config();
-            config.arms.gray.as_ref().map(|_| config.ratio.fraction() * 100.0)
+            config.arms.gray.as_ref().map(|_| routes.release(index).ratio_in_effect().fraction() * 100.0)
         };
         match resolution {
             Resolution::Decided(decision) => {
@@ -313,6 +328,7 @@ impl Answer {
                 answer.version = arm.map(|arm| arm.version.to_string());
                 answer.chosen_by = Some(decision.chosen_by.name());
                 answer.reason = decision.reason.to_string();
+                answer.operator_lost = routes.release(decision.release).heeds_lost_operator();
                 answer.identity =
                     decision.identity.as_ref().map(|text| String::from_utf8_lossy(text).into_owned());
                 answer.bucket = decision.bucket.map(|bucket| bucket.get());
@@ -354,6 +370,9 @@ impl Answer {
             }
             (_, _, Some(status)) => writeln!(out, "→ {release}: answered with {status}, {}", self.reason)?,
             _ => writeln!(out, "→ {}", self.reason)?,
+        }
+        if self.operator_lost {
+            writeln!(out, "  {LOST}")?;
         }
         if let Some(cookie) = &self.set_cookie {
             writeln!(out, "  Set-Cookie: {cookie}")?;

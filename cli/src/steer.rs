@@ -243,7 +243,7 @@ fn releases(which: &Which, fleet: Option<&FleetArguments>) -> Result<Seen, Failu
                     Ok(measured) => drop(seen.traffic.insert(name_of(&release), measured)),
                     Err(why) => seen.unknown = Some(why),
                 }
-                seen.note = cluster.abandoned(&release.spec.proxy_class, namespace).await;
+                seen.note = cluster.unattended(&release, namespace).await;
             }
             Ok(Seen { listing: only(vec![release]), ..seen })
         }),

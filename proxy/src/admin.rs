@@ -280,7 +280,7 @@ impl Pages {
             Some(ReleaseSample {
                 namespace: config.release.namespace.to_string(),
                 name: config.release.name.to_string(),
-                ratio_target: config.ratio.fraction(),
+                ratio_target: release.ratio_in_effect().fraction(),
                 ratio_observed: ledger.observed_ratio(),
                 revision: config.revision.get(),
                 stage: config.stage.get(),

@@ -14,6 +14,7 @@ pub mod rule;
 pub mod units;
 
 use std::num::NonZeroU64;
+use std::time::Duration;
 
 use ipnet::IpNet;
 use jiff::Timestamp;
@@ -251,6 +252,14 @@ impl Default for VersionHeader {
     fn default() -> Self {
         let name: OwnField = "X-Halftone-Version".parse().expect("a token by its characters");
         Self { request: name.clone(), response: name }
+    }
+}
+
+impl RoutingConfig {
+    /// Whether proxies send everyone to stable once no operator has spoken to them for so long.
+    pub fn heeds_silence(&self, silence: Duration) -> bool {
+        let OnOperatorLost { action, after_ms } = self.on_operator_lost;
+        self.moving && action == OperatorLostAction::Stable && silence >= after_ms.duration()
     }
 }
 

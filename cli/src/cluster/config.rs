@@ -16,6 +16,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::applied::Applied;
+use super::operator::LOST;
 use super::proxies::{Proxy, Runs};
 use super::{Cluster, block_on};
 use crate::args::{AppliedArguments, ConfigArguments, ConfigCommand, Place};
@@ -41,10 +42,21 @@ async fn show(name: &str, arguments: &AppliedArguments) -> Result<ExitCode, Fail
     let release = cluster.release(name).await?;
     let applied = cluster.applied(&release, arguments.fleet.fleet_namespace.as_deref()).await?;
     let proxies = cluster.proxies_of(&release.spec.proxy_class, &applied.namespace).await?;
+    let silence = cluster.silence(&release.spec.proxy_class, Some(&applied.namespace)).await;
+    let lost = applied.document.as_ref().is_ok_and(|document| document.config.heeds_silence(silence));
     let mut out = output::stdout();
     match arguments.printed.is_data() {
-        true => arguments.printed.write(&mut out, &account(&release, &applied, &proxies))?,
-        false => write!(out, "{}", text(&release, &applied, &proxies))?,
+        true => {
+            let mut account = account(&release, &applied, &proxies);
+            account["operatorLost"] = json!(lost);
+            arguments.printed.write(&mut out, &account)?;
+        }
+        false => {
+            write!(out, "{}", text(&release, &applied, &proxies))?;
+            if lost {
+                writeln!(out, "  {:<9} {LOST}", "in effect")?;
+            }
+        }
     }
     out.flush()?;
     Ok(if applied.document.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE })

@@ -4,6 +4,10 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::ResourceExt;
 
+use std::time::Duration;
+
+use halftone_rollout::GrayRelease;
+
 use super::Cluster;
 use crate::output::span;
 
@@ -22,25 +26,58 @@ impl Cluster {
         let told = tell(lease.as_ref(), class, Timestamp::now());
         (!told.alive).then(|| format!("The status above is the last that was known. {}", told.sentence))
     }
+
+    /// The same of a release, and what its proxies do for want of an operator.
+    pub(crate) async fn unattended(
+        &self,
+        release: &GrayRelease,
+        fleet_namespace: Option<&str>,
+    ) -> Option<String> {
+        let class = release.spec.proxy_class.as_str();
+        let abandoned = self.abandoned(class, fleet_namespace).await?;
+        let silence = self.silence(class, fleet_namespace).await;
+        let applied = self.applied(release, fleet_namespace).await.ok();
+        let document = applied.and_then(|applied| applied.document.ok());
+        let lost = document.is_some_and(|document| document.config.heeds_silence(silence));
+        Some(if lost { format!("{LOST}. {abandoned}") } else { abandoned })
+    }
+
+    /// For how long no operator of this fleet has been alive; not at all where one is, or where it cannot be told.
+    pub(crate) async fn silence(&self, class: &str, fleet_namespace: Option<&str>) -> Duration {
+        match self.of_fleet::<Lease>(fleet_namespace, &lease_name(class)).await {
+            Ok(lease) => tell(lease.as_ref(), class, Timestamp::now()).silence,
+            Err(_) => Duration::ZERO,
+        }
+    }
 }
 
 fn lease_name(class: &str) -> String {
     format!("halftone-{class}")
 }
 
+/// What proxies do once no operator has been heard for as long as `onOperatorLost` waits. Judged by the Lease, which an
+/// operator renews while it asks the proxies: they may be some seconds behind.
+pub(crate) const LOST: &str =
+    "Proxies send everyone to stable, since no operator has been heard for as long as onOperatorLost waits";
+
 /// What is told of an operator.
 struct Told {
     alive: bool,
+    /// For how long none has been; zero where one is, or where nobody knows.
+    silence: Duration,
     sentence: String,
 }
 
 fn tell(lease: Option<&Lease>, class: &str, now: Timestamp) -> Told {
     let name = lease_name(class);
-    let dead = |sentence| Told { alive: false, sentence };
+    let dead = |sentence, silence| Told { alive: false, silence, sentence };
     let Some(lease) = lease else {
-        return dead(format!(
-            "No operator looks after the fleet {class}: there is no Lease {name}. Is Halftone installed?"
-        ));
+        return dead(
+            format!(
+                "No operator looks after the fleet {class}: there is no Lease {name}. Is Halftone installed?"
+            ),
+            Duration::ZERO,
+        );
     };
     let namespace = lease.namespace().unwrap_or_default();
     let place = format!("{namespace}/{name}");
@@ -52,17 +89,30 @@ fn tell(lease: Option<&Lease>, class: &str, now: Timestamp) -> Told {
     match (holder, renewed) {
         (Some(holder), Some(age)) if age <= lasts => Told {
             alive: true,
+            silence: Duration::ZERO,
             sentence: format!(
                 "An operator is alive: {holder} renewed the Lease {place} {} ago; its logs may tell more: kubectl logs -n {namespace} {holder}",
                 span(age)
             ),
         },
-        (Some(holder), Some(age)) => dead(format!(
-            "No operator is alive: the Lease {place} was last renewed {} ago, by {holder}. {look}",
-            span(age)
-        )),
-        _ => dead(format!("No operator is alive: nobody holds the Lease {place}. {look}")),
+        (Some(holder), Some(age)) => dead(
+            format!(
+                "No operator is alive: the Lease {place} was last renewed {} ago, by {holder}. {look}",
+                span(age)
+            ),
+            silence(age),
+        ),
+        (None, Some(age)) => {
+            dead(format!("No operator is alive: nobody holds the Lease {place}. {look}"), silence(age))
+        }
+        (_, None) => {
+            dead(format!("No operator is alive: nobody holds the Lease {place}. {look}"), Duration::ZERO)
+        }
     }
+}
+
+fn silence(age: SignedDuration) -> Duration {
+    Duration::try_from(age).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -87,18 +137,17 @@ mod tests {
     #[test]
     fn the_lease_tells_whether_an_operator_lives() {
         let now = "2026-11-21T10:00:20Z".parse().unwrap();
-        for (lease, words) in [
-            (Some(lease(Some("operator-0"), "2026-11-21T10:00:18Z")), "is alive: operator-0 renewed"),
-            (
-                Some(lease(Some("operator-0"), "2026-11-21T09:58:00Z")),
-                "last renewed 2m20s ago, by operator-0",
-            ),
-            (Some(lease(None, "2026-11-21T10:00:18Z")), "nobody holds the Lease halftone/halftone-default"),
-            (None, "there is no Lease halftone-default"),
+        let (by, nobody) = (Some("operator-0"), "nobody holds the Lease halftone/halftone-default");
+        for (lease, words, silent) in [
+            (Some(lease(by, "2026-11-21T10:00:18Z")), "is alive: operator-0 renewed", 0),
+            (Some(lease(by, "2026-11-21T09:58:00Z")), "last renewed 2m20s ago, by operator-0", 140),
+            (Some(lease(None, "2026-11-21T10:00:18Z")), nobody, 2),
+            (None, "there is no Lease halftone-default", 0),
         ] {
             let told = tell(lease.as_ref(), "default", now);
             assert!(told.sentence.contains(words), "{}", told.sentence);
             assert_eq!(told.alive, words.starts_with("is alive"));
+            assert_eq!(told.silence.as_secs(), silent);
         }
     }
 }

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 
 use halftone_routing::config::RoutingConfig;
 use halftone_routing::config::arm::Arm;
+use halftone_routing::config::units::Ratio;
+use halftone_routing::endpoints::Trouble;
 use halftone_routing::report::{AppliedFleet, RejectedDocument};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -13,7 +15,6 @@ use crate::report::Documents;
 use crate::snapshot::{Snapshot, Usable};
 use crate::upstream::endpoints::Table;
 use crate::upstream::faults::{Fault, Faults};
-use crate::upstream::services::Trouble;
 
 /// The page.
 #[derive(Debug, Serialize)]
@@ -51,6 +52,8 @@ struct AppliedRelease<'a> {
     ignored_fields: &'a [String],
     /// It sends everyone to stable because no operator has spoken for too long.
     operator_lost: bool,
+    /// The share of users that this proxy sends to gray: that of the document, or 0 while the operator is lost.
+    ratio_in_effect: Ratio,
     /// By arm.
     endpoints: BTreeMap<&'static str, ArmEndpoints>,
     document: Value,
@@ -104,6 +107,7 @@ pub(crate) fn page<'a>(
     let applied = snapshot.routes.releases().map(|(index, release)| AppliedRelease {
         ignored_fields: release.ignored(),
         operator_lost: release.heeds_lost_operator(),
+        ratio_in_effect: release.ratio_in_effect(),
         endpoints: Arm::ALL
             .into_iter()
             .filter_map(|arm| {

@@ -99,6 +99,8 @@ pub(crate) struct Explanation {
     excluded: bool,
     /// The arm whose endpoints would get it now; null: none has any.
     served: Option<Arm>,
+    /// The release sends everyone to stable, since no operator has been heard for as long as `onOperatorLost` waits.
+    operator_lost: bool,
     trace: Vec<Finding>,
 }
 
@@ -170,7 +172,11 @@ fn decided(snapshot: &Snapshot, decision: &Decision<'_, '_>) -> Explanation {
         revision: Some(config.revision.get()),
         arm: Some(decision.arm),
         chosen_by: Some(decision.chosen_by),
-        reason: decision.reason.to_string(),
+        reason: match release.heeds_lost_operator() {
+            true => format!("{}: no operator is heard (onOperatorLost: Stable)", decision.reason),
+            false => decision.reason.to_string(),
+        },
+        operator_lost: release.heeds_lost_operator(),
         identity: decision.identity.as_deref().map(|identity| String::from_utf8_lossy(identity).into_owned()),
         bucket: decision.bucket.map(|bucket| bucket.get()),
         excluded: decision.excluded,

@@ -63,7 +63,7 @@ metrics! {
     CHECK_IGNORED "halftone_health_check_ignored" Gauge ARM
         "1 while every ready endpoint of the arm fails its health check and they are used all the same. Alert on this.";
     RATIO_TARGET "halftone_ratio_target" Gauge RELEASE
-        "Share of identities that the applied document sends to gray, 0 to 1.";
+        "Share of identities that this proxy sends to gray, 0 to 1: that of the applied document, or 0 while onOperatorLost is in effect.";
     RATIO_OBSERVED "halftone_ratio_observed" Gauge RELEASE
         "Share of the requests split in the present stage that were meant for gray, 0 to 1; absent before the first.";
     REVISION "halftone_applied_revision" Gauge RELEASE

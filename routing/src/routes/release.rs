@@ -146,6 +146,11 @@ impl Release {
         self.confines && path::hides_dots(path)
     }
 
+    /// The share of users that the split sends to gray: that of the document, or none while no operator is heard.
+    pub fn ratio_in_effect(&self) -> Ratio {
+        if self.operator_lost { Ratio::ZERO } else { self.config().ratio }
+    }
+
     /// The arm that `force` sends everyone to, if it does.
     pub(crate) fn forced(&self) -> Option<Arm> {
         self.config().force.map(Target::arm)

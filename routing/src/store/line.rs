@@ -8,9 +8,7 @@ use super::{
     texts::Refusal,
 };
 use crate::{
-    config::{
-        Checksum, OperatorLostAction, RoutingConfig, State, names::Uid, parse::Parsed, units::Revision,
-    },
+    config::{Checksum, RoutingConfig, State, names::Uid, parse::Parsed, units::Revision},
     report::AppliedDocument,
     routes::{Compiler, Release},
 };
@@ -43,7 +41,7 @@ impl Line {
     /// Compiles anew if the operator's silence closes the release now, or opens it again.
     pub(super) fn heed_silence(&mut self, silence: Duration, compiler: &mut Compiler) -> bool {
         let Some(release) = &self.release else { return false };
-        let lost = is_lost(self.config(), silence);
+        let lost = self.config().heeds_silence(silence);
         if lost == release.heeds_lost_operator() {
             return false;
         }
@@ -64,11 +62,6 @@ impl Line {
     }
 }
 
-fn is_lost(config: &RoutingConfig, silence: Duration) -> bool {
-    let lost = config.on_operator_lost;
-    config.moving && lost.action == OperatorLostAction::Stable && silence >= lost.after_ms.duration()
-}
-
 /// The line that a document makes; none if it is applied already.
 pub(super) fn compile(
     applied: Option<&Line>,
@@ -85,7 +78,7 @@ pub(super) fn compile(
     let release = match config.state {
         State::Withdrawn => None,
         _ => {
-            let release = Release::compile(Arc::clone(&document), is_lost(config, silence), compiler);
+            let release = Release::compile(Arc::clone(&document), config.heeds_silence(silence), compiler);
             let (format, bytes) = candidate.text;
             Some(Arc::new(release.map_err(|error| Refusal::from(&error.placed(bytes, format)))?))
         }
