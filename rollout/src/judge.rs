@@ -11,6 +11,7 @@ mod absolute;
 mod assessment;
 mod batch;
 mod evidence;
+mod faults;
 mod limits;
 mod odds;
 mod onset;
@@ -21,9 +22,11 @@ mod words;
 
 pub use assessment::{Assessment, Figure, Reason, Ruling, Verdict};
 pub use batch::{ArmBatch, Batch, Counts, LatencyCounts};
+pub use faults::Faults;
 pub use limits::{Limit, Limits};
 pub use totals::{LimitTotals, Totals};
 
+use faults::Recent;
 use serde::{Deserialize, Serialize};
 use watch::{Standing, Watch};
 
@@ -40,6 +43,9 @@ pub struct Process {
     /// One per limit, in their order.
     watches: Vec<Watch>,
     totals: Totals,
+    /// What kind of failures there were lately, for words.
+    #[serde(default)]
+    recent: Recent,
     ruling: Ruling,
     /// The limit that the ruling is about, if it is about one.
     about: Option<usize>,
@@ -66,7 +72,15 @@ impl Process {
         if totals.limits.len() != watches.len() {
             totals.limits = vec![LimitTotals::default(); watches.len()];
         }
-        Self { number, limits: limits.clone(), watches, totals, ruling: Ruling::default(), about: None }
+        Self {
+            number,
+            limits: limits.clone(),
+            watches,
+            totals,
+            recent: Recent::default(),
+            ruling: Ruling::default(),
+            about: None,
+        }
     }
 
     /// Takes what one poll added and rules. A process that has failed stays failed and takes nothing more.
@@ -77,6 +91,7 @@ impl Process {
         if !batch.warm_up {
             self.totals.add(batch);
         }
+        self.recent.note(batch.seconds, batch.gray.faults);
         let mut worst = Standing::Kept;
         self.about = None;
         for (at, watch) in self.watches.iter_mut().enumerate() {

@@ -4,6 +4,8 @@
 use halftone_routing::histogram::Histogram;
 use serde::{Deserialize, Serialize};
 
+use super::Faults;
+
 /// What all answers of one poll added.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Batch {
@@ -44,6 +46,9 @@ pub struct ArmBatch {
     /// Limit events of the traffic in `judged`, one entry per [`super::Limit::Latency`] in their order; missing
     /// ones count as zero.
     pub latency: Vec<LatencyCounts>,
+    /// The errors in `judged` by kind, for words.
+    #[serde(default)]
+    pub faults: Faults,
     /// Latencies of the traffic in `split`; needed only with [`super::Limit::RelativeP99`].
     pub latencies: Histogram,
 }
@@ -60,6 +65,7 @@ impl ArmBatch {
             mine.within = mine.within.saturating_add(theirs.within);
             mine.over = mine.over.saturating_add(theirs.over);
         }
+        self.faults.merge(&other.faults);
         self.latencies.merge(&other.latencies);
     }
 }

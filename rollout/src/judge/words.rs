@@ -14,20 +14,22 @@ pub(super) fn message(process: &Process) -> String {
     match (process.ruling.reason, about) {
         (Reason::WithinLimits, _) => format!("every limit is kept over {requests} requests to gray"),
         (Reason::Holding, _) => format!("every limit is kept so far, over {requests} requests to gray"),
-        (Reason::LimitBroken, Some((limit, watch, _))) => broken(limit, watch, watch.strength().window),
+        (Reason::LimitBroken, Some((limit, watch, _))) => {
+            broken(process, limit, watch, watch.strength().window)
+        }
         (Reason::BothArmsFailed, Some((limit, watch, _))) => format!(
             "{}; stable has broken this limit for a minute as well, and gray may be what broke both",
-            broken(limit, watch, watch.strength().window)
+            broken(process, limit, watch, watch.strength().window)
         ),
         (Reason::BothArmsFailing, Some((limit, watch, _))) => format!(
             "{}; stable breaks this limit as well, so gray is not failed for it yet and the clock stands",
-            broken(limit, watch, watch.strength().window)
+            broken(process, limit, watch, watch.strength().window)
         ),
         (Reason::OverLimit, Some((limit, watch, counted))) => {
             let window = Window { seconds: 0.0, gray: counted.gray(), stable: counted.stable() };
             format!(
                 "{}; that may still be chance, so it neither fails nor passes",
-                broken(limit, watch, window)
+                broken(process, limit, watch, window)
             )
         }
         (Reason::ReportsMissing, _) => {
@@ -39,15 +41,16 @@ pub(super) fn message(process: &Process) -> String {
 }
 
 /// What gray did against a limit, and what stable did meanwhile.
-fn broken(limit: &Limit, watch: &Watch, seen: Window) -> String {
+fn broken(process: &Process, limit: &Limit, watch: &Watch, seen: Window) -> String {
     let lately =
         if seen.seconds > 0.0 { format!(" within {}", seconds(seen.seconds)) } else { String::new() };
     let counts = format!("{} of {}", seen.gray.bad, seen.gray.all);
+    let kinds = process.recent.tell(seen);
     let gray = percent(seen.gray);
     let stable = if seen.stable.all == 0 { "had no requests".into() } else { percent(seen.stable) };
     match *limit {
         Limit::ErrorRate { max } => format!(
-            "{gray} of gray's requests failed{lately}, against a limit of {}: {counts}; stable {stable}",
+            "{gray} of gray's requests failed{lately}, against a limit of {}: {counts}{kinds}; stable {stable}",
             millionths(max)
         ),
         Limit::Latency { quantile, max } => format!(
@@ -55,7 +58,7 @@ fn broken(limit: &Limit, watch: &Watch, seen: Window) -> String {
             millionths(1_000_000_u32.saturating_sub(quantile))
         ),
         Limit::RelativeErrorRate { factor, floor } => format!(
-            "{gray} of gray's requests failed{lately}: {counts}; stable {stable}, of which gray may have {factor} times, or {}",
+            "{gray} of gray's requests failed{lately}: {counts}{kinds}; stable {stable}, of which gray may have {factor} times, or {}",
             millionths(floor)
         ),
         Limit::RelativeClientErrorRate { factor, floor } => format!(

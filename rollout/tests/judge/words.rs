@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use halftone_rollout::judge::{ArmBatch, Batch, Counts, LatencyCounts, Limit, Process, Totals};
 use halftone_routing::histogram::bucket;
+use halftone_routing::report::{self, Outcome};
 
 use crate::traffic::{Arm, Release, World, four_limits, limits};
 
@@ -53,6 +54,55 @@ fn a_failure_says_what_happened_in_numbers() {
     for (got, expected) in table {
         assert_eq!(got, expected);
     }
+}
+
+#[test]
+fn a_failure_says_what_kind_of_failures_there_were() {
+    let failing = |outcomes: &[(Outcome, u64)]| {
+        let mut arm = arm(50, 25, 0, 0);
+        let outcomes = outcomes.iter().copied().collect();
+        arm.faults.count(&report::Counts { outcomes, ..report::Counts::default() });
+        arm
+    };
+    for (outcomes, kinds) in [
+        (
+            &[(Outcome::ErrorStatus, 5), (Outcome::Reset, 20)][..],
+            " (60 connections reset, 15 error statuses)",
+        ),
+        (&[(Outcome::NoEndpoint, 25)], " (75 without an endpoint)"),
+        (
+            &[(Outcome::Abandoned, 1), (Outcome::ConnectFailure, 24)],
+            " (72 connections refused or not made in time, 3 others)",
+        ),
+        // Of other requests than the limit looks at.
+        (&[(Outcome::ResponseTimeout, 90)], " (mostly time-outs)"),
+        (&[], ""),
+    ] {
+        let told = message(ERRORS, failing(outcomes), arm(1000, 1, 0, 0), 3);
+        let expected = format!(
+            "50% of gray's requests failed within 1.5 s, against a limit of 1%: 75 of 150{kinds}; stable 0.1%"
+        );
+        assert_eq!(told, expected);
+    }
+}
+
+#[test]
+fn kinds_are_those_of_the_fault_and_not_of_what_was_before() {
+    let failing = |outcome, requests, errors| {
+        let mut arm = arm(requests, errors, 0, 0);
+        arm.faults
+            .count(&report::Counts { outcomes: [(outcome, errors)].into(), ..report::Counts::default() });
+        arm
+    };
+    let mut process = Process::start(&limits(vec![ERRORS]), 1, Totals::default());
+    let mut add = |gray| {
+        let stable = arm(1000, 0, 0, 0);
+        process.add(&Batch { seconds: 0.5, gray, stable, warm_up: false, complete: true, hold_over: false });
+    };
+    (0..200).for_each(|at| add(failing(Outcome::Reset, 500, u64::from(at % 10 == 0))));
+    (0..3).for_each(|_| add(failing(Outcome::NoEndpoint, 50, 50)));
+    let told = process.assessment().message;
+    assert!(told.contains(": 150 of 150 (150 without an endpoint);"), "{told}");
 }
 
 #[test]

@@ -1,0 +1,104 @@
+//! What kind of failures gray's errors were, for the sentence of a verdict: whoever reads it should know where to look
+//! first. Nothing is decided by it.
+
+use std::collections::VecDeque;
+
+use halftone_routing::report::{Counts, Outcome};
+use serde::{Deserialize, Serialize};
+
+use super::onset::Window;
+
+/// The kinds, and what they are called in a list of figures.
+const KINDS: [(Outcome, &str); 9] = [
+    (Outcome::NoEndpoint, "without an endpoint"),
+    (Outcome::ConnectFailure, "connections refused or not made in time"),
+    (Outcome::Reset, "connections reset"),
+    (Outcome::ResponseTimeout, "time-outs"),
+    (Outcome::ErrorStatus, "error statuses"),
+    (Outcome::MalformedResponse, "answers that are not HTTP"),
+    (Outcome::BodyBrokenOff, "bodies broken off"),
+    (Outcome::BodyIdle, "bodies that stood still"),
+    (Outcome::Overload, "over maxInFlight"),
+];
+/// What an error of another kind is called.
+const OTHERS: &str = "others";
+/// So many polls are remembered: half a minute. What went on for longer is told by its largest kind.
+const POLLS: usize = 64;
+
+/// Errors charged to an arm, by kind; the last place is for all others.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Faults([u64; KINDS.len() + 1]);
+
+impl Faults {
+    /// Adds the errors among what was counted.
+    pub fn count(&mut self, counts: &Counts) {
+        let mut others = counts.errors();
+        for (mine, (outcome, _)) in self.0.iter_mut().zip(&KINDS) {
+            let more = counts.outcomes.get(outcome).copied().unwrap_or_default();
+            *mine = mine.saturating_add(more);
+            others = others.saturating_sub(more);
+        }
+        self.0[KINDS.len()] = self.0[KINDS.len()].saturating_add(others);
+    }
+
+    /// Adds others.
+    pub fn merge(&mut self, other: &Self) {
+        self.0.iter_mut().zip(&other.0).for_each(|(mine, theirs)| *mine = mine.saturating_add(*theirs));
+    }
+
+    fn total(&self) -> u64 {
+        self.0.iter().fold(0, |sum, count| sum.saturating_add(*count))
+    }
+
+    /// The kinds that there were, the most frequent first.
+    fn listed(&self) -> Vec<(u64, &'static str)> {
+        let words = KINDS.iter().map(|(_, word)| *word).chain([OTHERS]);
+        let mut listed: Vec<_> = self.0.iter().copied().zip(words).filter(|(count, _)| *count > 0).collect();
+        listed.sort_by_key(|(count, _)| std::cmp::Reverse(*count));
+        listed
+    }
+}
+
+/// Gray's failures of the last polls, the newest last. It never grows beyond what it is made with.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Recent(VecDeque<(f64, Faults)>);
+
+impl Default for Recent {
+    fn default() -> Self {
+        Self(VecDeque::with_capacity(POLLS))
+    }
+}
+
+impl Recent {
+    /// Notes what one poll has brought.
+    pub(super) fn note(&mut self, seconds: f64, faults: Faults) {
+        if self.0.len() == POLLS {
+            self.0.pop_front();
+        }
+        self.0.push_back((seconds, faults));
+    }
+
+    /// The kinds of the bad events of a window, in brackets: with their figures where all of them are remembered. Nothing
+    /// where no kind is known.
+    pub(super) fn tell(&self, window: Window) -> String {
+        let (mut seconds, mut faults) = (0.0, Faults::default());
+        for (took, more) in self.0.iter().rev() {
+            faults.merge(more);
+            seconds += took;
+            // A window ends with the newest poll and begins with one; sums of seconds differ by their rounding.
+            if window.seconds > 0.0 && seconds > window.seconds - 1e-6 {
+                break;
+            }
+        }
+        let listed = faults.listed();
+        match listed.first() {
+            None => String::new(),
+            Some(_) if faults.total() == window.gray.bad => {
+                let parts: Vec<String> =
+                    listed.iter().map(|(count, word)| format!("{count} {word}")).collect();
+                format!(" ({})", parts.join(", "))
+            }
+            Some((_, word)) => format!(" (mostly {word})"),
+        }
+    }
+}
