@@ -11,7 +11,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use halftone_rollout::clock::Now;
-use halftone_rollout::events::{Event, Reason};
+use halftone_rollout::events::Event;
 use halftone_rollout::progress::State;
 use halftone_routing::config::arm::Arm;
 use halftone_routing::config::units::Ratio;
@@ -237,7 +237,7 @@ impl Audience for Stage<'_> {
             gray.error_percent.unwrap_or_default(),
             gray.p99_ms.unwrap_or_default()
         ));
-        for event in events.iter().filter(|event| event.reason != Reason::NotProgrammed) {
+        for event in events {
             self.say(&format!("  {} {}", event.reason.cyan(), event.message));
         }
         if let Some((fault, from)) = self.scene.fault

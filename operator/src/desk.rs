@@ -5,8 +5,9 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use halftone_rollout::clock::Now;
+use halftone_rollout::events::Event;
 use halftone_rollout::observation::Obstacle;
-use halftone_rollout::progress::{Progress, Unrestorable};
+use halftone_rollout::progress::Progress;
 use halftone_rollout::spec::GrayReleaseSpec;
 use halftone_rollout::{GrayRelease, GrayReleaseStatus, Plan};
 use halftone_routing::config::RoutingConfig;
@@ -47,26 +48,35 @@ pub struct Tracked {
     pub counted_until: Instant,
     /// Since when there is a document that proxies have to take up.
     pub programmed: Option<Instant>,
+    /// Why the document could not be written last time, if it could not.
+    pub unprogrammed: Option<String>,
+    /// What is wrong with the status as it was found; it is told, and the write that tells it repairs it.
+    pub unreadable: Option<String>,
+    /// What has happened to users by a document that is not written yet.
+    pub untold: Vec<Event>,
 }
 
 impl Tracked {
-    /// Goes on from what is written in an object and in its ConfigMap.
-    ///
-    /// # Errors
-    /// The status is not one that Halftone has written.
+    /// Goes on from what is written in an object and in its ConfigMap. Where the status is not one that Halftone has
+    /// written, the document tells where the release stands.
+    #[must_use]
     pub fn restore(
         (object, packed): (&GrayRelease, Arc<Packed>),
         uid: Uid,
         kept: Option<&Kept>,
         (now, counted_until): (Now, Instant),
-    ) -> Result<Self, Unrestorable> {
+    ) -> Self {
         let status = object.status.clone().unwrap_or_default();
         let plan = plan(object);
         let accepted = kept.and_then(|kept| accepted(object, plan.as_ref().ok(), kept));
-        Ok(Self {
+        let (progress, unreadable) = match Progress::restore(&status, accepted.clone(), now) {
+            Ok(progress) => (progress, None),
+            Err(wrong) => (Progress::salvage(&status, accepted, now), Some(wrong.to_string())),
+        };
+        Self {
             uid,
             plan,
-            progress: Progress::restore(&status, accepted, now)?,
+            progress,
             accepted: kept.and_then(|kept| kept.accepted.clone()),
             written: Written::of(&status, Instant::now()),
             sent: None,
@@ -74,20 +84,16 @@ impl Tracked {
             doubtful: false,
             counted_until,
             programmed: None,
+            unprogrammed: None,
+            untold: Vec::new(),
+            unreadable,
             object: packed,
-        })
+        }
     }
 
-    /// Takes the object as it is now. Somebody else's status makes all that was remembered worthless.
-    ///
-    /// # Errors
-    /// The status is not one that Halftone has written.
-    pub fn see(
-        &mut self,
-        (object, packed): (&GrayRelease, Arc<Packed>),
-        kept: Option<&Kept>,
-        now: Now,
-    ) -> Result<(), Unrestorable> {
+    /// Takes the object as it is now. Somebody else's status makes all that was remembered worthless, unless it is none
+    /// that anybody could go on from.
+    pub fn see(&mut self, (object, packed): (&GrayRelease, Arc<Packed>), kept: Option<&Kept>, now: Now) {
         if packed.generation != self.object.generation {
             self.plan = plan(object);
         }
@@ -102,13 +108,15 @@ impl Tracked {
                 None => {
                     let accepted = kept.and_then(|kept| accepted(object, self.newest(), kept));
                     let accepted = accepted.or_else(|| self.progress.plan().cloned());
-                    self.progress = Progress::restore(&status, accepted, now)?;
+                    match Progress::restore(&status, accepted, now) {
+                        Ok(progress) => self.progress = progress,
+                        Err(wrong) => self.unreadable = Some(wrong.to_string()),
+                    }
                     self.written = Written::of(&status, Instant::now());
                 }
             }
         }
         self.object = packed;
-        Ok(())
     }
 
     /// The plan, if there is one.

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use halftone_daemon::log::with_causes;
+
 /// Why a request to the API server brought no answer that can be used.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -12,7 +14,7 @@ pub enum Error {
     #[error("{0}: it has changed meanwhile")]
     Conflict(&'static str),
     /// The API server refuses the request; asking once more brings the same answer.
-    #[error("{what}: {error}")]
+    #[error("{what}: {}", said(error))]
     Refused {
         /// What was asked for.
         what: &'static str,
@@ -20,7 +22,7 @@ pub enum Error {
         error: Box<kube::Error>,
     },
     /// No answer, or none that says whether it was done.
-    #[error("{what}: {error}")]
+    #[error("{what}: {}", said(error))]
     Unreachable {
         /// What was asked for.
         what: &'static str,
@@ -38,9 +40,9 @@ pub enum Error {
     /// The status was not written. The turn counts all the same, in this process alone.
     #[error("{0}; nothing rises until the status can be written, but a rollback does not wait for it")]
     Unwritten(Box<Self>),
-    /// The status holds what Halftone cannot have written.
-    #[error("{0}")]
-    Unrestorable(#[from] halftone_rollout::progress::Unrestorable),
+    /// The routing document was not written. The turn counts, and proxies go on with the document that they have.
+    #[error("{0}; proxies go on with the routing document that they have")]
+    Unprogrammed(Box<Self>),
     /// A document that does not fit into a ConfigMap.
     #[error("the routing document: {0}")]
     Document(#[from] halftone_routing::config::parse::DocumentError),
@@ -68,9 +70,43 @@ impl Error {
             Self::Refused { .. } => "refused",
             Self::Unreachable { .. } => "unreachable",
             Self::Late { .. } => "late",
-            Self::Unwritten(error) => error.kind(),
-            Self::Unrestorable(_) => "unrestorable",
+            Self::Unwritten(error) | Self::Unprogrammed(error) => error.kind(),
             Self::Document(_) => "document",
+        }
+    }
+}
+
+/// What came back, in words for people: the API server's own sentence where it gave one.
+fn said(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) if !status.message.is_empty() => status.message.clone(),
+        kube::Error::Api(status) => format!("{} ({})", status.reason, status.code),
+        other => with_causes(other),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::core::Status;
+
+    use super::*;
+
+    #[test]
+    fn what_the_api_server_says_is_told_in_its_own_words() {
+        let sentence =
+            "configmaps \"gr-7c1f\" is forbidden: exceeded quota: none, requested: count/configmaps=1";
+        for (status, told) in [
+            (
+                Status::failure(sentence, "Forbidden").with_code(403),
+                format!("applying the ConfigMap: {sentence}"),
+            ),
+            (
+                Status::failure("", "Forbidden").with_code(403),
+                "applying the ConfigMap: Forbidden (403)".to_owned(),
+            ),
+        ] {
+            let error = Error::of("applying the ConfigMap", kube::Error::Api(Box::new(status)));
+            assert_eq!(error.to_string(), told);
         }
     }
 }

@@ -155,7 +155,12 @@ async fn turn(context: &Context, key: &Key, mut live: Live) -> Result<Ended, Err
     tracing::Span::current().record("revision", turn.progress.revision());
     let hands_over = observed.seen.handing_over.is_some();
     let mut concerned: Vec<Key> = observed.concerned.iter().cloned().collect();
+    let found_unreadable = live.tracked.unreadable.is_some();
     let done = Box::pin(carry_out(context, &mut live, &mut turn, observed, now)).await;
+    if found_unreadable {
+        // It is repaired now, and the next status says so.
+        (turn.wake_after, turn.rests_for) = (BUSY, None);
+    }
     let rests = turn.rests_for.filter(|_| !hands_over && live.tracked.written.is(&turn.progress.status()));
     let wake_after = match rests {
         // Not all at once.

@@ -113,6 +113,14 @@ impl Roster {
         }
     }
 
+    /// Whether each of these pods that can be asked was asked once, whatever came of it. One that does not answer takes no
+    /// longer than a report may.
+    #[must_use]
+    pub fn has_asked(&self, pods: &[Arc<ProxyPod>]) -> bool {
+        let asked = |pod: &Arc<ProxyPod>| self.proxies.get(&pod.uid).is_some_and(|proxy| proxy.polls > 0);
+        pods.iter().filter(|pod| pod.is_asked() && pod.admin.is_some()).all(asked)
+    }
+
     /// What to ask a proxy for.
     #[must_use]
     pub fn since(&self, pod: &str) -> Option<String> {
@@ -334,6 +342,25 @@ mod tests {
         assert_eq!(roster.take(&uid(), start + 3 * SECOND), None, "no round since");
         poll(&mut roster, 4, [111, 105]);
         assert_eq!(requests(&roster.take(&uid(), start + 3 * SECOND).unwrap().1), 0);
+    }
+
+    #[test]
+    fn everyone_was_asked_once_each_has_answered_or_let_its_time_pass() {
+        let at = |name| {
+            Arc::new(ProxyPod {
+                admin: Some(SocketAddr::from(([10, 0, 0, 1], 8081))),
+                ..ProxyPod::clone(&pod(name, true))
+            })
+        };
+        let pods = [at("a"), at("b"), pod("without-address", true), pod("unready", false)];
+        let mut roster = Roster::new(Instant::now());
+        assert!(roster.has_asked(&pods[2..]), "nobody can be asked");
+        assert!(!roster.has_asked(&pods), "not known yet");
+        roster.follow(&pods);
+        roster.answered("uid-a", &report("a", 1, 0), Timestamp::UNIX_EPOCH);
+        assert!(!roster.has_asked(&pods));
+        roster.missed("uid-b");
+        assert!(roster.has_asked(&pods));
     }
 
     #[test]

@@ -180,7 +180,9 @@ impl Worker {
     /// that of two the older one wins whichever is looked at first.
     async fn begin(&mut self) {
         let context = Arc::clone(&self.context);
-        if !context.world.is_synced(&context.fleet.class) {
+        let class = &context.fleet.class;
+        // Who has asked nobody yet would say of every release that no proxy is ready.
+        if !context.world.is_synced(class) || !context.roster().has_asked(&context.world.pods(class)) {
             return;
         }
         let now = Instant::now();
@@ -223,9 +225,7 @@ impl Worker {
         let Some(uid) = release.metadata.uid.as_deref().and_then(|uid| uid.parse().ok()) else { return true };
         let (now, until) = (context.clock.now(), context.roster().round_at());
         let kept = context.world.kept(&context.fleet.class, &context.fleet.namespace, &uid);
-        let Ok(tracked) = Tracked::restore((&release, packed), uid, kept.as_ref(), (now, until)) else {
-            return true;
-        };
+        let tracked = Tracked::restore((&release, packed), uid, kept.as_ref(), (now, until));
         let wanted = tracked.newest().filter(|plan| context.fleets.forbids(plan).is_none()).cloned();
         let live = kept.and_then(|kept| kept.live().cloned());
         let mut desk = context.desk();
@@ -358,26 +358,29 @@ impl Worker {
         let (namespace, release) = (&*key.namespace, &*key.name);
         let (what, cause) = match error {
             Error::Unwritten(cause) => ("the turn is not persisted", cause.as_ref()),
+            Error::Unprogrammed(cause) => ("the routing document is not written", cause.as_ref()),
             cause => ("the turn is void", cause),
         };
         match cause {
             Error::Conflict(_) | Error::NotLeading => {
                 tracing::debug!(%fleet, namespace, release, "{what}: {error}");
             }
-            Error::Unreachable { .. } | Error::Late { .. } | Error::Unwritten(_) => {
+            Error::Unreachable { .. } | Error::Late { .. } | Error::Unwritten(_) | Error::Unprogrammed(_) => {
                 tracing::warn!(%fleet, namespace, release, "{what}: {error}");
             }
-            Error::Refused { .. } | Error::Unrestorable(_) | Error::Document(_) => {
+            Error::Refused { .. } | Error::Document(_) => {
                 let text = error.to_string();
                 if self.context.desk().told.insert(key.clone(), text.clone()).as_ref() == Some(&text) {
                     return;
                 }
                 tracing::error!(%fleet, namespace, release, "{what}: {error}");
-                if let Some(object) = self.context.world.release(key) {
+                // A turn that counts tells of it by itself.
+                let counts = matches!(error, Error::Unwritten(_) | Error::Unprogrammed(_));
+                if let Some(object) = self.context.world.release(key).filter(|_| !counts) {
                     let at = self.context.clock.now().wall;
                     self.context.events.tell(
                         &Arc::new(object.unpack()),
-                        Event::new(Reason::Refused, text),
+                        Event::new(Reason::NotPersisted, text),
                         at,
                     );
                 }

@@ -11,6 +11,7 @@ mod change;
 mod fleet;
 mod observe;
 mod publish;
+mod served;
 mod serving;
 mod standing;
 mod steps;
@@ -20,7 +21,7 @@ use std::{sync::Arc, time::Duration};
 
 use halftone_routing::config::{self, RoutingConfig, names::Uid, units::Ratio};
 
-pub(crate) use self::{adopt::Held, fleet::Fleet, transition::Wait};
+pub(crate) use self::{adopt::Held, fleet::Fleet, served::Unserved, transition::Wait};
 use self::{
     change::Change,
     transition::{Facts, next},
@@ -222,7 +223,7 @@ impl Change<'_> {
             hold_over,
             passed: self.has_passed(),
             approved: approved || !steps::needs_approval(self.steps(), ratio),
-            writable: self.seen.unwritable.is_none(),
+            writable: self.seen.unwritable.is_none() && self.seen.unprogrammed.is_none(),
             window_open,
         }
     }

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 use crate::{
-    advance::{Held, Wait},
+    advance::{Held, Unserved, Wait},
     events::{Event, Reason},
     judge::Ruling,
     observation::Obstacle,
@@ -33,6 +33,13 @@ pub(crate) struct Standing {
     pub wait: Wait,
     pub held: Option<Held>,
     pub unresolved: Option<Obstacle>,
+    pub unserved: Option<Unserved>,
+    /// A port that says that it speaks what proxies do not.
+    pub unspoken: Option<String>,
+    /// What cannot be written, and why.
+    pub unwritten: Option<String>,
+    /// What is wrong with the status that was found.
+    pub unreadable: Option<String>,
     pub fleet: FleetStanding,
     pub revision: u64,
     pub ruling: Ruling,
@@ -55,6 +62,10 @@ impl Default for Standing {
             wait: Wait::default(),
             held: None,
             unresolved: None,
+            unserved: None,
+            unspoken: None,
+            unwritten: None,
+            unreadable: None,
             fleet: FleetStanding::default(),
             revision: 0,
             ruling: Ruling::default(),
@@ -103,14 +114,19 @@ const TRUE: &str = "True";
 const FALSE: &str = "False";
 const UNKNOWN: &str = "Unknown";
 
-/// The state in one word.
-pub(crate) fn phase(state: &State, wait: Wait, held: Option<&Held>, acknowledged: bool) -> Phase {
+/// The state in one word. It is held only where it is `acknowledged` and whoever users are sent to is there (`served`).
+pub(crate) fn phase(
+    state: &State,
+    wait: Wait,
+    held: Option<&Held>,
+    (acknowledged, served): (bool, bool),
+) -> Phase {
     if matches!(held, Some(Held::Refused(_))) {
         return Phase::Refused;
     }
     match (state, wait) {
         (State::RolledBack(_), _) if acknowledged => Phase::RolledBack,
-        (State::RolledBack(_), _) | (_, Wait::StableUnavailable) => Phase::RollingBack,
+        (State::RolledBack(_), _) | (_, Wait::Stranded) => Phase::RollingBack,
         (_, Wait::Paused) => Phase::Paused,
         (State::Promoted { .. }, _) => Phase::Promoted,
         (State::TargetReached { .. }, _) => Phase::TargetReached,
@@ -120,11 +136,11 @@ pub(crate) fn phase(state: &State, wait: Wait, held: Option<&Held>, acknowledged
         (_, Wait::AwaitingApproval) => Phase::AwaitingApproval,
         (_, Wait::AwaitingWindow | Wait::AwaitingReports) => Phase::AwaitingWindow,
         (_, Wait::AwaitingVerdict) => Phase::AwaitingTraffic,
-        (State::Moving(moving), Wait::RefsUnresolved | Wait::GrayUnavailable | Wait::ReportsMissing)
-            if moving.ratio == Ratio::ZERO =>
-        {
+        (_, Wait::RefsUnresolved | Wait::StableUnavailable | Wait::GrayUnavailable | Wait::NotPersisted) => {
             Phase::Pending
         }
+        (State::Moving(moving), Wait::ReportsMissing) if moving.ratio == Ratio::ZERO => Phase::Pending,
+        _ if !served => Phase::Pending,
         _ => Phase::Holding,
     }
 }
@@ -173,7 +189,11 @@ fn event(before: &[Condition], after: &Condition, rolled_back: bool) -> Option<E
         ("Programmed", FALSE, "ProxyTooOld" | "NoReadyProxy" | "Rejected" | "ProxiesLagging") => {
             Reason::NotProgrammed
         }
-        ("Stalled", TRUE, "StableUnavailable") => Reason::StableUnavailable,
+        ("Stalled" | "Reconciling", TRUE, "StableUnavailable") => Reason::StableUnavailable,
+        ("Reconciling", TRUE, "GrayUnavailable") => Reason::GrayUnavailable,
+        ("Reconciling", TRUE, "NotPersisted") => Reason::NotPersisted,
+        ("Reconciling", TRUE, "StatusUnreadable") => Reason::StatusUnreadable,
+        ("ProtocolMismatch", TRUE, _) => Reason::ProtocolMismatch,
         ("Progressing", FALSE, "AwaitingApproval") => Reason::AwaitingApproval,
         ("Progressing", FALSE, "AwaitingWindow") => Reason::AwaitingWindow,
         ("Progressing", FALSE, "ReportsMissing") => Reason::ReportsMissing,

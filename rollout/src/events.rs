@@ -50,10 +50,16 @@ pub enum Reason {
     ServingKept,
     /// The version that serves most users is served from another place from now on.
     StableMoved,
-    /// Everyone is back on stable.
+    /// Everyone goes back to stable, from now on.
+    RollingBack,
+    /// Everyone is back on stable: every proxy has said so.
     RolledBack,
-    /// The release ought to go back, and stable has no ready endpoint.
+    /// Stable has no ready endpoint, and users are on it or ought to go back to it.
     StableUnavailable,
+    /// Users are sent to gray, and it has no ready endpoint.
+    GrayUnavailable,
+    /// A Service says that its port speaks what proxies do not.
+    ProtocolMismatch,
     /// The release stopped advancing.
     Paused,
     /// It goes on advancing.
@@ -88,6 +94,10 @@ pub enum Reason {
     RequestRefused,
     /// The object is refused as it is written.
     Refused,
+    /// The routing document or the status cannot be written.
+    NotPersisted,
+    /// Somebody has written a status that cannot be gone on from.
+    StatusUnreadable,
     /// A reference leads nowhere.
     RefsUnresolved,
     /// The object is gone: its routes are withdrawn after a while.
@@ -103,12 +113,39 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// Whether it tells of users as if they were moved already, which they are only by a document: it is told once that is
+    /// written.
+    #[must_use]
+    pub fn needs_document(self) -> bool {
+        matches!(
+            self,
+            Self::ReleaseStarted
+                | Self::Superseded
+                | Self::GrayRemoved
+                | Self::StepStarted
+                | Self::RatioLowered
+                | Self::TargetReached
+                | Self::Promoted
+                | Self::RollingBack
+                | Self::ServingKept
+                | Self::StableMoved
+                | Self::Forced
+                | Self::ForceLifted
+                | Self::StableChanged
+                | Self::IdentityChanged
+                | Self::RequestDone
+        )
+    }
+
     /// How much it matters.
     #[must_use]
     pub fn severity(self) -> Severity {
         match self {
-            Self::RolledBack
+            Self::RollingBack
+            | Self::RolledBack
             | Self::StableUnavailable
+            | Self::GrayUnavailable
+            | Self::ProtocolMismatch
             | Self::NoVerdict
             | Self::Unhealthy
             | Self::BothArmsFailing
@@ -118,6 +155,8 @@ impl Reason {
             | Self::RequestRefused
             | Self::Refused
             | Self::ObjectGone
+            | Self::NotPersisted
+            | Self::StatusUnreadable
             | Self::RefsUnresolved
             | Self::NotProgrammed
             | Self::RatioDrift

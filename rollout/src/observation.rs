@@ -38,11 +38,15 @@ pub struct Observation {
     /// References that lead nowhere, such as a Service that does not exist, or arms that share a pod. The ratio
     /// does not rise until they do.
     pub unresolved: Option<Obstacle>,
+    /// A Service of the spec that says that its port speaks a protocol which proxies do not: told, and nothing else.
+    pub unspoken: Option<String>,
     /// The proxies of the fleet, ready or not.
     pub proxies: Vec<ProxySeen>,
-    /// Ready endpoints of the arms: those of the newest spec and those of [`Progress::plan`], which differ while the
-    /// newest is refused. Where addresses are not listed, each of them is one ready endpoint.
+    /// Ready endpoints of the arms, as proxies count them: those of the newest spec and those of [`Progress::plan`], which
+    /// differ while the newest is refused. Where addresses are not listed, each of them is one ready endpoint.
     pub endpoints: Vec<(Backend, usize)>,
+    /// Why an arm has no ready endpoint, where the shell knows: a clause for people, without figures that move.
+    pub lacking: Vec<(Backend, String)>,
     /// The document of this very object that is live (in the ConfigMap, or with the proxy of this process).
     pub document: Option<Arc<RoutingConfig>>,
     /// The live document of an earlier object of the same namespace and name.
@@ -58,6 +62,12 @@ pub struct Observation {
     /// back all the same, but nothing rises on progress that a restart would not know. A shell whose write has failed
     /// takes the same turn once more with this set, and takes what comes of it without a write.
     pub unwritable: Option<String>,
+    /// Why the document could not be written when it was last tried, in the words of whoever refused it: proxies go on with
+    /// the one before, whatever the status says.
+    pub unprogrammed: Option<String>,
+    /// Why the status as it was found cannot be gone on from, if it cannot. It is told once; the write that tells it has
+    /// repaired the status.
+    pub status_unreadable: Option<String>,
     /// The annotation `halftone.dev/request`, if there is one.
     pub request: Option<String>,
     /// A place that the edit gives up and another release is about to serve, and which one, until every proxy has that
@@ -91,6 +101,12 @@ impl Observation {
             Backend::Service(_) => 0,
             Backend::Addresses(addresses) => addresses.as_ref().len(),
         })
+    }
+
+    /// Why an arm has no ready endpoint, where that is known.
+    #[must_use]
+    pub fn why_unready(&self, backend: &Backend) -> Option<&str> {
+        self.lacking.iter().find(|(of, _)| of == backend).map(|(_, why)| why.as_str())
     }
 }
 
@@ -261,6 +277,7 @@ fn add_to_arm(arm: &mut ArmBatch, health: &Health, chosen_by: ChosenBy, counts: 
         return;
     }
     arm.judged.merge(outcomes);
+    arm.faults.count(counts);
     // The judge's latency limits stand in the order in which the proxies were told them.
     for (at, quantile) in health.counting.latency.keys().enumerate() {
         if arm.latency.len() <= at {

@@ -75,6 +75,9 @@ impl Moving {
     }
 }
 
+/// The reason of a rollback that an earlier object of the same name has seen.
+pub(crate) const INHERITED: &str = "Inherited";
+
 /// Why and when a release went back to stable.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rollback {

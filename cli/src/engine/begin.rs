@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use halftone_proxy::run::StartError;
 use halftone_rollout::clock::Now;
-use halftone_rollout::events::Event;
+use halftone_rollout::events::{Event, Reason};
 use halftone_rollout::lint;
 use halftone_rollout::manifest::Manifest;
 use halftone_rollout::observation::{Observation, Obstacle};
@@ -105,7 +105,9 @@ pub(super) fn begin(
     for (release, seen) in all.filter(|(release, _)| release.document.is_none()) {
         let kept = keep(state, release, &seen, now);
         notes.extend(kept.failure.and_then(|error| release.complain(&error)));
-        early.insert(release.name().to_owned(), kept.events);
+        // There is no proxy yet that could have the document; the first look at it tells.
+        let events = kept.events.into_iter().filter(|event| event.reason != Reason::NotProgrammed);
+        early.insert(release.name().to_owned(), events.collect());
     }
     // Of several releases those that can be kept start; a disk that takes none is told before anybody relies on it.
     let none = !releases.is_empty() && notes.len() == releases.len();

@@ -48,7 +48,7 @@ fn watch_tells_the_story_of_a_release_and_ends_with_it() {
     scene.until("kubectl get -w has told the same", || in_order(&kubectl.said(), &words).then_some(()));
 
     let back = scene.cli(&["rollback", "site"]);
-    assert_eq!((back.code, back.out.contains("Done: everyone back to v1")), (Some(0), true));
+    assert_eq!((back.code, back.out.contains("Done: everyone goes back to v1")), (Some(0), true));
     let missed = scene.cli(&["watch", "site", "--timeout", "1m"]);
     assert_eq!((missed.code, missed.out.contains("RolledBack")), (Some(1), true));
     let again = scene.cli(&["retry", "site"]);

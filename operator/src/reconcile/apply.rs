@@ -5,9 +5,11 @@ use std::sync::Arc;
 
 use halftone_rollout::advance::Turn;
 use halftone_rollout::clock::Now;
+use halftone_rollout::events::Event;
 use halftone_rollout::judge::Verdict;
 use halftone_rollout::{GrayRelease, GrayReleaseStatus};
 use halftone_routing::config::RoutingConfig;
+use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::observe::Observed;
@@ -18,6 +20,9 @@ use crate::objects::{Kept, Wanted};
 use crate::packed::Packed;
 use crate::written::Written;
 
+/// So many events wait for a document that cannot be written; older ones are dropped.
+const MOST_UNTOLD: usize = 32;
+
 /// Returns the status that tells of where the release stands now, figures included.
 ///
 /// Where the status cannot be written, the turn is taken once more, knowing so: nothing rises on progress that a restart
@@ -25,7 +30,8 @@ use crate::written::Written;
 /// is lost.
 ///
 /// # Errors
-/// The turn is void, or, with [`Error::Unwritten`], it counts in this process alone.
+/// The turn is void; with [`Error::Unwritten`] it counts in this process alone, and with [`Error::Unprogrammed`] it counts
+/// and proxies do not know of it yet.
 pub(super) async fn apply(
     context: &Context,
     live: &mut Live,
@@ -49,8 +55,9 @@ pub(super) async fn apply(
         }
     };
     accept(context, live, turn, counted.map(|(_, until)| until));
-    if let Some(document) = turn.routing.clone() {
-        program(context, live, document).await?;
+    match turn.routing.clone() {
+        Some(document) => program_or_say_why(context, live, document).await?,
+        None => tell_the_rest(context, live),
     }
     match unwritten {
         None => Ok(turn.progress.status()),
@@ -78,6 +85,7 @@ pub(super) async fn write_status(
     let object = GrayRelease { status: Some(status), ..GrayRelease::clone(&live.object) };
     let written = Box::pin(context.cluster.write_status(&object)).await?;
     tracked.written = Written::of(&object.status.unwrap_or_default(), Instant::now());
+    tracked.unreadable = None;
     tracked.sent = None;
     tracked.object = Arc::new(Packed::of(written));
     // Its version is the one to write over next.
@@ -103,9 +111,48 @@ fn accept(context: &Context, live: &mut Live, turn: &Turn, counted_until: Option
         context.metrics.judged(class, format!("{ruling:?}"));
     }
     for event in &turn.events {
-        tracing::info!(reason = %event.reason, "{}", event.message);
-        context.metrics.happened(class, event.reason.to_string());
-        context.events.tell(&live.object, event.clone(), at);
+        if event.reason.needs_document() {
+            tracked.untold.push(event.clone());
+        } else {
+            tell(context, &live.object, event, at);
+        }
+    }
+    let surplus = tracked.untold.len().saturating_sub(MOST_UNTOLD);
+    tracked.untold.drain(..surplus);
+}
+
+fn tell(context: &Context, object: &Arc<GrayRelease>, event: &Event, at: Timestamp) {
+    tracing::info!(reason = %event.reason, "{}", event.message);
+    context.metrics.happened(context.fleet.class.as_str(), event.reason.to_string());
+    context.events.tell(object, event.clone(), at);
+}
+
+/// Tells what has happened to users, now that the document by which it happens is written.
+fn tell_the_rest(context: &Context, live: &mut Live) {
+    let at = context.clock.now().wall;
+    for event in std::mem::take(&mut live.tracked.untold) {
+        tell(context, &live.object, &event, at);
+    }
+}
+
+/// Has the document live. What keeps it from that is remembered for the next turn, which says so in the status.
+async fn program_or_say_why(
+    context: &Context,
+    live: &mut Live,
+    document: Arc<RoutingConfig>,
+) -> Result<(), Error> {
+    match program(context, live, document).await {
+        Ok(()) => {
+            live.tracked.unprogrammed = None;
+            tell_the_rest(context, live);
+            Ok(())
+        }
+        // Nobody said no: somebody else has written, or acts now.
+        Err(error @ (Error::NotLeading | Error::Conflict(_))) => Err(error),
+        Err(error) => {
+            live.tracked.unprogrammed = Some(error.to_string());
+            Err(Error::Unprogrammed(Box::new(error)))
+        }
     }
 }
 

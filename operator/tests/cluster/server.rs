@@ -28,6 +28,8 @@ pub(crate) enum Fault {
     Conflict,
     /// The server cannot at the moment.
     Unavailable,
+    /// It may not be done, as a quota or a policy says.
+    Forbidden,
 }
 
 /// `resource/namespace/name`
@@ -185,6 +187,7 @@ impl Server {
             Some(Fault::Lost) => return std::future::pending().await,
             Some(Fault::Conflict) => return refusal(StatusCode::CONFLICT),
             Some(Fault::Unavailable) => return refusal(StatusCode::SERVICE_UNAVAILABLE),
+            Some(Fault::Forbidden) => return refusal(StatusCode::FORBIDDEN),
             _ => {}
         }
         let answer = match asked.verb {

@@ -45,6 +45,7 @@ struct ProxyState {
     sequence: u64,
     /// Takes up nothing new.
     pub(crate) stopped: Option<Vec<Value>>,
+    takes: Duration,
     /// `[requests, errors]` of gray.
     gray: [u64; 2],
     stable: u64,
@@ -130,6 +131,19 @@ impl Cluster {
         Some((found["status"].as_str()?.to_owned(), found["reason"].as_str()?.to_owned()))
     }
 
+    /// How often something was told by an event.
+    pub(crate) fn events(&self, reason: &str) -> usize {
+        self.server.all("events").iter().filter(|event| event["reason"] == reason).count()
+    }
+
+    /// Asks for something with the present token.
+    pub(crate) fn ask(&self, name: &str, verb: &str) {
+        let token = self.status(name)["requestToken"].as_str().unwrap().to_owned();
+        self.server.edit("grayreleases", "shop", name, |object| {
+            object["metadata"]["annotations"] = json!({"halftone.dev/request": format!("{verb}@{token}")});
+        });
+    }
+
     /// The document in the ConfigMap of this object.
     pub(crate) fn document(&self, uid: u32) -> Option<Value> {
         let object = self.server.get("configmaps", "halftone", &format!("gr-uid-{uid}"))?;
@@ -210,14 +224,22 @@ impl Proxy {
                 let (stream, _) = listener.accept().await.unwrap();
                 let (proxy, server) = (proxy.clone(), server.clone());
                 let service = service_fn(move |request: Request<Incoming>| {
-                    let answer = proxy.answer(&server, &request);
-                    async { Ok::<_, std::convert::Infallible>(answer) }
+                    let (answer, takes) = (proxy.answer(&server, &request), proxy.0.lock().unwrap().takes);
+                    async move {
+                        tokio::time::sleep(takes).await;
+                        Ok::<_, std::convert::Infallible>(answer)
+                    }
                 });
                 let connection = hyper::server::conn::http1::Builder::new();
                 tokio::spawn(connection.serve_connection(TokioIo::new(stream), service));
             }
         });
         address
+    }
+
+    /// It takes so long for each answer from now on.
+    pub(crate) fn take(&self, time: Duration) {
+        self.0.lock().unwrap().takes = time;
     }
 
     /// It takes up nothing new from now on, or goes on.

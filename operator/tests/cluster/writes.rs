@@ -431,3 +431,115 @@ async fn what_another_operator_says_of_its_release_is_left_alone() {
     cluster.reaches("stray", "Refused").await;
     assert_eq!(cluster.status("theirs"), said);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_document_that_may_not_be_written_is_told_in_the_servers_own_words_and_nobody_is_called_back() {
+    let cluster = Cluster::new().await;
+    cluster.release("checkout", 1, "shop.example.com");
+    let _operator = cluster.operator("a");
+    cluster.reaches("checkout", "Holding").await;
+    cluster.server.faults(|line| line.starts_with("patch configmaps/").then_some(Fault::Forbidden));
+    cluster.ask("checkout", "rollback");
+    let told = || {
+        let status = cluster.status("checkout");
+        let ready =
+            status["conditions"].as_array()?.iter().find(|condition| condition["type"] == "Ready")?.clone();
+        (ready["reason"] == "NotPersisted").then_some(ready)
+    };
+    let ready = eventually("NotPersisted", told).await;
+    let sentence = "applying the ConfigMap: as planned; proxies go on with the routing document before";
+    assert_eq!((&ready["status"], &ready["message"]), (&json!("False"), &json!(sentence)));
+    assert_eq!(cluster.condition("checkout", "Stalled"), None);
+    eventually("an event", || (cluster.events("NotPersisted") > 0).then_some(())).await;
+    assert_eq!((cluster.events("RollingBack"), cluster.events("RolledBack")), (0, 0));
+    assert_eq!(cluster.document(1).unwrap()["ratio"], 100_000);
+    cluster.server.no_faults();
+    cluster.reaches("checkout", "RolledBack").await;
+    eventually("both events", || {
+        ((cluster.events("RollingBack"), cluster.events("RolledBack")) == (1, 1)).then_some(())
+    })
+    .await;
+    assert_eq!(cluster.condition("checkout", "Ready").unwrap().1, "RolledBack");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_takes_over_asks_the_proxies_before_anything_is_told() {
+    let cluster = Cluster::new().await;
+    cluster.release("checkout", 1, "shop.example.com");
+    let operator = cluster.operator("a");
+    cluster.reaches("checkout", "Holding").await;
+    operator.end().await;
+    let told = cluster.server.all("events").len();
+    // Long enough for many a turn before the first answer.
+    cluster.proxy.take(std::time::Duration::from_millis(700));
+    let _operator = cluster.operator("b");
+    let holder = || cluster.server.get("leases", "halftone", "halftone-default");
+    eventually("the Lease", || holder().filter(|lease| lease["spec"]["holderIdentity"] == "b")).await;
+    // A turn that is given in any case.
+    cluster.ask("checkout", "pause");
+    cluster.reaches("checkout", "Paused").await;
+    let events: Vec<Value> =
+        cluster.server.all("events").split_off(told.min(cluster.server.all("events").len()));
+    let warnings: Vec<&Value> = events.iter().filter(|event| event["type"] == "Warning").collect();
+    assert!(warnings.is_empty(), "{warnings:#?}");
+    assert_eq!(cluster.events("NotProgrammed"), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plain_route_is_ready_once_its_service_has_an_endpoint_that_proxies_can_use() {
+    let cluster = Cluster::new().await;
+    cluster.release("checkout", 1, "shop.example.com");
+    cluster.server.edit("grayreleases", "shop", "checkout", |object| {
+        let spec = object["spec"].as_object_mut().unwrap();
+        for field in ["gray", "targetRatio", "steps"] {
+            spec.remove(field);
+        }
+    });
+    // A port number with both protocols, and endpoints for the one that is not forwarded.
+    let ports = |ports: Value| {
+        cluster.server.edit("endpointslices", "shop", "one", |slice| slice["ports"] = ports);
+    };
+    cluster.server.edit("services", "shop", "one", |service| {
+        service["spec"]["ports"] =
+            json!([{"name": "dns", "port": 80, "protocol": "UDP"}, {"name": "web", "port": 80, "protocol": "TCP"}]);
+    });
+    ports(json!([{"name": "dns", "port": 53, "protocol": "UDP"}]));
+    let _operator = cluster.operator("a");
+    let ready = |status: &'static str, reason: &'static str| {
+        let condition = || cluster.condition("checkout", "Ready");
+        move || condition().filter(|found| *found == (status.to_owned(), reason.to_owned()))
+    };
+    eventually("nobody answers", ready("False", "StableUnavailable")).await;
+    ports(json!([{"name": "web", "port": 8080, "protocol": "TCP"}]));
+    eventually("somebody does", ready("True", "Idle")).await;
+    assert_eq!(cluster.document(1).unwrap()["arms"]["stable"]["service"]["portName"], "web");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_status_that_cannot_be_read_is_repaired_and_the_release_is_judged_on() {
+    let cluster = Cluster::new().await;
+    cluster.release("checkout", 1, "shop.example.com");
+    let operator = cluster.operator("a");
+    cluster.reaches("checkout", "Holding").await;
+    cluster.rest().await;
+    let break_it = || {
+        cluster
+            .server
+            .edit("grayreleases", "shop", "checkout", |object| object["status"]["stage"] = json!(-5));
+    };
+    let repaired = || {
+        let status = cluster.status("checkout");
+        (status["stage"].as_i64() > Some(0) && status["phase"] == "Holding").then_some(status)
+    };
+    break_it();
+    let status = eventually("repaired from memory", repaired).await;
+    assert_eq!(status["ratio"], "10%");
+    operator.end().await;
+    break_it();
+    let _operator = cluster.operator("b");
+    let status = eventually("repaired from the document", repaired).await;
+    assert_eq!((&status["ratio"], &cluster.document(1).unwrap()["ratio"]), (&json!("10%"), &json!(100_000)));
+    eventually("two events", || (cluster.events("StatusUnreadable") == 2).then_some(())).await;
+    fails_until_rolled_back(&cluster).await;
+    cluster.reaches("checkout", "RolledBack").await;
+}

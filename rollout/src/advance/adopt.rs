@@ -20,7 +20,7 @@ use crate::{
     events::Reason,
     observation::{Observation, Obstacle, ProxySeen},
     plan::{GrayPlan, Plan},
-    progress::{Basis, Moving, Progress, Release, Rollback, State, basis::moves_identity},
+    progress::{Basis, INHERITED, Moving, Progress, Release, Rollback, State, basis::moves_identity},
     routing_for::{required_features, routing_for, state_word},
     spec::{Force, Outcome},
 };
@@ -248,7 +248,7 @@ impl Change<'_> {
                 State::Promoted { watch, kept: Some(gray.target).filter(|target| *target < Ratio::FULL) }
             }
             config::State::RolledBack => State::RolledBack(Rollback {
-                reason: "Inherited".into(),
+                reason: INHERITED.into(),
                 message: "the object before this one was rolled back".into(),
                 at: self.now.wall,
             }),

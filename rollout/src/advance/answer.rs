@@ -174,7 +174,7 @@ impl Change<'_> {
             return Err(format!("{} has no ready endpoint to go back to", self.stable_version()));
         }
         self.roll_back("Requested", "by request".into());
-        Ok(format!("everyone back to {}{}", self.stable_version(), self.follower()))
+        Ok(format!("everyone goes back to {}{}", self.stable_version(), self.follower()))
     }
 
     /// What a rollback sets free: a newest spec that only waited for what is over now takes effect with the next turn.

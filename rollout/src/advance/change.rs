@@ -225,8 +225,8 @@ impl Change<'_> {
         self.progress.paused = false;
         self.remember(Outcome::RolledBack, reason);
         self.tell(
-            Reason::RolledBack,
-            format!("everyone back to {}, {reason}: {message}", self.stable_version()),
+            Reason::RollingBack,
+            format!("everyone goes back to {}, {reason}: {message}", self.stable_version()),
         );
         self.progress.state =
             State::RolledBack(Rollback { reason: reason.to_owned(), message, at: self.now.wall });

@@ -7,9 +7,10 @@ use halftone_routing::config::units::Ratio;
 use super::{change::Change, fleet::Fleet, steps};
 use crate::{
     clock::{Timer, since},
+    events::Reason,
     judge::{self, Batch, Verdict},
     observation::Round,
-    progress::{Moving, Progress, State},
+    progress::{INHERITED, Moving, Progress, Rollback, State},
 };
 
 impl Change<'_> {
@@ -29,13 +30,27 @@ impl Change<'_> {
         if self.acknowledged {
             memory.acknowledged = true;
             memory.unacknowledged_since = None;
+            let is_first = self.progress.stage.acknowledged_at.is_none();
             self.progress.stage.acknowledged_at.get_or_insert(self.now.steady);
             if self.held.is_none() {
                 self.progress.settled_generation = self.seen.generation;
             }
+            if is_first {
+                self.tell_who_is_back();
+            }
         } else {
             memory.acknowledged = false;
             memory.unacknowledged_since.get_or_insert(self.now.steady);
+        }
+    }
+
+    /// Whoever went back has arrived: every proxy says so. Kept with the stage, so that a restart does not tell it again.
+    fn tell_who_is_back(&mut self) {
+        let State::RolledBack(rollback) = &self.progress.state else { return };
+        let Rollback { reason, message, .. } = rollback;
+        if reason != INHERITED {
+            let message = format!("everyone is back on {}, {reason}: {message}", self.stable_version());
+            self.tell(Reason::RolledBack, message);
         }
     }
 

@@ -32,7 +32,7 @@ impl Change<'_> {
         let facts = self.facts(&fleet);
         let wait = match next(&self.progress.state, &facts) {
             // The document is withheld, see `would_strand`.
-            _ if document.is_none() => Wait::StableUnavailable,
+            _ if document.is_none() => Wait::Stranded,
             Move::Stay(wait) => wait,
             // The next turn moves on; until then the step is held.
             _ => Wait::Holding,
@@ -49,14 +49,24 @@ impl Change<'_> {
         let Progress { state, memory, evidence, .. } = &self.progress;
         let complete = fleet.has_acknowledged();
         let (number, count) = (steps::number(self.steps(), state.ratio()), self.steps().len());
+        let unserved = self.unserved();
         Standing {
-            phase: conditions::phase(state, wait, self.held.as_ref(), complete),
+            phase: conditions::phase(
+                state,
+                wait,
+                self.held.as_ref(),
+                (complete, unserved.is_none() && self.seen.status_unreadable.is_none()),
+            ),
             step: (small(number), small(count)),
             generation: self.seen.generation,
             settled: self.held.is_none() && self.progress.settled_generation == self.seen.generation,
             wait,
             held: self.held.clone(),
             unresolved: self.seen.unresolved.clone(),
+            unserved,
+            unspoken: self.seen.unspoken.clone(),
+            unwritten: unwritten(self.seen),
+            unreadable: self.seen.status_unreadable.clone(),
             revision: self.progress.revision,
             ruling: evidence.ruling(),
             judged: evidence.process.is_some(),
@@ -118,6 +128,19 @@ impl Change<'_> {
             _ => IDLE,
         }
     }
+}
+
+/// What cannot be written, and why.
+fn unwritten(seen: &Observation) -> Option<String> {
+    let document = seen
+        .unprogrammed
+        .as_ref()
+        .map(|why| format!("{why}; proxies go on with the routing document before"));
+    let status = || {
+        let why = seen.unwritable.as_ref()?;
+        Some(format!("{why}; nothing rises until progress can be written, rollbacks go on"))
+    };
+    document.or_else(status)
 }
 
 /// Whether the observed ratio is more than 20 % off the wanted one, and more than four standard deviations: few

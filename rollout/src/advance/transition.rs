@@ -44,8 +44,8 @@ pub(crate) enum Cause {
 pub(crate) enum Wait {
     /// `spec.force` is set: ratio, clock and judge stand still.
     Forced,
-    /// It ought to go back, and stable has no ready endpoint.
-    StableUnavailable,
+    /// It ought to go back, and stable has no ready endpoint. Told as `StableUnavailable`.
+    Stranded,
     /// The newest spec is not in effect; the one before is, and does not rise.
     SpecHeld,
     /// Paused by spec, by command or by a failure.
@@ -69,6 +69,8 @@ pub(crate) enum Wait {
     AwaitingReports,
     /// A reference leads nowhere.
     RefsUnresolved,
+    /// Stable has no ready endpoint, so that a step up could not be taken back.
+    StableUnavailable,
     /// Gray has no ready endpoint.
     GrayUnavailable,
     /// Progress cannot be written.
@@ -83,8 +85,11 @@ pub(crate) enum Wait {
 
 impl fmt::Display for Wait {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // The name is the text.
-        fmt::Debug::fmt(self, f)
+        match self {
+            Self::Stranded => fmt::Debug::fmt(&Self::StableUnavailable, f),
+            // The name is the text.
+            other => fmt::Debug::fmt(other, f),
+        }
     }
 }
 
@@ -187,7 +192,7 @@ fn next_of_moving(ratio: Ratio, facts: &Facts) -> Move {
     if facts.target < ratio {
         return back(Move::Lower(facts.target), facts);
     }
-    match gate(facts) {
+    match gate(ratio, facts) {
         Some(wait) => Move::Stay(wait),
         None if facts.target == ratio => Move::Reach,
         None => rise(facts),
@@ -196,11 +201,12 @@ fn next_of_moving(ratio: Ratio, facts: &Facts) -> Move {
 
 /// What moves users to stable waits for stable to have a ready endpoint.
 fn back(go: Move, facts: &Facts) -> Move {
-    if facts.stable_ready { go } else { Move::Stay(Wait::StableUnavailable) }
+    if facts.stable_ready { go } else { Move::Stay(Wait::Stranded) }
 }
 
-/// The first gate before the end of a step that is closed.
-fn gate(facts: &Facts) -> Option<Wait> {
+/// The first gate before the end of a step that is closed. Where gray serves everyone already, reaching the target needs no
+/// stable.
+fn gate(ratio: Ratio, facts: &Facts) -> Option<Wait> {
     let gates = [
         (facts.held, Wait::SpecHeld),
         (facts.paused, Wait::Paused),
@@ -211,6 +217,7 @@ fn gate(facts: &Facts) -> Option<Wait> {
         (!facts.passed, Wait::AwaitingVerdict),
         (!facts.approved, Wait::AwaitingApproval),
         (!facts.resolved, Wait::RefsUnresolved),
+        (!facts.stable_ready && ratio < Ratio::FULL, Wait::StableUnavailable),
         (!facts.gray_ready, Wait::GrayUnavailable),
         (!facts.writable, Wait::NotPersisted),
     ];
@@ -278,7 +285,7 @@ mod tests {
     type Close = fn(&mut Facts);
 
     /// Everything that can stand in the way, from what counts most; each hides all that come after it.
-    const IN_THE_WAY: [(Wait, Close); 13] = [
+    const IN_THE_WAY: [(Wait, Close); 14] = [
         (Wait::Forced, |facts| facts.forced = true),
         (Wait::SpecHeld, |facts| facts.held = true),
         (Wait::Paused, |facts| facts.paused = true),
@@ -288,6 +295,7 @@ mod tests {
         (Wait::AwaitingVerdict, |facts| facts.passed = false),
         (Wait::AwaitingApproval, |facts| facts.approved = false),
         (Wait::RefsUnresolved, |facts| facts.resolved = false),
+        (Wait::StableUnavailable, |facts| facts.stable_ready = false),
         (Wait::GrayUnavailable, |facts| facts.gray_ready = false),
         (Wait::NotPersisted, |facts| facts.writable = false),
         (Wait::AwaitingWindow, |facts| facts.window_open = false),
@@ -313,11 +321,12 @@ mod tests {
         for (_, close) in &IN_THE_WAY[1..] {
             close(&mut facts);
         }
+        facts.stable_ready = true;
         let states = [moving(10), State::Promoted { watch: Timer::standing(Duration::ZERO), kept: None }];
         for state in states {
             assert_eq!(next(&state, &facts), Move::RollBack(Cause::Failed));
             let stranded = Facts { stable_ready: false, ..facts };
-            assert_eq!(next(&state, &stranded), Move::Stay(Wait::StableUnavailable));
+            assert_eq!(next(&state, &stranded), Move::Stay(Wait::Stranded));
             let forced = Facts { forced: true, ..facts };
             assert_eq!(next(&state, &forced), Move::Stay(Wait::Forced));
         }
@@ -329,11 +338,12 @@ mod tests {
         for (_, close) in &IN_THE_WAY[1..] {
             close(&mut facts);
         }
+        facts.stable_ready = true;
         let watch = Timer::standing(Duration::ZERO);
         for state in [moving(10), reached(10), State::Promoted { watch, kept: None }] {
             assert_eq!(next(&state, &facts), Move::Lower(ratio(5)));
             let stranded = Facts { stable_ready: false, ..facts };
-            assert_eq!(next(&state, &stranded), Move::Stay(Wait::StableUnavailable));
+            assert_eq!(next(&state, &stranded), Move::Stay(Wait::Stranded));
         }
     }
 
@@ -369,8 +379,12 @@ mod tests {
     #[test]
     fn the_end_of_the_last_step_is_the_target_and_a_raised_one_goes_on() {
         let watch = Timer::standing(Duration::ZERO);
-        let closed = Facts { window_open: false, fresh: false, ..ready() };
-        assert_eq!(next(&moving(100), &closed), Move::Reach, "no users move, no window is asked");
+        let closed = Facts { window_open: false, fresh: false, stable_ready: false, ..ready() };
+        assert_eq!(
+            next(&moving(100), &closed),
+            Move::Reach,
+            "no users move, neither a window nor stable is needed"
+        );
         assert_eq!(next(&reached(50), &ready()), Move::GoOn);
         for close in [|facts: &mut Facts| facts.held = true, |facts: &mut Facts| facts.writable = false] {
             let mut facts = ready();

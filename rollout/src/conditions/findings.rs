@@ -1,8 +1,10 @@
 //! Each condition from the standing of a release: its status, its reason, and a sentence that says what to do.
 
+use halftone_routing::config::arm::Arm;
+
 use super::{FALSE, Finding, Standing, TRUE, UNKNOWN};
 use crate::{
-    advance::{Held, Wait},
+    advance::{Held, Unserved, Wait},
     judge::{self, Verdict},
     plan::Plan,
     progress::{Progress, State},
@@ -41,6 +43,9 @@ impl Teller<'_> {
             self.healthy(),
         ]);
         findings.push(self.promoted());
+        let unspoken = self.standing.unspoken.as_ref();
+        findings
+            .extend(unspoken.map(|message| Finding::new("ProtocolMismatch", TRUE, "AppProtocol", message)));
         findings.extend(self.drift());
         findings.extend(self.stable_idle());
         findings
@@ -55,13 +60,23 @@ impl Teller<'_> {
 
     /// What a person has to put right, if anything.
     fn stalled(&self) -> Option<(String, String)> {
+        if self.standing.unwritten.is_some() || self.standing.unreadable.is_some() {
+            // Whatever was decided is not so yet, or not known.
+            return None;
+        }
         if let Some(held @ (Held::Refused(_) | Held::StableUnavailable(_) | Held::GrayUnavailable(_))) =
             &self.standing.held
         {
             return Some((held.reason().into(), held.message().into()));
         }
-        if self.standing.wait == Wait::StableUnavailable {
+        if self.standing.wait == Wait::Stranded {
             return Some(("StableUnavailable".into(), self.waits()));
+        }
+        let unserved = self.standing.unserved.as_ref();
+        if let (State::RolledBack(_), Some(Unserved { arm: Arm::Stable, message })) =
+            (&self.progress.state, unserved)
+        {
+            return Some(("StableUnavailable".into(), format!("rolled back, and {message}")));
         }
         match &self.progress.state {
             State::RolledBack(rollback) if self.standing.wait != Wait::Forced => {
@@ -75,6 +90,13 @@ impl Teller<'_> {
 
     /// What comes right by itself once others have done their part, if anything has to.
     fn pending(&self) -> Option<(String, String)> {
+        if let Some(why) = &self.standing.unwritten {
+            return Some(("NotPersisted".into(), why.clone()));
+        }
+        if let Some(why) = &self.standing.unreadable {
+            let message = format!("{why}; it is repaired");
+            return Some(("StatusUnreadable".into(), message));
+        }
         match &self.standing.held {
             Some(Held::ProxyTooOld(message)) => return Some(("ProxyTooOld".into(), message.clone())),
             Some(Held::HandingOver(message)) => return Some(("HandingOver".into(), message.clone())),
@@ -90,7 +112,11 @@ impl Teller<'_> {
         if !fleet.stragglers.is_empty() {
             return Some(("ProxiesLagging".into(), self.acknowledgement()));
         }
-        (!self.standing.settled).then(|| ("Programming".into(), self.acknowledgement()))
+        if !self.standing.settled {
+            return Some(("Programming".into(), self.acknowledgement()));
+        }
+        let unserved = self.standing.unserved.as_ref();
+        unserved.map(|unserved| (unserved.reason().into(), unserved.message.clone()))
     }
 
     fn accepted(&self) -> Finding {
@@ -116,6 +142,9 @@ impl Teller<'_> {
         let fleet = &self.standing.fleet;
         let (reason, message) = match &self.standing.held {
             Some(Held::ProxyTooOld(message)) => ("ProxyTooOld", message.clone()),
+            _ if self.standing.unwritten.is_some() && !fleet.complete => {
+                ("NotPersisted", self.standing.unwritten.clone().unwrap_or_default())
+            }
             _ if fleet.ready == 0 => ("NoReadyProxy", "no proxy of the fleet is ready".into()),
             _ if fleet.complete => {
                 return Finding::new("Programmed", TRUE, "Acknowledged", self.acknowledgement());
@@ -158,7 +187,7 @@ impl Teller<'_> {
         let at = format!("step {number}/{count} at {}", self.progress.state.ratio());
         match self.standing.wait {
             Wait::Forced => "spec.force is set; ratio, clock and judge stand still".into(),
-            Wait::StableUnavailable => {
+            Wait::Stranded => {
                 format!("{} has no ready endpoint to go back to; the ratio is frozen", self.stable_version())
             }
             Wait::SpecHeld => "the newest spec is not in effect; the one before is, and does not rise".into(),
@@ -183,6 +212,9 @@ impl Teller<'_> {
             Wait::AwaitingWindow => format!("{at} waits for the schedule to open"),
             Wait::AwaitingReports => format!("{at}: the schedule is open, fresh reports are awaited"),
             Wait::RefsUnresolved => format!("{at} waits for a reference that leads nowhere"),
+            Wait::StableUnavailable => {
+                format!("{at} waits for a ready endpoint of stable, to which a rollback would go")
+            }
             Wait::GrayUnavailable => format!("{at} waits for a ready endpoint of gray"),
             Wait::NotPersisted => format!("{at}: progress cannot be written, and nothing rises until it can"),
             Wait::TargetReached => "the target is reached".into(),

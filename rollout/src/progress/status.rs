@@ -27,7 +27,7 @@ use crate::{
 
 /// A status that no progress can be restored from: someone else has written it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("status.{field}: {what}; only Halftone writes the status, remove it to start the release anew")]
+#[error("status.{field}: {what}; only Halftone writes the status")]
 pub struct Unrestorable {
     field: &'static str,
     what: String,
@@ -151,6 +151,23 @@ impl Progress {
         };
         restored.memory.accepted = accepted.filter(|plan| restored.is_about(plan));
         Ok(restored)
+    }
+
+    /// What a status that cannot be restored has all the same: what was answered and what was. Where the release stands is
+    /// read from its live document at the next turn, by `accepted`, the plan of the spec that was in effect; hold and
+    /// evidence start over.
+    #[must_use]
+    pub fn salvage(status: &GrayReleaseStatus, accepted: Option<Arc<Plan>>, now: Now) -> Self {
+        let mut salvaged = Self {
+            generation: status.observed_generation,
+            serving: status.serving.clone(),
+            last_request: status.last_handled_request.clone(),
+            history: status.history.clone(),
+            conditions: status.conditions.clone(),
+            ..Self::new(now)
+        };
+        salvaged.memory.accepted = accepted;
+        salvaged
     }
 }
 

@@ -158,7 +158,7 @@ impl Default for GrayReleaseStatus {
 /// The state in one word, for display.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Phase {
-    /// Nothing is decided yet.
+    /// It waits for something that it cannot do without, such as an endpoint; the condition Ready says for what.
     Pending,
     /// A routing document is on its way to the proxies.
     Programming,

@@ -271,9 +271,12 @@ fn a_rollback_that_sets_the_next_release_free_says_so() {
     let mut world = World::new("");
     world.run_until_phase(Phase::Promoted).edit("gray: {version: v3}");
     let answer = world.ask(Command::Rollback);
-    assert!(answer.message.contains("everyone back to v1; v3 of the newest spec follows now"), "{answer:?}");
+    assert!(
+        answer.message.contains("everyone goes back to v1; v3 of the newest spec follows now"),
+        "{answer:?}"
+    );
     world.run("1s");
     assert_eq!(world.status.release.as_ref().unwrap().version, "v3");
     let mut world = at_half();
-    assert_eq!(world.ask(Command::Rollback).message, "everyone back to v1");
+    assert_eq!(world.ask(Command::Rollback).message, "everyone goes back to v1");
 }

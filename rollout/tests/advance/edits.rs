@@ -345,7 +345,7 @@ fn force_goes_over_everything_and_gives_the_ratio_back() {
     assert_eq!(world.condition("Ready"), "True/Forced");
     world.traffic.gray_errors = 1.0;
     world.run("1m");
-    assert_eq!(world.count(Reason::RolledBack), 0, "the judge stands still");
+    assert_eq!(world.count(Reason::RollingBack), 0, "the judge stands still");
     world.traffic.gray_errors = 0.0;
     world.edit("force: None");
     assert_eq!((world.live().force, world.ratio().as_str()), (None, "50%"));

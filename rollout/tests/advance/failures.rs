@@ -19,7 +19,7 @@ fn a_fault_sends_everyone_back_within_two_seconds() {
     world.run_until_ratio("0%");
     assert!(world.seconds() - fault <= 2.0, "{}", world.seconds() - fault);
     assert_eq!(world.live().state, State::RolledBack);
-    assert_eq!(world.count(Reason::RolledBack), 1);
+    assert_eq!(world.count(Reason::RollingBack), 1);
     assert_eq!(world.status.rollback.as_ref().unwrap().reason, "LimitBroken");
     assert_eq!(world.status.verdict.as_ref().unwrap().result, Verdict::Fail, "the verdict stays to be seen");
     assert_eq!(world.status.serving.as_ref().unwrap().version, "v1");
@@ -93,7 +93,8 @@ fn without_a_ready_stable_endpoint_the_ratio_freezes_until_there_is_one() {
     assert_eq!(world.ratio(), "50%");
     assert_eq!(world.condition("Stalled"), "True/StableUnavailable");
     assert_eq!(world.condition("Ready"), "False/StableUnavailable");
-    assert_eq!(world.count(Reason::StableUnavailable), 1);
+    // Once for the endpoint that is missing, and once for the rollback that waits for it.
+    assert_eq!(world.count(Reason::StableUnavailable), 2);
     world.restart().run("10s");
     assert_eq!(world.ratio(), "50%");
     world.stable_endpoints = 1;
@@ -264,7 +265,7 @@ fn a_disk_that_is_full_stops_rises_and_no_rollback() {
     let mut world = at_half();
     world.unwritable = Some("no space left".into());
     world.run("10m");
-    assert_eq!((world.ratio().as_str(), world.phase()), ("50%", Phase::Holding));
+    assert_eq!((world.ratio().as_str(), world.phase()), ("50%", Phase::Pending));
     assert_eq!(world.condition_now("Progressing"), "False/NotPersisted");
     let refused = world.ask_now(Command::Promote);
     assert!(refused.message.contains("cannot be written (no space left)"), "{}", refused.message);
@@ -272,4 +273,30 @@ fn a_disk_that_is_full_stops_rises_and_no_rollback() {
     world.traffic.gray_errors = 0.2;
     world.run("10s");
     assert_eq!(world.ratio(), "0%");
+}
+
+#[test]
+fn nobody_is_called_back_by_a_document_that_cannot_be_written() {
+    let mut world = World::new("");
+    world.run_until_ratio("10%");
+    world.unprogrammed = Some("applying the ConfigMap: exceeded quota: none".into());
+    world.proxies.iter_mut().for_each(|proxy| proxy.deaf = true);
+    world.must(Command::Rollback).run("5s");
+    assert_eq!((world.phase(), world.condition("Stalled").as_str()), (Phase::RollingBack, "-"));
+    assert_eq!(world.condition("Ready"), "False/NotPersisted");
+    assert_eq!(world.condition("Programmed"), "False/NotPersisted");
+    assert_eq!(
+        world.message("Ready"),
+        "applying the ConfigMap: exceeded quota: none; proxies go on with the routing document before"
+    );
+    let told = |world: &World| {
+        [Reason::RollingBack, Reason::NotPersisted, Reason::RolledBack].map(|reason| world.count(reason))
+    };
+    assert_eq!(told(&world), [1, 1, 0]);
+    world.unprogrammed = None;
+    world.proxies.iter_mut().for_each(|proxy| proxy.deaf = false);
+    world.run_until_phase(Phase::RolledBack);
+    assert_eq!(world.condition("Ready"), "False/RolledBack");
+    world.run("5s").restart().run("10s");
+    assert_eq!(told(&world), [1, 1, 1], "each is told once, whoever restarts");
 }

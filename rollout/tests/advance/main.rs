@@ -15,5 +15,6 @@ mod recorded;
 mod restarts;
 mod rounds;
 mod scripts;
+mod served;
 mod steps;
 mod world;

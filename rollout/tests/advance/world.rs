@@ -141,6 +141,8 @@ pub(crate) struct World {
     pub(crate) gray_endpoints: usize,
     pub(crate) refusal: Option<Obstacle>,
     pub(crate) unresolved: Option<Obstacle>,
+    pub(crate) unspoken: Option<String>,
+    pub(crate) unprogrammed: Option<String>,
     pub(crate) unwritable: Option<String>,
     pub(crate) unreadable: Option<String>,
     pub(crate) handing_over: Option<String>,
@@ -203,6 +205,8 @@ impl World {
             gray_endpoints: 2,
             refusal: None,
             unresolved: None,
+            unspoken: None,
+            unprogrammed: None,
             unwritable: None,
             unreadable: None,
             handing_over: None,
@@ -365,6 +369,10 @@ impl World {
             request: self.request.clone(),
             handing_over: self.handing_over.clone(),
             taken_over: false,
+            lacking: vec![(self.plan.stable.backend.clone(), "Service checkout-v1 has no endpoints".into())],
+            unspoken: self.unspoken.clone(),
+            unprogrammed: self.unprogrammed.clone(),
+            status_unreadable: None,
             fleet: Default::default(),
         }
     }

@@ -1,0 +1,119 @@
+//! Ready means that requests are served: whoever users are sent to has an endpoint, or the release says so.
+
+use halftone_rollout::{events::Reason, request::Command, spec::Phase};
+
+use crate::world::World;
+
+const PLAIN: &str = "{gray: null, targetRatio: null, steps: null}";
+
+/// Both arms lose their endpoints or have them.
+fn with(world: &mut World, stable: usize, gray: usize) -> &mut World {
+    (world.stable_endpoints, world.gray_endpoints) = (stable, gray);
+    world.look()
+}
+
+#[test]
+fn no_step_starts_without_a_ready_endpoint_of_stable_and_the_release_says_why() {
+    let mut world = World::new("");
+    with(&mut world, 0, 2).run("1h");
+    assert_eq!((world.phase(), world.ratio().as_str()), (Phase::Pending, "0%"));
+    assert_eq!(world.condition("Ready"), "False/StableUnavailable");
+    assert_eq!(world.condition("Reconciling"), "True/StableUnavailable");
+    assert_eq!(world.condition("Progressing"), "False/StableUnavailable");
+    assert_eq!(
+        world.message("Ready"),
+        "v1 (stable) has no ready endpoint: Service checkout-v1 has no endpoints"
+    );
+    assert_eq!(world.count(Reason::StableUnavailable), 1);
+    with(&mut world, 1, 2).run_until_ratio("10%").run("1s");
+    assert_eq!(world.condition("Ready"), "True/Holding");
+}
+
+#[test]
+fn a_step_that_is_held_is_not_ready_while_an_arm_is_gone() {
+    for (stable, gray, reason) in [(0, 2, "StableUnavailable"), (2, 0, "GrayUnavailable")] {
+        let mut world = World::new("");
+        world.traffic.rps = 0.0;
+        world.run_until_ratio("10%").run_until_phase(Phase::Holding);
+        with(&mut world, stable, gray).run("5m");
+        assert_eq!((world.phase() == Phase::Holding, world.ratio().as_str()), (false, "10%"), "{reason}");
+        assert_eq!(world.condition("Ready"), format!("False/{reason}"));
+        with(&mut world, 1, 1);
+        assert!(world.condition("Ready").starts_with("True/"), "{}", world.condition("Ready"));
+    }
+}
+
+#[test]
+fn a_plain_route_is_ready_once_somebody_answers() {
+    let mut world = World::new(PLAIN);
+    with(&mut world, 0, 0).run("1m");
+    assert_eq!(world.condition("Ready"), "False/StableUnavailable");
+    with(&mut world, 1, 0);
+    assert_eq!((world.phase(), world.condition("Ready").as_str()), (Phase::Idle, "True/Idle"));
+}
+
+#[test]
+fn only_the_arms_that_users_are_sent_to_have_to_be_there() {
+    // (spec, whether it is promoted, what counts)
+    for (spec, promoted, stable_counts, gray_counts) in [
+        ("paused: true", false, true, false),
+        (
+            "{paused: true, rules: [{name: office, to: Gray, when: [{all: [{source: Path, operator: Exists}]}]}]}",
+            false,
+            true,
+            true,
+        ),
+        ("", true, false, true),
+        ("{targetRatio: 30, steps: [{ratio: 30, hold: 1m}]}", true, true, true),
+        ("force: Stable", false, true, false),
+        ("force: Gray", false, false, true),
+    ] {
+        for (stable, gray, counts, reason) in
+            [(0, 2, stable_counts, "StableUnavailable"), (2, 0, gray_counts, "GrayUnavailable")]
+        {
+            let mut world = World::new(spec);
+            world.traffic.rps = 0.0;
+            world.run("10s");
+            if promoted {
+                world.must(Command::Promote);
+            }
+            with(&mut world, stable, gray).run("10s");
+            let ready = world.condition("Ready");
+            assert_eq!(ready == format!("False/{reason}"), counts, "{spec}: {ready}");
+        }
+    }
+}
+
+#[test]
+fn whoever_was_rolled_back_to_a_stable_that_is_gone_is_told_so() {
+    let mut world = World::new("");
+    world.run_until_ratio("10%").must(Command::Rollback).run("1s");
+    assert_eq!(world.condition("Ready"), "False/RolledBack");
+    with(&mut world, 0, 2);
+    assert_eq!(world.condition("Stalled"), "True/StableUnavailable");
+    assert_eq!(world.condition("Ready"), "False/StableUnavailable");
+    assert_eq!(world.count(Reason::StableUnavailable), 1);
+    with(&mut world, 1, 2);
+    assert_eq!(world.condition("Ready"), "False/RolledBack");
+}
+
+#[test]
+fn the_last_hold_at_everyone_ends_without_stable() {
+    let mut world = World::new("steps: [{ratio: 100, hold: 1m}]");
+    world.run_until_ratio("100%");
+    with(&mut world, 0, 2).run("10m");
+    assert_eq!(world.phase(), Phase::Promoted);
+}
+
+#[test]
+fn a_port_that_says_it_speaks_something_else_is_told_of_and_stops_nothing() {
+    let mut world = World::new("");
+    world.unspoken = Some("port 80 says appProtocol: https".into());
+    world.run_until_ratio("10%").run("1s");
+    assert_eq!(world.condition("ProtocolMismatch"), "True/AppProtocol");
+    assert_eq!(world.condition("Ready"), "True/Holding");
+    assert_eq!(world.count(Reason::ProtocolMismatch), 1);
+    world.unspoken = None;
+    world.look();
+    assert_eq!(world.condition("ProtocolMismatch"), "-");
+}
