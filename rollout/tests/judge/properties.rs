@@ -30,7 +30,7 @@ fn an_arm() -> impl Strategy<Value = ArmBatch> {
             latencies.add(bucket(Duration::from_micros(micros)), count);
         }
         let latency = latency.into_iter().map(|(within, over)| LatencyCounts { within, over }).collect();
-        ArmBatch { judged, split, latency, latencies }
+        ArmBatch { judged, split, latency, latencies, ..ArmBatch::default() }
     })
 }
 
