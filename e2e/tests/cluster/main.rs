@@ -15,3 +15,4 @@ mod kills;
 mod lifecycle;
 mod release;
 mod scale;
+mod served;

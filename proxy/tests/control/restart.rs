@@ -140,5 +140,18 @@ fn a_moving_release_goes_to_stable_when_no_operator_speaks_and_back_when_one_doe
     };
     until("gray, while an operator speaks", spoken_to, |body| body == "gray /x r2");
     until("stable, in silence", ask, |body| body == "stable /x r1");
+    // Whoever asks is told the same.
+    let page = |target: &str| get(proxy.admin_address().unwrap(), target);
+    let applied = &page("/config").json()["applied"][0];
+    assert_eq!((&applied["operatorLost"], &applied["ratioInEffect"]), (&json!(true), &json!(0)));
+    let host = &applied["document"]["hosts"][0];
+    let explained = page(&format!("/explain?host={}&path=/x", host.as_str().unwrap())).json();
+    assert_eq!((&explained["arm"], &explained["operatorLost"]), (&json!("stable"), &json!(true)));
+    assert!(
+        page("/metrics")
+            .body
+            .lines()
+            .any(|line| line.starts_with("halftone_ratio_target{") && line.ends_with(" 0.0"))
+    );
     until("gray again", spoken_to, |body| body == "gray /x r2");
 }
