@@ -13,7 +13,12 @@
 
 {{- define "halftone.image" -}}
 {{- with .Values.image -}}
-{{- if .digest -}}{{ .repository }}@{{ .digest }}{{- else -}}{{ .repository }}:{{ default $.Chart.AppVersion .tag }}{{- end -}}
+{{- $repository := .repository -}}
+{{- /* The first part of a reference is a registry if it has a dot or a port, as container runtimes read it. */}}
+{{- with dig "imageRegistry" "" ($.Values.global | default dict) -}}
+{{- $repository = printf "%s/%s" (trimSuffix "/" .) (regexReplaceAll "^(localhost|[^/]*[.:][^/]*)/" $repository "") -}}
+{{- end -}}
+{{- if .digest -}}{{ $repository }}@{{ .digest }}{{- else -}}{{ $repository }}:{{ default $.Chart.AppVersion .tag }}{{- end -}}
 {{- end -}}
 {{- end -}}
 
@@ -108,10 +113,26 @@ halftone.dev/class: {{ .class }}
 
 {{- define "halftone.pod.security" -}}
 runAsNonRoot: true
-runAsUser: 65532
-runAsGroup: 65532
-fsGroup: 65532
+{{- /* OpenShift gives each namespace a range of ids and refuses pods that ask for others. */}}
+{{- if not (.Capabilities.APIVersions.Has "security.openshift.io/v1") }}
+{{- with .Values.podSecurity.id }}
+runAsUser: {{ int64 . }}
+runAsGroup: {{ int64 . }}
+fsGroup: {{ int64 . }}
+{{- end }}
+{{- end }}
 seccompProfile: {type: RuntimeDefault}
+{{- end -}}
+
+{{/* The secrets for pulling the image: global.imagePullSecrets and those of the chart. */}}
+{{- define "halftone.pull.secrets" -}}
+{{- $secrets := list -}}
+{{- range concat (dig "imagePullSecrets" list (.Values.global | default dict)) .Values.imagePullSecrets -}}
+{{- $name := . -}}
+{{- if kindIs "map" . -}}{{- $name = .name -}}{{- end -}}
+{{- if not (has (dict "name" $name) $secrets) -}}{{- $secrets = append $secrets (dict "name" $name) -}}{{- end -}}
+{{- end -}}
+{{- with $secrets -}}{{- toYaml . -}}{{- end -}}
 {{- end -}}
 
 {{- define "halftone.container.security" -}}

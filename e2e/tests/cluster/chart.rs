@@ -86,6 +86,63 @@ fn values_that_are_wrong_are_refused_with_their_place() {
     assert!(words.contains("/fleets/0/withdrawAfter"), "{words}");
     let words = refused(&[r#"fleets=[{"class":"a","allowAll":true,"position":"Inside"}]"#]);
     assert!(words.contains("/fleets/0/position"), "{words}");
+    // Each of these would keep a pod from starting, or its operator from reading its configuration.
+    for (set, place) in [
+        (r#"fleetDefaults.trustedProxies=["10.0.0.0"]"#, "/fleetDefaults/trustedProxies/0"),
+        (r#"fleetDefaults.trustedProxies=["10.0.0.0/33"]"#, "/fleetDefaults/trustedProxies/0"),
+        (r#"fleetDefaults.trustedProxies=["2001:db8::/129"]"#, "/fleetDefaults/trustedProxies/0"),
+        (
+            r#"fleetDefaults.service.loadBalancerSourceRanges=["all"]"#,
+            "/fleetDefaults/service/loadBalancerSourceRanges/0",
+        ),
+        (r#"fleetDefaults.resources.limits.memory="64 MB""#, "/fleetDefaults/resources/limits/memory"),
+        (r#"image.tag="a tag""#, "/image/tag"),
+        (r#"image.repository="Registry/Halftone:1""#, "/image/repository"),
+        (r#"global.imageRegistry="https://registry.example.com""#, "/global/imageRegistry"),
+        (r#"podSecurity.id=0"#, "/podSecurity/id"),
+        (
+            r#"fleets=[{"class":"a","allowed":[{"namespaces":["shop"],"hosts":["https://shop.example.com"]}]}]"#,
+            "/fleets/0/allowed/0/hosts/0",
+        ),
+    ] {
+        let words = refused(&[set]);
+        assert!(words.contains(place), "{set}: {words}");
+    }
+}
+
+#[test]
+fn a_registry_for_all_charts_secrets_for_pulling_and_the_clusters_own_ids_are_honoured() {
+    let rendered = |args: &[&str]| helm(&[&["template", "dry", CHART], args].concat()).unwrap();
+    let shared = format!("{CHART}/ci/shared.yaml");
+    let text = rendered(&["-f", &shared]);
+    assert!(text.contains("image: registry.example.com:5000/halftone-dev/halftone:"), "{text}");
+    assert!(!text.contains("ghcr.io"), "{text}");
+    assert!(
+        text.contains("- name: shared\n        - name: other\n      securityContext"),
+        "each once: {text}"
+    );
+    assert!(!text.contains("runAsUser") && text.contains("runAsNonRoot: true"), "{text}");
+    let text = rendered(&["--api-versions", "security.openshift.io/v1"]);
+    assert!(!text.contains("runAsUser") && !text.contains("fsGroup"), "OpenShift assigns its own: {text}");
+    let text = rendered(&[]);
+    assert!(
+        text.contains("runAsUser: 65532") && text.contains("image: ghcr.io/halftone-dev/halftone:"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_pod_monitor_keeps_the_labels_of_releases_and_can_reach_the_ports() {
+    let monitored = format!("{CHART}/ci/monitored.yaml");
+    let text = helm(&["template", "dry", CHART, "-f", &monitored]).unwrap();
+    assert_eq!(text.matches("honorLabels: true").count(), 2, "{text}");
+    assert_eq!(
+        text.matches("- namespaceSelector: {}").count(),
+        2,
+        "the operator's port and the proxies': {text}"
+    );
+    let text = helm(&["template", "dry", CHART]).unwrap();
+    assert!(!text.contains("namespaceSelector"), "nobody else without monitors: {text}");
 }
 
 #[test]
@@ -115,13 +172,9 @@ fn everything_is_ready_and_runs_under_the_restricted_profile() {
 }
 
 #[test]
-fn upgraded_rolled_back_uninstalled_and_back_again_it_keeps_releases_and_tokens() {
+fn upgraded_rolled_back_uninstalled_and_back_again_it_keeps_releases() {
     let scene = Scene::new("reinstall");
-    let token = || scene.get("secret/own-halftone-proxy-own-token")["data"]["token"].clone();
-
     let own = scene.install(&json!({}));
-    let made = token();
-    assert!(made.as_str().is_some_and(|token| token.len() >= 64), "{made}");
     scene.apply(&json!({
         "apiVersion": "halftone.dev/v1alpha1", "kind": "GrayRelease", "metadata": {"name": "site"},
         "spec": {
@@ -134,7 +187,6 @@ fn upgraded_rolled_back_uninstalled_and_back_again_it_keeps_releases_and_tokens(
     assert_eq!(own.operators().len(), 2);
     own.rollback(1);
     assert_eq!(own.operators().len(), 1);
-    assert_eq!(token(), made);
     let roles = scene.cluster.kubectl.json(&["get", "clusterroles", "-l", "app.kubernetes.io/instance=own"]);
     assert_eq!(roles["items"], json!([]), "the namespaced mode has no ClusterRole");
 
@@ -245,6 +297,7 @@ fn each_component_may_do_what_it_needs_and_no_more() {
         "coordination.k8s.io/leases: create",
         "core/configmaps: get,list,watch,create,patch,delete",
         "core/pods: get,list,watch",
+        "events.k8s.io/events: create",
     ];
     let proxy = ["discovery.k8s.io/endpointslices: get,list,watch"];
     let its_own = ["core/configmaps: get,list,watch"];
@@ -262,17 +315,16 @@ fn each_component_may_do_what_it_needs_and_no_more() {
 }
 
 #[test]
-fn an_upgrade_keeps_the_tokens() {
+fn an_upgrade_changes_nothing_that_no_value_changes_and_makes_no_secret() {
     let cluster = Cluster::from_environment();
-    let rendered = |args: &[&str]| {
-        let base =
-            ["upgrade", "halftone", CHART, "-n", &cluster.system, "--reuse-values", "--dry-run=server"];
-        helm(&[&base[..], args].concat()).unwrap_or_else(|words| panic!("{words}"))
+    let rendered = || {
+        let dry = ["upgrade", "halftone", CHART, "-n", &cluster.system, "--reuse-values", "--dry-run=server"];
+        let words = helm(&dry).unwrap_or_else(|words| panic!("{words}"));
+        words.split_once("MANIFEST:").map(|(_, manifest)| manifest.to_owned()).unwrap_or(words)
     };
-    let secret =
-        cluster.kubectl.json(&["get", "secret", "halftone-proxy-default-token", "-n", &cluster.system]);
-    let token = secret["data"]["token"].as_str().unwrap();
-    assert!(rendered(&[]).contains(&format!("token: {token:?}")), "the upgrade would make another token");
+    let manifest = rendered();
+    assert_eq!(manifest, rendered());
+    assert!(!manifest.contains("kind: Secret"), "{manifest}");
 }
 
 #[test]
@@ -302,13 +354,25 @@ fn who_may_edit_a_release_needs_a_permission_of_its_own_for_each_command() {
     assert!(words.contains("may not rollback the release"), "{words}");
     assert!(words.contains("takes the verb rollback on grayreleases.halftone.dev"), "{words}");
     approver.apply(&release(json!({"halftone.dev/request": "rollback@x"})));
+    let forced = |force: &str| {
+        let mut forced = release(json!({"halftone.dev/request": "rollback@x"}));
+        forced["spec"]["force"] = json!(force);
+        forced
+    };
+    let words = author.try_apply(&forced("Stable")).unwrap_err().words;
+    assert!(words.contains("takes the verb force on grayreleases.halftone.dev"), "{words}");
+    approver.apply(&forced("Stable"));
+    author.apply(&forced("Stable"));
+    let words = author.try_apply(&release(json!({"halftone.dev/request": "rollback@x"}))).unwrap_err().words;
+    assert!(words.contains("may not change spec.force"), "taking it away moves users, too: {words}");
+    approver.apply(&release(json!({"halftone.dev/request": "rollback@x"})));
     // A command that is there already is not asked about again.
     author
         .apply(&release(json!({"halftone.dev/request": "rollback@x", "note": "an edit of something else"})));
 }
 
 #[test]
-fn whoever_has_no_token_sees_neither_reports_nor_what_is_applied() {
+fn whoever_is_not_the_operator_sees_neither_reports_nor_what_is_applied() {
     let scene = Scene::new("pages");
     let selector = "app.kubernetes.io/name=halftone-proxy,halftone.dev/class=default";
     let pods = scene.cluster.kubectl.json(&["get", "pods", "-n", &scene.cluster.system, "-l", selector]);
