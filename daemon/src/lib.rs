@@ -1,9 +1,11 @@
-//! What operator and proxy do alike, beside what either is for: listening, logs, pages for probes and
-//! scrapers, files, watches of the API server, and the reading of EndpointSlices.
+//! What operator and proxy have in common: listening, logs, pages for probes and scrapers, files, watches of the API
+//! server, the reading of EndpointSlices, and the tokens by which a proxy knows its operator.
 
 pub mod files;
 pub mod listen;
 pub mod log;
 pub mod pages;
+pub mod process;
 pub mod slices;
+pub mod token;
 pub mod watch;

@@ -12,7 +12,7 @@ use halftone_daemon::pages::{self, Answer, OPENMETRICS, Rendering, TEXT, page, u
 use halftone_routing::config::arm::Arm;
 use halftone_routing::report::Reads;
 use hyper::body::Incoming;
-use hyper::header::{AUTHORIZATION, CACHE_CONTROL, WWW_AUTHENTICATE};
+use hyper::header::{CACHE_CONTROL, WWW_AUTHENTICATE};
 use hyper::{Request, StatusCode};
 use jiff::Timestamp;
 use serde::Serialize;
@@ -27,12 +27,13 @@ use crate::snapshot::Snapshot;
 
 pub mod config;
 pub mod explain;
+pub(crate) mod guard;
 mod local;
 pub mod metrics;
 pub mod tokens;
 
+use self::guard::{Asked, Guard};
 use self::metrics::{ArmSample, ReleaseSample, Scrape};
-use self::tokens::Tokens;
 
 /// Admin connections at once: probes, a few scrapers, an operator and its predecessor.
 const CONNECTIONS: usize = 256;
@@ -50,8 +51,8 @@ pub(crate) struct Pages {
     pub(crate) reporter: Arc<Mutex<Reporter>>,
     pub(crate) snapshot: Arc<ArcSwap<Snapshot>>,
     pub(crate) observers: Vec<Observer>,
-    /// None: the protected pages are open, which the settings allow on loopback only.
-    pub(crate) tokens: Option<Tokens>,
+    /// Who may read the protected pages.
+    pub(crate) guard: Guard,
     pub(crate) log_dropped: Option<Arc<AtomicU64>>,
     /// Client connections that may be open at once.
     pub(crate) max_connections: usize,
@@ -199,19 +200,16 @@ pub(crate) fn is_open_without_token(address: SocketAddr) -> bool {
 impl Pages {
     /// Why this page is not for whoever asks, if it is not.
     async fn refusal(self: &Arc<Self>, page: Page, request: &Request<Incoming>) -> Option<Answer> {
-        if self.tokens.is_none() {
+        if self.guard.is_open() {
             return (!local::is_meant(request)).then(|| text(StatusCode::MISDIRECTED_REQUEST, local::ADVICE));
         }
         if !page.is_protected() {
             return None;
         }
-        let authorization = request.headers().get(AUTHORIZATION).map(|value| value.as_bytes().to_owned());
-        let pages = Arc::clone(self);
-        // The file of tokens is read for each request.
-        let allows = spawn_blocking(move || {
-            pages.tokens.as_ref().is_none_or(|tokens| tokens.allow(authorization.as_deref()))
-        });
-        (!allows.await.unwrap_or(false)).then(unauthorized)
+        let (asked, pages) = (Asked::of(request), Arc::clone(self));
+        // The file of tokens is read for each request, and a signature takes its time.
+        let checked = spawn_blocking(move || pages.guard.check(&asked)).await;
+        checked.unwrap_or_else(|error| Err(error.to_string())).err().map(|why| unauthorized(&why))
     }
 
     fn standing(&self) -> Standing {
@@ -231,7 +229,7 @@ impl Pages {
             Err(why) => return text(StatusCode::BAD_REQUEST, format!("{why}\n")),
         };
         let mut reporter = lock(&self.reporter);
-        if self.tokens.is_some() {
+        if !self.guard.is_open() {
             reporter.heard_operator(Timestamp::now());
         }
         let report = reporter.report(since, reads);
@@ -329,8 +327,8 @@ fn reads(query: &str) -> Result<Reads, String> {
     reads.map_or(Ok(Reads::default()), |(_, reads)| reads.parse())
 }
 
-fn unauthorized() -> Answer {
-    let mut answer = text(StatusCode::UNAUTHORIZED, "this page needs a bearer token of --token-file\n");
+fn unauthorized(why: &str) -> Answer {
+    let mut answer = text(StatusCode::UNAUTHORIZED, format!("{why}\n"));
     answer.headers_mut().insert(WWW_AUTHENTICATE, "Bearer".parse().expect("visible ASCII"));
     answer
 }

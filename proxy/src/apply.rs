@@ -99,6 +99,13 @@ impl Applier {
         lock(&self.reporter).minute_passed();
     }
 
+    /// Keeps the operators' keys for the next start.
+    pub fn keep_keys(&self, saved: Saved) {
+        if let Some(state) = &self.state {
+            state.keep(Key::Keys, saved);
+        }
+    }
+
     /// What is applied and what was refused.
     pub fn applied(&self) -> Documents {
         lock(&self.reporter).documents().clone()

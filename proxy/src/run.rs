@@ -18,6 +18,7 @@ use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::access_log::{AccessLog, HashKey};
+use crate::admin::guard::{Guard, OperatorKeys};
 use crate::admin::tokens::{self, TokenError, Tokens};
 use crate::admin::{self, Pages, Standing};
 use crate::apply::{Applier, lock};
@@ -127,8 +128,9 @@ impl Proxy {
         if settings.listen.is_empty() {
             return Err(StartError::NothingToListenOn);
         }
-        let tokens = tokens(settings)?;
+        let guard = guard(settings, &source)?;
         let (state, restored) = state(settings)?;
+        restore_keys(&guard, &restored);
         check_source(&source, &restored)?;
         let workers = settings.workers.get();
         let listeners = Listeners::bind(&settings.listen, workers)
@@ -146,7 +148,7 @@ impl Proxy {
             reporter: Arc::clone(&reporter),
             snapshot: applier.publisher().current(),
             observers: own.iter().map(|own| own.counters.observer()).collect(),
-            tokens,
+            guard,
             log_dropped: log.as_ref().map(AccessLog::dropped),
             max_connections: settings.max_connections,
             standing: Mutex::new(Standing::starting()),
@@ -233,13 +235,26 @@ impl Drop for Proxy {
     }
 }
 
-fn tokens(settings: &Settings) -> Result<Option<Tokens>, StartError> {
-    match (&settings.token_file, settings.admin) {
-        (Some(file), _) => Ok(Some(Tokens::open(file)?)),
-        (None, Some(address)) if !admin::is_open_without_token(address) => {
-            Err(StartError::TokenNeeded(address))
-        }
-        (None, _) => Ok(None),
+/// In a cluster the operator signs what it asks for, so that nobody has to make a token.
+fn guard(settings: &Settings, source: &Source) -> Result<Guard, StartError> {
+    let in_cluster = matches!(source, Source::Kubernetes(_));
+    let reached = settings.admin.filter(|address| !admin::is_open_without_token(*address));
+    let tokens = match (&settings.token_file, reached) {
+        (Some(file), _) if in_cluster => Some(Tokens::open_if_there(file)?),
+        (Some(file), _) => Some(Tokens::open(file)?),
+        (None, Some(address)) if !in_cluster => return Err(StartError::TokenNeeded(address)),
+        (None, _) => None,
+    };
+    let guarded = in_cluster && (tokens.is_some() || reached.is_some());
+    let (class, instance) = (settings.class.clone(), settings.instance.clone());
+    Ok(Guard { tokens, keys: guarded.then(Arc::<OperatorKeys>::default), class, instance })
+}
+
+/// The operators that were known before: one of them may still be at work while the API server is away.
+fn restore_keys(guard: &Guard, restored: &Restored) {
+    let (Some(keys), Some(saved)) = (&guard.keys, &restored.keys) else { return };
+    if let Err(why) = keys.take(&saved.text) {
+        tracing::warn!(source = saved.source, "the operators' keys that were kept are left out: {why}");
     }
 }
 
@@ -278,7 +293,7 @@ fn listen_admin(address: SocketAddr) -> Result<TcpListener, StartError> {
 fn access_log(settings: &Settings) -> Result<Option<AccessLog>, StartError> {
     let Some(sample) = settings.access_log else { return Ok(None) };
     let key = match &settings.token_file {
-        Some(file) => HashKey::from_secret(&tokens::first(file)?),
+        Some(file) => tokens::first(file)?.as_deref().map_or_else(HashKey::random, HashKey::from_secret),
         None => HashKey::random(),
     };
     AccessLog::start(sample, key, io::stdout()).map(Some).map_err(StartError::Thread)

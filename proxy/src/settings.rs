@@ -146,7 +146,8 @@ pub struct Flags {
 
     /// File with one or two bearer tokens, one a line, that open /report, /config and /explain
     ///
-    /// It is read again when it changes; two at a time let a token be replaced without a gap.
+    /// It is read again when it changes; two at a time let a token be replaced without a gap. With --kubernetes the
+    /// operator needs no token, and the file may be missing.
     #[arg(long, value_name = "FILE", env = "HALFTONE_TOKEN_FILE")]
     pub token_file: Option<PathBuf>,
 

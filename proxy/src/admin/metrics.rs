@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::fmt::{self, Write};
 
+use halftone_daemon::process::Process;
 use halftone_routing::config::arm::Arm;
 use halftone_routing::histogram;
 use halftone_routing::report::Counts;
@@ -147,6 +148,7 @@ pub(crate) struct ArmSample {
 /// The page.
 pub(crate) fn page(scrape: Scrape) -> Result<String, fmt::Error> {
     let mut registry = Registry::default();
+    registry.register_collector(Box::new(Process { component: "proxy", version: env!("CARGO_PKG_VERSION") }));
     registry.register_collector(Box::new(scrape));
     let mut page = String::new();
     prometheus_client::encoding::text::encode(&mut page, &registry)?;

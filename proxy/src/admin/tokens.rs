@@ -1,8 +1,10 @@
 //! Who may read what is not for everyone: the bearer tokens of `--token-file`.
 //!
 //! The file is read again for each request that needs one (a pull every 500 ms at most), so that a replaced Secret
-//! counts at once; a FIFO or an endless device in its place is refused, and nobody waits for it. Two tokens at a time let old and new overlap.
+//! counts at once; a FIFO or an endless device in its place is refused, and nobody waits for
+//! it. Two tokens at a time let old and new overlap.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -27,6 +29,7 @@ pub struct Tokens {
 pub struct TokenError {
     path: PathBuf,
     why: String,
+    is_missing: bool,
 }
 
 impl Tokens {
@@ -40,11 +43,25 @@ impl Tokens {
         Ok(Self { path, known: Mutex::new(known) })
     }
 
+    /// As [`Tokens::open`], but a file that is not there holds no token yet: in a cluster the operator needs none, and
+    /// the Secret behind the file may be made later.
+    ///
+    /// # Errors
+    /// It is there and cannot be used.
+    pub fn open_if_there(path: impl Into<PathBuf>) -> Result<Self, TokenError> {
+        let path = path.into();
+        match Self::open(path.clone()) {
+            Err(error) if error.is_missing => Ok(Self { path, known: Mutex::default() }),
+            opened => opened,
+        }
+    }
+
     /// Whether the value of an Authorization field opens the protected pages.
     pub fn allow(&self, authorization: Option<&[u8]>) -> bool {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         match read(&self.path) {
             Ok(tokens) => *known = tokens.iter().map(digest).collect(),
+            Err(error) if error.is_missing && known.is_empty() => return false,
             // A Secret that is being replaced must not lock the operator out.
             Err(error) => tracing::warn!(%error, "keeping the tokens read before"),
         }
@@ -58,18 +75,24 @@ impl Tokens {
     }
 }
 
-/// The first token of a file, as a secret that all proxies of a fleet share.
+/// The first token of a file, as a secret that all proxies of a fleet share; none without the file.
 ///
 /// # Errors
-/// As for [`Tokens::open`].
-pub fn first(path: &Path) -> Result<String, TokenError> {
-    Ok(read(path)?.swap_remove(0))
+/// It is there and cannot be used.
+pub fn first(path: &Path) -> Result<Option<String>, TokenError> {
+    match read(path) {
+        Err(error) if error.is_missing => Ok(None),
+        tokens => Ok(Some(tokens?.swap_remove(0))),
+    }
 }
 
 /// One or two tokens, one a line; empty lines do not count.
 fn read(path: &Path) -> Result<Vec<String>, TokenError> {
-    let error = |why: String| TokenError { path: path.to_owned(), why };
-    let text = files::read_text(path, LARGEST).map_err(|cause| error(cause.to_string()))?;
+    let error = |why: String| TokenError { path: path.to_owned(), why, is_missing: false };
+    let text = files::read_text(path, LARGEST).map_err(|cause| TokenError {
+        is_missing: cause.kind() == io::ErrorKind::NotFound,
+        ..error(cause.to_string())
+    })?;
     let tokens: Vec<_> =
         text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect();
     if tokens.iter().any(|token| !token.bytes().all(|byte| byte.is_ascii_graphic())) {
@@ -122,6 +145,18 @@ mod tests {
         fs::write(file.path(), "two").unwrap();
         assert!(tokens.allow(Some(b"Bearer two")));
         assert!(!tokens.allow(Some(b"Bearer one")));
+    }
+
+    #[test]
+    fn a_file_that_may_come_later_opens_nothing_until_it_is_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("token");
+        let tokens = Tokens::open_if_there(&path).unwrap();
+        assert!(!tokens.allow(Some(b"Bearer one")) && !tokens.allow(Some(b"Bearer ")));
+        fs::write(&path, "one").unwrap();
+        assert!(tokens.allow(Some(b"Bearer one")));
+        fs::write(&path, "one two").unwrap();
+        assert!(Tokens::open_if_there(&path).is_err(), "what is there has to be good");
     }
 
     #[test]

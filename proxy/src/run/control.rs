@@ -25,7 +25,7 @@ use crate::report::Documents;
 use crate::source::Listing;
 use crate::source::files::{Files, Found};
 use crate::source::kubernetes::Kubernetes;
-use crate::source::state::Restored;
+use crate::source::state::{Restored, Saved};
 use crate::upstream::endpoints::Tables;
 use crate::upstream::health::Checks;
 use crate::worker::{Drained, Limits, Listeners, Own, Workers};
@@ -68,6 +68,8 @@ pub(super) struct Control {
 enum Work {
     Restore(Restored),
     Listing(Listing, Option<oneshot::Sender<Documents>>),
+    /// These are the operators' keys.
+    Keys(Saved),
     /// A second has passed; the operator has been silent for so long; true: a minute has passed, too.
     Tick(Duration, bool),
 }
@@ -190,6 +192,7 @@ fn apply(applier: &mut Applier, work: Work, listed: &AtomicBool) {
                 let _ = done.send(applier.applied());
             }
         }
+        Work::Keys(saved) => applier.keep_keys(saved),
         Work::Tick(silence, minute) => {
             applier.operator_silent_for(silence);
             applier.sweep();
@@ -237,12 +240,28 @@ async fn follow_api(mut api: Kubernetes, work: mpsc::UnboundedSender<Work>, page
             standing.source_trouble = told.trouble;
             standing.endpoints_missing = told.missing;
         }
+        if let Some(saved) = told.keys.and_then(|saved| take_keys(&pages, saved))
+            && work.send(Work::Keys(saved)).is_err()
+        {
+            return;
+        }
         let Some(listing) = told.listing else { continue };
         let (done, applied) = oneshot::channel();
         if work.send(Work::Listing(listing, Some(done))).is_err() {
             return;
         }
         let _ = applied.await;
+    }
+}
+
+/// Operators with these keys are believed from now on. Returns the keys if they are to be kept.
+fn take_keys(pages: &Pages, saved: Saved) -> Option<Saved> {
+    match pages.guard.keys.as_ref()?.take(&saved.text) {
+        Ok(()) => Some(saved),
+        Err(why) => {
+            tracing::warn!(source = saved.source, "the operators' keys stay as they were: {why}");
+            None
+        }
     }
 }
 

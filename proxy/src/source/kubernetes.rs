@@ -1,5 +1,5 @@
 //! Documents from the Kubernetes API (`--kubernetes`): the ConfigMaps of this proxy's namespace that carry its class,
-//! and the EndpointSlices of the namespaces that they name.
+//! the EndpointSlices of the namespaces that they name, and the ConfigMap with the keys of the operators.
 //!
 //! Documents become listings for `apply.rs`, as files do; slices go straight into the endpoint tables
 //! (`kubernetes/slices.rs`). A document that is the first to name a namespace is held back until that namespace's
@@ -20,11 +20,14 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use self::document::{Document, read};
+use self::keys::OperatorKeys;
 use self::slices::{News, Slices};
 use super::Listing;
+use super::state::Saved;
 use crate::upstream::endpoints::Tables;
 
 mod document;
+mod keys;
 mod slices;
 
 /// The label that says whose document a ConfigMap is.
@@ -112,6 +115,7 @@ pub(crate) struct Kubernetes {
     namespace: ObjectName,
     fleet: String,
     watch: Watch<ConfigMap>,
+    keys: OperatorKeys,
     /// The list under way, until it is complete.
     listing: Option<BTreeMap<String, Document>>,
     /// The documents as the API has them; none before the first complete list.
@@ -138,6 +142,8 @@ pub(crate) struct Told {
     pub(crate) trouble: Option<String>,
     /// The endpoints that documents name and that are not known yet, if there are any.
     pub(crate) missing: Option<String>,
+    /// The operators' keys, if they are others than before.
+    pub(crate) keys: Option<Saved>,
 }
 
 impl Kubernetes {
@@ -154,11 +160,13 @@ impl Kubernetes {
         let selected = format!("{CLASS_LABEL}={class}");
         let config = watcher::Config::default().labels(&selected).timeout(WATCH_SECONDS);
         let documents = Api::namespaced(client.clone(), cluster.namespace.as_str());
+        let keys = OperatorKeys::follow(documents.clone(), &cluster.namespace, class);
         let (tell, news) = mpsc::unbounded_channel();
         Ok(Self {
             namespace: cluster.namespace.clone(),
             fleet: format!("halftone-fleet-{class}"),
             watch: Watch::new(documents, config, PAUSES),
+            keys,
             listing: None,
             documents: None,
             slices: Slices::new(client, tables, tell),
@@ -184,7 +192,8 @@ impl Kubernetes {
             if std::mem::take(&mut self.changed) {
                 let listing = self.listing();
                 let trouble = self.trouble.as_ref().map(|(why, _)| why.clone());
-                return Told { listing, trouble, missing: self.missing.clone() };
+                let (missing, keys) = (self.missing.clone(), self.keys.take());
+                return Told { listing, trouble, missing, keys };
             }
         }
     }
@@ -196,6 +205,7 @@ impl Kubernetes {
                 Ok(event) => self.take(event),
                 Err(error) => self.note_trouble(&error),
             },
+            () = self.keys.changed() => self.changed = true,
             Some(news) = self.news.recv() => self.changed |= self.slices.take(news),
             () = sleep_until(self.wake_at) => self.wake(),
         }

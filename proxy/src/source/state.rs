@@ -20,6 +20,7 @@ use sha2::{Digest, Sha256};
 
 const FLEET_FILE: &str = "fleet.json";
 const ENDPOINTS_FILE: &str = "endpoints.json";
+const KEYS_FILE: &str = "keys.json";
 /// The largest file that is read: the endpoints of many thousand Services, in bytes.
 const LARGEST: u64 = 256 << 20;
 
@@ -51,6 +52,8 @@ pub enum Key {
     Fleet,
     /// No document: the endpoints of all Services in use.
     Endpoints,
+    /// No document: the keys of the operators.
+    Keys,
 }
 
 impl Key {
@@ -60,6 +63,7 @@ impl Key {
             Self::Release(uid) => format!("release-{}.json", &digest(uid.as_str())[..32]),
             Self::Fleet => FLEET_FILE.to_owned(),
             Self::Endpoints => ENDPOINTS_FILE.to_owned(),
+            Self::Keys => KEYS_FILE.to_owned(),
         }
     }
 }
@@ -73,6 +77,8 @@ pub struct Restored {
     pub fleet: Option<Saved>,
     /// The endpoints of all Services in use, as [`crate::upstream::endpoints::Tables`] writes and reads them.
     pub endpoints: Option<Saved>,
+    /// The keys of the operators.
+    pub keys: Option<Saved>,
 }
 
 /// The directory and its writer.
@@ -197,6 +203,7 @@ fn read_all(dir: &Path) -> io::Result<Restored> {
         match read(path) {
             Ok(saved) if path.ends_with(FLEET_FILE) => restored.fleet = Some(saved),
             Ok(saved) if path.ends_with(ENDPOINTS_FILE) => restored.endpoints = Some(saved),
+            Ok(saved) if path.ends_with(KEYS_FILE) => restored.keys = Some(saved),
             Ok(saved) => restored.releases.push(saved),
             Err(why) => {
                 tracing::warn!(file = %path.display(), why, "a kept document is damaged and left out");

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
+use halftone_daemon::token::{self, Claim, Key, Keys, Signer};
 use halftone_proxy::run::{Proxy, Source};
 use halftone_proxy::settings::Settings;
 use halftone_proxy::source::kubernetes::{Cluster, GRACE};
@@ -384,4 +385,36 @@ fn in_a_pod_loopback_is_never_dialled() {
     for applied in page["applied"].as_array().unwrap() {
         assert_eq!(applied["endpoints"]["stable"]["trouble"], "ForbiddenAddress", "{applied:#}");
     }
+}
+
+#[test]
+fn a_signed_request_is_answered_once_the_key_is_published_and_after_a_restart_without_the_api() {
+    let ((api, _), state) = (shop(), tempfile::tempdir().unwrap());
+    let settings = Settings {
+        admin: Some("0.0.0.0:0".parse().unwrap()),
+        instance: "pod-me".to_owned(),
+        ..with_state(state.path())
+    };
+    let signer = Signer::generate().unwrap();
+    let ask = |proxy: &Proxy, instance: &str| {
+        let admin = ([127, 0, 0, 1], proxy.admin_address().unwrap().port()).into();
+        let claim = Claim { class: "default", instance, path: "/report" };
+        let token = signer.sign(&claim, jiff::Timestamp::now().as_second());
+        Client::connect(admin).get("/report", &[(token::HEADER, &*token)])
+    };
+    let proxy = start_with(&api, &settings);
+    let refused = ask(&proxy, "pod-me");
+    assert_eq!((refused.status, refused.body.contains("no known operator")), (401, true), "{}", refused.body);
+    let keys = Keys::default().with(&Key { public: signer.public(), holder: "operator-0".to_owned() });
+    let labels = json!({"halftone.dev/fleet": "default", "halftone.dev/kind": "Keys"});
+    let object = json!({"metadata": {"labels": labels}, "data": {"keys.json": keys.to_json()}});
+    api.put(CONFIG_MAPS, GRAY, "halftone-keys-default", object);
+    until("the key", || ask(&proxy, "pod-me").status, |status| *status == 200);
+    assert_eq!(ask(&proxy, "another-pod").status, 401, "a token opens one pod");
+    drop(proxy);
+
+    let nowhere = kube::Config::new("http://127.0.0.1:1".parse().unwrap());
+    let away = Cluster { api: nowhere, ..cluster(&api) };
+    let proxy = Proxy::start(&settings, Source::Kubernetes(Box::new(away))).unwrap();
+    assert_eq!(ask(&proxy, "pod-me").status, 200, "it knows the operators that it knew before");
 }

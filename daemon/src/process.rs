@@ -1,0 +1,102 @@
+//! What every daemon says of itself at `/metrics`: `process_*` as Prometheus's own clients have it, and which build it is.
+
+use std::fmt;
+use std::fs;
+use std::path::Path;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet};
+use prometheus_client::metrics::MetricType;
+
+/// Linux tells CPU times to programs in hundredths of a second, whatever the kernel counts in (proc(5), `USER_HZ`).
+const TICKS: f64 = 100.0;
+/// Pages of memory as /proc counts them. Where they are larger, the status file is right all the same.
+const KIB: f64 = 1024.0;
+
+/// The present process.
+#[derive(Debug, Clone, Copy)]
+pub struct Process {
+    /// Which of the programs it is.
+    pub component: &'static str,
+    /// Its version.
+    pub version: &'static str,
+}
+
+/// A name, what it means, and what kind of metric it is.
+const FIGURES: [(&str, &str, MetricType); 6] = [
+    ("process_cpu_seconds", "Processor time used, in user and system mode", MetricType::Counter),
+    ("process_resident_memory_bytes", "Memory in use", MetricType::Gauge),
+    ("process_virtual_memory_bytes", "Address space in use", MetricType::Gauge),
+    ("process_open_fds", "Open file descriptors", MetricType::Gauge),
+    ("process_max_fds", "Limit of open file descriptors", MetricType::Gauge),
+    ("process_start_time_seconds", "When the process started, in seconds since 1970", MetricType::Gauge),
+];
+
+impl Collector for Process {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let help = "1, with the version of the program";
+        let mut build = encoder.encode_descriptor("halftone_build_info", help, None, MetricType::Gauge)?;
+        let labels = [("component", self.component), ("version", self.version)];
+        build.encode_family(&labels)?.encode_gauge(&1_i64)?;
+        for ((name, help, kind), value) in FIGURES.into_iter().zip(figures(Path::new("/proc"))) {
+            let Some(value) = value else { continue };
+            let mut metric = encoder.encode_descriptor(name, help, None, kind)?;
+            match kind {
+                MetricType::Counter => metric.encode_counter::<NoLabelSet, _, u64>(&value, None)?,
+                _ => metric.encode_gauge(&value)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The figures in the order of [`FIGURES`]; none for what this system does not tell.
+fn figures(proc: &Path) -> [Option<f64>; 6] {
+    let own = proc.join("self");
+    let read = |file: &str| fs::read_to_string(own.join(file)).unwrap_or_default();
+    let (stat, status, limits) = (read("stat"), read("status"), read("limits"));
+    let kib =
+        |name: &str| number(status.lines().find_map(|line| line.strip_prefix(name))?).map(|kib| kib * KIB);
+    // The second field is the program's name in brackets, which may hold anything.
+    let fields: Vec<&str> = stat.rsplit(") ").next().unwrap_or_default().split(' ').collect();
+    let ticks = |field: usize| number(fields.get(field - 3)?).map(|ticks| ticks / TICKS);
+    let booted = fs::read_to_string(proc.join("stat")).unwrap_or_default();
+    let booted = booted.lines().find_map(|line| line.strip_prefix("btime ")).and_then(number);
+    let open = fs::read_dir(own.join("fd")).ok().map(|entries| entries.count() as f64);
+    let most = limits.lines().find_map(|line| line.strip_prefix("Max open files")).and_then(number);
+    let cpu = ticks(14).zip(ticks(15)).map(|(user, system)| user + system);
+    let started = ticks(22).zip(booted).map(|(after, booted)| booted + after);
+    [cpu, kib("VmRSS:"), kib("VmSize:"), open, most, started]
+}
+
+/// The first number of a text.
+fn number(text: &str) -> Option<f64> {
+    text.split_whitespace().next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_process_tells_all_of_it() {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs_f64();
+        let [cpu, resident, virtual_, open, most, started] = figures(Path::new("/proc")).map(Option::unwrap);
+        assert!(cpu >= 0.0 && resident > 1e5 && virtual_ >= resident, "{cpu} {resident} {virtual_}");
+        assert!(open > 2.0 && most >= open, "{open} {most}");
+        assert!(started > now - 1e6 && started <= now + 2.0, "{started} {now}");
+    }
+
+    #[test]
+    fn the_name_of_a_program_may_hold_anything_and_a_system_without_proc_tells_nothing() {
+        let proc = tempfile::tempdir().unwrap();
+        assert_eq!(figures(proc.path()), [None; 6]);
+        let own = proc.path().join("self");
+        fs::create_dir(&own).unwrap();
+        let rest = (3..=52).map(|field| field.to_string()).collect::<Vec<_>>().join(" ");
+        fs::write(own.join("stat"), format!("7 (a) b) {rest}\n")).unwrap();
+        fs::write(proc.path().join("stat"), "cpu 1\nbtime 1000\n").unwrap();
+        let [cpu, .., started] = figures(proc.path());
+        assert_eq!((cpu, started), (Some(0.29), Some(1000.22)));
+    }
+}

@@ -1,0 +1,128 @@
+//! Who may read the protected pages: whoever has a bearer token of `--token-file`, and in a cluster the operator, whose
+//! requests are signed with a key that it publishes (`halftone_daemon::token`). Two doors, each enough by itself, so
+//! that operators and proxies of two versions understand each other during an upgrade.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use halftone_daemon::token::{self, Claim, Keys, PublicKey, Refused};
+use halftone_routing::config::names::ObjectName;
+use hyper::Request;
+use hyper::header::AUTHORIZATION;
+use jiff::Timestamp;
+
+use super::tokens::Tokens;
+
+/// The keys of operators as the ConfigMap `halftone-keys-CLASS` last had them.
+#[derive(Debug, Default)]
+pub(crate) struct OperatorKeys(Mutex<Vec<PublicKey>>);
+
+impl OperatorKeys {
+    /// Takes the text of the ConfigMap. Text that cannot be read leaves the keys as they were.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub(crate) fn take(&self, text: &str) -> Result<(), String> {
+        let keys = Keys::parse(text)?.public().copied().collect();
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = keys;
+        Ok(())
+    }
+
+    fn verify(&self, claim: &Claim<'_>, given: &[u8]) -> Result<(), Refused> {
+        let keys = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        token::verify(&keys, claim, given, Timestamp::now().as_second())
+    }
+}
+
+/// Who may read the protected pages of one proxy.
+#[derive(Debug)]
+pub(crate) struct Guard {
+    /// Bearer tokens, for people's tools.
+    pub(crate) tokens: Option<Tokens>,
+    /// Operators' keys; none without a cluster.
+    pub(crate) keys: Option<Arc<OperatorKeys>>,
+    pub(crate) class: ObjectName,
+    pub(crate) instance: String,
+}
+
+impl Guard {
+    /// Whether everybody may read them, which the settings allow on loopback only.
+    pub(crate) fn is_open(&self) -> bool {
+        self.tokens.is_none() && self.keys.is_none()
+    }
+
+    /// Whether this request may read its page.
+    ///
+    /// # Errors
+    /// It may not: why, for whoever asks.
+    pub(crate) fn check(&self, asked: &Asked) -> Result<(), String> {
+        if self.is_open() {
+            return Ok(());
+        }
+        if self.tokens.as_ref().is_some_and(|tokens| tokens.allow(asked.bearer.as_deref())) {
+            return Ok(());
+        }
+        match (&self.keys, &asked.signed) {
+            (Some(keys), Some(given)) => {
+                let claim =
+                    Claim { class: self.class.as_str(), instance: &self.instance, path: &asked.path };
+                keys.verify(&claim, given).map_err(|refused| refused.to_string())
+            }
+            _ => Err("this page needs a bearer token of --token-file".to_owned()),
+        }
+    }
+}
+
+/// As much of a request as says who asks, and for what.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    path: String,
+    bearer: Option<Vec<u8>>,
+    signed: Option<Vec<u8>>,
+}
+
+impl Asked {
+    /// That of this request.
+    pub(crate) fn of<B>(request: &Request<B>) -> Self {
+        let field = |name| request.headers().get(name).map(|value| value.as_bytes().to_vec());
+        let path = request.uri().path().to_owned();
+        Self { path, bearer: field(AUTHORIZATION.as_str()), signed: field(token::HEADER) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use halftone_daemon::token::{Key, SKEW, Signer, VALID};
+
+    use super::*;
+
+    fn guard(keys: &Arc<OperatorKeys>) -> Guard {
+        Guard {
+            tokens: None,
+            keys: Some(Arc::clone(keys)),
+            class: "default".parse().unwrap(),
+            instance: "pod-1".into(),
+        }
+    }
+
+    fn request(signer: &Signer, page: &str, age: i64) -> Asked {
+        let claim = Claim { class: "default", instance: "pod-1", path: "/report" };
+        let token = signer.sign(&claim, Timestamp::now().as_second() - age);
+        Asked::of(&Request::builder().uri(page).header(token::HEADER, token).body(()).unwrap())
+    }
+
+    #[test]
+    fn a_signed_request_opens_its_page_once_the_key_is_known() {
+        let (keys, signer) = (Arc::<OperatorKeys>::default(), Signer::generate().unwrap());
+        let guard = guard(&keys);
+        assert!(guard.check(&request(&signer, "/report", 0)).unwrap_err().contains("no known operator"));
+        let published = Keys::default().with(&Key { public: signer.public(), holder: "a".into() });
+        keys.take(&published.to_json()).unwrap();
+        assert_eq!(guard.check(&request(&signer, "/report?since=00000000000000ff/1", 0)), Ok(()));
+        assert!(guard.check(&request(&signer, "/config", 0)).is_err(), "another page");
+        let stale = guard.check(&request(&signer, "/report", VALID + SKEW + 60)).unwrap_err();
+        assert!(stale.starts_with("ClockSkew"), "{stale}");
+        assert!(guard.check(&Asked::of(&Request::new(()))).unwrap_err().contains("--token-file"));
+        assert!(keys.take("{").is_err());
+        assert_eq!(guard.check(&request(&signer, "/report", 0)), Ok(()), "the keys read before go on");
+    }
+}
