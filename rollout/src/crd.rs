@@ -21,6 +21,7 @@ pub fn crd() -> CustomResourceDefinition {
         .expect("the derive writes one version with a schema");
     finish(schema);
     shorten_defaults(&mut schema["properties"]["spec"]);
+    loosen(&mut schema["properties"]["status"]);
     serde_json::from_value(crd).expect("finishing keeps the shape of a CRD")
 }
 
@@ -63,6 +64,31 @@ fn finish(schema: &mut Value) {
     if let Some(items) = map.get_mut("items") {
         finish(items);
         drop_defaults(items);
+    }
+}
+
+/// The longest word of a status whose words are listed in its description.
+const LONGEST_WORD: u64 = 63;
+
+/// What a later version writes into a status must be taken by the schema of an earlier one, which is what is installed
+/// after `helm rollback`: no list of words and no field that has to be there, only lengths. Conditions are Kubernetes'
+/// own type and stay as they are.
+fn loosen(schema: &mut Value) {
+    let Value::Object(map) = schema else { return };
+    if map.contains_key("x-kubernetes-list-map-keys") {
+        return;
+    }
+    map.remove("required");
+    if let Some(Value::Array(words)) = map.remove("enum") {
+        let words: Vec<&str> = words.iter().filter_map(Value::as_str).collect();
+        if let Some(Value::String(text)) = map.get_mut("description") {
+            *text = format!("{text} One of {}; later versions may write others.", words.join(", "));
+        }
+        map.insert("maxLength".to_owned(), LONGEST_WORD.into());
+    }
+    for_each_property(map, loosen);
+    if let Some(items) = map.get_mut("items") {
+        loosen(items);
     }
 }
 
@@ -153,6 +179,22 @@ mod tests {
             let int_or_string = schema["x-kubernetes-int-or-string"] == true;
             assert!(typed != int_or_string, "{path} has no type");
         });
+    }
+
+    #[test]
+    fn a_status_that_a_later_version_writes_is_taken() {
+        let (mut words, mut required) = (Vec::new(), Vec::new());
+        visit(&schema()["properties"]["status"], "status", false, &mut |schema, path, _| {
+            if path.starts_with("status.conditions") {
+                return;
+            }
+            words.extend(schema.get("enum").map(|_| path.to_owned()));
+            required.extend(schema.get("required").map(|_| path.to_owned()));
+        });
+        assert!(words.is_empty() && required.is_empty(), "enum: {words:?}, required: {required:?}");
+        let phase = &schema()["properties"]["status"]["properties"]["phase"];
+        assert_eq!(phase["maxLength"], 63);
+        assert!(phase["description"].as_str().unwrap().contains("One of Pending, Programming"), "{phase}");
     }
 
     #[test]

@@ -110,9 +110,50 @@ pub enum Reason {
     StableIdle,
     /// Most places for client connections of a proxy are taken. About the proxy's pod, not a release.
     ConnectionsScarce,
+    /// Another installation looked after the release before.
+    Adopted,
+    /// Another installation looks after the fleet.
+    ClassNotOurs,
 }
 
 impl Reason {
+    /// Every one, for counters that begin at 0.
+    pub const ALL: &[Self] = &[
+        Self::ReleaseStarted,
+        Self::Superseded,
+        Self::GrayRemoved,
+        Self::StepStarted,
+        Self::RatioLowered,
+        Self::TargetReached,
+        Self::Promoted,
+        Self::RolledBack,
+        Self::StableUnavailable,
+        Self::Paused,
+        Self::Resumed,
+        Self::AwaitingApproval,
+        Self::AwaitingWindow,
+        Self::NoVerdict,
+        Self::Unhealthy,
+        Self::BothArmsFailing,
+        Self::ReportsMissing,
+        Self::Forced,
+        Self::ForceLifted,
+        Self::StableChanged,
+        Self::HealthChanged,
+        Self::IdentityChanged,
+        Self::RequestDone,
+        Self::RequestStale,
+        Self::RequestRefused,
+        Self::Refused,
+        Self::RefsUnresolved,
+        Self::NotProgrammed,
+        Self::RatioDrift,
+        Self::StableIdle,
+        Self::ConnectionsScarce,
+        Self::Adopted,
+        Self::ClassNotOurs,
+    ];
+
     /// Whether it tells of users as if they were moved already, which they are only by a document: it is told once that is
     /// written.
     #[must_use]
@@ -160,7 +201,8 @@ impl Reason {
             | Self::RefsUnresolved
             | Self::NotProgrammed
             | Self::RatioDrift
-            | Self::ConnectionsScarce => Severity::Warning,
+            | Self::ConnectionsScarce
+            | Self::ClassNotOurs => Severity::Warning,
             Self::ReleaseStarted
             | Self::Superseded
             | Self::GrayRemoved
@@ -179,7 +221,8 @@ impl Reason {
             | Self::HealthChanged
             | Self::IdentityChanged
             | Self::RequestDone
-            | Self::StableIdle => Severity::Normal,
+            | Self::StableIdle
+            | Self::Adopted => Severity::Normal,
         }
     }
 }

@@ -31,6 +31,9 @@ pub struct FleetDeclarations {
     pub fleets: Vec<FleetDeclaration>,
     /// The namespaces whose releases an operator looks after; none for all.
     pub watch_namespaces: Vec<ObjectName>,
+    /// Which installation this is, as `NAMESPACE/NAME`; of several that declare one class, one acts. None: nobody else
+    /// does, and nothing is recorded.
+    pub installation: Option<String>,
     file: String,
     places: Places,
 }
@@ -71,7 +74,13 @@ impl FleetDeclarations {
     pub fn open(class: ObjectName) -> Self {
         let fleet = FleetDeclaration::open(FleetConfig { class, ..FleetConfig::default() });
         let fleets = vec![fleet];
-        Self { fleets, watch_namespaces: Vec::new(), file: String::new(), places: Places::default() }
+        Self {
+            fleets,
+            watch_namespaces: Vec::new(),
+            installation: None,
+            file: String::new(),
+            places: Places::default(),
+        }
     }
 
     /// Reads the declarations of a file, YAML or JSON; also the routing document of one fleet (`schema: 1`), which

@@ -18,9 +18,9 @@ pub use self::identity::{
     ClientIp, GeneratedCookie, IdentitySource, IdentitySpec, JwtClaim, SameSite, WhenMissing,
 };
 pub use self::status::{
-    BasisStatus, GrayReleaseStatus, HandledRequest, HistoryEntry, LimitStatus, ObservedStatus, Outcome,
-    Phase, ProxiesStatus, ReleaseStatus, RequestResult, RollbackStatus, ServingStatus, StateName, StepStatus,
-    VerdictStatus,
+    BasisStatus, ControllerStatus, GrayReleaseStatus, HandledRequest, HistoryEntry, LimitStatus,
+    ObservedStatus, Outcome, Phase, ProxiesStatus, ReleaseStatus, RequestResult, RollbackStatus,
+    ServingStatus, StateName, StepStatus, VerdictStatus,
 };
 pub use self::traffic::{
     DebugSpec, Force, Initial, LostAction, OnOperatorLostSpec, OnUnavailable, RuleSpec, RuleTarget,

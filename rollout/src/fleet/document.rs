@@ -29,6 +29,8 @@ use crate::{
     structural,
 };
 
+/// Namespace and name of a Helm release.
+const INSTALLATION: &str = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?/[a-z0-9]([-.a-z0-9]*[a-z0-9])?$";
 /// The most networks that proxies take (`FleetConfig::trusted_proxies`).
 const MOST_NETWORKS: usize = 64;
 
@@ -55,8 +57,9 @@ pub(super) fn read(file: &str, text: &str) -> Result<FleetDeclarations, Vec<Find
         findings.sort_by_key(|finding| finding.position);
         findings
     })?;
-    let (fleets, watch_namespaces) = fleets;
-    Ok(FleetDeclarations { fleets, watch_namespaces, file: file.to_owned(), places: places.clone() })
+    let (fleets, watch_namespaces, installation) = fleets;
+    let (file, places) = (file.to_owned(), places.clone());
+    Ok(FleetDeclarations { fleets, watch_namespaces, installation, file, places })
 }
 
 fn one_is_wanted(documents: &[tree::Document], error: impl Fn(Position, Problem) -> Finding) -> Finding {
@@ -86,10 +89,13 @@ fn routing_document(file: &str, text: &str) -> Result<FleetDeclarations, Vec<Fin
     }
     let fleets = vec![FleetDeclaration::open(parsed.config)];
     let watch_namespaces = Vec::new();
-    Ok(FleetDeclarations { fleets, watch_namespaces, file: file.to_owned(), places: Places::default() })
+    let (file, places) = (file.to_owned(), Places::default());
+    Ok(FleetDeclarations { fleets, watch_namespaces, installation: None, file, places })
 }
 
-fn fleets(document: &tree::Document) -> Result<(Vec<FleetDeclaration>, Vec<ObjectName>), Vec<Problem>> {
+type Declared = (Vec<FleetDeclaration>, Vec<ObjectName>, Option<String>);
+
+fn fleets(document: &tree::Document) -> Result<Declared, Vec<Problem>> {
     let tree::Document { value, places } = document;
     if value.get("fleets").is_none() {
         let kind = value.get("kind").and_then(Value::as_str);
@@ -113,7 +119,7 @@ fn fleets(document: &tree::Document) -> Result<(Vec<FleetDeclaration>, Vec<Objec
     reader.problems.retain(|problem| !problems.iter().any(|told| told.path == problem.path));
     problems.extend(reader.problems);
     match (fleets, watched) {
-        (Some(fleets), Some(watched)) if problems.is_empty() => Ok((fleets, watched)),
+        (Some(fleets), Some(watched)) if problems.is_empty() => Ok((fleets, watched, written.installation)),
         _ => Err(problems),
     }
 }
@@ -187,6 +193,7 @@ struct Written {
     fleets: Vec<WrittenFleet>,
     #[serde(default)]
     watch_namespaces: Vec<String>,
+    installation: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -269,5 +276,8 @@ fn schema() -> Value {
         }),
     );
     let namespaces = json!({"type": "array", "items": label});
-    object(&["fleets"], json!({"fleets": some(fleet), "watchNamespaces": namespaces}))
+    let installation = json!({"type": "string", "pattern": INSTALLATION, "maxLength": 127});
+    let properties =
+        json!({"fleets": some(fleet), "watchNamespaces": namespaces, "installation": installation});
+    object(&["fleets"], properties)
 }

@@ -51,6 +51,8 @@ impl Progress {
         let (watch_ends_at, watch_left) = split_timer(self.state.watch());
         let released = self.release.as_ref();
         GrayReleaseStatus {
+            // Whoever writes the status adds itself.
+            controller: None,
             observed_generation: self.generation,
             phase: Some(self.standing.phase),
             state: self.basis.as_ref().map(|_| state_name(&self.state)),

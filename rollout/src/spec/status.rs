@@ -20,6 +20,10 @@ pub struct GrayReleaseStatus {
     /// object.
     pub observed_generation: i64,
 
+    /// The installation of Halftone that looks after this release. Others leave it alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub controller: Option<ControllerStatus>,
+
     /// The state of the release in one word, for display. Conditions say more; programs should read those.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub phase: Option<Phase>,
@@ -128,6 +132,7 @@ impl Default for GrayReleaseStatus {
     fn default() -> Self {
         Self {
             observed_generation: -1,
+            controller: None,
             phase: None,
             state: None,
             release: None,
@@ -153,6 +158,21 @@ impl Default for GrayReleaseStatus {
             conditions: Vec::new(),
         }
     }
+}
+
+/// The installation of Halftone that looks after a release.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ControllerStatus {
+    /// Namespace and name of the Helm release that installed it, such as halftone/halftone.
+    #[schemars(length(max = 127))]
+    pub id: String,
+
+    /// When it last wrote the status of a release. Of the releases of a fleet at least one is newer than five minutes
+    /// while the installation is at work.
+    #[schemars(schema_with = "schema::timestamp")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seen_at: Option<Timestamp>,
 }
 
 /// The state in one word, for display.

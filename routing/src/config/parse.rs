@@ -131,7 +131,8 @@ fn document<T: DeserializeOwned>(bytes: &[u8], format: Format) -> Result<Parsed<
     let text = text(bytes)?;
     let value = format.value(text)?;
     known(&value)?;
-    let (config, ignored) = format.typed(text, &value)?;
+    let (config, mut ignored) = format.typed(text, &value)?;
+    list_unknown_uses(&value, &mut ignored);
     let named = value.get("checksum").and_then(Value::as_str).map(str::to_owned);
     let checksum = checksum(value);
     if named.is_some_and(|named| named != checksum.to_string()) {
@@ -141,6 +142,14 @@ fn document<T: DeserializeOwned>(bytes: &[u8], format: Format) -> Result<Parsed<
         return Err(DocumentError::new(Reason::ChecksumMismatch, "checksum", message));
     }
     Ok(Parsed { config, checksum, ignored })
+}
+
+/// `uses` names features that are on by default. Unlike those of `requires`, one that is unknown here is only listed.
+fn list_unknown_uses(value: &Value, ignored: &mut Vec<String>) {
+    let Some(Value::Array(uses)) = value.get("uses") else { return };
+    ignored.retain(|field| field != "uses");
+    let unknown = uses.iter().filter_map(Value::as_str).filter(|feature| !FEATURES.contains(feature));
+    ignored.extend(unknown.map(|feature| format!("uses {}", feature.escape_debug())));
 }
 
 fn text(bytes: &[u8]) -> Result<&str, DocumentError> {
@@ -303,6 +312,12 @@ mod tests {
     fn with(from: &str, to: &str) -> String {
         assert!(LEAST.contains(from), "{from}");
         LEAST.replacen(from, to, 1)
+    }
+
+    #[test]
+    fn a_feature_that_is_only_used_is_listed_where_it_is_unknown() {
+        let parsed = read(&with(r#""revision": 3"#, r#""uses": ["telepathy"], "revision": 3"#)).unwrap();
+        assert_eq!(parsed.ignored, ["uses telepathy"]);
     }
 
     #[test]
