@@ -19,7 +19,7 @@ pub(crate) use self::place::{ClusterArguments, FleetArguments, HERE, Place, Runn
 pub(crate) use self::printed::Printed;
 pub(crate) use self::running::{
     AppliedArguments, ApproveArguments, CheckArguments, ConfigArguments, ConfigCommand, EventsArguments,
-    GetArguments, HistoryArguments, ProxiesArguments, RequestArguments, StatusArguments, VersionArguments,
+    GetArguments, HandOverArguments, HistoryArguments, ProxiesArguments, RequestArguments, StatusArguments, VersionArguments,
     WatchArguments, Which,
 };
 
@@ -97,6 +97,11 @@ pub(crate) enum Command {
     ///
     /// Exit code 1 where something has to be done. With --pre before installing: whether the cluster will take it.
     Check(CheckArguments),
+    /// Have one installation of the cluster leave a proxy class to another one
+    ///
+    /// Of several installations that declare one class, one looks after its releases. Its operator hands them over, one
+    /// after the other; no request fails.
+    HandOver(HandOverArguments),
     /// Run a release in virtual time against a traffic model, thousands of times a minute
     Simulate(SimulateArguments),
     /// Say how one request would be decided, point by point

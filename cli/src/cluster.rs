@@ -7,6 +7,7 @@ pub(crate) mod config;
 mod connection;
 pub(crate) mod events;
 mod failure;
+pub(crate) mod hand_over;
 pub(crate) mod operator;
 pub(crate) mod pending;
 pub(crate) mod proxies;

@@ -74,6 +74,7 @@ fn run(command: &Command) -> Result<ExitCode, Failure> {
         Command::Proxies(arguments) => return cluster::proxies::run(arguments),
         Command::Version(arguments) => return cluster::version::run(arguments),
         Command::Check(arguments) => return cluster::check::run(arguments),
+        Command::HandOver(arguments) => return cluster::hand_over::run(arguments),
         Command::Approve(arguments) => return steer::approve(arguments),
         Command::Promote(arguments) => return steer::request(arguments, Verb::Promote),
         Command::Rollback(arguments) => return steer::request(arguments, Verb::Rollback),

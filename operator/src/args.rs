@@ -18,9 +18,10 @@ pub struct Flags {
     #[arg(long, value_name = "FILE", env = "HALFTONE_CONFIG", default_value = "/etc/halftone/operator.yaml")]
     pub config: PathBuf,
 
-    /// Directory with the fleets' tokens, one file for each class, named like it
+    /// Directory with bearer tokens for proxies of version 0.1, one file for each class, named like it
     ///
-    /// They are read again for each round of reports, so that a token can be replaced without a restart.
+    /// Newer proxies need none: the operator signs what it asks them for. The files are read again for each round of
+    /// reports; those that do not exist are left out.
     #[arg(long, value_name = "DIR", env = "HALFTONE_TOKEN_DIR", default_value = "/etc/halftone/tokens")]
     pub token_dir: PathBuf,
 

@@ -8,9 +8,11 @@ use halftone_rollout::GrayRelease;
 use halftone_routing::config::arm::ServiceRef;
 use k8s_openapi::api::core::v1::{ConfigMap, Service};
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams, Preconditions};
+use kube::core::{ApiResource, DynamicObject};
 use kube::{Client, ResourceExt};
 
 use crate::error::Error;
+use crate::lenient;
 use crate::mandate::Mandate;
 use crate::names::{Key, MANAGER};
 
@@ -43,8 +45,15 @@ impl Cluster {
     /// # Errors
     /// No answer.
     pub async fn release(&self, key: &Key) -> Result<Option<GrayRelease>, Error> {
-        let api: Api<GrayRelease> = Api::namespaced(self.client.clone(), &key.namespace);
-        in_time("reading the GrayRelease", api.get_opt(&key.name)).await
+        let what = "reading the GrayRelease";
+        let found = in_time(what, self.releases(&key.namespace).get_opt(&key.name)).await?;
+        found.map(|object| readable(what, object)).transpose()
+    }
+
+    /// The releases of a namespace, whatever version has written them.
+    fn releases(&self, namespace: &str) -> Api<DynamicObject> {
+        let resource = ApiResource::erase::<GrayRelease>(&());
+        Api::namespaced_with(self.client.clone(), namespace, &resource)
     }
 
     /// Reads a ConfigMap; none if there is none.
@@ -71,10 +80,11 @@ impl Cluster {
     /// The status was not written, or it is not known whether it was.
     pub async fn write_status(&self, object: &GrayRelease) -> Result<GrayRelease, Error> {
         self.mandate.check()?;
-        let api: Api<GrayRelease> =
-            Api::namespaced(self.client.clone(), &object.namespace().unwrap_or_default());
+        let (what, api) = ("writing the status", self.releases(&object.namespace().unwrap_or_default()));
         let (name, parameters) = (object.name_any(), by_us());
-        in_time("writing the status", api.replace_status(&name, &parameters, object)).await
+        let value = serde_json::to_value(object).and_then(serde_json::from_value::<DynamicObject>);
+        let value = value.map_err(|error| Error::of(what, kube::Error::SerdeError(error)))?;
+        readable(what, in_time(what, api.replace_status(&name, &parameters, &value)).await?)
     }
 
     /// Applies a ConfigMap over the resourceVersion that it names; makes it where it names none.
@@ -111,6 +121,12 @@ impl Cluster {
         };
         in_time("deleting the ConfigMap", request).await
     }
+}
+
+/// An object that some version has written, as far as this one can read it.
+fn readable(what: &'static str, object: DynamicObject) -> Result<GrayRelease, Error> {
+    let no_release = |error: String| serde::de::Error::custom(error);
+    lenient::release(object).map_err(|error| Error::of(what, kube::Error::SerdeError(no_release(error))))
 }
 
 fn by_us() -> PostParams {

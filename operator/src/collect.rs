@@ -4,18 +4,16 @@
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use halftone_daemon::files;
 use halftone_daemon::log::with_causes;
 use halftone_routing::report::{self, TrafficReport};
 use http_body_util::{BodyExt, Empty, Limited};
-use hyper::header::{AUTHORIZATION, HeaderValue};
-use hyper::{Request, StatusCode, Uri};
+use hyper::body::Incoming;
+use hyper::{HeaderMap, Request, Response, StatusCode, Uri};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
@@ -27,14 +25,13 @@ use halftone_rollout::advance::{BUSY, IDLE};
 use halftone_rollout::events::{Event, Reason};
 
 use crate::clock::Clock;
+use crate::credentials::{Credentials, REPORT};
 use crate::events::Events;
 use crate::metrics::Metrics;
 use crate::objects::FleetRef;
 use crate::roster::{ProxyPod, Roster};
 use crate::world::{World, lock};
 
-/// The largest token file that is read, in bytes.
-const LARGEST_TOKEN: u64 = 64 << 10;
 /// What people are told of a proxy without room.
 const CROWDED: &str = "90 % of its places for client connections are taken: connections that send nothing are closed \
                        after 10 s, and when all are taken the longest idle make room; see who connects, add replicas, \
@@ -45,6 +42,8 @@ const DEADLINE: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_millis(250);
 /// Reports at once; each may be large.
 const AT_ONCE: usize = 32;
+/// A refusal that says more than this is not read.
+const WORDS: usize = 1024;
 /// Connections are kept between the rounds of a busy fleet. Proxies close one after ten seconds without a request, which
 /// is when an idle fleet is asked again: kept for as long, it would break under every other question.
 const KEPT: Duration = Duration::from_secs(5);
@@ -53,8 +52,7 @@ const KEPT: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub struct Collector {
     fleet: FleetRef,
-    /// The file with the token of the fleet.
-    token: PathBuf,
+    credentials: Arc<Credentials>,
     world: Arc<World>,
     roster: Arc<Mutex<Roster>>,
     pace: Arc<Pace>,
@@ -99,13 +97,15 @@ struct Answer {
 
 /// Why there is no report.
 #[derive(Debug, thiserror::Error)]
-enum Missed {
+pub(crate) enum Missed {
     #[error("no answer within {DEADLINE:?}")]
     Late,
     #[error("{0}")]
     Unreachable(String),
-    #[error("it answers {0}; is the fleet's token the one that the proxies have?")]
-    Refused(StatusCode),
+    #[error("it answers {0}: {1}")]
+    Refused(StatusCode, String),
+    #[error("{0}")]
+    ClockSkew(String),
     #[error("{0}")]
     Malformed(String),
     #[error("it is the report of {0}, which is another pod")]
@@ -113,11 +113,15 @@ enum Missed {
 }
 
 impl Missed {
+    pub(crate) const KINDS: [&str; 6] =
+        ["late", "unreachable", "refused", "clockSkew", "malformed", "stranger"];
+
     fn kind(&self) -> &'static str {
         match self {
             Self::Late => "late",
             Self::Unreachable(_) => "unreachable",
-            Self::Refused(_) => "refused",
+            Self::Refused(..) => "refused",
+            Self::ClockSkew(_) => "clockSkew",
             Self::Malformed(_) => "malformed",
             Self::Stranger(_) => "stranger",
         }
@@ -129,7 +133,7 @@ impl Collector {
     #[must_use]
     pub fn new(
         fleet: FleetRef,
-        token: PathBuf,
+        credentials: Credentials,
         world: Arc<World>,
         roster: Arc<Mutex<Roster>>,
         (clock, metrics, events): (Clock, Arc<Metrics>, Events),
@@ -142,7 +146,8 @@ impl Collector {
             .pool_idle_timeout(KEPT)
             .build(connector);
         let (pace, slots) = (Arc::default(), Arc::new(Semaphore::new(AT_ONCE)));
-        Self { fleet, token, world, roster, pace, clock, metrics, events, client, slots }
+        let credentials = Arc::new(credentials);
+        Self { fleet, credentials, world, roster, pace, clock, metrics, events, client, slots }
     }
 
     /// How often it asks.
@@ -160,8 +165,11 @@ impl Collector {
     ) {
         let mut open = JoinSet::new();
         let mut asked: HashSet<String> = HashSet::new();
+        let mut publishing = JoinSet::new();
+        self.credentials.lead();
         loop {
             let began = Instant::now();
+            self.publish(&mut publishing);
             self.ask(&mut open, &mut asked);
             self.gather(&mut open, &mut asked, began + PATIENCE).await;
             lock(&self.roster).end_round(Instant::now(), &is_looked_after);
@@ -169,6 +177,20 @@ impl Collector {
             let _ = rounds.try_send(());
             self.pause(began).await;
         }
+    }
+
+    /// Lets the proxies know our key, beside the rounds: proxies that have the bearer token answer without.
+    fn publish(&self, publishing: &mut JoinSet<()>) {
+        while publishing.try_join_next().is_some() {}
+        if !publishing.is_empty() || !self.credentials.is_due() {
+            return;
+        }
+        let (credentials, class) = (Arc::clone(&self.credentials), self.fleet.class.clone());
+        publishing.spawn(async move {
+            if let Err(error) = credentials.publish().await {
+                tracing::warn!(fleet = %class, "our key is not published, and proxies may refuse us: {error}");
+            }
+        });
     }
 
     /// Waits for the next round. One that is wanted sooner still keeps its distance from the one before.
@@ -189,7 +211,6 @@ impl Collector {
 
     fn ask(&self, open: &mut JoinSet<Answer>, asked: &mut HashSet<String>) {
         let pods = self.world.pods(&self.fleet.class);
-        let token = self.token();
         let mut roster = lock(&self.roster);
         roster.follow(&pods);
         for pod in pods.into_iter().filter(|pod| pod.is_asked()) {
@@ -197,7 +218,8 @@ impl Collector {
             if !asked.insert(pod.uid.clone()) {
                 continue;
             }
-            let request = request(admin, roster.since(&pod.uid).as_deref(), token.as_ref());
+            let request =
+                request(admin, roster.since(&pod.uid).as_deref(), self.credentials.fields(&pod.uid));
             let (client, slots) = (self.client.clone(), Arc::clone(&self.slots));
             open.spawn(async move {
                 let _slot = slots.acquire_owned().await;
@@ -206,17 +228,6 @@ impl Collector {
                 Answer { pod, asked_at, report: report.unwrap_or(Err(Missed::Late)) }
             });
         }
-    }
-
-    /// The token as it is now: it may be replaced while we run.
-    fn token(&self) -> Option<HeaderValue> {
-        // A small file in memory: not worth a thread.
-        let text = files::read_text(&self.token, LARGEST_TOKEN);
-        let text = text.inspect_err(|error| tracing::warn!("{}: {error}", self.token.display())).ok()?;
-        let token = text.lines().map(str::trim).find(|line| !line.is_empty())?;
-        let mut value = HeaderValue::try_from(format!("Bearer {token}")).ok()?;
-        value.set_sensitive(true);
-        Some(value)
     }
 
     async fn gather(&self, open: &mut JoinSet<Answer>, asked: &mut HashSet<String>, until: Instant) {
@@ -232,6 +243,10 @@ impl Collector {
                 }
                 Err(missed) => {
                     self.metrics.poll_failed(class, missed.kind());
+                    if self.is_news_to(&missed) {
+                        tracing::debug!(fleet = class, proxy = pod.name, "it is asked again: {missed}");
+                        continue;
+                    }
                     // Not each time: a proxy that hangs is asked twice a second.
                     if lock(&self.roster).missed(&pod.uid) <= 1 {
                         tracing::warn!(fleet = class, proxy = pod.name, "its report is missed: {missed}");
@@ -239,6 +254,16 @@ impl Collector {
                 }
             }
         }
+    }
+
+    /// Whether a proxy has refused us because our key is new. Such a proxy is not lost: it is asked again soon.
+    fn is_news_to(&self, missed: &Missed) -> bool {
+        let refused =
+            matches!(missed, Missed::Refused(StatusCode::UNAUTHORIZED, _)) && self.credentials.refused();
+        if refused {
+            self.pace.hurry();
+        }
+        refused
     }
 }
 
@@ -252,15 +277,13 @@ impl Collector {
     }
 }
 
-fn request(admin: SocketAddr, since: Option<&str>, token: Option<&HeaderValue>) -> Request<Empty<Bytes>> {
+fn request(admin: SocketAddr, since: Option<&str>, fields: HeaderMap) -> Request<Empty<Bytes>> {
     let since = since.map_or_else(String::new, |since| format!("&since={since}"));
-    let path = format!("/report?reads=2{since}");
+    let path = format!("{REPORT}?reads=2{since}");
     let uri = Uri::builder().scheme("http").authority(admin.to_string()).path_and_query(path);
     let mut request = Request::new(Empty::new());
     *request.uri_mut() = uri.build().expect("an address, an epoch and a number make a URI");
-    if let Some(token) = token {
-        request.headers_mut().insert(AUTHORIZATION, token.clone());
-    }
+    *request.headers_mut() = fields;
     request
 }
 
@@ -271,7 +294,7 @@ async fn fetch(
 ) -> Result<TrafficReport, Missed> {
     let answer = client.request(request).await.map_err(|error| Missed::Unreachable(with_causes(&error)))?;
     if answer.status() != StatusCode::OK {
-        return Err(Missed::Refused(answer.status()));
+        return Err(refused(answer).await);
     }
     let body = Limited::new(answer.into_body(), report::MAX_BYTES).collect().await;
     let bytes = body.map_err(|error| Missed::Unreachable(error.to_string()))?.to_bytes();
@@ -280,4 +303,15 @@ async fn fetch(
         return Err(Missed::Stranger(report.instance));
     }
     Ok(report)
+}
+
+/// What a proxy says against us.
+async fn refused(answer: Response<Incoming>) -> Missed {
+    let status = answer.status();
+    let body = Limited::new(answer.into_body(), WORDS).collect().await.map(|body| body.to_bytes());
+    let why = String::from_utf8_lossy(body.as_deref().unwrap_or_default()).trim().to_owned();
+    match why.starts_with("ClockSkew") {
+        true => Missed::ClockSkew(why),
+        false => Missed::Refused(status, why),
+    }
 }

@@ -14,10 +14,12 @@ use halftone_routing::config::RoutingConfig;
 use halftone_routing::config::arm::{Arm, Backend};
 use halftone_routing::config::names::Uid;
 use halftone_routing::config::units::Ratio;
+use kube::ResourceExt;
 use tokio::time::Instant;
 
 use crate::conflicts::{Claim, Claims};
 use crate::endpoints;
+use crate::lenient::TOO_NEW;
 use crate::names::{ACCEPTED_KEY, Key};
 use crate::objects::Kept;
 use crate::packed::Packed;
@@ -157,6 +159,12 @@ fn as_stored(status: &GrayReleaseStatus) -> Option<GrayReleaseStatus> {
 }
 
 fn plan(object: &GrayRelease) -> Result<Arc<Plan>, Obstacle> {
+    if let Some(unknown) = object.annotations().get(TOO_NEW) {
+        let message = format!(
+            "a later version of Halftone knows this, this one does not: {unknown}; upgrade the operator"
+        );
+        return Err(Obstacle::new("SpecTooNew", message));
+    }
     let plan = Plan::try_from(object).map(Arc::new);
     plan.map_err(|problems| Obstacle::new("InvalidManifest", problems.to_string()))
 }

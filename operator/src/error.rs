@@ -61,6 +61,10 @@ impl Error {
         }
     }
 
+    /// All kinds, for metrics.
+    pub const KINDS: [&str; 7] =
+        ["notLeading", "conflict", "refused", "unreachable", "late", "unrestorable", "document"];
+
     /// The kind, for metrics.
     #[must_use]
     pub fn kind(&self) -> &'static str {

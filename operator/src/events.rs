@@ -128,6 +128,18 @@ impl Events {
         self.hand_in(proxy(namespace, pod), event, at);
     }
 
+    /// Has an event about a pod of our own written: what concerns no single release.
+    pub fn tell_of_pod(&self, namespace: &str, name: &str, event: Event, at: Timestamp) {
+        let about = ObjectReference {
+            api_version: Some("v1".to_owned()),
+            kind: Some("Pod".to_owned()),
+            name: Some(name.to_owned()),
+            namespace: Some(namespace.to_owned()),
+            ..ObjectReference::default()
+        };
+        self.hand_in(about, event, at);
+    }
+
     fn hand_in(&self, about: ObjectReference, event: Event, at: Timestamp) {
         if self.waiting.try_send((about, event, at)).is_err() {
             self.metrics.event_dropped();
@@ -143,7 +155,7 @@ async fn write(
 ) {
     let (mut recent, mut number) = (Recent::default(), 0);
     while let Some((about, event, at)) = inbox.recv().await {
-        let told = format!("{:?} {} {}", about.uid, event.reason, event.message);
+        let told = format!("{:?} {:?} {} {}", about.uid, about.name, event.reason, event.message);
         if !recent.is_new(told, Instant::now()) {
             continue;
         }

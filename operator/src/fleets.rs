@@ -39,15 +39,17 @@ pub fn wanted(declared: &FleetConfig, live: Option<&FleetConfig>, highest: u64) 
 pub async fn settle(context: &Context) -> Result<(Revision, Checksum), Error> {
     let highest = context.roster().highest_fleet_revision();
     let seen = context.world.settings(&context.fleet);
-    let live = seen.as_ref().and_then(|(live, _)| live.as_ref().ok());
+    let live = seen.as_ref().and_then(|seen| seen.config.as_ref().ok());
     let declared = with_port_name(context, live).await?;
     let config = wanted(&declared, live, highest);
     let sealed = config.checksum.clone().expect("it was sealed");
-    if live != Some(&config) {
-        if let Some((Err(wrong), _)) = &seen {
+    let us = context.ownership.us();
+    let is_named = us.is_none() || seen.as_ref().and_then(|seen| seen.controller.as_deref()) == us;
+    if live != Some(&config) || !is_named {
+        if let Some(Err(wrong)) = seen.as_ref().map(|seen| &seen.config) {
             tracing::warn!(fleet = %context.fleet.class, "the fleet's ConfigMap is put right: {wrong}");
         }
-        write(context, &config, seen.as_ref().map(|(_, version)| version.as_str())).await?;
+        write(context, &config, seen.as_ref().map(|seen| seen.version.as_str())).await?;
         tracing::info!(fleet = %context.fleet.class, revision = config.revision.get(), "the fleet's settings are written");
     }
     Ok((config.revision, sealed))
@@ -56,7 +58,8 @@ pub async fn settle(context: &Context) -> Result<(Revision, Checksum), Error> {
 /// Writes it over the version that was seen. Unseen, it may be there all the same, without the label that the watch goes
 /// by.
 async fn write(context: &Context, config: &FleetConfig, version: Option<&str>) -> Result<(), Error> {
-    let over = |version| objects::fleet_config_map(&context.fleet, config, version);
+    let us = context.ownership.us();
+    let over = |version| objects::fleet_config_map(&context.fleet, config, us, version);
     match context.cluster.apply(&over(version)).await {
         Err(Error::Conflict(_)) if version.is_none() => {}
         written => return written.map(drop),

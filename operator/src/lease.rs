@@ -19,6 +19,7 @@ use crate::mandate::Term;
 use crate::metrics::Metrics;
 use crate::names;
 use crate::objects::FleetRef;
+use crate::ownership::{Owner, Ownership, Tally};
 
 /// One candidate for one fleet.
 pub struct Candidate {
@@ -31,6 +32,7 @@ pub struct Candidate {
     lease: Option<Lease>,
     clock: Clock,
     terms: watch::Sender<Term>,
+    ownership: watch::Receiver<(Owner, Tally)>,
     metrics: Arc<Metrics>,
 }
 
@@ -48,7 +50,7 @@ impl Candidate {
         fleet: FleetRef,
         identity: &str,
         clock: Clock,
-        metrics: Arc<Metrics>,
+        (ownership, metrics): (&Ownership, Arc<Metrics>),
     ) -> (Self, watch::Receiver<Term>) {
         let (terms, hear) = watch::channel(Term::Following);
         let timing = Timing::default();
@@ -61,6 +63,7 @@ impl Candidate {
             timing,
             clock,
             terms,
+            ownership: ownership.hear(),
             metrics,
         };
         (candidate, hear)
@@ -69,6 +72,7 @@ impl Candidate {
     /// Stands for election until `ended`, then gives the Lease back.
     pub async fn run(mut self, ended: impl Future<Output = ()>) {
         let mut ended = std::pin::pin!(ended);
+        let mut changes = self.ownership.clone();
         loop {
             let pause = self.round().await;
             self.tell();
@@ -77,6 +81,8 @@ impl Candidate {
                 () = tokio::time::sleep(pause) => {}
                 // Our time is over before the next try.
                 () = self.time_is_over() => self.tell(),
+                // A class that has become ours does not wait.
+                () = owner_changed(&mut changes) => {}
             }
         }
         self.release().await;
@@ -84,6 +90,10 @@ impl Candidate {
 
     /// One try; says when the next is due.
     async fn round(&mut self) -> Duration {
+        if !self.ownership.borrow().0.may_lead() {
+            self.give_back().await;
+            return self.timing.pause;
+        }
         let tried = match self.leads() {
             true => self.step().await,
             false => match self.look().await {
@@ -199,16 +209,31 @@ impl Candidate {
 
     /// Lets another one begin at once. Nothing may be written any more when this is called.
     async fn release(mut self) {
+        self.give_back().await;
+    }
+
+    async fn give_back(&mut self) {
         self.terms.send_replace(Term::Following);
         if !self.leads() {
             return;
         }
         let Step::Renew { transitions, over } = self.election.step(self.now()) else { return };
         match self.write(None, transitions, Some(over), false).await {
-            Ok(_) => tracing::info!(fleet = %self.fleet.class, "the Lease is given back"),
+            Ok(written) => {
+                self.election.saw(Some(record(&written)), self.now());
+                tracing::info!(fleet = %self.fleet.class, "the Lease is given back");
+            }
             Err(error) => tracing::warn!(fleet = %self.fleet.class, "the Lease is not given back: {error}"),
         }
         self.lease = None;
+    }
+}
+
+/// Returns when another owner is known; the tally behind it changes with every status.
+async fn owner_changed(changes: &mut watch::Receiver<(Owner, Tally)>) {
+    let owner = changes.borrow_and_update().0.clone();
+    if changes.wait_for(|standing| standing.0 != owner).await.is_err() {
+        std::future::pending::<()>().await;
     }
 }
 

@@ -1,13 +1,22 @@
 //! What the operator counts of itself, for `/metrics`. Names and labels are a contract with people's dashboards.
 
+mod releases;
+
 use std::time::Duration;
 
+use halftone_daemon::process::Process;
+use halftone_rollout::events::Reason;
+use halftone_rollout::judge::Verdict;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
+
+pub use self::releases::Releases;
+use crate::collect::Missed;
+use crate::error::Error;
 
 /// One label of one of these names; the fleets and steps are few.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -38,7 +47,7 @@ struct Happened {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Verdict {
+struct Judged {
     class: String,
     result: String,
 }
@@ -56,11 +65,14 @@ pub struct Metrics {
     poll_errors: Family<Failure, Counter>,
     acknowledged: Histograms<Fleet>,
     happened: Family<Happened, Counter>,
-    verdicts: Family<Verdict, Counter>,
+    verdicts: Family<Judged, Counter>,
     leader: Family<Fleet, Gauge>,
     releases: Family<Fleet, Gauge>,
     watches: Family<Watched, Counter>,
     events_dropped: Counter,
+    owned: Family<Fleet, Gauge>,
+    definition_lacks: Gauge,
+    per_release: Releases,
 }
 
 fn quick() -> Histogram {
@@ -82,7 +94,7 @@ impl Metrics {
     #[must_use]
     pub fn new() -> Self {
         let mut metrics = Self {
-            registry: Registry::with_prefix("halftone_operator"),
+            registry: Registry::default(),
             reconciles: Family::default(),
             errors: Family::default(),
             steps: Family::new_with_constructor(quick),
@@ -95,13 +107,19 @@ impl Metrics {
             releases: Family::default(),
             watches: Family::default(),
             events_dropped: Counter::default(),
+            owned: Family::default(),
+            definition_lacks: Gauge::default(),
+            per_release: Releases::default(),
         };
         metrics.register();
         metrics
     }
 
     fn register(&mut self) {
-        let registry = &mut self.registry;
+        let process = Process { component: "operator", version: env!("CARGO_PKG_VERSION") };
+        self.registry.register_collector(Box::new(process));
+        self.registry.register_collector(Box::new(self.per_release.clone()));
+        let registry = self.registry.sub_registry_with_prefix("halftone_operator");
         registry.register("reconciles", "Turns of releases", self.reconciles.clone());
         registry.register("reconcile_errors", "Turns that ended early, by kind", self.errors.clone());
         registry.register("step_duration_seconds", "Time that each step of a turn took", self.steps.clone());
@@ -126,6 +144,10 @@ impl Metrics {
         registry.register("leader", "1 while this process acts on the fleet", self.leader.clone());
         registry.register("releases", "Releases that this process looks after", self.releases.clone());
         registry.register("watch_errors", "Watches that broke off, by resource", self.watches.clone());
+        let help = "1 while this installation looks after the class, 0 while another one does";
+        registry.register("owns", help, self.owned.clone());
+        let help = "Fields that the CustomResourceDefinition in the cluster lacks";
+        registry.register("crd_missing_fields", help, self.definition_lacks.clone());
         registry.register("events_dropped", "Events that could not be written", self.events_dropped.clone());
     }
 
@@ -136,6 +158,40 @@ impl Metrics {
         prometheus_client::encoding::text::encode(&mut page, &self.registry)
             .expect("a String takes everything");
         page
+    }
+
+    /// What is told of each release.
+    #[must_use]
+    pub fn per_release(&self) -> &Releases {
+        &self.per_release
+    }
+
+    /// The counters of a fleet begin at 0, so that the first event raises one.
+    pub fn begin(&self, class: &str) {
+        let class = || class.to_owned();
+        drop(self.reconciles.get_or_create(&Fleet { class: class() }));
+        for reason in Reason::ALL {
+            drop(self.happened.get_or_create(&Happened { class: class(), reason: reason.to_string() }));
+        }
+        for result in [Verdict::Pass, Verdict::Fail] {
+            drop(self.verdicts.get_or_create(&Judged { class: class(), result: format!("{result:?}") }));
+        }
+        for kind in Error::KINDS {
+            drop(self.errors.get_or_create(&Failure { class: class(), kind }));
+        }
+        for kind in Missed::KINDS {
+            drop(self.poll_errors.get_or_create(&Failure { class: class(), kind }));
+        }
+    }
+
+    /// Whether this installation looks after a class.
+    pub fn owns(&self, class: &str, owns: bool) {
+        self.owned.get_or_create(&fleet(class)).set(owns.into());
+    }
+
+    /// The CustomResourceDefinition in the cluster lacks so many fields.
+    pub fn definition_lacks(&self, fields: usize) {
+        self.definition_lacks.set(i64::try_from(fields).unwrap_or(i64::MAX));
     }
 
     /// A turn was taken.
@@ -175,7 +231,7 @@ impl Metrics {
 
     /// The judge came to a verdict.
     pub fn judged(&self, class: &str, result: String) {
-        self.verdicts.get_or_create(&Verdict { class: class.to_owned(), result }).inc();
+        self.verdicts.get_or_create(&Judged { class: class.to_owned(), result }).inc();
     }
 
     /// Whether this process acts on a fleet.

@@ -8,16 +8,29 @@ use kube::ResourceExt;
 
 /// Label of everything that belongs to a fleet; its value is the class.
 pub const CLASS_LABEL: &str = "halftone.dev/class";
+/// Label of a fleet's ConfigMaps of every kind but routing documents and settings; its value is the class. Proxies of
+/// version 0.1 take whatever has [`CLASS_LABEL`] for a document, so it must not be there.
+pub const FLEET_LABEL: &str = "halftone.dev/fleet";
+/// Label beside [`FLEET_LABEL`]: what such a ConfigMap holds.
+pub const KIND_LABEL: &str = "halftone.dev/kind";
+/// The [`KIND_LABEL`] of the operators' keys.
+pub const KIND_KEYS: &str = "Keys";
 /// Annotation on the ConfigMap of a release: the namespace of the GrayRelease.
 pub const NAMESPACE_ANNOTATION: &str = "halftone.dev/release-namespace";
 /// Annotation on the ConfigMap of a release: the name of the GrayRelease.
 pub const NAME_ANNOTATION: &str = "halftone.dev/release-name";
+/// Annotation on the ConfigMap of a fleet: the installation that looks after the class.
+pub const CONTROLLER_ANNOTATION: &str = "halftone.dev/controller";
+/// Annotation on the ConfigMap of a fleet: a person has the class handed over to this installation.
+pub const HAND_OVER_ANNOTATION: &str = "halftone.dev/hand-over-to";
 /// The key of a routing document in its ConfigMap.
 pub const DOCUMENT_KEY: &str = "routing.json";
 /// The key of the spec that is in effect, beside its document; proxies pass over it.
 pub const ACCEPTED_KEY: &str = "accepted.json";
 /// The key of a fleet's settings in their ConfigMap.
 pub const FLEET_KEY: &str = "fleet.json";
+/// The key of the operators' keys in their ConfigMap.
+pub const KEYS_KEY: &str = "keys.json";
 /// Field manager of everything that the operator applies.
 pub const MANAGER: &str = "halftone-operator";
 /// Who events say that they are from.
@@ -43,6 +56,12 @@ pub fn uid_of_config_map(name: &str) -> Option<Uid> {
 #[must_use]
 pub fn fleet_config_map(class: &ObjectName) -> String {
     format!("halftone-fleet-{class}")
+}
+
+/// The name of the ConfigMap with the keys of the operators of a fleet.
+#[must_use]
+pub fn keys_config_map(class: &ObjectName) -> String {
+    format!("halftone-keys-{class}")
 }
 
 /// The name of the Lease of a fleet.

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use halftone_daemon::token::Keys;
 use halftone_rollout::GrayRelease;
 use halftone_rollout::request::REQUEST_ANNOTATION;
 use halftone_rollout::withdraw::GONE_SINCE_ANNOTATION;
@@ -18,8 +19,10 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::ResourceExt;
 
+use crate::lenient::TOO_NEW;
 use crate::names::{
-    self, ACCEPTED_KEY, CLASS_LABEL, DOCUMENT_KEY, FLEET_KEY, Key, NAME_ANNOTATION, NAMESPACE_ANNOTATION,
+    self, ACCEPTED_KEY, CLASS_LABEL, CONTROLLER_ANNOTATION, DOCUMENT_KEY, FLEET_KEY, FLEET_LABEL, KEYS_KEY,
+    KIND_KEYS, KIND_LABEL, Key, NAME_ANNOTATION, NAMESPACE_ANNOTATION,
 };
 
 /// A ConfigMap takes 1 MiB in all; this much is for its texts.
@@ -30,7 +33,7 @@ const ROOM: usize = 1020 * 1024;
 pub fn trim(release: &mut GrayRelease) {
     let metadata = std::mem::take(&mut release.metadata);
     let request = |annotations: BTreeMap<String, String>| {
-        annotations.into_iter().filter(|(name, _)| name == REQUEST_ANNOTATION).collect()
+        annotations.into_iter().filter(|(name, _)| name == REQUEST_ANNOTATION || name == TOO_NEW).collect()
     };
     release.metadata = ObjectMeta {
         name: metadata.name,
@@ -105,12 +108,39 @@ impl Wanted {
     }
 }
 
-/// The ConfigMap of a fleet.
+/// The ConfigMap of a fleet, written by the installation `us`.
 #[must_use]
-pub fn fleet_config_map(fleet: &FleetRef, config: &FleetConfig, version: Option<&str>) -> ConfigMap {
+pub fn fleet_config_map(
+    fleet: &FleetRef,
+    config: &FleetConfig,
+    us: Option<&str>,
+    version: Option<&str>,
+) -> ConfigMap {
     let text = serde_json::to_string_pretty(config).expect("settings are plain data");
     let data = BTreeMap::from([(FLEET_KEY.to_owned(), text)]);
-    config_map(fleet, names::fleet_config_map(&fleet.class), None, data, version)
+    let annotations = us.map(|us| BTreeMap::from([(CONTROLLER_ANNOTATION.to_owned(), us.to_owned())]));
+    config_map(fleet, names::fleet_config_map(&fleet.class), annotations, data, version)
+}
+
+/// The ConfigMap with the keys of a fleet's operators.
+#[must_use]
+pub fn keys_config_map(fleet: &FleetRef, keys: &Keys, version: Option<&str>) -> ConfigMap {
+    let data = BTreeMap::from([(KEYS_KEY.to_owned(), keys.to_json())]);
+    let mut object = config_map(fleet, names::keys_config_map(&fleet.class), None, data, version);
+    object.metadata.labels = Some(BTreeMap::from([
+        (FLEET_LABEL.to_owned(), fleet.class.to_string()),
+        (KIND_LABEL.to_owned(), KIND_KEYS.to_owned()),
+    ]));
+    object
+}
+
+/// The keys in such a ConfigMap; none if it is not as it ought to be.
+#[must_use]
+pub fn keys(object: &ConfigMap) -> Option<Keys> {
+    let labels = object.labels();
+    let findable =
+        labels.contains_key(FLEET_LABEL) && labels.get(KIND_LABEL).is_some_and(|kind| kind == KIND_KEYS);
+    Keys::parse(object.data.as_ref()?.get(KEYS_KEY)?).ok().filter(|_| findable)
 }
 
 fn config_map(
@@ -308,7 +338,7 @@ mod tests {
     #[test]
     fn settings_of_a_fleet_read_back_as_they_were() {
         let config = FleetConfig { class: fleet().class, ..FleetConfig::default() };
-        let read = fleet_config(&fleet_config_map(&fleet(), &config, None)).unwrap();
+        let read = fleet_config(&fleet_config_map(&fleet(), &config, None, None)).unwrap();
         assert_eq!(FleetConfig { checksum: None, ..read }, config);
     }
 }

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use halftone_rollout::GrayRelease;
+use halftone_rollout::spec::ControllerStatus;
 use kube::ResourceExt;
 use lz4_flex::block::{compress_prepend_size, decompress_size_prepended};
 use xxhash_rust::xxh3::xxh3_128;
@@ -21,6 +22,10 @@ pub struct Packed {
     pub generation: Option<i64>,
     /// Digest of its status.
     pub status: u128,
+    /// The class of its fleet.
+    pub class: Box<str>,
+    /// The installation that looks after it.
+    pub controller: Option<Box<ControllerStatus>>,
 }
 
 impl Packed {
@@ -35,6 +40,8 @@ impl Packed {
             version: release.resource_version().unwrap_or_default().into(),
             generation: release.metadata.generation,
             status: xxh3_128(&status),
+            class: release.spec.proxy_class.as_str().into(),
+            controller: release.status.and_then(|status| status.controller).map(Box::new),
         }
     }
 

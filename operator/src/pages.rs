@@ -1,6 +1,7 @@
 //! `/livez`, `/readyz` and `/metrics`.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use halftone_daemon::pages::{self, Answer, OPENMETRICS, Rendering, TEXT, page, unless_read};
@@ -9,7 +10,7 @@ use hyper::{Request, StatusCode};
 use tokio::net::TcpListener;
 
 use crate::metrics::Metrics;
-use crate::world::World;
+use crate::world::{World, lock};
 
 /// Connections at once: probes and a few scrapers.
 const CONNECTIONS: usize = 64;
@@ -17,18 +18,38 @@ const CONNECTIONS: usize = 64;
 const SCRAPES_SHARED: Duration = Duration::from_secs(1);
 
 /// Accepts until the task is dropped.
-pub async fn serve(listener: TcpListener, world: Arc<World>, metrics: Arc<Metrics>) {
+pub async fn serve(listener: TcpListener, world: Arc<World>, notices: Arc<Notices>, metrics: Arc<Metrics>) {
     let scrape = Rendering::shared_for(SCRAPES_SHARED);
     let answer = move |request: Request<Incoming>| {
-        let (world, metrics, scrape) = (Arc::clone(&world), Arc::clone(&metrics), scrape.clone());
-        async move { answer(&request, &world, metrics, &scrape).await }
+        let (world, notices) = (Arc::clone(&world), Arc::clone(&notices));
+        let (metrics, scrape) = (Arc::clone(&metrics), scrape.clone());
+        async move { answer(&request, (&world, &notices), metrics, &scrape).await }
     };
     pages::serve(listener, CONNECTIONS, "the pages", answer).await;
 }
 
+/// What a person who looks at `/readyz` should know, by class. None of it makes the process less ready.
+#[derive(Debug, Default)]
+pub struct Notices(Mutex<BTreeMap<String, String>>);
+
+impl Notices {
+    /// This is to be known of a class from now on; none for nothing.
+    pub fn put(&self, class: &str, notice: Option<String>) {
+        let mut notices = lock(&self.0);
+        match notice {
+            Some(notice) => notices.insert(class.to_owned(), notice),
+            None => notices.remove(class),
+        };
+    }
+
+    fn lines(&self) -> String {
+        lock(&self.0).values().map(|notice| format!("{notice}\n")).collect()
+    }
+}
+
 async fn answer(
     request: &Request<Incoming>,
-    world: &World,
+    (world, notices): (&World, &Notices),
     metrics: Arc<Metrics>,
     scrape: &Rendering,
 ) -> Answer {
@@ -38,7 +59,7 @@ async fn answer(
     match request.uri().path() {
         "/livez" => page(StatusCode::OK, TEXT, "ok\n"),
         // Whoever does not lead is as ready as who does: it is there to take over.
-        "/readyz" if world.is_ready() => page(StatusCode::OK, TEXT, "ok\n"),
+        "/readyz" if world.is_ready() => page(StatusCode::OK, TEXT, format!("ok\n{}", notices.lines())),
         "/readyz" => page(StatusCode::SERVICE_UNAVAILABLE, TEXT, "the cluster is not in view yet\n"),
         "/metrics" => match scrape.get(move || async move { metrics.encode().into() }).await {
             Some(metrics) => page(StatusCode::OK, OPENMETRICS, metrics),

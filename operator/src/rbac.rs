@@ -31,6 +31,7 @@ pub const PERMISSIONS: &[Permission] = &[
     allow("", "services", READ, Scope::Releases),
     allow("discovery.k8s.io", "endpointslices", READ, Scope::Releases),
     allow("events.k8s.io", "events", &["create"], Scope::Releases),
+    allow("events.k8s.io", "events", &["create"], Scope::Fleets),
     allow("", "pods", READ, Scope::Fleets),
     // About proxies; those about releases are where the releases are.
     allow("events.k8s.io", "events", &["create"], Scope::Fleets),

@@ -31,6 +31,7 @@ use crate::events::Events;
 use crate::metrics::Metrics;
 use crate::names::Key;
 use crate::objects::{FleetRef, Kept};
+use crate::ownership::Ownership;
 use crate::roster::Roster;
 use crate::world::{World, lock};
 
@@ -59,6 +60,8 @@ pub struct Context {
     pub metrics: Arc<Metrics>,
     /// What people are told.
     pub events: Events,
+    /// Which installation looks after the class.
+    pub ownership: Arc<Ownership>,
 }
 
 /// What a turn has led to.
@@ -98,7 +101,24 @@ impl Context {
     pub fn is_ours(&self, release: &GrayRelease) -> bool {
         let class = release.spec.proxy_class.as_str();
         self.fleet.class.as_str() == class
-            || (self.takes_strays && self.fleets.find(class).is_none() && is_untold(release))
+            || (self.takes_strays && self.fleets.find(class).is_none() && self.may_tell(release))
+    }
+
+    /// Whether another installation looks after a release of our class.
+    pub(crate) fn is_anothers(&self, release: &GrayRelease) -> bool {
+        if release.spec.proxy_class != self.fleet.class.as_str() {
+            return false;
+        }
+        let controller = release.status.as_ref().and_then(|status| status.controller.as_ref());
+        self.ownership.is_anothers(controller, self.clock.now().wall)
+    }
+
+    /// Whether to tell a release of a class that we do not know about it: nobody has told it anything, or we have looked
+    /// after it until its fleet was taken out of our configuration.
+    fn may_tell(&self, release: &GrayRelease) -> bool {
+        let controller = release.status.as_ref().and_then(|status| status.controller.as_ref());
+        is_untold(release)
+            || controller.is_some_and(|controller| Some(&*controller.id) == self.ownership.us())
     }
 
     /// Measures one step.
@@ -135,6 +155,7 @@ pub async fn reconcile(context: &Context, key: &Key) -> Result<Ended, Error> {
     let ended = match subject {
         Subject::Nothing => {
             let concerned = context.desk().forget(key).into_iter().collect();
+            context.metrics.per_release().forget(key);
             Ok(Ended { wake_after: None, concerned })
         }
         // The watches that are under way wake it.
@@ -201,6 +222,8 @@ async fn carry_out(
 ) -> Result<Option<Duration>, Error> {
     let applying = Box::pin(apply::apply(context, live, turn, observed, now));
     let status = context.step_async("apply", applying).await?;
+    let (key, class) = (Key::of(&*live.object), context.fleet.class.as_str());
+    context.metrics.per_release().stands(&key, class, &live.object, &status);
     let reporting = Box::pin(report_status::report_status(context, live, status));
     context.step_async("report_status", reporting).await?;
     leave::clear(context, live, turn.replaced()).await

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use halftone_rollout::fleet::FleetDeclarations;
+use halftone_daemon::token::Signer;
+use halftone_rollout::fleet::{FleetDeclaration, FleetDeclarations};
 use kube::Client;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -14,11 +15,15 @@ use tokio::time::Instant;
 use crate::clock::Clock;
 use crate::cluster::Cluster;
 use crate::collect::Collector;
+use crate::credentials::Credentials;
+use crate::definition;
 use crate::events::Events;
 use crate::lease::Candidate;
 use crate::mandate::Mandate;
 use crate::metrics::Metrics;
-use crate::pages;
+use crate::objects::FleetRef;
+use crate::ownership::{self, Ownership, Told};
+use crate::pages::{self, Notices};
 use crate::reconcile::Context;
 use crate::roster::Roster;
 use crate::worker::Worker;
@@ -38,46 +43,44 @@ pub struct Options {
     pub identity: String,
 }
 
+/// What the parts of all fleets have in common.
+struct Shared {
+    client: Client,
+    fleets: Arc<FleetDeclarations>,
+    token_dir: PathBuf,
+    identity: String,
+    signer: Arc<Signer>,
+    world: Arc<World>,
+    metrics: Arc<Metrics>,
+    notices: Arc<Notices>,
+    events: Events,
+    clock: Clock,
+}
+
 /// Runs until `ended`.
 pub async fn run(client: Client, options: Options, listener: TcpListener, ended: impl Future<Output = ()>) {
     let Options { fleets, token_dir, identity } = options;
-    let (fleets, metrics, clock) = (Arc::new(fleets), Arc::new(Metrics::new()), Clock::start());
+    let (fleets, metrics) = (Arc::new(fleets), Arc::new(Metrics::new()));
     let world = World::new(client.clone(), &fleets, Arc::clone(&metrics));
     let (events, writing) = Events::start(client.clone(), identity.clone(), Arc::clone(&metrics));
+    let signer = Signer::generate().expect("the system has random bytes, or TLS would not work either");
+    let (signer, notices, clock) = (Arc::new(signer), Arc::<Notices>::default(), Clock::start());
+    let shared =
+        Shared { client, fleets, token_dir, identity, signer, world, metrics, notices, events, clock };
     let mut background = JoinSet::new();
-    background.spawn(pages::serve(listener, Arc::clone(&world), Arc::clone(&metrics)));
     background.spawn(writing);
+    shared.serve(&mut background, listener);
     let (stop, stopped) = watch::channel(false);
     let (release, released) = watch::channel(false);
     let (mut workers, mut candidates) = (JoinSet::new(), JoinSet::new());
-    for (at, declaration) in fleets.fleets.iter().enumerate() {
+    for (at, declaration) in shared.fleets.fleets.iter().enumerate() {
         // The configuration was checked for it.
         let Some(fleet) = fleet_ref(declaration) else { continue };
-        let (candidate, terms) =
-            Candidate::new(client.clone(), fleet.clone(), &identity, clock, Arc::clone(&metrics));
-        let mandate = Mandate::new(terms);
-        let roster = Arc::new(Mutex::new(Roster::new(Instant::now())));
-        let token = token_dir.join(fleet.class.as_str());
-        let tools = (clock, Arc::clone(&metrics), events.clone());
-        let collector = Collector::new(fleet.clone(), token, Arc::clone(&world), Arc::clone(&roster), tools);
-        let context = Context {
-            fleet,
-            declaration: declaration.clone(),
-            fleets: Arc::clone(&fleets),
-            takes_strays: at == 0,
-            cluster: Cluster::new(client.clone(), mandate.clone()),
-            world: Arc::clone(&world),
-            roster,
-            desk: Mutex::default(),
-            clock,
-            metrics: Arc::clone(&metrics),
-            events: events.clone(),
-        };
-        let worker = Worker::new(Arc::new(context), collector, mandate);
+        let (candidate, worker) = shared.fleet(fleet, declaration, at == 0, &mut background);
         workers.spawn(worker.run(set(stopped.clone())));
         candidates.spawn(candidate.run(set(released.clone())));
     }
-    world.watch();
+    shared.world.watch();
     ended.await;
     let all = async {
         stop.send_replace(true);
@@ -88,6 +91,73 @@ pub async fn run(client: Client, options: Options, listener: TcpListener, ended:
     };
     if tokio::time::timeout(SHUTDOWN, all).await.is_err() {
         tracing::warn!("the end took longer than {SHUTDOWN:?}; the Leases run out by themselves");
+    }
+}
+
+impl Shared {
+    /// The pages, and what has to do with no fleet.
+    fn serve(&self, background: &mut JoinSet<()>, listener: TcpListener) {
+        let (world, notices, metrics) = (&self.world, &self.notices, &self.metrics);
+        let told = || (Arc::clone(notices), Arc::clone(metrics));
+        let (pages_notices, pages_metrics) = told();
+        background.spawn(pages::serve(listener, Arc::clone(world), pages_notices, pages_metrics));
+        let (notices, metrics) = told();
+        background.spawn(definition::follow(self.client.clone(), notices, metrics));
+    }
+
+    /// The parts of one fleet.
+    fn fleet(
+        &self,
+        fleet: FleetRef,
+        declaration: &FleetDeclaration,
+        takes_strays: bool,
+        background: &mut JoinSet<()>,
+    ) -> (Candidate, Worker) {
+        self.metrics.begin(fleet.class.as_str());
+        let ownership = self.ownership(&fleet, background);
+        let tools = (&*ownership, Arc::clone(&self.metrics));
+        let (candidate, terms) =
+            Candidate::new(self.client.clone(), fleet.clone(), &self.identity, self.clock, tools);
+        let mandate = Mandate::new(terms);
+        let roster = Arc::new(Mutex::new(Roster::new(Instant::now())));
+        let cluster = Cluster::new(self.client.clone(), mandate.clone());
+        let collector = self.collector(&fleet, &roster, &cluster);
+        let context = Context {
+            fleet,
+            declaration: declaration.clone(),
+            fleets: Arc::clone(&self.fleets),
+            takes_strays,
+            cluster,
+            world: Arc::clone(&self.world),
+            roster,
+            desk: Mutex::default(),
+            clock: self.clock,
+            metrics: Arc::clone(&self.metrics),
+            events: self.events.clone(),
+            ownership,
+        };
+        (candidate, Worker::new(Arc::new(context), collector, mandate))
+    }
+
+    fn ownership(&self, fleet: &FleetRef, background: &mut JoinSet<()>) -> Arc<Ownership> {
+        let ownership = Arc::new(Ownership::new(self.fleets.installation.clone()));
+        let told = Told {
+            metrics: Arc::clone(&self.metrics),
+            events: self.events.clone(),
+            pod: self.identity.clone(),
+            notices: Arc::clone(&self.notices),
+        };
+        let world = Arc::clone(&self.world);
+        background.spawn(ownership::follow(Arc::clone(&ownership), fleet.clone(), world, told));
+        ownership
+    }
+
+    fn collector(&self, fleet: &FleetRef, roster: &Arc<Mutex<Roster>>, cluster: &Cluster) -> Collector {
+        let bearer = self.token_dir.join(fleet.class.as_str());
+        let of_us = (Arc::clone(&self.signer), &*self.identity);
+        let credentials = Credentials::new(fleet.clone(), of_us, bearer, cluster.clone());
+        let tools = (self.clock, Arc::clone(&self.metrics), self.events.clone());
+        Collector::new(fleet.clone(), credentials, Arc::clone(&self.world), Arc::clone(roster), tools)
     }
 }
 

@@ -122,6 +122,7 @@ impl Worker {
         self.settings = Settings::default();
         self.begun = false;
         *self.context.desk() = Desk::default();
+        self.context.metrics.per_release().forget_class(self.context.fleet.class.as_str());
         // What proxies have counted since is in the status by whoever counted it: differences to readings of ours would
         // count it twice.
         *self.context.roster() = Roster::new(Instant::now());
@@ -136,6 +137,8 @@ impl Worker {
                 async move { collector.run(heard, |uid| context.desk().is_looked_after(uid)).await }
             );
         self.settings.due = Some(Instant::now());
+        let mut ownership = self.context.ownership.hear();
+        let mut owner = ownership.borrow_and_update().0.clone();
         loop {
             let leads = matches!(self.mandate.term(), Term::Leading { .. });
             if leads && !self.begun {
@@ -154,6 +157,14 @@ impl Worker {
                 Some(settled) = self.settling.next() => self.settled(settled),
                 Some((key, ended)) = self.turns.next() => self.end(key, ended),
                 () = tokio::time::sleep_until(due) => {}
+                Ok(()) = ownership.changed() => {
+                    let standing = ownership.borrow_and_update().0.clone();
+                    if standing != owner {
+                        owner = standing;
+                        self.settings.due = Some(Instant::now());
+                        self.reconsider();
+                    }
+                }
                 () = self.mandate.changed() => if self.mandate.term() == Term::Following { return },
             }
         }
@@ -219,7 +230,7 @@ impl Worker {
         }
         let Some(packed) = context.world.release(key) else { return false };
         let release = packed.unpack();
-        if !context.is_ours(&release) {
+        if context.is_anothers(&release) || !context.is_ours(&release) {
             return false;
         }
         let Some(uid) = release.metadata.uid.as_deref().and_then(|uid| uid.parse().ok()) else { return true };
@@ -261,11 +272,33 @@ impl Worker {
     fn round(&mut self) {
         self.wake_busy();
         self.wake_sleepers();
+        self.show_life();
         if let Some((revision, checksum)) = self.settings.written.clone()
             && !self.settings.acknowledged
         {
             let lacking = self.context.roster().lacking_fleet(revision, &checksum);
             self.settings.acknowledged = lacking.is_empty();
+        }
+    }
+
+    /// At rest no status is written, and another installation might take us for gone.
+    fn show_life(&mut self) {
+        if !self.context.ownership.is_beat_due() {
+            return;
+        }
+        let first = self.context.desk().keys().next().cloned();
+        first.into_iter().for_each(|key| self.wake(key));
+    }
+
+    /// Who looks after the class has changed: releases may have become ours, or be handed over.
+    fn reconsider(&mut self) {
+        if self.begun {
+            let keys = self.context.world.releases();
+            keys.into_iter()
+                .filter(|key| self.announce(key))
+                .collect::<Vec<_>>()
+                .into_iter()
+                .for_each(|key| self.wake(key));
         }
     }
 

@@ -21,6 +21,7 @@ use crate::endpoints::Found;
 use crate::metrics::Metrics;
 use crate::names::{self, Key};
 use crate::objects::{FleetRef, Kept};
+use crate::ownership::Tally;
 use crate::packed::Packed;
 use crate::roster::ProxyPod;
 use crate::store::{Store, Touched};
@@ -41,8 +42,21 @@ pub enum Changed {
 pub enum Ours {
     /// Of a release.
     Release(Kept),
-    /// Of the fleet: its settings or what is wrong with them, and its resourceVersion.
-    Fleet(Result<FleetConfig, String>, String),
+    /// Of the fleet.
+    Fleet(Box<Settings>),
+}
+
+/// The ConfigMap of a fleet as it is in the cluster.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Settings {
+    /// The settings, or what is wrong with them.
+    pub config: Result<FleetConfig, String>,
+    /// The installation that has written them.
+    pub controller: Option<String>,
+    /// The installation that the class is handed over to.
+    pub hand_over_to: Option<String>,
+    /// Its resourceVersion.
+    pub version: String,
 }
 
 /// The whole of it.
@@ -195,6 +209,18 @@ impl World {
         self.state().releases.values().flat_map(Store::iter).map(|(key, _)| key.clone()).collect()
     }
 
+    /// Which installations look after the releases of a class.
+    #[must_use]
+    pub fn tally(&self, class: &ObjectName) -> Tally {
+        let state = self.state();
+        let releases = state.releases.values().flat_map(Store::iter).map(|(_, release)| release);
+        let mut tally = Tally::default();
+        for release in releases.filter(|release| *release.class == *class.as_str()) {
+            tally.add(release.controller.as_deref());
+        }
+        tally
+    }
+
     /// The ConfigMap of an object in a fleet.
     #[must_use]
     pub fn kept(&self, class: &ObjectName, namespace: &ObjectName, uid: &Uid) -> Option<Kept> {
@@ -226,10 +252,10 @@ impl World {
 
     /// The settings of a fleet as they are in the cluster.
     #[must_use]
-    pub fn settings(&self, fleet: &FleetRef) -> Option<(Result<FleetConfig, String>, String)> {
+    pub fn settings(&self, fleet: &FleetRef) -> Option<Settings> {
         let key = Key::new(fleet.namespace.as_str(), &names::fleet_config_map(&fleet.class));
         match self.state().fleets.get(&fleet.class)?.ours.get(&key)?.as_ref() {
-            Ours::Fleet(settings, version) => Some((settings.clone(), version.clone())),
+            Ours::Fleet(settings) => Some(Settings::clone(settings)),
             Ours::Release(_) => None,
         }
     }

@@ -173,6 +173,22 @@ pub(crate) struct CheckArguments {
     pub(crate) printed: Printed,
 }
 
+/// `halftone hand-over`
+#[derive(Debug, Args)]
+pub(crate) struct HandOverArguments {
+    /// The proxy class
+    #[arg(long, value_name = "CLASS")]
+    pub(crate) class: String,
+    /// The installation that is to look after it: NAMESPACE/RELEASE of its chart
+    #[arg(long, value_name = "NAMESPACE/RELEASE")]
+    pub(crate) to: String,
+    /// Only where the present owner is gone: let the new one take the releases over at once
+    #[arg(long)]
+    pub(crate) force: bool,
+    #[command(flatten)]
+    pub(crate) cluster: ClusterArguments,
+}
+
 /// The commands that steer one release.
 #[derive(Debug, Args)]
 pub(crate) struct RequestArguments {

@@ -43,6 +43,11 @@ impl<'a> Doing<'a> {
         Self { command: Some(command), ..Self::of::<GrayRelease>("patch", scope) }
     }
 
+    /// Writing an object that is no release.
+    pub(super) fn patching<K: Resource<DynamicType = ()>>(scope: Scope<'a>) -> Self {
+        Self::of::<K>("patch", scope)
+    }
+
     /// Following them.
     pub(super) fn watching<K: Resource<DynamicType = ()>>(scope: Scope<'a>) -> Self {
         Self::of::<K>("watch", scope)

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use halftone_rollout::advance::Turn;
 use halftone_rollout::clock::Now;
-use halftone_rollout::events::Event;
+use halftone_rollout::events::{Event, Reason};
 use halftone_rollout::judge::Verdict;
 use halftone_rollout::{GrayRelease, GrayReleaseStatus};
 use halftone_routing::config::RoutingConfig;
@@ -16,6 +16,7 @@ use super::observe::Observed;
 use super::{Context, Live};
 use crate::desk::{self, Tracked};
 use crate::error::Error;
+use crate::names::Key;
 use crate::objects::{Kept, Wanted};
 use crate::packed::Packed;
 use crate::written::Written;
@@ -67,12 +68,33 @@ pub(super) async fn apply(
 
 /// Has what a restart would have to know in the status.
 async fn persist(context: &Context, live: &mut Live, turn: &Turn) -> Result<(), Error> {
-    let status = turn.progress.status();
-    if live.tracked.written.stands_for(&status) {
+    let status = stamped(context, turn.progress.status());
+    let controller = live.object.status.as_ref().and_then(|status| status.controller.as_ref());
+    if live.tracked.written.stands_for(&status) && !context.ownership.wants(controller) {
         return Ok(());
     }
     live.tracked.sent = Some(Box::new((status.clone(), turn.progress.clone())));
     write_status(context, live, status).await
+}
+
+/// The status as we sign it.
+pub(super) fn stamped(context: &Context, status: GrayReleaseStatus) -> GrayReleaseStatus {
+    GrayReleaseStatus { controller: context.ownership.stamp(context.clock.now().wall), ..status }
+}
+
+/// Says who looked after the release before, if that was another installation.
+fn tell_adopted(context: &Context, before: &GrayRelease) {
+    let controller = before.status.as_ref().and_then(|status| status.controller.as_ref());
+    let Some(other) = controller.filter(|controller| Some(&*controller.id) != context.ownership.us()) else {
+        return;
+    };
+    let what = format!("the installation {} looked after it before; now we do", other.id);
+    tracing::info!(reason = %Reason::Adopted, "{what}");
+    context.events.tell(
+        &Arc::new(before.clone()),
+        Event::new(Reason::Adopted, what),
+        context.clock.now().wall,
+    );
 }
 
 /// Writes a status over the version of the object that the turn was decided on.
@@ -84,6 +106,8 @@ pub(super) async fn write_status(
     let tracked = &mut live.tracked;
     let object = GrayRelease { status: Some(status), ..GrayRelease::clone(&live.object) };
     let written = Box::pin(context.cluster.write_status(&object)).await?;
+    context.ownership.wrote();
+    tell_adopted(context, &live.object);
     tracked.written = Written::of(&object.status.unwrap_or_default(), Instant::now());
     tracked.unreadable = None;
     tracked.sent = None;
@@ -124,6 +148,7 @@ fn accept(context: &Context, live: &mut Live, turn: &Turn, counted_until: Option
 fn tell(context: &Context, object: &Arc<GrayRelease>, event: &Event, at: Timestamp) {
     tracing::info!(reason = %event.reason, "{}", event.message);
     context.metrics.happened(context.fleet.class.as_str(), event.reason.to_string());
+    context.metrics.per_release().happened(&Key::of(&**object), event.reason);
     context.events.tell(object, event.clone(), at);
 }
 

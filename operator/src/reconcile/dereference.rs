@@ -42,6 +42,10 @@ pub(super) async fn dereference(context: &Context, key: &Key) -> Result<Subject,
     };
     let object = packed.unpack();
     let Some(uid) = object.uid().and_then(|uid| uid.parse::<Uid>().ok()) else { return Ok(Subject::Nothing) };
+    // Its documents, if we have any, are neither ours to write nor gone.
+    if context.is_anothers(&object) {
+        return Ok(Subject::Unknown);
+    }
     if !context.is_ours(&object) {
         // It was deleted and made again for another fleet.
         return Ok(if kept.is_empty() { Subject::Nothing } else { Subject::Gone(kept) });

@@ -28,6 +28,7 @@ pub(super) async fn leave(context: &Context, key: &Key, left: Vec<Kept>) -> Resu
         let wait = step(context, kept, None).await?;
         wake_after = [wake_after, wait].into_iter().flatten().min();
     }
+    context.metrics.per_release().forget(key);
     let mut desk = context.desk();
     drop(desk.take(key));
     let concerned = match wake_after {

@@ -18,9 +18,12 @@ pub(super) async fn report_status(
     status: GrayReleaseStatus,
 ) -> Result<(), Error> {
     let written = &live.tracked.written;
-    if written.at().elapsed() < FIGURES || written.is(&status) {
+    let is_news = written.at().elapsed() >= FIGURES && !written.is(&status);
+    // At rest, too, somebody has to see that we are there.
+    if !is_news && !context.ownership.is_beat_due() {
         return Ok(());
     }
+    let status = apply::stamped(context, status);
     live.tracked.sent = Some(Box::new((status.clone(), live.tracked.progress.clone())));
     apply::write_status(context, live, status).await
 }

@@ -13,13 +13,14 @@ use halftone_routing::config::names::ObjectName;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service, ServiceSpec};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::core::DeserializeGuard;
+use kube::core::{ApiResource, DynamicObject};
 use kube::runtime::watcher::{Config, Event};
 use kube::{Api, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 
-use super::{Neighbours, Ours, State, World, groups_of_service, groups_of_slice};
-use crate::names::{ADMIN_PORT, CLASS_LABEL, Key};
+use super::{Neighbours, Ours, Settings, State, World, groups_of_service, groups_of_slice};
+use crate::lenient;
+use crate::names::{ADMIN_PORT, CLASS_LABEL, CONTROLLER_ANNOTATION, HAND_OVER_ANNOTATION, Key};
 use crate::objects::{self, FleetRef, Kept};
 use crate::packed::Packed;
 use crate::roster::ProxyPod;
@@ -45,21 +46,18 @@ impl World {
 
     async fn follow_releases(self: Arc<Self>, scope: Arc<str>) {
         let client = self.client.clone();
-        let api: Api<DeserializeGuard<GrayRelease>> =
-            if scope.is_empty() { Api::all(client) } else { Api::namespaced(client, &scope) };
-        let read = |object: DeserializeGuard<GrayRelease>| match object.0 {
-            Ok(release) => Some(Packed::of(release)),
-            Err(invalid) => {
-                let name = invalid.metadata.name.unwrap_or_default();
-                let namespace = invalid.metadata.namespace.unwrap_or_default();
-                tracing::error!(
-                    namespace,
-                    release = name,
-                    "the GrayRelease cannot be read: {}",
-                    invalid.error
-                );
-                None
-            }
+        let resource = ApiResource::erase::<GrayRelease>(&());
+        let api: Api<DynamicObject> = match &*scope {
+            "" => Api::all_with(client, &resource),
+            namespace => Api::namespaced_with(client, namespace, &resource),
+        };
+        let read = |object: DynamicObject| {
+            let (name, namespace) = (object.name_any(), object.namespace().unwrap_or_default());
+            let read = lenient::release(object).map(Packed::of);
+            read.inspect_err(|error| {
+                tracing::error!(namespace, release = name, "the GrayRelease cannot be read: {error}");
+            })
+            .ok()
         };
         self.follow(
             "grayreleases",
@@ -218,10 +216,13 @@ fn named(metadata: ObjectMeta) -> ObjectMeta {
 
 fn ours(object: &ConfigMap, class: &ObjectName) -> Option<Ours> {
     if object.name_any() == crate::names::fleet_config_map(class) {
-        return Some(Ours::Fleet(
-            objects::fleet_config(object),
-            object.resource_version().unwrap_or_default(),
-        ));
+        let annotation = |name: &str| object.annotations().get(name).cloned();
+        return Some(Ours::Fleet(Box::new(Settings {
+            config: objects::fleet_config(object),
+            controller: annotation(CONTROLLER_ANNOTATION),
+            hand_over_to: annotation(HAND_OVER_ANNOTATION),
+            version: object.resource_version().unwrap_or_default(),
+        })));
     }
     Kept::read(object, class).map(Ours::Release)
 }

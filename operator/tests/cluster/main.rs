@@ -9,7 +9,11 @@
 )]
 
 mod docs;
+mod installations;
+mod keys;
+mod metrics;
 mod rbac;
 mod server;
 mod support;
+mod versions;
 mod writes;

@@ -1,12 +1,14 @@
 //! A cluster of one fleet with one proxy, which has every document as soon as it is there, and operators that can be
 //! started, ended and killed.
 
+use std::io::{Read, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
+use halftone_daemon::token::{self, Claim, Keys};
 use halftone_operator::run::{self, Options};
 use halftone_rollout::fleet::FleetDeclarations;
 use http::{Request, Response, StatusCode};
@@ -14,6 +16,7 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
@@ -49,12 +52,16 @@ struct ProxyState {
     /// `[requests, errors]` of gray.
     gray: [u64; 2],
     stable: u64,
+    keys: Option<Keys>,
+    refused: usize,
+    clock: i64,
 }
 
 pub(crate) struct Operator {
     runtime: Option<Runtime>,
     stop: Option<oneshot::Sender<()>>,
     ended: mpsc::Receiver<()>,
+    pages: SocketAddr,
 }
 
 impl Cluster {
@@ -65,7 +72,6 @@ impl Cluster {
             .with_env_filter("info,halftone_operator=debug")
             .try_init();
         let tokens = tempfile::tempdir().unwrap();
-        std::fs::write(tokens.path().join("default"), "secret\n").unwrap();
         let (server, proxy) = (Server::new(), Proxy::default());
         let address = proxy.serve(server.clone()).await;
         server.put(
@@ -114,7 +120,15 @@ impl Cluster {
     }
 
     pub(crate) fn operator(&self, identity: &str) -> Operator {
-        Operator::start(&self.server, self.tokens.path().to_owned(), identity)
+        Operator::start(&self.server, self.tokens.path().to_owned(), identity, CONFIG)
+    }
+
+    /// One of the installation `id`, whose fleet of this class is in `namespace`.
+    pub(crate) fn operator_of(&self, id: &str, namespace: &str, class: &str) -> Operator {
+        let config = CONFIG.replace("namespace: halftone", &format!("namespace: {namespace}"));
+        let config = config.replace("class: default", &format!("class: {class}"));
+        let config = format!("{config}installation: {id}\n");
+        Operator::start(&self.server, self.tokens.path().to_owned(), id, &config)
     }
 
     pub(crate) fn status(&self, name: &str) -> Value {
@@ -181,20 +195,32 @@ impl Cluster {
 }
 
 impl Operator {
-    fn start(server: &Server, token_dir: PathBuf, identity: &str) -> Self {
+    fn start(server: &Server, token_dir: PathBuf, identity: &str, config: &str) -> Self {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
         let (end, ended) = mpsc::channel(1);
-        let (client, identity) = (server.clone(), identity.to_owned());
+        let (client, identity, config) = (server.clone(), identity.to_owned(), config.to_owned());
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let pages = listener.local_addr().unwrap();
         runtime.spawn(async move {
-            let fleets = FleetDeclarations::read("operator.yaml", CONFIG).unwrap();
-            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let fleets = FleetDeclarations::read("operator.yaml", &config).unwrap();
+            let listener = TcpListener::from_std(listener).unwrap();
             let options = Options { fleets, token_dir, identity };
             run::run(client.client(), options, listener, async { drop(stopped.await) }).await;
             end.send(()).await.unwrap();
         });
-        Self { runtime: Some(runtime), stop: Some(stop), ended }
+        Self { runtime: Some(runtime), stop: Some(stop), ended, pages }
+    }
+
+    /// One of its pages, such as `/metrics`.
+    pub(crate) fn page(&self, path: &str) -> String {
+        let mut stream = std::net::TcpStream::connect(self.pages).unwrap();
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: operator\r\nConnection: close\r\n\r\n").unwrap();
+        let mut page = String::new();
+        stream.read_to_string(&mut page).unwrap();
+        page
     }
 
     /// Asks it to end, and waits until it has.
@@ -254,9 +280,36 @@ impl Proxy {
         state.stable += stable;
     }
 
+    /// It takes this for the keys of its operators from now on; none is what the API server has.
+    pub(crate) fn know(&self, keys: Option<Keys>) {
+        self.0.lock().unwrap().keys = keys;
+    }
+
+    /// How many requests it has refused.
+    pub(crate) fn refused(&self) -> usize {
+        self.0.lock().unwrap().refused
+    }
+
+    /// Its clock goes ahead by so many seconds.
+    pub(crate) fn set_clock(&self, ahead: i64) {
+        self.0.lock().unwrap().clock = ahead;
+    }
+
+    fn check(&self, server: &Server, request: &Request<Incoming>) -> Result<(), String> {
+        let mut state = self.0.lock().unwrap();
+        let known = state.keys.clone().or_else(|| keys(server)).unwrap_or_default();
+        let claim = Claim { class: "default", instance: "uid-proxy-0", path: request.uri().path() };
+        let given = request.headers().get(token::HEADER).ok_or("no token")?;
+        let now = Timestamp::now().as_second() + state.clock;
+        token::verify(known.public(), &claim, given.as_bytes(), now).map_err(|refused| {
+            state.refused += 1;
+            refused.to_string()
+        })
+    }
+
     fn answer(&self, server: &Server, request: &Request<Incoming>) -> Response<Full<Bytes>> {
-        if request.headers().get("authorization").is_none_or(|value| value != "Bearer secret") {
-            let mut refused = Response::new(Full::default());
+        if let Err(why) = self.check(server, request) {
+            let mut refused = Response::new(Full::new(why.into()));
             *refused.status_mut() = StatusCode::UNAUTHORIZED;
             return refused;
         }
@@ -282,6 +335,16 @@ impl Proxy {
         });
         Response::new(Full::new(report.to_string().into()))
     }
+}
+
+/// The keys that operators have published.
+pub(crate) fn keys(server: &Server) -> Option<Keys> {
+    let object = server.get("configmaps", "halftone", "halftone-keys-default")?;
+    assert_eq!(
+        object["metadata"]["labels"],
+        json!({"halftone.dev/fleet": "default", "halftone.dev/kind": "Keys"})
+    );
+    Keys::parse(object["data"]["keys.json"].as_str()?).ok()
 }
 
 fn documents(server: &Server) -> Vec<Value> {

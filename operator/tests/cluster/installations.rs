@@ -1,0 +1,120 @@
+//! Two installations of one cluster that declare the same class: one acts, the other touches nothing until it is its turn.
+
+use serde_json::{Value, json};
+
+use crate::support::{Cluster, eventually};
+
+const OURS: &str = "halftone/ours";
+const THEIRS: &str = "other/theirs";
+
+fn controller(cluster: &Cluster, name: &str) -> Value {
+    cluster.status(name)["controller"]["id"].clone()
+}
+
+async fn until_controller(cluster: &Cluster, name: &str, id: &str) {
+    eventually(&format!("{name} is of {id}"), || (controller(cluster, name) == id).then_some(())).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_second_installation_of_a_class_touches_nothing_and_says_so() {
+    let cluster = Cluster::new().await;
+    cluster.release("checkout", 1, "shop.example.com");
+    let _first = cluster.operator_of(OURS, "halftone", "default");
+    cluster.reaches("checkout", "Holding").await;
+    assert_eq!(controller(&cluster, "checkout"), OURS);
+    cluster.rest().await;
+    let writes = cluster.server.writes();
+    let second = cluster.operator_of(THEIRS, "other", "default");
+    let page = eventually("it says so", || {
+        Some(second.page("/readyz")).filter(|page| page.contains("ClassNotOurs"))
+    })
+    .await;
+    assert!(page.starts_with("HTTP/1.1 200") && page.contains(OURS), "{page}");
+    assert!(page.contains("halftone hand-over --class default --to other/theirs"), "{page}");
+    assert!(second.page("/metrics").contains("halftone_operator_owns{class=\"default\"} 0"));
+    eventually("an event on itself", || {
+        let events = cluster.server.all("events");
+        events
+            .into_iter()
+            .find(|event| event["reason"] == "ClassNotOurs" && event["regarding"]["kind"] == "Pod")
+    })
+    .await;
+    cluster.rest().await;
+    assert_eq!(cluster.server.writes(), writes, "nothing of the first was touched");
+    cluster.proxy.serve_requests([50, 50], 900);
+    cluster.reaches("checkout", "RolledBack").await;
+    assert_eq!(controller(&cluster, "checkout"), OURS);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stray_release_of_another_cluster_is_adopted() {
+    let cluster = Cluster::new().await;
+    cluster.release("one", 1, "one.shop.example.com");
+    cluster.release("two", 2, "two.shop.example.com");
+    cluster.release("three", 3, "three.shop.example.com");
+    let _operator = cluster.operator_of(OURS, "halftone", "default");
+    until_controller(&cluster, "one", OURS).await;
+    until_controller(&cluster, "two", OURS).await;
+    until_controller(&cluster, "three", OURS).await;
+    let stray = json!({"id": THEIRS, "seenAt": jiff::Timestamp::now().to_string()});
+    cluster.server.edit("grayreleases", "shop", "two", |object| object["status"]["controller"] = stray);
+    until_controller(&cluster, "two", OURS).await;
+    eventually("it is told", || {
+        let events = cluster.server.all("events");
+        events.into_iter().find(|event| event["reason"] == "Adopted" && event["regarding"]["name"] == "two")
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_installation_that_is_gone_has_left_is_taken_over() {
+    let cluster = Cluster::new().await;
+    cluster.release("checkout", 1, "shop.example.com");
+    let first = cluster.operator_of(THEIRS, "other", "default");
+    until_controller(&cluster, "checkout", THEIRS).await;
+    first.end().await;
+    let long_ago = json!("2026-01-01T00:00:00Z");
+    cluster.server.edit("grayreleases", "shop", "checkout", |object| {
+        object["status"]["controller"]["seenAt"] = long_ago;
+    });
+    let _second = cluster.operator_of(OURS, "halftone", "default");
+    until_controller(&cluster, "checkout", OURS).await;
+    cluster.reaches("checkout", "Holding").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_class_is_handed_over_by_one_write() {
+    let cluster = Cluster::new().await;
+    cluster.release("checkout", 1, "shop.example.com");
+    let first = cluster.operator_of(THEIRS, "other", "default");
+    until_controller(&cluster, "checkout", THEIRS).await;
+    let second = cluster.operator_of(OURS, "halftone", "default");
+    eventually("it waits", || second.page("/readyz").contains("ClassNotOurs").then_some(())).await;
+    let settings =
+        eventually("its settings", || cluster.server.get("configmaps", "other", "halftone-fleet-default"))
+            .await;
+    assert_eq!(settings["metadata"]["annotations"]["halftone.dev/controller"], THEIRS);
+    cluster.server.edit("configmaps", "other", "halftone-fleet-default", |object| {
+        object["metadata"]["annotations"]["halftone.dev/hand-over-to"] = json!(OURS);
+    });
+    until_controller(&cluster, "checkout", OURS).await;
+    cluster.reaches("checkout", "Holding").await;
+    eventually("the first lets go", || first.page("/readyz").contains("ClassNotOurs").then_some(())).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fleet_that_leaves_the_configuration_is_told_to_its_releases_and_its_documents_stay() {
+    let cluster = Cluster::new().await;
+    cluster.release("checkout", 1, "shop.example.com");
+    let first = cluster.operator_of(OURS, "halftone", "default");
+    cluster.reaches("checkout", "Holding").await;
+    let document = cluster.document(1).unwrap();
+    first.end().await;
+    let _second = cluster.operator_of(OURS, "halftone", "web");
+    eventually("ClassUnknown", || {
+        (cluster.condition("checkout", "Accepted")?.1 == "ClassUnknown").then_some(())
+    })
+    .await;
+    cluster.rest().await;
+    assert_eq!(cluster.document(1), Some(document), "its users are served as before");
+}
