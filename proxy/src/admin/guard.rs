@@ -63,8 +63,7 @@ impl Guard {
         }
         match (&self.keys, &asked.signed) {
             (Some(keys), Some(given)) => {
-                let claim =
-                    Claim { class: self.class.as_str(), instance: &self.instance, path: &asked.path };
+                let claim = Claim { class: self.class.as_str(), instance: &self.instance, path: &asked.path };
                 keys.verify(&claim, given).map_err(|refused| refused.to_string())
             }
             _ => Err("this page needs a bearer token of --token-file".to_owned()),
