@@ -41,7 +41,7 @@ async fn the_second_installation_of_a_class_touches_nothing_and_says_so() {
     .await;
     cluster.rest().await;
     assert_eq!(cluster.server.writes(), writes, "nothing of the first was touched");
-    cluster.proxy.serve_requests([50, 50], 900);
+    let _failing = cluster.proxy.fail_gray();
     cluster.reaches("checkout", "RolledBack").await;
     assert_eq!(controller(&cluster, "checkout"), OURS);
 }

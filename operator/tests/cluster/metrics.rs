@@ -35,7 +35,7 @@ async fn counters_are_there_before_the_first_event_and_each_release_says_where_i
     has(format!("halftone_release_ratio{{{}}} 0.1", of(""))).await;
     has(format!("halftone_release_rollbacks_total{{{}}} 0", of(""))).await;
     has(format!("halftone_release_started_timestamp_seconds{{{}}} 1", of(""))).await;
-    cluster.proxy.serve_requests([50, 50], 900);
+    let _failing = cluster.proxy.fail_gray();
     cluster.reaches("checkout", "RolledBack").await;
     has(format!("halftone_release_rollbacks_total{{{}}} 1", of(""))).await;
     has(format!("halftone_release_info{{{}}} 1", of(r#",phase="RolledBack",version="v2""#))).await;

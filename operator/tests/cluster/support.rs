@@ -241,6 +241,15 @@ impl Drop for Operator {
     }
 }
 
+/// Traffic that fails.
+pub(crate) struct Failing(tokio::task::JoinHandle<()>);
+
+impl Drop for Failing {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
 impl Proxy {
     async fn serve(&self, server: Server) -> SocketAddr {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -271,6 +280,17 @@ impl Proxy {
     /// It takes up nothing new from now on, or goes on.
     pub(crate) fn stop(&self, server: &Server, stop: bool) {
         self.0.lock().unwrap().stopped = stop.then(|| applied(server));
+    }
+
+    /// Half of what it sends to gray fails from now on, until the answer is dropped.
+    pub(crate) fn fail_gray(&self) -> Failing {
+        let proxy = self.clone();
+        Failing(tokio::spawn(async move {
+            loop {
+                proxy.serve_requests([5, 5], 90);
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }))
     }
 
     /// It serves so many more requests.
@@ -351,6 +371,7 @@ fn documents(server: &Server) -> Vec<Value> {
     let texts = server
         .all("configmaps")
         .into_iter()
+        .filter(|object| object["metadata"]["namespace"] == "halftone")
         .filter_map(|object| Some(object["data"]["routing.json"].as_str()?.to_owned()));
     texts.filter_map(|text| serde_json::from_str(&text).ok()).collect()
 }

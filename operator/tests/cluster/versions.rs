@@ -28,7 +28,7 @@ async fn a_spec_that_only_a_later_version_knows_is_refused_and_the_one_before_go
         "Queue",
         "what is written there stays"
     );
-    cluster.proxy.serve_requests([50, 50], 900);
+    let _failing = cluster.proxy.fail_gray();
     eventually("the rollback", || (cluster.document(1)?["ratio"] == 0).then_some(())).await;
 }
 

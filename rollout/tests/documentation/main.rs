@@ -171,7 +171,8 @@ fn every_reason_of_an_event_is_documented() {
 fn every_metric_of_the_operator_is_documented() {
     let code = text("operator/src/metrics.rs");
     let names = all(r#"register\(\s*"([a-z_]+)""#, &code);
-    let names = names.iter().map(|name| format!("halftone_operator_{name}")).collect();
+    let mut names: BTreeSet<String> = names.iter().map(|name| format!("halftone_operator_{name}")).collect();
+    names.extend(all(r#""(halftone_release_[a-z_]+)""#, &text("operator/src/metrics/releases.rs")));
     documented(&names, &text("docs/operations.md"), "Metrics of the operator");
 }
 
