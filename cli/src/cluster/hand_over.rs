@@ -56,7 +56,7 @@ fn choose<'a>(fleets: &'a [ConfigMap], arguments: &'a HandOverArguments) -> Resu
         [] => Err(Failure::new(format!("no other installation has the class {class}")).advise(format!(
             "if its owner is gone, {to} takes it over within ten minutes, or at once with --force"
         ))),
-        [ref several @ ..] => {
+        ref several => {
             let places: Vec<String> = several.iter().filter_map(|fleet| fleet.namespace()).collect();
             Err(Failure::new(format!(
                 "several installations have had the class {class}: in {}",
