@@ -34,7 +34,6 @@ pub const PERMISSIONS: &[Permission] = &[
     allow("events.k8s.io", "events", &["create"], Scope::Fleets),
     allow("", "pods", READ, Scope::Fleets),
     // About proxies; those about releases are where the releases are.
-    allow("events.k8s.io", "events", &["create"], Scope::Fleets),
     allow("", "configmaps", &["get", "list", "watch", "create", "patch", "delete"], Scope::Fleets),
     allow("coordination.k8s.io", "leases", &["get", "create", "update"], Scope::Fleets),
 ];

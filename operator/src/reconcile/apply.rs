@@ -90,11 +90,7 @@ fn tell_adopted(context: &Context, before: &GrayRelease) {
     };
     let what = format!("the installation {} looked after it before; now we do", other.id);
     tracing::info!(reason = %Reason::Adopted, "{what}");
-    context.events.tell(
-        &Arc::new(before.clone()),
-        Event::new(Reason::Adopted, what),
-        context.clock.now().wall,
-    );
+    context.events.tell(before, Event::new(Reason::Adopted, what), context.clock.now().wall);
 }
 
 /// Writes a status over the version of the object that the turn was decided on.
