@@ -31,9 +31,9 @@ pub const PERMISSIONS: &[Permission] = &[
     allow("", "services", READ, Scope::Releases),
     allow("discovery.k8s.io", "endpointslices", READ, Scope::Releases),
     allow("events.k8s.io", "events", &["create"], Scope::Releases),
+    // About our own pods; those about releases are where the releases are.
     allow("events.k8s.io", "events", &["create"], Scope::Fleets),
     allow("", "pods", READ, Scope::Fleets),
-    // About proxies; those about releases are where the releases are.
     allow("", "configmaps", &["get", "list", "watch", "create", "patch", "delete"], Scope::Fleets),
     allow("coordination.k8s.io", "leases", &["get", "create", "update"], Scope::Fleets),
 ];
