@@ -19,8 +19,8 @@ pub(crate) use self::place::{ClusterArguments, FleetArguments, HERE, Place, Runn
 pub(crate) use self::printed::Printed;
 pub(crate) use self::running::{
     AppliedArguments, ApproveArguments, CheckArguments, ConfigArguments, ConfigCommand, EventsArguments,
-    GetArguments, HandOverArguments, HistoryArguments, ProxiesArguments, RequestArguments, StatusArguments, VersionArguments,
-    WatchArguments, Which,
+    GetArguments, HandOverArguments, HistoryArguments, ProxiesArguments, RequestArguments, StatusArguments,
+    VersionArguments, WatchArguments, Which,
 };
 
 use crate::percent::{Percent, parse_ratio};

@@ -10,7 +10,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use halftone_rollout::{lint::lint, manifest};
+use halftone_rollout::{events::Reason, lint::lint, manifest};
 use regex::Regex;
 
 fn repository() -> PathBuf {
@@ -164,6 +164,8 @@ fn every_condition_with_each_of_its_reasons_is_documented() {
 #[test]
 fn every_reason_of_an_event_is_documented() {
     let reasons = variants("rollout/src/events.rs", "Reason");
+    let all: BTreeSet<String> = Reason::ALL.iter().map(ToString::to_string).collect();
+    assert_eq!(all, reasons, "Reason::ALL has every reason");
     documented(&reasons, &text("docs/operations.md"), "Events");
 }
 

@@ -31,7 +31,7 @@ const NEEDED: [(&str, &str); 7] = [
     ("rbac.authorization.k8s.io", "roles"),
     ("apps", "deployments"),
     ("", "services"),
-    ("", "secrets"),
+    ("", "configmaps"),
 ];
 const ANSWERED_WITHIN: Duration = Duration::from_secs(5);
 
@@ -259,7 +259,7 @@ impl Cluster {
                     return Check::failed(
                         "reports",
                         format!("{silent} releases get no reports of a proxy"),
-                        "the token of the proxies or a network policy keeps the operator out: see docs/operations.md, ReportsMissing",
+                        "proxies refuse the operator's signature, or a network policy keeps it out: see docs/operations.md, ReportsMissing",
                     );
                 }
                 Check::passed("releases", found)
