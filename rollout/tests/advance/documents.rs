@@ -185,13 +185,14 @@ fn the_document_carries_all_that_the_spec_says_to_proxies() {
         r#"
         hosts: [shop.example.com, "*.shop.example.com"]
         paths: [/checkout]
-        stable: {timeouts: {connect: 2s}, maxInFlight: 50, lenient: true, healthCheck: {path: /healthz}}
+        stable: {timeouts: {connect: 2s}, maxInFlight: 50, maxTunnels: 70, lenient: true, healthCheck: {path: /healthz}}
         gray: {pathPrefix: /v2}
         identity: {from: [{cookie: user}], whenMissing: Reject, salt: autumn}
         targetRatio: 12.5%
         steps: null
         health: {maxLatency: {p99: 500ms}, errorStatuses: [5xx, "429"]}
         rules: [{name: office, to: Gray, keepOnRollback: true, when: [{all: [{source: ClientIp, operator: InCidr, values: [10.1.0.0/16]}]}]}]
+        maxBodyBytes: 1048576
         onUnavailable: Fail
         debug: {value: secret}
         versionHeader: {request: X-V, response: X-V}
