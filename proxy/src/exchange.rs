@@ -25,7 +25,7 @@ use crate::upstream::BackendStream;
 use crate::upstream::connect::{UNACKNOWLEDGED, connect, give_up_after, is_own_fault};
 use crate::upstream::pool::{Kept, Last, Lease, Pooled};
 use crate::worker::Worker;
-use crate::worker::arms::{Arm, Limit};
+use crate::worker::arms::{Arm, Limit, TunnelPlace};
 use crate::worker::buffers::{Buf, Buffers, LARGE, SMALL};
 use crate::worker::tick::Timer;
 
@@ -217,6 +217,8 @@ struct Exchange<'a, C> {
     upload: Flow,
     /// The rest of the request is not sent: the backend has answered without waiting for it, or takes no more.
     upload_cut: bool,
+    /// The backend closed while the client was slow with the rest of its request.
+    kept_waiting: bool,
     /// Once the answer is complete, what is left of the request is not sent.
     answer_ends_upload: bool,
     /// An interim answer has come, or the proxy has asked for the body itself.
@@ -225,6 +227,8 @@ struct Exchange<'a, C> {
     asked: bool,
     tries: Tries,
     place: Place,
+    /// Where a tunnel was asked for: its place, from before the handshake.
+    tunnel: Option<TunnelPlace>,
     /// Backend to client; begins with the heads of answers.
     download: Flow,
     /// Received from the backend and not used.
@@ -264,11 +268,13 @@ pub(crate) async fn run<C: Stream>(
         client,
         order,
         upload_cut: false,
+        kept_waiting: false,
         answer_ends_upload: false,
         continued: false,
         asked: false,
         tries: Tries::default(),
         place: Place::none(),
+        tunnel: None,
         download: Flow::new(Buf::default(), Body::Empty, false, now),
         answer: Buf::default(),
         record: Record::default(),
@@ -312,9 +318,9 @@ impl<C: Stream> Exchange<'_, C> {
         let ending = if upgraded {
             connection.be_patient(self.order.arm.timeouts.unread());
             self.place.give_up();
-            let _open = self.order.arm.enter_tunnel();
             self.tunnel(&mut connection.stream).await
         } else {
+            self.tunnel = None;
             self.relay(&mut connection.stream, &answer).await.err().unwrap_or(Ending::Answered(answer.status))
         };
         if let Ending::Malformed(_) = ending {
@@ -328,8 +334,10 @@ impl<C: Stream> Exchange<'_, C> {
     fn begin(&mut self) -> Result<(), Ending> {
         self.upload.prime(&mut self.client.input).map_err(Ending::Refused)?;
         let arm = &self.order.arm;
-        if self.order.websocket && !arm.tunnel_fits() {
-            return Err(Ending::Crowded);
+        // Held through the handshake: however slow it is, no more tunnels are asked for than may be open.
+        self.tunnel = None;
+        if self.order.websocket {
+            self.tunnel = Some(arm.enter_tunnel().ok_or(Ending::Crowded)?);
         }
         self.place = Place::begin(arm, self.upload.is_read(), self.worker.ticker.now())?;
         Ok(())
@@ -424,7 +432,7 @@ impl<C: Stream> Exchange<'_, C> {
             Err(failed) => {
                 match failed {
                     Failed::Try { failure: Failure::Lost, received: false, .. } if !reused => {
-                        connection.lease.dead(now());
+                        connection.lease.hung_up(now());
                     }
                     Failed::Try { failure: Failure::HeadTimeout, .. } => connection.lease.timed_out(now()),
                     _ => {}
@@ -457,7 +465,7 @@ impl<C: Stream> Exchange<'_, C> {
             Ok(Ok(stream)) => Ok(stream),
             Ok(Err(error)) if is_own_fault(&error) => Err(Failed::Over(Ending::OwnResources)),
             Ok(Err(_)) => {
-                lease.dead(self.worker.ticker.now());
+                lease.refused(self.worker.ticker.now());
                 Err(failed)
             }
             Err(ending) => Err(Failed::Over(ending)),

@@ -255,11 +255,19 @@ impl<C: Stream> Exchange<'_, C> {
         Ok(())
     }
 
-    /// The client has long owed the rest of its request.
+    /// The backend has had enough of a request whose client sends the rest of it slowly, or not at all.
     pub(super) fn keeps_waiting(&self) -> bool {
+        let silent_since = self.upload.progress().after(KEPT_WAITING);
         let owes = !self.upload_cut && !self.upload.is_done() && self.upload.waiting() == Waiting::ForSource;
-        let since = self.upload.progress().after(KEPT_WAITING);
-        owes && !self.awaits_continue() && since <= self.worker.ticker.now()
+        let silent = owes && !self.awaits_continue() && silent_since <= self.worker.ticker.now();
+        silent || self.kept_waiting || self.is_slow_client()
+    }
+
+    /// The rest of the request is owed, and comes slowly.
+    pub(super) fn is_slow_client(&self) -> bool {
+        let owes = !self.upload_cut && !self.upload.is_read() && !self.awaits_continue();
+        let moved = self.upload.moved() + self.download.moved();
+        owes && self.place.client_is_slow(self.worker.ticker.now(), moved)
     }
 
     /// Who is waited for.

@@ -30,7 +30,7 @@ impl<C: Stream> Exchange<'_, C> {
         self.order.arm = other;
         self.place.give_up();
         self.tries = Tries::default();
-        self.upload_cut = false;
+        (self.upload_cut, self.kept_waiting) = (false, false);
         self.download.mend();
         true
     }

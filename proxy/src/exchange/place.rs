@@ -38,6 +38,10 @@ pub(super) struct Place {
     window_ends: Tick,
     /// Bytes moved when the window began.
     moved_before: u64,
+    /// The client was waited for when this was last asked.
+    owing: bool,
+    /// It moved less than it should in the window before.
+    slow: bool,
 }
 
 /// How an exchange stands whenever it begins to wait.
@@ -58,7 +62,7 @@ pub(super) struct Standing {
 impl Place {
     /// None: for an exchange that has not come to its arm.
     pub(super) fn none() -> Self {
-        Self { state: State::Done, finished: false, window_ends: Tick::NEVER, moved_before: 0 }
+        Self::new(State::Done, false, Tick::NEVER)
     }
 
     /// Before a backend is asked. A finished request takes its place; another one is let in if there would be one, and
@@ -69,7 +73,11 @@ impl Place {
     pub(super) fn begin(arm: &Rc<Arm>, finished: bool, now: Tick) -> Result<Self, Ending> {
         arm.room().map_err(ending)?;
         let state = if finished { State::Held(arm.enter(false)) } else { State::Owed };
-        Ok(Self { state, finished, window_ends: now.after(WINDOW), moved_before: 0 })
+        Ok(Self::new(state, finished, now.after(WINDOW)))
+    }
+
+    fn new(state: State, finished: bool, window_ends: Tick) -> Self {
+        Self { state, finished, window_ends, moved_before: 0, owing: false, slow: false }
     }
 
     /// The request has become something else: a tunnel, or one that the other arm takes.
@@ -82,6 +90,7 @@ impl Place {
     /// # Errors
     /// Enough of the body has come for a place, and the arm has none.
     pub(super) fn follow(&mut self, arm: &Rc<Arm>, now: Tick, standing: Standing) -> Result<Tick, Ending> {
+        self.owing = standing.client_owes;
         if self.finished && !standing.client_owes && self.is_held() {
             return Ok(Tick::NEVER);
         }
@@ -102,10 +111,18 @@ impl Place {
             self.state = State::Lent;
         }
         if steady || !standing.client_owes || now >= self.window_ends {
+            self.slow = standing.client_owes && !steady;
             self.window_ends = now.after(WINDOW);
             self.moved_before = standing.moved;
         }
         Ok(if standing.client_owes && self.is_held() { self.window_ends } else { Tick::NEVER })
+    }
+
+    /// Since a whole window or longer it has been the client that is waited for, and it has moved less than
+    /// [`STEADY`] in each; so many bytes in all.
+    pub(super) fn client_is_slow(&self, now: Tick, moved: u64) -> bool {
+        let steady = moved.saturating_sub(self.moved_before) >= STEADY;
+        self.owing && !steady && (self.slow || now >= self.window_ends)
     }
 
     /// The request is counted.

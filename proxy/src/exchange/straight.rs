@@ -57,7 +57,7 @@ impl<C: Stream> Exchange<'_, C> {
             }
             match self.worker.buffers.poll_read(&mut self.answer, backend, cx) {
                 Poll::Pending => break,
-                // A backend that gives up on a request whose client keeps the rest of it back.
+                // A backend that gives up on a request whose client keeps the rest of it back, or sends it in drops.
                 Poll::Ready(Ok(0) | Err(_)) if self.keeps_waiting() => {
                     return Poll::Ready(Err(Failed::Over(Ending::ClientTimeout)));
                 }
@@ -77,6 +77,7 @@ impl<C: Stream> Exchange<'_, C> {
                 self.ask_for_body();
                 self.poll_answer(heads, backend, cx)
             }
+            Err(_) if self.kept_waiting => Poll::Ready(Err(Failed::Over(Ending::ClientTimeout))),
             Err(_) => Poll::Ready(Err(heads.failed(Failure::HeadTimeout, Ending::HeadTimeout))),
         }
     }
@@ -105,6 +106,7 @@ impl<C: Stream> Exchange<'_, C> {
 
     /// The backend takes no more of the request.
     pub(super) fn lose_backend(&mut self, lost: bool) {
+        self.kept_waiting |= self.is_slow_client();
         self.upload_cut = true;
         if lost {
             self.download.tear();

@@ -40,13 +40,13 @@ message_errors! {
     /// Another major version than 1.
     MajorVersion "majorVersion" 505 "only HTTP/1.1 and HTTP/1.0 are spoken here",
     /// A status outside 100 to 599, or outside 100 to 999 from a backend read leniently.
-    Status "status" 400 "the status is not between 100 and 599",
+    Status "status" 400 "the status is out of range",
     /// The request line is longer than `MAX_REQUEST_LINE`.
     RequestLineTooLong "requestLineTooLong" 414 "the request line is longer than 16 KiB",
     /// The head is longer than `MAX_HEAD`.
     HeadTooLong "headTooLong" 431 "the head is longer than 32 KiB",
     /// The head has more than `MAX_FIELDS` fields.
-    TooManyFields "tooManyFields" 431 "the head has more than 128 fields",
+    TooManyFields "tooManyFields" 431 "more than 128 fields in a head or its trailers",
     /// Interim answers (1xx) of more than `MAX_INTERIM` bytes together.
     InterimTooLong "interimTooLong" 400 "the interim answers are longer than 64 KiB",
     /// An interim answer 101 that the request did not ask for.

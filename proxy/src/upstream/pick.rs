@@ -21,7 +21,7 @@ pub struct Candidate {
 /// Why an endpoint is passed over while another is left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Out {
-    /// It answers, with 5xx or too late.
+    /// It takes connections, and answers with 5xx, too late, or not at all.
     Failing,
     /// It takes no connections.
     Dead,

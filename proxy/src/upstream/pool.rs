@@ -27,7 +27,7 @@ const RECENT: Duration = Duration::from_secs(1);
 const SILENCE: Duration = Duration::from_millis(100);
 /// Idle connections kept per endpoint.
 const MAX_IDLE: usize = 256;
-/// First and longest time out of the pick for an endpoint that takes no connections.
+/// First and longest time out of the pick for an endpoint that takes no connections, or closes them unanswered.
 const DEAD: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 
 /// The connections of one worker to the endpoints of one table.
@@ -53,7 +53,11 @@ struct Member<S> {
     /// Last in, first out: the connection used last is the likeliest to be open, and the others age and go.
     idle: Vec<Idle<S>>,
     in_flight: u32,
-    dead: Ejection,
+    /// It takes no connections.
+    refuses: Ejection,
+    /// It closed a fresh connection without an answer. One client's request may have brought that about, so it only
+    /// weighs in the pick: it never makes the arm one without endpoints.
+    hangs_up: Ejection,
     answers: Answers,
 }
 
@@ -85,10 +89,10 @@ pub(crate) enum Pooled {
     No,
 }
 
-/// What a request does that finds no endpoint alive.
+/// What a request does where every endpoint refuses connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Last {
-    /// It asks one of those that were found dead.
+    /// It asks one of them all the same.
     Resort,
     /// It goes to the other arm.
     OtherArm,
@@ -125,7 +129,8 @@ impl<S: Stream> Pool<S> {
         let (list, all_failing) = (&mut members.list, members.all_failing);
         let index = pick(list.len(), random, |i| list[i].candidate(now, tried, all_failing))?;
         let member = &mut list[index];
-        if last == Last::OtherArm && member.dead.is_out(now) {
+        // One that refuses connections is picked only where all that are left do.
+        if last == Last::OtherArm && member.refuses.is_out(now) {
             return None;
         }
         member.in_flight += 1;
@@ -199,15 +204,15 @@ impl<S> Members<S> {
 
 impl<S> Member<S> {
     fn new(slot: Slot) -> Self {
-        let (dead, answers) = (Ejection::default(), Answers::default());
-        Self { slot, idle: Vec::new(), in_flight: 0, dead, answers }
+        let (refuses, hangs_up) = (Ejection::default(), Ejection::default());
+        Self { slot, idle: Vec::new(), in_flight: 0, refuses, hangs_up, answers: Answers::default() }
     }
 
     fn candidate(&self, now: Tick, tried: &[SocketAddr], all_failing: bool) -> Candidate {
-        let out = if self.dead.is_out(now) {
-            Some(Out::Dead)
-        } else {
-            (!all_failing && self.answers.is_out(now)).then_some(Out::Failing)
+        let fails = self.hangs_up.is_out(now) || (!all_failing && self.answers.is_out(now));
+        let out = match self.refuses.is_out(now) {
+            true => Some(Out::Dead),
+            false => fails.then_some(Out::Failing),
         };
         Candidate {
             in_flight: self.in_flight,
@@ -268,7 +273,8 @@ impl<S> Lease<S> {
     pub(crate) fn answered(&self, status: u16, now: Tick) {
         let good = status < 500;
         let as_before = self.with(|member| {
-            member.dead.end();
+            member.refuses.end();
+            member.hangs_up.end();
             good && matches!(member.answers, Answers::Good)
         });
         if as_before == Some(false) {
@@ -276,9 +282,17 @@ impl<S> Lease<S> {
         }
     }
 
-    /// No connection could be made, or a fresh one died unused.
-    pub(crate) fn dead(&self, now: Tick) {
-        self.with(|member| member.dead.eject(now, DEAD.0, DEAD.1));
+    /// No connection could be made.
+    pub(crate) fn refused(&self, now: Tick) {
+        self.with(|member| member.refuses.eject(now, DEAD.0, DEAD.1));
+    }
+
+    /// A fresh connection was closed without an answer.
+    pub(crate) fn hung_up(&self, now: Tick) {
+        self.with(|member| {
+            member.refuses.end();
+            member.hangs_up.eject(now, DEAD.0, DEAD.1);
+        });
     }
 
     /// No answer came in time: it is counted as a failure, and what is idle is closed, since nothing there can be

@@ -81,7 +81,7 @@ impl Drop for Admission {
     }
 }
 
-/// A tunnel counted against `maxTunnels` until dropped.
+/// A tunnel, open or asked for, counted against `maxTunnels` until dropped.
 #[derive(Debug)]
 pub(crate) struct TunnelPlace(Rc<Arm>);
 
@@ -268,15 +268,13 @@ impl Arm {
         Admission { arm: Rc::clone(self), unfinished }
     }
 
-    /// Whether another tunnel may be opened, by `maxTunnels`.
-    pub(crate) fn tunnel_fits(&self) -> bool {
-        self.in_flight.tunnel_fits(self.max_tunnels)
-    }
-
-    /// Counts a tunnel in.
-    pub(crate) fn enter_tunnel(self: &Rc<Self>) -> TunnelPlace {
+    /// Counts a tunnel in. `None`: `maxTunnels` is reached.
+    pub(crate) fn enter_tunnel(self: &Rc<Self>) -> Option<TunnelPlace> {
+        if !self.in_flight.tunnel_fits(self.max_tunnels) {
+            return None;
+        }
         self.in_flight.enter_tunnel(self.worker);
-        TunnelPlace(Rc::clone(self))
+        Some(TunnelPlace(Rc::clone(self)))
     }
 
     /// What becomes of a path on its way upstream.

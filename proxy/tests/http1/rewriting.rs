@@ -430,6 +430,25 @@ fn our_own_answers_are_whole_messages() {
     }
 }
 
+#[test]
+fn every_refusal_goes_out_with_the_phrase_of_its_status() {
+    for error in halftone_proxy::http1::MessageError::ALL {
+        let answer = OwnAnswer {
+            status: error.status(),
+            date: "1994-11-06T08:49:37Z".parse().unwrap(),
+            client: Version::Http11,
+            keep_alive: false,
+            fields: &[],
+            body: error.text(),
+            head_only: false,
+        };
+        let mut out = Vec::new();
+        write::own_answer(&mut out, &answer);
+        let (line, _) = text(&out).split_once("\r\n").map(|(a, b)| (a.to_owned(), b.to_owned())).unwrap();
+        assert!(line.len() > "HTTP/1.1 413 ".len(), "{line:?}");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 4000, ..ProptestConfig::default() })]
 

@@ -141,3 +141,32 @@ fn an_endpoint_that_fails_again_and_again_is_left_out_while_another_does_well() 
         client.get("/");
     }
 }
+
+#[test]
+fn a_gray_that_closes_on_one_request_unanswered_keeps_all_others() {
+    let stable = Backend::answering("stable");
+    let gray = Backend::start(|connection, _| {
+        while let Some(request) = connection.request() {
+            if request.target().ends_with("/closes") {
+                return;
+            }
+            connection.ok("gray");
+        }
+    });
+    let mut proxy = Proxy::start(&[both(stable.address, &[gray.address], json!({}))]);
+    for _ in 0..3 {
+        let post = "POST /closes HTTP/1.1\r\nHost: shop\r\nX-User-Name: x\r\nContent-Length: 0\r\n";
+        let mut stranger = proxy.client();
+        stranger.send(format!("{post}\r\n"));
+        assert_eq!(stranger.answer().status(), 502);
+        let mut client = proxy.client();
+        client.send("GET /x HTTP/1.1\r\nHost: shop\r\nX-User-Name: lin\r\n\r\n");
+        assert_eq!(client.answer().text(), "gray", "gray takes connections");
+        assert_eq!(ask(&proxy).text(), "gray");
+    }
+    proxy.wait_for("every request counted", |counts| {
+        let outcomes = &counts[&Arm::Gray].outcomes;
+        outcomes.get(&Outcome::Status2xx) == Some(&6) && outcomes.get(&Outcome::Reset) == Some(&3)
+    });
+    assert_eq!(proxy.counts()[&Arm::Gray].fallbacks, 0);
+}

@@ -212,3 +212,43 @@ fn whoever_keeps_silent_after_it_was_asked_is_the_one_that_is_waited_for() {
     assert_eq!(client.answer().status(), 408);
     proxy.expect_outcomes(Arm::Stable, &[(Outcome::Refused408, 1)]);
 }
+
+#[test]
+fn a_backend_that_gives_up_on_a_body_that_comes_in_drops_is_not_charged_for_it() {
+    let backend = Backend::start(|connection, _| {
+        connection.head();
+        // As servers do that give a body so much time in all.
+        std::thread::sleep(Duration::from_secs(3));
+        connection.reset();
+    });
+    let mut proxy = Proxy::to(backend.address);
+    let mut client = proxy.client();
+    client.send("PUT / HTTP/1.1\r\nHost: shop\r\nContent-Length: 1000000\r\n\r\n");
+    let mut sender = client.stream().try_clone().unwrap();
+    let dripping = std::thread::spawn(move || {
+        while sender.write_all(b"1").is_ok() {
+            std::thread::sleep(Duration::from_millis(200));
+        }
+    });
+    assert_eq!(client.answer().status(), 408);
+    drop(client);
+    dripping.join().unwrap();
+    proxy.expect_outcomes(Arm::Stable, &[(Outcome::Refused408, 1)]);
+}
+
+#[test]
+fn a_tunnel_that_is_asked_for_has_its_place_before_it_is_granted() {
+    let backend = Backend::start(|connection, _| {
+        // Neither granted nor refused.
+        connection.request();
+        assert!(connection.ends());
+    });
+    let arm = json!({"maxInFlight": 100, "maxTunnels": 2});
+    let proxy = Proxy::start(&[release(&[backend.address], json!({"arms": {"stable": arm}}))]);
+    let mut asked: Vec<Client> = (0..2).map(|_| proxy.client()).collect();
+    for client in &mut asked {
+        client.send(WEBSOCKET);
+        backend.seen();
+    }
+    assert_eq!(proxy.client().send(WEBSOCKET).answer().status(), 503);
+}

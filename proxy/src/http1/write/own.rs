@@ -66,6 +66,7 @@ fn reason_phrase(status: u16) -> &'static str {
         408 => "Request Timeout",
         409 => "Conflict",
         410 => "Gone",
+        413 => "Content Too Large",
         414 => "URI Too Long",
         417 => "Expectation Failed",
         421 => "Misdirected Request",
