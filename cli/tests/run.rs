@@ -317,7 +317,8 @@ fn a_server_that_is_dead_is_named_with_its_error_and_again_when_it_answers() {
 #[test]
 fn an_edit_is_confirmed_and_a_refused_file_that_is_right_again_too() {
     let world = World::new();
-    let good = world.manifest(1, 2, "{ratio: 20, hold: 600s}");
+    let (stable, gray) = (Nginx::start(&world), Python::start(&world));
+    let good = world.manifest(stable.port, gray.port, "{ratio: 20, hold: 600s}");
     world.write(&good);
     let run = Run::start(&world);
     run.until("it holds", |status| status["phase"] == "Holding");
@@ -335,7 +336,8 @@ fn an_edit_is_confirmed_and_a_refused_file_that_is_right_again_too() {
 #[test]
 fn a_state_that_waits_says_what_comes_next() {
     let world = World::new();
-    let manifest = world.manifest(1, 2, "{ratio: 20, hold: 600s}");
+    let (stable, gray) = (Nginx::start(&world), Python::start(&world));
+    let manifest = world.manifest(stable.port, gray.port, "{ratio: 20, hold: 600s}");
     world.write(&manifest.replace("minRequests: 5", "minRequests: 100"));
     let run = Run::start(&world);
     run.until("it holds", |status| status["phase"] == "Holding");
