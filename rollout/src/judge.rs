@@ -91,7 +91,7 @@ impl Process {
         if !batch.warm_up {
             self.totals.add(batch);
         }
-        self.recent.note(batch.seconds, batch.gray.faults);
+        self.recent.note(batch.seconds, &batch.gray.faults);
         let mut worst = Standing::Kept;
         self.about = None;
         for (at, watch) in self.watches.iter_mut().enumerate() {

@@ -13,6 +13,7 @@ use halftone_routing::{
         units::{ReleaseId, Revision, Stage},
     },
     report::{Choice, ChosenBy, CounterKey, Counts},
+    sketch::Users,
 };
 use jiff::Timestamp;
 
@@ -212,6 +213,8 @@ pub struct Round {
     pub stable: ArmBatch,
     /// Requests that reached stable at all, whatever sent them there and under whichever stage.
     pub reached_stable: u64,
+    /// The users whom failures of this release's gray reached, under whichever stage.
+    pub failed_users: Users,
 }
 
 impl Round {
@@ -232,6 +235,7 @@ impl Round {
             gray: ArmBatch::default(),
             stable: ArmBatch::default(),
             reached_stable: 0,
+            failed_users: Users::default(),
         };
         for (key, counts) in added {
             if key.uid == plan.object.uid {
@@ -247,6 +251,9 @@ impl Round {
             Arm::Gray => counts.fallbacks,
         };
         self.reached_stable = self.reached_stable.saturating_add(reached);
+        if key.release == self.release && key.arm == Arm::Gray {
+            self.failed_users.merge(&counts.failed_users);
+        }
         if key.release != self.release || key.stage != self.stage || key.excluded {
             return;
         }

@@ -13,6 +13,7 @@ use halftone_routing::config::{
     identity::Form,
     units::{Ratio, ReleaseId, Stage},
 };
+use halftone_routing::sketch::Users;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
@@ -292,6 +293,8 @@ pub struct Memory {
     pub(crate) window_closed: bool,
     /// Since when nothing has reached stable.
     pub(crate) stable_idle_since: Option<Timestamp>,
+    /// The users whom gray's failures have reached in this attempt, as far as this process has seen.
+    pub(crate) failed_users: Users,
 }
 
 impl Memory {
@@ -304,6 +307,7 @@ impl Memory {
             fresh_after: now.steady,
             window_closed: false,
             stable_idle_since: None,
+            failed_users: Users::default(),
         }
     }
 }

@@ -104,6 +104,7 @@ impl Model {
             gray: arm(of.plan, gray, missing_gray, self.gray_median, rng),
             stable: arm(of.plan, stable, missing_stable, STABLE_MEDIAN, rng),
             reached_stable: stable.requests + missing_stable.requests,
+            failed_users: Default::default(),
         }
     }
 

@@ -4,6 +4,7 @@
 use std::num::NonZeroU32;
 
 use halftone_routing::config::units::Ratio;
+use halftone_routing::sketch::Users;
 
 use super::{adopt, change::Change, steps};
 use crate::{
@@ -196,6 +197,7 @@ impl Change<'_> {
             return Err("the release is not rolled back, there is nothing to retry".into());
         }
         self.progress.paused = false;
+        self.progress.memory.failed_users = Users::default();
         self.begin_step(Ratio::ZERO);
         let started_at = self.now.wall;
         let attempt = self.progress.release.as_mut().map_or(1, |release| {

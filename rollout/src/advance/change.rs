@@ -6,6 +6,7 @@ use halftone_routing::config::{
     arm::ArmConfig,
     units::{Ratio, Stage},
 };
+use halftone_routing::sketch::Users;
 
 use super::{
     adopt::Held,
@@ -242,6 +243,7 @@ impl Change<'_> {
             form: form_of(self.seen),
         });
         self.progress.paused = false;
+        self.progress.memory.failed_users = Users::default();
         self.progress.evidence.number = 0;
         self.begin_step(Ratio::ZERO);
         self.renew_token(&self.now.wall.to_string());
@@ -302,7 +304,15 @@ impl Change<'_> {
         self.plan.stable.version.to_string()
     }
 
+    /// What the verdict says, and how many users it has cost.
     fn verdict_message(&self) -> String {
-        self.progress.evidence.verdict_status().map(|verdict| verdict.message).unwrap_or_default()
+        let message = self.progress.evidence.verdict_status().map(|verdict| verdict.message);
+        let mut message = message.unwrap_or_default();
+        let users = self.progress.memory.failed_users.estimate();
+        if users > 0 {
+            let who = if users == 1 { "one user".to_owned() } else { format!("about {users} users") };
+            message += &format!("; {who} met a failure of {}", self.gray_version());
+        }
+        message
     }
 }

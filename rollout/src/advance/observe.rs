@@ -69,6 +69,11 @@ impl Change<'_> {
             split.requests = split.requests.saturating_add(gray).saturating_add(stable);
             split.gray = split.gray.saturating_add(gray);
         }
+        if let Some(round) = &self.seen.round
+            && self.progress.release.as_ref().is_some_and(|release| release.id == round.release)
+        {
+            self.progress.memory.failed_users.merge(&round.failed_users);
+        }
         let idle_since = &mut self.progress.memory.stable_idle_since;
         if !matches!(self.progress.state, State::Promoted { .. }) {
             *idle_since = None;

@@ -1,7 +1,7 @@
 //! What kind of failures gray's errors were, for the sentence of a verdict: whoever reads it should know where to look
 //! first. Nothing is decided by it.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use halftone_routing::report::{Counts, Outcome};
 use serde::{Deserialize, Serialize};
@@ -25,35 +25,58 @@ const OTHERS: &str = "others";
 /// So many polls are remembered: half a minute. What went on for longer is told by its largest kind.
 const POLLS: usize = 64;
 
-/// Errors charged to an arm, by kind; the last place is for all others.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Faults([u64; KINDS.len() + 1]);
+/// Errors charged to an arm, by kind.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Faults {
+    /// As in [`KINDS`]; the last place is for all others.
+    kinds: [u64; KINDS.len() + 1],
+    /// Of the error statuses, how many had which, where the proxies say so.
+    statuses: BTreeMap<u16, u64>,
+}
 
 impl Faults {
     /// Adds the errors among what was counted.
     pub fn count(&mut self, counts: &Counts) {
         let mut others = counts.errors();
-        for (mine, (outcome, _)) in self.0.iter_mut().zip(&KINDS) {
+        for (mine, (outcome, _)) in self.kinds.iter_mut().zip(&KINDS) {
             let more = counts.outcomes.get(outcome).copied().unwrap_or_default();
             *mine = mine.saturating_add(more);
             others = others.saturating_sub(more);
         }
-        self.0[KINDS.len()] = self.0[KINDS.len()].saturating_add(others);
+        self.kinds[KINDS.len()] = self.kinds[KINDS.len()].saturating_add(others);
+        self.add_statuses(&counts.error_statuses);
+    }
+
+    fn add_statuses(&mut self, statuses: &BTreeMap<u16, u64>) {
+        for (status, more) in statuses {
+            let mine = self.statuses.entry(*status).or_default();
+            *mine = mine.saturating_add(*more);
+        }
     }
 
     /// Adds others.
     pub fn merge(&mut self, other: &Self) {
-        self.0.iter_mut().zip(&other.0).for_each(|(mine, theirs)| *mine = mine.saturating_add(*theirs));
+        let pairs = self.kinds.iter_mut().zip(&other.kinds);
+        pairs.for_each(|(mine, theirs)| *mine = mine.saturating_add(*theirs));
+        self.add_statuses(&other.statuses);
     }
 
     fn total(&self) -> u64 {
-        self.0.iter().fold(0, |sum, count| sum.saturating_add(*count))
+        self.kinds.iter().fold(0, |sum, count| sum.saturating_add(*count))
     }
 
     /// The kinds that there were, the most frequent first.
-    fn listed(&self) -> Vec<(u64, &'static str)> {
-        let words = KINDS.iter().map(|(_, word)| *word).chain([OTHERS]);
-        let mut listed: Vec<_> = self.0.iter().copied().zip(words).filter(|(count, _)| *count > 0).collect();
+    fn listed(&self) -> Vec<(u64, String)> {
+        let named = self.statuses.values().fold(0_u64, |sum, count| sum.saturating_add(*count));
+        let kinds = KINDS.iter().map(|(outcome, word)| (Some(*outcome), *word)).chain([(None, OTHERS)]);
+        let kinds = self.kinds.iter().zip(kinds).map(|(count, (outcome, word))| {
+            // What the proxies have told by its status stands below.
+            let rest =
+                if outcome == Some(Outcome::ErrorStatus) { count.saturating_sub(named) } else { *count };
+            (rest, word.to_owned())
+        });
+        let statuses = self.statuses.iter().map(|(status, count)| (*count, format!("with status {status}")));
+        let mut listed: Vec<_> = kinds.chain(statuses).filter(|(count, _)| *count > 0).collect();
         listed.sort_by_key(|(count, _)| std::cmp::Reverse(*count));
         listed
     }
@@ -71,11 +94,11 @@ impl Default for Recent {
 
 impl Recent {
     /// Notes what one poll has brought.
-    pub(super) fn note(&mut self, seconds: f64, faults: Faults) {
+    pub(super) fn note(&mut self, seconds: f64, faults: &Faults) {
         if self.0.len() == POLLS {
             self.0.pop_front();
         }
-        self.0.push_back((seconds, faults));
+        self.0.push_back((seconds, faults.clone()));
     }
 
     /// The kinds of the bad events of a window, in brackets: with their figures where all of them are remembered. Nothing

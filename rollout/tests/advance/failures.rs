@@ -2,6 +2,7 @@
 
 use halftone_rollout::{events::Reason, judge::Verdict, request::Command, spec::Phase};
 use halftone_routing::config::State;
+use halftone_routing::sketch::{User, Users};
 
 use crate::world::World;
 
@@ -299,4 +300,27 @@ fn nobody_is_called_back_by_a_document_that_cannot_be_written() {
     assert_eq!(world.condition("Ready"), "False/RolledBack");
     world.run("5s").restart().run("10s");
     assert_eq!(told(&world), [1, 1, 1], "each is told once, whoever restarts");
+}
+
+#[test]
+fn a_rollback_says_how_many_users_its_failures_reached_and_a_retry_counts_anew() {
+    let mut world = World::new("");
+    world.run_until_ratio("10%");
+    for name in ["lin", "wei", "mei"] {
+        world.failed_users.add(User::from_hash(xxhash(name)));
+    }
+    world.traffic.gray_errors = 0.5;
+    world.run_until_ratio("0%");
+    let told = |world: &World| world.status.rollback.as_ref().unwrap().message.clone();
+    assert!(told(&world).ends_with("; about 3 users met a failure of v2"), "{}", told(&world));
+    world.failed_users = Users::default();
+    world.failed_users.add(User::from_hash(xxhash("lin")));
+    world.must(Command::Retry).run_until_ratio("10%").run_until_phase(Phase::RolledBack);
+    assert!(told(&world).ends_with("; one user met a failure of v2"), "{}", told(&world));
+}
+
+/// Bits that are as evenly distributed as those of a user.
+fn xxhash(name: &str) -> u64 {
+    name.bytes()
+        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }

@@ -6,6 +6,7 @@ use halftone_rollout::{judge, observation::Round};
 use halftone_routing::{
     config::{arm::Arm, limits::Quantile, units::Stage},
     report::{ChosenBy, CounterKey, Counts, LimitEvents, Outcome},
+    sketch::User,
 };
 
 use crate::world::World;
@@ -124,4 +125,23 @@ fn the_order_of_answers_within_a_poll_does_not_matter() {
     let one = Round::of(&world.progress, 0.5, &added);
     added.reverse();
     assert_eq!(Round::of(&world.progress, 0.5, &added), one);
+}
+
+#[test]
+fn users_whom_gray_has_failed_are_collected_under_any_stage_and_those_of_stable_never() {
+    let world = world("");
+    let failed = |users: std::ops::Range<u64>| {
+        let mut counts = counts(0, 1, 0, 0);
+        users.for_each(|user| {
+            counts.failed_users.add(User::from_hash(user.wrapping_mul(0x9e37_79b9_7f4a_7c15)))
+        });
+        counts
+    };
+    let earlier = CounterKey { stage: Stage::FIRST, ..key(&world, Arm::Gray, ChosenBy::Split) };
+    let added = [
+        (key(&world, Arm::Gray, ChosenBy::Split), failed(1..4)),
+        (earlier, failed(3..6)),
+        (key(&world, Arm::Stable, ChosenBy::Split), failed(10..20)),
+    ];
+    assert_eq!(Round::of(&world.progress, 0.5, &added).unwrap().failed_users.estimate(), 5);
 }

@@ -15,6 +15,7 @@ use halftone_rollout::{
     spec::{HandledRequest, Phase, RequestResult},
 };
 use halftone_routing::config::{self, RoutingConfig};
+use halftone_routing::sketch::Users;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
@@ -143,6 +144,8 @@ pub(crate) struct World {
     pub(crate) unresolved: Option<Obstacle>,
     pub(crate) unspoken: Option<String>,
     pub(crate) unprogrammed: Option<String>,
+    /// Whom failures of gray reach, each round anew.
+    pub(crate) failed_users: Users,
     pub(crate) unwritable: Option<String>,
     pub(crate) unreadable: Option<String>,
     pub(crate) handing_over: Option<String>,
@@ -207,6 +210,7 @@ impl World {
             unresolved: None,
             unspoken: None,
             unprogrammed: None,
+            failed_users: Users::default(),
             unwritable: None,
             unreadable: None,
             handing_over: None,
@@ -410,6 +414,7 @@ impl World {
             gray: to_gray,
             stable: arm(stable, stable_bad, 0),
             reached_stable: stable + to_stable + stray,
+            failed_users: self.failed_users.clone(),
         })
     }
 

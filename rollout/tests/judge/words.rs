@@ -74,6 +74,8 @@ fn a_failure_says_what_kind_of_failures_there_were() {
             &[(Outcome::Abandoned, 1), (Outcome::ConnectFailure, 24)],
             " (72 connections refused or not made in time, 3 others)",
         ),
+        // As proxies before the second form of reports tell them, and as others do.
+        (&[(Outcome::ErrorStatus, 25)], " (75 error statuses)"),
         // Of other requests than the limit looks at.
         (&[(Outcome::ResponseTimeout, 90)], " (mostly time-outs)"),
         (&[], ""),
@@ -84,6 +86,21 @@ fn a_failure_says_what_kind_of_failures_there_were() {
         );
         assert_eq!(told, expected);
     }
+}
+
+#[test]
+fn error_statuses_are_told_one_by_one_where_proxies_say_which() {
+    let mut failing = arm(50, 25, 0, 0);
+    failing.faults.count(&report::Counts {
+        outcomes: [(Outcome::ErrorStatus, 25)].into(),
+        error_statuses: [(500, 4), (503, 20)].into(),
+        ..report::Counts::default()
+    });
+    let told = message(ERRORS, failing, arm(1000, 1, 0, 0), 3);
+    assert!(
+        told.contains(": 75 of 150 (60 with status 503, 12 with status 500, 3 error statuses);"),
+        "{told}"
+    );
 }
 
 #[test]
