@@ -3,7 +3,7 @@
 use clap::Command;
 
 /// The examples of each command, by its name.
-const EXAMPLES: [(&str, &[&str]); 24] = [
+const EXAMPLES: [(&str, &[&str]); 25] = [
     (
         "run",
         &[
@@ -25,6 +25,13 @@ const EXAMPLES: [(&str, &[&str]); 24] = [
     ("events", &["halftone events checkout -n shop", "halftone events checkout -f --json"]),
     ("config", &["halftone config checkout -n shop", "halftone config diff checkout -n shop"]),
     ("proxies", &["halftone proxies", "halftone proxies --class edge -o json"]),
+    (
+        "hand-over",
+        &[
+            "halftone hand-over --class default --to halftone/halftone",
+            "halftone hand-over --class default --to halftone/second --force",
+        ],
+    ),
     ("version", &["halftone version", "halftone version -o json"]),
     ("check", &["halftone check --pre", "halftone check --fleet-namespace halftone"]),
     (
