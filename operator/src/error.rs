@@ -62,8 +62,7 @@ impl Error {
     }
 
     /// All kinds, for metrics.
-    pub const KINDS: [&str; 7] =
-        ["notLeading", "conflict", "refused", "unreachable", "late", "unrestorable", "document"];
+    pub const KINDS: [&str; 6] = ["notLeading", "conflict", "refused", "unreachable", "late", "document"];
 
     /// The kind, for metrics.
     #[must_use]
