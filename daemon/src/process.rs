@@ -10,7 +10,7 @@ use prometheus_client::metrics::MetricType;
 
 /// Linux tells CPU times to programs in hundredths of a second, whatever the kernel counts in (proc(5), `USER_HZ`).
 const TICKS: f64 = 100.0;
-/// Pages of memory as /proc counts them. Where they are larger, the status file is right all the same.
+/// /proc/self/status counts memory in these.
 const KIB: f64 = 1024.0;
 
 /// The present process.
@@ -22,24 +22,53 @@ pub struct Process {
     pub version: &'static str,
 }
 
-/// A name, what it means, and what kind of metric it is.
-const FIGURES: [(&str, &str, MetricType); 6] = [
-    ("process_cpu_seconds", "Processor time used, in user and system mode", MetricType::Counter),
-    ("process_resident_memory_bytes", "Memory in use", MetricType::Gauge),
-    ("process_virtual_memory_bytes", "Address space in use", MetricType::Gauge),
-    ("process_open_fds", "Open file descriptors", MetricType::Gauge),
-    ("process_max_fds", "Limit of open file descriptors", MetricType::Gauge),
-    ("process_start_time_seconds", "When the process started, in seconds since 1970", MetricType::Gauge),
-];
+/// What one name exposes.
+#[derive(Debug, Clone, Copy)]
+pub struct Described {
+    /// Without the `_total` of a counter.
+    pub name: &'static str,
+    /// What kind of metric it is.
+    pub kind: MetricType,
+    /// The names of its labels.
+    pub labels: &'static [&'static str],
+    /// What it means, without the full stop.
+    pub help: &'static str,
+}
+
+const fn described(name: &'static str, kind: MetricType, help: &'static str) -> Described {
+    Described { name, kind, labels: &[], help }
+}
+
+/// Which build it is.
+const BUILD: Described = Described {
+    labels: &["component", "version"],
+    ..described("halftone_build_info", MetricType::Gauge, "1, with the version of the program")
+};
+const CPU: Described =
+    described("process_cpu_seconds", MetricType::Counter, "Processor time used, in user and system mode");
+const RESIDENT: Described = described("process_resident_memory_bytes", MetricType::Gauge, "Memory in use");
+const VIRTUAL: Described =
+    described("process_virtual_memory_bytes", MetricType::Gauge, "Address space in use");
+const OPEN: Described = described("process_open_fds", MetricType::Gauge, "Open file descriptors");
+const MOST: Described = described("process_max_fds", MetricType::Gauge, "Limit of open file descriptors");
+const STARTED: Described = described(
+    "process_start_time_seconds",
+    MetricType::Gauge,
+    "When the process started, in seconds since 1970",
+);
+
+/// The metrics of the process itself.
+const FIGURES: [Described; 6] = [CPU, RESIDENT, VIRTUAL, OPEN, MOST, STARTED];
+/// Everything that a [`Process`] exposes.
+pub const METRICS: [Described; 7] = [BUILD, CPU, RESIDENT, VIRTUAL, OPEN, MOST, STARTED];
 
 impl Collector for Process {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let help = "1, with the version of the program";
-        let mut build = encoder.encode_descriptor("halftone_build_info", help, None, MetricType::Gauge)?;
+        let mut build = encoder.encode_descriptor(BUILD.name, BUILD.help, None, BUILD.kind)?;
         let labels = [("component", self.component), ("version", self.version)];
         build.encode_family(&labels)?.encode_gauge(&1_i64)?;
-        for ((name, help, kind), value) in FIGURES.into_iter().zip(figures(Path::new("/proc"))) {
-            let Some(value) = value else { continue };
+        for (metric, value) in FIGURES.into_iter().zip(figures(Path::new("/proc"))) {
+            let (Some(value), Described { name, kind, help, .. }) = (value, metric) else { continue };
             let mut metric = encoder.encode_descriptor(name, help, None, kind)?;
             match kind {
                 MetricType::Counter => metric.encode_counter::<NoLabelSet, _, u64>(&value, None)?,

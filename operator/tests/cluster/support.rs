@@ -11,6 +11,7 @@ use bytes::Bytes;
 use halftone_daemon::token::{self, Claim, Keys};
 use halftone_operator::run::{self, Options};
 use halftone_rollout::fleet::FleetDeclarations;
+use halftone_routing::config::FEATURES;
 use http::{Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -351,7 +352,7 @@ impl Proxy {
         }
         let report = json!({
             "instance": "uid-proxy-0", "epoch": "0000000000000001", "sequence": state.sequence, "version": "0",
-            "features": [], "applied": applied, "fleet": fleet(server), "keys": keys, "entries": entries,
+            "features": FEATURES, "applied": applied, "fleet": fleet(server), "keys": keys, "entries": entries,
         });
         Response::new(Full::new(report.to_string().into()))
     }

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::fmt::{self, Write};
 
-use halftone_daemon::process::Process;
+use halftone_daemon::process::{self, Process};
 use halftone_routing::config::arm::Arm;
 use halftone_routing::histogram;
 use halftone_routing::report::Counts;
@@ -350,6 +350,13 @@ pub fn documentation() -> String {
             metric.help
         );
     }
+    for of_process in &process::METRICS {
+        let total = if matches!(of_process.kind, MetricType::Counter) { "_total" } else { "" };
+        let labels =
+            of_process.labels.iter().map(|label| format!("`{label}`")).collect::<Vec<_>>().join(", ");
+        let (name, kind, help) = (of_process.name, of_process.kind.as_str(), of_process.help);
+        let _ = writeln!(page, "| `{name}{total}` | {kind} | {labels} | {help}. |");
+    }
     page.push_str("\nEvery `cause`, and whom it is charged to:\n\n| cause | charged to |\n|---|---|\n");
     for outcome in halftone_routing::report::Outcome::ALL {
         use halftone_routing::report::Charge;
@@ -445,6 +452,11 @@ mod tests {
                 labels.remove("le");
                 assert_eq!(labels, metric.labels.iter().copied().collect(), "{name}");
             }
+        }
+        for metric in &process::METRICS {
+            let total = if matches!(metric.kind, MetricType::Counter) { "_total" } else { "" };
+            let labels = samples.remove(&*format!("{}{total}", metric.name));
+            assert_eq!(labels, Some(metric.labels.iter().copied().collect()), "{}", metric.name);
         }
         assert!(samples.is_empty(), "undocumented: {samples:?}");
     }
