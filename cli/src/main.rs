@@ -12,6 +12,7 @@ mod engine;
 mod explain;
 mod fleet;
 mod here;
+mod interrupt;
 mod lint;
 mod manifests;
 mod next;

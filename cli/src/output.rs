@@ -142,11 +142,6 @@ pub(crate) fn redraws(output: &impl IsTerminal) -> bool {
     output.is_terminal() && !dumb
 }
 
-/// The exit code of a command that Ctrl-C ended, as shells have it: 128 and the number of SIGINT.
-pub(crate) fn interrupted() -> ExitCode {
-    ExitCode::from(130)
-}
-
 /// Takes `--color` for the rest of the process.
 pub(crate) fn choose_color(choice: ColorChoice) {
     match choice {

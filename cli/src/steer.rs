@@ -25,6 +25,7 @@ use crate::course::End;
 use crate::engine::Measured;
 use crate::engine::release::name_of;
 use crate::here;
+use crate::interrupt::or_interrupted;
 use crate::output::{self, Failure};
 use crate::socket::{self, Answer, Question, question};
 use crate::status::{self, Listing, Traffic};
@@ -187,10 +188,7 @@ async fn watch_here(state: PathBuf, arguments: &WatchArguments) -> Result<ExitCo
             tokio::time::sleep(LOOK).await;
         }
     };
-    let ended = tokio::select! {
-        ended = look => ended,
-        _ = tokio::signal::ctrl_c() => Ok(output::interrupted()),
-    };
+    let ended = or_interrupted(look).await;
     view.ended();
     ended
 }

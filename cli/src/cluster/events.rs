@@ -21,6 +21,7 @@ use super::{Cluster, Name, Scope, block_on};
 use crate::args::{EventsArguments, Place};
 use crate::engine::past::Happened;
 use crate::engine::release::name_of;
+use crate::interrupt::or_interrupted;
 use crate::output::{self, Failure};
 use crate::view::News;
 use crate::{here, steer};
@@ -31,7 +32,7 @@ const LOOK: Duration = Duration::from_millis(500);
 /// Runs the command.
 pub(crate) fn run(arguments: &EventsArguments) -> Result<ExitCode, Failure> {
     match steer::place(&arguments.running, false) {
-        Place::Local(state) => block_on(of_run(&state, arguments)),
+        Place::Local(state) => block_on(or_interrupted(of_run(&state, arguments))),
         Place::Cluster { looked_here } => of_cluster(arguments, looked_here),
     }
 }
@@ -50,16 +51,13 @@ async fn of_run(state: &Path, arguments: &EventsArguments) -> Result<ExitCode, F
                 return Ok(ExitCode::SUCCESS);
             }
             false => return Ok(ExitCode::SUCCESS),
-            true => tokio::select! {
-                () = tokio::time::sleep(LOOK) => {}
-                _ = tokio::signal::ctrl_c() => return Ok(output::interrupted()),
-            },
+            true => tokio::time::sleep(LOOK).await,
         }
     }
 }
 
 fn of_cluster(arguments: &EventsArguments, looked_here: bool) -> Result<ExitCode, Failure> {
-    block_on(async {
+    block_on(or_interrupted(async {
         let cluster = Cluster::connect(&arguments.running.cluster, looked_here).await?;
         let Name { namespace, name } = Name::read(&arguments.name);
         let namespace = namespace.unwrap_or(cluster.namespace());
@@ -85,13 +83,10 @@ fn of_cluster(arguments: &EventsArguments, looked_here: bool) -> Result<ExitCode
             )?;
         }
         match arguments.follow {
-            true => tokio::select! {
-                ended = follow(&cluster, scope, &selector, arguments.json, told) => ended,
-                _ = tokio::signal::ctrl_c() => Ok(output::interrupted()),
-            },
+            true => follow(&cluster, scope, &selector, arguments.json, told).await,
             false => Ok(ExitCode::SUCCESS),
         }
-    })
+    }))
 }
 
 async fn follow(

@@ -22,7 +22,8 @@ use super::{Cluster, Name, Scope, read};
 use crate::args::WatchArguments;
 use crate::course::{Course, End};
 use crate::engine::release::name_of;
-use crate::output::{self, Failure};
+use crate::interrupt::or_interrupted;
+use crate::output::Failure;
 use crate::status::{Unreadable, shown};
 use crate::view::View;
 
@@ -55,10 +56,7 @@ pub(crate) async fn watch(cluster: &Cluster, arguments: &WatchArguments) -> Resu
         }
     };
     let mut watch = Watch::new(arguments, only.is_some() && !arguments.follow);
-    let ended = tokio::select! {
-        ended = follow(cluster, scope, only, which.selector.as_deref(), &mut watch) => ended,
-        _ = tokio::signal::ctrl_c() => Ok(output::interrupted()),
-    };
+    let ended = or_interrupted(follow(cluster, scope, only, which.selector.as_deref(), &mut watch)).await;
     watch.view.ended();
     ended
 }
