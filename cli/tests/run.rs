@@ -546,17 +546,7 @@ fn nobody_is_sent_back_to_a_stable_version_whose_checks_all_fail() {
     let run = Run::start(&world);
     run.until("it holds", |status| status["ratio"] == "20%");
     drop(stable);
-    until("a rollback is refused", Duration::from_secs(30), || {
-        let answer = run.steer(&["rollback", "checkout"]);
-        if answer.get_output().status.success() {
-            // It came before the check had seen it.
-            run.steer(&["retry", "checkout"]).success();
-            run.until("it begins again", |status| status["ratio"] == "20%");
-            return false;
-        }
-        String::from_utf8_lossy(&answer.get_output().stdout)
-            .contains("v1 has no ready endpoint to go back to")
-    });
+    a_rollback_is_refused(&run);
     run.until("it stays", |status| status["ratio"] == "20%");
 }
 
@@ -568,16 +558,19 @@ fn nobody_is_sent_back_to_a_stable_version_that_takes_no_connections() {
     let run = Run::start(&world);
     run.until("it holds", |status| status["ratio"] == "20%");
     drop(stable);
-    until("a rollback is refused", Duration::from_secs(60), || {
-        let answer = run.steer(&["rollback", "checkout"]);
-        if answer.get_output().status.success() {
-            // It came before anybody had looked.
-            run.steer(&["retry", "checkout"]).success();
-            return false;
-        }
-        String::from_utf8_lossy(&answer.get_output().stdout)
-            .contains("v1 has no ready endpoint to go back to")
+    a_rollback_is_refused(&run);
+}
+
+/// Once it is known that stable cannot be reached, and not before: then users would go back to it.
+fn a_rollback_is_refused(run: &Run<'_>) {
+    let unavailable =
+        |condition: &Value| condition["type"] == "Ready" && condition["reason"] == "StableUnavailable";
+    run.until("it is known that stable is gone", |status| {
+        status["conditions"].as_array().is_some_and(|conditions| conditions.iter().any(unavailable))
     });
+    let answer = run.steer(&["rollback", "checkout"]).failure();
+    let said = String::from_utf8_lossy(&answer.get_output().stdout).into_owned();
+    assert!(said.contains("v1 has no ready endpoint to go back to"), "{said}");
 }
 
 #[test]
