@@ -182,7 +182,7 @@ fn a_watch_that_breaks_or_expires_misses_nothing() {
     put_release(&api, "third", "shop", 1, json!({"hosts": ["third.example.com"]}));
     let proxy = start(&api);
     until_ready(&proxy);
-    until("both watches", || api.watches(), |watches| *watches == 2);
+    until("the watches of documents, endpoints and keys", || api.watches(), |watches| *watches == 3);
     let applied = |page: &Value| page["applied"].as_array().unwrap().len();
     assert_eq!(applied(&config(&proxy)), 3, "a list of more than one page is whole");
 
