@@ -98,6 +98,8 @@ impl Recent {
         if self.0.len() == POLLS {
             self.0.pop_front();
         }
+        // JSON has no infinity, and what is written down has to be readable again.
+        let seconds = if seconds.is_finite() { seconds } else { f64::MAX };
         self.0.push_back((seconds, faults.clone()));
     }
 
