@@ -136,9 +136,18 @@ fn before<'a>(progress: &'a Progress, seen: &'a Observation) -> Before<'a> {
     let live = || Some(by_document(inherited(seen).filter(|live| live.state != config::State::Withdrawn)?));
     match written.or_else(live).or_else(|| accepted.map(by_plan)) {
         Some(live) => Before::Live(live),
-        None if progress.basis.is_none() && seen.unreadable.is_none() => Before::Nothing,
+        None if seen.unreadable.is_none() && is_unserved(progress, seen) => Before::Nothing,
         None => Before::Unknown,
     }
+}
+
+/// Whether nobody serves for this object: there was no turn, or every one was killed before it wrote its document, and
+/// no proxy tells of one.
+fn is_unserved(progress: &Progress, seen: &Observation) -> bool {
+    let mut counting = seen.proxies.iter().filter(|proxy| proxy.counts()).peekable();
+    let asked = counting.peek().is_some()
+        && counting.all(|proxy| proxy.asked_at.is_some() && proxy.applied.is_none());
+    progress.basis.is_none() || asked && seen.highest_revision == 0
 }
 
 fn by_document(document: &RoutingConfig) -> Live<'_> {

@@ -569,3 +569,25 @@ fn where_a_document_cannot_be_read_only_force_says_who_serves() {
     world.edit("force: Stable").run("1s");
     assert_eq!(world.live().force, Some(Target::Stable));
 }
+
+#[test]
+fn arms_may_be_edited_before_anybody_was_served() {
+    let mut world = World::new("");
+    world.kill_before_next_apply().look();
+    assert!(world.live.is_none() && world.status.basis.is_some(), "killed between status and document");
+    world.edit("{stable: {service: {name: other}, version: v7}, gray: {version: v8}}").run("2s");
+    assert_eq!(world.condition("Accepted"), "True/Accepted");
+    assert_eq!(world.live().arms.stable.version.as_str(), "v7");
+}
+
+#[test]
+fn what_a_lost_document_said_is_not_guessed() {
+    let mut world = at_half();
+    world.live = None;
+    world.accepted = None;
+    world.highest_revision = 3;
+    world.restart().edit("gray: {version: v3}").run("1s");
+    assert_eq!((world.condition("Accepted").as_str(), world.live.is_none()), ("False/ServingUnknown", true));
+    world.edit("gray: {version: v2}").run("1s");
+    assert_eq!(world.ratio(), "50%", "the status knows these arms");
+}
