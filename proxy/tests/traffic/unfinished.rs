@@ -156,14 +156,18 @@ fn tunnels_are_limited_by_themselves() {
     assert!(stable[&Outcome::Crowded] > 0 && !stable.contains_key(&Outcome::Overload), "{stable:?}");
 }
 
-#[test]
-fn a_backend_that_gives_up_on_an_unfinished_request_is_not_charged_for_it() {
-    let backend = Backend::start(|connection, _| {
+/// A backend that gives a body so much time in all, as many servers do, and then resets the connection.
+fn impatient() -> Backend {
+    Backend::start(|connection, _| {
         connection.head();
-        // As servers do that wait for a body for so long and no longer.
         std::thread::sleep(Duration::from_secs(3));
         connection.reset();
-    });
+    })
+}
+
+#[test]
+fn a_backend_that_gives_up_on_an_unfinished_request_is_not_charged_for_it() {
+    let backend = impatient();
     let mut proxy = Proxy::to(backend.address);
     let mut client = proxy.client();
     client.send("PUT / HTTP/1.1\r\nHost: shop\r\nContent-Length: 1000000\r\n\r\n1");
@@ -215,12 +219,7 @@ fn whoever_keeps_silent_after_it_was_asked_is_the_one_that_is_waited_for() {
 
 #[test]
 fn a_backend_that_gives_up_on_a_body_that_comes_in_drops_is_not_charged_for_it() {
-    let backend = Backend::start(|connection, _| {
-        connection.head();
-        // As servers do that give a body so much time in all.
-        std::thread::sleep(Duration::from_secs(3));
-        connection.reset();
-    });
+    let backend = impatient();
     let mut proxy = Proxy::to(backend.address);
     let mut client = proxy.client();
     client.send("PUT / HTTP/1.1\r\nHost: shop\r\nContent-Length: 1000000\r\n\r\n");
