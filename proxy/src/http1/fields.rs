@@ -6,7 +6,7 @@ pub use halftone_routing::field::Field;
 use smallvec::SmallVec;
 
 use super::{
-    ChunkRules, MAX_FIELDS, MessageError, Strictness,
+    ChunkRules, MAX_FIELDS, MAX_NAMED, MessageError, Strictness,
     search::{Lines, UNDERSCORE, is_token, name_class},
 };
 
@@ -79,6 +79,8 @@ pub enum FieldKind {
 pub struct FieldSlots<'b> {
     fields: SmallVec<[Field<'b>; MAX_FIELDS]>,
     kinds: SmallVec<[FieldKind; MAX_FIELDS]>,
+    /// What the Connection fields name beside what is for one hop anyway.
+    named: SmallVec<[&'b [u8]; USUALLY_NAMED]>,
     /// A line has white space before its colon, and cannot go on as it is.
     spaced: bool,
 }
@@ -92,6 +94,7 @@ impl<'b> FieldSlots<'b> {
     pub(super) fn clear(&mut self) {
         self.fields.clear();
         self.kinds.clear();
+        self.named.clear();
         self.spaced = false;
     }
 
@@ -127,10 +130,25 @@ impl<'b> FieldSlots<'b> {
         (kind, field.value)
     }
 
+    /// Keeps the name of a field that a Connection field takes out.
+    ///
+    /// # Errors
+    /// There are more than `MAX_NAMED`: each field of the head is compared with each of them.
+    pub(super) fn name(&mut self, option: &'b [u8]) -> Result<(), MessageError> {
+        if self.named.len() == MAX_NAMED {
+            return Err(MessageError::TooManyOptions);
+        }
+        self.named.push(option);
+        Ok(())
+    }
+
     pub(super) fn fields<'f>(&'f self, lines: Lines<'f, 'b>) -> Fields<'f, 'b> {
-        Fields { fields: &self.fields, kinds: &self.kinds, lines, spaced: self.spaced }
+        Fields { fields: &self.fields, kinds: &self.kinds, named: &self.named, lines, spaced: self.spaced }
     }
 }
+
+/// So many fields may Connection name before their list is allocated.
+const USUALLY_NAMED: usize = 4;
 
 /// Takes a line to name and value, and whether the name has `_`; it has no control characters but tabs.
 #[inline]
@@ -181,6 +199,7 @@ fn is_space(byte: u8) -> bool {
 pub struct Fields<'f, 'b> {
     fields: &'f [Field<'b>],
     kinds: &'f [FieldKind],
+    named: &'f [&'b [u8]],
     lines: Lines<'f, 'b>,
     spaced: bool,
 }
@@ -194,6 +213,14 @@ impl<'f, 'b> Fields<'f, 'b> {
     /// Every field with its kind.
     pub fn iter(self) -> impl Iterator<Item = (FieldKind, &'f Field<'b>)> {
         self.kinds.iter().copied().zip(self.fields)
+    }
+
+    /// Whether a Connection field takes out the fields of this name.
+    #[inline]
+    pub(super) fn is_named(self, kind: FieldKind, name: &[u8]) -> bool {
+        !self.named.is_empty()
+            && !kind.is_protected()
+            && self.named.iter().any(|named| named.eq_ignore_ascii_case(name))
     }
 
     /// The first value of a field, found by name without regard to case.

@@ -1,7 +1,7 @@
 //! How long a body is (RFC 9112 §6.3) and how it is sent on: from a head's lengths and codings to `Body`,
 //! and from what upstream sends and what the client can read to `Delivery`.
 
-use super::{Answering, MessageError, Method, Strictness, Version, fields};
+use super::{Answering, FieldSlots, MessageError, Method, Strictness, Version, fields};
 
 /// How a message's body is delimited, as received or as sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -138,21 +138,25 @@ pub(super) struct Options {
     close: bool,
     keep_alive: bool,
     pub(super) upgrade: bool,
-    /// Names fields that are not hop-by-hop anyway.
-    pub(super) names_fields: bool,
 }
 
 impl Options {
-    pub(super) fn add(&mut self, value: &[u8]) {
+    /// Takes a Connection field; the names of fields that are not for one hop anyway are `slots`' matter.
+    pub(super) fn add<'b>(
+        &mut self,
+        value: &'b [u8],
+        slots: &mut FieldSlots<'b>,
+    ) -> Result<(), MessageError> {
         for option in fields::list(value) {
             match option.len() {
                 5 if option.eq_ignore_ascii_case(b"close") => self.close = true,
                 10 if option.eq_ignore_ascii_case(b"keep-alive") => self.keep_alive = true,
                 7 if option.eq_ignore_ascii_case(b"upgrade") => self.upgrade = true,
                 2 if option.eq_ignore_ascii_case(b"te") => {}
-                _ => self.names_fields = true,
+                _ => slots.name(option)?,
             }
         }
+        Ok(())
     }
 
     pub(super) fn keeps_alive(self, version: Version) -> bool {

@@ -45,8 +45,6 @@ pub struct RequestHead<'f, 'b> {
     pub expect_continue: bool,
     /// Whether it can read trailers (TE names `trailers`).
     pub te_trailers: bool,
-    /// Whether Connection names fields that are not hop-by-hop anyway.
-    pub(super) connection_names_fields: bool,
 }
 
 /// A response's head, checked.
@@ -70,8 +68,6 @@ pub struct ResponseHead<'f, 'b> {
     pub keep_alive_timeout: Option<Duration>,
     /// Content-Length as received; answers to HEAD and 304 tell it without a body.
     pub(super) content_length: Option<u64>,
-    /// Whether Connection names fields that are not hop-by-hop anyway.
-    pub(super) connection_names_fields: bool,
 }
 
 impl ResponseHead<'_, '_> {
@@ -123,7 +119,7 @@ pub fn parse_request<'f, 'b>(
     slots.clear();
     for line in lines.fields() {
         let (kind, value) = slots.push(line)?;
-        seen.add(version, kind, value)?;
+        seen.add(version, kind, value, slots)?;
     }
     let (authority, host) = target.host(version, seen.host)?;
     let body = seen.framing.of_request(version)?;
@@ -144,7 +140,6 @@ pub fn parse_request<'f, 'b>(
             && body.is_none(),
         expect_continue: seen.expect_continue,
         te_trailers: seen.te_trailers && version == Version::Http11,
-        connection_names_fields: seen.options.names_fields,
     })
 }
 
@@ -196,13 +191,19 @@ struct RequestFields<'b> {
 
 impl<'b> RequestFields<'b> {
     #[inline]
-    fn add(&mut self, version: Version, kind: FieldKind, value: &'b [u8]) -> Result<(), MessageError> {
+    fn add(
+        &mut self,
+        version: Version,
+        kind: FieldKind,
+        value: &'b [u8],
+        slots: &mut FieldSlots<'b>,
+    ) -> Result<(), MessageError> {
         let names = |token: &[u8]| list(value).any(|member| member.eq_ignore_ascii_case(token));
         match kind {
             FieldKind::Host => self.host.add(value),
             FieldKind::ContentLength => self.framing.add_length(value)?,
             FieldKind::TransferEncoding => self.framing.add_coding(value, Strictness::Strict)?,
-            FieldKind::Connection => self.options.add(value),
+            FieldKind::Connection => self.options.add(value, slots)?,
             FieldKind::Upgrade => self.upgrade_websocket |= names(b"websocket"),
             FieldKind::Te => self.te_trailers |= names(b"trailers"),
             // HTTP/1.0 has no expectations; whoever sends one there does not wait (RFC 9110 §10.1.1).
@@ -242,7 +243,7 @@ pub fn parse_response<'f, 'b>(
     slots.clear();
     for line in lines.fields() {
         let (kind, value) = slots.push_spaced(line)?;
-        seen.add(kind, value, request.strictness)?;
+        seen.add(kind, value, request.strictness, slots)?;
     }
     let body = seen.framing.of_response(version, status, request)?;
     if status == 101 && !(request.websocket && seen.upgrade_websocket && seen.options.upgrade) {
@@ -258,7 +259,6 @@ pub fn parse_response<'f, 'b>(
         keep_alive: seen.options.keeps_alive(version),
         keep_alive_timeout: seen.keep_alive_timeout,
         content_length: seen.framing.length,
-        connection_names_fields: seen.options.names_fields,
     })
 }
 
@@ -302,11 +302,17 @@ struct ResponseFields {
 
 impl ResponseFields {
     #[inline]
-    fn add(&mut self, kind: FieldKind, value: &[u8], strictness: Strictness) -> Result<(), MessageError> {
+    fn add<'b>(
+        &mut self,
+        kind: FieldKind,
+        value: &'b [u8],
+        strictness: Strictness,
+        slots: &mut FieldSlots<'b>,
+    ) -> Result<(), MessageError> {
         match kind {
             FieldKind::ContentLength => self.framing.add_length(value)?,
             FieldKind::TransferEncoding => self.framing.add_coding(value, strictness)?,
-            FieldKind::Connection => self.options.add(value),
+            FieldKind::Connection => self.options.add(value, slots)?,
             FieldKind::Upgrade => self.upgrade_websocket |= value.eq_ignore_ascii_case(b"websocket"),
             FieldKind::KeepAlive => self.keep_alive_timeout = list(value).find_map(timeout),
             _ => {}

@@ -20,8 +20,8 @@ pub use self::{
     own::{OwnAnswer, own_answer},
 };
 use super::{
-    Body, Delivery, Field, FieldKind, Fields, RequestHead, ResponseHead, Version,
-    fields::{append_line, is_disguised, list},
+    Body, Delivery, Field, FieldKind, RequestHead, ResponseHead, Version,
+    fields::{append_line, is_disguised},
 };
 use crate::forwarded::{ForwardedFor, ForwardedOthers, Forwarding};
 
@@ -114,23 +114,15 @@ fn passes(
         FieldKind::XHalftone => rewrite.forwarding.keep_halftone,
         _ => !kind.is_hop_by_hop(),
     };
-    goes_on
-        && !is_replaced(field, rewrite.version_header)
-        && !(head.connection_names_fields
-            && !rewrite.identity_fields.iter().any(|name| field.is(name))
-            && is_named(head.fields, kind, field.name))
+    let is_named = || {
+        head.fields.is_named(kind, field.name) && !rewrite.identity_fields.iter().any(|name| field.is(name))
+    };
+    goes_on && !is_replaced(field, rewrite.version_header) && !is_named()
 }
 
 /// Whether ours takes the place of this field.
 fn is_replaced(field: &Field<'_>, ours: Option<(&str, &str)>) -> bool {
     ours.is_some_and(|(name, _)| field.is(name))
-}
-
-/// Whether a Connection field takes this field out.
-fn is_named(fields: Fields<'_, '_>, kind: FieldKind, name: &[u8]) -> bool {
-    let mut connection = fields.iter().filter(|(kind, _)| *kind == FieldKind::Connection);
-    !kind.is_protected()
-        && connection.any(|(_, field)| list(field.value).any(|named| named.eq_ignore_ascii_case(name)))
 }
 
 /// The host that the request names, else the address that it came to.
@@ -290,9 +282,8 @@ fn append_response_fields(
             FieldKind::Trailer => trailers_follow,
             _ => !kind.is_hop_by_hop(),
         };
-        let goes_on = goes_on
-            && !is_replaced(field, version_header)
-            && !(head.connection_names_fields && is_named(head.fields, kind, field.name));
+        let goes_on =
+            goes_on && !is_replaced(field, version_header) && !head.fields.is_named(kind, field.name);
         let changes = goes_on
             && kind.is_reference()
             && homeward.is_some_and(|homeward| homeward.rewritten(kind, field.value).is_some());
@@ -307,7 +298,7 @@ fn append_response_fields(
 /// Appends the fields whose references do not go on as they came.
 fn append_rewritten(out: &mut Vec<u8>, head: &ResponseHead<'_, '_>, homeward: &Homeward<'_>) {
     for (kind, field) in head.fields.iter().filter(|(kind, _)| kind.is_reference()) {
-        let named = head.connection_names_fields && is_named(head.fields, kind, field.name);
+        let named = head.fields.is_named(kind, field.name);
         if let (false, Some(value)) = (named, homeward.rewritten(kind, field.value)) {
             append_line(out, field.name, &value);
         }

@@ -73,6 +73,9 @@ fn a_request_that_breaks_a_rule_is_refused_with_its_status() {
         ("POST / HTTP/1.0\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n".into(), E::CodingIn10, 400),
         // Line ends and field lines.
         ("GET / HTTP/1.1\nHost: a\r\n\r\n".into(), E::BareLf, 400),
+        (get(&connection(33)), E::TooManyOptions, 400),
+        (get(&connection(5_000)), E::TooManyOptions, 400),
+        (get(&"Connection: X-A, X-B\r\n".repeat(17)), E::TooManyOptions, 400),
         (get("X: a\n"), E::BareLf, 400),
         (get("X: a\rb\r\n"), E::BareCr, 400),
         (get("X: a\r\r\n"), E::BareCr, 400),
@@ -293,6 +296,19 @@ fn a_head_is_refused_as_soon_as_it_is_beyond_a_limit() {
     }
 }
 
+/// A Connection field that names so many fields.
+pub(crate) fn connection(names: usize) -> String {
+    let names: Vec<_> = (0..names).map(|n| format!("x{n}")).collect();
+    format!("Connection: {}\r\n", names.join(","))
+}
+
+#[test]
+fn words_for_one_hop_may_stand_in_connection_as_often_as_there_is_room() {
+    let words = format!("Connection: {}close\r\n", "keep-alive, TE, , upgrade,".repeat(1_000));
+    assert_eq!(with_request(get(&words).as_bytes(), |head, _| head.keep_alive), Ok(Some(false)));
+    assert_eq!(with_response(ok(&words).as_bytes(), GET, |head, _| head.keep_alive), Ok(Some(false)));
+}
+
 fn ok(fields: &str) -> String {
     format!("HTTP/1.1 200 OK\r\n{fields}\r\n")
 }
@@ -328,6 +344,7 @@ fn an_answer_that_breaks_a_rule_is_refused() {
             E::UnaskedUpgrade,
         ),
         (ok(&"X: y\r\n".repeat(129)), E::TooManyFields),
+        (ok(&connection(33)), E::TooManyOptions),
         (ok(&format!("X: {}\r\n", "y".repeat(MAX_HEAD))), E::HeadTooLong),
     ] {
         assert_eq!(with_response(bytes.as_bytes(), GET, |_, _| ()), Err(error), "{bytes:?}");

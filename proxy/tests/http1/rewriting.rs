@@ -15,7 +15,7 @@ use proptest::prelude::*;
 use crate::{
     messages::{mutate, mutations, request_head},
     oracle,
-    refusals::{GET, with_request, with_response},
+    refusals::{GET, connection, with_request, with_response},
 };
 
 /// How requests are rewritten in these tests.
@@ -73,6 +73,15 @@ fn text(bytes: &[u8]) -> &str {
 
 /// The lines that every request gets under `Rewriting::default()`.
 const OURS: &str = "X-Forwarded-For: 192.0.2.7\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Host: a\r\nX-Forwarded-Port: 8080\r\nX-Real-IP: 192.0.2.7\r\n";
+
+#[test]
+fn all_fields_that_connection_may_name_are_taken_out() {
+    let fields: String = (0..40).map(|n| format!("X{n}: {n}\r\n")).collect();
+    let left: String = (32..40).map(|n| format!("X{n}: {n}\r\n")).collect();
+    let head = format!("GET / HTTP/1.1\r\nHost: a\r\n{}{fields}\r\n", connection(32));
+    let expected = format!("GET / HTTP/1.1\r\n{left}Host: a\r\n{OURS}\r\n");
+    assert_eq!(text(&Rewriting::default().request(&head)), expected);
+}
 
 #[test]
 fn a_request_goes_upstream_without_what_was_meant_for_us() {
