@@ -1,6 +1,6 @@
 //! Conditions ready to be asked: which part of the request, which pattern, and whether it must not hold. Of a part
 //! with several values (repeated fields, cookies) one suffices, and for a negated operator none may match; a
-//! missing value so satisfies every negated one.
+//! missing value so satisfies every negated one. Once a request has had its effort no condition holds, negated or not.
 
 use std::{io::Write, net::IpAddr, sync::Arc};
 
@@ -9,6 +9,7 @@ use crate::{
         rule::{AllOf, Condition, Source},
         units::Invalid,
     },
+    effort::Effort,
     expression::Budget,
     facts::Facts,
     pattern::{Interner, Pattern},
@@ -53,7 +54,10 @@ pub(crate) fn holds(any_of: &AnyOf, facts: &Facts<'_, '_>) -> bool {
 
 impl Compiled {
     fn holds(&self, facts: &Facts<'_, '_>) -> bool {
-        let matches = |value: &[u8]| self.pattern.matches(value);
+        if !facts.effort.spend(self.finding(facts)) {
+            return false;
+        }
+        let matches = |value: &[u8]| self.pattern.matches(value, &facts.effort);
         let request = facts.request;
         let found = match &self.source {
             Source::Identity => facts.identity().is_some_and(matches),
@@ -67,12 +71,21 @@ impl Compiled {
             Source::Path => matches(request.path),
             Source::Method => matches(request.method.as_bytes()),
             Source::Host => matches(request.host.as_bytes()),
-            Source::ClientIp => self.matches_address(facts.client_ip()),
+            Source::ClientIp => self.matches_address(facts.client_ip(), &facts.effort),
         };
-        found != self.negated
+        !facts.effort.is_spent() && found != self.negated
     }
 
-    fn matches_address(&self, address: IpAddr) -> bool {
+    /// Steps that finding the values takes, before any is compared.
+    fn finding(&self, facts: &Facts<'_, '_>) -> u64 {
+        match &self.source {
+            Source::Cookie(_) if facts.may_have("cookie") => 1 + facts.cookie_bytes(),
+            Source::Query(_) => 1 + facts.request.query.map_or(0, |query| query.len() as u64),
+            _ => 1,
+        }
+    }
+
+    fn matches_address(&self, address: IpAddr, effort: &Effort) -> bool {
         if let Pattern::Networks(networks) = &*self.pattern {
             return networks.contains(address);
         }
@@ -81,7 +94,7 @@ impl Compiled {
         // 45 characters hold every address, so that nothing is cut.
         let _ = write!(rest, "{address}");
         let unused = rest.len();
-        self.pattern.matches(&text[..text.len() - unused])
+        self.pattern.matches(&text[..text.len() - unused], effort)
     }
 }
 
@@ -92,7 +105,7 @@ impl Condition {
     /// An expression that does not compile.
     pub fn holds_for(&self, value: &[u8]) -> Result<bool, Invalid> {
         let pattern = Interner::default().pattern(self, &mut Budget::default())?;
-        Ok(pattern.matches(value) != self.operator().is_negated())
+        Ok(pattern.matches(value, &Effort::new()) != self.operator().is_negated())
     }
 }
 

@@ -35,6 +35,10 @@ pub use self::{
 pub const CLIMBS: &str =
     "some backends would read a .. in this path, which leads out of what the release has";
 
+/// What the rules say of a request that would be compared for too long.
+const TOO_LONG: &str = "given up: its values are too long to be compared with so many conditions, and no further rule \
+                        is asked (docs/security.md)";
+
 /// What becomes of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Resolution<'r, 'q> {
@@ -245,6 +249,7 @@ fn rules<'r>(release: &'r Release, facts: &Facts<'_, '_>, trace: &mut impl Trace
     let name = |index: usize| release.config().rules[index].name.as_str();
     trace.says(Point::Rules, || match matched {
         Some(rule) => format!("{} matches: to {}", name(rule.index), rule.to.name()),
+        None if facts.effort.is_spent() => TOO_LONG.into(),
         None if release.rules.len() < release.config().rules.len() => "none in force matches".into(),
         None => "none matches".into(),
     });

@@ -1,7 +1,7 @@
 //! Regular expressions of rules and `exclude`: compiled for one question only, whether a value matches, and
-//! bounded three ways. One expression may take [`MOST_BYTES_EACH`], those of a document together
-//! [`MOST_BYTES`] and [`MOST`], and the automata that searches build as they go are bounded per thread (`caches`),
-//! however many expressions and releases there are.
+//! bounded four ways. One expression may take [`MOST_BYTES_EACH`], those of a document together
+//! [`MOST_BYTES`], [`MOST`] and [`MOST_PLACES`], and the automata that searches build as they go are bounded per thread
+//! (`caches`), however many expressions and releases there are. How long a request is searched is `effort`'s matter.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -16,8 +16,9 @@ use crate::config::units::Invalid;
 
 mod budget;
 mod caches;
+mod places;
 
-pub use budget::{Budget, MOST, MOST_BYTES};
+pub use budget::{Budget, MOST, MOST_BYTES, MOST_PLACES};
 
 /// What one compiled expression may take, in bytes. It holds every expression that people write;
 /// `(\w{100}){100}` would take hundreds of megabytes.
@@ -38,6 +39,7 @@ pub(crate) struct Expression {
     /// Finds the same without a cache that grows, and more slowly.
     simulation: PikeVM,
     size: usize,
+    places: u64,
 }
 
 impl Expression {
@@ -72,7 +74,14 @@ impl Expression {
             .minimum_cache_clear_count(Some(3))
             .minimum_bytes_per_state(Some(10));
         let automaton = DFA::builder().configure(config).build_from_nfa(nfa).ok();
-        Ok(Self { text: text.into(), id: next_id(), automaton, simulation, size })
+        Ok(Self {
+            text: text.into(),
+            id: next_id(),
+            automaton,
+            simulation,
+            size,
+            places: places::places(&hir),
+        })
     }
 
     /// Whether it is found in the value.
@@ -83,6 +92,11 @@ impl Expression {
     /// What it takes compiled, in bytes.
     pub(crate) fn size(&self) -> usize {
         self.size
+    }
+
+    /// Steps that searching one byte for it takes at worst.
+    pub(crate) fn places(&self) -> u64 {
+        self.places
     }
 
     /// As it was written.

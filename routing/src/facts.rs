@@ -7,6 +7,7 @@ use ipnet::IpNet;
 
 use crate::{
     client_address::client_address,
+    effort::Effort,
     identity::{self, Identity, Sources},
     request::Request,
 };
@@ -14,17 +15,28 @@ use crate::{
 /// What is known of one request.
 pub(crate) struct Facts<'v, 'q> {
     pub(crate) request: &'v Request<'q>,
+    /// What comparing it may still take.
+    pub(crate) effort: Effort,
     trusted: &'v [IpNet],
     sources: &'v Sources,
     names: OnceCell<u64>,
+    cookies: OnceCell<u64>,
     client_ip: OnceCell<IpAddr>,
     identity: OnceCell<Option<Identity<'q>>>,
 }
 
 impl<'v, 'q> Facts<'v, 'q> {
     pub(crate) fn new(request: &'v Request<'q>, trusted: &'v [IpNet], sources: &'v Sources) -> Self {
-        let (names, client_ip, identity) = (OnceCell::new(), OnceCell::new(), OnceCell::new());
-        Self { request, trusted, sources, names, client_ip, identity }
+        Self {
+            request,
+            effort: Effort::new(),
+            trusted,
+            sources,
+            names: OnceCell::new(),
+            cookies: OnceCell::new(),
+            client_ip: OnceCell::new(),
+            identity: OnceCell::new(),
+        }
     }
 
     /// Who the user is, by the first of the release's sources that says so.
@@ -46,6 +58,12 @@ impl<'v, 'q> Facts<'v, 'q> {
     pub(crate) fn client_ip(&self) -> IpAddr {
         let request = self.request;
         *self.client_ip.get_or_init(|| client_address(request.peer, self.trusted, request.fields))
+    }
+
+    /// Bytes of all its cookies, each of which is looked at for every condition on one.
+    pub(crate) fn cookie_bytes(&self) -> u64 {
+        let bytes = || self.request.field_values("cookie").map(|value| value.len() as u64).sum();
+        *self.cookies.get_or_init(bytes)
     }
 
     /// Whether a field of this name may be there. Rules mostly ask for fields that are not, so one look at all names

@@ -7,6 +7,7 @@ pub mod client_address;
 mod condition;
 pub mod config;
 pub mod decide;
+mod effort;
 pub mod endpoints;
 pub mod expression;
 mod facts;

@@ -15,6 +15,7 @@ use crate::{
         rule::{Condition, Operator},
         units::Invalid,
     },
+    effort::Effort,
     expression::{Budget, Expression},
     networks::Networks,
 };
@@ -69,7 +70,7 @@ impl Pattern {
             Operator::Regex | Operator::NotRegex => {
                 let mut test = |value: &String| {
                     let test = TextTest::expression(value)?;
-                    budget.charge(value, test.size()).map(|()| test)
+                    budget.charge(value, &test).map(|()| test)
                 };
                 Self::Texts(values.iter().map(&mut test).collect::<Result<_, _>>()?)
             }
@@ -86,13 +87,15 @@ impl Pattern {
         match self {
             Self::Texts(tests) if matches!(operator, Operator::Regex | Operator::NotRegex) => {
                 let mut each = values.iter().zip(tests);
-                each.try_for_each(|(value, test)| budget.charge(value, test.size()))
+                each.try_for_each(|(value, test)| budget.charge(value, test))
             }
             _ => Ok(()),
         }
     }
 
-    pub(crate) fn matches(&self, value: &[u8]) -> bool {
+    /// Whether a value matches; nothing does once the effort is spent.
+    pub(crate) fn matches(&self, value: &[u8], effort: &Effort) -> bool {
+        let all_of_it = || effort.spend(value.len() as u64);
         match self {
             Self::Present => true,
             // Of a few, most differ in length already, which costs less than a search.
@@ -100,11 +103,14 @@ impl Pattern {
                 literals.iter().any(|literal| **literal == *value)
             }
             Self::Equal(literals) => literals.binary_search_by(|literal| (**literal).cmp(value)).is_ok(),
-            Self::Texts(tests) => tests.iter().any(|test| test.matches(value)),
-            Self::Greater(bound) => number(value).is_some_and(|number| number > *bound),
-            Self::Less(bound) => number(value).is_some_and(|number| number < *bound),
+            Self::Texts(tests) => {
+                tests.iter().any(|test| effort.spend(test.steps(value)) && test.matches(value))
+            }
+            Self::Greater(bound) => all_of_it() && number(value).is_some_and(|number| number > *bound),
+            Self::Less(bound) => all_of_it() && number(value).is_some_and(|number| number < *bound),
             Self::Networks(networks) => std::str::from_utf8(value)
                 .ok()
+                .filter(|_| all_of_it())
                 .and_then(|text| text.trim().parse().ok())
                 .is_some_and(|address| networks.contains(address)),
         }
@@ -132,6 +138,24 @@ impl TextTest {
         match self {
             Self::Expression(expression) => expression.size(),
             _ => 0,
+        }
+    }
+
+    /// Steps that comparing one byte with it takes at worst, where it is searched for.
+    pub(crate) fn places(&self) -> u64 {
+        match self {
+            Self::Expression(expression) => expression.places(),
+            _ => 0,
+        }
+    }
+
+    /// Steps that comparing a value with it takes at worst.
+    fn steps(&self, value: &[u8]) -> u64 {
+        let bytes = value.len() as u64;
+        match self {
+            Self::Expression(expression) => expression.places().saturating_mul(bytes + 1),
+            Self::Contains(_) => bytes + 1,
+            _ => 1,
         }
     }
 

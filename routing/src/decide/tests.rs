@@ -273,6 +273,57 @@ fn excluded_requests_are_marked_and_decided_alike() {
     }
 }
 
+/// An expression of 2 000 places that no automaton of a moderate size finds.
+const HOSTILE: &str = "x(?-u:[ab]{1000})y";
+
+#[test]
+fn a_request_that_would_be_compared_for_too_long_is_left_to_the_split() {
+    let path = |operator: &str, value: &str| json!([{"all": [{"source": "Path", "operator": operator, "values": [value]}]}]);
+    let all = routes(&[document(json!({
+        "rules": [
+            {"name": "hostile", "to": "Stable", "when": path("Regex", HOSTILE)},
+            {"name": "others", "to": "Gray", "when": path("NotRegex", "^/none[0-9]")},
+        ],
+        "limits": {"exclude": path("NotPrefix", "/none")},
+    }))]);
+    for (length, chosen_by, excluded, said) in
+        [(1_000, ChosenBy::Rule, true, "others matches: to gray"), (1_100, ChosenBy::Split, false, TOO_LONG)]
+    {
+        let path = format!("/{}", "xab".repeat(length / 3));
+        let fields = [Field { name: b"X-User-Name", value: b"lin" }];
+        let peer = PEER.parse().expect("an address");
+        let (path, method) = (path.as_bytes(), "GET");
+        let request = Request { method, host: "shop.example.com", path, query: None, fields: &fields, peer };
+        let mut told: Vec<Finding> = Vec::new();
+        let Resolution::Decided(decision) = decide_traced(&all, &request, &mut || 0, &mut told) else {
+            panic!("decided")
+        };
+        assert_eq!((decision.chosen_by, decision.excluded), (chosen_by, excluded), "{length}");
+        assert_eq!(told.iter().find(|finding| finding.point == Point::Rules).unwrap().said, said);
+    }
+}
+
+#[test]
+fn looking_for_values_again_and_again_counts_like_comparing_them() {
+    let rules: Vec<_> = (0..64)
+        .map(|n| {
+            let one = |at: usize| json!({"source": "Query", "name": format!("q{at}"), "operator": "DoesNotExist"});
+            let all: Vec<_> = (0..16).map(one).collect();
+            let never = json!({"all": [one(0), {"source": "Path", "operator": "In", "values": ["/never"]}]});
+            let when: Vec<_> = (0..8).map(|_| never.clone()).chain([json!({"all": all})]).collect();
+            json!({"name": format!("rule-{n}"), "to": "Gray", "when": if n < 63 { json!([never]) } else { json!(when) }})
+        })
+        .collect();
+    let all = routes(&[document(json!({"rules": rules}))]);
+    let user = [("X-User-Name", user(Arm::Stable))];
+    let ask = |bytes: usize| {
+        let query = "a=b&".repeat(bytes / 4);
+        ask(&all, &Asked { query: Some(&query), fields: &user, ..PLAIN })
+    };
+    assert_eq!(ask(16_000), "gray Rule rule rule-63");
+    assert!(ask(32_000).starts_with("stable Split"));
+}
+
 #[test]
 fn a_request_that_no_release_claims_goes_to_the_default_backend_or_nowhere() {
     let elsewhere = Asked { host: "other.example.com", ..PLAIN };

@@ -9,12 +9,17 @@ use crate::{config::units::Invalid, pattern::TextTest};
 pub const MOST: usize = 512;
 /// What the compiled expressions of one document may take together, in bytes.
 pub const MOST_BYTES: usize = 1 << 20;
+/// Places that the expressions of one document may have together, one that is used twice counted twice: the steps that
+/// searching one byte for all of them takes at worst. A request may take 256 times as many, so that values of 256 bytes
+/// are always searched for all of them.
+pub const MOST_PLACES: u64 = 8192;
 
 /// The regular expressions of one document that were counted so far.
 #[derive(Debug, Default)]
 pub struct Budget {
     counted: HashSet<Box<str>>,
     bytes: usize,
+    places: u64,
 }
 
 impl Budget {
@@ -24,18 +29,19 @@ impl Budget {
     /// It does not compile, is too large, or makes the document's expressions too many or too large in sum.
     pub fn check(&mut self, text: &str) -> Result<(), Invalid> {
         let test = TextTest::expression(text)?;
-        self.charge(text, test.size())
+        self.charge(text, &test)
     }
 
-    /// Counts an expression that takes so many bytes compiled. One that was counted before costs nothing.
+    /// Counts an expression. One that was counted before takes time once more, and nothing else.
     ///
     /// # Errors
     /// With it the document's expressions are too many, or too large in sum.
-    pub(crate) fn charge(&mut self, text: &str, bytes: usize) -> Result<(), Invalid> {
+    pub(crate) fn charge(&mut self, text: &str, test: &TextTest) -> Result<(), Invalid> {
+        self.charge_time(text, test.places())?;
         if !self.counted.insert(text.into()) {
             return Ok(());
         }
-        self.bytes += bytes;
+        self.bytes += test.size();
         let shown = text.escape_debug();
         if self.counted.len() > MOST {
             return Err(Invalid::new(format!(
@@ -50,6 +56,19 @@ impl Budget {
             )));
         }
         Ok(())
+    }
+
+    fn charge_time(&mut self, text: &str, places: u64) -> Result<(), Invalid> {
+        self.places = self.places.saturating_add(places);
+        if self.places <= MOST_PLACES {
+            return Ok(());
+        }
+        let shown = text.escape_debug();
+        Err(Invalid::new(format!(
+            "with \"{shown}\" searching for the regular expressions of this release takes more than {MOST_PLACES} \
+             steps for each byte of a value; each character, class and repetition is one: write repetitions and \
+             lists shorter, and compare fixed texts with In, Prefix, Suffix or Contains"
+        )))
     }
 }
 
@@ -66,6 +85,17 @@ mod tests {
         budget.check("^v0[0-9]$").expect("was counted");
         let error = budget.check("^v[0-9]$").expect_err("one too many").to_string();
         assert!(error.contains("512") && error.contains("; compare fixed texts"), "{error}");
+    }
+
+    #[test]
+    fn expressions_that_would_be_searched_for_too_long_are_refused_also_where_one_is_used_again_and_again() {
+        let mut budget = Budget::default();
+        budget.check("[ab]{3000}").expect("fits");
+        let error = budget.check("(a?){1000}").expect_err("too long").to_string();
+        assert!(error.contains("8192 steps for each byte") && error.contains("In, Prefix"), "{error}");
+        let mut budget = Budget::default();
+        let uses = (0..MOST).take_while(|_| budget.check("x[ab]{100}").is_ok()).count();
+        assert_eq!(uses, 40);
     }
 
     #[test]
