@@ -35,7 +35,7 @@ use halftone_rollout::events::Event;
 use halftone_rollout::observation::{Observation, Obstacle};
 use halftone_rollout::request::{Command, Request};
 use halftone_rollout::spec::HandledRequest;
-use halftone_rollout::withdraw::{Withdrawal, is_taken_over, withdraw};
+use halftone_rollout::withdraw::{Left, Withdrawal, is_taken_over, withdraw};
 use halftone_routing::config::RoutingConfig;
 use halftone_routing::config::arm::Backend;
 use halftone_routing::config::parse::Format;
@@ -533,7 +533,7 @@ fn leave(state: &State, release: &mut Release, seen: &Observation, now: Now) -> 
         }
         return Ok(Leaving::Left);
     };
-    Ok(match withdraw(&live, since, seen, now) {
+    Ok(match withdraw(&live, Left::undated(since), seen, now) {
         Withdrawal::Wait(wait) => {
             state.write(release.name(), &release.withdrawing(live))?;
             Leaving::Wait(wait)

@@ -2,6 +2,7 @@
 //! the same declaration here; a machine is the one fleet that its releases name.
 
 use std::path::Path;
+use std::time::Duration;
 
 use halftone_rollout::finding::Finding;
 use halftone_rollout::fleet::FleetDeclarations;
@@ -87,7 +88,9 @@ impl Fleet {
     pub(crate) fn new(class: &ObjectName, declarations: Option<FleetDeclarations>) -> Result<Self, String> {
         let declarations = declarations.unwrap_or_else(|| FleetDeclarations::open(class.clone()));
         let fleet = declarations.without_cluster(class.as_str()).map_err(|finding| finding.to_string())?;
-        let (config, times) = (fleet.config.clone(), fleet.times);
+        // All files are one person's: nothing is kept for a namespace.
+        let times = FleetTimes { host_reserve: Duration::ZERO, ..fleet.times };
+        let config = fleet.config.clone();
         Ok(Self { config, times, declarations })
     }
 

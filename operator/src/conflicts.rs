@@ -9,6 +9,7 @@ use halftone_rollout::claims::{self, Claimant, Standing, shadow};
 use halftone_rollout::observation::Obstacle;
 use halftone_routing::config::RoutingConfig;
 use halftone_routing::config::names::{HostPattern, PathPrefix};
+use jiff::Timestamp;
 
 use crate::names::Key;
 
@@ -21,17 +22,27 @@ pub struct Claim {
     pub live: Option<Arc<RoutingConfig>>,
     /// Whether its object is still there.
     pub standing: Standing,
+    /// Until when the places of a document that is withdrawn are kept for its namespace.
+    pub reserved: Option<Timestamp>,
 }
 
 type Place = (HostPattern, PathPrefix);
 
 impl Claim {
     fn claimant(&self) -> Claimant<'_> {
-        Claimant { wanted: self.wanted.as_deref(), live: self.live.as_deref(), standing: self.standing }
+        let Self { wanted, live, standing, reserved } = self;
+        Claimant {
+            wanted: wanted.as_deref(),
+            live: live.as_deref(),
+            standing: *standing,
+            reserved: *reserved,
+        }
     }
 
+    /// All that it claims, or had until it was withdrawn.
     fn places(&self) -> BTreeSet<Place> {
-        self.claimant().places().map(|(host, path)| (host.clone(), path.clone())).collect()
+        let had = self.live.iter().flat_map(|live| live.places());
+        self.claimant().places().chain(had).map(|(host, path)| (host.clone(), path.clone())).collect()
     }
 }
 
@@ -149,6 +160,20 @@ impl Claims {
             }
         }
         handed
+    }
+
+    /// A place that a release would take which a deleted release of another namespace had, see [`claims::taken_from`].
+    #[must_use]
+    pub fn taken_from(&self, key: &Key) -> Option<String> {
+        let claim = self.claims.get(key)?;
+        let plan = claim.wanted.as_deref()?;
+        let places = claim.places();
+        let others: BTreeSet<&Key> =
+            places.iter().filter_map(|place| self.places.get(place)).flatten().collect();
+        let left = others.into_iter().filter_map(|other| self.claims.get(other));
+        let left =
+            left.filter(|left| left.standing == Standing::Gone).filter_map(|left| left.live.as_deref());
+        claims::taken_from(plan, claim.live.as_deref(), &left.collect::<Vec<_>>())
     }
 
     /// The documents of other releases that have places of `live`.

@@ -10,7 +10,6 @@ use halftone_rollout::observation::Obstacle;
 use halftone_rollout::progress::Progress;
 use halftone_rollout::spec::GrayReleaseSpec;
 use halftone_rollout::{GrayRelease, GrayReleaseStatus, Plan};
-use halftone_routing::config::RoutingConfig;
 use halftone_routing::config::arm::{Arm, Backend};
 use halftone_routing::config::names::Uid;
 use halftone_routing::config::units::Ratio;
@@ -288,12 +287,7 @@ impl Desk {
 
     /// Notes what a release would claim before it ever had a turn: of two that appear at once the older one is to win,
     /// whichever is looked at first. Returns those whom that may concern.
-    pub fn announce(
-        &mut self,
-        key: &Key,
-        wanted: Option<Arc<Plan>>,
-        live: Option<Arc<RoutingConfig>>,
-    ) -> BTreeSet<Key> {
-        self.claims.note(key, Some(Claim { wanted, live, ..Claim::default() }))
+    pub fn announce(&mut self, key: &Key, claim: Claim) -> BTreeSet<Key> {
+        self.claims.note(key, Some(claim))
     }
 }

@@ -3,11 +3,12 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use halftone_daemon::token::Keys;
 use halftone_rollout::GrayRelease;
 use halftone_rollout::request::REQUEST_ANNOTATION;
-use halftone_rollout::withdraw::GONE_SINCE_ANNOTATION;
+use halftone_rollout::withdraw::{GONE_SINCE_ANNOTATION, WITHDRAWN_SINCE_ANNOTATION, reserved};
 use halftone_routing::config::{
     RoutingConfig,
     names::{ObjectName, Uid},
@@ -65,6 +66,8 @@ pub struct Wanted {
     pub accepted: Option<Arc<str>>,
     /// Since when its GrayRelease has been gone.
     pub gone_since: Option<Timestamp>,
+    /// Since when its routes have been withdrawn.
+    pub withdrawn_since: Option<Timestamp>,
 }
 
 impl Wanted {
@@ -78,13 +81,17 @@ impl Wanted {
             accepted.len() <= ROOM - parse::MAX_BYTES
                 || document.to_json().is_ok_and(|text| text.len() + accepted.len() <= ROOM)
         };
-        Self { accepted: accepted.filter(fits), document, gone_since: None }
+        Self { accepted: accepted.filter(fits), document, gone_since: None, withdrawn_since: None }
     }
 
     /// The last documents of a release that is gone.
     #[must_use]
-    pub fn gone(document: Arc<RoutingConfig>, since: Option<Timestamp>) -> Self {
-        Self { document, accepted: None, gone_since: since }
+    pub fn gone(
+        document: Arc<RoutingConfig>,
+        gone_since: Option<Timestamp>,
+        withdrawn_since: Option<Timestamp>,
+    ) -> Self {
+        Self { document, accepted: None, gone_since, withdrawn_since }
     }
 
     /// The object. `version` is the resourceVersion that the present one was last seen with; the API server refuses
@@ -98,9 +105,10 @@ impl Wanted {
             (NAMESPACE_ANNOTATION.to_owned(), release.namespace.to_string()),
             (NAME_ANNOTATION.to_owned(), release.name.to_string()),
         ]);
-        if let Some(since) = self.gone_since {
-            annotations.insert(GONE_SINCE_ANNOTATION.to_owned(), since.to_string());
-        }
+        let times =
+            [(GONE_SINCE_ANNOTATION, self.gone_since), (WITHDRAWN_SINCE_ANNOTATION, self.withdrawn_since)];
+        annotations
+            .extend(times.into_iter().filter_map(|(name, at)| Some((name.to_owned(), at?.to_string()))));
         let name = names::release_config_map(&release.uid);
         let mut data = BTreeMap::from([(DOCUMENT_KEY.to_owned(), self.document.to_json()?)]);
         data.extend(self.accepted.iter().map(|spec| (ACCEPTED_KEY.to_owned(), spec.to_string())));
@@ -178,6 +186,8 @@ pub struct Kept {
     pub accepted: Option<Arc<str>>,
     /// Since when its GrayRelease has been gone.
     pub gone_since: Option<Timestamp>,
+    /// Since when its routes have been withdrawn.
+    pub withdrawn_since: Option<Timestamp>,
     /// Its resourceVersion.
     pub version: String,
     /// Label and annotations are as they ought to be.
@@ -199,11 +209,15 @@ impl Kept {
             Err(_) => annotated.map(|(namespace, name)| Key::new(namespace, name)),
         };
         let annotated = annotated.map(|(namespace, name)| Key::new(namespace, name));
-        let gone_since = annotation(GONE_SINCE_ANNOTATION).map(str::parse::<Timestamp>);
+        let time = |name| annotation(name).map(str::parse::<Timestamp>);
+        let times = [time(GONE_SINCE_ANNOTATION), time(WITHDRAWN_SINCE_ANNOTATION)];
         let of_class = object.labels().get(CLASS_LABEL).is_some_and(|label| label == class.as_str());
         Some(Self {
             uid,
-            intact: of_class && key.is_some() && annotated == key && !matches!(gone_since, Some(Err(_))),
+            intact: of_class
+                && key.is_some()
+                && annotated == key
+                && !times.iter().any(|time| matches!(time, Some(Err(_)))),
             key,
             document,
             accepted: object
@@ -211,7 +225,8 @@ impl Kept {
                 .as_ref()
                 .and_then(|data| data.get(ACCEPTED_KEY))
                 .map(|text| text.as_str().into()),
-            gone_since: gone_since.and_then(Result::ok),
+            gone_since: times[0].clone().and_then(Result::ok),
+            withdrawn_since: times[1].clone().and_then(Result::ok),
             version: object.resource_version().unwrap_or_default(),
         })
     }
@@ -222,11 +237,17 @@ impl Kept {
         self.document.as_ref().ok()
     }
 
+    /// Until when its hosts are kept for its namespace, if they are: see [`reserved`].
+    #[must_use]
+    pub fn reserved(&self, reserve: Duration, now: Timestamp) -> Option<Timestamp> {
+        reserved(self.live()?, self.withdrawn_since, reserve, now)
+    }
+
     /// Whether nothing has to be written for `wanted`.
     #[must_use]
     pub fn is(&self, wanted: &Wanted) -> bool {
         self.intact
-            && self.gone_since == wanted.gone_since
+            && (self.gone_since, self.withdrawn_since) == (wanted.gone_since, wanted.withdrawn_since)
             && self.accepted == wanted.accepted
             && self.live() == Some(&wanted.document)
     }
@@ -279,7 +300,9 @@ mod tests {
     }
 
     fn kept(edit: impl FnOnce(&mut ConfigMap), gone_since: Option<Timestamp>) -> (Kept, Wanted) {
-        let wanted = Wanted { document: document(), accepted: Some("{}".into()), gone_since };
+        let withdrawn_since = gone_since;
+        let wanted =
+            Wanted { document: document(), accepted: Some("{}".into()), gone_since, withdrawn_since };
         let mut object = wanted.object(&fleet(), Some("7")).unwrap();
         edit(&mut object);
         (Kept::read(&object, &fleet().class).unwrap(), wanted)
@@ -300,7 +323,7 @@ mod tests {
         fn data(object: &mut ConfigMap) -> &mut String {
             object.data.as_mut().unwrap().get_mut(DOCUMENT_KEY).unwrap()
         }
-        let edits: [fn(&mut ConfigMap); 9] = [
+        let edits: [fn(&mut ConfigMap); 10] = [
             |object| *data(object) = "{".into(),
             |object| *data(object) = data(object).replace("shop.example.com", "evil.example.com"),
             |object| *data(object) = data(object).replace("7c1f", "7c20"),
@@ -310,6 +333,7 @@ mod tests {
             |object| object.metadata.annotations = None,
             |object| drop(object.annotations_mut().insert(NAME_ANNOTATION.into(), "other".into())),
             |object| drop(object.annotations_mut().insert(GONE_SINCE_ANNOTATION.into(), "soon".into())),
+            |object| drop(object.annotations_mut().insert(WITHDRAWN_SINCE_ANNOTATION.into(), "soon".into())),
         ];
         for (at, edit) in edits.into_iter().enumerate() {
             let (kept, wanted) = kept(edit, None);

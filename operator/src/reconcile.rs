@@ -19,12 +19,14 @@ use halftone_rollout::advance::{self, BUSY, IDLE, Turn};
 use halftone_rollout::clock::Now;
 use halftone_rollout::fleet::{CLASS_UNKNOWN, FleetDeclaration, FleetDeclarations};
 use halftone_rollout::observation::Observation;
+use halftone_routing::config::State;
 use tokio::time::Instant;
 
 use self::dereference::Subject;
 use self::observe::Observed;
 use crate::clock::Clock;
 use crate::cluster::Cluster;
+use crate::conflicts::Claim;
 use crate::desk::{Desk, Tracked};
 use crate::error::Error;
 use crate::events::Events;
@@ -94,6 +96,19 @@ impl Context {
 
     pub(crate) fn roster(&self) -> MutexGuard<'_, Roster> {
         lock(&self.roster)
+    }
+
+    /// What a release claims by the first of these documents that is not withdrawn, else by the first of all.
+    pub(crate) fn claim<'k>(&self, kept: impl Iterator<Item = &'k Kept> + Clone) -> Claim {
+        let mut read = kept.filter(|kept| kept.live().is_some());
+        let withdrawn = |kept: &&Kept| kept.live().is_some_and(|live| live.state == State::Withdrawn);
+        let first = read.clone().find(|kept| !withdrawn(kept)).or_else(|| read.next());
+        let (reserve, now) = (self.declaration.times.host_reserve, self.clock.now().wall);
+        Claim {
+            live: first.and_then(Kept::live).cloned(),
+            reserved: first.and_then(|kept| kept.reserved(reserve, now)),
+            ..Claim::default()
+        }
     }
 
     /// Whether a release is looked after here.

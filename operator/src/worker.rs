@@ -215,10 +215,10 @@ impl Worker {
     fn announce_left(&mut self, keys: &BTreeSet<Key>) {
         let Context { world, fleet, .. } = self.context.as_ref();
         for key in keys.iter().filter(|key| world.release(key).is_none()) {
-            let live = world.kept_of(&fleet.class, key).iter().find_map(|kept| kept.live().cloned());
             // What we cannot see is not gone.
             let standing = if world.watches(&key.namespace) { Standing::Gone } else { Standing::Here };
-            self.context.desk().claims.note(key, Some(Claim { wanted: None, live, standing }));
+            let claim = Claim { standing, ..self.context.claim(world.kept_of(&fleet.class, key).iter()) };
+            self.context.desk().claims.note(key, Some(claim));
         }
     }
 
@@ -238,9 +238,10 @@ impl Worker {
         let kept = context.world.kept(&context.fleet.class, &context.fleet.namespace, &uid);
         let tracked = Tracked::restore((&release, packed), uid, kept.as_ref(), (now, until));
         let wanted = tracked.newest().filter(|plan| context.fleets.forbids(plan).is_none()).cloned();
-        let live = kept.and_then(|kept| kept.live().cloned());
+        let others = context.world.kept_of(&context.fleet.class, key);
+        let claim = Claim { wanted, ..context.claim(kept.iter().chain(&others)) };
         let mut desk = context.desk();
-        let concerned = desk.announce(key, wanted, live);
+        let concerned = desk.announce(key, claim);
         desk.put(key.clone(), Box::new(tracked));
         drop(desk);
         concerned.into_iter().for_each(|key| self.wake(key));

@@ -5,6 +5,7 @@
 //! newest plan names, but only while nothing else refuses that plan; an edit that claims anything of another's is
 //! refused as a whole. `settle` finds what can be taken together.
 
+mod left;
 mod settle;
 pub mod shadow;
 
@@ -14,7 +15,7 @@ use halftone_routing::config::{
 };
 use jiff::Timestamp;
 
-pub use self::settle::settle;
+pub use self::{left::taken_from, settle::settle};
 use crate::{observation::Obstacle, plan::Plan};
 
 /// A host and a path below it.
@@ -27,7 +28,7 @@ pub enum Standing {
     #[default]
     Here,
     /// It was deleted. What it serves is open to a release of its namespace at once, as after a rename, and to others
-    /// once it is withdrawn.
+    /// once it is withdrawn and no longer reserved.
     Gone,
 }
 
@@ -40,6 +41,8 @@ pub struct Claimant<'a> {
     pub live: Option<&'a RoutingConfig>,
     /// Whether its object is still there.
     pub standing: Standing,
+    /// Until when the places of a document that is withdrawn are kept for its namespace; none: they are free.
+    pub reserved: Option<Timestamp>,
 }
 
 /// A host and path that another release has.
@@ -62,6 +65,8 @@ pub struct Conflict<'a> {
 pub enum Right {
     /// That one has served it since then.
     Serves(Timestamp),
+    /// That one served it and is deleted; until then it is kept for its namespace.
+    Reserved(Timestamp),
     /// Nobody serves it, and the other one was created earlier.
     Older,
     /// Nobody serves it, both were created in the same second, and the other one's name comes first.
@@ -76,6 +81,11 @@ impl Conflict<'_> {
         let owner = format!("{namespace}/{name}");
         let why = match self.right {
             Right::Serves(since) => format!("{owner} has served {host}{path} since {since}"),
+            Right::Reserved(until) => {
+                format!(
+                    "{owner} served {host}{path} until it was deleted, and its namespace keeps it until {until}"
+                )
+            }
             Right::Older => format!("{owner} claims {host}{path}, too, and is older"),
             Right::First => {
                 format!("{owner} claims {host}{path}, too; both are equally old, and its name comes first")
@@ -114,7 +124,7 @@ impl<'a> Claimant<'a> {
     #[must_use]
     pub fn claims_as(self, other: Claimant<'_>) -> bool {
         self.age() == other.age()
-            && self.standing == other.standing
+            && (self.standing, self.reserved) == (other.standing, other.reserved)
             && self.wanted.is_some() == other.wanted.is_some()
             && self.wants().eq(other.wants())
             && self.serves().eq(other.serves())
@@ -125,7 +135,8 @@ impl<'a> Claimant<'a> {
     pub fn hands_over(self, other: Claimant<'a>) -> impl Iterator<Item = Place<'a>> {
         let wants = |claimant: Claimant<'a>, place| claimant.wants().any(|wanted| wanted == place);
         let waits = other.serves().all(|place| wants(other, place));
-        let given = self.serves().filter(move |place| !wants(self, *place) && wants(other, *place));
+        let serves = self.serves().filter(move |_| !self.is_withdrawn());
+        let given = serves.filter(move |place| !wants(self, *place) && wants(other, *place));
         given.filter(move |_| waits && self.wanted.is_some() && other.wanted.is_some())
     }
 
@@ -133,9 +144,19 @@ impl<'a> Claimant<'a> {
         self.wanted.into_iter().flat_map(|plan| pairs(&plan.hosts, &plan.paths))
     }
 
+    /// What others may not take: what it serves, or served until its document was withdrawn a while ago.
     fn serves(self) -> impl Iterator<Item = Place<'a>> {
-        let live = self.live.filter(|live| live.state != State::Withdrawn);
+        let live = self.live.filter(|_| !self.is_withdrawn() || self.reserved.is_some());
         live.into_iter().flat_map(|live| pairs(&live.hosts, &live.paths))
+    }
+
+    fn is_withdrawn(self) -> bool {
+        self.live.is_some_and(|live| live.state == State::Withdrawn)
+    }
+
+    /// Whether it serves nothing any more, or nobody looks after what it serves: a release that is there comes before it.
+    fn is_left(self) -> bool {
+        self.standing == Standing::Gone || self.is_withdrawn()
     }
 
     /// The oldest first; none where there is nothing to claim.

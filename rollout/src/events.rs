@@ -104,6 +104,8 @@ pub enum Reason {
     ObjectGone,
     /// Proxies have not taken the document.
     NotProgrammed,
+    /// A release takes over a place that a deleted release of another namespace had.
+    HostTakenOver,
     /// The observed ratio is far from the wanted one.
     RatioDrift,
     /// Nothing reaches the stable arm of a promoted release any more.
@@ -155,6 +157,7 @@ impl Reason {
         Self::RefsUnresolved,
         Self::ObjectGone,
         Self::NotProgrammed,
+        Self::HostTakenOver,
         Self::RatioDrift,
         Self::StableIdle,
         Self::ConnectionsScarce,
@@ -182,6 +185,7 @@ impl Reason {
                 | Self::ForceLifted
                 | Self::StableChanged
                 | Self::IdentityChanged
+                | Self::HostTakenOver
                 | Self::RequestDone
         )
     }
@@ -208,6 +212,7 @@ impl Reason {
             | Self::StatusUnreadable
             | Self::RefsUnresolved
             | Self::NotProgrammed
+            | Self::HostTakenOver
             | Self::RatioDrift
             | Self::ConnectionsScarce
             | Self::ClassNotOurs => Severity::Warning,

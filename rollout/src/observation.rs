@@ -74,6 +74,9 @@ pub struct Observation {
     /// A place that the edit gives up and another release is about to serve, and which one, until every proxy has that
     /// one's document: the edit waits, so that nobody meets a place without a release.
     pub handing_over: Option<String>,
+    /// A place of the newest spec that was a deleted release's of another namespace, and whose, in a sentence: told once the
+    /// spec is taken.
+    pub taking_over: Option<String>,
     /// Of an object that is gone: other releases of its namespace have all its places, and every proxy has their
     /// documents.
     pub taken_over: bool,
@@ -135,12 +138,14 @@ pub struct FleetTimes {
     pub straggler_timeout: std::time::Duration,
     /// So long after an object has gone its routes are withdrawn.
     pub withdraw_after: std::time::Duration,
+    /// So long after that its hosts are kept for its namespace.
+    pub host_reserve: std::time::Duration,
 }
 
 impl Default for FleetTimes {
     fn default() -> Self {
         let minute = std::time::Duration::from_secs(60);
-        Self { straggler_timeout: minute, withdraw_after: minute }
+        Self { straggler_timeout: minute, withdraw_after: minute, host_reserve: 10 * minute }
     }
 }
 

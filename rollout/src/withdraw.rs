@@ -8,7 +8,7 @@ use jiff::Timestamp;
 
 use crate::{
     advance::{BUSY, Fleet, IDLE},
-    clock::{Now, since},
+    clock::{Now, after, since},
     duration,
     events::{Event, Reason},
     observation::Observation,
@@ -17,6 +17,42 @@ use crate::{
 
 /// The annotation on the document's ConfigMap that keeps the time at which the object was found gone.
 pub const GONE_SINCE_ANNOTATION: &str = "halftone.dev/gone-since";
+
+/// The annotation that keeps the time at which the routes were withdrawn.
+pub const WITHDRAWN_SINCE_ANNOTATION: &str = "halftone.dev/withdrawn-since";
+
+/// So long after its hosts are free a document is still there: whoever waits for them sees whose they were.
+const FAREWELL: Duration = Duration::from_secs(10);
+
+/// Since when an object is gone, by wall time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Left {
+    /// It was found gone, by a live read after a full sync.
+    pub gone_since: Timestamp,
+    /// Its routes were withdrawn; none if that is not known.
+    pub withdrawn_since: Option<Timestamp>,
+}
+
+impl Left {
+    /// One whose hosts nobody keeps: it does not count when they were withdrawn.
+    #[must_use]
+    pub fn undated(gone_since: Timestamp) -> Self {
+        Self { gone_since, withdrawn_since: Some(gone_since) }
+    }
+}
+
+/// Until when the hosts of `live`, withdrawn at `since`, are kept for its namespace. None once they are free, and for a
+/// document that is not withdrawn.
+#[must_use]
+pub fn reserved(
+    live: &RoutingConfig,
+    since: Option<Timestamp>,
+    reserve: Duration,
+    now: Timestamp,
+) -> Option<Timestamp> {
+    let until = after(since.unwrap_or(now), reserve);
+    (live.state == State::Withdrawn && until > now).then_some(until)
+}
 
 /// What people are told when an object is found gone.
 #[must_use]
@@ -39,31 +75,35 @@ pub enum Withdrawal {
     Remove,
 }
 
-/// Decides about `live`, the document of an object that was found gone at `gone_since` (wall time) by a live read
-/// after a full sync. Not to be asked while an object of the same namespace and name exists: that one takes the
+/// Decides about `live`, the document of an object that is gone. Not to be asked while an object of the same namespace and name exists: that one takes the
 /// document over.
 ///
 /// A wall clock that jumped back only makes the wait longer, by no more than the whole of it again.
 #[must_use]
-pub fn withdraw(
-    live: &Arc<RoutingConfig>,
-    gone_since: Timestamp,
-    seen: &Observation,
-    now: Now,
-) -> Withdrawal {
+pub fn withdraw(live: &Arc<RoutingConfig>, left: Left, seen: &Observation, now: Now) -> Withdrawal {
     if live.state == State::Withdrawn {
-        let fleet = Fleet::of(seen, Some(live), false);
-        return if fleet.has_acknowledged() {
-            Withdrawal::Remove
-        } else {
-            Withdrawal::Write(Arc::clone(live), BUSY)
-        };
+        return keep(live, left.withdrawn_since, seen, now);
     }
-    let gone_for = since(now.wall, gone_since);
+    let gone_for = since(now.wall, left.gone_since);
     match seen.fleet.withdraw_after.checked_sub(gone_for) {
         Some(left) if !left.is_zero() && !seen.taken_over => Withdrawal::Wait(left.min(IDLE)),
         _ => Withdrawal::Write(Arc::new(withdrawn(live, seen)), BUSY),
     }
+}
+
+/// A document that is withdrawn stays until every proxy has dropped the routes and its hosts are free.
+fn keep(live: &Arc<RoutingConfig>, withdrawn: Option<Timestamp>, seen: &Observation, now: Now) -> Withdrawal {
+    let fleet = Fleet::of(seen, Some(live), false);
+    let Some(withdrawn) = withdrawn.filter(|_| fleet.has_acknowledged()) else {
+        return Withdrawal::Write(Arc::clone(live), BUSY);
+    };
+    let reserve = seen.fleet.host_reserve;
+    if seen.taken_over || reserve.is_zero() {
+        return Withdrawal::Remove;
+    }
+    let withdrawn_for = since(now.wall, withdrawn);
+    let lasts = [reserve, reserve.saturating_add(FAREWELL)].into_iter().find(|lasts| *lasts > withdrawn_for);
+    lasts.map_or(Withdrawal::Remove, |lasts| Withdrawal::Wait((lasts - withdrawn_for).min(IDLE)))
 }
 
 /// Whether other documents have every place of `live`: a release was renamed. Nobody waits for it to come back, and what

@@ -23,6 +23,7 @@ fn the_example_is_read_with_everything_it_says() {
     assert_eq!(fleet.config.trusted_proxies, ["10.0.0.0/8".parse().unwrap()]);
     assert!(fleet.config.default_backend.is_some());
     assert_eq!(fleet.times.withdraw_after, Duration::from_secs(60));
+    assert_eq!(fleet.times.host_reserve, Duration::from_secs(600));
     assert!(fleets.find("edge").is_none());
 }
 
@@ -59,6 +60,7 @@ fn everything_that_is_wrong_is_told_at_once_with_its_place() {
   - class: edge
     withdrawAfter: soon
     stragglerTimeout: 5 min
+    hostReserve: 10 minutes
     defaultBackend: {service: {namespace: shop, name: sorry, port: 0}}
   - class: inner
     defaultBackend: {addresses: ["localhost:80"]}
@@ -73,6 +75,7 @@ fn everything_that_is_wrong_is_told_at_once_with_its_place() {
         "fleet.yaml:7:15: error: fleets[0].position: is \"Outside\", which it cannot be; ",
         "fleet.yaml:9:20: error: fleets[1].withdrawAfter: \"soon\" is no duration; ",
         "fleet.yaml:10:23: error: fleets[1].stragglerTimeout: \"5 min\" is no duration; ",
+        "fleet.yaml:11:18: error: fleets[1].hostReserve: \"10 minutes\" is no duration; ",
     ];
     assert_eq!(told.len(), expected.len(), "{told:#?}");
     for (told, expected) in told.iter().zip(expected) {
@@ -84,16 +87,17 @@ fn everything_that_is_wrong_is_told_at_once_with_its_place() {
         .replace("Shop", "shop")
         .replace("Outside", "Edge")
         .replace("soon", "1m")
-        .replace("5 min", "5m");
+        .replace("5 min", "5m")
+        .replace("10 minutes", "0s");
     let told = findings(&written_right);
     let expected = [
         "fleet.yaml:5:38: error: fleets[0].allowed[0].hosts[0]: ",
         "fleet.yaml:6:22: error: fleets[0].trustedProxies[0]: 10.0.0.1/8 has bits beyond its prefix; write 10.0.0.0/8",
         "fleet.yaml:6:34: error: fleets[0].trustedProxies[1]: \"nowhere\" is no network; write 10.1.0.0/16",
-        "fleet.yaml:11:68: error: fleets[1].defaultBackend.service.port: is no port; ",
-        "fleet.yaml:13:34: error: fleets[2].defaultBackend.addresses[0]: ",
-        "fleet.yaml:14:12: error: fleets[3].class: inner is declared twice; ",
-        "fleet.yaml:15:5: error: fleets[3].defaultBackend: ",
+        "fleet.yaml:12:68: error: fleets[1].defaultBackend.service.port: is no port; ",
+        "fleet.yaml:14:34: error: fleets[2].defaultBackend.addresses[0]: ",
+        "fleet.yaml:15:12: error: fleets[3].class: inner is declared twice; ",
+        "fleet.yaml:16:5: error: fleets[3].defaultBackend: ",
     ];
     assert_eq!(told.len(), expected.len(), "{told:#?}");
     for (told, expected) in told.iter().zip(expected) {

@@ -185,7 +185,8 @@ impl Release {
         };
         let wanted = self.plan().filter(takes_effect).map(Arc::as_ref);
         let standing = if self.gone_since.is_some() { Standing::Gone } else { Standing::Here };
-        Claimant { wanted, live: self.document.as_deref(), standing }
+        // All files are one person's: nothing is kept for a namespace.
+        Claimant { wanted, live: self.document.as_deref(), standing, reserved: None }
     }
 
     /// The object as an API server would show it.

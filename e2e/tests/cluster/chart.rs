@@ -84,6 +84,8 @@ fn values_that_are_wrong_are_refused_with_their_place() {
     assert!(words.contains("class a is declared twice"), "{words}");
     let words = refused(&[r#"fleets=[{"class":"a","allowAll":true,"withdrawAfter":"soon"}]"#]);
     assert!(words.contains("/fleets/0/withdrawAfter"), "{words}");
+    let words = refused(&[r#"fleets=[{"class":"a","allowAll":true,"hostReserve":"long"}]"#]);
+    assert!(words.contains("/fleets/0/hostReserve"), "{words}");
     let words = refused(&[r#"fleets=[{"class":"a","allowAll":true,"position":"Inside"}]"#]);
     assert!(words.contains("/fleets/0/position"), "{words}");
     // Each of these would keep a pod from starting, or its operator from reading its configuration.

@@ -7,9 +7,9 @@ use std::time::Duration;
 use halftone_rollout::advance::{BUSY, IDLE};
 use halftone_rollout::claims::Standing;
 use halftone_rollout::observation::{Observation, is_acknowledged};
-use halftone_rollout::withdraw::{Withdrawal, is_taken_over, told, withdraw};
-use halftone_routing::config::RoutingConfig;
+use halftone_rollout::withdraw::{Left, Withdrawal, is_taken_over, told, withdraw};
 use halftone_routing::config::names::Uid;
+use halftone_routing::config::{RoutingConfig, State};
 use jiff::Timestamp;
 
 use halftone_rollout::GrayRelease;
@@ -38,8 +38,8 @@ pub(super) async fn leave(context: &Context, key: &Key, left: Vec<Kept>) -> Resu
             } else {
                 desk.busy.remove(key)
             };
-            let live = left.iter().find_map(|kept| kept.live().cloned());
-            desk.claims.note(key, Some(Claim { wanted: None, live, standing: Standing::Gone }))
+            let claim = Claim { standing: Standing::Gone, ..context.claim(left.iter()) };
+            desk.claims.note(key, Some(claim))
         }
         None => desk.forget(key),
     };
@@ -93,10 +93,11 @@ async fn step(context: &Context, kept: &Kept, since: Option<Timestamp>) -> Resul
             ..Observation::default()
         }
     };
-    match withdraw(live, gone_since, &seen, now) {
+    let left = Left { gone_since, withdrawn_since: since.or(kept.withdrawn_since) };
+    match withdraw(live, left, &seen, now) {
         Withdrawal::Wait(wait) => Ok(Some(wait)),
         Withdrawal::Write(document, wait) => {
-            if document != *live {
+            if document != *live || left.withdrawn_since.is_none() {
                 write(context, kept, &document, kept.gone_since).await?;
             }
             Ok(Some(wait))
@@ -133,7 +134,9 @@ async fn write(
     document: &Arc<RoutingConfig>,
     gone_since: Option<Timestamp>,
 ) -> Result<(), Error> {
-    let wanted = Wanted::gone(Arc::clone(document), gone_since);
+    let now = context.clock.now().wall;
+    let withdrawn = (document.state == State::Withdrawn).then(|| kept.withdrawn_since.unwrap_or(now));
+    let wanted = Wanted::gone(Arc::clone(document), gone_since, withdrawn);
     let object = wanted.object(&context.fleet, Some(&kept.version))?;
     context.cluster.apply(&object).await.map(drop)
 }

@@ -50,6 +50,7 @@ pub(super) fn observe(context: &Context, key: &Key, live: &mut Live) -> Observed
         round,
         unwritable: None,
         handing_over: None,
+        taking_over: None,
         taken_over: false,
         unprogrammed: tracked.unprogrammed.clone(),
         status_unreadable: tracked.unreadable.clone(),
@@ -60,6 +61,7 @@ pub(super) fn observe(context: &Context, key: &Key, live: &mut Live) -> Observed
     let (conflict, concerned) = conflict(context, key, live, &seen);
     seen.refusal = seen.refusal.or(conflict);
     seen.handing_over = handing_over(context, key);
+    seen.taking_over = context.desk().claims.taken_from(key);
     Observed { seen, counted: counted.map(|(_, delta, until)| (delta, until)), concerned }
 }
 
@@ -95,7 +97,7 @@ fn unreadable(live: &Live) -> Option<String> {
 /// A place inside another namespace's that the fleet does not name for this one.
 fn shadow(context: &Context, key: &Key, live: &Live) -> Option<Obstacle> {
     let plan = live.tracked.newest()?;
-    let serves = serves(live);
+    let serves = serves(context, live).live;
     let named = |host: &HostPattern, path: &PathPrefix| context.declaration.names(plan, host, path);
     context.desk().claims.shadow(key, plan, serves.as_deref(), named)
 }
@@ -112,7 +114,7 @@ fn conflict(
         seen.refusal.is_none() && !advance::is_held(plan, &tracked.progress, seen)
     };
     let wanted = tracked.newest().filter(takes_effect).cloned();
-    let claim = Claim { wanted, live: serves(live), ..Claim::default() };
+    let claim = Claim { wanted, ..serves(context, live) };
     let mut desk = context.desk();
     let concerned = desk.claims.note(key, Some(claim));
     (desk.claims.conflict(key), concerned)
@@ -135,14 +137,15 @@ fn handing_over(context: &Context, key: &Key) -> Option<String> {
     Some(format!("{host}{path} is handed over to {next}, whose document is on its way to the proxies"))
 }
 
-/// The document that serves the release now, its own or that of the object before it.
-fn serves(live: &Live) -> Option<Arc<RoutingConfig>> {
-    document(live.kept.as_ref()).or_else(|| document(live.predecessor.as_ref()))
+/// What the release has by the document that serves it now, its own or that of the object before it.
+fn serves(context: &Context, live: &Live) -> Claim {
+    let own = live.kept.as_ref().filter(|kept| kept.live().is_some());
+    context.claim(own.or(live.predecessor.as_ref()).into_iter())
 }
 
 /// Notes what is live after the turn. Returns those whom that may concern.
 pub(super) fn claim(context: &Context, key: &Key, live: &Live) -> BTreeSet<Key> {
     let mut desk = context.desk();
     let wanted = desk.claims.wanted(key);
-    desk.claims.note(key, Some(Claim { wanted, live: serves(live), ..Claim::default() }))
+    desk.claims.note(key, Some(Claim { wanted, ..serves(context, live) }))
 }

@@ -9,6 +9,7 @@
 )]
 
 mod docs;
+mod hosts;
 mod installations;
 mod keys;
 mod metrics;

@@ -32,6 +32,7 @@ fleets:
   podSelector: {app: proxy}
   allowed: [{namespaces: [shop], hosts: ['shop.example.com', '*.shop.example.com']}]
   withdrawAfter: 1s
+  hostReserve: 0s
 ";
 
 pub(crate) struct Cluster {
@@ -122,6 +123,13 @@ impl Cluster {
 
     pub(crate) fn operator(&self, identity: &str) -> Operator {
         Operator::start(&self.server, self.tokens.path().to_owned(), identity, CONFIG)
+    }
+
+    /// One with this in its configuration for that.
+    pub(crate) fn operator_with(&self, edits: &[(&str, &str)]) -> Operator {
+        let edit = |config: String, (from, to): &(&str, &str)| config.replace(from, to);
+        let config = edits.iter().fold(CONFIG.to_owned(), edit);
+        Operator::start(&self.server, self.tokens.path().to_owned(), "a", &config)
     }
 
     /// One of the installation `id`, whose fleet of this class is in `namespace`.

@@ -204,6 +204,9 @@ impl Change<'_> {
             Some(_) if release != plan.gray.as_ref().map(|gray| gray.id) => self.supersede(&plan),
             Some(before) => self.edit(&before, &basis),
         }
+        if let Some(message) = self.seen.taking_over.as_ref().filter(|_| self.held.is_none()) {
+            self.tell(Reason::HostTakenOver, message);
+        }
         if let Some(Ruling::Moved { version, from, to }) = &self.ruling {
             let message = format!("{from} → {to}, both said to be {version}");
             self.tell(Reason::StableMoved, message);

@@ -55,7 +55,8 @@ impl<'c, 'a> Settling<'c, 'a> {
                     .filter_map(|place| Some((live?.since(place.0, place.1), ages[at], at, place))),
             );
         }
-        served.sort_unstable_by_key(|(since, age, ..)| (*since, *age));
+        // Of what a deleted release has left and another one serves already, that one is the owner.
+        served.sort_unstable_by_key(|(since, age, at, _)| (claimants[*at].is_left(), *since, *age));
         let mut owners = HashMap::new();
         for (since, _, at, place) in served {
             owners.entry(place).or_insert(Owner { at, since: Some(since) });
@@ -150,10 +151,11 @@ impl<'c, 'a> Settling<'c, 'a> {
     fn conflict(&self, at: usize) -> Option<Conflict<'a>> {
         let ((host, path), owner) = self.obstructed(at)?;
         let (created, namespace, name) = self.ages[owner.at]?;
-        let right = match owner.since {
-            Some(since) => Right::Serves(since),
-            None if self.ages[at].is_some_and(|(mine, ..)| mine == created) => Right::First,
-            None => Right::Older,
+        let right = match (owner.since, self.claimants[owner.at].reserved) {
+            (Some(_), Some(until)) => Right::Reserved(until),
+            (Some(since), None) => Right::Serves(since),
+            (None, _) if self.ages[at].is_some_and(|(mine, ..)| mine == created) => Right::First,
+            (None, _) => Right::Older,
         };
         Some(Conflict { owner: owner.at, name: (namespace, name), right, host, path })
     }

@@ -38,16 +38,18 @@ struct Release {
     wanted: Option<Plan>,
     live: Option<RoutingConfig>,
     standing: Standing,
+    reserved: Option<Timestamp>,
 }
 
 impl Release {
     fn claimant(&self) -> Claimant<'_> {
-        Claimant { wanted: self.wanted.as_ref(), live: self.live.as_ref(), standing: self.standing }
+        let Self { wanted, live, standing, reserved } = self;
+        Claimant { wanted: wanted.as_ref(), live: live.as_ref(), standing: *standing, reserved: *reserved }
     }
 }
 
 fn release(wanted: Option<&str>, alive: Option<&str>) -> Release {
-    Release { wanted: wanted.map(plan), live: alive.map(live), standing: Standing::Here }
+    Release { wanted: wanted.map(plan), live: alive.map(live), standing: Standing::Here, reserved: None }
 }
 
 /// Of each of the releases who has it instead, and what.
@@ -143,22 +145,68 @@ fn what_both_serve_is_of_the_one_that_has_served_it_longer() {
         since: at(second),
     };
     taker.claims = vec![since(9)];
-    let taker = Release { wanted: Some(plan("older@1 x /")), live: Some(taker), standing: Standing::Here };
+    let taker = Release { live: Some(taker), ..release(Some("older@1 x /"), None) };
     let serving = release(Some("younger@2 x /"), Some("younger@2 x /"));
     assert_eq!(settled(&[taker, serving]), [by("younger x/"), None]);
 }
 
 #[test]
 fn what_is_withdrawn_is_free() {
-    let mut gone = live("gone@1 x /");
-    gone.state = State::Withdrawn;
-    let gone = Release { wanted: None, live: Some(gone), standing: Standing::Gone };
-    assert_eq!(settled(&[gone, release(Some("next@2 x /"), None)]), [None, None]);
+    assert_eq!(settled(&[withdrawn("gone@1 x /", None), release(Some("next@2 x /"), None)]), [None, None]);
+}
+
+/// A deleted release whose document is withdrawn.
+fn withdrawn(text: &str, reserved: Option<Timestamp>) -> Release {
+    let document = RoutingConfig { state: State::Withdrawn, ..live(text) };
+    Release { wanted: None, live: Some(document), standing: Standing::Gone, reserved }
+}
+
+#[test]
+fn what_is_withdrawn_is_kept_for_its_namespace_for_a_while() {
+    let left = |reserved| withdrawn("gone@1 x /", reserved);
+    let (kin, stranger) =
+        (|| release(Some("renamed@3 x /"), None), || release(Some("other/taker@2 x /"), None));
+    assert_eq!(settled(&[left(Some(at(9))), stranger()]), [None, by("gone x/")]);
+    assert_eq!(settled(&[left(Some(at(9))), stranger(), kin()]), [None, by("renamed x/"), None]);
+    assert_eq!(settled(&[left(None), stranger()]), [None, None]);
+    let successor = Release { standing: Standing::Here, ..left(Some(at(9))) };
+    let successor = Release { wanted: Some(plan("gone@8 x /")), ..successor };
+    assert_eq!(settled(&[successor, stranger(), kin()]), [None, by("gone x/"), by("gone x/")]);
+
+    let told = [left(Some(at(9))), stranger()];
+    let claimants: Vec<_> = told.iter().map(Release::claimant).collect();
+    assert_eq!(
+        settle(&claimants)[1].unwrap().obstacle(None, None).message,
+        "shop/gone served x/ until it was deleted, and its namespace keeps it until 1970-01-01T00:00:09Z; claim \
+         another host or path"
+    );
+}
+
+#[test]
+fn what_one_has_taken_from_a_deleted_release_no_other_of_the_namespace_takes() {
+    let gone = || Release { standing: Standing::Gone, ..release(None, Some("gone@1 x /")) };
+    let mut serving = release(Some("second@5 x /"), Some("second@5 x /"));
+    serving.live.as_mut().unwrap().release.created_at = at(6);
+    assert_eq!(
+        settled(&[gone(), release(Some("first@2 x /"), None), serving]),
+        [None, by("second x/"), None]
+    );
+}
+
+#[test]
+fn a_release_is_told_whose_place_it_takes_over() {
+    let (left, own) = (live("shop/gone@1 w,x /"), live("other/taker@2 w /"));
+    let told = |text: &str| taken_from(&plan(text), Some(&own), &[&left]);
+    let expected = "x/ was served by shop/gone, which is deleted; this release takes it over";
+    assert_eq!(told("other/taker@2 w,x /").as_deref(), Some(expected));
+    assert_eq!(told("other/taker@2 w /"), None, "it has that one");
+    assert_eq!(told("other/taker@2 y /"), None, "nobody had that one");
+    assert_eq!(told("shop/kin@2 x /"), None, "the same namespace");
 }
 
 #[test]
 fn what_a_deleted_release_serves_is_open_to_its_namespace_at_once_and_to_no_other() {
-    let gone = || Release { wanted: None, live: Some(live("gone@1 x /")), standing: Standing::Gone };
+    let gone = || Release { standing: Standing::Gone, ..release(None, Some("gone@1 x /")) };
     assert_eq!(settled(&[gone(), release(Some("renamed@2 x /"), None)]), [None, None]);
     assert_eq!(settled(&[gone(), release(Some("other/taker@2 x /"), None)]), [None, by("gone x/")]);
 }

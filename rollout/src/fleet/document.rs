@@ -155,6 +155,7 @@ fn fleet(reader: &mut Reader, path: &str, written: &WrittenFleet) -> Option<Flee
         None => Some(default),
     };
     let withdraw_after = time("withdrawAfter", &written.withdraw_after, times.withdraw_after);
+    let host_reserve = time("hostReserve", &written.host_reserve, times.host_reserve);
     let straggler_timeout = time("stragglerTimeout", &written.straggler_timeout, times.straggler_timeout);
     Some(FleetDeclaration {
         config: FleetConfig {
@@ -170,7 +171,11 @@ fn fleet(reader: &mut Reader, path: &str, written: &WrittenFleet) -> Option<Flee
         allowed: allowed?,
         allow_all: written.allow_all,
         allow_addresses: written.allow_addresses,
-        times: FleetTimes { withdraw_after: withdraw_after?, straggler_timeout: straggler_timeout? },
+        times: FleetTimes {
+            withdraw_after: withdraw_after?,
+            host_reserve: host_reserve?,
+            straggler_timeout: straggler_timeout?,
+        },
     })
 }
 
@@ -216,6 +221,7 @@ struct WrittenFleet {
     default_backend: Option<WrittenBackend>,
     health_path: Option<String>,
     withdraw_after: Option<String>,
+    host_reserve: Option<String>,
     straggler_timeout: Option<String>,
 }
 
@@ -272,6 +278,7 @@ fn schema() -> Value {
             "defaultBackend": object(&[], json!({"service": service, "addresses": texts})),
             "healthPath": {"type": "string"},
             "withdrawAfter": time,
+            "hostReserve": time,
             "stragglerTimeout": time,
         }),
     );

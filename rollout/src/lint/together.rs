@@ -45,6 +45,7 @@ fn conflicts_of_class(manifests: &[&Manifest], fleets: Option<&FleetDeclarations
             wanted: Some(&manifest.plan).filter(|_| !refused(manifest)),
             live: None,
             standing: Standing::Here,
+            reserved: None,
         })
         .collect();
     let settled = claims::settle(&claimants).into_iter().zip(manifests);

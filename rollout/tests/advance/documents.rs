@@ -3,9 +3,10 @@
 use std::{sync::Arc, time::Duration};
 
 use halftone_rollout::{
+    observation::Observation,
     request::Command,
     spec::Phase,
-    withdraw::{Withdrawal, withdraw},
+    withdraw::{Left, Withdrawal, withdraw},
 };
 use halftone_routing::config::{RoutingConfig, State, parse};
 
@@ -162,7 +163,9 @@ fn an_object_that_is_gone_is_withdrawn_after_a_while_and_then_removed() {
     let gone_since = world.wall;
     let live = world.live.clone().unwrap();
     let ask = |world: &World, live: &Arc<RoutingConfig>| {
-        withdraw(live, gone_since, &world.observation(None), world.now())
+        let withdrawn_since = (live.state == State::Withdrawn).then(|| gone_since + Duration::from_secs(60));
+        let left = Left { gone_since, withdrawn_since };
+        withdraw(live, left, &world.observation(None), world.now())
     };
     assert_eq!(ask(&world, &live), Withdrawal::Wait(Duration::from_secs(10)));
     world.wall += Duration::from_secs(55);
@@ -176,7 +179,34 @@ fn an_object_that_is_gone_is_withdrawn_after_a_while_and_then_removed() {
         "until every proxy has it"
     );
     world.serve_document(&last);
+    world.wall += Duration::from_secs(595);
+    assert_eq!(ask(&world, &last), Withdrawal::Wait(Duration::from_secs(5)), "its hosts are kept");
+    world.wall += Duration::from_secs(5);
+    assert_eq!(
+        ask(&world, &last),
+        Withdrawal::Wait(Duration::from_secs(10)),
+        "who takes them sees whose they were"
+    );
+    world.wall += Duration::from_secs(10);
     assert_eq!(ask(&world, &last), Withdrawal::Remove);
+}
+
+#[test]
+fn a_document_whose_hosts_are_taken_or_kept_for_nobody_goes_as_soon_as_it_is_withdrawn() {
+    let mut world = at_half();
+    let last = RoutingConfig { state: State::Withdrawn, moving: false, ..world.live().clone() };
+    let last = Arc::new(RoutingConfig { checksum: Some(last.content_checksum()), ..last });
+    world.serve_document(&last);
+    let asked = |edit: fn(&mut Observation), withdrawn_since| {
+        let mut seen = world.observation(None);
+        edit(&mut seen);
+        withdraw(&last, Left { gone_since: world.wall, withdrawn_since }, &seen, world.now())
+    };
+    let now = Some(world.wall);
+    assert_eq!(asked(|seen| seen.taken_over = true, now), Withdrawal::Remove);
+    assert_eq!(asked(|seen| seen.fleet.host_reserve = Duration::ZERO, now), Withdrawal::Remove);
+    assert!(matches!(asked(|_| {}, now), Withdrawal::Wait(_)));
+    assert!(matches!(asked(|_| {}, None), Withdrawal::Write(..)), "the time is written first");
 }
 
 #[test]

@@ -402,6 +402,18 @@ fn an_edit_that_gives_up_a_host_waits_until_its_next_release_is_everywhere() {
     assert_eq!((world.live().hosts[0].as_str(), world.ratio().as_str()), ("www.example.com", "50%"));
 }
 
+#[test]
+fn whose_host_is_taken_over_is_told_once_the_edit_is_taken() {
+    let mut world = at_half();
+    world.taking_over = Some("www.example.com/ was served by other/shop, which is deleted".into());
+    world.refusal = Some(Obstacle::new("HostConflict", "kept for other"));
+    world.edit("hosts: [www.example.com]").run("10s");
+    assert_eq!(world.count(Reason::HostTakenOver), 0);
+    world.refusal = None;
+    world.run("10s");
+    assert_eq!(world.count(Reason::HostTakenOver), 1);
+}
+
 /// The release after a promoted one, on its way.
 fn followed() -> World {
     let mut world = promoted();

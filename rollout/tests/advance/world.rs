@@ -149,6 +149,7 @@ pub(crate) struct World {
     pub(crate) unwritable: Option<String>,
     pub(crate) unreadable: Option<String>,
     pub(crate) handing_over: Option<String>,
+    pub(crate) taking_over: Option<String>,
     pub(crate) highest_revision: u64,
     pub(crate) request: Option<String>,
     /// Requests a second, beside the others, of users who are all on stable.
@@ -214,6 +215,7 @@ impl World {
             unwritable: None,
             unreadable: None,
             handing_over: None,
+            taking_over: None,
             highest_revision: 0,
             request: None,
             heavy_stable_users: 0.0,
@@ -372,6 +374,7 @@ impl World {
             round,
             request: self.request.clone(),
             handing_over: self.handing_over.clone(),
+            taking_over: self.taking_over.clone(),
             taken_over: false,
             lacking: vec![(self.plan.stable.backend.clone(), "Service checkout-v1 has no endpoints".into())],
             unspoken: self.unspoken.clone(),

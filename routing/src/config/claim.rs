@@ -28,6 +28,12 @@ impl RoutingConfig {
         claim.map_or(self.release.created_at, |claim| claim.since)
     }
 
+    /// Whether it names this place.
+    #[must_use]
+    pub fn has(&self, (host, path): (&HostPattern, &PathPrefix)) -> bool {
+        self.hosts.contains(host) && self.paths.contains(path)
+    }
+
     /// Every host with every path.
     pub fn places(&self) -> impl Iterator<Item = (&HostPattern, &PathPrefix)> {
         self.hosts.iter().flat_map(|host| self.paths.iter().map(move |path| (host, path)))
