@@ -3,26 +3,26 @@
 //! Anybody who reaches the port may connect, so nobody may keep others out: places are bounded, in all and by address,
 //! and a newcomer to a full house takes the place of whoever has done nothing for longest (`seats`). So a probe is
 //! answered whatever others do. A page that costs something is made once for all who ask within a second, and only a
-//! few copies of it exist however slowly they are read (`rendering`).
+//! few copies of it exist however slowly they are read: whoever is slowest is cut off (`rendering`).
 
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http_body_util::Full;
 use hyper::body::Incoming;
-use hyper::header::{ALLOW, CONTENT_TYPE};
+use hyper::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 
+mod body;
 mod rendering;
 mod seats;
 mod watched;
 
-pub use self::rendering::Rendering;
+pub use self::body::{Body, Taken};
+pub use self::rendering::{Missing, Rendering};
 use self::seats::{Seat, Seats};
 use self::watched::Watched;
 
@@ -40,7 +40,7 @@ pub const TEXT: &str = "text/plain; charset=utf-8";
 pub const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// An answer whose body is at hand.
-pub type Answer = Response<Full<Bytes>>;
+pub type Answer = Response<Body>;
 
 /// Accepts until the task is dropped, at most `most` connections at once and a quarter of them from one address.
 /// `what` is their name in the log.
@@ -102,9 +102,26 @@ pub fn unless_read(method: &Method) -> Option<Answer> {
 
 /// A page of this status and content type.
 #[must_use]
-pub fn page(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Answer {
-    let mut answer = Response::new(Full::new(body.into()));
+pub fn page(status: StatusCode, content_type: &'static str, body: impl Into<Body>) -> Answer {
+    let mut answer = Response::new(body.into());
     *answer.status_mut() = status;
     answer.headers_mut().insert(CONTENT_TYPE, content_type.parse().expect("visible ASCII"));
     answer
+}
+
+/// A page that all share, as an answer: 503 while too many copies of it are read, 500 if it cannot be made.
+#[must_use]
+pub fn shared_page(content_type: &'static str, rendered: Result<Body, Missing>) -> Answer {
+    match rendered {
+        Ok(body) => page(StatusCode::OK, content_type, body),
+        Err(Missing::Busy(wait)) => {
+            let text = "too many copies of this page are being read; ask again in a few seconds\n";
+            let mut answer = page(StatusCode::SERVICE_UNAVAILABLE, TEXT, text);
+            answer.headers_mut().insert(RETRY_AFTER, wait.as_secs().max(1).into());
+            answer
+        }
+        Err(Missing::Failed) => {
+            page(StatusCode::INTERNAL_SERVER_ERROR, TEXT, "the page could not be made; the log says why\n")
+        }
+    }
 }

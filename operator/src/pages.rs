@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use halftone_daemon::pages::{self, Answer, OPENMETRICS, Rendering, TEXT, page, unless_read};
+use halftone_daemon::pages::{self, Answer, OPENMETRICS, Rendering, TEXT, page, shared_page, unless_read};
 use hyper::body::Incoming;
 use hyper::{Request, StatusCode};
 use tokio::net::TcpListener;
@@ -61,10 +61,9 @@ async fn answer(
         // Whoever does not lead is as ready as who does: it is there to take over.
         "/readyz" if world.is_ready() => page(StatusCode::OK, TEXT, format!("ok\n{}", notices.lines())),
         "/readyz" => page(StatusCode::SERVICE_UNAVAILABLE, TEXT, "the cluster is not in view yet\n"),
-        "/metrics" => match scrape.get(move || async move { metrics.encode().into() }).await {
-            Some(metrics) => page(StatusCode::OK, OPENMETRICS, metrics),
-            None => page(StatusCode::INTERNAL_SERVER_ERROR, TEXT, "the page could not be made\n"),
-        },
+        "/metrics" => {
+            shared_page(OPENMETRICS, scrape.get(move || async move { metrics.encode().into() }).await)
+        }
         _ => page(StatusCode::NOT_FOUND, TEXT, "pages: /livez /readyz /metrics\n"),
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use halftone_daemon::pages::{self, Answer, OPENMETRICS, Rendering, TEXT, page, unless_read};
+use halftone_daemon::pages::{self, Answer, Body, OPENMETRICS, Rendering, TEXT, page, shared_page, unless_read};
 use halftone_routing::config::arm::Arm;
 use halftone_routing::report::Reads;
 use hyper::body::Incoming;
@@ -144,10 +144,7 @@ impl Desk {
     ) -> Answer {
         let pages = Arc::clone(&self.pages);
         let make = move || async move { spawn_blocking(move || make(&pages)).await.unwrap_or_default() };
-        match rendering.get(make).await {
-            Some(page) if !page.is_empty() => answer(StatusCode::OK, content_type, page),
-            _ => text(StatusCode::INTERNAL_SERVER_ERROR, "the page could not be made; the log says why\n"),
-        }
+        not_stored(shared_page(content_type, rendering.get(make).await))
     }
 
     async fn in_turn(&self, make: impl FnOnce(&Pages) -> Answer + Send + 'static) -> Answer {
@@ -340,11 +337,11 @@ fn json(value: &impl Serialize) -> Answer {
     }
 }
 
-fn text(status: StatusCode, body: impl Into<Bytes>) -> Answer {
+fn text(status: StatusCode, body: impl Into<Body>) -> Answer {
     answer(status, TEXT, body)
 }
 
-fn answer(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Answer {
+fn answer(status: StatusCode, content_type: &'static str, body: impl Into<Body>) -> Answer {
     not_stored(page(status, content_type, body))
 }
 
