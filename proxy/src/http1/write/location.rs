@@ -3,7 +3,9 @@
 //! host, and the backend's own host and port are left out, which makes the reference one to the host that was asked.
 //!
 //! A reference to the client's host on the backend's port counts as the backend's own: nginx and others put the port
-//! that they listen on behind the host that they were asked for.
+//! that they listen on behind the host that they were asked for. A client that asked without a port, or for 80 or 443,
+//! asked by a default port; which of the two, only whoever ends TLS knows, and frameworks write down what they guess
+//! (`https://shop:80/`). So with such a client both ports and none are its own.
 
 use std::net::SocketAddr;
 
@@ -77,10 +79,10 @@ impl Homeward<'_> {
             return Whose::Other;
         };
         let effective = port.or(default_port);
-        let asked_host = !host.is_empty() && host.eq_ignore_ascii_case(asked_host);
+        let asked_host = !host.is_empty() && absolute(host).eq_ignore_ascii_case(absolute(asked_host));
         let same_port = match asked_port {
-            Some(asked) => effective == Some(asked),
-            None => port.is_none() || port == default_port,
+            Some(asked) if !is_default(asked) => effective == Some(asked),
+            _ => port.is_none_or(is_default),
         };
         if asked_host && same_port {
             return Whose::Client;
@@ -146,6 +148,16 @@ impl<'v> Reference<'v> {
         let (origin, rest) = value.split_at(skipped + end);
         Some(Self { origin, authority: Some(&after[..end]), default_port, rest })
     }
+}
+
+/// Whether `http` or `https` means this port where none is named.
+fn is_default(port: u16) -> bool {
+    matches!(port, 80 | 443)
+}
+
+/// A host without the dot at its end, which says only that nothing is to be put behind it.
+fn absolute(host: &[u8]) -> &[u8] {
+    host.strip_suffix(b".").unwrap_or(host)
 }
 
 /// Host and port of an authority; `None` where it has user information or no such form.
@@ -274,6 +286,46 @@ mod tests {
         ] {
             assert_eq!(seen(&V1, FieldKind::Location, said), expected, "{said}");
             assert_eq!(seen(&V1, FieldKind::ContentLocation, said), expected, "{said}");
+        }
+    }
+
+    /// Spring's and Tomcat's `sendRedirect` and JAX-RS's `UriInfo` are absolute: scheme, host and port as the request, the
+    /// connector or X-Forwarded-* gave them, a default port written down or not.
+    #[test]
+    fn a_default_port_is_the_clients_own_whether_it_is_written_or_not() {
+        for asked in ["shop", "shop:80", "shop:443", "shop.", "SHOP"] {
+            let home = Homeward { asked: asked.as_bytes(), ..V1 };
+            for origin in [
+                "http://shop",
+                "http://shop:80",
+                "http://shop:",
+                "https://shop",
+                "https://shop:443",
+                "HTTPS://Shop:443",
+                "//shop",
+                "//shop:80",
+                "//shop:443",
+                // Behind whoever ends TLS: the scheme of one side with the port of the other.
+                "https://shop:80",
+                "http://shop:443",
+                "https://shop.:443",
+            ] {
+                for kind in [FieldKind::Location, FieldKind::ContentLocation] {
+                    let seen = seen(&home, kind, &format!("{origin}/v1/login;jsessionid=5?a"));
+                    assert_eq!(seen, format!("{origin}/login;jsessionid=5?a"), "asked as {asked}");
+                }
+            }
+            for other in ["http://shop:8443/v1/a", "https://shop:8443/v1/a", "//shop:81/v1/a", "http://shop2:80/v1/a"] {
+                assert_eq!(seen(&home, FieldKind::Location, other), other, "asked as {asked}");
+            }
+        }
+        let other_port = Homeward { asked: b"shop:8443", ..V1 };
+        for (said, expected) in [
+            ("https://shop:8443/v1/a", "https://shop:8443/a"),
+            ("https://shop:443/v1/a", "https://shop:443/v1/a"),
+            ("http://shop/v1/a", "http://shop/v1/a"),
+        ] {
+            assert_eq!(seen(&other_port, FieldKind::Location, said), expected, "{said}");
         }
     }
 
