@@ -17,7 +17,7 @@ use halftone_routing::config::{
 };
 use halftone_routing::decide::{CLIMBS, Finding, Resolution, decide_traced};
 use halftone_routing::field::Field;
-use halftone_routing::fleet::FleetConfig;
+use halftone_routing::fleet::{FleetConfig, HEALTH};
 use halftone_routing::request::Request;
 use halftone_routing::routes::{Compiler, Release, Routes};
 use halftone_routing::{host, path};
@@ -41,6 +41,9 @@ pub(crate) fn run(arguments: &ExplainArguments) -> Result<(), Failure> {
     let asked = Asked::read(arguments, host)?;
     let mut chance = rand::random::<u128>;
     let answer = asked.with_request(|request| {
+        if routes.fleet().answers_itself(request) {
+            return Answer::without_release(200, HEALTH);
+        }
         let mut findings = Vec::new();
         let resolution = decide_traced(&routes, request, &mut chance, &mut findings);
         Answer::of(&routes, &resolution, findings)
@@ -271,7 +274,7 @@ fn is_value(text: &str) -> bool {
 }
 
 /// What `--json` prints.
-#[derive(Serialize)]
+#[derive(Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Answer {
     /// `NAMESPACE/NAME`; null where no release has the request.
@@ -295,22 +298,13 @@ struct Answer {
 }
 
 impl Answer {
+    /// No release is asked.
+    fn without_release(status: u16, why: &str) -> Self {
+        Self { status: Some(status), reason: why.to_owned(), ..Self::default() }
+    }
+
     fn of(routes: &Routes, resolution: &Resolution<'_, '_>, points: Vec<Finding>) -> Self {
-        let mut answer = Self {
-            release: None,
-            arm: None,
-            version: None,
-            chosen_by: None,
-            reason: String::new(),
-            identity: None,
-            bucket: None,
-            ratio: None,
-            excluded: false,
-            operator_lost: false,
-            status: None,
-            set_cookie: None,
-            points,
-        };
+        let mut answer = Self { points, ..Self::default() };
         let name = |index| {
             let whose = &routes.release(index).config().release;
             format!("{}/{}", whose.namespace, whose.name)
@@ -363,7 +357,7 @@ impl Answer {
             let point = format!("{:?}", finding.point).to_lowercase();
             writeln!(out, "{number}. {point:<9} {}", finding.said)?;
         }
-        let release = self.release.as_deref().unwrap_or("nobody");
+        let release = self.release.as_deref().unwrap_or("no release");
         match (self.arm, &self.version, self.status) {
             (Some(arm), Some(version), _) => {
                 writeln!(out, "→ {release}: {arm} ({version}), {}", self.reason)?

@@ -98,6 +98,24 @@ fn explain_and_split_agree_on_every_user() {
 }
 
 #[test]
+fn explain_says_that_proxies_answer_the_health_path_themselves() {
+    let (manifest, fleet) =
+        (file(LEAST), file("fleets:\n- class: default\n  allowAll: true\n  healthPath: /healthz\n"));
+    let explain = |path: &str, method: &str| {
+        let mut command = halftone();
+        command.args(["explain", "--path", path, "--method", method, "--fleet"]).arg(fleet.path());
+        command.arg(manifest.path()).assert().success()
+    };
+    for method in ["GET", "HEAD"] {
+        let told =
+            contains("→ no release: answered with 200, it is the fleet's healthPath, which proxies answer");
+        explain("/healthz?a", method).stdout(told);
+    }
+    explain("/healthz", "POST").stdout(contains("→ shop/checkout: gray (v2)"));
+    explain("/healthz/x", "GET").stdout(contains("→ shop/checkout: gray (v2)"));
+}
+
+#[test]
 fn explain_tells_a_person_what_each_point_said() {
     let manifest = file(LEAST);
     halftone()

@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use halftone_daemon::pages::{self, Answer, Body, OPENMETRICS, Rendering, TEXT, page, shared_page, unless_read};
+use halftone_daemon::pages::{
+    self, Answer, Body, OPENMETRICS, Rendering, TEXT, page, shared_page, unless_read,
+};
 use halftone_routing::config::arm::Arm;
 use halftone_routing::report::Reads;
 use hyper::body::Incoming;

@@ -11,6 +11,7 @@ use crate::config::{
     network,
     units::Revision,
 };
+use crate::request::Request;
 
 /// The settings of one fleet.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,6 +41,19 @@ pub struct FleetConfig {
     /// Default: no path.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health_path: Option<HealthPath>,
+}
+
+/// What becomes of a request for [`FleetConfig::health_path`], for people.
+pub const HEALTH: &str = "it is the fleet's healthPath, which proxies answer themselves on every host: 200 while they want \
+                          requests, 503 once they drain";
+
+impl FleetConfig {
+    /// Whether proxies answer this request themselves, before any release is asked: a GET or HEAD of the health path.
+    pub fn answers_itself(&self, request: &Request<'_>) -> bool {
+        let path = self.health_path.as_ref();
+        path.is_some_and(|path| request.path == path.as_str().as_bytes())
+            && matches!(request.method, "GET" | "HEAD")
+    }
 }
 
 /// What stands before the proxies.

@@ -8,6 +8,7 @@ use std::str::FromStr;
 use halftone_routing::config::arm::Arm;
 use halftone_routing::decide::{CLIMBS, Decision, Finding, Resolution, Served, decide_traced, serve};
 use halftone_routing::field::Field;
+use halftone_routing::fleet::HEALTH;
 use halftone_routing::report::ChosenBy;
 use halftone_routing::request::{Request, query_values};
 use halftone_routing::{host, path};
@@ -86,7 +87,7 @@ fn pair(text: &str) -> Result<(String, String), String> {
 #[derive(Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Explanation {
-    /// `Decided`, `Rejected`, `Refused`, `DefaultBackend` or `NoRoute`.
+    /// `Decided`, `Rejected`, `Refused`, `DefaultBackend`, `NoRoute` or `HealthPath`.
     result: &'static str,
     /// `namespace/name`.
     release: Option<String>,
@@ -124,6 +125,9 @@ pub(crate) fn explain(
         fields: &fields,
         peer: question.peer,
     };
+    if snapshot.routes.fleet().answers_itself(&request) {
+        return Explanation { result: "HealthPath", reason: HEALTH.to_owned(), ..Explanation::default() };
+    }
     let mut trace = Vec::new();
     let explanation = match decide_traced(&snapshot.routes, &request, &mut chance, &mut trace) {
         Resolution::Decided(decision) => decided(snapshot, &decision),

@@ -180,6 +180,20 @@ fn explain_tells_where_a_request_goes_and_why() {
 }
 
 #[test]
+fn explain_knows_the_health_path() {
+    let fleet = "schema: 1\nrevision: 1\nhealthPath: /healthz\n";
+    let document = active(1, 1, json!({"hosts": ["shop.example.com"]}));
+    let proxy = start(&[("fleet.yaml", fleet), ("a.json", &document)]);
+    let admin = proxy.admin_address().unwrap();
+    until("readiness", || get(admin, "/readyz").status, |status| *status == 200);
+    let explain = |query: &str| get(admin, &format!("/explain?host=shop.example.com&{query}")).json();
+    let told = explain("path=/healthz");
+    assert_eq!((&told["result"], &told["release"]), (&json!("HealthPath"), &json!(null)));
+    assert!(told["reason"].as_str().unwrap().contains("503 once they drain"), "{told}");
+    assert_eq!(explain("path=/healthz&method=POST")["result"], "Decided");
+}
+
+#[test]
 fn a_malformed_answer_is_told_with_the_rule_that_it_broke() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let broken = listener.local_addr().unwrap();

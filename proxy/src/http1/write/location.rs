@@ -315,7 +315,9 @@ mod tests {
                     assert_eq!(seen, format!("{origin}/login;jsessionid=5?a"), "asked as {asked}");
                 }
             }
-            for other in ["http://shop:8443/v1/a", "https://shop:8443/v1/a", "//shop:81/v1/a", "http://shop2:80/v1/a"] {
+            for other in
+                ["http://shop:8443/v1/a", "https://shop:8443/v1/a", "//shop:81/v1/a", "http://shop2:80/v1/a"]
+            {
                 assert_eq!(seen(&home, FieldKind::Location, other), other, "asked as {asked}");
             }
         }
