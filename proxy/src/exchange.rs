@@ -34,7 +34,7 @@ mod duplex;
 mod fallback;
 pub(crate) mod flow;
 mod place;
-mod receive;
+mod slow;
 mod straight;
 mod tunnel;
 
@@ -160,6 +160,13 @@ pub(crate) struct Ended {
     /// The request was received to its last byte; what the client's buffer holds is the next one.
     pub(crate) request_read: bool,
     pub(crate) record: Record,
+}
+
+impl Ended {
+    /// Before any backend was asked.
+    pub(crate) fn unsent(ending: Ending) -> Self {
+        Self { ending, counted: false, client: None, request_read: false, record: Record::default() }
+    }
 }
 
 /// What the access log wants to know.
@@ -295,11 +302,6 @@ struct Left {
 impl<C: Stream> Exchange<'_, C> {
     async fn run(&mut self) -> Left {
         let left = |ending| Left { ending, answer: None, connection: None, upgraded: false };
-        if let Some(length) = self.awaited()
-            && let Err(ending) = Box::pin(self.receive(length)).await
-        {
-            return left(ending);
-        }
         if let Err(ending) = self.begin() {
             return left(ending);
         }
@@ -495,6 +497,7 @@ impl<C: Stream> Exchange<'_, C> {
     /// Gives everything back and says what becomes of both connections.
     fn close(mut self, left: Left) -> Ended {
         let Left { ending, answer, connection, upgraded } = left;
+        self.client_goes_on();
         let answered = matches!(ending, Ending::Answered(_));
         self.record.request_bytes = self.upload.moved();
         self.record.response_bytes = self.download.moved();

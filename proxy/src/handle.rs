@@ -9,7 +9,7 @@ use jiff::Timestamp;
 
 use self::log::Logged;
 use self::route::{Prepared, Step};
-use crate::exchange::{self, Client, Record};
+use crate::exchange::{self, Client, Ended, Order, Record};
 use crate::http1::reuse::{self, ClientEnd, Reuse};
 use crate::http1::write::OwnAnswer;
 use crate::http1::{Body, HeadSearch, Method, Version};
@@ -17,9 +17,12 @@ use crate::outcome::{Ending, Meaning, meaning};
 use crate::respond;
 use crate::stream::Stream;
 use crate::worker::Worker;
-use crate::worker::room::Waiting;
+use crate::worker::buffers::Buf;
+use crate::worker::room::{Owing, Waiting};
+use crate::worker::tick::Tick;
 
 mod log;
+mod receive;
 mod route;
 
 /// Serves a connection until it closes.
@@ -67,12 +70,12 @@ async fn next_head<C: Stream>(worker: &Worker, client: &mut Client<C>, served: b
     client.search = HeadSearch::request();
     let since = worker.ticker.now();
     let idle = since.after(worker.limits().client.idle);
-    let mut deadline = None;
+    let mut begun = None;
     poll_fn(|cx| {
         loop {
             if !client.input.is_empty() {
-                if deadline.is_none() && begins_request(client.input.unread()) {
-                    deadline = Some(worker.ticker.now().after(worker.limits().client.head));
+                if begun.is_none() && begins_request(client.input.unread()) {
+                    begun = Some(worker.ticker.now());
                 }
                 match client.search.advance(client.input.unread()) {
                     Ok(Some(length)) => return Poll::Ready(Next::Head(length)),
@@ -87,19 +90,20 @@ async fn next_head<C: Stream>(worker: &Worker, client: &mut Client<C>, served: b
             }
         }
         let now = worker.ticker.now();
-        if now >= deadline.unwrap_or(idle) || client.timer.is_leaving() {
-            return Poll::Ready(deadline.map_or(Next::Closed, |_| Next::Refused(Ending::ClientTimeout)));
+        let deadline = begun.map_or(idle, |begun: Tick| begun.after(worker.limits().client.head));
+        if now >= deadline || client.timer.is_leaving() {
+            return Poll::Ready(begun.map_or(Next::Closed, |_| Next::Refused(Ending::ClientTimeout)));
         }
         let phase = worker.phase();
-        if !phase.exchange_may_go_on() || (deadline.is_none() && !phase.idle_may_stay()) {
+        if !phase.exchange_may_go_on() || (begun.is_none() && !phase.idle_may_stay()) {
             return Poll::Ready(Next::Closed);
         }
-        client.timer.set(deadline.unwrap_or(idle));
+        client.timer.set(deadline);
         worker.buffers.shrink(&mut client.input);
-        match deadline {
-            Some(deadline) => {
-                client.timer.wait(Waiting::Head(deadline, client.input.held()));
-                worker.bound_heads();
+        match begun {
+            Some(begun) => {
+                client.timer.wait(Waiting::Client(Owing::unsent(begun, client.input.held())));
+                worker.bound_held();
             }
             None if served => client.timer.wait(Waiting::Next(since)),
             None => client.timer.wait(Waiting::First(since)),
@@ -117,12 +121,20 @@ fn begins_request(input: &[u8]) -> bool {
 
 /// One request whose head stands at the start of the input, and what becomes of the connection after it.
 async fn request<C: Stream>(worker: &Worker, client: &mut Client<C>, length: usize) -> Reuse {
-    let Prepared { step, logged } = route::prepare(worker, client, length);
+    let Prepared { mut step, mut logged } = route::prepare(worker, client, length, None);
+    let mut received = Ok(());
+    if let Step::Receive { body, since } = step {
+        received = receive::body(worker, client, length + body).await;
+        client.timer.wait(Waiting::No);
+        // Documents may have changed meanwhile.
+        Prepared { step, logged } = route::prepare(worker, client, length, Some(since));
+    }
     let (mut order, head) = match step {
         Step::Forward(order, head) => (order, head),
         Step::Answer(own) => return own.send(worker, client, logged).await,
+        Step::Receive { .. } => unreachable!("a body is received once"),
     };
-    let ended = exchange::run(worker, client, &mut order, head).await;
+    let ended = forward(worker, client, &mut order, head, received).await;
     if !ended.counted {
         order.count(&ended.ending);
     }
@@ -150,6 +162,23 @@ async fn request<C: Stream>(worker: &Worker, client: &mut Client<C>, length: usi
                 reason: order.reason,
             };
             own.send(worker, client, None).await
+        }
+    }
+}
+
+/// To a backend, unless the body did not come.
+async fn forward<C: Stream>(
+    worker: &Worker,
+    client: &mut Client<C>,
+    order: &mut Order,
+    mut head: Buf,
+    received: Result<(), Ending>,
+) -> Ended {
+    match received {
+        Ok(()) => exchange::run(worker, client, order, head).await,
+        Err(ending) => {
+            worker.buffers.give_back(&mut head);
+            Ended::unsent(ending)
         }
     }
 }

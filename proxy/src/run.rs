@@ -310,7 +310,7 @@ fn own(worker: usize, applier: &Applier, log: Option<&AccessLog>) -> Own {
 fn limits(settings: &Settings) -> Limits {
     Limits {
         max_connections: settings.max_connections,
-        max_head_bytes: settings.max_head_bytes,
+        max_held_bytes: settings.max_held_bytes,
         tunnel_grace: settings.drain.tunnel_grace,
         drain: Schedule { delay: settings.drain.delay, timeout: settings.drain.timeout },
         client: settings.client_timeouts,

@@ -21,8 +21,8 @@ const CONNECTION_SHARE_PERCENT: usize = 40;
 /// What each client connection is reckoned to take of the half of the memory limit that is theirs, in bytes: an idle
 /// one takes 4 KiB, a request under way up to two buffers of 64 KiB for a moment.
 const CONNECTION_MEMORY: u64 = 16 << 10;
-/// What unfinished heads may hold where there is no memory limit, in bytes.
-const HEAD_MEMORY: u64 = 256 << 20;
+/// What clients that are waited for may make the proxy hold where there is no memory limit, in bytes.
+const HELD_MEMORY: u64 = 256 << 20;
 /// More workers than this bring little, since one does some 80 000 requests a second, and cost pools and memory.
 const MAX_DEFAULT_WORKERS: usize = 8;
 /// More workers than the largest machines have cores: a slip of the finger.
@@ -103,7 +103,7 @@ pub struct Flags {
     /// cgroup's memory limit at 16 KiB each]
     ///
     /// From 90 % on, connections that have sent nothing are closed after 10 s. When all places are taken, accepting
-    /// waits and the connections idle for longest make room.
+    /// waits and the connections idle for longest make room, then the slowest clients.
     #[arg(long, value_name = "N", env = "HALFTONE_MAX_CONNECTIONS")]
     pub max_connections: Option<NonZeroUsize>,
 
@@ -190,8 +190,9 @@ pub struct Settings {
     pub workers: NonZeroUsize,
     /// Client connections held at most, over all workers; beyond it accepting pauses and the longest idle make room.
     pub max_connections: usize,
-    /// What request heads that are not complete may hold together, in bytes; beyond it the slowest end with 408.
-    pub max_head_bytes: usize,
+    /// What all clients that are waited for may make the proxy hold (unfinished heads and short bodies, answers not
+    /// taken), in bytes; beyond it the slowest are ended.
+    pub max_held_bytes: usize,
     /// The end.
     pub drain: DrainSettings,
     /// Time-outs against clients (those against upstreams are in the documents).
@@ -215,7 +216,7 @@ impl Settings {
             state: None,
             workers: default_workers(),
             max_connections: default_max_connections(),
-            max_head_bytes: max_head_bytes(memory::limit()),
+            max_held_bytes: max_held_bytes(memory::limit()),
             drain: DrainSettings::default(),
             client_timeouts: ClientTimeouts::default(),
             token_file: None,
@@ -234,7 +235,7 @@ impl From<&Flags> for Settings {
             state: flags.state.clone(),
             workers: flags.workers.unwrap_or_else(default_workers),
             max_connections: flags.max_connections.map_or_else(default_max_connections, NonZeroUsize::get),
-            max_head_bytes: max_head_bytes(memory::limit()),
+            max_held_bytes: max_held_bytes(memory::limit()),
             drain: DrainSettings {
                 delay: flags.drain_delay,
                 timeout: flags.drain_timeout,
@@ -322,8 +323,8 @@ fn max_connections(descriptors: usize, memory: Option<u64>) -> usize {
 }
 
 /// A quarter of the memory limit.
-fn max_head_bytes(memory: Option<u64>) -> usize {
-    bytes(memory.map_or(HEAD_MEMORY, |memory| memory / 4))
+fn max_held_bytes(memory: Option<u64>) -> usize {
+    bytes(memory.map_or(HELD_MEMORY, |memory| memory / 4))
 }
 
 fn bytes(count: u64) -> usize {
@@ -376,7 +377,7 @@ mod tests {
     }
 
     #[test]
-    fn unfinished_heads_get_a_quarter_of_the_memory_limit() {
-        assert_eq!((max_head_bytes(Some(256 << 20)), max_head_bytes(None)), (64 << 20, 256 << 20));
+    fn what_slow_clients_hold_gets_a_quarter_of_the_memory_limit() {
+        assert_eq!((max_held_bytes(Some(256 << 20)), max_held_bytes(None)), (64 << 20, 256 << 20));
     }
 }

@@ -49,8 +49,9 @@ const LAST_WORDS: Duration = Duration::from_millis(500);
 pub struct Limits {
     /// `--max-connections`: open client connections over all workers.
     pub max_connections: usize,
-    /// What request heads that are not complete may hold together over all workers, in bytes.
-    pub max_head_bytes: usize,
+    /// What all clients that are waited for may make the proxy hold together over all workers (unfinished heads and
+    /// short bodies, answers not taken), in bytes.
+    pub max_held_bytes: usize,
     /// `--tunnel-grace`: over how long tunnels and long answers are closed after a rollback.
     pub tunnel_grace: Duration,
     /// How the drain goes.
@@ -258,9 +259,9 @@ impl Worker {
         &self.common.limits
     }
 
-    /// Unfinished heads beyond the worker's share of memory end, the slowest first.
-    pub(crate) fn bound_heads(&self) {
-        self.ticker.bound_heads(self.limits().max_head_bytes / self.common.loads.workers());
+    /// Beyond the worker's share of what clients may make it hold, the slowest leave.
+    pub(crate) fn bound_held(&self) {
+        self.ticker.bound_held(self.limits().max_held_bytes / self.common.loads.workers());
     }
 
     /// Those who hold places without using them leave when places are scarce.

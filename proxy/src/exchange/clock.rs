@@ -119,23 +119,9 @@ impl Due {
 }
 
 impl<C: Stream> Exchange<'_, C> {
-    /// To be asked whenever an exchange begins to wait for a body that comes before everything else; `progress`: when a
-    /// byte of it last came. Returns when the next one is due.
-    pub(super) fn clock_while_receiving(&self, progress: Tick) -> Result<Tick, Ending> {
-        if !self.worker.phase().exchange_may_go_on() {
-            return Err(Ending::Shutdown);
-        }
-        let due = progress.after(self.worker.limits().client.body);
-        if due <= self.worker.ticker.now() || self.client.timer.is_leaving() {
-            return Err(Ending::ClientTimeout);
-        }
-        self.client.timer.set(due);
-        Ok(due)
-    }
-
     /// To be asked whenever an exchange begins to wait for a connection.
     pub(super) fn clock_while_connecting(&mut self, deadline: Tick) -> Result<(), Expired> {
-        self.watch(Due::at(deadline, Expired::Connect), false)
+        self.watch(Due::at(deadline, Expired::Connect), None)
     }
 
     /// To be asked whenever an exchange begins to wait for the answer's head.
@@ -145,7 +131,7 @@ impl<C: Stream> Exchange<'_, C> {
             Waiting::ForSource => due,
             Waiting::ForSink => due.or(self.write_due(), Expired::Over(Ending::ClientStalled(100))),
         };
-        self.watch(due, false)
+        self.watch(due, None)
     }
 
     /// To be asked whenever an exchange begins to wait while the answer with this status is relayed.
@@ -164,7 +150,7 @@ impl<C: Stream> Exchange<'_, C> {
             Waiting::ForSink => due.or(self.write_due(), Expired::Over(Ending::ClientStalled(status))),
         };
         let due = self.age(self.clock.started.after(LONG), due);
-        self.watch(due, true)
+        self.watch(due, Some(status))
     }
 
     /// To be asked whenever a tunnel begins to wait; `active`: when a byte last went either way.
@@ -174,7 +160,7 @@ impl<C: Stream> Exchange<'_, C> {
         }
         let idle = active.after(self.order.arm.timeouts.tunnel);
         let due = self.age(Tick::START, Due::at(idle, Expired::Over(Ending::Answered(101))));
-        self.watch(due, true)
+        self.watch(due, Some(101))
     }
 
     /// What the rest of the request is waited for, or the answer's head where there is no rest.
@@ -229,8 +215,9 @@ impl<C: Stream> Exchange<'_, C> {
         due.or(*self.clock.close_at.get_or_insert_with(close_at), Expired::Over(Ending::Shutdown))
     }
 
-    /// Sets the timer to what comes first; `Err` when it has come already. `answered`: the answer is relayed.
-    fn watch(&mut self, due: Due, answered: bool) -> Result<(), Expired> {
+    /// Sets the timer to what comes first; `Err` when it has come already. `status`: that of the answer, once it is
+    /// relayed.
+    fn watch(&mut self, due: Due, status: Option<u16>) -> Result<(), Expired> {
         if !self.worker.phase().exchange_may_go_on() {
             return Err(Expired::Over(Ending::Shutdown));
         }
@@ -246,10 +233,12 @@ impl<C: Stream> Exchange<'_, C> {
         if due.at <= now {
             return Err(due.means);
         }
-        let standing = self.standing(answered);
+        let standing = self.standing(status.is_some());
         let place = self.place.follow(&self.order.arm, now, standing).map_err(Expired::Over)?;
-        if standing.client_owes && !self.place.is_held() {
-            self.upload.slim(&self.worker.buffers);
+        if standing.client_owes {
+            self.wait_for_client(standing.moved, status).map_err(Expired::Over)?;
+        } else {
+            self.client_goes_on();
         }
         self.client.timer.set(due.wake.min(limit).min(place));
         Ok(())
@@ -266,8 +255,7 @@ impl<C: Stream> Exchange<'_, C> {
     /// The rest of the request is owed, and comes slowly.
     pub(super) fn is_slow_client(&self) -> bool {
         let owes = !self.upload_cut && !self.upload.is_read() && !self.awaits_continue();
-        let moved = self.upload.moved() + self.download.moved();
-        owes && self.place.client_is_slow(self.worker.ticker.now(), moved)
+        owes && self.place.client_is_slow(self.worker.ticker.now(), self.moved_by_client())
     }
 
     /// Who is waited for.
@@ -281,7 +269,7 @@ impl<C: Stream> Exchange<'_, C> {
             client_owes: owes_rest || leaves_answer,
             answered,
             backend_done: answered && self.download.is_read() && !rest,
-            moved: self.upload.moved() + self.download.moved(),
+            moved: self.moved_by_client(),
         }
     }
 }

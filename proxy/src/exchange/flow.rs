@@ -68,6 +68,8 @@ pub(crate) struct Flow {
     moved: u64,
     /// What is left of this turn.
     turn: usize,
+    /// The sink is slow: no more is read for it at a time than a small buffer takes.
+    thrifty: bool,
 }
 
 impl Flow {
@@ -94,6 +96,7 @@ impl Flow {
             progress: now,
             moved: 0,
             turn: TURN,
+            thrifty: false,
         }
     }
 
@@ -180,6 +183,11 @@ impl Flow {
         self.moved
     }
 
+    /// Of them, the bytes that the sink has taken; framing that it has not is taken off as well.
+    pub(crate) fn passed(&self) -> u64 {
+        self.moved.saturating_sub((self.batch() - self.sent) as u64)
+    }
+
     /// How many bytes of the source's buffer are taken and not yet let go of.
     pub(crate) fn payload(&self) -> usize {
         self.payload
@@ -243,9 +251,9 @@ impl Flow {
         self.sent = 0;
     }
 
-    /// The memory of what is to go out ahead of the body, in bytes.
+    /// The memory of what goes out beside the source's bytes.
     pub(crate) fn held(&self) -> usize {
-        self.before.held()
+        self.before.held() + self.after.held()
     }
 
     /// Holds no memory while nothing is on its way: for a source that may take its time.
@@ -257,6 +265,11 @@ impl Flow {
                 buffers.shrink(part);
             }
         }
+    }
+
+    /// Whether the sink takes its time: then no more is read for it at once than a small buffer holds.
+    pub(crate) fn be_thrifty(&mut self, thrifty: bool) {
+        self.thrifty = thrifty;
     }
 
     /// Lets go of the last batch. The source's buffer then begins with what has not been taken of it.
@@ -314,6 +327,9 @@ impl Flow {
                 continue;
             }
             ready!(self.poll_turn(cx));
+            if self.thrifty {
+                buffers.lend_small(input);
+            }
             match ready!(buffers.poll_read(input, from, cx)) {
                 Ok(0) if matches!(self.reader, Reader::UntilClose) && !self.torn => self.end(&[]),
                 Ok(0) | Err(_) => return Poll::Ready(Err(Broken::Source)),

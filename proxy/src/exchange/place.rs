@@ -1,13 +1,15 @@
 //! A request's place among those that its arm is busy with (`maxInFlight`). A backend is busy with a request from its
 //! last byte, or while a long body keeps coming. A client that owes its body, or does not take its answer, keeps nobody
-//! busy but itself: its request has no place, so that however many such clients there are, all others are served.
+//! busy but itself: its request has no place, so that however many such clients there are, all others are served. Such
+//! exchanges are counted apart: each holds a connection to the backend, so that beyond `maxInFlight` the slowest ends.
 
 use std::rc::Rc;
 use std::time::Duration;
 
 use crate::outcome::Ending;
 use crate::upstream::in_flight::Full;
-use crate::worker::arms::{Admission, Arm};
+use crate::worker::arms::{Admission, Arm, Awaited};
+use crate::worker::room::Owing;
 use crate::worker::tick::Tick;
 
 /// A client keeps its place by moving [`STEADY`] bytes within each time of this length.
@@ -42,6 +44,14 @@ pub(super) struct Place {
     owing: bool,
     /// It moved less than it should in the window before.
     slow: bool,
+    /// Bytes moved in the window before.
+    pace: u64,
+    /// Since when the client has been waited for.
+    waits_since: Tick,
+    /// The worker knows that the client is waited for.
+    listed: bool,
+    /// So does the arm: it has no place.
+    awaited: Option<Awaited>,
 }
 
 /// How an exchange stands whenever it begins to wait.
@@ -53,9 +63,9 @@ pub(super) struct Standing {
     pub(super) client_owes: bool,
     /// The answer has begun: nothing is refused any more.
     pub(super) answered: bool,
-    /// The backend has nothing more to do: its answer was read to the last byte.
+    /// The backend has nothing more to do: its answer was read to the last byte. Its connection is held all the same.
     pub(super) backend_done: bool,
-    /// Body bytes moved so far, both ways.
+    /// Body bytes that the client has sent and taken so far.
     pub(super) moved: u64,
 }
 
@@ -77,7 +87,18 @@ impl Place {
     }
 
     fn new(state: State, finished: bool, window_ends: Tick) -> Self {
-        Self { state, finished, window_ends, moved_before: 0, owing: false, slow: false }
+        Self {
+            state,
+            finished,
+            window_ends,
+            moved_before: 0,
+            owing: false,
+            slow: false,
+            pace: 0,
+            waits_since: Tick::START,
+            listed: false,
+            awaited: None,
+        }
     }
 
     /// The request has become something else: a tunnel, or one that the other arm takes.
@@ -90,11 +111,16 @@ impl Place {
     /// # Errors
     /// Enough of the body has come for a place, and the arm has none.
     pub(super) fn follow(&mut self, arm: &Rc<Arm>, now: Tick, standing: Standing) -> Result<Tick, Ending> {
+        if standing.client_owes && !std::mem::replace(&mut self.owing, standing.client_owes) {
+            self.waits_since = now;
+        }
         self.owing = standing.client_owes;
         if self.finished && !standing.client_owes && self.is_held() {
+            self.begin_window(now, standing.moved);
+            self.slow = false;
             return Ok(Tick::NEVER);
         }
-        if standing.backend_done {
+        if standing.backend_done && !standing.client_owes {
             self.state = State::Done;
         }
         if matches!(self.state, State::Done) {
@@ -105,17 +131,23 @@ impl Place {
         }
         let steady = standing.moved.saturating_sub(self.moved_before) >= STEADY;
         let goes_on = self.finished && !standing.client_owes;
-        if steady || goes_on {
-            self.hold(arm, standing.answered)?;
-        } else if standing.client_owes && now >= self.window_ends && self.is_held() {
+        let lasts = standing.client_owes && now >= self.window_ends;
+        if self.is_held() && (standing.backend_done || (lasts && !steady)) {
             self.state = State::Lent;
+        } else if (steady || goes_on) && !standing.backend_done {
+            self.hold(arm, standing.answered)?;
         }
         if steady || !standing.client_owes || now >= self.window_ends {
             self.slow = standing.client_owes && !steady;
-            self.window_ends = now.after(WINDOW);
-            self.moved_before = standing.moved;
+            self.pace = standing.moved.saturating_sub(self.moved_before);
+            self.begin_window(now, standing.moved);
         }
-        Ok(if standing.client_owes && self.is_held() { self.window_ends } else { Tick::NEVER })
+        Ok(if standing.client_owes && !self.slow { self.window_ends } else { Tick::NEVER })
+    }
+
+    fn begin_window(&mut self, now: Tick, moved: u64) {
+        self.window_ends = now.after(WINDOW);
+        self.moved_before = moved;
     }
 
     /// Since a whole window or longer it has been the client that is waited for, and it has moved less than
@@ -123,6 +155,49 @@ impl Place {
     pub(super) fn client_is_slow(&self, now: Tick, moved: u64) -> bool {
         let steady = moved.saturating_sub(self.moved_before) >= STEADY;
         self.owing && !steady && (self.slow || now >= self.window_ends)
+    }
+
+    /// What the worker is to know of a client that is waited for; `None`: it is not. `moved`: bytes so far; `held`: the
+    /// memory that it takes.
+    pub(super) fn owes(&self, arm: &Arm, moved: u64, held: usize) -> Option<Owing> {
+        if !self.owing || matches!(self.state, State::Done) {
+            return None;
+        }
+        let pace = self.pace.max(moved.saturating_sub(self.moved_before));
+        Some(Owing {
+            pace: u32::try_from(pace).unwrap_or(u32::MAX),
+            stale: self.window_ends.after(WINDOW),
+            arm: (!self.is_held()).then(|| arm.key()),
+            ..Owing::unsent(self.waits_since, held)
+        })
+    }
+
+    /// For a second or longer it has been the client that is waited for.
+    pub(super) fn lasts(&self) -> bool {
+        self.owing && self.slow
+    }
+
+    /// The worker knows from here on that the client is waited for. False: it knew already.
+    pub(super) fn list(&mut self) -> bool {
+        !std::mem::replace(&mut self.listed, true)
+    }
+
+    /// The arm counts it with those that have no place while their clients are waited for. False: it did already, or
+    /// there is a place.
+    pub(super) fn count_awaited(&mut self, arm: &Rc<Arm>) -> bool {
+        if self.is_held() {
+            self.awaited = None;
+            return false;
+        }
+        let news = self.awaited.is_none();
+        self.awaited.get_or_insert_with(|| arm.await_client());
+        news
+    }
+
+    /// The client is not waited for any more. False: the worker knew already.
+    pub(super) fn unlist(&mut self) -> bool {
+        self.awaited = None;
+        std::mem::take(&mut self.listed)
     }
 
     /// The request is counted.

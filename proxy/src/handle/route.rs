@@ -25,7 +25,7 @@ use crate::outcome::{Ending, Meaning, health, meaning};
 use crate::snapshot::Snapshot;
 use crate::worker::Worker;
 use crate::worker::arms::{Arm, ArmCache};
-use crate::worker::buffers::Buf;
+use crate::worker::buffers::{Buf, SMALL};
 
 /// What is to be done with a request.
 pub(super) struct Prepared {
@@ -40,10 +40,19 @@ pub(super) enum Step {
     Forward(Order, Buf),
     /// It is answered here.
     Answer(Own),
+    /// First its short body is to be received, of this length, and then it is to be prepared again: however many
+    /// clients keep theirs back, no backend sees one of them, and the decision is that of the moment when it goes on.
+    Receive { body: usize, since: Instant },
 }
 
-/// Takes the head of this length out of the client's buffer and works out what to do.
-pub(super) fn prepare<C>(worker: &Worker, client: &mut Client<C>, length: usize) -> Prepared {
+/// Takes the head of this length out of the client's buffer and works out what to do. `since`: when the head had come,
+/// for a request whose body has been waited for.
+pub(super) fn prepare<C>(
+    worker: &Worker,
+    client: &mut Client<C>,
+    length: usize,
+    since: Option<Instant>,
+) -> Prepared {
     let received = Instant::now();
     let mut slots = FieldSlots::new();
     let (bytes, rest) = client.input.unread().split_at(length);
@@ -54,9 +63,15 @@ pub(super) fn prepare<C>(worker: &Worker, client: &mut Client<C>, length: usize)
             logged: Logged::unknown(worker, received),
         },
         Ok(head) => {
-            let mut logged = Logged::request(worker, &head, received);
-            let routing =
-                Routing { worker, client: &*client, head: &head, received, logged: logged.as_deref_mut() };
+            let mut logged = Logged::request(worker, &head, since.unwrap_or(received));
+            let routing = Routing {
+                worker,
+                client: &*client,
+                head: &head,
+                received,
+                awaited: if since.is_none() { awaited(&head, rest) } else { None },
+                logged: logged.as_deref_mut(),
+            };
             let mut step =
                 worker.arms.with(worker.ticker.now(), |snapshot, arms| routing.step(snapshot, arms));
             if let Step::Answer(own) = &mut step {
@@ -68,7 +83,9 @@ pub(super) fn prepare<C>(worker: &Worker, client: &mut Client<C>, length: usize)
         }
     };
     drop(slots);
-    client.input.consume(taken);
+    if !matches!(prepared.step, Step::Receive { .. }) {
+        client.input.consume(taken);
+    }
     prepared
 }
 
@@ -81,12 +98,22 @@ fn at_hand(body: Body, rest: &[u8]) -> Option<usize> {
     }
 }
 
+/// The length of a body that is to be received first: a short one, not here yet, whose client does not wait to be asked
+/// for it.
+fn awaited(head: &RequestHead<'_, '_>, rest: &[u8]) -> Option<usize> {
+    let Body::Length(length) = head.body else { return None };
+    let length = usize::try_from(length).ok().filter(|length| *length <= SMALL)?;
+    (length > rest.len() && !head.expect_continue).then_some(length)
+}
+
 /// One request on its way to a decision.
 struct Routing<'a, C> {
     worker: &'a Worker,
     client: &'a Client<C>,
     head: &'a RequestHead<'a, 'a>,
     received: Instant,
+    /// What of its body is to be received before it goes on.
+    awaited: Option<usize>,
     logged: Option<&'a mut Logged>,
 }
 
@@ -149,6 +176,9 @@ impl<C> Routing<'_, C> {
         if matches!(self.head.body, Body::Length(length) if length > arm.max_body) {
             return self.answer(&cell, &Ending::Refused(MessageError::BodyTooLong), reason);
         }
+        if let Some(body) = self.awaited {
+            return Step::Receive { body, since: self.received };
+        }
         let fallback = matches!(served, Served::Fallback(_));
         if fallback {
             cell.fallback();
@@ -171,6 +201,9 @@ impl<C> Routing<'_, C> {
         let Some(arm) = table.and_then(|_| arms.default_backend(snapshot)) else {
             return self.answer(&cell, &Ending::NoEndpoint, None);
         };
+        if let Some(body) = self.awaited {
+            return Step::Receive { body, since: self.received };
+        }
         let measure = Measure { cell, user: None, fallback: false, abandoned_after: Duration::MAX };
         self.forward(snapshot.routes.fleet(), (arm, None), measure, None, None)
     }

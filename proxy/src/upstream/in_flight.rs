@@ -1,4 +1,5 @@
-//! How many requests and tunnels each arm has under way: what `maxInFlight` and `maxTunnels` limit. Every arm has counts
+//! How many requests and tunnels each arm has under way: what `maxInFlight` and `maxTunnels` limit; and how many
+//! exchanges wait for their clients, which `maxInFlight` limits a second time. Every arm has counts
 //! of its own, even where two arms share a backend: the load of one must not turn away users of the other. They outlive
 //! snapshots, as requests do. Who has a place, and when, is decided in `exchange/place.rs`.
 
@@ -25,6 +26,8 @@ struct Count {
     /// Those of them whose body has not been received to its end.
     uploads: AtomicU32,
     tunnels: AtomicU32,
+    /// Exchanges that are no requests in this sense, since their clients are waited for.
+    waiting: AtomicU32,
 }
 
 /// Why an arm takes no more.
@@ -93,6 +96,21 @@ impl InFlight {
     /// A tunnel that was counted in has closed.
     pub(crate) fn leave_tunnel(&self, worker: usize) {
         take(&self.by_worker()[worker].tunnels);
+    }
+
+    /// Whether more than `max` exchanges wait for their clients.
+    pub(crate) fn is_crowded(&self, max: u32) -> bool {
+        self.sum(|count| &count.waiting) > u64::from(max)
+    }
+
+    /// Counts an exchange of this worker in whose client is waited for.
+    pub(crate) fn enter_waiting(&self, worker: usize) {
+        add(&self.by_worker()[worker].waiting);
+    }
+
+    /// Its client has gone on, or it is over.
+    pub(crate) fn leave_waiting(&self, worker: usize) {
+        take(&self.by_worker()[worker].waiting);
     }
 
     fn sum(&self, of: impl Fn(&Count) -> &AtomicU32) -> u64 {
@@ -184,6 +202,16 @@ mod tests {
         assert!(!arm.tunnel_fits(2));
         arm.leave_tunnel(0);
         assert!(arm.tunnel_fits(2));
+    }
+
+    #[test]
+    fn exchanges_that_wait_for_their_clients_have_a_count_of_their_own() {
+        let arm = InFlight::new(2);
+        arm.enter_waiting(0);
+        arm.enter_waiting(1);
+        assert!(!arm.is_crowded(2) && arm.is_crowded(1) && arm.room(0, 1).is_ok());
+        arm.leave_waiting(1);
+        assert!(!arm.is_crowded(1));
     }
 
     #[test]

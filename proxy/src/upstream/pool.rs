@@ -2,6 +2,7 @@
 //! endpoints were just found dead. Nothing here is shared with another thread.
 
 use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -27,6 +28,8 @@ const RECENT: Duration = Duration::from_secs(1);
 const SILENCE: Duration = Duration::from_millis(100);
 /// Idle connections kept per endpoint.
 const MAX_IDLE: usize = 256;
+/// The same, of those that have to be silent first: they never take a place from the others.
+const MAX_PARKED: usize = 64;
 /// First and longest time out of the pick for an endpoint that takes no connections, or closes them unanswered.
 const DEAD: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 
@@ -52,6 +55,8 @@ struct Member<S> {
     slot: Slot,
     /// Last in, first out: the connection used last is the likeliest to be open, and the others age and go.
     idle: Vec<Idle<S>>,
+    /// Those that have to be silent for a while; first in, first out.
+    parked: VecDeque<Idle<S>>,
     in_flight: u32,
     /// It takes no connections.
     refuses: Ejection,
@@ -64,7 +69,6 @@ struct Member<S> {
 #[derive(Debug)]
 struct Idle<S> {
     stream: S,
-    kept: Kept,
     used: Tick,
     until: Tick,
 }
@@ -150,7 +154,7 @@ impl<S: Stream> Pool<S> {
     pub(crate) fn retire(&self) {
         self.retired.set(true);
         for member in &mut self.members.borrow_mut().list {
-            member.idle.clear();
+            member.close_idle();
         }
     }
 
@@ -159,7 +163,8 @@ impl<S: Stream> Pool<S> {
         let members = &mut *self.members.borrow_mut();
         members.refresh();
         for member in &mut members.list {
-            member.idle.retain(|idle| idle.until > now && seems_open(&idle.stream));
+            member.idle.retain(|idle| idle.is_good(now));
+            member.parked.retain(|idle| idle.is_good(now));
         }
     }
 }
@@ -205,7 +210,13 @@ impl<S> Members<S> {
 impl<S> Member<S> {
     fn new(slot: Slot) -> Self {
         let (refuses, hangs_up) = (Ejection::default(), Ejection::default());
-        Self { slot, idle: Vec::new(), in_flight: 0, refuses, hangs_up, answers: Answers::default() }
+        let (idle, parked) = (Vec::new(), VecDeque::new());
+        Self { slot, idle, parked, in_flight: 0, refuses, hangs_up, answers: Answers::default() }
+    }
+
+    fn close_idle(&mut self) {
+        self.idle.clear();
+        self.parked.clear();
     }
 
     fn candidate(&self, now: Tick, tried: &[SocketAddr], all_failing: bool) -> Candidate {
@@ -228,19 +239,10 @@ impl<S: Stream> Member<S> {
         if pooled == Pooled::No {
             return None;
         }
+        self.take_in_parked(now);
         while let Some(idle) = self.idle.pop() {
-            if idle.until <= now || !seems_open(&idle.stream) {
+            if !idle.is_good(now) {
                 continue;
-            }
-            if idle.kept == Kept::IfSilent {
-                if now.since(idle.used) <= SILENCE {
-                    // Those behind it are of its kind.
-                    self.idle.push(idle);
-                    return None;
-                }
-                if !idle.stream.is_silent() {
-                    continue;
-                }
             }
             if pooled == Pooled::Any {
                 return Some(idle.stream);
@@ -253,6 +255,23 @@ impl<S: Stream> Member<S> {
             return None;
         }
         None
+    }
+
+    /// Where none is at hand, the one that has been silent for longest becomes so.
+    fn take_in_parked(&mut self, now: Tick) {
+        while self.idle.is_empty()
+            && let Some(first) = self.parked.pop_front_if(|first| now.since(first.used) > SILENCE)
+        {
+            if first.is_good(now) && first.stream.is_silent() {
+                self.idle.push(first);
+            }
+        }
+    }
+}
+
+impl<S: Stream> Idle<S> {
+    fn is_good(&self, now: Tick) -> bool {
+        self.until > now && seems_open(&self.stream)
     }
 }
 
@@ -298,7 +317,7 @@ impl<S> Lease<S> {
     /// No answer came in time: it is counted as a failure, and what is idle is closed, since nothing there can be
     /// trusted.
     pub(crate) fn timed_out(&self, now: Tick) {
-        self.with(|member| member.idle.clear());
+        self.with(Member::close_idle);
         self.judge(false, now);
     }
 
@@ -321,14 +340,11 @@ impl<S> Lease<S> {
             return;
         }
         self.with(|member| {
-            if member.idle.len() >= MAX_IDLE {
-                return;
-            }
-            let idle = Idle { stream, kept, used: now, until: now.after(keep) };
+            let idle = Idle { stream, used: now, until: now.after(keep) };
             match kept {
-                Kept::AtHand => member.idle.push(idle),
-                // Behind all that are at hand.
-                Kept::IfSilent => member.idle.insert(0, idle),
+                Kept::AtHand if member.idle.len() < MAX_IDLE => member.idle.push(idle),
+                Kept::IfSilent if member.parked.len() < MAX_PARKED => member.parked.push_back(idle),
+                Kept::AtHand | Kept::IfSilent => {}
             }
         });
     }

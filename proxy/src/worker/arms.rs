@@ -18,6 +18,7 @@ use halftone_routing::config::units::ReleaseId;
 use halftone_routing::config::{RoutingConfig, State as ReleaseState};
 use halftone_routing::routes::ReleaseIndex;
 
+use super::room::ArmKey;
 use super::tick::Tick;
 use crate::http1::write::{Homeward, Onward, Stamp};
 use crate::http1::{ChunkRules, MessageError, Strictness};
@@ -78,6 +79,16 @@ impl Drop for Admission {
     fn drop(&mut self) {
         self.finished();
         self.arm.in_flight.leave(self.arm.worker);
+    }
+}
+
+/// An exchange whose client is waited for, counted until dropped.
+#[derive(Debug)]
+pub(crate) struct Awaited(Rc<Arm>);
+
+impl Drop for Awaited {
+    fn drop(&mut self) {
+        self.0.in_flight.leave_waiting(self.0.worker);
     }
 }
 
@@ -266,6 +277,22 @@ impl Arm {
             self.in_flight.begin_upload(self.worker);
         }
         Admission { arm: Rc::clone(self), unfinished }
+    }
+
+    /// Counts an exchange in whose client is waited for.
+    pub(crate) fn await_client(self: &Rc<Self>) -> Awaited {
+        self.in_flight.enter_waiting(self.worker);
+        Awaited(Rc::clone(self))
+    }
+
+    /// More exchanges wait for their clients than the arm may have requests: each holds a connection to a backend.
+    pub(crate) fn is_crowded(&self) -> bool {
+        self.in_flight.is_crowded(self.max_in_flight)
+    }
+
+    /// The arm as the same one from snapshot to snapshot.
+    pub(crate) fn key(&self) -> ArmKey {
+        ArmKey(Arc::as_ptr(&self.in_flight).addr())
     }
 
     /// Counts a tunnel in. `None`: `maxTunnels` is reached.

@@ -135,13 +135,23 @@ impl Buffers {
         read
     }
 
-    /// For a buffer whose owner begins to wait: empty, it is given back; else it shrinks to a small one if it can.
+    /// For a buffer whose owner begins to wait: empty, it is given back; else it shrinks to what its bytes need.
     pub(crate) fn settle(&self, buf: &mut Buf) {
-        if buf.is_empty() {
+        if buf.len() > SMALL / 2 {
+            self.shrink(buf);
+        } else if buf.is_empty() {
             self.give_back(buf);
-        } else if buf.bytes.capacity() > SMALL && buf.len() <= SMALL / 2 {
+        } else if buf.bytes.capacity() > SMALL {
             let old = buf.move_into(take(&self.small, SMALL));
             self.put(old);
+        }
+    }
+
+    /// Has the next read into an empty buffer take no more than a small one holds.
+    pub(crate) fn lend_small(&self, buf: &mut Buf) {
+        if buf.is_empty() && buf.bytes.capacity() != SMALL {
+            self.give_back(buf);
+            buf.bytes = take(&self.small, SMALL);
         }
     }
 

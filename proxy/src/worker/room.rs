@@ -1,6 +1,7 @@
-//! Whose place a newcomer gets when `--max-connections` is nearly reached: who holds one without using it. Pure: how
-//! full it is comes in, slots to close come out.
+//! Whose place a newcomer gets when `--max-connections` is nearly reached, and who leaves first when clients that are
+//! waited for hold too much: who holds one without using it. Pure: how full it is comes in, slots to close come out.
 
+use std::cmp::Reverse;
 use std::time::Duration;
 
 use super::tick::Tick;
@@ -24,22 +25,67 @@ pub(crate) enum Waiting {
     First(Tick),
     /// Its next request, since this tick.
     Next(Tick),
-    /// The rest of a head, or of a short body, that is due at this tick and takes so many bytes of memory.
-    Head(Tick, usize),
+    /// Its client: the rest of a head or body, or that it takes its answer.
+    Client(Owing),
     /// Nothing any more: the place is needed.
     Leaving,
 }
 
+/// What a client that is waited for costs, and how it behaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Owing {
+    /// Since when it is waited for.
+    pub(crate) since: Tick,
+    /// Bytes that it moved in a second, not long ago.
+    pub(crate) pace: u32,
+    /// From this tick on that is long ago.
+    pub(crate) stale: Tick,
+    /// The memory that it makes the proxy hold, in bytes.
+    pub(crate) held: u32,
+    /// The arm whose backend waits for it, too.
+    pub(crate) arm: Option<ArmKey>,
+}
+
+/// One arm of one release, for as long as anybody holds it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ArmKey(pub(crate) usize);
+
+impl Owing {
+    /// For a head or a short body: no backend waits for it.
+    pub(crate) fn unsent(since: Tick, held: usize) -> Self {
+        let held = u32::try_from(held).unwrap_or(u32::MAX);
+        Self { since, pace: 0, stale: since, held, arm: None }
+    }
+
+    /// The least leaves first: who moves the least, of those the longest waited for, of those who holds the most.
+    fn rank(self, now: Tick) -> (u32, Tick, Reverse<u32>) {
+        (if now < self.stale { self.pace } else { 0 }, self.since, Reverse(self.held))
+    }
+}
+
+/// Who of those whose clients are waited for leaves first.
+pub(crate) fn slowest(
+    waiting: &[Waiting],
+    now: Tick,
+    asked: impl Fn(usize, &Owing) -> bool,
+) -> Option<usize> {
+    let owing = waiting.iter().enumerate().filter_map(|(slot, waiting)| match waiting {
+        Waiting::Client(owing) if asked(slot, owing) => Some((owing.rank(now), slot)),
+        _ => None,
+    });
+    owing.min().map(|(_, slot)| slot)
+}
+
 impl Waiting {
-    /// The memory of an unfinished head or short body, in bytes.
+    /// The memory that a client makes the proxy hold, in bytes.
     pub(crate) fn held(self) -> usize {
-        if let Self::Head(_, bytes) = self { bytes } else { 0 }
+        if let Self::Client(owing) = self { owing.held as usize } else { 0 }
     }
 
     fn idle_since(self) -> Option<Tick> {
         match self {
             Self::First(since) | Self::Next(since) => Some(since),
-            Self::No | Self::Head(..) | Self::Leaving => None,
+            Self::No | Self::Client(_) | Self::Leaving => None,
         }
     }
 }
@@ -73,7 +119,8 @@ pub(crate) fn is_scarce(connections: usize, places: usize) -> bool {
     connections.saturating_mul(100) >= places.saturating_mul(SCARCE_PERCENT)
 }
 
-/// The slots whose connections have to leave.
+/// The slots whose connections have to leave: who has sent nothing, then the longest idle, then the slowest of those
+/// who are waited for.
 pub(crate) fn leaving(waiting: &[Waiting], now: Tick, room: Room) -> Vec<usize> {
     let wanted = match room {
         Room::Ample => return Vec::new(),
@@ -86,13 +133,25 @@ pub(crate) fn leaving(waiting: &[Waiting], now: Tick, room: Room) -> Vec<usize> 
         slots().filter(|(_, waiting)| silent(waiting)).map(|(slot, _)| slot).collect();
     if let Some(more @ 1..) = wanted.checked_sub(leaving.len()) {
         let idle = slots().filter(|(_, waiting)| !silent(waiting));
-        let mut idle: Vec<_> =
-            idle.filter_map(|(slot, waiting)| Some((waiting.idle_since()?, slot))).collect();
-        idle.retain(|(since, _)| now.since(*since) >= IDLE);
-        idle.sort_unstable();
-        leaving.extend(idle.into_iter().take(more).map(|(_, slot)| slot));
+        let idle =
+            idle.filter_map(|(slot, waiting)| Some((waiting.idle_since()?, waiting.idle_since()?, slot)));
+        leaving.extend(longest(idle, now).take(more));
+    }
+    if let Some(more @ 1..) = wanted.checked_sub(leaving.len()) {
+        let owing = slots().filter_map(|(slot, waiting)| match waiting {
+            Waiting::Client(owing) => Some((owing.rank(now), owing.since, slot)),
+            _ => None,
+        });
+        leaving.extend(longest(owing, now).take(more));
     }
     leaving
+}
+
+/// In the order of what comes first, the slots of those who have waited for long enough.
+fn longest<T: Ord>(all: impl Iterator<Item = (T, Tick, usize)>, now: Tick) -> impl Iterator<Item = usize> {
+    let mut all: Vec<_> = all.filter(|(_, since, _)| now.since(*since) >= IDLE).collect();
+    all.sort_unstable();
+    all.into_iter().map(|(_, _, slot)| slot)
 }
 
 #[cfg(test)]
@@ -124,6 +183,27 @@ mod tests {
         }
     }
 
+    fn owing(since: u64, pace: u32, stale: u64, held: u32) -> Waiting {
+        Waiting::Client(Owing { since: at(since), pace, stale: at(stale), held, arm: None })
+    }
+
+    #[test]
+    fn who_moves_the_least_for_longest_leaves_first() {
+        let all = [
+            owing(5, 900, 30, 1),
+            owing(5, 9_000, 20, 1),
+            owing(5, 0, 5, 1),
+            Waiting::No,
+            owing(5, 0, 5, 2),
+            owing(4, 0, 5, 1),
+        ];
+        let mut left: Vec<usize> = Vec::new();
+        while let Some(slot) = slowest(&all, at(20), |slot, _| !left.contains(&slot)) {
+            left.push(slot);
+        }
+        assert_eq!(left, [5, 4, 1, 2, 0]);
+    }
+
     #[test]
     fn the_silent_leave_while_room_is_scarce_and_the_longest_idle_once_there_is_none() {
         let waiting = [
@@ -132,9 +212,11 @@ mod tests {
             Waiting::First(at(15)),
             Waiting::Next(at(5)),
             Waiting::Next(at(3)),
-            Waiting::Head(at(0), 1),
+            owing(0, 1, 30, 1),
             Waiting::Leaving,
             Waiting::Next(at(20)),
+            owing(20, 0, 20, 1),
+            owing(1, 0, 20, 1),
         ];
         for (room, slots) in [
             (Room::Ample, &[][..]),
@@ -142,7 +224,9 @@ mod tests {
             (Room::None(1), &[1]),
             (Room::None(2), &[1, 4]),
             (Room::None(3), &[1, 4, 3]),
-            (Room::None(9), &[1, 4, 3, 2]),
+            (Room::None(4), &[1, 4, 3, 2]),
+            (Room::None(5), &[1, 4, 3, 2, 9]),
+            (Room::None(9), &[1, 4, 3, 2, 9, 5]),
         ] {
             assert_eq!(leaving(&waiting, at(20), room), slots, "{room:?}");
         }

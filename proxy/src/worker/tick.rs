@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
-use super::room::{self, Room, Waiting};
+use super::room::{self, ArmKey, Room, Waiting};
 
 /// Between two ticks.
 pub(crate) const TICK: Duration = Duration::from_millis(100);
@@ -48,29 +48,20 @@ struct Slots {
     deadlines: Vec<Tick>,
     wakers: Vec<Option<Waker>>,
     waiting: Vec<Waiting>,
-    /// What unfinished heads hold, in bytes.
-    heads: usize,
+    /// What clients that are waited for make the proxy hold, in bytes.
+    held: usize,
     free: Vec<usize>,
 }
 
 impl Slots {
     fn note(&mut self, index: usize, waiting: Waiting) {
         let before = std::mem::replace(&mut self.waiting[index], waiting);
-        self.heads = self.heads - before.held() + waiting.held();
+        self.held = self.held - before.held() + waiting.held();
     }
 
     fn ask_to_leave(&mut self, index: usize) {
         self.note(index, Waiting::Leaving);
         self.wakers[index].iter().for_each(Waker::wake_by_ref);
-    }
-
-    /// Whose head is unfinished for longest.
-    fn slowest_head(&self) -> Option<usize> {
-        let heads = self.waiting.iter().enumerate().filter_map(|(index, waiting)| match waiting {
-            Waiting::Head(since, _) => Some((*since, index)),
-            _ => None,
-        });
-        heads.min().map(|(_, index)| index)
     }
 }
 
@@ -120,11 +111,11 @@ impl Ticker {
         leaving.len()
     }
 
-    /// Asks the slowest unfinished heads to leave until all together hold at most so many bytes.
-    pub(crate) fn bound_heads(&self, most: usize) {
+    /// Asks the slowest of those that are waited for to leave until all together hold at most so many bytes.
+    pub(crate) fn bound_held(&self, most: usize) {
         let mut slots = self.slots.borrow_mut();
-        while slots.heads > most
-            && let Some(index) = slots.slowest_head()
+        while slots.held > most
+            && let Some(index) = room::slowest(&slots.waiting, self.now(), |_, _| true)
         {
             slots.ask_to_leave(index);
         }
@@ -162,6 +153,14 @@ impl Timer {
         self.ticker.slots.borrow_mut().note(self.index, waiting);
     }
 
+    /// Asks the slowest other client that this arm's backend waits for to leave. False: there is none.
+    pub(crate) fn displace(&self, arm: ArmKey) -> bool {
+        let mut slots = self.ticker.slots.borrow_mut();
+        let of_arm = |index, owing: &room::Owing| index != self.index && owing.arm == Some(arm);
+        let slowest = room::slowest(&slots.waiting, self.ticker.now(), of_arm);
+        slowest.inspect(|index| slots.ask_to_leave(*index)).is_some()
+    }
+
     /// Whether the connection was asked to leave since it last said what it waits for.
     pub(crate) fn is_leaving(&self) -> bool {
         self.ticker.slots.borrow().waiting[self.index] == Waiting::Leaving
@@ -184,7 +183,12 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::task::Wake;
 
+    use super::super::room::Owing;
     use super::*;
+
+    fn unsent(seconds: u64, held: usize) -> Waiting {
+        Waiting::Client(Owing::unsent(Tick::START.after(Duration::from_secs(seconds)), held))
+    }
 
     #[derive(Default)]
     struct Wakes(AtomicUsize);
@@ -245,23 +249,37 @@ mod tests {
     }
 
     #[test]
-    fn the_slowest_heads_leave_until_all_together_fit() {
+    fn the_slowest_leave_until_all_together_fit() {
         let start = Instant::now();
         let ticker = Ticker::new(start);
         let slots: Vec<_> = (0..4).map(|_| slot(&ticker)).collect();
         for (at, (_, timer)) in slots.iter().enumerate() {
-            timer.wait(Waiting::Head(Tick::START.after(Duration::from_secs(10 - at as u64)), 100));
+            timer.wait(unsent(10 - at as u64, 100));
         }
-        ticker.bound_heads(250);
+        ticker.bound_held(250);
         let leaving = || slots.iter().map(|(_, timer)| timer.is_leaving()).collect::<Vec<_>>();
         assert_eq!(leaving(), [false, false, true, true]);
         assert_eq!(slots.iter().map(|(wakes, _)| wakes.count()).collect::<Vec<_>>(), [0, 0, 1, 1]);
         slots[0].1.wait(Waiting::No);
-        slots[2].1.wait(Waiting::Head(Tick::START, 150));
-        ticker.bound_heads(250);
+        slots[2].1.wait(unsent(0, 150));
+        ticker.bound_held(250);
         assert_eq!(leaving(), [false, false, false, true]);
         drop(slots);
-        assert_eq!(ticker.slots.borrow().heads, 0);
+        assert_eq!(ticker.slots.borrow().held, 0);
+    }
+
+    #[test]
+    fn who_is_displaced_is_another_client_of_the_same_arm() {
+        let ticker = Ticker::new(Instant::now());
+        let slots: Vec<_> = (0..3).map(|_| slot(&ticker)).collect();
+        for (at, (_, timer)) in slots.iter().enumerate() {
+            let Waiting::Client(owing) = unsent(at as u64, 1) else { unreachable!() };
+            timer.wait(Waiting::Client(Owing { arm: Some(ArmKey(at / 2)), ..owing }));
+        }
+        assert!(!slots[2].1.displace(ArmKey(1)), "nobody but itself");
+        assert!(slots[0].1.displace(ArmKey(0)));
+        let leaving = slots.iter().map(|(_, timer)| timer.is_leaving()).collect::<Vec<_>>();
+        assert_eq!(leaving, [false, true, false]);
     }
 
     #[test]

@@ -235,7 +235,7 @@ fn a_document_full_of_regular_expressions_takes_little_memory_whatever_they_are_
 fn heads_that_never_end_take_no_more_memory_than_they_may() {
     let _alone = alone();
     let backend = Backend::answering("ok");
-    let options = Options { max_head_bytes: HEAD_BYTES, ..Options::default() };
+    let options = Options { max_held_bytes: HEAD_BYTES, ..Options::default() };
     let proxy = Proxy::with(options, &[release(&[backend.address], json!({}))]);
     assert_eq!(proxy.client().get("/warm-up").status(), 200);
     let head = format!("GET / HTTP/1.1\r\nHost: shop\r\nX-Long: {}", "x".repeat(31 << 10));
@@ -251,4 +251,62 @@ fn heads_that_never_end_take_no_more_memory_than_they_may() {
     });
     println!("{heads} bytes more for {UNFINISHED} unfinished heads");
     assert!(heads <= BYTES_FOR_HEADS, "{heads}");
+}
+
+/// Clients that take nothing of their answers, and what those may hold beside what each connection costs.
+const LAZY: usize = 1_000;
+const ANSWER_BYTES: usize = 16 << 20;
+const BYTES_FOR_ANSWERS: usize = 40 << 20;
+
+/// A backend of one thread, since a thread for each connection would cost more than what is measured. Each answer has
+/// 8 MiB.
+fn answering_all_at_once() -> SocketAddr {
+    static PIECE: [u8; 1 << 20] = [7; 1 << 20];
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    listener.set_nonblocking(true).unwrap();
+    std::thread::spawn(move || {
+        let mut open: Vec<(std::net::TcpStream, usize)> = Vec::new();
+        loop {
+            while let Ok((mut stream, _)) = listener.accept() {
+                stream.read_exact(&mut [0; 16]).unwrap();
+                let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", 8 * PIECE.len());
+                stream.write_all(head.as_bytes()).unwrap();
+                stream.set_nonblocking(true).unwrap();
+                open.push((stream, 0));
+            }
+            for (stream, sent) in &mut open {
+                while *sent < 8 * PIECE.len()
+                    && let Ok(n @ 1..) = stream.write(&PIECE[*sent % PIECE.len()..])
+                {
+                    *sent += n;
+                }
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    });
+    address
+}
+
+#[test]
+fn answers_that_nobody_takes_hold_no_more_memory_than_they_may() {
+    let _alone = alone();
+    let address = answering_all_at_once();
+    let options = Options { max_held_bytes: ANSWER_BYTES, ..Options::default() };
+    let places = json!({"arms": {"stable": {"maxInFlight": 2 * LAZY}}});
+    let proxy = Proxy::with(options, &[release(&[address], places)]);
+    assert_eq!(proxy.client().get_head("/warm-up").status(), 200);
+    let mut clients = Vec::with_capacity(LAZY);
+    let answers = growth(|| {
+        for _ in 0..LAZY {
+            let mut client = std::net::TcpStream::connect(proxy.address).unwrap();
+            client.write_all(b"GET / HTTP/1.1\r\nHost: shop\r\n\r\n").unwrap();
+            clients.push(client);
+        }
+        // Longer than it takes until they are known to take nothing.
+        std::thread::sleep(Duration::from_secs(4));
+        assert_eq!(proxy.client().get_head("/others").status(), 200);
+    });
+    println!("{answers} bytes more for {LAZY} answers that nobody takes");
+    assert!(answers <= BYTES_FOR_ANSWERS, "{answers}");
 }

@@ -31,7 +31,7 @@ pub(crate) struct Options {
     pub(crate) drain: Schedule,
     pub(crate) tunnel_grace: Duration,
     pub(crate) max_connections: usize,
-    pub(crate) max_head_bytes: usize,
+    pub(crate) max_held_bytes: usize,
     pub(crate) fleet: Option<Value>,
     /// Keeps an access log of every request, for [`Proxy::finish`].
     pub(crate) log: bool,
@@ -45,7 +45,7 @@ impl Default for Options {
             drain: Schedule { delay: Duration::ZERO, timeout: Duration::from_secs(10) },
             tunnel_grace: Duration::ZERO,
             max_connections: 20_000,
-            max_head_bytes: 256 << 20,
+            max_held_bytes: 256 << 20,
             fleet: None,
             log: false,
         }
@@ -117,7 +117,7 @@ impl Proxy {
     }
 
     pub(crate) fn with(options: Options, documents: &[Value]) -> Self {
-        let Options { workers, client, drain, tunnel_grace, max_connections, max_head_bytes, fleet, log } =
+        let Options { workers, client, drain, tunnel_grace, max_connections, max_held_bytes, fleet, log } =
             options;
         let mut control = Control {
             store: Store::new(),
@@ -138,7 +138,7 @@ impl Proxy {
                 log: log.as_ref().map_or_else(WorkerLog::off, AccessLog::worker),
             })
             .collect();
-        let limits = Limits { max_connections, max_head_bytes, tunnel_grace, drain, client };
+        let limits = Limits { max_connections, max_held_bytes, tunnel_grace, drain, client };
         let workers = Workers::start(listeners, limits, own).unwrap();
         Self { address, workers: Some(workers), control, publisher, log: log.map(|log| (log, lines)) }
     }

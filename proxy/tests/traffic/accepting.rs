@@ -157,7 +157,7 @@ fn when_all_places_are_taken_those_who_do_nothing_make_room_and_requests_under_w
 fn unfinished_heads_share_a_bounded_memory_and_the_slowest_end_first() {
     let backend = Backend::answering("ok");
     let client = ClientTimeouts { head: Duration::from_secs(600), ..ClientTimeouts::default() };
-    let options = Options { max_head_bytes: 128 << 10, client, ..Options::default() };
+    let options = Options { max_held_bytes: 128 << 10, client, ..Options::default() };
     let proxy = Proxy::with(options, &[release(&[backend.address], json!({}))]);
     // Each takes 29 KiB of memory; four of them fit.
     let head = format!(

@@ -1,9 +1,9 @@
 //! Which connections are used again, which requests are sent again, and which endpoints are asked.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::mpsc::channel;
+use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
 use halftone_proxy::counters::{Arm, Outcome};
@@ -193,6 +193,38 @@ fn a_connection_that_stays_silent_behind_an_answer_to_head_is_used_again() {
         asked += 1;
         std::thread::sleep(Duration::from_millis(300));
     }
+}
+
+#[test]
+fn connections_that_have_to_be_silent_first_take_no_place_from_those_at_hand() {
+    let gate = Arc::new(Barrier::new(301));
+    let passed = Arc::clone(&gate);
+    let backend = Backend::start(move |connection, _| {
+        while let Some(request) = connection.request() {
+            if request.target() == "/held" {
+                passed.wait();
+            }
+            connection.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n");
+            if request.method() == "GET" {
+                connection.send("ok");
+            }
+        }
+    });
+    let proxy = Proxy::to(backend.address);
+    // All at once, so that each has a connection of its own.
+    let mut clients: Vec<_> = (0..300).map(|_| proxy.client()).collect();
+    for client in &mut clients {
+        client.send("HEAD /held HTTP/1.1\r\nHost: shop\r\n\r\n");
+    }
+    gate.wait();
+    for client in &mut clients {
+        client.head().unwrap().unwrap();
+    }
+    let before = backend.connections();
+    for _ in 0..20 {
+        assert_eq!(clients[0].get("/").text(), "ok");
+    }
+    assert!(backend.connections() <= before + 1, "{} more", backend.connections() - before);
 }
 
 #[test]

@@ -13,6 +13,7 @@ mod connections;
 mod drain;
 mod endings;
 mod malformed;
+mod owing;
 mod paths;
 mod redirects;
 mod smuggling;

@@ -37,7 +37,8 @@ pub struct ArmSpec {
 
     /// How many requests this version may be busy with at once, per proxy. Above it a request is answered
     /// 503 at once and charged as overload. A request counts from its last byte, or while its body keeps
-    /// coming; one whose client keeps it waiting does not count.
+    /// coming. Requests whose clients keep them waiting are counted apart, with the same limit: beyond it the
+    /// slowest client is ended.
     #[schemars(range(min = 1, max = 1_000_000))]
     #[serde(default = "default_max_in_flight")]
     pub max_in_flight: i32,

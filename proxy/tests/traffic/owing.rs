@@ -1,0 +1,209 @@
+//! How much clients that are waited for can make the proxy and its backends hold, who of them leaves first, and that a
+//! request whose body comes late is decided late.
+
+use std::io::Write;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use halftone_proxy::counters::{Arm, Outcome};
+use halftone_proxy::settings::ClientTimeouts;
+use serde_json::{Value, json};
+
+use crate::support::{Backend, Client, Options, PATIENCE, Proxy, release};
+
+const LARGE: usize = 32 << 20;
+const UPLOAD: &str = "POST / HTTP/1.1\r\nHost: shop\r\nContent-Length: 1000000\r\n\r\n";
+
+fn places(places: u32) -> Value {
+    json!({"arms": {"stable": {"maxInFlight": places}}})
+}
+
+fn until(what: &str, holds: impl Fn() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !holds() {
+        assert!(Instant::now() < deadline, "{what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// A backend that reads whole requests and counts the connections that are open to it.
+fn counting() -> (Backend, Arc<AtomicUsize>) {
+    let open = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&open);
+    let backend = Backend::start(move |connection, _| {
+        count.fetch_add(1, Relaxed);
+        while let Some(request) = connection.request() {
+            connection.ok(request.body);
+        }
+        count.fetch_sub(1, Relaxed);
+    });
+    (backend, open)
+}
+
+#[test]
+fn clients_that_keep_their_bodies_back_hold_as_many_backend_connections_as_max_in_flight() {
+    let (backend, open) = counting();
+    let mut proxy = Proxy::start(&[release(&[backend.address], places(4))]);
+    let mut silent: Vec<Client> = Vec::new();
+    for n in 0..20_usize {
+        let mut client = proxy.client();
+        client.send(UPLOAD).send("1");
+        silent.push(client);
+        until("each is connected to the backend", || backend.connections() > n);
+        if let Some(longest) = n.checked_sub(4) {
+            assert_eq!(silent[longest].answer().status(), 408, "{longest} is waited for the longest");
+        }
+    }
+    until("no more than may be", || open.load(Relaxed) <= 4);
+    assert_eq!(proxy.client().get("/").status(), 200);
+    let rest = vec![b'1'; 999_999];
+    for client in &mut silent[16..] {
+        client.send(&rest);
+        assert_eq!(client.answer().body.len(), 1_000_000, "who is left can still go on");
+    }
+    proxy.expect_outcomes(Arm::Stable, &[(Outcome::Status2xx, 5), (Outcome::Refused408, 16)]);
+}
+
+#[test]
+fn an_upload_that_moves_slowly_outlasts_all_that_do_not_move() {
+    let (backend, _) = counting();
+    let proxy = Proxy::start(&[release(&[backend.address], places(3))]);
+    let mut slow = proxy.client();
+    let mut sender = slow.stream().try_clone().unwrap();
+    let sending = std::thread::spawn(move || {
+        sender.write_all(b"POST / HTTP/1.1\r\nHost: shop\r\nContent-Length: 20000\r\n\r\n").unwrap();
+        for _ in 0..20 {
+            sender.write_all(&[7; 1000]).unwrap();
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    });
+    until("it has begun", || backend.connections() == 1);
+    let mut silent: Vec<Client> = Vec::new();
+    while !sending.is_finished() {
+        let mut client = proxy.client();
+        client.send(UPLOAD).send("1");
+        silent.push(client);
+        std::thread::sleep(Duration::from_millis(30));
+    }
+    sending.join().unwrap();
+    assert!(silent.len() > 6, "there was a crowd");
+    assert_eq!(slow.answer().body.len(), 20_000);
+}
+
+/// Answers at once with a large body, without an end to wait for.
+fn large() -> Backend {
+    Backend::start(|connection, _| {
+        while let Some(request) = connection.request() {
+            if request.target() == "/large" {
+                connection.ok(vec![7; LARGE]);
+            } else {
+                connection.ok("ok");
+            }
+        }
+    })
+}
+
+/// A client that takes no more than the head of a large answer; asked for until there is a place.
+fn lazy(proxy: &Proxy) -> Client {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let mut client = proxy.client();
+        if client.get_head("/large").status() == 200 {
+            return client;
+        }
+        assert!(Instant::now() < deadline, "a client that takes nothing gives its place up");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+#[test]
+fn answers_that_are_not_taken_are_bounded_and_the_longest_waited_for_ends_first() {
+    let backend = large();
+    let mut proxy = Proxy::start(&[release(&[backend.address], places(2))]);
+    let mut clients: Vec<Client> = (0..4).map(|_| lazy(&proxy)).collect();
+    proxy.wait_for("the first two end", |counts| {
+        counts[&Arm::Stable].outcomes.get(&Outcome::ClientTimeout) == Some(&2)
+    });
+    for client in &mut clients[2..] {
+        assert_eq!(client.bytes(LARGE).len(), LARGE, "the others go on");
+    }
+}
+
+#[test]
+fn answers_that_are_not_taken_share_a_bounded_memory() {
+    let backend = large();
+    let options = Options { max_held_bytes: 150 << 10, ..Options::default() };
+    let mut proxy = Proxy::with(options, &[release(&[backend.address], json!({}))]);
+    let clients: Vec<Client> = (0..8).map(|_| lazy(&proxy)).collect();
+    proxy.wait_for("some end", |counts| {
+        counts[&Arm::Stable].outcomes.get(&Outcome::ClientTimeout).is_some_and(|ended| *ended >= 4)
+    });
+    assert_eq!(proxy.client().get("/").text(), "ok");
+    drop(clients);
+}
+
+#[test]
+fn a_full_proxy_frees_the_places_of_those_who_keep_their_bodies_back() {
+    for body in ["Content-Length: 2\r\n\r\n1", "Content-Length: 1000000\r\n\r\n1"] {
+        let backend = Backend::answering("ok");
+        let options = Options { max_connections: 6, ..Options::default() };
+        let proxy = Proxy::with(options, &[release(&[backend.address], json!({}))]);
+        let mut unfinished: Vec<Client> = (0..6).map(|_| proxy.client()).collect();
+        for client in &mut unfinished {
+            client.send(format!("POST / HTTP/1.1\r\nHost: shop\r\n{body}"));
+        }
+        proxy.expect_connections(&[6]);
+        let mut newcomers: Vec<_> = (0..3).map(|_| proxy.client()).collect();
+        for client in &mut newcomers {
+            assert_eq!(client.get("/").text(), "ok", "{body}");
+        }
+        let mut asked_to_leave = 0;
+        for client in &mut unfinished {
+            client.stream().set_read_timeout(Some(Duration::from_millis(300))).unwrap();
+            asked_to_leave += usize::from(
+                client.try_answer().is_ok_and(|answer| answer.is_some_and(|answer| answer.status() == 408)),
+            );
+        }
+        assert!((3..=6).contains(&asked_to_leave), "{asked_to_leave}");
+    }
+}
+
+#[test]
+fn a_short_body_has_one_time_limit_for_all_of_it() {
+    let backend = Backend::answering("ok");
+    let client = ClientTimeouts { body: Duration::from_millis(500), ..ClientTimeouts::default() };
+    let options = Options { client, ..Options::default() };
+    let mut proxy = Proxy::with(options, &[release(&[backend.address], json!({}))]);
+    let mut client = proxy.client();
+    client.send("POST / HTTP/1.1\r\nHost: shop\r\nContent-Length: 1000\r\n\r\n");
+    let mut sender = client.stream().try_clone().unwrap();
+    let dripping = std::thread::spawn(move || {
+        while sender.write_all(b"1").is_ok() {
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    });
+    assert_eq!(client.answer().status(), 408);
+    drop(client);
+    dripping.join().unwrap();
+    proxy.expect_outcomes(Arm::Stable, &[(Outcome::Refused408, 1)]);
+    assert_eq!(backend.connections(), 0);
+}
+
+#[test]
+fn a_request_whose_body_comes_after_a_rollback_is_decided_after_it() {
+    let (stable, gray) = (Backend::answering("stable"), Backend::answering("gray"));
+    let arms = json!({"gray": {"addresses": [gray.address], "version": "v2"}});
+    let identity = json!({"from": [{"clientIp": {}}]});
+    let on_gray = json!({"state": "Active", "ratio": 1_000_000, "arms": arms, "identity": identity});
+    let back = json!({"state": "RolledBack", "ratio": 0, "revision": 2, "arms": arms, "identity": identity});
+    let mut proxy = Proxy::start(&[release(&[stable.address], on_gray)]);
+    assert_eq!(proxy.client().get("/").text(), "gray");
+    let mut late = proxy.client();
+    late.send("POST / HTTP/1.1\r\nHost: shop\r\nContent-Length: 5\r\n\r\n12");
+    // Later than the head was read: answered by the same worker.
+    assert_eq!(proxy.client().get("/").text(), "gray");
+    proxy.apply(&[release(&[stable.address], back)]);
+    assert_eq!(late.send("345").answer().text(), "stable");
+    proxy.expect_outcomes(Arm::Stable, &[(Outcome::Status2xx, 1)]);
+}
