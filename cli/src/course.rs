@@ -4,7 +4,7 @@
 use std::process::ExitCode;
 
 use halftone_rollout::GrayRelease;
-use halftone_rollout::spec::{GrayReleaseStatus, Phase};
+use halftone_rollout::spec::{GrayReleaseStatus, Phase, Word};
 
 use crate::cluster::pending::waiting;
 
@@ -22,7 +22,7 @@ pub(crate) enum Course {
 impl Course {
     /// Of a release with this status.
     pub(crate) fn of(status: &GrayReleaseStatus) -> Self {
-        match status.phase {
+        match status.phase.as_ref().and_then(Word::known) {
             _ if is(status, "Stalled", "True") => Self::WantsYou,
             Some(Phase::AwaitingApproval | Phase::Paused | Phase::Refused | Phase::RolledBack) => {
                 Self::WantsYou
@@ -70,7 +70,7 @@ impl End {
         if status.observed_generation < generation || waiting(release).is_some() {
             return None;
         }
-        match status.phase? {
+        match status.phase.as_ref()?.known()? {
             _ if Course::of(status) == Course::Settled => Some(Self::Reached),
             _ if is(status, "Stalled", "True") => Some(Self::Missed),
             Phase::RolledBack | Phase::Refused => Some(Self::Missed),

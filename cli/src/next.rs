@@ -16,7 +16,7 @@ use crate::output::span;
 pub(crate) fn next(release: &GrayRelease, now: Now) -> Option<String> {
     let status = release.status.as_ref()?;
     let spec = &release.spec;
-    Some(match status.phase? {
+    Some(match status.phase.as_ref()?.known()? {
         Phase::AwaitingApproval => format!("waits for you: {}", command("approve", release)),
         Phase::AwaitingWindow => window(release, now)?,
         Phase::AwaitingTraffic => {

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use comfy_table::Table;
 use halftone_rollout::GrayRelease;
 use halftone_rollout::clock::Now;
-use halftone_rollout::spec::{ArmSpec, GrayReleaseStatus, IncludedTraffic, IntOrString, RequestResult};
+use halftone_rollout::spec::{ArmSpec, GrayReleaseStatus, IncludedTraffic, IntOrString, RequestResult, Word};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use owo_colors::OwoColorize;
@@ -309,7 +309,7 @@ pub(crate) fn detail(release: &GrayRelease, traffic: Option<&Traffic>, now: Now)
         line(
             &mut out,
             "request",
-            &format!("{}: {}: {}", handled.request, result(handled.result), handled.message),
+            &format!("{}: {}: {}", handled.request, result(&handled.result), handled.message),
         );
     }
     out
@@ -360,11 +360,12 @@ pub(crate) fn shown(release: &GrayRelease) -> Shown {
 }
 
 /// The result of a request, in the colour of its meaning.
-pub(crate) fn result(result: RequestResult) -> String {
+pub(crate) fn result(result: &Word<RequestResult>) -> String {
     let word = format!("{result:?}");
-    match result {
-        RequestResult::Done => word.green().to_string(),
-        RequestResult::Stale | RequestResult::Refused => word.red().to_string(),
+    match result.known() {
+        Some(RequestResult::Done) => word.green().to_string(),
+        Some(RequestResult::Stale | RequestResult::Refused) => word.red().to_string(),
+        None => word,
     }
 }
 

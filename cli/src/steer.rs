@@ -55,7 +55,7 @@ pub(crate) fn request(arguments: &RequestArguments, command: Command) -> Result<
     if arguments.printed.is_data() {
         arguments.printed.write(&mut out, &handled)?;
     } else {
-        writeln!(out, "{}: {}: {}", name_of(&release), status::result(handled.result), handled.message)?;
+        writeln!(out, "{}: {}: {}", name_of(&release), status::result(&handled.result), handled.message)?;
     }
     out.flush()?;
     Ok(if handled.result == RequestResult::Done { ExitCode::SUCCESS } else { ExitCode::FAILURE })

@@ -208,7 +208,7 @@ impl View {
 
 /// The phase in one word.
 pub(crate) fn phase(status: &GrayReleaseStatus) -> String {
-    status.phase.map_or_else(|| "Pending".to_owned(), |phase| format!("{phase:?}"))
+    status.phase.as_ref().map_or_else(|| "Pending".to_owned(), |phase| format!("{phase:?}"))
 }
 
 /// The verdict in a sentence.
@@ -265,7 +265,7 @@ fn left(status: &GrayReleaseStatus, now: Now) -> Option<String> {
             .then(|| format!("{what} {} more", span(rest + SignedDuration::from_millis(999))))
     };
     // A reached target has a hold as well, should it be raised; until then nothing waits for it.
-    let reached = status.state == Some(StateName::TargetReached);
+    let reached = status.state.as_ref().is_some_and(|state| *state == StateName::TargetReached);
     let step = status.step.as_ref().filter(|_| !reached);
     let stands = || Some(format!("hold stands with {} left", step?.hold_left.as_ref()?));
     rest(status.watch_ends_at, "watched for")

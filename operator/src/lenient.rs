@@ -113,9 +113,25 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_word_of_the_status_takes_neither_the_object_nor_its_spec_away() {
-        let release = release(object(|value| value["status"]["phase"] = json!("Migrating"))).unwrap();
+    fn an_unknown_word_of_the_status_is_kept() {
+        let newer = object(|value| {
+            value["status"]["phase"] = json!("Migrating");
+            value["status"]["history"] = json!([{
+                "id": "0011223344556677", "version": "v1", "outcome": "Merged",
+                "startedAt": "2026-11-21T10:00:00Z", "endedAt": "2026-11-21T11:00:00Z",
+            }]);
+        });
+        let written = newer.data["status"].clone();
+        let release = release(newer).unwrap();
         assert_eq!(release.annotations().get(TOO_NEW), None);
+        let read = serde_json::to_value(release.status.unwrap()).unwrap();
+        assert_eq!((&read["phase"], &read["history"]), (&written["phase"], &written["history"]));
+    }
+
+    #[test]
+    fn what_has_another_form_in_the_status_takes_neither_the_object_nor_its_spec_away() {
+        let release =
+            release(object(|value| value["status"]["phase"] = json!({"name": "Migrating"}))).unwrap();
         let status = release.status.unwrap();
         assert_eq!((status.phase, status.stage, status.observed_generation), (None, Some(4), 3));
     }

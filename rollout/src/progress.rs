@@ -235,13 +235,15 @@ impl Evidence {
 }
 
 fn kept_ruling(kept: &VerdictStatus) -> Ruling {
-    let reason = match kept.result {
+    // A verdict of a later version says nothing here: it is looked for anew.
+    let verdict = kept.result.known().unwrap_or_default();
+    let reason = match verdict {
         Verdict::Pass => Reason::WithinLimits,
         Verdict::Fail if kept.reason == Reason::BothArmsFailed.to_string() => Reason::BothArmsFailed,
         Verdict::Fail => Reason::LimitBroken,
         Verdict::NeedMoreData => Reason::default(),
     };
-    Ruling { verdict: kept.result, reason }
+    Ruling { verdict, reason }
 }
 
 /// Everything that `advance` remembers of one object.

@@ -26,6 +26,7 @@ pub use self::traffic::{
     DebugSpec, Force, Initial, LostAction, OnOperatorLostSpec, OnUnavailable, RuleSpec, RuleTarget,
     ScheduleSpec, StepSpec, VersionHeaderSpec, Weekday, WindowSpec,
 };
+pub use self::word::Word;
 pub use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 mod arm;
@@ -36,6 +37,7 @@ pub(crate) mod rules;
 pub(crate) mod schema;
 mod status;
 mod traffic;
+mod word;
 
 /// One gray release of one HTTP service: where the stable and the gray version live, how far to go, by
 /// which steps, and what health means.

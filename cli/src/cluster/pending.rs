@@ -81,7 +81,7 @@ mod tests {
         }
         let last_handled_request = handled.map(|request| HandledRequest {
             request: request.into(),
-            result: RequestResult::Done,
+            result: RequestResult::Done.into(),
             message: "done".into(),
             time: "2026-11-21T10:00:00Z".parse().unwrap(),
         });

@@ -58,7 +58,7 @@ impl Releases {
         let sample = samples.entry(key.clone()).or_default();
         *sample = Sample {
             class: class.to_owned(),
-            phase: status.phase.map(|phase| format!("{phase:?}")).unwrap_or_default(),
+            phase: status.phase.as_ref().map(|phase| format!("{phase:?}")).unwrap_or_default(),
             version: gray.version.clone(),
             verdict: status.verdict.as_ref().map(|verdict| format!("{:?}", verdict.result)),
             ready: status.conditions.iter().any(is_ready),

@@ -32,7 +32,7 @@ pub(super) fn refuse(progress: &mut Progress, seen: &Observation, now: Now) -> O
     let request = asked(progress, seen)?.to_owned();
     let message = "nothing of this release is in effect; see the conditions and put the spec right first";
     let event = Event::new(Reason::RequestRefused, format!("{request}: {message}"));
-    let (result, message) = (RequestResult::Refused, message.to_owned());
+    let (result, message) = (RequestResult::Refused.into(), message.to_owned());
     progress.last_request = Some(HandledRequest { request, result, message, time: now.wall });
     Some(event)
 }
@@ -63,8 +63,12 @@ impl Change<'_> {
             RequestResult::Refused => Reason::RequestRefused,
         };
         self.tell(reason, format!("{text}: {message}"));
-        self.progress.last_request =
-            Some(HandledRequest { request: text.to_owned(), result, message, time: self.now.wall });
+        self.progress.last_request = Some(HandledRequest {
+            request: text.to_owned(),
+            result: result.into(),
+            message,
+            time: self.now.wall,
+        });
     }
 
     fn execute(&mut self, command: Command) -> Answer {

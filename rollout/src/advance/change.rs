@@ -260,7 +260,7 @@ impl Change<'_> {
         let entry = HistoryEntry {
             id: release.id.to_string(),
             version: release.version.clone(),
-            outcome,
+            outcome: outcome.into(),
             reason: reason.to_owned(),
             started_at: release.started_at,
             ended_at: self.now.wall,

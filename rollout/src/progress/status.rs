@@ -21,7 +21,7 @@ use crate::{
     plan::Plan,
     spec::{
         BasisStatus, GrayReleaseStatus, LimitStatus, ObservedStatus, Phase, ProxiesStatus, ReleaseStatus,
-        RollbackStatus, StateName, StepStatus, VerdictStatus,
+        RollbackStatus, StateName, StepStatus, VerdictStatus, Word,
     },
 };
 
@@ -54,8 +54,8 @@ impl Progress {
             // Whoever writes the status adds itself.
             controller: None,
             observed_generation: self.generation,
-            phase: Some(self.standing.phase),
-            state: self.basis.as_ref().map(|_| state_name(&self.state)),
+            phase: Some(self.standing.phase.into()),
+            state: self.basis.as_ref().map(|_| state_name(&self.state).into()),
             release: released.map(release_status),
             basis: self.basis.as_ref().map(basis_status),
             serving: self.serving.clone(),
@@ -124,7 +124,7 @@ impl Progress {
         accepted: Option<Arc<Plan>>,
         now: Now,
     ) -> Result<Self, Unrestorable> {
-        let Some(state) = status.state else {
+        let Some(state) = &status.state else {
             // Nothing was ever accepted; what was told of that need not be told again.
             let conditions = status.conditions.clone();
             return Ok(Self { generation: status.observed_generation, conditions, ..Self::new(now) });
@@ -133,8 +133,8 @@ impl Progress {
             generation: status.observed_generation,
             settled_generation: settled_generation(status),
             release: status.release.as_ref().map(restore_release).transpose()?,
-            basis: status.basis.as_ref().map(restore_basis),
-            state: restore_state(state, status)?,
+            basis: status.basis.as_ref().map(restore_basis).transpose()?,
+            state: restore_state(known("state", state)?, status)?,
             stage: restore_stage(status, now)?,
             paused: status.paused,
             serving: status.serving.clone(),
@@ -145,7 +145,7 @@ impl Progress {
             history: status.history.clone(),
             conditions: status.conditions.clone(),
             standing: Standing {
-                phase: status.phase.unwrap_or(Phase::Pending),
+                phase: status.phase.as_ref().and_then(Word::known).unwrap_or(Phase::Pending),
                 step: status.step.as_ref().map_or((0, 0), |step| (small(step.index), small(step.count))),
                 ..Standing::default()
             },
@@ -183,7 +183,7 @@ impl GrayReleaseStatus {
         status.proxies = None;
         if let Some(verdict) = &mut status.verdict {
             if verdict.result != Verdict::Fail {
-                verdict.result = Verdict::NeedMoreData;
+                verdict.result = Verdict::NeedMoreData.into();
                 verdict.reason.clear();
             }
             verdict.message.clear();
@@ -213,7 +213,7 @@ fn verdict_status(process: &Process) -> VerdictStatus {
         evidence: Some(figure.evidence),
     });
     VerdictStatus {
-        result: verdict,
+        result: verdict.into(),
         reason: reason.to_string(),
         message,
         process: process.number().into(),
@@ -261,12 +261,17 @@ fn restore_release(release: &ReleaseStatus) -> Result<Release, Unrestorable> {
 
 fn basis_status(basis: &Basis) -> BasisStatus {
     let Basis { stable, identity, missing, health, force } = basis.clone();
-    BasisStatus { stable, identity, missing, health, force }
+    BasisStatus { stable, identity, missing, health, force: force.into() }
 }
 
-fn restore_basis(basis: &BasisStatus) -> Basis {
+fn restore_basis(basis: &BasisStatus) -> Result<Basis, Unrestorable> {
     let BasisStatus { stable, identity, missing, health, force } = basis.clone();
-    Basis { stable, identity, missing, health, force }
+    Ok(Basis { stable, identity, missing, health, force: known("basis.force", &force)? })
+}
+
+/// A word that this version has to know: what it stands for cannot be gone on from without.
+fn known<T: Copy + fmt::Debug>(field: &'static str, word: &Word<T>) -> Result<T, Unrestorable> {
+    word.known().ok_or_else(|| Unrestorable::new(field, format!("{word:?} is a word of a later version")))
 }
 
 fn observed_status(split: SplitCounts) -> ObservedStatus {

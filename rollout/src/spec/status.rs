@@ -8,7 +8,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Force, schema};
+use super::{Force, Word, schema};
 use crate::judge::{Totals, Verdict};
 
 /// Where the release stands, written by Halftone.
@@ -26,12 +26,12 @@ pub struct GrayReleaseStatus {
 
     /// The state of the release in one word, for display. Conditions say more; programs should read those.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub phase: Option<Phase>,
+    pub phase: Option<Word<Phase>>,
 
     /// The state from which a restarted operator goes on: Plain (no gray version), Moving, TargetReached, Promoted
     /// or RolledBack.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub state: Option<StateName>,
+    pub state: Option<Word<StateName>>,
 
     /// The gray release in progress, or the last one if it is over.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -239,8 +239,12 @@ pub struct BasisStatus {
     pub health: String,
 
     /// The value of `spec.force` that is in effect.
-    #[serde(default)]
-    pub force: Force,
+    #[serde(default = "unforced")]
+    pub force: Word<Force>,
+}
+
+fn unforced() -> Word<Force> {
+    Word::Known(Force::None)
 }
 
 /// Why and when a release was rolled back.
@@ -371,7 +375,7 @@ pub struct ProxiesStatus {
 #[serde(rename_all = "camelCase")]
 pub struct VerdictStatus {
     /// The verdict: Pass (all limits kept), Fail (a limit is broken) or NeedMoreData.
-    pub result: Verdict,
+    pub result: Word<Verdict>,
 
     /// Why the verdict is what it is, as one CamelCase word.
     #[serde(default, skip_serializing_if = "String::is_empty")]
@@ -428,7 +432,7 @@ pub struct HandledRequest {
     pub request: String,
 
     /// What became of the command: Done, Stale (its token was not the current one) or Refused.
-    pub result: RequestResult,
+    pub result: Word<RequestResult>,
 
     /// What the command did, or why it did nothing.
     pub message: String,
@@ -460,7 +464,7 @@ pub struct HistoryEntry {
     pub version: String,
 
     /// How the past release ended: Promoted, TargetReached, RolledBack, Superseded or Withdrawn.
-    pub outcome: Outcome,
+    pub outcome: Word<Outcome>,
 
     /// Why the past release ended, as one CamelCase word.
     #[serde(default, skip_serializing_if = "String::is_empty")]

@@ -209,7 +209,7 @@ fn stays_rolled_back(before: &Progress, after: &Progress) {
 /// A restart has all that it needs.
 fn restores(status: &GrayReleaseStatus, progress: &Progress, now: Now) {
     let restored = Progress::restore(status, None, now).expect("our own status");
-    if status.state.is_some_and(|state| state != StateName::Plain) {
+    if status.state.as_ref().is_some_and(|state| *state != StateName::Plain) {
         assert_eq!(restored.status().without_figures(), progress.status().without_figures());
     }
 }

@@ -18,4 +18,5 @@ mod rounds;
 mod scripts;
 mod served;
 mod steps;
+mod words;
 mod world;

@@ -1,0 +1,56 @@
+//! Words of a status that only a later version knows, met after going back to this one.
+
+use halftone_rollout::progress::Progress;
+use serde_json::{Value, json};
+
+use crate::world::World;
+
+/// A release at 10 %, whose status a later version has written on in words of its own.
+fn written_on(change: impl FnOnce(&mut Value)) -> World {
+    let mut world = World::new("");
+    world.run_until_ratio("10%");
+    let mut status = serde_json::to_value(&world.status).unwrap();
+    change(&mut status);
+    world.status = serde_json::from_value(status).unwrap();
+    world
+}
+
+#[test]
+fn what_tells_of_the_past_is_written_back_as_it_is() {
+    let mut world = written_on(|status| {
+        status["phase"] = json!("Migrating");
+        status["verdict"]["result"] = json!("Doubtful");
+        status["lastHandledRequest"] =
+            json!({"request": "merge@x", "result": "Merged", "message": "", "time": "2026-11-21T11:00:00Z"});
+        status["history"] = json!([{
+            "id": "0011223344556677", "version": "v1", "outcome": "Merged",
+            "startedAt": "2026-11-21T10:00:00Z", "endedAt": "2026-11-21T11:00:00Z",
+        }]);
+    });
+    let (history, handled) = (world.status.history.clone(), world.status.last_handled_request.clone());
+    let document = world.live().clone();
+    world.restart().look();
+    assert_eq!((&world.status.history, &world.status.last_handled_request), (&history, &handled));
+    assert_eq!(*world.live(), document, "nobody moves");
+    world.run_until_ratio("100%");
+    assert_eq!(serde_json::to_value(&world.status.history).unwrap()[0]["outcome"], "Merged");
+}
+
+#[test]
+fn a_state_that_is_unknown_is_read_from_the_document_instead() {
+    for change in [
+        |status: &mut Value| status["state"] = json!("Merging"),
+        |status: &mut Value| {
+            status["basis"]["force"] = json!("Both");
+        },
+    ] {
+        let mut world = written_on(change);
+        let error = Progress::restore(&world.status, None, world.now()).unwrap_err().to_string();
+        assert!(error.contains("a word of a later version"), "{error}");
+        let document = world.live().clone();
+        world.progress = Progress::salvage(&world.status, None, world.now());
+        world.look();
+        assert_eq!((world.live().ratio, world.live().state), (document.ratio, document.state));
+        world.run_until_ratio("50%");
+    }
+}
