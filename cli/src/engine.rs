@@ -11,7 +11,7 @@ mod files;
 mod manifest;
 pub(crate) mod past;
 mod poll;
-mod reach;
+mod probes;
 pub(crate) mod release;
 mod state;
 pub(crate) mod traffic;
@@ -49,11 +49,10 @@ use self::clock::Clock;
 use self::files::Files;
 use self::past::Happened;
 use self::poll::{Poll, endpoints};
-use self::reach::Reach;
+use self::probes::Probes;
 use self::release::Release;
 use self::state::State;
 use self::traffic::ArmFigures;
-use self::unreachable::Unreachable;
 use crate::fleet::Fleet;
 use crate::output::Failure;
 
@@ -144,14 +143,13 @@ pub(crate) struct Engine {
     /// What happened before anybody looked on, by release.
     early: BTreeMap<String, Vec<Event>>,
     clock: Clock,
-    reach: Reach,
+    probes: Probes,
     baseline: Baseline,
     polls: u32,
     /// When counts were last handed to the releases, and what was counted since.
     round: (Instant, Delta),
     asked: Vec<Asked>,
     notes: Vec<String>,
-    unreachable: Unreachable,
 }
 
 impl Engine {
@@ -200,13 +198,12 @@ impl Engine {
             refused,
             early,
             clock,
-            reach: Reach::default(),
+            probes: Probes::new(),
             baseline: Baseline::new(),
             polls: 0,
             round: (Instant::now(), Delta::new()),
             asked: Vec::new(),
             notes,
-            unreachable: Unreachable::new(),
         })
     }
 
@@ -275,7 +272,7 @@ impl Engine {
             self.take_files();
         }
         let mut changed = std::mem::take(&mut self.fleet_changed);
-        self.reach.look(self.addresses()).await;
+        self.probes.look(&self.addresses()).await;
         let (now, poll) = (self.clock.now(), self.poll());
         let seen = self.observe(&poll, now);
         let mut gone = Vec::new();
@@ -296,10 +293,11 @@ impl Engine {
             }
             poll.count(release);
             match (&poll.round, self.polls) {
-                (_, 1) => self.unreachable.try_all(release, now),
+                (_, 1) => unreachable::try_all(&mut self.probes, release),
                 (Some((_, added)), _) => {
                     let added = added.iter().filter(|(key, _)| key.uid == *release.uid());
-                    self.unreachable.suspect(release, added.map(|(key, counts)| (key.arm, counts)), now);
+                    let added = added.map(|(key, counts)| (key.arm, counts));
+                    unreachable::suspect(&mut self.probes, release, added);
                 }
                 (None, _) => {}
             }
@@ -320,7 +318,8 @@ impl Engine {
             audience.withdrawn(&name);
             changed = true;
         }
-        self.notes.extend(self.unreachable.news(&self.releases));
+        let stable = self.addresses();
+        self.notes.extend(unreachable::news(&mut self.probes, &self.releases, stable));
         self.notes.drain(..).for_each(|note| audience.note(&note));
         self.answer();
         if changed {
@@ -335,7 +334,7 @@ impl Engine {
     fn observe(&self, poll: &Poll, now: Now) -> Vec<Observation> {
         let observation = |release: &Release| Observation {
             refusal: self.refused.get(release.name()).cloned(),
-            endpoints: endpoints(&self.proxy, &self.reach, release),
+            endpoints: endpoints(&self.proxy, &self.probes, release),
             fleet: self.fleet.times,
             taken_over: self.is_taken_over(release),
             ..poll.seen(release, self.polls, now)

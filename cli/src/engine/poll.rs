@@ -9,7 +9,7 @@ use halftone_routing::config::arm::{ArmConfig, Backend};
 use halftone_routing::report::TrafficReport;
 use halftone_routing::report::baseline::Delta;
 
-use super::reach::Reach;
+use super::probes::Probes;
 use super::release::Release;
 
 /// What one poll of the proxy said.
@@ -61,10 +61,10 @@ impl Poll {
 
 /// How many endpoints pass their checks, and of stable arms how many take connections as well: nobody is sent back to a
 /// server that is not there. What no applied document names yet was never checked.
-pub(super) fn endpoints(proxy: &Proxy, reach: &Reach, release: &Release) -> Vec<(Backend, usize)> {
+pub(super) fn endpoints(proxy: &Proxy, probes: &Probes, release: &Release) -> Vec<(Backend, usize)> {
     let healthy = |arm: &ArmConfig| proxy.healthy_endpoints(&arm.upstream());
     let stable = release.stable_arms().map(|arm| {
-        let ready = healthy(arm).unwrap_or(usize::MAX).min(reach.count(&arm.backend));
+        let ready = healthy(arm).unwrap_or(usize::MAX).min(probes.count(&arm.backend));
         (arm.backend.clone(), ready)
     });
     let gray = release.document.iter().filter_map(|document| document.arms.gray.as_ref());
