@@ -7,7 +7,7 @@ use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use halftone_rollout::GrayRelease;
 use halftone_rollout::clock::Now;
@@ -29,10 +29,13 @@ use crate::interrupt::or_interrupted;
 use crate::output::{self, Failure};
 use crate::socket::{self, Answer, Question, question};
 use crate::status::{self, Listing, Traffic};
+use crate::taken::{Outcome, Taken};
 use crate::view::View;
 
 /// The exit code of a watch whose time is over.
 const TIMED_OUT: u8 = 3;
+/// How often a `halftone run` is asked whether its proxy has taken something up.
+const APPLIED: Duration = Duration::from_millis(50);
 /// How often a `halftone run` is asked by `watch`.
 const LOOK: Duration = Duration::from_millis(500);
 
@@ -43,29 +46,40 @@ pub(crate) fn approve(arguments: &ApproveArguments) -> Result<ExitCode, Failure>
 
 /// The other commands: one verb for one release.
 pub(crate) fn request(arguments: &RequestArguments, command: Command) -> Result<ExitCode, Failure> {
-    let (release, handled) = match place(&arguments.running, false) {
-        Place::Local(state) => request_here(&state, &arguments.name, command)?,
+    let outcome = match place(&arguments.running, false) {
+        Place::Local(state) => request_here(&state, arguments, command)?,
         Place::Cluster { looked_here } => cluster::block_on(async {
             let cluster = Cluster::connect(&arguments.running.cluster, looked_here).await?;
-            let fleet = arguments.fleet.fleet_namespace.as_deref();
-            Box::pin(cluster.request(&arguments.name, command, arguments.timeout, fleet)).await
+            Box::pin(cluster.request(arguments, command)).await
         })?,
     };
+    let (handled, name) = (&outcome.handled, name_of(&outcome.release));
     let mut out = output::stdout();
     if arguments.printed.is_data() {
-        arguments.printed.write(&mut out, &handled)?;
+        arguments.printed.write(&mut out, &outcome.printed())?;
     } else {
-        writeln!(out, "{}: {}: {}", name_of(&release), status::result(&handled.result), handled.message)?;
+        writeln!(out, "{name}: {}: {}", status::result(&handled.result), handled.message)?;
+        if let Some(Taken::Everywhere(counted)) = &outcome.taken {
+            writeln!(out, "  in effect: {counted}")?;
+        }
     }
     out.flush()?;
-    Ok(if handled.result == RequestResult::Done { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    match &outcome.taken {
+        Some(Taken::Waiting(counted)) => Err(Failure::new(format!(
+            "it is written, and not yet in effect everywhere after {:?}: {counted}",
+            arguments.timeout
+        ))
+        .advise(format!(
+            "it goes on without this command; follow it with halftone status {name} and halftone proxies"
+        ))
+        .with_code(TIMED_OUT)),
+        _ if handled.result == RequestResult::Done => Ok(ExitCode::SUCCESS),
+        _ => Ok(ExitCode::FAILURE),
+    }
 }
 
-fn request_here(
-    state: &Path,
-    name: &str,
-    command: Command,
-) -> Result<(GrayRelease, HandledRequest), Failure> {
+fn request_here(state: &Path, arguments: &RequestArguments, command: Command) -> Result<Outcome, Failure> {
+    let name = &arguments.name;
     let release = here::release(state, name)?.release;
     let token = release.status.as_ref().and_then(|status| status.request_token.clone());
     let token = token.ok_or_else(|| {
@@ -73,8 +87,28 @@ fn request_here(
     })?;
     let request = Request::new(command, token).to_string();
     match question(state, &Question::Request { name: name_of(&release), request })? {
-        Answer::Handled(handled) => Ok((release, handled)),
+        Answer::Handled(handled) => {
+            let taken = (!arguments.no_wait).then(|| taken_here(state, arguments, &release, &handled));
+            Ok(Outcome { taken: taken.transpose()?, release, handled })
+        }
         _ => Err(here::unexpected()),
+    }
+}
+
+/// What the proxy of a run has of what a request changed, once it has it or the time is over.
+fn taken_here(
+    state: &Path,
+    arguments: &RequestArguments,
+    before: &GrayRelease,
+    handled: &HandledRequest,
+) -> Result<Taken, Failure> {
+    let began = Instant::now();
+    loop {
+        let now = here::release(state, &arguments.name)?.release;
+        match Taken::of(handled, before, &now) {
+            Taken::Waiting(_) if began.elapsed() < arguments.timeout => std::thread::sleep(APPLIED),
+            taken => return Ok(taken),
+        }
     }
 }
 

@@ -196,7 +196,9 @@ fn a_person_steers_it() {
     run.steer(&["resume", "checkout"]).success();
     run.steer(&["approve", "checkout", "--step", "1"]).success();
     run.until("it goes on", |status| status["ratio"] == "60%");
-    run.steer(&["rollback", "checkout"]).success();
+    let told = run.steer(&["rollback", "checkout"]).success();
+    let told = String::from_utf8_lossy(&told.get_output().stdout).into_owned();
+    assert!(told.contains("in effect: 1 of 1 proxies have revision"), "{told}");
     let status = run.until("it is back", |status| status["phase"] == "RolledBack");
     assert_eq!(status["rollback"]["reason"], "Requested");
     run.steer(&["retry", "checkout"]).success();

@@ -198,9 +198,13 @@ pub(crate) struct RequestArguments {
     pub(crate) running: Running,
     #[command(flatten)]
     pub(crate) fleet: FleetArguments,
-    /// How long the answer of the cluster's operator is waited for
+    /// How long the answer of the cluster's operator is waited for, and that every proxy has taken up what it changed; exit
+    /// code 3 if only the second is missing then
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = parse_duration)]
     pub(crate) timeout: Duration,
+    /// Do not wait for proxies: end once the answer is there
+    #[arg(long)]
+    pub(crate) no_wait: bool,
     #[command(flatten)]
     pub(crate) printed: Printed,
 }

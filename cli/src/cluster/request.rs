@@ -15,8 +15,10 @@ use serde_json::json;
 use super::failure::Doing;
 use super::pending::{Fate, Step, fate, step};
 use super::{Cluster, Scope};
+use crate::args::RequestArguments;
 use crate::engine::release::name_of;
 use crate::output::Failure;
+use crate::taken::{Outcome, Taken};
 
 /// Who wrote the annotation, for `metadata.managedFields`.
 const MANAGER: &str = "halftone-cli";
@@ -26,21 +28,27 @@ const TRIES: u32 = 20;
 const PAUSE: Duration = Duration::from_millis(100);
 
 impl Cluster {
-    /// Has `command` done, and says what became of it.
+    /// Has `command` done, and says what became of it: answered, and, unless nobody is to wait for that, taken up by
+    /// every proxy or not within the time there is.
     ///
     /// # Errors
     /// Another request waits, nobody answers in time, or the API server says no.
     pub(crate) async fn request(
         &self,
-        name: &str,
+        arguments: &RequestArguments,
         command: Command,
-        timeout: Duration,
-        fleet_namespace: Option<&str>,
-    ) -> Result<(GrayRelease, HandledRequest), Failure> {
-        let (release, request) = self.write(name, command, fleet_namespace).await?;
-        match tokio::time::timeout(timeout, self.answer(&release, &request)).await {
-            Ok(answered) => Ok((release, answered?)),
-            Err(_) => Err(self.unanswered(&release, &request, timeout, fleet_namespace).await),
+    ) -> Result<Outcome, Failure> {
+        let (timeout, fleet_namespace) = (arguments.timeout, arguments.fleet.fleet_namespace.as_deref());
+        let (release, request) = self.write(&arguments.name, command, fleet_namespace).await?;
+        let mut heard = None;
+        let follow = self.follow(&release, &request, !arguments.no_wait, &mut heard);
+        // What was heard by the end of the time counts, too.
+        if let Ok(failed) = tokio::time::timeout(timeout, follow).await {
+            failed?;
+        }
+        match heard {
+            Some((handled, taken)) => Ok(Outcome { release, handled, taken }),
+            None => Err(self.unanswered(&release, &request, timeout, fleet_namespace).await),
         }
     }
 
@@ -107,7 +115,15 @@ impl Cluster {
         self.releases_of(Scope::Namespace(&release.namespace().unwrap_or_default()))
     }
 
-    async fn answer(&self, release: &GrayRelease, request: &str) -> Result<HandledRequest, Failure> {
+    /// Follows the release until the request is answered and, if it `waits` for that, what it changed is taken up. What
+    /// is `heard` on the way is kept for whoever has no more time.
+    async fn follow(
+        &self,
+        release: &GrayRelease,
+        request: &str,
+        waits: bool,
+        heard: &mut Option<(HandledRequest, Option<Taken>)>,
+    ) -> Result<(), Failure> {
         let namespace = release.namespace().unwrap_or_default();
         let full = name_of(release);
         let only = watcher::Config::default().fields(&format!("metadata.name={}", release.name_any()));
@@ -123,8 +139,20 @@ impl Cluster {
             };
             match change {
                 watcher::Event::Apply(now) | watcher::Event::InitApply(now) => match fate(&now, request) {
+                    Fate::Answered(handled) => {
+                        let taken = waits.then(|| Taken::of(&handled, release, &now));
+                        let over = !matches!(taken, Some(Taken::Waiting(_)));
+                        *heard = Some((handled, taken));
+                        if over {
+                            return Ok(());
+                        }
+                    }
+                    // Another request came after it: what proxies have is about that one, too.
+                    _ if let Some((_, taken)) = heard => {
+                        *taken = None;
+                        return Ok(());
+                    }
                     Fate::Open => {}
-                    Fate::Answered(handled) => return Ok(handled),
                     Fate::Replaced(how) => {
                         return Err(Failure::new(format!("{full} has not answered {request}: {how}"))
                             .advise(format!("look with halftone status {full}")));

@@ -6,6 +6,9 @@ mod server;
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::time::Duration;
 
 use assert_cmd::Command;
 use halftone_rollout::{GrayRelease, Plan, clock::Now, progress::Progress, routing_for::routing_for};
@@ -145,6 +148,80 @@ fn a_request_carries_token_and_version_and_ends_with_the_answer() {
     assert_eq!(patches[0]["metadata"]["annotations"]["halftone.dev/request"], "pause@t1");
     assert!(patches[0]["metadata"]["resourceVersion"].is_string());
     assert!(patches[0].get("spec").is_none());
+}
+
+/// An operator that writes another revision, which no proxy has yet.
+fn programs() -> impl FnMut(Value) -> Option<Value> + Send + 'static {
+    let mut answer = answers("Done");
+    move |object| {
+        let mut object = answer(object)?;
+        object["status"]["revision"] = json!(15);
+        object["status"]["phase"] = json!("RollingBack");
+        object["status"]["proxies"] = json!({"ready": 2, "acknowledged": 0, "waitingFor": []});
+        Some(object)
+    }
+}
+
+/// The release once these proxies of two lack what was asked for.
+fn lacking(names: &[&str]) -> Value {
+    let mut object = release("checkout");
+    object["metadata"]["annotations"]["halftone.dev/request"] = json!("rollback@t1");
+    object["status"]["revision"] = json!(15);
+    object["status"]["proxies"] = json!({"ready": 2, "acknowledged": 2 - names.len(), "waitingFor": names});
+    answers("Done")(object).unwrap()
+}
+
+#[test]
+fn a_rollback_ends_once_every_proxy_has_it() {
+    let world = World::new();
+    world.server.operator(programs());
+    let (server, began) = (world.server.clone(), Arc::new(AtomicBool::new(false)));
+    let acknowledges = Arc::clone(&began);
+    let proxies = std::thread::spawn(move || {
+        while server.patches().is_empty() {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        server.put("grayreleases", lacking(&["proxy-2"]));
+        std::thread::sleep(Duration::from_millis(300));
+        acknowledges.store(true, SeqCst);
+        server.put("grayreleases", lacking(&[]));
+    });
+    let told = world.told(&["rollback", "checkout"]);
+    assert!(began.load(SeqCst), "it ended before");
+    assert_eq!(told, "shop/checkout: Done: so it is\n  in effect: 2 of 2 proxies have revision 15\n");
+    proxies.join().unwrap();
+}
+
+#[test]
+fn a_rollback_that_a_proxy_does_not_take_up_is_written_and_ends_with_3() {
+    let world = World::new();
+    world.server.operator(|object| {
+        let object = programs()(object)?;
+        let mut lacking = lacking(&["proxy-2"]);
+        lacking["metadata"] = object["metadata"].clone();
+        Some(lacking)
+    });
+    let ended = world.command(&["rollback", "checkout", "--timeout", "1s"]).assert().code(3);
+    let output = ended.get_output();
+    let (told, why) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert_eq!(told, "shop/checkout: Done: so it is\n");
+    for words in [
+        "written, and not yet in effect everywhere after 1s",
+        "1 of 2 proxies have revision 15",
+        "waits for proxy-2",
+    ] {
+        assert!(why.contains(words), "{words} in\n{why}");
+    }
+    // What is asked for now changes nothing for proxies, or nobody is to wait.
+    world.server.operator(answers("Done"));
+    assert_eq!(world.told(&["pause", "checkout"]), "shop/checkout: Done: so it is\n");
+    world.server.put("grayreleases", release("checkout"));
+    world.server.operator(programs());
+    assert_eq!(world.told(&["rollback", "checkout", "--no-wait"]), "shop/checkout: Done: so it is\n");
+    world.server.put("grayreleases", release("checkout"));
+    let ended = world.command(&["promote", "checkout", "--timeout", "1s", "--json"]).assert().code(3);
+    let handled: Value = serde_json::from_slice(&ended.get_output().stdout).unwrap();
+    assert_eq!((&handled["result"], &handled["acknowledged"]), (&json!("Done"), &json!(false)));
 }
 
 #[test]

@@ -1,0 +1,124 @@
+//! Whether proxies have taken up what a request changed. Pure: from a release's status before it was asked and now.
+
+use halftone_rollout::GrayRelease;
+use halftone_rollout::spec::{GrayReleaseStatus, HandledRequest, Phase, RequestResult};
+use serde::Serialize;
+
+/// What proxies have of what a request changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Taken {
+    /// Nothing that proxies are told changed.
+    NothingNew,
+    /// Every ready proxy has it.
+    Everywhere(String),
+    /// Not every one yet: how many have, and for whom it waits.
+    Waiting(String),
+}
+
+/// What became of a request.
+#[derive(Debug, Clone)]
+pub(crate) struct Outcome {
+    pub(crate) release: GrayRelease,
+    pub(crate) handled: HandledRequest,
+    /// None: nobody waited for proxies.
+    pub(crate) taken: Option<Taken>,
+}
+
+/// What `-o json` prints.
+#[derive(Debug, Serialize)]
+pub(crate) struct Printed<'a> {
+    #[serde(flatten)]
+    handled: &'a HandledRequest,
+    /// Whether every ready proxy has what the request changed; left out where it changed nothing for them, or nobody
+    /// waited.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    acknowledged: Option<bool>,
+}
+
+impl Taken {
+    /// Of a request that was `handled` for a release that was as `before` and is as `now`.
+    pub(crate) fn of(handled: &HandledRequest, before: &GrayRelease, now: &GrayRelease) -> Self {
+        let revision = |release: &GrayRelease| release.status.as_ref().and_then(|status| status.revision);
+        let status = now.status.as_ref().filter(|_| handled.result == RequestResult::Done);
+        match status {
+            Some(status) if revision(before) != revision(now) => Self::by(status),
+            _ => Self::NothingNew,
+        }
+    }
+
+    fn by(status: &GrayReleaseStatus) -> Self {
+        let revision = status.revision.unwrap_or_default();
+        let Some(proxies) = status.proxies.as_ref().filter(|proxies| proxies.ready > 0) else {
+            return Self::Waiting(format!("no proxy is ready to take revision {revision}"));
+        };
+        let (have, ready) = (proxies.acknowledged, proxies.ready);
+        let counted = format!("{have} of {ready} proxies have revision {revision}");
+        let is_back = status.phase.as_ref().is_some_and(|phase| *phase == Phase::RolledBack);
+        if have >= ready || is_back {
+            return Self::Everywhere(counted);
+        }
+        Self::Waiting(match proxies.waiting_for.as_slice() {
+            [] => counted,
+            names => format!("{counted}; it waits for {}", names.join(", ")),
+        })
+    }
+}
+
+impl Outcome {
+    pub(crate) fn printed(&self) -> Printed<'_> {
+        let acknowledged = match self.taken {
+            None | Some(Taken::NothingNew) => None,
+            Some(Taken::Everywhere(_)) => Some(true),
+            Some(Taken::Waiting(_)) => Some(false),
+        };
+        Printed { handled: &self.handled, acknowledged }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn release(status: Value) -> GrayRelease {
+        let text = include_str!("../../examples/minimal.yaml");
+        let mut release = halftone_rollout::manifest::read("minimal.yaml", text).manifests[0].release.clone();
+        release.status = Some(serde_json::from_value(status).unwrap());
+        release
+    }
+
+    fn taken(result: &str, now: Value) -> Taken {
+        let handled =
+            json!({"request": "rollback@t", "result": result, "message": "", "time": "2026-11-21T10:00:00Z"});
+        let before = json!({"revision": 14, "proxies": {"ready": 2, "acknowledged": 2}});
+        Taken::of(&serde_json::from_value(handled).unwrap(), &release(before), &release(now))
+    }
+
+    #[test]
+    fn only_what_is_new_to_proxies_is_waited_for_until_all_have_it() {
+        let proxies = |acknowledged: i64, waiting: &[&str]| {
+            json!({"revision": 15, "phase": "RollingBack",
+                "proxies": {"ready": 2, "acknowledged": acknowledged, "waitingFor": waiting}})
+        };
+        let said = |text: &str| text.to_owned();
+        for (now, expected) in [
+            (proxies(2, &[]), Taken::Everywhere(said("2 of 2 proxies have revision 15"))),
+            (proxies(1, &[]), Taken::Waiting(said("1 of 2 proxies have revision 15"))),
+            (
+                proxies(1, &["proxy-2"]),
+                Taken::Waiting(said("1 of 2 proxies have revision 15; it waits for proxy-2")),
+            ),
+            (json!({"revision": 15}), Taken::Waiting(said("no proxy is ready to take revision 15"))),
+            (json!({"revision": 14, "proxies": {"ready": 2, "acknowledged": 1}}), Taken::NothingNew),
+            // A proxy that joined meanwhile has it from its start.
+            (
+                json!({"revision": 15, "phase": "RolledBack", "proxies": {"ready": 3, "acknowledged": 2}}),
+                Taken::Everywhere(said("2 of 3 proxies have revision 15")),
+            ),
+        ] {
+            assert_eq!(taken("Done", now.clone()), expected, "{now}");
+        }
+        assert_eq!(taken("Refused", proxies(0, &[])), Taken::NothingNew);
+    }
+}
