@@ -308,7 +308,7 @@ fn a_server_that_is_dead_is_named_with_its_error_and_again_when_it_answers() {
     run.until_told("gray (v2) at 127.0.0.1:2 cannot be reached: Connection refused");
     drop(gray);
     let users = Users::arrive(run.listen);
-    run.until_told(&format!("stable (v1) at 127.0.0.1:{port} cannot be reached"));
+    run.until_told(&format!("stable (v1) at 127.0.0.1:{port} cannot be reached: Connection refused"));
     let back = std::net::TcpListener::bind(("127.0.0.1", port)).unwrap();
     run.until_told(&format!("stable (v1) at 127.0.0.1:{port} answers again"));
     // It never answers: whoever waits for it is let go first.

@@ -181,6 +181,30 @@ fn what_is_hardly_meant_is_warned_of() {
 }
 
 #[test]
+fn a_generated_cookie_that_each_host_has_for_itself_is_warned_of() {
+    let said = |hosts: &str, generated: &str| {
+        let more =
+            format!("hosts: {hosts}\n{GRAY}identity: {{from: [{{header: A}}, {{generated: {generated}}}]}}");
+        lint(&[read("f.yaml", &release("checkout", &more))], None)
+    };
+    for hosts in ["[a.example.com, b.example.com]", "['*.example.com']"] {
+        let findings = said(hosts, "{}");
+        let [warning] = &findings[..] else { panic!("{hosts}: {findings:?}") };
+        assert_eq!(
+            (warning.code, &*warning.path),
+            ("CookiePerHost", "spec.identity.from[1].generated.domain")
+        );
+        let told = warning.to_string();
+        assert!(told.contains("another version on another host; write the domain"), "{told}");
+        assert_eq!(said(hosts, "{domain: example.com}"), [], "{hosts}");
+    }
+    assert_eq!(said("[a.example.com]", "{}"), []);
+    let without_gray = "hosts: [a.example.com, b.example.com]\nidentity: {from: [{generated: {}}]}";
+    let told = lint(&[read("f.yaml", &release("checkout", without_gray))], None);
+    assert!(told.iter().all(|finding| finding.code != "CookiePerHost"), "{told:?}");
+}
+
+#[test]
 fn conditions_that_contradict_each_other_are_warned_of() {
     let pair = |one: &str, other: &str| said(&rule(&format!("{{{one}}}, {{{other}}}")));
     for (one, other) in [

@@ -1,6 +1,6 @@
 //! The binary as a service manager runs it: flags, environment, signals, exit codes, limits.
 
-use std::io::{ErrorKind, Read};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
@@ -156,6 +156,66 @@ fn who_listens_everywhere_takes_clients_of_both_families_in() {
         assert_eq!(ask(Ipv6Addr::LOCALHOST.into()).body, "stable /x r1");
     } else {
         assert!(everywhere.is_ipv4());
+    }
+}
+
+/// A backend whose every answer breaks a rule.
+fn breaking(answer: &'static str) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            let _ = stream.read(&mut [0; 4096]);
+            let _ = stream.write_all(answer.as_bytes());
+        }
+    });
+    address
+}
+
+#[test]
+fn the_log_names_the_rule_that_an_arms_answers_break_once_in_a_while() {
+    let stable = breaking("HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n");
+    let gray = breaking("HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\n");
+    let nobody = breaking("HTTP/1.1 999 Odd\r\n\r\n");
+    let rules = json!([{"name": "beta", "to": "Gray", "when": [{"all": [
+        {"source": "Path", "operator": "In", "values": ["/gray"]}]}]}]);
+    let more = json!({"state": "Active", "hosts": ["shop"], "rules": rules,
+        "arms": {"gray": {"addresses": [gray], "version": "v2"}}});
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("a.json"), release("checkout", 1, stable, more)).unwrap();
+    let fleet = format!("schema: 1\nrevision: 1\ndefaultBackend: {{addresses: [\"{nobody}\"]}}\n");
+    std::fs::write(dir.path().join("fleet.yaml"), fleet).unwrap();
+    let proxy = Running::start(dir.path(), &["--workers", "1"]);
+    let ask = |host: &str, path: &str| {
+        let mut stream = TcpStream::connect(proxy.addresses[0]).unwrap();
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n").unwrap();
+        assert_eq!(Client::over(stream).answer().status, 502, "{host}{path}");
+    };
+    // More than the line of each arm tells: there is one in ten seconds.
+    for _ in 0..3 {
+        ask("shop", "/");
+        ask("shop", "/gray");
+        ask("other", "/");
+    }
+    proxy.signal(Signal::TERM);
+    let (_, _, log) = proxy.end();
+    let told: Vec<_> = log.lines().filter(|line| line.contains("malformed")).collect();
+    let line = |release: &str, arm: &str, upstream: SocketAddr, rule: &str, message: &str| {
+        format!(
+            r#","level":"WARN","message":"a malformed answer: {message}","release":"{release}","arm":"{arm}","upstream":"{upstream}","rule":"{rule}","answers":1,"target":"halftone_proxy::worker::arms"}}"#
+        )
+    };
+    let expected = [
+        line("shop/checkout", "stable", stable, "lengthsDiffer", "different lengths in Content-Length"),
+        line("shop/checkout", "gray", gray, "coding", "a transfer coding other than chunked"),
+        line("none", "default backend", nobody, "status", "the status is out of range"),
+    ];
+    assert_eq!(told.len(), expected.len(), "{told:#?}");
+    for (told, expected) in told.iter().zip(&expected) {
+        assert!(
+            told.starts_with(r#"{"timestamp":""#) && told.ends_with(expected),
+            "{told} is not …{expected}"
+        );
     }
 }
 
