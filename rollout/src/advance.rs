@@ -8,6 +8,7 @@
 mod adopt;
 mod answer;
 mod change;
+mod features;
 mod fleet;
 mod observe;
 mod publish;
@@ -174,6 +175,7 @@ impl Change<'_> {
         if self.plan_changed {
             self.adopt();
         }
+        self.settle_form();
         self.publish();
         let fleet = self.fleet();
         self.observe(&fleet);

@@ -285,6 +285,8 @@ pub struct Memory {
     pub(crate) accepted: Option<Arc<Plan>>,
     /// The document that was written last.
     pub(crate) document: Option<Arc<RoutingConfig>>,
+    /// The release began before every ready proxy had said what it knows: its form of identities is not settled yet.
+    pub(crate) form_open: bool,
     /// Every proxy had that document once.
     pub(crate) acknowledged: bool,
     /// Since when a proxy lacks it.
@@ -304,6 +306,7 @@ impl Memory {
         Self {
             accepted: None,
             document: None,
+            form_open: false,
             acknowledged: false,
             unacknowledged_since: None,
             fresh_after: now.steady,

@@ -12,7 +12,6 @@ use halftone_routing::config::{
 use jiff::Timestamp;
 
 use crate::{
-    observation::{Observation, ProxySeen},
     plan::Plan,
     progress::{Progress, State},
     spec::Force,
@@ -97,14 +96,6 @@ pub(crate) fn required_features(plan: &Plan, progress: &Progress) -> Vec<&'stati
     let uses =
         [(config::IDENTITY_2, raw || began == Some(Form::Two)), (config::COOKIE_ATTRIBUTES, attributes)];
     uses.into_iter().filter(|(_, used)| *used).map(|(feature, _)| feature).collect()
-}
-
-/// The form in which a release that begins now spells identities. Where a proxy does not know the second, the release
-/// does not wait for it: it keeps the first to its end.
-pub(crate) fn form_of(seen: &Observation) -> Form {
-    let knows = |proxy: &ProxySeen| proxy.features.iter().any(|known| known == config::IDENTITY_2);
-    let counting = seen.proxies.iter().filter(|proxy| proxy.counts());
-    if counting.into_iter().all(knows) { Form::Two } else { Form::One }
 }
 
 /// The state as far as a proxy has to know.

@@ -12,13 +12,14 @@ use halftone_routing::config::{
 
 use super::{
     change::Change,
+    features,
     serving::{self, Before, Edit, Live, Ruling},
     steps,
 };
 use crate::{
     clock::Timer,
     events::Reason,
-    observation::{Observation, Obstacle, ProxySeen},
+    observation::{Observation, Obstacle},
     plan::{GrayPlan, Plan},
     progress::{Basis, INHERITED, Moving, Progress, Release, Rollback, State, basis::moves_identity},
     routing_for::{required_features, routing_for, state_word},
@@ -32,6 +33,10 @@ pub(crate) enum Held {
     Refused(Obstacle),
     /// A proxy of the fleet does not know a feature that its document needs.
     ProxyTooOld(String),
+    /// No proxy is ready, so none is known to know such a feature.
+    NoReadyProxy(String),
+    /// A proxy has not said yet whether it knows such a feature.
+    ProxyUnheard(String),
     /// It would move users to a stable arm that has no ready endpoint.
     StableUnavailable(String),
     /// The same of gray.
@@ -46,6 +51,8 @@ impl Held {
         match self {
             Self::Refused(obstacle) => &obstacle.reason,
             Self::ProxyTooOld(_) => "ProxyTooOld",
+            Self::NoReadyProxy(_) => "NoReadyProxy",
+            Self::ProxyUnheard(_) => "Programming",
             Self::StableUnavailable(_) => "StableUnavailable",
             Self::GrayUnavailable(_) => "GrayUnavailable",
             Self::HandingOver(_) => "HandingOver",
@@ -57,6 +64,8 @@ impl Held {
         match self {
             Self::Refused(obstacle) => &obstacle.message,
             Self::ProxyTooOld(message)
+            | Self::NoReadyProxy(message)
+            | Self::ProxyUnheard(message)
             | Self::StableUnavailable(message)
             | Self::GrayUnavailable(message)
             | Self::HandingOver(message) => message,
@@ -67,8 +76,8 @@ impl Held {
 /// Why `plan` cannot be taken now, if it cannot, whatever other objects forbid.
 pub(super) fn hold_back(plan: &Plan, progress: &Progress, seen: &Observation) -> Option<Held> {
     let live = progress.memory.document.as_ref().or(seen.document.as_ref());
-    if let Some(message) = too_old(&required_features(plan, progress), live.map(Arc::as_ref), seen) {
-        return Some(Held::ProxyTooOld(message));
+    if let Some(held) = features::lacking(&required_features(plan, progress), live.map(Arc::as_ref), seen) {
+        return Some(held);
     }
     if let Some(obstacle) = too_large(plan, progress) {
         return Some(Held::Refused(obstacle));
@@ -177,17 +186,6 @@ fn too_large(plan: &Plan, progress: &Progress) -> Option<Obstacle> {
     Some(Obstacle::new("DocumentTooLarge", format!("{}; {advice}", error.message)))
 }
 
-/// A proxy that does not know a feature would refuse the document and go on with the old one. What the live
-/// document requires already is no news to anyone.
-fn too_old(required: &[&str], live: Option<&RoutingConfig>, seen: &Observation) -> Option<String> {
-    let new = |feature: &&&str| live.is_none_or(|live| !live.requires.iter().any(|known| known == *feature));
-    required.iter().filter(new).find_map(|feature| {
-        let knows = |proxy: &&ProxySeen| proxy.features.iter().any(|known| known == feature);
-        let old = seen.proxies.iter().filter(|proxy| proxy.counts()).find(|proxy| !knows(proxy))?;
-        Some(format!("proxy {} does not know {feature}; update the proxies first", old.name))
-    })
-}
-
 fn splits(ratio: Ratio) -> bool {
     ratio > Ratio::ZERO && ratio < Ratio::FULL
 }
@@ -251,6 +249,7 @@ impl Change<'_> {
         if let Some(release) = &mut self.progress.release {
             release.form = live.identity_form();
         }
+        self.progress.memory.form_open = false;
         let watch = Timer::standing(self.plan.health.watch);
         let hold = steps::hold(&gray.steps, live.ratio);
         let moving = || State::Moving(Moving::at(live.ratio, hold));

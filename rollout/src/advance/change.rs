@@ -10,6 +10,7 @@ use halftone_routing::sketch::Users;
 
 use super::{
     adopt::Held,
+    features::form_of,
     serving::Ruling,
     steps,
     transition::{Cause, Move},
@@ -22,7 +23,6 @@ use crate::{
     plan::{GrayPlan, Plan, Step, backend_name},
     progress::{Moving, Progress, Release, Rollback, SplitCounts, StageProgress, State},
     request::next_token,
-    routing_for::form_of,
     spec::{Force, HistoryEntry, Outcome, ServingStatus},
 };
 
@@ -242,6 +242,7 @@ impl Change<'_> {
             started_at: self.now.wall,
             form: form_of(self.seen),
         });
+        self.progress.memory.form_open = true;
         self.progress.paused = false;
         self.progress.memory.failed_users = Users::default();
         self.progress.evidence.number = 0;

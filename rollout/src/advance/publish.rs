@@ -8,7 +8,7 @@ use halftone_routing::config::{self, RoutingConfig, names::Uid, units::Revision}
 use super::change::Change;
 use crate::{
     progress::State,
-    routing_for::{claims, moving, routing_for, sealed, state_word},
+    routing_for::{claims, moving, required_features, routing_for, sealed, state_word},
 };
 
 impl Change<'_> {
@@ -84,6 +84,7 @@ impl Change<'_> {
             && live.ratio == state.ratio()
             && live.stage == self.progress.stage.number
             && live.moving == moving(&self.plan, state)
+            && live.requires.iter().eq(&required_features(&self.plan, &self.progress))
     }
 
     /// Whether `live` means what plan and progress want.

@@ -97,10 +97,14 @@ impl Teller<'_> {
             let message = format!("{why}; it is repaired");
             return Some(("StatusUnreadable".into(), message));
         }
-        match &self.standing.held {
-            Some(Held::ProxyTooOld(message)) => return Some(("ProxyTooOld".into(), message.clone())),
-            Some(Held::HandingOver(message)) => return Some(("HandingOver".into(), message.clone())),
-            _ => {}
+        if let Some(
+            held @ (Held::ProxyTooOld(_)
+            | Held::NoReadyProxy(_)
+            | Held::ProxyUnheard(_)
+            | Held::HandingOver(_)),
+        ) = &self.standing.held
+        {
+            return Some((held.reason().into(), held.message().into()));
         }
         if let Some(obstacle) = &self.standing.unresolved {
             return Some((obstacle.reason.clone(), obstacle.message.clone()));
@@ -141,7 +145,9 @@ impl Teller<'_> {
     fn programmed(&self) -> Finding {
         let fleet = &self.standing.fleet;
         let (reason, message) = match &self.standing.held {
-            Some(Held::ProxyTooOld(message)) => ("ProxyTooOld", message.clone()),
+            Some(held @ (Held::ProxyTooOld(_) | Held::NoReadyProxy(_) | Held::ProxyUnheard(_))) => {
+                (held.reason(), held.message().to_owned())
+            }
             _ if self.standing.unwritten.is_some() && !fleet.complete => {
                 ("NotPersisted", self.standing.unwritten.clone().unwrap_or_default())
             }

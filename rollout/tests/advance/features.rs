@@ -1,5 +1,6 @@
 //! Features of the proxies: a release keeps to its end what it began with, and needs what its spec asks for.
 
+use halftone_rollout::events::Reason;
 use halftone_routing::config::{COOKIE_ATTRIBUTES, FEATURES, IDENTITY_2};
 
 use crate::world::World;
@@ -83,4 +84,68 @@ fn who_gets_the_generated_cookie_back_moves_nobody() {
     world.run_until_ratio("50%");
     world.edit("identity: {from: [{header: X-User}, {generated: {domain: example.com}}]}").run("1s");
     assert_eq!(world.ratio(), "50%");
+}
+
+/// Nobody is ready before `come` says what those know who come.
+fn installed_at_once() -> World {
+    let mut world = World::new("");
+    world.proxies.iter_mut().for_each(|proxy| proxy.ready = false);
+    world.run("20s");
+    world
+}
+
+fn come(world: &mut World, features: &[&str]) {
+    upgrade(world, features);
+    world.proxies.iter_mut().for_each(|proxy| proxy.ready = true);
+}
+
+#[test]
+fn where_no_proxy_is_ready_a_new_release_asks_for_nothing_that_one_may_not_know() {
+    let mut world = installed_at_once();
+    assert!(world.live().requires.is_empty());
+    come(&mut world, &[]);
+    world.run_until_ratio("100%");
+    assert!(world.live().requires.is_empty(), "no proxy had to refuse it on the way");
+}
+
+#[test]
+fn a_release_that_nobody_was_served_by_takes_what_the_first_proxies_know_and_keeps_it() {
+    let mut world = installed_at_once();
+    come(&mut world, FEATURES);
+    world.run("1s");
+    assert!(spells_anew(&world));
+    world.run_until_ratio("10%").restart().run("5s");
+    assert!(spells_anew(&world));
+
+    let mut world = installed_at_once();
+    come(&mut world, &[]);
+    world.run_until_ratio("10%");
+    upgrade(&mut world, FEATURES);
+    world.run_until_ratio("50%");
+    assert!(!spells_anew(&world), "once anybody was served it is settled");
+}
+
+#[test]
+fn what_the_spec_asks_for_is_not_written_while_no_proxy_is_known_to_have_it() {
+    const SECURE: &str = "identity: {from: [{generated: {secure: true}}]}";
+    let mut world = with_proxies("", FEATURES);
+    world.run_until_ratio("10%");
+    world.proxies.iter_mut().for_each(|proxy| proxy.ready = false);
+    world.edit(SECURE).run("20s");
+    assert!(!world.live().requires.iter().any(|feature| feature == COOKIE_ATTRIBUTES));
+    assert_eq!(world.condition("Programmed"), "False/NoReadyProxy");
+    assert!(world.message("Programmed").contains(COOKIE_ATTRIBUTES), "{}", world.message("Programmed"));
+    come(&mut world, FEATURES);
+    world.run("5s");
+    assert!(world.live().requires.iter().any(|feature| feature == COOKIE_ATTRIBUTES));
+
+    let mut world = with_proxies(SECURE, &[]);
+    world.look();
+    assert!(world.live.is_none(), "nobody has said yet what it knows");
+    assert_eq!(
+        (world.condition("Programmed").as_str(), world.count(Reason::NotProgrammed)),
+        ("False/Programming", 0)
+    );
+    world.run("1s");
+    assert_eq!(world.condition("Programmed"), "False/ProxyTooOld");
 }
