@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use halftone_rollout::GrayRelease;
 use halftone_routing::config::arm::ServiceRef;
+use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{ConfigMap, Service};
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::core::{ApiResource, DynamicObject};
@@ -112,14 +113,27 @@ impl Cluster {
         let api: Api<ConfigMap> = Api::namespaced(self.client.clone(), namespace);
         let preconditions = Preconditions { resource_version: Some(version.to_owned()), uid: None };
         let parameters = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
-        let request = async {
-            match api.delete(name, &parameters).await {
-                Ok(_) => Ok(()),
-                Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
-                Err(error) => Err(error),
-            }
-        };
+        let request = async { gone(api.delete(name, &parameters).await) };
         in_time("deleting the ConfigMap", request).await
+    }
+
+    /// Deletes a Lease. One that is gone already is no error.
+    ///
+    /// # Errors
+    /// The Lease was not deleted, or it is not known whether it was.
+    pub async fn delete_lease(&self, namespace: &str, name: &str) -> Result<(), Error> {
+        self.mandate.check()?;
+        let api: Api<Lease> = Api::namespaced(self.client.clone(), namespace);
+        let request = async { gone(api.delete(name, &DeleteParams::default()).await) };
+        in_time("deleting the Lease", request).await
+    }
+}
+
+fn gone<T>(deleted: kube::Result<T>) -> kube::Result<()> {
+    match deleted {
+        Ok(_) => Ok(()),
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+        Err(error) => Err(error),
     }
 }
 

@@ -19,6 +19,7 @@ pub mod events;
 pub mod fleets;
 pub mod leader;
 pub mod lease;
+pub mod left;
 pub mod lenient;
 pub mod mandate;
 pub mod metrics;

@@ -137,6 +137,12 @@ impl Ownership {
         self.standing.subscribe()
     }
 
+    /// Whether it is known who looks after the class.
+    #[must_use]
+    pub fn is_known(&self) -> bool {
+        self.standing.borrow().0 != Owner::Unknown
+    }
+
     /// Whether a release is to be left to the installation that its status names. One that a cluster restored from
     /// elsewhere brings along, or that an installation which is gone has left, is taken over.
     #[must_use]

@@ -35,7 +35,7 @@ pub const PERMISSIONS: &[Permission] = &[
     allow("events.k8s.io", "events", &["create"], Scope::Fleets),
     allow("", "pods", READ, Scope::Fleets),
     allow("", "configmaps", &["get", "list", "watch", "create", "patch", "delete"], Scope::Fleets),
-    allow("coordination.k8s.io", "leases", &["get", "create", "update"], Scope::Fleets),
+    allow("coordination.k8s.io", "leases", &["get", "create", "update", "delete"], Scope::Fleets),
 ];
 
 const fn allow(

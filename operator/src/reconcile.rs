@@ -20,6 +20,7 @@ use halftone_rollout::clock::Now;
 use halftone_rollout::fleet::{CLASS_UNKNOWN, FleetDeclaration, FleetDeclarations};
 use halftone_rollout::observation::Observation;
 use halftone_routing::config::State;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use tokio::time::Instant;
 
 use self::dereference::Subject;
@@ -30,6 +31,7 @@ use crate::conflicts::Claim;
 use crate::desk::{Desk, Tracked};
 use crate::error::Error;
 use crate::events::Events;
+use crate::left::LeftClasses;
 use crate::metrics::Metrics;
 use crate::names::Key;
 use crate::objects::{FleetRef, Kept};
@@ -48,6 +50,10 @@ pub struct Context {
     pub fleets: Arc<FleetDeclarations>,
     /// Whether releases that name no fleet of ours are told so here.
     pub takes_strays: bool,
+    /// The fleet has left our configuration: its documents stay as they are until they can go.
+    pub leaving: bool,
+    /// All fleets that have left.
+    pub left: Arc<LeftClasses>,
     /// The API server, written to under the fleet's mandate.
     pub cluster: Cluster,
     /// What the watches have brought.
@@ -116,7 +122,10 @@ impl Context {
     pub fn is_ours(&self, release: &GrayRelease) -> bool {
         let class = release.spec.proxy_class.as_str();
         self.fleet.class.as_str() == class
-            || (self.takes_strays && self.fleets.find(class).is_none() && self.may_tell(release))
+            || (self.takes_strays
+                && self.fleets.find(class).is_none()
+                && self.left.is_nobodys(class)
+                && self.may_tell(release))
     }
 
     /// Whether another installation looks after a release of our class.
@@ -126,6 +135,22 @@ impl Context {
         }
         let controller = release.status.as_ref().and_then(|status| status.controller.as_ref());
         self.ownership.is_anothers(controller, self.clock.now().wall)
+    }
+
+    /// Whether a release of a fleet that has left is served by an installation elsewhere now, whose proxies have its
+    /// document. One in our own namespace would have the same ConfigMaps.
+    pub(crate) fn has_let_go_of(&self, release: &GrayRelease) -> bool {
+        let Some(status) = release.status.as_ref().filter(|_| self.leaving && self.ownership.is_known())
+        else {
+            return false;
+        };
+        let namespace = status.controller.as_ref().and_then(|controller| controller.id.split_once('/'));
+        let elsewhere = namespace.is_some_and(|(there, _)| there != self.fleet.namespace.as_str());
+        let is_programmed =
+            |condition: &Condition| condition.type_ == "Programmed" && condition.status == "True";
+        elsewhere
+            && status.conditions.iter().any(is_programmed)
+            && !status.conditions.iter().any(|condition| condition.reason == CLASS_UNKNOWN)
     }
 
     /// Whether to tell a release of a class that we do not know about it: nobody has told it anything, or we have looked
@@ -175,6 +200,7 @@ pub async fn reconcile(context: &Context, key: &Key) -> Result<Ended, Error> {
         }
         // The watches that are under way wake it.
         Subject::Unknown => Ok(Ended { wake_after: Some(IDLE), concerned: Vec::new() }),
+        Subject::HandedOver(left) => context.step_async("leave", leave::let_go(context, key, left)).await,
         Subject::Gone(left) => context.step_async("leave", leave::leave(context, key, left)).await,
         Subject::Live(live) => Box::pin(turn(context, key, *live)).await,
     };

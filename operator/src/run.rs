@@ -19,6 +19,7 @@ use crate::credentials::Credentials;
 use crate::definition;
 use crate::events::Events;
 use crate::lease::Candidate;
+use crate::left::{self, LeftClasses};
 use crate::mandate::Mandate;
 use crate::metrics::Metrics;
 use crate::objects::FleetRef;
@@ -55,6 +56,7 @@ struct Shared {
     notices: Arc<Notices>,
     events: Events,
     clock: Clock,
+    left: Arc<LeftClasses>,
 }
 
 /// Runs until `ended`.
@@ -65,23 +67,38 @@ pub async fn run(client: Client, options: Options, listener: TcpListener, ended:
     let (events, writing) = Events::start(client.clone(), identity.clone(), Arc::clone(&metrics));
     let signer = Signer::generate().expect("the system has random bytes, or TLS would not work either");
     let (signer, notices, clock) = (Arc::new(signer), Arc::<Notices>::default(), Clock::start());
+    let left = Arc::<LeftClasses>::default();
     let shared =
-        Shared { client, fleets, token_dir, identity, signer, world, metrics, notices, events, clock };
+        Shared { client, fleets, token_dir, identity, signer, world, metrics, notices, events, clock, left };
     let mut background = JoinSet::new();
     background.spawn(writing);
     shared.serve(&mut background, listener);
     let (stop, stopped) = watch::channel(false);
     let (release, released) = watch::channel(false);
     let (mut workers, mut candidates) = (JoinSet::new(), JoinSet::new());
+    let mut mandates = Vec::new();
     for (at, declaration) in shared.fleets.fleets.iter().enumerate() {
         // The configuration was checked for it.
         let Some(fleet) = fleet_ref(declaration) else { continue };
-        let (candidate, worker) = shared.fleet(fleet, declaration, at == 0, &mut background);
+        let (candidate, mandate, worker) = shared.fleet(fleet, declaration, at == 0, &mut background);
         workers.spawn(worker.run(set(stopped.clone())));
         candidates.spawn(candidate.run(set(released.clone())));
+        mandates.push(mandate);
     }
     shared.world.watch();
-    ended.await;
+    let mut ended = std::pin::pin!(ended);
+    tokio::select! {
+        () = &mut ended => {}
+        found = left::find(&shared.client, &shared.fleets, &shared.left) => {
+            for declaration in found {
+                if let Some(worker) = shared.leaving(&declaration, mandates.first(), &mut background) {
+                    workers.spawn(worker.run(set(stopped.clone())));
+                }
+            }
+            shared.world.look_again();
+            ended.await;
+        }
+    }
     let all = async {
         stop.send_replace(true);
         while workers.join_next().await.is_some() {}
@@ -112,13 +129,38 @@ impl Shared {
         declaration: &FleetDeclaration,
         takes_strays: bool,
         background: &mut JoinSet<()>,
-    ) -> (Candidate, Worker) {
-        self.metrics.begin(fleet.class.as_str());
+    ) -> (Candidate, Mandate, Worker) {
         let ownership = self.ownership(&fleet, background);
         let tools = (&*ownership, Arc::clone(&self.metrics));
         let (candidate, terms) =
             Candidate::new(self.client.clone(), fleet.clone(), &self.identity, self.clock, tools);
         let mandate = Mandate::new(terms);
+        let worker = self.worker((fleet, declaration), ownership, &mandate, (takes_strays, false));
+        (candidate, mandate, worker)
+    }
+
+    /// The worker of a fleet that has left, which acts under the mandate of one that is there.
+    fn leaving(
+        &self,
+        declaration: &FleetDeclaration,
+        mandate: Option<&Mandate>,
+        background: &mut JoinSet<()>,
+    ) -> Option<Worker> {
+        let (fleet, mandate) = (fleet_ref(declaration)?, mandate?);
+        tracing::warn!(fleet = %fleet.class, "the fleet has left the configuration; its documents stay while releases use it");
+        self.world.add_left(&fleet);
+        let ownership = self.ownership(&fleet, background);
+        Some(self.worker((fleet, declaration), ownership, mandate, (false, true)))
+    }
+
+    fn worker(
+        &self,
+        (fleet, declaration): (FleetRef, &FleetDeclaration),
+        ownership: Arc<Ownership>,
+        mandate: &Mandate,
+        (takes_strays, leaving): (bool, bool),
+    ) -> Worker {
+        self.metrics.begin(fleet.class.as_str());
         let roster = Arc::new(Mutex::new(Roster::new(Instant::now())));
         let cluster = Cluster::new(self.client.clone(), mandate.clone());
         let collector = self.collector(&fleet, &roster, &cluster);
@@ -127,6 +169,8 @@ impl Shared {
             declaration: declaration.clone(),
             fleets: Arc::clone(&self.fleets),
             takes_strays,
+            leaving,
+            left: Arc::clone(&self.left),
             cluster,
             world: Arc::clone(&self.world),
             roster,
@@ -136,7 +180,7 @@ impl Shared {
             events: self.events.clone(),
             ownership,
         };
-        (candidate, Worker::new(Arc::new(context), collector, mandate))
+        Worker::new(Arc::new(context), collector, mandate.clone())
     }
 
     fn ownership(&self, fleet: &FleetRef, background: &mut JoinSet<()>) -> Arc<Ownership> {

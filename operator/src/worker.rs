@@ -22,6 +22,7 @@ use crate::conflicts::Claim;
 use crate::desk::{Desk, Tracked};
 use crate::error::Error;
 use crate::fleets;
+use crate::left;
 use crate::mandate::{Mandate, Term};
 use crate::names::Key;
 use crate::queue::Queue;
@@ -34,8 +35,18 @@ const AT_ONCE: usize = 16;
 /// How often a fleet that is not in view yet is looked at again.
 const UNSYNCED: Duration = Duration::from_millis(100);
 
-type Settling = BoxFuture<'static, Result<(Revision, Checksum), Error>>;
+type Settling = BoxFuture<'static, Result<Settled, Error>>;
 type Turn = BoxFuture<'static, (Key, Result<Ended, Error>)>;
+
+/// What has become of the settings of the fleet.
+enum Settled {
+    /// They are written.
+    Written(Revision, Checksum),
+    /// The fleet has left, and its settings stay while releases use it.
+    Kept,
+    /// The fleet has left, and nothing is there of it any more.
+    Gone,
+}
 
 /// The worker of a fleet.
 pub struct Worker {
@@ -48,6 +59,8 @@ pub struct Worker {
     turns: FuturesUnordered<Turn>,
     /// Every release has been looked at once since we began to lead.
     begun: bool,
+    /// The fleet has left and nothing is there of it any more.
+    retired: bool,
     settings: Settings,
     settling: FuturesUnordered<Settling>,
 }
@@ -80,6 +93,7 @@ impl Worker {
             queue: Queue::default(),
             turns: FuturesUnordered::new(),
             begun: false,
+            retired: false,
             settings: Settings::default(),
             settling: FuturesUnordered::new(),
             context,
@@ -99,6 +113,9 @@ impl Worker {
                 () = self.lead() => {}
             }
             self.forget();
+            if self.retired {
+                break;
+            }
         }
         // No new turn is begun; each of these ends in the time that its requests have.
         while self.turns.next().await.is_some() {}
@@ -132,10 +149,13 @@ impl Worker {
     async fn lead(&mut self) {
         let (heard, mut rounds) = mpsc::channel(1);
         let (collector, context) = (Arc::clone(&self.collector), Arc::clone(&self.context));
-        let mut collecting =
-            std::pin::pin!(
-                async move { collector.run(heard, |uid| context.desk().is_looked_after(uid)).await }
-            );
+        let mut collecting = std::pin::pin!(async move {
+            if !context.leaving {
+                collector.run(heard, |uid| context.desk().is_looked_after(uid)).await;
+            }
+            // Nobody knows the proxies of a fleet that has left.
+            std::future::pending::<()>().await;
+        });
         self.settings.due = Some(Instant::now());
         let mut ownership = self.context.ownership.hear();
         let mut owner = ownership.borrow_and_update().0.clone();
@@ -143,6 +163,9 @@ impl Worker {
             let leads = matches!(self.mandate.term(), Term::Leading { .. });
             if leads && !self.begun {
                 self.begin().await;
+            }
+            if self.retired {
+                return;
             }
             if leads && self.begun {
                 self.settle();
@@ -256,6 +279,9 @@ impl Worker {
     fn take(&mut self, change: Changed) {
         match change {
             Changed::Release(key) => {
+                if self.context.leaving {
+                    self.settings.due = Some(Instant::now());
+                }
                 if self.begun {
                     self.announce(&key);
                     self.wake(key);
@@ -328,13 +354,27 @@ impl Worker {
         if self.settling.is_empty() && self.settings.due.is_some_and(|due| due <= Instant::now()) {
             self.settings.due = None;
             let context = Arc::clone(&self.context);
-            self.settling.push(Box::pin(async move { fleets::settle(&context).await }));
+            self.settling.push(Box::pin(async move {
+                if context.leaving {
+                    let gone = left::settle(&context).await?;
+                    return Ok(if gone { Settled::Gone } else { Settled::Kept });
+                }
+                fleets::settle(&context)
+                    .await
+                    .map(|(revision, checksum)| Settled::Written(revision, checksum))
+            }));
         }
     }
 
-    fn settled(&mut self, settled: Result<(Revision, Checksum), Error>) {
+    fn settled(&mut self, settled: Result<Settled, Error>) {
         let pause = match settled {
-            Ok(written) => {
+            Ok(Settled::Gone) => {
+                self.retired = true;
+                return;
+            }
+            Ok(Settled::Kept) => IDLE,
+            Ok(Settled::Written(revision, checksum)) => {
+                let written = (revision, checksum);
                 if self.settings.written.as_ref() != Some(&written) {
                     self.settings.acknowledged = false;
                     self.settings.written = Some(written);

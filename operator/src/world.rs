@@ -221,6 +221,29 @@ impl World {
         tally
     }
 
+    /// The releases of a class.
+    #[must_use]
+    pub fn releases_of(&self, class: &ObjectName) -> Vec<Arc<Packed>> {
+        let state = self.state();
+        let releases = state.releases.values().flat_map(Store::iter).map(|(_, release)| release);
+        releases.filter(|release| *release.class == *class.as_str()).cloned().collect()
+    }
+
+    /// Begins to watch the ConfigMaps of a fleet that has left the configuration, and has its releases looked at again.
+    /// Nobody says which pods its proxies are: there are none.
+    pub fn add_left(self: &Arc<Self>, fleet: &FleetRef) {
+        let mut pods = Store::new(|_: &ProxyPod| Vec::new());
+        pods.end();
+        let stores = FleetState { pods, ours: Store::new(groups_of_ours) };
+        self.state().fleets.insert(fleet.class.clone(), stores);
+        tokio::spawn(Arc::clone(self).follow_ours(fleet.clone()));
+    }
+
+    /// Has everybody look at every release again.
+    pub fn look_again(&self) {
+        self.tell(None, self.releases().into_iter().map(Changed::Release));
+    }
+
     /// The ConfigMap of an object in a fleet.
     #[must_use]
     pub fn kept(&self, class: &ObjectName, namespace: &ObjectName, uid: &Uid) -> Option<Kept> {

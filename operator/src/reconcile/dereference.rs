@@ -26,6 +26,8 @@ pub(crate) enum Subject {
     Nothing,
     /// A release of which too little is known yet.
     Unknown,
+    /// Documents of a release that another installation serves, in a fleet that we have no more.
+    HandedOver(Vec<Kept>),
     /// Documents of an object that is no more.
     Gone(Vec<Kept>),
     /// A release.
@@ -44,7 +46,8 @@ pub(super) async fn dereference(context: &Context, key: &Key) -> Result<Subject,
     let Some(uid) = object.uid().and_then(|uid| uid.parse::<Uid>().ok()) else { return Ok(Subject::Nothing) };
     // Its documents, if we have any, are neither ours to write nor gone.
     if context.is_anothers(&object) {
-        return Ok(Subject::Unknown);
+        let handed_over = !kept.is_empty() && context.has_let_go_of(&object);
+        return Ok(if handed_over { Subject::HandedOver(kept) } else { Subject::Unknown });
     }
     if !context.is_ours(&object) {
         // It was deleted and made again for another fleet.

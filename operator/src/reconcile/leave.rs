@@ -21,6 +21,9 @@ use crate::names::{self, Key};
 use crate::objects::{Kept, Wanted};
 use crate::roster::Roster;
 
+/// A proxy that watches has a document after this time.
+const HEARD: Duration = Duration::from_secs(5);
+
 /// No object of this name is there any more.
 pub(super) async fn leave(context: &Context, key: &Key, left: Vec<Kept>) -> Result<Ended, Error> {
     let mut wake_after: Option<Duration> = None;
@@ -45,6 +48,17 @@ pub(super) async fn leave(context: &Context, key: &Key, left: Vec<Kept>) -> Resu
     };
     drop(desk);
     Ok(Ended { wake_after, concerned: concerned.into_iter().collect() })
+}
+
+/// Another installation serves the release: its documents go without a word to proxies of ours that may still run, which
+/// keep what they have.
+pub(super) async fn let_go(context: &Context, key: &Key, left: Vec<Kept>) -> Result<Ended, Error> {
+    for kept in &left {
+        remove(context, kept).await?;
+    }
+    context.metrics.per_release().forget(key);
+    let concerned = context.desk().forget(key).into_iter().collect();
+    Ok(Ended { wake_after: None, concerned })
 }
 
 /// A release is there: removes the document that it has `replaced`, and withdraws those before it.
@@ -95,6 +109,14 @@ async fn step(context: &Context, kept: &Kept, since: Option<Timestamp>) -> Resul
     };
     let left = Left { gone_since, withdrawn_since: since.or(kept.withdrawn_since) };
     match withdraw(live, left, &seen, now) {
+        // Nobody knows the proxies of a fleet that has left; those that watch have heard of it after a while.
+        Withdrawal::Write(document, _) if context.leaving && document == *live => {
+            match left.withdrawn_since.map(|at| now.wall.duration_since(at).unsigned_abs()) {
+                Some(ago) if ago >= HEARD => remove(context, kept).await.map(|()| None),
+                Some(ago) => Ok(Some(HEARD - ago)),
+                None => write(context, kept, &document, kept.gone_since).await.map(|()| Some(BUSY)),
+            }
+        }
         Withdrawal::Wait(wait) => Ok(Some(wait)),
         Withdrawal::Write(document, wait) => {
             if document != *live || left.withdrawn_since.is_none() {

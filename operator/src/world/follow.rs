@@ -83,7 +83,7 @@ impl World {
         .await;
     }
 
-    async fn follow_ours(self: Arc<Self>, fleet: FleetRef) {
+    pub(super) async fn follow_ours(self: Arc<Self>, fleet: FleetRef) {
         let api: Api<ConfigMap> = Api::namespaced(self.client.clone(), fleet.namespace.as_str());
         self.follow(
             "configmaps",

@@ -101,20 +101,3 @@ async fn a_class_is_handed_over_by_one_write() {
     cluster.reaches("checkout", "Holding").await;
     eventually("the first lets go", || first.page("/readyz").contains("ClassNotOurs").then_some(())).await;
 }
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_fleet_that_leaves_the_configuration_is_told_to_its_releases_and_its_documents_stay() {
-    let cluster = Cluster::new().await;
-    cluster.release("checkout", 1, "shop.example.com");
-    let first = cluster.operator_of(OURS, "halftone", "default");
-    cluster.reaches("checkout", "Holding").await;
-    let document = cluster.document(1).unwrap();
-    first.end().await;
-    let _second = cluster.operator_of(OURS, "halftone", "web");
-    eventually("ClassUnknown", || {
-        (cluster.condition("checkout", "Accepted")?.1 == "ClassUnknown").then_some(())
-    })
-    .await;
-    cluster.rest().await;
-    assert_eq!(cluster.document(1), Some(document), "its users are served as before");
-}

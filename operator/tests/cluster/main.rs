@@ -12,6 +12,7 @@ mod docs;
 mod hosts;
 mod installations;
 mod keys;
+mod left;
 mod metrics;
 mod rbac;
 mod server;

@@ -363,9 +363,11 @@ impl Asked {
 
     fn covers(&self, (resource, namespace, _): &Name, object: &Value) -> bool {
         let selector = self.query.get("labelSelector").map(String::as_str).unwrap_or_default();
-        let has = |pair: &str| {
-            let (label, value) = pair.split_once('=').unwrap();
-            object["metadata"]["labels"][label] == value
+        let labels = &object["metadata"]["labels"];
+        let has = |term: &str| match (term.split_once("!="), term.split_once('=')) {
+            (Some((label, value)), _) => labels[label] != value,
+            (None, Some((label, value))) => labels[label] == value,
+            (None, None) => labels[term].is_string(),
         };
         *resource == self.name.0
             && (self.name.1.is_empty() || *namespace == self.name.1)
@@ -374,7 +376,8 @@ impl Asked {
 }
 
 fn form_urlencoded(query: &str) -> BTreeMap<String, String> {
-    let decoded = |text: &str| text.replace("%2F", "/").replace("%3D", "=").replace("%2C", ",");
+    let decoded =
+        |text: &str| text.replace("%2F", "/").replace("%3D", "=").replace("%2C", ",").replace("%21", "!");
     let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
     pairs.map(|(name, value)| (decoded(name), decoded(value))).collect()
 }
