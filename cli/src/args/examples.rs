@@ -33,7 +33,14 @@ const EXAMPLES: [(&str, &[&str]); 25] = [
         ],
     ),
     ("version", &["halftone version", "halftone version -o json"]),
-    ("check", &["halftone check --pre", "halftone check --fleet-namespace halftone"]),
+    (
+        "check",
+        &[
+            "halftone check --pre",
+            "halftone check --fleet-namespace halftone",
+            "halftone check --downgrade 0.1",
+        ],
+    ),
     (
         "simulate",
         &[

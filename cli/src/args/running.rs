@@ -165,6 +165,9 @@ pub(crate) struct CheckArguments {
     /// Before installing: whether this cluster will take Halftone, and you may install it
     #[arg(long)]
     pub(crate) pre: bool,
+    /// Before going back: which releases need more than that version knows, and what to do. The one version is 0.1
+    #[arg(long, value_name = "VERSION", value_parser = crate::cluster::check::VERSIONS, conflicts_with = "pre")]
+    pub(crate) downgrade: Option<String>,
     #[command(flatten)]
     pub(crate) cluster: ClusterArguments,
     #[command(flatten)]

@@ -1,8 +1,9 @@
 //! `halftone check`: an installation looked over from the outside, with the rights of whoever asks. Each check says
 //! what it found and, where something has to be done, what. `--pre` asks before an installation whether the cluster will
-//! take it. What is asked lies in `check/asks.rs`; here the answers are put together and printed.
+//! take it, `--downgrade` what keeps it from an earlier version. What is asked lies in `check/asks.rs`; here the answers are put together and printed.
 
 mod asks;
+mod downgrade;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -11,6 +12,7 @@ use comfy_table::Table;
 use owo_colors::OwoColorize;
 use serde::Serialize;
 
+pub(crate) use self::downgrade::VERSIONS;
 use super::{Cluster, block_on};
 use crate::args::CheckArguments;
 use crate::output::{self, Failure};
@@ -19,9 +21,10 @@ use crate::output::{self, Failure};
 pub(crate) fn run(arguments: &CheckArguments) -> Result<ExitCode, Failure> {
     let checks = block_on(async {
         let cluster = Cluster::connect(&arguments.cluster, false).await?;
-        Ok(match arguments.pre {
-            true => cluster.before_installing().await,
-            false => cluster.installed(arguments.fleet.fleet_namespace.as_deref()).await,
+        Ok(match &arguments.downgrade {
+            Some(version) => cluster.downgrade(version).await,
+            None if arguments.pre => cluster.before_installing().await,
+            None => cluster.installed(arguments.fleet.fleet_namespace.as_deref()).await,
         })
     })?;
     let failed = checks.iter().filter(|check| check.result == Outcome::Failed).count();

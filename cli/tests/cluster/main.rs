@@ -587,3 +587,20 @@ fn kubectl_finds_its_plugin_by_that_name() {
         .success();
     assert_eq!(String::from_utf8_lossy(&completed.get_output().stdout), "checkout\tHolding\n:4\n");
 }
+
+#[test]
+fn what_keeps_releases_from_an_earlier_version_is_listed_before_going_back() {
+    let world = World::new();
+    assert!(world.told(&["check", "--downgrade", "0.1"]).contains("all is well"));
+    let mut split = release("checkout");
+    split["spec"]["maxBodyBytes"] = json!(1000);
+    split["status"]["state"] = json!("Moving");
+    split["status"]["release"] = json!({"id": "0011223344556677", "version": "v2", "attempt": 1,
+        "startedAt": "2026-11-21T10:00:00Z", "features": ["identity-2"]});
+    world.server.put("grayreleases", split);
+    let told = world.refused(&["check", "--downgrade", "0.1"]);
+    for words in ["shop/checkout", "spec.maxBodyBytes", "identity-2", "promote it or roll it back first"] {
+        assert!(told.contains(words), "{told}");
+    }
+    world.command(&["check", "--downgrade", "0.0"]).assert().code(2);
+}
