@@ -27,6 +27,8 @@ pub const MAX_HEAD: usize = 32 * 1024;
 pub const MAX_FIELDS: usize = 128;
 /// Most fields that the Connection fields of one head may name.
 pub const MAX_NAMED: usize = 32;
+/// Most bytes of the names of these fields together.
+pub const MAX_NAMED_BYTES: usize = 1024;
 /// Most bytes of a request line without its line end.
 pub const MAX_REQUEST_LINE: usize = 16 * 1024;
 /// Most bytes of all interim answers (1xx) to one request.

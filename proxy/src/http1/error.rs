@@ -47,8 +47,8 @@ message_errors! {
     HeadTooLong "headTooLong" 431 "the head is longer than 32 KiB",
     /// The head has more than `MAX_FIELDS` fields.
     TooManyFields "tooManyFields" 431 "more than 128 fields in a head or its trailers",
-    /// The Connection fields name more than `MAX_NAMED` fields.
-    TooManyOptions "tooManyOptions" 400 "Connection names more than 32 fields",
+    /// The Connection fields name more than `MAX_NAMED` fields, or in more than `MAX_NAMED_BYTES`.
+    TooManyOptions "tooManyOptions" 400 "Connection names more than 32 fields, or in more than 1 KiB",
     /// Interim answers (1xx) of more than `MAX_INTERIM` bytes together.
     InterimTooLong "interimTooLong" 400 "the interim answers are longer than 64 KiB",
     /// An interim answer 101 that the request did not ask for.

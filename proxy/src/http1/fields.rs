@@ -6,7 +6,7 @@ pub use halftone_routing::field::Field;
 use smallvec::SmallVec;
 
 use super::{
-    ChunkRules, MAX_FIELDS, MAX_NAMED, MessageError, Strictness,
+    ChunkRules, MAX_FIELDS, MAX_NAMED, MAX_NAMED_BYTES, MessageError, Strictness,
     search::{Lines, UNDERSCORE, is_token, name_class},
 };
 
@@ -81,6 +81,8 @@ pub struct FieldSlots<'b> {
     kinds: SmallVec<[FieldKind; MAX_FIELDS]>,
     /// What the Connection fields name beside what is for one hop anyway.
     named: SmallVec<[&'b [u8]; USUALLY_NAMED]>,
+    /// Bytes of all these names.
+    named_bytes: usize,
     /// A line has white space before its colon, and cannot go on as it is.
     spaced: bool,
 }
@@ -95,6 +97,7 @@ impl<'b> FieldSlots<'b> {
         self.fields.clear();
         self.kinds.clear();
         self.named.clear();
+        self.named_bytes = 0;
         self.spaced = false;
     }
 
@@ -133,9 +136,11 @@ impl<'b> FieldSlots<'b> {
     /// Keeps the name of a field that a Connection field takes out.
     ///
     /// # Errors
-    /// There are more than `MAX_NAMED`: each field of the head is compared with each of them.
+    /// There are more than `MAX_NAMED`, or they are longer than `MAX_NAMED_BYTES` together: each field of the head is
+    /// compared with each of them.
     pub(super) fn name(&mut self, option: &'b [u8]) -> Result<(), MessageError> {
-        if self.named.len() == MAX_NAMED {
+        self.named_bytes += option.len();
+        if self.named.len() == MAX_NAMED || self.named_bytes > MAX_NAMED_BYTES {
             return Err(MessageError::TooManyOptions);
         }
         self.named.push(option);
