@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 export CARGO_TERM_COLOR ?= auto
 
-.PHONY: help demo test check fmt e2e e2e-scale bench fuzz deny crd
+.PHONY: help demo test check fmt e2e e2e-scale compat bench fuzz deny crd
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-9s %s\n", $$1, $$2}'
@@ -33,6 +33,10 @@ e2e: ## on a real cluster: brings one up, installs the chart, runs e2e/tests/clu
 e2e-scale: ## what thousands of releases cost on a real cluster; prints the figures of docs/performance.md
 	@scripts/setup e2e
 	e2e/run scale:: --ignored
+
+compat: ## 0.1, this version, 0.1 and this version again under traffic, with real programs of both (COMPAT_BASE=REV)
+	@scripts/setup build
+	scripts/compat
 
 bench: ## compare with nginx+Lua, HAProxy and a bare TCP relay on loopback
 	@scripts/setup bench
