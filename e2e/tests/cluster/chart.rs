@@ -296,7 +296,7 @@ fn each_component_may_do_what_it_needs_and_no_more() {
     ];
     let its_fleets = [
         "coordination.k8s.io/leases [halftone-default]: get,update",
-        "coordination.k8s.io/leases: create",
+        "coordination.k8s.io/leases: create,delete",
         "core/configmaps: get,list,watch,create,patch,delete",
         "core/pods: get,list,watch",
         "events.k8s.io/events: create",
