@@ -51,6 +51,17 @@ fn a_release_keeps_its_form_through_restarts_and_when_its_object_is_created_anew
 }
 
 #[test]
+fn a_definition_that_drops_the_features_of_a_status_moves_nobody() {
+    let mut world = with_proxies("", FEATURES);
+    world.run_until_ratio("10%");
+    let document = world.live().clone();
+    world.status.release.as_mut().unwrap().features.clear();
+    world.restart().run("5s");
+    assert_eq!(*world.live(), document);
+    assert!(spells_anew(world.run_until_ratio("50%")));
+}
+
+#[test]
 fn one_old_proxy_is_enough_for_a_new_release_to_begin_in_the_old_form() {
     let mut world = with_proxies("", FEATURES);
     world.proxies[1].features = [].into();
