@@ -162,6 +162,17 @@ impl Claims {
         handed
     }
 
+    /// Whether another release that gives up a place waits until this one has it.
+    #[must_use]
+    pub fn is_awaited(&self, key: &Key) -> bool {
+        let Some(claim) = self.claims.get(key) else { return false };
+        let waits = |other: &Key| {
+            let other = self.claims.get(other).map(Claim::claimant);
+            other.is_some_and(|other| other.hands_over(claim.claimant()).next().is_some())
+        };
+        self.around(key).iter().any(|other| other != key && waits(other) && self.conflict(other).is_none())
+    }
+
     /// A place that a release would take which a deleted release of another namespace had, see [`claims::taken_from`].
     #[must_use]
     pub fn taken_from(&self, key: &Key) -> Option<String> {

@@ -43,6 +43,8 @@ pub struct Tracked {
     pub sent: Option<Box<(GrayReleaseStatus, Progress)>>,
     /// The ConfigMap as it was last written, if that may be newer than what the watch has brought.
     pub kept: Option<Kept>,
+    /// Since when its newest plan waits until another release has what it gives up.
+    pub handing_over: Option<Instant>,
     /// Something was not as we thought: the next turn reads everything anew.
     pub doubtful: bool,
     /// Until when rounds were counted.
@@ -82,6 +84,7 @@ impl Tracked {
             written: Written::of(&status, Instant::now()),
             sent: None,
             kept: None,
+            handing_over: None,
             doubtful: false,
             counted_until,
             programmed: None,

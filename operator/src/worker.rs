@@ -176,7 +176,7 @@ impl Worker {
             tokio::select! {
                 () = &mut collecting => {}
                 Some(()) = rounds.recv() => self.round(),
-                Some(change) = self.changes.recv() => self.take(change),
+                Some(change) = self.changes.recv() => self.take_all(change),
                 Some(settled) = self.settling.next() => self.settled(settled),
                 Some((key, ended)) = self.turns.next() => self.end(key, ended),
                 () = tokio::time::sleep_until(due) => {}
@@ -274,6 +274,15 @@ impl Worker {
     /// Something about a release has changed.
     fn wake(&mut self, key: Key) {
         self.queue.want(key, Instant::now());
+    }
+
+    /// What came at once is known before anybody has a turn: a release that takes a host over before the one that gives it
+    /// up, though that one's name comes first.
+    fn take_all(&mut self, first: Changed) {
+        self.take(first);
+        while let Ok(change) = self.changes.try_recv() {
+            self.take(change);
+        }
     }
 
     fn take(&mut self, change: Changed) {

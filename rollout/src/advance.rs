@@ -150,7 +150,8 @@ fn hold_back(plan: &Arc<Plan>, progress: &Progress, seen: &Observation) -> Optio
 
 /// An edit that gives up a place waits until its next release is there.
 fn hand_over(plan: &Arc<Plan>, progress: &Progress, seen: &Observation) -> Option<Held> {
-    seen.handing_over.clone().filter(|_| !is_in_effect(plan, progress)).map(Held::HandingOver)
+    let handing = seen.handing_over.as_ref().filter(|handing| !handing.late && !is_in_effect(plan, progress));
+    handing.map(|handing| Held::HandingOver(handing.message.clone()))
 }
 
 /// What goes on while nothing newer can be taken: the plan that was accepted last, or where that is lost, what the live

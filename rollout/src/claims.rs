@@ -130,11 +130,13 @@ impl<'a> Claimant<'a> {
             && self.serves().eq(other.serves())
     }
 
-    /// The places that it gives up and `other` takes: `other` has to serve them before. None where `other` gives up
-    /// something itself: two that exchange their places cannot wait for each other.
+    /// The places that it gives up and `other` takes: `other` has to have them before. In an exchange both wait for each
+    /// other, and for that one of them has to have what it gives up and what it takes at once, see [`union`]; none where
+    /// neither can.
     pub fn hands_over(self, other: Claimant<'a>) -> impl Iterator<Item = Place<'a>> {
         let wants = |claimant: Claimant<'a>, place| claimant.wants().any(|wanted| wanted == place);
-        let waits = other.serves().all(|place| wants(other, place));
+        let gives = other.serves().any(|place| !wants(other, place));
+        let waits = !gives || other.may_have_both() || self.may_have_both();
         let serves = self.serves().filter(move |_| !self.is_withdrawn());
         let given = serves.filter(move |place| !wants(self, *place) && wants(other, *place));
         given.filter(move |_| waits && self.wanted.is_some() && other.wanted.is_some())
@@ -148,6 +150,13 @@ impl<'a> Claimant<'a> {
     fn serves(self) -> impl Iterator<Item = Place<'a>> {
         let live = self.live.filter(|_| !self.is_withdrawn() || self.reserved.is_some());
         live.into_iter().flat_map(|live| pairs(&live.hosts, &live.paths))
+    }
+
+    /// Whether one document can name what it serves and what it wants.
+    fn may_have_both(self) -> bool {
+        self.live.zip(self.wanted).is_some_and(|(live, plan)| {
+            union((&live.hosts, &live.paths), (&plan.hosts, &plan.paths)).is_some()
+        })
     }
 
     fn is_withdrawn(self) -> bool {
@@ -168,6 +177,26 @@ impl<'a> Claimant<'a> {
             Some((release.created_at, release.namespace.as_str(), release.name.as_str()))
         })
     }
+}
+
+/// Hosts and paths that name all places of both and no others, if there are such: a document has each of its paths on each
+/// of its hosts. Those of the first come first.
+#[must_use]
+pub fn union(
+    (hosts, paths): (&[HostPattern], &[PathPrefix]),
+    (more_hosts, more_paths): (&[HostPattern], &[PathPrefix]),
+) -> Option<(Vec<HostPattern>, Vec<PathPrefix>)> {
+    let fits = is_same_set(paths, more_paths) || is_same_set(hosts, more_hosts);
+    fits.then(|| (joined(hosts, more_hosts), joined(paths, more_paths)))
+}
+
+fn is_same_set<T: PartialEq>(one: &[T], other: &[T]) -> bool {
+    one.iter().all(|item| other.contains(item)) && other.iter().all(|item| one.contains(item))
+}
+
+fn joined<T: Clone + PartialEq>(one: &[T], other: &[T]) -> Vec<T> {
+    let more = other.iter().filter(|item| !one.contains(item));
+    one.iter().chain(more).cloned().collect()
 }
 
 fn pairs<'a>(hosts: &'a [HostPattern], paths: &'a [PathPrefix]) -> impl Iterator<Item = Place<'a>> {

@@ -104,6 +104,8 @@ pub enum Reason {
     ObjectGone,
     /// Proxies have not taken the document.
     NotProgrammed,
+    /// A place was given up although not every proxy has the document of the release that takes it over.
+    HandOverLate,
     /// A release takes over a place that a deleted release of another namespace had.
     HostTakenOver,
     /// The observed ratio is far from the wanted one.
@@ -157,6 +159,7 @@ impl Reason {
         Self::RefsUnresolved,
         Self::ObjectGone,
         Self::NotProgrammed,
+        Self::HandOverLate,
         Self::HostTakenOver,
         Self::RatioDrift,
         Self::StableIdle,
@@ -185,6 +188,7 @@ impl Reason {
                 | Self::ForceLifted
                 | Self::StableChanged
                 | Self::IdentityChanged
+                | Self::HandOverLate
                 | Self::HostTakenOver
                 | Self::RequestDone
         )
@@ -212,6 +216,7 @@ impl Reason {
             | Self::StatusUnreadable
             | Self::RefsUnresolved
             | Self::NotProgrammed
+            | Self::HandOverLate
             | Self::HostTakenOver
             | Self::RatioDrift
             | Self::ConnectionsScarce

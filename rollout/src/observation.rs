@@ -71,9 +71,8 @@ pub struct Observation {
     pub status_unreadable: Option<String>,
     /// The annotation `halftone.dev/request`, if there is one.
     pub request: Option<String>,
-    /// A place that the edit gives up and another release is about to serve, and which one, until every proxy has that
-    /// one's document: the edit waits, so that nobody meets a place without a release.
-    pub handing_over: Option<String>,
+    /// The edit gives up a place that another release takes over, and not every proxy has that one's document yet.
+    pub handing_over: Option<HandingOver>,
     /// A place of the newest spec that was a deleted release's of another namespace, and whose, in a sentence: told once the
     /// spec is taken.
     pub taking_over: Option<String>,
@@ -112,6 +111,19 @@ impl Observation {
     pub fn why_unready(&self, backend: &Backend) -> Option<&str> {
         self.lacking.iter().find(|(of, _)| of == backend).map(|(_, why)| why.as_str())
     }
+}
+
+/// An edit that gives up a place to another release waits until that one is everywhere, so that nobody meets a place
+/// without a release.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HandingOver {
+    /// Which place it is, who takes it over, and how far that is, in a sentence.
+    pub message: String,
+    /// It was waited for as long as a fleet waits: the edit is taken all the same.
+    pub late: bool,
+    /// Another release waits for this one in the same way, as in an exchange: the document has the places of the edit
+    /// already while it waits, and proxies keep to whoever had them first.
+    pub awaited: bool,
 }
 
 /// Something that forbids the object or leads nowhere.

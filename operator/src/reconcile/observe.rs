@@ -2,13 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
 
-use halftone_rollout::advance;
-use halftone_rollout::observation::{Observation, Obstacle, ProxySeen, Round, is_acknowledged};
+use halftone_rollout::observation::{HandingOver, Observation, Obstacle, ProxySeen, Round, is_acknowledged};
 use halftone_rollout::request::REQUEST_ANNOTATION;
-use halftone_routing::config::RoutingConfig;
+use halftone_rollout::{advance, duration};
 use halftone_routing::config::names::{HostPattern, PathPrefix};
+use halftone_routing::config::{RoutingConfig, State};
 use halftone_routing::report::baseline::Delta;
 use kube::ResourceExt;
 use tokio::time::Instant;
@@ -60,7 +59,7 @@ pub(super) fn observe(context: &Context, key: &Key, live: &mut Live) -> Observed
     seen.refusal = seen.refusal.or_else(|| shadow(context, key, live));
     let (conflict, concerned) = conflict(context, key, live, &seen);
     seen.refusal = seen.refusal.or(conflict);
-    seen.handing_over = handing_over(context, key);
+    seen.handing_over = handing_over(context, key, live);
     seen.taking_over = context.desk().claims.taken_from(key);
     Observed { seen, counted: counted.map(|(_, delta, until)| (delta, until)), concerned }
 }
@@ -120,21 +119,38 @@ fn conflict(
     (desk.claims.conflict(key), concerned)
 }
 
-/// A place that the newest plan gives up and another release takes over, while not every proxy has that one's document.
-fn handing_over(context: &Context, key: &Key) -> Option<String> {
-    let handed = context.desk().claims.hands_over(key);
-    let timeout = context.declaration.times.straggler_timeout;
-    let now = context.clock.now().wall;
-    let lacks = |host: &HostPattern, path: &PathPrefix, document: Option<&RoutingConfig>| {
-        let serves = document.filter(|next| next.hosts.contains(host) && next.paths.contains(path));
-        serves.is_none_or(|next| {
-            let late = Duration::try_from(now.duration_since(next.since(host, path))).unwrap_or_default();
-            late < timeout && !is_acknowledged(&context.roster().seen(&next.release.uid), next)
-        })
+/// What the newest plan hands over to another release, and since when that is waited for.
+fn handing_over(context: &Context, key: &Key, live: &mut Live) -> Option<HandingOver> {
+    let waits_for = waits_for(context, key);
+    let Some((place, next)) = waits_for else {
+        live.tracked.handing_over = None;
+        return None;
     };
-    let (next, (host, path), _) =
-        handed.into_iter().find(|(_, (host, path), document)| lacks(host, path, document.as_deref()))?;
-    Some(format!("{host}{path} is handed over to {next}, whose document is on its way to the proxies"))
+    let since = *live.tracked.handing_over.get_or_insert_with(Instant::now);
+    let timeout = context.declaration.times.straggler_timeout;
+    let late = since.elapsed() >= timeout;
+    let message = if late {
+        let waited = duration::format(timeout);
+        format!(
+            "{place} is given up to {next}, though not every proxy has that one's document after {waited}"
+        )
+    } else {
+        format!("{place} is handed over to {next}, whose document is on its way to the proxies")
+    };
+    Some(HandingOver { message, late, awaited: context.desk().claims.is_awaited(key) })
+}
+
+/// A place that the newest plan gives up, and the release that takes it over, while not every proxy has a document of that
+/// one with the place.
+fn waits_for(context: &Context, key: &Key) -> Option<(String, Key)> {
+    let handed = context.desk().claims.hands_over(key);
+    let lacks = |host: &HostPattern, path: &PathPrefix, document: Option<&RoutingConfig>| {
+        let next = document.filter(|next| next.state != State::Withdrawn && next.has((host, path)));
+        next.is_none_or(|next| !is_acknowledged(&context.roster().seen(&next.release.uid), next))
+    };
+    let lacking =
+        handed.into_iter().find(|(_, (host, path), document)| lacks(host, path, document.as_deref()));
+    lacking.map(|(next, (host, path), _)| (format!("{host}{path}"), next))
 }
 
 /// What the release has by the document that serves it now, its own or that of the object before it.

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{Cluster, eventually};
+use crate::support::{Cluster, Fault, eventually};
 
 /// Moves a release, its Service and its endpoints to another namespace.
 fn move_to(cluster: &Cluster, namespace: &str, name: &str) {
@@ -82,4 +82,90 @@ async fn a_release_of_the_same_namespace_takes_a_withdrawn_host_over_at_once() {
     cluster.reaches("renamed", "Holding").await;
     eventually("the last document is removed", || cluster.document(1).is_none().then_some(())).await;
     assert_eq!(cluster.events("HostTakenOver"), 0);
+}
+
+/// Has a release claim these hosts from now on.
+fn claim(cluster: &Cluster, name: &str, hosts: &[&str]) {
+    cluster.server.edit("grayreleases", "shop", name, |object| {
+        let generation = object["metadata"]["generation"].as_i64().unwrap();
+        object["metadata"]["generation"] = json!(generation + 1);
+        object["spec"]["hosts"] = json!(hosts);
+    });
+}
+
+fn hosts(cluster: &Cluster, uid: u32) -> Option<Value> {
+    Some(cluster.document(uid)?["hosts"].clone())
+}
+
+const SHOP: &str = "shop.example.com";
+const WWW: &str = "www.shop.example.com";
+const NEW: &str = "new.shop.example.com";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_that_exchange_their_hosts_both_have_both_until_every_proxy_knows() {
+    let cluster = Cluster::new().await;
+    cluster.release("one", 1, SHOP);
+    cluster.release("other", 2, WWW);
+    let _operator = cluster.operator("a");
+    cluster.reaches("one", "Holding").await;
+    cluster.reaches("other", "Holding").await;
+    cluster.proxy.stop(&cluster.server, true);
+    claim(&cluster, "one", &[WWW]);
+    claim(&cluster, "other", &[SHOP]);
+    let both = |first, second| json!([first, second]);
+    eventually("one has both", || (hosts(&cluster, 1) == Some(both(SHOP, WWW))).then_some(())).await;
+    eventually("the other has both", || (hosts(&cluster, 2) == Some(both(WWW, SHOP))).then_some(())).await;
+    cluster.rest().await;
+    assert_eq!(hosts(&cluster, 1), Some(both(SHOP, WWW)), "no proxy has the other's document");
+    assert_eq!(cluster.condition("one", "Reconciling").unwrap().1, "HandingOver");
+    let since = |uid: u32, at: &str| {
+        let document = cluster.document(uid).unwrap();
+        let claim = document["claims"].as_array().unwrap().iter().find(|claim| claim["host"] == at).cloned();
+        claim.map(|claim| claim["since"].as_str().unwrap().to_owned())
+    };
+    assert!(since(1, WWW) > since(2, WWW), "whoever had it first has it still");
+    cluster.proxy.stop(&cluster.server, false);
+    eventually("one has the other's", || (hosts(&cluster, 1) == Some(json!([WWW]))).then_some(())).await;
+    eventually("and the other has its", || (hosts(&cluster, 2) == Some(json!([SHOP]))).then_some(())).await;
+    assert_eq!(cluster.events("HandOverLate"), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_three_that_pass_a_host_on_each_waits_for_the_next() {
+    let cluster = Cluster::new().await;
+    for (uid, name, host) in [(1, "first", SHOP), (2, "second", WWW), (3, "third", NEW)] {
+        cluster.release(name, uid, host);
+    }
+    let _operator = cluster.operator("a");
+    for name in ["first", "second", "third"] {
+        cluster.reaches(name, "Holding").await;
+    }
+    cluster.proxy.stop(&cluster.server, true);
+    claim(&cluster, "third", &["last.shop.example.com"]);
+    claim(&cluster, "second", &[NEW]);
+    claim(&cluster, "first", &[WWW]);
+    eventually("the second goes ahead", || (hosts(&cluster, 2) == Some(json!([WWW, NEW]))).then_some(()))
+        .await;
+    cluster.rest().await;
+    assert_eq!(hosts(&cluster, 3), Some(json!([NEW])), "no proxy has the second's document");
+    cluster.proxy.stop(&cluster.server, false);
+    for (uid, host) in [(1, WWW), (2, NEW), (3, "last.shop.example.com")] {
+        eventually(host, || (hosts(&cluster, uid) == Some(json!([host]))).then_some(())).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hand_over_to_a_release_whose_document_cannot_be_written_ends_after_a_while_and_says_so() {
+    let cluster = Cluster::new().await;
+    cluster.release("giver", 1, SHOP);
+    let _operator = cluster.operator_with(&[("withdrawAfter: 1s", "stragglerTimeout: 3s")]);
+    cluster.reaches("giver", "Holding").await;
+    cluster.server.faults(|line| (line == "create configmaps/halftone/gr-uid-2").then_some(Fault::Forbidden));
+    cluster.release("taker", 2, SHOP);
+    claim(&cluster, "giver", &[WWW]);
+    let held = || cluster.condition("giver", "Reconciling").filter(|(_, reason)| reason == "HandingOver");
+    eventually("it waits", held).await;
+    assert_eq!(hosts(&cluster, 1), Some(json!([SHOP])));
+    eventually("it goes on", || (hosts(&cluster, 1) == Some(json!([WWW]))).then_some(())).await;
+    eventually("an event", || (cluster.events("HandOverLate") == 1).then_some(())).await;
 }

@@ -205,6 +205,9 @@ impl Change<'_> {
         if let Some(message) = self.seen.taking_over.as_ref().filter(|_| self.held.is_none()) {
             self.tell(Reason::HostTakenOver, message);
         }
+        if let Some(handing) = self.seen.handing_over.as_ref().filter(|_| self.held.is_none()) {
+            self.tell(Reason::HandOverLate, handing.message.clone());
+        }
         if let Some(Ruling::Moved { version, from, to }) = &self.ruling {
             let message = format!("{from} → {to}, both said to be {version}");
             self.tell(Reason::StableMoved, message);

@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use halftone_routing::config::{self, RoutingConfig, names::Uid, units::Revision};
 
-use super::change::Change;
+use super::{adopt::Held, change::Change};
 use crate::{
+    claims::union,
     progress::State,
     routing_for::{claims, moving, required_features, routing_for, sealed, state_word},
 };
@@ -49,9 +50,20 @@ impl Change<'_> {
         replaces: Option<Uid>,
         live: Option<&RoutingConfig>,
     ) -> RoutingConfig {
-        let document = routing_for(&self.plan, &self.progress, revision, replaces);
+        let document = self.ahead(routing_for(&self.plan, &self.progress, revision, replaces));
         let before = live.or(self.seen.predecessor.as_deref());
         RoutingConfig { claims: claims(&document, before, self.now.wall), ..document }
+    }
+
+    /// The document with the places of the edit that waits as well, where another release waits for it to have them. As it
+    /// is where the two together are no list of hosts with the same paths each.
+    fn ahead(&self, document: RoutingConfig) -> RoutingConfig {
+        let waits = matches!(self.held, Some(Held::HandingOver(_)));
+        let awaited = self.seen.handing_over.as_ref().is_some_and(|handing| handing.awaited);
+        let Some(edit) = self.wanted.filter(|_| waits && awaited) else { return document };
+        let both = union((&document.hosts, &document.paths), (&edit.hosts, &edit.paths));
+        let both = both.map(|(hosts, paths)| RoutingConfig { hosts, paths, ..document.clone() });
+        both.filter(|both| both.check().is_ok()).unwrap_or(document)
     }
 
     /// Whether the wanted document would move users to a stable arm without a ready endpoint. Whoever decides that
@@ -85,6 +97,8 @@ impl Change<'_> {
             && live.stage == self.progress.stage.number
             && live.moving == moving(&self.plan, state)
             && live.requires.iter().eq(&required_features(&self.plan, &self.progress))
+            && !matches!(self.held, Some(Held::HandingOver(_)))
+            && (&live.hosts, &live.paths) == (&self.plan.hosts, &self.plan.paths)
     }
 
     /// Whether `live` means what plan and progress want.

@@ -239,7 +239,25 @@ fn a_place_is_handed_over_once_its_next_release_serves_it() {
     let places = |one: &Release, other: &Release| one.claimant().hands_over(other.claimant()).count();
     assert_eq!((places(&giver, &taker), places(&taker, &giver)), (1, 0));
     let (one, other) = (release(Some("a@1 x /"), Some("a@1 w /")), release(Some("b@2 w /"), Some("b@2 x /")));
-    assert_eq!((places(&one, &other), places(&other, &one)), (0, 0), "an exchange waits for nobody");
+    assert_eq!((places(&one, &other), places(&other, &one)), (1, 1), "an exchange");
+    let wry = release(Some("a@1 x /pay"), Some("a@1 w /"));
+    let other = release(Some("b@2 w /"), Some("b@2 x /pay"));
+    assert_eq!((places(&wry, &other), places(&other, &wry)), (0, 0), "no document can have both");
+}
+
+#[test]
+fn places_of_two_are_named_together_where_they_differ_in_hosts_or_in_paths_alone() {
+    let joined = |one: &str, other: &str| {
+        let (one, other) = (plan(one), plan(other));
+        let (hosts, paths) = union((&one.hosts, &one.paths), (&other.hosts, &other.paths))?;
+        Some(format!("{hosts:?} {paths:?}").replace(['"', '[', ']'], ""))
+    };
+    let told = |one: &str, other: &str| {
+        joined(one, other).map(|text| text.matches(',').count())
+    };
+    assert_eq!(told("a@1 x /", "b@1 w,x /"), Some(1));
+    assert_eq!(told("a@1 x /a,/b", "b@1 x /b,/c"), Some(2));
+    assert_eq!(told("a@1 x /a", "b@1 w /b"), None);
 }
 
 #[test]

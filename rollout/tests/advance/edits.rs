@@ -2,7 +2,7 @@
 
 use halftone_rollout::{
     events::Reason,
-    observation::Obstacle,
+    observation::{HandingOver, Obstacle},
     request::Command,
     spec::{Outcome, Phase},
 };
@@ -393,13 +393,60 @@ fn a_round_that_was_counted_by_other_limits_is_no_evidence() {
 #[test]
 fn an_edit_that_gives_up_a_host_waits_until_its_next_release_is_everywhere() {
     let mut world = at_half();
-    world.handing_over = Some("shop.example.com/ is handed over to shop/next".into());
+    world.handing_over = Some(handing_over(false));
     world.edit("hosts: [www.example.com]").run("10s");
     assert_eq!(world.condition("Reconciling"), "True/HandingOver");
     assert_eq!(world.live().hosts[0].as_str(), "shop.example.com");
     world.handing_over = None;
     world.run("1s");
     assert_eq!((world.live().hosts[0].as_str(), world.ratio().as_str()), ("www.example.com", "50%"));
+    assert_eq!(world.count(Reason::HandOverLate), 0);
+}
+
+fn handing_over(awaited: bool) -> HandingOver {
+    HandingOver { message: "shop.example.com/ is handed over to shop/next".into(), late: false, awaited }
+}
+
+#[test]
+fn an_edit_that_was_held_for_a_hand_over_long_enough_is_taken_and_says_so() {
+    let mut world = at_half();
+    world.handing_over = Some(handing_over(false));
+    world.edit("hosts: [www.example.com]").run("10s");
+    world.handing_over = Some(HandingOver { late: true, ..handing_over(false) });
+    world.run("1s");
+    assert_eq!(world.live().hosts[0].as_str(), "www.example.com");
+    assert_eq!(world.count(Reason::HandOverLate), 1);
+}
+
+#[test]
+fn in_an_exchange_the_document_has_both_hosts_while_the_edit_waits() {
+    let mut world = at_half();
+    let hosts = |world: &World| {
+        let live = world.live();
+        live.hosts.iter().map(|host| (host.to_string(), live.since(host, &live.paths[0]))).collect::<Vec<_>>()
+    };
+    let before = hosts(&world);
+    world.handing_over = Some(handing_over(true));
+    world.edit("{hosts: [www.example.com], stable: {version: v1.1}}").run("10s");
+    let both = hosts(&world);
+    assert_eq!((both[0].clone(), both[1].0.as_str(), both.len()), (before[0].clone(), "www.example.com", 2));
+    assert!(both[1].1 > both[0].1, "whoever had it first still does: {both:?}");
+    assert_eq!(world.live().arms.stable.version.as_str(), "v1", "nothing else of the edit is taken");
+    world.handing_over = None;
+    world.run("1s");
+    assert_eq!(hosts(&world), both[1..]);
+    assert_eq!(world.live().arms.stable.version.as_str(), "v1.1");
+}
+
+#[test]
+fn an_exchange_that_is_called_off_gives_the_other_host_back() {
+    let mut world = at_half();
+    world.handing_over = Some(handing_over(true));
+    world.edit("hosts: [www.example.com]").run("10s");
+    assert_eq!(world.live().hosts.len(), 2);
+    world.handing_over = None;
+    world.edit("hosts: [shop.example.com]").run("1s");
+    assert_eq!(world.live().hosts.len(), 1);
 }
 
 #[test]
