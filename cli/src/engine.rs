@@ -181,7 +181,7 @@ impl Engine {
         if !releases.is_empty() && releases.values().all(Release::is_unreadable) {
             return Err(Failure::new(notes.join("\n")));
         }
-        let (early, unwritten) = begin(&state, &mut releases, &refused, clock.now())?;
+        let (early, unwritten) = begin(&state, &fleet, &mut releases, &refused, clock.now())?;
         notes.extend(unwritten);
         let listing = listing(&fleet.config, releases.values());
         let mut settings = Settings::new(options.listen, Some(options.admin));
@@ -340,7 +340,7 @@ impl Engine {
             ..poll.seen(release, self.polls, now)
         };
         let mut seen: Vec<Observation> = self.releases.values().map(observation).collect();
-        conflict::refuse(self.releases.values(), &mut seen);
+        conflict::refuse(self.releases.values(), &self.fleet, &mut seen);
         seen
     }
 

@@ -4,11 +4,12 @@
 use std::path::Path;
 use std::time::Duration;
 
+use halftone_rollout::Plan;
 use halftone_rollout::finding::Finding;
 use halftone_rollout::fleet::FleetDeclarations;
 use halftone_rollout::manifest::Manifest;
 use halftone_rollout::observation::{FleetTimes, Obstacle};
-use halftone_routing::config::names::ObjectName;
+use halftone_routing::config::names::{HostPattern, ObjectName, PathPrefix};
 use halftone_routing::fleet::FleetConfig;
 
 use crate::manifests;
@@ -105,6 +106,12 @@ impl Fleet {
         let revision = if same { revision } else { revision.next() };
         *self = Self { config: FleetConfig { revision, checksum: None, ..new.config }, ..new };
         Ok(!same)
+    }
+
+    /// Whether the declaration gives a place to the plan's namespace by name.
+    pub(crate) fn names(&self, plan: &Plan, host: &HostPattern, path: &PathPrefix) -> bool {
+        let fleet = self.declarations.find(self.config.class.as_str());
+        fleet.is_some_and(|fleet| fleet.names(plan, host, path))
     }
 
     /// Why a release may not be served as it is written.

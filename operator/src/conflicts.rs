@@ -5,7 +5,8 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use halftone_rollout::Plan;
-use halftone_rollout::claims::{self, Claimant, Standing, shadow};
+use halftone_rollout::claims::shadow::{self, Wider};
+use halftone_rollout::claims::{self, Claimant, Standing};
 use halftone_rollout::observation::Obstacle;
 use halftone_routing::config::RoutingConfig;
 use halftone_routing::config::names::{HostPattern, PathPrefix};
@@ -130,8 +131,9 @@ impl Claims {
         let keys: BTreeSet<&Key> = wider.filter_map(|place| self.places.get(&place)).flatten().collect();
         let others: Vec<Arc<RoutingConfig>> =
             keys.into_iter().filter_map(|key| self.claims.get(key)?.live.clone()).collect();
-        let others: Vec<&RoutingConfig> = others.iter().map(Arc::as_ref).collect();
+        let others: Vec<Wider<'_>> = others.iter().filter_map(|other| Wider::serving(other)).collect();
         let found = shadow::shadowed(plan, live, &others, |(host, path)| named(host, path));
+        let found = found.map(|found| found.obstacle());
         if found.is_some() {
             self.shadowed.insert(key.clone())
         } else {

@@ -13,7 +13,7 @@ use halftone_routing::config::limits::Quantile;
 use jiff::Timestamp;
 
 pub use self::together::duplicates;
-use self::together::{conflicts, shared_salts};
+use self::together::{conflicts, shadows, shared_salts};
 use crate::{
     duration,
     finding::{Finding, Severity},
@@ -35,6 +35,7 @@ pub fn lint(readings: &[Reading], fleets: Option<&FleetDeclarations>) -> Vec<Fin
     let manifests: Vec<&Manifest> = readings.iter().flat_map(|reading| &reading.manifests).collect();
     findings.extend(duplicates(manifests.iter().copied()));
     findings.extend(conflicts(&manifests, fleets));
+    findings.extend(shadows(&manifests, fleets));
     findings.extend(shared_salts(&manifests));
     if let Some(fleets) = fleets {
         findings.extend(manifests.iter().flat_map(|manifest| fleets.refusals(manifest)));

@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use halftone_rollout::fleet::FleetDeclarations;
+use halftone_rollout::manifest;
 use halftone_routing::fleet::Position;
 
 const EXAMPLE: &str = include_str!("../../examples/operator/fleet.yaml");
@@ -137,6 +138,40 @@ fn on_one_machine_the_fleet_must_be_there_and_its_default_backend_an_address() {
     let text = "fleets: [{class: edge, defaultBackend: {addresses: ['127.0.0.1:9001']}}]";
     let fleets = FleetDeclarations::read("fleet.yaml", text).unwrap();
     assert!(fleets.without_cluster("edge").unwrap().config.default_backend.is_some());
+}
+
+#[test]
+fn paths_of_an_entry_of_allowed_limit_it_to_these_prefixes_by_whole_segments() {
+    let allowed = "[{namespaces: [shop], hosts: [x.example, '*.x.example'], paths: [/pay, /api/v2/]}, \
+                   {namespaces: [shop], hosts: [y.example]}]";
+    let text = format!("fleets: [{{class: default, allowed: {allowed}}}]");
+    let fleets = FleetDeclarations::read("fleet.yaml", &text).unwrap();
+    for (hosts, paths, allowed) in [
+        ("x.example", "/pay", true),
+        ("x.example", "/pay/now", true),
+        ("x.example", "/pay, /api/v2/users", true),
+        ("x.example", "/payments", false),
+        ("x.example", "/", false),
+        ("x.example", "/pay, /other", false),
+        ("a.x.example", "/pay", true),
+        ("a.x.example", "/", false),
+        ("y.example", "/", true),
+        ("x.example, y.example", "/pay", true),
+        ("x.example, y.example", "/", false),
+    ] {
+        let release = format!(
+            "{{apiVersion: halftone.dev/v1alpha1, kind: GrayRelease, metadata: {{name: a, namespace: shop}},\n spec: \
+             {{hosts: [{hosts}], paths: ['{}'], stable: {{service: {{name: a, port: 80}}, version: v1}}}}}}",
+            paths.replace(", ", "', '")
+        );
+        let reading = manifest::read("f.yaml", &release);
+        assert!(reading.is_sound(), "{:?}", reading.findings);
+        let refused = fleets.forbids(&reading.manifests[0].plan).map(|obstacle| obstacle.reason);
+        let expected = (!allowed).then(|| "HostNotAllowed".to_owned());
+        assert_eq!(refused, expected, "{hosts} {paths}");
+    }
+    let wrong = findings("fleets: [{class: a, allowed: [{namespaces: [shop], hosts: [x], paths: [pay]}]}]");
+    assert!(wrong[0].contains("fleets[0].allowed[0].paths[0]"), "{wrong:?}");
 }
 
 #[test]

@@ -315,6 +315,32 @@ fn of_two_releases_that_claim_the_same_one_is_refused_and_nothing_is_said_of_age
 }
 
 #[test]
+fn a_place_inside_another_namespaces_is_told_unless_the_fleet_names_it() {
+    let elsewhere = release("b", "hosts: [a.x, '*.x']").replace("namespace: shop", "namespace: other");
+    let readings = [read("a.yaml", &release("a", "hosts: ['*.x']\npaths: [/]")), read("b.yaml", &elsewhere)];
+    let told = |readings: &[Reading], fleets: Option<&str>| {
+        let fleets = fleets.map(|allowed| {
+            let text = format!("fleets: [{{class: default, allowAll: true, allowed: {allowed}}}]");
+            FleetDeclarations::read("fleet.yaml", &text).unwrap()
+        });
+        let findings = lint(readings, fleets.as_ref());
+        let shadows = findings.iter().filter(|finding| finding.code == "HostShadowed");
+        shadows.map(ToString::to_string).collect::<Vec<_>>()
+    };
+    let warning = "b.yaml:6:11: warning: spec.hosts[0]: a.x/ lies inside what shop/a of another namespace claims, which is \
+                   refused once that one serves; claim another host or path, or have this one named in the fleet's allowed \
+                   [HostShadowed]";
+    assert_eq!(told(&readings, None), [warning]);
+    assert_eq!(told(&readings, Some("[]")), [warning.replace("warning", "error")]);
+    assert!(told(&readings, Some("[{namespaces: [other], hosts: [a.x]}]")).is_empty());
+    let shadowed = told(&readings, Some("[{namespaces: [other], hosts: [a.x], paths: [/pay]}]"));
+    assert_eq!(shadowed.len(), 1, "it names another path");
+    let kin =
+        [read("a.yaml", &release("a", "hosts: ['*.x']")), read("b.yaml", &release("b", "hosts: [a.x]"))];
+    assert!(told(&kin, None).is_empty(), "the same namespace");
+}
+
+#[test]
 fn a_release_that_a_fleet_refuses_takes_no_host_from_another() {
     let fleets = "fleets: [{class: default, allowed: [{namespaces: [shop], hosts: [b.x]}]}]";
     let fleets = FleetDeclarations::read("fleet.yaml", fleets).unwrap();

@@ -1,9 +1,11 @@
 //! `halftone check`: an installation looked over from the outside, with the rights of whoever asks. Each check says
 //! what it found and, where something has to be done, what. `--pre` asks before an installation whether the cluster will
-//! take it, `--downgrade` what keeps it from an earlier version. What is asked lies in `check/asks.rs`; here the answers are put together and printed.
+//! take it, `--downgrade` what keeps it from an earlier version. What is asked lies in `check/asks.rs` and beside it; here
+//! the answers are put together and printed.
 
 mod asks;
 mod downgrade;
+mod orphans;
 
 use std::io::Write;
 use std::process::ExitCode;

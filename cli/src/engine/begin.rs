@@ -88,6 +88,7 @@ pub(super) type Begun = (BTreeMap<String, Vec<Event>>, Vec<String>);
 /// The first turn of releases that are not live yet, before there is a proxy: its first user finds them already.
 pub(super) fn begin(
     state: &State,
+    fleet: &Fleet,
     releases: &mut BTreeMap<String, Release>,
     refused: &BTreeMap<String, Obstacle>,
     now: Now,
@@ -99,7 +100,7 @@ pub(super) fn begin(
         ..Observation::default()
     };
     let mut seen: Vec<Observation> = releases.values().map(observation).collect();
-    conflict::refuse(releases.values(), &mut seen);
+    conflict::refuse(releases.values(), fleet, &mut seen);
     let (mut early, mut notes) = (BTreeMap::new(), Vec::new());
     let all = releases.values_mut().zip(seen);
     for (release, seen) in all.filter(|(release, _)| release.document.is_none()) {

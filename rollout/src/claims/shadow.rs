@@ -4,7 +4,7 @@
 
 use halftone_routing::config::{
     RoutingConfig, State,
-    names::{HostPattern, PathPrefix},
+    names::{HostPattern, ObjectName, PathPrefix},
 };
 
 use super::Place;
@@ -37,43 +37,80 @@ fn wider_paths(path: &PathPrefix) -> Vec<PathPrefix> {
     paths
 }
 
-/// What keeps `plan`, whose release serves by `live`, from a place inside one of `others`, the documents of other
-/// namespaces among which are considered. `named` says whether the fleet gives the place to the plan's namespace by
-/// name. Places that it serves already stay its own.
-#[must_use]
-pub fn shadowed(
-    plan: &Plan,
-    live: Option<&RoutingConfig>,
-    others: &[&RoutingConfig],
-    named: impl Fn(Place<'_>) -> bool,
-) -> Option<Obstacle> {
-    let had = |place: Place<'_>| {
-        live.filter(|live| live.state != State::Withdrawn)
-            .is_some_and(|live| live.hosts.contains(place.0) && live.paths.contains(place.1))
-    };
-    let foreign = |other: &&&RoutingConfig| {
-        other.release.namespace != plan.object.namespace && other.state != State::Withdrawn
-    };
-    let places = plan.hosts.iter().flat_map(|host| plan.paths.iter().map(move |path| (host, path)));
-    for place in places.filter(|place| !had(*place) && !named(*place)) {
-        let wider = around(place.0, place.1);
-        let has = |other: &&&RoutingConfig| {
-            wider.iter().any(|(host, path)| other.hosts.contains(host) && other.paths.contains(path))
-        };
-        if let Some(other) = others.iter().filter(foreign).find(has) {
-            return Some(obstacle(place, other));
-        }
-    }
-    None
+/// Places of one release, inside which another one's may lie.
+#[derive(Debug, Clone, Copy)]
+pub struct Wider<'a> {
+    /// The namespace of the release.
+    pub namespace: &'a ObjectName,
+    /// Its name.
+    pub name: &'a ObjectName,
+    hosts: &'a [HostPattern],
+    paths: &'a [PathPrefix],
 }
 
-fn obstacle((host, path): Place<'_>, other: &RoutingConfig) -> Obstacle {
-    let (namespace, name) = (&other.release.namespace, &other.release.name);
-    let message = format!(
-        "{host}{path} lies inside what {namespace}/{name} of another namespace serves; claim another host or path, or \
-         have this one named in the fleet's allowed"
-    );
-    Obstacle::new("HostShadowed", message)
+impl<'a> Wider<'a> {
+    /// What a release serves; nothing once that is withdrawn.
+    #[must_use]
+    pub fn serving(live: &'a RoutingConfig) -> Option<Self> {
+        let (namespace, name) = (&live.release.namespace, &live.release.name);
+        let all = Self { namespace, name, hosts: &live.hosts, paths: &live.paths };
+        (live.state != State::Withdrawn).then_some(all)
+    }
+
+    /// What a release wants.
+    #[must_use]
+    pub fn wanted(plan: &'a Plan) -> Self {
+        let (namespace, name) = (&plan.object.namespace, &plan.object.name);
+        Self { namespace, name, hosts: &plan.hosts, paths: &plan.paths }
+    }
+
+    fn has(&self, (host, path): &(HostPattern, PathPrefix)) -> bool {
+        self.hosts.contains(host) && self.paths.contains(path)
+    }
+}
+
+/// A place inside another namespace's.
+#[derive(Debug, Clone, Copy)]
+pub struct Shadow<'a> {
+    /// The place.
+    pub place: Place<'a>,
+    /// Whose requests it would take.
+    pub other: Wider<'a>,
+}
+
+/// A place of `plan`, whose release serves by `live`, inside one of `others`, of which those of other namespaces count.
+/// `named` says whether the fleet gives the place to the plan's namespace by name. Places that it serves already stay its
+/// own.
+#[must_use]
+pub fn shadowed<'a>(
+    plan: &'a Plan,
+    live: Option<&RoutingConfig>,
+    others: &[Wider<'a>],
+    named: impl Fn(Place<'_>) -> bool,
+) -> Option<Shadow<'a>> {
+    let live = live.filter(|live| live.state != State::Withdrawn);
+    let places = plan.hosts.iter().flat_map(|host| plan.paths.iter().map(move |path| (host, path)));
+    let mut open = places.filter(|place| !live.is_some_and(|live| live.has(*place)) && !named(*place));
+    open.find_map(|place| {
+        let wider = around(place.0, place.1);
+        let mut foreign = others.iter().filter(|other| *other.namespace != plan.object.namespace);
+        let other = foreign.find(|other| wider.iter().any(|place| other.has(place)))?;
+        Some(Shadow { place, other: *other })
+    })
+}
+
+impl Shadow<'_> {
+    /// What forbids the edit.
+    #[must_use]
+    pub fn obstacle(&self) -> Obstacle {
+        let (host, path) = self.place;
+        let Wider { namespace, name, .. } = self.other;
+        let message = format!(
+            "{host}{path} lies inside what {namespace}/{name} of another namespace serves; claim another host or path, \
+             or have this one named in the fleet's allowed"
+        );
+        Obstacle::new("HostShadowed", message)
+    }
 }
 
 #[cfg(test)]

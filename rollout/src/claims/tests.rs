@@ -252,9 +252,7 @@ fn places_of_two_are_named_together_where_they_differ_in_hosts_or_in_paths_alone
         let (hosts, paths) = union((&one.hosts, &one.paths), (&other.hosts, &other.paths))?;
         Some(format!("{hosts:?} {paths:?}").replace(['"', '[', ']'], ""))
     };
-    let told = |one: &str, other: &str| {
-        joined(one, other).map(|text| text.matches(',').count())
-    };
+    let told = |one: &str, other: &str| joined(one, other).map(|text| text.matches(',').count());
     assert_eq!(told("a@1 x /", "b@1 w,x /"), Some(1));
     assert_eq!(told("a@1 x /a,/b", "b@1 x /b,/c"), Some(2));
     assert_eq!(told("a@1 x /a", "b@1 w /b"), None);
@@ -264,7 +262,8 @@ fn places_of_two_are_named_together_where_they_differ_in_hosts_or_in_paths_alone
 fn a_place_inside_another_namespaces_is_taken_only_where_the_fleet_names_it() {
     let other = live("shop/wide@1 *.x /");
     let shadowed = |text: &str, live: Option<&RoutingConfig>, named: bool| {
-        let found = shadow::shadowed(&plan(text), live, &[&other], |_| named);
+        let (plan, others) = (plan(text), Vec::from_iter(shadow::Wider::serving(&other)));
+        let found = shadow::shadowed(&plan, live, &others, |_| named).map(|found| found.obstacle());
         found.map(|obstacle| (obstacle.reason, obstacle.message))
     };
     let (reason, message) = shadowed("evil/narrow@2 a.x /", None, false).unwrap();

@@ -3,7 +3,10 @@
 use std::collections::{BTreeMap, HashMap};
 
 use crate::{
-    claims::{self, Claimant, Right, Standing},
+    claims::{
+        self, Claimant, Place, Right, Standing,
+        shadow::{Shadow, Wider, shadowed},
+    },
     finding::{Finding, Severity},
     fleet::FleetDeclarations,
     manifest::Manifest,
@@ -28,21 +31,58 @@ pub fn duplicates<'a>(manifests: impl IntoIterator<Item = &'a Manifest>) -> Vec<
 
 /// Releases of a class that claim the same host and path.
 pub(super) fn conflicts(manifests: &[&Manifest], fleets: Option<&FleetDeclarations>) -> Vec<Finding> {
+    by_class(manifests).iter().flat_map(|class| conflicts_of_class(class, fleets)).collect()
+}
+
+/// Releases of a class that claim a place inside that of another namespace.
+pub(super) fn shadows(manifests: &[&Manifest], fleets: Option<&FleetDeclarations>) -> Vec<Finding> {
+    by_class(manifests).iter().flat_map(|class| shadows_of_class(class, fleets)).collect()
+}
+
+/// Each release once.
+fn by_class<'a>(manifests: &[&'a Manifest]) -> Vec<Vec<&'a Manifest>> {
     let mut named = BTreeMap::new();
     for manifest in manifests {
         named.entry((manifest.plan.proxy_class.as_str(), manifest.name())).or_insert(*manifest);
     }
     let manifests: Vec<&Manifest> = named.into_values().collect();
     let classes = manifests.chunk_by(|one, other| one.plan.proxy_class == other.plan.proxy_class);
-    classes.flat_map(|class| conflicts_of_class(class, fleets)).collect()
+    classes.map(<[&Manifest]>::to_vec).collect()
+}
+
+fn is_refused(manifest: &Manifest, fleets: Option<&FleetDeclarations>) -> bool {
+    fleets.is_some_and(|fleets| !fleets.refusals(manifest).is_empty())
+}
+
+fn shadows_of_class(manifests: &[&Manifest], fleets: Option<&FleetDeclarations>) -> Vec<Finding> {
+    let wider: Vec<Wider<'_>> = manifests
+        .iter()
+        .filter(|manifest| !is_refused(manifest, fleets))
+        .map(|manifest| Wider::wanted(&manifest.plan))
+        .collect();
+    let found = |manifest: &&Manifest| {
+        let plan = &manifest.plan;
+        let fleet = fleets.and_then(|fleets| fleets.find(&plan.proxy_class));
+        let named = |(host, path): Place<'_>| fleet.is_some_and(|fleet| fleet.names(plan, host, path));
+        let Shadow { place: (host, path), other } = shadowed(plan, None, &wider, named)?;
+        let at = plan.hosts.iter().position(|claimed| claimed == host).unwrap_or_default();
+        let what = format!(
+            "{host}{path} lies inside what {}/{} of another namespace claims, which is refused once that one serves",
+            other.namespace, other.name
+        );
+        let advice = "claim another host or path, or have this one named in the fleet's allowed";
+        // Without the fleets nobody knows whether they name it.
+        let severity = if fleets.is_some() { Severity::Error } else { Severity::Warning };
+        Some(manifest.finding(severity, "HostShadowed", Problem::new(item("spec.hosts", at), what, advice)))
+    };
+    manifests.iter().filter_map(found).collect()
 }
 
 fn conflicts_of_class(manifests: &[&Manifest], fleets: Option<&FleetDeclarations>) -> Vec<Finding> {
-    let refused = |manifest: &Manifest| fleets.is_some_and(|fleets| !fleets.refusals(manifest).is_empty());
     let claimants: Vec<Claimant<'_>> = manifests
         .iter()
         .map(|manifest| Claimant {
-            wanted: Some(&manifest.plan).filter(|_| !refused(manifest)),
+            wanted: Some(&manifest.plan).filter(|_| !is_refused(manifest, fleets)),
             live: None,
             standing: Standing::Here,
             reserved: None,

@@ -87,6 +87,7 @@ impl Cluster {
         };
         checks.extend(fleets);
         checks.push(self.standing_releases().await);
+        checks.push(self.orphans(scope).await);
         checks.push(self.policies().await);
         checks
     }

@@ -1,0 +1,150 @@
+//! Routing documents whose GrayRelease is gone: they own their hosts until they are removed.
+
+use std::collections::BTreeSet;
+
+use halftone_rollout::withdraw::GONE_SINCE_ANNOTATION;
+use halftone_routing::config::State;
+use halftone_routing::config::parse::{self, Format};
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::ResourceExt;
+use kube::api::ListParams;
+
+use super::super::{Cluster, Scope};
+use super::Check;
+use crate::engine::release::name_of;
+
+const NAME: &str = "documents without a release";
+const LABEL: &str = "halftone.dev/class";
+const PREFIX: &str = "gr-";
+const KEY: &str = "routing.json";
+
+impl Cluster {
+    /// Whether documents in these namespaces have outlived their releases.
+    pub(super) async fn orphans(&self, scope: Scope<'_>) -> Check {
+        let documents = self.list::<ConfigMap>(scope, &ListParams::default().labels(LABEL)).await;
+        match (documents, self.releases(Scope::All, None).await) {
+            (Err(failure), _) | (_, Err(failure)) => Check::unknown(NAME, &failure),
+            (Ok(documents), Ok(listing)) => {
+                let readable = listing.releases.iter().map(name_of);
+                let unreadable =
+                    listing.unreadable.iter().map(|other| format!("{}/{}", other.namespace, other.name));
+                judge(&documents, &readable.chain(unreadable).collect())
+            }
+        }
+    }
+}
+
+/// One that the operator has seen goes by itself; one that it has not is nobody's.
+fn judge(objects: &[ConfigMap], releases: &BTreeSet<String>) -> Check {
+    let documents = objects.iter().filter(|object| object.name_any().starts_with(PREFIX));
+    let orphans: Vec<Orphan> = documents.filter_map(|object| Orphan::of(object, releases)).collect();
+    let told = |orphans: &mut dyn Iterator<Item = &Orphan>| {
+        orphans.map(|orphan| orphan.found.as_str()).collect::<Vec<_>>().join("; ")
+    };
+    let unseen = told(&mut orphans.iter().filter(|orphan| !orphan.seen));
+    if !unseen.is_empty() {
+        let commands: Vec<&str> =
+            orphans.iter().filter(|orphan| !orphan.seen).map(|orphan| orphan.command.as_str()).collect();
+        let advice = format!(
+            "no operator withdraws them: it is away, or does not watch their namespaces (watchNamespaces of the chart). \
+             To give their hosts up, run: {}",
+            commands.join("; ")
+        );
+        return Check::failed(NAME, unseen, advice);
+    }
+    match orphans.is_empty() {
+        true => Check::passed(NAME, "none"),
+        false => Check::passed(NAME, told(&mut orphans.iter())),
+    }
+}
+
+struct Orphan {
+    found: String,
+    /// The command that removes it.
+    command: String,
+    /// The operator knows that its release is gone.
+    seen: bool,
+}
+
+impl Orphan {
+    fn of(object: &ConfigMap, releases: &BTreeSet<String>) -> Option<Self> {
+        let name = object.name_any();
+        let command =
+            format!("kubectl delete configmap -n {} {name}", object.namespace().unwrap_or_default());
+        let text = object.data.as_ref().and_then(|data| data.get(KEY)).map_or("", String::as_str);
+        let seen = object.annotations().contains_key(GONE_SINCE_ANNOTATION);
+        let Ok(parsed) = parse::routing(text.as_bytes(), Format::Json) else {
+            // With a release the operator puts it right, and without one it says so.
+            return seen.then(|| Self { found: format!("{name} cannot be read"), command, seen: false });
+        };
+        let document = parsed.config;
+        let release = format!("{}/{}", document.release.namespace, document.release.name);
+        if releases.contains(&release) {
+            return None;
+        }
+        let hosts: Vec<String> = document.places().map(|(host, path)| format!("{host}{path}")).collect();
+        let stands =
+            if document.state == State::Withdrawn { "keeps for its namespace" } else { "still serves" };
+        Some(Self { found: format!("{release} {stands} {}", hosts.join(", ")), command, seen })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use halftone_rollout::{
+        Plan, advance::advance, clock::Now, manifest, observation::Observation, progress::Progress,
+    };
+    use halftone_routing::config::RoutingConfig;
+    use serde_json::json;
+
+    use super::super::Outcome;
+    use super::*;
+
+    /// The ConfigMap of `shop/checkout`, which serves `shop.example.com`.
+    fn object(annotations: &serde_json::Value, edit: impl FnOnce(&mut RoutingConfig)) -> ConfigMap {
+        let text = include_str!("../../../../examples/minimal.yaml");
+        let mut release = manifest::read("minimal.yaml", text).manifests[0].release.clone();
+        release.metadata.uid = Some("7c1f".into());
+        let plan = std::sync::Arc::new(Plan::try_from(&release).unwrap());
+        let now = Now::at("2026-11-21T10:00:00Z".parse().unwrap());
+        let turn = advance(&plan, &Progress::new(now), &Observation::default(), now);
+        let mut document = RoutingConfig::clone(&turn.routing.unwrap());
+        edit(&mut document);
+        serde_json::from_value(json!({
+            "metadata": {"name": "gr-7c1f", "namespace": "halftone", "annotations": annotations},
+            "data": {"routing.json": document.to_json().unwrap()},
+        }))
+        .unwrap()
+    }
+
+    fn gone() -> serde_json::Value {
+        json!({"halftone.dev/gone-since": "2026-11-21T10:00:00Z"})
+    }
+
+    #[test]
+    fn documents_that_have_outlived_their_release_are_listed_with_their_hosts() {
+        let none = BTreeSet::new();
+        let there = BTreeSet::from(["shop/checkout".to_owned()]);
+        let live = object(&json!({}), |_| {});
+        assert_eq!(judge(std::slice::from_ref(&live), &there).found, "none");
+
+        let check = judge(&[object(&gone(), |_| {})], &none);
+        assert_eq!(
+            (check.result, &*check.found),
+            (Outcome::Passed, "shop/checkout still serves shop.example.com/")
+        );
+        let check = judge(
+            &[object(&gone(), |document| (document.state, document.moving) = (State::Withdrawn, false))],
+            &none,
+        );
+        assert_eq!(check.found, "shop/checkout keeps for its namespace shop.example.com/");
+
+        let check = judge(&[live], &none);
+        assert_eq!(check.result, Outcome::Failed, "no operator has seen it");
+        let advice = check.advice.unwrap();
+        assert!(advice.ends_with("run: kubectl delete configmap -n halftone gr-7c1f"), "{advice}");
+        let mut broken = object(&gone(), |_| {});
+        broken.data = None;
+        assert_eq!(judge(&[broken], &none).found, "gr-7c1f cannot be read");
+    }
+}
