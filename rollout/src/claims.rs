@@ -204,4 +204,6 @@ fn pairs<'a>(hosts: &'a [HostPattern], paths: &'a [PathPrefix]) -> impl Iterator
 }
 
 #[cfg(test)]
+mod sequences;
+#[cfg(test)]
 mod tests;

@@ -30,8 +30,9 @@ type Age<'a> = (Timestamp, &'a str, &'a str);
 struct Settling<'c, 'a> {
     claimants: &'c [Claimant<'a>],
     ages: Vec<Option<Age<'a>>>,
-    /// Who has each place: whoever serves it, or whose edit was accepted.
-    owners: HashMap<Place<'a>, Owner>,
+    /// Who has each place, the owner first: whose edit was accepted, or whoever serves it. While one hands a place over both
+    /// have it, and if the first gives it up the next is the owner.
+    owners: HashMap<Place<'a>, Vec<Owner>>,
     /// Edits that are not accepted, the oldest first.
     open: Vec<usize>,
 }
@@ -57,9 +58,9 @@ impl<'c, 'a> Settling<'c, 'a> {
         }
         // Of what a deleted release has left and another one serves already, that one is the owner.
         served.sort_unstable_by_key(|(since, age, at, _)| (claimants[*at].is_left(), *since, *age));
-        let mut owners = HashMap::new();
+        let mut owners: HashMap<_, Vec<_>> = HashMap::new();
         for (since, _, at, place) in served {
-            owners.entry(place).or_insert(Owner { at, since: Some(since) });
+            owners.entry(place).or_default().push(Owner { at, since: Some(since) });
         }
         let wants = |at: &usize| claimants[*at].wanted.is_some();
         let mut open: Vec<usize> = (0..claimants.len()).filter(wants).collect();
@@ -98,12 +99,8 @@ impl<'c, 'a> Settling<'c, 'a> {
     fn fits(&self, at: usize, together: &[usize]) -> bool {
         let older = || together.iter().take_while(|other| **other != at);
         self.claimants[at].wants().all(|place| {
-            let free = match self.owners.get(&place) {
-                Some(owner) if self.blocks(owner.at, at) => {
-                    together.contains(&owner.at) && !self.wants(owner.at, place)
-                }
-                _ => true,
-            };
+            let leaves = |owner: Owner| together.contains(&owner.at) && !self.wants(owner.at, place);
+            let free = self.barriers(at, place).all(leaves);
             free && !older().any(|other| self.wants(*other, place))
         })
     }
@@ -115,9 +112,7 @@ impl<'c, 'a> Settling<'c, 'a> {
     /// Gives up what it serves and does not want.
     fn release(&mut self, at: usize) {
         for place in self.claimants[at].serves().filter(|place| !self.wants(at, *place)).collect::<Vec<_>>() {
-            if self.owners.get(&place).is_some_and(|owner| owner.at == at) {
-                self.owners.remove(&place);
-            }
+            self.take_out(at, place);
         }
     }
 
@@ -125,18 +120,28 @@ impl<'c, 'a> Settling<'c, 'a> {
     fn give(&mut self, at: usize) {
         self.release(at);
         for place in self.claimants[at].wants() {
-            let served = self.owners.get(&place).filter(|owner| owner.at == at);
-            let since = served.and_then(|owner| owner.since);
-            self.owners.insert(place, Owner { at, since });
+            let since = self.take_out(at, place).and_then(|owner| owner.since);
+            self.owners.entry(place).or_default().insert(0, Owner { at, since });
         }
+    }
+
+    fn take_out(&mut self, at: usize, place: Place<'a>) -> Option<Owner> {
+        let owners = self.owners.get_mut(&place)?;
+        owners.iter().position(|owner| owner.at == at).map(|found| owners.remove(found))
+    }
+
+    /// Those who have a place before `at` has it, and to whom it is closed.
+    fn barriers(&self, at: usize, place: Place<'a>) -> impl Iterator<Item = Owner> {
+        let owners = self.owners.get(&place).into_iter().flatten().copied();
+        owners.take_while(move |owner| owner.at != at).filter(move |owner| self.blocks(owner.at, at))
     }
 
     /// A place that the edit wants and another release has; of several the one that is served the longest, else the one
     /// of the oldest release.
     fn obstructed(&self, at: usize) -> Option<(Place<'a>, Owner)> {
         let obstacles = self.claimants[at].wants().filter_map(|place| {
-            let owner = self.owners.get(&place).filter(|owner| self.blocks(owner.at, at))?;
-            Some((place, *owner))
+            let owner = self.barriers(at, place).next()?;
+            Some((place, owner))
         });
         obstacles.min_by_key(|(_, owner)| (owner.since.is_none(), owner.since, self.ages[owner.at]))
     }

@@ -7,7 +7,7 @@ use super::*;
 use crate::{clock::Now, manifest, progress::Progress, routing_for::routing_for};
 
 /// `[NAMESPACE/]NAME@SECOND HOSTS PATHS`
-fn plan(text: &str) -> Plan {
+pub(super) fn plan(text: &str) -> Plan {
     let parts: Vec<&str> = text.split(' ').collect();
     let (name, second) = parts[0].split_once('@').expect("a time");
     let (namespace, name) = name.split_once('/').unwrap_or(("shop", name));
@@ -24,7 +24,7 @@ fn plan(text: &str) -> Plan {
     plan
 }
 
-fn at(second: i64) -> Timestamp {
+pub(super) fn at(second: i64) -> Timestamp {
     Timestamp::from_second(second).expect("a time")
 }
 
