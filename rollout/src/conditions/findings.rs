@@ -97,14 +97,12 @@ impl Teller<'_> {
             let message = format!("{why}; it is repaired");
             return Some(("StatusUnreadable".into(), message));
         }
-        if let Some(
-            held @ (Held::ProxyTooOld(_)
-            | Held::NoReadyProxy(_)
-            | Held::ProxyUnheard(_)
-            | Held::HandingOver(_)),
-        ) = &self.standing.held
-        {
-            return Some((held.reason().into(), held.message().into()));
+        match &self.standing.held {
+            Some(Held::ProxyTooOld(message)) => return Some(("ProxyTooOld".into(), message.clone())),
+            Some(Held::NoReadyProxy(message)) => return Some(("NoReadyProxy".into(), message.clone())),
+            Some(Held::ProxyUnheard(message)) => return Some(("Programming".into(), message.clone())),
+            Some(Held::HandingOver(message)) => return Some(("HandingOver".into(), message.clone())),
+            _ => {}
         }
         if let Some(obstacle) = &self.standing.unresolved {
             return Some((obstacle.reason.clone(), obstacle.message.clone()));
@@ -145,9 +143,9 @@ impl Teller<'_> {
     fn programmed(&self) -> Finding {
         let fleet = &self.standing.fleet;
         let (reason, message) = match &self.standing.held {
-            Some(held @ (Held::ProxyTooOld(_) | Held::NoReadyProxy(_) | Held::ProxyUnheard(_))) => {
-                (held.reason(), held.message().to_owned())
-            }
+            Some(Held::ProxyTooOld(message)) => ("ProxyTooOld", message.clone()),
+            Some(Held::NoReadyProxy(message)) => ("NoReadyProxy", message.clone()),
+            Some(Held::ProxyUnheard(message)) => ("Programming", message.clone()),
             _ if self.standing.unwritten.is_some() && !fleet.complete => {
                 ("NotPersisted", self.standing.unwritten.clone().unwrap_or_default())
             }
