@@ -13,6 +13,8 @@ use halftone_rollout::{
 use halftone_routing::config::{RoutingConfig, State, units::Ratio};
 use jiff::{SignedDuration, Timestamp};
 
+use crate::users;
+
 /// What an auditor remembers between turns.
 #[derive(Default)]
 pub(crate) struct Audit {
@@ -51,6 +53,7 @@ impl Audit {
         assert!(seen.turn.wake_after <= IDLE, "{:?}", seen.turn.wake_after);
         self.keeps_its_numbers(seen);
         self.moves_only_when_it_may(seen);
+        users::keep_their_version(seen);
         stays_rolled_back(seen.before, after);
         self.answers_once(seen);
         rises_on_no_progress_that_is_not_written(seen);

@@ -18,5 +18,6 @@ mod rounds;
 mod scripts;
 mod served;
 mod steps;
+mod users;
 mod words;
 mod world;

@@ -1,0 +1,122 @@
+//! Whom each user is served by, and that nobody changes version but by an edit that says so, by the steps, or by a
+//! rollback. Checked at every turn of every test; the rules are read from docs/concepts.md and not from the code.
+
+use halftone_rollout::{
+    events::Reason,
+    progress,
+    spec::{Force, Initial},
+};
+use halftone_routing::config::{RoutingConfig, State, arm::ArmConfig, rule::Target, units::Ratio};
+
+use crate::audit::Seen;
+
+/// Some users by their buckets, in millionths.
+const USERS: [u32; 8] = [0, 49_999, 99_999, 250_000, 499_999, 500_001, 750_000, 999_999];
+
+fn is_on_gray(document: &RoutingConfig, user: u32) -> bool {
+    match document.force {
+        Some(forced) => forced == Target::Gray,
+        None => document.state == State::Promoted || user < document.ratio.millionths(),
+    }
+}
+
+/// The arm that serves a user; none where no route is.
+fn arm(document: &RoutingConfig, user: u32) -> Option<&ArmConfig> {
+    let gray = document.arms.gray.as_ref().filter(|_| is_on_gray(document, user));
+    (document.state != State::Withdrawn).then(|| gray.unwrap_or(&document.arms.stable))
+}
+
+/// The arm where most users are.
+fn most(document: &RoutingConfig) -> Option<&ArmConfig> {
+    arm(document, 500_000)
+}
+
+fn version(arm: &ArmConfig) -> &str {
+    arm.version.as_str()
+}
+
+/// Nobody changes version unseen.
+pub(crate) fn keep_their_version(seen: &Seen<'_>) {
+    let Some(after) = &seen.turn.routing else { return };
+    let Some(before) = seen.live.or(seen.seen.predecessor.as_deref()) else { return begins(seen, after) };
+    if before.state == State::Withdrawn {
+        return begins(seen, after);
+    }
+    for user in USERS {
+        let (Some(was), Some(is)) = (arm(before, user), arm(after, user)) else { continue };
+        if version(was) != version(is) {
+            let moved = Moved { before, after, was, is, user };
+            let why = moved.is_meant(seen);
+            assert!(
+                why.is_some(),
+                "user {user} went from {} to {}: {before:#?} {after:#?} {:#?}",
+                version(was),
+                version(is),
+                seen.turn.events
+            );
+        }
+    }
+}
+
+/// Where nothing is known, `initial` says who serves.
+fn begins(seen: &Seen<'_>, after: &RoutingConfig) {
+    let Some(plan) = seen.turn.progress.plan() else { return };
+    if seen.before.release().is_none() && plan.force == Force::None && plan.initial == Initial::Stable {
+        assert!(after.ratio == Ratio::ZERO || after.replaces.is_some(), "begun at {}", after.ratio);
+    }
+}
+
+struct Moved<'a> {
+    before: &'a RoutingConfig,
+    after: &'a RoutingConfig,
+    was: &'a ArmConfig,
+    is: &'a ArmConfig,
+    user: u32,
+}
+
+impl Moved<'_> {
+    /// What says that this user moves.
+    fn is_meant(&self, seen: &Seen<'_>) -> Option<&'static str> {
+        let told = |reason| seen.turn.events.iter().any(|event| event.reason == reason);
+        let same_arms = self.before.release.id == self.after.release.id;
+        let promoted = seen.turn.events.iter().any(|event| event.message.starts_with("promote@"));
+        let up = same_arms && is_on_gray(self.after, self.user);
+        let down = same_arms && !is_on_gray(self.after, self.user);
+        let rolled_back = matches!(seen.turn.progress.state(), progress::State::RolledBack(_));
+        let meant = [
+            ("force", self.before.force != self.after.force),
+            ("a step", up && (told(Reason::StepStarted) || self.catches_up(seen))),
+            ("promote", up && promoted),
+            (
+                "a lower target or another identity",
+                down && (told(Reason::RatioLowered) || self.catches_up(seen)),
+            ),
+            ("a rollback", down && rolled_back),
+            ("a stable arm of another version", self.follows_stable()),
+            ("another release", !same_arms && self.joins_the_rest()),
+        ];
+        meant.into_iter().find(|(_, meant)| *meant).map(|(why, _)| why)
+    }
+
+    /// A turn before was persisted, and its document not written: a kill, or a stable arm that was away.
+    fn catches_up(&self, seen: &Seen<'_>) -> bool {
+        seen.before.ratio() != self.before.ratio && seen.before.ratio() == self.after.ratio
+    }
+
+    /// Users of stable go where the edit says that stable is: a hotfix. After a rollback or a promotion stable is named by
+    /// the same release only.
+    fn follows_stable(&self) -> bool {
+        let settled = matches!(self.before.state, State::RolledBack | State::Promoted);
+        let same_arms = self.before.release.id == self.after.release.id;
+        !is_on_gray(self.before, self.user)
+            && version(self.is) == version(&self.after.arms.stable)
+            && version(&self.before.arms.stable) != version(&self.after.arms.stable)
+            && (same_arms || !settled)
+    }
+
+    /// Whoever was not with most users joins them, and nobody else moves.
+    fn joins_the_rest(&self) -> bool {
+        let Some(most) = most(self.before) else { return true };
+        version(self.was) != version(most) && version(self.is) == version(most)
+    }
+}
