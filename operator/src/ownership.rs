@@ -29,7 +29,8 @@ const BEAT: Duration = Duration::from_secs(240);
 /// How often the decision is taken.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// How many releases of a class each installation looks after.
+/// How many releases of a class each installation looks after. New ones that nobody has begun with do not count: however
+/// many are applied at once, they change nothing of who looks after the class.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Tally {
     releases: usize,
@@ -49,9 +50,9 @@ impl Held {
 }
 
 impl Tally {
-    /// Counts a release, and who looks after it.
-    pub fn add(&mut self, controller: Option<&ControllerStatus>) {
-        self.releases += 1;
+    /// Counts a release, and who looks after it. `begun`: somebody has written its status.
+    pub fn add(&mut self, controller: Option<&ControllerStatus>, begun: bool) {
+        self.releases += usize::from(begun || controller.is_some());
         let Some(controller) = controller else { return };
         let held = self.by.entry(controller.id.clone()).or_default();
         held.releases += 1;
@@ -194,6 +195,13 @@ impl Ownership {
         self.us.is_some() && lock(&self.beat).elapsed() >= BEAT
     }
 
+    /// Whether the installation that the class was to be handed over to looks after it.
+    fn is_handed_over(&self, fleet: &FleetRef, world: &World) -> bool {
+        let named = world.settings(fleet).and_then(|settings| settings.hand_over_to);
+        let (owner, tally) = &*self.standing.borrow();
+        named.is_some_and(|to| tally.held(&to).releases > 0 && *owner == Owner::Another(to))
+    }
+
     fn look(&self, fleet: &FleetRef, world: &World, now: Timestamp) -> Option<Owner> {
         let us = self.us.as_deref()?;
         if !world.is_synced(&fleet.class) {
@@ -233,6 +241,11 @@ pub async fn follow(ownership: Arc<Ownership>, fleet: FleetRef, world: Arc<World
         let now = Timestamp::now();
         if let Some(owner) = ownership.look(&fleet, &world, now) {
             tell(&us, &fleet, &owner, &told, now);
+        }
+        if ownership.is_handed_over(&fleet, &world)
+            && let Err(error) = world.end_hand_over(&fleet).await
+        {
+            tracing::debug!(fleet = %fleet.class, "ending the hand-over: {error}");
         }
         tokio::time::sleep(LOOK).await;
     }
@@ -277,9 +290,9 @@ mod tests {
     /// So many releases of `a/a`, of `b/b` (seen so many minutes ago), and of nobody.
     fn tally(a: usize, (b, minutes): (usize, i64), nobody: usize) -> Tally {
         let mut tally = Tally::default();
-        (0..a).for_each(|_| tally.add(Some(&seen("a/a", 0))));
-        (0..b).for_each(|_| tally.add(Some(&seen("b/b", minutes))));
-        (0..nobody).for_each(|_| tally.add(None));
+        (0..a).for_each(|_| tally.add(Some(&seen("a/a", 0)), true));
+        (0..b).for_each(|_| tally.add(Some(&seen("b/b", minutes)), true));
+        (0..nobody).for_each(|_| tally.add(None, true));
         tally
     }
 
@@ -303,6 +316,14 @@ mod tests {
             Owner::Another("a/a".into()),
             "the other one"
         );
+    }
+
+    #[test]
+    fn however_many_new_releases_appear_the_owner_stays() {
+        let mut all = tally(0, (1, 0), 0);
+        (0..5).for_each(|_| all.add(None, false));
+        assert_eq!(owner("a/a", None, &all, now()), Owner::Another("b/b".into()));
+        assert_eq!(owner("b/b", None, &all, now()), Owner::Us);
     }
 
     #[test]

@@ -24,6 +24,8 @@ pub struct Packed {
     pub status: u128,
     /// The class of its fleet.
     pub class: Box<str>,
+    /// An operator has written its status.
+    pub begun: bool,
     /// The installation that looks after it.
     pub controller: Option<Box<ControllerStatus>>,
 }
@@ -41,6 +43,7 @@ impl Packed {
             generation: release.metadata.generation,
             status: xxh3_128(&status),
             class: release.spec.proxy_class.as_str().into(),
+            begun: release.status.as_ref().is_some_and(|status| status.observed_generation >= 0),
             controller: release.status.and_then(|status| status.controller).map(Box::new),
         }
     }

@@ -11,13 +11,17 @@ use halftone_rollout::fleet::{FleetDeclaration, FleetDeclarations};
 use halftone_routing::config::arm::ServiceRef;
 use halftone_routing::config::names::{ObjectName, Uid};
 use halftone_routing::fleet::FleetConfig;
-use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::core::v1::{ConfigMap, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::Client;
+use kube::api::{Api, Patch, PatchParams};
+use serde_json::json;
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
+use crate::cluster::in_time;
 use crate::endpoints::Found;
+use crate::error::Error;
 use crate::metrics::Metrics;
 use crate::names::{self, Key};
 use crate::objects::{FleetRef, Kept};
@@ -216,9 +220,26 @@ impl World {
         let releases = state.releases.values().flat_map(Store::iter).map(|(_, release)| release);
         let mut tally = Tally::default();
         for release in releases.filter(|release| *release.class == *class.as_str()) {
-            tally.add(release.controller.as_deref());
+            tally.add(release.controller.as_deref(), release.begun);
         }
         tally
+    }
+
+    /// Forgets that a class was to be handed over, once it is: else it would go on to the same installation whenever it
+    /// comes back.
+    ///
+    /// # Errors
+    /// It stands there still.
+    pub async fn end_hand_over(&self, fleet: &FleetRef) -> Result<(), Error> {
+        let Some(settings) = self.settings(fleet) else { return Ok(()) };
+        let api: Api<ConfigMap> = Api::namespaced(self.client.clone(), fleet.namespace.as_str());
+        let patch = json!({"metadata": {
+            "resourceVersion": settings.version,
+            "annotations": {names::HAND_OVER_ANNOTATION: null},
+        }});
+        let name = names::fleet_config_map(&fleet.class);
+        let (parameters, patch) = (PatchParams::default(), Patch::Merge(&patch));
+        in_time("ending the hand-over", api.patch(&name, &parameters, &patch)).await.map(drop)
     }
 
     /// The releases of a class.

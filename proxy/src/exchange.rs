@@ -162,13 +162,6 @@ pub(crate) struct Ended {
     pub(crate) record: Record,
 }
 
-impl Ended {
-    /// Before any backend was asked.
-    pub(crate) fn unsent(ending: Ending) -> Self {
-        Self { ending, counted: false, client: None, request_read: false, record: Record::default() }
-    }
-}
-
 /// What the access log wants to know.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Record {
@@ -189,6 +182,9 @@ struct Answer {
     body: Body,
     /// Its fields declare a body that it does not have.
     declares_body: bool,
+    /// The backend has answered without the rest of a request that its client keeps back, or sends in drops: an error
+    /// that it tells may be about that.
+    excused: bool,
     /// As sent to the client.
     delivered: Body,
     /// As told to the client.
@@ -428,7 +424,9 @@ impl<C: Stream> Exchange<'_, C> {
         }
         match self.until_answer(&mut connection).await {
             Ok(answer) => {
-                connection.lease.answered(answer.status, now());
+                if !(answer.excused && answer.status >= 500) {
+                    connection.lease.answered(answer.status, now());
+                }
                 Ok((connection, answer))
             }
             Err(failed) => {
@@ -497,7 +495,7 @@ impl<C: Stream> Exchange<'_, C> {
     /// Gives everything back and says what becomes of both connections.
     fn close(mut self, left: Left) -> Ended {
         let Left { ending, answer, connection, upgraded } = left;
-        self.client_goes_on();
+        self.client_is_free();
         let answered = matches!(ending, Ending::Answered(_));
         self.record.request_bytes = self.upload.moved();
         self.record.response_bytes = self.download.moved();
@@ -520,6 +518,12 @@ impl<C: Stream> Exchange<'_, C> {
         });
         self.download.release(&self.worker.buffers, &mut self.answer);
         self.worker.buffers.give_back(&mut self.answer);
+        let excused = answer.is_some_and(|answer| answer.excused)
+            && matches!(ending, Ending::Answered(status) if self.order.arm.error_statuses.contains(status));
+        let ending = match ending {
+            Ending::Answered(status) if excused => Ending::ClientStalled(status),
+            ending => ending,
+        };
         Ended { ending, counted: upgraded, client, request_read, record: self.record }
     }
 

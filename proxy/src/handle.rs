@@ -8,8 +8,8 @@ use std::time::Instant;
 use jiff::Timestamp;
 
 use self::log::Logged;
-use self::route::{Prepared, Step};
-use crate::exchange::{self, Client, Ended, Order, Record};
+use self::route::{Late, Prepared, Step};
+use crate::exchange::{self, Client, Record};
 use crate::http1::reuse::{self, ClientEnd, Reuse};
 use crate::http1::write::OwnAnswer;
 use crate::http1::{Body, HeadSearch, Method, Version};
@@ -17,7 +17,6 @@ use crate::outcome::{Ending, Meaning, meaning};
 use crate::respond;
 use crate::stream::Stream;
 use crate::worker::Worker;
-use crate::worker::buffers::Buf;
 use crate::worker::room::{Owing, Waiting};
 use crate::worker::tick::Tick;
 
@@ -90,6 +89,9 @@ async fn next_head<C: Stream>(worker: &Worker, client: &mut Client<C>, served: b
             }
         }
         let now = worker.ticker.now();
+        if begun.is_none() {
+            forget_empty_lines(client);
+        }
         let deadline = begun.map_or(idle, |begun: Tick| begun.after(worker.limits().client.head));
         if now >= deadline || client.timer.is_leaving() {
             return Poll::Ready(begun.map_or(Next::Closed, |_| Next::Refused(Ending::ClientTimeout)));
@@ -119,22 +121,31 @@ fn begins_request(input: &[u8]) -> bool {
     input.iter().any(|byte| !matches!(byte, b'\r' | b'\n'))
 }
 
+/// What some clients send behind a body takes no memory while they are idle. The first half of an empty line stays.
+fn forget_empty_lines<C>(client: &mut Client<C>) {
+    let half = usize::from(client.input.unread().last() == Some(&b'\r'));
+    let lines = client.input.len().saturating_sub(half);
+    if lines > 0 {
+        client.input.consume(lines);
+        client.search = HeadSearch::request();
+    }
+}
+
 /// One request whose head stands at the start of the input, and what becomes of the connection after it.
 async fn request<C: Stream>(worker: &Worker, client: &mut Client<C>, length: usize) -> Reuse {
     let Prepared { mut step, mut logged } = route::prepare(worker, client, length, None);
-    let mut received = Ok(());
     if let Step::Receive { body, since } = step {
-        received = receive::body(worker, client, length + body).await;
+        let received = receive::body(worker, client, length + body).await;
         client.timer.wait(Waiting::No);
         // Documents may have changed meanwhile.
-        Prepared { step, logged } = route::prepare(worker, client, length, Some(since));
+        Prepared { step, logged } = route::prepare(worker, client, length, Some(Late { since, received }));
     }
     let (mut order, head) = match step {
         Step::Forward(order, head) => (order, head),
         Step::Answer(own) => return own.send(worker, client, logged).await,
         Step::Receive { .. } => unreachable!("a body is received once"),
     };
-    let ended = forward(worker, client, &mut order, head, received).await;
+    let ended = exchange::run(worker, client, &mut order, head).await;
     if !ended.counted {
         order.count(&ended.ending);
     }
@@ -162,23 +173,6 @@ async fn request<C: Stream>(worker: &Worker, client: &mut Client<C>, length: usi
                 reason: order.reason,
             };
             own.send(worker, client, None).await
-        }
-    }
-}
-
-/// To a backend, unless the body did not come.
-async fn forward<C: Stream>(
-    worker: &Worker,
-    client: &mut Client<C>,
-    order: &mut Order,
-    mut head: Buf,
-    received: Result<(), Ending>,
-) -> Ended {
-    match received {
-        Ok(()) => exchange::run(worker, client, order, head).await,
-        Err(ending) => {
-            worker.buffers.give_back(&mut head);
-            Ended::unsent(ending)
         }
     }
 }

@@ -10,6 +10,7 @@ use crate::http1::write::{self, OwnAnswer};
 use crate::stream::Stream;
 use crate::worker::Worker;
 use crate::worker::buffers::poll_write;
+use crate::worker::room::{Owing, Waiting};
 use crate::worker::turn;
 
 /// How long a lingering close goes on reading what the client still sends. However much that is: an upload of 10 MB is
@@ -28,7 +29,8 @@ pub(crate) async fn answer<C: Stream>(
 ) -> bool {
     let mut out = worker.buffers.small();
     write::own_answer(out.vec(), answer);
-    let deadline = worker.ticker.now().after(worker.limits().client.write);
+    let since = worker.ticker.now();
+    let deadline = since.after(worker.limits().client.write);
     let written = poll_fn(|cx| {
         if let Poll::Ready(written) = poll_write(&mut out, &mut client.stream, cx) {
             return Poll::Ready(written.is_ok());
@@ -36,10 +38,18 @@ pub(crate) async fn answer<C: Stream>(
         if worker.ticker.now() >= deadline || !worker.phase().exchange_may_go_on() {
             return Poll::Ready(false);
         }
+        if client.timer.is_leaving() {
+            return Poll::Ready(false);
+        }
         client.timer.set(deadline);
+        worker.buffers.shrink(&mut out);
+        worker.buffers.shrink(&mut client.input);
+        client.timer.wait(Waiting::Client(Owing::unsent(since, out.held() + client.input.held())));
+        worker.bound_held();
         Poll::Pending
     })
     .await;
+    client.timer.wait(Waiting::No);
     worker.buffers.give_back(&mut out);
     written
 }

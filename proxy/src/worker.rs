@@ -264,6 +264,11 @@ impl Worker {
         self.ticker.bound_held(self.limits().max_held_bytes / self.common.loads.workers());
     }
 
+    /// From half of that on, memory is worth more than copying.
+    pub(crate) fn is_short_of_memory(&self) -> bool {
+        self.ticker.held() > self.limits().max_held_bytes / self.common.loads.workers() / 2
+    }
+
     /// Those who hold places without using them leave when places are scarce.
     fn make_room(&self) {
         let loads = &self.common.loads;

@@ -101,3 +101,29 @@ async fn a_class_is_handed_over_by_one_write() {
     cluster.reaches("checkout", "Holding").await;
     eventually("the first lets go", || first.page("/readyz").contains("ClassNotOurs").then_some(())).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_class_that_is_handed_back_stays() {
+    let cluster = Cluster::new().await;
+    cluster.release("checkout", 1, "shop.example.com");
+    let _first = cluster.operator_of(OURS, "halftone", "default");
+    until_controller(&cluster, "checkout", OURS).await;
+    let _second = cluster.operator_of(THEIRS, "other", "default");
+    for (from, to) in [("halftone", THEIRS), ("other", OURS)] {
+        let settings = || cluster.server.get("configmaps", from, "halftone-fleet-default");
+        eventually("its settings", settings).await;
+        cluster.server.edit("configmaps", from, "halftone-fleet-default", |object| {
+            object["metadata"]["annotations"]["halftone.dev/hand-over-to"] = json!(to);
+        });
+        until_controller(&cluster, "checkout", to).await;
+        eventually("it is forgotten", || {
+            settings()?["metadata"]["annotations"].get("halftone.dev/hand-over-to").is_none().then_some(())
+        })
+        .await;
+    }
+    cluster.reaches("checkout", "Holding").await;
+    cluster.rest().await;
+    assert_eq!(controller(&cluster, "checkout"), OURS, "it does not go on to the first it was handed to");
+    let _failing = cluster.proxy.fail_gray();
+    cluster.reaches("checkout", "RolledBack").await;
+}

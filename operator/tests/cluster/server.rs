@@ -230,6 +230,8 @@ impl Server {
         }
         let mut after = before.as_deref().cloned().unwrap_or_default();
         match asked.verb {
+            // Everything that is applied names its kind.
+            "patch" if body["kind"].is_null() => merge(&mut after, body),
             "create" | "update" | "patch" => after = body.clone(),
             "update/status" => after["status"] = seconds(body["status"].clone()),
             "delete" => {
@@ -307,6 +309,20 @@ impl Server {
             lines.push_str(&format!("{event}\n"));
         }
         (last, lines)
+    }
+}
+
+/// A JSON merge patch (RFC 7386).
+fn merge(into: &mut Value, patch: &Value) {
+    let Value::Object(fields) = patch else {
+        *into = patch.clone();
+        return;
+    };
+    for (name, value) in fields {
+        match into.as_object_mut() {
+            Some(object) if value.is_null() => drop(object.remove(name)),
+            _ => merge(&mut into[name], value),
+        }
     }
 }
 

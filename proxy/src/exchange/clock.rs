@@ -9,6 +9,7 @@ use super::{Exchange, Order};
 use crate::counters::CellWriter;
 use crate::outcome::Ending;
 use crate::stream::Stream;
+use crate::worker::room::{Owing, Waiting as Waits};
 use crate::worker::tick::Tick;
 
 /// An answer or tunnel older than this is long: reported, and an answer is not closed for a rollback before.
@@ -57,6 +58,11 @@ impl Clock {
     pub(super) fn body_received(&mut self, now: Tick) {
         self.since = Instant::now();
         self.since_tick = now;
+    }
+
+    /// The tick of what latency runs from.
+    pub(super) fn since_tick(&self) -> Tick {
+        self.since_tick
     }
 
     pub(super) fn waited(&self, now: Instant) -> Duration {
@@ -158,9 +164,19 @@ impl<C: Stream> Exchange<'_, C> {
         if !self.worker.phase().tunnel_may_stay() {
             return Err(Expired::Over(Ending::Shutdown));
         }
+        if self.client.timer.is_leaving() {
+            return Err(Expired::Over(Ending::Answered(101)));
+        }
+        let held = self.client.input.held() + self.answer.held();
+        self.client.timer.wait(Waits::Client(Owing::tunnel(active, held)));
+        self.worker.bound_held();
         let idle = active.after(self.order.arm.timeouts.tunnel);
         let due = self.age(Tick::START, Due::at(idle, Expired::Over(Ending::Answered(101))));
-        self.watch(due, Some(101))
+        if due.at <= self.worker.ticker.now() {
+            return Err(due.means);
+        }
+        self.client.timer.set(due.wake);
+        Ok(())
     }
 
     /// What the rest of the request is waited for, or the answer's head where there is no rest.
@@ -252,10 +268,15 @@ impl<C: Stream> Exchange<'_, C> {
         silent || self.kept_waiting || self.is_slow_client()
     }
 
-    /// The rest of the request is owed, and comes slowly.
+    /// The rest of the request is owed, and has come slowly.
     pub(super) fn is_slow_client(&self) -> bool {
         let owes = !self.upload_cut && !self.upload.is_read() && !self.awaits_continue();
-        owes && self.place.client_is_slow(self.worker.ticker.now(), self.moved_by_client())
+        owes && self.client_was_slow()
+    }
+
+    /// The client kept its request or the answer waiting for a second or longer.
+    pub(super) fn client_was_slow(&self) -> bool {
+        self.place.client_was_slow(self.worker.ticker.now(), self.moved_by_client())
     }
 
     /// Who is waited for.

@@ -59,7 +59,7 @@ impl<C: Stream> Exchange<'_, C> {
         match self.download.poll(&self.worker.buffers, &mut self.answer, backend, client, now, cx) {
             Poll::Pending | Poll::Ready(Ok(())) => Ok(()),
             Poll::Ready(Err(Broken::Sink { .. })) => Err(Ending::ClientGoneAfter(answer.status)),
-            Poll::Ready(Err(Broken::Source)) if self.keeps_waiting() => {
+            Poll::Ready(Err(Broken::Source)) if self.keeps_waiting() || self.client_was_slow() => {
                 Err(Ending::ClientStalled(answer.status))
             }
             Poll::Ready(Err(Broken::Source)) => Err(Ending::BrokenOff(answer.status)),

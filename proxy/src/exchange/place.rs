@@ -1,7 +1,7 @@
 //! A request's place among those that its arm is busy with (`maxInFlight`). A backend is busy with a request from its
 //! last byte, or while a long body keeps coming. A client that owes its body, or does not take its answer, keeps nobody
-//! busy but itself: its request has no place, so that however many such clients there are, all others are served. Such
-//! exchanges are counted apart: each holds a connection to the backend, so that beyond `maxInFlight` the slowest ends.
+//! busy but itself: its request has no place, so that however many such clients there are, all others are served. Those
+//! that last are counted apart: each holds a connection to the backend, so that beyond `maxInFlight` the slowest ends.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -44,6 +44,8 @@ pub(super) struct Place {
     owing: bool,
     /// It moved less than it should in the window before.
     slow: bool,
+    /// It did so in any window.
+    was_slow: bool,
     /// Bytes moved in the window before.
     pace: u64,
     /// Since when the client has been waited for.
@@ -82,7 +84,7 @@ impl Place {
     /// The arm has no room.
     pub(super) fn begin(arm: &Rc<Arm>, finished: bool, now: Tick) -> Result<Self, Ending> {
         arm.room().map_err(ending)?;
-        let state = if finished { State::Held(arm.enter(false)) } else { State::Owed };
+        let state = if finished { State::Held(arm.enter()) } else { State::Owed };
         Ok(Self::new(state, finished, now.after(WINDOW)))
     }
 
@@ -94,6 +96,7 @@ impl Place {
             moved_before: 0,
             owing: false,
             slow: false,
+            was_slow: false,
             pace: 0,
             waits_since: Tick::START,
             listed: false,
@@ -118,6 +121,7 @@ impl Place {
         if self.finished && !standing.client_owes && self.is_held() {
             self.begin_window(now, standing.moved);
             self.slow = false;
+            self.mark(false);
             return Ok(Tick::NEVER);
         }
         if standing.backend_done && !standing.client_owes {
@@ -127,7 +131,7 @@ impl Place {
             return Ok(Tick::NEVER);
         }
         if standing.finished {
-            self.finish(arm);
+            self.finish(arm, standing.answered)?;
         }
         let steady = standing.moved.saturating_sub(self.moved_before) >= STEADY;
         let goes_on = self.finished && !standing.client_owes;
@@ -139,10 +143,19 @@ impl Place {
         }
         if steady || !standing.client_owes || now >= self.window_ends {
             self.slow = standing.client_owes && !steady;
+            self.was_slow |= self.slow;
             self.pace = standing.moved.saturating_sub(self.moved_before);
             self.begin_window(now, standing.moved);
         }
+        self.mark(standing.client_owes);
         Ok(if standing.client_owes && !self.slow { self.window_ends } else { Tick::NEVER })
+    }
+
+    /// Whether it is the client that has the place kept.
+    fn mark(&mut self, client_owes: bool) {
+        if let State::Held(admission) = &mut self.state {
+            admission.kept_by_client(client_owes || !self.finished);
+        }
     }
 
     fn begin_window(&mut self, now: Tick, moved: u64) {
@@ -150,11 +163,11 @@ impl Place {
         self.moved_before = moved;
     }
 
-    /// Since a whole window or longer it has been the client that is waited for, and it has moved less than
-    /// [`STEADY`] in each; so many bytes in all.
-    pub(super) fn client_is_slow(&self, now: Tick, moved: u64) -> bool {
+    /// For a whole window it has been the client that was waited for, and it moved less than [`STEADY`] (`moved`: bytes
+    /// in all), whatever it has done since: a backend that then gives up may have had enough of it.
+    pub(super) fn client_was_slow(&self, now: Tick, moved: u64) -> bool {
         let steady = moved.saturating_sub(self.moved_before) >= STEADY;
-        self.owing && !steady && (self.slow || now >= self.window_ends)
+        self.was_slow || (self.owing && !steady && now >= self.window_ends)
     }
 
     /// What the worker is to know of a client that is waited for; `None`: it is not. `moved`: bytes so far; `held`: the
@@ -167,7 +180,7 @@ impl Place {
         Some(Owing {
             pace: u32::try_from(pace).unwrap_or(u32::MAX),
             stale: self.window_ends.after(WINDOW),
-            arm: (!self.is_held()).then(|| arm.key()),
+            arm: self.lasts_without_place().then(|| arm.key()),
             ..Owing::unsent(self.waits_since, held)
         })
     }
@@ -182,10 +195,14 @@ impl Place {
         !std::mem::replace(&mut self.listed, true)
     }
 
-    /// The arm counts it with those that have no place while their clients are waited for. False: it did already, or
-    /// there is a place.
+    fn lasts_without_place(&self) -> bool {
+        self.lasts() && !self.is_held()
+    }
+
+    /// Where that lasts, the arm counts it with those that have no place while their clients are waited for. False: it
+    /// did already, or does not.
     pub(super) fn count_awaited(&mut self, arm: &Rc<Arm>) -> bool {
-        if self.is_held() {
+        if !self.lasts_without_place() {
             self.awaited = None;
             return false;
         }
@@ -206,13 +223,15 @@ impl Place {
     }
 
     /// The last byte has come: the backend is busy, unless it waits for the client to take its answer.
-    fn finish(&mut self, arm: &Rc<Arm>) {
+    ///
+    /// # Errors
+    /// The arm has no room.
+    fn finish(&mut self, arm: &Rc<Arm>, answered: bool) -> Result<(), Ending> {
         let first = !std::mem::replace(&mut self.finished, true);
-        match &mut self.state {
-            State::Held(admission) => admission.finished(),
-            State::Owed => self.state = State::Held(arm.enter(false)),
-            State::Lent if first => self.state = State::Held(arm.enter(false)),
-            State::Lent | State::Done => {}
+        match &self.state {
+            State::Owed => self.hold(arm, answered),
+            State::Lent if first => self.hold(arm, answered),
+            State::Held(_) | State::Lent | State::Done => Ok(()),
         }
     }
 
@@ -221,7 +240,7 @@ impl Place {
             arm.room().map_err(ending)?;
         }
         if matches!(self.state, State::Owed | State::Lent) {
-            self.state = State::Held(arm.enter(!self.finished));
+            self.state = State::Held(arm.enter());
         }
         Ok(())
     }

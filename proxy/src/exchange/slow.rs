@@ -5,6 +5,7 @@
 use super::Exchange;
 use crate::outcome::Ending;
 use crate::stream::Stream;
+use crate::worker::buffers::SMALL;
 use crate::worker::room::Waiting;
 
 impl<C: Stream> Exchange<'_, C> {
@@ -12,7 +13,7 @@ impl<C: Stream> Exchange<'_, C> {
     /// answer, once it is relayed.
     ///
     /// # Errors
-    /// It was asked to leave, or there is no room for it.
+    /// It was asked to leave.
     pub(super) fn wait_for_client(&mut self, moved: u64, status: Option<u16>) -> Result<(), Ending> {
         self.save_memory();
         let held = self.client.input.held() + self.upload.held() + self.download.held() + self.answer.held();
@@ -26,22 +27,33 @@ impl<C: Stream> Exchange<'_, C> {
         self.client.timer.wait(Waiting::Client(owing));
         self.worker.bound_held();
         let arm = &self.order.arm;
-        if self.place.count_awaited(arm)
-            && arm.is_crowded()
-            && !self.client.timer.displace(arm.key())
-            && status.is_none()
-        {
-            return Err(Ending::Crowded);
+        if self.place.count_awaited(arm) && arm.is_crowded() {
+            // Where all the others are with other workers, one more of this worker stays.
+            self.client.timer.displace(arm.key());
         }
         Ok(())
     }
 
-    /// The client is not waited for any more.
+    /// The client is not waited for, or no longer: what it has sent ahead, and what is kept for another try, is known to
+    /// the worker all the same.
     pub(super) fn client_goes_on(&mut self) {
-        if self.place.unlist() {
+        let was_listed = self.place.unlist();
+        if was_listed {
             self.download.be_thrifty(false);
-            self.client.timer.wait(Waiting::No);
         }
+        if self.worker.is_short_of_memory() {
+            self.worker.buffers.shrink(&mut self.client.input);
+        }
+        let held = self.client.input.held();
+        if was_listed || held > SMALL {
+            self.client.timer.wait(Waiting::Busy(held));
+        }
+    }
+
+    /// The exchange is over.
+    pub(super) fn client_is_free(&mut self) {
+        self.place.unlist();
+        self.client.timer.wait(Waiting::No);
     }
 
     fn save_memory(&mut self) {

@@ -3,7 +3,7 @@
 
 use std::future::poll_fn;
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::clock::Expired;
 use super::flow::{Broken, Waiting};
@@ -188,7 +188,7 @@ impl<C: Stream> Exchange<'_, C> {
         if heads.interim > MAX_INTERIM {
             return Err(heads.malformed(MessageError::InterimTooLong));
         }
-        self.continued = true;
+        self.continued |= head.status == 100;
         let said_already = self.asked && head.status == 100;
         if self.order.version == Version::Http11 && !said_already {
             write::interim_head(self.download.before(&self.worker.buffers, self.worker.ticker.now()), head);
@@ -198,7 +198,7 @@ impl<C: Stream> Exchange<'_, C> {
 
     /// The final answer: from here on nothing is tried again.
     fn begin_answer(&mut self, head: &ResponseHead<'_, '_>) -> Answer {
-        let waited = self.clock.waited(Instant::now());
+        let waited = self.waited_for_answer();
         self.clock.count_answer(self.order, waited);
         self.order.count_latency(waited);
         self.record.wait = Some(waited);
@@ -233,10 +233,20 @@ impl<C: Stream> Exchange<'_, C> {
             body: head.body,
             declares_body: head.declares_body,
             delivered: delivery.body,
+            excused: !self.upload.is_read() && self.keeps_waiting(),
             keep_alive: delivery.keep_alive,
             backend_keeps: head.keep_alive,
             backend_timeout: head.keep_alive_timeout,
         }
+    }
+
+    /// How long the backend has taken for its answer: since the last byte of the request, or the last that has come.
+    fn waited_for_answer(&self) -> Duration {
+        let since = self.upload.progress();
+        if !self.upload.is_read() && since > self.clock.since_tick() {
+            return self.worker.ticker.now().since(since);
+        }
+        self.clock.waited(Instant::now())
     }
 
     /// Says 100 in the backend's place (RFC 9110 §10.1.1), which many backends leave to their first read of the body, or

@@ -32,6 +32,9 @@ impl<C: Stream> Exchange<'_, C> {
         let now = self.worker.ticker.now();
         self.upload = Flow::new(Buf::default(), Body::UntilClose, false, now);
         self.download.begin(Body::UntilClose, false);
+        // However many there are, and however little their clients take.
+        self.upload.be_thrifty(true);
+        self.download.be_thrifty(true);
         let mut halves = (Half::Open, Half::Open);
         poll_fn(|cx| self.poll_tunnel(&mut halves, backend, cx)).await
     }

@@ -45,13 +45,20 @@ pub(super) enum Step {
     Receive { body: usize, since: Instant },
 }
 
-/// Takes the head of this length out of the client's buffer and works out what to do. `since`: when the head had come,
-/// for a request whose body has been waited for.
+/// A request whose body was waited for.
+pub(super) struct Late {
+    /// When its head had come.
+    pub(super) since: Instant,
+    /// Whether the body has come.
+    pub(super) received: Result<(), Ending>,
+}
+
+/// Takes the head of this length out of the client's buffer and works out what to do.
 pub(super) fn prepare<C>(
     worker: &Worker,
     client: &mut Client<C>,
     length: usize,
-    since: Option<Instant>,
+    late: Option<Late>,
 ) -> Prepared {
     let received = Instant::now();
     let mut slots = FieldSlots::new();
@@ -63,13 +70,15 @@ pub(super) fn prepare<C>(
             logged: Logged::unknown(worker, received),
         },
         Ok(head) => {
-            let mut logged = Logged::request(worker, &head, since.unwrap_or(received));
+            let mut logged =
+                Logged::request(worker, &head, late.as_ref().map_or(received, |late| late.since));
             let routing = Routing {
                 worker,
                 client: &*client,
                 head: &head,
                 received,
-                awaited: if since.is_none() { awaited(&head, rest) } else { None },
+                awaited: if late.is_none() { awaited(&head, rest) } else { None },
+                unsent: late.and_then(|late| late.received.err()),
                 logged: logged.as_deref_mut(),
             };
             let mut step =
@@ -114,6 +123,8 @@ struct Routing<'a, C> {
     received: Instant,
     /// What of its body is to be received before it goes on.
     awaited: Option<usize>,
+    /// Why its body did not come.
+    unsent: Option<Ending>,
     logged: Option<&'a mut Logged>,
 }
 
@@ -167,6 +178,9 @@ impl<C> Routing<'_, C> {
             logged.decision(decision);
         }
         let reason = self.reason(config, decision);
+        if let Some(ending) = self.unsent {
+            return self.answer(&cell, &ending, reason);
+        }
         let has_endpoint = |arm| snapshot.has_endpoint(decision.release, arm);
         let served = serve(release, decision.arm, has_endpoint);
         let Some(arm) = served.arm().and_then(|arm| arms.arm(snapshot, decision.release, arm)) else {
@@ -197,6 +211,9 @@ impl<C> Routing<'_, C> {
     /// No release has it, but the fleet names a backend for that.
     fn default_backend(self, snapshot: &Snapshot, arms: &ArmCache) -> Step {
         let cell = self.worker.counters.unrouted();
+        if let Some(ending) = self.unsent {
+            return self.answer(&cell, &ending, None);
+        }
         let table = snapshot.default_table().filter(|table| table.any(|| true));
         let Some(arm) = table.and_then(|_| arms.default_backend(snapshot)) else {
             return self.answer(&cell, &Ending::NoEndpoint, None);

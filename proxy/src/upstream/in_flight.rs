@@ -23,8 +23,8 @@ pub struct InFlight {
 #[repr(align(128))]
 struct Count {
     requests: AtomicU32,
-    /// Those of them whose body has not been received to its end.
-    uploads: AtomicU32,
+    /// Those of them that their clients keep: by the rest of a body, or by not taking the answer.
+    kept: AtomicU32,
     tunnels: AtomicU32,
     /// Exchanges that are no requests in this sense, since their clients are waited for.
     waiting: AtomicU32,
@@ -35,7 +35,7 @@ struct Count {
 pub enum Full {
     /// The backend is busy with as many complete requests as it may have.
     Busy,
-    /// Places are free but for requests that their clients have not finished.
+    /// Places are free but for requests that their clients keep.
     Crowded,
 }
 
@@ -59,7 +59,7 @@ impl InFlight {
         if all < u64::from(max) {
             return Ok(());
         }
-        let complete = all.saturating_sub(self.sum(|count| &count.uploads));
+        let complete = all.saturating_sub(self.sum(|count| &count.kept));
         Err(if complete < u64::from(max) { Full::Crowded } else { Full::Busy })
     }
 
@@ -73,14 +73,14 @@ impl InFlight {
         take(&self.by_worker()[worker].requests);
     }
 
-    /// A request that was counted in has not been received to its end.
-    pub(crate) fn begin_upload(&self, worker: usize) {
-        add(&self.by_worker()[worker].uploads);
+    /// The client of a request that was counted in keeps it waiting.
+    pub(crate) fn begin_keeping(&self, worker: usize) {
+        add(&self.by_worker()[worker].kept);
     }
 
-    /// The end of it has come, or it has left.
-    pub(crate) fn end_upload(&self, worker: usize) {
-        take(&self.by_worker()[worker].uploads);
+    /// It does so no longer, or has left.
+    pub(crate) fn end_keeping(&self, worker: usize) {
+        take(&self.by_worker()[worker].kept);
     }
 
     /// Whether fewer than `max` tunnels are open.
@@ -179,15 +179,15 @@ mod tests {
     }
 
     #[test]
-    fn places_that_only_unfinished_requests_hold_are_told_apart() {
+    fn places_that_only_clients_keep_are_told_apart() {
         let arm = InFlight::new(2);
         for worker in [0, 1] {
             arm.enter(worker);
         }
         assert_eq!(arm.room(0, 2), Err(Full::Busy));
-        arm.begin_upload(1);
+        arm.begin_keeping(1);
         assert_eq!(arm.room(0, 2), Err(Full::Crowded));
-        arm.end_upload(1);
+        arm.end_keeping(1);
         assert_eq!(arm.room(0, 2), Err(Full::Busy));
         arm.leave(0);
         assert_eq!(arm.room(0, 2), Ok(()));

@@ -63,21 +63,24 @@ pub(crate) struct Arm {
 #[derive(Debug)]
 pub(crate) struct Admission {
     arm: Rc<Arm>,
-    unfinished: bool,
+    kept_by_client: bool,
 }
 
 impl Admission {
-    /// The request has been received to its last byte.
-    pub(crate) fn finished(&mut self) {
-        if std::mem::take(&mut self.unfinished) {
-            self.arm.in_flight.end_upload(self.arm.worker);
+    /// Whether the backend could be done with the request, were it not for the client.
+    pub(crate) fn kept_by_client(&mut self, kept: bool) {
+        let (in_flight, worker) = (&self.arm.in_flight, self.arm.worker);
+        match (std::mem::replace(&mut self.kept_by_client, kept), kept) {
+            (false, true) => in_flight.begin_keeping(worker),
+            (true, false) => in_flight.end_keeping(worker),
+            (true, true) | (false, false) => {}
         }
     }
 }
 
 impl Drop for Admission {
     fn drop(&mut self) {
-        self.finished();
+        self.kept_by_client(false);
         self.arm.in_flight.leave(self.arm.worker);
     }
 }
@@ -270,13 +273,10 @@ impl Arm {
         self.in_flight.room(self.worker, self.max_in_flight)
     }
 
-    /// Counts a request in, whether there is room or not. `unfinished`: its body has not come to its end.
-    pub(crate) fn enter(self: &Rc<Self>, unfinished: bool) -> Admission {
+    /// Counts a request in, whether there is room or not.
+    pub(crate) fn enter(self: &Rc<Self>) -> Admission {
         self.in_flight.enter(self.worker);
-        if unfinished {
-            self.in_flight.begin_upload(self.worker);
-        }
-        Admission { arm: Rc::clone(self), unfinished }
+        Admission { arm: Rc::clone(self), kept_by_client: false }
     }
 
     /// Counts an exchange in whose client is waited for.

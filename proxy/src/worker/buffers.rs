@@ -135,13 +135,11 @@ impl Buffers {
         read
     }
 
-    /// For a buffer whose owner begins to wait: empty, it is given back; else it shrinks to what its bytes need.
+    /// For a buffer whose owner begins to wait: empty, it is given back; else it shrinks to a small one if it can.
     pub(crate) fn settle(&self, buf: &mut Buf) {
-        if buf.len() > SMALL / 2 {
-            self.shrink(buf);
-        } else if buf.is_empty() {
+        if buf.is_empty() {
             self.give_back(buf);
-        } else if buf.bytes.capacity() > SMALL {
+        } else if buf.bytes.capacity() > SMALL && buf.len() <= SMALL / 2 {
             let old = buf.move_into(take(&self.small, SMALL));
             self.put(old);
         }

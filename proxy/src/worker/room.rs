@@ -27,6 +27,8 @@ pub(crate) enum Waiting {
     Next(Tick),
     /// Its client: the rest of a head or body, or that it takes its answer.
     Client(Owing),
+    /// Its backend. The client has sent so many bytes that are kept meanwhile.
+    Busy(usize),
     /// Nothing any more: the place is needed.
     Leaving,
 }
@@ -42,8 +44,10 @@ pub(crate) struct Owing {
     pub(crate) stale: Tick,
     /// The memory that it makes the proxy hold, in bytes.
     pub(crate) held: u32,
-    /// The arm whose backend waits for it, too.
+    /// The arm whose backend has waited for it, too, for a second or longer.
     pub(crate) arm: Option<ArmKey>,
+    /// An open tunnel: it is there to be idle, and leaves after all others.
+    pub(crate) tunnel: bool,
 }
 
 /// One arm of one release, for as long as anybody holds it.
@@ -54,12 +58,19 @@ impl Owing {
     /// For a head or a short body: no backend waits for it.
     pub(crate) fn unsent(since: Tick, held: usize) -> Self {
         let held = u32::try_from(held).unwrap_or(u32::MAX);
-        Self { since, pace: 0, stale: since, held, arm: None }
+        Self { since, pace: 0, stale: since, held, arm: None, tunnel: false }
     }
 
-    /// The least leaves first: who moves the least, of those the longest waited for, of those who holds the most.
-    fn rank(self, now: Tick) -> (u32, Tick, Reverse<u32>) {
-        (if now < self.stale { self.pace } else { 0 }, self.since, Reverse(self.held))
+    /// For a tunnel in which nothing has moved since this tick.
+    pub(crate) fn tunnel(since: Tick, held: usize) -> Self {
+        Self { tunnel: true, ..Self::unsent(since, held) }
+    }
+
+    /// The least leaves first: who moves the least, of those the longest waited for, of those who holds the most. Whoever
+    /// has just begun to be waited for may only be far away.
+    fn rank(self, now: Tick) -> impl Ord + use<> {
+        let pace = if now < self.stale { self.pace } else { 0 };
+        (self.tunnel, now.since(self.since) < IDLE, pace, self.since, Reverse(self.held))
     }
 }
 
@@ -79,13 +90,17 @@ pub(crate) fn slowest(
 impl Waiting {
     /// The memory that a client makes the proxy hold, in bytes.
     pub(crate) fn held(self) -> usize {
-        if let Self::Client(owing) = self { owing.held as usize } else { 0 }
+        match self {
+            Self::Client(owing) => owing.held as usize,
+            Self::Busy(held) => held,
+            Self::No | Self::First(_) | Self::Next(_) | Self::Leaving => 0,
+        }
     }
 
     fn idle_since(self) -> Option<Tick> {
         match self {
             Self::First(since) | Self::Next(since) => Some(since),
-            Self::No | Self::Client(_) | Self::Leaving => None,
+            Self::No | Self::Client(_) | Self::Busy(_) | Self::Leaving => None,
         }
     }
 }
@@ -184,7 +199,7 @@ mod tests {
     }
 
     fn owing(since: u64, pace: u32, stale: u64, held: u32) -> Waiting {
-        Waiting::Client(Owing { since: at(since), pace, stale: at(stale), held, arm: None })
+        Waiting::Client(Owing { since: at(since), pace, stale: at(stale), held, arm: None, tunnel: false })
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! How much clients that are waited for can make the proxy and its backends hold, who of them leaves first, and that a
 //! request whose body comes late is decided late.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
@@ -206,4 +206,135 @@ fn a_request_whose_body_comes_after_a_rollback_is_decided_after_it() {
     proxy.apply(&[release(&[stable.address], back)]);
     assert_eq!(late.send("345").answer().text(), "stable");
     proxy.expect_outcomes(Arm::Stable, &[(Outcome::Status2xx, 1)]);
+}
+
+#[test]
+fn nobody_is_ended_who_only_takes_a_moment() {
+    let (backend, _) = counting();
+    let mut proxy = Proxy::start(&[release(&[backend.address], places(2))]);
+    let mut uploads: Vec<Client> = (0..6).map(|_| proxy.client()).collect();
+    for client in &mut uploads {
+        client.send("POST / HTTP/1.1\r\nHost: shop\r\nContent-Length: 20000\r\n\r\n1");
+    }
+    until("all are connected to the backend", || backend.connections() == 6);
+    std::thread::sleep(Duration::from_millis(300));
+    for client in &mut uploads {
+        client.send([b'1'; 19_999]);
+        assert_eq!(client.answer().status(), 200);
+    }
+    proxy.expect_outcomes(Arm::Stable, &[(Outcome::Status2xx, 6)]);
+}
+
+#[test]
+fn a_backend_that_gives_up_on_a_client_that_did_not_read_is_not_charged() {
+    let backend = Backend::start(|connection, _| {
+        connection.request();
+        connection.send(format!("HTTP/1.1 200 OK\r\nContent-Length: {LARGE}\r\n\r\n"));
+        // As much as goes until it cannot write for a while, as servers with a write time-out do.
+        connection.reader.get_ref().set_write_timeout(Some(Duration::from_millis(1500))).unwrap();
+        while connection.try_send([7; 64 << 10]).is_ok() {}
+    });
+    let mut proxy = Proxy::to(backend.address);
+    let mut client = proxy.client();
+    assert_eq!(client.get_head("/").status(), 200);
+    std::thread::sleep(Duration::from_secs(4));
+    assert!(client.rest().map_or(0, |rest| rest.len()) < LARGE);
+    proxy.expect_outcomes(Arm::Stable, &[(Outcome::ClientTimeout, 1)]);
+}
+
+#[test]
+fn an_error_that_is_told_about_a_body_kept_back_is_not_charged() {
+    let backend = Backend::start(|connection, _| {
+        connection.head();
+        std::thread::sleep(Duration::from_millis(2500));
+        connection
+            .send("HTTP/1.1 500 Internal Server Error\r\nContent-Length: 4\r\nConnection: close\r\n\r\nlate");
+        connection.ends();
+    });
+    let mut proxy = Proxy::to(backend.address);
+    let mut client = proxy.client();
+    client.send(UPLOAD).send("1");
+    let answer = client.answer();
+    assert_eq!((answer.status(), answer.text()), (500, "late"));
+    proxy.expect_outcomes(Arm::Stable, &[(Outcome::ClientTimeout, 1)]);
+}
+
+#[test]
+fn places_that_slow_readers_keep_make_no_overload() {
+    let backend = large();
+    let mut proxy = Proxy::start(&[release(&[backend.address], places(1))]);
+    let mut slow = proxy.client();
+    assert_eq!(slow.get_head("/large").status(), 200);
+    let reading = std::thread::spawn(move || {
+        for _ in 0..40 {
+            slow.read_exact(&mut [0; 64 << 10]);
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    });
+    let mut refused = 0;
+    while !reading.is_finished() {
+        refused += usize::from(proxy.client().get("/").status() == 503);
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    reading.join().unwrap();
+    assert!(refused > 0, "the one place was kept for a while");
+    let outcomes = proxy.counts()[&Arm::Stable].outcomes.clone();
+    assert!(!outcomes.contains_key(&Outcome::Overload), "{outcomes:?}");
+}
+
+#[test]
+fn an_interim_answer_other_than_100_does_not_ask_for_the_body() {
+    let backend = Backend::start(|connection, _| {
+        while let Some(mut request) = connection.head() {
+            connection.send("HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\n\r\n");
+            request.read_body(&mut connection.reader, false).unwrap();
+            connection.ok(request.body);
+        }
+    });
+    let proxy = Proxy::to(backend.address);
+    let mut client = proxy.client();
+    client.send("POST / HTTP/1.1\r\nHost: shop\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n");
+    assert_eq!(client.answer().status(), 103);
+    assert_eq!(client.answer().status(), 100, "the proxy asks in the backend's place");
+    assert_eq!(client.send("body").answer().text(), "body");
+}
+
+#[test]
+fn the_latency_of_an_early_answer_leaves_out_how_long_the_client_took() {
+    let backend = Backend::start(|connection, _| {
+        connection.head();
+        connection.reader.read_exact(&mut [0]).unwrap();
+        connection
+            .send("HTTP/1.1 422 Unprocessable Content\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+        connection.ends();
+    });
+    let limits = json!({"limits": {"latency": {"p99": 1000}}});
+    let mut proxy = Proxy::start(&[release(&[backend.address], limits)]);
+    let mut client = proxy.client();
+    client.send(UPLOAD);
+    std::thread::sleep(Duration::from_millis(1500));
+    assert_eq!(client.send("1").answer().status(), 422);
+    proxy.wait_for("it is within the limit", |counts| {
+        counts.get(&Arm::Stable).is_some_and(|counts| {
+            counts.limits.values().map(|events| (events.within, events.over)).eq([(1, 0)])
+        })
+    });
+}
+
+#[test]
+fn requests_that_were_never_made_are_not_charged_when_an_arm_has_no_endpoint() {
+    let backend = Backend::answering("ok");
+    let mut proxy = Proxy::to(backend.address);
+    let mut unsent: Vec<Client> = (0..3).map(|_| proxy.client()).collect();
+    for client in &mut unsent {
+        client.send("POST / HTTP/1.1\r\nHost: shop\r\nContent-Length: 10\r\n\r\n1");
+    }
+    proxy.expect_connections(&[3]);
+    assert_eq!(proxy.client().get("/").status(), 200);
+    proxy.tables().all().into_iter().for_each(|(_, table)| table.replace(&[]));
+    unsent.into_iter().for_each(Client::abort);
+    proxy.wait_for("all are counted", |counts| {
+        counts[&Arm::Stable].outcomes.get(&Outcome::ClientAbort) == Some(&3)
+    });
+    assert!(!proxy.counts()[&Arm::Stable].outcomes.contains_key(&Outcome::NoEndpoint));
 }

@@ -93,7 +93,9 @@ pub(super) fn ruling(plan: &Plan, progress: &Progress, seen: &Observation) -> Ru
     let before = before(progress, seen);
     // No document was written yet, or it was lost; the status says that these arms are not new.
     let known = progress.basis.as_ref().is_some_and(|basis| basis.stable == Basis::of(plan).stable);
-    if matches!(before, Before::Unknown) && known && progress.is_about(plan) {
+    // Or the document is older than the status: another installation has steered since, and hands the release back.
+    let outdated = seen.document.as_ref().is_some_and(|live| live.revision.get() < progress.revision);
+    if (matches!(before, Before::Unknown) || outdated) && known && progress.is_about(plan) {
         return Ruling::Taken;
     }
     serving::rule(&before, &edit(plan, progress, seen))

@@ -121,10 +121,12 @@ impl<'a> Live<'a> {
         let (arm, most) = self.most();
         let everyone =
             arm == Arm::Stable || self.state == config::State::Promoted || self.ratio == Ratio::FULL;
+        let stays = is_same(edit.stable, most);
         if everyone && edit.gray.is_some_and(|gray| is_same(gray, most)) {
-            return Ruling::Kept;
+            // That gray serves everyone, and a force that stands would send them to stable.
+            return if edit.force == Force::Stable && !stays { Ruling::ForceStands } else { Ruling::Kept };
         }
-        if is_same(edit.stable, most) {
+        if stays {
             return Ruling::Taken;
         }
         if edit.stable.version == most.version {
@@ -260,13 +262,20 @@ impl Ruling {
     pub(crate) fn refusal(&self, edit: &Edit<'_>) -> Option<Obstacle> {
         Some(match self {
             Self::Taken | Self::Moved { .. } | Self::Kept | Self::Waits(_) => return None,
-            Self::ForceStands => Obstacle::new(
-                "ForceStands",
-                format!(
-                    "spec.force: Gray stands and would send everyone to {} unseen; unset force, or set it again in an edit of its own",
-                    edit.gray.map_or("another version", |gray| gray.version.as_str())
-                ),
-            ),
+            Self::ForceStands => {
+                let (force, to) = match edit.force {
+                    Force::Stable => ("Stable", Some(edit.stable)),
+                    Force::Gray | Force::None => ("Gray", edit.gray),
+                };
+                let to = to.map_or("another version", |arm| arm.version.as_str());
+                Obstacle::new(
+                    "ForceStands",
+                    format!(
+                        "spec.force: {force} stands and would send everyone to {to} unseen; unset force, or set it \
+                         again in an edit of its own"
+                    ),
+                )
+            }
             Self::IdentityMoves => Obstacle::new(
                 "IdentityMoves",
                 "an edit of spec.identity.from or whenMissing moves users between the versions, and more than half \

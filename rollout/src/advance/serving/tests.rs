@@ -187,6 +187,8 @@ fn row_6_a_standing_force_never_applies_to_a_new_release() {
         ("v1@a v2@b promoted force=Gray", "v2@b v3@c force=Gray", "ForceStands"),
         ("v1@a v2@b 10%", "v1@a v3@c force=Gray", "Taken"),
         ("v1@a v2@b 10% force=Stable", "v1@a v3@c force=Stable", "Taken"),
+        ("v1@a v2@b promoted force=Stable", "v0@z v1@a force=Stable", "ForceStands"),
+        ("v1@a - plain force=Stable", "v0@z v1@a force=Stable", "ForceStands"),
     ]);
 }
 
@@ -291,12 +293,12 @@ proptest! {
         let (live, edit) = (before.live(), after.edit());
         let (arm, most) = live.most();
         let reached = match rule(&Before::Live(live), &edit) {
-            Ruling::Kept => edit.gray.expect("gray is kept"),
+            Ruling::Kept if edit.force != Force::Stable => edit.gray.expect("gray is kept"),
             Ruling::Taken | Ruling::Moved { .. } if edit.force == Force::Gray => edit.gray.expect("gray is forced"),
             Ruling::Taken if live.id == edit.id && arm == Arm::Gray && edit.force == Force::None => {
                 edit.gray.expect("the same release")
             }
-            Ruling::Taken | Ruling::Moved { .. } => edit.stable,
+            Ruling::Taken | Ruling::Moved { .. } | Ruling::Kept => edit.stable,
             _ => return Ok(()),
         };
         let by_force = live.force != edit.force;
