@@ -242,15 +242,15 @@ impl Cluster {
         }
     }
 
-    /// An object of a fleet by its name: in the namespace given, else wherever it is. Two fleets of one class are none:
-    /// the operator's configuration has each class once.
-    async fn of_fleet<K>(&self, fleet_namespace: Option<&str>, name: &str) -> Result<Option<K>, Failure>
+    /// The objects of a fleet of this name: in the namespace given, else wherever there is one. A class that was handed
+    /// over has left its objects behind.
+    async fn of_fleet<K>(&self, fleet_namespace: Option<&str>, name: &str) -> Result<Vec<K>, Failure>
     where
         K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + Debug + DeserializeOwned,
     {
         let scope = fleet_namespace.map_or(Scope::All, Scope::Namespace);
         let by_name = ListParams::default().fields(&format!("metadata.name={name}"));
-        Ok(self.list::<K>(scope, &by_name).await?.pop())
+        self.list::<K>(scope, &by_name).await
     }
 }
 

@@ -211,6 +211,8 @@ pub struct Desk {
     pub busy: BTreeSet<Key>,
     /// What people were told of releases that cannot have a turn.
     pub told: HashMap<Key, String>,
+    /// Whom a turn concerned that could not be carried out: the next turn of anybody wakes them.
+    pub concerned: Vec<Key>,
 }
 
 impl Desk {

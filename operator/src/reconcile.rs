@@ -17,6 +17,7 @@ use std::time::Duration;
 use halftone_rollout::GrayRelease;
 use halftone_rollout::advance::{self, BUSY, IDLE, Turn};
 use halftone_rollout::clock::Now;
+use halftone_rollout::events::Event;
 use halftone_rollout::fleet::{CLASS_UNKNOWN, FleetDeclaration, FleetDeclarations};
 use halftone_rollout::observation::Observation;
 use halftone_routing::config::State;
@@ -96,6 +97,13 @@ pub(crate) struct Live {
 }
 
 impl Context {
+    /// Tells people what has happened to a release, and counts it.
+    pub(crate) fn tell(&self, object: &GrayRelease, event: Event) {
+        self.metrics.happened(self.fleet.class.as_str(), event.reason.to_string());
+        self.metrics.per_release().happened(&Key::of(object), event.reason);
+        self.events.tell(object, event, self.clock.now().wall);
+    }
+
     pub(crate) fn desk(&self) -> MutexGuard<'_, Desk> {
         lock(&self.desk)
     }
@@ -241,6 +249,10 @@ async fn turn(context: &Context, key: &Key, mut live: Live) -> Result<Ended, Err
         desk.busy.remove(key)
     };
     desk.put(key.clone(), live.tracked);
+    match &done {
+        Ok(_) => concerned.append(&mut desk.concerned),
+        Err(_) => desk.concerned.append(&mut concerned),
+    }
     drop(desk);
     let soonest = done?.map_or(wake_after, |wait| wait.min(wake_after));
     Ok(Ended { wake_after: Some(soonest), concerned })

@@ -63,6 +63,8 @@ pub struct Worker {
     retired: bool,
     settings: Settings,
     settling: FuturesUnordered<Settling>,
+    /// So many releases have been a sign of life.
+    shown: usize,
 }
 
 /// The settings of the fleet on their way to the proxies.
@@ -96,6 +98,7 @@ impl Worker {
             retired: false,
             settings: Settings::default(),
             settling: FuturesUnordered::new(),
+            shown: 0,
             context,
         }
     }
@@ -322,8 +325,10 @@ impl Worker {
         if !self.context.ownership.is_beat_due() {
             return;
         }
-        let first = self.context.desk().keys().next().cloned();
-        first.into_iter().for_each(|key| self.wake(key));
+        // Another one each time: one status that cannot be written is no sign of death.
+        let shown = self.context.desk().keys().nth(self.shown).cloned();
+        self.shown = if shown.is_some() { self.shown + 1 } else { 0 };
+        shown.into_iter().for_each(|key| self.wake(key));
     }
 
     /// Who looks after the class has changed: releases may have become ours, or be handed over.
@@ -460,12 +465,7 @@ impl Worker {
                 // A turn that counts tells of it by itself.
                 let counts = matches!(error, Error::Unwritten(_) | Error::Unprogrammed(_));
                 if let Some(object) = self.context.world.release(key).filter(|_| !counts) {
-                    let at = self.context.clock.now().wall;
-                    self.context.events.tell(
-                        &Arc::new(object.unpack()),
-                        Event::new(Reason::NotPersisted, text),
-                        at,
-                    );
+                    self.context.tell(&object.unpack(), Event::new(Reason::NotPersisted, text));
                 }
             }
         }

@@ -110,8 +110,13 @@ impl Cluster {
         fleet_namespace: Option<&str>,
     ) -> Result<Applied, Failure> {
         let name = format!("gr-{}", release.uid().unwrap_or_default());
-        let found = self.of_fleet::<ConfigMap>(fleet_namespace, &name).await?;
-        if let Some(object) = found {
+        let mut found = self.of_fleet::<ConfigMap>(fleet_namespace, &name).await?;
+        let owner = release.status.as_ref().and_then(|status| status.controller.as_ref());
+        let at_home = owner.and_then(|owner| {
+            let namespace = owner.id.split_once('/')?.0;
+            found.iter().position(|object| object.namespace().as_deref() == Some(namespace))
+        });
+        if let Some(object) = at_home.map(|at| found.swap_remove(at)).or_else(|| found.pop()) {
             return Ok(Applied::read(&object));
         }
         let ready = release.status.iter().flat_map(|status| &status.conditions);

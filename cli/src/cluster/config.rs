@@ -267,6 +267,8 @@ fn changes(release: &GrayRelease, applied: &RoutingConfig) -> Result<Vec<Change>
     let mut wanted = routing_for(&plan, &start, applied.revision, applied.replaces.clone());
     wanted.requires.clone_from(&applied.requires);
     wanted.checksum.clone_from(&applied.checksum);
+    // Since when it has its hosts is no part of a spec either.
+    wanted.claims.clone_from(&applied.claims);
     (wanted.stage, wanted.state, wanted.moving, wanted.ratio) =
         (applied.stage, applied.state, applied.moving, applied.ratio);
     resolved(&mut wanted.arms.stable, &applied.arms.stable);
@@ -337,6 +339,8 @@ fn why(release: &GrayRelease) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use halftone_routing::config::claim::Claim;
+
     use super::super::applied::tests::{config_map, release};
     use super::*;
 
@@ -348,6 +352,18 @@ mod tests {
     fn a_release_that_only_moves_differs_in_nothing() {
         let release = release();
         assert_eq!(changes(&release, &document(&release)).unwrap(), []);
+    }
+
+    #[test]
+    fn since_when_a_release_has_its_hosts_is_no_difference() {
+        let release = release();
+        let mut applied = document(&release);
+        applied.claims = vec![Claim {
+            host: applied.hosts[0].clone(),
+            path: applied.paths[0].clone(),
+            since: "2026-11-21T10:00:00Z".parse().unwrap(),
+        }];
+        assert_eq!(changes(&release, &applied).unwrap(), []);
     }
 
     #[test]

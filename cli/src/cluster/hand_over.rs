@@ -26,6 +26,12 @@ pub(crate) fn run(arguments: &HandOverArguments) -> Result<ExitCode, Failure> {
         let by_name = ListParams::default().fields(&format!("metadata.name={name}"));
         let fleets = cluster.list::<ConfigMap>(Scope::All, &by_name).await?;
         let target = choose(&fleets, arguments)?;
+        if !arguments.force
+            && let Some(gone) = cluster.abandoned(&arguments.class, Some(target)).await
+        {
+            return Err(Failure::new(format!("the owner of class {} is gone. {gone}", arguments.class))
+                .advise(format!("add --force to have {} take its releases over at once", arguments.to)));
+        }
         cluster.mark(target, &name, arguments).await?;
         let mut out = output::stdout();
         let (class, to) = (&arguments.class, &arguments.to);

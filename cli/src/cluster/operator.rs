@@ -9,12 +9,12 @@ use std::time::Duration;
 use halftone_rollout::GrayRelease;
 
 use super::Cluster;
-use crate::output::span;
+use crate::output::{Failure, span};
 
 impl Cluster {
     /// What the Lease of the fleet of this class tells of operators, in a sentence.
     pub(super) async fn operator_of(&self, class: &str, fleet_namespace: Option<&str>) -> String {
-        match self.of_fleet::<Lease>(fleet_namespace, &lease_name(class)).await {
+        match self.lease_of(class, fleet_namespace).await {
             Ok(lease) => tell(lease.as_ref(), class, Timestamp::now()).sentence,
             Err(failure) => format!("Whether an operator is alive cannot be told: {failure}"),
         }
@@ -22,7 +22,7 @@ impl Cluster {
 
     /// That no operator looks after the fleet, if that is so; nothing where it cannot be told.
     pub(crate) async fn abandoned(&self, class: &str, fleet_namespace: Option<&str>) -> Option<String> {
-        let lease = self.of_fleet::<Lease>(fleet_namespace, &lease_name(class)).await.ok()?;
+        let lease = self.lease_of(class, fleet_namespace).await.ok()?;
         let told = tell(lease.as_ref(), class, Timestamp::now());
         (!told.alive).then(|| format!("The status above is the last that was known. {}", told.sentence))
     }
@@ -44,11 +44,24 @@ impl Cluster {
 
     /// For how long no operator of this fleet has been alive; not at all where one is, or where it cannot be told.
     pub(crate) async fn silence(&self, class: &str, fleet_namespace: Option<&str>) -> Duration {
-        match self.of_fleet::<Lease>(fleet_namespace, &lease_name(class)).await {
+        match self.lease_of(class, fleet_namespace).await {
             Ok(lease) => tell(lease.as_ref(), class, Timestamp::now()).silence,
             Err(_) => Duration::ZERO,
         }
     }
+}
+
+impl Cluster {
+    /// The Lease of a fleet: of several, that of whoever has led last.
+    async fn lease_of(&self, class: &str, fleet_namespace: Option<&str>) -> Result<Option<Lease>, Failure> {
+        let found = self.of_fleet::<Lease>(fleet_namespace, &lease_name(class)).await?;
+        Ok(newest(found))
+    }
+}
+
+fn newest(leases: Vec<Lease>) -> Option<Lease> {
+    let renewed = |lease: &Lease| lease.spec.as_ref()?.renew_time.as_ref().map(|time| time.0);
+    leases.into_iter().max_by_key(renewed)
 }
 
 fn lease_name(class: &str) -> String {
@@ -132,6 +145,14 @@ mod tests {
                 ..LeaseSpec::default()
             }),
         }
+    }
+
+    #[test]
+    fn of_several_leases_the_one_renewed_last_tells_of_the_operator() {
+        let leases =
+            vec![lease(Some("now"), "2026-11-21T10:00:00Z"), lease(Some("before"), "2026-11-21T09:00:00Z")];
+        let holder = newest(leases).unwrap().spec.unwrap().holder_identity;
+        assert_eq!(holder.as_deref(), Some("now"));
     }
 
     #[test]

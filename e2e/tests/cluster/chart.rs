@@ -106,6 +106,11 @@ fn values_that_are_wrong_are_refused_with_their_place() {
             r#"fleets=[{"class":"a","allowed":[{"namespaces":["shop"],"hosts":["https://shop.example.com"]}]}]"#,
             "/fleets/0/allowed/0/hosts/0",
         ),
+        (r#"fleets=[{"class":"a","allowAll":true,"healthPath":"/healthz/"}]"#, "/fleets/0/healthPath"),
+        (
+            r#"fleetDefaults.defaultBackend={"service":{"namespace":"shop","name":"all","port":"HTTP_80"}}"#,
+            "/fleetDefaults/defaultBackend/service/port",
+        ),
     ] {
         let words = refused(&[set]);
         assert!(words.contains(place), "{set}: {words}");

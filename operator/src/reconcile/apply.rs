@@ -9,14 +9,12 @@ use halftone_rollout::events::{Event, Reason};
 use halftone_rollout::judge::Verdict;
 use halftone_rollout::{GrayRelease, GrayReleaseStatus};
 use halftone_routing::config::RoutingConfig;
-use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::observe::Observed;
 use super::{Context, Live};
 use crate::desk::{self, Tracked};
 use crate::error::Error;
-use crate::names::Key;
 use crate::objects::{Kept, Wanted};
 use crate::packed::Packed;
 use crate::written::Written;
@@ -90,7 +88,7 @@ fn tell_adopted(context: &Context, before: &GrayRelease) {
     };
     let what = format!("the installation {} looked after it before; now we do", other.id);
     tracing::info!(reason = %Reason::Adopted, "{what}");
-    context.events.tell(before, Event::new(Reason::Adopted, what), context.clock.now().wall);
+    context.tell(before, Event::new(Reason::Adopted, what));
 }
 
 /// Writes a status over the version of the object that the turn was decided on.
@@ -125,7 +123,7 @@ fn accept(context: &Context, live: &mut Live, turn: &Turn, counted_until: Option
     tracked.accepted = accepted(tracked, &live.object, live.kept.as_ref(), turn);
     tracked.progress = turn.progress.clone();
     tracked.counted_until = counted_until.unwrap_or(tracked.counted_until);
-    let (class, at) = (context.fleet.class.as_str(), context.clock.now().wall);
+    let class = context.fleet.class.as_str();
     let ruling = tracked.progress.evidence().ruling().verdict;
     if ruling != verdict && ruling != Verdict::NeedMoreData {
         context.metrics.judged(class, format!("{ruling:?}"));
@@ -134,25 +132,22 @@ fn accept(context: &Context, live: &mut Live, turn: &Turn, counted_until: Option
         if event.reason.needs_document() {
             tracked.untold.push(event.clone());
         } else {
-            tell(context, &live.object, event, at);
+            tell(context, &live.object, event);
         }
     }
     let surplus = tracked.untold.len().saturating_sub(MOST_UNTOLD);
     tracked.untold.drain(..surplus);
 }
 
-fn tell(context: &Context, object: &Arc<GrayRelease>, event: &Event, at: Timestamp) {
+fn tell(context: &Context, object: &GrayRelease, event: &Event) {
     tracing::info!(reason = %event.reason, "{}", event.message);
-    context.metrics.happened(context.fleet.class.as_str(), event.reason.to_string());
-    context.metrics.per_release().happened(&Key::of(&**object), event.reason);
-    context.events.tell(object, event.clone(), at);
+    context.tell(object, event.clone());
 }
 
 /// Tells what has happened to users, now that the document by which it happens is written.
 fn tell_the_rest(context: &Context, live: &mut Live) {
-    let at = context.clock.now().wall;
     for event in std::mem::take(&mut live.tracked.untold) {
-        tell(context, &live.object, &event, at);
+        tell(context, &live.object, &event);
     }
 }
 

@@ -94,7 +94,7 @@ async fn step(context: &Context, kept: &Kept, since: Option<Timestamp>) -> Resul
         write(context, kept, live, Some(now.wall)).await?;
         let event = told(context.declaration.times.withdraw_after);
         tracing::info!(revision = live.revision.get(), reason = %event.reason, "{}", event.message);
-        context.events.tell(&Arc::new(former(live)), event, now.wall);
+        context.tell(&former(live), event);
         return Ok(Some(BUSY));
     };
     let seen = {

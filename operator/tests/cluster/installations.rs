@@ -52,7 +52,7 @@ async fn a_stray_release_of_another_cluster_is_adopted() {
     cluster.release("one", 1, "one.shop.example.com");
     cluster.release("two", 2, "two.shop.example.com");
     cluster.release("three", 3, "three.shop.example.com");
-    let _operator = cluster.operator_of(OURS, "halftone", "default");
+    let operator = cluster.operator_of(OURS, "halftone", "default");
     until_controller(&cluster, "one", OURS).await;
     until_controller(&cluster, "two", OURS).await;
     until_controller(&cluster, "three", OURS).await;
@@ -64,6 +64,9 @@ async fn a_stray_release_of_another_cluster_is_adopted() {
         events.into_iter().find(|event| event["reason"] == "Adopted" && event["regarding"]["name"] == "two")
     })
     .await;
+    let counted = "halftone_operator_happened_total{class=\"default\",reason=\"Adopted\"} 1";
+    let metrics = operator.page("/metrics");
+    assert!(metrics.contains(counted), "{metrics}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -142,9 +142,13 @@ fn before<'a>(progress: &'a Progress, seen: &'a Observation) -> Before<'a> {
         state: state_word(&progress.state),
         ratio: progress.state.ratio(),
         force: plan.force,
+        is_own: true,
     };
     let written = accepted.filter(|_| progress.memory.document.is_some()).map(by_plan);
-    let live = || Some(by_document(inherited(seen).filter(|live| live.state != config::State::Withdrawn)?));
+    let live = || {
+        let live = inherited(seen).filter(|live| live.state != config::State::Withdrawn)?;
+        Some(Live { is_own: seen.document.is_some(), ..by_document(live) })
+    };
     match written.or_else(live).or_else(|| accepted.map(by_plan)) {
         Some(live) => Before::Live(live),
         None if seen.unreadable.is_none() && is_unserved(progress, seen) => Before::Nothing,
@@ -173,6 +177,7 @@ fn by_document(document: &RoutingConfig) -> Live<'_> {
             Some(Target::Stable) => Force::Stable,
             Some(Target::Gray) => Force::Gray,
         },
+        is_own: true,
     }
 }
 

@@ -38,6 +38,8 @@ pub(crate) struct Live<'a> {
     pub state: config::State,
     pub ratio: Ratio,
     pub force: Force,
+    /// It is of this object, and takes commands; else of one that was deleted.
+    pub is_own: bool,
 }
 
 /// What the spec asks for.
@@ -158,7 +160,7 @@ impl<'a> Live<'a> {
         Most {
             version: most.version.to_string(),
             share: (splits && arm == Arm::Gray).then_some(self.ratio),
-            can_go_back: arm == Arm::Gray && self.force == Force::None,
+            can_go_back: self.is_own && arm == Arm::Gray && self.force == Force::None,
         }
     }
 

@@ -121,6 +121,7 @@ fn an_object_created_anew_with_another_version_begins_at_zero() {
     world.run_until_phase(Phase::Promoted).recreate("gray: {version: v3}").run("2s");
     assert_eq!(world.condition("Accepted"), "False/StableNotServing");
     assert!(world.predecessor.is_some() && world.live.is_none(), "the old document stays");
+    assert!(!world.message("Accepted").contains("rollback"), "nothing of this object takes commands yet");
 }
 
 #[test]

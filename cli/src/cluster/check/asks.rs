@@ -255,12 +255,25 @@ impl Cluster {
                 let waiting: Vec<String> =
                     listing.releases.iter().filter(want).map(crate::engine::release::name_of).collect();
                 let silent = listing.releases.iter().filter(|release| is_without_reports(release)).count();
+                let unserved: Vec<String> = listing
+                    .releases
+                    .iter()
+                    .filter(|release| is_behind(release, jiff::Timestamp::now()))
+                    .map(crate::engine::release::name_of)
+                    .collect();
                 let found = format!("{} in all, {} want a person", listing.releases.len(), waiting.len());
                 if silent > 0 {
                     return Check::failed(
                         "reports",
                         format!("{silent} releases get no reports of a proxy"),
                         "proxies refuse the operator's signature, or a network policy keeps it out: see docs/operations.md, ReportsMissing",
+                    );
+                }
+                if !unserved.is_empty() {
+                    return Check::failed(
+                        "releases",
+                        format!("proxies do not have what these ask for: {}", unserved.join(", ")),
+                        "their condition Programmed says why: kubectl halftone status NAME",
                     );
                 }
                 Check::passed("releases", found)
@@ -304,6 +317,17 @@ fn proxies_ready(class: &str, namespace: &str, proxies: &[Proxy]) -> Check {
 fn is_without_reports(release: &halftone_rollout::GrayRelease) -> bool {
     let conditions = release.status.iter().flat_map(|status| &status.conditions);
     conditions.into_iter().any(|condition| condition.reason == "ReportsMissing")
+}
+
+/// What proxies lack for longer than this is not on its way any more.
+const ON_ITS_WAY: jiff::SignedDuration = jiff::SignedDuration::from_secs(60);
+
+/// Whether proxies have gone without what the release asks for, for longer than that takes.
+fn is_behind(release: &halftone_rollout::GrayRelease, now: jiff::Timestamp) -> bool {
+    let conditions = release.status.iter().flat_map(|status| &status.conditions);
+    conditions
+        .filter(|condition| condition.type_ == "Programmed" && condition.status == "False")
+        .any(|condition| now.duration_since(condition.last_transition_time.0) > ON_ITS_WAY)
 }
 
 /// The classes that the Leases of operators name.

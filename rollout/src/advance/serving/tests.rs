@@ -83,6 +83,7 @@ impl Words {
             }
         };
         Live {
+            is_own: true,
             id: self.id,
             stable: &self.stable,
             gray: self.gray.as_ref(),
