@@ -69,7 +69,10 @@ pub(super) fn prepare<C>(
             step: Step::Answer(Own::refusal(worker, &Ending::Refused(error))),
             logged: Logged::unknown(worker, received),
         },
-        Ok(head) => {
+        Ok(mut head) => {
+            let empty = head.take_empty_chunks(rest);
+            let rest = &rest[empty..];
+            taken += empty;
             let mut logged =
                 Logged::request(worker, &head, late.as_ref().map_or(received, |late| late.since));
             let routing = Routing {

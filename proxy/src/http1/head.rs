@@ -143,6 +143,29 @@ pub fn parse_request<'f, 'b>(
     })
 }
 
+impl RequestHead<'_, '_> {
+    /// A request for a WebSocket with a chunked body that is empty has no body, if all of that is in `rest`, what came
+    /// behind the head. Returns how many bytes of it that was. Other requests keep theirs: some servers want to be told
+    /// of a length.
+    pub fn take_empty_chunks(&mut self, rest: &[u8]) -> usize {
+        const EMPTY: &[u8] = b"0\r\n\r\n";
+        let asks = |kind: FieldKind, token: &[u8]| {
+            let values = self.fields.iter().filter(|(of, _)| *of == kind).map(|(_, field)| field.value);
+            values.flat_map(list).any(|member| member.eq_ignore_ascii_case(token))
+        };
+        let upgrades = (self.version, self.method, self.body)
+            == (Version::Http11, Method::Get, Body::Chunked)
+            && rest.starts_with(EMPTY)
+            && asks(FieldKind::Upgrade, b"websocket")
+            && asks(FieldKind::Connection, b"upgrade");
+        if !upgrades {
+            return 0;
+        }
+        (self.body, self.websocket) = (Body::Empty, true);
+        EMPTY.len()
+    }
+}
+
 /// Whether a request line that is there as a whole can begin a request.
 pub(super) fn check_request_line(line: &[u8]) -> Result<(), MessageError> {
     RequestLine::parse(line).map(|_| ())

@@ -31,16 +31,19 @@ fn echoing(connection: &mut Incoming) {
 }
 
 #[test]
-fn a_websocket_that_is_asked_for_with_a_length_of_0_is_granted() {
+fn a_websocket_that_is_asked_for_with_an_empty_body_is_granted() {
     let backend = Backend::start(|connection, _| echoing(connection));
     let proxy = Proxy::to(backend.address);
-    let mut client = proxy.client();
-    client.send(ASK.replace("\r\n\r\n", "\r\nContent-Length: 0\r\n\r\n"));
-    assert_eq!(client.head().unwrap().unwrap().status(), 101);
-    let request = backend.seen();
-    assert_eq!((request.get("upgrade"), request.get("content-length")), (Some("websocket"), None));
-    client.send("through");
-    assert_eq!(client.bytes(7), b"through");
+    for empty in ["Content-Length: 0\r\n\r\n", "Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n"] {
+        let mut client = proxy.client();
+        client.send(ASK.replace("\r\n\r\n", &format!("\r\n{empty}")));
+        assert_eq!(client.head().unwrap().unwrap().status(), 101, "{empty:?}");
+        let request = backend.seen();
+        assert_eq!(request.get("upgrade"), Some("websocket"), "{empty:?}");
+        assert_eq!((request.get("content-length"), request.get("transfer-encoding")), (None, None));
+        client.send("through");
+        assert_eq!(client.bytes(7), b"through");
+    }
 }
 
 #[test]
