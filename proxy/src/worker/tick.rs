@@ -158,11 +158,14 @@ impl Timer {
         self.ticker.slots.borrow_mut().note(self.index, waiting);
     }
 
-    /// Asks the slowest other client that this arm's backend waits for to leave, if there is one.
+    /// Asks the slowest client that this arm's backend waits for to leave, unless this one is alone.
     pub(crate) fn displace(&self, arm: ArmKey) {
         let mut slots = self.ticker.slots.borrow_mut();
-        let of_arm = |index, owing: &room::Owing| index != self.index && owing.arm == Some(arm);
-        if let Some(index) = room::slowest(&slots.waiting, self.ticker.now(), of_arm) {
+        let now = self.ticker.now();
+        let of_arm = |owing: &room::Owing| owing.arm == Some(arm);
+        let other =
+            room::slowest(&slots.waiting, now, |index, owing| index != self.index && of_arm(owing)).is_some();
+        if let Some(index) = room::slowest(&slots.waiting, now, |_, owing| of_arm(owing)).filter(|_| other) {
             slots.ask_to_leave(index);
         }
     }
@@ -275,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_displaced_is_another_client_of_the_same_arm() {
+    fn who_is_displaced_is_the_slowest_of_the_arm_unless_it_is_alone() {
         let ticker = Ticker::new(Instant::now());
         let slots: Vec<_> = (0..3).map(|_| slot(&ticker)).collect();
         for (at, (_, timer)) in slots.iter().enumerate() {
@@ -285,7 +288,7 @@ mod tests {
         slots[2].1.displace(ArmKey(1));
         slots[0].1.displace(ArmKey(0));
         let leaving = slots.iter().map(|(_, timer)| timer.is_leaving()).collect::<Vec<_>>();
-        assert_eq!(leaving, [false, true, false]);
+        assert_eq!(leaving, [true, false, false]);
     }
 
     #[test]

@@ -4,6 +4,7 @@
 use std::io::{Read, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
 use halftone_proxy::counters::{Arm, Outcome};
@@ -51,6 +52,8 @@ fn clients_that_keep_their_bodies_back_hold_as_many_backend_connections_as_max_i
         client.send(UPLOAD).send("1");
         silent.push(client);
         until("each is connected to the backend", || backend.connections() > n);
+        // Longer than a tick, which tells who came first.
+        std::thread::sleep(Duration::from_millis(300));
         if let Some(longest) = n.checked_sub(4) {
             assert_eq!(silent[longest].answer().status(), 408, "{longest} is waited for the longest");
         }
@@ -227,18 +230,20 @@ fn nobody_is_ended_who_only_takes_a_moment() {
 
 #[test]
 fn a_backend_that_gives_up_on_a_client_that_did_not_read_is_not_charged() {
-    let backend = Backend::start(|connection, _| {
+    let (gives_up, told) = channel();
+    let backend = Backend::start(move |connection, _| {
         connection.request();
-        connection.send(format!("HTTP/1.1 200 OK\r\nContent-Length: {LARGE}\r\n\r\n"));
-        // As much as goes until it cannot write for a while, as servers with a write time-out do.
-        connection.reader.get_ref().set_write_timeout(Some(Duration::from_millis(1500))).unwrap();
+        connection.send(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", 1_u64 << 40));
+        // Until it cannot write for a while, as servers with a write time-out do.
+        connection.reader.get_ref().set_write_timeout(Some(Duration::from_secs(3))).unwrap();
         while connection.try_send([7; 64 << 10]).is_ok() {}
+        gives_up.send(()).unwrap();
     });
     let mut proxy = Proxy::to(backend.address);
     let mut client = proxy.client();
     assert_eq!(client.get_head("/").status(), 200);
-    std::thread::sleep(Duration::from_secs(4));
-    assert!(client.rest().map_or(0, |rest| rest.len()) < LARGE);
+    told.recv_timeout(PATIENCE).unwrap();
+    let _ = client.rest();
     proxy.expect_outcomes(Arm::Stable, &[(Outcome::ClientTimeout, 1)]);
 }
 
@@ -278,8 +283,10 @@ fn places_that_slow_readers_keep_make_no_overload() {
     }
     reading.join().unwrap();
     assert!(refused > 0, "the one place was kept for a while");
+    // But for the moments in which the backend is waited for.
     let outcomes = proxy.counts()[&Arm::Stable].outcomes.clone();
-    assert!(!outcomes.contains_key(&Outcome::Overload), "{outcomes:?}");
+    let count = |outcome| outcomes.get(&outcome).copied().unwrap_or(0);
+    assert!(count(Outcome::Crowded) > 5 * count(Outcome::Overload), "{outcomes:?}");
 }
 
 #[test]
