@@ -270,13 +270,14 @@ fn conditions_that_contradict_each_other_are_warned_of() {
 
 #[test]
 fn expressions_that_take_too_long_together_are_refused_with_the_bound_and_what_to_do() {
-    let conditions = rule("{source: Path, operator: Regex, values: ['[ab]{3000}', '(a?){1000}']}");
+    let conditions =
+        rule("{source: Path, operator: Regex, values: ['[ab]{3000}', '[bc]{3000}', '(a?){2000}']}");
     let reading = read("f.yaml", &release("checkout", &format!("hosts: ['*']\n{GRAY}{conditions}")));
     let told: Vec<_> = reading.findings.iter().map(ToString::to_string).collect();
     let [refusal] = &told[..] else { panic!("{told:?}") };
     for words in [
-        "spec.rules[0].when[0].all[0].values[1]",
-        "more than 8192 steps for each byte of a value",
+        "spec.rules[0].when[0].all[0].values[2]",
+        "more than 16384 steps for each byte of a value",
         "compare fixed texts with In, Prefix, Suffix or Contains",
     ] {
         assert!(refusal.contains(words), "{words} in {refusal}");

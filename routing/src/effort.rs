@@ -7,7 +7,7 @@ use std::cell::Cell;
 
 /// Steps that the comparisons of one request may take together. A step is a byte looked at, or one place of a regular
 /// expression tried at one byte: some nanoseconds.
-pub(crate) const MOST: u64 = 2 << 20;
+pub(crate) const MOST: u64 = 4 << 20;
 
 /// What is left of [`MOST`] for one request.
 #[derive(Debug)]

@@ -203,7 +203,7 @@ fn a_body_of_more_than_a_gigabyte_passes_in_flat_memory() {
 /// 500 expressions in 25 KB, each of which would build an automaton of hundreds of kilobytes.
 fn hungry_document(backend: SocketAddr) -> Value {
     let values: Vec<_> =
-        (0..500).map(|n| format!("(?-u)[a-m][^{}]{{0,5}}[n-z]{n}$", ["a", "b", "c"][n % 3])).collect();
+        (0..500).map(|n| format!("(?-u)[a-m][^{}]{{0,12}}[n-z]{n}$", ["a", "b", "c"][n % 3])).collect();
     let rule = |(at, values): (usize, &[String])| {
         let condition = json!({"source": "Header", "name": "X-Text", "operator": "Regex", "values": values});
         json!({"name": format!("r{at}"), "to": "Stable", "when": [{"all": [condition]}]})

@@ -287,7 +287,7 @@ fn a_request_that_would_be_compared_for_too_long_is_left_to_the_split() {
         "limits": {"exclude": path("NotPrefix", "/none")},
     }))]);
     for (length, chosen_by, excluded, said) in
-        [(1_000, ChosenBy::Rule, true, "others matches: to gray"), (1_100, ChosenBy::Split, false, TOO_LONG)]
+        [(2_000, ChosenBy::Rule, true, "others matches: to gray"), (2_200, ChosenBy::Split, false, TOO_LONG)]
     {
         let path = format!("/{}", "xab".repeat(length / 3));
         let fields = [Field { name: b"X-User-Name", value: b"lin" }];
@@ -320,8 +320,8 @@ fn looking_for_values_again_and_again_counts_like_comparing_them() {
         let query = "a=b&".repeat(bytes / 4);
         ask(&all, &Asked { query: Some(&query), fields: &user, ..PLAIN })
     };
-    assert_eq!(ask(16_000), "gray Rule rule rule-63");
-    assert!(ask(32_000).starts_with("stable Split"));
+    assert_eq!(ask(32_000), "gray Rule rule rule-63");
+    assert!(ask(64_000).starts_with("stable Split"));
 }
 
 #[test]

@@ -12,7 +12,7 @@ pub const MOST_BYTES: usize = 1 << 20;
 /// Places that the expressions of one document may have together, one that is used twice counted twice: the steps that
 /// searching one byte for all of them takes at worst. A request may take 256 times as many, so that values of 256 bytes
 /// are always searched for all of them.
-pub const MOST_PLACES: u64 = 8192;
+pub const MOST_PLACES: u64 = 16_384;
 
 /// The regular expressions of one document that were counted so far.
 #[derive(Debug, Default)]
@@ -91,11 +91,12 @@ mod tests {
     fn expressions_that_would_be_searched_for_too_long_are_refused_also_where_one_is_used_again_and_again() {
         let mut budget = Budget::default();
         budget.check("[ab]{3000}").expect("fits");
-        let error = budget.check("(a?){1000}").expect_err("too long").to_string();
-        assert!(error.contains("8192 steps for each byte") && error.contains("In, Prefix"), "{error}");
+        budget.check("[bc]{3000}").expect("fits");
+        let error = budget.check("(a?){2000}").expect_err("too long").to_string();
+        assert!(error.contains("16384 steps for each byte") && error.contains("In, Prefix"), "{error}");
         let mut budget = Budget::default();
         let uses = (0..MOST).take_while(|_| budget.check("x[ab]{100}").is_ok()).count();
-        assert_eq!(uses, 40);
+        assert_eq!(uses, 81);
     }
 
     #[test]
