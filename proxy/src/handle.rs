@@ -103,10 +103,7 @@ async fn next_head<C: Stream>(worker: &Worker, client: &mut Client<C>, served: b
         client.timer.set(deadline);
         worker.buffers.shrink(&mut client.input);
         match begun {
-            Some(begun) => {
-                client.timer.wait(Waiting::Client(Owing::unsent(begun, client.input.held())));
-                worker.bound_held();
-            }
+            Some(begun) => worker.wait_for(&client.timer, Owing::unsent(begun, client.input.held())),
             None if served => client.timer.wait(Waiting::Next(since)),
             None => client.timer.wait(Waiting::First(since)),
         }

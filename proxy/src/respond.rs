@@ -44,8 +44,7 @@ pub(crate) async fn answer<C: Stream>(
         client.timer.set(deadline);
         worker.buffers.shrink(&mut out);
         worker.buffers.shrink(&mut client.input);
-        client.timer.wait(Waiting::Client(Owing::unsent(since, out.held() + client.input.held())));
-        worker.bound_held();
+        worker.wait_for(&client.timer, Owing::unsent(since, out.held() + client.input.held()));
         Poll::Pending
     })
     .await;

@@ -20,7 +20,7 @@ use self::accept::Handed;
 use self::arms::Arms;
 use self::buffers::Buffers;
 use self::load::Loads;
-use self::room::Room;
+use self::room::{Owing, Room, Waiting};
 use self::tick::{TICK, Ticker, Timer};
 use crate::access_log::WorkerLog;
 use crate::counters::WorkerCounters;
@@ -259,8 +259,9 @@ impl Worker {
         &self.common.limits
     }
 
-    /// Beyond the worker's share of what clients may make it hold, the slowest leave.
-    pub(crate) fn bound_held(&self) {
+    /// A client is waited for. Beyond the worker's share of what clients may make it hold, the slowest leave.
+    pub(crate) fn wait_for(&self, client: &Timer, owing: Owing) {
+        client.wait(Waiting::Client(owing));
         self.ticker.bound_held(self.limits().max_held_bytes / self.common.loads.workers());
     }
 

@@ -9,7 +9,7 @@ use super::{Exchange, Order};
 use crate::counters::CellWriter;
 use crate::outcome::Ending;
 use crate::stream::Stream;
-use crate::worker::room::{Owing, Waiting as Waits};
+use crate::worker::room::Owing;
 use crate::worker::tick::Tick;
 
 /// An answer or tunnel older than this is long: reported, and an answer is not closed for a rollback before.
@@ -168,8 +168,7 @@ impl<C: Stream> Exchange<'_, C> {
             return Err(Expired::Over(Ending::Answered(101)));
         }
         let held = self.client.input.held() + self.answer.held();
-        self.client.timer.wait(Waits::Client(Owing::tunnel(active, held)));
-        self.worker.bound_held();
+        self.worker.wait_for(&self.client.timer, Owing::tunnel(active, held));
         let idle = active.after(self.order.arm.timeouts.tunnel);
         let due = self.age(Tick::START, Due::at(idle, Expired::Over(Ending::Answered(101))));
         if due.at <= self.worker.ticker.now() {

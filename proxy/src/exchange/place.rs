@@ -114,7 +114,7 @@ impl Place {
     /// # Errors
     /// Enough of the body has come for a place, and the arm has none.
     pub(super) fn follow(&mut self, arm: &Rc<Arm>, now: Tick, standing: Standing) -> Result<Tick, Ending> {
-        if standing.client_owes && !std::mem::replace(&mut self.owing, standing.client_owes) {
+        if standing.client_owes && !self.owing {
             self.waits_since = now;
         }
         self.owing = standing.client_owes;

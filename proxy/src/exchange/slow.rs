@@ -24,8 +24,7 @@ impl<C: Stream> Exchange<'_, C> {
         if !self.place.list() && self.client.timer.is_leaving() {
             return Err(status.map_or(Ending::ClientTimeout, Ending::ClientStalled));
         }
-        self.client.timer.wait(Waiting::Client(owing));
-        self.worker.bound_held();
+        self.worker.wait_for(&self.client.timer, owing);
         let arm = &self.order.arm;
         if self.place.count_awaited(arm) && arm.is_crowded() {
             // Where all the others are with other workers, one more of this worker stays.

@@ -8,7 +8,7 @@ use crate::exchange::Client;
 use crate::outcome::Ending;
 use crate::stream::Stream;
 use crate::worker::Worker;
-use crate::worker::room::{Owing, Waiting};
+use crate::worker::room::Owing;
 use crate::worker::tick::Tick;
 
 /// Waits until the client's buffer holds a head and its body, of this length together.
@@ -52,7 +52,6 @@ fn poll<C: Stream>(
     }
     client.timer.set(due);
     buffers.shrink(&mut client.input);
-    client.timer.wait(Waiting::Client(Owing::unsent(since, client.input.held())));
-    worker.bound_held();
+    worker.wait_for(&client.timer, Owing::unsent(since, client.input.held()));
     Poll::Pending
 }

@@ -10,6 +10,7 @@ use serde_json::json;
 use socket2::{Domain, SockRef, Socket, Type};
 
 use crate::support::{Backend, Client, Options, PATIENCE, Proxy, release};
+use crate::unfinished::{WEBSOCKET, granting};
 
 /// Connects from a port of the client's own choice, 0 for a free one. The address is this process's own: at 127.0.0.1
 /// thousands of ports are waited out by what other tests have closed.
@@ -155,28 +156,12 @@ fn when_all_places_are_taken_those_who_do_nothing_make_room_and_requests_under_w
 
 #[test]
 fn a_full_proxy_frees_the_places_of_tunnels_idle_for_longest_when_there_is_nobody_else() {
-    let backend = Backend::start(|connection, _| {
-        while let Some(request) = connection.request() {
-            if request.get("upgrade").is_none() {
-                connection.ok("ok");
-                continue;
-            }
-            connection.send(
-                "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
-            );
-            connection.ends();
-            return;
-        }
-    });
+    let backend = granting();
     let options = Options { max_connections: 4, ..Options::default() };
     let proxy = Proxy::with(options, &[release(&[backend.address], json!({}))]);
     let mut tunnels: Vec<_> = (0..4).map(|_| proxy.client()).collect();
     for client in &mut tunnels {
-        client.send(
-            "GET /ws HTTP/1.1\r\nHost: shop\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
-             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
-        );
-        assert_eq!(client.answer().status(), 101);
+        assert_eq!(client.send(WEBSOCKET).answer().status(), 101);
     }
     assert_eq!(proxy.client().get("/").text(), "ok");
     tunnels[0].assert_closed();

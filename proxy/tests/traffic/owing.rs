@@ -12,6 +12,7 @@ use halftone_proxy::settings::ClientTimeouts;
 use serde_json::{Value, json};
 
 use crate::support::{Backend, Client, Options, PATIENCE, Proxy, release};
+use crate::unfinished::drip;
 
 const LARGE: usize = 32 << 20;
 const UPLOAD: &str = "POST / HTTP/1.1\r\nHost: shop\r\nContent-Length: 1000000\r\n\r\n";
@@ -180,12 +181,7 @@ fn a_short_body_has_one_time_limit_for_all_of_it() {
     let mut proxy = Proxy::with(options, &[release(&[backend.address], json!({}))]);
     let mut client = proxy.client();
     client.send("POST / HTTP/1.1\r\nHost: shop\r\nContent-Length: 1000\r\n\r\n");
-    let mut sender = client.stream().try_clone().unwrap();
-    let dripping = std::thread::spawn(move || {
-        while sender.write_all(b"1").is_ok() {
-            std::thread::sleep(Duration::from_millis(100));
-        }
-    });
+    let dripping = drip(&client, Duration::from_millis(100));
     assert_eq!(client.answer().status(), 408);
     drop(client);
     dripping.join().unwrap();

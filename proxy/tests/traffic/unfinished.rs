@@ -5,6 +5,7 @@ use std::io::{Read, Write};
 use std::sync::Arc as Shared;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::mpsc::channel;
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use halftone_proxy::counters::{Arm, Outcome};
@@ -14,8 +15,35 @@ use serde_json::json;
 use crate::support::{Backend, Client, Options, PATIENCE, Proxy, release};
 
 const SHORT: Duration = Duration::from_millis(200);
-const WEBSOCKET: &str = "GET /ws HTTP/1.1\r\nHost: shop\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+pub(crate) const WEBSOCKET: &str = "GET /ws HTTP/1.1\r\nHost: shop\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
     Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+
+/// A backend that grants every WebSocket and answers everything else.
+pub(crate) fn granting() -> Backend {
+    Backend::start(|connection, _| {
+        while let Some(request) = connection.request() {
+            if request.get("upgrade").is_none() {
+                connection.ok("ok");
+                continue;
+            }
+            connection.send(
+                "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
+            );
+            connection.ends();
+            return;
+        }
+    })
+}
+
+/// Sends byte after byte, so far apart, for as long as the connection takes them.
+pub(crate) fn drip(client: &Client, apart: Duration) -> JoinHandle<()> {
+    let mut sender = client.stream().try_clone().unwrap();
+    std::thread::spawn(move || {
+        while sender.write_all(b"1").is_ok() {
+            std::thread::sleep(apart);
+        }
+    })
+}
 
 /// With so many places for requests, and as many for tunnels.
 fn with_places(backend: &Backend, places: u32) -> Proxy {
@@ -144,19 +172,7 @@ fn a_client_that_does_not_take_its_answer_has_no_place() {
 
 #[test]
 fn tunnels_are_limited_by_themselves() {
-    let backend = Backend::start(|connection, _| {
-        while let Some(request) = connection.request() {
-            if request.get("upgrade").is_none() {
-                connection.ok("ok");
-                continue;
-            }
-            connection.send(
-                "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
-            );
-            connection.ends();
-            return;
-        }
-    });
+    let backend = granting();
     let mut proxy = with_places(&backend, 1);
     let mut open = proxy.client();
     assert_eq!(open.send(WEBSOCKET).answer().status(), 101);
@@ -240,12 +256,7 @@ fn a_backend_that_gives_up_on_a_body_that_comes_in_drops_is_not_charged_for_it()
     let mut proxy = Proxy::to(backend.address);
     let mut client = proxy.client();
     client.send("PUT / HTTP/1.1\r\nHost: shop\r\nContent-Length: 1000000\r\n\r\n");
-    let mut sender = client.stream().try_clone().unwrap();
-    let dripping = std::thread::spawn(move || {
-        while sender.write_all(b"1").is_ok() {
-            std::thread::sleep(Duration::from_millis(200));
-        }
-    });
+    let dripping = drip(&client, Duration::from_millis(200));
     assert_eq!(client.answer().status(), 408);
     drop(client);
     dripping.join().unwrap();
