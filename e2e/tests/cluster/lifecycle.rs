@@ -74,16 +74,32 @@ fn a_release_that_is_deleted_in_a_step_and_created_again_goes_on_from_there() {
 }
 
 #[test]
-fn a_namespace_that_is_deleted_takes_its_releases_along() {
-    let scene = Scene::new("gone");
+fn a_namespace_that_is_deleted_takes_its_releases_along_and_another_gets_its_host_after_the_reserve() {
+    let (scene, heir) = (Scene::new("gone"), Scene::new("heir"));
     let (_stable, _gray) = (scene.backend("site-v1", "v1", 1), scene.backend("site-v2", "v2", 1));
     scene.apply(&release(&scene, &json!({"steps": [step(50, "10m")]})));
     scene.phase("site", "Holding");
     assert_eq!(documents(&scene).len(), 1);
+    let _one = heir.backend("site-v1", "v1", 1);
+    let mut claim = release(&scene, &json!({}));
+    claim["spec"].as_object_mut().unwrap().retain(|name, _| name == "hosts" || name == "stable");
+    heir.apply(&claim);
+    let refused = heir.until("its host is another's", || {
+        Some(accepted(&heir)).filter(|accepted| accepted["reason"] == "HostConflict")
+    });
+    assert_eq!(refused["status"], "False", "{refused:#}");
+
     let namespace = scene.namespace.as_str();
     scene.cluster.kubectl.run(&["delete", "namespace", namespace, "--timeout=180s"]);
     scene.tell("the namespace is gone");
     scene.until("its documents are gone", || documents(&scene).is_empty().then_some(()));
+    heir.phase("site", "Idle");
+    let takes_over = ["get", "events", "-n", &heir.namespace, "--field-selector", "reason=HostTakenOver"];
+    let events = heir.until("it is told", || {
+        let events = heir.cluster.kubectl.json(&takes_over)["items"].take();
+        events.as_array().is_some_and(|events| !events.is_empty()).then_some(events)
+    });
+    assert_eq!(events[0]["type"], "Warning", "{events:#}");
 }
 
 #[test]
