@@ -7,6 +7,7 @@
 //! all that two installations have in common.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -115,6 +116,8 @@ pub struct Ownership {
     us: Option<String>,
     standing: watch::Sender<(Owner, Tally)>,
     beat: Mutex<Instant>,
+    /// Whether the API server dropped `status.controller` from the last status: its definition is older than ours.
+    is_dropped: AtomicBool,
 }
 
 impl Ownership {
@@ -123,7 +126,7 @@ impl Ownership {
     pub fn new(us: Option<String>) -> Self {
         let owner = if us.is_some() { Owner::Unknown } else { Owner::Us };
         let standing = watch::Sender::new((owner, Tally::default()));
-        Self { us, standing, beat: Mutex::new(Instant::now()) }
+        Self { us, standing, beat: Mutex::new(Instant::now()), is_dropped: AtomicBool::new(false) }
     }
 
     /// The installation that we are.
@@ -175,7 +178,8 @@ impl Ownership {
     /// Whether the status has to be written only because it does not name who looks after the release.
     #[must_use]
     pub fn wants(&self, controller: Option<&ControllerStatus>) -> bool {
-        self.us.is_some() && controller.map(|controller| &controller.id) != self.named().as_ref()
+        let is_named = controller.map(|controller| &controller.id) == self.named().as_ref();
+        self.us.is_some() && !is_named && !self.is_dropped.load(Ordering::Relaxed)
     }
 
     /// What the next status says of us.
@@ -184,9 +188,11 @@ impl Ownership {
         Some(ControllerStatus { id: self.named()?, seen_at: Some(now) })
     }
 
-    /// A status was written.
-    pub fn wrote(&self) {
+    /// A status was written, and the API server says that this is its controller. Where it drops ours, to write it at each
+    /// turn would help nobody.
+    pub fn wrote(&self, controller: Option<&ControllerStatus>) {
         *lock(&self.beat) = Instant::now();
+        self.is_dropped.store(self.us.is_some() && controller.is_none(), Ordering::Relaxed);
     }
 
     /// Whether others may begin to think that we are gone.
@@ -363,5 +369,16 @@ mod tests {
         ownership.standing.send_replace((Owner::HandingOver("b/b".into()), tally(3, (0, 0), 0)));
         assert!(ownership.wants(Some(&seen("a/a", 0))) && !ownership.wants(Some(&b)));
         assert!(!Ownership::new(None).is_anothers(Some(&b), now()), "without a name nobody is asked about");
+    }
+
+    #[test]
+    fn a_definition_that_drops_the_controller_costs_no_status_write_at_each_turn() {
+        let ownership = Ownership::new(Some("a/a".into()));
+        ownership.standing.send_replace((Owner::Us, tally(0, (0, 0), 1)));
+        assert!(ownership.wants(None));
+        ownership.wrote(None);
+        assert!(!ownership.wants(None));
+        ownership.wrote(Some(&seen("a/a", 0)));
+        assert!(ownership.wants(None), "the definition was put right");
     }
 }

@@ -100,7 +100,7 @@ pub(super) async fn write_status(
     let tracked = &mut live.tracked;
     let object = GrayRelease { status: Some(status), ..GrayRelease::clone(&live.object) };
     let written = Box::pin(context.cluster.write_status(&object)).await?;
-    context.ownership.wrote();
+    context.ownership.wrote(written.status.as_ref().and_then(|status| status.controller.as_ref()));
     tell_adopted(context, &live.object);
     tracked.written = Written::of(&object.status.unwrap_or_default(), Instant::now());
     tracked.unreadable = None;

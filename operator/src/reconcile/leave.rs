@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use halftone_rollout::advance::{BUSY, IDLE};
+use halftone_rollout::advance::BUSY;
 use halftone_rollout::claims::Standing;
 use halftone_rollout::observation::{Observation, is_acknowledged};
 use halftone_rollout::withdraw::{Left, Withdrawal, is_taken_over, told, withdraw};
@@ -82,9 +82,14 @@ pub(super) async fn clear(
 /// One step on the way out. None once it is over.
 async fn step(context: &Context, kept: &Kept, since: Option<Timestamp>) -> Result<Option<Duration>, Error> {
     let Ok(live) = &kept.document else {
-        // What it said is lost, and without it the routes cannot be withdrawn; proxies go on with the last good one.
-        tracing::error!(uid = %kept.uid, "an orphaned ConfigMap cannot be read");
-        return Ok(Some(IDLE));
+        // What it said is lost, and without it the routes cannot be withdrawn; proxies go on with the last good one. Only
+        // a person can mend it, and the watch brings that.
+        tracing::error!(
+            uid = %kept.uid,
+            "the routing document of a deleted release cannot be read, so its routes cannot be withdrawn; \
+             restore the ConfigMap, or delete it to end its routes"
+        );
+        return Ok(None);
     };
     if since.is_none() {
         tracing::Span::current().record("revision", live.revision.get());
