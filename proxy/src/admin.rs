@@ -96,7 +96,7 @@ struct Desk {
     metrics: Rendering,
     config: Rendering,
     config_in_full: Rendering,
-    turns: Semaphore,
+    turns: Arc<Semaphore>,
 }
 
 impl Desk {
@@ -106,7 +106,7 @@ impl Desk {
             metrics: Rendering::shared_for(SCRAPES_SHARED),
             config: Rendering::shared_for(Duration::ZERO),
             config_in_full: Rendering::shared_for(Duration::ZERO),
-            turns: Semaphore::new(AT_ONCE),
+            turns: Arc::new(Semaphore::new(AT_ONCE)),
         }
     }
 
@@ -150,15 +150,20 @@ impl Desk {
     }
 
     async fn in_turn(&self, make: impl FnOnce(&Pages) -> Answer + Send + 'static) -> Answer {
-        let Ok(Ok(_turn)) = tokio::time::timeout(TURN, self.turns.acquire()).await else {
+        let turn = Arc::clone(&self.turns).acquire_owned();
+        let Ok(Ok(turn)) = tokio::time::timeout(TURN, turn).await else {
             return text(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "too many pages are asked for at once; ask again\n",
             );
         };
         let pages = Arc::clone(&self.pages);
-        let made = spawn_blocking(move || make(&pages)).await;
-        made.unwrap_or_else(|error| text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")))
+        // The turn goes along: the page is made even if whoever asked for it leaves.
+        let made = spawn_blocking(move || {
+            let _turn = turn;
+            make(&pages)
+        });
+        made.await.unwrap_or_else(|error| text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")))
     }
 }
 

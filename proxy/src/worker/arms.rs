@@ -2,7 +2,7 @@
 //! whether its release was taken back. Made at an arm's first request, kept until the snapshot changes.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::net::SocketAddr;
 use std::num::NonZeroU64;
 use std::rc::Rc;
@@ -124,7 +124,9 @@ impl Chunks {
     fn new(config: &RoutingConfig, arm: &ArmConfig) -> Self {
         let version = config.version_header.response.as_str();
         let strictness = if arm.lenient { Strictness::Lenient } else { Strictness::Strict };
-        let own_fields = own_fields(config).map(Into::into).collect();
+        // Each name once: rules often name a field in many conditions, and each request's fields are compared with them.
+        let own_fields: BTreeSet<_> = own_fields(config).map(str::to_ascii_lowercase).collect();
+        let own_fields = own_fields.into_iter().map(Into::into).collect();
         Self {
             request: ChunkRules { strictness: Strictness::Strict, own_fields },
             response: ChunkRules { strictness, own_fields: [version.into()].into() },
