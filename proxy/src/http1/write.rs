@@ -47,8 +47,7 @@ pub struct RequestRewrite<'a> {
     pub forwarding: Forwarding,
     /// The client's address for X-Forwarded-For: the peer of this connection.
     pub peer: IpAddr,
-    /// The address that the client connected to: its port for X-Forwarded-Port, and the host of a client that
-    /// named none (HTTP/1.0).
+    /// The address that the client connected to: host and port of a client that named none (HTTP/1.0).
     pub local: SocketAddr,
     /// Name and value of the version header, where the release has one.
     pub version_header: Option<(&'a str, &'a str)>,
@@ -68,7 +67,7 @@ pub fn request_head(out: &mut Vec<u8>, head: &RequestHead<'_, '_>, rewrite: &Req
     out.extend_from_slice(b" HTTP/1.1\r\n");
     let mut forwarded = Forwarded::default();
     head.fields.append(out, |kind, field| {
-        passes(kind, field, head, rewrite) && forwarded.passes(kind, rewrite.forwarding)
+        passes(kind, field, head, rewrite) && forwarded.passes(kind, field, rewrite.forwarding)
     });
     append_host(out, "Host", head, rewrite.local);
     forwarded.append(out, head, rewrite);
@@ -155,6 +154,8 @@ fn append_request_framing(out: &mut Vec<u8>, head: &RequestHead<'_, '_>) {
 struct Forwarded {
     has_for: bool,
     has_proto: bool,
+    /// Whether the protocol that goes on is HTTPS.
+    is_https: bool,
     has_host: bool,
     has_port: bool,
     has_real_ip: bool,
@@ -162,14 +163,17 @@ struct Forwarded {
 
 impl Forwarded {
     /// Whether a field goes on as it came, as far as forwarding decides; notes those that do.
-    fn passes(&mut self, kind: FieldKind, forwarding: Forwarding) -> bool {
+    fn passes(&mut self, kind: FieldKind, field: &Field<'_>, forwarding: Forwarding) -> bool {
         let keep = forwarding.others != ForwardedOthers::Replace;
         match kind {
             FieldKind::XForwardedFor => {
                 self.has_for = true;
                 return false;
             }
-            FieldKind::XForwardedProto => self.has_proto = keep,
+            FieldKind::XForwardedProto => {
+                self.has_proto = keep;
+                self.is_https = keep && field.value.eq_ignore_ascii_case(b"https");
+            }
             FieldKind::XForwardedHost => self.has_host = keep,
             FieldKind::XForwardedPort => self.has_port = keep,
             FieldKind::RealIp => self.has_real_ip = keep,
@@ -193,7 +197,7 @@ impl Forwarded {
         }
         if !self.has_port {
             out.extend_from_slice(b"X-Forwarded-Port: ");
-            append_number(out, rewrite.local.port().into());
+            append_number(out, self.port(head, rewrite.local).into());
             out.extend_from_slice(b"\r\n");
         }
         if !self.has_real_ip {
@@ -201,6 +205,16 @@ impl Forwarded {
             append_address(out, rewrite.peer);
             out.extend_from_slice(b"\r\n");
         }
+    }
+
+    /// The port that the client names, or means by naming none. Ours is another where a Service or a load balancer leads
+    /// to it, and backends build absolute redirects from this field.
+    fn port(&self, head: &RequestHead<'_, '_>, local: SocketAddr) -> u16 {
+        if head.authority.is_empty() {
+            return local.port();
+        }
+        let named = location::split(head.authority).and_then(|(_, port)| port);
+        named.unwrap_or(if self.is_https { 443 } else { 80 })
     }
 
     fn append_for(&self, out: &mut Vec<u8>, head: &RequestHead<'_, '_>, rewrite: &RequestRewrite<'_>) {

@@ -28,11 +28,11 @@ fn received(position: Position, any_trusted: bool, peer_trusted: bool, sent: &st
 
 #[test]
 fn forwarding_fields_are_believed_from_trusted_peers_alone() {
-    let replaced = "X-Forwarded-For=192.0.2.7 X-Forwarded-Host=shop X-Forwarded-Port=8080 X-Forwarded-Proto=http X-Real-IP=192.0.2.7";
+    let replaced = "X-Forwarded-For=192.0.2.7 X-Forwarded-Host=shop X-Forwarded-Port=80 X-Forwarded-Proto=http X-Real-IP=192.0.2.7";
     let kept = "Forwarded=for=1.1.1.1 X-Forwarded-For=1.1.1.1, 2.2.2.2, 192.0.2.7 X-Forwarded-Prefix=/p \
         X-Forwarded-Proto=https X-Halftone-Trace=t X-Real-IP=1.1.1.1";
     let appended = "Forwarded=for=1.1.1.1 X-Forwarded-For=1.1.1.1, 2.2.2.2, 192.0.2.7 X-Forwarded-Host=shop \
-        X-Forwarded-Port=8080 X-Forwarded-Prefix=/p X-Forwarded-Proto=https X-Real-IP=1.1.1.1";
+        X-Forwarded-Port=443 X-Forwarded-Prefix=/p X-Forwarded-Proto=https X-Real-IP=1.1.1.1";
     for (why, position, any_trusted, peer_trusted, expected) in [
         ("edge, nobody trusted", Position::Edge, false, false, replaced),
         ("edge, another trusted", Position::Edge, true, false, replaced),
@@ -47,7 +47,7 @@ fn forwarding_fields_are_believed_from_trusted_peers_alone() {
 
 #[test]
 fn absent_forwarding_fields_are_set_unless_a_trusted_peer_left_them_out() {
-    let all = "X-Forwarded-For=192.0.2.7 X-Forwarded-Host=shop X-Forwarded-Port=8080 X-Forwarded-Proto=http \
+    let all = "X-Forwarded-For=192.0.2.7 X-Forwarded-Host=shop X-Forwarded-Port=80 X-Forwarded-Proto=http \
         X-Real-IP=192.0.2.7";
     for (position, trusted, expected) in [
         (Position::Edge, false, all),
@@ -55,5 +55,29 @@ fn absent_forwarding_fields_are_set_unless_a_trusted_peer_left_them_out() {
         (Position::Edge, true, "X-Forwarded-For=192.0.2.7"),
     ] {
         assert_eq!(received(position, trusted, trusted, ""), expected, "{position:?} {trusted}");
+    }
+}
+
+#[test]
+fn backends_read_the_port_that_the_client_used_and_not_the_port_that_we_listen_on() {
+    for (host, sent, expected) in [
+        ("shop", "", "80"),
+        ("shop:8443", "", "8443"),
+        ("[2001:db8::1]", "", "80"),
+        ("[2001:db8::1]:8000", "", "8000"),
+        ("shop:", "", "80"),
+        ("shop", "X-Forwarded-Proto: https\r\n", "443"),
+        ("shop:8443", "X-Forwarded-Proto: HTTPS\r\n", "8443"),
+        ("shop", "X-Forwarded-Proto: https\r\nX-Forwarded-Port: 9443\r\n", "9443"),
+    ] {
+        let out = Rewriting {
+            forwarding: forwarding(Position::BehindProxy, false, false),
+            ..Rewriting::default()
+        }
+        .request(&format!("GET / HTTP/1.1\r\nHost: {host}\r\n{sent}\r\n"));
+        let seen = oracle::request(&out).expect("what we write is a request");
+        let ports = seen.fields.iter().filter(|(name, _)| name.eq_ignore_ascii_case("x-forwarded-port"));
+        let ports: Vec<_> = ports.map(|(_, value)| String::from_utf8_lossy(value)).collect();
+        assert_eq!(ports, [expected], "{host} {sent}");
     }
 }

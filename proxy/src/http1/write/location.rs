@@ -161,7 +161,7 @@ fn absolute(host: &[u8]) -> &[u8] {
 }
 
 /// Host and port of an authority; `None` where it has user information or no such form.
-fn split(authority: &[u8]) -> Option<(&[u8], Option<u16>)> {
+pub(super) fn split(authority: &[u8]) -> Option<(&[u8], Option<u16>)> {
     if authority.contains(&b'@') {
         return None;
     }
