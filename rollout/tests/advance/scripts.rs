@@ -15,6 +15,8 @@ use crate::world::{Proxy, World};
 enum Happening {
     Time(u16),
     Edit(usize),
+    /// The object is deleted, and created with an edit.
+    Recreate(usize),
     Ask(usize),
     GrayErrors(u8),
     StableErrors(u8),
@@ -73,6 +75,7 @@ fn happening() -> impl Strategy<Value = Happening> {
     prop_oneof![
         6 => (1u16..60).prop_map(Time),
         4 => (0..EDITS.len()).prop_map(Edit),
+        1 => (0..EDITS.len()).prop_map(Recreate),
         3 => (0..COMMANDS.len()).prop_map(Ask),
         2 => (0u8..100).prop_map(GrayErrors),
         1 => (0u8..100).prop_map(StableErrors),
@@ -102,6 +105,7 @@ fn happen(world: &mut World, what: Happening) {
     match what {
         Happening::Time(seconds) => drop(world.run(&format!("{seconds}s"))),
         Happening::Edit(at) => drop(world.edit(EDITS[at])),
+        Happening::Recreate(at) => drop(world.recreate(EDITS[at])),
         Happening::Ask(at) => {
             let token = world.progress.request_token().to_owned();
             world.request = Some(halftone_rollout::request::Request::new(COMMANDS[at], token).to_string());

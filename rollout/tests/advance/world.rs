@@ -488,15 +488,16 @@ impl World {
 
     /// Another object of the same namespace and name takes its place.
     pub(crate) fn recreate(&mut self, changes: &str) -> &mut Self {
-        self.spec = merge(self.spec.take(), yaml(changes));
-        self.uid = "uid-2".into();
-        self.generation = 1;
-        self.plan = plan(&self.spec, &self.uid, 1).unwrap();
+        let earlier = self.uid.strip_prefix("uid-").and_then(|number| number.parse::<u32>().ok());
+        self.uid = format!("uid-{}", earlier.unwrap_or_default() + 1);
+        self.generation = 0;
         self.status = GrayReleaseStatus::default();
         self.accepted = None;
-        self.predecessor = self.live.take();
+        if let Some(live) = self.live.take() {
+            self.predecessor = Some(live);
+        }
         self.audit = Audit::default();
-        self.restart()
+        self.write(changes).restart()
     }
 
     pub(crate) fn phase(&self) -> Phase {
