@@ -7,7 +7,7 @@ use smallvec::SmallVec;
 
 use super::{
     ChunkRules, MAX_FIELDS, MAX_NAMED, MAX_NAMED_BYTES, MessageError, Strictness,
-    search::{Lines, UNDERSCORE, is_token, name_class},
+    search::{Lines, is_token, plain_length},
 };
 
 /// What a field is to a proxy. Names are compared without regard to case.
@@ -124,7 +124,7 @@ impl<'b> FieldSlots<'b> {
         Ok(self.keep(kept?))
     }
 
-    #[inline]
+    #[inline(always)]
     fn keep(&mut self, (field, underscored): (Field<'b>, bool)) -> (FieldKind, &'b [u8]) {
         let kind =
             if underscored { FieldKind::of_underscored(field.name) } else { FieldKind::of_plain(field.name) };
@@ -156,18 +156,24 @@ impl<'b> FieldSlots<'b> {
 const USUALLY_NAMED: usize = 4;
 
 /// Takes a line to name and value, and whether the name has `_`; it has no control characters but tabs.
-#[inline]
+#[inline(always)]
 fn field(line: &[u8]) -> Result<(Field<'_>, bool), MessageError> {
-    let mut seen = 0;
-    let ends_name = |byte: &u8| {
-        let class = name_class(*byte);
-        seen |= class;
-        class == 0
-    };
-    let length = line.iter().position(ends_name).unwrap_or(line.len());
+    let length = plain_length(line);
+    if length > 0
+        && let (name, [b':', value @ ..]) = line.split_at(length)
+    {
+        return Ok((Field { name, value: trim(value) }, false));
+    }
+    unusual_field(line, length)
+}
+
+/// The same for a name with other characters than letters, digits and `-`, of which it has none before `from`.
+#[cold]
+fn unusual_field(line: &[u8], from: usize) -> Result<(Field<'_>, bool), MessageError> {
+    let length = line[from..].iter().position(|byte| !is_token(*byte)).map_or(line.len(), |at| from + at);
     match line.split_at(length) {
         (name @ [_, ..], [b':', value @ ..]) => {
-            Ok((Field { name, value: trim(value) }, seen & UNDERSCORE != 0))
+            Ok((Field { name, value: trim(value) }, name.contains(&b'_')))
         }
         ([], [b' ' | b'\t', ..]) => Err(MessageError::ObsFold),
         _ => Err(MessageError::FieldName),
@@ -263,6 +269,7 @@ impl FieldKind {
     }
 
     /// The kind of a field with `_` in its name.
+    #[cold]
     fn of_underscored(name: &[u8]) -> Self {
         // Of longer names only a prefix is known, and the prefixes are shorter than this.
         let mut read = [0; LONGEST_KNOWN + 1];
@@ -275,7 +282,7 @@ impl FieldKind {
     }
 
     /// The kind of a field without `_` in its name.
-    #[inline]
+    #[inline(always)]
     fn of_plain(name: &[u8]) -> Self {
         let first = name.first().map_or(0, u8::to_ascii_lowercase);
         let (known, kind): (&[u8], _) = match (name.len(), first) {

@@ -3,7 +3,7 @@
 //! apart what was found, without looking for line ends again.
 
 use smallvec::SmallVec;
-use wide::u8x32;
+use wide::{u8x16, u8x32};
 
 use super::{MAX_FIELDS, MAX_HEAD, MAX_REQUEST_LINE, MessageError, Strictness, head};
 
@@ -47,9 +47,11 @@ impl HeadSearch {
     /// A control character, a first byte that begins no message, a folded field, or a limit exceeded.
     pub fn advance(&mut self, buf: &[u8]) -> Result<Option<usize>, MessageError> {
         let window = &buf[..buf.len().min(MAX_HEAD)];
-        for at in Controls::new(window, self.resume) {
+        let mut controls = Controls::new(window, self.resume);
+        while let Some(at) = controls.next() {
             match (window[at], window.get(at + 1)) {
                 (b'\r', Some(b'\n')) => {
+                    controls.pass_over_next(at);
                     if self.end_line(window, at)? {
                         return Ok(Some(self.resume));
                     }
@@ -187,6 +189,14 @@ impl<'b> Controls<'b> {
     fn new(bytes: &'b [u8], from: usize) -> Self {
         Self { bytes, block: from, found: controls(bytes.get(from..).unwrap_or_default()) }
     }
+
+    /// Passes over the control character right behind that at `at`, unless it stands in another block.
+    #[inline]
+    fn pass_over_next(&mut self, at: usize) {
+        if at + 1 < self.block + BLOCK {
+            self.found &= self.found.wrapping_sub(1);
+        }
+    }
 }
 
 impl Iterator for Controls<'_> {
@@ -219,30 +229,55 @@ fn controls(bytes: &[u8]) -> u32 {
     (below | block.simd_eq(u8x32::splat(0x7f))).to_bitmask()
 }
 
-/// Whether a byte may stand in a method or a field name (RFC 9110 §5.6.2).
-pub(super) const fn is_token(byte: u8) -> bool {
-    TOKEN[byte as usize] != 0
+/// How many letters, digits and `-` a line begins with, of which most names are made, 16 bytes looked at at a time.
+#[inline(always)]
+pub(super) fn plain_length(line: &[u8]) -> usize {
+    let (blocks, rest) = line.as_chunks::<NAME_BLOCK>();
+    let mut length = 0;
+    for block in blocks {
+        let others = others(*block);
+        if others != 0 {
+            return length + others.trailing_zeros() as usize;
+        }
+        length += NAME_BLOCK;
+    }
+    length + rest.iter().position(|byte| !is_plain(*byte)).unwrap_or(rest.len())
 }
 
-/// What a byte is in a name: 0 if none has it, [`UNDERSCORE`] if it is `_`, else 1.
-pub(super) const fn name_class(byte: u8) -> u8 {
+const NAME_BLOCK: usize = 16;
+
+/// Which of the bytes are neither letters nor digits nor `-`; the first in the lowest bit.
+#[inline(always)]
+fn others(block: [u8; NAME_BLOCK]) -> u32 {
+    let block = u8x16::new(block);
+    let within = |bytes: u8x16, first: u8, last: u8| {
+        let from_first = bytes - u8x16::splat(first);
+        from_first.min(u8x16::splat(last - first)).simd_eq(from_first)
+    };
+    let letters = within(block | u8x16::splat(0x20), b'a', b'z');
+    let plain = letters | within(block, b'0', b'9') | block.simd_eq(u8x16::splat(b'-'));
+    !plain.to_bitmask() & 0xffff
+}
+
+const fn is_plain(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || byte == b'-'
+}
+
+/// Whether a byte may stand in a method or a field name (RFC 9110 §5.6.2).
+pub(super) const fn is_token(byte: u8) -> bool {
     TOKEN[byte as usize]
 }
 
-/// The class of `_`.
-pub(super) const UNDERSCORE: u8 = 2;
-
-const TOKEN: [u8; 256] = {
-    let mut table = [0; 256];
+const TOKEN: [bool; 256] = {
+    let mut table = [false; 256];
     let mut byte = 0;
     while byte < 256 {
         let letter = byte as u8;
-        table[byte] = match letter {
-            b'_' => UNDERSCORE,
-            b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'`' | b'|'
-            | b'~' => 1,
-            _ => letter.is_ascii_alphanumeric() as u8,
-        };
+        let special = matches!(
+            letter,
+            b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~'
+        );
+        table[byte] = special || is_plain(letter);
         byte += 1;
     }
     table
@@ -251,6 +286,18 @@ const TOKEN: [u8; 256] = {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_of_letters_digits_and_hyphens_ends_at_the_first_other_byte() {
+        for length in 0..40 {
+            for (place, byte) in (0..length).flat_map(|place| (0..=u8::MAX).map(move |byte| (place, byte))) {
+                let mut line = vec![b'-'; length];
+                line[place] = byte;
+                let expected = if is_plain(byte) { length } else { place };
+                assert_eq!(plain_length(&line), expected, "{line:?}");
+            }
+        }
+    }
 
     #[test]
     fn control_characters_are_found_wherever_they_stand() {

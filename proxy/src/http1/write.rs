@@ -213,8 +213,11 @@ impl Forwarded {
         if head.authority.is_empty() {
             return local.port();
         }
-        let named = location::split(head.authority).and_then(|(_, port)| port);
-        named.unwrap_or(if self.is_https { 443 } else { 80 })
+        let usual = if self.is_https { 443 } else { 80 };
+        if head.authority.len() == head.host.len() {
+            return usual;
+        }
+        location::split(head.authority).and_then(|(_, port)| port).unwrap_or(usual)
     }
 
     fn append_for(&self, out: &mut Vec<u8>, head: &RequestHead<'_, '_>, rewrite: &RequestRewrite<'_>) {

@@ -70,11 +70,9 @@ fn backends_read_the_port_that_the_client_used_and_not_the_port_that_we_listen_o
         ("shop:8443", "X-Forwarded-Proto: HTTPS\r\n", "8443"),
         ("shop", "X-Forwarded-Proto: https\r\nX-Forwarded-Port: 9443\r\n", "9443"),
     ] {
-        let out = Rewriting {
-            forwarding: forwarding(Position::BehindProxy, false, false),
-            ..Rewriting::default()
-        }
-        .request(&format!("GET / HTTP/1.1\r\nHost: {host}\r\n{sent}\r\n"));
+        let out =
+            Rewriting { forwarding: forwarding(Position::BehindProxy, false, false), ..Rewriting::default() }
+                .request(&format!("GET / HTTP/1.1\r\nHost: {host}\r\n{sent}\r\n"));
         let seen = oracle::request(&out).expect("what we write is a request");
         let ports = seen.fields.iter().filter(|(name, _)| name.eq_ignore_ascii_case("x-forwarded-port"));
         let ports: Vec<_> = ports.map(|(_, value)| String::from_utf8_lossy(value)).collect();
