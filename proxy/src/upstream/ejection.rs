@@ -43,7 +43,7 @@ pub(super) enum Answers {
     Unknown,
     /// The last one was good.
     Good,
-    /// So many were 5xx or did not come in time, one after another; the time out follows from that.
+    /// So many were 5xx (other than 501 and 505) or did not come in time, one after another; the time out follows from that.
     Bad(u32, Ejection),
 }
 

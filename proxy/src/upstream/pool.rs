@@ -283,12 +283,18 @@ fn seems_open<S: Stream>(stream: &S) -> bool {
     (told && stream.poll_readable(&mut Context::from_waker(Waker::noop())).is_pending()) || stream.is_silent()
 }
 
+/// 501 to a method that a server does not know, 505 to a version: clients choose both.
+fn is_about_request(status: u16) -> bool {
+    matches!(status, 501 | 505)
+}
+
 impl<S> Lease<S> {
     pub(crate) fn address(&self) -> SocketAddr {
         self.slot.address
     }
 
-    /// The endpoint answered, with this status.
+    /// The endpoint answered, with this status. An answer that says something of the request alone tells neither well nor
+    /// badly of it.
     pub(crate) fn answered(&self, status: u16, now: Tick) {
         let good = status < 500;
         let as_before = self.with(|member| {
@@ -296,7 +302,7 @@ impl<S> Lease<S> {
             member.hangs_up.end();
             good && matches!(member.answers, Answers::Good)
         });
-        if as_before == Some(false) {
+        if as_before == Some(false) && !is_about_request(status) {
             self.judge(good, now);
         }
     }

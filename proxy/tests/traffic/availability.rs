@@ -143,6 +143,35 @@ fn an_endpoint_that_fails_again_and_again_is_left_out_while_another_does_well() 
 }
 
 #[test]
+fn an_endpoint_is_not_left_out_for_what_clients_ask_of_it() {
+    for status in [501, 505] {
+        let (asked, served) = (Shared::new(AtomicU64::new(0)), Shared::new(AtomicU64::new(0)));
+        let (counts, serves) = (Shared::clone(&asked), Shared::clone(&served));
+        let strict = Backend::start(move |connection, _| {
+            while let Some(request) = connection.request() {
+                if request.method() == "GET" {
+                    serves.fetch_add(1, Relaxed);
+                    connection.ok("ok");
+                    continue;
+                }
+                counts.fetch_add(1, Relaxed);
+                connection.send(format!("HTTP/1.1 {status} X\r\nContent-Length: 0\r\n\r\n"));
+            }
+        });
+        let good = Backend::answering("ok");
+        let proxy = Proxy::start(&[release(&[good.address, strict.address], json!({}))]);
+        let mut client = proxy.client();
+        let deadline = Instant::now() + PATIENCE;
+        while asked.load(Relaxed) < 8 {
+            assert!(Instant::now() < deadline, "both are asked");
+            client.send("FOO / HTTP/1.1\r\nHost: shop\r\n\r\n").answer();
+        }
+        assert!((0..60).all(|_| client.get("/").status() == 200));
+        assert!(served.load(Relaxed) > 0, "{status} is about the request, and this endpoint is asked on");
+    }
+}
+
+#[test]
 fn a_gray_that_closes_on_one_request_unanswered_keeps_all_others() {
     let stable = Backend::answering("stable");
     let gray = Backend::start(|connection, _| {
