@@ -54,7 +54,7 @@ pub struct RequestRewrite<'a> {
     /// Names of the release's identity fields, which Connection may not remove.
     pub identity_fields: &'a [Box<str>],
     /// Names of all fields that the release sets or decides by. What reads like one of them with `_` for `-` does not
-    /// go on.
+    /// go on, unless it is spelled like one.
     pub own_fields: &'a [Box<str>],
 }
 
@@ -106,7 +106,8 @@ fn passes(
     rewrite: &RequestRewrite<'_>,
 ) -> bool {
     let goes_on = match kind {
-        FieldKind::Host | FieldKind::ContentLength | FieldKind::Disguised => false,
+        FieldKind::Host | FieldKind::ContentLength => false,
+        FieldKind::Disguised => goes_on_disguised(field, rewrite),
         FieldKind::Underscored => !is_disguised(field.name, rewrite.own_fields.iter().map(|name| &**name)),
         FieldKind::Trailer => head.body == Body::Chunked,
         FieldKind::Expect => head.expect_continue,
@@ -114,9 +115,32 @@ fn passes(
         _ => !kind.is_hop_by_hop(),
     };
     let is_named = || {
-        head.fields.is_named(kind, field.name) && !rewrite.identity_fields.iter().any(|name| field.is(name))
+        head.fields.is_named(kind, field.name)
+            // What it reads like is protected.
+            && kind != FieldKind::Disguised
+            && !rewrite.identity_fields.iter().any(|name| field.is(name))
     };
     goes_on && !is_replaced(field, rewrite.version_header) && !is_named()
+}
+
+/// Whether a field goes on that reads like one of the proxy's own: only if the release spells it so, since it decides by
+/// it, and only where the field that it reads like would go on. A backend that takes `_` for `-` would believe whoever
+/// sends it otherwise.
+fn goes_on_disguised(field: &Field<'_>, rewrite: &RequestRewrite<'_>) -> bool {
+    if !rewrite.own_fields.iter().any(|name| field.is(name)) {
+        return false;
+    }
+    match read_with_hyphens(field.name) {
+        FieldKind::ContentLength => false,
+        FieldKind::XHalftone => rewrite.forwarding.keep_halftone,
+        kind => !kind.is_hop_by_hop() && rewrite.forwarding.others != ForwardedOthers::Replace,
+    }
+}
+
+/// What a field is to whoever takes `_` for `-`.
+fn read_with_hyphens(name: &[u8]) -> FieldKind {
+    let name: Vec<u8> = name.iter().map(|byte| if *byte == b'_' { b'-' } else { *byte }).collect();
+    FieldKind::of(&name)
 }
 
 /// Whether ours takes the place of this field.

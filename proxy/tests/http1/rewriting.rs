@@ -174,6 +174,40 @@ fn a_name_with_underscores_is_none_of_ours() {
 }
 
 #[test]
+fn a_name_that_the_release_spells_with_underscores_goes_where_the_field_that_it_reads_like_would() {
+    let own = [
+        "x_forwarded_user",
+        "X_Real_IP",
+        "x_halftone_group",
+        "content_length",
+        "transfer_encoding",
+        "keep_alive",
+    ]
+    .map(Into::into);
+    let edge = forwarding(Position::Edge, false, false);
+    let behind = forwarding(Position::BehindProxy, false, false);
+    let trusted = forwarding(Position::Edge, true, true);
+    for (name, goes_on) in [
+        ("X_Forwarded_User", [false, true, true]),
+        ("x_real_ip", [false, true, true]),
+        ("X_Halftone_Group", [false, false, true]),
+        ("X-Forwarded_User", [false; 3]),
+        ("X_Forwarded_For", [false; 3]),
+        ("Content_Length", [false; 3]),
+        ("Transfer_Encoding", [false; 3]),
+        ("Keep_Alive", [false; 3]),
+    ] {
+        let found = [edge, behind, trusted].map(|forwarding| {
+            let rewriting = Rewriting { own_fields: &own, forwarding, ..Rewriting::default() };
+            let request =
+                format!("GET / HTTP/1.1\r\nHost: a\r\nConnection: {name}\r\n{name}: chosen-by\r\n\r\n");
+            text(&rewriting.request(&request)).contains(&format!("{name}: chosen-by\r\n"))
+        });
+        assert_eq!(found, goes_on, "{name} at the edge, behind a proxy, from a trusted one");
+    }
+}
+
+#[test]
 fn a_websockets_length_of_nothing_does_not_go_on() {
     let out = Rewriting::default().request(
         "GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nContent-Length: 0\r\n\r\n",
