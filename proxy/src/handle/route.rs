@@ -111,11 +111,16 @@ fn at_hand(body: Body, rest: &[u8]) -> Option<usize> {
 }
 
 /// The length of a body that is to be received first: a short one, not here yet, whose client does not wait to be asked
-/// for it.
+/// for it; also the one in chunks that may turn out to be none.
 fn awaited(head: &RequestHead<'_, '_>, rest: &[u8]) -> Option<usize> {
-    let Body::Length(length) = head.body else { return None };
-    let length = usize::try_from(length).ok().filter(|length| *length <= SMALL)?;
-    (length > rest.len() && !head.expect_continue).then_some(length)
+    let length = match head.body {
+        Body::Length(length) => {
+            usize::try_from(length).ok().filter(|length| (rest.len() + 1..=SMALL).contains(length))?
+        }
+        Body::Chunked => head.awaited_chunks(rest)?,
+        Body::Empty | Body::UntilClose => return None,
+    };
+    (!head.expect_continue).then_some(length)
 }
 
 /// One request on its way to a decision.

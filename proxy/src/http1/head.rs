@@ -148,23 +148,34 @@ impl RequestHead<'_, '_> {
     /// behind the head. Returns how many bytes of it that was. Other requests keep theirs: some servers want to be told
     /// of a length.
     pub fn take_empty_chunks(&mut self, rest: &[u8]) -> usize {
-        const EMPTY: &[u8] = b"0\r\n\r\n";
+        if !(self.body == Body::Chunked && rest.starts_with(NO_CHUNKS) && self.upgrades_with_chunks()) {
+            return 0;
+        }
+        (self.body, self.websocket) = (Body::Empty, true);
+        NO_CHUNKS.len()
+    }
+
+    /// The length of the chunked body that a request for a WebSocket has to have for being granted, if a part of it is
+    /// in `rest` or none of it has come yet, and nothing else has.
+    pub fn awaited_chunks(&self, rest: &[u8]) -> Option<usize> {
+        let may_come = self.body == Body::Chunked && rest.len() < NO_CHUNKS.len();
+        (may_come && NO_CHUNKS.starts_with(rest) && self.upgrades_with_chunks()).then_some(NO_CHUNKS.len())
+    }
+
+    /// Whether it asks for a WebSocket, and only its chunked body is in the way.
+    fn upgrades_with_chunks(&self) -> bool {
         let asks = |kind: FieldKind, token: &[u8]| {
             let values = self.fields.iter().filter(|(of, _)| *of == kind).map(|(_, field)| field.value);
             values.flat_map(list).any(|member| member.eq_ignore_ascii_case(token))
         };
-        let upgrades = (self.version, self.method, self.body)
-            == (Version::Http11, Method::Get, Body::Chunked)
-            && rest.starts_with(EMPTY)
+        (self.version, self.method, self.body) == (Version::Http11, Method::Get, Body::Chunked)
             && asks(FieldKind::Upgrade, b"websocket")
-            && asks(FieldKind::Connection, b"upgrade");
-        if !upgrades {
-            return 0;
-        }
-        (self.body, self.websocket) = (Body::Empty, true);
-        EMPTY.len()
+            && asks(FieldKind::Connection, b"upgrade")
     }
 }
+
+/// A chunked body without chunks and trailers; no other chunked body is as short.
+const NO_CHUNKS: &[u8] = b"0\r\n\r\n";
 
 /// Whether a request line that is there as a whole can begin a request.
 pub(super) fn check_request_line(line: &[u8]) -> Result<(), MessageError> {

@@ -227,17 +227,20 @@ fn a_body_that_does_not_come_is_a_408() {
     let (backend, ended) = silent();
     let options = client_timeouts(ClientTimeouts { body: SHORT, ..ClientTimeouts::default() });
     let mut proxy = Proxy::with(options, &[release(&[backend.address], json!({}))]);
-    for (framing, connections) in
-        [("Content-Length: 10\r\n\r\nhalf", 0), ("Content-Length: 100000\r\n\r\npart", 1)]
-    {
+    let websocket = "Connection: Upgrade\r\nUpgrade: websocket\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n";
+    for (method, framing, connections) in [
+        ("POST", "Content-Length: 10\r\n\r\nhalf", 0),
+        ("GET", websocket, 0),
+        ("POST", "Content-Length: 100000\r\n\r\npart", 1),
+    ] {
         let mut client = proxy.client();
-        client.send(format!("POST / HTTP/1.1\r\nHost: shop\r\n{framing}"));
+        client.send(format!("{method} / HTTP/1.1\r\nHost: shop\r\n{framing}"));
         let answer = client.answer();
         assert_eq!((answer.status(), answer.get("connection")), (408, Some("close")));
         assert_eq!(backend.connections(), connections, "{framing}");
     }
     ended.recv_timeout(crate::support::PATIENCE).unwrap();
-    proxy.expect_outcomes(Arm::Stable, &[(Outcome::Refused408, 2)]);
+    proxy.expect_outcomes(Arm::Stable, &[(Outcome::Refused408, 3)]);
 }
 
 #[test]

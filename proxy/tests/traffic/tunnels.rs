@@ -46,6 +46,47 @@ fn a_websocket_that_is_asked_for_with_an_empty_body_is_granted() {
     }
 }
 
+/// Sends the second part byte by byte. Whatever the proxy would do of what has come, it can do before the next one.
+fn send_apart(client: &mut Client, head: &str, rest: &str) {
+    client.send(head);
+    for byte in rest.bytes() {
+        std::thread::sleep(Duration::from_millis(5));
+        // Where it does too early what it should not, it may have closed.
+        let _ = client.try_send([byte]);
+    }
+}
+
+#[test]
+fn a_websocket_whose_empty_body_comes_byte_by_byte_is_granted() {
+    let backend = Backend::start(|connection, _| echoing(connection));
+    let proxy = Proxy::to(backend.address);
+    for begun in 0..5 {
+        let (come, to_come) = "0\r\n\r\n".split_at(begun);
+        let head = ASK.replace("\r\n\r\n", &format!("\r\nTransfer-Encoding: chunked\r\n\r\n{come}"));
+        let mut client = proxy.client();
+        send_apart(&mut client, &head, &format!("{to_come}through"));
+        assert_eq!(client.head().unwrap().unwrap().status(), 101, "after {come:?}");
+        let request = backend.seen();
+        assert_eq!((request.get("upgrade"), request.get("transfer-encoding")), (Some("websocket"), None));
+        assert_eq!(client.bytes(7), b"through");
+    }
+}
+
+#[test]
+fn a_body_in_chunks_that_is_not_empty_goes_on_without_the_upgrade_however_it_comes() {
+    let backend = Backend::echo();
+    let proxy = Proxy::to(backend.address);
+    let head = ASK.replace("\r\n\r\n", "\r\nTransfer-Encoding: chunked\r\n\r\n");
+    for (body, read) in
+        [("3\r\nabc\r\n0\r\n\r\n", "abc"), ("03\r\nabc\r\n0\r\n\r\n", "abc"), ("0\r\nA: b\r\n\r\n", "")]
+    {
+        let mut client = proxy.client();
+        send_apart(&mut client, &head, body);
+        assert_eq!(client.answer().text(), read, "{body:?}");
+        assert_eq!(backend.seen().get("upgrade"), None, "{body:?}");
+    }
+}
+
 #[test]
 fn a_websocket_carries_messages_both_ways() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
