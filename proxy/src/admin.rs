@@ -19,7 +19,6 @@ use hyper::{Request, StatusCode};
 use jiff::Timestamp;
 use serde::Serialize;
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
 use crate::apply::lock;
@@ -33,16 +32,16 @@ pub(crate) mod guard;
 mod local;
 pub mod metrics;
 pub mod tokens;
+pub(crate) mod turns;
 
-use self::guard::{Asked, Guard};
+use self::guard::{Asked, Guard, Refusal};
 use self::metrics::{ArmSample, ReleaseSample, Scrape};
+use self::turns::Turns;
 
 /// Admin connections at once: probes, a few scrapers, an operator and its predecessor.
 const CONNECTIONS: usize = 256;
 /// Pages that are made at once, beside those that are shared.
 const AT_ONCE: usize = 4;
-/// How long a request waits for its turn.
-const TURN: Duration = Duration::from_secs(5);
 /// Scrapes within this time get the same page.
 const SCRAPES_SHARED: Duration = Duration::from_secs(1);
 const JSON: &str = "application/json";
@@ -54,7 +53,7 @@ pub(crate) struct Pages {
     pub(crate) snapshot: Arc<ArcSwap<Snapshot>>,
     pub(crate) observers: Vec<Observer>,
     /// Who may read the protected pages.
-    pub(crate) guard: Guard,
+    pub(crate) guard: Arc<Guard>,
     pub(crate) log_dropped: Option<Arc<AtomicU64>>,
     /// Client connections that may be open at once.
     pub(crate) max_connections: usize,
@@ -96,7 +95,7 @@ struct Desk {
     metrics: Rendering,
     config: Rendering,
     config_in_full: Rendering,
-    turns: Arc<Semaphore>,
+    turns: Turns,
 }
 
 impl Desk {
@@ -106,7 +105,7 @@ impl Desk {
             metrics: Rendering::shared_for(SCRAPES_SHARED),
             config: Rendering::shared_for(Duration::ZERO),
             config_in_full: Rendering::shared_for(Duration::ZERO),
-            turns: Arc::new(Semaphore::new(AT_ONCE)),
+            turns: Turns::new(AT_ONCE),
         }
     }
 
@@ -150,20 +149,8 @@ impl Desk {
     }
 
     async fn in_turn(&self, make: impl FnOnce(&Pages) -> Answer + Send + 'static) -> Answer {
-        let turn = Arc::clone(&self.turns).acquire_owned();
-        let Ok(Ok(turn)) = tokio::time::timeout(TURN, turn).await else {
-            return text(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "too many pages are asked for at once; ask again\n",
-            );
-        };
         let pages = Arc::clone(&self.pages);
-        // The turn goes along: the page is made even if whoever asked for it leaves.
-        let made = spawn_blocking(move || {
-            let _turn = turn;
-            make(&pages)
-        });
-        made.await.unwrap_or_else(|error| text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")))
+        self.turns.take(move || make(&pages)).await.unwrap_or_else(Answer::from)
     }
 }
 
@@ -203,17 +190,18 @@ pub(crate) fn is_open_without_token(address: SocketAddr) -> bool {
 
 impl Pages {
     /// Why this page is not for whoever asks, if it is not.
-    async fn refusal(self: &Arc<Self>, page: Page, request: &Request<Incoming>) -> Option<Answer> {
+    async fn refusal(&self, page: Page, request: &Request<Incoming>) -> Option<Answer> {
         if self.guard.is_open() {
             return (!local::is_meant(request)).then(|| text(StatusCode::MISDIRECTED_REQUEST, local::ADVICE));
         }
         if !page.is_protected() {
             return None;
         }
-        let (asked, pages) = (Asked::of(request), Arc::clone(self));
-        // The file of tokens is read for each request, and a signature takes its time.
-        let checked = spawn_blocking(move || pages.guard.check(&asked)).await;
-        checked.unwrap_or_else(|error| Err(error.to_string())).err().map(|why| unauthorized(&why))
+        match self.guard.admit(Asked::of(request)).await {
+            Ok(()) => None,
+            Err(Refusal::Unauthorized(why)) => Some(unauthorized(&why)),
+            Err(Refusal::Unchecked(undone)) => Some(undone.into()),
+        }
     }
 
     fn standing(&self) -> Standing {

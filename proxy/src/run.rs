@@ -148,7 +148,7 @@ impl Proxy {
             reporter: Arc::clone(&reporter),
             snapshot: applier.publisher().current(),
             observers: own.iter().map(|own| own.counters.observer()).collect(),
-            guard,
+            guard: Arc::new(guard),
             log_dropped: log.as_ref().map(AccessLog::dropped),
             max_connections: settings.max_connections,
             standing: Mutex::new(Standing::starting()),
@@ -247,7 +247,7 @@ fn guard(settings: &Settings, source: &Source) -> Result<Guard, StartError> {
     };
     let guarded = in_cluster && (tokens.is_some() || reached.is_some());
     let (class, instance) = (settings.class.clone(), settings.instance.clone());
-    Ok(Guard { tokens, keys: guarded.then(Arc::<OperatorKeys>::default), class, instance })
+    Ok(Guard::new(tokens, guarded.then(Arc::<OperatorKeys>::default), class, instance))
 }
 
 /// The operators that were known before: one of them may still be at work while the API server is away.

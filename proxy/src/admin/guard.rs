@@ -1,6 +1,8 @@
 //! Who may read the protected pages: whoever has a bearer token of `--token-file`, and in a cluster the operator, whose
 //! requests are signed with a key that it publishes (`halftone_daemon::token`). Two doors, each enough by itself, so
 //! that operators and proxies of two versions understand each other during an upgrade.
+//!
+//! Anybody may ask, and a signature takes its time: one request is checked at a time, and what can be told without is.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -11,6 +13,11 @@ use hyper::header::AUTHORIZATION;
 use jiff::Timestamp;
 
 use super::tokens::Tokens;
+use super::turns::{Turns, Undone};
+
+/// Requests that are checked at once. That is thousands in a second, and one core that strangers can keep busy.
+const CHECKS: usize = 1;
+const TOKEN_NEEDED: &str = "this page needs a bearer token of --token-file";
 
 /// The keys of operators as the ConfigMap `halftone-keys-CLASS` last had them.
 #[derive(Debug, Default)]
@@ -29,22 +36,46 @@ impl OperatorKeys {
 
     fn verify(&self, claim: &Claim<'_>, given: &[u8]) -> Result<(), Refused> {
         let keys = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        token::verify(&keys, claim, given, Timestamp::now().as_second())
+        token::verify(&keys, claim, given, now())
     }
+}
+
+/// In seconds since 1970.
+fn now() -> i64 {
+    Timestamp::now().as_second()
 }
 
 /// Who may read the protected pages of one proxy.
 #[derive(Debug)]
 pub(crate) struct Guard {
     /// Bearer tokens, for people's tools.
-    pub(crate) tokens: Option<Tokens>,
+    tokens: Option<Tokens>,
     /// Operators' keys; none without a cluster.
     pub(crate) keys: Option<Arc<OperatorKeys>>,
-    pub(crate) class: ObjectName,
-    pub(crate) instance: String,
+    class: ObjectName,
+    instance: String,
+    checks: Turns,
+}
+
+/// Why a request may not read its page.
+#[derive(Debug)]
+pub(crate) enum Refusal {
+    /// It does not show that it may: what to do, for whoever asks.
+    Unauthorized(String),
+    /// Nobody has looked.
+    Unchecked(Undone),
 }
 
 impl Guard {
+    pub(crate) fn new(
+        tokens: Option<Tokens>,
+        keys: Option<Arc<OperatorKeys>>,
+        class: ObjectName,
+        instance: String,
+    ) -> Self {
+        Self { tokens, keys, class, instance, checks: Turns::new(CHECKS) }
+    }
+
     /// Whether everybody may read them, which the settings allow on loopback only.
     pub(crate) fn is_open(&self) -> bool {
         self.tokens.is_none() && self.keys.is_none()
@@ -53,8 +84,27 @@ impl Guard {
     /// Whether this request may read its page.
     ///
     /// # Errors
-    /// It may not: why, for whoever asks.
-    pub(crate) fn check(&self, asked: &Asked) -> Result<(), String> {
+    /// It may not, or it could not be checked in time.
+    pub(crate) async fn admit(self: &Arc<Self>, asked: Asked) -> Result<(), Refusal> {
+        self.glance(&asked).map_err(Refusal::Unauthorized)?;
+        let guard = Arc::clone(self);
+        // The file of tokens is read for each request, and a signature takes its time.
+        let checked = self.checks.take(move || guard.check(&asked)).await.map_err(Refusal::Unchecked)?;
+        checked.map_err(Refusal::Unauthorized)
+    }
+
+    /// Refuses what no check could admit.
+    fn glance(&self, asked: &Asked) -> Result<(), String> {
+        if self.is_open() || (self.tokens.is_some() && asked.bearer.is_some()) {
+            return Ok(());
+        }
+        match (&self.keys, &asked.signed) {
+            (Some(_), Some(given)) => token::glance(given, now()).map_err(|refused| refused.to_string()),
+            _ => Err(TOKEN_NEEDED.to_owned()),
+        }
+    }
+
+    fn check(&self, asked: &Asked) -> Result<(), String> {
         if self.is_open() {
             return Ok(());
         }
@@ -66,7 +116,7 @@ impl Guard {
                 let claim = Claim { class: self.class.as_str(), instance: &self.instance, path: &asked.path };
                 keys.verify(&claim, given).map_err(|refused| refused.to_string())
             }
-            _ => Err("this page needs a bearer token of --token-file".to_owned()),
+            _ => Err(TOKEN_NEEDED.to_owned()),
         }
     }
 }
@@ -90,17 +140,18 @@ impl Asked {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use halftone_daemon::token::{Key, SKEW, Signer, VALID};
 
     use super::*;
 
-    fn guard(keys: &Arc<OperatorKeys>) -> Guard {
-        Guard {
-            tokens: None,
-            keys: Some(Arc::clone(keys)),
-            class: "default".parse().unwrap(),
-            instance: "pod-1".into(),
-        }
+    fn guard(keys: &Arc<OperatorKeys>) -> Arc<Guard> {
+        Arc::new(Guard::new(None, Some(Arc::clone(keys)), "default".parse().unwrap(), "pod-1".into()))
+    }
+
+    fn published(signer: &Signer) -> String {
+        Keys::default().with(&Key { public: signer.public(), holder: "a".into() }).to_json()
     }
 
     fn request(signer: &Signer, page: &str, age: i64) -> Asked {
@@ -114,8 +165,7 @@ mod tests {
         let (keys, signer) = (Arc::<OperatorKeys>::default(), Signer::generate().unwrap());
         let guard = guard(&keys);
         assert!(guard.check(&request(&signer, "/report", 0)).unwrap_err().contains("no known operator"));
-        let published = Keys::default().with(&Key { public: signer.public(), holder: "a".into() });
-        keys.take(&published.to_json()).unwrap();
+        keys.take(&published(&signer)).unwrap();
         assert_eq!(guard.check(&request(&signer, "/report?since=00000000000000ff/1", 0)), Ok(()));
         assert!(guard.check(&request(&signer, "/config", 0)).is_err(), "another page");
         let stale = guard.check(&request(&signer, "/report", VALID + SKEW + 60)).unwrap_err();
@@ -123,5 +173,34 @@ mod tests {
         assert!(guard.check(&Asked::of(&Request::new(()))).unwrap_err().contains("--token-file"));
         assert!(keys.take("{").is_err());
         assert_eq!(guard.check(&request(&signer, "/report", 0)), Ok(()), "the keys read before go on");
+    }
+
+    /// Its word against the request where no check comes: all turns are taken.
+    async fn unchecked(guard: &Arc<Guard>, asked: Asked) -> Option<String> {
+        match guard.admit(asked).await {
+            Ok(()) => panic!("not checked"),
+            Err(Refusal::Unauthorized(why)) => Some(why),
+            Err(Refusal::Unchecked(_)) => None,
+        }
+    }
+
+    #[tokio::test]
+    async fn signatures_are_checked_in_turn_and_what_no_signature_could_mend_is_refused_without() {
+        let (keys, signer) = (Arc::<OperatorKeys>::default(), Signer::generate().unwrap());
+        keys.take(&published(&signer)).unwrap();
+        let guard = guard(&keys);
+        let (go_on, held) = std::sync::mpsc::channel::<()>();
+        let busy = guard.checks.take(move || held.recv().unwrap_or_default());
+        assert!(tokio::time::timeout(Duration::ZERO, busy).await.is_err(), "at work");
+        let refused = unchecked(&guard, request(&signer, "/report", VALID + SKEW + 60)).await;
+        assert!(refused.is_some_and(|why| why.starts_with("ClockSkew")));
+        let refused = unchecked(&guard, request(&signer, "/report", -VALID - SKEW - 60)).await;
+        assert!(refused.is_some_and(|why| why.starts_with("ClockSkew")));
+        let refused = unchecked(&guard, Asked::of(&Request::new(()))).await;
+        assert!(refused.is_some_and(|why| why.contains("--token-file")));
+        let timely = tokio::time::timeout(Duration::ZERO, guard.admit(request(&signer, "/report", 0))).await;
+        assert!(timely.is_err(), "it waits for its turn");
+        drop(go_on);
+        assert!(guard.admit(request(&signer, "/report", 0)).await.is_ok());
     }
 }
