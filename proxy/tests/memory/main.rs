@@ -1,11 +1,13 @@
-//! How much memory the traffic path holds, measured on the whole process with the allocator that the proxy is built
-//! with. One test at a time, and nothing else in this program, since all of it is measured.
+//! How much memory the traffic path and the admin pages hold, measured on the whole process with the allocator that the
+//! proxy is built with. One test at a time, and nothing else in this program, since all of it is measured.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "in tests a failed assumption should end the test")]
 #![allow(clippy::print_stdout, reason = "measured figures are part of what the test says")]
 
 #[path = "../support/kit.rs"]
 mod support;
+
+mod pages;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::SocketAddr;
