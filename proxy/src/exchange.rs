@@ -26,7 +26,7 @@ use crate::upstream::connect::{UNACKNOWLEDGED, connect, give_up_after, is_own_fa
 use crate::upstream::pool::{Kept, Last, Lease, Pooled};
 use crate::worker::Worker;
 use crate::worker::arms::{Arm, Limit, TunnelPlace};
-use crate::worker::buffers::{Buf, Buffers, LARGE, SMALL};
+use crate::worker::buffers::{Buf, LARGE, SMALL};
 use crate::worker::tick::Timer;
 
 mod clock;
@@ -53,15 +53,19 @@ pub(crate) struct Client<C> {
 
 impl<C: Stream> Client<C> {
     /// Reads ahead while an answer is awaited or sent, at most one buffer beyond what it holds of the request under
-    /// way. Ready when the client has gone; the end of its sending counts as that.
-    fn poll_gone(&mut self, held: usize, buffers: &Buffers, cx: &mut Context<'_>) -> Poll<()> {
-        while self.input.len() < (held + SMALL).min(LARGE) {
-            ready!(self.stream.poll_readable(cx));
-            match ready!(buffers.poll_read(&mut self.input, &mut self.stream, cx)) {
+    /// way, or one read where memory is short. Ready when the client has gone; the end of its sending counts as that.
+    fn poll_gone(&mut self, held: usize, worker: &Worker, cx: &mut Context<'_>) -> Poll<()> {
+        while self.input.len() < (held + SMALL).min(LARGE) && self.stream.poll_readable(cx).is_ready() {
+            if self.input.len() > held && worker.is_short_of_memory() {
+                break;
+            }
+            worker.buffers.lend_small(&mut self.input);
+            match ready!(worker.buffers.poll_read(&mut self.input, &mut self.stream, cx)) {
                 Ok(0) | Err(_) => return Poll::Ready(()),
                 Ok(_) => {}
             }
         }
+        worker.buffers.settle(&mut self.input);
         Poll::Pending
     }
 }
@@ -472,13 +476,18 @@ impl<C: Stream> Exchange<'_, C> {
         }
     }
 
-    /// Looks whether the client is still there. What cannot be sent again need not be held meanwhile.
+    /// Looks whether the client is still there. What is not sent again need not be held meanwhile.
     fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let buffers = &self.worker.buffers;
-        if self.upload.is_done() && !self.upload.is_whole() {
-            self.upload.release(buffers, &mut self.client.input);
+        if self.upload.is_done() && !self.keeps_request() {
+            self.upload.release(&self.worker.buffers, &mut self.client.input);
         }
-        self.client.poll_gone(self.upload.payload(), buffers, cx)
+        self.client.poll_gone(self.upload.payload(), self.worker, cx)
+    }
+
+    /// A request that was sent is kept, since it may be sent once more; a body only where there is memory for it.
+    fn keeps_request(&self) -> bool {
+        let dear = self.upload.payload() > 0 && self.worker.keeps_too_much();
+        !dear && self.again(Failure::Lost, false) != Again::No
     }
 
     /// The client has left before the answer's head. As long as its request was not complete, nobody but itself has
@@ -510,7 +519,7 @@ impl<C: Stream> Exchange<'_, C> {
             reuse::client(&ClientEnd {
                 answer: answer.map(|answer| answer.delivered),
                 answer_written: self.download.is_done() && answered,
-                keep_alive: answer.is_some_and(|answer| answer.keep_alive),
+                keep_alive: self.order.keep_alive && answer.is_some_and(|answer| answer.keep_alive),
                 request_read,
                 pipelined: !self.client.input.is_empty(),
                 upgraded,

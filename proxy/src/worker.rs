@@ -225,6 +225,8 @@ impl Thread {
 pub(crate) struct Worker {
     pub(crate) index: usize,
     pub(crate) common: Arc<Common>,
+    /// Its share of what clients may make the proxy hold, in bytes.
+    most_held: usize,
     pub(crate) buffers: Buffers,
     pub(crate) ticker: Rc<Ticker>,
     pub(crate) arms: Arms,
@@ -239,6 +241,7 @@ impl Worker {
         let phase = common.phase(Instant::now());
         Self {
             index,
+            most_held: common.limits.max_held_bytes / common.loads.workers(),
             common,
             buffers: Buffers::default(),
             ticker: Ticker::new(Instant::now()),
@@ -262,12 +265,18 @@ impl Worker {
     /// A client is waited for. Beyond the worker's share of what clients may make it hold, the slowest leave.
     pub(crate) fn wait_for(&self, client: &Timer, owing: Owing) {
         client.wait(Waiting::Client(owing));
-        self.ticker.bound_held(self.limits().max_held_bytes / self.common.loads.workers());
+        self.ticker.bound_owed(self.most_held);
     }
 
     /// From half of that on, memory is worth more than copying.
     pub(crate) fn is_short_of_memory(&self) -> bool {
-        self.ticker.held() > self.limits().max_held_bytes / self.common.loads.workers() / 2
+        self.ticker.held() > self.most_held / 2
+    }
+
+    /// Half of it is kept for clients that are not waited for, who cannot be asked to leave: from here on nothing is kept
+    /// that can be done without.
+    pub(crate) fn keeps_too_much(&self) -> bool {
+        self.ticker.kept() > self.most_held / 2
     }
 
     /// Those who hold places without using them leave when places are scarce.
@@ -316,6 +325,7 @@ impl Worker {
             self.ticker.advance(now);
             self.follow_drain(now);
             self.make_room();
+            self.ticker.bound_held(self.most_held);
             if self.arms.refresh(self.ticker.now()) {
                 self.ticker.wake_all();
             }

@@ -314,13 +314,26 @@ impl Flow {
         now: Tick,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), Broken>> {
+        ready!(self.poll_to_end(buffers, input, from, to, now, cx))?;
+        self.poll_sink(input, to, now, cx)
+    }
+
+    /// Moves bytes until the body has ended, and leaves its last batch to be written by [`Flow::poll_sink`].
+    pub(crate) fn poll_to_end<R: Stream, W: Stream>(
+        &mut self,
+        buffers: &Buffers,
+        input: &mut Buf,
+        from: &mut R,
+        to: &mut W,
+        now: Tick,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), Broken>> {
         loop {
             self.prime(input).map_err(Broken::Malformed)?;
-            ready!(self.poll_flush(input, to, now, cx))
-                .map_err(|error| Broken::Sink { lost: error.kind() != io::ErrorKind::BrokenPipe })?;
             if self.ended {
                 return Poll::Ready(Ok(()));
             }
+            ready!(self.poll_sink(input, to, now, cx))?;
             self.finish_batch(input);
             // What was read ahead while the try before came to its end.
             if !input.is_empty() {
@@ -337,6 +350,18 @@ impl Flow {
             }
             self.progress = now;
         }
+    }
+
+    /// Writes what is there.
+    pub(crate) fn poll_sink<W: Stream>(
+        &mut self,
+        input: &Buf,
+        to: &mut W,
+        now: Tick,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), Broken>> {
+        self.poll_flush(input, to, now, cx)
+            .map_err(|error| Broken::Sink { lost: error.kind() != io::ErrorKind::BrokenPipe })
     }
 
     fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {

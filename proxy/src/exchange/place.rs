@@ -1,7 +1,8 @@
 //! A request's place among those that its arm is busy with (`maxInFlight`). A backend is busy with a request from its
 //! last byte, or while a long body keeps coming. A client that owes its body, or does not take its answer, keeps nobody
-//! busy but itself: its request has no place, so that however many such clients there are, all others are served. Those
-//! that last are counted apart: each holds a connection to the backend, so that beyond `maxInFlight` the slowest ends.
+//! busy but itself: its request has no place, so that however many such clients there are, all others are served. But each
+//! holds a connection to the backend: beyond `maxInFlight` of them the slowest ends. Those that last and those that have
+//! just begun are counted apart, so that neither end the others.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -9,7 +10,7 @@ use std::time::Duration;
 use crate::outcome::Ending;
 use crate::upstream::in_flight::Full;
 use crate::worker::arms::{Admission, Arm, Awaited};
-use crate::worker::room::Owing;
+use crate::worker::room::{Owing, Wait};
 use crate::worker::tick::Tick;
 
 /// A client keeps its place by moving [`STEADY`] bytes within each time of this length.
@@ -52,7 +53,7 @@ pub(super) struct Place {
     waits_since: Tick,
     /// The worker knows that the client is waited for.
     listed: bool,
-    /// So does the arm: it has no place.
+    /// So does the arm, among those that have no place.
     awaited: Option<Awaited>,
 }
 
@@ -112,7 +113,7 @@ impl Place {
     /// To be asked whenever the exchange begins to wait; returns when to ask again at the latest.
     ///
     /// # Errors
-    /// Enough of the body has come for a place, and the arm has none.
+    /// Enough of the body has come for a place, and the arm has none: the rest of it is still owed.
     pub(super) fn follow(&mut self, arm: &Rc<Arm>, now: Tick, standing: Standing) -> Result<Tick, Ending> {
         if standing.client_owes && !self.owing {
             self.waits_since = now;
@@ -131,7 +132,7 @@ impl Place {
             return Ok(Tick::NEVER);
         }
         if standing.finished {
-            self.finish(arm, standing.answered)?;
+            self.finish(arm);
         }
         let steady = standing.moved.saturating_sub(self.moved_before) >= STEADY;
         let goes_on = self.finished && !standing.client_owes;
@@ -180,7 +181,7 @@ impl Place {
         Some(Owing {
             pace: u32::try_from(pace).unwrap_or(u32::MAX),
             stale: self.window_ends.after(WINDOW),
-            arm: self.lasts_without_place().then(|| arm.key()),
+            arm: self.without_place().map(|wait| (arm.key(), wait)),
             ..Owing::unsent(self.waits_since, held)
         })
     }
@@ -195,20 +196,21 @@ impl Place {
         !std::mem::replace(&mut self.listed, true)
     }
 
-    fn lasts_without_place(&self) -> bool {
-        self.lasts() && !self.is_held()
+    /// The client is waited for, and there is no place.
+    fn without_place(&self) -> Option<Wait> {
+        let wait = if self.slow { Wait::Lasting } else { Wait::Brief };
+        (self.owing && !self.is_held()).then_some(wait)
     }
 
-    /// Where that lasts, the arm counts it with those that have no place while their clients are waited for. False: it
-    /// did already, or does not.
-    pub(super) fn count_awaited(&mut self, arm: &Rc<Arm>) -> bool {
-        if !self.lasts_without_place() {
-            self.awaited = None;
-            return false;
+    /// The arm counts it with those that have no place while their clients are waited for. `None`: it did already, or
+    /// does not.
+    pub(super) fn count_awaited(&mut self, arm: &Rc<Arm>) -> Option<Wait> {
+        let wait = self.without_place();
+        if self.awaited.as_ref().map(|awaited| awaited.wait) == wait {
+            return None;
         }
-        let news = self.awaited.is_none();
-        self.awaited.get_or_insert_with(|| arm.await_client());
-        news
+        self.awaited = wait.map(|wait| arm.await_client(wait));
+        wait
     }
 
     /// The client is not waited for any more. False: the worker knew already.
@@ -222,16 +224,22 @@ impl Place {
         matches!(self.state, State::Held(_))
     }
 
-    /// The last byte has come: the backend is busy, unless it waits for the client to take its answer.
+    /// To be asked when the body has come to its end and before the end goes to the backend: with it, that begins what a
+    /// client that was refused would ask for a second time.
     ///
     /// # Errors
     /// The arm has no room.
-    fn finish(&mut self, arm: &Rc<Arm>, answered: bool) -> Result<(), Ending> {
+    pub(super) fn ask_to_finish(&mut self, arm: &Rc<Arm>) -> Result<(), Ending> {
+        self.hold(arm, false)?;
+        self.finished = true;
+        Ok(())
+    }
+
+    /// The last byte has come, or none follows: the backend is busy, unless it waits for the client to take its answer.
+    fn finish(&mut self, arm: &Rc<Arm>) {
         let first = !std::mem::replace(&mut self.finished, true);
-        match &self.state {
-            State::Owed => self.hold(arm, answered),
-            State::Lent if first => self.hold(arm, answered),
-            State::Held(_) | State::Lent | State::Done => Ok(()),
+        if matches!(self.state, State::Owed) || (first && matches!(self.state, State::Lent)) {
+            self.state = State::Held(arm.enter());
         }
     }
 

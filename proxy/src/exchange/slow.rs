@@ -1,12 +1,15 @@
 //! While an exchange waits for its client: what it holds is told to the worker, which ends the slowest where they hold
 //! too much memory, too many backend connections of one arm beside those that have a place there, or the last places of
-//! the proxy.
+//! the proxy. While it waits for its backend, what is kept for its client is told as well, and given up where that is too
+//! much: nobody is ended for it.
 
 use super::Exchange;
 use crate::outcome::Ending;
 use crate::stream::Stream;
-use crate::worker::buffers::SMALL;
 use crate::worker::room::Waiting;
+
+/// What a client may send ahead however short memory is, in bytes.
+const AHEAD: usize = 1024;
 
 impl<C: Stream> Exchange<'_, C> {
     /// To be asked whenever it begins to wait for its client, which has moved so many bytes. `status`: that of the
@@ -26,9 +29,9 @@ impl<C: Stream> Exchange<'_, C> {
         }
         self.worker.wait_for(&self.client.timer, owing);
         let arm = &self.order.arm;
-        if self.place.count_awaited(arm) && arm.is_crowded() {
+        if let Some(wait) = self.place.count_awaited(arm).filter(|wait| arm.is_crowded(*wait)) {
             // Where all the others are with other workers, one more of this worker stays.
-            self.client.timer.displace(arm.key());
+            self.client.timer.displace(arm.key(), wait);
         }
         Ok(())
     }
@@ -36,16 +39,31 @@ impl<C: Stream> Exchange<'_, C> {
     /// The client is not waited for, or no longer: what it has sent ahead, and what is kept for another try, is known to
     /// the worker all the same.
     pub(super) fn client_goes_on(&mut self) {
-        let was_listed = self.place.unlist();
-        if was_listed {
+        if self.place.unlist() {
             self.download.be_thrifty(false);
         }
         if self.worker.is_short_of_memory() {
+            self.upload.be_thrifty(true);
+            if self.worker.keeps_too_much() {
+                self.forget_ahead();
+            }
             self.worker.buffers.shrink(&mut self.client.input);
         }
-        let held = self.client.input.held();
-        if was_listed || held > SMALL {
-            self.client.timer.wait(Waiting::Busy(held));
+        self.client.timer.keep(self.client.input.held());
+    }
+
+    /// Drops what the client has sent beyond its request, but for a few requests like most. The connection closes after
+    /// this answer, and a client that sends ahead is ready to ask again (RFC 9112 §9.3.2).
+    fn forget_ahead(&mut self) {
+        // What comes before a 101 is the tunnel's.
+        if !self.upload.is_read() || self.order.websocket {
+            return;
+        }
+        let taken = self.upload.payload();
+        if self.client.input.len() > taken + AHEAD {
+            self.order.keep_alive = false;
+            // Its first byte tells that there was more.
+            self.client.input.truncate(taken + 1);
         }
     }
 

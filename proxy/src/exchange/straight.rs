@@ -89,19 +89,28 @@ impl<C: Stream> Exchange<'_, C> {
         }
         let now = self.worker.ticker.now();
         let was_read = self.upload.is_read();
-        let client = &mut *self.client;
-        match self.upload.poll(&self.worker.buffers, &mut client.input, &mut client.stream, backend, now, cx)
-        {
-            Poll::Pending | Poll::Ready(Ok(())) => {}
-            Poll::Ready(Err(Broken::Source)) => return Err(self.gone()),
-            Poll::Ready(Err(Broken::Malformed(error))) => return Err(Ending::Refused(error)),
+        let (buffers, client) = (&self.worker.buffers, &mut *self.client);
+        let moved =
+            match self.upload.poll_to_end(buffers, &mut client.input, &mut client.stream, backend, now, cx) {
+                Poll::Ready(Ok(())) => {
+                    if !was_read {
+                        self.clock.body_received(now);
+                        self.place.ask_to_finish(&self.order.arm)?;
+                    }
+                    self.upload.poll_sink(&client.input, backend, now, cx)
+                }
+                moved => moved,
+            };
+        match moved {
+            Poll::Pending | Poll::Ready(Ok(())) => Ok(()),
+            Poll::Ready(Err(Broken::Source)) => Err(self.gone()),
+            Poll::Ready(Err(Broken::Malformed(error))) => Err(Ending::Refused(error)),
             // The backend may have answered before it closed; that answer is still to be read.
-            Poll::Ready(Err(Broken::Sink { lost })) => self.lose_backend(lost),
+            Poll::Ready(Err(Broken::Sink { lost })) => {
+                self.lose_backend(lost);
+                Ok(())
+            }
         }
-        if !was_read && self.upload.is_read() {
-            self.clock.body_received(now);
-        }
-        Ok(())
     }
 
     /// The backend takes no more of the request.

@@ -1,5 +1,6 @@
 //! How many requests and tunnels each arm has under way: what `maxInFlight` and `maxTunnels` limit; and how many
-//! exchanges wait for their clients, which `maxInFlight` limits a second time. Every arm has counts
+//! exchanges wait for their clients, which `maxInFlight` limits once more, for those that last and those that have just
+//! begun. Every arm has counts
 //! of its own, even where two arms share a backend: the load of one must not turn away users of the other. They outlive
 //! snapshots, as requests do. Who has a place, and when, is decided in `exchange/place.rs`.
 
@@ -9,6 +10,8 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 use halftone_routing::config::arm::Arm;
 use halftone_routing::config::names::Uid;
+
+use crate::worker::room::Wait;
 
 /// What one arm has under way.
 #[derive(Debug)]
@@ -26,8 +29,15 @@ struct Count {
     /// Those of them that their clients keep: by the rest of a body, or by not taking the answer.
     kept: AtomicU32,
     tunnels: AtomicU32,
-    /// Exchanges that are no requests in this sense, since their clients are waited for.
-    waiting: AtomicU32,
+    /// Exchanges that are no requests in this sense, since their clients are waited for: for a moment so far, or for
+    /// longer.
+    waiting: [AtomicU32; 2],
+}
+
+impl Count {
+    fn waiting(&self, wait: Wait) -> &AtomicU32 {
+        &self.waiting[wait as usize]
+    }
 }
 
 /// Why an arm takes no more.
@@ -51,8 +61,7 @@ impl InFlight {
     /// # Errors
     /// There is no room, and why.
     pub(crate) fn room(&self, worker: usize, max: u32) -> Result<(), Full> {
-        let unlooked = max / 16 / u32::try_from(self.workers).unwrap_or(u32::MAX);
-        if self.by_worker()[worker].requests.load(Relaxed) < unlooked {
+        if self.by_worker()[worker].requests.load(Relaxed) < self.unlooked(max) {
             return Ok(());
         }
         let all = self.sum(|count| &count.requests);
@@ -98,19 +107,26 @@ impl InFlight {
         take(&self.by_worker()[worker].tunnels);
     }
 
-    /// Whether more than `max` exchanges wait for their clients.
-    pub(crate) fn is_crowded(&self, max: u32) -> bool {
-        self.sum(|count| &count.waiting) > u64::from(max)
+    /// Whether more than `max` exchanges have waited for their clients for as long as one of this worker, as exactly as
+    /// [`InFlight::room`].
+    pub(crate) fn is_crowded(&self, worker: usize, wait: Wait, max: u32) -> bool {
+        self.by_worker()[worker].waiting(wait).load(Relaxed) > self.unlooked(max)
+            && self.sum(|count| count.waiting(wait)) > u64::from(max)
     }
 
     /// Counts an exchange of this worker in whose client is waited for.
-    pub(crate) fn enter_waiting(&self, worker: usize) {
-        add(&self.by_worker()[worker].waiting);
+    pub(crate) fn enter_waiting(&self, worker: usize, wait: Wait) {
+        add(self.by_worker()[worker].waiting(wait));
     }
 
     /// Its client has gone on, or it is over.
-    pub(crate) fn leave_waiting(&self, worker: usize) {
-        take(&self.by_worker()[worker].waiting);
+    pub(crate) fn leave_waiting(&self, worker: usize, wait: Wait) {
+        take(self.by_worker()[worker].waiting(wait));
+    }
+
+    /// Up to so many of its own a worker does not look at the others' counts.
+    fn unlooked(&self, max: u32) -> u32 {
+        max / 16 / u32::try_from(self.workers).unwrap_or(u32::MAX)
     }
 
     fn sum(&self, of: impl Fn(&Count) -> &AtomicU32) -> u64 {
@@ -207,11 +223,13 @@ mod tests {
     #[test]
     fn exchanges_that_wait_for_their_clients_have_a_count_of_their_own() {
         let arm = InFlight::new(2);
-        arm.enter_waiting(0);
-        arm.enter_waiting(1);
-        assert!(!arm.is_crowded(2) && arm.is_crowded(1) && arm.room(0, 1).is_ok());
-        arm.leave_waiting(1);
-        assert!(!arm.is_crowded(1));
+        for wait in [Wait::Brief, Wait::Lasting] {
+            arm.enter_waiting(0, wait);
+            arm.enter_waiting(1, wait);
+            assert!(!arm.is_crowded(0, wait, 2) && arm.is_crowded(0, wait, 1) && arm.room(0, 1).is_ok());
+            arm.leave_waiting(1, wait);
+            assert!(!arm.is_crowded(0, wait, 1));
+        }
     }
 
     #[test]

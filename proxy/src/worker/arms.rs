@@ -18,7 +18,7 @@ use halftone_routing::config::units::ReleaseId;
 use halftone_routing::config::{RoutingConfig, State as ReleaseState};
 use halftone_routing::routes::ReleaseIndex;
 
-use super::room::ArmKey;
+use super::room::{ArmKey, Wait};
 use super::tick::Tick;
 use crate::http1::write::{Homeward, Onward, Stamp};
 use crate::http1::{ChunkRules, MessageError, Strictness};
@@ -87,11 +87,14 @@ impl Drop for Admission {
 
 /// An exchange whose client is waited for, counted until dropped.
 #[derive(Debug)]
-pub(crate) struct Awaited(Rc<Arm>);
+pub(crate) struct Awaited {
+    arm: Rc<Arm>,
+    pub(crate) wait: Wait,
+}
 
 impl Drop for Awaited {
     fn drop(&mut self) {
-        self.0.in_flight.leave_waiting(self.0.worker);
+        self.arm.in_flight.leave_waiting(self.arm.worker, self.wait);
     }
 }
 
@@ -282,14 +285,15 @@ impl Arm {
     }
 
     /// Counts an exchange in whose client is waited for.
-    pub(crate) fn await_client(self: &Rc<Self>) -> Awaited {
-        self.in_flight.enter_waiting(self.worker);
-        Awaited(Rc::clone(self))
+    pub(crate) fn await_client(self: &Rc<Self>, wait: Wait) -> Awaited {
+        self.in_flight.enter_waiting(self.worker, wait);
+        Awaited { arm: Rc::clone(self), wait }
     }
 
-    /// More exchanges wait for their clients than the arm may have requests: each holds a connection to a backend.
-    pub(crate) fn is_crowded(&self) -> bool {
-        self.in_flight.is_crowded(self.max_in_flight)
+    /// More exchanges have waited for their clients for as long than the arm may have requests: each holds a connection
+    /// to a backend.
+    pub(crate) fn is_crowded(&self, wait: Wait) -> bool {
+        self.in_flight.is_crowded(self.worker, wait, self.max_in_flight)
     }
 
     /// The arm as the same one from snapshot to snapshot.

@@ -27,7 +27,7 @@ pub(crate) enum Waiting {
     Next(Tick),
     /// Its client: the rest of a head or body, or that it takes its answer.
     Client(Owing),
-    /// Its backend. The client has sent so many bytes that are kept meanwhile.
+    /// Its backend. So much memory is kept meanwhile for what the client has sent: to be sent once more, or ahead.
     Busy(usize),
     /// Nothing any more: the place is needed.
     Leaving,
@@ -44,8 +44,8 @@ pub(crate) struct Owing {
     pub(crate) stale: Tick,
     /// The memory that it makes the proxy hold, in bytes.
     pub(crate) held: u32,
-    /// The arm whose backend has waited for it, too, for a second or longer.
-    pub(crate) arm: Option<ArmKey>,
+    /// The arm whose backend waits for it, too, and with whom it is counted there.
+    pub(crate) arm: Option<(ArmKey, Wait)>,
     /// An open tunnel: it is there to be idle, and leaves after all others.
     pub(crate) tunnel: bool,
 }
@@ -53,6 +53,15 @@ pub(crate) struct Owing {
 /// One arm of one release, for as long as anybody holds it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ArmKey(pub(crate) usize);
+
+/// How long a backend has waited for a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wait {
+    /// Less than a second: it may only be far away.
+    Brief,
+    /// A second or longer.
+    Lasting,
+}
 
 impl Owing {
     /// For a head or a short body: no backend waits for it.
@@ -70,7 +79,13 @@ impl Owing {
     /// has just begun to be waited for may only be far away.
     fn rank(self, now: Tick) -> impl Ord + use<> {
         let pace = if now < self.stale { self.pace } else { 0 };
-        (self.tunnel, now.since(self.since) < IDLE, pace, self.since, Reverse(self.held))
+        (self.tunnel, !self.lasts(now), pace, self.since, Reverse(self.held))
+    }
+
+    /// It has been waited for longer than anybody needs who is only far away.
+    pub(crate) fn lasts(self, now: Tick) -> bool {
+        let brief = matches!(self.arm, Some((_, Wait::Brief)));
+        !brief && now.since(self.since) >= IDLE
     }
 }
 
@@ -88,13 +103,14 @@ pub(crate) fn slowest(
 }
 
 impl Waiting {
-    /// The memory that a client makes the proxy hold, in bytes.
-    pub(crate) fn held(self) -> usize {
-        match self {
-            Self::Client(owing) => owing.held as usize,
-            Self::Busy(held) => held,
-            Self::No | Self::First(_) | Self::Next(_) | Self::Leaving => 0,
-        }
+    /// The memory that a client which is waited for makes the proxy hold, in bytes.
+    pub(crate) fn owed(self) -> usize {
+        if let Self::Client(owing) = self { owing.held as usize } else { 0 }
+    }
+
+    /// That of one whose backend is waited for.
+    pub(crate) fn kept(self) -> usize {
+        if let Self::Busy(held) = self { held } else { 0 }
     }
 
     fn idle_since(self) -> Option<Tick> {
@@ -217,6 +233,16 @@ mod tests {
             left.push(slot);
         }
         assert_eq!(left, [5, 4, 1, 2, 0]);
+    }
+
+    #[test]
+    fn among_those_who_have_just_begun_the_moment_at_which_they_last_changes_no_order() {
+        let brief = |since, pace| {
+            let arm = Some((ArmKey(0), Wait::Brief));
+            Waiting::Client(Owing { pace, stale: at(30), arm, ..Owing::unsent(at(since), 0) })
+        };
+        let all = [brief(19, 5_000), brief(20, 1)];
+        assert_eq!(slowest(&all, at(20), |_, _| true), Some(1));
     }
 
     #[test]

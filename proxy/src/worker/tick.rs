@@ -7,7 +7,8 @@ use std::rc::Rc;
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
-use super::room::{self, ArmKey, Room, Waiting};
+use super::buffers::SMALL;
+use super::room::{self, ArmKey, Owing, Room, Wait, Waiting};
 
 /// Between two ticks.
 pub(crate) const TICK: Duration = Duration::from_millis(100);
@@ -49,14 +50,23 @@ struct Slots {
     wakers: Vec<Option<Waker>>,
     waiting: Vec<Waiting>,
     /// What clients that are waited for make the proxy hold, in bytes.
-    held: usize,
+    owed: usize,
+    /// What is kept for those whose backends are waited for. None of them can be ended for it, so it must not end others.
+    kept: usize,
     free: Vec<usize>,
 }
 
 impl Slots {
     fn note(&mut self, index: usize, waiting: Waiting) {
         let before = std::mem::replace(&mut self.waiting[index], waiting);
-        self.held = self.held - before.held() + waiting.held();
+        self.owed = self.owed - before.owed() + waiting.owed();
+        self.kept = self.kept - before.kept() + waiting.kept();
+    }
+
+    /// The slowest of these leaves. False: there are none.
+    fn ask_slowest(&mut self, now: Tick, of: impl Fn(&Owing) -> bool) -> bool {
+        let slowest = room::slowest(&self.waiting, now, |_, owing| owing.held > 0 && of(owing));
+        slowest.inspect(|&index| self.ask_to_leave(index)).is_some()
     }
 
     fn ask_to_leave(&mut self, index: usize) {
@@ -111,19 +121,31 @@ impl Ticker {
         leaving.len()
     }
 
-    /// Asks the slowest of those that are waited for to leave until all together hold at most so many bytes.
-    pub(crate) fn bound_held(&self, most: usize) {
+    /// Asks the slowest of those that are waited for to leave until all of them hold at most so many bytes.
+    pub(crate) fn bound_owed(&self, most: usize) {
         let mut slots = self.slots.borrow_mut();
-        while slots.held > most
-            && let Some(index) = room::slowest(&slots.waiting, self.now(), |_, owing| owing.held > 0)
-        {
-            slots.ask_to_leave(index);
-        }
+        while slots.owed > most && slots.ask_slowest(self.now(), |_| true) {}
+    }
+
+    /// The same for what is kept as well, as far as that can help: they have half of it in any case, and whoever has only
+    /// just begun to be waited for does not leave for others' sake.
+    pub(crate) fn bound_held(&self, most: usize) {
+        let (mut slots, now) = (self.slots.borrow_mut(), self.now());
+        while slots.owed + slots.kept > most
+            && slots.owed > most / 2
+            && slots.ask_slowest(now, |owing| owing.lasts(now))
+        {}
     }
 
     /// What clients make the proxy hold, in bytes.
     pub(crate) fn held(&self) -> usize {
-        self.slots.borrow().held
+        let slots = self.slots.borrow();
+        slots.owed + slots.kept
+    }
+
+    /// What is kept for those of them that are not waited for.
+    pub(crate) fn kept(&self) -> usize {
+        self.slots.borrow().kept
     }
 
     /// A slot for the task with this waker. The task must not poll it with another one.
@@ -158,11 +180,20 @@ impl Timer {
         self.ticker.slots.borrow_mut().note(self.index, waiting);
     }
 
-    /// Asks the slowest client that this arm's backend waits for to leave, unless this one is alone.
-    pub(crate) fn displace(&self, arm: ArmKey) {
+    /// Says that its backend is waited for, and how much memory is kept for its client meanwhile. Of most requests there
+    /// is nothing to say.
+    pub(crate) fn keep(&self, held: usize) {
+        let mut slots = self.ticker.slots.borrow_mut();
+        if held > SMALL || slots.waiting[self.index] != Waiting::No {
+            slots.note(self.index, Waiting::Busy(held));
+        }
+    }
+
+    /// Asks the slowest client that this arm's backend has waited for as long to leave, unless this one is alone.
+    pub(crate) fn displace(&self, arm: ArmKey, wait: Wait) {
         let mut slots = self.ticker.slots.borrow_mut();
         let now = self.ticker.now();
-        let of_arm = |owing: &room::Owing| owing.arm == Some(arm);
+        let of_arm = |owing: &Owing| owing.arm == Some((arm, wait));
         let other =
             room::slowest(&slots.waiting, now, |index, owing| index != self.index && of_arm(owing)).is_some();
         if let Some(index) = room::slowest(&slots.waiting, now, |_, owing| of_arm(owing)).filter(|_| other) {
@@ -192,7 +223,6 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::task::Wake;
 
-    use super::super::room::Owing;
     use super::*;
 
     fn unsent(seconds: u64, held: usize) -> Waiting {
@@ -265,30 +295,63 @@ mod tests {
         for (at, (_, timer)) in slots.iter().enumerate() {
             timer.wait(unsent(10 - at as u64, 100));
         }
-        ticker.bound_held(250);
+        ticker.bound_owed(250);
         let leaving = || slots.iter().map(|(_, timer)| timer.is_leaving()).collect::<Vec<_>>();
         assert_eq!(leaving(), [false, false, true, true]);
         assert_eq!(slots.iter().map(|(wakes, _)| wakes.count()).collect::<Vec<_>>(), [0, 0, 1, 1]);
         slots[0].1.wait(Waiting::No);
         slots[2].1.wait(unsent(0, 150));
-        ticker.bound_held(250);
+        ticker.bound_owed(250);
         assert_eq!(leaving(), [false, false, false, true]);
         drop(slots);
-        assert_eq!(ticker.slots.borrow().held, 0);
+        assert_eq!(ticker.held(), 0);
+    }
+
+    #[test]
+    fn what_is_kept_for_others_ends_only_who_lasts_and_only_down_to_half() {
+        let start = Instant::now();
+        let ticker = Ticker::new(start);
+        let slots: Vec<_> = (0..5).map(|_| slot(&ticker)).collect();
+        ticker.advance(start + Duration::from_secs(10));
+        slots[4].1.keep(1 << 20);
+        for ((_, timer), since) in slots[..4].iter().zip([10, 10, 3, 2]) {
+            timer.wait(unsent(since, 200));
+        }
+        ticker.bound_owed(1200);
+        let leaving = || slots.iter().map(|(_, timer)| timer.is_leaving()).collect::<Vec<_>>();
+        assert_eq!(leaving(), [false; 5]);
+        ticker.bound_held(1200);
+        assert_eq!(leaving(), [false, false, false, true, false]);
+        ticker.bound_held(10);
+        assert_eq!(leaving(), [false, false, true, true, false]);
+    }
+
+    #[test]
+    fn what_is_kept_is_noted_from_the_size_of_a_small_buffer_on_and_when_it_is_kept_no_longer() {
+        let ticker = Ticker::new(Instant::now());
+        let (_, timer) = slot(&ticker);
+        for (held, kept) in [(SMALL, 0), (4 * SMALL, 4 * SMALL), (SMALL, SMALL), (0, 0)] {
+            timer.keep(held);
+            assert_eq!((ticker.kept(), ticker.held()), (kept, kept));
+        }
     }
 
     #[test]
     fn who_is_displaced_is_the_slowest_of_the_arm_unless_it_is_alone() {
         let ticker = Ticker::new(Instant::now());
-        let slots: Vec<_> = (0..3).map(|_| slot(&ticker)).collect();
+        let slots: Vec<_> = (0..6).map(|_| slot(&ticker)).collect();
         for (at, (_, timer)) in slots.iter().enumerate() {
             let Waiting::Client(owing) = unsent(at as u64, 1) else { unreachable!() };
-            timer.wait(Waiting::Client(Owing { arm: Some(ArmKey(at / 2)), ..owing }));
+            let arm = [0, 0, 1, 2, 0, 0][at];
+            let wait = if at < 4 { Wait::Lasting } else { Wait::Brief };
+            timer.wait(Waiting::Client(Owing { arm: Some((ArmKey(arm), wait)), ..owing }));
         }
-        slots[2].1.displace(ArmKey(1));
-        slots[0].1.displace(ArmKey(0));
-        let leaving = slots.iter().map(|(_, timer)| timer.is_leaving()).collect::<Vec<_>>();
-        assert_eq!(leaving, [true, false, false]);
+        let leaving = || slots.iter().map(|(_, timer)| timer.is_leaving()).collect::<Vec<_>>();
+        slots[2].1.displace(ArmKey(1), Wait::Lasting);
+        slots[0].1.displace(ArmKey(0), Wait::Lasting);
+        assert_eq!(leaving(), [true, false, false, false, false, false]);
+        slots[5].1.displace(ArmKey(0), Wait::Brief);
+        assert_eq!(leaving(), [true, false, false, false, true, false]);
     }
 
     #[test]

@@ -319,3 +319,44 @@ fn answers_that_nobody_takes_hold_no_more_memory_than_they_may() {
     println!("{answers} bytes more for {LAZY} answers that nobody takes");
     assert!(answers <= BYTES_FOR_ANSWERS, "{answers}");
 }
+
+/// Requests whose clients send more ahead than a small buffer takes, and what that may hold beside what each costs.
+const AHEAD: usize = 1_000;
+const AHEAD_BYTES: usize = 8 << 20;
+const BYTES_FOR_AHEAD: usize = 32 << 20;
+
+/// A backend that takes every connection and never answers.
+fn silent() -> SocketAddr {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || listener.incoming().collect::<Vec<_>>());
+    address
+}
+
+#[test]
+fn what_clients_send_ahead_holds_no_more_memory_than_it_may() {
+    let _alone = alone();
+    for method in ["GET", "PUT"] {
+        let (backend, waiting) = (Backend::answering("ok"), silent());
+        let options = Options { max_held_bytes: AHEAD_BYTES, ..Options::default() };
+        let rest = json!({"release": {"uid": "local/shop/rest", "name": "rest"}, "hosts": ["others"]});
+        let proxy =
+            Proxy::with(options, &[release(&[waiting], json!({})), release(&[backend.address], rest)]);
+        let others = "GET / HTTP/1.1\r\nHost: others\r\n\r\n";
+        assert_eq!(proxy.client().send(others).answer().status(), 200);
+        let length = if method == "PUT" { 60 << 10 } else { 0 };
+        let sent = format!("{method} / HTTP/1.1\r\nHost: shop\r\nContent-Length: {length}\r\n\r\n");
+        let sent = sent + &"x".repeat(60 << 10);
+        let mut clients = Vec::with_capacity(AHEAD);
+        let ahead = growth(|| {
+            for _ in 0..AHEAD {
+                let mut client = std::net::TcpStream::connect(proxy.address).unwrap();
+                client.write_all(sent.as_bytes()).unwrap();
+                clients.push(client);
+            }
+            assert_eq!(proxy.client().send(others).answer().status(), 200);
+        });
+        println!("{ahead} bytes more for {AHEAD} times {} bytes of {method}", sent.len());
+        assert!(ahead <= BYTES_FOR_AHEAD, "{ahead} for {method}");
+    }
+}

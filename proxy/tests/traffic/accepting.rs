@@ -74,7 +74,7 @@ fn is_silent(client: &Client) -> bool {
 }
 
 /// A backend that keeps requests for `/held` under way until it is opened.
-fn gated() -> (Backend, Gate) {
+pub(crate) fn gated() -> (Backend, Gate) {
     let gate = Gate::default();
     let waited = gate.clone();
     let backend = Backend::start(move |connection, _| {
@@ -89,10 +89,10 @@ fn gated() -> (Backend, Gate) {
 }
 
 #[derive(Clone, Default)]
-struct Gate(Arc<(Mutex<bool>, Condvar)>);
+pub(crate) struct Gate(Arc<(Mutex<bool>, Condvar)>);
 
 impl Gate {
-    fn open(&self) {
+    pub(crate) fn open(&self) {
         *self.0.0.lock().unwrap() = true;
         self.0.1.notify_all();
     }

@@ -12,6 +12,7 @@ mod chaos;
 mod connections;
 mod drain;
 mod endings;
+mod keeping;
 mod malformed;
 mod owing;
 mod paths;

@@ -208,12 +208,19 @@ fn a_request_whose_body_comes_after_a_rollback_is_decided_after_it() {
 }
 
 #[test]
-fn nobody_is_ended_who_only_takes_a_moment() {
+fn who_only_takes_a_moment_is_not_ended_for_those_who_last() {
     let (backend, _) = counting();
-    let mut proxy = Proxy::start(&[release(&[backend.address], places(2))]);
-    let mut uploads: Vec<Client> = (0..6).map(|_| proxy.client()).collect();
+    let mut proxy = Proxy::start(&[release(&[backend.address], places(3))]);
+    let begun = "POST / HTTP/1.1\r\nHost: shop\r\nContent-Length: 20000\r\n\r\n1";
+    let mut silent: Vec<Client> = (0..3).map(|_| proxy.client()).collect();
+    for client in &mut silent {
+        client.send(begun);
+    }
+    until("the silent are connected to the backend", || backend.connections() == 3);
+    std::thread::sleep(Duration::from_millis(1500));
+    let mut uploads: Vec<Client> = (0..3).map(|_| proxy.client()).collect();
     for client in &mut uploads {
-        client.send("POST / HTTP/1.1\r\nHost: shop\r\nContent-Length: 20000\r\n\r\n1");
+        client.send(begun);
     }
     until("all are connected to the backend", || backend.connections() == 6);
     std::thread::sleep(Duration::from_millis(300));
@@ -221,7 +228,67 @@ fn nobody_is_ended_who_only_takes_a_moment() {
         client.send([b'1'; 19_999]);
         assert_eq!(client.answer().status(), 200);
     }
-    proxy.expect_outcomes(Arm::Stable, &[(Outcome::Status2xx, 6)]);
+    proxy.expect_outcomes(Arm::Stable, &[(Outcome::Status2xx, 3)]);
+}
+
+#[test]
+fn clients_that_come_anew_within_a_second_hold_no_more_backend_connections_than_others() {
+    let (backend, open) = counting();
+    let mut proxy = Proxy::start(&[release(&[backend.address], places(4))]);
+    let mut begun = std::collections::VecDeque::new();
+    for n in 0..40 {
+        let mut client = proxy.client();
+        client.send("POST / HTTP/1.1\r\nHost: shop\r\nContent-Length: 20000\r\n\r\n");
+        until("each is connected to the backend", || backend.connections() > n);
+        begun.push_back(client);
+        if begun.len() > 10 {
+            begun.pop_front().into_iter().for_each(Client::abort);
+        }
+    }
+    proxy.wait_for("all but a few make room for others", |counts| {
+        let outcomes = &counts[&Arm::Stable].outcomes;
+        outcomes.values().sum::<u64>() >= 36
+    });
+    until("no more than may be", || open.load(Relaxed) <= 4);
+    let outcomes = proxy.counts()[&Arm::Stable].outcomes.clone();
+    assert!(outcomes.get(&Outcome::Refused408) >= Some(&10), "{outcomes:?}");
+}
+
+#[test]
+fn a_request_that_finds_no_place_at_its_end_is_not_carried_out() {
+    for (head, rest) in [
+        ("Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n", "0\r\n\r\n"),
+        ("Content-Length: 5\r\nExpect: 100-continue\r\n\r\n", "hello"),
+    ] {
+        let (over, ended) = channel();
+        let (gate, opened) = channel::<()>();
+        let (over, opened) = (std::sync::Mutex::new(over), std::sync::Mutex::new(opened));
+        let backend = Backend::start(move |connection, _| {
+            while let Some(request) = connection.request() {
+                if request.target() == "/held" {
+                    opened.lock().unwrap().recv_timeout(PATIENCE).unwrap();
+                }
+                connection.ok(request.body);
+            }
+            over.lock().unwrap().send(()).unwrap();
+        });
+        let mut proxy = Proxy::start(&[release(&[backend.address], places(1))]);
+        let mut late = proxy.client();
+        late.send(format!("POST /late HTTP/1.1\r\nHost: shop\r\n{head}"));
+        until("it is connected to the backend", || backend.connections() == 1);
+        let mut held = proxy.client();
+        held.send("GET /held HTTP/1.1\r\nHost: shop\r\n\r\n");
+        assert_eq!(backend.seen().target(), "/held");
+        late.send(rest);
+        let answer = std::iter::repeat_with(|| late.answer().status()).find(|status| *status != 100);
+        assert_eq!(answer, Some(503), "{head:?}");
+        ended.recv_timeout(PATIENCE).unwrap();
+        assert!(!backend.has_seen_more(), "the backend has not had it: {head:?}");
+        gate.send(()).unwrap();
+        assert_eq!(held.answer().status(), 200);
+        let expected = [(Outcome::Status2xx, 1), (Outcome::Overload, 1)];
+        proxy.expect_outcomes(Arm::Stable, &expected);
+    }
 }
 
 #[test]
