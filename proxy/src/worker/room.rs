@@ -93,7 +93,7 @@ impl Owing {
 pub(crate) fn slowest(
     waiting: &[Waiting],
     now: Tick,
-    asked: impl Fn(usize, &Owing) -> bool,
+    mut asked: impl FnMut(usize, &Owing) -> bool,
 ) -> Option<usize> {
     let owing = waiting.iter().enumerate().filter_map(|(slot, waiting)| match waiting {
         Waiting::Client(owing) if asked(slot, owing) => Some((owing.rank(now), slot)),

@@ -192,11 +192,13 @@ impl Timer {
     /// Asks the slowest client that this arm's backend has waited for as long to leave, unless this one is alone.
     pub(crate) fn displace(&self, arm: ArmKey, wait: Wait) {
         let mut slots = self.ticker.slots.borrow_mut();
-        let now = self.ticker.now();
-        let of_arm = |owing: &Owing| owing.arm == Some((arm, wait));
-        let other =
-            room::slowest(&slots.waiting, now, |index, owing| index != self.index && of_arm(owing)).is_some();
-        if let Some(index) = room::slowest(&slots.waiting, now, |_, owing| of_arm(owing)).filter(|_| other) {
+        let mut others = false;
+        let slowest = room::slowest(&slots.waiting, self.ticker.now(), |index, owing| {
+            let of_arm = owing.arm == Some((arm, wait));
+            others |= of_arm && index != self.index;
+            of_arm
+        });
+        if let Some(index) = slowest.filter(|_| others) {
             slots.ask_to_leave(index);
         }
     }

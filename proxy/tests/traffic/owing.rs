@@ -288,6 +288,7 @@ fn a_request_that_finds_no_place_at_its_end_is_not_carried_out() {
         assert_eq!(held.answer().status(), 200);
         let expected = [(Outcome::Status2xx, 1), (Outcome::Overload, 1)];
         proxy.expect_outcomes(Arm::Stable, &expected);
+        assert_eq!(late.get("/").status(), 200, "its request was read to the end: {head:?}");
     }
 }
 
