@@ -125,7 +125,10 @@ fn lazy(proxy: &Proxy) -> Client {
 fn answers_that_are_not_taken_are_bounded_and_the_longest_waited_for_ends_first() {
     let backend = large();
     let mut proxy = Proxy::start(&[release(&[backend.address], places(2))]);
-    let mut clients: Vec<Client> = (0..4).map(|_| lazy(&proxy)).collect();
+    let mut clients: Vec<Client> = (0..2).map(|_| lazy(&proxy)).collect();
+    // Of those who have all just begun it would be the slowest.
+    std::thread::sleep(Duration::from_secs(2));
+    clients.extend((0..2).map(|_| lazy(&proxy)));
     proxy.wait_for("the first two end", |counts| {
         counts[&Arm::Stable].outcomes.get(&Outcome::ClientTimeout) == Some(&2)
     });
