@@ -406,7 +406,9 @@ impl<C: Stream> Exchange<'_, C> {
         if self.tries.resent {
             return Pooled::No;
         }
-        let body = if self.upload.is_read() { BodyAtHand::Whole } else { BodyAtHand::Gone };
+        // A body that may be dropped to save memory cannot be sent a second time.
+        let dear = self.upload.payload() > 0 && self.worker.keeps_too_much();
+        let body = if self.upload.is_read() && !dear { BodyAtHand::Whole } else { BodyAtHand::Gone };
         if retry::needs_fresh_pooled(self.order.method, body) { Pooled::Recent } else { Pooled::Any }
     }
 

@@ -287,6 +287,7 @@ impl<C: Stream> Exchange<'_, C> {
         Standing {
             finished: self.upload_cut || self.upload.is_read(),
             client_owes: owes_rest || leaves_answer,
+            unasked: owes_rest && self.awaits_continue(),
             answered,
             backend_done: answered && self.download.is_read() && !rest,
             moved: self.moved_by_client(),

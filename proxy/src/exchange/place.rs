@@ -64,6 +64,8 @@ pub(super) struct Standing {
     pub(super) finished: bool,
     /// The client is waited for: the rest of its request, or that it takes more of the answer.
     pub(super) client_owes: bool,
+    /// The client waits to be asked for its body: its second begins with that.
+    pub(super) unasked: bool,
     /// The answer has begun: nothing is refused any more.
     pub(super) answered: bool,
     /// The backend has nothing more to do: its answer was read to the last byte. Its connection is held all the same.
@@ -117,6 +119,9 @@ impl Place {
     pub(super) fn follow(&mut self, arm: &Rc<Arm>, now: Tick, standing: Standing) -> Result<Tick, Ending> {
         if standing.client_owes && !self.owing {
             self.waits_since = now;
+        }
+        if standing.unasked {
+            self.begin_window(now, standing.moved);
         }
         self.owing = standing.client_owes;
         if self.finished && !standing.client_owes && self.is_held() {
@@ -196,10 +201,19 @@ impl Place {
         !std::mem::replace(&mut self.listed, true)
     }
 
-    /// The client is waited for, and there is no place.
+    /// The client is waited for, and there is no place. A client that takes an answer is an ordinary one until it is slow;
+    /// one whose body has not come may never send it.
     fn without_place(&self) -> Option<Wait> {
-        let wait = if self.slow { Wait::Lasting } else { Wait::Brief };
-        (self.owing && !self.is_held()).then_some(wait)
+        match self.state {
+            State::Owed | State::Lent if self.owing && self.slow => Some(Wait::Lasting),
+            State::Owed if self.owing => Some(Wait::Brief),
+            _ => None,
+        }
+    }
+
+    /// It was counted with those that have no place, and has got one since.
+    pub(super) fn has_gained(&self) -> bool {
+        self.awaited.is_some() && self.is_held()
     }
 
     /// The arm counts it with those that have no place while their clients are waited for. `None`: it did already, or

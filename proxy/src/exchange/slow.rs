@@ -24,7 +24,8 @@ impl<C: Stream> Exchange<'_, C> {
             self.client_goes_on();
             return Ok(());
         };
-        if !self.place.list() && self.client.timer.is_leaving() {
+        // Whoever was to make room among those without a place has got one since.
+        if !self.place.list() && self.client.timer.is_leaving() && !self.place.has_gained() {
             return Err(status.map_or(Ending::ClientTimeout, Ending::ClientStalled));
         }
         self.worker.wait_for(&self.client.timer, owing);
@@ -42,14 +43,15 @@ impl<C: Stream> Exchange<'_, C> {
         if self.place.unlist() {
             self.download.be_thrifty(false);
         }
-        if self.worker.is_short_of_memory() {
-            self.upload.be_thrifty(true);
+        let short = self.worker.is_short_of_memory();
+        self.upload.be_thrifty(short);
+        if short {
             if self.worker.keeps_too_much() {
                 self.forget_ahead();
             }
             self.worker.buffers.shrink(&mut self.client.input);
         }
-        self.client.timer.keep(self.client.input.held());
+        self.client.timer.keep(self.client.input.held() + self.upload.held());
     }
 
     /// Drops what the client has sent beyond its request, but for a few requests like most. The connection closes after

@@ -10,6 +10,10 @@ use super::tick::Tick;
 const SILENT: Duration = Duration::from_secs(10);
 /// A connection idle for less than this is about to be used again, and stays.
 const IDLE: Duration = Duration::from_secs(1);
+/// The first bytes of whoever is only far away may take this long.
+const FAR: Duration = Duration::from_millis(300);
+/// Whoever has sent so many bytes by then is sending.
+const MOVES: u32 = 1024;
 /// Places are scarce from this share on, in percent.
 const SCARCE_PERCENT: usize = 90;
 /// So many of all places are freed at a time once all are taken: one of this number.
@@ -76,17 +80,35 @@ impl Owing {
     }
 
     /// The least leaves first: who moves the least, of those the longest waited for, of those who holds the most. Whoever
-    /// has just begun to be waited for may only be far away.
+    /// has just begun to be waited for may only be far away: of such, how much they have moved is not compared.
     fn rank(self, now: Tick) -> impl Ord + use<> {
-        let pace = if now < self.stale { self.pace } else { 0 };
+        let pace = match self.is_brief() {
+            true => u32::from(self.pace >= MOVES || now.since(self.since) < FAR),
+            false if now < self.stale => self.pace,
+            false => 0,
+        };
         (self.tunnel, !self.lasts(now), pace, self.since, Reverse(self.held))
     }
 
     /// It has been waited for longer than anybody needs who is only far away.
     pub(crate) fn lasts(self, now: Tick) -> bool {
-        let brief = matches!(self.arm, Some((_, Wait::Brief)));
-        !brief && now.since(self.since) >= IDLE
+        !self.is_brief() && now.since(self.since) >= IDLE
     }
+
+    fn is_brief(self) -> bool {
+        matches!(self.arm, Some((_, Wait::Brief)))
+    }
+}
+
+/// Those whose clients are waited for and of whom it is `asked`, in the order in which they leave.
+pub(crate) fn by_rank(waiting: &[Waiting], now: Tick, asked: impl Fn(&Owing) -> bool) -> Vec<usize> {
+    let owing = waiting.iter().enumerate().filter_map(|(slot, waiting)| match waiting {
+        Waiting::Client(owing) if asked(owing) => Some((owing.rank(now), slot)),
+        _ => None,
+    });
+    let mut owing: Vec<_> = owing.collect();
+    owing.sort_unstable();
+    owing.into_iter().map(|(_, slot)| slot).collect()
 }
 
 /// Who of those whose clients are waited for leaves first.
@@ -236,13 +258,13 @@ mod tests {
     }
 
     #[test]
-    fn among_those_who_have_just_begun_the_moment_at_which_they_last_changes_no_order() {
+    fn of_those_who_have_just_begun_who_does_not_send_leaves_first_and_then_the_longest_waited_for() {
         let brief = |since, pace| {
             let arm = Some((ArmKey(0), Wait::Brief));
             Waiting::Client(Owing { pace, stale: at(30), arm, ..Owing::unsent(at(since), 0) })
         };
-        let all = [brief(19, 5_000), brief(20, 1)];
-        assert_eq!(slowest(&all, at(20), |_, _| true), Some(1));
+        let all = [brief(20, 0), brief(19, 5_000), brief(18, 9_000), brief(19, 1)];
+        assert_eq!(by_rank(&all, at(20), |_| true), [3, 2, 1, 0]);
     }
 
     #[test]

@@ -63,10 +63,28 @@ impl Slots {
         self.kept = self.kept - before.kept() + waiting.kept();
     }
 
-    /// The slowest of these leaves. False: there are none.
-    fn ask_slowest(&mut self, now: Tick, of: impl Fn(&Owing) -> bool) -> bool {
-        let slowest = room::slowest(&self.waiting, now, |_, owing| owing.held > 0 && of(owing));
-        slowest.inspect(|&index| self.ask_to_leave(index)).is_some()
+    /// The slowest of these leave as long as it is `too_much`. Mostly one is enough, so only for more are they sorted.
+    fn ask_slowest(
+        &mut self,
+        now: Tick,
+        of: impl Fn(&Owing) -> bool + Copy,
+        too_much: impl Fn(&Self) -> bool,
+    ) {
+        let counts = |owing: &Owing| owing.held > 0 && of(owing);
+        if too_much(self)
+            && let Some(first) = room::slowest(&self.waiting, now, |_, owing| counts(owing))
+        {
+            self.ask_to_leave(first);
+        }
+        if !too_much(self) {
+            return;
+        }
+        for index in room::by_rank(&self.waiting, now, counts) {
+            if !too_much(self) {
+                return;
+            }
+            self.ask_to_leave(index);
+        }
     }
 
     fn ask_to_leave(&mut self, index: usize) {
@@ -124,17 +142,15 @@ impl Ticker {
     /// Asks the slowest of those that are waited for to leave until all of them hold at most so many bytes.
     pub(crate) fn bound_owed(&self, most: usize) {
         let mut slots = self.slots.borrow_mut();
-        while slots.owed > most && slots.ask_slowest(self.now(), |_| true) {}
+        slots.ask_slowest(self.now(), |_| true, |slots| slots.owed > most);
     }
 
     /// The same for what is kept as well, as far as that can help: they have half of it in any case, and whoever has only
     /// just begun to be waited for does not leave for others' sake.
     pub(crate) fn bound_held(&self, most: usize) {
         let (mut slots, now) = (self.slots.borrow_mut(), self.now());
-        while slots.owed + slots.kept > most
-            && slots.owed > most / 2
-            && slots.ask_slowest(now, |owing| owing.lasts(now))
-        {}
+        let too_much = |slots: &Slots| slots.owed + slots.kept > most && slots.owed > most / 2;
+        slots.ask_slowest(now, |owing| owing.lasts(now), too_much);
     }
 
     /// What clients make the proxy hold, in bytes.

