@@ -102,6 +102,7 @@ mod tests {
             ("Holding", None),
             ("AwaitingApproval", None),
             ("RollingBack", None),
+            ("Paused", None),
             ("Promoted", Some(End::Reached)),
             ("TargetReached", Some(End::Reached)),
             ("RolledBack", Some(End::Missed)),

@@ -16,7 +16,7 @@ use crate::{
     observation::Obstacle,
     plan::Plan,
     progress::{Progress, State},
-    spec::Phase,
+    spec::{Force, Phase},
 };
 
 use self::findings::Teller;
@@ -114,22 +114,29 @@ const TRUE: &str = "True";
 const FALSE: &str = "False";
 const UNKNOWN: &str = "Unknown";
 
-/// The state in one word. It is held only where it is `acknowledged` and whoever users are sent to is there (`served`).
-pub(crate) fn phase(
-    state: &State,
-    wait: Wait,
-    held: Option<&Held>,
-    (acknowledged, served): (bool, bool),
-) -> Phase {
-    if matches!(held, Some(Held::Refused(_))) {
+impl Standing {
+    /// Nothing of what keeps requests from being served as the spec asks is so, nor is unknown: for each of these `Ready`
+    /// is False, see *Ready means that requests are served* in docs/operations.md.
+    fn is_served(&self) -> bool {
+        let waits = matches!(self.held, Some(Held::StableUnavailable(_) | Held::GrayUnavailable(_)));
+        !waits && self.unserved.is_none() && self.unwritten.is_none() && self.unreadable.is_none()
+    }
+}
+
+/// The state in one word. Where `force` sends everyone elsewhere, it is not where users are. It is held only where the
+/// standing is served, whatever it waits for.
+pub(crate) fn phase(state: &State, force: Force, standing: &Standing) -> Phase {
+    if matches!(standing.held, Some(Held::Refused(_))) {
         return Phase::Refused;
     }
-    match (state, wait) {
+    let acknowledged = standing.fleet.complete;
+    match (state, standing.wait) {
+        (State::RolledBack(_), _) if force == Force::Gray => Phase::Paused,
         (State::RolledBack(_), _) if acknowledged => Phase::RolledBack,
         (State::RolledBack(_), _) | (_, Wait::Stranded) => Phase::RollingBack,
         (_, Wait::Paused) => Phase::Paused,
-        (State::Promoted { .. }, _) => Phase::Promoted,
-        (State::TargetReached { .. }, _) => Phase::TargetReached,
+        (State::Promoted { .. }, _) if force != Force::Stable => Phase::Promoted,
+        (State::TargetReached { .. }, _) if force == Force::None => Phase::TargetReached,
         (_, Wait::Forced) => Phase::Paused,
         _ if !acknowledged => Phase::Programming,
         (State::Plain, _) | (_, Wait::Idle) => Phase::Idle,
@@ -140,7 +147,7 @@ pub(crate) fn phase(
             Phase::Pending
         }
         (State::Moving(moving), Wait::ReportsMissing) if moving.ratio == Ratio::ZERO => Phase::Pending,
-        _ if !served => Phase::Pending,
+        _ if !standing.is_served() => Phase::Pending,
         _ => Phase::Holding,
     }
 }
@@ -190,7 +197,7 @@ fn event(before: &[Condition], after: &Condition, rolled_back: bool) -> Option<E
             Reason::NotProgrammed
         }
         ("Stalled" | "Reconciling", TRUE, "StableUnavailable") => Reason::StableUnavailable,
-        ("Reconciling", TRUE, "GrayUnavailable") => Reason::GrayUnavailable,
+        ("Stalled" | "Reconciling", TRUE, "GrayUnavailable") => Reason::GrayUnavailable,
         ("Reconciling", TRUE, "NotPersisted") => Reason::NotPersisted,
         ("Reconciling", TRUE, "StatusUnreadable") => Reason::StatusUnreadable,
         ("ProtocolMismatch", TRUE, _) => Reason::ProtocolMismatch,

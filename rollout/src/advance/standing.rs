@@ -47,23 +47,15 @@ impl Change<'_> {
 
     fn standing(&self, fleet: Fleet, wait: Wait) -> Standing {
         let Progress { state, memory, evidence, .. } = &self.progress;
-        let complete = fleet.has_acknowledged();
         let (number, count) = (steps::number(self.steps(), state.ratio()), self.steps().len());
-        let unserved = self.unserved();
-        Standing {
-            phase: conditions::phase(
-                state,
-                wait,
-                self.held.as_ref(),
-                (complete, unserved.is_none() && self.seen.status_unreadable.is_none()),
-            ),
+        let mut standing = Standing {
             step: (small(number), small(count)),
             generation: self.seen.generation,
             settled: self.held.is_none() && self.progress.settled_generation == self.seen.generation,
             wait,
             held: self.held.clone(),
             unresolved: self.seen.unresolved.clone(),
-            unserved,
+            unserved: self.unserved(),
             unspoken: self.seen.unspoken.clone(),
             unwritten: unwritten(self.seen),
             unreadable: self.seen.status_unreadable.clone(),
@@ -76,7 +68,10 @@ impl Change<'_> {
                 memory.stable_idle_since.is_some_and(|since| after(since, STABLE_IDLE) <= self.now.steady)
             }),
             fleet: self.fleet_standing(fleet),
-        }
+            ..Standing::default()
+        };
+        standing.phase = conditions::phase(state, self.plan.force, &standing);
+        standing
     }
 
     fn fleet_standing(&self, fleet: Fleet) -> FleetStanding {

@@ -8,6 +8,7 @@ use crate::{
     judge::{self, Verdict},
     plan::Plan,
     progress::{Progress, State},
+    spec::Force,
 };
 
 /// Tells of one release.
@@ -127,7 +128,9 @@ impl Teller<'_> {
                 Finding::new("Accepted", FALSE, &obstacle.reason, &obstacle.message)
             }
             _ => match (self.progress.state.kept(), self.plan) {
-                (Some(_), Some(plan)) => Finding::new("Accepted", TRUE, "ServingKept", kept(plan)),
+                (Some(_), Some(plan)) if plan.force != Force::Stable => {
+                    Finding::new("Accepted", TRUE, "ServingKept", kept(plan))
+                }
                 _ => Finding::new("Accepted", TRUE, "Accepted", "the spec is valid"),
             },
         }
@@ -260,11 +263,18 @@ impl Teller<'_> {
         }
     }
 
+    /// It speaks of where users are: under `spec.force` that is not what the state says.
     fn promoted(&self) -> Finding {
-        match self.progress.state {
-            State::Promoted { .. } => Finding::new("Promoted", TRUE, "Promoted", "gray serves everyone"),
-            _ => Finding::new("Promoted", FALSE, "NotPromoted", "gray does not serve everyone"),
-        }
+        let promoted = matches!(self.progress.state, State::Promoted { .. });
+        let (status, reason, message) = match (promoted, self.plan.map_or(Force::None, |plan| plan.force)) {
+            (true, Force::Stable) => {
+                (FALSE, "Forced", "gray is promoted, and spec.force sends everyone to stable")
+            }
+            (true, _) => (TRUE, "Promoted", "gray serves everyone"),
+            (false, Force::Gray) => (FALSE, "Forced", "only spec.force sends everyone to gray"),
+            (false, _) => (FALSE, "NotPromoted", "gray does not serve everyone"),
+        };
+        Finding::new("Promoted", status, reason, message)
     }
 
     fn drift(&self) -> Option<Finding> {

@@ -8,7 +8,7 @@ use halftone_rollout::{
     clock::Now,
     observation::Observation,
     progress::{self, Progress},
-    spec::{Force, RequestResult, StateName},
+    spec::{Force, Phase, RequestResult, StateName, Word},
 };
 use halftone_routing::config::{RoutingConfig, State, units::Ratio};
 use jiff::{SignedDuration, Timestamp};
@@ -58,6 +58,7 @@ impl Audit {
         self.answers_once(seen);
         rises_on_no_progress_that_is_not_written(seen);
         restores(&after.status(), after, seen.now);
+        says_what_is_so(after);
         self.turns += 1;
         // Every turn would be four turns more.
         if !seen.turn.events.is_empty() || self.turns.is_multiple_of(16) {
@@ -207,6 +208,24 @@ fn stays_rolled_back(before: &Progress, after: &Progress) {
     let (progress::State::RolledBack(_), Some(was)) = (before.state(), before.release()) else { return };
     let same = after.release().is_some_and(|is| is.id == was.id && is.attempt == was.attempt);
     assert!(!same || matches!(after.state(), progress::State::RolledBack(_)), "a rolled-back release moved");
+}
+
+/// Phase and condition never say that all is well with users while they are not served, or are elsewhere.
+fn says_what_is_so(progress: &Progress) {
+    let status = progress.status();
+    let phase = status.phase.as_ref().and_then(Word::known);
+    let ready = status.conditions.iter().find(|condition| condition.type_ == "Ready").expect("a condition");
+    let unserved = ["StableUnavailable", "GrayUnavailable", "NotPersisted", "StatusUnreadable"];
+    let holding = phase == Some(Phase::Holding) && ready.status == "False";
+    assert!(!holding || !unserved.contains(&&*ready.reason), "Holding, and not ready: {}", ready.message);
+    let promoted = status.conditions.iter().any(|found| found.type_ == "Promoted" && found.status == "True");
+    let everyone_on_gray = phase == Some(Phase::Promoted) || promoted;
+    let forced = progress.plan().map_or(Force::None, |plan| plan.force);
+    assert!(!everyone_on_gray || forced != Force::Stable, "promoted while everyone is forced to stable");
+    assert!(
+        phase != Some(Phase::RolledBack) || forced != Force::Gray,
+        "back while everyone is forced to gray"
+    );
 }
 
 /// A restart has all that it needs.

@@ -44,6 +44,64 @@ fn a_step_that_is_held_is_not_ready_while_an_arm_is_gone() {
 }
 
 #[test]
+fn a_step_is_not_called_held_while_an_edit_waits_for_endpoints() {
+    let mut world = World::new("steps: [{ratio: 10, hold: 1h}, {ratio: 100, hold: 1m}]");
+    world.run_until_ratio("10%").run_until_phase(Phase::Holding);
+    world.edited_stable_endpoints = Some(0);
+    world.edit("stable: {service: {name: checkout-v1-1}, version: v1.1}").run("1m");
+    assert_eq!(world.condition("Ready"), "False/StableUnavailable");
+    assert_eq!((world.phase(), world.ratio().as_str()), (Phase::Pending, "10%"));
+    assert_eq!(world.live().arms.stable.version.as_str(), "v1", "the arm before serves");
+    world.edited_stable_endpoints = None;
+    world.run("1s");
+    assert_eq!((world.phase(), world.condition("Ready").as_str()), (Phase::Holding, "True/Holding"));
+}
+
+#[test]
+fn an_edit_that_waits_for_gray_is_an_event() {
+    let mut world = World::new("");
+    world.run_until_ratio("10%").run_until_phase(Phase::Holding);
+    world.gray_endpoints = 0;
+    // So the arm that users are on is told of first.
+    world.edit("{paused: true, targetRatio: 0}").run("1s");
+    let told = world.count(Reason::GrayUnavailable);
+    world.edit("force: Gray").run("1m");
+    assert_eq!(world.condition("Stalled"), "True/GrayUnavailable");
+    assert_eq!(world.count(Reason::GrayUnavailable), told + 1);
+}
+
+#[test]
+fn a_step_is_not_called_held_while_it_cannot_be_written() {
+    let full = || Some("no space left on device".to_owned());
+    for (status, document) in [(full(), None), (None, full())] {
+        let mut world = World::new("steps: [{ratio: 10, hold: 1h}, {ratio: 100, hold: 1m}]");
+        world.run_until_ratio("10%").run_until_phase(Phase::Holding);
+        (world.unwritable, world.unprogrammed) = (status, document);
+        world.look();
+        let ready = world.condition_now("Ready");
+        assert_eq!((ready.as_str(), world.progress.phase()), ("False/NotPersisted", Phase::Pending));
+    }
+}
+
+#[test]
+fn under_a_force_it_is_not_told_that_users_are_where_they_would_be_without() {
+    // (spec, command, under which force, phase, Promoted)
+    for (spec, command, force, phase, promoted) in [
+        ("", Command::Promote, "Stable", Phase::Paused, "False/Forced"),
+        ("", Command::Promote, "Gray", Phase::Promoted, "True/Promoted"),
+        ("targetRatio: 30", Command::Promote, "Stable", Phase::Paused, "False/NotPromoted"),
+        ("targetRatio: 30", Command::Promote, "Gray", Phase::Paused, "False/Forced"),
+        ("", Command::Rollback, "Gray", Phase::Paused, "False/Forced"),
+        ("", Command::Rollback, "Stable", Phase::RolledBack, "False/NotPromoted"),
+    ] {
+        let mut world = World::new(spec);
+        world.run_until_ratio("10%").run("1s").must(command).run("1s");
+        world.edit(&format!("force: {force}")).run("1s");
+        assert_eq!((world.phase(), world.condition("Promoted").as_str()), (phase, promoted), "{force}");
+    }
+}
+
+#[test]
 fn a_plain_route_is_ready_once_somebody_answers() {
     let mut world = World::new(PLAIN);
     with(&mut world, 0, 0).run("1m");

@@ -140,6 +140,8 @@ pub(crate) struct World {
     pub(crate) traffic: Traffic,
     pub(crate) stable_endpoints: usize,
     pub(crate) gray_endpoints: usize,
+    /// What the stable arm of an edit has before it is taken, where that is not what the present one has.
+    pub(crate) edited_stable_endpoints: Option<usize>,
     pub(crate) refusal: Option<Obstacle>,
     pub(crate) unresolved: Option<Obstacle>,
     pub(crate) unspoken: Option<String>,
@@ -207,6 +209,7 @@ impl World {
             },
             stable_endpoints: 2,
             gray_endpoints: 2,
+            edited_stable_endpoints: None,
             refusal: None,
             unresolved: None,
             unspoken: None,
@@ -354,7 +357,8 @@ impl World {
     }
 
     pub(crate) fn observation(&self, round: Option<Round>) -> Observation {
-        let mut endpoints = vec![(self.plan.stable.backend.clone(), self.stable_endpoints)];
+        let edited = self.edited_stable_endpoints.unwrap_or(self.stable_endpoints);
+        let mut endpoints = vec![(self.plan.stable.backend.clone(), edited)];
         endpoints.extend(self.plan.gray.as_ref().map(|gray| (gray.arm.backend.clone(), self.gray_endpoints)));
         if let Some(plan) = self.progress.plan() {
             endpoints.push((plan.stable.backend.clone(), self.stable_endpoints));
