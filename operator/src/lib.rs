@@ -29,7 +29,6 @@ pub mod ownership;
 pub mod packed;
 pub mod pages;
 pub mod queue;
-pub mod rbac;
 pub mod reconcile;
 pub mod roster;
 pub mod run;
@@ -37,3 +36,5 @@ pub mod store;
 pub mod worker;
 pub mod world;
 pub mod written;
+
+pub use halftone_daemon::rbac;

@@ -5,12 +5,15 @@
 //! as drift to whoever compares a live object with the one in Git), and descriptions without line breaks.
 //! `crds/grayreleases.halftone.dev.yaml` is its text; `crate::structural` checks objects against its schema.
 
+mod missing;
+
 use std::sync::LazyLock;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt;
 use serde_json::{Map, Value};
 
+pub use self::missing::{missing, name_few};
 use crate::spec::GrayRelease;
 
 /// The CustomResourceDefinition of GrayRelease. Unlike [`GrayRelease::crd`] it is complete.

@@ -1,4 +1,5 @@
-//! What the operator may ask of the API server, and nothing else: the chart's roles are made of this.
+//! What the operator may ask of the API server, and nothing else: the chart's roles are made of this, and
+//! `halftone check` asks whether it may.
 
 /// Where a permission is needed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
