@@ -7,6 +7,7 @@ use halftone_rollout::spec::{Force, GrayReleaseStatus, OnInconclusive, Phase};
 use halftone_rollout::{GrayRelease, Plan};
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 use crate::args;
 use crate::engine::release::name_of;
@@ -24,6 +25,7 @@ pub(crate) fn next(release: &GrayRelease, now: Now) -> Option<String> {
             format!("{traffic}; {}", patience(release, now))
         }
         Phase::Holding => traffic(release)?,
+        Phase::Pending => pending(status)?,
         Phase::Paused if spec.force != Force::None => {
             "spec.force sends everyone to one version; set it to None to go on".to_owned()
         }
@@ -31,23 +33,70 @@ pub(crate) fn next(release: &GrayRelease, now: Now) -> Option<String> {
         Phase::Paused => {
             format!("{} goes on, {} goes back", command("resume", release), command("rollback", release))
         }
-        Phase::Programming => match status.proxies.as_ref().map(|proxies| proxies.waiting_for.as_slice()) {
-            Some([first]) => format!("waits for proxy {first} to take the new document"),
-            Some([first, rest @ ..]) => {
-                format!("waits for proxy {first} and {} more to take the new document", rest.len())
-            }
-            _ => return None,
-        },
+        Phase::Programming => format!("waits for {} to take the new document", proxies(status)),
+        Phase::RollingBack if is_stranded(status) => format!(
+            "everyone goes back once {} has a ready endpoint; until then nobody moves",
+            spec.stable.version
+        ),
+        Phase::RollingBack => format!(
+            "everyone goes back to {}; waits for {} to take the new document",
+            spec.stable.version,
+            proxies(status)
+        ),
         Phase::RolledBack => format!(
             "a new gray version starts a new release; {} tries this one again",
             command("retry", release)
         ),
-        Phase::Refused => "what is live stays as it is; correct the manifest".to_owned(),
+        Phase::Refused => format!("what is live stays as it is; {}", remedy(release, status)),
         Phase::Idle if spec.gray.is_some() => "raise targetRatio above 0 to begin".to_owned(),
-        Phase::Idle | Phase::Pending | Phase::TargetReached | Phase::Promoted | Phase::RollingBack => {
-            return None;
-        }
+        Phase::Idle | Phase::TargetReached | Phase::Promoted => return None,
     })
+}
+
+fn condition<'a>(status: &'a GrayReleaseStatus, kind: &str) -> Option<&'a Condition> {
+    status.conditions.iter().find(|condition| condition.type_ == kind)
+}
+
+/// What it waits for before its first step, or in the middle of one where its users are not served.
+fn pending(status: &GrayReleaseStatus) -> Option<String> {
+    let ready = condition(status, "Ready").filter(|ready| ready.status == "False");
+    let waits = ready.or_else(|| condition(status, "Progressing"))?;
+    Some(format!("goes on by itself once this is over: {}", waits.message))
+}
+
+/// The proxies that have not taken the document, if they are named.
+fn proxies(status: &GrayReleaseStatus) -> String {
+    match status.proxies.as_ref().map(|proxies| proxies.waiting_for.as_slice()) {
+        Some([first]) => format!("proxy {first}"),
+        Some([first, rest @ ..]) => format!("proxy {first} and {} more", rest.len()),
+        _ => "every proxy".to_owned(),
+    }
+}
+
+/// Whether stable has no endpoint to go back to.
+fn is_stranded(status: &GrayReleaseStatus) -> bool {
+    condition(status, "Progressing").is_some_and(|moves| moves.reason == "StableUnavailable")
+}
+
+/// How an edit that is refused comes to be taken. Not always is it the manifest that is wrong.
+fn remedy(release: &GrayRelease, status: &GrayReleaseStatus) -> String {
+    let accepted = condition(status, "Accepted");
+    match accepted.map_or("", |accepted| accepted.reason.as_str()) {
+        "StableNotServing" if accepted.is_some_and(|accepted| accepted.message.contains("run rollback")) => {
+            format!(
+                "name the version that serves as stable, or {} goes back; then this edit is taken by itself",
+                command("rollback", release)
+            )
+        }
+        "StableNotServing" => {
+            "name the version that serves as stable; then this edit is taken by itself".to_owned()
+        }
+        "HostConflict" | "HostShadowed" | "HostNotAllowed" | "ClassNotAllowed" | "AddressesNotAllowed" => {
+            "correct the manifest, or have what stands in its way changed; then it is taken by itself"
+                .to_owned()
+        }
+        _ => "correct the manifest".to_owned(),
+    }
 }
 
 /// The command line for a verb, as this person calls it.
@@ -156,6 +205,55 @@ mod tests {
         }
         assert_eq!(said(step("Holding", 100), |_| {}), None);
         assert_eq!(said(step("Promoted", 5), |_| {}), None);
+    }
+
+    fn with(phase: &str, kind: &str, reason: &str, message: &str) -> Value {
+        json!({"phase": phase, "proxies": {"ready": 2, "acknowledged": 1, "waitingFor": []}, "conditions": [{
+            "type": kind, "status": "False", "reason": reason, "message": message,
+            "lastTransitionTime": "2026-11-21T10:00:00Z"}]})
+    }
+
+    #[test]
+    fn whoever_waits_for_others_says_for_whom() {
+        let unavailable = "v1 (stable) has no ready endpoint";
+        for (status, words) in [
+            (with("Pending", "Ready", "StableUnavailable", unavailable), unavailable),
+            (
+                with("Pending", "Progressing", "NotPersisted", "progress cannot be written"),
+                "cannot be written",
+            ),
+            (
+                with("RollingBack", "Progressing", "StableUnavailable", unavailable),
+                "once v1 has a ready endpoint",
+            ),
+            (
+                with("RollingBack", "Ready", "RolledBack", ""),
+                "goes back to v1; waits for every proxy to take the new document",
+            ),
+            (
+                with("Programming", "Ready", "Programming", ""),
+                "waits for every proxy to take the new document",
+            ),
+        ] {
+            let told = said(status, |_| {}).unwrap();
+            assert!(told.contains(words), "{words} in {told}");
+        }
+    }
+
+    #[test]
+    fn an_edit_that_is_refused_is_told_what_has_it_taken() {
+        let serves = "v2 serves 80%; name it stable, or run rollback; then this edit is taken by itself";
+        let other = "v2 serves everyone; name it stable; then this edit is taken by itself";
+        for (reason, message, words) in [
+            ("StableNotServing", serves, "halftone rollback shop/checkout goes back"),
+            ("StableNotServing", other, "name the version that serves as stable; then"),
+            ("HostConflict", "shop/cart has it", "have what stands in its way changed"),
+            ("InvalidManifest", "", "correct the manifest"),
+        ] {
+            let told = said(with("Refused", "Accepted", reason, message), |_| {}).unwrap();
+            assert!(told.starts_with("what is live stays as it is; ") && told.contains(words), "{told}");
+            assert_eq!(told.contains("rollback"), message == serves, "{told}");
+        }
     }
 
     #[test]

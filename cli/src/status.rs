@@ -236,7 +236,7 @@ impl Traffic {
 fn left_out(release: &GrayRelease) -> String {
     let health = &release.spec.health;
     let included = |traffic| health.include.contains(&traffic);
-    let mut out = vec!["requests before every proxy had this step".to_owned()];
+    let mut out = vec!["requests of the warm-up (error limits judge them)".to_owned()];
     if !release.spec.rules.is_empty() && !included(IncludedTraffic::Rule) {
         out.push("those sent by a rule".to_owned());
     }
@@ -455,7 +455,7 @@ mod tests {
         for words in [
             "12.3 requests/s, 0.50% errors, p50 8.0ms, p95 20.0ms, p99 1.25s over the last 10 s",
             "next     99 of 100 requests to gray; about 10 more of all users at 10%",
-            "counts   leave out requests before every proxy had this step, those without an identity, those that",
+            "counts   leave out requests of the warm-up (error limits judge them), those without an identity, those that",
             "shop/checkout  Holding step 2/6 at 10% (observed 9.97%), holds for 2m more",
             "stable   v1           checkout-v1:80           901 requests, 0 errors (0.00%)",
             "gray     v2           checkout-v2:80           99 requests, 1 errors (1.01%)",

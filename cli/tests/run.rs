@@ -284,7 +284,7 @@ fn status_events_config_and_explain_answer_for_a_release_that_runs_here() {
         String::from_utf8(run.steer(arguments).success().get_output().stdout.clone()).unwrap()
     };
     let status = told(&["status", "checkout"]);
-    for words in ["requests/s", "p95", "over the last 10 s", "leave out requests before every proxy"] {
+    for words in ["requests/s", "p95", "over the last 10 s", "leave out requests of the warm-up"] {
         assert!(status.contains(words), "{words} in\n{status}");
     }
     let json: Value = serde_json::from_str(&told(&["status", "checkout", "--json"])).unwrap();
