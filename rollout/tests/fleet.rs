@@ -186,3 +186,45 @@ fn an_operator_needs_to_know_where_the_proxies_are() {
     );
     assert!(missing[1].contains("fleets[1].podSelector: is missing"), "{missing:?}");
 }
+
+#[test]
+fn the_chart_takes_for_a_network_what_proxies_take() {
+    let schema = include_str!("../../charts/halftone/values.schema.json");
+    let schema: serde_json::Value = serde_json::from_str(schema).unwrap();
+    let pattern = regex::Regex::new(schema["definitions"]["cidr"]["pattern"].as_str().unwrap()).unwrap();
+    for address in [
+        "::",
+        "::1",
+        "2001:db8::",
+        "1::8",
+        "1:2:3:4:5:6:7:8",
+        "1:2:3:4:5:6:7::",
+        "::2:3:4:5:6:7:8",
+        "1::3:4:5:6:7:8",
+        "fe80::ABCD",
+        "::ffff:10.0.0.0",
+        "64:ff9b::192.0.2.1",
+        "1:2:3:4:5:6:1.2.3.4",
+        "1:2:3:4:5::1.2.3.4",
+        ":::::",
+        ":::",
+        ":",
+        "1:2",
+        "1::2::3",
+        "12345::",
+        "1:2:3:4:5:6:7:8:9",
+        "1:2:3:4::5:6:7:8",
+        "::1.2.3",
+        "::1.2.3.4:5",
+        "1:2:3:4:5:6:7:1.2.3.4",
+        "::256.0.0.1",
+        "g::",
+        "1:2:3:4:5:6:7:",
+        ":2:3:4:5:6:7:8",
+    ] {
+        let valid = address.parse::<std::net::Ipv6Addr>().is_ok();
+        assert_eq!(pattern.is_match(&format!("{address}/64")), valid, "{address}");
+        assert!(!pattern.is_match(address), "{address} is no network");
+    }
+    assert!(pattern.is_match("::/128") && !pattern.is_match("::/129"));
+}

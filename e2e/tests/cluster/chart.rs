@@ -93,6 +93,7 @@ fn values_that_are_wrong_are_refused_with_their_place() {
         (r#"fleetDefaults.trustedProxies=["10.0.0.0"]"#, "/fleetDefaults/trustedProxies/0"),
         (r#"fleetDefaults.trustedProxies=["10.0.0.0/33"]"#, "/fleetDefaults/trustedProxies/0"),
         (r#"fleetDefaults.trustedProxies=["2001:db8::/129"]"#, "/fleetDefaults/trustedProxies/0"),
+        (r#"fleetDefaults.trustedProxies=[":::::/64"]"#, "/fleetDefaults/trustedProxies/0"),
         (
             r#"fleetDefaults.service.loadBalancerSourceRanges=["all"]"#,
             "/fleetDefaults/service/loadBalancerSourceRanges/0",
