@@ -95,8 +95,9 @@ pub(crate) enum Command {
     Version(VersionArguments),
     /// Look over an installation: what is missing, what does not answer, and what to do about it
     ///
-    /// Exit code 1 where something has to be done. With --pre before installing: whether the cluster will take it. With
-    /// --downgrade before going back to an earlier version: what has to be taken out or ended first.
+    /// Exit code 1 where something has to be done; what you may not see is told, and changes no exit code. With --pre before
+    /// installing: whether the cluster will take it. With --downgrade before going back to an earlier version: what has to
+    /// be taken out or ended first; exit code 1 also where a release could not be seen or read.
     Check(CheckArguments),
     /// Have one installation of the cluster leave a proxy class to another one
     ///

@@ -80,6 +80,8 @@ pub(crate) enum Scope<'a> {
 /// A cluster, and where in it a command looks.
 pub(crate) struct Cluster {
     client: Client,
+    /// The same, but that it never asks twice: for what is asked of proxies, whose 503 is an answer.
+    once: Client,
     namespace: String,
     server: String,
     looked_here: bool,
@@ -104,9 +106,14 @@ impl Cluster {
         }
         let namespace = asked.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
         let server = config.cluster_url.to_string();
-        let client = Client::try_from(config)
-            .map_err(|error| Failure::new(format!("cannot speak to {server}: {}", with_causes(&error))))?;
-        Ok(Self { client, namespace, server, looked_here })
+        let mut asking_once = config.clone();
+        asking_once.default_retry = false;
+        let client = |config| {
+            Client::try_from(config)
+                .map_err(|error| Failure::new(format!("cannot speak to {server}: {}", with_causes(&error))))
+        };
+        let (client, once) = (client(config)?, client(asking_once)?);
+        Ok(Self { client, once, namespace, server, looked_here })
     }
 
     /// The namespace that a release is in when its name does not say.

@@ -5,7 +5,10 @@
 
 mod asks;
 mod downgrade;
+mod fleet;
 mod orphans;
+mod releases;
+mod rights;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -19,7 +22,8 @@ use super::{Cluster, block_on};
 use crate::args::CheckArguments;
 use crate::output::{self, Failure};
 
-/// Runs the command; ends with 1 where something has to be done.
+/// Runs the command; ends with 1 where something has to be done. Going back is left only with everything seen, and a
+/// person who looks over an installation is told what they may not see.
 pub(crate) fn run(arguments: &CheckArguments) -> Result<ExitCode, Failure> {
     let checks = block_on(async {
         let cluster = Cluster::connect(&arguments.cluster, false).await?;
@@ -29,7 +33,7 @@ pub(crate) fn run(arguments: &CheckArguments) -> Result<ExitCode, Failure> {
             None => cluster.installed(arguments.fleet.fleet_namespace.as_deref()).await,
         })
     })?;
-    let failed = checks.iter().filter(|check| check.result == Outcome::Failed).count();
+    let sum = Sum::of(&checks);
     let mut out = output::stdout();
     if arguments.printed.is_data() {
         arguments.printed.write(&mut out, &checks)?;
@@ -38,17 +42,37 @@ pub(crate) fn run(arguments: &CheckArguments) -> Result<ExitCode, Failure> {
         for check in checks.iter().filter(|check| check.advice.is_some()) {
             writeln!(out, "\n{}: {}", check.name, check.advice.as_deref().unwrap_or_default())?;
         }
-        writeln!(out, "\n{}", verdict(failed))?;
+        writeln!(out, "\n{}", sum.verdict())?;
     }
     out.flush()?;
-    Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    let well = sum.failed == 0 && (sum.unknown == 0 || arguments.downgrade.is_none());
+    Ok(if well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn verdict(failed: usize) -> String {
-    match failed {
-        0 => "all is well".green().to_string(),
-        1 => "1 thing has to be done".red().to_string(),
-        _ => format!("{failed} things have to be done").red().to_string(),
+/// How many checks ended otherwise than well.
+struct Sum {
+    failed: usize,
+    unknown: usize,
+}
+
+impl Sum {
+    fn of(checks: &[Check]) -> Self {
+        let ended = |result| checks.iter().filter(|check| check.result == result).count();
+        Self { failed: ended(Outcome::Failed), unknown: ended(Outcome::Unknown) }
+    }
+
+    fn verdict(&self) -> String {
+        let unknown = format!("{} could not be checked", self.unknown);
+        let failed = match self.failed {
+            1 => "1 thing has to be done".to_owned(),
+            failed => format!("{failed} things have to be done"),
+        };
+        match (self.failed, self.unknown) {
+            (0, 0) => "all is well".green().to_string(),
+            (0, _) => unknown.yellow().to_string(),
+            (_, 0) => failed.red().to_string(),
+            _ => format!("{failed}; {unknown}").red().to_string(),
+        }
     }
 }
 
@@ -116,5 +140,15 @@ mod tests {
         assert_eq!((check.result, check.advice.as_deref()), (Outcome::Unknown, Some("ask for leave")));
         let told = table(&[check, Check::passed("crd", "there")]).to_string();
         assert!(told.contains("unknown") && told.contains("you may not list leases"), "{told}");
+    }
+
+    #[test]
+    fn nothing_is_called_well_that_was_not_seen() {
+        let sum =
+            |failed, unknown| anstream::adapter::strip_str(&Sum { failed, unknown }.verdict()).to_string();
+        assert_eq!(sum(0, 0), "all is well");
+        assert_eq!(sum(0, 2), "2 could not be checked");
+        assert_eq!(sum(1, 0), "1 thing has to be done");
+        assert_eq!(sum(2, 1), "2 things have to be done; 1 could not be checked");
     }
 }

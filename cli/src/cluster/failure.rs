@@ -38,6 +38,11 @@ impl<'a> Doing<'a> {
         Self::of::<K>("get", scope)
     }
 
+    /// Writing a new one.
+    pub(super) fn creating<K: Resource<DynamicType = ()>>(scope: Scope<'a>) -> Self {
+        Self::of::<K>("create", scope)
+    }
+
     /// Writing a request.
     pub(super) fn asking(command: &'static str, scope: Scope<'a>) -> Self {
         Self { command: Some(command), ..Self::of::<GrayRelease>("patch", scope) }

@@ -14,16 +14,15 @@ use crate::output::{Failure, span};
 impl Cluster {
     /// What the Lease of the fleet of this class tells of operators, in a sentence.
     pub(super) async fn operator_of(&self, class: &str, fleet_namespace: Option<&str>) -> String {
-        match self.lease_of(class, fleet_namespace).await {
-            Ok(lease) => tell(lease.as_ref(), class, Timestamp::now()).sentence,
+        match self.told_of_operator(class, fleet_namespace).await {
+            Ok(told) => told.sentence,
             Err(failure) => format!("Whether an operator is alive cannot be told: {failure}"),
         }
     }
 
     /// That no operator looks after the fleet, if that is so; nothing where it cannot be told.
     pub(crate) async fn abandoned(&self, class: &str, fleet_namespace: Option<&str>) -> Option<String> {
-        let lease = self.lease_of(class, fleet_namespace).await.ok()?;
-        let told = tell(lease.as_ref(), class, Timestamp::now());
+        let told = self.told_of_operator(class, fleet_namespace).await.ok()?;
         (!told.alive).then(|| format!("The status above is the last that was known. {}", told.sentence))
     }
 
@@ -44,10 +43,20 @@ impl Cluster {
 
     /// For how long no operator of this fleet has been alive; not at all where one is, or where it cannot be told.
     pub(crate) async fn silence(&self, class: &str, fleet_namespace: Option<&str>) -> Duration {
-        match self.lease_of(class, fleet_namespace).await {
-            Ok(lease) => tell(lease.as_ref(), class, Timestamp::now()).silence,
-            Err(_) => Duration::ZERO,
-        }
+        self.told_of_operator(class, fleet_namespace).await.map_or(Duration::ZERO, |told| told.silence)
+    }
+
+    /// All that the Lease tells.
+    ///
+    /// # Errors
+    /// As for every question to the API server.
+    pub(super) async fn told_of_operator(
+        &self,
+        class: &str,
+        fleet_namespace: Option<&str>,
+    ) -> Result<Told, Failure> {
+        let lease = self.lease_of(class, fleet_namespace).await?;
+        Ok(tell(lease.as_ref(), class, Timestamp::now()))
     }
 }
 
@@ -74,23 +83,22 @@ pub(crate) const LOST: &str =
     "Proxies send everyone to stable, since no operator has been heard for as long as onOperatorLost waits";
 
 /// What is told of an operator.
-struct Told {
-    alive: bool,
-    /// For how long none has been; zero where one is, or where nobody knows.
+pub(super) struct Told {
+    pub(super) alive: bool,
+    /// Who holds the Lease, alive or not.
+    pub(super) holder: Option<String>,
+    /// For how long none has been alive; zero where one is, or where nobody knows.
     silence: Duration,
-    sentence: String,
+    pub(super) sentence: String,
 }
 
 fn tell(lease: Option<&Lease>, class: &str, now: Timestamp) -> Told {
     let name = lease_name(class);
-    let dead = |sentence, silence| Told { alive: false, silence, sentence };
     let Some(lease) = lease else {
-        return dead(
-            format!(
-                "No operator looks after the fleet {class}: there is no Lease {name}. Is Halftone installed?"
-            ),
-            Duration::ZERO,
+        let sentence = format!(
+            "No operator looks after the fleet {class}: there is no Lease {name}. Is Halftone installed?"
         );
+        return Told { alive: false, holder: None, silence: Duration::ZERO, sentence };
     };
     let namespace = lease.namespace().unwrap_or_default();
     let place = format!("{namespace}/{name}");
@@ -99,29 +107,22 @@ fn tell(lease: Option<&Lease>, class: &str, now: Timestamp) -> Told {
     let holder = spec.holder_identity.filter(|holder| !holder.is_empty());
     let renewed = spec.renew_time.map(|time| now.duration_since(time.0));
     let lasts = SignedDuration::from_secs(spec.lease_duration_seconds.unwrap_or(15).into());
-    match (holder, renewed) {
-        (Some(holder), Some(age)) if age <= lasts => Told {
-            alive: true,
-            silence: Duration::ZERO,
-            sentence: format!(
-                "An operator is alive: {holder} renewed the Lease {place} {} ago; its logs may tell more: kubectl logs -n {namespace} {holder}",
-                span(age)
-            ),
-        },
-        (Some(holder), Some(age)) => dead(
-            format!(
-                "No operator is alive: the Lease {place} was last renewed {} ago, by {holder}. {look}",
-                span(age)
-            ),
-            silence(age),
-        ),
-        (None, Some(age)) => {
-            dead(format!("No operator is alive: nobody holds the Lease {place}. {look}"), silence(age))
+    let (alive, sentence) = match (&holder, renewed) {
+        (Some(holder), Some(age)) if age <= lasts => {
+            let logs = format!("its logs may tell more: kubectl logs -n {namespace} {holder}");
+            (
+                true,
+                format!("An operator is alive: {holder} renewed the Lease {place} {} ago; {logs}", span(age)),
+            )
         }
-        (_, None) => {
-            dead(format!("No operator is alive: nobody holds the Lease {place}. {look}"), Duration::ZERO)
+        (Some(holder), Some(age)) => {
+            let last = format!("the Lease {place} was last renewed {} ago, by {holder}", span(age));
+            (false, format!("No operator is alive: {last}. {look}"))
         }
-    }
+        _ => (false, format!("No operator is alive: nobody holds the Lease {place}. {look}")),
+    };
+    let silence = renewed.filter(|_| !alive).map_or(Duration::ZERO, silence);
+    Told { alive, holder, silence, sentence }
 }
 
 fn silence(age: SignedDuration) -> Duration {

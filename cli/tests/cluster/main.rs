@@ -497,9 +497,95 @@ fn complete(world: &World) {
         "metadata": {}, "spec": {}, "status": {"allowed": true}});
     let reviews = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
     world.server.page(reviews, &review.to_string());
+    operator_may(world, true);
     let definition = serde_json::to_string(&halftone_rollout::crd()).unwrap();
     let definitions = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
     world.server.page(&format!("{definitions}/grayreleases.halftone.dev"), &definition);
+}
+
+/// What the API server says of the operator's service account.
+fn operator_may(world: &World, allowed: bool) {
+    let review = json!({"apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview",
+        "metadata": {}, "spec": {}, "status": {"allowed": allowed}});
+    world.server.page("/apis/authorization.k8s.io/v1/subjectaccessreviews", &review.to_string());
+}
+
+const TRAFFIC: &str = "/api/v1/namespaces/halftone/pods/proxy-1:8080/proxy/";
+
+/// A fleet with one proxy and the operator that leads it.
+fn installed(world: &World) {
+    complete(world);
+    let object = |name: &str, labels: Value, data: Value| {
+        json!({"apiVersion": "v1", "kind": "ConfigMap",
+            "metadata": {"namespace": "halftone", "name": name, "labels": labels}, "data": data})
+    };
+    let fleet = object("halftone-fleet-default", json!({"halftone.dev/class": "default"}), json!({}));
+    world.server.put("configmaps", fleet);
+    let keys = json!({"keys": [{"public": "00".repeat(32), "holder": "operator-0"}]}).to_string();
+    let labels = json!({"halftone.dev/fleet": "default", "halftone.dev/kind": "Keys"});
+    world.server.put("configmaps", object("halftone-keys-default", labels, json!({ "keys.json": keys })));
+    let mut operator = pod("operator-0");
+    operator["metadata"]["labels"] = json!({"app.kubernetes.io/name": "halftone-operator"});
+    operator["spec"] = json!({"serviceAccountName": "halftone-operator", "containers": []});
+    world.server.put("pods", operator);
+    world.server.put("pods", pod("proxy-1"));
+    world.server.page(TRAFFIC, "hello");
+}
+
+/// The checks that ended so, with what they found.
+fn ended(world: &World, result: &str) -> Vec<(String, String)> {
+    let output = world.command(&["check", "-o", "json"]).output().unwrap();
+    let checks: Vec<Value> = serde_json::from_slice(&output.stdout).unwrap();
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let ended = checks.iter().filter(|check| check["result"] == result);
+    ended.map(|check| (text(&check["name"]), text(&check["found"]))).collect()
+}
+
+#[test]
+fn check_calls_nothing_well_that_it_could_not_see() {
+    let world = World::new();
+    installed(&world);
+    world.server.forbid("list grayreleases");
+    world.server.forbid("list leases");
+    let told = world.told(&["check"]);
+    assert!(told.contains("2 could not be checked") && !told.contains("all is well"), "{told}");
+    let unknown: Vec<String> = ended(&world, "Unknown").into_iter().map(|(name, _)| name).collect();
+    assert_eq!(unknown, ["operator of default", "releases"]);
+    let told = world.refused(&["check", "--downgrade", "0.1"]);
+    assert!(told.contains("1 could not be checked"), "going back is not left to luck: {told}");
+}
+
+#[test]
+fn check_names_what_keeps_an_operator_from_its_work() {
+    let world = World::new();
+    installed(&world);
+    assert_eq!(ended(&world, "Failed"), []);
+    operator_may(&world, false);
+    let failed = ended(&world, "Failed");
+    assert_eq!((failed.len(), failed[0].0.as_str()), (1, "rights of the operator of default"));
+    for words in ["create configmaps in namespace halftone", "update grayreleases/status in namespace shop"] {
+        assert!(failed[0].1.contains(words), "{words} in {}", failed[0].1);
+    }
+    operator_may(&world, true);
+    let mut taken_over = lease("2999-01-01T00:00:00.000000Z");
+    taken_over["spec"]["holderIdentity"] = json!("operator-1");
+    world.server.put("leases", taken_over);
+    let failed = ended(&world, "Failed");
+    assert_eq!((failed.len(), failed[0].0.as_str()), (1, "keys of default"));
+    assert!(failed[0].1.contains("that of operator-0, not of operator-1"), "{}", failed[0].1);
+}
+
+#[test]
+fn check_fails_where_a_proxy_answers_with_a_failure() {
+    let world = World::new();
+    installed(&world);
+    world.server.failing_page(TRAFFIC, 404, "no route");
+    assert_eq!(ended(&world, "Failed"), []);
+    world.server.failing_page(TRAFFIC, 503, "no endpoint is ready");
+    let answered = ("a request through default".to_owned(), "proxy-1 answers 503".to_owned());
+    assert_eq!(ended(&world, "Failed"), [answered]);
+    world.server.failing_page(TRAFFIC, 503, "error trying to reach service: i/o timeout");
+    assert_eq!((ended(&world, "Failed").len(), ended(&world, "Unknown").len()), (0, 1));
 }
 
 #[test]
@@ -511,11 +597,7 @@ fn check_says_of_an_installation_what_has_to_be_done() {
         told.contains("no fleet was set up by an operator") && told.contains("install the chart"),
         "{told}"
     );
-    let fleet = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"namespace": "halftone",
-        "name": "halftone-fleet-default", "labels": {"halftone.dev/class": "default"}}});
-    world.server.put("configmaps", fleet);
-    world.server.put("pods", pod("proxy-1"));
-    world.server.page("/api/v1/namespaces/halftone/pods/proxy-1:8080/proxy/", "hello");
+    installed(&world);
     let told = world.told(&["check"]);
     for words in ["Kubernetes 1.33", "1 of 1 ready", "proxy-1 answers", "all is well"] {
         assert!(told.contains(words), "{words} in\n{told}");
@@ -603,4 +685,9 @@ fn what_keeps_releases_from_an_earlier_version_is_listed_before_going_back() {
         assert!(told.contains(words), "{told}");
     }
     world.command(&["check", "--downgrade", "0.0"]).assert().code(2);
+    let mut newer = release("checkout");
+    newer["spec"]["onUnavailable"] = json!("Elsewhere");
+    world.server.put("grayreleases", newer);
+    let told = world.refused(&["check", "--downgrade", "0.1"]);
+    assert!(told.contains("Elsewhere") && told.contains("1 could not be checked"), "{told}");
 }

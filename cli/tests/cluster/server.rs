@@ -28,7 +28,7 @@ struct State {
     version: u64,
     forbidden: Vec<String>,
     patches: Vec<Value>,
-    pages: BTreeMap<String, String>,
+    pages: BTreeMap<String, (u16, String)>,
     conflicts: u32,
     operator: Option<Operator>,
 }
@@ -86,7 +86,12 @@ impl Server {
 
     /// Answers a path with a text, as a proxy's pages come through the API server.
     pub(crate) fn page(&self, path: &str, text: &str) {
-        self.state().pages.insert(path.to_owned(), text.to_owned());
+        self.failing_page(path, 200, text);
+    }
+
+    /// The same with another status than 200.
+    pub(crate) fn failing_page(&self, path: &str, code: u16, text: &str) {
+        self.state().pages.insert(path.to_owned(), (code, text.to_owned()));
     }
 
     /// Answers so many patches with a conflict.
@@ -119,8 +124,9 @@ impl Server {
     }
 
     async fn answer(&self, request: Request<Incoming>) -> Answer {
-        if let Some(page) = self.state().pages.get(request.uri().path()) {
-            return Response::new(Full::new(Bytes::from(page.clone())).boxed_unsync());
+        if let Some((code, page)) = self.state().pages.get(request.uri().path()) {
+            let body = Full::new(Bytes::from(page.clone())).boxed_unsync();
+            return Response::builder().status(*code).body(body).unwrap();
         }
         let asked = Asked::of(&request);
         if let Some(refused) = self.refused(&asked) {

@@ -1,29 +1,25 @@
 //! The checks themselves: what is asked of the API server, and what an answer means.
 
-use std::collections::BTreeSet;
-use std::time::Duration;
-
+use halftone_rollout::crd::{missing, name_few};
 use k8s_openapi::api::admissionregistration::v1::ValidatingAdmissionPolicy;
-use k8s_openapi::api::authorization::v1::{
-    ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec,
-};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::ResourceExt;
-use kube::api::{Api, ListParams, PostParams};
+use kube::api::{Api, ListParams};
 
 use super::super::failure::Doing;
-use super::super::proxies::Proxy;
-use super::super::{Cluster, Scope, failure};
-use super::Check;
-use crate::course::Course;
+use super::super::{Cluster, Scope};
+use super::fleet::Fleet;
+use super::{Check, releases};
 use crate::output::Failure;
 
 /// `isIP` in the CRD's rules exists from here on.
 const OLDEST_MINOR: u32 = 30;
 const CRD: &str = "grayreleases.halftone.dev";
-/// What an installation by the chart creates: verb, group, resource.
+/// The version of it that this program reads.
+const VERSION: &str = "v1alpha1";
+/// What an installation by the chart creates: group, resource.
 const NEEDED: [(&str, &str); 7] = [
     ("apiextensions.k8s.io", "customresourcedefinitions"),
     ("rbac.authorization.k8s.io", "clusterroles"),
@@ -33,7 +29,6 @@ const NEEDED: [(&str, &str); 7] = [
     ("", "services"),
     ("", "configmaps"),
 ];
-const ANSWERED_WITHIN: Duration = Duration::from_secs(5);
 
 impl Cluster {
     /// Whether this cluster takes Halftone, and this person may install it.
@@ -71,6 +66,7 @@ impl Cluster {
     pub(super) async fn installed(&self, fleet_namespace: Option<&str>) -> Vec<Check> {
         let mut checks = vec![self.api_version().await, self.definition(false).await, self.rights().await];
         let scope = fleet_namespace.map_or(Scope::All, Scope::Namespace);
+        let releases = self.releases(Scope::All, None).await;
         let fleets = match self.fleets(scope).await {
             Ok(fleets) if fleets.is_empty() => {
                 let advice = "install the chart, or name the namespace of the proxies with --fleet-namespace";
@@ -78,16 +74,21 @@ impl Cluster {
             }
             Ok(fleets) => {
                 let mut found = Vec::new();
-                for (class, namespace) in fleets {
-                    found.extend(self.fleet_checks(&class, &namespace).await);
+                for fleet in fleets {
+                    found.extend(self.fleet_checks(&fleet, releases.as_ref().ok()).await);
                 }
                 found
             }
             Err(failure) => vec![Check::unknown("fleets", &failure)],
         };
         checks.extend(fleets);
-        checks.push(self.standing_releases().await);
-        checks.push(self.orphans(scope).await);
+        match &releases {
+            Ok(releases) => {
+                checks.push(releases::standing(releases, jiff::Timestamp::now()));
+                checks.push(self.orphans(scope, releases).await);
+            }
+            Err(failure) => checks.push(Check::unknown("releases", failure)),
+        }
         checks.push(self.policies().await);
         checks
     }
@@ -131,154 +132,22 @@ impl Cluster {
                 }
                 lacking => Check::failed(
                     "definition",
-                    format!("lacks the fields {}: it is of an older version", lacking.join(", ")),
+                    format!("lacks {}: it is of an older version", name_few(&lacking)),
                     format!("renew it: {write}"),
                 ),
             },
         }
     }
 
-    /// Whether this person may read and steer releases in their namespace.
-    async fn rights(&self) -> Check {
-        let mut missing = Vec::new();
-        for verb in ["get", "list", "watch", "patch"] {
-            match self.may(verb, "halftone.dev", "grayreleases").await {
-                Ok(true) => {}
-                Ok(false) => missing.push(verb),
-                Err(failure) => return Check::unknown("rights", &failure),
-            }
-        }
-        let namespace = self.namespace();
-        match missing.as_slice() {
-            [] => {
-                Check::passed("rights", format!("you may read and steer releases in namespace {namespace}"))
-            }
-            missing => Check::failed(
-                "rights",
-                format!("you may not {} grayreleases in namespace {namespace}", missing.join(", ")),
-                "ask for the role view to read or admin to steer, which the chart extends, or name another namespace with -n",
-            ),
-        }
-    }
-
-    async fn may(&self, verb: &str, group: &str, resource: &str) -> Result<bool, Failure> {
-        let attributes = ResourceAttributes {
-            namespace: Some(self.namespace().to_owned()),
-            verb: Some(verb.to_owned()),
-            group: Some(group.to_owned()),
-            resource: Some(resource.to_owned()),
-            ..ResourceAttributes::default()
-        };
-        let spec =
-            SelfSubjectAccessReviewSpec { resource_attributes: Some(attributes), ..Default::default() };
-        let review = SelfSubjectAccessReview { spec, ..SelfSubjectAccessReview::default() };
-        let answer = Api::all(self.client()).create(&PostParams::default(), &review).await;
-        let doing = Doing::getting::<SelfSubjectAccessReview>(Scope::All);
-        let answer = answer.map_err(|error| self.failed(&error, &doing))?;
-        Ok(answer.status.is_some_and(|status| status.allowed))
-    }
-
-    /// The fleets that operators have set up: class and namespace.
-    async fn fleets(&self, scope: Scope<'_>) -> Result<Vec<(String, String)>, Failure> {
+    /// The fleets that operators have set up.
+    async fn fleets(&self, scope: Scope<'_>) -> Result<Vec<Fleet>, Failure> {
         let labelled = ListParams::default().labels("halftone.dev/class");
         let objects = self.list::<ConfigMap>(scope, &labelled).await?;
         let fleet = |object: &ConfigMap| {
             let class = object.name_any().strip_prefix("halftone-fleet-")?.to_owned();
-            Some((class, object.namespace()?))
+            Some(Fleet { class, namespace: object.namespace()? })
         };
         Ok(objects.iter().filter_map(fleet).collect())
-    }
-
-    async fn fleet_checks(&self, class: &str, namespace: &str) -> Vec<Check> {
-        let of = |what: &str| format!("{what} of {class}");
-        let alive = self.abandoned(class, Some(namespace)).await;
-        let mut checks = vec![match alive {
-            None => Check::passed(of("operator"), format!("renews its Lease in namespace {namespace}")),
-            Some(sentence) => {
-                let advice =
-                    format!("kubectl logs -n {namespace} -l app.kubernetes.io/name=halftone-operator");
-                Check::failed(of("operator"), sentence, advice)
-            }
-        }];
-        let proxies = match self.proxies_of(class, namespace).await {
-            Ok(proxies) => proxies,
-            Err(failure) => return [checks, vec![Check::unknown(of("proxies"), &failure)]].concat(),
-        };
-        checks.push(proxies_ready(class, namespace, &proxies));
-        checks.push(self.one_request(class, namespace, proxies.iter().find(|proxy| proxy.ready)).await);
-        checks
-    }
-
-    /// One request through a proxy, as a user's would come: any answer below 500 will do.
-    async fn one_request(&self, class: &str, namespace: &str, proxy: Option<&Proxy>) -> Check {
-        let name = format!("a request through {class}");
-        let Some(proxy) = proxy else {
-            return Check::failed(
-                name,
-                "there is no ready proxy to send it through",
-                "see the check of its proxies",
-            );
-        };
-        let request = hyper::Request::get(proxy.traffic_path()).body(Vec::new());
-        let Ok(request) = request else { return Check::passed(name, "not sent") };
-        let sent = tokio::time::timeout(ANSWERED_WITHIN, self.client().request_text(request)).await;
-        match sent {
-            Ok(Ok(_)) => Check::passed(name, format!("{} answers", proxy.name)),
-            // The proxy's own answer comes back as the API server's.
-            Ok(Err(kube::Error::Api(status)))
-                if status.code == 404 || (400..500).contains(&status.code) && status.code != 403 =>
-            {
-                Check::passed(name, format!("{} answers {}", proxy.name, status.code))
-            }
-            Ok(Err(error)) => {
-                let doing = Doing::getting::<k8s_openapi::api::core::v1::Pod>(Scope::Namespace(namespace));
-                let failure = failure::explain(&error, &doing).unwrap_or_else(|| Failure::new(&error));
-                let advice = "a network policy may keep the API server out; from a pod, try halftone probe";
-                Check::unknown(name, &failure.advise(advice))
-            }
-            Err(_) => {
-                let failure =
-                    Failure::new(format!("no answer within {ANSWERED_WITHIN:?} by way of the API server"));
-                let advice = "a network policy may keep the API server out; from a pod, try halftone probe";
-                Check::unknown(name, &failure.advise(advice))
-            }
-        }
-    }
-
-    async fn standing_releases(&self) -> Check {
-        match self.releases(Scope::All, None).await {
-            Err(failure) => Check::unknown("releases", &failure),
-            Ok(listing) => {
-                let want = |release: &&halftone_rollout::GrayRelease| {
-                    release.status.as_ref().is_some_and(|status| Course::of(status) == Course::WantsYou)
-                };
-                let waiting: Vec<String> =
-                    listing.releases.iter().filter(want).map(crate::engine::release::name_of).collect();
-                let silent = listing.releases.iter().filter(|release| is_without_reports(release)).count();
-                let unserved: Vec<String> = listing
-                    .releases
-                    .iter()
-                    .filter(|release| is_behind(release, jiff::Timestamp::now()))
-                    .map(crate::engine::release::name_of)
-                    .collect();
-                let found = format!("{} in all, {} want a person", listing.releases.len(), waiting.len());
-                if silent > 0 {
-                    return Check::failed(
-                        "reports",
-                        format!("{silent} releases get no reports of a proxy"),
-                        "proxies refuse the operator's signature, or a network policy keeps it out: see docs/operations.md, ReportsMissing",
-                    );
-                }
-                if !unserved.is_empty() {
-                    return Check::failed(
-                        "releases",
-                        format!("proxies do not have what these ask for: {}", unserved.join(", ")),
-                        "their condition Programmed says why: kubectl halftone status NAME",
-                    );
-                }
-                Check::passed("releases", found)
-            }
-        }
     }
 
     /// Whether commands, `force` and `health.enabled` are guarded; that is a choice, so either is well.
@@ -300,52 +169,16 @@ impl Cluster {
     }
 }
 
-fn proxies_ready(class: &str, namespace: &str, proxies: &[Proxy]) -> Check {
-    let name = format!("proxies of {class}");
-    let ready = proxies.iter().filter(|proxy| proxy.ready).count();
-    let found = format!("{ready} of {} ready in namespace {namespace}", proxies.len());
-    let look = format!(
-        "kubectl get pods -n {namespace} -l app.kubernetes.io/name=halftone-proxy,halftone.dev/class={class}"
-    );
-    match (proxies.len(), ready) {
-        (0, _) => Check::failed(name, format!("there is none in namespace {namespace}"), look),
-        (all, ready) if ready < all => Check::failed(name, found, look),
-        _ => Check::passed(name, found),
-    }
-}
-
-fn is_without_reports(release: &halftone_rollout::GrayRelease) -> bool {
-    let conditions = release.status.iter().flat_map(|status| &status.conditions);
-    conditions.into_iter().any(|condition| condition.reason == "ReportsMissing")
-}
-
-/// What proxies lack for longer than this is not on its way any more.
-const ON_ITS_WAY: jiff::SignedDuration = jiff::SignedDuration::from_secs(60);
-
-/// Whether proxies have gone without what the release asks for, for longer than that takes.
-fn is_behind(release: &halftone_rollout::GrayRelease, now: jiff::Timestamp) -> bool {
-    let conditions = release.status.iter().flat_map(|status| &status.conditions);
-    conditions
-        .filter(|condition| condition.type_ == "Programmed" && condition.status == "False")
-        .any(|condition| now.duration_since(condition.last_transition_time.0) > ON_ITS_WAY)
-}
-
 /// The classes that the Leases of operators name.
 fn classes(leases: &[Lease]) -> Vec<String> {
     leases.iter().filter_map(|lease| Some(lease.name_any().strip_prefix("halftone-")?.to_owned())).collect()
 }
 
-/// Fields of `spec` that this program's definition has and the cluster's has not.
+/// What this program's definition has and the cluster's has not.
 fn lacking(there: &CustomResourceDefinition) -> Vec<String> {
-    let ours = fields(&serde_json::to_value(halftone_rollout::crd()).unwrap_or_default());
-    let theirs = fields(&serde_json::to_value(there).unwrap_or_default());
-    ours.difference(&theirs).cloned().collect()
-}
-
-fn fields(definition: &serde_json::Value) -> BTreeSet<String> {
-    let spec =
-        &definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"];
-    spec.as_object().into_iter().flatten().map(|(name, _)| name.clone()).collect()
+    let there = there.spec.versions.iter().find(|version| version.name == VERSION);
+    let schema = there.and_then(|version| version.schema.as_ref()?.open_api_v3_schema.as_ref());
+    missing(&serde_json::to_value(schema).unwrap_or_default())
 }
 
 #[cfg(test)]
@@ -357,8 +190,15 @@ mod tests {
         let mut older = halftone_rollout::crd();
         assert_eq!(lacking(&older), Vec::<String>::new());
         let schema = older.spec.versions[0].schema.as_mut().unwrap().open_api_v3_schema.as_mut().unwrap();
-        let spec = schema.properties.as_mut().unwrap().get_mut("spec").unwrap();
-        spec.properties.as_mut().unwrap().remove("onUnavailable");
-        assert_eq!(lacking(&older), ["onUnavailable"]);
+        let mut remove = |path: &[&str], field: &str| {
+            let place = path.iter().fold(&mut *schema, |schema, name| {
+                schema.properties.as_mut().unwrap().get_mut(*name).unwrap()
+            });
+            place.properties.as_mut().unwrap().remove(field).unwrap();
+        };
+        remove(&["spec"], "onUnavailable");
+        remove(&["spec", "stable"], "maxTunnels");
+        remove(&["status"], "controller");
+        assert_eq!(lacking(&older), ["spec.onUnavailable", "spec.stable.maxTunnels", "status.controller"]);
     }
 }

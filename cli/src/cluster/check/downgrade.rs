@@ -8,6 +8,8 @@ use serde_json::Value;
 use super::super::{Cluster, Scope};
 use super::Check;
 use crate::engine::release::name_of;
+use crate::output::Failure;
+use crate::status::{Listing, Unreadable};
 
 /// The versions that can be gone back to.
 pub(crate) const VERSIONS: [&str; 1] = ["0.1"];
@@ -22,14 +24,25 @@ impl Cluster {
             Ok(listing) => listing,
             Err(failure) => return vec![Check::unknown("releases", &failure)],
         };
-        let mut checks: Vec<Check> =
-            listing.releases.iter().filter_map(|release| check(release, version)).collect();
-        if checks.is_empty() {
-            let found = format!("{version} knows all that the {} releases need", listing.releases.len());
-            checks.push(Check::passed("releases", found));
-        }
-        checks
+        checks(&listing, version)
     }
+}
+
+fn checks(listing: &Listing, version: &str) -> Vec<Check> {
+    let readable = listing.releases.iter().filter_map(|release| check(release, version));
+    let mut checks: Vec<Check> = readable.chain(listing.unreadable.iter().map(unread)).collect();
+    if checks.is_empty() {
+        let found = format!("{version} knows all that the {} releases need", listing.releases.len());
+        checks.push(Check::passed("releases", found));
+    }
+    checks
+}
+
+/// What nobody has read may need anything.
+fn unread(object: &Unreadable) -> Check {
+    let advice = "ask with the halftone of the operator's version";
+    let failure = Failure::new(object.sentence()).advise(advice);
+    Check::unknown(format!("{}/{}", object.namespace, object.name), &failure)
 }
 
 /// What of one release `version` does not know, if there is anything.
@@ -191,6 +204,14 @@ mod tests {
             };
             assert_eq!(unknown_fields(&release), [] as [&str; 0]);
         }
+    }
+
+    #[test]
+    fn an_object_of_a_later_version_is_not_passed_over() {
+        let newer = Unreadable { namespace: "shop".into(), name: "newer".into(), why: "Elsewhere".into() };
+        let checks = checks(&Listing { unreadable: vec![newer], ..Listing::default() }, "0.1");
+        let told: Vec<_> = checks.iter().map(|check| (check.name.as_str(), check.result)).collect();
+        assert_eq!(told, [("shop/newer", Outcome::Unknown)]);
     }
 
     #[test]

@@ -12,6 +12,7 @@ use kube::api::ListParams;
 use super::super::{Cluster, Scope};
 use super::Check;
 use crate::engine::release::name_of;
+use crate::status::Listing;
 
 const NAME: &str = "documents without a release";
 const LABEL: &str = "halftone.dev/class";
@@ -20,14 +21,13 @@ const KEY: &str = "routing.json";
 
 impl Cluster {
     /// Whether documents in these namespaces have outlived their releases.
-    pub(super) async fn orphans(&self, scope: Scope<'_>) -> Check {
-        let documents = self.list::<ConfigMap>(scope, &ListParams::default().labels(LABEL)).await;
-        match (documents, self.releases(Scope::All, None).await) {
-            (Err(failure), _) | (_, Err(failure)) => Check::unknown(NAME, &failure),
-            (Ok(documents), Ok(listing)) => {
-                let readable = listing.releases.iter().map(name_of);
+    pub(super) async fn orphans(&self, scope: Scope<'_>, releases: &Listing) -> Check {
+        match self.list::<ConfigMap>(scope, &ListParams::default().labels(LABEL)).await {
+            Err(failure) => Check::unknown(NAME, &failure),
+            Ok(documents) => {
+                let readable = releases.releases.iter().map(name_of);
                 let unreadable =
-                    listing.unreadable.iter().map(|other| format!("{}/{}", other.namespace, other.name));
+                    releases.unreadable.iter().map(|other| format!("{}/{}", other.namespace, other.name));
                 judge(&documents, &readable.chain(unreadable).collect())
             }
         }
