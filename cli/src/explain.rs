@@ -322,7 +322,8 @@ impl Answer {
                 answer.version = arm.map(|arm| arm.version.to_string());
                 answer.chosen_by = Some(decision.chosen_by.name());
                 answer.reason = decision.reason.to_string();
-                answer.operator_lost = routes.release(decision.release).heeds_lost_operator();
+                let release = routes.release(decision.release);
+                answer.operator_lost = release.heeds_lost_operator() && release.config().force.is_none();
                 answer.identity =
                     decision.identity.as_ref().map(|text| String::from_utf8_lossy(text).into_owned());
                 answer.bucket = decision.bucket.map(|bucket| bucket.get());

@@ -16,7 +16,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::applied::Applied;
-use super::operator::LOST;
+use super::operator::{LOST, sends_to_stable};
 use super::proxies::{Proxy, Runs};
 use super::{Cluster, block_on};
 use crate::args::{AppliedArguments, ConfigArguments, ConfigCommand, Place};
@@ -43,7 +43,7 @@ async fn show(name: &str, arguments: &AppliedArguments) -> Result<ExitCode, Fail
     let applied = cluster.applied(&release, arguments.fleet.fleet_namespace.as_deref()).await?;
     let proxies = cluster.proxies_of(&release.spec.proxy_class, &applied.namespace).await?;
     let silence = cluster.silence(&release.spec.proxy_class, Some(&applied.namespace)).await;
-    let lost = applied.document.as_ref().is_ok_and(|document| document.config.heeds_silence(silence));
+    let lost = applied.document.as_ref().is_ok_and(|document| sends_to_stable(&document.config, silence));
     let mut out = output::stdout();
     match arguments.printed.is_data() {
         true => {

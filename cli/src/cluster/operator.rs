@@ -7,6 +7,7 @@ use kube::ResourceExt;
 use std::time::Duration;
 
 use halftone_rollout::GrayRelease;
+use halftone_routing::config::RoutingConfig;
 
 use super::Cluster;
 use crate::output::{Failure, span};
@@ -37,7 +38,7 @@ impl Cluster {
         let silence = self.silence(class, fleet_namespace).await;
         let applied = self.applied(release, fleet_namespace).await.ok();
         let document = applied.and_then(|applied| applied.document.ok());
-        let lost = document.is_some_and(|document| document.config.heeds_silence(silence));
+        let lost = document.is_some_and(|document| sends_to_stable(&document.config, silence));
         Some(if lost { format!("{LOST}. {abandoned}") } else { abandoned })
     }
 
@@ -81,6 +82,11 @@ fn lease_name(class: &str) -> String {
 /// operator renews while it asks the proxies: they may be some seconds behind.
 pub(crate) const LOST: &str =
     "Proxies send everyone to stable, since no operator has been heard for as long as onOperatorLost waits";
+
+/// Whether that is so of this document, after so long without an operator. What `force` says goes over it.
+pub(crate) fn sends_to_stable(document: &RoutingConfig, silence: Duration) -> bool {
+    document.force.is_none() && document.heeds_silence(silence)
+}
 
 /// What is told of an operator.
 pub(super) struct Told {

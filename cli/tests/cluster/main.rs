@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use assert_cmd::Command;
 use halftone_rollout::{GrayRelease, Plan, clock::Now, progress::Progress, routing_for::routing_for};
-use halftone_routing::config::State;
+use halftone_routing::config::{OperatorLostAction, RoutingConfig, State, rule::Target};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -65,11 +65,17 @@ impl World {
 
     /// Has an operator apply what the release asks for, at 10 %.
     fn applied(&self) {
+        self.applied_with(|_| {});
+    }
+
+    /// The same, with the document changed.
+    fn applied_with(&self, edit: impl FnOnce(&mut RoutingConfig)) {
         let release: GrayRelease = serde_json::from_value(release("checkout")).unwrap();
         let start = Progress::new(Now::at("2026-11-21T09:00:00Z".parse().unwrap()));
         let plan = Plan::try_from(&release).unwrap();
         let mut document = routing_for(&plan, &start, serde_json::from_value(json!(14)).unwrap(), None);
         (document.state, document.moving, document.ratio) = (State::Active, true, "10".parse().unwrap());
+        edit(&mut document);
         let object = json!({
             "apiVersion": "v1", "kind": "ConfigMap",
             "metadata": {"namespace": "halftone", "name": format!("gr-{UID}"),
@@ -298,6 +304,56 @@ fn explain_from_the_cluster_decides_by_what_is_applied() {
     assert!(told.contains("as it stands now, at 10%"), "a cluster is named: {told}");
     let told = world.refused(&["explain", "checkout", "-n", "shop", "--ratio", "5"]);
     assert!(told.contains("what is applied"), "{told}");
+}
+
+#[test]
+fn while_no_operator_is_heard_the_commands_say_what_proxies_do() {
+    const LOST: &str = "Proxies send everyone to stable";
+    let world = World::new();
+    let heeds = |document: &mut RoutingConfig| document.on_operator_lost.action = OperatorLostAction::Stable;
+    world.applied_with(heeds);
+    let explain = |user: &str| -> Value {
+        let header = format!("X-User-Name: {user}");
+        let told = world.told(&["explain", "checkout", "--from-cluster", "--json", "--header", &header]);
+        serde_json::from_str(&told).unwrap()
+    };
+    let users = (0..200).map(|number| format!("user-{number}"));
+    let user = users.into_iter().find(|user| explain(user)["arm"] == "gray").expect("one in ten");
+    let header = format!("X-User-Name: {user}");
+    let commands: [&[&str]; 3] = [
+        &["status", "checkout"],
+        &["config", "checkout"],
+        &["explain", "checkout", "--from-cluster", "--header", &header],
+    ];
+    let told = |arguments: &[&str]| {
+        let assert = world.command(arguments).assert().success();
+        let output = assert.get_output();
+        String::from_utf8([output.stdout.clone(), output.stderr.clone()].concat()).unwrap()
+    };
+    for command in commands {
+        assert!(!told(command).contains(LOST), "an operator is there: {command:?}");
+    }
+    world.server.put("leases", lease("2026-11-21T08:00:00.000000Z"));
+    for command in commands {
+        assert!(told(command).contains(LOST), "{command:?}: {}", told(command));
+    }
+    let explained = explain(&user);
+    assert_eq!((&explained["arm"], &explained["operatorLost"]), (&json!("stable"), &json!(true)));
+    assert_eq!(explained["ratio"], 0.0);
+    let config = |name: &str| -> Value {
+        let config: Value = serde_json::from_str(&world.told(&["config", "checkout", "--json"])).unwrap();
+        config[name].clone()
+    };
+    assert_eq!(config("operatorLost"), true);
+    // What the spec forces stands without an operator as well.
+    world.applied_with(|document| {
+        heeds(document);
+        document.force = Some(Target::Gray);
+    });
+    for command in commands {
+        assert!(!told(command).contains(LOST), "{command:?}: {}", told(command));
+    }
+    assert_eq!((&explain(&user)["arm"], config("operatorLost")), (&json!("gray"), json!(false)));
 }
 
 #[test]
