@@ -12,6 +12,7 @@ mod features;
 mod fleet;
 mod observe;
 mod publish;
+mod recorded;
 mod served;
 mod serving;
 mod standing;
@@ -99,6 +100,10 @@ pub fn refuse(obstacle: &Obstacle, progress: &Progress, seen: &Observation, now:
 /// old one.
 #[must_use]
 pub fn turn(wanted: Result<&Arc<Plan>, &Obstacle>, progress: Progress, seen: &Observation, now: Now) -> Turn {
+    let mut progress = progress;
+    if recorded::is_accepted_left_behind(&progress, seen) {
+        progress.memory.accepted = None;
+    }
     let held = match wanted {
         Ok(plan) => {
             let refused = seen.refusal.clone().map(Held::Refused);
@@ -115,7 +120,6 @@ pub fn turn(wanted: Result<&Arc<Plan>, &Obstacle>, progress: Progress, seen: &Ob
     };
     let plan_changed = progress.basis.is_none() || held.is_none() && !is_in_effect(&plan, &progress);
     let ruling = plan_changed.then(|| adopt::ruling(&plan, &progress, seen));
-    let mut progress = progress;
     progress.memory.accepted = Some(Arc::clone(&plan));
     let (stage_before, revision_before) = (progress.stage.number, progress.revision);
     Change {
@@ -145,7 +149,8 @@ pub fn is_held(plan: &Arc<Plan>, progress: &Progress, seen: &Observation) -> boo
 
 /// What was taken once is not weighed again.
 fn hold_back(plan: &Arc<Plan>, progress: &Progress, seen: &Observation) -> Option<Held> {
-    if is_in_effect(plan, progress) { None } else { adopt::hold_back(plan, progress, seen) }
+    let taken = is_in_effect(plan, progress) && !recorded::is_accepted_left_behind(progress, seen);
+    if taken { None } else { adopt::hold_back(plan, progress, seen) }
 }
 
 /// An edit that gives up a place waits until its next release is there.
@@ -159,6 +164,9 @@ fn hand_over(plan: &Arc<Plan>, progress: &Progress, seen: &Observation) -> Optio
 fn in_effect(progress: &Progress, seen: &Observation) -> Option<Arc<Plan>> {
     let live = || {
         let live = seen.document.as_ref().filter(|live| live.state != config::State::Withdrawn)?;
+        if recorded::is_left_behind(live, progress) {
+            return None;
+        }
         let plan = Plan::of_live(live);
         // A status that is about another release was written by a process that was killed before it wrote the document.
         (progress.basis.is_none() || progress.is_about(&plan)).then(|| Arc::new(plan))
@@ -180,7 +188,7 @@ impl Change<'_> {
         self.publish();
         let fleet = self.fleet();
         self.observe(&fleet);
-        self.answer();
+        self.answer(&fleet);
         // A request may have changed what the proxies are to have, which then nobody has acknowledged.
         self.publish();
         let fleet = self.fleet();

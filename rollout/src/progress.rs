@@ -88,6 +88,8 @@ pub struct Rollback {
     pub message: String,
     /// When.
     pub at: Timestamp,
+    /// When everyone was back, every proxy having said so: told once.
+    pub completed_at: Option<Timestamp>,
 }
 
 impl State {

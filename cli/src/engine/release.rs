@@ -91,12 +91,12 @@ impl Release {
         let accepted = record.accepted.as_ref().and_then(|spec| plan_of(&record.object, spec));
         let restored = match record.lost_status {
             Some(why) => Err(why),
-            None => Progress::restore(&status, accepted, now).map_err(|error| error.to_string()),
+            None => Progress::restore(&status, accepted.clone(), now).map_err(|error| error.to_string()),
         };
         let (progress, written, lost) = match restored {
             Ok(progress) => (progress, Some(Written { status, at: Instant::now() }), None),
             // Its document says where it stands.
-            Err(why) => (Progress::new(now), None, Some(why)),
+            Err(why) => (Progress::salvage(&status, accepted, now), None, Some(why)),
         };
         let mut release = Self::with(record.object, progress);
         release.accepted = record.accepted;

@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use halftone_daemon::files;
-use halftone_rollout::GrayRelease;
 use halftone_rollout::plan::local_uid;
 use halftone_rollout::short::shorten;
 use halftone_rollout::spec::GrayReleaseSpec;
+use halftone_rollout::{GrayRelease, GrayReleaseStatus};
 use halftone_routing::config::RoutingConfig;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -172,7 +172,8 @@ fn lock(dir: &Path) -> Result<File, Failure> {
     Ok(file)
 }
 
-/// A status that cannot be read, such as one of a newer version, leaves the document, by which users are served.
+/// A status that cannot be read, such as one of a newer version, leaves what of it can be, and the document, by which
+/// users are served.
 fn read(path: &Path) -> Result<Record, String> {
     let bytes = files::read_own(path, LARGEST).map_err(|error| damage(path, &error))?;
     serde_json::from_slice(&bytes)
@@ -181,9 +182,19 @@ fn read(path: &Path) -> Result<Record, String> {
 
 fn without_status(bytes: &[u8], error: &serde_json::Error) -> Option<Record> {
     let mut value: Value = serde_json::from_slice(bytes).ok()?;
-    value.get_mut("object")?.as_object_mut()?.remove("status")?;
+    let object = value.get_mut("object")?.as_object_mut()?;
+    match object.get_mut("status")? {
+        Value::Object(status) => status.retain(|field, value| is_readable(field, value)),
+        _ => drop(object.remove("status")),
+    }
     let record: Record = serde_json::from_value(value).ok()?;
     Some(Record { lost_status: Some(error.to_string()), ..record })
+}
+
+/// Whether this program reads such a field of a status.
+fn is_readable(field: &str, value: &Value) -> bool {
+    let alone = Value::Object([(field.to_owned(), value.clone())].into_iter().collect());
+    serde_json::from_value::<GrayReleaseStatus>(alone).is_ok()
 }
 
 fn damage(path: &Path, error: &dyn std::fmt::Display) -> String {

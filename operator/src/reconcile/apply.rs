@@ -54,9 +54,9 @@ pub(super) async fn apply(
         }
     };
     accept(context, live, turn, counted.map(|(_, until)| until));
-    match turn.routing.clone() {
-        Some(document) => program_or_say_why(context, live, document).await?,
-        None => tell_the_rest(context, live),
+    // Without a document nobody is moved, and what tells of that waits for one.
+    if let Some(document) = turn.routing.clone() {
+        program_or_say_why(context, live, document).await?;
     }
     match unwritten {
         None => Ok(turn.progress.status()),

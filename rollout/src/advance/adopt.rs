@@ -6,13 +6,13 @@ use std::{sync::Arc, time::Duration};
 use halftone_routing::config::{
     self, RoutingConfig,
     arm::{Arm, ArmConfig},
-    rule::Target,
     units::{Ratio, Revision},
 };
 
 use super::{
     change::Change,
     features,
+    recorded::{self, Recorded},
     serving::{self, Before, Edit, Live, Ruling},
     steps,
 };
@@ -90,14 +90,8 @@ pub(super) fn hold_back(plan: &Plan, progress: &Progress, seen: &Observation) ->
 
 /// What the table of `serving` says of `plan`.
 pub(super) fn ruling(plan: &Plan, progress: &Progress, seen: &Observation) -> Ruling {
-    let before = before(progress, seen);
-    // No document was written yet, or it was lost; the status says that these arms are not new.
-    let known = progress.basis.as_ref().is_some_and(|basis| basis.stable == Basis::of(plan).stable);
-    // Or the document is older than the status: another installation has steered since, and hands the release back.
-    let outdated = seen.document.as_ref().is_some_and(|live| live.revision.get() < progress.revision);
-    if (matches!(before, Before::Unknown) || outdated) && known && progress.is_about(plan) {
-        return Ruling::Taken;
-    }
+    let recorded = Recorded::of(progress, plan);
+    let before = before(plan, progress, seen, recorded.as_ref());
     serving::rule(&before, &edit(plan, progress, seen))
 }
 
@@ -125,16 +119,26 @@ fn edit<'a>(plan: &'a Plan, progress: &Progress, seen: &Observation) -> Edit<'a>
         initial: plan.initial,
         moves_identity: match &progress.basis {
             Some(before) => before.moves_identity(&Basis::of(plan)),
-            None => inherited(seen).is_some_and(|live| moves_identity(&live.identity, &plan.identity)),
+            None => {
+                inherited(progress, seen).is_some_and(|live| moves_identity(&live.identity, &plan.identity))
+            }
         },
         stable_ready: ready(&plan.stable),
         gray_ready: gray.is_some_and(|gray| ready(&gray.arm)),
     }
 }
 
-/// Who serves users now: by the plan in effect and what this process has made of it, else by the live document.
-fn before<'a>(progress: &'a Progress, seen: &'a Observation) -> Before<'a> {
-    let accepted = progress.memory.accepted.as_deref().filter(|plan| progress.is_about(plan));
+/// Who serves users now: by the plan in effect and what this process has made of it, else by the live document, else by
+/// the status.
+fn before<'a>(
+    plan: &Plan,
+    progress: &'a Progress,
+    seen: &'a Observation,
+    recorded: Option<&'a Recorded>,
+) -> Before<'a> {
+    let is_left = recorded::is_accepted_left_behind(progress, seen);
+    let accepted = progress.memory.accepted.as_deref().filter(|_| progress.basis.is_some() && !is_left);
+    let accepted = accepted.filter(|plan| progress.is_about(plan));
     let by_plan = |plan: &'a Plan| Live {
         id: plan.gray.as_ref().map(|gray| gray.id),
         stable: &plan.stable,
@@ -146,44 +150,47 @@ fn before<'a>(progress: &'a Progress, seen: &'a Observation) -> Before<'a> {
     };
     let written = accepted.filter(|_| progress.memory.document.is_some()).map(by_plan);
     let live = || {
-        let live = inherited(seen).filter(|live| live.state != config::State::Withdrawn)?;
-        Some(Live { is_own: seen.document.is_some(), ..by_document(live) })
+        let live = inherited(progress, seen).filter(|live| live.state != config::State::Withdrawn)?;
+        Some(Live { is_own: seen.document.is_some(), ..Live::of(live) })
     };
-    match written.or_else(live).or_else(|| accepted.map(by_plan)) {
+    // What the status speaks of was taken already, and the document does not have it yet.
+    let taken = seen.document.as_ref().is_some_and(|live| recorded::is_older(live, progress))
+        && recorded::knows(progress, plan);
+    let told = || recorded.map(Recorded::live);
+    match written.or_else(|| if taken { told() } else { live() }).or_else(|| accepted.map(by_plan)) {
         Some(live) => Before::Live(live),
-        None if seen.unreadable.is_none() && is_unserved(progress, seen) => Before::Nothing,
-        None => Before::Unknown,
+        None if is_unserved(progress, seen) => Before::Nothing,
+        None => told().map_or_else(|| unknown(progress), Before::Live),
     }
 }
 
-/// Whether nobody serves for this object: there was no turn, or every one was killed before it wrote its document, and
-/// no proxy tells of one.
+fn unknown(progress: &Progress) -> Before<'static> {
+    Before::Unknown { force: progress.basis.as_ref().map_or(Force::None, |basis| basis.force) }
+}
+
+/// Whether nobody serves for this object: there was no turn, or every one was killed before it wrote its first document,
+/// and no proxy tells of one. A status that speaks of a later document, or of one that every proxy had, says that
+/// somebody does, whoever has the document now.
 fn is_unserved(progress: &Progress, seen: &Observation) -> bool {
     let mut counting = seen.proxies.iter().filter(|proxy| proxy.counts()).peekable();
     let asked = counting.peek().is_some()
         && counting.all(|proxy| proxy.asked_at.is_some() && proxy.applied.is_none());
-    progress.basis.is_none() || asked && seen.highest_revision == 0
+    let readable = seen.unreadable.is_none() && seen.status_unreadable.is_none();
+    let begun = progress.revision > 1 || progress.stage.acknowledged_at.is_some();
+    let told = seen.highest_revision > 0 && !is_withdrawn(progress, seen);
+    readable && !begun && !told && (progress.basis.is_none() || asked)
 }
 
-fn by_document(document: &RoutingConfig) -> Live<'_> {
-    Live {
-        id: document.arms.gray.as_ref().map(|_| document.release.id),
-        stable: &document.arms.stable,
-        gray: document.arms.gray.as_ref(),
-        state: document.state,
-        ratio: document.ratio,
-        force: match document.force {
-            None => Force::None,
-            Some(Target::Stable) => Force::Stable,
-            Some(Target::Gray) => Force::Gray,
-        },
-        is_own: true,
-    }
+fn is_withdrawn(progress: &Progress, seen: &Observation) -> bool {
+    inherited(progress, seen).is_some_and(|live| live.state == config::State::Withdrawn)
 }
 
 /// The document from which an object without a status goes on.
-fn inherited(seen: &Observation) -> Option<&Arc<RoutingConfig>> {
-    seen.document.as_ref().or(seen.predecessor.as_ref())
+fn inherited<'a>(progress: &Progress, seen: &'a Observation) -> Option<&'a Arc<RoutingConfig>> {
+    match &seen.document {
+        Some(live) => Some(live).filter(|live| !recorded::is_left_behind(live, progress)),
+        None => seen.predecessor.as_ref(),
+    }
 }
 
 /// A document has to fit into a ConfigMap.
@@ -191,6 +198,11 @@ fn too_large(plan: &Plan, progress: &Progress) -> Option<Obstacle> {
     let error = routing_for(plan, progress, Revision::FIRST, None).to_json().err()?;
     let advice = "shorten the lists of values in rules and health.exclude";
     Some(Obstacle::new("DocumentTooLarge", format!("{}; {advice}", error.message)))
+}
+
+/// Whether the release of `gray` goes on from `live`.
+fn has(live: Option<&RoutingConfig>, gray: &GrayPlan) -> bool {
+    live.is_some_and(|live| live.release.id == gray.id && live.state != config::State::Withdrawn)
 }
 
 fn splits(ratio: Ratio) -> bool {
@@ -224,7 +236,9 @@ impl Change<'_> {
     /// The first plan of an object: a new release, or where a live document of its own or of its predecessor
     /// stands, with hold and evidence anew.
     fn begin(&mut self, plan: &Plan) {
-        let live = inherited(self.seen).cloned();
+        let live = inherited(&self.progress, self.seen).cloned();
+        let paused = std::mem::take(&mut self.progress.paused);
+        let before = std::mem::replace(&mut self.progress.state, State::Plain);
         if let Some(live) = &live {
             self.stage_before = live.stage;
             self.progress.stage.number = live.stage;
@@ -234,6 +248,18 @@ impl Change<'_> {
             return;
         };
         self.set_out(gray, live.as_deref());
+        if has(live.as_deref(), gray) {
+            self.stay_stopped(paused, before);
+        }
+    }
+
+    /// What a status that could not be gone on from tells all the same, and its document may not: that a person or a failure
+    /// has stopped the release.
+    fn stay_stopped(&mut self, paused: bool, before: State) {
+        self.progress.paused = paused;
+        if matches!(before, State::RolledBack(_)) {
+            self.progress.state = before;
+        }
     }
 
     /// A release from where users are: where a live document has it already, with the arm that serves most of them,
@@ -241,9 +267,7 @@ impl Change<'_> {
     fn set_out(&mut self, gray: &GrayPlan, live: Option<&RoutingConfig>) {
         self.start_release(gray);
         match live {
-            Some(live) if live.release.id == gray.id && live.state != config::State::Withdrawn => {
-                self.inherit(live, gray);
-            }
+            Some(live) if has(Some(live), gray) => self.inherit(live, gray),
             _ if self.ruling == Some(Ruling::Kept) => self.keep(gray),
             _ => self.tell_start(),
         }
@@ -272,6 +296,7 @@ impl Change<'_> {
                 reason: INHERITED.into(),
                 message: "the object before this one was rolled back".into(),
                 at: self.now.wall,
+                completed_at: None,
             }),
             config::State::Active if !live.moving && live.ratio > Ratio::ZERO => {
                 State::TargetReached { ratio: live.ratio, hold: Timer::standing(hold), watch }
@@ -312,7 +337,7 @@ impl Change<'_> {
             Some(gray) => {
                 // A process that was killed between status and document left the document of the release before.
                 let ours = self.progress.memory.document.is_some();
-                let live = inherited(self.seen).filter(|_| !ours).cloned();
+                let live = inherited(&self.progress, self.seen).filter(|_| !ours).cloned();
                 self.set_out(gray, live.as_deref());
             }
             None => {

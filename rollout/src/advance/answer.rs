@@ -6,7 +6,13 @@ use std::num::NonZeroU32;
 use halftone_routing::config::units::Ratio;
 use halftone_routing::sketch::Users;
 
-use super::{adopt, change::Change, steps};
+use super::{
+    adopt,
+    change::Change,
+    fleet::Fleet,
+    steps,
+    transition::{Move, Wait, next},
+};
 use crate::{
     clock::{Now, Timer},
     events::{Event, Reason},
@@ -37,9 +43,24 @@ pub(super) fn refuse(progress: &mut Progress, seen: &Observation, now: Now) -> O
     Some(event)
 }
 
+/// What comes before the approval of a step that is not approved, if anything does.
+fn waits_for_more(next: Move, number: usize) -> Option<String> {
+    Some(match next {
+        Move::Stay(Wait::AwaitingApproval) => return None,
+        Move::Stay(Wait::Forced) => "spec.force is set".to_owned(),
+        Move::Stay(Wait::SpecHeld) => "the newest spec is not in effect".to_owned(),
+        Move::Stay(Wait::Paused) => "the release is paused".to_owned(),
+        Move::Stay(Wait::Programming) => format!("not every proxy has step {number} yet"),
+        Move::Stay(Wait::ReportsMissing) => "not every proxy reports".to_owned(),
+        Move::Stay(Wait::Holding) => format!("the hold of step {number} is not over yet"),
+        Move::Stay(Wait::AwaitingVerdict) => format!("step {number} still waits for its verdict"),
+        _ => format!("step {number} does not wait for its approval now"),
+    })
+}
+
 impl Change<'_> {
     /// Answers the request, if it is a new one.
-    pub(crate) fn answer(&mut self) {
+    pub(crate) fn answer(&mut self, fleet: &Fleet) {
         let Some(text) = asked(&self.progress, self.seen) else { return };
         let (result, message) = match text.parse::<Request>() {
             Err(unreadable) => (RequestResult::Refused, unreadable.to_string()),
@@ -49,7 +70,7 @@ impl Change<'_> {
                     .into(),
             ),
             Ok(request) => {
-                let answer = self.execute(request.command);
+                let answer = self.execute(request.command, fleet);
                 self.renew_token(text);
                 match answer {
                     Ok(done) => (RequestResult::Done, done),
@@ -71,14 +92,14 @@ impl Change<'_> {
         });
     }
 
-    fn execute(&mut self, command: Command) -> Answer {
+    fn execute(&mut self, command: Command, fleet: &Fleet) -> Answer {
         if self.plan.gray.is_none() {
             return Err("there is no gray version in the spec".into());
         }
         match command {
             Command::Pause => self.pause(),
             Command::Resume => self.resume(),
-            Command::Approve(step) => self.approve(step),
+            Command::Approve(step) => self.approve(step, fleet),
             _ if self.is_forced() => {
                 Err("spec.force is set, which comes before everything; unset it first".into())
             }
@@ -96,14 +117,14 @@ impl Change<'_> {
         }
     }
 
-    /// Without a number only a step that waits for its approval has one, so that a second Enter never approves a gate
-    /// that nobody has seen. By number the present step has it before its hold is over, too.
-    fn approve(&mut self, step: Option<NonZeroU32>) -> Answer {
+    /// Without a number only a step that waits for its approval and for nothing before it has one, so that a second Enter
+    /// never approves a gate that nobody has seen. By number the present step has it before its hold is over, too.
+    fn approve(&mut self, step: Option<NonZeroU32>, fleet: &Fleet) -> Answer {
         let ratio = self.progress.state.ratio();
         let number = steps::number(self.steps(), ratio);
         let asks = steps::needs_approval(self.steps(), ratio);
-        let passed = self.has_passed();
-        let now = self.now.steady;
+        let facts = self.facts(fleet);
+        let next = next(&self.progress.state, &facts);
         let State::Moving(moving) = &mut self.progress.state else {
             return Err("the release is not on its way, nothing waits for an approval".into());
         };
@@ -114,22 +135,21 @@ impl Change<'_> {
         if !asks {
             return Err(format!("step {number} asks for no approval"));
         }
-        let held = !moving.hold.is_over(now);
-        let by_number = format!("to approve it ahead, name it: --step {number}, or approve/{number}");
-        match step {
-            None if moving.approved => {
+        if step.is_none() {
+            if moving.approved {
                 return Err(format!("step {number} is approved already; nothing else waits for an approval"));
             }
-            None if held => return Err(format!("the hold of step {number} is not over yet; {by_number}")),
-            None if !passed => {
-                return Err(format!("step {number} still waits for its verdict; {by_number}"));
+            if let Some(why) = waits_for_more(next, number) {
+                return Err(format!(
+                    "{why}; to approve it ahead, name it: --step {number}, or approve/{number}"
+                ));
             }
-            _ => moving.approved = true,
         }
-        let when = match (held, passed) {
-            (true, _) => " once its hold is over",
-            (false, false) => " once it has its verdict",
-            (false, true) => "",
+        moving.approved = true;
+        let when = match (facts.hold_over, facts.passed) {
+            (false, _) => " once its hold is over",
+            (true, false) => " once it has its verdict",
+            (true, true) => "",
         };
         Ok(format!("step {number} may go on{when}"))
     }

@@ -229,8 +229,8 @@ impl Change<'_> {
             Reason::RollingBack,
             format!("everyone goes back to {}, {reason}: {message}", self.stable_version()),
         );
-        self.progress.state =
-            State::RolledBack(Rollback { reason: reason.to_owned(), message, at: self.now.wall });
+        let (reason, at) = (reason.to_owned(), self.now.wall);
+        self.progress.state = State::RolledBack(Rollback { reason, message, at, completed_at: None });
     }
 
     /// A release begins at ratio 0.

@@ -11,6 +11,7 @@ use crate::{
     judge::{self, Batch, Verdict},
     observation::Round,
     progress::{INHERITED, Moving, Progress, Rollback, State},
+    spec::Force,
 };
 
 impl Change<'_> {
@@ -30,24 +31,26 @@ impl Change<'_> {
         if self.acknowledged {
             memory.acknowledged = true;
             memory.unacknowledged_since = None;
-            let is_first = self.progress.stage.acknowledged_at.is_none();
             self.progress.stage.acknowledged_at.get_or_insert(self.now.steady);
             if self.held.is_none() {
                 self.progress.settled_generation = self.seen.generation;
             }
-            if is_first {
-                self.tell_who_is_back();
-            }
+            self.tell_who_is_back();
         } else {
             memory.acknowledged = false;
             memory.unacknowledged_since.get_or_insert(self.now.steady);
         }
     }
 
-    /// Whoever went back has arrived: every proxy says so. Kept with the stage, so that a restart does not tell it again.
+    /// Whoever went back has arrived: every proxy says so. Once for each rollback, whatever is edited afterwards, and not
+    /// while everyone is sent to gray.
     fn tell_who_is_back(&mut self) {
-        let State::RolledBack(rollback) = &self.progress.state else { return };
-        let Rollback { reason, message, .. } = rollback;
+        let State::RolledBack(rollback) = &mut self.progress.state else { return };
+        if self.plan.force == Force::Gray || rollback.completed_at.is_some() {
+            return;
+        }
+        rollback.completed_at = Some(self.now.wall);
+        let Rollback { reason, message, .. } = rollback.clone();
         if reason != INHERITED {
             let message = format!("everyone is back on {}, {reason}: {message}", self.stable_version());
             self.tell(Reason::RolledBack, message);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use halftone_routing::config::{self, RoutingConfig, names::Uid, units::Revision};
 
-use super::{adopt::Held, change::Change};
+use super::{adopt::Held, change::Change, serving};
 use crate::{
     claims::union,
     progress::State,
@@ -66,7 +66,8 @@ impl Change<'_> {
         both.filter(|both| both.check().is_ok()).unwrap_or(document)
     }
 
-    /// Whether the wanted document would move users to a stable arm without a ready endpoint. Whoever decides that
+    /// Whether the wanted document would move users to a stable arm without a ready endpoint. Nobody moves who is on that
+    /// arm already, as where the version that was promoted is named stable. Whoever decides that
     /// they go back looks at the endpoints first; but a process may be killed between that and the document, and
     /// stable be gone when the next one comes to write it.
     fn would_strand(&self, live: Option<&RoutingConfig>) -> bool {
@@ -74,7 +75,9 @@ impl Change<'_> {
         let closes = |live: &RoutingConfig| {
             matches!(state, State::RolledBack(_)) && live.state == config::State::Active
         };
-        let lowers = live.is_some_and(|live| state.ratio() < live.ratio || closes(live));
+        let lowers = live.is_some_and(|live| {
+            (state.ratio() < live.ratio || closes(live)) && !serving::is_on(live, &self.plan.stable)
+        });
         lowers && !self.is_forced() && !self.stable_ready()
     }
 

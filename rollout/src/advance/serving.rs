@@ -3,8 +3,9 @@
 //! docs/concepts.md, *What an edit may move*.
 
 use halftone_routing::config::{
-    self,
+    self, RoutingConfig,
     arm::{Arm, ArmConfig, Backend, ServicePort, ServiceRef},
+    rule::Target,
     units::{Ratio, ReleaseId},
 };
 
@@ -15,20 +16,20 @@ use crate::{
 };
 
 /// With more than this on gray, most users are there; in millionths.
-const HALF: u32 = 500_000;
+pub(super) const HALF: u32 = 500_000;
 
 /// What is known of who serves users.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Before<'a> {
     /// Nobody does: there is no document, or it is withdrawn.
     Nothing,
-    /// Somebody may, and neither a status nor a document that can be read says who.
-    Unknown,
-    /// These do, by the live document.
+    /// Somebody may, and neither a status nor a document that can be read says who. This `force` stood, as far as is known.
+    Unknown { force: Force },
+    /// These do, by the live document or by the status.
     Live(Live<'a>),
 }
 
-/// The live document, as far as it decides who serves whom.
+/// The live document or the status, as far as it decides who serves whom.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Live<'a> {
     /// The release; none without gray.
@@ -98,13 +99,31 @@ pub(crate) fn rule(before: &Before<'_>, edit: &Edit<'_>) -> Ruling {
             let ruling = if live.id == edit.id { live.in_place(edit) } else { live.by_another_release(edit) };
             live.waits(edit, &ruling).map_or(ruling, Ruling::Waits)
         }
-        Before::Unknown if edit.force == Force::None => Ruling::ServingUnknown,
+        Before::Unknown { .. } if edit.force == Force::None => Ruling::ServingUnknown,
+        Before::Unknown { force } if *force == edit.force => Ruling::ForceStands,
         Before::Nothing if edit.initial == Initial::Gray && edit.gray.is_some() => Ruling::Kept,
-        Before::Unknown | Before::Nothing => Ruling::Taken,
+        Before::Unknown { .. } | Before::Nothing => Ruling::Taken,
     }
 }
 
 impl<'a> Live<'a> {
+    /// Who serves by a document, which is of this object.
+    pub(super) fn of(document: &'a RoutingConfig) -> Self {
+        Self {
+            id: document.arms.gray.as_ref().map(|_| document.release.id),
+            stable: &document.arms.stable,
+            gray: document.arms.gray.as_ref(),
+            state: document.state,
+            ratio: document.ratio,
+            force: match document.force {
+                None => Force::None,
+                Some(Target::Stable) => Force::Stable,
+                Some(Target::Gray) => Force::Gray,
+            },
+            is_own: true,
+        }
+    }
+
     /// Rows 2 to 5: the same release, or a plain route that stays one.
     fn in_place(&self, edit: &Edit<'_>) -> Ruling {
         if edit.moves_identity && self.splits() && self.is_mostly_gray() {
@@ -229,6 +248,13 @@ fn populated(force: Force, state: config::State, ratio: Ratio) -> &'static [Arm]
     }
 }
 
+/// Whether everyone is on `arm` by this document.
+pub(super) fn is_on(document: &RoutingConfig, arm: &ArmConfig) -> bool {
+    let live = Live::of(document);
+    let populated = populated(live.force, live.state, live.ratio);
+    populated.iter().all(|at| live.arm(*at).is_some_and(|serving| is_same(serving, arm)))
+}
+
 /// Whether two arms are the same version in the same place. Time-outs, limits and checks change nothing of who answers.
 pub(crate) fn is_same(one: &ArmConfig, other: &ArmConfig) -> bool {
     one.version == other.version
@@ -286,8 +312,9 @@ impl Ruling {
             Self::StableNotServing(most) => Obstacle::new("StableNotServing", most.advice()),
             Self::ServingUnknown => Obstacle::new(
                 "ServingUnknown",
-                "neither the status nor the routing document of this release can be read, so nobody knows which \
-                 version serves; proxies go on as they are. Set spec.force to Stable or Gray to say who serves",
+                "neither the status nor a routing document of this release tells which version serves users; proxies \
+                 go on as they are. Name the versions as they were, or set spec.force to Stable or Gray to say who \
+                 serves",
             ),
         })
     }

@@ -2,7 +2,7 @@
 //! `status.basis`, and an upgrade must not send a release back to its first step.
 
 use halftone_routing::config::{
-    arm::{Backend, ServicePort},
+    arm::{ArmConfig, Backend, ServicePort},
     identity::{GeneratedCookie, IdentityConfig, IdentitySource},
 };
 use sha2::{Digest, Sha256};
@@ -15,16 +15,17 @@ impl Basis {
     #[must_use]
     pub fn of(plan: &Plan) -> Self {
         Self {
-            stable: digest(&[
-                plan.stable.version.as_str(),
-                &backend(&plan.stable.backend),
-                plan.stable.path_prefix.as_ref().map_or("", |prefix| prefix.as_str()),
-            ]),
+            stable: arm(&plan.stable),
             identity: sources(&plan.identity),
             missing: missing(&plan.identity),
             health: digest(&[&format!("{:?}", plan.health)]),
             force: plan.force,
         }
+    }
+
+    /// Whether this was its stable arm.
+    pub(crate) fn is_stable(&self, arm: &ArmConfig) -> bool {
+        self.stable == self::arm(arm)
     }
 
     /// Whether users between the arms would be others by `after`.
@@ -37,6 +38,12 @@ impl Basis {
 /// The same for an object that goes on from the document of another one.
 pub(crate) fn moves_identity(before: &IdentityConfig, after: &IdentityConfig) -> bool {
     (sources(before), missing(before)) != (sources(after), missing(after))
+}
+
+/// Who answers: which version, where.
+fn arm(arm: &ArmConfig) -> String {
+    let prefix = arm.path_prefix.as_ref().map_or("", |prefix| prefix.as_str());
+    digest(&[arm.version.as_str(), &backend(&arm.backend), prefix])
 }
 
 fn sources(identity: &IdentityConfig) -> String {

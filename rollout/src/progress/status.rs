@@ -20,8 +20,8 @@ use crate::{
     judge::{Assessment, Process, Totals, Verdict},
     plan::Plan,
     spec::{
-        BasisStatus, GrayReleaseStatus, LimitStatus, ObservedStatus, Phase, ProxiesStatus, ReleaseStatus,
-        RollbackStatus, StateName, StepStatus, VerdictStatus, Word,
+        BasisStatus, Force, GrayReleaseStatus, LimitStatus, ObservedStatus, Phase, ProxiesStatus,
+        ReleaseStatus, RollbackStatus, StateName, StepStatus, VerdictStatus, Word,
     },
 };
 
@@ -96,8 +96,9 @@ impl Progress {
     }
 
     fn rollback_status(&self) -> Option<RollbackStatus> {
-        let State::RolledBack(Rollback { reason, message, at }) = &self.state else { return None };
-        Some(RollbackStatus { reason: reason.clone(), message: message.clone(), at: *at })
+        let State::RolledBack(rollback) = &self.state else { return None };
+        let Rollback { reason, message, at, completed_at } = rollback.clone();
+        Some(RollbackStatus { reason, message, at, completed_at })
     }
 
     fn proxies_status(&self) -> ProxiesStatus {
@@ -125,9 +126,8 @@ impl Progress {
         now: Now,
     ) -> Result<Self, Unrestorable> {
         let Some(state) = &status.state else {
-            // Nothing was ever accepted; what was told of that need not be told again.
-            let conditions = status.conditions.clone();
-            return Ok(Self { generation: status.observed_generation, conditions, ..Self::new(now) });
+            // Nothing was ever accepted, or nothing since a status that could not be restored.
+            return Ok(Self::salvage(status, None, now));
         };
         let mut restored = Self {
             generation: status.observed_generation,
@@ -155,18 +155,25 @@ impl Progress {
         Ok(restored)
     }
 
-    /// What a status that cannot be restored has all the same: what was answered and what was. Where the release stands is
-    /// read from its live document at the next turn, by `accepted`, the plan of the spec that was in effect; hold and
-    /// evidence start over.
+    /// What a status that cannot be restored has all the same: what was answered and what was, that a person or a failure
+    /// has stopped the release, and that a document was served once. Where the release stands is read from its live
+    /// document at the next turn, by `accepted`, the plan of the spec that was in effect; hold and evidence start over,
+    /// and a step asks for its approval once more.
     #[must_use]
     pub fn salvage(status: &GrayReleaseStatus, accepted: Option<Arc<Plan>>, now: Now) -> Self {
+        let new = Self::new(now);
         let mut salvaged = Self {
             generation: status.observed_generation,
+            state: restore_rollback(status).map_or(State::Plain, State::RolledBack),
+            stage: restore_stage(status, now).unwrap_or(new.stage),
+            paused: status.paused,
+            revision: unsigned("revision", status.revision.unwrap_or_default()).unwrap_or_default(),
+            token: status.request_token.clone().unwrap_or_default(),
             serving: status.serving.clone(),
             last_request: status.last_handled_request.clone(),
             history: status.history.clone(),
             conditions: status.conditions.clone(),
-            ..Self::new(now)
+            ..new
         };
         salvaged.memory.accepted = accepted;
         salvaged
@@ -318,12 +325,19 @@ fn restore_state(name: StateName, status: &GrayReleaseStatus) -> Result<State, U
         }
         StateName::Promoted => State::Promoted { watch: watch()?, kept: restore_kept(status)? },
         StateName::RolledBack => {
-            let rollback =
-                status.rollback.clone().ok_or_else(|| Unrestorable::new("rollback", "is missing"))?;
-            let RollbackStatus { reason, message, at } = rollback;
-            State::RolledBack(Rollback { reason, message, at })
+            let rollback = restore_rollback(status);
+            State::RolledBack(rollback.ok_or_else(|| Unrestorable::new("rollback", "is missing"))?)
         }
     })
+}
+
+fn restore_rollback(status: &GrayReleaseStatus) -> Option<Rollback> {
+    let RollbackStatus { reason, message, at, completed_at } = status.rollback.clone()?;
+    let to_gray = status.basis.as_ref().is_some_and(|basis| basis.force.known() == Some(Force::Gray));
+    // A status of before does not say so; what every proxy has had since it went back was told.
+    let acknowledged_at = status.step.as_ref().and_then(|step| step.acknowledged_at);
+    let completed_at = completed_at.or(acknowledged_at.filter(|_| !to_gray));
+    Some(Rollback { reason, message, at, completed_at })
 }
 
 fn restore_kept(status: &GrayReleaseStatus) -> Result<Option<Ratio>, Unrestorable> {

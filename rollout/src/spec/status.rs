@@ -260,6 +260,11 @@ pub struct RollbackStatus {
     /// When the rollback was decided.
     #[schemars(schema_with = "schema::timestamp")]
     pub at: Timestamp,
+
+    /// When every proxy had taken the rollback up, so that all users were back. Absent until then.
+    #[schemars(schema_with = "schema::timestamp")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub completed_at: Option<Timestamp>,
 }
 
 /// The gray release in progress, or the last one if it is over.

@@ -85,7 +85,8 @@ impl Audit {
         let stable_ready = seen.seen.ready_endpoints(&plan.stable.backend) > 0;
         let forced = plan.force != Force::None;
         if routing.ratio < live.ratio {
-            assert!(stable_ready || forced, "users moved to a stable arm without a ready endpoint");
+            let stays = users::are_on(live, &routing.arms.stable);
+            assert!(stable_ready || forced || stays, "users moved to a stable arm without a ready endpoint");
         }
         let (before, after) = (seen.before, &seen.turn.progress);
         if after.state().kept().is_some() {

@@ -93,10 +93,34 @@ fn a_second_approve_never_approves_a_gate_that_nobody_has_seen() {
     let mut world = World::new(&format!("steps: [{}, {}, {}]", gate(10), gate(50), gate(100)));
     world.run_until_phase(Phase::AwaitingApproval).must(Command::Approve(None));
     assert_eq!(world.ratio(), "50%", "the same turn goes on");
+    world.run("1s");
     refused(&mut world, Command::Approve(None), "the hold of step 2 is not over yet");
     refused(&mut world, Command::Approve(None), "name it: --step 2, or approve/2");
     world.run("10m");
     assert_eq!((world.phase(), world.ratio().as_str()), (Phase::AwaitingApproval, "50%"));
+}
+
+#[test]
+fn approve_without_a_number_waits_until_every_proxy_has_the_step() {
+    let gate = |ratio: u32| format!("{{ratio: {ratio}, hold: 0s, approval: true}}");
+    let steps = format!("steps: [{}, {}, {}]", gate(10), gate(50), gate(100));
+    let mut world = World::new(&format!("{{health: {{enabled: false}}, {steps}}}"));
+    world.run_until_phase(Phase::AwaitingApproval).must(Command::Approve(None));
+    assert_eq!(world.ratio(), "50%", "the same turn goes on");
+    refused(
+        &mut world,
+        Command::Approve(None),
+        "not every proxy has step 2 yet; to approve it ahead, name it",
+    );
+    world.proxies[1].silent = true;
+    world.proxies[1].missed = 3;
+    world.run("10s");
+    refused(&mut world, Command::Approve(None), "not every proxy");
+    world.proxies[1].silent = false;
+    world.run_until_phase(Phase::AwaitingApproval).must(Command::Pause);
+    refused(&mut world, Command::Approve(None), "the release is paused");
+    world.must(Command::Resume).must(Command::Approve(None));
+    assert_eq!(world.ratio(), "100%");
 }
 
 #[test]

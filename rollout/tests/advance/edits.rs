@@ -242,6 +242,22 @@ fn after_a_promotion_the_next_release_has_to_name_what_serves() {
 }
 
 #[test]
+fn a_promoted_version_without_endpoints_is_followed_by_one_beside_it() {
+    let mut world = World::new("");
+    world.run_until_phase(Phase::Promoted).stable_endpoints = 0;
+    let next = "{stable: {service: {name: checkout-v2}, version: v2}, gray: {service: {name: checkout-v3}, version: v3}}";
+    world.edit(next).run("1s");
+    assert_eq!((world.live().arms.stable.version.as_str(), world.ratio().as_str()), ("v2", "0%"));
+    assert_eq!(
+        (world.phase(), world.condition("Ready").as_str()),
+        (Phase::Pending, "False/StableUnavailable")
+    );
+    assert_eq!([Reason::Superseded, Reason::RollingBack].map(|reason| world.count(reason)), [1, 0]);
+    world.edit("force: Gray").run("1s");
+    assert_eq!(world.live().force, Some(Target::Gray), "the way forward is open");
+}
+
+#[test]
 fn force_stable_overrides_what_serves() {
     let mut world = promoted();
     world.edit("{gray: {version: v3}, force: Stable}").run("1s");
@@ -641,12 +657,22 @@ fn arms_may_be_edited_before_anybody_was_served() {
 
 #[test]
 fn what_a_lost_document_said_is_not_guessed() {
-    let mut world = at_half();
-    world.live = None;
-    world.accepted = None;
-    world.highest_revision = 3;
+    let lost = || {
+        let mut world = World::new("steps: [{ratio: 80, hold: 10m}, {ratio: 100, hold: 10m}]");
+        world.run_until_ratio("80%");
+        (world.live, world.accepted, world.highest_revision) = (None, None, 3);
+        world
+    };
+    let mut world = lost();
     world.restart().edit("gray: {version: v3}").run("1s");
-    assert_eq!((world.condition("Accepted").as_str(), world.live.is_none()), ("False/ServingUnknown", true));
+    assert_eq!(
+        (world.condition("Accepted").as_str(), world.live.is_none()),
+        ("False/StableNotServing", true)
+    );
     world.edit("gray: {version: v2}").run("1s");
-    assert_eq!(world.ratio(), "50%", "the status knows these arms");
+    assert_eq!(world.ratio(), "80%", "the status knows these arms");
+    let mut world = lost();
+    world.status = Default::default();
+    world.restart().run("1s");
+    assert_eq!((world.condition("Accepted").as_str(), world.live.is_none()), ("False/ServingUnknown", true));
 }

@@ -302,6 +302,46 @@ fn nobody_is_called_back_by_a_document_that_cannot_be_written() {
     assert_eq!(told(&world), [1, 1, 1], "each is told once, whoever restarts");
 }
 
+fn rolled_back() -> World {
+    let mut world = at_half();
+    world.must(Command::Rollback).run_until_phase(Phase::RolledBack).run("1s");
+    assert_eq!(world.count(Reason::RolledBack), 1);
+    world
+}
+
+#[test]
+fn an_edit_of_a_release_that_was_rolled_back_tells_of_no_second_rollback() {
+    for edit in ["force: Gray", "force: Stable", "stable: {version: v1.1}", "targetRatio: 50"] {
+        let mut world = rolled_back();
+        world.edit(edit).run("10s").restart().run("10s").edit("force: null").run("10s");
+        assert_eq!((world.phase(), world.count(Reason::RolledBack)), (Phase::RolledBack, 1), "{edit}");
+    }
+}
+
+#[test]
+fn nobody_is_called_back_while_everyone_is_forced_to_gray() {
+    let mut world = at_half();
+    world.must(Command::Rollback).edit("force: Gray").run("10s").restart().run("10s");
+    assert_eq!(world.count(Reason::RolledBack), 0);
+    world.edit("force: null").run("10s");
+    assert_eq!(world.count(Reason::RolledBack), 1, "once they are back");
+}
+
+#[test]
+fn a_status_of_before_that_says_nothing_of_the_end_of_a_rollback_tells_of_it_no_more() {
+    let mut world = rolled_back();
+    world.status.rollback.as_mut().unwrap().completed_at = None;
+    world.restart().run("10s").edit("stable: {version: v1.1}").run("10s");
+    assert_eq!(world.count(Reason::RolledBack), 1);
+}
+
+#[test]
+fn a_second_rollback_is_told_as_well() {
+    let mut world = rolled_back();
+    world.must(Command::Retry).run_until_ratio("10%").must(Command::Rollback).run("10s");
+    assert_eq!(world.count(Reason::RolledBack), 2);
+}
+
 #[test]
 fn a_rollback_says_how_many_users_its_failures_reached_and_a_retry_counts_anew() {
     let mut world = World::new("");

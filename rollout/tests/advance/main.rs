@@ -11,6 +11,7 @@ mod edits;
 mod failures;
 mod features;
 mod fleet;
+mod hand_overs;
 mod past;
 mod recorded;
 mod restarts;

@@ -35,6 +35,12 @@ fn version(arm: &ArmConfig) -> &str {
     arm.version.as_str()
 }
 
+/// Whether all of them are on this arm.
+pub(crate) fn are_on(document: &RoutingConfig, stable: &ArmConfig) -> bool {
+    let is_on = |arm: &ArmConfig| (&arm.version, &arm.backend) == (&stable.version, &stable.backend);
+    USERS.iter().all(|user| arm(document, *user).is_some_and(is_on))
+}
+
 /// Nobody changes version unseen.
 pub(crate) fn keep_their_version(seen: &Seen<'_>) {
     let Some(after) = &seen.turn.routing else { return };

@@ -1,6 +1,11 @@
 //! Words of a status that only a later version knows, met after going back to this one.
 
-use halftone_rollout::progress::Progress;
+use halftone_rollout::{
+    events::Reason,
+    progress::Progress,
+    request::Command,
+    spec::{Phase, RequestResult},
+};
 use serde_json::{Value, json};
 
 use crate::world::World;
@@ -53,4 +58,54 @@ fn a_state_that_is_unknown_is_read_from_the_document_instead() {
         assert_eq!((world.live().ratio, world.live().state), (document.ratio, document.state));
         world.run_until_ratio("50%");
     }
+}
+
+/// A release at 10 % after `happened`, whose status is then read by a version that cannot go on from it.
+fn unreadable(happened: impl FnOnce(&mut World) -> &mut World) -> World {
+    let mut world = World::new("");
+    world.run_until_ratio("10%").run("5s");
+    happened(&mut world);
+    let mut status = serde_json::to_value(&world.status).unwrap();
+    status["state"] = json!("Merging");
+    world.status = serde_json::from_value(status).unwrap();
+    world.progress = Progress::salvage(&world.status, None, world.now());
+    world
+}
+
+#[test]
+fn a_release_that_was_paused_stays_paused_until_a_person_resumes_it() {
+    let mut world = unreadable(|world| world.must(Command::Pause));
+    world.run("10m").restart().run("10m");
+    assert_eq!((world.phase(), world.ratio().as_str()), (Phase::Paused, "10%"));
+    world.must(Command::Resume).run_until_ratio("50%");
+}
+
+#[test]
+fn a_pause_is_not_lost_while_no_spec_can_be_taken() {
+    let mut world = unreadable(|world| world.must(Command::Pause));
+    let live = world.live.take();
+    world.run("1m").restart().run("1m");
+    assert_eq!((world.condition("Accepted").as_str(), &world.live), ("False/ServingUnknown", &None));
+    world.live = live;
+    world.restart().run("10m");
+    assert_eq!((world.phase(), world.ratio().as_str()), (Phase::Paused, "10%"));
+}
+
+#[test]
+fn a_rollback_that_proxies_have_not_heard_of_is_carried_out() {
+    let mut world = unreadable(|world| world.kill_before_next_apply().must(Command::Rollback));
+    assert_eq!(world.ratio(), "10%", "written, not applied");
+    world.run("10m");
+    assert_eq!((world.phase(), world.ratio().as_str()), (Phase::RolledBack, "0%"));
+    assert_eq!(world.status.rollback.as_ref().unwrap().reason, "Requested");
+}
+
+#[test]
+fn a_request_of_before_is_not_carried_out_again() {
+    let mut world = unreadable(|world| world.must(Command::Pause).must(Command::Resume));
+    let token = world.status.request_token.clone().unwrap();
+    world.run("1m");
+    assert_ne!(world.progress.request_token(), token);
+    assert_eq!(world.count(Reason::RequestDone), 2);
+    assert_eq!(world.ask_as(&format!("promote@{token}")).result, RequestResult::Stale);
 }

@@ -92,6 +92,13 @@ impl Proxy {
     }
 }
 
+/// What an installation keeps of a release that it has handed over.
+pub(crate) struct Left {
+    live: Option<Arc<RoutingConfig>>,
+    accepted: Option<Value>,
+    proxies: Vec<Proxy>,
+}
+
 /// Requests and how they fare.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Traffic {
@@ -170,6 +177,8 @@ pub(crate) struct World {
     fresh_process: bool,
     wake_after: Duration,
     kill_before_apply: bool,
+    /// The live document is of before a hand-over: another installation's has served since.
+    served_elsewhere: bool,
 }
 
 impl World {
@@ -233,6 +242,7 @@ impl World {
             fresh_process: true,
             wake_after: Duration::ZERO,
             kill_before_apply: false,
+            served_elsewhere: false,
         }
     }
 
@@ -308,7 +318,7 @@ impl World {
         let what = Seen {
             plan: &self.plan,
             before: &before,
-            live: self.live.as_deref(),
+            live: self.live.as_deref().filter(|_| !self.served_elsewhere),
             seen: &seen,
             now,
             turn: &turn,
@@ -340,6 +350,7 @@ impl World {
             self.accepted = Some(self.spec.clone());
         }
         if let Some(routing) = &turn.routing {
+            self.served_elsewhere = false;
             let ratio = routing.ratio.to_string();
             if self.ratios.last().is_none_or(|(_, last)| *last != ratio) {
                 self.ratios.push((self.seconds(), ratio));
@@ -502,6 +513,26 @@ impl World {
         }
         self.audit = Audit::default();
         self.write(changes).restart()
+    }
+
+    /// Another installation takes over: it has the status, its own proxies, and no document. Returns what this one leaves.
+    pub(crate) fn hand_over(&mut self) -> Left {
+        let proxies = vec![Proxy::new("other-a"), Proxy::new("other-b")];
+        let left = Left {
+            live: self.live.take(),
+            accepted: self.accepted.take(),
+            proxies: std::mem::replace(&mut self.proxies, proxies),
+        };
+        self.audit = Audit::default();
+        self.restart();
+        left
+    }
+
+    /// The installation before has it back, with the documents that it had.
+    pub(crate) fn hand_back(&mut self, left: Left) -> &mut Self {
+        (self.live, self.accepted, self.proxies) = (left.live, left.accepted, left.proxies);
+        (self.audit, self.served_elsewhere) = (Audit::default(), true);
+        self.restart()
     }
 
     pub(crate) fn phase(&self) -> Phase {

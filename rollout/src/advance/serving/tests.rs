@@ -260,8 +260,12 @@ fn rows_12_and_13_what_is_not_known_is_as_the_spec_says() {
     assert_eq!(rule(Before::Nothing, "v1@a v2@b"), Ruling::Taken);
     assert_eq!(rule(Before::Nothing, "v1@a v2@b initial=Gray"), Ruling::Kept);
     assert_eq!(rule(Before::Nothing, "v1@a - initial=Gray"), Ruling::Taken);
-    assert_eq!(rule(Before::Unknown, "v1@a v2@b initial=Gray"), Ruling::ServingUnknown);
-    assert_eq!(rule(Before::Unknown, "v1@a v2@b force=Stable"), Ruling::Taken);
+    let unknown = |force| Before::Unknown { force };
+    assert_eq!(rule(unknown(Force::None), "v1@a v2@b initial=Gray"), Ruling::ServingUnknown);
+    assert_eq!(rule(unknown(Force::None), "v1@a v2@b force=Stable"), Ruling::Taken);
+    assert_eq!(rule(unknown(Force::Gray), "v1@a v2@b"), Ruling::ServingUnknown);
+    assert_eq!(rule(unknown(Force::Gray), "v1@a v2@b force=Stable"), Ruling::Taken);
+    assert_eq!(rule(unknown(Force::Gray), "v1@a v2@b force=Gray"), Ruling::ForceStands, "it was set before");
 }
 
 #[test]
