@@ -258,13 +258,24 @@ impl Desk {
 
     /// There is no such release any more. Returns those whom that may concern.
     pub fn forget(&mut self, key: &Key) -> BTreeSet<Key> {
+        self.let_alone(key);
+        self.claims.note(key, None)
+    }
+
+    /// The release is not looked after here, and proxies serve it all the same: nobody else may have its places. Returns
+    /// those whom that may concern.
+    pub fn keep_claim(&mut self, key: &Key, claim: Claim) -> BTreeSet<Key> {
+        self.let_alone(key);
+        self.claims.note(key, Some(claim))
+    }
+
+    fn let_alone(&mut self, key: &Key) {
         self.busy.remove(key);
         self.told.remove(key);
         if let Some(tracked) = self.tracked.remove(key) {
             self.keys.remove(&tracked.uid);
         }
         self.claims.forget_shadow(key);
-        self.claims.note(key, None)
     }
 
     /// Nothing is counted for this uid any more.

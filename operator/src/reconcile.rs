@@ -206,6 +206,13 @@ pub async fn reconcile(context: &Context, key: &Key) -> Result<Ended, Error> {
             context.metrics.per_release().forget(key);
             Ok(Ended { wake_after: None, concerned })
         }
+        Subject::Served(kept) => {
+            context.metrics.per_release().forget(key);
+            let claim = context.claim(kept.iter());
+            let concerned = context.desk().keep_claim(key, claim).into_iter().collect();
+            // Whoever looks after it may be gone some day.
+            Ok(Ended { wake_after: Some(IDLE), concerned })
+        }
         // The watches that are under way wake it.
         Subject::Unknown => Ok(Ended { wake_after: Some(IDLE), concerned: Vec::new() }),
         Subject::HandedOver(left) => context.step_async("leave", leave::let_go(context, key, left)).await,

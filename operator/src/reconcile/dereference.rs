@@ -24,6 +24,9 @@ const OTHERS: SignedDuration = SignedDuration::from_secs(20);
 pub(crate) enum Subject {
     /// Nothing of ours.
     Nothing,
+    /// Documents that proxies go on serving, of a release that is not ours to look at: its namespace is not watched any
+    /// more, or another installation looks after it.
+    Served(Vec<Kept>),
     /// A release of which too little is known yet.
     Unknown,
     /// Documents of a release that another installation serves, in a fleet that we have no more.
@@ -37,17 +40,23 @@ pub(crate) enum Subject {
 pub(super) async fn dereference(context: &Context, key: &Key) -> Result<Subject, Error> {
     let known = context.desk().known(key);
     let kept = context.world.kept_of(&context.fleet.class, key);
-    // What we cannot see is not gone.
     let Some(packed) = object(context, key, known.as_ref(), !kept.is_empty()).await? else {
-        let gone = !kept.is_empty() && context.world.watches(&key.namespace);
-        return Ok(if gone { Subject::Gone(kept) } else { Subject::Nothing });
+        return Ok(match (kept.is_empty(), context.world.watches(&key.namespace)) {
+            (true, _) => Subject::Nothing,
+            (false, true) => Subject::Gone(kept),
+            // What we cannot see is not gone.
+            (false, false) => Subject::Served(kept),
+        });
     };
     let object = packed.unpack();
     let Some(uid) = object.uid().and_then(|uid| uid.parse::<Uid>().ok()) else { return Ok(Subject::Nothing) };
-    // Its documents, if we have any, are neither ours to write nor gone.
     if context.is_anothers(&object) {
-        let handed_over = !kept.is_empty() && context.has_let_go_of(&object);
-        return Ok(if handed_over { Subject::HandedOver(kept) } else { Subject::Unknown });
+        return Ok(match (kept.is_empty(), context.has_let_go_of(&object)) {
+            (true, _) => Subject::Unknown,
+            (false, true) => Subject::HandedOver(kept),
+            // Neither ours to write nor gone.
+            (false, false) => Subject::Served(kept),
+        });
     }
     if !context.is_ours(&object) {
         // It was deleted and made again for another fleet.

@@ -84,6 +84,27 @@ async fn a_release_of_the_same_namespace_takes_a_withdrawn_host_over_at_once() {
     assert_eq!(cluster.events("HostTakenOver"), 0);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_namespace_that_is_not_watched_any_more_keeps_its_hosts() {
+    let cluster = Cluster::new().await;
+    cluster.release("checkout", 1, "shop.example.com");
+    let open = ("namespaces: [shop], hosts: [", "namespaces: ['*'], hosts: ['*', ");
+    let operator = cluster.operator_with(&[open]);
+    cluster.reaches("checkout", "Holding").await;
+    operator.end().await;
+    let _operator = cluster.operator_with(&[open, ("fleets:", "watchNamespaces: [market]\nfleets:")]);
+    cluster.release("first", 2, "first.example.com");
+    move_to(&cluster, "market", "first");
+    eventually("it looks after what is watched", || cluster.document(2)).await;
+    cluster.rest().await;
+    cluster.release("stranger", 3, "shop.example.com");
+    move_to(&cluster, "market", "stranger");
+    let told = eventually("the stranger is told", || conflict(&cluster, "market", "stranger")).await;
+    assert!(told.contains("shop/checkout has served shop.example.com/"), "{told}");
+    assert_eq!(cluster.document(3), None);
+    assert_eq!(cluster.document(1).unwrap()["state"], "Active", "it is not gone");
+}
+
 /// Has a release claim these hosts from now on.
 fn claim(cluster: &Cluster, name: &str, hosts: &[&str]) {
     cluster.server.edit("grayreleases", "shop", name, |object| {
