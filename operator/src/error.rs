@@ -61,6 +61,12 @@ impl Error {
         }
     }
 
+    /// Whether the turn counts all the same, see [`Error::Unwritten`] and [`Error::Unprogrammed`].
+    #[must_use]
+    pub fn counts(&self) -> bool {
+        matches!(self, Self::Unwritten(_) | Self::Unprogrammed(_))
+    }
+
     /// All kinds, for metrics.
     pub const KINDS: [&str; 6] = ["notLeading", "conflict", "refused", "unreachable", "late", "document"];
 

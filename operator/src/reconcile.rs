@@ -281,10 +281,20 @@ async fn carry_out(
     now: Now,
 ) -> Result<Option<Duration>, Error> {
     let applying = Box::pin(apply::apply(context, live, turn, observed, now));
-    let status = context.step_async("apply", applying).await?;
-    let (key, class) = (Key::of(&*live.object), context.fleet.class.as_str());
+    let applied = context.step_async("apply", applying).await;
+    if applied.as_ref().is_err_and(|error| !error.counts()) {
+        return applied.map(|()| None);
+    }
+    // What could not be written is a part of where the release stands.
+    let (key, class, status) = (Key::of(&*live.object), context.fleet.class.as_str(), turn.progress.status());
     context.metrics.per_release().stands(&key, class, &live.object, &status);
-    let reporting = Box::pin(report_status::report_status(context, live, status));
-    context.step_async("report_status", reporting).await?;
+    let reported = match applied {
+        Err(Error::Unwritten(_)) => Ok(()),
+        _ => {
+            let reporting = Box::pin(report_status::report_status(context, live, status));
+            context.step_async("report_status", reporting).await
+        }
+    };
+    applied.and(reported)?;
     leave::clear(context, live, turn.replaced()).await
 }

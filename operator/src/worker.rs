@@ -463,8 +463,7 @@ impl Worker {
                 }
                 tracing::error!(%fleet, namespace, release, "{what}: {error}");
                 // A turn that counts tells of it by itself.
-                let counts = matches!(error, Error::Unwritten(_) | Error::Unprogrammed(_));
-                if let Some(object) = self.context.world.release(key).filter(|_| !counts) {
+                if let Some(object) = self.context.world.release(key).filter(|_| !error.counts()) {
                     self.context.tell(&object.unpack(), Event::new(Reason::NotPersisted, text));
                 }
             }

@@ -22,7 +22,7 @@ use crate::written::Written;
 /// So many events wait for a document that cannot be written; older ones are dropped.
 const MOST_UNTOLD: usize = 32;
 
-/// Returns the status that tells of where the release stands now, figures included.
+/// Has the turn happen: afterwards its progress tells where the release stands.
 ///
 /// Where the status cannot be written, the turn is taken once more, knowing so: nothing rises on progress that a restart
 /// would not know, but users on a bad version do not wait for the API server to take a status, and no evidence against it
@@ -37,7 +37,7 @@ pub(super) async fn apply(
     turn: &mut Turn,
     observed: Observed,
     now: Now,
-) -> Result<GrayReleaseStatus, Error> {
+) -> Result<(), Error> {
     let Observed { mut seen, counted, .. } = observed;
     let unwritten = match persist(context, live, turn).await {
         Ok(()) => None,
@@ -58,10 +58,7 @@ pub(super) async fn apply(
     if let Some(document) = turn.routing.clone() {
         program_or_say_why(context, live, document).await?;
     }
-    match unwritten {
-        None => Ok(turn.progress.status()),
-        Some(error) => Err(Error::Unwritten(Box::new(error))),
-    }
+    unwritten.map_or(Ok(()), |error| Err(Error::Unwritten(Box::new(error))))
 }
 
 /// Has what a restart would have to know in the status.

@@ -244,7 +244,7 @@ async fn a_spec_that_changes_nothing_in_the_document_is_kept_all_the_same() {
 async fn a_status_that_cannot_be_written_stops_no_rollback_and_lets_nothing_rise() {
     let cluster = Cluster::new().await;
     cluster.release("checkout", 1, "shop.example.com");
-    let _operator = cluster.operator("a");
+    let operator = cluster.operator("a");
     cluster.reaches("checkout", "Holding").await;
     cluster.server.faults(|line| line.starts_with("update/status").then_some(Fault::Unavailable));
     let token = cluster.status("checkout")["requestToken"].as_str().unwrap().to_owned();
@@ -254,6 +254,8 @@ async fn a_status_that_cannot_be_written_stops_no_rollback_and_lets_nothing_rise
     fails_until_rolled_back(&cluster).await;
     assert_eq!(cluster.document(1).unwrap()["state"], "RolledBack");
     assert_eq!(cluster.status("checkout")["ratio"], "10%", "it is not in the status");
+    let ratio = r#"halftone_release_ratio{namespace="shop",release="checkout",class="default"} 0.0"#;
+    eventually("metrics", || operator.page("/metrics").contains(ratio).then_some(())).await;
     cluster.server.no_faults();
     cluster.reaches("checkout", "RolledBack").await;
 }
@@ -436,7 +438,7 @@ async fn what_another_operator_says_of_its_release_is_left_alone() {
 async fn a_document_that_may_not_be_written_is_told_in_the_servers_own_words_and_nobody_is_called_back() {
     let cluster = Cluster::new().await;
     cluster.release("checkout", 1, "shop.example.com");
-    let _operator = cluster.operator("a");
+    let operator = cluster.operator("a");
     cluster.reaches("checkout", "Holding").await;
     cluster.server.faults(|line| line.starts_with("patch configmaps/").then_some(Fault::Forbidden));
     cluster.ask("checkout", "rollback");
@@ -451,6 +453,17 @@ async fn a_document_that_may_not_be_written_is_told_in_the_servers_own_words_and
     assert_eq!((&ready["status"], &ready["message"]), (&json!("False"), &json!(sentence)));
     assert_eq!(cluster.condition("checkout", "Stalled"), None);
     eventually("an event", || (cluster.events("NotPersisted") > 0).then_some(())).await;
+    let metric = |line: &str| operator.page("/metrics").contains(line).then_some(());
+    let of = r#"namespace="shop",release="checkout",class="default""#;
+    eventually("an alert", || metric(&format!("halftone_release_ready{{{of}}} 0"))).await;
+    eventually("its phase", || metric(&format!(r#"halftone_release_info{{{of},phase="RollingBack""#))).await;
+    let proxies = || cluster.status("checkout")["proxies"]["ready"].clone();
+    assert_eq!(proxies(), 1);
+    let mut second = cluster.server.get("pods", "halftone", "proxy-0").unwrap();
+    (second["metadata"]["name"], second["metadata"]["uid"]) = (json!("proxy-1"), json!("uid-proxy-1"));
+    cluster.server.put("pods", &second);
+    eventually("figures", || (proxies() == 2).then_some(())).await;
+    cluster.server.remove("pods", "halftone", "proxy-1");
     assert_eq!((cluster.events("RollingBack"), cluster.events("RolledBack")), (0, 0));
     assert_eq!(cluster.document(1).unwrap()["ratio"], 100_000);
     cluster.server.no_faults();
