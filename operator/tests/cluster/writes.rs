@@ -282,6 +282,28 @@ async fn a_release_that_is_deleted_is_withdrawn_and_then_removed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_deletion_is_told_once_by_an_event_about_the_object_that_is_gone() {
+    let cluster = Cluster::new().await;
+    cluster.release("checkout", 1, "shop.example.com");
+    let operator = cluster.operator("a");
+    cluster.reaches("checkout", "Holding").await;
+    cluster.proxy.stop(&cluster.server, true);
+    cluster.server.remove("grayreleases", "shop", "checkout");
+    let told = || cluster.server.all("events").into_iter().find(|event| event["reason"] == "ObjectGone");
+    let event = eventually("an event", told).await;
+    let regarding = &event["regarding"];
+    assert_eq!((&regarding["namespace"], &regarding["name"]), (&json!("shop"), &json!("checkout")));
+    assert_eq!((&regarding["uid"], &event["type"]), (&json!("uid-1"), &json!("Warning")));
+    let note = "it is deleted: its routes stay for 1s and are then withdrawn; create it again to keep them";
+    assert_eq!(event["note"], note);
+    operator.end().await;
+    let _operator = cluster.operator("b");
+    eventually("withdrawn", || cluster.document(1).filter(|document| document["state"] == "Withdrawn")).await;
+    cluster.rest().await;
+    assert_eq!(cluster.events("ObjectGone"), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_object_of_the_same_name_goes_on_where_the_deleted_one_was() {
     let cluster = Cluster::new().await;
     cluster.release("checkout", 1, "shop.example.com");
