@@ -101,8 +101,9 @@ pub(crate) enum Command {
     Check(CheckArguments),
     /// Have one installation of the cluster leave a proxy class to another one
     ///
-    /// Of several installations that declare one class, one looks after its releases. Its operator hands them over, one
-    /// after the other; no request fails.
+    /// Of several installations that declare one class, one looks after its releases. Its operator offers them to the other
+    /// one and looks after each until that one has taken it; no request fails. With --to and the present owner nothing
+    /// more is handed over.
     HandOver(HandOverArguments),
     /// Run a release in virtual time against a traffic model, thousands of times a minute
     Simulate(SimulateArguments),

@@ -21,7 +21,8 @@ pub const NAMESPACE_ANNOTATION: &str = "halftone.dev/release-namespace";
 pub const NAME_ANNOTATION: &str = "halftone.dev/release-name";
 /// Annotation on the ConfigMap of a fleet: the installation that looks after the class.
 pub const CONTROLLER_ANNOTATION: &str = "halftone.dev/controller";
-/// Annotation on the ConfigMap of a fleet: a person has the class handed over to this installation.
+/// Annotation on the ConfigMap of a fleet: a person has the class handed over to this installation, see
+/// [`Order`](crate::ownership::Order).
 pub const HAND_OVER_ANNOTATION: &str = "halftone.dev/hand-over-to";
 /// The key of a routing document in its ConfigMap.
 pub const DOCUMENT_KEY: &str = "routing.json";

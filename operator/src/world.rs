@@ -25,7 +25,7 @@ use crate::error::Error;
 use crate::metrics::Metrics;
 use crate::names::{self, Key};
 use crate::objects::{FleetRef, Kept};
-use crate::ownership::Tally;
+use crate::ownership::{Order, Tally};
 use crate::packed::Packed;
 use crate::roster::ProxyPod;
 use crate::store::{Store, Touched};
@@ -57,8 +57,8 @@ pub struct Settings {
     pub config: Result<FleetConfig, String>,
     /// The installation that has written them.
     pub controller: Option<String>,
-    /// The installation that the class is handed over to.
-    pub hand_over_to: Option<String>,
+    /// The installation that a person has ordered to look after the class.
+    pub order: Option<Order>,
     /// Its resourceVersion.
     pub version: String,
 }
@@ -225,8 +225,8 @@ impl World {
         tally
     }
 
-    /// Forgets that a class was to be handed over, once it is: else it would go on to the same installation whenever it
-    /// comes back.
+    /// Forgets that a class was to be handed over, once that is over: else it would go on to the same installation
+    /// whenever it comes back.
     ///
     /// # Errors
     /// It stands there still.

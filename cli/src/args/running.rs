@@ -185,7 +185,7 @@ pub(crate) struct HandOverArguments {
     /// The installation that is to look after it: NAMESPACE/RELEASE of its chart
     #[arg(long, value_name = "NAMESPACE/RELEASE")]
     pub(crate) to: String,
-    /// Only where the present owner is gone: let the new one take the releases over at once
+    /// Only where the present owner is gone: let the new one take the releases over at once, unless the owner shows itself
     #[arg(long)]
     pub(crate) force: bool,
     #[command(flatten)]

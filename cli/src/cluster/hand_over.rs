@@ -1,10 +1,12 @@
 //! `halftone hand-over`: has one installation of a cluster leave a class to another one. One write: an annotation on the
-//! ConfigMap of the fleet, which the owner's operator follows. With `--force` the new owner is told itself.
+//! ConfigMap of the fleet, which the owner's operator follows. With `--force` the new owner is told itself, and when: it
+//! takes over what was last seen before.
 
 use std::io::Write;
 use std::process::ExitCode;
 
-use k8s_openapi::api::core::v1::ConfigMap;
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use kube::ResourceExt;
 use kube::api::{ListParams, Patch, PatchParams};
 use serde_json::json;
@@ -18,47 +20,67 @@ const MANAGER: &str = "halftone-cli";
 const CONTROLLER: &str = "halftone.dev/controller";
 const HAND_OVER: &str = "halftone.dev/hand-over-to";
 
+/// What is to be written, in which namespace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Step<'a> {
+    /// The owner there is to offer its releases.
+    Offer(&'a str),
+    /// The new owner there is to take the releases over.
+    Take(&'a str),
+    /// The owner there is to keep what it was to hand over.
+    Keep(&'a str),
+}
+
 /// Runs the command.
 pub(crate) fn run(arguments: &HandOverArguments) -> Result<ExitCode, Failure> {
     block_on(async {
         let cluster = Cluster::connect(&arguments.cluster, false).await?;
-        let name = format!("halftone-fleet-{}", arguments.class);
-        let by_name = ListParams::default().fields(&format!("metadata.name={name}"));
+        let by_name = ListParams::default().fields(&format!("metadata.name={}", fleet_name(arguments)));
         let fleets = cluster.list::<ConfigMap>(Scope::All, &by_name).await?;
-        let target = choose(&fleets, arguments)?;
-        if !arguments.force
-            && let Some(gone) = cluster.abandoned(&arguments.class, Some(target)).await
-        {
-            return Err(Failure::new(format!("the owner of class {} is gone. {gone}", arguments.class))
-                .advise(format!("add --force to have {} take its releases over at once", arguments.to)));
+        let step = choose(&fleets, arguments)?;
+        if let Step::Offer(owner) = step {
+            cluster.check(owner, arguments).await?;
         }
-        cluster.mark(target, &name, arguments).await?;
+        cluster.carry_out(step, arguments).await?;
         let mut out = output::stdout();
-        let (class, to) = (&arguments.class, &arguments.to);
-        match arguments.force {
-            true => writeln!(out, "class {class} belongs to {to} now; its operator takes the releases over")?,
-            false => writeln!(
+        let HandOverArguments { class, to, .. } = arguments;
+        match step {
+            Step::Take(_) => {
+                writeln!(out, "class {class} belongs to {to} now; its operator takes the releases over")?
+            }
+            Step::Offer(owner) => writeln!(
                 out,
-                "{to} is to look after class {class}; the operator in {target} hands its releases over"
+                "{to} is to look after class {class}; the operator in {owner} looks after each release until {to} has taken it"
             )?,
+            Step::Keep(_) => writeln!(out, "class {class} stays with {to}; nothing more is handed over")?,
         }
         out.flush()?;
         Ok(ExitCode::SUCCESS)
     })
 }
 
-/// The namespace whose fleet is to be told.
-fn choose<'a>(fleets: &'a [ConfigMap], arguments: &'a HandOverArguments) -> Result<&'a str, Failure> {
+fn fleet_name(arguments: &HandOverArguments) -> String {
+    format!("halftone-fleet-{}", arguments.class)
+}
+
+/// What to do.
+fn choose<'a>(fleets: &'a [ConfigMap], arguments: &'a HandOverArguments) -> Result<Step<'a>, Failure> {
     let HandOverArguments { class, to, force, .. } = arguments;
-    let (namespace, _) = to.split_once('/').ok_or_else(|| {
-        Failure::new(format!("{to} names no installation")).advise("write NAMESPACE/RELEASE of its chart")
-    })?;
+    let (namespace, _) = parts(to)?;
     if *force {
-        return Ok(namespace);
+        return Ok(Step::Take(namespace));
+    }
+    let of_owner = |fleet: &&ConfigMap| fleet.annotations().get(CONTROLLER) == Some(to);
+    let gives = |fleet: &&ConfigMap| {
+        let order = fleet.annotations().get(HAND_OVER);
+        order.is_some_and(|order| order.split('@').next() != Some(to))
+    };
+    if let Some(own) = fleets.iter().filter(of_owner).find(gives) {
+        return Ok(Step::Keep(own.metadata.namespace.as_deref().unwrap_or_default()));
     }
     let owner = |fleet: &&ConfigMap| fleet.annotations().get(CONTROLLER).is_some_and(|owner| owner != to);
     match fleets.iter().filter(owner).collect::<Vec<_>>()[..] {
-        [fleet] => Ok(fleet.metadata.namespace.as_deref().unwrap_or_default()),
+        [fleet] => Ok(Step::Offer(fleet.metadata.namespace.as_deref().unwrap_or_default())),
         [] => Err(Failure::new(format!("no other installation has the class {class}")).advise(format!(
             "if its owner is gone, {to} takes it over within ten minutes, or at once with --force"
         ))),
@@ -75,19 +97,88 @@ fn choose<'a>(fleets: &'a [ConfigMap], arguments: &'a HandOverArguments) -> Resu
     }
 }
 
+/// Namespace and release of an installation's chart.
+fn parts(to: &str) -> Result<(&str, &str), Failure> {
+    to.split_once('/').ok_or_else(|| {
+        Failure::new(format!("{to} names no installation")).advise("write NAMESPACE/RELEASE of its chart")
+    })
+}
+
+/// That no operator of the installation is there, if `pods` says so.
+fn nobody(pods: &[Pod], to: &str, selector: &str) -> Option<Failure> {
+    let is_ready = |pod: &Pod| {
+        let conditions = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
+        conditions.into_iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
+    };
+    if pods.iter().any(is_ready) {
+        return None;
+    }
+    let (namespace, _) = parts(to).ok()?;
+    let look = format!("kubectl get pods -n {namespace} -l {selector}");
+    Some(match pods.len() {
+        0 => Failure::new(format!("there is no operator of the installation {to}; nothing was ordered"))
+            .advise(format!("write NAMESPACE/RELEASE of its chart, as helm list -A has them; see {look}")),
+        _ => Failure::new(format!("no operator of the installation {to} is ready; nothing was ordered"))
+            .advise(format!("see {look}")),
+    })
+}
+
 impl Cluster {
-    async fn mark(&self, namespace: &str, name: &str, arguments: &HandOverArguments) -> Result<(), Failure> {
+    /// Whether there is somebody who hands over, and somebody who takes. What cannot be seen is taken to be so: until
+    /// the new owner takes a release, the present one looks after it.
+    async fn check(&self, owner: &str, arguments: &HandOverArguments) -> Result<(), Failure> {
+        let HandOverArguments { class, to, .. } = arguments;
+        if let Some(gone) = self.abandoned(class, Some(owner)).await {
+            return Err(Failure::new(format!("the owner of class {class} is gone. {gone}"))
+                .advise(format!("add --force to have {to} take its releases over at once")));
+        }
+        let (namespace, release) = parts(to)?;
+        let selector =
+            format!("app.kubernetes.io/name=halftone-operator,app.kubernetes.io/instance={release}");
+        let only = ListParams::default().labels(&selector);
+        match self.list::<Pod>(Scope::Namespace(namespace), &only).await {
+            Ok(pods) => nobody(&pods, to, &selector).map_or(Ok(()), Err),
+            Err(_) => Ok(()),
+        }
+    }
+
+    async fn carry_out(&self, step: Step<'_>, arguments: &HandOverArguments) -> Result<(), Failure> {
+        let HandOverArguments { class, to, .. } = arguments;
+        match step {
+            Step::Offer(namespace) => self.mark(namespace, arguments, to).await,
+            // Whoever has written a status since then is not gone.
+            Step::Take(namespace) => {
+                self.mark(namespace, arguments, &format!("{to}@{}", Timestamp::now())).await
+            }
+            Step::Keep(namespace) => {
+                let scope = Scope::Namespace(namespace);
+                let parameters =
+                    PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
+                let patch = Patch::Merge(json!({"metadata": {"annotations": {HAND_OVER: null}}}));
+                let api = self.api::<ConfigMap>(scope);
+                let patched = api.patch(&format!("halftone-fleet-{class}"), &parameters, &patch).await;
+                self.done(patched, scope)
+            }
+        }
+    }
+
+    async fn mark(&self, namespace: &str, arguments: &HandOverArguments, order: &str) -> Result<(), Failure> {
+        let name = fleet_name(arguments);
         let object = json!({
             "apiVersion": "v1", "kind": "ConfigMap",
             "metadata": {
                 "name": name,
                 "labels": {"halftone.dev/class": arguments.class},
-                "annotations": {HAND_OVER: arguments.to},
+                "annotations": {HAND_OVER: order},
             },
         });
         let scope = Scope::Namespace(namespace);
-        let patched = self.api::<ConfigMap>(scope);
-        let patched = patched.patch(name, &PatchParams::apply(MANAGER), &Patch::Apply(object)).await;
+        let api = self.api::<ConfigMap>(scope);
+        let patched = api.patch(&name, &PatchParams::apply(MANAGER), &Patch::Apply(object)).await;
+        self.done(patched, scope)
+    }
+
+    fn done(&self, patched: kube::Result<ConfigMap>, scope: Scope<'_>) -> Result<(), Failure> {
         patched.map(drop).map_err(|error| self.failed(&error, &Doing::patching::<ConfigMap>(scope)))
     }
 }
@@ -111,11 +202,30 @@ mod tests {
     fn the_owners_fleet_is_told_and_by_force_the_new_owners() {
         let fleets =
             [fleet("old", Some("old/halftone")), fleet("new", Some("new/halftone")), fleet("x", None)];
-        assert_eq!(choose(&fleets, &arguments("new/halftone", false)).unwrap(), "old");
-        assert_eq!(choose(&fleets, &arguments("other/halftone", true)).unwrap(), "other");
+        assert_eq!(choose(&fleets, &arguments("new/halftone", false)).unwrap(), Step::Offer("old"));
+        assert_eq!(choose(&fleets, &arguments("other/halftone", true)).unwrap(), Step::Take("other"));
         let told = |fleets: &[ConfigMap], to| choose(fleets, &arguments(to, false)).unwrap_err().to_string();
         assert!(told(&fleets[1..], "new/halftone").contains("no other installation has the class default"));
         assert!(told(&fleets, "third/halftone").contains("several installations"));
         assert!(told(&fleets, "halftone").contains("names no installation"));
+    }
+    #[test]
+    fn an_owner_that_is_named_keeps_what_it_was_to_hand_over() {
+        let mut fleets = [fleet("old", Some("old/halftone")), fleet("new", Some("new/halftone"))];
+        fleets[0].annotations_mut().insert(HAND_OVER.into(), "new/halftonne".into());
+        assert_eq!(choose(&fleets, &arguments("old/halftone", false)).unwrap(), Step::Keep("old"));
+        assert_eq!(choose(&fleets, &arguments("new/halftone", false)).unwrap(), Step::Offer("old"));
+    }
+
+    #[test]
+    fn only_an_installation_whose_operator_is_ready_is_named() {
+        let pod = |ready: &str| -> Pod {
+            let status = json!({"conditions": [{"type": "Ready", "status": ready}]});
+            serde_json::from_value(json!({"metadata": {}, "status": status})).unwrap()
+        };
+        let told = |pods: &[Pod]| nobody(pods, "new/halftonne", "x=y").map(|failure| failure.to_string());
+        assert!(told(&[]).unwrap().contains("there is no operator of the installation new/halftonne"));
+        assert!(told(&[pod("False")]).unwrap().contains("is ready"));
+        assert_eq!(told(&[pod("False"), pod("True")]), None);
     }
 }

@@ -281,7 +281,10 @@ fn merge(object: &mut Value, patch: &Value) {
             if !object.is_object() {
                 *object = json!({});
             }
-            merge(&mut object[name], value);
+            match value {
+                Value::Null => drop(object.as_object_mut().unwrap().remove(name)),
+                value => merge(&mut object[name], value),
+            }
         }),
         other => *object = other.clone(),
     }

@@ -7,6 +7,7 @@ use halftone_rollout::advance::Turn;
 use halftone_rollout::clock::Now;
 use halftone_rollout::events::{Event, Reason};
 use halftone_rollout::judge::Verdict;
+use halftone_rollout::spec::ControllerStatus;
 use halftone_rollout::{GrayRelease, GrayReleaseStatus};
 use halftone_routing::config::RoutingConfig;
 use tokio::time::Instant;
@@ -77,12 +78,14 @@ pub(super) fn stamped(context: &Context, status: GrayReleaseStatus) -> GrayRelea
     GrayReleaseStatus { controller: context.ownership.stamp(context.clock.now().wall), ..status }
 }
 
-/// Says who looked after the release before, if that was another installation.
+/// Says who looked after the release before, if that was another installation which has not offered it to us.
 fn tell_adopted(context: &Context, before: &GrayRelease) {
     let controller = before.status.as_ref().and_then(|status| status.controller.as_ref());
-    let Some(other) = controller.filter(|controller| Some(&*controller.id) != context.ownership.us()) else {
-        return;
+    let is_us = |id: &String| Some(id.as_str()) == context.ownership.us();
+    let is_ours = |controller: &&ControllerStatus| {
+        is_us(&controller.id) || controller.hand_over_to.as_ref().is_some_and(is_us)
     };
+    let Some(other) = controller.filter(|controller| !is_ours(controller)) else { return };
     let what = format!("the installation {} looked after it before; now we do", other.id);
     tracing::info!(reason = %Reason::Adopted, "{what}");
     context.tell(before, Event::new(Reason::Adopted, what));
@@ -97,7 +100,8 @@ pub(super) async fn write_status(
     let tracked = &mut live.tracked;
     let object = GrayRelease { status: Some(status), ..GrayRelease::clone(&live.object) };
     let written = Box::pin(context.cluster.write_status(&object)).await?;
-    context.ownership.wrote(written.status.as_ref().and_then(|status| status.controller.as_ref()));
+    let says = |object: &GrayRelease| object.status.as_ref().and_then(|status| status.controller.clone());
+    context.ownership.wrote(says(&object).as_ref(), says(&written).as_ref());
     tell_adopted(context, &live.object);
     tracked.written = Written::of(&object.status.unwrap_or_default(), Instant::now());
     tracked.unreadable = None;

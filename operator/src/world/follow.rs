@@ -22,6 +22,7 @@ use super::{Neighbours, Ours, Settings, State, World, groups_of_service, groups_
 use crate::lenient;
 use crate::names::{ADMIN_PORT, CLASS_LABEL, CONTROLLER_ANNOTATION, HAND_OVER_ANNOTATION, Key};
 use crate::objects::{self, FleetRef, Kept};
+use crate::ownership::Order;
 use crate::packed::Packed;
 use crate::roster::ProxyPod;
 use crate::store::{Store, Touched};
@@ -220,7 +221,7 @@ fn ours(object: &ConfigMap, class: &ObjectName) -> Option<Ours> {
         return Some(Ours::Fleet(Box::new(Settings {
             config: objects::fleet_config(object),
             controller: annotation(CONTROLLER_ANNOTATION),
-            hand_over_to: annotation(HAND_OVER_ANNOTATION),
+            order: annotation(HAND_OVER_ANNOTATION).map(|text| Order::read(&text)),
             version: object.resource_version().unwrap_or_default(),
         })));
     }

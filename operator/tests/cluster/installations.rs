@@ -11,6 +11,23 @@ fn controller(cluster: &Cluster, name: &str) -> Value {
     cluster.status(name)["controller"]["id"].clone()
 }
 
+/// Orders the installation whose fleet is in `namespace` to hand the class over, as the command does.
+async fn order(cluster: &Cluster, namespace: &str, to: &str) {
+    let settings = || cluster.server.get("configmaps", namespace, "halftone-fleet-default");
+    eventually("its settings", settings).await;
+    cluster.server.edit("configmaps", namespace, "halftone-fleet-default", |object| {
+        object["metadata"]["annotations"]["halftone.dev/hand-over-to"] = json!(to);
+    });
+}
+
+async fn until_forgotten(cluster: &Cluster, namespace: &str) {
+    let settings = || cluster.server.get("configmaps", namespace, "halftone-fleet-default");
+    eventually("it is forgotten", || {
+        settings()?["metadata"]["annotations"].get("halftone.dev/hand-over-to").is_none().then_some(())
+    })
+    .await;
+}
+
 async fn until_controller(cluster: &Cluster, name: &str, id: &str) {
     eventually(&format!("{name} is of {id}"), || (controller(cluster, name) == id).then_some(())).await;
 }
@@ -97,9 +114,7 @@ async fn a_class_is_handed_over_by_one_write() {
         eventually("its settings", || cluster.server.get("configmaps", "other", "halftone-fleet-default"))
             .await;
     assert_eq!(settings["metadata"]["annotations"]["halftone.dev/controller"], THEIRS);
-    cluster.server.edit("configmaps", "other", "halftone-fleet-default", |object| {
-        object["metadata"]["annotations"]["halftone.dev/hand-over-to"] = json!(OURS);
-    });
+    order(&cluster, "other", OURS).await;
     until_controller(&cluster, "checkout", OURS).await;
     cluster.reaches("checkout", "Holding").await;
     eventually("the first lets go", || first.page("/readyz").contains("ClassNotOurs").then_some(())).await;
@@ -113,20 +128,58 @@ async fn a_class_that_is_handed_back_stays() {
     until_controller(&cluster, "checkout", OURS).await;
     let _second = cluster.operator_of(THEIRS, "other", "default");
     for (from, to) in [("halftone", THEIRS), ("other", OURS)] {
-        let settings = || cluster.server.get("configmaps", from, "halftone-fleet-default");
-        eventually("its settings", settings).await;
-        cluster.server.edit("configmaps", from, "halftone-fleet-default", |object| {
-            object["metadata"]["annotations"]["halftone.dev/hand-over-to"] = json!(to);
-        });
+        order(&cluster, from, to).await;
         until_controller(&cluster, "checkout", to).await;
-        eventually("it is forgotten", || {
-            settings()?["metadata"]["annotations"].get("halftone.dev/hand-over-to").is_none().then_some(())
-        })
-        .await;
+        until_forgotten(&cluster, from).await;
     }
     cluster.reaches("checkout", "Holding").await;
     cluster.rest().await;
     assert_eq!(controller(&cluster, "checkout"), OURS, "it does not go on to the first it was handed to");
     let _failing = cluster.proxy.fail_gray();
     cluster.reaches("checkout", "RolledBack").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn until_the_other_installation_is_there_the_owner_goes_on_judging() {
+    let cluster = Cluster::new().await;
+    cluster.release("checkout", 1, "shop.example.com");
+    let first = cluster.operator_of(OURS, "halftone", "default");
+    cluster.reaches("checkout", "Holding").await;
+    order(&cluster, "halftone", "other/theirz").await;
+    let offered = |to: &'static str| {
+        let controller = || cluster.status("checkout")["controller"].clone();
+        move || (controller()["handOverTo"] == to).then(controller)
+    };
+    let status = eventually("it is offered", offered("other/theirz")).await;
+    assert_eq!(status["id"], OURS, "the owner still looks after it");
+    let second = cluster.operator_of(THEIRS, "other", "default");
+    eventually("nobody else takes it", || second.page("/readyz").contains("ClassNotOurs").then_some(()))
+        .await;
+    second.end().await;
+    order(&cluster, "halftone", THEIRS).await;
+    eventually("the name is put right", offered(THEIRS)).await;
+    assert!(
+        first
+            .page("/readyz")
+            .contains("HandingOver: class default is offered to the installation other/theirs")
+    );
+    let _failing = cluster.proxy.fail_gray();
+    cluster.reaches("checkout", "RolledBack").await;
+    assert_eq!(controller(&cluster, "checkout"), OURS);
+    let _second = cluster.operator_of(THEIRS, "other", "default");
+    until_controller(&cluster, "checkout", THEIRS).await;
+    eventually("the first lets go", || first.page("/readyz").contains("ClassNotOurs").then_some(())).await;
+    until_forgotten(&cluster, "halftone").await;
+    assert_eq!(cluster.status("checkout")["controller"]["handOverTo"], Value::Null);
+    assert_eq!(cluster.events("Adopted"), 0, "it was handed over");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_order_by_force_that_is_carried_out_is_forgotten() {
+    let cluster = Cluster::new().await;
+    cluster.release("checkout", 1, "shop.example.com");
+    let _operator = cluster.operator_of(OURS, "halftone", "default");
+    until_controller(&cluster, "checkout", OURS).await;
+    order(&cluster, "halftone", &format!("{OURS}@2026-11-21T10:00:00Z")).await;
+    until_forgotten(&cluster, "halftone").await;
 }

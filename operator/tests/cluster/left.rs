@@ -82,8 +82,11 @@ async fn it_may_be_handed_over_after_it_has_left() {
     cluster.server.edit("configmaps", "halftone", "halftone-fleet-default", |object| {
         object["metadata"]["annotations"]["halftone.dev/hand-over-to"] = json!(THEIRS);
     });
-    let is_theirs = || (cluster.status("checkout")["controller"]["id"] == THEIRS).then_some(());
-    eventually("it is theirs", is_theirs).await;
+    let offered = || (cluster.status("checkout")["controller"]["handOverTo"] == THEIRS).then_some(());
+    eventually("it is offered", offered).await;
+    // As the other installation does.
+    let theirs = json!({"id": THEIRS, "seenAt": jiff::Timestamp::now().to_string()});
+    cluster.server.edit("grayreleases", "shop", "checkout", |object| object["status"]["controller"] = theirs);
     cluster.rest().await;
     assert_eq!(cluster.document(1), Some(document), "their proxies may not have it yet");
     // As the other installation says once they have.
@@ -97,5 +100,5 @@ async fn it_may_be_handed_over_after_it_has_left() {
         object["status"]["conditions"] = json!([condition("Accepted"), condition("Programmed")]);
     });
     eventually("ours goes", || of_the_fleet(&cluster).is_empty().then_some(())).await;
-    is_theirs().expect("it stays theirs");
+    assert_eq!(cluster.status("checkout")["controller"]["id"], THEIRS, "it stays theirs");
 }

@@ -173,6 +173,12 @@ pub struct ControllerStatus {
     #[schemars(schema_with = "schema::timestamp")]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seen_at: Option<Timestamp>,
+
+    /// The installation that the release is offered to, by a hand-over. It takes the release by its first write here;
+    /// until then the present one looks after it.
+    #[schemars(length(max = 127))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hand_over_to: Option<String>,
 }
 
 /// The state in one word, for display.
