@@ -64,17 +64,27 @@ pub(crate) fn request(arguments: &RequestArguments, command: Command) -> Result<
         }
     }
     out.flush()?;
-    match &outcome.taken {
-        Some(Taken::Waiting(counted)) => Err(Failure::new(format!(
-            "it is written, and not yet in effect everywhere after {:?}: {counted}",
-            arguments.timeout
-        ))
-        .advise(format!(
-            "it goes on without this command; follow it with halftone status {name} and halftone proxies"
-        ))
-        .with_code(TIMED_OUT)),
+    match outcome.taken.as_ref().and_then(|taken| pending(taken, arguments.timeout)) {
+        Some(why) => Err(Failure::new(why)
+            .advise(format!(
+                "it goes on without this command; follow it with halftone status {name} and halftone proxies"
+            ))
+            .with_code(TIMED_OUT)),
         _ if handled.result == RequestResult::Done => Ok(ExitCode::SUCCESS),
         _ => Ok(ExitCode::FAILURE),
+    }
+}
+
+/// Why not every proxy has what was asked for, if that is so when the time is over.
+fn pending(taken: &Taken, timeout: Duration) -> Option<String> {
+    match taken {
+        Taken::NothingNew | Taken::Everywhere(_) => None,
+        Taken::Waiting(counted) => {
+            Some(format!("it is written, and not yet in effect everywhere after {timeout:?}: {counted}"))
+        }
+        Taken::Unwritten(why) => {
+            Some(format!("it is decided, and no proxy has been told of it after {timeout:?}: {why}"))
+        }
     }
 }
 
@@ -106,7 +116,7 @@ fn taken_here(
     loop {
         let now = here::release(state, &arguments.name)?.release;
         match Taken::of(handled, before, &now) {
-            Taken::Waiting(_) if began.elapsed() < arguments.timeout => std::thread::sleep(APPLIED),
+            taken if taken.is_open() && began.elapsed() < arguments.timeout => std::thread::sleep(APPLIED),
             taken => return Ok(taken),
         }
     }

@@ -2,6 +2,7 @@
 
 use halftone_rollout::GrayRelease;
 use halftone_rollout::spec::{GrayReleaseStatus, HandledRequest, Phase, RequestResult};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use serde::Serialize;
 
 /// What proxies have of what a request changed.
@@ -13,6 +14,8 @@ pub(crate) enum Taken {
     Everywhere(String),
     /// Not every one yet: how many have, and for whom it waits.
     Waiting(String),
+    /// None can have it: the routing document could not be written yet, in the API server's own words.
+    Unwritten(String),
 }
 
 /// What became of a request.
@@ -46,7 +49,16 @@ impl Taken {
         }
     }
 
+    /// Whether it may still change.
+    pub(crate) fn is_open(&self) -> bool {
+        matches!(self, Self::Waiting(_) | Self::Unwritten(_))
+    }
+
     fn by(status: &GrayReleaseStatus) -> Self {
+        let is_unwritten = |found: &&Condition| found.type_ == "Programmed" && found.reason == "NotPersisted";
+        if let Some(unwritten) = status.conditions.iter().find(is_unwritten) {
+            return Self::Unwritten(unwritten.message.clone());
+        }
         let revision = status.revision.unwrap_or_default();
         let Some(proxies) = status.proxies.as_ref().filter(|proxies| proxies.ready > 0) else {
             return Self::Waiting(format!("no proxy is ready to take revision {revision}"));
@@ -69,7 +81,7 @@ impl Outcome {
         let acknowledged = match self.taken {
             None | Some(Taken::NothingNew) => None,
             Some(Taken::Everywhere(_)) => Some(true),
-            Some(Taken::Waiting(_)) => Some(false),
+            Some(Taken::Waiting(_) | Taken::Unwritten(_)) => Some(false),
         };
         Printed { handled: &self.handled, acknowledged }
     }
@@ -111,6 +123,12 @@ mod tests {
             ),
             (json!({"revision": 15}), Taken::Waiting(said("no proxy is ready to take revision 15"))),
             (json!({"revision": 14, "proxies": {"ready": 2, "acknowledged": 1}}), Taken::NothingNew),
+            (
+                json!({"revision": 15, "proxies": {"ready": 2, "acknowledged": 0}, "conditions": [{
+                    "type": "Programmed", "status": "False", "reason": "NotPersisted", "message": "exceeded quota",
+                    "lastTransitionTime": "2026-11-21T10:00:00Z"}]}),
+                Taken::Unwritten(said("exceeded quota")),
+            ),
             // A proxy that joined meanwhile has it from its start.
             (
                 json!({"revision": 15, "phase": "RolledBack", "proxies": {"ready": 3, "acknowledged": 2}}),

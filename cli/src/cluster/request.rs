@@ -141,7 +141,7 @@ impl Cluster {
                 watcher::Event::Apply(now) | watcher::Event::InitApply(now) => match fate(&now, request) {
                     Fate::Answered(handled) => {
                         let taken = waits.then(|| Taken::of(&handled, release, &now));
-                        let over = !matches!(taken, Some(Taken::Waiting(_)));
+                        let over = !taken.as_ref().is_some_and(Taken::is_open);
                         *heard = Some((handled, taken));
                         if over {
                             return Ok(());

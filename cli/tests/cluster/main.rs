@@ -231,6 +231,60 @@ fn a_rollback_that_a_proxy_does_not_take_up_is_written_and_ends_with_3() {
 }
 
 #[test]
+fn a_rollback_whose_document_may_not_be_written_says_why_and_ends_with_3() {
+    let world = World::new();
+    world.server.operator(|object| {
+        let mut object = programs()(object)?;
+        object["status"]["conditions"] = json!([{
+            "type": "Programmed", "status": "False", "reason": "NotPersisted",
+            "message": "applying the ConfigMap: exceeded quota: none; proxies go on with the routing document before",
+            "lastTransitionTime": "2026-11-21T10:00:00Z",
+        }]);
+        Some(object)
+    });
+    let ended = world.command(&["rollback", "checkout", "--timeout", "1s"]).assert().code(3);
+    let why = String::from_utf8_lossy(&ended.get_output().stderr).into_owned();
+    assert!(
+        why.contains("no proxy has been told of it after 1s: applying the ConfigMap: exceeded quota"),
+        "{why}"
+    );
+    assert!(!why.contains("it is written"), "{why}");
+}
+
+#[test]
+fn a_class_is_handed_over_only_to_an_installation_whose_operator_is_there() {
+    let world = World::new();
+    let settings = json!({"apiVersion": "v1", "kind": "ConfigMap",
+        "metadata": {"namespace": "halftone", "name": "halftone-fleet-default",
+            "annotations": {"halftone.dev/controller": "halftone/ours"}}});
+    world.server.put("configmaps", settings);
+    let mut operator = pod("operator-0");
+    operator["metadata"]["namespace"] = json!("other");
+    operator["metadata"]["labels"] =
+        json!({"app.kubernetes.io/name": "halftone-operator", "app.kubernetes.io/instance": "theirs"});
+    world.server.put("pods", operator);
+    let order = |to: &'static str| ["hand-over", "--class", "default", "--to", to];
+    let told = world.refused(&order("other/theirz"));
+    for words in ["there is no operator of the installation other/theirz", "kubectl get pods -n other"] {
+        assert!(told.contains(words), "{words} in\n{told}");
+    }
+    assert!(world.server.patches().is_empty());
+    let told = world.told(&order("other/theirs"));
+    assert!(told.contains("looks after each release until other/theirs has taken it"), "{told}");
+    assert_eq!(
+        world.server.patches()[0]["metadata"]["annotations"],
+        json!({"halftone.dev/hand-over-to": "other/theirs"})
+    );
+    assert!(world.told(&order("halftone/ours")).contains("stays with halftone/ours"));
+    assert_eq!(
+        world.server.patches()[1]["metadata"]["annotations"],
+        json!({"halftone.dev/hand-over-to": null})
+    );
+    world.server.forbid("list pods");
+    world.told(&order("other/unseen"));
+}
+
+#[test]
 fn a_request_that_is_refused_ends_with_1() {
     let world = World::new();
     world.server.operator(answers("Refused"));
