@@ -3,6 +3,12 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "in tests a failed assumption should end the test")]
 
+#[path = "run/readme.rs"]
+mod readme;
+#[path = "run/starting.rs"]
+mod starting;
+#[path = "run/terminal.rs"]
+mod terminal;
 #[path = "run/world.rs"]
 mod world;
 
@@ -349,8 +355,8 @@ fn a_state_that_waits_says_what_comes_next() {
 }
 
 #[test]
-fn a_dumb_terminal_gets_lines() {
-    let told = world::halftone().env("TERM", "dumb").arg("demo").output().unwrap();
+fn a_demo_that_a_program_reads_tells_lines() {
+    let told = world::halftone().arg("demo").output().unwrap();
     let told = String::from_utf8_lossy(&told.stdout).into_owned();
     assert!(told.contains("StepStarted") && told.contains("v2 is broken now"), "{told}");
 }

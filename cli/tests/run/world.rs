@@ -108,7 +108,7 @@ spec:
 }
 
 /// A child process that ends with its owner.
-struct Process(Child);
+pub(crate) struct Process(pub(crate) Child);
 
 impl Drop for Process {
     fn drop(&mut self) {
@@ -119,7 +119,7 @@ impl Drop for Process {
 }
 
 /// A free port that nobody else is given meanwhile: below those that the kernel chooses from.
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let first = 20_000 + u16::try_from(std::process::id() % 10_000).unwrap_or(0);
     let mut ports = std::iter::repeat_with(|| first + NEXT.fetch_add(1, SeqCst));
@@ -197,13 +197,18 @@ impl<'a> Run<'a> {
     }
 
     pub(crate) fn start_at(world: &'a World, listen: SocketAddr) -> Self {
+        Self::start_with(world, &listen.to_string())
+    }
+
+    /// With its flag `--listen` as a person writes it.
+    pub(crate) fn start_with(world: &'a World, listen: &str) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_halftone"));
         command.arg("run").arg(world.file()).arg("--state").arg(world.state());
         if world.fleet_file().exists() {
             command.arg("--fleet").arg(world.fleet_file());
         }
         let mut child = command
-            .args(["--json", "--admin", "127.0.0.1:0", "--workers", "1", "--listen", &listen.to_string()])
+            .args(["--json", "--admin", "127.0.0.1:0", "--workers", "1", "--listen", listen])
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
