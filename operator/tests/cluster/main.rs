@@ -8,6 +8,7 @@
     reason = "in tests a failed assumption should end the test"
 )]
 
+mod crowds;
 mod docs;
 mod hosts;
 mod installations;

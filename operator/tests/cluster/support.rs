@@ -35,6 +35,9 @@ fleets:
   hostReserve: 0s
 ";
 
+/// Beyond what a busy machine needs; only a failure waits so long.
+const PATIENCE: Duration = Duration::from_secs(20);
+
 pub(crate) struct Cluster {
     pub(crate) server: Server,
     pub(crate) proxy: Proxy,
@@ -57,13 +60,14 @@ struct ProxyState {
     keys: Option<Keys>,
     refused: usize,
     clock: i64,
+    crowded: bool,
 }
 
 pub(crate) struct Operator {
     runtime: Option<Runtime>,
     stop: Option<oneshot::Sender<()>>,
     ended: mpsc::Receiver<()>,
-    pages: SocketAddr,
+    pub(crate) pages: SocketAddr,
 }
 
 impl Cluster {
@@ -185,7 +189,7 @@ impl Cluster {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
         };
-        let reached = tokio::time::timeout(Duration::from_secs(20), wanted).await;
+        let reached = tokio::time::timeout(PATIENCE, wanted).await;
         assert!(reached.is_ok(), "{name} is not {phase}: {last:#}");
         last
     }
@@ -226,6 +230,7 @@ impl Operator {
     /// One of its pages, such as `/metrics`.
     pub(crate) fn page(&self, path: &str) -> String {
         let mut stream = std::net::TcpStream::connect(self.pages).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
         write!(stream, "GET {path} HTTP/1.1\r\nHost: operator\r\nConnection: close\r\n\r\n").unwrap();
         let mut page = String::new();
         stream.read_to_string(&mut page).unwrap();
@@ -324,6 +329,11 @@ impl Proxy {
         self.0.lock().unwrap().clock = ahead;
     }
 
+    /// Most of its places for client connections are taken from now on.
+    pub(crate) fn fill(&self) {
+        self.0.lock().unwrap().crowded = true;
+    }
+
     fn check(&self, server: &Server, request: &Request<Incoming>) -> Result<(), String> {
         let mut state = self.0.lock().unwrap();
         let known = state.keys.clone().or_else(|| keys(server)).unwrap_or_default();
@@ -361,6 +371,7 @@ impl Proxy {
         let report = json!({
             "instance": "uid-proxy-0", "epoch": "0000000000000001", "sequence": state.sequence, "version": "0",
             "features": FEATURES, "applied": applied, "fleet": fleet(server), "keys": keys, "entries": entries,
+            "crowded": state.crowded,
         });
         Response::new(Full::new(report.to_string().into()))
     }
