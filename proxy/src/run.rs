@@ -316,3 +316,25 @@ fn limits(settings: &Settings) -> Limits {
         client: settings.client_timeouts,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use clap::Parser;
+
+    use super::*;
+    use crate::settings::{ClientTimeouts, Flags};
+
+    #[test]
+    fn clients_have_the_time_that_the_documentation_names_unless_a_flag_says_otherwise() {
+        let seconds = Duration::from_secs;
+        let flags = Flags::try_parse_from(["halftone-proxy", "--config", "documents"]).unwrap();
+        let here = Settings::new("127.0.0.1:0".parse().unwrap(), None);
+        for settings in [Settings::from(&flags), here] {
+            let ClientTimeouts { idle, head, body, write } = limits(&settings).client;
+            let times = [idle, head, body, write];
+            assert_eq!(times, [seconds(620), seconds(10), seconds(60), seconds(60)]);
+        }
+    }
+}

@@ -236,6 +236,14 @@ mod tests {
         }
     }
 
+    #[test]
+    fn who_has_sent_nothing_for_ten_seconds_leaves_from_nine_of_ten_places_on() {
+        let waiting = [Waiting::First(at(2)), Waiting::First(at(1)), Waiting::Next(at(0))];
+        for (connections, slots) in [(89, &[][..]), (90, &[1])] {
+            assert_eq!(leaving(&waiting, at(11), Room::of(connections, 100, 1)), slots, "{connections}");
+        }
+    }
+
     fn owing(since: u64, pace: u32, stale: u64, held: u32) -> Waiting {
         Waiting::Client(Owing { since: at(since), pace, stale: at(stale), held, arm: None, tunnel: false })
     }

@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::net::{SocketAddr, TcpStream};
+use std::num::NonZeroUsize;
 
 use halftone_proxy::run::{Proxy, Source};
 use halftone_proxy::settings::Settings;
@@ -20,6 +21,14 @@ fn many_releases() -> Vec<(String, String)> {
         (format!("{name}.json"), release(&name, 1, stable, json!({"hosts": [format!("{name}.example.com")]})))
     };
     (0..200).map(document).collect()
+}
+
+/// How many clients were asked to leave, as the metrics tell it.
+fn closed_for_room(admin: SocketAddr) -> usize {
+    let metrics = get(admin, "/metrics").body;
+    let mut lines = metrics.lines();
+    let value = lines.find_map(|line| line.strip_prefix("halftone_connections_closed_for_room_total "));
+    value.expect("it is there from the start").parse().unwrap()
 }
 
 fn probes_answer(admin: SocketAddr) {
@@ -73,7 +82,7 @@ fn a_page_that_a_foreign_name_led_to_this_machine_reads_nothing_of_an_open_admin
 
 #[test]
 fn a_proxy_without_room_for_clients_says_so_in_report_and_metrics_and_stays_ready() {
-    let settings = Settings { max_connections: 10, ..settings() };
+    let settings = Settings { max_connections: 10, workers: NonZeroUsize::MIN, ..settings() };
     let document = release("checkout", 1, backend("stable"), json!({}));
     let proxy = Proxy::start(&settings, Source::Memory(listing(&[("a.json", &document)]))).unwrap();
     let admin = proxy.admin_address().unwrap();
@@ -83,11 +92,20 @@ fn a_proxy_without_room_for_clients_says_so_in_report_and_metrics_and_stays_read
         assert_eq!(client.get("/x", &[]).status, 200);
         client
     };
-    let held: Vec<_> = (0..9).map(client).collect();
+    let mut held: Vec<_> = (0..9).map(client).collect();
     until("a word about it", || proxy.report(None).crowded, |crowded| *crowded);
     assert_eq!(get(admin, "/readyz").status, 200, "a stranger must not take it out of its Service");
     let metrics = get(admin, "/metrics").body;
     assert!(metrics.contains("halftone_max_connections 10"), "{metrics}");
+    assert_eq!(closed_for_room(admin), 0, "there is a place left");
+    held.push(client(9));
+    until("the longest idle makes room", || closed_for_room(admin), |closed| *closed > 0);
+    let ended = || held.iter().filter(|client| client.has_ended()).count();
+    until(
+        "each that made room is counted",
+        || (closed_for_room(admin), ended()),
+        |(told, ended)| told == ended,
+    );
     drop(held);
     until("room again", || proxy.report(None).crowded, |crowded| !crowded);
 }

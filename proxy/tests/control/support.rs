@@ -1,6 +1,6 @@
 //! A proxy, two backends that say who they are and what they were asked, and a client that reads the answers.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -127,6 +127,15 @@ impl Client {
     /// The next answer, whole.
     pub(crate) fn answer(&mut self) -> Answer {
         self.read(true)
+    }
+
+    /// Whether the other end has closed it.
+    pub(crate) fn has_ended(&self) -> bool {
+        let stream = self.0.get_ref();
+        stream.set_nonblocking(true).unwrap();
+        let peeked = stream.peek(&mut [0]);
+        stream.set_nonblocking(false).unwrap();
+        !matches!(peeked, Err(error) if error.kind() == ErrorKind::WouldBlock)
     }
 
     fn read(&mut self, has_body: bool) -> Answer {
