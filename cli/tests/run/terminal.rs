@@ -22,6 +22,8 @@ impl Terminal {
             .args(["-c", TERMINAL, env!("CARGO_BIN_EXE_halftone")])
             .args(arguments)
             .env("TERM", "dumb")
+            // Where CI is set, terminals get colours.
+            .env("NO_COLOR", "1")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()
