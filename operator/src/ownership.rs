@@ -91,6 +91,20 @@ impl Ownership {
         }
     }
 
+    /// Whether another installation looks after a release, and is there.
+    #[must_use]
+    pub fn is_with_another(&self, controller: Option<&ControllerStatus>, now: Timestamp) -> bool {
+        let (Some(us), Some(controller)) = (&self.us, controller) else { return false };
+        let (owner, tally) = &*self.standing.borrow();
+        let mut them = tally.held(&controller.id);
+        them.seen_at = them.seen_at.max(controller.seen_at);
+        let is_there = match owner {
+            Owner::UsByForce(at) => them.is_alive_since(*at, now),
+            _ => them.is_alive(now),
+        };
+        controller.id != *us && is_there
+    }
+
     /// Whether the status has to be written only because it does not say who looks after the release, or whom it is
     /// offered to.
     #[must_use]
@@ -196,7 +210,7 @@ fn tell(us: &str, fleet: &FleetRef, owner: &Owner, told: &Told, now: Timestamp) 
         Owner::HandingOver(to) => {
             let what = format!(
                 "class {class} is offered to the installation {to}; {us} goes on looking after each release until {to} \
-                 has taken it. To keep the class: kubectl halftone hand-over --class {class} --to {us}"
+                 has taken it, which waits where the newest spec is refused. To keep the class: kubectl halftone hand-over --class {class} --to {us}"
             );
             tracing::info!(fleet = %class, "HandingOver: {what}");
             told.notices.put(class.as_str(), Some(format!("HandingOver: {what}")));

@@ -14,12 +14,12 @@ mod report_status;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use halftone_rollout::GrayRelease;
 use halftone_rollout::advance::{self, BUSY, IDLE, Turn};
 use halftone_rollout::clock::Now;
 use halftone_rollout::events::Event;
 use halftone_rollout::fleet::{CLASS_UNKNOWN, FleetDeclaration, FleetDeclarations};
 use halftone_rollout::observation::Observation;
+use halftone_rollout::{GrayRelease, GrayReleaseStatus};
 use halftone_routing::config::State;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use tokio::time::Instant;
@@ -141,8 +141,10 @@ impl Context {
         if release.spec.proxy_class != self.fleet.class.as_str() {
             return false;
         }
-        let controller = release.status.as_ref().and_then(|status| status.controller.as_ref());
-        self.ownership.is_anothers(controller, self.clock.now().wall)
+        let (status, now) = (release.status.as_ref(), self.clock.now().wall);
+        let controller = status.and_then(|status| status.controller.as_ref());
+        self.ownership.is_anothers(controller, now)
+            || (status.is_some_and(is_held_back) && self.ownership.is_with_another(controller, now))
     }
 
     /// Whether a release of a fleet that has left is served by an installation elsewhere now, whose proxies have its
@@ -183,6 +185,15 @@ impl Context {
         self.metrics.step(name, began.elapsed());
         done
     }
+}
+
+/// Whether an earlier spec is in effect, since the newest one is refused. Only whoever has taken the earlier one can judge
+/// by it. A fleet that left refuses every spec, good ones as well.
+fn is_held_back(status: &GrayReleaseStatus) -> bool {
+    let refuses = |condition: &Condition| {
+        condition.type_ == "Accepted" && condition.status == "False" && condition.reason != CLASS_UNKNOWN
+    };
+    status.revision.is_some_and(|revision| revision > 0) && status.conditions.iter().any(refuses)
 }
 
 /// Whether nobody has said anything yet about a release whose fleet we do not know. Another operator of this cluster may

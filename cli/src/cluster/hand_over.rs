@@ -38,21 +38,31 @@ pub(crate) fn run(arguments: &HandOverArguments) -> Result<ExitCode, Failure> {
         let by_name = ListParams::default().fields(&format!("metadata.name={}", fleet_name(arguments)));
         let fleets = cluster.list::<ConfigMap>(Scope::All, &by_name).await?;
         let step = choose(&fleets, arguments)?;
-        if let Step::Offer(owner) = step {
-            cluster.check(owner, arguments).await?;
+        match step {
+            Step::Offer(owner) => {
+                cluster.has_owner(owner, arguments).await?;
+                cluster.has_taker(&arguments.to).await?;
+            }
+            Step::Take(_) => cluster.has_taker(&arguments.to).await?,
+            Step::Keep(_) => {}
         }
         cluster.carry_out(step, arguments).await?;
         let mut out = output::stdout();
         let HandOverArguments { class, to, .. } = arguments;
         match step {
-            Step::Take(_) => {
-                writeln!(out, "class {class} belongs to {to} now; its operator takes the releases over")?
-            }
+            Step::Take(_) => writeln!(
+                out,
+                "the operator of {to} takes the releases of class {class} over, unless their owner shows itself"
+            )?,
             Step::Offer(owner) => writeln!(
                 out,
                 "{to} is to look after class {class}; the operator in {owner} looks after each release until {to} has taken it"
             )?,
-            Step::Keep(_) => writeln!(out, "class {class} stays with {to}; nothing more is handed over")?,
+            Step::Keep(_) => writeln!(
+                out,
+                "{to} offers no more releases of class {class}; if the other installation has most of them by now, it \
+                 takes the rest: run the command again then, and it hands them back"
+            )?,
         }
         out.flush()?;
         Ok(ExitCode::SUCCESS)
@@ -124,14 +134,19 @@ fn nobody(pods: &[Pod], to: &str, selector: &str) -> Option<Failure> {
 }
 
 impl Cluster {
-    /// Whether there is somebody who hands over, and somebody who takes. What cannot be seen is taken to be so: until
-    /// the new owner takes a release, the present one looks after it.
-    async fn check(&self, owner: &str, arguments: &HandOverArguments) -> Result<(), Failure> {
+    /// Whether there is somebody who hands over.
+    async fn has_owner(&self, owner: &str, arguments: &HandOverArguments) -> Result<(), Failure> {
         let HandOverArguments { class, to, .. } = arguments;
-        if let Some(gone) = self.abandoned(class, Some(owner)).await {
-            return Err(Failure::new(format!("the owner of class {class} is gone. {gone}"))
-                .advise(format!("add --force to have {to} take its releases over at once")));
+        match self.abandoned(class, Some(owner)).await {
+            None => Ok(()),
+            Some(gone) => Err(Failure::new(format!("the owner of class {class} is gone. {gone}"))
+                .advise(format!("add --force to have {to} take its releases over at once"))),
         }
+    }
+
+    /// Whether there is somebody who takes. Whoever cannot be seen is taken to be there: until the new owner takes a
+    /// release, the present one looks after it.
+    async fn has_taker(&self, to: &str) -> Result<(), Failure> {
         let (namespace, release) = parts(to)?;
         let selector =
             format!("app.kubernetes.io/name=halftone-operator,app.kubernetes.io/instance={release}");

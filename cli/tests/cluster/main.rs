@@ -275,7 +275,7 @@ fn a_class_is_handed_over_only_to_an_installation_whose_operator_is_there() {
         world.server.patches()[0]["metadata"]["annotations"],
         json!({"halftone.dev/hand-over-to": "other/theirs"})
     );
-    assert!(world.told(&order("halftone/ours")).contains("stays with halftone/ours"));
+    assert!(world.told(&order("halftone/ours")).contains("halftone/ours offers no more releases"));
     assert_eq!(
         world.server.patches()[1]["metadata"]["annotations"],
         json!({"halftone.dev/hand-over-to": null})

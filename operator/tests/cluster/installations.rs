@@ -175,6 +175,42 @@ async fn until_the_other_installation_is_there_the_owner_goes_on_judging() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_release_whose_edit_is_refused_is_judged_by_its_owner_until_the_edit_is_mended() {
+    let cluster = Cluster::new().await;
+    cluster.release("checkout", 1, "shop.example.com");
+    let _first = cluster.operator_of(OURS, "halftone", "default");
+    cluster.reaches("checkout", "Holding").await;
+    let edit = |hosts: Value| {
+        cluster.server.edit("grayreleases", "shop", "checkout", |object| {
+            object["spec"]["hosts"] = hosts;
+            object["metadata"]["generation"] =
+                json!(object["metadata"]["generation"].as_i64().unwrap_or(1) + 1);
+        });
+    };
+    edit(json!(["no host"]));
+    let accepted = || {
+        let conditions = cluster.status("checkout")["conditions"].clone();
+        let mut conditions = conditions.as_array().cloned().unwrap_or_default().into_iter();
+        conditions.find(|condition| condition["type"] == "Accepted")
+    };
+    eventually("the edit is refused", || accepted().filter(|condition| condition["status"] == "False")).await;
+    let _second = cluster.operator_of(THEIRS, "other", "default");
+    order(&cluster, "halftone", THEIRS).await;
+    eventually("it is offered", || {
+        (cluster.status("checkout")["controller"]["handOverTo"] == THEIRS).then_some(())
+    })
+    .await;
+    cluster.rest().await;
+    assert_eq!(controller(&cluster, "checkout"), OURS);
+    let _failing = cluster.proxy.fail_gray();
+    eventually("it is rolled back", || cluster.status("checkout").get("rollback").map(drop)).await;
+    assert_eq!(controller(&cluster, "checkout"), OURS);
+    edit(json!(["shop.example.com"]));
+    until_controller(&cluster, "checkout", THEIRS).await;
+    assert!(cluster.status("checkout").get("rollback").is_some(), "it stays rolled back");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_order_by_force_that_is_carried_out_is_forgotten() {
     let cluster = Cluster::new().await;
     cluster.release("checkout", 1, "shop.example.com");

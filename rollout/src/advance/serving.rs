@@ -313,7 +313,7 @@ impl Ruling {
             Self::ServingUnknown => Obstacle::new(
                 "ServingUnknown",
                 "neither the status nor a routing document of this release tells which version serves users; proxies \
-                 go on as they are. Name the versions as they were, or set spec.force to Stable or Gray to say who \
+                 go on as they are. Set spec.force to Stable or Gray to say who \
                  serves",
             ),
         })
