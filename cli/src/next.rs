@@ -7,11 +7,11 @@ use halftone_rollout::spec::{Force, GrayReleaseStatus, OnInconclusive, Phase};
 use halftone_rollout::{GrayRelease, Plan};
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 use crate::args;
 use crate::engine::release::name_of;
 use crate::output::span;
+use crate::status::condition;
 
 /// What the release waits for and what to do; none where nothing is to be said.
 pub(crate) fn next(release: &GrayRelease, now: Now) -> Option<String> {
@@ -51,10 +51,6 @@ pub(crate) fn next(release: &GrayRelease, now: Now) -> Option<String> {
         Phase::Idle if spec.gray.is_some() => "raise targetRatio above 0 to begin".to_owned(),
         Phase::Idle | Phase::TargetReached | Phase::Promoted => return None,
     })
-}
-
-fn condition<'a>(status: &'a GrayReleaseStatus, kind: &str) -> Option<&'a Condition> {
-    status.conditions.iter().find(|condition| condition.type_ == kind)
 }
 
 /// What it waits for before its first step, or in the middle of one where its users are not served.

@@ -46,6 +46,11 @@ pub(crate) struct Unreadable {
 }
 
 impl Unreadable {
+    /// `NAMESPACE/NAME`.
+    pub(crate) fn full_name(&self) -> String {
+        format!("{}/{}", self.namespace, self.name)
+    }
+
     /// The same in a sentence.
     pub(crate) fn sentence(&self) -> String {
         format!("this halftone cannot read it: {}", self.why)
@@ -125,8 +130,7 @@ pub(crate) fn names(listing: &Listing) -> String {
 fn table(releases: &[&GrayRelease], unreadable: &[Unreadable], wide: bool) -> Table {
     let mut table = widened(&["RELEASE", "PHASE", "STEP", "RATIO", "OBSERVED", "VERDICT", "WHY"], wide);
     for object in unreadable {
-        let name = format!("{}/{}", object.namespace, object.name);
-        table.add_row([&name, UNREADABLE, "-", "-", "-", "-", &object.sentence()]);
+        table.add_row([&object.full_name(), UNREADABLE, "-", "-", "-", "-", &object.sentence()]);
     }
     for release in releases {
         let status = release.status.clone().unwrap_or_default();
@@ -383,7 +387,8 @@ fn place(arm: &ArmSpec) -> String {
     }
 }
 
-fn condition<'a>(status: &'a GrayReleaseStatus, kind: &str) -> Option<&'a Condition> {
+/// One condition of a status.
+pub(crate) fn condition<'a>(status: &'a GrayReleaseStatus, kind: &str) -> Option<&'a Condition> {
     status.conditions.iter().find(|condition| condition.type_ == kind)
 }
 

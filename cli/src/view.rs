@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 use self::screen::{Block, Screen};
 use crate::course::Course;
 use crate::output::{self, span};
+use crate::status::condition;
 
 /// One release as it is shown.
 pub(crate) struct Shown {
@@ -284,8 +285,7 @@ fn paint(shown: &Shown, now: Now) -> String {
     if let Some(verdict) = verdict(status) {
         text.push_str(&format!("\n  {verdict}"));
     }
-    let ready = status.conditions.iter().find(|condition| condition.type_ == "Ready");
-    if let Some(ready) = ready {
+    if let Some(ready) = condition(status, "Ready") {
         text.push_str(&format!("\n  {}", ready.message.dimmed()));
     }
     if let Some(next) = &shown.next {

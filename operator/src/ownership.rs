@@ -71,38 +71,35 @@ impl Ownership {
     /// elsewhere brings along, that an installation which is gone has left, or that is offered to us, is taken over.
     #[must_use]
     pub fn is_anothers(&self, controller: Option<&ControllerStatus>, now: Timestamp) -> bool {
-        let (Some(us), Some(controller)) = (&self.us, controller) else { return false };
-        if controller.id == *us {
-            return false;
-        }
+        let Some((us, controller)) = self.other(controller) else { return false };
         let (owner, tally) = &*self.standing.borrow();
-        let mut them = tally.held(&controller.id);
-        // The tally is a moment old.
-        them.seen_at = them.seen_at.max(controller.seen_at);
-        let is_offered = controller.hand_over_to.as_ref() == Some(us);
+        let is_offered = controller.hand_over_to.as_deref() == Some(us);
         // What an installation that hands over to us has not offered yet is its own.
         let keeps = || tally.is_ahead(&controller.id, us) || tally.offered(&controller.id, us) > 0;
         match owner {
             Owner::Unknown | Owner::Another(_) => true,
-            Owner::UsByForce(at) => them.is_alive_since(*at, now) && !is_offered && keeps(),
-            Owner::Us => them.is_alive(now) && !is_offered && keeps(),
+            Owner::UsByForce(_) | Owner::Us => {
+                is_there(controller, owner, tally, now) && !is_offered && keeps()
+            }
             // Two that hand over to each other would never end.
-            Owner::HandingOver(_) => them.is_alive(now),
+            Owner::HandingOver(_) => is_there(controller, owner, tally, now),
         }
     }
 
     /// Whether another installation looks after a release, and is there.
     #[must_use]
     pub fn is_with_another(&self, controller: Option<&ControllerStatus>, now: Timestamp) -> bool {
-        let (Some(us), Some(controller)) = (&self.us, controller) else { return false };
         let (owner, tally) = &*self.standing.borrow();
-        let mut them = tally.held(&controller.id);
-        them.seen_at = them.seen_at.max(controller.seen_at);
-        let is_there = match owner {
-            Owner::UsByForce(at) => them.is_alive_since(*at, now),
-            _ => them.is_alive(now),
-        };
-        controller.id != *us && is_there
+        self.other(controller).is_some_and(|(_, controller)| is_there(controller, owner, tally, now))
+    }
+
+    /// We, and the other installation that a status names.
+    fn other<'a>(
+        &'a self,
+        controller: Option<&'a ControllerStatus>,
+    ) -> Option<(&'a str, &'a ControllerStatus)> {
+        let us = self.us()?;
+        Some((us, controller.filter(|controller| controller.id != us)?))
     }
 
     /// Whether the status has to be written only because it does not say who looks after the release, or whom it is
@@ -160,6 +157,17 @@ impl Ownership {
             other
         });
         Some((changed.then_some(owner), over))
+    }
+}
+
+/// Whether the installation that a status names is there, for an owner like this.
+fn is_there(controller: &ControllerStatus, owner: &Owner, tally: &Tally, now: Timestamp) -> bool {
+    let mut them = tally.held(&controller.id);
+    // The tally is a moment old.
+    them.seen_at = them.seen_at.max(controller.seen_at);
+    match owner {
+        Owner::UsByForce(at) => them.is_alive_since(*at, now),
+        _ => them.is_alive(now),
     }
 }
 

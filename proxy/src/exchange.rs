@@ -407,8 +407,8 @@ impl<C: Stream> Exchange<'_, C> {
             return Pooled::No;
         }
         // A body that may be dropped to save memory cannot be sent a second time.
-        let dear = self.upload.payload() > 0 && self.worker.keeps_too_much();
-        let body = if self.upload.is_read() && !dear { BodyAtHand::Whole } else { BodyAtHand::Gone };
+        let body =
+            if self.upload.is_read() && !self.is_dear() { BodyAtHand::Whole } else { BodyAtHand::Gone };
         if retry::needs_fresh_pooled(self.order.method, body) { Pooled::Recent } else { Pooled::Any }
     }
 
@@ -488,8 +488,12 @@ impl<C: Stream> Exchange<'_, C> {
 
     /// A request that was sent is kept, since it may be sent once more; a body only where there is memory for it.
     fn keeps_request(&self) -> bool {
-        let dear = self.upload.payload() > 0 && self.worker.keeps_too_much();
-        !dear && self.again(Failure::Lost, false) != Again::No
+        !self.is_dear() && self.again(Failure::Lost, false) != Again::No
+    }
+
+    /// It has a body, and there is no memory to keep that.
+    fn is_dear(&self) -> bool {
+        self.upload.payload() > 0 && self.worker.keeps_too_much()
     }
 
     /// The client has left before the answer's head. As long as its request was not complete, nobody but itself has

@@ -12,6 +12,7 @@ use kube::api::{ListParams, Patch, PatchParams};
 use serde_json::json;
 
 use super::failure::Doing;
+use super::proxies::is_ready;
 use super::{Cluster, Scope, block_on};
 use crate::args::HandOverArguments;
 use crate::output::{self, Failure};
@@ -116,10 +117,6 @@ fn parts(to: &str) -> Result<(&str, &str), Failure> {
 
 /// That no operator of the installation is there, if `pods` says so.
 fn nobody(pods: &[Pod], to: &str, selector: &str) -> Option<Failure> {
-    let is_ready = |pod: &Pod| {
-        let conditions = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
-        conditions.into_iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
-    };
     if pods.iter().any(is_ready) {
         return None;
     }
@@ -158,7 +155,7 @@ impl Cluster {
     }
 
     async fn carry_out(&self, step: Step<'_>, arguments: &HandOverArguments) -> Result<(), Failure> {
-        let HandOverArguments { class, to, .. } = arguments;
+        let to = &arguments.to;
         match step {
             Step::Offer(namespace) => self.mark(namespace, arguments, to).await,
             // Whoever has written a status since then is not gone.
@@ -171,7 +168,7 @@ impl Cluster {
                     PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
                 let patch = Patch::Merge(json!({"metadata": {"annotations": {HAND_OVER: null}}}));
                 let api = self.api::<ConfigMap>(scope);
-                let patched = api.patch(&format!("halftone-fleet-{class}"), &parameters, &patch).await;
+                let patched = api.patch(&fleet_name(arguments), &parameters, &patch).await;
                 self.done(patched, scope)
             }
         }
@@ -224,6 +221,7 @@ mod tests {
         assert!(told(&fleets, "third/halftone").contains("several installations"));
         assert!(told(&fleets, "halftone").contains("names no installation"));
     }
+
     #[test]
     fn an_owner_that_is_named_keeps_what_it_was_to_hand_over() {
         let mut fleets = [fleet("old", Some("old/halftone")), fleet("new", Some("new/halftone"))];

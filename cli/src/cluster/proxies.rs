@@ -116,19 +116,23 @@ pub(super) enum Runs {
     NotReady,
 }
 
+/// Whether a pod's containers are ready.
+pub(super) fn is_ready(pod: &Pod) -> bool {
+    let conditions = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
+    conditions.into_iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
+}
+
 impl Proxy {
     fn of(pod: &Pod) -> Self {
         let status = pod.status.clone().unwrap_or_default();
         let spec = pod.spec.as_ref();
         let ending = pod.metadata.deletion_timestamp.is_some();
-        let ready = status.conditions.unwrap_or_default();
-        let ready = ready.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True");
         let containers = status.container_statuses.unwrap_or_default();
         Self {
             namespace: pod.namespace().unwrap_or_default(),
             name: pod.name_any(),
             class: pod.labels().get(CLASS_LABEL).cloned().unwrap_or_default(),
-            ready: ready && !ending,
+            ready: is_ready(pod) && !ending,
             state: if ending {
                 "Draining".to_owned()
             } else {

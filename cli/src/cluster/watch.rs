@@ -169,7 +169,7 @@ impl Watch {
     }
 
     fn cannot_read(&mut self, object: Unreadable) {
-        let name = format!("{}/{}", object.namespace, object.name);
+        let name = object.full_name();
         self.unseen.remove(&name);
         if self.unreadable.get(&name) != Some(&object) {
             self.view.say(&format!("{name}: {}", object.sentence()));

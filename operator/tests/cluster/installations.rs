@@ -188,12 +188,8 @@ async fn a_release_whose_edit_is_refused_is_judged_by_its_owner_until_the_edit_i
         });
     };
     edit(json!(["no host"]));
-    let accepted = || {
-        let conditions = cluster.status("checkout")["conditions"].clone();
-        let mut conditions = conditions.as_array().cloned().unwrap_or_default().into_iter();
-        conditions.find(|condition| condition["type"] == "Accepted")
-    };
-    eventually("the edit is refused", || accepted().filter(|condition| condition["status"] == "False")).await;
+    let accepted = || cluster.condition("checkout", "Accepted");
+    eventually("the edit is refused", || accepted().filter(|(status, _)| status == "False")).await;
     let _second = cluster.operator_of(THEIRS, "other", "default");
     order(&cluster, "halftone", THEIRS).await;
     eventually("it is offered", || {

@@ -271,14 +271,19 @@ impl FieldKind {
     /// The kind of a field with `_` in its name.
     #[cold]
     fn of_underscored(name: &[u8]) -> Self {
+        let kind = Self::read_with_hyphens(name);
+        if kind.is_hop_by_hop() || kind.is_protected() { Self::Disguised } else { Self::Underscored }
+    }
+
+    /// What a field with `_` in its name is to whoever takes that for `-`.
+    pub(super) fn read_with_hyphens(name: &[u8]) -> Self {
         // Of longer names only a prefix is known, and the prefixes are shorter than this.
         let mut read = [0; LONGEST_KNOWN + 1];
         let length = name.len().min(read.len());
         for (read, given) in read.iter_mut().zip(name) {
             *read = if *given == b'_' { b'-' } else { *given };
         }
-        let kind = Self::of_plain(&read[..length]);
-        if kind.is_hop_by_hop() || kind.is_protected() { Self::Disguised } else { Self::Underscored }
+        Self::of_plain(&read[..length])
     }
 
     /// The kind of a field without `_` in its name.

@@ -130,17 +130,11 @@ fn goes_on_disguised(field: &Field<'_>, rewrite: &RequestRewrite<'_>) -> bool {
     if !rewrite.own_fields.iter().any(|name| field.is(name)) {
         return false;
     }
-    match read_with_hyphens(field.name) {
+    match FieldKind::read_with_hyphens(field.name) {
         FieldKind::ContentLength => false,
         FieldKind::XHalftone => rewrite.forwarding.keep_halftone,
         kind => !kind.is_hop_by_hop() && rewrite.forwarding.others != ForwardedOthers::Replace,
     }
-}
-
-/// What a field is to whoever takes `_` for `-`.
-fn read_with_hyphens(name: &[u8]) -> FieldKind {
-    let name: Vec<u8> = name.iter().map(|byte| if *byte == b'_' { b'-' } else { *byte }).collect();
-    FieldKind::of(&name)
 }
 
 /// Whether ours takes the place of this field.

@@ -102,11 +102,7 @@ impl Owing {
 
 /// Those whose clients are waited for and of whom it is `asked`, in the order in which they leave.
 pub(crate) fn by_rank(waiting: &[Waiting], now: Tick, asked: impl Fn(&Owing) -> bool) -> Vec<usize> {
-    let owing = waiting.iter().enumerate().filter_map(|(slot, waiting)| match waiting {
-        Waiting::Client(owing) if asked(owing) => Some((owing.rank(now), slot)),
-        _ => None,
-    });
-    let mut owing: Vec<_> = owing.collect();
+    let mut owing: Vec<_> = ranked(waiting, now, |_, owing| asked(owing)).collect();
     owing.sort_unstable();
     owing.into_iter().map(|(_, slot)| slot).collect()
 }
@@ -115,13 +111,20 @@ pub(crate) fn by_rank(waiting: &[Waiting], now: Tick, asked: impl Fn(&Owing) -> 
 pub(crate) fn slowest(
     waiting: &[Waiting],
     now: Tick,
-    mut asked: impl FnMut(usize, &Owing) -> bool,
+    asked: impl FnMut(usize, &Owing) -> bool,
 ) -> Option<usize> {
-    let owing = waiting.iter().enumerate().filter_map(|(slot, waiting)| match waiting {
+    ranked(waiting, now, asked).min().map(|(_, slot)| slot)
+}
+
+fn ranked(
+    waiting: &[Waiting],
+    now: Tick,
+    mut asked: impl FnMut(usize, &Owing) -> bool,
+) -> impl Iterator<Item = (impl Ord, usize)> {
+    waiting.iter().enumerate().filter_map(move |(slot, waiting)| match waiting {
         Waiting::Client(owing) if asked(slot, owing) => Some((owing.rank(now), slot)),
         _ => None,
-    });
-    owing.min().map(|(_, slot)| slot)
+    })
 }
 
 impl Waiting {

@@ -313,8 +313,7 @@ impl Ruling {
             Self::ServingUnknown => Obstacle::new(
                 "ServingUnknown",
                 "neither the status nor a routing document of this release tells which version serves users; proxies \
-                 go on as they are. Set spec.force to Stable or Gray to say who \
-                 serves",
+                 go on as they are. Set spec.force to Stable or Gray to say who serves",
             ),
         })
     }

@@ -66,15 +66,15 @@ impl Release {
     }
 
     fn wants(&self, host: &str) -> bool {
-        self.spec.as_ref().is_some_and(|spec| spec.hosts.iter().any(|wanted| wanted.as_str() == host))
+        self.spec.as_ref().is_some_and(|spec| is_among(host, &spec.hosts))
     }
 
     fn has_accepted(&self, host: &str) -> bool {
-        self.accepted.as_ref().is_some_and(|spec| spec.hosts.iter().any(|had| had.as_str() == host))
+        self.accepted.as_ref().is_some_and(|spec| is_among(host, &spec.hosts))
     }
 
     fn has(&self, host: &str) -> bool {
-        self.document.as_ref().is_some_and(|document| document.hosts.iter().any(|had| had.as_str() == host))
+        self.document.as_ref().is_some_and(|document| is_among(host, &document.hosts))
     }
 
     fn serves(&self, host: &str) -> bool {
@@ -84,6 +84,10 @@ impl Release {
     fn is_withdrawn(&self) -> bool {
         self.document.as_ref().is_some_and(|document| document.state == State::Withdrawn)
     }
+}
+
+fn is_among(host: &str, hosts: &[HostPattern]) -> bool {
+    hosts.iter().any(|other| other.as_str() == host)
 }
 
 fn namespace(at: usize) -> usize {

@@ -42,7 +42,7 @@ fn checks(listing: &Listing, version: &str) -> Vec<Check> {
 fn unread(object: &Unreadable) -> Check {
     let advice = "ask with the halftone of the operator's version";
     let failure = Failure::new(object.sentence()).advise(advice);
-    Check::unknown(format!("{}/{}", object.namespace, object.name), &failure)
+    Check::unknown(object.full_name(), &failure)
 }
 
 /// What of one release `version` does not know, if there is anything.

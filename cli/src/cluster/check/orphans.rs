@@ -12,7 +12,7 @@ use kube::api::ListParams;
 use super::super::{Cluster, Scope};
 use super::Check;
 use crate::engine::release::name_of;
-use crate::status::Listing;
+use crate::status::{Listing, Unreadable};
 
 const NAME: &str = "documents without a release";
 const LABEL: &str = "halftone.dev/class";
@@ -26,8 +26,7 @@ impl Cluster {
             Err(failure) => Check::unknown(NAME, &failure),
             Ok(documents) => {
                 let readable = releases.releases.iter().map(name_of);
-                let unreadable =
-                    releases.unreadable.iter().map(|other| format!("{}/{}", other.namespace, other.name));
+                let unreadable = releases.unreadable.iter().map(Unreadable::full_name);
                 judge(&documents, &readable.chain(unreadable).collect())
             }
         }

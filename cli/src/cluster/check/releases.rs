@@ -9,7 +9,7 @@ use super::Check;
 use crate::course::Course;
 use crate::engine::release::name_of;
 use crate::output::Failure;
-use crate::status::Listing;
+use crate::status::{Listing, Unreadable};
 
 /// What proxies lack for longer than this is not on its way any more.
 const ON_ITS_WAY: SignedDuration = SignedDuration::from_secs(60);
@@ -63,11 +63,7 @@ impl Told {
             );
         }
         if !listing.unreadable.is_empty() {
-            let newer: Vec<String> = listing
-                .unreadable
-                .iter()
-                .map(|other| format!("{}/{}", other.namespace, other.name))
-                .collect();
+            let newer: Vec<String> = listing.unreadable.iter().map(Unreadable::full_name).collect();
             let failure = Failure::new(format!("this halftone cannot read {}", newer.join(", ")));
             return Check::unknown("releases", &failure.advise("use the halftone of the operator's version"));
         }
@@ -81,7 +77,6 @@ mod tests {
 
     use super::super::Outcome;
     use super::*;
-    use crate::status::Unreadable;
 
     fn listing(conditions: &[Value]) -> Listing {
         let text = include_str!("../../../../examples/minimal.yaml");
