@@ -21,6 +21,7 @@ use crate::endpoints;
 use crate::lenient::TOO_NEW;
 use crate::names::{ACCEPTED_KEY, Key};
 use crate::objects::Kept;
+use crate::ownership::possession::may_be_in_effect;
 use crate::packed::Packed;
 use crate::written::Written;
 
@@ -110,8 +111,13 @@ impl Tracked {
                     self.progress = sent.1;
                 }
                 None => {
-                    let accepted = kept.and_then(|kept| accepted(object, self.newest(), kept));
-                    let accepted = accepted.or_else(|| self.progress.plan().cloned());
+                    let mut accepted = kept.and_then(|kept| accepted(object, self.newest(), kept));
+                    // What was remembered, unless another installation has replaced it.
+                    if !may_be_in_effect(self.accepted.as_deref(), status.controller.as_ref()) {
+                        self.accepted = kept.and_then(|kept| kept.accepted.clone());
+                    } else if accepted.is_none() {
+                        accepted = self.progress.plan().cloned();
+                    }
                     match Progress::restore(&status, accepted, now) {
                         Ok(progress) => self.progress = progress,
                         Err(wrong) => self.unreadable = Some(wrong.to_string()),

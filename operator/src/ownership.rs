@@ -7,6 +7,7 @@
 //! all that two installations have in common.
 
 mod decision;
+pub mod possession;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -14,6 +15,7 @@ use std::time::Duration;
 
 use halftone_rollout::events::{Event, Reason};
 use halftone_rollout::spec::ControllerStatus;
+use halftone_rollout::{GrayRelease, GrayReleaseStatus};
 use jiff::Timestamp;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -21,7 +23,7 @@ use tokio::time::Instant;
 pub use self::decision::{Order, Owner, Tally, owner};
 use crate::events::Events;
 use crate::metrics::Metrics;
-use crate::objects::FleetRef;
+use crate::objects::{FleetRef, Kept};
 use crate::pages::Notices;
 use crate::world::{World, lock};
 
@@ -111,10 +113,35 @@ impl Ownership {
             && !self.is_dropped.load(Ordering::Relaxed)
     }
 
-    /// What the next status says of us.
+    /// What the next status says of us, where `before` is the one that it replaces and `accepted` the spec in effect.
     #[must_use]
-    pub fn stamp(&self, now: Timestamp) -> Option<ControllerStatus> {
-        Some(ControllerStatus { seen_at: Some(now), ..self.named()? })
+    pub fn stamp(
+        &self,
+        now: Timestamp,
+        before: Option<&GrayReleaseStatus>,
+        accepted: Option<&str>,
+    ) -> Option<ControllerStatus> {
+        let named = self.named()?;
+        Some(ControllerStatus {
+            seen_at: Some(now),
+            since_revision: before.map_or(0, |status| possession::since(&named.id, status)),
+            accepted_spec: accepted.map(possession::digest),
+            ..named
+        })
+    }
+
+    /// Whether a document of ours is from before another installation had the release.
+    #[must_use]
+    pub fn is_past(&self, release: &GrayRelease, kept: &Kept) -> bool {
+        let status = release.status.as_ref();
+        self.us().zip(status).is_some_and(|(us, status)| possession::is_past(us, status, kept))
+    }
+
+    /// Whether the spec beside a document of ours may be in effect.
+    #[must_use]
+    pub fn may_go_on_from(&self, release: &GrayRelease, kept: &Kept) -> bool {
+        let controller = release.status.as_ref().and_then(|status| status.controller.as_ref());
+        !self.is_past(release, kept) || possession::may_be_in_effect(kept.accepted.as_deref(), controller)
     }
 
     /// We, and whom we hand over to.
@@ -123,7 +150,7 @@ impl Ownership {
             Owner::HandingOver(to) => Some(to.clone()),
             _ => None,
         };
-        Some(ControllerStatus { id: self.us.clone()?, seen_at: None, hand_over_to })
+        Some(ControllerStatus { id: self.us.clone()?, hand_over_to, ..ControllerStatus::default() })
     }
 
     /// A status was written that said `sent` of us, and the API server has kept this. Where it drops what we say, to
@@ -252,7 +279,7 @@ mod testing {
 
     pub(super) fn seen(id: &str, minutes_ago: i64) -> ControllerStatus {
         let seen_at = now().checked_sub(SignedDuration::from_mins(minutes_ago)).unwrap();
-        ControllerStatus { id: id.to_owned(), seen_at: Some(seen_at), hand_over_to: None }
+        ControllerStatus { id: id.to_owned(), seen_at: Some(seen_at), ..ControllerStatus::default() }
     }
 
     pub(super) fn offered(id: &str, to: &str) -> ControllerStatus {
@@ -338,7 +365,7 @@ mod tests {
     fn the_owner_signs_what_it_offers() {
         let all = tally(3, (0, 0), 0);
         let ours = ownership("a/a", Some(&order("b/b")), &all);
-        assert_eq!(ours.stamp(now()), Some(offered("a/a", "b/b")));
+        assert_eq!(ours.stamp(now(), None, None), Some(offered("a/a", "b/b")));
         assert!(ours.wants(Some(&seen("a/a", 0))) && !ours.wants(Some(&offered("a/a", "b/b"))));
         assert!(ours.wants(Some(&offered("a/a", "typo/b"))), "the name was put right");
         let kept = ownership("a/a", None, &all);
@@ -349,12 +376,12 @@ mod tests {
     fn a_definition_that_drops_what_is_said_of_us_costs_no_status_write_at_each_turn() {
         let ours = ownership("a/a", None, &tally(0, (0, 0), 1));
         assert!(ours.wants(None));
-        ours.wrote(ours.stamp(now()).as_ref(), None);
+        ours.wrote(ours.stamp(now(), None, None).as_ref(), None);
         assert!(!ours.wants(None));
-        ours.wrote(ours.stamp(now()).as_ref(), Some(&seen("a/a", 0)));
+        ours.wrote(ours.stamp(now(), None, None).as_ref(), Some(&seen("a/a", 0)));
         assert!(ours.wants(None), "the definition was put right");
         let offers = ownership("a/a", Some(&order("b/b")), &tally(3, (0, 0), 0));
-        offers.wrote(offers.stamp(now()).as_ref(), Some(&seen("a/a", 0)));
+        offers.wrote(offers.stamp(now(), None, None).as_ref(), Some(&seen("a/a", 0)));
         assert!(!offers.wants(Some(&seen("a/a", 0))), "it knows no offers");
     }
 }

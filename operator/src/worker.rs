@@ -262,7 +262,8 @@ impl Worker {
         let Some(uid) = release.metadata.uid.as_deref().and_then(|uid| uid.parse().ok()) else { return true };
         let (now, until) = (context.clock.now(), context.roster().round_at());
         let kept = context.world.kept(&context.fleet.class, &context.fleet.namespace, &uid);
-        let tracked = Tracked::restore((&release, packed), uid, kept.as_ref(), (now, until));
+        let present = kept.as_ref().filter(|kept| context.ownership.may_go_on_from(&release, kept));
+        let tracked = Tracked::restore((&release, packed), uid, present, (now, until));
         let wanted = tracked.newest().filter(|plan| context.fleets.forbids(plan).is_none()).cloned();
         let others = context.world.kept_of(&context.fleet.class, key);
         let claim = Claim { wanted, ..context.claim(kept.iter().chain(&others)) };

@@ -99,11 +99,12 @@ pub fn refuse(obstacle: &Obstacle, progress: &Progress, seen: &Observation, now:
 /// The turn itself, for [`advance`] and [`refuse`] alike. It takes progress by value, for who has no use for the
 /// old one.
 #[must_use]
-pub fn turn(wanted: Result<&Arc<Plan>, &Obstacle>, progress: Progress, seen: &Observation, now: Now) -> Turn {
-    let mut progress = progress;
-    if recorded::is_accepted_left_behind(&progress, seen) {
-        progress.memory.accepted = None;
-    }
+pub fn turn(
+    wanted: Result<&Arc<Plan>, &Obstacle>,
+    mut progress: Progress,
+    seen: &Observation,
+    now: Now,
+) -> Turn {
     let held = match wanted {
         Ok(plan) => {
             let refused = seen.refusal.clone().map(Held::Refused);
@@ -149,8 +150,7 @@ pub fn is_held(plan: &Arc<Plan>, progress: &Progress, seen: &Observation) -> boo
 
 /// What was taken once is not weighed again.
 fn hold_back(plan: &Arc<Plan>, progress: &Progress, seen: &Observation) -> Option<Held> {
-    let taken = is_in_effect(plan, progress) && !recorded::is_accepted_left_behind(progress, seen);
-    if taken { None } else { adopt::hold_back(plan, progress, seen) }
+    if is_in_effect(plan, progress) { None } else { adopt::hold_back(plan, progress, seen) }
 }
 
 /// An edit that gives up a place waits until its next release is there.
@@ -164,9 +164,6 @@ fn hand_over(plan: &Arc<Plan>, progress: &Progress, seen: &Observation) -> Optio
 fn in_effect(progress: &Progress, seen: &Observation) -> Option<Arc<Plan>> {
     let live = || {
         let live = seen.document.as_ref().filter(|live| live.state != config::State::Withdrawn)?;
-        if recorded::is_left_behind(live, progress) {
-            return None;
-        }
         let plan = Plan::of_live(live);
         // A status that is about another release was written by a process that was killed before it wrote the document.
         (progress.basis.is_none() || progress.is_about(&plan)).then(|| Arc::new(plan))

@@ -48,7 +48,8 @@ pub struct Observation {
     pub endpoints: Vec<(Backend, usize)>,
     /// Why an arm has no ready endpoint, where the shell knows: a clause for people, without figures that move.
     pub lacking: Vec<(Backend, String)>,
-    /// The document of this very object that is live (in the ConfigMap, or with the proxy of this process).
+    /// The document of this very object that is live (in the ConfigMap, or with the proxy of this process). None if it is
+    /// from before another installation had the release: then the status tells who serves.
     pub document: Option<Arc<RoutingConfig>>,
     /// The live document of an earlier object of the same namespace and name.
     pub predecessor: Option<Arc<RoutingConfig>>,

@@ -64,7 +64,7 @@ impl Tally {
     /// Counts a release, and who looks after it. `begun`: somebody has written its status.
     pub fn add(&mut self, controller: Option<&ControllerStatus>, begun: bool) {
         self.releases += usize::from(begun || controller.is_some());
-        let Some(ControllerStatus { id, seen_at, hand_over_to }) = controller else { return };
+        let Some(ControllerStatus { id, seen_at, hand_over_to, .. }) = controller else { return };
         let held = self.by.entry(id.clone()).or_default();
         held.releases += 1;
         held.seen_at = held.seen_at.max(*seen_at);

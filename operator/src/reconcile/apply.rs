@@ -64,18 +64,26 @@ pub(super) async fn apply(
 
 /// Has what a restart would have to know in the status.
 async fn persist(context: &Context, live: &mut Live, turn: &Turn) -> Result<(), Error> {
-    let status = stamped(context, turn.progress.status());
+    let status = turn.progress.status();
     let controller = live.object.status.as_ref().and_then(|status| status.controller.as_ref());
     if live.tracked.written.stands_for(&status) && !context.ownership.wants(controller) {
         return Ok(());
     }
+    let accepted = accepted(&live.tracked, &live.object, live.kept.as_ref(), turn);
+    let status = stamped(context, live, accepted.as_deref(), status);
     live.tracked.sent = Some(Box::new((status.clone(), turn.progress.clone())));
     write_status(context, live, status).await
 }
 
 /// The status as we sign it.
-pub(super) fn stamped(context: &Context, status: GrayReleaseStatus) -> GrayReleaseStatus {
-    GrayReleaseStatus { controller: context.ownership.stamp(context.clock.now().wall), ..status }
+pub(super) fn stamped(
+    context: &Context,
+    live: &Live,
+    accepted: Option<&str>,
+    status: GrayReleaseStatus,
+) -> GrayReleaseStatus {
+    let (now, before) = (context.clock.now().wall, live.object.status.as_ref());
+    GrayReleaseStatus { controller: context.ownership.stamp(now, before, accepted), ..status }
 }
 
 /// Says who looked after the release before, if that was another installation which has not offered it to us.

@@ -67,15 +67,16 @@ pub(super) async fn dereference(context: &Context, key: &Key) -> Result<Subject,
     }
     let own = own(context, &uid, known.filter(|known| known.uid == uid)).await?;
     let now = context.clock.now();
+    let present = own.as_ref().filter(|kept| context.ownership.may_go_on_from(&object, kept));
     let mut tracked = match context.desk().take(key).filter(|tracked| tracked.uid == uid) {
         Some(mut tracked) => {
-            tracked.see((&object, packed), own.as_ref(), now);
+            tracked.see((&object, packed), present, now);
             tracked
         }
         None => {
             let counted_until = context.roster().round_at();
             let seen = (&object, packed);
-            Box::new(Tracked::restore(seen, uid.clone(), own.as_ref(), (now, counted_until)))
+            Box::new(Tracked::restore(seen, uid.clone(), present, (now, counted_until)))
         }
     };
     tracked.kept.clone_from(&own);

@@ -23,7 +23,7 @@ pub(super) async fn report_status(
     if !is_news && !context.ownership.is_beat_due() {
         return Ok(());
     }
-    let status = apply::stamped(context, status);
+    let status = apply::stamped(context, live, live.tracked.accepted.as_deref(), status);
     live.tracked.sent = Some(Box::new((status.clone(), live.tracked.progress.clone())));
     apply::write_status(context, live, status).await
 }

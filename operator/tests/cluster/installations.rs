@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{Cluster, eventually};
+use crate::support::{Cluster, Proxy, eventually};
 
 const OURS: &str = "halftone/ours";
 const THEIRS: &str = "other/theirs";
@@ -214,4 +214,65 @@ async fn an_order_by_force_that_is_carried_out_is_forgotten() {
     until_controller(&cluster, "checkout", OURS).await;
     order(&cluster, "halftone", &format!("{OURS}@2026-11-21T10:00:00Z")).await;
     until_forgotten(&cluster, "halftone").await;
+}
+
+/// Edits a release as `kubectl edit` does.
+fn edit(cluster: &Cluster, name: &str, change: impl FnOnce(&mut Value)) {
+    cluster.server.edit("grayreleases", "shop", name, |object| {
+        change(&mut object["spec"]);
+        object["metadata"]["generation"] = json!(object["metadata"]["generation"].as_i64().unwrap_or(1) + 1);
+    });
+}
+
+async fn until_ratio(cluster: &Cluster, name: &str, ratio: &str) {
+    eventually("the ratio is lowered", || (cluster.status(name)["ratio"] == ratio).then_some(())).await;
+}
+
+async fn until_seen(cluster: &Cluster, name: &str, generation: i64) {
+    let seen = || cluster.status(name)["observedGeneration"] == generation;
+    eventually("the edit is seen", || seen().then_some(())).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_release_that_comes_back_goes_on_by_the_spec_in_effect_and_by_no_earlier_one() {
+    let cluster = Cluster::new().await;
+    cluster.release("edited", 1, "one.shop.example.com");
+    cluster.release("untouched", 2, "two.shop.example.com");
+    let _first = cluster.operator_of(OURS, "halftone", "default");
+    for name in ["edited", "untouched"] {
+        cluster.reaches(name, "Holding").await;
+    }
+    let _proxy = Proxy::start(&cluster.server, "other").await;
+    let second = cluster.operator_of(THEIRS, "other", "default");
+    order(&cluster, "halftone", THEIRS).await;
+    for name in ["edited", "untouched"] {
+        until_controller(&cluster, name, THEIRS).await;
+    }
+    edit(&cluster, "edited", |spec| spec["targetRatio"] = json!(5));
+    until_ratio(&cluster, "edited", "5%").await;
+    // Where the newest spec can be taken, nobody needs the one before it.
+    edit(&cluster, "edited", |spec| spec["hosts"] = json!(["no host"]));
+    edit(&cluster, "untouched", |spec| spec["hosts"] = json!(["no host"]));
+    until_seen(&cluster, "edited", 3).await;
+    until_seen(&cluster, "untouched", 2).await;
+    until_forgotten(&cluster, "halftone").await;
+    second.end().await;
+    let before = [1, 2].map(|uid| cluster.document(uid).unwrap());
+    for name in ["edited", "untouched"] {
+        cluster.server.edit("grayreleases", "shop", name, |object| {
+            object["status"]["controller"]["seenAt"] = json!("2026-01-01T00:00:00Z");
+        });
+    }
+    for name in ["edited", "untouched"] {
+        until_controller(&cluster, name, OURS).await;
+        assert_eq!(cluster.condition(name, "Accepted").unwrap().0, "False");
+    }
+    let goes_on = || cluster.document(2).filter(|document| document["revision"] != before[1]["revision"]);
+    eventually("the one that nobody has edited goes on", goes_on).await;
+    cluster.rest().await;
+    assert_eq!(cluster.document(1).unwrap(), before[0], "by its earlier spec it would rise to 10% again");
+    assert_eq!(cluster.status("edited")["ratio"], "5%");
+    edit(&cluster, "edited", |spec| spec["hosts"] = json!(["one.shop.example.com"]));
+    let ratio = || cluster.document(1).map(|document| document["ratio"].clone());
+    eventually("it goes on where it was", || ratio().filter(|ratio| *ratio == 50_000)).await;
 }

@@ -45,8 +45,8 @@ pub(crate) struct Cluster {
 }
 
 /// A proxy, as far as an operator can tell.
-#[derive(Clone, Default)]
-pub(crate) struct Proxy(Arc<Mutex<ProxyState>>);
+#[derive(Clone)]
+pub(crate) struct Proxy(Arc<Mutex<ProxyState>>, &'static str);
 
 #[derive(Default)]
 struct ProxyState {
@@ -78,16 +78,8 @@ impl Cluster {
             .with_env_filter("info,halftone_operator=debug")
             .try_init();
         let tokens = tempfile::tempdir().unwrap();
-        let (server, proxy) = (Server::new(), Proxy::default());
-        let address = proxy.serve(server.clone()).await;
-        server.put(
-            "pods",
-            &json!({
-                "metadata": {"name": "proxy-0", "namespace": "halftone", "uid": "uid-proxy-0", "labels": {"app": "proxy"}},
-                "spec": {"containers": [{"name": "proxy", "ports": [{"name": "admin", "containerPort": address.port()}]}]},
-                "status": {"podIP": "127.0.0.1", "conditions": [{"type": "Ready", "status": "True"}]},
-            }),
-        );
+        let server = Server::new();
+        let proxy = Proxy::start(&server, "halftone").await;
         let cluster = Self { server, proxy, tokens };
         cluster.service("one", "10.0.0.1");
         cluster.service("two", "10.0.0.2");
@@ -265,6 +257,25 @@ impl Drop for Failing {
 }
 
 impl Proxy {
+    /// One of the fleet in `namespace`.
+    pub(crate) async fn start(server: &Server, namespace: &'static str) -> Self {
+        let proxy = Self(Arc::default(), namespace);
+        let address = proxy.serve(server.clone()).await;
+        server.put(
+            "pods",
+            &json!({
+                "metadata": {"name": "proxy-0", "namespace": namespace, "uid": proxy.instance(), "labels": {"app": "proxy"}},
+                "spec": {"containers": [{"name": "proxy", "ports": [{"name": "admin", "containerPort": address.port()}]}]},
+                "status": {"podIP": "127.0.0.1", "conditions": [{"type": "Ready", "status": "True"}]},
+            }),
+        );
+        proxy
+    }
+
+    fn instance(&self) -> String {
+        format!("uid-proxy-{}", self.1)
+    }
+
     async fn serve(&self, server: Server) -> SocketAddr {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (address, proxy) = (listener.local_addr().unwrap(), self.clone());
@@ -293,7 +304,7 @@ impl Proxy {
 
     /// It takes up nothing new from now on, or goes on.
     pub(crate) fn stop(&self, server: &Server, stop: bool) {
-        self.0.lock().unwrap().stopped = stop.then(|| applied(server));
+        self.0.lock().unwrap().stopped = stop.then(|| applied(server, self.1));
     }
 
     /// Half of what it sends to gray fails from now on, until the answer is dropped.
@@ -336,8 +347,8 @@ impl Proxy {
 
     fn check(&self, server: &Server, request: &Request<Incoming>) -> Result<(), String> {
         let mut state = self.0.lock().unwrap();
-        let known = state.keys.clone().or_else(|| keys(server)).unwrap_or_default();
-        let claim = Claim { class: "default", instance: "uid-proxy-0", path: request.uri().path() };
+        let known = state.keys.clone().or_else(|| keys_in(server, self.1)).unwrap_or_default();
+        let claim = Claim { class: "default", instance: &self.instance(), path: request.uri().path() };
         let given = request.headers().get(token::HEADER).ok_or("no token")?;
         let now = Timestamp::now().as_second() + state.clock;
         token::verify(known.public(), &claim, given.as_bytes(), now).map_err(|refused| {
@@ -354,9 +365,9 @@ impl Proxy {
         }
         let mut state = self.0.lock().unwrap();
         state.sequence += 1;
-        let applied = state.stopped.clone().unwrap_or_else(|| applied(server));
+        let applied = state.stopped.clone().unwrap_or_else(|| applied(server, self.1));
         let (mut keys, mut entries) = (Vec::new(), Vec::new());
-        for document in documents(server) {
+        for document in documents(server, self.1) {
             for (arm, [good, bad]) in [("gray", state.gray), ("stable", [state.stable, 0])] {
                 let key = json!({
                     "uid": document["release"]["uid"], "release": document["release"]["id"],
@@ -369,8 +380,8 @@ impl Proxy {
             }
         }
         let report = json!({
-            "instance": "uid-proxy-0", "epoch": "0000000000000001", "sequence": state.sequence, "version": "0",
-            "features": FEATURES, "applied": applied, "fleet": fleet(server), "keys": keys, "entries": entries,
+            "instance": self.instance(), "epoch": "0000000000000001", "sequence": state.sequence, "version": "0",
+            "features": FEATURES, "applied": applied, "fleet": fleet(server, self.1), "keys": keys, "entries": entries,
             "crowded": state.crowded,
         });
         Response::new(Full::new(report.to_string().into()))
@@ -379,7 +390,11 @@ impl Proxy {
 
 /// The keys that operators have published.
 pub(crate) fn keys(server: &Server) -> Option<Keys> {
-    let object = server.get("configmaps", "halftone", "halftone-keys-default")?;
+    keys_in(server, "halftone")
+}
+
+fn keys_in(server: &Server, namespace: &str) -> Option<Keys> {
+    let object = server.get("configmaps", namespace, "halftone-keys-default")?;
     assert_eq!(
         object["metadata"]["labels"],
         json!({"halftone.dev/fleet": "default", "halftone.dev/kind": "Keys"})
@@ -387,22 +402,22 @@ pub(crate) fn keys(server: &Server) -> Option<Keys> {
     Keys::parse(object["data"]["keys.json"].as_str()?).ok()
 }
 
-fn documents(server: &Server) -> Vec<Value> {
+fn documents(server: &Server, namespace: &str) -> Vec<Value> {
     let texts = server
         .all("configmaps")
         .into_iter()
-        .filter(|object| object["metadata"]["namespace"] == "halftone")
+        .filter(|object| object["metadata"]["namespace"] == namespace)
         .filter_map(|object| Some(object["data"]["routing.json"].as_str()?.to_owned()));
     texts.filter_map(|text| serde_json::from_str(&text).ok()).collect()
 }
 
-fn applied(server: &Server) -> Vec<Value> {
+fn applied(server: &Server, namespace: &str) -> Vec<Value> {
     let named = |document: Value| json!({"uid": document["release"]["uid"], "revision": document["revision"], "checksum": document["checksum"]});
-    documents(server).into_iter().map(named).collect()
+    documents(server, namespace).into_iter().map(named).collect()
 }
 
-fn fleet(server: &Server) -> Option<Value> {
-    let object = server.get("configmaps", "halftone", "halftone-fleet-default")?;
+fn fleet(server: &Server, namespace: &str) -> Option<Value> {
+    let object = server.get("configmaps", namespace, "halftone-fleet-default")?;
     let config: Value = serde_json::from_str(object["data"]["fleet.json"].as_str()?).ok()?;
     Some(json!({"revision": config["revision"], "checksum": config["checksum"]}))
 }

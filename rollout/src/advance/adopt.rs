@@ -119,9 +119,7 @@ fn edit<'a>(plan: &'a Plan, progress: &Progress, seen: &Observation) -> Edit<'a>
         initial: plan.initial,
         moves_identity: match &progress.basis {
             Some(before) => before.moves_identity(&Basis::of(plan)),
-            None => {
-                inherited(progress, seen).is_some_and(|live| moves_identity(&live.identity, &plan.identity))
-            }
+            None => inherited(seen).is_some_and(|live| moves_identity(&live.identity, &plan.identity)),
         },
         stable_ready: ready(&plan.stable),
         gray_ready: gray.is_some_and(|gray| ready(&gray.arm)),
@@ -136,8 +134,7 @@ fn before<'a>(
     seen: &'a Observation,
     recorded: Option<&'a Recorded>,
 ) -> Before<'a> {
-    let is_left = recorded::is_accepted_left_behind(progress, seen);
-    let accepted = progress.memory.accepted.as_deref().filter(|_| progress.basis.is_some() && !is_left);
+    let accepted = progress.memory.accepted.as_deref().filter(|_| progress.basis.is_some());
     let accepted = accepted.filter(|plan| progress.is_about(plan));
     let by_plan = |plan: &'a Plan| Live {
         id: plan.gray.as_ref().map(|gray| gray.id),
@@ -150,7 +147,7 @@ fn before<'a>(
     };
     let written = accepted.filter(|_| progress.memory.document.is_some()).map(by_plan);
     let live = || {
-        let live = inherited(progress, seen).filter(|live| live.state != config::State::Withdrawn)?;
+        let live = inherited(seen).filter(|live| live.state != config::State::Withdrawn)?;
         Some(Live { is_own: seen.document.is_some(), ..Live::of(live) })
     };
     // What the status speaks of was taken already, and the document does not have it yet.
@@ -177,20 +174,17 @@ fn is_unserved(progress: &Progress, seen: &Observation) -> bool {
         && counting.all(|proxy| proxy.asked_at.is_some() && proxy.applied.is_none());
     let readable = seen.unreadable.is_none() && seen.status_unreadable.is_none();
     let begun = progress.revision > 1 || progress.stage.acknowledged_at.is_some();
-    let told = seen.highest_revision > 0 && !is_withdrawn(progress, seen);
+    let told = seen.highest_revision > 0 && !is_withdrawn(seen);
     readable && !begun && !told && (progress.basis.is_none() || asked)
 }
 
-fn is_withdrawn(progress: &Progress, seen: &Observation) -> bool {
-    inherited(progress, seen).is_some_and(|live| live.state == config::State::Withdrawn)
+fn is_withdrawn(seen: &Observation) -> bool {
+    inherited(seen).is_some_and(|live| live.state == config::State::Withdrawn)
 }
 
 /// The document from which an object without a status goes on.
-fn inherited<'a>(progress: &Progress, seen: &'a Observation) -> Option<&'a Arc<RoutingConfig>> {
-    match &seen.document {
-        Some(live) => Some(live).filter(|live| !recorded::is_left_behind(live, progress)),
-        None => seen.predecessor.as_ref(),
-    }
+fn inherited(seen: &Observation) -> Option<&Arc<RoutingConfig>> {
+    seen.document.as_ref().or(seen.predecessor.as_ref())
 }
 
 /// A document has to fit into a ConfigMap.
@@ -236,7 +230,7 @@ impl Change<'_> {
     /// The first plan of an object: a new release, or where a live document of its own or of its predecessor
     /// stands, with hold and evidence anew.
     fn begin(&mut self, plan: &Plan) {
-        let live = inherited(&self.progress, self.seen).cloned();
+        let live = inherited(self.seen).cloned();
         let paused = std::mem::take(&mut self.progress.paused);
         let before = std::mem::replace(&mut self.progress.state, State::Plain);
         if let Some(live) = &live {
@@ -337,7 +331,7 @@ impl Change<'_> {
             Some(gray) => {
                 // A process that was killed between status and document left the document of the release before.
                 let ours = self.progress.memory.document.is_some();
-                let live = inherited(&self.progress, self.seen).filter(|_| !ours).cloned();
+                let live = inherited(self.seen).filter(|_| !ours).cloned();
                 self.set_out(gray, live.as_deref());
             }
             None => {

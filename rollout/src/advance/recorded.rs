@@ -1,5 +1,5 @@
 //! Who serves users by the status alone, where no document tells: it is lost, it is in the hands of another installation,
-//! or it is older than what another one has made of the release since. The status does not hold the arms themselves; it
+//! or it is not written yet. The status does not hold the arms themselves; it
 //! tells well enough which of them is which of an edit's.
 
 use std::net::SocketAddr;
@@ -12,7 +12,6 @@ use halftone_routing::config::{
 
 use super::serving::{HALF, Live};
 use crate::{
-    observation::Observation,
     plan::{Plan, backend_name},
     progress::{Basis, Progress, State},
     routing_for::state_word,
@@ -126,25 +125,9 @@ fn stranger(version: &str, place: &str, plan: &Plan) -> Option<ArmConfig> {
     Some(ArmConfig::new(addresses().or_else(service)?, version.parse().ok()?))
 }
 
-/// Whether another installation has taken the release further than `live` tells, which this one wrote before it handed
-/// the release over. A document that is only one write behind, as a kill between status and document leaves it, is what
-/// proxies serve by.
-pub(super) fn is_left_behind(live: &RoutingConfig, progress: &Progress) -> bool {
-    let (told, stage) = (live.stage, &progress.stage);
-    let served = stage.acknowledged_at.is_some() || told.next() < stage.number;
-    is_older(live, progress) && told < stage.number && served
-}
-
 /// Whether `live` is older than the status, which this process has not made anything of yet.
 pub(super) fn is_older(live: &RoutingConfig, progress: &Progress) -> bool {
     progress.memory.document.is_none() && live.revision.get() < progress.revision
-}
-
-/// Whether the plan that was kept beside a document is left behind with it.
-pub(super) fn is_accepted_left_behind(progress: &Progress, seen: &Observation) -> bool {
-    let left = seen.document.as_ref().is_some_and(|live| is_left_behind(live, progress));
-    let accepted = progress.memory.accepted.as_ref().map(|plan| Basis::of(plan));
-    left && accepted != progress.basis
 }
 
 /// Whether the arms of `plan` are those that the status speaks of.

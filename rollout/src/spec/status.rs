@@ -179,6 +179,22 @@ pub struct ControllerStatus {
     #[schemars(length(max = 127))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hand_over_to: Option<String>,
+
+    /// The revision that the release had when this installation took it over from another one. Documents of a lower
+    /// revision in its own namespace are from before that. 0 where no other installation had the release.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub since_revision: i64,
+
+    /// Digest of the spec in effect. An installation that gets the release back goes on by the spec that it still has of it
+    /// only if that is the same one.
+    #[schemars(length(max = 32))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accepted_spec: Option<String>,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+fn is_zero(number: &i64) -> bool {
+    *number == 0
 }
 
 /// The state in one word, for display.

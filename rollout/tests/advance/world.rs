@@ -177,7 +177,7 @@ pub(crate) struct World {
     fresh_process: bool,
     wake_after: Duration,
     kill_before_apply: bool,
-    /// The live document is of before a hand-over: another installation's has served since.
+    /// The live document is from before a hand-over: the shell does not show it.
     served_elsewhere: bool,
 }
 
@@ -382,7 +382,10 @@ impl World {
             unwritable: self.unwritable.clone(),
             proxies: self.proxies.iter().map(Proxy::seen).collect(),
             endpoints,
-            document: self.live.clone().filter(|live| live.release.uid.as_str() == self.uid),
+            document: self
+                .live
+                .clone()
+                .filter(|live| live.release.uid.as_str() == self.uid && !self.served_elsewhere),
             predecessor: self.predecessor.clone(),
             unreadable: self.unreadable.clone(),
             highest_revision: self.highest_revision,
@@ -528,9 +531,10 @@ impl World {
         left
     }
 
-    /// The installation before has it back, with the documents that it had.
+    /// The installation before has it back, with the document that it had; with its spec, if that is still in effect.
     pub(crate) fn hand_back(&mut self, left: Left) -> &mut Self {
-        (self.live, self.accepted, self.proxies) = (left.live, left.accepted, left.proxies);
+        self.accepted = left.accepted.filter(|spec| Some(spec) == self.accepted.as_ref());
+        (self.live, self.proxies) = (left.live, left.proxies);
         (self.audit, self.served_elsewhere) = (Audit::default(), true);
         self.restart()
     }
