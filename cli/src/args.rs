@@ -359,9 +359,9 @@ fn parse_http(text: &str) -> Result<hyper::Uri, String> {
 
 /// Reads a duration as a manifest writes it: `90s`, `10m`, `1h30m`, `250ms`.
 fn parse_duration(text: &str) -> Result<Duration, String> {
-    let meant = || match halftone_rollout::duration::guess(text) {
-        Some(meant) => format!("write {}", halftone_rollout::duration::format(meant)),
+    let meant = || match halftone_api::duration::guess(text) {
+        Some(meant) => format!("write {}", halftone_api::duration::format(meant)),
         None => "expected a duration such as 90s, 10m or 1h30m".to_owned(),
     };
-    halftone_rollout::duration::parse(text).map(|millis| millis.duration()).ok_or_else(meant)
+    halftone_api::duration::parse(text).map(|millis| millis.duration()).ok_or_else(meant)
 }

@@ -19,8 +19,8 @@ pub(crate) mod watch;
 use std::fmt::Debug;
 use std::time::Duration;
 
+use halftone_api::GrayRelease;
 use halftone_daemon::log::with_causes;
-use halftone_rollout::GrayRelease;
 use k8s_openapi::NamespaceResourceScope;
 use kube::api::{Api, ListParams};
 use kube::core::DeserializeGuard;

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use clap::{Arg, ArgAction, Command, FromArgMatches};
-use halftone_rollout::GrayRelease;
+use halftone_api::GrayRelease;
 use kube::ResourceExt;
 
 use crate::args::ClusterArguments;

@@ -3,8 +3,8 @@
 
 use std::process::ExitCode;
 
-use halftone_rollout::GrayRelease;
-use halftone_rollout::spec::{GrayReleaseStatus, Phase, Word};
+use halftone_api::GrayRelease;
+use halftone_api::spec::{GrayReleaseStatus, Phase, Word};
 
 use crate::cluster::pending::waiting;
 
@@ -89,7 +89,7 @@ mod tests {
 
     fn release(phase: &str) -> GrayRelease {
         let text = include_str!("../../examples/minimal.yaml");
-        let mut release = halftone_rollout::manifest::read("minimal.yaml", text).manifests[0].release.clone();
+        let mut release = halftone_api::manifest::read("minimal.yaml", text).manifests[0].release.clone();
         release.metadata.generation = Some(2);
         release.status =
             Some(serde_json::from_value(json!({"observedGeneration": 2, "phase": phase})).unwrap());

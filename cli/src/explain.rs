@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use halftone_rollout::{Plan, clock::Now, progress::Progress, routing_for::routing_for};
+use halftone_api::Plan;
+use halftone_rollout::{clock::Now, progress::Progress, routing_for::routing_for};
 use halftone_routing::config::{
     IDENTITY_2, RoutingConfig, State,
     identity::Form,

@@ -4,11 +4,11 @@
 use std::path::Path;
 use std::time::Duration;
 
-use halftone_rollout::Plan;
-use halftone_rollout::finding::Finding;
-use halftone_rollout::fleet::FleetDeclarations;
-use halftone_rollout::manifest::Manifest;
-use halftone_rollout::observation::{FleetTimes, Obstacle};
+use halftone_api::Plan;
+use halftone_api::finding::Finding;
+use halftone_api::fleet::FleetDeclarations;
+use halftone_api::manifest::Manifest;
+use halftone_api::{Obstacle, fleet::FleetTimes};
 use halftone_routing::config::names::{HostPattern, ObjectName, PathPrefix};
 use halftone_routing::fleet::FleetConfig;
 

@@ -4,9 +4,9 @@ use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
-use halftone_rollout::finding::{Finding, Severity};
-use halftone_rollout::lint::lint;
-use halftone_rollout::manifest::{self, Reading};
+use halftone_api::finding::{Finding, Severity};
+use halftone_api::lint::lint;
+use halftone_api::manifest::{self, Reading};
 use owo_colors::OwoColorize;
 
 use crate::args::LintArguments;

@@ -64,7 +64,7 @@ fn run(command: &Command) -> Result<ExitCode, Failure> {
         Command::Simulate(arguments) => simulate::run(arguments)?,
         Command::Explain(arguments) => explain::run(arguments)?,
         Command::Split(arguments) => split::run(arguments)?,
-        Command::Crd => output::stdout().write_all(halftone_rollout::crd_yaml().as_bytes())?,
+        Command::Crd => output::stdout().write_all(halftone_api::crd_yaml().as_bytes())?,
         Command::Run(arguments) => return run::run(arguments),
         Command::Demo(arguments) => return demo::run(arguments),
         Command::Status(arguments) => return steer::status(arguments),

@@ -3,8 +3,8 @@
 use std::io::{self, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
-use halftone_rollout::Plan;
-use halftone_rollout::manifest::{self, Manifest, Reading};
+use halftone_api::Plan;
+use halftone_api::manifest::{self, Manifest, Reading};
 
 use crate::output::Failure;
 

@@ -1,10 +1,10 @@
 //! What comes next for a release: what it waits for, how long, and what a person can do. For `run`, `watch` and
 //! `status` alike. Pure: from a release and the time to a sentence.
 
+use halftone_api::plan::Opening;
+use halftone_api::spec::{Force, GrayReleaseStatus, OnInconclusive, Phase};
+use halftone_api::{GrayRelease, Plan};
 use halftone_rollout::clock::Now;
-use halftone_rollout::plan::Opening;
-use halftone_rollout::spec::{Force, GrayReleaseStatus, OnInconclusive, Phase};
-use halftone_rollout::{GrayRelease, Plan};
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
@@ -171,7 +171,7 @@ mod tests {
 
     fn said(status: Value, edit: impl FnOnce(&mut GrayRelease)) -> Option<String> {
         let text = include_str!("../../examples/minimal.yaml");
-        let mut release = halftone_rollout::manifest::read("minimal.yaml", text).manifests[0].release.clone();
+        let mut release = halftone_api::manifest::read("minimal.yaml", text).manifests[0].release.clone();
         release.status = Some(serde_json::from_value(status).unwrap());
         edit(&mut release);
         next(&release, Now::at("2026-11-21T10:00:00Z".parse().unwrap()))

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::thread;
 
-use halftone_rollout::Plan;
-use halftone_rollout::spec::Force;
+use halftone_api::Plan;
+use halftone_api::spec::Force;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use self::model::{GrayLatency, Model};

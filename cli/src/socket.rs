@@ -6,7 +6,7 @@ use std::os::unix::net::UnixStream as BlockingStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use halftone_rollout::spec::HandledRequest;
+use halftone_api::spec::HandledRequest;
 use rustix::fs::Mode;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader as AsyncBufReader};

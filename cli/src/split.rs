@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;
 
-use halftone_rollout::Plan;
+use halftone_api::Plan;
 use halftone_routing::bucket::Salt;
 use halftone_routing::config::units::Ratio;
 use serde::Serialize;

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use comfy_table::Table;
-use halftone_rollout::GrayRelease;
+use halftone_api::GrayRelease;
+use halftone_api::spec::{ArmSpec, GrayReleaseStatus, IncludedTraffic, IntOrString, RequestResult, Word};
 use halftone_rollout::clock::Now;
-use halftone_rollout::spec::{ArmSpec, GrayReleaseStatus, IncludedTraffic, IntOrString, RequestResult, Word};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use owo_colors::OwoColorize;
@@ -414,7 +414,7 @@ mod tests {
 
     fn release(status: serde_json::Value) -> GrayRelease {
         let text = include_str!("../../examples/minimal.yaml");
-        let mut release = halftone_rollout::manifest::read("minimal.yaml", text).manifests[0].release.clone();
+        let mut release = halftone_api::manifest::read("minimal.yaml", text).manifests[0].release.clone();
         release.metadata.creation_timestamp =
             Some(serde_json::from_value(json!("2026-11-21T08:00:00Z")).unwrap());
         release.status = Some(serde_json::from_value(status).unwrap());

@@ -9,10 +9,10 @@ use std::pin::Pin;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use halftone_rollout::GrayRelease;
+use halftone_api::GrayRelease;
+use halftone_api::spec::{HandledRequest, RequestResult};
 use halftone_rollout::clock::Now;
 use halftone_rollout::request::{Command, Request};
-use halftone_rollout::spec::{HandledRequest, RequestResult};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 

@@ -1,7 +1,7 @@
 //! Whether proxies have taken up what a request changed. Pure: from a release's status before it was asked and now.
 
-use halftone_rollout::GrayRelease;
-use halftone_rollout::spec::{GrayReleaseStatus, HandledRequest, Phase, RequestResult};
+use halftone_api::GrayRelease;
+use halftone_api::spec::{GrayReleaseStatus, HandledRequest, Phase, RequestResult};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use serde::Serialize;
 
@@ -95,7 +95,7 @@ mod tests {
 
     fn release(status: Value) -> GrayRelease {
         let text = include_str!("../../examples/minimal.yaml");
-        let mut release = halftone_rollout::manifest::read("minimal.yaml", text).manifests[0].release.clone();
+        let mut release = halftone_api::manifest::read("minimal.yaml", text).manifests[0].release.clone();
         release.status = Some(serde_json::from_value(status).unwrap());
         release
     }

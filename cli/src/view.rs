@@ -8,9 +8,9 @@ use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::net::SocketAddr;
 
+use halftone_api::spec::{GrayReleaseStatus, StateName};
 use halftone_rollout::clock::Now;
 use halftone_rollout::events::Severity;
-use halftone_rollout::spec::{GrayReleaseStatus, StateName};
 use jiff::{SignedDuration, Timestamp};
 use owo_colors::OwoColorize;
 use serde_json::{Value, json};

@@ -31,7 +31,7 @@ fn tree(package: &str) -> Vec<String> {
 
 #[test]
 fn the_crates_that_decide_are_built_without_a_runtime_without_http_and_without_chance() {
-    for package in ["halftone-routing", "halftone-rollout"] {
+    for package in ["halftone-api", "halftone-routing", "halftone-rollout"] {
         let tree = tree(package);
         assert!(tree.iter().any(|name| name == "serde"), "{package} is built from {tree:?}");
         let beginnings = ["tokio", "hyper", "rand", "getrandom", "fastrand", "rustix", "socket2", "mio"];

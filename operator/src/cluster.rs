@@ -4,7 +4,7 @@
 use std::fmt::Debug;
 use std::time::Duration;
 
-use halftone_rollout::GrayRelease;
+use halftone_api::GrayRelease;
 use halftone_routing::config::arm::ServiceRef;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{ConfigMap, Service};

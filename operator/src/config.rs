@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
+use halftone_api::finding::Finding;
+use halftone_api::fleet::FleetDeclarations;
 use halftone_daemon::files;
-use halftone_rollout::finding::Finding;
-use halftone_rollout::fleet::FleetDeclarations;
 
 /// The largest configuration that is read, in bytes.
 const LARGEST: u64 = 16 << 20;

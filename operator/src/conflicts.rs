@@ -4,10 +4,10 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use halftone_rollout::Plan;
-use halftone_rollout::claims::shadow::{self, Wider};
-use halftone_rollout::claims::{self, Claimant, Standing};
-use halftone_rollout::observation::Obstacle;
+use halftone_api::Obstacle;
+use halftone_api::Plan;
+use halftone_api::claims::shadow::{self, Wider};
+use halftone_api::claims::{self, Claimant, Standing};
 use halftone_routing::config::RoutingConfig;
 use halftone_routing::config::names::{HostPattern, PathPrefix};
 use jiff::Timestamp;

@@ -5,8 +5,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use halftone_api::crd::{missing, name_few};
 use halftone_daemon::log::with_causes;
-use halftone_rollout::crd::{missing, name_few};
 use kube::Client;
 use serde_json::Value;
 

@@ -4,12 +4,12 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
+use halftone_api::Obstacle;
+use halftone_api::spec::GrayReleaseSpec;
+use halftone_api::{GrayRelease, GrayReleaseStatus, Plan};
 use halftone_rollout::clock::Now;
 use halftone_rollout::events::Event;
-use halftone_rollout::observation::Obstacle;
 use halftone_rollout::progress::Progress;
-use halftone_rollout::spec::GrayReleaseSpec;
-use halftone_rollout::{GrayRelease, GrayReleaseStatus, Plan};
 use halftone_routing::config::arm::{Arm, Backend};
 use halftone_routing::config::names::Uid;
 use halftone_routing::config::units::Ratio;

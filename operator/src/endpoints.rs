@@ -6,9 +6,9 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use halftone_api::Obstacle;
+use halftone_api::Plan;
 use halftone_daemon::slices::{address, slice};
-use halftone_rollout::Plan;
-use halftone_rollout::observation::Obstacle;
 use halftone_routing::config::arm::{Backend, ServiceRef};
 use halftone_routing::endpoints::{Slice, members_of_port, resolve};
 use halftone_routing::reach::{Reach, is_dialled};

@@ -5,7 +5,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use halftone_rollout::GrayRelease;
+use halftone_api::GrayRelease;
 use halftone_rollout::events::{Event, Severity};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ObjectReference;
@@ -208,7 +208,7 @@ mod tests {
     #[test]
     fn an_event_is_about_its_release_and_fits() {
         let text = include_str!("../../examples/minimal.yaml");
-        let release = &halftone_rollout::manifest::read("minimal.yaml", text).manifests[0].release;
+        let release = &halftone_api::manifest::read("minimal.yaml", text).manifests[0].release;
         let event = Event::new(Reason::RolledBack, "ä".repeat(2000));
         let at = "2026-11-21T10:00:00Z".parse().unwrap();
         let object = object(&super::release(release), &event, "operator-0", at, 7);

@@ -9,8 +9,8 @@ use std::collections::BTreeSet;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use halftone_rollout::fleet::{FleetDeclaration, FleetDeclarations};
-use halftone_rollout::observation::FleetTimes;
+use halftone_api::fleet::FleetTimes;
+use halftone_api::fleet::{FleetDeclaration, FleetDeclarations};
 use halftone_routing::config::names::ObjectName;
 use halftone_routing::fleet::FleetConfig;
 use k8s_openapi::api::core::v1::ConfigMap;

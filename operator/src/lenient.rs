@@ -2,7 +2,7 @@
 //! vanish. What cannot be read is left out, and an unknown value in the spec is noted: such a spec is refused
 //! (`SpecTooNew`), and the one that was accepted before stays in effect and judged.
 
-use halftone_rollout::GrayRelease;
+use halftone_api::GrayRelease;
 use kube::ResourceExt;
 use kube::core::DynamicObject;
 use serde_json::Value;

@@ -4,9 +4,9 @@ mod releases;
 
 use std::time::Duration;
 
+use halftone_api::spec::Verdict;
 use halftone_daemon::process::Process;
 use halftone_rollout::events::Reason;
-use halftone_rollout::judge::Verdict;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use halftone_api::GrayRelease;
 use halftone_daemon::token::Keys;
-use halftone_rollout::GrayRelease;
 use halftone_rollout::request::REQUEST_ANNOTATION;
 use halftone_rollout::withdraw::{GONE_SINCE_ANNOTATION, WITHDRAWN_SINCE_ANNOTATION, reserved};
 use halftone_routing::config::{
@@ -278,10 +278,9 @@ pub fn fleet_config(object: &ConfigMap) -> Result<FleetConfig, String> {
 mod tests {
     use std::str::FromStr;
 
-    use halftone_rollout::manifest;
-    use halftone_rollout::{
-        Plan, advance::advance, clock::Now, observation::Observation, progress::Progress,
-    };
+    use halftone_api::Plan;
+    use halftone_api::manifest;
+    use halftone_rollout::{advance::advance, clock::Now, observation::Observation, progress::Progress};
 
     use super::*;
 

@@ -13,9 +13,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use halftone_api::spec::ControllerStatus;
+use halftone_api::{GrayRelease, GrayReleaseStatus};
 use halftone_rollout::events::{Event, Reason};
-use halftone_rollout::spec::ControllerStatus;
-use halftone_rollout::{GrayRelease, GrayReleaseStatus};
 use jiff::Timestamp;
 use tokio::sync::watch;
 use tokio::time::Instant;

@@ -3,8 +3,8 @@
 
 use std::sync::Arc;
 
-use halftone_rollout::GrayRelease;
-use halftone_rollout::spec::ControllerStatus;
+use halftone_api::GrayRelease;
+use halftone_api::spec::ControllerStatus;
 use kube::ResourceExt;
 use lz4_flex::block::{compress_prepend_size, decompress_size_prepended};
 use xxhash_rust::xxh3::xxh3_128;
@@ -63,7 +63,7 @@ mod tests {
     #[test]
     fn what_is_packed_comes_out_as_it_was_but_for_metadata_that_nobody_reads() {
         let text = include_str!("../../examples/minimal.yaml");
-        let mut release = halftone_rollout::manifest::read("minimal.yaml", text).manifests[0].release.clone();
+        let mut release = halftone_api::manifest::read("minimal.yaml", text).manifests[0].release.clone();
         release.metadata.resource_version = Some("7".into());
         release.metadata.uid = Some("7c1f".into());
         release.annotations_mut().insert("halftone.dev/request".into(), "pause@x".into());

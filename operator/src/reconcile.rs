@@ -14,12 +14,12 @@ mod report_status;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use halftone_api::fleet::{CLASS_UNKNOWN, FleetDeclaration, FleetDeclarations};
+use halftone_api::{GrayRelease, GrayReleaseStatus};
 use halftone_rollout::advance::{self, BUSY, IDLE, Turn};
 use halftone_rollout::clock::Now;
 use halftone_rollout::events::Event;
-use halftone_rollout::fleet::{CLASS_UNKNOWN, FleetDeclaration, FleetDeclarations};
 use halftone_rollout::observation::Observation;
-use halftone_rollout::{GrayRelease, GrayReleaseStatus};
 use halftone_routing::config::State;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use tokio::time::Instant;

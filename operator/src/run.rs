@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use halftone_api::fleet::{FleetDeclaration, FleetDeclarations};
 use halftone_daemon::token::Signer;
-use halftone_rollout::fleet::{FleetDeclaration, FleetDeclarations};
 use kube::Client;
 use tokio::net::TcpListener;
 use tokio::sync::watch;

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt};
+use halftone_api::claims::Standing;
 use halftone_rollout::advance::{BUSY, IDLE};
-use halftone_rollout::claims::Standing;
 use halftone_rollout::events::{Event, Reason};
 use halftone_routing::config::Checksum;
 use halftone_routing::config::units::Revision;

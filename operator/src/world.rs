@@ -7,7 +7,7 @@ mod follow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use halftone_rollout::fleet::{FleetDeclaration, FleetDeclarations};
+use halftone_api::fleet::{FleetDeclaration, FleetDeclarations};
 use halftone_routing::config::arm::ServiceRef;
 use halftone_routing::config::names::{ObjectName, Uid};
 use halftone_routing::fleet::FleetConfig;

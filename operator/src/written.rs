@@ -1,7 +1,7 @@
 //! The status of a release as it was written last, by its digests: to know whether it would be written anew takes no copy
 //! of it, of which ten thousand releases would have as many.
 
-use halftone_rollout::GrayReleaseStatus;
+use halftone_api::GrayReleaseStatus;
 use tokio::time::Instant;
 use xxhash_rust::xxh3::xxh3_128;
 

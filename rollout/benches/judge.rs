@@ -4,7 +4,11 @@
 use std::{hint::black_box, time::Duration};
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use halftone_rollout::judge::{ArmBatch, Batch, Counts, LatencyCounts, Limit, Limits, Process, Totals};
+use halftone_api::{
+    limits::{Limit, Limits},
+    spec::Totals,
+};
+use halftone_rollout::judge::{ArmBatch, Batch, Counts, LatencyCounts, Process};
 
 fn limits(limits: Vec<Limit>) -> Limits {
     Limits { confidence: 999_000, min_requests: 100, limits }

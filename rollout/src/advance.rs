@@ -21,6 +21,7 @@ mod transition;
 
 use std::{sync::Arc, time::Duration};
 
+use halftone_api::{Obstacle, plan::Plan, spec::Verdict};
 use halftone_routing::config::{self, RoutingConfig, names::Uid, units::Ratio};
 
 pub(crate) use self::{adopt::Held, fleet::Fleet, served::Unserved, transition::Wait};
@@ -31,9 +32,7 @@ use self::{
 use crate::{
     clock::Now,
     events::Event,
-    judge::Verdict,
-    observation::{Observation, Obstacle},
-    plan::Plan,
+    observation::Observation,
     progress::{Moving, Progress, State},
 };
 
@@ -142,7 +141,7 @@ pub fn turn(
 }
 
 /// Whether anything but [`Observation::refusal`] keeps `plan` from taking effect now. Such a plan claims no hosts,
-/// see [`claims`](crate::claims).
+/// see [`claims`](halftone_api::claims).
 #[must_use]
 pub fn is_held(plan: &Arc<Plan>, progress: &Progress, seen: &Observation) -> bool {
     hold_back(plan, progress, seen).is_some()

@@ -5,6 +5,11 @@
 
 mod findings;
 
+use halftone_api::{
+    Obstacle,
+    plan::Plan,
+    spec::{Force, Phase},
+};
 use halftone_routing::config::units::Ratio;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
@@ -13,10 +18,7 @@ use crate::{
     advance::{Held, Unserved, Wait},
     events::{Event, Reason},
     judge::Ruling,
-    observation::Obstacle,
-    plan::Plan,
     progress::{Progress, State},
-    spec::{Force, Phase},
 };
 
 use self::findings::Teller;

@@ -12,7 +12,6 @@ mod assessment;
 mod batch;
 mod evidence;
 mod faults;
-mod limits;
 mod odds;
 mod onset;
 mod relative;
@@ -20,14 +19,17 @@ mod totals;
 mod watch;
 mod words;
 
-pub use assessment::{Assessment, Figure, Reason, Ruling, Verdict};
+pub use assessment::{Assessment, Figure, Reason, Ruling};
 pub use batch::{ArmBatch, Batch, Counts, LatencyCounts};
 pub use faults::Faults;
-pub use limits::{Limit, Limits};
-pub use totals::{LimitTotals, Totals};
 
 use faults::Recent;
+use halftone_api::{
+    limits::Limits,
+    spec::{LimitTotals, Totals, Verdict},
+};
 use serde::{Deserialize, Serialize};
+use totals::Counted;
 use watch::{Standing, Watch};
 
 /// One process of the judge: all evidence since it started. A new one starts with every stage, every change of
@@ -89,7 +91,7 @@ impl Process {
             return self.ruling;
         }
         if !batch.warm_up {
-            self.totals.add(batch);
+            totals::add(&mut self.totals, batch);
         }
         self.recent.note(batch.seconds, &batch.gray.faults);
         let mut worst = Standing::Kept;

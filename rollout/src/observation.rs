@@ -6,6 +6,13 @@
 
 use std::sync::Arc;
 
+use halftone_api::{
+    Obstacle,
+    fleet::FleetTimes,
+    limits::Limit,
+    plan::{Health, Plan},
+    spec::IncludedTraffic,
+};
 use halftone_routing::{
     config::{
         Checksum, RoutingConfig,
@@ -18,10 +25,8 @@ use halftone_routing::{
 use jiff::Timestamp;
 
 use crate::{
-    judge::{self, ArmBatch, LatencyCounts, Limit},
-    plan::{Health, Plan},
+    judge::{self, ArmBatch, LatencyCounts},
     progress::Progress,
-    spec::IncludedTraffic,
 };
 
 /// How many polls a proxy may miss before it counts as silent, and how many a joiner gets before it can cost an
@@ -125,41 +130,6 @@ pub struct HandingOver {
     /// Another release waits for this one in the same way, as in an exchange: the document has the places of the edit
     /// already while it waits, and proxies keep to whoever had them first.
     pub awaited: bool,
-}
-
-/// Something that forbids the object or leads nowhere.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Obstacle {
-    /// CamelCase, stable.
-    pub reason: String,
-    /// What is wrong, where, and what to do.
-    pub message: String,
-}
-
-impl Obstacle {
-    /// An obstacle with its reason and message.
-    #[must_use]
-    pub fn new(reason: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { reason: reason.into(), message: message.into() }
-    }
-}
-
-/// Times that the fleet sets.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct FleetTimes {
-    /// After so long a proxy that has not acknowledged is named.
-    pub straggler_timeout: std::time::Duration,
-    /// So long after an object has gone its routes are withdrawn.
-    pub withdraw_after: std::time::Duration,
-    /// So long after that its hosts are kept for its namespace.
-    pub host_reserve: std::time::Duration,
-}
-
-impl Default for FleetTimes {
-    fn default() -> Self {
-        let minute = std::time::Duration::from_secs(60);
-        Self { straggler_timeout: minute, withdraw_after: minute, host_reserve: 10 * minute }
-    }
 }
 
 /// One proxy, as its last answer told.

@@ -8,6 +8,10 @@ mod status;
 
 use std::{sync::Arc, time::Duration};
 
+use halftone_api::{
+    plan::Plan,
+    spec::{Force, HandledRequest, HistoryEntry, Phase, ServingStatus, Verdict, VerdictStatus},
+};
 use halftone_routing::config::{
     RoutingConfig,
     identity::Form,
@@ -21,9 +25,7 @@ pub use self::status::Unrestorable;
 use crate::{
     clock::{Now, Timer},
     conditions::Standing,
-    judge::{Process, Reason, Ruling, Verdict},
-    plan::Plan,
-    spec::{Force, HandledRequest, HistoryEntry, Phase, ServingStatus, VerdictStatus},
+    judge::{Process, Reason, Ruling},
 };
 
 /// The state of a release. Every state but `Plain` has a gray arm.

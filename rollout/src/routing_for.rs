@@ -1,6 +1,7 @@
 //! The document for the proxies, from the plan and where its release stands. Pure, and cannot fail: everything
 //! that could be wrong was refused when the plan was made.
 
+use halftone_api::{plan::Plan, spec::Force};
 use halftone_routing::config::{
     self, Bucketing, ReleaseRef, RoutingConfig, Schema,
     identity::{Form, IdentitySource},
@@ -11,11 +12,7 @@ use halftone_routing::config::{
 
 use jiff::Timestamp;
 
-use crate::{
-    plan::Plan,
-    progress::{Progress, State},
-    spec::Force,
-};
+use crate::progress::{Progress, State};
 
 /// The document of `revision`, without its checksum. `replaces` is the uid of an object of the same name that was
 /// deleted, whose routes it takes over.
@@ -65,7 +62,8 @@ pub fn routing_for(
 
 /// Since when each place of `document` is the release's, who served by `live` before. What it had from its creation on
 /// needs no word.
-pub(crate) fn claims(
+#[must_use]
+pub fn claims(
     document: &RoutingConfig,
     live: Option<&RoutingConfig>,
     now: Timestamp,

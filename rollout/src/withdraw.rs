@@ -3,13 +3,13 @@
 
 use std::{sync::Arc, time::Duration};
 
+use halftone_api::duration;
 use halftone_routing::config::{RoutingConfig, State, units::Revision};
 use jiff::Timestamp;
 
 use crate::{
     advance::{BUSY, Fleet, IDLE},
     clock::{Now, after, since},
-    duration,
     events::{Event, Reason},
     observation::Observation,
     routing_for::sealed,

@@ -91,7 +91,7 @@ fn write(format: Option<Data>, out: &mut impl Write, value: &impl Serialize) -> 
         None | Some(Data::Json) => output::json(out, value),
         Some(Data::Yaml) => {
             let value = serde_json::to_value(value).map_err(std::io::Error::from)?;
-            Ok(write!(out, "{}", halftone_rollout::manifest::to_yaml(&value))?)
+            Ok(write!(out, "{}", halftone_api::manifest::to_yaml(&value))?)
         }
     }
 }

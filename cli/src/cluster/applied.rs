@@ -3,8 +3,9 @@
 
 use std::sync::Arc;
 
-use halftone_rollout::GrayRelease;
+use halftone_api::GrayRelease;
 use halftone_rollout::withdraw::GONE_SINCE_ANNOTATION;
+use halftone_rollout::{clock::Now, progress::Progress, routing_for::routing_for};
 use halftone_routing::config::parse::{self, Format, Parsed};
 use halftone_routing::config::{RoutingConfig, State};
 use halftone_routing::fleet::FleetConfig;
@@ -148,7 +149,7 @@ impl Cluster {
 pub(crate) mod tests {
     use std::collections::BTreeMap;
 
-    use halftone_rollout::{Plan, clock::Now, progress::Progress, routing_for::routing_for};
+    use halftone_api::Plan;
     use halftone_routing::config::units::Revision;
 
     use super::*;
@@ -156,7 +157,7 @@ pub(crate) mod tests {
     /// A release as the API server shows it.
     pub(crate) fn release() -> GrayRelease {
         let text = include_str!("../../../examples/minimal.yaml");
-        let mut release = halftone_rollout::manifest::read("minimal.yaml", text).manifests[0].release.clone();
+        let mut release = halftone_api::manifest::read("minimal.yaml", text).manifests[0].release.clone();
         release.metadata.uid = Some("7c1f".into());
         release
     }

@@ -8,7 +8,8 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use halftone_rollout::{GrayRelease, Plan, clock::Now, progress::Progress, routing_for::routing_for};
+use halftone_api::{GrayRelease, Plan};
+use halftone_rollout::{clock::Now, progress::Progress, routing_for::routing_for};
 use halftone_routing::config::RoutingConfig;
 use halftone_routing::config::arm::{ArmConfig, Backend, ServicePort};
 use owo_colors::OwoColorize;

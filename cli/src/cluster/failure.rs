@@ -1,7 +1,7 @@
 //! Why the cluster did not do what a command asked, in words that say what to do. Pure: from errors to failures.
 
+use halftone_api::GrayRelease;
 use halftone_daemon::log::with_causes;
-use halftone_rollout::GrayRelease;
 use kube::config::KubeconfigError;
 use kube::core::Status;
 use kube::{Resource, ResourceExt};
@@ -218,7 +218,7 @@ mod tests {
     #[test]
     fn a_release_that_is_missing_is_told_with_those_that_are_there() {
         let text = include_str!("../../../examples/minimal.yaml");
-        let other = &halftone_rollout::manifest::read("minimal.yaml", text).manifests[0].release;
+        let other = &halftone_api::manifest::read("minimal.yaml", text).manifests[0].release;
         let failure = no_release("chekout", "shop", std::slice::from_ref(other));
         assert_eq!(failure.to_string(), "there is no GrayRelease chekout in namespace shop");
         assert_eq!(failure.advice(), Some("there is checkout"));

@@ -1,12 +1,12 @@
 //! Whether an operator lives that looks after a release, by the Lease of its fleet. Said when nobody answers.
 
+use halftone_api::GrayRelease;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::ResourceExt;
 
 use std::time::Duration;
 
-use halftone_rollout::GrayRelease;
 use halftone_routing::config::RoutingConfig;
 
 use super::Cluster;

@@ -1,9 +1,9 @@
 //! What to write for a request, from the release as it is: never over a request that nobody has answered, except to
 //! stop or to go back. Pure; `request.rs` writes and waits.
 
-use halftone_rollout::GrayRelease;
+use halftone_api::GrayRelease;
+use halftone_api::spec::HandledRequest;
 use halftone_rollout::request::{Command, REQUEST_ANNOTATION, Request};
-use halftone_rollout::spec::HandledRequest;
 use kube::ResourceExt;
 
 /// What to do for a request.
@@ -69,13 +69,13 @@ fn handled(release: &GrayRelease) -> Option<&HandledRequest> {
 
 #[cfg(test)]
 mod tests {
-    use halftone_rollout::spec::{GrayReleaseStatus, RequestResult};
+    use halftone_api::spec::{GrayReleaseStatus, RequestResult};
 
     use super::*;
 
     fn release(asked: Option<&str>, handled: Option<&str>) -> GrayRelease {
         let text = include_str!("../../../examples/minimal.yaml");
-        let mut release = halftone_rollout::manifest::read("minimal.yaml", text).manifests[0].release.clone();
+        let mut release = halftone_api::manifest::read("minimal.yaml", text).manifests[0].release.clone();
         if let Some(asked) = asked {
             release.annotations_mut().insert(REQUEST_ANNOTATION.into(), asked.into());
         }

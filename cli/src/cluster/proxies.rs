@@ -4,7 +4,7 @@
 use std::io::Write;
 use std::process::ExitCode;
 
-use halftone_rollout::GrayRelease;
+use halftone_api::GrayRelease;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Pod, PodSpec};
 use kube::ResourceExt;

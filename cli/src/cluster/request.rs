@@ -4,9 +4,9 @@
 use std::time::Duration;
 
 use futures_util::{StreamExt, TryStreamExt};
-use halftone_rollout::GrayRelease;
+use halftone_api::GrayRelease;
+use halftone_api::spec::HandledRequest;
 use halftone_rollout::request::{Command, REQUEST_ANNOTATION};
-use halftone_rollout::spec::HandledRequest;
 use kube::ResourceExt;
 use kube::api::{Api, Patch, PatchParams};
 use kube::runtime::{WatchStreamExt, watcher};

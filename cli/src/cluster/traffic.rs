@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use halftone_rollout::GrayRelease;
+use halftone_api::GrayRelease;
 use halftone_routing::config::arm::Arm;
 use halftone_routing::report::{Charge, Outcome};
 use kube::ResourceExt;

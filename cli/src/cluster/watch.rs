@@ -6,8 +6,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use futures_util::StreamExt;
+use halftone_api::GrayRelease;
 use halftone_daemon::log::with_causes;
-use halftone_rollout::GrayRelease;
 use halftone_rollout::clock::Now;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Event;

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use halftone_api::Obstacle;
+use halftone_api::lint;
+use halftone_api::manifest::Manifest;
 use halftone_proxy::run::StartError;
 use halftone_rollout::clock::Now;
 use halftone_rollout::events::{Event, Reason};
-use halftone_rollout::lint;
-use halftone_rollout::manifest::Manifest;
-use halftone_rollout::observation::{Observation, Obstacle};
+use halftone_rollout::observation::Observation;
 use halftone_routing::fleet::FleetConfig;
 
 use super::files::{Files, Followed};

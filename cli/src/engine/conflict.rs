@@ -1,10 +1,11 @@
 //! Several releases that claim the same host and path, or one inside another's: whoever serves it keeps it, as in a
 //! cluster.
 
-use halftone_rollout::Plan;
-use halftone_rollout::claims::shadow::{Wider, shadowed};
-use halftone_rollout::claims::{self, Claimant};
-use halftone_rollout::observation::{Observation, Obstacle};
+use halftone_api::Obstacle;
+use halftone_api::Plan;
+use halftone_api::claims::shadow::{Wider, shadowed};
+use halftone_api::claims::{self, Claimant};
+use halftone_rollout::observation::Observation;
 
 use super::release::Release;
 use crate::fleet::Fleet;
@@ -57,9 +58,9 @@ fn shadows(claimants: &[Claimant<'_>], fleet: &Fleet) -> Vec<Option<Obstacle>> {
 
 #[cfg(test)]
 mod tests {
+    use halftone_api::fleet::FleetDeclarations;
+    use halftone_api::manifest;
     use halftone_rollout::clock::Now;
-    use halftone_rollout::fleet::FleetDeclarations;
-    use halftone_rollout::manifest;
 
     use super::*;
 

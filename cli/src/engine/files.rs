@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use halftone_api::fleet::FleetDeclarations;
+use halftone_api::manifest::Manifest;
 use halftone_daemon::files;
-use halftone_rollout::fleet::FleetDeclarations;
-use halftone_rollout::manifest::Manifest;
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::Notify;
 

@@ -1,6 +1,6 @@
 //! From the text of a file to releases that this machine can serve.
 
-use halftone_rollout::manifest::{self, Manifest};
+use halftone_api::manifest::{self, Manifest};
 use halftone_routing::config::arm::{ArmConfig, Backend};
 
 use crate::fleet::placed;

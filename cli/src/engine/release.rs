@@ -3,17 +3,18 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use halftone_api::Obstacle;
+use halftone_api::claims::{Claimant, Standing};
+use halftone_api::plan::local_uid;
+use halftone_api::spec::GrayReleaseSpec;
+use halftone_api::{GrayRelease, GrayReleaseStatus, Plan};
 use halftone_rollout::advance::{self, Turn};
-use halftone_rollout::claims::{Claimant, Standing};
 use halftone_rollout::clock::Now;
 use halftone_rollout::events::Event;
-use halftone_rollout::observation::{Observation, Obstacle};
-use halftone_rollout::plan::local_uid;
+use halftone_rollout::observation::Observation;
 use halftone_rollout::progress::Progress;
 use halftone_rollout::request::REQUEST_ANNOTATION;
-use halftone_rollout::spec::GrayReleaseSpec;
 use halftone_rollout::withdraw;
-use halftone_rollout::{GrayRelease, GrayReleaseStatus, Plan};
 use halftone_routing::config::RoutingConfig;
 use halftone_routing::config::arm::{Arm, ArmConfig};
 use halftone_routing::config::names::{ObjectName, Uid};
@@ -387,7 +388,7 @@ mod tests {
     #[test]
     fn a_release_is_as_old_as_the_whole_second_in_which_it_was_seen() {
         let text = include_str!("../../../examples/local/local.yaml");
-        let reading = halftone_rollout::manifest::read("local.yaml", text);
+        let reading = halftone_api::manifest::read("local.yaml", text);
         let now = Now::at("2026-11-21T10:00:59.9Z".parse().unwrap());
         let release = Release::new(&reading.manifests[0].release, now);
         let seen = release.plan().unwrap().object.created_at;

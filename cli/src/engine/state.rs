@@ -7,11 +7,11 @@ use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use halftone_api::plan::local_uid;
+use halftone_api::short::shorten;
+use halftone_api::spec::GrayReleaseSpec;
+use halftone_api::{GrayRelease, GrayReleaseStatus};
 use halftone_daemon::files;
-use halftone_rollout::plan::local_uid;
-use halftone_rollout::short::shorten;
-use halftone_rollout::spec::GrayReleaseSpec;
-use halftone_rollout::{GrayRelease, GrayReleaseStatus};
 use halftone_routing::config::RoutingConfig;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};

@@ -3,10 +3,11 @@
 
 use std::time::Duration;
 
-use halftone_rollout::Plan;
-use halftone_rollout::judge::{ArmBatch, Counts, LatencyCounts, Limit};
+use halftone_api::Plan;
+use halftone_api::limits::Limit;
+use halftone_api::spec::IncludedTraffic;
+use halftone_rollout::judge::{ArmBatch, Counts, LatencyCounts};
 use halftone_rollout::observation::Round;
-use halftone_rollout::spec::IncludedTraffic;
 use halftone_routing::config::identity::{IdentitySource, WhenMissing};
 use halftone_routing::config::units::{Ratio, ReleaseId, Stage};
 use halftone_routing::histogram::Histogram;
@@ -34,9 +35,7 @@ impl GrayLatency {
     pub(crate) fn parse(text: &str) -> Result<Self, Failure> {
         let median = match text.strip_prefix('x') {
             Some(factor) => factor.parse().ok().map(|factor: f64| factor * STABLE_MEDIAN),
-            None => {
-                halftone_rollout::duration::parse(text).map(|millis| millis.duration().as_secs_f64() * 1e6)
-            }
+            None => halftone_api::duration::parse(text).map(|millis| millis.duration().as_secs_f64() * 1e6),
         };
         match median {
             Some(median) if median.is_finite() && median > 0.0 => Ok(Self { median }),
@@ -204,7 +203,7 @@ mod tests {
              {{hosts: [x], stable: {{addresses: ['127.0.0.1:1'], version: v1}}, \
              gray: {{addresses: ['127.0.0.1:2'], version: v2}}, targetRatio: 50, identity: {identity}}}}}"
         );
-        let reading = halftone_rollout::manifest::read("f.yaml", &text);
+        let reading = halftone_api::manifest::read("f.yaml", &text);
         assert!(reading.is_sound(), "{:?}", reading.findings);
         let plan = &reading.manifests[0].plan;
         let (release, stage, ratio) = (plan.id, 1.try_into().unwrap(), plan.target());

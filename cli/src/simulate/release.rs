@@ -4,13 +4,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use halftone_rollout::Plan;
+use halftone_api::Plan;
+use halftone_api::spec::Verdict;
+use halftone_api::spec::{LimitStatus, Phase};
 use halftone_rollout::advance::{self, BUSY};
 use halftone_rollout::clock::Now;
-use halftone_rollout::judge::Verdict;
 use halftone_rollout::observation::{Applied, Observation, ProxySeen, Round};
 use halftone_rollout::progress::{Progress, State};
-use halftone_rollout::spec::{LimitStatus, Phase};
 use halftone_routing::config::{FEATURES, RoutingConfig};
 use jiff::Timestamp;
 use rand::{RngExt, SeedableRng};

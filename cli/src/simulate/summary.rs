@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::Write;
 
 use comfy_table::{Table, presets};
-use halftone_rollout::duration;
+use halftone_api::duration;
 use serde::Serialize;
 
 use super::release::{Ended, Outcome};

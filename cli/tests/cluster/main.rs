@@ -11,7 +11,8 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::Duration;
 
 use assert_cmd::Command;
-use halftone_rollout::{GrayRelease, Plan, clock::Now, progress::Progress, routing_for::routing_for};
+use halftone_api::{GrayRelease, Plan};
+use halftone_rollout::{clock::Now, progress::Progress, routing_for::routing_for};
 use halftone_routing::config::{OperatorLostAction, RoutingConfig, State, rule::Target};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -608,7 +609,7 @@ fn complete(world: &World) {
     let reviews = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
     world.server.page(reviews, &review.to_string());
     operator_may(world, true);
-    let definition = serde_json::to_string(&halftone_rollout::crd()).unwrap();
+    let definition = serde_json::to_string(&halftone_api::crd()).unwrap();
     let definitions = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
     world.server.page(&format!("{definitions}/grayreleases.halftone.dev"), &definition);
 }

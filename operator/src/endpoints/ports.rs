@@ -1,7 +1,7 @@
 //! The port of a Service that an arm names: whether there is one that can be forwarded to, what EndpointSlices call it,
 //! and what the Service says that it speaks. A port of another protocol than TCP is not there.
 
-use halftone_rollout::observation::Obstacle;
+use halftone_api::Obstacle;
 use halftone_routing::config::arm::{Backend, ServicePort, ServiceRef};
 use halftone_routing::endpoints::PROTOCOL;
 use k8s_openapi::api::core::v1::{Service, ServicePort as Port};

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use halftone_api::{GrayRelease, GrayReleaseStatus};
 use halftone_rollout::events::Reason;
-use halftone_rollout::{GrayRelease, GrayReleaseStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};

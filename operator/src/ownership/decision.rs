@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use halftone_rollout::spec::ControllerStatus;
+use halftone_api::spec::ControllerStatus;
 use jiff::{SignedDuration, Timestamp};
 
 /// An installation that has written no status for longer is gone.

@@ -1,8 +1,8 @@
 //! What an installation still has of a release that another one has had since: a document and the spec beside it, which
 //! tell of the time before. Pure.
 
-use halftone_rollout::GrayReleaseStatus;
-use halftone_rollout::spec::ControllerStatus;
+use halftone_api::GrayReleaseStatus;
+use halftone_api::spec::ControllerStatus;
 use xxhash_rust::xxh3::xxh3_128;
 
 use crate::objects::Kept;

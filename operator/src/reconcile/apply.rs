@@ -3,12 +3,12 @@
 
 use std::sync::Arc;
 
+use halftone_api::spec::ControllerStatus;
+use halftone_api::spec::Verdict;
+use halftone_api::{GrayRelease, GrayReleaseStatus};
 use halftone_rollout::advance::Turn;
 use halftone_rollout::clock::Now;
 use halftone_rollout::events::{Event, Reason};
-use halftone_rollout::judge::Verdict;
-use halftone_rollout::spec::ControllerStatus;
-use halftone_rollout::{GrayRelease, GrayReleaseStatus};
 use halftone_routing::config::RoutingConfig;
 use tokio::time::Instant;
 

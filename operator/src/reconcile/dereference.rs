@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use halftone_rollout::GrayRelease;
+use halftone_api::GrayRelease;
 use halftone_routing::config::names::Uid;
 use jiff::SignedDuration;
 use kube::ResourceExt;

@@ -4,15 +4,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use halftone_api::GrayRelease;
+use halftone_api::claims::Standing;
 use halftone_rollout::advance::BUSY;
-use halftone_rollout::claims::Standing;
 use halftone_rollout::observation::{Observation, is_acknowledged};
 use halftone_rollout::withdraw::{Left, Withdrawal, is_taken_over, told, withdraw};
 use halftone_routing::config::names::Uid;
 use halftone_routing::config::{RoutingConfig, State};
 use jiff::Timestamp;
-
-use halftone_rollout::GrayRelease;
 
 use super::{Context, Ended, Live};
 use crate::conflicts::Claim;

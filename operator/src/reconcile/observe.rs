@@ -3,9 +3,11 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use halftone_rollout::observation::{HandingOver, Observation, Obstacle, ProxySeen, Round, is_acknowledged};
+use halftone_api::Obstacle;
+use halftone_api::duration;
+use halftone_rollout::advance;
+use halftone_rollout::observation::{HandingOver, Observation, ProxySeen, Round, is_acknowledged};
 use halftone_rollout::request::REQUEST_ANNOTATION;
-use halftone_rollout::{advance, duration};
 use halftone_routing::config::names::{HostPattern, PathPrefix};
 use halftone_routing::config::{RoutingConfig, State};
 use halftone_routing::report::baseline::Delta;
@@ -110,7 +112,7 @@ fn conflict(
     seen: &Observation,
 ) -> (Option<Obstacle>, BTreeSet<Key>) {
     let tracked = &live.tracked;
-    let takes_effect = |plan: &&Arc<halftone_rollout::Plan>| {
+    let takes_effect = |plan: &&Arc<halftone_api::Plan>| {
         seen.refusal.is_none() && !advance::is_held(plan, &tracked.progress, seen)
     };
     let wanted = tracked.newest().filter(takes_effect).cloned();

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use halftone_rollout::Plan;
+use halftone_api::Plan;
 use halftone_routing::config::arm::{Arm, Backend};
 
 use super::{Context, Live};

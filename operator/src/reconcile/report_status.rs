@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use halftone_rollout::GrayReleaseStatus;
+use halftone_api::GrayReleaseStatus;
 
 use super::{Context, Live, apply};
 use crate::error::Error;

@@ -6,9 +6,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use halftone_api::GrayRelease;
 use halftone_daemon::log::with_causes;
 use halftone_daemon::watch::{Pauses, Watch};
-use halftone_rollout::GrayRelease;
 use halftone_routing::config::names::ObjectName;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service, ServiceSpec};
 use k8s_openapi::api::discovery::v1::EndpointSlice;

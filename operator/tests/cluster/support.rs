@@ -8,9 +8,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
+use halftone_api::fleet::FleetDeclarations;
 use halftone_daemon::token::{self, Claim, Keys};
 use halftone_operator::run::{self, Options};
-use halftone_rollout::fleet::FleetDeclarations;
 use halftone_routing::config::FEATURES;
 use http::{Request, Response, StatusCode};
 use http_body_util::Full;

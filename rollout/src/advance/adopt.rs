@@ -3,6 +3,11 @@
 
 use std::{sync::Arc, time::Duration};
 
+use halftone_api::{
+    Obstacle,
+    plan::{GrayPlan, Plan},
+    spec::{Force, Outcome},
+};
 use halftone_routing::config::{
     self, RoutingConfig,
     arm::{Arm, ArmConfig},
@@ -19,11 +24,9 @@ use super::{
 use crate::{
     clock::Timer,
     events::Reason,
-    observation::{Observation, Obstacle},
-    plan::{GrayPlan, Plan},
+    observation::Observation,
     progress::{Basis, INHERITED, Moving, Progress, Release, Rollback, State, basis::moves_identity},
     routing_for::{required_features, routing_for, state_word},
-    spec::{Force, Outcome},
 };
 
 /// Why the newest spec is not in effect.

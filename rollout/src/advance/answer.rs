@@ -3,6 +3,7 @@
 
 use std::num::NonZeroU32;
 
+use halftone_api::spec::{HandledRequest, RequestResult, Verdict};
 use halftone_routing::config::units::Ratio;
 use halftone_routing::sketch::Users;
 
@@ -16,11 +17,9 @@ use super::{
 use crate::{
     clock::{Now, Timer},
     events::{Event, Reason},
-    judge::Verdict,
     observation::Observation,
     progress::{Progress, State},
     request::{Command, Request},
-    spec::{HandledRequest, RequestResult},
 };
 
 /// What was done, or why nothing was.

@@ -2,6 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
+use halftone_api::{
+    plan::{GrayPlan, Plan, Step, backend_name},
+    spec::{Force, HistoryEntry, Outcome, ServingStatus, Totals, Verdict},
+};
 use halftone_routing::config::{
     arm::ArmConfig,
     units::{Ratio, Stage},
@@ -18,12 +22,10 @@ use super::{
 use crate::{
     clock::{Now, Timer},
     events::{Event, Reason},
-    judge::{Process, Totals, Verdict},
+    judge::Process,
     observation::Observation,
-    plan::{GrayPlan, Plan, Step, backend_name},
     progress::{Moving, Progress, Release, Rollback, SplitCounts, StageProgress, State},
     request::next_token,
-    spec::{Force, HistoryEntry, Outcome, ServingStatus},
 };
 
 /// The most releases that `status.history` keeps.

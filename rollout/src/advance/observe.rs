@@ -2,16 +2,16 @@
 
 use std::time::Duration;
 
+use halftone_api::spec::{Force, Verdict};
 use halftone_routing::config::units::Ratio;
 
 use super::{change::Change, fleet::Fleet, steps};
 use crate::{
     clock::{Timer, since},
     events::Reason,
-    judge::{self, Batch, Verdict},
+    judge::{self, Batch},
     observation::Round,
     progress::{INHERITED, Moving, Progress, Rollback, State},
-    spec::Force,
 };
 
 impl Change<'_> {

@@ -4,6 +4,10 @@
 
 use std::net::SocketAddr;
 
+use halftone_api::{
+    plan::{Plan, backend_name},
+    spec::{Force, ServingStatus},
+};
 use halftone_routing::config::{
     self, RoutingConfig,
     arm::{Arm, ArmConfig, Backend, ServicePort, ServiceRef},
@@ -12,10 +16,8 @@ use halftone_routing::config::{
 
 use super::serving::{HALF, Live};
 use crate::{
-    plan::{Plan, backend_name},
     progress::{Basis, Progress, State},
     routing_for::state_word,
-    spec::{Force, ServingStatus},
 };
 
 /// A place that nobody knows.

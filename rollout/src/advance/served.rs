@@ -1,12 +1,13 @@
 //! Whether requests are served: which arms users are sent to, and whether each of them has an endpoint that takes them.
 
+use halftone_api::spec::Force;
 use halftone_routing::config::{
     arm::{Arm, ArmConfig},
     units::Ratio,
 };
 
 use super::change::Change;
-use crate::{progress::State, spec::Force};
+use crate::progress::State;
 
 /// An arm that users are sent to and that has no ready endpoint.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -2,17 +2,16 @@
 //! unless it says so. One pure table; `adopt` asks it and does what it says. The rows are numbered as in
 //! docs/concepts.md, *What an edit may move*.
 
+use halftone_api::{
+    Obstacle,
+    plan::backend_name,
+    spec::{Force, Initial},
+};
 use halftone_routing::config::{
     self, RoutingConfig,
     arm::{Arm, ArmConfig, Backend, ServicePort, ServiceRef},
     rule::Target,
     units::{Ratio, ReleaseId},
-};
-
-use crate::{
-    observation::Obstacle,
-    plan::backend_name,
-    spec::{Force, Initial},
 };
 
 /// With more than this on gray, most users are there; in millionths.

@@ -2,6 +2,10 @@
 
 use std::time::Duration;
 
+use halftone_api::{
+    plan::{Opening, Plan},
+    spec::Phase,
+};
 use halftone_routing::config::units::Ratio;
 
 use super::{
@@ -16,9 +20,7 @@ use crate::{
     conditions::{self, FleetStanding, Standing},
     events::Event,
     observation::Observation,
-    plan::{Opening, Plan},
     progress::{Progress, SplitCounts, State},
-    spec::Phase,
 };
 
 /// Nothing has reached stable for so long: it counts as idle.

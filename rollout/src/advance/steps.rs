@@ -3,9 +3,8 @@
 
 use std::time::Duration;
 
+use halftone_api::plan::Step;
 use halftone_routing::config::units::Ratio;
-
-use crate::plan::Step;
 
 /// The step that holds at `ratio`: the last one at or below it. None below the first.
 pub(crate) fn standing_on(steps: &[Step], ratio: Ratio) -> Option<&Step> {

@@ -4,12 +4,10 @@
 
 use std::fmt;
 
+use halftone_api::spec::{OnFailure, OnInconclusive};
 use halftone_routing::config::units::Ratio;
 
-use crate::{
-    progress::State,
-    spec::{OnFailure, OnInconclusive},
-};
+use crate::progress::State;
 
 /// What a release does next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

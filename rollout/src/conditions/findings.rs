@@ -1,14 +1,16 @@
 //! Each condition from the standing of a release: its status, its reason, and a sentence that says what to do.
 
+use halftone_api::{
+    plan::Plan,
+    spec::{Force, Verdict},
+};
 use halftone_routing::config::arm::Arm;
 
 use super::{FALSE, Finding, Standing, TRUE, UNKNOWN};
 use crate::{
     advance::{Held, Unserved, Wait},
-    judge::{self, Verdict},
-    plan::Plan,
+    judge,
     progress::{Progress, State},
-    spec::Force,
 };
 
 /// Tells of one release.

@@ -2,20 +2,9 @@
 
 use std::fmt;
 
+use halftone_api::spec::Verdict;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-
-/// Is gray healthy?
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
-pub enum Verdict {
-    /// All that was asked for is there: the hold is over, there was traffic enough, every rate is within its limit.
-    Pass,
-    /// A limit is broken, as surely as `confidence` asks.
-    Fail,
-    /// Neither yet.
-    #[default]
-    NeedMoreData,
-}
 
 /// Why. The names are stable and appear in status and events.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]

@@ -2,14 +2,16 @@
 
 use std::ops::RangeFrom;
 
+use halftone_api::{limits::Limit, spec::LimitTotals};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    ArmBatch, Batch, Counts, Limit, LimitTotals,
+    ArmBatch, Batch, Counts,
     absolute::AbsoluteLimit,
     odds::Tally,
     onset::Window,
     relative::{RelativeLimit, RelativeP99},
+    totals::Counted,
 };
 
 /// A batch is taken to be no longer than this (thirty years), so that sums of seconds stay numbers.

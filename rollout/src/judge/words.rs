@@ -3,7 +3,9 @@
 
 use std::{fmt::Display, time::Duration};
 
-use super::{Figure, Limit, LimitTotals, Process, Reason, odds::Tally, onset::Window, watch::Watch};
+use halftone_api::{limits::Limit, spec::LimitTotals};
+
+use super::{Figure, Process, Reason, odds::Tally, onset::Window, totals::Counted, watch::Watch};
 
 /// The ruling in one sentence.
 pub(super) fn message(process: &Process) -> String {

@@ -1,6 +1,7 @@
 //! What a stage rests on, as strings that only change when their meaning does: they outlive this program in
 //! `status.basis`, and an upgrade must not send a release back to its first step.
 
+use halftone_api::plan::Plan;
 use halftone_routing::config::{
     arm::{ArmConfig, Backend, ServicePort},
     identity::{GeneratedCookie, IdentityConfig, IdentitySource},
@@ -8,7 +9,6 @@ use halftone_routing::config::{
 use sha2::{Digest, Sha256};
 
 use super::Basis;
-use crate::plan::Plan;
 
 impl Basis {
     /// What `plan` asks for.

@@ -2,6 +2,14 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
+use halftone_api::{
+    duration,
+    plan::Plan,
+    spec::{
+        BasisStatus, Force, GrayReleaseStatus, LimitStatus, ObservedStatus, Phase, ProxiesStatus,
+        ReleaseStatus, RollbackStatus, StateName, StepStatus, VerdictStatus, Word,
+    },
+};
 use halftone_routing::config::{
     IDENTITY_2,
     identity::Form,
@@ -16,13 +24,7 @@ use super::{
 use crate::{
     clock::{Now, Timer},
     conditions::Standing,
-    duration,
-    judge::{Assessment, Process, Totals, Verdict},
-    plan::Plan,
-    spec::{
-        BasisStatus, Force, GrayReleaseStatus, LimitStatus, ObservedStatus, Phase, ProxiesStatus,
-        ReleaseStatus, RollbackStatus, StateName, StepStatus, VerdictStatus, Word,
-    },
+    judge::{Assessment, Process},
 };
 
 /// A status that no progress can be restored from: someone else has written it.
@@ -177,27 +179,6 @@ impl Progress {
         };
         salvaged.memory.accepted = accepted;
         salvaged
-    }
-}
-
-impl GrayReleaseStatus {
-    /// The status without the figures, which may be written seldom. If two are equal in this form, the newer one
-    /// need not be written before its document is applied: a restart would go on the same way from either.
-    #[must_use]
-    pub fn without_figures(&self) -> Self {
-        let mut status = self.clone();
-        status.observed = None;
-        status.proxies = None;
-        if let Some(verdict) = &mut status.verdict {
-            if verdict.result != Verdict::Fail {
-                verdict.result = Verdict::NeedMoreData.into();
-                verdict.reason.clear();
-            }
-            verdict.message.clear();
-            verdict.totals = Totals::default();
-            verdict.limits.clear();
-        }
-        status
     }
 }
 

@@ -2,13 +2,15 @@
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
-use halftone_rollout::{
+use halftone_api::{
     GrayReleaseStatus, Plan,
+    spec::{Force, Phase, RequestResult, StateName, Word},
+};
+use halftone_rollout::{
     advance::{IDLE, Turn, advance},
     clock::Now,
     observation::Observation,
     progress::{self, Progress},
-    spec::{Force, Phase, RequestResult, StateName, Word},
 };
 use halftone_routing::config::{RoutingConfig, State, units::Ratio};
 use jiff::{SignedDuration, Timestamp};

@@ -2,11 +2,8 @@
 
 use std::num::NonZeroU32;
 
-use halftone_rollout::{
-    events::Reason,
-    request::Command,
-    spec::{Outcome, Phase, RequestResult},
-};
+use halftone_api::spec::{Outcome, Phase, RequestResult};
+use halftone_rollout::{events::Reason, request::Command};
 use halftone_routing::config::State;
 
 use crate::world::World;

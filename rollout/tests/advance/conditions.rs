@@ -2,7 +2,8 @@
 
 use std::fmt::Write;
 
-use halftone_rollout::{request::Command, spec::Phase};
+use halftone_api::spec::Phase;
+use halftone_rollout::request::Command;
 
 use crate::{recorded, world::World};
 

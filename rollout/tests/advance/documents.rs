@@ -2,10 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
+use halftone_api::spec::Phase;
 use halftone_rollout::{
     observation::Observation,
     request::Command,
-    spec::Phase,
     withdraw::{Left, Withdrawal, withdraw},
 };
 use halftone_routing::config::{RoutingConfig, State, parse};

@@ -1,11 +1,10 @@
 //! Edits in place, new releases, and what is refused.
 
-use halftone_rollout::{
-    events::Reason,
-    observation::{HandingOver, Obstacle},
-    request::Command,
+use halftone_api::{
+    Obstacle,
     spec::{Outcome, Phase},
 };
+use halftone_rollout::{events::Reason, observation::HandingOver, request::Command};
 use halftone_routing::config::{State, rule::Target};
 
 use crate::world::World;
@@ -121,7 +120,7 @@ fn rules_schedule_and_hosts_touch_neither_hold_nor_evidence() {
     world.edit("hosts: [shop.example.com, www.example.com]");
     world.edit("schedule: {timeZone: UTC, windows: [{from: '00:00', to: '00:00'}]}").run("2s");
     assert_eq!(world.status.stage, before.stage);
-    let process = |status: &halftone_rollout::GrayReleaseStatus| status.verdict.as_ref().unwrap().process;
+    let process = |status: &halftone_api::GrayReleaseStatus| status.verdict.as_ref().unwrap().process;
     assert_eq!(process(&world.status), process(&before));
     assert!(world.status.revision > before.revision);
     world.run("31s");

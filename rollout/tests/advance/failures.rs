@@ -1,6 +1,7 @@
 //! The way back: verdicts, rollbacks, and what stands in their way.
 
-use halftone_rollout::{events::Reason, judge::Verdict, request::Command, spec::Phase};
+use halftone_api::spec::{Phase, Verdict};
+use halftone_rollout::{events::Reason, request::Command};
 use halftone_routing::config::State;
 use halftone_routing::sketch::{User, Users};
 
@@ -129,7 +130,7 @@ fn a_promoted_release_is_rolled_back_while_it_is_watched() {
     world.traffic.gray_errors = 0.5;
     world.run_until_phase(Phase::RolledBack);
     let history: Vec<_> = world.status.history.iter().filter_map(|entry| entry.outcome.known()).collect();
-    assert_eq!(history, [halftone_rollout::spec::Outcome::RolledBack], "one attempt, one entry");
+    assert_eq!(history, [halftone_api::spec::Outcome::RolledBack], "one attempt, one entry");
     assert_eq!(world.status.serving.as_ref().unwrap().version, "v1");
 }
 

@@ -1,6 +1,7 @@
 //! Proxies that lag, leave, join, fall silent, and what their counts tell beside health.
 
-use halftone_rollout::{events::Reason, spec::Phase};
+use halftone_api::spec::Phase;
+use halftone_rollout::events::Reason;
 
 use crate::world::{Proxy, World};
 

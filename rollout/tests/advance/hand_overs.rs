@@ -1,11 +1,8 @@
 //! Another installation takes a release over: it has the object and its status, and no routing document. Nobody moves by
 //! an edit that was refused before.
 
-use halftone_rollout::{
-    events::Reason,
-    request::Command,
-    spec::{Phase, RequestResult},
-};
+use halftone_api::spec::{Phase, RequestResult};
+use halftone_rollout::{events::Reason, request::Command};
 use halftone_routing::config::State;
 
 use crate::world::World;

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
-use halftone_rollout::spec::{GrayReleaseStatus, Phase, RollbackStatus};
+use halftone_api::spec::{GrayReleaseStatus, Phase, RollbackStatus};
 use halftone_routing::config::parse::{self, Format};
 use halftone_routing::config::{FEATURES, RoutingConfig};
 use serde_json::Value;

@@ -1,12 +1,10 @@
 //! Kill -9 at any moment: the status alone, with the live document, is enough to go on.
 
-use halftone_rollout::{
-    GrayReleaseStatus,
-    observation::Obstacle,
-    progress::Progress,
-    request::Command,
+use halftone_api::{
+    GrayReleaseStatus, Obstacle,
     spec::{Phase, RequestResult},
 };
+use halftone_rollout::{progress::Progress, request::Command};
 use halftone_routing::config::State;
 use jiff::SignedDuration;
 

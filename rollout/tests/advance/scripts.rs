@@ -3,7 +3,8 @@
 
 use std::{num::NonZeroU32, time::Duration};
 
-use halftone_rollout::{observation::Obstacle, request::Command, spec::Phase};
+use halftone_api::{Obstacle, spec::Phase};
+use halftone_rollout::request::Command;
 use halftone_routing::config::{arm::Backend, rule::Target};
 use jiff::SignedDuration;
 use proptest::prelude::*;

@@ -1,6 +1,7 @@
 //! Ready means that requests are served: whoever users are sent to has an endpoint, or the release says so.
 
-use halftone_rollout::{events::Reason, request::Command, spec::Phase};
+use halftone_api::spec::Phase;
+use halftone_rollout::{events::Reason, request::Command};
 
 use crate::world::World;
 

@@ -2,7 +2,8 @@
 
 use std::num::NonZeroU32;
 
-use halftone_rollout::{events::Reason, request::Command, spec::Phase};
+use halftone_api::spec::Phase;
+use halftone_rollout::{events::Reason, request::Command};
 
 use crate::world::World;
 
@@ -271,7 +272,7 @@ fn gray_without_a_ready_endpoint_gets_nobody() {
 #[test]
 fn a_reference_that_leads_nowhere_keeps_the_ratio() {
     let mut world = World::new("");
-    let overlap = halftone_rollout::observation::Obstacle::new("ArmsOverlap", "a pod is in both arms");
+    let overlap = halftone_api::Obstacle::new("ArmsOverlap", "a pod is in both arms");
     world.unresolved = Some(overlap);
     world.run("1h");
     assert_eq!(world.ratio(), "0%");

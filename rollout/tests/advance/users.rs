@@ -1,11 +1,8 @@
 //! Whom each user is served by, and that nobody changes version but by an edit that says so, by the steps, or by a
 //! rollback. Checked at every turn of every test; the rules are read from docs/concepts.md and not from the code.
 
-use halftone_rollout::{
-    events::Reason,
-    progress,
-    spec::{Force, Initial},
-};
+use halftone_api::spec::{Force, Initial};
+use halftone_rollout::{events::Reason, progress};
 use halftone_routing::config::{RoutingConfig, State, arm::ArmConfig, rule::Target, units::Ratio};
 
 use crate::audit::Seen;

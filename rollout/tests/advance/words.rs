@@ -1,11 +1,7 @@
 //! Words of a status that only a later version knows, met after going back to this one.
 
-use halftone_rollout::{
-    events::Reason,
-    progress::Progress,
-    request::Command,
-    spec::{Phase, RequestResult},
-};
+use halftone_api::spec::{Phase, RequestResult};
+use halftone_rollout::{events::Reason, progress::Progress, request::Command};
 use serde_json::{Value, json};
 
 use crate::world::World;

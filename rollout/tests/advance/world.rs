@@ -3,16 +3,18 @@
 
 use std::{sync::Arc, time::Duration};
 
+use halftone_api::{
+    GrayRelease, GrayReleaseStatus, Obstacle, Plan,
+    spec::{HandledRequest, Phase, RequestResult},
+};
 use halftone_rollout::{
-    GrayRelease, GrayReleaseStatus, Plan,
     advance::{Turn, advance, refuse},
     clock::Now,
     events::{Event, Reason},
     judge::{ArmBatch, Counts, LatencyCounts},
-    observation::{Applied, HandingOver, Observation, Obstacle, ProxySeen, Round},
+    observation::{Applied, HandingOver, Observation, ProxySeen, Round},
     progress::Progress,
     request::{Command, Request},
-    spec::{HandledRequest, Phase, RequestResult},
 };
 use halftone_routing::config::{self, RoutingConfig};
 use halftone_routing::sketch::Users;
@@ -585,7 +587,7 @@ impl World {
 }
 
 pub(crate) fn duration(text: &str) -> SignedDuration {
-    let length = halftone_rollout::duration::parse(text).expect("a duration").duration();
+    let length = halftone_api::duration::parse(text).expect("a duration").duration();
     SignedDuration::try_from(length).unwrap()
 }
 

@@ -10,7 +10,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use halftone_rollout::{events::Reason, lint::lint, manifest};
+use halftone_api::{lint::lint, manifest};
+use halftone_rollout::events::Reason;
 use regex::Regex;
 
 fn repository() -> PathBuf {
@@ -55,7 +56,7 @@ fn every_object_of_the_reference_has_a_section_under_its_own_name() {
 
 #[test]
 fn every_text_of_a_status_field_can_be_understood_alone() {
-    let crd = serde_json::to_value(halftone_rollout::crd()).unwrap();
+    let crd = serde_json::to_value(halftone_api::crd()).unwrap();
     let status = &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["status"];
     let mut texts = Vec::new();
     descriptions(status, "status", &mut texts);

@@ -10,7 +10,7 @@ const FACTOR: &str = r"^[0-9]{1,3}(\.[0-9]{1,3})?$";
 
 const HEAD: &str = "# Fields of a GrayRelease
 
-<!-- Made from the types in rollout/src/spec; `UPDATE_DOCS=1 cargo test -p halftone-rollout --test documentation` writes it again. -->
+<!-- Made from the types in api/src/spec; `UPDATE_DOCS=1 cargo test -p halftone-rollout --test documentation` writes it again. -->
 
 `kubectl explain grayrelease.spec` shows the same. [examples/everything.yaml](../examples/everything.yaml) has every \
 field of `spec` in one manifest. A field without a default may be left out unless it says *required*.
@@ -30,7 +30,7 @@ struct Section<'a> {
 }
 
 pub(crate) fn page() -> String {
-    let crd = serde_json::to_value(halftone_rollout::crd()).unwrap();
+    let crd = serde_json::to_value(halftone_api::crd()).unwrap();
     let root = &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"];
     let mut page = HEAD.to_owned();
     let mut described: Vec<Section<'_>> = Vec::new();

@@ -1,6 +1,7 @@
 //! An outage that both arms share.
 
-use halftone_rollout::judge::{Reason, Verdict};
+use halftone_api::spec::Verdict;
+use halftone_rollout::judge::Reason;
 
 use crate::traffic::{Arm, POLL, Release, World, four_limits, simulate};
 

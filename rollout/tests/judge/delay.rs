@@ -1,6 +1,6 @@
 //! How quickly a fault is found.
 
-use halftone_rollout::judge::{Limit, Limits};
+use halftone_api::limits::{Limit, Limits};
 
 use crate::traffic::{Arm, Release, World, four_limits, limits, median_and_p99, simulate};
 

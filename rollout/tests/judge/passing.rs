@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
-use halftone_rollout::judge::{
-    ArmBatch, Batch, Counts, LatencyCounts, Limit, Limits, Process, Reason, Totals, Verdict,
+use halftone_api::{
+    limits::{Limit, Limits},
+    spec::{Totals, Verdict},
 };
+use halftone_rollout::judge::{ArmBatch, Batch, Counts, LatencyCounts, Process, Reason};
 
 use crate::traffic::limits;
 

@@ -1,6 +1,6 @@
 //! The promise: a release within its limits is hardly ever rolled back, whatever its traffic looks like.
 
-use halftone_rollout::judge::{Limit, Limits};
+use halftone_api::limits::{Limit, Limits};
 use rand_distr::{Beta, Distribution};
 
 use crate::{

@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
-use halftone_rollout::judge::{ArmBatch, Batch, Counts, LatencyCounts, Limit, Process, Totals, Verdict};
+use halftone_api::{
+    limits::Limit,
+    spec::{Totals, Verdict},
+};
+use halftone_rollout::judge::{ArmBatch, Batch, Counts, LatencyCounts, Process};
 use halftone_routing::histogram::{Histogram, bucket};
 use proptest::prelude::*;
 
@@ -70,7 +74,7 @@ proptest! {
         number in any::<u32>(),
         batches in prop::collection::vec(a_batch(), 1..40),
     ) {
-        let limits = halftone_rollout::judge::Limits { confidence, ..limits(some) };
+        let limits = halftone_api::limits::Limits { confidence, ..limits(some) };
         let mut process = Process::start(&limits, number, Totals::default());
         for batch in &batches {
             process.add(batch);

@@ -3,9 +3,11 @@
 
 use std::time::Duration;
 
-use halftone_rollout::judge::{
-    ArmBatch, Batch, Counts, LatencyCounts, Limit, Limits, Process, Totals, Verdict,
+use halftone_api::{
+    limits::{Limit, Limits},
+    spec::{Totals, Verdict},
 };
+use halftone_rollout::judge::{ArmBatch, Batch, Counts, LatencyCounts, Process};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Binomial, Distribution, LogNormal};

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use halftone_rollout::judge::{ArmBatch, Batch, Counts, LatencyCounts, Limit, Process, Totals};
+use halftone_api::{limits::Limit, spec::Totals};
+use halftone_rollout::judge::{ArmBatch, Batch, Counts, LatencyCounts, Process};
 use halftone_routing::histogram::bucket;
 use halftone_routing::report::{self, Outcome};
 

@@ -1,6 +1,6 @@
 //! The checks themselves: what is asked of the API server, and what an answer means.
 
-use halftone_rollout::crd::{missing, name_few};
+use halftone_api::crd::{missing, name_few};
 use k8s_openapi::api::admissionregistration::v1::ValidatingAdmissionPolicy;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::ConfigMap;
@@ -187,7 +187,7 @@ mod tests {
 
     #[test]
     fn an_older_definition_is_told_by_the_fields_it_lacks() {
-        let mut older = halftone_rollout::crd();
+        let mut older = halftone_api::crd();
         assert_eq!(lacking(&older), Vec::<String>::new());
         let schema = older.spec.versions[0].schema.as_mut().unwrap().open_api_v3_schema.as_mut().unwrap();
         let mut remove = |path: &[&str], field: &str| {

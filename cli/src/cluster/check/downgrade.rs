@@ -1,8 +1,8 @@
 //! `halftone check --downgrade 0.1`: what in each release an earlier version does not know, and what to do before going
 //! back. The earlier version's fields and words lie beside this file, as its definition had them.
 
-use halftone_rollout::GrayRelease;
-use halftone_rollout::spec::{GrayReleaseSpec, GrayReleaseStatus, StateName};
+use halftone_api::GrayRelease;
+use halftone_api::spec::{GrayReleaseSpec, GrayReleaseStatus, StateName};
 use serde_json::Value;
 
 use super::super::{Cluster, Scope};
@@ -169,7 +169,7 @@ mod tests {
 
     fn release(changes: &Value, status: Value) -> GrayRelease {
         let text = include_str!("../../../../examples/minimal.yaml");
-        let release = halftone_rollout::manifest::read("minimal.yaml", text).manifests[0].release.clone();
+        let release = halftone_api::manifest::read("minimal.yaml", text).manifests[0].release.clone();
         let mut value = serde_json::to_value(release).unwrap();
         value["spec"].as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
         value["status"] = status;

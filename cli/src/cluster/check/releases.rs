@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use halftone_rollout::GrayRelease;
+use halftone_api::GrayRelease;
 use jiff::{SignedDuration, Timestamp};
 
 use super::Check;
@@ -80,7 +80,7 @@ mod tests {
 
     fn listing(conditions: &[Value]) -> Listing {
         let text = include_str!("../../../../examples/minimal.yaml");
-        let mut release = halftone_rollout::manifest::read("minimal.yaml", text).manifests[0].release.clone();
+        let mut release = halftone_api::manifest::read("minimal.yaml", text).manifests[0].release.clone();
         let status = json!({"observedGeneration": 1, "phase": "Paused", "conditions": conditions});
         release.status = Some(serde_json::from_value(status).unwrap());
         Listing { releases: vec![release], ..Listing::default() }

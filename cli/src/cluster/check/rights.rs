@@ -193,7 +193,7 @@ fn account(pod: &Pod) -> &str {
 
 /// The namespaces with releases of this fleet: not those that another installation of the class looks after.
 fn looked_after(fleet: &Fleet, releases: &Listing) -> BTreeSet<String> {
-    let ours = |release: &&halftone_rollout::GrayRelease| {
+    let ours = |release: &&halftone_api::GrayRelease| {
         let controller = release.status.as_ref().and_then(|status| status.controller.as_ref());
         let home =
             controller.and_then(|controller| controller.id.split_once('/')).map(|(namespace, _)| namespace);

@@ -8,7 +8,7 @@ use halftone_routing::config::{
 };
 
 use super::Place;
-use crate::{observation::Obstacle, plan::Plan};
+use crate::{Obstacle, plan::Plan};
 
 /// Every host and path, beside the place itself, whose release has requests for the place as long as nobody has it.
 pub fn around(host: &HostPattern, path: &PathPrefix) -> Vec<(HostPattern, PathPrefix)> {

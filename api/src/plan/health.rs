@@ -6,7 +6,7 @@ use halftone_routing::config::limits::{self as counting, LatencyLimit, Quantile}
 
 use super::{reader::Reader, rules::groups};
 use crate::{
-    judge::{Limit, Limits},
+    limits::{Limit, Limits},
     problem::field,
     spec::{HealthSpec, IncludedTraffic, MaxLatencySpec, OnFailure, OnInconclusive, VersusStableSpec, rules},
 };

@@ -26,6 +26,7 @@ pub use self::traffic::{
     DebugSpec, Force, Initial, LostAction, OnOperatorLostSpec, OnUnavailable, RuleSpec, RuleTarget,
     ScheduleSpec, StepSpec, VersionHeaderSpec, Weekday, WindowSpec,
 };
+pub use self::verdict::{LimitTotals, Totals, Verdict};
 pub use self::word::Word;
 pub use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
@@ -37,6 +38,7 @@ pub(crate) mod rules;
 pub(crate) mod schema;
 mod status;
 mod traffic;
+mod verdict;
 mod word;
 
 /// One gray release of one HTTP service: where the stable and the gray version live, how far to go, by

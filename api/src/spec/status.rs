@@ -8,8 +8,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Force, Word, schema};
-use crate::judge::{Totals, Verdict};
+use super::{Force, Totals, Verdict, Word, schema};
 
 /// Where the release stands, written by Halftone.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
@@ -157,6 +156,27 @@ impl Default for GrayReleaseStatus {
             history: Vec::new(),
             conditions: Vec::new(),
         }
+    }
+}
+
+impl GrayReleaseStatus {
+    /// The status without the figures, which may be written seldom. If two are equal in this form, the newer one
+    /// need not be written before its document is applied: a restart would go on the same way from either.
+    #[must_use]
+    pub fn without_figures(&self) -> Self {
+        let mut status = self.clone();
+        status.observed = None;
+        status.proxies = None;
+        if let Some(verdict) = &mut status.verdict {
+            if verdict.result != Verdict::Fail {
+                verdict.result = Verdict::NeedMoreData.into();
+                verdict.reason.clear();
+            }
+            verdict.message.clear();
+            verdict.totals = Totals::default();
+            verdict.limits.clear();
+        }
+        status
     }
 }
 

@@ -14,7 +14,7 @@ const LONGEST: Duration = Duration::from_secs(99_999 * 3600);
 impl Plan {
     /// The plan of which `document` is the document. What it does not tell is such that nothing moves by itself:
     /// nothing is judged, and the fleet and the steps are not known.
-    pub(crate) fn of_live(document: &RoutingConfig) -> Self {
+    pub fn of_live(document: &RoutingConfig) -> Self {
         let release = &document.release;
         Self {
             object: ObjectRef {

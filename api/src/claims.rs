@@ -16,7 +16,7 @@ use halftone_routing::config::{
 use jiff::Timestamp;
 
 pub use self::{left::taken_from, settle::settle};
-use crate::{observation::Obstacle, plan::Plan};
+use crate::{Obstacle, plan::Plan};
 
 /// A host and a path below it.
 pub type Place<'a> = (&'a HostPattern, &'a PathPrefix);
@@ -202,8 +202,3 @@ fn joined<T: Clone + PartialEq>(one: &[T], other: &[T]) -> Vec<T> {
 fn pairs<'a>(hosts: &'a [HostPattern], paths: &'a [PathPrefix]) -> impl Iterator<Item = Place<'a>> {
     hosts.iter().flat_map(|host| paths.iter().map(move |path| (host, path)))
 }
-
-#[cfg(test)]
-mod sequences;
-#[cfg(test)]
-mod tests;

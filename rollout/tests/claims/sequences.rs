@@ -1,16 +1,17 @@
 //! Places over sequences of edits, deletions, withdrawals and turns, each release taking its turn by itself, as an operator
 //! gives them.
 
-use halftone_routing::config::units::Revision;
-use proptest::prelude::*;
-
-use super::tests::plan;
-use super::*;
-use crate::{
+use halftone_api::{Plan, claims::*};
+use halftone_rollout::{
     clock::Now,
     progress::Progress,
     routing_for::{claims, routing_for},
 };
+use halftone_routing::config::{RoutingConfig, State, names::HostPattern, units::Revision};
+use jiff::Timestamp;
+use proptest::prelude::*;
+
+use crate::{at_second, plan};
 
 const HOSTS: [&str; 3] = ["a", "b", "c"];
 const RELEASES: usize = 5;
@@ -115,7 +116,7 @@ impl Site {
                 let release = &mut self.releases[*at];
                 if let Some(document) = release.document.as_mut().filter(|_| release.spec.is_none()) {
                     document.state = State::Withdrawn;
-                    release.reserved = Some(tests::at(LATER));
+                    release.reserved = Some(at_second(LATER));
                 }
             }
             Happening::Lapse(at, removed) => {
@@ -160,14 +161,14 @@ impl Site {
         let release = &self.releases[at];
         let in_effect = if taken[at] && !waits { Some(wanted.clone()) } else { release.accepted.clone() };
         let Some(in_effect) = in_effect else { return };
-        let progress = Progress::new(Now::at(tests::at(self.now)));
+        let progress = Progress::new(Now::at(at_second(self.now)));
         let mut document = routing_for(&in_effect, &progress, Revision::FIRST, None);
         if waits && awaited {
             let places = (&document.hosts[..], &document.paths[..]);
             (document.hosts, document.paths) =
                 union(places, (&wanted.hosts, &wanted.paths)).expect("all have one path");
         }
-        document.claims = claims(&document, release.document.as_ref(), tests::at(self.now));
+        document.claims = claims(&document, release.document.as_ref(), at_second(self.now));
         let release = &mut self.releases[at];
         (release.accepted, release.document, release.reserved) = (Some(in_effect), Some(document), None);
     }

@@ -2,8 +2,11 @@
 //! use them. `halftone run`, `explain` and `lint` read the same file; `fleet/document.rs` reads it.
 
 mod document;
+mod times;
 
 use std::collections::BTreeMap;
+
+pub use self::times::FleetTimes;
 
 use halftone_routing::{
     config::{
@@ -14,9 +17,9 @@ use halftone_routing::{
 };
 
 use crate::{
+    Obstacle,
     finding::{Finding, Severity},
     manifest::{Manifest, Places},
-    observation::{FleetTimes, Obstacle},
     plan::Plan,
     problem::{Problem, field, item},
 };

@@ -1,13 +1,15 @@
 //! Who has which place, as examples and for any edits.
 
-use halftone_routing::config::units::Revision;
+use halftone_api::{Plan, claims::*, manifest};
+use halftone_rollout::{clock::Now, progress::Progress, routing_for::routing_for};
+use halftone_routing::config::{RoutingConfig, State, units::Revision};
+use jiff::Timestamp;
 use proptest::prelude::*;
 
-use super::*;
-use crate::{clock::Now, manifest, progress::Progress, routing_for::routing_for};
+mod sequences;
 
 /// `[NAMESPACE/]NAME@SECOND HOSTS PATHS`
-pub(super) fn plan(text: &str) -> Plan {
+pub(crate) fn plan(text: &str) -> Plan {
     let parts: Vec<&str> = text.split(' ').collect();
     let (name, second) = parts[0].split_once('@').expect("a time");
     let (namespace, name) = name.split_once('/').unwrap_or(("shop", name));
@@ -20,11 +22,11 @@ pub(super) fn plan(text: &str) -> Plan {
     let reading = manifest::read("f.yaml", &text);
     assert!(reading.is_sound(), "{:?}", reading.findings);
     let mut plan = reading.manifests[0].plan.clone();
-    plan.object.created_at = at(second.parse().expect("a number"));
+    plan.object.created_at = at_second(second.parse().expect("a number"));
     plan
 }
 
-pub(super) fn at(second: i64) -> Timestamp {
+pub(crate) fn at_second(second: i64) -> Timestamp {
     Timestamp::from_second(second).expect("a time")
 }
 
@@ -142,7 +144,7 @@ fn what_both_serve_is_of_the_one_that_has_served_it_longer() {
     let since = |second| halftone_routing::config::claim::Claim {
         host: "x".parse().unwrap(),
         path: "/".parse().unwrap(),
-        since: at(second),
+        since: at_second(second),
     };
     taker.claims = vec![since(9)];
     let taker = Release { live: Some(taker), ..release(Some("older@1 x /"), None) };
@@ -166,14 +168,14 @@ fn what_is_withdrawn_is_kept_for_its_namespace_for_a_while() {
     let left = |reserved| withdrawn("gone@1 x /", reserved);
     let (kin, stranger) =
         (|| release(Some("renamed@3 x /"), None), || release(Some("other/taker@2 x /"), None));
-    assert_eq!(settled(&[left(Some(at(9))), stranger()]), [None, by("gone x/")]);
-    assert_eq!(settled(&[left(Some(at(9))), stranger(), kin()]), [None, by("renamed x/"), None]);
+    assert_eq!(settled(&[left(Some(at_second(9))), stranger()]), [None, by("gone x/")]);
+    assert_eq!(settled(&[left(Some(at_second(9))), stranger(), kin()]), [None, by("renamed x/"), None]);
     assert_eq!(settled(&[left(None), stranger()]), [None, None]);
-    let successor = Release { standing: Standing::Here, ..left(Some(at(9))) };
+    let successor = Release { standing: Standing::Here, ..left(Some(at_second(9))) };
     let successor = Release { wanted: Some(plan("gone@8 x /")), ..successor };
     assert_eq!(settled(&[successor, stranger(), kin()]), [None, by("gone x/"), by("gone x/")]);
 
-    let told = [left(Some(at(9))), stranger()];
+    let told = [left(Some(at_second(9))), stranger()];
     let claimants: Vec<_> = told.iter().map(Release::claimant).collect();
     assert_eq!(
         settle(&claimants)[1].unwrap().obstacle(None, None).message,
@@ -186,7 +188,7 @@ fn what_is_withdrawn_is_kept_for_its_namespace_for_a_while() {
 fn what_one_has_taken_from_a_deleted_release_no_other_of_the_namespace_takes() {
     let gone = || Release { standing: Standing::Gone, ..release(None, Some("gone@1 x /")) };
     let mut serving = release(Some("second@5 x /"), Some("second@5 x /"));
-    serving.live.as_mut().unwrap().release.created_at = at(6);
+    serving.live.as_mut().unwrap().release.created_at = at_second(6);
     assert_eq!(
         settled(&[gone(), release(Some("first@2 x /"), None), serving]),
         [None, by("second x/"), None]

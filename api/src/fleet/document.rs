@@ -18,8 +18,8 @@ use serde_json::{Value, json};
 use super::{Allowed, FleetDeclaration, FleetDeclarations};
 use crate::{
     finding::{Finding, Position, Severity},
+    fleet::FleetTimes,
     manifest::{Places, tree},
-    observation::FleetTimes,
     plan::{Reader, addresses, service},
     problem::{Problem, field, item},
     spec::{

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use halftone_rollout::{GrayRelease, Plan, Problems, judge::Limit};
+use halftone_api::{GrayRelease, Plan, Problems, limits::Limit};
 use halftone_routing::config::{
     arm::Backend,
     identity::{IdentitySource, WhenMissing},
@@ -37,9 +37,8 @@ fn refused(change: impl FnOnce(&mut Value)) -> Problems {
 
 /// Ratio in percent, hold in seconds, approval.
 fn steps(plan: &Plan) -> Vec<(f64, u64, bool)> {
-    let step = |step: &halftone_rollout::plan::Step| {
-        (step.ratio.fraction() * 100.0, step.hold.as_secs(), step.approval)
-    };
+    let step =
+        |step: &halftone_api::plan::Step| (step.ratio.fraction() * 100.0, step.hold.as_secs(), step.approval);
     plan.steps().iter().map(step).collect()
 }
 

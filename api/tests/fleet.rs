@@ -4,8 +4,8 @@
 
 use std::time::Duration;
 
-use halftone_rollout::fleet::FleetDeclarations;
-use halftone_rollout::manifest;
+use halftone_api::fleet::FleetDeclarations;
+use halftone_api::manifest;
 use halftone_routing::fleet::Position;
 
 const EXAMPLE: &str = include_str!("../../examples/operator/fleet.yaml");

@@ -146,25 +146,25 @@ impl Plan {
     }
 
     /// Whether users may be on gray whom the split has not sent there.
-    pub(crate) fn reaches_gray_beside_the_split(&self) -> bool {
+    pub fn reaches_gray_beside_the_split(&self) -> bool {
         [IncludedTraffic::Rule, IncludedTraffic::Missing]
             .into_iter()
             .any(|traffic| self.sends_to_gray(traffic))
     }
 
     /// Whether rules to gray hold after a rollback, too.
-    pub(crate) fn keeps_gray_on_rollback(&self) -> bool {
+    pub fn keeps_gray_on_rollback(&self) -> bool {
         self.gray.is_some() && self.rules.iter().any(|rule| rule.to == Target::Gray && rule.keep_on_rollback)
     }
 
     /// Whether users may be on stable at a ratio of 100 %, until the release is promoted.
-    pub(crate) fn reaches_stable_beside_the_split(&self) -> bool {
+    pub fn reaches_stable_beside_the_split(&self) -> bool {
         self.identity.when_missing == WhenMissing::Stable
             || self.rules.iter().any(|rule| rule.to == Target::Stable)
     }
 
     /// Whether some of them are judged, by `health.include`.
-    pub(crate) fn is_judged_beside_the_split(&self) -> bool {
+    pub fn is_judged_beside_the_split(&self) -> bool {
         self.health.include.iter().any(|&traffic| self.sends_to_gray(traffic))
     }
 

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "in tests a failed assumption should end the test")]
 
-use halftone_rollout::{
+use halftone_api::{
     finding::Finding,
     fleet::FleetDeclarations,
     lint::lint,
