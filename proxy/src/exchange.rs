@@ -44,7 +44,7 @@ pub(crate) struct Client<C> {
     pub(crate) stream: C,
     /// Received and not used: the request being read, its body, the next request.
     pub(crate) input: Buf,
-    /// Of the request being read.
+    /// Of the head being read: a request's, then those of its answers.
     pub(crate) search: HeadSearch,
     pub(crate) timer: Timer,
     pub(crate) peer: SocketAddr,

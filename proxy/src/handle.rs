@@ -66,7 +66,7 @@ enum Next {
 /// Waits for the next request, the first one unless one was `served`. Meanwhile the connection holds no buffer until
 /// its first byte has come. Somebody else may need its place, or the memory of a head that does not end.
 async fn next_head<C: Stream>(worker: &Worker, client: &mut Client<C>, served: bool) -> Next {
-    client.search = HeadSearch::request();
+    client.search.begin(&HeadSearch::request());
     let since = worker.ticker.now();
     let idle = since.after(worker.limits().client.idle);
     let mut begun = None;
@@ -124,7 +124,7 @@ fn forget_empty_lines<C>(client: &mut Client<C>) {
     let lines = client.input.len().saturating_sub(half);
     if lines > 0 {
         client.input.consume(lines);
-        client.search = HeadSearch::request();
+        client.search.begin(&HeadSearch::request());
     }
 }
 
