@@ -6,7 +6,6 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Waker};
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, Cache};
@@ -278,9 +277,7 @@ impl<S: Stream> Idle<S> {
 /// Nothing has arrived as far as the runtime knows. The kernel is asked only when it thinks otherwise, which may be
 /// no more than a read that happened to fill its buffer.
 fn seems_open<S: Stream>(stream: &S) -> bool {
-    // A task that has used up its turn is told of nothing.
-    let told = tokio::task::coop::has_budget_remaining();
-    (told && stream.poll_readable(&mut Context::from_waker(Waker::noop())).is_pending()) || stream.is_silent()
+    !stream.is_readable() || stream.is_silent()
 }
 
 /// 501 to a method that a server does not know, 505 to a version: clients choose both.
