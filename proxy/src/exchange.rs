@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
-use halftone_routing::report::Charge;
+use halftone_routing::report::{Charge, Outcome};
 use halftone_routing::sketch::User;
 use smallvec::SmallVec;
 
@@ -132,12 +132,11 @@ impl Order {
         meaning(ending, |status| self.arm.error_statuses.contains(status))
     }
 
-    /// Counts the request's one outcome.
-    pub(crate) fn count(&self, ending: &Ending) {
+    /// Counts the request's one outcome, which is what its ending means.
+    pub(crate) fn count(&self, ending: &Ending, counted: Outcome) {
         if self.fallback {
             return;
         }
-        let counted = self.meaning(ending).counted;
         if counted.charge() == Charge::Error {
             self.cell.failed(error_status(ending), self.user);
         }

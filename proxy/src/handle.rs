@@ -178,14 +178,14 @@ async fn forward<C: Stream>(
     logged: Option<Box<Logged>>,
 ) -> Reuse {
     let ended = exchange::run(worker, client, &mut order, head).await;
+    let meaning = order.meaning(&ended.ending);
     if !ended.counted {
-        order.count(&ended.ending);
+        order.count(&ended.ending, meaning.counted);
     }
     // Tunnels close before, and a rollback closes what lasts too long.
     if ended.ending == Ending::Shutdown && !worker.phase().exchange_may_go_on() {
         worker.count_cut();
     }
-    let meaning = order.meaning(&ended.ending);
     if let Some(rule) = meaning.broken_by_backend() {
         order.arm.note_malformed(rule, ended.record.upstream);
     }

@@ -354,8 +354,8 @@ impl<S> Lease<S> {
 
     fn with<T>(&self, f: impl FnOnce(&mut Member<S>) -> T) -> Option<T> {
         let list = &mut self.pool.members.borrow_mut().list;
-        if list.get(self.hint.get()).is_none_or(|member| member.slot != self.slot) {
-            self.hint.set(list.iter().position(|member| member.slot == self.slot)?);
+        if list.get(self.hint.get()).is_none_or(|member| member.slot.id != self.slot.id) {
+            self.hint.set(list.iter().position(|member| member.slot.id == self.slot.id)?);
         }
         Some(f(&mut list[self.hint.get()]))
     }
