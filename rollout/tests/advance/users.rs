@@ -45,7 +45,9 @@ pub(crate) fn are_on(document: &RoutingConfig, stable: &ArmConfig) -> bool {
 /// goes on from either: what was written was checked then.
 pub(crate) fn keep_their_version(seen: &Seen<'_>, written: Option<&RoutingConfig>) {
     let Some(after) = &seen.turn.routing else { return };
-    let live = seen.live.or(seen.seen.predecessor.as_deref()).filter(|live| live.state != State::Withdrawn);
+    // What the object before had is of no account where another installation has had this one.
+    let predecessor = seen.seen.predecessor.as_deref().filter(|_| seen.seen.since == 0);
+    let live = seen.live.or(predecessor).filter(|live| live.state != State::Withdrawn);
     let Some(live) = live else { return begins(seen, after) };
     let kept = |before: &RoutingConfig| unseen(before, after, seen).is_none();
     if written.is_some_and(kept) {
