@@ -124,24 +124,25 @@ impl Ownership {
         let named = self.named()?;
         Some(ControllerStatus {
             seen_at: Some(now),
-            since_revision: before.map_or(0, |status| possession::since(&named.id, status)),
+            since_revision: self.since(before).cast_signed(),
             accepted_spec: accepted.map(possession::digest),
             ..named
         })
     }
 
-    /// Whether a document of ours is from before another installation had the release.
+    /// The revision from which on we have a release with this status, 0 if no other installation had it.
     #[must_use]
-    pub fn is_past(&self, release: &GrayRelease, kept: &Kept) -> bool {
-        let status = release.status.as_ref();
-        self.us().zip(status).is_some_and(|(us, status)| possession::is_past(us, status, kept))
+    pub fn since(&self, status: Option<&GrayReleaseStatus>) -> u64 {
+        self.us().zip(status).map_or(0, |(us, status)| possession::since(us, status))
     }
 
     /// Whether the spec beside a document of ours may be in effect.
     #[must_use]
     pub fn may_go_on_from(&self, release: &GrayRelease, kept: &Kept) -> bool {
-        let controller = release.status.as_ref().and_then(|status| status.controller.as_ref());
-        !self.is_past(release, kept) || possession::may_be_in_effect(kept.accepted.as_deref(), controller)
+        let status = release.status.as_ref();
+        let controller = status.and_then(|status| status.controller.as_ref());
+        !possession::is_past(self.since(status), kept)
+            || possession::may_be_in_effect(kept.accepted.as_deref(), controller)
     }
 
     /// We, and whom we hand over to.

@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
-use halftone_routing::report::Charge;
+use halftone_routing::report::{Charge, Outcome};
 use halftone_routing::sketch::User;
 use smallvec::SmallVec;
 
@@ -44,7 +44,7 @@ pub(crate) struct Client<C> {
     pub(crate) stream: C,
     /// Received and not used: the request being read, its body, the next request.
     pub(crate) input: Buf,
-    /// Of the request being read.
+    /// Of the head being read: a request's, then those of its answers.
     pub(crate) search: HeadSearch,
     pub(crate) timer: Timer,
     pub(crate) peer: SocketAddr,
@@ -132,12 +132,11 @@ impl Order {
         meaning(ending, |status| self.arm.error_statuses.contains(status))
     }
 
-    /// Counts the request's one outcome.
-    pub(crate) fn count(&self, ending: &Ending) {
+    /// Counts the request's one outcome, which is what its ending means.
+    pub(crate) fn count(&self, ending: &Ending, counted: Outcome) {
         if self.fallback {
             return;
         }
-        let counted = self.meaning(ending).counted;
         if counted.charge() == Charge::Error {
             self.cell.failed(error_status(ending), self.user);
         }
@@ -268,7 +267,8 @@ pub(crate) async fn run<C: Stream>(
     head: Buf,
 ) -> Ended {
     let now = worker.ticker.now();
-    let mut exchange = Exchange {
+    // Apart from the future, so that both are small enough for the allocator's fast path.
+    let mut exchange = Box::new(Exchange {
         upload: Flow::new(head, order.body, order.body == Body::Chunked, now).at_most(order.arm.max_body),
         clock: clock::Clock::new(order, now),
         worker,
@@ -285,7 +285,7 @@ pub(crate) async fn run<C: Stream>(
         download: Flow::new(Buf::default(), Body::Empty, false, now),
         answer: Buf::default(),
         record: Record::default(),
-    };
+    });
     exchange.upload.read_by(&exchange.order.arm.chunks.request);
     let ended = exchange.run().await;
     exchange.close(ended)
@@ -302,19 +302,12 @@ struct Left {
 impl<C: Stream> Exchange<'_, C> {
     async fn run(&mut self) -> Left {
         let left = |ending| Left { ending, answer: None, connection: None, upgraded: false };
-        if let Err(ending) = self.begin() {
-            return left(ending);
-        }
-        let mut tried = self.tries().await;
-        if matches!(tried, Err(Ending::Connect | Ending::NoEndpoint)) && self.turn_to_other() {
-            tried = match self.begin() {
-                Ok(()) => self.tries().await,
-                Err(ending) => Err(ending),
-            };
-        }
-        let (mut connection, answer) = match tried {
-            Ok(begun) => begun,
-            Err(ending) => return left(ending),
+        let (mut connection, answer) = loop {
+            match self.tries().await {
+                Ok(begun) => break begun,
+                Err(Ending::Connect | Ending::NoEndpoint) if self.turn_to_other() => {}
+                Err(ending) => return left(ending),
+            }
         };
         let upgraded = answer.status == 101;
         let ending = if upgraded {
@@ -345,8 +338,9 @@ impl<C: Stream> Exchange<'_, C> {
         Ok(())
     }
 
-    /// Until an answer begins or there is nothing left to try.
+    /// Until an answer begins or there is nothing left to try at the order's arm.
     async fn tries(&mut self) -> Result<(Connection, Answer), Ending> {
+        self.begin()?;
         let mut last = Ending::NoEndpoint;
         while let Some((lease, stream)) = self.place() {
             let address = lease.address();
@@ -418,29 +412,27 @@ impl<C: Stream> Exchange<'_, C> {
         lease: Lease<BackendStream>,
         stream: Option<BackendStream>,
     ) -> Result<(Connection, Answer), Failed> {
-        let now = || self.worker.ticker.now();
-        let reused = stream.is_some();
-        let stream = match stream {
-            Some(stream) => stream,
-            None => Box::pin(self.connect(&lease)).await?,
+        let mut connection = match stream {
+            Some(stream) => Connection { stream, lease, reused: true, patient: false },
+            None => Box::pin(self.connect(lease)).await?,
         };
-        let mut connection = Connection { stream, lease, reused, patient: false };
         if self.order.is_long() {
             connection.be_patient(self.order.arm.timeouts.unread());
         }
         match self.until_answer(&mut connection).await {
             Ok(answer) => {
                 if !(answer.excused && answer.status >= 500) {
-                    connection.lease.answered(answer.status, now());
+                    connection.lease.answered(answer.status, self.worker.ticker.now());
                 }
                 Ok((connection, answer))
             }
             Err(failed) => {
+                let now = self.worker.ticker.now();
                 match failed {
-                    Failed::Try { failure: Failure::Lost, received: false, .. } if !reused => {
-                        connection.lease.hung_up(now());
+                    Failed::Try { failure: Failure::Lost, received: false, .. } if !connection.reused => {
+                        connection.lease.hung_up(now);
                     }
-                    Failed::Try { failure: Failure::HeadTimeout, .. } => connection.lease.timed_out(now()),
+                    Failed::Try { failure: Failure::HeadTimeout, .. } => connection.lease.timed_out(now),
                     _ => {}
                 }
                 self.worker.buffers.give_back(&mut self.answer);
@@ -450,7 +442,7 @@ impl<C: Stream> Exchange<'_, C> {
     }
 
     /// A new connection, within the arm's time-out.
-    async fn connect(&mut self, lease: &Lease<BackendStream>) -> Result<BackendStream, Failed> {
+    async fn connect(&mut self, lease: Lease<BackendStream>) -> Result<Connection, Failed> {
         let failed = Failed::Try { failure: Failure::Connect, received: false, ending: Ending::Connect };
         let mut connecting = std::pin::pin!(connect(lease.address()));
         let deadline = self.worker.ticker.now().after(self.order.arm.timeouts.connect);
@@ -468,7 +460,7 @@ impl<C: Stream> Exchange<'_, C> {
             }
         });
         match result.await {
-            Ok(Ok(stream)) => Ok(stream),
+            Ok(Ok(stream)) => Ok(Connection { stream, lease, reused: false, patient: false }),
             Ok(Err(error)) if is_own_fault(&error) => Err(Failed::Over(Ending::OwnResources)),
             Ok(Err(_)) => {
                 lease.refused(self.worker.ticker.now());
@@ -508,7 +500,7 @@ impl<C: Stream> Exchange<'_, C> {
     }
 
     /// Gives everything back and says what becomes of both connections.
-    fn close(mut self, left: Left) -> Ended {
+    fn close(&mut self, left: Left) -> Ended {
         let Left { ending, answer, connection, upgraded } = left;
         self.client_is_free();
         let answered = matches!(ending, Ending::Answered(_));

@@ -2,6 +2,7 @@
 
 use std::future::poll_fn;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::task::Poll;
 use std::time::Instant;
 
@@ -9,7 +10,7 @@ use jiff::Timestamp;
 
 use self::log::Logged;
 use self::route::{Late, Prepared, Step};
-use crate::exchange::{self, Client, Record};
+use crate::exchange::{self, Client, Order, Record};
 use crate::http1::reuse::{self, ClientEnd, Reuse};
 use crate::http1::write::OwnAnswer;
 use crate::http1::{Body, HeadSearch, Method, Version};
@@ -17,6 +18,7 @@ use crate::outcome::{Ending, Meaning, meaning};
 use crate::respond;
 use crate::stream::Stream;
 use crate::worker::Worker;
+use crate::worker::buffers::Buf;
 use crate::worker::room::{Owing, Waiting};
 use crate::worker::tick::Tick;
 
@@ -34,7 +36,7 @@ pub(crate) async fn serve<C: Stream>(worker: &Worker, stream: C, peer: SocketAdd
         let next = next_head(worker, &mut client, std::mem::replace(&mut served, true)).await;
         client.timer.wait(Waiting::No);
         let reuse = match next {
-            Next::Head(length) => Box::pin(request(worker, &mut client, length)).await,
+            Next::Head(length) => request(worker, &mut client, length).await,
             Next::Refused(ending) => {
                 let logged = Logged::unknown(worker, Instant::now());
                 Box::pin(Own::refusal(worker, &ending).send(worker, &mut client, logged)).await
@@ -66,7 +68,7 @@ enum Next {
 /// Waits for the next request, the first one unless one was `served`. Meanwhile the connection holds no buffer until
 /// its first byte has come. Somebody else may need its place, or the memory of a head that does not end.
 async fn next_head<C: Stream>(worker: &Worker, client: &mut Client<C>, served: bool) -> Next {
-    client.search = HeadSearch::request();
+    client.search.begin(&HeadSearch::request());
     let since = worker.ticker.now();
     let idle = since.after(worker.limits().client.idle);
     let mut begun = None;
@@ -124,33 +126,66 @@ fn forget_empty_lines<C>(client: &mut Client<C>) {
     let lines = client.input.len().saturating_sub(half);
     if lines > 0 {
         client.input.consume(lines);
-        client.search = HeadSearch::request();
+        client.search.begin(&HeadSearch::request());
     }
 }
 
-/// One request whose head stands at the start of the input, and what becomes of the connection after it.
-async fn request<C: Stream>(worker: &Worker, client: &mut Client<C>, length: usize) -> Reuse {
-    let Prepared { mut step, mut logged } = route::prepare(worker, client, length, None);
-    if let Step::Receive { body, since } = step {
-        let received = receive::body(worker, client, length + body).await;
-        client.timer.wait(Waiting::No);
-        // Documents may have changed meanwhile.
-        Prepared { step, logged } = route::prepare(worker, client, length, Some(Late { since, received }));
+/// What is left to do of a request that was looked at, and then what becomes of the connection. It is in memory of its
+/// own, which an idle connection does without.
+type Rest<'a> = Pin<Box<dyn Future<Output = Reuse> + 'a>>;
+
+/// One request whose head stands at the start of the input.
+fn request<'a, C: Stream>(worker: &'a Worker, client: &'a mut Client<C>, length: usize) -> Rest<'a> {
+    let prepared = route::prepare(worker, client, length, None);
+    carry_out(worker, client, length, prepared)
+}
+
+/// Does what its head led to.
+fn carry_out<'a, C: Stream>(
+    worker: &'a Worker,
+    client: &'a mut Client<C>,
+    length: usize,
+    Prepared { step, logged }: Prepared,
+) -> Rest<'a> {
+    match step {
+        Step::Forward(order, head) => Box::pin(forward(worker, client, order, head, logged)),
+        Step::Answer(own) => Box::pin(own.send(worker, client, logged)),
+        Step::Receive { body, since } => Box::pin(receive(worker, client, length, body, since)),
     }
-    let (mut order, head) = match step {
-        Step::Forward(order, head) => (order, head),
-        Step::Answer(own) => return own.send(worker, client, logged).await,
-        Step::Receive { .. } => unreachable!("a body is received once"),
-    };
+}
+
+/// Waits for a short body of this length behind the head, and looks at the request again: documents may have changed
+/// meanwhile.
+async fn receive<C: Stream>(
+    worker: &Worker,
+    client: &mut Client<C>,
+    length: usize,
+    body: usize,
+    since: Instant,
+) -> Reuse {
+    let received = receive::body(worker, client, length + body).await;
+    client.timer.wait(Waiting::No);
+    let prepared = route::prepare(worker, client, length, Some(Late { since, received }));
+    carry_out(worker, client, length, prepared).await
+}
+
+/// Has it answered by a backend, or by the proxy itself where none does.
+async fn forward<C: Stream>(
+    worker: &Worker,
+    client: &mut Client<C>,
+    mut order: Box<Order>,
+    head: Buf,
+    logged: Option<Box<Logged>>,
+) -> Reuse {
     let ended = exchange::run(worker, client, &mut order, head).await;
+    let meaning = order.meaning(&ended.ending);
     if !ended.counted {
-        order.count(&ended.ending);
+        order.count(&ended.ending, meaning.counted);
     }
     // Tunnels close before, and a rollback closes what lasts too long.
     if ended.ending == Ending::Shutdown && !worker.phase().exchange_may_go_on() {
         worker.count_cut();
     }
-    let meaning = order.meaning(&ended.ending);
     if let Some(rule) = meaning.broken_by_backend() {
         order.arm.note_malformed(rule, ended.record.upstream);
     }

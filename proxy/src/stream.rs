@@ -15,6 +15,9 @@ pub(crate) trait Stream: AsyncRead + AsyncWrite + Unpin + 'static {
     /// Ready when a read may bring bytes, an end or an error. Asks the runtime, not the kernel: no system call.
     fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()>;
 
+    /// Whether it would be ready. Nobody is woken when it becomes so.
+    fn is_readable(&self) -> bool;
+
     /// Asks the kernel: the other side has neither sent a byte nor closed.
     fn is_silent(&self) -> bool;
 
@@ -25,6 +28,10 @@ pub(crate) trait Stream: AsyncRead + AsyncWrite + Unpin + 'static {
 impl Stream for TcpStream {
     fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
         self.poll_read_ready(cx).map(|_| ())
+    }
+
+    fn is_readable(&self) -> bool {
+        self.try_io(Interest::READABLE, || Ok(())).is_ok()
     }
 
     fn is_silent(&self) -> bool {

@@ -162,7 +162,7 @@ fn hand_over(plan: &Arc<Plan>, progress: &Progress, seen: &Observation) -> Optio
 /// document tells of it.
 fn in_effect(progress: &Progress, seen: &Observation) -> Option<Arc<Plan>> {
     let live = || {
-        let live = seen.document.as_ref().filter(|live| live.state != config::State::Withdrawn)?;
+        let live = seen.present().filter(|live| live.state != config::State::Withdrawn)?;
         let plan = Plan::of_live(live);
         // A status that is about another release was written by a process that was killed before it wrote the document.
         (progress.basis.is_none() || progress.is_about(&plan)).then(|| Arc::new(plan))

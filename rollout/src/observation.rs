@@ -53,9 +53,11 @@ pub struct Observation {
     pub endpoints: Vec<(Backend, usize)>,
     /// Why an arm has no ready endpoint, where the shell knows: a clause for people, without figures that move.
     pub lacking: Vec<(Backend, String)>,
-    /// The document of this very object that is live (in the ConfigMap, or with the proxy of this process). None if it is
-    /// from before another installation had the release: then the status tells who serves.
+    /// The document of this very object that is live (in the ConfigMap, or with the proxy of this process).
     pub document: Option<Arc<RoutingConfig>>,
+    /// The revision from which on this installation has the release; 0 where no other one had it. A document below it is
+    /// what its proxies still serve, and does not say who serves users now: the status does.
+    pub since: u64,
     /// The live document of an earlier object of the same namespace and name.
     pub predecessor: Option<Arc<RoutingConfig>>,
     /// Why the live document of this object, or of the one before it, cannot be read, if there is one that cannot: it
@@ -102,6 +104,12 @@ pub fn is_acknowledged(proxies: &[ProxySeen], document: &RoutingConfig) -> bool 
 }
 
 impl Observation {
+    /// The document of this very object, unless it is from before another installation had the release.
+    #[must_use]
+    pub fn present(&self) -> Option<&Arc<RoutingConfig>> {
+        self.document.as_ref().filter(|document| document.revision.get() >= self.since)
+    }
+
     /// How many ready endpoints an arm has.
     #[must_use]
     pub fn ready_endpoints(&self, backend: &Backend) -> usize {

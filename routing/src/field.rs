@@ -14,6 +14,7 @@ impl Field<'_> {
     /// Whether this is the field with that name.
     #[inline]
     pub fn is(&self, name: &str) -> bool {
-        self.name.eq_ignore_ascii_case(name.as_bytes())
+        // Mostly it is spelled as it was written down, which is seen many bytes at a time.
+        self.name == name.as_bytes() || self.name.eq_ignore_ascii_case(name.as_bytes())
     }
 }

@@ -38,6 +38,10 @@ const LONGEST: usize = 255;
 /// # Errors
 /// What makes it no authority of RFC 3986 section 3.2 without user information.
 pub fn normalise(authority: &[u8]) -> Result<Cow<'_, str>, HostError> {
+    // Most are a name alone, which has none of the bytes that the rest is about.
+    if let Ok(name) = name(authority) {
+        return Ok(name);
+    }
     if authority.contains(&b'@') {
         return Err(HostError::UserInfo);
     }

@@ -5,28 +5,37 @@ use halftone_api::GrayReleaseStatus;
 use halftone_api::spec::ControllerStatus;
 use xxhash_rust::xxh3::xxh3_128;
 
+use crate::desk::spec_text;
 use crate::objects::Kept;
 
-/// The revision from which on `us` has a release, 0 if no other installation had it.
+/// The revision from which on `us` has a release, 0 if no other installation had it. Two of one namespace have the same
+/// ConfigMaps, so that nothing is past between them.
 #[must_use]
-pub fn since(us: &str, status: &GrayReleaseStatus) -> i64 {
-    match &status.controller {
-        Some(controller) if controller.id == us => controller.since_revision,
-        Some(_) => status.revision.unwrap_or(0).max(0),
-        None => 0,
-    }
+pub fn since(us: &str, status: &GrayReleaseStatus) -> u64 {
+    let Some(controller) = &status.controller else { return 0 };
+    let revision = if namespace(&controller.id) == namespace(us) {
+        controller.since_revision
+    } else {
+        status.revision.unwrap_or(0)
+    };
+    u64::try_from(revision).unwrap_or(0)
 }
 
-/// Whether `kept` is from before another installation had the release.
-#[must_use]
-pub fn is_past(us: &str, status: &GrayReleaseStatus, kept: &Kept) -> bool {
-    kept.live().is_some_and(|live| i128::from(live.revision.get()) < i128::from(since(us, status)))
+fn namespace(installation: &str) -> &str {
+    installation.split_once('/').map_or(installation, |(namespace, _)| namespace)
 }
 
-/// What `status.controller.acceptedSpec` says of a spec.
+/// Whether `kept` is, or may be, from before another installation had the release.
+#[must_use]
+pub fn is_past(since: u64, kept: &Kept) -> bool {
+    kept.live().map_or(since > 0, |live| live.revision.get() < since)
+}
+
+/// What `status.controller.acceptedSpec` says of a spec, which an earlier version may have written.
 #[must_use]
 pub fn digest(spec: &str) -> String {
-    format!("{:032x}", xxh3_128(spec.as_bytes()))
+    let text = serde_json::from_str(spec).map_or_else(|_| spec.to_owned(), |spec| spec_text(&spec));
+    format!("{:032x}", xxh3_128(text.as_bytes()))
 }
 
 /// Whether `spec` may be the one in effect, by the last that wrote the status.
@@ -39,22 +48,25 @@ pub fn may_be_in_effect(spec: Option<&str>, controller: Option<&ControllerStatus
 mod tests {
     use super::*;
 
+    const SPEC: &str = r#"{"hosts":["a.test"],"stable":{"service":{"name":"one","port":80},"version":"v1"}}"#;
+
     fn status(controller: Option<(&str, i64)>) -> GrayReleaseStatus {
         let controller = controller.map(|(id, since_revision)| ControllerStatus {
             id: id.to_owned(),
             since_revision,
-            accepted_spec: Some(digest("{}")),
+            accepted_spec: Some(digest(SPEC)),
             ..ControllerStatus::default()
         });
         GrayReleaseStatus { controller, revision: Some(7), ..GrayReleaseStatus::default() }
     }
 
     #[test]
-    fn what_another_installation_had_is_from_its_last_revision_on_our_own() {
+    fn what_an_installation_elsewhere_had_is_from_its_last_revision_on_our_own() {
         for (controller, expected) in [
             (None, 0),
             (Some(("a/a", 0)), 0),
             (Some(("a/a", 5)), 5),
+            (Some(("a/renamed", 3)), 3),
             (Some(("b/b", 0)), 7),
             (Some(("b/b", 9)), 7),
         ] {
@@ -63,12 +75,30 @@ mod tests {
     }
 
     #[test]
-    fn a_status_that_names_no_spec_in_effect_knows_of_none() {
+    fn a_document_that_cannot_be_read_may_be_from_before() {
+        let kept = Kept {
+            uid: "7c1f".parse().unwrap(),
+            key: None,
+            document: Err("broken".to_owned()),
+            accepted: None,
+            gone_since: None,
+            withdrawn_since: None,
+            version: String::new(),
+            intact: true,
+        };
+        assert!(is_past(1, &kept));
+        assert!(!is_past(0, &kept), "nobody else had the release");
+    }
+
+    #[test]
+    fn the_spec_in_effect_is_known_however_a_version_writes_it() {
         let anothers = status(Some(("b/b", 0))).controller.unwrap();
-        assert!(may_be_in_effect(Some("{}"), Some(&anothers)));
-        assert!(!may_be_in_effect(Some("{ }"), Some(&anothers)));
+        let written = spec_text(&serde_json::from_str(SPEC).unwrap());
+        assert_ne!(written, SPEC, "with its defaults");
+        assert!(may_be_in_effect(Some(&written), Some(&anothers)));
+        assert!(!may_be_in_effect(Some(&SPEC.replace("v1", "v2")), Some(&anothers)));
         let none = ControllerStatus { accepted_spec: None, ..anothers };
-        assert!(!may_be_in_effect(Some("{}"), Some(&none)));
-        assert!(may_be_in_effect(Some("{}"), None), "nobody says anything");
+        assert!(!may_be_in_effect(Some(SPEC), Some(&none)), "that one knew of none");
+        assert!(may_be_in_effect(Some(SPEC), None), "nobody says anything");
     }
 }

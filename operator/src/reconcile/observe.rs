@@ -34,7 +34,6 @@ pub(super) fn observe(context: &Context, key: &Key, live: &mut Live) -> Observed
     let (proxies, highest_revision, counted) = proxies(context, live);
     let tracked = &live.tracked;
     let arms = arms(context, live);
-    let is_past = live.kept.as_ref().is_some_and(|kept| context.ownership.is_past(&live.object, kept));
     let round =
         counted.as_ref().and_then(|(seconds, delta, _)| Round::of(&tracked.progress, *seconds, delta));
     let mut seen = Observation {
@@ -45,8 +44,9 @@ pub(super) fn observe(context: &Context, key: &Key, live: &mut Live) -> Observed
         proxies,
         endpoints: arms.endpoints,
         lacking: arms.lacking,
-        document: document(live.kept.as_ref()).filter(|_| !is_past),
-        predecessor: document(live.predecessor.as_ref()).filter(|_| !is_past),
+        document: document(live.kept.as_ref()),
+        since: context.ownership.since(live.object.status.as_ref()),
+        predecessor: document(live.predecessor.as_ref()),
         unreadable: unreadable(live),
         highest_revision,
         round,

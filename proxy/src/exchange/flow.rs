@@ -544,6 +544,10 @@ mod tests {
     }
 
     impl Stream for Side {
+        fn is_readable(&self) -> bool {
+            false
+        }
+
         fn poll_readable(&self, _: &mut Context<'_>) -> Poll<()> {
             Poll::Pending
         }

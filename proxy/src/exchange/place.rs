@@ -229,8 +229,12 @@ impl Place {
 
     /// The client is not waited for any more. False: the worker knew already.
     pub(super) fn unlist(&mut self) -> bool {
-        self.awaited = None;
-        std::mem::take(&mut self.listed)
+        let listed = std::mem::take(&mut self.listed);
+        // Only who is listed is counted with those that are awaited.
+        if listed {
+            self.awaited = None;
+        }
+        listed
     }
 
     /// The request is counted.

@@ -20,7 +20,6 @@ use crate::upstream::BackendStream;
 
 /// The answers' heads on one connection.
 struct Heads {
-    search: HeadSearch,
     /// Bytes of interim answers.
     interim: usize,
     received: bool,
@@ -30,13 +29,8 @@ struct Heads {
 impl<C: Stream> Exchange<'_, C> {
     /// Sends the request and waits for the head of the final answer. Interim answers go to the client meanwhile.
     pub(super) async fn until_answer(&mut self, connection: &mut Connection) -> Result<Answer, Failed> {
-        let reused = connection.reused;
-        let mut heads = Heads {
-            search: HeadSearch::response(self.order.arm.strictness()),
-            interim: 0,
-            received: false,
-            reused,
-        };
+        self.client.search.begin(&HeadSearch::response(self.order.arm.strictness()));
+        let mut heads = Heads { interim: 0, received: false, reused: connection.reused };
         poll_fn(|cx| self.poll_answer(&mut heads, &mut connection.stream, cx)).await
     }
 
@@ -141,7 +135,7 @@ impl<C: Stream> Exchange<'_, C> {
     /// Takes complete heads out of what was received, up to and with the final one.
     fn take_heads(&mut self, heads: &mut Heads) -> Result<Option<Answer>, Failed> {
         while !self.answer.is_empty() {
-            let length = match heads.search.advance(self.answer.unread()) {
+            let length = match self.client.search.advance(self.answer.unread()) {
                 Ok(Some(length)) => length,
                 Ok(None) => return Ok(None),
                 Err(error) => return Err(heads.malformed(error)),
@@ -157,7 +151,7 @@ impl<C: Stream> Exchange<'_, C> {
     fn take_head(&mut self, heads: &mut Heads, length: usize) -> Result<Option<Answer>, Failed> {
         // Out of `self`, so that the head can be borrowed from it while the rest of `self` changes.
         let mut received = std::mem::take(&mut self.answer);
-        let search = std::mem::replace(&mut heads.search, HeadSearch::response(self.order.arm.strictness()));
+        let mut search = std::mem::replace(&mut self.client.search, HeadSearch::request());
         let mut slots = FieldSlots::new();
         let answering = Answering {
             method: self.order.method,
@@ -173,6 +167,8 @@ impl<C: Stream> Exchange<'_, C> {
             Ok(head) => Ok(Some(self.begin_answer(&head))),
         };
         drop(slots);
+        search.begin(&HeadSearch::response(self.order.arm.strictness()));
+        self.client.search = search;
         received.consume(length);
         self.answer = received;
         taken

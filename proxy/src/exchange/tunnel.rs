@@ -28,7 +28,8 @@ impl<C: Stream> Exchange<'_, C> {
     /// Relays until the tunnel closes. What the client sent before the 101 and what the backend sent with it is in
     /// the buffers and goes first.
     pub(super) async fn tunnel(&mut self, backend: &mut BackendStream) -> Ending {
-        self.order.count(&Ending::Answered(101));
+        let granted = Ending::Answered(101);
+        self.order.count(&granted, self.order.meaning(&granted).counted);
         let now = self.worker.ticker.now();
         self.upload = Flow::new(Buf::default(), Body::UntilClose, false, now);
         self.download.begin(Body::UntilClose, false);

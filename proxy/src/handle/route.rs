@@ -37,7 +37,7 @@ pub(super) struct Prepared {
 /// What a request's head led to.
 pub(super) enum Step {
     /// It goes to a backend, with this head.
-    Forward(Order, Buf),
+    Forward(Box<Order>, Buf),
     /// It is answered here.
     Answer(Own),
     /// First its short body is to be received, of this length, and then it is to be prepared again: however many
@@ -279,7 +279,7 @@ impl<C> Routing<'_, C> {
         self.write_head(out.vec(), fleet, &arm);
         let Measure { cell, user, fallback, abandoned_after } = measure;
         let head = self.head;
-        let order = Order {
+        let order = Box::new(Order {
             arm,
             other,
             cell,
@@ -296,7 +296,7 @@ impl<C> Routing<'_, C> {
             asked: SmallVec::from_slice(head.authority),
             reason,
             set_cookie,
-        };
+        });
         Step::Forward(order, out)
     }
 

@@ -289,32 +289,31 @@ impl FieldKind {
     /// The kind of a field without `_` in its name.
     #[inline(always)]
     fn of_plain(name: &[u8]) -> Self {
-        let first = name.first().map_or(0, u8::to_ascii_lowercase);
-        let (known, kind): (&[u8], _) = match (name.len(), first) {
-            (2, b't') => (b"te", Self::Te),
-            (4, b'h') => (b"host", Self::Host),
-            (6, b'c') => (b"cookie", Self::Cookie),
-            (6, b'e') => (b"expect", Self::Expect),
-            (7, b'u') => (b"upgrade", Self::Upgrade),
-            (7, b't') => (b"trailer", Self::Trailer),
-            (7, b'r') => (b"refresh", Self::Refresh),
-            (8, b'l') => (b"location", Self::Location),
-            (9, b'f') => (b"forwarded", Self::Forwarded),
-            (10, b'c') => (b"connection", Self::Connection),
-            (10, b'k') => (b"keep-alive", Self::KeepAlive),
-            (10, b's') => (b"set-cookie", Self::SetCookie),
-            (13, b'a') => (b"authorization", Self::Authorization),
-            (13, b'c') => (b"cache-control", Self::CacheControl),
-            (14, b'c') => (b"content-length", Self::ContentLength),
-            (16, b'c') => (b"content-location", Self::ContentLocation),
-            (16, b'p') => (b"proxy-connection", Self::ProxyConnection),
-            (17, b't') => (b"transfer-encoding", Self::TransferEncoding),
-            (18, b'p') => (b"proxy-authenticate", Self::ProxyAuth),
-            (19, b'p') => (b"proxy-authorization", Self::ProxyAuth),
-            (_, b'x') => return Self::of_x(name),
-            _ => return Self::Other,
-        };
-        if is_lower(name, known) { kind } else { Self::Other }
+        let first = name.first().map_or(0, lower);
+        match (name.len(), first) {
+            (2, b't') if is_lower(name, b"te") => Self::Te,
+            (4, b'h') if is_lower(name, b"host") => Self::Host,
+            (6, b'c') if is_lower(name, b"cookie") => Self::Cookie,
+            (6, b'e') if is_lower(name, b"expect") => Self::Expect,
+            (7, b'u') if is_lower(name, b"upgrade") => Self::Upgrade,
+            (7, b't') if is_lower(name, b"trailer") => Self::Trailer,
+            (7, b'r') if is_lower(name, b"refresh") => Self::Refresh,
+            (8, b'l') if is_lower(name, b"location") => Self::Location,
+            (9, b'f') if is_lower(name, b"forwarded") => Self::Forwarded,
+            (10, b'c') if is_lower(name, b"connection") => Self::Connection,
+            (10, b'k') if is_lower(name, b"keep-alive") => Self::KeepAlive,
+            (10, b's') if is_lower(name, b"set-cookie") => Self::SetCookie,
+            (13, b'a') if is_lower(name, b"authorization") => Self::Authorization,
+            (13, b'c') if is_lower(name, b"cache-control") => Self::CacheControl,
+            (14, b'c') if is_lower(name, b"content-length") => Self::ContentLength,
+            (16, b'c') if is_lower(name, b"content-location") => Self::ContentLocation,
+            (16, b'p') if is_lower(name, b"proxy-connection") => Self::ProxyConnection,
+            (17, b't') if is_lower(name, b"transfer-encoding") => Self::TransferEncoding,
+            (18, b'p') if is_lower(name, b"proxy-authenticate") => Self::ProxyAuth,
+            (19, b'p') if is_lower(name, b"proxy-authorization") => Self::ProxyAuth,
+            (_, b'x') => Self::of_x(name),
+            _ => Self::Other,
+        }
     }
 
     /// The kind of a field whose name begins with `X`.
@@ -380,10 +379,20 @@ impl FieldKind {
     }
 }
 
-/// Whether `name` is `known` (in lower case, letters and `-` alone) without regard to case. Of all that names are made
-/// of, only these become these with the bit that tells the cases apart.
-fn is_lower(name: &[u8], known: &[u8]) -> bool {
-    name.len() == known.len() && name.iter().zip(known).all(|(given, wanted)| given | 0x20 == *wanted)
+/// A byte of a name in lower case. Of all that names are made of, only letters become letters with the bit that tells the
+/// cases apart, and only `-` becomes `-`.
+#[inline]
+fn lower(byte: &u8) -> u8 {
+    byte | 0x20
+}
+
+/// Whether `name` is `known` (in lower case, letters and `-` alone) without regard to case.
+#[inline]
+fn is_lower<const N: usize>(name: &[u8], known: &[u8; N]) -> bool {
+    let differing =
+        |name: &[u8; N]| name.iter().zip(known).fold(0, |sum, (given, known)| sum | (lower(given) ^ known));
+    // Of a length known beforehand, all bytes are compared at once.
+    name.as_array().is_some_and(|name| differing(name) == 0)
 }
 
 /// The longest name that has a kind of its own: proxy-authorization.

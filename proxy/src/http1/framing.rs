@@ -147,6 +147,11 @@ impl Options {
         value: &'b [u8],
         slots: &mut FieldSlots<'b>,
     ) -> Result<(), MessageError> {
+        // What most clients and backends say, and nothing else.
+        if value == b"keep-alive" {
+            self.keep_alive = true;
+            return Ok(());
+        }
         for option in fields::list(value) {
             match option.len() {
                 5 if option.eq_ignore_ascii_case(b"close") => self.close = true,

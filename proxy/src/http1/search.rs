@@ -2,7 +2,6 @@
 //! refused here, so that a client that will never finish its head does not wait for the time-out; `head` takes
 //! apart what was found, without looking for line ends again.
 
-use smallvec::SmallVec;
 use wide::{u8x16, u8x32};
 
 use super::{MAX_FIELDS, MAX_HEAD, MAX_REQUEST_LINE, MessageError, Strictness, head};
@@ -21,7 +20,7 @@ pub struct HeadSearch {
     /// Where the line begins that has not ended yet.
     line_start: usize,
     /// The place of each line's CR, empty lines before the first left out; heads are shorter than 64 KiB.
-    ends: SmallVec<[u16; MAX_LINES]>,
+    ends: Vec<u16>,
     /// Most lines.
     most: usize,
     /// Requests have a limit for their first line, and may have empty lines before it.
@@ -31,13 +30,22 @@ pub struct HeadSearch {
 impl HeadSearch {
     /// For a request.
     pub fn request() -> Self {
-        Self { resume: 0, first: 0, line_start: 0, ends: SmallVec::new(), most: MAX_LINES, request: true }
+        Self { resume: 0, first: 0, line_start: 0, ends: Vec::new(), most: MAX_LINES, request: true }
     }
 
     /// For a response. A lenient one may have as many fields as `MAX_HEAD` bytes hold.
     pub fn response(strictness: Strictness) -> Self {
         let most = if strictness == Strictness::Lenient { MAX_HEAD } else { MAX_LINES };
         Self { request: false, most, ..Self::request() }
+    }
+
+    /// Looks for another head from here on, as `other` would. It keeps the memory for the places of lines, of which the
+    /// heads on one connection mostly have about as many.
+    pub(crate) fn begin(&mut self, other: &Self) {
+        let mut ends = std::mem::take(&mut self.ends);
+        ends.clear();
+        ends.shrink_to(MAX_LINES);
+        *self = Self { ends, ..*other };
     }
 
     /// Looks at `buf`, which begins with the message's first byte and holds at least what it held at the
@@ -49,22 +57,23 @@ impl HeadSearch {
         let window = &buf[..buf.len().min(MAX_HEAD)];
         let mut controls = Controls::new(window, self.resume);
         while let Some(at) = controls.next() {
-            match (window[at], window.get(at + 1)) {
-                (b'\r', Some(b'\n')) => {
-                    controls.pass_over_next(at);
-                    if self.end_line(window, at)? {
-                        return Ok(Some(self.resume));
-                    }
+            if window[at..].starts_with(b"\r\n") {
+                controls.pass_over_next();
+                if self.end_line(window, at)? {
+                    return Ok(Some(self.line_start));
                 }
-                (b'\r', None) => {
+                continue;
+            }
+            match window[at] {
+                // The second half of a line end.
+                b'\n' if at < self.line_start => {}
+                b'\t' => {}
+                b'\r' if at + 1 == window.len() => {
                     self.resume = at;
                     return self.not_yet(window);
                 }
-                // The second half of a line end.
-                (b'\n', _) if at < self.resume => {}
-                (b'\t', _) => {}
-                (b'\r', Some(_)) => return Err(MessageError::BareCr),
-                (b'\n', _) => return Err(MessageError::BareLf),
+                b'\r' => return Err(MessageError::BareCr),
+                b'\n' => return Err(MessageError::BareLf),
                 _ => return Err(self.misplaced(&window[self.line_start..at])),
             }
         }
@@ -78,26 +87,37 @@ impl HeadSearch {
     }
 
     /// Takes note of a line that ends with the CR at `at`; true when the head ends with it.
+    #[inline]
     fn end_line(&mut self, window: &[u8], at: usize) -> Result<bool, MessageError> {
         let start = std::mem::replace(&mut self.line_start, at + 2);
-        self.resume = at + 2;
         match self.ends.len() {
-            0 if at == start && !self.request => return Err(MessageError::FirstLine),
-            0 if at == start => {
-                self.first = at + 2;
-                return Ok(false);
-            }
-            0 => {
-                self.check_first_line(window, at)?;
-                self.check_whole_first_line(&window[self.first..at])?;
-            }
+            0 => return self.end_first_line(window, start, at),
             _ if at == start => return Ok(true),
             lines if lines >= self.most => return Err(MessageError::TooManyFields),
             _ if matches!(window[start], b' ' | b'\t') => return Err(MessageError::ObsFold),
             _ => {}
         }
-        self.ends.push(u16::try_from(at).expect("MAX_HEAD is less than 64 KiB"));
+        self.push_end(at);
         Ok(false)
+    }
+
+    /// The same as long as there is no line but empty ones.
+    fn end_first_line(&mut self, window: &[u8], start: usize, at: usize) -> Result<bool, MessageError> {
+        if at > start {
+            self.check_first_line(window, at)?;
+            self.check_whole_first_line(&window[self.first..at])?;
+            self.push_end(at);
+        } else if self.request {
+            self.first = at + 2;
+        } else {
+            return Err(MessageError::FirstLine);
+        }
+        Ok(false)
+    }
+
+    #[inline]
+    fn push_end(&mut self, at: usize) {
+        self.ends.push(u16::try_from(at).expect("MAX_HEAD is less than 64 KiB"));
     }
 
     /// What can be refused although the head has not ended.
@@ -162,9 +182,12 @@ impl<'s, 'b> Lines<'s, 'b> {
 
     /// The lines of the fields, each without its line end.
     pub(super) fn fields(self) -> impl Iterator<Item = &'b [u8]> + use<'s, 'b> {
-        let bounds = self.ends.iter().zip(self.ends.iter().skip(1));
-        bounds.map(move |(before, end)| {
-            self.head.get(usize::from(*before) + 2..usize::from(*end)).unwrap_or_default()
+        let end_of = |end: &u16| usize::from(*end);
+        let mut start = self.ends.first().map_or(0, end_of) + 2;
+        self.ends.get(1..).unwrap_or_default().iter().map(end_of).map(move |end| {
+            let line = &self.head[start..end];
+            start = end + 2;
+            line
         })
     }
 
@@ -178,24 +201,23 @@ impl<'s, 'b> Lines<'s, 'b> {
 /// The places of control characters (below space, or DEL), 32 bytes looked at at a time.
 struct Controls<'b> {
     bytes: &'b [u8],
-    /// Where the bytes begin that were looked at last.
-    block: usize,
-    /// Those of the block that are not told yet, the first one in the lowest bit.
+    /// Where the bytes begin that were not looked at.
+    unseen: usize,
+    /// Those of the block before that are not told yet, the first one in the lowest bit.
     found: u32,
 }
 
 impl<'b> Controls<'b> {
     /// Those from `from` on.
     fn new(bytes: &'b [u8], from: usize) -> Self {
-        Self { bytes, block: from, found: controls(bytes.get(from..).unwrap_or_default()) }
+        Self { bytes, unseen: from, found: 0 }
     }
 
-    /// Passes over the control character right behind that at `at`, unless it stands in another block.
+    /// Passes over the control character right behind the one that was told last. Where that was its block's last byte,
+    /// nothing of the block is left to pass over.
     #[inline]
-    fn pass_over_next(&mut self, at: usize) {
-        if at + 1 < self.block + BLOCK {
-            self.found &= self.found.wrapping_sub(1);
-        }
+    fn pass_over_next(&mut self) {
+        self.found &= self.found.wrapping_sub(1);
     }
 }
 
@@ -205,10 +227,10 @@ impl Iterator for Controls<'_> {
     #[inline]
     fn next(&mut self) -> Option<usize> {
         while self.found == 0 {
-            self.block += BLOCK;
-            self.found = controls(self.bytes.get(self.block..)?);
+            self.found = controls(self.bytes.get(self.unseen..)?);
+            self.unseen += BLOCK;
         }
-        let at = self.block + self.found.trailing_zeros() as usize;
+        let at = self.unseen - BLOCK + self.found.trailing_zeros() as usize;
         self.found &= self.found - 1;
         Some(at)
     }
@@ -297,6 +319,19 @@ mod tests {
                 assert_eq!(plain_length(&line), expected, "{line:?}");
             }
         }
+    }
+
+    #[test]
+    fn a_search_begun_anew_finds_what_a_fresh_one_finds_and_keeps_little_memory() {
+        let mut search = HeadSearch::response(Strictness::Lenient);
+        let long = format!("HTTP/1.1 200 OK\r\n{}\r\n", "a: b\r\n".repeat(2_000));
+        assert_eq!(search.advance(long.as_bytes()), Ok(Some(long.len())));
+        search.begin(&HeadSearch::request());
+        assert!(search.ends.capacity() <= MAX_LINES);
+        let head = b"\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n";
+        assert_eq!(search.advance(head), Ok(Some(head.len())));
+        assert_eq!(search.lines(head).first(), b"GET / HTTP/1.1");
+        assert_eq!(search.lines(head).fields().collect::<Vec<_>>(), [b"Host: a"]);
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::{
     borrow::Cow,
     io::Write,
     net::{IpAddr, SocketAddr},
+    ops::Range,
 };
 
 use halftone_routing::path::has_dot_segments;
@@ -203,7 +204,7 @@ impl Forwarded {
 
     /// Appends ours.
     fn append(&self, out: &mut Vec<u8>, head: &RequestHead<'_, '_>, rewrite: &RequestRewrite<'_>) {
-        self.append_for(out, head, rewrite);
+        let peer = self.append_for(out, head, rewrite);
         if rewrite.forwarding.others == ForwardedOthers::Keep {
             return;
         }
@@ -220,7 +221,7 @@ impl Forwarded {
         }
         if !self.has_real_ip {
             out.extend_from_slice(b"X-Real-IP: ");
-            append_address(out, rewrite.peer);
+            out.extend_from_within(peer);
             out.extend_from_slice(b"\r\n");
         }
     }
@@ -238,7 +239,13 @@ impl Forwarded {
         location::split(head.authority).and_then(|(_, port)| port).unwrap_or(usual)
     }
 
-    fn append_for(&self, out: &mut Vec<u8>, head: &RequestHead<'_, '_>, rewrite: &RequestRewrite<'_>) {
+    /// Returns where the peer's address stands now.
+    fn append_for(
+        &self,
+        out: &mut Vec<u8>,
+        head: &RequestHead<'_, '_>,
+        rewrite: &RequestRewrite<'_>,
+    ) -> Range<usize> {
         out.extend_from_slice(b"X-Forwarded-For: ");
         if self.has_for && rewrite.forwarding.forwarded_for == ForwardedFor::Append {
             for (kind, field) in head.fields.iter() {
@@ -248,8 +255,11 @@ impl Forwarded {
                 }
             }
         }
+        let start = out.len();
         append_address(out, rewrite.peer);
+        let peer = start..out.len();
         out.extend_from_slice(b"\r\n");
+        peer
     }
 }
 

@@ -6,7 +6,6 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Waker};
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, Cache};
@@ -278,9 +277,7 @@ impl<S: Stream> Idle<S> {
 /// Nothing has arrived as far as the runtime knows. The kernel is asked only when it thinks otherwise, which may be
 /// no more than a read that happened to fill its buffer.
 fn seems_open<S: Stream>(stream: &S) -> bool {
-    // A task that has used up its turn is told of nothing.
-    let told = tokio::task::coop::has_budget_remaining();
-    (told && stream.poll_readable(&mut Context::from_waker(Waker::noop())).is_pending()) || stream.is_silent()
+    !stream.is_readable() || stream.is_silent()
 }
 
 /// 501 to a method that a server does not know, 505 to a version: clients choose both.
@@ -357,8 +354,8 @@ impl<S> Lease<S> {
 
     fn with<T>(&self, f: impl FnOnce(&mut Member<S>) -> T) -> Option<T> {
         let list = &mut self.pool.members.borrow_mut().list;
-        if list.get(self.hint.get()).is_none_or(|member| member.slot != self.slot) {
-            self.hint.set(list.iter().position(|member| member.slot == self.slot)?);
+        if list.get(self.hint.get()).is_none_or(|member| member.slot.id != self.slot.id) {
+            self.hint.set(list.iter().position(|member| member.slot.id == self.slot.id)?);
         }
         Some(f(&mut list[self.hint.get()]))
     }

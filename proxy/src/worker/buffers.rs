@@ -113,9 +113,12 @@ impl Buffers {
     }
 
     /// Takes the memory of a buffer whose bytes are no longer needed.
+    #[inline]
     pub(crate) fn give_back(&self, buf: &mut Buf) {
-        buf.start = 0;
-        self.put(std::mem::take(&mut buf.bytes));
+        if buf.held() > 0 {
+            buf.start = 0;
+            self.put(std::mem::take(&mut buf.bytes));
+        }
     }
 
     /// Reads once into `buf`, which must not be full. A buffer lent for it is taken back when nothing is there; what

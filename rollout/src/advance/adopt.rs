@@ -151,10 +151,10 @@ fn before<'a>(
     let written = accepted.filter(|_| progress.memory.document.is_some()).map(by_plan);
     let live = || {
         let live = inherited(seen).filter(|live| live.state != config::State::Withdrawn)?;
-        Some(Live { is_own: seen.document.is_some(), ..Live::of(live) })
+        Some(Live { is_own: seen.present().is_some(), ..Live::of(live) })
     };
     // What the status speaks of was taken already, and the document does not have it yet.
-    let taken = seen.document.as_ref().is_some_and(|live| recorded::is_older(live, progress))
+    let taken = seen.present().is_some_and(|live| recorded::is_older(live, progress))
         && recorded::knows(progress, plan);
     let told = || recorded.map(Recorded::live);
     match written.or_else(|| if taken { told() } else { live() }).or_else(|| accepted.map(by_plan)) {
@@ -187,7 +187,7 @@ fn is_withdrawn(seen: &Observation) -> bool {
 
 /// The document from which an object without a status goes on.
 fn inherited(seen: &Observation) -> Option<&Arc<RoutingConfig>> {
-    seen.document.as_ref().or(seen.predecessor.as_ref())
+    seen.present().or_else(|| seen.predecessor.as_ref().filter(|_| seen.since == 0))
 }
 
 /// A document has to fit into a ConfigMap.

@@ -26,6 +26,8 @@ pub(crate) struct Audit {
     least_hold: Option<Duration>,
     /// The shortest hold of turns that were written, and killed before they were applied.
     written_hold: Option<Duration>,
+    /// What the last of them would have applied.
+    written: Option<Arc<RoutingConfig>>,
     /// Gray's requests since then.
     gray_requests: u64,
     turns: u64,
@@ -55,7 +57,7 @@ impl Audit {
         assert!(seen.turn.wake_after <= IDLE, "{:?}", seen.turn.wake_after);
         self.keeps_its_numbers(seen);
         self.moves_only_when_it_may(seen);
-        users::keep_their_version(seen);
+        users::keep_their_version(seen, self.written.as_deref());
         stays_rolled_back(seen.before, after);
         self.answers_once(seen);
         rises_on_no_progress_that_is_not_written(seen);
@@ -161,11 +163,13 @@ impl Audit {
         }
         let holds = [self.least_hold, self.written_hold.take(), hold_of(seen)];
         self.least_hold = holds.into_iter().flatten().min();
+        self.written = None;
     }
 
     /// What the turn says was written, and the process killed before it was applied.
     pub(crate) fn killed(&mut self, seen: &Seen<'_>) {
         self.written_hold = self.written_hold.into_iter().chain(hold_of(seen)).min();
+        self.written = seen.turn.routing.clone();
     }
 }
 

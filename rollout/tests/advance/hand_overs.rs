@@ -125,6 +125,7 @@ fn an_edit_that_another_installation_refused_stays_refused_where_an_older_docume
     let world = handed_back("{}", "gray: {version: v3}");
     assert_eq!(world.condition("Accepted"), "False/StableNotServing");
     assert_eq!((world.live().state, gray(&world)), (State::Promoted, "v2"), "the spec before goes on");
+    assert_eq!(world.live().claims, [], "it has had its places from the beginning");
 }
 
 #[test]
@@ -137,6 +138,16 @@ fn neither_an_older_document_nor_its_spec_come_back_into_effect_when_nothing_new
         world.edit("{targetRatio: 100, gray: {version: v2}}").run("1s");
         assert_eq!((world.ratio().as_str(), world.live().arms.stable.version.as_str()), ("100%", "v1.1"));
     }
+}
+
+#[test]
+fn a_document_of_an_object_before_the_hand_over_is_not_gone_on_from() {
+    let mut world = promoted();
+    let left = world.hand_over();
+    world.run("1m");
+    world.recreate("{stable: {service: {name: checkout-v2}, version: v2}, gray: {service: {name: checkout-v3}, version: v3}}");
+    world.run_until_ratio("50%").run("1s").hand_back(left).run("1s");
+    assert_eq!((world.ratio().as_str(), gray(&world)), ("50%", "v3"));
 }
 
 #[test]

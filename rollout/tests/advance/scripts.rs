@@ -152,7 +152,9 @@ fn heal(world: &mut World) {
 
 /// The arm where most users are, as the next release has to name it.
 fn serving(world: &World) -> String {
-    let Some(live) = &world.live else { return "{version: v1}".to_owned() };
+    let Some(live) = world.live.as_ref().or(world.predecessor.as_ref()) else {
+        return "{version: v1}".to_owned();
+    };
     let mostly_gray = match live.force {
         Some(forced) => forced == Target::Gray,
         None => live.ratio.fraction() > 0.5,

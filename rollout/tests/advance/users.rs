@@ -38,27 +38,31 @@ pub(crate) fn are_on(document: &RoutingConfig, stable: &ArmConfig) -> bool {
     USERS.iter().all(|user| arm(document, *user).is_some_and(is_on))
 }
 
-/// Nobody changes version unseen.
-pub(crate) fn keep_their_version(seen: &Seen<'_>) {
+/// Nobody changes version unseen. Where an earlier turn has `written` something and was killed before it applied it, a turn
+/// goes on from either: what was written was checked then.
+pub(crate) fn keep_their_version(seen: &Seen<'_>, written: Option<&RoutingConfig>) {
     let Some(after) = &seen.turn.routing else { return };
-    let Some(before) = seen.live.or(seen.seen.predecessor.as_deref()) else { return begins(seen, after) };
-    if before.state == State::Withdrawn {
-        return begins(seen, after);
+    // What the object before had is of no account where another installation has had this one.
+    let predecessor = seen.seen.predecessor.as_deref().filter(|_| seen.seen.since == 0);
+    let live = seen.live.or(predecessor).filter(|live| live.state != State::Withdrawn);
+    let Some(live) = live else { return begins(seen, after) };
+    let kept = |before: &RoutingConfig| unseen(before, after, seen).is_none();
+    if written.is_some_and(kept) {
+        return;
     }
-    for user in USERS {
-        let (Some(was), Some(is)) = (arm(before, user), arm(after, user)) else { continue };
-        if version(was) != version(is) {
-            let moved = Moved { before, after, was, is, user };
-            let why = moved.is_meant(seen);
-            assert!(
-                why.is_some(),
-                "user {user} went from {} to {}: {before:#?} {after:#?} {:#?}",
-                version(was),
-                version(is),
-                seen.turn.events
-            );
-        }
+    if let Some(unseen) = unseen(live, after, seen) {
+        panic!("{unseen}: {live:#?} {after:#?} {:#?}", seen.turn.events);
     }
+}
+
+/// Who changes version and nothing says so.
+fn unseen(before: &RoutingConfig, after: &RoutingConfig, seen: &Seen<'_>) -> Option<String> {
+    USERS.into_iter().find_map(|user| {
+        let (was, is) = (arm(before, user)?, arm(after, user)?);
+        let moved = Moved { before, after, was, is, user };
+        let unseen = version(was) != version(is) && moved.is_meant(seen).is_none();
+        unseen.then(|| format!("user {user} went from {} to {}", version(was), version(is)))
+    })
 }
 
 /// Where nothing is known, `initial` says who serves.
@@ -101,7 +105,7 @@ impl Moved<'_> {
         meant.into_iter().find(|(_, meant)| *meant).map(|(why, _)| why)
     }
 
-    /// A turn before was persisted, and its document not written: a kill, or a stable arm that was away.
+    /// A turn before was persisted, and its document not written, since a stable arm was away.
     fn catches_up(&self, seen: &Seen<'_>) -> bool {
         seen.before.ratio() != self.before.ratio && seen.before.ratio() == self.after.ratio
     }
@@ -117,9 +121,9 @@ impl Moved<'_> {
             && (same_arms || !settled)
     }
 
-    /// Whoever was not with most users joins them, and nobody else moves.
+    /// Whoever was not with most users joins them, where they are now: an edit may name another stable at once.
     fn joins_the_rest(&self) -> bool {
-        let Some(most) = most(self.before) else { return true };
-        version(self.was) != version(most) && version(self.is) == version(most)
+        let (Some(before), Some(after)) = (most(self.before), most(self.after)) else { return true };
+        version(self.was) != version(before) && version(self.is) == version(after)
     }
 }

@@ -179,8 +179,10 @@ pub(crate) struct World {
     fresh_process: bool,
     wake_after: Duration,
     kill_before_apply: bool,
-    /// The live document is from before a hand-over: the shell does not show it.
+    /// The live document is from before a hand-over: another installation's has served since.
     served_elsewhere: bool,
+    /// The revision from which on this installation has the release.
+    since: u64,
 }
 
 impl World {
@@ -245,6 +247,7 @@ impl World {
             wake_after: Duration::ZERO,
             kill_before_apply: false,
             served_elsewhere: false,
+            since: 0,
         }
     }
 
@@ -384,10 +387,8 @@ impl World {
             unwritable: self.unwritable.clone(),
             proxies: self.proxies.iter().map(Proxy::seen).collect(),
             endpoints,
-            document: self
-                .live
-                .clone()
-                .filter(|live| live.release.uid.as_str() == self.uid && !self.served_elsewhere),
+            document: self.live.clone().filter(|live| live.release.uid.as_str() == self.uid),
+            since: self.since,
             predecessor: self.predecessor.clone(),
             unreadable: self.unreadable.clone(),
             highest_revision: self.highest_revision,
@@ -510,6 +511,7 @@ impl World {
     pub(crate) fn recreate(&mut self, changes: &str) -> &mut Self {
         let earlier = self.uid.strip_prefix("uid-").and_then(|number| number.parse::<u32>().ok());
         self.uid = format!("uid-{}", earlier.unwrap_or_default() + 1);
+        self.since = 0;
         self.generation = 0;
         self.status = GrayReleaseStatus::default();
         self.accepted = None;
@@ -536,8 +538,13 @@ impl World {
     /// The installation before has it back, with the document that it had; with its spec, if that is still in effect.
     pub(crate) fn hand_back(&mut self, left: Left) -> &mut Self {
         self.accepted = left.accepted.filter(|spec| Some(spec) == self.accepted.as_ref());
-        (self.live, self.proxies) = (left.live, left.proxies);
+        (self.live, self.predecessor) = match left.live {
+            Some(live) if live.release.uid.as_str() != self.uid => (None, Some(live)),
+            live => (live, None),
+        };
+        self.proxies = left.proxies;
         (self.audit, self.served_elsewhere) = (Audit::default(), true);
+        self.since = self.status.revision.unwrap_or_default().try_into().expect("our own status");
         self.restart()
     }
 
