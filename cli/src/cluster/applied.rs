@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use halftone_api::GrayRelease;
 use halftone_rollout::withdraw::GONE_SINCE_ANNOTATION;
-use halftone_rollout::{clock::Now, progress::Progress, routing_for::routing_for};
 use halftone_routing::config::parse::{self, Format, Parsed};
 use halftone_routing::config::{RoutingConfig, State};
 use halftone_routing::fleet::FleetConfig;
@@ -150,6 +149,7 @@ pub(crate) mod tests {
     use std::collections::BTreeMap;
 
     use halftone_api::Plan;
+    use halftone_rollout::{clock::Now, progress::Progress, routing_for::routing_for};
     use halftone_routing::config::units::Revision;
 
     use super::*;

@@ -3,11 +3,10 @@
 use std::fmt;
 
 use halftone_api::spec::Verdict;
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Why. The names are stable and appear in status and events.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Reason {
     /// `Pass`.
     WithinLimits,

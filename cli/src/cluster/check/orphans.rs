@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 
 use halftone_rollout::withdraw::GONE_SINCE_ANNOTATION;
-use halftone_rollout::{advance::advance, clock::Now, observation::Observation, progress::Progress};
 use halftone_routing::config::State;
 use halftone_routing::config::parse::{self, Format};
 use k8s_openapi::api::core::v1::ConfigMap;
@@ -92,6 +91,7 @@ impl Orphan {
 #[cfg(test)]
 mod tests {
     use halftone_api::{Plan, manifest};
+    use halftone_rollout::{advance::advance, clock::Now, observation::Observation, progress::Progress};
     use halftone_routing::config::RoutingConfig;
     use serde_json::json;
 
