@@ -11,12 +11,14 @@ pub mod backend;
 pub mod client;
 pub mod merge_patch;
 pub mod message;
+pub mod port;
 pub mod service;
 
 pub use api_server::{ApiEndpoint, ApiServer, Fault};
 pub use backend::{Backend, Incoming};
 pub use client::Client;
 pub use message::Message;
+pub use port::free_port;
 
 /// How long any one thing may take. Far longer than it does on a busy machine: only a failure waits so long.
 pub const PATIENCE: std::time::Duration = std::time::Duration::from_secs(30);
