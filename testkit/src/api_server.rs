@@ -63,6 +63,7 @@ struct State {
     pages: BTreeMap<String, (StatusCode, String)>,
     controller: Option<Controller>,
     watches: watching::Watches,
+    listings: Vec<list::Listing>,
     /// The longest page of a list.
     longest_page: Option<usize>,
 }

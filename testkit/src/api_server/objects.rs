@@ -64,8 +64,8 @@ impl Objects {
         self.present.iter().filter(of).map(|(_, object)| object.as_ref())
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&Name, &Value)> {
-        self.present.iter().map(|(name, object)| (name, object.as_ref()))
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&Name, &Arc<Value>)> {
+        self.present.iter()
     }
 
     /// What has changed after this version; none if that is forgotten.

@@ -26,8 +26,10 @@ pub(super) struct ApiRequest {
     pub(super) name: Name,
     pub(super) patch: Patch,
     pub(super) selector: Selector,
-    /// From where on a list goes, and how long it may be.
-    pub(super) page: (usize, usize),
+    /// Where a list goes on, as its last page said; none where it begins.
+    pub(super) goes_on: Option<String>,
+    /// How long a page may be.
+    pub(super) limit: usize,
     /// After which version a watch begins.
     pub(super) since: u64,
     pub(super) wants_bookmarks: bool,
@@ -57,10 +59,8 @@ impl ApiRequest {
             name: Name::new(path.first()?, namespace, name),
             patch: patch(request, text("fieldManager")),
             selector: Selector::of(text("labelSelector"), text("fieldSelector")),
-            page: (
-                number("continue").unwrap_or(0),
-                number("limit").filter(|limit| *limit > 0).unwrap_or(usize::MAX),
-            ),
+            goes_on: Some(text("continue")).filter(|token| !token.is_empty()).map(str::to_owned),
+            limit: number("limit").filter(|limit| *limit > 0).unwrap_or(usize::MAX),
             since: number("resourceVersion").and_then(|version| version.try_into().ok()).unwrap_or_default(),
             wants_bookmarks: text("allowWatchBookmarks") == "true",
         })

@@ -133,8 +133,9 @@ async fn bookmarks_come_only_to_those_who_want_them() {
     assert_eq!(does_not.next().await, event("DELETED", "one"));
 }
 
+/// Or a client would watch from a version whose changes it has not all seen.
 #[tokio::test]
-async fn a_list_comes_in_pages() {
+async fn all_pages_of_a_list_are_of_one_version() {
     let server = shop();
     for name in ["two", "three"] {
         server.put("configmaps", config_map(name, json!({})));
@@ -142,9 +143,13 @@ async fn a_list_comes_in_pages() {
     server.limit_pages(2);
     let (_, first) = ask(&server, "GET", &format!("{ALL}?limit=500"), "", Value::Null).await;
     let next = first["metadata"]["continue"].as_str().unwrap();
+    server.put("configmaps", config_map("a", json!({})));
+    merge(&server, json!({"data": {"a": "2"}})).await;
     let (_, last) = ask(&server, "GET", &format!("{ALL}?limit=500&continue={next}"), "", Value::Null).await;
     let names = [&first, &last].map(|page| page["items"].as_array().unwrap().len());
     assert_eq!((names, &last["metadata"]["continue"]), ([2, 1], &Value::Null));
+    let version = |page: &Value| page["metadata"]["resourceVersion"].clone();
+    assert_eq!(version(&first), version(&last));
 }
 
 #[tokio::test]
