@@ -6,6 +6,7 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use assert_cmd::Command;
+use halftone_testkit::Backend;
 use predicates::prelude::PredicateBooleanExt;
 use predicates::str::contains;
 use serde_json::Value;
@@ -300,23 +301,21 @@ fn a_reader_that_has_seen_enough_ends_a_command_without_a_word() {
 
 #[test]
 fn probe_takes_any_answer_below_500_and_waits_for_one() {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port();
-    let server = std::thread::spawn(move || {
-        for answer in ["HTTP/1.1 503 Service Unavailable", "HTTP/1.1 404 Not Found", "HTTP/1.1 200 OK"] {
-            let (mut stream, _) = listener.accept().unwrap();
-            let mut request = [0; 512];
-            let length = std::io::Read::read(&mut stream, &mut request).unwrap();
-            assert!(request[..length].starts_with(b"GET / HTTP/1.1\r\nHost: 127.0.0.1:"));
-            stream.write_all(format!("{answer}\r\ncontent-length: 0\r\n\r\n").as_bytes()).unwrap();
-        }
+    const ANSWERS: [&str; 3] =
+        ["HTTP/1.1 503 Service Unavailable", "HTTP/1.1 404 Not Found", "HTTP/1.1 200 OK"];
+    let backend = Backend::start(|incoming, number| {
+        let request = incoming.request().unwrap();
+        assert_eq!(request.start, "GET / HTTP/1.1");
+        assert!(request.get("host").unwrap().starts_with("127.0.0.1:"));
+        incoming.send(format!("{}\r\ncontent-length: 0\r\n\r\n", ANSWERS[number]));
     });
+    let port = backend.address.port();
     // A manifest that does not know the family of an address writes the brackets in any case.
     for (host, answer) in [("127.0.0.1", 404), ("[127.0.0.1]", 200)] {
         let url = format!("http://{host}:{port}/");
         halftone().args(["probe", &url]).assert().success().stdout(format!("{url} answers {answer}\n"));
     }
-    server.join().unwrap();
+    assert_eq!(backend.connections(), ANSWERS.len());
 }
 
 #[test]

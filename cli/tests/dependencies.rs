@@ -1,5 +1,5 @@
 //! The crates that decide stay pure: what they are built from has no runtime, no HTTP and no source of chance. That
-//! they read no clock and no file is clippy's to say, by their own `clippy.toml`.
+//! they read no clock and no file is clippy's to say, by their own `clippy.toml`. And what tests stand on stays in tests.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "in tests a failed assumption should end the test")]
 
@@ -22,6 +22,8 @@ fn tree(package: &str) -> Vec<String> {
             package,
         ])
         .current_dir(env!("CARGO_MANIFEST_DIR"))
+        // With features of the whole workspace unified, cargo shows the whole workspace.
+        .env_remove("CARGO_RESOLVER_FEATURE_UNIFICATION")
         .output()
         .unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -40,4 +42,16 @@ fn the_crates_that_decide_are_built_without_a_runtime_without_http_and_without_c
         assert!(impure.is_empty(), "{package} is built from {impure:?}");
     }
     assert!(tree("halftone-proxy").iter().any(|name| name == "tokio"), "the test sees what is there");
+}
+
+#[test]
+fn the_kit_of_the_tests_is_built_from_no_crate_of_ours_and_is_part_of_no_program() {
+    let is_ours = |name: &&String| name.starts_with("halftone");
+    let kit = tree("halftone-testkit");
+    assert_eq!(kit.iter().filter(is_ours).collect::<Vec<_>>(), ["halftone-testkit"]);
+    for program in ["halftone", "halftone-proxy", "halftone-operator"] {
+        let tree = tree(program);
+        assert!(tree.iter().filter(is_ours).count() > 1, "{program} is built from {tree:?}");
+        assert!(tree.iter().all(|name| name != "halftone-testkit"), "{program} is built from {tree:?}");
+    }
 }

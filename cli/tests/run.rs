@@ -100,7 +100,7 @@ fn a_broken_edit_changes_nothing_and_says_where_it_is_wrong() {
     assert_eq!((&status["ratio"], &status["revision"]), (&before["ratio"], &before["revision"]));
     let told = status["conditions"].to_string();
     assert!(told.contains("release.yaml") && told.contains("steps[0].ratio"), "{told}");
-    assert_eq!(world::get(run.listen, "u").0, 200);
+    assert_eq!(world::get(run.listen, "u"), 200);
     run.until_told("error: spec.steps[0].ratio");
     assert_eq!(run.count_told("error: spec.steps[0].ratio"), 1, "it is told once");
     world.write(&good);
@@ -118,7 +118,7 @@ fn a_run_that_starts_amid_a_broken_edit_serves_what_was_kept_and_says_what_is_wr
     run.kill();
     world.write("apiVersion: [");
     let run = Run::start(&world);
-    let served = |listen| world::get(listen, "u").0;
+    let served = |listen| world::get(listen, "u");
     assert_eq!(served(run.listen), 200);
     run.until_told("release.yaml:1:");
     let status = run.until("the edit is refused", |status| status["phase"] == "Refused");
@@ -232,12 +232,12 @@ fn one_damaged_state_file_keeps_its_own_release_from_starting_and_no_other() {
     let file = world.state().join("releases/shop_checkout.json");
     std::fs::write(&file, "{\"object\": ").unwrap();
     let run = Run::start(&world);
-    let basket = || world::get_from(run.listen, "basket.example.com", "user-1").0;
+    let basket = || world::get_from(run.listen, "basket.example.com", "user-1");
     assert!([200, 502].contains(&basket()), "the other one is served");
     run.until_told("shop_checkout.json: its release does not start");
     let status = run.until("it is refused", |status| status["phase"] == "Refused");
     assert!(status["conditions"].to_string().contains("StateUnreadable"), "{status}");
-    assert_eq!(world::get(run.listen, "u").0, 404);
+    assert_eq!(world::get(run.listen, "u"), 404);
     assert_eq!(std::fs::read_to_string(&file).unwrap(), "{\"object\": ", "it is left as it is");
     std::fs::remove_file(&file).unwrap();
     run.until("it starts once the file is gone", |status| status["ratio"] == "20%");
@@ -432,7 +432,7 @@ fn a_removed_manifest_goes_on_serving_for_a_while() {
         let told = world.steer(&["pause", "checkout"]);
         String::from_utf8_lossy(&told.get_output().stderr).contains("its manifest is gone")
     });
-    assert_eq!(world::get(run.listen, "u").0, 200);
+    assert_eq!(world::get(run.listen, "u"), 200);
     run.until_told("its routes stay for 1m and are then withdrawn");
     assert_eq!(run.count_told("ObjectGone"), 1);
 }
@@ -447,7 +447,7 @@ fn a_document_that_is_taken_out_of_its_file_is_told_of_at_once_and_one_of_anothe
     world.write(&format!("{one}---\n{other}"));
     let run = Run::start(&world);
     until("both serve", Duration::from_secs(60), || {
-        world::get_from(run.listen, "basket.example.com", "u").0 == 200
+        world::get_from(run.listen, "basket.example.com", "u") == 200
     });
     world.write(&format!("{one}---\n{}", other.replace("name: basket,", "name: renamed,")));
     run.until_told("ObjectGone");
@@ -455,7 +455,7 @@ fn a_document_that_is_taken_out_of_its_file_is_told_of_at_once_and_one_of_anothe
         let told = world.steer(&["status", "--json"]);
         !String::from_utf8_lossy(&told.get_output().stdout).contains("\"basket\"")
     });
-    assert_eq!(world::get_from(run.listen, "basket.example.com", "u").0, 200);
+    assert_eq!(world::get_from(run.listen, "basket.example.com", "u"), 200);
     run.until_told("shop/basket");
 }
 
@@ -476,7 +476,7 @@ fn a_fleet_declaration_is_followed_as_it_is_edited() {
     fleet("");
     let run = Run::start(&world);
     run.until("it holds", |status| status["phase"] == "Holding");
-    let other = || world::get_from(run.listen, "other.example.com", "u").0;
+    let other = || world::get_from(run.listen, "other.example.com", "u");
     assert_eq!(other(), 404);
     let backend = format!(", defaultBackend: {{addresses: [\"127.0.0.1:{}\"]}}", stable.port);
     fleet(&backend);
@@ -490,7 +490,7 @@ fn a_fleet_declaration_is_followed_as_it_is_edited() {
     std::fs::write(world.fleet_file(), "fleets: [{class: default, allowAll: true}]").unwrap();
     let status = run.until("its addresses are refused", |status| status["phase"] == "Refused");
     assert!(status["conditions"].to_string().contains("AddressesNotAllowed"), "{status}");
-    assert_eq!(world::get(run.listen, "u").0, 200, "what is refused changes no traffic");
+    assert_eq!(world::get(run.listen, "u"), 200, "what is refused changes no traffic");
 }
 
 #[test]

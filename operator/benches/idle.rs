@@ -9,12 +9,10 @@
     clippy::panic,
     clippy::print_stdout,
     missing_docs,
-    dead_code,
     reason = "a measurement prints, and ends where it cannot go on"
 )]
 
 use std::collections::HashMap;
-use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -22,19 +20,9 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::Request;
-use http_body_util::{BodyExt, Full};
-use hyper::body::Incoming;
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
-use kube::client::Body;
+use halftone_testkit::{ApiEndpoint, ApiServer, service};
+use http_body_util::Full;
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
-
-#[path = "../tests/cluster/server.rs"]
-mod server;
-
-use server::Server;
 
 const CONFIG: &str = "
 fleets:
@@ -75,10 +63,10 @@ fn main() {
 
 async fn measure(size: &Size) {
     let folder = tempfile::tempdir().unwrap();
-    let server = Server::new();
-    let (api, admin) = (serve_api(&server).await, serve_proxy(&server).await);
+    let server = ApiServer::new().listen();
+    let admin = serve_proxy(&server).await;
     fill(&server, size, admin);
-    prepare(folder.path(), api);
+    prepare(folder.path(), &server);
     println!("{} releases in {} namespaces", size.releases, size.namespaces);
     for start in ["first start: all are taken up", "restart: all are as they were"] {
         let (operator, began) = (start_operator(folder.path()), Instant::now());
@@ -97,7 +85,7 @@ async fn measure(size: &Size) {
 }
 
 /// Waits until every release has its document and nothing is written any more.
-async fn wait(server: &Server, size: &Size, began: Instant) -> f64 {
+async fn wait(server: &ApiServer, size: &Size, began: Instant) -> f64 {
     let (mut writes, mut last, mut asked) = (server.writes().len(), began, 0);
     loop {
         tokio::time::sleep(Duration::from_millis(200)).await;
@@ -106,17 +94,23 @@ async fn wait(server: &Server, size: &Size, began: Instant) -> f64 {
             (writes, last) = (now, Instant::now());
         }
         asked += 1;
-        let all = asked % 10 == 0 && server.count("configmaps") > size.releases;
+        let all = asked % 10 == 0 && count(server, "configmaps") > size.releases;
         if all && last.elapsed() > Duration::from_secs(10) && began.elapsed() > Duration::from_secs(20) {
             return (last - began).as_secs_f64();
         }
     }
 }
 
-fn fill(server: &Server, size: &Size, admin: SocketAddr) {
+fn count(server: &ApiServer, resource: &str) -> usize {
+    let mut count = 0;
+    server.each(resource, |_| count += 1);
+    count
+}
+
+fn fill(server: &ApiServer, size: &Size, admin: SocketAddr) {
     server.put(
         "pods",
-        &json!({
+        json!({
             "metadata": {"name": "proxy-0", "namespace": "halftone", "uid": "uid-proxy-0", "labels": {"app": "proxy"}},
             "spec": {"containers": [{"name": "proxy", "ports": [{"name": "admin", "containerPort": admin.port()}]}]},
             "status": {"podIP": "127.0.0.1", "conditions": [{"type": "Ready", "status": "True"}]},
@@ -128,20 +122,20 @@ fn fill(server: &Server, size: &Size, admin: SocketAddr) {
         }
     }
     for at in 0..size.releases {
-        server.put("grayreleases", &release(at, &format!("shop-{}", at % size.namespaces)));
+        server.put("grayreleases", release(at, &format!("shop-{}", at % size.namespaces)));
     }
 }
 
-fn backend(server: &Server, namespace: &str, name: &str) {
+fn backend(server: &ApiServer, namespace: &str, name: &str) {
     let labels = json!({"kubernetes.io/service-name": name});
     let metadata = json!({"name": name, "namespace": namespace, "labels": labels});
-    server.put("services", &json!({"metadata": metadata, "spec": {"ports": [{"port": 80, "name": "http"}]}}));
+    server.put("services", json!({"metadata": metadata, "spec": {"ports": [{"port": 80, "name": "http"}]}}));
     let endpoint =
         json!({"addresses": ["10.0.0.1"], "conditions": {"ready": true}, "targetRef": {"uid": name}});
     let ports = json!([{"name": "http", "port": 8080}]);
     server.put(
         "endpointslices",
-        &json!({"metadata": metadata, "addressType": "IPv4", "ports": ports, "endpoints": [endpoint]}),
+        json!({"metadata": metadata, "addressType": "IPv4", "ports": ports, "endpoints": [endpoint]}),
     );
 }
 
@@ -177,17 +171,11 @@ fn release(at: usize, namespace: &str) -> Value {
     })
 }
 
-fn prepare(folder: &Path, api: SocketAddr) {
+fn prepare(folder: &Path, api: &ApiEndpoint) {
     std::fs::create_dir(folder.join("tokens")).unwrap();
     std::fs::write(folder.join("tokens/default"), "secret\n").unwrap();
     std::fs::write(folder.join("operator.yaml"), CONFIG).unwrap();
-    let kubeconfig = json!({
-        "apiVersion": "v1", "kind": "Config", "current-context": "c",
-        "clusters": [{"name": "c", "cluster": {"server": format!("http://{api}")}}],
-        "users": [{"name": "u", "user": {}}],
-        "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
-    });
-    std::fs::write(folder.join("kubeconfig"), kubeconfig.to_string()).unwrap();
+    std::fs::write(folder.join("kubeconfig"), api.kubeconfig("default")).unwrap();
 }
 
 fn start_operator(folder: &Path) -> Operator {
@@ -205,52 +193,17 @@ fn start_operator(folder: &Path) -> Operator {
     Operator(child.unwrap())
 }
 
-async fn serve_api(server: &Server) -> SocketAddr {
-    let server = server.clone();
-    serve(move |request: Request<Incoming>| {
-        let server = server.clone();
-        async move {
-            let (head, body) = request.into_parts();
-            let body = body.collect().await.map(|body| body.to_bytes().to_vec()).unwrap_or_default();
-            server.answer(Request::from_parts(head, Body::from(body))).await
-        }
-    })
-    .await
-}
-
-async fn serve_proxy(server: &Server) -> SocketAddr {
+async fn serve_proxy(server: &ApiServer) -> SocketAddr {
     let (server, proxy) = (server.clone(), Arc::new(Mutex::new(Proxy::default())));
-    serve(move |_| {
+    service::serve(move |_| {
         let report = proxy.lock().unwrap().report(&server);
-        async { http::Response::new(Full::new(Bytes::from(report)).boxed_unsync()) }
+        async { http::Response::new(Full::new(Bytes::from(report))) }
     })
     .await
-}
-
-async fn serve<F, B>(answer: impl Fn(Request<Incoming>) -> F + Clone + Send + 'static) -> SocketAddr
-where
-    F: Future<Output = http::Response<B>> + Send,
-    B: hyper::body::Body<Data = Bytes, Error = Infallible> + Send + 'static,
-{
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    tokio::spawn(async move {
-        loop {
-            let (stream, _) = listener.accept().await.unwrap();
-            let answer = answer.clone();
-            let service = service_fn(move |request| {
-                let answer = answer(request);
-                async { Ok::<_, Infallible>(answer.await) }
-            });
-            let connection = hyper::server::conn::http1::Builder::new();
-            tokio::spawn(connection.serve_connection(TokioIo::new(stream), service));
-        }
-    });
-    address
 }
 
 impl Proxy {
-    fn report(&mut self, server: &Server) -> String {
+    fn report(&mut self, server: &ApiServer) -> String {
         self.sequence += 1;
         let (mut applied, mut fleet) = (Vec::new(), Value::Null);
         server.each("configmaps", |object| {

@@ -2,8 +2,6 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "in tests a failed assumption should end the test")]
 
-mod server;
-
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Stdio};
 use std::sync::Arc;
@@ -14,33 +12,25 @@ use assert_cmd::Command;
 use halftone_api::{GrayRelease, Plan};
 use halftone_rollout::{clock::Now, progress::Progress, routing_for::routing_for};
 use halftone_routing::config::{OperatorLostAction, RoutingConfig, State, rule::Target};
+use halftone_testkit::{ApiEndpoint, ApiServer, Fault};
 use serde_json::{Value, json};
 use tempfile::TempDir;
-
-use server::Server;
 
 const UID: &str = "5d9ec6f0-2a0e-4c53-9a3b-0f3c5f4f6a01";
 
 struct World {
-    server: Server,
+    server: ApiEndpoint,
     dir: TempDir,
 }
 
 impl World {
     /// A cluster with one release, which an operator looks after.
     fn new() -> Self {
-        let world = Self { server: Server::start(), dir: TempDir::new().unwrap() };
-        let address = world.server.address;
-        let kubeconfig = json!({
-            "apiVersion": "v1", "kind": "Config", "current-context": "test",
-            "clusters": [{"name": "c", "cluster": {"server": format!("http://{address}")}}],
-            "users": [{"name": "u", "user": {}}],
-            "contexts": [{"name": "test", "context": {"cluster": "c", "user": "u", "namespace": "shop"}}]
-        });
-        std::fs::write(world.dir.path().join("config"), kubeconfig.to_string()).unwrap();
+        let world = Self { server: ApiServer::new().listen(), dir: TempDir::new().unwrap() };
+        std::fs::write(world.dir.path().join("config"), world.server.kubeconfig("shop")).unwrap();
         world.server.put("grayreleases", release("checkout"));
         world.server.put("leases", lease("2999-01-01T00:00:00.000000Z"));
-        world.server.operator(answers("Done"));
+        world.server.controller(answers("Done"));
         world
     }
 
@@ -148,7 +138,12 @@ fn status_get_and_history_tell_of_the_cluster() {
 #[test]
 fn a_request_carries_token_and_version_and_ends_with_the_answer() {
     let world = World::new();
-    world.server.conflicts(2);
+    let mut conflicts = 2;
+    world.server.faults(move |line| {
+        let conflict = conflicts > 0 && line.starts_with("patch ");
+        conflicts -= i32::from(conflict);
+        conflict.then_some(Fault::Conflict)
+    });
     assert_eq!(world.told(&["pause", "checkout"]), "shop/checkout: Done: so it is\n");
     let patches = world.server.patches();
     assert_eq!(patches.len(), 1);
@@ -181,8 +176,8 @@ fn lacking(names: &[&str]) -> Value {
 #[test]
 fn a_rollback_ends_once_every_proxy_has_it() {
     let world = World::new();
-    world.server.operator(programs());
-    let (server, began) = (world.server.clone(), Arc::new(AtomicBool::new(false)));
+    world.server.controller(programs());
+    let (server, began) = (ApiServer::clone(&world.server), Arc::new(AtomicBool::new(false)));
     let acknowledges = Arc::clone(&began);
     let proxies = std::thread::spawn(move || {
         while server.patches().is_empty() {
@@ -202,7 +197,7 @@ fn a_rollback_ends_once_every_proxy_has_it() {
 #[test]
 fn a_rollback_that_a_proxy_does_not_take_up_is_written_and_ends_with_3() {
     let world = World::new();
-    world.server.operator(|object| {
+    world.server.controller(|object| {
         let object = programs()(object)?;
         let mut lacking = lacking(&["proxy-2"]);
         lacking["metadata"] = object["metadata"].clone();
@@ -220,10 +215,10 @@ fn a_rollback_that_a_proxy_does_not_take_up_is_written_and_ends_with_3() {
         assert!(why.contains(words), "{words} in\n{why}");
     }
     // What is asked for now changes nothing for proxies, or nobody is to wait.
-    world.server.operator(answers("Done"));
+    world.server.controller(answers("Done"));
     assert_eq!(world.told(&["pause", "checkout"]), "shop/checkout: Done: so it is\n");
     world.server.put("grayreleases", release("checkout"));
-    world.server.operator(programs());
+    world.server.controller(programs());
     assert_eq!(world.told(&["rollback", "checkout", "--no-wait"]), "shop/checkout: Done: so it is\n");
     world.server.put("grayreleases", release("checkout"));
     let ended = world.command(&["promote", "checkout", "--timeout", "1s", "--json"]).assert().code(3);
@@ -234,7 +229,7 @@ fn a_rollback_that_a_proxy_does_not_take_up_is_written_and_ends_with_3() {
 #[test]
 fn a_rollback_whose_document_may_not_be_written_says_why_and_ends_with_3() {
     let world = World::new();
-    world.server.operator(|object| {
+    world.server.controller(|object| {
         let mut object = programs()(object)?;
         object["status"]["conditions"] = json!([{
             "type": "Programmed", "status": "False", "reason": "NotPersisted",
@@ -288,7 +283,7 @@ fn a_class_is_handed_over_only_to_an_installation_whose_operator_is_there() {
 #[test]
 fn a_request_that_is_refused_ends_with_1() {
     let world = World::new();
-    world.server.operator(answers("Refused"));
+    world.server.controller(answers("Refused"));
     assert!(world.refused(&["promote", "checkout"]).contains("Refused: so it is"));
     assert!(world.refused(&["approve", "checkout", "--step", "2", "--json"]).contains("approve/2@t2"));
 }
@@ -309,7 +304,7 @@ fn a_request_that_waits_is_kept_except_for_pause_and_rollback() {
 #[test]
 fn where_nobody_answers_the_lease_tells_whether_an_operator_lives() {
     let world = World::new();
-    world.server.operator(|_| None);
+    world.server.controller(|_| None);
     world.server.put("leases", lease("2026-11-21T08:00:00.000000Z"));
     let told = world.refused(&["pause", "checkout", "--timeout", "300ms"]);
     assert!(told.contains("No operator is alive") && told.contains("kubectl annotate"), "{told}");
@@ -575,7 +570,8 @@ fn what_is_missing_or_forbidden_is_told_with_what_to_do() {
     world.told(&["config", "checkout", "--fleet-namespace", "halftone"]);
     world.server.forbid("patch grayreleases");
     assert!(world.refused(&["pause", "checkout"]).contains("may not patch grayreleases.halftone.dev"));
-    world.server.forbid("no CRD");
+    let no_definition = |line: &str| line.starts_with("list grayreleases/").then_some(Fault::UnknownResource);
+    world.server.faults(no_definition);
     assert!(world.refused(&["status"]).contains("halftone crd"));
 }
 

@@ -5,11 +5,12 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use halftone_testkit::free_port;
 use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::world::{free_port, until};
+use crate::world::until;
 
 /// The commands of the section: what starts two servers, what runs the release, the users.
 const BLOCKS: [&str; 3] = ["python3 -m http.server", "halftone run ", "while true; do"];

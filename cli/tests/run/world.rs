@@ -1,15 +1,16 @@
 //! What the tests of `run` stand on: a directory, two real HTTP servers, users, and the program itself.
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::io::{BufRead, BufReader};
+use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use assert_cmd::assert::Assert;
+use halftone_testkit::{Client, free_port};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -31,27 +32,18 @@ pub(crate) fn until(what: &str, patience: Duration, mut condition: impl FnMut() 
     }
 }
 
-/// One GET; the status and the body. 0 where there was no answer.
-pub(crate) fn get(proxy: SocketAddr, user: &str) -> (u16, String) {
+/// One GET; its status, or 0 where there was no answer.
+pub(crate) fn get(proxy: SocketAddr, user: &str) -> u16 {
     get_from(proxy, "shop.example.com", user)
 }
 
 /// The same of another host.
-pub(crate) fn get_from(proxy: SocketAddr, host: &str, user: &str) -> (u16, String) {
-    let ask = || -> std::io::Result<String> {
-        let mut stream = TcpStream::connect(proxy)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        write!(
-            stream,
-            "GET /index.html HTTP/1.1\r\nHost: {host}\r\nX-User-Name: {user}\r\nConnection: close\r\n\r\n"
-        )?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer)?;
-        Ok(answer)
+pub(crate) fn get_from(proxy: SocketAddr, host: &str, user: &str) -> u16 {
+    let ask = || {
+        let mut client = Client::try_connect(proxy)?.with_host(host).with_patience(PATIENCE);
+        client.try_ask("GET", "/index.html", &[("X-User-Name", user), ("Connection", "close")])
     };
-    let answer = ask().unwrap_or_default();
-    let status = answer.get(9..12).and_then(|status| status.parse().ok()).unwrap_or(0);
-    (status, answer)
+    ask().ok().flatten().map_or(0, |answer| answer.status())
 }
 
 pub(crate) struct World {
@@ -116,14 +108,6 @@ impl Drop for Process {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
-}
-
-/// A free port that nobody else is given meanwhile: below those that the kernel chooses from.
-pub(crate) fn free_port() -> u16 {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    let first = 20_000 + u16::try_from(std::process::id() % 10_000).unwrap_or(0);
-    let mut ports = std::iter::repeat_with(|| first + NEXT.fetch_add(1, SeqCst));
-    ports.find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()).unwrap()
 }
 
 fn accepts(port: u16) -> bool {
@@ -280,7 +264,7 @@ impl Users {
                     if stop.load(SeqCst) {
                         return;
                     }
-                    match get(proxy, &format!("user-{user}")).0 {
+                    match get(proxy, &format!("user-{user}")) {
                         200 => drop(good.fetch_add(1, SeqCst)),
                         _ => good.store(0, SeqCst),
                     }

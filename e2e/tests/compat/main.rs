@@ -4,7 +4,6 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
 
-mod http;
 mod programs;
 mod users;
 
@@ -12,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use self::programs::{Backend, Engine, Proxy, until};
+use self::programs::{Engine, Proxy, backend, until};
 use self::users::Users;
 
 /// Where the programs of one version are.
@@ -86,8 +85,8 @@ fn forward_back_and_forward_again_without_a_failed_request_or_a_user_who_moves()
         "schema: 1\nposition: BehindProxy\nhealthPath: /healthz\n",
     )
     .unwrap();
-    let backends = [Backend::start("v1"), Backend::start("v2")];
-    let ports = backends.map(|backend| backend.port);
+    let backends = [backend("v1"), backend("v2")];
+    let ports = backends.each_ref().map(|backend| backend.address.port());
     let users = Users::new();
     let stages = [("0.1", &old), ("this version", &new), ("0.1 again", &old), ("this version again", &new)];
     let mut before: Option<&PathBuf> = None;

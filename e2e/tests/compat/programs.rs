@@ -1,17 +1,18 @@
 //! The programs: engine and proxies of either version, and the two servers behind them.
 
-use std::io::{BufRead, BufReader, Write};
-use std::net::TcpListener;
+use std::io;
+use std::net::{Ipv4Addr, TcpListener};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use halftone_testkit::{Backend, Client, Message};
 use serde_json::Value;
 
-use crate::http;
-
 const PATIENCE: Duration = Duration::from_secs(60);
+/// A user who waits longer has not been served.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(5);
 
 /// Waits until something is there.
 pub(crate) fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
@@ -30,33 +31,23 @@ fn free_port() -> u16 {
 }
 
 /// A server whose answers say which version it is.
-pub(crate) struct Backend {
-    pub(crate) port: u16,
+pub(crate) fn backend(version: &'static str) -> Backend {
+    Backend::start(move |incoming, _| {
+        // However long a proxy keeps a connection, it is the proxy that closes it.
+        incoming.reader.get_ref().set_read_timeout(None).unwrap();
+        while incoming.request().is_some() {
+            incoming.ok(version);
+        }
+    })
 }
 
-impl Backend {
-    pub(crate) fn start(version: &'static str) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = listener.local_addr().unwrap().port();
-        thread::spawn(move || {
-            for stream in listener.incoming().flatten() {
-                thread::spawn(move || {
-                    let (mut lines, mut writer) = (BufReader::new(&stream).lines(), &stream);
-                    // Connections are kept; each request ends with an empty line.
-                    while let Some(Ok(line)) = lines.next() {
-                        if line.is_empty() {
-                            let length = version.len();
-                            let _ = write!(
-                                writer,
-                                "HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{version}"
-                            );
-                        }
-                    }
-                });
-            }
-        });
-        Self { port }
-    }
+/// The answer to one request, on a connection of its own.
+pub(crate) fn get(port: u16, target: &str, user: Option<&str>) -> io::Result<Message> {
+    let fields: Vec<_> =
+        user.map(|user| ("X-User-Name", user)).into_iter().chain([("Connection", "close")]).collect();
+    let client = Client::try_connect((Ipv4Addr::LOCALHOST, port).into())?;
+    let answer = client.with_patience(ANSWERED_WITHIN).try_ask("GET", target, &fields)?;
+    answer.ok_or_else(|| io::Error::other("no answer"))
 }
 
 /// A process that ends with the test.
@@ -117,8 +108,8 @@ impl Engine {
     /// Its document, once half of the users are on gray and stable takes so many requests at once.
     pub(crate) fn document(&self, max_in_flight: usize) -> Value {
         until("the document", || {
-            let (_, page) = http::get(self.admin, "/config?full", None).ok()?;
-            let mut page: Value = serde_json::from_str(&page).ok()?;
+            let page = get(self.admin, "/config?full", None).ok()?;
+            let mut page: Value = serde_json::from_slice(&page.body).ok()?;
             let document = page["applied"].get_mut(0)?["document"].take();
             let is_it = document["ratio"] == 500_000
                 && document["arms"]["stable"]["maxInFlight"] == max_in_flight
@@ -151,15 +142,15 @@ impl Proxy {
             &["--config", documents, "--state", state, "--listen", &listen, "--admin", &at, "--workers", "1"],
         );
         until(&format!("{name} is ready"), || {
-            http::get(admin, "/readyz", None).ok().filter(|(status, _)| *status == 200)
+            get(admin, "/readyz", None).ok().filter(|answer| answer.status() == 200)
         });
         Self { process, name: name.to_owned(), port, admin }
     }
 
     /// The checksum of the document that it serves.
     pub(crate) fn applied(&self) -> Option<Value> {
-        let (_, page) = http::get(self.admin, "/report", None).ok()?;
-        let mut page: Value = serde_json::from_str(&page).ok()?;
+        let page = get(self.admin, "/report", None).ok()?;
+        let mut page: Value = serde_json::from_slice(&page.body).ok()?;
         Some(page["applied"].get_mut(0)?["checksum"].take())
     }
 

@@ -6,8 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use crate::http;
-use crate::programs::until;
+use crate::programs::{get, until};
 
 const THREADS: usize = 3;
 const USERS: usize = 120;
@@ -87,9 +86,9 @@ impl Shared {
             let ready = self.ready.lock().unwrap().clone();
             let port = ready[at % ready.len()];
             let user = format!("user-{}", at % USERS);
-            match http::get(port, "/", Some(&user)) {
-                Ok((200, version)) => self.note(&user, &version),
-                Ok((status, body)) => self.complain(format!("{user} got {status}: {body}")),
+            match get(port, "/", Some(&user)) {
+                Ok(answer) if answer.status() == 200 => self.note(&user, answer.text()),
+                Ok(answer) => self.complain(format!("{user} got {}: {}", answer.status(), answer.text())),
                 Err(error) => self.complain(format!("{user}: {error}")),
             }
             thread::sleep(Duration::from_millis(4));

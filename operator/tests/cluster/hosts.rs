@@ -15,7 +15,7 @@ fn move_to(cluster: &Cluster, namespace: &str, name: &str) {
                 moved["spec"].as_object_mut().unwrap().remove(field);
             }
         }
-        cluster.server.put(resource, &moved);
+        cluster.server.put(resource, moved);
     }
 }
 

@@ -43,12 +43,14 @@ async fn the_second_installation_of_a_class_touches_nothing_and_says_so() {
     let writes = cluster.server.writes();
     let second = cluster.operator_of(THEIRS, "other", "default");
     let page = eventually("it says so", || {
-        Some(second.page("/readyz")).filter(|page| page.contains("ClassNotOurs"))
+        Some(second.page("/readyz")).filter(|page| page.text().contains("ClassNotOurs"))
     })
     .await;
-    assert!(page.starts_with("HTTP/1.1 200") && page.contains(OURS), "{page}");
+    assert_eq!(page.status(), 200);
+    let page = page.text();
+    assert!(page.contains(OURS), "{page}");
     assert!(page.contains("halftone hand-over --class default --to other/theirs"), "{page}");
-    assert!(second.page("/metrics").contains("halftone_operator_owns{class=\"default\"} 0"));
+    assert!(second.page("/metrics").text().contains("halftone_operator_owns{class=\"default\"} 0"));
     eventually("an event on itself", || {
         let events = cluster.server.all("events");
         events
@@ -82,7 +84,7 @@ async fn a_stray_release_of_another_cluster_is_adopted() {
     })
     .await;
     let counted = "halftone_operator_happened_total{class=\"default\",reason=\"Adopted\"} 1";
-    let metrics = operator.page("/metrics");
+    let metrics = operator.page("/metrics").into_text();
     assert!(metrics.contains(counted), "{metrics}");
 }
 
@@ -109,7 +111,7 @@ async fn a_class_is_handed_over_by_one_write() {
     let first = cluster.operator_of(THEIRS, "other", "default");
     until_controller(&cluster, "checkout", THEIRS).await;
     let second = cluster.operator_of(OURS, "halftone", "default");
-    eventually("it waits", || second.page("/readyz").contains("ClassNotOurs").then_some(())).await;
+    eventually("it waits", || second.page("/readyz").text().contains("ClassNotOurs").then_some(())).await;
     let settings =
         eventually("its settings", || cluster.server.get("configmaps", "other", "halftone-fleet-default"))
             .await;
@@ -117,7 +119,8 @@ async fn a_class_is_handed_over_by_one_write() {
     order(&cluster, "other", OURS).await;
     until_controller(&cluster, "checkout", OURS).await;
     cluster.reaches("checkout", "Holding").await;
-    eventually("the first lets go", || first.page("/readyz").contains("ClassNotOurs").then_some(())).await;
+    eventually("the first lets go", || first.page("/readyz").text().contains("ClassNotOurs").then_some(()))
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -153,14 +156,17 @@ async fn until_the_other_installation_is_there_the_owner_goes_on_judging() {
     let status = eventually("it is offered", offered("other/theirz")).await;
     assert_eq!(status["id"], OURS, "the owner still looks after it");
     let second = cluster.operator_of(THEIRS, "other", "default");
-    eventually("nobody else takes it", || second.page("/readyz").contains("ClassNotOurs").then_some(()))
-        .await;
+    eventually("nobody else takes it", || {
+        second.page("/readyz").text().contains("ClassNotOurs").then_some(())
+    })
+    .await;
     second.end().await;
     order(&cluster, "halftone", THEIRS).await;
     eventually("the name is put right", offered(THEIRS)).await;
     assert!(
         first
             .page("/readyz")
+            .text()
             .contains("HandingOver: class default is offered to the installation other/theirs")
     );
     let _failing = cluster.proxy.fail_gray();
@@ -168,7 +174,8 @@ async fn until_the_other_installation_is_there_the_owner_goes_on_judging() {
     assert_eq!(controller(&cluster, "checkout"), OURS);
     let _second = cluster.operator_of(THEIRS, "other", "default");
     until_controller(&cluster, "checkout", THEIRS).await;
-    eventually("the first lets go", || first.page("/readyz").contains("ClassNotOurs").then_some(())).await;
+    eventually("the first lets go", || first.page("/readyz").text().contains("ClassNotOurs").then_some(()))
+        .await;
     until_forgotten(&cluster, "halftone").await;
     assert_eq!(cluster.status("checkout")["controller"]["handOverTo"], Value::Null);
     assert_eq!(cluster.events("Adopted"), 0, "it was handed over");

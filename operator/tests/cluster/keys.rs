@@ -66,7 +66,7 @@ async fn a_proxy_whose_clock_is_wrong_is_told_as_that() {
     cluster.proxy.set_clock(3600);
     let operator = cluster.operator("a");
     let none = r#"halftone_operator_poll_errors_total{class="default",kind="clockSkew"} 0"#;
-    eventually("ClockSkew", || (!operator.page("/metrics").contains(none)).then_some(())).await;
+    eventually("ClockSkew", || (!operator.page("/metrics").text().contains(none)).then_some(())).await;
     cluster.proxy.set_clock(0);
     cluster.reaches("checkout", "Holding").await;
 }

@@ -16,7 +16,6 @@ mod keys;
 mod left;
 mod metrics;
 mod rbac;
-mod server;
 mod support;
 mod versions;
 mod writes;

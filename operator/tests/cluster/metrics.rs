@@ -6,7 +6,7 @@ use crate::support::{Cluster, eventually};
 async fn counters_are_there_before_the_first_event_and_each_release_says_where_it_stands() {
     let cluster = Cluster::new().await;
     let operator = cluster.operator("a");
-    let page = operator.page("/metrics");
+    let page = operator.page("/metrics").into_text();
     for zero in [
         r#"halftone_operator_happened_total{class="default",reason="RolledBack"} 0"#,
         r#"halftone_operator_verdicts_total{class="default",result="Fail"} 0"#,
@@ -25,7 +25,7 @@ async fn counters_are_there_before_the_first_event_and_each_release_says_where_i
         async move {
             let mut page = String::new();
             eventually(&line, || {
-                page = operator.page("/metrics");
+                page = operator.page("/metrics").into_text();
                 page.lines().any(|of| of.starts_with(&line)).then_some(())
             })
             .await;
@@ -41,10 +41,11 @@ async fn counters_are_there_before_the_first_event_and_each_release_says_where_i
     has(format!("halftone_release_rollbacks_total{{{}}} 1", of(""))).await;
     has(format!("halftone_release_info{{{}}} 1", of(r#",phase="RolledBack",version="v2""#))).await;
     has(format!("halftone_release_verdict{{{}}} 1", of(r#",result="Fail""#))).await;
-    let page = operator.page("/metrics");
+    let page = operator.page("/metrics").into_text();
     for one in ["halftone_release_info{", "halftone_release_verdict{"] {
         assert_eq!(page.matches(one).count(), 1, "what it said before is gone: {page}");
     }
     cluster.server.remove("grayreleases", "shop", "checkout");
-    eventually("its series go", || (!operator.page("/metrics").contains("checkout")).then_some(())).await;
+    eventually("its series go", || (!operator.page("/metrics").text().contains("checkout")).then_some(()))
+        .await;
 }

@@ -1,29 +1,28 @@
 //! A cluster of one fleet with one proxy, which has every document as soon as it is there, and operators that can be
 //! started, ended and killed.
 
-use std::io::{Read, Write};
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use bytes::Bytes;
 use halftone_api::fleet::FleetDeclarations;
 use halftone_daemon::token::{self, Claim, Keys};
+use halftone_operator::rbac::PERMISSIONS;
 use halftone_operator::run::{self, Options};
 use halftone_routing::config::FEATURES;
+use halftone_testkit::{ApiServer, Client, Message, service};
 use http::{Request, Response, StatusCode};
 use http_body_util::Full;
-use hyper::body::Incoming;
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
+use hyper::body::{Bytes, Incoming};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, oneshot};
 
-pub(crate) use crate::server::{Fault, Server, eventually};
+pub(crate) use halftone_testkit::Fault;
 
 const CONFIG: &str = "
 fleets:
@@ -38,8 +37,33 @@ fleets:
 /// Beyond what a busy machine needs; only a failure waits so long.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// Waits until something is there.
+pub(crate) async fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(tokio::time::Instant::now() < deadline, "{what}: not within {PATIENCE:?}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// Whether the operator's role allows it.
+fn is_permitted(verb: &str, resource: &str) -> bool {
+    PERMISSIONS.iter().any(|allowed| allowed.resource == resource && allowed.verbs.contains(&verb))
+}
+
+fn client_of(server: ApiServer) -> kube::Client {
+    let answer = move |request| {
+        let server = server.clone();
+        async move { Ok::<_, Infallible>(server.answer(request).await) }
+    };
+    kube::Client::new(tower::service_fn(answer), "default")
+}
+
 pub(crate) struct Cluster {
-    pub(crate) server: Server,
+    pub(crate) server: ApiServer,
     pub(crate) proxy: Proxy,
     tokens: tempfile::TempDir,
 }
@@ -78,7 +102,8 @@ impl Cluster {
             .with_env_filter("info,halftone_operator=debug")
             .try_init();
         let tokens = tempfile::tempdir().unwrap();
-        let server = Server::new();
+        let server = ApiServer::new();
+        server.role(is_permitted);
         let proxy = Proxy::start(&server, "halftone").await;
         let cluster = Self { server, proxy, tokens };
         cluster.service("one", "10.0.0.1");
@@ -90,12 +115,12 @@ impl Cluster {
         let metadata =
             json!({"name": name, "namespace": "shop", "labels": {"kubernetes.io/service-name": name}});
         let service = json!({"metadata": metadata, "spec": {"ports": [{"port": 80}]}});
-        self.server.put("services", &service);
+        self.server.put("services", service);
         let slice = json!({
             "metadata": metadata, "addressType": "IPv4", "ports": [{"name": "", "port": 8080}],
             "endpoints": [{"addresses": [address], "conditions": {"ready": true}}],
         });
-        self.server.put("endpointslices", &slice);
+        self.server.put("endpointslices", slice);
     }
 
     /// Creates a release with these hosts; the uid is also its age.
@@ -114,7 +139,7 @@ impl Cluster {
             },
             "status": {"observedGeneration": -1},
         });
-        self.server.put("grayreleases", &object);
+        self.server.put("grayreleases", object);
     }
 
     pub(crate) fn operator(&self, identity: &str) -> Operator {
@@ -200,12 +225,12 @@ impl Cluster {
 }
 
 impl Operator {
-    fn start(server: &Server, token_dir: PathBuf, identity: &str, config: &str) -> Self {
+    fn start(server: &ApiServer, token_dir: PathBuf, identity: &str, config: &str) -> Self {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
         let (end, ended) = mpsc::channel(1);
-        let (client, identity, config) = (server.clone(), identity.to_owned(), config.to_owned());
+        let (server, identity, config) = (server.clone(), identity.to_owned(), config.to_owned());
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
         let pages = listener.local_addr().unwrap();
@@ -213,20 +238,15 @@ impl Operator {
             let fleets = FleetDeclarations::read("operator.yaml", &config).unwrap();
             let listener = TcpListener::from_std(listener).unwrap();
             let options = Options { fleets, token_dir, identity };
-            run::run(client.client(), options, listener, async { drop(stopped.await) }).await;
+            run::run(client_of(server), options, listener, async { drop(stopped.await) }).await;
             end.send(()).await.unwrap();
         });
         Self { runtime: Some(runtime), stop: Some(stop), ended, pages }
     }
 
     /// One of its pages, such as `/metrics`.
-    pub(crate) fn page(&self, path: &str) -> String {
-        let mut stream = std::net::TcpStream::connect(self.pages).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: operator\r\nConnection: close\r\n\r\n").unwrap();
-        let mut page = String::new();
-        stream.read_to_string(&mut page).unwrap();
-        page
+    pub(crate) fn page(&self, path: &str) -> Message {
+        Client::connect(self.pages).get(path)
     }
 
     /// Asks it to end, and waits until it has.
@@ -258,12 +278,12 @@ impl Drop for Failing {
 
 impl Proxy {
     /// One of the fleet in `namespace`.
-    pub(crate) async fn start(server: &Server, namespace: &'static str) -> Self {
+    pub(crate) async fn start(server: &ApiServer, namespace: &'static str) -> Self {
         let proxy = Self(Arc::default(), namespace);
         let address = proxy.serve(server.clone()).await;
         server.put(
             "pods",
-            &json!({
+            json!({
                 "metadata": {"name": "proxy-0", "namespace": namespace, "uid": proxy.instance(), "labels": {"app": "proxy"}},
                 "spec": {"containers": [{"name": "proxy", "ports": [{"name": "admin", "containerPort": address.port()}]}]},
                 "status": {"podIP": "127.0.0.1", "conditions": [{"type": "Ready", "status": "True"}]},
@@ -276,25 +296,16 @@ impl Proxy {
         format!("uid-proxy-{}", self.1)
     }
 
-    async fn serve(&self, server: Server) -> SocketAddr {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let (address, proxy) = (listener.local_addr().unwrap(), self.clone());
-        tokio::spawn(async move {
-            loop {
-                let (stream, _) = listener.accept().await.unwrap();
-                let (proxy, server) = (proxy.clone(), server.clone());
-                let service = service_fn(move |request: Request<Incoming>| {
-                    let (answer, takes) = (proxy.answer(&server, &request), proxy.0.lock().unwrap().takes);
-                    async move {
-                        tokio::time::sleep(takes).await;
-                        Ok::<_, std::convert::Infallible>(answer)
-                    }
-                });
-                let connection = hyper::server::conn::http1::Builder::new();
-                tokio::spawn(connection.serve_connection(TokioIo::new(stream), service));
+    async fn serve(&self, server: ApiServer) -> SocketAddr {
+        let proxy = self.clone();
+        service::serve(move |request: Request<Incoming>| {
+            let (answer, takes) = (proxy.answer(&server, &request), proxy.0.lock().unwrap().takes);
+            async move {
+                tokio::time::sleep(takes).await;
+                answer
             }
-        });
-        address
+        })
+        .await
     }
 
     /// It takes so long for each answer from now on.
@@ -303,7 +314,7 @@ impl Proxy {
     }
 
     /// It takes up nothing new from now on, or goes on.
-    pub(crate) fn stop(&self, server: &Server, stop: bool) {
+    pub(crate) fn stop(&self, server: &ApiServer, stop: bool) {
         self.0.lock().unwrap().stopped = stop.then(|| applied(server, self.1));
     }
 
@@ -345,7 +356,7 @@ impl Proxy {
         self.0.lock().unwrap().crowded = true;
     }
 
-    fn check(&self, server: &Server, request: &Request<Incoming>) -> Result<(), String> {
+    fn check(&self, server: &ApiServer, request: &Request<Incoming>) -> Result<(), String> {
         let mut state = self.0.lock().unwrap();
         let known = state.keys.clone().or_else(|| keys_in(server, self.1)).unwrap_or_default();
         let claim = Claim { class: "default", instance: &self.instance(), path: request.uri().path() };
@@ -357,7 +368,7 @@ impl Proxy {
         })
     }
 
-    fn answer(&self, server: &Server, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+    fn answer(&self, server: &ApiServer, request: &Request<Incoming>) -> Response<Full<Bytes>> {
         if let Err(why) = self.check(server, request) {
             let mut refused = Response::new(Full::new(why.into()));
             *refused.status_mut() = StatusCode::UNAUTHORIZED;
@@ -389,11 +400,11 @@ impl Proxy {
 }
 
 /// The keys that operators have published.
-pub(crate) fn keys(server: &Server) -> Option<Keys> {
+pub(crate) fn keys(server: &ApiServer) -> Option<Keys> {
     keys_in(server, "halftone")
 }
 
-fn keys_in(server: &Server, namespace: &str) -> Option<Keys> {
+fn keys_in(server: &ApiServer, namespace: &str) -> Option<Keys> {
     let object = server.get("configmaps", namespace, "halftone-keys-default")?;
     assert_eq!(
         object["metadata"]["labels"],
@@ -402,7 +413,7 @@ fn keys_in(server: &Server, namespace: &str) -> Option<Keys> {
     Keys::parse(object["data"]["keys.json"].as_str()?).ok()
 }
 
-fn documents(server: &Server, namespace: &str) -> Vec<Value> {
+fn documents(server: &ApiServer, namespace: &str) -> Vec<Value> {
     let texts = server
         .all("configmaps")
         .into_iter()
@@ -411,12 +422,12 @@ fn documents(server: &Server, namespace: &str) -> Vec<Value> {
     texts.filter_map(|text| serde_json::from_str(&text).ok()).collect()
 }
 
-fn applied(server: &Server, namespace: &str) -> Vec<Value> {
+fn applied(server: &ApiServer, namespace: &str) -> Vec<Value> {
     let named = |document: Value| json!({"uid": document["release"]["uid"], "revision": document["revision"], "checksum": document["checksum"]});
     documents(server, namespace).into_iter().map(named).collect()
 }
 
-fn fleet(server: &Server, namespace: &str) -> Option<Value> {
+fn fleet(server: &ApiServer, namespace: &str) -> Option<Value> {
     let object = server.get("configmaps", namespace, "halftone-fleet-default")?;
     let config: Value = serde_json::from_str(object["data"]["fleet.json"].as_str()?).ok()?;
     Some(json!({"revision": config["revision"], "checksum": config["checksum"]}))

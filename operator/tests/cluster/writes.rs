@@ -255,7 +255,7 @@ async fn a_status_that_cannot_be_written_stops_no_rollback_and_lets_nothing_rise
     assert_eq!(cluster.document(1).unwrap()["state"], "RolledBack");
     assert_eq!(cluster.status("checkout")["ratio"], "10%", "it is not in the status");
     let ratio = r#"halftone_release_ratio{namespace="shop",release="checkout",class="default"} 0.0"#;
-    eventually("metrics", || operator.page("/metrics").contains(ratio).then_some(())).await;
+    eventually("metrics", || operator.page("/metrics").text().contains(ratio).then_some(())).await;
     cluster.server.no_faults();
     cluster.reaches("checkout", "RolledBack").await;
 }
@@ -475,7 +475,7 @@ async fn a_document_that_may_not_be_written_is_told_in_the_servers_own_words_and
     assert_eq!((&ready["status"], &ready["message"]), (&json!("False"), &json!(sentence)));
     assert_eq!(cluster.condition("checkout", "Stalled"), None);
     eventually("an event", || (cluster.events("NotPersisted") > 0).then_some(())).await;
-    let metric = |line: &str| operator.page("/metrics").contains(line).then_some(());
+    let metric = |line: &str| operator.page("/metrics").text().contains(line).then_some(());
     let of = r#"namespace="shop",release="checkout",class="default""#;
     eventually("an alert", || metric(&format!("halftone_release_ready{{{of}}} 0"))).await;
     eventually("its phase", || metric(&format!(r#"halftone_release_info{{{of},phase="RollingBack""#))).await;
@@ -483,7 +483,7 @@ async fn a_document_that_may_not_be_written_is_told_in_the_servers_own_words_and
     assert_eq!(proxies(), 1);
     let mut second = cluster.server.get("pods", "halftone", "proxy-0").unwrap();
     (second["metadata"]["name"], second["metadata"]["uid"]) = (json!("proxy-1"), json!("uid-proxy-1"));
-    cluster.server.put("pods", &second);
+    cluster.server.put("pods", second);
     eventually("figures", || (proxies() == 2).then_some(())).await;
     cluster.server.remove("pods", "halftone", "proxy-1");
     assert_eq!((cluster.events("RollingBack"), cluster.events("RolledBack")), (0, 0));

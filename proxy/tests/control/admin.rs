@@ -10,7 +10,9 @@ use halftone_proxy::settings::{DrainSettings, Settings};
 use halftone_routing::report::TrafficReport;
 use serde_json::{Value, json};
 
-use super::support::{Client, Load, apply, backend, get, listing, release, settings, start, until, wait};
+use super::support::{
+    Client, Load, apply, backend, breaking, get, listing, release, settings, start, until, wait,
+};
 
 fn active(revision: u64, stage: u64, more: Value) -> String {
     let (stable, gray) = (backend("stable"), backend("gray"));
@@ -25,20 +27,20 @@ fn active(revision: u64, stage: u64, more: Value) -> String {
 fn probes_and_pages_answer_as_documented() {
     let proxy = start(&[]);
     let admin = proxy.admin_address().unwrap();
-    until("readiness", || get(admin, "/readyz").status, |status| *status == 200);
-    assert_eq!(get(admin, "/livez").status, 200);
+    until("readiness", || get(admin, "/readyz").status(), |status| *status == 200);
+    assert_eq!(get(admin, "/livez").status(), 200);
     let missing = get(admin, "/");
-    assert_eq!(missing.status, 404);
-    assert!(missing.body.contains("/explain"), "it says what there is");
+    assert_eq!(missing.status(), 404);
+    assert!(missing.text().contains("/explain"), "it says what there is");
     let mut client = Client::connect(admin);
-    assert_eq!(client.send("HEAD", "/readyz", &[]).status, 200);
-    let refused = client.send("POST", "/config", &[]);
-    assert_eq!((refused.status, refused.field("allow")), (405, Some("GET, HEAD")));
-    assert_eq!(client.get("/report?since=yesterday", &[]).status, 400);
-    assert_eq!(client.get("/explain?host=", &[]).status, 400);
-    assert_eq!(get(proxy.addresses()[0], "/x").status, 404);
+    assert_eq!(client.ask("HEAD", "/readyz", &[]).status(), 200);
+    let refused = client.ask("POST", "/config", &[]);
+    assert_eq!((refused.status(), refused.get("allow")), (405, Some("GET, HEAD")));
+    assert_eq!(client.get("/report?since=yesterday").status(), 400);
+    assert_eq!(client.get("/explain?host=").status(), 400);
+    assert_eq!(get(proxy.addresses()[0], "/x").status(), 404);
     let counted = r#"halftone_unrouted_requests_total{cause="refused404"} 1"#;
-    until(counted, || get(admin, "/metrics").body, |page| page.contains(counted));
+    until(counted, || get(admin, "/metrics").into_text(), |page| page.contains(counted));
 }
 
 #[test]
@@ -52,7 +54,7 @@ fn protected_pages_need_one_of_two_tokens_that_can_be_replaced() {
     let status = |page: &str, token: &str| {
         let value = format!("Bearer {token}");
         let fields = [("Authorization", &*value)];
-        Client::connect(admin).get(page, if token.is_empty() { &[] } else { &fields }).status
+        Client::connect(admin).get_with(page, if token.is_empty() { &[] } else { &fields }).status()
     };
     for page in ["/report", "/config", "/config?full", "/explain?host=a"] {
         assert_eq!([status(page, ""), status(page, "wrong")], [401, 401], "{page}");
@@ -74,14 +76,14 @@ fn a_pull_with_the_token_is_a_word_from_the_operator_and_one_without_is_not() {
     let heard = |answer: &str| serde_json::from_str::<TrafficReport>(answer).unwrap().operator_last_heard;
     let admin = open.admin_address().unwrap();
     get(admin, "/report");
-    assert_eq!(heard(&get(admin, "/report").body), None);
+    assert_eq!(heard(&get(admin, "/report").into_text()), None);
     assert!(open.report(None).operator_last_heard.is_some(), "the engine in this process is one");
     let tokens = tempfile::NamedTempFile::new().unwrap();
     fs::write(tokens.path(), "token").unwrap();
     let settings = Settings { token_file: Some(tokens.path().to_owned()), ..settings() };
     let proxy = Proxy::start(&settings, Source::Memory(listing(&[]))).unwrap();
     let mut client = Client::connect(proxy.admin_address().unwrap());
-    assert!(heard(&client.get("/report", &[("Authorization", "Bearer token")]).body).is_some());
+    assert!(heard(&client.get_with("/report", &[("Authorization", "Bearer token")]).into_text()).is_some());
 }
 
 #[test]
@@ -91,10 +93,11 @@ fn a_report_tells_each_request_once_and_builds_on_the_last_one() {
     let admin = proxy.admin_address().unwrap();
     let mut client = Client::connect(proxy.addresses()[0]);
     let pull =
-        |since: &str| TrafficReport::parse(get(admin, &format!("/report{since}")).body.as_bytes()).unwrap();
+        |since: &str| TrafficReport::parse(get(admin, &format!("/report{since}")).text().as_bytes()).unwrap();
     let requests =
         |report: &TrafficReport| report.entries.iter().map(|entry| entry.counts.requests()).sum::<u64>();
-    (0..3).for_each(|_| assert_eq!(client.get("/x", &[("X-User-Name", "lin")]).body, "gray /x v2"));
+    (0..3)
+        .for_each(|_| assert_eq!(client.get_with("/x", &[("X-User-Name", "lin")]).into_text(), "gray /x v2"));
     let since = |report: &TrafficReport| format!("?since={}/{}", report.epoch, report.sequence);
     // A report may come between the count of a request and that of its latency; the next one then tells of it again.
     let told = || {
@@ -106,7 +109,7 @@ fn a_report_tells_each_request_once_and_builds_on_the_last_one() {
         (requests(first), *again) == (3, 0)
     });
     assert_eq!(first.applied[0].revision.get(), 1);
-    client.get("/x", &[]);
+    client.get("/x");
     let second = until("one more", || pull(&since(&first)), |report| requests(report) > 0);
     assert_eq!(
         (requests(&second), second.keys.len()),
@@ -143,7 +146,7 @@ fn what_lasts_on_gray_after_a_rollback_is_told_until_it_ends() {
     let proxy = Proxy::start(&Settings { drain: short, ..settings() }, Source::Memory(first)).unwrap();
     let admin = proxy.admin_address().unwrap();
     let open_long = || {
-        let report = TrafficReport::parse(get(admin, "/report").body.as_bytes()).unwrap();
+        let report = TrafficReport::parse(get(admin, "/report").text().as_bytes()).unwrap();
         report.applied.first().map(|applied| applied.open_long)
     };
     let clients: [TcpStream; 8] = std::array::from_fn(|_| {
@@ -153,7 +156,7 @@ fn what_lasts_on_gray_after_a_rollback_is_told_until_it_ends() {
     });
     let metric = r#"halftone_open_long{namespace="shop",release="checkout",arm="gray"} 8"#;
     // They are long after ten seconds.
-    until(metric, || get(admin, "/metrics").body, |page| page.contains(metric));
+    until(metric, || get(admin, "/metrics").into_text(), |page| page.contains(metric));
     assert_eq!(open_long(), Some(0), "nothing is asked of them while gray is in use");
     apply(&proxy, &[("a.json", &document(2, "RolledBack", 0))]);
     assert!(open_long() > Some(0), "not all close at once");
@@ -172,7 +175,7 @@ fn explain_tells_where_a_request_goes_and_why() {
     let proxy = start(&[("a.json", &active(4, 1, json!({"rules": rules, "hosts": ["shop.example.com"]})))]);
     let admin = proxy.admin_address().unwrap();
     let explain = |query: &str| get(admin, &format!("/explain?{query}")).json();
-    let until_ready = || get(admin, "/readyz").status;
+    let until_ready = || get(admin, "/readyz").status();
     until("readiness", until_ready, |status| *status == 200);
     let by_rule = explain("host=shop.example.com&peer=10.1.2.3");
     assert_eq!([&by_rule["arm"], &by_rule["chosenBy"], &by_rule["served"]], ["gray", "Rule", "gray"]);
@@ -192,7 +195,7 @@ fn explain_knows_the_health_path() {
     let document = active(1, 1, json!({"hosts": ["shop.example.com"]}));
     let proxy = start(&[("fleet.yaml", fleet), ("a.json", &document)]);
     let admin = proxy.admin_address().unwrap();
-    until("readiness", || get(admin, "/readyz").status, |status| *status == 200);
+    until("readiness", || get(admin, "/readyz").status(), |status| *status == 200);
     let explain = |query: &str| get(admin, &format!("/explain?host=shop.example.com&{query}")).json();
     let told = explain("path=/healthz");
     assert_eq!((&told["result"], &told["release"]), (&json!("HealthPath"), &json!(null)));
@@ -202,25 +205,18 @@ fn explain_knows_the_health_path() {
 
 #[test]
 fn a_malformed_answer_is_told_with_the_rule_that_it_broke() {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let broken = listener.local_addr().unwrap();
-    std::thread::spawn(move || {
-        for mut stream in listener.incoming().map_while(Result::ok) {
-            let _ = stream.read(&mut [0; 4096]);
-            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n");
-        }
-    });
+    let broken = breaking("HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n");
     let arms = json!({"arms": {"stable": {"addresses": [broken]}}});
     let proxy = start(&[("a.json", &active(1, 1, arms))]);
     let admin = proxy.admin_address().unwrap();
-    until("readiness", || get(admin, "/readyz").status, |status| *status == 200);
-    assert_eq!(get(proxy.addresses()[0], "/").status, 502);
+    until("readiness", || get(admin, "/readyz").status(), |status| *status == 200);
+    assert_eq!(get(proxy.addresses()[0], "/").status(), 502);
     let last = || get(admin, "/config").json()["applied"][0]["endpoints"]["stable"]["lastMalformed"].clone();
     until("the rule", last, |last| {
         (&last["rule"], &last["upstream"]) == (&json!("lengthsDiffer"), &json!(broken.to_string()))
     });
     let counted = "halftone_malformed_answers_total{namespace=\"shop\",release=\"checkout\",arm=\"stable\",cause=\"lengthsDiffer\"} 1";
-    until(counted, || get(admin, "/metrics").body, |page| page.contains(counted));
+    until(counted, || get(admin, "/metrics").into_text(), |page| page.contains(counted));
 }
 
 #[test]
@@ -228,7 +224,7 @@ fn explain_tells_of_dots_that_only_backends_see() {
     let proxy =
         start(&[("a.json", &active(4, 1, json!({"paths": ["/pub"], "hosts": ["shop.example.com"]})))]);
     let admin = proxy.admin_address().unwrap();
-    until("readiness", || get(admin, "/readyz").status, |status| *status == 200);
+    until("readiness", || get(admin, "/readyz").status(), |status| *status == 200);
     let told = get(admin, "/explain?host=shop.example.com&path=/pub/..%252fsecret").json();
     assert_eq!((&told["result"], &told["release"]), (&json!("Refused"), &json!("shop/checkout")));
     assert!(told["reason"].as_str().unwrap().contains("400"), "{told}");
@@ -241,11 +237,11 @@ fn config_tells_values_of_conditions_only_when_asked() {
     let more = json!({"rules": rules, "debug": {"header": "X-Debug", "value": "hush"}});
     let proxy = start(&[("a.json", &active(1, 1, more))]);
     let admin = proxy.admin_address().unwrap();
-    until("readiness", || get(admin, "/readyz").status, |status| *status == 200);
-    let page = get(admin, "/config").body;
+    until("readiness", || get(admin, "/readyz").status(), |status| *status == 200);
+    let page = get(admin, "/config").into_text();
     assert!(!["lin", "wei", "hush"].iter().any(|secret| page.contains(secret)), "{page}");
     assert!(page.contains("\"values\":2"), "{page}");
-    let full = get(admin, "/config?full").body;
+    let full = get(admin, "/config?full").into_text();
     assert!(["lin", "wei", "hush"].iter().all(|secret| full.contains(secret)), "{full}");
 }
 
@@ -259,7 +255,7 @@ fn users_hosts_paths_and_revisions_make_no_new_series() {
     let proxy = start(&[("a.json", &document(1))]);
     let admin = proxy.admin_address().unwrap();
     let series = || {
-        let page = get(admin, "/metrics").body;
+        let page = get(admin, "/metrics").into_text();
         let lines = page.lines().filter(|line| !line.starts_with('#'));
         lines
             .map(|line| line.rsplit_once(' ').unwrap().0.to_owned())
@@ -268,8 +264,8 @@ fn users_hosts_paths_and_revisions_make_no_new_series() {
     let mut client = Client::connect(proxy.addresses()[0]);
     let mut ask = |from: u64| {
         for n in from..from + 50 {
-            let answer = client.get(&format!("/p{n}?q={n}"), &[("X-User-Name", &format!("user-{n}"))]);
-            assert_eq!(answer.status, 200);
+            let answer = client.get_with(&format!("/p{n}?q={n}"), &[("X-User-Name", &format!("user-{n}"))]);
+            assert_eq!(answer.status(), 200);
         }
     };
     ask(0);
@@ -289,16 +285,16 @@ fn a_draining_proxy_is_not_ready_finishes_what_it_has_and_answers_until_it_is_go
     let document = release("checkout", 1, backend("stable"), json!({}));
     let proxy = Proxy::start(&settings, Source::Memory(listing(&[("a.json", &document)]))).unwrap();
     let (address, admin) = (proxy.addresses()[0], proxy.admin_address().unwrap());
-    until("readiness", || get(admin, "/readyz").status, |status| *status == 200);
-    let load = Load::start(2, address, |client| assert_eq!(client.get("/x", &[]).status, 200));
+    until("readiness", || get(admin, "/readyz").status(), |status| *status == 200);
+    let load = Load::start(2, address, |client| assert_eq!(client.get("/x").status(), 200));
     until("load", || load.answers.load(std::sync::atomic::Ordering::SeqCst), |answers| *answers > 10);
     load.end();
     proxy.begin_drain();
-    until("the drain", || get(admin, "/readyz").status, |status| *status == 503);
-    let ask = || Client::connect(address).get("/x", &[]);
-    let told = until("a word to clients", ask, |answer| answer.field("connection") == Some("close"));
-    assert_eq!(told.status, 200, "accepting goes on");
-    assert_eq!(get(admin, "/report").status, 200);
+    until("the drain", || get(admin, "/readyz").status(), |status| *status == 503);
+    let ask = || Client::connect(address).get("/x");
+    let told = until("a word to clients", ask, |answer| answer.get("connection") == Some("close"));
+    assert_eq!(told.status(), 200, "accepting goes on");
+    assert_eq!(get(admin, "/report").status(), 200);
     assert_eq!(wait(proxy.drain()).unwrap().cut, 0);
     assert!(std::net::TcpStream::connect(address).is_err());
     assert!(std::net::TcpStream::connect(admin).is_err());

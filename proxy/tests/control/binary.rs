@@ -1,6 +1,6 @@
 //! The binary as a service manager runs it: flags, environment, signals, exit codes, limits.
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{ErrorKind, Read};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
@@ -11,7 +11,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use tempfile::NamedTempFile;
 
-use super::support::{Client, backend, get, release, until};
+use super::support::{Client, backend, breaking, get, release, until};
 
 fn command() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_halftone-proxy"));
@@ -54,7 +54,7 @@ impl Running {
         let text = |name: &str| line[name].as_str().unwrap().to_owned();
         let addresses = text("listen").split(',').map(|address| address.parse().unwrap()).collect();
         let admin = text("admin").parse().unwrap();
-        until("a ready proxy", || get(admin, "/readyz").status, |status| *status == 200);
+        until("a ready proxy", || get(admin, "/readyz").status(), |status| *status == 200);
         Self { child, addresses, admin, log }
     }
 
@@ -148,28 +148,15 @@ fn who_listens_everywhere_takes_clients_of_both_families_in() {
     let proxy = Running::start(dir.path(), &["--listen", "[::]:0", "--token-file", token]);
     let everywhere = proxy.addresses[1];
     assert!(everywhere.ip().is_unspecified());
-    let ask = |ip: IpAddr| Client::connect(SocketAddr::new(ip, everywhere.port())).get("/x", &[]);
-    assert_eq!(ask(Ipv4Addr::LOCALHOST.into()).body, "stable /x r1");
+    let ask = |ip: IpAddr| Client::connect(SocketAddr::new(ip, everywhere.port())).get("/x");
+    assert_eq!(ask(Ipv4Addr::LOCALHOST.into()).into_text(), "stable /x r1");
     // The machine may have no IPv6, and then listening everywhere is listening on IPv4.
     if TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).is_ok() {
         assert!(everywhere.is_ipv6());
-        assert_eq!(ask(Ipv6Addr::LOCALHOST.into()).body, "stable /x r1");
+        assert_eq!(ask(Ipv6Addr::LOCALHOST.into()).into_text(), "stable /x r1");
     } else {
         assert!(everywhere.is_ipv4());
     }
-}
-
-/// A backend whose every answer breaks a rule.
-fn breaking(answer: &'static str) -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    std::thread::spawn(move || {
-        for mut stream in listener.incoming().map_while(Result::ok) {
-            let _ = stream.read(&mut [0; 4096]);
-            let _ = stream.write_all(answer.as_bytes());
-        }
-    });
-    address
 }
 
 #[test]
@@ -187,9 +174,8 @@ fn the_log_names_the_rule_that_an_arms_answers_break_once_in_a_while() {
     std::fs::write(dir.path().join("fleet.yaml"), fleet).unwrap();
     let proxy = Running::start(dir.path(), &["--workers", "1"]);
     let ask = |host: &str, path: &str| {
-        let mut stream = TcpStream::connect(proxy.addresses[0]).unwrap();
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n").unwrap();
-        assert_eq!(Client::over(stream).answer().status, 502, "{host}{path}");
+        let mut client = Client::connect(proxy.addresses[0]).with_host(host);
+        assert_eq!(client.get(path).status(), 502, "{host}{path}");
     };
     // More than the line of each arm tells: there is one in ten seconds.
     for _ in 0..3 {
@@ -234,8 +220,8 @@ fn the_first_signal_drains_and_the_exit_is_clean() {
     let dir = config();
     for signal in [Signal::TERM, Signal::INT] {
         let proxy = Running::start(dir.path(), &["--access-log", "json"]);
-        let answer = Client::connect(proxy.addresses[0]).get("/x?secret=1", &[("X-User-Name", "lin")]);
-        assert_eq!(answer.body, "stable /x?secret=1 r1");
+        let answer = Client::connect(proxy.addresses[0]).get_with("/x?secret=1", &[("X-User-Name", "lin")]);
+        assert_eq!(answer.text(), "stable /x?secret=1 r1");
         proxy.signal(signal);
         let (code, out, err) = proxy.end();
         assert_eq!(code, Some(0), "{err}");
@@ -253,16 +239,16 @@ fn the_first_signal_drains_and_the_exit_is_clean() {
 /// Asks until nobody listens any more. What was connected is answered, unless the answer before said close.
 fn ask_to_the_end(address: SocketAddr, per_connection: usize, answers: &AtomicUsize) {
     loop {
-        let mut client = match TcpStream::connect(address) {
-            Ok(stream) => Client::over(stream),
+        let mut client = match Client::try_connect(address) {
+            Ok(client) => client,
             Err(error) if error.kind() == ErrorKind::ConnectionRefused => return,
             Err(error) => panic!("{error}"),
         };
         for _ in 0..per_connection {
-            let answer = client.get("/x", &[]);
-            assert_eq!((answer.status, &*answer.body), (200, "stable /x r1"));
+            let answer = client.get("/x");
+            assert_eq!((answer.status(), answer.text()), (200, "stable /x r1"));
             answers.fetch_add(1, Relaxed);
-            if answer.field("connection") == Some("close") {
+            if answer.get("connection") == Some("close") {
                 break;
             }
         }
@@ -304,7 +290,7 @@ fn who_is_connected_is_served_while_descriptors_are_short_and_the_others_are_aft
     let proxy = Running::spawn(limited.arg("--config").arg(dir.path()));
     let address = proxy.addresses[0];
     let mut connected = Client::connect(address);
-    let mut ask = || assert_eq!(connected.get("/x", &[]).body, "stable /x r1");
+    let mut ask = || assert_eq!(connected.get("/x").into_text(), "stable /x r1");
     ask();
     let descriptors = || std::fs::read_dir(format!("/proc/{}/fd", proxy.child.id())).unwrap().count();
     let mut crowd: Vec<_> = (0..200).map(|_| TcpStream::connect(address).unwrap()).collect();
@@ -313,10 +299,10 @@ fn who_is_connected_is_served_while_descriptors_are_short_and_the_others_are_aft
     let late = crowd.split_off(150);
     drop(crowd);
     for stream in late {
-        assert_eq!(Client::over(stream).get("/x", &[]).body, "stable /x r1", "it waited and is served");
+        assert_eq!(Client::over(stream).get("/x").into_text(), "stable /x r1", "it waited and is served");
     }
     ask();
-    assert_eq!(get(proxy.admin, "/readyz").status, 200);
+    assert_eq!(get(proxy.admin, "/readyz").status(), 200);
 }
 
 #[test]
@@ -324,7 +310,7 @@ fn a_second_signal_ends_at_once() {
     let dir = config();
     let proxy = Running::start(dir.path(), &["--drain-delay", "1h"]);
     proxy.signal(Signal::TERM);
-    until("the drain", || get(proxy.admin, "/readyz").status, |status| *status == 503);
+    until("the drain", || get(proxy.admin, "/readyz").status(), |status| *status == 503);
     proxy.signal(Signal::TERM);
     let (code, _, err) = proxy.end();
     assert_eq!(code, Some(1), "{err}");
@@ -338,6 +324,6 @@ fn the_environment_is_read_and_a_flag_wins() {
     let proxy = Running::spawn(command.env("HALFTONE_ADMIN", "192.0.2.1:1").args(["--admin", "127.0.0.1:0"]));
     assert_eq!(proxy.addresses.len(), 2);
     for address in &proxy.addresses {
-        assert_eq!(get(*address, "/x").body, "stable /x r1");
+        assert_eq!(get(*address, "/x").into_text(), "stable /x r1");
     }
 }

@@ -31,7 +31,7 @@ fn expect(proxy: &Proxy, in_use: usize, ignored: bool) {
         format!("halftone_endpoints{labels} {in_use}.0\n"),
         format!("halftone_health_check_ignored{labels} {}.0\n", u8::from(ignored)),
     ];
-    let page = || get(admin, "/metrics").body;
+    let page = || get(admin, "/metrics").into_text();
     until(&lines.concat(), page, |page| lines.iter().all(|line| page.contains(line)));
     let page = get(admin, "/config").json();
     let told = &page["applied"][0]["endpoints"]["stable"];
@@ -40,7 +40,7 @@ fn expect(proxy: &Proxy, in_use: usize, ignored: bool) {
 
 fn names(proxy: &Proxy) -> Vec<String> {
     let name = |answer: String| answer.split(' ').next().unwrap().to_owned();
-    (0..30).map(|_| name(get(proxy.addresses()[0], "/x").body)).collect()
+    (0..30).map(|_| name(get(proxy.addresses()[0], "/x").into_text())).collect()
 }
 
 #[test]
@@ -49,7 +49,7 @@ fn an_endpoint_that_fails_its_check_is_left_out_until_it_passes_again() {
     // Where nobody listens the check fails, too.
     let nobody = SocketAddr::from(([127, 9, 9, 9], 1));
     let proxy = start_with(&[a, b, nobody]);
-    let load = Load::start(2, proxy.addresses()[0], |client| assert_eq!(client.get("/x", &[]).status, 200));
+    let load = Load::start(2, proxy.addresses()[0], |client| assert_eq!(client.get("/x").status(), 200));
     expect(&proxy, 2, false);
     a_is_well.store(false, SeqCst);
     expect(&proxy, 1, false);

@@ -25,7 +25,7 @@ fn many_releases() -> Vec<(String, String)> {
 
 /// How many clients were asked to leave, as the metrics tell it.
 fn closed_for_room(admin: SocketAddr) -> usize {
-    let metrics = get(admin, "/metrics").body;
+    let metrics = get(admin, "/metrics").into_text();
     let mut lines = metrics.lines();
     let value = lines.find_map(|line| line.strip_prefix("halftone_connections_closed_for_room_total "));
     value.expect("it is there from the start").parse().unwrap()
@@ -33,7 +33,7 @@ fn closed_for_room(admin: SocketAddr) -> usize {
 
 fn probes_answer(admin: SocketAddr) {
     for _ in 0..20 {
-        assert_eq!([get(admin, "/livez").status, get(admin, "/readyz").status], [200, 200]);
+        assert_eq!([get(admin, "/livez").status(), get(admin, "/readyz").status()], [200, 200]);
     }
 }
 
@@ -43,7 +43,7 @@ fn probes_and_scrapes_are_answered_while_strangers_hold_every_place_or_read_noth
     let documents: Vec<_> = documents.iter().map(|(name, text)| (&**name, &**text)).collect();
     let proxy = start(&documents);
     let admin = proxy.admin_address().unwrap();
-    until("readiness", || get(admin, "/readyz").status, |status| *status == 200);
+    until("readiness", || get(admin, "/readyz").status(), |status| *status == 200);
     let mut held: Vec<_> = (0..STRANGERS).map(|_| TcpStream::connect(admin).unwrap()).collect();
     probes_answer(admin);
     let page = "GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(50);
@@ -55,17 +55,13 @@ fn probes_and_scrapes_are_answered_while_strangers_hold_every_place_or_read_noth
     }
     probes_answer(admin);
     let scraped = get(admin, "/metrics");
-    assert!(scraped.status == 200 && scraped.body.contains("release-199"), "{}", scraped.status);
+    assert!(scraped.status() == 200 && scraped.text().contains("release-199"), "{}", scraped.status());
     drop(held);
 }
 
 #[test]
 fn a_page_that_a_foreign_name_led_to_this_machine_reads_nothing_of_an_open_admin_address() {
-    let ask = |admin, page: &str, host: &str| {
-        let mut stream = TcpStream::connect(admin).unwrap();
-        write!(stream, "GET {page} HTTP/1.1\r\nHost: {host}\r\n\r\n").unwrap();
-        Client::over(stream).answer().status
-    };
+    let ask = |admin, page: &str, host: &str| Client::connect(admin).with_host(host).get(page).status();
     let open = start(&[]);
     let admin = open.admin_address().unwrap();
     for page in ["/config?full", "/config", "/report", "/explain?host=a", "/metrics"] {
@@ -86,16 +82,16 @@ fn a_proxy_without_room_for_clients_says_so_in_report_and_metrics_and_stays_read
     let document = release("checkout", 1, backend("stable"), json!({}));
     let proxy = Proxy::start(&settings, Source::Memory(listing(&[("a.json", &document)]))).unwrap();
     let admin = proxy.admin_address().unwrap();
-    until("readiness", || get(admin, "/readyz").status, |status| *status == 200);
+    until("readiness", || get(admin, "/readyz").status(), |status| *status == 200);
     let client = |_| {
         let mut client = Client::connect(proxy.addresses()[0]);
-        assert_eq!(client.get("/x", &[]).status, 200);
+        assert_eq!(client.get("/x").status(), 200);
         client
     };
     let mut held: Vec<_> = (0..9).map(client).collect();
     until("a word about it", || proxy.report(None).crowded, |crowded| *crowded);
-    assert_eq!(get(admin, "/readyz").status, 200, "a stranger must not take it out of its Service");
-    let metrics = get(admin, "/metrics").body;
+    assert_eq!(get(admin, "/readyz").status(), 200, "a stranger must not take it out of its Service");
+    let metrics = get(admin, "/metrics").into_text();
     assert!(metrics.contains("halftone_max_connections 10"), "{metrics}");
     assert_eq!(closed_for_room(admin), 0, "there is a place left");
     held.push(client(9));

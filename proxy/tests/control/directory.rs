@@ -16,7 +16,7 @@ fn start(dir: &Path) -> Proxy {
 }
 
 fn expect(address: SocketAddr, body: &str) {
-    until(body, || get(address, "/x").body, |got| got == body);
+    until(body, || get(address, "/x").into_text(), |got| got == body);
 }
 
 fn page(proxy: &Proxy) -> Value {
@@ -47,7 +47,7 @@ fn a_mounted_config_map_is_followed_through_its_swaps() {
     let fleet = |revision: u64| format!("schema: 1\nrevision: {revision}\n");
     swap(dir.path(), 1, &[("checkout.json", &document(1)), ("fleet.yaml", &fleet(1))]);
     let proxy = start(dir.path());
-    let load = Load::start(1, proxy.addresses()[0], |client| assert_eq!(client.get("/x", &[]).status, 200));
+    let load = Load::start(1, proxy.addresses()[0], |client| assert_eq!(client.get("/x").status(), 200));
     for revision in 1..=50 {
         if revision > 1 {
             swap(
@@ -87,8 +87,8 @@ fn a_broken_edit_changes_nothing_until_it_is_put_right() {
         rejected.pointer("/rejected/0/message").unwrap().as_str().unwrap().contains("line 1"),
         "{rejected:#}"
     );
-    assert_eq!(get(proxy.addresses()[0], "/x").body, "stable /x r1");
-    assert_eq!(get(proxy.admin_address().unwrap(), "/readyz").status, 200);
+    assert_eq!(get(proxy.addresses()[0], "/x").into_text(), "stable /x r1");
+    assert_eq!(get(proxy.admin_address().unwrap(), "/readyz").status(), 200);
     fs::write(&file, document(2)).unwrap();
     expect(proxy.addresses()[0], "stable /x r2");
     until("no refusal", || page(&proxy), |page| page.pointer("/rejected") == Some(&json!([])));
@@ -109,9 +109,9 @@ fn a_directory_that_empties_or_vanishes_changes_nothing() {
             || page(&proxy),
             |page| page["sourceTrouble"].as_str().is_some_and(|why| why.contains(word)),
         );
-        assert_eq!(get(proxy.addresses()[0], "/x").body, "stable /x r1");
+        assert_eq!(get(proxy.addresses()[0], "/x").into_text(), "stable /x r1");
         assert_eq!(page(&proxy).pointer("/orphaned"), Some(&json!([])));
-        assert_eq!(get(proxy.admin_address().unwrap(), "/readyz").status, 200);
+        assert_eq!(get(proxy.admin_address().unwrap(), "/readyz").status(), 200);
     };
     fs::remove_file(dir.join("checkout.yaml")).unwrap();
     trouble("no *.json");
@@ -150,8 +150,8 @@ fn a_file_that_cannot_be_read_is_refused_and_the_others_go_on() {
     // Root reads everything; then the file is merely empty.
     assert!(["Unreadable", "Malformed"].contains(&of("secret.yaml")["reason"].as_str().unwrap()));
     let ready = get(proxy.admin_address().unwrap(), "/readyz");
-    assert_eq!(ready.status, 503, "nothing serves in their place");
-    assert!(ready.body.contains("lost.yaml"), "{ready:?}");
+    assert_eq!(ready.status(), 503, "nothing serves in their place");
+    assert!(ready.text().contains("lost.yaml"), "{ready:?}");
 }
 
 /// Makes something at a path.
@@ -167,7 +167,7 @@ fn whatever_is_put_in_a_files_place_traffic_stays_as_it_was() {
     let proxy = start(dir.path());
     let address = proxy.addresses()[0];
     expect(address, "stable /x r1");
-    let load = Load::start(2, address, |client| assert_eq!(client.get("/x", &[]).body, "stable /x r1"));
+    let load = Load::start(2, address, |client| assert_eq!(client.get("/x").into_text(), "stable /x r1"));
     let rejected =
         |page: &Value| page.pointer("/rejected/0/reason").and_then(Value::as_str).map(str::to_owned);
     let orphaned = |page: &Value| page.pointer("/orphaned/0").is_some();

@@ -17,10 +17,10 @@ fn whatever_is_wrong_with_a_document_traffic_stays_as_it_was() {
     let good = release("checkout", 5, stable, json!({}));
     let proxy = start(&[(NAME, &good)]);
     let admin = proxy.admin_address().unwrap();
-    until("readiness", || get(admin, "/readyz").status, |status| *status == 200);
+    until("readiness", || get(admin, "/readyz").status(), |status| *status == 200);
     let load = Load::start(2, proxy.addresses()[0], |client| {
-        let answer = client.get("/x", &[]);
-        assert_eq!((answer.status, &*answer.body), (200, "stable /x r5"));
+        let answer = client.get("/x");
+        assert_eq!((answer.status(), answer.text()), (200, "stable /x r5"));
     });
 
     let with = |more: Value| release("checkout", 6, stable, more);
@@ -59,7 +59,7 @@ fn whatever_is_wrong_with_a_document_traffic_stays_as_it_was() {
     ] {
         let documents = apply(&proxy, &[(NAME, &good), (name, &text)]);
         assert_refused(&documents, name, reason, told);
-        assert_eq!(get(admin, "/readyz").status, 200, "{reason}");
+        assert_eq!(get(admin, "/readyz").status(), 200, "{reason}");
     }
     let mut invalid_utf8 = listing(&[(NAME, &good)]);
     let content = Content::Text(Format::Json, [good.as_bytes(), &[0xff]].concat().into());
@@ -103,7 +103,7 @@ fn an_unknown_optional_field_is_applied_and_listed() {
     assert_eq!(applied.revision.get(), 2);
     assert_eq!(applied.ignored_fields.len(), 2, "{applied:?}");
     assert_eq!(documents.rejected, []);
-    assert_eq!(get(proxy.addresses()[0], "/x").body, "stable /x r2");
+    assert_eq!(get(proxy.addresses()[0], "/x").into_text(), "stable /x r2");
     let page = get(proxy.admin_address().unwrap(), "/config").json();
     assert!(page.pointer("/applied/0/ignoredFields").unwrap().to_string().contains("sparkle"), "{page:#}");
 }
@@ -116,7 +116,7 @@ fn of_two_releases_of_one_host_the_older_has_it_and_the_page_says_so() {
         ("b.json", &release("b", 1, second, younger)),
         ("a.json", &release("a", 1, first, json!({}))),
     ]);
-    assert_eq!(get(proxy.addresses()[0], "/x").body, "first /x r1");
+    assert_eq!(get(proxy.addresses()[0], "/x").into_text(), "first /x r1");
     let page = get(proxy.admin_address().unwrap(), "/config").json();
     let shadowed = json!([{"host": "*", "path": "/", "release": "local/shop/b", "by": "local/shop/a"}]);
     assert_eq!(page.pointer("/shadowed"), Some(&shadowed));
@@ -130,7 +130,7 @@ fn a_document_that_vanishes_goes_on_and_one_that_is_withdrawn_does_not() {
     };
     let other = release("other", 1, backend("other"), json!({}));
     let proxy = start(&[(NAME, &document(1, "Plain")), ("other.json", &other)]);
-    let body = || get(proxy.addresses()[0], "/x").body;
+    let body = || get(proxy.addresses()[0], "/x").into_text();
     assert_eq!(body(), "stable /x r1");
     let documents = apply(&proxy, &[("other.json", &other)]);
     assert_eq!(documents.orphaned, ["local/shop/checkout".parse().unwrap()]);

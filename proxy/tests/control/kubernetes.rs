@@ -1,9 +1,7 @@
 //! Proxies that take their documents and endpoints from an API server, which is slow, refuses, forgets or goes away.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
 use halftone_daemon::token::{self, Claim, Key, Keys, Signer};
@@ -11,17 +9,42 @@ use halftone_proxy::run::{Proxy, Source};
 use halftone_proxy::settings::Settings;
 use halftone_proxy::source::kubernetes::{Cluster, GRACE};
 use halftone_routing::report::TrafficReport;
+use halftone_testkit::{ApiEndpoint, ApiServer, Fault};
 use serde_json::{Value, json};
 
-use self::api::{Api, CONFIG_MAPS, SLICES};
-use super::support::{Answer, Client, Load, backend, get, release, settings, until};
+use super::support::{Client, Load, Message, backend, get, release, settings, start_backend, until};
 
-mod api;
+const CONFIG_MAPS: &str = "configmaps";
+const SLICES: &str = "endpointslices";
 
 /// Where the proxy and its documents are.
 const GRAY: &str = "gray";
 
-fn cluster(api: &Api) -> Cluster {
+/// Every list of three has a second page, and watches are told of each version.
+fn start_api() -> ApiEndpoint {
+    let server = ApiServer::new();
+    server.limit_pages(2);
+    server.send_bookmarks();
+    server.listen()
+}
+
+fn put(api: &ApiEndpoint, resource: &str, namespace: &str, name: &str, mut object: Value) {
+    object["metadata"]["namespace"] = namespace.into();
+    object["metadata"]["name"] = name.into();
+    api.put(resource, object);
+}
+
+/// Lets lists of this resource wait.
+fn hold(api: &ApiEndpoint, resource: &'static str) {
+    api.faults(move |line| line.starts_with(&format!("list {resource}/")).then_some(Fault::Held));
+}
+
+/// Refuses everything that is asked of EndpointSlices.
+fn refuse_slices(api: &ApiEndpoint) {
+    api.faults(|line| line.contains(" endpointslices/").then_some(Fault::Forbidden));
+}
+
+fn cluster(api: &ApiEndpoint) -> Cluster {
     Cluster {
         api: kube::Config::new(format!("http://{}", api.address).parse().unwrap()),
         namespace: GRAY.parse().unwrap(),
@@ -31,11 +54,11 @@ fn cluster(api: &Api) -> Cluster {
     }
 }
 
-fn start(api: &Api) -> Proxy {
+fn start(api: &ApiEndpoint) -> Proxy {
     start_with(api, &settings())
 }
 
-fn start_with(api: &Api, settings: &Settings) -> Proxy {
+fn start_with(api: &ApiEndpoint, settings: &Settings) -> Proxy {
     Proxy::start(settings, Source::Kubernetes(Box::new(cluster(api)))).unwrap()
 }
 
@@ -48,7 +71,7 @@ fn document_of_class(class: &str, key: &str, text: &str) -> Value {
 }
 
 /// Puts a release's document, whose stable arm is a Service of its own name in `namespace`.
-fn put_release(api: &Api, name: &str, namespace: &str, revision: u64, more: Value) {
+fn put_release(api: &ApiEndpoint, name: &str, namespace: &str, revision: u64, more: Value) {
     let service = json!({"namespace": namespace, "name": name, "port": 80});
     let mut document: Value =
         serde_json::from_str(&release(name, revision, ([127, 0, 0, 1], 1).into(), more)).unwrap();
@@ -56,7 +79,7 @@ fn put_release(api: &Api, name: &str, namespace: &str, revision: u64, more: Valu
     stable.as_object_mut().unwrap().remove("addresses");
     stable["service"] = service;
     let text = document.to_string();
-    api.put(CONFIG_MAPS, GRAY, &format!("gr-{name}"), document_of_class("default", "routing.json", &text));
+    put(api, CONFIG_MAPS, GRAY, &format!("gr-{name}"), document_of_class("default", "routing.json", &text));
 }
 
 fn endpoint(address: SocketAddr) -> Value {
@@ -73,21 +96,21 @@ fn slice(service: &str, port: u16, endpoints: &[Value]) -> Value {
 }
 
 /// A slice for each backend, since each has a port of its own.
-fn put_backend(api: &Api, namespace: &str, service: &str, address: SocketAddr) {
+fn put_backend(api: &ApiEndpoint, namespace: &str, service: &str, address: SocketAddr) {
     let name = format!("{service}-{}", address.port());
-    api.put(SLICES, namespace, &name, slice(service, address.port(), &[endpoint(address)]));
+    put(api, SLICES, namespace, &name, slice(service, address.port(), &[endpoint(address)]));
 }
 
-fn ready(proxy: &Proxy) -> Answer {
+fn ready(proxy: &Proxy) -> Message {
     get(proxy.admin_address().unwrap(), "/readyz")
 }
 
 fn until_ready(proxy: &Proxy) {
-    until("readiness", || ready(proxy), |answer| answer.status == 200);
+    until("readiness", || ready(proxy), |answer| answer.status() == 200);
 }
 
 fn ask(proxy: &Proxy) -> String {
-    get(proxy.addresses()[0], "/x").body
+    get(proxy.addresses()[0], "/x").into_text()
 }
 
 fn config(proxy: &Proxy) -> Value {
@@ -99,8 +122,8 @@ fn revision(report: &TrafficReport) -> Option<u64> {
 }
 
 /// An API with one release on one backend.
-fn shop() -> (Api, SocketAddr) {
-    let (api, stable) = (Api::start(), backend("stable"));
+fn shop() -> (ApiEndpoint, SocketAddr) {
+    let (api, stable) = (start_api(), backend("stable"));
     put_backend(&api, "shop", "checkout", stable);
     put_release(&api, "checkout", "shop", 1, json!({}));
     (api, stable)
@@ -110,9 +133,9 @@ fn shop() -> (Api, SocketAddr) {
 fn what_the_api_says_is_served_and_other_classes_are_not() {
     let (api, stable) = shop();
     let other = release("other", 9, stable, json!({"hosts": ["other.example.com"]}));
-    api.put(CONFIG_MAPS, GRAY, "gr-other", document_of_class("web", "routing.json", &other));
+    put(&api, CONFIG_MAPS, GRAY, "gr-other", document_of_class("web", "routing.json", &other));
     let fleet = r#"{"schema": 1, "revision": 4, "trustedProxies": ["10.0.0.0/8"]}"#;
-    api.put(CONFIG_MAPS, GRAY, "halftone-fleet-default", document_of_class("default", "fleet.json", fleet));
+    put(&api, CONFIG_MAPS, GRAY, "halftone-fleet-default", document_of_class("default", "fleet.json", fleet));
     let proxy = start(&api);
     until_ready(&proxy);
     assert_eq!(ask(&proxy), "stable /x r1");
@@ -121,12 +144,12 @@ fn what_the_api_says_is_served_and_other_classes_are_not() {
 
     put_release(&api, "checkout", "shop", 2, json!({}));
     until("the second document", || ask(&proxy), |body| body == "stable /x r2");
-    api.put(CONFIG_MAPS, GRAY, "gr-checkout", document_of_class("default", "routing.json", "{broken"));
+    put(&api, CONFIG_MAPS, GRAY, "gr-checkout", document_of_class("default", "routing.json", "{broken"));
     let page = until("the refusal", || config(&proxy), |page| page["rejected"] != json!([]));
     assert_eq!(page["rejected"][0]["source"], "configmap/gray/gr-checkout");
     assert_eq!(page["rejected"][0]["reason"], "Malformed");
     assert_eq!(ask(&proxy), "stable /x r2", "the last good one goes on");
-    api.delete(CONFIG_MAPS, GRAY, "gr-checkout");
+    api.remove(CONFIG_MAPS, GRAY, "gr-checkout");
     until("an orphan", || config(&proxy), |page| page["orphaned"] == json!(["local/shop/checkout"]));
     assert_eq!(ask(&proxy), "stable /x r2", "only a withdrawal ends a route");
 }
@@ -158,11 +181,11 @@ fn while_the_api_is_away_traffic_stays_as_it_was_and_then_catches_up() {
     let proxy = start(&api);
     until_ready(&proxy);
     let load = Load::start(2, proxy.addresses()[0], |client: &mut Client| {
-        assert_eq!(client.get("/x", &[]).status, 200);
+        assert_eq!(client.get("/x").status(), 200);
     });
     api.down();
     until("trouble", || config(&proxy), |page| page["sourceTrouble"].is_string());
-    assert_eq!(ready(&proxy).status, 200, "losing the API loses no traffic");
+    assert_eq!(ready(&proxy).status(), 200, "losing the API loses no traffic");
     assert_eq!(ask(&proxy), "stable /x r1");
     let successor = backend("successor");
     put_release(&api, "checkout", "shop", 2, json!({}));
@@ -198,12 +221,12 @@ fn a_watch_that_breaks_or_expires_misses_nothing() {
         put_backend(&api, "shop", "checkout", gone);
         let told = format!("next /x r{revision}");
         until("the change", || ask(&proxy), |body| *body == told);
-        api.delete(SLICES, "shop", &format!("checkout-{}", gone.port()));
+        api.remove(SLICES, "shop", &format!("checkout-{}", gone.port()));
         let told = format!("stable /x r{revision}");
         until("only stable", || (0..20).all(|_| ask(&proxy) == told), |all| *all);
     }
     api.compact();
-    api.delete(CONFIG_MAPS, GRAY, "gr-second");
+    api.remove(CONFIG_MAPS, GRAY, "gr-second");
     until("an orphan", || config(&proxy), |page| page["orphaned"] == json!(["local/shop/second"]));
     assert_eq!(applied(&config(&proxy)), 3);
 }
@@ -211,31 +234,30 @@ fn a_watch_that_breaks_or_expires_misses_nothing() {
 #[test]
 fn a_proxy_is_ready_only_once_documents_and_their_endpoints_are_listed() {
     let (api, _) = shop();
-    api.hold(Some(CONFIG_MAPS));
+    hold(&api, CONFIG_MAPS);
     let proxy = start(&api);
-    until("the reason", || ready(&proxy), |answer| answer.body.contains("first list of documents"));
-    api.hold(Some(SLICES));
+    until("the reason", || ready(&proxy), |answer| answer.text().contains("first list of documents"));
+    hold(&api, SLICES);
     until(
         "the documents",
-        || ready(&proxy).body,
+        || ready(&proxy).into_text(),
         |body| body.contains("EndpointSlices of namespace shop are not listed"),
     );
-    api.refuse(Some((SLICES, 403)));
-    api.hold(None);
+    refuse_slices(&api);
     until(
         "what is missing",
-        || ready(&proxy).body,
+        || ready(&proxy).into_text(),
         |body| body.contains("EndpointSlices of namespace shop are not listed") && body.contains("Forbidden"),
     );
-    api.refuse(None);
+    api.no_faults();
     until_ready(&proxy);
     assert_eq!(ask(&proxy), "stable /x r1");
     // Once ready, whatever is lost later changes nothing.
     put_release(&api, "second", "elsewhere", 1, json!({"hosts": ["second.example.com"]}));
-    api.refuse(Some((SLICES, 403)));
+    refuse_slices(&api);
     api.compact();
     until("both documents", || proxy.report(None).applied.len(), |applied| *applied == 2);
-    assert_eq!(ready(&proxy).status, 200);
+    assert_eq!(ready(&proxy).status(), 200);
     assert_eq!(ask(&proxy), "stable /x r1");
 }
 
@@ -245,13 +267,13 @@ fn a_document_that_names_a_new_namespace_waits_for_its_endpoints_and_others_do_n
     let cluster = Cluster { grace: Duration::from_secs(60), ..cluster(&api) };
     let proxy = Proxy::start(&settings(), Source::Kubernetes(Box::new(cluster))).unwrap();
     until_ready(&proxy);
-    api.hold(Some(SLICES));
+    hold(&api, SLICES);
     put_backend(&api, "elsewhere", "second", backend("second"));
     put_release(&api, "second", "elsewhere", 1, json!({"hosts": ["shop.example.com"]}));
     put_release(&api, "checkout", "shop", 2, json!({}));
     until("the other document", || ask(&proxy), |body| body.contains("r2"));
     assert_eq!(ask(&proxy), "stable /x r2", "the new one would have no endpoint");
-    api.hold(None);
+    api.no_faults();
     let seen = until("the new document", || ask(&proxy), |body| body != "stable /x r2");
     assert_eq!(seen, "second /x r1", "no request met it before its endpoints");
 }
@@ -261,13 +283,13 @@ fn a_namespace_that_cannot_be_listed_holds_its_documents_back_only_so_long() {
     let (api, _) = shop();
     let proxy = start(&api);
     until_ready(&proxy);
-    api.refuse(Some((SLICES, 403)));
+    refuse_slices(&api);
     put_release(&api, "second", "elsewhere", 1, json!({"paths": ["/second"]}));
     until("both", || proxy.report(None).applied.len(), |applied| *applied == 2);
-    assert_eq!(ready(&proxy).status, 200);
-    api.refuse(None);
+    assert_eq!(ready(&proxy).status(), 200);
+    api.no_faults();
     put_backend(&api, "elsewhere", "second", backend("second"));
-    let second = || get(proxy.addresses()[0], "/second").body;
+    let second = || get(proxy.addresses()[0], "/second").into_text();
     until("its endpoints", second, |body| body == "second /second r1");
 }
 
@@ -298,57 +320,30 @@ fn a_proxy_that_starts_while_the_api_is_away_serves_what_it_kept() {
     until("the second document", || ask(&proxy), |body| body == "stable /x r2");
 }
 
-/// A backend that counts its open connections.
-fn counting(name: &'static str) -> (SocketAddr, Arc<AtomicUsize>) {
-    let (inner, open) = (backend(name), Arc::new(AtomicUsize::new(0)));
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    let count = Arc::clone(&open);
-    std::thread::spawn(move || {
-        for mut client in listener.incoming().map_while(Result::ok) {
-            count.fetch_add(1, SeqCst);
-            let count = Arc::clone(&count);
-            std::thread::spawn(move || {
-                let mut server = std::net::TcpStream::connect(inner).unwrap();
-                for stream in [&client, &server] {
-                    stream.set_nodelay(true).unwrap();
-                }
-                let (mut from_server, mut to_client) =
-                    (server.try_clone().unwrap(), client.try_clone().unwrap());
-                std::thread::spawn(move || std::io::copy(&mut from_server, &mut to_client));
-                let _ = std::io::copy(&mut client, &mut server);
-                let _ = server.shutdown(std::net::Shutdown::Both);
-                count.fetch_sub(1, SeqCst);
-            });
-        }
-    });
-    (address, open)
-}
-
 #[test]
 fn endpoints_that_come_and_go_under_load_lose_no_request() {
-    let (api, first) = (Api::start(), counting("first"));
-    put_backend(&api, "shop", "checkout", first.0);
+    let (api, first) = (start_api(), start_backend("first", |_| 200));
+    put_backend(&api, "shop", "checkout", first.address);
     put_release(&api, "checkout", "shop", 1, json!({}));
     let proxy = start(&api);
     until_ready(&proxy);
     let load = Load::start(4, proxy.addresses()[0], |client: &mut Client| {
-        let answer = client.get("/x", &[]);
-        assert_eq!(answer.status, 200, "{answer:?}");
+        let answer = client.get("/x");
+        assert_eq!(answer.status(), 200, "{answer:?}");
     });
     let mut present = first;
     for round in 0..30 {
-        let next = counting("next");
-        put_backend(&api, "shop", "checkout", next.0);
-        let name = format!("checkout-{}", present.0.port());
-        let mut leaving = endpoint(present.0);
+        let next = start_backend("next", |_| 200);
+        put_backend(&api, "shop", "checkout", next.address);
+        let name = format!("checkout-{}", present.address.port());
+        let mut leaving = endpoint(present.address);
         leaving["conditions"] = json!({"ready": false, "serving": true, "terminating": true});
-        api.put(SLICES, "shop", &name, slice("checkout", present.0.port(), &[leaving]));
-        until("requests at the next one", || next.1.load(SeqCst), |open| *open > 0);
+        put(&api, SLICES, "shop", &name, slice("checkout", present.address.port(), &[leaving]));
+        until("requests at the next one", || next.open_connections(), |open| *open > 0);
         if round % 2 == 0 {
-            api.delete(SLICES, "shop", &name);
+            api.remove(SLICES, "shop", &name);
         }
-        until("idle connections closed", || present.1.load(SeqCst), |open| *open == 0);
+        until("idle connections closed", || present.open_connections(), |open| *open == 0);
         present = next;
     }
     assert!(load.is_running());
@@ -360,27 +355,27 @@ fn a_service_that_selects_the_proxy_itself_is_not_forwarded_to() {
     let (api, _) = shop();
     let mut me = endpoint(([127, 0, 0, 1], 1).into());
     me["targetRef"] = json!({"kind": "Pod", "namespace": GRAY, "name": "me", "uid": "pod-me"});
-    api.put(SLICES, "shop", "checkout-me", slice("checkout", 1, &[me]));
+    put(&api, SLICES, "shop", "checkout-me", slice("checkout", 1, &[me]));
     let proxy = start(&api);
     until_ready(&proxy);
-    assert_eq!(get(proxy.addresses()[0], "/x").status, 503);
+    assert_eq!(get(proxy.addresses()[0], "/x").status(), 503);
     assert_eq!(config(&proxy)["applied"][0]["endpoints"]["stable"]["trouble"], "LoopsBack");
-    api.delete(SLICES, "shop", "checkout-me");
+    api.remove(SLICES, "shop", "checkout-me");
     until("the other endpoint", || ask(&proxy), |body| body == "stable /x r1");
     let own = proxy.addresses()[0];
     put_backend(&api, "shop", "checkout", own);
-    until("no endpoint", || get(own, "/x").status, |status| *status == 503);
+    until("no endpoint", || get(own, "/x").status(), |status| *status == 503);
 }
 
 #[test]
 fn in_a_pod_loopback_is_never_dialled() {
     let (api, stable) = shop();
     let direct = release("direct", 1, stable, json!({"hosts": ["direct.example.com"]}));
-    api.put(CONFIG_MAPS, GRAY, "gr-direct", document_of_class("default", "routing.json", &direct));
+    put(&api, CONFIG_MAPS, GRAY, "gr-direct", document_of_class("default", "routing.json", &direct));
     let cluster = Cluster { loopback: false, ..cluster(&api) };
     let proxy = Proxy::start(&settings(), Source::Kubernetes(Box::new(cluster))).unwrap();
     until_ready(&proxy);
-    assert_eq!(get(proxy.addresses()[0], "/x").status, 503);
+    assert_eq!(get(proxy.addresses()[0], "/x").status(), 503);
     let page = config(&proxy);
     for applied in page["applied"].as_array().unwrap() {
         assert_eq!(applied["endpoints"]["stable"]["trouble"], "ForbiddenAddress", "{applied:#}");
@@ -400,21 +395,26 @@ fn a_signed_request_is_answered_once_the_key_is_published_and_after_a_restart_wi
         let admin = ([127, 0, 0, 1], proxy.admin_address().unwrap().port()).into();
         let claim = Claim { class: "default", instance, path: "/report" };
         let token = signer.sign(&claim, jiff::Timestamp::now().as_second());
-        Client::connect(admin).get("/report", &[(token::HEADER, &*token)])
+        Client::connect(admin).get_with("/report", &[(token::HEADER, &*token)])
     };
     let proxy = start_with(&api, &settings);
     let refused = ask(&proxy, "pod-me");
-    assert_eq!((refused.status, refused.body.contains("no known operator")), (401, true), "{}", refused.body);
+    assert_eq!(
+        (refused.status(), refused.text().contains("no known operator")),
+        (401, true),
+        "{}",
+        refused.text()
+    );
     let keys = Keys::default().with(&Key { public: signer.public(), holder: "operator-0".to_owned() });
     let labels = json!({"halftone.dev/fleet": "default", "halftone.dev/kind": "Keys"});
     let object = json!({"metadata": {"labels": labels}, "data": {"keys.json": keys.to_json()}});
-    api.put(CONFIG_MAPS, GRAY, "halftone-keys-default", object);
-    until("the key", || ask(&proxy, "pod-me").status, |status| *status == 200);
-    assert_eq!(ask(&proxy, "another-pod").status, 401, "a token opens one pod");
+    put(&api, CONFIG_MAPS, GRAY, "halftone-keys-default", object);
+    until("the key", || ask(&proxy, "pod-me").status(), |status| *status == 200);
+    assert_eq!(ask(&proxy, "another-pod").status(), 401, "a token opens one pod");
     drop(proxy);
 
     let nowhere = kube::Config::new("http://127.0.0.1:1".parse().unwrap());
     let away = Cluster { api: nowhere, ..cluster(&api) };
     let proxy = Proxy::start(&settings, Source::Kubernetes(Box::new(away))).unwrap();
-    assert_eq!(ask(&proxy, "pod-me").status, 200, "it knows the operators that it knew before");
+    assert_eq!(ask(&proxy, "pod-me").status(), 200, "it knows the operators that it knew before");
 }

@@ -15,7 +15,7 @@ fn with_state(dir: &Path) -> Settings {
 }
 
 fn report(proxy: &Proxy) -> TrafficReport {
-    TrafficReport::parse(get(proxy.admin_address().unwrap(), "/report").body.as_bytes()).unwrap()
+    TrafficReport::parse(get(proxy.admin_address().unwrap(), "/report").text().as_bytes()).unwrap()
 }
 
 #[test]
@@ -32,14 +32,18 @@ fn a_restarted_proxy_serves_what_it_kept_until_its_source_answers() {
         ("fleet.yaml", "schema: 1\nrevision: 2\n"),
     ]);
     let proxy = Proxy::start(&settings, Source::Memory(first)).unwrap();
-    assert_eq!(get(proxy.addresses()[0], "/x").body, "stable /x r3");
+    assert_eq!(get(proxy.addresses()[0], "/x").into_text(), "stable /x r3");
     assert!(!report(&proxy).stale);
     assert_eq!(wait(proxy.drain()).unwrap().cut, 0);
 
     let proxy = Proxy::start(&settings, Source::Directory(away.clone())).unwrap();
-    assert_eq!(get(proxy.admin_address().unwrap(), "/readyz").status, 503, "the source has a few seconds");
-    assert_eq!(get(proxy.addresses()[0], "/x").body, "stable /x r3", "a client waits as long, and is served");
-    until("readiness", || get(proxy.admin_address().unwrap(), "/readyz").status, |status| *status == 200);
+    assert_eq!(get(proxy.admin_address().unwrap(), "/readyz").status(), 503, "the source has a few seconds");
+    assert_eq!(
+        get(proxy.addresses()[0], "/x").into_text(),
+        "stable /x r3",
+        "a client waits as long, and is served"
+    );
+    until("readiness", || get(proxy.admin_address().unwrap(), "/readyz").status(), |status| *status == 200);
     let kept = report(&proxy);
     assert!(kept.stale);
     assert_eq!(kept.applied.iter().map(|document| document.revision.get()).collect::<Vec<_>>(), [3, 3]);
@@ -82,7 +86,7 @@ fn an_older_document_than_the_one_kept_is_refused() {
         proxy
     });
     let proxy = start(6);
-    assert_eq!(get(proxy.addresses()[0], "/x").body, "stable /x r7");
+    assert_eq!(get(proxy.addresses()[0], "/x").into_text(), "stable /x r7");
     assert_eq!(report(&proxy).rejected[0].reason, "OlderRevision");
 }
 
@@ -98,7 +102,7 @@ fn a_damaged_state_is_left_out_and_the_proxy_starts() {
         fs::write(file.unwrap().path(), "{\"sha256\": 1").unwrap();
     }
     let proxy = Proxy::start(&with_state(state.path()), Source::Memory(document)).unwrap();
-    assert_eq!(get(proxy.addresses()[0], "/x").body, "stable /x r1");
+    assert_eq!(get(proxy.addresses()[0], "/x").into_text(), "stable /x r1");
 }
 
 #[test]
@@ -133,7 +137,7 @@ fn a_moving_release_goes_to_stable_when_no_operator_speaks_and_back_when_one_doe
         "onOperatorLost": {"action": "Stable", "afterMs": 1000},
     });
     let proxy = super::support::start(&[("a.json", &release("checkout", 1, stable, more))]);
-    let ask = || Client::connect(proxy.addresses()[0]).get("/x", &[("X-User-Name", "lin")]).body;
+    let ask = || Client::connect(proxy.addresses()[0]).get_with("/x", &[("X-User-Name", "lin")]).into_text();
     let spoken_to = || {
         proxy.report(None);
         ask()
@@ -149,7 +153,7 @@ fn a_moving_release_goes_to_stable_when_no_operator_speaks_and_back_when_one_doe
     assert_eq!((&explained["arm"], &explained["operatorLost"]), (&json!("stable"), &json!(true)));
     assert!(
         page("/metrics")
-            .body
+            .into_text()
             .lines()
             .any(|line| line.starts_with("halftone_ratio_target{") && line.ends_with(" 0.0"))
     );

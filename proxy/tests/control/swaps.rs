@@ -41,7 +41,7 @@ fn ten_thousand_swaps_lose_no_request_and_mix_no_two_revisions() {
     }
     let answers = load.end();
     let admin = proxy.admin_address().unwrap();
-    let metrics = || get(admin, "/metrics").body;
+    let metrics = || get(admin, "/metrics").into_text();
     until("the sum of all counts", || counted(&metrics()), |counted| *counted == answers);
     assert!(metrics().contains(&format!("halftone_configuration_swaps_total {SWAPS}\n")));
     println!("{answers} requests through {SWAPS} swaps");
@@ -54,11 +54,11 @@ fn counted(metrics: &str) -> u64 {
 }
 
 fn ask(client: &mut Client, acknowledged: u64) {
-    let answer = client.get("/x", &[("X-User-Name", "lin")]);
-    assert_eq!(answer.status, 200, "{answer:?}");
-    let version = answer.field("x-halftone-version").unwrap();
+    let answer = client.get_with("/x", &[("X-User-Name", "lin")]);
+    assert_eq!(answer.status(), 200, "{answer:?}");
+    let version = answer.get("x-halftone-version").unwrap();
     let (arm, revision) = version.split_once('-').unwrap();
-    assert_eq!(answer.body, format!("{arm} /{version}/x {version}"), "one revision decides everything");
+    assert_eq!(answer.text(), format!("{arm} /{version}/x {version}"), "one revision decides everything");
     let revision: u64 = revision.parse().unwrap();
     assert_eq!(arm, if revision % 2 == 1 { "gray" } else { "stable" });
     assert!(

@@ -12,8 +12,7 @@ mod servers;
 mod support;
 
 use std::collections::BTreeMap;
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
@@ -21,7 +20,7 @@ use halftone_proxy::settings::ClientTimeouts;
 use serde_json::json;
 
 use self::servers::Server;
-use self::support::{Options, PATIENCE, Proxy, release};
+use self::support::{Client, Options, PATIENCE, Proxy, release};
 
 const CASES: u64 = 2_500;
 /// Requests that do not come to their end are given up after this.
@@ -94,11 +93,10 @@ fn drive(proxy: SocketAddr) {
                     if case >= CASES {
                         return;
                     }
-                    let mut stream = TcpStream::connect(proxy).unwrap();
-                    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+                    let mut client = Client::connect(proxy);
                     // A refusal may come, and the connection close, before all of it is sent.
-                    let _ = stream.write_all(&corpus::case(case));
-                    let _ = stream.read_to_end(&mut Vec::new());
+                    let _ = client.try_send(corpus::case(case));
+                    let _ = client.read_on(&mut Vec::new());
                 }
             });
         }

@@ -3,16 +3,15 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU16, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
+use halftone_testkit::free_port;
 use tempfile::TempDir;
 
-use crate::support::PATIENCE;
+use crate::support::{Client, PATIENCE};
 
 /// The target of the request that comes last.
 const LAST: &str = "/last";
@@ -92,7 +91,7 @@ frontend seen
 
     pub(crate) fn start(name: &str, command: impl Fn(SocketAddr, &Path) -> Command) -> Self {
         let directory = TempDir::new().unwrap();
-        let address = free_address();
+        let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
         let log = directory.path().join("seen");
         let output = File::options().create(true).append(true).open(&log).unwrap();
         let mut process = command(address, directory.path())
@@ -130,10 +129,9 @@ frontend seen
     /// nginx and HAProxy write a line when its answer has been sent; with one thread for all, they have written all
     /// lines before this request's when it is over. Python writes it before the answer.
     fn settle(&self) {
-        let mut stream = TcpStream::connect(self.address).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        write!(stream, "GET {LAST} HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n").unwrap();
-        stream.read_to_end(&mut Vec::new()).unwrap();
+        let mut client = Client::connect(self.address);
+        client.get_with(LAST, &[("Connection", "close")]);
+        client.rest().unwrap();
     }
 }
 
@@ -164,12 +162,4 @@ pub(crate) fn program(name: &str) -> Command {
     let path = std::env::var("PATH").unwrap_or_default();
     command.env("PATH", format!("{path}:/usr/sbin:/usr/local/sbin"));
     command
-}
-
-/// A free address that nobody else is given meanwhile: its port is below those that the kernel chooses from.
-fn free_address() -> SocketAddr {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    let first = 20_000 + u16::try_from(std::process::id() % 10_000).unwrap_or(0);
-    let mut addresses = std::iter::repeat_with(|| ([127, 0, 0, 1], first + NEXT.fetch_add(1, SeqCst)).into());
-    addresses.find(|address| TcpListener::bind(address).is_ok()).unwrap()
 }

@@ -19,6 +19,7 @@ use halftone_routing::config::parse::Format;
 use halftone_routing::config::units::Ratio;
 use halftone_routing::report::{AppliedDocument, Counts, Epoch, Reads};
 use halftone_routing::store::{Content, Found, Store};
+use halftone_testkit::merge_patch::merge;
 use serde_json::{Value, json};
 
 use super::{Client, PATIENCE};
@@ -144,7 +145,7 @@ impl Proxy {
     }
 
     pub(crate) fn client(&self) -> Client {
-        Client::connect(self.address)
+        Client::connect(self.address).with_host("shop")
     }
 
     pub(crate) fn workers(&self) -> &Workers {
@@ -256,6 +257,7 @@ impl Drop for Proxy {
 }
 
 /// A routing document for every host with its stable arm at these addresses; `more` is merged into it.
+#[allow(clippy::needless_pass_by_value, reason = "pieces of documents are written where they are passed")]
 pub(crate) fn release(stable: &[SocketAddr], more: Value) -> Value {
     let mut document = json!({
         "schema": 1,
@@ -275,17 +277,6 @@ pub(crate) fn release(stable: &[SocketAddr], more: Value) -> Value {
         "arms": {"stable": {"addresses": stable, "version": "v1"}},
         "identity": {"from": [{"header": "X-User-Name"}]},
     });
-    merge(&mut document, more);
+    merge(&mut document, &more);
     document
-}
-
-fn merge(into: &mut Value, more: Value) {
-    match (into, more) {
-        (Value::Object(into), Value::Object(more)) => {
-            for (key, value) in more {
-                merge(into.entry(key).or_insert(Value::Null), value);
-            }
-        }
-        (into, more) => *into = more,
-    }
 }

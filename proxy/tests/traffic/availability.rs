@@ -8,8 +8,7 @@ use std::time::{Duration, Instant};
 use halftone_proxy::counters::{Arm, Outcome};
 use serde_json::{Value, json};
 
-use crate::support::message::Message;
-use crate::support::{Backend, PATIENCE, Proxy, release};
+use crate::support::{Backend, Message, PATIENCE, Proxy, release};
 
 /// Addresses where nobody listens, at ports that the kernel gives nobody.
 fn nobody(port: u16) -> SocketAddr {

@@ -9,8 +9,7 @@ use std::thread::JoinHandle;
 
 use serde_json::json;
 
-use crate::support::message::Message;
-use crate::support::{Backend, Client, Incoming, Options, Proxy, release};
+use crate::support::{Backend, Client, Incoming, Message, Options, Proxy, release};
 
 /// A sequence of numbers that is the same each time (splitmix64).
 #[derive(Clone)]

@@ -1,31 +1,43 @@
-//! One HTTP/1.1 message as it came over a socket: read naively, byte by byte where that is simplest.
+//! One HTTP/1.1 message as it came over a socket, read naively and strictly: a test should see what was sent, and fail
+//! on what is not HTTP.
 
 use std::io::{self, BufRead, BufReader, Read};
 use std::net::TcpStream;
 
+use serde_json::Value;
+
 /// A connection to read messages from.
-pub(crate) type Reader = BufReader<TcpStream>;
+pub type Reader = BufReader<TcpStream>;
 
 /// A message's head, and its body once read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Message {
+pub struct Message {
     /// The first line.
-    pub(crate) start: String,
+    pub start: String,
     /// Names in lower case.
-    pub(crate) fields: Vec<(String, String)>,
-    pub(crate) body: Vec<u8>,
-    pub(crate) trailers: Vec<(String, String)>,
+    pub fields: Vec<(String, String)>,
+    /// What was read of the body.
+    pub body: Vec<u8>,
+    /// Fields after a chunked body. Names in lower case.
+    pub trailers: Vec<(String, String)>,
 }
 
 impl Message {
     /// Reads a head. `None`: the connection ended before its first byte.
-    pub(crate) fn read_head(reader: &mut Reader) -> io::Result<Option<Self>> {
+    ///
+    /// # Errors
+    /// The connection fails or ends, or this is no head.
+    pub fn read_head(reader: &mut Reader) -> io::Result<Option<Self>> {
         let Some(start) = line(reader)? else { return Ok(None) };
         Ok(Some(Self { start, fields: fields(reader)?, ..Self::default() }))
     }
 
     /// The status of an answer.
-    pub(crate) fn status(&self) -> u16 {
+    ///
+    /// # Panics
+    /// This is a request.
+    #[must_use]
+    pub fn status(&self) -> u16 {
         self.start
             .split(' ')
             .nth(1)
@@ -34,31 +46,65 @@ impl Message {
     }
 
     /// The method of a request.
-    pub(crate) fn method(&self) -> &str {
+    #[must_use]
+    pub fn method(&self) -> &str {
         self.start.split(' ').next().unwrap_or_default()
     }
 
     /// The target of a request.
-    pub(crate) fn target(&self) -> &str {
+    #[must_use]
+    pub fn target(&self) -> &str {
         self.start.split(' ').nth(1).unwrap_or_default()
     }
 
     /// The values of a field, in order.
-    pub(crate) fn all(&self, name: &str) -> Vec<&str> {
+    #[must_use]
+    pub fn all(&self, name: &str) -> Vec<&str> {
         self.fields.iter().filter(|(n, _)| n == name).map(|(_, value)| value.as_str()).collect()
     }
 
     /// The first value of a field.
-    pub(crate) fn get(&self, name: &str) -> Option<&str> {
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&str> {
         self.all(name).first().copied()
     }
 
-    pub(crate) fn text(&self) -> &str {
+    /// The body as text.
+    ///
+    /// # Panics
+    /// It is not UTF-8.
+    #[must_use]
+    pub fn text(&self) -> &str {
         std::str::from_utf8(&self.body).unwrap()
     }
 
+    /// The body as text, owned.
+    ///
+    /// # Panics
+    /// It is not UTF-8.
+    #[must_use]
+    pub fn into_text(self) -> String {
+        String::from_utf8(self.body).unwrap()
+    }
+
+    /// The body of an answer 200 as JSON.
+    ///
+    /// # Panics
+    /// It has another status, or its body is not JSON.
+    #[must_use]
+    pub fn json(&self) -> Value {
+        assert_eq!(self.status(), 200, "{self:?}");
+        serde_json::from_slice(&self.body).unwrap()
+    }
+
     /// Reads the body that the head announces. Without length or chunks: `until_close` or none.
-    pub(crate) fn read_body(&mut self, reader: &mut Reader, until_close: bool) -> io::Result<()> {
+    ///
+    /// # Errors
+    /// The connection fails or ends.
+    ///
+    /// # Panics
+    /// The head announces no length that there can be, or two.
+    pub fn read_body(&mut self, reader: &mut Reader, until_close: bool) -> io::Result<()> {
         if self.get("transfer-encoding").is_some() {
             assert_eq!(self.get("transfer-encoding"), Some("chunked"));
             assert_eq!(self.get("content-length"), None);
@@ -91,7 +137,7 @@ impl Message {
 }
 
 /// A line without its CRLF; `None` at the end.
-pub(crate) fn line(reader: &mut Reader) -> io::Result<Option<String>> {
+fn line(reader: &mut Reader) -> io::Result<Option<String>> {
     let mut line = Vec::new();
     if reader.read_until(b'\n', &mut line)? == 0 {
         return Ok(None);
