@@ -131,11 +131,28 @@ impl ApiServer {
     /// # Panics
     /// There is no such object.
     pub fn edit(&self, resource: &str, namespace: &str, name: &str, edit: impl FnOnce(&mut Value)) {
-        let name = Name::new(resource, namespace, name);
+        let mut edit = Some(edit);
+        self.edit_all(resource, namespace, &[name], |_, object| edit.take().unwrap()(object));
+    }
+
+    /// Somebody else than the client changes several objects before anybody sees one of them changed.
+    ///
+    /// # Panics
+    /// There is no such object.
+    pub fn edit_all(
+        &self,
+        resource: &str,
+        namespace: &str,
+        names: &[&str],
+        mut edit: impl FnMut(&str, &mut Value),
+    ) {
         self.change(|state| {
-            let mut object = Value::clone(&state.objects.get(&name).unwrap());
-            edit(&mut object);
-            state.objects.store(&name, object);
+            for name in names {
+                let of = Name::new(resource, namespace, name);
+                let mut object = Value::clone(&state.objects.get(&of).unwrap());
+                edit(name, &mut object);
+                state.objects.store(&of, object);
+            }
         });
     }
 

@@ -106,11 +106,14 @@ async fn a_namespace_that_is_not_watched_any_more_keeps_its_hosts() {
 }
 
 /// Has a release claim these hosts from now on.
-fn claim(cluster: &Cluster, name: &str, hosts: &[&str]) {
-    cluster.server.edit("grayreleases", "shop", name, |object| {
+/// Gives each of these releases one host, all at once.
+fn claim(cluster: &Cluster, claims: &[(&str, &str)]) {
+    let names: Vec<&str> = claims.iter().map(|(name, _)| *name).collect();
+    let host_of = |name: &str| claims.iter().find(|(of, _)| *of == name).unwrap().1;
+    cluster.server.edit_all("grayreleases", "shop", &names, |name, object| {
         let generation = object["metadata"]["generation"].as_i64().unwrap();
         object["metadata"]["generation"] = json!(generation + 1);
-        object["spec"]["hosts"] = json!(hosts);
+        object["spec"]["hosts"] = json!([host_of(name)]);
     });
 }
 
@@ -131,8 +134,7 @@ async fn two_that_exchange_their_hosts_both_have_both_until_every_proxy_knows() 
     cluster.reaches("one", "Holding").await;
     cluster.reaches("other", "Holding").await;
     cluster.proxy.stop(&cluster.server, true);
-    claim(&cluster, "one", &[WWW]);
-    claim(&cluster, "other", &[SHOP]);
+    claim(&cluster, &[("one", WWW), ("other", SHOP)]);
     let both = |first, second| json!([first, second]);
     eventually("one has both", || (hosts(&cluster, 1) == Some(both(SHOP, WWW))).then_some(())).await;
     eventually("the other has both", || (hosts(&cluster, 2) == Some(both(WWW, SHOP))).then_some(())).await;
@@ -162,9 +164,8 @@ async fn of_three_that_pass_a_host_on_each_waits_for_the_next() {
         cluster.reaches(name, "Holding").await;
     }
     cluster.proxy.stop(&cluster.server, true);
-    claim(&cluster, "third", &["last.shop.example.com"]);
-    claim(&cluster, "second", &[NEW]);
-    claim(&cluster, "first", &[WWW]);
+    // Whoever is to have a host asks for it before the other leaves it, in whatever parts the operator sees this.
+    claim(&cluster, &[("first", WWW), ("second", NEW), ("third", "last.shop.example.com")]);
     eventually("the second goes ahead", || (hosts(&cluster, 2) == Some(json!([WWW, NEW]))).then_some(()))
         .await;
     cluster.rest().await;
@@ -183,7 +184,7 @@ async fn a_hand_over_to_a_release_whose_document_cannot_be_written_ends_after_a_
     cluster.reaches("giver", "Holding").await;
     cluster.server.faults(|line| (line == "create configmaps/halftone/gr-uid-2").then_some(Fault::Forbidden));
     cluster.release("taker", 2, SHOP);
-    claim(&cluster, "giver", &[WWW]);
+    claim(&cluster, &[("giver", WWW)]);
     let held = || cluster.condition("giver", "Reconciling").filter(|(_, reason)| reason == "HandingOver");
     eventually("it waits", held).await;
     assert_eq!(hosts(&cluster, 1), Some(json!([SHOP])));

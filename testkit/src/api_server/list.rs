@@ -34,7 +34,7 @@ impl ApiServer {
             state.listings.pop();
         }
         drop(state);
-        page(version, next, &items[from.min(until)..until])
+        page(version, next.as_deref(), &items[from.min(until)..until])
     }
 }
 
@@ -54,7 +54,7 @@ impl State {
     }
 }
 
-fn page(version: u64, next: Option<String>, items: &[Arc<Value>]) -> Response<ApiBody> {
+fn page(version: u64, next: Option<&str>, items: &[Arc<Value>]) -> Response<ApiBody> {
     let metadata = json!({"resourceVersion": version.to_string(), "continue": next});
     let list = json!({"kind": "List", "apiVersion": "v1", "metadata": metadata}).to_string();
     // Written in parts: the objects are many and need not be copied.
