@@ -11,6 +11,8 @@ use std::task::Poll;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use rand::rngs::SmallRng;
+use rand::{Rng, RngExt};
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -233,7 +235,7 @@ pub(crate) struct Worker {
     pub(crate) counters: WorkerCounters,
     pub(crate) log: RefCell<WorkerLog>,
     phase: Cell<Phase>,
-    random: Cell<u64>,
+    random: RefCell<SmallRng>,
 }
 
 impl Worker {
@@ -249,7 +251,7 @@ impl Worker {
             counters: own.counters,
             log: RefCell::new(own.log),
             phase: Cell::new(phase),
-            random: Cell::new(rand::random::<u64>() | 1),
+            random: RefCell::new(rand::make_rng()),
         }
     }
 
@@ -291,22 +293,14 @@ impl Worker {
         poll_fn(|cx| Poll::Ready(self.ticker.timer(cx.waker().clone()))).await
     }
 
-    /// An even number (xorshift64*): for picking endpoints, not for secrets.
+    /// An even number: for picking endpoints, not for secrets.
     pub(crate) fn random(&self) -> u64 {
-        let mut x = self.random.get();
-        x ^= x >> 12;
-        x ^= x << 25;
-        x ^= x >> 27;
-        self.random.set(x);
-        x.wrapping_mul(0x2545_f491_4f6c_dd1d)
+        self.random.borrow_mut().next_u64()
     }
 
     /// An even share of `spread`.
     pub(crate) fn jitter(&self, spread: Duration) -> Duration {
-        let share = self.random() >> 32;
-        Duration::from_micros(
-            u64::try_from(spread.as_micros()).unwrap_or(u64::MAX >> 32).saturating_mul(share) >> 32,
-        )
+        spread.mul_f64(self.random.borrow_mut().random())
     }
 
     /// An exchange was cut because the drain's time was over.

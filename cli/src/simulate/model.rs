@@ -1,6 +1,7 @@
 //! The traffic of a simulated release: how many requests come, who sends them, how they end, how long they take.
 //! Requests arrive independently (Poisson); latencies are log-normal, as those of services mostly are.
 
+use std::f64::consts::FRAC_1_SQRT_2;
 use std::time::Duration;
 
 use halftone_api::Plan;
@@ -13,7 +14,6 @@ use halftone_routing::config::units::{Ratio, ReleaseId, Stage};
 use halftone_routing::histogram::Histogram;
 use rand::Rng;
 use rand_distr::{Binomial, Distribution, LogNormal, Poisson};
-use statrs::distribution::{ContinuousCDF, LogNormal as LogNormalCdf};
 
 use crate::args::SimulateArguments;
 use crate::output::Failure;
@@ -164,8 +164,10 @@ fn arm(plan: &Plan, split: Counts, missing: Counts, median: f64, rng: &mut impl 
     batch
 }
 
+/// The distribution function of log-normal latencies.
 fn share_within(median: f64, max: Duration) -> f64 {
-    LogNormalCdf::new(median.ln(), SIGMA).map_or(1.0, |latency| latency.cdf(max.as_secs_f64() * 1e6))
+    let deviations = (max.as_secs_f64() * 1e6 / median).ln() / SIGMA;
+    0.5 * libm::erfc(-deviations * FRAC_1_SQRT_2)
 }
 
 fn latencies(requests: u64, median: f64, rng: &mut impl Rng) -> Histogram {

@@ -221,17 +221,6 @@ pub fn size_line(length: usize, line: &mut [u8; MAX_SIZE_LINE]) -> &[u8] {
     }
 }
 
-/// Appends one chunk; nothing for empty data, which would end the body.
-pub fn append_chunk(out: &mut Vec<u8>, data: &[u8]) {
-    if data.is_empty() {
-        return;
-    }
-    out.reserve(data.len() + MAX_SIZE_LINE + 2);
-    out.extend_from_slice(size_line(data.len(), &mut [0; MAX_SIZE_LINE]));
-    out.extend_from_slice(data);
-    out.extend_from_slice(b"\r\n");
-}
-
 /// Appends the end of a chunked body, with `Decoder::trailers` or nothing for trailers.
 pub fn append_end(out: &mut Vec<u8>, trailers: &[u8]) {
     out.extend_from_slice(b"0\r\n");

@@ -239,11 +239,6 @@ impl<'f, 'b> Fields<'f, 'b> {
         self.fields.iter().find(|field| field.is(name)).map(|field| field.value)
     }
 
-    /// The first value of a field of one kind.
-    pub fn of_kind(self, kind: FieldKind) -> Option<&'b [u8]> {
-        self.kinds.iter().position(|each| *each == kind).map(|place| self.fields[place].value)
-    }
-
     /// Appends the lines of those fields that `passes` lets through, as they came; neighbours in one piece, which
     /// costs a fraction of copying names and values.
     pub(super) fn append(self, out: &mut Vec<u8>, mut passes: impl FnMut(FieldKind, &Field<'b>) -> bool) {

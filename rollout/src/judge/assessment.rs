@@ -45,14 +45,6 @@ pub struct Ruling {
     pub reason: Reason,
 }
 
-impl Ruling {
-    /// Whether the hold's clock has to stand: nothing learnt now says anything about gray.
-    #[must_use]
-    pub fn stops_clock(self) -> bool {
-        matches!(self.reason, Reason::BothArmsFailing | Reason::ReportsMissing)
-    }
-}
-
 /// The ruling for people, as in `status.verdict`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Assessment {
