@@ -10,13 +10,14 @@ mod answer;
 mod change;
 mod features;
 mod fleet;
+mod form;
 mod observe;
 mod publish;
 mod recorded;
 mod served;
 mod serving;
-mod standing;
 mod steps;
+mod tell;
 mod transition;
 
 use std::{sync::Arc, time::Duration};
@@ -24,7 +25,7 @@ use std::{sync::Arc, time::Duration};
 use halftone_api::{Obstacle, plan::Plan, spec::Verdict};
 use halftone_routing::config::{self, RoutingConfig, names::Uid, units::Ratio};
 
-pub(crate) use self::{adopt::Held, fleet::Fleet, served::Unserved, transition::Wait};
+pub(crate) use self::fleet::Fleet;
 use self::{
     change::Change,
     transition::{Facts, next},
@@ -34,6 +35,7 @@ use crate::{
     events::Event,
     observation::Observation,
     progress::{Moving, Progress, State},
+    standing::Held,
 };
 
 /// How long a turn waits for the next one while a release is judged or a document is on its way.
@@ -115,7 +117,7 @@ pub fn turn(
         Ok(plan) if held.is_none() => Arc::clone(plan),
         _ => match in_effect(&progress, seen) {
             Some(plan) => plan,
-            None => return standing::stand_still(held, progress, seen, now),
+            None => return tell::stand_still(held, progress, seen, now),
         },
     };
     let plan_changed = progress.basis.is_none() || held.is_none() && !is_in_effect(&plan, &progress);

@@ -6,7 +6,6 @@
 mod findings;
 
 use halftone_api::{
-    Obstacle,
     plan::Plan,
     spec::{Force, Phase},
 };
@@ -15,83 +14,12 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 use crate::{
-    advance::{Held, Unserved, Wait},
     events::{Event, Reason},
-    judge::Ruling,
     progress::{Progress, State},
+    standing::{Held, Standing, Wait},
 };
 
 use self::findings::Teller;
-
-/// All that conditions and phase are made of. Two turns with the same standing tell the same.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Standing {
-    pub phase: Phase,
-    /// Number of the present step, 0 before the first, and how many there are.
-    pub step: (u32, u32),
-    pub generation: i64,
-    /// Every proxy had the document of this generation.
-    pub settled: bool,
-    pub wait: Wait,
-    pub held: Option<Held>,
-    pub unresolved: Option<Obstacle>,
-    pub unserved: Option<Unserved>,
-    /// A port that says that it speaks what proxies do not.
-    pub unspoken: Option<String>,
-    /// What cannot be written, and why.
-    pub unwritten: Option<String>,
-    /// What is wrong with the status that was found.
-    pub unreadable: Option<String>,
-    pub fleet: FleetStanding,
-    pub revision: u64,
-    pub ruling: Ruling,
-    pub judged: bool,
-    /// Hold and patience are over without a verdict.
-    pub inconclusive: bool,
-    /// The observed ratio is far from the wanted one; none where nothing is split.
-    pub drift: Option<bool>,
-    /// Nothing has reached stable for long; none unless promoted.
-    pub stable_idle: Option<bool>,
-}
-
-impl Default for Standing {
-    fn default() -> Self {
-        Self {
-            phase: Phase::Pending,
-            step: (0, 0),
-            generation: -1,
-            settled: false,
-            wait: Wait::default(),
-            held: None,
-            unresolved: None,
-            unserved: None,
-            unspoken: None,
-            unwritten: None,
-            unreadable: None,
-            fleet: FleetStanding::default(),
-            revision: 0,
-            ruling: Ruling::default(),
-            judged: false,
-            inconclusive: false,
-            drift: None,
-            stable_idle: None,
-        }
-    }
-}
-
-/// The proxies, as status tells of them.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct FleetStanding {
-    pub ready: usize,
-    pub acknowledged: usize,
-    /// Every proxy has the document.
-    pub complete: bool,
-    /// Who should have it by now.
-    pub stragglers: Vec<String>,
-    /// Who does not report.
-    pub unreported: Vec<String>,
-    pub rejected: Option<String>,
-}
 
 /// A condition before it is dated.
 struct Finding {
@@ -115,15 +43,6 @@ impl Finding {
 const TRUE: &str = "True";
 const FALSE: &str = "False";
 const UNKNOWN: &str = "Unknown";
-
-impl Standing {
-    /// Nothing of what keeps requests from being served as the spec asks is so, nor is unknown: for each of these `Ready`
-    /// is False, see *Ready means that requests are served* in docs/operations.md.
-    fn is_served(&self) -> bool {
-        let waits = matches!(self.held, Some(Held::StableUnavailable(_) | Held::GrayUnavailable(_)));
-        !waits && self.unserved.is_none() && self.unwritten.is_none() && self.unreadable.is_none()
-    }
-}
 
 /// The state in one word. Where `force` sends everyone elsewhere, it is not where users are. It is held only where the
 /// standing is served, whatever it waits for.

@@ -9,4 +9,5 @@ pub mod observation;
 pub mod progress;
 pub mod request;
 pub mod routing_for;
+mod standing;
 pub mod withdraw;

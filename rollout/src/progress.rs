@@ -24,8 +24,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 pub use self::status::Unrestorable;
 use crate::{
     clock::{Now, Timer},
-    conditions::Standing,
     judge::{Process, Reason, Ruling},
+    standing::Standing,
 };
 
 /// The state of a release. Every state but `Plain` has a gray arm.

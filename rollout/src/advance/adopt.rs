@@ -27,54 +27,8 @@ use crate::{
     observation::Observation,
     progress::{Basis, INHERITED, Moving, Progress, Release, Rollback, State, basis::moves_identity},
     routing_for::{required_features, routing_for, state_word},
+    standing::Held,
 };
-
-/// Why the newest spec is not in effect.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Held {
-    /// It is refused as it is written.
-    Refused(Obstacle),
-    /// A proxy of the fleet does not know a feature that its document needs.
-    ProxyTooOld(String),
-    /// No proxy is ready, so none is known to know such a feature.
-    NoReadyProxy(String),
-    /// A proxy has not said yet whether it knows such a feature.
-    ProxyUnheard(String),
-    /// It would move users to a stable arm that has no ready endpoint.
-    StableUnavailable(String),
-    /// The same of gray.
-    GrayUnavailable(String),
-    /// It gives up a place, and the release that takes it over is not everywhere yet.
-    HandingOver(String),
-}
-
-impl Held {
-    /// The reason, CamelCase and stable.
-    pub(crate) fn reason(&self) -> &str {
-        match self {
-            Self::Refused(obstacle) => &obstacle.reason,
-            Self::ProxyTooOld(_) => "ProxyTooOld",
-            Self::NoReadyProxy(_) => "NoReadyProxy",
-            Self::ProxyUnheard(_) => "Programming",
-            Self::StableUnavailable(_) => "StableUnavailable",
-            Self::GrayUnavailable(_) => "GrayUnavailable",
-            Self::HandingOver(_) => "HandingOver",
-        }
-    }
-
-    /// The same in a sentence.
-    pub(crate) fn message(&self) -> &str {
-        match self {
-            Self::Refused(obstacle) => &obstacle.message,
-            Self::ProxyTooOld(message)
-            | Self::NoReadyProxy(message)
-            | Self::ProxyUnheard(message)
-            | Self::StableUnavailable(message)
-            | Self::GrayUnavailable(message)
-            | Self::HandingOver(message) => message,
-        }
-    }
-}
 
 /// Why `plan` cannot be taken now, if it cannot, whatever other objects forbid.
 pub(super) fn hold_back(plan: &Plan, progress: &Progress, seen: &Observation) -> Option<Held> {

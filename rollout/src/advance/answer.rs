@@ -12,7 +12,7 @@ use super::{
     change::Change,
     fleet::Fleet,
     steps,
-    transition::{Move, Wait, next},
+    transition::{Move, next},
 };
 use crate::{
     clock::{Now, Timer},
@@ -20,6 +20,7 @@ use crate::{
     observation::Observation,
     progress::{Progress, State},
     request::{Command, Request},
+    standing::Wait,
 };
 
 /// What was done, or why nothing was.

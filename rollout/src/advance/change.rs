@@ -13,7 +13,6 @@ use halftone_routing::config::{
 use halftone_routing::sketch::Users;
 
 use super::{
-    adopt::Held,
     features::form_of,
     serving::Ruling,
     steps,
@@ -26,6 +25,7 @@ use crate::{
     observation::Observation,
     progress::{Moving, Progress, Release, Rollback, SplitCounts, StageProgress, State},
     request::next_token,
+    standing::Held,
 };
 
 /// The most releases that `status.history` keeps.

@@ -1,10 +1,12 @@
 //! Features of the proxies that a document may ask for: those that every ready proxy is known to have. One that has not
 //! reported yet may not have them, and where no proxy is ready there is nobody who is known to have any.
 
-use halftone_routing::config::{IDENTITY_2, RoutingConfig, identity::Form, units::Ratio};
+use halftone_routing::config::{IDENTITY_2, RoutingConfig, identity::Form};
 
-use super::{adopt::Held, change::Change};
-use crate::observation::{Observation, ProxySeen};
+use crate::{
+    observation::{Observation, ProxySeen},
+    standing::Held,
+};
 
 /// The form in which a release that begins now spells identities. Where a proxy may not know the second, the release
 /// does not wait for it: it takes the first.
@@ -43,41 +45,10 @@ fn lacks(feature: &str, seen: &Observation) -> Option<Held> {
     })
 }
 
-fn counting(seen: &Observation) -> impl Iterator<Item = &ProxySeen> {
+pub(super) fn counting(seen: &Observation) -> impl Iterator<Item = &ProxySeen> {
     seen.proxies.iter().filter(|proxy| proxy.counts())
 }
 
 fn knows(proxy: &ProxySeen, feature: &str) -> bool {
     proxy.features.iter().any(|known| known == feature)
-}
-
-impl Change<'_> {
-    /// A release that began before any proxy was ready, as where everything is installed at once, takes the form that
-    /// the first ones know. From then on the form stays.
-    pub(crate) fn settle_form(&mut self) {
-        self.keep_live_form();
-        let heard =
-            counting(self.seen).next().is_some() && counting(self.seen).all(|proxy| proxy.asked_at.is_some());
-        if !self.progress.memory.form_open || !heard {
-            return;
-        }
-        self.progress.memory.form_open = false;
-        let (form, at_zero) = (form_of(self.seen), self.progress.state.ratio() == Ratio::ZERO);
-        if let Some(release) = self.progress.release.as_mut().filter(|_| at_zero) {
-            release.form = form;
-        }
-    }
-
-    /// A process that begins finds in the live document how users are spelled, should the status have lost it: a
-    /// definition that is older than this program drops `status.release.features`.
-    fn keep_live_form(&mut self) {
-        let live = self.seen.document.as_ref().filter(|_| self.progress.memory.document.is_none());
-        let second = |live: &RoutingConfig| live.identity_form() == Form::Two;
-        let Some(live) = live.filter(|live| second(live)) else { return };
-        if let Some(release) = self.progress.release.as_mut().filter(|release| release.id == live.release.id)
-        {
-            release.form = Form::Two;
-            self.progress.memory.form_open = false;
-        }
-    }
 }

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use halftone_api::claims::union;
 use halftone_routing::config::{self, RoutingConfig, names::Uid, units::Revision};
 
-use super::{adopt::Held, change::Change, serving};
+use super::{change::Change, serving};
 use crate::{
     progress::State,
     routing_for::{claims, moving, required_features, routing_for, sealed, state_word},
+    standing::Held,
 };
 
 impl Change<'_> {

@@ -7,26 +7,7 @@ use halftone_routing::config::{
 };
 
 use super::change::Change;
-use crate::progress::State;
-
-/// An arm that users are sent to and that has no ready endpoint.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Unserved {
-    /// Which.
-    pub arm: Arm,
-    /// Who and why, in a sentence.
-    pub message: String,
-}
-
-impl Unserved {
-    /// The reason, CamelCase and stable.
-    pub(crate) fn reason(&self) -> &'static str {
-        match self.arm {
-            Arm::Stable => "StableUnavailable",
-            Arm::Gray => "GrayUnavailable",
-        }
-    }
-}
+use crate::{progress::State, standing::Unserved};
 
 impl Change<'_> {
     /// The arm that ought to serve users now and cannot, stable before gray.

@@ -2,12 +2,10 @@
 //! order of precedence: force, rollback, a lowered target, paused, the gates of a step up. `advance` gathers the
 //! facts and carries the move out.
 
-use std::fmt;
-
 use halftone_api::spec::{OnFailure, OnInconclusive};
 use halftone_routing::config::units::Ratio;
 
-use crate::progress::State;
+use crate::{progress::State, standing::Wait};
 
 /// What a release does next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,60 +33,6 @@ pub(crate) enum Cause {
     Failed,
     /// Hold and patience are over without a verdict.
     Inconclusive,
-}
-
-/// Why a release stays where it is. The names are stable: they are the reasons of the condition `Progressing`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
-pub(crate) enum Wait {
-    /// `spec.force` is set: ratio, clock and judge stand still.
-    Forced,
-    /// It ought to go back, and stable has no ready endpoint. Told as `StableUnavailable`.
-    Stranded,
-    /// The newest spec is not in effect; the one before is, and does not rise.
-    SpecHeld,
-    /// Paused by spec, by command or by a failure.
-    Paused,
-    /// The target is 0, or there is no gray.
-    Idle,
-    /// Not every proxy has the document.
-    #[default]
-    Programming,
-    /// A proxy does not report, or serves from its disk.
-    ReportsMissing,
-    /// The hold is not over.
-    Holding,
-    /// The hold is over and there is no verdict yet.
-    AwaitingVerdict,
-    /// A person must approve.
-    AwaitingApproval,
-    /// The schedule is closed.
-    AwaitingWindow,
-    /// The schedule has just opened, and not every proxy has reported since.
-    AwaitingReports,
-    /// A reference leads nowhere.
-    RefsUnresolved,
-    /// Stable has no ready endpoint, so that a step up could not be taken back.
-    StableUnavailable,
-    /// Gray has no ready endpoint.
-    GrayUnavailable,
-    /// Progress cannot be written.
-    NotPersisted,
-    /// The target is reached, below 100 %.
-    TargetReached,
-    /// Gray serves everyone.
-    Promoted,
-    /// It went back.
-    RolledBack,
-}
-
-impl fmt::Display for Wait {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Stranded => fmt::Debug::fmt(&Self::StableUnavailable, f),
-            // The name is the text.
-            other => fmt::Debug::fmt(other, f),
-        }
-    }
 }
 
 /// What is known when a release decides.

@@ -6,11 +6,11 @@ use halftone_api::{
 };
 use halftone_routing::config::arm::Arm;
 
-use super::{FALSE, Finding, Standing, TRUE, UNKNOWN};
+use super::{FALSE, Finding, TRUE, UNKNOWN};
 use crate::{
-    advance::{Held, Unserved, Wait},
     judge,
     progress::{Progress, State},
+    standing::{Held, Standing, Unserved, Wait},
 };
 
 /// Tells of one release.

@@ -23,8 +23,8 @@ use super::{
 };
 use crate::{
     clock::{Now, Timer},
-    conditions::Standing,
     judge::{Assessment, Process},
+    standing::Standing,
 };
 
 /// A status that no progress can be restored from: someone else has written it.

@@ -9,18 +9,19 @@ use halftone_api::{
 use halftone_routing::config::units::Ratio;
 
 use super::{
-    BUSY, Held, IDLE, REST, Turn, answer,
+    BUSY, IDLE, REST, Turn, answer,
     change::Change,
     fleet::Fleet,
     steps,
-    transition::{Move, Wait, next},
+    transition::{Move, next},
 };
 use crate::{
     clock::{Now, after, since},
-    conditions::{self, FleetStanding, Standing},
+    conditions,
     events::Event,
     observation::Observation,
     progress::{Progress, SplitCounts, State},
+    standing::{FleetStanding, Held, Standing, Wait},
 };
 
 /// Nothing has reached stable for so long: it counts as idle.
