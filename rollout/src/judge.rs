@@ -12,9 +12,11 @@ mod assessment;
 mod batch;
 mod evidence;
 mod faults;
+mod limit_state;
 mod odds;
 mod onset;
 mod relative;
+mod tally;
 mod totals;
 mod watch;
 mod words;
@@ -28,9 +30,10 @@ use halftone_api::{
     limits::Limits,
     spec::{LimitTotals, Totals, Verdict},
 };
+use limit_state::LimitState;
 use serde::{Deserialize, Serialize};
 use totals::Counted;
-use watch::{Standing, Watch};
+use watch::Watch;
 
 /// One process of the judge: all evidence since it started. A new one starts with every stage, every change of
 /// `health`, every resume after a failure and every start of the operator; each is numbered within its release
@@ -94,7 +97,7 @@ impl Process {
             totals::add(&mut self.totals, batch);
         }
         self.recent.note(batch.seconds, &batch.gray.faults);
-        let mut worst = Standing::Kept;
+        let mut worst = LimitState::Kept;
         self.about = None;
         for (at, watch) in self.watches.iter_mut().enumerate() {
             let standing = watch.add(batch, &mut self.totals.limits[at]);
@@ -103,12 +106,12 @@ impl Process {
             }
         }
         self.ruling = match worst {
-            Standing::Broken => Ruling { verdict: Verdict::Fail, reason: Reason::LimitBroken },
-            Standing::BothFailed => Ruling { verdict: Verdict::Fail, reason: Reason::BothArmsFailed },
-            Standing::BothFailing => {
+            LimitState::Broken => Ruling { verdict: Verdict::Fail, reason: Reason::LimitBroken },
+            LimitState::BothFailed => Ruling { verdict: Verdict::Fail, reason: Reason::BothArmsFailed },
+            LimitState::BothFailing => {
                 Ruling { verdict: Verdict::NeedMoreData, reason: Reason::BothArmsFailing }
             }
-            Standing::Kept => self.pass(batch),
+            LimitState::Kept => self.pass(batch),
         };
         self.ruling
     }

@@ -5,9 +5,10 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     evidence::Evidence,
-    odds::{self, Tally},
-    onset::{Onset, Window},
-    watch::{Standing, Strength},
+    limit_state::{LimitState, Strength},
+    odds,
+    onset::Onset,
+    tally::{Tally, Window},
 };
 
 /// A limit that both arms break is held against gray after this long, since gray may be what broke both.
@@ -47,40 +48,40 @@ impl AbsoluteLimit {
     }
 
     /// Takes a batch.
-    pub(super) fn add(&mut self, seen: Window) -> Standing {
+    pub(super) fn add(&mut self, seen: Window) -> LimitState {
         self.onset.add(&self.evidence, seen);
         wager(&mut self.evidence, &self.odds, seen.gray, seen.seconds);
         if let Some(both) = self.both_failing.take() {
             return self.both_arms_fail(both, seen);
         }
         if !self.evidence.decides() {
-            return Standing::Kept;
+            return LimitState::Kept;
         }
         if odds::fails_too(self.window(), self.max) {
             self.both_failing = Some(BothFailing::default());
-            return Standing::BothFailing;
+            return LimitState::BothFailing;
         }
-        Standing::Broken
+        LimitState::Broken
     }
 
     /// Evidence says that the limit was broken, not that it still is. So both arms are looked at block by block
     /// until one of them recovers, whereupon the evidence starts anew, or patience ends. It spends nothing of
     /// what was promised: the evidence has decided already, and all that can follow is to spare gray.
-    fn both_arms_fail(&mut self, mut both: BothFailing, seen: Window) -> Standing {
+    fn both_arms_fail(&mut self, mut both: BothFailing, seen: Window) -> LimitState {
         both.seconds += seen.seconds;
         both.block += seen;
         if both.block.seconds >= BLOCK_SECONDS && both.block.gray.all > 0 {
             let block = std::mem::take(&mut both.block);
             if !odds::fails_too(block, self.max) {
                 self.evidence.restart();
-                return Standing::Kept;
+                return LimitState::Kept;
             }
             if both.seconds >= PATIENCE_SECONDS {
-                return Standing::BothFailed;
+                return LimitState::BothFailed;
             }
         }
         self.both_failing = Some(both);
-        Standing::BothFailing
+        LimitState::BothFailing
     }
 
     /// What both arms did since the fault most likely began.

@@ -128,7 +128,7 @@ mod tests {
     use rand_chacha::ChaCha8Rng;
 
     use super::*;
-    use crate::judge::odds::{Absolute, Tally};
+    use crate::judge::{odds::Absolute, tally::Tally};
 
     /// The stake, with what the later starts will add, is worth at most 1 on average at every time: what Ville's
     /// inequality rests on.

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, VecDeque};
 use halftone_routing::report::{Counts, Outcome};
 use serde::{Deserialize, Serialize};
 
-use super::onset::Window;
+use super::tally::Window;
 
 /// The kinds, and what they are called in a list of figures.
 const KINDS: [(Outcome, &str); 9] = [

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     evidence::{ALTERNATIVES, PerAlternative},
-    onset::Window,
+    tally::{Tally, Window},
 };
 
 /// How many times θ₀ the alternatives of an absolute limit are; the eighth is max(0.5, 1.5·θ₀).
@@ -21,52 +21,6 @@ const CERTAIN: f64 = 1e9;
 /// How much likelier stable's counts have to be if it, too, breaks a limit. Beside a stable just below its limit
 /// one fault of gray in three hundred then waits for a second look, ten seconds later.
 const LN_THIRTY: f64 = 3.401_197_381_662_155_5;
-
-/// Bad events among all events.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Tally {
-    /// Bad ones; never more than `all`.
-    pub(super) bad: u64,
-    /// All.
-    pub(super) all: u64,
-}
-
-impl Tally {
-    /// A tally that cannot contradict itself, whatever a proxy reports.
-    pub(super) fn new(bad: u64, all: u64) -> Self {
-        Self { bad: bad.min(all), all }
-    }
-
-    /// Those that are not bad.
-    pub(super) fn good(self) -> u64 {
-        self.all.saturating_sub(self.bad)
-    }
-
-    /// Share of bad events, 0 without any events.
-    pub(super) fn rate(self) -> f64 {
-        if self.all == 0 { 0.0 } else { self.bad as f64 / self.all as f64 }
-    }
-
-    /// Whether the measured share is above so many millionths, exactly.
-    pub(super) fn is_above(self, millionths: u32) -> bool {
-        u128::from(self.bad) * 1_000_000 > u128::from(self.all) * u128::from(millionths)
-    }
-}
-
-impl std::ops::AddAssign for Tally {
-    fn add_assign(&mut self, more: Self) {
-        self.bad = self.bad.saturating_add(more.bad);
-        self.all = self.all.saturating_add(more.all);
-    }
-}
-
-impl std::ops::Sub for Tally {
-    type Output = Self;
-
-    fn sub(self, earlier: Self) -> Self {
-        Self { bad: self.bad.saturating_sub(earlier.bad), all: self.all.saturating_sub(earlier.all) }
-    }
-}
 
 /// The power that a batch's evidence is raised to, at most 1: `requests` of the judged arm in `seconds`.
 pub(super) fn power(requests: u64, seconds: f64) -> f64 {

@@ -6,39 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     evidence::{ALTERNATIVES, Evidence, PerAlternative},
-    odds::Tally,
+    tally::Window,
 };
-
-/// What one limit saw of both arms in some time.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
-pub(super) struct Window {
-    /// How long.
-    pub(super) seconds: f64,
-    /// Gray's events.
-    pub(super) gray: Tally,
-    /// Stable's events.
-    pub(super) stable: Tally,
-}
-
-impl std::ops::AddAssign for Window {
-    fn add_assign(&mut self, more: Self) {
-        self.seconds += more.seconds;
-        self.gray += more.gray;
-        self.stable += more.stable;
-    }
-}
-
-impl std::ops::Sub for Window {
-    type Output = Self;
-
-    fn sub(self, earlier: Self) -> Self {
-        Self {
-            seconds: self.seconds - earlier.seconds,
-            gray: self.gray - earlier.gray,
-            stable: self.stable - earlier.stable,
-        }
-    }
-}
 
 /// Remembers, for each alternative, the counts at its likeliest beginning: the last batch whose own weight
 /// outweighed all earlier starts.

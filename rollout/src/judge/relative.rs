@@ -7,9 +7,10 @@ use serde::{Deserialize, Serialize};
 use super::{
     absolute::wager,
     evidence::Evidence,
-    odds::{self, Tally, relative_gains},
-    onset::{Onset, Window},
-    watch::{Standing, Strength},
+    limit_state::{LimitState, Strength},
+    odds::{self, relative_gains},
+    onset::Onset,
+    tally::{Tally, Window},
 };
 
 /// One limit on the ratio of gray's rate to stable's.
@@ -31,7 +32,7 @@ impl RelativeLimit {
     }
 
     /// Takes a batch.
-    pub(super) fn add(&mut self, seen: Window) -> Standing {
+    pub(super) fn add(&mut self, seen: Window) -> LimitState {
         self.onset.add(&self.evidence, seen);
         let power = odds::power(seen.gray.all, seen.seconds);
         match relative_gains(seen.gray, seen.stable, self.factor, power) {
@@ -42,7 +43,7 @@ impl RelativeLimit {
             wager(evidence, odds, seen.gray, seen.seconds);
         }
         let above_floor = self.floor.as_ref().is_none_or(|(_, evidence)| evidence.decides());
-        if above_floor && self.evidence.decides() { Standing::Broken } else { Standing::Kept }
+        if above_floor && self.evidence.decides() { LimitState::Broken } else { LimitState::Kept }
     }
 
     /// How strong the evidence is: as strong as the weaker one of the comparison and the floor.
@@ -87,7 +88,7 @@ impl RelativeP99 {
     }
 
     /// Takes a batch as [`Self::observe`] saw it.
-    pub(super) fn add(&mut self, seen: Window) -> Standing {
+    pub(super) fn add(&mut self, seen: Window) -> LimitState {
         self.comparison.add(seen)
     }
 

@@ -6,7 +6,10 @@ use halftone_api::{
     spec::{LimitTotals, Totals},
 };
 
-use super::{Batch, odds::Tally, onset::Window};
+use super::{
+    Batch,
+    tally::{Tally, Window},
+};
 
 /// Below so many bad events of gray a relative limit is not looked at: two errors against none say nothing.
 const LEAST_BAD: u64 = 3;

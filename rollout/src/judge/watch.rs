@@ -8,38 +8,14 @@ use serde::{Deserialize, Serialize};
 use super::{
     ArmBatch, Batch, Counts,
     absolute::AbsoluteLimit,
-    odds::Tally,
-    onset::Window,
+    limit_state::{LimitState, Strength},
     relative::{RelativeLimit, RelativeP99},
+    tally::{Tally, Window},
     totals::Counted,
 };
 
 /// A batch is taken to be no longer than this (thirty years), so that sums of seconds stay numbers.
 const LONGEST_SECONDS: f64 = 1e9;
-
-/// Where gray stands with one limit, from good to bad.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Standing {
-    /// Not broken, as far as the evidence tells.
-    Kept,
-    /// Both arms break it.
-    BothFailing,
-    /// Both arms have broken it for too long.
-    BothFailed,
-    /// Broken.
-    Broken,
-}
-
-/// How strong the evidence is that gray breaks a limit.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Strength {
-    /// Logarithm of the e-value.
-    pub(super) ln_e: f64,
-    /// Where that decides.
-    pub(super) needed: f64,
-    /// What both arms did since the fault most likely began.
-    pub(super) window: Window,
-}
 
 /// The test behind one limit.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -77,14 +53,14 @@ impl Watch {
     }
 
     /// Takes a batch, and adds it to what counts for `Pass`.
-    pub(super) fn add(&mut self, batch: &Batch, counted: &mut LimitTotals) -> Standing {
+    pub(super) fn add(&mut self, batch: &Batch, counted: &mut LimitTotals) -> LimitState {
         let seen = self.observe(batch);
         if !batch.warm_up {
             counted.add(seen);
         }
         match self {
             Self::Errors(limit) => limit.add(seen),
-            Self::Latency(..) | Self::P99(_) if batch.warm_up => Standing::Kept,
+            Self::Latency(..) | Self::P99(_) if batch.warm_up => LimitState::Kept,
             Self::Latency(limit, _) => limit.add(seen),
             Self::RelativeErrors(limit) | Self::RelativeClientErrors(limit) => limit.add(seen),
             Self::P99(limit) => limit.add(seen),

@@ -5,7 +5,12 @@ use std::{fmt::Display, time::Duration};
 
 use halftone_api::{limits::Limit, spec::LimitTotals};
 
-use super::{Figure, Process, Reason, odds::Tally, onset::Window, totals::Counted, watch::Watch};
+use super::{
+    Figure, Process, Reason,
+    tally::{Tally, Window},
+    totals::Counted,
+    watch::Watch,
+};
 
 /// The ruling in one sentence.
 pub(super) fn message(process: &Process) -> String {
