@@ -27,17 +27,17 @@ use halftone_rollout::events::{Event, Reason};
 use crate::clock::Clock;
 use crate::credentials::{Credentials, REPORT};
 use crate::events::Events;
+use crate::lock::lock;
 use crate::metrics::Metrics;
+use crate::missed::{DEADLINE, Missed};
 use crate::objects::FleetRef;
 use crate::roster::{ProxyPod, Roster};
-use crate::world::{World, lock};
+use crate::world::World;
 
 /// What people are told of a proxy without room.
 const CROWDED: &str = "90 % of its places for client connections are taken: connections that send nothing are closed \
                        after 10 s, and when all are taken the longest idle make room; see who connects, add replicas, \
                        or raise maxConnections and the memory limit";
-/// A report that takes longer is missed.
-const DEADLINE: Duration = Duration::from_secs(1);
 /// Within a round, slow proxies are waited for so long.
 const PATIENCE: Duration = Duration::from_millis(250);
 /// Reports at once; each may be large.
@@ -93,39 +93,6 @@ struct Answer {
     pod: Arc<ProxyPod>,
     asked_at: Instant,
     report: Result<TrafficReport, Missed>,
-}
-
-/// Why there is no report.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum Missed {
-    #[error("no answer within {DEADLINE:?}")]
-    Late,
-    #[error("{0}")]
-    Unreachable(String),
-    #[error("it answers {0}: {1}")]
-    Refused(StatusCode, String),
-    #[error("{0}")]
-    ClockSkew(String),
-    #[error("{0}")]
-    Malformed(String),
-    #[error("it is the report of {0}, which is another pod")]
-    Stranger(String),
-}
-
-impl Missed {
-    pub(crate) const KINDS: [&str; 6] =
-        ["late", "unreachable", "refused", "clockSkew", "malformed", "stranger"];
-
-    fn kind(&self) -> &'static str {
-        match self {
-            Self::Late => "late",
-            Self::Unreachable(_) => "unreachable",
-            Self::Refused(..) => "refused",
-            Self::ClockSkew(_) => "clockSkew",
-            Self::Malformed(_) => "malformed",
-            Self::Stranger(_) => "stranger",
-        }
-    }
 }
 
 impl Collector {

@@ -15,9 +15,9 @@ use tokio::time::Instant;
 
 use crate::cluster::Cluster;
 use crate::error::Error;
+use crate::lock::lock;
 use crate::names;
 use crate::objects::{self, FleetRef};
-use crate::world::lock;
 
 /// The page with a proxy's report.
 pub const REPORT: &str = "/report";

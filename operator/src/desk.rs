@@ -5,7 +5,6 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use halftone_api::Obstacle;
-use halftone_api::spec::GrayReleaseSpec;
 use halftone_api::{GrayRelease, GrayReleaseStatus, Plan};
 use halftone_rollout::clock::Now;
 use halftone_rollout::events::Event;
@@ -20,7 +19,7 @@ use crate::conflicts::{Claim, Claims};
 use crate::endpoints;
 use crate::lenient::TOO_NEW;
 use crate::names::{ACCEPTED_KEY, Key};
-use crate::objects::Kept;
+use crate::objects::{Kept, spec_text};
 use crate::ownership::possession::may_be_in_effect;
 use crate::packed::Packed;
 use crate::written::Written;
@@ -134,12 +133,6 @@ impl Tracked {
     pub fn newest(&self) -> Option<&Arc<Plan>> {
         self.plan.as_ref().ok()
     }
-}
-
-/// A spec as it is kept beside the document while it is in effect.
-#[must_use]
-pub fn spec_text(spec: &GrayReleaseSpec) -> String {
-    serde_json::to_string(spec).expect("a spec is plain data")
 }
 
 /// The plan of the spec that was in effect when `kept` was written, its ports by the names that they have in the

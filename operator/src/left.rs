@@ -5,51 +5,31 @@
 //! is refused (`ClassUnknown`) and stays where it is. The worker acts under the Lease of the first fleet that is left,
 //! since the chart's role names no Lease of a fleet that it does not have.
 
+mod classes;
+
 use std::collections::BTreeSet;
-use std::sync::Mutex;
 use std::time::Duration;
 
-use halftone_api::fleet::FleetTimes;
-use halftone_api::fleet::{FleetDeclaration, FleetDeclarations};
+use halftone_api::GrayRelease;
+use halftone_api::fleet::{FleetDeclaration, FleetDeclarations, FleetTimes};
 use halftone_routing::config::names::ObjectName;
 use halftone_routing::fleet::FleetConfig;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{Api, ListParams, ObjectMeta};
 use kube::{Client, ResourceExt};
 
-use crate::cluster::in_time;
+use crate::cluster::{Cluster, in_time};
 use crate::error::Error;
 use crate::names::{self, CLASS_LABEL, CONTROLLER_ANNOTATION};
-use crate::objects;
-use crate::reconcile::Context;
-use crate::world::{fleet_ref, lock};
+use crate::objects::{self, FleetRef};
+use crate::world::{World, fleet_ref};
+
+pub use self::classes::LeftClasses;
 
 /// Between two tries to find out what is left.
 const RETRY: Duration = Duration::from_secs(2);
 /// Objects of a page of the listing.
 const PAGE: u32 = 500;
-
-/// The classes of fleets that have left and have a worker.
-#[derive(Debug, Default)]
-pub struct LeftClasses(Mutex<Option<BTreeSet<ObjectName>>>);
-
-impl LeftClasses {
-    /// Whether nobody looks after a class that is not configured. Not before it is known what has left.
-    #[must_use]
-    pub fn is_nobodys(&self, class: &str) -> bool {
-        lock(&self.0).as_ref().is_some_and(|left| !left.iter().any(|of| of.as_str() == class))
-    }
-
-    fn set(&self, left: BTreeSet<ObjectName>) {
-        *lock(&self.0) = Some(left);
-    }
-
-    fn remove(&self, class: &ObjectName) {
-        if let Some(left) = lock(&self.0).as_mut() {
-            left.remove(class);
-        }
-    }
-}
 
 /// Finds the fleets that have left, however long the API server takes to answer.
 pub async fn find(client: &Client, fleets: &FleetDeclarations, left: &LeftClasses) -> Vec<FleetDeclaration> {
@@ -126,16 +106,19 @@ fn declaration(config: FleetConfig, namespace: ObjectName, times: FleetTimes) ->
     }
 }
 
-/// Removes what is left of the fleet itself, once no release of it is ours and no document is there. Says whether that
-/// is done.
+/// Whether something of this fleet is ours or still served: then it stays as it is.
+pub fn is_used(world: &World, class: &ObjectName, is_anothers: impl Fn(&GrayRelease) -> bool) -> bool {
+    if !world.is_synced(class) || !world.keys_kept(class).is_empty() {
+        return true;
+    }
+    world.releases_of(class).iter().any(|packed| !is_anothers(&packed.unpack()))
+}
+
+/// Removes what is left of a fleet that is not used any more.
 ///
 /// # Errors
 /// Something could not be removed; the next try does the rest.
-pub async fn settle(context: &Context) -> Result<bool, Error> {
-    if is_used(context) {
-        return Ok(false);
-    }
-    let (fleet, cluster) = (&context.fleet, &context.cluster);
+pub async fn settle(cluster: &Cluster, fleet: &FleetRef, left: &LeftClasses) -> Result<(), Error> {
     for name in [names::keys_config_map(&fleet.class), names::fleet_config_map(&fleet.class)] {
         if let Some(object) = cluster.config_map(fleet.namespace.as_str(), &name).await? {
             let version = object.resource_version().unwrap_or_default();
@@ -143,18 +126,9 @@ pub async fn settle(context: &Context) -> Result<bool, Error> {
         }
     }
     cluster.delete_lease(fleet.namespace.as_str(), &names::lease(&fleet.class)).await?;
-    context.left.remove(&fleet.class);
+    left.remove(&fleet.class);
     tracing::info!(fleet = %fleet.class, "the fleet has left: its settings, keys and Lease are removed");
-    Ok(true)
-}
-
-fn is_used(context: &Context) -> bool {
-    let class = &context.fleet.class;
-    if !context.world.is_synced(class) || !context.world.keys_kept(class).is_empty() {
-        return true;
-    }
-    let of_class = context.world.releases_of(class);
-    of_class.iter().any(|packed| !context.is_anothers(&packed.unpack()))
+    Ok(())
 }
 
 #[cfg(test)]
@@ -182,15 +156,5 @@ mod tests {
         assert_eq!(of(settings("halftone-fleet-web", "web", None), us), None, "of 0.1, or of nobody");
         assert_eq!(of(settings("gr-uid-1", "web", us), us), None, "a document");
         assert_eq!(of(settings("halftone-fleet-web", "web", None), None).as_deref(), Some("web"));
-    }
-
-    #[test]
-    fn before_it_is_known_what_has_left_no_class_is_nobodys() {
-        let left = LeftClasses::default();
-        assert!(!left.is_nobodys("web"));
-        left.set(BTreeSet::from(["web".parse().unwrap()]));
-        assert!(!left.is_nobodys("web") && left.is_nobodys("blue"));
-        left.remove(&"web".parse().unwrap());
-        assert!(left.is_nobodys("web"));
     }
 }

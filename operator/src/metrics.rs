@@ -15,8 +15,8 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
 pub use self::releases::Releases;
-use crate::collect::Missed;
 use crate::error::Error;
+use crate::missed::Missed;
 
 /// One label of one of these names; the fleets and steps are few.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use halftone_api::GrayRelease;
+use halftone_api::{GrayRelease, GrayReleaseSpec};
 use halftone_daemon::token::Keys;
 use halftone_rollout::request::REQUEST_ANNOTATION;
 use halftone_rollout::withdraw::{GONE_SINCE_ANNOTATION, WITHDRAWN_SINCE_ANNOTATION, reserved};
@@ -114,6 +114,12 @@ impl Wanted {
         data.extend(self.accepted.iter().map(|spec| (ACCEPTED_KEY.to_owned(), spec.to_string())));
         Ok(config_map(fleet, name, Some(annotations), data, version))
     }
+}
+
+/// A spec as it is kept beside the document while it is in effect.
+#[must_use]
+pub fn spec_text(spec: &GrayReleaseSpec) -> String {
+    serde_json::to_string(spec).expect("a spec is plain data")
 }
 
 /// The ConfigMap of a fleet, written by the installation `us`.

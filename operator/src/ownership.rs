@@ -22,10 +22,11 @@ use tokio::time::Instant;
 
 pub use self::decision::{Order, Owner, Tally, owner};
 use crate::events::Events;
+use crate::lock::lock;
 use crate::metrics::Metrics;
 use crate::objects::{FleetRef, Kept};
 use crate::pages::Notices;
-use crate::world::{World, lock};
+use crate::world::World;
 
 /// At rest, too, one status is written this often.
 const BEAT: Duration = Duration::from_secs(240);

@@ -9,8 +9,9 @@ use hyper::body::Incoming;
 use hyper::{Request, StatusCode};
 use tokio::net::TcpListener;
 
+use crate::lock::lock;
 use crate::metrics::Metrics;
-use crate::world::{World, lock};
+use crate::world::World;
 
 /// Connections at once: probes and a few scrapers.
 const CONNECTIONS: usize = 64;

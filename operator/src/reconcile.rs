@@ -33,12 +33,13 @@ use crate::desk::{Desk, Tracked};
 use crate::error::Error;
 use crate::events::Events;
 use crate::left::LeftClasses;
+use crate::lock::lock;
 use crate::metrics::Metrics;
 use crate::names::Key;
 use crate::objects::{FleetRef, Kept};
 use crate::ownership::Ownership;
 use crate::roster::Roster;
-use crate::world::{World, lock};
+use crate::world::World;
 
 /// What the turns of a fleet's releases have in common.
 #[derive(Debug)]

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt};
+use halftone_api::GrayRelease;
 use halftone_api::claims::Standing;
 use halftone_rollout::advance::{BUSY, IDLE};
 use halftone_rollout::events::{Event, Reason};
@@ -371,8 +372,12 @@ impl Worker {
             let context = Arc::clone(&self.context);
             self.settling.push(Box::pin(async move {
                 if context.leaving {
-                    let gone = left::settle(&context).await?;
-                    return Ok(if gone { Settled::Gone } else { Settled::Kept });
+                    let is_anothers = |release: &GrayRelease| context.is_anothers(release);
+                    if left::is_used(&context.world, &context.fleet.class, is_anothers) {
+                        return Ok(Settled::Kept);
+                    }
+                    left::settle(&context.cluster, &context.fleet, &context.left).await?;
+                    return Ok(Settled::Gone);
                 }
                 fleets::settle(&context)
                     .await

@@ -5,7 +5,7 @@
 mod follow;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use halftone_api::fleet::{FleetDeclaration, FleetDeclarations};
 use halftone_routing::config::arm::ServiceRef;
@@ -22,6 +22,7 @@ use tokio::task::AbortHandle;
 use crate::cluster::in_time;
 use crate::endpoints::Found;
 use crate::error::Error;
+use crate::lock::lock;
 use crate::metrics::Metrics;
 use crate::names::{self, Key};
 use crate::objects::{FleetRef, Kept};
@@ -392,9 +393,4 @@ pub fn fleet_ref(fleet: &FleetDeclaration) -> Option<FleetRef> {
 fn selector(fleet: &FleetDeclaration) -> String {
     let labels = fleet.pod_selector.iter().map(|(name, value)| format!("{name}={value}"));
     labels.collect::<Vec<_>>().join(",")
-}
-
-pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // What a panic left behind is whole: each change is made under the lock at once.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

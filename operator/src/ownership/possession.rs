@@ -5,8 +5,7 @@ use halftone_api::GrayReleaseStatus;
 use halftone_api::spec::ControllerStatus;
 use xxhash_rust::xxh3::xxh3_128;
 
-use crate::desk::spec_text;
-use crate::objects::Kept;
+use crate::objects::{Kept, spec_text};
 
 /// The revision from which on `us` has a release, 0 if no other installation had it. Two of one namespace have the same
 /// ConfigMaps, so that nothing is past between them.

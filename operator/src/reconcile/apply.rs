@@ -14,9 +14,9 @@ use tokio::time::Instant;
 
 use super::observe::Observed;
 use super::{Context, Live};
-use crate::desk::{self, Tracked};
+use crate::desk::Tracked;
 use crate::error::Error;
-use crate::objects::{Kept, Wanted};
+use crate::objects::{Kept, Wanted, spec_text};
 use crate::packed::Packed;
 use crate::written::Written;
 
@@ -186,7 +186,7 @@ fn accepted(tracked: &Tracked, object: &GrayRelease, kept: Option<&Kept>, turn: 
     if !tracked.newest().is_some_and(|plan| turn.takes(plan)) {
         return tracked.accepted.clone();
     }
-    let text = desk::spec_text(&object.spec);
+    let text = spec_text(&object.spec);
     // Remembered once.
     let kept = kept.and_then(|kept| kept.accepted.clone()).filter(|kept| **kept == *text);
     kept.or_else(|| Some(text.into()))
