@@ -10,7 +10,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, ValueHint};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueHint};
 use clap_complete::Shell;
 
 #[cfg(test)]
@@ -23,6 +23,7 @@ pub(crate) use self::running::{
     VersionArguments, WatchArguments, Which,
 };
 
+use crate::output::ColorChoice;
 use crate::percent::{Percent, parse_ratio};
 use halftone_routing::config::units::Ratio;
 
@@ -42,17 +43,6 @@ pub(crate) struct Arguments {
     /// When to colour: a terminal is asked by default, and NO_COLOR is respected.
     #[arg(long, global = true, value_enum, default_value_t = ColorChoice::Auto)]
     pub(crate) color: ColorChoice,
-}
-
-/// Values of `--color`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum ColorChoice {
-    /// Colour on a terminal only.
-    Auto,
-    /// Colour always.
-    Always,
-    /// Never colour.
-    Never,
 }
 
 /// One variant for each command.

@@ -11,7 +11,7 @@ use kube::ResourceExt;
 
 use crate::args::ClusterArguments;
 use crate::cluster::{self, Cluster, Scope};
-use crate::engine::release::name_of;
+use crate::summary::name_of;
 
 /// No file names beside the candidates, in the words of kubectl's own completion.
 const NO_FILES: &str = ":4\n";
@@ -123,7 +123,7 @@ fn releases(command: &Command, words: &[String]) -> Vec<(String, String)> {
     let Ok(Ok(Ok(listing))) = listed else { return Vec::new() };
     let named = |release: &GrayRelease| {
         let name = if all { name_of(release) } else { release.name_any() };
-        (name, release.status.as_ref().map_or_else(String::new, crate::view::phase))
+        (name, release.status.as_ref().map_or_else(String::new, crate::summary::phase))
     };
     listing.releases.iter().map(named).collect()
 }

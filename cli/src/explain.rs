@@ -27,8 +27,8 @@ use serde::Serialize;
 use crate::args::{self, ExplainArguments};
 use crate::cluster::operator::LOST;
 use crate::cluster::{self, Cluster};
-use crate::engine::release::name_of;
 use crate::output::{self, Failure};
+use crate::summary::name_of;
 use crate::{fleet, here, manifests, socket};
 
 /// Runs the command.

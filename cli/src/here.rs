@@ -7,10 +7,16 @@ use std::sync::Arc;
 use halftone_routing::config::RoutingConfig;
 use halftone_routing::config::parse::Parsed;
 
+use crate::args::{self, Place, Running};
 use crate::engine::past::Happened;
 use crate::engine::{AppliedHere, Measured};
 use crate::output::Failure;
-use crate::socket::{Answer, Question, question};
+use crate::socket::{self, Answer, Question, question};
+
+/// Where releases are found. `kubectl halftone` means a cluster.
+pub(crate) fn place(running: &Running, all_namespaces: bool) -> Place {
+    running.place(all_namespaces || args::is_plugin(), socket::runs)
+}
 
 /// The releases, or the one that is named, with what their arms did in the last seconds.
 ///

@@ -25,6 +25,7 @@ mod socket;
 mod split;
 mod status;
 mod steer;
+mod summary;
 mod taken;
 mod view;
 

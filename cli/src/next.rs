@@ -9,9 +9,9 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::args;
-use crate::engine::release::name_of;
 use crate::output::span;
-use crate::status::condition;
+use crate::summary::condition;
+use crate::summary::name_of;
 
 /// What the release waits for and what to do; none where nothing is to be said.
 pub(crate) fn next(release: &GrayRelease, now: Now) -> Option<String> {

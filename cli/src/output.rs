@@ -5,12 +5,22 @@ use std::fmt;
 use std::io::{self, BufWriter, IsTerminal, Write};
 use std::process::ExitCode;
 
+use clap::ValueEnum;
 use comfy_table::Table;
 use jiff::SignedDuration;
 use owo_colors::OwoColorize;
 use serde::Serialize;
 
-use crate::args::ColorChoice;
+/// Values of `--color`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ColorChoice {
+    /// Colour on a terminal only.
+    Auto,
+    /// Colour always.
+    Always,
+    /// Never colour.
+    Never,
+}
 
 /// Why a command could not do its work: what happened, where, and what to do next.
 #[derive(Debug)]

@@ -8,17 +8,17 @@ use halftone_api::GrayRelease;
 use halftone_api::spec::{ArmSpec, GrayReleaseStatus, IncludedTraffic, IntOrString, RequestResult, Word};
 use halftone_rollout::clock::Now;
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use owo_colors::OwoColorize;
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::course::Course;
-use crate::engine::release::name_of;
 use crate::engine::traffic::{ArmFigures, WINDOW};
 use crate::next::next;
 use crate::output::{self, span};
-use crate::view::{Shown, phase, standing};
+use crate::summary::name_of;
+use crate::summary::{condition, phase, standing};
+use crate::view::Shown;
 
 /// In the place of a phase.
 const UNREADABLE: &str = "Unreadable";
@@ -385,11 +385,6 @@ fn place(arm: &ArmSpec) -> String {
         (None, Some(addresses)) => addresses.join(","),
         (None, None) => String::new(),
     }
-}
-
-/// One condition of a status.
-pub(crate) fn condition<'a>(status: &'a GrayReleaseStatus, kind: &str) -> Option<&'a Condition> {
-    status.conditions.iter().find(|condition| condition.type_ == kind)
 }
 
 fn line(out: &mut String, name: &str, text: &str) {

@@ -17,18 +17,18 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::args::{
-    self, ApproveArguments, FleetArguments, GetArguments, HistoryArguments, Place, RequestArguments, Running,
+    ApproveArguments, FleetArguments, GetArguments, HistoryArguments, Place, RequestArguments,
     StatusArguments, WatchArguments, Which,
 };
 use crate::cluster::{self, Cluster, Scope};
 use crate::course::End;
 use crate::engine::Measured;
-use crate::engine::release::name_of;
 use crate::here;
 use crate::interrupt::or_interrupted;
 use crate::output::{self, Failure};
-use crate::socket::{self, Answer, Question, question};
+use crate::socket::{Answer, Question, question};
 use crate::status::{self, Listing, Traffic};
+use crate::summary::name_of;
 use crate::taken::{Outcome, Taken};
 use crate::view::View;
 
@@ -46,7 +46,7 @@ pub(crate) fn approve(arguments: &ApproveArguments) -> Result<ExitCode, Failure>
 
 /// The other commands: one verb for one release.
 pub(crate) fn request(arguments: &RequestArguments, command: Command) -> Result<ExitCode, Failure> {
-    let outcome = match place(&arguments.running, false) {
+    let outcome = match here::place(&arguments.running, false) {
         Place::Local(state) => request_here(&state, arguments, command)?,
         Place::Cluster { looked_here } => cluster::block_on(async {
             let cluster = Cluster::connect(&arguments.running.cluster, looked_here).await?;
@@ -178,7 +178,7 @@ fn json(which: &Which, listing: &Listing, traffic: &BTreeMap<String, Traffic>) -
 
 /// `halftone history`
 pub(crate) fn history(arguments: &HistoryArguments) -> Result<ExitCode, Failure> {
-    let release = match place(&arguments.running, false) {
+    let release = match here::place(&arguments.running, false) {
         Place::Local(state) => here::release(&state, &arguments.name)?.release,
         Place::Cluster { looked_here } => cluster::block_on(async {
             Cluster::connect(&arguments.running.cluster, looked_here).await?.release(&arguments.name).await
@@ -197,7 +197,8 @@ pub(crate) fn history(arguments: &HistoryArguments) -> Result<ExitCode, Failure>
 pub(crate) fn watch(arguments: &WatchArguments) -> Result<ExitCode, Failure> {
     let which = &arguments.which;
     cluster::block_on(async {
-        let watching: Pin<Box<dyn Future<Output = _>>> = match place(&which.running, which.in_cluster()) {
+        let watching: Pin<Box<dyn Future<Output = _>>> = match here::place(&which.running, which.in_cluster())
+        {
             Place::Local(state) => Box::pin(watch_here(state, arguments)),
             Place::Cluster { looked_here } => Box::pin(async move {
                 let cluster = Cluster::connect(&which.running.cluster, looked_here).await?;
@@ -259,7 +260,7 @@ impl Seen {
 fn releases(which: &Which, fleet: Option<&FleetArguments>) -> Result<Seen, Failure> {
     let name = which.name.as_deref();
     let only = |releases| Listing { releases, ..Listing::default() };
-    match place(&which.running, which.in_cluster()) {
+    match here::place(&which.running, which.in_cluster()) {
         Place::Local(state) => {
             let found = here::releases(&state, name)?;
             let traffic =
@@ -290,9 +291,4 @@ fn releases(which: &Which, fleet: Option<&FleetArguments>) -> Result<Seen, Failu
             Ok(Seen { listing: only(vec![release]), ..seen })
         }),
     }
-}
-
-/// Where releases are found. `kubectl halftone` means a cluster.
-pub(crate) fn place(running: &Running, all_namespaces: bool) -> Place {
-    running.place(all_namespaces || args::is_plugin(), socket::runs)
 }

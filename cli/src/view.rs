@@ -8,17 +8,17 @@ use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::net::SocketAddr;
 
-use halftone_api::spec::{GrayReleaseStatus, StateName};
+use halftone_api::spec::GrayReleaseStatus;
 use halftone_rollout::clock::Now;
 use halftone_rollout::events::Severity;
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use owo_colors::OwoColorize;
 use serde_json::{Value, json};
 
 use self::screen::{Block, Screen};
 use crate::course::Course;
-use crate::output::{self, span};
-use crate::status::condition;
+use crate::output;
+use crate::summary::{condition, phase, standing};
 
 /// One release as it is shown.
 pub(crate) struct Shown {
@@ -207,11 +207,6 @@ impl View {
     }
 }
 
-/// The phase in one word.
-pub(crate) fn phase(status: &GrayReleaseStatus) -> String {
-    status.phase.as_ref().map_or_else(|| "Pending".to_owned(), |phase| format!("{phase:?}"))
-}
-
 /// The verdict in a sentence.
 fn verdict(status: &GrayReleaseStatus) -> Option<String> {
     let verdict = status.verdict.as_ref()?;
@@ -238,41 +233,6 @@ fn summary(shown: &Shown, now: Now) -> Value {
         })),
         "next": shown.next,
     })
-}
-
-/// Phase, step, ratio, and how long it stays so.
-pub(crate) fn standing(status: &GrayReleaseStatus, now: Now) -> String {
-    let mut text = phase(status);
-    if let Some(step) = &status.step {
-        text.push_str(&format!(" step {}", step.display));
-    }
-    if let Some(ratio) = &status.ratio {
-        text.push_str(&format!(" at {ratio}"));
-    }
-    if let Some(seen) = status.observed.as_ref().and_then(|observed| observed.ratio.as_ref()) {
-        text.push_str(&format!(" (observed {seen})"));
-    }
-    if let Some(left) = left(status, now) {
-        text.push_str(&format!(", {left}"));
-    }
-    text
-}
-
-fn left(status: &GrayReleaseStatus, now: Now) -> Option<String> {
-    let rest = |ends: Option<Timestamp>, what: &str| {
-        let rest = ends?.duration_since(now.steady);
-        // What is left of a second counts as one.
-        (!rest.is_negative())
-            .then(|| format!("{what} {} more", span(rest + SignedDuration::from_millis(999))))
-    };
-    // A reached target has a hold as well, should it be raised; until then nothing waits for it.
-    let reached = status.state.as_ref().is_some_and(|state| *state == StateName::TargetReached);
-    let step = status.step.as_ref().filter(|_| !reached);
-    let stands = || Some(format!("hold stands with {} left", step?.hold_left.as_ref()?));
-    rest(status.watch_ends_at, "watched for")
-        .or_else(|| rest(step.and_then(|step| step.hold_ends_at), "holds for"))
-        .or_else(|| stands().filter(|text| !text.contains(" 0s ") && !text.contains(" 0ms ")))
-        .or_else(|| rest(status.patience_ends_at, "waits for a verdict for"))
 }
 
 /// The block of one release.

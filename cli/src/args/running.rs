@@ -8,6 +8,9 @@ use super::parse_duration;
 use super::place::{ClusterArguments, FleetArguments, Running};
 use super::printed::{Listed, Printed};
 
+/// The versions that can be gone back to.
+const VERSIONS: [&str; 1] = ["0.1"];
+
 /// `halftone get`
 #[derive(Debug, Args)]
 pub(crate) struct GetArguments {
@@ -166,7 +169,7 @@ pub(crate) struct CheckArguments {
     #[arg(long)]
     pub(crate) pre: bool,
     /// Before going back: which releases need more than that version knows, and what to do. The one version is 0.1
-    #[arg(long, value_name = "VERSION", value_parser = crate::cluster::check::VERSIONS, conflicts_with = "pre")]
+    #[arg(long, value_name = "VERSION", value_parser = VERSIONS, conflicts_with = "pre")]
     pub(crate) downgrade: Option<String>,
     #[command(flatten)]
     pub(crate) cluster: ClusterArguments,

@@ -13,8 +13,8 @@ use kube::ResourceExt;
 use kube::api::ListParams;
 
 use super::{Cluster, Scope};
-use crate::engine::release::name_of;
 use crate::output::Failure;
+use crate::summary::name_of;
 
 const CLASS_LABEL: &str = "halftone.dev/class";
 const DOCUMENT_KEY: &str = "routing.json";

@@ -17,7 +17,6 @@ use comfy_table::Table;
 use owo_colors::OwoColorize;
 use serde::Serialize;
 
-pub(crate) use self::downgrade::VERSIONS;
 use super::{Cluster, block_on};
 use crate::args::CheckArguments;
 use crate::output::{self, Failure};

@@ -21,9 +21,9 @@ use super::operator::{LOST, sends_to_stable};
 use super::proxies::{Proxy, Runs};
 use super::{Cluster, block_on};
 use crate::args::{AppliedArguments, ConfigArguments, ConfigCommand, Place};
-use crate::engine::release::name_of;
+use crate::here;
 use crate::output::{self, Failure};
-use crate::{here, steer};
+use crate::summary::name_of;
 
 /// Runs the command.
 pub(crate) fn run(arguments: &ConfigArguments) -> Result<ExitCode, Failure> {
@@ -35,7 +35,7 @@ pub(crate) fn run(arguments: &ConfigArguments) -> Result<ExitCode, Failure> {
 }
 
 async fn show(name: &str, arguments: &AppliedArguments) -> Result<ExitCode, Failure> {
-    let looked_here = match steer::place(&arguments.running, false) {
+    let looked_here = match here::place(&arguments.running, false) {
         Place::Local(state) => return show_here(&state, name, arguments),
         Place::Cluster { looked_here } => looked_here,
     };
@@ -94,7 +94,7 @@ fn applied_here(state: &Path, name: &str) -> Result<(GrayRelease, Arc<RoutingCon
 }
 
 async fn diff(name: &str, arguments: &AppliedArguments) -> Result<ExitCode, Failure> {
-    let looked_here = match steer::place(&arguments.running, false) {
+    let looked_here = match here::place(&arguments.running, false) {
         Place::Local(state) => {
             let (release, document) = applied_here(&state, name)?;
             return tell_diff(&release, &document, arguments);

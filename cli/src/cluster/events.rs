@@ -20,18 +20,18 @@ use serde::Serialize;
 use super::{Cluster, Name, Scope, block_on};
 use crate::args::{EventsArguments, Place};
 use crate::engine::past::Happened;
-use crate::engine::release::name_of;
+use crate::here;
 use crate::interrupt::or_interrupted;
 use crate::output::{self, Failure};
+use crate::summary::name_of;
 use crate::view::News;
-use crate::{here, steer};
 
 /// How often a `halftone run` is asked for new ones.
 const LOOK: Duration = Duration::from_millis(500);
 
 /// Runs the command.
 pub(crate) fn run(arguments: &EventsArguments) -> Result<ExitCode, Failure> {
-    match steer::place(&arguments.running, false) {
+    match here::place(&arguments.running, false) {
         Place::Local(state) => block_on(or_interrupted(of_run(&state, arguments))),
         Place::Cluster { looked_here } => of_cluster(arguments, looked_here),
     }

@@ -13,8 +13,8 @@ use serde::Serialize;
 
 use super::{Cluster, Scope, block_on};
 use crate::args::ProxiesArguments;
-use crate::engine::release::name_of;
 use crate::output::{self, Failure, span};
+use crate::summary::name_of;
 
 const PROXIES: &str = "app.kubernetes.io/name=halftone-proxy";
 const CLASS_LABEL: &str = "halftone.dev/class";

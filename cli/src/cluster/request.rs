@@ -16,8 +16,8 @@ use super::failure::Doing;
 use super::pending::{Fate, Step, fate, step};
 use super::{Cluster, Scope};
 use crate::args::RequestArguments;
-use crate::engine::release::name_of;
 use crate::output::Failure;
+use crate::summary::name_of;
 use crate::taken::{Outcome, Taken};
 
 /// Who wrote the annotation, for `metadata.managedFields`.

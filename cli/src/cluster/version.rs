@@ -11,15 +11,15 @@ use serde::Serialize;
 
 use super::{Cluster, Scope, block_on};
 use crate::args::{Place, VersionArguments};
+use crate::here;
 use crate::output::{self, Failure};
-use crate::{here, steer};
 
 const CLIENT: &str = env!("CARGO_PKG_VERSION");
 const VERSION_LABEL: &str = "app.kubernetes.io/version";
 
 /// Runs the command. What is no cluster, or may not be seen, leaves the version of this program.
 pub(crate) fn run(arguments: &VersionArguments) -> Result<ExitCode, Failure> {
-    let versions = match steer::place(&arguments.running, false) {
+    let versions = match here::place(&arguments.running, false) {
         Place::Local(state) => Versions { run: Some(here::applied(&state)?.version), ..Versions::client() },
         Place::Cluster { .. } if arguments.client => Versions::client(),
         Place::Cluster { looked_here } => block_on(of_cluster(arguments, looked_here))?,

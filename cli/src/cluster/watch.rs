@@ -21,10 +21,10 @@ use super::failure::Doing;
 use super::{Cluster, Name, Scope, read};
 use crate::args::WatchArguments;
 use crate::course::{Course, End};
-use crate::engine::release::name_of;
 use crate::interrupt::or_interrupted;
 use crate::output::Failure;
 use crate::status::{Unreadable, shown};
+use crate::summary::name_of;
 use crate::view::View;
 
 /// What is left of a hold is shown anew this often.

@@ -26,6 +26,7 @@ use super::Measured;
 use super::past::Past;
 use super::state::Record;
 use super::traffic::Traffic;
+use crate::summary::name_of;
 
 /// Figures alone are written this seldom.
 const FIGURES: Duration = Duration::from_secs(10);
@@ -64,13 +65,6 @@ pub(crate) struct Release {
 struct Written {
     status: GrayReleaseStatus,
     at: Instant,
-}
-
-/// `NAMESPACE/NAME` of an object.
-pub(crate) fn name_of(object: &GrayRelease) -> String {
-    let metadata = &object.metadata;
-    let namespace = metadata.namespace.as_deref().unwrap_or("default");
-    format!("{namespace}/{}", metadata.name.as_deref().unwrap_or_default())
 }
 
 impl Release {

@@ -17,8 +17,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::release::name_of;
 use crate::output::Failure;
+use crate::summary::name_of;
 
 /// The largest file of a release that is read, in bytes.
 const LARGEST: u64 = 64 << 20;

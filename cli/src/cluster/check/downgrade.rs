@@ -7,12 +7,9 @@ use serde_json::Value;
 
 use super::super::{Cluster, Scope};
 use super::Check;
-use crate::engine::release::name_of;
 use crate::output::Failure;
 use crate::status::{Listing, Unreadable};
-
-/// The versions that can be gone back to.
-pub(crate) const VERSIONS: [&str; 1] = ["0.1"];
+use crate::summary::name_of;
 
 /// `spec` as 0.1 knew it: `fields` by name, `items` of lists, `words` where only some will do.
 const SPEC_OF_0_1: &str = include_str!("spec-0.1.json");

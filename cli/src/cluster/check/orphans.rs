@@ -11,8 +11,8 @@ use kube::api::ListParams;
 
 use super::super::{Cluster, Scope};
 use super::Check;
-use crate::engine::release::name_of;
 use crate::status::{Listing, Unreadable};
+use crate::summary::name_of;
 
 const NAME: &str = "documents without a release";
 const LABEL: &str = "halftone.dev/class";

@@ -7,9 +7,9 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::Check;
 use crate::course::Course;
-use crate::engine::release::name_of;
 use crate::output::Failure;
 use crate::status::{Listing, Unreadable};
+use crate::summary::name_of;
 
 /// What proxies lack for longer than this is not on its way any more.
 const ON_ITS_WAY: SignedDuration = SignedDuration::from_secs(60);
