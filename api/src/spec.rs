@@ -34,6 +34,7 @@ mod arm;
 mod condition;
 mod health;
 mod identity;
+pub(crate) mod pattern;
 pub(crate) mod rules;
 pub(crate) mod schema;
 mod status;
@@ -84,7 +85,7 @@ mod word;
 ])))]
 pub struct GrayReleaseSpec {
     /// The fleet of proxies that serves this release. Immutable.
-    #[schemars(length(max = 63), regex(pattern = schema::LABEL))]
+    #[schemars(length(max = 63), regex(pattern = pattern::LABEL))]
     #[schemars(extend("x-kubernetes-validations" = rules::validations(&[rules::PROXY_CLASS_FIXED])))]
     #[serde(default = "default_proxy_class")]
     pub proxy_class: String,

@@ -16,7 +16,7 @@ use serde_json::{Map, Value};
 
 use crate::{
     problem::{Problem, field, item},
-    spec::schema::says,
+    spec::pattern::says,
 };
 
 /// Fields that later versions will have. Whoever writes one today should hear that it is known and not there yet.

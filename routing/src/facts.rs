@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use crate::{
     client_address::client_address,
     effort::Effort,
-    identity::{self, Identity, Sources},
+    identity::{Identity, Sources},
     request::Request,
 };
 
@@ -18,11 +18,11 @@ pub(crate) struct Facts<'v, 'q> {
     /// What comparing it may still take.
     pub(crate) effort: Effort,
     trusted: &'v [IpNet],
-    sources: &'v Sources,
+    pub(crate) sources: &'v Sources,
     names: OnceCell<u64>,
     cookies: OnceCell<u64>,
     client_ip: OnceCell<IpAddr>,
-    identity: OnceCell<Option<Identity<'q>>>,
+    pub(crate) identity: OnceCell<Option<Identity<'q>>>,
 }
 
 impl<'v, 'q> Facts<'v, 'q> {
@@ -37,16 +37,6 @@ impl<'v, 'q> Facts<'v, 'q> {
             client_ip: OnceCell::new(),
             identity: OnceCell::new(),
         }
-    }
-
-    /// Who the user is, by the first of the release's sources that says so.
-    pub(crate) fn identity(&self) -> Option<&[u8]> {
-        self.identity.get_or_init(|| identity::find(self.sources, self)).as_deref()
-    }
-
-    /// The release's own cookie, where it decides the bucket before the identity does.
-    pub(crate) fn kept(&self) -> Option<&'q [u8]> {
-        identity::kept(self.sources, self)
     }
 
     /// The identity, if something asked for it.

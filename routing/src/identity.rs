@@ -16,9 +16,7 @@ use ipnet::{Ipv4Net, Ipv6Net};
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 
 use crate::{
-    bucket::Salt,
     config::{
-        RoutingConfig,
         identity::{ClientIpPrefix, Form, GeneratedCookie, IdentitySource, JwtClaim, RawSource},
         names::Token,
     },
@@ -28,6 +26,7 @@ use crate::{
 
 mod sources;
 
+pub use sources::Identity;
 pub(crate) use sources::Sources;
 
 /// JWTs have no padding; some issuers write it all the same.
@@ -36,17 +35,26 @@ const BASE64URL: GeneralPurpose = GeneralPurpose::new(
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
-/// The string that stands for a user.
-pub type Identity<'a> = Cow<'a, [u8]>;
+impl<'q> Facts<'_, 'q> {
+    /// Who the user is, by the first of the release's sources that says so.
+    pub(crate) fn identity(&self) -> Option<&[u8]> {
+        self.identity.get_or_init(|| find(self.sources, self)).as_deref()
+    }
+
+    /// The release's own cookie, where it decides the bucket before the identity does.
+    pub(crate) fn kept(&self) -> Option<&'q [u8]> {
+        kept(self.sources, self)
+    }
+}
 
 /// The identity that a request carries, looked for in each source in turn. A generated cookie counts if it came
 /// back; minting one is the caller's part.
-pub(crate) fn find<'a>(sources: &Sources, facts: &Facts<'_, 'a>) -> Option<Identity<'a>> {
+fn find<'a>(sources: &Sources, facts: &Facts<'_, 'a>) -> Option<Identity<'a>> {
     sources.from.iter().find_map(|source| find_in(source, sources.form, facts))
 }
 
 /// The release's own cookie, where it decides the bucket before every other source: whoever got it has a place already.
-pub(crate) fn kept<'a>(sources: &Sources, facts: &Facts<'_, 'a>) -> Option<&'a [u8]> {
+fn kept<'a>(sources: &Sources, facts: &Facts<'_, 'a>) -> Option<&'a [u8]> {
     match (sources.form, sources.generated()) {
         (Form::Two, Some(generated)) if facts.may_have("cookie") => {
             facts.request.cookie_values(generated.cookie.as_str()).find(|value| !value.is_empty())

@@ -70,7 +70,7 @@ impl Pattern {
             Operator::Regex | Operator::NotRegex => {
                 let mut test = |value: &String| {
                     let test = TextTest::expression(value)?;
-                    budget.charge(value, &test).map(|()| test)
+                    budget.charge(value, test.size(), test.places()).map(|()| test)
                 };
                 Self::Texts(values.iter().map(&mut test).collect::<Result<_, _>>()?)
             }
@@ -87,7 +87,7 @@ impl Pattern {
         match self {
             Self::Texts(tests) if matches!(operator, Operator::Regex | Operator::NotRegex) => {
                 let mut each = values.iter().zip(tests);
-                each.try_for_each(|(value, test)| budget.charge(value, test))
+                each.try_for_each(|(value, test)| budget.charge(value, test.size(), test.places()))
             }
             _ => Ok(()),
         }
@@ -258,6 +258,17 @@ impl Interner {
     /// Forgets patterns that no release uses any more.
     pub(crate) fn forget_unused(&mut self) {
         self.patterns.retain(|_, pattern| pattern.strong_count() > 0);
+    }
+}
+
+impl Budget {
+    /// Compiles one more expression, and drops it again: for checks ahead of traffic.
+    ///
+    /// # Errors
+    /// It does not compile, is too large, or makes the document's expressions too many or too large in sum.
+    pub fn check(&mut self, text: &str) -> Result<(), Invalid> {
+        let test = TextTest::expression(text)?;
+        self.charge(text, test.size(), test.places())
     }
 }
 

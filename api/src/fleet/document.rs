@@ -23,8 +23,9 @@ use crate::{
     plan::{Reader, addresses, service},
     problem::{Problem, field, item},
     spec::{
-        IntOrString, rules,
-        schema::{DURATION, LABEL, NAMESPACE_OR_ALL},
+        IntOrString,
+        pattern::{DURATION, LABEL, NAMESPACE_OR_ALL},
+        rules,
     },
     structural,
 };

@@ -11,7 +11,7 @@ use halftone_routing::config::{
 use super::reader::Reader;
 use crate::{
     problem::field,
-    spec::{ArmSpec, GrayReleaseSpec, HealthCheckSpec, IntOrString, TimeoutsSpec, rules, schema::PORT_NAME},
+    spec::{ArmSpec, GrayReleaseSpec, HealthCheckSpec, IntOrString, TimeoutsSpec, pattern::PORT_NAME, rules},
     structural,
 };
 

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::reader::Reader;
 use crate::{
     problem::{Problem, item},
-    spec::{rules::hosts as rules, schema::HOST},
+    spec::{pattern::HOST, rules::hosts as rules},
     structural,
 };
 

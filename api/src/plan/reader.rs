@@ -16,8 +16,8 @@ use crate::{
     problem::{Problem, item},
     spec::{
         IntOrString,
+        pattern::{DURATION, FACTOR, RATIO, says},
         rules::{self, Rule},
-        schema::{DURATION, FACTOR, RATIO, says},
     },
     structural,
 };

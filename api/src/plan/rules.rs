@@ -10,8 +10,8 @@ use crate::{
     problem::field,
     spec::{
         self, ConditionGroup, RuleSpec, RuleTarget,
+        pattern::{NUMBER, TOKEN},
         rules::{self, Rule as Check},
-        schema::{NUMBER, TOKEN},
     },
     structural::matches,
 };

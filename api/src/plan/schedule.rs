@@ -12,7 +12,7 @@ use jiff::{
 use super::reader::Reader;
 use crate::{
     problem::field,
-    spec::{self, ScheduleSpec, WindowSpec, schema},
+    spec::{self, ScheduleSpec, WindowSpec, pattern},
     structural,
 };
 
@@ -116,7 +116,7 @@ fn window(reader: &mut Reader, path: &str, window: &WindowSpec) -> Option<Window
     let mut time = |name: &str, text: &str| {
         let time = time_of_day(text);
         if time.is_none() {
-            reader.mismatch(&field(path, name), schema::TIME_OF_DAY);
+            reader.mismatch(&field(path, name), pattern::TIME_OF_DAY);
         }
         time
     };
@@ -125,7 +125,7 @@ fn window(reader: &mut Reader, path: &str, window: &WindowSpec) -> Option<Window
 }
 
 fn time_of_day(text: &str) -> Option<Time> {
-    let (hour, minute) = text.split_once(':').filter(|_| structural::matches(schema::TIME_OF_DAY, text))?;
+    let (hour, minute) = text.split_once(':').filter(|_| structural::matches(pattern::TIME_OF_DAY, text))?;
     Time::new(hour.parse().ok()?, minute.parse().ok()?, 0, 0).ok()
 }
 

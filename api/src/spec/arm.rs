@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{IntOrString, rules, schema};
+use super::{IntOrString, pattern, rules, schema};
 
 /// One version of the service: where it lives and how the proxies speak to it. Exactly one of `service`
 /// and `addresses` is given.
@@ -22,7 +22,7 @@ pub struct ArmSpec {
     pub addresses: Option<Vec<String>>,
 
     /// The name of this version, as in a tag. The two arms have different ones.
-    #[schemars(length(max = 128), regex(pattern = schema::VISIBLE))]
+    #[schemars(length(max = 128), regex(pattern = pattern::VISIBLE))]
     pub version: String,
 
     /// A path put before the path of each request on its way upstream, for front-end releases that live
@@ -66,7 +66,7 @@ pub struct ArmSpec {
 #[serde(rename_all = "camelCase")]
 pub struct ServiceRef {
     /// The name of the Service.
-    #[schemars(length(max = 63), regex(pattern = schema::LABEL))]
+    #[schemars(length(max = 63), regex(pattern = pattern::LABEL))]
     pub name: String,
 
     /// The port of the Service, by number (1 to 65535) or by name.
@@ -106,7 +106,7 @@ impl Default for TimeoutsSpec {
 #[serde(rename_all = "camelCase")]
 pub struct HealthCheckSpec {
     /// The path that is asked, beginning with `/`; a query may follow.
-    #[schemars(length(max = 1024), regex(pattern = schema::CHECK_PATH))]
+    #[schemars(length(max = 1024), regex(pattern = pattern::CHECK_PATH))]
     pub path: String,
 
     /// From one check to the next, for each endpoint.

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{rules, schema};
+use super::{pattern, rules, schema};
 
 /// Who a user is: where a request says so, and what happens when it does not.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
@@ -161,7 +161,7 @@ pub struct JwtClaim {
     pub header: String,
 
     /// The claim that names the user.
-    #[schemars(length(max = 253), regex(pattern = schema::VISIBLE))]
+    #[schemars(length(max = 253), regex(pattern = pattern::VISIBLE))]
     pub claim: String,
 }
 

@@ -7,7 +7,7 @@
 
 use serde_json::{Value, json};
 
-use super::schema::{HOST, NUMBER, TOKEN};
+use super::pattern::{HOST, NUMBER, TOKEN};
 
 pub(crate) mod hosts;
 

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{ConditionGroup, IntOrString, schema};
+use super::{ConditionGroup, IntOrString, pattern, schema};
 
 /// One ratio and how long it is held.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
@@ -32,7 +32,7 @@ fn default_hold() -> String {
 #[serde(rename_all = "camelCase")]
 pub struct ScheduleSpec {
     /// A name of the IANA time zone database, such as Asia/Shanghai or UTC.
-    #[schemars(length(max = 64), regex(pattern = schema::TIME_ZONE))]
+    #[schemars(length(max = 64), regex(pattern = pattern::TIME_ZONE))]
     pub time_zone: String,
 
     /// The ratio may rise inside any of these. Without one it never rises.
@@ -50,11 +50,11 @@ pub struct WindowSpec {
     pub days: Vec<Weekday>,
 
     /// The time at which it opens, HH:MM, 00:00 to 23:59.
-    #[schemars(length(max = 5), regex(pattern = schema::TIME_OF_DAY))]
+    #[schemars(length(max = 5), regex(pattern = pattern::TIME_OF_DAY))]
     pub from: String,
 
     /// The time at which it closes, HH:MM. Not later than `from`: on the next day.
-    #[schemars(length(max = 5), regex(pattern = schema::TIME_OF_DAY))]
+    #[schemars(length(max = 5), regex(pattern = pattern::TIME_OF_DAY))]
     pub to: String,
 }
 
@@ -87,7 +87,7 @@ pub enum Weekday {
 #[serde(rename_all = "camelCase")]
 pub struct RuleSpec {
     /// The name of the rule: letters, digits and -_., different within one release.
-    #[schemars(length(max = 63), regex(pattern = schema::RULE_NAME))]
+    #[schemars(length(max = 63), regex(pattern = pattern::RULE_NAME))]
     pub name: String,
 
     /// The version that answers: Gray or Stable.
@@ -131,7 +131,7 @@ pub struct DebugSpec {
     pub header: String,
 
     /// The secret value.
-    #[schemars(length(max = 256), regex(pattern = schema::FIELD_TEXT))]
+    #[schemars(length(max = 256), regex(pattern = pattern::FIELD_TEXT))]
     pub value: String,
 }
 

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use crate::{
     duration,
-    spec::schema::{DURATION, FACTOR, RATIO, says},
+    spec::pattern::{DURATION, FACTOR, RATIO, says},
 };
 
 use super::matches;

@@ -3,7 +3,7 @@
 
 use std::collections::HashSet;
 
-use crate::{config::units::Invalid, pattern::TextTest};
+use crate::config::units::Invalid;
 
 /// Different regular expressions of one document.
 pub const MOST: usize = 512;
@@ -23,25 +23,16 @@ pub struct Budget {
 }
 
 impl Budget {
-    /// Compiles one more expression, and drops it again: for checks ahead of traffic.
-    ///
-    /// # Errors
-    /// It does not compile, is too large, or makes the document's expressions too many or too large in sum.
-    pub fn check(&mut self, text: &str) -> Result<(), Invalid> {
-        let test = TextTest::expression(text)?;
-        self.charge(text, &test)
-    }
-
-    /// Counts an expression. One that was counted before takes time once more, and nothing else.
+    /// Counts an expression of so many `bytes` and `places`. One that was counted before takes time once more, and nothing else.
     ///
     /// # Errors
     /// With it the document's expressions are too many, or too large in sum.
-    pub(crate) fn charge(&mut self, text: &str, test: &TextTest) -> Result<(), Invalid> {
-        self.charge_time(text, test.places())?;
+    pub(crate) fn charge(&mut self, text: &str, bytes: usize, places: u64) -> Result<(), Invalid> {
+        self.charge_time(text, places)?;
         if !self.counted.insert(text.into()) {
             return Ok(());
         }
-        self.bytes += test.size();
+        self.bytes += bytes;
         let shown = text.escape_debug();
         if self.counted.len() > MOST {
             return Err(Invalid::new(format!(

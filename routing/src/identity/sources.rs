@@ -1,6 +1,17 @@
 //! The sources of a release, ready to be asked: with the name that its generated cookie really has.
 
-use super::{Form, GeneratedCookie, IdentitySource, RoutingConfig, Salt};
+use std::borrow::Cow;
+
+use crate::{
+    bucket::Salt,
+    config::{
+        RoutingConfig,
+        identity::{Form, GeneratedCookie, IdentitySource},
+    },
+};
+
+/// The string that stands for a user.
+pub type Identity<'a> = Cow<'a, [u8]>;
 
 /// The sources of a release.
 #[derive(Debug)]
