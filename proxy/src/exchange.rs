@@ -18,16 +18,16 @@ use self::place::Place;
 use crate::counters::CellWriter;
 use crate::http1::reuse::{self, ClientEnd, Reuse, UpstreamEnd};
 use crate::http1::{Body, HeadSearch, Method, Version};
+use crate::local::Local;
+use crate::local::arms::{Arm, Limit, TunnelPlace};
+use crate::local::buffers::{Buf, LARGE, SMALL};
+use crate::local::ticker::Timer;
 use crate::outcome::{Ending, Meaning, meaning};
 use crate::retry::{self, Again, BodyAtHand, Failure, Try};
 use crate::stream::Stream;
 use crate::upstream::BackendStream;
 use crate::upstream::connect::{UNACKNOWLEDGED, connect, give_up_after, is_own_fault};
 use crate::upstream::pool::{Kept, Last, Lease, Pooled};
-use crate::worker::Worker;
-use crate::worker::arms::{Arm, Limit, TunnelPlace};
-use crate::worker::buffers::{Buf, LARGE, SMALL};
-use crate::worker::tick::Timer;
 
 mod clock;
 mod duplex;
@@ -54,7 +54,7 @@ pub(crate) struct Client<C> {
 impl<C: Stream> Client<C> {
     /// Reads ahead while an answer is awaited or sent, at most one buffer beyond what it holds of the request under
     /// way, or one read where memory is short. Ready when the client has gone; the end of its sending counts as that.
-    fn poll_gone(&mut self, held: usize, worker: &Worker, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll_gone(&mut self, held: usize, worker: &Local, cx: &mut Context<'_>) -> Poll<()> {
         while self.input.len() < (held + SMALL).min(LARGE) && self.stream.poll_readable(cx).is_ready() {
             if self.input.len() > held && worker.is_short_of_memory() {
                 break;
@@ -216,7 +216,7 @@ impl Connection {
 
 /// One request under way.
 struct Exchange<'a, C> {
-    worker: &'a Worker,
+    worker: &'a Local,
     client: &'a mut Client<C>,
     order: &'a mut Order,
     /// Client to backend; begins with the head.
@@ -261,7 +261,7 @@ enum Failed {
 
 /// Sends the request whose head is in `head`, and relays the answer.
 pub(crate) async fn run<C: Stream>(
-    worker: &Worker,
+    worker: &Local,
     client: &mut Client<C>,
     order: &mut Order,
     head: Buf,

@@ -14,20 +14,20 @@ use crate::exchange::{self, Client, Order, Record};
 use crate::http1::reuse::{self, ClientEnd, Reuse};
 use crate::http1::write::OwnAnswer;
 use crate::http1::{Body, HeadSearch, Method, Version};
+use crate::local::Local;
+use crate::local::buffers::Buf;
+use crate::local::room::{Owing, Waiting};
+use crate::local::tick::Tick;
 use crate::outcome::{Ending, Meaning, meaning};
 use crate::respond;
 use crate::stream::Stream;
-use crate::worker::Worker;
-use crate::worker::buffers::Buf;
-use crate::worker::room::{Owing, Waiting};
-use crate::worker::tick::Tick;
 
 mod log;
 mod receive;
 mod route;
 
 /// Serves a connection until it closes.
-pub(crate) async fn serve<C: Stream>(worker: &Worker, stream: C, peer: SocketAddr, local: SocketAddr) {
+pub(crate) async fn serve<C: Stream>(worker: &Local, stream: C, peer: SocketAddr, local: SocketAddr) {
     let timer = worker.timer().await;
     let mut client =
         Client { stream, input: Default::default(), search: HeadSearch::request(), timer, peer, local };
@@ -67,7 +67,7 @@ enum Next {
 
 /// Waits for the next request, the first one unless one was `served`. Meanwhile the connection holds no buffer until
 /// its first byte has come. Somebody else may need its place, or the memory of a head that does not end.
-async fn next_head<C: Stream>(worker: &Worker, client: &mut Client<C>, served: bool) -> Next {
+async fn next_head<C: Stream>(worker: &Local, client: &mut Client<C>, served: bool) -> Next {
     client.search.begin(&HeadSearch::request());
     let since = worker.ticker.now();
     let idle = since.after(worker.limits().client.idle);
@@ -135,14 +135,14 @@ fn forget_empty_lines<C>(client: &mut Client<C>) {
 type Rest<'a> = Pin<Box<dyn Future<Output = Reuse> + 'a>>;
 
 /// One request whose head stands at the start of the input.
-fn request<'a, C: Stream>(worker: &'a Worker, client: &'a mut Client<C>, length: usize) -> Rest<'a> {
+fn request<'a, C: Stream>(worker: &'a Local, client: &'a mut Client<C>, length: usize) -> Rest<'a> {
     let prepared = route::prepare(worker, client, length, None);
     carry_out(worker, client, length, prepared)
 }
 
 /// Does what its head led to.
 fn carry_out<'a, C: Stream>(
-    worker: &'a Worker,
+    worker: &'a Local,
     client: &'a mut Client<C>,
     length: usize,
     Prepared { step, logged }: Prepared,
@@ -157,7 +157,7 @@ fn carry_out<'a, C: Stream>(
 /// Waits for a short body of this length behind the head, and looks at the request again: documents may have changed
 /// meanwhile.
 async fn receive<C: Stream>(
-    worker: &Worker,
+    worker: &Local,
     client: &mut Client<C>,
     length: usize,
     body: usize,
@@ -171,7 +171,7 @@ async fn receive<C: Stream>(
 
 /// Has it answered by a backend, or by the proxy itself where none does.
 async fn forward<C: Stream>(
-    worker: &Worker,
+    worker: &Local,
     client: &mut Client<C>,
     mut order: Box<Order>,
     head: Buf,
@@ -222,7 +222,7 @@ struct Own {
 
 impl Own {
     /// To something that is no request, or too slow to become one.
-    fn refusal(worker: &Worker, ending: &Ending) -> Self {
+    fn refusal(worker: &Local, ending: &Ending) -> Self {
         let meaning = meaning(ending, |_| false);
         worker.counters.unrouted().outcome(meaning.counted);
         Self {
@@ -237,7 +237,7 @@ impl Own {
 
     async fn send<C: Stream>(
         self,
-        worker: &Worker,
+        worker: &Local,
         client: &mut Client<C>,
         logged: Option<Box<Logged>>,
     ) -> Reuse {

@@ -13,6 +13,7 @@ mod exchange;
 pub mod forwarded;
 mod handle;
 pub mod http1;
+mod local;
 pub mod outcome;
 pub mod report;
 mod respond;

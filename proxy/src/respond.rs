@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use crate::exchange::Client;
 use crate::http1::write::{self, OwnAnswer};
+use crate::local::Local;
+use crate::local::buffers::poll_write;
+use crate::local::room::{Owing, Waiting};
+use crate::local::turn;
 use crate::stream::Stream;
-use crate::worker::Worker;
-use crate::worker::buffers::poll_write;
-use crate::worker::room::{Owing, Waiting};
-use crate::worker::turn;
 
 /// How long a lingering close goes on reading what the client still sends. However much that is: an upload of 10 MB is
 /// here in a fraction of it, and the reset that a close with bytes unread sends takes from the client what it has not
@@ -23,7 +23,7 @@ const READS: usize = 4;
 
 /// Writes an answer of our own. False: the client did not take it.
 pub(crate) async fn answer<C: Stream>(
-    worker: &Worker,
+    worker: &Local,
     client: &mut Client<C>,
     answer: &OwnAnswer<'_>,
 ) -> bool {
@@ -55,7 +55,7 @@ pub(crate) async fn answer<C: Stream>(
 
 /// Shuts down writing and discards what still arrives for a while. Closing with bytes unread makes the kernel send a
 /// reset, and a client that is still sending then never sees the answer.
-pub(crate) async fn linger<C: Stream>(worker: &Worker, client: &mut Client<C>) {
+pub(crate) async fn linger<C: Stream>(worker: &Local, client: &mut Client<C>) {
     let deadline = worker.ticker.now().after(LINGER);
     let mut shut = false;
     poll_fn(|cx| {
@@ -72,7 +72,7 @@ pub(crate) async fn linger<C: Stream>(worker: &Worker, client: &mut Client<C>) {
 }
 
 fn poll_discard<C: Stream>(
-    worker: &Worker,
+    worker: &Local,
     client: &mut Client<C>,
     shut: &mut bool,
     cx: &mut Context<'_>,

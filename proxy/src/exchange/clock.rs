@@ -7,10 +7,10 @@ use super::flow::Waiting;
 use super::place::Standing;
 use super::{Exchange, Order};
 use crate::counters::CellWriter;
+use crate::local::room::Owing;
+use crate::local::tick::Tick;
 use crate::outcome::Ending;
 use crate::stream::Stream;
-use crate::worker::room::Owing;
-use crate::worker::tick::Tick;
 
 /// An answer or tunnel older than this is long: reported, and an answer is not closed for a rollback before.
 const LONG: Duration = Duration::from_secs(10);

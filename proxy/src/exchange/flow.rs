@@ -7,10 +7,10 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use crate::http1::{Body, ChunkRules, Decoded, Decoder, MessageError, chunked};
+use crate::local::buffers::{Buf, Buffers};
+use crate::local::tick::Tick;
+use crate::local::turn;
 use crate::stream::Stream;
-use crate::worker::buffers::{Buf, Buffers};
-use crate::worker::tick::Tick;
-use crate::worker::turn;
 
 /// A connection's turn: after so many bytes it lets others have the thread. tokio's own budget counts operations, and 128
 /// reads of 64 KiB are too much.
@@ -497,7 +497,7 @@ mod tests {
     use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
     use super::*;
-    use crate::worker::buffers::LARGE;
+    use crate::local::buffers::LARGE;
 
     /// Brings nothing, or the same again and again; takes everything, or fails.
     #[derive(Default)]

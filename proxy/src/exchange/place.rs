@@ -7,11 +7,11 @@
 use std::rc::Rc;
 use std::time::Duration;
 
+use crate::local::arms::{Admission, Arm, Awaited};
+use crate::local::room::{Owing, Wait};
+use crate::local::tick::Tick;
 use crate::outcome::Ending;
 use crate::upstream::in_flight::Full;
-use crate::worker::arms::{Admission, Arm, Awaited};
-use crate::worker::room::{Owing, Wait};
-use crate::worker::tick::Tick;
 
 /// A client keeps its place by moving [`STEADY`] bytes within each time of this length.
 const WINDOW: Duration = Duration::from_secs(1);

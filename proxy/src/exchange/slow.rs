@@ -4,9 +4,9 @@
 //! much: nobody is ended for it.
 
 use super::Exchange;
+use crate::local::room::Waiting;
 use crate::outcome::Ending;
 use crate::stream::Stream;
-use crate::worker::room::Waiting;
 
 /// What a client may send ahead however short memory is, in bytes.
 const AHEAD: usize = 1024;

@@ -9,11 +9,11 @@ use super::Exchange;
 use super::clock::Expired;
 use super::flow::Flow;
 use crate::http1::Body;
+use crate::local::buffers::{Buf, Buffers};
+use crate::local::tick::Tick;
 use crate::outcome::Ending;
 use crate::stream::Stream;
 use crate::upstream::BackendStream;
-use crate::worker::buffers::{Buf, Buffers};
-use crate::worker::tick::Tick;
 
 /// How far one direction is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

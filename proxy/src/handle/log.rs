@@ -9,8 +9,8 @@ use crate::access_log::Entry;
 use crate::counters::{Arm, ChosenBy};
 use crate::exchange::Record;
 use crate::http1::{MessageError, RequestHead};
+use crate::local::Local;
 use crate::outcome::Meaning;
-use crate::worker::Worker;
 
 /// A request that will be logged when it has ended.
 #[derive(Debug)]
@@ -29,7 +29,7 @@ pub(super) struct Logged {
 
 impl Logged {
     /// Something that is no request, if it is drawn.
-    pub(super) fn unknown(worker: &Worker, started: Instant) -> Option<Box<Self>> {
+    pub(super) fn unknown(worker: &Local, started: Instant) -> Option<Box<Self>> {
         let logged = || Self {
             started,
             method: Box::default(),
@@ -46,11 +46,7 @@ impl Logged {
     }
 
     /// A request before it is decided, if it is drawn.
-    pub(super) fn request(
-        worker: &Worker,
-        head: &RequestHead<'_, '_>,
-        started: Instant,
-    ) -> Option<Box<Self>> {
+    pub(super) fn request(worker: &Local, head: &RequestHead<'_, '_>, started: Instant) -> Option<Box<Self>> {
         let mut logged = Self::unknown(worker, started)?;
         logged.method = head.method_name.into();
         logged.host = (&*head.host).into();
@@ -72,7 +68,7 @@ impl Logged {
     }
 
     /// Writes its line.
-    pub(super) fn write(&self, worker: &Worker, meaning: &Meaning, record: &Record) {
+    pub(super) fn write(&self, worker: &Local, meaning: &Meaning, record: &Record) {
         worker.log.borrow_mut().write(&Entry {
             started: self.started,
             method: &self.method,

@@ -5,18 +5,18 @@ use std::future::poll_fn;
 use std::task::{Context, Poll};
 
 use crate::exchange::Client;
+use crate::local::Local;
+use crate::local::room::Owing;
+use crate::local::tick::Tick;
 use crate::outcome::Ending;
 use crate::stream::Stream;
-use crate::worker::Worker;
-use crate::worker::room::Owing;
-use crate::worker::tick::Tick;
 
 /// Waits until the client's buffer holds a head and its body, of this length together.
 ///
 /// # Errors
 /// The client does not send it.
 pub(super) async fn body<C: Stream>(
-    worker: &Worker,
+    worker: &Local,
     client: &mut Client<C>,
     length: usize,
 ) -> Result<(), Ending> {
@@ -25,7 +25,7 @@ pub(super) async fn body<C: Stream>(
 }
 
 fn poll<C: Stream>(
-    worker: &Worker,
+    worker: &Local,
     client: &mut Client<C>,
     length: usize,
     since: Tick,

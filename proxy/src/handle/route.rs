@@ -21,11 +21,11 @@ use crate::exchange::{Client, Order};
 use crate::forwarded::{Forwarding, forwarding};
 use crate::http1::write::{self, RequestRewrite};
 use crate::http1::{Body, FieldSlots, MessageError, Method, RequestHead, parse_request};
+use crate::local::Local;
+use crate::local::arms::{Arm, ArmCache};
+use crate::local::buffers::{Buf, SMALL};
 use crate::outcome::{Ending, Meaning, health, meaning};
 use crate::snapshot::Snapshot;
-use crate::worker::Worker;
-use crate::worker::arms::{Arm, ArmCache};
-use crate::worker::buffers::{Buf, SMALL};
 
 /// What is to be done with a request.
 pub(super) struct Prepared {
@@ -55,7 +55,7 @@ pub(super) struct Late {
 
 /// Takes the head of this length out of the client's buffer and works out what to do.
 pub(super) fn prepare<C>(
-    worker: &Worker,
+    worker: &Local,
     client: &mut Client<C>,
     length: usize,
     late: Option<Late>,
@@ -125,7 +125,7 @@ fn awaited(head: &RequestHead<'_, '_>, rest: &[u8]) -> Option<usize> {
 
 /// One request on its way to a decision.
 struct Routing<'a, C> {
-    worker: &'a Worker,
+    worker: &'a Local,
     client: &'a Client<C>,
     head: &'a RequestHead<'a, 'a>,
     received: Instant,

@@ -1,7 +1,7 @@
 //! Tells people when client connections become scarce, once, and when there is room again: in the log, and by the
 //! report, from which the operator makes an event.
 
-use crate::worker::room::is_scarce;
+use crate::local::room::is_scarce;
 
 /// There is room again below this share of the places, in percent: lower than where it became scarce, so that a count
 /// that wavers is told once.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::worker::tick::Tick;
+use crate::local::tick::Tick;
 
 /// A time out of the pick, which doubles each time it follows upon the last without a sign of life between them.
 #[derive(Debug, Default)]

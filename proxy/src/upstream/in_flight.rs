@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use halftone_routing::config::arm::Arm;
 use halftone_routing::config::names::Uid;
 
-use crate::worker::room::Wait;
+use crate::local::room::Wait;
 
 /// What one arm has under way.
 #[derive(Debug)]

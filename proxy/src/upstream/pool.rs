@@ -13,8 +13,8 @@ use arc_swap::{ArcSwap, Cache};
 use super::ejection::{Answers, Ejection, eject_failing};
 use super::endpoints::{EndpointSet, Slot, Table};
 use super::pick::{Candidate, Out, pick};
+use crate::local::tick::Tick;
 use crate::stream::Stream;
-use crate::worker::tick::Tick;
 
 /// A pooled connection is closed after this long without a request: sooner than backends usually do it themselves,
 /// since a request that meets their close has to be sent twice.

@@ -4,6 +4,7 @@
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener, TcpStream as StdStream};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -11,9 +12,10 @@ use halftone_daemon::listen;
 use rustix::io::Errno;
 use socket2::{SockFilter, SockRef};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 
-use super::Worker;
 use crate::handle;
+use crate::local::Local;
 
 /// Unaccepted connections that the kernel keeps per listener, if `net.core.somaxconn` allows.
 const BACKLOG: i32 = 4096;
@@ -80,6 +82,9 @@ fn listen(address: SocketAddr, share: bool) -> io::Result<StdListener> {
     Ok(socket.into())
 }
 
+/// Where the workers take in what others hand over, by worker.
+type Inboxes = Arc<[UnboundedSender<Handed>]>;
+
 /// A connection on its way to another worker.
 #[derive(Debug)]
 pub(super) struct Handed {
@@ -88,7 +93,7 @@ pub(super) struct Handed {
 }
 
 /// Accepts until the drain closes the listener.
-pub(super) async fn accept(worker: Rc<Worker>, listener: TcpListener) {
+pub(super) async fn accept(worker: Rc<Local>, inboxes: Inboxes, listener: TcpListener) {
     let timer = worker.timer().await;
     loop {
         let accepted = std::future::poll_fn(|cx| {
@@ -99,7 +104,7 @@ pub(super) async fn accept(worker: Rc<Worker>, listener: TcpListener) {
         });
         match accepted.await {
             None => break,
-            Some(Ok((stream, peer))) => take_in(&worker, stream, peer),
+            Some(Ok((stream, peer))) => take_in(&worker, &inboxes, stream, peer),
             Some(Err(error)) if is_shortage(&error) => tokio::time::sleep(PAUSE).await,
             // The client gave up while it was queued.
             Some(Err(_)) => {}
@@ -109,7 +114,7 @@ pub(super) async fn accept(worker: Rc<Worker>, listener: TcpListener) {
         }
     }
     drop(timer);
-    close(&worker, listener).await;
+    close(&worker, &inboxes, listener).await;
 }
 
 fn is_shortage(error: &io::Error) -> bool {
@@ -120,14 +125,14 @@ fn is_shortage(error: &io::Error) -> bool {
 /// Closing a listener resets what its queue holds, and with SO_REUSEPORT the kernel goes on filling the queue of
 /// whichever listener closes last. So first no SYN is taken any more by any of them (its sender repeats it a second
 /// later and is then refused, or reaches another proxy), then the queues are emptied, then they close.
-async fn close(worker: &Rc<Worker>, listener: TcpListener) {
+async fn close(worker: &Rc<Local>, inboxes: &Inboxes, listener: TcpListener) {
     if SockRef::from(&listener).attach_filter(&no_syn()).is_ok() {
         tokio::time::sleep(HANDSHAKES).await;
     }
     let mut queue = std::pin::pin!(tokio::task::coop::unconstrained(std::future::poll_fn(|cx| {
         while let Poll::Ready(accepted) = listener.poll_accept(cx) {
             match accepted {
-                Ok((stream, peer)) => take_in(worker, stream, peer),
+                Ok((stream, peer)) => take_in(worker, inboxes, stream, peer),
                 Err(error) if is_shortage(&error) => break,
                 Err(_) => {}
             }
@@ -156,7 +161,7 @@ fn no_syn() -> [SockFilter; 5] {
 }
 
 /// Serves a connection here, or hands it to the worker that holds the fewest.
-fn take_in(worker: &Rc<Worker>, stream: TcpStream, peer: SocketAddr) {
+fn take_in(worker: &Rc<Local>, inboxes: &Inboxes, stream: TcpStream, peer: SocketAddr) {
     // While the listeners close, the others may have ended already.
     let other = worker.common.loads.better_than(worker.index).filter(|_| worker.phase().accepts());
     let Some(other) = other else {
@@ -167,13 +172,13 @@ fn take_in(worker: &Rc<Worker>, stream: TcpStream, peer: SocketAddr) {
     // A connection that cannot be handed over is one that has failed already.
     let Ok(stream) = stream.into_std() else { return };
     worker.common.loads.add(other);
-    if worker.common.inboxes[other].send(Handed { stream, peer }).is_err() {
+    if inboxes[other].send(Handed { stream, peer }).is_err() {
         worker.common.loads.remove(other);
     }
 }
 
 /// Serves what other workers hand over.
-pub(super) async fn receive(worker: Rc<Worker>, mut inbox: tokio::sync::mpsc::UnboundedReceiver<Handed>) {
+pub(super) async fn receive(worker: Rc<Local>, mut inbox: UnboundedReceiver<Handed>) {
     while let Some(Handed { stream, peer }) = inbox.recv().await {
         match TcpStream::from_std(stream) {
             Ok(stream) => serve(&worker, stream, peer),
@@ -183,7 +188,7 @@ pub(super) async fn receive(worker: Rc<Worker>, mut inbox: tokio::sync::mpsc::Un
 }
 
 /// Its load is counted already.
-fn serve(worker: &Rc<Worker>, stream: TcpStream, peer: SocketAddr) {
+fn serve(worker: &Rc<Local>, stream: TcpStream, peer: SocketAddr) {
     let open = Open::new(Rc::clone(worker));
     let Ok(local) = stream.local_addr() else { return };
     tokio::task::spawn_local(async move {
@@ -192,10 +197,10 @@ fn serve(worker: &Rc<Worker>, stream: TcpStream, peer: SocketAddr) {
 }
 
 /// A client connection, counted until dropped.
-struct Open(Rc<Worker>);
+struct Open(Rc<Local>);
 
 impl Open {
-    fn new(worker: Rc<Worker>) -> Self {
+    fn new(worker: Rc<Local>) -> Self {
         worker.counters.connection_opened();
         Self(worker)
     }
