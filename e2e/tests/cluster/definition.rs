@@ -6,7 +6,7 @@ use halftone_e2e::scene::Scene;
 use serde_json::{Value, json};
 
 /// The cases that the tests of the types run with a CEL library of their own.
-const CASES: &str = include_str!("../../../rollout/src/crd/cases.yaml");
+const CASES: &str = include_str!("../../../api/src/crd/cases.yaml");
 const EVERYTHING: &str = include_str!("../../../examples/everything.yaml");
 
 /// The example with every field, with one value below its spec replaced; null removes it.

@@ -19,7 +19,8 @@ fn repository() -> PathBuf {
 }
 
 fn text(file: &str) -> String {
-    std::fs::read_to_string(repository().join(file)).unwrap_or_default()
+    let path = repository().join(file);
+    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
 #[test]
@@ -81,8 +82,9 @@ fn descriptions(schema: &serde_json::Value, path: &str, texts: &mut Vec<(String,
 /// The sources of the crates that give reasons, without their tests.
 fn sources() -> Vec<(String, String)> {
     let mut sources = Vec::new();
-    let mut folders =
-        ["rollout/src", "operator/src", "cli/src/engine"].map(|folder| repository().join(folder)).to_vec();
+    let mut folders = ["api/src", "rollout/src", "operator/src", "cli/src/engine"]
+        .map(|folder| repository().join(folder))
+        .to_vec();
     while let Some(folder) = folders.pop() {
         for entry in std::fs::read_dir(folder).into_iter().flatten() {
             let path = entry.unwrap().path();
@@ -147,13 +149,13 @@ fn every_condition_with_each_of_its_reasons_is_documented() {
     let kinds = all(r#"Finding::new\(\s*"([A-Z][A-Za-z]+)""#, &findings);
     documented(&kinds, &page, "Conditions");
 
-    let mut reasons = variants("rollout/src/advance/transition.rs", "Wait");
+    let mut reasons = variants("rollout/src/standing.rs", "Wait");
     reasons.extend(variants("rollout/src/judge/assessment.rs", "Reason"));
     reasons.extend(all(r#""([A-Z][A-Za-z]+)""#, &findings));
     for (_, code) in sources() {
         reasons.extend(all(r#"Obstacle::new\(\s*"([A-Za-z]+)""#, &code));
     }
-    reasons.extend(all(r#""([A-Za-z]+NotAllowed|ClassUnknown)""#, &text("rollout/src/fleet.rs")));
+    reasons.extend(all(r#""([A-Za-z]+NotAllowed|ClassUnknown)""#, &text("api/src/fleet.rs")));
     for kind in KINDS_ONLY {
         reasons.remove(kind);
     }
