@@ -14,6 +14,9 @@ const IDLE: Duration = Duration::from_secs(1);
 const FAR: Duration = Duration::from_millis(300);
 /// Whoever has sent so many bytes by then is sending.
 const MOVES: u32 = 1024;
+/// Of whoever has been waited for for longer, this much more or less in a second is no difference: it is chance whether the
+/// first bytes came with the head.
+const STEP: u32 = 64;
 /// Places are scarce from this share on, in percent.
 const SCARCE_PERCENT: usize = 90;
 /// So many of all places are freed at a time once all are taken: one of this number.
@@ -84,7 +87,7 @@ impl Owing {
     fn rank(self, now: Tick) -> impl Ord + use<> {
         let pace = match self.is_brief() {
             true => u32::from(self.pace >= MOVES || now.since(self.since) < FAR),
-            false if now < self.stale => self.pace,
+            false if now < self.stale => self.pace / STEP,
             false => 0,
         };
         (self.tunnel, !self.lasts(now), pace, self.since, Reverse(self.held))
@@ -269,6 +272,12 @@ mod tests {
     }
 
     #[test]
+    fn a_byte_more_keeps_nobody_who_is_waited_for_longer() {
+        let all = [owing(6, 0, 30, 1), owing(5, 1, 30, 1), owing(4, STEP, 30, 1)];
+        assert_eq!(by_rank(&all, at(20), |_| true), [1, 0, 2]);
+    }
+
+    #[test]
     fn of_those_who_have_just_begun_who_does_not_send_leaves_first_and_then_the_longest_waited_for() {
         let brief = |since, pace| {
             let arm = Some((ArmKey(0), Wait::Brief));
@@ -286,7 +295,7 @@ mod tests {
             Waiting::First(at(15)),
             Waiting::Next(at(5)),
             Waiting::Next(at(3)),
-            owing(0, 1, 30, 1),
+            owing(0, 100, 30, 1),
             Waiting::Leaving,
             Waiting::Next(at(20)),
             owing(20, 0, 20, 1),
