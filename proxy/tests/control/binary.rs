@@ -188,7 +188,7 @@ fn the_log_names_the_rule_that_an_arms_answers_break_once_in_a_while() {
     let told: Vec<_> = log.lines().filter(|line| line.contains("malformed")).collect();
     let line = |release: &str, arm: &str, upstream: SocketAddr, rule: &str, message: &str| {
         format!(
-            r#","level":"WARN","message":"a malformed answer: {message}","release":"{release}","arm":"{arm}","upstream":"{upstream}","rule":"{rule}","answers":1,"target":"halftone_proxy::worker::arms"}}"#
+            r#","level":"WARN","message":"a malformed answer: {message}","release":"{release}","arm":"{arm}","upstream":"{upstream}","rule":"{rule}","answers":1,"target":"halftone_proxy::local::arms"}}"#
         )
     };
     let expected = [
