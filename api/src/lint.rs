@@ -19,9 +19,9 @@ use crate::{
     finding::{Finding, Severity},
     fleet::FleetDeclarations,
     manifest::{Manifest, Reading},
-    plan::{Opening, ratio},
+    plan::{Opening, quantile_limit, ratio},
     problem::{Problem, field, item},
-    spec::{Initial, MaxLatencySpec, RuleTarget, WhenMissing},
+    spec::{Initial, RuleTarget, WhenMissing},
 };
 
 /// All that there is to say of the files: what is wrong with each, and with all of them together. In the order of
@@ -135,16 +135,6 @@ fn latency(manifest: &Manifest) -> Notes {
             ("LimitsOutOfOrder", Problem::new(path, what, format!("write {high} at least as long as {low}")))
         })
         .collect()
-}
-
-fn quantile_limit(latency: &MaxLatencySpec, quantile: Quantile) -> Option<&str> {
-    match quantile {
-        Quantile::P50 => latency.p50.as_deref(),
-        Quantile::P90 => latency.p90.as_deref(),
-        Quantile::P95 => latency.p95.as_deref(),
-        Quantile::P99 => latency.p99.as_deref(),
-        Quantile::P999 => latency.p999.as_deref(),
-    }
 }
 
 /// Browsers keep no cookie longer than this.

@@ -31,6 +31,7 @@ use jiff::Timestamp;
 use self::reader::distinct;
 pub(crate) use self::{
     arms::{addresses, service},
+    health::quantile_limit,
     reader::{Reader, ratio},
     rules::parse as condition,
 };

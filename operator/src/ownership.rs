@@ -140,10 +140,8 @@ impl Ownership {
     /// Whether the spec beside a document of ours may be in effect.
     #[must_use]
     pub fn may_go_on_from(&self, release: &GrayRelease, kept: &Kept) -> bool {
-        let status = release.status.as_ref();
-        let controller = status.and_then(|status| status.controller.as_ref());
-        !possession::is_past(self.since(status), kept)
-            || possession::may_be_in_effect(kept.accepted.as_deref(), controller)
+        !possession::is_past(self.since(release.status.as_ref()), kept)
+            || possession::may_be_in_effect(kept.accepted.as_deref(), release.controller())
     }
 
     /// We, and whom we hand over to.

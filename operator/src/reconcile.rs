@@ -15,6 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use halftone_api::fleet::{CLASS_UNKNOWN, FleetDeclaration, FleetDeclarations};
+use halftone_api::spec::ControllerStatus;
 use halftone_api::{GrayRelease, GrayReleaseStatus};
 use halftone_rollout::advance::{self, BUSY, IDLE, Turn};
 use halftone_rollout::clock::Now;
@@ -143,7 +144,7 @@ impl Context {
             return false;
         }
         let (status, now) = (release.status.as_ref(), self.clock.now().wall);
-        let controller = status.and_then(|status| status.controller.as_ref());
+        let controller = release.controller();
         self.ownership.is_anothers(controller, now)
             || (status.is_some_and(is_held_back) && self.ownership.is_with_another(controller, now))
     }
@@ -155,8 +156,8 @@ impl Context {
         else {
             return false;
         };
-        let namespace = status.controller.as_ref().and_then(|controller| controller.id.split_once('/'));
-        let elsewhere = namespace.is_some_and(|(there, _)| there != self.fleet.namespace.as_str());
+        let namespace = release.controller().and_then(ControllerStatus::namespace);
+        let elsewhere = namespace.is_some_and(|there| there != self.fleet.namespace.as_str());
         let is_programmed =
             |condition: &Condition| condition.type_ == "Programmed" && condition.status == "True";
         elsewhere
@@ -167,9 +168,8 @@ impl Context {
     /// Whether to tell a release of a class that we do not know about it: nobody has told it anything, or we have looked
     /// after it until its fleet was taken out of our configuration.
     fn may_tell(&self, release: &GrayRelease) -> bool {
-        let controller = release.status.as_ref().and_then(|status| status.controller.as_ref());
         is_untold(release)
-            || controller.is_some_and(|controller| Some(&*controller.id) == self.ownership.us())
+            || release.controller().is_some_and(|controller| Some(&*controller.id) == self.ownership.us())
     }
 
     /// Measures one step.

@@ -8,7 +8,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Force, Totals, Verdict, Word, schema};
+use super::{Force, GrayRelease, Totals, Verdict, Word, schema};
 
 /// Where the release stands, written by Halftone.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
@@ -180,6 +180,14 @@ impl GrayReleaseStatus {
     }
 }
 
+impl GrayRelease {
+    /// The installation that looks after it, by its status.
+    #[must_use]
+    pub fn controller(&self) -> Option<&ControllerStatus> {
+        self.status.as_ref()?.controller.as_ref()
+    }
+}
+
 /// The installation of Halftone that looks after a release.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 #[serde(rename_all = "camelCase", default)]
@@ -210,6 +218,20 @@ pub struct ControllerStatus {
     #[schemars(length(max = 32))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub accepted_spec: Option<String>,
+}
+
+impl ControllerStatus {
+    /// The namespace of the installation; None where its id names none.
+    #[must_use]
+    pub fn namespace(&self) -> Option<&str> {
+        Self::namespace_of(&self.id)
+    }
+
+    /// The namespace in the id of an installation.
+    #[must_use]
+    pub fn namespace_of(id: &str) -> Option<&str> {
+        id.split_once('/').map(|(namespace, _)| namespace)
+    }
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]

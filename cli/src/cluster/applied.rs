@@ -111,9 +111,8 @@ impl Cluster {
     ) -> Result<Applied, Failure> {
         let name = format!("gr-{}", release.uid().unwrap_or_default());
         let mut found = self.of_fleet::<ConfigMap>(fleet_namespace, &name).await?;
-        let owner = release.status.as_ref().and_then(|status| status.controller.as_ref());
-        let at_home = owner.and_then(|owner| {
-            let namespace = owner.id.split_once('/')?.0;
+        let at_home = release.controller().and_then(|owner| {
+            let namespace = owner.namespace()?;
             found.iter().position(|object| object.namespace().as_deref() == Some(namespace))
         });
         if let Some(object) = at_home.map(|at| found.swap_remove(at)).or_else(|| found.pop()) {

@@ -12,16 +12,12 @@ use crate::objects::{Kept, spec_text};
 #[must_use]
 pub fn since(us: &str, status: &GrayReleaseStatus) -> u64 {
     let Some(controller) = &status.controller else { return 0 };
-    let revision = if namespace(&controller.id) == namespace(us) {
+    let revision = if controller.namespace() == ControllerStatus::namespace_of(us) {
         controller.since_revision
     } else {
         status.revision.unwrap_or(0)
     };
     u64::try_from(revision).unwrap_or(0)
-}
-
-fn namespace(installation: &str) -> &str {
-    installation.split_once('/').map_or(installation, |(namespace, _)| namespace)
 }
 
 /// Whether `kept` is, or may be, from before another installation had the release.

@@ -3,8 +3,7 @@
 
 use std::sync::Arc;
 
-use halftone_api::spec::ControllerStatus;
-use halftone_api::spec::Verdict;
+use halftone_api::spec::{ControllerStatus, Verdict};
 use halftone_api::{GrayRelease, GrayReleaseStatus};
 use halftone_rollout::advance::Turn;
 use halftone_rollout::clock::Now;
@@ -14,7 +13,6 @@ use tokio::time::Instant;
 
 use super::observe::Observed;
 use super::{Context, Live};
-use crate::desk::Tracked;
 use crate::error::Error;
 use crate::objects::{Kept, Wanted, spec_text};
 use crate::packed::Packed;
@@ -40,7 +38,8 @@ pub(super) async fn apply(
     now: Now,
 ) -> Result<(), Error> {
     let Observed { mut seen, counted, .. } = observed;
-    let unwritten = match persist(context, live, turn).await {
+    let mut in_effect = accepted(live, turn);
+    let unwritten = match persist(context, live, turn, in_effect.as_deref()).await {
         Ok(()) => None,
         Err(error @ (Error::NotLeading | Error::Conflict(_))) => {
             if let Some((delta, _)) = counted {
@@ -51,9 +50,11 @@ pub(super) async fn apply(
         Err(error) => {
             seen.unwritable = Some(error.to_string());
             *turn = super::decide(&live.tracked, &seen, now);
+            in_effect = accepted(live, turn);
             Some(error)
         }
     };
+    live.tracked.accepted = in_effect;
     accept(context, live, turn, counted.map(|(_, until)| until));
     // Without a document nobody is moved, and what tells of that waits for one.
     if let Some(document) = turn.routing.clone() {
@@ -63,14 +64,17 @@ pub(super) async fn apply(
 }
 
 /// Has what a restart would have to know in the status.
-async fn persist(context: &Context, live: &mut Live, turn: &Turn) -> Result<(), Error> {
+async fn persist(
+    context: &Context,
+    live: &mut Live,
+    turn: &Turn,
+    accepted: Option<&str>,
+) -> Result<(), Error> {
     let status = turn.progress.status();
-    let controller = live.object.status.as_ref().and_then(|status| status.controller.as_ref());
-    if live.tracked.written.stands_for(&status) && !context.ownership.wants(controller) {
+    if live.tracked.written.stands_for(&status) && !context.ownership.wants(live.object.controller()) {
         return Ok(());
     }
-    let accepted = accepted(&live.tracked, &live.object, live.kept.as_ref(), turn);
-    let status = stamped(context, live, accepted.as_deref(), status);
+    let status = stamped(context, live, accepted, status);
     live.tracked.sent = Some(Box::new((status.clone(), turn.progress.clone())));
     write_status(context, live, status).await
 }
@@ -88,12 +92,11 @@ pub(super) fn stamped(
 
 /// Says who looked after the release before, if that was another installation which has not offered it to us.
 fn tell_adopted(context: &Context, before: &GrayRelease) {
-    let controller = before.status.as_ref().and_then(|status| status.controller.as_ref());
     let is_us = |id: &String| Some(id.as_str()) == context.ownership.us();
     let is_ours = |controller: &&ControllerStatus| {
         is_us(&controller.id) || controller.hand_over_to.as_ref().is_some_and(is_us)
     };
-    let Some(other) = controller.filter(|controller| !is_ours(controller)) else { return };
+    let Some(other) = before.controller().filter(|controller| !is_ours(controller)) else { return };
     let what = format!("the installation {} looked after it before; now we do", other.id);
     tracing::info!(reason = %Reason::Adopted, "{what}");
     context.tell(before, Event::new(Reason::Adopted, what));
@@ -108,8 +111,7 @@ pub(super) async fn write_status(
     let tracked = &mut live.tracked;
     let object = GrayRelease { status: Some(status), ..GrayRelease::clone(&live.object) };
     let written = Box::pin(context.cluster.write_status(&object)).await?;
-    let says = |object: &GrayRelease| object.status.as_ref().and_then(|status| status.controller.clone());
-    context.ownership.wrote(says(&object).as_ref(), says(&written).as_ref());
+    context.ownership.wrote(object.controller(), written.controller());
     tell_adopted(context, &live.object);
     tracked.written = Written::of(&object.status.unwrap_or_default(), Instant::now());
     tracked.unreadable = None;
@@ -129,7 +131,6 @@ fn accept(context: &Context, live: &mut Live, turn: &Turn, counted_until: Option
         context.metrics.acknowledged(context.fleet.class.as_str(), since.elapsed());
     }
     let verdict = tracked.progress.evidence().ruling().verdict;
-    tracked.accepted = accepted(tracked, &live.object, live.kept.as_ref(), turn);
     tracked.progress = turn.progress.clone();
     tracked.counted_until = counted_until.unwrap_or(tracked.counted_until);
     let class = context.fleet.class.as_str();
@@ -182,13 +183,14 @@ async fn program_or_say_why(
 }
 
 /// The spec that is in effect after the turn, as it has to be beside the document.
-fn accepted(tracked: &Tracked, object: &GrayRelease, kept: Option<&Kept>, turn: &Turn) -> Option<Arc<str>> {
+fn accepted(live: &Live, turn: &Turn) -> Option<Arc<str>> {
+    let Live { tracked, object, kept, .. } = live;
     if !tracked.newest().is_some_and(|plan| turn.takes(plan)) {
         return tracked.accepted.clone();
     }
     let text = spec_text(&object.spec);
     // Remembered once.
-    let kept = kept.and_then(|kept| kept.accepted.clone()).filter(|kept| **kept == *text);
+    let kept = kept.as_ref().and_then(|kept| kept.accepted.clone()).filter(|kept| **kept == *text);
     kept.or_else(|| Some(text.into()))
 }
 

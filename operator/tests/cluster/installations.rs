@@ -187,14 +187,7 @@ async fn a_release_whose_edit_is_refused_is_judged_by_its_owner_until_the_edit_i
     cluster.release("checkout", 1, "shop.example.com");
     let _first = cluster.operator_of(OURS, "halftone", "default");
     cluster.reaches("checkout", "Holding").await;
-    let edit = |hosts: Value| {
-        cluster.server.edit("grayreleases", "shop", "checkout", |object| {
-            object["spec"]["hosts"] = hosts;
-            object["metadata"]["generation"] =
-                json!(object["metadata"]["generation"].as_i64().unwrap_or(1) + 1);
-        });
-    };
-    edit(json!(["no host"]));
+    edit(&cluster, "checkout", |spec| spec["hosts"] = json!(["no host"]));
     let accepted = || cluster.condition("checkout", "Accepted");
     eventually("the edit is refused", || accepted().filter(|(status, _)| status == "False")).await;
     let _second = cluster.operator_of(THEIRS, "other", "default");
@@ -208,7 +201,7 @@ async fn a_release_whose_edit_is_refused_is_judged_by_its_owner_until_the_edit_i
     let _failing = cluster.proxy.fail_gray();
     eventually("it is rolled back", || cluster.status("checkout").get("rollback").map(drop)).await;
     assert_eq!(controller(&cluster, "checkout"), OURS);
-    edit(json!(["shop.example.com"]));
+    edit(&cluster, "checkout", |spec| spec["hosts"] = json!(["shop.example.com"]));
     until_controller(&cluster, "checkout", THEIRS).await;
     assert!(cluster.status("checkout").get("rollback").is_some(), "it stays rolled back");
 }

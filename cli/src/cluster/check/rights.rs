@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Debug;
 
+use halftone_api::spec::ControllerStatus;
 use halftone_daemon::rbac::{PERMISSIONS, Permission, Scope as Place};
 use k8s_openapi::api::authorization::v1::{
     ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec, SubjectAccessReview,
@@ -194,9 +195,7 @@ fn account(pod: &Pod) -> &str {
 /// The namespaces with releases of this fleet: not those that another installation of the class looks after.
 fn looked_after(fleet: &Fleet, releases: &Listing) -> BTreeSet<String> {
     let ours = |release: &&halftone_api::GrayRelease| {
-        let controller = release.status.as_ref().and_then(|status| status.controller.as_ref());
-        let home =
-            controller.and_then(|controller| controller.id.split_once('/')).map(|(namespace, _)| namespace);
+        let home = release.controller().and_then(ControllerStatus::namespace);
         release.spec.proxy_class == fleet.class && home.is_none_or(|home| home == fleet.namespace)
     };
     releases.releases.iter().filter(ours).filter_map(|release| release.metadata.namespace.clone()).collect()
