@@ -5,25 +5,25 @@
 //! newest plan names, but only while nothing else refuses that plan; an edit that claims anything of another's is
 //! refused as a whole. `settle` finds what can be taken together.
 
-mod left;
+mod deleted;
 mod settle;
 pub mod shadow;
 
-use halftone_routing::config::{
-    RoutingConfig, State,
+use halftone_routing::document::{
+    ReleaseState, RoutingConfig,
     names::{HostPattern, PathPrefix},
 };
 use jiff::Timestamp;
 
-pub use self::{left::taken_from, settle::settle};
+pub use self::{deleted::taken_from, settle::settle};
 use crate::{Obstacle, plan::Plan};
 
 /// A host and a path below it.
-pub type Place<'a> = (&'a HostPattern, &'a PathPrefix);
+pub type HostPath<'a> = (&'a HostPattern, &'a PathPrefix);
 
 /// Whether the object of a claimant is still there.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Standing {
+pub enum ObjectPresence {
     /// It is.
     #[default]
     Here,
@@ -40,7 +40,7 @@ pub struct Claimant<'a> {
     /// The document that is live, its own or that of the object of the same name before it.
     pub live: Option<&'a RoutingConfig>,
     /// Whether its object is still there.
-    pub standing: Standing,
+    pub standing: ObjectPresence,
     /// Until when the places of a document that is withdrawn are kept for its namespace; none: they are free.
     pub reserved: Option<Timestamp>,
 }
@@ -53,7 +53,7 @@ pub struct Conflict<'a> {
     /// The namespace and the name of that one.
     pub name: (&'a str, &'a str),
     /// Why it is that one's.
-    pub right: Right,
+    pub right: ClaimReason,
     /// The host.
     pub host: &'a HostPattern,
     /// The path.
@@ -62,7 +62,7 @@ pub struct Conflict<'a> {
 
 /// Why a place is another release's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Right {
+pub enum ClaimReason {
     /// That one has served it since then.
     Serves(Timestamp),
     /// That one served it and is deleted; until then it is kept for its namespace.
@@ -80,14 +80,14 @@ impl Conflict<'_> {
         let Self { name: (namespace, name), host, path, .. } = self;
         let owner = format!("{namespace}/{name}");
         let why = match self.right {
-            Right::Serves(since) => format!("{owner} has served {host}{path} since {since}"),
-            Right::Reserved(until) => {
+            ClaimReason::Serves(since) => format!("{owner} has served {host}{path} since {since}"),
+            ClaimReason::Reserved(until) => {
                 format!(
                     "{owner} served {host}{path} until it was deleted, and its namespace keeps it until {until}"
                 )
             }
-            Right::Older => format!("{owner} claims {host}{path}, too, and is older"),
-            Right::First => {
+            ClaimReason::Older => format!("{owner} claims {host}{path}, too, and is older"),
+            ClaimReason::First => {
                 format!("{owner} claims {host}{path}, too; both are equally old, and its name comes first")
             }
         };
@@ -116,7 +116,7 @@ fn also_held(plan: &Plan, live: Option<&RoutingConfig>) -> String {
 
 impl<'a> Claimant<'a> {
     /// Every place that it may claim, whatever others do: what it wants and what it serves.
-    pub fn places(self) -> impl Iterator<Item = Place<'a>> {
+    pub fn places(self) -> impl Iterator<Item = HostPath<'a>> {
         self.wants().chain(self.serves())
     }
 
@@ -133,7 +133,7 @@ impl<'a> Claimant<'a> {
     /// The places that it gives up and `other` takes: `other` has to have them before. In an exchange both wait for each
     /// other, and for that one of them has to have what it gives up and what it takes at once, see [`union`]; none where
     /// neither can.
-    pub fn hands_over(self, other: Claimant<'a>) -> impl Iterator<Item = Place<'a>> {
+    pub fn hands_over(self, other: Claimant<'a>) -> impl Iterator<Item = HostPath<'a>> {
         let wants = |claimant: Claimant<'a>, place| claimant.wants().any(|wanted| wanted == place);
         let gives = other.serves().any(|place| !wants(other, place));
         let waits = !gives || other.may_have_both() || self.may_have_both();
@@ -142,12 +142,12 @@ impl<'a> Claimant<'a> {
         given.filter(move |_| waits && self.wanted.is_some() && other.wanted.is_some())
     }
 
-    fn wants(self) -> impl Iterator<Item = Place<'a>> {
+    fn wants(self) -> impl Iterator<Item = HostPath<'a>> {
         self.wanted.into_iter().flat_map(|plan| pairs(&plan.hosts, &plan.paths))
     }
 
     /// What others may not take: what it serves, or served until its document was withdrawn a while ago.
-    fn serves(self) -> impl Iterator<Item = Place<'a>> {
+    fn serves(self) -> impl Iterator<Item = HostPath<'a>> {
         let live = self.live.filter(|_| !self.is_withdrawn() || self.reserved.is_some());
         live.into_iter().flat_map(|live| pairs(&live.hosts, &live.paths))
     }
@@ -160,12 +160,12 @@ impl<'a> Claimant<'a> {
     }
 
     fn is_withdrawn(self) -> bool {
-        self.live.is_some_and(|live| live.state == State::Withdrawn)
+        self.live.is_some_and(|live| live.state == ReleaseState::Withdrawn)
     }
 
     /// Whether it serves nothing any more, or nobody looks after what it serves: a release that is there comes before it.
     fn is_left(self) -> bool {
-        self.standing == Standing::Gone || self.is_withdrawn()
+        self.standing == ObjectPresence::Gone || self.is_withdrawn()
     }
 
     /// The oldest first; none where there is nothing to claim.
@@ -199,6 +199,6 @@ fn joined<T: Clone + PartialEq>(one: &[T], other: &[T]) -> Vec<T> {
     one.iter().chain(more).cloned().collect()
 }
 
-fn pairs<'a>(hosts: &'a [HostPattern], paths: &'a [PathPrefix]) -> impl Iterator<Item = Place<'a>> {
+fn pairs<'a>(hosts: &'a [HostPattern], paths: &'a [PathPrefix]) -> impl Iterator<Item = HostPath<'a>> {
     hosts.iter().flat_map(|host| paths.iter().map(move |path| (host, path)))
 }

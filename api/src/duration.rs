@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use halftone_routing::config::units::Millis;
+use halftone_routing::document::units::Millis;
 
 /// The units, the longest first.
 const UNITS: [(&str, u64); 4] = [("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];

@@ -1,7 +1,7 @@
 //! Fleets as the operator's configuration declares them: which proxies there are, what their settings are, and who may
-//! use them. `halftone run`, `explain` and `lint` read the same file; `fleet/document.rs` reads it.
+//! use them. `halftone run`, `explain` and `lint` read the same file; `fleet/file.rs` reads it.
 
-mod document;
+mod file;
 mod times;
 
 use std::collections::BTreeMap;
@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 pub use self::times::FleetTimes;
 
 use halftone_routing::{
-    config::{
+    document::{
         arm::Backend,
         names::{HostPattern, ObjectName, PathPrefix},
     },
@@ -19,7 +19,7 @@ use halftone_routing::{
 use crate::{
     Obstacle,
     finding::{Finding, Severity},
-    manifest::{Manifest, Places},
+    manifest::{Manifest, SourceMap},
     plan::Plan,
     problem::{Problem, field, item},
 };
@@ -38,7 +38,7 @@ pub struct FleetDeclarations {
     /// does, and nothing is recorded.
     pub installation: Option<String>,
     file: String,
-    places: Places,
+    places: SourceMap,
 }
 
 /// One fleet: the proxies of one `proxyClass`.
@@ -51,7 +51,7 @@ pub struct FleetDeclaration {
     /// Which pods of that namespace are its proxies.
     pub pod_selector: BTreeMap<String, String>,
     /// Who may claim which hosts.
-    pub allowed: Vec<Allowed>,
+    pub allowed: Vec<HostGrant>,
     /// Every namespace may claim every host.
     pub allow_all: bool,
     /// Arms may be given by address.
@@ -62,7 +62,7 @@ pub struct FleetDeclaration {
 
 /// Hosts that some namespaces may claim.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Allowed {
+pub struct HostGrant {
     /// The namespaces; `*` for all.
     pub namespaces: Vec<String>,
     /// The hosts, with everything that a wildcard stands for.
@@ -82,7 +82,7 @@ impl FleetDeclarations {
             watch_namespaces: Vec::new(),
             installation: None,
             file: String::new(),
-            places: Places::default(),
+            places: SourceMap::default(),
         }
     }
 
@@ -92,7 +92,7 @@ impl FleetDeclarations {
     /// # Errors
     /// All that is wrong, each with its place.
     pub fn read(file: &str, text: &str) -> Result<Self, Vec<Finding>> {
-        document::read(file, text)
+        file::read(file, text)
     }
 
     /// The fleet of a class.
@@ -201,7 +201,7 @@ impl FleetDeclarations {
     }
 }
 
-impl Allowed {
+impl HostGrant {
     fn names(&self, plan: &Plan) -> bool {
         self.namespaces
             .iter()

@@ -6,16 +6,16 @@ pub mod crd;
 pub mod duration;
 pub mod finding;
 pub mod fleet;
-pub mod limits;
+pub mod health_limits;
 pub mod lint;
 pub mod manifest;
 mod obstacle;
 pub mod plan;
 mod problem;
 mod release_id;
-pub mod short;
 pub mod spec;
 mod structural;
+pub mod truncated_name;
 
 pub use crd::{crd, crd_yaml};
 pub use obstacle::Obstacle;

@@ -3,30 +3,30 @@
 
 mod conditions;
 mod contradictions;
+mod cross_release;
 mod expressions;
 mod sources;
-mod together;
 
 use std::collections::HashMap;
 
-use halftone_routing::config::limits::Quantile;
+use halftone_routing::document::limits::Quantile;
 use jiff::Timestamp;
 
-pub use self::together::duplicates;
-use self::together::{conflicts, shadows, shared_salts};
+pub use self::cross_release::duplicates;
+use self::cross_release::{conflicts, shadows, shared_salts};
 use crate::{
     duration,
     finding::{Finding, Severity},
     fleet::FleetDeclarations,
-    manifest::{Manifest, Reading},
-    plan::{Opening, quantile_limit, ratio},
+    manifest::{Manifest, ManifestFile},
+    plan::{WindowState, quantile_limit, ratio},
     problem::{Problem, field, item},
     spec::{Initial, RuleTarget, WhenMissing},
 };
 
 /// All that there is to say of the files: what is wrong with each, and with all of them together. In the order of
 /// files and lines. `fleets` are what the operator knows, if they are at hand.
-pub fn lint(readings: &[Reading], fleets: Option<&FleetDeclarations>) -> Vec<Finding> {
+pub fn lint(readings: &[ManifestFile], fleets: Option<&FleetDeclarations>) -> Vec<Finding> {
     let mut findings = Vec::new();
     for reading in readings {
         findings.extend(reading.findings.iter().cloned());
@@ -99,7 +99,7 @@ fn schedule(manifest: &Manifest) -> Notes {
     let Some(schedule) = &manifest.plan.schedule else { return Notes::new() };
     let reversed = reversed_zone(manifest);
     // Windows come back every week, so any time will do.
-    if schedule.at(Timestamp::UNIX_EPOCH) != (Opening::Closed { opens: None }) {
+    if schedule.at(Timestamp::UNIX_EPOCH) != (WindowState::Closed { opens: None }) {
         return reversed.into_iter().collect();
     }
     let what = "no window ever opens, so the ratio never rises";
@@ -203,10 +203,10 @@ fn without_gray(manifest: &Manifest) -> Notes {
 fn claims(manifest: &Manifest) -> Notes {
     let spec = &manifest.release.spec;
     let hosts = spec.hosts.iter().map(|host| {
-        (host, host.parse().ok().map(|host: halftone_routing::config::names::HostPattern| host.to_string()))
+        (host, host.parse().ok().map(|host: halftone_routing::document::names::HostPattern| host.to_string()))
     });
     let paths = spec.paths.iter().map(|path| {
-        (path, path.parse().ok().map(|path: halftone_routing::config::names::PathPrefix| path.to_string()))
+        (path, path.parse().ok().map(|path: halftone_routing::document::names::PathPrefix| path.to_string()))
     });
     let mut notes = Notes::new();
     for (list, claims) in [("spec.hosts", hosts.collect::<Vec<_>>()), ("spec.paths", paths.collect())] {

@@ -7,8 +7,8 @@ pub(crate) mod tree;
 
 use serde_json::{Value, json};
 
-use self::tree::Document;
-pub(crate) use self::tree::Places;
+use self::tree::ManifestDocument;
+pub(crate) use self::tree::SourceMap;
 use crate::{
     crd,
     finding::{Finding, Position, Severity},
@@ -23,13 +23,13 @@ const KIND: &str = "GrayRelease";
 
 /// What a file holds.
 #[derive(Clone, Debug)]
-pub struct Reading {
+pub struct ManifestFile {
     /// The file, as it was named.
     pub file: String,
     /// The GrayReleases with which nothing is wrong.
     pub manifests: Vec<Manifest>,
     /// Documents of other kinds, which are passed over.
-    pub skipped: Vec<Skipped>,
+    pub skipped: Vec<SkippedDocument>,
     /// All that is wrong; each is an error.
     pub findings: Vec<Finding>,
 }
@@ -43,12 +43,12 @@ pub struct Manifest {
     pub release: GrayRelease,
     /// Its plan.
     pub plan: Plan,
-    pub(crate) places: Places,
+    pub(crate) places: SourceMap,
 }
 
 /// A document of another kind.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Skipped {
+pub struct SkippedDocument {
     /// Its kind.
     pub kind: String,
     /// Where it begins.
@@ -73,10 +73,14 @@ impl Manifest {
     }
 }
 
-/// Reads the text of a file. Nothing in it is trusted; what is wrong is in [`Reading::findings`].
-pub fn read(file: &str, text: &str) -> Reading {
-    let mut reading =
-        Reading { file: file.to_owned(), manifests: Vec::new(), skipped: Vec::new(), findings: Vec::new() };
+/// Reads the text of a file. Nothing in it is trusted; what is wrong is in [`ManifestFile::findings`].
+pub fn read(file: &str, text: &str) -> ManifestFile {
+    let mut reading = ManifestFile {
+        file: file.to_owned(),
+        manifests: Vec::new(),
+        skipped: Vec::new(),
+        findings: Vec::new(),
+    };
     match tree::parse(text) {
         Ok(documents) => documents.into_iter().for_each(|document| reading.take(document)),
         Err((position, problem)) => {
@@ -94,13 +98,13 @@ pub fn to_yaml(object: &Value) -> String {
     serde_saphyr::to_string(object).expect("a JSON value is plain data")
 }
 
-impl Reading {
+impl ManifestFile {
     /// Whether nothing is wrong with the file.
     pub fn is_sound(&self) -> bool {
         self.findings.is_empty()
     }
 
-    fn take(&mut self, document: Document) {
+    fn take(&mut self, document: ManifestDocument) {
         match is_ours(&document.value) {
             Ok(true) => match release(&document) {
                 Ok((release, plan)) => {
@@ -111,13 +115,13 @@ impl Reading {
             },
             Ok(false) => {
                 let kind = document.value["kind"].as_str().unwrap_or_default().to_owned();
-                self.skipped.push(Skipped { kind, position: document.places.of("", false) });
+                self.skipped.push(SkippedDocument { kind, position: document.places.of("", false) });
             }
             Err(problem) => self.refuse(&document.places, vec![problem]),
         }
     }
 
-    fn refuse(&mut self, places: &Places, problems: Vec<Problem>) {
+    fn refuse(&mut self, places: &SourceMap, problems: Vec<Problem>) {
         for problem in problems {
             let position = places.of(&problem.path, problem.on_key);
             let code = if problem.on_key { "UnknownField" } else { "Invalid" };
@@ -173,8 +177,8 @@ fn is_ours(document: &Value) -> Result<bool, Problem> {
 }
 
 /// The release and its plan, or all that is wrong with it.
-fn release(document: &Document) -> Result<(GrayRelease, Plan), Vec<Problem>> {
-    let Document { value: document, places } = document;
+fn release(document: &ManifestDocument) -> Result<(GrayRelease, Plan), Vec<Problem>> {
+    let ManifestDocument { value: document, places } = document;
     let written = |path: &str| places.written(path);
     let mut problems = structural::check_written(document, &envelope(), "", &written);
     let spec = document.get("spec").filter(|spec| spec.is_object());

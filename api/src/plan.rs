@@ -6,10 +6,10 @@
 //! zones exist.
 
 mod arms;
+mod from_document;
 mod health;
 pub(crate) mod hosts;
 mod identity;
-mod live;
 mod reader;
 mod rules;
 mod schedule;
@@ -18,13 +18,13 @@ mod zone;
 
 use std::num::NonZeroU64;
 
-use halftone_routing::config::{
+use halftone_routing::document::{
     DebugHeader, OnOperatorLost, OnUnavailable, OperatorLostAction, VersionHeader,
     arm::{ArmConfig, Backend},
     identity::{IdentityConfig, WhenMissing},
     names::{HostPattern, ObjectName, PathPrefix, TAKEN_FIELDS, Uid},
     rule::{Rule, Target},
-    units::{Invalid, Ratio, ReleaseId},
+    units::{InvalidValue, Ratio, ReleaseId},
 };
 use jiff::Timestamp;
 
@@ -32,23 +32,23 @@ use self::reader::distinct;
 pub(crate) use self::{
     arms::{addresses, service},
     health::quantile_limit,
-    reader::{Reader, ratio},
+    reader::{SpecReader, ratio},
     rules::parse as condition,
 };
 pub use self::{
     health::Health,
-    schedule::{Opening, Schedule},
+    schedule::{Schedule, WindowState},
     steps::Step,
 };
 use crate::{
     crd,
     problem::{Problem, Problems, field},
     release_id::release_id,
-    short::shorten,
     spec::{
         self, Force, GrayRelease, GrayReleaseSpec, IncludedTraffic, Initial, LostAction, rules as checks,
     },
     structural,
+    truncated_name::shorten,
 };
 
 /// The most characters of a uid.
@@ -190,7 +190,7 @@ impl TryFrom<&GrayRelease> for Plan {
 
     fn try_from(release: &GrayRelease) -> Result<Self, Problems> {
         let mut problems = check_structure(&release.spec);
-        let mut reader = Reader::default();
+        let mut reader = SpecReader::default();
         let plan = read(&mut reader, release);
         // Where the schema has spoken already, what follows from it would only repeat it.
         let structural: Vec<String> = problems.iter().map(|problem| problem.path.clone()).collect();
@@ -205,7 +205,7 @@ fn check_structure(spec: &GrayReleaseSpec) -> Vec<Problem> {
     structural::check(&value, &crd::schema()["properties"]["spec"], "spec")
 }
 
-fn read(reader: &mut Reader, release: &GrayRelease) -> Option<Plan> {
+fn read(reader: &mut SpecReader, release: &GrayRelease) -> Option<Plan> {
     let spec = &release.spec;
     let object = object(reader, release);
     let namespace = object.as_ref().map(|object| &object.namespace);
@@ -258,7 +258,7 @@ fn read(reader: &mut Reader, release: &GrayRelease) -> Option<Plan> {
     })
 }
 
-fn object(reader: &mut Reader, release: &GrayRelease) -> Option<ObjectRef> {
+fn object(reader: &mut SpecReader, release: &GrayRelease) -> Option<ObjectRef> {
     let metadata = &release.metadata;
     let name = reader.text::<ObjectName>("metadata.name", metadata.name.as_deref().unwrap_or_default());
     let namespace = metadata.namespace.as_deref().unwrap_or("default");
@@ -276,12 +276,12 @@ fn object(reader: &mut Reader, release: &GrayRelease) -> Option<ObjectRef> {
 ///
 /// # Errors
 /// One of the two is not the name of an object.
-pub fn local_uid(namespace: &str, name: &str) -> Result<Uid, Invalid> {
+pub fn local_uid(namespace: &str, name: &str) -> Result<Uid, InvalidValue> {
     let (namespace, name): (ObjectName, ObjectName) = (namespace.parse()?, name.parse()?);
     shorten(&format!("local/{namespace}/{name}"), LONGEST_UID).parse()
 }
 
-fn gray(reader: &mut Reader, spec: &GrayReleaseSpec, namespace: Option<&ObjectName>) -> Option<GrayPlan> {
+fn gray(reader: &mut SpecReader, spec: &GrayReleaseSpec, namespace: Option<&ObjectName>) -> Option<GrayPlan> {
     let arm = arms::read(reader, "spec.gray", spec.gray.as_ref()?, namespace);
     let target = spec.target_ratio.as_ref().and_then(|ratio| reader.ratio("spec.targetRatio", ratio));
     let steps = steps::read(reader, "spec.steps", spec.steps.as_deref());
@@ -290,7 +290,7 @@ fn gray(reader: &mut Reader, spec: &GrayReleaseSpec, namespace: Option<&ObjectNa
 }
 
 /// A path that is matched or put before others.
-fn path(reader: &mut Reader, path: &str, text: &str) -> Option<PathPrefix> {
+fn path(reader: &mut SpecReader, path: &str, text: &str) -> Option<PathPrefix> {
     let decoded = text.to_ascii_lowercase().replace("%2e", ".");
     let plain = !text.contains("%00") && !decoded.split('/').any(|segment| matches!(segment, "." | ".."));
     reader.require(plain, path, checks::PATH_IS_PLAIN)?;
@@ -303,14 +303,14 @@ fn max_body_bytes(spec: &GrayReleaseSpec) -> Option<Option<NonZeroU64>> {
     u64::try_from(most).ok().and_then(NonZeroU64::new).map(Some)
 }
 
-fn debug(reader: &mut Reader, spec: &GrayReleaseSpec) -> Option<Option<DebugHeader>> {
+fn debug(reader: &mut SpecReader, spec: &GrayReleaseSpec) -> Option<Option<DebugHeader>> {
     let Some(debug) = &spec.debug else { return Some(None) };
     let header = reader.text("spec.debug.header", &debug.header);
     let value = reader.text("spec.debug.value", &debug.value);
     Some(Some(DebugHeader { header: header?, value: value? }))
 }
 
-fn version_header(reader: &mut Reader, spec: &GrayReleaseSpec) -> Option<VersionHeader> {
+fn version_header(reader: &mut SpecReader, spec: &GrayReleaseSpec) -> Option<VersionHeader> {
     let mut name = |name: &str, text: &str| {
         let path = field("spec.versionHeader", name);
         let free = !TAKEN_FIELDS.contains(&text.to_ascii_lowercase().as_str());
@@ -322,7 +322,7 @@ fn version_header(reader: &mut Reader, spec: &GrayReleaseSpec) -> Option<Version
     Some(VersionHeader { request: request?, response: response? })
 }
 
-fn on_operator_lost(reader: &mut Reader, spec: &GrayReleaseSpec) -> Option<OnOperatorLost> {
+fn on_operator_lost(reader: &mut SpecReader, spec: &GrayReleaseSpec) -> Option<OnOperatorLost> {
     let lost = &spec.on_operator_lost;
     let after =
         reader.at_least("spec.onOperatorLost.after", &lost.after, 30_000, checks::OPERATOR_LOST_AFTER)?;

@@ -3,7 +3,7 @@
 //!
 //! It is computed over the spec as written, never over defaults, so that no upgrade changes the id of anything.
 
-use halftone_routing::config::units::ReleaseId;
+use halftone_routing::document::units::ReleaseId;
 use sha2::{Digest, Sha256};
 
 use crate::spec::{ArmSpec, GrayReleaseSpec, IntOrString};

@@ -10,16 +10,17 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use self::arm::{ArmSpec, HealthCheckSpec, ServiceRef, TimeoutsSpec};
-pub use self::condition::{Condition, ConditionGroup, Operator, Source};
+pub use self::condition::{ConditionGroup, MatchCondition, Operator, Source};
 pub use self::health::{
     HealthSpec, IncludedTraffic, MaxLatencySpec, OnFailure, OnInconclusive, VersusStableSpec,
 };
 pub use self::identity::{
     ClientIp, GeneratedCookie, IdentitySource, IdentitySpec, JwtClaim, SameSite, WhenMissing,
 };
+pub use self::open_enum::OpenEnum;
 pub use self::status::{
     BasisStatus, ControllerStatus, GrayReleaseStatus, HandledRequest, HistoryEntry, LimitStatus,
-    ObservedStatus, Outcome, Phase, ProxiesStatus, ReleaseStatus, RequestResult, RollbackStatus,
+    ObservedStatus, Phase, ProxiesStatus, ReleaseOutcome, ReleaseStatus, RequestResult, RollbackStatus,
     ServingStatus, StateName, StepStatus, VerdictStatus,
 };
 pub use self::traffic::{
@@ -27,20 +28,19 @@ pub use self::traffic::{
     ScheduleSpec, StepSpec, VersionHeaderSpec, Weekday, WindowSpec,
 };
 pub use self::verdict::{LimitTotals, Totals, Verdict};
-pub use self::word::Word;
 pub use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 mod arm;
 mod condition;
 mod health;
 mod identity;
+mod open_enum;
 pub(crate) mod pattern;
 pub(crate) mod rules;
 pub(crate) mod schema;
 mod status;
 mod traffic;
 mod verdict;
-mod word;
 
 /// One gray release of one HTTP service: where the stable and the gray version live, how far to go, by
 /// which steps, and what health means.

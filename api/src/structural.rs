@@ -48,23 +48,23 @@ pub(crate) fn check_written<'a>(
     path: &str,
     written: &dyn Fn(&str) -> Option<&'a str>,
 ) -> Vec<Problem> {
-    let mut check = Check { written, problems: Vec::new() };
+    let mut check = SchemaValidator { written, problems: Vec::new() };
     check.visit(value, schema, path);
     check.problems
 }
 
-struct Check<'a, 'w> {
+struct SchemaValidator<'a, 'w> {
     written: &'w dyn Fn(&str) -> Option<&'a str>,
     problems: Vec<Problem>,
 }
 
-impl Check<'_, '_> {
+impl SchemaValidator<'_, '_> {
     fn refuse(&mut self, path: &str, what: impl Into<String>, advice: impl Into<String>) {
         self.problems.push(Problem::new(path, what, advice));
     }
 
     fn visit(&mut self, value: &Value, schema: &Value, path: &str) {
-        if let Some(wanted) = wanted_instead(value, schema) {
+        if let Some(wanted) = expected_type(value, schema) {
             let spelling = (self.written)(path).map_or_else(|| shown(value), str::to_owned);
             let advice = advice::on_type(value, &spelling, wanted, schema);
             self.refuse(path, format!("must be {wanted}, not {spelling}"), advice);
@@ -124,7 +124,7 @@ impl Check<'_, '_> {
 }
 
 /// What the schema wants where `value` is of another type.
-fn wanted_instead(value: &Value, schema: &Value) -> Option<&'static str> {
+fn expected_type(value: &Value, schema: &Value) -> Option<&'static str> {
     let found = type_of(value);
     let whole = found == "integer";
     let (fits, wanted) = match schema["type"].as_str() {

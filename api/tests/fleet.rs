@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use halftone_api::fleet::FleetDeclarations;
 use halftone_api::manifest;
-use halftone_routing::fleet::Position;
+use halftone_routing::fleet::EdgePosition;
 
 const EXAMPLE: &str = include_str!("../../examples/operator/fleet.yaml");
 
@@ -20,7 +20,7 @@ fn findings(text: &str) -> Vec<String> {
 fn the_example_is_read_with_everything_it_says() {
     let fleets = FleetDeclarations::read("fleet.yaml", EXAMPLE).unwrap();
     let fleet = fleets.find("default").unwrap();
-    assert_eq!(fleet.config.position, Position::BehindProxy);
+    assert_eq!(fleet.config.position, EdgePosition::BehindProxy);
     assert_eq!(fleet.config.trusted_proxies, ["10.0.0.0/8".parse().unwrap()]);
     assert!(fleet.config.default_backend.is_some());
     assert_eq!(fleet.times.withdraw_after, Duration::from_secs(60));
@@ -32,7 +32,7 @@ fn the_example_is_read_with_everything_it_says() {
 fn the_least_declaration_is_a_class() {
     let fleets = FleetDeclarations::read("fleet.yaml", "fleets: [{class: edge}]").unwrap();
     let fleet = fleets.find("edge").unwrap();
-    assert_eq!(fleet.config.position, Position::Edge);
+    assert_eq!(fleet.config.position, EdgePosition::Edge);
     assert!(!fleet.allow_all && !fleet.allow_addresses);
 }
 
@@ -41,7 +41,7 @@ fn the_routing_document_of_a_fleet_is_taken_and_forbids_nothing() {
     let text = "schema: 1\nclass: edge\nposition: BehindProxy\ntrustedProxies: [10.0.0.0/8]\n";
     let fleets = FleetDeclarations::read("fleet.yaml", text).unwrap();
     let fleet = fleets.find("edge").unwrap();
-    assert_eq!(fleet.config.position, Position::BehindProxy);
+    assert_eq!(fleet.config.position, EdgePosition::BehindProxy);
     assert!(fleet.allow_all && fleet.allow_addresses);
     let wrong = findings("schema: 1\nposition: Outside\n");
     assert!(wrong[0].starts_with("fleet.yaml:2:11: error: position: "), "{wrong:?}");

@@ -6,12 +6,12 @@ use halftone_api::{
     finding::Finding,
     fleet::FleetDeclarations,
     lint::lint,
-    manifest::{Reading, read},
+    manifest::{ManifestFile, read},
 };
 
 const FLEET: &str = include_str!("../../examples/operator/fleet.yaml");
 
-fn example(name: &str) -> Reading {
+fn example(name: &str) -> ManifestFile {
     let path = format!("{}/../examples/{name}", env!("CARGO_MANIFEST_DIR"));
     read(name, &std::fs::read_to_string(path).unwrap())
 }
@@ -45,7 +45,7 @@ fn each_example_is_tested() {
 }
 
 /// The releases of a cluster, as `kubectl apply -f examples/` finds them.
-fn releases() -> Vec<Reading> {
+fn releases() -> Vec<ManifestFile> {
     let folder = format!("{}/../examples", env!("CARGO_MANIFEST_DIR"));
     let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap());
     let names = files.filter(|entry| entry.path().is_file()).map(|entry| entry.file_name());
@@ -319,7 +319,7 @@ fn of_two_releases_that_claim_the_same_one_is_refused_and_nothing_is_said_of_age
 fn a_place_inside_another_namespaces_is_told_unless_the_fleet_names_it() {
     let elsewhere = release("b", "hosts: [a.x, '*.x']").replace("namespace: shop", "namespace: other");
     let readings = [read("a.yaml", &release("a", "hosts: ['*.x']\npaths: [/]")), read("b.yaml", &elsewhere)];
-    let told = |readings: &[Reading], fleets: Option<&str>| {
+    let told = |readings: &[ManifestFile], fleets: Option<&str>| {
         let fleets = fleets.map(|allowed| {
             let text = format!("fleets: [{{class: default, allowAll: true, allowed: {allowed}}}]");
             FleetDeclarations::read("fleet.yaml", &text).unwrap()

@@ -4,8 +4,8 @@
 
 use std::time::Duration;
 
-use halftone_api::{GrayRelease, Plan, Problems, limits::Limit};
-use halftone_routing::config::{
+use halftone_api::{GrayRelease, Plan, Problems, health_limits::Limit};
+use halftone_routing::document::{
     arm::Backend,
     identity::{IdentitySource, WhenMissing},
 };

@@ -2,10 +2,10 @@
 //! whatever the machine does besides meets them all alike.
 
 use crate::Result;
-use crate::contestant::Running;
+use crate::contestant::RunningContestant;
 use crate::scenario::Scenario;
 use crate::traffic::sender::FastSender;
-use crate::traffic::{ARMS, Traffic};
+use crate::traffic::{ARMS, BenchTraffic};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -37,8 +37,8 @@ pub(crate) struct Series {
 
 /// Drives each contestant in each scenario, `rounds` times.
 pub(crate) fn compare(
-    traffic: &mut Traffic,
-    contestants: &mut [Running],
+    traffic: &mut BenchTraffic,
+    contestants: &mut [RunningContestant],
     scenarios: &[Scenario],
     rounds: usize,
     time: Duration,
@@ -67,8 +67,8 @@ pub(crate) fn compare(
 }
 
 fn measure(
-    traffic: &mut Traffic,
-    running: &mut Running,
+    traffic: &mut BenchTraffic,
+    running: &mut RunningContestant,
     scenario: Scenario,
     time: Duration,
 ) -> Result<Measurement> {

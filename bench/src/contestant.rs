@@ -2,8 +2,8 @@
 
 use crate::Result;
 use crate::document;
-use crate::process::{Cores, Process};
-use crate::traffic::Traffic;
+use crate::process::{Cores, ManagedProcess};
+use crate::traffic::BenchTraffic;
 use clap::ValueEnum;
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -49,7 +49,7 @@ impl Contestant {
 }
 
 /// Where things are.
-pub(crate) struct Places {
+pub(crate) struct BenchPaths {
     /// Directory of the built binaries.
     pub(crate) binaries: PathBuf,
     /// The proxy of another revision.
@@ -61,15 +61,19 @@ pub(crate) struct Places {
 }
 
 /// A contestant that serves.
-pub(crate) struct Running {
+pub(crate) struct RunningContestant {
     pub(crate) contestant: Contestant,
-    pub(crate) process: Process,
+    pub(crate) process: ManagedProcess,
     pub(crate) address: SocketAddr,
 }
 
-impl Running {
+impl RunningContestant {
     /// Configures and starts a contestant, and waits until it answers a request.
-    pub(crate) fn start(contestant: Contestant, places: &Places, traffic: &mut Traffic) -> Result<Self> {
+    pub(crate) fn start(
+        contestant: Contestant,
+        places: &BenchPaths,
+        traffic: &mut BenchTraffic,
+    ) -> Result<Self> {
         Self::start_among(contestant, 0, places, traffic)
     }
 
@@ -77,8 +81,8 @@ impl Running {
     pub(crate) fn start_among(
         contestant: Contestant,
         neighbours: usize,
-        places: &Places,
-        traffic: &mut Traffic,
+        places: &BenchPaths,
+        traffic: &mut BenchTraffic,
     ) -> Result<Self> {
         let address = free_address()?;
         let arms = traffic.arms()?;
@@ -105,7 +109,7 @@ impl Running {
             }
         };
         let log = directory.join("output.log");
-        let process = Process::start(places.cores, &program, &arguments, &log)?;
+        let process = ManagedProcess::start(places.cores, &program, &arguments, &log)?;
         let mut running = Self { contestant, process, address };
         running.await_answer(traffic).map_err(|error| {
             let output = fs::read_to_string(&log).unwrap_or_default();
@@ -114,7 +118,7 @@ impl Running {
         Ok(running)
     }
 
-    fn await_answer(&mut self, traffic: &mut Traffic) -> Result<()> {
+    fn await_answer(&mut self, traffic: &mut BenchTraffic) -> Result<()> {
         let end = Instant::now() + START_PATIENCE;
         loop {
             self.process.check()?;

@@ -64,7 +64,7 @@ fn rule(number: usize) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use halftone_routing::config::RoutingConfig;
+    use halftone_routing::document::RoutingConfig;
 
     #[test]
     fn the_documents_are_routing_documents() {

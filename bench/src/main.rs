@@ -15,7 +15,7 @@ mod traffic;
 
 use clap::{Parser, ValueEnum};
 use compare::Measurement;
-use contestant::{Contestant, Places, Running};
+use contestant::{BenchPaths, Contestant, RunningContestant};
 use process::Cores;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use scenario::Scenario;
@@ -23,14 +23,14 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 use summary::Summary;
-use traffic::Traffic;
+use traffic::BenchTraffic;
 
 pub(crate) type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
 /// Compares Halftone with nginx+Lua, HAProxy and a bare TCP relay on loopback.
 #[derive(Parser)]
 #[command(version)]
-struct Options {
+struct BenchArguments {
     /// Rounds of each contestant in each scenario; medians are reported.
     #[arg(long, default_value_t = 9, value_parser = clap::value_parser!(u16).range(1..=1000))]
     rounds: u16,
@@ -64,7 +64,7 @@ enum Part {
 }
 
 fn main() -> ExitCode {
-    match run(&Options::parse()) {
+    match run(&BenchArguments::parse()) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
@@ -75,7 +75,7 @@ fn main() -> ExitCode {
 }
 
 /// `false`: it ran to its end, but requests failed.
-fn run(options: &Options) -> Result<bool> {
+fn run(options: &BenchArguments) -> Result<bool> {
     let (rounds, time) =
         if options.quick { (3, 0.5) } else { (usize::from(options.rounds), options.seconds) };
     let time = Duration::try_from_secs_f64(time)?;
@@ -83,11 +83,11 @@ fn run(options: &Options) -> Result<bool> {
     let cores = Cores::find()?;
     process::pin(cores.load)?;
     let places =
-        Places { binaries: binaries()?, base: options.base.clone(), scratch: options.out.clone(), cores };
+        BenchPaths { binaries: binaries()?, base: options.base.clone(), scratch: options.out.clone(), cores };
     let usual: &[Contestant] = if options.base.is_some() { &Contestant::REVISIONS } else { &Contestant::ALL };
     let contestants = chosen(&options.contestant, usual);
     let scenarios = chosen(&options.scenario, &Scenario::ALL);
-    let mut traffic = Traffic::new()?;
+    let mut traffic = BenchTraffic::new()?;
     let mut all = Vec::new();
     if options.only != Some(Part::Memory) {
         let mut running = start(&contestants, &places, &mut traffic)?;
@@ -102,10 +102,14 @@ fn run(options: &Options) -> Result<bool> {
     Ok(!summary.failed())
 }
 
-fn start(contestants: &[Contestant], places: &Places, traffic: &mut Traffic) -> Result<Vec<Running>> {
+fn start(
+    contestants: &[Contestant],
+    places: &BenchPaths,
+    traffic: &mut BenchTraffic,
+) -> Result<Vec<RunningContestant>> {
     let mut all = Vec::new();
     for &contestant in contestants {
-        let running = Running::start(contestant, places, traffic)?;
+        let running = RunningContestant::start(contestant, places, traffic)?;
         println!("{} is process {} on core {}", contestant.name(), running.process.id(), places.cores.proxy);
         all.push(running);
     }

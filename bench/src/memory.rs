@@ -2,9 +2,9 @@
 //! alone), and for a thousand releases.
 
 use crate::Result;
-use crate::contestant::{Contestant, Places, Running};
+use crate::contestant::{BenchPaths, Contestant, RunningContestant};
 use crate::scenario::Scenario;
-use crate::traffic::Traffic;
+use crate::traffic::BenchTraffic;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -17,7 +17,7 @@ const RELEASES: usize = 1_000;
 
 /// Resident memory, in bytes.
 #[derive(Serialize)]
-pub(crate) struct Memory {
+pub(crate) struct MemoryUsage {
     /// Growth per idle keep-alive connection.
     pub(crate) idle_connection_bytes: BTreeMap<&'static str, f64>,
     /// Halftone with 1 000 releases, after some traffic.
@@ -27,10 +27,14 @@ pub(crate) struct Memory {
 
 /// Starts each contestant anew and measures it. The relay is left out: it keeps a backend connection and two
 /// buffers for each client, which nobody would compare.
-pub(crate) fn measure(contestants: &[Contestant], places: &Places, traffic: &mut Traffic) -> Result<Memory> {
-    let mut memory = Memory { idle_connection_bytes: BTreeMap::new(), releases_1000_bytes: None };
+pub(crate) fn measure(
+    contestants: &[Contestant],
+    places: &BenchPaths,
+    traffic: &mut BenchTraffic,
+) -> Result<MemoryUsage> {
+    let mut memory = MemoryUsage { idle_connection_bytes: BTreeMap::new(), releases_1000_bytes: None };
     for &contestant in contestants.iter().filter(|&&contestant| contestant != Contestant::TcpRelay) {
-        let mut running = Running::start(contestant, places, traffic)?;
+        let mut running = RunningContestant::start(contestant, places, traffic)?;
         let bytes = idle_connection(traffic, &mut running)?;
         memory.idle_connection_bytes.insert(contestant.name(), bytes);
     }
@@ -40,8 +44,8 @@ pub(crate) fn measure(contestants: &[Contestant], places: &Places, traffic: &mut
     Ok(memory)
 }
 
-fn thousand_releases(places: &Places, traffic: &mut Traffic) -> Result<u64> {
-    let mut running = Running::start_among(Contestant::Halftone, RELEASES - 1, places, traffic)?;
+fn thousand_releases(places: &BenchPaths, traffic: &mut BenchTraffic) -> Result<u64> {
+    let mut running = RunningContestant::start_among(Contestant::Halftone, RELEASES - 1, places, traffic)?;
     let base = Scenario::Base;
     traffic.exchange(base.post(), base.answer());
     traffic.connect(running.address, base.connections())?;
@@ -53,7 +57,7 @@ fn thousand_releases(places: &Places, traffic: &mut Traffic) -> Result<u64> {
 }
 
 /// Bytes of resident memory per idle connection, over 10 000 connections.
-fn idle_connection(traffic: &mut Traffic, running: &mut Running) -> Result<f64> {
+fn idle_connection(traffic: &mut BenchTraffic, running: &mut RunningContestant) -> Result<f64> {
     let base = Scenario::Base;
     traffic.exchange(base.post(), base.answer());
     traffic.connect(running.address, WAVE)?;

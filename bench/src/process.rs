@@ -38,11 +38,11 @@ pub(crate) fn pin(core: usize) -> Result<()> {
 }
 
 /// A running process, with its children where it has any (nginx's worker).
-pub(crate) struct Process {
+pub(crate) struct ManagedProcess {
     child: Child,
 }
 
-impl Process {
+impl ManagedProcess {
     /// Starts `program` on the proxies' core. It ends with this process, even if this process is killed.
     pub(crate) fn start<S: AsRef<OsStr>>(
         cores: Cores,
@@ -112,7 +112,7 @@ fn family(id: u32) -> Result<Vec<u32>> {
     Ok(family)
 }
 
-impl Drop for Process {
+impl Drop for ManagedProcess {
     fn drop(&mut self) {
         // SIGTERM first: nginx's master takes its worker along only if it may.
         if let Some(id) = i32::try_from(self.id()).ok().and_then(rustix::process::Pid::from_raw) {

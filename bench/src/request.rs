@@ -22,12 +22,12 @@ Cookie: session=6f1d7c0a8e5b4f6fa0b1c2d3e4f50617; theme=dark; _ga=GA1.1.12345678
 const DIGITS: usize = 5;
 
 /// One request with a place for the user's number.
-pub(crate) struct Request {
+pub(crate) struct RequestTemplate {
     bytes: Vec<u8>,
     name: usize,
 }
 
-impl Request {
+impl RequestTemplate {
     /// A GET, or a POST where `body` is above zero.
     pub(crate) fn new(body: usize) -> Self {
         let head = if body == 0 {
@@ -59,7 +59,7 @@ mod tests {
 
     #[test]
     fn each_user_has_a_name_of_the_same_length() {
-        let mut request = Request::new(3);
+        let mut request = RequestTemplate::new(3);
         let text = String::from_utf8(request.of(9_042).to_vec()).unwrap();
         assert!(text.contains("\r\nX-User-Name: user-09042\r\n"));
         assert!(text.ends_with("Content-Length: 3\r\n\r\nppp"));

@@ -2,7 +2,7 @@
 
 use crate::Result;
 use crate::compare::Series;
-use crate::memory::Memory;
+use crate::memory::MemoryUsage;
 use crate::scenario::Scenario;
 use comfy_table::{CellAlignment, Table, presets};
 use serde::Serialize;
@@ -58,7 +58,7 @@ const RELEASES_1000_MIB: f64 = 40.0;
 
 /// Everything measured, by scenario and contestant.
 pub(crate) struct Summary {
-    pub(crate) memory: Option<Memory>,
+    pub(crate) memory: Option<MemoryUsage>,
     medians: BTreeMap<&'static str, BTreeMap<&'static str, Medians>>,
     /// By scenario: what this revision takes of what the one of `--base` takes.
     against_base: BTreeMap<&'static str, f64>,

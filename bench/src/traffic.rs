@@ -8,9 +8,9 @@ pub(crate) mod sender;
 pub(crate) mod tally;
 
 use crate::Result;
-use crate::request::Request;
+use crate::request::RequestTemplate;
 use backend::BackendConnection;
-use client::{Client, Received};
+use client::{BenchClient, Received};
 use rustix::buffer::spare_capacity;
 use rustix::event::{Timespec, epoll};
 use rustix::fd::{AsFd, OwnedFd};
@@ -18,7 +18,7 @@ use socket2::{Domain, Socket, Type};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::time::{Duration, Instant};
-use tally::{Tally, USERS};
+use tally::{LoadTally, USERS};
 
 /// The letters that the stable and the gray arm fill their answers with.
 pub(crate) const ARMS: [u8; 2] = [b's', b'g'];
@@ -34,7 +34,7 @@ const BACKENDS: u64 = 2 << 32;
 const CLIENTS: u64 = 3 << 32;
 
 /// The load side: backends that listen all the time, clients that come and go.
-pub(crate) struct Traffic {
+pub(crate) struct BenchTraffic {
     epoll: OwnedFd,
     events: Vec<epoll::Event>,
     buffer: Box<[u8]>,
@@ -42,15 +42,15 @@ pub(crate) struct Traffic {
     answers: [Vec<u8>; 2],
     body: usize,
     backends: Vec<Option<BackendConnection>>,
-    clients: Vec<Client>,
+    clients: Vec<BenchClient>,
     proxy: Option<SocketAddr>,
-    request: Request,
+    request: RequestTemplate,
     next_user: usize,
     asking: bool,
-    pub(crate) tally: Tally,
+    pub(crate) tally: LoadTally,
 }
 
-impl Traffic {
+impl BenchTraffic {
     /// Opens the two arms' listeners on loopback.
     pub(crate) fn new() -> Result<Self> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
@@ -68,10 +68,10 @@ impl Traffic {
             backends: Vec::new(),
             clients: Vec::new(),
             proxy: None,
-            request: Request::new(0),
+            request: RequestTemplate::new(0),
             next_user: 0,
             asking: false,
-            tally: Tally::new(),
+            tally: LoadTally::new(),
         };
         traffic.exchange(0, 0);
         Ok(traffic)
@@ -84,7 +84,7 @@ impl Traffic {
 
     /// From now on: requests with `post` bytes of body (0: GET) and answers with `answer` bytes.
     pub(crate) fn exchange(&mut self, post: usize, answer: usize) {
-        self.request = Request::new(post);
+        self.request = RequestTemplate::new(post);
         self.body = answer;
         self.answers = ARMS.map(|letter| {
             let mut bytes = format!(
@@ -101,7 +101,7 @@ impl Traffic {
     pub(crate) fn connect(&mut self, proxy: SocketAddr, count: usize) -> Result<()> {
         self.disconnect();
         self.proxy = Some(proxy);
-        self.tally = Tally::new();
+        self.tally = LoadTally::new();
         self.connect_more(count)
     }
 
@@ -109,7 +109,7 @@ impl Traffic {
     pub(crate) fn connect_more(&mut self, count: usize) -> Result<()> {
         let proxy = self.proxy.ok_or("connect() first")?;
         for _ in 0..count {
-            let client = Client::connect(proxy)?;
+            let client = BenchClient::connect(proxy)?;
             self.watch(client.stream(), token(CLIENTS, self.clients.len()))?;
             self.clients.push(client);
         }
@@ -261,7 +261,7 @@ impl Traffic {
     fn broken(&mut self, index: usize, reason: &'static str) -> Result<()> {
         self.tally.error(reason);
         let proxy = self.proxy.ok_or("connect() first")?;
-        let client = Client::connect(proxy)?;
+        let client = BenchClient::connect(proxy)?;
         self.watch(client.stream(), token(CLIENTS, index))?;
         self.clients[index] = client;
         if self.asking {
@@ -293,7 +293,7 @@ mod tests {
 
     #[test]
     fn every_client_gets_its_answer_and_gray_is_told_from_stable() {
-        let mut traffic = Traffic::new().unwrap();
+        let mut traffic = BenchTraffic::new().unwrap();
         traffic.exchange(16 * 1024, 64 * 1024);
         let [_, gray] = traffic.arms().unwrap();
         traffic.connect(gray, 3).unwrap();
@@ -304,7 +304,7 @@ mod tests {
 
     #[test]
     fn a_proxy_that_hangs_up_is_an_error() {
-        let mut traffic = Traffic::new().unwrap();
+        let mut traffic = BenchTraffic::new().unwrap();
         let proxy = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         traffic.connect(proxy.local_addr().unwrap(), 1).unwrap();
         drop(proxy.accept().unwrap());

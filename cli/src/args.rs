@@ -1,10 +1,10 @@
 //! The arguments of every command, as types that cannot be wrong: clap refuses the rest with usage and exit code 2.
-//! What says where releases are found lies in `args/place.rs`, the commands about running ones in `args/running.rs`.
+//! What says where releases are found lies in `args/target.rs`, the commands about running ones in `args/release_arguments.rs`.
 
 mod examples;
-mod place;
-mod printed;
-mod running;
+mod output;
+mod release_arguments;
+mod target;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -13,19 +13,19 @@ use std::time::Duration;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueHint};
 use clap_complete::Shell;
 
-#[cfg(test)]
-pub(crate) use self::place::ConnectionArguments;
-pub(crate) use self::place::{ClusterArguments, FleetArguments, HERE, Place, Running};
-pub(crate) use self::printed::Printed;
-pub(crate) use self::running::{
+pub(crate) use self::output::OutputArguments;
+pub(crate) use self::release_arguments::{
     AppliedArguments, ApproveArguments, CheckArguments, ConfigArguments, ConfigCommand, EventsArguments,
-    GetArguments, HandOverArguments, HistoryArguments, ProxiesArguments, RequestArguments, StatusArguments,
-    VersionArguments, WatchArguments, Which,
+    GetArguments, HandOverArguments, HistoryArguments, ProxiesArguments, ReleaseArguments, RequestArguments,
+    StatusArguments, VersionArguments, WatchArguments,
 };
+#[cfg(test)]
+pub(crate) use self::target::ConnectionArguments;
+pub(crate) use self::target::{ClusterArguments, CommandTarget, FleetArguments, HERE, TargetArguments};
 
 use crate::output::ColorChoice;
 use crate::percent::{Percent, parse_ratio};
-use halftone_routing::config::units::Ratio;
+use halftone_routing::document::units::Ratio;
 
 /// Gray (canary) releases for HTTP services: exact, sticky splits by user, judged by statistics, rolled back in seconds.
 #[derive(Debug, Parser)]
@@ -35,7 +35,7 @@ use halftone_routing::config::units::Ratio;
     max_term_width = 100,
     subcommand_required = true,
     arg_required_else_help = true,
-    after_help = place::RULE
+    after_help = target::RULE
 )]
 pub(crate) struct Arguments {
     #[command(subcommand)]
@@ -191,7 +191,7 @@ pub(crate) struct SimulateArguments {
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(crate) seed: u64,
     #[command(flatten)]
-    pub(crate) printed: Printed,
+    pub(crate) printed: OutputArguments,
 }
 
 /// `halftone explain`
@@ -234,11 +234,11 @@ pub(crate) struct ExplainArguments {
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) fleet: Option<PathBuf>,
     #[command(flatten)]
-    pub(crate) running: Running,
+    pub(crate) running: TargetArguments,
     #[command(flatten)]
     pub(crate) of_fleet: FleetArguments,
     #[command(flatten)]
-    pub(crate) printed: Printed,
+    pub(crate) printed: OutputArguments,
 }
 
 /// `halftone split`
@@ -260,7 +260,7 @@ pub(crate) struct SplitArguments {
     #[arg(long, conflicts_with_all = ["json", "output"])]
     pub(crate) list: bool,
     #[command(flatten)]
-    pub(crate) printed: Printed,
+    pub(crate) printed: OutputArguments,
 }
 
 /// `halftone probe`
@@ -284,7 +284,7 @@ pub(crate) struct LintArguments {
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) fleet: Option<PathBuf>,
     #[command(flatten)]
-    pub(crate) printed: Printed,
+    pub(crate) printed: OutputArguments,
 }
 
 /// The arguments of this process. As `kubectl halftone` it is known by that name in usage and help.
@@ -293,7 +293,7 @@ pub(crate) fn parse() -> Arguments {
     if is_plugin() {
         command = command.bin_name("kubectl halftone").display_name("kubectl halftone");
     }
-    let matches = command.clone().get_matches_from(place::last(std::env::args_os().collect()));
+    let matches = command.clone().get_matches_from(target::last(std::env::args_os().collect()));
     Arguments::from_arg_matches(&matches).unwrap_or_else(|error| error.format(&mut command).exit())
 }
 

@@ -1,15 +1,15 @@
 //! The cluster side of the command line: finds the API server by the kubeconfig, reads and writes objects. What to ask
-//! and what to print is decided in the pure parts of the files below; errors become words in `cluster/failure.rs`.
+//! and what to print is decided in the pure parts of the files below; errors become words in `cluster/api_error.rs`.
 
-pub(crate) mod applied;
+mod api_error;
 pub(crate) mod check;
 pub(crate) mod config;
+pub(crate) mod config_maps;
 mod connection;
 pub(crate) mod events;
-mod failure;
 pub(crate) mod hand_over;
-pub(crate) mod operator;
-pub(crate) mod pending;
+pub(crate) mod operator_status;
+pub(crate) mod pending_request;
 pub(crate) mod proxies;
 pub(crate) mod request;
 mod traffic;
@@ -27,10 +27,10 @@ use kube::core::DeserializeGuard;
 use kube::{Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 
-use self::failure::{Doing, unreachable};
+use self::api_error::{ApiOperation, unreachable};
 use crate::args::ClusterArguments;
-use crate::output::{self, Failure};
-use crate::status::{Listing, Unreadable};
+use crate::output::{self, CommandError};
+use crate::status::{ReleaseList, UnreadableRelease};
 
 /// How many objects are asked for at a time, as kubectl does.
 const PAGE: u32 = 500;
@@ -44,21 +44,21 @@ pub(crate) const FLEET_NAMESPACE: &str =
 ///
 /// # Errors
 /// What it ends with.
-pub(crate) fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+pub(crate) fn block_on<T>(work: impl Future<Output = Result<T, CommandError>>) -> Result<T, CommandError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    runtime.map_err(|error| Failure::new(format!("cannot start: {error}")))?.block_on(work)
+    runtime.map_err(|error| CommandError::new(format!("cannot start: {error}")))?.block_on(work)
 }
 
 /// A release as a command names it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Name<'a> {
+pub(crate) struct ReleaseName<'a> {
     /// As in NAMESPACE/NAME.
     pub(crate) namespace: Option<&'a str>,
     /// The name.
     pub(crate) name: &'a str,
 }
 
-impl<'a> Name<'a> {
+impl<'a> ReleaseName<'a> {
     /// Reads NAME or NAMESPACE/NAME.
     pub(crate) fn read(text: &'a str) -> Self {
         match text.split_once('/') {
@@ -70,7 +70,7 @@ impl<'a> Name<'a> {
 
 /// Which releases.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Scope<'a> {
+pub(crate) enum NamespaceScope<'a> {
     /// Those of one namespace.
     Namespace(&'a str),
     /// Those of all.
@@ -78,7 +78,7 @@ pub(crate) enum Scope<'a> {
 }
 
 /// A cluster, and where in it a command looks.
-pub(crate) struct Cluster {
+pub(crate) struct ClusterClient {
     client: Client,
     /// The same, but that it never asks twice: for what is asked of proxies, whose 503 is an answer.
     once: Client,
@@ -87,17 +87,17 @@ pub(crate) struct Cluster {
     looked_here: bool,
 }
 
-impl Cluster {
+impl ClusterClient {
     /// Makes a client by the kubeconfig. Nothing is asked of the API server yet.
     ///
     /// # Errors
     /// There is no usable kubeconfig. `looked_here` says that no `halftone run` was found before.
-    pub(crate) async fn connect(asked: &ClusterArguments, looked_here: bool) -> Result<Self, Failure> {
+    pub(crate) async fn connect(asked: &ClusterArguments, looked_here: bool) -> Result<Self, CommandError> {
         // Another one is there already only in tests.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let mut config = connection::config(asked)
             .await
-            .map_err(|error| failure::no_config(asked, &error, looked_here))?;
+            .map_err(|error| api_error::no_config(asked, &error, looked_here))?;
         config.connect_timeout = Some(CONNECTED_WITHIN);
         if let Some(user) = &asked.as_user {
             config.auth_info.impersonate = Some(user.clone());
@@ -109,8 +109,9 @@ impl Cluster {
         let mut asking_once = config.clone();
         asking_once.default_retry = false;
         let client = |config| {
-            Client::try_from(config)
-                .map_err(|error| Failure::new(format!("cannot speak to {server}: {}", with_causes(&error))))
+            Client::try_from(config).map_err(|error| {
+                CommandError::new(format!("cannot speak to {server}: {}", with_causes(&error)))
+            })
         };
         let (client, once) = (client(config)?, client(asking_once)?);
         Ok(Self { client, once, namespace, server, looked_here })
@@ -125,23 +126,23 @@ impl Cluster {
         self.client.clone()
     }
 
-    fn releases_of(&self, scope: Scope<'_>) -> Api<GrayRelease> {
+    fn releases_of(&self, scope: NamespaceScope<'_>) -> Api<GrayRelease> {
         self.api(scope)
     }
 
-    fn api<K>(&self, scope: Scope<'_>) -> Api<K>
+    fn api<K>(&self, scope: NamespaceScope<'_>) -> Api<K>
     where
         K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
     {
         match scope {
-            Scope::Namespace(namespace) => Api::namespaced(self.client(), namespace),
-            Scope::All => Api::all(self.client()),
+            NamespaceScope::Namespace(namespace) => Api::namespaced(self.client(), namespace),
+            NamespaceScope::All => Api::all(self.client()),
         }
     }
 
     /// What went wrong, in words.
-    fn failed(&self, error: &kube::Error, doing: &Doing<'_>) -> Failure {
-        failure::explain(error, doing)
+    fn failed(&self, error: &kube::Error, doing: &ApiOperation<'_>) -> CommandError {
+        api_error::explain(error, doing)
             .unwrap_or_else(|| unreachable(&self.server, &with_causes(error), self.looked_here))
     }
 
@@ -149,9 +150,12 @@ impl Cluster {
     ///
     /// # Errors
     /// The API server says no, or nothing.
-    async fn list<K>(&self, scope: Scope<'_>, selection: &ListParams) -> Result<Vec<K>, Failure>
+    async fn list<K>(&self, scope: NamespaceScope<'_>, selection: &ListParams) -> Result<Vec<K>, CommandError>
     where
-        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + Debug + DeserializeOwned,
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
+            + Clone
+            + Debug
+            + DeserializeOwned,
     {
         let (api, mut page, mut all) = (self.api::<K>(scope), selection.clone().limit(PAGE), Vec::new());
         loop {
@@ -167,7 +171,7 @@ impl Cluster {
                 Err(kube::Error::Api(status)) if status.code == 410 && page.limit.is_some() => {
                     (page, all) = (selection.clone(), Vec::new());
                 }
-                Err(error) => return Err(self.failed(&error, &Doing::listing::<K>(scope))),
+                Err(error) => return Err(self.failed(&error, &ApiOperation::listing::<K>(scope))),
             }
         }
     }
@@ -176,11 +180,15 @@ impl Cluster {
     ///
     /// # Errors
     /// As for every question to the API server.
-    pub(crate) async fn releases(&self, scope: Scope<'_>, labels: Option<&str>) -> Result<Listing, Failure> {
+    pub(crate) async fn releases(
+        &self,
+        scope: NamespaceScope<'_>,
+        labels: Option<&str>,
+    ) -> Result<ReleaseList, CommandError> {
         let selection =
             labels.map_or_else(ListParams::default, |labels| ListParams::default().labels(labels));
         let guarded = self.list::<DeserializeGuard<GrayRelease>>(scope, &selection).await?;
-        let mut listing = Listing::default();
+        let mut listing = ReleaseList::default();
         for object in guarded {
             match read(object) {
                 Ok(release) => listing.releases.push(release),
@@ -194,13 +202,17 @@ impl Cluster {
     ///
     /// # Errors
     /// As for every question to the API server.
-    pub(crate) async fn some(&self, scope: Scope<'_>, labels: Option<&str>) -> Result<Listing, Failure> {
+    pub(crate) async fn some(
+        &self,
+        scope: NamespaceScope<'_>,
+        labels: Option<&str>,
+    ) -> Result<ReleaseList, CommandError> {
         let listing = self.releases(scope, labels).await?;
         if listing.is_empty() {
             let here = if self.looked_here { "no halftone run is in ./.halftone, and " } else { "" };
             let place = match scope {
-                Scope::All => "anywhere in the cluster".to_owned(),
-                Scope::Namespace(namespace) => format!("in namespace {namespace} (-A looks in all)"),
+                NamespaceScope::All => "anywhere in the cluster".to_owned(),
+                NamespaceScope::Namespace(namespace) => format!("in namespace {namespace} (-A looks in all)"),
             };
             let labelled = labels.map_or_else(String::new, |labels| format!(" with the labels {labels}"));
             output::note(&format!("{here}there are no GrayReleases{labelled} {place} at {}", self.server));
@@ -212,14 +224,14 @@ impl Cluster {
     ///
     /// # Errors
     /// There is none of this name, and the failure says which there are.
-    pub(crate) async fn release(&self, name: &str) -> Result<GrayRelease, Failure> {
-        let Name { namespace, name } = Name::read(name);
+    pub(crate) async fn release(&self, name: &str) -> Result<GrayRelease, CommandError> {
+        let ReleaseName { namespace, name } = ReleaseName::read(name);
         let namespace = namespace.unwrap_or(&self.namespace);
-        let scope = Scope::Namespace(namespace);
+        let scope = NamespaceScope::Namespace(namespace);
         let found = self.releases_of(scope).get_opt(name).await;
-        match found.map_err(|error| self.failed(&error, &Doing::getting::<GrayRelease>(scope)))? {
+        match found.map_err(|error| self.failed(&error, &ApiOperation::getting::<GrayRelease>(scope)))? {
             Some(release) => Ok(plain(release)),
-            None => Err(failure::no_release(name, namespace, &self.releases(scope, None).await?.releases)),
+            None => Err(api_error::no_release(name, namespace, &self.releases(scope, None).await?.releases)),
         }
     }
 
@@ -227,20 +239,20 @@ impl Cluster {
     ///
     /// # Errors
     /// There is none, or several.
-    pub(crate) async fn anywhere(&self, name: &str) -> Result<GrayRelease, Failure> {
+    pub(crate) async fn anywhere(&self, name: &str) -> Result<GrayRelease, CommandError> {
         if name.contains('/') {
             return self.release(name).await;
         }
         let by_name = ListParams::default().fields(&format!("metadata.name={name}"));
-        let mut found = self.list::<GrayRelease>(Scope::All, &by_name).await?;
+        let mut found = self.list::<GrayRelease>(NamespaceScope::All, &by_name).await?;
         match (found.pop(), found.is_empty()) {
             (Some(release), true) => Ok(release),
-            (None, _) => Err(Failure::new(format!("there is no GrayRelease {name} in any namespace"))
+            (None, _) => Err(CommandError::new(format!("there is no GrayRelease {name} in any namespace"))
                 .advise("see which there are with halftone get -A")),
             (Some(last), false) => {
                 found.push(last);
                 let namespaces: Vec<String> = found.iter().filter_map(ResourceExt::namespace).collect();
-                Err(Failure::new(format!(
+                Err(CommandError::new(format!(
                     "there are several GrayReleases {name}, in {}",
                     namespaces.join(", ")
                 ))
@@ -251,19 +263,22 @@ impl Cluster {
 
     /// The objects of a fleet of this name: in the namespace given, else wherever there is one. A class that was handed
     /// over has left its objects behind.
-    async fn of_fleet<K>(&self, fleet_namespace: Option<&str>, name: &str) -> Result<Vec<K>, Failure>
+    async fn of_fleet<K>(&self, fleet_namespace: Option<&str>, name: &str) -> Result<Vec<K>, CommandError>
     where
-        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + Debug + DeserializeOwned,
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
+            + Clone
+            + Debug
+            + DeserializeOwned,
     {
-        let scope = fleet_namespace.map_or(Scope::All, Scope::Namespace);
+        let scope = fleet_namespace.map_or(NamespaceScope::All, NamespaceScope::Namespace);
         let by_name = ListParams::default().fields(&format!("metadata.name={name}"));
         self.list::<K>(scope, &by_name).await
     }
 }
 
 /// A release, or why this version cannot read it.
-fn read(object: DeserializeGuard<GrayRelease>) -> Result<GrayRelease, Unreadable> {
-    object.0.map(plain).map_err(|invalid| Unreadable {
+fn read(object: DeserializeGuard<GrayRelease>) -> Result<GrayRelease, UnreadableRelease> {
+    object.0.map(plain).map_err(|invalid| UnreadableRelease {
         namespace: invalid.metadata.namespace.unwrap_or_default(),
         name: invalid.metadata.name.unwrap_or_default(),
         why: invalid.error,

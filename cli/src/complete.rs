@@ -10,7 +10,7 @@ use halftone_api::GrayRelease;
 use kube::ResourceExt;
 
 use crate::args::ClusterArguments;
-use crate::cluster::{self, Cluster, Scope};
+use crate::cluster::{self, ClusterClient, NamespaceScope};
 use crate::summary::name_of;
 
 /// No file names beside the candidates, in the words of kubectl's own completion.
@@ -23,7 +23,7 @@ const ANSWERED_WITHIN: Duration = Duration::from_secs(2);
 /// What completes the last of these words.
 pub(crate) fn complete(command: &Command, words: &[String]) -> String {
     let (last, before) = words.split_last().map_or(("", &[][..]), |(last, before)| (last.as_str(), before));
-    let place = Place::find(command, before);
+    let place = CompletionContext::find(command, before);
     let mut told = String::new();
     let mut candidate = |name: &str, meaning: &str| {
         if name.starts_with(last) {
@@ -62,7 +62,7 @@ fn help(text: Option<&clap::builder::StyledStr>) -> String {
 }
 
 /// Where the words have led to.
-struct Place<'a> {
+struct CompletionContext<'a> {
     command: &'a Command,
     /// Words that are no options and no commands.
     positionals: usize,
@@ -70,7 +70,7 @@ struct Place<'a> {
     awaits: Option<&'a Arg>,
 }
 
-impl<'a> Place<'a> {
+impl<'a> CompletionContext<'a> {
     fn find(command: &'a Command, words: &[String]) -> Self {
         let mut place = Self { command, positionals: 0, awaits: None };
         for word in words {
@@ -114,8 +114,9 @@ fn releases(command: &Command, words: &[String]) -> Vec<(String, String)> {
     let asked = ClusterArguments::from_arg_matches(matches).unwrap_or_default();
     let listed = cluster::block_on(async {
         let ask = async {
-            let cluster = Cluster::connect(&asked, false).await?;
-            let scope = if all { Scope::All } else { Scope::Namespace(cluster.namespace()) };
+            let cluster = ClusterClient::connect(&asked, false).await?;
+            let scope =
+                if all { NamespaceScope::All } else { NamespaceScope::Namespace(cluster.namespace()) };
             cluster.releases(scope, None).await
         };
         Ok(tokio::time::timeout(ANSWERED_WITHIN, ask).await)

@@ -12,36 +12,36 @@ use std::time::{Duration, Instant};
 
 use halftone_rollout::clock::Now;
 use halftone_rollout::events::Event;
-use halftone_rollout::progress::State;
-use halftone_routing::config::arm::Arm;
-use halftone_routing::config::units::Ratio;
+use halftone_rollout::progress::RolloutState;
+use halftone_routing::document::arm::Arm;
+use halftone_routing::document::units::Ratio;
 use indicatif::{ProgressBar, ProgressStyle};
 use owo_colors::OwoColorize;
 use serde::Serialize;
 use tokio::sync::{mpsc, watch};
 
-use self::service::{Fault, Service};
-use self::users::Users;
+use self::service::{DemoFault, DemoService};
+use self::users::DemoUsers;
 use crate::args::DemoArguments;
-use crate::engine::release::Release;
-use crate::engine::{Ask, Audience, Engine, Options};
-use crate::output::{self, Failure};
+use crate::engine::release::LocalRelease;
+use crate::engine::{Engine, EngineCommand, EngineObserver, EngineOptions};
+use crate::output::{self, CommandError};
 
 /// No release may take longer; all three end well before.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// One of the three.
-struct Scene {
+struct DemoScenario {
     name: &'static str,
     tells: &'static str,
-    expected: Outcome,
+    expected: DemoOutcome,
     /// What goes wrong with gray, and from which ratio on.
-    fault: Option<(Fault, Ratio)>,
+    fault: Option<(DemoFault, Ratio)>,
 }
 
 /// How a release ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-enum Outcome {
+enum DemoOutcome {
     Promoted,
     RolledBack,
     /// Neither within [`PATIENCE`].
@@ -51,40 +51,40 @@ enum Outcome {
 /// What `--json` says of a release.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Told {
+struct DemoResult {
     release: &'static str,
-    expected: Outcome,
-    outcome: Outcome,
+    expected: DemoOutcome,
+    outcome: DemoOutcome,
     fault_to_zero_seconds: Option<f64>,
     requests_hit: u64,
     users_hit: usize,
 }
 
 /// `halftone demo`
-pub(crate) fn run(arguments: &DemoArguments) -> Result<ExitCode, Failure> {
+pub(crate) fn run(arguments: &DemoArguments) -> Result<ExitCode, CommandError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(|error| Failure::new(format!("cannot start: {error}")))?;
+        .map_err(|error| CommandError::new(format!("cannot start: {error}")))?;
     let percent = |percent: u32| Ratio::from_millionths(percent * 10_000).expect("at most 100 percent");
     let scenes = [
-        Scene {
+        DemoScenario {
             name: "good",
             tells: "a version that is as good as the old one",
-            expected: Outcome::Promoted,
+            expected: DemoOutcome::Promoted,
             fault: None,
         },
-        Scene {
+        DemoScenario {
             name: "failing",
             tells: "a version that begins to answer half its requests with 500",
-            expected: Outcome::RolledBack,
-            fault: Some((Fault::Errors, percent(25))),
+            expected: DemoOutcome::RolledBack,
+            fault: Some((DemoFault::Errors, percent(25))),
         },
-        Scene {
+        DemoScenario {
             name: "slow",
             tells: "a version that answers well, but takes 400 ms",
-            expected: Outcome::RolledBack,
-            fault: Some((Fault::Slow, percent(10))),
+            expected: DemoOutcome::RolledBack,
+            fault: Some((DemoFault::Slow, percent(10))),
         },
     ];
     let mut as_announced = true;
@@ -102,15 +102,15 @@ pub(crate) fn run(arguments: &DemoArguments) -> Result<ExitCode, Failure> {
     Ok(if as_announced { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-async fn play(scene: &Scene, json: bool) -> Result<Told, Failure> {
-    let dir = Directory::new(scene.name)?;
-    let stable = Service::start(Duration::from_millis(8)).await?;
-    let gray = Service::start(Duration::from_millis(7)).await?;
+async fn play(scene: &DemoScenario, json: bool) -> Result<DemoResult, CommandError> {
+    let dir = TempDirectory::new(scene.name)?;
+    let stable = DemoService::start(Duration::from_millis(8)).await?;
+    let gray = DemoService::start(Duration::from_millis(7)).await?;
     let file = dir.0.join("release.yaml");
     std::fs::write(&file, manifest(scene.name, stable.address(), gray.address()))
         .map_err(|error| not_set_up(&file.display(), &error))?;
     let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    let mut engine = Engine::start(&Options {
+    let mut engine = Engine::start(&EngineOptions {
         files: vec![file],
         state: dir.0.join("state"),
         listen: any,
@@ -119,11 +119,11 @@ async fn play(scene: &Scene, json: bool) -> Result<Told, Failure> {
         workers: None,
     })?;
     let address = engine.address().expect("a proxy that runs has an address");
-    let users = Users::arrive(address);
+    let users = DemoUsers::arrive(address);
     let (tell_end, mut end) = watch::channel(false);
-    let mut stage = Stage::new(scene, &gray, &users, tell_end, json);
+    let mut stage = DemoObserver::new(scene, &gray, &users, tell_end, json);
     // Nobody steers a demo.
-    let (_asks, mut inbox) = mpsc::channel::<Ask>(1);
+    let (_asks, mut inbox) = mpsc::channel::<EngineCommand>(1);
     let over = async {
         // The end, or its time: both end it.
         let _ = tokio::time::timeout(PATIENCE, end.wait_for(|ended| *ended)).await;
@@ -136,8 +136,8 @@ async fn play(scene: &Scene, json: bool) -> Result<Told, Failure> {
 }
 
 /// What the demo needs and cannot have.
-fn not_set_up(what: &dyn Display, error: &std::io::Error) -> Failure {
-    Failure::new(format!("cannot set up the demo: {what}: {error}"))
+fn not_set_up(what: &dyn Display, error: &std::io::Error) -> CommandError {
+    CommandError::new(format!("cannot set up the demo: {what}: {error}"))
         .advise("it needs a directory to write in (TMPDIR names another one) and free ports on 127.0.0.1")
 }
 
@@ -166,24 +166,24 @@ spec:
 }
 
 /// What the audience sees, and the hand that breaks gray.
-struct Stage<'a> {
-    scene: &'a Scene,
-    gray: &'a Service,
-    users: &'a Users,
+struct DemoObserver<'a> {
+    scene: &'a DemoScenario,
+    gray: &'a DemoService,
+    users: &'a DemoUsers,
     bar: ProgressBar,
     /// Where no bar is drawn, what happens is told line by line; programs are told the end alone.
     lines: bool,
     end: watch::Sender<bool>,
     broken_at: Option<Instant>,
     zero_after: Option<Duration>,
-    outcome: Outcome,
+    outcome: DemoOutcome,
 }
 
-impl<'a> Stage<'a> {
+impl<'a> DemoObserver<'a> {
     fn new(
-        scene: &'a Scene,
-        gray: &'a Service,
-        users: &'a Users,
+        scene: &'a DemoScenario,
+        gray: &'a DemoService,
+        users: &'a DemoUsers,
         end: watch::Sender<bool>,
         json: bool,
     ) -> Self {
@@ -192,7 +192,7 @@ impl<'a> Stage<'a> {
         bar.set_style(ProgressStyle::with_template(style).expect("a template by its letters"));
         bar.set_prefix(scene.name);
         let lines = !json && !output::redraws(&std::io::stderr());
-        let outcome = Outcome::Unfinished;
+        let outcome = DemoOutcome::Unfinished;
         let stage = Self { scene, gray, users, bar, lines, end, broken_at: None, zero_after: None, outcome };
         stage.say(&format!("{}: {}", scene.name.bold(), scene.tells));
         stage
@@ -207,10 +207,10 @@ impl<'a> Stage<'a> {
         }
     }
 
-    fn tell(self) -> Told {
+    fn tell(self) -> DemoResult {
         self.bar.finish_and_clear();
         let (requests_hit, users_hit) = self.users.hit();
-        Told {
+        DemoResult {
             release: self.scene.name,
             expected: self.scene.expected,
             outcome: self.outcome,
@@ -223,8 +223,8 @@ impl<'a> Stage<'a> {
     }
 }
 
-impl Audience for Stage<'_> {
-    fn turned(&mut self, release: &Release, events: &[Event], _now: Now) {
+impl EngineObserver for DemoObserver<'_> {
+    fn turned(&mut self, release: &LocalRelease, events: &[Event], _now: Now) {
         let progress = release.progress();
         let status = progress.status();
         let acknowledged =
@@ -251,9 +251,9 @@ impl Audience for Stage<'_> {
             self.say(&format!("  {} v2 is broken now", "fault".red()));
         }
         match progress.state() {
-            State::Promoted { .. } => self.outcome = Outcome::Promoted,
-            State::RolledBack(_) if acknowledged => {
-                self.outcome = Outcome::RolledBack;
+            RolloutState::Promoted { .. } => self.outcome = DemoOutcome::Promoted,
+            RolloutState::RolledBack(_) if acknowledged => {
+                self.outcome = DemoOutcome::RolledBack;
                 self.zero_after = self.broken_at.map(|at| at.elapsed());
             }
             _ => return,
@@ -268,7 +268,7 @@ impl Audience for Stage<'_> {
     }
 }
 
-fn tell(out: &mut impl Write, told: &Told) -> std::io::Result<()> {
+fn tell(out: &mut impl Write, told: &DemoResult) -> std::io::Result<()> {
     let outcome = format!("{:?}", told.outcome);
     let outcome =
         if told.outcome == told.expected { outcome.green().to_string() } else { outcome.red().to_string() };
@@ -284,10 +284,10 @@ fn tell(out: &mut impl Write, told: &Told) -> std::io::Result<()> {
 }
 
 /// A directory that goes when it is dropped.
-struct Directory(std::path::PathBuf);
+struct TempDirectory(std::path::PathBuf);
 
-impl Directory {
-    fn new(name: &str) -> Result<Self, Failure> {
+impl TempDirectory {
+    fn new(name: &str) -> Result<Self, CommandError> {
         // A process of the same number may have left its own.
         let unique = format!("halftone-demo-{name}-{:016x}", rand::random::<u64>());
         let path = std::env::temp_dir().join(unique);
@@ -296,7 +296,7 @@ impl Directory {
     }
 }
 
-impl Drop for Directory {
+impl Drop for TempDirectory {
     fn drop(&mut self) {
         // What stays is small, and the system clears it.
         let _ = std::fs::remove_dir_all(&self.0);

@@ -4,18 +4,18 @@
 //! Each turn polls the proxy once, lets every release advance, writes what has to outlive this process, and only
 //! then hands the documents over.
 
-mod begin;
 mod clock;
 mod conflict;
-mod files;
+pub(crate) mod event_log;
 mod manifest;
-pub(crate) mod past;
 mod poll;
-mod probes;
+mod prober;
 pub(crate) mod release;
-mod state;
+mod startup;
+mod state_directory;
 pub(crate) mod traffic;
 mod unreachable;
+mod watched_files;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -28,34 +28,34 @@ use std::time::{Duration, Instant};
 use halftone_api::GrayRelease;
 use halftone_api::Obstacle;
 use halftone_api::spec::HandledRequest;
-use halftone_proxy::run::{Proxy, Source};
+use halftone_proxy::run::{DocumentSource, Proxy};
 use halftone_proxy::settings::Settings;
-use halftone_proxy::source::{Content, Listing};
-use halftone_rollout::advance::{IDLE, Turn};
+use halftone_proxy::source::{Content, SourceListing};
+use halftone_rollout::advance::{AdvanceResult, IDLE};
 use halftone_rollout::clock::Now;
+use halftone_rollout::command_request::{CommandRequest, ReleaseCommand};
 use halftone_rollout::events::Event;
 use halftone_rollout::observation::Observation;
-use halftone_rollout::request::{Command, Request};
-use halftone_rollout::withdraw::{Left, Withdrawal, is_taken_over, withdraw};
-use halftone_routing::config::RoutingConfig;
-use halftone_routing::config::arm::Backend;
-use halftone_routing::config::parse::Format;
+use halftone_rollout::withdraw::{Deletion, Withdrawal, is_taken_over, withdraw};
+use halftone_routing::document::RoutingConfig;
+use halftone_routing::document::arm::Backend;
+use halftone_routing::document::parse::Format;
 use halftone_routing::fleet::FleetConfig;
 use halftone_routing::report::baseline::{Baseline, Delta};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 
-use self::begin::{begin, follow, not_started, problems, the_fleet};
 use self::clock::Clock;
-use self::files::Files;
-use self::past::Happened;
-use self::poll::{Poll, endpoints};
-use self::probes::Probes;
-use self::release::Release;
-use self::state::State;
+use self::event_log::PastEvent;
+use self::poll::{ProxyPoll, endpoints};
+use self::prober::Prober;
+use self::release::LocalRelease;
+use self::startup::{begin, follow, not_started, problems, resolve_fleet};
+use self::state_directory::StateDirectory;
 use self::traffic::ArmFigures;
-use crate::fleet::Fleet;
-use crate::output::Failure;
+use self::watched_files::WatchedFiles;
+use crate::fleet::LocalFleet;
+use crate::output::CommandError;
 
 /// The judge wants several rounds to agree. Turns that come early, for an edit or a request, must not make them
 /// shorter than the pace at which proxies are polled.
@@ -63,7 +63,7 @@ const SHORTEST_ROUND: Duration = Duration::from_millis(400);
 
 /// What an engine is started with.
 #[derive(Debug)]
-pub(crate) struct Options {
+pub(crate) struct EngineOptions {
     /// The manifests.
     pub(crate) files: Vec<PathBuf>,
     /// Where progress is kept.
@@ -79,9 +79,9 @@ pub(crate) struct Options {
 }
 
 /// Who looks on.
-pub(crate) trait Audience {
+pub(crate) trait EngineObserver {
     /// A release took a turn.
-    fn turned(&mut self, release: &Release, events: &[Event], now: Now);
+    fn turned(&mut self, release: &LocalRelease, events: &[Event], now: Now);
     /// A release is gone for good.
     fn withdrawn(&mut self, name: &str);
     /// Something that belongs to no turn: an edit that is refused, a file that cannot be written.
@@ -90,20 +90,20 @@ pub(crate) trait Audience {
 
 /// Something that a person asks of a running engine.
 #[derive(Debug)]
-pub(crate) enum Ask {
+pub(crate) enum EngineCommand {
     /// How the releases are doing: all, or the one that is named.
-    Status(Option<String>, oneshot::Sender<Result<Vec<Measured>, Failure>>),
+    Status(Option<String>, oneshot::Sender<Result<Vec<MeasuredRelease>, CommandError>>),
     /// What happened to the release of this name.
-    Events(String, oneshot::Sender<Result<Vec<Happened>, Failure>>),
+    Events(String, oneshot::Sender<Result<Vec<PastEvent>, CommandError>>),
     /// What the proxy of this process is told.
-    Applied(oneshot::Sender<AppliedHere>),
+    Applied(oneshot::Sender<LocalConfig>),
     /// A request for one release: its name, and `VERB@TOKEN`.
-    Request(String, String, oneshot::Sender<Result<HandledRequest, Failure>>),
+    Request(String, String, oneshot::Sender<Result<HandledRequest, CommandError>>),
 }
 
 /// A release and what its arms did in the last seconds.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct Measured {
+pub(crate) struct MeasuredRelease {
     /// The release as an API server would show it.
     pub(crate) release: GrayRelease,
     /// Stable and gray.
@@ -112,7 +112,7 @@ pub(crate) struct Measured {
 
 /// What the proxy of this process is told.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct AppliedHere {
+pub(crate) struct LocalConfig {
     /// The version of this program.
     pub(crate) version: String,
     /// The documents that are live.
@@ -123,20 +123,20 @@ pub(crate) struct AppliedHere {
 
 /// A request that waits for its answer.
 #[derive(Debug)]
-struct Asked {
+struct PendingRequest {
     name: String,
     request: String,
-    answer: oneshot::Sender<Result<HandledRequest, Failure>>,
+    answer: oneshot::Sender<Result<HandledRequest, CommandError>>,
 }
 
 /// The releases of this machine and their proxy.
 #[derive(Debug)]
 pub(crate) struct Engine {
-    files: Files,
-    state: State,
-    releases: BTreeMap<String, Release>,
+    files: WatchedFiles,
+    state: StateDirectory,
+    releases: BTreeMap<String, LocalRelease>,
     proxy: Proxy,
-    fleet: Fleet,
+    fleet: LocalFleet,
     /// The proxy has to be told of an edited declaration.
     fleet_changed: bool,
     /// Releases that the fleet does not allow as they are written, by name.
@@ -144,12 +144,12 @@ pub(crate) struct Engine {
     /// What happened before anybody looked on, by release.
     early: BTreeMap<String, Vec<Event>>,
     clock: Clock,
-    probes: Probes,
+    probes: Prober,
     baseline: Baseline,
     polls: u32,
     /// When counts were last handed to the releases, and what was counted since.
     round: (Instant, Delta),
-    asked: Vec<Asked>,
+    asked: Vec<PendingRequest>,
     notes: Vec<String>,
 }
 
@@ -158,29 +158,29 @@ impl Engine {
     ///
     /// # Errors
     /// A manifest that is wrong, a state directory in use, an address that is taken.
-    pub(crate) fn start(options: &Options) -> Result<Self, Failure> {
-        let files = Files::open(&options.files, options.fleet.as_deref());
+    pub(crate) fn start(options: &EngineOptions) -> Result<Self, CommandError> {
+        let files = WatchedFiles::open(&options.files, options.fleet.as_deref());
         let clock = Clock::start();
-        let (state, records) = State::open(&options.state)?;
+        let (state, records) = StateDirectory::open(&options.state)?;
         let mut releases = BTreeMap::new();
         let mut lost = Vec::new();
         for record in records {
-            let (release, note) = Release::restore(record, clock.now());
+            let (release, note) = LocalRelease::restore(record, clock.now());
             lost.extend(note);
             releases.insert(release.name().to_owned(), release);
         }
         let mut notes = problems(&files);
         if releases.is_empty() && !notes.is_empty() {
-            return Err(Failure::new(notes.join("\n")));
+            return Err(CommandError::new(notes.join("\n")));
         }
         notes.extend(lost);
         notes.extend(state.damages().map(str::to_owned));
         // Users are being served by what was kept: a broken edit is no reason to leave them alone.
         notes.iter().for_each(|note| tracing::error!("{note}"));
-        let fleet = the_fleet(&files, &releases)?;
+        let fleet = resolve_fleet(&files, &releases)?;
         let refused = follow(&files, &fleet, &state, &mut releases, clock.now());
-        if !releases.is_empty() && releases.values().all(Release::is_unreadable) {
-            return Err(Failure::new(notes.join("\n")));
+        if !releases.is_empty() && releases.values().all(LocalRelease::is_unreadable) {
+            return Err(CommandError::new(notes.join("\n")));
         }
         let (early, unwritten) = begin(&state, &fleet, &mut releases, &refused, clock.now())?;
         notes.extend(unwritten);
@@ -188,7 +188,7 @@ impl Engine {
         let mut settings = Settings::new(options.listen, Some(options.admin));
         settings.class = fleet.config.class.clone();
         settings.workers = options.workers.unwrap_or(settings.workers);
-        let proxy = Proxy::start(&settings, Source::Memory(listing)).map_err(not_started)?;
+        let proxy = Proxy::start(&settings, DocumentSource::Memory(listing)).map_err(not_started)?;
         Ok(Self {
             files,
             state,
@@ -199,7 +199,7 @@ impl Engine {
             refused,
             early,
             clock,
-            probes: Probes::new(),
+            probes: Prober::new(),
             baseline: Baseline::new(),
             polls: 0,
             round: (Instant::now(), Delta::new()),
@@ -210,7 +210,7 @@ impl Engine {
 
     /// Where the servers of all stable arms are.
     fn addresses(&self) -> BTreeSet<SocketAddr> {
-        let backends = self.releases.values().flat_map(Release::stable_arms).map(|arm| &arm.backend);
+        let backends = self.releases.values().flat_map(LocalRelease::stable_arms).map(|arm| &arm.backend);
         let addresses = backends.filter_map(|backend| match backend {
             Backend::Addresses(addresses) => Some(addresses.as_ref().iter().copied()),
             Backend::Service(_) => None,
@@ -231,8 +231,8 @@ impl Engine {
     /// Goes on until `stop` is there.
     pub(crate) async fn run(
         &mut self,
-        audience: &mut impl Audience,
-        asks: &mut mpsc::Receiver<Ask>,
+        audience: &mut impl EngineObserver,
+        asks: &mut mpsc::Receiver<EngineCommand>,
         stop: impl Future<Output = ()>,
     ) {
         let mut stop = std::pin::pin!(stop);
@@ -267,7 +267,7 @@ impl Engine {
     }
 
     /// One turn of every release; says when the next is due.
-    async fn turn(&mut self, audience: &mut impl Audience) -> Duration {
+    async fn turn(&mut self, audience: &mut impl EngineObserver) -> Duration {
         let mut wake_after = IDLE;
         if self.state.is_mended() {
             self.take_files();
@@ -279,15 +279,15 @@ impl Engine {
         let mut gone = Vec::new();
         for (release, seen) in self.releases.values_mut().zip(seen) {
             if release.gone_since.is_some() {
-                if let Some(event) = release.tell_gone(seen.fleet.withdraw_after) {
+                if let Some(event) = release.emit_gone(seen.fleet.withdraw_after) {
                     let events = [event];
                     release.past.add(&events, now.wall);
                     audience.turned(release, &events, now);
                 }
                 match leave(&self.state, release, &seen, now) {
-                    Ok(Leaving::Wait(wait)) => wake_after = wake_after.min(wait),
-                    Ok(Leaving::Changed(wait)) => (changed, wake_after) = (true, wake_after.min(wait)),
-                    Ok(Leaving::Left) => gone.push(release.name().to_owned()),
+                    Ok(DeletionStep::Wait(wait)) => wake_after = wake_after.min(wait),
+                    Ok(DeletionStep::Changed(wait)) => (changed, wake_after) = (true, wake_after.min(wait)),
+                    Ok(DeletionStep::Left) => gone.push(release.name().to_owned()),
                     Err(error) => self.notes.extend(release.complain(&error)),
                 }
                 continue;
@@ -332,8 +332,8 @@ impl Engine {
     }
 
     /// What is seen of each release, in their order.
-    fn observe(&self, poll: &Poll, now: Now) -> Vec<Observation> {
-        let observation = |release: &Release| Observation {
+    fn observe(&self, poll: &ProxyPoll, now: Now) -> Vec<Observation> {
+        let observation = |release: &LocalRelease| Observation {
             refusal: self.refused.get(release.name()).cloned(),
             endpoints: endpoints(&self.proxy, &self.probes, release),
             fleet: self.fleet.times,
@@ -346,14 +346,14 @@ impl Engine {
     }
 
     /// Whether other releases serve all that one serves whose manifest is gone. What is applied here is applied at once.
-    fn is_taken_over(&self, release: &Release) -> bool {
+    fn is_taken_over(&self, release: &LocalRelease) -> bool {
         let others = self.releases.values().filter(|other| other.gone_since.is_none());
         let others: Vec<_> = others.filter_map(|other| other.document.as_deref()).collect();
         let live = release.document.as_deref().filter(|_| release.gone_since.is_some());
         live.is_some_and(|live| is_taken_over(live, &others))
     }
 
-    fn poll(&mut self) -> Poll {
+    fn poll(&mut self) -> ProxyPoll {
         let at = Instant::now();
         let report = self.proxy.report(self.baseline.since());
         self.polls = self.polls.saturating_add(1);
@@ -364,7 +364,7 @@ impl Engine {
             *began = at;
             (length.as_secs_f64(), std::mem::take(counted))
         });
-        Poll { at, report, round }
+        ProxyPoll { at, report, round }
     }
 
     async fn apply(&mut self) {
@@ -396,54 +396,54 @@ impl Engine {
         }
     }
 
-    fn hear(&mut self, ask: Ask) {
+    fn hear(&mut self, ask: EngineCommand) {
         match ask {
-            Ask::Status(name, answer) => {
+            EngineCommand::Status(name, answer) => {
                 let found = match name {
-                    None => Ok(self.releases.values().map(Release::measured).collect()),
+                    None => Ok(self.releases.values().map(LocalRelease::measured).collect()),
                     Some(name) => self.find(&name).map(|release| vec![release.measured()]),
                 };
                 // Who has gone needs no answer, here and below.
                 let _ = answer.send(found);
             }
-            Ask::Events(name, answer) => {
+            EngineCommand::Events(name, answer) => {
                 let _ = answer.send(self.find(&name).map(|release| release.past.all()));
             }
-            Ask::Applied(answer) => {
+            EngineCommand::Applied(answer) => {
                 let documents = self.releases.values().filter_map(|release| release.document.clone());
-                let _ = answer.send(AppliedHere {
+                let _ = answer.send(LocalConfig {
                     version: env!("CARGO_PKG_VERSION").to_owned(),
                     documents: documents.collect(),
                     fleet: self.fleet.config.clone(),
                 });
             }
-            Ask::Request(name, request, answer) => match self.ask(&name, &request) {
-                Ok(name) => self.asked.push(Asked { name, request, answer }),
+            EngineCommand::Request(name, request, answer) => match self.ask(&name, &request) {
+                Ok(name) => self.asked.push(PendingRequest { name, request, answer }),
                 Err(failure) => drop(answer.send(Err(failure))),
             },
         }
     }
 
-    fn ask(&mut self, name: &str, request: &str) -> Result<String, Failure> {
+    fn ask(&mut self, name: &str, request: &str) -> Result<String, CommandError> {
         let name = self.find(name)?.name().to_owned();
         let release = self.releases.get_mut(&name).expect("it was found");
         if release.gone_since.is_some() {
-            return Err(Failure::new(format!("{name} is on its way out: its manifest is gone")));
+            return Err(CommandError::new(format!("{name} is on its way out: its manifest is gone")));
         }
         let urgent = request
-            .parse::<Request>()
-            .is_ok_and(|request| matches!(request.command, Command::Pause | Command::Rollback));
+            .parse::<CommandRequest>()
+            .is_ok_and(|request| matches!(request.command, ReleaseCommand::Pause | ReleaseCommand::Rollback));
         let waiting = self.asked.iter().any(|asked| asked.name == name);
         if waiting && !urgent {
-            return Err(Failure::new(format!("{name} has a request that is not answered yet"))
+            return Err(CommandError::new(format!("{name} has a request that is not answered yet"))
                 .advise("look with halftone status, then ask again"));
         }
         release.ask(request);
         Ok(name)
     }
 
-    fn find(&self, name: &str) -> Result<&Release, Failure> {
-        let matches = |release: &&Release| {
+    fn find(&self, name: &str) -> Result<&LocalRelease, CommandError> {
+        let matches = |release: &&LocalRelease| {
             release.name() == name || release.name().split_once('/').is_some_and(|(_, last)| last == name)
         };
         let mut found = self.releases.values().filter(matches);
@@ -451,16 +451,14 @@ impl Engine {
             (Some(release), None) => Ok(release),
             (None, _) => {
                 let known: Vec<&str> = self.releases.keys().map(String::as_str).collect();
-                Err(Failure::new(format!("no release {name} runs here")).advise(if known.is_empty() {
+                Err(CommandError::new(format!("no release {name} runs here")).advise(if known.is_empty() {
                     "there is none at all".to_owned()
                 } else {
                     format!("there is {}", known.join(", "))
                 }))
             }
-            (Some(_), Some(_)) => {
-                Err(Failure::new(format!("several releases are called {name}"))
-                    .advise("write NAMESPACE/NAME"))
-            }
+            (Some(_), Some(_)) => Err(CommandError::new(format!("several releases are called {name}"))
+                .advise("write NAMESPACE/NAME")),
         }
     }
 
@@ -482,7 +480,7 @@ impl Engine {
 }
 
 /// What came of a turn.
-struct Kept {
+struct PersistedTurn {
     events: Vec<Event>,
     wake_after: Duration,
     /// Another document is to be live.
@@ -494,7 +492,7 @@ struct Kept {
 /// Takes a turn and writes what has to outlive this process before the turn counts. Where that cannot be written, the
 /// turn is taken once more, knowing so: nothing rises on progress that a restart would not know, but users on a bad
 /// version do not wait for a disk to have room, and no evidence against it is lost.
-fn keep(state: &State, release: &mut Release, seen: &Observation, now: Now) -> Kept {
+fn keep(state: &StateDirectory, release: &mut LocalRelease, seen: &Observation, now: Now) -> PersistedTurn {
     let turn = release.turn(seen, now);
     let record = release.record(&turn);
     let written = record.is_some();
@@ -508,11 +506,16 @@ fn keep(state: &State, release: &mut Release, seen: &Observation, now: Now) -> K
     }
 }
 
-fn take(release: &mut Release, turn: Turn, written: bool, failure: Option<io::Error>) -> Kept {
-    let kept = Kept {
+fn take(
+    release: &mut LocalRelease,
+    turn: AdvanceResult,
+    written: bool,
+    failure: Option<io::Error>,
+) -> PersistedTurn {
+    let kept = PersistedTurn {
         events: turn.events.clone(),
         wake_after: turn.wake_after,
-        is_news: release.is_news(&turn),
+        is_news: release.changes_document(&turn),
         failure,
     };
     release.take(turn, written);
@@ -520,39 +523,44 @@ fn take(release: &mut Release, turn: Turn, written: bool, failure: Option<io::Er
 }
 
 /// What became of a release whose manifest is gone.
-enum Leaving {
+enum DeletionStep {
     Wait(Duration),
     Changed(Duration),
     Left,
 }
 
-fn leave(state: &State, release: &mut Release, seen: &Observation, now: Now) -> io::Result<Leaving> {
+fn leave(
+    state: &StateDirectory,
+    release: &mut LocalRelease,
+    seen: &Observation,
+    now: Now,
+) -> io::Result<DeletionStep> {
     let (Some(live), Some(since)) = (release.document.clone(), release.gone_since) else {
         if !release.is_unreadable() {
             state.remove(release.name())?;
         }
-        return Ok(Leaving::Left);
+        return Ok(DeletionStep::Left);
     };
-    Ok(match withdraw(&live, Left::undated(since), seen, now) {
+    Ok(match withdraw(&live, Deletion::undated(since), seen, now) {
         Withdrawal::Wait(wait) => {
             state.write(release.name(), &release.withdrawing(live))?;
-            Leaving::Wait(wait)
+            DeletionStep::Wait(wait)
         }
-        Withdrawal::Write(document, wait) if document == live => Leaving::Wait(wait),
+        Withdrawal::Write(document, wait) if document == live => DeletionStep::Wait(wait),
         Withdrawal::Write(document, wait) => {
             state.write(release.name(), &release.withdrawing(Arc::clone(&document)))?;
             release.document = Some(document);
-            Leaving::Changed(wait)
+            DeletionStep::Changed(wait)
         }
         Withdrawal::Remove => {
             state.remove(release.name())?;
-            Leaving::Left
+            DeletionStep::Left
         }
     })
 }
 
 /// Everything that the proxy is to have.
-fn listing<'a>(fleet: &FleetConfig, releases: impl Iterator<Item = &'a Release>) -> Listing {
+fn listing<'a>(fleet: &FleetConfig, releases: impl Iterator<Item = &'a LocalRelease>) -> SourceListing {
     let documents = releases.filter_map(|release| {
         // Too large is refused before it ever becomes live.
         let text = release.document.as_ref()?.to_json().ok()?;
@@ -561,5 +569,5 @@ fn listing<'a>(fleet: &FleetConfig, releases: impl Iterator<Item = &'a Release>)
     });
     let fleet = serde_json::to_vec(fleet).expect("settings are plain data");
     let fleet = Content::Text(Format::Json, fleet.into());
-    Listing { releases: documents.collect(), fleet: Some((Arc::from("fleet.json"), fleet)) }
+    SourceListing { releases: documents.collect(), fleet: Some((Arc::from("fleet.json"), fleet)) }
 }

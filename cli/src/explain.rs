@@ -9,45 +9,45 @@ use std::time::Duration;
 
 use halftone_api::Plan;
 use halftone_rollout::{clock::Now, progress::Progress, routing_for::routing_for};
-use halftone_routing::config::{
-    IDENTITY_2, RoutingConfig, State,
-    identity::Form,
+use halftone_routing::decide::{CLIMBS, Resolution, TraceEntry, decide_traced};
+use halftone_routing::document::{
+    IDENTITY_2, ReleaseState, RoutingConfig,
+    identity::IdentityForm,
     names::HostPattern,
-    parse::Parsed,
+    parse::ParsedDocument,
     units::{Ratio, Revision},
 };
-use halftone_routing::decide::{CLIMBS, Finding, Resolution, decide_traced};
 use halftone_routing::field::Field;
 use halftone_routing::fleet::{FleetConfig, HEALTH};
 use halftone_routing::request::Request;
-use halftone_routing::routes::{Compiler, Release, Routes};
+use halftone_routing::routes::{CompiledRelease, Compiler, Routes};
 use halftone_routing::{host, path};
 use serde::Serialize;
 
 use crate::args::{self, ExplainArguments};
-use crate::cluster::operator::LOST;
-use crate::cluster::{self, Cluster};
-use crate::output::{self, Failure};
+use crate::cluster::operator_status::LOST;
+use crate::cluster::{self, ClusterClient};
+use crate::output::{self, CommandError};
 use crate::summary::name_of;
-use crate::{fleet, here, manifests, socket};
+use crate::{fleet, local_run, manifests, socket};
 
 /// Runs the command.
-pub(crate) fn run(arguments: &ExplainArguments) -> Result<(), Failure> {
+pub(crate) fn run(arguments: &ExplainArguments) -> Result<(), CommandError> {
     let place = place(arguments, args::is_plugin(), socket::runs);
     let (routes, host) = match &place {
-        Asks::Files => planned(arguments)?,
-        Asks::Run(state) => applied_here(arguments, state)?,
-        Asks::Cluster => applied(arguments)?,
+        ExplainSource::Files => planned(arguments)?,
+        ExplainSource::Run(state) => applied_here(arguments, state)?,
+        ExplainSource::Cluster => applied(arguments)?,
     };
-    let asked = Asked::read(arguments, host)?;
+    let asked = ExplainRequest::read(arguments, host)?;
     let mut chance = rand::random::<u128>;
     let answer = asked.with_request(|request| {
         if routes.fleet().answers_itself(request) {
-            return Answer::without_release(200, HEALTH);
+            return ExplainOutput::without_release(200, HEALTH);
         }
         let mut findings = Vec::new();
         let resolution = decide_traced(&routes, request, &mut chance, &mut findings);
-        Answer::of(&routes, &resolution, findings)
+        ExplainOutput::of(&routes, &resolution, findings)
     });
     let mut out = output::stdout();
     if arguments.printed.is_data() {
@@ -55,7 +55,7 @@ pub(crate) fn run(arguments: &ExplainArguments) -> Result<(), Failure> {
     } else {
         answer.tell(&mut out)?;
         match (answer.ratio, arguments.ratio) {
-            (Some(ratio), None) if place != Asks::Files => {
+            (Some(ratio), None) if place != ExplainSource::Files => {
                 writeln!(out, "  as it stands now, at {ratio}%")?;
             }
             (Some(target), None) => {
@@ -69,7 +69,7 @@ pub(crate) fn run(arguments: &ExplainArguments) -> Result<(), Failure> {
 
 /// Who knows how requests are decided.
 #[derive(Debug, PartialEq, Eq)]
-enum Asks {
+enum ExplainSource {
     /// Manifests, as if they were applied.
     Files,
     /// The `halftone run` that keeps its progress here.
@@ -80,30 +80,30 @@ enum Asks {
 
 /// What asks for a cluster or a run says so. Beyond that a name is a file if there is such a file; else kubectl's users
 /// mean a release of a cluster, and others one of the `halftone run` of this directory, if one `runs`.
-fn place(arguments: &ExplainArguments, plugin: bool, runs: impl FnOnce(&Path) -> bool) -> Asks {
+fn place(arguments: &ExplainArguments, plugin: bool, runs: impl FnOnce(&Path) -> bool) -> ExplainSource {
     let file = arguments.files.iter().any(|file| file == Path::new("-") || file.exists());
     match &arguments.running.state {
-        _ if arguments.from_cluster || arguments.running.cluster.any() => Asks::Cluster,
-        Some(state) => Asks::Run(state.clone()),
-        None if file => Asks::Files,
-        None if plugin => Asks::Cluster,
-        None if runs(Path::new(args::HERE)) => Asks::Run(args::HERE.into()),
-        None => Asks::Files,
+        _ if arguments.from_cluster || arguments.running.cluster.any() => ExplainSource::Cluster,
+        Some(state) => ExplainSource::Run(state.clone()),
+        None if file => ExplainSource::Files,
+        None if plugin => ExplainSource::Cluster,
+        None if runs(Path::new(args::HERE)) => ExplainSource::Run(args::HERE.into()),
+        None => ExplainSource::Files,
     }
 }
 
 /// By what the proxy of a run is told, and a host that the release takes.
-fn applied_here(arguments: &ExplainArguments, state: &Path) -> Result<(Routes, String), Failure> {
+fn applied_here(arguments: &ExplainArguments, state: &Path) -> Result<(Routes, String), CommandError> {
     let name = one_name(arguments)?;
-    let release = name_of(&here::release(state, &name)?.release);
-    let applied = here::applied(state)?;
+    let release = name_of(&local_run::release(state, &name)?.release);
+    let applied = local_run::applied(state)?;
     let hosts = applied.of(&release).map(|document| document.hosts.clone()).unwrap_or_default();
     let routes = compile(applied.parsed(), applied.fleet, Duration::ZERO)?;
     Ok((routes, one_of(&hosts)))
 }
 
 /// By manifests, and a host that the first of them takes.
-fn planned(arguments: &ExplainArguments) -> Result<(Routes, String), Failure> {
+fn planned(arguments: &ExplainArguments) -> Result<(Routes, String), CommandError> {
     let manifests = manifests::all(&arguments.files)?;
     let class = fleet::class(&manifests)?;
     let fleet = fleet::settings(class, arguments.fleet.as_deref())?;
@@ -113,10 +113,10 @@ fn planned(arguments: &ExplainArguments) -> Result<(Routes, String), Failure> {
 }
 
 /// By what is applied for the fleet of a release, and a host that this release takes.
-fn applied(arguments: &ExplainArguments) -> Result<(Routes, String), Failure> {
+fn applied(arguments: &ExplainArguments) -> Result<(Routes, String), CommandError> {
     let name = one_name(arguments)?;
     let (hosts, fleet, silence) = cluster::block_on(async {
-        let cluster = Cluster::connect(&arguments.running.cluster, false).await?;
+        let cluster = ClusterClient::connect(&arguments.running.cluster, false).await?;
         let release = cluster.release(&name).await?;
         let applied = cluster.applied(&release, arguments.of_fleet.fleet_namespace.as_deref()).await?;
         let hosts = applied.document.map(|document| document.config.hosts.clone()).unwrap_or_default();
@@ -131,13 +131,13 @@ fn applied(arguments: &ExplainArguments) -> Result<(Routes, String), Failure> {
 }
 
 /// The one release whose fleet is asked.
-fn one_name(arguments: &ExplainArguments) -> Result<String, Failure> {
+fn one_name(arguments: &ExplainArguments) -> Result<String, CommandError> {
     let [name] = arguments.files.as_slice() else {
-        return Err(Failure::new("one release's fleet is explained at a time")
+        return Err(CommandError::new("one release's fleet is explained at a time")
             .advise("name one release, NAME or NAMESPACE/NAME"));
     };
     if arguments.ratio.is_some() || arguments.fleet.is_some() {
-        return Err(Failure::new(
+        return Err(CommandError::new(
             "--ratio and --fleet are for manifests; of what runs, what is applied counts",
         )
         .advise("leave them out, or name a file"));
@@ -147,43 +147,46 @@ fn one_name(arguments: &ExplainArguments) -> Result<String, Failure> {
 
 /// The routes of documents as they are applied, for proxies that have heard no operator for so long.
 fn compile(
-    documents: Vec<Arc<Parsed<RoutingConfig>>>,
+    documents: Vec<Arc<ParsedDocument<RoutingConfig>>>,
     fleet: FleetConfig,
     silence: Duration,
-) -> Result<Routes, Failure> {
+) -> Result<Routes, CommandError> {
     let mut compiler = Compiler::default();
     let releases = documents
         .into_iter()
         .map(|document| {
             // As its proxies do for want of an operator.
-            let lost = document.config.heeds_silence(silence);
-            Release::compile(document, lost, &mut compiler).map(Arc::new).map_err(Failure::new)
+            let lost = document.config.is_operator_lost_after(silence);
+            CompiledRelease::compile(document, lost, &mut compiler).map(Arc::new).map_err(CommandError::new)
         })
         .collect::<Result<Vec<_>, _>>()?;
     Ok(Routes::new(releases, Arc::new(fleet), &mut compiler))
 }
 
 /// The routes as they would be with every release at the ratio asked for, or at its target.
-fn routes(plans: &[Plan], ratio: Option<Ratio>, fleet: FleetConfig) -> Result<Routes, Failure> {
+fn routes(plans: &[Plan], ratio: Option<Ratio>, fleet: FleetConfig) -> Result<Routes, CommandError> {
     let mut compiler = Compiler::default();
     let start = Progress::new(Now::at(jiff::Timestamp::UNIX_EPOCH));
     let releases = plans.iter().map(|plan| {
         let mut document = routing_for(plan, &start, Revision::FIRST, None);
         // As a release that begins now spells identities.
-        if plan.gray.is_some() && document.identity_form() == Form::One {
+        if plan.gray.is_some() && document.identity_form() == IdentityForm::One {
             document.requires.push(IDENTITY_2.to_owned());
         }
         document.ratio = ratio.unwrap_or_else(|| plan.target());
-        document.state = if plan.gray.is_some() { State::Active } else { State::Plain };
-        let parsed = Parsed { checksum: document.content_checksum(), config: document, ignored: Vec::new() };
-        Release::compile(Arc::new(parsed), false, &mut compiler).map(Arc::new).map_err(Failure::new)
+        document.state = if plan.gray.is_some() { ReleaseState::Active } else { ReleaseState::Plain };
+        let parsed =
+            ParsedDocument { checksum: document.content_checksum(), config: document, ignored: Vec::new() };
+        CompiledRelease::compile(Arc::new(parsed), false, &mut compiler)
+            .map(Arc::new)
+            .map_err(CommandError::new)
     });
     let releases = releases.collect::<Result<Vec<_>, _>>()?;
     Ok(Routes::new(releases, Arc::new(fleet), &mut compiler))
 }
 
 /// The request, with everything it borrows from.
-struct Asked {
+struct ExplainRequest {
     method: String,
     host: String,
     path: Vec<u8>,
@@ -192,14 +195,14 @@ struct Asked {
     peer: IpAddr,
 }
 
-impl Asked {
-    fn read(arguments: &ExplainArguments, default_host: String) -> Result<Self, Failure> {
+impl ExplainRequest {
+    fn read(arguments: &ExplainArguments, default_host: String) -> Result<Self, CommandError> {
         let (target, in_path) = arguments.path.split_once('?').unwrap_or((&arguments.path, ""));
         let path = path::normalise(target.as_bytes())
-            .map_err(|error| Failure::new(format!("--path {target}: {error}")))?
+            .map_err(|error| CommandError::new(format!("--path {target}: {error}")))?
             .into_owned();
         if !is_token(&arguments.method) {
-            return Err(Failure::new(format!("--method {:?} is no method", arguments.method))
+            return Err(CommandError::new(format!("--method {:?} is no method", arguments.method))
                 .advise("write one such as GET"));
         }
         let mut fields = arguments.header.iter().map(|text| field(text)).collect::<Result<Vec<_>, _>>()?;
@@ -207,7 +210,7 @@ impl Asked {
             fields.iter().find(|(name, _)| name.eq_ignore_ascii_case("host")).map(|(_, value)| value.clone());
         let host = arguments.host.clone().or(named).unwrap_or(default_host);
         let host = host::normalise(host.as_bytes())
-            .map_err(|error| Failure::new(format!("--host {host}: {error}")))?
+            .map_err(|error| CommandError::new(format!("--host {host}: {error}")))?
             .into_owned();
         for cookie in &arguments.cookie {
             fields.push(self::cookie(cookie)?);
@@ -248,8 +251,8 @@ fn one_of(hosts: &[HostPattern]) -> String {
     hosts.first().map_or("*", HostPattern::as_str).replace("*.", "www.").replace('*', "localhost")
 }
 
-fn field(text: &str) -> Result<(String, String), Failure> {
-    let wrong = || Failure::new(format!("--header {text:?} is no field")).advise("write 'Name: value'");
+fn field(text: &str) -> Result<(String, String), CommandError> {
+    let wrong = || CommandError::new(format!("--header {text:?} is no field")).advise("write 'Name: value'");
     let (name, value) = text.split_once(':').ok_or_else(wrong)?;
     if !is_token(name) || !is_value(value) {
         return Err(wrong());
@@ -257,9 +260,9 @@ fn field(text: &str) -> Result<(String, String), Failure> {
     Ok((name.to_owned(), value.trim().to_owned()))
 }
 
-fn cookie(text: &str) -> Result<(String, String), Failure> {
+fn cookie(text: &str) -> Result<(String, String), CommandError> {
     let pair = text.split_once('=').filter(|(name, value)| is_token(name) && is_value(value));
-    let wrong = || Failure::new(format!("--cookie {text:?} is no cookie")).advise("write name=value");
+    let wrong = || CommandError::new(format!("--cookie {text:?} is no cookie")).advise("write name=value");
     pair.map(|_| ("Cookie".to_owned(), text.to_owned())).ok_or_else(wrong)
 }
 
@@ -277,7 +280,7 @@ fn is_value(text: &str) -> bool {
 /// What `--json` prints.
 #[derive(Default, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Answer {
+struct ExplainOutput {
     /// `NAMESPACE/NAME`; null where no release has the request.
     release: Option<String>,
     /// `stable` or `gray`; null where the request reaches no arm.
@@ -295,16 +298,16 @@ struct Answer {
     /// The status, where the request is answered without an arm.
     status: Option<u16>,
     set_cookie: Option<String>,
-    points: Vec<Finding>,
+    points: Vec<TraceEntry>,
 }
 
-impl Answer {
+impl ExplainOutput {
     /// No release is asked.
     fn without_release(status: u16, why: &str) -> Self {
         Self { status: Some(status), reason: why.to_owned(), ..Self::default() }
     }
 
-    fn of(routes: &Routes, resolution: &Resolution<'_, '_>, points: Vec<Finding>) -> Self {
+    fn of(routes: &Routes, resolution: &Resolution<'_, '_>, points: Vec<TraceEntry>) -> Self {
         let mut answer = Self { points, ..Self::default() };
         let name = |index| {
             let whose = &routes.release(index).config().release;
@@ -324,7 +327,7 @@ impl Answer {
                 answer.chosen_by = Some(decision.chosen_by.name());
                 answer.reason = decision.reason.to_string();
                 let release = routes.release(decision.release);
-                answer.operator_lost = release.heeds_lost_operator() && release.config().force.is_none();
+                answer.operator_lost = release.is_operator_lost() && release.config().force.is_none();
                 answer.identity =
                     decision.identity.as_ref().map(|text| String::from_utf8_lossy(text).into_owned());
                 answer.bucket = decision.bucket.map(|bucket| bucket.get());
@@ -354,7 +357,7 @@ impl Answer {
         answer
     }
 
-    fn tell(&self, out: &mut impl Write) -> Result<(), Failure> {
+    fn tell(&self, out: &mut impl Write) -> Result<(), CommandError> {
         for (number, finding) in (1..).zip(&self.points) {
             let point = format!("{:?}", finding.point).to_lowercase();
             writeln!(out, "{number}. {point:<9} {}", finding.said)?;

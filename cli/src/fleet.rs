@@ -9,14 +9,14 @@ use halftone_api::finding::Finding;
 use halftone_api::fleet::FleetDeclarations;
 use halftone_api::manifest::Manifest;
 use halftone_api::{Obstacle, fleet::FleetTimes};
-use halftone_routing::config::names::{HostPattern, ObjectName, PathPrefix};
+use halftone_routing::document::names::{HostPattern, ObjectName, PathPrefix};
 use halftone_routing::fleet::FleetConfig;
 
 use crate::manifests;
-use crate::output::Failure;
+use crate::output::CommandError;
 
 /// The declarations of a file, or all that is wrong with them.
-pub(crate) fn read(file: &Path) -> Result<Result<FleetDeclarations, Vec<Finding>>, Failure> {
+pub(crate) fn read(file: &Path) -> Result<Result<FleetDeclarations, Vec<Finding>>, CommandError> {
     Ok(FleetDeclarations::read(&file.display().to_string(), &manifests::text(file)?))
 }
 
@@ -26,7 +26,7 @@ pub(crate) fn read(file: &Path) -> Result<Result<FleetDeclarations, Vec<Finding>
 /// They name several: each is a fleet of its own, with settings of its own.
 pub(crate) fn class<'a>(
     manifests: impl IntoIterator<Item = &'a Manifest>,
-) -> Result<Option<ObjectName>, Failure> {
+) -> Result<Option<ObjectName>, CommandError> {
     let mut first: Option<&Manifest> = None;
     for manifest in manifests {
         let known = first.get_or_insert(manifest);
@@ -38,7 +38,7 @@ pub(crate) fn class<'a>(
                 known.name(),
                 known.plan.proxy_class
             );
-            return Err(Failure::new(placed(manifest, "spec.proxyClass", &what))
+            return Err(CommandError::new(placed(manifest, "spec.proxyClass", &what))
                 .advise("give the releases of one fleet at a time"));
         }
     }
@@ -47,7 +47,7 @@ pub(crate) fn class<'a>(
 }
 
 /// The settings of the fleet of this class, or those of a fleet without a declaration.
-pub(crate) fn settings(class: Option<ObjectName>, file: Option<&Path>) -> Result<FleetConfig, Failure> {
+pub(crate) fn settings(class: Option<ObjectName>, file: Option<&Path>) -> Result<FleetConfig, CommandError> {
     let class = class.unwrap_or_else(|| FleetConfig::default().class);
     let Some(file) = file else { return Ok(FleetConfig { class, ..FleetConfig::default() }) };
     let fleets = read(file)?.map_err(|findings| failure(&findings))?;
@@ -56,8 +56,8 @@ pub(crate) fn settings(class: Option<ObjectName>, file: Option<&Path>) -> Result
 }
 
 /// Findings as the end of a command.
-pub(crate) fn failure(findings: &[Finding]) -> Failure {
-    Failure::new(lines(findings))
+pub(crate) fn failure(findings: &[Finding]) -> CommandError {
+    CommandError::new(lines(findings))
 }
 
 /// Findings, one a line.
@@ -73,7 +73,7 @@ pub(crate) fn placed(manifest: &Manifest, path: &str, what: &str) -> String {
 
 /// The fleet that this process is.
 #[derive(Debug)]
-pub(crate) struct Fleet {
+pub(crate) struct LocalFleet {
     /// What its proxy is told. The revision rises with every edit that changes it.
     pub(crate) config: FleetConfig,
     /// How long its proxy is waited for.
@@ -81,7 +81,7 @@ pub(crate) struct Fleet {
     declarations: FleetDeclarations,
 }
 
-impl Fleet {
+impl LocalFleet {
     /// The fleet of a class. Without declarations it is open to everyone.
     ///
     /// # Errors
@@ -98,7 +98,7 @@ impl Fleet {
     /// Takes declarations that were edited, and says whether its proxy has to be told.
     ///
     /// # Errors
-    /// As for [`Fleet::new`]; the earlier ones stay in effect.
+    /// As for [`LocalFleet::new`]; the earlier ones stay in effect.
     pub(crate) fn edit(&mut self, declarations: &FleetDeclarations) -> Result<bool, String> {
         let revision = self.config.revision;
         let new = Self::new(&self.config.class, Some(declarations.clone()))?;

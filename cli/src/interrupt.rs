@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::output::Failure;
+use crate::output::CommandError;
 
 /// The exit code of a command that Ctrl-C ended, as shells have it: 128 and the number of SIGINT.
 const INTERRUPTED: u8 = 130;
@@ -15,8 +15,8 @@ const INTERRUPTED: u8 = 130;
 /// # Errors
 /// Those of the work, or the signal cannot be listened to.
 pub(crate) async fn or_interrupted(
-    work: impl Future<Output = Result<ExitCode, Failure>>,
-) -> Result<ExitCode, Failure> {
+    work: impl Future<Output = Result<ExitCode, CommandError>>,
+) -> Result<ExitCode, CommandError> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     tokio::select! {
         biased;

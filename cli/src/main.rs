@@ -4,37 +4,37 @@
 //! Each command lives in a file of its own; the engine lives in `routing`, `rollout` and `proxy`.
 
 mod args;
+mod attention;
 mod cluster;
 mod complete;
-mod course;
 mod demo;
 mod engine;
 mod explain;
 mod fleet;
-mod here;
 mod interrupt;
 mod lint;
+mod local_run;
 mod manifests;
-mod next;
+mod next_step;
 mod output;
 mod percent;
 mod probe;
+mod propagation;
+mod release_commands;
 mod run;
 mod simulate;
 mod socket;
 mod split;
 mod status;
-mod steer;
 mod summary;
-mod taken;
 mod view;
 
 use std::io::Write;
 use std::process::ExitCode;
 
 use args::Command;
-use halftone_rollout::request::Command as Verb;
-use output::Failure;
+use halftone_rollout::command_request::ReleaseCommand as Verb;
+use output::CommandError;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -60,7 +60,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(command: &Command) -> Result<ExitCode, Failure> {
+fn run(command: &Command) -> Result<ExitCode, CommandError> {
     match command {
         Command::Simulate(arguments) => simulate::run(arguments)?,
         Command::Explain(arguments) => explain::run(arguments)?,
@@ -68,22 +68,22 @@ fn run(command: &Command) -> Result<ExitCode, Failure> {
         Command::Crd => output::stdout().write_all(halftone_api::crd_yaml().as_bytes())?,
         Command::Run(arguments) => return run::run(arguments),
         Command::Demo(arguments) => return demo::run(arguments),
-        Command::Status(arguments) => return steer::status(arguments),
-        Command::Get(arguments) => return steer::get(arguments),
-        Command::Watch(arguments) => return steer::watch(arguments),
-        Command::History(arguments) => return steer::history(arguments),
+        Command::Status(arguments) => return release_commands::status(arguments),
+        Command::Get(arguments) => return release_commands::get(arguments),
+        Command::Watch(arguments) => return release_commands::watch(arguments),
+        Command::History(arguments) => return release_commands::history(arguments),
         Command::Events(arguments) => return cluster::events::run(arguments),
         Command::Config(arguments) => return cluster::config::run(arguments),
         Command::Proxies(arguments) => return cluster::proxies::run(arguments),
         Command::Version(arguments) => return cluster::version::run(arguments),
         Command::Check(arguments) => return cluster::check::run(arguments),
         Command::HandOver(arguments) => return cluster::hand_over::run(arguments),
-        Command::Approve(arguments) => return steer::approve(arguments),
-        Command::Promote(arguments) => return steer::request(arguments, Verb::Promote),
-        Command::Rollback(arguments) => return steer::request(arguments, Verb::Rollback),
-        Command::Retry(arguments) => return steer::request(arguments, Verb::Retry),
-        Command::Pause(arguments) => return steer::request(arguments, Verb::Pause),
-        Command::Resume(arguments) => return steer::request(arguments, Verb::Resume),
+        Command::Approve(arguments) => return release_commands::approve(arguments),
+        Command::Promote(arguments) => return release_commands::request(arguments, Verb::Promote),
+        Command::Rollback(arguments) => return release_commands::request(arguments, Verb::Rollback),
+        Command::Retry(arguments) => return release_commands::request(arguments, Verb::Retry),
+        Command::Pause(arguments) => return release_commands::request(arguments, Verb::Pause),
+        Command::Resume(arguments) => return release_commands::request(arguments, Verb::Resume),
         Command::Completions { shell } => output::stdout().write_all(&args::completions(*shell))?,
         Command::Lint(arguments) => return lint::run(arguments),
         Command::Probe(arguments) => return probe::run(arguments),

@@ -4,19 +4,21 @@ use std::io::{self, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
 use halftone_api::Plan;
-use halftone_api::manifest::{self, Manifest, Reading};
+use halftone_api::manifest::{self, Manifest, ManifestFile};
 
-use crate::output::Failure;
+use crate::output::CommandError;
 
 /// The text of a file, or of standard input for `-`.
-pub(crate) fn text(path: &Path) -> Result<String, Failure> {
+pub(crate) fn text(path: &Path) -> Result<String, CommandError> {
     let mut bytes = Vec::new();
     let read = if path == Path::new("-") {
         io::stdin().read_to_end(&mut bytes).map(|_| bytes)
     } else {
         std::fs::read(path)
     };
-    read.map_err(|error| unreadable(path, &error)).and_then(|bytes| decode(path, bytes)).map_err(Failure::new)
+    read.map_err(|error| unreadable(path, &error))
+        .and_then(|bytes| decode(path, bytes))
+        .map_err(CommandError::new)
 }
 
 /// Why a file cannot be read, and what to do.
@@ -42,31 +44,31 @@ pub(crate) fn decode(path: &Path, bytes: Vec<u8>) -> Result<String, String> {
 }
 
 /// What each file holds, faults included.
-pub(crate) fn readings(files: &[PathBuf]) -> Result<Vec<Reading>, Failure> {
+pub(crate) fn readings(files: &[PathBuf]) -> Result<Vec<ManifestFile>, CommandError> {
     files.iter().map(|file| Ok(manifest::read(&file.display().to_string(), &text(file)?))).collect()
 }
 
 /// Every release in the files, in their order. One fault anywhere fails the whole.
-pub(crate) fn all(files: &[PathBuf]) -> Result<Vec<Manifest>, Failure> {
+pub(crate) fn all(files: &[PathBuf]) -> Result<Vec<Manifest>, CommandError> {
     let readings = readings(files)?;
     let faults: Vec<String> =
         readings.iter().flat_map(|reading| &reading.findings).map(ToString::to_string).collect();
     if !faults.is_empty() {
-        return Err(Failure::new(faults.join("\n")));
+        return Err(CommandError::new(faults.join("\n")));
     }
     let manifests: Vec<Manifest> = readings.into_iter().flat_map(|reading| reading.manifests).collect();
     if manifests.is_empty() { Err(none_in(files)) } else { Ok(manifests) }
 }
 
 /// Files without any release.
-pub(crate) fn none_in(files: &[PathBuf]) -> Failure {
+pub(crate) fn none_in(files: &[PathBuf]) -> CommandError {
     let names: Vec<String> = files.iter().map(|file| file.display().to_string()).collect();
-    Failure::new(format!("{}: no GrayRelease is there", names.join(", ")))
+    CommandError::new(format!("{}: no GrayRelease is there", names.join(", ")))
         .advise("write a document with apiVersion: halftone.dev/v1alpha1 and kind: GrayRelease")
 }
 
 /// The plan of the only release in the file, or of the one that is named.
-pub(crate) fn one(file: &Path, name: Option<&str>) -> Result<Plan, Failure> {
+pub(crate) fn one(file: &Path, name: Option<&str>) -> Result<Plan, CommandError> {
     let manifests = all(std::slice::from_ref(&file.to_owned()))?;
     let plans: Vec<Plan> = manifests.into_iter().map(|manifest| manifest.plan).collect();
     let full = |plan: &Plan| format!("{}/{}", plan.object.namespace, plan.object.name);
@@ -77,11 +79,11 @@ pub(crate) fn one(file: &Path, name: Option<&str>) -> Result<Plan, Failure> {
     let file = file.display();
     match (found.next(), found.next()) {
         (Some(plan), None) => Ok(plan),
-        (Some(_), Some(_)) => Err(Failure::new(format!("{file} holds several such releases: {names}"))
+        (Some(_), Some(_)) => Err(CommandError::new(format!("{file} holds several such releases: {names}"))
             .advise("name one with --release NAMESPACE/NAME")),
         (None, _) => {
             let name = name.unwrap_or_default();
-            Err(Failure::new(format!("{file} holds no release {name}; it holds {names}")))
+            Err(CommandError::new(format!("{file} holds no release {name}; it holds {names}")))
         }
     }
 }

@@ -24,14 +24,14 @@ pub(crate) enum ColorChoice {
 
 /// Why a command could not do its work: what happened, where, and what to do next.
 #[derive(Debug)]
-pub(crate) struct Failure {
+pub(crate) struct CommandError {
     message: String,
     advice: Option<String>,
     quiet: bool,
     code: u8,
 }
 
-impl Failure {
+impl CommandError {
     /// A failure without advice.
     pub(crate) fn new(message: impl fmt::Display) -> Self {
         Self { message: message.to_string(), advice: None, quiet: false, code: 1 }
@@ -87,14 +87,14 @@ fn is_placed(line: &str) -> bool {
     number() && number() && parts.next().is_some()
 }
 
-impl fmt::Display for Failure {
+impl fmt::Display for CommandError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)
     }
 }
 
 /// Output that cannot be written. A reader that has seen enough (`halftone … | head`) is no failure worth words.
-impl From<io::Error> for Failure {
+impl From<io::Error> for CommandError {
     fn from(error: io::Error) -> Self {
         let quiet = error.kind() == io::ErrorKind::BrokenPipe;
         Self { quiet, ..Self::new(format!("cannot write the output: {error}")) }
@@ -107,7 +107,7 @@ pub(crate) fn stdout() -> BufWriter<impl Write> {
 }
 
 /// Writes a value as indented JSON with a line end.
-pub(crate) fn json(out: &mut impl Write, value: &impl Serialize) -> Result<(), Failure> {
+pub(crate) fn json(out: &mut impl Write, value: &impl Serialize) -> Result<(), CommandError> {
     serde_json::to_writer_pretty(&mut *out, value).map_err(io::Error::from)?;
     Ok(writeln!(out)?)
 }

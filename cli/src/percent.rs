@@ -3,7 +3,7 @@
 
 use std::str::FromStr;
 
-use halftone_routing::config::units::Ratio;
+use halftone_routing::document::units::Ratio;
 
 /// A rate from 0 to 100 %, as finely as it was written.
 #[derive(Debug, Clone, Copy, PartialEq, PartialOrd)]

@@ -10,18 +10,18 @@ use std::time::{Duration, Instant};
 use hyper::Uri;
 
 use crate::args::ProbeArguments;
-use crate::output::{self, Failure};
+use crate::output::{self, CommandError};
 
 /// Between two tries.
 const PAUSE: Duration = Duration::from_millis(500);
 /// A status line is a few words.
 const LONGEST: u64 = 1024;
 
-pub(crate) fn run(arguments: &ProbeArguments) -> Result<ExitCode, Failure> {
+pub(crate) fn run(arguments: &ProbeArguments) -> Result<ExitCode, CommandError> {
     let until = Instant::now() + arguments.timeout;
     for url in &arguments.urls {
         let status = answered(url, until).map_err(|why| {
-            Failure::new(format!("{url} gave no answer below 500 within {:?}: {why}", arguments.timeout))
+            CommandError::new(format!("{url} gave no answer below 500 within {:?}: {why}", arguments.timeout))
         })?;
         writeln!(output::stdout(), "{url} answers {status}")?;
     }

@@ -1,6 +1,6 @@
 //! `halftone run`: the engine, the socket that steers it, and the view of it.
 
-mod audience;
+mod observer;
 
 use std::num::NonZeroUsize;
 use std::path::Path;
@@ -10,28 +10,28 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
 use crate::args::RunArguments;
-use crate::engine::{Engine, Options};
-use crate::output::Failure;
-use crate::socket::Socket;
+use crate::engine::{Engine, EngineOptions};
+use crate::output::CommandError;
+use crate::socket::ControlSocket;
 use crate::view::View;
 
 /// Runs until a signal ends it.
-pub(crate) fn run(arguments: &RunArguments) -> Result<ExitCode, Failure> {
+pub(crate) fn run(arguments: &RunArguments) -> Result<ExitCode, CommandError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(|error| Failure::new(format!("cannot start: {error}")))?;
+        .map_err(|error| CommandError::new(format!("cannot start: {error}")))?;
     runtime.block_on(serve(arguments))
 }
 
-async fn serve(arguments: &RunArguments) -> Result<ExitCode, Failure> {
+async fn serve(arguments: &RunArguments) -> Result<ExitCode, CommandError> {
     if arguments.files.iter().chain(&arguments.fleet).any(|file| file == Path::new("-")) {
-        return Err(Failure::new("standard input cannot be watched for edits").advise("name a file"));
+        return Err(CommandError::new("standard input cannot be watched for edits").advise("name a file"));
     }
     let mut signals = Signals::new()?;
     let mut view = View::new(arguments.json);
     view.log();
-    let mut engine = Engine::start(&Options {
+    let mut engine = Engine::start(&EngineOptions {
         files: arguments.files.clone(),
         state: arguments.state.clone(),
         listen: arguments.listen,
@@ -39,7 +39,7 @@ async fn serve(arguments: &RunArguments) -> Result<ExitCode, Failure> {
         fleet: arguments.fleet.clone(),
         workers: arguments.workers.and_then(|workers| NonZeroUsize::new(workers.into())),
     })?;
-    let socket = Socket::open(&arguments.state)?;
+    let socket = ControlSocket::open(&arguments.state)?;
     view.started(engine.address(), engine.admin());
     let (asks, mut inbox) = mpsc::channel(16);
     tokio::select! {
@@ -63,9 +63,10 @@ struct Signals {
 }
 
 impl Signals {
-    fn new() -> Result<Self, Failure> {
-        let open =
-            |kind| signal(kind).map_err(|error| Failure::new(format!("cannot listen for signals: {error}")));
+    fn new() -> Result<Self, CommandError> {
+        let open = |kind| {
+            signal(kind).map_err(|error| CommandError::new(format!("cannot listen for signals: {error}")))
+        };
         Ok(Self { terminate: open(SignalKind::terminate())?, interrupt: open(SignalKind::interrupt())? })
     }
 

@@ -14,17 +14,17 @@ use halftone_api::spec::Force;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use self::model::{GrayLatency, Model};
-use self::release::Ended;
-use self::summary::Summary;
+use self::release::SimulationResult;
+use self::summary::SimulationSummary;
 use crate::args::SimulateArguments;
 use crate::manifests;
-use crate::output::{self, Failure};
+use crate::output::{self, CommandError};
 
 /// Runs the command.
-pub(crate) fn run(arguments: &SimulateArguments) -> Result<(), Failure> {
+pub(crate) fn run(arguments: &SimulateArguments) -> Result<(), CommandError> {
     let plan = prepare(manifests::one(&arguments.file, arguments.release.as_deref())?)?;
     let model = Model::new(arguments, GrayLatency::parse(&arguments.gray_latency)?);
-    let summary = Summary::of(&all(&Arc::new(plan), &model, arguments));
+    let summary = SimulationSummary::of(&all(&Arc::new(plan), &model, arguments));
     let mut out = output::stdout();
     match arguments.printed.is_data() {
         true => arguments.printed.write(&mut out, &summary),
@@ -33,23 +33,22 @@ pub(crate) fn run(arguments: &SimulateArguments) -> Result<(), Failure> {
 }
 
 /// What stands in the way of time is taken as granted: windows are open, and nobody has pressed pause.
-fn prepare(plan: Plan) -> Result<Plan, Failure> {
+fn prepare(plan: Plan) -> Result<Plan, CommandError> {
     if plan.target().millionths() == 0 {
-        return Err(Failure::new(
+        return Err(CommandError::new(
             "there is nothing to simulate: the release has no gray arm, or targetRatio is 0",
         ));
     }
     if plan.force != Force::None {
-        return Err(
-            Failure::new("spec.force sends everyone to one arm; nothing moves").advise("set force: None")
-        );
+        return Err(CommandError::new("spec.force sends everyone to one arm; nothing moves")
+            .advise("set force: None"));
     }
     Ok(Plan { schedule: None, paused: false, ..plan })
 }
 
 /// Every run, on every core that this process may use. A run's chance depends on the seed and its number alone, so
 /// the result is the same on any machine.
-fn all(plan: &Arc<Plan>, model: &Model, arguments: &SimulateArguments) -> Vec<Ended> {
+fn all(plan: &Arc<Plan>, model: &Model, arguments: &SimulateArguments) -> Vec<SimulationResult> {
     let threads = thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let (next, bar) = (AtomicU64::new(0), bar(arguments));
     let work = || {

@@ -13,9 +13,9 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader as Async
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::engine::past::Happened;
-use crate::engine::{AppliedHere, Ask, Measured};
-use crate::output::Failure;
+use crate::engine::event_log::PastEvent;
+use crate::engine::{EngineCommand, LocalConfig, MeasuredRelease};
+use crate::output::CommandError;
 
 /// A question is a name and a verb.
 const LONGEST: u64 = 64 << 10;
@@ -25,7 +25,7 @@ const ANSWERED_WITHIN: Duration = Duration::from_secs(10);
 /// What can be asked.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) enum Question {
+pub(crate) enum SocketRequest {
     /// How are the releases, or this one, doing?
     Status(Option<String>),
     /// What happened to this one?
@@ -45,13 +45,13 @@ pub(crate) enum Question {
 /// What is answered.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) enum Answer {
+pub(crate) enum SocketResponse {
     /// The releases with their status, and what their arms did in the last seconds.
-    Releases(Vec<Measured>),
+    Releases(Vec<MeasuredRelease>),
     /// What happened, the oldest first.
-    Events(Vec<Happened>),
+    Events(Vec<PastEvent>),
     /// What the proxy is told.
-    Applied(Box<AppliedHere>),
+    Applied(Box<LocalConfig>),
     /// What became of the request.
     Handled(HandledRequest),
     /// Why not.
@@ -69,24 +69,24 @@ fn path(state: &Path) -> PathBuf {
 
 /// The listening end. The file goes when this is dropped.
 #[derive(Debug)]
-pub(crate) struct Socket {
+pub(crate) struct ControlSocket {
     listener: UnixListener,
     path: PathBuf,
 }
 
-impl Drop for Socket {
+impl Drop for ControlSocket {
     fn drop(&mut self) {
         // The next start removes it otherwise.
         let _ = std::fs::remove_file(&self.path);
     }
 }
 
-impl Socket {
+impl ControlSocket {
     /// Opens the socket of a state directory that this process has locked: what lies there is a leftover.
     ///
     /// # Errors
     /// The path is too long for a socket, or cannot be used.
-    pub(crate) fn open(state: &Path) -> Result<Self, Failure> {
+    pub(crate) fn open(state: &Path) -> Result<Self, CommandError> {
         let path = path(state);
         let open = || {
             match std::fs::remove_file(&path) {
@@ -100,14 +100,14 @@ impl Socket {
             listener
         };
         let listener = open().map_err(|error| {
-            Failure::new(format!("{}: {error}", path.display()))
+            CommandError::new(format!("{}: {error}", path.display()))
                 .advise("a socket's path has at most 107 bytes; --state DIR takes a shorter one")
         })?;
         Ok(Self { listener, path })
     }
 
     /// Answers until it is dropped.
-    pub(crate) async fn serve(&self, asks: &mpsc::Sender<Ask>) {
+    pub(crate) async fn serve(&self, asks: &mpsc::Sender<EngineCommand>) {
         loop {
             match self.listener.accept().await {
                 Ok((stream, _)) => drop(tokio::spawn(answer(stream, asks.clone()))),
@@ -120,13 +120,15 @@ impl Socket {
     }
 }
 
-async fn answer(mut stream: UnixStream, asks: mpsc::Sender<Ask>) {
+async fn answer(mut stream: UnixStream, asks: mpsc::Sender<EngineCommand>) {
     let (reader, mut writer) = stream.split();
     let mut lines = AsyncBufReader::new(reader.take(LONGEST)).lines();
     while let Ok(Some(line)) = lines.next_line().await {
         let answer = match serde_json::from_str(&line) {
             Ok(question) => ask(question, &asks).await.unwrap_or_else(|failure| failed(&failure)),
-            Err(error) => failed(&Failure::new(format!("no question that this halftone knows: {error}"))),
+            Err(error) => {
+                failed(&CommandError::new(format!("no question that this halftone knows: {error}")))
+            }
         };
         let mut text = serde_json::to_vec(&answer).expect("answers are plain data");
         text.push(b'\n');
@@ -136,34 +138,37 @@ async fn answer(mut stream: UnixStream, asks: mpsc::Sender<Ask>) {
     }
 }
 
-async fn ask(question: Question, asks: &mpsc::Sender<Ask>) -> Result<Answer, Failure> {
-    let ending = || Failure::new("halftone run is ending");
+async fn ask(
+    question: SocketRequest,
+    asks: &mpsc::Sender<EngineCommand>,
+) -> Result<SocketResponse, CommandError> {
+    let ending = || CommandError::new("halftone run is ending");
     match question {
-        Question::Status(name) => {
+        SocketRequest::Status(name) => {
             let (answer, answered) = oneshot::channel();
-            asks.send(Ask::Status(name, answer)).await.map_err(|_| ending())?;
-            answered.await.map_err(|_| ending())?.map(Answer::Releases)
+            asks.send(EngineCommand::Status(name, answer)).await.map_err(|_| ending())?;
+            answered.await.map_err(|_| ending())?.map(SocketResponse::Releases)
         }
-        Question::Events(name) => {
+        SocketRequest::Events(name) => {
             let (answer, answered) = oneshot::channel();
-            asks.send(Ask::Events(name, answer)).await.map_err(|_| ending())?;
-            answered.await.map_err(|_| ending())?.map(Answer::Events)
+            asks.send(EngineCommand::Events(name, answer)).await.map_err(|_| ending())?;
+            answered.await.map_err(|_| ending())?.map(SocketResponse::Events)
         }
-        Question::Applied => {
+        SocketRequest::Applied => {
             let (answer, answered) = oneshot::channel();
-            asks.send(Ask::Applied(answer)).await.map_err(|_| ending())?;
-            answered.await.map(|applied| Answer::Applied(Box::new(applied))).map_err(|_| ending())
+            asks.send(EngineCommand::Applied(answer)).await.map_err(|_| ending())?;
+            answered.await.map(|applied| SocketResponse::Applied(Box::new(applied))).map_err(|_| ending())
         }
-        Question::Request { name, request } => {
+        SocketRequest::Request { name, request } => {
             let (answer, answered) = oneshot::channel();
-            asks.send(Ask::Request(name, request, answer)).await.map_err(|_| ending())?;
-            answered.await.map_err(|_| ending())?.map(Answer::Handled)
+            asks.send(EngineCommand::Request(name, request, answer)).await.map_err(|_| ending())?;
+            answered.await.map_err(|_| ending())?.map(SocketResponse::Handled)
         }
     }
 }
 
-fn failed(failure: &Failure) -> Answer {
-    Answer::Failed { message: failure.to_string(), advice: failure.advice().map(str::to_owned) }
+fn failed(failure: &CommandError) -> SocketResponse {
+    SocketResponse::Failed { message: failure.to_string(), advice: failure.advice().map(str::to_owned) }
 }
 
 /// Whether a `halftone run` listens in a state directory.
@@ -175,7 +180,7 @@ pub(crate) fn runs(state: &Path) -> bool {
 ///
 /// # Errors
 /// Nothing runs there, it does not answer, or it says no.
-pub(crate) fn question(state: &Path, question: &Question) -> Result<Answer, Failure> {
+pub(crate) fn question(state: &Path, question: &SocketRequest) -> Result<SocketResponse, CommandError> {
     let stream = BlockingStream::connect(path(state)).map_err(|error| nobody(state, &error))?;
     let talk = || -> io::Result<String> {
         stream.set_read_timeout(Some(ANSWERED_WITHIN))?;
@@ -189,32 +194,32 @@ pub(crate) fn question(state: &Path, question: &Question) -> Result<Answer, Fail
     };
     let line = talk().map_err(|error| match error.kind() {
         io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
-            Failure::new("halftone run has not answered within 10 seconds")
+            CommandError::new("halftone run has not answered within 10 seconds")
                 .advise("look with halftone status")
         }
-        _ => Failure::new(format!("halftone run broke off: {error}")),
+        _ => CommandError::new(format!("halftone run broke off: {error}")),
     })?;
     match serde_json::from_str(&line) {
-        Ok(Answer::Failed { message, advice }) => {
-            let failure = Failure::new(message);
+        Ok(SocketResponse::Failed { message, advice }) => {
+            let failure = CommandError::new(message);
             Err(match advice {
                 Some(advice) => failure.advise(advice),
                 None => failure,
             })
         }
         Ok(answer) => Ok(answer),
-        Err(_) if line.is_empty() => Err(Failure::new("halftone run ended before it answered")),
-        Err(error) => Err(Failure::new(format!("halftone run answered in words unknown here: {error}"))
+        Err(_) if line.is_empty() => Err(CommandError::new("halftone run ended before it answered")),
+        Err(error) => Err(CommandError::new(format!("halftone run answered in words unknown here: {error}"))
             .advise("use the same halftone for both")),
     }
 }
 
-fn nobody(state: &Path, error: &io::Error) -> Failure {
+fn nobody(state: &Path, error: &io::Error) -> CommandError {
     let failure = match error.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
-            Failure::new(format!("no halftone run keeps its progress in {}", state.display()))
+            CommandError::new(format!("no halftone run keeps its progress in {}", state.display()))
         }
-        _ => Failure::new(format!("{}: {error}", path(state).display())),
+        _ => CommandError::new(format!("{}: {error}", path(state).display())),
     };
     failure.advise("start one, or say with --state DIR where it is")
 }

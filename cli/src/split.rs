@@ -5,27 +5,27 @@ use std::path::Path;
 
 use halftone_api::Plan;
 use halftone_routing::bucket::Salt;
-use halftone_routing::config::units::Ratio;
+use halftone_routing::document::units::Ratio;
 use serde::Serialize;
 
 use crate::args::SplitArguments;
 use crate::manifests;
-use crate::output::{self, Failure};
+use crate::output::{self, CommandError};
 
 /// The longest line that is taken for an identity; a longer one is no list of identities.
 const LONGEST: usize = 64 * 1024;
 
 /// Runs the command.
-pub(crate) fn run(arguments: &SplitArguments) -> Result<(), Failure> {
+pub(crate) fn run(arguments: &SplitArguments) -> Result<(), CommandError> {
     if arguments.file == arguments.identities && arguments.file == Path::new("-") {
-        return Err(Failure::new("release and identities cannot both come from standard input")
+        return Err(CommandError::new("release and identities cannot both come from standard input")
             .advise("write one of the two into a file"));
     }
     let plan = manifests::one(&arguments.file, arguments.release.as_deref())?;
     let salt = salt(&plan);
     let ratio = arguments.ratio.unwrap_or_else(|| plan.target());
     let mut out = output::stdout();
-    let mut tally = Tally { identities: 0, gray: 0 };
+    let mut tally = SplitTally { identities: 0, gray: 0 };
     each_line(&arguments.identities, |identity| {
         let gray = salt.bucket(identity).is_gray(ratio);
         tally.identities += 1;
@@ -53,23 +53,23 @@ fn salt(plan: &Plan) -> Salt {
     }
 }
 
-struct Tally {
+struct SplitTally {
     identities: u64,
     gray: u64,
 }
 
 /// What `--json` prints; share and target in percent.
 #[derive(Serialize)]
-struct Sum {
+struct SplitSummary {
     identities: u64,
     gray: u64,
     share: f64,
     target: f64,
 }
 
-impl Tally {
-    fn sum(&self, ratio: Ratio) -> Sum {
-        Sum {
+impl SplitTally {
+    fn sum(&self, ratio: Ratio) -> SplitSummary {
+        SplitSummary {
             identities: self.identities,
             gray: self.gray,
             share: self.share() * 100.0,
@@ -81,10 +81,10 @@ impl Tally {
         if self.identities == 0 { 0.0 } else { self.gray as f64 / self.identities as f64 }
     }
 
-    fn tell(&self, out: &mut impl Write, ratio: Ratio) -> Result<(), Failure> {
+    fn tell(&self, out: &mut impl Write, ratio: Ratio) -> Result<(), CommandError> {
         let Self { identities, gray } = self;
         if *identities == 0 {
-            return Err(Failure::new("the list has no identities").advise("write one identity per line"));
+            return Err(CommandError::new("the list has no identities").advise("write one identity per line"));
         }
         let (share, target) = (self.share(), ratio.fraction());
         let deviation = (target * (1.0 - target) / *identities as f64).sqrt();
@@ -103,9 +103,9 @@ impl Tally {
 }
 
 /// Every line that is not empty, without its line end. Identities are bytes: no encoding is asked for.
-fn each_line(path: &Path, mut each: impl FnMut(&[u8]) -> std::io::Result<()>) -> Result<(), Failure> {
+fn each_line(path: &Path, mut each: impl FnMut(&[u8]) -> std::io::Result<()>) -> Result<(), CommandError> {
     let name = path.display();
-    let unreadable = |error| Failure::new(manifests::unreadable(path, &error));
+    let unreadable = |error| CommandError::new(manifests::unreadable(path, &error));
     let source: Box<dyn Read> = if path == Path::new("-") {
         Box::new(std::io::stdin().lock())
     } else {
@@ -122,7 +122,7 @@ fn each_line(path: &Path, mut each: impl FnMut(&[u8]) -> std::io::Result<()>) ->
         let identity = line.strip_suffix(b"\n").unwrap_or(&line);
         let identity = identity.strip_suffix(b"\r").unwrap_or(identity);
         if identity.len() > LONGEST {
-            return Err(Failure::new(format!("{name}:{number}: a line of more than {LONGEST} bytes"))
+            return Err(CommandError::new(format!("{name}:{number}: a line of more than {LONGEST} bytes"))
                 .advise("write one identity per line"));
         }
         if !identity.is_empty() {

@@ -5,20 +5,20 @@ use std::fmt::Write as _;
 
 use comfy_table::Table;
 use halftone_api::GrayRelease;
-use halftone_api::spec::{ArmSpec, GrayReleaseStatus, IncludedTraffic, IntOrString, RequestResult, Word};
+use halftone_api::spec::{ArmSpec, GrayReleaseStatus, IncludedTraffic, IntOrString, OpenEnum, RequestResult};
 use halftone_rollout::clock::Now;
 use jiff::Timestamp;
 use owo_colors::OwoColorize;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::course::Course;
+use crate::attention::AttentionLevel;
 use crate::engine::traffic::{ArmFigures, WINDOW};
-use crate::next::next;
+use crate::next_step::next;
 use crate::output::{self, span};
 use crate::summary::name_of;
 use crate::summary::{condition, phase, standing};
-use crate::view::Shown;
+use crate::view::ReleaseView;
 
 /// In the place of a phase.
 const UNREADABLE: &str = "Unreadable";
@@ -27,16 +27,16 @@ const FEW: usize = 10;
 
 /// Releases, as many as were found.
 #[derive(Debug, Default)]
-pub(crate) struct Listing {
+pub(crate) struct ReleaseList {
     /// Those that can be read, in the order of the API server.
     pub(crate) releases: Vec<GrayRelease>,
     /// The others.
-    pub(crate) unreadable: Vec<Unreadable>,
+    pub(crate) unreadable: Vec<UnreadableRelease>,
 }
 
 /// An object that this version cannot read: what it was written for is newer, or it was written around the API server.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Unreadable {
+pub(crate) struct UnreadableRelease {
     /// Its namespace.
     pub(crate) namespace: String,
     /// Its name.
@@ -45,7 +45,7 @@ pub(crate) struct Unreadable {
     pub(crate) why: String,
 }
 
-impl Unreadable {
+impl UnreadableRelease {
     /// `NAMESPACE/NAME`.
     pub(crate) fn full_name(&self) -> String {
         format!("{}/{}", self.namespace, self.name)
@@ -57,7 +57,7 @@ impl Unreadable {
     }
 }
 
-impl Listing {
+impl ReleaseList {
     pub(crate) fn is_empty(&self) -> bool {
         self.releases.is_empty() && self.unreadable.is_empty()
     }
@@ -76,9 +76,10 @@ impl Listing {
 }
 
 /// All releases with what is said of them, those first that want to be looked at, and how many there are of each phase.
-pub(crate) fn overview(listing: &Listing, wide: bool) -> String {
+pub(crate) fn overview(listing: &ReleaseList, wide: bool) -> String {
     let mut releases: Vec<&GrayRelease> = listing.releases.iter().collect();
-    releases.sort_by_key(|release| release.status.as_ref().map_or(Course::Moving, Course::of));
+    releases
+        .sort_by_key(|release| release.status.as_ref().map_or(AttentionLevel::Moving, AttentionLevel::of));
     let mut phases: BTreeMap<String, usize> = BTreeMap::new();
     for release in &releases {
         *phases.entry(phase(&release.status.clone().unwrap_or_default())).or_default() += 1;
@@ -121,13 +122,13 @@ fn widened(header: &[&str], wide: bool) -> Table {
 }
 
 /// The resource and name of each, as kubectl prints them with `-o name`.
-pub(crate) fn names(listing: &Listing) -> String {
+pub(crate) fn names(listing: &ReleaseList) -> String {
     let readable = listing.releases.iter().map(|release| release.metadata.name.clone().unwrap_or_default());
     let all = readable.chain(listing.unreadable.iter().map(|object| object.name.clone()));
     all.map(|name| format!("grayrelease.halftone.dev/{name}\n")).collect()
 }
 
-fn table(releases: &[&GrayRelease], unreadable: &[Unreadable], wide: bool) -> Table {
+fn table(releases: &[&GrayRelease], unreadable: &[UnreadableRelease], wide: bool) -> Table {
     let mut table = widened(&["RELEASE", "PHASE", "STEP", "RATIO", "OBSERVED", "VERDICT", "WHY"], wide);
     for object in unreadable {
         table.add_row([&object.full_name(), UNREADABLE, "-", "-", "-", "-", &object.sentence()]);
@@ -150,7 +151,7 @@ fn table(releases: &[&GrayRelease], unreadable: &[Unreadable], wide: bool) -> Ta
 }
 
 /// All releases with the columns that `kubectl get` shows.
-pub(crate) fn columns(listing: &Listing, now: Timestamp, wide: bool) -> Table {
+pub(crate) fn columns(listing: &ReleaseList, now: Timestamp, wide: bool) -> Table {
     let header = ["NAMESPACE", "NAME", "PHASE", "STEP", "RATIO", "OBSERVED", "READY", "REASON", "AGE"];
     let mut table = widened(&header, wide);
     for object in &listing.unreadable {
@@ -211,7 +212,7 @@ pub(crate) fn history(release: &GrayRelease, now: Timestamp) -> Table {
 /// What the arms of a release did lately.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Traffic {
+pub(crate) struct RecentTraffic {
     /// Over how many seconds, the last ones.
     pub(crate) seconds: f64,
     /// The stable version.
@@ -220,7 +221,7 @@ pub(crate) struct Traffic {
     pub(crate) gray: ArmFigures,
 }
 
-impl Traffic {
+impl RecentTraffic {
     /// As a `halftone run` measures it.
     pub(crate) fn here([stable, gray]: &[ArmFigures; 2]) -> Self {
         Self { seconds: WINDOW.as_secs_f64(), stable: *stable, gray: *gray }
@@ -255,7 +256,7 @@ fn left_out(release: &GrayRelease) -> String {
 }
 
 /// Everything about one release.
-pub(crate) fn detail(release: &GrayRelease, traffic: Option<&Traffic>, now: Now) -> String {
+pub(crate) fn detail(release: &GrayRelease, traffic: Option<&RecentTraffic>, now: Now) -> String {
     let status = release.status.clone().unwrap_or_default();
     let mut out = format!("{}  {}\n", name_of(release).bold(), standing(&status, now));
     for (arm, version, figures) in shown(release).arms {
@@ -340,7 +341,7 @@ fn verdict(out: &mut String, status: &GrayReleaseStatus) {
 }
 
 /// A release as the live view shows it. The figures of a cluster's arms are those of the present stage.
-pub(crate) fn shown(release: &GrayRelease) -> Shown {
+pub(crate) fn shown(release: &GrayRelease) -> ReleaseView {
     let status = release.status.clone().unwrap_or_default();
     let figures = |requests: u64, errors: u64| match requests {
         0 => "no requests in this step yet".to_owned(),
@@ -360,11 +361,11 @@ pub(crate) fn shown(release: &GrayRelease) -> Shown {
     };
     let mut arms = vec![("stable", release.spec.stable.version.clone(), stable)];
     arms.extend(release.spec.gray.as_ref().map(|arm| ("gray", arm.version.clone(), gray)));
-    Shown { name: name_of(release), status, arms, next: next(release, Now::at(Timestamp::now())) }
+    ReleaseView { name: name_of(release), status, arms, next: next(release, Now::at(Timestamp::now())) }
 }
 
 /// The result of a request, in the colour of its meaning.
-pub(crate) fn result(result: &Word<RequestResult>) -> String {
+pub(crate) fn result(result: &OpenEnum<RequestResult>) -> String {
     let word = format!("{result:?}");
     match result.known() {
         Some(RequestResult::Done) => word.green().to_string(),
@@ -438,7 +439,7 @@ mod tests {
         }))
     }
 
-    fn busy() -> Traffic {
+    fn busy() -> RecentTraffic {
         let gray = ArmFigures {
             requests_per_second: 12.3,
             error_percent: Some(0.5),
@@ -446,7 +447,7 @@ mod tests {
             p95_ms: Some(20.0),
             p99_ms: Some(1_250.0),
         };
-        Traffic::here(&[ArmFigures::default(), gray])
+        RecentTraffic::here(&[ArmFigures::default(), gray])
     }
 
     #[test]
@@ -474,7 +475,7 @@ mod tests {
         let told = anstream::adapter::strip_str(&detail(&release, None, now())).to_string();
         assert!(told.starts_with("shop/checkout  Pending\n"), "{told}");
         assert!(
-            columns(&Listing { releases: vec![release], ..Listing::default() }, now().wall, false)
+            columns(&ReleaseList { releases: vec![release], ..ReleaseList::default() }, now().wall, false)
                 .to_string()
                 .contains("2h")
         );

@@ -10,18 +10,18 @@ use std::net::SocketAddr;
 
 use halftone_api::spec::GrayReleaseStatus;
 use halftone_rollout::clock::Now;
-use halftone_rollout::events::Severity;
+use halftone_rollout::events::EventType;
 use jiff::Timestamp;
 use owo_colors::OwoColorize;
 use serde_json::{Value, json};
 
 use self::screen::{Block, Screen};
-use crate::course::Course;
+use crate::attention::AttentionLevel;
 use crate::output;
 use crate::summary::{condition, phase, standing};
 
 /// One release as it is shown.
-pub(crate) struct Shown {
+pub(crate) struct ReleaseView {
     /// `NAMESPACE/NAME`.
     pub(crate) name: String,
     /// Where it stands.
@@ -33,9 +33,9 @@ pub(crate) struct Shown {
 }
 
 /// One thing that happened, for people.
-pub(crate) struct News {
+pub(crate) struct EventLine {
     /// How much it matters.
-    pub(crate) severity: Severity,
+    pub(crate) severity: EventType,
     /// What, in one word.
     pub(crate) reason: String,
     /// The same in a sentence.
@@ -44,12 +44,12 @@ pub(crate) struct News {
 
 /// Where releases are shown.
 pub(crate) struct View {
-    form: Form,
+    form: ViewMode,
     /// What was told last of each release.
-    told: BTreeMap<String, Told>,
+    told: BTreeMap<String, ShownState>,
 }
 
-enum Form {
+enum ViewMode {
     Live(Screen),
     Lines,
     Json,
@@ -57,13 +57,13 @@ enum Form {
 
 /// What makes a line when it changes.
 #[derive(PartialEq)]
-struct Told {
+struct ShownState {
     phase: String,
     ratio: Option<String>,
     verdict: Option<String>,
 }
 
-impl Told {
+impl ShownState {
     fn of(status: &GrayReleaseStatus) -> Self {
         Self {
             phase: phase(status),
@@ -79,16 +79,16 @@ impl Told {
 impl View {
     pub(crate) fn new(json: bool) -> Self {
         let form = match (json, output::redraws(&io::stdout())) {
-            (true, _) => Form::Json,
-            (false, true) => Form::Live(Screen::new()),
-            (false, false) => Form::Lines,
+            (true, _) => ViewMode::Json,
+            (false, true) => ViewMode::Live(Screen::new()),
+            (false, false) => ViewMode::Lines,
         };
         Self { form, told: BTreeMap::new() }
     }
 
     /// Sends what the proxy and the engine log to standard error, unless that would tear the live view apart.
     pub(crate) fn log(&self) {
-        if matches!(self.form, Form::Live(_)) {
+        if matches!(self.form, ViewMode::Live(_)) {
             return;
         }
         let filter = tracing_subscriber::EnvFilter::try_from_env("HALFTONE_LOG_LEVEL")
@@ -102,7 +102,7 @@ impl View {
             |address: Option<SocketAddr>| address.map_or_else(String::new, |address| address.to_string());
         let (listen, admin) = (address(listen), address(admin));
         match &self.form {
-            Form::Json => {
+            ViewMode::Json => {
                 self.line(&json!({"time": Timestamp::now(), "listening": listen, "admin": admin}).to_string())
             }
             _ => self.line(&format!("users at http://{listen}, admin pages at http://{admin}")),
@@ -118,7 +118,7 @@ impl View {
     }
 
     pub(crate) fn ended(&self) {
-        if let Form::Live(screen) = &self.form {
+        if let ViewMode::Live(screen) = &self.form {
             screen.end();
         }
     }
@@ -126,32 +126,32 @@ impl View {
     /// Something else to know.
     pub(crate) fn say(&self, message: &str) {
         match &self.form {
-            Form::Json => self.line(&json!({"time": Timestamp::now(), "note": message}).to_string()),
-            Form::Lines => self.line(&format!("{} {message}", clock(Timestamp::now()))),
-            Form::Live(_) => self.line(message),
+            ViewMode::Json => self.line(&json!({"time": Timestamp::now(), "note": message}).to_string()),
+            ViewMode::Lines => self.line(&format!("{} {message}", clock(Timestamp::now()))),
+            ViewMode::Live(_) => self.line(message),
         }
     }
 
     fn line(&self, line: &str) {
         match &self.form {
-            Form::Live(screen) => screen.line(line),
+            ViewMode::Live(screen) => screen.line(line),
             // Who reads has gone: the run goes on.
             _ => drop(writeln!(anstream::stdout().lock(), "{line}")),
         }
     }
 
     /// Something that happened to a release.
-    pub(crate) fn happened(&self, shown: &Shown, news: &News, now: Now) {
+    pub(crate) fn happened(&self, shown: &ReleaseView, news: &EventLine, now: Now) {
         match &self.form {
-            Form::Json => {
+            ViewMode::Json => {
                 let mut line = summary(shown, now);
                 line["event"] = json!({"reason": news.reason, "message": news.message});
                 self.line(&line.to_string());
             }
             _ => {
                 let reason = match news.severity {
-                    Severity::Normal => news.reason.green().to_string(),
-                    Severity::Warning => news.reason.yellow().to_string(),
+                    EventType::Normal => news.reason.green().to_string(),
+                    EventType::Warning => news.reason.yellow().to_string(),
                 };
                 self.line(&format!("{} {} {reason} {}", clock(now.wall), shown.name, news.message));
             }
@@ -160,13 +160,13 @@ impl View {
 
     /// A release as it stands now. Without a live view it makes a line when it differs from what was told last, unless
     /// `silently` says that something else has told of it.
-    pub(crate) fn show(&mut self, shown: &Shown, silently: bool, now: Now) {
-        let told = Told::of(&shown.status);
+    pub(crate) fn show(&mut self, shown: &ReleaseView, silently: bool, now: Now) {
+        let told = ShownState::of(&shown.status);
         let before = self.told.insert(shown.name.clone(), told);
         let changed = before.as_ref() != self.told.get(&shown.name);
         match &mut self.form {
-            Form::Json if changed && !silently => self.line(&summary(shown, now).to_string()),
-            Form::Lines if changed && !silently => {
+            ViewMode::Json if changed && !silently => self.line(&summary(shown, now).to_string()),
+            ViewMode::Lines if changed && !silently => {
                 let stands = standing(&shown.status, now);
                 let told = self.told.get(&shown.name);
                 let verdict =
@@ -180,17 +180,17 @@ impl View {
                 self.line(&format!("{} {} {stands}{verdict}{next}", clock(now.wall), shown.name));
             }
             // What happened was told; what to do about it was not.
-            Form::Lines if changed => {
+            ViewMode::Lines if changed => {
                 if let Some(next) = &shown.next {
                     self.line(&format!("{} {} {next}", clock(now.wall), shown.name));
                 }
             }
-            Form::Json | Form::Lines => {}
-            Form::Live(screen) => {
+            ViewMode::Json | ViewMode::Lines => {}
+            ViewMode::Live(screen) => {
                 let block = Block {
                     text: paint(shown, now),
                     phase: phase(&shown.status),
-                    course: Course::of(&shown.status),
+                    course: AttentionLevel::of(&shown.status),
                 };
                 screen.put(&shown.name, block);
             }
@@ -200,7 +200,7 @@ impl View {
     /// A release is no more.
     pub(crate) fn gone(&mut self, name: &str, how: &str) {
         self.told.remove(name);
-        if let Form::Live(screen) = &mut self.form {
+        if let ViewMode::Live(screen) = &mut self.form {
             screen.remove(name);
         }
         self.say(&format!("{name} is {how}"));
@@ -218,7 +218,7 @@ pub(crate) fn clock(time: Timestamp) -> String {
     time.to_zoned(jiff::tz::TimeZone::system()).strftime("%H:%M:%S").to_string()
 }
 
-fn summary(shown: &Shown, now: Now) -> Value {
+fn summary(shown: &ReleaseView, now: Now) -> Value {
     let status = &shown.status;
     json!({
         "time": now.wall,
@@ -236,7 +236,7 @@ fn summary(shown: &Shown, now: Now) -> Value {
 }
 
 /// The block of one release.
-fn paint(shown: &Shown, now: Now) -> String {
+fn paint(shown: &ReleaseView, now: Now) -> String {
     let status = &shown.status;
     let mut text = format!("\n{}  {}", shown.name.bold(), standing(status, now));
     for (arm, version, figures) in &shown.arms {

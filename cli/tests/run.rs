@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::world::{Nginx, Python, Run, Users, World, until};
+use crate::world::{Nginx, Python, Run, RunWorld, TestUsers, until};
 
 #[test]
 fn the_demo_ends_as_announced() {
@@ -44,11 +44,11 @@ fn the_demo_ends_as_announced() {
 
 #[test]
 fn a_gray_version_that_is_stopped_on_its_way_is_rolled_back() {
-    let world = World::new();
+    let world = RunWorld::new();
     let (stable, gray) = (Nginx::start(&world), Python::start(&world));
     world.write(&world.manifest(stable.port, gray.port, "{ratio: 20, hold: 2s}, {ratio: 60, hold: 60s}"));
     let run = Run::start(&world);
-    let users = Users::arrive(run.listen);
+    let users = TestUsers::arrive(run.listen);
     run.until("it climbs to 60%", |status| status["ratio"] == "60%");
     let status = run.until("the split is seen", |status| status["observed"]["requests"].as_i64() > Some(300));
     let observed: f64 = status["observed"]["ratio"].as_str().unwrap().trim_end_matches('%').parse().unwrap();
@@ -62,11 +62,11 @@ fn a_gray_version_that_is_stopped_on_its_way_is_rolled_back() {
 
 #[test]
 fn a_killed_run_goes_on_in_the_middle_of_a_hold() {
-    let world = World::new();
+    let world = RunWorld::new();
     let (stable, gray) = (Nginx::start(&world), Python::start(&world));
     world.write(&world.manifest(stable.port, gray.port, "{ratio: 20, hold: 1s}, {ratio: 60, hold: 20s}"));
     let run = Run::start(&world);
-    let users = Users::arrive(run.listen);
+    let users = TestUsers::arrive(run.listen);
     let before = run.until("the second hold runs", |status| {
         status["ratio"] == "60%" && status["step"]["holdEndsAt"].is_string()
     });
@@ -89,7 +89,7 @@ fn a_killed_run_goes_on_in_the_middle_of_a_hold() {
 
 #[test]
 fn a_broken_edit_changes_nothing_and_says_where_it_is_wrong() {
-    let world = World::new();
+    let world = RunWorld::new();
     let (stable, gray) = (Nginx::start(&world), Python::start(&world));
     let good = world.manifest(stable.port, gray.port, "{ratio: 20, hold: 600s}");
     world.write(&good);
@@ -109,7 +109,7 @@ fn a_broken_edit_changes_nothing_and_says_where_it_is_wrong() {
 
 #[test]
 fn a_run_that_starts_amid_a_broken_edit_serves_what_was_kept_and_says_what_is_wrong() {
-    let world = World::new();
+    let world = RunWorld::new();
     let (stable, gray) = (Nginx::start(&world), Python::start(&world));
     let good = world.manifest(stable.port, gray.port, "{ratio: 20, hold: 600s}");
     world.write(&good);
@@ -136,7 +136,7 @@ fn a_run_that_starts_amid_a_broken_edit_serves_what_was_kept_and_says_what_is_wr
 
 #[test]
 fn a_run_that_has_nothing_kept_does_not_start_on_a_broken_manifest() {
-    let world = World::new();
+    let world = RunWorld::new();
     world.write("apiVersion: [");
     let told = refused(&mut world.command());
     assert!(told.contains("release.yaml:1:"), "{told}");
@@ -144,11 +144,11 @@ fn a_run_that_has_nothing_kept_does_not_start_on_a_broken_manifest() {
 
 #[test]
 fn users_on_a_bad_version_do_not_wait_for_a_disk() {
-    let world = World::new();
+    let world = RunWorld::new();
     let (stable, gray) = (Nginx::start(&world), Python::start(&world));
     world.write(&world.manifest(stable.port, gray.port, "{ratio: 20, hold: 2s}, {ratio: 60, hold: 600s}"));
     let run = Run::start(&world);
-    let users = Users::arrive(run.listen);
+    let users = TestUsers::arrive(run.listen);
     run.until("it climbs to 60%", |status| status["ratio"] == "60%");
     std::fs::remove_dir_all(world.state().join("releases")).unwrap();
     run.until_told("cannot be written");
@@ -161,12 +161,12 @@ fn users_on_a_bad_version_do_not_wait_for_a_disk() {
 
 #[test]
 fn a_release_whose_next_spec_is_held_back_is_judged_after_a_kill() {
-    let world = World::new();
+    let world = RunWorld::new();
     let (stable, gray) = (Nginx::start(&world), Python::start(&world));
     let first = world.manifest(stable.port, gray.port, "{ratio: 20, hold: 600s}");
     world.write(&first);
     let run = Run::start(&world);
-    let users = Users::arrive(run.listen);
+    let users = TestUsers::arrive(run.listen);
     run.until("it holds", |status| status["ratio"] == "20%");
     run.steer(&["promote", "checkout"]).success();
     run.until("it serves everyone", |status| status["phase"] == "Promoted");
@@ -186,7 +186,7 @@ fn a_release_whose_next_spec_is_held_back_is_judged_after_a_kill() {
 
 #[test]
 fn a_person_steers_it() {
-    let world = World::new();
+    let world = RunWorld::new();
     let (stable, gray) = (Nginx::start(&world), Python::start(&world));
     world.write(&world.manifest(
         stable.port,
@@ -194,7 +194,7 @@ fn a_person_steers_it() {
         "{ratio: 20, hold: 500ms, approval: true}, {ratio: 60, hold: 600s}",
     ));
     let run = Run::start(&world);
-    let users = Users::arrive(run.listen);
+    let users = TestUsers::arrive(run.listen);
     run.until("it waits for a person", |status| status["phase"] == "AwaitingApproval");
     run.steer(&["approve", "shop/checkout", "--step", "2"]).failure();
     run.steer(&["pause", "checkout"]).success();
@@ -215,14 +215,14 @@ fn a_person_steers_it() {
     drop(users);
 }
 
-/// A release beside the one that [`World::manifest`] has, on a host of its own.
+/// A release beside the one that [`RunWorld::manifest`] has, on a host of its own.
 fn another(manifest: &str, name: &str, host: &str) -> String {
     manifest.replace("name: checkout,", &format!("name: {name},")).replace("shop.example.com", host)
 }
 
 #[test]
 fn one_damaged_state_file_keeps_its_own_release_from_starting_and_no_other() {
-    let world = World::new();
+    let world = RunWorld::new();
     let stable = Nginx::start(&world);
     let manifest = world.manifest(stable.port, 2, "{ratio: 20, hold: 600s}");
     world.write(&format!("{manifest}---\n{}", another(&manifest, "basket", "basket.example.com")));
@@ -245,7 +245,7 @@ fn one_damaged_state_file_keeps_its_own_release_from_starting_and_no_other() {
 
 #[test]
 fn a_status_that_cannot_be_read_costs_the_hold_and_nobody_a_version() {
-    let world = World::new();
+    let world = RunWorld::new();
     let stable = Nginx::start(&world);
     world.write(&world.manifest(stable.port, 2, "{ratio: 20, hold: 600s}"));
     let run = Run::start(&world);
@@ -263,7 +263,7 @@ fn a_status_that_cannot_be_read_costs_the_hold_and_nobody_a_version() {
 
 #[test]
 fn a_name_of_250_characters_is_one_like_others() {
-    let world = World::new();
+    let world = RunWorld::new();
     let stable = Nginx::start(&world);
     let manifest = world.manifest(stable.port, 2, "{ratio: 20, hold: 600s}");
     let long = "a".repeat(250);
@@ -280,11 +280,11 @@ fn a_name_of_250_characters_is_one_like_others() {
 
 #[test]
 fn status_events_config_and_explain_answer_for_a_release_that_runs_here() {
-    let world = World::new();
+    let world = RunWorld::new();
     let (stable, gray) = (Nginx::start(&world), Python::start(&world));
     world.write(&world.manifest(stable.port, gray.port, "{ratio: 20, hold: 600s}"));
     let run = Run::start(&world);
-    let users = Users::arrive(run.listen);
+    let users = TestUsers::arrive(run.listen);
     run.until("both arms are used", |status| status["observed"]["grayRequests"].as_i64() > Some(0));
     let told = |arguments: &[&str]| {
         String::from_utf8(run.steer(arguments).success().get_output().stdout.clone()).unwrap()
@@ -306,14 +306,14 @@ fn status_events_config_and_explain_answer_for_a_release_that_runs_here() {
 
 #[test]
 fn a_server_that_is_dead_is_named_with_its_error_and_again_when_it_answers() {
-    let world = World::new();
+    let world = RunWorld::new();
     let gray = Python::start(&world);
     let port = gray.port;
     world.write(&world.manifest(gray.port, 2, "{ratio: 20, hold: 600s}"));
     let run = Run::start(&world);
     run.until_told("gray (v2) at 127.0.0.1:2 cannot be reached: Connection refused");
     drop(gray);
-    let users = Users::arrive(run.listen);
+    let users = TestUsers::arrive(run.listen);
     run.until_told(&format!("stable (v1) at 127.0.0.1:{port} cannot be reached: Connection refused"));
     let back = std::net::TcpListener::bind(("127.0.0.1", port)).unwrap();
     run.until_told(&format!("stable (v1) at 127.0.0.1:{port} answers again"));
@@ -324,7 +324,7 @@ fn a_server_that_is_dead_is_named_with_its_error_and_again_when_it_answers() {
 
 #[test]
 fn an_edit_is_confirmed_and_a_refused_file_that_is_right_again_too() {
-    let world = World::new();
+    let world = RunWorld::new();
     let (stable, gray) = (Nginx::start(&world), Python::start(&world));
     let good = world.manifest(stable.port, gray.port, "{ratio: 20, hold: 600s}");
     world.write(&good);
@@ -343,7 +343,7 @@ fn an_edit_is_confirmed_and_a_refused_file_that_is_right_again_too() {
 
 #[test]
 fn a_state_that_waits_says_what_comes_next() {
-    let world = World::new();
+    let world = RunWorld::new();
     let (stable, gray) = (Nginx::start(&world), Python::start(&world));
     let manifest = world.manifest(stable.port, gray.port, "{ratio: 20, hold: 600s}");
     world.write(&manifest.replace("minRequests: 5", "minRequests: 100"));
@@ -363,7 +363,7 @@ fn a_demo_that_a_program_reads_tells_lines() {
 
 #[test]
 fn a_watch_ends_with_the_code_of_what_it_saw() {
-    let world = World::new();
+    let world = RunWorld::new();
     let stable = Nginx::start(&world);
     world.write(&world.manifest(stable.port, 2, "{ratio: 20, hold: 600s}"));
     let run = Run::start(&world);
@@ -378,7 +378,7 @@ fn a_watch_ends_with_the_code_of_what_it_saw() {
 
 #[test]
 fn a_second_run_on_the_same_state_is_refused() {
-    let world = World::new();
+    let world = RunWorld::new();
     world.write(&world.manifest(1, 2, "{ratio: 20, hold: 600s}"));
     let _run = Run::start(&world);
     let second = world.command().assert().failure();
@@ -388,7 +388,7 @@ fn a_second_run_on_the_same_state_is_refused() {
 
 #[test]
 fn a_service_is_refused_with_what_to_write_instead() {
-    let world = World::new();
+    let world = RunWorld::new();
     let manifest = world.manifest(1, 2, "{ratio: 20, hold: 1s}");
     world.write(&manifest.replace(r#"addresses: ["127.0.0.1:2"]"#, "service: {name: checkout-v2, port: 80}"));
     let refused = world.command().assert().failure();
@@ -398,7 +398,7 @@ fn a_service_is_refused_with_what_to_write_instead() {
 
 #[test]
 fn a_port_that_is_taken_names_the_flag() {
-    let world = World::new();
+    let world = RunWorld::new();
     world.write(&world.manifest(1, 2, "{ratio: 20, hold: 1s}"));
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
@@ -410,7 +410,7 @@ fn a_port_that_is_taken_names_the_flag() {
 
 #[test]
 fn where_nothing_runs_the_commands_say_so() {
-    let world = World::new();
+    let world = RunWorld::new();
     let told = world.steer(&["status"]).failure();
     let told = String::from_utf8_lossy(&told.get_output().stderr).into_owned();
     assert!(told.contains("no halftone run"), "{told}");
@@ -418,7 +418,7 @@ fn where_nothing_runs_the_commands_say_so() {
 
 #[test]
 fn a_removed_manifest_goes_on_serving_for_a_while() {
-    let world = World::new();
+    let world = RunWorld::new();
     let stable = Nginx::start(&world);
     world.write(
         &world
@@ -439,7 +439,7 @@ fn a_removed_manifest_goes_on_serving_for_a_while() {
 
 #[test]
 fn a_document_that_is_taken_out_of_its_file_is_told_of_at_once_and_one_of_another_name_takes_over() {
-    let world = World::new();
+    let world = RunWorld::new();
     let stable = Nginx::start(&world);
     let one = world.manifest(stable.port, 2, "{ratio: 20, hold: 600s}");
     let other =
@@ -466,7 +466,7 @@ fn refused(command: &mut assert_cmd::Command) -> String {
 
 #[test]
 fn a_fleet_declaration_is_followed_as_it_is_edited() {
-    let world = World::new();
+    let world = RunWorld::new();
     let stable = Nginx::start(&world);
     world.write(&world.manifest(stable.port, 2, "{ratio: 20, hold: 600s}"));
     let fleet = |more: &str| {
@@ -495,7 +495,7 @@ fn a_fleet_declaration_is_followed_as_it_is_edited() {
 
 #[test]
 fn what_a_fleet_does_not_allow_is_refused_with_its_place() {
-    let world = World::new();
+    let world = RunWorld::new();
     world.write(&world.manifest(1, 2, "{ratio: 20, hold: 1s}"));
     let told = |fleet: &str| {
         std::fs::write(world.fleet_file(), fleet).unwrap();
@@ -523,7 +523,7 @@ fn what_a_fleet_does_not_allow_is_refused_with_its_place() {
 
 #[test]
 fn releases_of_two_fleets_need_two_runs() {
-    let world = World::new();
+    let world = RunWorld::new();
     let stable = Nginx::start(&world);
     let one = world.manifest(stable.port, 2, "{ratio: 20, hold: 1s}");
     let other =
@@ -546,7 +546,7 @@ fn releases_of_two_fleets_need_two_runs() {
 
 #[test]
 fn nobody_is_sent_back_to_a_stable_version_whose_checks_all_fail() {
-    let world = World::new();
+    let world = RunWorld::new();
     let (stable, gray) = (Nginx::start(&world), Python::start(&world));
     let check = "healthCheck: {path: /, interval: 100ms, timeout: 1s, unhealthyAfter: 1, healthyAfter: 1}, version: v1";
     let manifest = world.manifest(stable.port, gray.port, "{ratio: 20, hold: 600s}");
@@ -560,7 +560,7 @@ fn nobody_is_sent_back_to_a_stable_version_whose_checks_all_fail() {
 
 #[test]
 fn nobody_is_sent_back_to_a_stable_version_that_takes_no_connections() {
-    let world = World::new();
+    let world = RunWorld::new();
     let (stable, gray) = (Nginx::start(&world), Python::start(&world));
     world.write(&world.manifest(stable.port, gray.port, "{ratio: 20, hold: 600s}"));
     let run = Run::start(&world);
@@ -583,7 +583,7 @@ fn a_rollback_is_refused(run: &Run<'_>) {
 
 #[test]
 fn a_request_in_the_manifest_counts_with_the_present_token_only() {
-    let world = World::new();
+    let world = RunWorld::new();
     let manifest = world.manifest(1, 2, "{ratio: 20, hold: 600s}");
     let with = |request: &str| {
         let annotated = format!("namespace: shop, annotations: {{halftone.dev/request: \"{request}\"}}");

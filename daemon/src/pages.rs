@@ -16,15 +16,15 @@ use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 
+mod activity;
 mod body;
-mod rendering;
-mod seats;
-mod watched;
+mod connection_slots;
+mod page_cache;
 
-pub use self::body::{Body, Taken};
-pub use self::rendering::{Missing, Rendering};
-use self::seats::{Seat, Seats};
-use self::watched::Watched;
+use self::activity::ActivityStream;
+pub use self::body::{PageBody, PageEvicted};
+use self::connection_slots::{ConnectionSlot, ConnectionSlots};
+pub use self::page_cache::{PageCache, RenderError};
 
 /// How long a client may take for a request's head, the pause before it included.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
@@ -40,16 +40,16 @@ pub const TEXT: &str = "text/plain; charset=utf-8";
 pub const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// An answer whose body is at hand.
-pub type Answer = Response<Body>;
+pub type PageResponse = Response<PageBody>;
 
 /// Accepts until the task is dropped, at most `most` connections at once and a quarter of them from one address.
 /// `what` is their name in the log.
 pub async fn serve<H, F>(listener: TcpListener, most: usize, what: &'static str, answer: H)
 where
     H: Fn(Request<Incoming>) -> F + Send + Sync + 'static,
-    F: Future<Output = Answer> + Send + 'static,
+    F: Future<Output = PageResponse> + Send + 'static,
 {
-    let (seats, answer) = (Arc::new(Seats::new(most, (most / 4).max(1))), Arc::new(answer));
+    let (seats, answer) = (Arc::new(ConnectionSlots::new(most, (most / 4).max(1))), Arc::new(answer));
     loop {
         let (stream, peer) = match listener.accept().await {
             Ok(accepted) => accepted,
@@ -60,16 +60,16 @@ where
                 continue;
             }
         };
-        let seat = Seats::take(&seats, peer.ip());
+        let seat = ConnectionSlots::take(&seats, peer.ip());
         tokio::spawn(serve_one(stream, seat, Arc::clone(&answer)));
     }
 }
 
 /// One connection, until it ends, does nothing for too long, or has to make room.
-async fn serve_one<H, F>(stream: TcpStream, seat: Seat, answer: Arc<H>)
+async fn serve_one<H, F>(stream: TcpStream, seat: ConnectionSlot, answer: Arc<H>)
 where
     H: Fn(Request<Incoming>) -> F + Send + Sync + 'static,
-    F: Future<Output = Answer> + Send + 'static,
+    F: Future<Output = PageResponse> + Send + 'static,
 {
     let service = service_fn(|request| {
         let answer = answer(request);
@@ -80,7 +80,7 @@ where
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
         .max_buf_size(LARGEST_HEAD)
-        .serve_connection(TokioIo::new(Watched::new(stream, Arc::clone(&activity))), service);
+        .serve_connection(TokioIo::new(ActivityStream::new(stream, Arc::clone(&activity))), service);
     tokio::select! {
         // An error is the client's: it left, or sent what is not HTTP.
         _ = connection => {}
@@ -91,7 +91,7 @@ where
 
 /// The answer to a request with another method than GET and HEAD; none if it has one of them.
 #[must_use]
-pub fn unless_read(method: &Method) -> Option<Answer> {
+pub fn unless_read(method: &Method) -> Option<PageResponse> {
     if matches!(*method, Method::GET | Method::HEAD) {
         return None;
     }
@@ -102,7 +102,7 @@ pub fn unless_read(method: &Method) -> Option<Answer> {
 
 /// A page of this status and content type.
 #[must_use]
-pub fn page(status: StatusCode, content_type: &'static str, body: impl Into<Body>) -> Answer {
+pub fn page(status: StatusCode, content_type: &'static str, body: impl Into<PageBody>) -> PageResponse {
     let mut answer = Response::new(body.into());
     *answer.status_mut() = status;
     answer.headers_mut().insert(CONTENT_TYPE, content_type.parse().expect("visible ASCII"));
@@ -111,16 +111,16 @@ pub fn page(status: StatusCode, content_type: &'static str, body: impl Into<Body
 
 /// A page that all share, as an answer: 503 while too many copies of it are read, 500 if it cannot be made.
 #[must_use]
-pub fn shared_page(content_type: &'static str, rendered: Result<Body, Missing>) -> Answer {
+pub fn shared_page(content_type: &'static str, rendered: Result<PageBody, RenderError>) -> PageResponse {
     match rendered {
         Ok(body) => page(StatusCode::OK, content_type, body),
-        Err(Missing::Busy(wait)) => {
+        Err(RenderError::Busy(wait)) => {
             let text = "too many copies of this page are being read; ask again in a few seconds\n";
             let mut answer = page(StatusCode::SERVICE_UNAVAILABLE, TEXT, text);
             answer.headers_mut().insert(RETRY_AFTER, wait.as_secs().max(1).into());
             answer
         }
-        Err(Missing::Failed) => {
+        Err(RenderError::Failed) => {
             page(StatusCode::INTERNAL_SERVER_ERROR, TEXT, "the page could not be made; the log says why\n")
         }
     }

@@ -15,7 +15,7 @@ const KIB: f64 = 1024.0;
 
 /// The present process.
 #[derive(Debug, Clone, Copy)]
-pub struct Process {
+pub struct ProcessCollector {
     /// Which of the programs it is.
     pub component: &'static str,
     /// Its version.
@@ -24,7 +24,7 @@ pub struct Process {
 
 /// What one name exposes.
 #[derive(Debug, Clone, Copy)]
-pub struct Described {
+pub struct MetricDescription {
     /// Without the `_total` of a counter.
     pub name: &'static str,
     /// What kind of metric it is.
@@ -35,40 +35,42 @@ pub struct Described {
     pub help: &'static str,
 }
 
-const fn described(name: &'static str, kind: MetricType, help: &'static str) -> Described {
-    Described { name, kind, labels: &[], help }
+const fn described(name: &'static str, kind: MetricType, help: &'static str) -> MetricDescription {
+    MetricDescription { name, kind, labels: &[], help }
 }
 
 /// Which build it is.
-const BUILD: Described = Described {
+const BUILD: MetricDescription = MetricDescription {
     labels: &["component", "version"],
     ..described("halftone_build_info", MetricType::Gauge, "1, with the version of the program")
 };
-const CPU: Described =
+const CPU: MetricDescription =
     described("process_cpu_seconds", MetricType::Counter, "Processor time used, in user and system mode");
-const RESIDENT: Described = described("process_resident_memory_bytes", MetricType::Gauge, "Memory in use");
-const VIRTUAL: Described =
+const RESIDENT: MetricDescription =
+    described("process_resident_memory_bytes", MetricType::Gauge, "Memory in use");
+const VIRTUAL: MetricDescription =
     described("process_virtual_memory_bytes", MetricType::Gauge, "Address space in use");
-const OPEN: Described = described("process_open_fds", MetricType::Gauge, "Open file descriptors");
-const MOST: Described = described("process_max_fds", MetricType::Gauge, "Limit of open file descriptors");
-const STARTED: Described = described(
+const OPEN: MetricDescription = described("process_open_fds", MetricType::Gauge, "Open file descriptors");
+const MOST: MetricDescription =
+    described("process_max_fds", MetricType::Gauge, "Limit of open file descriptors");
+const STARTED: MetricDescription = described(
     "process_start_time_seconds",
     MetricType::Gauge,
     "When the process started, in seconds since 1970",
 );
 
 /// The metrics of the process itself.
-const FIGURES: [Described; 6] = [CPU, RESIDENT, VIRTUAL, OPEN, MOST, STARTED];
-/// Everything that a [`Process`] exposes.
-pub const METRICS: [Described; 7] = [BUILD, CPU, RESIDENT, VIRTUAL, OPEN, MOST, STARTED];
+const FIGURES: [MetricDescription; 6] = [CPU, RESIDENT, VIRTUAL, OPEN, MOST, STARTED];
+/// Everything that a [`ProcessCollector`] exposes.
+pub const METRICS: [MetricDescription; 7] = [BUILD, CPU, RESIDENT, VIRTUAL, OPEN, MOST, STARTED];
 
-impl Collector for Process {
+impl Collector for ProcessCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let mut build = encoder.encode_descriptor(BUILD.name, BUILD.help, None, BUILD.kind)?;
         let labels = [("component", self.component), ("version", self.version)];
         build.encode_family(&labels)?.encode_gauge(&1_i64)?;
         for (metric, value) in FIGURES.into_iter().zip(figures(Path::new("/proc"))) {
-            let (Some(value), Described { name, kind, help, .. }) = (value, metric) else { continue };
+            let (Some(value), MetricDescription { name, kind, help, .. }) = (value, metric) else { continue };
             let mut metric = encoder.encode_descriptor(name, help, None, kind)?;
             match kind {
                 MetricType::Counter => metric.encode_counter::<NoLabelSet, _, u64>(&value, None)?,

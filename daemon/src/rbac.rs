@@ -3,7 +3,7 @@
 
 /// Where a permission is needed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Scope {
+pub enum PermissionScope {
     /// In every namespace, or in each of `watchNamespaces`.
     Releases,
     /// In the namespaces of the fleets.
@@ -20,30 +20,30 @@ pub struct Permission {
     /// What is done with it.
     pub verbs: &'static [&'static str],
     /// Where.
-    pub scope: Scope,
+    pub scope: PermissionScope,
 }
 
 const READ: &[&str] = &["get", "list", "watch"];
 
 /// All of them. No Secrets: the tokens are mounted. No workloads, no webhooks.
 pub const PERMISSIONS: &[Permission] = &[
-    allow("halftone.dev", "grayreleases", READ, Scope::Releases),
-    allow("halftone.dev", "grayreleases/status", &["update"], Scope::Releases),
-    allow("", "services", READ, Scope::Releases),
-    allow("discovery.k8s.io", "endpointslices", READ, Scope::Releases),
-    allow("events.k8s.io", "events", &["create"], Scope::Releases),
+    allow("halftone.dev", "grayreleases", READ, PermissionScope::Releases),
+    allow("halftone.dev", "grayreleases/status", &["update"], PermissionScope::Releases),
+    allow("", "services", READ, PermissionScope::Releases),
+    allow("discovery.k8s.io", "endpointslices", READ, PermissionScope::Releases),
+    allow("events.k8s.io", "events", &["create"], PermissionScope::Releases),
     // About our own pods; those about releases are where the releases are.
-    allow("events.k8s.io", "events", &["create"], Scope::Fleets),
-    allow("", "pods", READ, Scope::Fleets),
-    allow("", "configmaps", &["get", "list", "watch", "create", "patch", "delete"], Scope::Fleets),
-    allow("coordination.k8s.io", "leases", &["get", "create", "update", "delete"], Scope::Fleets),
+    allow("events.k8s.io", "events", &["create"], PermissionScope::Fleets),
+    allow("", "pods", READ, PermissionScope::Fleets),
+    allow("", "configmaps", &["get", "list", "watch", "create", "patch", "delete"], PermissionScope::Fleets),
+    allow("coordination.k8s.io", "leases", &["get", "create", "update", "delete"], PermissionScope::Fleets),
 ];
 
 const fn allow(
     group: &'static str,
     resource: &'static str,
     verbs: &'static [&'static str],
-    scope: Scope,
+    scope: PermissionScope,
 ) -> Permission {
     Permission { group, resource, verbs, scope }
 }

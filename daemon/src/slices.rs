@@ -3,7 +3,7 @@
 
 use std::net::IpAddr;
 
-use halftone_routing::endpoints::{Member, PROTOCOL, Slice};
+use halftone_routing::endpoints::{PROTOCOL, Slice, SliceEndpoint};
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointPort, EndpointSlice};
 use kube::ResourceExt;
@@ -34,14 +34,14 @@ fn port(port: &EndpointPort) -> Option<(String, u16)> {
     (forwarded && number != 0).then(|| (port.name.clone().unwrap_or_default(), number))
 }
 
-fn member(endpoint: &Endpoint) -> Option<Member> {
+fn member(endpoint: &Endpoint) -> Option<SliceEndpoint> {
     let conditions = endpoint.conditions.as_ref();
     // What is not said is ready; what is not said to serve serves if it is ready.
     let ready = conditions.and_then(|conditions| conditions.ready).unwrap_or(true);
     let serving = conditions.and_then(|conditions| conditions.serving).unwrap_or(ready);
     let terminating = conditions.and_then(|conditions| conditions.terminating).unwrap_or(false);
     let pod = endpoint.target_ref.as_ref().and_then(identity);
-    Some(Member { ip: address(endpoint)?, ready, serving, terminating, pod })
+    Some(SliceEndpoint { ip: address(endpoint)?, ready, serving, terminating, pod })
 }
 
 /// What is behind an endpoint: the uid; a slice that was made by hand may give a name alone.
@@ -88,7 +88,7 @@ mod tests {
         let Slice { service, ports, members } = read.unwrap();
         assert_eq!(service.as_str(), "checkout-v1");
         assert_eq!(ports, BTreeMap::from([("http".to_owned(), 8080), (String::new(), 9090)]));
-        let told = |m: &Member| {
+        let told = |m: &SliceEndpoint| {
             (m.ip.to_string(), m.ready, m.serving, m.terminating, m.pod.as_deref().map(str::to_owned))
         };
         assert_eq!(

@@ -21,7 +21,7 @@ pub const KEYS: usize = 2;
 
 /// What a token is for. A token for one of these opens no other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Claim<'a> {
+pub struct TokenClaims<'a> {
     /// The class of the fleet.
     pub class: &'a str,
     /// The proxy that is asked; in a cluster the UID of its pod.
@@ -30,7 +30,7 @@ pub struct Claim<'a> {
     pub path: &'a str,
 }
 
-impl Claim<'_> {
+impl TokenClaims<'_> {
     /// What is signed. No field can hold a line break, so no two claims look alike.
     fn signed_text(&self, expires: i64) -> String {
         let Self { class, instance, path } = self;
@@ -60,7 +60,7 @@ impl Signer {
 
     /// A token for this claim: `1.EXPIRES.SIGNATURE`, the signature in hex. `now` in seconds since 1970.
     #[must_use]
-    pub fn sign(&self, claim: &Claim<'_>, now: i64) -> String {
+    pub fn sign(&self, claim: &TokenClaims<'_>, now: i64) -> String {
         let expires = now.saturating_add(VALID);
         let signature = self.0.sign(claim.signed_text(expires).as_bytes());
         format!("1.{expires}.{}", hex::encode(signature))
@@ -105,14 +105,14 @@ impl From<PublicKey> for String {
 
 /// The keys of a fleet as its ConfigMap has them (key `keys.json`), newest first.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Keys {
+pub struct OperatorKeySet {
     /// The keys. Only the first [`KEYS`] count.
-    pub keys: Vec<Key>,
+    pub keys: Vec<OperatorKey>,
 }
 
 /// One key and whose it is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Key {
+pub struct OperatorKey {
     /// The key.
     pub public: PublicKey,
     /// The operator process, for people.
@@ -120,7 +120,7 @@ pub struct Key {
     pub holder: String,
 }
 
-impl Keys {
+impl OperatorKeySet {
     /// Reads the text of a ConfigMap. Fields that a later version adds are ignored.
     ///
     /// # Errors
@@ -137,7 +137,7 @@ impl Keys {
 
     /// These keys with `key` as the newest, and no more than count.
     #[must_use]
-    pub fn with(&self, key: &Key) -> Self {
+    pub fn with(&self, key: &OperatorKey) -> Self {
         let others = self.keys.iter().filter(|other| other.public != key.public).cloned();
         Self { keys: std::iter::once(key.clone()).chain(others).take(KEYS).collect() }
     }
@@ -150,7 +150,7 @@ impl Keys {
 
 /// Why a token does not open a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refused {
+pub enum TokenError {
     /// It is not written as a token.
     Malformed,
     /// No key that counts has signed it for this page of this proxy.
@@ -162,7 +162,7 @@ pub enum Refused {
     },
 }
 
-impl fmt::Display for Refused {
+impl fmt::Display for TokenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Malformed => f.write_str("the token is malformed"),
@@ -186,15 +186,15 @@ impl fmt::Display for Refused {
 /// It does not, and why.
 pub fn verify<'a>(
     keys: impl IntoIterator<Item = &'a PublicKey>,
-    claim: &Claim<'_>,
+    claim: &TokenClaims<'_>,
     token: &[u8],
     now: i64,
-) -> Result<(), Refused> {
+) -> Result<(), TokenError> {
     let (expires, signature) = timely(token, now)?;
     let text = claim.signed_text(expires);
     let signed_by =
         |key: &PublicKey| UnparsedPublicKey::new(&ED25519, key.0).verify(text.as_bytes(), &signature).is_ok();
-    if keys.into_iter().any(signed_by) { Ok(()) } else { Err(Refused::Unsigned) }
+    if keys.into_iter().any(signed_by) { Ok(()) } else { Err(TokenError::Unsigned) }
 }
 
 /// Whether a token could open any page at `now`, as far as can be told without verifying its signature, which takes far
@@ -202,16 +202,16 @@ pub fn verify<'a>(
 ///
 /// # Errors
 /// It could not, and why.
-pub fn glance(token: &[u8], now: i64) -> Result<(), Refused> {
+pub fn glance(token: &[u8], now: i64) -> Result<(), TokenError> {
     timely(token, now).map(drop)
 }
 
 /// The expiry, if that is neither past nor further away than a token is good for, and the signature.
-fn timely(token: &[u8], now: i64) -> Result<(i64, [u8; 64]), Refused> {
-    let (expires, signature) = parse(token).ok_or(Refused::Malformed)?;
+fn timely(token: &[u8], now: i64) -> Result<(i64, [u8; 64]), TokenError> {
+    let (expires, signature) = parse(token).ok_or(TokenError::Malformed)?;
     let left = expires.saturating_sub(now);
     if !(-SKEW..=VALID + SKEW).contains(&left) {
-        return Err(Refused::ClockSkew { ahead: left.saturating_sub(VALID) });
+        return Err(TokenError::ClockSkew { ahead: left.saturating_sub(VALID) });
     }
     Ok((expires, signature))
 }
@@ -229,7 +229,7 @@ mod tests {
     use super::*;
 
     const NOW: i64 = 1_800_000_000;
-    const CLAIM: Claim<'static> = Claim { class: "default", instance: "pod-1", path: "/report" };
+    const CLAIM: TokenClaims<'static> = TokenClaims { class: "default", instance: "pod-1", path: "/report" };
 
     #[test]
     fn a_token_opens_the_page_of_the_proxy_that_it_was_signed_for_and_no_other() {
@@ -239,18 +239,18 @@ mod tests {
         assert_eq!(verify([&key], &CLAIM, token.as_bytes(), NOW), Ok(()));
         assert_eq!(verify([&stranger, &key], &CLAIM, token.as_bytes(), NOW), Ok(()), "either of two keys");
         for (what, claim) in [
-            ("class", Claim { class: "web", ..CLAIM }),
-            ("pod", Claim { instance: "pod-2", ..CLAIM }),
-            ("path", Claim { path: "/config", ..CLAIM }),
+            ("class", TokenClaims { class: "web", ..CLAIM }),
+            ("pod", TokenClaims { instance: "pod-2", ..CLAIM }),
+            ("path", TokenClaims { path: "/config", ..CLAIM }),
         ] {
-            assert_eq!(verify([&key], &claim, token.as_bytes(), NOW), Err(Refused::Unsigned), "{what}");
+            assert_eq!(verify([&key], &claim, token.as_bytes(), NOW), Err(TokenError::Unsigned), "{what}");
         }
-        assert_eq!(verify([&stranger], &CLAIM, token.as_bytes(), NOW), Err(Refused::Unsigned));
-        assert_eq!(verify([], &CLAIM, token.as_bytes(), NOW), Err(Refused::Unsigned));
+        assert_eq!(verify([&stranger], &CLAIM, token.as_bytes(), NOW), Err(TokenError::Unsigned));
+        assert_eq!(verify([], &CLAIM, token.as_bytes(), NOW), Err(TokenError::Unsigned));
         let longer = token.replacen(&(NOW + VALID).to_string(), &(NOW + VALID + 9).to_string(), 1);
         assert_eq!(
             verify([&key], &CLAIM, longer.as_bytes(), NOW),
-            Err(Refused::Unsigned),
+            Err(TokenError::Unsigned),
             "the expiry is signed"
         );
     }
@@ -263,15 +263,15 @@ mod tests {
             (0, Ok(())),
             (VALID, Ok(())),
             (VALID + SKEW, Ok(())),
-            (VALID + SKEW + 1, Err(Refused::ClockSkew { ahead: -(VALID + SKEW + 1) })),
+            (VALID + SKEW + 1, Err(TokenError::ClockSkew { ahead: -(VALID + SKEW + 1) })),
             (-SKEW, Ok(())),
-            (-SKEW - 1, Err(Refused::ClockSkew { ahead: SKEW + 1 })),
-            (i64::MAX - NOW, Err(Refused::ClockSkew { ahead: NOW - i64::MAX })),
+            (-SKEW - 1, Err(TokenError::ClockSkew { ahead: SKEW + 1 })),
+            (i64::MAX - NOW, Err(TokenError::ClockSkew { ahead: NOW - i64::MAX })),
         ] {
             let found = verify([&signer.public()], &CLAIM, token.as_bytes(), NOW + clock);
             assert_eq!(found, expected, "{clock}");
         }
-        let told = Refused::ClockSkew { ahead: -51 }.to_string();
+        let told = TokenError::ClockSkew { ahead: -51 }.to_string();
         assert!(told.starts_with("ClockSkew: the operator's clock is 51 s behind"), "{told}");
     }
 
@@ -283,7 +283,7 @@ mod tests {
             let token = signer.sign(&CLAIM, NOW - age);
             assert_eq!(glance(token.as_bytes(), NOW).is_ok(), timely, "{age}");
             let refused = verify([&key], &CLAIM, token.as_bytes(), NOW).unwrap_err();
-            assert_eq!(refused == Refused::Unsigned, timely, "{age}: {refused:?}");
+            assert_eq!(refused == TokenError::Unsigned, timely, "{age}: {refused:?}");
         }
     }
 
@@ -303,24 +303,28 @@ mod tests {
         ] {
             assert_eq!(
                 verify([&signer.public()], &CLAIM, bad.as_bytes(), NOW),
-                Err(Refused::Malformed),
+                Err(TokenError::Malformed),
                 "{bad}"
             );
         }
-        assert_eq!(verify([&signer.public()], &CLAIM, b"1.5.\xff", NOW), Err(Refused::Malformed));
+        assert_eq!(verify([&signer.public()], &CLAIM, b"1.5.\xff", NOW), Err(TokenError::Malformed));
     }
 
     #[test]
     fn the_two_newest_keys_are_kept_and_later_fields_are_ignored() {
-        let key =
-            |holder: &str| Key { public: Signer::generate().unwrap().public(), holder: holder.to_owned() };
+        let key = |holder: &str| OperatorKey {
+            public: Signer::generate().unwrap().public(),
+            holder: holder.to_owned(),
+        };
         let (a, b, c) = (key("a"), key("b"), key("c"));
-        let keys = Keys::default().with(&a).with(&b).with(&b).with(&c);
+        let keys = OperatorKeySet::default().with(&a).with(&b).with(&b).with(&c);
         assert_eq!(keys.keys, [c.clone(), b.clone()]);
         assert_eq!(keys.with(&b).keys, [b, c], "whoever leads again is the newest");
-        assert_eq!(Keys::parse(&keys.to_json()), Ok(keys));
+        assert_eq!(OperatorKeySet::parse(&keys.to_json()), Ok(keys));
         let later = format!(r#"{{"keys": [{{"public": "{}", "since": 7}}], "schema": 2}}"#, a.public);
-        assert_eq!(Keys::parse(&later).unwrap().public().collect::<Vec<_>>(), [&a.public]);
-        assert!(Keys::parse(r#"{"keys": [{"public": "00"}]}"#).unwrap_err().contains("64 hex digits"));
+        assert_eq!(OperatorKeySet::parse(&later).unwrap().public().collect::<Vec<_>>(), [&a.public]);
+        assert!(
+            OperatorKeySet::parse(r#"{"keys": [{"public": "00"}]}"#).unwrap_err().contains("64 hex digits")
+        );
     }
 }

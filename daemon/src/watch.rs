@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep_until};
 
 /// The pauses after errors, which double; the real one is between half of it and all.
 #[derive(Clone, Copy, Debug)]
-pub struct Pauses {
+pub struct WatchBackoff {
     /// After the first error.
     pub first: Duration,
     /// The longest.
@@ -21,22 +21,22 @@ pub struct Pauses {
 }
 
 /// A watch that never ends.
-pub struct Watch<K> {
+pub struct Watcher<K> {
     api: Api<K>,
     config: Config,
-    pauses: Pauses,
+    pauses: WatchBackoff,
     events: BoxStream<'static, watcher::Result<Event<K>>>,
     failures: u32,
     paused_until: Option<Instant>,
 }
 
-impl<K> Watch<K>
+impl<K> Watcher<K>
 where
     K: Resource + Clone + Debug + DeserializeOwned + Send + 'static,
 {
     /// Begins to watch what the configuration selects.
     #[must_use]
-    pub fn new(api: Api<K>, config: Config, pauses: Pauses) -> Self {
+    pub fn new(api: Api<K>, config: Config, pauses: WatchBackoff) -> Self {
         let events = watcher(api.clone(), config.clone()).boxed();
         Self { api, config, pauses, events, failures: 0, paused_until: None }
     }
@@ -85,7 +85,7 @@ fn is_gone(error: &Error) -> bool {
 }
 
 /// How long to wait after so many failures in a row; `chance` in [0, 1).
-fn pause(Pauses { first, longest }: Pauses, failures: u32, chance: f64) -> Duration {
+fn pause(WatchBackoff { first, longest }: WatchBackoff, failures: u32, chance: f64) -> Duration {
     let full = first.saturating_mul(1 << failures.min(16)).min(longest);
     full.mul_f64(0.5 + chance / 2.0)
 }
@@ -96,7 +96,7 @@ mod tests {
 
     #[test]
     fn pauses_grow_to_a_second_and_differ() {
-        let pauses = Pauses { first: Duration::from_millis(100), longest: Duration::from_secs(1) };
+        let pauses = WatchBackoff { first: Duration::from_millis(100), longest: Duration::from_secs(1) };
         for (failures, least, most) in
             [(0, 50, 100), (1, 100, 200), (3, 400, 800), (4, 500, 1000), (99, 500, 1000)]
         {

@@ -8,7 +8,7 @@ use halftone_e2e::peer::{backend, load};
 /// Backends and clients for tests on a cluster.
 #[derive(Parser)]
 #[command(version)]
-struct Flags {
+struct PeerArguments {
     #[command(subcommand)]
     program: Program,
 }
@@ -40,7 +40,7 @@ enum Program {
 
 #[tokio::main]
 async fn main() -> std::io::Result<()> {
-    match Flags::parse().program {
+    match PeerArguments::parse().program {
         Program::Serve { version, listen, control, drain } => {
             backend::run(version, listen, control, drain).await
         }

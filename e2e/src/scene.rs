@@ -20,20 +20,20 @@ use std::{
 
 use serde_json::{Value, json};
 
-pub use backend::Backend;
-pub use cli::{Following, Said};
-pub use client::Client;
+pub use backend::BackendDeployment;
+pub use cli::{CliOutput, CliProcess};
+pub use client::ClientPod;
 pub use installation::Installation;
-pub use kubectl::{Failed, Kubectl};
-pub use node::{Node, Signal};
-pub use watch::Watch;
+pub use kubectl::{Kubectl, KubectlError};
+pub use node::{ClusterNode, Signal};
+pub use watch::ObjectWatch;
 
 /// How long anything may take that should come soon. Only a failure waits so long: a busy machine must not be one.
 pub const PATIENCE: Duration = Duration::from_secs(180);
 
 /// The cluster and what was installed in it, as `make e2e` tells in the environment.
 #[derive(Clone, Debug)]
-pub struct Cluster {
+pub struct TestCluster {
     /// How it is spoken to.
     pub kubectl: Kubectl,
     /// Namespace that the chart was installed in.
@@ -44,7 +44,7 @@ pub struct Cluster {
     pub peer_image: String,
 }
 
-impl Cluster {
+impl TestCluster {
     /// The cluster that the environment names.
     ///
     /// # Panics
@@ -87,7 +87,7 @@ impl Cluster {
 #[derive(Debug)]
 pub struct Scene {
     /// The cluster.
-    pub cluster: Cluster,
+    pub cluster: TestCluster,
     /// The namespace.
     pub namespace: String,
     begun: Instant,
@@ -102,7 +102,7 @@ impl Scene {
     /// Without a cluster, or when the namespace is there already.
     #[must_use]
     pub fn new(test: &str) -> Self {
-        let cluster = Cluster::from_environment();
+        let cluster = TestCluster::from_environment();
         let unique = std::process::id();
         let namespace = format!("e2e-{test}-{unique}");
         let object = json!({

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 /// How a backend misbehaves. The default is not at all.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
-pub struct Fault {
+pub struct BackendFault {
     /// Share of requests that are answered with `status` instead of 200, in percent. They are spread evenly.
     pub percent: u32,
     /// Status of those answers.
@@ -21,7 +21,7 @@ pub struct Fault {
     pub after_ms: u64,
 }
 
-impl Fault {
+impl BackendFault {
     /// This share of requests, in percent, is answered with this status.
     #[must_use]
     pub fn status(percent: u32, status: u16) -> Self {
@@ -44,7 +44,7 @@ impl Fault {
 /// What a client is to send. It ends by itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Order {
+pub struct LoadSpec {
     /// Where to connect: an address and a port.
     pub address: String,
     /// Host that the requests are for.
@@ -69,7 +69,7 @@ pub const MOST_SECONDS: u32 = 900;
 /// What a client saw since its window was opened.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Window {
+pub struct CountWindow {
     /// When it was opened, in milliseconds since 1970.
     pub since_ms: u64,
     /// Whether requests are still being sent.
@@ -81,7 +81,7 @@ pub struct Window {
     /// When the last of them was sent, in milliseconds since 1970; 0 without any.
     pub last_unanswered_ms: u64,
     /// Answers by version; "" for those that name none, such as the proxy's own.
-    pub versions: BTreeMap<String, Seen>,
+    pub versions: BTreeMap<String, VersionCounts>,
     /// Users who got each version, whoever got two counting in both.
     pub users: BTreeMap<String, u64>,
     /// How often a user got another version than at the request before.
@@ -91,7 +91,7 @@ pub struct Window {
 /// Answers of one version.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Seen {
+pub struct VersionCounts {
     /// How many.
     pub answers: u64,
     /// By status.
@@ -100,7 +100,7 @@ pub struct Seen {
     pub last_sent_ms: u64,
 }
 
-impl Window {
+impl CountWindow {
     /// Answers of a version.
     #[must_use]
     pub fn answers(&self, version: &str) -> u64 {

@@ -9,12 +9,12 @@ use std::{
 };
 
 use halftone_routing::{
-    config::parse::{self, Format},
-    decide::{Finding, Resolution, decide, decide_traced},
+    document::parse::{self, Format},
+    decide::{TraceEntry, Resolution, decide, decide_traced},
     field::Field,
     host, path,
     request::Request,
-    routes::{Compiler, Release, Routes},
+    routes::{Compiler, CompiledRelease, Routes},
 };
 use libfuzzer_sys::fuzz_target;
 
@@ -24,7 +24,7 @@ static ROUTES: LazyLock<Routes> = LazyLock::new(|| {
     let mut compiler = Compiler::default();
     let document =
         parse::routing(include_bytes!("../seeds/decide.json"), Format::Json).expect("a good document");
-    let release = Release::compile(Arc::new(document), false, &mut compiler).expect("compiles");
+    let release = CompiledRelease::compile(Arc::new(document), false, &mut compiler).expect("compiles");
     let fleet = parse::fleet(FLEET.as_bytes(), Format::Json).expect("a good document").config;
     Routes::new(vec![Arc::new(release)], Arc::new(fleet), &mut compiler)
 });
@@ -49,7 +49,7 @@ fuzz_target!(|data: &[u8]| {
         peer: IpAddr::V4(Ipv4Addr::new(10, 0, 0, peer)),
     };
     let first = decide(&ROUTES, &request, &mut || 7);
-    let mut told: Vec<Finding> = Vec::new();
+    let mut told: Vec<TraceEntry> = Vec::new();
     assert_eq!(decide_traced(&ROUTES, &request, &mut || 7, &mut told), first);
     assert!(!told.is_empty());
     if let Resolution::Decided(decision) = first {

@@ -5,12 +5,12 @@
 use std::sync::Arc;
 
 use halftone_routing::{
-    config::{
-        RoutingConfig, State,
+    document::{
+        RoutingConfig, ReleaseState,
         parse::{self, Format},
     },
-    routes::{Compiler, Release},
-    store::{Content, Found, Store},
+    routes::{Compiler, CompiledRelease},
+    store::{Content, SourceDocument, Store},
 };
 use libfuzzer_sys::fuzz_target;
 
@@ -25,12 +25,12 @@ fuzz_target!(|data: &[u8]| {
             let again = parse::routing(written.as_bytes(), Format::Json).expect("what we write we read");
             let bare = |config: &RoutingConfig| RoutingConfig { checksum: None, ..config.clone() };
             assert_eq!(bare(&again.config), bare(&parsed.config));
-            let compiled = Release::compile(Arc::new(parsed.clone()), false, &mut Compiler::default());
+            let compiled = CompiledRelease::compile(Arc::new(parsed.clone()), false, &mut Compiler::default());
             let mut store = Store::new();
-            let change = store.apply(&[Found { source: "a", content }], None);
+            let change = store.apply(&[SourceDocument { source: "a", content }], None);
             assert_eq!(
                 change.applied.is_empty(),
-                compiled.is_err() && parsed.config.state != State::Withdrawn
+                compiled.is_err() && parsed.config.state != ReleaseState::Withdrawn
             );
             let routed = store.routes().len();
             store.apply(&[], None);
@@ -39,7 +39,7 @@ fuzz_target!(|data: &[u8]| {
         Err(error) => {
             assert!(!error.to_string().is_empty());
             let mut store = Store::new();
-            assert!(store.apply(&[Found { source: "a", content }], None).is_nothing());
+            assert!(store.apply(&[SourceDocument { source: "a", content }], None).is_nothing());
             assert_eq!(store.rejected().len(), 1);
         }
     }

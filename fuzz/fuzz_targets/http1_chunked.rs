@@ -3,7 +3,7 @@
 #![no_main]
 
 use halftone_proxy::http1::{
-    ChunkRules, Decoded, Decoder, MessageError, Strictness,
+    ChunkRules, DecodedPart, Decoder, MessageError, Strictness,
     chunked::{MAX_SIZE_LINE, append_end, size_line},
 };
 use libfuzzer_sys::fuzz_target;
@@ -23,9 +23,9 @@ fn decode(
             input = &input[used..];
             at += used;
             match decoded {
-                Decoded::Data(slice) => data.extend_from_slice(slice),
-                Decoded::End => return Ok(Some((data, decoder.trailers().to_vec(), at))),
-                Decoded::More => break,
+                DecodedPart::Data(slice) => data.extend_from_slice(slice),
+                DecodedPart::End => return Ok(Some((data, decoder.trailers().to_vec(), at))),
+                DecodedPart::More => break,
             }
         }
         assert!(input.is_empty());

@@ -5,10 +5,10 @@
 use std::net::Ipv4Addr;
 
 use halftone_proxy::{
-    forwarded::{Position, forwarding},
+    forwarded::{EdgePosition, forwarding},
     http1::{
-        Body, FieldSlots, HeadSearch, MAX_FIELDS, RequestHead, parse_request,
-        write::{self, Onward, RequestRewrite},
+        BodyLength, FieldSlots, HeadSearch, MAX_FIELDS, RequestHead, parse_request,
+        write::{self, PathRewrite, RequestRewrite},
     },
 };
 use libfuzzer_sys::fuzz_target;
@@ -43,8 +43,8 @@ fuzz_target!(|data: &[u8]| {
     as_httparse(bytes, &theirs);
 
     let rewrite = RequestRewrite {
-        path: if choice & 1 == 0 { Onward::WithoutDots } else { Onward::Under("/v1") },
-        forwarding: forwarding(Position::Edge, choice & 2 != 0, choice & 2 != 0),
+        path: if choice & 1 == 0 { PathRewrite::WithoutDots } else { PathRewrite::Under("/v1") },
+        forwarding: forwarding(EdgePosition::Edge, choice & 2 != 0, choice & 2 != 0),
         peer: Ipv4Addr::LOCALHOST.into(),
         local: (Ipv4Addr::LOCALHOST, 80).into(),
         version_header: (choice & 4 != 0).then_some(("X-Halftone-Version", "v2")),
@@ -58,16 +58,16 @@ fuzz_target!(|data: &[u8]| {
     assert_eq!(sent.values("host").count(), 1);
     let framing = (sent.values("content-length").count(), sent.values("transfer-encoding").count());
     let expected = match head.body {
-        Body::Length(_) => (1, 0),
-        Body::Chunked => (0, 1),
-        Body::Empty | Body::UntilClose => (0, 0),
+        BodyLength::Length(_) => (1, 0),
+        BodyLength::Chunked => (0, 1),
+        BodyLength::Empty | BodyLength::UntilClose => (0, 0),
     };
     assert_eq!(framing, expected);
     assert_eq!(going_on(&sent.fields, &[]), going_on(&theirs.fields, &named(&theirs)));
 });
 
 /// Names in Connection fields, in lower case.
-fn named(request: &oracle::Request) -> Vec<String> {
+fn named(request: &oracle::OracleRequest) -> Vec<String> {
     let text = request.values("connection").map(|value| String::from_utf8_lossy(value).to_ascii_lowercase());
     text.flat_map(|value| value.split(',').map(|name| name.trim_ascii().to_owned()).collect::<Vec<_>>())
         .collect()
@@ -109,7 +109,7 @@ fn received(head: &RequestHead<'_, '_>) -> Vec<u8> {
     [path, &query].concat()
 }
 
-fn as_httparse(bytes: &[u8], ours: &oracle::Request) {
+fn as_httparse(bytes: &[u8], ours: &oracle::OracleRequest) {
     // httparse takes no target that is not UTF-8.
     let Ok(target) = std::str::from_utf8(&ours.target) else { return };
     let mut headers = [httparse::EMPTY_HEADER; MAX_FIELDS];

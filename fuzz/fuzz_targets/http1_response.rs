@@ -3,8 +3,8 @@
 #![no_main]
 
 use halftone_proxy::http1::{
-    Answering, FieldSlots, HeadSearch, MAX_FIELDS, Method, Strictness, Version, deliver, parse_response,
-    write::{self, Homeward, ResponseRewrite},
+    ResponseContext, FieldSlots, HeadSearch, MAX_FIELDS, Method, Strictness, HttpVersion, deliver, parse_response,
+    write::{self, LocationContext, ResponseRewrite},
 };
 use libfuzzer_sys::fuzz_target;
 
@@ -18,12 +18,12 @@ fuzz_target!(|data: &[u8]| {
     let Ok(Some(length)) = search.advance(bytes) else { return };
     let method = if choice & 1 == 0 { Method::Get } else { Method::Head };
     let mut slots = FieldSlots::new();
-    let request = Answering { method, websocket: choice & 2 != 0, strictness: Strictness::Strict };
+    let request = ResponseContext { method, websocket: choice & 2 != 0, strictness: Strictness::Strict };
     let Ok(head) = parse_response(&mut slots, &search, &bytes[..length], request) else { return };
     // Leniency takes more, and reads nothing differently.
     let (mut lenient, mut lenient_slots) = (HeadSearch::response(Strictness::Lenient), FieldSlots::new());
     assert_eq!(lenient.advance(bytes), Ok(Some(length)));
-    let request = Answering { strictness: Strictness::Lenient, ..request };
+    let request = ResponseContext { strictness: Strictness::Lenient, ..request };
     let read =
         parse_response(&mut lenient_slots, &lenient, &bytes[..length], request).expect("strictly it stands");
     assert_eq!((read.status, read.body, read.keep_alive), (head.status, head.body, head.keep_alive));
@@ -33,7 +33,7 @@ fuzz_target!(|data: &[u8]| {
     assert!(theirs.fields.iter().map(|(name, value)| (name.as_bytes(), value.as_slice())).eq(ours));
     as_httparse(bytes, &theirs, head.reason);
 
-    let client = if choice & 4 == 0 { Version::Http11 } else { Version::Http10 };
+    let client = if choice & 4 == 0 { HttpVersion::Http11 } else { HttpVersion::Http10 };
     let mut out = Vec::new();
     if head.is_interim() {
         write::interim_head(&mut out, &head);
@@ -44,7 +44,7 @@ fuzz_target!(|data: &[u8]| {
             version_header: Some(("X-Halftone-Version", "v2")),
             reason: None,
             set_cookie: Some("halftone_id=1"),
-            homeward: Some(Homeward {
+            homeward: Some(LocationContext {
                 prefix: "/v1",
                 asked: b"a",
                 backend: (std::net::Ipv4Addr::LOCALHOST, 80).into(),
@@ -105,7 +105,7 @@ fn going_on<'a>(fields: &'a [(String, Vec<u8>)], connection: &[&Vec<u8>]) -> Vec
     fields.iter().filter(goes_on).collect()
 }
 
-fn as_httparse(bytes: &[u8], ours: &oracle::Response, reason: &str) {
+fn as_httparse(bytes: &[u8], ours: &oracle::OracleResponse, reason: &str) {
     let mut headers = [httparse::EMPTY_HEADER; MAX_FIELDS];
     let mut theirs = httparse::Response::new(&mut headers);
     let mut config = httparse::ParserConfig::default();

@@ -37,15 +37,15 @@ struct Size {
 
 /// A proxy that has every document as soon as it is there.
 #[derive(Default)]
-struct Proxy {
+struct IdleProxy {
     sequence: u64,
     /// By the name of the ConfigMap: its version and what the report says of it.
     applied: HashMap<String, (Value, Value)>,
 }
 
-struct Operator(Child);
+struct IdleOperator(Child);
 
-impl Drop for Operator {
+impl Drop for IdleOperator {
     fn drop(&mut self) {
         self.0.kill().unwrap();
         self.0.wait().unwrap();
@@ -178,7 +178,7 @@ fn prepare(folder: &Path, api: &ApiEndpoint) {
     std::fs::write(folder.join("kubeconfig"), api.kubeconfig("default")).unwrap();
 }
 
-fn start_operator(folder: &Path) -> Operator {
+fn start_operator(folder: &Path) -> IdleOperator {
     let binary =
         std::env::var("HALFTONE_OPERATOR").unwrap_or(env!("CARGO_BIN_EXE_halftone-operator").to_owned());
     let child = Command::new(binary)
@@ -190,11 +190,11 @@ fn start_operator(folder: &Path) -> Operator {
         .env("KUBECONFIG", folder.join("kubeconfig"))
         .stdout(Stdio::null())
         .spawn();
-    Operator(child.unwrap())
+    IdleOperator(child.unwrap())
 }
 
 async fn serve_proxy(server: &ApiServer) -> SocketAddr {
-    let (server, proxy) = (server.clone(), Arc::new(Mutex::new(Proxy::default())));
+    let (server, proxy) = (server.clone(), Arc::new(Mutex::new(IdleProxy::default())));
     service::serve(move |_| {
         let report = proxy.lock().unwrap().report(&server);
         async { http::Response::new(Full::new(Bytes::from(report))) }
@@ -202,7 +202,7 @@ async fn serve_proxy(server: &ApiServer) -> SocketAddr {
     .await
 }
 
-impl Proxy {
+impl IdleProxy {
     fn report(&mut self, server: &ApiServer) -> String {
         self.sequence += 1;
         let (mut applied, mut fleet) = (Vec::new(), Value::Null);

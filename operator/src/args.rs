@@ -11,7 +11,7 @@ use halftone_daemon::log::LogFlags;
 /// report, and takes the next step or goes back.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "halftone-operator", version, max_term_width = 100)]
-pub struct Flags {
+pub struct OperatorFlags {
     /// File with the fleets (fleets:) and the namespaces that are watched (watchNamespaces:, all by default)
     ///
     /// It is read once, at the start.

@@ -7,13 +7,13 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use halftone_daemon::files;
-use halftone_daemon::token::{self, Claim, Key, Signer};
+use halftone_daemon::token::{self, OperatorKey, Signer, TokenClaims};
 use hyper::HeaderMap;
 use hyper::header::{AUTHORIZATION, HeaderValue};
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use crate::cluster::Cluster;
+use crate::api_client::ApiClient;
 use crate::error::Error;
 use crate::lock::lock;
 use crate::names;
@@ -36,7 +36,7 @@ pub struct Credentials {
     holder: String,
     /// The file with the fleet's bearer token, if there is one.
     bearer: PathBuf,
-    cluster: Cluster,
+    cluster: ApiClient,
     publication: Mutex<Publication>,
 }
 
@@ -86,7 +86,7 @@ impl Credentials {
         fleet: FleetRef,
         (signer, holder): (Arc<Signer>, &str),
         bearer: PathBuf,
-        cluster: Cluster,
+        cluster: ApiClient,
     ) -> Self {
         let publication = Mutex::new(Publication::begin());
         Self { fleet, signer, holder: holder.to_owned(), bearer, cluster, publication }
@@ -125,7 +125,7 @@ impl Credentials {
         let name = names::keys_config_map(&self.fleet.class);
         let live = self.cluster.config_map(self.fleet.namespace.as_str(), &name).await?;
         let keys = live.as_ref().and_then(objects::keys);
-        let ours = Key { public: self.signer.public(), holder: self.holder.clone() };
+        let ours = OperatorKey { public: self.signer.public(), holder: self.holder.clone() };
         let wanted = keys.clone().unwrap_or_default().with(&ours);
         let version = live.and_then(|live| live.metadata.resource_version);
         if keys.as_ref() == Some(&wanted) {
@@ -140,7 +140,7 @@ impl Credentials {
     /// The fields of a request for the report of the proxy of this pod.
     #[must_use]
     pub fn fields(&self, pod: &str) -> HeaderMap {
-        let claim = Claim { class: self.fleet.class.as_str(), instance: pod, path: REPORT };
+        let claim = TokenClaims { class: self.fleet.class.as_str(), instance: pod, path: REPORT };
         let signed = self.signer.sign(&claim, Timestamp::now().as_second());
         let fields = [(token::HEADER, Some(signed)), (AUTHORIZATION.as_str(), self.bearer())];
         let fields = fields.into_iter().filter_map(|(name, text)| {
@@ -162,7 +162,7 @@ impl Credentials {
 
 #[cfg(test)]
 mod tests {
-    use halftone_daemon::token::Keys;
+    use halftone_daemon::token::OperatorKeySet;
 
     use super::*;
 
@@ -188,8 +188,8 @@ mod tests {
     #[test]
     fn a_config_map_of_keys_is_read_back_and_one_that_was_edited_is_written_again() {
         let fleet = FleetRef { class: "default".parse().unwrap(), namespace: "halftone".parse().unwrap() };
-        let key = Key { public: Signer::generate().unwrap().public(), holder: "a".into() };
-        let keys = Keys::default().with(&key);
+        let key = OperatorKey { public: Signer::generate().unwrap().public(), holder: "a".into() };
+        let keys = OperatorKeySet::default().with(&key);
         let mut object = objects::keys_config_map(&fleet, &keys, None);
         let labels = object.metadata.labels.clone().unwrap();
         assert_eq!(labels.get("halftone.dev/fleet").map(String::as_str), Some("default"));
@@ -197,7 +197,7 @@ mod tests {
         assert_eq!(objects::keys(&object), Some(keys));
         object.metadata.labels = None;
         assert_eq!(objects::keys(&object), None, "without its labels no proxy finds it");
-        let mut object = objects::keys_config_map(&fleet, &Keys::default(), None);
+        let mut object = objects::keys_config_map(&fleet, &OperatorKeySet::default(), None);
         object.data.as_mut().unwrap().insert(names::KEYS_KEY.to_owned(), "{".to_owned());
         assert_eq!(objects::keys(&object), None);
     }

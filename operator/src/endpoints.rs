@@ -9,22 +9,22 @@ use std::sync::Arc;
 use halftone_api::Obstacle;
 use halftone_api::Plan;
 use halftone_daemon::slices::{address, slice};
-use halftone_routing::config::arm::{Backend, ServiceRef};
+use halftone_routing::dial_policy::{DialPolicy, is_dialled};
+use halftone_routing::document::arm::{Backend, ServiceRef};
 use halftone_routing::endpoints::{Slice, members_of_port, resolve};
-use halftone_routing::reach::{Reach, is_dialled};
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 
 use self::ports::{port_of, unspoken};
 
-mod lacking;
 mod ports;
+mod unready_reason;
 
 pub use self::ports::name_port;
 
 /// A Service as the cluster has it.
 #[derive(Debug, Clone, Default)]
-pub struct Found {
+pub struct ServiceSnapshot {
     /// The Service; none if there is none.
     pub service: Option<Arc<Service>>,
     /// Its EndpointSlices.
@@ -33,7 +33,7 @@ pub struct Found {
 
 /// What is seen of the arms of a release.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub struct ArmsSeen {
+pub struct ArmObservation {
     /// Ready endpoints of each arm of the newest plan and of the one in effect, as proxies count them.
     pub endpoints: Vec<(Backend, usize)>,
     /// Why an arm has none.
@@ -45,16 +45,16 @@ pub struct ArmsSeen {
 }
 
 /// One arm whose endpoints were looked at.
-struct Looked {
+struct ArmLookup {
     arm: &'static str,
-    found: Found,
-    members: Vec<Member>,
+    found: ServiceSnapshot,
+    members: Vec<ArmEndpoint>,
     ready: usize,
     lacking: Option<String>,
 }
 
 /// One endpoint of an arm that requests may be sent to, ready or not.
-struct Member {
+struct ArmEndpoint {
     /// The uid of its pod; elsewhere its address. A pod with addresses of both families is one.
     identity: Box<str>,
     address: IpAddr,
@@ -66,11 +66,11 @@ struct Member {
 pub fn look(
     newest: Option<&Plan>,
     in_effect: Option<&Plan>,
-    find: impl Fn(&ServiceRef) -> Found,
+    find: impl Fn(&ServiceRef) -> ServiceSnapshot,
     proxies: &BTreeSet<String>,
-) -> ArmsSeen {
-    let mut seen = ArmsSeen::default();
-    let mut arms: Vec<Looked> = Vec::new();
+) -> ArmObservation {
+    let mut seen = ArmObservation::default();
+    let mut arms: Vec<ArmLookup> = Vec::new();
     for (plan, is_wanted) in
         newest.map(|plan| (plan, true)).into_iter().chain(in_effect.map(|plan| (plan, newest.is_none())))
     {
@@ -80,7 +80,7 @@ pub fn look(
             if known && !is_wanted {
                 continue;
             }
-            let mut looked = Looked::at(arm, backend, &find);
+            let mut looked = ArmLookup::at(arm, backend, &find);
             if !known {
                 seen.endpoints.push((backend.clone(), looked.ready));
                 seen.lacking.extend(looked.lacking.take().map(|why| (backend.clone(), why)));
@@ -97,7 +97,7 @@ pub fn look(
     seen
 }
 
-impl ArmsSeen {
+impl ArmObservation {
     /// Whether the Service has the port that the arm names, and what it says of it.
     fn take_port(&mut self, arm: &str, backend: &Backend, service: Option<&Service>) {
         let Backend::Service(reference) = backend else { return };
@@ -108,29 +108,29 @@ impl ArmsSeen {
     }
 }
 
-impl Looked {
-    fn at(arm: &'static str, backend: &Backend, find: impl Fn(&ServiceRef) -> Found) -> Self {
+impl ArmLookup {
+    fn at(arm: &'static str, backend: &Backend, find: impl Fn(&ServiceRef) -> ServiceSnapshot) -> Self {
         match backend {
             Backend::Service(reference) => Self::at_service(arm, reference, find(reference)),
             Backend::Addresses(addresses) => {
                 let dialled = addresses.as_ref().iter().filter(|address| is_dialled(address.ip()));
-                let member = |address: &std::net::SocketAddr| Member {
+                let member = |address: &std::net::SocketAddr| ArmEndpoint {
                     identity: address.to_string().into(),
                     address: address.ip(),
                 };
-                let members: Vec<Member> = dialled.map(member).collect();
-                Self { arm, found: Found::default(), ready: members.len(), members, lacking: None }
+                let members: Vec<ArmEndpoint> = dialled.map(member).collect();
+                Self { arm, found: ServiceSnapshot::default(), ready: members.len(), members, lacking: None }
             }
         }
     }
 
-    fn at_service(arm: &'static str, reference: &ServiceRef, found: Found) -> Self {
+    fn at_service(arm: &'static str, reference: &ServiceRef, found: ServiceSnapshot) -> Self {
         let slices: Vec<Slice> = found.slices.iter().filter_map(|object| slice(object)).collect();
         let slices: Vec<&Slice> = slices.iter().collect();
-        let resolved = resolve(&slices, reference, &Reach::default());
+        let resolved = resolve(&slices, reference, &DialPolicy::default());
         let members = members_of_port(&slices, reference).unwrap_or_default().into_iter();
         let members =
-            members.filter(|(address, _)| is_dialled(address.ip())).map(|(address, member)| Member {
+            members.filter(|(address, _)| is_dialled(address.ip())).map(|(address, member)| ArmEndpoint {
                 identity: member.pod.clone().unwrap_or_else(|| address.ip().to_string().into()),
                 address: address.ip(),
             });
@@ -138,13 +138,13 @@ impl Looked {
             arm,
             members: members.collect(),
             ready: resolved.ready(),
-            lacking: (resolved.ready() == 0).then(|| lacking::why(reference, &slices, &resolved)),
+            lacking: (resolved.ready() == 0).then(|| unready_reason::why(reference, &slices, &resolved)),
             found,
         }
     }
 
     /// How people know a member.
-    fn name(&self, member: &Member) -> String {
+    fn name(&self, member: &ArmEndpoint) -> String {
         let mut endpoints = self.found.slices.iter().flat_map(|slice| &slice.endpoints);
         let found = endpoints.find(|endpoint| address(endpoint) == Some(member.address));
         let name = found.and_then(|endpoint| endpoint.target_ref.as_ref()?.name.clone());
@@ -179,8 +179,8 @@ pub fn with_port_names(
     Some(named)
 }
 
-fn loops_back(arms: &[Looked], proxies: &BTreeSet<String>) -> Option<Obstacle> {
-    let of_fleet = |member: &&Member| {
+fn loops_back(arms: &[ArmLookup], proxies: &BTreeSet<String>) -> Option<Obstacle> {
+    let of_fleet = |member: &&ArmEndpoint| {
         proxies.contains(&*member.identity) || proxies.contains(&member.address.to_string())
     };
     let (looked, member) =
@@ -199,7 +199,7 @@ fn are_apart_by_path(plan: &Plan) -> bool {
     plan.gray.as_ref().is_some_and(|gray| gray.arm.path_prefix != plan.stable.path_prefix)
 }
 
-fn overlap(arms: &[Looked]) -> Option<Obstacle> {
+fn overlap(arms: &[ArmLookup]) -> Option<Obstacle> {
     let of = |wanted: &str| arms.iter().find(|looked| looked.arm == wanted);
     let (stable, gray) = (of("stable")?, of("gray")?);
     let known: BTreeSet<&str> = stable.members.iter().map(|member| &*member.identity).collect();
@@ -254,23 +254,23 @@ mod tests {
         Arc::new(serde_json::from_value(slice).unwrap())
     }
 
-    fn seen(one: &Found, two: &Found, proxies: &[&str]) -> ArmsSeen {
+    fn seen(one: &ServiceSnapshot, two: &ServiceSnapshot, proxies: &[&str]) -> ArmObservation {
         let plan = plan(&json!(80), &json!("http"));
         let find =
             |reference: &ServiceRef| if reference.name.as_str() == "one" { one.clone() } else { two.clone() };
         look(Some(&plan), Some(&plan), find, &proxies.iter().map(ToString::to_string).collect())
     }
 
-    fn found(endpoints: &[&str]) -> Found {
+    fn found(endpoints: &[&str]) -> ServiceSnapshot {
         let slices = vec![slice(&json!({"name": "http", "port": 8080}), endpoints)];
-        Found { service: service(&json!([{"name": "http", "port": 80}])), slices }
+        ServiceSnapshot { service: service(&json!([{"name": "http", "port": 80}])), slices }
     }
 
-    fn counts(seen: &ArmsSeen) -> Vec<usize> {
+    fn counts(seen: &ArmObservation) -> Vec<usize> {
         seen.endpoints.iter().map(|(_, count)| *count).collect()
     }
 
-    fn reason(seen: &ArmsSeen) -> &str {
+    fn reason(seen: &ArmObservation) -> &str {
         seen.unresolved.as_ref().map_or("", |obstacle| &obstacle.reason)
     }
 
@@ -301,7 +301,7 @@ mod tests {
 
     #[test]
     fn a_port_without_a_name_is_found_by_its_number() {
-        let one = Found {
+        let one = ServiceSnapshot {
             service: service(&json!([{"port": 80, "targetPort": 8080}])),
             slices: vec![slice(&json!({"name": "", "port": 8080}), &["10.0.0.1"])],
         };
@@ -310,22 +310,23 @@ mod tests {
 
     #[test]
     fn what_leads_nowhere_is_told() {
-        let (good, none) = (found(&["10.0.0.1"]), Found::default());
-        let other = Found { service: service(&json!([{"name": "grpc", "port": 81}])), slices: Vec::new() };
+        let (good, none) = (found(&["10.0.0.1"]), ServiceSnapshot::default());
+        let other =
+            ServiceSnapshot { service: service(&json!([{"name": "grpc", "port": 81}])), slices: Vec::new() };
         assert_eq!(reason(&seen(&good, &none, &[])), "ServiceNotFound");
         assert_eq!(reason(&seen(&other, &good, &[])), "ServicePortNotFound");
         let message = seen(&other, &good, &[]).unresolved.unwrap().message;
         assert_eq!(message, "spec.stable.service: Service one has no TCP port 80; it has 81 (grpc)");
     }
 
-    fn lacking(seen: &ArmsSeen) -> Vec<&str> {
+    fn lacking(seen: &ArmObservation) -> Vec<&str> {
         seen.lacking.iter().map(|(_, why)| why.as_str()).collect()
     }
 
     #[test]
     fn what_proxies_cannot_use_is_no_endpoint_and_the_reason_is_told() {
         let good = found(&["10.0.0.1"]);
-        let at = |port: Value, endpoints: &[&str]| Found {
+        let at = |port: Value, endpoints: &[&str]| ServiceSnapshot {
             service: service(&json!([{"name": "http", "port": 80}])),
             slices: vec![slice(&port, endpoints)],
         };
@@ -357,9 +358,9 @@ mod tests {
         let named = with_port_names(&plan, |_| service(&ports), &[]).unwrap();
         let Backend::Service(stable) = &named.stable.backend else { panic!() };
         assert_eq!(stable.port_name.as_ref().map(|name| name.as_str()), Some("dns-tcp"));
-        let only_udp = Found {
+        let only_udp = ServiceSnapshot {
             service: service(&json!([{"name": "dns", "port": 53, "protocol": "UDP"}])),
-            ..Found::default()
+            ..ServiceSnapshot::default()
         };
         let seen = look(Some(&plan), None, |_| only_udp.clone(), &BTreeSet::new());
         let message = seen.unresolved.unwrap().message;
@@ -368,7 +369,7 @@ mod tests {
 
     #[test]
     fn endpoints_go_on_counting_when_their_service_is_gone_as_they_do_for_proxies() {
-        let gone = Found { service: None, ..found(&["10.0.0.2"]) };
+        let gone = ServiceSnapshot { service: None, ..found(&["10.0.0.2"]) };
         let seen = seen(&found(&["10.0.0.1"]), &gone, &[]);
         assert_eq!((counts(&seen), reason(&seen)), (vec![1, 1], "ServiceNotFound"));
     }

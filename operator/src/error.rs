@@ -45,7 +45,7 @@ pub enum Error {
     Unprogrammed(Box<Self>),
     /// A document that does not fit into a ConfigMap.
     #[error("the routing document: {0}")]
-    Document(#[from] halftone_routing::config::parse::DocumentError),
+    Document(#[from] halftone_routing::document::parse::DocumentError),
 }
 
 impl Error {

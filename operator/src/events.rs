@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use halftone_api::GrayRelease;
-use halftone_rollout::events::{Event, Severity};
+use halftone_rollout::events::{Event, EventType};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::api::events::v1::Event as ClusterEvent;
@@ -16,10 +16,10 @@ use kube::{Client, Resource, ResourceExt};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use crate::cluster::in_time;
+use crate::api_client::in_time;
 use crate::metrics::Metrics;
 use crate::names::CONTROLLER;
-use crate::roster::ProxyPod;
+use crate::proxy_roster::ProxyPod;
 
 /// The longest note that the API server takes.
 const LONGEST_NOTE: usize = 1024;
@@ -39,8 +39,8 @@ pub fn object(
     number: u64,
 ) -> ClusterEvent {
     let type_ = match event.reason.severity() {
-        Severity::Normal => "Normal",
-        Severity::Warning => "Warning",
+        EventType::Normal => "Normal",
+        EventType::Warning => "Warning",
     };
     // Kubernetes names events after their object, with the time behind it.
     let name = about.name.as_deref().unwrap_or_default();
@@ -101,12 +101,12 @@ fn shortened(message: &str) -> String {
 
 /// Where events are handed in.
 #[derive(Debug, Clone)]
-pub struct Events {
+pub struct EventRecorder {
     waiting: mpsc::Sender<(ObjectReference, Event, Timestamp)>,
     metrics: Arc<Metrics>,
 }
 
-impl Events {
+impl EventRecorder {
     /// The place to hand them in, and the task that writes them.
     pub fn start(
         client: Client,
@@ -124,12 +124,12 @@ impl Events {
     }
 
     /// Has an event about a proxy written at some time.
-    pub fn tell_of_proxy(&self, namespace: &str, pod: &ProxyPod, event: Event, at: Timestamp) {
+    pub fn emit_for_proxy(&self, namespace: &str, pod: &ProxyPod, event: Event, at: Timestamp) {
         self.hand_in(proxy(namespace, pod), event, at);
     }
 
     /// Has an event about a pod of our own written: what concerns no single release.
-    pub fn tell_of_pod(&self, namespace: &str, name: &str, event: Event, at: Timestamp) {
+    pub fn emit_for_pod(&self, namespace: &str, name: &str, event: Event, at: Timestamp) {
         let about = ObjectReference {
             api_version: Some("v1".to_owned()),
             kind: Some("Pod".to_owned()),
@@ -153,7 +153,7 @@ async fn write(
     mut inbox: mpsc::Receiver<(ObjectReference, Event, Timestamp)>,
     metrics: Arc<Metrics>,
 ) {
-    let (mut recent, mut number) = (Recent::default(), 0);
+    let (mut recent, mut number) = (RecentEvents::default(), 0);
     while let Some((about, event, at)) = inbox.recv().await {
         let told = format!("{:?} {:?} {} {}", about.uid, about.name, event.reason, event.message);
         if !recent.is_new(told, Instant::now()) {
@@ -172,12 +172,12 @@ async fn write(
 
 /// What was told lately.
 #[derive(Debug, Default)]
-struct Recent {
+struct RecentEvents {
     told: HashMap<String, Instant>,
     order: VecDeque<(Instant, String)>,
 }
 
-impl Recent {
+impl RecentEvents {
     fn is_new(&mut self, text: String, now: Instant) -> bool {
         while self
             .order
@@ -201,7 +201,7 @@ impl Recent {
 
 #[cfg(test)]
 mod tests {
-    use halftone_rollout::events::Reason;
+    use halftone_rollout::events::EventReason;
 
     use super::*;
 
@@ -209,7 +209,7 @@ mod tests {
     fn an_event_is_about_its_release_and_fits() {
         let text = include_str!("../../examples/minimal.yaml");
         let release = &halftone_api::manifest::read("minimal.yaml", text).manifests[0].release;
-        let event = Event::new(Reason::RolledBack, "ä".repeat(2000));
+        let event = Event::new(EventReason::RolledBack, "ä".repeat(2000));
         let at = "2026-11-21T10:00:00Z".parse().unwrap();
         let object = object(&super::release(release), &event, "operator-0", at, 7);
         let note = object.note.unwrap();
@@ -238,7 +238,7 @@ mod tests {
             ready: true,
             terminating: false,
         };
-        let event = Event::new(Reason::ConnectionsScarce, "full");
+        let event = Event::new(EventReason::ConnectionsScarce, "full");
         let object = object(&proxy("halftone", &pod), &event, "operator-0", Timestamp::UNIX_EPOCH, 1);
         assert_eq!(
             (object.type_.as_deref(), object.metadata.namespace.as_deref()),
@@ -253,7 +253,7 @@ mod tests {
 
     #[test]
     fn the_same_is_told_again_only_after_a_while() {
-        let (mut recent, start) = (Recent::default(), Instant::now());
+        let (mut recent, start) = (RecentEvents::default(), Instant::now());
         assert!(recent.is_new("a".into(), start));
         assert!(!recent.is_new("a".into(), start + REPEATED / 2));
         assert!(recent.is_new("b".into(), start + REPEATED / 2));

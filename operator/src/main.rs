@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use clap::{CommandFactory, Parser};
 use halftone_daemon::listen;
-use halftone_operator::args::Flags;
-use halftone_operator::config;
-use halftone_operator::run::{self, Options};
+use halftone_operator::args::OperatorFlags;
+use halftone_operator::fleet_file;
+use halftone_operator::run::{self, OperatorOptions};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -23,8 +23,8 @@ const CONNECT: Duration = Duration::from_secs(3);
 const SILENCE: Duration = Duration::from_secs(60);
 
 fn main() -> ExitCode {
-    let flags = Flags::parse();
-    flags.log.start(&mut Flags::command());
+    let flags = OperatorFlags::parse();
+    flags.log.start(&mut OperatorFlags::command());
     // A leader that lives on without its worker, or with a watch that nobody reads, is worse than none: the Lease would
     // keep everyone else away.
     std::panic::set_hook(Box::new(|panic| {
@@ -40,12 +40,12 @@ fn main() -> ExitCode {
     }
 }
 
-fn serve(flags: Flags) -> Result<(), Box<dyn std::error::Error>> {
+fn serve(flags: OperatorFlags) -> Result<(), Box<dyn std::error::Error>> {
     // Without it the first TLS connection panics: two providers could be linked, and none is chosen by itself.
     if rustls::crypto::aws_lc_rs::default_provider().install_default().is_err() {
         return Err("TLS has a provider already".into());
     }
-    let fleets = config::read(&flags.config)?;
+    let fleets = fleet_file::read(&flags.config)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let served = runtime.block_on(async {
         let (mut terminate, mut interrupt) =
@@ -59,7 +59,7 @@ fn serve(flags: Flags) -> Result<(), Box<dyn std::error::Error>> {
             .and_then(TcpListener::from_std)
             .map_err(|error| format!("--listen {}: {error}", flags.listen))?;
         tracing::info!(listen = %listener.local_addr()?, identity = flags.identity, "started");
-        let options = Options { fleets, token_dir: flags.token_dir, identity: flags.identity };
+        let options = OperatorOptions { fleets, token_dir: flags.token_dir, identity: flags.identity };
         let ended = async {
             tokio::select! {
                 _ = terminate.recv() => tracing::info!("SIGTERM"),

@@ -5,8 +5,8 @@ mod releases;
 use std::time::Duration;
 
 use halftone_api::spec::Verdict;
-use halftone_daemon::process::Process;
-use halftone_rollout::events::Reason;
+use halftone_daemon::process::ProcessCollector;
+use halftone_rollout::events::EventReason;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -14,40 +14,40 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
-pub use self::releases::Releases;
+pub use self::releases::ReleaseMetrics;
 use crate::error::Error;
-use crate::missed::Missed;
+use crate::poll_error::PollError;
 
 /// One label of one of these names; the fleets and steps are few.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Fleet {
+struct ClassLabels {
     class: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Failure {
+struct FailureLabels {
     class: String,
     kind: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Step {
+struct StepLabels {
     step: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Watched {
+struct ResourceLabels {
     resource: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Happened {
+struct EventLabels {
     class: String,
     reason: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Judged {
+struct VerdictLabels {
     class: String,
     result: String,
 }
@@ -58,21 +58,21 @@ type Histograms<L> = Family<L, Histogram, fn() -> Histogram>;
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
-    reconciles: Family<Fleet, Counter>,
-    errors: Family<Failure, Counter>,
-    steps: Histograms<Step>,
-    polls: Histograms<Fleet>,
-    poll_errors: Family<Failure, Counter>,
-    acknowledged: Histograms<Fleet>,
-    happened: Family<Happened, Counter>,
-    verdicts: Family<Judged, Counter>,
-    leader: Family<Fleet, Gauge>,
-    releases: Family<Fleet, Gauge>,
-    watches: Family<Watched, Counter>,
+    reconciles: Family<ClassLabels, Counter>,
+    errors: Family<FailureLabels, Counter>,
+    steps: Histograms<StepLabels>,
+    polls: Histograms<ClassLabels>,
+    poll_errors: Family<FailureLabels, Counter>,
+    acknowledged: Histograms<ClassLabels>,
+    happened: Family<EventLabels, Counter>,
+    verdicts: Family<VerdictLabels, Counter>,
+    leader: Family<ClassLabels, Gauge>,
+    releases: Family<ClassLabels, Gauge>,
+    watches: Family<ResourceLabels, Counter>,
     events_dropped: Counter,
-    owned: Family<Fleet, Gauge>,
+    owned: Family<ClassLabels, Gauge>,
     definition_lacks: Gauge,
-    per_release: Releases,
+    per_release: ReleaseMetrics,
 }
 
 fn quick() -> Histogram {
@@ -109,14 +109,14 @@ impl Metrics {
             events_dropped: Counter::default(),
             owned: Family::default(),
             definition_lacks: Gauge::default(),
-            per_release: Releases::default(),
+            per_release: ReleaseMetrics::default(),
         };
         metrics.register();
         metrics
     }
 
     fn register(&mut self) {
-        let process = Process { component: "operator", version: env!("CARGO_PKG_VERSION") };
+        let process = ProcessCollector { component: "operator", version: env!("CARGO_PKG_VERSION") };
         self.registry.register_collector(Box::new(process));
         self.registry.register_collector(Box::new(self.per_release.clone()));
         let registry = self.registry.sub_registry_with_prefix("halftone_operator");
@@ -162,25 +162,27 @@ impl Metrics {
 
     /// What is told of each release.
     #[must_use]
-    pub fn per_release(&self) -> &Releases {
+    pub fn per_release(&self) -> &ReleaseMetrics {
         &self.per_release
     }
 
     /// The counters of a fleet begin at 0, so that the first event raises one.
     pub fn begin(&self, class: &str) {
         let class = || class.to_owned();
-        drop(self.reconciles.get_or_create(&Fleet { class: class() }));
-        for reason in Reason::ALL {
-            drop(self.happened.get_or_create(&Happened { class: class(), reason: reason.to_string() }));
+        drop(self.reconciles.get_or_create(&ClassLabels { class: class() }));
+        for reason in EventReason::ALL {
+            drop(self.happened.get_or_create(&EventLabels { class: class(), reason: reason.to_string() }));
         }
         for result in [Verdict::Pass, Verdict::Fail] {
-            drop(self.verdicts.get_or_create(&Judged { class: class(), result: format!("{result:?}") }));
+            drop(
+                self.verdicts.get_or_create(&VerdictLabels { class: class(), result: format!("{result:?}") }),
+            );
         }
         for kind in Error::KINDS {
-            drop(self.errors.get_or_create(&Failure { class: class(), kind }));
+            drop(self.errors.get_or_create(&FailureLabels { class: class(), kind }));
         }
-        for kind in Missed::KINDS {
-            drop(self.poll_errors.get_or_create(&Failure { class: class(), kind }));
+        for kind in PollError::KINDS {
+            drop(self.poll_errors.get_or_create(&FailureLabels { class: class(), kind }));
         }
     }
 
@@ -201,12 +203,12 @@ impl Metrics {
 
     /// A turn ended early.
     pub fn failed(&self, class: &str, kind: &'static str) {
-        self.errors.get_or_create(&Failure { class: class.to_owned(), kind }).inc();
+        self.errors.get_or_create(&FailureLabels { class: class.to_owned(), kind }).inc();
     }
 
     /// A step of a turn took so long.
     pub fn step(&self, step: &'static str, took: Duration) {
-        self.steps.get_or_create(&Step { step }).observe(took.as_secs_f64());
+        self.steps.get_or_create(&StepLabels { step }).observe(took.as_secs_f64());
     }
 
     /// A report was read after so long.
@@ -216,7 +218,7 @@ impl Metrics {
 
     /// A report was not to be had.
     pub fn poll_failed(&self, class: &str, kind: &'static str) {
-        self.poll_errors.get_or_create(&Failure { class: class.to_owned(), kind }).inc();
+        self.poll_errors.get_or_create(&FailureLabels { class: class.to_owned(), kind }).inc();
     }
 
     /// Every ready proxy had a document after so long.
@@ -226,12 +228,12 @@ impl Metrics {
 
     /// Something happened to a release.
     pub fn happened(&self, class: &str, reason: String) {
-        self.happened.get_or_create(&Happened { class: class.to_owned(), reason }).inc();
+        self.happened.get_or_create(&EventLabels { class: class.to_owned(), reason }).inc();
     }
 
     /// The judge came to a verdict.
     pub fn judged(&self, class: &str, result: String) {
-        self.verdicts.get_or_create(&Judged { class: class.to_owned(), result }).inc();
+        self.verdicts.get_or_create(&VerdictLabels { class: class.to_owned(), result }).inc();
     }
 
     /// Whether this process acts on a fleet.
@@ -240,13 +242,13 @@ impl Metrics {
     }
 
     /// How many releases it looks after there.
-    pub fn looks_after(&self, class: &str, releases: usize) {
+    pub fn set_release_count(&self, class: &str, releases: usize) {
         self.releases.get_or_create(&fleet(class)).set(i64::try_from(releases).unwrap_or(i64::MAX));
     }
 
     /// A watch broke off.
     pub fn watch_failed(&self, resource: &'static str) {
-        self.watches.get_or_create(&Watched { resource }).inc();
+        self.watches.get_or_create(&ResourceLabels { resource }).inc();
     }
 
     /// An event could not be written.
@@ -255,6 +257,6 @@ impl Metrics {
     }
 }
 
-fn fleet(class: &str) -> Fleet {
-    Fleet { class: class.to_owned() }
+fn fleet(class: &str) -> ClassLabels {
+    ClassLabels { class: class.to_owned() }
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use halftone_routing::config::names::{ObjectName, Uid};
+use halftone_routing::document::names::{ObjectName, Uid};
 use kube::ResourceExt;
 
 /// Label of everything that belongs to a fleet; its value is the class.
@@ -22,7 +22,7 @@ pub const NAME_ANNOTATION: &str = "halftone.dev/release-name";
 /// Annotation on the ConfigMap of a fleet: the installation that looks after the class.
 pub const CONTROLLER_ANNOTATION: &str = "halftone.dev/controller";
 /// Annotation on the ConfigMap of a fleet: a person has the class handed over to this installation, see
-/// [`Order`](crate::ownership::Order).
+/// [`Order`](crate::ownership::HandOverOrder).
 pub const HAND_OVER_ANNOTATION: &str = "halftone.dev/hand-over-to";
 /// The key of a routing document in its ConfigMap.
 pub const DOCUMENT_KEY: &str = "routing.json";
@@ -73,14 +73,14 @@ pub fn lease(class: &ObjectName) -> String {
 
 /// Which release: namespace and name, whatever object bears them at the moment.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Key {
+pub struct NamespacedName {
     /// The namespace.
     pub namespace: Arc<str>,
     /// The name.
     pub name: Arc<str>,
 }
 
-impl Key {
+impl NamespacedName {
     /// A release by its namespace and name.
     #[must_use]
     pub fn new(namespace: &str, name: &str) -> Self {
@@ -93,7 +93,7 @@ impl Key {
     }
 }
 
-impl fmt::Display for Key {
+impl fmt::Display for NamespacedName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.namespace, self.name)
     }

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use halftone_api::{GrayRelease, GrayReleaseSpec};
-use halftone_daemon::token::Keys;
-use halftone_rollout::request::REQUEST_ANNOTATION;
+use halftone_daemon::token::OperatorKeySet;
+use halftone_rollout::command_request::REQUEST_ANNOTATION;
 use halftone_rollout::withdraw::{GONE_SINCE_ANNOTATION, WITHDRAWN_SINCE_ANNOTATION, reserved};
-use halftone_routing::config::{
+use halftone_routing::document::{
     RoutingConfig,
     names::{ObjectName, Uid},
     parse::{self, DocumentError, Format},
@@ -20,10 +20,10 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::ResourceExt;
 
-use crate::lenient::TOO_NEW;
+use crate::forward_compat::TOO_NEW;
 use crate::names::{
     self, ACCEPTED_KEY, CLASS_LABEL, CONTROLLER_ANNOTATION, DOCUMENT_KEY, FLEET_KEY, FLEET_LABEL, KEYS_KEY,
-    KIND_KEYS, KIND_LABEL, Key, NAME_ANNOTATION, NAMESPACE_ANNOTATION,
+    KIND_KEYS, KIND_LABEL, NAME_ANNOTATION, NAMESPACE_ANNOTATION, NamespacedName,
 };
 
 /// A ConfigMap takes 1 MiB in all; this much is for its texts.
@@ -59,7 +59,7 @@ pub struct FleetRef {
 
 /// The ConfigMap of a release as it ought to be.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Wanted {
+pub struct DesiredConfigMap {
     /// What the proxies are to serve.
     pub document: Arc<RoutingConfig>,
     /// The spec that is in effect, as JSON, for whoever goes on from here while a newer one is held back.
@@ -70,7 +70,7 @@ pub struct Wanted {
     pub withdrawn_since: Option<Timestamp>,
 }
 
-impl Wanted {
+impl DesiredConfigMap {
     /// The document of a release that exists, and the spec that it was made from. A spec that does not fit beside its
     /// document is left out: users are served by the document, and all that is lost is what an operator that starts
     /// while a newer spec is held back would judge by.
@@ -138,7 +138,7 @@ pub fn fleet_config_map(
 
 /// The ConfigMap with the keys of a fleet's operators.
 #[must_use]
-pub fn keys_config_map(fleet: &FleetRef, keys: &Keys, version: Option<&str>) -> ConfigMap {
+pub fn keys_config_map(fleet: &FleetRef, keys: &OperatorKeySet, version: Option<&str>) -> ConfigMap {
     let data = BTreeMap::from([(KEYS_KEY.to_owned(), keys.to_json())]);
     let mut object = config_map(fleet, names::keys_config_map(&fleet.class), None, data, version);
     object.metadata.labels = Some(BTreeMap::from([
@@ -150,11 +150,11 @@ pub fn keys_config_map(fleet: &FleetRef, keys: &Keys, version: Option<&str>) -> 
 
 /// The keys in such a ConfigMap; none if it is not as it ought to be.
 #[must_use]
-pub fn keys(object: &ConfigMap) -> Option<Keys> {
+pub fn keys(object: &ConfigMap) -> Option<OperatorKeySet> {
     let labels = object.labels();
     let findable =
         labels.contains_key(FLEET_LABEL) && labels.get(KIND_LABEL).is_some_and(|kind| kind == KIND_KEYS);
-    Keys::parse(object.data.as_ref()?.get(KEYS_KEY)?).ok().filter(|_| findable)
+    OperatorKeySet::parse(object.data.as_ref()?.get(KEYS_KEY)?).ok().filter(|_| findable)
 }
 
 fn config_map(
@@ -181,11 +181,11 @@ fn config_map(
 
 /// The ConfigMap of a release as it is in the cluster.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Kept {
+pub struct ReleaseConfigMap {
     /// Whose document it is, by its name.
     pub uid: Uid,
     /// Which release, by its document; by its annotations where the document cannot be read.
-    pub key: Option<Key>,
+    pub key: Option<NamespacedName>,
     /// The document, or what is wrong with it.
     pub document: Result<Arc<RoutingConfig>, String>,
     /// The spec that was in effect when it was written, as it stands there.
@@ -200,7 +200,7 @@ pub struct Kept {
     pub intact: bool,
 }
 
-impl Kept {
+impl ReleaseConfigMap {
     /// Reads a ConfigMap of the fleet of this class; none if it is no release's.
     #[must_use]
     pub fn read(object: &ConfigMap, class: &ObjectName) -> Option<Self> {
@@ -210,11 +210,11 @@ impl Kept {
         let document = document(object, &uid);
         let key = match &document {
             Ok(document) => {
-                Some(Key::new(document.release.namespace.as_str(), document.release.name.as_str()))
+                Some(NamespacedName::new(document.release.namespace.as_str(), document.release.name.as_str()))
             }
-            Err(_) => annotated.map(|(namespace, name)| Key::new(namespace, name)),
+            Err(_) => annotated.map(|(namespace, name)| NamespacedName::new(namespace, name)),
         };
-        let annotated = annotated.map(|(namespace, name)| Key::new(namespace, name));
+        let annotated = annotated.map(|(namespace, name)| NamespacedName::new(namespace, name));
         let time = |name| annotation(name).map(str::parse::<Timestamp>);
         let times = [time(GONE_SINCE_ANNOTATION), time(WITHDRAWN_SINCE_ANNOTATION)];
         let of_class = object.labels().get(CLASS_LABEL).is_some_and(|label| label == class.as_str());
@@ -251,7 +251,7 @@ impl Kept {
 
     /// Whether nothing has to be written for `wanted`.
     #[must_use]
-    pub fn is(&self, wanted: &Wanted) -> bool {
+    pub fn is(&self, wanted: &DesiredConfigMap) -> bool {
         self.intact
             && (self.gone_since, self.withdrawn_since) == (wanted.gone_since, wanted.withdrawn_since)
             && self.accepted == wanted.accepted
@@ -304,13 +304,20 @@ mod tests {
         advance(&plan, &Progress::new(now), &Observation::default(), now).routing.unwrap()
     }
 
-    fn kept(edit: impl FnOnce(&mut ConfigMap), gone_since: Option<Timestamp>) -> (Kept, Wanted) {
+    fn kept(
+        edit: impl FnOnce(&mut ConfigMap),
+        gone_since: Option<Timestamp>,
+    ) -> (ReleaseConfigMap, DesiredConfigMap) {
         let withdrawn_since = gone_since;
-        let wanted =
-            Wanted { document: document(), accepted: Some("{}".into()), gone_since, withdrawn_since };
+        let wanted = DesiredConfigMap {
+            document: document(),
+            accepted: Some("{}".into()),
+            gone_since,
+            withdrawn_since,
+        };
         let mut object = wanted.object(&fleet(), Some("7")).unwrap();
         edit(&mut object);
-        (Kept::read(&object, &fleet().class).unwrap(), wanted)
+        (ReleaseConfigMap::read(&object, &fleet().class).unwrap(), wanted)
     }
 
     #[test]
@@ -352,7 +359,7 @@ mod tests {
         let document = document();
         let room = ROOM - document.to_json().unwrap().len();
         for (length, fits) in [(1000, true), (room, true), (room + 1, false)] {
-            let wanted = Wanted::live(Arc::clone(&document), Some("x".repeat(length).into()));
+            let wanted = DesiredConfigMap::live(Arc::clone(&document), Some("x".repeat(length).into()));
             assert_eq!(wanted.accepted.is_some(), fits, "{length}");
         }
     }
@@ -361,7 +368,7 @@ mod tests {
     fn a_config_map_of_another_name_is_not_ours() {
         let mut object = ConfigMap::default();
         object.metadata.name = Some("kube-root-ca.crt".into());
-        assert_eq!(Kept::read(&object, &fleet().class), None);
+        assert_eq!(ReleaseConfigMap::read(&object, &fleet().class), None);
     }
 
     #[test]

@@ -7,7 +7,7 @@
 //! all that two installations have in common.
 
 mod decision;
-pub mod possession;
+pub mod stale_documents;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -15,18 +15,18 @@ use std::time::Duration;
 
 use halftone_api::spec::ControllerStatus;
 use halftone_api::{GrayRelease, GrayReleaseStatus};
-use halftone_rollout::events::{Event, Reason};
+use halftone_rollout::events::{Event, EventReason};
 use jiff::Timestamp;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-pub use self::decision::{Order, Owner, Tally, owner};
-use crate::events::Events;
+pub use self::decision::{ClassOwner, HandOverOrder, OwnershipTally, owner};
+use crate::cluster_cache::ClusterCache;
+use crate::events::EventRecorder;
 use crate::lock::lock;
 use crate::metrics::Metrics;
-use crate::objects::{FleetRef, Kept};
-use crate::pages::Notices;
-use crate::world::World;
+use crate::objects::{FleetRef, ReleaseConfigMap};
+use crate::pages::ReadinessNotices;
 
 /// At rest, too, one status is written this often.
 const BEAT: Duration = Duration::from_secs(240);
@@ -37,7 +37,7 @@ const LOOK: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct Ownership {
     us: Option<String>,
-    standing: watch::Sender<(Owner, Tally)>,
+    standing: watch::Sender<(ClassOwner, OwnershipTally)>,
     beat: Mutex<Instant>,
     /// Whether the API server dropped `status.controller` from the last status: its definition is older than ours.
     is_dropped: AtomicBool,
@@ -47,8 +47,8 @@ impl Ownership {
     /// That of the installation `us`. Without a name nobody else is asked about.
     #[must_use]
     pub fn new(us: Option<String>) -> Self {
-        let owner = if us.is_some() { Owner::Unknown } else { Owner::Us };
-        let standing = watch::Sender::new((owner, Tally::default()));
+        let owner = if us.is_some() { ClassOwner::Unknown } else { ClassOwner::Us };
+        let standing = watch::Sender::new((owner, OwnershipTally::default()));
         Self { us, standing, beat: Mutex::new(Instant::now()), is_dropped: AtomicBool::new(false) }
     }
 
@@ -60,14 +60,14 @@ impl Ownership {
 
     /// Where changes are told.
     #[must_use]
-    pub fn hear(&self) -> watch::Receiver<(Owner, Tally)> {
+    pub fn hear(&self) -> watch::Receiver<(ClassOwner, OwnershipTally)> {
         self.standing.subscribe()
     }
 
     /// Whether it is known who looks after the class.
     #[must_use]
     pub fn is_known(&self) -> bool {
-        self.standing.borrow().0 != Owner::Unknown
+        self.standing.borrow().0 != ClassOwner::Unknown
     }
 
     /// Whether a release is to be left to the installation that its status names. One that a cluster restored from
@@ -80,18 +80,18 @@ impl Ownership {
         // What an installation that hands over to us has not offered yet is its own.
         let keeps = || tally.is_ahead(&controller.id, us) || tally.offered(&controller.id, us) > 0;
         match owner {
-            Owner::Unknown | Owner::Another(_) => true,
-            Owner::UsByForce(_) | Owner::Us => {
+            ClassOwner::Unknown | ClassOwner::Another(_) => true,
+            ClassOwner::UsByForce(_) | ClassOwner::Us => {
                 is_there(controller, owner, tally, now) && !is_offered && keeps()
             }
             // Two that hand over to each other would never end.
-            Owner::HandingOver(_) => is_there(controller, owner, tally, now),
+            ClassOwner::HandingOver(_) => is_there(controller, owner, tally, now),
         }
     }
 
     /// Whether another installation looks after a release, and is there.
     #[must_use]
-    pub fn is_with_another(&self, controller: Option<&ControllerStatus>, now: Timestamp) -> bool {
+    pub fn is_owned_by_live_other(&self, controller: Option<&ControllerStatus>, now: Timestamp) -> bool {
         let (owner, tally) = &*self.standing.borrow();
         self.other(controller).is_some_and(|(_, controller)| is_there(controller, owner, tally, now))
     }
@@ -126,7 +126,7 @@ impl Ownership {
         Some(ControllerStatus {
             seen_at: Some(now),
             since_revision: self.since(before).cast_signed(),
-            accepted_spec: accepted.map(possession::digest),
+            accepted_spec: accepted.map(stale_documents::digest),
             ..named
         })
     }
@@ -134,20 +134,20 @@ impl Ownership {
     /// The revision from which on we have a release with this status, 0 if no other installation had it.
     #[must_use]
     pub fn since(&self, status: Option<&GrayReleaseStatus>) -> u64 {
-        self.us().zip(status).map_or(0, |(us, status)| possession::since(us, status))
+        self.us().zip(status).map_or(0, |(us, status)| stale_documents::since(us, status))
     }
 
     /// Whether the spec beside a document of ours may be in effect.
     #[must_use]
-    pub fn may_go_on_from(&self, release: &GrayRelease, kept: &Kept) -> bool {
-        !possession::is_past(self.since(release.status.as_ref()), kept)
-            || possession::may_be_in_effect(kept.accepted.as_deref(), release.controller())
+    pub fn may_go_on_from(&self, release: &GrayRelease, kept: &ReleaseConfigMap) -> bool {
+        !stale_documents::is_past(self.since(release.status.as_ref()), kept)
+            || stale_documents::may_be_in_effect(kept.accepted.as_deref(), release.controller())
     }
 
     /// We, and whom we hand over to.
     fn named(&self) -> Option<ControllerStatus> {
         let hand_over_to = match &self.standing.borrow().0 {
-            Owner::HandingOver(to) => Some(to.clone()),
+            ClassOwner::HandingOver(to) => Some(to.clone()),
             _ => None,
         };
         Some(ControllerStatus { id: self.us.clone()?, hand_over_to, ..ControllerStatus::default() })
@@ -167,7 +167,12 @@ impl Ownership {
     }
 
     /// Takes the decision. Returns it if it is another one than before, and whether a person's order is over.
-    fn look(&self, fleet: &FleetRef, world: &World, now: Timestamp) -> Option<(Option<Owner>, bool)> {
+    fn look(
+        &self,
+        fleet: &FleetRef,
+        world: &ClusterCache,
+        now: Timestamp,
+    ) -> Option<(Option<ClassOwner>, bool)> {
         let us = self.us.as_deref()?;
         if !world.is_synced(&fleet.class) {
             return None;
@@ -188,12 +193,17 @@ impl Ownership {
 }
 
 /// Whether the installation that a status names is there, for an owner like this.
-fn is_there(controller: &ControllerStatus, owner: &Owner, tally: &Tally, now: Timestamp) -> bool {
+fn is_there(
+    controller: &ControllerStatus,
+    owner: &ClassOwner,
+    tally: &OwnershipTally,
+    now: Timestamp,
+) -> bool {
     let mut them = tally.held(&controller.id);
     // The tally is a moment old.
     them.seen_at = them.seen_at.max(controller.seen_at);
     match owner {
-        Owner::UsByForce(at) => them.is_alive_since(*at, now),
+        ClassOwner::UsByForce(at) => them.is_alive_since(*at, now),
         _ => them.is_alive(now),
     }
 }
@@ -206,19 +216,24 @@ fn says(controller: Option<&ControllerStatus>, other: Option<&ControllerStatus>)
 
 /// Where what follows is told.
 #[derive(Debug, Clone)]
-pub struct Told {
+pub struct OwnershipSinks {
     /// For `/metrics`.
     pub metrics: Arc<Metrics>,
     /// For people.
-    pub events: Events,
+    pub events: EventRecorder,
     /// The pod of this process.
     pub pod: String,
     /// For `/readyz`.
-    pub notices: Arc<Notices>,
+    pub notices: Arc<ReadinessNotices>,
 }
 
 /// Takes the decision again and again.
-pub async fn follow(ownership: Arc<Ownership>, fleet: FleetRef, world: Arc<World>, told: Told) {
+pub async fn follow(
+    ownership: Arc<Ownership>,
+    fleet: FleetRef,
+    world: Arc<ClusterCache>,
+    told: OwnershipSinks,
+) {
     let Some(us) = ownership.us.clone() else { return };
     loop {
         let now = Timestamp::now();
@@ -233,16 +248,16 @@ pub async fn follow(ownership: Arc<Ownership>, fleet: FleetRef, world: Arc<World
     }
 }
 
-fn tell(us: &str, fleet: &FleetRef, owner: &Owner, told: &Told, now: Timestamp) {
+fn tell(us: &str, fleet: &FleetRef, owner: &ClassOwner, told: &OwnershipSinks, now: Timestamp) {
     let class = &fleet.class;
     told.metrics.owns(class.as_str(), owner.may_lead());
     told.notices.put(class.as_str(), None);
     match owner {
-        Owner::Unknown => {}
-        Owner::Us | Owner::UsByForce(_) => {
+        ClassOwner::Unknown => {}
+        ClassOwner::Us | ClassOwner::UsByForce(_) => {
             tracing::info!(fleet = %class, installation = us, "this installation looks after the class")
         }
-        Owner::HandingOver(to) => {
+        ClassOwner::HandingOver(to) => {
             let what = format!(
                 "class {class} is offered to the installation {to}; {us} goes on looking after each release until {to} \
                  has taken it, which waits where the newest spec is refused. To keep the class: kubectl halftone hand-over --class {class} --to {us}"
@@ -250,15 +265,15 @@ fn tell(us: &str, fleet: &FleetRef, owner: &Owner, told: &Told, now: Timestamp) 
             tracing::info!(fleet = %class, "HandingOver: {what}");
             told.notices.put(class.as_str(), Some(format!("HandingOver: {what}")));
         }
-        Owner::Another(other) => {
+        ClassOwner::Another(other) => {
             let what = format!(
                 "class {class} belongs to the installation {other}, so {us} touches none of its releases; \
                  use another class here, or run: kubectl halftone hand-over --class {class} --to {us}"
             );
             tracing::warn!(fleet = %class, "ClassNotOurs: {what}");
             told.notices.put(class.as_str(), Some(format!("ClassNotOurs: {what}")));
-            let event = Event::new(Reason::ClassNotOurs, what);
-            told.events.tell_of_pod(fleet.namespace.as_str(), &told.pod, event, now);
+            let event = Event::new(EventReason::ClassNotOurs, what);
+            told.events.emit_for_pod(fleet.namespace.as_str(), &told.pod, event, now);
         }
     }
 }
@@ -273,8 +288,8 @@ mod testing {
         "2026-11-21T10:00:00Z".parse().unwrap()
     }
 
-    pub(super) fn order(text: &str) -> Order {
-        Order::read(text)
+    pub(super) fn order(text: &str) -> HandOverOrder {
+        HandOverOrder::read(text)
     }
 
     pub(super) fn seen(id: &str, minutes_ago: i64) -> ControllerStatus {
@@ -287,8 +302,8 @@ mod testing {
     }
 
     /// So many releases of `a/a`, of `b/b` (seen so many minutes ago), and of nobody.
-    pub(super) fn tally(a: usize, (b, minutes): (usize, i64), nobody: usize) -> Tally {
-        let mut tally = Tally::default();
+    pub(super) fn tally(a: usize, (b, minutes): (usize, i64), nobody: usize) -> OwnershipTally {
+        let mut tally = OwnershipTally::default();
         (0..a).for_each(|_| tally.add(Some(&seen("a/a", 0)), true));
         (0..b).for_each(|_| tally.add(Some(&seen("b/b", minutes)), true));
         (0..nobody).for_each(|_| tally.add(None, true));
@@ -302,7 +317,7 @@ mod tests {
     use super::*;
 
     /// The installation `us`, which knows this.
-    fn ownership(us: &str, order: Option<&Order>, tally: &Tally) -> Ownership {
+    fn ownership(us: &str, order: Option<&HandOverOrder>, tally: &OwnershipTally) -> Ownership {
         let ownership = Ownership::new(Some(us.into()));
         ownership.standing.send_replace((owner(us, order, tally, now()), tally.clone()));
         ownership
@@ -315,17 +330,21 @@ mod tests {
     #[test]
     fn a_release_of_another_is_left_alone_unless_that_one_is_gone_or_has_fewer() {
         let ownership = Ownership::new(Some("a/a".into()));
-        let is_anothers = |owner: Owner, tally: Tally, controller: Option<&ControllerStatus>| {
-            ownership.standing.send_replace((owner, tally));
-            ownership.is_anothers(controller, now())
-        };
+        let is_anothers =
+            |owner: ClassOwner, tally: OwnershipTally, controller: Option<&ControllerStatus>| {
+                ownership.standing.send_replace((owner, tally));
+                ownership.is_anothers(controller, now())
+            };
         let b = seen("b/b", 0);
-        assert!(is_anothers(Owner::Unknown, Tally::default(), Some(&b)), "before anything is known");
-        assert!(is_anothers(Owner::Another("b/b".into()), tally(0, (3, 0), 0), Some(&b)));
-        assert!(is_anothers(Owner::Us, tally(2, (3, 0), 4), Some(&b)), "it has more than we");
-        assert!(!is_anothers(Owner::Us, tally(3, (1, 0), 0), Some(&b)), "a stray is adopted");
-        assert!(!is_anothers(Owner::Us, tally(0, (3, 11), 0), Some(&seen("b/b", 11))), "it is gone");
-        assert!(!is_anothers(Owner::Us, tally(3, (1, 0), 1), None), "nobody's");
+        assert!(
+            is_anothers(ClassOwner::Unknown, OwnershipTally::default(), Some(&b)),
+            "before anything is known"
+        );
+        assert!(is_anothers(ClassOwner::Another("b/b".into()), tally(0, (3, 0), 0), Some(&b)));
+        assert!(is_anothers(ClassOwner::Us, tally(2, (3, 0), 4), Some(&b)), "it has more than we");
+        assert!(!is_anothers(ClassOwner::Us, tally(3, (1, 0), 0), Some(&b)), "a stray is adopted");
+        assert!(!is_anothers(ClassOwner::Us, tally(0, (3, 11), 0), Some(&seen("b/b", 11))), "it is gone");
+        assert!(!is_anothers(ClassOwner::Us, tally(3, (1, 0), 1), None), "nobody's");
         assert!(!Ownership::new(None).is_anothers(Some(&b), now()), "without a name nobody is asked about");
     }
 

@@ -4,14 +4,16 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use halftone_daemon::pages::{self, Answer, OPENMETRICS, Rendering, TEXT, page, shared_page, unless_read};
+use halftone_daemon::pages::{
+    self, OPENMETRICS, PageCache, PageResponse, TEXT, page, shared_page, unless_read,
+};
 use hyper::body::Incoming;
 use hyper::{Request, StatusCode};
 use tokio::net::TcpListener;
 
+use crate::cluster_cache::ClusterCache;
 use crate::lock::lock;
 use crate::metrics::Metrics;
-use crate::world::World;
 
 /// Connections at once: probes and a few scrapers.
 const CONNECTIONS: usize = 64;
@@ -19,8 +21,13 @@ const CONNECTIONS: usize = 64;
 const SCRAPES_SHARED: Duration = Duration::from_secs(1);
 
 /// Accepts until the task is dropped.
-pub async fn serve(listener: TcpListener, world: Arc<World>, notices: Arc<Notices>, metrics: Arc<Metrics>) {
-    let scrape = Rendering::shared_for(SCRAPES_SHARED);
+pub async fn serve(
+    listener: TcpListener,
+    world: Arc<ClusterCache>,
+    notices: Arc<ReadinessNotices>,
+    metrics: Arc<Metrics>,
+) {
+    let scrape = PageCache::shared_for(SCRAPES_SHARED);
     let answer = move |request: Request<Incoming>| {
         let (world, notices) = (Arc::clone(&world), Arc::clone(&notices));
         let (metrics, scrape) = (Arc::clone(&metrics), scrape.clone());
@@ -31,9 +38,9 @@ pub async fn serve(listener: TcpListener, world: Arc<World>, notices: Arc<Notice
 
 /// What a person who looks at `/readyz` should know, by class. None of it makes the process less ready.
 #[derive(Debug, Default)]
-pub struct Notices(Mutex<BTreeMap<String, String>>);
+pub struct ReadinessNotices(Mutex<BTreeMap<String, String>>);
 
-impl Notices {
+impl ReadinessNotices {
     /// This is to be known of a class from now on; none for nothing.
     pub fn put(&self, class: &str, notice: Option<String>) {
         let mut notices = lock(&self.0);
@@ -50,10 +57,10 @@ impl Notices {
 
 async fn answer(
     request: &Request<Incoming>,
-    (world, notices): (&World, &Notices),
+    (world, notices): (&ClusterCache, &ReadinessNotices),
     metrics: Arc<Metrics>,
-    scrape: &Rendering,
-) -> Answer {
+    scrape: &PageCache,
+) -> PageResponse {
     if let Some(refused) = unless_read(request.method()) {
         return refused;
     }

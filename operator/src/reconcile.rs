@@ -5,8 +5,8 @@
 //! not as we thought makes the turn void: the next one reads everything anew.
 
 mod apply;
+mod deletion;
 mod dereference;
-mod leave;
 mod observe;
 mod plan;
 mod report_status;
@@ -17,34 +17,34 @@ use std::time::Duration;
 use halftone_api::fleet::{CLASS_UNKNOWN, FleetDeclaration, FleetDeclarations};
 use halftone_api::spec::ControllerStatus;
 use halftone_api::{GrayRelease, GrayReleaseStatus};
-use halftone_rollout::advance::{self, BUSY, IDLE, Turn};
+use halftone_rollout::advance::{self, AdvanceResult, BUSY, IDLE};
 use halftone_rollout::clock::Now;
 use halftone_rollout::events::Event;
 use halftone_rollout::observation::Observation;
-use halftone_routing::config::State;
+use halftone_routing::document::ReleaseState;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use tokio::time::Instant;
 
-use self::dereference::Subject;
-use self::observe::Observed;
+use self::dereference::ResolvedObject;
+use self::observe::ObservedRelease;
+use crate::api_client::ApiClient;
+use crate::claim_index::ReleaseClaim;
 use crate::clock::Clock;
-use crate::cluster::Cluster;
-use crate::conflicts::Claim;
-use crate::desk::{Desk, Tracked};
+use crate::cluster_cache::ClusterCache;
 use crate::error::Error;
-use crate::events::Events;
-use crate::left::LeftClasses;
+use crate::events::EventRecorder;
 use crate::lock::lock;
 use crate::metrics::Metrics;
-use crate::names::Key;
-use crate::objects::{FleetRef, Kept};
+use crate::names::NamespacedName;
+use crate::objects::{FleetRef, ReleaseConfigMap};
 use crate::ownership::Ownership;
-use crate::roster::Roster;
-use crate::world::World;
+use crate::proxy_roster::ProxyRoster;
+use crate::release_cache::{ReleaseCache, ReleaseRecord};
+use crate::retired_fleets::RetiredClasses;
 
 /// What the turns of a fleet's releases have in common.
 #[derive(Debug)]
-pub struct Context {
+pub struct ReconcileContext {
     /// The fleet.
     pub fleet: FleetRef,
     /// As it is declared.
@@ -56,74 +56,75 @@ pub struct Context {
     /// The fleet has left our configuration: its documents stay as they are until they can go.
     pub leaving: bool,
     /// All fleets that have left.
-    pub left: Arc<LeftClasses>,
+    pub left: Arc<RetiredClasses>,
     /// The API server, written to under the fleet's mandate.
-    pub cluster: Cluster,
+    pub cluster: ApiClient,
     /// What the watches have brought.
-    pub world: Arc<World>,
+    pub world: Arc<ClusterCache>,
     /// What the proxies have said.
-    pub roster: Arc<Mutex<Roster>>,
+    pub roster: Arc<Mutex<ProxyRoster>>,
     /// What is remembered.
-    pub desk: Mutex<Desk>,
+    pub desk: Mutex<ReleaseCache>,
     /// The clocks.
     pub clock: Clock,
     /// What is counted.
     pub metrics: Arc<Metrics>,
     /// What people are told.
-    pub events: Events,
+    pub events: EventRecorder,
     /// Which installation looks after the class.
     pub ownership: Arc<Ownership>,
 }
 
 /// What a turn has led to.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Ended {
+pub struct ReconcileResult {
     /// When the next turn is due; none if nothing is left to do until something changes.
     pub wake_after: Option<Duration>,
     /// Other releases that may see something new now.
-    pub concerned: Vec<Key>,
+    pub concerned: Vec<NamespacedName>,
 }
 
 /// A release that exists, with all its documents.
 #[derive(Debug)]
-pub(crate) struct Live {
-    pub(crate) tracked: Box<Tracked>,
+pub(crate) struct LiveRelease {
+    pub(crate) tracked: Box<ReleaseRecord>,
     /// The object.
     pub(crate) object: Arc<GrayRelease>,
     /// Its own ConfigMap.
-    pub(crate) kept: Option<Kept>,
+    pub(crate) kept: Option<ReleaseConfigMap>,
     /// That of the object of the same name before it.
-    pub(crate) predecessor: Option<Kept>,
+    pub(crate) predecessor: Option<ReleaseConfigMap>,
     /// Those of objects before that one, which nobody goes on from.
-    pub(crate) superseded: Vec<Kept>,
+    pub(crate) superseded: Vec<ReleaseConfigMap>,
 }
 
-impl Context {
+impl ReconcileContext {
     /// Tells people what has happened to a release, and counts it.
     pub(crate) fn tell(&self, object: &GrayRelease, event: Event) {
         self.metrics.happened(self.fleet.class.as_str(), event.reason.to_string());
-        self.metrics.per_release().happened(&Key::of(object), event.reason);
+        self.metrics.per_release().happened(&NamespacedName::of(object), event.reason);
         self.events.tell(object, event, self.clock.now().wall);
     }
 
-    pub(crate) fn desk(&self) -> MutexGuard<'_, Desk> {
+    pub(crate) fn desk(&self) -> MutexGuard<'_, ReleaseCache> {
         lock(&self.desk)
     }
 
-    pub(crate) fn roster(&self) -> MutexGuard<'_, Roster> {
+    pub(crate) fn roster(&self) -> MutexGuard<'_, ProxyRoster> {
         lock(&self.roster)
     }
 
     /// What a release claims by the first of these documents that is not withdrawn, else by the first of all.
-    pub(crate) fn claim<'k>(&self, kept: impl Iterator<Item = &'k Kept> + Clone) -> Claim {
+    pub(crate) fn claim<'k>(&self, kept: impl Iterator<Item = &'k ReleaseConfigMap> + Clone) -> ReleaseClaim {
         let mut read = kept.filter(|kept| kept.live().is_some());
-        let withdrawn = |kept: &&Kept| kept.live().is_some_and(|live| live.state == State::Withdrawn);
+        let withdrawn =
+            |kept: &&ReleaseConfigMap| kept.live().is_some_and(|live| live.state == ReleaseState::Withdrawn);
         let first = read.clone().find(|kept| !withdrawn(kept)).or_else(|| read.next());
         let (reserve, now) = (self.declaration.times.host_reserve, self.clock.now().wall);
-        Claim {
-            live: first.and_then(Kept::live).cloned(),
+        ReleaseClaim {
+            live: first.and_then(ReleaseConfigMap::live).cloned(),
             reserved: first.and_then(|kept| kept.reserved(reserve, now)),
-            ..Claim::default()
+            ..ReleaseClaim::default()
         }
     }
 
@@ -134,7 +135,7 @@ impl Context {
         self.fleet.class.as_str() == class
             || (self.takes_strays
                 && self.fleets.find(class).is_none()
-                && self.left.is_nobodys(class)
+                && self.left.is_unowned(class)
                 && self.may_tell(release))
     }
 
@@ -146,12 +147,12 @@ impl Context {
         let (status, now) = (release.status.as_ref(), self.clock.now().wall);
         let controller = release.controller();
         self.ownership.is_anothers(controller, now)
-            || (status.is_some_and(is_held_back) && self.ownership.is_with_another(controller, now))
+            || (status.is_some_and(is_held_back) && self.ownership.is_owned_by_live_other(controller, now))
     }
 
     /// Whether a release of a fleet that has left is served by an installation elsewhere now, whose proxies have its
     /// document. One in our own namespace would have the same ConfigMaps.
-    pub(crate) fn has_let_go_of(&self, release: &GrayRelease) -> bool {
+    pub(crate) fn is_served_elsewhere(&self, release: &GrayRelease) -> bool {
         let Some(status) = release.status.as_ref().filter(|_| self.leaving && self.ownership.is_known())
         else {
             return false;
@@ -210,32 +211,38 @@ fn is_untold(release: &GrayRelease) -> bool {
 ///
 /// # Errors
 /// The turn is void, and another one is due after a pause.
-pub async fn reconcile(context: &Context, key: &Key) -> Result<Ended, Error> {
+pub async fn reconcile(context: &ReconcileContext, key: &NamespacedName) -> Result<ReconcileResult, Error> {
     let subject = context.step_async("dereference", dereference::dereference(context, key)).await?;
     let ended = match subject {
-        Subject::Nothing => {
+        ResolvedObject::Nothing => {
             let concerned = context.desk().forget(key).into_iter().collect();
             context.metrics.per_release().forget(key);
-            Ok(Ended { wake_after: None, concerned })
+            Ok(ReconcileResult { wake_after: None, concerned })
         }
-        Subject::Served(kept) => {
+        ResolvedObject::Served(kept) => {
             context.metrics.per_release().forget(key);
             let claim = context.claim(kept.iter());
             let concerned = context.desk().keep_claim(key, claim).into_iter().collect();
             // Whoever looks after it may be gone some day.
-            Ok(Ended { wake_after: Some(IDLE), concerned })
+            Ok(ReconcileResult { wake_after: Some(IDLE), concerned })
         }
         // The watches that are under way wake it.
-        Subject::Unknown => Ok(Ended { wake_after: Some(IDLE), concerned: Vec::new() }),
-        Subject::HandedOver(left) => context.step_async("leave", leave::let_go(context, key, left)).await,
-        Subject::Gone(left) => context.step_async("leave", leave::leave(context, key, left)).await,
-        Subject::Live(live) => Box::pin(turn(context, key, *live)).await,
+        ResolvedObject::Unknown => Ok(ReconcileResult { wake_after: Some(IDLE), concerned: Vec::new() }),
+        ResolvedObject::HandedOver(left) => {
+            context.step_async("leave", deletion::drop_handed_over(context, key, left)).await
+        }
+        ResolvedObject::Gone(left) => context.step_async("leave", deletion::leave(context, key, left)).await,
+        ResolvedObject::Live(live) => Box::pin(turn(context, key, *live)).await,
     };
     context.metrics.reconciled(context.fleet.class.as_str());
     ended
 }
 
-async fn turn(context: &Context, key: &Key, mut live: Live) -> Result<Ended, Error> {
+async fn turn(
+    context: &ReconcileContext,
+    key: &NamespacedName,
+    mut live: LiveRelease,
+) -> Result<ReconcileResult, Error> {
     let now = context.clock.now();
     context.step("plan", || plan::plan(context, &mut live));
     let observed = context.step("observe", || observe::observe(context, key, &mut live));
@@ -243,7 +250,7 @@ async fn turn(context: &Context, key: &Key, mut live: Live) -> Result<Ended, Err
     // Once: a second recording would be written beside the first.
     tracing::Span::current().record("revision", turn.progress.revision());
     let hands_over = observed.seen.handing_over.is_some();
-    let mut concerned: Vec<Key> = observed.concerned.iter().cloned().collect();
+    let mut concerned: Vec<NamespacedName> = observed.concerned.iter().cloned().collect();
     let found_unreadable = live.tracked.unreadable.is_some();
     let done = Box::pin(carry_out(context, &mut live, &mut turn, observed, now)).await;
     if found_unreadable {
@@ -274,10 +281,10 @@ async fn turn(context: &Context, key: &Key, mut live: Live) -> Result<Ended, Err
     }
     drop(desk);
     let soonest = done?.map_or(wake_after, |wait| wait.min(wake_after));
-    Ok(Ended { wake_after: Some(soonest), concerned })
+    Ok(ReconcileResult { wake_after: Some(soonest), concerned })
 }
 
-fn decide(tracked: &Tracked, seen: &Observation, now: Now) -> Turn {
+fn decide(tracked: &ReleaseRecord, seen: &Observation, now: Now) -> AdvanceResult {
     match &tracked.plan {
         Ok(plan) => advance::advance(plan, &tracked.progress, seen, now),
         Err(obstacle) => advance::refuse(obstacle, &tracked.progress, seen, now),
@@ -286,10 +293,10 @@ fn decide(tracked: &Tracked, seen: &Observation, now: Now) -> Turn {
 
 /// Writes what has to be written, in this order. Says when documents of earlier objects want another look.
 async fn carry_out(
-    context: &Context,
-    live: &mut Live,
-    turn: &mut Turn,
-    observed: Observed,
+    context: &ReconcileContext,
+    live: &mut LiveRelease,
+    turn: &mut AdvanceResult,
+    observed: ObservedRelease,
     now: Now,
 ) -> Result<Option<Duration>, Error> {
     let applying = Box::pin(apply::apply(context, live, turn, observed, now));
@@ -298,7 +305,8 @@ async fn carry_out(
         return applied.map(|()| None);
     }
     // What could not be written is a part of where the release stands.
-    let (key, class, status) = (Key::of(&*live.object), context.fleet.class.as_str(), turn.progress.status());
+    let (key, class, status) =
+        (NamespacedName::of(&*live.object), context.fleet.class.as_str(), turn.progress.status());
     context.metrics.per_release().stands(&key, class, &live.object, &status);
     let reported = match applied {
         Err(Error::Unwritten(_)) => Ok(()),
@@ -308,5 +316,5 @@ async fn carry_out(
         }
     };
     applied.and(reported)?;
-    leave::clear(context, live, turn.replaced()).await
+    deletion::clear(context, live, turn.replaced()).await
 }

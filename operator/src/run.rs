@@ -12,30 +12,30 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use crate::api_client::ApiClient;
 use crate::clock::Clock;
-use crate::cluster::Cluster;
-use crate::collect::Collector;
+use crate::cluster_cache::{ClusterCache, fleet_ref};
+use crate::crd_check;
 use crate::credentials::Credentials;
-use crate::definition;
-use crate::events::Events;
-use crate::lease::Candidate;
-use crate::left::{self, LeftClasses};
-use crate::mandate::Mandate;
+use crate::events::EventRecorder;
+use crate::fleet_controller::FleetController;
+use crate::leader_elector::LeaderElector;
+use crate::leader_mandate::LeaderMandate;
 use crate::metrics::Metrics;
 use crate::objects::FleetRef;
-use crate::ownership::{self, Ownership, Told};
-use crate::pages::{self, Notices};
-use crate::reconcile::Context;
-use crate::roster::Roster;
-use crate::worker::Worker;
-use crate::world::{World, fleet_ref};
+use crate::ownership::{self, Ownership, OwnershipSinks};
+use crate::pages::{self, ReadinessNotices};
+use crate::proxy_roster::ProxyRoster;
+use crate::reconcile::ReconcileContext;
+use crate::report_collector::ReportCollector;
+use crate::retired_fleets::{self, RetiredClasses};
 
 /// Shutdown takes no longer: less than the 30 s that a pod has.
 const SHUTDOWN: Duration = Duration::from_secs(10);
 
 /// What an operator is started with.
 #[derive(Debug)]
-pub struct Options {
+pub struct OperatorOptions {
     /// The fleets and the namespaces.
     pub fleets: FleetDeclarations,
     /// One file for each class.
@@ -45,31 +45,47 @@ pub struct Options {
 }
 
 /// What the parts of all fleets have in common.
-struct Shared {
+struct OperatorContext {
     client: Client,
     fleets: Arc<FleetDeclarations>,
     token_dir: PathBuf,
     identity: String,
     signer: Arc<Signer>,
-    world: Arc<World>,
+    world: Arc<ClusterCache>,
     metrics: Arc<Metrics>,
-    notices: Arc<Notices>,
-    events: Events,
+    notices: Arc<ReadinessNotices>,
+    events: EventRecorder,
     clock: Clock,
-    left: Arc<LeftClasses>,
+    left: Arc<RetiredClasses>,
 }
 
 /// Runs until `ended`.
-pub async fn run(client: Client, options: Options, listener: TcpListener, ended: impl Future<Output = ()>) {
-    let Options { fleets, token_dir, identity } = options;
+pub async fn run(
+    client: Client,
+    options: OperatorOptions,
+    listener: TcpListener,
+    ended: impl Future<Output = ()>,
+) {
+    let OperatorOptions { fleets, token_dir, identity } = options;
     let (fleets, metrics) = (Arc::new(fleets), Arc::new(Metrics::new()));
-    let world = World::new(client.clone(), &fleets, Arc::clone(&metrics));
-    let (events, writing) = Events::start(client.clone(), identity.clone(), Arc::clone(&metrics));
+    let world = ClusterCache::new(client.clone(), &fleets, Arc::clone(&metrics));
+    let (events, writing) = EventRecorder::start(client.clone(), identity.clone(), Arc::clone(&metrics));
     let signer = Signer::generate().expect("the system has random bytes, or TLS would not work either");
-    let (signer, notices, clock) = (Arc::new(signer), Arc::<Notices>::default(), Clock::start());
-    let left = Arc::<LeftClasses>::default();
-    let shared =
-        Shared { client, fleets, token_dir, identity, signer, world, metrics, notices, events, clock, left };
+    let (signer, notices, clock) = (Arc::new(signer), Arc::<ReadinessNotices>::default(), Clock::start());
+    let left = Arc::<RetiredClasses>::default();
+    let shared = OperatorContext {
+        client,
+        fleets,
+        token_dir,
+        identity,
+        signer,
+        world,
+        metrics,
+        notices,
+        events,
+        clock,
+        left,
+    };
     let mut background = JoinSet::new();
     background.spawn(writing);
     shared.serve(&mut background, listener);
@@ -89,7 +105,7 @@ pub async fn run(client: Client, options: Options, listener: TcpListener, ended:
     let mut ended = std::pin::pin!(ended);
     tokio::select! {
         () = &mut ended => {}
-        found = left::find(&shared.client, &shared.fleets, &shared.left) => {
+        found = retired_fleets::find(&shared.client, &shared.fleets, &shared.left) => {
             for declaration in found {
                 if let Some(worker) = shared.leaving(&declaration, mandates.first(), &mut background) {
                     workers.spawn(worker.run(set(stopped.clone())));
@@ -111,7 +127,7 @@ pub async fn run(client: Client, options: Options, listener: TcpListener, ended:
     }
 }
 
-impl Shared {
+impl OperatorContext {
     /// The pages, and what has to do with no fleet.
     fn serve(&self, background: &mut JoinSet<()>, listener: TcpListener) {
         let (world, notices, metrics) = (&self.world, &self.notices, &self.metrics);
@@ -119,7 +135,7 @@ impl Shared {
         let (pages_notices, pages_metrics) = told();
         background.spawn(pages::serve(listener, Arc::clone(world), pages_notices, pages_metrics));
         let (notices, metrics) = told();
-        background.spawn(definition::follow(self.client.clone(), notices, metrics));
+        background.spawn(crd_check::follow(self.client.clone(), notices, metrics));
     }
 
     /// The parts of one fleet.
@@ -129,12 +145,12 @@ impl Shared {
         declaration: &FleetDeclaration,
         takes_strays: bool,
         background: &mut JoinSet<()>,
-    ) -> (Candidate, Mandate, Worker) {
+    ) -> (LeaderElector, LeaderMandate, FleetController) {
         let ownership = self.ownership(&fleet, background);
         let tools = (&*ownership, Arc::clone(&self.metrics));
         let (candidate, terms) =
-            Candidate::new(self.client.clone(), fleet.clone(), &self.identity, self.clock, tools);
-        let mandate = Mandate::new(terms);
+            LeaderElector::new(self.client.clone(), fleet.clone(), &self.identity, self.clock, tools);
+        let mandate = LeaderMandate::new(terms);
         let worker = self.worker((fleet, declaration), ownership, &mandate, (takes_strays, false));
         (candidate, mandate, worker)
     }
@@ -143,9 +159,9 @@ impl Shared {
     fn leaving(
         &self,
         declaration: &FleetDeclaration,
-        mandate: Option<&Mandate>,
+        mandate: Option<&LeaderMandate>,
         background: &mut JoinSet<()>,
-    ) -> Option<Worker> {
+    ) -> Option<FleetController> {
         let (fleet, mandate) = (fleet_ref(declaration)?, mandate?);
         tracing::warn!(fleet = %fleet.class, "the fleet has left the configuration; its documents stay while releases use it");
         self.world.add_left(&fleet);
@@ -157,14 +173,14 @@ impl Shared {
         &self,
         (fleet, declaration): (FleetRef, &FleetDeclaration),
         ownership: Arc<Ownership>,
-        mandate: &Mandate,
+        mandate: &LeaderMandate,
         (takes_strays, leaving): (bool, bool),
-    ) -> Worker {
+    ) -> FleetController {
         self.metrics.begin(fleet.class.as_str());
-        let roster = Arc::new(Mutex::new(Roster::new(Instant::now())));
-        let cluster = Cluster::new(self.client.clone(), mandate.clone());
+        let roster = Arc::new(Mutex::new(ProxyRoster::new(Instant::now())));
+        let cluster = ApiClient::new(self.client.clone(), mandate.clone());
         let collector = self.collector(&fleet, &roster, &cluster);
-        let context = Context {
+        let context = ReconcileContext {
             fleet,
             declaration: declaration.clone(),
             fleets: Arc::clone(&self.fleets),
@@ -180,12 +196,12 @@ impl Shared {
             events: self.events.clone(),
             ownership,
         };
-        Worker::new(Arc::new(context), collector, mandate.clone())
+        FleetController::new(Arc::new(context), collector, mandate.clone())
     }
 
     fn ownership(&self, fleet: &FleetRef, background: &mut JoinSet<()>) -> Arc<Ownership> {
         let ownership = Arc::new(Ownership::new(self.fleets.installation.clone()));
-        let told = Told {
+        let told = OwnershipSinks {
             metrics: Arc::clone(&self.metrics),
             events: self.events.clone(),
             pod: self.identity.clone(),
@@ -196,12 +212,17 @@ impl Shared {
         ownership
     }
 
-    fn collector(&self, fleet: &FleetRef, roster: &Arc<Mutex<Roster>>, cluster: &Cluster) -> Collector {
+    fn collector(
+        &self,
+        fleet: &FleetRef,
+        roster: &Arc<Mutex<ProxyRoster>>,
+        cluster: &ApiClient,
+    ) -> ReportCollector {
         let bearer = self.token_dir.join(fleet.class.as_str());
         let of_us = (Arc::clone(&self.signer), &*self.identity);
         let credentials = Credentials::new(fleet.clone(), of_us, bearer, cluster.clone());
         let tools = (self.clock, Arc::clone(&self.metrics), self.events.clone());
-        Collector::new(fleet.clone(), credentials, Arc::clone(&self.world), Arc::clone(roster), tools)
+        ReportCollector::new(fleet.clone(), credentials, Arc::clone(&self.world), Arc::clone(roster), tools)
     }
 }
 

@@ -5,11 +5,11 @@ use std::{hint::black_box, net::Ipv4Addr};
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use halftone_proxy::{
-    forwarded::{Position, forwarding},
+    forwarded::{EdgePosition, forwarding},
     http1::{
-        Answering, FieldSlots, HeadSearch, Method, Strictness, Version, deliver, parse_request,
+        FieldSlots, HeadSearch, HttpVersion, Method, ResponseContext, Strictness, deliver, parse_request,
         parse_response,
-        write::{self, Onward, RequestRewrite, ResponseRewrite},
+        write::{self, PathRewrite, RequestRewrite, ResponseRewrite},
     },
 };
 
@@ -45,8 +45,8 @@ const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\n\
 
 fn request(criterion: &mut Criterion) {
     let rewrite = RequestRewrite {
-        path: Onward::AsReceived,
-        forwarding: forwarding(Position::Edge, false, false),
+        path: PathRewrite::AsReceived,
+        forwarding: forwarding(EdgePosition::Edge, false, false),
         peer: Ipv4Addr::new(192, 0, 2, 77).into(),
         local: (Ipv4Addr::new(192, 0, 2, 1), 8080).into(),
         version_header: Some(("X-Halftone-Version", "v2")),
@@ -101,12 +101,12 @@ fn answer(criterion: &mut Criterion) {
             let end = search.advance(black_box(ANSWER)).expect("a good answer").expect("a whole one");
             let mut slots = FieldSlots::new();
             let answering =
-                Answering { method: Method::Get, websocket: false, strictness: Strictness::Strict };
+                ResponseContext { method: Method::Get, websocket: false, strictness: Strictness::Strict };
             let head = parse_response(&mut slots, &search, &ANSWER[..end], answering);
             let head = head.expect("a good answer");
             let rewrite = ResponseRewrite {
-                client: Version::Http11,
-                delivery: deliver(head.body, Version::Http11, true),
+                client: HttpVersion::Http11,
+                delivery: deliver(head.body, HttpVersion::Http11, true),
                 version_header: Some(("X-Halftone-Version", "v2")),
                 reason: None,
                 set_cookie: None,

@@ -12,7 +12,7 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use halftone_routing::config::units::Ratio;
+use halftone_routing::document::units::Ratio;
 use jiff::Timestamp;
 use rand::rngs::SmallRng;
 use rand::{Rng, RngExt, SeedableRng};
@@ -28,7 +28,7 @@ const QUEUE: usize = 64;
 
 /// One request, when its outcome is known. Borrowed: nothing is copied unless the request is sampled.
 #[derive(Clone, Copy, Debug)]
-pub struct Entry<'a> {
+pub struct LogEntry<'a> {
     /// When the first byte of its head was received.
     pub started: Instant,
     /// Its method as received.
@@ -130,7 +130,7 @@ impl AccessLog {
             sample: self.sample,
             key: self.key.clone(),
             random: SmallRng::seed_from_u64(rand::rng().next_u64()),
-            clock: Clock::now(),
+            clock: LogClock::now(),
             buffer: Vec::new(),
             lines: 0,
             queue: self.queue.clone(),
@@ -173,7 +173,7 @@ struct Sampling {
     sample: Ratio,
     key: HashKey,
     random: SmallRng,
-    clock: Clock,
+    clock: LogClock,
     buffer: Vec<u8>,
     lines: u64,
     queue: SyncSender<Vec<u8>>,
@@ -186,16 +186,16 @@ impl WorkerLog {
         Self(None)
     }
 
-    /// Draws whether this request is logged. Ask once per request, when it ends; build the [`Entry`] only if true.
+    /// Draws whether this request is logged. Ask once per request, when it ends; build the [`LogEntry`] only if true.
     pub fn wants(&mut self) -> bool {
         let Some(log) = &mut self.0 else { return false };
         log.sample == Ratio::FULL || log.random.random_range(0..1_000_000) < log.sample.millionths()
     }
 
     /// Writes a line into the worker's buffer; never blocks.
-    pub fn write(&mut self, entry: &Entry<'_>) {
+    pub fn write(&mut self, entry: &LogEntry<'_>) {
         let Some(log) = &mut self.0 else { return };
-        let line = Line::of(entry, log);
+        let line = LogLine::of(entry, log);
         if serde_json::to_writer(&mut log.buffer, &line).is_ok() {
             log.buffer.push(b'\n');
             log.lines += 1;
@@ -209,7 +209,7 @@ impl WorkerLog {
     pub fn flush(&mut self) {
         if let Some(log) = &mut self.0 {
             log.hand_over();
-            log.clock = Clock::now();
+            log.clock = LogClock::now();
         }
     }
 }
@@ -229,12 +229,12 @@ impl Sampling {
 
 /// Turns instants into wall time. Taken anew with every flush, so that a corrected clock is followed.
 #[derive(Clone, Copy, Debug)]
-struct Clock {
+struct LogClock {
     steady: Instant,
     wall: Timestamp,
 }
 
-impl Clock {
+impl LogClock {
     fn now() -> Self {
         Self { steady: Instant::now(), wall: Timestamp::now() }
     }
@@ -249,7 +249,7 @@ impl Clock {
 /// What a line says, in its order. Times in milliseconds.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Line<'a> {
+struct LogLine<'a> {
     time: String,
     method: &'a str,
     host: &'a str,
@@ -271,8 +271,8 @@ struct Line<'a> {
     retries: u32,
 }
 
-impl<'a> Line<'a> {
-    fn of(entry: &Entry<'a>, log: &Sampling) -> Self {
+impl<'a> LogLine<'a> {
+    fn of(entry: &LogEntry<'a>, log: &Sampling) -> Self {
         Self {
             time: format!("{:.3}", log.clock.at(entry.started)),
             method: entry.method,
@@ -331,8 +331,8 @@ mod tests {
         }
     }
 
-    fn entry(identity: &[u8]) -> Entry<'_> {
-        Entry {
+    fn entry(identity: &[u8]) -> LogEntry<'_> {
+        LogEntry {
             started: Instant::now(),
             method: "GET",
             host: "shop.example.com",

@@ -9,10 +9,10 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use halftone_daemon::pages::{
-    self, Answer, Body, OPENMETRICS, Rendering, TEXT, page, shared_page, unless_read,
+    self, OPENMETRICS, PageBody, PageCache, PageResponse, TEXT, page, shared_page, unless_read,
 };
-use halftone_routing::config::arm::Arm;
-use halftone_routing::report::Reads;
+use halftone_routing::document::arm::Arm;
+use halftone_routing::report::ReportForm;
 use hyper::body::Incoming;
 use hyper::header::{CACHE_CONTROL, WWW_AUTHENTICATE};
 use hyper::{Request, StatusCode};
@@ -21,22 +21,22 @@ use serde::Serialize;
 use tokio::net::TcpListener;
 use tokio::task::spawn_blocking;
 
-use crate::apply::lock;
+use crate::applier::lock;
 use crate::counters::Observer;
-use crate::report::{Position, Reporter};
+use crate::report::{ReportCursor, Reporter};
 use crate::snapshot::Snapshot;
 
-pub mod config;
+pub mod config_page;
 pub mod explain;
 pub(crate) mod guard;
-mod local;
+mod local_origin;
 pub mod metrics;
 pub mod tokens;
-pub(crate) mod turns;
+pub(crate) mod work_limiter;
 
-use self::guard::{Asked, Guard, Refusal};
+use self::guard::{AccessDenied, Guard, PageRequest};
 use self::metrics::{ArmSample, ReleaseSample, Scrape};
-use self::turns::Turns;
+use self::work_limiter::WorkLimiter;
 
 /// Admin connections at once: probes, a few scrapers, an operator and its predecessor.
 const CONNECTIONS: usize = 256;
@@ -48,7 +48,7 @@ const JSON: &str = "application/json";
 
 /// What the pages read. Nothing of it belongs to a page: all is made and changed elsewhere.
 #[derive(Debug)]
-pub(crate) struct Pages {
+pub(crate) struct AdminState {
     pub(crate) reporter: Arc<Mutex<Reporter>>,
     pub(crate) snapshot: Arc<ArcSwap<Snapshot>>,
     pub(crate) observers: Vec<Observer>,
@@ -57,12 +57,12 @@ pub(crate) struct Pages {
     pub(crate) log_dropped: Option<Arc<AtomicU64>>,
     /// Client connections that may be open at once.
     pub(crate) max_connections: usize,
-    pub(crate) standing: Mutex<Standing>,
+    pub(crate) standing: Mutex<ReadinessReport>,
 }
 
 /// Whether this proxy wants requests, and can read its documents.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Standing {
+pub(crate) struct ReadinessReport {
     /// Why `/readyz` says no, if it does.
     pub(crate) not_ready: Option<String>,
     /// Why documents cannot be read at present, if they cannot.
@@ -71,7 +71,7 @@ pub(crate) struct Standing {
     pub(crate) endpoints_missing: Option<String>,
 }
 
-impl Standing {
+impl ReadinessReport {
     /// That of a proxy that has not looked for documents yet.
     pub(crate) fn starting() -> Self {
         Self { not_ready: Some("starting".to_owned()), source_trouble: None, endpoints_missing: None }
@@ -79,8 +79,8 @@ impl Standing {
 }
 
 /// Accepts until the task is dropped.
-pub(crate) async fn serve(listener: TcpListener, pages: Arc<Pages>) {
-    let desk = Arc::new(Desk::new(pages));
+pub(crate) async fn serve(listener: TcpListener, pages: Arc<AdminState>) {
+    let desk = Arc::new(PageQueue::new(pages));
     let answer = move |request| {
         let desk = Arc::clone(&desk);
         async move { desk.answer(request).await }
@@ -90,32 +90,32 @@ pub(crate) async fn serve(listener: TcpListener, pages: Arc<Pages>) {
 
 /// Where requests for pages wait their turn. A page over ten thousand releases takes time and memory: it is made off
 /// this thread, a few at once, and shared where it is the same for all.
-struct Desk {
-    pages: Arc<Pages>,
-    metrics: Rendering,
-    config: Rendering,
-    config_in_full: Rendering,
-    turns: Turns,
+struct PageQueue {
+    pages: Arc<AdminState>,
+    metrics: PageCache,
+    config: PageCache,
+    config_in_full: PageCache,
+    turns: WorkLimiter,
 }
 
-impl Desk {
-    fn new(pages: Arc<Pages>) -> Self {
+impl PageQueue {
+    fn new(pages: Arc<AdminState>) -> Self {
         Self {
             pages,
-            metrics: Rendering::shared_for(SCRAPES_SHARED),
-            config: Rendering::shared_for(Duration::ZERO),
-            config_in_full: Rendering::shared_for(Duration::ZERO),
-            turns: Turns::new(AT_ONCE),
+            metrics: PageCache::shared_for(SCRAPES_SHARED),
+            config: PageCache::shared_for(Duration::ZERO),
+            config_in_full: PageCache::shared_for(Duration::ZERO),
+            turns: WorkLimiter::new(AT_ONCE),
         }
     }
 
-    async fn answer(&self, request: Request<Incoming>) -> Answer {
+    async fn answer(&self, request: Request<Incoming>) -> PageResponse {
         if let Some(refused) = unless_read(request.method()) {
             return not_stored(refused);
         }
-        match Page::at(request.uri().path()) {
-            Some(Page::Alive) => text(StatusCode::OK, "ok\n"),
-            Some(Page::Ready) => self.pages.readiness(),
+        match AdminPage::at(request.uri().path()) {
+            Some(AdminPage::Alive) => text(StatusCode::OK, "ok\n"),
+            Some(AdminPage::Ready) => self.pages.readiness(),
             Some(page) => match self.pages.refusal(page, &request).await {
                 Some(refused) => refused,
                 None => self.make(page, request.uri().query().unwrap_or_default().to_owned()).await,
@@ -124,39 +124,39 @@ impl Desk {
         }
     }
 
-    async fn make(&self, page: Page, query: String) -> Answer {
+    async fn make(&self, page: AdminPage, query: String) -> PageResponse {
         match page {
-            Page::Alive | Page::Ready => self.pages.readiness(),
-            Page::Metrics => self.shared(&self.metrics, OPENMETRICS, Pages::metrics).await,
-            Page::Config if is_full(&query) => {
+            AdminPage::Alive | AdminPage::Ready => self.pages.readiness(),
+            AdminPage::Metrics => self.shared(&self.metrics, OPENMETRICS, AdminState::metrics).await,
+            AdminPage::Config if is_full(&query) => {
                 self.shared(&self.config_in_full, JSON, |pages| pages.config(true)).await
             }
-            Page::Config => self.shared(&self.config, JSON, |pages| pages.config(false)).await,
-            Page::Report => self.in_turn(move |pages| pages.report(&query)).await,
-            Page::Explain => self.in_turn(move |pages| pages.explain(&query)).await,
+            AdminPage::Config => self.shared(&self.config, JSON, |pages| pages.config(false)).await,
+            AdminPage::Report => self.in_turn(move |pages| pages.report(&query)).await,
+            AdminPage::Explain => self.in_turn(move |pages| pages.explain(&query)).await,
         }
     }
 
     async fn shared(
         &self,
-        rendering: &Rendering,
+        rendering: &PageCache,
         content_type: &'static str,
-        make: fn(&Pages) -> Bytes,
-    ) -> Answer {
+        make: fn(&AdminState) -> Bytes,
+    ) -> PageResponse {
         let pages = Arc::clone(&self.pages);
         let make = move || async move { spawn_blocking(move || make(&pages)).await.unwrap_or_default() };
         not_stored(shared_page(content_type, rendering.get(make).await))
     }
 
-    async fn in_turn(&self, make: impl FnOnce(&Pages) -> Answer + Send + 'static) -> Answer {
+    async fn in_turn(&self, make: impl FnOnce(&AdminState) -> PageResponse + Send + 'static) -> PageResponse {
         let pages = Arc::clone(&self.pages);
-        self.turns.take(move || make(&pages)).await.unwrap_or_else(Answer::from)
+        self.turns.take(move || make(&pages)).await.unwrap_or_else(PageResponse::from)
     }
 }
 
 /// What can be read here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Page {
+enum AdminPage {
     Alive,
     Ready,
     Metrics,
@@ -165,7 +165,7 @@ enum Page {
     Explain,
 }
 
-impl Page {
+impl AdminPage {
     fn at(path: &str) -> Option<Self> {
         Some(match path {
             "/livez" => Self::Alive,
@@ -188,41 +188,42 @@ pub(crate) fn is_open_without_token(address: SocketAddr) -> bool {
     address.ip().to_canonical().is_loopback()
 }
 
-impl Pages {
+impl AdminState {
     /// Why this page is not for whoever asks, if it is not.
-    async fn refusal(&self, page: Page, request: &Request<Incoming>) -> Option<Answer> {
+    async fn refusal(&self, page: AdminPage, request: &Request<Incoming>) -> Option<PageResponse> {
         if self.guard.is_open() {
-            return (!local::is_meant(request)).then(|| text(StatusCode::MISDIRECTED_REQUEST, local::ADVICE));
+            return (!local_origin::is_meant(request))
+                .then(|| text(StatusCode::MISDIRECTED_REQUEST, local_origin::ADVICE));
         }
         if !page.is_protected() {
             return None;
         }
-        match self.guard.admit(Asked::of(request)).await {
+        match self.guard.admit(PageRequest::of(request)).await {
             Ok(()) => None,
-            Err(Refusal::Unauthorized(why)) => Some(unauthorized(&why)),
-            Err(Refusal::Unchecked(undone)) => Some(undone.into()),
+            Err(AccessDenied::Unauthorized(why)) => Some(unauthorized(&why)),
+            Err(AccessDenied::Unchecked(undone)) => Some(undone.into()),
         }
     }
 
-    fn standing(&self) -> Standing {
+    fn standing(&self) -> ReadinessReport {
         self.standing.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn readiness(&self) -> Answer {
+    fn readiness(&self) -> PageResponse {
         match self.standing().not_ready {
             None => text(StatusCode::OK, "ok\n"),
             Some(why) => text(StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")),
         }
     }
 
-    fn report(&self, query: &str) -> Answer {
+    fn report(&self, query: &str) -> PageResponse {
         let (since, reads) = match since(query).and_then(|since| Ok((since, reads(query)?))) {
             Ok(wanted) => wanted,
             Err(why) => return text(StatusCode::BAD_REQUEST, format!("{why}\n")),
         };
         let mut reporter = lock(&self.reporter);
         if !self.guard.is_open() {
-            reporter.heard_operator(Timestamp::now());
+            reporter.note_operator_contact(Timestamp::now());
         }
         let report = reporter.report(since, reads);
         drop(reporter);
@@ -232,15 +233,15 @@ impl Pages {
     fn config(&self, full: bool) -> Bytes {
         let (standing, snapshot) = (self.standing(), self.snapshot.load_full());
         let documents = lock(&self.reporter).documents().clone();
-        let standing = config::Standing {
+        let standing = config_page::ControlSnapshot {
             not_ready: standing.not_ready.as_deref(),
             source_trouble: standing.source_trouble.as_deref(),
         };
-        let page = serde_json::to_vec(&config::page(&snapshot, &documents, &standing, full));
+        let page = serde_json::to_vec(&config_page::page(&snapshot, &documents, &standing, full));
         page.inspect_err(|error| tracing::error!(%error, "/config cannot be made")).unwrap_or_default().into()
     }
 
-    fn explain(&self, query: &str) -> Answer {
+    fn explain(&self, query: &str) -> PageResponse {
         match query.parse() {
             Ok(question) => json(&explain::explain(&self.snapshot.load(), &question, rand::random)),
             Err(why) => text(StatusCode::BAD_REQUEST, format!("{why}\n")),
@@ -303,7 +304,7 @@ fn is_full(query: &str) -> bool {
 }
 
 /// `since=EPOCH/SEQUENCE`; a full report without.
-fn since(query: &str) -> Result<Option<Position>, String> {
+fn since(query: &str) -> Result<Option<ReportCursor>, String> {
     let Some((_, since)) = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "since") else {
         return Ok(None);
     };
@@ -314,33 +315,33 @@ fn since(query: &str) -> Result<Option<Position>, String> {
 }
 
 /// `reads=N`: the newest form that the asker understands; 0.1's without.
-fn reads(query: &str) -> Result<Reads, String> {
+fn reads(query: &str) -> Result<ReportForm, String> {
     let reads = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "reads");
-    reads.map_or(Ok(Reads::default()), |(_, reads)| reads.parse())
+    reads.map_or(Ok(ReportForm::default()), |(_, reads)| reads.parse())
 }
 
-fn unauthorized(why: &str) -> Answer {
+fn unauthorized(why: &str) -> PageResponse {
     let mut answer = text(StatusCode::UNAUTHORIZED, format!("{why}\n"));
     answer.headers_mut().insert(WWW_AUTHENTICATE, "Bearer".parse().expect("visible ASCII"));
     answer
 }
 
-fn json(value: &impl Serialize) -> Answer {
+fn json(value: &impl Serialize) -> PageResponse {
     match serde_json::to_vec(value) {
         Ok(body) => answer(StatusCode::OK, JSON, body),
         Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
     }
 }
 
-fn text(status: StatusCode, body: impl Into<Body>) -> Answer {
+fn text(status: StatusCode, body: impl Into<PageBody>) -> PageResponse {
     answer(status, TEXT, body)
 }
 
-fn answer(status: StatusCode, content_type: &'static str, body: impl Into<Body>) -> Answer {
+fn answer(status: StatusCode, content_type: &'static str, body: impl Into<PageBody>) -> PageResponse {
     not_stored(page(status, content_type, body))
 }
 
-fn not_stored(mut answer: Answer) -> Answer {
+fn not_stored(mut answer: PageResponse) -> PageResponse {
     answer.headers_mut().insert(CACHE_CONTROL, "no-store".parse().expect("visible ASCII"));
     answer
 }
@@ -365,8 +366,8 @@ mod tests {
 
     #[test]
     fn who_does_not_say_what_it_reads_is_taken_for_0_1() {
-        assert_eq!(reads("since=00000000000000ff/12"), Ok(Reads::One));
-        assert_eq!(reads("reads=2&since=00000000000000ff/12"), Ok(Reads::Two));
+        assert_eq!(reads("since=00000000000000ff/12"), Ok(ReportForm::One));
+        assert_eq!(reads("reads=2&since=00000000000000ff/12"), Ok(ReportForm::Two));
         assert!(reads("reads=x").is_err());
     }
 

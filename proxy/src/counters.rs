@@ -16,13 +16,13 @@ use std::time::Duration;
 mod failures;
 pub mod histogram;
 
-pub use halftone_routing::config::arm::Arm;
-pub use halftone_routing::config::limits::Quantile;
+pub use halftone_routing::document::arm::Arm;
+pub use halftone_routing::document::limits::Quantile;
 pub use halftone_routing::report::{ChosenBy, Outcome};
-pub use histogram::Histogram;
+pub use histogram::AtomicHistogram;
 
-use halftone_routing::report::{Counts, LimitEvents, Reads};
-use halftone_routing::sketch::User;
+use halftone_routing::report::{Counts, LimitEvents, ReportForm};
+use halftone_routing::sketch::UserHash;
 
 use self::failures::Failures;
 
@@ -34,9 +34,9 @@ const CELLS: usize = Arm::ALL.len() * ChosenBy::ALL.len() * 2;
 
 /// A count that one thread writes and any may read.
 #[derive(Debug, Default)]
-pub struct Count(AtomicU64);
+pub struct Counter(AtomicU64);
 
-impl Count {
+impl Counter {
     /// The present value.
     pub fn get(&self) -> u64 {
         self.0.load(Relaxed)
@@ -132,10 +132,10 @@ impl CellKey {
     }
 
     /// The key that counts of this one go under for a reader.
-    pub(crate) fn in_words_of(self, reads: Reads) -> Self {
+    pub(crate) fn in_words_of(self, reads: ReportForm) -> Self {
         match reads {
-            Reads::One => Self { chosen_by: self.chosen_by.in_0_1(), ..self },
-            Reads::Two => self,
+            ReportForm::One => Self { chosen_by: self.chosen_by.in_0_1(), ..self },
+            ReportForm::Two => self,
         }
     }
 
@@ -156,14 +156,14 @@ struct WorkerCells {
 #[derive(Debug, Default)]
 #[repr(align(128))]
 struct Cell {
-    outcomes: [Count; OUTCOMES],
-    within: [Count; LIMITS],
-    over: [Count; LIMITS],
-    retries: Count,
-    fallbacks: Count,
-    open_long: Count,
-    answers: Count,
-    latency: Histogram,
+    outcomes: [Counter; OUTCOMES],
+    within: [Counter; LIMITS],
+    over: [Counter; LIMITS],
+    retries: Counter,
+    fallbacks: Counter,
+    open_long: Counter,
+    answers: Counter,
+    latency: AtomicHistogram,
     failures: Failures,
 }
 
@@ -172,7 +172,7 @@ impl Cell {
     fn activity(&self) -> u64 {
         let counts = self.outcomes.iter().chain(&self.within).chain(&self.over);
         let counts = counts.chain([&self.retries, &self.fallbacks, &self.answers]);
-        counts.map(Count::get).fold(0, u64::wrapping_add)
+        counts.map(Counter::get).fold(0, u64::wrapping_add)
     }
 
     fn add_to(&self, sum: &mut Counts) {
@@ -274,9 +274,9 @@ impl Observer {
 #[derive(Debug, Default)]
 #[repr(align(128))]
 pub struct WorkerTotals {
-    connections_accepted: Count,
-    connections_open: Count,
-    closed_for_room: Count,
+    connections_accepted: Counter,
+    connections_open: Counter,
+    closed_for_room: Counter,
 }
 
 /// Writes one cell. Cheap to clone; kept by a request until its outcome is known.
@@ -299,7 +299,7 @@ impl CellWriter {
 
     /// More about a request that is charged to the arm; to be told before its outcome, by which the reporter sees that
     /// something was counted. The status is that of an answer, the user is kept for gray only.
-    pub fn failed(&self, status: Option<u16>, user: Option<User>) {
+    pub fn failed(&self, status: Option<u16>, user: Option<UserHash>) {
         let failures = &self.cell().failures;
         status.into_iter().for_each(|status| failures.add_status(status));
         let user = user.filter(|_| CellKey::at(self.index).arm == Arm::Gray);

@@ -1,4 +1,4 @@
-//! Pure: from the first SIGTERM to the last byte. Workers and the admin pages ask which [`Phase`] the time since then
+//! Pure: from the first SIGTERM to the last byte. Workers and the admin pages ask which [`DrainPhase`] the time since then
 //! means and what that phase allows; the order itself is written down only here.
 
 use std::time::Duration;
@@ -9,7 +9,7 @@ pub const IDLE_GRACE: Duration = Duration::from_secs(1);
 
 /// How long each part of the drain may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Schedule {
+pub struct DrainSchedule {
     /// `--drain-delay`: how long accepting goes on after SIGTERM, for balancers to notice that `/readyz` fails.
     pub delay: Duration,
     /// `--drain-timeout`: how long open exchanges may take once the listeners are closed.
@@ -18,7 +18,7 @@ pub struct Schedule {
 
 /// Where the drain stands. Each phase allows no more than the one before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Phase {
+pub enum DrainPhase {
     /// No signal came.
     Serving,
     /// `/readyz` fails and every answer says `Connection: close`; accepting goes on.
@@ -31,9 +31,9 @@ pub enum Phase {
     Cutting,
 }
 
-impl Phase {
+impl DrainPhase {
     /// The phase that holds when the signal came `since` ago; `None`: no signal came.
-    pub fn at(since: Option<Duration>, schedule: Schedule) -> Self {
+    pub fn at(since: Option<Duration>, schedule: DrainSchedule) -> Self {
         let Some(since) = since else { return Self::Serving };
         let Some(closing) = since.checked_sub(schedule.delay) else { return Self::Announcing };
         if closing >= schedule.timeout {
@@ -80,26 +80,27 @@ impl Phase {
 mod tests {
     use super::*;
 
-    const SCHEDULE: Schedule = Schedule { delay: Duration::from_secs(10), timeout: Duration::from_secs(30) };
+    const SCHEDULE: DrainSchedule =
+        DrainSchedule { delay: Duration::from_secs(10), timeout: Duration::from_secs(30) };
 
-    fn at(seconds: u64) -> Phase {
-        Phase::at(Some(Duration::from_secs(seconds)), SCHEDULE)
+    fn at(seconds: u64) -> DrainPhase {
+        DrainPhase::at(Some(Duration::from_secs(seconds)), SCHEDULE)
     }
 
     #[test]
     fn without_a_signal_everything_is_allowed() {
-        let phase = Phase::at(None, SCHEDULE);
+        let phase = DrainPhase::at(None, SCHEDULE);
         assert!(phase.ready() && phase.keeps_alive() && phase.accepts() && phase.idle_may_stay());
     }
 
     #[test]
     fn the_phases_follow_the_schedule() {
-        assert_eq!(at(0), Phase::Announcing);
-        assert_eq!(at(9), Phase::Announcing);
-        assert_eq!(at(10), Phase::Closing);
-        assert_eq!(at(11), Phase::Finishing);
-        assert_eq!(at(39), Phase::Finishing);
-        assert_eq!(at(40), Phase::Cutting);
+        assert_eq!(at(0), DrainPhase::Announcing);
+        assert_eq!(at(9), DrainPhase::Announcing);
+        assert_eq!(at(10), DrainPhase::Closing);
+        assert_eq!(at(11), DrainPhase::Finishing);
+        assert_eq!(at(39), DrainPhase::Finishing);
+        assert_eq!(at(40), DrainPhase::Cutting);
     }
 
     #[test]
@@ -110,19 +111,19 @@ mod tests {
 
     #[test]
     fn without_delay_the_listeners_close_at_once() {
-        let schedule = Schedule { delay: Duration::ZERO, ..SCHEDULE };
-        assert_eq!(Phase::at(Some(Duration::ZERO), schedule), Phase::Closing);
+        let schedule = DrainSchedule { delay: Duration::ZERO, ..SCHEDULE };
+        assert_eq!(DrainPhase::at(Some(Duration::ZERO), schedule), DrainPhase::Closing);
     }
 
     #[test]
     fn a_timeout_shorter_than_the_grace_cuts_in_time() {
-        let schedule = Schedule { delay: Duration::ZERO, timeout: Duration::from_millis(500) };
-        assert_eq!(Phase::at(Some(Duration::from_millis(500)), schedule), Phase::Cutting);
+        let schedule = DrainSchedule { delay: Duration::ZERO, timeout: Duration::from_millis(500) };
+        assert_eq!(DrainPhase::at(Some(Duration::from_millis(500)), schedule), DrainPhase::Cutting);
     }
 
     #[test]
     fn no_later_phase_allows_more() {
-        let allows = |p: Phase| {
+        let allows = |p: DrainPhase| {
             [
                 p.ready(),
                 p.keeps_alive(),

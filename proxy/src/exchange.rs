@@ -9,49 +9,49 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
-use halftone_routing::report::{Charge, Outcome};
-use halftone_routing::sketch::User;
+use halftone_routing::report::{Fault, Outcome};
+use halftone_routing::sketch::UserHash;
 use smallvec::SmallVec;
 
+use self::concurrency_slot::ConcurrencySlot;
 use self::flow::Flow;
-use self::place::Place;
 use crate::counters::CellWriter;
 use crate::http1::reuse::{self, ClientEnd, Reuse, UpstreamEnd};
-use crate::http1::{Body, HeadSearch, Method, Version};
+use crate::http1::{BodyLength, HeadSearch, HttpVersion, Method};
 use crate::local::Local;
-use crate::local::arms::{Arm, Limit, TunnelPlace};
+use crate::local::arms::{LatencyThreshold, TunnelSlot, WorkerArm};
 use crate::local::buffers::{Buf, LARGE, SMALL};
-use crate::local::ticker::Timer;
-use crate::outcome::{Ending, Meaning, meaning};
-use crate::retry::{self, Again, BodyAtHand, Failure, Try};
+use crate::local::ticker::ConnectionTimer;
+use crate::outcome::{Ending, EndingEffect, meaning};
+use crate::retry::{self, Attempt, AttemptFailure, BodyAtHand, RetryDecision};
 use crate::stream::Stream;
 use crate::upstream::BackendStream;
-use crate::upstream::connect::{UNACKNOWLEDGED, connect, give_up_after, is_own_fault};
-use crate::upstream::pool::{Kept, Last, Lease, Pooled};
+use crate::upstream::connect::{UNACKNOWLEDGED, connect, is_own_fault, set_user_timeout};
+use crate::upstream::pool::{EndpointLease, IdleState, LastResort, ReusePolicy};
 
-mod clock;
+mod concurrency_slot;
+mod deadlines;
 mod duplex;
 mod fallback;
+mod fast_path;
 pub(crate) mod flow;
-mod place;
-mod slow;
-mod straight;
+mod slow_client;
 mod tunnel;
 
 /// A client's connection.
 #[derive(Debug)]
-pub(crate) struct Client<C> {
+pub(crate) struct ClientConnection<C> {
     pub(crate) stream: C,
     /// Received and not used: the request being read, its body, the next request.
     pub(crate) input: Buf,
     /// Of the head being read: a request's, then those of its answers.
     pub(crate) search: HeadSearch,
-    pub(crate) timer: Timer,
+    pub(crate) timer: ConnectionTimer,
     pub(crate) peer: SocketAddr,
     pub(crate) local: SocketAddr,
 }
 
-impl<C: Stream> Client<C> {
+impl<C: Stream> ClientConnection<C> {
     /// Reads ahead while an answer is awaited or sent, at most one buffer beyond what it holds of the request under
     /// way, or one read where memory is short. Ready when the client has gone; the end of its sending counts as that.
     fn poll_gone(&mut self, held: usize, worker: &Local, cx: &mut Context<'_>) -> Poll<()> {
@@ -72,13 +72,13 @@ impl<C: Stream> Client<C> {
 
 /// One request, decided: where it goes and what its answer gets. The head that goes upstream is written already.
 #[derive(Debug)]
-pub(crate) struct Order {
-    pub(crate) arm: Rc<Arm>,
+pub(crate) struct RoutedRequest {
+    pub(crate) arm: Rc<WorkerArm>,
     /// Who answers if no endpoint of `arm` takes a connection.
-    pub(crate) other: Option<Rc<Arm>>,
+    pub(crate) other: Option<Rc<WorkerArm>>,
     pub(crate) cell: CellWriter,
     /// Who is told of, should it fail.
-    pub(crate) user: Option<User>,
+    pub(crate) user: Option<UserHash>,
     /// The other arm answers for want of an endpoint: the request was charged to `cell` when that was decided, and
     /// what follows is not counted.
     pub(crate) fallback: bool,
@@ -87,8 +87,8 @@ pub(crate) struct Order {
     /// When its head was complete.
     pub(crate) received: Instant,
     pub(crate) method: Method,
-    pub(crate) version: Version,
-    pub(crate) body: Body,
+    pub(crate) version: HttpVersion,
+    pub(crate) body: BodyLength,
     pub(crate) keep_alive: bool,
     pub(crate) websocket: bool,
     pub(crate) expect_continue: bool,
@@ -100,18 +100,18 @@ pub(crate) struct Order {
     pub(crate) set_cookie: Option<Box<str>>,
 }
 
-impl Order {
+impl RoutedRequest {
     /// The absolute latency limits that this request gives events for, shortest first.
-    fn limits(&self) -> &[Limit] {
+    fn limits(&self) -> &[LatencyThreshold] {
         if self.fallback { &[] } else { &self.arm.limits }
     }
 
     /// Its body may be more than a window, the least of which is 64 KiB.
     fn is_long(&self) -> bool {
         match self.body {
-            Body::Empty => false,
-            Body::Length(length) => length > SMALL as u64,
-            Body::Chunked | Body::UntilClose => true,
+            BodyLength::Empty => false,
+            BodyLength::Length(length) => length > SMALL as u64,
+            BodyLength::Chunked | BodyLength::UntilClose => true,
         }
     }
 
@@ -128,7 +128,7 @@ impl Order {
     }
 
     /// What an ending means to its release.
-    pub(crate) fn meaning(&self, ending: &Ending) -> Meaning {
+    pub(crate) fn meaning(&self, ending: &Ending) -> EndingEffect {
         meaning(ending, |status| self.arm.error_statuses.contains(status))
     }
 
@@ -137,7 +137,7 @@ impl Order {
         if self.fallback {
             return;
         }
-        if counted.charge() == Charge::Error {
+        if counted.charge() == Fault::Error {
             self.cell.failed(error_status(ending), self.user);
         }
         self.cell.outcome(counted);
@@ -154,7 +154,7 @@ fn error_status(ending: &Ending) -> Option<u16> {
 
 /// How an exchange ended.
 #[derive(Debug)]
-pub(crate) struct Ended {
+pub(crate) struct ExchangeResult {
     pub(crate) ending: Ending,
     /// Its outcome is counted already, since it was known when a tunnel was granted.
     pub(crate) counted: bool,
@@ -162,12 +162,12 @@ pub(crate) struct Ended {
     pub(crate) client: Option<Reuse>,
     /// The request was received to its last byte; what the client's buffer holds is the next one.
     pub(crate) request_read: bool,
-    pub(crate) record: Record,
+    pub(crate) record: ExchangeRecord,
 }
 
 /// What the access log wants to know.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Record {
+pub(crate) struct ExchangeRecord {
     pub(crate) upstream: Option<SocketAddr>,
     pub(crate) request_bytes: u64,
     pub(crate) response_bytes: u64,
@@ -177,19 +177,19 @@ pub(crate) struct Record {
 
 /// The final answer's head, as far as it matters afterwards.
 #[derive(Clone, Copy, Debug)]
-struct Answer {
+struct UpstreamResponse {
     status: u16,
     /// Where its head begins in what goes to the client, behind interim ones.
     head_at: usize,
     /// As received.
-    body: Body,
+    body: BodyLength,
     /// Its fields declare a body that it does not have.
     declares_body: bool,
     /// The backend has answered without the rest of a request that its client keeps back, or sends in drops: an error
     /// that it tells may be about that.
     excused: bool,
     /// As sent to the client.
-    delivered: Body,
+    delivered: BodyLength,
     /// As told to the client.
     keep_alive: bool,
     backend_keeps: bool,
@@ -198,27 +198,27 @@ struct Answer {
 
 /// A connection to the backend, with its place there.
 #[derive(Debug)]
-struct Connection {
+struct UpstreamConnection {
     stream: BackendStream,
-    lease: Lease<BackendStream>,
+    lease: EndpointLease<BackendStream>,
     reused: bool,
     /// It is not given up while the backend leaves unread what it is sent.
     patient: bool,
 }
 
-impl Connection {
+impl UpstreamConnection {
     /// For what may be more than a backend's window takes while it reads nothing.
     fn be_patient(&mut self, unread: Duration) {
         self.patient = true;
-        give_up_after(&self.stream, unread);
+        set_user_timeout(&self.stream, unread);
     }
 }
 
 /// One request under way.
 struct Exchange<'a, C> {
     worker: &'a Local,
-    client: &'a mut Client<C>,
-    order: &'a mut Order,
+    client: &'a mut ClientConnection<C>,
+    order: &'a mut RoutedRequest,
     /// Client to backend; begins with the head.
     upload: Flow,
     /// The rest of the request is not sent: the backend has answered without waiting for it, or takes no more.
@@ -231,30 +231,30 @@ struct Exchange<'a, C> {
     continued: bool,
     /// The proxy has asked for the body itself.
     asked: bool,
-    tries: Tries,
-    place: Place,
+    tries: Attempts,
+    place: ConcurrencySlot,
     /// Where a tunnel was asked for: its place, from before the handshake.
-    tunnel: Option<TunnelPlace>,
+    tunnel: Option<TunnelSlot>,
     /// Backend to client; begins with the heads of answers.
     download: Flow,
     /// Received from the backend and not used.
     answer: Buf,
-    clock: clock::Clock,
-    record: Record,
+    clock: deadlines::ExchangeDeadlines,
+    record: ExchangeRecord,
 }
 
 /// What was tried so far.
 #[derive(Debug, Default)]
-struct Tries {
+struct Attempts {
     endpoints: SmallVec<[SocketAddr; 4]>,
     reconnects: u8,
     resent: bool,
 }
 
 /// Why a try did not bring a final answer.
-enum Failed {
+enum AttemptError {
     /// It may be tried again.
-    Try { failure: Failure, received: bool, ending: Ending },
+    Try { failure: AttemptFailure, received: bool, ending: Ending },
     /// The exchange is over.
     Over(Ending),
 }
@@ -262,15 +262,16 @@ enum Failed {
 /// Sends the request whose head is in `head`, and relays the answer.
 pub(crate) async fn run<C: Stream>(
     worker: &Local,
-    client: &mut Client<C>,
-    order: &mut Order,
+    client: &mut ClientConnection<C>,
+    order: &mut RoutedRequest,
     head: Buf,
-) -> Ended {
+) -> ExchangeResult {
     let now = worker.ticker.now();
     // Apart from the future, so that both are small enough for the allocator's fast path.
     let mut exchange = Box::new(Exchange {
-        upload: Flow::new(head, order.body, order.body == Body::Chunked, now).at_most(order.arm.max_body),
-        clock: clock::Clock::new(order, now),
+        upload: Flow::new(head, order.body, order.body == BodyLength::Chunked, now)
+            .at_most(order.arm.max_body),
+        clock: deadlines::ExchangeDeadlines::new(order, now),
         worker,
         client,
         order,
@@ -279,12 +280,12 @@ pub(crate) async fn run<C: Stream>(
         answer_ends_upload: false,
         continued: false,
         asked: false,
-        tries: Tries::default(),
-        place: Place::none(),
+        tries: Attempts::default(),
+        place: ConcurrencySlot::none(),
         tunnel: None,
-        download: Flow::new(Buf::default(), Body::Empty, false, now),
+        download: Flow::new(Buf::default(), BodyLength::Empty, false, now),
         answer: Buf::default(),
-        record: Record::default(),
+        record: ExchangeRecord::default(),
     });
     exchange.upload.read_by(&exchange.order.arm.chunks.request);
     let ended = exchange.run().await;
@@ -292,20 +293,20 @@ pub(crate) async fn run<C: Stream>(
 }
 
 /// What [`Exchange::run`] leaves to be closed.
-struct Left {
+struct Teardown {
     ending: Ending,
-    answer: Option<Answer>,
-    connection: Option<Connection>,
+    answer: Option<UpstreamResponse>,
+    connection: Option<UpstreamConnection>,
     upgraded: bool,
 }
 
 impl<C: Stream> Exchange<'_, C> {
-    async fn run(&mut self) -> Left {
-        let left = |ending| Left { ending, answer: None, connection: None, upgraded: false };
+    async fn run(&mut self) -> Teardown {
+        let left = |ending| Teardown { ending, answer: None, connection: None, upgraded: false };
         let (mut connection, answer) = loop {
             match self.tries().await {
                 Ok(begun) => break begun,
-                Err(Ending::Connect | Ending::NoEndpoint) if self.turn_to_other() => {}
+                Err(Ending::Connect | Ending::NoEndpoint) if self.fall_back() => {}
                 Err(ending) => return left(ending),
             }
         };
@@ -322,7 +323,7 @@ impl<C: Stream> Exchange<'_, C> {
             // Its head was taken back.
             return left(ending);
         }
-        Left { ending, answer: Some(answer), connection: Some(connection), upgraded }
+        Teardown { ending, answer: Some(answer), connection: Some(connection), upgraded }
     }
 
     /// What there is of the body, and a place at the arm.
@@ -334,12 +335,12 @@ impl<C: Stream> Exchange<'_, C> {
         if self.order.websocket {
             self.tunnel = Some(arm.enter_tunnel().ok_or(Ending::Crowded)?);
         }
-        self.place = Place::begin(arm, self.upload.is_read(), self.worker.ticker.now())?;
+        self.place = ConcurrencySlot::begin(arm, self.upload.is_read(), self.worker.ticker.now())?;
         Ok(())
     }
 
     /// Until an answer begins or there is nothing left to try at the order's arm.
-    async fn tries(&mut self) -> Result<(Connection, Answer), Ending> {
+    async fn tries(&mut self) -> Result<(UpstreamConnection, UpstreamResponse), Ending> {
         self.begin()?;
         let mut last = Ending::NoEndpoint;
         while let Some((lease, stream)) = self.place() {
@@ -351,16 +352,16 @@ impl<C: Stream> Exchange<'_, C> {
             }
             let (failure, received) = match self.attempt(lease, stream).await {
                 Ok(begun) => return Ok(begun),
-                Err(Failed::Over(ending)) => return Err(ending),
-                Err(Failed::Try { failure, received, ending }) => {
+                Err(AttemptError::Over(ending)) => return Err(ending),
+                Err(AttemptError::Try { failure, received, ending }) => {
                     last = ending;
                     (failure, received)
                 }
             };
             match self.again(failure, received) {
-                Again::No => break,
-                Again::OtherEndpoint => self.tries.reconnects += 1,
-                Again::FreshConnection => self.tries.resent = true,
+                RetryDecision::No => break,
+                RetryDecision::OtherEndpoint => self.tries.reconnects += 1,
+                RetryDecision::FreshConnection => self.tries.resent = true,
             }
             self.tries.endpoints.push(address);
             self.upload.rewind();
@@ -372,9 +373,9 @@ impl<C: Stream> Exchange<'_, C> {
 
     /// The next endpoint to try, with a pooled connection where this request may take one. A request that is sent
     /// once more goes to an endpoint it was at already if there is no other.
-    fn place(&self) -> Option<(Lease<BackendStream>, Option<BackendStream>)> {
+    fn place(&self) -> Option<(EndpointLease<BackendStream>, Option<BackendStream>)> {
         let (now, tries) = (self.worker.ticker.now(), &self.tries);
-        let last = if self.has_other() { Last::OtherArm } else { Last::Resort };
+        let last = if self.has_other() { LastResort::OtherArm } else { LastResort::Resort };
         let take = |tried: &[SocketAddr]| {
             self.order.arm.pool.take(now, self.worker.random(), self.pooled(), (tried, last))
         };
@@ -382,8 +383,8 @@ impl<C: Stream> Exchange<'_, C> {
     }
 
     /// What the table says about another try.
-    fn again(&self, failure: Failure, received: bool) -> Again {
-        retry::again(&Try {
+    fn again(&self, failure: AttemptFailure, received: bool) -> RetryDecision {
+        retry::again(&Attempt {
             failure,
             method: self.order.method,
             body: if self.upload.is_whole() { BodyAtHand::Whole } else { BodyAtHand::Gone },
@@ -396,24 +397,28 @@ impl<C: Stream> Exchange<'_, C> {
     }
 
     /// Which pooled connections this request may take.
-    fn pooled(&self) -> Pooled {
+    fn pooled(&self) -> ReusePolicy {
         if self.tries.resent {
-            return Pooled::No;
+            return ReusePolicy::No;
         }
         // A body that may be dropped to save memory cannot be sent a second time.
         let body =
             if self.upload.is_read() && !self.is_dear() { BodyAtHand::Whole } else { BodyAtHand::Gone };
-        if retry::needs_fresh_pooled(self.order.method, body) { Pooled::Recent } else { Pooled::Any }
+        if retry::needs_fresh_pooled(self.order.method, body) {
+            ReusePolicy::Recent
+        } else {
+            ReusePolicy::Any
+        }
     }
 
     /// One try at one endpoint.
     async fn attempt(
         &mut self,
-        lease: Lease<BackendStream>,
+        lease: EndpointLease<BackendStream>,
         stream: Option<BackendStream>,
-    ) -> Result<(Connection, Answer), Failed> {
+    ) -> Result<(UpstreamConnection, UpstreamResponse), AttemptError> {
         let mut connection = match stream {
-            Some(stream) => Connection { stream, lease, reused: true, patient: false },
+            Some(stream) => UpstreamConnection { stream, lease, reused: true, patient: false },
             None => Box::pin(self.connect(lease)).await?,
         };
         if self.order.is_long() {
@@ -429,10 +434,14 @@ impl<C: Stream> Exchange<'_, C> {
             Err(failed) => {
                 let now = self.worker.ticker.now();
                 match failed {
-                    Failed::Try { failure: Failure::Lost, received: false, .. } if !connection.reused => {
+                    AttemptError::Try { failure: AttemptFailure::Lost, received: false, .. }
+                        if !connection.reused =>
+                    {
                         connection.lease.hung_up(now);
                     }
-                    Failed::Try { failure: Failure::HeadTimeout, .. } => connection.lease.timed_out(now),
+                    AttemptError::Try { failure: AttemptFailure::HeadTimeout, .. } => {
+                        connection.lease.timed_out(now)
+                    }
                     _ => {}
                 }
                 self.worker.buffers.give_back(&mut self.answer);
@@ -442,8 +451,12 @@ impl<C: Stream> Exchange<'_, C> {
     }
 
     /// A new connection, within the arm's time-out.
-    async fn connect(&mut self, lease: Lease<BackendStream>) -> Result<Connection, Failed> {
-        let failed = Failed::Try { failure: Failure::Connect, received: false, ending: Ending::Connect };
+    async fn connect(
+        &mut self,
+        lease: EndpointLease<BackendStream>,
+    ) -> Result<UpstreamConnection, AttemptError> {
+        let failed =
+            AttemptError::Try { failure: AttemptFailure::Connect, received: false, ending: Ending::Connect };
         let mut connecting = std::pin::pin!(connect(lease.address()));
         let deadline = self.worker.ticker.now().after(self.order.arm.timeouts.connect);
         let result = poll_fn(|cx| {
@@ -455,18 +468,18 @@ impl<C: Stream> Exchange<'_, C> {
             }
             match self.clock_while_connecting(deadline) {
                 Ok(()) => Poll::Pending,
-                Err(clock::Expired::Over(ending)) => Poll::Ready(Err(ending)),
+                Err(deadlines::ExpiredDeadline::Over(ending)) => Poll::Ready(Err(ending)),
                 Err(_) => Poll::Ready(Ok(Err(io::ErrorKind::TimedOut.into()))),
             }
         });
         match result.await {
-            Ok(Ok(stream)) => Ok(Connection { stream, lease, reused: false, patient: false }),
-            Ok(Err(error)) if is_own_fault(&error) => Err(Failed::Over(Ending::OwnResources)),
+            Ok(Ok(stream)) => Ok(UpstreamConnection { stream, lease, reused: false, patient: false }),
+            Ok(Err(error)) if is_own_fault(&error) => Err(AttemptError::Over(Ending::OwnResources)),
             Ok(Err(_)) => {
                 lease.refused(self.worker.ticker.now());
                 Err(failed)
             }
-            Err(ending) => Err(Failed::Over(ending)),
+            Err(ending) => Err(AttemptError::Over(ending)),
         }
     }
 
@@ -480,12 +493,12 @@ impl<C: Stream> Exchange<'_, C> {
 
     /// A request that was sent is kept, since it may be sent once more; a body only where there is memory for it.
     fn keeps_request(&self) -> bool {
-        !self.is_dear() && self.again(Failure::Lost, false) != Again::No
+        !self.is_dear() && self.again(AttemptFailure::Lost, false) != RetryDecision::No
     }
 
     /// It has a body, and there is no memory to keep that.
     fn is_dear(&self) -> bool {
-        self.upload.payload() > 0 && self.worker.keeps_too_much()
+        self.upload.payload() > 0 && self.worker.exceeds_half_of_memory()
     }
 
     /// The client has left before the answer's head. As long as its request was not complete, nobody but itself has
@@ -500,8 +513,8 @@ impl<C: Stream> Exchange<'_, C> {
     }
 
     /// Gives everything back and says what becomes of both connections.
-    fn close(&mut self, left: Left) -> Ended {
-        let Left { ending, answer, connection, upgraded } = left;
+    fn close(&mut self, left: Teardown) -> ExchangeResult {
+        let Teardown { ending, answer, connection, upgraded } = left;
         self.client_is_free();
         let answered = matches!(ending, Ending::Answered(_));
         self.record.request_bytes = self.upload.moved();
@@ -531,12 +544,18 @@ impl<C: Stream> Exchange<'_, C> {
             Ending::Answered(status) if excused => Ending::ClientStalled(status),
             ending => ending,
         };
-        Ended { ending, counted: upgraded, client, request_read, record: self.record }
+        ExchangeResult { ending, counted: upgraded, client, request_read, record: self.record }
     }
 
     /// Puts the backend's connection into the pool, or closes it.
-    fn give_back(&self, connection: Connection, answer: &Answer, upgraded: bool, aborted: bool) {
-        let Connection { stream, lease, patient, .. } = connection;
+    fn give_back(
+        &self,
+        connection: UpstreamConnection,
+        answer: &UpstreamResponse,
+        upgraded: bool,
+        aborted: bool,
+    ) {
+        let UpstreamConnection { stream, lease, patient, .. } = connection;
         let end = UpstreamEnd {
             request_written: self.upload.is_done(),
             answer: Some(answer.body),
@@ -549,12 +568,12 @@ impl<C: Stream> Exchange<'_, C> {
             listed: lease.is_listed(),
         };
         let kept = match reuse::upstream(&end) {
-            Reuse::Keep => Kept::AtHand,
-            Reuse::KeepIfSilent => Kept::IfSilent,
+            Reuse::Keep => IdleState::AtHand,
+            Reuse::KeepIfSilent => IdleState::IfSilent,
             Reuse::Close | Reuse::CloseLingering | Reuse::Reset => return,
         };
         if patient {
-            give_up_after(&stream, UNACKNOWLEDGED);
+            set_user_timeout(&stream, UNACKNOWLEDGED);
         }
         lease.put(stream, kept, self.worker.ticker.now(), answer.backend_timeout);
     }

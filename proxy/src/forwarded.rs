@@ -1,7 +1,7 @@
 //! Whose forwarding fields are believed: one table from the fleet's position and the peer to what happens
 //! with X-Forwarded-*, Forwarded, X-Real-IP and X-Halftone-*. `write` carries it out.
 
-pub use halftone_routing::fleet::Position;
+pub use halftone_routing::fleet::EdgePosition;
 
 /// What happens with X-Forwarded-For.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,11 +35,11 @@ pub struct Forwarding {
 }
 
 /// The table. `any_trusted`: the fleet's `trustedProxies` is not empty; `peer_trusted`: it holds this peer.
-pub fn forwarding(position: Position, any_trusted: bool, peer_trusted: bool) -> Forwarding {
+pub fn forwarding(position: EdgePosition, any_trusted: bool, peer_trusted: bool) -> Forwarding {
     let (forwarded_for, others) = match (position, any_trusted, peer_trusted) {
         (_, _, true) => (ForwardedFor::Append, ForwardedOthers::Keep),
-        (Position::BehindProxy, false, false) => (ForwardedFor::Append, ForwardedOthers::SetAbsent),
-        (Position::Edge, _, false) | (Position::BehindProxy, true, false) => {
+        (EdgePosition::BehindProxy, false, false) => (ForwardedFor::Append, ForwardedOthers::SetAbsent),
+        (EdgePosition::Edge, _, false) | (EdgePosition::BehindProxy, true, false) => {
             (ForwardedFor::Replace, ForwardedOthers::Replace)
         }
     };

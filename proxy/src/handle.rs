@@ -8,17 +8,17 @@ use std::time::Instant;
 
 use jiff::Timestamp;
 
-use self::log::Logged;
-use self::route::{Late, Prepared, Step};
-use crate::exchange::{self, Client, Order, Record};
+use self::log::LoggedRequest;
+use self::route::{DelayedRequest, PreparedRequest, RequestAction};
+use crate::exchange::{self, ClientConnection, ExchangeRecord, RoutedRequest};
 use crate::http1::reuse::{self, ClientEnd, Reuse};
-use crate::http1::write::OwnAnswer;
-use crate::http1::{Body, HeadSearch, Method, Version};
+use crate::http1::write::LocalReplyHead;
+use crate::http1::{BodyLength, HeadSearch, HttpVersion, Method};
 use crate::local::Local;
 use crate::local::buffers::Buf;
-use crate::local::room::{Owing, Waiting};
+use crate::local::capacity::{ConnectionWait, SlowClient};
 use crate::local::tick::Tick;
-use crate::outcome::{Ending, Meaning, meaning};
+use crate::outcome::{Ending, EndingEffect, meaning};
 use crate::respond;
 use crate::stream::Stream;
 
@@ -29,19 +29,25 @@ mod route;
 /// Serves a connection until it closes.
 pub(crate) async fn serve<C: Stream>(worker: &Local, stream: C, peer: SocketAddr, local: SocketAddr) {
     let timer = worker.timer().await;
-    let mut client =
-        Client { stream, input: Default::default(), search: HeadSearch::request(), timer, peer, local };
+    let mut client = ClientConnection {
+        stream,
+        input: Default::default(),
+        search: HeadSearch::request(),
+        timer,
+        peer,
+        local,
+    };
     let mut served = false;
     let fate = loop {
         let next = next_head(worker, &mut client, std::mem::replace(&mut served, true)).await;
-        client.timer.wait(Waiting::No);
+        client.timer.wait(ConnectionWait::No);
         let reuse = match next {
-            Next::Head(length) => request(worker, &mut client, length).await,
-            Next::Refused(ending) => {
-                let logged = Logged::unknown(worker, Instant::now());
-                Box::pin(Own::refusal(worker, &ending).send(worker, &mut client, logged)).await
+            NextHead::Head(length) => request(worker, &mut client, length).await,
+            NextHead::Refused(ending) => {
+                let logged = LoggedRequest::unknown(worker, Instant::now());
+                Box::pin(LocalReply::refusal(worker, &ending).send(worker, &mut client, logged)).await
             }
-            Next::Closed => break Reuse::Close,
+            NextHead::Closed => break Reuse::Close,
         };
         if reuse != Reuse::Keep {
             break reuse;
@@ -56,7 +62,7 @@ pub(crate) async fn serve<C: Stream>(worker: &Local, stream: C, peer: SocketAddr
 }
 
 /// What a client's connection brought next.
-enum Next {
+enum NextHead {
     /// A request's head of this length stands at the start of the input.
     Head(usize),
     /// Something that is answered and ends the connection.
@@ -67,7 +73,7 @@ enum Next {
 
 /// Waits for the next request, the first one unless one was `served`. Meanwhile the connection holds no buffer until
 /// its first byte has come. Somebody else may need its place, or the memory of a head that does not end.
-async fn next_head<C: Stream>(worker: &Local, client: &mut Client<C>, served: bool) -> Next {
+async fn next_head<C: Stream>(worker: &Local, client: &mut ClientConnection<C>, served: bool) -> NextHead {
     client.search.begin(&HeadSearch::request());
     let since = worker.ticker.now();
     let idle = since.after(worker.limits().client.idle);
@@ -79,14 +85,14 @@ async fn next_head<C: Stream>(worker: &Local, client: &mut Client<C>, served: bo
                     begun = Some(worker.ticker.now());
                 }
                 match client.search.advance(client.input.unread()) {
-                    Ok(Some(length)) => return Poll::Ready(Next::Head(length)),
+                    Ok(Some(length)) => return Poll::Ready(NextHead::Head(length)),
                     Ok(None) => {}
-                    Err(error) => return Poll::Ready(Next::Refused(Ending::Refused(error))),
+                    Err(error) => return Poll::Ready(NextHead::Refused(Ending::Refused(error))),
                 }
             }
             match worker.buffers.poll_read(&mut client.input, &mut client.stream, cx) {
                 Poll::Pending => break,
-                Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Next::Closed),
+                Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(NextHead::Closed),
                 Poll::Ready(Ok(_)) => {}
             }
         }
@@ -96,18 +102,18 @@ async fn next_head<C: Stream>(worker: &Local, client: &mut Client<C>, served: bo
         }
         let deadline = begun.map_or(idle, |begun: Tick| begun.after(worker.limits().client.head));
         if now >= deadline || client.timer.is_leaving() {
-            return Poll::Ready(begun.map_or(Next::Closed, |_| Next::Refused(Ending::ClientTimeout)));
+            return Poll::Ready(begun.map_or(NextHead::Closed, |_| NextHead::Refused(Ending::ClientTimeout)));
         }
         let phase = worker.phase();
         if !phase.exchange_may_go_on() || (begun.is_none() && !phase.idle_may_stay()) {
-            return Poll::Ready(Next::Closed);
+            return Poll::Ready(NextHead::Closed);
         }
         client.timer.set(deadline);
         worker.buffers.shrink(&mut client.input);
         match begun {
-            Some(begun) => worker.wait_for(&client.timer, Owing::unsent(begun, client.input.held())),
-            None if served => client.timer.wait(Waiting::Next(since)),
-            None => client.timer.wait(Waiting::First(since)),
+            Some(begun) => worker.wait_for(&client.timer, SlowClient::unsent(begun, client.input.held())),
+            None if served => client.timer.wait(ConnectionWait::Next(since)),
+            None => client.timer.wait(ConnectionWait::First(since)),
         }
         Poll::Pending
     })
@@ -121,7 +127,7 @@ fn begins_request(input: &[u8]) -> bool {
 }
 
 /// What some clients send behind a body takes no memory while they are idle. The first half of an empty line stays.
-fn forget_empty_lines<C>(client: &mut Client<C>) {
+fn forget_empty_lines<C>(client: &mut ClientConnection<C>) {
     let half = usize::from(client.input.unread().last() == Some(&b'\r'));
     let lines = client.input.len().saturating_sub(half);
     if lines > 0 {
@@ -132,10 +138,14 @@ fn forget_empty_lines<C>(client: &mut Client<C>) {
 
 /// What is left to do of a request that was looked at, and then what becomes of the connection. It is in memory of its
 /// own, which an idle connection does without.
-type Rest<'a> = Pin<Box<dyn Future<Output = Reuse> + 'a>>;
+type RequestFuture<'a> = Pin<Box<dyn Future<Output = Reuse> + 'a>>;
 
 /// One request whose head stands at the start of the input.
-fn request<'a, C: Stream>(worker: &'a Local, client: &'a mut Client<C>, length: usize) -> Rest<'a> {
+fn request<'a, C: Stream>(
+    worker: &'a Local,
+    client: &'a mut ClientConnection<C>,
+    length: usize,
+) -> RequestFuture<'a> {
     let prepared = route::prepare(worker, client, length, None);
     carry_out(worker, client, length, prepared)
 }
@@ -143,14 +153,14 @@ fn request<'a, C: Stream>(worker: &'a Local, client: &'a mut Client<C>, length: 
 /// Does what its head led to.
 fn carry_out<'a, C: Stream>(
     worker: &'a Local,
-    client: &'a mut Client<C>,
+    client: &'a mut ClientConnection<C>,
     length: usize,
-    Prepared { step, logged }: Prepared,
-) -> Rest<'a> {
+    PreparedRequest { step, logged }: PreparedRequest,
+) -> RequestFuture<'a> {
     match step {
-        Step::Forward(order, head) => Box::pin(forward(worker, client, order, head, logged)),
-        Step::Answer(own) => Box::pin(own.send(worker, client, logged)),
-        Step::Receive { body, since } => Box::pin(receive(worker, client, length, body, since)),
+        RequestAction::Forward(order, head) => Box::pin(forward(worker, client, order, head, logged)),
+        RequestAction::Answer(own) => Box::pin(own.send(worker, client, logged)),
+        RequestAction::Receive { body, since } => Box::pin(receive(worker, client, length, body, since)),
     }
 }
 
@@ -158,24 +168,24 @@ fn carry_out<'a, C: Stream>(
 /// meanwhile.
 async fn receive<C: Stream>(
     worker: &Local,
-    client: &mut Client<C>,
+    client: &mut ClientConnection<C>,
     length: usize,
     body: usize,
     since: Instant,
 ) -> Reuse {
     let received = receive::body(worker, client, length + body).await;
-    client.timer.wait(Waiting::No);
-    let prepared = route::prepare(worker, client, length, Some(Late { since, received }));
+    client.timer.wait(ConnectionWait::No);
+    let prepared = route::prepare(worker, client, length, Some(DelayedRequest { since, received }));
     carry_out(worker, client, length, prepared).await
 }
 
 /// Has it answered by a backend, or by the proxy itself where none does.
 async fn forward<C: Stream>(
     worker: &Local,
-    client: &mut Client<C>,
-    mut order: Box<Order>,
+    client: &mut ClientConnection<C>,
+    mut order: Box<RoutedRequest>,
     head: Buf,
-    logged: Option<Box<Logged>>,
+    logged: Option<Box<LoggedRequest>>,
 ) -> Reuse {
     let ended = exchange::run(worker, client, &mut order, head).await;
     let meaning = order.meaning(&ended.ending);
@@ -196,7 +206,7 @@ async fn forward<C: Stream>(
     match ended.client {
         Some(reuse) => reuse,
         None => {
-            let own = Own {
+            let own = LocalReply {
                 meaning,
                 version: order.version,
                 head_only: order.method == Method::Head,
@@ -210,9 +220,9 @@ async fn forward<C: Stream>(
 }
 
 /// An answer of our own; what it answers is counted already.
-struct Own {
-    meaning: Meaning,
-    version: Version,
+struct LocalReply {
+    meaning: EndingEffect,
+    version: HttpVersion,
     head_only: bool,
     keep_alive: bool,
     /// What the client's buffer holds is the next request.
@@ -220,14 +230,14 @@ struct Own {
     reason: Option<Box<str>>,
 }
 
-impl Own {
+impl LocalReply {
     /// To something that is no request, or too slow to become one.
     fn refusal(worker: &Local, ending: &Ending) -> Self {
         let meaning = meaning(ending, |_| false);
         worker.counters.unrouted().outcome(meaning.counted);
         Self {
             meaning,
-            version: Version::Http11,
+            version: HttpVersion::Http11,
             head_only: false,
             keep_alive: false,
             request_read: false,
@@ -238,16 +248,16 @@ impl Own {
     async fn send<C: Stream>(
         self,
         worker: &Local,
-        client: &mut Client<C>,
-        logged: Option<Box<Logged>>,
+        client: &mut ClientConnection<C>,
+        logged: Option<Box<LoggedRequest>>,
     ) -> Reuse {
         if let Some(logged) = logged {
-            logged.write(worker, &self.meaning, &Record::default());
+            logged.write(worker, &self.meaning, &ExchangeRecord::default());
         }
         let Some(status) = self.meaning.status else { return Reuse::Close };
         let keep_alive = self.keep_alive && self.request_read && worker.phase().keeps_alive();
         let reason = self.reason.as_deref().map(|reason| ("X-Halftone-Reason", reason));
-        let answer = OwnAnswer {
+        let answer = LocalReplyHead {
             status,
             date: Timestamp::now(),
             client: self.version,
@@ -258,7 +268,7 @@ impl Own {
         };
         let answer_written = respond::answer(worker, client, &answer).await;
         reuse::client(&ClientEnd {
-            answer: Some(Body::Length(self.meaning.text.len() as u64)),
+            answer: Some(BodyLength::Length(self.meaning.text.len() as u64)),
             answer_written,
             keep_alive,
             request_read: self.request_read,

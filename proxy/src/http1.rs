@@ -13,13 +13,13 @@ pub mod search;
 pub mod target;
 pub mod write;
 
-pub use chunked::{ChunkRules, Decoded, Decoder};
+pub use chunked::{ChunkRules, DecodedPart, Decoder};
 pub use error::MessageError;
 pub use fields::{Field, FieldKind, FieldSlots, Fields};
-pub use framing::{Body, Delivery, deliver};
-pub use head::{Answering, RequestHead, ResponseHead, parse_request, parse_response};
+pub use framing::{BodyLength, Delivery, deliver};
+pub use head::{RequestHead, ResponseContext, ResponseHead, parse_request, parse_response};
 pub use search::HeadSearch;
-pub use target::{Target, TargetForm};
+pub use target::{RequestTarget, TargetForm};
 
 /// Most bytes of a message head, request or status line included.
 pub const MAX_HEAD: usize = 32 * 1024;
@@ -38,7 +38,7 @@ pub const MAX_TRAILERS: usize = 8 * 1024;
 
 /// The version in a message's first line. Later minor versions of HTTP/1 do not exist.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Version {
+pub enum HttpVersion {
     /// HTTP/1.0
     Http10,
     /// HTTP/1.1

@@ -6,7 +6,7 @@
 
 pub mod access_log;
 pub mod admin;
-pub mod apply;
+pub mod applier;
 pub mod counters;
 pub mod drain;
 mod exchange;

@@ -12,28 +12,28 @@ use std::time::{Duration, Instant};
 use rand::rngs::SmallRng;
 use rand::{Rng, RngExt};
 
-use self::arms::Arms;
+use self::arms::WorkerArms;
 use self::buffers::Buffers;
-use self::load::Loads;
-use self::room::{Owing, Room, Waiting};
-use self::ticker::{Ticker, Timer};
+use self::capacity::{ConnectionCapacity, ConnectionWait, SlowClient};
+use self::load::WorkerLoads;
+use self::ticker::{ConnectionTimer, Ticker};
 use crate::access_log::WorkerLog;
 use crate::counters::WorkerCounters;
-use crate::drain::{Phase, Schedule};
+use crate::drain::{DrainPhase, DrainSchedule};
 use crate::settings::ClientTimeouts;
 use crate::snapshot::SnapshotReader;
 
 pub(crate) mod arms;
 pub(crate) mod buffers;
+pub(crate) mod capacity;
 pub(crate) mod load;
-pub(crate) mod room;
 pub(crate) mod tick;
 pub(crate) mod ticker;
-pub(crate) mod turn;
+pub(crate) mod yielding;
 
 /// What the workers need to know beside documents; from the flags.
 #[derive(Clone, Debug)]
-pub struct Limits {
+pub struct WorkerSettings {
     /// `--max-connections`: open client connections over all workers.
     pub max_connections: usize,
     /// What all clients that are waited for may make the proxy hold together over all workers (unfinished heads and
@@ -42,14 +42,14 @@ pub struct Limits {
     /// `--tunnel-grace`: over how long tunnels and long answers are closed after a rollback.
     pub tunnel_grace: Duration,
     /// How the drain goes.
-    pub drain: Schedule,
+    pub drain: DrainSchedule,
     /// Against clients.
     pub client: ClientTimeouts,
 }
 
 /// What one worker gets for itself alone.
 #[derive(Debug)]
-pub struct Own {
+pub struct WorkerResources {
     /// Its view of what requests are decided by.
     pub snapshot: SnapshotReader,
     /// Its right to count.
@@ -60,19 +60,19 @@ pub struct Own {
 
 /// What all workers share; nothing of it is written by a request.
 #[derive(Debug)]
-pub(crate) struct Common {
-    pub(crate) limits: Limits,
-    pub(crate) loads: Loads,
+pub(crate) struct SharedState {
+    pub(crate) limits: WorkerSettings,
+    pub(crate) loads: WorkerLoads,
     drain_began: OnceLock<Instant>,
     stopped: AtomicBool,
     cut: AtomicU64,
 }
 
-impl Common {
-    pub(crate) fn new(limits: Limits, workers: usize) -> Self {
+impl SharedState {
+    pub(crate) fn new(limits: WorkerSettings, workers: usize) -> Self {
         Self {
             limits,
-            loads: Loads::new(workers),
+            loads: WorkerLoads::new(workers),
             drain_began: OnceLock::new(),
             stopped: AtomicBool::new(false),
             cut: AtomicU64::new(0),
@@ -98,9 +98,9 @@ impl Common {
         self.cut.load(Relaxed)
     }
 
-    pub(crate) fn phase(&self, now: Instant) -> Phase {
+    pub(crate) fn phase(&self, now: Instant) -> DrainPhase {
         let since = self.drain_began.get().map(|began| now.saturating_duration_since(*began));
-        Phase::at(since, self.limits.drain)
+        DrainPhase::at(since, self.limits.drain)
     }
 
     pub(crate) fn is_full(&self) -> bool {
@@ -112,20 +112,20 @@ impl Common {
 #[derive(Debug)]
 pub(crate) struct Local {
     pub(crate) index: usize,
-    pub(crate) common: Arc<Common>,
+    pub(crate) common: Arc<SharedState>,
     /// Its share of what clients may make the proxy hold, in bytes.
     most_held: usize,
     pub(crate) buffers: Buffers,
     pub(crate) ticker: Rc<Ticker>,
-    pub(crate) arms: Arms,
+    pub(crate) arms: WorkerArms,
     pub(crate) counters: WorkerCounters,
     pub(crate) log: RefCell<WorkerLog>,
-    phase: Cell<Phase>,
+    phase: Cell<DrainPhase>,
     random: RefCell<SmallRng>,
 }
 
 impl Local {
-    pub(crate) fn new(index: usize, common: Arc<Common>, own: Own) -> Self {
+    pub(crate) fn new(index: usize, common: Arc<SharedState>, own: WorkerResources) -> Self {
         let phase = common.phase(Instant::now());
         Self {
             index,
@@ -133,7 +133,7 @@ impl Local {
             common,
             buffers: Buffers::default(),
             ticker: Ticker::new(Instant::now()),
-            arms: Arms::new(own.snapshot, index),
+            arms: WorkerArms::new(own.snapshot, index),
             counters: own.counters,
             log: RefCell::new(own.log),
             phase: Cell::new(phase),
@@ -142,17 +142,17 @@ impl Local {
     }
 
     /// Where the drain stood at the last tick.
-    pub(crate) fn phase(&self) -> Phase {
+    pub(crate) fn phase(&self) -> DrainPhase {
         self.phase.get()
     }
 
-    pub(crate) fn limits(&self) -> &Limits {
+    pub(crate) fn limits(&self) -> &WorkerSettings {
         &self.common.limits
     }
 
     /// A client is waited for. Beyond the worker's share of what clients may make it hold, the slowest leave.
-    pub(crate) fn wait_for(&self, client: &Timer, owing: Owing) {
-        client.wait(Waiting::Client(owing));
+    pub(crate) fn wait_for(&self, client: &ConnectionTimer, owing: SlowClient) {
+        client.wait(ConnectionWait::Client(owing));
         self.ticker.bound_owed(self.most_held);
     }
 
@@ -163,19 +163,19 @@ impl Local {
 
     /// Half of it is kept for clients that are not waited for, who cannot be asked to leave: from here on nothing is kept
     /// that can be done without.
-    pub(crate) fn keeps_too_much(&self) -> bool {
+    pub(crate) fn exceeds_half_of_memory(&self) -> bool {
         self.ticker.kept() > self.most_held / 2
     }
 
     /// Those who hold places without using them leave when places are scarce.
     fn make_room(&self) {
         let loads = &self.common.loads;
-        let room = Room::of(loads.total(), self.limits().max_connections, loads.workers());
+        let room = ConnectionCapacity::of(loads.total(), self.limits().max_connections, loads.workers());
         self.counters.closed_for_room(self.ticker.make_room(room) as u64);
     }
 
     /// A slot for the task that awaits this.
-    pub(crate) async fn timer(&self) -> Timer {
+    pub(crate) async fn timer(&self) -> ConnectionTimer {
         poll_fn(|cx| Poll::Ready(self.ticker.timer(cx.waker().clone()))).await
     }
 

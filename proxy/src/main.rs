@@ -3,17 +3,17 @@
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
-use halftone_proxy::run::{Proxy, Source, descriptors};
-use halftone_proxy::settings::{Flags, Settings};
-use halftone_proxy::source::kubernetes::{Cluster, ClusterError};
+use halftone_proxy::run::{DocumentSource, Proxy, descriptors};
+use halftone_proxy::settings::{ProxyFlags, Settings};
+use halftone_proxy::source::kubernetes::{KubernetesConfig, KubernetesConfigError};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    let flags = Flags::parse();
-    flags.log.start(&mut Flags::command());
+    let flags = ProxyFlags::parse();
+    flags.log.start(&mut ProxyFlags::command());
     if let Err(error) = descriptors::raise() {
         tracing::warn!(%error, "the descriptor limit stays as it is");
     }
@@ -26,14 +26,14 @@ fn main() -> ExitCode {
     }
 }
 
-fn serve(flags: &Flags) -> Result<ExitCode, Box<dyn std::error::Error>> {
+fn serve(flags: &ProxyFlags) -> Result<ExitCode, Box<dyn std::error::Error>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     // Before the first client: a signal that comes while we start must drain, too.
     let (mut terminate, mut interrupt) = runtime.block_on(async {
         Ok::<_, std::io::Error>((signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?))
     })?;
     let source = match &flags.config {
-        Some(dir) => Source::Directory(dir.clone()),
+        Some(dir) => DocumentSource::Directory(dir.clone()),
         None => runtime.block_on(cluster(flags))?,
     };
     let proxy = Proxy::start(&Settings::from(flags), source)?;
@@ -62,12 +62,12 @@ fn serve(flags: &Flags) -> Result<ExitCode, Box<dyn std::error::Error>> {
     }))
 }
 
-async fn cluster(flags: &Flags) -> Result<Source, ClusterError> {
+async fn cluster(flags: &ProxyFlags) -> Result<DocumentSource, KubernetesConfigError> {
     // Two crates may bring one each; which of them is used is for the program to say.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let cluster = Cluster::find(flags.namespace.clone(), flags.pod_uid.clone()).await?;
+    let cluster = KubernetesConfig::find(flags.namespace.clone(), flags.pod_uid.clone()).await?;
     tracing::info!(api = %cluster.api.cluster_url, namespace = %cluster.namespace, "taking documents from Kubernetes");
-    Ok(Source::Kubernetes(Box::new(cluster)))
+    Ok(DocumentSource::Kubernetes(Box::new(cluster)))
 }
 
 async fn either(terminate: &mut Signal, interrupt: &mut Signal) {

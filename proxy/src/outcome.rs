@@ -55,7 +55,7 @@ pub enum Ending {
 
 /// Whose fault an ending is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault {
+pub enum FaultOrigin {
     /// Nobody's. Whether an answered status is an error is the release's word (`errorStatuses`).
     None,
     /// The client's; not charged.
@@ -68,9 +68,9 @@ pub enum Fault {
 
 /// What an ending means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Meaning {
+pub struct EndingEffect {
     /// Whose fault it was.
-    pub fault: Fault,
+    pub fault: FaultOrigin,
     /// The status the client sees; `None` where it is gone before any. Where an answer broke off, the one
     /// already sent.
     pub status: Option<u16>,
@@ -82,68 +82,78 @@ pub struct Meaning {
     pub rule: Option<MessageError>,
 }
 
-impl Meaning {
+impl EndingEffect {
     /// The rule that the backend's answer broke.
     pub fn broken_by_backend(&self) -> Option<MessageError> {
-        self.rule.filter(|_| self.fault == Fault::Arm)
+        self.rule.filter(|_| self.fault == FaultOrigin::Arm)
     }
 }
 
 /// What a proxy says at the fleet's `healthPath`. It is no request of anybody's and counted nowhere.
-pub const fn health(wants_requests: bool) -> Meaning {
+pub const fn health(wants_requests: bool) -> EndingEffect {
     let (status, text) = if wants_requests { (200, "ok") } else { (503, "the proxy is draining") };
-    Meaning { fault: Fault::None, status: Some(status), counted: Outcome::Status2xx, text, rule: None }
+    EndingEffect {
+        fault: FaultOrigin::None,
+        status: Some(status),
+        counted: Outcome::Status2xx,
+        text,
+        rule: None,
+    }
 }
 
 /// The table. `is_error` knows the release's `errorStatuses`.
-pub fn meaning(ending: &Ending, is_error: impl Fn(u16) -> bool) -> Meaning {
+pub fn meaning(ending: &Ending, is_error: impl Fn(u16) -> bool) -> EndingEffect {
     let (fault, status, counted, text) = match *ending {
-        Ending::Answered(status) => (Fault::None, Some(status), answered(status, is_error(status)), ""),
+        Ending::Answered(status) => (FaultOrigin::None, Some(status), answered(status, is_error(status)), ""),
         Ending::Refused(error) => {
-            (Fault::Client, Some(error.status()), refused(error.status()), error.text())
+            (FaultOrigin::Client, Some(error.status()), refused(error.status()), error.text())
         }
         Ending::NoRoute => {
-            (Fault::Client, Some(404), Outcome::Refused404, "no release takes this host and path")
+            (FaultOrigin::Client, Some(404), Outcome::Refused404, "no release takes this host and path")
         }
         Ending::Rejected(status) => {
-            (Fault::Client, Some(status), Outcome::Refused403, "this service needs to know its user")
+            (FaultOrigin::Client, Some(status), Outcome::Refused403, "this service needs to know its user")
         }
         Ending::ClientTimeout => {
-            (Fault::Client, Some(408), Outcome::Refused408, "the request did not arrive in time")
+            (FaultOrigin::Client, Some(408), Outcome::Refused408, "the request did not arrive in time")
         }
-        Ending::ClientStalled(status) => (Fault::Client, Some(status), Outcome::ClientTimeout, ""),
-        Ending::ClientGone => (Fault::Client, None, Outcome::ClientAbort, ""),
-        Ending::Abandoned => (Fault::Arm, None, Outcome::Abandoned, ""),
-        Ending::ClientGoneAfter(status) => (Fault::Client, Some(status), Outcome::ClientAbort, ""),
+        Ending::ClientStalled(status) => (FaultOrigin::Client, Some(status), Outcome::ClientTimeout, ""),
+        Ending::ClientGone => (FaultOrigin::Client, None, Outcome::ClientAbort, ""),
+        Ending::Abandoned => (FaultOrigin::Arm, None, Outcome::Abandoned, ""),
+        Ending::ClientGoneAfter(status) => (FaultOrigin::Client, Some(status), Outcome::ClientAbort, ""),
         Ending::Connect => {
-            (Fault::Arm, Some(502), Outcome::ConnectFailure, "the service cannot be connected to")
+            (FaultOrigin::Arm, Some(502), Outcome::ConnectFailure, "the service cannot be connected to")
         }
-        Ending::Reset => (Fault::Arm, Some(502), Outcome::Reset, "the service closed the connection"),
+        Ending::Reset => (FaultOrigin::Arm, Some(502), Outcome::Reset, "the service closed the connection"),
         Ending::HeadTimeout => {
-            (Fault::Arm, Some(504), Outcome::ResponseTimeout, "the service did not answer in time")
+            (FaultOrigin::Arm, Some(504), Outcome::ResponseTimeout, "the service did not answer in time")
         }
         Ending::Malformed(_) => {
-            (Fault::Arm, Some(502), Outcome::MalformedResponse, "the service's answer is malformed")
+            (FaultOrigin::Arm, Some(502), Outcome::MalformedResponse, "the service's answer is malformed")
         }
         Ending::BrokenOff(status) | Ending::MalformedBody(status, _) => {
-            (Fault::Arm, Some(status), Outcome::BodyBrokenOff, "")
+            (FaultOrigin::Arm, Some(status), Outcome::BodyBrokenOff, "")
         }
-        Ending::BodyIdle(status) => (Fault::Arm, Some(status), Outcome::BodyIdle, ""),
-        Ending::Overload => (Fault::Arm, Some(503), Outcome::Overload, "the service has too many requests"),
+        Ending::BodyIdle(status) => (FaultOrigin::Arm, Some(status), Outcome::BodyIdle, ""),
+        Ending::Overload => {
+            (FaultOrigin::Arm, Some(503), Outcome::Overload, "the service has too many requests")
+        }
         Ending::Crowded => {
-            (Fault::Client, Some(503), Outcome::Crowded, "too many unfinished requests or open tunnels")
+            (FaultOrigin::Client, Some(503), Outcome::Crowded, "too many unfinished requests or open tunnels")
         }
-        Ending::NoEndpoint => (Fault::Arm, Some(503), Outcome::NoEndpoint, "the service has no endpoint"),
+        Ending::NoEndpoint => {
+            (FaultOrigin::Arm, Some(503), Outcome::NoEndpoint, "the service has no endpoint")
+        }
         Ending::OwnResources => {
-            (Fault::Proxy, Some(503), Outcome::OwnFault, "the proxy has run out of resources")
+            (FaultOrigin::Proxy, Some(503), Outcome::OwnFault, "the proxy has run out of resources")
         }
-        Ending::Shutdown => (Fault::Proxy, Some(503), Outcome::Shutdown, "the proxy is shutting down"),
+        Ending::Shutdown => (FaultOrigin::Proxy, Some(503), Outcome::Shutdown, "the proxy is shutting down"),
     };
     let rule = match *ending {
         Ending::Refused(rule) | Ending::Malformed(rule) | Ending::MalformedBody(_, rule) => Some(rule),
         _ => None,
     };
-    Meaning { fault, status, counted, text, rule }
+    EndingEffect { fault, status, counted, text, rule }
 }
 
 /// The class of a status that upstream answered.
@@ -175,13 +185,13 @@ fn refused(status: u16) -> Outcome {
 
 #[cfg(test)]
 mod tests {
-    use halftone_routing::report::Charge;
+    use halftone_routing::report::Fault;
 
     use super::*;
 
     #[test]
     fn every_ending_has_one_meaning() {
-        use Fault::{Arm, Client, None as Nobody, Proxy};
+        use FaultOrigin::{Arm, Client, None as Nobody, Proxy};
         let malformed = MessageError::Status;
         for (ending, fault, status, counted) in [
             (Ending::Answered(101), Nobody, Some(101), "2xx"),
@@ -224,7 +234,7 @@ mod tests {
             let is_error = |status| matches!(status, 500 | 418);
             let meaning = meaning(&ending, is_error);
             assert_eq!((meaning.fault, meaning.status, meaning.counted.name()), (fault, status, counted));
-            let charged = meaning.counted.charge() == Charge::Error;
+            let charged = meaning.counted.charge() == Fault::Error;
             assert_eq!(charged, fault == Arm || counted == "errorStatus", "{ending:?}");
         }
     }

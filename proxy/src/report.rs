@@ -4,12 +4,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use halftone_routing::config::FEATURES;
-use halftone_routing::config::arm::Arm;
-use halftone_routing::config::names::Uid;
-use halftone_routing::config::units::{ReleaseId, Stage};
+use halftone_routing::document::FEATURES;
+use halftone_routing::document::arm::Arm;
+use halftone_routing::document::names::Uid;
+use halftone_routing::document::units::{ReleaseId, Stage};
 use halftone_routing::report::{
-    AppliedDocument, AppliedFleet, Epoch, Reads, RejectedDocument, TrafficReport,
+    AppliedDocument, AppliedFleet, Epoch, RejectedDocument, ReportForm, TrafficReport,
 };
 use jiff::Timestamp;
 
@@ -20,13 +20,13 @@ pub(crate) mod ledger;
 use ledger::Ledger;
 
 /// What `?since=EPOCH/SEQ` names: a report that the asker has.
-pub type Position = (Epoch, u64);
+pub type ReportCursor = (Epoch, u64);
 
 /// Which documents this proxy runs and which it refused.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Documents {
     /// Those that decide requests, by uid.
-    pub applied: BTreeMap<Uid, Applied>,
+    pub applied: BTreeMap<Uid, ServedDocument>,
     /// The fleet's, if one was read.
     pub fleet: Option<AppliedFleet>,
     /// Where the fleet's document was last found, good or not.
@@ -41,7 +41,7 @@ pub struct Documents {
 
 /// One document that decides requests.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Applied {
+pub struct ServedDocument {
     /// What the report says of it, `open_long` left at 0.
     pub document: AppliedDocument,
     /// Nobody is to be on gray: what is left there is worth a word.
@@ -98,7 +98,7 @@ impl Reporter {
     }
 
     /// An operator (or the engine in this process) asked for a report: somebody decides about the releases.
-    pub fn heard_operator(&mut self, now: Timestamp) {
+    pub fn note_operator_contact(&mut self, now: Timestamp) {
         self.operator_last_heard = Some(now);
     }
 
@@ -115,7 +115,7 @@ impl Reporter {
 
     /// The report for somebody who has the one at `since`, in the form that it reads; a full one without `since`, after
     /// a restart, or for a position that this proxy never had.
-    pub fn report(&mut self, since: Option<Position>, reads: Reads) -> TrafficReport {
+    pub fn report(&mut self, since: Option<ReportCursor>, reads: ReportForm) -> TrafficReport {
         self.refresh();
         let since = since.filter(|(epoch, sequence)| *epoch == self.epoch && *sequence <= self.sequence);
         let since = since.map(|(_, sequence)| sequence);
@@ -144,7 +144,7 @@ impl Reporter {
         }
     }
 
-    fn with_open_long(&self, uid: &Uid, applied: &Applied) -> AppliedDocument {
+    fn with_open_long(&self, uid: &Uid, applied: &ServedDocument) -> AppliedDocument {
         let ledger = self.ledgers.get(uid).filter(|_| applied.gray_ended);
         AppliedDocument {
             open_long: ledger.map_or(0, |ledger| ledger.open_long(Arm::Gray)),
@@ -213,7 +213,7 @@ mod tests {
             ignored_fields: Vec::new(),
             open_long: 0,
         };
-        let applied = applied.then(|| (uid(), Applied { document, gray_ended: true }));
+        let applied = applied.then(|| (uid(), ServedDocument { document, gray_ended: true }));
         Documents { applied: applied.into_iter().collect(), ..Documents::default() }
     }
 
@@ -235,7 +235,7 @@ mod tests {
             gray.latency(Duration::from_millis(5));
             worker.cell(&counters, Arm::Gray, ChosenBy::Rule, true).outcome(Outcome::Reset);
         }
-        let report = reporter.report(None, Reads::Two);
+        let report = reporter.report(None, ReportForm::Two);
         let split = report.entries.iter().find(|entry| entry.key.chosen_by.is(ChosenBy::Split)).unwrap();
         let rule = report.entries.iter().find(|entry| entry.key.chosen_by.is(ChosenBy::Rule)).unwrap();
         assert_eq!((split.counts.requests(), split.counts.latency.count(), split.counts.errors()), (2, 2, 0));
@@ -249,13 +249,13 @@ mod tests {
         let counters = reporter.enter(&uid(), RELEASE, stage(1));
         let worker = WorkerCounters::new(0);
         cell(&worker, &counters, Arm::Stable).outcome(Outcome::Status2xx);
-        let first = reporter.report(None, Reads::Two);
+        let first = reporter.report(None, ReportForm::Two);
         cell(&worker, &counters, Arm::Gray).outcome(Outcome::Status2xx);
-        let second = reporter.report(Some((first.epoch, first.sequence)), Reads::Two);
+        let second = reporter.report(Some((first.epoch, first.sequence)), ReportForm::Two);
         assert_eq!(second.since, Some(first.sequence));
         assert_eq!(second.entries.iter().map(|entry| entry.key.arm).collect::<Vec<_>>(), [Arm::Gray]);
         assert_eq!(second.keys.len(), 2);
-        let third = reporter.report(Some((second.epoch, second.sequence)), Reads::Two);
+        let third = reporter.report(Some((second.epoch, second.sequence)), ReportForm::Two);
         assert_eq!((third.sequence, third.entries.len()), (second.sequence, 0), "nothing changed");
     }
 
@@ -265,13 +265,13 @@ mod tests {
         let counters = reporter.enter(&uid(), RELEASE, stage(1));
         let (worker, every) = (WorkerCounters::new(0), Outcome::ALL.len() as u64);
         Outcome::ALL.iter().for_each(|&outcome| cell(&worker, &counters, Arm::Gray).outcome(outcome));
-        let (old, new) = (reporter.report(None, Reads::One), reporter.report(None, Reads::Two));
+        let (old, new) = (reporter.report(None, ReportForm::One), reporter.report(None, ReportForm::Two));
         let words = |report: &TrafficReport| report.entries[0].counts.outcomes.clone();
         assert!(words(&old).keys().all(|outcome| outcome.in_0_1() == *outcome), "{:?}", words(&old));
         assert_eq!(words(&new).keys().copied().collect::<Vec<_>>(), Outcome::ALL);
         assert_eq!((requests(&old), requests(&new), &old.keys), (every, every, &new.keys));
         cell(&worker, &counters, Arm::Gray).outcome(Outcome::Refused413);
-        let next = reporter.report(Some((old.epoch, old.sequence)), Reads::One);
+        let next = reporter.report(Some((old.epoch, old.sequence)), ReportForm::One);
         let folded = Outcome::ALL.iter().filter(|outcome| outcome.in_0_1() == Outcome::Refused400).count();
         assert_eq!(words(&next)[&Outcome::Refused400], folded as u64 + 1);
     }
@@ -281,9 +281,9 @@ mod tests {
         let mut reporter = reporter(1);
         let counters = reporter.enter(&uid(), RELEASE, stage(1));
         cell(&WorkerCounters::new(0), &counters, Arm::Stable).outcome(Outcome::Status2xx);
-        let first = reporter.report(None, Reads::Two);
+        let first = reporter.report(None, ReportForm::Two);
         for since in [(Epoch(2), first.sequence), (first.epoch, first.sequence + 1)] {
-            let report = reporter.report(Some(since), Reads::Two);
+            let report = reporter.report(Some(since), ReportForm::Two);
             assert_eq!((report.since, requests(&report)), (None, 1));
         }
     }
@@ -301,13 +301,13 @@ mod tests {
         }
         let stages =
             |report: &TrafficReport| report.keys.iter().map(|key| key.stage.get()).collect::<Vec<_>>();
-        assert_eq!(stages(&reporter.report(None, Reads::Two)), [3, 4]);
+        assert_eq!(stages(&reporter.report(None, ReportForm::Two)), [3, 4]);
         late.take().unwrap().outcome(Outcome::Status2xx);
-        reporter.report(None, Reads::Two);
+        reporter.report(None, ReportForm::Two);
         assert_eq!(reporter.ledgers()[&uid()].total(Arm::Stable).requests(), 5, "nothing is lost by folding");
         // A release that goes back to a stage it knows counts on there.
         reporter.enter(&uid(), RELEASE, stage(3));
-        assert_eq!(stages(&reporter.report(None, Reads::Two)), [4, 3]);
+        assert_eq!(stages(&reporter.report(None, ReportForm::Two)), [4, 3]);
     }
 
     #[test]
@@ -317,11 +317,11 @@ mod tests {
         let cell = cell(&WorkerCounters::new(0), &counters, Arm::Stable);
         drop(counters);
         reporter.set_documents(applied(false));
-        assert_eq!(reporter.report(None, Reads::Two).keys.len(), 0, "no request has ended yet");
+        assert_eq!(reporter.report(None, ReportForm::Two).keys.len(), 0, "no request has ended yet");
         cell.outcome(Outcome::Status2xx);
-        assert_eq!(requests(&reporter.report(None, Reads::Two)), 1);
+        assert_eq!(requests(&reporter.report(None, ReportForm::Two)), 1);
         drop(cell);
-        let gone = reporter.report(None, Reads::Two);
+        let gone = reporter.report(None, ReportForm::Two);
         assert_eq!((gone.keys.len(), gone.entries.len()), (0, 0));
     }
 
@@ -335,11 +335,11 @@ mod tests {
         gray.long_opened();
         stable.long_opened();
         gray.long_closed();
-        assert_eq!(reporter.report(None, Reads::Two).applied[0].open_long, 1);
+        assert_eq!(reporter.report(None, ReportForm::Two).applied[0].open_long, 1);
         let mut going_on = applied(true);
         going_on.applied.values_mut().for_each(|applied| applied.gray_ended = false);
         reporter.set_documents(going_on);
-        assert_eq!(reporter.report(None, Reads::Two).applied[0].open_long, 0);
+        assert_eq!(reporter.report(None, ReportForm::Two).applied[0].open_long, 0);
     }
 
     #[test]
@@ -381,12 +381,12 @@ mod tests {
             }
             let mut last = 0;
             while last < 2 * EACH {
-                let now = requests(&reporter.report(None, Reads::Two));
+                let now = requests(&reporter.report(None, ReportForm::Two));
                 assert!(now >= last);
                 last = now;
             }
         });
-        assert_eq!(reporter.report(None, Reads::Two).entries[0].counts.latency.count(), 2 * EACH);
+        assert_eq!(reporter.report(None, ReportForm::Two).entries[0].counts.latency.count(), 2 * EACH);
     }
 
     proptest! {
@@ -398,7 +398,7 @@ mod tests {
         ) {
             let (mut epoch, mut reporter, mut at) = (1, reporter(1), 0);
             let (mut baseline, worker) = (Baseline::new(), WorkerCounters::new(0));
-            baseline.take(&reporter.report(None, Reads::Two));
+            baseline.take(&reporter.report(None, ReportForm::Two));
             let (mut served, mut counted, mut lost, mut unseen) = (0, 0, 0, 0);
             for (now, event) in script {
                 let counters = reporter.enter(&uid(), RELEASE, stage(at));
@@ -412,9 +412,9 @@ mod tests {
                         lost += std::mem::take(&mut unseen);
                     }
                     // The answer is lost on the way.
-                    1 => drop(reporter.report(baseline.since(), Reads::Two)),
+                    1 => drop(reporter.report(baseline.since(), ReportForm::Two)),
                     _ => {
-                        let more = baseline.take(&reporter.report(baseline.since(), Reads::Two));
+                        let more = baseline.take(&reporter.report(baseline.since(), ReportForm::Two));
                         counted += more.iter().map(|(_, counts)| counts.requests()).sum::<u64>();
                         unseen = 0;
                         at += u64::from(event == 2);

@@ -5,12 +5,12 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use crate::exchange::Client;
-use crate::http1::write::{self, OwnAnswer};
+use crate::exchange::ClientConnection;
+use crate::http1::write::{self, LocalReplyHead};
 use crate::local::Local;
 use crate::local::buffers::poll_write;
-use crate::local::room::{Owing, Waiting};
-use crate::local::turn;
+use crate::local::capacity::{ConnectionWait, SlowClient};
+use crate::local::yielding;
 use crate::stream::Stream;
 
 /// How long a lingering close goes on reading what the client still sends. However much that is: an upload of 10 MB is
@@ -24,11 +24,11 @@ const READS: usize = 4;
 /// Writes an answer of our own. False: the client did not take it.
 pub(crate) async fn answer<C: Stream>(
     worker: &Local,
-    client: &mut Client<C>,
-    answer: &OwnAnswer<'_>,
+    client: &mut ClientConnection<C>,
+    answer: &LocalReplyHead<'_>,
 ) -> bool {
     let mut out = worker.buffers.small();
-    write::own_answer(out.vec(), answer);
+    write::write_local_reply(out.vec(), answer);
     let since = worker.ticker.now();
     let deadline = since.after(worker.limits().client.write);
     let written = poll_fn(|cx| {
@@ -44,18 +44,18 @@ pub(crate) async fn answer<C: Stream>(
         client.timer.set(deadline);
         worker.buffers.shrink(&mut out);
         worker.buffers.shrink(&mut client.input);
-        worker.wait_for(&client.timer, Owing::unsent(since, out.held() + client.input.held()));
+        worker.wait_for(&client.timer, SlowClient::unsent(since, out.held() + client.input.held()));
         Poll::Pending
     })
     .await;
-    client.timer.wait(Waiting::No);
+    client.timer.wait(ConnectionWait::No);
     worker.buffers.give_back(&mut out);
     written
 }
 
 /// Shuts down writing and discards what still arrives for a while. Closing with bytes unread makes the kernel send a
 /// reset, and a client that is still sending then never sees the answer.
-pub(crate) async fn linger<C: Stream>(worker: &Local, client: &mut Client<C>) {
+pub(crate) async fn linger<C: Stream>(worker: &Local, client: &mut ClientConnection<C>) {
     let deadline = worker.ticker.now().after(LINGER);
     let mut shut = false;
     poll_fn(|cx| {
@@ -73,7 +73,7 @@ pub(crate) async fn linger<C: Stream>(worker: &Local, client: &mut Client<C>) {
 
 fn poll_discard<C: Stream>(
     worker: &Local,
-    client: &mut Client<C>,
+    client: &mut ClientConnection<C>,
     shut: &mut bool,
     cx: &mut Context<'_>,
 ) -> Poll<()> {
@@ -87,5 +87,5 @@ fn poll_discard<C: Stream>(
             return Poll::Ready(());
         }
     }
-    turn::end(cx)
+    yielding::end(cx)
 }

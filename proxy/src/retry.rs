@@ -5,7 +5,7 @@ use crate::http1::Method;
 
 /// What went wrong with one try, before a final answer's head was complete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Failure {
+pub enum AttemptFailure {
     /// The connection could not be made: refused, unreachable, or not in time.
     Connect,
     /// The connection was lost, or closed, before the answer's head was complete.
@@ -29,9 +29,9 @@ pub enum BodyAtHand {
 
 /// One try and how it ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Try {
+pub struct Attempt {
     /// What went wrong.
-    pub failure: Failure,
+    pub failure: AttemptFailure,
     /// The request's method.
     pub method: Method,
     /// Where the body is.
@@ -50,7 +50,7 @@ pub struct Try {
 
 /// What to do after a failed try.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Again {
+pub enum RetryDecision {
     /// Try another endpoint of the same arm; give up if there is none.
     OtherEndpoint,
     /// Send it once more, on a fresh connection, to another endpoint of the arm if there is one.
@@ -65,17 +65,19 @@ const MAX_RECONNECTS: u8 = 2;
 /// The table.
 ///
 /// A `StaleTimeout` that is given up is no failure: its 408 goes to the client as the answer it is.
-pub fn again(last: &Try) -> Again {
+pub fn again(last: &Attempt) -> RetryDecision {
     if last.client_gone || last.received || last.body == BodyAtHand::Gone {
-        return Again::No;
+        return RetryDecision::No;
     }
     match last.failure {
-        Failure::Connect if last.reconnects < MAX_RECONNECTS => Again::OtherEndpoint,
-        Failure::Lost | Failure::StaleTimeout if last.resent => Again::No,
+        AttemptFailure::Connect if last.reconnects < MAX_RECONNECTS => RetryDecision::OtherEndpoint,
+        AttemptFailure::Lost | AttemptFailure::StaleTimeout if last.resent => RetryDecision::No,
         // Bytes that no connection took cannot have had an effect, whatever the method.
-        Failure::Lost if !last.sent => Again::FreshConnection,
-        Failure::Lost | Failure::StaleTimeout if last.method.is_idempotent() => Again::FreshConnection,
-        _ => Again::No,
+        AttemptFailure::Lost if !last.sent => RetryDecision::FreshConnection,
+        AttemptFailure::Lost | AttemptFailure::StaleTimeout if last.method.is_idempotent() => {
+            RetryDecision::FreshConnection
+        }
+        _ => RetryDecision::No,
     }
 }
 
@@ -89,8 +91,8 @@ pub fn needs_fresh_pooled(method: Method, body: BodyAtHand) -> bool {
 mod tests {
     use super::*;
 
-    const FIRST: Try = Try {
-        failure: Failure::Lost,
+    const FIRST: Attempt = Attempt {
+        failure: AttemptFailure::Lost,
         method: Method::Get,
         body: BodyAtHand::Whole,
         sent: true,
@@ -103,32 +105,48 @@ mod tests {
     #[test]
     fn a_request_is_sent_again_only_when_that_can_do_no_harm() {
         let lost = FIRST;
-        let post = Try { method: Method::Post, ..lost };
-        let connect = Try { failure: Failure::Connect, sent: false, ..lost };
-        let stale = Try { failure: Failure::StaleTimeout, ..lost };
+        let post = Attempt { method: Method::Post, ..lost };
+        let connect = Attempt { failure: AttemptFailure::Connect, sent: false, ..lost };
+        let stale = Attempt { failure: AttemptFailure::StaleTimeout, ..lost };
         for (why, last, then) in [
-            ("no connection", connect, Again::OtherEndpoint),
-            ("no connection, any method", Try { method: Method::Post, ..connect }, Again::OtherEndpoint),
-            ("no connection, second time", Try { reconnects: 1, ..connect }, Again::OtherEndpoint),
-            ("no connection, third time", Try { reconnects: 2, ..connect }, Again::No),
-            ("no connection after a loss", Try { resent: true, ..connect }, Again::OtherEndpoint),
-            ("no connection, body gone", Try { body: BodyAtHand::Gone, ..connect }, Again::No),
-            ("no connection, client gone", Try { client_gone: true, ..connect }, Again::No),
-            ("lost", lost, Again::FreshConnection),
-            ("lost, PUT", Try { method: Method::Put, ..lost }, Again::FreshConnection),
-            ("lost, POST", post, Again::No),
-            ("lost, unknown method", Try { method: Method::Other, ..lost }, Again::No),
-            ("lost before a byte was sent, POST", Try { sent: false, ..post }, Again::FreshConnection),
-            ("lost, body gone", Try { body: BodyAtHand::Gone, ..lost }, Again::No),
-            ("lost after answer bytes", Try { received: true, ..lost }, Again::No),
-            ("lost twice", Try { resent: true, ..lost }, Again::No),
-            ("lost twice before a byte was sent", Try { resent: true, sent: false, ..lost }, Again::No),
-            ("lost, client gone", Try { client_gone: true, ..lost }, Again::No),
-            ("stale 408", stale, Again::FreshConnection),
-            ("stale 408, POST", Try { method: Method::Post, ..stale }, Again::No),
-            ("stale 408, twice", Try { resent: true, ..stale }, Again::No),
-            ("time-out", Try { failure: Failure::HeadTimeout, ..lost }, Again::No),
-            ("malformed", Try { failure: Failure::Malformed, ..lost }, Again::No),
+            ("no connection", connect, RetryDecision::OtherEndpoint),
+            (
+                "no connection, any method",
+                Attempt { method: Method::Post, ..connect },
+                RetryDecision::OtherEndpoint,
+            ),
+            (
+                "no connection, second time",
+                Attempt { reconnects: 1, ..connect },
+                RetryDecision::OtherEndpoint,
+            ),
+            ("no connection, third time", Attempt { reconnects: 2, ..connect }, RetryDecision::No),
+            ("no connection after a loss", Attempt { resent: true, ..connect }, RetryDecision::OtherEndpoint),
+            ("no connection, body gone", Attempt { body: BodyAtHand::Gone, ..connect }, RetryDecision::No),
+            ("no connection, client gone", Attempt { client_gone: true, ..connect }, RetryDecision::No),
+            ("lost", lost, RetryDecision::FreshConnection),
+            ("lost, PUT", Attempt { method: Method::Put, ..lost }, RetryDecision::FreshConnection),
+            ("lost, POST", post, RetryDecision::No),
+            ("lost, unknown method", Attempt { method: Method::Other, ..lost }, RetryDecision::No),
+            (
+                "lost before a byte was sent, POST",
+                Attempt { sent: false, ..post },
+                RetryDecision::FreshConnection,
+            ),
+            ("lost, body gone", Attempt { body: BodyAtHand::Gone, ..lost }, RetryDecision::No),
+            ("lost after answer bytes", Attempt { received: true, ..lost }, RetryDecision::No),
+            ("lost twice", Attempt { resent: true, ..lost }, RetryDecision::No),
+            (
+                "lost twice before a byte was sent",
+                Attempt { resent: true, sent: false, ..lost },
+                RetryDecision::No,
+            ),
+            ("lost, client gone", Attempt { client_gone: true, ..lost }, RetryDecision::No),
+            ("stale 408", stale, RetryDecision::FreshConnection),
+            ("stale 408, POST", Attempt { method: Method::Post, ..stale }, RetryDecision::No),
+            ("stale 408, twice", Attempt { resent: true, ..stale }, RetryDecision::No),
+            ("time-out", Attempt { failure: AttemptFailure::HeadTimeout, ..lost }, RetryDecision::No),
+            ("malformed", Attempt { failure: AttemptFailure::Malformed, ..lost }, RetryDecision::No),
         ] {
             assert_eq!(again(&last), then, "{why}");
         }

@@ -11,45 +11,45 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 use halftone_daemon::listen;
-use halftone_routing::config::arm::Upstream;
-use halftone_routing::reach::Reach;
-use halftone_routing::report::{Epoch, Reads, TrafficReport};
+use halftone_routing::dial_policy::DialPolicy;
+use halftone_routing::document::arm::Upstream;
+use halftone_routing::report::{Epoch, ReportForm, TrafficReport};
 use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::access_log::{AccessLog, HashKey};
-use crate::admin::guard::{Guard, OperatorKeys};
-use crate::admin::tokens::{self, TokenError, Tokens};
-use crate::admin::{self, Pages, Standing};
-use crate::apply::{Applier, lock};
+use crate::admin::guard::{Guard, TrustedKeys};
+use crate::admin::tokens::{self, TokenFileError, Tokens};
+use crate::admin::{self, AdminState, ReadinessReport};
+use crate::applier::{Applier, lock};
 use crate::counters::WorkerCounters;
-use crate::drain::Schedule;
-use crate::report::{Documents, Position, Reporter};
+use crate::drain::DrainSchedule;
+use crate::report::{Documents, ReportCursor, Reporter};
 use crate::settings::Settings;
-use crate::source::Listing;
-use crate::source::kubernetes::Cluster;
-use crate::source::state::{Restored, State};
+use crate::source::SourceListing;
+use crate::source::kubernetes::KubernetesConfig;
+use crate::source::state_store::{SavedState, StateStore};
 use crate::upstream::endpoints::Tables;
-use crate::worker::{Drained, Limits, Listeners, Own};
+use crate::worker::{DrainResult, Listeners, WorkerResources, WorkerSettings};
 
 mod addresses;
+mod connection_pressure;
 mod control;
-mod crowd;
 pub mod descriptors;
 pub mod memory;
 mod readiness;
 
-use self::control::{Command, Control};
+use self::control::{ControlCommand, ControlInput};
 
 /// Where a proxy's documents come from.
 #[derive(Clone, Debug)]
-pub enum Source {
+pub enum DocumentSource {
     /// A directory, followed as it changes.
     Directory(PathBuf),
     /// The Kubernetes API, watched.
-    Kubernetes(Box<Cluster>),
+    Kubernetes(Box<KubernetesConfig>),
     /// The caller: these at first, then what [`Proxy::apply`] brings.
-    Memory(Listing),
+    Memory(SourceListing),
 }
 
 /// Why a proxy could not be started.
@@ -65,7 +65,7 @@ pub enum StartError {
     TokenNeeded(SocketAddr),
     /// The token file cannot be used.
     #[error(transparent)]
-    Tokens(#[from] TokenError),
+    Tokens(#[from] TokenFileError),
     /// The directory of documents cannot be used, and no earlier run left any.
     #[error("--config {}: {error}", dir.display())]
     Config {
@@ -113,8 +113,8 @@ pub struct Proxy {
     admin: Option<SocketAddr>,
     reporter: Arc<Mutex<Reporter>>,
     tables: Arc<Tables>,
-    commands: mpsc::UnboundedSender<Command>,
-    ended: watch::Receiver<Option<Drained>>,
+    commands: mpsc::UnboundedSender<ControlCommand>,
+    ended: watch::Receiver<Option<DrainResult>>,
     control: Option<JoinHandle<()>>,
 }
 
@@ -124,7 +124,7 @@ impl Proxy {
     ///
     /// # Errors
     /// Settings that contradict each other, files and addresses that cannot be used.
-    pub fn start(settings: &Settings, source: Source) -> Result<Self, StartError> {
+    pub fn start(settings: &Settings, source: DocumentSource) -> Result<Self, StartError> {
         if settings.listen.is_empty() {
             return Err(StartError::NothingToListenOn);
         }
@@ -144,20 +144,20 @@ impl Proxy {
         let applier = Applier::new(Arc::clone(&tables), Arc::clone(&reporter), &settings.class, state);
         let log = access_log(settings)?;
         let own: Vec<_> = (0..workers).map(|worker| own(worker, &applier, log.as_ref())).collect();
-        let pages = Pages {
+        let pages = AdminState {
             reporter: Arc::clone(&reporter),
             snapshot: applier.publisher().current(),
             observers: own.iter().map(|own| own.counters.observer()).collect(),
             guard: Arc::new(guard),
             log_dropped: log.as_ref().map(AccessLog::dropped),
             max_connections: settings.max_connections,
-            standing: Mutex::new(Standing::starting()),
+            standing: Mutex::new(ReadinessReport::starting()),
         };
         let addresses = listeners.addresses().to_vec();
         let (commands, inbox) = mpsc::unbounded_channel();
         let (tell_end, ended) = watch::channel(None);
         let known_tables = Arc::clone(&tables);
-        let control = Control {
+        let control = ControlInput {
             limits: limits(settings),
             listeners,
             own,
@@ -186,19 +186,19 @@ impl Proxy {
         self.admin
     }
 
-    /// Replaces the documents of a [`Source::Memory`] by these; returns when every new request is decided by them,
+    /// Replaces the documents of a [`DocumentSource::Memory`] by these; returns when every new request is decided by them,
     /// with what is applied and what was refused. None: the proxy has ended.
-    pub async fn apply(&self, documents: Listing) -> Option<Documents> {
+    pub async fn apply(&self, documents: SourceListing) -> Option<Documents> {
         let (done, applied) = oneshot::channel();
-        self.commands.send(Command::Apply(documents, done)).ok()?;
+        self.commands.send(ControlCommand::Apply(documents, done)).ok()?;
         applied.await.ok()
     }
 
     /// What happened to each request, as `GET /report` tells it. Counts as a word from the operator.
-    pub fn report(&self, since: Option<Position>) -> TrafficReport {
+    pub fn report(&self, since: Option<ReportCursor>) -> TrafficReport {
         let mut reporter = lock(&self.reporter);
-        reporter.heard_operator(Timestamp::now());
-        reporter.report(since, Reads::Two)
+        reporter.note_operator_contact(Timestamp::now());
+        reporter.report(since, ReportForm::Two)
     }
 
     /// How many endpoints of an arm are ready and pass its active check; those of an arm without a check are only
@@ -209,17 +209,17 @@ impl Proxy {
 
     /// Begins the end: `/readyz` fails, clients are asked to go, exchanges finish. Returns at once.
     pub fn begin_drain(&self) {
-        let _ = self.commands.send(Command::Drain);
+        let _ = self.commands.send(ControlCommand::Drain);
     }
 
     /// Waits for the end, and says how it went. None: the control thread failed.
-    pub async fn ended(&self) -> Option<Drained> {
+    pub async fn ended(&self) -> Option<DrainResult> {
         let mut ended = self.ended.clone();
         ended.wait_for(Option::is_some).await.ok().and_then(|drained| *drained)
     }
 
     /// Drains to the end.
-    pub async fn drain(self) -> Option<Drained> {
+    pub async fn drain(self) -> Option<DrainResult> {
         self.begin_drain();
         self.ended().await
     }
@@ -228,7 +228,7 @@ impl Proxy {
 /// Ends at once what has not ended yet, and waits for it: no thread outlives its proxy.
 impl Drop for Proxy {
     fn drop(&mut self) {
-        let _ = self.commands.send(Command::Stop);
+        let _ = self.commands.send(ControlCommand::Stop);
         if let Some(control) = self.control.take() {
             let _ = control.join();
         }
@@ -236,8 +236,8 @@ impl Drop for Proxy {
 }
 
 /// In a cluster the operator signs what it asks for, so that nobody has to make a token.
-fn guard(settings: &Settings, source: &Source) -> Result<Guard, StartError> {
-    let in_cluster = matches!(source, Source::Kubernetes(_));
+fn guard(settings: &Settings, source: &DocumentSource) -> Result<Guard, StartError> {
+    let in_cluster = matches!(source, DocumentSource::Kubernetes(_));
     let reached = settings.admin.filter(|address| !admin::is_open_without_token(*address));
     let tokens = match (&settings.token_file, reached) {
         (Some(file), _) if in_cluster => Some(Tokens::open_if_there(file)?),
@@ -247,27 +247,27 @@ fn guard(settings: &Settings, source: &Source) -> Result<Guard, StartError> {
     };
     let guarded = in_cluster && (tokens.is_some() || reached.is_some());
     let (class, instance) = (settings.class.clone(), settings.instance.clone());
-    Ok(Guard::new(tokens, guarded.then(Arc::<OperatorKeys>::default), class, instance))
+    Ok(Guard::new(tokens, guarded.then(Arc::<TrustedKeys>::default), class, instance))
 }
 
 /// The operators that were known before: one of them may still be at work while the API server is away.
-fn restore_keys(guard: &Guard, restored: &Restored) {
+fn restore_keys(guard: &Guard, restored: &SavedState) {
     let (Some(keys), Some(saved)) = (&guard.keys, &restored.keys) else { return };
     if let Err(why) = keys.take(&saved.text) {
         tracing::warn!(source = saved.source, "the operators' keys that were kept are left out: {why}");
     }
 }
 
-fn state(settings: &Settings) -> Result<(Option<State>, Restored), StartError> {
-    let Some(dir) = &settings.state else { return Ok((None, Restored::default())) };
-    let opened = State::open(dir).map_err(|error| StartError::State { dir: dir.clone(), error })?;
+fn state(settings: &Settings) -> Result<(Option<StateStore>, SavedState), StartError> {
+    let Some(dir) = &settings.state else { return Ok((None, SavedState::default())) };
+    let opened = StateStore::open(dir).map_err(|error| StartError::State { dir: dir.clone(), error })?;
     Ok((Some(opened.0), opened.1))
 }
 
 /// A wrong path is told at once, unless an earlier run left documents: then the directory may be late, and serving
 /// goes before complaining.
-fn check_source(source: &Source, restored: &Restored) -> Result<(), StartError> {
-    let Source::Directory(dir) = source else { return Ok(()) };
+fn check_source(source: &DocumentSource, restored: &SavedState) -> Result<(), StartError> {
+    let DocumentSource::Directory(dir) = source else { return Ok(()) };
     match std::fs::read_dir(dir) {
         Err(error) if restored.releases.is_empty() => Err(StartError::Config { dir: dir.clone(), error }),
         _ => Ok(()),
@@ -275,10 +275,15 @@ fn check_source(source: &Source, restored: &Restored) -> Result<(), StartError> 
 }
 
 /// In a cluster a proxy must know where it is itself, so that no document sends requests back to it.
-fn tables(source: &Source, workers: usize, listeners: &Listeners, admin: Option<SocketAddr>) -> Tables {
-    let Source::Kubernetes(cluster) = source else { return Tables::new(workers) };
+fn tables(
+    source: &DocumentSource,
+    workers: usize,
+    listeners: &Listeners,
+    admin: Option<SocketAddr>,
+) -> Tables {
+    let DocumentSource::Kubernetes(cluster) = source else { return Tables::new(workers) };
     let listening = listeners.addresses().iter().copied().chain(admin);
-    let reach = Reach {
+    let reach = DialPolicy {
         pod: cluster.pod.clone(),
         sockets: listening.flat_map(addresses::reachable).collect(),
         loopback: cluster.loopback,
@@ -299,20 +304,20 @@ fn access_log(settings: &Settings) -> Result<Option<AccessLog>, StartError> {
     AccessLog::start(sample, key, io::stdout()).map(Some).map_err(StartError::Thread)
 }
 
-fn own(worker: usize, applier: &Applier, log: Option<&AccessLog>) -> Own {
-    Own {
+fn own(worker: usize, applier: &Applier, log: Option<&AccessLog>) -> WorkerResources {
+    WorkerResources {
         snapshot: applier.publisher().reader(),
         counters: WorkerCounters::new(worker),
         log: log.map_or_else(crate::access_log::WorkerLog::off, AccessLog::worker),
     }
 }
 
-fn limits(settings: &Settings) -> Limits {
-    Limits {
+fn limits(settings: &Settings) -> WorkerSettings {
+    WorkerSettings {
         max_connections: settings.max_connections,
         max_held_bytes: settings.max_held_bytes,
         tunnel_grace: settings.drain.tunnel_grace,
-        drain: Schedule { delay: settings.drain.delay, timeout: settings.drain.timeout },
+        drain: DrainSchedule { delay: settings.drain.delay, timeout: settings.drain.timeout },
         client: settings.client_timeouts,
     }
 }
@@ -324,12 +329,12 @@ mod tests {
     use clap::Parser;
 
     use super::*;
-    use crate::settings::{ClientTimeouts, Flags};
+    use crate::settings::{ClientTimeouts, ProxyFlags};
 
     #[test]
     fn clients_have_the_time_that_the_documentation_names_unless_a_flag_says_otherwise() {
         let seconds = Duration::from_secs;
-        let flags = Flags::try_parse_from(["halftone-proxy", "--config", "documents"]).unwrap();
+        let flags = ProxyFlags::try_parse_from(["halftone-proxy", "--config", "documents"]).unwrap();
         let here = Settings::new("127.0.0.1:0".parse().unwrap(), None);
         for settings in [Settings::from(&flags), here] {
             let ClientTimeouts { idle, head, body, write } = limits(&settings).client;

@@ -1,4 +1,4 @@
-//! What a proxy is started with. [`Flags`] are what a person writes (flags or `HALFTONE_*` in the environment);
+//! What a proxy is started with. [`ProxyFlags`] are what a person writes (flags or `HALFTONE_*` in the environment);
 //! [`Settings`] are what they mean, checked once. `halftone run` builds [`Settings`] itself.
 
 use std::net::SocketAddr;
@@ -10,8 +10,8 @@ use clap::builder::NonEmptyStringValueParser;
 use clap::{ArgGroup, Parser, ValueEnum};
 use halftone_daemon::listen::available;
 use halftone_daemon::log::LogFlags;
-use halftone_routing::config::names::ObjectName;
-use halftone_routing::config::units::Ratio;
+use halftone_routing::document::names::ObjectName;
+use halftone_routing::document::units::Ratio;
 
 use crate::run::{descriptors, memory};
 
@@ -33,7 +33,7 @@ const MAX_WORKERS: usize = 1024;
 #[derive(Clone, Debug, Parser)]
 #[command(name = "halftone-proxy", version, max_term_width = 100)]
 #[command(group = ArgGroup::new("source").required(true).args(["config", "kubernetes"]))]
-pub struct Flags {
+pub struct ProxyFlags {
     /// Directory of routing documents: one release per *.json or *.yaml file, and fleet.yaml
     ///
     /// Changes are taken up as they are made. A file that is wrong changes nothing: the last good one keeps serving,
@@ -227,8 +227,8 @@ impl Settings {
     }
 }
 
-impl From<&Flags> for Settings {
-    fn from(flags: &Flags) -> Self {
+impl From<&ProxyFlags> for Settings {
+    fn from(flags: &ProxyFlags) -> Self {
         Self {
             listen: flags.listen.iter().copied().map(available).collect(),
             admin: Some(available(flags.admin)),

@@ -8,15 +8,15 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use arc_swap::{ArcSwap, Cache};
-use halftone_routing::config::State;
-use halftone_routing::config::arm::Arm;
+use halftone_routing::document::ReleaseState;
+use halftone_routing::document::arm::Arm;
 use halftone_routing::routes::{ReleaseIndex, Routes, UpstreamId};
 
 use crate::counters::StageCounters;
 use crate::report::Reporter;
 use crate::upstream::endpoints::{Table, Tables};
-use crate::upstream::faults::Faults;
 use crate::upstream::in_flight::InFlight;
+use crate::upstream::violations::ProtocolViolations;
 
 /// One consistent set of everything a request needs to be decided and counted.
 #[derive(Debug)]
@@ -25,17 +25,17 @@ pub struct Snapshot {
     pub generation: u64,
     /// Who claims which host and path, and how each release decides.
     pub routes: Arc<Routes>,
-    releases: Box<[Serving]>,
+    releases: Box<[ReleaseResources]>,
     default_table: Option<Arc<Table>>,
     default_in_flight: Arc<InFlight>,
-    default_faults: Arc<Faults>,
+    default_faults: Arc<ProtocolViolations>,
     /// Ids of all tables named, sorted.
     tables: Box<[u32]>,
 }
 
 /// What an arm can use of its endpoints.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Usable {
+pub struct UsableEndpoints {
     /// So many endpoints.
     pub endpoints: usize,
     /// They all fail the active check and are used all the same.
@@ -44,11 +44,11 @@ pub struct Usable {
 
 /// What one release needs beside its rules.
 #[derive(Debug)]
-struct Serving {
+struct ReleaseResources {
     counters: Arc<StageCounters>,
     tables: [Option<Arc<Table>>; 2],
     in_flight: [Arc<InFlight>; 2],
-    faults: [Arc<Faults>; 2],
+    faults: [Arc<ProtocolViolations>; 2],
 }
 
 impl Snapshot {
@@ -59,7 +59,7 @@ impl Snapshot {
         let table = |id: Option<UpstreamId>| by_upstream.get(&id?).map(Arc::clone);
         let releases = routes.releases().map(|(_, release)| {
             let config = release.config();
-            Serving {
+            ReleaseResources {
                 counters: reporter.enter(&config.release.uid, config.release.id, config.stage),
                 tables: Arm::ALL.map(|arm| table(release.upstream(arm))),
                 in_flight: tables.in_flight().of(&config.release.uid),
@@ -96,17 +96,17 @@ impl Snapshot {
     }
 
     /// What an arm can use of its table at present.
-    pub fn usable(&self, release: ReleaseIndex, arm: Arm) -> Option<Usable> {
+    pub fn usable(&self, release: ReleaseIndex, arm: Arm) -> Option<UsableEndpoints> {
         let set = self.table(release, arm)?.load();
         let depended_on = self.is_depended_on(release, arm);
-        Some(Usable {
+        Some(UsableEndpoints {
             endpoints: if set.all_fail && !depended_on { 0 } else { set.slots.len() },
             check_ignored: set.all_fail && depended_on,
         })
     }
 
     fn is_depended_on(&self, release: ReleaseIndex, arm: Arm) -> bool {
-        arm == Arm::Stable || self.routes.release(release).config().state == State::Promoted
+        arm == Arm::Stable || self.routes.release(release).config().state == ReleaseState::Promoted
     }
 
     /// What is under way for an arm.
@@ -120,12 +120,12 @@ impl Snapshot {
     }
 
     /// The malformed answers of an arm.
-    pub fn faults(&self, release: ReleaseIndex, arm: Arm) -> &Arc<Faults> {
+    pub fn faults(&self, release: ReleaseIndex, arm: Arm) -> &Arc<ProtocolViolations> {
         &self.releases[release.get()].faults[arm as usize]
     }
 
     /// The malformed answers of the fleet's default backend.
-    pub fn default_faults(&self) -> &Arc<Faults> {
+    pub fn default_faults(&self) -> &Arc<ProtocolViolations> {
         &self.default_faults
     }
 

@@ -1,25 +1,25 @@
-//! Where documents come from. Each source hands whole [`Listing`]s to the one place that judges them (`apply.rs`);
+//! Where documents come from. Each source hands whole [`SourceListing`]s to the one place that judges them (`applier.rs`);
 //! none decides what a document is worth.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use halftone_routing::config::parse::Format;
+use halftone_routing::document::parse::Format;
 
 pub mod files;
 pub mod kubernetes;
-pub mod state;
+pub mod state_store;
 
 /// Everything a source holds at one moment, each document with the name under which a person finds it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Listing {
+pub struct SourceListing {
     /// The releases' documents by name.
     pub releases: BTreeMap<Arc<str>, Content>,
     /// The fleet's document, if there is one.
     pub fleet: Option<(Arc<str>, Content)>,
 }
 
-impl Listing {
+impl SourceListing {
     /// The document of this name, whosever it is.
     pub fn get(&self, name: &str) -> Option<&Content> {
         let fleet = self.fleet.as_ref().filter(|(fleet, _)| **fleet == *name);

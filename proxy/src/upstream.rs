@@ -4,12 +4,12 @@
 pub(crate) mod connect;
 mod ejection;
 pub mod endpoints;
-pub mod faults;
 pub mod health;
 pub mod in_flight;
 pub mod pick;
 pub(crate) mod pool;
 pub mod services;
+pub mod violations;
 
 /// A backend's connection.
 pub(crate) type BackendStream = tokio::net::TcpStream;

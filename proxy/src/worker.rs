@@ -12,14 +12,14 @@ use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::MissedTickBehavior;
 
-use self::accept::Handed;
-use crate::drain::Phase;
+use self::accept::TransferredConnection;
+use crate::drain::DrainPhase;
 use crate::local::tick::TICK;
-use crate::local::{Common, Local};
+use crate::local::{Local, SharedState};
 
 pub mod accept;
 
-pub use crate::local::{Limits, Own};
+pub use crate::local::{WorkerResources, WorkerSettings};
 pub use accept::Listeners;
 
 /// So many turns of tasks before the runtime looks at its sockets again (tokio's own default is 61): with dozens of busy
@@ -31,13 +31,13 @@ const LAST_WORDS: Duration = Duration::from_millis(500);
 /// The running workers.
 #[derive(Debug)]
 pub struct Workers {
-    common: Arc<Common>,
+    common: Arc<SharedState>,
     threads: Vec<JoinHandle<()>>,
 }
 
 /// How the workers ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Drained {
+pub struct DrainResult {
     /// Exchanges cut at the end of `--drain-timeout`.
     pub cut: u64,
 }
@@ -47,10 +47,14 @@ impl Workers {
     ///
     /// # Errors
     /// A thread or its runtime could not be made.
-    pub fn start(listeners: Listeners, limits: Limits, own: Vec<Own>) -> io::Result<Self> {
+    pub fn start(
+        listeners: Listeners,
+        limits: WorkerSettings,
+        own: Vec<WorkerResources>,
+    ) -> io::Result<Self> {
         assert_eq!(listeners.by_worker.len(), own.len(), "listeners and workers are made for each other");
         let (inboxes, outlets): (Vec<_>, Vec<_>) = own.iter().map(|_| unbounded_channel()).unzip();
-        let common = Arc::new(Common::new(limits, own.len()));
+        let common = Arc::new(SharedState::new(limits, own.len()));
         let inboxes: Arc<[_]> = inboxes.into();
         let mut workers = Self { common, threads: Vec::new() };
         for (index, ((listeners, own), inbox)) in
@@ -70,8 +74,8 @@ impl Workers {
         self.common.begin_drain();
     }
 
-    /// Where the drain stands; `/readyz` fails unless it is [`Phase::Serving`].
-    pub fn phase(&self) -> Phase {
+    /// Where the drain stands; `/readyz` fails unless it is [`DrainPhase::Serving`].
+    pub fn phase(&self) -> DrainPhase {
         self.common.phase(Instant::now())
     }
 
@@ -91,23 +95,23 @@ impl Workers {
     }
 
     /// Blocks until every worker has ended; they end only after `drain` or `stop`.
-    pub fn join(self) -> Drained {
+    pub fn join(self) -> DrainResult {
         for thread in self.threads {
             // A panic of a worker was printed by its hook; the others are to end in order all the same.
             let _ = thread.join();
         }
-        Drained { cut: self.common.cut() }
+        DrainResult { cut: self.common.cut() }
     }
 }
 
 /// What a thread is started with.
 struct Thread {
     index: usize,
-    common: Arc<Common>,
-    own: Own,
+    common: Arc<SharedState>,
+    own: WorkerResources,
     /// Those of all workers.
-    inboxes: Arc<[UnboundedSender<Handed>]>,
-    inbox: UnboundedReceiver<Handed>,
+    inboxes: Arc<[UnboundedSender<TransferredConnection>]>,
+    inbox: UnboundedReceiver<TransferredConnection>,
 }
 
 impl Thread {

@@ -5,17 +5,17 @@ use std::{hint::black_box, time::Duration};
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use halftone_api::{
-    limits::{Limit, Limits},
+    health_limits::{HealthLimits, Limit},
     spec::Totals,
 };
-use halftone_rollout::judge::{ArmBatch, Batch, Counts, LatencyCounts, Process};
+use halftone_rollout::judge::{ArmBatch, Batch, Judge, LatencyCounts, RequestCounts};
 
-fn limits(limits: Vec<Limit>) -> Limits {
-    Limits { confidence: 999_000, min_requests: 100, limits }
+fn limits(limits: Vec<Limit>) -> HealthLimits {
+    HealthLimits { confidence: 999_000, min_requests: 100, limits }
 }
 
 fn batch(errors: u64) -> Batch {
-    let counts = Counts { requests: 50, errors, client_errors: 2 };
+    let counts = RequestCounts { requests: 50, errors, client_errors: 2 };
     let arm = ArmBatch {
         judged: counts,
         split: counts,
@@ -46,8 +46,8 @@ fn judge(criterion: &mut Criterion) {
     five.push(Limit::RelativeP99 { factor: 1.5 });
 
     let mut group = criterion.benchmark_group("judge");
-    let mut bench = |name: &str, limits: &Limits, batches: [Batch; 2]| {
-        let mut process = Process::start(limits, 1, Totals::default());
+    let mut bench = |name: &str, limits: &HealthLimits, batches: [Batch; 2]| {
+        let mut process = Judge::start(limits, 1, Totals::default());
         let mut turn = 0;
         group.bench_function(name, |bencher| {
             bencher.iter(|| {
@@ -58,7 +58,7 @@ fn judge(criterion: &mut Criterion) {
     };
     bench("batch, four limits", &limits(four), [batch(0), batch(1)]);
     bench("batch, five limits", &limits(five.clone()), [batch(0), batch(1)].map(with_latencies));
-    let mut process = Process::start(&limits(five), 1, Totals::default());
+    let mut process = Judge::start(&limits(five), 1, Totals::default());
     process.add(&with_latencies(batch(1)));
     group.bench_function("assessment, five limits", |bencher| {
         bencher.iter(|| black_box(&process).assessment());

@@ -5,37 +5,37 @@
 //! (`adopt`), clocks tick and counts are judged (`observe`), a person is answered (`answer`), the step function
 //! decides (`transition`), the document is built (`publish`), and all of it is told (`standing`).
 
+mod acknowledgement;
 mod adopt;
-mod answer;
-mod change;
+mod availability;
+mod command;
+mod context;
 mod features;
-mod fleet;
+mod finish;
 mod form;
 mod observe;
 mod publish;
-mod recorded;
-mod served;
 mod serving;
+mod status_serving;
 mod steps;
-mod tell;
 mod transition;
 
 use std::{sync::Arc, time::Duration};
 
 use halftone_api::{Obstacle, plan::Plan, spec::Verdict};
-use halftone_routing::config::{self, RoutingConfig, names::Uid, units::Ratio};
+use halftone_routing::document::{self, RoutingConfig, names::Uid, units::Ratio};
 
-pub(crate) use self::fleet::Fleet;
+pub(crate) use self::acknowledgement::FleetAcknowledgement;
 use self::{
-    change::Change,
-    transition::{Facts, next},
+    context::AdvanceContext,
+    transition::{TransitionInput, next},
 };
 use crate::{
     clock::Now,
+    condition_input::SpecBlocker,
     events::Event,
     observation::Observation,
-    progress::{Moving, Progress, State},
-    standing::Held,
+    progress::{Progress, RolloutState, StepProgress},
 };
 
 /// How long a turn waits for the next one while a release is judged or a document is on its way.
@@ -51,7 +51,7 @@ pub const REST: Duration = Duration::from_secs(900);
 /// document behind the status and puts that right. A write that may wait is told by
 /// [`without_figures`](crate::GrayReleaseStatus::without_figures).
 #[derive(Debug, Clone, PartialEq)]
-pub struct Turn {
+pub struct AdvanceResult {
     /// What to remember.
     pub progress: Progress,
     /// The document to have live; none leaves what is live as it is.
@@ -68,7 +68,7 @@ pub struct Turn {
     pub rests_for: Option<Duration>,
 }
 
-impl Turn {
+impl AdvanceResult {
     /// Whether `plan`, with which the turn was taken, is in effect now. Then its spec is what a restart has to get
     /// back from [`Progress::restore`]; else what it gets back stays as it is.
     #[must_use]
@@ -87,13 +87,13 @@ impl Turn {
 
 /// Takes a turn with a plan.
 #[must_use]
-pub fn advance(plan: &Arc<Plan>, progress: &Progress, seen: &Observation, now: Now) -> Turn {
+pub fn advance(plan: &Arc<Plan>, progress: &Progress, seen: &Observation, now: Now) -> AdvanceResult {
     turn(Ok(plan), progress.clone(), seen, now)
 }
 
 /// Takes a turn for an object that makes no plan. The plan that was accepted before stays in effect without rising.
 #[must_use]
-pub fn refuse(obstacle: &Obstacle, progress: &Progress, seen: &Observation, now: Now) -> Turn {
+pub fn refuse(obstacle: &Obstacle, progress: &Progress, seen: &Observation, now: Now) -> AdvanceResult {
     turn(Err(obstacle), progress.clone(), seen, now)
 }
 
@@ -105,26 +105,26 @@ pub fn turn(
     mut progress: Progress,
     seen: &Observation,
     now: Now,
-) -> Turn {
+) -> AdvanceResult {
     let held = match wanted {
         Ok(plan) => {
-            let refused = seen.refusal.clone().map(Held::Refused);
+            let refused = seen.refusal.clone().map(SpecBlocker::Refused);
             refused.or_else(|| hold_back(plan, &progress, seen)).or_else(|| hand_over(plan, &progress, seen))
         }
-        Err(obstacle) => Some(Held::Refused(obstacle.clone())),
+        Err(obstacle) => Some(SpecBlocker::Refused(obstacle.clone())),
     };
     let plan = match wanted {
         Ok(plan) if held.is_none() => Arc::clone(plan),
         _ => match in_effect(&progress, seen) {
             Some(plan) => plan,
-            None => return tell::stand_still(held, progress, seen, now),
+            None => return finish::finish_without_plan(held, progress, seen, now),
         },
     };
     let plan_changed = progress.basis.is_none() || held.is_none() && !is_in_effect(&plan, &progress);
     let ruling = plan_changed.then(|| adopt::ruling(&plan, &progress, seen));
     progress.memory.accepted = Some(Arc::clone(&plan));
     let (stage_before, revision_before) = (progress.stage.number, progress.revision);
-    Change {
+    AdvanceContext {
         plan,
         plan_changed,
         ruling,
@@ -150,21 +150,21 @@ pub fn is_held(plan: &Arc<Plan>, progress: &Progress, seen: &Observation) -> boo
 }
 
 /// What was taken once is not weighed again.
-fn hold_back(plan: &Arc<Plan>, progress: &Progress, seen: &Observation) -> Option<Held> {
+fn hold_back(plan: &Arc<Plan>, progress: &Progress, seen: &Observation) -> Option<SpecBlocker> {
     if is_in_effect(plan, progress) { None } else { adopt::hold_back(plan, progress, seen) }
 }
 
 /// An edit that gives up a place waits until its next release is there.
-fn hand_over(plan: &Arc<Plan>, progress: &Progress, seen: &Observation) -> Option<Held> {
+fn hand_over(plan: &Arc<Plan>, progress: &Progress, seen: &Observation) -> Option<SpecBlocker> {
     let handing = seen.handing_over.as_ref().filter(|handing| !handing.late && !is_in_effect(plan, progress));
-    handing.map(|handing| Held::HandingOver(handing.message.clone()))
+    handing.map(|handing| SpecBlocker::HandingOver(handing.message.clone()))
 }
 
 /// What goes on while nothing newer can be taken: the plan that was accepted last, or where that is lost, what the live
 /// document tells of it.
 fn in_effect(progress: &Progress, seen: &Observation) -> Option<Arc<Plan>> {
     let live = || {
-        let live = seen.present().filter(|live| live.state != config::State::Withdrawn)?;
+        let live = seen.present().filter(|live| live.state != document::ReleaseState::Withdrawn)?;
         let plan = Plan::of_live(live);
         // A status that is about another release was written by a process that was killed before it wrote the document.
         (progress.basis.is_none() || progress.is_about(&plan)).then(|| Arc::new(plan))
@@ -177,8 +177,8 @@ fn is_in_effect(plan: &Arc<Plan>, progress: &Progress) -> bool {
     accepted.is_some_and(|accepted| Arc::ptr_eq(accepted, plan) || accepted == plan)
 }
 
-impl Change<'_> {
-    fn run(mut self) -> Turn {
+impl AdvanceContext<'_> {
+    fn run(mut self) -> AdvanceResult {
         if self.plan_changed {
             self.adopt();
         }
@@ -198,21 +198,23 @@ impl Change<'_> {
         self.finish()
     }
 
-    fn fleet(&self) -> Fleet {
+    fn fleet(&self) -> FleetAcknowledgement {
         let memory = &self.progress.memory;
-        Fleet::of(self.seen, memory.document.as_deref(), memory.acknowledged)
+        FleetAcknowledgement::of(self.seen, memory.document.as_deref(), memory.acknowledged)
     }
 
     /// What the step function has to know.
-    fn facts(&mut self, fleet: &Fleet) -> Facts {
+    fn facts(&mut self, fleet: &FleetAcknowledgement) -> TransitionInput {
         let ratio = self.progress.state.ratio();
         let window_open = self.window_open();
         let ruling = self.progress.evidence.ruling();
         let (hold_over, approved) = match &self.progress.state {
-            State::Moving(Moving { hold, approved, .. }) => (hold.is_over(self.now.steady), *approved),
+            RolloutState::Moving(StepProgress { hold, approved, .. }) => {
+                (hold.is_over(self.now.steady), *approved)
+            }
             _ => (true, true),
         };
-        Facts {
+        TransitionInput {
             forced: self.is_forced(),
             held: self.held.is_some(),
             paused: self.plan.paused || self.progress.paused,
@@ -221,7 +223,7 @@ impl Change<'_> {
             on_failure: self.plan.health.on_failure,
             inconclusive: self.is_inconclusive(),
             on_inconclusive: self.plan.health.on_inconclusive,
-            target: self.progress.state.kept_from(self.plan.target()),
+            target: self.progress.state.effective_target(self.plan.target()),
             next: steps::above(self.steps(), ratio).unwrap_or(ratio),
             stable_ready: self.stable_ready(),
             gray_ready: self.gray_ready(),

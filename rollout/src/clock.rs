@@ -27,7 +27,7 @@ impl Now {
 
 /// A length of time that passes only while its clock runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Timer {
+pub enum PausableTimer {
     /// The clock runs; over from this steady time on.
     Running {
         /// When it is over.
@@ -40,7 +40,7 @@ pub enum Timer {
     },
 }
 
-impl Timer {
+impl PausableTimer {
     /// A timer that has not begun to run.
     #[must_use]
     pub fn standing(left: Duration) -> Self {
@@ -109,7 +109,7 @@ mod tests {
 
     #[test]
     fn a_timer_counts_only_while_its_clock_runs() {
-        let timer = Timer::standing(HOLD).tick(false, at(50), HOLD);
+        let timer = PausableTimer::standing(HOLD).tick(false, at(50), HOLD);
         let timer = timer.tick(true, at(100), HOLD).tick(false, at(160), HOLD);
         assert_eq!(timer.left(at(1000), HOLD), Duration::from_secs(240));
         let timer = timer.tick(true, at(1000), HOLD);
@@ -119,14 +119,14 @@ mod tests {
 
     #[test]
     fn a_timer_that_is_over_keeps_the_time_at_which_it_ended() {
-        let timer = Timer::standing(HOLD).tick(true, at(0), HOLD).tick(false, at(400), HOLD);
-        assert_eq!(timer, Timer::Running { ends_at: at(300) });
+        let timer = PausableTimer::standing(HOLD).tick(true, at(0), HOLD).tick(false, at(400), HOLD);
+        assert_eq!(timer, PausableTimer::Running { ends_at: at(300) });
     }
 
     #[test]
     fn a_length_beyond_all_time_ends_at_its_end() {
-        let timer = Timer::standing(Duration::MAX).tick(true, at(0), Duration::MAX);
-        assert_eq!(timer, Timer::Running { ends_at: Timestamp::MAX });
+        let timer = PausableTimer::standing(Duration::MAX).tick(true, at(0), Duration::MAX);
+        assert_eq!(timer, PausableTimer::Running { ends_at: Timestamp::MAX });
     }
 
     proptest! {
@@ -135,7 +135,7 @@ mod tests {
             ends in -1000i64..1000,
             steps in prop::collection::vec((any::<bool>(), -100i64..100), 1..20),
         ) {
-            let (mut timer, mut now) = (Timer::Running { ends_at: at(ends) }, 0);
+            let (mut timer, mut now) = (PausableTimer::Running { ends_at: at(ends) }, 0);
             let mut left = HOLD;
             for (runs, by) in steps {
                 now += by;

@@ -3,33 +3,33 @@
 //! Conditions follow kstatus: `Ready` sums up, `Reconciling` and `Stalled` are there only while true. Messages carry
 //! no figure that moves with every request, so that a status at rest is not written again.
 
-mod findings;
+mod builder;
 
 use halftone_api::{
     plan::Plan,
     spec::{Force, Phase},
 };
-use halftone_routing::config::units::Ratio;
+use halftone_routing::document::units::Ratio;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 use crate::{
-    events::{Event, Reason},
-    progress::{Progress, State},
-    standing::{Held, Standing, Wait},
+    condition_input::{ConditionInput, SpecBlocker, WaitReason},
+    events::{Event, EventReason},
+    progress::{Progress, RolloutState},
 };
 
-use self::findings::Teller;
+use self::builder::ConditionBuilder;
 
 /// A condition before it is dated.
-struct Finding {
+struct NewCondition {
     kind: &'static str,
     status: &'static str,
     reason: String,
     message: String,
 }
 
-impl Finding {
+impl NewCondition {
     fn new(
         kind: &'static str,
         status: &'static str,
@@ -46,28 +46,34 @@ const UNKNOWN: &str = "Unknown";
 
 /// The state in one word. Where `force` sends everyone elsewhere, it is not where users are. It is held only where the
 /// standing is served, whatever it waits for.
-pub(crate) fn phase(state: &State, force: Force, standing: &Standing) -> Phase {
-    if matches!(standing.held, Some(Held::Refused(_))) {
+pub(crate) fn phase(state: &RolloutState, force: Force, standing: &ConditionInput) -> Phase {
+    if matches!(standing.held, Some(SpecBlocker::Refused(_))) {
         return Phase::Refused;
     }
     let acknowledged = standing.fleet.complete;
     match (state, standing.wait) {
-        (State::RolledBack(_), _) if force == Force::Gray => Phase::Paused,
-        (State::RolledBack(_), _) if acknowledged => Phase::RolledBack,
-        (State::RolledBack(_), _) | (_, Wait::Stranded) => Phase::RollingBack,
-        (_, Wait::Paused) => Phase::Paused,
-        (State::Promoted { .. }, _) if force != Force::Stable => Phase::Promoted,
-        (State::TargetReached { .. }, _) if force == Force::None => Phase::TargetReached,
-        (_, Wait::Forced) => Phase::Paused,
+        (RolloutState::RolledBack(_), _) if force == Force::Gray => Phase::Paused,
+        (RolloutState::RolledBack(_), _) if acknowledged => Phase::RolledBack,
+        (RolloutState::RolledBack(_), _) | (_, WaitReason::Stranded) => Phase::RollingBack,
+        (_, WaitReason::Paused) => Phase::Paused,
+        (RolloutState::Promoted { .. }, _) if force != Force::Stable => Phase::Promoted,
+        (RolloutState::TargetReached { .. }, _) if force == Force::None => Phase::TargetReached,
+        (_, WaitReason::Forced) => Phase::Paused,
         _ if !acknowledged => Phase::Programming,
-        (State::Plain, _) | (_, Wait::Idle) => Phase::Idle,
-        (_, Wait::AwaitingApproval) => Phase::AwaitingApproval,
-        (_, Wait::AwaitingWindow | Wait::AwaitingReports) => Phase::AwaitingWindow,
-        (_, Wait::AwaitingVerdict) => Phase::AwaitingTraffic,
-        (_, Wait::RefsUnresolved | Wait::StableUnavailable | Wait::GrayUnavailable | Wait::NotPersisted) => {
+        (RolloutState::Plain, _) | (_, WaitReason::Idle) => Phase::Idle,
+        (_, WaitReason::AwaitingApproval) => Phase::AwaitingApproval,
+        (_, WaitReason::AwaitingWindow | WaitReason::AwaitingReports) => Phase::AwaitingWindow,
+        (_, WaitReason::AwaitingVerdict) => Phase::AwaitingTraffic,
+        (
+            _,
+            WaitReason::RefsUnresolved
+            | WaitReason::StableUnavailable
+            | WaitReason::GrayUnavailable
+            | WaitReason::NotPersisted,
+        ) => Phase::Pending,
+        (RolloutState::Moving(moving), WaitReason::ReportsMissing) if moving.ratio == Ratio::ZERO => {
             Phase::Pending
         }
-        (State::Moving(moving), Wait::ReportsMissing) if moving.ratio == Ratio::ZERO => Phase::Pending,
         _ if !standing.is_served() => Phase::Pending,
         _ => Phase::Holding,
     }
@@ -75,11 +81,11 @@ pub(crate) fn phase(state: &State, force: Force, standing: &Standing) -> Phase {
 
 /// The conditions of a standing. One whose status stays keeps its date.
 pub(crate) fn conditions(plan: Option<&Plan>, progress: &Progress, now: Timestamp) -> Vec<Condition> {
-    let teller = Teller { plan, progress, standing: &progress.standing };
+    let teller = ConditionBuilder { plan, progress, standing: &progress.standing };
     teller.findings().into_iter().map(|finding| date(finding, progress, now)).collect()
 }
 
-fn date(finding: Finding, progress: &Progress, now: Timestamp) -> Condition {
+fn date(finding: NewCondition, progress: &Progress, now: Timestamp) -> Condition {
     let before =
         progress.conditions.iter().find(|old| old.type_ == finding.kind && old.status == finding.status);
     Condition {
@@ -111,26 +117,26 @@ fn event(before: &[Condition], after: &Condition, rolled_back: bool) -> Option<E
         return None;
     }
     let reason = match (after.type_.as_str(), after.status.as_str(), after.reason.as_str()) {
-        ("Accepted", FALSE, _) => Reason::Refused,
-        ("Accepted", TRUE, "ServingKept") => Reason::ServingKept,
-        ("ResolvedRefs", FALSE, _) => Reason::RefsUnresolved,
+        ("Accepted", FALSE, _) => EventReason::Refused,
+        ("Accepted", TRUE, "ServingKept") => EventReason::ServingKept,
+        ("ResolvedRefs", FALSE, _) => EventReason::RefsUnresolved,
         ("Programmed", FALSE, "ProxyTooOld" | "NoReadyProxy" | "Rejected" | "ProxiesLagging") => {
-            Reason::NotProgrammed
+            EventReason::NotProgrammed
         }
-        ("Stalled" | "Reconciling", TRUE, "StableUnavailable") => Reason::StableUnavailable,
-        ("Stalled" | "Reconciling", TRUE, "GrayUnavailable") => Reason::GrayUnavailable,
-        ("Reconciling", TRUE, "NotPersisted") => Reason::NotPersisted,
-        ("Reconciling", TRUE, "StatusUnreadable") => Reason::StatusUnreadable,
-        ("ProtocolMismatch", TRUE, _) => Reason::ProtocolMismatch,
-        ("Progressing", FALSE, "AwaitingApproval") => Reason::AwaitingApproval,
-        ("Progressing", FALSE, "AwaitingWindow") => Reason::AwaitingWindow,
-        ("Progressing", FALSE, "ReportsMissing") => Reason::ReportsMissing,
-        ("Progressing", FALSE, "TooLittleTraffic" | "OverLimit") => Reason::NoVerdict,
+        ("Stalled" | "Reconciling", TRUE, "StableUnavailable") => EventReason::StableUnavailable,
+        ("Stalled" | "Reconciling", TRUE, "GrayUnavailable") => EventReason::GrayUnavailable,
+        ("Reconciling", TRUE, "NotPersisted") => EventReason::NotPersisted,
+        ("Reconciling", TRUE, "StatusUnreadable") => EventReason::StatusUnreadable,
+        ("ProtocolMismatch", TRUE, _) => EventReason::ProtocolMismatch,
+        ("Progressing", FALSE, "AwaitingApproval") => EventReason::AwaitingApproval,
+        ("Progressing", FALSE, "AwaitingWindow") => EventReason::AwaitingWindow,
+        ("Progressing", FALSE, "ReportsMissing") => EventReason::ReportsMissing,
+        ("Progressing", FALSE, "TooLittleTraffic" | "OverLimit") => EventReason::NoVerdict,
         // A rollback tells of its verdict itself.
-        ("Healthy", FALSE, _) if !rolled_back => Reason::Unhealthy,
-        ("Healthy", UNKNOWN, "BothArmsFailing") => Reason::BothArmsFailing,
-        ("RatioDrift", TRUE, _) => Reason::RatioDrift,
-        ("StableIdle", TRUE, _) => Reason::StableIdle,
+        ("Healthy", FALSE, _) if !rolled_back => EventReason::Unhealthy,
+        ("Healthy", UNKNOWN, "BothArmsFailing") => EventReason::BothArmsFailing,
+        ("RatioDrift", TRUE, _) => EventReason::RatioDrift,
+        ("StableIdle", TRUE, _) => EventReason::StableIdle,
         _ => return None,
     };
     Some(Event::new(reason, after.message.clone()))

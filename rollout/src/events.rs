@@ -7,7 +7,7 @@ use std::fmt;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Event {
     /// What.
-    pub reason: Reason,
+    pub reason: EventReason,
     /// The same in a sentence, with its figures.
     pub message: String,
 }
@@ -15,14 +15,14 @@ pub struct Event {
 impl Event {
     /// An event with its message.
     #[must_use]
-    pub fn new(reason: Reason, message: impl Into<String>) -> Self {
+    pub fn new(reason: EventReason, message: impl Into<String>) -> Self {
         Self { reason, message: message.into() }
     }
 }
 
 /// How much an event matters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Severity {
+pub enum EventType {
     /// All is as it should be.
     Normal,
     /// Someone may want to look.
@@ -31,7 +31,7 @@ pub enum Severity {
 
 /// What happened. The names are stable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Reason {
+pub enum EventReason {
     /// A release began, or was tried once more.
     ReleaseStarted,
     /// Another release took its place before it was over.
@@ -120,7 +120,7 @@ pub enum Reason {
     ClassNotOurs,
 }
 
-impl Reason {
+impl EventReason {
     /// Every one, for counters that begin at 0.
     pub const ALL: &[Self] = &[
         Self::ReleaseStarted,
@@ -196,7 +196,7 @@ impl Reason {
 
     /// How much it matters.
     #[must_use]
-    pub fn severity(self) -> Severity {
+    pub fn severity(self) -> EventType {
         match self {
             Self::RollingBack
             | Self::RolledBack
@@ -220,7 +220,7 @@ impl Reason {
             | Self::HostTakenOver
             | Self::RatioDrift
             | Self::ConnectionsScarce
-            | Self::ClassNotOurs => Severity::Warning,
+            | Self::ClassNotOurs => EventType::Warning,
             Self::ReleaseStarted
             | Self::Superseded
             | Self::GrayRemoved
@@ -240,12 +240,12 @@ impl Reason {
             | Self::IdentityChanged
             | Self::RequestDone
             | Self::StableIdle
-            | Self::Adopted => Severity::Normal,
+            | Self::Adopted => EventType::Normal,
         }
     }
 }
 
-impl fmt::Display for Reason {
+impl fmt::Display for EventReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // The name is the text.
         fmt::Debug::fmt(self, f)

@@ -10,30 +10,30 @@
 mod absolute;
 mod assessment;
 mod batch;
+mod error_breakdown;
+mod event_counts;
 mod evidence;
-mod faults;
+mod likelihood;
+mod limit_monitor;
 mod limit_state;
-mod odds;
+mod message;
 mod onset;
 mod relative;
-mod tally;
 mod totals;
-mod watch;
-mod words;
 
-pub use assessment::{Assessment, Figure, Reason, Ruling};
-pub use batch::{ArmBatch, Batch, Counts, LatencyCounts};
-pub use faults::Faults;
+pub use assessment::{Assessment, LimitFigures, Ruling, VerdictReason};
+pub use batch::{ArmBatch, Batch, LatencyCounts, RequestCounts};
+pub use error_breakdown::ErrorBreakdown;
 
-use faults::Recent;
+use error_breakdown::RecentErrors;
 use halftone_api::{
-    limits::Limits,
+    health_limits::HealthLimits,
     spec::{LimitTotals, Totals, Verdict},
 };
+use limit_monitor::LimitMonitor;
 use limit_state::LimitState;
 use serde::{Deserialize, Serialize};
-use totals::Counted;
-use watch::Watch;
+use totals::LimitCounts;
 
 /// One process of the judge: all evidence since it started. A new one starts with every stage, every change of
 /// `health`, every resume after a failure and every start of the operator; each is numbered within its release
@@ -42,28 +42,28 @@ use watch::Watch;
 ///
 /// A plain value: clone it, compare it, write it down.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Process {
+pub struct Judge {
     number: u32,
-    limits: Limits,
+    limits: HealthLimits,
     /// One per limit, in their order.
-    watches: Vec<Watch>,
+    watches: Vec<LimitMonitor>,
     totals: Totals,
     /// What kind of failures there were lately, for words.
     #[serde(default)]
-    recent: Recent,
+    recent: RecentErrors,
     ruling: Ruling,
     /// The limit that the ruling is about, if it is about one.
     about: Option<usize>,
 }
 
-impl Process {
+impl Judge {
     /// Starts process `number` of a release (1, 2, …; 0 counts as 1). While gray keeps a limit, its chance of
     /// ever failing it is at most (1 − confidence) / (limits · number · (number + 1)).
     ///
     /// `totals` are what `Pass` has counted so far: empty, except after a restart of the operator within a
     /// stage, where they go on from `status.verdict.totals`.
     #[must_use]
-    pub fn start(limits: &Limits, number: u32, mut totals: Totals) -> Self {
+    pub fn start(limits: &HealthLimits, number: u32, mut totals: Totals) -> Self {
         let number = number.max(1);
         let alpha = f64::from(1_000_000 - limits.confidence.min(1_000_000))
             / 1e6
@@ -72,7 +72,7 @@ impl Process {
         let watches = limits
             .limits
             .iter()
-            .map(|limit| Watch::new(limit, &mut latency_limits, alpha))
+            .map(|limit| LimitMonitor::new(limit, &mut latency_limits, alpha))
             .collect::<Vec<_>>();
         if totals.limits.len() != watches.len() {
             totals.limits = vec![LimitTotals::default(); watches.len()];
@@ -82,7 +82,7 @@ impl Process {
             limits: limits.clone(),
             watches,
             totals,
-            recent: Recent::default(),
+            recent: RecentErrors::default(),
             ruling: Ruling::default(),
             about: None,
         }
@@ -106,10 +106,12 @@ impl Process {
             }
         }
         self.ruling = match worst {
-            LimitState::Broken => Ruling { verdict: Verdict::Fail, reason: Reason::LimitBroken },
-            LimitState::BothFailed => Ruling { verdict: Verdict::Fail, reason: Reason::BothArmsFailed },
+            LimitState::Broken => Ruling { verdict: Verdict::Fail, reason: VerdictReason::LimitBroken },
+            LimitState::BothFailed => {
+                Ruling { verdict: Verdict::Fail, reason: VerdictReason::BothArmsFailed }
+            }
             LimitState::BothFailing => {
-                Ruling { verdict: Verdict::NeedMoreData, reason: Reason::BothArmsFailing }
+                Ruling { verdict: Verdict::NeedMoreData, reason: VerdictReason::BothArmsFailing }
             }
             LimitState::Kept => self.pass(batch),
         };
@@ -120,17 +122,17 @@ impl Process {
     fn pass(&mut self, batch: &Batch) -> Ruling {
         self.about = self.over_limit();
         let missing = if !batch.complete {
-            Reason::ReportsMissing
+            VerdictReason::ReportsMissing
         } else if batch.warm_up {
-            Reason::WarmingUp
+            VerdictReason::WarmingUp
         } else if self.totals.gray_requests < self.limits.min_requests {
-            Reason::TooLittleTraffic
+            VerdictReason::TooLittleTraffic
         } else if self.about.is_some() {
-            Reason::OverLimit
+            VerdictReason::OverLimit
         } else if !batch.hold_over {
-            Reason::Holding
+            VerdictReason::Holding
         } else {
-            return Ruling { verdict: Verdict::Pass, reason: Reason::WithinLimits };
+            return Ruling { verdict: Verdict::Pass, reason: VerdictReason::WithinLimits };
         };
         Ruling { verdict: Verdict::NeedMoreData, reason: missing }
     }
@@ -146,14 +148,14 @@ impl Process {
         self.ruling
     }
 
-    /// The ruling in words, with the figures behind it. It allocates, which [`Process::add`] does not.
+    /// The ruling in words, with the figures behind it. It allocates, which [`Judge::add`] does not.
     #[must_use]
     pub fn assessment(&self) -> Assessment {
         Assessment {
             verdict: self.ruling.verdict,
             reason: self.ruling.reason,
-            message: words::message(self),
-            limits: words::figures(self),
+            message: message::message(self),
+            limits: message::figures(self),
         }
     }
 

@@ -2,12 +2,12 @@
 
 pub mod advance;
 pub mod clock;
+pub mod command_request;
+mod condition_input;
 mod conditions;
 pub mod events;
 pub mod judge;
 pub mod observation;
 pub mod progress;
-pub mod request;
 pub mod routing_for;
-mod standing;
 pub mod withdraw;

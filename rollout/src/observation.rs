@@ -9,18 +9,18 @@ use std::sync::Arc;
 use halftone_api::{
     Obstacle,
     fleet::FleetTimes,
-    limits::Limit,
+    health_limits::Limit,
     plan::{Health, Plan},
     spec::IncludedTraffic,
 };
 use halftone_routing::{
-    config::{
+    document::{
         Checksum, RoutingConfig,
         arm::{Arm, Backend},
         units::{ReleaseId, Revision, Stage},
     },
-    report::{Choice, ChosenBy, CounterKey, Counts},
-    sketch::Users,
+    report::{ChosenBy, CounterKey, Counts, ReportedChosenBy},
+    sketch::UserSketch,
 };
 use jiff::Timestamp;
 
@@ -47,7 +47,7 @@ pub struct Observation {
     /// A Service of the spec that says that its port speaks a protocol which proxies do not: told, and nothing else.
     pub unspoken: Option<String>,
     /// The proxies of the fleet, ready or not.
-    pub proxies: Vec<ProxySeen>,
+    pub proxies: Vec<ProxyObservation>,
     /// Ready endpoints of the arms, as proxies count them: those of the newest spec and those of [`Progress::plan`], which
     /// differ while the newest is refused. Where addresses are not listed, each of them is one ready endpoint.
     pub endpoints: Vec<(Backend, usize)>,
@@ -80,7 +80,7 @@ pub struct Observation {
     /// The annotation `halftone.dev/request`, if there is one.
     pub request: Option<String>,
     /// The edit gives up a place that another release takes over, and not every proxy has that one's document yet.
-    pub handing_over: Option<HandingOver>,
+    pub handing_over: Option<PlaceHandOver>,
     /// A place of the newest spec that was a deleted release's of another namespace, and whose, in a sentence: told once the
     /// spec is taken.
     pub taking_over: Option<String>,
@@ -93,8 +93,8 @@ pub struct Observation {
 
 /// Whether every proxy that counts has `document`, and there is one.
 #[must_use]
-pub fn is_acknowledged(proxies: &[ProxySeen], document: &RoutingConfig) -> bool {
-    let has = |proxy: &ProxySeen| {
+pub fn is_acknowledged(proxies: &[ProxyObservation], document: &RoutingConfig) -> bool {
+    let has = |proxy: &ProxyObservation| {
         proxy.applied.as_ref().is_some_and(|applied| {
             applied.revision == document.revision && Some(&applied.checksum) == document.checksum.as_ref()
         })
@@ -130,7 +130,7 @@ impl Observation {
 /// An edit that gives up a place to another release waits until that one is everywhere, so that nobody meets a place
 /// without a release.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HandingOver {
+pub struct PlaceHandOver {
     /// Which place it is, who takes it over, and how far that is, in a sentence.
     pub message: String,
     /// It was waited for as long as a fleet waits: the edit is taken all the same.
@@ -142,7 +142,7 @@ pub struct HandingOver {
 
 /// One proxy, as its last answer told.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct ProxySeen {
+pub struct ProxyObservation {
     /// Its name, for people: the pod's.
     pub name: String,
     /// Ready, as its pod says.
@@ -156,7 +156,7 @@ pub struct ProxySeen {
     /// Steady time at which its last answer was asked for.
     pub asked_at: Option<Timestamp>,
     /// Revision and checksum of this object's document that it has applied.
-    pub applied: Option<Applied>,
+    pub applied: Option<DocumentVersion>,
     /// Why it refused the newest document, if it did.
     pub rejected: Option<String>,
     /// It serves from its disk, not from the present documents.
@@ -165,7 +165,7 @@ pub struct ProxySeen {
     pub features: Arc<[String]>,
 }
 
-impl ProxySeen {
+impl ProxyObservation {
     /// Whether it counts: ready, and not on its way out.
     #[must_use]
     pub fn counts(&self) -> bool {
@@ -187,7 +187,7 @@ impl ProxySeen {
 
 /// Which document a proxy has applied.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Applied {
+pub struct DocumentVersion {
     /// Its revision.
     pub revision: Revision,
     /// Its checksum.
@@ -210,7 +210,7 @@ pub struct Round {
     /// Requests that reached stable at all, whatever sent them there and under whichever stage.
     pub reached_stable: u64,
     /// The users whom failures of this release's gray reached, under whichever stage.
-    pub failed_users: Users,
+    pub failed_users: UserSketch,
 }
 
 impl Round {
@@ -231,7 +231,7 @@ impl Round {
             gray: ArmBatch::default(),
             stable: ArmBatch::default(),
             reached_stable: 0,
-            failed_users: Users::default(),
+            failed_users: UserSketch::default(),
         };
         for (key, counts) in added {
             if key.uid == plan.object.uid {
@@ -254,7 +254,7 @@ impl Round {
             return;
         }
         // What a newer proxy decided in a way that is unknown here is no evidence.
-        let Choice::Known(chosen_by) = key.chosen_by else { return };
+        let ReportedChosenBy::Known(chosen_by) = key.chosen_by else { return };
         let arm = match key.arm {
             Arm::Stable => &mut self.stable,
             Arm::Gray => &mut self.gray,
@@ -264,7 +264,7 @@ impl Round {
 }
 
 fn add_to_arm(arm: &mut ArmBatch, health: &Health, chosen_by: ChosenBy, counts: &Counts) {
-    let outcomes = judge::Counts {
+    let outcomes = judge::RequestCounts {
         requests: counts.charged(),
         errors: counts.errors(),
         client_errors: counts.client_errors(),

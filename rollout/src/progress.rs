@@ -1,7 +1,7 @@
 //! Where a release stands: all that `advance` remembers from one turn to the next.
 //!
 //! What has to outlive the process is written to `status` before it is acted on, and [`Progress::restore`] goes on
-//! from there (`progress/status.rs`). The rest, in [`Memory`], is what a new process finds out again.
+//! from there (`progress/status.rs`). The rest, in [`EphemeralState`], is what a new process finds out again.
 
 pub(crate) mod basis;
 mod status;
@@ -12,43 +12,43 @@ use halftone_api::{
     plan::Plan,
     spec::{Force, HandledRequest, HistoryEntry, Phase, ServingStatus, Verdict, VerdictStatus},
 };
-use halftone_routing::config::{
+use halftone_routing::document::{
     RoutingConfig,
-    identity::Form,
+    identity::IdentityForm,
     units::{Ratio, ReleaseId, Stage},
 };
-use halftone_routing::sketch::Users;
+use halftone_routing::sketch::UserSketch;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
-pub use self::status::Unrestorable;
+pub use self::status::RestoreError;
 use crate::{
-    clock::{Now, Timer},
-    judge::{Process, Reason, Ruling},
-    standing::Standing,
+    clock::{Now, PausableTimer},
+    condition_input::ConditionInput,
+    judge::{Judge, Ruling, VerdictReason},
 };
 
 /// The state of a release. Every state but `Plain` has a gray arm.
 #[derive(Debug, Clone, PartialEq)]
-pub enum State {
+pub enum RolloutState {
     /// There is no gray: a plain route to stable. Also where every object begins.
     Plain,
     /// On its way to the target, waiting at ratio 0 included.
-    Moving(Moving),
+    Moving(StepProgress),
     /// At a target below 100 %, whose own hold ended with `Pass`, or was skipped by request.
     TargetReached {
         /// That target.
         ratio: Ratio,
         /// What its hold has left, should the target be raised: all of it after `promote`, or when what serves there
         /// has changed, and never more than the steps then give it.
-        hold: Timer,
+        hold: PausableTimer,
         /// For how long it is still judged.
-        watch: Timer,
+        watch: PausableTimer,
     },
     /// Gray serves everyone.
     Promoted {
         /// For how long it is still judged.
-        watch: Timer,
+        watch: PausableTimer,
         /// It serves everyone because it did before its edit, whatever target that edit asks for: that target. A lower
         /// one, written later, is meant.
         kept: Option<Ratio>,
@@ -59,22 +59,22 @@ pub enum State {
 
 /// A step that is held, or waited at.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Moving {
+pub struct StepProgress {
     /// The share of users that gray gets now.
     pub ratio: Ratio,
     /// How long it stays at least.
-    pub hold: Timer,
+    pub hold: PausableTimer,
     /// For how long a verdict is waited for; set once the hold is over without one.
-    pub patience: Option<Timer>,
+    pub patience: Option<PausableTimer>,
     /// A person has let this step go on.
     pub approved: bool,
 }
 
-impl Moving {
+impl StepProgress {
     /// At `ratio`, to be held for `hold` from its acknowledgement on.
     #[must_use]
     pub fn at(ratio: Ratio, hold: Duration) -> Self {
-        Self { ratio, hold: Timer::standing(hold), patience: None, approved: false }
+        Self { ratio, hold: PausableTimer::standing(hold), patience: None, approved: false }
     }
 }
 
@@ -94,7 +94,7 @@ pub struct Rollback {
     pub completed_at: Option<Timestamp>,
 }
 
-impl State {
+impl RolloutState {
     /// The share of users that gray gets.
     #[must_use]
     pub fn ratio(&self) -> Ratio {
@@ -116,7 +116,7 @@ impl State {
     }
 
     /// The ratio to reach where the spec asks for `target`.
-    pub(crate) fn kept_from(&self, target: Ratio) -> Ratio {
+    pub(crate) fn effective_target(&self, target: Ratio) -> Ratio {
         match self {
             Self::Promoted { kept: Some(kept), .. } if target >= *kept => Ratio::FULL,
             _ => target,
@@ -124,23 +124,23 @@ impl State {
     }
 
     /// How long a ratio below 100 % is held at least before a step up.
-    pub(crate) fn hold(&self) -> Option<Timer> {
+    pub(crate) fn hold(&self) -> Option<PausableTimer> {
         match self {
-            Self::Moving(Moving { hold, .. }) | Self::TargetReached { hold, .. } => Some(*hold),
+            Self::Moving(StepProgress { hold, .. }) | Self::TargetReached { hold, .. } => Some(*hold),
             _ => None,
         }
     }
 
     /// The same, to be changed.
-    pub(crate) fn hold_mut(&mut self) -> Option<&mut Timer> {
+    pub(crate) fn hold_mut(&mut self) -> Option<&mut PausableTimer> {
         match self {
-            Self::Moving(Moving { hold, .. }) | Self::TargetReached { hold, .. } => Some(hold),
+            Self::Moving(StepProgress { hold, .. }) | Self::TargetReached { hold, .. } => Some(hold),
             _ => None,
         }
     }
 
     /// For how long it is still judged, once the target is reached.
-    pub(crate) fn watch(&self) -> Option<Timer> {
+    pub(crate) fn watch(&self) -> Option<PausableTimer> {
         match self {
             Self::TargetReached { watch, .. } | Self::Promoted { watch, .. } => Some(*watch),
             _ => None,
@@ -148,7 +148,7 @@ impl State {
     }
 
     /// The same, to be changed.
-    pub(crate) fn watch_mut(&mut self) -> Option<&mut Timer> {
+    pub(crate) fn watch_mut(&mut self) -> Option<&mut PausableTimer> {
         match self {
             Self::TargetReached { watch, .. } | Self::Promoted { watch, .. } => Some(watch),
             _ => None,
@@ -164,7 +164,7 @@ impl State {
 
 /// One release of the object: one gray version.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Release {
+pub struct CurrentRelease {
     /// Which.
     pub id: ReleaseId,
     /// The gray version.
@@ -174,7 +174,7 @@ pub struct Release {
     /// When this attempt began.
     pub started_at: Timestamp,
     /// How its users' identities are spelled: as the fleet could when it began, and the same to its end.
-    pub form: Form,
+    pub form: IdentityForm,
 }
 
 /// What the present stage and its evidence rest on. A difference from the plan makes something start anew;
@@ -217,35 +217,37 @@ pub struct SplitCounts {
 
 /// What the judge knows.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Evidence {
+pub struct JudgeState {
     /// The running process, while the release is judged.
-    pub(crate) process: Option<Process>,
+    pub(crate) process: Option<Judge>,
     /// Number of the latest process of this release; 0 before the first.
     pub(crate) number: u32,
     /// The last verdict of a process that no longer runs: of before a restart, or of before the watch ended.
     pub(crate) kept: Option<VerdictStatus>,
 }
 
-impl Evidence {
+impl JudgeState {
     /// The present ruling.
     #[must_use]
     pub fn ruling(&self) -> Ruling {
         match (&self.process, &self.kept) {
             (Some(process), _) => process.ruling(),
-            (None, Some(kept)) => kept_ruling(kept),
+            (None, Some(kept)) => ruling_from_status(kept),
             (None, None) => Ruling::default(),
         }
     }
 }
 
-fn kept_ruling(kept: &VerdictStatus) -> Ruling {
+fn ruling_from_status(kept: &VerdictStatus) -> Ruling {
     // A verdict of a later version says nothing here: it is looked for anew.
     let verdict = kept.result.known().unwrap_or_default();
     let reason = match verdict {
-        Verdict::Pass => Reason::WithinLimits,
-        Verdict::Fail if kept.reason == Reason::BothArmsFailed.to_string() => Reason::BothArmsFailed,
-        Verdict::Fail => Reason::LimitBroken,
-        Verdict::NeedMoreData => Reason::default(),
+        Verdict::Pass => VerdictReason::WithinLimits,
+        Verdict::Fail if kept.reason == VerdictReason::BothArmsFailed.to_string() => {
+            VerdictReason::BothArmsFailed
+        }
+        Verdict::Fail => VerdictReason::LimitBroken,
+        Verdict::NeedMoreData => VerdictReason::default(),
     };
     Ruling { verdict, reason }
 }
@@ -258,16 +260,16 @@ pub struct Progress {
     /// The latest generation whose document every proxy had.
     pub(crate) settled_generation: i64,
     /// The release on its way, if there is a gray.
-    pub(crate) release: Option<Release>,
+    pub(crate) release: Option<CurrentRelease>,
     /// None before the first plan was taken.
     pub(crate) basis: Option<Basis>,
-    pub(crate) state: State,
+    pub(crate) state: RolloutState,
     pub(crate) stage: StageProgress,
     /// By a command, a failure or for want of a verdict; `spec.paused` is separate.
     pub(crate) paused: bool,
     /// The arm that last served everyone.
     pub(crate) serving: Option<ServingStatus>,
-    pub(crate) evidence: Evidence,
+    pub(crate) evidence: JudgeState,
     /// Of the document that holds this state; 0 before the first.
     pub(crate) revision: u64,
     /// The token of the next request.
@@ -277,13 +279,13 @@ pub struct Progress {
     pub(crate) history: Vec<HistoryEntry>,
     pub(crate) conditions: Vec<Condition>,
     /// What the conditions tell.
-    pub(crate) standing: Standing,
-    pub(crate) memory: Memory,
+    pub(crate) standing: ConditionInput,
+    pub(crate) memory: EphemeralState,
 }
 
 /// What a running process remembers and a new one finds out again.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Memory {
+pub struct EphemeralState {
     /// The plan that was accepted last: it goes on while a newer one is refused. Its spec outlives the process beside
     /// the status, not in it.
     pub(crate) accepted: Option<Arc<Plan>>,
@@ -302,10 +304,10 @@ pub struct Memory {
     /// Since when nothing has reached stable.
     pub(crate) stable_idle_since: Option<Timestamp>,
     /// The users whom gray's failures have reached in this attempt, as far as this process has seen.
-    pub(crate) failed_users: Users,
+    pub(crate) failed_users: UserSketch,
 }
 
-impl Memory {
+impl EphemeralState {
     fn new(now: Now) -> Self {
         Self {
             accepted: None,
@@ -316,7 +318,7 @@ impl Memory {
             fresh_after: now.steady,
             window_closed: false,
             stable_idle_since: None,
-            failed_users: Users::default(),
+            failed_users: UserSketch::default(),
         }
     }
 }
@@ -330,7 +332,7 @@ impl Progress {
             settled_generation: -1,
             release: None,
             basis: None,
-            state: State::Plain,
+            state: RolloutState::Plain,
             stage: StageProgress {
                 number: Stage::FIRST,
                 began_at: now.wall,
@@ -339,20 +341,20 @@ impl Progress {
             },
             paused: false,
             serving: None,
-            evidence: Evidence::default(),
+            evidence: JudgeState::default(),
             revision: 0,
             token: String::new(),
             last_request: None,
             history: Vec::new(),
             conditions: Vec::new(),
-            standing: Standing::default(),
-            memory: Memory::new(now),
+            standing: ConditionInput::default(),
+            memory: EphemeralState::new(now),
         }
     }
 
     /// The state.
     #[must_use]
-    pub fn state(&self) -> &State {
+    pub fn state(&self) -> &RolloutState {
         &self.state
     }
 
@@ -370,7 +372,7 @@ impl Progress {
 
     /// The release on its way, if there is a gray.
     #[must_use]
-    pub fn release(&self) -> Option<&Release> {
+    pub fn release(&self) -> Option<&CurrentRelease> {
         self.release.as_ref()
     }
 
@@ -394,7 +396,7 @@ impl Progress {
 
     /// What the judge knows.
     #[must_use]
-    pub fn evidence(&self) -> &Evidence {
+    pub fn evidence(&self) -> &JudgeState {
         &self.evidence
     }
 
@@ -414,7 +416,7 @@ impl Progress {
     /// Whether any user may be on gray: by the ratio, or at ratio 0 by a rule or for want of an identity.
     pub(crate) fn may_be_on_gray(&self, plan: &Plan) -> bool {
         self.state.ratio() > Ratio::ZERO
-            || matches!(self.state, State::Moving(_)) && plan.reaches_gray_beside_the_split()
+            || matches!(self.state, RolloutState::Moving(_)) && plan.reaches_gray_beside_the_split()
     }
 
     /// Whether the release is judged at `now`: moving with a ratio above 0, or with users on gray whom
@@ -423,7 +425,8 @@ impl Progress {
     pub fn is_judged(&self, now: Now) -> bool {
         let forced = self.basis.as_ref().is_some_and(|basis| basis.force != Force::None);
         let included = || self.plan().is_some_and(|plan| plan.is_judged_beside_the_split());
-        let moving = matches!(&self.state, State::Moving(moving) if moving.ratio > Ratio::ZERO || included());
+        let moving =
+            matches!(&self.state, RolloutState::Moving(moving) if moving.ratio > Ratio::ZERO || included());
         !forced && (moving || self.state.is_watched(now.steady))
     }
 }

@@ -2,9 +2,9 @@
 //! that could be wrong was refused when the plan was made.
 
 use halftone_api::{plan::Plan, spec::Force};
-use halftone_routing::config::{
+use halftone_routing::document::{
     self, Bucketing, ReleaseRef, RoutingConfig, Schema,
-    identity::{Form, IdentitySource},
+    identity::{IdentityForm, IdentitySource},
     names::{HostPattern, PathPrefix, Uid},
     rule::Target,
     units::{Ratio, Revision},
@@ -12,7 +12,7 @@ use halftone_routing::config::{
 
 use jiff::Timestamp;
 
-use crate::progress::{Progress, State};
+use crate::progress::{Progress, RolloutState};
 
 /// The document of `revision`, without its checksum. `replaces` is the uid of an object of the same name that was
 /// deleted, whose routes it takes over.
@@ -45,7 +45,7 @@ pub fn routing_for(
         hosts: plan.hosts.clone(),
         paths: plan.paths.clone(),
         claims: Vec::new(),
-        arms: config::arm::Arms {
+        arms: document::arm::Arms {
             stable: plan.stable.clone(),
             gray: plan.gray.as_ref().map(|gray| gray.arm.clone()),
         },
@@ -67,14 +67,14 @@ pub fn claims(
     document: &RoutingConfig,
     live: Option<&RoutingConfig>,
     now: Timestamp,
-) -> Vec<config::claim::Claim> {
-    let live = live.filter(|live| live.state != config::State::Withdrawn);
+) -> Vec<document::claim::Claim> {
+    let live = live.filter(|live| live.state != document::ReleaseState::Withdrawn);
     let now = Timestamp::from_second(now.as_second()).unwrap_or(now).max(document.release.created_at);
     let since = |host: &HostPattern, path: &PathPrefix| {
         let had = live.filter(|live| live.hosts.contains(host) && live.paths.contains(path));
         had.map_or(now, |live| live.since(host, path))
     };
-    let dated = document.places().map(|(host, path)| config::claim::Claim {
+    let dated = document.places().map(|(host, path)| document::claim::Claim {
         host: host.clone(),
         path: path.clone(),
         since: since(host, path),
@@ -91,24 +91,26 @@ pub(crate) fn required_features(plan: &Plan, progress: &Progress) -> Vec<&'stati
     let attributes = from
         .iter()
         .any(|source| matches!(source, IdentitySource::Generated(cookie) if cookie.has_attributes()));
-    let uses =
-        [(config::IDENTITY_2, raw || began == Some(Form::Two)), (config::COOKIE_ATTRIBUTES, attributes)];
+    let uses = [
+        (document::IDENTITY_2, raw || began == Some(IdentityForm::Two)),
+        (document::COOKIE_ATTRIBUTES, attributes),
+    ];
     uses.into_iter().filter(|(_, used)| *used).map(|(feature, _)| feature).collect()
 }
 
 /// The state as far as a proxy has to know.
-pub(crate) fn state_word(state: &State) -> config::State {
+pub(crate) fn state_word(state: &RolloutState) -> document::ReleaseState {
     match state {
-        State::Plain => config::State::Plain,
-        State::Moving(_) | State::TargetReached { .. } => config::State::Active,
-        State::Promoted { .. } => config::State::Promoted,
-        State::RolledBack(_) => config::State::RolledBack,
+        RolloutState::Plain => document::ReleaseState::Plain,
+        RolloutState::Moving(_) | RolloutState::TargetReached { .. } => document::ReleaseState::Active,
+        RolloutState::Promoted { .. } => document::ReleaseState::Promoted,
+        RolloutState::RolledBack(_) => document::ReleaseState::RolledBack,
     }
 }
 
 /// Whether the target is still ahead. A release whose target is 0 has nowhere to go.
-pub(crate) fn moving(plan: &Plan, state: &State) -> bool {
-    matches!(state, State::Moving(_)) && (plan.target() > Ratio::ZERO || state.ratio() > Ratio::ZERO)
+pub(crate) fn moving(plan: &Plan, state: &RolloutState) -> bool {
+    matches!(state, RolloutState::Moving(_)) && (plan.target() > Ratio::ZERO || state.ratio() > Ratio::ZERO)
 }
 
 fn force(force: Force) -> Option<Target> {

@@ -4,13 +4,13 @@
 use std::{sync::Arc, time::Duration};
 
 use halftone_api::duration;
-use halftone_routing::config::{RoutingConfig, State, units::Revision};
+use halftone_routing::document::{ReleaseState, RoutingConfig, units::Revision};
 use jiff::Timestamp;
 
 use crate::{
-    advance::{BUSY, Fleet, IDLE},
+    advance::{BUSY, FleetAcknowledgement, IDLE},
     clock::{Now, after, since},
-    events::{Event, Reason},
+    events::{Event, EventReason},
     observation::Observation,
     routing_for::sealed,
 };
@@ -26,14 +26,14 @@ const FAREWELL: Duration = Duration::from_secs(10);
 
 /// Since when an object is gone, by wall time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Left {
+pub struct Deletion {
     /// It was found gone, by a live read after a full sync.
     pub gone_since: Timestamp,
     /// Its routes were withdrawn; none if that is not known.
     pub withdrawn_since: Option<Timestamp>,
 }
 
-impl Left {
+impl Deletion {
     /// One whose hosts nobody keeps: it does not count when they were withdrawn.
     #[must_use]
     pub fn undated(gone_since: Timestamp) -> Self {
@@ -51,7 +51,7 @@ pub fn reserved(
     now: Timestamp,
 ) -> Option<Timestamp> {
     let until = after(since.unwrap_or(now), reserve);
-    (live.state == State::Withdrawn && until > now).then_some(until)
+    (live.state == ReleaseState::Withdrawn && until > now).then_some(until)
 }
 
 /// What people are told when an object is found gone.
@@ -61,7 +61,7 @@ pub fn told(withdraw_after: Duration) -> Event {
     let message = format!(
         "it is deleted: its routes stay for {left} and are then withdrawn; create it again to keep them"
     );
-    Event::new(Reason::ObjectGone, message)
+    Event::new(EventReason::ObjectGone, message)
 }
 
 /// What to do about the document of an object that is gone.
@@ -80,8 +80,8 @@ pub enum Withdrawal {
 ///
 /// A wall clock that jumped back only makes the wait longer, by no more than the whole of it again.
 #[must_use]
-pub fn withdraw(live: &Arc<RoutingConfig>, left: Left, seen: &Observation, now: Now) -> Withdrawal {
-    if live.state == State::Withdrawn {
+pub fn withdraw(live: &Arc<RoutingConfig>, left: Deletion, seen: &Observation, now: Now) -> Withdrawal {
+    if live.state == ReleaseState::Withdrawn {
         return keep(live, left.withdrawn_since, seen, now);
     }
     let gone_for = since(now.wall, left.gone_since);
@@ -93,7 +93,7 @@ pub fn withdraw(live: &Arc<RoutingConfig>, left: Left, seen: &Observation, now: 
 
 /// A document that is withdrawn stays until every proxy has dropped the routes and its hosts are free.
 fn keep(live: &Arc<RoutingConfig>, withdrawn: Option<Timestamp>, seen: &Observation, now: Now) -> Withdrawal {
-    let fleet = Fleet::of(seen, Some(live), false);
+    let fleet = FleetAcknowledgement::of(seen, Some(live), false);
     let Some(withdrawn) = withdrawn.filter(|_| fleet.has_acknowledged()) else {
         return Withdrawal::Write(Arc::clone(live), BUSY);
     };
@@ -113,7 +113,7 @@ pub fn is_taken_over(live: &RoutingConfig, others: &[&RoutingConfig]) -> bool {
     let theirs = |other: &&RoutingConfig| {
         other.release.namespace == live.release.namespace
             && other.release.name != live.release.name
-            && other.state != State::Withdrawn
+            && other.state != ReleaseState::Withdrawn
     };
     live.places().all(|place| {
         let mut others = others.iter().copied().filter(theirs);
@@ -124,7 +124,7 @@ pub fn is_taken_over(live: &RoutingConfig, others: &[&RoutingConfig]) -> bool {
 fn withdrawn(live: &RoutingConfig, seen: &Observation) -> RoutingConfig {
     let highest = live.revision.get().max(seen.highest_revision);
     sealed(RoutingConfig {
-        state: State::Withdrawn,
+        state: ReleaseState::Withdrawn,
         moving: false,
         revision: Revision::try_from(highest.saturating_add(1)).unwrap_or(live.revision),
         ..live.clone()

@@ -4,8 +4,8 @@
 
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use halftone_routing::{
-    config::parse::Format,
-    store::{Content, Found, Store},
+    document::parse::Format,
+    store::{Content, SourceDocument, Store},
 };
 
 #[path = "common/documents.rs"]
@@ -13,10 +13,13 @@ mod documents;
 
 const RELEASES: usize = 10_000;
 
-fn found(texts: &[(String, String)]) -> Vec<Found<'_>> {
+fn found(texts: &[(String, String)]) -> Vec<SourceDocument<'_>> {
     texts
         .iter()
-        .map(|(source, text)| Found { source, content: Content::Text(Format::Json, text.as_bytes()) })
+        .map(|(source, text)| SourceDocument {
+            source,
+            content: Content::Text(Format::Json, text.as_bytes()),
+        })
         .collect()
 }
 

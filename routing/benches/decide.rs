@@ -7,11 +7,11 @@ use std::{hint::black_box, sync::Arc};
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use halftone_routing::{
-    config::parse::{self, Format},
     decide::{Resolution, decide},
+    document::parse::{self, Format},
     field::Field,
     request::Request,
-    routes::{Compiler, Release, Routes},
+    routes::{CompiledRelease, Compiler, Routes},
 };
 
 #[path = "common/documents.rs"]
@@ -42,7 +42,7 @@ fn routes(count: usize) -> Routes {
     let releases = (0..count).map(|release| {
         let document =
             parse::routing(documents::document(release).as_bytes(), Format::Json).expect("a good document");
-        Arc::new(Release::compile(Arc::new(document), false, &mut compiler).expect("compiles"))
+        Arc::new(CompiledRelease::compile(Arc::new(document), false, &mut compiler).expect("compiles"))
     });
     let releases = releases.collect();
     Routes::new(releases, Arc::default(), &mut compiler)

@@ -4,7 +4,7 @@
 use serde::Serialize;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
-use crate::{config::units::Ratio, sketch::User};
+use crate::{document::units::Ratio, sketch::UserHash};
 
 /// What keeps releases apart: two with different salts do not share their first users. By default the release id;
 /// a salt of the user's own gives the same users to several services.
@@ -31,8 +31,8 @@ impl Salt {
 
     /// The identity's hash under this salt, from which its place follows.
     #[inline]
-    pub fn user(self, identity: &[u8]) -> User {
-        User(xxh3_64_with_seed(identity, self.0))
+    pub fn user(self, identity: &[u8]) -> UserHash {
+        UserHash(xxh3_64_with_seed(identity, self.0))
     }
 }
 
@@ -48,7 +48,7 @@ pub struct Bucket(u32);
 impl Bucket {
     /// The place of a user.
     #[inline]
-    pub const fn of(user: User) -> Self {
+    pub const fn of(user: UserHash) -> Self {
         Self(scale(user.0))
     }
 

@@ -5,26 +5,26 @@
 use std::{io::Write, net::IpAddr, sync::Arc};
 
 use crate::{
-    config::{
-        rule::{AllOf, Condition, Source},
-        units::Invalid,
+    document::{
+        rule::{AllOf, MatchCondition, Source},
+        units::InvalidValue,
     },
     effort::Effort,
     expression::Budget,
-    facts::Facts,
+    facts::RequestFacts,
     pattern::{Interner, Pattern},
 };
 
 /// A condition ready to be asked.
 #[derive(Debug)]
-pub(crate) struct Compiled {
+pub(crate) struct CompiledCondition {
     source: Source,
     pattern: Arc<Pattern>,
     negated: bool,
 }
 
 /// Any of these, each of which is all of those.
-pub(crate) type AnyOf = Box<[Box<[Compiled]>]>;
+pub(crate) type AnyOf = Box<[Box<[CompiledCondition]>]>;
 
 /// Compiles conditions; the error is told with the place below `any_of`: (alternative, condition). `budget` is that of
 /// the document.
@@ -32,9 +32,9 @@ pub(crate) fn compile(
     any_of: &[AllOf],
     interner: &mut Interner,
     budget: &mut Budget,
-) -> Result<AnyOf, (usize, usize, Invalid)> {
-    let mut one = |condition: &Condition| {
-        Ok(Compiled {
+) -> Result<AnyOf, (usize, usize, InvalidValue)> {
+    let mut one = |condition: &MatchCondition| {
+        Ok(CompiledCondition {
             source: condition.source().clone(),
             pattern: interner.pattern(condition, budget)?,
             negated: condition.operator().is_negated(),
@@ -48,12 +48,12 @@ pub(crate) fn compile(
 }
 
 /// Whether one of the alternatives holds as a whole.
-pub(crate) fn holds(any_of: &AnyOf, facts: &Facts<'_, '_>) -> bool {
+pub(crate) fn holds(any_of: &AnyOf, facts: &RequestFacts<'_, '_>) -> bool {
     any_of.iter().any(|all| all.iter().all(|condition| condition.holds(facts)))
 }
 
-impl Compiled {
-    fn holds(&self, facts: &Facts<'_, '_>) -> bool {
+impl CompiledCondition {
+    fn holds(&self, facts: &RequestFacts<'_, '_>) -> bool {
         if !facts.effort.spend(self.finding(facts)) {
             return false;
         }
@@ -77,7 +77,7 @@ impl Compiled {
     }
 
     /// Steps that finding the values takes, before any is compared.
-    fn finding(&self, facts: &Facts<'_, '_>) -> u64 {
+    fn finding(&self, facts: &RequestFacts<'_, '_>) -> u64 {
         match &self.source {
             Source::Cookie(_) if facts.may_have("cookie") => 1 + facts.cookie_bytes(),
             Source::Query(_) => 1 + facts.request.query.map_or(0, |query| query.len() as u64),
@@ -98,12 +98,12 @@ impl Compiled {
     }
 }
 
-impl Condition {
+impl MatchCondition {
     /// Whether it holds for a request that has this one value and no other: for checks ahead of traffic.
     ///
     /// # Errors
     /// An expression that does not compile.
-    pub fn holds_for(&self, value: &[u8]) -> Result<bool, Invalid> {
+    pub fn holds_for(&self, value: &[u8]) -> Result<bool, InvalidValue> {
         let pattern = Interner::default().pattern(self, &mut Budget::default())?;
         Ok(pattern.matches(value, &Effort::new()) != self.operator().is_negated())
     }
@@ -116,7 +116,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        config::identity::{Form, IdentitySource},
+        document::identity::{IdentityForm, IdentitySource},
         field::Field,
         identity::Sources,
         request::Request,
@@ -134,11 +134,11 @@ mod tests {
             .collect();
         let peer = "10.1.2.3".parse().expect("an address");
         let from = [IdentitySource::Query("user".parse().expect("a name"))].into();
-        let sources = Sources { from, form: Form::One };
+        let sources = Sources { from, form: IdentityForm::One };
         let (path, query) = (&b"/api/v2"[..], Some(&b"city=s%7A&user=lin"[..]));
         let request =
             Request { method: "POST", host: "shop.example.com", path, query, fields: &fields, peer };
-        holds(&any_of(when), &Facts::new(&request, &[], &sources))
+        holds(&any_of(when), &RequestFacts::new(&request, &[], &sources))
     }
 
     fn one(condition: &Value, fields: &[(&str, &str)]) -> bool {

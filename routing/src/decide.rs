@@ -7,18 +7,18 @@ use std::{borrow::Cow, fmt};
 use crate::{
     bucket::Bucket,
     condition,
-    config::{
+    document::{
         OnUnavailable,
         arm::Arm,
         identity::{GeneratedCookie, WhenMissing},
         units::Ratio,
     },
-    facts::Facts,
+    facts::RequestFacts,
     identity::Identity,
     report::ChosenBy,
     request::Request,
-    routes::{Release, ReleaseIndex, Routes, Split, UpstreamId},
-    sketch::User,
+    routes::{CompiledRelease, ReleaseIndex, Routes, Split, UpstreamId},
+    sketch::UserHash,
 };
 
 mod serve;
@@ -27,8 +27,8 @@ mod tests;
 mod trace;
 
 pub use self::{
-    serve::{Served, serve, stand_in},
-    trace::{Finding, Point, Trace},
+    serve::{ServingArm, replacement_arm, serve},
+    trace::{Point, Trace, TraceEntry},
 };
 
 /// Why [`Resolution::Climbs`] is refused, for people.
@@ -56,7 +56,7 @@ pub enum Resolution<'r, 'q> {
         status: u16,
     },
     /// A release has it, but its path may lead a backend out of what the release has: 400. See
-    /// [`crate::path::hides_dots`].
+    /// [`crate::path::has_hidden_dot_segments`].
     Climbs {
         /// Which release.
         release: ReleaseIndex,
@@ -77,18 +77,18 @@ pub struct Decision<'r, 'q> {
     /// The user's place, or that of a request split by chance.
     pub bucket: Option<Bucket>,
     /// The user whose bucket that is; none where no identity decided.
-    pub user: Option<User>,
+    pub user: Option<UserHash>,
     /// Why, in one value; its text goes into `X-Halftone-Reason`.
-    pub reason: Reason<'r>,
+    pub reason: RoutingReason<'r>,
     /// A cookie to set on the response, unless that is public.
-    pub mint: Option<Minted<'r>>,
+    pub mint: Option<MintedCookie<'r>>,
     /// Whether a condition of `exclude` holds: counted, not judged.
     pub excluded: bool,
 }
 
 /// Why a request goes to its arm.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reason<'r> {
+pub enum RoutingReason<'r> {
     /// `force` sends everyone there.
     Forced(Arm),
     /// The rule of this name.
@@ -105,7 +105,7 @@ pub enum Reason<'r> {
     Closed,
 }
 
-impl fmt::Display for Reason<'_> {
+impl fmt::Display for RoutingReason<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let side = |bucket: Bucket, ratio| if bucket.is_gray(ratio) { "below" } else { "not below" };
         match *self {
@@ -132,7 +132,7 @@ impl fmt::Display for Reason<'_> {
 
 /// A cookie that stands for a user from now on.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Minted<'r> {
+pub struct MintedCookie<'r> {
     /// Name and age.
     pub cookie: &'r GeneratedCookie,
     /// 32 hex digits.
@@ -141,7 +141,7 @@ pub struct Minted<'r> {
 
 /// `name=value; Max-Age=…; Path=/; HttpOnly; SameSite=Lax`, and what the release has chosen beside that. Host-only
 /// unless it names a domain (RFC 6265).
-impl fmt::Display for Minted<'_> {
+impl fmt::Display for MintedCookie<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let GeneratedCookie { cookie, max_age_ms, domain, same_site, secure, partitioned } = self.cookie;
         let (seconds, same_site) = (max_age_ms.millis() / 1000, same_site.name());
@@ -179,7 +179,7 @@ pub fn decide_traced<'r, 'q>(
         trace.says(Point::Host, || CLIMBS.into());
         return Resolution::Climbs { release: index };
     }
-    let facts = Facts::new(request, &routes.fleet().trusted_proxies, &release.sources);
+    let facts = RequestFacts::new(request, &routes.fleet().trusted_proxies, &release.sources);
     let choice = force(release, trace)
         // Isolation and fuse have their place here.
         .or_else(|| rules(release, &facts, trace))
@@ -196,16 +196,16 @@ pub fn decide_traced<'r, 'q>(
 }
 
 /// What one of the points settled.
-struct Choice<'r> {
+struct ArmChoice<'r> {
     arm: Arm,
     chosen_by: ChosenBy,
-    reason: Reason<'r>,
-    user: Option<User>,
-    mint: Option<Minted<'r>>,
+    reason: RoutingReason<'r>,
+    user: Option<UserHash>,
+    mint: Option<MintedCookie<'r>>,
 }
 
-impl<'r> Choice<'r> {
-    const fn new(arm: Arm, chosen_by: ChosenBy, reason: Reason<'r>) -> Self {
+impl<'r> ArmChoice<'r> {
+    const fn new(arm: Arm, chosen_by: ChosenBy, reason: RoutingReason<'r>) -> Self {
         Self { arm, chosen_by, reason, user: None, mint: None }
     }
 
@@ -218,7 +218,7 @@ impl<'r> Choice<'r> {
         let Self { arm, chosen_by, reason, user, mint } = self;
         let minted = || mint.as_ref().map(|minted| Cow::Owned(minted.value.clone().into_bytes()));
         let bucket = match reason {
-            Reason::Bucket(bucket, _) | Reason::Chance(bucket, _) => Some(bucket),
+            RoutingReason::Bucket(bucket, _) | RoutingReason::Chance(bucket, _) => Some(bucket),
             _ => None,
         };
         let identity = found.or_else(minted);
@@ -238,13 +238,17 @@ fn find(routes: &Routes, request: &Request<'_>, trace: &mut impl Trace) -> Optio
     found
 }
 
-fn force<'r>(release: &'r Release, trace: &mut impl Trace) -> Option<Choice<'r>> {
+fn force<'r>(release: &'r CompiledRelease, trace: &mut impl Trace) -> Option<ArmChoice<'r>> {
     let forced = release.forced();
     trace.says(Point::Force, || forced.map_or("none".into(), |arm| format!("everyone to {}", arm.name())));
-    forced.map(|arm| Choice::new(arm, ChosenBy::Force, Reason::Forced(arm)))
+    forced.map(|arm| ArmChoice::new(arm, ChosenBy::Force, RoutingReason::Forced(arm)))
 }
 
-fn rules<'r>(release: &'r Release, facts: &Facts<'_, '_>, trace: &mut impl Trace) -> Option<Choice<'r>> {
+fn rules<'r>(
+    release: &'r CompiledRelease,
+    facts: &RequestFacts<'_, '_>,
+    trace: &mut impl Trace,
+) -> Option<ArmChoice<'r>> {
     let matched = release.rules.iter().find(|rule| condition::holds(&rule.when, facts));
     let name = |index: usize| release.config().rules[index].name.as_str();
     trace.says(Point::Rules, || match matched {
@@ -253,16 +257,16 @@ fn rules<'r>(release: &'r Release, facts: &Facts<'_, '_>, trace: &mut impl Trace
         None if release.rules.len() < release.config().rules.len() => "none in force matches".into(),
         None => "none matches".into(),
     });
-    matched.map(|rule| Choice::new(rule.to, ChosenBy::Rule, Reason::Rule(name(rule.index))))
+    matched.map(|rule| ArmChoice::new(rule.to, ChosenBy::Rule, RoutingReason::Rule(name(rule.index))))
 }
 
 /// By identity, or by what the release does without one; the error is the status to reject with.
 fn split<'r>(
-    release: &'r Release,
-    facts: &Facts<'_, '_>,
+    release: &'r CompiledRelease,
+    facts: &RequestFacts<'_, '_>,
     chance: &mut impl FnMut() -> u128,
     trace: &mut impl Trace,
-) -> Result<Choice<'r>, u16> {
+) -> Result<ArmChoice<'r>, u16> {
     let (identity, kept) = (facts.identity(), facts.kept());
     trace.says(Point::Identity, || match (identity, kept, release.generated()) {
         (Some(identity), Some(kept), Some(generated)) if identity != kept => format!(
@@ -276,7 +280,7 @@ fn split<'r>(
     let choice = match (kept.or(identity), release.generated()) {
         (Some(place), _) => by_bucket(release, place),
         (None, _) if facts.request.is_preflight() => {
-            Choice::new(release.preflight, ChosenBy::Missing, Reason::Preflight)
+            ArmChoice::new(release.preflight, ChosenBy::Missing, RoutingReason::Preflight)
         }
         (None, Some(cookie)) => by_minted(release, cookie, chance),
         (None, None) => without_identity(release, chance)?,
@@ -285,41 +289,47 @@ fn split<'r>(
     Ok(choice)
 }
 
-fn by_bucket<'r>(release: &'r Release, identity: &[u8]) -> Choice<'r> {
+fn by_bucket<'r>(release: &'r CompiledRelease, identity: &[u8]) -> ArmChoice<'r> {
     match release.split {
-        Split::Closed => Choice::new(Arm::Stable, ChosenBy::Split, Reason::Closed),
+        Split::Closed => ArmChoice::new(Arm::Stable, ChosenBy::Split, RoutingReason::Closed),
         Split::At(ratio) => {
             let user = release.salt.user(identity);
             let bucket = Bucket::of(user);
-            let choice = Choice::new(side(bucket, ratio), ChosenBy::Split, Reason::Bucket(bucket, ratio));
-            Choice { user: Some(user), ..choice }
+            let choice =
+                ArmChoice::new(side(bucket, ratio), ChosenBy::Split, RoutingReason::Bucket(bucket, ratio));
+            ArmChoice { user: Some(user), ..choice }
         }
     }
 }
 
 /// The cookie counts for this request already. Where nobody reaches gray no cookie is needed, and none is set.
 fn by_minted<'r>(
-    release: &'r Release,
+    release: &'r CompiledRelease,
     cookie: &'r GeneratedCookie,
     chance: &mut impl FnMut() -> u128,
-) -> Choice<'r> {
+) -> ArmChoice<'r> {
     if release.split == Split::Closed {
-        return Choice::new(Arm::Stable, ChosenBy::Split, Reason::Closed);
+        return ArmChoice::new(Arm::Stable, ChosenBy::Split, RoutingReason::Closed);
     }
     let value = format!("{:032x}", chance());
     let choice = by_bucket(release, value.as_bytes());
-    Choice { mint: Some(Minted { cookie, value }), ..choice }
+    ArmChoice { mint: Some(MintedCookie { cookie, value }), ..choice }
 }
 
-fn without_identity<'r>(release: &'r Release, chance: &mut impl FnMut() -> u128) -> Result<Choice<'r>, u16> {
-    let missing = |arm| Choice::new(arm, ChosenBy::Missing, Reason::Missing);
+fn without_identity<'r>(
+    release: &'r CompiledRelease,
+    chance: &mut impl FnMut() -> u128,
+) -> Result<ArmChoice<'r>, u16> {
+    let missing = |arm| ArmChoice::new(arm, ChosenBy::Missing, RoutingReason::Missing);
     match (release.missing, release.split) {
         (WhenMissing::Stable, _) => Ok(missing(Arm::Stable)),
         (WhenMissing::Gray, _) => Ok(missing(Arm::Gray)),
-        (WhenMissing::Split, Split::Closed) => Ok(Choice::new(Arm::Stable, ChosenBy::Split, Reason::Closed)),
+        (WhenMissing::Split, Split::Closed) => {
+            Ok(ArmChoice::new(Arm::Stable, ChosenBy::Split, RoutingReason::Closed))
+        }
         (WhenMissing::Split, Split::At(ratio)) => {
             let bucket = Bucket::by_chance(chance());
-            Ok(Choice::new(side(bucket, ratio), ChosenBy::Split, Reason::Chance(bucket, ratio)))
+            Ok(ArmChoice::new(side(bucket, ratio), ChosenBy::Split, RoutingReason::Chance(bucket, ratio)))
         }
         (WhenMissing::Reject(status), _) => Err(status),
     }
@@ -329,7 +339,7 @@ const fn side(bucket: Bucket, ratio: Ratio) -> Arm {
     if bucket.is_gray(ratio) { Arm::Gray } else { Arm::Stable }
 }
 
-fn excluded(release: &Release, facts: &Facts<'_, '_>, trace: &mut impl Trace) -> bool {
+fn excluded(release: &CompiledRelease, facts: &RequestFacts<'_, '_>, trace: &mut impl Trace) -> bool {
     let excluded = condition::holds(&release.exclude, facts);
     if !release.exclude.is_empty() {
         trace.says(Point::Exclude, || if excluded { "counted, not judged" } else { "judged" }.into());
@@ -338,7 +348,7 @@ fn excluded(release: &Release, facts: &Facts<'_, '_>, trace: &mut impl Trace) ->
 }
 
 /// The other arm may serve in its place; see [`serve`].
-pub(crate) fn may_fall_back(release: &Release, intended: Arm) -> bool {
+pub(crate) fn may_fall_back(release: &CompiledRelease, intended: Arm) -> bool {
     let other = intended.other();
     release.config().on_unavailable == OnUnavailable::OtherArm
         && release.upstream(other).is_some()

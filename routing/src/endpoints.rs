@@ -8,7 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::names::ObjectName;
+use crate::document::names::ObjectName;
 
 mod resolve;
 #[cfg(test)]
@@ -27,12 +27,12 @@ pub struct Slice {
     /// Its TCP ports by name; an unnamed port has the empty name. A UDP port is left out.
     pub ports: BTreeMap<String, u16>,
     /// Its endpoints.
-    pub members: Vec<Member>,
+    pub members: Vec<SliceEndpoint>,
 }
 
 /// One endpoint of a slice.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Member {
+pub struct SliceEndpoint {
     /// The first of its addresses; the others mean nothing (as for kube-proxy).
     pub ip: IpAddr,
     /// Takes new requests.
@@ -75,7 +75,7 @@ impl Endpoint {
 
 /// Why a Service's port has fewer endpoints than its slices name, or none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub enum Trouble {
+pub enum EndpointIssue {
     /// The Service selects this proxy: requests would come back.
     LoopsBack,
     /// No slice has the port.
@@ -86,14 +86,14 @@ pub enum Trouble {
 
 /// What a Service's port comes down to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Resolved {
+pub struct ResolvedEndpoints {
     /// Sorted by address, no two equal.
     pub endpoints: Vec<Endpoint>,
     /// What is wrong, if anything is.
-    pub trouble: Option<Trouble>,
+    pub trouble: Option<EndpointIssue>,
 }
 
-impl Resolved {
+impl ResolvedEndpoints {
     /// How many of them are ready.
     #[must_use]
     pub fn ready(&self) -> usize {

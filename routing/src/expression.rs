@@ -12,11 +12,11 @@ use regex_automata::{
     util::{prefilter::Prefilter, syntax},
 };
 
-use crate::config::units::Invalid;
+use crate::document::units::InvalidValue;
 
 mod budget;
 mod caches;
-mod places;
+mod state_count;
 
 pub use budget::{Budget, MOST, MOST_BYTES, MOST_PLACES};
 
@@ -47,7 +47,7 @@ impl Expression {
     ///
     /// # Errors
     /// It is malformed, or takes more than [`MOST_BYTES_EACH`].
-    pub(crate) fn compile(text: &str) -> Result<Self, Invalid> {
+    pub(crate) fn compile(text: &str) -> Result<Self, InvalidValue> {
         let syntax = syntax::Config::new().utf8(false);
         let hir = syntax::parse_with(text, &syntax).map_err(|error| malformed(text, &error.to_string()))?;
         let config = thompson::Config::new()
@@ -80,7 +80,7 @@ impl Expression {
             automaton,
             simulation,
             size,
-            places: places::places(&hir),
+            places: state_count::places(&hir),
         })
     }
 
@@ -110,18 +110,18 @@ fn next_id() -> u64 {
     NEXT.fetch_add(1, Relaxed)
 }
 
-fn malformed(text: &str, error: &str) -> Invalid {
+fn malformed(text: &str, error: &str) -> InvalidValue {
     // The engine shows the expression with a mark below it before it says what is wrong, in the last line.
     let reason = error.lines().last().unwrap_or_default().trim().trim_start_matches("error: ");
-    Invalid::new(format!(
+    InvalidValue::new(format!(
         "\"{}\" is not a regular expression: {reason}; write it in the syntax of Rust's regex crate",
         text.escape_debug()
     ))
 }
 
-fn uncompiled(text: &str, error: &thompson::BuildError) -> Invalid {
+fn uncompiled(text: &str, error: &thompson::BuildError) -> InvalidValue {
     match error.size_limit() {
-        Some(limit) => Invalid::new(format!(
+        Some(limit) => InvalidValue::new(format!(
             "\"{}\" takes more than {limit} bytes compiled; make its repetitions smaller, and write (?-u:\\w) for \
              \\w where ASCII is enough",
             text.escape_debug()

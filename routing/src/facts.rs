@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// What is known of one request.
-pub(crate) struct Facts<'v, 'q> {
+pub(crate) struct RequestFacts<'v, 'q> {
     pub(crate) request: &'v Request<'q>,
     /// What comparing it may still take.
     pub(crate) effort: Effort,
@@ -25,7 +25,7 @@ pub(crate) struct Facts<'v, 'q> {
     pub(crate) identity: OnceCell<Option<Identity<'q>>>,
 }
 
-impl<'v, 'q> Facts<'v, 'q> {
+impl<'v, 'q> RequestFacts<'v, 'q> {
     pub(crate) fn new(request: &'v Request<'q>, trusted: &'v [IpNet], sources: &'v Sources) -> Self {
         Self {
             request,

@@ -4,7 +4,7 @@
 use ipnet::IpNet;
 use serde::{Deserialize, Deserializer, Serialize, de};
 
-use crate::config::{
+use crate::document::{
     Checksum, Schema,
     arm::Backend,
     names::{HealthPath, ObjectName},
@@ -30,7 +30,7 @@ pub struct FleetConfig {
     pub checksum: Option<Checksum>,
     /// What stands before the proxies.
     #[serde(default)]
-    pub position: Position,
+    pub position: EdgePosition,
     /// Whose forwarding headers are believed; at most 64 networks.
     #[serde(default, deserialize_with = "networks", skip_serializing_if = "Vec::is_empty")]
     pub trusted_proxies: Vec<IpNet>,
@@ -58,7 +58,7 @@ impl FleetConfig {
 
 /// What stands before the proxies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
-pub enum Position {
+pub enum EdgePosition {
     /// Nothing: the users' own connections end here. Forwarding headers of peers that are not trusted are replaced.
     #[default]
     Edge,
@@ -75,7 +75,7 @@ impl Default for FleetConfig {
             class: default_class(),
             revision: first_revision(),
             checksum: None,
-            position: Position::Edge,
+            position: EdgePosition::Edge,
             trusted_proxies: Vec::new(),
             default_backend: None,
             health_path: None,

@@ -1,7 +1,7 @@
 //! Who the user of a request is: the first source of the release that has one. An empty value counts as absent,
 //! since otherwise everyone whose client sends an empty field would share one bucket.
 //!
-//! **Normal form** (from [`Form::Two`] on): one user has one spelling, wherever it stands. `%` and two hex digits are
+//! **Normal form** (from [`IdentityForm::Two`] on): one user has one spelling, wherever it stands. `%` and two hex digits are
 //! decoded, once; in a query `+` is a space, as every form and every server has it, in headers and cookies it is a
 //! plus; one pair of quotes around the result goes; all else stays byte by byte, letter case and Unicode included.
 
@@ -16,11 +16,11 @@ use ipnet::{Ipv4Net, Ipv6Net};
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 
 use crate::{
-    config::{
-        identity::{ClientIpPrefix, Form, GeneratedCookie, IdentitySource, JwtClaim, RawSource},
+    document::{
+        identity::{ClientIpPrefix, GeneratedCookie, IdentityForm, IdentitySource, JwtClaim, RawSource},
         names::Token,
     },
-    facts::Facts,
+    facts::RequestFacts,
     request::{percent_decode, unquote},
 };
 
@@ -35,7 +35,7 @@ const BASE64URL: GeneralPurpose = GeneralPurpose::new(
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
-impl<'q> Facts<'_, 'q> {
+impl<'q> RequestFacts<'_, 'q> {
     /// Who the user is, by the first of the release's sources that says so.
     pub(crate) fn identity(&self) -> Option<&[u8]> {
         self.identity.get_or_init(|| find(self.sources, self)).as_deref()
@@ -49,40 +49,44 @@ impl<'q> Facts<'_, 'q> {
 
 /// The identity that a request carries, looked for in each source in turn. A generated cookie counts if it came
 /// back; minting one is the caller's part.
-fn find<'a>(sources: &Sources, facts: &Facts<'_, 'a>) -> Option<Identity<'a>> {
+fn find<'a>(sources: &Sources, facts: &RequestFacts<'_, 'a>) -> Option<Identity<'a>> {
     sources.from.iter().find_map(|source| find_in(source, sources.form, facts))
 }
 
 /// The release's own cookie, where it decides the bucket before every other source: whoever got it has a place already.
-fn kept<'a>(sources: &Sources, facts: &Facts<'_, 'a>) -> Option<&'a [u8]> {
+fn kept<'a>(sources: &Sources, facts: &RequestFacts<'_, 'a>) -> Option<&'a [u8]> {
     match (sources.form, sources.generated()) {
-        (Form::Two, Some(generated)) if facts.may_have("cookie") => {
+        (IdentityForm::Two, Some(generated)) if facts.may_have("cookie") => {
             facts.request.cookie_values(generated.cookie.as_str()).find(|value| !value.is_empty())
         }
         _ => None,
     }
 }
 
-fn find_in<'a>(source: &IdentitySource, form: Form, facts: &Facts<'_, 'a>) -> Option<Identity<'a>> {
+fn find_in<'a>(
+    source: &IdentitySource,
+    form: IdentityForm,
+    facts: &RequestFacts<'_, 'a>,
+) -> Option<Identity<'a>> {
     let request = facts.request;
     match source {
         IdentitySource::Header(name) => spelled(form, fields(name, facts)),
-        IdentitySource::Cookie(name) if form == Form::Two => {
+        IdentitySource::Cookie(name) if form == IdentityForm::Two => {
             spelled(form, cookies(facts).flat_map(|()| request.raw_cookie_values(name.as_str())))
         }
         IdentitySource::Cookie(cookie) | IdentitySource::Generated(GeneratedCookie { cookie, .. }) => {
-            spelled(Form::One, cookies(facts).flat_map(|()| request.cookie_values(cookie.as_str())))
+            spelled(IdentityForm::One, cookies(facts).flat_map(|()| request.cookie_values(cookie.as_str())))
         }
-        IdentitySource::Query(name) if form == Form::Two => {
+        IdentitySource::Query(name) if form == IdentityForm::Two => {
             present(request.query_values(name.as_str()).map(normal))
         }
         IdentitySource::Query(name) => present(request.query_values(name.as_str())),
-        IdentitySource::Raw(RawSource::Header(name)) => spelled(Form::One, fields(name, facts)),
+        IdentitySource::Raw(RawSource::Header(name)) => spelled(IdentityForm::One, fields(name, facts)),
         IdentitySource::Raw(RawSource::Cookie(name)) => {
-            spelled(Form::One, cookies(facts).flat_map(|()| request.raw_cookie_values(name.as_str())))
+            spelled(IdentityForm::One, cookies(facts).flat_map(|()| request.raw_cookie_values(name.as_str())))
         }
         IdentitySource::Raw(RawSource::Query(name)) => {
-            spelled(Form::One, request.raw_query_values(name.as_str()))
+            spelled(IdentityForm::One, request.raw_query_values(name.as_str()))
         }
         IdentitySource::JwtClaim(wanted) => request
             .field_values(wanted.header.as_str())
@@ -93,21 +97,21 @@ fn find_in<'a>(source: &IdentitySource, form: Form, facts: &Facts<'_, 'a>) -> Op
 }
 
 /// The values of a field, looked for only if one of its name may be there.
-fn fields<'a>(name: &Token, facts: &Facts<'_, 'a>) -> impl Iterator<Item = &'a [u8]> {
+fn fields<'a>(name: &Token, facts: &RequestFacts<'_, 'a>) -> impl Iterator<Item = &'a [u8]> {
     let request = facts.request;
     facts.may_have(name.as_str()).then(|| request.field_values(name.as_str())).into_iter().flatten()
 }
 
 /// One item if the request may have cookies.
-fn cookies(facts: &Facts<'_, '_>) -> impl Iterator<Item = ()> + use<> {
+fn cookies(facts: &RequestFacts<'_, '_>) -> impl Iterator<Item = ()> + use<> {
     facts.may_have("cookie").then_some(()).into_iter()
 }
 
 /// The first value that is not empty, in the form's spelling.
-fn spelled<'a>(form: Form, mut values: impl Iterator<Item = &'a [u8]>) -> Option<Identity<'a>> {
+fn spelled<'a>(form: IdentityForm, mut values: impl Iterator<Item = &'a [u8]>) -> Option<Identity<'a>> {
     match form {
-        Form::One => values.find(|value| !value.is_empty()).map(Cow::Borrowed),
-        Form::Two => present(values.map(|value| normal(percent_decode(value)))),
+        IdentityForm::One => values.find(|value| !value.is_empty()).map(Cow::Borrowed),
+        IdentityForm::Two => present(values.map(|value| normal(percent_decode(value)))),
     }
 }
 
@@ -186,14 +190,14 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::{config::identity::IdentityConfig, field::Field, request::Request};
+    use crate::{document::identity::IdentityConfig, field::Field, request::Request};
 
     fn identity(sources: &serde_json::Value, query: Option<&str>, fields: &[(&str, &str)]) -> Option<String> {
-        spelled_in(Form::One, sources, query, fields)
+        spelled_in(IdentityForm::One, sources, query, fields)
     }
 
     fn spelled_in(
-        form: Form,
+        form: IdentityForm,
         sources: &serde_json::Value,
         query: Option<&str>,
         fields: &[(&str, &str)],
@@ -207,7 +211,7 @@ mod tests {
         let query = query.map(str::as_bytes);
         let request = Request { method: "GET", host: "shop", path: b"/", query, fields: &fields, peer };
         let sources = Sources { from: config.from.into(), form };
-        let facts = Facts::new(&request, &[], &sources);
+        let facts = RequestFacts::new(&request, &[], &sources);
         facts.identity().map(|found| String::from_utf8_lossy(found).into_owned())
     }
 
@@ -229,14 +233,15 @@ mod tests {
     /// Never to be changed: a user who is spelled in another way is another user.
     #[test]
     fn one_user_has_one_spelling_in_header_query_and_cookie() {
-        let header =
-            |value: &str| spelled_in(Form::Two, &json!([{"header": "X-User"}]), None, &[("X-User", value)]);
+        let header = |value: &str| {
+            spelled_in(IdentityForm::Two, &json!([{"header": "X-User"}]), None, &[("X-User", value)])
+        };
         let query = |value: &str| {
-            spelled_in(Form::Two, &json!([{"query": "user"}]), Some(&format!("user={value}")), &[])
+            spelled_in(IdentityForm::Two, &json!([{"query": "user"}]), Some(&format!("user={value}")), &[])
         };
         let cookie = |value: &str| {
             spelled_in(
-                Form::Two,
+                IdentityForm::Two,
                 &json!([{"cookie": "user"}]),
                 None,
                 &[("Cookie", &format!("a=b; user={value}"))],
@@ -276,7 +281,7 @@ mod tests {
 
     #[test]
     fn a_source_that_is_not_to_be_decoded_is_taken_byte_by_byte() {
-        for form in [Form::One, Form::Two] {
+        for form in [IdentityForm::One, IdentityForm::Two] {
             for value in ["lin%40x", "\"lin\"", "a+b", "%22%22"] {
                 let header =
                     spelled_in(form, &json!([{"raw": {"header": "X-User"}}]), None, &[("x-user", value)]);

@@ -1,12 +1,13 @@
 //! Pure routing: documents, compiled routes, `decide`, traffic reports. No I/O, no clock, no randomness: time and
-//! chance are arguments. `rollout` writes [`config::RoutingConfig`]; a proxy compiles it and asks `decide` where
+//! chance are arguments. `rollout` writes [`document::RoutingConfig`]; a proxy compiles it and asks `decide` where
 //! each request goes; what happened comes back in a report.
 
 pub mod bucket;
 pub mod client_address;
 mod condition;
-pub mod config;
 pub mod decide;
+pub mod dial_policy;
+pub mod document;
 mod effort;
 pub mod endpoints;
 pub mod expression;
@@ -19,7 +20,6 @@ pub mod identity;
 mod networks;
 pub mod path;
 mod pattern;
-pub mod reach;
 pub mod report;
 pub mod request;
 pub mod routes;

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 
 mod hidden;
 
-pub use self::hidden::hides_dots;
+pub use self::hidden::has_hidden_dot_segments;
 
 /// Why a path is refused; for a request each is a 400.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

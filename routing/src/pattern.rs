@@ -10,10 +10,10 @@ use std::{
 use memchr::memmem::Finder;
 
 use crate::{
-    config::{
+    document::{
         network,
-        rule::{Condition, Operator},
-        units::Invalid,
+        rule::{MatchCondition, Operator},
+        units::InvalidValue,
     },
     effort::Effort,
     expression::{Budget, Expression},
@@ -46,13 +46,13 @@ pub(crate) enum TextTest {
 }
 
 impl Pattern {
-    fn compile(operator: Operator, values: &[String], budget: &mut Budget) -> Result<Self, Invalid> {
+    fn compile(operator: Operator, values: &[String], budget: &mut Budget) -> Result<Self, InvalidValue> {
         let texts = |test: fn(&[u8]) -> TextTest| {
             Self::Texts(values.iter().map(|value| test(value.as_bytes())).collect())
         };
         let number = || {
             let value = values.first().map_or("", String::as_str);
-            value.parse().map_err(|_| Invalid::new(format!("\"{}\" is no number", value.escape_debug())))
+            value.parse().map_err(|_| InvalidValue::new(format!("\"{}\" is no number", value.escape_debug())))
         };
         Ok(match operator {
             Operator::Exists | Operator::DoesNotExist => Self::Present,
@@ -83,7 +83,7 @@ impl Pattern {
     }
 
     /// What its expressions add to those of a document.
-    fn charge(&self, operator: Operator, values: &[String], budget: &mut Budget) -> Result<(), Invalid> {
+    fn charge(&self, operator: Operator, values: &[String], budget: &mut Budget) -> Result<(), InvalidValue> {
         match self {
             Self::Texts(tests) if matches!(operator, Operator::Regex | Operator::NotRegex) => {
                 let mut each = values.iter().zip(tests);
@@ -126,7 +126,7 @@ impl TextTest {
     ///
     /// # Errors
     /// It is malformed, or too large.
-    pub(crate) fn expression(expression: &str) -> Result<Self, Invalid> {
+    pub(crate) fn expression(expression: &str) -> Result<Self, InvalidValue> {
         match Self::literal(expression) {
             Some(test) => Ok(test),
             None => Ok(Self::Expression(Box::new(Expression::compile(expression)?))),
@@ -241,9 +241,9 @@ impl Interner {
     /// The pattern of a condition. Its expressions count against the budget of its document, shared or not.
     pub(crate) fn pattern(
         &mut self,
-        condition: &Condition,
+        condition: &MatchCondition,
         budget: &mut Budget,
-    ) -> Result<Arc<Pattern>, Invalid> {
+    ) -> Result<Arc<Pattern>, InvalidValue> {
         let (operator, values) = (condition.operator(), condition.values());
         let key = (operator, values.into());
         if let Some(pattern) = self.patterns.get(&key).and_then(Weak::upgrade) {
@@ -266,7 +266,7 @@ impl Budget {
     ///
     /// # Errors
     /// It does not compile, is too large, or makes the document's expressions too many or too large in sum.
-    pub fn check(&mut self, text: &str) -> Result<(), Invalid> {
+    pub fn check(&mut self, text: &str) -> Result<(), InvalidValue> {
         let test = TextTest::expression(text)?;
         self.charge(text, test.size(), test.places())
     }
@@ -320,7 +320,7 @@ mod tests {
     fn equal_patterns_are_shared_and_forgotten_with_their_last_user() {
         let condition = |values: &[&str]| {
             let values = values.iter().map(|&value| value.to_owned()).collect();
-            Condition::new(crate::config::rule::Source::Path, Operator::In, values).expect("good")
+            MatchCondition::new(crate::document::rule::Source::Path, Operator::In, values).expect("good")
         };
         let mut interner = Interner::default();
         let mut pattern =

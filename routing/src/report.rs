@@ -5,7 +5,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::config::{Checksum, names::Uid, units::Revision};
+use crate::document::{Checksum, names::Uid, units::Revision};
 
 pub mod baseline;
 mod counts;
@@ -13,8 +13,8 @@ mod key;
 mod outcome;
 
 pub use counts::{Counts, LimitEvents};
-pub use key::{Choice, ChosenBy, CounterKey, Entry};
-pub use outcome::{Charge, Outcome};
+pub use key::{ChosenBy, CounterKey, ReportEntry, ReportedChosenBy};
+pub use outcome::{Fault, Outcome};
 
 /// The largest report that is read. A proxy with 10 000 releases under way stays far below.
 pub const MAX_BYTES: usize = 64 << 20;
@@ -67,7 +67,7 @@ pub struct TrafficReport {
     pub keys: Vec<CounterKey>,
     /// The counts.
     #[serde(default, deserialize_with = "key::read_entries")]
-    pub entries: Vec<Entry>,
+    pub entries: Vec<ReportEntry>,
 }
 
 /// The newest form of a report that a reader understands, which it says with `?reads=N`.
@@ -75,7 +75,7 @@ pub struct TrafficReport {
 /// From form 2 on readers keep words that they do not know, so that new ones may appear. A new dimension of the keys
 /// does need a form of its own: a reader that does not see it would find one key twice.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Reads {
+pub enum ReportForm {
     /// 0.1's, for who does not say: no word that 0.1 does not know.
     #[default]
     One,
@@ -83,7 +83,7 @@ pub enum Reads {
     Two,
 }
 
-impl std::str::FromStr for Reads {
+impl std::str::FromStr for ReportForm {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -219,8 +219,8 @@ mod tests {
 
     use super::baseline::Baseline;
     use super::*;
-    use crate::config::arm::Arm;
-    use crate::config::limits::Quantile;
+    use crate::document::arm::Arm;
+    use crate::document::limits::Quantile;
 
     /// As a proxy of 0.1.0 answered.
     const RECORDED: &str = include_str!("report/recorded-0.1.json");
@@ -281,7 +281,7 @@ mod tests {
         assert_eq!(of(&after, Arm::Gray, ChosenBy::Split), of(&before, Arm::Gray, ChosenBy::Split));
         let gray = of(&before, Arm::Gray, ChosenBy::Split);
         for word in ["Lane", "Gate"] {
-            let unknown = Choice::Unknown(word.into());
+            let unknown = ReportedChosenBy::Unknown(word.into());
             let counts = &after.entries.iter().find(|entry| entry.key.chosen_by == unknown).unwrap().counts;
             assert_eq!((counts.requests(), counts.charged(), counts.errors()), (gray.requests(), 0, 0));
         }
@@ -300,16 +300,16 @@ mod tests {
         let mut added: Vec<_> =
             delta.iter().map(|(key, counts)| (&key.chosen_by, counts.requests())).collect();
         added.sort();
-        assert_eq!(added, [(&ChosenBy::Split.into(), 4), (&Choice::Unknown("Gate".into()), 1)]);
+        assert_eq!(added, [(&ChosenBy::Split.into(), 4), (&ReportedChosenBy::Unknown("Gate".into()), 1)]);
     }
 
     #[test]
     fn who_names_a_newer_form_gets_the_newest_that_there_is() {
-        for (text, reads) in [("1", Reads::One), ("2", Reads::Two), ("17", Reads::Two)] {
+        for (text, reads) in [("1", ReportForm::One), ("2", ReportForm::Two), ("17", ReportForm::Two)] {
             assert_eq!(text.parse(), Ok(reads));
         }
         for wrong in ["", "0", "-1", "two", "2.0"] {
-            assert!(wrong.parse::<Reads>().unwrap_err().contains("reads=2"), "{wrong}");
+            assert!(wrong.parse::<ReportForm>().unwrap_err().contains("reads=2"), "{wrong}");
         }
     }
 }

@@ -9,10 +9,10 @@ use std::{collections::HashMap, sync::Arc};
 use jiff::Timestamp;
 
 use self::hosts::Hosts;
-pub use self::release::Release;
+pub use self::release::CompiledRelease;
 pub(crate) use self::release::Split;
 use crate::{
-    config::{
+    document::{
         arm::Upstream,
         names::{HostPattern, PathPrefix},
     },
@@ -67,17 +67,17 @@ impl Compiler {
 /// Who claims which host and path.
 #[derive(Debug)]
 pub struct Routes {
-    releases: Box<[Arc<Release>]>,
+    releases: Box<[Arc<CompiledRelease>]>,
     hosts: Hosts,
     fleet: Arc<FleetConfig>,
     default_upstream: Option<UpstreamId>,
     upstreams: Box<[(UpstreamId, Upstream)]>,
-    shadowed: Vec<Shadowed>,
+    shadowed: Vec<ShadowedRoute>,
 }
 
 /// A host and path that an older release has taken already.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Shadowed {
+pub struct ShadowedRoute {
     /// The release that does not get it.
     pub release: ReleaseIndex,
     /// The release that has it.
@@ -88,10 +88,10 @@ pub struct Shadowed {
     pub path: PathPrefix,
 }
 
-type Claim<'a> = (Timestamp, ReleaseIndex, (&'a HostPattern, &'a PathPrefix));
+type RouteClaim<'a> = (Timestamp, ReleaseIndex, (&'a HostPattern, &'a PathPrefix));
 
 /// Every claim of these releases, which are in the order of their age, the earliest first.
-fn claims(releases: &[Arc<Release>]) -> Vec<Claim<'_>> {
+fn claims(releases: &[Arc<CompiledRelease>]) -> Vec<RouteClaim<'_>> {
     let mut claims = Vec::new();
     for (index, release) in (0_u32..).map(ReleaseIndex).zip(releases) {
         let config = release.config();
@@ -105,8 +105,12 @@ fn claims(releases: &[Arc<Release>]) -> Vec<Claim<'_>> {
 impl Routes {
     /// A set of these releases, each of another uid and compiled by `compiler`. Of two that claim one host and path
     /// the one whose claim is earlier has it, then the one created earlier, then the lesser namespace and name.
-    pub fn new(mut releases: Vec<Arc<Release>>, fleet: Arc<FleetConfig>, compiler: &mut Compiler) -> Self {
-        let age = |release: &Release| {
+    pub fn new(
+        mut releases: Vec<Arc<CompiledRelease>>,
+        fleet: Arc<FleetConfig>,
+        compiler: &mut Compiler,
+    ) -> Self {
+        let age = |release: &CompiledRelease| {
             let whose = &release.config().release;
             (whose.created_at, whose.namespace.clone(), whose.name.clone(), whose.uid.clone())
         };
@@ -115,7 +119,7 @@ impl Routes {
         let mut hosts = Hosts::default();
         for (_, index, (host, path)) in claims(&releases) {
             if let Err(by) = hosts.claim(host, path, index) {
-                shadowed.push(Shadowed { release: index, by, host: host.clone(), path: path.clone() });
+                shadowed.push(ShadowedRoute { release: index, by, host: host.clone(), path: path.clone() });
             }
         }
         let default_upstream = fleet
@@ -147,12 +151,12 @@ impl Routes {
     }
 
     /// A release of this set.
-    pub fn release(&self, index: ReleaseIndex) -> &Arc<Release> {
+    pub fn release(&self, index: ReleaseIndex) -> &Arc<CompiledRelease> {
         &self.releases[index.get()]
     }
 
     /// Every release with its index, oldest first.
-    pub fn releases(&self) -> impl ExactSizeIterator<Item = (ReleaseIndex, &Arc<Release>)> {
+    pub fn releases(&self) -> impl ExactSizeIterator<Item = (ReleaseIndex, &Arc<CompiledRelease>)> {
         self.releases.iter().enumerate().map(|(at, release)| (ReleaseIndex(at as u32), release))
     }
 
@@ -182,7 +186,7 @@ impl Routes {
     }
 
     /// Claims that an older release has taken already.
-    pub fn shadowed(&self) -> &[Shadowed] {
+    pub fn shadowed(&self) -> &[ShadowedRoute] {
         &self.shadowed
     }
 }

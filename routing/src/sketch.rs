@@ -15,9 +15,9 @@ const HIGHEST: u8 = RANK_BITS + 1;
 
 /// A user as a sketch sees them: 64 evenly distributed bits, the same on every proxy for the whole release.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct User(pub(crate) u64);
+pub struct UserHash(pub(crate) u64);
 
-impl User {
+impl UserHash {
     /// The user with this hash.
     pub const fn from_hash(hash: u64) -> Self {
         Self(hash)
@@ -34,11 +34,11 @@ impl User {
 /// A set of users of which only the size can be told.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Vec<(u8, u8)>", into = "Vec<(u8, u8)>")]
-pub struct Users(BTreeMap<u8, u8>);
+pub struct UserSketch(BTreeMap<u8, u8>);
 
-impl Users {
+impl UserSketch {
     /// Adds a user.
-    pub fn add(&mut self, user: User) {
+    pub fn add(&mut self, user: UserHash) {
         let (register, rank) = user.register();
         self.raise(register, rank);
     }
@@ -120,7 +120,7 @@ fn tau(share: f64) -> f64 {
     }
 }
 
-impl TryFrom<Vec<(u8, u8)>> for Users {
+impl TryFrom<Vec<(u8, u8)>> for UserSketch {
     type Error = String;
 
     fn try_from(registers: Vec<(u8, u8)>) -> Result<Self, String> {
@@ -136,8 +136,8 @@ impl TryFrom<Vec<(u8, u8)>> for Users {
     }
 }
 
-impl From<Users> for Vec<(u8, u8)> {
-    fn from(users: Users) -> Self {
+impl From<UserSketch> for Vec<(u8, u8)> {
+    fn from(users: UserSketch) -> Self {
         users.0.into_iter().collect()
     }
 }
@@ -147,11 +147,11 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::{bucket::Salt, config::units::Ratio};
+    use crate::{bucket::Salt, document::units::Ratio};
 
-    fn users(numbers: impl IntoIterator<Item = u64>) -> Users {
+    fn users(numbers: impl IntoIterator<Item = u64>) -> UserSketch {
         let salt = Salt::new("0123456789abcdef");
-        let mut users = Users::default();
+        let mut users = UserSketch::default();
         numbers.into_iter().for_each(|number| users.add(salt.user(number.to_string().as_bytes())));
         users
     }
@@ -171,7 +171,7 @@ mod tests {
     #[test]
     fn gray_s_users_are_counted_as_well_as_any() {
         let (salt, ratio) = (Salt::new("3f2a9c0d1e4b5a67"), Ratio::from_millionths(10_000).unwrap());
-        let mut gray = Users::default();
+        let mut gray = UserSketch::default();
         let mut count = 0_u32;
         for number in 0..200_000_u32 {
             let identity = number.to_string();
@@ -187,7 +187,7 @@ mod tests {
     #[test]
     fn a_sketch_that_is_none_is_refused() {
         for wrong in ["[[0,0]]", "[[0,58]]", "[[0,1],[0,2]]", "[[256,1]]", "[[0]]"] {
-            assert!(serde_json::from_str::<Users>(wrong).is_err(), "{wrong}");
+            assert!(serde_json::from_str::<UserSketch>(wrong).is_err(), "{wrong}");
         }
     }
 
@@ -204,7 +204,7 @@ mod tests {
             later.merge(&all.since(&one));
             prop_assert_eq!(&later, &all);
             prop_assert!(all.since(&all).is_empty());
-            let read: Users = serde_json::from_str(&serde_json::to_string(&all).unwrap()).unwrap();
+            let read: UserSketch = serde_json::from_str(&serde_json::to_string(&all).unwrap()).unwrap();
             prop_assert_eq!(read, all);
         }
     }

@@ -3,10 +3,10 @@
 //! `Withdrawn` ends a route. The proxy's control thread is the one caller; it swaps in each set of routes as a whole.
 
 mod choose;
-mod line;
+mod current;
+mod parse_cache;
 #[cfg(test)]
 mod tests;
-mod texts;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -14,9 +14,9 @@ use std::{
     time::Duration,
 };
 
-use self::{choose::Candidate, line::Line, texts::Texts};
+use self::{choose::DocumentCandidate, current::CurrentDocument, parse_cache::ParseCache};
 use crate::{
-    config::{
+    document::{
         Checksum,
         names::{ObjectName, Uid},
         parse::Format,
@@ -29,7 +29,7 @@ use crate::{
 
 /// One document as a source found it.
 #[derive(Debug, Clone, Copy)]
-pub struct Found<'a> {
+pub struct SourceDocument<'a> {
     /// Where: a file's or a ConfigMap's name. No two of a reading are equal.
     pub source: &'a str,
     /// What is there.
@@ -47,7 +47,7 @@ pub enum Content<'a> {
 
 /// What a reading changed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Change {
+pub struct StoreChange {
     /// Documents that were taken, withdrawals included, each with the name it was found under. To be kept on disk,
     /// as they were found.
     pub applied: Vec<(Uid, Arc<str>)>,
@@ -58,7 +58,7 @@ pub struct Change {
     pub fleet: bool,
 }
 
-impl Change {
+impl StoreChange {
     /// Whether everything is as it was.
     pub fn is_nothing(&self) -> bool {
         self.applied.is_empty() && self.dropped.is_empty() && !self.fleet
@@ -69,11 +69,11 @@ impl Change {
 #[derive(Debug)]
 pub struct Store {
     compiler: Compiler,
-    texts: Texts,
-    lines: BTreeMap<Uid, Line>,
+    texts: ParseCache,
+    lines: BTreeMap<Uid, CurrentDocument>,
     /// Whose line an object has; never more than one.
-    objects: HashMap<Object, Uid>,
-    fleet: Fleet,
+    objects: HashMap<ObjectId, Uid>,
+    fleet: ActiveFleet,
     rejected: Vec<RejectedDocument>,
     restored: bool,
     silence: Duration,
@@ -81,11 +81,11 @@ pub struct Store {
 }
 
 /// Namespace and name of a GrayRelease.
-type Object = (ObjectName, ObjectName);
+type ObjectId = (ObjectName, ObjectName);
 
 /// The fleet's settings in force; without a document, the default ones.
 #[derive(Debug, Default)]
-struct Fleet {
+struct ActiveFleet {
     config: Arc<FleetConfig>,
     document: Option<(Revision, Checksum)>,
 }
@@ -109,11 +109,11 @@ impl Store {
 
     fn of_fleet(config: FleetConfig) -> Self {
         let mut compiler = Compiler::default();
-        let fleet = Fleet { config: Arc::new(config), document: None };
+        let fleet = ActiveFleet { config: Arc::new(config), document: None };
         let routes = Arc::new(Routes::new(Vec::new(), Arc::clone(&fleet.config), &mut compiler));
         Self {
             compiler,
-            texts: Texts::default(),
+            texts: ParseCache::default(),
             lines: BTreeMap::new(),
             objects: HashMap::new(),
             fleet,
@@ -126,7 +126,11 @@ impl Store {
 
     /// Takes what was kept on disk, each document under the name it was once found under. Until the next
     /// [`Store::apply`] the store is stale; that first reading then decides what exists.
-    pub fn restore(&mut self, documents: &[Found<'_>], fleet: Option<Found<'_>>) -> Change {
+    pub fn restore(
+        &mut self,
+        documents: &[SourceDocument<'_>],
+        fleet: Option<SourceDocument<'_>>,
+    ) -> StoreChange {
         let change = self.apply(documents, fleet);
         self.restored = true;
         change
@@ -134,9 +138,13 @@ impl Store {
 
     /// Takes a complete reading. What is new and good is applied, what is wrong is refused and listed, what has
     /// vanished goes on as orphaned, except after [`Store::restore`].
-    pub fn apply(&mut self, documents: &[Found<'_>], fleet: Option<Found<'_>>) -> Change {
+    pub fn apply(
+        &mut self,
+        documents: &[SourceDocument<'_>],
+        fleet: Option<SourceDocument<'_>>,
+    ) -> StoreChange {
         self.rejected.clear();
-        let mut change = Change { fleet: self.apply_fleet(fleet), ..Change::default() };
+        let mut change = StoreChange { fleet: self.apply_fleet(fleet), ..StoreChange::default() };
         let read = self.texts.read(documents);
         self.refuse_unreadable(documents, &read);
         let (winners, losers) =
@@ -162,7 +170,7 @@ impl Store {
         self.silence = silence;
         let mut changed = false;
         for line in self.lines.values_mut() {
-            changed |= line.heed_silence(silence, &mut self.compiler);
+            changed |= line.apply_operator_silence(silence, &mut self.compiler);
         }
         if changed {
             self.rebuild();
@@ -182,7 +190,7 @@ impl Store {
 
     /// The documents in force, withdrawn ones that still exist included.
     pub fn applied(&self) -> impl Iterator<Item = AppliedDocument> {
-        self.lines.values().map(Line::report)
+        self.lines.values().map(CurrentDocument::report)
     }
 
     /// The fleet's document in force, if there is one.
@@ -218,13 +226,13 @@ impl Store {
         forget
     }
 
-    fn apply_fleet(&mut self, found: Option<Found<'_>>) -> bool {
+    fn apply_fleet(&mut self, found: Option<SourceDocument<'_>>) -> bool {
         let Some(found) = found else { return self.forget_kept_fleet() };
-        let refused = match texts::fleet(&found) {
+        let refused = match parse_cache::fleet(&found) {
             Ok(parsed) if parsed.config.class != self.fleet.config.class => RejectedDocument {
                 revision: Some(parsed.config.revision),
                 checksum: Some(parsed.checksum),
-                ..texts::Refusal::new(
+                ..parse_cache::DocumentRejection::new(
                     "OtherClass",
                     format!(
                         "it is for the fleet \"{}\", and this proxy is of \"{}\"; change class here or --class there",
@@ -233,7 +241,7 @@ impl Store {
                 )
                 .at(found.source)
             },
-            Ok(parsed) => match line::may_follow(
+            Ok(parsed) => match current::may_follow(
                 self.fleet.document.as_ref().map(|(revision, checksum)| (*revision, checksum)),
                 (parsed.config.revision, &parsed.checksum),
             ) {
@@ -256,11 +264,15 @@ impl Store {
     }
 
     /// Lists what could not be read, with whose it was when it last could.
-    fn refuse_unreadable(&mut self, documents: &[Found<'_>], read: &[texts::Read<'_>]) {
+    fn refuse_unreadable(
+        &mut self,
+        documents: &[SourceDocument<'_>],
+        read: &[parse_cache::ParsedCandidate<'_>],
+    ) {
         for (found, read) in documents.iter().zip(read) {
             if let Err(why) = read {
                 let last_good = self.lines.iter().find(|(_, line)| *line.source == *found.source);
-                let subject = texts::subject(found);
+                let subject = parse_cache::subject(found);
                 self.rejected.push(RejectedDocument {
                     uid: subject.uid.or_else(|| last_good.map(|(uid, _)| uid.clone())),
                     revision: subject.revision,
@@ -272,14 +284,14 @@ impl Store {
     }
 
     /// Applies one document of a reading, or says why not.
-    fn consider(&mut self, candidate: &Candidate<'_>, change: &mut Change) {
+    fn consider(&mut self, candidate: &DocumentCandidate<'_>, change: &mut StoreChange) {
         let uid = candidate.uid().clone();
         let namesake = self.objects.get(&candidate.object()).filter(|other| **other != uid).cloned();
-        let outlives = |line: &Line| !candidate.succeeds(line.config());
+        let outlives = |line: &CurrentDocument| !candidate.succeeds(line.config());
         let successor = namesake.as_ref().filter(|other| self.lines.get(other).is_some_and(outlives));
         let verdict = match successor {
             Some(successor) => Err(choose::superseded(successor)),
-            None => line::compile(self.lines.get(&uid), candidate, self.silence, &mut self.compiler),
+            None => current::compile(self.lines.get(&uid), candidate, self.silence, &mut self.compiler),
         };
         match verdict {
             Ok(None) => {
@@ -310,9 +322,14 @@ impl Store {
 
     /// Documents that the reading does not have any more. One whose source holds something broken is not absent: its
     /// last good version goes on.
-    fn settle_absent(&mut self, read: &[texts::Read<'_>], present: &[&str], change: &mut Change) {
+    fn settle_absent(
+        &mut self,
+        read: &[parse_cache::ParsedCandidate<'_>],
+        present: &[&str],
+        change: &mut StoreChange,
+    ) {
         let named: BTreeSet<&Uid> =
-            read.iter().filter_map(|read| read.as_ref().ok()).map(Candidate::uid).collect();
+            read.iter().filter_map(|read| read.as_ref().ok()).map(DocumentCandidate::uid).collect();
         let sources: BTreeSet<&str> = present.iter().copied().collect();
         let mut forgotten = Vec::new();
         for (uid, line) in &mut self.lines {

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use crate::{
-    config::parse::{self, Format},
+    document::parse::{self, Format},
     fleet::FleetConfig,
-    routes::{Compiler, Release, Routes},
+    routes::{CompiledRelease, Compiler, Routes},
 };
 
 /// The least document with both arms, with fields replaced by these; `null` removes one.
@@ -54,7 +54,7 @@ pub(crate) fn routes(documents: &[Value]) -> Routes {
     let releases = documents.iter().map(|document| {
         let document =
             parse::routing(document.to_string().as_bytes(), Format::Json).expect("a good document");
-        Arc::new(Release::compile(Arc::new(document), false, &mut compiler).expect("compiles"))
+        Arc::new(CompiledRelease::compile(Arc::new(document), false, &mut compiler).expect("compiles"))
     });
     let releases = releases.collect();
     let trusted_proxies = vec!["10.0.0.0/8".parse().expect("a network")];

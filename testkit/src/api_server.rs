@@ -4,16 +4,16 @@
 //! [`ApiServer::answer`] takes requests from a client in the same process; [`ApiServer::listen`] puts it on loopback.
 //! It knows no kinds: what is put under a resource's name is that resource's.
 
-mod answer;
 mod endpoint;
-mod fault;
+mod fault_injection;
 mod list;
 mod objects;
 mod request;
+mod response;
 mod selector;
 #[cfg(test)]
 mod tests;
-mod watching;
+mod watch_stream;
 mod write;
 
 use std::collections::BTreeMap;
@@ -29,12 +29,12 @@ use serde_json::Value;
 use tokio::sync::watch;
 
 pub use endpoint::ApiEndpoint;
-pub use fault::Fault;
+pub use fault_injection::InjectedFault;
 
-use answer::{refusal, text, whole};
-use fault::Faults;
-use objects::{Name, Objects};
+use fault_injection::FaultInjector;
+use objects::{ObjectKey, Objects};
 use request::ApiRequest;
+use response::{refusal, text, whole};
 
 /// What an answer consists of.
 pub type ApiBody = UnsyncBoxBody<Bytes, Infallible>;
@@ -44,26 +44,26 @@ type Controller = Box<dyn FnMut(Value) -> Option<Value> + Send>;
 
 /// The server. A copy is the same server.
 #[derive(Clone)]
-pub struct ApiServer(Arc<Shared>);
+pub struct ApiServer(Arc<ApiServerInner>);
 
-struct Shared {
-    state: Mutex<State>,
+struct ApiServerInner {
+    state: Mutex<ApiServerState>,
     /// Tells watches, and requests that are held up, to look again.
     changed: watch::Sender<()>,
 }
 
 #[derive(Default)]
-struct State {
+struct ApiServerState {
     objects: Objects,
-    faults: Faults,
+    faults: FaultInjector,
     /// `VERB resource/namespace/name`
     writes: Vec<String>,
     patches: Vec<Value>,
     /// Status and text by path.
     pages: BTreeMap<String, (StatusCode, String)>,
     controller: Option<Controller>,
-    watches: watching::Watches,
-    listings: Vec<list::Listing>,
+    watches: watch_stream::WatchRegistry,
+    listings: Vec<list::ListSnapshot>,
     /// The longest page of a list.
     longest_page: Option<usize>,
 }
@@ -85,15 +85,15 @@ impl ApiServer {
     /// A server without any object.
     #[must_use]
     pub fn new() -> Self {
-        Self(Arc::new(Shared { state: Mutex::default(), changed: watch::Sender::new(()) }))
+        Self(Arc::new(ApiServerInner { state: Mutex::default(), changed: watch::Sender::new(()) }))
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, ApiServerState> {
         self.0.state.lock().unwrap()
     }
 
     /// Changes something that watches, and requests that are held up, want to see.
-    fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+    fn change<T>(&self, change: impl FnOnce(&mut ApiServerState) -> T) -> T {
         let changed = change(&mut self.state());
         self.0.changed.send_replace(());
         changed
@@ -102,7 +102,7 @@ impl ApiServer {
     /// An object; none if there is none.
     #[must_use]
     pub fn get(&self, resource: &str, namespace: &str, name: &str) -> Option<Value> {
-        let found = self.state().objects.get(&Name::new(resource, namespace, name))?;
+        let found = self.state().objects.get(&ObjectKey::new(resource, namespace, name))?;
         Some(Value::clone(&found))
     }
 
@@ -122,7 +122,7 @@ impl ApiServer {
     /// Somebody else than the client writes an object, which names itself in its metadata.
     pub fn put(&self, resource: &str, object: Value) {
         let text = |path: &str| object.pointer(path).and_then(Value::as_str).unwrap_or_default();
-        let name = Name::new(resource, text("/metadata/namespace"), text("/metadata/name"));
+        let name = ObjectKey::new(resource, text("/metadata/namespace"), text("/metadata/name"));
         self.change(|state| state.objects.store(&name, object));
     }
 
@@ -148,7 +148,7 @@ impl ApiServer {
     ) {
         self.change(|state| {
             for name in names {
-                let of = Name::new(resource, namespace, name);
+                let of = ObjectKey::new(resource, namespace, name);
                 let mut object = Value::clone(&state.objects.get(&of).unwrap());
                 edit(name, &mut object);
                 state.objects.store(&of, object);
@@ -158,7 +158,7 @@ impl ApiServer {
 
     /// Somebody else than the client deletes an object.
     pub fn remove(&self, resource: &str, namespace: &str, name: &str) {
-        self.change(|state| state.objects.discard(&Name::new(resource, namespace, name)));
+        self.change(|state| state.objects.discard(&ObjectKey::new(resource, namespace, name)));
     }
 
     /// All writes so far as `VERB resource/namespace/name`, but for Leases, events and what was refused.
@@ -202,7 +202,7 @@ impl ApiServer {
 impl ApiServer {
     /// Plans what goes wrong from now on: from `VERB resource/namespace/name` to a fault. The verb of a status is
     /// `update/status`.
-    pub fn faults(&self, plan: impl FnMut(&str) -> Option<Fault> + Send + 'static) {
+    pub fn faults(&self, plan: impl FnMut(&str) -> Option<InjectedFault> + Send + 'static) {
         self.change(|state| state.faults.plan(plan));
     }
 
@@ -268,22 +268,22 @@ impl ApiServer {
             return refusal(StatusCode::FORBIDDEN, &why);
         }
         let fault = self.fault(&asked.line()).await;
-        if let Some(answer) = fault.and_then(Fault::instead) {
+        if let Some(answer) = fault.and_then(InjectedFault::instead) {
             return answer.await;
         }
         let answer = self.carry_out(asked, &body);
         match fault {
-            Some(Fault::AnswerLost) => std::future::pending().await,
+            Some(InjectedFault::AnswerLost) => std::future::pending().await,
             _ => answer,
         }
     }
 
     /// What is planned for a request, once it is not held up any more.
-    async fn fault(&self, line: &str) -> Option<Fault> {
+    async fn fault(&self, line: &str) -> Option<InjectedFault> {
         let mut changed = self.0.changed.subscribe();
         loop {
             let planned = self.state().faults.planned(line);
-            if planned != Some(Fault::Held) {
+            if planned != Some(InjectedFault::Held) {
                 return planned;
             }
             changed.changed().await.unwrap();

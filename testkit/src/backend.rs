@@ -11,7 +11,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 
 use crate::PATIENCE;
-use crate::message::{Message, Reader};
+use crate::message::{ConnectionReader, Message};
 
 /// A listening backend. Its accepting thread ends with the test's process.
 #[derive(Debug)]
@@ -57,7 +57,7 @@ impl Backend {
                 let Ok(stream) = stream else { return };
                 let (script, sender, fails) = (Arc::clone(&script), sender.clone(), Arc::clone(&fails));
                 let number = count.fetch_add(1, Relaxed);
-                let open = Open::new(&now_open);
+                let open = ConnectionGuard::new(&now_open);
                 std::thread::spawn(move || {
                     let mut connection = Incoming::new(stream, sender);
                     let run = AssertUnwindSafe(|| script(&mut connection, number));
@@ -119,16 +119,16 @@ impl Backend {
 
 /// Counts a connection while it is open.
 #[derive(Debug)]
-struct Open(Arc<AtomicUsize>);
+struct ConnectionGuard(Arc<AtomicUsize>);
 
-impl Open {
+impl ConnectionGuard {
     fn new(count: &Arc<AtomicUsize>) -> Self {
         count.fetch_add(1, SeqCst);
         Self(Arc::clone(count))
     }
 }
 
-impl Drop for Open {
+impl Drop for ConnectionGuard {
     fn drop(&mut self) {
         self.0.fetch_sub(1, SeqCst);
     }
@@ -138,7 +138,7 @@ impl Drop for Open {
 #[derive(Debug)]
 pub struct Incoming {
     /// To read by hand.
-    pub reader: Reader,
+    pub reader: ConnectionReader,
     seen: Sender<Message>,
 }
 

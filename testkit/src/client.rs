@@ -5,12 +5,12 @@ use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::Duration;
 
 use crate::PATIENCE;
-use crate::message::{Message, Reader};
+use crate::message::{ConnectionReader, Message};
 
 /// One connection. Nothing on it waits longer than [`PATIENCE`].
 #[derive(Debug)]
 pub struct Client {
-    reader: Reader,
+    reader: ConnectionReader,
     host: String,
 }
 

@@ -14,7 +14,7 @@ pub mod message;
 pub mod port;
 pub mod service;
 
-pub use api_server::{ApiEndpoint, ApiServer, Fault};
+pub use api_server::{ApiEndpoint, ApiServer, InjectedFault};
 pub use backend::{Backend, Incoming};
 pub use client::Client;
 pub use message::Message;

@@ -7,7 +7,7 @@ use std::net::TcpStream;
 use serde_json::Value;
 
 /// A connection to read messages from.
-pub type Reader = BufReader<TcpStream>;
+pub type ConnectionReader = BufReader<TcpStream>;
 
 /// A message's head, and its body once read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -27,7 +27,7 @@ impl Message {
     ///
     /// # Errors
     /// The connection fails or ends, or this is no head.
-    pub fn read_head(reader: &mut Reader) -> io::Result<Option<Self>> {
+    pub fn read_head(reader: &mut ConnectionReader) -> io::Result<Option<Self>> {
         let Some(start) = line(reader)? else { return Ok(None) };
         Ok(Some(Self { start, fields: fields(reader)?, ..Self::default() }))
     }
@@ -104,7 +104,7 @@ impl Message {
     ///
     /// # Panics
     /// The head announces no length that there can be, or two.
-    pub fn read_body(&mut self, reader: &mut Reader, until_close: bool) -> io::Result<()> {
+    pub fn read_body(&mut self, reader: &mut ConnectionReader, until_close: bool) -> io::Result<()> {
         if self.get("transfer-encoding").is_some() {
             assert_eq!(self.get("transfer-encoding"), Some("chunked"));
             assert_eq!(self.get("content-length"), None);
@@ -120,7 +120,7 @@ impl Message {
         }
     }
 
-    fn read_chunks(&mut self, reader: &mut Reader) -> io::Result<()> {
+    fn read_chunks(&mut self, reader: &mut ConnectionReader) -> io::Result<()> {
         loop {
             let size = line(reader)?.ok_or(io::ErrorKind::UnexpectedEof)?;
             let size = usize::from_str_radix(&size, 16).map_err(io::Error::other)?;
@@ -137,7 +137,7 @@ impl Message {
 }
 
 /// A line without its CRLF; `None` at the end.
-fn line(reader: &mut Reader) -> io::Result<Option<String>> {
+fn line(reader: &mut ConnectionReader) -> io::Result<Option<String>> {
     let mut line = Vec::new();
     if reader.read_until(b'\n', &mut line)? == 0 {
         return Ok(None);
@@ -148,7 +148,7 @@ fn line(reader: &mut Reader) -> io::Result<Option<String>> {
     Ok(Some(str::from_utf8(line).map_or_else(|_| latin_1(), str::to_owned)))
 }
 
-fn fields(reader: &mut Reader) -> io::Result<Vec<(String, String)>> {
+fn fields(reader: &mut ConnectionReader) -> io::Result<Vec<(String, String)>> {
     let mut fields = Vec::new();
     loop {
         let line = line(reader)?.ok_or(io::ErrorKind::UnexpectedEof)?;

@@ -5,12 +5,12 @@ use std::collections::HashMap;
 
 use jiff::Timestamp;
 
-use super::{Claimant, Conflict, Place, Right, Standing};
+use super::{ClaimReason, Claimant, Conflict, HostPath, ObjectPresence};
 
 /// Says of each of the claimants, which all are of one fleet, what keeps it from what it wants.
 #[must_use]
 pub fn settle<'a>(claimants: &[Claimant<'a>]) -> Vec<Option<Conflict<'a>>> {
-    let mut settling = Settling::of(claimants);
+    let mut settling = ClaimResolver::of(claimants);
     loop {
         settling.accept_in_order();
         if !settling.accept_exchange() {
@@ -27,24 +27,24 @@ pub fn settle<'a>(claimants: &[Claimant<'a>]) -> Vec<Option<Conflict<'a>>> {
 type Age<'a> = (Timestamp, &'a str, &'a str);
 
 /// Places being given out.
-struct Settling<'c, 'a> {
+struct ClaimResolver<'c, 'a> {
     claimants: &'c [Claimant<'a>],
     ages: Vec<Option<Age<'a>>>,
     /// Who has each place, the owner first: whose edit was accepted, or whoever serves it. While one hands a place over both
     /// have it, and if the first gives it up the next is the owner.
-    owners: HashMap<Place<'a>, Vec<Owner>>,
+    owners: HashMap<HostPath<'a>, Vec<PlaceOwner>>,
     /// Edits that are not accepted, the oldest first.
     open: Vec<usize>,
 }
 
 #[derive(Clone, Copy)]
-struct Owner {
+struct PlaceOwner {
     at: usize,
     /// Since when it serves the place; none if it only wants it.
     since: Option<Timestamp>,
 }
 
-impl<'c, 'a> Settling<'c, 'a> {
+impl<'c, 'a> ClaimResolver<'c, 'a> {
     fn of(claimants: &'c [Claimant<'a>]) -> Self {
         let ages: Vec<_> = claimants.iter().map(Claimant::age).collect();
         let mut served = Vec::new();
@@ -60,7 +60,7 @@ impl<'c, 'a> Settling<'c, 'a> {
         served.sort_unstable_by_key(|(since, age, at, _)| (claimants[*at].is_left(), *since, *age));
         let mut owners: HashMap<_, Vec<_>> = HashMap::new();
         for (since, _, at, place) in served {
-            owners.entry(place).or_default().push(Owner { at, since: Some(since) });
+            owners.entry(place).or_default().push(PlaceOwner { at, since: Some(since) });
         }
         let wants = |at: &usize| claimants[*at].wanted.is_some();
         let mut open: Vec<usize> = (0..claimants.len()).filter(wants).collect();
@@ -99,13 +99,13 @@ impl<'c, 'a> Settling<'c, 'a> {
     fn fits(&self, at: usize, together: &[usize]) -> bool {
         let older = || together.iter().take_while(|other| **other != at);
         self.claimants[at].wants().all(|place| {
-            let leaves = |owner: Owner| together.contains(&owner.at) && !self.wants(owner.at, place);
+            let leaves = |owner: PlaceOwner| together.contains(&owner.at) && !self.wants(owner.at, place);
             let free = self.barriers(at, place).all(leaves);
             free && !older().any(|other| self.wants(*other, place))
         })
     }
 
-    fn wants(&self, at: usize, place: Place<'a>) -> bool {
+    fn wants(&self, at: usize, place: HostPath<'a>) -> bool {
         self.claimants[at].wants().any(|wanted| wanted == place)
     }
 
@@ -121,24 +121,24 @@ impl<'c, 'a> Settling<'c, 'a> {
         self.release(at);
         for place in self.claimants[at].wants() {
             let since = self.take_out(at, place).and_then(|owner| owner.since);
-            self.owners.entry(place).or_default().insert(0, Owner { at, since });
+            self.owners.entry(place).or_default().insert(0, PlaceOwner { at, since });
         }
     }
 
-    fn take_out(&mut self, at: usize, place: Place<'a>) -> Option<Owner> {
+    fn take_out(&mut self, at: usize, place: HostPath<'a>) -> Option<PlaceOwner> {
         let owners = self.owners.get_mut(&place)?;
         owners.iter().position(|owner| owner.at == at).map(|found| owners.remove(found))
     }
 
     /// Those who have a place before `at` has it, and to whom it is closed.
-    fn barriers(&self, at: usize, place: Place<'a>) -> impl Iterator<Item = Owner> {
+    fn barriers(&self, at: usize, place: HostPath<'a>) -> impl Iterator<Item = PlaceOwner> {
         let owners = self.owners.get(&place).into_iter().flatten().copied();
         owners.take_while(move |owner| owner.at != at).filter(move |owner| self.blocks(owner.at, at))
     }
 
     /// A place that the edit wants and another release has; of several the one that is served the longest, else the one
     /// of the oldest release.
-    fn obstructed(&self, at: usize) -> Option<(Place<'a>, Owner)> {
+    fn obstructed(&self, at: usize) -> Option<(HostPath<'a>, PlaceOwner)> {
         let obstacles = self.claimants[at].wants().filter_map(|place| {
             let owner = self.barriers(at, place).next()?;
             Some((place, owner))
@@ -149,7 +149,8 @@ impl<'c, 'a> Settling<'c, 'a> {
     /// Whether what `owner` has is closed to `other`. What a deleted release leaves is its namespace's.
     fn blocks(&self, owner: usize, other: usize) -> bool {
         let namespace = |at: usize| self.ages[at].map(|(_, namespace, _)| namespace);
-        let left = self.claimants[owner].standing == Standing::Gone && namespace(owner) == namespace(other);
+        let left =
+            self.claimants[owner].standing == ObjectPresence::Gone && namespace(owner) == namespace(other);
         owner != other && !left
     }
 
@@ -157,10 +158,10 @@ impl<'c, 'a> Settling<'c, 'a> {
         let ((host, path), owner) = self.obstructed(at)?;
         let (created, namespace, name) = self.ages[owner.at]?;
         let right = match (owner.since, self.claimants[owner.at].reserved) {
-            (Some(_), Some(until)) => Right::Reserved(until),
-            (Some(since), None) => Right::Serves(since),
-            (None, _) if self.ages[at].is_some_and(|(mine, ..)| mine == created) => Right::First,
-            (None, _) => Right::Older,
+            (Some(_), Some(until)) => ClaimReason::Reserved(until),
+            (Some(since), None) => ClaimReason::Serves(since),
+            (None, _) if self.ages[at].is_some_and(|(mine, ..)| mine == created) => ClaimReason::First,
+            (None, _) => ClaimReason::Older,
         };
         Some(Conflict { owner: owner.at, name: (namespace, name), right, host, path })
     }

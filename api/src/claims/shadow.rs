@@ -2,12 +2,12 @@
 //! give it to the more specific one, so a team could take requests from another one in this way. Within a namespace
 //! that is meant; across namespaces only where the fleet names the place.
 
-use halftone_routing::config::{
-    RoutingConfig, State,
+use halftone_routing::document::{
+    ReleaseState, RoutingConfig,
     names::{HostPattern, ObjectName, PathPrefix},
 };
 
-use super::Place;
+use super::HostPath;
 use crate::{Obstacle, plan::Plan};
 
 /// Every host and path, beside the place itself, whose release has requests for the place as long as nobody has it.
@@ -39,7 +39,7 @@ fn wider_paths(path: &PathPrefix) -> Vec<PathPrefix> {
 
 /// Places of one release, inside which another one's may lie.
 #[derive(Debug, Clone, Copy)]
-pub struct Wider<'a> {
+pub struct ClaimedPlaces<'a> {
     /// The namespace of the release.
     pub namespace: &'a ObjectName,
     /// Its name.
@@ -48,13 +48,13 @@ pub struct Wider<'a> {
     paths: &'a [PathPrefix],
 }
 
-impl<'a> Wider<'a> {
+impl<'a> ClaimedPlaces<'a> {
     /// What a release serves; nothing once that is withdrawn.
     #[must_use]
     pub fn serving(live: &'a RoutingConfig) -> Option<Self> {
         let (namespace, name) = (&live.release.namespace, &live.release.name);
         let all = Self { namespace, name, hosts: &live.hosts, paths: &live.paths };
-        (live.state != State::Withdrawn).then_some(all)
+        (live.state != ReleaseState::Withdrawn).then_some(all)
     }
 
     /// What a release wants.
@@ -73,9 +73,9 @@ impl<'a> Wider<'a> {
 #[derive(Debug, Clone, Copy)]
 pub struct Shadow<'a> {
     /// The place.
-    pub place: Place<'a>,
+    pub place: HostPath<'a>,
     /// Whose requests it would take.
-    pub other: Wider<'a>,
+    pub other: ClaimedPlaces<'a>,
 }
 
 /// A place of `plan`, whose release serves by `live`, inside one of `others`, of which those of other namespaces count.
@@ -85,10 +85,10 @@ pub struct Shadow<'a> {
 pub fn shadowed<'a>(
     plan: &'a Plan,
     live: Option<&RoutingConfig>,
-    others: &[Wider<'a>],
-    named: impl Fn(Place<'_>) -> bool,
+    others: &[ClaimedPlaces<'a>],
+    named: impl Fn(HostPath<'_>) -> bool,
 ) -> Option<Shadow<'a>> {
-    let live = live.filter(|live| live.state != State::Withdrawn);
+    let live = live.filter(|live| live.state != ReleaseState::Withdrawn);
     let places = plan.hosts.iter().flat_map(|host| plan.paths.iter().map(move |path| (host, path)));
     let mut open = places.filter(|place| !live.is_some_and(|live| live.has(*place)) && !named(*place));
     open.find_map(|place| {
@@ -104,7 +104,7 @@ impl Shadow<'_> {
     #[must_use]
     pub fn obstacle(&self) -> Obstacle {
         let (host, path) = self.place;
-        let Wider { namespace, name, .. } = self.other;
+        let ClaimedPlaces { namespace, name, .. } = self.other;
         let message = format!(
             "{host}{path} lies inside what {namespace}/{name} of another namespace serves; claim another host or path, \
              or have this one named in the fleet's allowed"

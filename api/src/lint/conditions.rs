@@ -8,7 +8,7 @@ use super::{Notes, contradictions, expressions};
 use crate::{
     manifest::Manifest,
     problem::{Problem, field, item},
-    spec::{Condition, ConditionGroup, Operator, RuleSpec, RuleTarget, Source},
+    spec::{ConditionGroup, MatchCondition, Operator, RuleSpec, RuleTarget, Source},
 };
 
 pub(super) fn notes(manifest: &Manifest) -> Notes {
@@ -57,7 +57,7 @@ fn groups(path: &str, groups: &[ConditionGroup]) -> Notes {
     notes
 }
 
-fn condition_notes(path: &str, condition: &Condition) -> Notes {
+fn condition_notes(path: &str, condition: &MatchCondition) -> Notes {
     let mut notes = Notes::new();
     let always_there =
         matches!(condition.source, Source::Path | Source::Method | Source::Host | Source::ClientIp);
@@ -106,7 +106,7 @@ fn condition_notes(path: &str, condition: &Condition) -> Notes {
 }
 
 /// Why no value of the source ever begins with, ends with, contains or matches this.
-fn never_part(condition: &Condition, value: &str) -> Option<(String, String)> {
+fn never_part(condition: &MatchCondition, value: &str) -> Option<(String, String)> {
     use Operator::{Contains, NotContains, NotPrefix, NotRegex, NotSuffix, Prefix, Regex, Suffix};
     let source = condition.source;
     match condition.operator {
@@ -147,7 +147,7 @@ fn impossible(source: Source, value: &str) -> Option<(String, String)> {
             format!("write {}", value.to_uppercase()),
         )),
         Source::Host => {
-            let normal: Option<halftone_routing::config::names::HostPattern> = value.parse().ok();
+            let normal: Option<halftone_routing::document::names::HostPattern> = value.parse().ok();
             match normal {
                 Some(normal) if normal.as_str() == value && !value.starts_with('*') => None,
                 Some(normal) if !value.starts_with('*') => Some((

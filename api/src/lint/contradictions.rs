@@ -1,19 +1,19 @@
 //! Two conditions of one `all` that no request meets together.
 
-use halftone_routing::config::network;
+use halftone_routing::document::network;
 
 use super::Notes;
 use crate::{
     plan,
     problem::{Problem, item},
-    spec::{Condition, Operator, Source},
+    spec::{MatchCondition, Operator, Source},
 };
 
 /// Says of each condition which earlier one it contradicts.
-pub(super) fn notes(path: &str, all: &[Condition]) -> Notes {
+pub(super) fn notes(path: &str, all: &[MatchCondition]) -> Notes {
     let mut notes = Notes::new();
     for (at, later) in all.iter().enumerate() {
-        let same = |earlier: &Condition| earlier.source == later.source && earlier.name == later.name;
+        let same = |earlier: &MatchCondition| earlier.source == later.source && earlier.name == later.name;
         let clash = all[..at].iter().enumerate().find_map(|(index, earlier)| {
             let why = same(earlier).then(|| clash(earlier, later).or_else(|| clash(later, earlier)))??;
             Some((index, why))
@@ -29,7 +29,7 @@ pub(super) fn notes(path: &str, all: &[Condition]) -> Notes {
 
 /// Why no request meets both. A field, cookie or parameter may come twice, with a value for each condition; then
 /// only negations count, which speak of all values.
-fn clash(one: &Condition, other: &Condition) -> Option<String> {
+fn clash(one: &MatchCondition, other: &MatchCondition) -> Option<String> {
     use Operator::{
         Contains, DoesNotExist, Exists, Gt, In, InCidr, Lt, NotContains, NotInCidr, NotPrefix, NotRegex,
         NotSuffix, Prefix, Regex, Suffix,
@@ -74,7 +74,7 @@ fn clash(one: &Condition, other: &Condition) -> Option<String> {
     }
 }
 
-fn number(condition: &Condition) -> Option<f64> {
+fn number(condition: &MatchCondition) -> Option<f64> {
     condition.values.first()?.parse().ok()
 }
 

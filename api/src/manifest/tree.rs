@@ -15,37 +15,37 @@ use crate::{
     problem::{Problem, field, item},
 };
 
-enum Node {
+enum YamlNode {
     Null,
     Scalar(Value),
-    List(Vec<Spanned<Node>>),
-    Map(Vec<(Spanned<String>, Spanned<Node>)>),
+    List(Vec<Spanned<YamlNode>>),
+    Map(Vec<(Spanned<String>, Spanned<YamlNode>)>),
 }
 
 /// One document: its values, and where each stands.
-pub(crate) struct Document {
+pub(crate) struct ManifestDocument {
     /// The values. A field whose value is null is left out, as the API server does.
     pub(crate) value: Value,
     /// Where they stand.
-    pub(crate) places: Places,
+    pub(crate) places: SourceMap,
 }
 
 /// Where the fields of a document stand.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct Places {
-    fields: HashMap<String, Place>,
+pub(crate) struct SourceMap {
+    fields: HashMap<String, FieldLocation>,
     start: Option<Position>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
-struct Place {
+struct FieldLocation {
     key: Position,
     value: Position,
     /// A number or boolean as the file spells it: `1.10` is a version to its author and 1.1 to YAML.
     written: Option<String>,
 }
 
-impl Places {
+impl SourceMap {
     /// How the file spells the number or boolean at `path`.
     pub(crate) fn written(&self, path: &str) -> Option<&str> {
         self.fields.get(path)?.written.as_deref()
@@ -70,9 +70,9 @@ impl Places {
 ///
 /// # Errors
 /// What makes it no YAML, and where; also a key that is there twice.
-pub(crate) fn parse(text: &str) -> Result<Vec<Document>, (Position, Problem)> {
+pub(crate) fn parse(text: &str) -> Result<Vec<ManifestDocument>, (Position, Problem)> {
     let options = serde_saphyr::options! { legacy_octal_numbers: true, with_snippet: false };
-    let nodes: Vec<Spanned<Node>> =
+    let nodes: Vec<Spanned<YamlNode>> =
         serde_saphyr::from_multiple_with_options(text, options).map_err(|error| malformed(&error))?;
     let lines: Vec<&str> = text.lines().collect();
     let mut documents = Vec::new();
@@ -81,14 +81,14 @@ pub(crate) fn parse(text: &str) -> Result<Vec<Document>, (Position, Problem)> {
 }
 
 /// Adds a document, or each item of a List such as `kubectl get -o yaml` prints.
-fn unpack(node: Spanned<Node>, lines: &[&str], documents: &mut Vec<Document>) {
+fn unpack(node: Spanned<YamlNode>, lines: &[&str], documents: &mut Vec<ManifestDocument>) {
     match node.value.into_items() {
         Ok(items) => items.into_iter().for_each(|item| unpack(item, lines, documents)),
         Err(value) => documents.push(document(Spanned { value, ..node }, lines)),
     }
 }
 
-impl Node {
+impl YamlNode {
     /// The items of a List; anything else comes back as it was.
     fn into_items(self) -> Result<Vec<Spanned<Self>>, Self> {
         let Self::Map(mut entries) = self else { return Err(self) };
@@ -122,15 +122,15 @@ fn position(location: Location) -> Position {
     Position { line: location.line().max(1), column: location.column().max(1) }
 }
 
-fn document(node: Spanned<Node>, lines: &[&str]) -> Document {
-    let mut places = Places { start: Some(position(node.referenced)), ..Places::default() };
+fn document(node: Spanned<YamlNode>, lines: &[&str]) -> ManifestDocument {
+    let mut places = SourceMap { start: Some(position(node.referenced)), ..SourceMap::default() };
     let value = value(node.value, "", lines, &mut places);
-    Document { value, places }
+    ManifestDocument { value, places }
 }
 
 /// The number or boolean that stands at a location, as it is spelt.
-fn spelling(node: &Spanned<Node>, lines: &[&str]) -> Option<String> {
-    if !matches!(node.value, Node::Scalar(Value::Number(_) | Value::Bool(_))) {
+fn spelling(node: &Spanned<YamlNode>, lines: &[&str]) -> Option<String> {
+    if !matches!(node.value, YamlNode::Scalar(Value::Number(_) | Value::Bool(_))) {
         return None;
     }
     let Position { line, column } = position(node.defined);
@@ -140,30 +140,30 @@ fn spelling(node: &Spanned<Node>, lines: &[&str]) -> Option<String> {
     (!text.is_empty()).then_some(text)
 }
 
-fn value(node: Node, path: &str, lines: &[&str], places: &mut Places) -> Value {
+fn value(node: YamlNode, path: &str, lines: &[&str], places: &mut SourceMap) -> Value {
     match node {
-        Node::Null => Value::Null,
-        Node::Scalar(value) => value,
-        Node::List(items) => {
-            let item = |(at, node): (usize, Spanned<Node>)| {
+        YamlNode::Null => Value::Null,
+        YamlNode::Scalar(value) => value,
+        YamlNode::List(items) => {
+            let item = |(at, node): (usize, Spanned<YamlNode>)| {
                 let path = item(path, at);
                 let here = position(node.referenced);
                 let written = spelling(&node, lines);
-                places.fields.insert(path.clone(), Place { key: here, value: here, written });
+                places.fields.insert(path.clone(), FieldLocation { key: here, value: here, written });
                 value(node.value, &path, lines, places)
             };
             items.into_iter().enumerate().map(item).collect()
         }
-        Node::Map(entries) => {
+        YamlNode::Map(entries) => {
             let mut map = Map::new();
             for (key, node) in entries {
                 let path = field(path, &key.value);
                 let at = position(key.referenced);
                 // What a mapping or list is about, its name says, and it may begin lines below.
-                let nested = matches!(node.value, Node::Map(_) | Node::List(_) | Node::Null);
+                let nested = matches!(node.value, YamlNode::Map(_) | YamlNode::List(_) | YamlNode::Null);
                 let here = if nested { at } else { position(node.referenced) };
                 let written = spelling(&node, lines);
-                places.fields.insert(path.clone(), Place { key: at, value: here, written });
+                places.fields.insert(path.clone(), FieldLocation { key: at, value: here, written });
                 let value = value(node.value, &path, lines, places);
                 if !value.is_null() {
                     map.insert(key.value, value);
@@ -174,71 +174,71 @@ fn value(node: Node, path: &str, lines: &[&str], places: &mut Places) -> Value {
     }
 }
 
-impl<'de> Deserialize<'de> for Node {
+impl<'de> Deserialize<'de> for YamlNode {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(NodeVisitor)
+        deserializer.deserialize_any(YamlNodeVisitor)
     }
 }
 
-struct NodeVisitor;
+struct YamlNodeVisitor;
 
-impl<'de> Visitor<'de> for NodeVisitor {
-    type Value = Node;
+impl<'de> Visitor<'de> for YamlNodeVisitor {
+    type Value = YamlNode;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a value")
     }
 
-    fn visit_unit<E>(self) -> Result<Node, E> {
-        Ok(Node::Null)
+    fn visit_unit<E>(self) -> Result<YamlNode, E> {
+        Ok(YamlNode::Null)
     }
 
-    fn visit_none<E>(self) -> Result<Node, E> {
-        Ok(Node::Null)
+    fn visit_none<E>(self) -> Result<YamlNode, E> {
+        Ok(YamlNode::Null)
     }
 
-    fn visit_bool<E>(self, value: bool) -> Result<Node, E> {
-        Ok(Node::Scalar(value.into()))
+    fn visit_bool<E>(self, value: bool) -> Result<YamlNode, E> {
+        Ok(YamlNode::Scalar(value.into()))
     }
 
-    fn visit_i64<E>(self, value: i64) -> Result<Node, E> {
-        Ok(Node::Scalar(value.into()))
+    fn visit_i64<E>(self, value: i64) -> Result<YamlNode, E> {
+        Ok(YamlNode::Scalar(value.into()))
     }
 
-    fn visit_u64<E>(self, value: u64) -> Result<Node, E> {
-        Ok(Node::Scalar(value.into()))
+    fn visit_u64<E>(self, value: u64) -> Result<YamlNode, E> {
+        Ok(YamlNode::Scalar(value.into()))
     }
 
-    fn visit_i128<E: serde::de::Error>(self, value: i128) -> Result<Node, E> {
+    fn visit_i128<E: serde::de::Error>(self, value: i128) -> Result<YamlNode, E> {
         self.visit_f64(value as f64)
     }
 
-    fn visit_u128<E: serde::de::Error>(self, value: u128) -> Result<Node, E> {
+    fn visit_u128<E: serde::de::Error>(self, value: u128) -> Result<YamlNode, E> {
         self.visit_f64(value as f64)
     }
 
-    fn visit_f64<E>(self, value: f64) -> Result<Node, E> {
+    fn visit_f64<E>(self, value: f64) -> Result<YamlNode, E> {
         // What is no JSON number is kept as text, so that a message can show it.
-        Ok(Node::Scalar(Number::from_f64(value).map_or_else(|| value.to_string().into(), Value::Number)))
+        Ok(YamlNode::Scalar(Number::from_f64(value).map_or_else(|| value.to_string().into(), Value::Number)))
     }
 
-    fn visit_str<E>(self, value: &str) -> Result<Node, E> {
-        Ok(Node::Scalar(value.into()))
+    fn visit_str<E>(self, value: &str) -> Result<YamlNode, E> {
+        Ok(YamlNode::Scalar(value.into()))
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Node, A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<YamlNode, A::Error> {
         let mut list = Vec::new();
         while let Some(item) = items.next_element()? {
             list.push(item);
         }
-        Ok(Node::List(list))
+        Ok(YamlNode::List(list))
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Node, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<YamlNode, A::Error> {
         let mut map = Vec::new();
         while let Some(entry) = entries.next_entry()? {
             map.push(entry);
         }
-        Ok(Node::Map(map))
+        Ok(YamlNode::Map(map))
     }
 }

@@ -2,13 +2,13 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use halftone_routing::config::{
-    arm::{ArmConfig, Backend, HealthCheck, ServicePort, ServiceRef, Timeouts, Times},
+use halftone_routing::document::{
+    arm::{ArmConfig, Backend, CheckThreshold, HealthCheck, ServicePort, ServiceRef, Timeouts},
     names::ObjectName,
-    units::Invalid,
+    units::InvalidValue,
 };
 
-use super::reader::Reader;
+use super::reader::SpecReader;
 use crate::{
     problem::field,
     spec::{ArmSpec, GrayReleaseSpec, HealthCheckSpec, IntOrString, TimeoutsSpec, pattern::PORT_NAME, rules},
@@ -16,7 +16,7 @@ use crate::{
 };
 
 pub(super) fn read(
-    reader: &mut Reader,
+    reader: &mut SpecReader,
     path: &str,
     arm: &ArmSpec,
     namespace: Option<&ObjectName>,
@@ -49,7 +49,7 @@ pub(super) fn read(
 }
 
 fn backend(
-    reader: &mut Reader,
+    reader: &mut SpecReader,
     path: &str,
     arm: &ArmSpec,
     namespace: Option<&ObjectName>,
@@ -66,7 +66,7 @@ fn backend(
 
 /// A Service as a backend; none where its namespace, read before, is none.
 pub(crate) fn service(
-    reader: &mut Reader,
+    reader: &mut SpecReader,
     path: &str,
     namespace: Option<ObjectName>,
     name: &str,
@@ -81,7 +81,7 @@ pub(crate) fn service(
 }
 
 /// The addresses of a backend.
-pub(crate) fn addresses(reader: &mut Reader, path: &str, written: &[String]) -> Option<Vec<SocketAddr>> {
+pub(crate) fn addresses(reader: &mut SpecReader, path: &str, written: &[String]) -> Option<Vec<SocketAddr>> {
     reader.each(path, written, |reader, path, text| {
         let address = address(text);
         reader.require(address.is_some(), path, rules::ADDRESS)?;
@@ -112,7 +112,7 @@ fn address(text: &str) -> Option<SocketAddr> {
     }
 }
 
-fn timeouts(reader: &mut Reader, path: &str, timeouts: &TimeoutsSpec) -> Option<Timeouts> {
+fn timeouts(reader: &mut SpecReader, path: &str, timeouts: &TimeoutsSpec) -> Option<Timeouts> {
     let connect = reader.positive(&field(path, "connect"), &timeouts.connect);
     let response_head = reader.positive(&field(path, "responseHead"), &timeouts.response_head);
     let idle = reader.positive(&field(path, "idle"), &timeouts.idle);
@@ -125,13 +125,14 @@ fn timeouts(reader: &mut Reader, path: &str, timeouts: &TimeoutsSpec) -> Option<
     })
 }
 
-fn health_check(reader: &mut Reader, path: &str, check: &HealthCheckSpec) -> Option<HealthCheck> {
+fn health_check(reader: &mut SpecReader, path: &str, check: &HealthCheckSpec) -> Option<HealthCheck> {
     let target = reader.text(&field(path, "path"), &check.path);
     let interval = reader.at_least(&field(path, "interval"), &check.interval, 100, rules::CHECK_INTERVAL);
     let timeout = reader.positive(&field(path, "timeout"), &check.timeout);
-    let times = |times: i32| u64::try_from(times).map_err(|_| Invalid::new("is below 0; write 1 to 100"));
-    let unhealthy = times(check.unhealthy_after).and_then(Times::try_from);
-    let healthy = times(check.healthy_after).and_then(Times::try_from);
+    let times =
+        |times: i32| u64::try_from(times).map_err(|_| InvalidValue::new("is below 0; write 1 to 100"));
+    let unhealthy = times(check.unhealthy_after).and_then(CheckThreshold::try_from);
+    let healthy = times(check.healthy_after).and_then(CheckThreshold::try_from);
     let unhealthy_after = reader.valid(&field(path, "unhealthyAfter"), unhealthy);
     let healthy_after = reader.valid(&field(path, "healthyAfter"), healthy);
     Some(HealthCheck {
@@ -144,7 +145,7 @@ fn health_check(reader: &mut Reader, path: &str, check: &HealthCheckSpec) -> Opt
 }
 
 /// What the two arms have to have in common, and what not.
-pub(super) fn compare(reader: &mut Reader, spec: &GrayReleaseSpec) {
+pub(super) fn compare(reader: &mut SpecReader, spec: &GrayReleaseSpec) {
     reader.require(
         spec.gray.is_some() == spec.target_ratio.is_some(),
         "spec.targetRatio",

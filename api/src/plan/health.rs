@@ -2,11 +2,11 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use halftone_routing::config::limits::{self as counting, LatencyLimit, Quantile};
+use halftone_routing::document::limits::{self as counting, LatencyLimit, Quantile};
 
-use super::{reader::Reader, rules::groups};
+use super::{reader::SpecReader, rules::groups};
 use crate::{
-    limits::{Limit, Limits},
+    health_limits::{HealthLimits, Limit},
     problem::field,
     spec::{HealthSpec, IncludedTraffic, MaxLatencySpec, OnFailure, OnInconclusive, VersusStableSpec, rules},
 };
@@ -15,9 +15,9 @@ use crate::{
 #[derive(Clone, Debug, PartialEq)]
 pub struct Health {
     /// What gray is judged by; none: the steps go by time only.
-    pub limits: Option<Limits>,
+    pub limits: Option<HealthLimits>,
     /// What proxies need to count. Latency limits are here too, since each request gives an event for each.
-    pub counting: counting::Limits,
+    pub counting: counting::LimitsConfig,
     /// Traffic judged beside that of the split.
     pub include: Vec<IncludedTraffic>,
     /// So long after every proxy has a step, latency limits and the figures for passing leave its requests out.
@@ -32,7 +32,7 @@ pub struct Health {
     pub watch: Duration,
 }
 
-pub(super) fn read(reader: &mut Reader, path: &str, health: &HealthSpec) -> Option<Health> {
+pub(super) fn read(reader: &mut SpecReader, path: &str, health: &HealthSpec) -> Option<Health> {
     let latency = latency(reader, &field(path, "maxLatency"), health.max_latency.as_ref());
     let limits = limits(reader, path, health, latency.as_ref());
     let statuses = reader.valid(&field(path, "errorStatuses"), health.error_statuses.clone().try_into());
@@ -44,7 +44,7 @@ pub(super) fn read(reader: &mut Reader, path: &str, health: &HealthSpec) -> Opti
     let (limits, exclude) = (limits?, exclude?);
     Some(Health {
         limits: health.enabled.then_some(limits),
-        counting: counting::Limits { error_statuses: statuses?, latency, exclude },
+        counting: counting::LimitsConfig { error_statuses: statuses?, latency, exclude },
         include: health.include.clone(),
         warmup: warmup?,
         on_failure: health.on_failure,
@@ -56,7 +56,7 @@ pub(super) fn read(reader: &mut Reader, path: &str, health: &HealthSpec) -> Opti
 
 type Latency = BTreeMap<Quantile, LatencyLimit>;
 
-fn latency(reader: &mut Reader, path: &str, latency: Option<&MaxLatencySpec>) -> Option<Latency> {
+fn latency(reader: &mut SpecReader, path: &str, latency: Option<&MaxLatencySpec>) -> Option<Latency> {
     let written = latency.into_iter().flat_map(|latency| {
         Quantile::ALL.into_iter().filter_map(|quantile| Some((quantile, quantile_limit(latency, quantile)?)))
     });
@@ -78,7 +78,12 @@ pub(crate) fn quantile_limit(latency: &MaxLatencySpec, quantile: Quantile) -> Op
 }
 
 /// The limits in the order in which they are shown.
-fn limits(reader: &mut Reader, path: &str, health: &HealthSpec, latency: Option<&Latency>) -> Option<Limits> {
+fn limits(
+    reader: &mut SpecReader,
+    path: &str,
+    health: &HealthSpec,
+    latency: Option<&Latency>,
+) -> Option<HealthLimits> {
     let max = reader.ratio(&field(path, "maxErrorRate"), &health.max_error_rate);
     let confidence = super::reader::ratio(&health.confidence)
         .map(|ratio| ratio.millionths())
@@ -97,7 +102,7 @@ fn limits(reader: &mut Reader, path: &str, health: &HealthSpec, latency: Option<
         limits.extend(relative);
     }
     let min_requests = u64::try_from(health.min_requests).ok()?;
-    Some(Limits { confidence: confidence?, min_requests, limits })
+    Some(HealthLimits { confidence: confidence?, min_requests, limits })
 }
 
 const fn millionths(quantile: Quantile) -> u32 {
@@ -110,7 +115,7 @@ const fn millionths(quantile: Quantile) -> u32 {
     }
 }
 
-fn relative(reader: &mut Reader, path: &str, versus: &VersusStableSpec) -> Option<Vec<Limit>> {
+fn relative(reader: &mut SpecReader, path: &str, versus: &VersusStableSpec) -> Option<Vec<Limit>> {
     let errors = reader.factor(&field(path, "errorRate"), &versus.error_rate);
     let client_errors = reader.factor(&field(path, "clientErrorRate"), &versus.client_error_rate);
     let floor = reader.ratio(&field(path, "floor"), &versus.floor);

@@ -1,10 +1,10 @@
 //! Reads the hosts that a release claims. Decides in Rust what `spec/rules/hosts.rs` decides in CEL.
 
-use halftone_routing::config::names::HostPattern;
+use halftone_routing::document::names::HostPattern;
 
 use serde_json::Value;
 
-use super::reader::Reader;
+use super::reader::SpecReader;
 use crate::{
     problem::{Problem, item},
     spec::{pattern::HOST, rules::hosts as rules},
@@ -12,13 +12,13 @@ use crate::{
 };
 
 /// All hosts, or a problem for each mistake in them.
-pub(super) fn read(reader: &mut Reader, hosts: &[String]) -> Option<Vec<HostPattern>> {
+pub(super) fn read(reader: &mut SpecReader, hosts: &[String]) -> Option<Vec<HostPattern>> {
     reader.each("spec.hosts", hosts, |reader, path, text| read_one(reader, path, text))
 }
 
 /// What is wrong with the hosts of a spec that may be unreadable as a whole.
 pub(crate) fn problems(spec: &Value) -> Vec<Problem> {
-    let mut reader = Reader::default();
+    let mut reader = SpecReader::default();
     let texts = spec["hosts"].as_array().into_iter().flatten().enumerate();
     for (at, text) in texts.filter_map(|(at, host)| Some((at, host.as_str()?))) {
         read_one(&mut reader, &item("spec.hosts", at), text);
@@ -26,7 +26,7 @@ pub(crate) fn problems(spec: &Value) -> Vec<Problem> {
     reader.problems
 }
 
-fn read_one(reader: &mut Reader, path: &str, text: &str) -> Option<HostPattern> {
+fn read_one(reader: &mut SpecReader, path: &str, text: &str) -> Option<HostPattern> {
     let broken = [
         (text.contains("://"), rules::NO_SCHEME),
         (has_port(text), rules::NO_PORT),

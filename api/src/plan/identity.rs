@@ -1,20 +1,20 @@
 //! From identity as written to that of the routing document.
 
-use halftone_routing::config::identity::{
+use halftone_routing::document::identity::{
     ClientIpPrefix, CookieDomain, GeneratedCookie, IdentityConfig, IdentitySource, JwtClaim, RawSource,
     SameSite, WhenMissing,
 };
 
-use halftone_routing::config::names::{QueryName, Token};
+use halftone_routing::document::names::{QueryName, Token};
 
-use super::reader::{Reader, distinct};
+use super::reader::{SpecReader, distinct};
 use crate::{
     problem::field,
     spec::{self, IdentitySpec, rules},
 };
 
 pub(super) fn read(
-    reader: &mut Reader,
+    reader: &mut SpecReader,
     path: &str,
     identity: &IdentitySpec,
     has_gray: bool,
@@ -35,7 +35,7 @@ pub(super) fn read(
 }
 
 /// A cookie that a host may not set is a cookie that its users never have.
-pub(super) fn covers(reader: &mut Reader, spec: &spec::GrayReleaseSpec) {
+pub(super) fn covers(reader: &mut SpecReader, spec: &spec::GrayReleaseSpec) {
     let Some(generated) = spec.identity.from.last().and_then(|source| source.generated.as_ref()) else {
         return;
     };
@@ -46,7 +46,7 @@ pub(super) fn covers(reader: &mut Reader, spec: &spec::GrayReleaseSpec) {
     reader.require(spec.hosts.iter().all(covered), "spec", rules::COOKIE_DOMAIN_COVERS);
 }
 
-fn source(reader: &mut Reader, path: &str, source: &spec::IdentitySource) -> Option<IdentitySource> {
+fn source(reader: &mut SpecReader, path: &str, source: &spec::IdentitySource) -> Option<IdentitySource> {
     let spec::IdentitySource { header, query, cookie, generated, jwt_claim, client_ip, decode } = source;
     let given = [
         header.is_some(),
@@ -89,7 +89,7 @@ fn source(reader: &mut Reader, path: &str, source: &spec::IdentitySource) -> Opt
     }))
 }
 
-fn generated(reader: &mut Reader, path: &str, cookie: &spec::GeneratedCookie) -> Option<GeneratedCookie> {
+fn generated(reader: &mut SpecReader, path: &str, cookie: &spec::GeneratedCookie) -> Option<GeneratedCookie> {
     let name_path = field(path, "cookie");
     let name = reader.text(&name_path, &cookie.cookie);
     let lower = cookie.cookie.to_ascii_lowercase();

@@ -4,9 +4,9 @@
 use std::{str::FromStr, time::Duration};
 
 use halftone_routing::{
-    config::{
+    document::{
         arm::Positive,
-        units::{Invalid, Millis, Ratio},
+        units::{InvalidValue, Millis, Ratio},
     },
     expression::Budget,
 };
@@ -17,26 +17,26 @@ use crate::{
     spec::{
         IntOrString,
         pattern::{DURATION, FACTOR, RATIO, says},
-        rules::{self, Rule},
+        rules::{self, ValidationRule},
     },
     structural,
 };
 
 /// What is wrong so far.
 #[derive(Default)]
-pub(crate) struct Reader {
+pub(crate) struct SpecReader {
     pub(crate) problems: Vec<Problem>,
     /// What the regular expressions of the release take so far.
     pub(super) expressions: Budget,
 }
 
-impl Reader {
+impl SpecReader {
     pub(crate) fn refuse(&mut self, path: &str, what: impl Into<String>, advice: impl Into<String>) {
         self.problems.push(Problem::new(path, what, advice));
     }
 
     /// Refuses what breaks `rule`.
-    pub(crate) fn require(&mut self, holds: bool, path: &str, rule: Rule) -> Option<()> {
+    pub(crate) fn require(&mut self, holds: bool, path: &str, rule: ValidationRule) -> Option<()> {
         if !holds {
             self.refuse(path, rule.what, rule.advice);
         }
@@ -49,7 +49,7 @@ impl Reader {
     }
 
     /// Takes a value of the routing document's types, which check themselves.
-    pub(crate) fn valid<T>(&mut self, path: &str, value: Result<T, Invalid>) -> Option<T> {
+    pub(crate) fn valid<T>(&mut self, path: &str, value: Result<T, InvalidValue>) -> Option<T> {
         value
             .map_err(|invalid| {
                 let message = invalid.to_string();
@@ -59,7 +59,7 @@ impl Reader {
             .ok()
     }
 
-    pub(crate) fn text<T: FromStr<Err = Invalid>>(&mut self, path: &str, text: &str) -> Option<T> {
+    pub(crate) fn text<T: FromStr<Err = InvalidValue>>(&mut self, path: &str, text: &str) -> Option<T> {
         self.valid(path, text.parse())
     }
 
@@ -76,7 +76,13 @@ impl Reader {
     }
 
     /// A duration of at least `least` ms, else `rule` is broken.
-    pub(crate) fn at_least(&mut self, path: &str, text: &str, least: u64, rule: Rule) -> Option<Positive> {
+    pub(crate) fn at_least(
+        &mut self,
+        path: &str,
+        text: &str,
+        least: u64,
+        rule: ValidationRule,
+    ) -> Option<Positive> {
         let millis = self.millis(path, text)?;
         self.require(millis.get() >= least, path, rule)?;
         self.valid(path, Positive::try_from(millis))

@@ -1,23 +1,28 @@
 //! From rules and conditions as written to those of the routing document.
 
-use halftone_routing::config::{
+use halftone_routing::document::{
     network,
-    rule::{AllOf, Condition, Operator, Rule, Source, Target},
+    rule::{AllOf, MatchCondition, Operator, Rule, Source, Target},
 };
 
-use super::reader::{Reader, distinct};
+use super::reader::{SpecReader, distinct};
 use crate::{
     problem::field,
     spec::{
         self, ConditionGroup, RuleSpec, RuleTarget,
         pattern::{NUMBER, TOKEN},
-        rules::{self, Rule as Check},
+        rules::{self, ValidationRule as Check},
     },
     structural::matches,
 };
 
 /// The rules in order. Without gray those to gray are left out: there is nobody to send to.
-pub(super) fn read(reader: &mut Reader, path: &str, rules: &[RuleSpec], has_gray: bool) -> Option<Vec<Rule>> {
+pub(super) fn read(
+    reader: &mut SpecReader,
+    path: &str,
+    rules: &[RuleSpec],
+    has_gray: bool,
+) -> Option<Vec<Rule>> {
     let names: Vec<&str> = rules.iter().map(|rule| rule.name.as_str()).collect();
     let differ = names.iter().enumerate().all(|(at, name)| !names[..at].contains(name));
     reader.require(differ, path, rules::RULE_NAMES_DIFFER);
@@ -26,7 +31,7 @@ pub(super) fn read(reader: &mut Reader, path: &str, rules: &[RuleSpec], has_gray
     differ.then_some(rules)
 }
 
-fn rule(reader: &mut Reader, path: &str, rule: &RuleSpec) -> Option<Rule> {
+fn rule(reader: &mut SpecReader, path: &str, rule: &RuleSpec) -> Option<Rule> {
     let name = reader.text(&field(path, "name"), &rule.name);
     let when = groups(reader, &field(path, "when"), &rule.when);
     let to = match rule.to {
@@ -37,7 +42,7 @@ fn rule(reader: &mut Reader, path: &str, rule: &RuleSpec) -> Option<Rule> {
 }
 
 /// Groups of conditions, as in `when` and `health.exclude`.
-pub(super) fn groups(reader: &mut Reader, path: &str, groups: &[ConditionGroup]) -> Option<Vec<AllOf>> {
+pub(super) fn groups(reader: &mut SpecReader, path: &str, groups: &[ConditionGroup]) -> Option<Vec<AllOf>> {
     reader.each(path, groups, |reader, path, group| {
         let path = field(path, "all");
         let conditions = reader.each(&path, &group.all, condition)?;
@@ -46,11 +51,15 @@ pub(super) fn groups(reader: &mut Reader, path: &str, groups: &[ConditionGroup])
 }
 
 /// One condition of a spec that is sound.
-pub(crate) fn parse(condition: &spec::Condition) -> Option<Condition> {
-    self::condition(&mut Reader::default(), "", condition)
+pub(crate) fn parse(condition: &spec::MatchCondition) -> Option<MatchCondition> {
+    self::condition(&mut SpecReader::default(), "", condition)
 }
 
-fn condition(reader: &mut Reader, path: &str, condition: &spec::Condition) -> Option<Condition> {
+fn condition(
+    reader: &mut SpecReader,
+    path: &str,
+    condition: &spec::MatchCondition,
+) -> Option<MatchCondition> {
     let sound = check(reader, path, condition);
     let source = source(reader, path, condition);
     let operator = operator(condition.operator);
@@ -58,16 +67,16 @@ fn condition(reader: &mut Reader, path: &str, condition: &spec::Condition) -> Op
         compile(reader, &field(path, "values"), &condition.values)?;
     }
     sound?;
-    reader.valid(path, Condition::new(source?, operator, distinct(condition.values.clone())))
+    reader.valid(path, MatchCondition::new(source?, operator, distinct(condition.values.clone())))
 }
 
 /// What the CEL rules of a condition say.
-fn check(reader: &mut Reader, path: &str, condition: &spec::Condition) -> Option<()> {
+fn check(reader: &mut SpecReader, path: &str, condition: &spec::MatchCondition) -> Option<()> {
     use spec::Operator::{
         Contains, DoesNotExist, Exists, Gt, InCidr, Lt, NotContains, NotInCidr, NotPrefix, NotSuffix, Prefix,
         Suffix,
     };
-    let spec::Condition { source, name, operator, values } = condition;
+    let spec::MatchCondition { source, name, operator, values } = condition;
     let named = matches!(source, spec::Source::Header | spec::Source::Cookie | spec::Source::Query);
     let token = matches!(source, spec::Source::Header | spec::Source::Cookie);
     let checks: [(bool, Check); 5] = [
@@ -95,12 +104,12 @@ fn check(reader: &mut Reader, path: &str, condition: &spec::Condition) -> Option
     (broken.is_empty() && networks != Some(None)).then_some(())
 }
 
-fn networks(reader: &mut Reader, path: &str, values: &[String]) -> Option<()> {
+fn networks(reader: &mut SpecReader, path: &str, values: &[String]) -> Option<()> {
     reader.each(path, values, |reader, path, value| reader.valid(path, network(value)))?;
     Some(())
 }
 
-fn source(reader: &mut Reader, path: &str, condition: &spec::Condition) -> Option<Source> {
+fn source(reader: &mut SpecReader, path: &str, condition: &spec::MatchCondition) -> Option<Source> {
     let path = field(path, "name");
     let name = condition.name.as_deref();
     Some(match condition.source {
@@ -137,7 +146,7 @@ fn operator(operator: spec::Operator) -> Operator {
 }
 
 /// Each expression with its place, as proxies will compile it; all of the release share one budget.
-fn compile(reader: &mut Reader, path: &str, patterns: &[String]) -> Option<()> {
+fn compile(reader: &mut SpecReader, path: &str, patterns: &[String]) -> Option<()> {
     reader.each(path, patterns, |reader, path, pattern| {
         let checked = reader.expressions.check(pattern);
         reader.valid(path, checked)

@@ -9,7 +9,7 @@ use jiff::{
     tz::{AmbiguousOffset, TimeZone, TimeZoneDatabase},
 };
 
-use super::reader::Reader;
+use super::reader::SpecReader;
 use crate::{
     problem::field,
     spec::{self, ScheduleSpec, WindowSpec, pattern},
@@ -23,11 +23,11 @@ static ZONES: LazyLock<TimeZoneDatabase> = LazyLock::new(TimeZoneDatabase::bundl
 #[derive(Clone, Debug, PartialEq)]
 pub struct Schedule {
     zone: TimeZone,
-    windows: Vec<Window>,
+    windows: Vec<TimeWindow>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
-struct Window {
+struct TimeWindow {
     days: Vec<Weekday>,
     from: Time,
     to: Time,
@@ -35,7 +35,7 @@ struct Window {
 
 /// What a schedule says of a point in time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Opening {
+pub enum WindowState {
     /// The ratio may rise, until this time at least.
     Open {
         /// When the last of the windows closes that are open now.
@@ -54,21 +54,21 @@ const DAYS_AHEAD: i64 = 16;
 
 impl Schedule {
     /// What the schedule says of `at`.
-    pub fn at(&self, at: Timestamp) -> Opening {
+    pub fn at(&self, at: Timestamp) -> WindowState {
         let spans = self.spans_around(at);
         let until =
             spans.iter().filter(|(opens, closes)| *opens <= at && at < *closes).map(|span| span.1).max();
         match until {
-            Some(until) => Opening::Open { until },
-            None => {
-                Opening::Closed { opens: spans.iter().map(|span| span.0).filter(|opens| *opens > at).min() }
-            }
+            Some(until) => WindowState::Open { until },
+            None => WindowState::Closed {
+                opens: spans.iter().map(|span| span.0).filter(|opens| *opens > at).min(),
+            },
         }
     }
 
     /// Whether the ratio may rise at `at`.
     pub fn is_open(&self, at: Timestamp) -> bool {
-        matches!(self.at(at), Opening::Open { .. })
+        matches!(self.at(at), WindowState::Open { .. })
     }
 
     /// The times from which to which windows are open, from yesterday on.
@@ -78,7 +78,7 @@ impl Schedule {
         days.flat_map(|day| self.windows.iter().filter_map(move |window| self.span(window, day))).collect()
     }
 
-    fn span(&self, window: &Window, day: Date) -> Option<(Timestamp, Timestamp)> {
+    fn span(&self, window: &TimeWindow, day: Date) -> Option<(Timestamp, Timestamp)> {
         if !window.days.contains(&day.weekday()) {
             return None;
         }
@@ -102,7 +102,7 @@ impl Schedule {
     }
 }
 
-pub(super) fn read(reader: &mut Reader, path: &str, schedule: &ScheduleSpec) -> Option<Schedule> {
+pub(super) fn read(reader: &mut SpecReader, path: &str, schedule: &ScheduleSpec) -> Option<Schedule> {
     let zone = ZONES.get(&schedule.time_zone).ok();
     if zone.is_none() {
         let what = format!("there is no time zone {:?}", schedule.time_zone);
@@ -112,7 +112,7 @@ pub(super) fn read(reader: &mut Reader, path: &str, schedule: &ScheduleSpec) -> 
     Some(Schedule { zone: zone?, windows: windows? })
 }
 
-fn window(reader: &mut Reader, path: &str, window: &WindowSpec) -> Option<Window> {
+fn window(reader: &mut SpecReader, path: &str, window: &WindowSpec) -> Option<TimeWindow> {
     let mut time = |name: &str, text: &str| {
         let time = time_of_day(text);
         if time.is_none() {
@@ -121,7 +121,7 @@ fn window(reader: &mut Reader, path: &str, window: &WindowSpec) -> Option<Window
         time
     };
     let (from, to) = (time("from", &window.from), time("to", &window.to));
-    Some(Window { days: window.days.iter().map(|day| weekday(*day)).collect(), from: from?, to: to? })
+    Some(TimeWindow { days: window.days.iter().map(|day| weekday(*day)).collect(), from: from?, to: to? })
 }
 
 fn time_of_day(text: &str) -> Option<Time> {
@@ -155,7 +155,7 @@ mod tests {
                 to: (*to).into(),
             })
             .collect();
-        let mut reader = Reader::default();
+        let mut reader = SpecReader::default();
         let spec = ScheduleSpec { time_zone: zone.into(), windows };
         read(&mut reader, "spec.schedule", &spec).unwrap_or_else(|| panic!("{:?}", reader.problems))
     }
@@ -166,8 +166,10 @@ mod tests {
 
     fn opens(schedule: &Schedule, now: &str) -> String {
         match schedule.at(at(now)) {
-            Opening::Open { until } => format!("open until {until}"),
-            Opening::Closed { opens } => opens.map_or("never".to_owned(), |opens| format!("opens {opens}")),
+            WindowState::Open { until } => format!("open until {until}"),
+            WindowState::Closed { opens } => {
+                opens.map_or("never".to_owned(), |opens| format!("opens {opens}"))
+            }
         }
     }
 
@@ -220,7 +222,7 @@ mod tests {
 
     #[test]
     fn a_time_zone_that_does_not_exist_is_named() {
-        let mut reader = Reader::default();
+        let mut reader = SpecReader::default();
         let spec = ScheduleSpec { time_zone: "Europe/Berlni".into(), windows: Vec::new() };
         assert!(read(&mut reader, "spec.schedule", &spec).is_none());
         assert_eq!(

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use halftone_routing::config::units::Ratio;
+use halftone_routing::document::units::Ratio;
 
-use super::reader::{Reader, ratio};
+use super::reader::{SpecReader, ratio};
 use crate::{
     problem::field,
     spec::{StepSpec, rules},
@@ -27,7 +27,7 @@ const RAMP: [u32; 5] = [1, 5, 10, 20, 50];
 const HOLD: Duration = Duration::from_secs(300);
 
 /// The steps as written; without any the usual ramp.
-pub(super) fn read(reader: &mut Reader, path: &str, steps: Option<&[StepSpec]>) -> Option<Vec<Step>> {
+pub(super) fn read(reader: &mut SpecReader, path: &str, steps: Option<&[StepSpec]>) -> Option<Vec<Step>> {
     let Some(steps) = steps else {
         let ramp = RAMP.iter().filter_map(|percent| Ratio::from_millionths(percent * 10_000));
         return Some(ramp.map(|ratio| Step { ratio, hold: HOLD, approval: false }).collect());

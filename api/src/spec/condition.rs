@@ -10,7 +10,7 @@ use super::{rules, schema};
 pub struct ConditionGroup {
     /// Conditions that must all hold.
     #[schemars(length(min = 1, max = 16), extend("x-kubernetes-list-type" = "atomic"))]
-    pub all: Vec<Condition>,
+    pub all: Vec<MatchCondition>,
 }
 
 /// One statement about a request.
@@ -22,7 +22,7 @@ pub struct ConditionGroup {
     rules::ONE_NUMBER,
     rules::NOT_EMPTY,
 ])))]
-pub struct Condition {
+pub struct MatchCondition {
     /// What is looked at: Identity, Header, Cookie, Query, Path, Method, Host or ClientIp.
     pub source: Source,
 

@@ -4,7 +4,7 @@ use schemars::{Schema, SchemaGenerator, json_schema};
 
 use super::{
     pattern::{COOKIE_DOMAIN, DURATION, FACTOR, PATH, PORT_NAME, RATIO, STATUS, TOKEN},
-    rules::{self, Rule, validations},
+    rules::{self, ValidationRule, validations},
 };
 
 /// A ratio or rate: int-or-string, percent.
@@ -66,7 +66,7 @@ pub(super) fn operator_lost_after(_: &mut SchemaGenerator) -> Schema {
     ruled_duration(rules::OPERATOR_LOST_AFTER)
 }
 
-fn ruled_duration(rule: Rule) -> Schema {
+fn ruled_duration(rule: ValidationRule) -> Schema {
     json_schema!({
         "type": "string",
         "pattern": DURATION,

@@ -8,7 +8,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Force, GrayRelease, Totals, Verdict, Word, schema};
+use super::{Force, GrayRelease, OpenEnum, Totals, Verdict, schema};
 
 /// Where the release stands, written by Halftone.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
@@ -25,12 +25,12 @@ pub struct GrayReleaseStatus {
 
     /// The state of the release in one word, for display. Conditions say more; programs should read those.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub phase: Option<Word<Phase>>,
+    pub phase: Option<OpenEnum<Phase>>,
 
     /// The state from which a restarted operator goes on: Plain (no gray version), Moving, TargetReached, Promoted
     /// or RolledBack.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub state: Option<Word<StateName>>,
+    pub state: Option<OpenEnum<StateName>>,
 
     /// The gray release in progress, or the last one if it is over.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -304,11 +304,11 @@ pub struct BasisStatus {
 
     /// The value of `spec.force` that is in effect.
     #[serde(default = "unforced")]
-    pub force: Word<Force>,
+    pub force: OpenEnum<Force>,
 }
 
-fn unforced() -> Word<Force> {
-    Word::Known(Force::None)
+fn unforced() -> OpenEnum<Force> {
+    OpenEnum::Known(Force::None)
 }
 
 /// Why and when a release was rolled back.
@@ -444,7 +444,7 @@ pub struct ProxiesStatus {
 #[serde(rename_all = "camelCase")]
 pub struct VerdictStatus {
     /// The verdict: Pass (all limits kept), Fail (a limit is broken) or NeedMoreData.
-    pub result: Word<Verdict>,
+    pub result: OpenEnum<Verdict>,
 
     /// Why the verdict is what it is, as one CamelCase word.
     #[serde(default, skip_serializing_if = "String::is_empty")]
@@ -501,7 +501,7 @@ pub struct HandledRequest {
     pub request: String,
 
     /// What became of the command: Done, Stale (its token was not the current one) or Refused.
-    pub result: Word<RequestResult>,
+    pub result: OpenEnum<RequestResult>,
 
     /// What the command did, or why it did nothing.
     pub message: String,
@@ -533,7 +533,7 @@ pub struct HistoryEntry {
     pub version: String,
 
     /// How the past release ended: Promoted, TargetReached, RolledBack, Superseded or Withdrawn.
-    pub outcome: Word<Outcome>,
+    pub outcome: OpenEnum<ReleaseOutcome>,
 
     /// Why the past release ended, as one CamelCase word.
     #[serde(default, skip_serializing_if = "String::is_empty")]
@@ -550,7 +550,7 @@ pub struct HistoryEntry {
 
 /// How a release ended.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Outcome {
+pub enum ReleaseOutcome {
     /// Gray served everyone.
     Promoted,
     /// A target below 100% was reached.

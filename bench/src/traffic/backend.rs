@@ -1,7 +1,7 @@
 //! One connection of the backend: reads whole requests, answers each with the arm's answer. It does as little as
 //! a server can, so that the load core is never what a proxy waits for.
 
-use super::message::{Kind, Reader};
+use super::message::{Kind, MessageReader};
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::TcpStream;
 
@@ -9,14 +9,14 @@ use std::net::TcpStream;
 pub(crate) struct BackendConnection {
     pub(crate) arm: usize,
     stream: TcpStream,
-    reader: Reader,
+    reader: MessageReader,
     /// How much of the answer under way has been written; `None` while none is.
     written: Option<usize>,
 }
 
 impl BackendConnection {
     pub(crate) fn new(arm: usize, stream: TcpStream) -> Self {
-        Self { arm, stream, reader: Reader::new(Kind::Request), written: None }
+        Self { arm, stream, reader: MessageReader::new(Kind::Request), written: None }
     }
 
     /// Reads what is there and answers each whole request. `false`: the connection has ended.

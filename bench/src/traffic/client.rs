@@ -1,6 +1,6 @@
 //! One keep-alive connection of a browser: sends a request, awaits the whole answer, checks it.
 
-use super::message::{Kind, Message, Reader};
+use super::message::{BenchMessage, Kind, MessageReader};
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Instant;
@@ -10,27 +10,27 @@ pub(crate) enum Received {
     /// No whole answer yet.
     Nothing,
     /// The answer to the request under way.
-    Answer(Message),
+    Answer(BenchMessage),
     /// Why the connection cannot go on.
     Broken(&'static str),
 }
 
 /// A connection to the proxy and the request on it.
-pub(crate) struct Client {
+pub(crate) struct BenchClient {
     stream: TcpStream,
-    reader: Reader,
+    reader: MessageReader,
     /// Request bytes that the socket did not take at once.
     unsent: Vec<u8>,
     /// The user asking and the time of the request; `None` while idle.
     pub(crate) asked: Option<(usize, Instant)>,
 }
 
-impl Client {
+impl BenchClient {
     pub(crate) fn connect(proxy: SocketAddr) -> io::Result<Self> {
         let stream = TcpStream::connect(proxy)?;
         stream.set_nodelay(true)?;
         stream.set_nonblocking(true)?;
-        Ok(Self { stream, reader: Reader::new(Kind::Answer), unsent: Vec::new(), asked: None })
+        Ok(Self { stream, reader: MessageReader::new(Kind::Answer), unsent: Vec::new(), asked: None })
     }
 
     pub(crate) fn stream(&self) -> &TcpStream {

@@ -14,7 +14,7 @@ pub(crate) enum Kind {
 
 /// One whole message.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Message {
+pub(crate) struct BenchMessage {
     /// Body length in bytes.
     pub(crate) body: usize,
     /// First byte of the body, 0 without a body. The backends fill their answers with their arm's letter.
@@ -22,26 +22,26 @@ pub(crate) struct Message {
 }
 
 /// What of a message has been read so far.
-pub(crate) struct Reader {
+pub(crate) struct MessageReader {
     kind: Kind,
     head: Vec<u8>,
-    body: Option<Body>,
+    body: Option<BodyState>,
 }
 
-struct Body {
+struct BodyState {
     length: usize,
     left: usize,
     mark: u8,
 }
 
-impl Reader {
+impl MessageReader {
     pub(crate) fn new(kind: Kind) -> Self {
         Self { kind, head: Vec::new(), body: None }
     }
 
     /// Takes the next bytes of the stream: `Some` once they end a message. Nobody here pipelines, so bytes
     /// beyond the end of a message are an error.
-    pub(crate) fn feed(&mut self, bytes: &[u8]) -> Result<Option<Message>, &'static str> {
+    pub(crate) fn feed(&mut self, bytes: &[u8]) -> Result<Option<BenchMessage>, &'static str> {
         if self.body.is_some() {
             return self.feed_body(bytes);
         }
@@ -56,7 +56,7 @@ impl Reader {
         self.enter_body(&whole[..end + 4], &whole[end + 4..])
     }
 
-    fn enter_body(&mut self, head: &[u8], rest: &[u8]) -> Result<Option<Message>, &'static str> {
+    fn enter_body(&mut self, head: &[u8], rest: &[u8]) -> Result<Option<BenchMessage>, &'static str> {
         if self.kind == Kind::Answer && !head.starts_with(b"HTTP/1.1 200 ") {
             return Err("status other than 200");
         }
@@ -66,11 +66,11 @@ impl Reader {
             (None, Kind::Request) => 0,
             (None, Kind::Answer) => return Err("answer without Content-Length"),
         };
-        self.body = Some(Body { length, left: length, mark: 0 });
+        self.body = Some(BodyState { length, left: length, mark: 0 });
         self.feed_body(rest)
     }
 
-    fn feed_body(&mut self, bytes: &[u8]) -> Result<Option<Message>, &'static str> {
+    fn feed_body(&mut self, bytes: &[u8]) -> Result<Option<BenchMessage>, &'static str> {
         let Some(body) = &mut self.body else { return Ok(None) };
         if body.left == body.length {
             body.mark = bytes.first().copied().unwrap_or(0);
@@ -79,7 +79,7 @@ impl Reader {
         if body.left > 0 {
             return Ok(None);
         }
-        let message = Message { body: body.length, mark: body.mark };
+        let message = BenchMessage { body: body.length, mark: body.mark };
         self.body = None;
         Ok(Some(message))
     }
@@ -116,17 +116,17 @@ mod tests {
     #[test]
     fn a_message_is_found_however_it_is_cut() {
         for cut in 0..ANSWER.len() {
-            let mut reader = Reader::new(Kind::Answer);
+            let mut reader = MessageReader::new(Kind::Answer);
             assert_eq!(reader.feed(&ANSWER[..cut]), Ok(None), "cut at {cut}");
             let message = reader.feed(&ANSWER[cut..]).unwrap().unwrap();
-            assert_eq!(message, Message { body: 4, mark: b'g' }, "cut at {cut}");
+            assert_eq!(message, BenchMessage { body: 4, mark: b'g' }, "cut at {cut}");
             assert_eq!(reader.feed(ANSWER).unwrap().unwrap().body, 4, "the next message after cut {cut}");
         }
     }
 
     #[test]
     fn a_request_without_length_has_no_body() {
-        let mut reader = Reader::new(Kind::Request);
+        let mut reader = MessageReader::new(Kind::Request);
         let message = reader.feed(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").unwrap().unwrap();
         assert_eq!(message.body, 0);
     }
@@ -138,7 +138,7 @@ mod tests {
             b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
             b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nab",
         ] {
-            assert!(Reader::new(Kind::Answer).feed(wrong).is_err());
+            assert!(MessageReader::new(Kind::Answer).feed(wrong).is_err());
         }
     }
 }

@@ -10,7 +10,7 @@ pub(crate) const USERS: usize = 10_000;
 const NOBODY: u8 = 0;
 
 /// Counts of one measurement.
-pub(crate) struct Tally {
+pub(crate) struct LoadTally {
     /// Requests answered rightly.
     pub(crate) requests: u64,
     /// What went wrong, how often.
@@ -20,7 +20,7 @@ pub(crate) struct Tally {
     arms: Vec<u8>,
 }
 
-impl Tally {
+impl LoadTally {
     pub(crate) fn new() -> Self {
         Self { requests: 0, errors: BTreeMap::new(), latencies: Latencies::new(), arms: vec![NOBODY; USERS] }
     }
@@ -57,7 +57,7 @@ mod tests {
 
     #[test]
     fn a_user_that_moves_is_an_error() {
-        let mut tally = Tally::new();
+        let mut tally = LoadTally::new();
         tally.met(1, b's');
         tally.met(2, b'g');
         tally.met(1, b's');

@@ -3,12 +3,12 @@
 //! take it, `--downgrade` what keeps it from an earlier version. What is asked lies in `check/asks.rs` and beside it; here
 //! the answers are put together and printed.
 
-mod asks;
+mod api_checks;
 mod downgrade;
 mod fleet;
 mod orphans;
+mod permissions;
 mod releases;
-mod rights;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -17,22 +17,22 @@ use comfy_table::Table;
 use owo_colors::OwoColorize;
 use serde::Serialize;
 
-use super::{Cluster, block_on};
+use super::{ClusterClient, block_on};
 use crate::args::CheckArguments;
-use crate::output::{self, Failure};
+use crate::output::{self, CommandError};
 
 /// Runs the command; ends with 1 where something has to be done. Going back is left only with everything seen, and a
 /// person who looks over an installation is told what they may not see.
-pub(crate) fn run(arguments: &CheckArguments) -> Result<ExitCode, Failure> {
+pub(crate) fn run(arguments: &CheckArguments) -> Result<ExitCode, CommandError> {
     let checks = block_on(async {
-        let cluster = Cluster::connect(&arguments.cluster, false).await?;
+        let cluster = ClusterClient::connect(&arguments.cluster, false).await?;
         Ok(match &arguments.downgrade {
             Some(version) => cluster.downgrade(version).await,
             None if arguments.pre => cluster.before_installing().await,
             None => cluster.installed(arguments.fleet.fleet_namespace.as_deref()).await,
         })
     })?;
-    let sum = Sum::of(&checks);
+    let sum = CheckSummary::of(&checks);
     let mut out = output::stdout();
     if arguments.printed.is_data() {
         arguments.printed.write(&mut out, &checks)?;
@@ -49,15 +49,15 @@ pub(crate) fn run(arguments: &CheckArguments) -> Result<ExitCode, Failure> {
 }
 
 /// How many checks ended otherwise than well.
-struct Sum {
+struct CheckSummary {
     failed: usize,
     unknown: usize,
 }
 
-impl Sum {
-    fn of(checks: &[Check]) -> Self {
+impl CheckSummary {
+    fn of(checks: &[CheckResult]) -> Self {
         let ended = |result| checks.iter().filter(|check| check.result == result).count();
-        Self { failed: ended(Outcome::Failed), unknown: ended(Outcome::Unknown) }
+        Self { failed: ended(CheckStatus::Failed), unknown: ended(CheckStatus::Unknown) }
     }
 
     fn verdict(&self) -> String {
@@ -77,7 +77,7 @@ impl Sum {
 
 /// How a check ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-enum Outcome {
+enum CheckStatus {
     /// As it should be.
     Passed,
     /// Something has to be done.
@@ -88,9 +88,9 @@ enum Outcome {
 
 /// One check.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-struct Check {
+struct CheckResult {
     name: String,
-    result: Outcome,
+    result: CheckStatus,
     /// What was found.
     found: String,
     /// What to do.
@@ -98,30 +98,30 @@ struct Check {
     advice: Option<String>,
 }
 
-impl Check {
+impl CheckResult {
     fn passed(name: impl Into<String>, found: impl Into<String>) -> Self {
-        Self { name: name.into(), result: Outcome::Passed, found: found.into(), advice: None }
+        Self { name: name.into(), result: CheckStatus::Passed, found: found.into(), advice: None }
     }
 
     fn failed(name: impl Into<String>, found: impl Into<String>, advice: impl Into<String>) -> Self {
         let advice = Some(advice.into());
-        Self { name: name.into(), result: Outcome::Failed, found: found.into(), advice }
+        Self { name: name.into(), result: CheckStatus::Failed, found: found.into(), advice }
     }
 
     /// A question that was not answered: who may not ask is told so, and it is no fault of the installation.
-    fn unknown(name: impl Into<String>, failure: &Failure) -> Self {
+    fn unknown(name: impl Into<String>, failure: &CommandError) -> Self {
         let advice = failure.advice().map(str::to_owned);
-        Self { name: name.into(), result: Outcome::Unknown, found: failure.to_string(), advice }
+        Self { name: name.into(), result: CheckStatus::Unknown, found: failure.to_string(), advice }
     }
 }
 
-fn table(checks: &[Check]) -> Table {
+fn table(checks: &[CheckResult]) -> Table {
     let mut table = output::table(&["CHECK", "RESULT", "FOUND"]);
     for check in checks {
         let result = match check.result {
-            Outcome::Passed => "ok".green().to_string(),
-            Outcome::Failed => "failed".red().to_string(),
-            Outcome::Unknown => "unknown".yellow().to_string(),
+            CheckStatus::Passed => "ok".green().to_string(),
+            CheckStatus::Failed => "failed".red().to_string(),
+            CheckStatus::Unknown => "unknown".yellow().to_string(),
         };
         table.add_row([&check.name, &result, &check.found]);
     }
@@ -134,17 +134,18 @@ mod tests {
 
     #[test]
     fn what_cannot_be_seen_is_no_failure_of_the_installation() {
-        let failure = Failure::new("you may not list leases").advise("ask for leave");
-        let check = Check::unknown("leases", &failure);
-        assert_eq!((check.result, check.advice.as_deref()), (Outcome::Unknown, Some("ask for leave")));
-        let told = table(&[check, Check::passed("crd", "there")]).to_string();
+        let failure = CommandError::new("you may not list leases").advise("ask for leave");
+        let check = CheckResult::unknown("leases", &failure);
+        assert_eq!((check.result, check.advice.as_deref()), (CheckStatus::Unknown, Some("ask for leave")));
+        let told = table(&[check, CheckResult::passed("crd", "there")]).to_string();
         assert!(told.contains("unknown") && told.contains("you may not list leases"), "{told}");
     }
 
     #[test]
     fn nothing_is_called_well_that_was_not_seen() {
-        let sum =
-            |failed, unknown| anstream::adapter::strip_str(&Sum { failed, unknown }.verdict()).to_string();
+        let sum = |failed, unknown| {
+            anstream::adapter::strip_str(&CheckSummary { failed, unknown }.verdict()).to_string()
+        };
         assert_eq!(sum(0, 0), "all is well");
         assert_eq!(sum(0, 2), "2 could not be checked");
         assert_eq!(sum(1, 0), "1 thing has to be done");

@@ -10,36 +10,36 @@ use std::sync::Arc;
 
 use halftone_api::{GrayRelease, Plan};
 use halftone_rollout::{clock::Now, progress::Progress, routing_for::routing_for};
-use halftone_routing::config::RoutingConfig;
-use halftone_routing::config::arm::{ArmConfig, Backend, ServicePort};
+use halftone_routing::document::RoutingConfig;
+use halftone_routing::document::arm::{ArmConfig, Backend, ServicePort};
 use owo_colors::OwoColorize;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::applied::Applied;
-use super::operator::{LOST, sends_to_stable};
-use super::proxies::{Proxy, Runs};
-use super::{Cluster, block_on};
-use crate::args::{AppliedArguments, ConfigArguments, ConfigCommand, Place};
-use crate::here;
-use crate::output::{self, Failure};
+use super::config_maps::AppliedConfigMap;
+use super::operator_status::{LOST, sends_to_stable};
+use super::proxies::{DocumentMatch, ProxyStatus};
+use super::{ClusterClient, block_on};
+use crate::args::{AppliedArguments, CommandTarget, ConfigArguments, ConfigCommand};
+use crate::local_run;
+use crate::output::{self, CommandError};
 use crate::summary::name_of;
 
 /// Runs the command.
-pub(crate) fn run(arguments: &ConfigArguments) -> Result<ExitCode, Failure> {
+pub(crate) fn run(arguments: &ConfigArguments) -> Result<ExitCode, CommandError> {
     match (&arguments.command, &arguments.name) {
         (Some(ConfigCommand::Diff { name, applied }), _) => block_on(diff(name, applied)),
         (None, Some(name)) => block_on(show(name, &arguments.applied)),
-        (None, None) => Err(Failure::new("a release has to be named")),
+        (None, None) => Err(CommandError::new("a release has to be named")),
     }
 }
 
-async fn show(name: &str, arguments: &AppliedArguments) -> Result<ExitCode, Failure> {
-    let looked_here = match here::place(&arguments.running, false) {
-        Place::Local(state) => return show_here(&state, name, arguments),
-        Place::Cluster { looked_here } => looked_here,
+async fn show(name: &str, arguments: &AppliedArguments) -> Result<ExitCode, CommandError> {
+    let looked_here = match local_run::place(&arguments.running, false) {
+        CommandTarget::Local(state) => return show_here(&state, name, arguments),
+        CommandTarget::Cluster { looked_here } => looked_here,
     };
-    let cluster = Cluster::connect(&arguments.running.cluster, looked_here).await?;
+    let cluster = ClusterClient::connect(&arguments.running.cluster, looked_here).await?;
     let release = cluster.release(name).await?;
     let applied = cluster.applied(&release, arguments.fleet.fleet_namespace.as_deref()).await?;
     let proxies = cluster.proxies_of(&release.spec.proxy_class, &applied.namespace).await?;
@@ -64,7 +64,7 @@ async fn show(name: &str, arguments: &AppliedArguments) -> Result<ExitCode, Fail
 }
 
 /// The document that the proxy of a `halftone run` has.
-fn show_here(state: &Path, name: &str, arguments: &AppliedArguments) -> Result<ExitCode, Failure> {
+fn show_here(state: &Path, name: &str, arguments: &AppliedArguments) -> Result<ExitCode, CommandError> {
     let (release, document) = applied_here(state, name)?;
     let mut out = output::stdout();
     if arguments.printed.is_data() {
@@ -82,40 +82,40 @@ fn show_here(state: &Path, name: &str, arguments: &AppliedArguments) -> Result<E
     Ok(ExitCode::SUCCESS)
 }
 
-fn applied_here(state: &Path, name: &str) -> Result<(GrayRelease, Arc<RoutingConfig>), Failure> {
-    let release = here::release(state, name)?.release;
+fn applied_here(state: &Path, name: &str) -> Result<(GrayRelease, Arc<RoutingConfig>), CommandError> {
+    let release = local_run::release(state, name)?.release;
     let name = name_of(&release);
-    let document = here::applied(state)?.of(&name).cloned();
+    let document = local_run::applied(state)?.of(&name).cloned();
     let none = || {
-        Failure::new(format!("nothing is applied for {name}"))
+        CommandError::new(format!("nothing is applied for {name}"))
             .advise(format!("see why with halftone status {name}"))
     };
     Ok((release, document.ok_or_else(none)?))
 }
 
-async fn diff(name: &str, arguments: &AppliedArguments) -> Result<ExitCode, Failure> {
-    let looked_here = match here::place(&arguments.running, false) {
-        Place::Local(state) => {
+async fn diff(name: &str, arguments: &AppliedArguments) -> Result<ExitCode, CommandError> {
+    let looked_here = match local_run::place(&arguments.running, false) {
+        CommandTarget::Local(state) => {
             let (release, document) = applied_here(&state, name)?;
-            return tell_diff(&release, &document, arguments);
+            return print_diff(&release, &document, arguments);
         }
-        Place::Cluster { looked_here } => looked_here,
+        CommandTarget::Cluster { looked_here } => looked_here,
     };
-    let cluster = Cluster::connect(&arguments.running.cluster, looked_here).await?;
+    let cluster = ClusterClient::connect(&arguments.running.cluster, looked_here).await?;
     let release = cluster.release(name).await?;
     let applied = cluster.applied(&release, arguments.fleet.fleet_namespace.as_deref()).await?;
     let document = applied.document.as_ref().map_err(|why| {
-        Failure::new(format!("ConfigMap {} holds no document that proxies take: {why}", applied.place()))
+        CommandError::new(format!("ConfigMap {} holds no document that proxies take: {why}", applied.place()))
             .advise("the operator writes it again; proxies keep what they have")
     })?;
-    tell_diff(&release, &document.config, arguments)
+    print_diff(&release, &document.config, arguments)
 }
 
-fn tell_diff(
+fn print_diff(
     release: &GrayRelease,
     document: &RoutingConfig,
     arguments: &AppliedArguments,
-) -> Result<ExitCode, Failure> {
+) -> Result<ExitCode, CommandError> {
     let changes = changes(release, document)?;
     let mut out = output::stdout();
     if arguments.printed.is_data() {
@@ -136,7 +136,7 @@ fn tell_diff(
     Ok(if changes.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn account(release: &GrayRelease, applied: &Applied, proxies: &[Proxy]) -> Value {
+fn account(release: &GrayRelease, applied: &AppliedConfigMap, proxies: &[ProxyStatus]) -> Value {
     let runs: Vec<Value> = proxies
         .iter()
         .map(|proxy| json!({"name": proxy.name, "ready": proxy.ready, "runs": proxy.runs(release)}))
@@ -151,7 +151,7 @@ fn account(release: &GrayRelease, applied: &Applied, proxies: &[Proxy]) -> Value
 }
 
 /// What people read.
-fn text(release: &GrayRelease, applied: &Applied, proxies: &[Proxy]) -> String {
+fn text(release: &GrayRelease, applied: &AppliedConfigMap, proxies: &[ProxyStatus]) -> String {
     let mut text = format!(
         "{}  ConfigMap {}, resourceVersion {}\n",
         name_of(release).bold(),
@@ -176,10 +176,10 @@ fn text(release: &GrayRelease, applied: &Applied, proxies: &[Proxy]) -> String {
         ),
         _ => proxies.iter().for_each(|proxy| {
             let says = match proxy.runs(release) {
-                Runs::Yes => "runs it".to_owned(),
-                Runs::No => "has not taken it".yellow().to_string(),
-                Runs::Unknown => "is not known to have taken it yet".to_owned(),
-                Runs::NotReady => "is not ready, and not counted".dimmed().to_string(),
+                DocumentMatch::Yes => "runs it".to_owned(),
+                DocumentMatch::No => "has not taken it".yellow().to_string(),
+                DocumentMatch::Unknown => "is not known to have taken it yet".to_owned(),
+                DocumentMatch::NotReady => "is not ready, and not counted".dimmed().to_string(),
             };
             line("proxy", format!("{}  {says}", proxy.name));
         }),
@@ -194,7 +194,7 @@ fn text(release: &GrayRelease, applied: &Applied, proxies: &[Proxy]) -> String {
 }
 
 /// Those that the status names and that are not there: it was written before they went.
-fn gone<'a>(release: &'a GrayRelease, proxies: &'a [Proxy]) -> impl Iterator<Item = &'a String> {
+fn gone<'a>(release: &'a GrayRelease, proxies: &'a [ProxyStatus]) -> impl Iterator<Item = &'a String> {
     let named = release.status.iter().filter_map(|status| status.proxies.as_ref());
     named.flat_map(|named| &named.waiting_for).filter(|name| proxies.iter().all(|proxy| proxy.name != **name))
 }
@@ -236,7 +236,7 @@ fn arm(arm: &ArmConfig) -> String {
 
 /// One field that differs.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-struct Change {
+struct FieldDiff {
     /// Its path in the document.
     path: String,
     /// What is applied; null where it is absent.
@@ -245,7 +245,7 @@ struct Change {
     spec: Option<Value>,
 }
 
-impl Change {
+impl FieldDiff {
     fn text(&self) -> String {
         let mut text = String::new();
         if let Some(applied) = &self.applied {
@@ -259,9 +259,9 @@ impl Change {
 }
 
 /// What the spec asks for and is not applied. Where the release stands (ratio, state, stage) is no part of a spec.
-fn changes(release: &GrayRelease, applied: &RoutingConfig) -> Result<Vec<Change>, Failure> {
+fn changes(release: &GrayRelease, applied: &RoutingConfig) -> Result<Vec<FieldDiff>, CommandError> {
     let plan = Plan::try_from(release).map_err(|problems| {
-        Failure::new(format!("the spec of {} cannot be taken: {problems}", name_of(release)))
+        CommandError::new(format!("the spec of {} cannot be taken: {problems}", name_of(release)))
             .advise("what is applied stays as it is; correct the manifest and apply it again")
     })?;
     let start = Progress::new(Now::at(jiff::Timestamp::UNIX_EPOCH));
@@ -277,14 +277,14 @@ fn changes(release: &GrayRelease, applied: &RoutingConfig) -> Result<Vec<Change>
         resolved(wanted, applied);
     }
     let (wanted, mut applied) = (leaves(&wanted), leaves(applied));
-    let mut changes: Vec<Change> = wanted
+    let mut changes: Vec<FieldDiff> = wanted
         .into_iter()
         .filter_map(|(path, spec)| {
             let applied = applied.remove(&path);
-            (applied.as_ref() != Some(&spec)).then_some(Change { path, applied, spec: Some(spec) })
+            (applied.as_ref() != Some(&spec)).then_some(FieldDiff { path, applied, spec: Some(spec) })
         })
         .collect();
-    changes.extend(applied.into_iter().map(|(path, applied)| Change {
+    changes.extend(applied.into_iter().map(|(path, applied)| FieldDiff {
         path,
         applied: Some(applied),
         spec: None,
@@ -340,13 +340,13 @@ fn why(release: &GrayRelease) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use halftone_routing::config::claim::Claim;
+    use halftone_routing::document::claim::Claim;
 
-    use super::super::applied::tests::{config_map, release};
+    use super::super::config_maps::tests::{config_map, release};
     use super::*;
 
     fn document(release: &GrayRelease) -> RoutingConfig {
-        Applied::read(&config_map(release)).document.unwrap().config.clone()
+        AppliedConfigMap::read(&config_map(release)).document.unwrap().config.clone()
     }
 
     #[test]
@@ -399,8 +399,12 @@ mod tests {
     #[test]
     fn the_account_tells_state_arms_and_the_proxies() {
         let release = release();
-        let told = anstream::adapter::strip_str(&text(&release, &Applied::read(&config_map(&release)), &[]))
-            .to_string();
+        let told = anstream::adapter::strip_str(&text(
+            &release,
+            &AppliedConfigMap::read(&config_map(&release)),
+            &[],
+        ))
+        .to_string();
         for words in [
             "shop/checkout  ConfigMap halftone/gr-7c1f, resourceVersion 41",
             "Active at 10%",
@@ -411,7 +415,7 @@ mod tests {
         }
         let proxies = json!({"proxies": {"ready": 2, "acknowledged": 1, "waitingFor": ["proxy-9"]}});
         let old = GrayRelease { status: Some(serde_json::from_value(proxies).unwrap()), ..release };
-        let told = text(&old, &Applied::read(&config_map(&old)), &[]);
+        let told = text(&old, &AppliedConfigMap::read(&config_map(&old)), &[]);
         assert!(told.contains("proxy-9  is waited for"), "{told}");
     }
 }

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use futures_util::{StreamExt, TryStreamExt};
-use halftone_rollout::events::Severity;
+use halftone_rollout::events::EventType;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Event;
 use kube::ResourceExt;
@@ -17,33 +17,34 @@ use kube::runtime::{WatchStreamExt, watcher};
 use owo_colors::OwoColorize;
 use serde::Serialize;
 
-use super::{Cluster, Name, Scope, block_on};
-use crate::args::{EventsArguments, Place};
-use crate::engine::past::Happened;
-use crate::here;
+use super::{ClusterClient, NamespaceScope, ReleaseName, block_on};
+use crate::args::{CommandTarget, EventsArguments};
+use crate::engine::event_log::PastEvent;
 use crate::interrupt::or_interrupted;
-use crate::output::{self, Failure};
+use crate::local_run;
+use crate::output::{self, CommandError};
 use crate::summary::name_of;
-use crate::view::News;
+use crate::view::EventLine;
 
 /// How often a `halftone run` is asked for new ones.
 const LOOK: Duration = Duration::from_millis(500);
 
 /// Runs the command.
-pub(crate) fn run(arguments: &EventsArguments) -> Result<ExitCode, Failure> {
-    match here::place(&arguments.running, false) {
-        Place::Local(state) => block_on(or_interrupted(of_run(&state, arguments))),
-        Place::Cluster { looked_here } => of_cluster(arguments, looked_here),
+pub(crate) fn run(arguments: &EventsArguments) -> Result<ExitCode, CommandError> {
+    match local_run::place(&arguments.running, false) {
+        CommandTarget::Local(state) => block_on(or_interrupted(of_run(&state, arguments))),
+        CommandTarget::Cluster { looked_here } => of_cluster(arguments, looked_here),
     }
 }
 
 /// The events that a `halftone run` remembers, since it began.
-async fn of_run(state: &Path, arguments: &EventsArguments) -> Result<ExitCode, Failure> {
-    let release = name_of(&here::release(state, &arguments.name)?.release);
+async fn of_run(state: &Path, arguments: &EventsArguments) -> Result<ExitCode, CommandError> {
+    let release = name_of(&local_run::release(state, &arguments.name)?.release);
     let mut told = HashSet::new();
     loop {
-        let happened = here::events(state, &arguments.name)?;
-        let lines: Vec<Line> = happened.into_iter().map(|event| Line::here(&release, event)).collect();
+        let happened = local_run::events(state, &arguments.name)?;
+        let lines: Vec<EventRow> =
+            happened.into_iter().map(|event| EventRow::here(&release, event)).collect();
         print(&lines, arguments.json, &mut told)?;
         match arguments.follow {
             false if lines.is_empty() && !arguments.json => {
@@ -56,18 +57,18 @@ async fn of_run(state: &Path, arguments: &EventsArguments) -> Result<ExitCode, F
     }
 }
 
-fn of_cluster(arguments: &EventsArguments, looked_here: bool) -> Result<ExitCode, Failure> {
+fn of_cluster(arguments: &EventsArguments, looked_here: bool) -> Result<ExitCode, CommandError> {
     block_on(or_interrupted(async {
-        let cluster = Cluster::connect(&arguments.running.cluster, looked_here).await?;
-        let Name { namespace, name } = Name::read(&arguments.name);
+        let cluster = ClusterClient::connect(&arguments.running.cluster, looked_here).await?;
+        let ReleaseName { namespace, name } = ReleaseName::read(&arguments.name);
         let namespace = namespace.unwrap_or(cluster.namespace());
-        let scope = Scope::Namespace(namespace);
+        let scope = NamespaceScope::Namespace(namespace);
         let selector = about(Some(name));
-        let mut lines: Vec<Line> = cluster
+        let mut lines: Vec<EventRow> = cluster
             .list::<Event>(scope, &ListParams::default().fields(&selector))
             .await?
             .iter()
-            .map(Line::of)
+            .map(EventRow::of)
             .collect();
         lines.sort_by_key(|line| line.time);
         if lines.is_empty() {
@@ -90,18 +91,18 @@ fn of_cluster(arguments: &EventsArguments, looked_here: bool) -> Result<ExitCode
 }
 
 async fn follow(
-    cluster: &Cluster,
-    scope: Scope<'_>,
+    cluster: &ClusterClient,
+    scope: NamespaceScope<'_>,
     selector: &str,
     json: bool,
     mut told: HashSet<String>,
-) -> Result<ExitCode, Failure> {
+) -> Result<ExitCode, CommandError> {
     let config = watcher::Config::default().fields(selector);
     let mut changes = watcher(cluster.api::<Event>(scope), config).default_backoff().boxed();
     loop {
         match changes.try_next().await {
             Ok(Some(watcher::Event::Apply(event) | watcher::Event::InitApply(event))) => {
-                print(&[Line::of(&event)], json, &mut told)?;
+                print(&[EventRow::of(&event)], json, &mut told)?;
             }
             Ok(Some(_)) => {}
             Ok(None) => return Ok(ExitCode::SUCCESS),
@@ -122,7 +123,7 @@ pub(super) fn about(name: Option<&str>) -> String {
 }
 
 /// What was not told before.
-fn print(lines: &[Line], json: bool, told: &mut HashSet<String>) -> Result<(), Failure> {
+fn print(lines: &[EventRow], json: bool, told: &mut HashSet<String>) -> Result<(), CommandError> {
     let mut out = output::stdout();
     for line in lines.iter().filter(|line| told.insert(line.key.clone())) {
         if json {
@@ -138,7 +139,7 @@ fn print(lines: &[Line], json: bool, told: &mut HashSet<String>) -> Result<(), F
 /// An event as it is printed.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Line {
+pub(super) struct EventRow {
     /// The same event, told as often.
     #[serde(skip)]
     key: String,
@@ -152,10 +153,10 @@ pub(super) struct Line {
     count: i32,
 }
 
-impl Line {
+impl EventRow {
     /// An event of a `halftone run`.
-    fn here(release: &str, event: Happened) -> Self {
-        let Happened { time, type_, reason, message } = event;
+    fn here(release: &str, event: PastEvent) -> Self {
+        let PastEvent { time, type_, reason, message } = event;
         let key = format!("{time} {reason} {message}");
         Self { key, time: Some(time), release: release.to_owned(), type_, reason, message, count: 1 }
     }
@@ -190,9 +191,9 @@ impl Line {
     }
 
     /// The same for the live view.
-    pub(super) fn news(&self) -> News {
-        let severity = if self.type_ == "Warning" { Severity::Warning } else { Severity::Normal };
-        News { severity, reason: self.reason.clone(), message: self.message.clone() }
+    pub(super) fn news(&self) -> EventLine {
+        let severity = if self.type_ == "Warning" { EventType::Warning } else { EventType::Normal };
+        EventLine { severity, reason: self.reason.clone(), message: self.message.clone() }
     }
 
     fn text(&self) -> String {
@@ -223,9 +224,9 @@ mod tests {
             "involvedObject": {"kind": "GrayRelease", "namespace": "shop", "name": "checkout"},
             "series": {"count": 3, "lastObservedTime": "2026-11-21T10:05:00.000000Z"}}))
         .unwrap();
-        let line = Line::of(&event);
+        let line = EventRow::of(&event);
         assert_eq!(line.time.unwrap().to_string(), "2026-11-21T10:05:00Z");
-        assert_eq!(line.news().severity, Severity::Warning);
+        assert_eq!(line.news().severity, EventType::Warning);
         let text = anstream::adapter::strip_str(&line.text()).to_string();
         assert!(text.ends_with("shop/checkout RolledBack gray failed (3 times)"), "{text}");
     }

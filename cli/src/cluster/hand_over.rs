@@ -11,11 +11,11 @@ use kube::ResourceExt;
 use kube::api::{ListParams, Patch, PatchParams};
 use serde_json::json;
 
-use super::failure::Doing;
+use super::api_error::ApiOperation;
 use super::proxies::is_ready;
-use super::{Cluster, Scope, block_on};
+use super::{ClusterClient, NamespaceScope, block_on};
 use crate::args::HandOverArguments;
-use crate::output::{self, Failure};
+use crate::output::{self, CommandError};
 
 const MANAGER: &str = "halftone-cli";
 const CONTROLLER: &str = "halftone.dev/controller";
@@ -23,7 +23,7 @@ const HAND_OVER: &str = "halftone.dev/hand-over-to";
 
 /// What is to be written, in which namespace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Step<'a> {
+enum HandOverStep<'a> {
     /// The owner there is to offer its releases.
     Offer(&'a str),
     /// The new owner there is to take the releases over.
@@ -33,33 +33,33 @@ enum Step<'a> {
 }
 
 /// Runs the command.
-pub(crate) fn run(arguments: &HandOverArguments) -> Result<ExitCode, Failure> {
+pub(crate) fn run(arguments: &HandOverArguments) -> Result<ExitCode, CommandError> {
     block_on(async {
-        let cluster = Cluster::connect(&arguments.cluster, false).await?;
+        let cluster = ClusterClient::connect(&arguments.cluster, false).await?;
         let by_name = ListParams::default().fields(&format!("metadata.name={}", fleet_name(arguments)));
-        let fleets = cluster.list::<ConfigMap>(Scope::All, &by_name).await?;
+        let fleets = cluster.list::<ConfigMap>(NamespaceScope::All, &by_name).await?;
         let step = choose(&fleets, arguments)?;
         match step {
-            Step::Offer(owner) => {
+            HandOverStep::Offer(owner) => {
                 cluster.has_owner(owner, arguments).await?;
-                cluster.has_taker(&arguments.to).await?;
+                cluster.check_recipient(&arguments.to).await?;
             }
-            Step::Take(_) => cluster.has_taker(&arguments.to).await?,
-            Step::Keep(_) => {}
+            HandOverStep::Take(_) => cluster.check_recipient(&arguments.to).await?,
+            HandOverStep::Keep(_) => {}
         }
         cluster.carry_out(step, arguments).await?;
         let mut out = output::stdout();
         let HandOverArguments { class, to, .. } = arguments;
         match step {
-            Step::Take(_) => writeln!(
+            HandOverStep::Take(_) => writeln!(
                 out,
                 "the operator of {to} takes the releases of class {class} over, unless their owner shows itself"
             )?,
-            Step::Offer(owner) => writeln!(
+            HandOverStep::Offer(owner) => writeln!(
                 out,
                 "{to} is to look after class {class}; the operator in {owner} looks after each release until {to} has taken it"
             )?,
-            Step::Keep(_) => writeln!(
+            HandOverStep::Keep(_) => writeln!(
                 out,
                 "{to} offers no more releases of class {class}; if the other installation has most of them by now, it \
                  takes the rest: run the command again then, and it hands them back"
@@ -75,11 +75,14 @@ fn fleet_name(arguments: &HandOverArguments) -> String {
 }
 
 /// What to do.
-fn choose<'a>(fleets: &'a [ConfigMap], arguments: &'a HandOverArguments) -> Result<Step<'a>, Failure> {
+fn choose<'a>(
+    fleets: &'a [ConfigMap],
+    arguments: &'a HandOverArguments,
+) -> Result<HandOverStep<'a>, CommandError> {
     let HandOverArguments { class, to, force, .. } = arguments;
     let (namespace, _) = parts(to)?;
     if *force {
-        return Ok(Step::Take(namespace));
+        return Ok(HandOverStep::Take(namespace));
     }
     let of_owner = |fleet: &&ConfigMap| fleet.annotations().get(CONTROLLER) == Some(to);
     let gives = |fleet: &&ConfigMap| {
@@ -87,17 +90,17 @@ fn choose<'a>(fleets: &'a [ConfigMap], arguments: &'a HandOverArguments) -> Resu
         order.is_some_and(|order| order.split('@').next() != Some(to))
     };
     if let Some(own) = fleets.iter().filter(of_owner).find(gives) {
-        return Ok(Step::Keep(own.metadata.namespace.as_deref().unwrap_or_default()));
+        return Ok(HandOverStep::Keep(own.metadata.namespace.as_deref().unwrap_or_default()));
     }
     let owner = |fleet: &&ConfigMap| fleet.annotations().get(CONTROLLER).is_some_and(|owner| owner != to);
     match fleets.iter().filter(owner).collect::<Vec<_>>()[..] {
-        [fleet] => Ok(Step::Offer(fleet.metadata.namespace.as_deref().unwrap_or_default())),
-        [] => Err(Failure::new(format!("no other installation has the class {class}")).advise(format!(
+        [fleet] => Ok(HandOverStep::Offer(fleet.metadata.namespace.as_deref().unwrap_or_default())),
+        [] => Err(CommandError::new(format!("no other installation has the class {class}")).advise(format!(
             "if its owner is gone, {to} takes it over within ten minutes, or at once with --force"
         ))),
         ref several => {
             let places: Vec<String> = several.iter().filter_map(|fleet| fleet.namespace()).collect();
-            Err(Failure::new(format!(
+            Err(CommandError::new(format!(
                 "several installations have had the class {class}: in {}",
                 places.join(", ")
             ))
@@ -109,61 +112,66 @@ fn choose<'a>(fleets: &'a [ConfigMap], arguments: &'a HandOverArguments) -> Resu
 }
 
 /// Namespace and release of an installation's chart.
-fn parts(to: &str) -> Result<(&str, &str), Failure> {
+fn parts(to: &str) -> Result<(&str, &str), CommandError> {
     to.split_once('/').ok_or_else(|| {
-        Failure::new(format!("{to} names no installation")).advise("write NAMESPACE/RELEASE of its chart")
+        CommandError::new(format!("{to} names no installation"))
+            .advise("write NAMESPACE/RELEASE of its chart")
     })
 }
 
 /// That no operator of the installation is there, if `pods` says so.
-fn nobody(pods: &[Pod], to: &str, selector: &str) -> Option<Failure> {
+fn nobody(pods: &[Pod], to: &str, selector: &str) -> Option<CommandError> {
     if pods.iter().any(is_ready) {
         return None;
     }
     let (namespace, _) = parts(to).ok()?;
     let look = format!("kubectl get pods -n {namespace} -l {selector}");
     Some(match pods.len() {
-        0 => Failure::new(format!("there is no operator of the installation {to}; nothing was ordered"))
+        0 => CommandError::new(format!("there is no operator of the installation {to}; nothing was ordered"))
             .advise(format!("write NAMESPACE/RELEASE of its chart, as helm list -A has them; see {look}")),
-        _ => Failure::new(format!("no operator of the installation {to} is ready; nothing was ordered"))
+        _ => CommandError::new(format!("no operator of the installation {to} is ready; nothing was ordered"))
             .advise(format!("see {look}")),
     })
 }
 
-impl Cluster {
+impl ClusterClient {
     /// Whether there is somebody who hands over.
-    async fn has_owner(&self, owner: &str, arguments: &HandOverArguments) -> Result<(), Failure> {
+    async fn has_owner(&self, owner: &str, arguments: &HandOverArguments) -> Result<(), CommandError> {
         let HandOverArguments { class, to, .. } = arguments;
         match self.abandoned(class, Some(owner)).await {
             None => Ok(()),
-            Some(gone) => Err(Failure::new(format!("the owner of class {class} is gone. {gone}"))
+            Some(gone) => Err(CommandError::new(format!("the owner of class {class} is gone. {gone}"))
                 .advise(format!("add --force to have {to} take its releases over at once"))),
         }
     }
 
     /// Whether there is somebody who takes. Whoever cannot be seen is taken to be there: until the new owner takes a
     /// release, the present one looks after it.
-    async fn has_taker(&self, to: &str) -> Result<(), Failure> {
+    async fn check_recipient(&self, to: &str) -> Result<(), CommandError> {
         let (namespace, release) = parts(to)?;
         let selector =
             format!("app.kubernetes.io/name=halftone-operator,app.kubernetes.io/instance={release}");
         let only = ListParams::default().labels(&selector);
-        match self.list::<Pod>(Scope::Namespace(namespace), &only).await {
+        match self.list::<Pod>(NamespaceScope::Namespace(namespace), &only).await {
             Ok(pods) => nobody(&pods, to, &selector).map_or(Ok(()), Err),
             Err(_) => Ok(()),
         }
     }
 
-    async fn carry_out(&self, step: Step<'_>, arguments: &HandOverArguments) -> Result<(), Failure> {
+    async fn carry_out(
+        &self,
+        step: HandOverStep<'_>,
+        arguments: &HandOverArguments,
+    ) -> Result<(), CommandError> {
         let to = &arguments.to;
         match step {
-            Step::Offer(namespace) => self.mark(namespace, arguments, to).await,
+            HandOverStep::Offer(namespace) => self.mark(namespace, arguments, to).await,
             // Whoever has written a status since then is not gone.
-            Step::Take(namespace) => {
+            HandOverStep::Take(namespace) => {
                 self.mark(namespace, arguments, &format!("{to}@{}", Timestamp::now())).await
             }
-            Step::Keep(namespace) => {
-                let scope = Scope::Namespace(namespace);
+            HandOverStep::Keep(namespace) => {
+                let scope = NamespaceScope::Namespace(namespace);
                 let parameters =
                     PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
                 let patch = Patch::Merge(json!({"metadata": {"annotations": {HAND_OVER: null}}}));
@@ -174,7 +182,12 @@ impl Cluster {
         }
     }
 
-    async fn mark(&self, namespace: &str, arguments: &HandOverArguments, order: &str) -> Result<(), Failure> {
+    async fn mark(
+        &self,
+        namespace: &str,
+        arguments: &HandOverArguments,
+        order: &str,
+    ) -> Result<(), CommandError> {
         let name = fleet_name(arguments);
         let object = json!({
             "apiVersion": "v1", "kind": "ConfigMap",
@@ -184,14 +197,14 @@ impl Cluster {
                 "annotations": {HAND_OVER: order},
             },
         });
-        let scope = Scope::Namespace(namespace);
+        let scope = NamespaceScope::Namespace(namespace);
         let api = self.api::<ConfigMap>(scope);
         let patched = api.patch(&name, &PatchParams::apply(MANAGER), &Patch::Apply(object)).await;
         self.done(patched, scope)
     }
 
-    fn done(&self, patched: kube::Result<ConfigMap>, scope: Scope<'_>) -> Result<(), Failure> {
-        patched.map(drop).map_err(|error| self.failed(&error, &Doing::patching::<ConfigMap>(scope)))
+    fn done(&self, patched: kube::Result<ConfigMap>, scope: NamespaceScope<'_>) -> Result<(), CommandError> {
+        patched.map(drop).map_err(|error| self.failed(&error, &ApiOperation::patching::<ConfigMap>(scope)))
     }
 }
 
@@ -214,8 +227,8 @@ mod tests {
     fn the_owners_fleet_is_told_and_by_force_the_new_owners() {
         let fleets =
             [fleet("old", Some("old/halftone")), fleet("new", Some("new/halftone")), fleet("x", None)];
-        assert_eq!(choose(&fleets, &arguments("new/halftone", false)).unwrap(), Step::Offer("old"));
-        assert_eq!(choose(&fleets, &arguments("other/halftone", true)).unwrap(), Step::Take("other"));
+        assert_eq!(choose(&fleets, &arguments("new/halftone", false)).unwrap(), HandOverStep::Offer("old"));
+        assert_eq!(choose(&fleets, &arguments("other/halftone", true)).unwrap(), HandOverStep::Take("other"));
         let told = |fleets: &[ConfigMap], to| choose(fleets, &arguments(to, false)).unwrap_err().to_string();
         assert!(told(&fleets[1..], "new/halftone").contains("no other installation has the class default"));
         assert!(told(&fleets, "third/halftone").contains("several installations"));
@@ -226,8 +239,8 @@ mod tests {
     fn an_owner_that_is_named_keeps_what_it_was_to_hand_over() {
         let mut fleets = [fleet("old", Some("old/halftone")), fleet("new", Some("new/halftone"))];
         fleets[0].annotations_mut().insert(HAND_OVER.into(), "new/halftonne".into());
-        assert_eq!(choose(&fleets, &arguments("old/halftone", false)).unwrap(), Step::Keep("old"));
-        assert_eq!(choose(&fleets, &arguments("new/halftone", false)).unwrap(), Step::Offer("old"));
+        assert_eq!(choose(&fleets, &arguments("old/halftone", false)).unwrap(), HandOverStep::Keep("old"));
+        assert_eq!(choose(&fleets, &arguments("new/halftone", false)).unwrap(), HandOverStep::Offer("old"));
     }
 
     #[test]

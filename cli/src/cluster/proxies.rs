@@ -11,30 +11,30 @@ use kube::ResourceExt;
 use kube::api::ListParams;
 use serde::Serialize;
 
-use super::{Cluster, Scope, block_on};
+use super::{ClusterClient, NamespaceScope, block_on};
 use crate::args::ProxiesArguments;
-use crate::output::{self, Failure, span};
+use crate::output::{self, CommandError, span};
 use crate::summary::name_of;
 
 const PROXIES: &str = "app.kubernetes.io/name=halftone-proxy";
 const CLASS_LABEL: &str = "halftone.dev/class";
 
 /// Runs the command.
-pub(crate) fn run(arguments: &ProxiesArguments) -> Result<ExitCode, Failure> {
+pub(crate) fn run(arguments: &ProxiesArguments) -> Result<ExitCode, CommandError> {
     block_on(async {
-        let cluster = Cluster::connect(&arguments.cluster, false).await?;
+        let cluster = ClusterClient::connect(&arguments.cluster, false).await?;
         // The namespace of a proxy is its fleet's, not that of a release.
         let named = arguments.fleet.fleet_namespace.as_ref().or(arguments.cluster.namespace.as_ref());
-        let scope = named.map_or(Scope::All, |namespace| Scope::Namespace(namespace));
+        let scope = named.map_or(NamespaceScope::All, |namespace| NamespaceScope::Namespace(namespace));
         let selector = match &arguments.class {
             Some(class) => format!("{PROXIES},{CLASS_LABEL}={class}"),
             None => PROXIES.to_owned(),
         };
         let pods = cluster.list::<Pod>(scope, &ListParams::default().labels(&selector)).await?;
         // Who may not see all releases still sees the proxies.
-        let releases = cluster.releases(Scope::All, None).await.ok().map(|listing| listing.releases);
-        let proxies: Vec<Proxy> =
-            pods.iter().map(Proxy::of).map(|proxy| proxy.awaited(releases.as_deref())).collect();
+        let releases = cluster.releases(NamespaceScope::All, None).await.ok().map(|listing| listing.releases);
+        let proxies: Vec<ProxyStatus> =
+            pods.iter().map(ProxyStatus::of).map(|proxy| proxy.awaited(releases.as_deref())).collect();
         if proxies.is_empty() {
             return Err(nobody(scope, arguments.class.as_deref()));
         }
@@ -48,33 +48,38 @@ pub(crate) fn run(arguments: &ProxiesArguments) -> Result<ExitCode, Failure> {
     })
 }
 
-fn nobody(scope: Scope<'_>, class: Option<&str>) -> Failure {
+fn nobody(scope: NamespaceScope<'_>, class: Option<&str>) -> CommandError {
     let class = class.map_or_else(String::new, |class| format!(" of class {class}"));
     let place = match scope {
-        Scope::All => "in any namespace".to_owned(),
-        Scope::Namespace(namespace) => format!("in namespace {namespace}"),
+        NamespaceScope::All => "in any namespace".to_owned(),
+        NamespaceScope::Namespace(namespace) => format!("in namespace {namespace}"),
     };
-    Failure::new(format!("there is no proxy{class} {place}"))
+    CommandError::new(format!("there is no proxy{class} {place}"))
         .advise(format!("proxies are pods with the label {PROXIES}; the chart makes them"))
 }
 
-impl Cluster {
+impl ClusterClient {
     /// The proxies of a fleet.
     ///
     /// # Errors
     /// As for every question to the API server.
-    pub(super) async fn proxies_of(&self, class: &str, namespace: &str) -> Result<Vec<Proxy>, Failure> {
+    pub(super) async fn proxies_of(
+        &self,
+        class: &str,
+        namespace: &str,
+    ) -> Result<Vec<ProxyStatus>, CommandError> {
         let selector = format!("{PROXIES},{CLASS_LABEL}={class}");
-        let pods =
-            self.list::<Pod>(Scope::Namespace(namespace), &ListParams::default().labels(&selector)).await?;
-        Ok(pods.iter().map(Proxy::of).collect())
+        let pods = self
+            .list::<Pod>(NamespaceScope::Namespace(namespace), &ListParams::default().labels(&selector))
+            .await?;
+        Ok(pods.iter().map(ProxyStatus::of).collect())
     }
 }
 
 /// A proxy pod.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Proxy {
+pub(crate) struct ProxyStatus {
     namespace: String,
     /// The pod's name.
     pub(crate) name: String,
@@ -105,7 +110,7 @@ const ADMIN_PORT: i32 = 8081;
 
 /// Whether a proxy runs the present document of a release.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub(super) enum Runs {
+pub(super) enum DocumentMatch {
     /// It has said so.
     Yes,
     /// It is named as the one that is waited for.
@@ -122,7 +127,7 @@ pub(super) fn is_ready(pod: &Pod) -> bool {
     conditions.into_iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
 }
 
-impl Proxy {
+impl ProxyStatus {
     fn of(pod: &Pod) -> Self {
         let status = pod.status.clone().unwrap_or_default();
         let spec = pod.spec.as_ref();
@@ -161,24 +166,24 @@ impl Proxy {
     }
 
     fn awaited(self, releases: Option<&[GrayRelease]>) -> Self {
-        let waits = |release: &&GrayRelease| self.runs(release) == Runs::No;
+        let waits = |release: &&GrayRelease| self.runs(release) == DocumentMatch::No;
         let awaited_by = releases.map(|releases| releases.iter().filter(waits).map(name_of).collect());
         Self { awaited_by, ..self }
     }
 
     /// Whether it runs the present document of a release of its fleet.
-    pub(super) fn runs(&self, release: &GrayRelease) -> Runs {
+    pub(super) fn runs(&self, release: &GrayRelease) -> DocumentMatch {
         let Some(proxies) = release.status.as_ref().and_then(|status| status.proxies.as_ref()) else {
-            return Runs::Unknown;
+            return DocumentMatch::Unknown;
         };
         if release.spec.proxy_class == self.class && proxies.waiting_for.contains(&self.name) {
-            return Runs::No;
+            return DocumentMatch::No;
         }
         let named = i64::try_from(proxies.waiting_for.len()).unwrap_or(i64::MAX);
         match (self.ready, proxies.acknowledged.saturating_add(named) >= proxies.ready) {
-            (false, _) => Runs::NotReady,
-            (true, true) => Runs::Yes,
-            (true, false) => Runs::Unknown,
+            (false, _) => DocumentMatch::NotReady,
+            (true, true) => DocumentMatch::Yes,
+            (true, false) => DocumentMatch::Unknown,
         }
     }
 }
@@ -188,7 +193,7 @@ fn port(spec: &PodSpec, name: &str) -> Option<i32> {
     ports.iter().find(|port| port.name.as_deref() == Some(name)).map(|port| port.container_port)
 }
 
-fn table(proxies: &[Proxy], now: Timestamp) -> comfy_table::Table {
+fn table(proxies: &[ProxyStatus], now: Timestamp) -> comfy_table::Table {
     let header =
         ["NAMESPACE", "CLASS", "PROXY", "READY", "STATE", "RESTARTS", "AGE", "IMAGE", "NODE", "AWAITED BY"];
     let mut table = output::table(&header);
@@ -219,7 +224,7 @@ fn table(proxies: &[Proxy], now: Timestamp) -> comfy_table::Table {
 mod tests {
     use serde_json::json;
 
-    use super::super::applied::tests::release;
+    use super::super::config_maps::tests::release;
     use super::*;
 
     fn pod(name: &str, ready: &str) -> Pod {
@@ -241,17 +246,20 @@ mod tests {
 
     #[test]
     fn who_runs_a_release_is_what_the_operator_was_told() {
-        let [one, two] = ["proxy-1", "proxy-2"].map(|name| Proxy::of(&pod(name, "True")));
-        assert_eq!(one.runs(&reported(2, 2, &[])), Runs::Yes);
-        assert_eq!(one.runs(&reported(2, 1, &[])), Runs::Unknown, "nobody is named yet");
+        let [one, two] = ["proxy-1", "proxy-2"].map(|name| ProxyStatus::of(&pod(name, "True")));
+        assert_eq!(one.runs(&reported(2, 2, &[])), DocumentMatch::Yes);
+        assert_eq!(one.runs(&reported(2, 1, &[])), DocumentMatch::Unknown, "nobody is named yet");
         let named = reported(2, 1, &["proxy-2"]);
-        assert_eq!((one.runs(&named), two.runs(&named)), (Runs::Yes, Runs::No));
-        assert_eq!(Proxy::of(&pod("proxy-3", "False")).runs(&reported(2, 2, &[])), Runs::NotReady);
+        assert_eq!((one.runs(&named), two.runs(&named)), (DocumentMatch::Yes, DocumentMatch::No));
+        assert_eq!(
+            ProxyStatus::of(&pod("proxy-3", "False")).runs(&reported(2, 2, &[])),
+            DocumentMatch::NotReady
+        );
     }
 
     #[test]
     fn the_list_names_the_releases_that_wait_for_a_proxy() {
-        let proxy = Proxy::of(&pod("proxy-2", "True")).awaited(Some(&[reported(2, 1, &["proxy-2"])]));
+        let proxy = ProxyStatus::of(&pod("proxy-2", "True")).awaited(Some(&[reported(2, 1, &["proxy-2"])]));
         let told = table(&[proxy], "2026-11-21T12:00:00Z".parse().unwrap()).to_string();
         for words in ["proxy-2", "yes", "Running", "2h", "halftone:0.1.0", "node-1", "shop/checkout"] {
             assert!(told.contains(words), "{told}");

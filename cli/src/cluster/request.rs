@@ -6,19 +6,19 @@ use std::time::Duration;
 use futures_util::{StreamExt, TryStreamExt};
 use halftone_api::GrayRelease;
 use halftone_api::spec::HandledRequest;
-use halftone_rollout::request::{Command, REQUEST_ANNOTATION};
+use halftone_rollout::command_request::{REQUEST_ANNOTATION, ReleaseCommand};
 use kube::ResourceExt;
 use kube::api::{Api, Patch, PatchParams};
 use kube::runtime::{WatchStreamExt, watcher};
 use serde_json::json;
 
-use super::failure::Doing;
-use super::pending::{Fate, Step, fate, step};
-use super::{Cluster, Scope};
+use super::api_error::ApiOperation;
+use super::pending_request::{RequestStatus, WriteDecision, fate, step};
+use super::{ClusterClient, NamespaceScope};
 use crate::args::RequestArguments;
-use crate::output::Failure;
+use crate::output::CommandError;
+use crate::propagation::{CommandOutcome, Propagation};
 use crate::summary::name_of;
-use crate::taken::{Outcome, Taken};
 
 /// Who wrote the annotation, for `metadata.managedFields`.
 const MANAGER: &str = "halftone-cli";
@@ -27,7 +27,7 @@ const TRIES: u32 = 20;
 /// Between two tries.
 const PAUSE: Duration = Duration::from_millis(100);
 
-impl Cluster {
+impl ClusterClient {
     /// Has `command` done, and says what became of it: answered, and, unless nobody is to wait for that, taken up by
     /// every proxy or not within the time there is.
     ///
@@ -36,8 +36,8 @@ impl Cluster {
     pub(crate) async fn request(
         &self,
         arguments: &RequestArguments,
-        command: Command,
-    ) -> Result<Outcome, Failure> {
+        command: ReleaseCommand,
+    ) -> Result<CommandOutcome, CommandError> {
         let (timeout, fleet_namespace) = (arguments.timeout, arguments.fleet.fleet_namespace.as_deref());
         let (release, request) = self.write(&arguments.name, command, fleet_namespace).await?;
         let mut heard = None;
@@ -47,7 +47,7 @@ impl Cluster {
             failed?;
         }
         match heard {
-            Some((handled, taken)) => Ok(Outcome { release, handled, taken }),
+            Some((handled, taken)) => Ok(CommandOutcome { release, handled, taken }),
             None => Err(self.unanswered(&release, &request, timeout, fleet_namespace).await),
         }
     }
@@ -55,28 +55,28 @@ impl Cluster {
     async fn write(
         &self,
         name: &str,
-        command: Command,
+        command: ReleaseCommand,
         fleet_namespace: Option<&str>,
-    ) -> Result<(GrayRelease, String), Failure> {
+    ) -> Result<(GrayRelease, String), CommandError> {
         let mut first = None;
         for _ in 0..TRIES {
             let release = self.release(name).await?;
             let full = name_of(&release);
             let request = match step(&release, command) {
-                Step::Waits(request) => return Ok((release, request)),
-                Step::Write(request) => request,
-                Step::Busy(waiting) => {
+                WriteDecision::Waits(request) => return Ok((release, request)),
+                WriteDecision::Write(request) => request,
+                WriteDecision::Busy(waiting) => {
                     let operator = self.operator_of(&release.spec.proxy_class, fleet_namespace).await;
-                    return Err(Failure::new(format!(
+                    return Err(CommandError::new(format!(
                         "{full} has a request that nobody has answered yet: {waiting}"
                     ))
                     .advise(format!(
                         "wait for it, or pause or roll back, which go before everything else\n  {operator}"
                     )));
                 }
-                Step::Unseen => {
+                WriteDecision::Unseen => {
                     let operator = self.operator_of(&release.spec.proxy_class, fleet_namespace).await;
-                    return Err(Failure::new(format!(
+                    return Err(CommandError::new(format!(
                         "{full} takes no requests yet: no operator has seen it"
                     ))
                     .advise(operator));
@@ -84,8 +84,8 @@ impl Cluster {
             };
             let known = first.get_or_insert_with(|| request.clone());
             // To stop or to go back is meant whatever happened; anything else was meant for what was seen.
-            if *known != request && !matches!(command, Command::Pause | Command::Rollback) {
-                return Err(Failure::new(format!("{full} has moved on meanwhile; nothing was asked"))
+            if *known != request && !matches!(command, ReleaseCommand::Pause | ReleaseCommand::Rollback) {
+                return Err(CommandError::new(format!("{full} has moved on meanwhile; nothing was asked"))
                     .advise(format!("look with halftone status {full}, and ask again")));
             }
             match self.annotate(&release, &request).await {
@@ -93,12 +93,13 @@ impl Cluster {
                 Err(kube::Error::Api(status)) if status.is_conflict() => tokio::time::sleep(PAUSE).await,
                 Err(error) => {
                     let namespace = release.namespace().unwrap_or_default();
-                    let doing = Doing::asking(command.verb(), Scope::Namespace(&namespace));
+                    let doing = ApiOperation::asking(command.verb(), NamespaceScope::Namespace(&namespace));
                     return Err(self.failed(&error, &doing));
                 }
             }
         }
-        Err(Failure::new(format!("{name} changes too fast to be asked for anything")).advise("try again"))
+        Err(CommandError::new(format!("{name} changes too fast to be asked for anything"))
+            .advise("try again"))
     }
 
     async fn annotate(&self, release: &GrayRelease, request: &str) -> Result<GrayRelease, kube::Error> {
@@ -112,7 +113,7 @@ impl Cluster {
     }
 
     fn api_of(&self, release: &GrayRelease) -> Api<GrayRelease> {
-        self.releases_of(Scope::Namespace(&release.namespace().unwrap_or_default()))
+        self.releases_of(NamespaceScope::Namespace(&release.namespace().unwrap_or_default()))
     }
 
     /// Follows the release until the request is answered and, if it `waits` for that, what it changed is taken up. What
@@ -122,8 +123,8 @@ impl Cluster {
         release: &GrayRelease,
         request: &str,
         waits: bool,
-        heard: &mut Option<(HandledRequest, Option<Taken>)>,
-    ) -> Result<(), Failure> {
+        heard: &mut Option<(HandledRequest, Option<Propagation>)>,
+    ) -> Result<(), CommandError> {
         let namespace = release.namespace().unwrap_or_default();
         let full = name_of(release);
         let only = watcher::Config::default().fields(&format!("metadata.name={}", release.name_any()));
@@ -131,17 +132,17 @@ impl Cluster {
         loop {
             let change = match changes.try_next().await {
                 Ok(Some(change)) => change,
-                Ok(None) => return Err(Failure::new(format!("{full} cannot be followed any more"))),
-                Err(error) => match self.fatal::<GrayRelease>(error, Scope::Namespace(&namespace)) {
+                Ok(None) => return Err(CommandError::new(format!("{full} cannot be followed any more"))),
+                Err(error) => match self.fatal::<GrayRelease>(error, NamespaceScope::Namespace(&namespace)) {
                     Some(failure) => return Err(failure),
                     None => continue,
                 },
             };
             match change {
                 watcher::Event::Apply(now) | watcher::Event::InitApply(now) => match fate(&now, request) {
-                    Fate::Answered(handled) => {
-                        let taken = waits.then(|| Taken::of(&handled, release, &now));
-                        let over = !taken.as_ref().is_some_and(Taken::is_open);
+                    RequestStatus::Answered(handled) => {
+                        let taken = waits.then(|| Propagation::of(&handled, release, &now));
+                        let over = !taken.as_ref().is_some_and(Propagation::is_open);
                         *heard = Some((handled, taken));
                         if over {
                             return Ok(());
@@ -152,14 +153,14 @@ impl Cluster {
                         *taken = None;
                         return Ok(());
                     }
-                    Fate::Open => {}
-                    Fate::Replaced(how) => {
-                        return Err(Failure::new(format!("{full} has not answered {request}: {how}"))
+                    RequestStatus::Open => {}
+                    RequestStatus::Replaced(how) => {
+                        return Err(CommandError::new(format!("{full} has not answered {request}: {how}"))
                             .advise(format!("look with halftone status {full}")));
                     }
                 },
                 watcher::Event::Delete(_) => {
-                    return Err(Failure::new(format!("{full} was deleted meanwhile")));
+                    return Err(CommandError::new(format!("{full} was deleted meanwhile")));
                 }
                 watcher::Event::Init | watcher::Event::InitDone => {}
             }
@@ -172,10 +173,10 @@ impl Cluster {
         request: &str,
         timeout: Duration,
         fleet_namespace: Option<&str>,
-    ) -> Failure {
+    ) -> CommandError {
         let operator = self.operator_of(&release.spec.proxy_class, fleet_namespace).await;
         let (name, namespace) = (release.name_any(), release.namespace().unwrap_or_default());
-        Failure::new(format!("nobody has answered {request} for {namespace}/{name} within {timeout:?}"))
+        CommandError::new(format!("nobody has answered {request} for {namespace}/{name} within {timeout:?}"))
             .advise(format!(
                 "{operator}\n  The request stays and counts once it is seen. To take it back: \
              kubectl annotate grayrelease -n {namespace} {name} {REQUEST_ANNOTATION}-"

@@ -6,22 +6,22 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use halftone_api::GrayRelease;
-use halftone_routing::config::arm::Arm;
-use halftone_routing::report::{Charge, Outcome};
+use halftone_routing::document::arm::Arm;
+use halftone_routing::report::{Fault, Outcome};
 use kube::ResourceExt;
 use tokio::time::Instant;
 
-use super::Cluster;
-use super::proxies::Proxy;
+use super::ClusterClient;
+use super::proxies::ProxyStatus;
 use crate::engine::traffic::ArmFigures;
-use crate::status::Traffic;
+use crate::status::RecentTraffic;
 
 /// Between the two readings: long enough for figures, short enough for who waits.
 const BETWEEN: Duration = Duration::from_secs(2);
 /// A proxy answers in milliseconds, and a network policy may drop the question.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(3);
 
-impl Cluster {
+impl ClusterClient {
     /// What both arms of a release do, over the next two seconds.
     ///
     /// # Errors
@@ -30,12 +30,12 @@ impl Cluster {
         &self,
         release: &GrayRelease,
         fleet_namespace: Option<&str>,
-    ) -> Result<Traffic, String> {
+    ) -> Result<RecentTraffic, String> {
         let applied = self.applied(release, fleet_namespace).await.map_err(|failure| failure.to_string())?;
         let class = &release.spec.proxy_class;
         let proxies =
             self.proxies_of(class, &applied.namespace).await.map_err(|failure| failure.to_string())?;
-        let ready: Vec<&Proxy> = proxies.iter().filter(|proxy| proxy.ready).collect();
+        let ready: Vec<&ProxyStatus> = proxies.iter().filter(|proxy| proxy.ready).collect();
         if ready.is_empty() {
             return Err(format!("no proxy of class {class} is ready in namespace {}", applied.namespace));
         }
@@ -46,17 +46,21 @@ impl Cluster {
         Ok(traffic(&before, &after, began.elapsed().as_secs_f64()))
     }
 
-    async fn counted(&self, release: &GrayRelease, proxies: &[&Proxy]) -> Result<Counted, String> {
+    async fn counted(
+        &self,
+        release: &GrayRelease,
+        proxies: &[&ProxyStatus],
+    ) -> Result<ReleaseCounters, String> {
         let pages = join_all(proxies.iter().map(|proxy| self.metrics(proxy))).await;
         let (namespace, name) = (release.namespace().unwrap_or_default(), release.name_any());
-        let mut all = Counted::default();
+        let mut all = ReleaseCounters::default();
         for page in pages {
             all.add(&page?, &namespace, &name);
         }
         Ok(all)
     }
 
-    async fn metrics(&self, proxy: &Proxy) -> Result<String, String> {
+    async fn metrics(&self, proxy: &ProxyStatus) -> Result<String, String> {
         let path = proxy.page("metrics");
         let request = hyper::Request::get(&path).body(Vec::new()).map_err(|error| error.to_string())?;
         let advice =
@@ -73,7 +77,7 @@ impl Cluster {
 
 /// Counters of one release, summed over its proxies.
 #[derive(Debug, Default)]
-struct Counted {
+struct ReleaseCounters {
     arms: [ArmCounters; 2],
 }
 
@@ -84,7 +88,7 @@ struct ArmCounters {
     buckets: BTreeMap<u64, f64>,
 }
 
-impl Counted {
+impl ReleaseCounters {
     /// Adds a page of metrics.
     fn add(&mut self, page: &str, namespace: &str, name: &str) {
         for (metric, labels, value) in page.lines().filter_map(sample) {
@@ -119,10 +123,10 @@ fn bound(text: &str) -> Option<u64> {
     text.parse::<f64>().ok().map(|seconds| (seconds * 1e6).round() as u64)
 }
 
-type Sample<'a> = (&'a str, Vec<(&'a str, &'a str)>, f64);
+type MetricSample<'a> = (&'a str, Vec<(&'a str, &'a str)>, f64);
 
 /// `NAME{LABEL="VALUE",…} NUMBER`. The values that count here need no escapes.
-fn sample(line: &str) -> Option<Sample<'_>> {
+fn sample(line: &str) -> Option<MetricSample<'_>> {
     let (name, rest) = line.split_once('{')?;
     let (labels, value) = rest.split_once("} ")?;
     let labels = labels.split("\",").filter_map(|part| part.trim_end_matches('"').split_once("=\""));
@@ -131,9 +135,9 @@ fn sample(line: &str) -> Option<Sample<'_>> {
 }
 
 /// What was counted between two readings.
-fn traffic(before: &Counted, after: &Counted, seconds: f64) -> Traffic {
+fn traffic(before: &ReleaseCounters, after: &ReleaseCounters, seconds: f64) -> RecentTraffic {
     let figures = |arm: Arm| figures(&before.arms[arm as usize], &after.arms[arm as usize], seconds);
-    Traffic { seconds, stable: figures(Arm::Stable), gray: figures(Arm::Gray) }
+    RecentTraffic { seconds, stable: figures(Arm::Stable), gray: figures(Arm::Gray) }
 }
 
 fn figures(before: &ArmCounters, after: &ArmCounters, seconds: f64) -> ArmFigures {
@@ -144,10 +148,10 @@ fn figures(before: &ArmCounters, after: &ArmCounters, seconds: f64) -> ArmFigure
         let charge =
             Outcome::ALL.iter().find(|outcome| outcome.name() == cause).map(|outcome| outcome.charge());
         requests += added;
-        if charge != Some(Charge::Nobody) {
+        if charge != Some(Fault::Nobody) {
             charged += added;
         }
-        if charge == Some(Charge::Error) {
+        if charge == Some(Fault::Error) {
             errors += added;
         }
     }
@@ -176,7 +180,7 @@ fn figures(before: &ArmCounters, after: &ArmCounters, seconds: f64) -> ArmFigure
 mod tests {
     use super::*;
 
-    fn page(good: u32, bad: u32, quick: u32) -> Counted {
+    fn page(good: u32, bad: u32, quick: u32) -> ReleaseCounters {
         let labels = "namespace=\"shop\",release=\"checkout\",arm=\"gray\"";
         let all = good + bad;
         let text = format!(
@@ -190,7 +194,7 @@ mod tests {
              halftone_request_latency_seconds_bucket{{{labels},le=\"+Inf\"}} {all}\n\
              halftone_request_outcomes_total{{namespace=\"shop\",release=\"other\",arm=\"gray\",cause=\"2xx\"}} 900\n"
         );
-        let mut counted = Counted::default();
+        let mut counted = ReleaseCounters::default();
         counted.add(&text, "shop", "checkout");
         counted
     }

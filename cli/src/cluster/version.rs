@@ -9,20 +9,22 @@ use kube::ResourceExt;
 use kube::api::ListParams;
 use serde::Serialize;
 
-use super::{Cluster, Scope, block_on};
-use crate::args::{Place, VersionArguments};
-use crate::here;
-use crate::output::{self, Failure};
+use super::{ClusterClient, NamespaceScope, block_on};
+use crate::args::{CommandTarget, VersionArguments};
+use crate::local_run;
+use crate::output::{self, CommandError};
 
 const CLIENT: &str = env!("CARGO_PKG_VERSION");
 const VERSION_LABEL: &str = "app.kubernetes.io/version";
 
 /// Runs the command. What is no cluster, or may not be seen, leaves the version of this program.
-pub(crate) fn run(arguments: &VersionArguments) -> Result<ExitCode, Failure> {
-    let versions = match here::place(&arguments.running, false) {
-        Place::Local(state) => Versions { run: Some(here::applied(&state)?.version), ..Versions::client() },
-        Place::Cluster { .. } if arguments.client => Versions::client(),
-        Place::Cluster { looked_here } => block_on(of_cluster(arguments, looked_here))?,
+pub(crate) fn run(arguments: &VersionArguments) -> Result<ExitCode, CommandError> {
+    let versions = match local_run::place(&arguments.running, false) {
+        CommandTarget::Local(state) => {
+            Versions { run: Some(local_run::applied(&state)?.version), ..Versions::client() }
+        }
+        CommandTarget::Cluster { .. } if arguments.client => Versions::client(),
+        CommandTarget::Cluster { looked_here } => block_on(of_cluster(arguments, looked_here))?,
     };
     let mut out = output::stdout();
     match arguments.printed.is_data() {
@@ -33,25 +35,30 @@ pub(crate) fn run(arguments: &VersionArguments) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-async fn of_cluster(arguments: &VersionArguments, looked_here: bool) -> Result<Versions, Failure> {
+async fn of_cluster(arguments: &VersionArguments, looked_here: bool) -> Result<Versions, CommandError> {
     let seen = async {
-        let cluster = Cluster::connect(&arguments.running.cluster, looked_here).await?;
-        let scope = arguments.fleet.fleet_namespace.as_deref().map_or(Scope::All, Scope::Namespace);
+        let cluster = ClusterClient::connect(&arguments.running.cluster, looked_here).await?;
+        let scope =
+            arguments.fleet.fleet_namespace.as_deref().map_or(NamespaceScope::All, NamespaceScope::Namespace);
         let operators = cluster.versions(scope, "halftone-operator").await?;
         Ok((operators, cluster.versions(scope, "halftone-proxy").await?))
     };
     Ok(match seen.await {
         Ok((operators, proxies)) => Versions { operators, proxies, ..Versions::client() }.compared(),
         Err(failure) => {
-            let failure: Failure = failure;
+            let failure: CommandError = failure;
             Versions { problem: Some(failure.to_string()), ..Versions::client() }
         }
     })
 }
 
-impl Cluster {
+impl ClusterClient {
     /// How many pods of a part there are of each version.
-    async fn versions(&self, scope: Scope<'_>, part: &str) -> Result<BTreeMap<String, usize>, Failure> {
+    async fn versions(
+        &self,
+        scope: NamespaceScope<'_>,
+        part: &str,
+    ) -> Result<BTreeMap<String, usize>, CommandError> {
         let selector = ListParams::default().labels(&format!("app.kubernetes.io/name={part}"));
         let mut versions = BTreeMap::new();
         for pod in self.list::<Pod>(scope, &selector).await? {

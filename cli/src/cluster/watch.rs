@@ -16,14 +16,14 @@ use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Resource, ResourceExt};
 use tokio::time::Instant;
 
-use super::events::{Line, about};
-use super::failure::Doing;
-use super::{Cluster, Name, Scope, read};
+use super::api_error::ApiOperation;
+use super::events::{EventRow, about};
+use super::{ClusterClient, NamespaceScope, ReleaseName, read};
 use crate::args::WatchArguments;
-use crate::course::{Course, End};
+use crate::attention::{AttentionLevel, WatchEnd};
 use crate::interrupt::or_interrupted;
-use crate::output::Failure;
-use crate::status::{Unreadable, shown};
+use crate::output::CommandError;
+use crate::status::{UnreadableRelease, shown};
 use crate::summary::name_of;
 use crate::view::View;
 
@@ -37,12 +37,15 @@ const GRACE: Duration = Duration::from_secs(1);
 ///
 /// # Errors
 /// There is no such release, or the API server says no.
-pub(crate) async fn watch(cluster: &Cluster, arguments: &WatchArguments) -> Result<ExitCode, Failure> {
+pub(crate) async fn watch(
+    cluster: &ClusterClient,
+    arguments: &WatchArguments,
+) -> Result<ExitCode, CommandError> {
     let which = &arguments.which;
-    let name = which.name.as_deref().map(Name::read);
+    let name = which.name.as_deref().map(ReleaseName::read);
     let namespace = name.as_ref().and_then(|name| name.namespace).unwrap_or(cluster.namespace());
     let in_all = which.all_namespaces && name.as_ref().is_none_or(|name| name.namespace.is_none());
-    let scope = if in_all { Scope::All } else { Scope::Namespace(namespace) };
+    let scope = if in_all { NamespaceScope::All } else { NamespaceScope::Namespace(namespace) };
     // An error is told at once, not tried again and again.
     let only = match name.as_ref().map(|name| name.name) {
         Some(name) if !in_all => {
@@ -55,19 +58,19 @@ pub(crate) async fn watch(cluster: &Cluster, arguments: &WatchArguments) -> Resu
             None
         }
     };
-    let mut watch = Watch::new(arguments, only.is_some() && !arguments.follow);
+    let mut watch = WatchSession::new(arguments, only.is_some() && !arguments.follow);
     let ended = or_interrupted(follow(cluster, scope, only, which.selector.as_deref(), &mut watch)).await;
     watch.view.ended();
     ended
 }
 
 async fn follow(
-    cluster: &Cluster,
-    scope: Scope<'_>,
+    cluster: &ClusterClient,
+    scope: NamespaceScope<'_>,
     name: Option<&str>,
     labels: Option<&str>,
-    watch: &mut Watch,
-) -> Result<ExitCode, Failure> {
+    watch: &mut WatchSession,
+) -> Result<ExitCode, CommandError> {
     let only = watcher::Config {
         field_selector: name.map(|name| format!("metadata.name={name}")),
         label_selector: labels.map(str::to_owned),
@@ -103,11 +106,11 @@ async fn follow(
     }
 }
 
-struct Watch {
+struct WatchSession {
     view: View,
     releases: BTreeMap<String, GrayRelease>,
     /// Those that this version cannot read, as they were told.
-    unreadable: BTreeMap<String, Unreadable>,
+    unreadable: BTreeMap<String, UnreadableRelease>,
     /// Those that a new list has not named yet.
     unseen: BTreeSet<String>,
     since: Timestamp,
@@ -116,10 +119,10 @@ struct Watch {
     ends: bool,
     /// The version whose end it is.
     gray: Option<String>,
-    end: Option<(End, Instant)>,
+    end: Option<(WatchEnd, Instant)>,
 }
 
-impl Watch {
+impl WatchSession {
     fn new(arguments: &WatchArguments, ends: bool) -> Self {
         Self {
             view: View::new(arguments.json),
@@ -134,7 +137,7 @@ impl Watch {
         }
     }
 
-    fn changed(&mut self, change: watcher::Event<DeserializeGuard<GrayRelease>>) -> Result<(), Failure> {
+    fn changed(&mut self, change: watcher::Event<DeserializeGuard<GrayRelease>>) -> Result<(), CommandError> {
         if std::mem::take(&mut self.away) {
             self.view.say("the API server answers again");
         }
@@ -162,13 +165,13 @@ impl Watch {
         self.unreadable.remove(&name);
         self.view.show(&shown(&release), false, Now::at(Timestamp::now()));
         if self.ends {
-            let ended = End::of(&release, self.gray.as_deref());
+            let ended = WatchEnd::of(&release, self.gray.as_deref());
             self.end = ended.map(|end| (end, self.end.map_or_else(|| Instant::now() + GRACE, |(_, at)| at)));
         }
         self.releases.insert(name, release);
     }
 
-    fn cannot_read(&mut self, object: Unreadable) {
+    fn cannot_read(&mut self, object: UnreadableRelease) {
         let name = object.full_name();
         self.unseen.remove(&name);
         if self.unreadable.get(&name) != Some(&object) {
@@ -177,16 +180,20 @@ impl Watch {
         self.unreadable.insert(name, object);
     }
 
-    fn gone(&mut self, name: &str) -> Result<(), Failure> {
+    fn gone(&mut self, name: &str) -> Result<(), CommandError> {
         self.releases.remove(name);
         self.unreadable.remove(name);
         self.view.gone(name, "deleted");
-        if self.ends { Err(Failure::new(format!("{name} was deleted before it was done"))) } else { Ok(()) }
+        if self.ends {
+            Err(CommandError::new(format!("{name} was deleted before it was done")))
+        } else {
+            Ok(())
+        }
     }
 
     fn happened(&mut self, change: watcher::Event<Event>) {
         let (watcher::Event::Apply(event) | watcher::Event::InitApply(event)) = change else { return };
-        let line = Line::of(&event);
+        let line = EventRow::of(&event);
         // What happened before is what `halftone events` is for.
         if let (Some(release), Some(at)) = (self.releases.get(&line.release), line.time())
             && at >= self.since
@@ -198,7 +205,7 @@ impl Watch {
     fn again(&mut self) {
         let now = Now::at(Timestamp::now());
         let moves = |release: &&GrayRelease| {
-            release.status.as_ref().is_some_and(|status| Course::of(status) == Course::Moving)
+            release.status.as_ref().is_some_and(|status| AttentionLevel::of(status) == AttentionLevel::Moving)
         };
         self.releases.values().filter(moves).for_each(|release| self.view.show(&shown(release), true, now));
     }
@@ -214,9 +221,9 @@ fn full(object: &DeserializeGuard<GrayRelease>) -> String {
     format!("{}/{}", object.namespace().unwrap_or_default(), object.name_any())
 }
 
-impl Cluster {
+impl ClusterClient {
     /// A watch's error that trying again does not mend.
-    pub(super) fn fatal<K>(&self, error: watcher::Error, scope: Scope<'_>) -> Option<Failure>
+    pub(super) fn fatal<K>(&self, error: watcher::Error, scope: NamespaceScope<'_>) -> Option<CommandError>
     where
         K: Resource<DynamicType = ()> + Debug,
     {
@@ -231,6 +238,6 @@ impl Cluster {
             kube::Error::Auth(_) | kube::Error::SerdeError(_) => true,
             _ => false,
         };
-        lasting.then(|| self.failed(&error, &Doing::watching::<K>(scope)))
+        lasting.then(|| self.failed(&error, &ApiOperation::watching::<K>(scope)))
     }
 }

@@ -16,14 +16,14 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::AbortHandle;
 
 use super::not_set_up;
-use crate::output::Failure;
+use crate::output::CommandError;
 
 /// How much longer a slow answer takes.
 const SLOWER: Duration = Duration::from_millis(400);
 
 /// What can go wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Fault {
+pub(super) enum DemoFault {
     /// Every other answer is a 500.
     Errors,
     /// Every answer is late.
@@ -32,7 +32,7 @@ pub(super) enum Fault {
 
 /// A running version. It ends when this is dropped.
 #[derive(Debug)]
-pub(super) struct Service {
+pub(super) struct DemoService {
     address: SocketAddr,
     behaviour: Arc<Behaviour>,
     accepting: AbortHandle,
@@ -45,14 +45,14 @@ struct Behaviour {
     answered: AtomicU64,
 }
 
-impl Drop for Service {
+impl Drop for DemoService {
     fn drop(&mut self) {
         self.accepting.abort();
     }
 }
 
-impl Service {
-    pub(super) async fn start(latency: Duration) -> Result<Self, Failure> {
+impl DemoService {
+    pub(super) async fn start(latency: Duration) -> Result<Self, CommandError> {
         let failed = |error: io::Error| not_set_up(&"a port of 127.0.0.1", &error);
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
@@ -65,10 +65,10 @@ impl Service {
         self.address
     }
 
-    pub(super) fn breaks(&self, fault: Fault) {
+    pub(super) fn breaks(&self, fault: DemoFault) {
         let fault = match fault {
-            Fault::Errors => 1,
-            Fault::Slow => 2,
+            DemoFault::Errors => 1,
+            DemoFault::Slow => 2,
         };
         self.behaviour.fault.store(fault, Relaxed);
     }

@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::service::Fault;
+use super::service::DemoFault;
 
 const USERS: usize = 1000;
 /// Connections, each of which carries the requests of `USERS / CONNECTIONS` users in turn.
@@ -27,24 +27,24 @@ const LATE: Duration = Duration::from_millis(250);
 
 /// Users who come and go on asking until they leave.
 #[derive(Debug)]
-pub(super) struct Users {
-    tally: Arc<Mutex<Tally>>,
+pub(super) struct DemoUsers {
+    tally: Arc<Mutex<UserTally>>,
     stop: watch::Sender<bool>,
     connections: JoinSet<()>,
 }
 
 /// What users suffered.
 #[derive(Debug, Default)]
-struct Tally {
+struct UserTally {
     /// Latency counts only where slowness is the fault: this machine may be slow by itself.
-    fault: Option<Fault>,
+    fault: Option<DemoFault>,
     requests: u64,
     users: BTreeSet<usize>,
 }
 
-impl Users {
+impl DemoUsers {
     pub(super) fn arrive(proxy: SocketAddr) -> Self {
-        let tally = Arc::new(Mutex::new(Tally::default()));
+        let tally = Arc::new(Mutex::new(UserTally::default()));
         let (stop, stopped) = watch::channel(false);
         let mut connections = JoinSet::new();
         for number in 0..CONNECTIONS {
@@ -54,7 +54,7 @@ impl Users {
     }
 
     /// Says what is going to be wrong.
-    pub(super) fn watch_for(&self, fault: Fault) {
+    pub(super) fn watch_for(&self, fault: DemoFault) {
         lock(&self.tally).fault = Some(fault);
     }
 
@@ -70,11 +70,16 @@ impl Users {
     }
 }
 
-fn lock(tally: &Mutex<Tally>) -> std::sync::MutexGuard<'_, Tally> {
+fn lock(tally: &Mutex<UserTally>) -> std::sync::MutexGuard<'_, UserTally> {
     tally.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-async fn ask(number: usize, proxy: SocketAddr, tally: Arc<Mutex<Tally>>, mut stopped: watch::Receiver<bool>) {
+async fn ask(
+    number: usize,
+    proxy: SocketAddr,
+    tally: Arc<Mutex<UserTally>>,
+    mut stopped: watch::Receiver<bool>,
+) {
     // Spread over the pace, so that they do not all come at once.
     let mut due = Instant::now() + PACE.mul_f64(number as f64 / CONNECTIONS as f64);
     let mut connection = None;
@@ -89,7 +94,7 @@ async fn ask(number: usize, proxy: SocketAddr, tally: Arc<Mutex<Tally>>, mut sto
         let status = request(&mut connection, proxy, user).await;
         let good = status.is_some_and(|status| status.is_success());
         let mut tally = lock(&tally);
-        let late = tally.fault == Some(Fault::Slow) && began.elapsed() > LATE;
+        let late = tally.fault == Some(DemoFault::Slow) && began.elapsed() > LATE;
         if !good || late {
             tally.requests += 1;
             tally.users.insert(user);

@@ -3,18 +3,18 @@
 
 use halftone_api::Obstacle;
 use halftone_api::Plan;
-use halftone_api::claims::shadow::{Wider, shadowed};
+use halftone_api::claims::shadow::{ClaimedPlaces, shadowed};
 use halftone_api::claims::{self, Claimant};
 use halftone_rollout::observation::Observation;
 
-use super::release::Release;
-use crate::fleet::Fleet;
+use super::release::LocalRelease;
+use crate::fleet::LocalFleet;
 
 /// Refuses in what was `seen` of each release those that claim what another one has, or a part of what one of another
 /// namespace has.
 pub(super) fn refuse<'a>(
-    releases: impl Iterator<Item = &'a Release> + Clone,
-    fleet: &Fleet,
+    releases: impl Iterator<Item = &'a LocalRelease> + Clone,
+    fleet: &LocalFleet,
     seen: &mut [Observation],
 ) {
     let shadows = shadows(&claimants(releases.clone(), seen), fleet);
@@ -26,7 +26,10 @@ pub(super) fn refuse<'a>(
     take(seen, conflicts.collect());
 }
 
-fn claimants<'a>(releases: impl Iterator<Item = &'a Release>, seen: &[Observation]) -> Vec<Claimant<'a>> {
+fn claimants<'a>(
+    releases: impl Iterator<Item = &'a LocalRelease>,
+    seen: &[Observation],
+) -> Vec<Claimant<'a>> {
     releases.zip(seen).map(|(release, seen)| release.claimant(seen)).collect()
 }
 
@@ -38,19 +41,19 @@ fn take(seen: &mut [Observation], found: Vec<Option<Obstacle>>) {
 
 /// What lies inside a place of another namespace. All files are known at once, so of several that begin together those
 /// that nothing else refuses count as if they served already.
-fn shadows(claimants: &[Claimant<'_>], fleet: &Fleet) -> Vec<Option<Obstacle>> {
+fn shadows(claimants: &[Claimant<'_>], fleet: &LocalFleet) -> Vec<Option<Obstacle>> {
     let settled = claims::settle(claimants);
-    let wider: Vec<Wider<'_>> = claimants
+    let wider: Vec<ClaimedPlaces<'_>> = claimants
         .iter()
         .zip(settled)
         .filter_map(|(claimant, conflict)| match claimant.live {
-            Some(live) => Wider::serving(live),
-            None => claimant.wanted.filter(|_| conflict.is_none()).map(Wider::wanted),
+            Some(live) => ClaimedPlaces::serving(live),
+            None => claimant.wanted.filter(|_| conflict.is_none()).map(ClaimedPlaces::wanted),
         })
         .collect();
     let obstacle = |claimant: &Claimant<'_>| {
         let plan: &Plan = claimant.wanted?;
-        let named = |(host, path): claims::Place<'_>| fleet.names(plan, host, path);
+        let named = |(host, path): claims::HostPath<'_>| fleet.names(plan, host, path);
         shadowed(plan, claimant.live, &wider, named).map(|shadow| shadow.obstacle())
     };
     claimants.iter().map(obstacle).collect()
@@ -65,25 +68,26 @@ mod tests {
     use super::*;
 
     /// `NAMESPACE/NAME HOST`
-    fn release(text: &str) -> Release {
+    fn release(text: &str) -> LocalRelease {
         let (name, host) = text.split_once(' ').unwrap();
         let (namespace, name) = name.split_once('/').unwrap();
         let text = format!(
             "{{apiVersion: halftone.dev/v1alpha1, kind: GrayRelease, metadata: {{name: {name}, namespace: {namespace}}},\n\
              spec: {{hosts: ['{host}'], stable: {{addresses: ['127.0.0.1:1'], version: v1}}}}}}"
         );
-        Release::new(
+        LocalRelease::new(
             &manifest::read("f.yaml", &text).manifests[0].release,
             Now::at(jiff::Timestamp::UNIX_EPOCH),
         )
     }
 
-    fn fleet(allowed: &str) -> Fleet {
+    fn fleet(allowed: &str) -> LocalFleet {
         let text = format!("fleets: [{{class: default, allowAll: true, allowed: {allowed}}}]");
-        Fleet::new(&"default".parse().unwrap(), FleetDeclarations::read("fleet.yaml", &text).ok()).unwrap()
+        LocalFleet::new(&"default".parse().unwrap(), FleetDeclarations::read("fleet.yaml", &text).ok())
+            .unwrap()
     }
 
-    fn refused(releases: &[Release], fleet: &Fleet) -> Vec<Option<String>> {
+    fn refused(releases: &[LocalRelease], fleet: &LocalFleet) -> Vec<Option<String>> {
         let mut seen: Vec<Observation> = releases.iter().map(|_| Observation::default()).collect();
         refuse(releases.iter(), fleet, &mut seen);
         seen.into_iter().map(|seen| seen.refusal.map(|refusal| refusal.reason)).collect()

@@ -1,7 +1,7 @@
 //! From the text of a file to releases that this machine can serve.
 
 use halftone_api::manifest::{self, Manifest};
-use halftone_routing::config::arm::{ArmConfig, Backend};
+use halftone_routing::document::arm::{ArmConfig, Backend};
 
 use crate::fleet::placed;
 

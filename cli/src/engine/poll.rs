@@ -4,38 +4,38 @@ use std::time::Instant;
 
 use halftone_proxy::run::Proxy;
 use halftone_rollout::clock::Now;
-use halftone_rollout::observation::{Applied, Observation, ProxySeen, Round};
-use halftone_routing::config::arm::{ArmConfig, Backend};
+use halftone_rollout::observation::{DocumentVersion, Observation, ProxyObservation, Round};
+use halftone_routing::document::arm::{ArmConfig, Backend};
 use halftone_routing::report::TrafficReport;
 use halftone_routing::report::baseline::Delta;
 
-use super::probes::Probes;
-use super::release::Release;
+use super::prober::Prober;
+use super::release::LocalRelease;
 
 /// What one poll of the proxy said.
-pub(super) struct Poll {
+pub(super) struct ProxyPoll {
     pub(super) at: Instant,
     pub(super) report: TrafficReport,
     /// Its seconds, and what was counted in them.
     pub(super) round: Option<(f64, Delta)>,
 }
 
-impl Poll {
-    pub(super) fn seen(&self, release: &Release, polls: u32, now: Now) -> Observation {
+impl ProxyPoll {
+    pub(super) fn seen(&self, release: &LocalRelease, polls: u32, now: Now) -> Observation {
         let uid = release.uid();
         let applied = self.report.applied.iter().find(|applied| applied.uid == *uid);
         let rejected = self.report.rejected.iter().find(|rejected| rejected.uid.as_ref() == Some(uid));
-        let proxy = ProxySeen {
+        let proxy = ProxyObservation {
             name: self.report.instance.clone(),
             ready: true,
             polls,
             asked_at: Some(now.steady),
             applied: applied
-                .map(|found| Applied { revision: found.revision, checksum: found.checksum.clone() }),
+                .map(|found| DocumentVersion { revision: found.revision, checksum: found.checksum.clone() }),
             rejected: rejected.map(|found| format!("{}: {}", found.reason, found.message)),
             stale: self.report.stale,
             features: self.report.features.as_slice().into(),
-            ..ProxySeen::default()
+            ..ProxyObservation::default()
         };
         Observation {
             generation: release.generation(),
@@ -51,7 +51,7 @@ impl Poll {
         }
     }
 
-    pub(super) fn count(&self, release: &mut Release) {
+    pub(super) fn count(&self, release: &mut LocalRelease) {
         let Some((seconds, added)) = &self.round else { return };
         let uid = release.uid().clone();
         let added = added.iter().filter(|(key, _)| key.uid == uid);
@@ -61,7 +61,7 @@ impl Poll {
 
 /// How many endpoints pass their checks, and of stable arms how many take connections as well: nobody is sent back to a
 /// server that is not there. What no applied document names yet was never checked.
-pub(super) fn endpoints(proxy: &Proxy, probes: &Probes, release: &Release) -> Vec<(Backend, usize)> {
+pub(super) fn endpoints(proxy: &Proxy, probes: &Prober, release: &LocalRelease) -> Vec<(Backend, usize)> {
     let healthy = |arm: &ArmConfig| proxy.healthy_endpoints(&arm.upstream());
     let stable = release.stable_arms().map(|arm| {
         let ready = healthy(arm).unwrap_or(usize::MAX).min(probes.count(&arm.backend));

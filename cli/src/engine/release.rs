@@ -4,28 +4,28 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use halftone_api::Obstacle;
-use halftone_api::claims::{Claimant, Standing};
+use halftone_api::claims::{Claimant, ObjectPresence};
 use halftone_api::plan::local_uid;
 use halftone_api::spec::GrayReleaseSpec;
 use halftone_api::{GrayRelease, GrayReleaseStatus, Plan};
-use halftone_rollout::advance::{self, Turn};
+use halftone_rollout::advance::{self, AdvanceResult};
 use halftone_rollout::clock::Now;
+use halftone_rollout::command_request::REQUEST_ANNOTATION;
 use halftone_rollout::events::Event;
 use halftone_rollout::observation::Observation;
 use halftone_rollout::progress::Progress;
-use halftone_rollout::request::REQUEST_ANNOTATION;
 use halftone_rollout::withdraw;
-use halftone_routing::config::RoutingConfig;
-use halftone_routing::config::arm::{Arm, ArmConfig};
-use halftone_routing::config::names::{ObjectName, Uid};
+use halftone_routing::document::RoutingConfig;
+use halftone_routing::document::arm::{Arm, ArmConfig};
+use halftone_routing::document::names::{ObjectName, Uid};
 use halftone_routing::fleet::FleetConfig;
 use jiff::{RoundMode, Timestamp, TimestampRound, Unit};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::Measured;
-use super::past::Past;
-use super::state::Record;
-use super::traffic::Traffic;
+use super::MeasuredRelease;
+use super::event_log::EventLog;
+use super::state_directory::StateRecord;
+use super::traffic::TrafficWindow;
 use crate::summary::name_of;
 
 /// Figures alone are written this seldom.
@@ -36,7 +36,7 @@ const COMPLAINTS: Duration = Duration::from_secs(60);
 
 /// A release that this process looks after.
 #[derive(Debug)]
-pub(crate) struct Release {
+pub(crate) struct LocalRelease {
     name: String,
     uid: Uid,
     manifest: GrayRelease,
@@ -50,9 +50,9 @@ pub(crate) struct Release {
     told_gone: bool,
     /// The request in the manifest as it was last taken: one that stays in a file is asked once.
     asked_by_file: Option<String>,
-    pub(super) traffic: Traffic,
-    pub(super) past: Past,
-    written: Option<Written>,
+    pub(super) traffic: TrafficWindow,
+    pub(super) past: EventLog,
+    written: Option<PersistedStatus>,
     /// Why progress could not be written last, and when that was told.
     complaint: Option<(String, Instant)>,
     /// Why it is not known how far it was: it does not start, and what was kept of it stays as it is.
@@ -62,12 +62,12 @@ pub(crate) struct Release {
 }
 
 #[derive(Debug)]
-struct Written {
+struct PersistedStatus {
     status: GrayReleaseStatus,
     at: Instant,
 }
 
-impl Release {
+impl LocalRelease {
     /// A release that was never seen before.
     pub(super) fn new(manifest: &GrayRelease, now: Now) -> Self {
         let mut manifest = manifest.clone();
@@ -81,7 +81,7 @@ impl Release {
     }
 
     /// Goes on with what an earlier run has kept; also says what of it cannot be read.
-    pub(super) fn restore(record: Record, now: Now) -> (Self, Option<String>) {
+    pub(super) fn restore(record: StateRecord, now: Now) -> (Self, Option<String>) {
         let status = record.object.status.clone().unwrap_or_default();
         let accepted = record.accepted.as_ref().and_then(|spec| plan_of(&record.object, spec));
         let restored = match record.lost_status {
@@ -89,7 +89,7 @@ impl Release {
             None => Progress::restore(&status, accepted.clone(), now).map_err(|error| error.to_string()),
         };
         let (progress, written, lost) = match restored {
-            Ok(progress) => (progress, Some(Written { status, at: Instant::now() }), None),
+            Ok(progress) => (progress, Some(PersistedStatus { status, at: Instant::now() }), None),
             // Its document says where it stands.
             Err(why) => (Progress::salvage(&status, accepted, now), None, Some(why)),
         };
@@ -127,8 +127,8 @@ impl Release {
             gone_since: None,
             told_gone: false,
             asked_by_file: None,
-            traffic: Traffic::default(),
-            past: Past::default(),
+            traffic: TrafficWindow::default(),
+            past: EventLog::default(),
             written: None,
             complaint: None,
             unreadable: None,
@@ -156,7 +156,7 @@ impl Release {
     }
 
     /// The recent figures of both arms.
-    pub(crate) fn traffic(&self) -> &Traffic {
+    pub(crate) fn traffic(&self) -> &TrafficWindow {
         &self.traffic
     }
 
@@ -179,7 +179,7 @@ impl Release {
                 && !advance::is_held(plan, &self.progress, seen)
         };
         let wanted = self.plan().filter(takes_effect).map(Arc::as_ref);
-        let standing = if self.gone_since.is_some() { Standing::Gone } else { Standing::Here };
+        let standing = if self.gone_since.is_some() { ObjectPresence::Gone } else { ObjectPresence::Here };
         // All files are one person's: nothing is kept for a namespace.
         Claimant { wanted, live: self.document.as_deref(), standing, reserved: None }
     }
@@ -190,8 +190,8 @@ impl Release {
     }
 
     /// The same, with what its arms did in the last seconds.
-    pub(super) fn measured(&self) -> Measured {
-        Measured { release: self.object(), traffic: Arm::ALL.map(|arm| self.traffic.figures(arm)) }
+    pub(super) fn measured(&self) -> MeasuredRelease {
+        MeasuredRelease { release: self.object(), traffic: Arm::ALL.map(|arm| self.traffic.figures(arm)) }
     }
 
     /// Takes the manifest as it is written now.
@@ -242,7 +242,7 @@ impl Release {
     }
 
     /// What people are told of that, once.
-    pub(super) fn tell_gone(&mut self, withdraw_after: Duration) -> Option<Event> {
+    pub(super) fn emit_gone(&mut self, withdraw_after: Duration) -> Option<Event> {
         let news = self.document.is_some() && !std::mem::replace(&mut self.told_gone, true);
         news.then(|| withdraw::told(withdraw_after))
     }
@@ -262,8 +262,8 @@ impl Release {
         self.manifest.metadata.generation.unwrap_or_default()
     }
 
-    /// One turn. Nothing of it counts before it was taken by [`Release::take`].
-    pub(super) fn turn(&self, seen: &Observation, now: Now) -> Turn {
+    /// One turn. Nothing of it counts before it was taken by [`LocalRelease::take`].
+    pub(super) fn turn(&self, seen: &Observation, now: Now) -> AdvanceResult {
         match &self.wanted {
             Ok(plan) => advance::advance(plan, &self.progress, seen, now),
             Err(obstacle) => advance::refuse(obstacle, &self.progress, seen, now),
@@ -272,7 +272,7 @@ impl Release {
 
     /// The record that has to be on the disk before `turn` is acted on; none if a restart would go on the same way
     /// from the one that is there.
-    pub(super) fn record(&self, turn: &Turn) -> Option<Record> {
+    pub(super) fn record(&self, turn: &AdvanceResult) -> Option<StateRecord> {
         if self.is_unreadable() {
             return None;
         }
@@ -282,11 +282,11 @@ impl Release {
             written.status.without_figures() == status.without_figures()
                 && (written.at.elapsed() < FIGURES || written.status == status)
         });
-        if same && !self.is_news(turn) && self.accepted_by(turn) == self.accepted {
+        if same && !self.changes_document(turn) && self.accepted_by(turn) == self.accepted {
             return None;
         }
         let object = GrayRelease { status: Some(status), ..self.manifest.clone() };
-        Some(Record {
+        Some(StateRecord {
             object,
             accepted: self.accepted_by(turn),
             document,
@@ -296,7 +296,7 @@ impl Release {
     }
 
     /// The spec that is in effect after `turn`.
-    fn accepted_by(&self, turn: &Turn) -> Option<GrayReleaseSpec> {
+    fn accepted_by(&self, turn: &AdvanceResult) -> Option<GrayReleaseSpec> {
         let taken = self.plan().is_some_and(|plan| turn.takes(plan));
         if taken { Some(self.manifest.spec.clone()) } else { self.accepted.clone() }
     }
@@ -331,14 +331,14 @@ impl Release {
     }
 
     /// Whether `turn` wants another document live.
-    pub(super) fn is_news(&self, turn: &Turn) -> bool {
+    pub(super) fn changes_document(&self, turn: &AdvanceResult) -> bool {
         turn.routing.is_some() && turn.routing != self.document
     }
 
     /// The same for a release whose manifest is gone: what is left is its document.
-    pub(super) fn withdrawing(&self, document: Arc<RoutingConfig>) -> Record {
+    pub(super) fn withdrawing(&self, document: Arc<RoutingConfig>) -> StateRecord {
         let object = GrayRelease { status: None, ..self.manifest.clone() };
-        Record {
+        StateRecord {
             object,
             accepted: None,
             document: Some(document),
@@ -348,9 +348,9 @@ impl Release {
     }
 
     /// Makes `turn` what counts.
-    pub(super) fn take(&mut self, turn: Turn, written: bool) {
+    pub(super) fn take(&mut self, turn: AdvanceResult, written: bool) {
         if written {
-            self.written = Some(Written { status: turn.progress.status(), at: Instant::now() });
+            self.written = Some(PersistedStatus { status: turn.progress.status(), at: Instant::now() });
             self.complaint = None;
         }
         self.accepted = self.accepted_by(&turn);
@@ -384,7 +384,7 @@ mod tests {
         let text = include_str!("../../../examples/local/local.yaml");
         let reading = halftone_api::manifest::read("local.yaml", text);
         let now = Now::at("2026-11-21T10:00:59.9Z".parse().unwrap());
-        let release = Release::new(&reading.manifests[0].release, now);
+        let release = LocalRelease::new(&reading.manifests[0].release, now);
         let seen = release.plan().unwrap().object.created_at;
         assert_eq!(seen, "2026-11-21T10:00:59Z".parse().unwrap());
     }

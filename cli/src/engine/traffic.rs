@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use halftone_routing::config::arm::Arm;
+use halftone_routing::document::arm::Arm;
 use halftone_routing::report::Counts;
 use serde::{Deserialize, Serialize};
 
@@ -12,12 +12,12 @@ pub(crate) const WINDOW: Duration = Duration::from_secs(10);
 
 /// The polls of the last seconds.
 #[derive(Debug, Default)]
-pub(crate) struct Traffic {
-    polls: VecDeque<Poll>,
+pub(crate) struct TrafficWindow {
+    polls: VecDeque<TrafficSample>,
 }
 
 #[derive(Debug)]
-struct Poll {
+struct TrafficSample {
     at: Instant,
     seconds: f64,
     arms: [Counts; 2],
@@ -57,7 +57,7 @@ impl ArmFigures {
     }
 }
 
-impl Traffic {
+impl TrafficWindow {
     /// Takes what a poll has added.
     pub(crate) fn add<'a>(
         &mut self,
@@ -69,7 +69,7 @@ impl Traffic {
         for (arm, counts) in added {
             arms[arm as usize].merge(counts);
         }
-        self.polls.push_back(Poll { at, seconds, arms });
+        self.polls.push_back(TrafficSample { at, seconds, arms });
         while self.polls.front().is_some_and(|poll| at.duration_since(poll.at) >= WINDOW) {
             self.polls.pop_front();
         }

@@ -5,16 +5,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
-use halftone_routing::config::arm::{Arm, Backend};
+use halftone_routing::document::arm::{Arm, Backend};
 use halftone_routing::report::{Counts, Outcome};
 
-use super::probes::Probes;
-use super::release::Release;
+use super::prober::Prober;
+use super::release::LocalRelease;
 
 /// Tries the addresses of an arm whose requests `counts` failed to connect, and those known dead.
 pub(super) fn suspect<'a>(
-    probes: &mut Probes,
-    release: &Release,
+    probes: &mut Prober,
+    release: &LocalRelease,
     counts: impl Iterator<Item = (Arm, &'a Counts)>,
 ) {
     let failed: BTreeSet<Arm> = counts
@@ -35,7 +35,7 @@ pub(super) fn suspect<'a>(
 }
 
 /// Tries all addresses of a release, as at the start.
-pub(super) fn try_all(probes: &mut Probes, release: &Release) {
+pub(super) fn try_all(probes: &mut Prober, release: &LocalRelease) {
     for arm in Arm::ALL {
         addresses(release, arm).into_iter().for_each(|address| probes.try_now(address));
     }
@@ -44,8 +44,8 @@ pub(super) fn try_all(probes: &mut Probes, release: &Release) {
 /// What has changed since the last time, in the words of a person who looks after these releases. `stable` are all
 /// that a rollback may lead to, live or not.
 pub(super) fn news(
-    probes: &mut Probes,
-    releases: &BTreeMap<String, Release>,
+    probes: &mut Prober,
+    releases: &BTreeMap<String, LocalRelease>,
     stable: BTreeSet<SocketAddr>,
 ) -> Vec<String> {
     let live = releases.values().flat_map(|release| Arm::ALL.map(|arm| addresses(release, arm))).flatten();
@@ -58,7 +58,7 @@ pub(super) fn news(
 }
 
 /// The addresses of an arm as it is live.
-fn addresses(release: &Release, arm: Arm) -> Vec<SocketAddr> {
+fn addresses(release: &LocalRelease, arm: Arm) -> Vec<SocketAddr> {
     let arm = release.document.as_ref().and_then(|document| document.arms.get(arm));
     match arm.map(|arm| &arm.backend) {
         Some(Backend::Addresses(addresses)) => addresses.as_ref().to_vec(),
@@ -67,8 +67,8 @@ fn addresses(release: &Release, arm: Arm) -> Vec<SocketAddr> {
 }
 
 /// Which arm of which release has an address.
-fn whose(releases: &BTreeMap<String, Release>, address: SocketAddr) -> String {
-    let of = |release: &Release| {
+fn whose(releases: &BTreeMap<String, LocalRelease>, address: SocketAddr) -> String {
+    let of = |release: &LocalRelease| {
         let arm = Arm::ALL.into_iter().find(|arm| addresses(release, *arm).contains(&address))?;
         let version = &release.document.as_ref()?.arms.get(arm)?.version;
         Some(format!("{}: {} ({version}) at ", release.name(), arm.name()))

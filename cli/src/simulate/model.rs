@@ -5,18 +5,18 @@ use std::f64::consts::FRAC_1_SQRT_2;
 use std::time::Duration;
 
 use halftone_api::Plan;
-use halftone_api::limits::Limit;
+use halftone_api::health_limits::Limit;
 use halftone_api::spec::IncludedTraffic;
-use halftone_rollout::judge::{ArmBatch, Counts, LatencyCounts};
+use halftone_rollout::judge::{ArmBatch, LatencyCounts, RequestCounts};
 use halftone_rollout::observation::Round;
-use halftone_routing::config::identity::{IdentitySource, WhenMissing};
-use halftone_routing::config::units::{Ratio, ReleaseId, Stage};
+use halftone_routing::document::identity::{IdentitySource, WhenMissing};
+use halftone_routing::document::units::{Ratio, ReleaseId, Stage};
 use halftone_routing::histogram::Histogram;
 use rand::Rng;
 use rand_distr::{Binomial, Distribution, LogNormal, Poisson};
 
 use crate::args::SimulateArguments;
-use crate::output::Failure;
+use crate::output::CommandError;
 
 /// Stable's median latency in microseconds.
 const STABLE_MEDIAN: f64 = 20_000.0;
@@ -32,14 +32,14 @@ pub(crate) struct GrayLatency {
 
 impl GrayLatency {
     /// Reads `40ms` or `x2`.
-    pub(crate) fn parse(text: &str) -> Result<Self, Failure> {
+    pub(crate) fn parse(text: &str) -> Result<Self, CommandError> {
         let median = match text.strip_prefix('x') {
             Some(factor) => factor.parse().ok().map(|factor: f64| factor * STABLE_MEDIAN),
             None => halftone_api::duration::parse(text).map(|millis| millis.duration().as_secs_f64() * 1e6),
         };
         match median {
             Some(median) if median.is_finite() && median > 0.0 => Ok(Self { median }),
-            _ => Err(Failure::new(format!("--gray-latency {text} is neither a duration nor a factor"))
+            _ => Err(CommandError::new(format!("--gray-latency {text} is neither a duration nor a factor"))
                 .advise("write a median such as 40ms, or a factor of stable's such as x2")),
         }
     }
@@ -78,7 +78,7 @@ impl Model {
     /// end, the first gray request came; none before it.
     pub(crate) fn round(
         &self,
-        of: &Serving<'_>,
+        of: &ServingShare<'_>,
         seconds: f64,
         since_first: Option<f64>,
         rng: &mut impl Rng,
@@ -90,11 +90,11 @@ impl Model {
         let gray = binomial(split, of.ratio.fraction(), rng);
         let [gray, missing_gray] = [gray, missing_gray].map(|requests| {
             let errors = self.gray_errors(requests, seconds, since_first, rng);
-            Counts { requests, errors, client_errors: 0 }
+            RequestCounts { requests, errors, client_errors: 0 }
         });
         let [stable, missing_stable] = [split - gray.requests, missing_stable].map(|requests| {
             let errors = binomial(requests, self.stable_errors, rng);
-            Counts { requests, errors, client_errors: 0 }
+            RequestCounts { requests, errors, client_errors: 0 }
         });
         Round {
             seconds,
@@ -117,7 +117,7 @@ impl Model {
 }
 
 /// What the proxies serve while a poll goes by.
-pub(crate) struct Serving<'a> {
+pub(crate) struct ServingShare<'a> {
     pub(crate) plan: &'a Plan,
     pub(crate) release: ReleaseId,
     pub(crate) stage: Stage,
@@ -126,7 +126,7 @@ pub(crate) struct Serving<'a> {
     pub(crate) promoted: bool,
 }
 
-impl Serving<'_> {
+impl ServingShare<'_> {
     /// How many requests without a name of their own go to stable and to gray for it, and how many divide like all
     /// others: a generated cookie is an identity.
     fn missing(&self, anonymous: u64) -> [u64; 3] {
@@ -144,7 +144,13 @@ impl Serving<'_> {
 }
 
 /// What one arm did with its requests.
-fn arm(plan: &Plan, split: Counts, missing: Counts, median: f64, rng: &mut impl Rng) -> ArmBatch {
+fn arm(
+    plan: &Plan,
+    split: RequestCounts,
+    missing: RequestCounts,
+    median: f64,
+    rng: &mut impl Rng,
+) -> ArmBatch {
     let limits = plan.health.limits.iter().flat_map(|limits| &limits.limits);
     let mut judged = split;
     if plan.health.include.contains(&IncludedTraffic::Missing) {
@@ -209,7 +215,7 @@ mod tests {
         assert!(reading.is_sound(), "{:?}", reading.findings);
         let plan = &reading.manifests[0].plan;
         let (release, stage, ratio) = (plan.id, 1.try_into().unwrap(), plan.target());
-        Serving { plan, release, stage, ratio, promoted }.missing(100)
+        ServingShare { plan, release, stage, ratio, promoted }.missing(100)
     }
 
     #[test]

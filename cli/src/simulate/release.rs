@@ -9,14 +9,14 @@ use halftone_api::spec::Verdict;
 use halftone_api::spec::{LimitStatus, Phase};
 use halftone_rollout::advance::{self, BUSY};
 use halftone_rollout::clock::Now;
-use halftone_rollout::observation::{Applied, Observation, ProxySeen, Round};
-use halftone_rollout::progress::{Progress, State};
-use halftone_routing::config::{FEATURES, RoutingConfig};
+use halftone_rollout::observation::{DocumentVersion, Observation, ProxyObservation, Round};
+use halftone_rollout::progress::{Progress, RolloutState};
+use halftone_routing::document::{FEATURES, RoutingConfig};
 use jiff::Timestamp;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::model::{Model, Serving};
+use super::model::{Model, ServingShare};
 
 /// A release takes less than this, or it will never end: the longest hold and patience that can be written are far
 /// beyond any use.
@@ -24,7 +24,7 @@ const LONGEST: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// How a release ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Outcome {
+pub(crate) enum SimulationOutcome {
     /// At its target, and through the watch.
     Promoted,
     /// Back on stable; with `onFailure: Pause`, stopped by a failure.
@@ -35,8 +35,8 @@ pub(crate) enum Outcome {
 
 /// What became of one run.
 #[derive(Debug, Clone)]
-pub(crate) struct Ended {
-    pub(crate) outcome: Outcome,
+pub(crate) struct SimulationResult {
+    pub(crate) outcome: SimulationOutcome,
     /// From the fault, or without one from the first gray request, to the `Fail`.
     pub(crate) detection: Option<f64>,
     /// From the start to the promotion or the rollback, in seconds.
@@ -46,16 +46,16 @@ pub(crate) struct Ended {
 }
 
 /// Runs release `number` of a seed.
-pub(crate) fn run(plan: &Arc<Plan>, model: &Model, seed: u64, number: u64) -> Ended {
+pub(crate) fn run(plan: &Arc<Plan>, model: &Model, seed: u64, number: u64) -> SimulationResult {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     rng.set_stream(number);
-    let mut world = World::new(plan, model);
+    let mut world = SimulatedWorld::new(plan, model);
     loop {
         world.turn();
         if let Some(ended) = world.ended() {
             return ended;
         }
-        world.let_pass(BUSY, &mut rng);
+        world.run_traffic(BUSY, &mut rng);
     }
 }
 
@@ -68,7 +68,7 @@ fn broken(progress: &Progress) -> Option<String> {
     limits.into_iter().find(|limit| evidence(limit) == Some(most)).map(|limit| limit.name)
 }
 
-struct World<'a> {
+struct SimulatedWorld<'a> {
     plan: &'a Arc<Plan>,
     model: &'a Model,
     progress: Progress,
@@ -81,17 +81,17 @@ struct World<'a> {
     target_at: Option<f64>,
 }
 
-impl<'a> World<'a> {
+impl<'a> SimulatedWorld<'a> {
     fn new(plan: &'a Arc<Plan>, model: &'a Model) -> Self {
         let start = Timestamp::UNIX_EPOCH;
         let arms = std::iter::once(&plan.stable).chain(plan.gray.as_ref().map(|gray| &gray.arm));
-        let proxy = ProxySeen {
+        let proxy = ProxyObservation {
             name: "simulated".into(),
             ready: true,
             polls: u32::MAX,
             asked_at: Some(start),
             features: FEATURES.iter().map(ToString::to_string).collect(),
-            ..ProxySeen::default()
+            ..ProxyObservation::default()
         };
         let seen = Observation {
             generation: plan.generation,
@@ -136,7 +136,8 @@ impl<'a> World<'a> {
     fn serve(&mut self, document: Arc<RoutingConfig>) {
         let revision = document.revision;
         if self.seen.document.as_ref().is_none_or(|live| live.revision != revision) {
-            self.seen.proxies[0].applied = Some(Applied { revision, checksum: document.content_checksum() });
+            self.seen.proxies[0].applied =
+                Some(DocumentVersion { revision, checksum: document.content_checksum() });
             self.seen.highest_revision = revision.get();
             self.seen.document = Some(document);
         }
@@ -148,25 +149,30 @@ impl<'a> World<'a> {
             self.failed_at = Some(elapsed);
             self.limit = broken(&self.progress);
         }
-        let at_target = matches!(self.progress.state(), State::Promoted { .. } | State::TargetReached { .. });
+        let at_target = matches!(
+            self.progress.state(),
+            RolloutState::Promoted { .. } | RolloutState::TargetReached { .. }
+        );
         if at_target {
             self.target_at.get_or_insert(elapsed);
         }
     }
 
-    fn ended(&self) -> Option<Ended> {
+    fn ended(&self) -> Option<SimulationResult> {
         let now = self.now();
         let failed = self.failed_at.is_some();
         let outcome = match self.progress.state() {
-            State::RolledBack(_) => Outcome::RolledBack,
-            _ if failed && self.progress.phase() == Phase::Paused => Outcome::RolledBack,
-            State::Promoted { watch, .. } | State::TargetReached { watch, .. } if watch.is_over(now) => {
-                Outcome::Promoted
+            RolloutState::RolledBack(_) => SimulationOutcome::RolledBack,
+            _ if failed && self.progress.phase() == Phase::Paused => SimulationOutcome::RolledBack,
+            RolloutState::Promoted { watch, .. } | RolloutState::TargetReached { watch, .. }
+                if watch.is_over(now) =>
+            {
+                SimulationOutcome::Promoted
             }
-            State::Moving(moving) if moving.patience.is_some_and(|patience| patience.is_over(now)) => {
-                Outcome::Inconclusive
+            RolloutState::Moving(moving) if moving.patience.is_some_and(|patience| patience.is_over(now)) => {
+                SimulationOutcome::Inconclusive
             }
-            _ if self.elapsed > LONGEST => Outcome::Inconclusive,
+            _ if self.elapsed > LONGEST => SimulationOutcome::Inconclusive,
             _ => return None,
         };
         let detection = self
@@ -174,24 +180,24 @@ impl<'a> World<'a> {
             .zip(self.first_gray)
             .map(|(failed, first)| (failed - first - self.model.fault_after().as_secs_f64()).max(0.0));
         let duration = match outcome {
-            Outcome::Promoted => self.target_at,
-            Outcome::RolledBack => Some(self.elapsed.as_secs_f64()),
-            Outcome::Inconclusive => None,
+            SimulationOutcome::Promoted => self.target_at,
+            SimulationOutcome::RolledBack => Some(self.elapsed.as_secs_f64()),
+            SimulationOutcome::Inconclusive => None,
         };
-        Some(Ended { outcome, detection, duration, limit: self.limit.clone() })
+        Some(SimulationResult { outcome, detection, duration, limit: self.limit.clone() })
     }
 
     /// Lets traffic flow until the next poll.
-    fn let_pass(&mut self, time: Duration, rng: &mut ChaCha8Rng) {
+    fn run_traffic(&mut self, time: Duration, rng: &mut ChaCha8Rng) {
         let seconds = time.as_secs_f64();
         self.elapsed += time;
         let Some(document) = &self.seen.document else { return };
-        let serving = Serving {
+        let serving = ServingShare {
             plan: self.plan,
             release: document.release.id,
             stage: document.stage,
             ratio: document.ratio,
-            promoted: document.state == halftone_routing::config::State::Promoted,
+            promoted: document.state == halftone_routing::document::ReleaseState::Promoted,
         };
         let elapsed = self.elapsed.as_secs_f64();
         let since_first = self.first_gray.map(|first| elapsed - first);

@@ -7,9 +7,9 @@ use comfy_table::{Table, presets};
 use halftone_api::duration;
 use serde::Serialize;
 
-use super::release::{Ended, Outcome};
+use super::release::{SimulationOutcome, SimulationResult};
 use crate::args::SimulateArguments;
-use crate::output::Failure;
+use crate::output::CommandError;
 
 /// Width of the longest bar.
 const BAR: usize = 40;
@@ -19,7 +19,7 @@ const BARS: usize = 10;
 /// What `--json` prints.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Summary {
+pub(crate) struct SimulationSummary {
     runs: usize,
     promoted: usize,
     rolled_back: usize,
@@ -47,8 +47,8 @@ impl Percentiles {
     }
 }
 
-impl Summary {
-    pub(crate) fn of(ended: &[Ended]) -> Self {
+impl SimulationSummary {
+    pub(crate) fn of(ended: &[SimulationResult]) -> Self {
         let count = |outcome| ended.iter().filter(|run| run.outcome == outcome).count();
         let mut rolled_back_by = BTreeMap::new();
         for limit in ended.iter().filter_map(|run| run.limit.clone()) {
@@ -58,9 +58,9 @@ impl Summary {
         let mut durations: Vec<f64> = ended.iter().filter_map(|run| run.duration).collect();
         Self {
             runs: ended.len(),
-            promoted: count(Outcome::Promoted),
-            rolled_back: count(Outcome::RolledBack),
-            inconclusive: count(Outcome::Inconclusive),
+            promoted: count(SimulationOutcome::Promoted),
+            rolled_back: count(SimulationOutcome::RolledBack),
+            inconclusive: count(SimulationOutcome::Inconclusive),
             rolled_back_by,
             detection_seconds: Percentiles::of(&mut detections),
             duration_seconds: Percentiles::of(&mut durations),
@@ -69,7 +69,11 @@ impl Summary {
     }
 
     /// Tells a person.
-    pub(crate) fn tell(&self, out: &mut impl Write, arguments: &SimulateArguments) -> Result<(), Failure> {
+    pub(crate) fn tell(
+        &self,
+        out: &mut impl Write,
+        arguments: &SimulateArguments,
+    ) -> Result<(), CommandError> {
         let mut table = Table::new();
         table.load_style(presets::NOTHING);
         let share = |count: usize| format!("{:.2}%", count as f64 / self.runs.max(1) as f64 * 100.0);
@@ -108,7 +112,7 @@ impl Summary {
     }
 
     /// Bars of equal width in time, the last one open.
-    fn histogram(&self, out: &mut impl Write) -> Result<(), Failure> {
+    fn histogram(&self, out: &mut impl Write) -> Result<(), CommandError> {
         let Some(Percentiles { p99, .. }) = &self.detection_seconds else { return Ok(()) };
         let width = (p99 / BARS as f64).max(0.5);
         let mut bars = [0_usize; BARS + 1];

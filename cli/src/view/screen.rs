@@ -7,7 +7,7 @@ use std::io;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::wrap::wrap;
-use crate::course::Course;
+use crate::attention::AttentionLevel;
 
 /// Redraws per second at most.
 const REDRAWS: u8 = 4;
@@ -24,7 +24,7 @@ pub(super) struct Block {
     /// Its phase, by which it is counted where it does not fit.
     pub(super) phase: String,
     /// By which the blocks are put in order.
-    pub(super) course: Course,
+    pub(super) course: AttentionLevel,
 }
 
 /// A terminal with blocks at its end, and lines that move up above them.
@@ -110,23 +110,23 @@ fn count(phases: &BTreeMap<&str, usize>) -> String {
 mod tests {
     use super::*;
 
-    fn block(name: &str, course: Course) -> (String, Block) {
+    fn block(name: &str, course: AttentionLevel) -> (String, Block) {
         let text = format!("\n{name}\n  gray");
         (name.to_owned(), Block { text, phase: format!("{course:?}"), course })
     }
 
     #[test]
     fn releases_that_fit_are_drawn_in_their_order() {
-        let blocks = BTreeMap::from([block("a", Course::Moving), block("b", Course::Moving)]);
+        let blocks = BTreeMap::from([block("a", AttentionLevel::Moving), block("b", AttentionLevel::Moving)]);
         assert_eq!(compose(&blocks, 6, 80), "\na\n  gray\nb\n  gray");
     }
 
     #[test]
     fn what_does_not_fit_is_counted_and_who_wants_a_person_comes_first() {
         let course = |number| match number {
-            500 => Course::WantsYou,
-            499 => Course::Moving,
-            _ => Course::Settled,
+            500 => AttentionLevel::WantsYou,
+            499 => AttentionLevel::Moving,
+            _ => AttentionLevel::Settled,
         };
         let all = (0..1_000).map(|number| block(&format!("r{number:03}"), course(number)));
         let text = compose(&all.collect(), 8, 80);
@@ -137,6 +137,6 @@ mod tests {
 
     #[test]
     fn one_release_is_drawn_in_any_terminal() {
-        assert_eq!(compose(&BTreeMap::from([block("a", Course::Moving)]), 1, 80), "\na\n  gray");
+        assert_eq!(compose(&BTreeMap::from([block("a", AttentionLevel::Moving)]), 1, 80), "\na\n  gray");
     }
 }

@@ -11,19 +11,19 @@ use std::time::Duration;
 use assert_cmd::Command;
 use halftone_api::{GrayRelease, Plan};
 use halftone_rollout::{clock::Now, progress::Progress, routing_for::routing_for};
-use halftone_routing::config::{OperatorLostAction, RoutingConfig, State, rule::Target};
-use halftone_testkit::{ApiEndpoint, ApiServer, Fault};
+use halftone_routing::document::{OperatorLostAction, ReleaseState, RoutingConfig, rule::Target};
+use halftone_testkit::{ApiEndpoint, ApiServer, InjectedFault};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 const UID: &str = "5d9ec6f0-2a0e-4c53-9a3b-0f3c5f4f6a01";
 
-struct World {
+struct CliCluster {
     server: ApiEndpoint,
     dir: TempDir,
 }
 
-impl World {
+impl CliCluster {
     /// A cluster with one release, which an operator looks after.
     fn new() -> Self {
         let world = Self { server: ApiServer::new().listen(), dir: TempDir::new().unwrap() };
@@ -65,7 +65,8 @@ impl World {
         let start = Progress::new(Now::at("2026-11-21T09:00:00Z".parse().unwrap()));
         let plan = Plan::try_from(&release).unwrap();
         let mut document = routing_for(&plan, &start, serde_json::from_value(json!(14)).unwrap(), None);
-        (document.state, document.moving, document.ratio) = (State::Active, true, "10".parse().unwrap());
+        (document.state, document.moving, document.ratio) =
+            (ReleaseState::Active, true, "10".parse().unwrap());
         edit(&mut document);
         let object = json!({
             "apiVersion": "v1", "kind": "ConfigMap",
@@ -118,7 +119,7 @@ fn answers(result: &'static str) -> impl FnMut(Value) -> Option<Value> + Send + 
 
 #[test]
 fn status_get_and_history_tell_of_the_cluster() {
-    let world = World::new();
+    let world = CliCluster::new();
     assert!(world.told(&["status"]).contains("shop/checkout"));
     assert!(world.told(&["status", "checkout"]).contains("waits for proxy-2"));
     assert!(world.told(&["get", "-A"]).contains("10%"));
@@ -137,12 +138,12 @@ fn status_get_and_history_tell_of_the_cluster() {
 
 #[test]
 fn a_request_carries_token_and_version_and_ends_with_the_answer() {
-    let world = World::new();
+    let world = CliCluster::new();
     let mut conflicts = 2;
     world.server.faults(move |line| {
         let conflict = conflicts > 0 && line.starts_with("patch ");
         conflicts -= i32::from(conflict);
-        conflict.then_some(Fault::Conflict)
+        conflict.then_some(InjectedFault::Conflict)
     });
     assert_eq!(world.told(&["pause", "checkout"]), "shop/checkout: Done: so it is\n");
     let patches = world.server.patches();
@@ -175,7 +176,7 @@ fn lacking(names: &[&str]) -> Value {
 
 #[test]
 fn a_rollback_ends_once_every_proxy_has_it() {
-    let world = World::new();
+    let world = CliCluster::new();
     world.server.controller(programs());
     let (server, began) = (ApiServer::clone(&world.server), Arc::new(AtomicBool::new(false)));
     let acknowledges = Arc::clone(&began);
@@ -196,7 +197,7 @@ fn a_rollback_ends_once_every_proxy_has_it() {
 
 #[test]
 fn a_rollback_that_a_proxy_does_not_take_up_is_written_and_ends_with_3() {
-    let world = World::new();
+    let world = CliCluster::new();
     world.server.controller(|object| {
         let object = programs()(object)?;
         let mut lacking = lacking(&["proxy-2"]);
@@ -228,7 +229,7 @@ fn a_rollback_that_a_proxy_does_not_take_up_is_written_and_ends_with_3() {
 
 #[test]
 fn a_rollback_whose_document_may_not_be_written_says_why_and_ends_with_3() {
-    let world = World::new();
+    let world = CliCluster::new();
     world.server.controller(|object| {
         let mut object = programs()(object)?;
         object["status"]["conditions"] = json!([{
@@ -249,7 +250,7 @@ fn a_rollback_whose_document_may_not_be_written_says_why_and_ends_with_3() {
 
 #[test]
 fn a_class_is_handed_over_only_to_an_installation_whose_operator_is_there() {
-    let world = World::new();
+    let world = CliCluster::new();
     let settings = json!({"apiVersion": "v1", "kind": "ConfigMap",
         "metadata": {"namespace": "halftone", "name": "halftone-fleet-default",
             "annotations": {"halftone.dev/controller": "halftone/ours"}}});
@@ -282,7 +283,7 @@ fn a_class_is_handed_over_only_to_an_installation_whose_operator_is_there() {
 
 #[test]
 fn a_request_that_is_refused_ends_with_1() {
-    let world = World::new();
+    let world = CliCluster::new();
     world.server.controller(answers("Refused"));
     assert!(world.refused(&["promote", "checkout"]).contains("Refused: so it is"));
     assert!(world.refused(&["approve", "checkout", "--step", "2", "--json"]).contains("approve/2@t2"));
@@ -290,7 +291,7 @@ fn a_request_that_is_refused_ends_with_1() {
 
 #[test]
 fn a_request_that_waits_is_kept_except_for_pause_and_rollback() {
-    let world = World::new();
+    let world = CliCluster::new();
     let mut waits = release("checkout");
     waits["metadata"]["annotations"]["halftone.dev/request"] = json!("approve@t1");
     world.server.put("grayreleases", waits);
@@ -303,7 +304,7 @@ fn a_request_that_waits_is_kept_except_for_pause_and_rollback() {
 
 #[test]
 fn where_nobody_answers_the_lease_tells_whether_an_operator_lives() {
-    let world = World::new();
+    let world = CliCluster::new();
     world.server.controller(|_| None);
     world.server.put("leases", lease("2026-11-21T08:00:00.000000Z"));
     let told = world.refused(&["pause", "checkout", "--timeout", "300ms"]);
@@ -315,7 +316,7 @@ fn where_nobody_answers_the_lease_tells_whether_an_operator_lives() {
 
 #[test]
 fn config_shows_the_document_and_who_runs_it() {
-    let world = World::new();
+    let world = CliCluster::new();
     world.applied();
     world.server.put("pods", pod("proxy-1"));
     world.server.put("pods", pod("proxy-2"));
@@ -331,7 +332,7 @@ fn config_shows_the_document_and_who_runs_it() {
 
 #[test]
 fn config_diff_ends_with_1_where_spec_and_document_differ() {
-    let world = World::new();
+    let world = CliCluster::new();
     world.applied();
     assert!(world.told(&["config", "diff", "checkout"]).contains("what the spec asks for"));
     let mut edited = release("checkout");
@@ -346,7 +347,7 @@ fn config_diff_ends_with_1_where_spec_and_document_differ() {
 
 #[test]
 fn explain_from_the_cluster_decides_by_what_is_applied() {
-    let world = World::new();
+    let world = CliCluster::new();
     world.applied();
     let told = world.told(&["explain", "checkout", "--from-cluster", "--header", "X-User-Name: lin"]);
     assert!(told.contains("shop/checkout") && told.contains("as it stands now, at 10%"), "{told}");
@@ -359,7 +360,7 @@ fn explain_from_the_cluster_decides_by_what_is_applied() {
 #[test]
 fn while_no_operator_is_heard_the_commands_say_what_proxies_do() {
     const LOST: &str = "Proxies send everyone to stable";
-    let world = World::new();
+    let world = CliCluster::new();
     let heeds = |document: &mut RoutingConfig| document.on_operator_lost.action = OperatorLostAction::Stable;
     world.applied_with(heeds);
     let explain = |user: &str| -> Value {
@@ -408,7 +409,7 @@ fn while_no_operator_is_heard_the_commands_say_what_proxies_do() {
 
 #[test]
 fn events_are_told_oldest_first_and_followed() {
-    let world = World::new();
+    let world = CliCluster::new();
     let event = |name: &str, time: &str| {
         json!({"apiVersion": "v1", "kind": "Event",
             "metadata": {"namespace": "shop", "name": name, "uid": name}, "type": "Normal", "reason": "StepStarted",
@@ -430,7 +431,7 @@ fn events_are_told_oldest_first_and_followed() {
 
 #[test]
 fn watch_tells_every_change() {
-    let world = World::new();
+    let world = CliCluster::new();
     let mut follows = follow(&world, &["watch", "checkout", "--json"]);
     let mut lines = BufReader::new(follows.0.stdout.take().unwrap()).lines();
     let mut next = || serde_json::from_str::<Value>(&lines.next().unwrap().unwrap()).unwrap();
@@ -447,7 +448,7 @@ fn watch_tells_every_change() {
 
 #[test]
 fn watch_gives_up_when_it_is_told_to() {
-    let world = World::new();
+    let world = CliCluster::new();
     let told = world.command(&["watch", "checkout", "--timeout", "300ms"]).assert().code(3);
     let told = String::from_utf8_lossy(&told.get_output().stderr).into_owned();
     assert!(told.contains("checkout is not done within 300ms"), "{told}");
@@ -455,7 +456,7 @@ fn watch_gives_up_when_it_is_told_to() {
 
 #[test]
 fn a_watch_that_is_interrupted_says_so_by_its_exit_code() {
-    let world = World::new();
+    let world = CliCluster::new();
     for command in [&["watch", "checkout", "--json"][..], &["watch", "--json"], &["events", "checkout", "-f"]]
     {
         let event = json!({"apiVersion": "v1", "kind": "Event",
@@ -474,7 +475,7 @@ fn a_watch_that_is_interrupted_says_so_by_its_exit_code() {
 
 #[test]
 fn status_shows_what_both_arms_do_now_and_what_its_counts_leave_out() {
-    let world = World::new();
+    let world = CliCluster::new();
     world.applied();
     assert!(
         world
@@ -493,7 +494,7 @@ fn status_shows_what_both_arms_do_now_and_what_its_counts_leave_out() {
 
 #[test]
 fn a_release_that_cannot_be_read_hides_no_other() {
-    let world = World::new();
+    let world = CliCluster::new();
     let mut newer = release("newer");
     newer["spec"]["onUnavailable"] = json!("Elsewhere");
     world.server.put("grayreleases", newer);
@@ -516,7 +517,7 @@ fn a_release_that_cannot_be_read_hides_no_other() {
 
 #[test]
 fn a_status_that_nobody_keeps_is_told_to_be_old() {
-    let world = World::new();
+    let world = CliCluster::new();
     let told = |arguments: &[&str]| {
         let assert = world.command(arguments).assert().success();
         String::from_utf8(assert.get_output().stderr.clone()).unwrap()
@@ -531,7 +532,7 @@ fn a_status_that_nobody_keeps_is_told_to_be_old() {
 
 #[test]
 fn long_lists_are_asked_for_in_pages() {
-    let world = World::new();
+    let world = CliCluster::new();
     for number in 0..700 {
         world.server.put("grayreleases", release(&format!("r{number:03}")));
     }
@@ -541,9 +542,9 @@ fn long_lists_are_asked_for_in_pages() {
 }
 
 /// A command that goes on until its owner ends.
-struct Follows(Child);
+struct FollowingCommand(Child);
 
-impl Drop for Follows {
+impl Drop for FollowingCommand {
     fn drop(&mut self) {
         // It may have ended already.
         let _ = self.0.kill();
@@ -551,15 +552,15 @@ impl Drop for Follows {
     }
 }
 
-fn follow(world: &World, arguments: &[&str]) -> Follows {
+fn follow(world: &CliCluster, arguments: &[&str]) -> FollowingCommand {
     let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_halftone"));
     command.current_dir(&world.dir).env("KUBECONFIG", world.dir.path().join("config")).args(arguments);
-    Follows(command.stdout(Stdio::piped()).spawn().unwrap())
+    FollowingCommand(command.stdout(Stdio::piped()).spawn().unwrap())
 }
 
 #[test]
 fn what_is_missing_or_forbidden_is_told_with_what_to_do() {
-    let world = World::new();
+    let world = CliCluster::new();
     let told = world.refused(&["status", "chekout"]);
     assert!(told.contains("no GrayRelease chekout in namespace shop") && told.contains("checkout"), "{told}");
     world.server.forbid("list grayreleases *");
@@ -570,14 +571,15 @@ fn what_is_missing_or_forbidden_is_told_with_what_to_do() {
     world.told(&["config", "checkout", "--fleet-namespace", "halftone"]);
     world.server.forbid("patch grayreleases");
     assert!(world.refused(&["pause", "checkout"]).contains("may not patch grayreleases.halftone.dev"));
-    let no_definition = |line: &str| line.starts_with("list grayreleases/").then_some(Fault::UnknownResource);
+    let no_definition =
+        |line: &str| line.starts_with("list grayreleases/").then_some(InjectedFault::UnknownResource);
     world.server.faults(no_definition);
     assert!(world.refused(&["status"]).contains("halftone crd"));
 }
 
 #[test]
 fn without_run_and_without_cluster_both_are_named() {
-    let world = World::new();
+    let world = CliCluster::new();
     let told = |command: &mut Command| {
         let assert = command.assert().code(1);
         String::from_utf8(assert.get_output().stderr.clone()).unwrap()
@@ -596,7 +598,7 @@ fn without_run_and_without_cluster_both_are_named() {
 }
 
 /// What any API server has beside objects: a version, and the right to do everything.
-fn complete(world: &World) {
+fn complete(world: &CliCluster) {
     let version = json!({"major": "1", "minor": "33", "gitVersion": "v1.33.0", "gitCommit": "", "gitTreeState": "",
         "buildDate": "", "goVersion": "", "compiler": "", "platform": ""});
     world.server.page("/version", &version.to_string());
@@ -611,7 +613,7 @@ fn complete(world: &World) {
 }
 
 /// What the API server says of the operator's service account.
-fn operator_may(world: &World, allowed: bool) {
+fn operator_may(world: &CliCluster, allowed: bool) {
     let review = json!({"apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview",
         "metadata": {}, "spec": {}, "status": {"allowed": allowed}});
     world.server.page("/apis/authorization.k8s.io/v1/subjectaccessreviews", &review.to_string());
@@ -620,7 +622,7 @@ fn operator_may(world: &World, allowed: bool) {
 const TRAFFIC: &str = "/api/v1/namespaces/halftone/pods/proxy-1:8080/proxy/";
 
 /// A fleet with one proxy and the operator that leads it.
-fn installed(world: &World) {
+fn installed(world: &CliCluster) {
     complete(world);
     let object = |name: &str, labels: Value, data: Value| {
         json!({"apiVersion": "v1", "kind": "ConfigMap",
@@ -640,7 +642,7 @@ fn installed(world: &World) {
 }
 
 /// The checks that ended so, with what they found.
-fn ended(world: &World, result: &str) -> Vec<(String, String)> {
+fn ended(world: &CliCluster, result: &str) -> Vec<(String, String)> {
     let output = world.command(&["check", "-o", "json"]).output().unwrap();
     let checks: Vec<Value> = serde_json::from_slice(&output.stdout).unwrap();
     let text = |value: &Value| value.as_str().unwrap().to_owned();
@@ -650,7 +652,7 @@ fn ended(world: &World, result: &str) -> Vec<(String, String)> {
 
 #[test]
 fn check_calls_nothing_well_that_it_could_not_see() {
-    let world = World::new();
+    let world = CliCluster::new();
     installed(&world);
     world.server.forbid("list grayreleases");
     world.server.forbid("list leases");
@@ -664,7 +666,7 @@ fn check_calls_nothing_well_that_it_could_not_see() {
 
 #[test]
 fn check_names_what_keeps_an_operator_from_its_work() {
-    let world = World::new();
+    let world = CliCluster::new();
     installed(&world);
     assert_eq!(ended(&world, "Failed"), []);
     operator_may(&world, false);
@@ -684,7 +686,7 @@ fn check_names_what_keeps_an_operator_from_its_work() {
 
 #[test]
 fn check_fails_where_a_proxy_answers_with_a_failure() {
-    let world = World::new();
+    let world = CliCluster::new();
     installed(&world);
     world.server.failing_page(TRAFFIC, 404, "no route");
     assert_eq!(ended(&world, "Failed"), []);
@@ -697,7 +699,7 @@ fn check_fails_where_a_proxy_answers_with_a_failure() {
 
 #[test]
 fn check_says_of_an_installation_what_has_to_be_done() {
-    let world = World::new();
+    let world = CliCluster::new();
     complete(&world);
     let told = world.refused(&["check"]);
     assert!(
@@ -720,7 +722,7 @@ fn check_says_of_an_installation_what_has_to_be_done() {
 
 #[test]
 fn check_before_installing_finds_who_is_there_already() {
-    let world = World::new();
+    let world = CliCluster::new();
     complete(&world);
     let told = world.refused(&["check", "--pre"]);
     assert!(told.contains("operators look after the classes default"), "{told}");
@@ -729,7 +731,7 @@ fn check_before_installing_finds_who_is_there_already() {
 
 #[test]
 fn version_tells_of_client_operators_and_proxies() {
-    let world = World::new();
+    let world = CliCluster::new();
     assert!(world.told(&["version"]).contains("no operator runs"));
     let mut operator = pod("operator-0");
     operator["metadata"]["labels"] =
@@ -746,7 +748,7 @@ fn version_tells_of_client_operators_and_proxies() {
 
 #[test]
 fn a_server_alone_is_enough_and_takes_the_place_of_the_kubeconfig() {
-    let world = World::new();
+    let world = CliCluster::new();
     let server = format!("http://{}", world.server.address);
     let told = world
         .command(&["get", "-n", "shop", "--server", &server, "--token", "t", "--request-timeout", "30"])
@@ -761,7 +763,7 @@ fn a_server_alone_is_enough_and_takes_the_place_of_the_kubeconfig() {
 
 #[test]
 fn kubectl_finds_its_plugin_by_that_name() {
-    let world = World::new();
+    let world = CliCluster::new();
     let plugin = world.dir.path().join("kubectl-halftone");
     std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_halftone"), &plugin).unwrap();
     let help = Command::new(&plugin).args(["rollback", "--help"]).assert().success();
@@ -779,7 +781,7 @@ fn kubectl_finds_its_plugin_by_that_name() {
 
 #[test]
 fn what_keeps_releases_from_an_earlier_version_is_listed_before_going_back() {
-    let world = World::new();
+    let world = CliCluster::new();
     assert!(world.told(&["check", "--downgrade", "0.1"]).contains("all is well"));
     let mut split = release("checkout");
     split["spec"]["maxBodyBytes"] = json!(1000);

@@ -22,10 +22,10 @@ const CRATES: [&str; 8] = ["api", "routing", "rollout", "daemon", "operator", "p
 const LAYERS: [(&str, &[&str]); 3] = [
     (
         "rollout",
-        &["clock", "judge", "standing", "progress", "observation", "conditions", "advance", "withdraw"],
+        &["clock", "judge", "condition_input", "progress", "observation", "conditions", "advance", "withdraw"],
     ),
     ("proxy", &["http1", "local", "exchange", "respond", "handle", "worker", "run"]),
-    ("operator", &["names", "objects", "world", "reconcile", "worker", "run"]),
+    ("operator", &["names", "objects", "cluster_cache", "reconcile", "fleet_controller", "run"]),
 ];
 
 fn root() -> &'static FilePath {

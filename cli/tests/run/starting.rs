@@ -2,11 +2,11 @@
 
 use halftone_testkit::free_port;
 
-use crate::world::{Nginx, Run, World, get};
+use crate::world::{Nginx, Run, RunWorld, get};
 
 #[test]
 fn a_bare_port_is_one_of_this_machine() {
-    let world = World::new();
+    let world = RunWorld::new();
     world.write(&world.manifest(1, 2, "{ratio: 20, hold: 600s}"));
     let port = free_port();
     let run = Run::start_with(&world, &port.to_string());
@@ -16,7 +16,7 @@ fn a_bare_port_is_one_of_this_machine() {
 
 #[test]
 fn a_start_tells_of_nothing_that_is_not_programmed() {
-    let world = World::new();
+    let world = RunWorld::new();
     let stable = Nginx::start(&world);
     world.write(&world.manifest(stable.port, 2, "{ratio: 20, hold: 600s}"));
     for started in ["ReleaseStarted", "checkout"] {

@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use crate::world::{Nginx, Process, Run, World, until};
+use crate::world::{ChildProcess, Nginx, Run, RunWorld, until};
 
 /// Runs a command in a terminal of its own, and writes what it shows to standard output.
 const TERMINAL: &str = "import pty, sys; pty.spawn(sys.argv[1:])";
@@ -13,7 +13,7 @@ const TERMINAL: &str = "import pty, sys; pty.spawn(sys.argv[1:])";
 /// A dumb terminal in which the program runs until it is dropped.
 struct Terminal {
     shown: Arc<Mutex<String>>,
-    _process: Process,
+    _process: ChildProcess,
 }
 
 impl Terminal {
@@ -36,7 +36,7 @@ impl Terminal {
                 seen.lock().unwrap().push_str(&String::from_utf8_lossy(&part[..length]));
             }
         });
-        Self { shown, _process: Process(child) }
+        Self { shown, _process: ChildProcess(child) }
     }
 
     fn until_shown(&self, words: &str) {
@@ -52,7 +52,7 @@ fn a_demo_on_a_dumb_terminal_shows_lines() {
 
 #[test]
 fn a_run_on_a_dumb_terminal_shows_lines() {
-    let world = World::new();
+    let world = RunWorld::new();
     let stable = Nginx::start(&world);
     world.write(&world.manifest(stable.port, 2, "{ratio: 20, hold: 600s}"));
     let (file, state) = (world.file(), world.state());
@@ -65,7 +65,7 @@ fn a_run_on_a_dumb_terminal_shows_lines() {
 
 #[test]
 fn a_watch_on_a_dumb_terminal_shows_lines() {
-    let world = World::new();
+    let world = RunWorld::new();
     let stable = Nginx::start(&world);
     world.write(&world.manifest(stable.port, 2, "{ratio: 20, hold: 600s}"));
     let run = Run::start(&world);

@@ -46,11 +46,11 @@ pub(crate) fn get_from(proxy: SocketAddr, host: &str, user: &str) -> u16 {
     ask().ok().flatten().map_or(0, |answer| answer.status())
 }
 
-pub(crate) struct World {
+pub(crate) struct RunWorld {
     dir: TempDir,
 }
 
-impl World {
+impl RunWorld {
     pub(crate) fn new() -> Self {
         Self { dir: TempDir::new().unwrap() }
     }
@@ -100,9 +100,9 @@ spec:
 }
 
 /// A child process that ends with its owner.
-pub(crate) struct Process(pub(crate) Child);
+pub(crate) struct ChildProcess(pub(crate) Child);
 
-impl Drop for Process {
+impl Drop for ChildProcess {
     fn drop(&mut self) {
         // It may have ended already.
         let _ = self.0.kill();
@@ -117,11 +117,11 @@ fn accepts(port: u16) -> bool {
 /// The stable version.
 pub(crate) struct Nginx {
     pub(crate) port: u16,
-    _process: Process,
+    _process: ChildProcess,
 }
 
 impl Nginx {
-    pub(crate) fn start(world: &World) -> Self {
+    pub(crate) fn start(world: &RunWorld) -> Self {
         let (port, dir) = (free_port(), world.dir.path().join("nginx"));
         std::fs::create_dir(&dir).unwrap();
         let config = format!(
@@ -138,7 +138,7 @@ impl Nginx {
             if std::path::Path::new("/usr/sbin/nginx").exists() { "/usr/sbin/nginx" } else { "nginx" };
         let process =
             Command::new(program).arg("-p").arg(&dir).arg("-c").arg(&file).stderr(Stdio::null()).spawn();
-        let process = Process(process.expect("scripts/setup test installs nginx"));
+        let process = ChildProcess(process.expect("scripts/setup test installs nginx"));
         until("nginx accepts", PATIENCE, || accepts(port));
         Self { port, _process: process }
     }
@@ -147,11 +147,11 @@ impl Nginx {
 /// The gray version.
 pub(crate) struct Python {
     pub(crate) port: u16,
-    _process: Process,
+    _process: ChildProcess,
 }
 
 impl Python {
-    pub(crate) fn start(world: &World) -> Self {
+    pub(crate) fn start(world: &RunWorld) -> Self {
         let (port, dir) = (free_port(), world.dir.path().join("python"));
         std::fs::create_dir(&dir).unwrap();
         std::fs::write(dir.join("index.html"), "python\n").unwrap();
@@ -161,7 +161,7 @@ impl Python {
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn();
-        let process = Process(process.expect("scripts/setup test installs python3"));
+        let process = ChildProcess(process.expect("scripts/setup test installs python3"));
         until("python accepts", PATIENCE, || accepts(port));
         Self { port, _process: process }
     }
@@ -169,23 +169,23 @@ impl Python {
 
 /// The program, and where its users come in.
 pub(crate) struct Run<'a> {
-    world: &'a World,
+    world: &'a RunWorld,
     pub(crate) listen: SocketAddr,
-    process: Process,
+    process: ChildProcess,
     told: Arc<Mutex<String>>,
 }
 
 impl<'a> Run<'a> {
-    pub(crate) fn start(world: &'a World) -> Self {
+    pub(crate) fn start(world: &'a RunWorld) -> Self {
         Self::start_at(world, "127.0.0.1:0".parse().unwrap())
     }
 
-    pub(crate) fn start_at(world: &'a World, listen: SocketAddr) -> Self {
+    pub(crate) fn start_at(world: &'a RunWorld, listen: SocketAddr) -> Self {
         Self::start_with(world, &listen.to_string())
     }
 
     /// With its flag `--listen` as a person writes it.
-    pub(crate) fn start_with(world: &'a World, listen: &str) -> Self {
+    pub(crate) fn start_with(world: &'a RunWorld, listen: &str) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_halftone"));
         command.arg("run").arg(world.file()).arg("--state").arg(world.state());
         if world.fleet_file().exists() {
@@ -197,7 +197,7 @@ impl<'a> Run<'a> {
             .spawn()
             .unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let process = Process(child);
+        let process = ChildProcess(child);
         let first: Value = serde_json::from_str(&lines.next().expect("it started").unwrap()).unwrap();
         let listen = first["listening"].as_str().unwrap().parse().unwrap();
         let told = Arc::new(Mutex::new(String::new()));
@@ -248,13 +248,13 @@ impl<'a> Run<'a> {
 }
 
 /// People who ask again and again, each under a name.
-pub(crate) struct Users {
+pub(crate) struct TestUsers {
     stop: Arc<AtomicBool>,
     good_in_a_row: Arc<AtomicU64>,
     threads: Vec<JoinHandle<()>>,
 }
 
-impl Users {
+impl TestUsers {
     pub(crate) fn arrive(proxy: SocketAddr) -> Self {
         let (stop, good_in_a_row) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let threads = (0..4).map(|thread| {
@@ -284,7 +284,7 @@ impl Users {
     }
 }
 
-impl Drop for Users {
+impl Drop for TestUsers {
     fn drop(&mut self) {
         self.stop.store(true, SeqCst);
         for thread in self.threads.drain(..) {

@@ -15,31 +15,31 @@ const PIECE: usize = 16 << 10;
 
 /// The body of an answer.
 #[derive(Debug)]
-pub struct Body(Source);
+pub struct PageBody(PageBytes);
 
 #[derive(Debug)]
-enum Source {
+enum PageBytes {
     Own(Bytes),
-    Shared { copy: Arc<Sheet>, sent: usize, length: usize },
+    Shared { copy: Arc<PageCopy>, sent: usize, length: usize },
 }
 
 /// One copy of a page, until it is taken.
 #[derive(Debug)]
-pub(super) struct Sheet(Mutex<Option<Bytes>>);
+pub(super) struct PageCopy(Mutex<Option<Bytes>>);
 
 /// The page was taken from its reader, who was too slow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Taken;
+pub struct PageEvicted;
 
-impl std::fmt::Display for Taken {
+impl std::fmt::Display for PageEvicted {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("the page was read too slowly, and others needed the room")
     }
 }
 
-impl std::error::Error for Taken {}
+impl std::error::Error for PageEvicted {}
 
-impl Sheet {
+impl PageCopy {
     pub(super) fn new(page: Bytes) -> Self {
         Self(Mutex::new(Some(page)))
     }
@@ -54,38 +54,38 @@ impl Sheet {
     }
 }
 
-impl Body {
+impl PageBody {
     /// One reader's view of a copy.
-    pub(super) fn of(copy: Arc<Sheet>) -> Self {
+    pub(super) fn of(copy: Arc<PageCopy>) -> Self {
         let length = copy.lock().as_ref().map_or(0, Bytes::len);
-        Self(Source::Shared { copy, sent: 0, length })
+        Self(PageBytes::Shared { copy, sent: 0, length })
     }
 }
 
-impl<B: Into<Bytes>> From<B> for Body {
+impl<B: Into<Bytes>> From<B> for PageBody {
     fn from(own: B) -> Self {
-        Self(Source::Own(own.into()))
+        Self(PageBytes::Own(own.into()))
     }
 }
 
-impl hyper::body::Body for Body {
+impl hyper::body::Body for PageBody {
     type Data = Bytes;
-    type Error = Taken;
+    type Error = PageEvicted;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         _: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Taken>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, PageEvicted>>> {
         let piece = match &mut self.0 {
-            Source::Own(own) => Ok(std::mem::take(own)),
-            Source::Shared { copy, sent, length } => match &*copy.lock() {
+            PageBytes::Own(own) => Ok(std::mem::take(own)),
+            PageBytes::Shared { copy, sent, length } => match &*copy.lock() {
                 Some(page) => {
                     let from = *sent;
                     *sent = (*length).min(from + PIECE);
                     Ok(Bytes::copy_from_slice(&page[from..*sent]))
                 }
                 None if sent == length => Ok(Bytes::new()),
-                None => Err(Taken),
+                None => Err(PageEvicted),
             },
         };
         match piece {
@@ -103,12 +103,12 @@ impl hyper::body::Body for Body {
     }
 }
 
-impl Body {
+impl PageBody {
     /// Bytes still to be sent.
     fn left(&self) -> usize {
         match &self.0 {
-            Source::Own(own) => own.len(),
-            Source::Shared { sent, length, .. } => length - sent,
+            PageBytes::Own(own) => own.len(),
+            PageBytes::Shared { sent, length, .. } => length - sent,
         }
     }
 }
@@ -125,22 +125,22 @@ mod tests {
     #[tokio::test]
     async fn a_page_goes_out_whole_in_pieces() {
         let page: Bytes = (0..PIECE * 2 + 5).map(|at| at as u8).collect();
-        let body = Body::of(Arc::new(Sheet::new(page.clone())));
+        let body = PageBody::of(Arc::new(PageCopy::new(page.clone())));
         assert_eq!(body.size_hint().exact(), Some(page.len() as u64));
         assert_eq!(body.collect().await.unwrap().to_bytes(), page);
-        assert_eq!(Body::from("own").collect().await.unwrap().to_bytes(), "own");
-        assert!(Body::from("").is_end_stream());
+        assert_eq!(PageBody::from("own").collect().await.unwrap().to_bytes(), "own");
+        assert!(PageBody::from("").is_end_stream());
     }
 
     #[tokio::test]
     async fn a_copy_that_is_taken_is_free_at_once_and_its_reader_gets_no_end() {
         let page = Bytes::from(vec![1; PIECE * 2]);
-        let copy = Arc::new(Sheet::new(page.clone()));
-        let mut body = Body::of(Arc::clone(&copy));
+        let copy = Arc::new(PageCopy::new(page.clone()));
+        let mut body = PageBody::of(Arc::clone(&copy));
         let piece = body.frame().await.unwrap().unwrap().into_data().unwrap();
         copy.take();
         assert!(page.is_unique(), "no piece keeps the page");
         assert_eq!(piece.len(), PIECE);
-        assert_eq!(body.frame().await.unwrap().unwrap_err(), Taken);
+        assert_eq!(body.frame().await.unwrap().unwrap_err(), PageEvicted);
     }
 }

@@ -17,16 +17,16 @@ use hyper::{
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::serve::{self, Answer, listen, now_ms, refused, serve};
-use crate::wire::Fault;
+use super::serve::{self, PeerResponse, listen, now_ms, refused, serve};
+use crate::wire::BackendFault;
 
 /// Field of an answer that names the version which gave it.
 pub const VERSION_FIELD: &str = "x-peer-version";
 
-struct Backend {
+struct PeerBackend {
     version: String,
     pod: String,
-    fault: RwLock<Fault>,
+    fault: RwLock<BackendFault>,
     served: AtomicU64,
     ending: AtomicBool,
 }
@@ -42,7 +42,7 @@ pub async fn run(
     drain: u64,
 ) -> std::io::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
-    let backend = Arc::new(Backend {
+    let backend = Arc::new(PeerBackend {
         version,
         pod: std::env::var("HOSTNAME").unwrap_or_default(),
         fault: RwLock::default(),
@@ -58,8 +58,8 @@ pub async fn run(
     Ok(())
 }
 
-impl Backend {
-    async fn answer(self: Arc<Self>, request: Request<Bytes>) -> Answer {
+impl PeerBackend {
+    async fn answer(self: Arc<Self>, request: Request<Bytes>) -> PeerResponse {
         let fault = self.fault.read().unwrap_or_else(PoisonError::into_inner).clone();
         let number = self.served.fetch_add(1, Ordering::Relaxed);
         if fault.hang {
@@ -84,7 +84,7 @@ impl Backend {
     }
 
     /// Misbehaves like this, at once or later. Returns when it begins.
-    fn begin(self: Arc<Self>, fault: Fault) -> u64 {
+    fn begin(self: Arc<Self>, fault: BackendFault) -> u64 {
         let (after, at) = (fault.after_ms, now_ms() + fault.after_ms);
         let set = move || *self.fault.write().unwrap_or_else(PoisonError::into_inner) = fault;
         if after == 0 {
@@ -98,7 +98,7 @@ impl Backend {
         at
     }
 
-    async fn control(self: Arc<Self>, request: Request<Bytes>) -> Answer {
+    async fn control(self: Arc<Self>, request: Request<Bytes>) -> PeerResponse {
         match (request.method(), request.uri().path()) {
             (&Method::GET, "/readyz") if self.ending.load(Ordering::Relaxed) => {
                 refused(StatusCode::SERVICE_UNAVAILABLE, "ending")
@@ -107,7 +107,7 @@ impl Backend {
             (&Method::GET, "/served") => {
                 serve::json(StatusCode::OK, &json!({"served": self.served.load(Ordering::Relaxed)}))
             }
-            (&Method::POST, "/fault") => match serde_json::from_slice::<Fault>(request.body()) {
+            (&Method::POST, "/fault") => match serde_json::from_slice::<BackendFault>(request.body()) {
                 Ok(fault) => serve::json(StatusCode::OK, &json!({"atMs": self.begin(fault)})),
                 Err(error) => refused(StatusCode::BAD_REQUEST, &error.to_string()),
             },

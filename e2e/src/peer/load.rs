@@ -23,14 +23,14 @@ use tokio::{
 
 use super::{
     backend::VERSION_FIELD,
-    serve::{self, Answer, listen, now_ms, refused, serve},
-    tally::{Ending, Tally},
+    serve::{self, PeerResponse, listen, now_ms, refused, serve},
+    tally::{ClientTally, RequestEnd},
 };
-use crate::wire::{MOST_RATE, MOST_SECONDS, Order};
+use crate::wire::{LoadSpec, MOST_RATE, MOST_SECONDS};
 
 #[derive(Default)]
-struct Load {
-    tally: Mutex<Tally>,
+struct LoadGenerator {
+    tally: Mutex<ClientTally>,
     sending: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -40,18 +40,18 @@ struct Load {
 /// An address that cannot be listened on.
 pub async fn run(control: SocketAddr) -> std::io::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
-    let load = Arc::new(Load::default());
+    let load = Arc::new(LoadGenerator::default());
     tokio::spawn(serve(listen(control).await?, move |request| Arc::clone(&load).control(request)));
     terminate.recv().await;
     Ok(())
 }
 
-impl Load {
-    fn tally(&self) -> MutexGuard<'_, Tally> {
+impl LoadGenerator {
+    fn tally(&self) -> MutexGuard<'_, ClientTally> {
         self.tally.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn control(self: Arc<Self>, request: Request<Bytes>) -> Answer {
+    async fn control(self: Arc<Self>, request: Request<Bytes>) -> PeerResponse {
         match (request.method(), request.uri().path()) {
             (&Method::GET, "/readyz") => serve::json(StatusCode::OK, &json!({})),
             (&Method::GET, "/window") => serve::json(StatusCode::OK, &self.tally().window()),
@@ -66,7 +66,7 @@ impl Load {
                 self.tally().end();
                 serve::json(StatusCode::OK, &self.tally().window())
             }
-            (&Method::POST, "/start") => match serde_json::from_slice::<Order>(request.body()) {
+            (&Method::POST, "/start") => match serde_json::from_slice::<LoadSpec>(request.body()) {
                 Ok(order) => self.start(order),
                 Err(error) => refused(StatusCode::BAD_REQUEST, &error.to_string()),
             },
@@ -77,7 +77,7 @@ impl Load {
         }
     }
 
-    fn start(self: Arc<Self>, order: Order) -> Answer {
+    fn start(self: Arc<Self>, order: LoadSpec) -> PeerResponse {
         let bounded = (1..=MOST_RATE).contains(&order.rate)
             && (1..=MOST_SECONDS).contains(&order.seconds)
             && order.users > 0;
@@ -101,7 +101,7 @@ impl Load {
     }
 }
 
-async fn send(load: Arc<Load>, number: u64, order: Arc<Order>) {
+async fn send(load: Arc<LoadGenerator>, number: u64, order: Arc<LoadSpec>) {
     let mut connector = HttpConnector::new();
     connector.set_nodelay(true);
     let client: Client<_, Empty<Bytes>> = Client::builder(TokioExecutor::new()).build(connector);
@@ -124,14 +124,14 @@ async fn send(load: Arc<Load>, number: u64, order: Arc<Order>) {
     load.tally().end();
 }
 
-async fn ask(client: &Client<HttpConnector, Empty<Bytes>>, order: &Order, user: u32) -> Ending {
+async fn ask(client: &Client<HttpConnector, Empty<Bytes>>, order: &LoadSpec, user: u32) -> RequestEnd {
     let request = Request::get(format!("http://{}{}", order.address, order.path))
         .header(header::HOST, &order.host)
         .header("x-user-name", format!("user-{user}"))
         .body(Empty::new());
     let request = match request {
         Ok(request) => request,
-        Err(error) => return Ending::Unanswered(format!("not sent: {error}")),
+        Err(error) => return RequestEnd::Unanswered(format!("not sent: {error}")),
     };
     let exchange = async {
         let answer = client.request(request).await.map_err(|error| unanswered(&error))?;
@@ -139,12 +139,12 @@ async fn ask(client: &Client<HttpConnector, Empty<Bytes>>, order: &Order, user: 
         let version = answer.headers().get(VERSION_FIELD).and_then(|version| version.to_str().ok());
         let version = version.unwrap_or_default().to_owned();
         answer.into_body().collect().await.map_err(|_| "body broke off".to_owned())?;
-        Ok(Ending::Answered { status, version })
+        Ok(RequestEnd::Answered { status, version })
     };
     match timeout(Duration::from_millis(order.timeout_ms), exchange).await {
         Ok(Ok(ending)) => ending,
-        Ok(Err(why)) => Ending::Unanswered(why),
-        Err(_) => Ending::Unanswered("timeout".to_owned()),
+        Ok(Err(why)) => RequestEnd::Unanswered(why),
+        Err(_) => RequestEnd::Unanswered("timeout".to_owned()),
     }
 }
 

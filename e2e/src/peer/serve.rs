@@ -17,14 +17,14 @@ use serde::Serialize;
 use tokio::net::TcpListener;
 
 /// An answer whose body is at hand.
-pub(super) type Answer = Response<Full<Bytes>>;
+pub(super) type PeerResponse = Response<Full<Bytes>>;
 
 /// Serves until the process ends. A connection that breaks is its client's business. Handlers get requests with their
 /// bodies: an answer that overtakes the body would close the connection on a client that is still writing it.
 pub(super) async fn serve<H, F>(listener: TcpListener, handle: H)
 where
     H: Fn(Request<Bytes>) -> F + Send + Sync + 'static,
-    F: Future<Output = Answer> + Send + 'static,
+    F: Future<Output = PeerResponse> + Send + 'static,
 {
     let handle = Arc::new(handle);
     loop {
@@ -59,7 +59,7 @@ pub(super) async fn listen(address: SocketAddr) -> std::io::Result<TcpListener> 
 }
 
 /// An answer of this status with a document.
-pub(super) fn json(status: StatusCode, document: &impl Serialize) -> Answer {
+pub(super) fn json(status: StatusCode, document: &impl Serialize) -> PeerResponse {
     let body = serde_json::to_vec_pretty(document).expect("documents of strings and numbers serialise");
     let mut answer = Response::new(Full::new(Bytes::from(body)));
     *answer.status_mut() = status;
@@ -68,7 +68,7 @@ pub(super) fn json(status: StatusCode, document: &impl Serialize) -> Answer {
 }
 
 /// An answer that says what is wrong with a request to the controls.
-pub(super) fn refused(status: StatusCode, message: &str) -> Answer {
+pub(super) fn refused(status: StatusCode, message: &str) -> PeerResponse {
     json(status, &serde_json::json!({ "error": message }))
 }
 

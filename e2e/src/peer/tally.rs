@@ -3,11 +3,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::wire::Window;
+use crate::wire::CountWindow;
 
 /// How one request ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Ending {
+pub enum RequestEnd {
     /// An answer of this status; the version is "" where it names none.
     Answered {
         /// Its status.
@@ -21,8 +21,8 @@ pub enum Ending {
 
 /// The counts of one client.
 #[derive(Clone, Debug, Default)]
-pub struct Tally {
-    window: Window,
+pub struct ClientTally {
+    window: CountWindow,
     /// Which order is carried out: answers to an earlier one may still come.
     order: u64,
     /// Version that each user got last.
@@ -31,17 +31,17 @@ pub struct Tally {
     users: BTreeMap<String, BTreeSet<u32>>,
 }
 
-impl Tally {
+impl ClientTally {
     /// Begins a new window; times are milliseconds since 1970.
     pub fn open(&mut self, now_ms: u64) {
         let running = self.window.running;
-        self.window = Window { since_ms: now_ms, running, ..Window::default() };
+        self.window = CountWindow { since_ms: now_ms, running, ..CountWindow::default() };
         self.users.clear();
     }
 
     /// Forgets everything: a new order begins. Returns its number.
     pub fn restart(&mut self, now_ms: u64) -> u64 {
-        let window = Window { since_ms: now_ms, running: true, ..Window::default() };
+        let window = CountWindow { since_ms: now_ms, running: true, ..CountWindow::default() };
         *self = Self { window, order: self.order + 1, ..Self::default() };
         self.order
     }
@@ -53,7 +53,7 @@ impl Tally {
 
     /// One request of an order for a user that was sent at a time. One that was sent before the window opened counts
     /// for who got what, and not in the window.
-    pub fn add(&mut self, order: u64, user: u32, sent_ms: u64, ending: Ending) {
+    pub fn add(&mut self, order: u64, user: u32, sent_ms: u64, ending: RequestEnd) {
         if order != self.order {
             return;
         }
@@ -62,12 +62,14 @@ impl Tally {
             self.window.sent += 1;
         }
         match ending {
-            Ending::Unanswered(why) if within => {
+            RequestEnd::Unanswered(why) if within => {
                 *self.window.unanswered.entry(why).or_default() += 1;
                 self.window.last_unanswered_ms = self.window.last_unanswered_ms.max(sent_ms);
             }
-            Ending::Unanswered(_) => {}
-            Ending::Answered { status, version } => self.answered(user, sent_ms, within, status, &version),
+            RequestEnd::Unanswered(_) => {}
+            RequestEnd::Answered { status, version } => {
+                self.answered(user, sent_ms, within, status, &version)
+            }
         }
     }
 
@@ -93,10 +95,10 @@ impl Tally {
 
     /// The window so far.
     #[must_use]
-    pub fn window(&self) -> Window {
+    pub fn window(&self) -> CountWindow {
         let count = |users: &BTreeSet<u32>| u64::try_from(users.len()).unwrap_or(u64::MAX);
         let users = self.users.iter().map(|(version, users)| (version.clone(), count(users))).collect();
-        Window { users, ..self.window.clone() }
+        CountWindow { users, ..self.window.clone() }
     }
 }
 
@@ -104,13 +106,13 @@ impl Tally {
 mod tests {
     use super::*;
 
-    fn answered(status: u16, version: &str) -> Ending {
-        Ending::Answered { status, version: version.to_owned() }
+    fn answered(status: u16, version: &str) -> RequestEnd {
+        RequestEnd::Answered { status, version: version.to_owned() }
     }
 
     #[test]
     fn a_window_counts_users_by_version_and_their_switches() {
-        let mut tally = Tally::default();
+        let mut tally = ClientTally::default();
         let _ = tally.restart(1_000);
         tally.add(1, 1, 1_001, answered(200, "v1"));
         tally.add(1, 2, 1_002, answered(200, "v2"));
@@ -125,17 +127,17 @@ mod tests {
 
     #[test]
     fn what_was_sent_before_the_window_does_not_count_in_it() {
-        let mut tally = Tally::default();
+        let mut tally = ClientTally::default();
         let _ = tally.restart(1_000);
         tally.open(2_000);
         tally.add(1, 1, 1_999, answered(200, "v1"));
-        tally.add(1, 1, 1_999, Ending::Unanswered("timeout".to_owned()));
-        assert_eq!(tally.window(), Window { since_ms: 2_000, running: true, ..Window::default() });
+        tally.add(1, 1, 1_999, RequestEnd::Unanswered("timeout".to_owned()));
+        assert_eq!(tally.window(), CountWindow { since_ms: 2_000, running: true, ..CountWindow::default() });
     }
 
     #[test]
     fn what_an_earlier_order_asked_for_does_not_count() {
-        let mut tally = Tally::default();
+        let mut tally = ClientTally::default();
         let earlier = tally.restart(1_000);
         let order = tally.restart(1_000);
         tally.add(earlier, 1, 1_000, answered(200, "v1"));
@@ -147,7 +149,7 @@ mod tests {
 
     #[test]
     fn the_proxys_own_answers_are_no_switch() {
-        let mut tally = Tally::default();
+        let mut tally = ClientTally::default();
         let _ = tally.restart(0);
         tally.add(1, 1, 1, answered(200, "v1"));
         tally.add(1, 1, 2, answered(503, ""));
@@ -158,7 +160,7 @@ mod tests {
 
     #[test]
     fn shares_are_of_users_and_not_of_requests() {
-        let mut tally = Tally::default();
+        let mut tally = ClientTally::default();
         let _ = tally.restart(0);
         for at in 0..9 {
             tally.add(1, 1, at, answered(200, "v1"));

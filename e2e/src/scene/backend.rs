@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{Scene, kubectl};
-use crate::wire::Fault;
+use crate::wire::BackendFault;
 
 /// Port of the service, and of the controls.
 const HTTP: u16 = 8080;
@@ -11,7 +11,7 @@ pub(super) const CONTROL: u16 = 9090;
 
 /// One version of the service.
 #[derive(Debug)]
-pub struct Backend<'a> {
+pub struct BackendDeployment<'a> {
     scene: &'a Scene,
     /// Name of its Deployment and Service.
     pub name: String,
@@ -23,8 +23,8 @@ impl Scene {
     /// # Panics
     /// When it does not become ready.
     #[must_use]
-    pub fn backend(&self, name: &str, version: &str, replicas: u32) -> Backend<'_> {
-        let backend = Backend { scene: self, name: name.to_owned() };
+    pub fn backend(&self, name: &str, version: &str, replicas: u32) -> BackendDeployment<'_> {
+        let backend = BackendDeployment { scene: self, name: name.to_owned() };
         self.apply(&deployment(self, name, version, replicas));
         self.apply(&json!({
             "apiVersion": "v1", "kind": "Service", "metadata": {"name": name},
@@ -35,7 +35,7 @@ impl Scene {
     }
 }
 
-impl Backend<'_> {
+impl BackendDeployment<'_> {
     /// Waits until all its pods are ready and no others are left.
     ///
     /// # Panics
@@ -65,7 +65,7 @@ impl Backend<'_> {
     ///
     /// # Panics
     /// When a pod does not answer.
-    pub fn fault(&self, fault: &Fault) -> u64 {
+    pub fn fault(&self, fault: &BackendFault) -> u64 {
         let document = serde_json::to_string(fault).expect("a fault serialises");
         let page = |pod: &String| {
             let namespace = &self.scene.namespace;

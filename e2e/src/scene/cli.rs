@@ -15,7 +15,7 @@ use super::{Scene, kubectl};
 
 /// What a command has said and how it ended.
 #[derive(Clone, Debug)]
-pub struct Said {
+pub struct CliOutput {
     /// Exit code; none after a signal.
     pub code: Option<i32>,
     /// Standard output.
@@ -24,7 +24,7 @@ pub struct Said {
     pub err: String,
 }
 
-impl Said {
+impl CliOutput {
     /// Standard output as JSON.
     ///
     /// # Panics
@@ -37,12 +37,12 @@ impl Said {
 
 /// A command that goes on by itself. What it says goes into a file, so that it never waits for a reader.
 #[derive(Debug)]
-pub struct Following {
+pub struct CliProcess {
     child: Child,
     file: PathBuf,
 }
 
-impl Following {
+impl CliProcess {
     /// What it has said so far.
     #[must_use]
     pub fn said(&self) -> String {
@@ -55,7 +55,7 @@ impl Following {
     }
 }
 
-impl Drop for Following {
+impl Drop for CliProcess {
     fn drop(&mut self) {
         // It may have ended.
         let _ = self.child.kill();
@@ -70,11 +70,12 @@ impl Scene {
     /// # Panics
     /// Without the binary that HALFTONE_E2E_CLI names.
     #[must_use]
-    pub fn cli(&self, args: &[&str]) -> Said {
+    pub fn cli(&self, args: &[&str]) -> CliOutput {
         let ran = self.plugin(args).output();
         let output = ran.unwrap_or_else(|error| no(&format!("kubectl cannot be run: {error}")));
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        let said = Said { code: output.status.code(), out: text(&output.stdout), err: text(&output.stderr) };
+        let said =
+            CliOutput { code: output.status.code(), out: text(&output.stdout), err: text(&output.stderr) };
         let (out, err) = (said.out.trim_end(), said.err.trim_end());
         self.tell(&format!("$ kubectl halftone {} → {:?}\n{out}\n{err}", args.join(" "), said.code));
         said
@@ -85,7 +86,7 @@ impl Scene {
     /// # Panics
     /// As [`Scene::cli`].
     #[must_use]
-    pub fn follow_cli(&self, args: &[&str]) -> Following {
+    pub fn follow_cli(&self, args: &[&str]) -> CliProcess {
         self.follow(self.plugin(args), "halftone")
     }
 
@@ -94,18 +95,18 @@ impl Scene {
     /// # Panics
     /// When it cannot be run.
     #[must_use]
-    pub fn follow_kubectl(&self, args: &[&str]) -> Following {
+    pub fn follow_kubectl(&self, args: &[&str]) -> CliProcess {
         let mut command = Command::new("kubectl");
         command.args(self.args(args));
         self.follow(command, "kubectl")
     }
 
-    fn follow(&self, mut command: Command, name: &str) -> Following {
+    fn follow(&self, mut command: Command, name: &str) -> CliProcess {
         let file = env::temp_dir().join(format!("{}-{name}-{}", self.namespace, args_of(&command)));
         let out = File::create(&file).unwrap_or_else(|error| no(&format!("{}: {error}", file.display())));
         let child = command.stdin(Stdio::null()).stdout(out).spawn();
         let child = child.unwrap_or_else(|error| no(&format!("kubectl cannot be run: {error}")));
-        Following { child, file }
+        CliProcess { child, file }
     }
 
     fn plugin(&self, args: &[&str]) -> Command {
@@ -138,5 +139,5 @@ fn args_of(command: &Command) -> String {
 }
 
 fn no(words: &str) -> ! {
-    kubectl::fail(&kubectl::Failed { asked: "halftone".to_owned(), words: words.to_owned() })
+    kubectl::fail(&kubectl::KubectlError { asked: "halftone".to_owned(), words: words.to_owned() })
 }

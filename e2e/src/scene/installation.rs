@@ -12,7 +12,7 @@ use super::{
     PATIENCE, Scene, backend,
     helm::{CHART, helm},
 };
-use crate::wire::Order;
+use crate::wire::LoadSpec;
 
 /// Name of the Helm release, and of its one fleet's class.
 const NAME: &str = "own";
@@ -175,7 +175,7 @@ impl Installation<'_> {
     /// # Panics
     /// When the fleet has no Service.
     #[must_use]
-    pub fn order(&self, rate: u32, users: u32) -> Order {
+    pub fn order(&self, rate: u32, users: u32) -> LoadSpec {
         let service = self.scene.get(&format!("service/{}", self.name(&format!("proxy-{}", self.class))));
         let address = service["spec"]["clusterIP"].as_str().expect("the fleet's Service has an address");
         self.scene.order_through(format!("{address}:80"), rate, users)

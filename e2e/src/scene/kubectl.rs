@@ -17,14 +17,14 @@ pub struct Kubectl {
 
 /// kubectl said no.
 #[derive(Clone, Debug)]
-pub struct Failed {
+pub struct KubectlError {
     /// What was asked.
     pub asked: String,
     /// Its words on standard error.
     pub words: String,
 }
 
-impl fmt::Display for Failed {
+impl fmt::Display for KubectlError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "kubectl {}: {}", self.asked, self.words.trim())
     }
@@ -44,7 +44,7 @@ impl Kubectl {
     ///
     /// # Panics
     /// When the answer is no JSON.
-    pub fn try_post(&self, path: &str, document: &Value) -> Result<Value, Failed> {
+    pub fn try_post(&self, path: &str, document: &Value) -> Result<Value, KubectlError> {
         let text = self.with_input(&["create", "--raw", path, "-f", "-"], Some(&document.to_string()))?;
         Ok(serde_json::from_str(&text).expect("the API server answers in JSON"))
     }
@@ -62,7 +62,7 @@ impl Kubectl {
     ///
     /// # Errors
     /// What it said when it ended with another code than 0.
-    pub fn try_run(&self, args: &[&str]) -> Result<String, Failed> {
+    pub fn try_run(&self, args: &[&str]) -> Result<String, KubectlError> {
         self.with_input(args, None)
     }
 
@@ -88,7 +88,7 @@ impl Kubectl {
     ///
     /// # Errors
     /// Why the API server refused it.
-    pub fn try_apply(&self, manifest: &Value) -> Result<String, Failed> {
+    pub fn try_apply(&self, manifest: &Value) -> Result<String, KubectlError> {
         let args = ["apply", "--server-side", "--force-conflicts", "--validate=strict", "-f", "-"];
         self.with_input(&args, Some(&manifest.to_string()))
     }
@@ -115,7 +115,7 @@ impl Kubectl {
     ///
     /// # Errors
     /// Why it would refuse it.
-    pub fn dry_replace(&self, manifest: &Value) -> Result<String, Failed> {
+    pub fn dry_replace(&self, manifest: &Value) -> Result<String, KubectlError> {
         let args = ["replace", "--dry-run=server", "--validate=strict", "-f", "-"];
         loop {
             // It reads the object's version first, and the operator may write its status in between.
@@ -137,19 +137,19 @@ impl Kubectl {
         port: u16,
         path: &str,
         body: Option<&str>,
-    ) -> Result<Value, Failed> {
+    ) -> Result<Value, KubectlError> {
         let url = format!("/api/v1/namespaces/{namespace}/pods/http:{pod}:{port}/proxy{path}");
         let answered = match body {
             None => self.try_run(&["get", "--raw", &url])?,
             Some(_) => self.with_input(&["create", "--raw", &url, "-f", "-"], body)?,
         };
         serde_json::from_str(&answered)
-            .map_err(|error| Failed { asked: url, words: format!("{error}: {answered}") })
+            .map_err(|error| KubectlError { asked: url, words: format!("{error}: {answered}") })
     }
 
-    fn with_input(&self, args: &[&str], input: Option<&str>) -> Result<String, Failed> {
+    fn with_input(&self, args: &[&str], input: Option<&str>) -> Result<String, KubectlError> {
         let asked = args.join(" ");
-        let failed = |words: String| Failed { asked: asked.clone(), words };
+        let failed = |words: String| KubectlError { asked: asked.clone(), words };
         let mut command = Command::new("kubectl");
         let mut child = command
             .args(&self.identity)
@@ -170,7 +170,7 @@ impl Kubectl {
 }
 
 #[allow(clippy::panic, reason = "a test ends here")]
-pub(super) fn fail(failed: &Failed) -> ! {
+pub(super) fn fail(failed: &KubectlError) -> ! {
     panic!("{failed}")
 }
 

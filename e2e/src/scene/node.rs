@@ -8,7 +8,7 @@ use super::Scene;
 
 /// The machine under a cluster that is ours, reached by the scripts of `e2e/cluster`.
 #[derive(Clone, Debug)]
-pub struct Node {
+pub struct ClusterNode {
     scripts: PathBuf,
 }
 
@@ -26,16 +26,16 @@ pub enum Signal {
 impl Scene {
     /// The machine under the cluster; none where the cluster is not ours, and then the test says what it leaves out.
     #[must_use]
-    pub fn node(&self, left_out: &str) -> Option<Node> {
+    pub fn node(&self, left_out: &str) -> Option<ClusterNode> {
         let scripts = std::env::var_os("HALFTONE_E2E_SCRIPTS").filter(|folder| !folder.is_empty());
         if scripts.is_none() {
             self.tell(&format!("left out, since this cluster is not ours: {left_out}"));
         }
-        Some(Node { scripts: scripts?.into() })
+        Some(ClusterNode { scripts: scripts?.into() })
     }
 }
 
-impl Node {
+impl ClusterNode {
     /// Does something to a component of the cluster, as `e2e/cluster/component` says.
     ///
     /// # Panics

@@ -11,7 +11,7 @@ use super::Scene;
 
 /// A watch of one object.
 #[derive(Debug)]
-pub struct Watch {
+pub struct ObjectWatch {
     kubectl: Child,
     file: std::path::PathBuf,
 }
@@ -22,7 +22,7 @@ impl Scene {
     /// # Panics
     /// When kubectl cannot be run.
     #[must_use]
-    pub fn watch(&self, object: &str) -> Watch {
+    pub fn watch(&self, object: &str) -> ObjectWatch {
         let file = std::env::temp_dir().join(format!("{}-{}.json", self.namespace, object.replace('/', "-")));
         let kubectl = Command::new("kubectl")
             .args(["get", object, "--watch", "-o", "json", "-n", &self.namespace])
@@ -30,11 +30,11 @@ impl Scene {
             .stdout(File::create(&file).expect("the temporary directory can be written to"))
             .spawn()
             .expect("kubectl can be run; `make e2e` brings one");
-        Watch { kubectl, file }
+        ObjectWatch { kubectl, file }
     }
 }
 
-impl Watch {
+impl ObjectWatch {
     /// What the object has been so far, the oldest first.
     ///
     /// # Panics
@@ -47,7 +47,7 @@ impl Watch {
     }
 }
 
-impl Drop for Watch {
+impl Drop for ObjectWatch {
     fn drop(&mut self) {
         let _ = self.kubectl.kill();
         let _ = self.kubectl.wait();

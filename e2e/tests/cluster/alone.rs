@@ -6,15 +6,15 @@ use std::{
 };
 
 use halftone_e2e::{
-    scene::{Client, Scene, Signal},
-    wire::{Fault, Order},
+    scene::{ClientPod, Scene, Signal},
+    wire::{BackendFault, LoadSpec},
 };
 use serde_json::json;
 
 use crate::release::{USERS, release, step};
 
 /// A plain route to two backends, and clients that have been served through it.
-fn served(scene: &Scene) -> Client<'_> {
+fn served(scene: &Scene) -> ClientPod<'_> {
     let _backends = scene.backend("site-v1", "v1", 2);
     scene.apply(&json!({
         "apiVersion": "halftone.dev/v1alpha1", "kind": "GrayRelease", "metadata": {"name": "site"},
@@ -35,7 +35,7 @@ fn served(scene: &Scene) -> Client<'_> {
 }
 
 /// Ends the clients, of whom nobody may have failed.
-fn nobody_failed(scene: &Scene, client: &Client<'_>) {
+fn nobody_failed(scene: &Scene, client: &ClientPod<'_>) {
     let window = client.stop();
     scene.tell(&format!("{} requests, {} failures", window.sent, window.failures()));
     assert!(window.answers("v1") > 0, "{window:?}");
@@ -78,7 +78,7 @@ fn while_the_api_server_is_away_proxies_serve_even_when_started_anew_and_a_rollb
     let [killed, other] = proxies.as_slice() else { panic!("two proxies: {proxies:?}") };
     let clients = |name: &str, host: &str, proxy: &str| {
         let order = scene.order_through(address(&scene, proxy), 100, USERS);
-        scene.client(name, &Order { host: host.to_owned(), ..order })
+        scene.client(name, &LoadSpec { host: host.to_owned(), ..order })
     };
     let through_other = clients("through-other", &calm, other);
     let through_killed = clients("through-killed", &calm, killed);
@@ -90,7 +90,7 @@ fn while_the_api_server_is_away_proxies_serve_even_when_started_anew_and_a_rollb
         client.open();
     }
     // Nobody can be told once the API server is away.
-    let failing = gray.fault(&Fault { after_ms: 20_000, ..Fault::status(50, 500) });
+    let failing = gray.fault(&BackendFault { after_ms: 20_000, ..BackendFault::status(50, 500) });
 
     node.component("kill", "kube-apiserver");
     let stopped = now_ms();

@@ -7,7 +7,7 @@ use std::{
 };
 
 use halftone_e2e::scene::{
-    Cluster, Scene,
+    Scene, TestCluster,
     helm::{self, CHART},
 };
 use serde_json::{Value, json};
@@ -155,7 +155,7 @@ fn a_pod_monitor_keeps_the_labels_of_releases_and_can_reach_the_ports() {
 
 #[test]
 fn everything_is_ready_and_runs_under_the_restricted_profile() {
-    let cluster = Cluster::from_environment();
+    let cluster = TestCluster::from_environment();
     let system = cluster.system.as_str();
     let selector = "app.kubernetes.io/part-of=halftone";
     cluster.kubectl.run(&[
@@ -247,13 +247,13 @@ fn an_upgrade_and_its_rollback_under_traffic_fail_nobody_and_move_no_release() {
 fn uninstalling_leaves_the_definition_and_with_it_all_releases() {
     let rendered = helm(&["template", "halftone", CHART, "--show-only", "templates/crd.yaml"]).unwrap();
     assert!(rendered.contains("helm.sh/resource-policy: keep"), "helm would delete it");
-    let cluster = Cluster::from_environment();
+    let cluster = TestCluster::from_environment();
     let installed = cluster.kubectl.json(&["get", "crd", "grayreleases.halftone.dev"]);
     assert_eq!(installed["metadata"]["annotations"]["helm.sh/resource-policy"], "keep");
 }
 
 /// What a service account may do in a namespace, one line for each group, resource and names.
-fn permissions(cluster: &Cluster, account: &str, namespace: &str) -> Vec<String> {
+fn permissions(cluster: &TestCluster, account: &str, namespace: &str) -> Vec<String> {
     let token = cluster.kubectl.run(&["create", "token", account, "-n", &cluster.system]);
     let user = cluster.kubectl.with_token(token.trim());
     let review = json!({
@@ -324,7 +324,7 @@ fn each_component_may_do_what_it_needs_and_no_more() {
 
 #[test]
 fn an_upgrade_changes_nothing_that_no_value_changes_and_makes_no_secret() {
-    let cluster = Cluster::from_environment();
+    let cluster = TestCluster::from_environment();
     let rendered = || {
         let dry = ["upgrade", "halftone", CHART, "-n", &cluster.system, "--reuse-values", "--dry-run=server"];
         let words = helm(&dry).unwrap_or_else(|words| panic!("{words}"));

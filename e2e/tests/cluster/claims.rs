@@ -2,7 +2,7 @@
 
 use std::{thread::sleep, time::Duration};
 
-use halftone_e2e::{scene::Scene, wire::Window};
+use halftone_e2e::{scene::Scene, wire::CountWindow};
 use serde_json::{Value, json};
 
 use crate::release::ROUND;
@@ -101,7 +101,7 @@ fn a_tenant_gets_only_what_its_fleet_grants() {
     assert_eq!(statuses(&window), [404], "{window:?}");
 }
 
-fn statuses(window: &Window) -> Vec<u16> {
+fn statuses(window: &CountWindow) -> Vec<u16> {
     window.versions.values().flat_map(|seen| seen.statuses.keys().copied()).collect()
 }
 

@@ -3,8 +3,8 @@
 use std::thread::sleep;
 
 use halftone_e2e::{
-    scene::{Backend, Client, Scene},
-    wire::Fault,
+    scene::{BackendDeployment, ClientPod, Scene},
+    wire::BackendFault,
 };
 use serde_json::{Value, json};
 
@@ -12,9 +12,9 @@ use crate::release::{ROUND, USERS, release, step};
 
 /// A release at 50 % with clients on both sides.
 struct Halfway<'a> {
-    stable: Backend<'a>,
-    gray: Backend<'a>,
-    client: Client<'a>,
+    stable: BackendDeployment<'a>,
+    gray: BackendDeployment<'a>,
+    client: ClientPod<'a>,
 }
 
 fn halfway<'a>(scene: &'a Scene, more: &Value) -> Halfway<'a> {
@@ -57,9 +57,9 @@ fn half_of_grays_answers_failing_sends_everyone_back_within_seconds() {
     let half = halfway(&scene, &json!({}));
     let mut took = Vec::new();
     for run in 1..=5 {
-        let failing = half.gray.fault(&Fault::status(50, 500));
+        let failing = half.gray.fault(&BackendFault::status(50, 500));
         took.push(half.rolled_back(&scene, failing));
-        half.gray.fault(&Fault::default());
+        half.gray.fault(&BackendFault::default());
         if run < 5 {
             scene.command("site", "retry");
             scene.phase("site", "Holding");
@@ -76,7 +76,7 @@ fn half_of_grays_answers_failing_sends_everyone_back_within_seconds() {
 fn a_gray_that_knows_no_page_is_told_from_a_stable_that_does() {
     let scene = Scene::new("notfound");
     let half = halfway(&scene, &json!({}));
-    let failing = half.gray.fault(&Fault::status(100, 404));
+    let failing = half.gray.fault(&BackendFault::status(100, 404));
     half.rolled_back(&scene, failing);
 }
 
@@ -84,7 +84,7 @@ fn a_gray_that_knows_no_page_is_told_from_a_stable_that_does() {
 fn a_slow_gray_is_rolled_back_by_its_percentile() {
     let scene = Scene::new("slow");
     let half = halfway(&scene, &json!({"health": {"maxLatency": {"p99": "500ms"}, "warmup": "1s"}}));
-    let failing = half.gray.fault(&Fault::slow(1_500));
+    let failing = half.gray.fault(&BackendFault::slow(1_500));
     half.rolled_back(&scene, failing);
 }
 
@@ -95,7 +95,7 @@ fn a_gray_that_hangs_is_rolled_back_soon_after_its_limit() {
         "service": {"name": "site-v2", "port": 80}, "version": "v2", "timeouts": {"responseHead": "2s"},
     });
     let half = halfway(&scene, &json!({"gray": gray}));
-    let failing = half.gray.fault(&Fault::hang());
+    let failing = half.gray.fault(&BackendFault::hang());
     half.rolled_back(&scene, failing);
 }
 
@@ -123,13 +123,13 @@ fn nobody_is_rolled_back_into_a_stable_that_is_not_there() {
     sleep(ROUND);
     let window = half.client.open();
     assert_eq!(window.answers("v2"), window.sent, "gray helps out: {window:?}");
-    half.gray.fault(&Fault::status(50, 500));
+    half.gray.fault(&BackendFault::status(50, 500));
     sleep(2 * ROUND);
     scene.command("site", "rollback");
     let handled = ".status.lastHandledRequest.result";
     let release = scene.wait("grayrelease/site", handled, "Refused");
     assert_eq!(release["status"]["ratio"], "50%", "{:#}", release["status"]);
-    half.gray.fault(&Fault::default());
+    half.gray.fault(&BackendFault::default());
     half.stable.scale(1);
     scene.until("stable serves again", || (half.stable.served() > 100).then_some(()));
     scene.command("site", "rollback");

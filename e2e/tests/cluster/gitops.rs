@@ -6,7 +6,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use halftone_e2e::{scene::Scene, wire::Fault};
+use halftone_e2e::{scene::Scene, wire::BackendFault};
 use serde_json::{Value, json};
 
 use crate::release::{self, step};
@@ -107,7 +107,7 @@ fn flux_sees_a_release_in_progress_then_current_and_failed_when_it_is_rolled_bac
     );
 
     let client = scene.client("clients", &scene.order(200, 1_000));
-    gray.fault(&Fault::status(100, 500));
+    gray.fault(&BackendFault::status(100, 500));
     scene.phase("site", "RolledBack");
     client.stop();
     scene.until("kstatus says Failed", || (kstatus.said().last()? == "Failed").then_some(()));

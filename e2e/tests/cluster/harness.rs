@@ -2,7 +2,7 @@
 
 use std::{thread::sleep, time::Duration};
 
-use halftone_e2e::{scene::Scene, wire::Fault};
+use halftone_e2e::{scene::Scene, wire::BackendFault};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -24,21 +24,21 @@ fn clients_count_what_backends_do() {
     assert_eq!(window.users["v1"], 50, "{window:?}");
     assert!((asked / 2..=asked * 3 / 2).contains(&window.sent), "{asked}, 100 a second: {window:?}");
 
-    backend.fault(&Fault::status(50, 503));
+    backend.fault(&BackendFault::status(50, 503));
     client.open();
     sleep(2 * SECOND);
     let window = client.open();
     let failed = window.versions["v1"].statuses[&503];
     assert!(failed * 3 > window.sent && failed * 3 < window.sent * 2, "about half: {window:?}");
 
-    backend.fault(&Fault::hang());
+    backend.fault(&BackendFault::hang());
     order.timeout_ms = 500;
     client.start(&order);
     sleep(2 * SECOND);
     let window = client.open();
     assert!(window.unanswered["timeout"] > 0 && window.answers("v1") == 0, "{window:?}");
 
-    backend.fault(&Fault::default());
+    backend.fault(&BackendFault::default());
     order.timeout_ms = 10_000;
     client.start(&order);
     // Rolled under load, the backends fail nobody: both ends drain as they should.

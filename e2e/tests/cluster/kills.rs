@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use halftone_e2e::scene::{Installation, Node, Scene, Signal, Watch};
+use halftone_e2e::scene::{ClusterNode, Installation, ObjectWatch, Scene, Signal};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -12,7 +12,7 @@ use crate::release::{USERS, release, step};
 /// An installation with two operators, and what their deaths are told by.
 struct Scenery<'a> {
     scene: &'a Scene,
-    node: Node,
+    node: ClusterNode,
     own: Installation<'a>,
 }
 
@@ -126,7 +126,7 @@ fn holds_are_kept(scene: &Scene, statuses: &[Value]) {
 }
 
 /// What a watch has told, once it has told of this ratio: it is another process, and may lag behind.
-fn seen_up_to(scene: &Scene, watch: &Watch, ratio: &str) -> Vec<Value> {
+fn seen_up_to(scene: &Scene, watch: &ObjectWatch, ratio: &str) -> Vec<Value> {
     scene.until("the watch has told of the last step", || {
         let statuses: Vec<_> = watch.seen().iter().map(|object| object["status"].clone()).collect();
         (ratios(&statuses).last() == Some(&ratio)).then_some(statuses)

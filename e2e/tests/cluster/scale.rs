@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use halftone_e2e::scene::{Installation, Node, Scene};
+use halftone_e2e::scene::{ClusterNode, Installation, Scene};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -142,7 +142,7 @@ fn costs_at_rest(scene: &Scene, own: &Installation<'_>) {
     }
 }
 
-fn changes(scene: &Scene, own: &Installation<'_>, node: &Node) {
+fn changes(scene: &Scene, own: &Installation<'_>, node: &ClusterNode) {
     let uid = scene.get("grayrelease/r0")["metadata"]["uid"].as_str().unwrap().to_owned();
     let revision = || scene.status("r0")["revision"].as_u64().unwrap();
     let first = revision();

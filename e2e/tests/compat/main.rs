@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use self::programs::{Engine, Proxy, backend, until};
-use self::users::Users;
+use self::programs::{EngineProcess, ProxyProcess, backend, until};
+use self::users::CompatUsers;
 
 /// Where the programs of one version are.
 fn programs(variable: &str) -> PathBuf {
@@ -22,12 +22,12 @@ fn programs(variable: &str) -> PathBuf {
 }
 
 /// What stands on this machine.
-struct Site {
+struct TestSite {
     root: tempfile::TempDir,
-    proxies: Vec<Proxy>,
+    proxies: Vec<ProxyProcess>,
 }
 
-impl Site {
+impl TestSite {
     fn path(&self, name: &str) -> PathBuf {
         self.root.path().join(name)
     }
@@ -65,11 +65,11 @@ impl Site {
     }
 
     /// Ends a proxy as a rollout does, first for the users, and starts one of another version in its place.
-    fn replace(&mut self, at: usize, programs: &Path, users: &Users) {
+    fn replace(&mut self, at: usize, programs: &Path, users: &CompatUsers) {
         users.leave(self.proxies[at].port);
         self.proxies[at].stop();
         let (name, root) = (self.proxies[at].name.clone(), self.root.path().to_owned());
-        self.proxies[at] = Proxy::start(programs, &root, &name);
+        self.proxies[at] = ProxyProcess::start(programs, &root, &name);
         users.come(self.proxies[at].port);
     }
 }
@@ -78,7 +78,7 @@ impl Site {
 #[ignore = "takes programs of two versions: make compat"]
 fn forward_back_and_forward_again_without_a_failed_request_or_a_user_who_moves() {
     let (old, new) = (programs("HALFTONE_COMPAT_OLD"), programs("HALFTONE_COMPAT_NEW"));
-    let mut site = Site { root: tempfile::tempdir().unwrap(), proxies: Vec::new() };
+    let mut site = TestSite { root: tempfile::tempdir().unwrap(), proxies: Vec::new() };
     std::fs::create_dir(site.path("documents")).unwrap();
     std::fs::write(
         site.path("documents/fleet.yaml"),
@@ -87,17 +87,17 @@ fn forward_back_and_forward_again_without_a_failed_request_or_a_user_who_moves()
     .unwrap();
     let backends = [backend("v1"), backend("v2")];
     let ports = backends.each_ref().map(|backend| backend.address.port());
-    let users = Users::new();
+    let users = CompatUsers::new();
     let stages = [("0.1", &old), ("this version", &new), ("0.1 again", &old), ("this version again", &new)];
     let mut before: Option<&PathBuf> = None;
     for (stage, (name, programs)) in stages.into_iter().enumerate() {
         let manifest = site.manifest(stage, *programs == new, ports);
-        let engine = Engine::start(programs, &manifest, &site.path("state"));
+        let engine = EngineProcess::start(programs, &manifest, &site.path("state"));
         let document = engine.document(1000 + stage);
         site.publish(&document);
         match before {
             None => {
-                let start = |proxy: &str| Proxy::start(programs, site.root.path(), proxy);
+                let start = |proxy: &str| ProxyProcess::start(programs, site.root.path(), proxy);
                 site.proxies = vec![start("a"), start("b")];
                 site.proxies.iter().for_each(|proxy| users.come(proxy.port));
                 users.begin();

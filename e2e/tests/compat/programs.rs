@@ -51,9 +51,9 @@ pub(crate) fn get(port: u16, target: &str, user: Option<&str>) -> io::Result<Mes
 }
 
 /// A process that ends with the test.
-struct Running(Child);
+struct ProgramProcess(Child);
 
-impl Running {
+impl ProgramProcess {
     fn start(program: &Path, arguments: &[&str]) -> Self {
         let log = Stdio::null;
         let child = Command::new(program).args(arguments).stdout(log()).stderr(log()).spawn();
@@ -68,7 +68,7 @@ impl Running {
     }
 }
 
-impl Drop for Running {
+impl Drop for ProgramProcess {
     fn drop(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();
@@ -76,17 +76,17 @@ impl Drop for Running {
 }
 
 /// The engine, which decides and writes the document; its own proxy serves nobody here.
-pub(crate) struct Engine {
-    process: Running,
+pub(crate) struct EngineProcess {
+    process: ProgramProcess,
     admin: u16,
 }
 
-impl Engine {
+impl EngineProcess {
     pub(crate) fn start(programs: &Path, manifest: &Path, state: &Path) -> Self {
         let (listen, admin) = (free_port(), free_port());
         let (listen, at) = (format!("127.0.0.1:{listen}"), format!("127.0.0.1:{admin}"));
         let (manifest, state) = (manifest.to_str().unwrap(), state.to_str().unwrap());
-        let process = Running::start(
+        let process = ProgramProcess::start(
             &programs.join("halftone"),
             &[
                 "run",
@@ -124,20 +124,20 @@ impl Engine {
 }
 
 /// A proxy that reads its documents from a folder, and keeps what it has over a restart.
-pub(crate) struct Proxy {
-    process: Running,
+pub(crate) struct ProxyProcess {
+    process: ProgramProcess,
     pub(crate) name: String,
     pub(crate) port: u16,
     admin: u16,
 }
 
-impl Proxy {
+impl ProxyProcess {
     pub(crate) fn start(programs: &Path, root: &Path, name: &str) -> Self {
         let (port, admin) = (free_port(), free_port());
         let (listen, at) = (format!("127.0.0.1:{port}"), format!("127.0.0.1:{admin}"));
         let (documents, state) = (root.join("documents"), root.join(format!("proxy-{name}")));
         let (documents, state) = (documents.to_str().unwrap(), state.to_str().unwrap());
-        let process = Running::start(
+        let process = ProgramProcess::start(
             &programs.join("halftone-proxy"),
             &["--config", documents, "--state", state, "--listen", &listen, "--admin", &at, "--workers", "1"],
         );

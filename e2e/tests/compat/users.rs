@@ -12,13 +12,13 @@ const THREADS: usize = 3;
 const USERS: usize = 120;
 
 /// All of them.
-pub(crate) struct Users {
-    shared: Arc<Shared>,
+pub(crate) struct CompatUsers {
+    shared: Arc<UserState>,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
 #[derive(Default)]
-struct Shared {
+struct UserState {
     /// The ports of the proxies that are ready.
     ready: Mutex<Vec<u16>>,
     served: AtomicU64,
@@ -27,7 +27,7 @@ struct Shared {
     wrong: Mutex<Vec<String>>,
 }
 
-impl Users {
+impl CompatUsers {
     pub(crate) fn new() -> Self {
         Self { shared: Arc::default(), threads: Mutex::default() }
     }
@@ -77,7 +77,7 @@ impl Users {
     }
 }
 
-impl Shared {
+impl UserState {
     fn send(&self, number: usize) {
         for at in (number..).step_by(THREADS) {
             if self.over.load(Ordering::Relaxed) {

@@ -2,7 +2,7 @@
 //! and what the Service says that it speaks. A port of another protocol than TCP is not there.
 
 use halftone_api::Obstacle;
-use halftone_routing::config::arm::{Backend, ServicePort, ServiceRef};
+use halftone_routing::document::arm::{Backend, ServicePort, ServiceRef};
 use halftone_routing::endpoints::PROTOCOL;
 use k8s_openapi::api::core::v1::{Service, ServicePort as Port};
 

@@ -6,25 +6,25 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use halftone_api::{GrayRelease, GrayReleaseStatus};
-use halftone_rollout::events::Reason;
+use halftone_rollout::events::EventReason;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 
-use crate::names::Key;
+use crate::names::NamespacedName;
 
 /// What is counted for each release.
-const COUNTED: [(&str, &str, Reason); 4] = [
-    ("halftone_release_rollbacks", "Times that the release went back to stable", Reason::RolledBack),
-    ("halftone_release_promotions", "Times that gray came to serve everyone", Reason::Promoted),
-    ("halftone_release_steps", "Steps up", Reason::StepStarted),
-    ("halftone_release_unhealthy", "Times that a limit was broken", Reason::Unhealthy),
+const COUNTED: [(&str, &str, EventReason); 4] = [
+    ("halftone_release_rollbacks", "Times that the release went back to stable", EventReason::RolledBack),
+    ("halftone_release_promotions", "Times that gray came to serve everyone", EventReason::Promoted),
+    ("halftone_release_steps", "Steps up", EventReason::StepStarted),
+    ("halftone_release_unhealthy", "Times that a limit was broken", EventReason::Unhealthy),
 ];
 
 /// Where a release stands.
 #[derive(Debug, Default, Clone, PartialEq)]
-struct Sample {
+struct ReleaseGauges {
     class: String,
     phase: String,
     version: String,
@@ -39,15 +39,21 @@ struct Sample {
 
 /// All releases that this process looks after.
 #[derive(Debug, Default, Clone)]
-pub struct Releases(Arc<Mutex<BTreeMap<Key, Sample>>>);
+pub struct ReleaseMetrics(Arc<Mutex<BTreeMap<NamespacedName, ReleaseGauges>>>);
 
-impl Releases {
-    fn samples(&self) -> std::sync::MutexGuard<'_, BTreeMap<Key, Sample>> {
+impl ReleaseMetrics {
+    fn samples(&self) -> std::sync::MutexGuard<'_, BTreeMap<NamespacedName, ReleaseGauges>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// This is where a release stands now.
-    pub fn stands(&self, key: &Key, class: &str, object: &GrayRelease, status: &GrayReleaseStatus) {
+    pub fn stands(
+        &self,
+        key: &NamespacedName,
+        class: &str,
+        object: &GrayRelease,
+        status: &GrayReleaseStatus,
+    ) {
         let gray = object.spec.gray.as_ref().unwrap_or(&object.spec.stable);
         let is_ready = |condition: &Condition| condition.type_ == "Ready" && condition.status == "True";
         let fraction = |text: &Option<String>| {
@@ -56,7 +62,7 @@ impl Releases {
         };
         let mut samples = self.samples();
         let sample = samples.entry(key.clone()).or_default();
-        *sample = Sample {
+        *sample = ReleaseGauges {
             class: class.to_owned(),
             phase: status.phase.as_ref().map(|phase| format!("{phase:?}")).unwrap_or_default(),
             version: gray.version.clone(),
@@ -73,13 +79,13 @@ impl Releases {
     }
 
     /// Something happened to a release.
-    pub fn happened(&self, key: &Key, reason: Reason) {
+    pub fn happened(&self, key: &NamespacedName, reason: EventReason) {
         let Some(at) = COUNTED.iter().position(|(.., counted)| *counted == reason) else { return };
         self.samples().entry(key.clone()).or_default().counts[at] += 1;
     }
 
     /// There is no such release any more.
-    pub fn forget(&self, key: &Key) {
+    pub fn forget(&self, key: &NamespacedName) {
         self.samples().remove(key);
     }
 
@@ -89,7 +95,7 @@ impl Releases {
     }
 }
 
-impl Collector for Releases {
+impl Collector for ReleaseMetrics {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let samples = self.samples().clone();
         let mut family =
@@ -122,9 +128,9 @@ impl Collector for Releases {
 }
 
 /// A name, what it means, and its value for one release.
-type Figure = (&'static str, &'static str, fn(&Sample) -> Option<f64>);
+type GaugeSpec = (&'static str, &'static str, fn(&ReleaseGauges) -> Option<f64>);
 
-const FIGURES: [Figure; 4] = [
+const FIGURES: [GaugeSpec; 4] = [
     ("halftone_release_ready", "1 while the condition Ready is True", |sample| {
         Some(f64::from(u8::from(sample.ready)))
     }),
@@ -139,7 +145,10 @@ const FIGURES: [Figure; 4] = [
     ),
 ];
 
-fn figures(encoder: &mut DescriptorEncoder<'_>, samples: &BTreeMap<Key, Sample>) -> fmt::Result {
+fn figures(
+    encoder: &mut DescriptorEncoder<'_>,
+    samples: &BTreeMap<NamespacedName, ReleaseGauges>,
+) -> fmt::Result {
     for (name, help, value) in FIGURES {
         let mut family = gauge(encoder, name, help)?;
         for (key, sample) in samples {
@@ -159,6 +168,6 @@ fn gauge<'a>(
     encoder.encode_descriptor(name, help, None, MetricType::Gauge)
 }
 
-fn labels<'a>(key: &'a Key, class: &'a str) -> Vec<(&'static str, &'a str)> {
+fn labels<'a>(key: &'a NamespacedName, class: &'a str) -> Vec<(&'static str, &'a str)> {
     vec![("namespace", &*key.namespace), ("release", &*key.name), ("class", class)]
 }

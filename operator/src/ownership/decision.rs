@@ -16,14 +16,14 @@ pub(super) const ALIVE: SignedDuration = SignedDuration::from_mins(10);
 /// What a person has ordered, by an annotation on the ConfigMap of our own fleet: `NAMESPACE/RELEASE`, or
 /// `NAMESPACE/RELEASE@TIME` to the installation that is to take the class over from one that is gone.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Order {
+pub struct HandOverOrder {
     /// The installation that is to look after the class.
     pub to: String,
     /// When it was given. Whoever has shown itself since is not gone.
     pub at: Option<Timestamp>,
 }
 
-impl Order {
+impl HandOverOrder {
     /// Reads the annotation.
     #[must_use]
     pub fn read(text: &str) -> Self {
@@ -35,21 +35,21 @@ impl Order {
 /// How many releases of a class each installation looks after. New ones that nobody has begun with do not count: however
 /// many are applied at once, they change nothing of who looks after the class.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Tally {
+pub struct OwnershipTally {
     releases: usize,
-    by: BTreeMap<String, Held>,
+    by: BTreeMap<String, InstallationShare>,
     /// How many of its releases an installation offers to another one: by that one, then by whose they are.
     offers: BTreeMap<String, BTreeMap<String, usize>>,
 }
 
 /// What one installation holds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Held {
+pub(super) struct InstallationShare {
     releases: usize,
     pub(super) seen_at: Option<Timestamp>,
 }
 
-impl Held {
+impl InstallationShare {
     pub(super) fn is_alive(&self, now: Timestamp) -> bool {
         self.seen_at.is_some_and(|seen| now.duration_since(seen) < ALIVE)
     }
@@ -60,7 +60,7 @@ impl Held {
     }
 }
 
-impl Tally {
+impl OwnershipTally {
     /// Counts a release, and who looks after it. `begun`: somebody has written its status.
     pub fn add(&mut self, controller: Option<&ControllerStatus>, begun: bool) {
         self.releases += usize::from(begun || controller.is_some());
@@ -73,7 +73,7 @@ impl Tally {
         }
     }
 
-    pub(super) fn held(&self, id: &str) -> Held {
+    pub(super) fn held(&self, id: &str) -> InstallationShare {
         self.by.get(id).copied().unwrap_or_default()
     }
 
@@ -103,7 +103,7 @@ impl Tally {
 
 /// Who looks after a class.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Owner {
+pub enum ClassOwner {
     /// It is not known yet.
     Unknown,
     /// We do.
@@ -116,7 +116,7 @@ pub enum Owner {
     Another(String),
 }
 
-impl Owner {
+impl ClassOwner {
     /// Whether we may stand for election.
     #[must_use]
     pub fn may_lead(&self) -> bool {
@@ -126,22 +126,22 @@ impl Owner {
 
 /// Who looks after a class, by what it is and what a person has ordered. An order that changes nothing any more is over.
 #[must_use]
-pub fn owner(us: &str, order: Option<&Order>, tally: &Tally, now: Timestamp) -> Owner {
+pub fn owner(us: &str, order: Option<&HandOverOrder>, tally: &OwnershipTally, now: Timestamp) -> ClassOwner {
     let plain = among(us, tally, |held| held.is_alive(now));
-    let Some(Order { to, at }) = order else { return plain };
+    let Some(HandOverOrder { to, at }) = order else { return plain };
     if to == us {
-        let forced = among(us, tally, |held| held.is_alive_since(*at, now)) == Owner::Us;
-        return if forced && plain != Owner::Us { Owner::UsByForce(*at) } else { plain };
+        let forced = among(us, tally, |held| held.is_alive_since(*at, now)) == ClassOwner::Us;
+        return if forced && plain != ClassOwner::Us { ClassOwner::UsByForce(*at) } else { plain };
     }
     let them = tally.held(to);
-    let taken = matches!(plain, Owner::Another(_)) || (them.releases > 0 && them.is_alive(now));
-    if tally.held(us).releases == 0 && taken { plain } else { Owner::HandingOver(to.clone()) }
+    let taken = matches!(plain, ClassOwner::Another(_)) || (them.releases > 0 && them.is_alive(now));
+    if tally.held(us).releases == 0 && taken { plain } else { ClassOwner::HandingOver(to.clone()) }
 }
 
-fn among(us: &str, tally: &Tally, is_alive: impl Fn(&Held) -> bool) -> Owner {
+fn among(us: &str, tally: &OwnershipTally, is_alive: impl Fn(&InstallationShare) -> bool) -> ClassOwner {
     let others = tally.by.iter().filter(|(id, held)| *id != us && is_alive(held));
     let won = others.map(|(id, _)| id).find(|id| tally.has_won(id, us));
-    won.map_or(Owner::Us, |id| Owner::Another(id.clone()))
+    won.map_or(ClassOwner::Us, |id| ClassOwner::Another(id.clone()))
 }
 
 #[cfg(test)]
@@ -151,22 +151,22 @@ mod tests {
 
     #[test]
     fn whoever_has_most_releases_and_is_alive_looks_after_the_class() {
-        let b = || Owner::Another("b/b".to_owned());
+        let b = || ClassOwner::Another("b/b".to_owned());
         for (what, tally, expected) in [
-            ("nothing is there", tally(0, (0, 0), 0), Owner::Us),
-            ("releases of version 0.1", tally(0, (0, 0), 5), Owner::Us),
+            ("nothing is there", tally(0, (0, 0), 0), ClassOwner::Us),
+            ("releases of version 0.1", tally(0, (0, 0), 5), ClassOwner::Us),
             ("all are the other's", tally(0, (5, 1), 0), b()),
-            ("all are the other's, which is gone", tally(0, (5, 11), 0), Owner::Us),
+            ("all are the other's, which is gone", tally(0, (5, 11), 0), ClassOwner::Us),
             ("most are the other's", tally(2, (3, 1), 0), b()),
-            ("one stray, restored from elsewhere", tally(5, (1, 0), 0), Owner::Us),
-            ("a stray among releases of version 0.1", tally(0, (1, 0), 5), Owner::Us),
-            ("half each: the first by name", tally(3, (3, 0), 0), Owner::Us),
+            ("one stray, restored from elsewhere", tally(5, (1, 0), 0), ClassOwner::Us),
+            ("a stray among releases of version 0.1", tally(0, (1, 0), 5), ClassOwner::Us),
+            ("half each: the first by name", tally(3, (3, 0), 0), ClassOwner::Us),
         ] {
             assert_eq!(owner("a/a", None, &tally, now()), expected, "{what}");
         }
         assert_eq!(
             owner("b/b", None, &tally(3, (3, 0), 0), now()),
-            Owner::Another("a/a".into()),
+            ClassOwner::Another("a/a".into()),
             "the other one"
         );
     }
@@ -175,8 +175,8 @@ mod tests {
     fn however_many_new_releases_appear_the_owner_stays() {
         let mut all = tally(0, (1, 0), 0);
         (0..5).for_each(|_| all.add(None, false));
-        assert_eq!(owner("a/a", None, &all, now()), Owner::Another("b/b".into()));
-        assert_eq!(owner("b/b", None, &all, now()), Owner::Us);
+        assert_eq!(owner("a/a", None, &all, now()), ClassOwner::Another("b/b".into()));
+        assert_eq!(owner("b/b", None, &all, now()), ClassOwner::Us);
     }
 
     #[test]
@@ -184,7 +184,7 @@ mod tests {
         for a in 0..6 {
             for b in 0..6 {
                 let tally = tally(a, (b, 0), 0);
-                let both = ["a/a", "b/b"].map(|us| owner(us, None, &tally, now()) == Owner::Us);
+                let both = ["a/a", "b/b"].map(|us| owner(us, None, &tally, now()) == ClassOwner::Us);
                 assert!(a + b == 0 || both.iter().filter(|us| **us).count() == 1, "{a} {b}: {both:?}");
             }
         }
@@ -192,15 +192,15 @@ mod tests {
 
     #[test]
     fn the_owner_goes_on_until_the_other_one_has_taken_every_release() {
-        let handing_over = || Owner::HandingOver("b/b".to_owned());
+        let handing_over = || ClassOwner::HandingOver("b/b".to_owned());
         let to_b = order("b/b");
         for (what, (not_offered, offers, taken), a, b) in [
-            ("nothing is offered yet", (4, 0, 0), handing_over(), Owner::Another("a/a".into())),
-            ("one is", (3, 1, 0), handing_over(), Owner::Another("a/a".into())),
-            ("all are, and the other one has not been heard of", (0, 4, 0), handing_over(), Owner::Us),
-            ("one is taken", (0, 3, 1), handing_over(), Owner::Us),
-            ("all are taken", (0, 0, 4), Owner::Another("b/b".into()), Owner::Us),
-            ("there is no release that could be offered", (0, 0, 0), handing_over(), Owner::Us),
+            ("nothing is offered yet", (4, 0, 0), handing_over(), ClassOwner::Another("a/a".into())),
+            ("one is", (3, 1, 0), handing_over(), ClassOwner::Another("a/a".into())),
+            ("all are, and the other one has not been heard of", (0, 4, 0), handing_over(), ClassOwner::Us),
+            ("one is taken", (0, 3, 1), handing_over(), ClassOwner::Us),
+            ("all are taken", (0, 0, 4), ClassOwner::Another("b/b".into()), ClassOwner::Us),
+            ("there is no release that could be offered", (0, 0, 0), handing_over(), ClassOwner::Us),
         ] {
             let mut tally = tally(not_offered, (taken, 0), 0);
             (0..offers).for_each(|_| tally.add(Some(&offered("a/a", "b/b")), true));
@@ -211,20 +211,27 @@ mod tests {
 
     #[test]
     fn a_class_that_is_offered_to_a_name_that_nobody_bears_stays_where_it_is() {
-        let mut all = Tally::default();
+        let mut all = OwnershipTally::default();
         (0..4).for_each(|_| all.add(Some(&offered("a/a", "typo/b")), true));
-        assert_eq!(owner("a/a", Some(&order("typo/b")), &all, now()), Owner::HandingOver("typo/b".into()));
-        assert_eq!(owner("b/b", None, &all, now()), Owner::Another("a/a".into()), "nobody else takes it");
-        assert_eq!(owner("a/a", None, &all, now()), Owner::Us, "the order is taken back");
+        assert_eq!(
+            owner("a/a", Some(&order("typo/b")), &all, now()),
+            ClassOwner::HandingOver("typo/b".into())
+        );
+        assert_eq!(
+            owner("b/b", None, &all, now()),
+            ClassOwner::Another("a/a".into()),
+            "nobody else takes it"
+        );
+        assert_eq!(owner("a/a", None, &all, now()), ClassOwner::Us, "the order is taken back");
     }
 
     #[test]
     fn a_class_is_handed_back_also_before_the_first_order_is_forgotten() {
-        let mut all = Tally::default();
+        let mut all = OwnershipTally::default();
         (0..4).for_each(|_| all.add(Some(&offered("b/b", "a/a")), true));
         let stale = order("b/b");
-        assert_eq!(owner("a/a", Some(&stale), &all, now()), Owner::Us);
-        assert_eq!(owner("b/b", Some(&order("a/a")), &all, now()), Owner::HandingOver("a/a".into()));
+        assert_eq!(owner("a/a", Some(&stale), &all, now()), ClassOwner::Us);
+        assert_eq!(owner("b/b", Some(&order("a/a")), &all, now()), ClassOwner::HandingOver("a/a".into()));
     }
 
     #[test]
@@ -234,28 +241,32 @@ mod tests {
             order(&format!("a/a@{}", b.checked_add(SignedDuration::from_secs(seconds)).unwrap()))
         };
         let theirs = tally(0, (4, 3), 0);
-        let of = |order: &Order, tally: &Tally| owner("a/a", Some(order), tally, now());
+        let of = |order: &HandOverOrder, tally: &OwnershipTally| owner("a/a", Some(order), tally, now());
         assert_eq!(
             of(&at(60), &theirs),
-            Owner::UsByForce(at(60).at),
+            ClassOwner::UsByForce(at(60).at),
             "nothing was seen of the other one since"
         );
-        assert_eq!(of(&order("a/a"), &theirs), Owner::UsByForce(None), "without a time");
-        assert_eq!(of(&at(60), &tally(3, (1, 3), 0)), Owner::Us, "most are ours: the rest are strays");
-        assert_eq!(of(&at(-60), &theirs), Owner::Another("b/b".into()), "the other one is there after all");
+        assert_eq!(of(&order("a/a"), &theirs), ClassOwner::UsByForce(None), "without a time");
+        assert_eq!(of(&at(60), &tally(3, (1, 3), 0)), ClassOwner::Us, "most are ours: the rest are strays");
+        assert_eq!(
+            of(&at(-60), &theirs),
+            ClassOwner::Another("b/b".into()),
+            "the other one is there after all"
+        );
     }
 
     #[test]
     fn of_two_that_a_person_has_forced_the_first_one_yields_when_it_comes_back() {
         let (then, later) = (seen("a/a", 9), seen("b/b", 5));
         let forced = |to: &str, at: &ControllerStatus| order(&format!("{to}@{}", at.seen_at.unwrap()));
-        let mut all = Tally::default();
+        let mut all = OwnershipTally::default();
         (0..2).for_each(|_| all.add(Some(&then), true));
         all.add(Some(&seen("b/b", 4)), true);
         let (a, b) = (forced("a/a", &then), forced("b/b", &later));
-        assert_eq!(owner("b/b", Some(&b), &all, now()), Owner::UsByForce(b.at));
+        assert_eq!(owner("b/b", Some(&b), &all, now()), ClassOwner::UsByForce(b.at));
         (0..2).for_each(|_| all.add(Some(&seen("b/b", 4)), true));
-        assert_eq!(owner("b/b", Some(&b), &all, now()), Owner::Us);
-        assert_eq!(owner("a/a", Some(&a), &all, now()), Owner::Another("b/b".into()));
+        assert_eq!(owner("b/b", Some(&b), &all, now()), ClassOwner::Us);
+        assert_eq!(owner("a/a", Some(&a), &all, now()), ClassOwner::Another("b/b".into()));
     }
 }

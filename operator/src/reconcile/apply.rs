@@ -5,18 +5,18 @@ use std::sync::Arc;
 
 use halftone_api::spec::{ControllerStatus, Verdict};
 use halftone_api::{GrayRelease, GrayReleaseStatus};
-use halftone_rollout::advance::Turn;
+use halftone_rollout::advance::AdvanceResult;
 use halftone_rollout::clock::Now;
-use halftone_rollout::events::{Event, Reason};
-use halftone_routing::config::RoutingConfig;
+use halftone_rollout::events::{Event, EventReason};
+use halftone_routing::document::RoutingConfig;
 use tokio::time::Instant;
 
-use super::observe::Observed;
-use super::{Context, Live};
+use super::observe::ObservedRelease;
+use super::{LiveRelease, ReconcileContext};
+use crate::compressed_release::CompressedRelease;
 use crate::error::Error;
-use crate::objects::{Kept, Wanted, spec_text};
-use crate::packed::Packed;
-use crate::written::Written;
+use crate::last_written::LastWritten;
+use crate::objects::{DesiredConfigMap, ReleaseConfigMap, spec_text};
 
 /// So many events wait for a document that cannot be written; older ones are dropped.
 const MOST_UNTOLD: usize = 32;
@@ -31,13 +31,13 @@ const MOST_UNTOLD: usize = 32;
 /// The turn is void; with [`Error::Unwritten`] it counts in this process alone, and with [`Error::Unprogrammed`] it counts
 /// and proxies do not know of it yet.
 pub(super) async fn apply(
-    context: &Context,
-    live: &mut Live,
-    turn: &mut Turn,
-    observed: Observed,
+    context: &ReconcileContext,
+    live: &mut LiveRelease,
+    turn: &mut AdvanceResult,
+    observed: ObservedRelease,
     now: Now,
 ) -> Result<(), Error> {
-    let Observed { mut seen, counted, .. } = observed;
+    let ObservedRelease { mut seen, counted, .. } = observed;
     let mut in_effect = accepted(live, turn);
     let unwritten = match persist(context, live, turn, in_effect.as_deref()).await {
         Ok(()) => None,
@@ -65,13 +65,15 @@ pub(super) async fn apply(
 
 /// Has what a restart would have to know in the status.
 async fn persist(
-    context: &Context,
-    live: &mut Live,
-    turn: &Turn,
+    context: &ReconcileContext,
+    live: &mut LiveRelease,
+    turn: &AdvanceResult,
     accepted: Option<&str>,
 ) -> Result<(), Error> {
     let status = turn.progress.status();
-    if live.tracked.written.stands_for(&status) && !context.ownership.wants(live.object.controller()) {
+    if live.tracked.written.restores_same_progress(&status)
+        && !context.ownership.wants(live.object.controller())
+    {
         return Ok(());
     }
     let status = stamped(context, live, accepted, status);
@@ -81,8 +83,8 @@ async fn persist(
 
 /// The status as we sign it.
 pub(super) fn stamped(
-    context: &Context,
-    live: &Live,
+    context: &ReconcileContext,
+    live: &LiveRelease,
     accepted: Option<&str>,
     status: GrayReleaseStatus,
 ) -> GrayReleaseStatus {
@@ -91,39 +93,44 @@ pub(super) fn stamped(
 }
 
 /// Says who looked after the release before, if that was another installation which has not offered it to us.
-fn tell_adopted(context: &Context, before: &GrayRelease) {
+fn emit_adopted(context: &ReconcileContext, before: &GrayRelease) {
     let is_us = |id: &String| Some(id.as_str()) == context.ownership.us();
     let is_ours = |controller: &&ControllerStatus| {
         is_us(&controller.id) || controller.hand_over_to.as_ref().is_some_and(is_us)
     };
     let Some(other) = before.controller().filter(|controller| !is_ours(controller)) else { return };
     let what = format!("the installation {} looked after it before; now we do", other.id);
-    tracing::info!(reason = %Reason::Adopted, "{what}");
-    context.tell(before, Event::new(Reason::Adopted, what));
+    tracing::info!(reason = %EventReason::Adopted, "{what}");
+    context.tell(before, Event::new(EventReason::Adopted, what));
 }
 
 /// Writes a status over the version of the object that the turn was decided on.
 pub(super) async fn write_status(
-    context: &Context,
-    live: &mut Live,
+    context: &ReconcileContext,
+    live: &mut LiveRelease,
     status: GrayReleaseStatus,
 ) -> Result<(), Error> {
     let tracked = &mut live.tracked;
     let object = GrayRelease { status: Some(status), ..GrayRelease::clone(&live.object) };
     let written = Box::pin(context.cluster.write_status(&object)).await?;
     context.ownership.wrote(object.controller(), written.controller());
-    tell_adopted(context, &live.object);
-    tracked.written = Written::of(&object.status.unwrap_or_default(), Instant::now());
+    emit_adopted(context, &live.object);
+    tracked.written = LastWritten::of(&object.status.unwrap_or_default(), Instant::now());
     tracked.unreadable = None;
     tracked.sent = None;
-    tracked.object = Arc::new(Packed::of(written));
+    tracked.object = Arc::new(CompressedRelease::of(written));
     // Its version is the one to write over next.
     live.object = Arc::new(tracked.object.unpack());
     Ok(())
 }
 
 /// From here on the turn has happened.
-fn accept(context: &Context, live: &mut Live, turn: &Turn, counted_until: Option<Instant>) {
+fn accept(
+    context: &ReconcileContext,
+    live: &mut LiveRelease,
+    turn: &AdvanceResult,
+    counted_until: Option<Instant>,
+) {
     let tracked = &mut live.tracked;
     if turn.acknowledged
         && let Some(since) = tracked.programmed.take()
@@ -149,13 +156,13 @@ fn accept(context: &Context, live: &mut Live, turn: &Turn, counted_until: Option
     tracked.untold.drain(..surplus);
 }
 
-fn tell(context: &Context, object: &GrayRelease, event: &Event) {
+fn tell(context: &ReconcileContext, object: &GrayRelease, event: &Event) {
     tracing::info!(reason = %event.reason, "{}", event.message);
     context.tell(object, event.clone());
 }
 
 /// Tells what has happened to users, now that the document by which it happens is written.
-fn tell_the_rest(context: &Context, live: &mut Live) {
+fn emit_pending(context: &ReconcileContext, live: &mut LiveRelease) {
     for event in std::mem::take(&mut live.tracked.untold) {
         tell(context, &live.object, &event);
     }
@@ -163,14 +170,14 @@ fn tell_the_rest(context: &Context, live: &mut Live) {
 
 /// Has the document live. What keeps it from that is remembered for the next turn, which says so in the status.
 async fn program_or_say_why(
-    context: &Context,
-    live: &mut Live,
+    context: &ReconcileContext,
+    live: &mut LiveRelease,
     document: Arc<RoutingConfig>,
 ) -> Result<(), Error> {
     match program(context, live, document).await {
         Ok(()) => {
             live.tracked.unprogrammed = None;
-            tell_the_rest(context, live);
+            emit_pending(context, live);
             Ok(())
         }
         // Nobody said no: somebody else has written, or acts now.
@@ -183,8 +190,8 @@ async fn program_or_say_why(
 }
 
 /// The spec that is in effect after the turn, as it has to be beside the document.
-fn accepted(live: &Live, turn: &Turn) -> Option<Arc<str>> {
-    let Live { tracked, object, kept, .. } = live;
+fn accepted(live: &LiveRelease, turn: &AdvanceResult) -> Option<Arc<str>> {
+    let LiveRelease { tracked, object, kept, .. } = live;
     if !tracked.newest().is_some_and(|plan| turn.takes(plan)) {
         return tracked.accepted.clone();
     }
@@ -195,8 +202,12 @@ fn accepted(live: &Live, turn: &Turn) -> Option<Arc<str>> {
 }
 
 /// Has the document live, over the version of the ConfigMap that the turn was decided on.
-async fn program(context: &Context, live: &mut Live, document: Arc<RoutingConfig>) -> Result<(), Error> {
-    let wanted = Wanted::live(document, live.tracked.accepted.clone());
+async fn program(
+    context: &ReconcileContext,
+    live: &mut LiveRelease,
+    document: Arc<RoutingConfig>,
+) -> Result<(), Error> {
+    let wanted = DesiredConfigMap::live(document, live.tracked.accepted.clone());
     if live.kept.as_ref().is_some_and(|kept| kept.is(&wanted)) {
         return Ok(());
     }
@@ -207,7 +218,7 @@ async fn program(context: &Context, live: &mut Live, document: Arc<RoutingConfig
     let object = wanted.object(&context.fleet, version)?;
     let written = context.cluster.apply(&object).await?;
     let tracked = &mut live.tracked;
-    tracked.kept = Kept::read(&written, &context.fleet.class);
+    tracked.kept = ReleaseConfigMap::read(&written, &context.fleet.class);
     tracked.programmed = Some(Instant::now());
     live.kept.clone_from(&tracked.kept);
     Ok(())

@@ -6,31 +6,35 @@ use std::sync::Arc;
 use halftone_api::Obstacle;
 use halftone_api::duration;
 use halftone_rollout::advance;
-use halftone_rollout::observation::{HandingOver, Observation, ProxySeen, Round, is_acknowledged};
-use halftone_rollout::request::REQUEST_ANNOTATION;
-use halftone_routing::config::names::{HostPattern, PathPrefix};
-use halftone_routing::config::{RoutingConfig, State};
+use halftone_rollout::command_request::REQUEST_ANNOTATION;
+use halftone_rollout::observation::{Observation, PlaceHandOver, ProxyObservation, Round, is_acknowledged};
+use halftone_routing::document::names::{HostPattern, PathPrefix};
+use halftone_routing::document::{ReleaseState, RoutingConfig};
 use halftone_routing::report::baseline::Delta;
 use kube::ResourceExt;
 use tokio::time::Instant;
 
-use super::{Context, Live};
-use crate::conflicts::Claim;
-use crate::endpoints::{self, ArmsSeen};
-use crate::names::Key;
-use crate::objects::Kept;
+use super::{LiveRelease, ReconcileContext};
+use crate::claim_index::ReleaseClaim;
+use crate::endpoints::{self, ArmObservation};
+use crate::names::NamespacedName;
+use crate::objects::ReleaseConfigMap;
 
 /// What was seen, and what has to be given back if the turn comes to nothing.
 #[derive(Debug)]
-pub(crate) struct Observed {
+pub(crate) struct ObservedRelease {
     pub(crate) seen: Observation,
     /// What was counted since the last turn, and until when.
     pub(crate) counted: Option<(Delta, Instant)>,
     /// Releases that our claims concern.
-    pub(crate) concerned: BTreeSet<Key>,
+    pub(crate) concerned: BTreeSet<NamespacedName>,
 }
 
-pub(super) fn observe(context: &Context, key: &Key, live: &mut Live) -> Observed {
+pub(super) fn observe(
+    context: &ReconcileContext,
+    key: &NamespacedName,
+    live: &mut LiveRelease,
+) -> ObservedRelease {
     let (proxies, highest_revision, counted) = proxies(context, live);
     let tracked = &live.tracked;
     let arms = arms(context, live);
@@ -64,12 +68,15 @@ pub(super) fn observe(context: &Context, key: &Key, live: &mut Live) -> Observed
     seen.refusal = seen.refusal.or(conflict);
     seen.handing_over = handing_over(context, key, live);
     seen.taking_over = context.desk().claims.taken_from(key);
-    Observed { seen, counted: counted.map(|(_, delta, until)| (delta, until)), concerned }
+    ObservedRelease { seen, counted: counted.map(|(_, delta, until)| (delta, until)), concerned }
 }
 
 type CountedRound = (f64, Delta, Instant);
 
-fn proxies(context: &Context, live: &Live) -> (Vec<ProxySeen>, u64, Option<CountedRound>) {
+fn proxies(
+    context: &ReconcileContext,
+    live: &LiveRelease,
+) -> (Vec<ProxyObservation>, u64, Option<CountedRound>) {
     let uid = &live.tracked.uid;
     let mut roster = context.roster();
     let until = roster.round_at();
@@ -78,7 +85,7 @@ fn proxies(context: &Context, live: &Live) -> (Vec<ProxySeen>, u64, Option<Count
     (roster.seen(uid), roster.highest_revision(uid), counted)
 }
 
-fn arms(context: &Context, live: &Live) -> ArmsSeen {
+fn arms(context: &ReconcileContext, live: &LiveRelease) -> ArmObservation {
     let tracked = &live.tracked;
     let newest = tracked.newest().map(Arc::as_ref);
     let in_effect = tracked.progress.plan().map(Arc::as_ref);
@@ -86,18 +93,18 @@ fn arms(context: &Context, live: &Live) -> ArmsSeen {
     endpoints::look(newest, in_effect, |reference| context.world.find(reference), &identities)
 }
 
-fn document(kept: Option<&Kept>) -> Option<Arc<RoutingConfig>> {
-    kept.and_then(Kept::live).cloned()
+fn document(kept: Option<&ReleaseConfigMap>) -> Option<Arc<RoutingConfig>> {
+    kept.and_then(ReleaseConfigMap::live).cloned()
 }
 
 /// A document that somebody has broken, and without which nobody knows who serves.
-fn unreadable(live: &Live) -> Option<String> {
+fn unreadable(live: &LiveRelease) -> Option<String> {
     let kept = [live.kept.as_ref(), live.predecessor.as_ref()].into_iter().flatten();
     kept.chain(&live.superseded).find_map(|kept| kept.document.as_ref().err().cloned())
 }
 
 /// A place inside another namespace's that the fleet does not name for this one.
-fn shadow(context: &Context, key: &Key, live: &Live) -> Option<Obstacle> {
+fn shadow(context: &ReconcileContext, key: &NamespacedName, live: &LiveRelease) -> Option<Obstacle> {
     let plan = live.tracked.newest()?;
     let serves = serves(context, live).live;
     let named = |host: &HostPattern, path: &PathPrefix| context.declaration.names(plan, host, path);
@@ -106,24 +113,28 @@ fn shadow(context: &Context, key: &Key, live: &Live) -> Option<Obstacle> {
 
 /// Notes what the release claims, and says who has it instead.
 fn conflict(
-    context: &Context,
-    key: &Key,
-    live: &Live,
+    context: &ReconcileContext,
+    key: &NamespacedName,
+    live: &LiveRelease,
     seen: &Observation,
-) -> (Option<Obstacle>, BTreeSet<Key>) {
+) -> (Option<Obstacle>, BTreeSet<NamespacedName>) {
     let tracked = &live.tracked;
     let takes_effect = |plan: &&Arc<halftone_api::Plan>| {
         seen.refusal.is_none() && !advance::is_held(plan, &tracked.progress, seen)
     };
     let wanted = tracked.newest().filter(takes_effect).cloned();
-    let claim = Claim { wanted, ..serves(context, live) };
+    let claim = ReleaseClaim { wanted, ..serves(context, live) };
     let mut desk = context.desk();
     let concerned = desk.claims.note(key, Some(claim));
     (desk.claims.conflict(key), concerned)
 }
 
 /// What the newest plan hands over to another release, and since when that is waited for.
-fn handing_over(context: &Context, key: &Key, live: &mut Live) -> Option<HandingOver> {
+fn handing_over(
+    context: &ReconcileContext,
+    key: &NamespacedName,
+    live: &mut LiveRelease,
+) -> Option<PlaceHandOver> {
     let waits_for = waits_for(context, key);
     let Some((place, next)) = waits_for else {
         live.tracked.handing_over = None;
@@ -140,15 +151,15 @@ fn handing_over(context: &Context, key: &Key, live: &mut Live) -> Option<Handing
     } else {
         format!("{place} is handed over to {next}, whose document is on its way to the proxies")
     };
-    Some(HandingOver { message, late, awaited: context.desk().claims.is_awaited(key) })
+    Some(PlaceHandOver { message, late, awaited: context.desk().claims.is_awaited(key) })
 }
 
 /// A place that the newest plan gives up, and the release that takes it over, while not every proxy has a document of that
 /// one with the place.
-fn waits_for(context: &Context, key: &Key) -> Option<(String, Key)> {
+fn waits_for(context: &ReconcileContext, key: &NamespacedName) -> Option<(String, NamespacedName)> {
     let handed = context.desk().claims.hands_over(key);
     let lacks = |host: &HostPattern, path: &PathPrefix, document: Option<&RoutingConfig>| {
-        let next = document.filter(|next| next.state != State::Withdrawn && next.has((host, path)));
+        let next = document.filter(|next| next.state != ReleaseState::Withdrawn && next.has((host, path)));
         next.is_none_or(|next| !is_acknowledged(&context.roster().seen(&next.release.uid), next))
     };
     let lacking =
@@ -157,14 +168,18 @@ fn waits_for(context: &Context, key: &Key) -> Option<(String, Key)> {
 }
 
 /// What the release has by the document that serves it now, its own or that of the object before it.
-fn serves(context: &Context, live: &Live) -> Claim {
+fn serves(context: &ReconcileContext, live: &LiveRelease) -> ReleaseClaim {
     let own = live.kept.as_ref().filter(|kept| kept.live().is_some());
     context.claim(own.or(live.predecessor.as_ref()).into_iter())
 }
 
 /// Notes what is live after the turn. Returns those whom that may concern.
-pub(super) fn claim(context: &Context, key: &Key, live: &Live) -> BTreeSet<Key> {
+pub(super) fn claim(
+    context: &ReconcileContext,
+    key: &NamespacedName,
+    live: &LiveRelease,
+) -> BTreeSet<NamespacedName> {
     let mut desk = context.desk();
     let wanted = desk.claims.wanted(key);
-    desk.claims.note(key, Some(Claim { wanted, ..serves(context, live) }))
+    desk.claims.note(key, Some(ReleaseClaim { wanted, ..serves(context, live) }))
 }

@@ -4,12 +4,12 @@
 use std::sync::Arc;
 
 use halftone_api::Plan;
-use halftone_routing::config::arm::{Arm, Backend};
+use halftone_routing::document::arm::{Arm, Backend};
 
-use super::{Context, Live};
+use super::{LiveRelease, ReconcileContext};
 use crate::endpoints;
 
-pub(super) fn plan(context: &Context, live: &mut Live) {
+pub(super) fn plan(context: &ReconcileContext, live: &mut LiveRelease) {
     match &live.tracked.plan {
         Ok(plan) => {
             if let Some(named) = named(context, live, plan) {
@@ -27,7 +27,7 @@ pub(super) fn plan(context: &Context, live: &mut Live) {
 }
 
 /// The plan with other names than it has; none if it has the right ones.
-fn named(context: &Context, live: &Live, plan: &Plan) -> Option<Plan> {
+fn named(context: &ReconcileContext, live: &LiveRelease, plan: &Plan) -> Option<Plan> {
     let documents = [&live.kept, &live.predecessor].into_iter().flatten().filter_map(|kept| kept.live());
     let arms = documents.flat_map(|document| Arm::ALL.into_iter().filter_map(|arm| document.arms.get(arm)));
     let gray = plan.gray.as_ref().map(|gray| &gray.arm.backend);

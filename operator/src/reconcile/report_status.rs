@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use halftone_api::GrayReleaseStatus;
 
-use super::{Context, Live, apply};
+use super::{LiveRelease, ReconcileContext, apply};
 use crate::error::Error;
 
 /// Figures alone are written this seldom.
@@ -13,8 +13,8 @@ const FIGURES: Duration = Duration::from_secs(10);
 
 /// Writes `status`, which tells of the present progress, if it is time.
 pub(super) async fn report_status(
-    context: &Context,
-    live: &mut Live,
+    context: &ReconcileContext,
+    live: &mut LiveRelease,
     status: GrayReleaseStatus,
 ) -> Result<(), Error> {
     let written = &live.tracked.written;

@@ -4,14 +4,14 @@ use std::net::TcpStream;
 
 use serde_json::json;
 
-use crate::support::{Cluster, eventually};
+use crate::support::{FakeCluster, eventually};
 
 /// So many times the places that there are that nobody has the patience to wait until their time is over.
 const STRANGERS: usize = 256;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn probes_and_scrapes_are_answered_while_strangers_hold_every_place() {
-    let cluster = Cluster::new().await;
+    let cluster = FakeCluster::new().await;
     let operator = cluster.operator("a");
     eventually("readiness", || (operator.page("/readyz").status() == 200).then_some(())).await;
     let strangers: Vec<_> = (0..STRANGERS).map(|_| TcpStream::connect(operator.pages).unwrap()).collect();
@@ -24,7 +24,7 @@ async fn probes_and_scrapes_are_answered_while_strangers_hold_every_place() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_report_that_tells_of_scarce_connections_becomes_an_event_about_the_proxy() {
-    let cluster = Cluster::new().await;
+    let cluster = FakeCluster::new().await;
     let _operator = cluster.operator("a");
     cluster.release("checkout", 1, "shop.example.com");
     cluster.reaches("checkout", "Holding").await;

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use clap::CommandFactory;
-use halftone_operator::args::Flags;
+use halftone_operator::args::OperatorFlags;
 
 #[test]
 fn the_flags_page_is_up_to_date() {
@@ -25,7 +25,7 @@ fn flags() -> String {
          halftone-operator --test cluster` writes it again. -->\n\nEach can be given in the environment as well; a flag \
          wins.\n",
     );
-    let mut command = Flags::command();
+    let mut command = OperatorFlags::command();
     command.build();
     for flag in command.get_arguments().filter(|flag| flag.get_env().is_some()) {
         let long = flag.get_long().unwrap();

@@ -2,10 +2,10 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{Cluster, Fault, eventually};
+use crate::support::{FakeCluster, InjectedFault, eventually};
 
 /// Moves a release, its Service and its endpoints to another namespace.
-fn move_to(cluster: &Cluster, namespace: &str, name: &str) {
+fn move_to(cluster: &FakeCluster, namespace: &str, name: &str) {
     for (resource, object) in [("services", "one"), ("endpointslices", "one"), ("grayreleases", name)] {
         let mut moved = cluster.server.get(resource, "shop", object).unwrap();
         moved["metadata"]["namespace"] = json!(namespace);
@@ -19,7 +19,7 @@ fn move_to(cluster: &Cluster, namespace: &str, name: &str) {
     }
 }
 
-fn conflict(cluster: &Cluster, namespace: &str, name: &str) -> Option<String> {
+fn conflict(cluster: &FakeCluster, namespace: &str, name: &str) -> Option<String> {
     let release = cluster.server.get("grayreleases", namespace, name)?;
     let conditions = release["status"]["conditions"].as_array()?.clone();
     let found = conditions.into_iter().find(|found| found["reason"] == "HostConflict")?;
@@ -28,7 +28,7 @@ fn conflict(cluster: &Cluster, namespace: &str, name: &str) -> Option<String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_deleted_release_had_is_its_namespaces_until_the_reserve_is_over() {
-    let cluster = Cluster::new().await;
+    let cluster = FakeCluster::new().await;
     cluster.release("checkout", 2, "shop.example.com");
     cluster.release("stranger", 1, "other.example.com");
     move_to(&cluster, "market", "stranger");
@@ -69,7 +69,7 @@ async fn what_a_deleted_release_had_is_its_namespaces_until_the_reserve_is_over(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_release_of_the_same_namespace_takes_a_withdrawn_host_over_at_once() {
-    let cluster = Cluster::new().await;
+    let cluster = FakeCluster::new().await;
     cluster.release("checkout", 1, "shop.example.com");
     let _operator = cluster.operator_with(&[("hostReserve: 0s", "hostReserve: 10m")]);
     cluster.reaches("checkout", "Holding").await;
@@ -86,7 +86,7 @@ async fn a_release_of_the_same_namespace_takes_a_withdrawn_host_over_at_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_namespace_that_is_not_watched_any_more_keeps_its_hosts() {
-    let cluster = Cluster::new().await;
+    let cluster = FakeCluster::new().await;
     cluster.release("checkout", 1, "shop.example.com");
     let open = ("namespaces: [shop], hosts: [", "namespaces: ['*'], hosts: ['*', ");
     let operator = cluster.operator_with(&[open]);
@@ -107,7 +107,7 @@ async fn a_namespace_that_is_not_watched_any_more_keeps_its_hosts() {
 
 /// Has a release claim these hosts from now on.
 /// Gives each of these releases one host, all at once.
-fn claim(cluster: &Cluster, claims: &[(&str, &str)]) {
+fn claim(cluster: &FakeCluster, claims: &[(&str, &str)]) {
     let names: Vec<&str> = claims.iter().map(|(name, _)| *name).collect();
     let host_of = |name: &str| claims.iter().find(|(of, _)| *of == name).unwrap().1;
     cluster.server.edit_all("grayreleases", "shop", &names, |name, object| {
@@ -117,7 +117,7 @@ fn claim(cluster: &Cluster, claims: &[(&str, &str)]) {
     });
 }
 
-fn hosts(cluster: &Cluster, uid: u32) -> Option<Value> {
+fn hosts(cluster: &FakeCluster, uid: u32) -> Option<Value> {
     Some(cluster.document(uid)?["hosts"].clone())
 }
 
@@ -127,7 +127,7 @@ const NEW: &str = "new.shop.example.com";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_that_exchange_their_hosts_both_have_both_until_every_proxy_knows() {
-    let cluster = Cluster::new().await;
+    let cluster = FakeCluster::new().await;
     cluster.release("one", 1, SHOP);
     cluster.release("other", 2, WWW);
     let _operator = cluster.operator("a");
@@ -155,7 +155,7 @@ async fn two_that_exchange_their_hosts_both_have_both_until_every_proxy_knows() 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn of_three_that_pass_a_host_on_each_waits_for_the_next() {
-    let cluster = Cluster::new().await;
+    let cluster = FakeCluster::new().await;
     for (uid, name, host) in [(1, "first", SHOP), (2, "second", WWW), (3, "third", NEW)] {
         cluster.release(name, uid, host);
     }
@@ -178,11 +178,13 @@ async fn of_three_that_pass_a_host_on_each_waits_for_the_next() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hand_over_to_a_release_whose_document_cannot_be_written_ends_after_a_while_and_says_so() {
-    let cluster = Cluster::new().await;
+    let cluster = FakeCluster::new().await;
     cluster.release("giver", 1, SHOP);
     let _operator = cluster.operator_with(&[("withdrawAfter: 1s", "stragglerTimeout: 3s")]);
     cluster.reaches("giver", "Holding").await;
-    cluster.server.faults(|line| (line == "create configmaps/halftone/gr-uid-2").then_some(Fault::Forbidden));
+    cluster
+        .server
+        .faults(|line| (line == "create configmaps/halftone/gr-uid-2").then_some(InjectedFault::Forbidden));
     cluster.release("taker", 2, SHOP);
     claim(&cluster, &[("giver", WWW)]);
     let held = || cluster.condition("giver", "Reconciling").filter(|(_, reason)| reason == "HandingOver");

@@ -2,17 +2,17 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{Cluster, Proxy, eventually};
+use crate::support::{FakeCluster, FakeProxy, eventually};
 
 const OURS: &str = "halftone/ours";
 const THEIRS: &str = "other/theirs";
 
-fn controller(cluster: &Cluster, name: &str) -> Value {
+fn controller(cluster: &FakeCluster, name: &str) -> Value {
     cluster.status(name)["controller"]["id"].clone()
 }
 
 /// Orders the installation whose fleet is in `namespace` to hand the class over, as the command does.
-async fn order(cluster: &Cluster, namespace: &str, to: &str) {
+async fn order(cluster: &FakeCluster, namespace: &str, to: &str) {
     let settings = || cluster.server.get("configmaps", namespace, "halftone-fleet-default");
     eventually("its settings", settings).await;
     cluster.server.edit("configmaps", namespace, "halftone-fleet-default", |object| {
@@ -20,7 +20,7 @@ async fn order(cluster: &Cluster, namespace: &str, to: &str) {
     });
 }
 
-async fn until_forgotten(cluster: &Cluster, namespace: &str) {
+async fn until_forgotten(cluster: &FakeCluster, namespace: &str) {
     let settings = || cluster.server.get("configmaps", namespace, "halftone-fleet-default");
     eventually("it is forgotten", || {
         settings()?["metadata"]["annotations"].get("halftone.dev/hand-over-to").is_none().then_some(())
@@ -28,13 +28,13 @@ async fn until_forgotten(cluster: &Cluster, namespace: &str) {
     .await;
 }
 
-async fn until_controller(cluster: &Cluster, name: &str, id: &str) {
+async fn until_controller(cluster: &FakeCluster, name: &str, id: &str) {
     eventually(&format!("{name} is of {id}"), || (controller(cluster, name) == id).then_some(())).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_second_installation_of_a_class_touches_nothing_and_says_so() {
-    let cluster = Cluster::new().await;
+    let cluster = FakeCluster::new().await;
     cluster.release("checkout", 1, "shop.example.com");
     let _first = cluster.operator_of(OURS, "halftone", "default");
     cluster.reaches("checkout", "Holding").await;
@@ -67,7 +67,7 @@ async fn the_second_installation_of_a_class_touches_nothing_and_says_so() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stray_release_of_another_cluster_is_adopted() {
-    let cluster = Cluster::new().await;
+    let cluster = FakeCluster::new().await;
     cluster.release("one", 1, "one.shop.example.com");
     cluster.release("two", 2, "two.shop.example.com");
     cluster.release("three", 3, "three.shop.example.com");
@@ -90,7 +90,7 @@ async fn a_stray_release_of_another_cluster_is_adopted() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_an_installation_that_is_gone_has_left_is_taken_over() {
-    let cluster = Cluster::new().await;
+    let cluster = FakeCluster::new().await;
     cluster.release("checkout", 1, "shop.example.com");
     let first = cluster.operator_of(THEIRS, "other", "default");
     until_controller(&cluster, "checkout", THEIRS).await;
@@ -106,7 +106,7 @@ async fn what_an_installation_that_is_gone_has_left_is_taken_over() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_class_is_handed_over_by_one_write() {
-    let cluster = Cluster::new().await;
+    let cluster = FakeCluster::new().await;
     cluster.release("checkout", 1, "shop.example.com");
     let first = cluster.operator_of(THEIRS, "other", "default");
     until_controller(&cluster, "checkout", THEIRS).await;
@@ -125,7 +125,7 @@ async fn a_class_is_handed_over_by_one_write() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_class_that_is_handed_back_stays() {
-    let cluster = Cluster::new().await;
+    let cluster = FakeCluster::new().await;
     cluster.release("checkout", 1, "shop.example.com");
     let _first = cluster.operator_of(OURS, "halftone", "default");
     until_controller(&cluster, "checkout", OURS).await;
@@ -144,7 +144,7 @@ async fn a_class_that_is_handed_back_stays() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn until_the_other_installation_is_there_the_owner_goes_on_judging() {
-    let cluster = Cluster::new().await;
+    let cluster = FakeCluster::new().await;
     cluster.release("checkout", 1, "shop.example.com");
     let first = cluster.operator_of(OURS, "halftone", "default");
     cluster.reaches("checkout", "Holding").await;
@@ -183,7 +183,7 @@ async fn until_the_other_installation_is_there_the_owner_goes_on_judging() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_release_whose_edit_is_refused_is_judged_by_its_owner_until_the_edit_is_mended() {
-    let cluster = Cluster::new().await;
+    let cluster = FakeCluster::new().await;
     cluster.release("checkout", 1, "shop.example.com");
     let _first = cluster.operator_of(OURS, "halftone", "default");
     cluster.reaches("checkout", "Holding").await;
@@ -208,7 +208,7 @@ async fn a_release_whose_edit_is_refused_is_judged_by_its_owner_until_the_edit_i
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_order_by_force_that_is_carried_out_is_forgotten() {
-    let cluster = Cluster::new().await;
+    let cluster = FakeCluster::new().await;
     cluster.release("checkout", 1, "shop.example.com");
     let _operator = cluster.operator_of(OURS, "halftone", "default");
     until_controller(&cluster, "checkout", OURS).await;
@@ -217,32 +217,32 @@ async fn an_order_by_force_that_is_carried_out_is_forgotten() {
 }
 
 /// Edits a release as `kubectl edit` does.
-fn edit(cluster: &Cluster, name: &str, change: impl FnOnce(&mut Value)) {
+fn edit(cluster: &FakeCluster, name: &str, change: impl FnOnce(&mut Value)) {
     cluster.server.edit("grayreleases", "shop", name, |object| {
         change(&mut object["spec"]);
         object["metadata"]["generation"] = json!(object["metadata"]["generation"].as_i64().unwrap_or(1) + 1);
     });
 }
 
-async fn until_ratio(cluster: &Cluster, name: &str, ratio: &str) {
+async fn until_ratio(cluster: &FakeCluster, name: &str, ratio: &str) {
     eventually("the ratio is lowered", || (cluster.status(name)["ratio"] == ratio).then_some(())).await;
 }
 
-async fn until_seen(cluster: &Cluster, name: &str, generation: i64) {
+async fn until_seen(cluster: &FakeCluster, name: &str, generation: i64) {
     let seen = || cluster.status(name)["observedGeneration"] == generation;
     eventually("the edit is seen", || seen().then_some(())).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_release_that_comes_back_goes_on_by_the_spec_in_effect_and_by_no_earlier_one() {
-    let cluster = Cluster::new().await;
+    let cluster = FakeCluster::new().await;
     cluster.release("edited", 1, "one.shop.example.com");
     cluster.release("untouched", 2, "two.shop.example.com");
     let _first = cluster.operator_of(OURS, "halftone", "default");
     for name in ["edited", "untouched"] {
         cluster.reaches(name, "Holding").await;
     }
-    let _proxy = Proxy::start(&cluster.server, "other").await;
+    let _proxy = FakeProxy::start(&cluster.server, "other").await;
     let second = cluster.operator_of(THEIRS, "other", "default");
     order(&cluster, "halftone", THEIRS).await;
     for name in ["edited", "untouched"] {

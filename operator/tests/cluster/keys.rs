@@ -2,20 +2,20 @@
 
 use serde_json::Value;
 
-use crate::support::{Cluster, eventually, keys};
+use crate::support::{FakeCluster, eventually, keys};
 
-fn holders(cluster: &Cluster) -> Vec<String> {
+fn holders(cluster: &FakeCluster) -> Vec<String> {
     let keys = keys(&cluster.server).unwrap_or_default();
     keys.keys.into_iter().map(|key| key.holder).collect()
 }
 
-async fn until_holders(cluster: &Cluster, wanted: &[&str]) {
+async fn until_holders(cluster: &FakeCluster, wanted: &[&str]) {
     eventually("the keys", || (holders(cluster) == wanted).then_some(())).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_proxy_answers_whoever_leads_and_the_two_newest_keys_stay() {
-    let cluster = Cluster::new().await;
+    let cluster = FakeCluster::new().await;
     cluster.release("checkout", 1, "shop.example.com");
     let first = cluster.operator("a");
     cluster.reaches("checkout", "Holding").await;
@@ -30,7 +30,7 @@ async fn a_proxy_answers_whoever_leads_and_the_two_newest_keys_stay() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn keys_that_are_deleted_or_edited_by_hand_are_written_again() {
-    let cluster = Cluster::new().await;
+    let cluster = FakeCluster::new().await;
     cluster.release("checkout", 1, "shop.example.com");
     let _operator = cluster.operator("a");
     cluster.reaches("checkout", "Holding").await;
@@ -40,7 +40,7 @@ async fn keys_that_are_deleted_or_edited_by_hand_are_written_again() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_proxy_that_has_not_heard_of_a_new_key_yet_is_not_lost() {
-    let cluster = Cluster::new().await;
+    let cluster = FakeCluster::new().await;
     cluster.release("checkout", 1, "shop.example.com");
     let first = cluster.operator("a");
     cluster.reaches("checkout", "Holding").await;
@@ -61,7 +61,7 @@ async fn a_proxy_that_has_not_heard_of_a_new_key_yet_is_not_lost() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_proxy_whose_clock_is_wrong_is_told_as_that() {
-    let cluster = Cluster::new().await;
+    let cluster = FakeCluster::new().await;
     cluster.release("checkout", 1, "shop.example.com");
     cluster.proxy.set_clock(3600);
     let operator = cluster.operator("a");

@@ -5,13 +5,13 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::support::{Cluster, Operator, eventually};
+use crate::support::{FakeCluster, TestOperator, eventually};
 
 const OURS: &str = "halftone/ours";
 
 /// A release of class `default` at its first step, whose fleet has left: the operator has `web` alone.
-async fn left() -> (Cluster, Operator, Value) {
-    let cluster = Cluster::new().await;
+async fn left() -> (FakeCluster, TestOperator, Value) {
+    let cluster = FakeCluster::new().await;
     cluster.release("checkout", 1, "shop.example.com");
     let first = cluster.operator_of(OURS, "halftone", "default");
     cluster.reaches("checkout", "Holding").await;
@@ -25,13 +25,13 @@ async fn left() -> (Cluster, Operator, Value) {
     (cluster, second, document)
 }
 
-async fn until_told(cluster: &Cluster) {
+async fn until_told(cluster: &FakeCluster) {
     let told = || (cluster.condition("checkout", "Accepted")?.1 == "ClassUnknown").then_some(());
     eventually("ClassUnknown", told).await;
 }
 
 /// What is there in the name of the fleet: documents, settings, keys, Lease.
-fn of_the_fleet(cluster: &Cluster) -> Vec<String> {
+fn of_the_fleet(cluster: &FakeCluster) -> Vec<String> {
     let of_default = |object: &Value| {
         let labels = &object["metadata"]["labels"];
         object["metadata"]["name"] == "halftone-default"

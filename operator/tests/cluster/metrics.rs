@@ -1,10 +1,10 @@
 //! What the operator tells Prometheus: every counter from 0 on, and where each release stands.
 
-use crate::support::{Cluster, eventually};
+use crate::support::{FakeCluster, eventually};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn counters_are_there_before_the_first_event_and_each_release_says_where_it_stands() {
-    let cluster = Cluster::new().await;
+    let cluster = FakeCluster::new().await;
     let operator = cluster.operator("a");
     let page = operator.page("/metrics").into_text();
     for zero in [

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use halftone_operator::rbac::{PERMISSIONS, Scope};
+use halftone_operator::rbac::{PERMISSIONS, PermissionScope};
 
 const TEMPLATE: &str = include_str!("../../../charts/halftone/templates/rbac.yaml");
 
@@ -42,7 +42,7 @@ fn role(text: &str, part: &str) -> Grants {
     grants
 }
 
-fn asked_for(scope: Scope) -> Grants {
+fn asked_for(scope: PermissionScope) -> Grants {
     let there = PERMISSIONS.iter().filter(|permission| permission.scope == scope);
     there
         .flat_map(|permission| {
@@ -56,8 +56,8 @@ fn the_charts_roles_grant_what_the_operator_asks_for_and_nothing_else() {
     let [releases, fleets, default_backends] = &granted("operator")[..] else {
         panic!("there are other roles")
     };
-    assert_eq!(*releases, asked_for(Scope::Releases));
-    assert_eq!(*fleets, asked_for(Scope::Fleets));
+    assert_eq!(*releases, asked_for(PermissionScope::Releases));
+    assert_eq!(*fleets, asked_for(PermissionScope::Fleets));
     assert!(default_backends.is_subset(releases), "{default_backends:?}");
     for grants in granted("proxy") {
         let reads =

@@ -8,10 +8,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use halftone_api::fleet::FleetDeclarations;
-use halftone_daemon::token::{self, Claim, Keys};
+use halftone_daemon::token::{self, OperatorKeySet, TokenClaims};
 use halftone_operator::rbac::PERMISSIONS;
-use halftone_operator::run::{self, Options};
-use halftone_routing::config::FEATURES;
+use halftone_operator::run::{self, OperatorOptions};
+use halftone_routing::document::FEATURES;
 use halftone_testkit::{ApiServer, Client, Message, service};
 use http::{Request, Response, StatusCode};
 use http_body_util::Full;
@@ -22,7 +22,7 @@ use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, oneshot};
 
-pub(crate) use halftone_testkit::Fault;
+pub(crate) use halftone_testkit::InjectedFault;
 
 const CONFIG: &str = "
 fleets:
@@ -62,15 +62,15 @@ fn client_of(server: ApiServer) -> kube::Client {
     kube::Client::new(tower::service_fn(answer), "default")
 }
 
-pub(crate) struct Cluster {
+pub(crate) struct FakeCluster {
     pub(crate) server: ApiServer,
-    pub(crate) proxy: Proxy,
+    pub(crate) proxy: FakeProxy,
     tokens: tempfile::TempDir,
 }
 
 /// A proxy, as far as an operator can tell.
 #[derive(Clone)]
-pub(crate) struct Proxy(Arc<Mutex<ProxyState>>, &'static str);
+pub(crate) struct FakeProxy(Arc<Mutex<ProxyState>>, &'static str);
 
 #[derive(Default)]
 struct ProxyState {
@@ -81,20 +81,20 @@ struct ProxyState {
     /// `[requests, errors]` of gray.
     gray: [u64; 2],
     stable: u64,
-    keys: Option<Keys>,
+    keys: Option<OperatorKeySet>,
     refused: usize,
     clock: i64,
     crowded: bool,
 }
 
-pub(crate) struct Operator {
+pub(crate) struct TestOperator {
     runtime: Option<Runtime>,
     stop: Option<oneshot::Sender<()>>,
     ended: mpsc::Receiver<()>,
     pub(crate) pages: SocketAddr,
 }
 
-impl Cluster {
+impl FakeCluster {
     pub(crate) async fn new() -> Self {
         // What the operators say; shown when a test fails.
         let _ = tracing_subscriber::fmt()
@@ -104,7 +104,7 @@ impl Cluster {
         let tokens = tempfile::tempdir().unwrap();
         let server = ApiServer::new();
         server.role(is_permitted);
-        let proxy = Proxy::start(&server, "halftone").await;
+        let proxy = FakeProxy::start(&server, "halftone").await;
         let cluster = Self { server, proxy, tokens };
         cluster.service("one", "10.0.0.1");
         cluster.service("two", "10.0.0.2");
@@ -142,23 +142,23 @@ impl Cluster {
         self.server.put("grayreleases", object);
     }
 
-    pub(crate) fn operator(&self, identity: &str) -> Operator {
-        Operator::start(&self.server, self.tokens.path().to_owned(), identity, CONFIG)
+    pub(crate) fn operator(&self, identity: &str) -> TestOperator {
+        TestOperator::start(&self.server, self.tokens.path().to_owned(), identity, CONFIG)
     }
 
     /// One with this in its configuration for that.
-    pub(crate) fn operator_with(&self, edits: &[(&str, &str)]) -> Operator {
+    pub(crate) fn operator_with(&self, edits: &[(&str, &str)]) -> TestOperator {
         let edit = |config: String, (from, to): &(&str, &str)| config.replace(from, to);
         let config = edits.iter().fold(CONFIG.to_owned(), edit);
-        Operator::start(&self.server, self.tokens.path().to_owned(), "a", &config)
+        TestOperator::start(&self.server, self.tokens.path().to_owned(), "a", &config)
     }
 
     /// One of the installation `id`, whose fleet of this class is in `namespace`.
-    pub(crate) fn operator_of(&self, id: &str, namespace: &str, class: &str) -> Operator {
+    pub(crate) fn operator_of(&self, id: &str, namespace: &str, class: &str) -> TestOperator {
         let config = CONFIG.replace("namespace: halftone", &format!("namespace: {namespace}"));
         let config = config.replace("class: default", &format!("class: {class}"));
         let config = format!("{config}installation: {id}\n");
-        Operator::start(&self.server, self.tokens.path().to_owned(), id, &config)
+        TestOperator::start(&self.server, self.tokens.path().to_owned(), id, &config)
     }
 
     pub(crate) fn status(&self, name: &str) -> Value {
@@ -224,7 +224,7 @@ impl Cluster {
     }
 }
 
-impl Operator {
+impl TestOperator {
     fn start(server: &ApiServer, token_dir: PathBuf, identity: &str, config: &str) -> Self {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
@@ -237,7 +237,7 @@ impl Operator {
         runtime.spawn(async move {
             let fleets = FleetDeclarations::read("operator.yaml", &config).unwrap();
             let listener = TcpListener::from_std(listener).unwrap();
-            let options = Options { fleets, token_dir, identity };
+            let options = OperatorOptions { fleets, token_dir, identity };
             run::run(client_of(server), options, listener, async { drop(stopped.await) }).await;
             end.send(()).await.unwrap();
         });
@@ -261,22 +261,22 @@ impl Operator {
     }
 }
 
-impl Drop for Operator {
+impl Drop for TestOperator {
     fn drop(&mut self) {
         self.runtime.take().unwrap().shutdown_background();
     }
 }
 
 /// Traffic that fails.
-pub(crate) struct Failing(tokio::task::JoinHandle<()>);
+pub(crate) struct FailingTraffic(tokio::task::JoinHandle<()>);
 
-impl Drop for Failing {
+impl Drop for FailingTraffic {
     fn drop(&mut self) {
         self.0.abort();
     }
 }
 
-impl Proxy {
+impl FakeProxy {
     /// One of the fleet in `namespace`.
     pub(crate) async fn start(server: &ApiServer, namespace: &'static str) -> Self {
         let proxy = Self(Arc::default(), namespace);
@@ -319,9 +319,9 @@ impl Proxy {
     }
 
     /// Half of what it sends to gray fails from now on, until the answer is dropped.
-    pub(crate) fn fail_gray(&self) -> Failing {
+    pub(crate) fn fail_gray(&self) -> FailingTraffic {
         let proxy = self.clone();
-        Failing(tokio::spawn(async move {
+        FailingTraffic(tokio::spawn(async move {
             loop {
                 proxy.serve_requests([5, 5], 90);
                 tokio::time::sleep(Duration::from_millis(100)).await;
@@ -337,7 +337,7 @@ impl Proxy {
     }
 
     /// It takes this for the keys of its operators from now on; none is what the API server has.
-    pub(crate) fn know(&self, keys: Option<Keys>) {
+    pub(crate) fn know(&self, keys: Option<OperatorKeySet>) {
         self.0.lock().unwrap().keys = keys;
     }
 
@@ -359,7 +359,7 @@ impl Proxy {
     fn check(&self, server: &ApiServer, request: &Request<Incoming>) -> Result<(), String> {
         let mut state = self.0.lock().unwrap();
         let known = state.keys.clone().or_else(|| keys_in(server, self.1)).unwrap_or_default();
-        let claim = Claim { class: "default", instance: &self.instance(), path: request.uri().path() };
+        let claim = TokenClaims { class: "default", instance: &self.instance(), path: request.uri().path() };
         let given = request.headers().get(token::HEADER).ok_or("no token")?;
         let now = Timestamp::now().as_second() + state.clock;
         token::verify(known.public(), &claim, given.as_bytes(), now).map_err(|refused| {
@@ -400,17 +400,17 @@ impl Proxy {
 }
 
 /// The keys that operators have published.
-pub(crate) fn keys(server: &ApiServer) -> Option<Keys> {
+pub(crate) fn keys(server: &ApiServer) -> Option<OperatorKeySet> {
     keys_in(server, "halftone")
 }
 
-fn keys_in(server: &ApiServer, namespace: &str) -> Option<Keys> {
+fn keys_in(server: &ApiServer, namespace: &str) -> Option<OperatorKeySet> {
     let object = server.get("configmaps", namespace, "halftone-keys-default")?;
     assert_eq!(
         object["metadata"]["labels"],
         json!({"halftone.dev/fleet": "default", "halftone.dev/kind": "Keys"})
     );
-    Keys::parse(object["data"]["keys.json"].as_str()?).ok()
+    OperatorKeySet::parse(object["data"]["keys.json"].as_str()?).ok()
 }
 
 fn documents(server: &ApiServer, namespace: &str) -> Vec<Value> {

@@ -2,11 +2,11 @@
 
 use serde_json::json;
 
-use crate::support::{Cluster, eventually};
+use crate::support::{FakeCluster, eventually};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_spec_that_only_a_later_version_knows_is_refused_and_the_one_before_goes_on_and_is_judged() {
-    let cluster = Cluster::new().await;
+    let cluster = FakeCluster::new().await;
     cluster.release("checkout", 1, "shop.example.com");
     let _operator = cluster.operator("a");
     cluster.reaches("checkout", "Holding").await;
@@ -34,7 +34,7 @@ async fn a_spec_that_only_a_later_version_knows_is_refused_and_the_one_before_go
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_status_with_a_word_that_only_a_later_version_knows_does_not_take_the_release_away() {
-    let cluster = Cluster::new().await;
+    let cluster = FakeCluster::new().await;
     cluster.release("checkout", 1, "shop.example.com");
     let first = cluster.operator("a");
     cluster.reaches("checkout", "Holding").await;

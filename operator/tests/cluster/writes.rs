@@ -3,14 +3,14 @@
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
-use crate::support::{Cluster, Fault, eventually};
+use crate::support::{FakeCluster, InjectedFault, eventually};
 
 const STATUS: &str = "update/status grayreleases/shop/checkout";
 const DOCUMENT: &str = "configmaps/halftone/gr-uid-1";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_release_is_in_the_status_before_it_is_with_the_proxies() {
-    let cluster = Cluster::new().await;
+    let cluster = FakeCluster::new().await;
     cluster.release("checkout", 1, "shop.example.com");
     let _operator = cluster.operator("a");
     let status = cluster.reaches("checkout", "Holding").await;
@@ -27,7 +27,7 @@ async fn a_release_is_in_the_status_before_it_is_with_the_proxies() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_new_writes_nothing() {
-    let cluster = Cluster::new().await;
+    let cluster = FakeCluster::new().await;
     cluster.release("checkout", 1, "shop.example.com");
     let _operator = cluster.operator("a");
     cluster.reaches("checkout", "Holding").await;
@@ -42,8 +42,8 @@ async fn nothing_new_writes_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_kill_between_status_and_document_is_repaired() {
-    for fault in [Fault::Lost, Fault::AnswerLost] {
-        let cluster = Cluster::new().await;
+    for fault in [InjectedFault::Lost, InjectedFault::AnswerLost] {
+        let cluster = FakeCluster::new().await;
         cluster.release("checkout", 1, "shop.example.com");
         let (met, mut meet) = tokio::sync::mpsc::unbounded_channel();
         cluster.server.faults(move |line| {
@@ -79,7 +79,7 @@ async fn a_kill_between_status_and_document_is_repaired() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn after_a_conflict_everything_is_observed_again() {
-    let cluster = Cluster::new().await;
+    let cluster = FakeCluster::new().await;
     cluster.release("checkout", 1, "shop.example.com");
     let mut status = 0;
     let mut document = 0;
@@ -87,7 +87,7 @@ async fn after_a_conflict_everything_is_observed_again() {
         status += usize::from(line == STATUS);
         document += usize::from(line == format!("patch {DOCUMENT}"));
         let hit = (line == STATUS && status <= 2) || (line.starts_with("patch") && document <= 2);
-        hit.then_some(Fault::Conflict)
+        hit.then_some(InjectedFault::Conflict)
     });
     let _operator = cluster.operator("a");
     let status = cluster.reaches("checkout", "Holding").await;
@@ -97,12 +97,12 @@ async fn after_a_conflict_everything_is_observed_again() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_answer_that_is_lost_costs_neither_a_step_nor_a_second_one() {
-    let cluster = Cluster::new().await;
+    let cluster = FakeCluster::new().await;
     cluster.release("checkout", 1, "shop.example.com");
     let mut lost = 0;
     cluster.server.faults(move |line| {
         lost += usize::from(line == STATUS);
-        (line == STATUS && lost == 2).then_some(Fault::AnswerLost)
+        (line == STATUS && lost == 2).then_some(InjectedFault::AnswerLost)
     });
     let _operator = cluster.operator("a");
     let status = cluster.reaches("checkout", "Holding").await;
@@ -112,7 +112,7 @@ async fn an_answer_that_is_lost_costs_neither_a_step_nor_a_second_one() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_document_that_somebody_edits_or_deletes_is_put_right() {
-    let cluster = Cluster::new().await;
+    let cluster = FakeCluster::new().await;
     cluster.release("checkout", 1, "shop.example.com");
     let _operator = cluster.operator("a");
     cluster.reaches("checkout", "Holding").await;
@@ -156,7 +156,7 @@ async fn a_document_that_somebody_edits_or_deletes_is_put_right() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_fault_in_gray_sends_everyone_back() {
-    let cluster = Cluster::new().await;
+    let cluster = FakeCluster::new().await;
     cluster.release("checkout", 1, "shop.example.com");
     let _operator = cluster.operator("a");
     cluster.reaches("checkout", "Holding").await;
@@ -178,7 +178,7 @@ async fn a_fault_in_gray_sends_everyone_back() {
 }
 
 /// Half of gray's answers are errors until the release is rolled back.
-async fn fails_until_rolled_back(cluster: &Cluster) {
+async fn fails_until_rolled_back(cluster: &FakeCluster) {
     let proxy = cluster.proxy.clone();
     let traffic = tokio::spawn(async move {
         loop {
@@ -192,7 +192,7 @@ async fn fails_until_rolled_back(cluster: &Cluster) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_operator_that_starts_while_the_newest_spec_is_held_back_judges_by_the_one_in_effect() {
-    let cluster = Cluster::new().await;
+    let cluster = FakeCluster::new().await;
     cluster.release("checkout", 1, "shop.example.com");
     let operator = cluster.operator("a");
     cluster.reaches("checkout", "Holding").await;
@@ -222,7 +222,7 @@ async fn an_operator_that_starts_while_the_newest_spec_is_held_back_judges_by_th
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_spec_that_changes_nothing_in_the_document_is_kept_all_the_same() {
-    let cluster = Cluster::new().await;
+    let cluster = FakeCluster::new().await;
     cluster.release("checkout", 1, "shop.example.com");
     let _operator = cluster.operator("a");
     cluster.reaches("checkout", "Holding").await;
@@ -242,11 +242,11 @@ async fn a_spec_that_changes_nothing_in_the_document_is_kept_all_the_same() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_status_that_cannot_be_written_stops_no_rollback_and_lets_nothing_rise() {
-    let cluster = Cluster::new().await;
+    let cluster = FakeCluster::new().await;
     cluster.release("checkout", 1, "shop.example.com");
     let operator = cluster.operator("a");
     cluster.reaches("checkout", "Holding").await;
-    cluster.server.faults(|line| line.starts_with("update/status").then_some(Fault::Unavailable));
+    cluster.server.faults(|line| line.starts_with("update/status").then_some(InjectedFault::Unavailable));
     let token = cluster.status("checkout")["requestToken"].as_str().unwrap().to_owned();
     cluster.server.edit("grayreleases", "shop", "checkout", |object| {
         object["metadata"]["annotations"] = json!({"halftone.dev/request": format!("promote@{token}")});
@@ -262,7 +262,7 @@ async fn a_status_that_cannot_be_written_stops_no_rollback_and_lets_nothing_rise
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_release_that_is_deleted_is_withdrawn_and_then_removed() {
-    let cluster = Cluster::new().await;
+    let cluster = FakeCluster::new().await;
     cluster.release("checkout", 1, "shop.example.com");
     let operator = cluster.operator("a");
     cluster.reaches("checkout", "Holding").await;
@@ -283,7 +283,7 @@ async fn a_release_that_is_deleted_is_withdrawn_and_then_removed() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_deletion_is_told_once_by_an_event_about_the_object_that_is_gone() {
-    let cluster = Cluster::new().await;
+    let cluster = FakeCluster::new().await;
     cluster.release("checkout", 1, "shop.example.com");
     let operator = cluster.operator("a");
     cluster.reaches("checkout", "Holding").await;
@@ -305,7 +305,7 @@ async fn a_deletion_is_told_once_by_an_event_about_the_object_that_is_gone() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_object_of_the_same_name_goes_on_where_the_deleted_one_was() {
-    let cluster = Cluster::new().await;
+    let cluster = FakeCluster::new().await;
     cluster.release("checkout", 1, "shop.example.com");
     let _operator = cluster.operator("a");
     cluster.reaches("checkout", "Holding").await;
@@ -319,7 +319,7 @@ async fn an_object_of_the_same_name_goes_on_where_the_deleted_one_was() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn of_two_on_one_host_the_older_wins_and_the_other_follows_when_it_goes() {
-    let cluster = Cluster::new().await;
+    let cluster = FakeCluster::new().await;
     cluster.release("younger", 2, "shop.example.com");
     cluster.release("older", 1, "shop.example.com");
     let _operator = cluster.operator("a");
@@ -334,7 +334,7 @@ async fn of_two_on_one_host_the_older_wins_and_the_other_follows_when_it_goes() 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_fleet_does_not_allow_changes_nothing_and_says_why() {
-    let cluster = Cluster::new().await;
+    let cluster = FakeCluster::new().await;
     cluster.release("checkout", 1, "other.example.com");
     cluster.release("stray", 2, "shop.example.com");
     cluster
@@ -359,7 +359,7 @@ async fn what_a_fleet_does_not_allow_changes_nothing_and_says_why() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_proxy_that_takes_nothing_up_keeps_the_step_from_starting() {
-    let cluster = Cluster::new().await;
+    let cluster = FakeCluster::new().await;
     cluster.release("checkout", 1, "shop.example.com");
     cluster.proxy.stop(&cluster.server, true);
     let _operator = cluster.operator("a");
@@ -372,7 +372,7 @@ async fn a_proxy_that_takes_nothing_up_keeps_the_step_from_starting() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn when_one_operator_ends_the_other_goes_on_at_once() {
-    let cluster = Cluster::new().await;
+    let cluster = FakeCluster::new().await;
     cluster.release("checkout", 1, "shop.example.com");
     let first = cluster.operator("first");
     cluster.reaches("checkout", "Holding").await;
@@ -395,11 +395,11 @@ async fn when_one_operator_ends_the_other_goes_on_at_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rollback_that_falls_into_an_outage_follows_its_end_at_once() {
-    let cluster = Cluster::new().await;
+    let cluster = FakeCluster::new().await;
     cluster.release("checkout", 1, "shop.example.com");
     let _operator = cluster.operator("a");
     cluster.reaches("checkout", "Holding").await;
-    cluster.server.faults(|line| (!line.starts_with("watch")).then_some(Fault::Unavailable));
+    cluster.server.faults(|line| (!line.starts_with("watch")).then_some(InjectedFault::Unavailable));
     for _ in 0..24 {
         cluster.proxy.serve_requests([25, 25], 450);
         tokio::time::sleep(std::time::Duration::from_millis(500)).await;
@@ -413,7 +413,7 @@ async fn a_rollback_that_falls_into_an_outage_follows_its_end_at_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_release_at_rest_wakes_when_something_is_done_to_it() {
-    let cluster = Cluster::new().await;
+    let cluster = FakeCluster::new().await;
     cluster.release("checkout", 1, "shop.example.com");
     cluster.server.edit("grayreleases", "shop", "checkout", |object| {
         let spec = object["spec"].as_object_mut().unwrap();
@@ -438,7 +438,7 @@ async fn a_release_at_rest_wakes_when_something_is_done_to_it() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_another_operator_says_of_its_release_is_left_alone() {
-    let cluster = Cluster::new().await;
+    let cluster = FakeCluster::new().await;
     for (name, uid) in [("theirs", 1), ("stray", 2)] {
         cluster.release(name, uid, "shop.example.com");
         cluster
@@ -458,11 +458,11 @@ async fn what_another_operator_says_of_its_release_is_left_alone() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_document_that_may_not_be_written_is_told_in_the_servers_own_words_and_nobody_is_called_back() {
-    let cluster = Cluster::new().await;
+    let cluster = FakeCluster::new().await;
     cluster.release("checkout", 1, "shop.example.com");
     let operator = cluster.operator("a");
     cluster.reaches("checkout", "Holding").await;
-    cluster.server.faults(|line| line.starts_with("patch configmaps/").then_some(Fault::Forbidden));
+    cluster.server.faults(|line| line.starts_with("patch configmaps/").then_some(InjectedFault::Forbidden));
     cluster.ask("checkout", "rollback");
     let told = || {
         let status = cluster.status("checkout");
@@ -499,7 +499,7 @@ async fn a_document_that_may_not_be_written_is_told_in_the_servers_own_words_and
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whoever_takes_over_asks_the_proxies_before_anything_is_told() {
-    let cluster = Cluster::new().await;
+    let cluster = FakeCluster::new().await;
     cluster.release("checkout", 1, "shop.example.com");
     let operator = cluster.operator("a");
     cluster.reaches("checkout", "Holding").await;
@@ -522,7 +522,7 @@ async fn whoever_takes_over_asks_the_proxies_before_anything_is_told() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_plain_route_is_ready_once_its_service_has_an_endpoint_that_proxies_can_use() {
-    let cluster = Cluster::new().await;
+    let cluster = FakeCluster::new().await;
     cluster.release("checkout", 1, "shop.example.com");
     cluster.server.edit("grayreleases", "shop", "checkout", |object| {
         let spec = object["spec"].as_object_mut().unwrap();
@@ -552,7 +552,7 @@ async fn a_plain_route_is_ready_once_its_service_has_an_endpoint_that_proxies_ca
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_status_that_cannot_be_read_is_repaired_and_the_release_is_judged_on() {
-    let cluster = Cluster::new().await;
+    let cluster = FakeCluster::new().await;
     cluster.release("checkout", 1, "shop.example.com");
     let operator = cluster.operator("a");
     cluster.reaches("checkout", "Holding").await;

@@ -5,8 +5,8 @@ use std::borrow::Cow;
 use std::net::IpAddr;
 use std::str::FromStr;
 
-use halftone_routing::config::arm::Arm;
-use halftone_routing::decide::{CLIMBS, Decision, Finding, Resolution, Served, decide_traced, serve};
+use halftone_routing::decide::{CLIMBS, Decision, Resolution, ServingArm, TraceEntry, decide_traced, serve};
+use halftone_routing::document::arm::Arm;
 use halftone_routing::field::Field;
 use halftone_routing::fleet::HEALTH;
 use halftone_routing::report::ChosenBy;
@@ -18,7 +18,7 @@ use crate::snapshot::Snapshot;
 
 /// The request to decide, as its parameters say.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Question {
+pub(crate) struct ExplainQuery {
     method: String,
     host: String,
     path: Vec<u8>,
@@ -31,7 +31,7 @@ pub(crate) struct Question {
 pub(crate) const USAGE: &str = "parameters: host (required), path (default /, may have a query), method (default GET), \
      header=NAME: VALUE, cookie=NAME=VALUE and query=NAME=VALUE (each any number of times), peer=ADDRESS";
 
-impl FromStr for Question {
+impl FromStr for ExplainQuery {
     type Err = String;
 
     /// Reads the query of `/explain?…`.
@@ -102,14 +102,14 @@ pub(crate) struct Explanation {
     served: Option<Arm>,
     /// The release sends everyone to stable, since no operator has been heard for as long as `onOperatorLost` waits.
     operator_lost: bool,
-    trace: Vec<Finding>,
+    trace: Vec<TraceEntry>,
 }
 
 /// Decides the request. `chance` is asked as by a real one, so that two askings of a request without identity may
 /// differ.
 pub(crate) fn explain(
     snapshot: &Snapshot,
-    question: &Question,
+    question: &ExplainQuery,
     mut chance: impl FnMut() -> u128,
 ) -> Explanation {
     let fields: Vec<_> = question
@@ -176,17 +176,17 @@ fn decided(snapshot: &Snapshot, decision: &Decision<'_, '_>) -> Explanation {
         revision: Some(config.revision.get()),
         arm: Some(decision.arm),
         chosen_by: Some(decision.chosen_by),
-        reason: match release.heeds_lost_operator() {
+        reason: match release.is_operator_lost() {
             true => format!("{}: no operator is heard (onOperatorLost: Stable)", decision.reason),
             false => decision.reason.to_string(),
         },
-        operator_lost: release.heeds_lost_operator(),
+        operator_lost: release.is_operator_lost(),
         identity: decision.identity.as_deref().map(|identity| String::from_utf8_lossy(identity).into_owned()),
         bucket: decision.bucket.map(|bucket| bucket.get()),
         excluded: decision.excluded,
         served: match serve(release, decision.arm, any) {
-            Served::Intended(arm) | Served::Fallback(arm) => Some(arm),
-            Served::Unavailable => None,
+            ServingArm::Intended(arm) | ServingArm::Fallback(arm) => Some(arm),
+            ServingArm::Unavailable => None,
         },
         trace: Vec::new(),
     }
@@ -200,7 +200,7 @@ mod tests {
     fn parameters_make_a_request() {
         let asked = "host=Shop.Example.com:80&path=/a/../b%3Fx=1&method=POST&header=X-User-Name:%20lin\
                      &cookie=city=sz&cookie=a=b&query=user=%E6%9E%97&peer=10.1.2.3";
-        let question: Question = asked.parse().unwrap();
+        let question: ExplainQuery = asked.parse().unwrap();
         assert_eq!(question.host, "shop.example.com");
         assert_eq!(question.path, b"/b");
         assert_eq!(question.query.as_deref(), Some(&b"x=1&user=%E6%9E%97"[..]));
@@ -211,7 +211,7 @@ mod tests {
 
     #[test]
     fn a_path_need_not_be_utf_8() {
-        let question: Question = "host=a&path=/%D6%D0%3Fq=%D6".parse().unwrap();
+        let question: ExplainQuery = "host=a&path=/%D6%D0%3Fq=%D6".parse().unwrap();
         assert_eq!((&*question.path, question.query.as_deref()), (&b"/\xd6\xd0"[..], Some(&b"q=\xd6"[..])));
     }
 
@@ -226,7 +226,7 @@ mod tests {
             ("host=a@b", "user information"),
             ("host=a&verbose=1", "unknown parameter"),
         ] {
-            let error = asked.parse::<Question>().unwrap_err();
+            let error = asked.parse::<ExplainQuery>().unwrap_err();
             assert!(error.contains(why), "{asked}: {error}");
         }
     }

@@ -6,14 +6,14 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use halftone_daemon::token::{self, Claim, Keys, PublicKey, Refused};
-use halftone_routing::config::names::ObjectName;
+use halftone_daemon::token::{self, OperatorKeySet, PublicKey, TokenClaims, TokenError};
+use halftone_routing::document::names::ObjectName;
 use hyper::Request;
 use hyper::header::AUTHORIZATION;
 use jiff::Timestamp;
 
 use super::tokens::Tokens;
-use super::turns::{Turns, Undone};
+use super::work_limiter::{WorkError, WorkLimiter};
 
 /// Requests that are checked at once. That is thousands in a second, and one core that strangers can keep busy.
 const CHECKS: usize = 1;
@@ -21,20 +21,20 @@ const TOKEN_NEEDED: &str = "this page needs a bearer token of --token-file";
 
 /// The keys of operators as the ConfigMap `halftone-keys-CLASS` last had them.
 #[derive(Debug, Default)]
-pub(crate) struct OperatorKeys(Mutex<Vec<PublicKey>>);
+pub(crate) struct TrustedKeys(Mutex<Vec<PublicKey>>);
 
-impl OperatorKeys {
+impl TrustedKeys {
     /// Takes the text of the ConfigMap. Text that cannot be read leaves the keys as they were.
     ///
     /// # Errors
     /// What is wrong with it.
     pub(crate) fn take(&self, text: &str) -> Result<(), String> {
-        let keys = Keys::parse(text)?.public().copied().collect();
+        let keys = OperatorKeySet::parse(text)?.public().copied().collect();
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = keys;
         Ok(())
     }
 
-    fn verify(&self, claim: &Claim<'_>, given: &[u8]) -> Result<(), Refused> {
+    fn verify(&self, claim: &TokenClaims<'_>, given: &[u8]) -> Result<(), TokenError> {
         let keys = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
         token::verify(&keys, claim, given, now())
     }
@@ -51,29 +51,29 @@ pub(crate) struct Guard {
     /// Bearer tokens, for people's tools.
     tokens: Option<Tokens>,
     /// Operators' keys; none without a cluster.
-    pub(crate) keys: Option<Arc<OperatorKeys>>,
+    pub(crate) keys: Option<Arc<TrustedKeys>>,
     class: ObjectName,
     instance: String,
-    checks: Turns,
+    checks: WorkLimiter,
 }
 
 /// Why a request may not read its page.
 #[derive(Debug)]
-pub(crate) enum Refusal {
+pub(crate) enum AccessDenied {
     /// It does not show that it may: what to do, for whoever asks.
     Unauthorized(String),
     /// Nobody has looked.
-    Unchecked(Undone),
+    Unchecked(WorkError),
 }
 
 impl Guard {
     pub(crate) fn new(
         tokens: Option<Tokens>,
-        keys: Option<Arc<OperatorKeys>>,
+        keys: Option<Arc<TrustedKeys>>,
         class: ObjectName,
         instance: String,
     ) -> Self {
-        Self { tokens, keys, class, instance, checks: Turns::new(CHECKS) }
+        Self { tokens, keys, class, instance, checks: WorkLimiter::new(CHECKS) }
     }
 
     /// Whether everybody may read them, which the settings allow on loopback only.
@@ -85,16 +85,16 @@ impl Guard {
     ///
     /// # Errors
     /// It may not, or it could not be checked in time.
-    pub(crate) async fn admit(self: &Arc<Self>, asked: Asked) -> Result<(), Refusal> {
-        self.glance(&asked).map_err(Refusal::Unauthorized)?;
+    pub(crate) async fn admit(self: &Arc<Self>, asked: PageRequest) -> Result<(), AccessDenied> {
+        self.glance(&asked).map_err(AccessDenied::Unauthorized)?;
         let guard = Arc::clone(self);
         // The file of tokens is read for each request, and a signature takes its time.
-        let checked = self.checks.take(move || guard.check(&asked)).await.map_err(Refusal::Unchecked)?;
-        checked.map_err(Refusal::Unauthorized)
+        let checked = self.checks.take(move || guard.check(&asked)).await.map_err(AccessDenied::Unchecked)?;
+        checked.map_err(AccessDenied::Unauthorized)
     }
 
     /// Refuses what no check could admit.
-    fn glance(&self, asked: &Asked) -> Result<(), String> {
+    fn glance(&self, asked: &PageRequest) -> Result<(), String> {
         if self.is_open() || (self.tokens.is_some() && asked.bearer.is_some()) {
             return Ok(());
         }
@@ -104,7 +104,7 @@ impl Guard {
         }
     }
 
-    fn check(&self, asked: &Asked) -> Result<(), String> {
+    fn check(&self, asked: &PageRequest) -> Result<(), String> {
         if self.is_open() {
             return Ok(());
         }
@@ -113,7 +113,8 @@ impl Guard {
         }
         match (&self.keys, &asked.signed) {
             (Some(keys), Some(given)) => {
-                let claim = Claim { class: self.class.as_str(), instance: &self.instance, path: &asked.path };
+                let claim =
+                    TokenClaims { class: self.class.as_str(), instance: &self.instance, path: &asked.path };
                 keys.verify(&claim, given).map_err(|refused| refused.to_string())
             }
             _ => Err(TOKEN_NEEDED.to_owned()),
@@ -123,13 +124,13 @@ impl Guard {
 
 /// As much of a request as says who asks, and for what.
 #[derive(Debug)]
-pub(crate) struct Asked {
+pub(crate) struct PageRequest {
     path: String,
     bearer: Option<Vec<u8>>,
     signed: Option<Vec<u8>>,
 }
 
-impl Asked {
+impl PageRequest {
     /// That of this request.
     pub(crate) fn of<B>(request: &Request<B>) -> Self {
         let field = |name| request.headers().get(name).map(|value| value.as_bytes().to_vec());
@@ -142,27 +143,27 @@ impl Asked {
 mod tests {
     use std::time::Duration;
 
-    use halftone_daemon::token::{Key, SKEW, Signer, VALID};
+    use halftone_daemon::token::{OperatorKey, SKEW, Signer, VALID};
 
     use super::*;
 
-    fn guard(keys: &Arc<OperatorKeys>) -> Arc<Guard> {
+    fn guard(keys: &Arc<TrustedKeys>) -> Arc<Guard> {
         Arc::new(Guard::new(None, Some(Arc::clone(keys)), "default".parse().unwrap(), "pod-1".into()))
     }
 
     fn published(signer: &Signer) -> String {
-        Keys::default().with(&Key { public: signer.public(), holder: "a".into() }).to_json()
+        OperatorKeySet::default().with(&OperatorKey { public: signer.public(), holder: "a".into() }).to_json()
     }
 
-    fn request(signer: &Signer, page: &str, age: i64) -> Asked {
-        let claim = Claim { class: "default", instance: "pod-1", path: "/report" };
+    fn request(signer: &Signer, page: &str, age: i64) -> PageRequest {
+        let claim = TokenClaims { class: "default", instance: "pod-1", path: "/report" };
         let token = signer.sign(&claim, Timestamp::now().as_second() - age);
-        Asked::of(&Request::builder().uri(page).header(token::HEADER, token).body(()).unwrap())
+        PageRequest::of(&Request::builder().uri(page).header(token::HEADER, token).body(()).unwrap())
     }
 
     #[test]
     fn a_signed_request_opens_its_page_once_the_key_is_known() {
-        let (keys, signer) = (Arc::<OperatorKeys>::default(), Signer::generate().unwrap());
+        let (keys, signer) = (Arc::<TrustedKeys>::default(), Signer::generate().unwrap());
         let guard = guard(&keys);
         assert!(guard.check(&request(&signer, "/report", 0)).unwrap_err().contains("no known operator"));
         keys.take(&published(&signer)).unwrap();
@@ -170,23 +171,23 @@ mod tests {
         assert!(guard.check(&request(&signer, "/config", 0)).is_err(), "another page");
         let stale = guard.check(&request(&signer, "/report", VALID + SKEW + 60)).unwrap_err();
         assert!(stale.starts_with("ClockSkew"), "{stale}");
-        assert!(guard.check(&Asked::of(&Request::new(()))).unwrap_err().contains("--token-file"));
+        assert!(guard.check(&PageRequest::of(&Request::new(()))).unwrap_err().contains("--token-file"));
         assert!(keys.take("{").is_err());
         assert_eq!(guard.check(&request(&signer, "/report", 0)), Ok(()), "the keys read before go on");
     }
 
     /// Its word against the request where no check comes: all turns are taken.
-    async fn unchecked(guard: &Arc<Guard>, asked: Asked) -> Option<String> {
+    async fn unchecked(guard: &Arc<Guard>, asked: PageRequest) -> Option<String> {
         match guard.admit(asked).await {
             Ok(()) => panic!("not checked"),
-            Err(Refusal::Unauthorized(why)) => Some(why),
-            Err(Refusal::Unchecked(_)) => None,
+            Err(AccessDenied::Unauthorized(why)) => Some(why),
+            Err(AccessDenied::Unchecked(_)) => None,
         }
     }
 
     #[tokio::test]
     async fn signatures_are_checked_in_turn_and_what_no_signature_could_mend_is_refused_without() {
-        let (keys, signer) = (Arc::<OperatorKeys>::default(), Signer::generate().unwrap());
+        let (keys, signer) = (Arc::<TrustedKeys>::default(), Signer::generate().unwrap());
         keys.take(&published(&signer)).unwrap();
         let guard = guard(&keys);
         let (go_on, held) = std::sync::mpsc::channel::<()>();
@@ -196,7 +197,7 @@ mod tests {
         assert!(refused.is_some_and(|why| why.starts_with("ClockSkew")));
         let refused = unchecked(&guard, request(&signer, "/report", -VALID - SKEW - 60)).await;
         assert!(refused.is_some_and(|why| why.starts_with("ClockSkew")));
-        let refused = unchecked(&guard, Asked::of(&Request::new(()))).await;
+        let refused = unchecked(&guard, PageRequest::of(&Request::new(()))).await;
         assert!(refused.is_some_and(|why| why.contains("--token-file")));
         let timely = tokio::time::timeout(Duration::ZERO, guard.admit(request(&signer, "/report", 0))).await;
         assert!(timely.is_err(), "it waits for its turn");

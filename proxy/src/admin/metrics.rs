@@ -6,8 +6,8 @@
 use std::collections::BTreeMap;
 use std::fmt::{self, Write};
 
-use halftone_daemon::process::{self, Process};
-use halftone_routing::config::arm::Arm;
+use halftone_daemon::process::{self, ProcessCollector};
+use halftone_routing::document::arm::Arm;
 use halftone_routing::histogram;
 use halftone_routing::report::Counts;
 use prometheus_client::collector::Collector;
@@ -16,7 +16,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
 use crate::http1::MessageError;
-use crate::snapshot::Usable;
+use crate::snapshot::UsableEndpoints;
 
 /// What one name exposes.
 #[derive(Debug)]
@@ -142,13 +142,16 @@ pub(crate) struct ArmSample {
     pub(crate) open_long: u64,
     pub(crate) malformed: BTreeMap<MessageError, u64>,
     /// None: the release has no such arm at present.
-    pub(crate) endpoints: Option<Usable>,
+    pub(crate) endpoints: Option<UsableEndpoints>,
 }
 
 /// The page.
 pub(crate) fn page(scrape: Scrape) -> Result<String, fmt::Error> {
     let mut registry = Registry::default();
-    registry.register_collector(Box::new(Process { component: "proxy", version: env!("CARGO_PKG_VERSION") }));
+    registry.register_collector(Box::new(ProcessCollector {
+        component: "proxy",
+        version: env!("CARGO_PKG_VERSION"),
+    }));
     registry.register_collector(Box::new(scrape));
     let mut page = String::new();
     prometheus_client::encoding::text::encode(&mut page, &registry)?;
@@ -186,7 +189,7 @@ impl Scrape {
         &self,
         encoder: &mut DescriptorEncoder<'_>,
         metric: &Metric,
-        value: impl Fn(&Usable) -> f64,
+        value: impl Fn(&UsableEndpoints) -> f64,
     ) -> fmt::Result {
         let mut family = describe(encoder, metric)?;
         for release in &self.releases {
@@ -359,11 +362,11 @@ pub fn documentation() -> String {
     }
     page.push_str("\nEvery `cause`, and whom it is charged to:\n\n| cause | charged to |\n|---|---|\n");
     for outcome in halftone_routing::report::Outcome::ALL {
-        use halftone_routing::report::Charge;
+        use halftone_routing::report::Fault;
         let charged = match outcome.charge() {
-            Charge::Answer => "nobody; the arm answered",
-            Charge::Error => "the arm",
-            Charge::Nobody => "nobody; left out of every rate",
+            Fault::Answer => "nobody; the arm answered",
+            Fault::Error => "the arm",
+            Fault::Nobody => "nobody; left out of every rate",
         };
         let _ = writeln!(page, "| `{}` | {charged} |", outcome.name());
     }
@@ -375,7 +378,7 @@ mod tests {
     use std::collections::{BTreeMap, BTreeSet};
     use std::time::Duration;
 
-    use halftone_routing::config::limits::Quantile;
+    use halftone_routing::document::limits::Quantile;
     use halftone_routing::report::{LimitEvents, Outcome};
 
     use super::*;
@@ -391,7 +394,7 @@ mod tests {
     }
 
     fn full() -> Scrape {
-        let endpoints = Some(Usable { endpoints: 2, check_ignored: true });
+        let endpoints = Some(UsableEndpoints { endpoints: 2, check_ignored: true });
         let arm = || ArmSample {
             counts: counts(),
             open_long: 4,

@@ -26,7 +26,7 @@ pub struct Tokens {
 /// A token file that cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[error("token file {}: {why}", path.display())]
-pub struct TokenError {
+pub struct TokenFileError {
     path: PathBuf,
     why: String,
     is_missing: bool,
@@ -37,7 +37,7 @@ impl Tokens {
     ///
     /// # Errors
     /// It cannot be read, or holds no, more than two, or malformed tokens.
-    pub fn open(path: impl Into<PathBuf>) -> Result<Self, TokenError> {
+    pub fn open(path: impl Into<PathBuf>) -> Result<Self, TokenFileError> {
         let path = path.into();
         let known = read(&path)?.iter().map(digest).collect();
         Ok(Self { path, known: Mutex::new(known) })
@@ -48,7 +48,7 @@ impl Tokens {
     ///
     /// # Errors
     /// It is there and cannot be used.
-    pub fn open_if_there(path: impl Into<PathBuf>) -> Result<Self, TokenError> {
+    pub fn open_if_there(path: impl Into<PathBuf>) -> Result<Self, TokenFileError> {
         let path = path.into();
         match Self::open(path.clone()) {
             Err(error) if error.is_missing => Ok(Self { path, known: Mutex::default() }),
@@ -79,7 +79,7 @@ impl Tokens {
 ///
 /// # Errors
 /// It is there and cannot be used.
-pub fn first(path: &Path) -> Result<Option<String>, TokenError> {
+pub fn first(path: &Path) -> Result<Option<String>, TokenFileError> {
     match read(path) {
         Err(error) if error.is_missing => Ok(None),
         tokens => Ok(Some(tokens?.swap_remove(0))),
@@ -87,9 +87,9 @@ pub fn first(path: &Path) -> Result<Option<String>, TokenError> {
 }
 
 /// One or two tokens, one a line; empty lines do not count.
-fn read(path: &Path) -> Result<Vec<String>, TokenError> {
-    let error = |why: String| TokenError { path: path.to_owned(), why, is_missing: false };
-    let text = files::read_text(path, LARGEST).map_err(|cause| TokenError {
+fn read(path: &Path) -> Result<Vec<String>, TokenFileError> {
+    let error = |why: String| TokenFileError { path: path.to_owned(), why, is_missing: false };
+    let text = files::read_text(path, LARGEST).map_err(|cause| TokenFileError {
         is_missing: cause.kind() == io::ErrorKind::NotFound,
         ..error(cause.to_string())
     })?;

@@ -13,11 +13,11 @@ type Octave = Box<[AtomicU64; PER_OCTAVE]>;
 
 /// Counts of latencies by bucket. One thread writes, any may read.
 #[derive(Debug, Default)]
-pub struct Histogram {
+pub struct AtomicHistogram {
     octaves: [OnceLock<Octave>; OCTAVES],
 }
 
-impl Histogram {
+impl AtomicHistogram {
     /// Counts one latency. Only the owning worker calls this.
     pub(super) fn record(&self, latency: Duration) {
         let bucket = histogram::bucket(latency);

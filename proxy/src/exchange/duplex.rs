@@ -4,23 +4,27 @@
 use std::future::poll_fn;
 use std::task::{Context, Poll};
 
-use super::clock::Expired;
-use super::flow::Broken;
-use super::{Answer, Exchange};
+use super::deadlines::ExpiredDeadline;
+use super::flow::FlowError;
+use super::{Exchange, UpstreamResponse};
 use crate::outcome::Ending;
 use crate::stream::Stream;
 use crate::upstream::BackendStream;
 
 impl<C: Stream> Exchange<'_, C> {
     /// Relays the answer, whose head is written already, to its end. `Err`: how it broke off.
-    pub(super) async fn relay(&mut self, backend: &mut BackendStream, answer: &Answer) -> Result<(), Ending> {
+    pub(super) async fn relay(
+        &mut self,
+        backend: &mut BackendStream,
+        answer: &UpstreamResponse,
+    ) -> Result<(), Ending> {
         poll_fn(|cx| self.poll_relay(backend, answer, cx)).await
     }
 
     fn poll_relay(
         &mut self,
         backend: &mut BackendStream,
-        answer: &Answer,
+        answer: &UpstreamResponse,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), Ending>> {
         let status = answer.status;
@@ -36,7 +40,7 @@ impl<C: Stream> Exchange<'_, C> {
         }
         match self.clock_during_answer(status) {
             Ok(()) => Poll::Pending,
-            Err(Expired::Over(ending)) => Poll::Ready(Err(ending)),
+            Err(ExpiredDeadline::Over(ending)) => Poll::Ready(Err(ending)),
             Err(_) if self.answer_ends_upload && !self.upload_cut => {
                 self.upload_cut = true;
                 self.poll_relay(backend, answer, cx)
@@ -48,7 +52,7 @@ impl<C: Stream> Exchange<'_, C> {
     fn poll_download(
         &mut self,
         backend: &mut BackendStream,
-        answer: &Answer,
+        answer: &UpstreamResponse,
         cx: &mut Context<'_>,
     ) -> Result<(), Ending> {
         if self.download.is_done() {
@@ -58,16 +62,16 @@ impl<C: Stream> Exchange<'_, C> {
         let client = &mut self.client.stream;
         match self.download.poll(&self.worker.buffers, &mut self.answer, backend, client, now, cx) {
             Poll::Pending | Poll::Ready(Ok(())) => Ok(()),
-            Poll::Ready(Err(Broken::Sink { .. })) => Err(Ending::ClientGoneAfter(answer.status)),
-            Poll::Ready(Err(Broken::Source)) if self.keeps_waiting() || self.client_was_slow() => {
+            Poll::Ready(Err(FlowError::Sink { .. })) => Err(Ending::ClientGoneAfter(answer.status)),
+            Poll::Ready(Err(FlowError::Source)) if self.keeps_waiting() || self.client_was_slow() => {
                 Err(Ending::ClientStalled(answer.status))
             }
-            Poll::Ready(Err(Broken::Source)) => Err(Ending::BrokenOff(answer.status)),
+            Poll::Ready(Err(FlowError::Source)) => Err(Ending::BrokenOff(answer.status)),
             // Nobody has seen the head yet: the answer is refused as a whole.
-            Poll::Ready(Err(Broken::Malformed(rule))) if self.download.cut_unsent(answer.head_at) => {
+            Poll::Ready(Err(FlowError::Malformed(rule))) if self.download.cut_unsent(answer.head_at) => {
                 Err(Ending::Malformed(rule))
             }
-            Poll::Ready(Err(Broken::Malformed(rule))) => Err(Ending::MalformedBody(answer.status, rule)),
+            Poll::Ready(Err(FlowError::Malformed(rule))) => Err(Ending::MalformedBody(answer.status, rule)),
         }
     }
 
@@ -98,11 +102,11 @@ impl<C: Stream> Exchange<'_, C> {
         match self.upload.poll(&self.worker.buffers, &mut client.input, &mut client.stream, backend, now, cx)
         {
             Poll::Pending | Poll::Ready(Ok(())) => {}
-            Poll::Ready(Err(Broken::Sink { lost })) => self.lose_backend(lost),
-            Poll::Ready(Err(Broken::Source | Broken::Malformed(_))) if self.download.is_done() => {
+            Poll::Ready(Err(FlowError::Sink { lost })) => self.lose_backend(lost),
+            Poll::Ready(Err(FlowError::Source | FlowError::Malformed(_))) if self.download.is_done() => {
                 self.upload_cut = true;
             }
-            Poll::Ready(Err(Broken::Source | Broken::Malformed(_))) => return Err(gone),
+            Poll::Ready(Err(FlowError::Source | FlowError::Malformed(_))) => return Err(gone),
         }
         Ok(())
     }

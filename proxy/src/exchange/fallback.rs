@@ -3,7 +3,7 @@
 
 use halftone_routing::report::Outcome;
 
-use super::{Exchange, Tries};
+use super::{Attempts, Exchange};
 use crate::http1::write;
 use crate::stream::Stream;
 
@@ -15,7 +15,7 @@ impl<C: Stream> Exchange<'_, C> {
 
     /// Turns to the other arm, if there is one and the request is still whole. It is charged to the arm that was meant, as
     /// one without an endpoint, and counts nowhere else.
-    pub(super) fn turn_to_other(&mut self) -> bool {
+    pub(super) fn fall_back(&mut self) -> bool {
         if !self.has_other() || !self.upload.is_whole() {
             return false;
         }
@@ -29,7 +29,7 @@ impl<C: Stream> Exchange<'_, C> {
         self.order.fallback = true;
         self.order.arm = other;
         self.place.give_up();
-        self.tries = Tries::default();
+        self.tries = Attempts::default();
         (self.upload_cut, self.kept_waiting) = (false, false);
         self.download.mend();
         true

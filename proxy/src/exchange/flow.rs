@@ -6,10 +6,10 @@ use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use crate::http1::{Body, ChunkRules, Decoded, Decoder, MessageError, chunked};
+use crate::http1::{BodyLength, ChunkRules, DecodedPart, Decoder, MessageError, chunked};
 use crate::local::buffers::{Buf, Buffers};
 use crate::local::tick::Tick;
-use crate::local::turn;
+use crate::local::yielding;
 use crate::stream::Stream;
 
 /// A connection's turn: after so many bytes it lets others have the thread. tokio's own budget counts operations, and 128
@@ -23,7 +23,7 @@ const GATHERED: usize = 8 * 1024;
 
 /// Why a flow ended before its body did.
 #[derive(Debug)]
-pub(crate) enum Broken {
+pub(crate) enum FlowError {
     /// The source closed or failed.
     Source,
     /// The sink failed. `lost`: not by a close that it had announced, so that an end of what it sends, which reads are
@@ -35,14 +35,14 @@ pub(crate) enum Broken {
 
 /// Which side a flow waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Waiting {
+pub(crate) enum FlowWait {
     ForSource,
     ForSink,
 }
 
 /// Where the body ends.
 #[derive(Debug)]
-enum Reader {
+enum BodyReader {
     Length(u64),
     Chunked(Box<Decoder>),
     UntilClose,
@@ -56,7 +56,7 @@ pub(crate) struct Flow {
     payload: usize,
     after: Buf,
     sent: usize,
-    reader: Reader,
+    reader: BodyReader,
     chunks_out: bool,
     /// Most bytes of the body.
     most: u64,
@@ -74,14 +74,14 @@ pub(crate) struct Flow {
 
 impl Flow {
     /// `before` goes out ahead of the body. `chunks_out`: the body is written in chunks.
-    pub(crate) fn new(before: Buf, body: Body, chunks_out: bool, now: Tick) -> Self {
+    pub(crate) fn new(before: Buf, body: BodyLength, chunks_out: bool, now: Tick) -> Self {
         let reader = match body {
-            Body::Empty => Reader::Length(0),
-            Body::Length(length) => Reader::Length(length),
-            Body::Chunked => Reader::Chunked(Box::default()),
-            Body::UntilClose => Reader::UntilClose,
+            BodyLength::Empty => BodyReader::Length(0),
+            BodyLength::Length(length) => BodyReader::Length(length),
+            BodyLength::Chunked => BodyReader::Chunked(Box::default()),
+            BodyLength::UntilClose => BodyReader::UntilClose,
         };
-        let ended = matches!(reader, Reader::Length(0));
+        let ended = matches!(reader, BodyReader::Length(0));
         Self {
             before,
             payload: 0,
@@ -102,7 +102,7 @@ impl Flow {
 
     /// If the body comes in chunks, it is read by these rules. To be said before anything was read.
     pub(crate) fn read_by(&mut self, rules: &ChunkRules) {
-        if let Reader::Chunked(decoder) = &mut self.reader {
+        if let BodyReader::Chunked(decoder) = &mut self.reader {
             **decoder = Decoder::by(rules);
         }
     }
@@ -113,7 +113,7 @@ impl Flow {
     }
 
     /// The next body on the same flow, behind what is still to be written (interim heads).
-    pub(crate) fn begin(&mut self, body: Body, chunks_out: bool) {
+    pub(crate) fn begin(&mut self, body: BodyLength, chunks_out: bool) {
         let before = std::mem::take(&mut self.before);
         let sent = self.sent;
         *self = Self { sent, torn: self.torn, ..Self::new(before, body, chunks_out, self.progress) };
@@ -121,7 +121,7 @@ impl Flow {
 
     /// What goes out ahead of the body, to append to now.
     pub(crate) fn before(&mut self, buffers: &Buffers, now: Tick) -> &mut Vec<u8> {
-        if self.waiting() == Waiting::ForSource {
+        if self.waiting() == FlowWait::ForSource {
             self.progress = now;
         }
         if self.before.is_empty() {
@@ -203,8 +203,8 @@ impl Flow {
         self.progress
     }
 
-    pub(crate) fn waiting(&self) -> Waiting {
-        if self.sent < self.batch() { Waiting::ForSink } else { Waiting::ForSource }
+    pub(crate) fn waiting(&self) -> FlowWait {
+        if self.sent < self.batch() { FlowWait::ForSink } else { FlowWait::ForSource }
     }
 
     /// Takes what has arrived of the body already.
@@ -268,7 +268,7 @@ impl Flow {
     }
 
     /// Whether the sink takes its time: then no more is read for it at once than a small buffer holds.
-    pub(crate) fn be_thrifty(&mut self, thrifty: bool) {
+    pub(crate) fn limit_reads(&mut self, thrifty: bool) {
         self.thrifty = thrifty;
     }
 
@@ -313,7 +313,7 @@ impl Flow {
         to: &mut W,
         now: Tick,
         cx: &mut Context<'_>,
-    ) -> Poll<Result<(), Broken>> {
+    ) -> Poll<Result<(), FlowError>> {
         ready!(self.poll_to_end(buffers, input, from, to, now, cx))?;
         self.poll_sink(input, to, now, cx)
     }
@@ -327,9 +327,9 @@ impl Flow {
         to: &mut W,
         now: Tick,
         cx: &mut Context<'_>,
-    ) -> Poll<Result<(), Broken>> {
+    ) -> Poll<Result<(), FlowError>> {
         loop {
-            self.prime(input).map_err(Broken::Malformed)?;
+            self.prime(input).map_err(FlowError::Malformed)?;
             if self.ended {
                 return Poll::Ready(Ok(()));
             }
@@ -344,8 +344,8 @@ impl Flow {
                 buffers.lend_small(input);
             }
             match ready!(buffers.poll_read(input, from, cx)) {
-                Ok(0) if matches!(self.reader, Reader::UntilClose) && !self.torn => self.end(&[]),
-                Ok(0) | Err(_) => return Poll::Ready(Err(Broken::Source)),
+                Ok(0) if matches!(self.reader, BodyReader::UntilClose) && !self.torn => self.end(&[]),
+                Ok(0) | Err(_) => return Poll::Ready(Err(FlowError::Source)),
                 Ok(n) => self.turn = self.turn.saturating_sub(n),
             }
             self.progress = now;
@@ -359,9 +359,9 @@ impl Flow {
         to: &mut W,
         now: Tick,
         cx: &mut Context<'_>,
-    ) -> Poll<Result<(), Broken>> {
+    ) -> Poll<Result<(), FlowError>> {
         self.poll_flush(input, to, now, cx)
-            .map_err(|error| Broken::Sink { lost: error.kind() != io::ErrorKind::BrokenPipe })
+            .map_err(|error| FlowError::Sink { lost: error.kind() != io::ErrorKind::BrokenPipe })
     }
 
     fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {
@@ -369,7 +369,7 @@ impl Flow {
             return Poll::Ready(());
         }
         self.turn = TURN;
-        turn::end(cx)
+        yielding::end(cx)
     }
 
     fn poll_write<W: Stream>(
@@ -408,14 +408,14 @@ impl Flow {
     fn digest(&mut self, input: &mut Buf) -> Result<(), MessageError> {
         let available = input.len();
         match &mut self.reader {
-            Reader::Length(left) => {
+            BodyReader::Length(left) => {
                 let taken = usize::try_from(*left).map_or(available, |left| left.min(available));
                 *left -= taken as u64;
                 self.payload = taken;
                 self.ended = *left == 0;
             }
-            Reader::UntilClose => self.payload = available,
-            Reader::Chunked(decoder) => {
+            BodyReader::UntilClose => self.payload = available,
+            BodyReader::Chunked(decoder) => {
                 let unchunked = unchunk(decoder, input)?;
                 (self.payload, self.ended) = (unchunked.payload, unchunked.ended);
                 self.turn = self.turn.saturating_sub(unchunked.chunks * CHUNK_COST);
@@ -431,9 +431,9 @@ impl Flow {
             self.after.vec().extend_from_slice(b"\r\n");
         }
         if self.ended {
-            let reader = std::mem::replace(&mut self.reader, Reader::Length(0));
+            let reader = std::mem::replace(&mut self.reader, BodyReader::Length(0));
             match reader {
-                Reader::Chunked(decoder) => self.end(decoder.trailers()),
+                BodyReader::Chunked(decoder) => self.end(decoder.trailers()),
                 _ => self.end(&[]),
             }
         }
@@ -449,7 +449,7 @@ impl Flow {
 }
 
 /// What was found in a piece of a chunked body.
-struct Unchunked {
+struct ChunkPiece {
     /// Bytes of data.
     payload: usize,
     /// In so many chunks, or parts of them.
@@ -460,13 +460,13 @@ struct Unchunked {
 
 /// Takes the chunk lines out of what was read, in place: afterwards `input` begins with the data, and what follows
 /// the body stands behind it.
-fn unchunk(decoder: &mut Decoder, input: &mut Buf) -> Result<Unchunked, MessageError> {
+fn unchunk(decoder: &mut Decoder, input: &mut Buf) -> Result<ChunkPiece, MessageError> {
     let (mut at, mut payload, mut chunks) = (0, 0, 0);
     let ended = loop {
         let rest = &input.unread()[at..];
         let (used, decoded) = decoder.next(rest)?;
         match decoded {
-            Decoded::Data(data) => {
+            DecodedPart::Data(data) => {
                 let from = at + (data.as_ptr().addr() - rest.as_ptr().addr());
                 let length = data.len();
                 input.shift(from, length, payload);
@@ -474,11 +474,11 @@ fn unchunk(decoder: &mut Decoder, input: &mut Buf) -> Result<Unchunked, MessageE
                 chunks += 1;
                 at += used;
             }
-            Decoded::More => {
+            DecodedPart::More => {
                 at += used;
                 break false;
             }
-            Decoded::End => {
+            DecodedPart::End => {
                 at += used;
                 break true;
             }
@@ -487,7 +487,7 @@ fn unchunk(decoder: &mut Decoder, input: &mut Buf) -> Result<Unchunked, MessageE
     let surplus = input.len() - at;
     input.shift(at, surplus, payload);
     input.truncate(payload + surplus);
-    Ok(Unchunked { payload, chunks, ended })
+    Ok(ChunkPiece { payload, chunks, ended })
 }
 
 #[cfg(test)]
@@ -501,14 +501,14 @@ mod tests {
 
     /// Brings nothing, or the same again and again; takes everything, or fails.
     #[derive(Default)]
-    struct Side {
+    struct FlowEnd {
         brings: &'static [u8],
         reads: usize,
         fails: Option<io::ErrorKind>,
         taken: usize,
     }
 
-    impl AsyncRead for Side {
+    impl AsyncRead for FlowEnd {
         fn poll_read(
             self: Pin<&mut Self>,
             _: &mut Context<'_>,
@@ -525,7 +525,7 @@ mod tests {
         }
     }
 
-    impl AsyncWrite for Side {
+    impl AsyncWrite for FlowEnd {
         fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
             if let Some(kind) = self.fails {
                 return Poll::Ready(Err(kind.into()));
@@ -543,7 +543,7 @@ mod tests {
         }
     }
 
-    impl Stream for Side {
+    impl Stream for FlowEnd {
         fn is_readable(&self) -> bool {
             false
         }
@@ -563,7 +563,7 @@ mod tests {
     fn upload(buffers: &Buffers, at_hand: usize, length: usize) -> (Flow, Buf) {
         let (mut head, mut input) = (buffers.small(), buffers.small());
         head.vec().extend_from_slice(b"PUT / HTTP/1.1\r\n\r\n");
-        let mut flow = Flow::new(head, Body::Length(length as u64), false, Tick::START);
+        let mut flow = Flow::new(head, BodyLength::Length(length as u64), false, Tick::START);
         input.vec().extend_from_slice(&vec![7; at_hand]);
         flow.prime(&mut input).unwrap();
         (flow, input)
@@ -573,22 +573,22 @@ mod tests {
         flow: &mut Flow,
         buffers: &Buffers,
         input: &mut Buf,
-        backend: &mut Side,
-    ) -> Poll<Result<(), Broken>> {
+        backend: &mut FlowEnd,
+    ) -> Poll<Result<(), FlowError>> {
         let mut cx = Context::from_waker(Waker::noop());
-        flow.poll(buffers, input, &mut Side::default(), backend, Tick::START, &mut cx)
+        flow.poll(buffers, input, &mut FlowEnd::default(), backend, Tick::START, &mut cx)
     }
 
     #[test]
     fn a_turn_is_over_sooner_where_each_byte_is_a_chunk_of_its_own() {
         for (brings, body, reads) in [
-            (&b"0123456789abcdef"[..], Body::Length(1 << 30), TURN / LARGE),
-            (b"1\r\nx\r\n", Body::Chunked, 1),
+            (&b"0123456789abcdef"[..], BodyLength::Length(1 << 30), TURN / LARGE),
+            (b"1\r\nx\r\n", BodyLength::Chunked, 1),
         ] {
             let buffers = Buffers::default();
-            let mut flow = Flow::new(buffers.small(), body, body == Body::Chunked, Tick::START);
-            let (mut input, mut to) = (Buf::default(), Side::default());
-            let mut from = Side { brings, ..Side::default() };
+            let mut flow = Flow::new(buffers.small(), body, body == BodyLength::Chunked, Tick::START);
+            let (mut input, mut to) = (Buf::default(), FlowEnd::default());
+            let mut from = FlowEnd { brings, ..FlowEnd::default() };
             let mut cx = Context::from_waker(Waker::noop());
             assert!(flow.poll(&buffers, &mut input, &mut from, &mut to, Tick::START, &mut cx).is_pending());
             assert_eq!(from.reads, reads, "{body:?}");
@@ -600,12 +600,12 @@ mod tests {
         let buffers = Buffers::default();
         let (mut flow, mut input) = upload(&buffers, 10_000, 11_000);
         let head = flow.batch() - 10_000;
-        let mut lost = Side { fails: Some(io::ErrorKind::ConnectionReset), ..Side::default() };
+        let mut lost = FlowEnd { fails: Some(io::ErrorKind::ConnectionReset), ..FlowEnd::default() };
         assert!(poll(&mut flow, &buffers, &mut input, &mut lost).is_ready());
         // As whoever looks for the client meanwhile does.
         input.vec().extend_from_slice(&[7; 1_000]);
         flow.rewind();
-        let mut fresh = Side::default();
+        let mut fresh = FlowEnd::default();
         assert!(matches!(poll(&mut flow, &buffers, &mut input, &mut fresh), Poll::Ready(Ok(()))));
         assert_eq!(fresh.taken, head + 11_000);
     }
@@ -620,9 +620,9 @@ mod tests {
             (io::ErrorKind::HostUnreachable, true),
         ] {
             let (mut flow, mut input) = upload(&buffers, 10, 10);
-            let mut backend = Side { fails: Some(kind), ..Side::default() };
+            let mut backend = FlowEnd { fails: Some(kind), ..FlowEnd::default() };
             match poll(&mut flow, &buffers, &mut input, &mut backend) {
-                Poll::Ready(Err(Broken::Sink { lost })) => assert_eq!(lost, expected, "{kind}"),
+                Poll::Ready(Err(FlowError::Sink { lost })) => assert_eq!(lost, expected, "{kind}"),
                 other => panic!("{kind}: {other:?}"),
             }
         }

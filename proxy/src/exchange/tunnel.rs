@@ -6,9 +6,9 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use super::Exchange;
-use super::clock::Expired;
+use super::deadlines::ExpiredDeadline;
 use super::flow::Flow;
-use crate::http1::Body;
+use crate::http1::BodyLength;
 use crate::local::buffers::{Buf, Buffers};
 use crate::local::tick::Tick;
 use crate::outcome::Ending;
@@ -17,7 +17,7 @@ use crate::upstream::BackendStream;
 
 /// How far one direction is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Half {
+enum HalfState {
     Open,
     /// Its source has closed; the sink is to be told.
     Ending,
@@ -31,18 +31,18 @@ impl<C: Stream> Exchange<'_, C> {
         let granted = Ending::Answered(101);
         self.order.count(&granted, self.order.meaning(&granted).counted);
         let now = self.worker.ticker.now();
-        self.upload = Flow::new(Buf::default(), Body::UntilClose, false, now);
-        self.download.begin(Body::UntilClose, false);
+        self.upload = Flow::new(Buf::default(), BodyLength::UntilClose, false, now);
+        self.download.begin(BodyLength::UntilClose, false);
         // However many there are, and however little their clients take.
-        self.upload.be_thrifty(true);
-        self.download.be_thrifty(true);
-        let mut halves = (Half::Open, Half::Open);
+        self.upload.limit_reads(true);
+        self.download.limit_reads(true);
+        let mut halves = (HalfState::Open, HalfState::Open);
         poll_fn(|cx| self.poll_tunnel(&mut halves, backend, cx)).await
     }
 
     fn poll_tunnel(
         &mut self,
-        (up, down): &mut (Half, Half),
+        (up, down): &mut (HalfState, HalfState),
         backend: &mut BackendStream,
         cx: &mut Context<'_>,
     ) -> Poll<Ending> {
@@ -53,14 +53,14 @@ impl<C: Stream> Exchange<'_, C> {
         let up_broken = poll_half(up, &mut self.upload, buffers, input, stream, backend, now, cx);
         let down_broken =
             poll_half(down, &mut self.download, buffers, &mut self.answer, backend, stream, now, cx);
-        let closed = *up == Half::Closed && *down == Half::Closed;
+        let closed = *up == HalfState::Closed && *down == HalfState::Closed;
         if closed || up_broken.is_err() || down_broken.is_err() {
             return Poll::Ready(Ending::Answered(101));
         }
         let active = self.upload.progress().max(self.download.progress());
         match self.clock_in_tunnel(active) {
             Ok(()) => Poll::Pending,
-            Err(Expired::Over(ending)) => Poll::Ready(ending),
+            Err(ExpiredDeadline::Over(ending)) => Poll::Ready(ending),
             Err(_) => Poll::Ready(Ending::Answered(101)),
         }
     }
@@ -70,7 +70,7 @@ impl<C: Stream> Exchange<'_, C> {
 /// tunnel has broken.
 #[expect(clippy::too_many_arguments, reason = "the two sides of a tunnel, borrowed apart")]
 fn poll_half<R: Stream, W: Stream>(
-    half: &mut Half,
+    half: &mut HalfState,
     flow: &mut Flow,
     buffers: &Buffers,
     input: &mut Buf,
@@ -79,17 +79,17 @@ fn poll_half<R: Stream, W: Stream>(
     now: Tick,
     cx: &mut Context<'_>,
 ) -> Result<(), ()> {
-    if *half == Half::Open {
+    if *half == HalfState::Open {
         match flow.poll(buffers, input, from, to, now, cx) {
             Poll::Pending => return Ok(()),
-            Poll::Ready(Ok(())) => *half = Half::Ending,
+            Poll::Ready(Ok(())) => *half = HalfState::Ending,
             Poll::Ready(Err(_)) => return Err(()),
         }
     }
-    if *half == Half::Ending {
+    if *half == HalfState::Ending {
         match Pin::new(to).poll_shutdown(cx) {
             Poll::Pending => return Ok(()),
-            Poll::Ready(Ok(())) => *half = Half::Closed,
+            Poll::Ready(Ok(())) => *half = HalfState::Closed,
             Poll::Ready(Err(_)) => return Err(()),
         }
     }

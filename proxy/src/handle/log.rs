@@ -2,19 +2,19 @@
 
 use std::time::Instant;
 
-use halftone_routing::config::RoutingConfig;
 use halftone_routing::decide::Decision;
+use halftone_routing::document::RoutingConfig;
 
-use crate::access_log::Entry;
+use crate::access_log::LogEntry;
 use crate::counters::{Arm, ChosenBy};
-use crate::exchange::Record;
+use crate::exchange::ExchangeRecord;
 use crate::http1::{MessageError, RequestHead};
 use crate::local::Local;
-use crate::outcome::Meaning;
+use crate::outcome::EndingEffect;
 
 /// A request that will be logged when it has ended.
 #[derive(Debug)]
-pub(super) struct Logged {
+pub(super) struct LoggedRequest {
     started: Instant,
     method: Box<str>,
     host: Box<str>,
@@ -27,7 +27,7 @@ pub(super) struct Logged {
     pub(super) fallback: bool,
 }
 
-impl Logged {
+impl LoggedRequest {
     /// Something that is no request, if it is drawn.
     pub(super) fn unknown(worker: &Local, started: Instant) -> Option<Box<Self>> {
         let logged = || Self {
@@ -68,8 +68,8 @@ impl Logged {
     }
 
     /// Writes its line.
-    pub(super) fn write(&self, worker: &Local, meaning: &Meaning, record: &Record) {
-        worker.log.borrow_mut().write(&Entry {
+    pub(super) fn write(&self, worker: &Local, meaning: &EndingEffect, record: &ExchangeRecord) {
+        worker.log.borrow_mut().write(&LogEntry {
             started: self.started,
             method: &self.method,
             host: &self.host,

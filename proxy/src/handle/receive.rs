@@ -4,9 +4,9 @@
 use std::future::poll_fn;
 use std::task::{Context, Poll};
 
-use crate::exchange::Client;
+use crate::exchange::ClientConnection;
 use crate::local::Local;
-use crate::local::room::Owing;
+use crate::local::capacity::SlowClient;
 use crate::local::tick::Tick;
 use crate::outcome::Ending;
 use crate::stream::Stream;
@@ -17,7 +17,7 @@ use crate::stream::Stream;
 /// The client does not send it.
 pub(super) async fn body<C: Stream>(
     worker: &Local,
-    client: &mut Client<C>,
+    client: &mut ClientConnection<C>,
     length: usize,
 ) -> Result<(), Ending> {
     let since = worker.ticker.now();
@@ -26,7 +26,7 @@ pub(super) async fn body<C: Stream>(
 
 fn poll<C: Stream>(
     worker: &Local,
-    client: &mut Client<C>,
+    client: &mut ClientConnection<C>,
     length: usize,
     since: Tick,
     cx: &mut Context<'_>,
@@ -52,6 +52,6 @@ fn poll<C: Stream>(
     }
     client.timer.set(due);
     buffers.shrink(&mut client.input);
-    worker.wait_for(&client.timer, Owing::unsent(since, client.input.held()));
+    worker.wait_for(&client.timer, SlowClient::unsent(since, client.input.held()));
     Poll::Pending
 }

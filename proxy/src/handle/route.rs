@@ -1,52 +1,52 @@
 //! From a request's bytes to what is to be done with it: parse, decide, write the head that goes upstream. All of it
-//! between two reads, borrowing from the client's buffer; what is needed later is in the [`Order`].
+//! between two reads, borrowing from the client's buffer; what is needed later is in the [`RoutedRequest`].
 
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use halftone_routing::client_address::is_trusted;
-use halftone_routing::config::RoutingConfig;
-use halftone_routing::decide::{Decision, Resolution, Served, decide, serve, stand_in};
+use halftone_routing::decide::{Decision, Resolution, ServingArm, decide, replacement_arm, serve};
+use halftone_routing::document::RoutingConfig;
 use halftone_routing::fleet::FleetConfig;
 use halftone_routing::request::Request;
-use halftone_routing::sketch::User;
+use halftone_routing::sketch::UserHash;
 
 use smallvec::SmallVec;
 
-use super::Own;
-use super::log::Logged;
+use super::LocalReply;
+use super::log::LoggedRequest;
 use crate::counters::{Arm as ArmName, CellWriter, ChosenBy};
-use crate::drain::Phase;
-use crate::exchange::{Client, Order};
+use crate::drain::DrainPhase;
+use crate::exchange::{ClientConnection, RoutedRequest};
 use crate::forwarded::{Forwarding, forwarding};
 use crate::http1::write::{self, RequestRewrite};
-use crate::http1::{Body, FieldSlots, MessageError, Method, RequestHead, parse_request};
+use crate::http1::{BodyLength, FieldSlots, MessageError, Method, RequestHead, parse_request};
 use crate::local::Local;
-use crate::local::arms::{Arm, ArmCache};
+use crate::local::arms::{ArmCache, WorkerArm};
 use crate::local::buffers::{Buf, SMALL};
-use crate::outcome::{Ending, Meaning, health, meaning};
+use crate::outcome::{Ending, EndingEffect, health, meaning};
 use crate::snapshot::Snapshot;
 
 /// What is to be done with a request.
-pub(super) struct Prepared {
-    pub(super) step: Step,
+pub(super) struct PreparedRequest {
+    pub(super) step: RequestAction,
     /// Present if the request was drawn for the access log.
-    pub(super) logged: Option<Box<Logged>>,
+    pub(super) logged: Option<Box<LoggedRequest>>,
 }
 
 /// What a request's head led to.
-pub(super) enum Step {
+pub(super) enum RequestAction {
     /// It goes to a backend, with this head.
-    Forward(Box<Order>, Buf),
+    Forward(Box<RoutedRequest>, Buf),
     /// It is answered here.
-    Answer(Own),
+    Answer(LocalReply),
     /// First its short body is to be received, of this length, and then it is to be prepared again: however many
     /// clients keep theirs back, no backend sees one of them, and the decision is that of the moment when it goes on.
     Receive { body: usize, since: Instant },
 }
 
 /// A request whose body was waited for.
-pub(super) struct Late {
+pub(super) struct DelayedRequest {
     /// When its head had come.
     pub(super) since: Instant,
     /// Whether the body has come.
@@ -56,26 +56,26 @@ pub(super) struct Late {
 /// Takes the head of this length out of the client's buffer and works out what to do.
 pub(super) fn prepare<C>(
     worker: &Local,
-    client: &mut Client<C>,
+    client: &mut ClientConnection<C>,
     length: usize,
-    late: Option<Late>,
-) -> Prepared {
+    late: Option<DelayedRequest>,
+) -> PreparedRequest {
     let received = Instant::now();
     let mut slots = FieldSlots::new();
     let (bytes, rest) = client.input.unread().split_at(length);
     let mut taken = length;
     let prepared = match parse_request(&mut slots, &client.search, bytes) {
-        Err(error) => Prepared {
-            step: Step::Answer(Own::refusal(worker, &Ending::Refused(error))),
-            logged: Logged::unknown(worker, received),
+        Err(error) => PreparedRequest {
+            step: RequestAction::Answer(LocalReply::refusal(worker, &Ending::Refused(error))),
+            logged: LoggedRequest::unknown(worker, received),
         },
         Ok(mut head) => {
             let empty = head.take_empty_chunks(rest);
             let rest = &rest[empty..];
             taken += empty;
             let mut logged =
-                Logged::request(worker, &head, late.as_ref().map_or(received, |late| late.since));
-            let routing = Routing {
+                LoggedRequest::request(worker, &head, late.as_ref().map_or(received, |late| late.since));
+            let routing = RequestRouting {
                 worker,
                 client: &*client,
                 head: &head,
@@ -86,27 +86,27 @@ pub(super) fn prepare<C>(
             };
             let mut step =
                 worker.arms.with(worker.ticker.now(), |snapshot, arms| routing.step(snapshot, arms));
-            if let Step::Answer(own) = &mut step {
+            if let RequestAction::Answer(own) = &mut step {
                 // A body that is here already need not cost the connection.
                 own.request_read = at_hand(head.body, rest).is_some();
                 taken += at_hand(head.body, rest).unwrap_or(0);
             }
-            Prepared { step, logged }
+            PreparedRequest { step, logged }
         }
     };
     drop(slots);
-    if !matches!(prepared.step, Step::Receive { .. }) {
+    if !matches!(prepared.step, RequestAction::Receive { .. }) {
         client.input.consume(taken);
     }
     prepared
 }
 
 /// The length of a body that has arrived as a whole.
-fn at_hand(body: Body, rest: &[u8]) -> Option<usize> {
+fn at_hand(body: BodyLength, rest: &[u8]) -> Option<usize> {
     match body {
-        Body::Empty => Some(0),
-        Body::Length(length) => usize::try_from(length).ok().filter(|length| *length <= rest.len()),
-        Body::Chunked | Body::UntilClose => None,
+        BodyLength::Empty => Some(0),
+        BodyLength::Length(length) => usize::try_from(length).ok().filter(|length| *length <= rest.len()),
+        BodyLength::Chunked | BodyLength::UntilClose => None,
     }
 }
 
@@ -114,33 +114,33 @@ fn at_hand(body: Body, rest: &[u8]) -> Option<usize> {
 /// for it; also the one in chunks that may turn out to be none.
 fn awaited(head: &RequestHead<'_, '_>, rest: &[u8]) -> Option<usize> {
     let length = match head.body {
-        Body::Length(length) => {
+        BodyLength::Length(length) => {
             usize::try_from(length).ok().filter(|length| (rest.len() + 1..=SMALL).contains(length))?
         }
-        Body::Chunked => head.awaited_chunks(rest)?,
-        Body::Empty | Body::UntilClose => return None,
+        BodyLength::Chunked => head.awaited_chunks(rest)?,
+        BodyLength::Empty | BodyLength::UntilClose => return None,
     };
     (!head.expect_continue).then_some(length)
 }
 
 /// One request on its way to a decision.
-struct Routing<'a, C> {
+struct RequestRouting<'a, C> {
     worker: &'a Local,
-    client: &'a Client<C>,
+    client: &'a ClientConnection<C>,
     head: &'a RequestHead<'a, 'a>,
     received: Instant,
     /// What of its body is to be received before it goes on.
     awaited: Option<usize>,
     /// Why its body did not come.
     unsent: Option<Ending>,
-    logged: Option<&'a mut Logged>,
+    logged: Option<&'a mut LoggedRequest>,
 }
 
-impl<C> Routing<'_, C> {
-    fn step(self, snapshot: &Snapshot, arms: &ArmCache) -> Step {
+impl<C> RequestRouting<'_, C> {
+    fn step(self, snapshot: &Snapshot, arms: &ArmCache) -> RequestAction {
         let head = self.head;
         if self.asks_health(snapshot.routes.fleet()) {
-            return self.own(health(self.worker.phase() == Phase::Serving), None);
+            return self.own(health(self.worker.phase() == DrainPhase::Serving), None);
         }
         let request = Request {
             method: head.method_name,
@@ -176,7 +176,7 @@ impl<C> Routing<'_, C> {
     }
 
     /// A release has it: which arm serves, and how.
-    fn decided(mut self, snapshot: &Snapshot, arms: &ArmCache, decision: &Decision<'_, '_>) -> Step {
+    fn decided(mut self, snapshot: &Snapshot, arms: &ArmCache, decision: &Decision<'_, '_>) -> RequestAction {
         let release = snapshot.routes.release(decision.release);
         let config = release.config();
         let stage = snapshot.stage(decision.release);
@@ -195,13 +195,13 @@ impl<C> Routing<'_, C> {
             cell.failed(None, decision.user);
             return self.answer(&cell, &Ending::NoEndpoint, reason);
         };
-        if matches!(self.head.body, Body::Length(length) if length > arm.max_body) {
+        if matches!(self.head.body, BodyLength::Length(length) if length > arm.max_body) {
             return self.answer(&cell, &Ending::Refused(MessageError::BodyTooLong), reason);
         }
         if let Some(body) = self.awaited {
-            return Step::Receive { body, since: self.received };
+            return RequestAction::Receive { body, since: self.received };
         }
-        let fallback = matches!(served, Served::Fallback(_));
+        let fallback = matches!(served, ServingArm::Fallback(_));
         if fallback {
             cell.fallback();
             cell.outcome(meaning(&Ending::NoEndpoint, |_| false).counted);
@@ -209,15 +209,16 @@ impl<C> Routing<'_, C> {
                 logged.fallback = true;
             }
         }
-        let other = stand_in(release, &served).and_then(|arm| arms.arm(snapshot, decision.release, arm));
+        let other =
+            replacement_arm(release, &served).and_then(|arm| arms.arm(snapshot, decision.release, arm));
         let measure =
-            Measure { cell, user: decision.user, fallback, abandoned_after: stage.abandoned_after() };
+            CountingContext { cell, user: decision.user, fallback, abandoned_after: stage.abandoned_after() };
         let set_cookie = decision.mint.as_ref().map(|mint| mint.to_string().into());
         self.forward(snapshot.routes.fleet(), (arm, other), measure, reason, set_cookie)
     }
 
     /// No release has it, but the fleet names a backend for that.
-    fn default_backend(self, snapshot: &Snapshot, arms: &ArmCache) -> Step {
+    fn default_backend(self, snapshot: &Snapshot, arms: &ArmCache) -> RequestAction {
         let cell = self.worker.counters.unrouted();
         if let Some(ending) = self.unsent {
             return self.answer(&cell, &ending, None);
@@ -227,9 +228,9 @@ impl<C> Routing<'_, C> {
             return self.answer(&cell, &Ending::NoEndpoint, None);
         };
         if let Some(body) = self.awaited {
-            return Step::Receive { body, since: self.received };
+            return RequestAction::Receive { body, since: self.received };
         }
-        let measure = Measure { cell, user: None, fallback: false, abandoned_after: Duration::MAX };
+        let measure = CountingContext { cell, user: None, fallback: false, abandoned_after: Duration::MAX };
         self.forward(snapshot.routes.fleet(), (arm, None), measure, None, None)
     }
 
@@ -250,14 +251,14 @@ impl<C> Routing<'_, C> {
         *self.head.path == *path.as_str().as_bytes() && matches!(self.head.method, Method::Get | Method::Head)
     }
 
-    fn answer(&self, cell: &CellWriter, ending: &Ending, reason: Option<Box<str>>) -> Step {
+    fn answer(&self, cell: &CellWriter, ending: &Ending, reason: Option<Box<str>>) -> RequestAction {
         let meaning = meaning(ending, |_| false);
         cell.outcome(meaning.counted);
         self.own(meaning, reason)
     }
 
-    fn own(&self, meaning: Meaning, reason: Option<Box<str>>) -> Step {
-        Step::Answer(Own {
+    fn own(&self, meaning: EndingEffect, reason: Option<Box<str>>) -> RequestAction {
+        RequestAction::Answer(LocalReply {
             meaning,
             version: self.head.version,
             head_only: self.head.method == Method::Head,
@@ -270,16 +271,16 @@ impl<C> Routing<'_, C> {
     fn forward(
         &self,
         fleet: &FleetConfig,
-        (arm, other): (Rc<Arm>, Option<Rc<Arm>>),
-        measure: Measure,
+        (arm, other): (Rc<WorkerArm>, Option<Rc<WorkerArm>>),
+        measure: CountingContext,
         reason: Option<Box<str>>,
         set_cookie: Option<Box<str>>,
-    ) -> Step {
+    ) -> RequestAction {
         let mut out = self.worker.buffers.small();
         self.write_head(out.vec(), fleet, &arm);
-        let Measure { cell, user, fallback, abandoned_after } = measure;
+        let CountingContext { cell, user, fallback, abandoned_after } = measure;
         let head = self.head;
-        let order = Box::new(Order {
+        let order = Box::new(RoutedRequest {
             arm,
             other,
             cell,
@@ -297,10 +298,10 @@ impl<C> Routing<'_, C> {
             reason,
             set_cookie,
         });
-        Step::Forward(order, out)
+        RequestAction::Forward(order, out)
     }
 
-    fn write_head(&self, out: &mut Vec<u8>, fleet: &FleetConfig, arm: &Arm) {
+    fn write_head(&self, out: &mut Vec<u8>, fleet: &FleetConfig, arm: &WorkerArm) {
         let rewrite = RequestRewrite {
             path: arm.onward(),
             forwarding: self.forwarding(fleet),
@@ -320,9 +321,9 @@ impl<C> Routing<'_, C> {
 }
 
 /// How a request is counted.
-struct Measure {
+struct CountingContext {
     cell: CellWriter,
-    user: Option<User>,
+    user: Option<UserHash>,
     fallback: bool,
     abandoned_after: Duration,
 }

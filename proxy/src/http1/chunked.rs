@@ -17,7 +17,7 @@ pub struct ChunkRules {
 
 /// What the decoder found, beside how much of the input it used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Decoded<'b> {
+pub enum DecodedPart<'b> {
     /// Data, never empty; call again with the rest.
     Data(&'b [u8]),
     /// The body has ended; what is left of the input is not part of it.
@@ -30,7 +30,7 @@ pub enum Decoded<'b> {
 /// section is kept.
 #[derive(Clone, Debug, Default)]
 pub struct Decoder {
-    state: State,
+    state: DecoderState,
     /// Size of the present chunk as far as read, then what is left of its data.
     left: u64,
     /// Digits of the present chunk's size read so far.
@@ -43,7 +43,7 @@ pub struct Decoder {
 
 /// What the next byte belongs to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum State {
+enum DecoderState {
     /// The first digit of a size.
     #[default]
     Size,
@@ -95,22 +95,22 @@ impl Decoder {
     ///
     /// # Errors
     /// Malformed or overflowing sizes, malformed ends, extensions or trailers beyond their bounds.
-    pub fn next<'b>(&mut self, input: &'b [u8]) -> Result<(usize, Decoded<'b>), MessageError> {
+    pub fn next<'b>(&mut self, input: &'b [u8]) -> Result<(usize, DecodedPart<'b>), MessageError> {
         let mut used = 0;
         loop {
-            if self.state == State::Data {
+            if self.state == DecoderState::Data {
                 let rest = &input[used..];
                 let length = usize::try_from(self.left).map_or(rest.len(), |left| left.min(rest.len()));
                 if length == 0 {
-                    return Ok((used, Decoded::More));
+                    return Ok((used, DecodedPart::More));
                 }
                 self.take_data(length);
-                return Ok((used + length, Decoded::Data(&rest[..length])));
+                return Ok((used + length, DecodedPart::Data(&rest[..length])));
             }
-            if self.state == State::Ended {
-                return Ok((used, Decoded::End));
+            if self.state == DecoderState::Ended {
+                return Ok((used, DecodedPart::End));
             }
-            let Some(byte) = input.get(used) else { return Ok((used, Decoded::More)) };
+            let Some(byte) = input.get(used) else { return Ok((used, DecodedPart::More)) };
             used += 1;
             self.state = self.step(*byte)?;
         }
@@ -121,51 +121,57 @@ impl Decoder {
         self.extensions = self.extensions.saturating_sub(length as u64);
         if self.left == 0 {
             self.digits = 0;
-            self.state = State::DataEnd;
+            self.state = DecoderState::DataEnd;
         }
     }
 
     /// Takes one byte that is not data; the state after it.
-    fn step(&mut self, byte: u8) -> Result<State, MessageError> {
+    fn step(&mut self, byte: u8) -> Result<DecoderState, MessageError> {
         match (self.state, byte) {
-            (State::Size | State::MoreSize, b'0'..=b'9' | b'a'..=b'f' | b'A'..=b'F') => self.digit(byte),
-            (State::MoreSize, b'\r') => Ok(State::SizeLineFeed),
-            (State::MoreSize, b' ' | b'\t') => self.extension(State::BeforeExtension),
-            (State::MoreSize | State::BeforeExtension, b';') => self.extension(State::Extension),
-            (State::Size | State::MoreSize, _) => Err(MessageError::ChunkSize),
-            (State::BeforeExtension, b' ' | b'\t') => self.extension(State::BeforeExtension),
-            // Old servers write sizes of one width, padded with blanks.
-            (State::BeforeExtension, b'\r') if self.is_lenient() => Ok(State::SizeLineFeed),
-            (State::Extension, b'\r') => Ok(State::SizeLineFeed),
-            (State::Extension, b'\t' | b' '..=b'~' | 0x80..) => self.extension(State::Extension),
-            (State::BeforeExtension | State::Extension, _) => Err(MessageError::ChunkExtension),
-            (State::SizeLineFeed, b'\n') if self.left == 0 => Ok(State::TrailerStart),
-            (State::SizeLineFeed, b'\n') => Ok(State::Data),
-            (State::SizeLineFeed, _) => Err(MessageError::BareCr),
-            (State::DataEnd, b'\r') => Ok(State::DataLineFeed),
-            (State::DataLineFeed, b'\n') => Ok(State::Size),
-            (State::DataEnd | State::DataLineFeed, _) => Err(MessageError::ChunkEnd),
-            (State::TrailerStart, b'\r') => Ok(State::LastLineFeed),
-            (State::TrailerStart | State::Trailer, b'\n') => Err(MessageError::BareLf),
-            (State::TrailerStart, _) => self.trailer(byte, State::Trailer),
-            (State::Trailer, b'\r') => self.trailer(byte, State::TrailerLineFeed),
-            (State::Trailer, _) => self.trailer(byte, State::Trailer),
-            (State::TrailerLineFeed, b'\n') => self.trailer(byte, State::TrailerStart),
-            (State::LastLineFeed, b'\n') => {
-                self.trailers = fields::keep_trailers(&self.trailers, &self.rules)?;
-                Ok(State::Ended)
+            (DecoderState::Size | DecoderState::MoreSize, b'0'..=b'9' | b'a'..=b'f' | b'A'..=b'F') => {
+                self.digit(byte)
             }
-            (State::TrailerLineFeed | State::LastLineFeed, _) => Err(MessageError::BareCr),
-            (State::Data | State::Ended, _) => Ok(self.state),
+            (DecoderState::MoreSize, b'\r') => Ok(DecoderState::SizeLineFeed),
+            (DecoderState::MoreSize, b' ' | b'\t') => self.extension(DecoderState::BeforeExtension),
+            (DecoderState::MoreSize | DecoderState::BeforeExtension, b';') => {
+                self.extension(DecoderState::Extension)
+            }
+            (DecoderState::Size | DecoderState::MoreSize, _) => Err(MessageError::ChunkSize),
+            (DecoderState::BeforeExtension, b' ' | b'\t') => self.extension(DecoderState::BeforeExtension),
+            // Old servers write sizes of one width, padded with blanks.
+            (DecoderState::BeforeExtension, b'\r') if self.is_lenient() => Ok(DecoderState::SizeLineFeed),
+            (DecoderState::Extension, b'\r') => Ok(DecoderState::SizeLineFeed),
+            (DecoderState::Extension, b'\t' | b' '..=b'~' | 0x80..) => {
+                self.extension(DecoderState::Extension)
+            }
+            (DecoderState::BeforeExtension | DecoderState::Extension, _) => Err(MessageError::ChunkExtension),
+            (DecoderState::SizeLineFeed, b'\n') if self.left == 0 => Ok(DecoderState::TrailerStart),
+            (DecoderState::SizeLineFeed, b'\n') => Ok(DecoderState::Data),
+            (DecoderState::SizeLineFeed, _) => Err(MessageError::BareCr),
+            (DecoderState::DataEnd, b'\r') => Ok(DecoderState::DataLineFeed),
+            (DecoderState::DataLineFeed, b'\n') => Ok(DecoderState::Size),
+            (DecoderState::DataEnd | DecoderState::DataLineFeed, _) => Err(MessageError::ChunkEnd),
+            (DecoderState::TrailerStart, b'\r') => Ok(DecoderState::LastLineFeed),
+            (DecoderState::TrailerStart | DecoderState::Trailer, b'\n') => Err(MessageError::BareLf),
+            (DecoderState::TrailerStart, _) => self.trailer(byte, DecoderState::Trailer),
+            (DecoderState::Trailer, b'\r') => self.trailer(byte, DecoderState::TrailerLineFeed),
+            (DecoderState::Trailer, _) => self.trailer(byte, DecoderState::Trailer),
+            (DecoderState::TrailerLineFeed, b'\n') => self.trailer(byte, DecoderState::TrailerStart),
+            (DecoderState::LastLineFeed, b'\n') => {
+                self.trailers = fields::keep_trailers(&self.trailers, &self.rules)?;
+                Ok(DecoderState::Ended)
+            }
+            (DecoderState::TrailerLineFeed | DecoderState::LastLineFeed, _) => Err(MessageError::BareCr),
+            (DecoderState::Data | DecoderState::Ended, _) => Ok(self.state),
         }
     }
 
-    fn digit(&mut self, byte: u8) -> Result<State, MessageError> {
+    fn digit(&mut self, byte: u8) -> Result<DecoderState, MessageError> {
         let digit = char::from(byte).to_digit(16).ok_or(MessageError::ChunkSize)?;
         if self.is_lenient() && self.left == 0 {
             // Zeros before the size are padding, and beyond the usual number of digits they count as such.
             match digit {
-                0 if self.digits == MAX_DIGITS => return self.extension(State::MoreSize),
+                0 if self.digits == MAX_DIGITS => return self.extension(DecoderState::MoreSize),
                 0 => {}
                 _ => self.digits = 0,
             }
@@ -175,19 +181,19 @@ impl Decoder {
         }
         self.digits += 1;
         self.left = self.left << 4 | u64::from(digit);
-        Ok(State::MoreSize)
+        Ok(DecoderState::MoreSize)
     }
 
     fn is_lenient(&self) -> bool {
         self.rules.strictness == Strictness::Lenient
     }
 
-    fn extension(&mut self, next: State) -> Result<State, MessageError> {
+    fn extension(&mut self, next: DecoderState) -> Result<DecoderState, MessageError> {
         self.extensions += 1;
         if self.extensions > MAX_EXTENSIONS { Err(MessageError::ChunkExtension) } else { Ok(next) }
     }
 
-    fn trailer(&mut self, byte: u8, next: State) -> Result<State, MessageError> {
+    fn trailer(&mut self, byte: u8, next: DecoderState) -> Result<DecoderState, MessageError> {
         // The empty line counts too.
         if self.trailers.len() + 2 >= MAX_TRAILERS {
             return Err(MessageError::TrailersTooLong);
@@ -198,7 +204,7 @@ impl Decoder {
 
     /// Once the body has ended: the trailers that may go on, each line with its CRLF; mostly empty.
     pub fn trailers(&self) -> &[u8] {
-        if self.state == State::Ended { &self.trailers } else { &[] }
+        if self.state == DecoderState::Ended { &self.trailers } else { &[] }
     }
 }
 

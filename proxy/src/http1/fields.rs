@@ -7,7 +7,7 @@ use smallvec::SmallVec;
 
 use super::{
     ChunkRules, MAX_FIELDS, MAX_NAMED, MAX_NAMED_BYTES, MessageError, Strictness,
-    search::{Lines, is_token, plain_length},
+    search::{HeadLines, is_token, plain_length},
 };
 
 /// What a field is to a proxy. Names are compared without regard to case.
@@ -147,7 +147,7 @@ impl<'b> FieldSlots<'b> {
         Ok(())
     }
 
-    pub(super) fn fields<'f>(&'f self, lines: Lines<'f, 'b>) -> Fields<'f, 'b> {
+    pub(super) fn fields<'f>(&'f self, lines: HeadLines<'f, 'b>) -> Fields<'f, 'b> {
         Fields { fields: &self.fields, kinds: &self.kinds, named: &self.named, lines, spaced: self.spaced }
     }
 }
@@ -211,7 +211,7 @@ pub struct Fields<'f, 'b> {
     fields: &'f [Field<'b>],
     kinds: &'f [FieldKind],
     named: &'f [&'b [u8]],
-    lines: Lines<'f, 'b>,
+    lines: HeadLines<'f, 'b>,
     spaced: bool,
 }
 

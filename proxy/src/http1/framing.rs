@@ -1,11 +1,11 @@
 //! How long a body is (RFC 9112 §6.3) and how it is sent on: from a head's lengths and codings to `Body`,
 //! and from what upstream sends and what the client can read to `Delivery`.
 
-use super::{Answering, FieldSlots, MessageError, Method, Strictness, Version, fields};
+use super::{FieldSlots, HttpVersion, MessageError, Method, ResponseContext, Strictness, fields};
 
 /// How a message's body is delimited, as received or as sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Body {
+pub enum BodyLength {
     /// No body, whatever the fields say.
     Empty,
     /// Exactly this many bytes; may be 0.
@@ -16,7 +16,7 @@ pub enum Body {
     UntilClose,
 }
 
-impl Body {
+impl BodyLength {
     /// Whether there is nothing to read, in whatever words: no length, or a length of 0.
     pub fn is_none(self) -> bool {
         matches!(self, Self::Empty | Self::Length(0))
@@ -27,7 +27,7 @@ impl Body {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Delivery {
     /// How the body is delimited towards the client.
-    pub body: Body,
+    pub body: BodyLength,
     /// Whether the client's connection stays open after it.
     pub keep_alive: bool,
 }
@@ -36,12 +36,14 @@ pub struct Delivery {
 /// connection kept (`RequestHead::keep_alive`) and so do we.
 ///
 /// Without length it goes in chunks to a 1.1 client; a 1.0 client gets it plain, closed after.
-pub fn deliver(received: Body, version: Version, keep_alive: bool) -> Delivery {
+pub fn deliver(received: BodyLength, version: HttpVersion, keep_alive: bool) -> Delivery {
     match (received, version) {
-        (Body::Empty | Body::Length(_), _) => Delivery { body: received, keep_alive },
-        (Body::Chunked | Body::UntilClose, Version::Http11) => Delivery { body: Body::Chunked, keep_alive },
-        (Body::Chunked | Body::UntilClose, Version::Http10) => {
-            Delivery { body: Body::UntilClose, keep_alive: false }
+        (BodyLength::Empty | BodyLength::Length(_), _) => Delivery { body: received, keep_alive },
+        (BodyLength::Chunked | BodyLength::UntilClose, HttpVersion::Http11) => {
+            Delivery { body: BodyLength::Chunked, keep_alive }
+        }
+        (BodyLength::Chunked | BodyLength::UntilClose, HttpVersion::Http10) => {
+            Delivery { body: BodyLength::UntilClose, keep_alive: false }
         }
     }
 }
@@ -86,36 +88,36 @@ impl Framing {
     }
 
     /// What both sides refuse.
-    fn check(self, version: Version) -> Result<(), MessageError> {
+    fn check(self, version: HttpVersion) -> Result<(), MessageError> {
         match (self.chunked, self.length) {
-            (true, _) if version == Version::Http10 => Err(MessageError::CodingIn10),
+            (true, _) if version == HttpVersion::Http10 => Err(MessageError::CodingIn10),
             (true, Some(_)) => Err(MessageError::LengthAndCoding),
             _ => Ok(()),
         }
     }
 
-    pub(super) fn of_request(self, version: Version) -> Result<Body, MessageError> {
+    pub(super) fn of_request(self, version: HttpVersion) -> Result<BodyLength, MessageError> {
         self.check(version)?;
         Ok(match self.length {
-            _ if self.chunked => Body::Chunked,
-            Some(length) => Body::Length(length),
-            None => Body::Empty,
+            _ if self.chunked => BodyLength::Chunked,
+            Some(length) => BodyLength::Length(length),
+            None => BodyLength::Empty,
         })
     }
 
     pub(super) fn of_response(
         self,
-        version: Version,
+        version: HttpVersion,
         status: u16,
-        request: Answering,
-    ) -> Result<Body, MessageError> {
+        request: ResponseContext,
+    ) -> Result<BodyLength, MessageError> {
         self.check(version)?;
         let bodiless = request.method == Method::Head || matches!(status, 100..=199 | 204 | 304);
         Ok(match self.length {
-            _ if bodiless => Body::Empty,
-            _ if self.chunked => Body::Chunked,
-            Some(length) => Body::Length(length),
-            None => Body::UntilClose,
+            _ if bodiless => BodyLength::Empty,
+            _ if self.chunked => BodyLength::Chunked,
+            Some(length) => BodyLength::Length(length),
+            None => BodyLength::UntilClose,
         })
     }
 }
@@ -134,13 +136,13 @@ fn parse_length(digits: &[u8]) -> Option<u64> {
 
 /// What a head's Connection fields say together.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Options {
+pub(super) struct ConnectionOptions {
     close: bool,
     keep_alive: bool,
     pub(super) upgrade: bool,
 }
 
-impl Options {
+impl ConnectionOptions {
     /// Takes a Connection field; the names of fields that are not for one hop anyway are `slots`' matter.
     pub(super) fn add<'b>(
         &mut self,
@@ -164,7 +166,7 @@ impl Options {
         Ok(())
     }
 
-    pub(super) fn keeps_alive(self, version: Version) -> bool {
-        !self.close && (version == Version::Http11 || self.keep_alive)
+    pub(super) fn keeps_alive(self, version: HttpVersion) -> bool {
+        !self.close && (version == HttpVersion::Http11 || self.keep_alive)
     }
 }

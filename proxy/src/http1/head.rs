@@ -6,9 +6,10 @@ use std::{borrow::Cow, time::Duration};
 use halftone_routing::path;
 
 use super::{
-    Body, FieldKind, FieldSlots, Fields, HeadSearch, MessageError, Method, Strictness, Target, Version,
+    BodyLength, FieldKind, FieldSlots, Fields, HeadSearch, HttpVersion, MessageError, Method, RequestTarget,
+    Strictness,
     fields::list,
-    framing::{Framing, Options},
+    framing::{ConnectionOptions, Framing},
     search::is_token,
     target::HostFields,
 };
@@ -21,9 +22,9 @@ pub struct RequestHead<'f, 'b> {
     /// The method as received.
     pub method_name: &'b str,
     /// The version the client speaks.
-    pub version: Version,
+    pub version: HttpVersion,
     /// The target in pieces, as received.
-    pub target: Target<'b>,
+    pub target: RequestTarget<'b>,
     /// The path in normal form, for matching; `/` for the target `*`.
     pub path: Cow<'b, [u8]>,
     /// Host and port as received: from an absolute target, else from the Host field. Empty where HTTP/1.0
@@ -34,7 +35,7 @@ pub struct RequestHead<'f, 'b> {
     /// All fields as received.
     pub fields: Fields<'f, 'b>,
     /// How the body is delimited: `Empty`, `Length` or `Chunked`.
-    pub body: Body,
+    pub body: BodyLength,
     /// Whether the client wants to send another request on this connection: 1.1 without `close`, or 1.0
     /// with `keep-alive`.
     pub keep_alive: bool,
@@ -55,11 +56,11 @@ pub struct ResponseHead<'f, 'b> {
     /// The reason phrase as received, empty where it has characters that are not ASCII.
     pub reason: &'b str,
     /// The version the backend speaks.
-    pub version: Version,
+    pub version: HttpVersion,
     /// All fields as received.
     pub fields: Fields<'f, 'b>,
     /// How the body is delimited, `Empty` for answers to HEAD, 1xx, 204 and 304.
-    pub body: Body,
+    pub body: BodyLength,
     /// Its fields declare a body that an answer of its kind does not have; some backends send it all the same.
     pub declares_body: bool,
     /// Whether the backend keeps the connection open, as far as its head says.
@@ -90,7 +91,7 @@ impl ResponseHead<'_, '_> {
 
 /// What a response answers: all that its parsing needs to know of the request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Answering {
+pub struct ResponseContext {
     /// The request's method.
     pub method: Method,
     /// Whether the request went upstream with Upgrade.
@@ -114,7 +115,7 @@ pub fn parse_request<'f, 'b>(
         return Err(MessageError::Method);
     }
     let method = Method::of(method_name);
-    let target = Target::parse(method, target)?;
+    let target = RequestTarget::parse(method, target)?;
     let mut seen = RequestFields::default();
     slots.clear();
     for line in lines.fields() {
@@ -136,10 +137,10 @@ pub fn parse_request<'f, 'b>(
         keep_alive: seen.options.keeps_alive(version),
         websocket: seen.upgrade_websocket
             && seen.options.upgrade
-            && (version, method) == (Version::Http11, Method::Get)
+            && (version, method) == (HttpVersion::Http11, Method::Get)
             && body.is_none(),
         expect_continue: seen.expect_continue,
-        te_trailers: seen.te_trailers && version == Version::Http11,
+        te_trailers: seen.te_trailers && version == HttpVersion::Http11,
     })
 }
 
@@ -148,17 +149,17 @@ impl RequestHead<'_, '_> {
     /// behind the head. Returns how many bytes of it that was. Other requests keep theirs: some servers want to be told
     /// of a length.
     pub fn take_empty_chunks(&mut self, rest: &[u8]) -> usize {
-        if !(self.body == Body::Chunked && rest.starts_with(NO_CHUNKS) && self.upgrades_with_chunks()) {
+        if !(self.body == BodyLength::Chunked && rest.starts_with(NO_CHUNKS) && self.upgrades_with_chunks()) {
             return 0;
         }
-        (self.body, self.websocket) = (Body::Empty, true);
+        (self.body, self.websocket) = (BodyLength::Empty, true);
         NO_CHUNKS.len()
     }
 
     /// The length of the chunked body that a request for a WebSocket has to have for being granted, if a part of it is
     /// in `rest` or none of it has come yet, and nothing else has.
     pub fn awaited_chunks(&self, rest: &[u8]) -> Option<usize> {
-        let may_come = self.body == Body::Chunked && rest.len() < NO_CHUNKS.len();
+        let may_come = self.body == BodyLength::Chunked && rest.len() < NO_CHUNKS.len();
         (may_come && NO_CHUNKS.starts_with(rest) && self.upgrades_with_chunks()).then_some(NO_CHUNKS.len())
     }
 
@@ -168,7 +169,7 @@ impl RequestHead<'_, '_> {
             let values = self.fields.iter().filter(|(of, _)| *of == kind).map(|(_, field)| field.value);
             values.flat_map(list).any(|member| member.eq_ignore_ascii_case(token))
         };
-        (self.version, self.method, self.body) == (Version::Http11, Method::Get, Body::Chunked)
+        (self.version, self.method, self.body) == (HttpVersion::Http11, Method::Get, BodyLength::Chunked)
             && asks(FieldKind::Upgrade, b"websocket")
             && asks(FieldKind::Connection, b"upgrade")
     }
@@ -191,7 +192,7 @@ pub(super) fn check_status_line(line: &[u8]) -> Result<(), MessageError> {
 struct RequestLine<'b> {
     method_name: &'b str,
     target: &'b [u8],
-    version: Version,
+    version: HttpVersion,
 }
 
 impl<'b> RequestLine<'b> {
@@ -217,7 +218,7 @@ impl<'b> RequestLine<'b> {
 struct RequestFields<'b> {
     host: HostFields<'b>,
     framing: Framing,
-    options: Options,
+    options: ConnectionOptions,
     expect_continue: bool,
     upgrade_websocket: bool,
     te_trailers: bool,
@@ -227,7 +228,7 @@ impl<'b> RequestFields<'b> {
     #[inline]
     fn add(
         &mut self,
-        version: Version,
+        version: HttpVersion,
         kind: FieldKind,
         value: &'b [u8],
         slots: &mut FieldSlots<'b>,
@@ -241,7 +242,7 @@ impl<'b> RequestFields<'b> {
             FieldKind::Upgrade => self.upgrade_websocket |= names(b"websocket"),
             FieldKind::Te => self.te_trailers |= names(b"trailers"),
             // HTTP/1.0 has no expectations; whoever sends one there does not wait (RFC 9110 §10.1.1).
-            FieldKind::Expect if version == Version::Http11 => {
+            FieldKind::Expect if version == HttpVersion::Http11 => {
                 if !value.eq_ignore_ascii_case(b"100-continue") {
                     return Err(MessageError::Expectation);
                 }
@@ -253,7 +254,7 @@ impl<'b> RequestFields<'b> {
     }
 }
 
-fn normal_path<'b>(target: &Target<'b>) -> Result<Cow<'b, [u8]>, MessageError> {
+fn normal_path<'b>(target: &RequestTarget<'b>) -> Result<Cow<'b, [u8]>, MessageError> {
     if target.path == b"*" {
         return Ok(Cow::Borrowed(b"/"));
     }
@@ -269,7 +270,7 @@ pub fn parse_response<'f, 'b>(
     slots: &'f mut FieldSlots<'b>,
     search: &'f HeadSearch,
     head: &'b [u8],
-    request: Answering,
+    request: ResponseContext,
 ) -> Result<ResponseHead<'f, 'b>, MessageError> {
     let lines = search.lines(head);
     let StatusLine { version, status, reason } = StatusLine::parse(lines.first(), request.strictness)?;
@@ -289,7 +290,7 @@ pub fn parse_response<'f, 'b>(
         version,
         fields: slots.fields(lines),
         body,
-        declares_body: body == Body::Empty && seen.framing.declares_body(),
+        declares_body: body == BodyLength::Empty && seen.framing.declares_body(),
         keep_alive: seen.options.keeps_alive(version),
         keep_alive_timeout: seen.keep_alive_timeout,
         content_length: seen.framing.length,
@@ -298,7 +299,7 @@ pub fn parse_response<'f, 'b>(
 
 /// A status line in pieces.
 struct StatusLine<'b> {
-    version: Version,
+    version: HttpVersion,
     status: u16,
     reason: &'b str,
 }
@@ -329,7 +330,7 @@ impl<'b> StatusLine<'b> {
 #[derive(Default)]
 struct ResponseFields {
     framing: Framing,
-    options: Options,
+    options: ConnectionOptions,
     upgrade_websocket: bool,
     keep_alive_timeout: Option<Duration>,
 }
@@ -363,10 +364,10 @@ fn timeout(parameter: &[u8]) -> Option<Duration> {
 }
 
 /// The version at the start of `bytes`, and what follows it.
-fn version(bytes: &[u8]) -> Result<(Version, &[u8]), MessageError> {
+fn version(bytes: &[u8]) -> Result<(HttpVersion, &[u8]), MessageError> {
     match bytes.split_first_chunk() {
-        Some((b"HTTP/1.1", rest)) => Ok((Version::Http11, rest)),
-        Some((b"HTTP/1.0", rest)) => Ok((Version::Http10, rest)),
+        Some((b"HTTP/1.1", rest)) => Ok((HttpVersion::Http11, rest)),
+        Some((b"HTTP/1.0", rest)) => Ok((HttpVersion::Http10, rest)),
         Some(([b'H', b'T', b'T', b'P', b'/', major, b'.', minor], []))
             if *major != b'1' && major.is_ascii_digit() && minor.is_ascii_digit() =>
         {

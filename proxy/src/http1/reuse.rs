@@ -1,7 +1,7 @@
 //! May a connection be used again: one table for the upstream's side, one for the client's.
 //! No other place decides this; the exchange only reports how it left the connection.
 
-use super::Body;
+use super::BodyLength;
 
 /// How an exchange left its upstream connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -9,7 +9,7 @@ pub struct UpstreamEnd {
     /// The request was written to its last byte.
     pub request_written: bool,
     /// How the final answer was framed, as received; `None` when no final answer came.
-    pub answer: Option<Body>,
+    pub answer: Option<BodyLength>,
     /// It has no body by its kind (to HEAD, 204, 304), though its fields declare one: if the backend sends that body
     /// all the same, it comes behind the answer and would be taken for the next one.
     pub declares_body: bool,
@@ -31,7 +31,7 @@ pub struct UpstreamEnd {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ClientEnd {
     /// How the answer was framed towards the client; `None` when none was begun.
-    pub answer: Option<Body>,
+    pub answer: Option<BodyLength>,
     /// The answer was written to its last byte.
     pub answer_written: bool,
     /// The answer's head did not say close (`Delivery::keep_alive`).
@@ -62,7 +62,7 @@ pub enum Reuse {
 
 /// Whether an upstream connection returns to its pool (`Keep`, `KeepIfSilent`) or not (`Close`).
 pub fn upstream(end: &UpstreamEnd) -> Reuse {
-    let framed = matches!(end.answer, Some(Body::Empty | Body::Length(_) | Body::Chunked));
+    let framed = matches!(end.answer, Some(BodyLength::Empty | BodyLength::Length(_) | BodyLength::Chunked));
     let whole = end.request_written && end.answer_read && !end.surplus && !end.aborted;
     if !(framed && whole && end.keep_alive && !end.upgraded && end.listed) {
         Reuse::Close
@@ -77,13 +77,15 @@ pub fn upstream(end: &UpstreamEnd) -> Reuse {
 pub fn client(end: &ClientEnd) -> Reuse {
     match end {
         ClientEnd { upgraded: true, .. } | ClientEnd { answer: None, .. } => Reuse::Close,
-        ClientEnd { answer_written: false, answer: Some(Body::UntilClose), .. } => Reuse::Reset,
+        ClientEnd { answer_written: false, answer: Some(BodyLength::UntilClose), .. } => Reuse::Reset,
         // The answers to the requests before may still be on their way.
         ClientEnd { answer_written: false, pipelined: true, .. }
         | ClientEnd { answer_written: false, request_read: false, .. } => Reuse::CloseLingering,
         ClientEnd { answer_written: false, .. } => Reuse::Close,
         ClientEnd { request_read: false, .. } => Reuse::CloseLingering,
-        ClientEnd { keep_alive: true, answer: Some(body), .. } if *body != Body::UntilClose => Reuse::Keep,
+        ClientEnd { keep_alive: true, answer: Some(body), .. } if *body != BodyLength::UntilClose => {
+            Reuse::Keep
+        }
         ClientEnd { pipelined: true, .. } => Reuse::CloseLingering,
         ClientEnd { .. } => Reuse::Close,
     }
@@ -95,7 +97,7 @@ mod tests {
 
     const DONE_UPSTREAM: UpstreamEnd = UpstreamEnd {
         request_written: true,
-        answer: Some(Body::Length(5)),
+        answer: Some(BodyLength::Length(5)),
         declares_body: false,
         answer_read: true,
         surplus: false,
@@ -106,7 +108,7 @@ mod tests {
     };
 
     const DONE_CLIENT: ClientEnd = ClientEnd {
-        answer: Some(Body::Length(5)),
+        answer: Some(BodyLength::Length(5)),
         answer_written: true,
         keep_alive: true,
         request_read: true,
@@ -117,15 +119,15 @@ mod tests {
     #[test]
     fn an_upstream_connection_returns_only_after_a_whole_exchange() {
         let done = DONE_UPSTREAM;
-        let empty = UpstreamEnd { answer: Some(Body::Empty), ..done };
+        let empty = UpstreamEnd { answer: Some(BodyLength::Empty), ..done };
         let declared = UpstreamEnd { declares_body: true, ..empty };
         for (why, end, reuse) in [
             ("framed by length", done, Reuse::Keep),
-            ("chunked", UpstreamEnd { answer: Some(Body::Chunked), ..done }, Reuse::Keep),
+            ("chunked", UpstreamEnd { answer: Some(BodyLength::Chunked), ..done }, Reuse::Keep),
             ("no body", empty, Reuse::Keep),
             ("no body, but its fields declare one", declared, Reuse::KeepIfSilent),
             ("the declared body has come", UpstreamEnd { surplus: true, ..declared }, Reuse::Close),
-            ("until close", UpstreamEnd { answer: Some(Body::UntilClose), ..done }, Reuse::Close),
+            ("until close", UpstreamEnd { answer: Some(BodyLength::UntilClose), ..done }, Reuse::Close),
             ("no answer", UpstreamEnd { answer: None, ..done }, Reuse::Close),
             ("request cut short", UpstreamEnd { request_written: false, ..done }, Reuse::Close),
             ("answer cut short", UpstreamEnd { answer_read: false, ..done }, Reuse::Close),
@@ -149,8 +151,12 @@ mod tests {
             ("the next request waits", ClientEnd { pipelined: true, ..done }, Reuse::Keep),
             ("we said close", closing, Reuse::Close),
             ("we said close, more came", ClientEnd { pipelined: true, ..closing }, Reuse::CloseLingering),
-            ("until close", ClientEnd { answer: Some(Body::UntilClose), ..closing }, Reuse::Close),
-            ("until close never keeps", ClientEnd { answer: Some(Body::UntilClose), ..done }, Reuse::Close),
+            ("until close", ClientEnd { answer: Some(BodyLength::UntilClose), ..closing }, Reuse::Close),
+            (
+                "until close never keeps",
+                ClientEnd { answer: Some(BodyLength::UntilClose), ..done },
+                Reuse::Close,
+            ),
             ("request not read", ClientEnd { request_read: false, ..closing }, Reuse::CloseLingering),
             (
                 "request not read, keep-alive or not",
@@ -165,8 +171,16 @@ mod tests {
                 Reuse::CloseLingering,
             ),
             ("answer and request broke off", ClientEnd { request_read: false, ..cut }, Reuse::CloseLingering),
-            ("chunked answer broke off", ClientEnd { answer: Some(Body::Chunked), ..cut }, Reuse::Close),
-            ("plain answer broke off", ClientEnd { answer: Some(Body::UntilClose), ..cut }, Reuse::Reset),
+            (
+                "chunked answer broke off",
+                ClientEnd { answer: Some(BodyLength::Chunked), ..cut },
+                Reuse::Close,
+            ),
+            (
+                "plain answer broke off",
+                ClientEnd { answer: Some(BodyLength::UntilClose), ..cut },
+                Reuse::Reset,
+            ),
             ("a tunnel", ClientEnd { upgraded: true, ..done }, Reuse::Close),
         ] {
             assert_eq!(client(&end), reuse, "{why}");

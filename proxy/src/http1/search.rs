@@ -55,7 +55,7 @@ impl HeadSearch {
     /// A control character, a first byte that begins no message, a folded field, or a limit exceeded.
     pub fn advance(&mut self, buf: &[u8]) -> Result<Option<usize>, MessageError> {
         let window = &buf[..buf.len().min(MAX_HEAD)];
-        let mut controls = Controls::new(window, self.resume);
+        let mut controls = ControlBytes::new(window, self.resume);
         while let Some(at) = controls.next() {
             if window[at..].starts_with(b"\r\n") {
                 controls.pass_over_next();
@@ -82,8 +82,8 @@ impl HeadSearch {
     }
 
     /// The lines of the head that was found, the empty one left out, in `head`, which is that head.
-    pub(super) fn lines<'s, 'b>(&'s self, head: &'b [u8]) -> Lines<'s, 'b> {
-        Lines { head, first: self.first, ends: &self.ends }
+    pub(super) fn lines<'s, 'b>(&'s self, head: &'b [u8]) -> HeadLines<'s, 'b> {
+        HeadLines { head, first: self.first, ends: &self.ends }
     }
 
     /// Takes note of a line that ends with the CR at `at`; true when the head ends with it.
@@ -167,13 +167,13 @@ impl HeadSearch {
 
 /// The lines of a head without its empty one. They have no control characters but tabs.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Lines<'s, 'b> {
+pub(super) struct HeadLines<'s, 'b> {
     head: &'b [u8],
     first: usize,
     ends: &'s [u16],
 }
 
-impl<'s, 'b> Lines<'s, 'b> {
+impl<'s, 'b> HeadLines<'s, 'b> {
     /// Request line or status line.
     pub(super) fn first(self) -> &'b [u8] {
         let end = self.ends.first().map_or(self.first, |end| usize::from(*end));
@@ -199,7 +199,7 @@ impl<'s, 'b> Lines<'s, 'b> {
 }
 
 /// The places of control characters (below space, or DEL), 32 bytes looked at at a time.
-struct Controls<'b> {
+struct ControlBytes<'b> {
     bytes: &'b [u8],
     /// Where the bytes begin that were not looked at.
     unseen: usize,
@@ -207,7 +207,7 @@ struct Controls<'b> {
     found: u32,
 }
 
-impl<'b> Controls<'b> {
+impl<'b> ControlBytes<'b> {
     /// Those from `from` on.
     fn new(bytes: &'b [u8], from: usize) -> Self {
         Self { bytes, unseen: from, found: 0 }
@@ -221,7 +221,7 @@ impl<'b> Controls<'b> {
     }
 }
 
-impl Iterator for Controls<'_> {
+impl Iterator for ControlBytes<'_> {
     type Item = usize;
 
     #[inline]
@@ -344,15 +344,15 @@ mod tests {
                 bytes[place + 1..].fill(0xff);
                 let expected = byte.is_ascii_control().then_some(place);
                 assert_eq!(
-                    Controls::new(&bytes, 0).collect::<Vec<_>>(),
+                    ControlBytes::new(&bytes, 0).collect::<Vec<_>>(),
                     Vec::from_iter(expected),
                     "{bytes:?}"
                 );
-                assert_eq!(Controls::new(&bytes, place.min(3)).next(), expected, "{bytes:?}");
+                assert_eq!(ControlBytes::new(&bytes, place.min(3)).next(), expected, "{bytes:?}");
             }
         }
         let all = [b'\t'; 100];
-        assert!(Controls::new(&all, 7).eq(7..100));
-        assert_eq!(Controls::new(&all, 100).next(), None);
+        assert!(ControlBytes::new(&all, 7).eq(7..100));
+        assert_eq!(ControlBytes::new(&all, 100).next(), None);
     }
 }

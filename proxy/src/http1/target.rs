@@ -5,7 +5,7 @@ use std::borrow::Cow;
 
 use halftone_routing::host;
 
-use super::{MessageError, Method, Version};
+use super::{HttpVersion, MessageError, Method};
 
 /// The forms a target may have here; the authority form belongs to CONNECT, which is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,7 +20,7 @@ pub enum TargetForm {
 
 /// A request target in pieces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Target<'b> {
+pub struct RequestTarget<'b> {
     /// Which form the client used.
     pub form: TargetForm,
     /// Host and port of an absolute target, as received.
@@ -34,7 +34,7 @@ pub struct Target<'b> {
     pub query: Option<&'b [u8]>,
 }
 
-impl<'b> Target<'b> {
+impl<'b> RequestTarget<'b> {
     /// Takes a target to pieces. It has no control characters and no space; the head's parser saw to that.
     ///
     /// # Errors
@@ -75,11 +75,11 @@ impl<'b> Target<'b> {
     /// No or several Host fields, a malformed host, or two that differ.
     pub(super) fn host(
         &self,
-        version: Version,
+        version: HttpVersion,
         fields: HostFields<'b>,
     ) -> Result<(&'b [u8], Cow<'b, str>), MessageError> {
         let field = match fields {
-            HostFields::None if version == Version::Http11 => return Err(MessageError::NoHost),
+            HostFields::None if version == HttpVersion::Http11 => return Err(MessageError::NoHost),
             HostFields::None => None,
             HostFields::One(value) => Some((value, normalise(value)?)),
             HostFields::Several => return Err(MessageError::TwoHosts),

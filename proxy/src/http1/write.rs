@@ -11,24 +11,24 @@ use std::{
 
 use halftone_routing::path::has_dot_segments;
 
-mod change;
+mod local_reply;
 mod location;
-mod own;
+mod retarget;
 
 pub use self::{
-    change::{Stamp, change_arm},
-    location::Homeward,
-    own::{OwnAnswer, own_answer},
+    local_reply::{LocalReplyHead, write_local_reply},
+    location::LocationContext,
+    retarget::{ArmFields, change_arm},
 };
 use super::{
-    Body, Delivery, Field, FieldKind, RequestHead, ResponseHead, Version,
+    BodyLength, Delivery, Field, FieldKind, HttpVersion, RequestHead, ResponseHead,
     fields::{append_line, is_disguised},
 };
 use crate::forwarded::{ForwardedFor, ForwardedOthers, Forwarding};
 
 /// How a path goes upstream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Onward<'a> {
+pub enum PathRewrite<'a> {
     /// As it was received.
     AsReceived,
     /// As it was received, but in normal form where it has dot segments. The release has only part of the paths, and a
@@ -43,7 +43,7 @@ pub enum Onward<'a> {
 #[derive(Clone, Copy, Debug)]
 pub struct RequestRewrite<'a> {
     /// What becomes of the path.
-    pub path: Onward<'a>,
+    pub path: PathRewrite<'a>,
     /// How forwarding fields are treated.
     pub forwarding: Forwarding,
     /// The client's address for X-Forwarded-For: the peer of this connection.
@@ -79,19 +79,19 @@ pub fn request_head(out: &mut Vec<u8>, head: &RequestHead<'_, '_>, rewrite: &Req
     out.extend_from_slice(b"\r\n");
 }
 
-fn append_target(out: &mut Vec<u8>, head: &RequestHead<'_, '_>, onward: Onward<'_>) {
+fn append_target(out: &mut Vec<u8>, head: &RequestHead<'_, '_>, onward: PathRewrite<'_>) {
     let received = head.target.path;
     match onward {
         _ if received == b"*" => out.push(b'*'),
-        Onward::Under(prefix) => {
+        PathRewrite::Under(prefix) => {
             out.extend_from_slice(prefix.as_bytes());
             out.extend_from_slice(&head.path);
         }
         // A path that is borrowed is in normal form.
-        Onward::WithoutDots if matches!(head.path, Cow::Owned(_)) && has_dot_segments(received) => {
+        PathRewrite::WithoutDots if matches!(head.path, Cow::Owned(_)) && has_dot_segments(received) => {
             out.extend_from_slice(&head.path);
         }
-        Onward::AsReceived | Onward::WithoutDots => out.extend_from_slice(received),
+        PathRewrite::AsReceived | PathRewrite::WithoutDots => out.extend_from_slice(received),
     }
     if let Some(query) = head.target.query {
         out.push(b'?');
@@ -108,9 +108,9 @@ fn passes(
 ) -> bool {
     let goes_on = match kind {
         FieldKind::Host | FieldKind::ContentLength => false,
-        FieldKind::Disguised => goes_on_disguised(field, rewrite),
+        FieldKind::Disguised => passes_lookalike(field, rewrite),
         FieldKind::Underscored => !is_disguised(field.name, rewrite.own_fields.iter().map(|name| &**name)),
-        FieldKind::Trailer => head.body == Body::Chunked,
+        FieldKind::Trailer => head.body == BodyLength::Chunked,
         FieldKind::Expect => head.expect_continue,
         FieldKind::XHalftone => rewrite.forwarding.keep_halftone,
         _ => !kind.is_hop_by_hop(),
@@ -127,7 +127,7 @@ fn passes(
 /// Whether a field goes on that reads like one of the proxy's own: only if the release spells it so, since it decides by
 /// it, and only where the field that it reads like would go on. A backend that takes `_` for `-` would believe whoever
 /// sends it otherwise.
-fn goes_on_disguised(field: &Field<'_>, rewrite: &RequestRewrite<'_>) -> bool {
+fn passes_lookalike(field: &Field<'_>, rewrite: &RequestRewrite<'_>) -> bool {
     if !rewrite.own_fields.iter().any(|name| field.is(name)) {
         return false;
     }
@@ -156,10 +156,10 @@ fn append_host(out: &mut Vec<u8>, name: &str, head: &RequestHead<'_, '_>, local:
 fn append_request_framing(out: &mut Vec<u8>, head: &RequestHead<'_, '_>) {
     match head.body {
         // A WebSocket has none; a length of 0 would only be in the way.
-        Body::Length(_) if head.websocket => {}
-        Body::Length(length) => append_length(out, length),
-        Body::Chunked => out.extend_from_slice(b"Transfer-Encoding: chunked\r\n"),
-        Body::Empty | Body::UntilClose => {}
+        BodyLength::Length(_) if head.websocket => {}
+        BodyLength::Length(length) => append_length(out, length),
+        BodyLength::Chunked => out.extend_from_slice(b"Transfer-Encoding: chunked\r\n"),
+        BodyLength::Empty | BodyLength::UntilClose => {}
     }
     if head.websocket {
         out.extend_from_slice(b"Connection: Upgrade\r\nUpgrade: websocket\r\n");
@@ -267,7 +267,7 @@ impl Forwarded {
 #[derive(Clone, Copy, Debug)]
 pub struct ResponseRewrite<'a> {
     /// The client's version.
-    pub client: Version,
+    pub client: HttpVersion,
     /// Framing and keep-alive towards the client.
     pub delivery: Delivery,
     /// Name and value of the version header, where the release has one.
@@ -277,12 +277,12 @@ pub struct ResponseRewrite<'a> {
     /// A whole Set-Cookie value for a cookie generated for this request; left out of public answers.
     pub set_cookie: Option<&'a str>,
     /// What is taken off where the backend says where things are.
-    pub homeward: Option<Homeward<'a>>,
+    pub homeward: Option<LocationContext<'a>>,
 }
 
 /// Appends the head of a final answer, or of the 101 that grants a WebSocket.
 pub fn response_head(out: &mut Vec<u8>, head: &ResponseHead<'_, '_>, rewrite: &ResponseRewrite<'_>) {
-    let trailers_follow = (head.body, rewrite.delivery.body) == (Body::Chunked, Body::Chunked);
+    let trailers_follow = (head.body, rewrite.delivery.body) == (BodyLength::Chunked, BodyLength::Chunked);
     append_status_line(out, head.status, head.reason);
     append_response_fields(out, head, trailers_follow, rewrite.version_header, rewrite.homeward.as_ref());
     if head.status == 101 {
@@ -317,7 +317,7 @@ fn append_response_fields(
     head: &ResponseHead<'_, '_>,
     trailers_follow: bool,
     version_header: Option<(&str, &str)>,
-    homeward: Option<&Homeward<'_>>,
+    homeward: Option<&LocationContext<'_>>,
 ) {
     let mut rewritten = false;
     head.fields.append(out, |kind, field| {
@@ -341,7 +341,7 @@ fn append_response_fields(
 }
 
 /// Appends the fields whose references do not go on as they came.
-fn append_rewritten(out: &mut Vec<u8>, head: &ResponseHead<'_, '_>, homeward: &Homeward<'_>) {
+fn append_rewritten(out: &mut Vec<u8>, head: &ResponseHead<'_, '_>, homeward: &LocationContext<'_>) {
     for (kind, field) in head.fields.iter().filter(|(kind, _)| kind.is_reference()) {
         let named = head.fields.is_named(kind, field.name);
         if let (false, Some(value)) = (named, homeward.rewritten(kind, field.value)) {
@@ -350,26 +350,26 @@ fn append_rewritten(out: &mut Vec<u8>, head: &ResponseHead<'_, '_>, homeward: &H
     }
 }
 
-fn append_response_framing(out: &mut Vec<u8>, head: &ResponseHead<'_, '_>, body: Body) {
+fn append_response_framing(out: &mut Vec<u8>, head: &ResponseHead<'_, '_>, body: BodyLength) {
     match body {
-        Body::Length(length) => append_length(out, length),
-        Body::Chunked => out.extend_from_slice(b"Transfer-Encoding: chunked\r\n"),
+        BodyLength::Length(length) => append_length(out, length),
+        BodyLength::Chunked => out.extend_from_slice(b"Transfer-Encoding: chunked\r\n"),
         // Without a body the length is what a GET would have got; 1xx and 204 must not tell any.
-        Body::Empty if head.status >= 200 && head.status != 204 => {
+        BodyLength::Empty if head.status >= 200 && head.status != 204 => {
             if let Some(length) = head.content_length {
                 append_length(out, length);
             }
         }
-        Body::Empty | Body::UntilClose => {}
+        BodyLength::Empty | BodyLength::UntilClose => {}
     }
 }
 
 /// Says what becomes of the connection, where that is not what the client's version means by itself.
-fn append_connection(out: &mut Vec<u8>, client: Version, keep_alive: bool) {
+fn append_connection(out: &mut Vec<u8>, client: HttpVersion, keep_alive: bool) {
     match (client, keep_alive) {
         (_, false) => out.extend_from_slice(b"Connection: close\r\n"),
-        (Version::Http10, true) => out.extend_from_slice(b"Connection: keep-alive\r\n"),
-        (Version::Http11, true) => {}
+        (HttpVersion::Http10, true) => out.extend_from_slice(b"Connection: keep-alive\r\n"),
+        (HttpVersion::Http11, true) => {}
     }
 }
 

@@ -9,33 +9,33 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use halftone_routing::config::arm::{self, ArmConfig, Backend, ServiceRef};
-use halftone_routing::config::identity::{IdentitySource, RawSource};
-use halftone_routing::config::limits::{ErrorStatuses, Quantile};
-use halftone_routing::config::names::Uid;
-use halftone_routing::config::rule::{Source, Target};
-use halftone_routing::config::units::ReleaseId;
-use halftone_routing::config::{RoutingConfig, State as ReleaseState};
+use halftone_routing::document::arm::{self, ArmConfig, Backend, ServiceRef};
+use halftone_routing::document::identity::{IdentitySource, RawSource};
+use halftone_routing::document::limits::{ErrorStatuses, Quantile};
+use halftone_routing::document::names::Uid;
+use halftone_routing::document::rule::{Source, Target};
+use halftone_routing::document::units::ReleaseId;
+use halftone_routing::document::{ReleaseState, RoutingConfig};
 use halftone_routing::routes::ReleaseIndex;
 
-use super::room::{ArmKey, Wait};
+use super::capacity::{ArmKey, WaitClass};
 use super::tick::Tick;
-use crate::http1::write::{Homeward, Onward, Stamp};
+use crate::http1::write::{ArmFields, LocationContext, PathRewrite};
 use crate::http1::{ChunkRules, MessageError, Strictness};
 use crate::snapshot::{Snapshot, SnapshotReader};
 use crate::upstream::BackendStream;
 use crate::upstream::endpoints::Table;
-use crate::upstream::faults::Faults;
-use crate::upstream::in_flight::{Full, InFlight};
+use crate::upstream::in_flight::{AdmissionError, InFlight};
 use crate::upstream::pool::Pool;
+use crate::upstream::violations::ProtocolViolations;
 
 /// One arm of one release, or the default backend.
 #[derive(Debug)]
-pub(crate) struct Arm {
+pub(crate) struct WorkerArm {
     pub(crate) pool: Rc<Pool<BackendStream>>,
-    pub(crate) timeouts: Timeouts,
+    pub(crate) timeouts: ExchangeTimeouts,
     /// Shortest first.
-    pub(crate) limits: Box<[Limit]>,
+    pub(crate) limits: Box<[LatencyThreshold]>,
     pub(crate) error_statuses: ErrorStatuses,
     /// Without a slash at its end; empty for none.
     path_prefix: Box<str>,
@@ -43,7 +43,7 @@ pub(crate) struct Arm {
     service: Option<ServiceRef>,
     /// Its release has only part of the paths.
     has_part: bool,
-    blame: Blame,
+    blame: ViolationContext,
     /// Names of the fields that the release finds its users by.
     pub(crate) identity_fields: Box<[Box<str>]>,
     /// How chunked bodies are read, both ways.
@@ -55,14 +55,14 @@ pub(crate) struct Arm {
     max_tunnels: u32,
     in_flight: Arc<InFlight>,
     worker: usize,
-    standing: Rc<Standing>,
+    standing: Rc<ArmRecall>,
 }
 
 /// A request counted against `maxInFlight` until dropped. It holds the arm by the worker's own count: an atomic one
 /// would share a cache line between workers.
 #[derive(Debug)]
 pub(crate) struct Admission {
-    arm: Rc<Arm>,
+    arm: Rc<WorkerArm>,
     kept_by_client: bool,
 }
 
@@ -87,12 +87,12 @@ impl Drop for Admission {
 
 /// An exchange whose client is waited for, counted until dropped.
 #[derive(Debug)]
-pub(crate) struct Awaited {
-    arm: Rc<Arm>,
-    pub(crate) wait: Wait,
+pub(crate) struct AwaitedExchange {
+    arm: Rc<WorkerArm>,
+    pub(crate) wait: WaitClass,
 }
 
-impl Drop for Awaited {
+impl Drop for AwaitedExchange {
     fn drop(&mut self) {
         self.arm.in_flight.leave_waiting(self.arm.worker, self.wait);
     }
@@ -100,9 +100,9 @@ impl Drop for Awaited {
 
 /// A tunnel, open or asked for, counted against `maxTunnels` until dropped.
 #[derive(Debug)]
-pub(crate) struct TunnelPlace(Rc<Arm>);
+pub(crate) struct TunnelSlot(Rc<WorkerArm>);
 
-impl Drop for TunnelPlace {
+impl Drop for TunnelSlot {
     fn drop(&mut self) {
         self.0.in_flight.leave_tunnel(self.0.worker);
     }
@@ -110,10 +110,10 @@ impl Drop for TunnelPlace {
 
 /// Whose malformed answers are whose.
 #[derive(Debug)]
-struct Blame {
+struct ViolationContext {
     release: Box<str>,
     arm: &'static str,
-    faults: Arc<Faults>,
+    faults: Arc<ProtocolViolations>,
 }
 
 /// How chunked bodies are read.
@@ -160,21 +160,21 @@ struct VersionFields {
 
 /// How long each part of an exchange may take.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Timeouts {
+pub(crate) struct ExchangeTimeouts {
     pub(crate) connect: Duration,
     pub(crate) response_head: Duration,
     pub(crate) idle: Duration,
     pub(crate) tunnel: Duration,
 }
 
-impl Timeouts {
+impl ExchangeTimeouts {
     /// How long the backend may take no byte of what it is sent.
     pub(crate) fn unread(&self) -> Duration {
         self.response_head.max(self.idle)
     }
 }
 
-impl From<&arm::Timeouts> for Timeouts {
+impl From<&arm::Timeouts> for ExchangeTimeouts {
     fn from(timeouts: &arm::Timeouts) -> Self {
         Self {
             connect: timeouts.connect_ms.duration(),
@@ -187,29 +187,29 @@ impl From<&arm::Timeouts> for Timeouts {
 
 /// An absolute latency limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Limit {
+pub(crate) struct LatencyThreshold {
     pub(crate) after: Duration,
     pub(crate) quantile: Quantile,
 }
 
 /// Whether a gray arm still has its release's word; outlives snapshots, since its tunnels do.
 #[derive(Debug, Default)]
-struct Standing(Cell<Option<Tick>>);
+struct ArmRecall(Cell<Option<Tick>>);
 
-impl Arm {
+impl WorkerArm {
     fn new(
         config: &RoutingConfig,
         arm: &ArmConfig,
         pool: Rc<Pool<BackendStream>>,
         (in_flight, worker): (&Arc<InFlight>, usize),
-        standing: Rc<Standing>,
-        blame: Blame,
+        standing: Rc<ArmRecall>,
+        blame: ViolationContext,
     ) -> Self {
         let mut limits: Vec<_> = config
             .limits
             .latency
             .iter()
-            .map(|(quantile, limit)| Limit { after: limit.duration(), quantile: *quantile })
+            .map(|(quantile, limit)| LatencyThreshold { after: limit.duration(), quantile: *quantile })
             .collect();
         limits.sort_by_key(|limit| limit.after);
         Self {
@@ -247,7 +247,7 @@ impl Arm {
         backend: &Backend,
         pool: Rc<Pool<BackendStream>>,
         (in_flight, worker): (&Arc<InFlight>, usize),
-        blame: Blame,
+        blame: ViolationContext,
     ) -> Self {
         Self {
             blame,
@@ -274,7 +274,7 @@ impl Arm {
     ///
     /// # Errors
     /// `maxInFlight` is reached.
-    pub(crate) fn room(&self) -> Result<(), Full> {
+    pub(crate) fn room(&self) -> Result<(), AdmissionError> {
         self.in_flight.room(self.worker, self.max_in_flight)
     }
 
@@ -285,14 +285,14 @@ impl Arm {
     }
 
     /// Counts an exchange in whose client is waited for.
-    pub(crate) fn await_client(self: &Rc<Self>, wait: Wait) -> Awaited {
+    pub(crate) fn await_client(self: &Rc<Self>, wait: WaitClass) -> AwaitedExchange {
         self.in_flight.enter_waiting(self.worker, wait);
-        Awaited { arm: Rc::clone(self), wait }
+        AwaitedExchange { arm: Rc::clone(self), wait }
     }
 
     /// More exchanges have waited for their clients for as long than the arm may have requests: each holds a connection
     /// to a backend.
-    pub(crate) fn is_crowded(&self, wait: Wait) -> bool {
+    pub(crate) fn is_crowded(&self, wait: WaitClass) -> bool {
         self.in_flight.is_crowded(self.worker, wait, self.max_in_flight)
     }
 
@@ -302,31 +302,31 @@ impl Arm {
     }
 
     /// Counts a tunnel in. `None`: `maxTunnels` is reached.
-    pub(crate) fn enter_tunnel(self: &Rc<Self>) -> Option<TunnelPlace> {
+    pub(crate) fn enter_tunnel(self: &Rc<Self>) -> Option<TunnelSlot> {
         if !self.in_flight.tunnel_fits(self.max_tunnels) {
             return None;
         }
         self.in_flight.enter_tunnel(self.worker);
-        Some(TunnelPlace(Rc::clone(self)))
+        Some(TunnelSlot(Rc::clone(self)))
     }
 
     /// What becomes of a path on its way upstream.
-    pub(crate) fn onward(&self) -> Onward<'_> {
+    pub(crate) fn onward(&self) -> PathRewrite<'_> {
         match &*self.path_prefix {
-            "" if self.has_part => Onward::WithoutDots,
-            "" => Onward::AsReceived,
-            prefix => Onward::Under(prefix),
+            "" if self.has_part => PathRewrite::WithoutDots,
+            "" => PathRewrite::AsReceived,
+            prefix => PathRewrite::Under(prefix),
         }
     }
 
     /// What is taken off where this backend says where things are; `asked`: what the client asked for.
-    pub(crate) fn homeward<'a>(&'a self, asked: &'a [u8], backend: SocketAddr) -> Homeward<'a> {
-        Homeward { prefix: &self.path_prefix, asked, backend, service: self.service.as_ref() }
+    pub(crate) fn homeward<'a>(&'a self, asked: &'a [u8], backend: SocketAddr) -> LocationContext<'a> {
+        LocationContext { prefix: &self.path_prefix, asked, backend, service: self.service.as_ref() }
     }
 
     /// Takes note of an answer that broke a rule, and tells the log of it now and then.
     pub(crate) fn note_malformed(&self, rule: MessageError, upstream: Option<SocketAddr>) {
-        let Blame { release, arm, faults } = &self.blame;
+        let ViolationContext { release, arm, faults } = &self.blame;
         if let Some(answers) = faults.count(rule, upstream, Instant::now()) {
             let upstream = upstream.map(tracing::field::display);
             tracing::warn!(%release, arm, upstream, rule = rule.word(), answers, "a malformed answer: {rule}");
@@ -349,8 +349,8 @@ impl Arm {
     }
 
     /// What requests to it bear of it.
-    pub(crate) fn stamp(&self) -> Stamp<'_> {
-        Stamp { path_prefix: &self.path_prefix, version: self.request_version() }
+    pub(crate) fn stamp(&self) -> ArmFields<'_> {
+        ArmFields { path_prefix: &self.path_prefix, version: self.request_version() }
     }
 
     /// When its release was rolled back or forced away from it, if that was after `started`: who came later was sent
@@ -383,12 +383,12 @@ fn is_recalled(config: &RoutingConfig) -> bool {
 
 /// One worker's view of the present snapshot.
 #[derive(Debug)]
-pub(crate) struct Arms {
+pub(crate) struct WorkerArms {
     reader: RefCell<SnapshotReader>,
     cache: ArmCache,
 }
 
-impl Arms {
+impl WorkerArms {
     pub(crate) fn new(reader: SnapshotReader, worker: usize) -> Self {
         let cache = ArmCache {
             worker,
@@ -429,18 +429,23 @@ pub(crate) struct ArmCache {
     worker: usize,
     generation: Cell<u64>,
     /// By release and arm.
-    arms: RefCell<Vec<[Option<Rc<Arm>>; 2]>>,
-    default: RefCell<Option<Rc<Arm>>>,
+    arms: RefCell<Vec<[Option<Rc<WorkerArm>>; 2]>>,
+    default: RefCell<Option<Rc<WorkerArm>>>,
     /// By table: connections survive new documents.
     pools: RefCell<HashMap<u32, Rc<Pool<BackendStream>>>>,
     /// Of the gray arms in use.
-    standings: RefCell<HashMap<Uid, (ReleaseId, Rc<Standing>)>>,
+    standings: RefCell<HashMap<Uid, (ReleaseId, Rc<ArmRecall>)>>,
     recalls: Cell<usize>,
 }
 
 impl ArmCache {
     /// One arm of a release of this snapshot; `None` if the release has no such arm.
-    pub(crate) fn arm(&self, snapshot: &Snapshot, release: ReleaseIndex, arm: arm::Arm) -> Option<Rc<Arm>> {
+    pub(crate) fn arm(
+        &self,
+        snapshot: &Snapshot,
+        release: ReleaseIndex,
+        arm: arm::Arm,
+    ) -> Option<Rc<WorkerArm>> {
         let place = (release.get(), arm as usize);
         if let Some(known) = &self.arms.borrow()[place.0][place.1] {
             return Some(Rc::clone(known));
@@ -448,27 +453,27 @@ impl ArmCache {
         let config = snapshot.routes.release(release).config();
         let pool = self.pool(snapshot.table(release, arm)?);
         let standing = self.standing(config, arm);
-        let blame = Blame {
+        let blame = ViolationContext {
             release: format!("{}/{}", config.release.namespace, config.release.name).into(),
             arm: arm.name(),
             faults: Arc::clone(snapshot.faults(release, arm)),
         };
         let in_flight = (snapshot.in_flight(release, arm), self.worker);
-        let made = Rc::new(Arm::new(config, config.arms.get(arm)?, pool, in_flight, standing, blame));
+        let made = Rc::new(WorkerArm::new(config, config.arms.get(arm)?, pool, in_flight, standing, blame));
         self.arms.borrow_mut()[place.0][place.1] = Some(Rc::clone(&made));
         Some(made)
     }
 
     /// Where requests go that no release claims.
-    pub(crate) fn default_backend(&self, snapshot: &Snapshot) -> Option<Rc<Arm>> {
+    pub(crate) fn default_backend(&self, snapshot: &Snapshot) -> Option<Rc<WorkerArm>> {
         let mut default = self.default.borrow_mut();
         if default.is_none() {
             let in_flight = (snapshot.default_in_flight(), self.worker);
             let backend = snapshot.routes.fleet().default_backend.as_ref()?;
             let pool = self.pool(snapshot.default_table()?);
             let faults = Arc::clone(snapshot.default_faults());
-            let blame = Blame { release: "none".into(), arm: "default backend", faults };
-            *default = Some(Rc::new(Arm::default_backend(backend, pool, in_flight, blame)));
+            let blame = ViolationContext { release: "none".into(), arm: "default backend", faults };
+            *default = Some(Rc::new(WorkerArm::default_backend(backend, pool, in_flight, blame)));
         }
         default.clone()
     }
@@ -480,7 +485,7 @@ impl ArmCache {
     }
 
     /// Stable arms are never taken back, and need no memory of it.
-    fn standing(&self, config: &RoutingConfig, arm: arm::Arm) -> Rc<Standing> {
+    fn standing(&self, config: &RoutingConfig, arm: arm::Arm) -> Rc<ArmRecall> {
         if arm == arm::Arm::Stable {
             return Rc::default();
         }
@@ -489,7 +494,7 @@ impl ArmCache {
         match standings.get(&of.uid) {
             Some((id, standing)) if *id == of.id => Rc::clone(standing),
             _ => {
-                let standing = Rc::<Standing>::default();
+                let standing = Rc::<ArmRecall>::default();
                 standings.insert(of.uid.clone(), (of.id, Rc::clone(&standing)));
                 standing
             }

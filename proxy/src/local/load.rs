@@ -4,16 +4,16 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 /// Connections by worker.
 #[derive(Debug)]
-pub(crate) struct Loads(Box<[Load]>);
+pub(crate) struct WorkerLoads(Box<[WorkerLoad]>);
 
 /// A line of its own for each worker's count.
 #[derive(Debug, Default)]
 #[repr(align(128))]
-struct Load(AtomicUsize);
+struct WorkerLoad(AtomicUsize);
 
-impl Loads {
+impl WorkerLoads {
     pub(crate) fn new(workers: usize) -> Self {
-        Self((0..workers).map(|_| Load::default()).collect())
+        Self((0..workers).map(|_| WorkerLoad::default()).collect())
     }
 
     pub(crate) fn add(&self, worker: usize) {
@@ -57,8 +57,8 @@ impl Loads {
 mod tests {
     use super::*;
 
-    fn loads(counts: &[usize]) -> Loads {
-        let loads = Loads::new(counts.len());
+    fn loads(counts: &[usize]) -> WorkerLoads {
+        let loads = WorkerLoads::new(counts.len());
         for (worker, &count) in counts.iter().enumerate() {
             loads.0[worker].0.store(count, Relaxed);
         }
@@ -83,7 +83,7 @@ mod tests {
 
     #[test]
     fn connections_that_all_arrive_at_one_worker_end_up_spread() {
-        let loads = Loads::new(4);
+        let loads = WorkerLoads::new(4);
         for _ in 0..400 {
             loads.add(loads.better_than(0).unwrap_or(0));
         }

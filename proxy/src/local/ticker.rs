@@ -8,7 +8,7 @@ use std::task::Waker;
 use std::time::Instant;
 
 use super::buffers::SMALL;
-use super::room::{self, ArmKey, Owing, Room, Wait, Waiting};
+use super::capacity::{self, ArmKey, ConnectionCapacity, ConnectionWait, SlowClient, WaitClass};
 use super::tick::{TICK, Tick};
 
 /// The slots of one thread.
@@ -24,7 +24,7 @@ pub(crate) struct Ticker {
 struct Slots {
     deadlines: Vec<Tick>,
     wakers: Vec<Option<Waker>>,
-    waiting: Vec<Waiting>,
+    waiting: Vec<ConnectionWait>,
     /// What clients that are waited for make the proxy hold, in bytes.
     owed: usize,
     /// What is kept for those whose backends are waited for. None of them can be ended for it, so it must not end others.
@@ -33,7 +33,7 @@ struct Slots {
 }
 
 impl Slots {
-    fn note(&mut self, index: usize, waiting: Waiting) {
+    fn note(&mut self, index: usize, waiting: ConnectionWait) {
         let before = std::mem::replace(&mut self.waiting[index], waiting);
         self.owed = self.owed - before.owed() + waiting.owed();
         self.kept = self.kept - before.kept() + waiting.kept();
@@ -43,19 +43,19 @@ impl Slots {
     fn ask_slowest(
         &mut self,
         now: Tick,
-        of: impl Fn(&Owing) -> bool + Copy,
+        of: impl Fn(&SlowClient) -> bool + Copy,
         too_much: impl Fn(&Self) -> bool,
     ) {
-        let counts = |owing: &Owing| owing.held > 0 && of(owing);
+        let counts = |owing: &SlowClient| owing.held > 0 && of(owing);
         if too_much(self)
-            && let Some(first) = room::slowest(&self.waiting, now, |_, owing| counts(owing))
+            && let Some(first) = capacity::slowest(&self.waiting, now, |_, owing| counts(owing))
         {
             self.ask_to_leave(first);
         }
         if !too_much(self) {
             return;
         }
-        for index in room::by_rank(&self.waiting, now, counts) {
+        for index in capacity::by_rank(&self.waiting, now, counts) {
             if !too_much(self) {
                 return;
             }
@@ -64,7 +64,7 @@ impl Slots {
     }
 
     fn ask_to_leave(&mut self, index: usize) {
-        self.note(index, Waiting::Leaving);
+        self.note(index, ConnectionWait::Leaving);
         self.wakers[index].iter().for_each(Waker::wake_by_ref);
     }
 }
@@ -105,12 +105,12 @@ impl Ticker {
     }
 
     /// Asks connections that hold a place without using it to leave; how many.
-    pub(crate) fn make_room(&self, room: Room) -> usize {
-        if room == Room::Ample {
+    pub(crate) fn make_room(&self, room: ConnectionCapacity) -> usize {
+        if room == ConnectionCapacity::Ample {
             return 0;
         }
         let mut slots = self.slots.borrow_mut();
-        let leaving = room::leaving(&slots.waiting, self.now(), room);
+        let leaving = capacity::leaving(&slots.waiting, self.now(), room);
         leaving.iter().for_each(|&index| slots.ask_to_leave(index));
         leaving.len()
     }
@@ -141,34 +141,34 @@ impl Ticker {
     }
 
     /// A slot for the task with this waker. The task must not poll it with another one.
-    pub(crate) fn timer(self: &Rc<Self>, waker: Waker) -> Timer {
+    pub(crate) fn timer(self: &Rc<Self>, waker: Waker) -> ConnectionTimer {
         let mut slots = self.slots.borrow_mut();
         let index = slots.free.pop().unwrap_or_else(|| {
             slots.deadlines.push(Tick::NEVER);
             slots.wakers.push(None);
-            slots.waiting.push(Waiting::No);
+            slots.waiting.push(ConnectionWait::No);
             slots.deadlines.len() - 1
         });
         slots.wakers[index] = Some(waker);
-        Timer { ticker: Rc::clone(self), index }
+        ConnectionTimer { ticker: Rc::clone(self), index }
     }
 }
 
 /// One connection's slot.
 #[derive(Debug)]
-pub(crate) struct Timer {
+pub(crate) struct ConnectionTimer {
     ticker: Rc<Ticker>,
     index: usize,
 }
 
-impl Timer {
+impl ConnectionTimer {
     /// Wakes the task at `deadline` and at each tick from then on, until another is set.
     pub(crate) fn set(&self, deadline: Tick) {
         self.ticker.slots.borrow_mut().deadlines[self.index] = deadline;
     }
 
     /// Says what the connection holds its place for.
-    pub(crate) fn wait(&self, waiting: Waiting) {
+    pub(crate) fn wait(&self, waiting: ConnectionWait) {
         self.ticker.slots.borrow_mut().note(self.index, waiting);
     }
 
@@ -176,16 +176,16 @@ impl Timer {
     /// is nothing to say.
     pub(crate) fn keep(&self, held: usize) {
         let mut slots = self.ticker.slots.borrow_mut();
-        if held > SMALL || slots.waiting[self.index] != Waiting::No {
-            slots.note(self.index, Waiting::Busy(held));
+        if held > SMALL || slots.waiting[self.index] != ConnectionWait::No {
+            slots.note(self.index, ConnectionWait::Busy(held));
         }
     }
 
     /// Asks the slowest client that this arm's backend has waited for as long to leave, unless this one is alone.
-    pub(crate) fn displace(&self, arm: ArmKey, wait: Wait) {
+    pub(crate) fn displace(&self, arm: ArmKey, wait: WaitClass) {
         let mut slots = self.ticker.slots.borrow_mut();
         let mut others = false;
-        let slowest = room::slowest(&slots.waiting, self.ticker.now(), |index, owing| {
+        let slowest = capacity::slowest(&slots.waiting, self.ticker.now(), |index, owing| {
             let of_arm = owing.arm == Some((arm, wait));
             others |= of_arm && index != self.index;
             of_arm
@@ -197,16 +197,16 @@ impl Timer {
 
     /// Whether the connection was asked to leave since it last said what it waits for.
     pub(crate) fn is_leaving(&self) -> bool {
-        self.ticker.slots.borrow().waiting[self.index] == Waiting::Leaving
+        self.ticker.slots.borrow().waiting[self.index] == ConnectionWait::Leaving
     }
 }
 
-impl Drop for Timer {
+impl Drop for ConnectionTimer {
     fn drop(&mut self) {
         let mut slots = self.ticker.slots.borrow_mut();
         slots.deadlines[self.index] = Tick::NEVER;
         slots.wakers[self.index] = None;
-        slots.note(self.index, Waiting::No);
+        slots.note(self.index, ConnectionWait::No);
         slots.free.push(self.index);
     }
 }
@@ -221,8 +221,8 @@ mod tests {
 
     use super::*;
 
-    fn unsent(seconds: u64, held: usize) -> Waiting {
-        Waiting::Client(Owing::unsent(Tick::START.after(Duration::from_secs(seconds)), held))
+    fn unsent(seconds: u64, held: usize) -> ConnectionWait {
+        ConnectionWait::Client(SlowClient::unsent(Tick::START.after(Duration::from_secs(seconds)), held))
     }
 
     #[derive(Default)]
@@ -240,7 +240,7 @@ mod tests {
         }
     }
 
-    fn slot(ticker: &Rc<Ticker>) -> (Arc<Wakes>, Timer) {
+    fn slot(ticker: &Rc<Ticker>) -> (Arc<Wakes>, ConnectionTimer) {
         let wakes = Arc::new(Wakes::default());
         let timer = ticker.timer(Waker::from(Arc::clone(&wakes)));
         (wakes, timer)
@@ -295,7 +295,7 @@ mod tests {
         let leaving = || slots.iter().map(|(_, timer)| timer.is_leaving()).collect::<Vec<_>>();
         assert_eq!(leaving(), [false, false, true, true]);
         assert_eq!(slots.iter().map(|(wakes, _)| wakes.count()).collect::<Vec<_>>(), [0, 0, 1, 1]);
-        slots[0].1.wait(Waiting::No);
+        slots[0].1.wait(ConnectionWait::No);
         slots[2].1.wait(unsent(0, 150));
         ticker.bound_owed(250);
         assert_eq!(leaving(), [false, false, false, true]);
@@ -337,16 +337,16 @@ mod tests {
         let ticker = Ticker::new(Instant::now());
         let slots: Vec<_> = (0..6).map(|_| slot(&ticker)).collect();
         for (at, (_, timer)) in slots.iter().enumerate() {
-            let Waiting::Client(owing) = unsent(at as u64, 1) else { unreachable!() };
+            let ConnectionWait::Client(owing) = unsent(at as u64, 1) else { unreachable!() };
             let arm = [0, 0, 1, 2, 0, 0][at];
-            let wait = if at < 4 { Wait::Lasting } else { Wait::Brief };
-            timer.wait(Waiting::Client(Owing { arm: Some((ArmKey(arm), wait)), ..owing }));
+            let wait = if at < 4 { WaitClass::Lasting } else { WaitClass::Brief };
+            timer.wait(ConnectionWait::Client(SlowClient { arm: Some((ArmKey(arm), wait)), ..owing }));
         }
         let leaving = || slots.iter().map(|(_, timer)| timer.is_leaving()).collect::<Vec<_>>();
-        slots[2].1.displace(ArmKey(1), Wait::Lasting);
-        slots[0].1.displace(ArmKey(0), Wait::Lasting);
+        slots[2].1.displace(ArmKey(1), WaitClass::Lasting);
+        slots[0].1.displace(ArmKey(0), WaitClass::Lasting);
         assert_eq!(leaving(), [true, false, false, false, false, false]);
-        slots[5].1.displace(ArmKey(0), Wait::Brief);
+        slots[5].1.displace(ArmKey(0), WaitClass::Brief);
         assert_eq!(leaving(), [true, false, false, false, true, false]);
     }
 }

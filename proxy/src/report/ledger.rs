@@ -5,11 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use halftone_routing::config::arm::Arm;
-use halftone_routing::config::names::Uid;
-use halftone_routing::config::units::{ReleaseId, Stage};
+use halftone_routing::document::arm::Arm;
+use halftone_routing::document::names::Uid;
+use halftone_routing::document::units::{ReleaseId, Stage};
 use halftone_routing::histogram::Histogram;
-use halftone_routing::report::{ChosenBy, CounterKey, Counts, Entry, Reads};
+use halftone_routing::report::{ChosenBy, CounterKey, Counts, ReportEntry, ReportForm};
 
 use crate::counters::{CellKey, StageCounters};
 
@@ -26,7 +26,7 @@ pub(crate) struct Ledger {
     uid: Uid,
     workers: usize,
     /// Newest last; at most [`KEPT`].
-    stages: Vec<Tracked>,
+    stages: Vec<StageLedger>,
     /// Older ones that requests may still write to.
     retired: Vec<Arc<StageCounters>>,
     /// Sums of those that nobody writes to any more, by arm.
@@ -38,15 +38,15 @@ pub(crate) struct Ledger {
 
 /// One stage and what the last report said of it.
 #[derive(Debug)]
-struct Tracked {
+struct StageLedger {
     release: ReleaseId,
     stage: Stage,
     counters: Arc<StageCounters>,
-    reported: BTreeMap<CellKey, Reported>,
+    reported: BTreeMap<CellKey, LastReported>,
 }
 
 #[derive(Debug)]
-struct Reported {
+struct LastReported {
     activity: u64,
     /// The sequence of the report that first said `counts`.
     sequence: u64,
@@ -76,7 +76,7 @@ impl Ledger {
         } else {
             let counters = Arc::new(StageCounters::new(self.workers));
             counters.set_abandoned_after(self.abandoned_after);
-            self.stages.push(Tracked { release, stage, counters, reported: BTreeMap::new() });
+            self.stages.push(StageLedger { release, stage, counters, reported: BTreeMap::new() });
         }
         while self.stages.len() > KEPT {
             self.retired.push(self.stages.remove(0).counters);
@@ -92,7 +92,7 @@ impl Ledger {
                 let activity = stage.counters.activity(key);
                 if stage.reported.get(&key).is_none_or(|reported| reported.activity != activity) {
                     let counts = stage.counters.read(key);
-                    stage.reported.insert(key, Reported { activity, sequence, counts });
+                    stage.reported.insert(key, LastReported { activity, sequence, counts });
                     changed = true;
                 }
             }
@@ -114,7 +114,7 @@ impl Ledger {
     }
 
     /// Every key counted at present, in words that the reader knows.
-    pub(crate) fn keys(&self, reads: Reads) -> impl Iterator<Item = CounterKey> + '_ {
+    pub(crate) fn keys(&self, reads: ReportForm) -> impl Iterator<Item = CounterKey> + '_ {
         self.stages.iter().flat_map(move |stage| {
             let keys: BTreeSet<CellKey> = stage.reported.keys().map(|key| key.in_words_of(reads)).collect();
             keys.into_iter().map(|key| self.full(stage, key))
@@ -123,7 +123,11 @@ impl Ledger {
 
     /// The counts that changed after a report, or all, in words that the reader knows. Keys that are one in its words
     /// are added up.
-    pub(crate) fn entries(&self, since: Option<u64>, reads: Reads) -> impl Iterator<Item = Entry> + '_ {
+    pub(crate) fn entries(
+        &self,
+        since: Option<u64>,
+        reads: ReportForm,
+    ) -> impl Iterator<Item = ReportEntry> + '_ {
         self.stages.iter().flat_map(move |stage| {
             let changed =
                 stage.reported.iter().filter(|(_, reported)| since.is_none_or(|s| reported.sequence > s));
@@ -132,18 +136,18 @@ impl Ledger {
         })
     }
 
-    fn entry(&self, stage: &Tracked, key: CellKey, reads: Reads) -> Entry {
+    fn entry(&self, stage: &StageLedger, key: CellKey, reads: ReportForm) -> ReportEntry {
         let mut same = stage.reported.iter().filter(|(other, _)| other.in_words_of(reads) == key);
         let mut counts = same.next().map(|(_, reported)| reported.counts.clone()).unwrap_or_default();
         same.for_each(|(_, reported)| counts.merge(&reported.counts));
         let counts = match reads {
-            Reads::One => counts.in_0_1(),
-            Reads::Two => counts,
+            ReportForm::One => counts.in_0_1(),
+            ReportForm::Two => counts,
         };
-        Entry { key: self.full(stage, key), counts }
+        ReportEntry { key: self.full(stage, key), counts }
     }
 
-    fn full(&self, stage: &Tracked, key: CellKey) -> CounterKey {
+    fn full(&self, stage: &StageLedger, key: CellKey) -> CounterKey {
         CounterKey {
             uid: self.uid.clone(),
             release: stage.release,

@@ -10,25 +10,25 @@ use std::sync::{Arc, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use halftone_routing::config::names::ObjectName;
+use halftone_routing::document::names::ObjectName;
 use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{LocalSet, spawn_blocking};
 
-use super::crowd::Crowd;
+use super::connection_pressure::ConnectionPressure;
 use super::readiness::{Readiness, SOURCE_GRACE};
-use super::{Source, StartError};
+use super::{DocumentSource, StartError};
 use crate::access_log::AccessLog;
-use crate::admin::{self, Pages};
-use crate::apply::{Applier, lock};
+use crate::admin::{self, AdminState};
+use crate::applier::{Applier, lock};
 use crate::report::Documents;
-use crate::source::Listing;
-use crate::source::files::{Files, Found};
-use crate::source::kubernetes::Kubernetes;
-use crate::source::state::{Restored, Saved};
+use crate::source::SourceListing;
+use crate::source::files::{DirectorySource, DirectoryUpdate};
+use crate::source::kubernetes::KubernetesSource;
+use crate::source::state_store::{SavedDocument, SavedState};
 use crate::upstream::endpoints::Tables;
-use crate::upstream::health::Checks;
-use crate::worker::{Drained, Limits, Listeners, Own, Workers};
+use crate::upstream::health::HealthChecker;
+use crate::worker::{DrainResult, Listeners, WorkerResources, WorkerSettings, Workers};
 
 /// How often thresholds, silence of the operator, checks and replaced sets are looked at.
 const TICK: Duration = Duration::from_secs(1);
@@ -37,9 +37,9 @@ const SETTLING_TICK: Duration = Duration::from_millis(20);
 
 /// What a [`super::Proxy`] asks of its control thread.
 #[derive(Debug)]
-pub(super) enum Command {
+pub(super) enum ControlCommand {
     /// Take these documents.
-    Apply(Listing, oneshot::Sender<Documents>),
+    Apply(SourceListing, oneshot::Sender<Documents>),
     /// End in order.
     Drain,
     /// End now.
@@ -48,33 +48,33 @@ pub(super) enum Command {
 
 /// Everything the control thread begins with.
 #[derive(Debug)]
-pub(super) struct Control {
-    pub(super) limits: Limits,
+pub(super) struct ControlInput {
+    pub(super) limits: WorkerSettings,
     pub(super) listeners: Listeners,
-    pub(super) own: Vec<Own>,
+    pub(super) own: Vec<WorkerResources>,
     pub(super) admin: Option<TcpListener>,
     pub(super) class: ObjectName,
-    pub(super) pages: Arc<Pages>,
+    pub(super) pages: Arc<AdminState>,
     pub(super) applier: Applier,
-    pub(super) restored: Restored,
-    pub(super) source: Source,
+    pub(super) restored: SavedState,
+    pub(super) source: DocumentSource,
     pub(super) tables: Arc<Tables>,
     pub(super) log: Option<AccessLog>,
-    pub(super) inbox: mpsc::UnboundedReceiver<Command>,
-    pub(super) ended: watch::Sender<Option<Drained>>,
+    pub(super) inbox: mpsc::UnboundedReceiver<ControlCommand>,
+    pub(super) ended: watch::Sender<Option<DrainResult>>,
 }
 
 /// One thing for the applier to do.
-enum Work {
-    Restore(Restored),
-    Listing(Listing, Option<oneshot::Sender<Documents>>),
+enum ApplierTask {
+    Restore(SavedState),
+    Listing(SourceListing, Option<oneshot::Sender<Documents>>),
     /// These are the operators' keys.
-    Keys(Saved),
+    Keys(SavedDocument),
     /// A second has passed; the operator has been silent for so long; true: a minute has passed, too.
     Tick(Duration, bool),
 }
 
-impl Control {
+impl ControlInput {
     /// Starts the thread.
     pub(super) fn start(self) -> Result<JoinHandle<()>, StartError> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -93,12 +93,12 @@ impl Control {
         thread.map_err(StartError::Thread)
     }
 
-    fn follow_api(&self) -> Option<Result<Kubernetes, kube::Error>> {
-        let Source::Kubernetes(cluster) = &self.source else { return None };
-        Some(Kubernetes::follow(cluster, &self.class, Arc::clone(&self.tables)))
+    fn follow_api(&self) -> Option<Result<KubernetesSource, kube::Error>> {
+        let DocumentSource::Kubernetes(cluster) = &self.source else { return None };
+        Some(KubernetesSource::follow(cluster, &self.class, Arc::clone(&self.tables)))
     }
 
-    async fn run(self, api: Option<Kubernetes>) {
+    async fn run(self, api: Option<KubernetesSource>) {
         let Self {
             limits,
             listeners,
@@ -117,36 +117,36 @@ impl Control {
         let listed = Arc::new(AtomicBool::new(false));
         let (work, todo) = mpsc::unbounded_channel();
         let applying = tokio::spawn(apply_all(applier, todo, Arc::clone(&listed)));
-        let _ = work.send(Work::Restore(restored));
+        let _ = work.send(ApplierTask::Restore(restored));
         let following = match source {
-            Source::Directory(dir) => {
-                Some(tokio::spawn(follow(Files::follow(dir), work.clone(), Arc::clone(&pages))))
+            DocumentSource::Directory(dir) => {
+                Some(tokio::spawn(follow(DirectorySource::follow(dir), work.clone(), Arc::clone(&pages))))
             }
-            Source::Kubernetes(_) => {
+            DocumentSource::Kubernetes(_) => {
                 api.map(|api| tokio::spawn(follow_api(api, work.clone(), Arc::clone(&pages))))
             }
-            Source::Memory(first) => {
-                let _ = work.send(Work::Listing(first, None));
+            DocumentSource::Memory(first) => {
+                let _ = work.send(ApplierTask::Listing(first, None));
                 None
             }
         };
         let serving = admin.and_then(|listener| tokio::net::TcpListener::from_std(listener).ok());
         let serving = serving.map(|listener| tokio::spawn(admin::serve(listener, Arc::clone(&pages))));
-        let conductor = Conductor {
+        let conductor = ControlLoop {
             pages,
             work,
             listed,
             readiness: Readiness::default(),
             started: Instant::now(),
             tables,
-            checks: Checks::default(),
+            checks: HealthChecker::default(),
             checked: None,
             waiting: Some((listeners, limits, own)),
             workers: None,
             ready: false,
             draining: false,
             ticks: 0,
-            crowd: Crowd::default(),
+            crowd: ConnectionPressure::default(),
         };
         let drained = conductor.conduct(inbox).await;
         if let Some(following) = following {
@@ -164,7 +164,11 @@ impl Control {
 }
 
 /// Does one piece of work after the other, each off this runtime.
-async fn apply_all(mut applier: Applier, mut todo: mpsc::UnboundedReceiver<Work>, listed: Arc<AtomicBool>) {
+async fn apply_all(
+    mut applier: Applier,
+    mut todo: mpsc::UnboundedReceiver<ApplierTask>,
+    listed: Arc<AtomicBool>,
+) {
     while let Some(work) = todo.recv().await {
         let listed = Arc::clone(&listed);
         let done = spawn_blocking(move || {
@@ -182,18 +186,18 @@ async fn apply_all(mut applier: Applier, mut todo: mpsc::UnboundedReceiver<Work>
     let _ = spawn_blocking(|| drop(applier)).await;
 }
 
-fn apply(applier: &mut Applier, work: Work, listed: &AtomicBool) {
+fn apply(applier: &mut Applier, work: ApplierTask, listed: &AtomicBool) {
     match work {
-        Work::Restore(restored) => applier.restore(&restored),
-        Work::Listing(listing, done) => {
+        ApplierTask::Restore(restored) => applier.restore(&restored),
+        ApplierTask::Listing(listing, done) => {
             applier.apply(&listing);
             listed.store(true, Release);
             if let Some(done) = done {
                 let _ = done.send(applier.applied());
             }
         }
-        Work::Keys(saved) => applier.keep_keys(saved),
-        Work::Tick(silence, minute) => {
+        ApplierTask::Keys(saved) => applier.keep_keys(saved),
+        ApplierTask::Tick(silence, minute) => {
             applier.operator_silent_for(silence);
             applier.sweep();
             if minute {
@@ -204,16 +208,20 @@ fn apply(applier: &mut Applier, work: Work, listed: &AtomicBool) {
 }
 
 /// Hands over what the directory holds, each time it changes.
-async fn follow(mut files: Files, work: mpsc::UnboundedSender<Work>, pages: Arc<Pages>) {
+async fn follow(
+    mut files: DirectorySource,
+    work: mpsc::UnboundedSender<ApplierTask>,
+    pages: Arc<AdminState>,
+) {
     loop {
         let trouble = match files.next().await {
-            Found::Listing(listing) => {
-                if work.send(Work::Listing(listing, None)).is_err() {
+            DirectoryUpdate::Listing(listing) => {
+                if work.send(ApplierTask::Listing(listing, None)).is_err() {
                     return;
                 }
                 None
             }
-            Found::Trouble(why) => {
+            DirectoryUpdate::Trouble(why) => {
                 tracing::error!("documents cannot be read, and those applied go on: {why}");
                 Some(why)
             }
@@ -223,7 +231,11 @@ async fn follow(mut files: Files, work: mpsc::UnboundedSender<Work>, pages: Arc<
 }
 
 /// Hands over what the API has, each time it changes. What changes while a listing is applied comes with the next.
-async fn follow_api(mut api: Kubernetes, work: mpsc::UnboundedSender<Work>, pages: Arc<Pages>) {
+async fn follow_api(
+    mut api: KubernetesSource,
+    work: mpsc::UnboundedSender<ApplierTask>,
+    pages: Arc<AdminState>,
+) {
     let mut known = None;
     loop {
         let told = api.next().await;
@@ -241,13 +253,13 @@ async fn follow_api(mut api: Kubernetes, work: mpsc::UnboundedSender<Work>, page
             standing.endpoints_missing = told.missing;
         }
         if let Some(saved) = told.keys.and_then(|saved| take_keys(&pages, saved))
-            && work.send(Work::Keys(saved)).is_err()
+            && work.send(ApplierTask::Keys(saved)).is_err()
         {
             return;
         }
         let Some(listing) = told.listing else { continue };
         let (done, applied) = oneshot::channel();
-        if work.send(Work::Listing(listing, Some(done))).is_err() {
+        if work.send(ApplierTask::Listing(listing, Some(done))).is_err() {
             return;
         }
         let _ = applied.await;
@@ -255,7 +267,7 @@ async fn follow_api(mut api: Kubernetes, work: mpsc::UnboundedSender<Work>, page
 }
 
 /// Operators with these keys are believed from now on. Returns the keys if they are to be kept.
-fn take_keys(pages: &Pages, saved: Saved) -> Option<Saved> {
+fn take_keys(pages: &AdminState, saved: SavedDocument) -> Option<SavedDocument> {
     match pages.guard.keys.as_ref()?.take(&saved.text) {
         Ok(()) => Some(saved),
         Err(why) => {
@@ -266,32 +278,32 @@ fn take_keys(pages: &Pages, saved: Saved) -> Option<Saved> {
 }
 
 /// The clock and the commands.
-struct Conductor {
-    pages: Arc<Pages>,
-    work: mpsc::UnboundedSender<Work>,
+struct ControlLoop {
+    pages: Arc<AdminState>,
+    work: mpsc::UnboundedSender<ApplierTask>,
     listed: Arc<AtomicBool>,
     readiness: Readiness,
     started: Instant,
     tables: Arc<Tables>,
-    checks: Checks,
+    checks: HealthChecker,
     /// The generation that the checks follow.
     checked: Option<u64>,
     /// Until the workers are started.
-    waiting: Option<(Listeners, Limits, Vec<Own>)>,
+    waiting: Option<(Listeners, WorkerSettings, Vec<WorkerResources>)>,
     workers: Option<Workers>,
     ready: bool,
     draining: bool,
     ticks: u64,
-    crowd: Crowd,
+    crowd: ConnectionPressure,
 }
 
-impl Conductor {
+impl ControlLoop {
     /// Returns how the workers ended, once they have.
-    async fn conduct(mut self, mut inbox: mpsc::UnboundedReceiver<Command>) -> Option<Drained> {
+    async fn conduct(mut self, mut inbox: mpsc::UnboundedReceiver<ControlCommand>) -> Option<DrainResult> {
         let mut next_tick = Instant::now();
         loop {
             tokio::select! {
-                command = inbox.recv() => self.obey(command.unwrap_or(Command::Stop)),
+                command = inbox.recv() => self.obey(command.unwrap_or(ControlCommand::Stop)),
                 () = tokio::time::sleep(self.pause()) => {}
             }
             self.start_workers();
@@ -302,7 +314,7 @@ impl Conductor {
             self.follow_checks();
             self.update_standing();
             if self.workers.as_ref().map_or(self.draining, Workers::is_finished) {
-                return Some(self.workers.take().map_or(Drained { cut: 0 }, Workers::join));
+                return Some(self.workers.take().map_or(DrainResult { cut: 0 }, Workers::join));
             }
         }
     }
@@ -312,16 +324,16 @@ impl Conductor {
         if self.ready && !self.draining { TICK } else { SETTLING_TICK }
     }
 
-    fn obey(&mut self, command: Command) {
+    fn obey(&mut self, command: ControlCommand) {
         match command {
-            Command::Apply(listing, done) => {
-                let _ = self.work.send(Work::Listing(listing, Some(done)));
+            ControlCommand::Apply(listing, done) => {
+                let _ = self.work.send(ApplierTask::Listing(listing, Some(done)));
             }
-            Command::Drain => {
+            ControlCommand::Drain => {
                 self.draining = true;
                 self.workers.iter().for_each(Workers::drain);
             }
-            Command::Stop => {
+            ControlCommand::Stop => {
                 self.draining = true;
                 self.workers.iter().for_each(Workers::stop);
             }
@@ -356,7 +368,7 @@ impl Conductor {
             Duration::try_from(Timestamp::now().duration_since(heard)).unwrap_or_default()
         });
         let minute = self.ticks.is_multiple_of(60);
-        let _ = self.work.send(Work::Tick(silence, minute));
+        let _ = self.work.send(ApplierTask::Tick(silence, minute));
     }
 
     /// A new snapshot may name other endpoints.

@@ -62,7 +62,7 @@ mod tests {
     use halftone_routing::report::AppliedDocument;
 
     use super::*;
-    use crate::report::Applied;
+    use crate::report::ServedDocument;
 
     const LATE: Duration = Duration::from_secs(60);
 
@@ -75,7 +75,7 @@ mod tests {
                 ignored_fields: Vec::new(),
                 open_long: 0,
             };
-            (document.uid.clone(), Applied { document, gray_ended: false })
+            (document.uid.clone(), ServedDocument { document, gray_ended: false })
         });
         let rejected = rejected.iter().map(|(source, uid, reason)| RejectedDocument {
             source: (*source).to_owned(),

@@ -17,17 +17,17 @@ use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 
-use super::{Content, Listing};
+use super::{Content, SourceListing};
 
 mod reading;
 
-use self::reading::{Look, Stamp, read, read_generation};
+use self::reading::{DirectoryStamp, FileStamp, read, read_generation};
 
 /// The fleet's document is the one of this name; all others are releases'.
 const FLEET: &str = "fleet.yaml";
 
 /// What files hold, by their names.
-type Texts = BTreeMap<Arc<str>, Content>;
+type FileTexts = BTreeMap<Arc<str>, Content>;
 
 /// How often the directory is looked at without an event.
 const POLL: Duration = Duration::from_secs(2);
@@ -38,33 +38,33 @@ const FIRST_TRIES: usize = 20;
 
 /// A directory being followed.
 #[derive(Debug)]
-pub struct Files {
+pub struct DirectorySource {
     dir: PathBuf,
     events: mpsc::Receiver<()>,
     poke: mpsc::Sender<()>,
     watcher: Option<(u64, RecommendedWatcher)>,
-    settled: Option<Look>,
-    counted: Option<Texts>,
+    settled: Option<DirectoryStamp>,
+    counted: Option<FileTexts>,
     first_tries: usize,
     trouble: Option<String>,
 }
 
 /// What following found.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Found {
+pub enum DirectoryUpdate {
     /// The directory's documents: the first, different ones, or those of before when trouble has passed.
-    Listing(Listing),
+    Listing(SourceListing),
     /// The directory cannot be used, for this reason; what was found before goes on holding.
     Trouble(String),
 }
 
 /// The documents that files of these names are.
-pub fn documents(mut texts: BTreeMap<Arc<str>, Content>) -> Listing {
+pub fn documents(mut texts: BTreeMap<Arc<str>, Content>) -> SourceListing {
     let fleet = texts.remove_entry(FLEET);
-    Listing { releases: texts, fleet }
+    SourceListing { releases: texts, fleet }
 }
 
-impl Files {
+impl DirectorySource {
     /// Follows `dir`, which need not exist yet.
     pub fn follow(dir: impl Into<PathBuf>) -> Self {
         let (poke, events) = mpsc::channel(1);
@@ -73,22 +73,22 @@ impl Files {
     }
 
     /// Waits for the next change. The first call returns what is there.
-    pub async fn next(&mut self) -> Found {
+    pub async fn next(&mut self) -> DirectoryUpdate {
         loop {
             self.watch();
             match self.look().await {
                 Ok(Some(texts)) => {
                     self.trouble = None;
-                    return Found::Listing(documents(texts));
+                    return DirectoryUpdate::Listing(documents(texts));
                 }
                 Ok(None) => {
                     if let (Some(_), Some(counted)) = (self.trouble.take(), &self.counted) {
-                        return Found::Listing(documents(counted.clone()));
+                        return DirectoryUpdate::Listing(documents(counted.clone()));
                     }
                 }
                 Err(trouble) if self.trouble.as_ref() != Some(&trouble) => {
                     self.trouble = Some(trouble.clone());
-                    return Found::Trouble(trouble);
+                    return DirectoryUpdate::Trouble(trouble);
                 }
                 Err(_) => {}
             }
@@ -122,8 +122,8 @@ impl Files {
     }
 
     /// Looks once; `None`: nothing new.
-    async fn look(&mut self) -> Result<Option<Texts>, String> {
-        let look = self.blocking(Look::at).await?;
+    async fn look(&mut self) -> Result<Option<FileTexts>, String> {
+        let look = self.blocking(DirectoryStamp::at).await?;
         if self.settled.as_ref() == Some(&look) {
             return Ok(None);
         }
@@ -155,20 +155,21 @@ impl Files {
 
     /// Reads what may have changed in a hand-written directory twice; the rest is known. The second value says whether
     /// everything has settled.
-    async fn settle(&self, first: &Look) -> Result<(Texts, bool), String> {
-        let none = Texts::new();
+    async fn settle(&self, first: &DirectoryStamp) -> Result<(FileTexts, bool), String> {
+        let none = FileTexts::new();
         let counted = self.counted.as_ref().unwrap_or(&none);
         let stamps = self.settled.as_ref().map(|settled| &settled.files);
         let known = |name: &Arc<str>, stamp| stamps.is_some_and(|known| known.get(name) == Some(stamp));
         let (same, changed): (Vec<_>, Vec<_>) =
             first.files.iter().partition(|(name, stamp)| known(name, stamp));
-        let names =
-            |files: Vec<(&Arc<str>, &Stamp)>| files.into_iter().map(|(name, _)| Arc::clone(name)).collect();
+        let names = |files: Vec<(&Arc<str>, &FileStamp)>| {
+            files.into_iter().map(|(name, _)| Arc::clone(name)).collect()
+        };
         let (same, mut changed): (Vec<_>, Vec<_>) = (names(same), names(changed));
 
         let before = self.read(changed.clone()).await?;
         tokio::time::sleep(SETTLE).await;
-        let second = self.blocking(Look::at).await?;
+        let second = self.blocking(DirectoryStamp::at).await?;
         changed.retain(|name| second.files.contains_key(name));
         let after = self.read(changed).await?;
         let (mut texts, agreed) = agreed(&before, &after, counted);
@@ -181,7 +182,7 @@ impl Files {
         Ok((texts, agreed && second == *first))
     }
 
-    async fn read(&self, names: Vec<Arc<str>>) -> Result<Texts, String> {
+    async fn read(&self, names: Vec<Arc<str>>) -> Result<FileTexts, String> {
         let read_each = move |dir: &Path| {
             let read = names.into_iter().map(|name| {
                 let content = read(&dir.join(&*name));
@@ -204,8 +205,8 @@ impl Files {
 }
 
 /// What counts after two readings: files that both found the same; one that is being written counts as it did before.
-fn agreed(before: &Texts, after: &Texts, counted: &Texts) -> (Texts, bool) {
-    let mut texts = Texts::new();
+fn agreed(before: &FileTexts, after: &FileTexts, counted: &FileTexts) -> (FileTexts, bool) {
+    let mut texts = FileTexts::new();
     let mut settled = before.keys().eq(after.keys());
     for (name, content) in after {
         if before.get(name) == Some(content) {
@@ -228,7 +229,7 @@ fn agreed(before: &Texts, after: &Texts, counted: &Texts) -> (Texts, bool) {
 
 #[cfg(test)]
 mod tests {
-    use halftone_routing::config::parse::Format;
+    use halftone_routing::document::parse::Format;
 
     use super::*;
     use std::os::unix::fs::symlink;
@@ -242,11 +243,11 @@ mod tests {
         Content::Text(format, text.as_bytes().into())
     }
 
-    fn texts<const N: usize>(files: [(&str, &str); N]) -> Texts {
+    fn texts<const N: usize>(files: [(&str, &str); N]) -> FileTexts {
         files.into_iter().map(|(name, text)| (Arc::from(name), of_name(name, text))).collect()
     }
 
-    fn listing<const N: usize>(files: [(&str, &str); N]) -> Listing {
+    fn listing<const N: usize>(files: [(&str, &str); N]) -> SourceListing {
         documents(texts(files))
     }
 
@@ -275,17 +276,17 @@ mod tests {
     #[test]
     fn a_file_that_vanishes_between_two_readings_counts_as_it_did_before() {
         let counted = texts([("a.yaml", "a")]);
-        assert_eq!(agreed(&counted, &Texts::new(), &counted), (counted.clone(), false));
+        assert_eq!(agreed(&counted, &FileTexts::new(), &counted), (counted.clone(), false));
     }
 
     #[tokio::test]
     async fn each_swap_of_the_data_link_gives_one_generation() {
         let dir = tempfile::tempdir().unwrap();
         swap(dir.path(), "1", &[("a.json", "1"), ("b.json", "1"), ("notes.txt", "1")]);
-        let mut files = Files::follow(dir.path());
-        assert_eq!(files.next().await, Found::Listing(listing([("a.json", "1"), ("b.json", "1")])));
+        let mut files = DirectorySource::follow(dir.path());
+        assert_eq!(files.next().await, DirectoryUpdate::Listing(listing([("a.json", "1"), ("b.json", "1")])));
         swap(dir.path(), "2", &[("a.json", "2"), ("b.json", "2")]);
-        assert_eq!(files.next().await, Found::Listing(listing([("a.json", "2"), ("b.json", "2")])));
+        assert_eq!(files.next().await, DirectoryUpdate::Listing(listing([("a.json", "2"), ("b.json", "2")])));
     }
 
     #[tokio::test]
@@ -294,15 +295,15 @@ mod tests {
         let dir = parent.path().join("config");
         fs::create_dir(&dir).unwrap();
         fs::write(dir.join("a.yaml"), "a").unwrap();
-        let mut files = Files::follow(&dir);
-        assert_eq!(files.next().await, Found::Listing(listing([("a.yaml", "a")])));
+        let mut files = DirectorySource::follow(&dir);
+        assert_eq!(files.next().await, DirectoryUpdate::Listing(listing([("a.yaml", "a")])));
         fs::remove_file(dir.join("a.yaml")).unwrap();
-        assert!(matches!(files.next().await, Found::Trouble(why) if why.contains("no *.json")));
+        assert!(matches!(files.next().await, DirectoryUpdate::Trouble(why) if why.contains("no *.json")));
         fs::remove_dir(&dir).unwrap();
-        assert!(matches!(files.next().await, Found::Trouble(why) if why.contains("No such file")));
+        assert!(matches!(files.next().await, DirectoryUpdate::Trouble(why) if why.contains("No such file")));
         fs::create_dir(&dir).unwrap();
         fs::write(dir.join("a.yaml"), "b").unwrap();
-        assert_eq!(files.next().await, Found::Listing(listing([("a.yaml", "b")])));
+        assert_eq!(files.next().await, DirectoryUpdate::Listing(listing([("a.yaml", "b")])));
     }
 
     #[tokio::test]
@@ -310,7 +311,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("a.yaml"), "a").unwrap();
         symlink("nowhere", dir.path().join("b.yaml")).unwrap();
-        let Found::Listing(found) = Files::follow(dir.path()).next().await else { panic!("trouble") };
+        let DirectoryUpdate::Listing(found) = DirectorySource::follow(dir.path()).next().await else {
+            panic!("trouble")
+        };
         assert_eq!(found.releases["a.yaml"], bytes("a"));
         assert!(
             matches!(&found.releases["b.yaml"], Content::Unreadable(why) if why.contains("No such file"))
@@ -334,6 +337,9 @@ mod tests {
     #[tokio::test]
     async fn an_empty_directory_is_an_empty_listing_at_the_start() {
         let dir = tempfile::tempdir().unwrap();
-        assert_eq!(Files::follow(dir.path()).next().await, Found::Listing(Listing::default()));
+        assert_eq!(
+            DirectorySource::follow(dir.path()).next().await,
+            DirectoryUpdate::Listing(SourceListing::default())
+        );
     }
 }

@@ -1,7 +1,7 @@
 //! Documents from the Kubernetes API (`--kubernetes`): the ConfigMaps of this proxy's namespace that carry its class,
 //! the EndpointSlices of the namespaces that they name, and the ConfigMap with the keys of the operators.
 //!
-//! Documents become listings for `apply.rs`, as files do; slices go straight into the endpoint tables
+//! Documents become listings for `applier.rs`, as files do; slices go straight into the endpoint tables
 //! (`kubernetes/slices.rs`). A document that is the first to name a namespace is held back until that namespace's
 //! slices are listed, so that no request meets an arm before its endpoints. Whatever the API does, what is applied
 //! goes on: a list counts only when it is complete, and a watch that breaks is taken up where it was.
@@ -11,19 +11,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use halftone_daemon::log::with_causes;
-use halftone_daemon::watch::{Pauses, Watch};
-use halftone_routing::config::names::ObjectName;
+use halftone_daemon::watch::{WatchBackoff, Watcher};
+use halftone_routing::document::names::ObjectName;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::runtime::watcher::{self, Event};
 use kube::{Api, Client, ResourceExt};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use self::document::{Document, read};
-use self::keys::OperatorKeys;
-use self::slices::{News, Slices};
-use super::Listing;
-use super::state::Saved;
+use self::document::{ConfigMapDocument, read};
+use self::keys::KeyWatcher;
+use self::slices::{ListResult, SliceWatcher};
+use super::SourceListing;
+use super::state_store::SavedDocument;
 use crate::upstream::endpoints::Tables;
 
 mod document;
@@ -50,11 +50,12 @@ const SWEEP: Duration = Duration::from_secs(30);
 /// again costs one request.
 const WATCH_SECONDS: u32 = 45;
 /// Short enough that a rollback written while the API was away is applied within two seconds of its return.
-const PAUSES: Pauses = Pauses { first: Duration::from_millis(100), longest: Duration::from_secs(1) };
+const PAUSES: WatchBackoff =
+    WatchBackoff { first: Duration::from_millis(100), longest: Duration::from_secs(1) };
 
 /// How a proxy finds its documents in a cluster.
 #[derive(Clone, Debug)]
-pub struct Cluster {
+pub struct KubernetesConfig {
     /// Where the API is and who we are there.
     pub api: kube::Config,
     /// The namespace of this proxy and of its documents.
@@ -69,7 +70,7 @@ pub struct Cluster {
 
 /// Why no cluster was found.
 #[derive(Debug, thiserror::Error)]
-pub enum ClusterError {
+pub enum KubernetesConfigError {
     /// No kubeconfig, and no service account.
     #[error(
         "--kubernetes: no API server is known: {0}; set KUBECONFIG, or run in a pod with a service account"
@@ -80,19 +81,23 @@ pub enum ClusterError {
     Namespace(String),
 }
 
-impl Cluster {
+impl KubernetesConfig {
     /// As `kubectl` finds it: `KUBECONFIG`, the kubeconfig in the home directory, or in a pod the service account.
     /// Without a namespace, the one that is set there.
     ///
     /// # Errors
     /// None of them is there, or it cannot be read.
-    pub async fn find(namespace: Option<ObjectName>, pod: Option<String>) -> Result<Self, ClusterError> {
+    pub async fn find(
+        namespace: Option<ObjectName>,
+        pod: Option<String>,
+    ) -> Result<Self, KubernetesConfigError> {
         let api = kube::Config::infer().await.map_err(Box::new)?;
         let namespace = match namespace {
             Some(namespace) => namespace,
-            None => {
-                api.default_namespace.parse().map_err(|error| ClusterError::Namespace(format!("{error}")))?
-            }
+            None => api
+                .default_namespace
+                .parse()
+                .map_err(|error| KubernetesConfigError::Namespace(format!("{error}")))?,
         };
         Ok(Self { api, namespace, pod, loopback: false, grace: GRACE })
     }
@@ -111,19 +116,19 @@ impl Cluster {
 }
 
 /// The API being followed.
-pub(crate) struct Kubernetes {
+pub(crate) struct KubernetesSource {
     namespace: ObjectName,
     fleet: String,
-    watch: Watch<ConfigMap>,
-    keys: OperatorKeys,
+    watch: Watcher<ConfigMap>,
+    keys: KeyWatcher,
     /// The list under way, until it is complete.
-    listing: Option<BTreeMap<String, Document>>,
+    listing: Option<BTreeMap<String, ConfigMapDocument>>,
     /// The documents as the API has them; none before the first complete list.
-    documents: Option<BTreeMap<String, Document>>,
-    slices: Slices,
-    news: mpsc::UnboundedReceiver<News>,
-    waiting: Waiting,
-    given: Option<Listing>,
+    documents: Option<BTreeMap<String, ConfigMapDocument>>,
+    slices: SliceWatcher,
+    news: mpsc::UnboundedReceiver<ListResult>,
+    waiting: NamespaceGrace,
+    given: Option<SourceListing>,
     missing: Option<String>,
     trouble: Option<(String, Instant)>,
     /// Something happened that may have to be told.
@@ -135,24 +140,24 @@ pub(crate) struct Kubernetes {
 
 /// What following the API found.
 #[derive(Debug)]
-pub(crate) struct Told {
+pub(crate) struct SourceUpdate {
     /// The documents to be applied, if they are others than before.
-    pub(crate) listing: Option<Listing>,
+    pub(crate) listing: Option<SourceListing>,
     /// Why documents cannot be read at present, if they cannot.
     pub(crate) trouble: Option<String>,
     /// The endpoints that documents name and that are not known yet, if there are any.
     pub(crate) missing: Option<String>,
     /// The operators' keys, if they are others than before.
-    pub(crate) keys: Option<Saved>,
+    pub(crate) keys: Option<SavedDocument>,
 }
 
-impl Kubernetes {
+impl KubernetesSource {
     /// Follows the API. To be called within a tokio runtime.
     ///
     /// # Errors
     /// The configuration names certificates or keys that cannot be used.
     pub(crate) fn follow(
-        cluster: &Cluster,
+        cluster: &KubernetesConfig,
         class: &ObjectName,
         tables: Arc<Tables>,
     ) -> Result<Self, kube::Error> {
@@ -160,18 +165,18 @@ impl Kubernetes {
         let selected = format!("{CLASS_LABEL}={class}");
         let config = watcher::Config::default().labels(&selected).timeout(WATCH_SECONDS);
         let documents = Api::namespaced(client.clone(), cluster.namespace.as_str());
-        let keys = OperatorKeys::follow(documents.clone(), &cluster.namespace, class);
+        let keys = KeyWatcher::follow(documents.clone(), &cluster.namespace, class);
         let (tell, news) = mpsc::unbounded_channel();
         Ok(Self {
             namespace: cluster.namespace.clone(),
             fleet: format!("halftone-fleet-{class}"),
-            watch: Watch::new(documents, config, PAUSES),
+            watch: Watcher::new(documents, config, PAUSES),
             keys,
             listing: None,
             documents: None,
-            slices: Slices::new(client, tables, tell),
+            slices: SliceWatcher::new(client, tables, tell),
             news,
-            waiting: Waiting::default(),
+            waiting: NamespaceGrace::default(),
             given: None,
             missing: None,
             trouble: None,
@@ -182,7 +187,7 @@ impl Kubernetes {
     }
 
     /// Waits for the next change. Everything that has come meanwhile is told at once.
-    pub(crate) async fn next(&mut self) -> Told {
+    pub(crate) async fn next(&mut self) -> SourceUpdate {
         loop {
             self.step().await;
             // The connection is read by a task of its own, so each event is there a moment after the one before it.
@@ -193,7 +198,7 @@ impl Kubernetes {
                 let listing = self.listing();
                 let trouble = self.trouble.as_ref().map(|(why, _)| why.clone());
                 let (missing, keys) = (self.missing.clone(), self.keys.take());
-                return Told { listing, trouble, missing, keys };
+                return SourceUpdate { listing, trouble, missing, keys };
             }
         }
     }
@@ -252,7 +257,7 @@ impl Kubernetes {
         }
     }
 
-    fn read(&self, object: ConfigMap) -> Document {
+    fn read(&self, object: ConfigMap) -> ConfigMapDocument {
         read(&self.namespace, &self.fleet, object)
     }
 
@@ -267,7 +272,7 @@ impl Kubernetes {
     }
 
     /// The documents to be applied now, if they are others than before.
-    fn listing(&mut self) -> Option<Listing> {
+    fn listing(&mut self) -> Option<SourceListing> {
         let documents = self.documents.as_ref()?;
         let named: BTreeSet<&ObjectName> =
             documents.values().flat_map(|document| &document.namespaces).collect();
@@ -295,9 +300,9 @@ impl Kubernetes {
 
 /// Until when each namespace is waited for.
 #[derive(Debug, Default)]
-struct Waiting(BTreeMap<ObjectName, Instant>);
+struct NamespaceGrace(BTreeMap<ObjectName, Instant>);
 
-impl Waiting {
+impl NamespaceGrace {
     /// Of the namespaces that are not listed, those that are still waited for, with the end of it.
     fn hold(
         &mut self,
@@ -315,11 +320,11 @@ impl Waiting {
 
 /// The documents, those that name a held namespace as they were given before, or not at all if they were not.
 fn listing<'a>(
-    documents: impl Iterator<Item = &'a Document>,
+    documents: impl Iterator<Item = &'a ConfigMapDocument>,
     held: &BTreeMap<ObjectName, Instant>,
-    given: Option<&Listing>,
-) -> Listing {
-    let mut listing = Listing::default();
+    given: Option<&SourceListing>,
+) -> SourceListing {
+    let mut listing = SourceListing::default();
     for document in documents {
         let is_held = document.namespaces.iter().any(|namespace| held.contains_key(namespace));
         let before = || given.and_then(|given| given.get(&document.name));

@@ -17,7 +17,7 @@ const KEEPALIVE: Duration = Duration::from_secs(30);
 pub(crate) async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     socket.set_nodelay(true)?;
-    give_up_after(&socket, UNACKNOWLEDGED);
+    set_user_timeout(&socket, UNACKNOWLEDGED);
     SockRef::from(&socket)
         .set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE))?;
     socket.connect(address).await
@@ -26,7 +26,7 @@ pub(crate) async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
 /// Sets after how long without an acknowledgement the peer is given up. Linux (since 5.11) counts the time that the peer
 /// keeps its window closed as well, however alive it is: where more is sent than it may take unread, it must have as
 /// long as it may take to read.
-pub(crate) fn give_up_after<'s, S>(stream: &'s S, unacknowledged: Duration)
+pub(crate) fn set_user_timeout<'s, S>(stream: &'s S, unacknowledged: Duration)
 where
     SockRef<'s>: From<&'s S>,
 {

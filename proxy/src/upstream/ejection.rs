@@ -37,7 +37,7 @@ const OUT: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(
 
 /// What one endpoint's last answers were.
 #[derive(Debug, Default)]
-pub(super) enum Answers {
+pub(super) enum AnswerHistory {
     /// None yet.
     #[default]
     Unknown,
@@ -47,7 +47,7 @@ pub(super) enum Answers {
     Bad(u32, Ejection),
 }
 
-impl Answers {
+impl AnswerHistory {
     /// An answer that is no failure.
     pub(super) fn good(&mut self) {
         if !matches!(self, Self::Good) {
@@ -74,14 +74,14 @@ impl Answers {
 
 /// Takes endpoint `index` out, which has just failed, if that helps: it fails steadily, the last answer of another one was
 /// no failure, and no more than half are out then. True: it is out from now on.
-pub(super) fn eject_failing(all: &mut [&mut Answers], index: usize, now: Tick) -> bool {
+pub(super) fn eject_failing(all: &mut [&mut AnswerHistory], index: usize, now: Tick) -> bool {
     let out = all.iter().filter(|answers| answers.is_out(now)).count();
-    let another_may_do_better = all.iter().any(|answers| !matches!(answers, Answers::Bad(..)));
+    let another_may_do_better = all.iter().any(|answers| !matches!(answers, AnswerHistory::Bad(..)));
     let failing = all[index].is_failing() && !all[index].is_out(now);
     if !failing || !another_may_do_better || 2 * (out + 1) > all.len() {
         return false;
     }
-    if let Answers::Bad(_, ejection) = &mut *all[index] {
+    if let AnswerHistory::Bad(_, ejection) = &mut *all[index] {
         ejection.eject(now, OUT.0, OUT.1);
     }
     true
@@ -97,14 +97,14 @@ mod tests {
         START.after(Duration::from_secs(seconds))
     }
 
-    fn fail(all: &mut [Answers], index: usize, now: Tick) -> bool {
+    fn fail(all: &mut [AnswerHistory], index: usize, now: Tick) -> bool {
         all[index].bad();
         eject_failing(&mut all.iter_mut().collect::<Vec<_>>(), index, now)
     }
 
-    fn of(good: usize, unknown: usize) -> Vec<Answers> {
-        let good = (0..good).map(|_| Answers::Good);
-        good.chain((0..unknown).map(|_| Answers::Unknown)).collect()
+    fn of(good: usize, unknown: usize) -> Vec<AnswerHistory> {
+        let good = (0..good).map(|_| AnswerHistory::Good);
+        good.chain((0..unknown).map(|_| AnswerHistory::Unknown)).collect()
     }
 
     #[test]
@@ -146,7 +146,7 @@ mod tests {
     #[test]
     fn while_every_endpoint_fails_none_is_out() {
         let mut all = of(4, 0);
-        all.iter_mut().for_each(Answers::bad);
+        all.iter_mut().for_each(AnswerHistory::bad);
         assert!((0..40).all(|i| !fail(&mut all, i % 4, START)));
         // One that was not asked yet may do better.
         let mut all = of(0, 4);

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::{ArcSwap, Cache};
-use halftone_routing::endpoints::{Resolved, Trouble};
+use halftone_routing::endpoints::{EndpointIssue, ResolvedEndpoints};
 
 mod tables;
 
@@ -40,16 +40,16 @@ pub struct Table {
     /// Dense within the process and never used twice.
     pub id: u32,
     set: Arc<ArcSwap<EndpointSet>>,
-    known: Mutex<Known>,
+    known: Mutex<TableState>,
     next_slot: Arc<AtomicU32>,
 }
 
 /// What the control side knows; the set follows from it.
 #[derive(Debug, Default)]
-struct Known {
+struct TableState {
     endpoints: Vec<(Endpoint, Slot)>,
     failing: HashSet<SocketAddr>,
-    trouble: Option<Trouble>,
+    trouble: Option<EndpointIssue>,
 }
 
 impl Table {
@@ -107,12 +107,12 @@ impl Table {
     }
 
     /// Why it has fewer endpoints than its source names, if it has.
-    pub fn trouble(&self) -> Option<Trouble> {
+    pub fn trouble(&self) -> Option<EndpointIssue> {
         self.lock().trouble
     }
 
     /// Takes what a Service's port comes down to; true: that is something else than before.
-    fn resolve(&self, resolved: &Resolved) -> bool {
+    fn resolve(&self, resolved: &ResolvedEndpoints) -> bool {
         let mut known = self.lock();
         known.trouble = resolved.trouble;
         let same = known.endpoints.iter().map(|(endpoint, _)| endpoint).eq(&resolved.endpoints);
@@ -132,7 +132,7 @@ impl Table {
         }
     }
 
-    fn publish(&self, known: &Known) {
+    fn publish(&self, known: &TableState) {
         let pick = |wanted: &dyn Fn(&Endpoint) -> bool| -> Vec<Slot> {
             known.endpoints.iter().filter(|(e, _)| wanted(e)).map(|(_, slot)| *slot).collect()
         };
@@ -156,14 +156,14 @@ impl Table {
         Slot { id: self.next_slot.fetch_add(1, Relaxed), address }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Known> {
+    fn lock(&self) -> MutexGuard<'_, TableState> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use halftone_routing::config::arm::{Addresses, Backend, Upstream};
+    use halftone_routing::document::arm::{Addresses, Backend, Upstream};
 
     use super::*;
 

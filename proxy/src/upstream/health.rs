@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::stream::{self, StreamExt};
-use halftone_routing::config::arm::HealthCheck;
+use halftone_routing::document::arm::HealthCheck;
 use http_body_util::Empty;
 use hyper::Request;
 use hyper_util::rt::TokioIo;
@@ -23,18 +23,18 @@ const AT_ONCE: usize = 32;
 
 /// The running checks. Dropping them ends all.
 #[derive(Debug, Default)]
-pub struct Checks(HashMap<u32, Check>);
+pub struct HealthChecker(HashMap<u32, ActiveCheck>);
 
 #[derive(Debug)]
-struct Check(AbortHandle);
+struct ActiveCheck(AbortHandle);
 
-impl Drop for Check {
+impl Drop for ActiveCheck {
     fn drop(&mut self) {
         self.0.abort();
     }
 }
 
-impl Checks {
+impl HealthChecker {
     /// Starts the checks of new tables and ends those of tables that are gone. To be called within a tokio runtime
     /// whenever the arms have changed.
     pub fn follow(&mut self, tables: &Tables) {
@@ -45,16 +45,16 @@ impl Checks {
             .collect();
         self.0.retain(|id, _| checked.contains_key(id));
         for (id, (check, table)) in checked {
-            self.0
-                .entry(id)
-                .or_insert_with(|| Check(tokio::spawn(run(check, Arc::downgrade(&table))).abort_handle()));
+            self.0.entry(id).or_insert_with(|| {
+                ActiveCheck(tokio::spawn(run(check, Arc::downgrade(&table))).abort_handle())
+            });
         }
     }
 }
 
 /// Checks one table until it is gone.
 async fn run(check: HealthCheck, table: Weak<Table>) {
-    let mut found: HashMap<SocketAddr, Health> = HashMap::new();
+    let mut found: HashMap<SocketAddr, EndpointHealth> = HashMap::new();
     let interval = check.interval_ms.duration();
     // Many proxies start at once after a rollout; their first checks must not meet.
     tokio::time::sleep(interval.mul_f64(rand::random())).await;
@@ -132,13 +132,13 @@ async fn ask(
 
 /// What was found of one endpoint. New ones count as healthy until proven otherwise: their source calls them ready.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Health {
+struct EndpointHealth {
     failing: bool,
     /// Answers in a row that speak against the present state.
     against: u8,
 }
 
-impl Health {
+impl EndpointHealth {
     fn step(self, healthy: bool, unhealthy_after: u8, healthy_after: u8) -> Self {
         if healthy != self.failing {
             return Self { against: 0, ..self };
@@ -154,7 +154,7 @@ mod tests {
     use super::*;
 
     fn after(answers: &[bool]) -> bool {
-        answers.iter().fold(Health::default(), |health, &healthy| health.step(healthy, 3, 2)).failing
+        answers.iter().fold(EndpointHealth::default(), |health, &healthy| health.step(healthy, 3, 2)).failing
     }
 
     #[test]

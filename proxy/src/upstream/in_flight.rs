@@ -2,29 +2,29 @@
 //! exchanges wait for their clients, which `maxInFlight` limits once more, for those that last and those that have just
 //! begun. Every arm has counts
 //! of its own, even where two arms share a backend: the load of one must not turn away users of the other. They outlive
-//! snapshots, as requests do. Who has a place, and when, is decided in `exchange/place.rs`.
+//! snapshots, as requests do. Who has a place, and when, is decided in `exchange/concurrency_slot.rs`.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
-use halftone_routing::config::arm::Arm;
-use halftone_routing::config::names::Uid;
+use halftone_routing::document::arm::Arm;
+use halftone_routing::document::names::Uid;
 
-use crate::local::room::Wait;
+use crate::local::capacity::WaitClass;
 
 /// What one arm has under way.
 #[derive(Debug)]
 pub struct InFlight {
     workers: usize,
     /// Made at the first request: most arms of a proxy with thousands of releases are idle.
-    by_worker: OnceLock<Box<[Count]>>,
+    by_worker: OnceLock<Box<[WorkerInFlight]>>,
 }
 
 /// Written by its worker alone, on a cache line of its own, since every request writes it twice.
 #[derive(Debug, Default)]
 #[repr(align(128))]
-struct Count {
+struct WorkerInFlight {
     requests: AtomicU32,
     /// Those of them that their clients keep: by the rest of a body, or by not taking the answer.
     kept: AtomicU32,
@@ -34,15 +34,15 @@ struct Count {
     waiting: [AtomicU32; 2],
 }
 
-impl Count {
-    fn waiting(&self, wait: Wait) -> &AtomicU32 {
+impl WorkerInFlight {
+    fn waiting(&self, wait: WaitClass) -> &AtomicU32 {
         &self.waiting[wait as usize]
     }
 }
 
 /// Why an arm takes no more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Full {
+pub enum AdmissionError {
     /// The backend is busy with as many complete requests as it may have.
     Busy,
     /// Places are free but for requests that their clients keep.
@@ -60,7 +60,7 @@ impl InFlight {
     ///
     /// # Errors
     /// There is no room, and why.
-    pub(crate) fn room(&self, worker: usize, max: u32) -> Result<(), Full> {
+    pub(crate) fn room(&self, worker: usize, max: u32) -> Result<(), AdmissionError> {
         if self.by_worker()[worker].requests.load(Relaxed) < self.unlooked(max) {
             return Ok(());
         }
@@ -69,7 +69,7 @@ impl InFlight {
             return Ok(());
         }
         let complete = all.saturating_sub(self.sum(|count| &count.kept));
-        Err(if complete < u64::from(max) { Full::Crowded } else { Full::Busy })
+        Err(if complete < u64::from(max) { AdmissionError::Crowded } else { AdmissionError::Busy })
     }
 
     /// Counts a request of this worker in.
@@ -109,18 +109,18 @@ impl InFlight {
 
     /// Whether more than `max` exchanges have waited for their clients for as long as one of this worker, as exactly as
     /// [`InFlight::room`].
-    pub(crate) fn is_crowded(&self, worker: usize, wait: Wait, max: u32) -> bool {
+    pub(crate) fn is_crowded(&self, worker: usize, wait: WaitClass, max: u32) -> bool {
         self.by_worker()[worker].waiting(wait).load(Relaxed) > self.unlooked(max)
             && self.sum(|count| count.waiting(wait)) > u64::from(max)
     }
 
     /// Counts an exchange of this worker in whose client is waited for.
-    pub(crate) fn enter_waiting(&self, worker: usize, wait: Wait) {
+    pub(crate) fn enter_waiting(&self, worker: usize, wait: WaitClass) {
         add(self.by_worker()[worker].waiting(wait));
     }
 
     /// Its client has gone on, or it is over.
-    pub(crate) fn leave_waiting(&self, worker: usize, wait: Wait) {
+    pub(crate) fn leave_waiting(&self, worker: usize, wait: WaitClass) {
         take(self.by_worker()[worker].waiting(wait));
     }
 
@@ -129,12 +129,12 @@ impl InFlight {
         max / 16 / u32::try_from(self.workers).unwrap_or(u32::MAX)
     }
 
-    fn sum(&self, of: impl Fn(&Count) -> &AtomicU32) -> u64 {
+    fn sum(&self, of: impl Fn(&WorkerInFlight) -> &AtomicU32) -> u64 {
         self.by_worker().iter().map(|count| u64::from(of(count).load(Relaxed))).sum()
     }
 
-    fn by_worker(&self) -> &[Count] {
-        self.by_worker.get_or_init(|| (0..self.workers).map(|_| Count::default()).collect())
+    fn by_worker(&self) -> &[WorkerInFlight] {
+        self.by_worker.get_or_init(|| (0..self.workers).map(|_| WorkerInFlight::default()).collect())
     }
 }
 
@@ -200,11 +200,11 @@ mod tests {
         for worker in [0, 1] {
             arm.enter(worker);
         }
-        assert_eq!(arm.room(0, 2), Err(Full::Busy));
+        assert_eq!(arm.room(0, 2), Err(AdmissionError::Busy));
         arm.begin_keeping(1);
-        assert_eq!(arm.room(0, 2), Err(Full::Crowded));
+        assert_eq!(arm.room(0, 2), Err(AdmissionError::Crowded));
         arm.end_keeping(1);
-        assert_eq!(arm.room(0, 2), Err(Full::Busy));
+        assert_eq!(arm.room(0, 2), Err(AdmissionError::Busy));
         arm.leave(0);
         assert_eq!(arm.room(0, 2), Ok(()));
     }
@@ -223,7 +223,7 @@ mod tests {
     #[test]
     fn exchanges_that_wait_for_their_clients_have_a_count_of_their_own() {
         let arm = InFlight::new(2);
-        for wait in [Wait::Brief, Wait::Lasting] {
+        for wait in [WaitClass::Brief, WaitClass::Lasting] {
             arm.enter_waiting(0, wait);
             arm.enter_waiting(1, wait);
             assert!(!arm.is_crowded(0, wait, 2) && arm.is_crowded(0, wait, 1) && arm.room(0, 1).is_ok());

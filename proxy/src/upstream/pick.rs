@@ -7,20 +7,20 @@ const COLD_PICKS: u64 = 16;
 
 /// What a pick looks at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Candidate {
+pub struct PickCandidate {
     /// Requests of this worker under way there.
     pub in_flight: u32,
     /// A pooled connection is at hand.
     pub warm: bool,
     /// Why it is out of the pick for now, if it is.
-    pub out: Option<Out>,
+    pub out: Option<EjectionReason>,
     /// This request was there already.
     pub tried: bool,
 }
 
 /// Why an endpoint is passed over while another is left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Out {
+pub enum EjectionReason {
     /// It takes connections, and answers with 5xx, too late, or not at all.
     Failing,
     /// It takes no connections.
@@ -30,7 +30,7 @@ pub enum Out {
 /// Picks one of `n` endpoints with an even `random` number; `look` describes them. `None`: all were tried, or there
 /// is none. One that is out is picked only when every other is out or tried, a dead one last of all: an arm whose
 /// endpoints are all out is still asked, since a refusal costs the user no more than our own 502.
-pub fn pick(n: usize, random: u64, look: impl Fn(usize) -> Candidate) -> Option<usize> {
+pub fn pick(n: usize, random: u64, look: impl Fn(usize) -> PickCandidate) -> Option<usize> {
     match n {
         0 => return None,
         1 => return (!look(0).tried).then_some(0),
@@ -47,17 +47,20 @@ pub fn pick(n: usize, random: u64, look: impl Fn(usize) -> Candidate) -> Option<
         (false, true) => Some(second),
         (false, false) => {
             let from_first = || (0..n).map(|offset| (first + offset) % n);
-            let untried = |out: Option<Out>| from_first().find(|&i| look(i).out == out && !look(i).tried);
-            untried(None).or_else(|| untried(Some(Out::Failing))).or_else(|| untried(Some(Out::Dead)))
+            let untried =
+                |out: Option<EjectionReason>| from_first().find(|&i| look(i).out == out && !look(i).tried);
+            untried(None)
+                .or_else(|| untried(Some(EjectionReason::Failing)))
+                .or_else(|| untried(Some(EjectionReason::Dead)))
         }
     }
 }
 
-fn usable(candidate: Candidate) -> bool {
+fn usable(candidate: PickCandidate) -> bool {
     candidate.out.is_none() && !candidate.tried
 }
 
-fn better(a: Candidate, b: Candidate, cold: bool) -> bool {
+fn better(a: PickCandidate, b: PickCandidate, cold: bool) -> bool {
     if a.in_flight != b.in_flight {
         return a.in_flight < b.in_flight;
     }
@@ -84,7 +87,7 @@ mod tests {
 
     use super::*;
 
-    const COLD: Candidate = Candidate { in_flight: 0, warm: false, out: None, tried: false };
+    const COLD: PickCandidate = PickCandidate { in_flight: 0, warm: false, out: None, tried: false };
 
     /// A well-mixed sequence of numbers (splitmix64).
     fn numbers() -> impl Iterator<Item = u64> {
@@ -96,7 +99,7 @@ mod tests {
         })
     }
 
-    fn shares(candidates: &[Candidate], picks: usize) -> Vec<usize> {
+    fn shares(candidates: &[PickCandidate], picks: usize) -> Vec<usize> {
         let mut counts = vec![0; candidates.len()];
         for random in numbers().take(picks) {
             counts[pick(candidates.len(), random, |i| candidates[i]).unwrap()] += 1;
@@ -113,38 +116,38 @@ mod tests {
 
     #[test]
     fn of_two_the_less_busy_one_is_taken() {
-        assert_eq!(shares(&[Candidate { in_flight: 1, ..COLD }, COLD], 1_000), [0, 1_000]);
+        assert_eq!(shares(&[PickCandidate { in_flight: 1, ..COLD }, COLD], 1_000), [0, 1_000]);
     }
 
     #[test]
     fn between_equals_the_warm_one_is_preferred_and_the_cold_one_not_starved() {
-        let counts = shares(&[Candidate { warm: true, ..COLD }, COLD], 64_000);
+        let counts = shares(&[PickCandidate { warm: true, ..COLD }, COLD], 64_000);
         assert!((1_500..2_600).contains(&counts[1]), "{counts:?}");
     }
 
     #[test]
     fn a_busy_warm_one_does_not_win_over_an_idle_cold_one() {
-        assert_eq!(shares(&[Candidate { warm: true, in_flight: 1, ..COLD }, COLD], 100), [0, 100]);
+        assert_eq!(shares(&[PickCandidate { warm: true, in_flight: 1, ..COLD }, COLD], 100), [0, 100]);
     }
 
     #[test]
     fn an_ejected_one_is_passed_over_while_another_is_left() {
-        let out = Candidate { out: Some(Out::Dead), ..COLD };
+        let out = PickCandidate { out: Some(EjectionReason::Dead), ..COLD };
         assert_eq!(shares(&[out, out, out, COLD], 1_000), [0, 0, 0, 1_000]);
     }
 
     #[test]
     fn when_all_are_ejected_one_is_asked_all_the_same() {
-        let out = Candidate { out: Some(Out::Dead), ..COLD };
+        let out = PickCandidate { out: Some(EjectionReason::Dead), ..COLD };
         assert!(shares(&[out; 3], 3_000).iter().all(|&share| share > 700));
     }
 
     #[test]
     fn an_endpoint_is_never_tried_twice() {
-        let tried = Candidate { tried: true, ..COLD };
-        let out = Candidate { out: Some(Out::Dead), ..COLD };
+        let tried = PickCandidate { tried: true, ..COLD };
+        let out = PickCandidate { out: Some(EjectionReason::Dead), ..COLD };
         assert_eq!(shares(&[tried, out], 100), [0, 100]);
-        let failing = Candidate { out: Some(Out::Failing), ..COLD };
+        let failing = PickCandidate { out: Some(EjectionReason::Failing), ..COLD };
         assert_eq!(shares(&[out, failing, tried], 100), [0, 100, 0], "a dead one is asked last");
         assert_eq!(pick(1, 5, |_| tried), None);
         assert_eq!(pick(2, 5, |_| tried), None);
@@ -165,8 +168,8 @@ mod tests {
         ) {
             let look = |i: usize| {
                 let (in_flight, warm, out, tried) = flags[i];
-                let out = out.map(|dead| if dead { Out::Dead } else { Out::Failing });
-                Candidate { in_flight, warm, out, tried }
+                let out = out.map(|dead| if dead { EjectionReason::Dead } else { EjectionReason::Failing });
+                PickCandidate { in_flight, warm, out, tried }
             };
             let picked = pick(flags.len(), random, look);
             prop_assert_eq!(picked.is_none(), (0..flags.len()).all(|i| look(i).tried));

@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use arc_swap::{ArcSwap, Cache};
 
-use super::ejection::{Answers, Ejection, eject_failing};
+use super::ejection::{AnswerHistory, Ejection, eject_failing};
 use super::endpoints::{EndpointSet, Slot, Table};
-use super::pick::{Candidate, Out, pick};
+use super::pick::{EjectionReason, PickCandidate, pick};
 use crate::local::tick::Tick;
 use crate::stream::Stream;
 
@@ -35,22 +35,22 @@ const DEAD: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(
 /// The connections of one worker to the endpoints of one table.
 #[derive(Debug)]
 pub(crate) struct Pool<S> {
-    members: RefCell<Members<S>>,
+    members: RefCell<PoolState<S>>,
     /// No document names the table any more.
     retired: Cell<bool>,
 }
 
 #[derive(Debug)]
-struct Members<S> {
+struct PoolState<S> {
     reader: Cache<Arc<ArcSwap<EndpointSet>>, Arc<EndpointSet>>,
     set: Arc<EndpointSet>,
-    list: Vec<Member<S>>,
+    list: Vec<PoolEndpoint<S>>,
     /// Every endpoint fails: none of them is passed over for it.
     all_failing: bool,
 }
 
 #[derive(Debug)]
-struct Member<S> {
+struct PoolEndpoint<S> {
     slot: Slot,
     /// Last in, first out: the connection used last is the likeliest to be open, and the others age and go.
     idle: Vec<Idle<S>>,
@@ -62,7 +62,7 @@ struct Member<S> {
     /// It closed a fresh connection without an answer. One client's request may have brought that about, so it only
     /// weighs in the pick: it never makes the arm one without endpoints.
     hangs_up: Ejection,
-    answers: Answers,
+    answers: AnswerHistory,
 }
 
 #[derive(Debug)]
@@ -74,7 +74,7 @@ struct Idle<S> {
 
 /// How a connection comes (back) into the pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kept {
+pub(crate) enum IdleState {
     /// It may carry the next request at once.
     AtHand,
     /// First it has to be silent for a while.
@@ -83,7 +83,7 @@ pub(crate) enum Kept {
 
 /// What a request may take from the pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Pooled {
+pub(crate) enum ReusePolicy {
     /// Any connection that seems open.
     Any,
     /// Only one used within the last second that the kernel says is open (the request must not be sent twice).
@@ -94,7 +94,7 @@ pub(crate) enum Pooled {
 
 /// What a request does where every endpoint refuses connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Last {
+pub(crate) enum LastResort {
     /// It asks one of them all the same.
     Resort,
     /// It goes to the other arm.
@@ -103,7 +103,7 @@ pub(crate) enum Last {
 
 /// A place at an endpoint, counted as under way until dropped.
 #[derive(Debug)]
-pub(crate) struct Lease<S> {
+pub(crate) struct EndpointLease<S> {
     pool: Rc<Pool<S>>,
     slot: Slot,
     hint: Cell<usize>,
@@ -113,7 +113,7 @@ impl<S: Stream> Pool<S> {
     pub(crate) fn new(table: &Table) -> Self {
         let mut reader = table.reader();
         let set = Arc::clone(reader.load());
-        let mut members = Members { reader, set, list: Vec::new(), all_failing: false };
+        let mut members = PoolState { reader, set, list: Vec::new(), all_failing: false };
         members.rebuild();
         Self { members: RefCell::new(members), retired: Cell::new(false) }
     }
@@ -124,21 +124,21 @@ impl<S: Stream> Pool<S> {
         self: &Rc<Self>,
         now: Tick,
         random: u64,
-        pooled: Pooled,
-        (tried, last): (&[SocketAddr], Last),
-    ) -> Option<(Lease<S>, Option<S>)> {
+        pooled: ReusePolicy,
+        (tried, last): (&[SocketAddr], LastResort),
+    ) -> Option<(EndpointLease<S>, Option<S>)> {
         let members = &mut *self.members.borrow_mut();
         members.refresh();
         let (list, all_failing) = (&mut members.list, members.all_failing);
         let index = pick(list.len(), random, |i| list[i].candidate(now, tried, all_failing))?;
         let member = &mut list[index];
         // One that refuses connections is picked only where all that are left do.
-        if last == Last::OtherArm && member.refuses.is_out(now) {
+        if last == LastResort::OtherArm && member.refuses.is_out(now) {
             return None;
         }
         member.in_flight += 1;
         let stream = member.take(now, pooled);
-        Some((Lease { pool: Rc::clone(self), slot: member.slot, hint: Cell::new(index) }, stream))
+        Some((EndpointLease { pool: Rc::clone(self), slot: member.slot, hint: Cell::new(index) }, stream))
     }
 
     /// The table has no endpoint.
@@ -168,7 +168,7 @@ impl<S: Stream> Pool<S> {
     }
 }
 
-impl<S> Members<S> {
+impl<S> PoolState<S> {
     /// Follows the table. Connections to endpoints that are no longer listed are closed by being dropped.
     fn refresh(&mut self) {
         if !Arc::ptr_eq(self.reader.load(), &self.set) {
@@ -181,12 +181,12 @@ impl<S> Members<S> {
         let mut old = std::mem::take(&mut self.list);
         self.list.extend(self.set.slots.iter().map(|slot| {
             let place = old.iter().position(|member| member.slot == *slot);
-            place.map_or_else(|| Member::new(*slot), |place| old.swap_remove(place))
+            place.map_or_else(|| PoolEndpoint::new(*slot), |place| old.swap_remove(place))
         }));
-        self.look_at_all();
+        self.refresh_all_failing();
     }
 
-    fn look_at_all(&mut self) {
+    fn refresh_all_failing(&mut self) {
         self.all_failing = self.list.iter().all(|member| member.answers.is_failing());
     }
 
@@ -202,15 +202,15 @@ impl<S> Members<S> {
                 tracing::warn!(%address, "endpoint fails again and again and is left out for a while");
             }
         }
-        self.look_at_all();
+        self.refresh_all_failing();
     }
 }
 
-impl<S> Member<S> {
+impl<S> PoolEndpoint<S> {
     fn new(slot: Slot) -> Self {
         let (refuses, hangs_up) = (Ejection::default(), Ejection::default());
         let (idle, parked) = (Vec::new(), VecDeque::new());
-        Self { slot, idle, parked, in_flight: 0, refuses, hangs_up, answers: Answers::default() }
+        Self { slot, idle, parked, in_flight: 0, refuses, hangs_up, answers: AnswerHistory::default() }
     }
 
     fn close_idle(&mut self) {
@@ -218,13 +218,13 @@ impl<S> Member<S> {
         self.parked.clear();
     }
 
-    fn candidate(&self, now: Tick, tried: &[SocketAddr], all_failing: bool) -> Candidate {
+    fn candidate(&self, now: Tick, tried: &[SocketAddr], all_failing: bool) -> PickCandidate {
         let fails = self.hangs_up.is_out(now) || (!all_failing && self.answers.is_out(now));
         let out = match self.refuses.is_out(now) {
-            true => Some(Out::Dead),
-            false => fails.then_some(Out::Failing),
+            true => Some(EjectionReason::Dead),
+            false => fails.then_some(EjectionReason::Failing),
         };
-        Candidate {
+        PickCandidate {
             in_flight: self.in_flight,
             warm: !self.idle.is_empty(),
             out,
@@ -233,17 +233,17 @@ impl<S> Member<S> {
     }
 }
 
-impl<S: Stream> Member<S> {
-    fn take(&mut self, now: Tick, pooled: Pooled) -> Option<S> {
-        if pooled == Pooled::No {
+impl<S: Stream> PoolEndpoint<S> {
+    fn take(&mut self, now: Tick, pooled: ReusePolicy) -> Option<S> {
+        if pooled == ReusePolicy::No {
             return None;
         }
-        self.take_in_parked(now);
+        self.unpark_oldest(now);
         while let Some(idle) = self.idle.pop() {
             if !idle.is_good(now) {
                 continue;
             }
-            if pooled == Pooled::Any {
+            if pooled == ReusePolicy::Any {
                 return Some(idle.stream);
             }
             if now.since(idle.used) < RECENT && idle.stream.is_silent() {
@@ -257,7 +257,7 @@ impl<S: Stream> Member<S> {
     }
 
     /// Where none is at hand, the one that has been silent for longest becomes so.
-    fn take_in_parked(&mut self, now: Tick) {
+    fn unpark_oldest(&mut self, now: Tick) {
         while self.idle.is_empty()
             && let Some(first) = self.parked.pop_front_if(|first| now.since(first.used) > SILENCE)
         {
@@ -285,7 +285,7 @@ fn is_about_request(status: u16) -> bool {
     matches!(status, 501 | 505)
 }
 
-impl<S> Lease<S> {
+impl<S> EndpointLease<S> {
     pub(crate) fn address(&self) -> SocketAddr {
         self.slot.address
     }
@@ -297,7 +297,7 @@ impl<S> Lease<S> {
         let as_before = self.with(|member| {
             member.refuses.end();
             member.hangs_up.end();
-            good && matches!(member.answers, Answers::Good)
+            good && matches!(member.answers, AnswerHistory::Good)
         });
         if as_before == Some(false) && !is_about_request(status) {
             self.judge(good, now);
@@ -320,7 +320,7 @@ impl<S> Lease<S> {
     /// No answer came in time: it is counted as a failure, and what is idle is closed, since nothing there can be
     /// trusted.
     pub(crate) fn timed_out(&self, now: Tick) {
-        self.with(Member::close_idle);
+        self.with(PoolEndpoint::close_idle);
         self.judge(false, now);
     }
 
@@ -337,7 +337,7 @@ impl<S> Lease<S> {
     }
 
     /// Puts a connection (back) into the pool. `timeout`: after how long the backend closes it.
-    pub(crate) fn put(&self, stream: S, kept: Kept, now: Tick, timeout: Option<Duration>) {
+    pub(crate) fn put(&self, stream: S, kept: IdleState, now: Tick, timeout: Option<Duration>) {
         let keep = timeout.map_or(IDLE, |timeout| timeout.saturating_sub(EARLIER).min(IDLE));
         if keep.is_zero() {
             return;
@@ -345,14 +345,14 @@ impl<S> Lease<S> {
         self.with(|member| {
             let idle = Idle { stream, used: now, until: now.after(keep) };
             match kept {
-                Kept::AtHand if member.idle.len() < MAX_IDLE => member.idle.push(idle),
-                Kept::IfSilent if member.parked.len() < MAX_PARKED => member.parked.push_back(idle),
-                Kept::AtHand | Kept::IfSilent => {}
+                IdleState::AtHand if member.idle.len() < MAX_IDLE => member.idle.push(idle),
+                IdleState::IfSilent if member.parked.len() < MAX_PARKED => member.parked.push_back(idle),
+                IdleState::AtHand | IdleState::IfSilent => {}
             }
         });
     }
 
-    fn with<T>(&self, f: impl FnOnce(&mut Member<S>) -> T) -> Option<T> {
+    fn with<T>(&self, f: impl FnOnce(&mut PoolEndpoint<S>) -> T) -> Option<T> {
         let list = &mut self.pool.members.borrow_mut().list;
         if list.get(self.hint.get()).is_none_or(|member| member.slot.id != self.slot.id) {
             self.hint.set(list.iter().position(|member| member.slot.id == self.slot.id)?);
@@ -361,7 +361,7 @@ impl<S> Lease<S> {
     }
 }
 
-impl<S> Drop for Lease<S> {
+impl<S> Drop for EndpointLease<S> {
     fn drop(&mut self) {
         self.with(|member| member.in_flight -= 1);
     }

@@ -8,10 +8,10 @@
 use std::collections::{BTreeSet, HashMap};
 use std::net::SocketAddr;
 
-use halftone_routing::config::arm::ServiceRef;
-use halftone_routing::config::names::ObjectName;
-use halftone_routing::endpoints::{Endpoint, Resolved, Slice, Trouble, resolve};
-use halftone_routing::reach::Reach;
+use halftone_routing::dial_policy::DialPolicy;
+use halftone_routing::document::arm::ServiceRef;
+use halftone_routing::document::names::ObjectName;
+use halftone_routing::endpoints::{Endpoint, EndpointIssue, ResolvedEndpoints, Slice, resolve};
 use serde::{Deserialize, Serialize};
 
 #[cfg(test)]
@@ -19,7 +19,7 @@ mod tests;
 
 /// Endpoints as they are kept over a restart.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Kept {
+pub struct SavedServices {
     /// The Service's port.
     pub service: ServiceRef,
     /// Where it was.
@@ -29,7 +29,7 @@ pub struct Kept {
 /// The slices of all namespaces that are followed.
 #[derive(Debug, Default)]
 pub struct Services {
-    reach: Reach,
+    reach: DialPolicy,
     namespaces: HashMap<ObjectName, Namespace>,
     /// From an earlier run, until their namespace is listed.
     kept: HashMap<ServiceRef, Vec<Endpoint>>,
@@ -43,12 +43,12 @@ struct Namespace {
 
 impl Services {
     /// None known yet.
-    pub fn new(reach: Reach) -> Self {
+    pub fn new(reach: DialPolicy) -> Self {
         Self { reach, ..Self::default() }
     }
 
     /// Takes what an earlier run kept.
-    pub fn restore(&mut self, kept: Vec<Kept>) {
+    pub fn restore(&mut self, kept: Vec<SavedServices>) {
         self.kept = kept.into_iter().map(|kept| (kept.service, kept.endpoints)).collect();
     }
 
@@ -76,10 +76,10 @@ impl Services {
     }
 
     /// Where requests for a Service's port can go; none: nothing is known of it yet.
-    pub fn resolve(&self, service: &ServiceRef) -> Option<Resolved> {
+    pub fn resolve(&self, service: &ServiceRef) -> Option<ResolvedEndpoints> {
         let Some(namespace) = self.namespaces.get(&service.namespace) else {
             let endpoints = self.kept.get(service)?.clone();
-            return Some(Resolved { endpoints, trouble: None });
+            return Some(ResolvedEndpoints { endpoints, trouble: None });
         };
         let names = namespace.by_service.get(&service.name).into_iter().flatten();
         let slices: Vec<&Slice> = names.filter_map(|name| namespace.slices.get(name)).collect();
@@ -87,13 +87,13 @@ impl Services {
     }
 
     /// Those addresses of an arm by `addresses` that may be dialled.
-    pub fn allowed(&self, addresses: &[SocketAddr]) -> Resolved {
+    pub fn allowed(&self, addresses: &[SocketAddr]) -> ResolvedEndpoints {
         let endpoints = addresses.iter().copied().map(Endpoint::ready);
         let (endpoints, forbidden): (Vec<_>, Vec<_>) =
             endpoints.partition(|endpoint| self.reach.allows(endpoint.address));
         let loops = forbidden.iter().any(|endpoint| self.reach.sockets.contains(&endpoint.address));
-        let trouble = if loops { Trouble::LoopsBack } else { Trouble::ForbiddenAddress };
-        Resolved { endpoints, trouble: (!forbidden.is_empty()).then_some(trouble) }
+        let trouble = if loops { EndpointIssue::LoopsBack } else { EndpointIssue::ForbiddenAddress };
+        ResolvedEndpoints { endpoints, trouble: (!forbidden.is_empty()).then_some(trouble) }
     }
 }
 

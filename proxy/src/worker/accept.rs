@@ -83,11 +83,11 @@ fn listen(address: SocketAddr, share: bool) -> io::Result<StdListener> {
 }
 
 /// Where the workers take in what others hand over, by worker.
-type Inboxes = Arc<[UnboundedSender<Handed>]>;
+type Inboxes = Arc<[UnboundedSender<TransferredConnection>]>;
 
 /// A connection on its way to another worker.
 #[derive(Debug)]
-pub(super) struct Handed {
+pub(super) struct TransferredConnection {
     stream: StdStream,
     peer: SocketAddr,
 }
@@ -104,7 +104,7 @@ pub(super) async fn accept(worker: Rc<Local>, inboxes: Inboxes, listener: TcpLis
         });
         match accepted.await {
             None => break,
-            Some(Ok((stream, peer))) => take_in(&worker, &inboxes, stream, peer),
+            Some(Ok((stream, peer))) => dispatch(&worker, &inboxes, stream, peer),
             Some(Err(error)) if is_shortage(&error) => tokio::time::sleep(PAUSE).await,
             // The client gave up while it was queued.
             Some(Err(_)) => {}
@@ -132,7 +132,7 @@ async fn close(worker: &Rc<Local>, inboxes: &Inboxes, listener: TcpListener) {
     let mut queue = std::pin::pin!(tokio::task::coop::unconstrained(std::future::poll_fn(|cx| {
         while let Poll::Ready(accepted) = listener.poll_accept(cx) {
             match accepted {
-                Ok((stream, peer)) => take_in(worker, inboxes, stream, peer),
+                Ok((stream, peer)) => dispatch(worker, inboxes, stream, peer),
                 Err(error) if is_shortage(&error) => break,
                 Err(_) => {}
             }
@@ -161,7 +161,7 @@ fn no_syn() -> [SockFilter; 5] {
 }
 
 /// Serves a connection here, or hands it to the worker that holds the fewest.
-fn take_in(worker: &Rc<Local>, inboxes: &Inboxes, stream: TcpStream, peer: SocketAddr) {
+fn dispatch(worker: &Rc<Local>, inboxes: &Inboxes, stream: TcpStream, peer: SocketAddr) {
     // While the listeners close, the others may have ended already.
     let other = worker.common.loads.better_than(worker.index).filter(|_| worker.phase().accepts());
     let Some(other) = other else {
@@ -172,14 +172,14 @@ fn take_in(worker: &Rc<Local>, inboxes: &Inboxes, stream: TcpStream, peer: Socke
     // A connection that cannot be handed over is one that has failed already.
     let Ok(stream) = stream.into_std() else { return };
     worker.common.loads.add(other);
-    if inboxes[other].send(Handed { stream, peer }).is_err() {
+    if inboxes[other].send(TransferredConnection { stream, peer }).is_err() {
         worker.common.loads.remove(other);
     }
 }
 
 /// Serves what other workers hand over.
-pub(super) async fn receive(worker: Rc<Local>, mut inbox: UnboundedReceiver<Handed>) {
-    while let Some(Handed { stream, peer }) = inbox.recv().await {
+pub(super) async fn receive(worker: Rc<Local>, mut inbox: UnboundedReceiver<TransferredConnection>) {
+    while let Some(TransferredConnection { stream, peer }) = inbox.recv().await {
         match TcpStream::from_std(stream) {
             Ok(stream) => serve(&worker, stream, peer),
             Err(_) => worker.common.loads.remove(worker.index),
@@ -189,7 +189,7 @@ pub(super) async fn receive(worker: Rc<Local>, mut inbox: UnboundedReceiver<Hand
 
 /// Its load is counted already.
 fn serve(worker: &Rc<Local>, stream: TcpStream, peer: SocketAddr) {
-    let open = Open::new(Rc::clone(worker));
+    let open = OpenConnection::new(Rc::clone(worker));
     let Ok(local) = stream.local_addr() else { return };
     tokio::task::spawn_local(async move {
         handle::serve(&open.0, stream, peer, local).await;
@@ -197,16 +197,16 @@ fn serve(worker: &Rc<Local>, stream: TcpStream, peer: SocketAddr) {
 }
 
 /// A client connection, counted until dropped.
-struct Open(Rc<Local>);
+struct OpenConnection(Rc<Local>);
 
-impl Open {
+impl OpenConnection {
     fn new(worker: Rc<Local>) -> Self {
         worker.counters.connection_opened();
         Self(worker)
     }
 }
 
-impl Drop for Open {
+impl Drop for OpenConnection {
     fn drop(&mut self) {
         self.0.counters.connection_closed();
         self.0.common.loads.remove(self.0.index);

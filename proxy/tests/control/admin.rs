@@ -5,13 +5,13 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
 
-use halftone_proxy::run::{Proxy, Source};
+use halftone_proxy::run::{DocumentSource, Proxy};
 use halftone_proxy::settings::{DrainSettings, Settings};
 use halftone_routing::report::TrafficReport;
 use serde_json::{Value, json};
 
 use super::support::{
-    Client, Load, apply, backend, breaking, get, listing, release, settings, start, until, wait,
+    BackgroundLoad, Client, apply, backend, breaking, get, listing, release, settings, start, until, wait,
 };
 
 fn active(revision: u64, stage: u64, more: Value) -> String {
@@ -49,7 +49,7 @@ fn protected_pages_need_one_of_two_tokens_that_can_be_replaced() {
     fs::write(tokens.path(), "first-token\nsecond-token\n").unwrap();
     let any = "0.0.0.0:0".parse().unwrap();
     let settings = Settings { token_file: Some(tokens.path().to_owned()), admin: Some(any), ..settings() };
-    let proxy = Proxy::start(&settings, Source::Memory(listing(&[]))).unwrap();
+    let proxy = Proxy::start(&settings, DocumentSource::Memory(listing(&[]))).unwrap();
     let admin = ([127, 0, 0, 1], proxy.admin_address().unwrap().port()).into();
     let status = |page: &str, token: &str| {
         let value = format!("Bearer {token}");
@@ -81,7 +81,7 @@ fn a_pull_with_the_token_is_a_word_from_the_operator_and_one_without_is_not() {
     let tokens = tempfile::NamedTempFile::new().unwrap();
     fs::write(tokens.path(), "token").unwrap();
     let settings = Settings { token_file: Some(tokens.path().to_owned()), ..settings() };
-    let proxy = Proxy::start(&settings, Source::Memory(listing(&[]))).unwrap();
+    let proxy = Proxy::start(&settings, DocumentSource::Memory(listing(&[]))).unwrap();
     let mut client = Client::connect(proxy.admin_address().unwrap());
     assert!(heard(&client.get_with("/report", &[("Authorization", "Bearer token")]).into_text()).is_some());
 }
@@ -143,7 +143,8 @@ fn what_lasts_on_gray_after_a_rollback_is_told_until_it_ends() {
     };
     let short = DrainSettings { tunnel_grace: Duration::from_secs(5), ..DrainSettings::default() };
     let first = listing(&[("a.json", &document(1, "Active", 1_000_000))]);
-    let proxy = Proxy::start(&Settings { drain: short, ..settings() }, Source::Memory(first)).unwrap();
+    let proxy =
+        Proxy::start(&Settings { drain: short, ..settings() }, DocumentSource::Memory(first)).unwrap();
     let admin = proxy.admin_address().unwrap();
     let open_long = || {
         let report = TrafficReport::parse(get(admin, "/report").text().as_bytes()).unwrap();
@@ -283,10 +284,10 @@ fn a_draining_proxy_is_not_ready_finishes_what_it_has_and_answers_until_it_is_go
     let drain = DrainSettings { delay: Duration::from_secs(5), ..DrainSettings::default() };
     let settings = Settings { drain, ..settings() };
     let document = release("checkout", 1, backend("stable"), json!({}));
-    let proxy = Proxy::start(&settings, Source::Memory(listing(&[("a.json", &document)]))).unwrap();
+    let proxy = Proxy::start(&settings, DocumentSource::Memory(listing(&[("a.json", &document)]))).unwrap();
     let (address, admin) = (proxy.addresses()[0], proxy.admin_address().unwrap());
     until("readiness", || get(admin, "/readyz").status(), |status| *status == 200);
-    let load = Load::start(2, address, |client| assert_eq!(client.get("/x").status(), 200));
+    let load = BackgroundLoad::start(2, address, |client| assert_eq!(client.get("/x").status(), 200));
     until("load", || load.answers.load(std::sync::atomic::Ordering::SeqCst), |answers| *answers > 10);
     load.end();
     proxy.begin_drain();

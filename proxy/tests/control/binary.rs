@@ -26,7 +26,7 @@ fn run(args: &[&str]) -> (Output, String) {
 }
 
 /// A running proxy; killed if the test fails.
-struct Running {
+struct ProxyBinary {
     child: Child,
     addresses: Vec<SocketAddr>,
     admin: SocketAddr,
@@ -34,7 +34,7 @@ struct Running {
     log: NamedTempFile,
 }
 
-impl Running {
+impl ProxyBinary {
     /// Starts it on free ports and waits until it is ready.
     fn start(config: &Path, args: &[&str]) -> Self {
         let listen = ["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"];
@@ -71,7 +71,7 @@ impl Running {
     }
 }
 
-impl Drop for Running {
+impl Drop for ProxyBinary {
     fn drop(&mut self) {
         let _ = self.child.kill();
     }
@@ -145,7 +145,7 @@ fn who_listens_everywhere_takes_clients_of_both_families_in() {
     let token = dir.path().join("token");
     std::fs::write(&token, "0123456789abcdef0123456789abcdef\n").unwrap();
     let token = token.to_str().unwrap();
-    let proxy = Running::start(dir.path(), &["--listen", "[::]:0", "--token-file", token]);
+    let proxy = ProxyBinary::start(dir.path(), &["--listen", "[::]:0", "--token-file", token]);
     let everywhere = proxy.addresses[1];
     assert!(everywhere.ip().is_unspecified());
     let ask = |ip: IpAddr| Client::connect(SocketAddr::new(ip, everywhere.port())).get("/x");
@@ -172,7 +172,7 @@ fn the_log_names_the_rule_that_an_arms_answers_break_once_in_a_while() {
     std::fs::write(dir.path().join("a.json"), release("checkout", 1, stable, more)).unwrap();
     let fleet = format!("schema: 1\nrevision: 1\ndefaultBackend: {{addresses: [\"{nobody}\"]}}\n");
     std::fs::write(dir.path().join("fleet.yaml"), fleet).unwrap();
-    let proxy = Running::start(dir.path(), &["--workers", "1"]);
+    let proxy = ProxyBinary::start(dir.path(), &["--workers", "1"]);
     let ask = |host: &str, path: &str| {
         let mut client = Client::connect(proxy.addresses[0]).with_host(host);
         assert_eq!(client.get(path).status(), 502, "{host}{path}");
@@ -219,7 +219,7 @@ fn help_and_version_are_told() {
 fn the_first_signal_drains_and_the_exit_is_clean() {
     let dir = config();
     for signal in [Signal::TERM, Signal::INT] {
-        let proxy = Running::start(dir.path(), &["--access-log", "json"]);
+        let proxy = ProxyBinary::start(dir.path(), &["--access-log", "json"]);
         let answer = Client::connect(proxy.addresses[0]).get_with("/x?secret=1", &[("X-User-Name", "lin")]);
         assert_eq!(answer.text(), "stable /x?secret=1 r1");
         proxy.signal(signal);
@@ -258,7 +258,7 @@ fn ask_to_the_end(address: SocketAddr, per_connection: usize, answers: &AtomicUs
 #[test]
 fn a_signal_under_load_loses_nothing() {
     let dir = config();
-    let proxy = Running::start(dir.path(), &["--workers", "2"]);
+    let proxy = ProxyBinary::start(dir.path(), &["--workers", "2"]);
     let answers = Arc::new(AtomicUsize::new(0));
     let clients = [1, 1, 7, 7, usize::MAX, usize::MAX, usize::MAX, usize::MAX].map(|per_connection| {
         let (address, answers) = (proxy.addresses[0], Arc::clone(&answers));
@@ -287,7 +287,7 @@ fn who_is_connected_is_served_while_descriptors_are_short_and_the_others_are_aft
     limited.args(["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--max-connections", "1000"]);
     // One connection to the backend is made in time, and serves everybody.
     limited.args(["--workers", "1"]);
-    let proxy = Running::spawn(limited.arg("--config").arg(dir.path()));
+    let proxy = ProxyBinary::spawn(limited.arg("--config").arg(dir.path()));
     let address = proxy.addresses[0];
     let mut connected = Client::connect(address);
     let mut ask = || assert_eq!(connected.get("/x").into_text(), "stable /x r1");
@@ -308,7 +308,7 @@ fn who_is_connected_is_served_while_descriptors_are_short_and_the_others_are_aft
 #[test]
 fn a_second_signal_ends_at_once() {
     let dir = config();
-    let proxy = Running::start(dir.path(), &["--drain-delay", "1h"]);
+    let proxy = ProxyBinary::start(dir.path(), &["--drain-delay", "1h"]);
     proxy.signal(Signal::TERM);
     until("the drain", || get(proxy.admin, "/readyz").status(), |status| *status == 503);
     proxy.signal(Signal::TERM);
@@ -321,7 +321,8 @@ fn the_environment_is_read_and_a_flag_wins() {
     let dir = config();
     let mut command = command();
     command.env("HALFTONE_CONFIG", dir.path()).env("HALFTONE_LISTEN", "127.0.0.1:0,127.0.0.1:0");
-    let proxy = Running::spawn(command.env("HALFTONE_ADMIN", "192.0.2.1:1").args(["--admin", "127.0.0.1:0"]));
+    let proxy =
+        ProxyBinary::spawn(command.env("HALFTONE_ADMIN", "192.0.2.1:1").args(["--admin", "127.0.0.1:0"]));
     assert_eq!(proxy.addresses.len(), 2);
     for address in &proxy.addresses {
         assert_eq!(get(*address, "/x").into_text(), "stable /x r1");

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use halftone_proxy::run::Proxy;
 use serde_json::{Value, json};
 
-use super::support::{Load, backend_with, get, release, start, until};
+use super::support::{BackgroundLoad, backend_with, get, release, start, until};
 
 /// A backend that answers everything, and its health check only while it is well.
 fn checked(name: &'static str) -> (SocketAddr, Arc<AtomicBool>) {
@@ -49,7 +49,8 @@ fn an_endpoint_that_fails_its_check_is_left_out_until_it_passes_again() {
     // Where nobody listens the check fails, too.
     let nobody = SocketAddr::from(([127, 9, 9, 9], 1));
     let proxy = start_with(&[a, b, nobody]);
-    let load = Load::start(2, proxy.addresses()[0], |client| assert_eq!(client.get("/x").status(), 200));
+    let load =
+        BackgroundLoad::start(2, proxy.addresses()[0], |client| assert_eq!(client.get("/x").status(), 200));
     expect(&proxy, 2, false);
     a_is_well.store(false, SeqCst);
     expect(&proxy, 1, false);

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::net::{SocketAddr, TcpStream};
 use std::num::NonZeroUsize;
 
-use halftone_proxy::run::{Proxy, Source};
+use halftone_proxy::run::{DocumentSource, Proxy};
 use halftone_proxy::settings::Settings;
 use serde_json::json;
 
@@ -72,7 +72,7 @@ fn a_page_that_a_foreign_name_led_to_this_machine_reads_nothing_of_an_open_admin
     let tokens = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(tokens.path(), "token").unwrap();
     let settings = Settings { token_file: Some(tokens.path().to_owned()), ..settings() };
-    let proxy = Proxy::start(&settings, Source::Memory(listing(&[]))).unwrap();
+    let proxy = Proxy::start(&settings, DocumentSource::Memory(listing(&[]))).unwrap();
     assert_eq!(ask(proxy.admin_address().unwrap(), "/config", "proxy.example"), 401, "a token is asked for");
 }
 
@@ -80,7 +80,7 @@ fn a_page_that_a_foreign_name_led_to_this_machine_reads_nothing_of_an_open_admin
 fn a_proxy_without_room_for_clients_says_so_in_report_and_metrics_and_stays_ready() {
     let settings = Settings { max_connections: 10, workers: NonZeroUsize::MIN, ..settings() };
     let document = release("checkout", 1, backend("stable"), json!({}));
-    let proxy = Proxy::start(&settings, Source::Memory(listing(&[("a.json", &document)]))).unwrap();
+    let proxy = Proxy::start(&settings, DocumentSource::Memory(listing(&[("a.json", &document)]))).unwrap();
     let admin = proxy.admin_address().unwrap();
     until("readiness", || get(admin, "/readyz").status(), |status| *status == 200);
     let client = |_| {

@@ -6,13 +6,13 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::process::Command;
 
-use halftone_proxy::run::{Proxy, Source};
+use halftone_proxy::run::{DocumentSource, Proxy};
 use serde_json::{Value, json};
 
-use super::support::{Load, backend, get, release, settings, until};
+use super::support::{BackgroundLoad, backend, get, release, settings, until};
 
 fn start(dir: &Path) -> Proxy {
-    Proxy::start(&settings(), Source::Directory(dir.to_owned())).unwrap()
+    Proxy::start(&settings(), DocumentSource::Directory(dir.to_owned())).unwrap()
 }
 
 fn expect(address: SocketAddr, body: &str) {
@@ -47,7 +47,8 @@ fn a_mounted_config_map_is_followed_through_its_swaps() {
     let fleet = |revision: u64| format!("schema: 1\nrevision: {revision}\n");
     swap(dir.path(), 1, &[("checkout.json", &document(1)), ("fleet.yaml", &fleet(1))]);
     let proxy = start(dir.path());
-    let load = Load::start(1, proxy.addresses()[0], |client| assert_eq!(client.get("/x").status(), 200));
+    let load =
+        BackgroundLoad::start(1, proxy.addresses()[0], |client| assert_eq!(client.get("/x").status(), 200));
     for revision in 1..=50 {
         if revision > 1 {
             swap(
@@ -167,7 +168,8 @@ fn whatever_is_put_in_a_files_place_traffic_stays_as_it_was() {
     let proxy = start(dir.path());
     let address = proxy.addresses()[0];
     expect(address, "stable /x r1");
-    let load = Load::start(2, address, |client| assert_eq!(client.get("/x").into_text(), "stable /x r1"));
+    let load =
+        BackgroundLoad::start(2, address, |client| assert_eq!(client.get("/x").into_text(), "stable /x r1"));
     let rejected =
         |page: &Value| page.pointer("/rejected/0/reason").and_then(Value::as_str).map(str::to_owned);
     let orphaned = |page: &Value| page.pointer("/orphaned/0").is_some();

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use clap::CommandFactory;
 use halftone_proxy::admin::metrics;
 use halftone_proxy::http1::MessageError;
-use halftone_proxy::settings::Flags;
+use halftone_proxy::settings::ProxyFlags;
 
 #[test]
 fn the_metrics_page_is_up_to_date() {
@@ -52,7 +52,7 @@ fn flags() -> String {
          --test control` writes it again. -->\n\nEach can be given in the environment as well; a flag wins. Durations are \
          written as `500ms`, `30s`, `1m30s` or `1h`.\n",
     );
-    let mut command = Flags::command();
+    let mut command = ProxyFlags::command();
     command.build();
     for flag in command.get_arguments().filter(|flag| flag.get_env().is_some()) {
         let long = flag.get_long().unwrap();

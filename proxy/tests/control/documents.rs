@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use halftone_proxy::report::Documents;
 use halftone_proxy::source::Content;
-use halftone_routing::config::parse::Format;
+use halftone_routing::document::parse::Format;
 use serde_json::{Value, json};
 
-use super::support::{Load, apply, backend, get, listing, release, start, until, wait};
+use super::support::{BackgroundLoad, apply, backend, get, listing, release, start, until, wait};
 
 const NAME: &str = "checkout.json";
 
@@ -18,7 +18,7 @@ fn whatever_is_wrong_with_a_document_traffic_stays_as_it_was() {
     let proxy = start(&[(NAME, &good)]);
     let admin = proxy.admin_address().unwrap();
     until("readiness", || get(admin, "/readyz").status(), |status| *status == 200);
-    let load = Load::start(2, proxy.addresses()[0], |client| {
+    let load = BackgroundLoad::start(2, proxy.addresses()[0], |client| {
         let answer = client.get("/x");
         assert_eq!((answer.status(), answer.text()), (200, "stable /x r5"));
     });

@@ -4,15 +4,17 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use halftone_daemon::token::{self, Claim, Key, Keys, Signer};
-use halftone_proxy::run::{Proxy, Source};
+use halftone_daemon::token::{self, OperatorKey, OperatorKeySet, Signer, TokenClaims};
+use halftone_proxy::run::{DocumentSource, Proxy};
 use halftone_proxy::settings::Settings;
-use halftone_proxy::source::kubernetes::{Cluster, GRACE};
+use halftone_proxy::source::kubernetes::{GRACE, KubernetesConfig};
 use halftone_routing::report::TrafficReport;
-use halftone_testkit::{ApiEndpoint, ApiServer, Fault};
+use halftone_testkit::{ApiEndpoint, ApiServer, InjectedFault};
 use serde_json::{Value, json};
 
-use super::support::{Client, Load, Message, backend, get, release, settings, start_backend, until};
+use super::support::{
+    BackgroundLoad, Client, Message, backend, get, release, settings, start_backend, until,
+};
 
 const CONFIG_MAPS: &str = "configmaps";
 const SLICES: &str = "endpointslices";
@@ -36,16 +38,16 @@ fn put(api: &ApiEndpoint, resource: &str, namespace: &str, name: &str, mut objec
 
 /// Lets lists of this resource wait.
 fn hold(api: &ApiEndpoint, resource: &'static str) {
-    api.faults(move |line| line.starts_with(&format!("list {resource}/")).then_some(Fault::Held));
+    api.faults(move |line| line.starts_with(&format!("list {resource}/")).then_some(InjectedFault::Held));
 }
 
 /// Refuses everything that is asked of EndpointSlices.
 fn refuse_slices(api: &ApiEndpoint) {
-    api.faults(|line| line.contains(" endpointslices/").then_some(Fault::Forbidden));
+    api.faults(|line| line.contains(" endpointslices/").then_some(InjectedFault::Forbidden));
 }
 
-fn cluster(api: &ApiEndpoint) -> Cluster {
-    Cluster {
+fn cluster(api: &ApiEndpoint) -> KubernetesConfig {
+    KubernetesConfig {
         api: kube::Config::new(format!("http://{}", api.address).parse().unwrap()),
         namespace: GRAY.parse().unwrap(),
         pod: Some("pod-me".to_owned()),
@@ -59,7 +61,7 @@ fn start(api: &ApiEndpoint) -> Proxy {
 }
 
 fn start_with(api: &ApiEndpoint, settings: &Settings) -> Proxy {
-    Proxy::start(settings, Source::Kubernetes(Box::new(cluster(api)))).unwrap()
+    Proxy::start(settings, DocumentSource::Kubernetes(Box::new(cluster(api)))).unwrap()
 }
 
 fn with_state(dir: &Path) -> Settings {
@@ -180,7 +182,7 @@ fn while_the_api_is_away_traffic_stays_as_it_was_and_then_catches_up() {
     let (api, _) = shop();
     let proxy = start(&api);
     until_ready(&proxy);
-    let load = Load::start(2, proxy.addresses()[0], |client: &mut Client| {
+    let load = BackgroundLoad::start(2, proxy.addresses()[0], |client: &mut Client| {
         assert_eq!(client.get("/x").status(), 200);
     });
     api.down();
@@ -264,8 +266,8 @@ fn a_proxy_is_ready_only_once_documents_and_their_endpoints_are_listed() {
 #[test]
 fn a_document_that_names_a_new_namespace_waits_for_its_endpoints_and_others_do_not() {
     let (api, _) = shop();
-    let cluster = Cluster { grace: Duration::from_secs(60), ..cluster(&api) };
-    let proxy = Proxy::start(&settings(), Source::Kubernetes(Box::new(cluster))).unwrap();
+    let cluster = KubernetesConfig { grace: Duration::from_secs(60), ..cluster(&api) };
+    let proxy = Proxy::start(&settings(), DocumentSource::Kubernetes(Box::new(cluster))).unwrap();
     until_ready(&proxy);
     hold(&api, SLICES);
     put_backend(&api, "elsewhere", "second", backend("second"));
@@ -327,7 +329,7 @@ fn endpoints_that_come_and_go_under_load_lose_no_request() {
     put_release(&api, "checkout", "shop", 1, json!({}));
     let proxy = start(&api);
     until_ready(&proxy);
-    let load = Load::start(4, proxy.addresses()[0], |client: &mut Client| {
+    let load = BackgroundLoad::start(4, proxy.addresses()[0], |client: &mut Client| {
         let answer = client.get("/x");
         assert_eq!(answer.status(), 200, "{answer:?}");
     });
@@ -372,8 +374,8 @@ fn in_a_pod_loopback_is_never_dialled() {
     let (api, stable) = shop();
     let direct = release("direct", 1, stable, json!({"hosts": ["direct.example.com"]}));
     put(&api, CONFIG_MAPS, GRAY, "gr-direct", document_of_class("default", "routing.json", &direct));
-    let cluster = Cluster { loopback: false, ..cluster(&api) };
-    let proxy = Proxy::start(&settings(), Source::Kubernetes(Box::new(cluster))).unwrap();
+    let cluster = KubernetesConfig { loopback: false, ..cluster(&api) };
+    let proxy = Proxy::start(&settings(), DocumentSource::Kubernetes(Box::new(cluster))).unwrap();
     until_ready(&proxy);
     assert_eq!(get(proxy.addresses()[0], "/x").status(), 503);
     let page = config(&proxy);
@@ -393,7 +395,7 @@ fn a_signed_request_is_answered_once_the_key_is_published_and_after_a_restart_wi
     let signer = Signer::generate().unwrap();
     let ask = |proxy: &Proxy, instance: &str| {
         let admin = ([127, 0, 0, 1], proxy.admin_address().unwrap().port()).into();
-        let claim = Claim { class: "default", instance, path: "/report" };
+        let claim = TokenClaims { class: "default", instance, path: "/report" };
         let token = signer.sign(&claim, jiff::Timestamp::now().as_second());
         Client::connect(admin).get_with("/report", &[(token::HEADER, &*token)])
     };
@@ -405,7 +407,8 @@ fn a_signed_request_is_answered_once_the_key_is_published_and_after_a_restart_wi
         "{}",
         refused.text()
     );
-    let keys = Keys::default().with(&Key { public: signer.public(), holder: "operator-0".to_owned() });
+    let keys = OperatorKeySet::default()
+        .with(&OperatorKey { public: signer.public(), holder: "operator-0".to_owned() });
     let labels = json!({"halftone.dev/fleet": "default", "halftone.dev/kind": "Keys"});
     let object = json!({"metadata": {"labels": labels}, "data": {"keys.json": keys.to_json()}});
     put(&api, CONFIG_MAPS, GRAY, "halftone-keys-default", object);
@@ -414,7 +417,7 @@ fn a_signed_request_is_answered_once_the_key_is_published_and_after_a_restart_wi
     drop(proxy);
 
     let nowhere = kube::Config::new("http://127.0.0.1:1".parse().unwrap());
-    let away = Cluster { api: nowhere, ..cluster(&api) };
-    let proxy = Proxy::start(&settings, Source::Kubernetes(Box::new(away))).unwrap();
+    let away = KubernetesConfig { api: nowhere, ..cluster(&api) };
+    let proxy = Proxy::start(&settings, DocumentSource::Kubernetes(Box::new(away))).unwrap();
     assert_eq!(ask(&proxy, "pod-me").status(), 200, "it knows the operators that it knew before");
 }

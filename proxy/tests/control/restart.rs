@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use halftone_proxy::run::{Proxy, Source, StartError};
+use halftone_proxy::run::{DocumentSource, Proxy, StartError};
 use halftone_proxy::settings::Settings;
 use halftone_routing::report::TrafficReport;
 use serde_json::json;
@@ -31,12 +31,12 @@ fn a_restarted_proxy_serves_what_it_kept_until_its_source_answers() {
         ("pay.yaml", &pay),
         ("fleet.yaml", "schema: 1\nrevision: 2\n"),
     ]);
-    let proxy = Proxy::start(&settings, Source::Memory(first)).unwrap();
+    let proxy = Proxy::start(&settings, DocumentSource::Memory(first)).unwrap();
     assert_eq!(get(proxy.addresses()[0], "/x").into_text(), "stable /x r3");
     assert!(!report(&proxy).stale);
     assert_eq!(wait(proxy.drain()).unwrap().cut, 0);
 
-    let proxy = Proxy::start(&settings, Source::Directory(away.clone())).unwrap();
+    let proxy = Proxy::start(&settings, DocumentSource::Directory(away.clone())).unwrap();
     assert_eq!(get(proxy.admin_address().unwrap(), "/readyz").status(), 503, "the source has a few seconds");
     assert_eq!(
         get(proxy.addresses()[0], "/x").into_text(),
@@ -64,7 +64,7 @@ fn a_restarted_proxy_serves_what_it_kept_until_its_source_answers() {
     assert_eq!(now.fleet, None);
     drop(proxy);
 
-    let proxy = Proxy::start(&settings, Source::Directory(config.path().join("gone"))).unwrap();
+    let proxy = Proxy::start(&settings, DocumentSource::Directory(config.path().join("gone"))).unwrap();
     let kept = until("what was kept", || report(&proxy), |report| !report.applied.is_empty());
     assert_eq!(applied(&kept), [("local/shop/checkout".to_owned(), 4)]);
     assert_eq!(kept.fleet, None);
@@ -77,8 +77,11 @@ fn an_older_document_than_the_one_kept_is_refused() {
     let stable = backend("stable");
     let document = |revision| release("checkout", revision, stable, json!({}));
     let start = |revision| {
-        Proxy::start(&with_state(state.path()), Source::Memory(listing(&[("a.yaml", &document(revision))])))
-            .unwrap()
+        Proxy::start(
+            &with_state(state.path()),
+            DocumentSource::Memory(listing(&[("a.yaml", &document(revision))])),
+        )
+        .unwrap()
     };
     drop({
         let proxy = start(7);
@@ -95,25 +98,25 @@ fn a_damaged_state_is_left_out_and_the_proxy_starts() {
     let state = tempfile::tempdir().unwrap();
     let stable = backend("stable");
     let document = listing(&[("a.yaml", &release("checkout", 1, stable, json!({})))]);
-    let proxy = Proxy::start(&with_state(state.path()), Source::Memory(document.clone())).unwrap();
+    let proxy = Proxy::start(&with_state(state.path()), DocumentSource::Memory(document.clone())).unwrap();
     get(proxy.addresses()[0], "/x");
     drop(proxy);
     for file in fs::read_dir(state.path().join("documents")).unwrap() {
         fs::write(file.unwrap().path(), "{\"sha256\": 1").unwrap();
     }
-    let proxy = Proxy::start(&with_state(state.path()), Source::Memory(document)).unwrap();
+    let proxy = Proxy::start(&with_state(state.path()), DocumentSource::Memory(document)).unwrap();
     assert_eq!(get(proxy.addresses()[0], "/x").into_text(), "stable /x r1");
 }
 
 #[test]
 fn a_proxy_that_cannot_work_does_not_start_and_says_why() {
     let start = |settings: &Settings, source| Proxy::start(settings, source).map(drop).unwrap_err();
-    let memory = || Source::Memory(listing(&[]));
+    let memory = || DocumentSource::Memory(listing(&[]));
     let everywhere = Settings { admin: Some("0.0.0.0:0".parse().unwrap()), ..settings() };
     assert!(matches!(start(&everywhere, memory()), StartError::TokenNeeded(_)));
     let nowhere = Settings { listen: Vec::new(), ..settings() };
     assert!(matches!(start(&nowhere, memory()), StartError::NothingToListenOn));
-    let missing = start(&settings(), Source::Directory("/nonexistent".into()));
+    let missing = start(&settings(), DocumentSource::Directory("/nonexistent".into()));
     assert!(missing.to_string().contains("/nonexistent"), "{missing}");
     let no_state = start(&with_state(Path::new("/proc/state")), memory());
     assert!(matches!(no_state, StartError::State { .. }), "{no_state}");

@@ -7,10 +7,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
 use halftone_proxy::report::Documents;
-use halftone_proxy::run::{Proxy, Source};
+use halftone_proxy::run::{DocumentSource, Proxy};
 use halftone_proxy::settings::Settings;
-use halftone_proxy::source::{Content, Listing, files};
-use halftone_routing::config::parse::Format;
+use halftone_proxy::source::{Content, SourceListing, files};
+use halftone_routing::document::parse::Format;
 use halftone_testkit::merge_patch::merge;
 pub(crate) use halftone_testkit::{Backend, Client, Message, PATIENCE};
 use serde_json::{Value, json};
@@ -86,10 +86,10 @@ pub(crate) fn settings() -> Settings {
 
 /// A proxy that gets its documents from the test.
 pub(crate) fn start(documents: &[(&str, &str)]) -> Proxy {
-    Proxy::start(&settings(), Source::Memory(listing(documents))).unwrap()
+    Proxy::start(&settings(), DocumentSource::Memory(listing(documents))).unwrap()
 }
 
-pub(crate) fn listing(documents: &[(&str, &str)]) -> Listing {
+pub(crate) fn listing(documents: &[(&str, &str)]) -> SourceListing {
     let texts = documents.iter().map(|(name, text)| {
         let format = if name.ends_with(".json") { Format::Json } else { Format::Yaml };
         (Arc::from(*name), Content::Text(format, text.as_bytes().into()))
@@ -133,13 +133,13 @@ pub(crate) fn release(name: &str, revision: u64, stable: SocketAddr, more: Value
 
 /// Clients that ask without pause until dropped, and check every answer.
 #[derive(Debug)]
-pub(crate) struct Load {
+pub(crate) struct BackgroundLoad {
     stop: Arc<AtomicBool>,
     pub(crate) answers: Arc<AtomicU64>,
     clients: Vec<std::thread::JoinHandle<()>>,
 }
 
-impl Load {
+impl BackgroundLoad {
     /// `check` sees every answer, and what it is a client's second argument: a number of its own.
     pub(crate) fn start(
         clients: usize,

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
 use serde_json::json;
 
-use super::support::{Client, Load, apply, backend, get, release, start, until};
+use super::support::{BackgroundLoad, Client, apply, backend, get, release, start, until};
 
 const SWAPS: u64 = 10_000;
 
@@ -26,7 +26,7 @@ fn ten_thousand_swaps_lose_no_request_and_mix_no_two_revisions() {
     };
     let proxy = start(&[("checkout.json", &document(1))]);
     let acknowledged = Arc::new(AtomicU64::new(1));
-    let load = Load::start(4, proxy.addresses()[0], {
+    let load = BackgroundLoad::start(4, proxy.addresses()[0], {
         let acknowledged = Arc::clone(&acknowledged);
         move |client| ask(client, acknowledged.load(SeqCst))
     });

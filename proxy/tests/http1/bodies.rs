@@ -5,8 +5,8 @@ use std::{cell::RefCell, convert::Infallible, rc::Rc};
 
 use bytes::Bytes;
 use halftone_proxy::http1::{
-    Answering, Body, ChunkRules, Decoded, Decoder, Field, FieldKind, MAX_TRAILERS, MessageError, Method,
-    RequestHead, Strictness, Target,
+    BodyLength, ChunkRules, DecodedPart, Decoder, Field, FieldKind, MAX_TRAILERS, MessageError, Method,
+    RequestHead, RequestTarget, ResponseContext, Strictness,
     chunked::{MAX_SIZE_LINE, append_end, size_line},
 };
 use http_body_util::{BodyExt, Empty};
@@ -21,11 +21,11 @@ use crate::{
 };
 
 /// A message's first line and its body.
-type Seen = (String, Vec<u8>);
+type ReceivedMessage = (String, Vec<u8>);
 
 /// All whole requests in `bytes`, up to the first that is refused, asks to close, is not complete, or is one
 /// that we take and hyper does not.
-fn our_requests(mut bytes: &[u8]) -> Vec<Seen> {
+fn our_requests(mut bytes: &[u8]) -> Vec<ReceivedMessage> {
     let mut seen = Vec::new();
     loop {
         let next = with_request(bytes, |head, rest| {
@@ -45,7 +45,7 @@ fn our_requests(mut bytes: &[u8]) -> Vec<Seen> {
 /// which we, like nginx, hand on as they came; and of a Content-Length that was joined into a list (`8, 8`,
 /// RFC 9110 §8.6) it wants one field for each member.
 fn hyper_takes(head: &RequestHead<'_, '_>) -> bool {
-    let Target { path, query, .. } = head.target;
+    let RequestTarget { path, query, .. } = head.target;
     let path_and_query = query.map_or_else(|| path.to_vec(), |query| [path, b"?", query].concat());
     let listed = |(kind, field): (FieldKind, &Field<'_>)| {
         kind == FieldKind::ContentLength && field.value.contains(&b',')
@@ -54,15 +54,15 @@ fn hyper_takes(head: &RequestHead<'_, '_>) -> bool {
 }
 
 /// The body and how many bytes are left after it; `None` when it is not whole or malformed.
-fn read_body(body: Body, rest: &[u8]) -> Option<(Vec<u8>, usize)> {
+fn read_body(body: BodyLength, rest: &[u8]) -> Option<(Vec<u8>, usize)> {
     match body {
-        Body::Empty => Some((Vec::new(), rest.len())),
-        Body::Length(length) => {
+        BodyLength::Empty => Some((Vec::new(), rest.len())),
+        BodyLength::Length(length) => {
             let length = usize::try_from(length).ok()?;
             Some((rest.get(..length)?.to_vec(), rest.len() - length))
         }
-        Body::Chunked => decode(rest, usize::MAX).ok().flatten().map(|(body, _, left)| (body, left)),
-        Body::UntilClose => Some((rest.to_vec(), 0)),
+        BodyLength::Chunked => decode(rest, usize::MAX).ok().flatten().map(|(body, _, left)| (body, left)),
+        BodyLength::UntilClose => Some((rest.to_vec(), 0)),
     }
 }
 
@@ -80,11 +80,11 @@ fn decode(bytes: &[u8], step: usize) -> Result<Decoding, MessageError> {
             let (used, decoded) = decoder.next(input)?;
             input = &input[used..];
             match decoded {
-                Decoded::Data(piece) => data.extend_from_slice(piece),
-                Decoded::End => {
+                DecodedPart::Data(piece) => data.extend_from_slice(piece),
+                DecodedPart::End => {
                     return Ok(Some((data, decoder.trailers().to_vec(), input.len() + bytes.len() - at)));
                 }
-                Decoded::More => break,
+                DecodedPart::More => break,
             }
         }
         assert!(input.is_empty(), "the decoder left input although it wants more");
@@ -95,7 +95,7 @@ fn decode(bytes: &[u8], step: usize) -> Result<Decoding, MessageError> {
 }
 
 /// The requests that a hyper server reads from `bytes`.
-fn hypers_requests(bytes: &[u8]) -> Vec<Seen> {
+fn hypers_requests(bytes: &[u8]) -> Vec<ReceivedMessage> {
     let seen = Rc::new(RefCell::new(Vec::new()));
     let service = service_fn(|request: Request<hyper::body::Incoming>| {
         let seen = seen.clone();
@@ -191,7 +191,7 @@ proptest! {
     ) {
         let bytes = mutate(format!("HTTP/{line}\r\n{body}").into_bytes(), &changes);
         let method = if head { Method::Head } else { Method::Get };
-        let ours = with_response(&bytes, Answering { method, websocket: false, strictness: Strictness::Strict }, |head, rest| {
+        let ours = with_response(&bytes, ResponseContext { method, websocket: false, strictness: Strictness::Strict }, |head, rest| {
             (!head.is_interim()).then(|| read_body(head.body, rest).map(|(body, _)| (head.status, body)))
         });
         if let Ok(Some(Some(Some(ours)))) = ours {
@@ -306,7 +306,7 @@ fn sizes_and_extensions_and_trailers_have_room_up_to_their_bounds() {
     assert_eq!(decoded.1, trailers.as_bytes());
     let mut huge = Decoder::new();
     let (used, decoded) = huge.next(b"7fffffffffffffff\r\nabc").unwrap();
-    assert_eq!((used, decoded), (21, Decoded::Data(b"abc")));
+    assert_eq!((used, decoded), (21, DecodedPart::Data(b"abc")));
 }
 
 #[test]
@@ -342,7 +342,7 @@ fn what_a_release_decides_by_and_conditions_come_too_late_in_a_trailer() {
     ] {
         let mut decoder = Decoder::by(&rules);
         let body = format!("0\r\n{name}: x\r\n\r\n");
-        assert_eq!(decoder.next(body.as_bytes()), Ok((body.len(), Decoded::End)), "{name}");
+        assert_eq!(decoder.next(body.as_bytes()), Ok((body.len(), DecodedPart::End)), "{name}");
         assert_eq!(!decoder.trailers().is_empty(), goes_on, "{name}");
     }
 }
@@ -382,12 +382,12 @@ fn sizes_read_leniently_may_be_padded() {
         let (mut input, mut seen) = (body.as_bytes(), Vec::new());
         let result = loop {
             match decoder.next(input) {
-                Ok((used, Decoded::Data(data))) => {
+                Ok((used, DecodedPart::Data(data))) => {
                     seen.extend_from_slice(data);
                     input = &input[used..];
                 }
-                Ok((used, Decoded::End)) => break Ok(input.len() - used),
-                Ok((_, Decoded::More)) => panic!("{body:?} ends"),
+                Ok((used, DecodedPart::End)) => break Ok(input.len() - used),
+                Ok((_, DecodedPart::More)) => panic!("{body:?} ends"),
                 Err(error) => break Err(error),
             }
         };

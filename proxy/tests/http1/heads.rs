@@ -1,6 +1,6 @@
 //! Heads held against the grammar's own parser, over generated and mutated messages, however they arrive.
 
-use halftone_proxy::http1::{HeadSearch, MessageError, Version};
+use halftone_proxy::http1::{HeadSearch, HttpVersion, MessageError};
 use proptest::prelude::*;
 
 use crate::{
@@ -38,10 +38,10 @@ proptest! {
     ) {
         let mut bytes = mutate(head, &changes);
         bytes.extend(body.bytes());
-        let ours = with_request(&bytes, |head, rest| oracle::Request {
+        let ours = with_request(&bytes, |head, rest| oracle::OracleRequest {
             method: head.method_name.to_owned(),
             target: received_target(&bytes),
-            minor: u8::from(head.version == Version::Http11),
+            minor: u8::from(head.version == HttpVersion::Http11),
             fields: owned(head.fields.as_slice().iter().map(|field| (field.name, field.value))),
             length: bytes.len() - rest.len(),
         });
@@ -66,9 +66,9 @@ proptest! {
     ) {
         let head = format!("{line}\r\n{}\r\n", fields.into_iter().map(|field| field + "\r\n").collect::<String>());
         let bytes = mutate(head.into_bytes(), &changes);
-        let ours = with_response(&bytes, GET, |head, rest| oracle::Response {
+        let ours = with_response(&bytes, GET, |head, rest| oracle::OracleResponse {
             status: head.status,
-            minor: u8::from(head.version == Version::Http11),
+            minor: u8::from(head.version == HttpVersion::Http11),
             fields: owned(head.fields.as_slice().iter().map(|field| (field.name, field.value))),
             length: bytes.len() - rest.len(),
         });

@@ -3,7 +3,7 @@
 
 /// A request head as the grammar takes it to pieces.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Request {
+pub(crate) struct OracleRequest {
     pub(crate) method: String,
     pub(crate) target: Vec<u8>,
     /// Digits after `HTTP/1.`
@@ -15,14 +15,14 @@ pub(crate) struct Request {
 
 /// A response head likewise.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Response {
+pub(crate) struct OracleResponse {
     pub(crate) status: u16,
     pub(crate) minor: u8,
     pub(crate) fields: Vec<(String, Vec<u8>)>,
     pub(crate) length: usize,
 }
 
-impl Request {
+impl OracleRequest {
     pub(crate) fn values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
         let same = move |(given, _): &&(String, Vec<u8>)| given.eq_ignore_ascii_case(name);
         self.fields.iter().filter(same).map(|(_, value)| value.as_slice())
@@ -30,7 +30,7 @@ impl Request {
 }
 
 /// `HTTP-message` up to its body, for requests; `None` when the grammar has no such message.
-pub(crate) fn request(bytes: &[u8]) -> Option<Request> {
+pub(crate) fn request(bytes: &[u8]) -> Option<OracleRequest> {
     let mut rest = bytes;
     while let Some(after) = rest.strip_prefix(b"\r\n") {
         rest = after; // RFC 9112 §2.2: empty lines before the request line are ignored
@@ -50,12 +50,12 @@ pub(crate) fn request(bytes: &[u8]) -> Option<Request> {
     }
     let target = target.to_vec();
     let fields = take_fields(&mut rest, false)?;
-    Some(Request { method, target, minor, fields, length: bytes.len() - rest.len() })
+    Some(OracleRequest { method, target, minor, fields, length: bytes.len() - rest.len() })
 }
 
 /// `HTTP-message` up to its body, for responses. As RFC 9112 asks of recipients and of proxies, it takes a
 /// status line without the last space and a space before a colon.
-pub(crate) fn response(bytes: &[u8]) -> Option<Response> {
+pub(crate) fn response(bytes: &[u8]) -> Option<OracleResponse> {
     let mut rest = bytes;
     let line = take_line(&mut rest)?;
     let (version, after) = line.split_at_checked(8)?;
@@ -71,7 +71,7 @@ pub(crate) fn response(bytes: &[u8]) -> Option<Response> {
         return None;
     }
     let fields = take_fields(&mut rest, true)?;
-    Some(Response { status, minor, fields, length: bytes.len() - rest.len() })
+    Some(OracleResponse { status, minor, fields, length: bytes.len() - rest.len() })
 }
 
 /// The bytes before the next CRLF; none when a CR or LF stands alone before it.

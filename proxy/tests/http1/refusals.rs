@@ -2,8 +2,8 @@
 //! requests, the status. What stands beside a refused row and must be accepted is here too.
 
 use halftone_proxy::http1::{
-    Answering, Body, FieldSlots, HeadSearch, MAX_HEAD, MAX_REQUEST_LINE, MessageError, Method, RequestHead,
-    ResponseHead, Strictness, TargetForm, Version, parse_request, parse_response,
+    BodyLength, FieldSlots, HeadSearch, HttpVersion, MAX_HEAD, MAX_REQUEST_LINE, MessageError, Method,
+    RequestHead, ResponseContext, ResponseHead, Strictness, TargetForm, parse_request, parse_response,
 };
 
 use MessageError as E;
@@ -22,7 +22,7 @@ pub(crate) fn with_request<R>(
 
 pub(crate) fn with_response<R>(
     bytes: &[u8],
-    request: Answering,
+    request: ResponseContext,
     then: impl FnOnce(&ResponseHead<'_, '_>, &[u8]) -> R,
 ) -> Result<Option<R>, MessageError> {
     let mut search = HeadSearch::response(request.strictness);
@@ -32,8 +32,8 @@ pub(crate) fn with_response<R>(
     Ok(Some(then(&head, &bytes[length..])))
 }
 
-pub(crate) const GET: Answering =
-    Answering { method: Method::Get, websocket: false, strictness: Strictness::Strict };
+pub(crate) const GET: ResponseContext =
+    ResponseContext { method: Method::Get, websocket: false, strictness: Strictness::Strict };
 
 /// The request line and Host of a plain GET, and what follows.
 fn get(rest: &str) -> String {
@@ -165,18 +165,18 @@ fn a_request_that_breaks_a_rule_is_refused_with_its_status() {
 fn what_stands_beside_a_rule_is_accepted() {
     let post = |fields: &str| format!("POST / HTTP/1.1\r\nHost: a\r\n{fields}\r\n");
     for (bytes, body) in [
-        (post(""), Body::Empty),
-        (post("Content-Length: 0\r\n"), Body::Length(0)),
-        (post("Content-Length: 007\r\n"), Body::Length(7)),
-        (post("content-length:7\r\nCONTENT-LENGTH:  7 \t\r\n"), Body::Length(7)),
-        (post("Content-Length: 7, 7\r\n"), Body::Length(7)),
-        (post("Content-Length: 9223372036854775807\r\n"), Body::Length(i64::MAX.unsigned_abs())),
-        (post("Transfer-Encoding: Chunked\r\n"), Body::Chunked),
-        (post("Expect: 100-Continue\r\nContent-Length: 3\r\n"), Body::Length(3)),
-        ("\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(), Body::Empty),
-        ("GET / HTTP/1.0\r\n\r\n".to_owned(), Body::Empty),
-        ("GET / HTTP/1.0\r\nExpect: whatever\r\n\r\n".to_owned(), Body::Empty),
-        (get("X: a\tb\u{e9}\r\nY:\r\nZ:  \t \r\n"), Body::Empty),
+        (post(""), BodyLength::Empty),
+        (post("Content-Length: 0\r\n"), BodyLength::Length(0)),
+        (post("Content-Length: 007\r\n"), BodyLength::Length(7)),
+        (post("content-length:7\r\nCONTENT-LENGTH:  7 \t\r\n"), BodyLength::Length(7)),
+        (post("Content-Length: 7, 7\r\n"), BodyLength::Length(7)),
+        (post("Content-Length: 9223372036854775807\r\n"), BodyLength::Length(i64::MAX.unsigned_abs())),
+        (post("Transfer-Encoding: Chunked\r\n"), BodyLength::Chunked),
+        (post("Expect: 100-Continue\r\nContent-Length: 3\r\n"), BodyLength::Length(3)),
+        ("\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(), BodyLength::Empty),
+        ("GET / HTTP/1.0\r\n\r\n".to_owned(), BodyLength::Empty),
+        ("GET / HTTP/1.0\r\nExpect: whatever\r\n\r\n".to_owned(), BodyLength::Empty),
+        (get("X: a\tb\u{e9}\r\nY:\r\nZ:  \t \r\n"), BodyLength::Empty),
     ] {
         assert_eq!(with_request(bytes.as_bytes(), |head, _| head.body), Ok(Some(body)), "{bytes:?}");
     }
@@ -356,16 +356,16 @@ fn an_answer_that_breaks_a_rule_is_refused() {
 }
 
 /// As `GET`, of a backend that is read leniently.
-const LENIENT: Answering = Answering { strictness: Strictness::Lenient, ..GET };
+const LENIENT: ResponseContext = ResponseContext { strictness: Strictness::Lenient, ..GET };
 
 #[test]
 fn an_answer_read_leniently_may_say_clear_things_clumsily() {
     for (bytes, status, body) in [
-        (ok("Transfer-Encoding: chunked, Chunked\r\n"), 200, Body::Chunked),
-        (ok("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n"), 200, Body::Chunked),
-        ("HTTP/1.1 600 High\r\nContent-Length: 0\r\n\r\n".into(), 600, Body::Length(0)),
-        ("HTTP/1.1 999 Denied\r\nContent-Length: 0\r\n\r\n".into(), 999, Body::Length(0)),
-        (ok(&"X: y\r\n".repeat(2_000)), 200, Body::UntilClose),
+        (ok("Transfer-Encoding: chunked, Chunked\r\n"), 200, BodyLength::Chunked),
+        (ok("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n"), 200, BodyLength::Chunked),
+        ("HTTP/1.1 600 High\r\nContent-Length: 0\r\n\r\n".into(), 600, BodyLength::Length(0)),
+        ("HTTP/1.1 999 Denied\r\nContent-Length: 0\r\n\r\n".into(), 999, BodyLength::Length(0)),
+        (ok(&"X: y\r\n".repeat(2_000)), 200, BodyLength::UntilClose),
     ] {
         let seen = with_response(bytes.as_bytes(), LENIENT, |head, _| (head.status, head.body));
         assert_eq!(seen, Ok(Some((status, body))), "{bytes:?}");
@@ -435,7 +435,7 @@ fn a_first_line_that_begins_no_message_is_refused_when_it_is_whole() {
 
 #[test]
 fn an_upgrade_is_granted_by_a_101_that_names_the_same_token() {
-    let asked = Answering { method: Method::Get, websocket: true, strictness: Strictness::Strict };
+    let asked = ResponseContext { method: Method::Get, websocket: true, strictness: Strictness::Strict };
     for (fields, granted) in [
         ("Connection: Upgrade\r\nUpgrade: websocket\r\n", true),
         ("Connection: upgrade\r\nUpgrade: WebSocket\r\n", true),
@@ -451,21 +451,21 @@ fn an_upgrade_is_granted_by_a_101_that_names_the_same_token() {
 
 #[test]
 fn an_answers_body_is_framed_by_what_it_answers() {
-    let head = Answering { method: Method::Head, websocket: false, strictness: Strictness::Strict };
+    let head = ResponseContext { method: Method::Head, websocket: false, strictness: Strictness::Strict };
     for (line, fields, request, body) in [
-        ("1.1 200 OK", "Content-Length: 5\r\n", GET, Body::Length(5)),
-        ("1.1 200", "Content-Length : 5\r\n", GET, Body::Length(5)),
-        ("1.1 200 OK", "Content-Length: 0\r\n", GET, Body::Length(0)),
-        ("1.1 200 OK", "Transfer-Encoding: chunked\r\n", GET, Body::Chunked),
-        ("1.1 200 OK", "", GET, Body::UntilClose),
-        ("1.0 200 OK", "", GET, Body::UntilClose),
-        ("1.1 200 OK", "Content-Length: 5\r\n", head, Body::Empty),
-        ("1.1 200 OK", "Transfer-Encoding: chunked\r\n", head, Body::Empty),
-        ("1.1 204 No Content", "Content-Length: 5\r\n", GET, Body::Empty),
-        ("1.1 304 Not Modified", "Content-Length: 5\r\n", GET, Body::Empty),
-        ("1.1 100 Continue", "Content-Length: 5\r\n", GET, Body::Empty),
-        ("1.1 103 Early Hints", "Transfer-Encoding: chunked\r\n", GET, Body::Empty),
-        ("1.1 599 \u{e9}", "Content-Length: 5\r\n", GET, Body::Length(5)),
+        ("1.1 200 OK", "Content-Length: 5\r\n", GET, BodyLength::Length(5)),
+        ("1.1 200", "Content-Length : 5\r\n", GET, BodyLength::Length(5)),
+        ("1.1 200 OK", "Content-Length: 0\r\n", GET, BodyLength::Length(0)),
+        ("1.1 200 OK", "Transfer-Encoding: chunked\r\n", GET, BodyLength::Chunked),
+        ("1.1 200 OK", "", GET, BodyLength::UntilClose),
+        ("1.0 200 OK", "", GET, BodyLength::UntilClose),
+        ("1.1 200 OK", "Content-Length: 5\r\n", head, BodyLength::Empty),
+        ("1.1 200 OK", "Transfer-Encoding: chunked\r\n", head, BodyLength::Empty),
+        ("1.1 204 No Content", "Content-Length: 5\r\n", GET, BodyLength::Empty),
+        ("1.1 304 Not Modified", "Content-Length: 5\r\n", GET, BodyLength::Empty),
+        ("1.1 100 Continue", "Content-Length: 5\r\n", GET, BodyLength::Empty),
+        ("1.1 103 Early Hints", "Transfer-Encoding: chunked\r\n", GET, BodyLength::Empty),
+        ("1.1 599 \u{e9}", "Content-Length: 5\r\n", GET, BodyLength::Length(5)),
     ] {
         let bytes = format!("HTTP/{line}\r\n{fields}\r\n");
         assert_eq!(
@@ -489,7 +489,7 @@ fn a_backend_says_how_long_it_keeps_its_connection() {
     ] {
         let bytes = format!("HTTP/{version} 200 OK\r\n{fields}\r\n");
         with_response(bytes.as_bytes(), GET, |head, _| {
-            assert_eq!(head.version == Version::Http11, version == "1.1");
+            assert_eq!(head.version == HttpVersion::Http11, version == "1.1");
             assert_eq!(head.keep_alive, keep_alive, "{bytes:?}");
             assert_eq!(head.keep_alive_timeout.map(|timeout| timeout.as_secs()), seconds, "{bytes:?}");
         })

@@ -4,10 +4,10 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use halftone_proxy::{
-    forwarded::{Forwarding, Position, forwarding},
+    forwarded::{EdgePosition, Forwarding, forwarding},
     http1::{
-        Answering, Body, Delivery, Method, Strictness, Version, deliver,
-        write::{self, Onward, OwnAnswer, RequestRewrite, ResponseRewrite},
+        BodyLength, Delivery, HttpVersion, Method, ResponseContext, Strictness, deliver,
+        write::{self, LocalReplyHead, PathRewrite, RequestRewrite, ResponseRewrite},
     },
 };
 use proptest::prelude::*;
@@ -21,7 +21,7 @@ use crate::{
 /// How requests are rewritten in these tests.
 #[derive(Clone, Copy)]
 pub(crate) struct Rewriting<'a> {
-    pub(crate) path: Onward<'a>,
+    pub(crate) path: PathRewrite<'a>,
     pub(crate) forwarding: Forwarding,
     pub(crate) peer: IpAddr,
     pub(crate) version_header: Option<(&'a str, &'a str)>,
@@ -32,8 +32,8 @@ pub(crate) struct Rewriting<'a> {
 impl Default for Rewriting<'_> {
     fn default() -> Self {
         Self {
-            path: Onward::AsReceived,
-            forwarding: forwarding(Position::Edge, false, false),
+            path: PathRewrite::AsReceived,
+            forwarding: forwarding(EdgePosition::Edge, false, false),
             peer: Ipv4Addr::new(192, 0, 2, 7).into(),
             version_header: None,
             identity_fields: &[],
@@ -165,7 +165,9 @@ fn a_name_with_underscores_is_none_of_ours() {
         ("_", true),
         ("X_Forwarded", true),
     ] {
-        for forwarding in [forwarding(Position::Edge, false, false), forwarding(Position::Edge, true, true)] {
+        for forwarding in
+            [forwarding(EdgePosition::Edge, false, false), forwarding(EdgePosition::Edge, true, true)]
+        {
             let out = Rewriting { forwarding, ..rewriting }
                 .request(&format!("GET / HTTP/1.1\r\nHost: a\r\n{name}: evil\r\n\r\n"));
             assert_eq!(text(&out).contains("evil"), goes_on, "{name}");
@@ -184,9 +186,9 @@ fn a_name_that_the_release_spells_with_underscores_goes_where_the_field_that_it_
         "keep_alive",
     ]
     .map(Into::into);
-    let edge = forwarding(Position::Edge, false, false);
-    let behind = forwarding(Position::BehindProxy, false, false);
-    let trusted = forwarding(Position::Edge, true, true);
+    let edge = forwarding(EdgePosition::Edge, false, false);
+    let behind = forwarding(EdgePosition::BehindProxy, false, false);
+    let trusted = forwarding(EdgePosition::Edge, true, true);
     for (name, goes_on) in [
         ("X_Forwarded_User", [false, true, true]),
         ("x_real_ip", [false, true, true]),
@@ -218,9 +220,10 @@ fn a_websockets_length_of_nothing_does_not_go_on() {
 
 #[test]
 fn bytes_that_are_not_utf_8_go_on_in_a_target() {
-    for (path, expected) in
-        [(Onward::AsReceived, &b"GET /\xd6\xd0?\xce"[..]), (Onward::Under("/v1"), b"GET /v1/\xd6\xd0?\xce")]
-    {
+    for (path, expected) in [
+        (PathRewrite::AsReceived, &b"GET /\xd6\xd0?\xce"[..]),
+        (PathRewrite::Under("/v1"), b"GET /v1/\xd6\xd0?\xce"),
+    ] {
         let rewriting = Rewriting { path, ..Rewriting::default() };
         let out = rewriting.try_request(b"GET /\xd6\xd0?\xce HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
         assert!(out.starts_with(expected), "{}", out.escape_ascii());
@@ -236,16 +239,16 @@ fn the_version_header_is_ours_under_whatever_name() {
 
 #[test]
 fn a_target_goes_upstream_as_received_but_normal_under_a_prefix() {
-    let under = Onward::Under("/v1");
+    let under = PathRewrite::Under("/v1");
     for (line, path, expected) in [
-        ("GET /a/%7eb/../c?d=%7e", Onward::AsReceived, "GET /a/%7eb/../c?d=%7e"),
-        ("GET /a/%7eb/../c?d=%7e", Onward::WithoutDots, "GET /a/c?d=%7e"),
-        ("GET /a//%2E%2e/c", Onward::WithoutDots, "GET /a/c"),
-        ("GET /a//%7eb", Onward::WithoutDots, "GET /a//%7eb"),
+        ("GET /a/%7eb/../c?d=%7e", PathRewrite::AsReceived, "GET /a/%7eb/../c?d=%7e"),
+        ("GET /a/%7eb/../c?d=%7e", PathRewrite::WithoutDots, "GET /a/c?d=%7e"),
+        ("GET /a//%2E%2e/c", PathRewrite::WithoutDots, "GET /a/c"),
+        ("GET /a//%7eb", PathRewrite::WithoutDots, "GET /a//%7eb"),
         ("GET /a/%7eb/../c?d=%7e", under, "GET /v1/a/c?d=%7e"),
         ("GET /a%2Fb//c", under, "GET /v1/a%2Fb//c"),
         ("GET /", under, "GET /v1/"),
-        ("GET http://a/b?c", Onward::AsReceived, "GET /b?c"),
+        ("GET http://a/b?c", PathRewrite::AsReceived, "GET /b?c"),
         ("GET http://a", under, "GET /v1/"),
         ("OPTIONS *", under, "OPTIONS *"),
         ("OPTIONS http://a", under, "OPTIONS *"),
@@ -277,7 +280,7 @@ fn addresses_are_written_plainly() {
 }
 
 /// An answer rewritten for a client of `version` that wants to keep its connection.
-fn answer(bytes: &str, version: Version, request: Answering) -> String {
+fn answer(bytes: &str, version: HttpVersion, request: ResponseContext) -> String {
     with_response(bytes.as_bytes(), request, |head, _| {
         let rewrite = ResponseRewrite {
             client: version,
@@ -299,15 +302,16 @@ fn answer(bytes: &str, version: Version, request: Answering) -> String {
     .unwrap()
 }
 
-const HEAD: Answering = Answering { method: Method::Head, websocket: false, strictness: Strictness::Strict };
-const WEBSOCKET: Answering =
-    Answering { method: Method::Get, websocket: true, strictness: Strictness::Strict };
+const HEAD: ResponseContext =
+    ResponseContext { method: Method::Head, websocket: false, strictness: Strictness::Strict };
+const WEBSOCKET: ResponseContext =
+    ResponseContext { method: Method::Get, websocket: true, strictness: Strictness::Strict };
 const ADDED: &str =
     "X-Halftone-Version: v2\r\nX-Halftone-Reason: Split\r\nSet-Cookie: halftone_id=1; Path=/\r\n";
 
 #[test]
 fn an_answer_goes_to_the_client_framed_for_it() {
-    use Version::{Http10, Http11};
+    use HttpVersion::{Http10, Http11};
     for (why, received, version, request, expected) in [
         ("length", "1.1 200 Fine|Content-Length: 3, 3|A:b", Http11, GET, "200 Fine|A:b|Content-Length: 3|+"),
         (
@@ -403,7 +407,7 @@ fn a_cookie_of_ours_never_enters_a_shared_cache() {
         ("Cache-Control: max-age=5, Public", false),
         ("Cache-Control: no-transform\r\nCache-Control: s-maxage=5", false),
     ] {
-        let out = answer(&format!("HTTP/1.1 200 OK\r\n{cache_control}\r\n\r\n"), Version::Http11, GET);
+        let out = answer(&format!("HTTP/1.1 200 OK\r\n{cache_control}\r\n\r\n"), HttpVersion::Http11, GET);
         assert_eq!(out.contains("Set-Cookie"), set, "{cache_control}");
     }
 }
@@ -411,9 +415,9 @@ fn a_cookie_of_ours_never_enters_a_shared_cache() {
 #[test]
 fn a_connection_that_closes_is_said_to() {
     let out = with_response(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", GET, |head, _| {
-        let delivery = Delivery { body: Body::Length(0), keep_alive: false };
+        let delivery = Delivery { body: BodyLength::Length(0), keep_alive: false };
         let rewrite = ResponseRewrite {
-            client: Version::Http11,
+            client: HttpVersion::Http11,
             delivery,
             version_header: None,
             reason: None,
@@ -430,10 +434,10 @@ fn a_connection_that_closes_is_said_to() {
 
 #[test]
 fn our_own_answers_are_whole_messages() {
-    let usual = OwnAnswer {
+    let usual = LocalReplyHead {
         status: 404,
         date: "1994-11-06T08:49:37Z".parse().unwrap(),
-        client: Version::Http11,
+        client: HttpVersion::Http11,
         keep_alive: true,
         fields: &[("X-Halftone-Reason", "NoRoute")],
         body: "no release takes this host",
@@ -444,22 +448,22 @@ fn our_own_answers_are_whole_messages() {
         ("usual", usual, format!("{head}X-Halftone-Reason: NoRoute\r\n\r\n{}\n", usual.body)),
         (
             "to HEAD",
-            OwnAnswer { head_only: true, ..usual },
+            LocalReplyHead { head_only: true, ..usual },
             format!("{head}X-Halftone-Reason: NoRoute\r\n\r\n"),
         ),
         (
             "closing",
-            OwnAnswer { keep_alive: false, fields: &[], ..usual },
+            LocalReplyHead { keep_alive: false, fields: &[], ..usual },
             format!("{head}Connection: close\r\n\r\n{}\n", usual.body),
         ),
         (
             "to 1.0",
-            OwnAnswer { client: Version::Http10, fields: &[], ..usual },
+            LocalReplyHead { client: HttpVersion::Http10, fields: &[], ..usual },
             format!("{head}Connection: keep-alive\r\n\r\n{}\n", usual.body),
         ),
         (
             "405",
-            OwnAnswer { status: 405, fields: &[], ..usual },
+            LocalReplyHead { status: 405, fields: &[], ..usual },
             format!(
                 "{}Allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n\r\n{}\n",
                 head.replace("404 Not Found", "405 Method Not Allowed"),
@@ -468,7 +472,7 @@ fn our_own_answers_are_whole_messages() {
         ),
     ] {
         let mut out = Vec::new();
-        write::own_answer(&mut out, &answer);
+        write::write_local_reply(&mut out, &answer);
         assert_eq!(text(&out), expected, "{why}");
     }
 }
@@ -476,17 +480,17 @@ fn our_own_answers_are_whole_messages() {
 #[test]
 fn every_refusal_goes_out_with_the_phrase_of_its_status() {
     for error in halftone_proxy::http1::MessageError::ALL {
-        let answer = OwnAnswer {
+        let answer = LocalReplyHead {
             status: error.status(),
             date: "1994-11-06T08:49:37Z".parse().unwrap(),
-            client: Version::Http11,
+            client: HttpVersion::Http11,
             keep_alive: false,
             fields: &[],
             body: error.text(),
             head_only: false,
         };
         let mut out = Vec::new();
-        write::own_answer(&mut out, &answer);
+        write::write_local_reply(&mut out, &answer);
         let (line, _) = text(&out).split_once("\r\n").map(|(a, b)| (a.to_owned(), b.to_owned())).unwrap();
         assert!(line.len() > "HTTP/1.1 413 ".len(), "{line:?}");
     }
@@ -504,8 +508,8 @@ proptest! {
     ) {
         let bytes = mutate(head, &changes);
         let rewriting = Rewriting {
-            path: if prefix.is_empty() { Onward::AsReceived } else { Onward::Under(prefix) },
-            forwarding: forwarding(Position::Edge, trusted, trusted),
+            path: if prefix.is_empty() { PathRewrite::AsReceived } else { PathRewrite::Under(prefix) },
+            forwarding: forwarding(EdgePosition::Edge, trusted, trusted),
             version_header: Some(("X-Halftone-Version", "v2")),
             ..Rewriting::default()
         };
@@ -527,9 +531,9 @@ proptest! {
     }
 }
 
-fn same_framing(received: &oracle::Request, sent: &oracle::Request) -> Result<(), TestCaseError> {
-    let chunked = |head: &oracle::Request| head.values("transfer-encoding").count();
-    let lengths = |head: &oracle::Request| -> Vec<u64> {
+fn same_framing(received: &oracle::OracleRequest, sent: &oracle::OracleRequest) -> Result<(), TestCaseError> {
+    let chunked = |head: &oracle::OracleRequest| head.values("transfer-encoding").count();
+    let lengths = |head: &oracle::OracleRequest| -> Vec<u64> {
         let mut lengths: Vec<u64> = head
             .values("content-length")
             .flat_map(|value| text(value).split(','))
@@ -545,7 +549,7 @@ fn same_framing(received: &oracle::Request, sent: &oracle::Request) -> Result<()
 }
 
 /// Fields that no rule of ours touches, in order.
-fn end_to_end(head: &oracle::Request) -> Vec<(String, Vec<u8>)> {
+fn end_to_end(head: &oracle::OracleRequest) -> Vec<(String, Vec<u8>)> {
     let ours = |name: &str| {
         let name = name.to_ascii_lowercase().replace('_', "-");
         let hop_by_hop = [

@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::{Value, json};
-use support::{Backend, Client, Options, Proxy, release};
+use support::{Backend, Client, ProxyOptions, TestProxy, release};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -93,7 +93,7 @@ fn an_unfinished_request_costs_little() {
 fn cost_of_each(test: &str, sends: &str) -> usize {
     let _alone = alone();
     let backend = Backend::answering("ok");
-    let proxy = Proxy::to(backend.address);
+    let proxy = TestProxy::to(backend.address);
     // What the first connections make once and for all is not theirs.
     let mut warm: Vec<_> = (0..100).map(|_| proxy.client()).collect();
     warm.iter_mut().for_each(|client| assert_eq!(client.get("/").status(), 200));
@@ -184,7 +184,7 @@ fn a_body_of_more_than_a_gigabyte_passes_in_flat_memory() {
             connection.ok("all of it");
         }
     });
-    let proxy = Proxy::to(backend.address);
+    let proxy = TestProxy::to(backend.address);
     let mut client = proxy.client();
     let mut piece = vec![0; 1 << 20];
     assert_eq!(client.get_head("/warm-up").status(), 200);
@@ -218,8 +218,8 @@ fn hungry_document(backend: SocketAddr) -> Value {
 fn a_document_full_of_regular_expressions_takes_little_memory_whatever_they_are_compared_with() {
     let _alone = alone();
     let backend = Backend::answering("ok");
-    let options = Options { workers: SEARCHERS, ..Options::default() };
-    let proxy = Proxy::with(options, &[hungry_document(backend.address)]);
+    let options = ProxyOptions { workers: SEARCHERS, ..ProxyOptions::default() };
+    let proxy = TestProxy::with(options, &[hungry_document(backend.address)]);
     let mut clients: Vec<_> = (0..2 * SEARCHERS).map(|_| proxy.client()).collect();
     clients.iter_mut().for_each(|client| assert_eq!(client.get("/warm-up").status(), 200));
     let mut seed = 1_u64;
@@ -244,8 +244,8 @@ fn a_document_full_of_regular_expressions_takes_little_memory_whatever_they_are_
 fn heads_that_never_end_take_no_more_memory_than_they_may() {
     let _alone = alone();
     let backend = Backend::answering("ok");
-    let options = Options { max_held_bytes: HEAD_BYTES, ..Options::default() };
-    let proxy = Proxy::with(options, &[release(&[backend.address], json!({}))]);
+    let options = ProxyOptions { max_held_bytes: HEAD_BYTES, ..ProxyOptions::default() };
+    let proxy = TestProxy::with(options, &[release(&[backend.address], json!({}))]);
     assert_eq!(proxy.client().get("/warm-up").status(), 200);
     let head = format!("GET / HTTP/1.1\r\nHost: shop\r\nX-Long: {}", "x".repeat(31 << 10));
     let mut clients = Vec::with_capacity(UNFINISHED);
@@ -301,9 +301,9 @@ fn answering_all_at_once() -> SocketAddr {
 fn answers_that_nobody_takes_hold_no_more_memory_than_they_may() {
     let _alone = alone();
     let address = answering_all_at_once();
-    let options = Options { max_held_bytes: ANSWER_BYTES, ..Options::default() };
+    let options = ProxyOptions { max_held_bytes: ANSWER_BYTES, ..ProxyOptions::default() };
     let places = json!({"arms": {"stable": {"maxInFlight": 2 * LAZY}}});
-    let proxy = Proxy::with(options, &[release(&[address], places)]);
+    let proxy = TestProxy::with(options, &[release(&[address], places)]);
     assert_eq!(proxy.client().get_head("/warm-up").status(), 200);
     let mut clients = Vec::with_capacity(LAZY);
     let answers = growth(|| {
@@ -340,10 +340,10 @@ fn what_clients_send_ahead_holds_no_more_memory_than_it_may() {
     let _alone = alone();
     for method in ["GET", "PUT"] {
         let (backend, waiting) = (Backend::answering("ok"), silent());
-        let options = Options { max_held_bytes: AHEAD_BYTES, ..Options::default() };
+        let options = ProxyOptions { max_held_bytes: AHEAD_BYTES, ..ProxyOptions::default() };
         let rest = json!({"release": {"uid": "local/shop/rest", "name": "rest"}, "hosts": ["others"]});
         let proxy =
-            Proxy::with(options, &[release(&[waiting], json!({})), release(&[backend.address], rest)]);
+            TestProxy::with(options, &[release(&[waiting], json!({})), release(&[backend.address], rest)]);
         let others = "GET / HTTP/1.1\r\nHost: others\r\n\r\n";
         assert_eq!(proxy.client().send(others).answer().status(), 200);
         let length = if method == "PUT" { 60 << 10 } else { 0 };

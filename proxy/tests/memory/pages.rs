@@ -5,10 +5,10 @@ use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::Instant;
 
-use halftone_proxy::run::{Proxy, Source};
+use halftone_proxy::run::{DocumentSource, Proxy};
 use halftone_proxy::settings::Settings;
 use halftone_proxy::source::{Content, files};
-use halftone_routing::config::parse::Format;
+use halftone_routing::document::parse::Format;
 use serde_json::json;
 use socket2::{Domain, Socket, Type};
 
@@ -57,7 +57,7 @@ fn large_pages_that_nobody_reads_take_no_more_memory_than_a_few_copies() {
     let _alone = alone();
     let any = "127.0.0.1:0".parse().unwrap();
     let documents = files::documents((0..RELEASES).map(document).collect());
-    let proxy = Proxy::start(&Settings::new(any, Some(any)), Source::Memory(documents)).unwrap();
+    let proxy = Proxy::start(&Settings::new(any, Some(any)), DocumentSource::Memory(documents)).unwrap();
     let admin = proxy.admin_address().unwrap();
     let deadline = Instant::now() + PATIENCE;
     while Client::connect(admin).get("/readyz").status() != 200 {

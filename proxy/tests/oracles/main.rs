@@ -20,7 +20,7 @@ use halftone_proxy::settings::ClientTimeouts;
 use serde_json::json;
 
 use self::servers::Server;
-use self::support::{Client, Options, PATIENCE, Proxy, release};
+use self::support::{Client, PATIENCE, ProxyOptions, TestProxy, release};
 
 const CASES: u64 = 2_500;
 /// Requests that do not come to their end are given up after this.
@@ -43,11 +43,11 @@ fn pythons_http_server_sees_exactly_the_requests_that_were_counted() {
 
 fn agree(server: Server) {
     let client = ClientTimeouts { idle: SHORT, head: SHORT, body: SHORT, write: PATIENCE };
-    let options = Options { client, log: true, ..Options::default() };
-    let proxy = Proxy::with(options, &[release(&[server.address], json!({}))]);
+    let options = ProxyOptions { client, log: true, ..ProxyOptions::default() };
+    let proxy = TestProxy::with(options, &[release(&[server.address], json!({}))]);
     drive(proxy.address);
     let counted = proxy.finish();
-    let mut sent = BTreeMap::<String, Tally>::new();
+    let mut sent = BTreeMap::<String, OracleTally>::new();
     for line in &counted {
         if line["upstream"].is_null() {
             continue;
@@ -77,7 +77,7 @@ fn agree(server: Server) {
 
 /// What was sent under one method and path.
 #[derive(Debug, Default)]
-struct Tally {
+struct OracleTally {
     sent: u64,
     answered: u64,
 }

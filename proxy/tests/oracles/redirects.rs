@@ -6,12 +6,12 @@ use std::path::Path;
 use serde_json::json;
 
 use crate::servers::{Server, program};
-use crate::support::{Proxy, release};
+use crate::support::{TestProxy, release};
 
 /// Asks for a path through a proxy that puts `/v1` before it; the answer's Location and Set-Cookie.
 fn ask(server: &Server, host: &str, path: &str) -> (Option<String>, Vec<String>) {
     let arms = json!({"arms": {"stable": {"pathPrefix": "/v1"}}});
-    let proxy = Proxy::start(&[release(&[server.address], arms)]);
+    let proxy = TestProxy::start(&[release(&[server.address], arms)]);
     let mut client = proxy.client();
     client.send(format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n"));
     let answer = client.answer();

@@ -6,4 +6,4 @@
 pub(crate) mod proxy;
 
 pub(crate) use halftone_testkit::{Backend, Client, Incoming, Message, PATIENCE};
-pub(crate) use proxy::{Options, Proxy, release};
+pub(crate) use proxy::{ProxyOptions, TestProxy, release};

@@ -8,17 +8,17 @@ use std::time::{Duration, Instant};
 
 use halftone_proxy::access_log::{AccessLog, HashKey, WorkerLog};
 use halftone_proxy::counters::{Arm, Outcome, WorkerCounters};
-use halftone_proxy::drain::Schedule;
-use halftone_proxy::report::{Applied, Documents, Reporter};
+use halftone_proxy::drain::DrainSchedule;
+use halftone_proxy::report::{Documents, Reporter, ServedDocument};
 use halftone_proxy::settings::ClientTimeouts;
 use halftone_proxy::snapshot::{Publisher, Snapshot};
 use halftone_proxy::upstream::endpoints::Tables;
-use halftone_proxy::worker::{Drained, Limits, Listeners, Own, Workers};
-use halftone_routing::config::names::Uid;
-use halftone_routing::config::parse::Format;
-use halftone_routing::config::units::Ratio;
-use halftone_routing::report::{AppliedDocument, Counts, Epoch, Reads};
-use halftone_routing::store::{Content, Found, Store};
+use halftone_proxy::worker::{DrainResult, Listeners, WorkerResources, WorkerSettings, Workers};
+use halftone_routing::document::names::Uid;
+use halftone_routing::document::parse::Format;
+use halftone_routing::document::units::Ratio;
+use halftone_routing::report::{AppliedDocument, Counts, Epoch, ReportForm};
+use halftone_routing::store::{Content, SourceDocument, Store};
 use halftone_testkit::merge_patch::merge;
 use serde_json::{Value, json};
 
@@ -26,24 +26,24 @@ use super::{Client, PATIENCE};
 
 /// How a test's proxy differs from one with every default.
 #[derive(Clone, Debug)]
-pub(crate) struct Options {
+pub(crate) struct ProxyOptions {
     pub(crate) workers: usize,
     pub(crate) client: ClientTimeouts,
-    pub(crate) drain: Schedule,
+    pub(crate) drain: DrainSchedule,
     pub(crate) tunnel_grace: Duration,
     pub(crate) max_connections: usize,
     pub(crate) max_held_bytes: usize,
     pub(crate) fleet: Option<Value>,
-    /// Keeps an access log of every request, for [`Proxy::finish`].
+    /// Keeps an access log of every request, for [`TestProxy::finish`].
     pub(crate) log: bool,
 }
 
-impl Default for Options {
+impl Default for ProxyOptions {
     fn default() -> Self {
         Self {
             workers: 1,
             client: ClientTimeouts::default(),
-            drain: Schedule { delay: Duration::ZERO, timeout: Duration::from_secs(10) },
+            drain: DrainSchedule { delay: Duration::ZERO, timeout: Duration::from_secs(10) },
             tunnel_grace: Duration::ZERO,
             max_connections: 20_000,
             max_held_bytes: 256 << 20,
@@ -55,19 +55,19 @@ impl Default for Options {
 
 /// A running proxy.
 #[derive(Debug)]
-pub(crate) struct Proxy {
+pub(crate) struct TestProxy {
     pub(crate) address: SocketAddr,
     workers: Option<Workers>,
-    control: Control,
+    control: TestControl,
     publisher: Publisher,
-    log: Option<(AccessLog, Lines)>,
+    log: Option<(AccessLog, LogBuffer)>,
 }
 
 /// Where the access log goes.
 #[derive(Clone, Debug, Default)]
-struct Lines(Arc<Mutex<Vec<u8>>>);
+struct LogBuffer(Arc<Mutex<Vec<u8>>>);
 
-impl Write for Lines {
+impl Write for LogBuffer {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.0.lock().unwrap().extend_from_slice(bytes);
         Ok(bytes.len())
@@ -80,7 +80,7 @@ impl Write for Lines {
 
 /// What the control thread has.
 #[derive(Debug)]
-struct Control {
+struct TestControl {
     store: Store,
     reporter: Reporter,
     tables: Tables,
@@ -88,7 +88,7 @@ struct Control {
     fleet: Option<Value>,
 }
 
-impl Control {
+impl TestControl {
     fn snapshot(&mut self, documents: &[Value]) -> Snapshot {
         let texts: Vec<_> = documents.iter().map(|document| document.to_string()).collect();
         let names: Vec<_> = (0..texts.len()).map(|index| format!("{index}.json")).collect();
@@ -102,14 +102,14 @@ impl Control {
     }
 }
 
-fn in_json<'a>(source: &'a str, text: &'a str) -> Found<'a> {
-    Found { source, content: Content::Text(Format::Json, text.as_bytes()) }
+fn in_json<'a>(source: &'a str, text: &'a str) -> SourceDocument<'a> {
+    SourceDocument { source, content: Content::Text(Format::Json, text.as_bytes()) }
 }
 
-impl Proxy {
+impl TestProxy {
     /// With every default.
     pub(crate) fn start(documents: &[Value]) -> Self {
-        Self::with(Options::default(), documents)
+        Self::with(ProxyOptions::default(), documents)
     }
 
     /// For one stable arm at this address.
@@ -117,10 +117,18 @@ impl Proxy {
         Self::start(&[release(&[backend], json!({}))])
     }
 
-    pub(crate) fn with(options: Options, documents: &[Value]) -> Self {
-        let Options { workers, client, drain, tunnel_grace, max_connections, max_held_bytes, fleet, log } =
-            options;
-        let mut control = Control {
+    pub(crate) fn with(options: ProxyOptions, documents: &[Value]) -> Self {
+        let ProxyOptions {
+            workers,
+            client,
+            drain,
+            tunnel_grace,
+            max_connections,
+            max_held_bytes,
+            fleet,
+            log,
+        } = options;
+        let mut control = TestControl {
             store: Store::new(),
             reporter: Reporter::new("test".into(), Epoch(1), workers),
             tables: Tables::new(workers),
@@ -130,16 +138,16 @@ impl Proxy {
         let publisher = Publisher::new(control.snapshot(documents));
         let listeners = Listeners::bind(&["127.0.0.1:0".parse().unwrap()], workers).unwrap();
         let address = listeners.addresses()[0];
-        let lines = Lines::default();
+        let lines = LogBuffer::default();
         let log = log.then(|| AccessLog::start(Ratio::FULL, HashKey::random(), lines.clone()).unwrap());
         let own = (0..workers)
-            .map(|worker| Own {
+            .map(|worker| WorkerResources {
                 snapshot: publisher.reader(),
                 counters: WorkerCounters::new(worker),
                 log: log.as_ref().map_or_else(WorkerLog::off, AccessLog::worker),
             })
             .collect();
-        let limits = Limits { max_connections, max_held_bytes, tunnel_grace, drain, client };
+        let limits = WorkerSettings { max_connections, max_held_bytes, tunnel_grace, drain, client };
         let workers = Workers::start(listeners, limits, own).unwrap();
         Self { address, workers: Some(workers), control, publisher, log: log.map(|log| (log, lines)) }
     }
@@ -169,7 +177,7 @@ impl Proxy {
     }
 
     /// Begins the drain and waits for its end.
-    pub(crate) fn drain(mut self) -> Drained {
+    pub(crate) fn drain(mut self) -> DrainResult {
         let workers = self.workers.take().unwrap();
         workers.drain();
         workers.join()
@@ -191,7 +199,7 @@ impl Proxy {
     /// Everything counted so far, by arm.
     pub(crate) fn counts(&mut self) -> BTreeMap<Arm, Counts> {
         let mut counts = BTreeMap::<Arm, Counts>::new();
-        for entry in self.control.reporter.report(None, Reads::Two).entries {
+        for entry in self.control.reporter.report(None, ReportForm::Two).entries {
             counts.entry(entry.key.arm).or_default().merge(&entry.counts);
         }
         counts
@@ -207,9 +215,9 @@ impl Proxy {
             ignored_fields: Vec::new(),
             open_long: 0,
         };
-        let applied = [(uid, Applied { document, gray_ended: true })].into_iter().collect();
+        let applied = [(uid, ServedDocument { document, gray_ended: true })].into_iter().collect();
         self.control.reporter.set_documents(Documents { applied, ..Documents::default() });
-        self.control.reporter.report(None, Reads::Two).applied[0].open_long
+        self.control.reporter.report(None, ReportForm::Two).applied[0].open_long
     }
 
     /// Waits until the arm's outcomes are these: a client may have its answer before the worker has counted it.
@@ -247,7 +255,7 @@ impl Proxy {
     }
 }
 
-impl Drop for Proxy {
+impl Drop for TestProxy {
     fn drop(&mut self) {
         if let Some(workers) = self.workers.take() {
             workers.stop();

@@ -9,7 +9,7 @@ use halftone_proxy::settings::ClientTimeouts;
 use serde_json::json;
 use socket2::{Domain, SockRef, Socket, Type};
 
-use crate::support::{Backend, Client, Options, PATIENCE, Proxy, release};
+use crate::support::{Backend, Client, PATIENCE, ProxyOptions, TestProxy, release};
 use crate::unfinished::{WEBSOCKET, granting};
 
 /// Connects from a port of the client's own choice, 0 for a free one. The address is this process's own: at 127.0.0.1
@@ -25,7 +25,7 @@ fn connect_from(port: u16, to: SocketAddr) -> Client {
 
 /// Ports from which connections arrive at the first worker: the kernel chooses by a hash of both ends, which is the
 /// same every time.
-fn ports_of_first_worker(proxy: &Proxy, n: usize) -> Vec<u16> {
+fn ports_of_first_worker(proxy: &TestProxy, n: usize) -> Vec<u16> {
     let mut ports = Vec::new();
     while ports.len() < n {
         let client = connect_from(0, proxy.address);
@@ -47,7 +47,7 @@ fn ports_of_first_worker(proxy: &Proxy, n: usize) -> Vec<u16> {
 fn a_worker_that_holds_too_many_connections_hands_them_over() {
     let backend = Backend::answering("ok");
     let document = release(&[backend.address], json!({}));
-    let proxy = Proxy::with(Options { workers: 2, ..Options::default() }, &[document]);
+    let proxy = TestProxy::with(ProxyOptions { workers: 2, ..ProxyOptions::default() }, &[document]);
     let ports = ports_of_first_worker(&proxy, 24);
     let mut clients: Vec<_> = ports.into_iter().map(|port| connect_from(port, proxy.address)).collect();
     // What was sent before the socket changed hands is read all the same.
@@ -103,7 +103,7 @@ impl Gate {
     }
 }
 
-fn held(backend: &Backend, proxy: &Proxy) -> Client {
+fn held(backend: &Backend, proxy: &TestProxy) -> Client {
     let mut client = proxy.client();
     client.send("GET /held HTTP/1.1\r\nHost: shop\r\n\r\n");
     backend.seen();
@@ -113,8 +113,8 @@ fn held(backend: &Backend, proxy: &Proxy) -> Client {
 #[test]
 fn beyond_max_connections_clients_wait_and_are_served_when_there_is_room() {
     let (backend, gate) = gated();
-    let options = Options { max_connections: 3, ..Options::default() };
-    let proxy = Proxy::with(options, &[release(&[backend.address], json!({}))]);
+    let options = ProxyOptions { max_connections: 3, ..ProxyOptions::default() };
+    let proxy = TestProxy::with(options, &[release(&[backend.address], json!({}))]);
     let mut held: Vec<_> = (0..3).map(|_| held(&backend, &proxy)).collect();
     let mut waiting: Vec<_> = (0..6).map(|_| proxy.client()).collect();
     for client in &mut waiting {
@@ -137,8 +137,8 @@ fn beyond_max_connections_clients_wait_and_are_served_when_there_is_room() {
 #[test]
 fn when_all_places_are_taken_those_who_do_nothing_make_room_and_requests_under_way_do_not() {
     let (backend, gate) = gated();
-    let options = Options { max_connections: 10, ..Options::default() };
-    let proxy = Proxy::with(options, &[release(&[backend.address], json!({}))]);
+    let options = ProxyOptions { max_connections: 10, ..ProxyOptions::default() };
+    let proxy = TestProxy::with(options, &[release(&[backend.address], json!({}))]);
     let mut busy = held(&backend, &proxy);
     let mut idle: Vec<_> = (0..4).map(|_| proxy.client()).collect();
     idle.iter_mut().for_each(|client| assert_eq!(client.get("/").text(), "ok"));
@@ -157,8 +157,8 @@ fn when_all_places_are_taken_those_who_do_nothing_make_room_and_requests_under_w
 #[test]
 fn a_full_proxy_frees_the_places_of_tunnels_idle_for_longest_when_there_is_nobody_else() {
     let backend = granting();
-    let options = Options { max_connections: 4, ..Options::default() };
-    let proxy = Proxy::with(options, &[release(&[backend.address], json!({}))]);
+    let options = ProxyOptions { max_connections: 4, ..ProxyOptions::default() };
+    let proxy = TestProxy::with(options, &[release(&[backend.address], json!({}))]);
     let mut tunnels: Vec<_> = (0..4).map(|_| proxy.client()).collect();
     for client in &mut tunnels {
         assert_eq!(client.send(WEBSOCKET).answer().status(), 101);
@@ -172,8 +172,8 @@ fn a_full_proxy_frees_the_places_of_tunnels_idle_for_longest_when_there_is_nobod
 fn unfinished_heads_share_a_bounded_memory_and_the_slowest_end_first() {
     let backend = Backend::answering("ok");
     let client = ClientTimeouts { head: Duration::from_secs(600), ..ClientTimeouts::default() };
-    let options = Options { max_held_bytes: 128 << 10, client, ..Options::default() };
-    let proxy = Proxy::with(options, &[release(&[backend.address], json!({}))]);
+    let options = ProxyOptions { max_held_bytes: 128 << 10, client, ..ProxyOptions::default() };
+    let proxy = TestProxy::with(options, &[release(&[backend.address], json!({}))]);
     // Each takes 29 KiB of memory; four of them fit.
     let head = format!(
         "GET / HTTP/1.1\r\nHost: shop\r\n{}",

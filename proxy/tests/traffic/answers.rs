@@ -4,7 +4,7 @@ use halftone_proxy::counters::{Arm, Outcome};
 use halftone_proxy::upstream::endpoints::Endpoint;
 use serde_json::{Value, json};
 
-use crate::support::{Backend, Client, Options, Proxy, release};
+use crate::support::{Backend, Client, ProxyOptions, TestProxy, release};
 
 /// A backend that answers each request with the same bytes and keeps the connection.
 fn saying(answer: &'static str) -> Backend {
@@ -27,7 +27,7 @@ fn saying_once(answer: &'static str) -> Backend {
 #[test]
 fn a_get_is_answered_over_kept_connections() {
     let backend = Backend::answering("hello");
-    let proxy = Proxy::to(backend.address);
+    let proxy = TestProxy::to(backend.address);
     let mut client = proxy.client();
     for _ in 0..3 {
         let answer = client.get("/a?b=c");
@@ -49,7 +49,7 @@ fn answers_without_a_body_are_not_waited_for() {
         ("GET", "HTTP/1.1 304 Not Modified\r\nContent-Length: 1000\r\n\r\n"),
     ] {
         let backend = saying(head);
-        let proxy = Proxy::to(backend.address);
+        let proxy = TestProxy::to(backend.address);
         let mut client = proxy.client();
         for _ in 0..2 {
             client.send(format!("{request} / HTTP/1.1\r\nHost: shop\r\n\r\n"));
@@ -68,7 +68,7 @@ fn a_chunked_answer_goes_on_in_chunks_of_our_own_with_its_trailers() {
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n",
         "3;ext=1\r\nabc\r\n0000a\r\n0123456789\r\n0\r\nX-Sum: 13\r\nX-Halftone-Arm: gray\r\n\r\n"
     ));
-    let proxy = Proxy::to(backend.address);
+    let proxy = TestProxy::to(backend.address);
     let mut client = proxy.client();
     for _ in 0..2 {
         let answer = client.get("/");
@@ -81,7 +81,7 @@ fn a_chunked_answer_goes_on_in_chunks_of_our_own_with_its_trailers() {
 #[test]
 fn an_answer_that_only_the_close_ends_is_chunked_for_a_client_of_1_1() {
     let backend = saying_once("HTTP/1.1 200 OK\r\n\r\nuntil the end");
-    let proxy = Proxy::to(backend.address);
+    let proxy = TestProxy::to(backend.address);
     let mut client = proxy.client();
     for _ in 0..2 {
         let answer = client.get("/");
@@ -98,7 +98,7 @@ fn a_client_of_1_0_gets_answers_it_can_read() {
     ];
     for head in unknown_length {
         let backend = saying_once(head);
-        let proxy = Proxy::to(backend.address);
+        let proxy = TestProxy::to(backend.address);
         let mut client = proxy.client();
         client.send("GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n");
         let answer = client.answer();
@@ -111,7 +111,7 @@ fn a_client_of_1_0_gets_answers_it_can_read() {
 #[test]
 fn a_client_of_1_0_is_kept_only_if_it_asks() {
     let backend = Backend::answering("known length");
-    let proxy = Proxy::to(backend.address);
+    let proxy = TestProxy::to(backend.address);
     let mut client = proxy.client();
     for _ in 0..2 {
         client.send("GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n");
@@ -132,7 +132,7 @@ fn interim_answers_go_to_clients_of_1_1_alone() {
         "HTTP/1.1 102 Processing\r\n\r\n",
         "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
     ));
-    let proxy = Proxy::to(backend.address);
+    let proxy = TestProxy::to(backend.address);
     let mut client = proxy.client();
     client.send("GET / HTTP/1.1\r\nHost: shop\r\n\r\n");
     let hints = client.answer();
@@ -154,7 +154,7 @@ fn interim_answers_go_on_for_as_long_as_the_backend_works() {
         }
         connection.ok("done");
     });
-    let proxy = Proxy::to(backend.address);
+    let proxy = TestProxy::to(backend.address);
     let mut client = proxy.client();
     client.send("GET / HTTP/1.1\r\nHost: shop\r\n\r\n");
     for _ in 0..500 {
@@ -173,7 +173,7 @@ fn interim_answers_are_passed_on_before_the_final_one_has_come() {
         std::io::Read::read_exact(&mut connection.reader, &mut next).ok();
         connection.ok(next);
     });
-    let proxy = Proxy::to(backend.address);
+    let proxy = TestProxy::to(backend.address);
     let mut client = proxy.client();
     client.send("POST / HTTP/1.1\r\nHost: shop\r\nContent-Length: 20000\r\n\r\n");
     assert_eq!(client.answer().status(), 103);
@@ -195,7 +195,7 @@ fn a_backend_that_breaks_the_rules_of_http_is_a_502() {
         interim,
     ] {
         let backend = saying_once(answer);
-        let mut proxy = Proxy::to(backend.address);
+        let mut proxy = TestProxy::to(backend.address);
         let mut client = proxy.client();
         client.send("GET / HTTP/1.1\r\nHost: shop\r\n\r\n");
         let last = loop {
@@ -215,7 +215,7 @@ fn a_head_beyond_its_bounds_is_a_502() {
         connection.request();
         connection.send(format!("HTTP/1.1 200 OK\r\nA: {}\r\n\r\n", "a".repeat(40_000)));
     });
-    let proxy = Proxy::to(backend.address);
+    let proxy = TestProxy::to(backend.address);
     assert_eq!(proxy.client().get("/").status(), 502);
 }
 
@@ -226,7 +226,7 @@ fn requests_sent_ahead_are_answered_in_order_one_at_a_time() {
             connection.ok(request.target());
         }
     });
-    let proxy = Proxy::to(backend.address);
+    let proxy = TestProxy::to(backend.address);
     let mut client = proxy.client();
     let requests: String = (0..200).map(|n| format!("GET /{n} HTTP/1.1\r\nHost: shop\r\n\r\n")).collect();
     client.send(requests);
@@ -265,7 +265,7 @@ fn large_answers_arrive_whole_in_every_framing() {
             connection.send("0\r\n\r\n");
         }
     });
-    let proxy = Proxy::to(backend.address);
+    let proxy = TestProxy::to(backend.address);
     let mut client = proxy.client();
     for path in ["/length", "/chunked", "/close", "/length"] {
         let answer = client.get(path);
@@ -278,7 +278,7 @@ fn large_answers_arrive_whole_in_every_framing() {
 fn the_path_prefix_goes_before_the_path_and_dots_do_not_climb_out_of_it() {
     let backend = Backend::answering("");
     let arms = json!({"arms": {"stable": {"pathPrefix": "/v1"}}});
-    let proxy = Proxy::start(&[release(&[backend.address], arms)]);
+    let proxy = TestProxy::start(&[release(&[backend.address], arms)]);
     let mut client = proxy.client();
     for (path, upstream) in [("/a?x=/../b", "/v1/a?x=/../b"), ("/a/../b", "/v1/b"), ("/%61%2f", "/v1/a%2F")] {
         client.get(path);
@@ -292,7 +292,7 @@ fn fields_of_ours_are_nobody_elses_to_set() {
         "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nX-Halftone-Reason: none of yours\r\n",
         "X-Halftone-Version: forged\r\nServer: theirs\r\n\r\n"
     ));
-    let proxy = Proxy::to(backend.address);
+    let proxy = TestProxy::to(backend.address);
     let mut client = proxy.client();
     client.send("GET / HTTP/1.1\r\nHost: shop\r\nX-Halftone-Version: v9\r\nX_Halftone_Arm: gray\r\n\r\n");
     let answer = client.answer();
@@ -307,7 +307,7 @@ fn fields_of_ours_are_nobody_elses_to_set() {
 fn who_sends_the_debug_field_is_told_why() {
     let backend = Backend::answering("");
     let debug = json!({"debug": {"header": "X-Halftone-Debug", "value": "tell me"}});
-    let proxy = Proxy::start(&[release(&[backend.address], debug)]);
+    let proxy = TestProxy::start(&[release(&[backend.address], debug)]);
     let ask = |value: &str| {
         let mut client = proxy.client();
         client.send(format!("GET / HTTP/1.1\r\nHost: shop\r\nX-Halftone-Debug: {value}\r\n\r\n"));
@@ -331,7 +331,7 @@ fn a_user_without_identity_gets_a_cookie_unless_the_answer_is_public() {
         }
     });
     let gray = Backend::answering("");
-    let proxy = Proxy::start(&[release(
+    let proxy = TestProxy::start(&[release(
         &[backend.address],
         json!({
             "state": "Active",
@@ -360,7 +360,7 @@ fn a_fallback_answer_brings_the_cookie_of_the_arm_that_was_meant() {
         }
     });
     let gray = Backend::answering("gray");
-    let proxy = Proxy::start(&[release(
+    let proxy = TestProxy::start(&[release(
         &[backend.address],
         json!({
             "state": "Active",
@@ -396,8 +396,8 @@ fn who_a_client_is_is_believed_from_trusted_proxies_alone() {
         }),
     );
     let ask = |fleet: Option<Value>| {
-        let options = Options { fleet, ..Options::default() };
-        let proxy = Proxy::with(options, std::slice::from_ref(&document));
+        let options = ProxyOptions { fleet, ..ProxyOptions::default() };
+        let proxy = TestProxy::with(options, std::slice::from_ref(&document));
         let mut client = proxy.client();
         client.send(concat!(
             "GET / HTTP/1.1\r\nHost: shop\r\nX-Forwarded-For: 192.0.2.7\r\nX-Forwarded-Proto: https\r\n",
@@ -419,7 +419,7 @@ fn who_a_client_is_is_believed_from_trusted_proxies_alone() {
 #[test]
 fn a_host_that_no_release_claims_is_a_404_and_the_connection_goes_on() {
     let backend = Backend::answering("mine");
-    let proxy = Proxy::start(&[release(&[backend.address], json!({"hosts": ["shop"]}))]);
+    let proxy = TestProxy::start(&[release(&[backend.address], json!({"hosts": ["shop"]}))]);
     let mut client = proxy.client();
     client.send("GET / HTTP/1.1\r\nHost: other\r\n\r\n");
     let answer = client.answer();
@@ -435,11 +435,11 @@ fn a_host_that_no_release_claims_is_a_404_and_the_connection_goes_on() {
 #[test]
 fn the_default_backend_takes_what_no_release_claims() {
     let (backend, default) = (Backend::answering("mine"), Backend::answering("default"));
-    let options = Options {
+    let options = ProxyOptions {
         fleet: Some(json!({"schema": 1, "defaultBackend": {"addresses": [default.address]}})),
-        ..Options::default()
+        ..ProxyOptions::default()
     };
-    let proxy = Proxy::with(options, &[release(&[backend.address], json!({"hosts": ["shop"]}))]);
+    let proxy = TestProxy::with(options, &[release(&[backend.address], json!({"hosts": ["shop"]}))]);
     let mut client: Client = proxy.client();
     client.send("GET / HTTP/1.1\r\nHost: other\r\n\r\n");
     let answer = client.answer();

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use halftone_proxy::counters::{Arm, Outcome};
 use serde_json::{Value, json};
 
-use crate::support::{Backend, Message, PATIENCE, Proxy, release};
+use crate::support::{Backend, Message, PATIENCE, TestProxy, release};
 
 /// Addresses where nobody listens, at ports that the kernel gives nobody.
 fn nobody(port: u16) -> SocketAddr {
@@ -26,7 +26,7 @@ fn both(stable: SocketAddr, gray: &[SocketAddr], more: Value) -> Value {
     document
 }
 
-fn ask(proxy: &Proxy) -> Message {
+fn ask(proxy: &TestProxy) -> Message {
     let mut client = proxy.client();
     client.send("GET /x?y=/new HTTP/1.1\r\nHost: shop\r\nX-User-Name: lin\r\n\r\n");
     client.answer()
@@ -35,7 +35,7 @@ fn ask(proxy: &Proxy) -> Message {
 #[test]
 fn a_gray_that_takes_no_connections_is_replaced_and_charged() {
     let stable = Backend::echo();
-    let mut proxy = Proxy::start(&[both(stable.address, &[nobody(1), nobody(2)], json!({}))]);
+    let mut proxy = TestProxy::start(&[both(stable.address, &[nobody(1), nobody(2)], json!({}))]);
     for _ in 0..10 {
         assert_eq!(ask(&proxy).status(), 200);
         let seen = stable.seen();
@@ -56,11 +56,11 @@ fn a_gray_that_takes_no_connections_is_replaced_and_charged() {
 fn a_gray_that_takes_no_connections_answers_for_itself_where_nobody_may_replace_it() {
     let stable = Backend::answering("stable");
     let fail = json!({"onUnavailable": "Fail"});
-    let mut proxy = Proxy::start(&[both(stable.address, &[nobody(1)], fail)]);
+    let mut proxy = TestProxy::start(&[both(stable.address, &[nobody(1)], fail)]);
     assert_eq!((ask(&proxy).status(), ask(&proxy).status()), (502, 502));
     proxy.expect_outcomes(Arm::Gray, &[(Outcome::ConnectFailure, 2)]);
     // Nor where nobody can.
-    let mut proxy = Proxy::start(&[both(nobody(2), &[nobody(1)], json!({}))]);
+    let mut proxy = TestProxy::start(&[both(nobody(2), &[nobody(1)], json!({}))]);
     assert_eq!(ask(&proxy).status(), 502);
     proxy.expect_outcomes(Arm::Gray, &[(Outcome::NoEndpoint, 1)]);
 }
@@ -69,7 +69,7 @@ fn a_gray_that_takes_no_connections_answers_for_itself_where_nobody_may_replace_
 fn a_gray_that_takes_connections_again_is_asked_again() {
     let stable = Backend::answering("stable");
     let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let proxy = Proxy::start(&[both(stable.address, &[address], json!({}))]);
+    let proxy = TestProxy::start(&[both(stable.address, &[address], json!({}))]);
     assert_eq!(ask(&proxy).text(), "stable");
     let _gray = Backend::on(TcpListener::bind(address).unwrap(), |connection, _| {
         while connection.request().is_some() {
@@ -86,12 +86,12 @@ fn a_gray_that_takes_connections_again_is_asked_again() {
 #[test]
 fn a_check_that_all_endpoints_fail_is_ignored_only_for_the_arm_that_everyone_depends_on() {
     let (stable, gray) = (Backend::answering("stable"), Backend::answering("gray"));
-    let fail = |proxy: &Proxy| {
+    let fail = |proxy: &TestProxy| {
         for (_, table) in proxy.tables().all() {
             table.ready().into_iter().for_each(|address| table.set_failing(address, true));
         }
     };
-    let mut proxy = Proxy::start(&[both(stable.address, &[gray.address], json!({}))]);
+    let mut proxy = TestProxy::start(&[both(stable.address, &[gray.address], json!({}))]);
     assert_eq!(ask(&proxy).text(), "gray");
     fail(&proxy);
     assert_eq!(ask(&proxy).text(), "stable", "gray has no endpoint, stable's check is ignored");
@@ -121,7 +121,7 @@ fn an_endpoint_that_fails_again_and_again_is_left_out_while_another_does_well() 
             connection.send(format!("HTTP/1.1 {status} X\r\nContent-Length: 0\r\n\r\n"));
         }
     });
-    let mut proxy = Proxy::start(&[release(&[good.address, bad.address], json!({}))]);
+    let mut proxy = TestProxy::start(&[release(&[good.address, bad.address], json!({}))]);
     let mut client = proxy.client();
     let deadline = Instant::now() + PATIENCE;
     while asked.load(Relaxed) < 5 {
@@ -158,7 +158,7 @@ fn an_endpoint_is_not_left_out_for_what_clients_ask_of_it() {
             }
         });
         let good = Backend::answering("ok");
-        let proxy = Proxy::start(&[release(&[good.address, strict.address], json!({}))]);
+        let proxy = TestProxy::start(&[release(&[good.address, strict.address], json!({}))]);
         let mut client = proxy.client();
         let deadline = Instant::now() + PATIENCE;
         while asked.load(Relaxed) < 8 {
@@ -181,7 +181,7 @@ fn a_gray_that_closes_on_one_request_unanswered_keeps_all_others() {
             connection.ok("gray");
         }
     });
-    let mut proxy = Proxy::start(&[both(stable.address, &[gray.address], json!({}))]);
+    let mut proxy = TestProxy::start(&[both(stable.address, &[gray.address], json!({}))]);
     for _ in 0..3 {
         let post = "POST /closes HTTP/1.1\r\nHost: shop\r\nX-User-Name: x\r\nContent-Length: 0\r\n";
         let mut stranger = proxy.client();

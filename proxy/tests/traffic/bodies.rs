@@ -8,7 +8,7 @@ use std::time::Duration;
 use halftone_proxy::counters::{Arm, Outcome};
 use serde_json::json;
 
-use crate::support::{Backend, Client, Proxy, release};
+use crate::support::{Backend, Client, TestProxy, release};
 
 fn bytes(n: usize) -> Vec<u8> {
     (0..n).map(|i| (i as u8).wrapping_mul(31) ^ (i >> 8) as u8).collect()
@@ -17,7 +17,7 @@ fn bytes(n: usize) -> Vec<u8> {
 #[test]
 fn bodies_of_every_size_arrive_whole_in_either_framing() {
     let backend = Backend::echo();
-    let proxy = Proxy::to(backend.address);
+    let proxy = TestProxy::to(backend.address);
     let mut client = proxy.client();
     for n in [0, 1, 100, 16_000, 16_384, 16_500, 65_000, 65_536, 66_000, 200_000, 1_500_000] {
         let body = bytes(n);
@@ -38,7 +38,7 @@ fn bodies_of_every_size_arrive_whole_in_either_framing() {
 #[test]
 fn a_body_that_comes_byte_by_byte_arrives_whole() {
     let backend = Backend::echo();
-    let proxy = Proxy::to(backend.address);
+    let proxy = TestProxy::to(backend.address);
     let mut client = proxy.client();
     let message =
         b"POST / HTTP/1.1\r\nHost: shop\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n";
@@ -51,7 +51,7 @@ fn a_body_that_comes_byte_by_byte_arrives_whole() {
 #[test]
 fn a_request_behind_a_body_is_the_next_request() {
     let backend = Backend::echo();
-    let proxy = Proxy::to(backend.address);
+    let proxy = TestProxy::to(backend.address);
     let mut client = proxy.client();
     client.send(concat!(
         "POST / HTTP/1.1\r\nHost: shop\r\nContent-Length: 5\r\n\r\nfirst",
@@ -73,7 +73,7 @@ fn a_client_that_waits_to_be_asked_is_asked_by_the_backend() {
             connection.ok(request.body);
         }
     });
-    let proxy = Proxy::to(backend.address);
+    let proxy = TestProxy::to(backend.address);
     let mut client = proxy.client();
     // The backend is told that the client waits even where Connection claims that to be between the client and us.
     for fields in ["", "", "Connection: Expect\r\n"] {
@@ -93,7 +93,7 @@ fn a_client_that_is_refused_before_it_was_asked_need_not_send_its_body() {
         connection.send("HTTP/1.1 401 Unauthorized\r\nContent-Length: 2\r\n\r\nno");
         connection.ends();
     });
-    let proxy = Proxy::to(backend.address);
+    let proxy = TestProxy::to(backend.address);
     let mut client = proxy.client();
     client.send("POST / HTTP/1.1\r\nHost: shop\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n");
     let answer = client.answer();
@@ -113,7 +113,7 @@ fn a_backend_may_answer_while_it_still_reads() {
             }
         }
     });
-    let mut proxy = Proxy::to(backend.address);
+    let mut proxy = TestProxy::to(backend.address);
     let mut client = proxy.client();
     let body = bytes(300_000);
     for _ in 0..2 {
@@ -137,7 +137,7 @@ fn a_backend_that_will_close_may_still_read_before_it_has_answered_to_the_end() 
             request.read_body(&mut connection.reader, false).unwrap();
             connection.send(if framing.is_empty() { "all of it" } else { "9\r\nall of it\r\n0\r\n\r\n" });
         });
-        let proxy = Proxy::to(backend.address);
+        let proxy = TestProxy::to(backend.address);
         let mut client = proxy.client();
         client.send("POST / HTTP/1.1\r\nHost: shop\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nbo\r\n");
         let mut answer = client.head().unwrap().unwrap();
@@ -154,7 +154,7 @@ fn uploading_clients_see_the_refusal_that_did_not_wait_for_them() {
         connection.head();
         connection.send("HTTP/1.1 403 Forbidden\r\nContent-Length: 9\r\nConnection: close\r\n\r\nforbidden");
     });
-    let proxy = Proxy::to(backend.address);
+    let proxy = TestProxy::to(backend.address);
     let seen = Arc::new(AtomicUsize::new(0));
     let start = Arc::new(Barrier::new(20));
     let threads: Vec<_> = (0..20)
@@ -180,7 +180,7 @@ fn uploading_clients_see_the_refusal_that_did_not_wait_for_them() {
 #[test]
 fn uploading_clients_see_our_own_refusals_too() {
     let backend = Backend::echo();
-    let proxy = Proxy::start(&[release(&[backend.address], json!({"hosts": ["shop"]}))]);
+    let proxy = TestProxy::start(&[release(&[backend.address], json!({"hosts": ["shop"]}))]);
     for _ in 0..50 {
         let mut client = proxy.client();
         client.send("POST / HTTP/1.1\r\nHost: elsewhere\r\nContent-Length: 100000000\r\n\r\n");
@@ -195,7 +195,7 @@ fn a_body_that_breaks_off_reaches_the_backend_without_an_end() {
     let backend = Backend::start(|connection, _| {
         assert!(connection.request().is_none(), "the chunked body has no last chunk");
     });
-    let mut proxy = Proxy::to(backend.address);
+    let mut proxy = TestProxy::to(backend.address);
     let mut client = proxy.client();
     client.send("POST / HTTP/1.1\r\nHost: shop\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n");
     client.end_sending();
@@ -208,7 +208,7 @@ fn a_malformed_chunk_is_a_400_and_the_backend_sees_no_end() {
     let backend = Backend::start(|connection, _| {
         assert!(connection.request().is_none(), "the chunked body has no last chunk");
     });
-    let mut proxy = Proxy::to(backend.address);
+    let mut proxy = TestProxy::to(backend.address);
     for late in [false, true] {
         let mut client = proxy.client();
         client.send("POST / HTTP/1.1\r\nHost: shop\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n");
@@ -226,7 +226,7 @@ fn a_malformed_chunk_is_a_400_and_the_backend_sees_no_end() {
 #[test]
 fn a_body_beyond_what_the_release_allows_is_a_413() {
     let backend = Backend::echo();
-    let mut proxy = Proxy::start(&[release(&[backend.address], json!({"maxBodyBytes": 10}))]);
+    let mut proxy = TestProxy::start(&[release(&[backend.address], json!({"maxBodyBytes": 10}))]);
     for (framing, status) in [
         ("Content-Length: 10\r\n\r\n0123456789", 200),
         ("Transfer-Encoding: chunked\r\n\r\n9\r\n012345678\r\n1\r\n9\r\n0\r\n\r\n", 200),
@@ -263,7 +263,7 @@ fn a_slow_reader_holds_its_backend_back() {
             count.fetch_add(1 << 20, Relaxed);
         }
     });
-    let proxy = Proxy::to(backend.address);
+    let proxy = TestProxy::to(backend.address);
     let mut client = proxy.client();
     client.send("GET / HTTP/1.1\r\nHost: shop\r\n\r\n");
     client.head().unwrap();
@@ -293,7 +293,7 @@ fn a_backend_that_does_not_read_holds_its_client_back() {
         request.read_body(&mut connection.reader, false).unwrap();
         connection.ok(request.body.len().to_string());
     });
-    let proxy = Proxy::to(backend.address);
+    let proxy = TestProxy::to(backend.address);
     let mut client = proxy.client();
     client.send(format!("POST / HTTP/1.1\r\nHost: shop\r\nContent-Length: {SIZE}\r\n\r\n"));
     let mut sender = client.stream().try_clone().unwrap();
@@ -327,7 +327,7 @@ fn a_backend_may_take_its_time_to_read_an_upload() {
         request.read_body(&mut connection.reader, false).unwrap();
         connection.ok(request.body.len().to_string());
     });
-    let proxy = Proxy::to(backend.address);
+    let proxy = TestProxy::to(backend.address);
     let mut client = proxy.client();
     let mut sender = client.stream().try_clone().unwrap();
     let sending = std::thread::spawn(move || {

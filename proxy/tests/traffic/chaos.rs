@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 
 use serde_json::json;
 
-use crate::support::{Backend, Client, Incoming, Message, Options, Proxy, release};
+use crate::support::{Backend, Client, Incoming, Message, ProxyOptions, TestProxy, release};
 
 /// A sequence of numbers that is the same each time (splitmix64).
 #[derive(Clone)]
@@ -43,7 +43,7 @@ fn body(id: u64, length: usize) -> Vec<u8> {
 
 /// What the backend does with a request; everything is drawn from the request's number.
 #[derive(Debug)]
-struct Plan {
+struct BackendScript {
     id: u64,
     method: &'static str,
     version: &'static str,
@@ -62,7 +62,7 @@ struct Plan {
     resets: bool,
 }
 
-impl Plan {
+impl BackendScript {
     fn of(id: u64) -> Self {
         let mut dice = Dice(id ^ 0x5555);
         let method = ["GET", "GET", "HEAD", "POST", "POST", "PUT", "DELETE"][dice.roll(7) as usize];
@@ -158,7 +158,7 @@ impl Plan {
 }
 
 /// How often each request came to a backend as a whole.
-type Seen = Arc<Mutex<HashMap<u64, u32>>>;
+type DeliveryCounts = Arc<Mutex<HashMap<u64, u32>>>;
 
 /// Sends in pieces of any size.
 fn send_in_pieces(connection: &mut Incoming, bytes: &[u8], dice: &mut Dice) {
@@ -173,7 +173,7 @@ fn send_in_pieces(connection: &mut Incoming, bytes: &[u8], dice: &mut Dice) {
     }
 }
 
-fn read_upload(connection: &mut Incoming, request: &mut Message, plan: &Plan) -> bool {
+fn read_upload(connection: &mut Incoming, request: &mut Message, plan: &BackendScript) -> bool {
     if request.read_body(&mut connection.reader, false).is_err() {
         return false;
     }
@@ -183,10 +183,10 @@ fn read_upload(connection: &mut Incoming, request: &mut Message, plan: &Plan) ->
 }
 
 /// Serves a connection as the plans of its requests say.
-fn serve(connection: &mut Incoming, seen: &Seen) {
+fn serve(connection: &mut Incoming, seen: &DeliveryCounts) {
     while let Some(mut request) = connection.head() {
         let id = request.target()[1..].parse().unwrap();
-        let plan = Plan::of(id);
+        let plan = BackendScript::of(id);
         assert_eq!(request.method(), plan.method);
         let mut dice = Dice(id ^ 0xaaaa);
         let before = {
@@ -232,7 +232,7 @@ fn serve(connection: &mut Incoming, seen: &Seen) {
 
 /// What became of the requests of one client.
 #[derive(Default, Debug)]
-struct Tally {
+struct ChaosTally {
     whole: u64,
     broken: u64,
     lost: u64,
@@ -258,7 +258,12 @@ fn write_in_pieces(mut to: TcpStream, bytes: Vec<u8>, mut dice: Dice) -> Writing
 }
 
 /// Reads the answer to one request; whether the connection goes on.
-fn read_answer(client: &mut Client, plan: &Plan, writing: &mut Option<Writing>, tally: &mut Tally) -> bool {
+fn read_answer(
+    client: &mut Client,
+    plan: &BackendScript,
+    writing: &mut Option<Writing>,
+    tally: &mut ChaosTally,
+) -> bool {
     let mut head = loop {
         match client.head() {
             Ok(Some(head)) if head.status() < 200 => {
@@ -307,14 +312,14 @@ fn read_answer(client: &mut Client, plan: &Plan, writing: &mut Option<Writing>, 
     keeps
 }
 
-fn ask(address: SocketAddr, requests: std::ops::Range<u64>, mut dice: Dice) -> Tally {
-    let mut tally = Tally::default();
+fn ask(address: SocketAddr, requests: std::ops::Range<u64>, mut dice: Dice) -> ChaosTally {
+    let mut tally = ChaosTally::default();
     let mut next = requests.start;
     while next < requests.end {
         let mut client = Client::connect(address);
         loop {
             let ahead = 1 + dice.roll(6);
-            let plans: Vec<_> = (next..requests.end.min(next + ahead)).map(Plan::of).collect();
+            let plans: Vec<_> = (next..requests.end.min(next + ahead)).map(BackendScript::of).collect();
             if plans.is_empty() {
                 break;
             }
@@ -354,7 +359,7 @@ fn ask(address: SocketAddr, requests: std::ops::Range<u64>, mut dice: Dice) -> T
 fn an_answer_belongs_to_its_request_whatever_happens_beside_it() {
     let number = |name, default| std::env::var(name).map_or(default, |text| text.parse::<u64>().unwrap());
     let (rounds, seed) = (number("CHAOS_ROUNDS", 300), number("CHAOS_SEED", 0));
-    let seen = Seen::default();
+    let seen = DeliveryCounts::default();
     let backends: Vec<_> = (0..2)
         .map(|_| {
             let seen = Arc::clone(&seen);
@@ -362,8 +367,10 @@ fn an_answer_belongs_to_its_request_whatever_happens_beside_it() {
         })
         .collect();
     let addresses: Vec<_> = backends.iter().map(|backend| backend.address).collect();
-    let mut proxy =
-        Proxy::with(Options { workers: 2, ..Options::default() }, &[release(&addresses, json!({}))]);
+    let mut proxy = TestProxy::with(
+        ProxyOptions { workers: 2, ..ProxyOptions::default() },
+        &[release(&addresses, json!({}))],
+    );
     let clients: Vec<_> = (0..8)
         .map(|client| {
             let address = proxy.address;
@@ -371,7 +378,7 @@ fn an_answer_belongs_to_its_request_whatever_happens_beside_it() {
             std::thread::spawn(move || ask(address, from..from + rounds, Dice(client)))
         })
         .collect();
-    let mut sum = Tally::default();
+    let mut sum = ChaosTally::default();
     for client in clients {
         let tally = client.join().unwrap();
         sum.whole += tally.whole;
@@ -380,7 +387,7 @@ fn an_answer_belongs_to_its_request_whatever_happens_beside_it() {
         sum.closed += tally.closed;
     }
     for (id, times) in seen.lock().unwrap().iter() {
-        let most = if Plan::of(*id).idempotent() { 2 } else { 1 };
+        let most = if BackendScript::of(*id).idempotent() { 2 } else { 1 };
         assert!(*times <= most, "{id} was sent {times} times");
     }
     assert!(sum.whole > 0 && sum.broken > 0 && sum.lost > 0 && sum.closed == 0, "{sum:?}");

@@ -10,7 +10,7 @@ use halftone_proxy::counters::{Arm, Outcome};
 use halftone_proxy::upstream::endpoints::Endpoint;
 use serde_json::json;
 
-use crate::support::{Backend, Incoming, PATIENCE, Proxy, release};
+use crate::support::{Backend, Incoming, PATIENCE, TestProxy, release};
 
 /// Addresses where nobody listens, at ports that the kernel gives nobody.
 fn nobody(port: u16) -> SocketAddr {
@@ -30,7 +30,7 @@ fn a_connection_is_not_used_again_after_an_answer_that_leaves_it_in_doubt() {
                 connection.send(answer);
             }
         });
-        let proxy = Proxy::to(backend.address);
+        let proxy = TestProxy::to(backend.address);
         let mut client = proxy.client();
         for n in 1..4 {
             assert_eq!(client.get("/").text(), "ok");
@@ -51,7 +51,7 @@ fn a_connection_that_was_reset_while_idle_does_not_spoil_the_answer_on_the_next(
         }
         None => {}
     });
-    let proxy = Proxy::to(backend.address);
+    let proxy = TestProxy::to(backend.address);
     // The reset is to come after the proxy has looked at the connection and before it writes to it: some do.
     for _ in 0..500 {
         let mut client = proxy.client();
@@ -89,7 +89,7 @@ fn a_stray_answer_is_not_taken_by_a_request_behind_many_others() {
     const OTHERS: usize = 127;
     for _ in 0..5 {
         let (backend, speak) = outspoken();
-        let proxy = Proxy::start(&[release(&[backend.address], json!({"hosts": ["shop"]}))]);
+        let proxy = TestProxy::start(&[release(&[backend.address], json!({"hosts": ["shop"]}))]);
         let mut client = proxy.client();
         assert_eq!(client.get("/").text(), "asked for");
         speak();
@@ -127,7 +127,7 @@ fn a_connection_to_a_backend_that_no_document_names_any_more_is_not_kept() {
         }
     });
     let new = Backend::answering("new");
-    let mut proxy = Proxy::to(old.address);
+    let mut proxy = TestProxy::to(old.address);
     let mut holding = proxy.client();
     holding.get_head("/hold");
     let mut waiting = proxy.client();
@@ -165,7 +165,7 @@ fn a_body_behind_an_answer_that_has_none_is_never_taken_for_the_next_answer() {
                 connection.send("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nwrong");
             }
         });
-        let proxy = Proxy::to(backend.address);
+        let proxy = TestProxy::to(backend.address);
         let mut client = proxy.client();
         for _ in 0..3 {
             client.send(format!("{method} /odd HTTP/1.1\r\nHost: shop\r\n\r\n"));
@@ -182,7 +182,7 @@ fn a_connection_that_stays_silent_behind_an_answer_to_head_is_used_again() {
             connection.send("HTTP/1.1 200 OK\r\nContent-Length: 40\r\n\r\n");
         }
     });
-    let proxy = Proxy::to(backend.address);
+    let proxy = TestProxy::to(backend.address);
     let mut client = proxy.client();
     let mut asked = 0;
     let deadline = std::time::Instant::now() + PATIENCE;
@@ -210,7 +210,7 @@ fn connections_that_have_to_be_silent_first_take_no_place_from_those_at_hand() {
             }
         }
     });
-    let proxy = Proxy::to(backend.address);
+    let proxy = TestProxy::to(backend.address);
     // All at once, so that each has a connection of its own.
     let mut clients: Vec<_> = (0..300).map(|_| proxy.client()).collect();
     for client in &mut clients {
@@ -234,7 +234,7 @@ fn a_backend_of_1_0_is_kept_if_it_says_so() {
             connection.send("HTTP/1.0 200 OK\r\nContent-Length: 2\r\nConnection: keep-alive\r\n\r\nok");
         }
     });
-    let proxy = Proxy::to(backend.address);
+    let proxy = TestProxy::to(backend.address);
     let mut client = proxy.client();
     assert_eq!(client.get("/").text(), "ok");
     assert_eq!(client.get("/").text(), "ok");
@@ -244,7 +244,7 @@ fn a_backend_of_1_0_is_kept_if_it_says_so() {
 #[test]
 fn bytes_that_come_on_an_idle_connection_are_never_taken_for_an_answer() {
     let (backend, speak) = outspoken();
-    let proxy = Proxy::to(backend.address);
+    let proxy = TestProxy::to(backend.address);
     let mut client = proxy.client();
     assert_eq!(client.get("/").text(), "asked for");
     speak();
@@ -265,7 +265,7 @@ fn forgetful() -> Backend {
 #[test]
 fn a_backend_that_closes_idle_connections_causes_no_502() {
     let backend = forgetful();
-    let mut proxy = Proxy::to(backend.address);
+    let mut proxy = TestProxy::to(backend.address);
     let mut clients: Vec<_> = (0..8).map(|_| proxy.client()).collect();
     for _ in 0..100 {
         for client in &mut clients {
@@ -281,7 +281,7 @@ fn a_backend_that_closes_idle_connections_causes_no_502() {
 #[test]
 fn a_post_meets_no_connection_that_the_backend_has_closed_already() {
     let backend = forgetful();
-    let proxy = Proxy::to(backend.address);
+    let proxy = TestProxy::to(backend.address);
     let mut client = proxy.client();
     for _ in 0..50 {
         client.send("POST / HTTP/1.1\r\nHost: shop\r\nContent-Length: 4\r\n\r\nbody");
@@ -295,7 +295,7 @@ fn a_post_meets_no_connection_that_the_backend_has_closed_already() {
 #[test]
 fn a_post_takes_only_a_connection_used_within_the_last_second() {
     let backend = Backend::answering("ok");
-    let proxy = Proxy::to(backend.address);
+    let proxy = TestProxy::to(backend.address);
     let mut client = proxy.client();
     let mut post =
         || client.send("POST / HTTP/1.1\r\nHost: shop\r\nContent-Length: 0\r\n\r\n").answer().status();
@@ -314,7 +314,7 @@ fn a_kept_connection_is_closed_before_most_backends_would() {
         assert!(connection.ends());
         closed.lock().unwrap().send(()).unwrap();
     });
-    let proxy = Proxy::to(backend.address);
+    let proxy = TestProxy::to(backend.address);
     assert_eq!(proxy.client().get("/").text(), "ok");
     told.recv_timeout(PATIENCE).unwrap();
 }
@@ -329,7 +329,7 @@ fn a_408_on_a_kept_connection_is_a_connection_that_was_closing() {
             connection.send("HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
         }
     });
-    let mut proxy = Proxy::to(backend.address);
+    let mut proxy = TestProxy::to(backend.address);
     let mut client = proxy.client();
     assert_eq!(client.get("/").status(), 200);
     assert_eq!(client.get("/").status(), 200);
@@ -343,7 +343,7 @@ fn a_408_on_a_fresh_connection_or_to_a_post_is_an_answer() {
             connection.send("HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n");
         }
     });
-    let proxy = Proxy::to(backend.address);
+    let proxy = TestProxy::to(backend.address);
     let mut client = proxy.client();
     assert_eq!(client.get("/").status(), 408);
     client.send("POST / HTTP/1.1\r\nHost: shop\r\nContent-Length: 0\r\n\r\n");
@@ -364,7 +364,7 @@ fn a_request_whose_connection_is_lost_is_sent_once_more_if_that_can_do_no_harm()
             connection.request();
             connection.reset();
         });
-        let mut proxy = Proxy::to(backend.address);
+        let mut proxy = TestProxy::to(backend.address);
         let mut client = proxy.client();
         let length = body.len();
         client.send(format!("{method} / HTTP/1.1\r\nHost: shop\r\nContent-Length: {length}\r\n\r\n{body}"));
@@ -385,7 +385,7 @@ fn the_second_try_carries_the_same_request() {
             connection.ok(request.body);
         }
     });
-    let proxy = Proxy::to(backend.address);
+    let proxy = TestProxy::to(backend.address);
     let mut client = proxy.client();
     for (framing, body) in
         [("Content-Length: 5", "hello"), ("Transfer-Encoding: chunked", "5\r\nhello\r\n0\r\n\r\n")]
@@ -403,7 +403,7 @@ fn nothing_is_sent_again_after_a_byte_of_the_answer() {
         connection.request();
         connection.send("HTTP/1.1 20");
     });
-    let mut proxy = Proxy::to(backend.address);
+    let mut proxy = TestProxy::to(backend.address);
     assert_eq!(proxy.client().get("/").status(), 502);
     assert_eq!(backend.connections(), 1);
     proxy.expect_outcomes(Arm::Stable, &[(Outcome::Reset, 1)]);
@@ -412,7 +412,7 @@ fn nothing_is_sent_again_after_a_byte_of_the_answer() {
 #[test]
 fn where_nobody_listens_other_endpoints_are_asked_whatever_the_method() {
     let backend = Backend::echo();
-    let proxy = Proxy::start(&[release(&[nobody(1), nobody(2), backend.address], json!({}))]);
+    let proxy = TestProxy::start(&[release(&[nobody(1), nobody(2), backend.address], json!({}))]);
     for n in 0..20 {
         let mut client = proxy.client();
         client.send(format!("POST / HTTP/1.1\r\nHost: shop\r\nContent-Length: 2\r\n\r\n{n:02}"));
@@ -422,7 +422,7 @@ fn where_nobody_listens_other_endpoints_are_asked_whatever_the_method() {
 
 #[test]
 fn an_arm_where_nobody_listens_is_a_502_charged_once() {
-    let mut proxy = Proxy::start(&[release(&[nobody(1), nobody(2), nobody(3), nobody(4)], json!({}))]);
+    let mut proxy = TestProxy::start(&[release(&[nobody(1), nobody(2), nobody(3), nobody(4)], json!({}))]);
     let answer = proxy.client().get("/");
     assert_eq!(answer.status(), 502);
     proxy.expect_outcomes(Arm::Stable, &[(Outcome::ConnectFailure, 1)]);
@@ -431,7 +431,7 @@ fn an_arm_where_nobody_listens_is_a_502_charged_once() {
 
 #[test]
 fn a_try_that_is_not_made_is_not_counted() {
-    let mut proxy = Proxy::to(nobody(1));
+    let mut proxy = TestProxy::to(nobody(1));
     assert_eq!(proxy.client().get("/").status(), 502);
     proxy.expect_outcomes(Arm::Stable, &[(Outcome::ConnectFailure, 1)]);
     assert_eq!(proxy.counts()[&Arm::Stable].retries, 0);
@@ -447,7 +447,7 @@ fn an_endpoint_that_was_found_dead_is_left_alone_for_a_while() {
         connection.reset();
     });
     let living = Backend::answering("ok");
-    let proxy = Proxy::start(&[release(&[dying.address, living.address], json!({}))]);
+    let proxy = TestProxy::start(&[release(&[dying.address, living.address], json!({}))]);
     let mut client = proxy.client();
     for _ in 0..200 {
         assert_eq!(client.get("/").status(), 200);
@@ -458,7 +458,7 @@ fn an_endpoint_that_was_found_dead_is_left_alone_for_a_while() {
 #[test]
 fn requests_are_spread_over_the_endpoints() {
     let backends = [(); 3].map(|()| Backend::answering("ok"));
-    let proxy = Proxy::start(&[release(&backends.each_ref().map(|backend| backend.address), json!({}))]);
+    let proxy = TestProxy::start(&[release(&backends.each_ref().map(|backend| backend.address), json!({}))]);
     let mut clients: Vec<_> = (0..12).map(|_| proxy.client()).collect();
     for _ in 0..20 {
         for client in &mut clients {
@@ -480,7 +480,7 @@ fn requests_are_spread_over_the_endpoints() {
 #[test]
 fn an_endpoint_that_is_no_longer_listed_gets_no_more_requests() {
     let (old, new) = (Backend::answering("old"), Backend::answering("new"));
-    let mut proxy = Proxy::start(&[release(&[old.address], json!({}))]);
+    let mut proxy = TestProxy::start(&[release(&[old.address], json!({}))]);
     let mut client = proxy.client();
     assert_eq!(client.get("/").text(), "old");
     proxy.apply(&[release(&[new.address], json!({"revision": 2}))]);
@@ -502,14 +502,14 @@ fn an_arm_without_endpoints_is_replaced_by_the_other_and_charged() {
         document.as_object_mut().unwrap().extend(more);
         document
     };
-    let mut proxy = Proxy::start(&[both(serde_json::Map::new())]);
-    let ask = |proxy: &Proxy| {
+    let mut proxy = TestProxy::start(&[both(serde_json::Map::new())]);
+    let ask = |proxy: &TestProxy| {
         let mut client = proxy.client();
         client.send("GET / HTTP/1.1\r\nHost: shop\r\nX-User-Name: lin\r\n\r\n");
         client.answer()
     };
     assert_eq!(ask(&proxy).text(), "gray");
-    let set_gray = |proxy: &Proxy, endpoints: &[Endpoint]| {
+    let set_gray = |proxy: &TestProxy, endpoints: &[Endpoint]| {
         let tables = proxy.tables().all();
         let (_, table) = tables.iter().find(|(_, table)| table.ready() == [gray.address]).unwrap();
         table.replace(endpoints);

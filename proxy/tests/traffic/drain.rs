@@ -6,18 +6,19 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
-use halftone_proxy::drain::{Phase, Schedule};
+use halftone_proxy::drain::{DrainPhase, DrainSchedule};
 use serde_json::{Value, json};
 
-use crate::support::{Backend, Client, Options, PATIENCE, Proxy, release};
+use crate::support::{Backend, Client, PATIENCE, ProxyOptions, TestProxy, release};
 
-fn draining(delay: u64, timeout: u64, backend: SocketAddr) -> Proxy {
+fn draining(delay: u64, timeout: u64, backend: SocketAddr) -> TestProxy {
     draining_with(delay, timeout, &[release(&[backend], json!({}))])
 }
 
-fn draining_with(delay: u64, timeout: u64, documents: &[Value]) -> Proxy {
-    let drain = Schedule { delay: Duration::from_millis(delay), timeout: Duration::from_millis(timeout) };
-    Proxy::with(Options { workers: 2, drain, ..Options::default() }, documents)
+fn draining_with(delay: u64, timeout: u64, documents: &[Value]) -> TestProxy {
+    let drain =
+        DrainSchedule { delay: Duration::from_millis(delay), timeout: Duration::from_millis(timeout) };
+    TestProxy::with(ProxyOptions { workers: 2, drain, ..ProxyOptions::default() }, documents)
 }
 
 /// Asks until the proxy is gone: a connection that stands must bring an answer to each request sent on it, unless the
@@ -101,7 +102,7 @@ fn before_the_listeners_close_balancers_have_time_to_notice() {
     let mut kept = proxy.client();
     assert_eq!(kept.get("/").get("connection"), None);
     proxy.workers().drain();
-    assert_eq!(proxy.workers().phase(), Phase::Announcing);
+    assert_eq!(proxy.workers().phase(), DrainPhase::Announcing);
     std::thread::sleep(Duration::from_millis(250));
     for client in [&mut kept, &mut proxy.client()] {
         assert_eq!(client.get("/").get("connection"), Some("close"));
@@ -170,9 +171,9 @@ fn a_second_signal_ends_everything_at_once() {
 fn the_health_path_of_the_fleet_is_answered_here_on_every_host_until_the_drain() {
     let backend = Backend::answering("ok");
     let fleet = Some(json!({"schema": 1, "revision": 1, "healthPath": "/healthz"}));
-    let drain = Schedule { delay: Duration::from_secs(600), timeout: Duration::from_secs(1) };
-    let proxy = Proxy::with(
-        Options { fleet, drain, ..Options::default() },
+    let drain = DrainSchedule { delay: Duration::from_secs(600), timeout: Duration::from_secs(1) };
+    let proxy = TestProxy::with(
+        ProxyOptions { fleet, drain, ..ProxyOptions::default() },
         &[release(&[backend.address], json!({}))],
     );
     let mut client = proxy.client();

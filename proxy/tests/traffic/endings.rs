@@ -12,7 +12,7 @@ use halftone_proxy::settings::ClientTimeouts;
 use serde_json::{Value, json};
 use socket2::{Domain, Socket, Type};
 
-use crate::support::{Backend, Client, Options, PATIENCE, Proxy, release};
+use crate::support::{Backend, Client, PATIENCE, ProxyOptions, TestProxy, release};
 
 const SHORT: Duration = Duration::from_millis(200);
 
@@ -32,15 +32,15 @@ fn with_timeouts(address: SocketAddr, timeouts: Value) -> Value {
     release(&[address], json!({"arms": {"stable": {"timeouts": timeouts}}}))
 }
 
-fn client_timeouts(client: ClientTimeouts) -> Options {
-    Options { client, ..Options::default() }
+fn client_timeouts(client: ClientTimeouts) -> ProxyOptions {
+    ProxyOptions { client, ..ProxyOptions::default() }
 }
 
 #[test]
 fn a_client_that_leaves_takes_its_request_with_it() {
     for half in [false, true] {
         let (backend, ended) = silent();
-        let mut proxy = Proxy::to(backend.address);
+        let mut proxy = TestProxy::to(backend.address);
         let mut client = proxy.client();
         client.send("GET / HTTP/1.1\r\nHost: shop\r\n\r\n");
         backend.seen();
@@ -58,7 +58,7 @@ fn a_client_that_leaves_takes_its_request_with_it() {
 #[test]
 fn a_client_that_was_kept_waiting_before_it_left_counts_against_the_arm() {
     let (backend, _ended) = silent();
-    let mut proxy = Proxy::to(backend.address);
+    let mut proxy = TestProxy::to(backend.address);
     let mut client = proxy.client();
     client.send("GET / HTTP/1.1\r\nHost: shop\r\n\r\n");
     backend.seen();
@@ -71,7 +71,7 @@ fn a_client_that_was_kept_waiting_before_it_left_counts_against_the_arm() {
 fn a_client_that_leaves_behind_a_large_upload_takes_its_request_with_it() {
     for size in [5_000, 20_000, 60_000, 300_000] {
         let (backend, told) = silent();
-        let mut proxy = Proxy::to(backend.address);
+        let mut proxy = TestProxy::to(backend.address);
         let mut client = proxy.client();
         let head = format!("POST / HTTP/1.1\r\nHost: shop\r\nContent-Length: {size}\r\n\r\n");
         client.send([head.into_bytes(), vec![7; size]].concat());
@@ -95,7 +95,7 @@ fn a_client_that_leaves_behind_its_upload_is_missed_while_an_early_answer_lasts(
         assert!(connection.ends());
         events.lock().unwrap().send("ended").unwrap();
     });
-    let mut proxy = Proxy::to(backend.address);
+    let mut proxy = TestProxy::to(backend.address);
     let mut client = proxy.client();
     client.send("POST / HTTP/1.1\r\nHost: shop\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nfirst\r\n");
     assert_eq!(client.head().unwrap().unwrap().status(), 200);
@@ -117,7 +117,7 @@ fn an_answer_that_waits_for_the_rest_of_its_request_does_not_stand_still() {
         request.read_body(&mut connection.reader, false).unwrap();
         connection.send("done");
     });
-    let proxy = Proxy::start(&[with_timeouts(backend.address, json!({"idleMs": 1_000}))]);
+    let proxy = TestProxy::start(&[with_timeouts(backend.address, json!({"idleMs": 1_000}))]);
     let mut client = proxy.client();
     client.send("POST / HTTP/1.1\r\nHost: shop\r\nTransfer-Encoding: chunked\r\n\r\n");
     let mut answer = client.head().unwrap().unwrap();
@@ -137,7 +137,7 @@ fn a_client_that_leaves_while_it_is_answered_is_its_own_affair() {
         connection.send("HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nbeginning");
         assert!(connection.ends());
     });
-    let mut proxy = Proxy::to(backend.address);
+    let mut proxy = TestProxy::to(backend.address);
     let mut client = proxy.client();
     client.send("GET / HTTP/1.1\r\nHost: shop\r\n\r\n");
     client.head().unwrap();
@@ -162,7 +162,7 @@ fn an_answer_that_breaks_off_is_not_given_an_end() {
             std::thread::sleep(Duration::from_millis(50));
             connection.reset();
         });
-        let mut proxy = Proxy::to(backend.address);
+        let mut proxy = TestProxy::to(backend.address);
         let mut client = proxy.client();
         client.send(format!("GET / HTTP/{version}\r\nHost: shop\r\n\r\n"));
         let answer = client.head().unwrap().unwrap();
@@ -186,7 +186,7 @@ fn an_answer_that_breaks_off_is_not_given_an_end() {
 fn an_idle_client_is_closed_without_a_word() {
     let backend = Backend::answering("ok");
     let options = client_timeouts(ClientTimeouts { idle: SHORT, ..ClientTimeouts::default() });
-    let proxy = Proxy::with(options, &[release(&[backend.address], json!({}))]);
+    let proxy = TestProxy::with(options, &[release(&[backend.address], json!({}))]);
     proxy.client().assert_closed();
     let mut client = proxy.client();
     assert_eq!(client.get("/").status(), 200);
@@ -197,7 +197,7 @@ fn an_idle_client_is_closed_without_a_word() {
 fn a_head_that_does_not_come_to_its_end_is_a_408() {
     let backend = Backend::answering("ok");
     let options = client_timeouts(ClientTimeouts { head: SHORT, ..ClientTimeouts::default() });
-    let proxy = Proxy::with(options, &[release(&[backend.address], json!({}))]);
+    let proxy = TestProxy::with(options, &[release(&[backend.address], json!({}))]);
     let mut client = proxy.client();
     client.send("GET / HTTP/1.1\r\nHost: sh");
     let answer = client.answer();
@@ -210,7 +210,7 @@ fn an_empty_line_does_not_begin_a_request() {
     let backend = Backend::answering("ok");
     let options =
         client_timeouts(ClientTimeouts { idle: SHORT * 4, head: SHORT, ..ClientTimeouts::default() });
-    let mut proxy = Proxy::with(options, &[release(&[backend.address], json!({}))]);
+    let mut proxy = TestProxy::with(options, &[release(&[backend.address], json!({}))]);
     // Some clients put one behind a body. An answer that nobody asked for would be taken for the next one's.
     let mut client = proxy.client();
     client.send("POST / HTTP/1.1\r\nHost: shop\r\nContent-Length: 2\r\n\r\nab\r\n");
@@ -226,7 +226,7 @@ fn an_empty_line_does_not_begin_a_request() {
 fn a_body_that_does_not_come_is_a_408() {
     let (backend, ended) = silent();
     let options = client_timeouts(ClientTimeouts { body: SHORT, ..ClientTimeouts::default() });
-    let mut proxy = Proxy::with(options, &[release(&[backend.address], json!({}))]);
+    let mut proxy = TestProxy::with(options, &[release(&[backend.address], json!({}))]);
     let websocket = "Connection: Upgrade\r\nUpgrade: websocket\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n";
     for (method, framing, connections) in [
         ("POST", "Content-Length: 10\r\n\r\nhalf", 0),
@@ -250,7 +250,7 @@ fn a_client_that_does_not_take_its_answer_is_closed() {
         connection.ok(vec![7; 64 << 20]);
     });
     let options = client_timeouts(ClientTimeouts { write: SHORT, ..ClientTimeouts::default() });
-    let mut proxy = Proxy::with(options, &[release(&[backend.address], json!({}))]);
+    let mut proxy = TestProxy::with(options, &[release(&[backend.address], json!({}))]);
     let mut client = proxy.client();
     client.send("GET / HTTP/1.1\r\nHost: shop\r\n\r\n");
     proxy.expect_outcomes(Arm::Stable, &[(Outcome::ClientTimeout, 1)]);
@@ -280,7 +280,7 @@ fn nothing_is_put_into_the_middle_of_an_interim_answer() {
                 std::thread::sleep(SHORT);
             }
         });
-        let mut proxy = Proxy::with(client_timeouts(timeouts), &[release(&[backend.address], json!({}))]);
+        let mut proxy = TestProxy::with(client_timeouts(timeouts), &[release(&[backend.address], json!({}))]);
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
         // Small buffers at both ends.
         socket.set_tcp_mss(536).unwrap();
@@ -314,7 +314,7 @@ fn an_answer_of_ours_follows_interim_answers_that_went_out_whole() {
         connection.send("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 what?\r\n\r\n");
         connection.ends();
     });
-    let mut proxy = Proxy::start(&[release(&[backend.address], json!({}))]);
+    let mut proxy = TestProxy::start(&[release(&[backend.address], json!({}))]);
     let mut client = proxy.client();
     assert_eq!(client.get("/").status(), 103);
     taken.send(()).unwrap();
@@ -333,7 +333,7 @@ fn a_timer_runs_only_against_the_side_that_is_waited_for() {
         connection.ok(request.body);
     });
     let options = client_timeouts(ClientTimeouts { body: SHORT, ..ClientTimeouts::default() });
-    let mut proxy = Proxy::with(options, &[with_timeouts(backend.address, json!({"idleMs": 200}))]);
+    let mut proxy = TestProxy::with(options, &[with_timeouts(backend.address, json!({"idleMs": 200}))]);
     let mut client = proxy.client();
     let mut sender = client.stream().try_clone().unwrap();
     let sending = std::thread::spawn(move || {
@@ -368,10 +368,10 @@ fn where_connecting_takes_too_long_another_endpoint_is_asked() {
     let (address, _held, _socket) = unreachable();
     let backend = Backend::answering("ok");
     let arms = json!({"arms": {"stable": {"timeouts": {"connectMs": 200}}}});
-    let mut proxy = Proxy::start(&[release(&[address], arms.clone())]);
+    let mut proxy = TestProxy::start(&[release(&[address], arms.clone())]);
     assert_eq!(proxy.client().get("/").status(), 502);
     proxy.expect_outcomes(Arm::Stable, &[(Outcome::ConnectFailure, 1)]);
-    let proxy = Proxy::start(&[release(&[address, backend.address], arms)]);
+    let proxy = TestProxy::start(&[release(&[address, backend.address], arms)]);
     for _ in 0..5 {
         assert_eq!(proxy.client().get("/").text(), "ok");
     }
@@ -380,7 +380,7 @@ fn where_connecting_takes_too_long_another_endpoint_is_asked() {
 #[test]
 fn an_answer_that_does_not_begin_is_a_504_and_not_asked_for_again() {
     let (backend, ended) = silent();
-    let mut proxy = Proxy::start(&[with_timeouts(backend.address, json!({"responseHeadMs": 200}))]);
+    let mut proxy = TestProxy::start(&[with_timeouts(backend.address, json!({"responseHeadMs": 200}))]);
     let mut client = proxy.client();
     let answer = client.get("/");
     assert_eq!((answer.status(), answer.get("connection")), (504, None));
@@ -403,7 +403,7 @@ fn after_an_answer_that_did_not_come_idle_connections_are_not_trusted() {
             connection.ok(number.to_string());
         }
     });
-    let proxy = Proxy::start(&[with_timeouts(backend.address, json!({"responseHeadMs": 400}))]);
+    let proxy = TestProxy::start(&[with_timeouts(backend.address, json!({"responseHeadMs": 400}))]);
     let (mut one, mut two) = (proxy.client(), proxy.client());
     two.send("GET /hold HTTP/1.1\r\nHost: shop\r\n\r\n");
     backend.seen();
@@ -421,7 +421,7 @@ fn a_body_that_stands_still_is_cut() {
         connection.send("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nbeginning");
         connection.ends();
     });
-    let mut proxy = Proxy::start(&[with_timeouts(backend.address, json!({"idleMs": 200}))]);
+    let mut proxy = TestProxy::start(&[with_timeouts(backend.address, json!({"idleMs": 200}))]);
     let mut client = proxy.client();
     client.send("GET / HTTP/1.1\r\nHost: shop\r\n\r\n");
     client.head().unwrap();
@@ -445,7 +445,7 @@ fn waiting() -> (Backend, Sender<()>) {
 #[test]
 fn a_client_that_is_slow_with_its_own_request_has_kept_itself_waiting() {
     let (backend, _ended) = silent();
-    let mut proxy = Proxy::to(backend.address);
+    let mut proxy = TestProxy::to(backend.address);
     let mut client = proxy.client();
     client.send("POST / HTTP/1.1\r\nHost: shop\r\nContent-Length: 1000\r\n\r\nbeginning");
     std::thread::sleep(Duration::from_millis(1_050));
@@ -467,7 +467,7 @@ fn what_is_under_way_for_one_arm_is_no_limit_for_the_other_of_the_same_backend()
             }),
         )
     };
-    let mut proxy = Proxy::start(&[force(1, "Stable")]);
+    let mut proxy = TestProxy::start(&[force(1, "Stable")]);
     let mut busy = proxy.client();
     busy.send("GET / HTTP/1.1\r\nHost: shop\r\n\r\n");
     backend.seen();
@@ -488,7 +488,7 @@ fn what_is_under_way_for_one_arm_is_no_limit_for_the_other_of_the_same_backend()
 fn requests_beyond_max_in_flight_are_refused_at_once() {
     let (backend, go) = waiting();
     let arms = json!({"arms": {"stable": {"maxInFlight": 2}}});
-    let mut proxy = Proxy::start(&[release(&[backend.address], arms)]);
+    let mut proxy = TestProxy::start(&[release(&[backend.address], arms)]);
     let mut busy = [proxy.client(), proxy.client()];
     for client in &mut busy {
         client.send("GET / HTTP/1.1\r\nHost: shop\r\n\r\n");
@@ -510,7 +510,7 @@ fn limited(address: SocketAddr, latency: Value) -> Value {
     release(&[address], json!({"limits": {"latency": latency}}))
 }
 
-fn events(proxy: &mut Proxy, quantile: Quantile) -> (u64, u64) {
+fn events(proxy: &mut TestProxy, quantile: Quantile) -> (u64, u64) {
     let counts = proxy.counts();
     let events = counts.get(&Arm::Stable).and_then(|counts| counts.limits.get(&quantile)).copied();
     events.map_or((0, 0), |events| (events.within, events.over))
@@ -519,7 +519,7 @@ fn events(proxy: &mut Proxy, quantile: Quantile) -> (u64, u64) {
 #[test]
 fn each_request_gives_one_event_for_each_limit() {
     let (backend, go) = waiting();
-    let mut proxy = Proxy::start(&[limited(backend.address, json!({"p50": 100, "p99": 60_000}))]);
+    let mut proxy = TestProxy::start(&[limited(backend.address, json!({"p50": 100, "p99": 60_000}))]);
     let mut client = proxy.client();
     go.send(()).unwrap();
     assert_eq!(client.get("/").status(), 200);
@@ -536,7 +536,7 @@ fn each_request_gives_one_event_for_each_limit() {
 #[test]
 fn a_client_that_leaves_before_a_limit_gives_no_event_for_it() {
     let (backend, _ended) = silent();
-    let mut proxy = Proxy::start(&[limited(backend.address, json!({"p99": 60_000}))]);
+    let mut proxy = TestProxy::start(&[limited(backend.address, json!({"p99": 60_000}))]);
     let mut client = proxy.client();
     client.send("GET / HTTP/1.1\r\nHost: shop\r\n\r\n");
     backend.seen();
@@ -554,7 +554,7 @@ fn statuses_are_counted_as_the_release_sees_them() {
         }
     });
     let limits = json!({"limits": {"errorStatuses": ["500", "418"]}});
-    let mut proxy = Proxy::start(&[release(&[backend.address], limits)]);
+    let mut proxy = TestProxy::start(&[release(&[backend.address], limits)]);
     let mut client = proxy.client();
     for status in [200, 204, 302, 404, 429, 500, 418, 503] {
         assert_eq!(client.get(&format!("/{status}")).status(), status);
@@ -586,7 +586,7 @@ fn failures_of_gray_tell_their_statuses_and_how_many_users_they_reached() {
         let changes = json!({"revision": revision, "state": "Active", "ratio": ratio, "arms": arms, "identity": identity});
         release(&[backend.address], changes)
     };
-    let mut proxy = Proxy::start(&[document(1, 1_000_000)]);
+    let mut proxy = TestProxy::start(&[document(1, 1_000_000)]);
     let mut client = proxy.client();
     let mut ask = |user: &str, status: u16| {
         client.send(format!("GET /{status} HTTP/1.1\r\nHost: shop\r\nX-User-Name: {user}\r\n\r\n"));

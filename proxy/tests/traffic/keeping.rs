@@ -5,17 +5,20 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::accepting::gated;
-use crate::support::{Client, Options, Proxy, release};
+use crate::support::{Client, ProxyOptions, TestProxy, release};
 
 /// More than a small buffer, and less than is read at once.
 const PART: usize = 40 << 10;
 
 /// So many bytes may be held in all.
-fn with_memory(bytes: usize, backend: std::net::SocketAddr) -> Proxy {
-    Proxy::with(Options { max_held_bytes: bytes, ..Options::default() }, &[release(&[backend], json!({}))])
+fn with_memory(bytes: usize, backend: std::net::SocketAddr) -> TestProxy {
+    TestProxy::with(
+        ProxyOptions { max_held_bytes: bytes, ..ProxyOptions::default() },
+        &[release(&[backend], json!({}))],
+    )
 }
 
-fn under_way(proxy: &Proxy, requests: usize, sent: &str) -> Vec<Client> {
+fn under_way(proxy: &TestProxy, requests: usize, sent: &str) -> Vec<Client> {
     let mut clients: Vec<_> = (0..requests).map(|_| proxy.client()).collect();
     for client in &mut clients {
         client.send(sent);

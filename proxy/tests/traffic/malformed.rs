@@ -6,7 +6,7 @@ use std::sync::mpsc::channel;
 use halftone_proxy::counters::{Arm, Outcome};
 use serde_json::{Value, json};
 
-use crate::support::{Backend, Options, Proxy, release};
+use crate::support::{Backend, ProxyOptions, TestProxy, release};
 
 /// A backend that says this to each request and closes.
 fn saying(answer: &'static str) -> Backend {
@@ -17,8 +17,8 @@ fn saying(answer: &'static str) -> Backend {
     })
 }
 
-fn logged() -> Options {
-    Options { log: true, ..Options::default() }
+fn logged() -> ProxyOptions {
+    ProxyOptions { log: true, ..ProxyOptions::default() }
 }
 
 const BAD_FIRST_CHUNK: &str =
@@ -27,7 +27,7 @@ const BAD_FIRST_CHUNK: &str =
 #[test]
 fn a_malformed_first_chunk_is_a_502_with_its_rule_in_the_log() {
     let backend = saying(BAD_FIRST_CHUNK);
-    let mut proxy = Proxy::with(logged(), &[release(&[backend.address], json!({}))]);
+    let mut proxy = TestProxy::with(logged(), &[release(&[backend.address], json!({}))]);
     let answer = proxy.client().get("/");
     assert_eq!((answer.status(), answer.get("transfer-encoding")), (502, None));
     proxy.expect_outcomes(Arm::Stable, &[(Outcome::MalformedResponse, 1)]);
@@ -40,7 +40,7 @@ fn a_malformed_first_chunk_after_interim_answers_is_a_502_behind_them() {
     let backend = saying(
         "HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nfive\r\nhello\r\n",
     );
-    let proxy = Proxy::to(backend.address);
+    let proxy = TestProxy::to(backend.address);
     let mut client = proxy.client();
     client.send("GET / HTTP/1.1\r\nHost: shop\r\n\r\n");
     let last = loop {
@@ -62,7 +62,7 @@ fn a_chunk_that_is_malformed_later_breaks_the_answer_off_with_its_rule_in_the_lo
         first_taken.lock().unwrap().recv().unwrap();
         connection.send("5\r\nhello!!\r\n");
     });
-    let mut proxy = Proxy::with(logged(), &[release(&[backend.address], json!({}))]);
+    let mut proxy = TestProxy::with(logged(), &[release(&[backend.address], json!({}))]);
     let mut client = proxy.client();
     client.send("GET / HTTP/1.1\r\nHost: shop\r\n\r\n");
     assert_eq!(client.head().unwrap().unwrap().status(), 200);
@@ -77,7 +77,7 @@ fn a_chunk_that_is_malformed_later_breaks_the_answer_off_with_its_rule_in_the_lo
 #[test]
 fn a_clients_broken_rule_is_in_the_log_too() {
     let backend = Backend::answering("");
-    let proxy = Proxy::with(logged(), &[release(&[backend.address], json!({}))]);
+    let proxy = TestProxy::with(logged(), &[release(&[backend.address], json!({}))]);
     let mut client = proxy.client();
     client.send("GET / HTTP/1.1\r\nHost: shop\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n");
     assert_eq!(client.answer().status(), 400);
@@ -88,7 +88,7 @@ fn a_clients_broken_rule_is_in_the_log_too() {
 #[test]
 fn what_is_no_http_is_answered_when_its_first_line_is_whole() {
     let backend = Backend::answering("");
-    let proxy = Proxy::to(backend.address);
+    let proxy = TestProxy::to(backend.address);
     for (line, status) in [
         ("SSH-2.0-OpenSSH_9.6\r\n", 400),
         ("EHLO mail.example.com\r\n", 400),
@@ -120,11 +120,11 @@ fn a_lenient_arm_takes_what_is_beyond_doubt_and_nothing_else() {
         (BAD_FIRST_CHUNK, 502, ""),
     ] {
         let backend = saying(answer);
-        let proxy = Proxy::start(&[release(&[backend.address], lenient.clone())]);
+        let proxy = TestProxy::start(&[release(&[backend.address], lenient.clone())]);
         let seen = proxy.client().get("/");
         assert_eq!(seen.status(), status, "{answer}");
         assert!(status == 502 || seen.text() == body, "{answer}");
-        let strict = Proxy::start(&[release(&[backend.address], json!({}))]);
+        let strict = TestProxy::start(&[release(&[backend.address], json!({}))]);
         assert_eq!(strict.client().get("/").status(), 502, "strictly: {answer}");
     }
 }

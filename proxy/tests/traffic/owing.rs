@@ -11,7 +11,7 @@ use halftone_proxy::counters::{Arm, Outcome};
 use halftone_proxy::settings::ClientTimeouts;
 use serde_json::{Value, json};
 
-use crate::support::{Backend, Client, Options, PATIENCE, Proxy, release};
+use crate::support::{Backend, Client, PATIENCE, ProxyOptions, TestProxy, release};
 use crate::unfinished::drip;
 
 const LARGE: usize = 32 << 20;
@@ -46,7 +46,7 @@ fn counting() -> (Backend, Arc<AtomicUsize>) {
 #[test]
 fn clients_that_keep_their_bodies_back_hold_as_many_backend_connections_as_max_in_flight() {
     let (backend, open) = counting();
-    let mut proxy = Proxy::start(&[release(&[backend.address], places(4))]);
+    let mut proxy = TestProxy::start(&[release(&[backend.address], places(4))]);
     let mut silent: Vec<Client> = Vec::new();
     for n in 0..20_usize {
         let mut client = proxy.client();
@@ -72,7 +72,7 @@ fn clients_that_keep_their_bodies_back_hold_as_many_backend_connections_as_max_i
 #[test]
 fn an_upload_that_moves_slowly_outlasts_all_that_do_not_move() {
     let (backend, _) = counting();
-    let proxy = Proxy::start(&[release(&[backend.address], places(16))]);
+    let proxy = TestProxy::start(&[release(&[backend.address], places(16))]);
     let mut slow = proxy.client();
     let mut sender = slow.stream().try_clone().unwrap();
     let sending = std::thread::spawn(move || {
@@ -109,7 +109,7 @@ fn large() -> Backend {
 }
 
 /// A client that takes no more than the head of a large answer; asked for until there is a place.
-fn lazy(proxy: &Proxy) -> Client {
+fn lazy(proxy: &TestProxy) -> Client {
     let deadline = Instant::now() + PATIENCE;
     loop {
         let mut client = proxy.client();
@@ -124,7 +124,7 @@ fn lazy(proxy: &Proxy) -> Client {
 #[test]
 fn answers_that_are_not_taken_are_bounded_and_the_longest_waited_for_ends_first() {
     let backend = large();
-    let mut proxy = Proxy::start(&[release(&[backend.address], places(2))]);
+    let mut proxy = TestProxy::start(&[release(&[backend.address], places(2))]);
     let mut clients: Vec<Client> = (0..2).map(|_| lazy(&proxy)).collect();
     // Of those who have all just begun it would be the slowest.
     std::thread::sleep(Duration::from_secs(2));
@@ -140,8 +140,8 @@ fn answers_that_are_not_taken_are_bounded_and_the_longest_waited_for_ends_first(
 #[test]
 fn answers_that_are_not_taken_share_a_bounded_memory() {
     let backend = large();
-    let options = Options { max_held_bytes: 150 << 10, ..Options::default() };
-    let mut proxy = Proxy::with(options, &[release(&[backend.address], json!({}))]);
+    let options = ProxyOptions { max_held_bytes: 150 << 10, ..ProxyOptions::default() };
+    let mut proxy = TestProxy::with(options, &[release(&[backend.address], json!({}))]);
     let clients: Vec<Client> = (0..8).map(|_| lazy(&proxy)).collect();
     proxy.wait_for("some end", |counts| {
         counts[&Arm::Stable].outcomes.get(&Outcome::ClientTimeout).is_some_and(|ended| *ended >= 4)
@@ -154,8 +154,8 @@ fn answers_that_are_not_taken_share_a_bounded_memory() {
 fn a_full_proxy_frees_the_places_of_those_who_keep_their_bodies_back() {
     for body in ["Content-Length: 2\r\n\r\n1", "Content-Length: 1000000\r\n\r\n1"] {
         let backend = Backend::answering("ok");
-        let options = Options { max_connections: 6, ..Options::default() };
-        let proxy = Proxy::with(options, &[release(&[backend.address], json!({}))]);
+        let options = ProxyOptions { max_connections: 6, ..ProxyOptions::default() };
+        let proxy = TestProxy::with(options, &[release(&[backend.address], json!({}))]);
         let mut unfinished: Vec<Client> = (0..6).map(|_| proxy.client()).collect();
         for client in &mut unfinished {
             client.send(format!("POST / HTTP/1.1\r\nHost: shop\r\n{body}"));
@@ -180,8 +180,8 @@ fn a_full_proxy_frees_the_places_of_those_who_keep_their_bodies_back() {
 fn a_short_body_has_one_time_limit_for_all_of_it() {
     let backend = Backend::answering("ok");
     let client = ClientTimeouts { body: Duration::from_millis(500), ..ClientTimeouts::default() };
-    let options = Options { client, ..Options::default() };
-    let mut proxy = Proxy::with(options, &[release(&[backend.address], json!({}))]);
+    let options = ProxyOptions { client, ..ProxyOptions::default() };
+    let mut proxy = TestProxy::with(options, &[release(&[backend.address], json!({}))]);
     let mut client = proxy.client();
     client.send("POST / HTTP/1.1\r\nHost: shop\r\nContent-Length: 1000\r\n\r\n");
     let dripping = drip(&client, Duration::from_millis(100));
@@ -199,7 +199,7 @@ fn a_request_whose_body_comes_after_a_rollback_is_decided_after_it() {
     let identity = json!({"from": [{"clientIp": {}}]});
     let on_gray = json!({"state": "Active", "ratio": 1_000_000, "arms": arms, "identity": identity});
     let back = json!({"state": "RolledBack", "ratio": 0, "revision": 2, "arms": arms, "identity": identity});
-    let mut proxy = Proxy::start(&[release(&[stable.address], on_gray)]);
+    let mut proxy = TestProxy::start(&[release(&[stable.address], on_gray)]);
     assert_eq!(proxy.client().get("/").text(), "gray");
     let mut late = proxy.client();
     late.send("POST / HTTP/1.1\r\nHost: shop\r\nContent-Length: 5\r\n\r\n12");
@@ -213,7 +213,7 @@ fn a_request_whose_body_comes_after_a_rollback_is_decided_after_it() {
 #[test]
 fn who_only_takes_a_moment_is_not_ended_for_those_who_last() {
     let (backend, _) = counting();
-    let mut proxy = Proxy::start(&[release(&[backend.address], places(3))]);
+    let mut proxy = TestProxy::start(&[release(&[backend.address], places(3))]);
     let begun = "POST / HTTP/1.1\r\nHost: shop\r\nContent-Length: 20000\r\n\r\n1";
     let mut silent: Vec<Client> = (0..3).map(|_| proxy.client()).collect();
     for client in &mut silent {
@@ -237,7 +237,7 @@ fn who_only_takes_a_moment_is_not_ended_for_those_who_last() {
 #[test]
 fn clients_that_come_anew_within_a_second_hold_no_more_backend_connections_than_others() {
     let (backend, open) = counting();
-    let mut proxy = Proxy::start(&[release(&[backend.address], places(4))]);
+    let mut proxy = TestProxy::start(&[release(&[backend.address], places(4))]);
     let mut begun = std::collections::VecDeque::new();
     for n in 0..40 {
         let mut client = proxy.client();
@@ -275,7 +275,7 @@ fn a_request_that_finds_no_place_at_its_end_is_not_carried_out() {
             }
             over.lock().unwrap().send(()).unwrap();
         });
-        let mut proxy = Proxy::start(&[release(&[backend.address], places(1))]);
+        let mut proxy = TestProxy::start(&[release(&[backend.address], places(1))]);
         let mut late = proxy.client();
         late.send(format!("POST /late HTTP/1.1\r\nHost: shop\r\n{head}"));
         until("it is connected to the backend", || backend.connections() == 1);
@@ -306,7 +306,7 @@ fn a_backend_that_gives_up_on_a_client_that_did_not_read_is_not_charged() {
         while connection.try_send([7; 64 << 10]).is_ok() {}
         gives_up.send(()).unwrap();
     });
-    let mut proxy = Proxy::to(backend.address);
+    let mut proxy = TestProxy::to(backend.address);
     let mut client = proxy.client();
     assert_eq!(client.get_head("/").status(), 200);
     told.recv_timeout(PATIENCE).unwrap();
@@ -323,7 +323,7 @@ fn an_error_that_is_told_about_a_body_kept_back_is_not_charged() {
             .send("HTTP/1.1 500 Internal Server Error\r\nContent-Length: 4\r\nConnection: close\r\n\r\nlate");
         connection.ends();
     });
-    let mut proxy = Proxy::to(backend.address);
+    let mut proxy = TestProxy::to(backend.address);
     let mut client = proxy.client();
     client.send(UPLOAD).send("1");
     let answer = client.answer();
@@ -334,7 +334,7 @@ fn an_error_that_is_told_about_a_body_kept_back_is_not_charged() {
 #[test]
 fn places_that_slow_readers_keep_make_no_overload() {
     let backend = large();
-    let mut proxy = Proxy::start(&[release(&[backend.address], places(1))]);
+    let mut proxy = TestProxy::start(&[release(&[backend.address], places(1))]);
     let mut slow = proxy.client();
     assert_eq!(slow.get_head("/large").status(), 200);
     let reading = std::thread::spawn(move || {
@@ -365,7 +365,7 @@ fn an_interim_answer_other_than_100_does_not_ask_for_the_body() {
             connection.ok(request.body);
         }
     });
-    let proxy = Proxy::to(backend.address);
+    let proxy = TestProxy::to(backend.address);
     let mut client = proxy.client();
     client.send("POST / HTTP/1.1\r\nHost: shop\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n");
     assert_eq!(client.answer().status(), 103);
@@ -383,7 +383,7 @@ fn the_latency_of_an_early_answer_leaves_out_how_long_the_client_took() {
         connection.ends();
     });
     let limits = json!({"limits": {"latency": {"p99": 1000}}});
-    let mut proxy = Proxy::start(&[release(&[backend.address], limits)]);
+    let mut proxy = TestProxy::start(&[release(&[backend.address], limits)]);
     let mut client = proxy.client();
     client.send(UPLOAD);
     std::thread::sleep(Duration::from_millis(1500));
@@ -398,7 +398,7 @@ fn the_latency_of_an_early_answer_leaves_out_how_long_the_client_took() {
 #[test]
 fn requests_that_were_never_made_are_not_charged_when_an_arm_has_no_endpoint() {
     let backend = Backend::answering("ok");
-    let mut proxy = Proxy::to(backend.address);
+    let mut proxy = TestProxy::to(backend.address);
     let mut unsent: Vec<Client> = (0..3).map(|_| proxy.client()).collect();
     for client in &mut unsent {
         client.send("POST / HTTP/1.1\r\nHost: shop\r\nContent-Length: 10\r\n\r\n1");

@@ -1,17 +1,17 @@
 //! Paths on their way through: what goes on, what does not, and what backends make of it.
 
-use halftone_routing::config::arm::Arm;
+use halftone_routing::document::arm::Arm;
 use serde_json::json;
 
-use crate::support::{Backend, Options, Proxy, release};
+use crate::support::{Backend, ProxyOptions, TestProxy, release};
 
 #[test]
 fn dots_that_only_backends_see_are_refused_where_a_release_has_part_of_the_paths() {
     let backend = Backend::answering("");
     let prefix = json!({"arms": {"stable": {"pathPrefix": "/app"}}});
-    let options = Options { log: true, ..Options::default() };
+    let options = ProxyOptions { log: true, ..ProxyOptions::default() };
     for part in [json!({"paths": ["/pub"]}), prefix] {
-        let mut proxy = Proxy::with(options.clone(), &[release(&[backend.address], part.clone())]);
+        let mut proxy = TestProxy::with(options.clone(), &[release(&[backend.address], part.clone())]);
         for path in [
             "/pub/..%2f..%2fsecret",
             "/pub/..%5Csecret",
@@ -36,7 +36,7 @@ fn dots_that_only_backends_see_are_refused_where_a_release_has_part_of_the_paths
 #[test]
 fn who_has_all_paths_gets_them_as_they_were_sent() {
     let backend = Backend::answering("");
-    let proxy = Proxy::to(backend.address);
+    let proxy = TestProxy::to(backend.address);
     let mut client = proxy.client();
     for path in ["/pub/..%2f..%2fsecret", "/pub/..;/x", "/a//../b"] {
         assert_eq!(client.get(path).status(), 200, "{path}");
@@ -47,7 +47,7 @@ fn who_has_all_paths_gets_them_as_they_were_sent() {
 #[test]
 fn a_backend_that_takes_two_slashes_for_one_is_led_to_no_other_place() {
     let backend = Backend::answering("");
-    let proxy = Proxy::start(&[release(&[backend.address], json!({"paths": ["/pub"]}))]);
+    let proxy = TestProxy::start(&[release(&[backend.address], json!({"paths": ["/pub"]}))]);
     let mut client = proxy.client();
     for (path, upstream) in
         [("/pub//../x", "/pub/x"), ("/pub//x%7e", "/pub//x%7e"), ("/x/../pub/%2e/y", "/pub/y")]
@@ -60,11 +60,11 @@ fn a_backend_that_takes_two_slashes_for_one_is_led_to_no_other_place() {
 #[test]
 fn bytes_that_are_not_utf_8_go_through_and_into_the_log() {
     let backend = Backend::answering("");
-    let options = Options { log: true, ..Options::default() };
+    let options = ProxyOptions { log: true, ..ProxyOptions::default() };
     let rule = json!({"rules": [{"name": "gbk", "to": "Stable", "when": [{"all": [
         {"source": "Path", "operator": "Regex", "values": ["^/b.*"]},
     ]}]}]});
-    let proxy = Proxy::with(options, &[release(&[backend.address], rule)]);
+    let proxy = TestProxy::with(options, &[release(&[backend.address], rule)]);
     let mut client = proxy.client();
     client.send(b"GET /b\xd6\xd0\xce\xc4?q=\xb5 HTTP/1.1\r\nHost: shop\r\n\r\n");
     assert_eq!(client.answer().status(), 200);

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::support::{Backend, Proxy, release};
+use crate::support::{Backend, TestProxy, release};
 
 #[test]
 fn the_prefix_and_the_backends_own_address_are_taken_off_wherever_an_answer_says_where_things_are() {
@@ -19,7 +19,7 @@ fn the_prefix_and_the_backends_own_address_are_taken_off_wherever_an_answer_says
         }
     });
     let arms = json!({"arms": {"stable": {"pathPrefix": "/v1/"}}});
-    let proxy = Proxy::start(&[release(&[backend.address], arms)]);
+    let proxy = TestProxy::start(&[release(&[backend.address], arms)]);
     let mut client = proxy.client();
     // With a body, too: by then the request's head is gone.
     for body in [0, 100_000] {
@@ -45,7 +45,7 @@ fn a_redirect_to_elsewhere_goes_on_as_it_came() {
             );
         }
     });
-    let proxy = Proxy::to(backend.address);
+    let proxy = TestProxy::to(backend.address);
     let answer = proxy.client().get("/");
     assert_eq!(answer.all("location"), ["https://login.example.com/v1/a"]);
     assert_eq!(answer.all("set-cookie"), ["a=b; Path=/v1"]);

@@ -3,7 +3,7 @@
 
 use halftone_proxy::counters::{Arm, Outcome};
 
-use crate::support::{Backend, Proxy};
+use crate::support::{Backend, TestProxy};
 
 const HIDDEN: &str = "GET /hidden HTTP/1.1\r\nHost: shop\r\n\r\n";
 
@@ -101,7 +101,7 @@ fn refused() -> Vec<(u16, String)> {
 #[test]
 fn ambiguous_requests_are_refused_and_nothing_behind_them_is_read() {
     let backend = Backend::answering("ok");
-    let mut proxy = Proxy::to(backend.address);
+    let mut proxy = TestProxy::to(backend.address);
     for (status, message) in refused() {
         let mut client = proxy.client();
         // A request before it shows that the connection was in order until then.
@@ -123,7 +123,7 @@ fn ambiguous_requests_are_refused_and_nothing_behind_them_is_read() {
 #[test]
 fn a_bare_line_feed_is_refused_when_it_is_read() {
     let backend = Backend::answering("ok");
-    let proxy = Proxy::to(backend.address);
+    let proxy = TestProxy::to(backend.address);
     let mut client = proxy.client();
     // No end of a head follows; the refusal must not wait for a time-out.
     client.send("GET / HTTP/1.1\nHost");
@@ -133,7 +133,7 @@ fn a_bare_line_feed_is_refused_when_it_is_read() {
 #[test]
 fn what_may_go_on_goes_on_in_one_form() {
     let backend = Backend::echo();
-    let proxy = Proxy::to(backend.address);
+    let proxy = TestProxy::to(backend.address);
     for (message, body) in [
         (post("Content-Length: 5\r\nContent-Length: 5\r\n", "hello"), "hello"),
         (post("Content-Length: 5, 5\r\n", "hello"), "hello"),

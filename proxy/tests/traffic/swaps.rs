@@ -6,7 +6,7 @@ use std::thread::JoinHandle;
 
 use serde_json::{Value, json};
 
-use crate::support::{Backend, Client, Options, Proxy, release};
+use crate::support::{Backend, Client, ProxyOptions, TestProxy, release};
 
 #[test]
 fn ten_thousand_new_documents_lose_no_request_and_mix_no_decision() {
@@ -35,7 +35,7 @@ fn ten_thousand_new_documents_lose_no_request_and_mix_no_decision() {
         document["arms"]["stable"]["pathPrefix"] = format!("/v{tag}").into();
         document
     };
-    let mut proxy = Proxy::with(Options { workers: 2, ..Options::default() }, &[document(1)]);
+    let mut proxy = TestProxy::with(ProxyOptions { workers: 2, ..ProxyOptions::default() }, &[document(1)]);
     let mut held = proxy.client();
     let over = Arc::new(AtomicBool::new(false));
     let answers = Arc::new(AtomicUsize::new(0));

@@ -10,7 +10,7 @@ use halftone_proxy::counters::{Arm, Outcome};
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message as Frame;
 
-use crate::support::{Backend, Client, Incoming, Options, PATIENCE, Proxy, release};
+use crate::support::{Backend, Client, Incoming, PATIENCE, ProxyOptions, TestProxy, release};
 
 const ASK: &str = concat!(
     "GET /chat HTTP/1.1\r\nHost: shop\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n",
@@ -33,7 +33,7 @@ fn echoing(connection: &mut Incoming) {
 #[test]
 fn a_websocket_that_is_asked_for_with_an_empty_body_is_granted() {
     let backend = Backend::start(|connection, _| echoing(connection));
-    let proxy = Proxy::to(backend.address);
+    let proxy = TestProxy::to(backend.address);
     for empty in ["Content-Length: 0\r\n\r\n", "Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n"] {
         let mut client = proxy.client();
         client.send(ASK.replace("\r\n\r\n", &format!("\r\n{empty}")));
@@ -59,7 +59,7 @@ fn send_apart(client: &mut Client, head: &str, rest: &str) {
 #[test]
 fn a_websocket_whose_empty_body_comes_byte_by_byte_is_granted() {
     let backend = Backend::start(|connection, _| echoing(connection));
-    let proxy = Proxy::to(backend.address);
+    let proxy = TestProxy::to(backend.address);
     for begun in 0..5 {
         let (come, to_come) = "0\r\n\r\n".split_at(begun);
         let head = ASK.replace("\r\n\r\n", &format!("\r\nTransfer-Encoding: chunked\r\n\r\n{come}"));
@@ -75,7 +75,7 @@ fn a_websocket_whose_empty_body_comes_byte_by_byte_is_granted() {
 #[test]
 fn a_body_in_chunks_that_is_not_empty_goes_on_without_the_upgrade_however_it_comes() {
     let backend = Backend::echo();
-    let proxy = Proxy::to(backend.address);
+    let proxy = TestProxy::to(backend.address);
     let head = ASK.replace("\r\n\r\n", "\r\nTransfer-Encoding: chunked\r\n\r\n");
     for (body, read) in
         [("3\r\nabc\r\n0\r\n\r\n", "abc"), ("03\r\nabc\r\n0\r\n\r\n", "abc"), ("0\r\nA: b\r\n\r\n", "")]
@@ -91,7 +91,7 @@ fn a_body_in_chunks_that_is_not_empty_goes_on_without_the_upgrade_however_it_com
 fn a_websocket_carries_messages_both_ways() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let proxy = Proxy::to(listener.local_addr().unwrap());
+    let proxy = TestProxy::to(listener.local_addr().unwrap());
     listener.set_nonblocking(true).unwrap();
     runtime.block_on(async {
         let listener = tokio::net::TcpListener::from_std(listener).unwrap();
@@ -123,7 +123,7 @@ fn a_websocket_carries_messages_both_ways() {
 #[test]
 fn the_request_goes_on_as_an_upgrade_and_is_counted_when_it_is_granted() {
     let backend = Backend::start(|connection, _| echoing(connection));
-    let mut proxy = Proxy::to(backend.address);
+    let mut proxy = TestProxy::to(backend.address);
     let mut client = proxy.client();
     assert_eq!(client.send(ASK).answer().get("upgrade"), Some("websocket"));
     let request = backend.seen();
@@ -137,7 +137,7 @@ fn the_request_goes_on_as_an_upgrade_and_is_counted_when_it_is_granted() {
 #[test]
 fn what_a_client_sends_ahead_goes_into_the_tunnel() {
     let backend = Backend::start(|connection, _| echoing(connection));
-    let proxy = Proxy::to(backend.address);
+    let proxy = TestProxy::to(backend.address);
     let mut client = proxy.client();
     client.send(format!("{ASK}sent ahead"));
     assert_eq!(client.answer().status(), 101);
@@ -150,7 +150,7 @@ fn what_a_backend_sends_with_the_grant_goes_to_the_client() {
         connection.request();
         connection.send(format!("{GRANT}at once"));
     });
-    let proxy = Proxy::to(backend.address);
+    let proxy = TestProxy::to(backend.address);
     let mut client = proxy.client();
     assert_eq!(client.send(ASK).answer().status(), 101);
     assert_eq!(client.bytes(7), b"at once");
@@ -159,7 +159,7 @@ fn what_a_backend_sends_with_the_grant_goes_to_the_client() {
 #[test]
 fn after_a_refusal_what_was_sent_ahead_is_the_next_request() {
     let backend = Backend::answering("no tunnel");
-    let proxy = Proxy::to(backend.address);
+    let proxy = TestProxy::to(backend.address);
     let mut client = proxy.client();
     client.send(format!("{ASK}GET /next HTTP/1.1\r\nHost: shop\r\n\r\n"));
     assert_eq!(client.answer().text(), "no tunnel");
@@ -171,7 +171,7 @@ fn after_a_refusal_what_was_sent_ahead_is_the_next_request() {
 #[test]
 fn other_upgrades_go_on_as_plain_requests() {
     let backend = Backend::answering("plain");
-    let proxy = Proxy::to(backend.address);
+    let proxy = TestProxy::to(backend.address);
     for (method, upgrade, framing) in
         [("GET", "h2c", ""), ("POST", "websocket", ""), ("GET", "websocket", "Content-Length: 0\r\n")]
     {
@@ -197,7 +197,7 @@ fn one_side_may_end_its_sending_while_the_other_goes_on() {
         all.reverse();
         connection.send(all);
     });
-    let proxy = Proxy::to(backend.address);
+    let proxy = TestProxy::to(backend.address);
     let mut client = proxy.client();
     assert_eq!(client.send(ASK).answer().status(), 101);
     client.send("abc").end_sending();
@@ -208,7 +208,7 @@ fn one_side_may_end_its_sending_while_the_other_goes_on() {
 fn a_tunnel_without_a_byte_is_closed_after_its_time() {
     let backend = Backend::start(|connection, _| echoing(connection));
     let timeouts = json!({"arms": {"stable": {"timeouts": {"tunnelMs": 200}}}});
-    let proxy = Proxy::start(&[release(&[backend.address], timeouts)]);
+    let proxy = TestProxy::start(&[release(&[backend.address], timeouts)]);
     let mut client = proxy.client();
     assert_eq!(client.send(ASK).answer().status(), 101);
     client.assert_closed();
@@ -233,7 +233,7 @@ fn a_rollback_closes_grays_tunnels_and_nobody_elses() {
     let (stable, gray) = (Backend::start(|c, _| echoing(c)), Backend::start(|c, _| echoing(c)));
     let back = [json!({"state": "RolledBack", "ratio": 0}), json!({"force": "Stable"})];
     for how in back {
-        let mut proxy = Proxy::start(&[with_gray(&stable, &gray, json!({}))]);
+        let mut proxy = TestProxy::start(&[with_gray(&stable, &gray, json!({}))]);
         let mut on_gray = proxy.client();
         assert_eq!(on_gray.send(ASK).answer().get("x-halftone-version"), Some("v2"));
         proxy.apply(&[with_gray(&stable, &gray, json!({"revision": 2, "ratio": 0}))]);
@@ -254,8 +254,8 @@ fn a_rollback_closes_grays_tunnels_and_nobody_elses() {
 #[test]
 fn a_rollback_closes_tunnels_one_by_one_over_the_grace() {
     let (stable, gray) = (Backend::start(|c, _| echoing(c)), Backend::start(|c, _| echoing(c)));
-    let options = Options { tunnel_grace: Duration::from_secs(2), ..Options::default() };
-    let mut proxy = Proxy::with(options, &[with_gray(&stable, &gray, json!({}))]);
+    let options = ProxyOptions { tunnel_grace: Duration::from_secs(2), ..ProxyOptions::default() };
+    let mut proxy = TestProxy::with(options, &[with_gray(&stable, &gray, json!({}))]);
     let (closed, told) = channel();
     let mut tunnels: Vec<_> = (0..30).map(|_| proxy.client()).collect();
     for (number, tunnel) in tunnels.iter_mut().enumerate() {
@@ -296,8 +296,8 @@ fn events() -> Backend {
 fn an_answer_that_has_become_long_ends_with_a_rollback() {
     let stable = Backend::answering("stable");
     let gray = events();
-    let options = Options { tunnel_grace: Duration::from_millis(100), ..Options::default() };
-    let mut proxy = Proxy::with(options, &[with_gray(&stable, &gray, json!({}))]);
+    let options = ProxyOptions { tunnel_grace: Duration::from_millis(100), ..ProxyOptions::default() };
+    let mut proxy = TestProxy::with(options, &[with_gray(&stable, &gray, json!({}))]);
     let mut client = proxy.client();
     client.send("GET /events HTTP/1.1\r\nHost: shop\r\n\r\n");
     client.head().unwrap();
@@ -316,7 +316,7 @@ fn an_answer_that_has_become_long_ends_with_a_rollback() {
 fn a_long_answer_of_the_arm_that_helps_out_is_not_grays() {
     let stable = events();
     let gray = Backend::answering("gray");
-    let mut proxy = Proxy::start(&[with_gray(&stable, &gray, json!({}))]);
+    let mut proxy = TestProxy::start(&[with_gray(&stable, &gray, json!({}))]);
     for (_, table) in proxy.tables().all() {
         if table.ready() == [gray.address] {
             table.replace(&[]);

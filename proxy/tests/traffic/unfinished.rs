@@ -12,7 +12,7 @@ use halftone_proxy::counters::{Arm, Outcome};
 use halftone_proxy::settings::ClientTimeouts;
 use serde_json::json;
 
-use crate::support::{Backend, Client, Options, PATIENCE, Proxy, release};
+use crate::support::{Backend, Client, PATIENCE, ProxyOptions, TestProxy, release};
 
 const SHORT: Duration = Duration::from_millis(200);
 pub(crate) const WEBSOCKET: &str = "GET /ws HTTP/1.1\r\nHost: shop\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
@@ -46,13 +46,13 @@ pub(crate) fn drip(client: &Client, apart: Duration) -> JoinHandle<()> {
 }
 
 /// With so many places for requests, and as many for tunnels.
-fn with_places(backend: &Backend, places: u32) -> Proxy {
+fn with_places(backend: &Backend, places: u32) -> TestProxy {
     let arm = json!({"maxInFlight": places, "maxTunnels": places});
-    Proxy::start(&[release(&[backend.address], json!({"arms": {"stable": arm}}))])
+    TestProxy::start(&[release(&[backend.address], json!({"arms": {"stable": arm}}))])
 }
 
 /// Asks until the status is as wanted; true once it was.
-fn comes(proxy: &Proxy, status: u16) -> bool {
+fn comes(proxy: &TestProxy, status: u16) -> bool {
     let deadline = Instant::now() + PATIENCE;
     while Instant::now() < deadline {
         if proxy.client().get("/").status() == status {
@@ -201,7 +201,7 @@ fn impatient() -> Backend {
 #[test]
 fn a_backend_that_gives_up_on_an_unfinished_request_is_not_charged_for_it() {
     let backend = impatient();
-    let mut proxy = Proxy::to(backend.address);
+    let mut proxy = TestProxy::to(backend.address);
     let mut client = proxy.client();
     client.send("PUT / HTTP/1.1\r\nHost: shop\r\nContent-Length: 1000000\r\n\r\n1");
     assert_eq!(client.answer().status(), 408);
@@ -218,7 +218,7 @@ fn whoever_waits_to_be_asked_in_vain_is_asked_by_the_proxy() {
             connection.ok(request.body);
         }
     });
-    let mut proxy = Proxy::to(backend.address);
+    let mut proxy = TestProxy::to(backend.address);
     let mut client = proxy.client();
     for _ in 0..2 {
         client.send("POST / HTTP/1.1\r\nHost: shop\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n");
@@ -241,8 +241,8 @@ fn whoever_keeps_silent_after_it_was_asked_is_the_one_that_is_waited_for() {
     });
     let timeouts = json!({"arms": {"stable": {"timeouts": {"responseHeadMs": 1500}}}});
     let client = ClientTimeouts { body: SHORT * 10, ..ClientTimeouts::default() };
-    let options = Options { client, ..Options::default() };
-    let mut proxy = Proxy::with(options, &[release(&[backend.address], timeouts)]);
+    let options = ProxyOptions { client, ..ProxyOptions::default() };
+    let mut proxy = TestProxy::with(options, &[release(&[backend.address], timeouts)]);
     let mut client = proxy.client();
     client.send("POST / HTTP/1.1\r\nHost: shop\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n");
     assert_eq!(client.answer().status(), 100);
@@ -253,7 +253,7 @@ fn whoever_keeps_silent_after_it_was_asked_is_the_one_that_is_waited_for() {
 #[test]
 fn a_backend_that_gives_up_on_a_body_that_comes_in_drops_is_not_charged_for_it() {
     let backend = impatient();
-    let mut proxy = Proxy::to(backend.address);
+    let mut proxy = TestProxy::to(backend.address);
     let mut client = proxy.client();
     client.send("PUT / HTTP/1.1\r\nHost: shop\r\nContent-Length: 1000000\r\n\r\n");
     let dripping = drip(&client, Duration::from_millis(200));
@@ -271,7 +271,7 @@ fn a_tunnel_that_is_asked_for_has_its_place_before_it_is_granted() {
         assert!(connection.ends());
     });
     let arm = json!({"maxInFlight": 100, "maxTunnels": 2});
-    let proxy = Proxy::start(&[release(&[backend.address], json!({"arms": {"stable": arm}}))]);
+    let proxy = TestProxy::start(&[release(&[backend.address], json!({"arms": {"stable": arm}}))]);
     let mut asked: Vec<Client> = (0..2).map(|_| proxy.client()).collect();
     for client in &mut asked {
         client.send(WEBSOCKET);

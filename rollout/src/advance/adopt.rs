@@ -6,69 +6,74 @@ use std::{sync::Arc, time::Duration};
 use halftone_api::{
     Obstacle,
     plan::{GrayPlan, Plan},
-    spec::{Force, Outcome},
+    spec::{Force, ReleaseOutcome},
 };
-use halftone_routing::config::{
+use halftone_routing::document::{
     self, RoutingConfig,
     arm::{Arm, ArmConfig},
     units::{Ratio, Revision},
 };
 
 use super::{
-    change::Change,
+    context::AdvanceContext,
     features,
-    recorded::{self, Recorded},
-    serving::{self, Before, Edit, Live, Ruling},
+    serving::{self, CurrentServing, EditRuling, ServingDocument, SpecEdit},
+    status_serving::{self, StatusServing},
     steps,
 };
 use crate::{
-    clock::Timer,
-    events::Reason,
+    clock::PausableTimer,
+    condition_input::SpecBlocker,
+    events::EventReason,
     observation::Observation,
-    progress::{Basis, INHERITED, Moving, Progress, Release, Rollback, State, basis::moves_identity},
+    progress::{
+        Basis, CurrentRelease, INHERITED, Progress, Rollback, RolloutState, StepProgress,
+        basis::moves_identity,
+    },
     routing_for::{required_features, routing_for, state_word},
-    standing::Held,
 };
 
 /// Why `plan` cannot be taken now, if it cannot, whatever other objects forbid.
-pub(super) fn hold_back(plan: &Plan, progress: &Progress, seen: &Observation) -> Option<Held> {
+pub(super) fn hold_back(plan: &Plan, progress: &Progress, seen: &Observation) -> Option<SpecBlocker> {
     let live = progress.memory.document.as_ref().or(seen.document.as_ref());
     if let Some(held) = features::lacking(&required_features(plan, progress), live.map(Arc::as_ref), seen) {
         return Some(held);
     }
     if let Some(obstacle) = too_large(plan, progress) {
-        return Some(Held::Refused(obstacle));
+        return Some(SpecBlocker::Refused(obstacle));
     }
     let edit = edit(plan, progress, seen);
     let ruling = self::ruling(plan, progress, seen);
-    let refused = ruling.refusal(&edit).map(Held::Refused);
+    let refused = ruling.refusal(&edit).map(SpecBlocker::Refused);
     refused.or_else(|| waits(plan, &ruling))
 }
 
 /// What the table of `serving` says of `plan`.
-pub(super) fn ruling(plan: &Plan, progress: &Progress, seen: &Observation) -> Ruling {
-    let recorded = Recorded::of(progress, plan);
+pub(super) fn ruling(plan: &Plan, progress: &Progress, seen: &Observation) -> EditRuling {
+    let recorded = StatusServing::of(progress, plan);
     let before = before(plan, progress, seen, recorded.as_ref());
     serving::rule(&before, &edit(plan, progress, seen))
 }
 
-fn waits(plan: &Plan, ruling: &Ruling) -> Option<Held> {
+fn waits(plan: &Plan, ruling: &EditRuling) -> Option<SpecBlocker> {
     let message =
         |version: &str| format!("{version} has no ready endpoint to move users to; they stay where they are");
     match ruling {
-        Ruling::Waits(Arm::Stable) => Some(Held::StableUnavailable(message(plan.stable.version.as_str()))),
-        Ruling::Waits(Arm::Gray) => {
+        EditRuling::Waits(Arm::Stable) => {
+            Some(SpecBlocker::StableUnavailable(message(plan.stable.version.as_str())))
+        }
+        EditRuling::Waits(Arm::Gray) => {
             let gray = plan.gray.as_ref().map_or("gray", |gray| gray.arm.version.as_str());
-            Some(Held::GrayUnavailable(message(gray)))
+            Some(SpecBlocker::GrayUnavailable(message(gray)))
         }
         _ => None,
     }
 }
 
-fn edit<'a>(plan: &'a Plan, progress: &Progress, seen: &Observation) -> Edit<'a> {
+fn edit<'a>(plan: &'a Plan, progress: &Progress, seen: &Observation) -> SpecEdit<'a> {
     let gray = plan.gray.as_ref();
     let ready = |arm: &ArmConfig| seen.ready_endpoints(&arm.backend) > 0;
-    Edit {
+    SpecEdit {
         id: gray.map(|gray| gray.id),
         stable: &plan.stable,
         gray: gray.map(|gray| &gray.arm),
@@ -89,11 +94,11 @@ fn before<'a>(
     plan: &Plan,
     progress: &'a Progress,
     seen: &'a Observation,
-    recorded: Option<&'a Recorded>,
-) -> Before<'a> {
+    recorded: Option<&'a StatusServing>,
+) -> CurrentServing<'a> {
     let accepted = progress.memory.accepted.as_deref().filter(|_| progress.basis.is_some());
     let accepted = accepted.filter(|plan| progress.is_about(plan));
-    let by_plan = |plan: &'a Plan| Live {
+    let by_plan = |plan: &'a Plan| ServingDocument {
         id: plan.gray.as_ref().map(|gray| gray.id),
         stable: &plan.stable,
         gray: plan.gray.as_ref().map(|gray| &gray.arm),
@@ -104,22 +109,22 @@ fn before<'a>(
     };
     let written = accepted.filter(|_| progress.memory.document.is_some()).map(by_plan);
     let live = || {
-        let live = inherited(seen).filter(|live| live.state != config::State::Withdrawn)?;
-        Some(Live { is_own: seen.present().is_some(), ..Live::of(live) })
+        let live = inherited(seen).filter(|live| live.state != document::ReleaseState::Withdrawn)?;
+        Some(ServingDocument { is_own: seen.present().is_some(), ..ServingDocument::of(live) })
     };
     // What the status speaks of was taken already, and the document does not have it yet.
-    let taken = seen.present().is_some_and(|live| recorded::is_older(live, progress))
-        && recorded::knows(progress, plan);
-    let told = || recorded.map(Recorded::live);
+    let taken = seen.present().is_some_and(|live| status_serving::is_older(live, progress))
+        && status_serving::knows(progress, plan);
+    let told = || recorded.map(StatusServing::live);
     match written.or_else(|| if taken { told() } else { live() }).or_else(|| accepted.map(by_plan)) {
-        Some(live) => Before::Live(live),
-        None if is_unserved(progress, seen) => Before::Nothing,
-        None => told().map_or_else(|| unknown(progress), Before::Live),
+        Some(live) => CurrentServing::Live(live),
+        None if is_unserved(progress, seen) => CurrentServing::Nothing,
+        None => told().map_or_else(|| unknown(progress), CurrentServing::Live),
     }
 }
 
-fn unknown(progress: &Progress) -> Before<'static> {
-    Before::Unknown { force: progress.basis.as_ref().map_or(Force::None, |basis| basis.force) }
+fn unknown(progress: &Progress) -> CurrentServing<'static> {
+    CurrentServing::Unknown { force: progress.basis.as_ref().map_or(Force::None, |basis| basis.force) }
 }
 
 /// Whether nobody serves for this object: there was no turn, or every one was killed before it wrote its first document,
@@ -136,7 +141,7 @@ fn is_unserved(progress: &Progress, seen: &Observation) -> bool {
 }
 
 fn is_withdrawn(seen: &Observation) -> bool {
-    inherited(seen).is_some_and(|live| live.state == config::State::Withdrawn)
+    inherited(seen).is_some_and(|live| live.state == document::ReleaseState::Withdrawn)
 }
 
 /// The document from which an object without a status goes on.
@@ -153,14 +158,14 @@ fn too_large(plan: &Plan, progress: &Progress) -> Option<Obstacle> {
 
 /// Whether the release of `gray` goes on from `live`.
 fn has(live: Option<&RoutingConfig>, gray: &GrayPlan) -> bool {
-    live.is_some_and(|live| live.release.id == gray.id && live.state != config::State::Withdrawn)
+    live.is_some_and(|live| live.release.id == gray.id && live.state != document::ReleaseState::Withdrawn)
 }
 
 fn splits(ratio: Ratio) -> bool {
     ratio > Ratio::ZERO && ratio < Ratio::FULL
 }
 
-impl Change<'_> {
+impl AdvanceContext<'_> {
     /// Takes the plan of this turn.
     pub(crate) fn adopt(&mut self) {
         let plan = Arc::clone(&self.plan);
@@ -173,14 +178,14 @@ impl Change<'_> {
             Some(before) => self.edit(&before, &basis),
         }
         if let Some(message) = self.seen.taking_over.as_ref().filter(|_| self.held.is_none()) {
-            self.tell(Reason::HostTakenOver, message);
+            self.tell(EventReason::HostTakenOver, message);
         }
         if let Some(handing) = self.seen.handing_over.as_ref().filter(|_| self.held.is_none()) {
-            self.tell(Reason::HandOverLate, handing.message.clone());
+            self.tell(EventReason::HandOverLate, handing.message.clone());
         }
-        if let Some(Ruling::Moved { version, from, to }) = &self.ruling {
+        if let Some(EditRuling::Moved { version, from, to }) = &self.ruling {
             let message = format!("{from} → {to}, both said to be {version}");
-            self.tell(Reason::StableMoved, message);
+            self.tell(EventReason::StableMoved, message);
         }
     }
 
@@ -189,7 +194,7 @@ impl Change<'_> {
     fn begin(&mut self, plan: &Plan) {
         let live = inherited(self.seen).cloned();
         let paused = std::mem::take(&mut self.progress.paused);
-        let before = std::mem::replace(&mut self.progress.state, State::Plain);
+        let before = std::mem::replace(&mut self.progress.state, RolloutState::Plain);
         if let Some(live) = &live {
             self.stage_before = live.stage;
             self.progress.stage.number = live.stage;
@@ -206,9 +211,9 @@ impl Change<'_> {
 
     /// What a status that could not be gone on from tells all the same, and its document may not: that a person or a failure
     /// has stopped the release.
-    fn stay_stopped(&mut self, paused: bool, before: State) {
+    fn stay_stopped(&mut self, paused: bool, before: RolloutState) {
         self.progress.paused = paused;
-        if matches!(before, State::RolledBack(_)) {
+        if matches!(before, RolloutState::RolledBack(_)) {
             self.progress.state = before;
         }
     }
@@ -219,15 +224,15 @@ impl Change<'_> {
         self.start_release(gray);
         match live {
             Some(live) if has(Some(live), gray) => self.inherit(live, gray),
-            _ if self.ruling == Some(Ruling::Kept) => self.keep(gray),
-            _ => self.tell_start(),
+            _ if self.ruling == Some(EditRuling::Kept) => self.keep(gray),
+            _ => self.emit_start(),
         }
     }
 
     /// Gray serves most users already: it serves everyone, and nothing is being released that could be judged.
     fn keep(&mut self, gray: &GrayPlan) {
-        let watch = Timer::standing(Duration::ZERO);
-        self.progress.state = State::Promoted { watch, kept: Some(gray.target) };
+        let watch = PausableTimer::standing(Duration::ZERO);
+        self.progress.state = RolloutState::Promoted { watch, kept: Some(gray.target) };
     }
 
     fn inherit(&mut self, live: &RoutingConfig, gray: &GrayPlan) {
@@ -235,49 +240,57 @@ impl Change<'_> {
             release.form = live.identity_form();
         }
         self.progress.memory.form_open = false;
-        let watch = Timer::standing(self.plan.health.watch);
+        let watch = PausableTimer::standing(self.plan.health.watch);
         let hold = steps::hold(&gray.steps, live.ratio);
-        let moving = || State::Moving(Moving::at(live.ratio, hold));
+        let moving = || RolloutState::Moving(StepProgress::at(live.ratio, hold));
         self.progress.state = match live.state {
             // Below 100 % it can only have been kept.
-            config::State::Promoted => {
-                State::Promoted { watch, kept: Some(gray.target).filter(|target| *target < Ratio::FULL) }
-            }
-            config::State::RolledBack => State::RolledBack(Rollback {
+            document::ReleaseState::Promoted => RolloutState::Promoted {
+                watch,
+                kept: Some(gray.target).filter(|target| *target < Ratio::FULL),
+            },
+            document::ReleaseState::RolledBack => RolloutState::RolledBack(Rollback {
                 reason: INHERITED.into(),
                 message: "the object before this one was rolled back".into(),
                 at: self.now.wall,
                 completed_at: None,
             }),
-            config::State::Active if !live.moving && live.ratio > Ratio::ZERO => {
-                State::TargetReached { ratio: live.ratio, hold: Timer::standing(hold), watch }
+            document::ReleaseState::Active if !live.moving && live.ratio > Ratio::ZERO => {
+                RolloutState::TargetReached { ratio: live.ratio, hold: PausableTimer::standing(hold), watch }
             }
-            config::State::Active | config::State::Withdrawn | config::State::Plain => moving(),
+            document::ReleaseState::Active
+            | document::ReleaseState::Withdrawn
+            | document::ReleaseState::Plain => moving(),
         };
-        self.tell(Reason::ReleaseStarted, format!("{} goes on from the live document", gray.arm.version));
+        self.tell(
+            EventReason::ReleaseStarted,
+            format!("{} goes on from the live document", gray.arm.version),
+        );
         if moves_identity(&live.identity, &self.plan.identity) && splits(live.ratio) {
             self.edit_identity();
         }
     }
 
-    fn tell_start(&mut self) {
+    fn emit_start(&mut self) {
         let (version, target) = (self.gray_version(), self.plan.target());
-        self.tell(Reason::ReleaseStarted, format!("{version} begins at 0%, its target is {target}"));
+        self.tell(EventReason::ReleaseStarted, format!("{version} begins at 0%, its target is {target}"));
     }
 
     /// Another release, or none, takes the place of the one on its way.
     fn supersede(&mut self, plan: &Plan) {
-        if let Some(Release { version, .. }) = self.progress.release.clone() {
-            let underway = matches!(self.progress.state, State::Moving(_));
+        if let Some(CurrentRelease { version, .. }) = self.progress.release.clone() {
+            let underway = matches!(self.progress.state, RolloutState::Moving(_));
             let (outcome, reason, message) = match &plan.gray {
                 Some(gray) => (
-                    Outcome::Superseded,
-                    Reason::Superseded,
+                    ReleaseOutcome::Superseded,
+                    EventReason::Superseded,
                     format!("{} follows {version}", gray.arm.version),
                 ),
-                None => {
-                    (Outcome::Withdrawn, Reason::GrayRemoved, format!("{version} is taken out of the spec"))
-                }
+                None => (
+                    ReleaseOutcome::Withdrawn,
+                    EventReason::GrayRemoved,
+                    format!("{version} is taken out of the spec"),
+                ),
             };
             if underway {
                 self.remember(outcome, "");
@@ -296,7 +309,7 @@ impl Change<'_> {
                 self.progress.evidence = Default::default();
                 self.progress.release = None;
                 self.progress.paused = false;
-                self.progress.state = State::Plain;
+                self.progress.state = RolloutState::Plain;
             }
         }
     }
@@ -321,12 +334,12 @@ impl Change<'_> {
     fn edit_health(&mut self) {
         self.health_changed = true;
         self.forget_evidence();
-        if let State::Moving(moving) = &mut self.progress.state {
+        if let RolloutState::Moving(moving) = &mut self.progress.state {
             moving.patience = None;
         }
         self.watch_anew();
         if self.progress.is_judged(self.now) {
-            self.tell(Reason::HealthChanged, "spec.health changed: the evidence starts anew");
+            self.tell(EventReason::HealthChanged, "spec.health changed: the evidence starts anew");
         }
     }
 
@@ -337,17 +350,20 @@ impl Change<'_> {
             self.hold_anew();
         }
         let version = self.stable_version();
-        self.tell(Reason::StableChanged, format!("stable is {version} now: hold and evidence start anew"));
-        if !matches!(self.progress.state, State::Promoted { .. }) {
+        self.tell(
+            EventReason::StableChanged,
+            format!("stable is {version} now: hold and evidence start anew"),
+        );
+        if !matches!(self.progress.state, RolloutState::Promoted { .. }) {
             self.serves(&plan.stable);
         }
     }
 
     fn edit_identity(&mut self) {
-        self.tell(Reason::IdentityChanged, "spec.identity changed, which moves users");
+        self.tell(EventReason::IdentityChanged, "spec.identity changed, which moves users");
         let first = self.steps().first().map_or(Ratio::ZERO, |step| step.ratio);
         self.begin_step(first.min(self.progress.state.ratio()));
-        self.tell_step(Reason::RatioLowered);
+        self.emit_step(EventReason::RatioLowered);
     }
 
     fn edit_force(&mut self) {
@@ -357,12 +373,12 @@ impl Change<'_> {
         match self.plan.force {
             Force::None => {
                 self.tell(
-                    Reason::ForceLifted,
+                    EventReason::ForceLifted,
                     "spec.force is unset: the ratio returns, its hold starts anew",
                 );
             }
-            Force::Stable => self.tell(Reason::Forced, "everyone to stable by spec.force"),
-            Force::Gray => self.tell(Reason::Forced, "everyone to gray by spec.force"),
+            Force::Stable => self.tell(EventReason::Forced, "everyone to stable by spec.force"),
+            Force::Gray => self.tell(EventReason::Forced, "everyone to gray by spec.force"),
         }
     }
 }

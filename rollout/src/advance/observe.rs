@@ -3,20 +3,20 @@
 use std::time::Duration;
 
 use halftone_api::spec::{Force, Verdict};
-use halftone_routing::config::units::Ratio;
+use halftone_routing::document::units::Ratio;
 
-use super::{change::Change, fleet::Fleet, steps};
+use super::{acknowledgement::FleetAcknowledgement, context::AdvanceContext, steps};
 use crate::{
-    clock::{Timer, since},
-    events::Reason,
+    clock::{PausableTimer, since},
+    events::EventReason,
     judge::{self, Batch},
     observation::Round,
-    progress::{INHERITED, Moving, Progress, Rollback, State},
+    progress::{INHERITED, Progress, Rollback, RolloutState, StepProgress},
 };
 
-impl Change<'_> {
+impl AdvanceContext<'_> {
     /// Takes in what was seen, in the order in which each part needs the one before.
-    pub(crate) fn observe(&mut self, fleet: &Fleet) {
+    pub(crate) fn observe(&mut self, fleet: &FleetAcknowledgement) {
         self.keep_acknowledgement(fleet);
         self.count(fleet);
         self.tick(fleet);
@@ -25,7 +25,7 @@ impl Change<'_> {
         self.be_patient(fleet);
     }
 
-    fn keep_acknowledgement(&mut self, fleet: &Fleet) {
+    fn keep_acknowledgement(&mut self, fleet: &FleetAcknowledgement) {
         let memory = &mut self.progress.memory;
         self.acknowledged = fleet.has_acknowledged();
         if self.acknowledged {
@@ -35,7 +35,7 @@ impl Change<'_> {
             if self.held.is_none() {
                 self.progress.settled_generation = self.seen.generation;
             }
-            self.tell_who_is_back();
+            self.emit_rollback_complete();
         } else {
             memory.acknowledged = false;
             memory.unacknowledged_since.get_or_insert(self.now.steady);
@@ -44,8 +44,8 @@ impl Change<'_> {
 
     /// Whoever went back has arrived: every proxy says so. Once for each rollback, whatever is edited afterwards, and not
     /// while everyone is sent to gray.
-    fn tell_who_is_back(&mut self) {
-        let State::RolledBack(rollback) = &mut self.progress.state else { return };
+    fn emit_rollback_complete(&mut self) {
+        let RolloutState::RolledBack(rollback) = &mut self.progress.state else { return };
         if self.plan.force == Force::Gray || rollback.completed_at.is_some() {
             return;
         }
@@ -53,7 +53,7 @@ impl Change<'_> {
         let Rollback { reason, message, .. } = rollback.clone();
         if reason != INHERITED {
             let message = format!("everyone is back on {}, {reason}: {message}", self.stable_version());
-            self.tell(Reason::RolledBack, message);
+            self.tell(EventReason::RolledBack, message);
         }
     }
 
@@ -64,7 +64,7 @@ impl Change<'_> {
         (round.release == release.id && round.stage == self.progress.stage.number).then_some(round)
     }
 
-    fn count(&mut self, fleet: &Fleet) {
+    fn count(&mut self, fleet: &FleetAcknowledgement) {
         if let Some((gray, stable)) =
             self.round().map(|round| (round.gray.split.requests, round.stable.split.requests))
         {
@@ -78,7 +78,7 @@ impl Change<'_> {
             self.progress.memory.failed_users.merge(&round.failed_users);
         }
         let idle_since = &mut self.progress.memory.stable_idle_since;
-        if !matches!(self.progress.state, State::Promoted { .. }) {
+        if !matches!(self.progress.state, RolloutState::Promoted { .. }) {
             *idle_since = None;
         } else if let Some(round) = &self.seen.round {
             if round.reached_stable == 0 && fleet.is_reporting() {
@@ -90,14 +90,14 @@ impl Change<'_> {
     }
 
     /// Whether anything that is learnt now says something about gray.
-    fn clock_runs(&self, fleet: &Fleet) -> bool {
+    fn clock_runs(&self, fleet: &FleetAcknowledgement) -> bool {
         fleet.has_acknowledged()
             && fleet.is_reporting()
             && !self.is_forced()
-            && self.progress.evidence.ruling().reason != judge::Reason::BothArmsFailing
+            && self.progress.evidence.ruling().reason != judge::VerdictReason::BothArmsFailing
     }
 
-    fn tick(&mut self, fleet: &Fleet) {
+    fn tick(&mut self, fleet: &FleetAcknowledgement) {
         let (now, runs) = (self.now.steady, self.clock_runs(fleet));
         let hold = steps::hold(self.steps(), self.progress.state.ratio());
         let watch = self.plan.health.watch;
@@ -113,11 +113,11 @@ impl Change<'_> {
 
     /// Gives the round to the judge. Error limits count from the first request of the stage; only latency limits
     /// and what `Pass` needs wait for the acknowledgement and the warm-up after it.
-    fn judge(&mut self, fleet: &Fleet) {
+    fn judge(&mut self, fleet: &FleetAcknowledgement) {
         let Some(round) = self.round().filter(|_| !self.health_changed) else { return };
         let now = self.now.steady;
         let hold_over = match &self.progress.state {
-            State::Moving(moving) => moving.hold.is_over(now),
+            RolloutState::Moving(moving) => moving.hold.is_over(now),
             _ => true,
         };
         let batch = Batch {
@@ -149,14 +149,14 @@ impl Change<'_> {
 
     /// Counts how long a verdict is waited for after the hold: while none is there, and nothing but traffic is
     /// missing.
-    fn be_patient(&mut self, fleet: &Fleet) {
+    fn be_patient(&mut self, fleet: &FleetAcknowledgement) {
         let (now, runs, patience) = (self.now.steady, self.clock_runs(fleet), self.plan.health.patience);
         let undecided = self.progress.evidence.ruling().verdict == Verdict::NeedMoreData
             && self.plan.health.limits.is_some()
             && !self.is_forced();
-        let State::Moving(moving) = &mut self.progress.state else { return };
+        let RolloutState::Moving(moving) = &mut self.progress.state else { return };
         moving.patience = if undecided && moving.ratio > Ratio::ZERO && moving.hold.is_over(now) {
-            Some(moving.patience.unwrap_or(Timer::standing(patience)).tick(runs, now, patience))
+            Some(moving.patience.unwrap_or(PausableTimer::standing(patience)).tick(runs, now, patience))
         } else {
             None
         };
@@ -164,7 +164,7 @@ impl Change<'_> {
 
     /// Hold and patience are over without a verdict.
     pub(crate) fn is_inconclusive(&self) -> bool {
-        let State::Moving(Moving { patience, .. }) = &self.progress.state else { return false };
+        let RolloutState::Moving(StepProgress { patience, .. }) = &self.progress.state else { return false };
         patience.is_some_and(|patience| patience.is_over(self.now.steady))
     }
 }

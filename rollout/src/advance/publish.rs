@@ -4,16 +4,16 @@
 use std::sync::Arc;
 
 use halftone_api::claims::union;
-use halftone_routing::config::{self, RoutingConfig, names::Uid, units::Revision};
+use halftone_routing::document::{self, RoutingConfig, names::Uid, units::Revision};
 
-use super::{change::Change, serving};
+use super::{context::AdvanceContext, serving};
 use crate::{
-    progress::State,
+    condition_input::SpecBlocker,
+    progress::RolloutState,
     routing_for::{claims, moving, required_features, routing_for, sealed, state_word},
-    standing::Held,
 };
 
-impl Change<'_> {
+impl AdvanceContext<'_> {
     /// Brings the document up to date with plan and progress. May be called again after a change in the same
     /// turn: what was not written yet takes no second number.
     pub(crate) fn publish(&mut self) {
@@ -59,7 +59,7 @@ impl Change<'_> {
     /// The document with the places of the edit that waits as well, where another release waits for it to have them. As it
     /// is where the two together are no list of hosts with the same paths each.
     fn ahead(&self, document: RoutingConfig) -> RoutingConfig {
-        let waits = matches!(self.held, Some(Held::HandingOver(_)));
+        let waits = matches!(self.held, Some(SpecBlocker::HandingOver(_)));
         let awaited = self.seen.handing_over.as_ref().is_some_and(|handing| handing.awaited);
         let Some(edit) = self.wanted.filter(|_| waits && awaited) else { return document };
         let both = union((&document.hosts, &document.paths), (&edit.hosts, &edit.paths));
@@ -74,7 +74,7 @@ impl Change<'_> {
     fn would_strand(&self, live: Option<&RoutingConfig>) -> bool {
         let state = &self.progress.state;
         let closes = |live: &RoutingConfig| {
-            matches!(state, State::RolledBack(_)) && live.state == config::State::Active
+            matches!(state, RolloutState::RolledBack(_)) && live.state == document::ReleaseState::Active
         };
         let lowers = live.is_some_and(|live| {
             (state.ratio() < live.ratio || closes(live)) && !serving::is_on(live, &self.plan.stable)
@@ -101,7 +101,7 @@ impl Change<'_> {
             && live.stage == self.progress.stage.number
             && live.moving == moving(&self.plan, state)
             && live.requires.iter().eq(&required_features(&self.plan, &self.progress))
-            && !matches!(self.held, Some(Held::HandingOver(_)))
+            && !matches!(self.held, Some(SpecBlocker::HandingOver(_)))
             && (&live.hosts, &live.paths) == (&self.plan.hosts, &self.plan.paths)
     }
 

@@ -7,7 +7,7 @@ use halftone_api::{
     plan::backend_name,
     spec::{Force, Initial},
 };
-use halftone_routing::config::{
+use halftone_routing::document::{
     self, RoutingConfig,
     arm::{Arm, ArmConfig, Backend, ServicePort, ServiceRef},
     rule::Target,
@@ -19,23 +19,23 @@ pub(super) const HALF: u32 = 500_000;
 
 /// What is known of who serves users.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Before<'a> {
+pub(crate) enum CurrentServing<'a> {
     /// Nobody does: there is no document, or it is withdrawn.
     Nothing,
     /// Somebody may, and neither a status nor a document that can be read says who. This `force` stood, as far as is known.
     Unknown { force: Force },
     /// These do, by the live document or by the status.
-    Live(Live<'a>),
+    Live(ServingDocument<'a>),
 }
 
 /// The live document or the status, as far as it decides who serves whom.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Live<'a> {
+pub(crate) struct ServingDocument<'a> {
     /// The release; none without gray.
     pub id: Option<ReleaseId>,
     pub stable: &'a ArmConfig,
     pub gray: Option<&'a ArmConfig>,
-    pub state: config::State,
+    pub state: document::ReleaseState,
     pub ratio: Ratio,
     pub force: Force,
     /// It is of this object, and takes commands; else of one that was deleted.
@@ -44,7 +44,7 @@ pub(crate) struct Live<'a> {
 
 /// What the spec asks for.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Edit<'a> {
+pub(crate) struct SpecEdit<'a> {
     /// The release; none without gray.
     pub id: Option<ReleaseId>,
     pub stable: &'a ArmConfig,
@@ -61,7 +61,7 @@ pub(crate) struct Edit<'a> {
 
 /// What becomes of an edit.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Ruling {
+pub(crate) enum EditRuling {
     /// It is taken. Whoever moves is moved by what it says.
     Taken,
     /// The same, and the version that serves most users is served from another place: row 9.
@@ -76,14 +76,14 @@ pub(crate) enum Ruling {
     /// Row 3a.
     IdentityMoves,
     /// Row 10.
-    StableNotServing(Most),
+    StableNotServing(MajorityVersion),
     /// Row 13.
     ServingUnknown,
 }
 
 /// Who serves most users.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Most {
+pub(crate) struct MajorityVersion {
     pub version: String,
     /// How many of them; none for everyone.
     pub share: Option<Ratio>,
@@ -92,20 +92,20 @@ pub(crate) struct Most {
 }
 
 /// The table. Rows that refuse come before row 1: an edit that is refused sends nobody anywhere.
-pub(crate) fn rule(before: &Before<'_>, edit: &Edit<'_>) -> Ruling {
+pub(crate) fn rule(before: &CurrentServing<'_>, edit: &SpecEdit<'_>) -> EditRuling {
     match before {
-        Before::Live(live) => {
+        CurrentServing::Live(live) => {
             let ruling = if live.id == edit.id { live.in_place(edit) } else { live.by_another_release(edit) };
-            live.waits(edit, &ruling).map_or(ruling, Ruling::Waits)
+            live.waits(edit, &ruling).map_or(ruling, EditRuling::Waits)
         }
-        Before::Unknown { .. } if edit.force == Force::None => Ruling::ServingUnknown,
-        Before::Unknown { force } if *force == edit.force => Ruling::ForceStands,
-        Before::Nothing if edit.initial == Initial::Gray && edit.gray.is_some() => Ruling::Kept,
-        Before::Unknown { .. } | Before::Nothing => Ruling::Taken,
+        CurrentServing::Unknown { .. } if edit.force == Force::None => EditRuling::ServingUnknown,
+        CurrentServing::Unknown { force } if *force == edit.force => EditRuling::ForceStands,
+        CurrentServing::Nothing if edit.initial == Initial::Gray && edit.gray.is_some() => EditRuling::Kept,
+        CurrentServing::Unknown { .. } | CurrentServing::Nothing => EditRuling::Taken,
     }
 }
 
-impl<'a> Live<'a> {
+impl<'a> ServingDocument<'a> {
     /// Who serves by a document, which is of this object.
     pub(super) fn of(document: &'a RoutingConfig) -> Self {
         Self {
@@ -124,45 +124,53 @@ impl<'a> Live<'a> {
     }
 
     /// Rows 2 to 5: the same release, or a plain route that stays one.
-    fn in_place(&self, edit: &Edit<'_>) -> Ruling {
+    fn in_place(&self, edit: &SpecEdit<'_>) -> EditRuling {
         if edit.moves_identity && self.splits() && self.is_mostly_gray() {
-            return Ruling::IdentityMoves;
+            return EditRuling::IdentityMoves;
         }
-        Ruling::Taken
+        EditRuling::Taken
     }
 
     /// Rows 5 to 10: gray is new, or taken out.
-    fn by_another_release(&self, edit: &Edit<'_>) -> Ruling {
+    fn by_another_release(&self, edit: &SpecEdit<'_>) -> EditRuling {
         match (self.force, edit.force) {
-            (Force::Gray, Force::Gray) => return Ruling::ForceStands,
-            (before, Force::Stable | Force::Gray) if edit.force != before => return Ruling::Taken,
+            (Force::Gray, Force::Gray) => return EditRuling::ForceStands,
+            (before, Force::Stable | Force::Gray) if edit.force != before => return EditRuling::Taken,
             _ => {}
         }
         let (arm, most) = self.most();
         let everyone =
-            arm == Arm::Stable || self.state == config::State::Promoted || self.ratio == Ratio::FULL;
+            arm == Arm::Stable || self.state == document::ReleaseState::Promoted || self.ratio == Ratio::FULL;
         let stays = is_same(edit.stable, most);
         if everyone && edit.gray.is_some_and(|gray| is_same(gray, most)) {
             // That gray serves everyone, and a force that stands would send them to stable.
-            return if edit.force == Force::Stable && !stays { Ruling::ForceStands } else { Ruling::Kept };
+            return if edit.force == Force::Stable && !stays {
+                EditRuling::ForceStands
+            } else {
+                EditRuling::Kept
+            };
         }
         if stays {
-            return Ruling::Taken;
+            return EditRuling::Taken;
         }
         if edit.stable.version == most.version {
             let (from, to) = (backend_name(&most.backend), backend_name(&edit.stable.backend));
-            return Ruling::Moved { version: most.version.to_string(), from, to };
+            return EditRuling::Moved { version: most.version.to_string(), from, to };
         }
         // A plain route and the beginning of a release: stable serves, and the edit names another one.
-        let early =
-            matches!(self.state, config::State::Plain | config::State::Active) && !self.is_mostly_gray();
-        if early && arm == Arm::Stable { Ruling::Taken } else { Ruling::StableNotServing(self.described()) }
+        let early = matches!(self.state, document::ReleaseState::Plain | document::ReleaseState::Active)
+            && !self.is_mostly_gray();
+        if early && arm == Arm::Stable {
+            EditRuling::Taken
+        } else {
+            EditRuling::StableNotServing(self.described())
+        }
     }
 
     /// The arm where most users are.
     fn most(&self) -> (Arm, &'a ArmConfig) {
         let gray = match self.force {
-            Force::None => self.state == config::State::Promoted || self.is_mostly_gray(),
+            Force::None => self.state == document::ReleaseState::Promoted || self.is_mostly_gray(),
             Force::Stable => false,
             Force::Gray => true,
         };
@@ -172,10 +180,10 @@ impl<'a> Live<'a> {
         }
     }
 
-    fn described(&self) -> Most {
+    fn described(&self) -> MajorityVersion {
         let (arm, most) = self.most();
         let splits = self.force == Force::None && self.splits();
-        Most {
+        MajorityVersion {
             version: most.version.to_string(),
             share: (splits && arm == Arm::Gray).then_some(self.ratio),
             can_go_back: self.is_own && arm == Arm::Gray && self.force == Force::None,
@@ -187,7 +195,7 @@ impl<'a> Live<'a> {
     }
 
     fn splits(&self) -> bool {
-        self.state == config::State::Active && self.ratio > Ratio::ZERO && self.ratio < Ratio::FULL
+        self.state == document::ReleaseState::Active && self.ratio > Ratio::ZERO && self.ratio < Ratio::FULL
     }
 
     fn arm(&self, arm: Arm) -> Option<&'a ArmConfig> {
@@ -199,13 +207,13 @@ impl<'a> Live<'a> {
 
     /// The arm that the edit would newly send users to, and that has no ready endpoint: row 1. Rules are left out:
     /// whom they name is answered by the other arm meanwhile, see `onUnavailable`.
-    fn waits(&self, edit: &Edit<'_>, ruling: &Ruling) -> Option<Arm> {
-        let taken = matches!(ruling, Ruling::Taken | Ruling::Moved { .. } | Ruling::Kept);
+    fn waits(&self, edit: &SpecEdit<'_>, ruling: &EditRuling) -> Option<Arm> {
+        let taken = matches!(ruling, EditRuling::Taken | EditRuling::Moved { .. } | EditRuling::Kept);
         let served = populated(self.force, self.state, self.ratio);
         let stays = self.id == edit.id && self.force == edit.force;
         let reached: &[Arm] = match (ruling, edit.force) {
             _ if self.id == edit.id => populated(edit.force, self.state, self.ratio),
-            (Ruling::Kept, _) | (_, Force::Gray) => &[Arm::Gray],
+            (EditRuling::Kept, _) | (_, Force::Gray) => &[Arm::Gray],
             _ => &[Arm::Stable],
         };
         let gains = |arm: &Arm| {
@@ -220,7 +228,7 @@ impl<'a> Live<'a> {
     }
 }
 
-impl<'a> Edit<'a> {
+impl<'a> SpecEdit<'a> {
     fn arm(&self, arm: Arm) -> Option<&'a ArmConfig> {
         match arm {
             Arm::Stable => Some(self.stable),
@@ -237,10 +245,10 @@ impl<'a> Edit<'a> {
 }
 
 /// The arms that have users.
-fn populated(force: Force, state: config::State, ratio: Ratio) -> &'static [Arm] {
+fn populated(force: Force, state: document::ReleaseState, ratio: Ratio) -> &'static [Arm] {
     match (force, state) {
         (Force::Stable, _) => &[Arm::Stable],
-        (Force::Gray, _) | (Force::None, config::State::Promoted) => &[Arm::Gray],
+        (Force::Gray, _) | (Force::None, document::ReleaseState::Promoted) => &[Arm::Gray],
         _ if ratio == Ratio::ZERO => &[Arm::Stable],
         _ if ratio == Ratio::FULL => &[Arm::Gray],
         _ => &Arm::ALL,
@@ -249,7 +257,7 @@ fn populated(force: Force, state: config::State, ratio: Ratio) -> &'static [Arm]
 
 /// Whether everyone is on `arm` by this document.
 pub(super) fn is_on(document: &RoutingConfig, arm: &ArmConfig) -> bool {
-    let live = Live::of(document);
+    let live = ServingDocument::of(document);
     let populated = populated(live.force, live.state, live.ratio);
     populated.iter().all(|at| live.arm(*at).is_some_and(|serving| is_same(serving, arm)))
 }
@@ -284,9 +292,9 @@ fn is_same_port(one: &ServiceRef, other: &ServiceRef) -> bool {
     one.port == other.port || (mixed && name(one).is_some() && name(one) == name(other))
 }
 
-impl Ruling {
+impl EditRuling {
     /// Why the edit is not in effect. None if it is.
-    pub(crate) fn refusal(&self, edit: &Edit<'_>) -> Option<Obstacle> {
+    pub(crate) fn refusal(&self, edit: &SpecEdit<'_>) -> Option<Obstacle> {
         Some(match self {
             Self::Taken | Self::Moved { .. } | Self::Kept | Self::Waits(_) => return None,
             Self::ForceStands => {
@@ -318,7 +326,7 @@ impl Ruling {
     }
 }
 
-impl Most {
+impl MajorityVersion {
     fn advice(&self) -> String {
         let Self { version, share, can_go_back } = self;
         let share = share.map_or("everyone".to_owned(), |share| share.to_string());

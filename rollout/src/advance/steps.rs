@@ -4,10 +4,10 @@
 use std::time::Duration;
 
 use halftone_api::plan::Step;
-use halftone_routing::config::units::Ratio;
+use halftone_routing::document::units::Ratio;
 
 /// The step that holds at `ratio`: the last one at or below it. None below the first.
-pub(crate) fn standing_on(steps: &[Step], ratio: Ratio) -> Option<&Step> {
+pub(crate) fn step_at(steps: &[Step], ratio: Ratio) -> Option<&Step> {
     steps.iter().take_while(|step| step.ratio <= ratio).last()
 }
 
@@ -18,12 +18,12 @@ pub(crate) fn number(steps: &[Step], ratio: Ratio) -> usize {
 
 /// How long `ratio` is held at least; not at all below the first step.
 pub(crate) fn hold(steps: &[Step], ratio: Ratio) -> Duration {
-    standing_on(steps, ratio).map_or(Duration::ZERO, |step| step.hold)
+    step_at(steps, ratio).map_or(Duration::ZERO, |step| step.hold)
 }
 
 /// Whether a person has to let `ratio` go on.
 pub(crate) fn needs_approval(steps: &[Step], ratio: Ratio) -> bool {
-    standing_on(steps, ratio).is_some_and(|step| step.approval)
+    step_at(steps, ratio).is_some_and(|step| step.approval)
 }
 
 /// The first step above `ratio`.

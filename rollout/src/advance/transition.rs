@@ -3,15 +3,15 @@
 //! facts and carries the move out.
 
 use halftone_api::spec::{OnFailure, OnInconclusive};
-use halftone_routing::config::units::Ratio;
+use halftone_routing::document::units::Ratio;
 
-use crate::{progress::State, standing::Wait};
+use crate::{condition_input::WaitReason, progress::RolloutState};
 
 /// What a release does next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Move {
+pub(crate) enum Transition {
     /// Nothing, and why.
-    Stay(Wait),
+    Stay(WaitReason),
     /// To the next step.
     Up(Ratio),
     /// To a target that was lowered below the present ratio.
@@ -21,14 +21,14 @@ pub(crate) enum Move {
     /// From a reached target on to one that was raised.
     GoOn,
     /// Back to ratio 0.
-    RollBack(Cause),
+    RollBack(FailureCause),
     /// Stop advancing until a person resumes.
-    Pause(Cause),
+    Pause(FailureCause),
 }
 
 /// What ends or pauses a release without a person.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Cause {
+pub(crate) enum FailureCause {
     /// The judge's `Fail`.
     Failed,
     /// Hold and patience are over without a verdict.
@@ -37,7 +37,7 @@ pub(crate) enum Cause {
 
 /// What is known when a release decides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Facts {
+pub(crate) struct TransitionInput {
     /// `spec.force` is set.
     pub forced: bool,
     /// The newest spec is not in effect; this is about the one before.
@@ -83,97 +83,99 @@ pub(crate) struct Facts {
 }
 
 /// What happens next. Pure, and total: every state has an answer to every combination of facts.
-pub(crate) fn next(state: &State, facts: &Facts) -> Move {
-    if facts.forced && !matches!(state, State::Plain) {
-        return Move::Stay(Wait::Forced);
+pub(crate) fn next(state: &RolloutState, facts: &TransitionInput) -> Transition {
+    if facts.forced && !matches!(state, RolloutState::Plain) {
+        return Transition::Stay(WaitReason::Forced);
     }
     match state {
-        State::Plain => Move::Stay(Wait::Idle),
-        State::RolledBack(_) => Move::Stay(Wait::RolledBack),
-        State::Moving(moving) => next_of_moving(moving.ratio, facts),
-        State::TargetReached { ratio, .. } => next_of_reached(*ratio, Wait::TargetReached, facts),
-        State::Promoted { .. } => next_of_reached(Ratio::FULL, Wait::Promoted, facts),
+        RolloutState::Plain => Transition::Stay(WaitReason::Idle),
+        RolloutState::RolledBack(_) => Transition::Stay(WaitReason::RolledBack),
+        RolloutState::Moving(moving) => next_of_moving(moving.ratio, facts),
+        RolloutState::TargetReached { ratio, .. } => {
+            next_of_reached(*ratio, WaitReason::TargetReached, facts)
+        }
+        RolloutState::Promoted { .. } => next_of_reached(Ratio::FULL, WaitReason::Promoted, facts),
     }
 }
 
-fn next_of_reached(ratio: Ratio, rest: Wait, facts: &Facts) -> Move {
+fn next_of_reached(ratio: Ratio, rest: WaitReason, facts: &TransitionInput) -> Transition {
     if facts.failed {
         match facts.on_failure {
-            OnFailure::Rollback => return back(Move::RollBack(Cause::Failed), facts),
-            OnFailure::Pause if !facts.stopped => return Move::Pause(Cause::Failed),
+            OnFailure::Rollback => return back(Transition::RollBack(FailureCause::Failed), facts),
+            OnFailure::Pause if !facts.stopped => return Transition::Pause(FailureCause::Failed),
             OnFailure::Pause => {}
         }
     }
     if facts.target < ratio {
-        return back(Move::Lower(facts.target), facts);
+        return back(Transition::Lower(facts.target), facts);
     }
     if facts.stopped {
-        return Move::Stay(Wait::Paused);
+        return Transition::Stay(WaitReason::Paused);
     }
     if facts.target > ratio && !facts.held && facts.writable {
-        return Move::GoOn;
+        return Transition::GoOn;
     }
-    Move::Stay(rest)
+    Transition::Stay(rest)
 }
 
-fn next_of_moving(ratio: Ratio, facts: &Facts) -> Move {
+fn next_of_moving(ratio: Ratio, facts: &TransitionInput) -> Transition {
     if facts.failed {
         match facts.on_failure {
-            OnFailure::Rollback => return back(Move::RollBack(Cause::Failed), facts),
-            OnFailure::Pause if !facts.paused => return Move::Pause(Cause::Failed),
+            OnFailure::Rollback => return back(Transition::RollBack(FailureCause::Failed), facts),
+            OnFailure::Pause if !facts.paused => return Transition::Pause(FailureCause::Failed),
             OnFailure::Pause => {}
         }
     }
     if facts.inconclusive {
         match facts.on_inconclusive {
-            OnInconclusive::Rollback => return back(Move::RollBack(Cause::Inconclusive), facts),
-            OnInconclusive::Pause if !facts.paused => return Move::Pause(Cause::Inconclusive),
+            OnInconclusive::Rollback => return back(Transition::RollBack(FailureCause::Inconclusive), facts),
+            OnInconclusive::Pause if !facts.paused => return Transition::Pause(FailureCause::Inconclusive),
             OnInconclusive::Pause | OnInconclusive::Wait => {}
         }
     }
     if facts.target < ratio {
-        return back(Move::Lower(facts.target), facts);
+        return back(Transition::Lower(facts.target), facts);
     }
     match gate(ratio, facts) {
-        Some(wait) => Move::Stay(wait),
-        None if facts.target == ratio => Move::Reach,
+        Some(wait) => Transition::Stay(wait),
+        None if facts.target == ratio => Transition::Reach,
         None => rise(facts),
     }
 }
 
 /// What moves users to stable waits for stable to have a ready endpoint.
-fn back(go: Move, facts: &Facts) -> Move {
-    if facts.stable_ready { go } else { Move::Stay(Wait::Stranded) }
+fn back(go: Transition, facts: &TransitionInput) -> Transition {
+    if facts.stable_ready { go } else { Transition::Stay(WaitReason::Stranded) }
 }
 
 /// The first gate before the end of a step that is closed. Where gray serves everyone already, reaching the target needs no
 /// stable.
-fn gate(ratio: Ratio, facts: &Facts) -> Option<Wait> {
+fn gate(ratio: Ratio, facts: &TransitionInput) -> Option<WaitReason> {
     let gates = [
-        (facts.held, Wait::SpecHeld),
-        (facts.paused, Wait::Paused),
-        (!facts.acknowledged, Wait::Programming),
-        (facts.target == Ratio::ZERO, Wait::Idle),
-        (!facts.reporting, Wait::ReportsMissing),
-        (!facts.hold_over, Wait::Holding),
-        (!facts.passed, Wait::AwaitingVerdict),
-        (!facts.approved, Wait::AwaitingApproval),
-        (!facts.resolved, Wait::RefsUnresolved),
-        (!facts.stable_ready && ratio < Ratio::FULL, Wait::StableUnavailable),
-        (!facts.gray_ready, Wait::GrayUnavailable),
-        (!facts.writable, Wait::NotPersisted),
+        (facts.held, WaitReason::SpecHeld),
+        (facts.paused, WaitReason::Paused),
+        (!facts.acknowledged, WaitReason::Programming),
+        (facts.target == Ratio::ZERO, WaitReason::Idle),
+        (!facts.reporting, WaitReason::ReportsMissing),
+        (!facts.hold_over, WaitReason::Holding),
+        (!facts.passed, WaitReason::AwaitingVerdict),
+        (!facts.approved, WaitReason::AwaitingApproval),
+        (!facts.resolved, WaitReason::RefsUnresolved),
+        (!facts.stable_ready && ratio < Ratio::FULL, WaitReason::StableUnavailable),
+        (!facts.gray_ready, WaitReason::GrayUnavailable),
+        (!facts.writable, WaitReason::NotPersisted),
     ];
     gates.into_iter().find_map(|(closed, wait)| closed.then_some(wait))
 }
 
 /// A step up, if the schedule lets it; reaching the target at its own ratio needs no window.
-fn rise(facts: &Facts) -> Move {
+fn rise(facts: &TransitionInput) -> Transition {
     if !facts.window_open {
-        Move::Stay(Wait::AwaitingWindow)
+        Transition::Stay(WaitReason::AwaitingWindow)
     } else if !facts.fresh {
-        Move::Stay(Wait::AwaitingReports)
+        Transition::Stay(WaitReason::AwaitingReports)
     } else {
-        Move::Up(facts.next)
+        Transition::Up(facts.next)
     }
 }
 
@@ -182,24 +184,24 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::{clock::Timer, progress::Moving};
+    use crate::{clock::PausableTimer, progress::StepProgress};
 
     fn ratio(percent: u32) -> Ratio {
         Ratio::from_millionths(percent * 10_000).unwrap()
     }
 
-    fn moving(percent: u32) -> State {
-        State::Moving(Moving::at(ratio(percent), Duration::ZERO))
+    fn moving(percent: u32) -> RolloutState {
+        RolloutState::Moving(StepProgress::at(ratio(percent), Duration::ZERO))
     }
 
-    fn reached(percent: u32) -> State {
-        let over = Timer::standing(Duration::ZERO);
-        State::TargetReached { ratio: ratio(percent), hold: over, watch: over }
+    fn reached(percent: u32) -> RolloutState {
+        let over = PausableTimer::standing(Duration::ZERO);
+        RolloutState::TargetReached { ratio: ratio(percent), hold: over, watch: over }
     }
 
     /// A step that has all that it needs to go on from 10 % to 50 %, on its way to 100 %.
-    fn ready() -> Facts {
-        Facts {
+    fn ready() -> TransitionInput {
+        TransitionInput {
             forced: false,
             held: false,
             paused: false,
@@ -224,83 +226,89 @@ mod tests {
         }
     }
 
-    type Close = fn(&mut Facts);
+    type Close = fn(&mut TransitionInput);
 
     /// Everything that can stand in the way, from what counts most; each hides all that come after it.
-    const IN_THE_WAY: [(Wait, Close); 14] = [
-        (Wait::Forced, |facts| facts.forced = true),
-        (Wait::SpecHeld, |facts| facts.held = true),
-        (Wait::Paused, |facts| facts.paused = true),
-        (Wait::Programming, |facts| facts.acknowledged = false),
-        (Wait::ReportsMissing, |facts| facts.reporting = false),
-        (Wait::Holding, |facts| facts.hold_over = false),
-        (Wait::AwaitingVerdict, |facts| facts.passed = false),
-        (Wait::AwaitingApproval, |facts| facts.approved = false),
-        (Wait::RefsUnresolved, |facts| facts.resolved = false),
-        (Wait::StableUnavailable, |facts| facts.stable_ready = false),
-        (Wait::GrayUnavailable, |facts| facts.gray_ready = false),
-        (Wait::NotPersisted, |facts| facts.writable = false),
-        (Wait::AwaitingWindow, |facts| facts.window_open = false),
-        (Wait::AwaitingReports, |facts| facts.fresh = false),
+    const IN_THE_WAY: [(WaitReason, Close); 14] = [
+        (WaitReason::Forced, |facts| facts.forced = true),
+        (WaitReason::SpecHeld, |facts| facts.held = true),
+        (WaitReason::Paused, |facts| facts.paused = true),
+        (WaitReason::Programming, |facts| facts.acknowledged = false),
+        (WaitReason::ReportsMissing, |facts| facts.reporting = false),
+        (WaitReason::Holding, |facts| facts.hold_over = false),
+        (WaitReason::AwaitingVerdict, |facts| facts.passed = false),
+        (WaitReason::AwaitingApproval, |facts| facts.approved = false),
+        (WaitReason::RefsUnresolved, |facts| facts.resolved = false),
+        (WaitReason::StableUnavailable, |facts| facts.stable_ready = false),
+        (WaitReason::GrayUnavailable, |facts| facts.gray_ready = false),
+        (WaitReason::NotPersisted, |facts| facts.writable = false),
+        (WaitReason::AwaitingWindow, |facts| facts.window_open = false),
+        (WaitReason::AwaitingReports, |facts| facts.fresh = false),
     ];
 
     #[test]
     fn each_gate_stops_a_step_and_hides_the_gates_after_it() {
-        assert_eq!(next(&moving(10), &ready()), Move::Up(ratio(50)));
+        assert_eq!(next(&moving(10), &ready()), Transition::Up(ratio(50)));
         let mut facts = ready();
         for (wait, close) in IN_THE_WAY.iter().rev() {
             let mut alone = ready();
             close(&mut alone);
-            assert_eq!(next(&moving(10), &alone), Move::Stay(*wait));
+            assert_eq!(next(&moving(10), &alone), Transition::Stay(*wait));
             close(&mut facts);
-            assert_eq!(next(&moving(10), &facts), Move::Stay(*wait));
+            assert_eq!(next(&moving(10), &facts), Transition::Stay(*wait));
         }
     }
 
     #[test]
     fn a_failure_goes_over_everything_but_force_and_a_stable_that_is_not_there() {
-        let mut facts = Facts { failed: true, target: ratio(1), ..ready() };
+        let mut facts = TransitionInput { failed: true, target: ratio(1), ..ready() };
         for (_, close) in &IN_THE_WAY[1..] {
             close(&mut facts);
         }
         facts.stable_ready = true;
-        let states = [moving(10), State::Promoted { watch: Timer::standing(Duration::ZERO), kept: None }];
+        let states = [
+            moving(10),
+            RolloutState::Promoted { watch: PausableTimer::standing(Duration::ZERO), kept: None },
+        ];
         for state in states {
-            assert_eq!(next(&state, &facts), Move::RollBack(Cause::Failed));
-            let stranded = Facts { stable_ready: false, ..facts };
-            assert_eq!(next(&state, &stranded), Move::Stay(Wait::Stranded));
-            let forced = Facts { forced: true, ..facts };
-            assert_eq!(next(&state, &forced), Move::Stay(Wait::Forced));
+            assert_eq!(next(&state, &facts), Transition::RollBack(FailureCause::Failed));
+            let stranded = TransitionInput { stable_ready: false, ..facts };
+            assert_eq!(next(&state, &stranded), Transition::Stay(WaitReason::Stranded));
+            let forced = TransitionInput { forced: true, ..facts };
+            assert_eq!(next(&state, &forced), Transition::Stay(WaitReason::Forced));
         }
     }
 
     #[test]
     fn a_lowered_target_goes_over_every_gate_of_a_step_up() {
-        let mut facts = Facts { target: ratio(5), ..ready() };
+        let mut facts = TransitionInput { target: ratio(5), ..ready() };
         for (_, close) in &IN_THE_WAY[1..] {
             close(&mut facts);
         }
         facts.stable_ready = true;
-        let watch = Timer::standing(Duration::ZERO);
-        for state in [moving(10), reached(10), State::Promoted { watch, kept: None }] {
-            assert_eq!(next(&state, &facts), Move::Lower(ratio(5)));
-            let stranded = Facts { stable_ready: false, ..facts };
-            assert_eq!(next(&state, &stranded), Move::Stay(Wait::Stranded));
+        let watch = PausableTimer::standing(Duration::ZERO);
+        for state in [moving(10), reached(10), RolloutState::Promoted { watch, kept: None }] {
+            assert_eq!(next(&state, &facts), Transition::Lower(ratio(5)));
+            let stranded = TransitionInput { stable_ready: false, ..facts };
+            assert_eq!(next(&state, &stranded), Transition::Stay(WaitReason::Stranded));
         }
     }
 
     #[test]
     fn what_follows_a_failure_or_no_verdict_is_as_written() {
-        let pause = Facts { failed: true, on_failure: OnFailure::Pause, ..ready() };
-        let undecided = Facts { inconclusive: true, passed: false, ..ready() };
-        let after = |on_inconclusive| Facts { on_inconclusive, ..undecided };
+        let pause = TransitionInput { failed: true, on_failure: OnFailure::Pause, ..ready() };
+        let undecided = TransitionInput { inconclusive: true, passed: false, ..ready() };
+        let after = |on_inconclusive| TransitionInput { on_inconclusive, ..undecided };
         for (facts, expected) in [
-            (pause, Move::Pause(Cause::Failed)),
-            (Facts { paused: true, ..pause }, Move::Stay(Wait::Paused)),
-            (after(OnInconclusive::Wait), Move::Stay(Wait::AwaitingVerdict)),
-            (after(OnInconclusive::Pause), Move::Pause(Cause::Inconclusive)),
-            (Facts { paused: true, ..after(OnInconclusive::Pause) }, Move::Stay(Wait::Paused)),
-            (after(OnInconclusive::Rollback), Move::RollBack(Cause::Inconclusive)),
+            (pause, Transition::Pause(FailureCause::Failed)),
+            (TransitionInput { paused: true, ..pause }, Transition::Stay(WaitReason::Paused)),
+            (after(OnInconclusive::Wait), Transition::Stay(WaitReason::AwaitingVerdict)),
+            (after(OnInconclusive::Pause), Transition::Pause(FailureCause::Inconclusive)),
+            (
+                TransitionInput { paused: true, ..after(OnInconclusive::Pause) },
+                Transition::Stay(WaitReason::Paused),
+            ),
+            (after(OnInconclusive::Rollback), Transition::RollBack(FailureCause::Inconclusive)),
         ] {
             assert_eq!(next(&moving(10), &facts), expected, "{facts:?}");
         }
@@ -308,33 +316,48 @@ mod tests {
 
     #[test]
     fn a_watch_that_fails_pauses_if_the_spec_says_so_and_still_goes_back_to_a_lowered_target() {
-        let failed = Facts { failed: true, on_failure: OnFailure::Pause, ..ready() };
-        let stopped = Facts { paused: true, stopped: true, ..failed };
-        let watch = Timer::standing(Duration::ZERO);
-        for state in [State::Promoted { watch, kept: None }, reached(50)] {
-            assert_eq!(next(&state, &failed), Move::Pause(Cause::Failed));
-            assert_eq!(next(&state, &stopped), Move::Stay(Wait::Paused));
-            assert_eq!(next(&state, &Facts { target: ratio(5), ..stopped }), Move::Lower(ratio(5)));
+        let failed = TransitionInput { failed: true, on_failure: OnFailure::Pause, ..ready() };
+        let stopped = TransitionInput { paused: true, stopped: true, ..failed };
+        let watch = PausableTimer::standing(Duration::ZERO);
+        for state in [RolloutState::Promoted { watch, kept: None }, reached(50)] {
+            assert_eq!(next(&state, &failed), Transition::Pause(FailureCause::Failed));
+            assert_eq!(next(&state, &stopped), Transition::Stay(WaitReason::Paused));
+            assert_eq!(
+                next(&state, &TransitionInput { target: ratio(5), ..stopped }),
+                Transition::Lower(ratio(5))
+            );
         }
     }
 
     #[test]
     fn the_end_of_the_last_step_is_the_target_and_a_raised_one_goes_on() {
-        let watch = Timer::standing(Duration::ZERO);
-        let closed = Facts { window_open: false, fresh: false, stable_ready: false, ..ready() };
+        let watch = PausableTimer::standing(Duration::ZERO);
+        let closed = TransitionInput { window_open: false, fresh: false, stable_ready: false, ..ready() };
         assert_eq!(
             next(&moving(100), &closed),
-            Move::Reach,
+            Transition::Reach,
             "no users move, neither a window nor stable is needed"
         );
-        assert_eq!(next(&reached(50), &ready()), Move::GoOn);
-        for close in [|facts: &mut Facts| facts.held = true, |facts: &mut Facts| facts.writable = false] {
+        assert_eq!(next(&reached(50), &ready()), Transition::GoOn);
+        for close in [
+            |facts: &mut TransitionInput| facts.held = true,
+            |facts: &mut TransitionInput| facts.writable = false,
+        ] {
             let mut facts = ready();
             close(&mut facts);
-            assert_eq!(next(&reached(50), &facts), Move::Stay(Wait::TargetReached));
+            assert_eq!(next(&reached(50), &facts), Transition::Stay(WaitReason::TargetReached));
         }
-        assert_eq!(next(&State::Promoted { watch, kept: None }, &ready()), Move::Stay(Wait::Promoted));
-        assert_eq!(next(&moving(0), &Facts { target: Ratio::ZERO, ..ready() }), Move::Stay(Wait::Idle));
-        assert_eq!(next(&State::Plain, &Facts { forced: true, ..ready() }), Move::Stay(Wait::Idle));
+        assert_eq!(
+            next(&RolloutState::Promoted { watch, kept: None }, &ready()),
+            Transition::Stay(WaitReason::Promoted)
+        );
+        assert_eq!(
+            next(&moving(0), &TransitionInput { target: Ratio::ZERO, ..ready() }),
+            Transition::Stay(WaitReason::Idle)
+        );
+        assert_eq!(
+            next(&RolloutState::Plain, &TransitionInput { forced: true, ..ready() }),
+            Transition::Stay(WaitReason::Idle)
+        );
     }
 }

@@ -4,11 +4,11 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
+    event_counts::{EventCounts, ObservedWindow},
     evidence::Evidence,
+    likelihood,
     limit_state::{LimitState, Strength},
-    odds,
     onset::Onset,
-    tally::{Tally, Window},
 };
 
 /// A limit that both arms break is held against gray after this long, since gray may be what broke both.
@@ -21,7 +21,7 @@ const BLOCK_SECONDS: f64 = 10.0;
 pub(super) struct AbsoluteLimit {
     /// In millionths.
     max: u32,
-    odds: odds::Absolute,
+    odds: likelihood::Absolute,
     evidence: Evidence,
     onset: Onset,
     both_failing: Option<BothFailing>,
@@ -32,7 +32,7 @@ pub(super) struct AbsoluteLimit {
 struct BothFailing {
     seconds: f64,
     /// What they did in the present block.
-    block: Window,
+    block: ObservedWindow,
 }
 
 impl AbsoluteLimit {
@@ -40,7 +40,7 @@ impl AbsoluteLimit {
     pub(super) fn new(max: u32, alpha: f64) -> Self {
         Self {
             max,
-            odds: odds::Absolute::new(max),
+            odds: likelihood::Absolute::new(max),
             evidence: Evidence::new(alpha),
             onset: Onset::default(),
             both_failing: None,
@@ -48,7 +48,7 @@ impl AbsoluteLimit {
     }
 
     /// Takes a batch.
-    pub(super) fn add(&mut self, seen: Window) -> LimitState {
+    pub(super) fn add(&mut self, seen: ObservedWindow) -> LimitState {
         self.onset.add(&self.evidence, seen);
         wager(&mut self.evidence, &self.odds, seen.gray, seen.seconds);
         if let Some(both) = self.both_failing.take() {
@@ -57,7 +57,7 @@ impl AbsoluteLimit {
         if !self.evidence.decides() {
             return LimitState::Kept;
         }
-        if odds::fails_too(self.window(), self.max) {
+        if likelihood::fails_too(self.window(), self.max) {
             self.both_failing = Some(BothFailing::default());
             return LimitState::BothFailing;
         }
@@ -67,12 +67,12 @@ impl AbsoluteLimit {
     /// Evidence says that the limit was broken, not that it still is. So both arms are looked at block by block
     /// until one of them recovers, whereupon the evidence starts anew, or patience ends. It spends nothing of
     /// what was promised: the evidence has decided already, and all that can follow is to spare gray.
-    fn both_arms_fail(&mut self, mut both: BothFailing, seen: Window) -> LimitState {
+    fn both_arms_fail(&mut self, mut both: BothFailing, seen: ObservedWindow) -> LimitState {
         both.seconds += seen.seconds;
         both.block += seen;
         if both.block.seconds >= BLOCK_SECONDS && both.block.gray.all > 0 {
             let block = std::mem::take(&mut both.block);
-            if !odds::fails_too(block, self.max) {
+            if !likelihood::fails_too(block, self.max) {
                 self.evidence.restart();
                 return LimitState::Kept;
             }
@@ -85,7 +85,7 @@ impl AbsoluteLimit {
     }
 
     /// What both arms did since the fault most likely began.
-    fn window(&self) -> Window {
+    fn window(&self) -> ObservedWindow {
         self.onset.window(|seen| Some(self.odds.gains(seen.gray, 1.0)))
     }
 
@@ -96,10 +96,10 @@ impl AbsoluteLimit {
 }
 
 /// One batch of gray as evidence that its rate is above the limit.
-pub(super) fn wager(evidence: &mut Evidence, odds: &odds::Absolute, gray: Tally, seconds: f64) {
+pub(super) fn wager(evidence: &mut Evidence, odds: &likelihood::Absolute, gray: EventCounts, seconds: f64) {
     if gray.all == 0 {
         evidence.idle();
     } else {
-        evidence.add(&odds.gains(gray, odds::power(gray.all, seconds)));
+        evidence.add(&odds.gains(gray, likelihood::power(gray.all, seconds)));
     }
 }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 /// Why. The names are stable and appear in status and events.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum Reason {
+pub enum VerdictReason {
     /// `Pass`.
     WithinLimits,
     /// `Fail`: gray broke a limit.
@@ -29,7 +29,7 @@ pub enum Reason {
     Holding,
 }
 
-impl fmt::Display for Reason {
+impl fmt::Display for VerdictReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // The name is the text: what status shows and what events carry.
         fmt::Debug::fmt(self, f)
@@ -42,7 +42,7 @@ pub struct Ruling {
     /// The verdict.
     pub verdict: Verdict,
     /// Why.
-    pub reason: Reason,
+    pub reason: VerdictReason,
 }
 
 /// The ruling for people, as in `status.verdict`.
@@ -51,16 +51,16 @@ pub struct Assessment {
     /// The verdict.
     pub verdict: Verdict,
     /// Why.
-    pub reason: Reason,
+    pub reason: VerdictReason,
     /// What happened, in one sentence with its figures.
     pub message: String,
     /// One per limit, in their order.
-    pub limits: Vec<Figure>,
+    pub limits: Vec<LimitFigures>,
 }
 
 /// One limit in figures. Rates and latencies are text as people write them: `1%`, `500ms`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Figure {
+pub struct LimitFigures {
     /// Path of the field below `spec.health`.
     pub name: String,
     /// What is allowed.

@@ -4,7 +4,7 @@
 use halftone_routing::histogram::Histogram;
 use serde::{Deserialize, Serialize};
 
-use super::Faults;
+use super::ErrorBreakdown;
 
 /// What all answers of one poll added.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -39,16 +39,16 @@ impl Batch {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct ArmBatch {
     /// Traffic of the split and what `health.include` adds: for absolute limits and `minRequests`.
-    pub judged: Counts,
+    pub judged: RequestCounts,
     /// Traffic of the split alone: for relative limits, since anonymous traffic on stable alone would dilute its
     /// errors.
-    pub split: Counts,
+    pub split: RequestCounts,
     /// Limit events of the traffic in `judged`, one entry per [`super::Limit::Latency`] in their order; missing
     /// ones count as zero.
     pub latency: Vec<LatencyCounts>,
     /// The errors in `judged` by kind, for words.
     #[serde(default)]
-    pub faults: Faults,
+    pub faults: ErrorBreakdown,
     /// Latencies of the traffic in `split`; needed only with [`super::Limit::RelativeP99`].
     pub latencies: Histogram,
 }
@@ -72,7 +72,7 @@ impl ArmBatch {
 
 /// Outcomes of requests.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Counts {
+pub struct RequestCounts {
     /// All that were charged to the arm or answered by it.
     pub requests: u64,
     /// Of these, errors charged to the arm.
@@ -81,7 +81,7 @@ pub struct Counts {
     pub client_errors: u64,
 }
 
-impl Counts {
+impl RequestCounts {
     /// Adds other counts.
     pub fn merge(&mut self, other: Self) {
         self.requests = self.requests.saturating_add(other.requests);

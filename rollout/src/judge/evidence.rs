@@ -128,7 +128,7 @@ mod tests {
     use rand_chacha::ChaCha8Rng;
 
     use super::*;
-    use crate::judge::{odds::Absolute, tally::Tally};
+    use crate::judge::{event_counts::EventCounts, likelihood::Absolute};
 
     /// The stake, with what the later starts will add, is worth at most 1 on average at every time: what Ville's
     /// inequality rests on.
@@ -142,7 +142,7 @@ mod tests {
             let mut evidence = Evidence::new(1.25e-4);
             for sum in &mut sums {
                 let bad = (0..10).filter(|_| chance.random_bool(0.05)).count() as u64;
-                evidence.add(&odds.gains(Tally::new(bad, 10), 1.0));
+                evidence.add(&odds.gains(EventCounts::new(bad, 10), 1.0));
                 *sum += evidence.ln_e().exp() + 1.0 / (evidence.batches + 1) as f64;
             }
         }

@@ -1,6 +1,6 @@
 //! What the test of one limit says of gray.
 
-use super::tally::Window;
+use super::event_counts::ObservedWindow;
 
 /// Where gray stands with one limit, from good to bad.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -23,5 +23,5 @@ pub(super) struct Strength {
     /// Where that decides.
     pub(super) needed: f64,
     /// What both arms did since the fault most likely began.
-    pub(super) window: Window,
+    pub(super) window: ObservedWindow,
 }

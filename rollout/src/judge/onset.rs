@@ -5,21 +5,21 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
+    event_counts::ObservedWindow,
     evidence::{ALTERNATIVES, Evidence, PerAlternative},
-    tally::Window,
 };
 
 /// Remembers, for each alternative, the counts at its likeliest beginning: the last batch whose own weight
 /// outweighed all earlier starts.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Onset {
-    total: Window,
-    begun: [Window; ALTERNATIVES],
+    total: ObservedWindow,
+    begun: [ObservedWindow; ALTERNATIVES],
 }
 
 impl Onset {
     /// Takes a batch; to be called before the evidence takes it.
-    pub(super) fn add(&mut self, evidence: &Evidence, batch: Window) {
+    pub(super) fn add(&mut self, evidence: &Evidence, batch: ObservedWindow) {
         for (begun, anew) in self.begun.iter_mut().zip(evidence.starts_anew()) {
             if anew {
                 *begun = self.total;
@@ -30,10 +30,10 @@ impl Onset {
 
     /// The counts since the likeliest beginning: of all that are remembered the one since which the counts speak
     /// most against gray. `gains` weighs counts, one logarithm of a likelihood ratio for each alternative.
-    pub(super) fn window(&self, gains: impl Fn(Window) -> Option<PerAlternative>) -> Window {
-        let since = |begun: Window| self.total - begun;
+    pub(super) fn window(&self, gains: impl Fn(ObservedWindow) -> Option<PerAlternative>) -> ObservedWindow {
+        let since = |begun: ObservedWindow| self.total - begun;
         let weight = |j: usize| gains(since(self.begun[j])).map_or(0.0, |gains| gains[j]);
         let likeliest = (0..ALTERNATIVES).max_by(|&a, &b| weight(a).total_cmp(&weight(b)));
-        since(likeliest.map_or_else(Window::default, |j| self.begun[j]))
+        since(likeliest.map_or_else(ObservedWindow::default, |j| self.begun[j]))
     }
 }

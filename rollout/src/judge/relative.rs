@@ -6,11 +6,11 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     absolute::wager,
+    event_counts::{EventCounts, ObservedWindow},
     evidence::Evidence,
+    likelihood::{self, relative_gains},
     limit_state::{LimitState, Strength},
-    odds::{self, relative_gains},
     onset::Onset,
-    tally::{Tally, Window},
 };
 
 /// One limit on the ratio of gray's rate to stable's.
@@ -20,21 +20,21 @@ pub(super) struct RelativeLimit {
     evidence: Evidence,
     onset: Onset,
     /// Whether gray is above the floor at all.
-    floor: Option<(odds::Absolute, Evidence)>,
+    floor: Option<(likelihood::Absolute, Evidence)>,
 }
 
 impl RelativeLimit {
     /// Gray's rate may be `factor` times stable's, or `floor` (millionths), whichever is more.
     pub(super) fn new(factor: f64, floor: u32, alpha: f64) -> Self {
         // Above a floor of 0 is everything that has a single bad event, which the comparison needs anyway.
-        let floor = (floor > 0).then(|| (odds::Absolute::new(floor), Evidence::new(alpha)));
+        let floor = (floor > 0).then(|| (likelihood::Absolute::new(floor), Evidence::new(alpha)));
         Self { factor, evidence: Evidence::new(alpha), onset: Onset::default(), floor }
     }
 
     /// Takes a batch.
-    pub(super) fn add(&mut self, seen: Window) -> LimitState {
+    pub(super) fn add(&mut self, seen: ObservedWindow) -> LimitState {
         self.onset.add(&self.evidence, seen);
-        let power = odds::power(seen.gray.all, seen.seconds);
+        let power = likelihood::power(seen.gray.all, seen.seconds);
         match relative_gains(seen.gray, seen.stable, self.factor, power) {
             Some(gains) => self.evidence.add(&gains),
             None => self.evidence.idle(),
@@ -77,18 +77,18 @@ impl RelativeP99 {
     }
 
     /// How many answers of a batch were slow. Later batches are measured by this one's answers of stable too.
-    pub(super) fn observe(&mut self, gray: &Histogram, stable: &Histogram, seconds: f64) -> Window {
-        let mut seen = Window { seconds, ..Window::default() };
+    pub(super) fn observe(&mut self, gray: &Histogram, stable: &Histogram, seconds: f64) -> ObservedWindow {
+        let mut seen = ObservedWindow { seconds, ..ObservedWindow::default() };
         if let Some(q) = self.stable_p99_micros() {
-            seen.gray = Tally::new(slower_than(gray, self.gray_micros(q)), gray.count());
-            seen.stable = Tally::new(slower_than(stable, q), stable.count());
+            seen.gray = EventCounts::new(slower_than(gray, self.gray_micros(q)), gray.count());
+            seen.stable = EventCounts::new(slower_than(stable, q), stable.count());
         }
         self.stable.merge(stable);
         seen
     }
 
     /// Takes a batch as [`Self::observe`] saw it.
-    pub(super) fn add(&mut self, seen: Window) -> LimitState {
+    pub(super) fn add(&mut self, seen: ObservedWindow) -> LimitState {
         self.comparison.add(seen)
     }
 
@@ -153,10 +153,10 @@ mod tests {
         let mut limit = RelativeP99::new(1.5, 0.001);
         let fast = histogram(&[10_000; 100]);
         let slow = histogram(&[100_000; 100]);
-        let nothing_to_compare_with = Window { seconds: 0.5, ..Window::default() };
+        let nothing_to_compare_with = ObservedWindow { seconds: 0.5, ..ObservedWindow::default() };
         assert_eq!(limit.observe(&slow, &fast, 0.5), nothing_to_compare_with);
         let seen = limit.observe(&slow, &slow, 0.5);
-        assert_eq!((seen.gray, seen.stable), (Tally::new(100, 100), Tally::new(100, 100)));
+        assert_eq!((seen.gray, seen.stable), (EventCounts::new(100, 100), EventCounts::new(100, 100)));
     }
 
     #[test]
@@ -164,6 +164,6 @@ mod tests {
         let mut limit = RelativeP99::new(1.5, 0.001);
         limit.observe(&Histogram::default(), &histogram(&[100; 100]), 0.5);
         let seen = limit.observe(&histogram(&[4_000; 100]), &histogram(&[100; 100]), 0.5);
-        assert_eq!(seen.gray, Tally::new(0, 100));
+        assert_eq!(seen.gray, EventCounts::new(0, 100));
     }
 }

@@ -2,13 +2,13 @@
 //! that outlives the operator.
 
 use halftone_api::{
-    limits::Limit,
+    health_limits::Limit,
     spec::{LimitTotals, Totals},
 };
 
 use super::{
     Batch,
-    tally::{Tally, Window},
+    event_counts::{EventCounts, ObservedWindow},
 };
 
 /// Below so many bad events of gray a relative limit is not looked at: two errors against none say nothing.
@@ -28,15 +28,15 @@ pub(super) fn add(totals: &mut Totals, batch: &Batch) {
 }
 
 /// What the judge makes of the counts of one limit.
-pub(super) trait Counted {
+pub(super) trait LimitCounts {
     /// Adds what the limit saw of a batch.
-    fn add(&mut self, seen: Window);
+    fn add(&mut self, seen: ObservedWindow);
 
     /// Gray's events.
-    fn gray(&self) -> Tally;
+    fn gray(&self) -> EventCounts;
 
     /// Stable's events.
-    fn stable(&self) -> Tally;
+    fn stable(&self) -> EventCounts;
 
     /// Whether the measured rate is above the limit. A relative limit is silent without requests to stable to
     /// compare with (at 100 % there are none), and below three bad events of gray. Stable is measured as if it
@@ -45,8 +45,8 @@ pub(super) trait Counted {
     fn is_over(&self, limit: &Limit) -> bool;
 }
 
-impl Counted for LimitTotals {
-    fn add(&mut self, seen: Window) {
+impl LimitCounts for LimitTotals {
+    fn add(&mut self, seen: ObservedWindow) {
         for (total, more) in [
             (&mut self.gray_bad, seen.gray.bad),
             (&mut self.gray, seen.gray.all),
@@ -57,12 +57,12 @@ impl Counted for LimitTotals {
         }
     }
 
-    fn gray(&self) -> Tally {
-        Tally::new(self.gray_bad, self.gray)
+    fn gray(&self) -> EventCounts {
+        EventCounts::new(self.gray_bad, self.gray)
     }
 
-    fn stable(&self) -> Tally {
-        Tally::new(self.stable_bad, self.stable)
+    fn stable(&self) -> EventCounts {
+        EventCounts::new(self.stable_bad, self.stable)
     }
 
     fn is_over(&self, limit: &Limit) -> bool {

@@ -2,7 +2,7 @@
 //! `status.basis`, and an upgrade must not send a release back to its first step.
 
 use halftone_api::plan::Plan;
-use halftone_routing::config::{
+use halftone_routing::document::{
     arm::{ArmConfig, Backend, ServicePort},
     identity::{GeneratedCookie, IdentityConfig, IdentitySource},
 };

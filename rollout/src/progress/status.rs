@@ -6,36 +6,37 @@ use halftone_api::{
     duration,
     plan::Plan,
     spec::{
-        BasisStatus, Force, GrayReleaseStatus, LimitStatus, ObservedStatus, Phase, ProxiesStatus,
-        ReleaseStatus, RollbackStatus, StateName, StepStatus, VerdictStatus, Word,
+        BasisStatus, Force, GrayReleaseStatus, LimitStatus, ObservedStatus, OpenEnum, Phase, ProxiesStatus,
+        ReleaseStatus, RollbackStatus, StateName, StepStatus, VerdictStatus,
     },
 };
-use halftone_routing::config::{
+use halftone_routing::document::{
     IDENTITY_2,
-    identity::Form,
+    identity::IdentityForm,
     units::{Ratio, Stage},
 };
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 use super::{
-    Basis, Evidence, Memory, Moving, Progress, Release, Rollback, SplitCounts, StageProgress, State,
+    Basis, CurrentRelease, EphemeralState, JudgeState, Progress, Rollback, RolloutState, SplitCounts,
+    StageProgress, StepProgress,
 };
 use crate::{
-    clock::{Now, Timer},
-    judge::{Assessment, Process},
-    standing::Standing,
+    clock::{Now, PausableTimer},
+    condition_input::ConditionInput,
+    judge::{Assessment, Judge},
 };
 
 /// A status that no progress can be restored from: someone else has written it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("status.{field}: {what}; only Halftone writes the status")]
-pub struct Unrestorable {
+pub struct RestoreError {
     field: &'static str,
     what: String,
 }
 
-impl Unrestorable {
+impl RestoreError {
     fn new(field: &'static str, what: impl fmt::Display) -> Self {
         Self { field, what: what.to_string() }
     }
@@ -46,7 +47,7 @@ impl Progress {
     #[must_use]
     pub fn status(&self) -> GrayReleaseStatus {
         let patience = match &self.state {
-            State::Moving(moving) => moving.patience,
+            RolloutState::Moving(moving) => moving.patience,
             _ => None,
         };
         let (patience_ends_at, patience_left) = split_timer(patience);
@@ -93,12 +94,12 @@ impl Progress {
             acknowledged_at: self.stage.acknowledged_at,
             hold_ends_at,
             hold_left,
-            approved: matches!(&self.state, State::Moving(Moving { approved: true, .. })),
+            approved: matches!(&self.state, RolloutState::Moving(StepProgress { approved: true, .. })),
         }
     }
 
     fn rollback_status(&self) -> Option<RollbackStatus> {
-        let State::RolledBack(rollback) = &self.state else { return None };
+        let RolloutState::RolledBack(rollback) = &self.state else { return None };
         let Rollback { reason, message, at, completed_at } = rollback.clone();
         Some(RollbackStatus { reason, message, at, completed_at })
     }
@@ -116,7 +117,7 @@ impl Progress {
     /// is found out again. A status that was never written gives progress without a past.
     ///
     /// `accepted` is the plan of the spec that was in effect, kept beside the status whenever
-    /// [`Turn::takes`](crate::advance::Turn::takes) said so: should the newest spec be held back, the release goes on by
+    /// [`Turn::takes`](crate::advance::AdvanceResult::takes) said so: should the newest spec be held back, the release goes on by
     /// it, judged and steered. Without it, or if it is of another release than the status, the live document is all
     /// that is known; people are still answered, but nothing is judged before a spec is taken.
     ///
@@ -126,7 +127,7 @@ impl Progress {
         status: &GrayReleaseStatus,
         accepted: Option<Arc<Plan>>,
         now: Now,
-    ) -> Result<Self, Unrestorable> {
+    ) -> Result<Self, RestoreError> {
         let Some(state) = &status.state else {
             // Nothing was ever accepted, or nothing since a status that could not be restored.
             return Ok(Self::salvage(status, None, now));
@@ -146,12 +147,15 @@ impl Progress {
             last_request: status.last_handled_request.clone(),
             history: status.history.clone(),
             conditions: status.conditions.clone(),
-            standing: Standing {
-                phase: status.phase.as_ref().and_then(Word::known).unwrap_or(Phase::Pending),
+            standing: ConditionInput {
+                phase: status.phase.as_ref().and_then(OpenEnum::known).unwrap_or(Phase::Pending),
                 step: status.step.as_ref().map_or((0, 0), |step| (small(step.index), small(step.count))),
-                ..Standing::default()
+                ..ConditionInput::default()
             },
-            memory: Memory { stable_idle_since: stable_idle_since(status), ..Memory::new(now) },
+            memory: EphemeralState {
+                stable_idle_since: stable_idle_since(status),
+                ..EphemeralState::new(now)
+            },
         };
         restored.memory.accepted = accepted.filter(|plan| restored.is_about(plan));
         Ok(restored)
@@ -166,7 +170,7 @@ impl Progress {
         let new = Self::new(now);
         let mut salvaged = Self {
             generation: status.observed_generation,
-            state: restore_rollback(status).map_or(State::Plain, State::RolledBack),
+            state: restore_rollback(status).map_or(RolloutState::Plain, RolloutState::RolledBack),
             stage: restore_stage(status, now).unwrap_or(new.stage),
             paused: status.paused,
             revision: unsigned("revision", status.revision.unwrap_or_default()).unwrap_or_default(),
@@ -182,7 +186,7 @@ impl Progress {
     }
 }
 
-impl Evidence {
+impl JudgeState {
     /// The verdict as people see it; after the judge has done, the last one.
     #[must_use]
     pub fn verdict_status(&self) -> Option<VerdictStatus> {
@@ -190,7 +194,7 @@ impl Evidence {
     }
 }
 
-fn verdict_status(process: &Process) -> VerdictStatus {
+fn verdict_status(process: &Judge) -> VerdictStatus {
     let Assessment { verdict, reason, message, limits } = process.assessment();
     let limits = limits.into_iter().map(|figure| LimitStatus {
         name: figure.name,
@@ -210,39 +214,39 @@ fn verdict_status(process: &Process) -> VerdictStatus {
     }
 }
 
-fn state_name(state: &State) -> StateName {
+fn state_name(state: &RolloutState) -> StateName {
     match state {
-        State::Plain => StateName::Plain,
-        State::Moving(_) => StateName::Moving,
-        State::TargetReached { .. } => StateName::TargetReached,
-        State::Promoted { .. } => StateName::Promoted,
-        State::RolledBack(_) => StateName::RolledBack,
+        RolloutState::Plain => StateName::Plain,
+        RolloutState::Moving(_) => StateName::Moving,
+        RolloutState::TargetReached { .. } => StateName::TargetReached,
+        RolloutState::Promoted { .. } => StateName::Promoted,
+        RolloutState::RolledBack(_) => StateName::RolledBack,
     }
 }
 
-fn release_status(release: &Release) -> ReleaseStatus {
+fn release_status(release: &CurrentRelease) -> ReleaseStatus {
     ReleaseStatus {
         id: release.id.to_string(),
         version: release.version.clone(),
         attempt: release.attempt.into(),
         started_at: release.started_at,
         features: match release.form {
-            Form::One => Vec::new(),
-            Form::Two => vec![IDENTITY_2.to_owned()],
+            IdentityForm::One => Vec::new(),
+            IdentityForm::Two => vec![IDENTITY_2.to_owned()],
         },
     }
 }
 
-fn restore_release(release: &ReleaseStatus) -> Result<Release, Unrestorable> {
-    Ok(Release {
-        id: release.id.parse().map_err(|wrong| Unrestorable::new("release.id", wrong))?,
+fn restore_release(release: &ReleaseStatus) -> Result<CurrentRelease, RestoreError> {
+    Ok(CurrentRelease {
+        id: release.id.parse().map_err(|wrong| RestoreError::new("release.id", wrong))?,
         version: release.version.clone(),
         attempt: u32::try_from(release.attempt)
-            .map_err(|wrong| Unrestorable::new("release.attempt", wrong))?,
+            .map_err(|wrong| RestoreError::new("release.attempt", wrong))?,
         started_at: release.started_at,
         form: match release.features.iter().any(|feature| feature == IDENTITY_2) {
-            true => Form::Two,
-            false => Form::One,
+            true => IdentityForm::Two,
+            false => IdentityForm::One,
         },
     })
 }
@@ -252,14 +256,14 @@ fn basis_status(basis: &Basis) -> BasisStatus {
     BasisStatus { stable, identity, missing, health, force: force.into() }
 }
 
-fn restore_basis(basis: &BasisStatus) -> Result<Basis, Unrestorable> {
+fn restore_basis(basis: &BasisStatus) -> Result<Basis, RestoreError> {
     let BasisStatus { stable, identity, missing, health, force } = basis.clone();
     Ok(Basis { stable, identity, missing, health, force: known("basis.force", &force)? })
 }
 
 /// A word that this version has to know: what it stands for cannot be gone on from without.
-fn known<T: Copy + fmt::Debug>(field: &'static str, word: &Word<T>) -> Result<T, Unrestorable> {
-    word.known().ok_or_else(|| Unrestorable::new(field, format!("{word:?} is a word of a later version")))
+fn known<T: Copy + fmt::Debug>(field: &'static str, word: &OpenEnum<T>) -> Result<T, RestoreError> {
+    word.known().ok_or_else(|| RestoreError::new(field, format!("{word:?} is a word of a later version")))
 }
 
 fn observed_status(split: SplitCounts) -> ObservedStatus {
@@ -271,12 +275,12 @@ fn observed_status(split: SplitCounts) -> ObservedStatus {
     }
 }
 
-fn restore_stage(status: &GrayReleaseStatus, now: Now) -> Result<StageProgress, Unrestorable> {
+fn restore_stage(status: &GrayReleaseStatus, now: Now) -> Result<StageProgress, RestoreError> {
     let number = unsigned("stage", status.stage.unwrap_or_default())?;
     let step = status.step.as_ref();
     let observed = status.observed.as_ref();
     Ok(StageProgress {
-        number: Stage::try_from(number).map_err(|wrong| Unrestorable::new("stage", wrong))?,
+        number: Stage::try_from(number).map_err(|wrong| RestoreError::new("stage", wrong))?,
         began_at: step.map_or(now.wall, |step| step.started_at),
         // In the future only by a clock that was wrong; the warm-up would never end.
         acknowledged_at: step.and_then(|step| step.acknowledged_at).map(|at| at.min(now.steady)),
@@ -287,27 +291,27 @@ fn restore_stage(status: &GrayReleaseStatus, now: Now) -> Result<StageProgress, 
     })
 }
 
-fn restore_state(name: StateName, status: &GrayReleaseStatus) -> Result<State, Unrestorable> {
+fn restore_state(name: StateName, status: &GrayReleaseStatus) -> Result<RolloutState, RestoreError> {
     let ratio: Ratio = match &status.ratio {
-        Some(text) => text.parse().map_err(|wrong| Unrestorable::new("ratio", wrong))?,
+        Some(text) => text.parse().map_err(|wrong| RestoreError::new("ratio", wrong))?,
         None => Ratio::ZERO,
     };
     let watch = || {
         join_timer("watchLeft", status.watch_ends_at, status.watch_left.as_ref())?
-            .ok_or_else(|| Unrestorable::new("watchEndsAt", "is missing, and so is watchLeft"))
+            .ok_or_else(|| RestoreError::new("watchEndsAt", "is missing, and so is watchLeft"))
     };
     Ok(match name {
-        StateName::Plain => State::Plain,
-        StateName::Moving => State::Moving(restore_moving(ratio, status)?),
+        StateName::Plain => RolloutState::Plain,
+        StateName::Moving => RolloutState::Moving(restore_moving(ratio, status)?),
         StateName::TargetReached => {
             // All of it, if it is not written: `tick` never leaves more than the steps give.
-            let hold = restore_hold(restore_step(status)?)?.unwrap_or(Timer::standing(Duration::MAX));
-            State::TargetReached { ratio, hold, watch: watch()? }
+            let hold = restore_hold(restore_step(status)?)?.unwrap_or(PausableTimer::standing(Duration::MAX));
+            RolloutState::TargetReached { ratio, hold, watch: watch()? }
         }
-        StateName::Promoted => State::Promoted { watch: watch()?, kept: restore_kept(status)? },
+        StateName::Promoted => RolloutState::Promoted { watch: watch()?, kept: restore_kept(status)? },
         StateName::RolledBack => {
             let rollback = restore_rollback(status);
-            State::RolledBack(rollback.ok_or_else(|| Unrestorable::new("rollback", "is missing"))?)
+            RolloutState::RolledBack(rollback.ok_or_else(|| RestoreError::new("rollback", "is missing"))?)
         }
     })
 }
@@ -321,40 +325,40 @@ fn restore_rollback(status: &GrayReleaseStatus) -> Option<Rollback> {
     Some(Rollback { reason, message, at, completed_at })
 }
 
-fn restore_kept(status: &GrayReleaseStatus) -> Result<Option<Ratio>, Unrestorable> {
+fn restore_kept(status: &GrayReleaseStatus) -> Result<Option<Ratio>, RestoreError> {
     let kept = status.serving_kept.as_ref().map(|text| text.parse());
-    kept.transpose().map_err(|wrong| Unrestorable::new("servingKept", wrong))
+    kept.transpose().map_err(|wrong| RestoreError::new("servingKept", wrong))
 }
 
-fn restore_moving(ratio: Ratio, status: &GrayReleaseStatus) -> Result<Moving, Unrestorable> {
+fn restore_moving(ratio: Ratio, status: &GrayReleaseStatus) -> Result<StepProgress, RestoreError> {
     let step = restore_step(status)?;
     let hold = restore_hold(step)?
-        .ok_or_else(|| Unrestorable::new("step.holdEndsAt", "is missing, and so is holdLeft"))?;
+        .ok_or_else(|| RestoreError::new("step.holdEndsAt", "is missing, and so is holdLeft"))?;
     let patience = join_timer("patienceLeft", status.patience_ends_at, status.patience_left.as_ref())?;
-    Ok(Moving { ratio, hold, patience, approved: step.approved })
+    Ok(StepProgress { ratio, hold, patience, approved: step.approved })
 }
 
-fn restore_step(status: &GrayReleaseStatus) -> Result<&StepStatus, Unrestorable> {
-    status.step.as_ref().ok_or_else(|| Unrestorable::new("step", "is missing"))
+fn restore_step(status: &GrayReleaseStatus) -> Result<&StepStatus, RestoreError> {
+    status.step.as_ref().ok_or_else(|| RestoreError::new("step", "is missing"))
 }
 
-fn restore_hold(step: &StepStatus) -> Result<Option<Timer>, Unrestorable> {
+fn restore_hold(step: &StepStatus) -> Result<Option<PausableTimer>, RestoreError> {
     join_timer("step.holdLeft", step.hold_ends_at, step.hold_left.as_ref())
 }
 
-fn restore_evidence(status: &GrayReleaseStatus) -> Result<Evidence, Unrestorable> {
-    let Some(verdict) = &status.verdict else { return Ok(Evidence::default()) };
+fn restore_evidence(status: &GrayReleaseStatus) -> Result<JudgeState, RestoreError> {
+    let Some(verdict) = &status.verdict else { return Ok(JudgeState::default()) };
     let number =
-        u32::try_from(verdict.process).map_err(|wrong| Unrestorable::new("verdict.process", wrong))?;
-    Ok(Evidence { process: None, number, kept: Some(verdict.clone()) })
+        u32::try_from(verdict.process).map_err(|wrong| RestoreError::new("verdict.process", wrong))?;
+    Ok(JudgeState { process: None, number, kept: Some(verdict.clone()) })
 }
 
 /// A running timer as its end, a standing one as its rest.
-fn split_timer(timer: Option<Timer>) -> (Option<Timestamp>, Option<String>) {
+fn split_timer(timer: Option<PausableTimer>) -> (Option<Timestamp>, Option<String>) {
     match timer {
         None => (None, None),
-        Some(Timer::Running { ends_at }) => (Some(ends_at), None),
-        Some(Timer::Standing { left }) => (None, Some(duration::format(left))),
+        Some(PausableTimer::Running { ends_at }) => (Some(ends_at), None),
+        Some(PausableTimer::Standing { left }) => (None, Some(duration::format(left))),
     }
 }
 
@@ -362,14 +366,14 @@ fn join_timer(
     field: &'static str,
     ends_at: Option<Timestamp>,
     left: Option<&String>,
-) -> Result<Option<Timer>, Unrestorable> {
-    let standing = |left: &String| -> Result<Timer, Unrestorable> {
+) -> Result<Option<PausableTimer>, RestoreError> {
+    let standing = |left: &String| -> Result<PausableTimer, RestoreError> {
         let left =
-            duration::parse(left).ok_or_else(|| Unrestorable::new(field, "is no duration"))?.duration();
-        Ok(Timer::Standing { left })
+            duration::parse(left).ok_or_else(|| RestoreError::new(field, "is no duration"))?.duration();
+        Ok(PausableTimer::Standing { left })
     };
     match ends_at {
-        Some(ends_at) => Ok(Some(Timer::Running { ends_at })),
+        Some(ends_at) => Ok(Some(PausableTimer::Running { ends_at })),
         None => left.map(standing).transpose(),
     }
 }
@@ -395,6 +399,6 @@ fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
-fn unsigned(field: &'static str, number: i64) -> Result<u64, Unrestorable> {
-    u64::try_from(number).map_err(|_| Unrestorable::new(field, format!("{number} is negative")))
+fn unsigned(field: &'static str, number: i64) -> Result<u64, RestoreError> {
+    u64::try_from(number).map_err(|_| RestoreError::new(field, format!("{number} is negative")))
 }

@@ -4,15 +4,15 @@ use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use halftone_api::{
     GrayReleaseStatus, Plan,
-    spec::{Force, Phase, RequestResult, StateName, Word},
+    spec::{Force, OpenEnum, Phase, RequestResult, StateName},
 };
 use halftone_rollout::{
-    advance::{IDLE, Turn, advance},
+    advance::{AdvanceResult, IDLE, advance},
     clock::Now,
     observation::Observation,
     progress::{self, Progress},
 };
-use halftone_routing::config::{RoutingConfig, State, units::Ratio};
+use halftone_routing::document::{ReleaseState, RoutingConfig, units::Ratio};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::users;
@@ -36,13 +36,13 @@ pub(crate) struct Audit {
 }
 
 /// One turn with what was there before it.
-pub(crate) struct Seen<'a> {
+pub(crate) struct AuditedTurn<'a> {
     pub(crate) plan: &'a Arc<Plan>,
     pub(crate) before: &'a Progress,
     pub(crate) live: Option<&'a RoutingConfig>,
     pub(crate) seen: &'a Observation,
     pub(crate) now: Now,
-    pub(crate) turn: &'a Turn,
+    pub(crate) turn: &'a AdvanceResult,
     pub(crate) broken: bool,
 }
 
@@ -52,7 +52,7 @@ impl Audit {
         self.live_since = None;
     }
 
-    pub(crate) fn check(&mut self, seen: &Seen<'_>) {
+    pub(crate) fn check(&mut self, seen: &AuditedTurn<'_>) {
         let after = &seen.turn.progress;
         assert!(seen.turn.wake_after <= IDLE, "{:?}", seen.turn.wake_after);
         self.keeps_its_numbers(seen);
@@ -70,7 +70,7 @@ impl Audit {
         }
     }
 
-    fn keeps_its_numbers(&self, seen: &Seen<'_>) {
+    fn keeps_its_numbers(&self, seen: &AuditedTurn<'_>) {
         let (before, after) = (seen.before, &seen.turn.progress);
         assert!(after.stage() >= before.stage(), "a stage fell");
         let first = seen.before.plan().is_none();
@@ -83,7 +83,7 @@ impl Audit {
         assert!(routing.revision > live.revision || **routing == *live, "two documents of one revision");
     }
 
-    fn moves_only_when_it_may(&self, seen: &Seen<'_>) {
+    fn moves_only_when_it_may(&self, seen: &AuditedTurn<'_>) {
         let (Some(routing), Some(live)) = (&seen.turn.routing, seen.live) else { return };
         let plan = seen.turn.progress.plan().expect("who writes has a plan");
         let stable_ready = seen.seen.ready_endpoints(&plan.stable.backend) > 0;
@@ -105,10 +105,10 @@ impl Audit {
         }
     }
 
-    fn rose_rightly(&self, seen: &Seen<'_>, live: &RoutingConfig) {
+    fn rose_rightly(&self, seen: &AuditedTurn<'_>, live: &RoutingConfig) {
         let plan = seen.turn.progress.plan().expect("who rises has a plan");
         let counting = seen.seen.proxies.iter().filter(|proxy| proxy.ready && !proxy.terminating);
-        let has = |proxy: &halftone_rollout::observation::ProxySeen| {
+        let has = |proxy: &halftone_rollout::observation::ProxyObservation| {
             let applied = proxy.applied.as_ref();
             applied.is_some_and(|applied| {
                 applied.revision == live.revision && Some(&applied.checksum) == live.checksum.as_ref()
@@ -136,7 +136,7 @@ impl Audit {
         }
     }
 
-    fn answers_once(&mut self, seen: &Seen<'_>) {
+    fn answers_once(&mut self, seen: &AuditedTurn<'_>) {
         let (before, after) = (seen.before.status(), seen.turn.progress.status());
         // What was not written is done once more after a restart.
         if before.last_handled_request == after.last_handled_request || seen.seen.unwritable.is_some() {
@@ -151,7 +151,7 @@ impl Audit {
     }
 
     /// What the turn says was applied.
-    pub(crate) fn applied(&mut self, seen: &Seen<'_>) {
+    pub(crate) fn applied(&mut self, seen: &AuditedTurn<'_>) {
         let Some(routing) = &seen.turn.routing else { return };
         let moved =
             seen.live.is_none_or(|live| live.ratio != routing.ratio || live.release != routing.release);
@@ -167,7 +167,7 @@ impl Audit {
     }
 
     /// What the turn says was written, and the process killed before it was applied.
-    pub(crate) fn killed(&mut self, seen: &Seen<'_>) {
+    pub(crate) fn killed(&mut self, seen: &AuditedTurn<'_>) {
         self.written_hold = self.written_hold.into_iter().chain(hold_of(seen)).min();
         self.written = seen.turn.routing.clone();
     }
@@ -182,11 +182,11 @@ fn keeps_serving(live: &RoutingConfig, routing: &RoutingConfig) {
     let most = gray.unwrap_or(&live.arms.stable);
     let served = routing.arms.gray.as_ref().expect("gray serves");
     assert_eq!((&most.version, &most.backend), (&served.version, &served.backend), "another version serves");
-    assert_eq!(routing.state, State::Promoted);
+    assert_eq!(routing.state, ReleaseState::Promoted);
 }
 
 /// How long the present ratio is held.
-fn hold_of(seen: &Seen<'_>) -> Option<Duration> {
+fn hold_of(seen: &AuditedTurn<'_>) -> Option<Duration> {
     let progress = &seen.turn.progress;
     progress.plan().map(|plan| hold_at(plan, progress.ratio()))
 }
@@ -197,7 +197,7 @@ fn hold_at(plan: &Plan, ratio: Ratio) -> Duration {
 }
 
 /// Where progress cannot be written nothing rises that a restart would not raise again by itself.
-fn rises_on_no_progress_that_is_not_written(seen: &Seen<'_>) {
+fn rises_on_no_progress_that_is_not_written(seen: &AuditedTurn<'_>) {
     let (before, after) = (seen.before, &seen.turn.progress);
     // What is kept serving does not rise: its users were there.
     if seen.seen.unwritable.is_none() || before.release().is_none() || after.state().kept().is_some() {
@@ -205,22 +205,30 @@ fn rises_on_no_progress_that_is_not_written(seen: &Seen<'_>) {
     }
     assert!(after.ratio() <= before.ratio(), "up while nothing can be written");
     let reached = |progress: &Progress| {
-        matches!(progress.state(), progress::State::TargetReached { .. } | progress::State::Promoted { .. })
+        matches!(
+            progress.state(),
+            progress::RolloutState::TargetReached { .. } | progress::RolloutState::Promoted { .. }
+        )
     };
     assert!(!reached(after) || reached(before), "a target reached while nothing can be written");
 }
 
 /// A rolled-back release never moves, except by retry, by another release, or by its end.
 fn stays_rolled_back(before: &Progress, after: &Progress) {
-    let (progress::State::RolledBack(_), Some(was)) = (before.state(), before.release()) else { return };
+    let (progress::RolloutState::RolledBack(_), Some(was)) = (before.state(), before.release()) else {
+        return;
+    };
     let same = after.release().is_some_and(|is| is.id == was.id && is.attempt == was.attempt);
-    assert!(!same || matches!(after.state(), progress::State::RolledBack(_)), "a rolled-back release moved");
+    assert!(
+        !same || matches!(after.state(), progress::RolloutState::RolledBack(_)),
+        "a rolled-back release moved"
+    );
 }
 
 /// Phase and condition never say that all is well with users while they are not served, or are elsewhere.
 fn says_what_is_so(progress: &Progress) {
     let status = progress.status();
-    let phase = status.phase.as_ref().and_then(Word::known);
+    let phase = status.phase.as_ref().and_then(OpenEnum::known);
     let ready = status.conditions.iter().find(|condition| condition.type_ == "Ready").expect("a condition");
     let unserved = ["StableUnavailable", "GrayUnavailable", "NotPersisted", "StatusUnreadable"];
     let holding = phase == Some(Phase::Holding) && ready.status == "False";
@@ -244,7 +252,7 @@ fn restores(status: &GrayReleaseStatus, progress: &Progress, now: Now) {
 }
 
 /// With nothing new to see, a few turns later nothing happens any more and nothing is told twice.
-fn comes_to_rest(seen: &Seen<'_>) {
+fn comes_to_rest(seen: &AuditedTurn<'_>) {
     if seen.broken {
         return;
     }
@@ -262,7 +270,7 @@ fn comes_to_rest(seen: &Seen<'_>) {
 }
 
 /// Who says that it rests needs no turn for so long.
-fn rests(seen: &Seen<'_>, still: &Observation, turn: &Turn, rest: Duration) {
+fn rests(seen: &AuditedTurn<'_>, still: &Observation, turn: &AdvanceResult, rest: Duration) {
     let almost = SignedDuration::try_from(rest.saturating_sub(Duration::from_millis(1))).unwrap();
     let later = Now { steady: seen.now.steady + almost, wall: seen.now.wall + almost };
     let next = advance(seen.plan, &turn.progress, still, later);

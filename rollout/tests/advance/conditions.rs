@@ -3,12 +3,12 @@
 use std::fmt::Write;
 
 use halftone_api::spec::Phase;
-use halftone_rollout::request::Command;
+use halftone_rollout::command_request::ReleaseCommand;
 
-use crate::{recorded, world::World};
+use crate::{recorded, world::ModelWorld};
 
 /// Phase and conditions, one a line.
-fn told(world: &World) -> String {
+fn told(world: &ModelWorld) -> String {
     let mut text = format!(
         "{:?} {} {}\n",
         world.phase(),
@@ -26,7 +26,7 @@ fn told(world: &World) -> String {
 macro_rules! states {
     ($($(#[$doc:meta])* $name:ident: $script:expr;)*) => {
         $(#[test] $(#[$doc])* fn $name() {
-            let script: fn() -> World = $script;
+            let script: fn() -> ModelWorld = $script;
             let world = script();
             insta::assert_snapshot!(told(&world));
             recorded::check(stringify!($name), &world);
@@ -34,8 +34,8 @@ macro_rules! states {
     };
 }
 
-fn world() -> World {
-    let mut world = World::new("steps: [{ratio: 10, hold: 1m, approval: true}, {ratio: 100, hold: 1m}]");
+fn world() -> ModelWorld {
+    let mut world = ModelWorld::new("steps: [{ratio: 10, hold: 1m, approval: true}, {ratio: 100, hold: 1m}]");
     world.run("0s").look();
     world
 }
@@ -63,7 +63,7 @@ states! {
     };
     paused_by_command: || {
         let mut world = world();
-        world.run_until_phase(Phase::Holding).must(Command::Pause);
+        world.run_until_phase(Phase::Holding).must(ReleaseCommand::Pause);
         world
     };
     paused_by_a_failure: || {
@@ -80,18 +80,18 @@ states! {
         world.edit("{targetRatio: 30, steps: [{ratio: 30, hold: 1m}]}").run_until_phase(Phase::TargetReached);
         world
     };
-    promoted: || { let mut world = world(); world.must(Command::Promote).run("1s"); world };
+    promoted: || { let mut world = world(); world.must(ReleaseCommand::Promote).run("1s"); world };
     forced: || { let mut world = world(); world.edit("force: Gray").run("1s"); world };
     rolling_back: || {
         let mut world = world();
         world.run_until_ratio("10%");
         world.proxies[0].deaf = true;
-        world.must(Command::Rollback);
+        world.must(ReleaseCommand::Rollback);
         world
     };
     rolled_back_by_request: || {
         let mut world = world();
-        world.run_until_ratio("10%").must(Command::Rollback).run("1s");
+        world.run_until_ratio("10%").must(ReleaseCommand::Rollback).run("1s");
         world
     };
     rolled_back_by_verdict: || {

@@ -4,21 +4,21 @@ use std::{sync::Arc, time::Duration};
 
 use halftone_api::spec::Phase;
 use halftone_rollout::{
+    command_request::ReleaseCommand,
     observation::Observation,
-    request::Command,
-    withdraw::{Left, Withdrawal, withdraw},
+    withdraw::{Deletion, Withdrawal, withdraw},
 };
-use halftone_routing::config::{RoutingConfig, State, parse};
+use halftone_routing::document::{ReleaseState, RoutingConfig, parse};
 
-use crate::world::World;
+use crate::world::ModelWorld;
 
-fn at_half() -> World {
-    let mut world = World::new("");
+fn at_half() -> ModelWorld {
+    let mut world = ModelWorld::new("");
     world.run_until_ratio("50%").run("30s");
     world
 }
 
-fn revision(world: &World) -> u64 {
+fn revision(world: &ModelWorld) -> u64 {
     world.live().revision.get()
 }
 
@@ -28,7 +28,7 @@ fn a_revision_rises_only_with_the_meaning() {
     let before = revision(&world);
     world
         .edit("steps: [{ratio: 50, hold: 1h}, {ratio: 100, hold: 1m}]")
-        .must(Command::Pause)
+        .must(ReleaseCommand::Pause)
         .edit("paused: true");
     world.edit("health: {patience: 2h}").run("10m").restart().run("10m");
     assert_eq!(revision(&world), before);
@@ -69,15 +69,15 @@ fn a_document_that_was_removed_is_written_again() {
 
 #[test]
 fn the_document_says_where_the_release_stands() {
-    let mut world = World::new("targetRatio: 50");
+    let mut world = ModelWorld::new("targetRatio: 50");
     world.run_until_ratio("10%");
-    assert_eq!((world.live().state, world.live().moving), (State::Active, true));
-    world.must(Command::Pause);
+    assert_eq!((world.live().state, world.live().moving), (ReleaseState::Active, true));
+    world.must(ReleaseCommand::Pause);
     assert!(world.live().moving, "paused is still moving");
-    world.must(Command::Resume).run_until_phase(Phase::TargetReached);
-    assert_eq!((world.live().state, world.live().moving), (State::Active, false));
-    world.must(Command::Rollback);
-    assert_eq!((world.live().state, world.live().moving), (State::RolledBack, false));
+    world.must(ReleaseCommand::Resume).run_until_phase(Phase::TargetReached);
+    assert_eq!((world.live().state, world.live().moving), (ReleaseState::Active, false));
+    world.must(ReleaseCommand::Rollback);
+    assert_eq!((world.live().state, world.live().moving), (ReleaseState::RolledBack, false));
     assert!(world.live().requires.is_empty(), "nothing that it does not use");
     world.live().check().unwrap();
 }
@@ -102,12 +102,12 @@ fn an_object_created_anew_goes_on_where_the_old_document_stands() {
 
 #[test]
 fn an_object_created_anew_keeps_what_was_promoted_or_rolled_back() {
-    let mut world = World::new("");
+    let mut world = ModelWorld::new("");
     world.run_until_phase(Phase::Promoted).recreate("").run("2s");
-    assert_eq!((world.phase(), world.live().state), (Phase::Promoted, State::Promoted));
+    assert_eq!((world.phase(), world.live().state), (Phase::Promoted, ReleaseState::Promoted));
     world.traffic.gray_errors = 0.5;
     world.run_until_phase(Phase::RolledBack).recreate("").run("1h");
-    assert_eq!((world.phase(), world.live().state), (Phase::RolledBack, State::RolledBack));
+    assert_eq!((world.phase(), world.live().state), (Phase::RolledBack, ReleaseState::RolledBack));
 }
 
 #[test]
@@ -117,7 +117,7 @@ fn an_object_created_anew_with_another_version_begins_at_zero() {
     world.tick(Duration::from_millis(500));
     assert_eq!(world.ratio(), "0%");
     assert_eq!(world.live().replaces.as_ref().unwrap().as_str(), "uid-1");
-    let mut world = World::new("");
+    let mut world = ModelWorld::new("");
     world.run_until_phase(Phase::Promoted).recreate("gray: {version: v3}").run("2s");
     assert_eq!(world.condition("Accepted"), "False/StableNotServing");
     assert!(world.predecessor.is_some() && world.live.is_none(), "the old document stays");
@@ -127,16 +127,20 @@ fn an_object_created_anew_with_another_version_begins_at_zero() {
 #[test]
 fn an_object_created_anew_after_its_routes_were_withdrawn_begins_as_the_spec_says() {
     let mut world = at_half();
-    let last = RoutingConfig { state: State::Withdrawn, moving: false, ..world.live().clone() };
+    let last = RoutingConfig { state: ReleaseState::Withdrawn, moving: false, ..world.live().clone() };
     world.live = Some(Arc::new(RoutingConfig { checksum: Some(last.content_checksum()), ..last }));
     world.recreate("").tick(Duration::from_millis(500));
-    assert_eq!((world.ratio().as_str(), world.live().state), ("0%", State::Active), "nobody was served");
+    assert_eq!(
+        (world.ratio().as_str(), world.live().state),
+        ("0%", ReleaseState::Active),
+        "nobody was served"
+    );
     assert_eq!(world.live().replaces.as_ref().unwrap().as_str(), "uid-1");
 }
 
 #[test]
 fn an_object_created_anew_is_weighed_like_an_edit() {
-    let mut world = World::new("");
+    let mut world = ModelWorld::new("");
     world.run_until_phase(Phase::Promoted);
     let swapped = "{stable: {service: {name: checkout-v2}, version: v2}, gray: {service: {name: checkout-v3}, version: v3}}";
     world.edit(swapped).run_until_ratio("10%");
@@ -163,9 +167,10 @@ fn an_object_that_is_gone_is_withdrawn_after_a_while_and_then_removed() {
     let mut world = at_half();
     let gone_since = world.wall;
     let live = world.live.clone().unwrap();
-    let ask = |world: &World, live: &Arc<RoutingConfig>| {
-        let withdrawn_since = (live.state == State::Withdrawn).then(|| gone_since + Duration::from_secs(60));
-        let left = Left { gone_since, withdrawn_since };
+    let ask = |world: &ModelWorld, live: &Arc<RoutingConfig>| {
+        let withdrawn_since =
+            (live.state == ReleaseState::Withdrawn).then(|| gone_since + Duration::from_secs(60));
+        let left = Deletion { gone_since, withdrawn_since };
         withdraw(live, left, &world.observation(None), world.now())
     };
     assert_eq!(ask(&world, &live), Withdrawal::Wait(Duration::from_secs(10)));
@@ -173,7 +178,7 @@ fn an_object_that_is_gone_is_withdrawn_after_a_while_and_then_removed() {
     assert_eq!(ask(&world, &live), Withdrawal::Wait(Duration::from_secs(5)));
     world.wall += Duration::from_secs(5);
     let Withdrawal::Write(last, _) = ask(&world, &live) else { panic!("not written") };
-    assert_eq!((last.state, last.revision), (State::Withdrawn, live.revision.next()));
+    assert_eq!((last.state, last.revision), (ReleaseState::Withdrawn, live.revision.next()));
     assert_eq!(last.checksum, Some(last.content_checksum()));
     assert!(
         matches!(ask(&world, &last), Withdrawal::Write(again, _) if again == last),
@@ -195,13 +200,13 @@ fn an_object_that_is_gone_is_withdrawn_after_a_while_and_then_removed() {
 #[test]
 fn a_document_whose_hosts_are_taken_or_kept_for_nobody_goes_as_soon_as_it_is_withdrawn() {
     let mut world = at_half();
-    let last = RoutingConfig { state: State::Withdrawn, moving: false, ..world.live().clone() };
+    let last = RoutingConfig { state: ReleaseState::Withdrawn, moving: false, ..world.live().clone() };
     let last = Arc::new(RoutingConfig { checksum: Some(last.content_checksum()), ..last });
     world.serve_document(&last);
     let asked = |edit: fn(&mut Observation), withdrawn_since| {
         let mut seen = world.observation(None);
         edit(&mut seen);
-        withdraw(&last, Left { gone_since: world.wall, withdrawn_since }, &seen, world.now())
+        withdraw(&last, Deletion { gone_since: world.wall, withdrawn_since }, &seen, world.now())
     };
     let now = Some(world.wall);
     assert_eq!(asked(|seen| seen.taken_over = true, now), Withdrawal::Remove);
@@ -212,7 +217,7 @@ fn a_document_whose_hosts_are_taken_or_kept_for_nobody_goes_as_soon_as_it_is_wit
 
 #[test]
 fn the_document_carries_all_that_the_spec_says_to_proxies() {
-    let mut world = World::new(
+    let mut world = ModelWorld::new(
         r#"
         hosts: [shop.example.com, "*.shop.example.com"]
         paths: [/checkout]

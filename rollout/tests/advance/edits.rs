@@ -2,21 +2,21 @@
 
 use halftone_api::{
     Obstacle,
-    spec::{Outcome, Phase},
+    spec::{Phase, ReleaseOutcome},
 };
-use halftone_rollout::{events::Reason, observation::HandingOver, request::Command};
-use halftone_routing::config::{State, rule::Target};
+use halftone_rollout::{command_request::ReleaseCommand, events::EventReason, observation::PlaceHandOver};
+use halftone_routing::document::{ReleaseState, rule::Target};
 
-use crate::world::World;
+use crate::world::ModelWorld;
 
-fn at_half() -> World {
-    let mut world = World::new("");
+fn at_half() -> ModelWorld {
+    let mut world = ModelWorld::new("");
     world.run_until_ratio("50%").run("30s");
     world
 }
 
-fn promoted() -> World {
-    let mut world = World::new("");
+fn promoted() -> ModelWorld {
+    let mut world = ModelWorld::new("");
     world.run_until_phase(Phase::Promoted).run("61m");
     world
 }
@@ -62,7 +62,7 @@ fn a_target_below_the_present_ratio_lowers_it_at_once() {
 #[test]
 fn a_lowered_target_does_not_wait_for_pause_or_window() {
     let mut world = at_half();
-    world.must(Command::Pause).edit("schedule: {timeZone: UTC, windows: []}").edit("targetRatio: 20");
+    world.must(ReleaseCommand::Pause).edit("schedule: {timeZone: UTC, windows: []}").edit("targetRatio: 20");
     assert_eq!(world.ratio(), "20%");
 }
 
@@ -82,7 +82,7 @@ fn a_lowered_target_waits_for_a_ready_stable_endpoint() {
 fn a_promoted_release_whose_target_is_lowered_splits_again() {
     let mut world = promoted();
     world.edit("targetRatio: 50");
-    assert_eq!((world.ratio().as_str(), world.live().state), ("50%", State::Active));
+    assert_eq!((world.ratio().as_str(), world.live().state), ("50%", ReleaseState::Active));
     assert!(world.live().moving);
     world.run_until_phase(Phase::TargetReached);
 }
@@ -96,7 +96,7 @@ fn a_change_of_stable_keeps_the_ratio_and_begins_hold_and_evidence_anew() {
     assert_eq!(world.status.stage, Some(stage + 1));
     assert_eq!(world.status.verdict.as_ref().unwrap().totals.gray_requests, 0);
     assert_eq!(world.status.serving.as_ref().unwrap().version, "v1.1");
-    assert_eq!(world.count(Reason::StableChanged), 1);
+    assert_eq!(world.count(EventReason::StableChanged), 1);
     world.run("59s");
     assert_eq!(world.ratio(), "50%");
     world.run("4s");
@@ -143,14 +143,14 @@ fn a_change_of_identity_goes_back_to_the_first_step() {
     let mut world = at_half();
     world.edit("identity: {from: [{header: X-Account}]}");
     assert_eq!(world.ratio(), "10%");
-    assert_eq!(world.count(Reason::IdentityChanged), 1);
+    assert_eq!(world.count(EventReason::IdentityChanged), 1);
     let mut world = promoted();
     world.edit("identity: {from: [{header: X-Account}]}").run("1m");
     assert_eq!(world.phase(), Phase::Promoted, "at 100% nobody moves");
     let mut world = at_half();
     world.edit("identity: {whenMissing: Gray}").run("1s");
     assert_eq!(world.ratio(), "50%", "nobody is without an identity where one is generated");
-    let mut world = World::new("identity: {from: [{header: X-Account}]}");
+    let mut world = ModelWorld::new("identity: {from: [{header: X-Account}]}");
     world.run_until_ratio("50%").edit("identity: {whenMissing: Gray}").run("1s");
     assert_eq!(world.ratio(), "10%");
 }
@@ -172,10 +172,10 @@ fn a_change_of_identity_waits_for_a_ready_stable_endpoint() {
 fn another_gray_version_is_another_release_at_ratio_zero() {
     let mut world = at_half();
     let stage = world.status.stage.unwrap();
-    world.must(Command::Pause).edit("gray: {version: v3}");
+    world.must(ReleaseCommand::Pause).edit("gray: {version: v3}");
     assert_eq!(world.ratio(), "0%");
     assert_eq!(world.status.stage, Some(stage + 1));
-    assert_eq!(world.status.history[0].outcome, Outcome::Superseded);
+    assert_eq!(world.status.history[0].outcome, ReleaseOutcome::Superseded);
     assert_eq!(world.status.history[0].version, "v2");
     world.run_until_ratio("10%");
     assert!(!world.status.paused, "the command was about the release before");
@@ -198,8 +198,8 @@ fn another_release_waits_for_a_ready_stable_endpoint() {
 fn gray_taken_out_leaves_a_plain_route() {
     let mut world = at_half();
     world.edit("{gray: null, targetRatio: null}");
-    assert_eq!((world.live().state, world.ratio().as_str()), (State::Plain, "0%"));
-    assert_eq!(world.status.history[0].outcome, Outcome::Withdrawn);
+    assert_eq!((world.live().state, world.ratio().as_str()), (ReleaseState::Plain, "0%"));
+    assert_eq!(world.status.history[0].outcome, ReleaseOutcome::Withdrawn);
     world.run("2s");
     assert_eq!(world.phase(), Phase::Idle);
     assert!(world.status.release.is_none() && world.status.step.is_none());
@@ -207,9 +207,9 @@ fn gray_taken_out_leaves_a_plain_route() {
 
 #[test]
 fn a_plain_route_is_the_way_in() {
-    let mut world = World::new("{gray: null, targetRatio: null, steps: null}");
+    let mut world = ModelWorld::new("{gray: null, targetRatio: null, steps: null}");
     world.run("2s");
-    assert_eq!((world.live().state, world.phase()), (State::Plain, Phase::Idle));
+    assert_eq!((world.live().state, world.phase()), (ReleaseState::Plain, Phase::Idle));
     assert_eq!(world.condition("Ready"), "True/Idle");
     assert_eq!(world.status.serving.as_ref().unwrap().version, "v1");
     world.edit("{gray: {service: {name: checkout-v2, port: 80}, version: v2}, targetRatio: 100}");
@@ -232,17 +232,17 @@ fn after_a_promotion_the_next_release_has_to_name_what_serves() {
     assert_eq!(world.live, document, "traffic is exactly as it was");
     world.restart().run("1m");
     assert_eq!(world.live, document);
-    assert_eq!(world.count(Reason::Refused), 1);
+    assert_eq!(world.count(EventReason::Refused), 1);
     world.edit(SWAPPED);
     assert_eq!(world.condition("Accepted"), "True/Accepted");
-    assert_eq!((world.ratio().as_str(), world.live().state), ("0%", State::Active));
+    assert_eq!((world.ratio().as_str(), world.live().state), ("0%", ReleaseState::Active));
     world.run_until_phase(Phase::Promoted);
     assert_eq!(world.status.serving.as_ref().unwrap().version, "v3");
 }
 
 #[test]
 fn a_promoted_version_without_endpoints_is_followed_by_one_beside_it() {
-    let mut world = World::new("");
+    let mut world = ModelWorld::new("");
     world.run_until_phase(Phase::Promoted).stable_endpoints = 0;
     let next = "{stable: {service: {name: checkout-v2}, version: v2}, gray: {service: {name: checkout-v3}, version: v3}}";
     world.edit(next).run("1s");
@@ -251,7 +251,7 @@ fn a_promoted_version_without_endpoints_is_followed_by_one_beside_it() {
         (world.phase(), world.condition("Ready").as_str()),
         (Phase::Pending, "False/StableUnavailable")
     );
-    assert_eq!([Reason::Superseded, Reason::RollingBack].map(|reason| world.count(reason)), [1, 0]);
+    assert_eq!([EventReason::Superseded, EventReason::RollingBack].map(|reason| world.count(reason)), [1, 0]);
     world.edit("force: Gray").run("1s");
     assert_eq!(world.live().force, Some(Target::Gray), "the way forward is open");
 }
@@ -290,7 +290,10 @@ fn gray_cannot_be_taken_out_after_a_promotion_while_stable_is_the_old_version() 
     world.edit("{gray: null, targetRatio: null}");
     assert_eq!(world.condition("Accepted"), "False/StableNotServing");
     world.edit("stable: {service: {name: checkout-v2}, version: v2}");
-    assert_eq!((world.live().state, world.condition("Accepted").as_str()), (State::Plain, "True/Accepted"));
+    assert_eq!(
+        (world.live().state, world.condition("Accepted").as_str()),
+        (ReleaseState::Plain, "True/Accepted")
+    );
     assert_eq!(world.live().arms.stable.version.as_str(), "v2");
 }
 
@@ -305,7 +308,7 @@ fn a_change_of_stable_in_a_promoted_release_is_a_hotfix() {
 
 #[test]
 fn a_promoted_release_that_broke_is_rolled_back_while_its_successor_is_refused() {
-    let mut world = World::new("");
+    let mut world = ModelWorld::new("");
     world.run_until_phase(Phase::Promoted).edit("gray: {version: v3}").run("1m");
     assert_eq!(world.phase(), Phase::Refused);
     world.traffic.gray_errors = 0.5;
@@ -338,7 +341,7 @@ fn a_broken_object_leaves_everything_as_it_is_after_a_restart() {
 
 #[test]
 fn a_refusal_by_other_objects_keeps_traffic_and_names_its_reason() {
-    let mut world = World::new("");
+    let mut world = ModelWorld::new("");
     world.refusal = Some(Obstacle::new("HostConflict", "shop.example.com belongs to shop/old"));
     world.run("1m");
     assert!(world.live.is_none(), "a younger release gets nothing at all");
@@ -360,7 +363,7 @@ fn force_goes_over_everything_and_gives_the_ratio_back() {
     assert_eq!(world.condition("Ready"), "True/Forced");
     world.traffic.gray_errors = 1.0;
     world.run("1m");
-    assert_eq!(world.count(Reason::RollingBack), 0, "the judge stands still");
+    assert_eq!(world.count(EventReason::RollingBack), 0, "the judge stands still");
     world.traffic.gray_errors = 0.0;
     world.edit("force: None");
     assert_eq!((world.live().force, world.ratio().as_str()), (None, "50%"));
@@ -373,7 +376,7 @@ fn force_goes_over_everything_and_gives_the_ratio_back() {
 
 #[test]
 fn a_watch_begins_anew_after_a_force() {
-    let mut world = World::new("health: {watch: 10m}");
+    let mut world = ModelWorld::new("health: {watch: 10m}");
     world
         .run_until_phase(Phase::Promoted)
         .run("8m")
@@ -415,11 +418,11 @@ fn an_edit_that_gives_up_a_host_waits_until_its_next_release_is_everywhere() {
     world.handing_over = None;
     world.run("1s");
     assert_eq!((world.live().hosts[0].as_str(), world.ratio().as_str()), ("www.example.com", "50%"));
-    assert_eq!(world.count(Reason::HandOverLate), 0);
+    assert_eq!(world.count(EventReason::HandOverLate), 0);
 }
 
-fn handing_over(awaited: bool) -> HandingOver {
-    HandingOver { message: "shop.example.com/ is handed over to shop/next".into(), late: false, awaited }
+fn handing_over(awaited: bool) -> PlaceHandOver {
+    PlaceHandOver { message: "shop.example.com/ is handed over to shop/next".into(), late: false, awaited }
 }
 
 #[test]
@@ -427,16 +430,16 @@ fn an_edit_that_was_held_for_a_hand_over_long_enough_is_taken_and_says_so() {
     let mut world = at_half();
     world.handing_over = Some(handing_over(false));
     world.edit("hosts: [www.example.com]").run("10s");
-    world.handing_over = Some(HandingOver { late: true, ..handing_over(false) });
+    world.handing_over = Some(PlaceHandOver { late: true, ..handing_over(false) });
     world.run("1s");
     assert_eq!(world.live().hosts[0].as_str(), "www.example.com");
-    assert_eq!(world.count(Reason::HandOverLate), 1);
+    assert_eq!(world.count(EventReason::HandOverLate), 1);
 }
 
 #[test]
 fn in_an_exchange_the_document_has_both_hosts_while_the_edit_waits() {
     let mut world = at_half();
-    let hosts = |world: &World| {
+    let hosts = |world: &ModelWorld| {
         let live = world.live();
         live.hosts.iter().map(|host| (host.to_string(), live.since(host, &live.paths[0]))).collect::<Vec<_>>()
     };
@@ -470,14 +473,14 @@ fn whose_host_is_taken_over_is_told_once_the_edit_is_taken() {
     world.taking_over = Some("www.example.com/ was served by other/shop, which is deleted".into());
     world.refusal = Some(Obstacle::new("HostConflict", "kept for other"));
     world.edit("hosts: [www.example.com]").run("10s");
-    assert_eq!(world.count(Reason::HostTakenOver), 0);
+    assert_eq!(world.count(EventReason::HostTakenOver), 0);
     world.refusal = None;
     world.run("10s");
-    assert_eq!(world.count(Reason::HostTakenOver), 1);
+    assert_eq!(world.count(EventReason::HostTakenOver), 1);
 }
 
 /// The release after a promoted one, on its way.
-fn followed() -> World {
+fn followed() -> ModelWorld {
     let mut world = promoted();
     world.edit(SWAPPED);
     world
@@ -486,21 +489,21 @@ fn followed() -> World {
 /// What `git revert` of that brings back.
 const REVERTED: &str = "{stable: {service: {name: checkout-v1}, version: v1}, gray: {service: {name: checkout-v2}, version: v2}}";
 
-fn serves_everyone_by_v2(world: &mut World) {
+fn serves_everyone_by_v2(world: &mut ModelWorld) {
     world.run("2h");
-    assert_eq!((world.phase(), world.live().state), (Phase::Promoted, State::Promoted));
+    assert_eq!((world.phase(), world.live().state), (Phase::Promoted, ReleaseState::Promoted));
     assert_eq!(world.live().arms.gray.as_ref().unwrap().version.as_str(), "v2");
     assert_eq!(world.condition("Accepted"), "True/ServingKept");
     assert_eq!(world.message("Accepted"), "v2 goes on serving everyone; for v1 run rollback");
     assert_eq!(world.condition("Ready"), "True/Promoted");
     assert_eq!(world.status.serving.as_ref().unwrap().version, "v2");
-    assert_eq!(world.count(Reason::ServingKept), 1);
+    assert_eq!(world.count(EventReason::ServingKept), 1);
 }
 
 #[test]
 fn a_revert_leaves_everyone_on_the_version_that_serves() {
     let mut rolled_back = followed();
-    rolled_back.run_until_ratio("10%").must(Command::Rollback).edit(REVERTED);
+    rolled_back.run_until_ratio("10%").must(ReleaseCommand::Rollback).edit(REVERTED);
     serves_everyone_by_v2(&mut rolled_back);
     let mut at_ten = followed();
     at_ten.run_until_ratio("10%").edit(REVERTED);
@@ -510,7 +513,7 @@ fn a_revert_leaves_everyone_on_the_version_that_serves() {
     serves_everyone_by_v2(&mut at_zero);
     at_zero.restart();
     serves_everyone_by_v2(&mut at_zero);
-    at_zero.must(Command::Rollback).run("1m");
+    at_zero.must(ReleaseCommand::Rollback).run("1m");
     assert_eq!(
         (at_zero.phase(), at_zero.condition("Accepted").as_str()),
         (Phase::RolledBack, "True/Accepted")
@@ -538,7 +541,7 @@ fn what_a_revert_leaves_serving_is_not_judged_against_a_version_that_nobody_aske
     world.run_until_ratio("10%").edit(REVERTED).run("2s");
     world.traffic.gray_errors = 0.9;
     world.run("10m");
-    assert_eq!((world.phase(), world.count(Reason::RolledBack)), (Phase::Promoted, 0));
+    assert_eq!((world.phase(), world.count(EventReason::RolledBack)), (Phase::Promoted, 0));
 }
 
 #[test]
@@ -546,14 +549,17 @@ fn a_revert_right_after_a_promotion_is_taken_once_people_roll_back() {
     let mut world = promoted();
     world.edit("{gray: null, targetRatio: null}").run("1m");
     assert_eq!(world.condition("Accepted"), "False/StableNotServing");
-    world.must(Command::Rollback).run("2s");
-    assert_eq!((world.live().state, world.condition("Accepted").as_str()), (State::Plain, "True/Accepted"));
+    world.must(ReleaseCommand::Rollback).run("2s");
+    assert_eq!(
+        (world.live().state, world.condition("Accepted").as_str()),
+        (ReleaseState::Plain, "True/Accepted")
+    );
     assert_eq!(world.live().arms.stable.version.as_str(), "v1");
 }
 
 #[test]
 fn above_half_an_edit_that_forgets_stable_is_refused_before_it_is_promoted() {
-    let mut world = World::new("steps: [{ratio: 80, hold: 10m}, {ratio: 100, hold: 10m}]");
+    let mut world = ModelWorld::new("steps: [{ratio: 80, hold: 10m}, {ratio: 100, hold: 10m}]");
     world.run_until_ratio("80%").edit("gray: {version: v3}").run("1m");
     assert_eq!(world.ratio(), "80%");
     assert_eq!(
@@ -573,7 +579,7 @@ fn a_version_that_is_named_stable_at_another_service_is_told_of() {
     let mut world = promoted();
     world.edit("{stable: {version: v2}, gray: {version: v3}}");
     assert_eq!((world.condition("Accepted").as_str(), world.ratio().as_str()), ("True/Accepted", "0%"));
-    let told = world.events.iter().find(|event| event.reason == Reason::StableMoved).unwrap();
+    let told = world.events.iter().find(|event| event.reason == EventReason::StableMoved).unwrap();
     assert_eq!(told.message, "checkout-v2 → checkout-v1, both said to be v2");
 }
 
@@ -603,7 +609,7 @@ fn users_are_forced_to_no_arm_without_a_ready_endpoint() {
 
 #[test]
 fn above_half_an_edit_of_identity_is_refused() {
-    let mut world = World::new("steps: [{ratio: 80, hold: 10m}, {ratio: 100, hold: 1m}]");
+    let mut world = ModelWorld::new("steps: [{ratio: 80, hold: 10m}, {ratio: 100, hold: 1m}]");
     world.run_until_ratio("80%").edit("identity: {from: [{header: X-Account}]}").run("1m");
     assert_eq!(
         (world.ratio().as_str(), world.condition("Accepted").as_str()),
@@ -616,7 +622,7 @@ fn above_half_an_edit_of_identity_is_refused() {
 
 #[test]
 fn a_status_of_before_says_nothing_of_requests_without_identity() {
-    let mut world = World::new("identity: {from: [{header: X-Account}]}");
+    let mut world = ModelWorld::new("identity: {from: [{header: X-Account}]}");
     world.run_until_ratio("50%");
     world.status.basis.as_mut().unwrap().missing.clear();
     world.restart().edit("identity: {whenMissing: Gray}").run("1s");
@@ -626,7 +632,7 @@ fn a_status_of_before_says_nothing_of_requests_without_identity() {
 
 #[test]
 fn where_nothing_is_known_the_spec_says_who_serves() {
-    let mut world = World::new("{initial: Gray, targetRatio: 50}");
+    let mut world = ModelWorld::new("{initial: Gray, targetRatio: 50}");
     world.run("10m");
     assert_eq!((world.phase(), world.ratio().as_str()), (Phase::Promoted, "100%"));
     assert_eq!(world.status.serving.as_ref().unwrap().version, "v2");
@@ -636,7 +642,7 @@ fn where_nothing_is_known_the_spec_says_who_serves() {
 
 #[test]
 fn where_a_document_cannot_be_read_only_force_says_who_serves() {
-    let mut world = World::new("initial: Gray");
+    let mut world = ModelWorld::new("initial: Gray");
     world.unreadable = Some("the key document.json is missing".into());
     world.run("1m");
     assert_eq!((world.condition("Accepted").as_str(), world.live.is_none()), ("False/ServingUnknown", true));
@@ -646,7 +652,7 @@ fn where_a_document_cannot_be_read_only_force_says_who_serves() {
 
 #[test]
 fn arms_may_be_edited_before_anybody_was_served() {
-    let mut world = World::new("");
+    let mut world = ModelWorld::new("");
     world.kill_before_next_apply().look();
     assert!(world.live.is_none() && world.status.basis.is_some(), "killed between status and document");
     world.edit("{stable: {service: {name: other}, version: v7}, gray: {version: v8}}").run("2s");
@@ -657,7 +663,7 @@ fn arms_may_be_edited_before_anybody_was_served() {
 #[test]
 fn what_a_lost_document_said_is_not_guessed() {
     let lost = || {
-        let mut world = World::new("steps: [{ratio: 80, hold: 10m}, {ratio: 100, hold: 10m}]");
+        let mut world = ModelWorld::new("steps: [{ratio: 80, hold: 10m}, {ratio: 100, hold: 10m}]");
         world.run_until_ratio("80%");
         (world.live, world.accepted, world.highest_revision) = (None, None, 3);
         world

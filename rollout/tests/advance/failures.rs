@@ -1,14 +1,14 @@
 //! The way back: verdicts, rollbacks, and what stands in their way.
 
 use halftone_api::spec::{Phase, Verdict};
-use halftone_rollout::{events::Reason, request::Command};
-use halftone_routing::config::State;
-use halftone_routing::sketch::{User, Users};
+use halftone_rollout::{command_request::ReleaseCommand, events::EventReason};
+use halftone_routing::document::ReleaseState;
+use halftone_routing::sketch::{UserHash, UserSketch};
 
-use crate::world::World;
+use crate::world::ModelWorld;
 
-fn at_half() -> World {
-    let mut world = World::new("");
+fn at_half() -> ModelWorld {
+    let mut world = ModelWorld::new("");
     world.run_until_ratio("50%").run("5s");
     world
 }
@@ -20,8 +20,8 @@ fn a_fault_sends_everyone_back_within_two_seconds() {
     let fault = world.seconds();
     world.run_until_ratio("0%");
     assert!(world.seconds() - fault <= 2.0, "{}", world.seconds() - fault);
-    assert_eq!(world.live().state, State::RolledBack);
-    assert_eq!(world.count(Reason::RollingBack), 1);
+    assert_eq!(world.live().state, ReleaseState::RolledBack);
+    assert_eq!(world.count(EventReason::RollingBack), 1);
     assert_eq!(world.status.rollback.as_ref().unwrap().reason, "LimitBroken");
     assert_eq!(world.status.verdict.as_ref().unwrap().result, Verdict::Fail, "the verdict stays to be seen");
     assert_eq!(world.status.serving.as_ref().unwrap().version, "v1");
@@ -29,7 +29,7 @@ fn a_fault_sends_everyone_back_within_two_seconds() {
 
 #[test]
 fn errors_count_before_every_proxy_has_the_step() {
-    let mut world = World::new("");
+    let mut world = ModelWorld::new("");
     world.run_until_ratio("0%");
     world.proxies[1].deaf = true;
     world.run_until_ratio("10%");
@@ -41,7 +41,7 @@ fn errors_count_before_every_proxy_has_the_step() {
 #[test]
 fn a_proxy_that_never_takes_a_step_does_not_keep_latency_from_being_judged() {
     let slow = |warmup: &str| {
-        let mut world = World::new(&format!("health: {{maxLatency: {{p99: 500ms}}, warmup: {warmup}}}"));
+        let mut world = ModelWorld::new(&format!("health: {{maxLatency: {{p99: 500ms}}, warmup: {warmup}}}"));
         world.run_until_ratio("0%");
         world.proxies[1].deaf = true;
         world.run_until_ratio("10%");
@@ -96,7 +96,7 @@ fn without_a_ready_stable_endpoint_the_ratio_freezes_until_there_is_one() {
     assert_eq!(world.condition("Stalled"), "True/StableUnavailable");
     assert_eq!(world.condition("Ready"), "False/StableUnavailable");
     // Once for the endpoint that is missing, and once for the rollback that waits for it.
-    assert_eq!(world.count(Reason::StableUnavailable), 2);
+    assert_eq!(world.count(EventReason::StableUnavailable), 2);
     world.restart().run("10s");
     assert_eq!(world.ratio(), "50%");
     world.stable_endpoints = 1;
@@ -106,7 +106,7 @@ fn without_a_ready_stable_endpoint_the_ratio_freezes_until_there_is_one() {
 
 #[test]
 fn a_failure_only_pauses_if_the_spec_says_so() {
-    let mut world = World::new("health: {onFailure: Pause}");
+    let mut world = ModelWorld::new("health: {onFailure: Pause}");
     world.run_until_ratio("50%");
     world.traffic.gray_errors = 0.5;
     world.run_until_phase(Phase::Paused).run("10m");
@@ -118,19 +118,19 @@ fn a_failure_only_pauses_if_the_spec_says_so() {
     assert_eq!(world.phase(), Phase::Paused, "a restart resumes nothing");
     assert_eq!(world.status.verdict.as_ref().unwrap().process, process);
     world.traffic.gray_errors = 0.0;
-    world.must(Command::Resume);
+    world.must(ReleaseCommand::Resume);
     assert_eq!(world.status.verdict.as_ref().unwrap().process, process + 1);
     world.run_until_phase(Phase::Promoted);
 }
 
 #[test]
 fn a_promoted_release_is_rolled_back_while_it_is_watched() {
-    let mut world = World::new("");
+    let mut world = ModelWorld::new("");
     world.run_until_phase(Phase::Promoted).run("30m");
     world.traffic.gray_errors = 0.5;
     world.run_until_phase(Phase::RolledBack);
     let history: Vec<_> = world.status.history.iter().filter_map(|entry| entry.outcome.known()).collect();
-    assert_eq!(history, [halftone_api::spec::Outcome::RolledBack], "one attempt, one entry");
+    assert_eq!(history, [halftone_api::spec::ReleaseOutcome::RolledBack], "one attempt, one entry");
     assert_eq!(world.status.serving.as_ref().unwrap().version, "v1");
 }
 
@@ -150,9 +150,9 @@ fn when_both_arms_break_the_clock_stands_and_in_the_end_it_goes_back() {
 
 #[test]
 fn each_process_of_the_judge_has_a_number_of_its_own() {
-    let mut world = World::new("");
+    let mut world = ModelWorld::new("");
     world.run_until_ratio("10%").run("1s");
-    let process = |world: &World| world.status.verdict.as_ref().unwrap().process;
+    let process = |world: &ModelWorld| world.status.verdict.as_ref().unwrap().process;
     assert_eq!(process(&world), 1);
     world.restart().run("1s");
     assert_eq!(process(&world), 2, "a start of the operator");
@@ -166,7 +166,7 @@ fn each_process_of_the_judge_has_a_number_of_its_own() {
 
 #[test]
 fn totals_for_a_pass_go_on_after_a_restart() {
-    let mut world = World::new("health: {minRequests: 1000}");
+    let mut world = ModelWorld::new("health: {minRequests: 1000}");
     world.run_until_ratio("10%").run("50s");
     let before = world.status.verdict.as_ref().unwrap().totals.gray_requests;
     assert!(before > 500, "{before}");
@@ -180,7 +180,7 @@ fn totals_for_a_pass_go_on_after_a_restart() {
 #[test]
 fn a_failure_of_the_watch_pauses_if_the_spec_says_so_and_is_resumed() {
     for (target, reached) in [(50, Phase::TargetReached), (100, Phase::Promoted)] {
-        let mut world = World::new(&format!("{{targetRatio: {target}, health: {{onFailure: Pause}}}}"));
+        let mut world = ModelWorld::new(&format!("{{targetRatio: {target}, health: {{onFailure: Pause}}}}"));
         world.run_until_phase(reached).run("10m");
         let ratio = world.ratio();
         world.traffic.gray_errors = 0.5;
@@ -189,24 +189,24 @@ fn a_failure_of_the_watch_pauses_if_the_spec_says_so_and_is_resumed() {
         assert_eq!(world.condition("Healthy"), "False/LimitBroken");
         assert_eq!(world.condition("Progressing"), "False/Paused");
         assert!(world.message("Ready").contains("paused by a failure; roll back, or resume it"));
-        assert_eq!((world.count(Reason::Paused), world.count(Reason::Unhealthy)), (1, 1));
+        assert_eq!((world.count(EventReason::Paused), world.count(EventReason::Unhealthy)), (1, 1));
         let process = world.status.verdict.as_ref().unwrap().process;
         world.restart().run("10s");
         assert_eq!(world.phase(), Phase::Paused, "a restart resumes nothing");
         world.traffic.gray_errors = 0.0;
-        world.must(Command::Resume).run("10s");
+        world.must(ReleaseCommand::Resume).run("10s");
         assert_eq!((world.phase(), world.status.verdict.as_ref().unwrap().process), (reached, process + 1));
         world.run("45m");
         world.traffic.gray_errors = 0.5;
         world.run_until_phase(Phase::Paused);
-        world.must(Command::Rollback);
+        world.must(ReleaseCommand::Rollback);
         assert_eq!(world.ratio(), "0%");
     }
 }
 
 #[test]
 fn a_watch_stands_while_it_is_paused_by_a_failure() {
-    let mut world = World::new("health: {onFailure: Pause, watch: 1h}");
+    let mut world = ModelWorld::new("health: {onFailure: Pause, watch: 1h}");
     world.run_until_phase(Phase::Promoted).run("10m");
     world.traffic.gray_errors = 0.5;
     world.run_until_phase(Phase::Paused).run("10s");
@@ -221,19 +221,19 @@ const BETA: &str = "{targetRatio: 0, health: {include: [Rule]}, \
 
 #[test]
 fn users_that_a_rule_sends_to_gray_are_judged_at_target_zero_where_they_are_included() {
-    let mut world = World::new(BETA);
+    let mut world = ModelWorld::new(BETA);
     world.by_rule = 50.0;
     world.run("10m");
     assert_eq!((world.phase(), world.condition("Progressing").as_str()), (Phase::Idle, "False/Idle"));
     world.traffic.gray_errors = 0.5;
     world.run("5s");
-    assert_eq!((world.phase(), world.live().state), (Phase::RolledBack, State::RolledBack));
+    assert_eq!((world.phase(), world.live().state), (Phase::RolledBack, ReleaseState::RolledBack));
     assert_eq!(world.status.rollback.as_ref().unwrap().reason, "LimitBroken");
 }
 
 #[test]
 fn users_that_a_rule_sends_to_gray_are_not_judged_unless_they_are_included() {
-    let mut world = World::new(BETA);
+    let mut world = ModelWorld::new(BETA);
     world.by_rule = 50.0;
     world.edit("health: null").run("1m");
     world.traffic.gray_errors = 0.5;
@@ -243,21 +243,21 @@ fn users_that_a_rule_sends_to_gray_are_not_judged_unless_they_are_included() {
 
 #[test]
 fn nobody_is_sent_back_from_a_rule_to_a_stable_arm_without_a_ready_endpoint() {
-    let mut world = World::new(BETA);
+    let mut world = ModelWorld::new(BETA);
     (world.by_rule, world.traffic.gray_errors) = (50.0, 0.5);
     world.run("1s");
     world.stable_endpoints = 0;
     world.run("10s");
-    assert_eq!(world.live().state, State::Active);
+    assert_eq!(world.live().state, ReleaseState::Active);
     assert_eq!(world.condition("Stalled"), "True/StableUnavailable");
     world.stable_endpoints = 1;
     world.run("1s");
-    assert_eq!(world.live().state, State::RolledBack);
+    assert_eq!(world.live().state, ReleaseState::RolledBack);
 }
 
 #[test]
 fn rules_to_gray_keep_no_release_from_its_first_step() {
-    let mut world = World::new(BETA);
+    let mut world = ModelWorld::new(BETA);
     world.edit("targetRatio: 100").run_until_phase(Phase::Promoted);
     assert_eq!(world.path(), ["0%", "10%", "50%", "100%"]);
 }
@@ -269,7 +269,7 @@ fn a_disk_that_is_full_stops_rises_and_no_rollback() {
     world.run("10m");
     assert_eq!((world.ratio().as_str(), world.phase()), ("50%", Phase::Pending));
     assert_eq!(world.condition_now("Progressing"), "False/NotPersisted");
-    let refused = world.ask_now(Command::Promote);
+    let refused = world.ask_now(ReleaseCommand::Promote);
     assert!(refused.message.contains("cannot be written (no space left)"), "{}", refused.message);
     // Too few at a time for any single round to decide.
     world.traffic.gray_errors = 0.2;
@@ -279,11 +279,11 @@ fn a_disk_that_is_full_stops_rises_and_no_rollback() {
 
 #[test]
 fn nobody_is_called_back_by_a_document_that_cannot_be_written() {
-    let mut world = World::new("");
+    let mut world = ModelWorld::new("");
     world.run_until_ratio("10%");
     world.unprogrammed = Some("applying the ConfigMap: exceeded quota: none".into());
     world.proxies.iter_mut().for_each(|proxy| proxy.deaf = true);
-    world.must(Command::Rollback).run("5s");
+    world.must(ReleaseCommand::Rollback).run("5s");
     assert_eq!((world.phase(), world.condition("Stalled").as_str()), (Phase::RollingBack, "-"));
     assert_eq!(world.condition("Ready"), "False/NotPersisted");
     assert_eq!(world.condition("Programmed"), "False/NotPersisted");
@@ -291,8 +291,9 @@ fn nobody_is_called_back_by_a_document_that_cannot_be_written() {
         world.message("Ready"),
         "applying the ConfigMap: exceeded quota: none; proxies go on with the routing document before"
     );
-    let told = |world: &World| {
-        [Reason::RollingBack, Reason::NotPersisted, Reason::RolledBack].map(|reason| world.count(reason))
+    let told = |world: &ModelWorld| {
+        [EventReason::RollingBack, EventReason::NotPersisted, EventReason::RolledBack]
+            .map(|reason| world.count(reason))
     };
     assert_eq!(told(&world), [1, 1, 0]);
     world.unprogrammed = None;
@@ -303,10 +304,10 @@ fn nobody_is_called_back_by_a_document_that_cannot_be_written() {
     assert_eq!(told(&world), [1, 1, 1], "each is told once, whoever restarts");
 }
 
-fn rolled_back() -> World {
+fn rolled_back() -> ModelWorld {
     let mut world = at_half();
-    world.must(Command::Rollback).run_until_phase(Phase::RolledBack).run("1s");
-    assert_eq!(world.count(Reason::RolledBack), 1);
+    world.must(ReleaseCommand::Rollback).run_until_phase(Phase::RolledBack).run("1s");
+    assert_eq!(world.count(EventReason::RolledBack), 1);
     world
 }
 
@@ -315,17 +316,17 @@ fn an_edit_of_a_release_that_was_rolled_back_tells_of_no_second_rollback() {
     for edit in ["force: Gray", "force: Stable", "stable: {version: v1.1}", "targetRatio: 50"] {
         let mut world = rolled_back();
         world.edit(edit).run("10s").restart().run("10s").edit("force: null").run("10s");
-        assert_eq!((world.phase(), world.count(Reason::RolledBack)), (Phase::RolledBack, 1), "{edit}");
+        assert_eq!((world.phase(), world.count(EventReason::RolledBack)), (Phase::RolledBack, 1), "{edit}");
     }
 }
 
 #[test]
 fn nobody_is_called_back_while_everyone_is_forced_to_gray() {
     let mut world = at_half();
-    world.must(Command::Rollback).edit("force: Gray").run("10s").restart().run("10s");
-    assert_eq!(world.count(Reason::RolledBack), 0);
+    world.must(ReleaseCommand::Rollback).edit("force: Gray").run("10s").restart().run("10s");
+    assert_eq!(world.count(EventReason::RolledBack), 0);
     world.edit("force: null").run("10s");
-    assert_eq!(world.count(Reason::RolledBack), 1, "once they are back");
+    assert_eq!(world.count(EventReason::RolledBack), 1, "once they are back");
 }
 
 #[test]
@@ -333,30 +334,30 @@ fn a_status_of_before_that_says_nothing_of_the_end_of_a_rollback_tells_of_it_no_
     let mut world = rolled_back();
     world.status.rollback.as_mut().unwrap().completed_at = None;
     world.restart().run("10s").edit("stable: {version: v1.1}").run("10s");
-    assert_eq!(world.count(Reason::RolledBack), 1);
+    assert_eq!(world.count(EventReason::RolledBack), 1);
 }
 
 #[test]
 fn a_second_rollback_is_told_as_well() {
     let mut world = rolled_back();
-    world.must(Command::Retry).run_until_ratio("10%").must(Command::Rollback).run("10s");
-    assert_eq!(world.count(Reason::RolledBack), 2);
+    world.must(ReleaseCommand::Retry).run_until_ratio("10%").must(ReleaseCommand::Rollback).run("10s");
+    assert_eq!(world.count(EventReason::RolledBack), 2);
 }
 
 #[test]
 fn a_rollback_says_how_many_users_its_failures_reached_and_a_retry_counts_anew() {
-    let mut world = World::new("");
+    let mut world = ModelWorld::new("");
     world.run_until_ratio("10%");
     for name in ["lin", "wei", "mei"] {
-        world.failed_users.add(User::from_hash(xxhash(name)));
+        world.failed_users.add(UserHash::from_hash(xxhash(name)));
     }
     world.traffic.gray_errors = 0.5;
     world.run_until_ratio("0%");
-    let told = |world: &World| world.status.rollback.as_ref().unwrap().message.clone();
+    let told = |world: &ModelWorld| world.status.rollback.as_ref().unwrap().message.clone();
     assert!(told(&world).ends_with("; about 3 users met a failure of v2"), "{}", told(&world));
-    world.failed_users = Users::default();
-    world.failed_users.add(User::from_hash(xxhash("lin")));
-    world.must(Command::Retry).run_until_ratio("10%").run_until_phase(Phase::RolledBack);
+    world.failed_users = UserSketch::default();
+    world.failed_users.add(UserHash::from_hash(xxhash("lin")));
+    world.must(ReleaseCommand::Retry).run_until_ratio("10%").run_until_phase(Phase::RolledBack);
     assert!(told(&world).ends_with("; one user met a failure of v2"), "{}", told(&world));
 }
 

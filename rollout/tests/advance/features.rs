@@ -1,22 +1,22 @@
 //! Features of the proxies: a release keeps to its end what it began with, and needs what its spec asks for.
 
-use halftone_rollout::events::Reason;
-use halftone_routing::config::{COOKIE_ATTRIBUTES, FEATURES, IDENTITY_2};
+use halftone_rollout::events::EventReason;
+use halftone_routing::document::{COOKIE_ATTRIBUTES, FEATURES, IDENTITY_2};
 
-use crate::world::World;
+use crate::world::ModelWorld;
 
-fn with_proxies(changes: &str, features: &[&str]) -> World {
-    let mut world = World::new(changes);
+fn with_proxies(changes: &str, features: &[&str]) -> ModelWorld {
+    let mut world = ModelWorld::new(changes);
     upgrade(&mut world, features);
     world
 }
 
-fn upgrade(world: &mut World, features: &[&str]) {
+fn upgrade(world: &mut ModelWorld, features: &[&str]) {
     let features: Vec<String> = features.iter().map(ToString::to_string).collect();
     world.proxies.iter_mut().for_each(|proxy| proxy.features = features.as_slice().into());
 }
 
-fn spells_anew(world: &World) -> bool {
+fn spells_anew(world: &ModelWorld) -> bool {
     world.live().requires.iter().any(|feature| feature == IDENTITY_2)
 }
 
@@ -98,14 +98,14 @@ fn who_gets_the_generated_cookie_back_moves_nobody() {
 }
 
 /// Nobody is ready before `come` says what those know who come.
-fn installed_at_once() -> World {
-    let mut world = World::new("");
+fn installed_at_once() -> ModelWorld {
+    let mut world = ModelWorld::new("");
     world.proxies.iter_mut().for_each(|proxy| proxy.ready = false);
     world.run("20s");
     world
 }
 
-fn come(world: &mut World, features: &[&str]) {
+fn come(world: &mut ModelWorld, features: &[&str]) {
     upgrade(world, features);
     world.proxies.iter_mut().for_each(|proxy| proxy.ready = true);
 }
@@ -154,7 +154,7 @@ fn what_the_spec_asks_for_is_not_written_while_no_proxy_is_known_to_have_it() {
     world.look();
     assert!(world.live.is_none(), "nobody has said yet what it knows");
     assert_eq!(
-        (world.condition("Programmed").as_str(), world.count(Reason::NotProgrammed)),
+        (world.condition("Programmed").as_str(), world.count(EventReason::NotProgrammed)),
         ("False/Programming", 0)
     );
     world.run("1s");

@@ -2,24 +2,24 @@
 //! an edit that was refused before.
 
 use halftone_api::spec::{Phase, RequestResult};
-use halftone_rollout::{events::Reason, request::Command};
-use halftone_routing::config::State;
+use halftone_rollout::{command_request::ReleaseCommand, events::EventReason};
+use halftone_routing::document::ReleaseState;
 
-use crate::world::World;
+use crate::world::ModelWorld;
 
-fn promoted() -> World {
-    let mut world = World::new("");
+fn promoted() -> ModelWorld {
+    let mut world = ModelWorld::new("");
     world.run_until_phase(Phase::Promoted).run("1m");
     world
 }
 
-fn at_eighty() -> World {
-    let mut world = World::new("steps: [{ratio: 80, hold: 10m}, {ratio: 100, hold: 10m}]");
+fn at_eighty() -> ModelWorld {
+    let mut world = ModelWorld::new("steps: [{ratio: 80, hold: 10m}, {ratio: 100, hold: 10m}]");
     world.run_until_ratio("80%").run("1m");
     world
 }
 
-fn gray(world: &World) -> &str {
+fn gray(world: &ModelWorld) -> &str {
     world.live().arms.gray.as_ref().unwrap().version.as_str()
 }
 
@@ -46,11 +46,11 @@ fn an_edit_that_leaves_out_the_promoted_version_stays_refused() {
         world.message("Accepted"),
         "v2 serves everyone; name it stable; then this edit is taken by itself"
     );
-    assert_eq!(world.ask(Command::Rollback).result, RequestResult::Refused);
+    assert_eq!(world.ask(ReleaseCommand::Rollback).result, RequestResult::Refused);
     world.restart().run("1h");
     assert!(world.live.is_none(), "after a restart, too");
     world.edit("gray: {version: v2}").run("1s");
-    assert_eq!((world.live().state, gray(&world)), (State::Promoted, "v2"), "the edit is taken back");
+    assert_eq!((world.live().state, gray(&world)), (ReleaseState::Promoted, "v2"), "the edit is taken back");
 }
 
 #[test]
@@ -63,7 +63,7 @@ fn an_edit_that_names_the_promoted_version_stable_is_taken_by_the_status() {
         world.edit("gray: {version: v3}").hand_over();
         world.edit(edit).run("1s");
         assert_eq!((world.live().arms.stable.version.as_str(), world.path().last()), ("v2", Some(&"10%")));
-        assert_eq!(world.count(Reason::StableMoved), moved, "{edit}");
+        assert_eq!(world.count(EventReason::StableMoved), moved, "{edit}");
     }
 }
 
@@ -72,10 +72,10 @@ fn a_revert_of_what_serves_everyone_is_kept_by_the_status() {
     let swapped = "{stable: {service: {name: checkout-v2}, version: v2}, gray: {service: {name: checkout-v1}, version: v3}}";
     let reverted = "{stable: {service: {name: checkout-v1}, version: v1}, gray: {service: {name: checkout-v2}, version: v2}}";
     let mut world = promoted();
-    world.edit(swapped).run_until_ratio("10%").must(Command::Rollback).run("1m");
+    world.edit(swapped).run_until_ratio("10%").must(ReleaseCommand::Rollback).run("1m");
     world.hand_over();
     world.edit(reverted).run("1m");
-    assert_eq!((world.live().state, gray(&world)), (State::Promoted, "v2"));
+    assert_eq!((world.live().state, gray(&world)), (ReleaseState::Promoted, "v2"));
     assert_eq!(world.condition("Accepted"), "True/ServingKept");
 }
 
@@ -96,7 +96,7 @@ fn another_release_in_the_middle_of_a_split_is_weighed_by_the_status() {
     assert_eq!(world.message("Accepted"), "v2 serves 80%; name it stable; then this edit is taken by itself");
     world.edit("{gray: {version: v2}, targetRatio: 90}").run("1s");
     assert_eq!((world.ratio().as_str(), gray(&world)), ("80%", "v2"));
-    let mut world = World::new("");
+    let mut world = ModelWorld::new("");
     world.run_until_ratio("50%").hand_over();
     world.edit("gray: {version: v3}");
     assert_eq!((world.ratio().as_str(), gray(&world)), ("0%", "v3"), "beside the version that serves");
@@ -111,8 +111,8 @@ fn a_force_that_stood_sends_nobody_to_a_version_that_is_written_later() {
 }
 
 /// Edited and promoted by another installation, which has then met an edit that it refused.
-fn handed_back(taken: &str, refused: &str) -> World {
-    let mut world = World::new("");
+fn handed_back(taken: &str, refused: &str) -> ModelWorld {
+    let mut world = ModelWorld::new("");
     world.run_until_ratio("10%").run("1s");
     let left = world.hand_over();
     world.edit(taken).run_until_phase(Phase::Promoted).run("1m").edit(refused).run("1m");
@@ -124,7 +124,7 @@ fn handed_back(taken: &str, refused: &str) -> World {
 fn an_edit_that_another_installation_refused_stays_refused_where_an_older_document_is() {
     let world = handed_back("{}", "gray: {version: v3}");
     assert_eq!(world.condition("Accepted"), "False/StableNotServing");
-    assert_eq!((world.live().state, gray(&world)), (State::Promoted, "v2"), "the spec before goes on");
+    assert_eq!((world.live().state, gray(&world)), (ReleaseState::Promoted, "v2"), "the spec before goes on");
     assert_eq!(world.live().claims, [], "it has had its places from the beginning");
 }
 
@@ -153,7 +153,7 @@ fn a_document_of_an_object_before_the_hand_over_is_not_gone_on_from() {
 #[test]
 fn a_spec_that_was_in_effect_before_the_hand_over_is_weighed_again() {
     let mut world =
-        World::new("steps: [{ratio: 10, hold: 1m}, {ratio: 80, hold: 1h}, {ratio: 100, hold: 1m}]");
+        ModelWorld::new("steps: [{ratio: 10, hold: 1m}, {ratio: 80, hold: 1h}, {ratio: 100, hold: 1m}]");
     world.run_until_ratio("10%").run("1s");
     let left = world.hand_over();
     world.edit("identity: {from: [{header: X-Account}]}").run_until_ratio("80%");
@@ -164,14 +164,14 @@ fn a_spec_that_was_in_effect_before_the_hand_over_is_weighed_again() {
 
 #[test]
 fn an_older_document_of_the_release_that_is_written_again_is_not_gone_on_from() {
-    let mut world = World::new("");
+    let mut world = ModelWorld::new("");
     world.run_until_ratio("10%").run("1s");
     let left = world.hand_over();
     world.run_until_phase(Phase::Promoted).run("1m");
     let next = "{stable: {service: {name: checkout-v2}, version: v2}, gray: {service: {name: checkout-v1}, version: v3}}";
     world.edit(next).run("1s").hand_back(left);
     world.edit("{stable: {service: {name: checkout-v1}, version: v1}, gray: {service: {name: checkout-v2}, version: v2}}").run("1m");
-    assert_eq!((world.live().state, gray(&world)), (State::Promoted, "v2"), "everyone stays on v2");
+    assert_eq!((world.live().state, gray(&world)), (ReleaseState::Promoted, "v2"), "everyone stays on v2");
 }
 
 #[test]

@@ -6,11 +6,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use halftone_api::spec::{GrayReleaseStatus, Phase, RollbackStatus};
-use halftone_routing::config::parse::{self, Format};
-use halftone_routing::config::{FEATURES, RoutingConfig};
+use halftone_routing::document::parse::{self, Format};
+use halftone_routing::document::{FEATURES, RoutingConfig};
 use serde_json::Value;
 
-use crate::world::World;
+use crate::world::ModelWorld;
 
 /// States of a moment: a proxy was deaf or silent, or the document on its way. They are looked at before any proxy has
 /// said anything, since they are over then, and their phase is not compared.
@@ -25,7 +25,7 @@ const PASSING: [&str; 8] = [
     "the_release_after_a_release",
 ];
 
-struct Recorded {
+struct RecordedStatus {
     name: String,
     object: Value,
     accepted: Value,
@@ -34,7 +34,7 @@ struct Recorded {
     text: Value,
 }
 
-fn all() -> Vec<Recorded> {
+fn all() -> Vec<RecordedStatus> {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     let documents = here.join("../routing/tests/recorded/0.1/documents");
     let objects = here.join("tests/advance/recorded/0.1");
@@ -48,7 +48,7 @@ fn all() -> Vec<Recorded> {
         let text = read(&documents.join(path.file_name().unwrap()))["document"].take();
         let parsed = parse::routing(text.to_string().as_bytes(), Format::Json).unwrap();
         let accepted = recorded.get("accepted").unwrap_or(&recorded["object"]["spec"]).clone();
-        Recorded {
+        RecordedStatus {
             accepted,
             time: recorded["time"].as_str().unwrap().to_owned(),
             object: recorded["object"].take(),
@@ -62,15 +62,15 @@ fn all() -> Vec<Recorded> {
     all
 }
 
-impl Recorded {
+impl RecordedStatus {
     fn status(&self) -> GrayReleaseStatus {
         serde_json::from_value(self.object["status"].clone()).unwrap()
     }
 
     /// A process of this version that finds what 0.1 has left, beside proxies that know these features.
-    fn taken_over(&self, features: &[&str]) -> World {
+    fn taken_over(&self, features: &[&str]) -> ModelWorld {
         let uid = self.object["metadata"]["uid"].as_str().unwrap();
-        let mut world = World::new("");
+        let mut world = ModelWorld::new("");
         (world.uid, world.live) = (uid.to_owned(), Some(Arc::clone(&self.document)));
         world.generation = self.object["metadata"]["generation"].as_i64().unwrap() - 1;
         world.spec = self.object["spec"].clone();
@@ -160,7 +160,7 @@ fn a_spec_that_0_1_knew_makes_documents_in_which_it_knows_every_field() {
     let mut known = BTreeSet::new();
     all.iter().for_each(|recorded| places(&recorded.text, "", &mut known));
     for recorded in &all {
-        let mut world = World::new("");
+        let mut world = ModelWorld::new("");
         world.spec = recorded.accepted.clone();
         world.write("").run("3s");
         let live = world.live();

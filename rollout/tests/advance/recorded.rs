@@ -5,10 +5,10 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::world::{START, World};
+use crate::world::{ModelWorld, START};
 
 /// Compares the world's object with the recorded one.
-pub(crate) fn check(name: &str, world: &World) {
+pub(crate) fn check(name: &str, world: &ModelWorld) {
     let recorded =
         Path::new(env!("CARGO_MANIFEST_DIR")).join("../gitops/recorded").join(format!("{name}.json"));
     let text = serde_json::to_string_pretty(&object(world)).unwrap() + "\n";
@@ -22,7 +22,7 @@ pub(crate) fn check(name: &str, world: &World) {
     );
 }
 
-fn object(world: &World) -> Value {
+fn object(world: &ModelWorld) -> Value {
     json!({
         "apiVersion": "halftone.dev/v1alpha1",
         "kind": "GrayRelease",
@@ -37,7 +37,7 @@ fn object(world: &World) -> Value {
 
 #[test]
 fn an_object_that_nobody_has_seen_is_recorded_with_the_default_of_the_crd() {
-    let world = World::new("");
+    let world = ModelWorld::new("");
     assert_eq!(world.status.observed_generation, -1);
     check("not_seen_yet", &world);
 }

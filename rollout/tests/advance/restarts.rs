@@ -4,15 +4,15 @@ use halftone_api::{
     GrayReleaseStatus, Obstacle,
     spec::{Phase, RequestResult},
 };
-use halftone_rollout::{progress::Progress, request::Command};
-use halftone_routing::config::State;
+use halftone_rollout::{command_request::ReleaseCommand, progress::Progress};
+use halftone_routing::document::ReleaseState;
 use jiff::SignedDuration;
 
-use crate::world::World;
+use crate::world::ModelWorld;
 
 #[test]
 fn a_restart_in_the_middle_of_a_hold_goes_on_with_the_rest() {
-    let mut world = World::new("");
+    let mut world = ModelWorld::new("");
     world.run_until_ratio("50%").run("30s").restart().run("29s");
     assert_eq!(world.ratio(), "50%");
     world.run("3s");
@@ -21,7 +21,7 @@ fn a_restart_in_the_middle_of_a_hold_goes_on_with_the_rest() {
 
 #[test]
 fn what_a_clock_says_after_a_restart_is_kept_within_the_hold() {
-    let mut world = World::new("");
+    let mut world = ModelWorld::new("");
     world.run_until_ratio("50%").run("30s");
     world.turn_clocks(SignedDuration::from_hours(-500)).run("59s");
     assert_eq!(world.ratio(), "50%");
@@ -31,7 +31,7 @@ fn what_a_clock_says_after_a_restart_is_kept_within_the_hold() {
 
 #[test]
 fn a_kill_between_status_and_document_is_repaired() {
-    let mut world = World::new("");
+    let mut world = ModelWorld::new("");
     world.run_until_ratio("10%").kill_before_next_apply();
     let revision = world.live().revision;
     world.run_until("written", |world| world.status.ratio.as_deref() == Some("50%"));
@@ -45,7 +45,7 @@ fn a_kill_between_status_and_document_is_repaired() {
 
 #[test]
 fn a_kill_on_the_way_back_moves_nobody_to_a_stable_arm_that_has_gone_since() {
-    let mut world = World::new("");
+    let mut world = ModelWorld::new("");
     world.run_until_ratio("50%").kill_before_next_apply().edit("targetRatio: 20");
     assert_eq!(world.status.ratio.as_deref(), Some("20%"), "written, not applied");
     world.stable_endpoints = 0;
@@ -59,7 +59,7 @@ fn a_kill_on_the_way_back_moves_nobody_to_a_stable_arm_that_has_gone_since() {
 
 #[test]
 fn a_kill_at_every_turn_skips_no_step_and_repeats_none() {
-    let mut world = World::new("health: {enabled: false}");
+    let mut world = ModelWorld::new("health: {enabled: false}");
     world.kill_before_next_apply();
     for _ in 0..2000 {
         world.tick(std::time::Duration::from_millis(500));
@@ -71,8 +71,8 @@ fn a_kill_at_every_turn_skips_no_step_and_repeats_none() {
 
 #[test]
 fn a_status_survives_its_way_through_json() {
-    let mut world = World::new("health: {onInconclusive: Pause}");
-    world.run_until_ratio("50%").run("20s").must(Command::Pause);
+    let mut world = ModelWorld::new("health: {onInconclusive: Pause}");
+    world.run_until_ratio("50%").run("20s").must(ReleaseCommand::Pause);
     let text = serde_json::to_string(&world.status).unwrap();
     let read: GrayReleaseStatus = serde_json::from_str(&text).unwrap();
     assert_eq!(read, world.status);
@@ -82,19 +82,19 @@ fn a_status_survives_its_way_through_json() {
 
 #[test]
 fn figures_alone_are_no_reason_to_write_before_the_document() {
-    let mut world = World::new("");
+    let mut world = ModelWorld::new("");
     world.run_until_ratio("50%").run("20s");
     let before = world.status.without_figures();
     world.run("5s");
     assert_ne!(world.status.verdict, None);
     assert_eq!(world.status.without_figures(), before);
-    world.must(Command::Pause);
+    world.must(ReleaseCommand::Pause);
     assert_ne!(world.status.without_figures(), before);
 }
 
 #[test]
 fn a_status_that_somebody_else_wrote_is_refused_with_its_field() {
-    let mut world = World::new("");
+    let mut world = ModelWorld::new("");
     world.run_until_ratio("50%").run("20s");
     type Spoil = fn(&mut GrayReleaseStatus);
     let wrong: [(&str, Spoil); 5] = [
@@ -116,9 +116,9 @@ fn a_status_that_somebody_else_wrote_is_refused_with_its_field() {
 }
 
 /// A promoted release whose next spec is held back, each for another reason, after a restart.
-fn held_after_a_restart() -> [World; 3] {
+fn held_after_a_restart() -> [ModelWorld; 3] {
     let promoted = || {
-        let mut world = World::new("health: {watch: 1h}");
+        let mut world = ModelWorld::new("health: {watch: 1h}");
         world.run_until_phase(Phase::Promoted).run("1m");
         world
     };
@@ -142,15 +142,15 @@ fn a_release_whose_next_spec_is_held_back_is_judged_after_a_restart() {
     for mut world in held_after_a_restart() {
         world.traffic.gray_errors = 0.5;
         world.run("5s");
-        assert_eq!((world.ratio().as_str(), world.live().state), ("0%", State::RolledBack));
+        assert_eq!((world.ratio().as_str(), world.live().state), ("0%", ReleaseState::RolledBack));
     }
 }
 
 #[test]
 fn a_release_whose_next_spec_is_held_back_is_steered_after_a_restart() {
     for mut world in held_after_a_restart() {
-        world.must(Command::Rollback);
-        assert_eq!(world.live().state, State::RolledBack);
+        world.must(ReleaseCommand::Rollback);
+        assert_eq!(world.live().state, ReleaseState::RolledBack);
     }
 }
 
@@ -161,15 +161,15 @@ fn where_the_spec_in_effect_is_lost_the_live_document_is_enough_to_go_back() {
         let (live, revision) = (world.live.clone(), world.status.revision);
         world.restart().run("10m");
         assert_eq!((&world.live, world.status.revision), (&live, revision), "traffic stays exactly as it is");
-        assert_eq!(world.ask(Command::Promote).result, RequestResult::Refused);
-        world.must(Command::Rollback);
-        assert_eq!(world.live().state, State::RolledBack);
+        assert_eq!(world.ask(ReleaseCommand::Promote).result, RequestResult::Refused);
+        world.must(ReleaseCommand::Rollback);
+        assert_eq!(world.live().state, ReleaseState::RolledBack);
     }
 }
 
 #[test]
 fn a_moving_release_whose_spec_is_lost_stays_where_it_is_until_a_spec_is_taken() {
-    let mut world = World::new("");
+    let mut world = ModelWorld::new("");
     world.run_until_ratio("50%").run("5s").edit("targetRatio: 200");
     world.accepted = None;
     world.restart().run("10m");
@@ -180,18 +180,18 @@ fn a_moving_release_whose_spec_is_lost_stays_where_it_is_until_a_spec_is_taken()
 
 #[test]
 fn where_status_and_spec_are_lost_the_live_document_is_enough_to_go_back() {
-    let mut world = World::new("");
+    let mut world = ModelWorld::new("");
     world.run_until_ratio("50%").run("5s").edit("targetRatio: 200");
     (world.accepted, world.status) = (None, GrayReleaseStatus::default());
     world.restart().run("10s");
     assert_eq!(world.ratio(), "50%");
-    world.must(Command::Rollback);
+    world.must(ReleaseCommand::Rollback);
     assert_eq!(world.ratio(), "0%");
 }
 
 #[test]
 fn where_nothing_was_ever_accepted_a_request_is_refused() {
-    let mut world = World::new("");
+    let mut world = ModelWorld::new("");
     world.refusal = Some(Obstacle::new("HostConflict", "taken"));
     world.run("1s");
     let answer = world.ask_as("rollback@1f0c");

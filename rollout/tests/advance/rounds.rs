@@ -4,20 +4,20 @@ use std::{collections::BTreeMap, time::Duration};
 
 use halftone_rollout::{judge, observation::Round};
 use halftone_routing::{
-    config::{arm::Arm, limits::Quantile, units::Stage},
+    document::{arm::Arm, limits::Quantile, units::Stage},
     report::{ChosenBy, CounterKey, Counts, LimitEvents, Outcome},
-    sketch::User,
+    sketch::UserHash,
 };
 
-use crate::world::World;
+use crate::world::ModelWorld;
 
-fn world(health: &str) -> World {
-    let mut world = World::new(health);
+fn world(health: &str) -> ModelWorld {
+    let mut world = ModelWorld::new(health);
     world.run_until_ratio("10%");
     world
 }
 
-fn key(world: &World, arm: Arm, chosen_by: ChosenBy) -> CounterKey {
+fn key(world: &ModelWorld, arm: Arm, chosen_by: ChosenBy) -> CounterKey {
     let release = &world.live().release;
     let (uid, release) = (release.uid.clone(), release.id);
     CounterKey {
@@ -40,8 +40,8 @@ fn counts(ok: u64, errors: u64, not_found: u64, aborted: u64) -> Counts {
     Counts { outcomes: BTreeMap::from(outcomes), ..Counts::default() }
 }
 
-fn charged(requests: u64, errors: u64, client_errors: u64) -> judge::Counts {
-    judge::Counts { requests, errors, client_errors }
+fn charged(requests: u64, errors: u64, client_errors: u64) -> judge::RequestCounts {
+    judge::RequestCounts { requests, errors, client_errors }
 }
 
 #[test]
@@ -59,7 +59,7 @@ fn split_requests_are_judged_and_what_is_nobodys_fault_is_left_out() {
 
 #[test]
 fn other_traffic_is_judged_only_if_the_spec_includes_it_and_forced_traffic_never() {
-    let added = |world: &World| {
+    let added = |world: &ModelWorld| {
         ChosenBy::ALL.map(|chosen_by| (key(world, Arm::Gray, chosen_by), counts(10, 1, 0, 0)))
     };
     for (health, judged) in
@@ -78,7 +78,7 @@ fn counts_of_another_object_release_or_stage_and_excluded_ones_are_passed_over()
     let other = CounterKey { uid: "uid-9".parse().unwrap(), ..right.clone() };
     let earlier = CounterKey { stage: Stage::FIRST, ..right.clone() };
     let another =
-        CounterKey { release: halftone_routing::config::units::ReleaseId::from_bits(7), ..right.clone() };
+        CounterKey { release: halftone_routing::document::units::ReleaseId::from_bits(7), ..right.clone() };
     let excluded = CounterKey { excluded: true, ..right };
     let added = [other, earlier, another, excluded].map(|key| (key, counts(10, 0, 0, 0)));
     let round = Round::of(&world.progress, 0.5, &added).unwrap();
@@ -133,7 +133,7 @@ fn users_whom_gray_has_failed_are_collected_under_any_stage_and_those_of_stable_
     let failed = |users: std::ops::Range<u64>| {
         let mut counts = counts(0, 1, 0, 0);
         users.for_each(|user| {
-            counts.failed_users.add(User::from_hash(user.wrapping_mul(0x9e37_79b9_7f4a_7c15)))
+            counts.failed_users.add(UserHash::from_hash(user.wrapping_mul(0x9e37_79b9_7f4a_7c15)))
         });
         counts
     };

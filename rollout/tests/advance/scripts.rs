@@ -4,16 +4,16 @@
 use std::{num::NonZeroU32, time::Duration};
 
 use halftone_api::{Obstacle, spec::Phase};
-use halftone_rollout::request::Command;
-use halftone_routing::config::{arm::Backend, rule::Target};
+use halftone_rollout::command_request::ReleaseCommand;
+use halftone_routing::document::{arm::Backend, rule::Target};
 use jiff::SignedDuration;
 use proptest::prelude::*;
 
-use crate::world::{Proxy, World};
+use crate::world::{ModelProxy, ModelWorld};
 
 /// Something that happens.
 #[derive(Debug, Clone, Copy)]
-enum Happening {
+enum ScriptStep {
     Time(u16),
     Edit(usize),
     /// The object is deleted, and created with an edit.
@@ -61,18 +61,18 @@ const EDITS: [&str; 21] = [
     "schedule: {timeZone: Europe/Berlin, windows: [{days: [Sat], from: '13:00', to: '13:02'}]}",
 ];
 
-const COMMANDS: [Command; 7] = [
-    Command::Approve(None),
-    Command::Approve(Some(NonZeroU32::MIN)),
-    Command::Promote,
-    Command::Rollback,
-    Command::Retry,
-    Command::Pause,
-    Command::Resume,
+const COMMANDS: [ReleaseCommand; 7] = [
+    ReleaseCommand::Approve(None),
+    ReleaseCommand::Approve(Some(NonZeroU32::MIN)),
+    ReleaseCommand::Promote,
+    ReleaseCommand::Rollback,
+    ReleaseCommand::Retry,
+    ReleaseCommand::Pause,
+    ReleaseCommand::Resume,
 ];
 
-fn happening() -> impl Strategy<Value = Happening> {
-    use Happening::*;
+fn happening() -> impl Strategy<Value = ScriptStep> {
+    use ScriptStep::*;
     prop_oneof![
         6 => (1u16..60).prop_map(Time),
         4 => (0..EDITS.len()).prop_map(Edit),
@@ -97,51 +97,52 @@ fn happening() -> impl Strategy<Value = Happening> {
     ]
 }
 
-fn happen(world: &mut World, what: Happening) {
-    let proxy = |world: &mut World, at: usize, change: &dyn Fn(&mut Proxy)| {
+fn happen(world: &mut ModelWorld, what: ScriptStep) {
+    let proxy = |world: &mut ModelWorld, at: usize, change: &dyn Fn(&mut ModelProxy)| {
         if let Some(proxy) = world.proxies.get_mut(at) {
             change(proxy);
         }
     };
     match what {
-        Happening::Time(seconds) => drop(world.run(&format!("{seconds}s"))),
-        Happening::Edit(at) => drop(world.edit(EDITS[at])),
-        Happening::Recreate(at) => drop(world.recreate(EDITS[at])),
-        Happening::Ask(at) => {
+        ScriptStep::Time(seconds) => drop(world.run(&format!("{seconds}s"))),
+        ScriptStep::Edit(at) => drop(world.edit(EDITS[at])),
+        ScriptStep::Recreate(at) => drop(world.recreate(EDITS[at])),
+        ScriptStep::Ask(at) => {
             let token = world.progress.request_token().to_owned();
-            world.request = Some(halftone_rollout::request::Request::new(COMMANDS[at], token).to_string());
+            world.request =
+                Some(halftone_rollout::command_request::CommandRequest::new(COMMANDS[at], token).to_string());
             world.look();
         }
-        Happening::GrayErrors(percent) => world.traffic.gray_errors = f64::from(percent % 60) / 100.0,
-        Happening::StableErrors(percent) => world.traffic.stable_errors = f64::from(percent % 60) / 100.0,
-        Happening::Traffic(on) => world.traffic.rps = if on { 200.0 } else { 0.0 },
-        Happening::StableEndpoints(up) => world.stable_endpoints = usize::from(up),
-        Happening::GrayEndpoints(up) => world.gray_endpoints = usize::from(up),
-        Happening::Deaf(at, on) => proxy(world, at, &|proxy| proxy.deaf = on),
-        Happening::Silent(at, on) => proxy(world, at, &|proxy| proxy.silent = on),
-        Happening::Stale(at, on) => proxy(world, at, &|proxy| proxy.stale = on),
-        Happening::Join => world.proxies.push(Proxy::new(&format!("joiner-{}", world.proxies.len()))),
-        Happening::Leave(at) => {
+        ScriptStep::GrayErrors(percent) => world.traffic.gray_errors = f64::from(percent % 60) / 100.0,
+        ScriptStep::StableErrors(percent) => world.traffic.stable_errors = f64::from(percent % 60) / 100.0,
+        ScriptStep::Traffic(on) => world.traffic.rps = if on { 200.0 } else { 0.0 },
+        ScriptStep::StableEndpoints(up) => world.stable_endpoints = usize::from(up),
+        ScriptStep::GrayEndpoints(up) => world.gray_endpoints = usize::from(up),
+        ScriptStep::Deaf(at, on) => proxy(world, at, &|proxy| proxy.deaf = on),
+        ScriptStep::Silent(at, on) => proxy(world, at, &|proxy| proxy.silent = on),
+        ScriptStep::Stale(at, on) => proxy(world, at, &|proxy| proxy.stale = on),
+        ScriptStep::Join => world.proxies.push(ModelProxy::new(&format!("joiner-{}", world.proxies.len()))),
+        ScriptStep::Leave(at) => {
             if at < world.proxies.len() {
                 world.proxies.remove(at);
             }
         }
-        Happening::Refusal(on) => world.refusal = on.then(|| Obstacle::new("HostConflict", "taken")),
-        Happening::Unresolved(on) => world.unresolved = on.then(|| Obstacle::new("ServiceNotFound", "gone")),
-        Happening::Unwritable(on) => world.unwritable = on.then(|| "no space".into()),
-        Happening::WallJump(minutes) => world.wall += SignedDuration::from_mins(i64::from(minutes)),
-        Happening::Restart => {
+        ScriptStep::Refusal(on) => world.refusal = on.then(|| Obstacle::new("HostConflict", "taken")),
+        ScriptStep::Unresolved(on) => world.unresolved = on.then(|| Obstacle::new("ServiceNotFound", "gone")),
+        ScriptStep::Unwritable(on) => world.unwritable = on.then(|| "no space".into()),
+        ScriptStep::WallJump(minutes) => world.wall += SignedDuration::from_mins(i64::from(minutes)),
+        ScriptStep::Restart => {
             // What was not written is lost with the process; the audit counts on what was.
             world.unwritable = None;
             world.look().restart();
         }
-        Happening::Kill => drop(world.kill_before_next_apply()),
+        ScriptStep::Kill => drop(world.kill_before_next_apply()),
     }
 }
 
 /// Everything is well again.
-fn heal(world: &mut World) {
-    world.proxies = vec![Proxy::new("healed-a"), Proxy::new("healed-b")];
+fn heal(world: &mut ModelWorld) {
+    world.proxies = vec![ModelProxy::new("healed-a"), ModelProxy::new("healed-b")];
     world.refusal = None;
     world.unresolved = None;
     world.unwritable = None;
@@ -151,7 +152,7 @@ fn heal(world: &mut World) {
 }
 
 /// The arm where most users are, as the next release has to name it.
-fn serving(world: &World) -> String {
+fn serving(world: &ModelWorld) -> String {
     let Some(live) = world.live.as_ref().or(world.predecessor.as_ref()) else {
         return "{version: v1}".to_owned();
     };
@@ -170,7 +171,7 @@ proptest! {
 
     #[test]
     fn whatever_happens_the_rules_hold(script in prop::collection::vec(happening(), 1..40)) {
-        let mut world = World::new("steps: [{ratio: 10, hold: 15s}, {ratio: 50, hold: 15s}, {ratio: 100, hold: 15s}]");
+        let mut world = ModelWorld::new("steps: [{ratio: 10, hold: 15s}, {ratio: 50, hold: 15s}, {ratio: 100, hold: 15s}]");
         for what in script {
             happen(&mut world, what);
         }
@@ -180,7 +181,7 @@ proptest! {
     fn once_all_is_well_again_a_retried_release_reaches_its_target(
         script in prop::collection::vec(happening(), 1..20),
     ) {
-        let mut world = World::new("steps: [{ratio: 10, hold: 15s}, {ratio: 50, hold: 15s}, {ratio: 100, hold: 15s}]");
+        let mut world = ModelWorld::new("steps: [{ratio: 10, hold: 15s}, {ratio: 50, hold: 15s}, {ratio: 100, hold: 15s}]");
         for what in script {
             happen(&mut world, what);
         }
@@ -197,7 +198,7 @@ proptest! {
     fn kills_between_any_two_writes_leave_the_path_as_it_is(
         kills in prop::collection::vec((1u64..40_000, any::<bool>()), 1..12),
     ) {
-        let mut world = World::new("");
+        let mut world = ModelWorld::new("");
         for (millis, before_apply) in kills {
             if before_apply {
                 world.kill_before_next_apply();

@@ -2,10 +2,10 @@
 //! rollback. Checked at every turn of every test; the rules are read from docs/concepts.md and not from the code.
 
 use halftone_api::spec::{Force, Initial};
-use halftone_rollout::{events::Reason, progress};
-use halftone_routing::config::{RoutingConfig, State, arm::ArmConfig, rule::Target, units::Ratio};
+use halftone_rollout::{events::EventReason, progress};
+use halftone_routing::document::{ReleaseState, RoutingConfig, arm::ArmConfig, rule::Target, units::Ratio};
 
-use crate::audit::Seen;
+use crate::audit::AuditedTurn;
 
 /// Some users by their buckets, in millionths.
 const USERS: [u32; 8] = [0, 49_999, 99_999, 250_000, 499_999, 500_001, 750_000, 999_999];
@@ -13,14 +13,14 @@ const USERS: [u32; 8] = [0, 49_999, 99_999, 250_000, 499_999, 500_001, 750_000, 
 fn is_on_gray(document: &RoutingConfig, user: u32) -> bool {
     match document.force {
         Some(forced) => forced == Target::Gray,
-        None => document.state == State::Promoted || user < document.ratio.millionths(),
+        None => document.state == ReleaseState::Promoted || user < document.ratio.millionths(),
     }
 }
 
 /// The arm that serves a user; none where no route is.
 fn arm(document: &RoutingConfig, user: u32) -> Option<&ArmConfig> {
     let gray = document.arms.gray.as_ref().filter(|_| is_on_gray(document, user));
-    (document.state != State::Withdrawn).then(|| gray.unwrap_or(&document.arms.stable))
+    (document.state != ReleaseState::Withdrawn).then(|| gray.unwrap_or(&document.arms.stable))
 }
 
 /// The arm where most users are.
@@ -40,11 +40,11 @@ pub(crate) fn are_on(document: &RoutingConfig, stable: &ArmConfig) -> bool {
 
 /// Nobody changes version unseen. Where an earlier turn has `written` something and was killed before it applied it, a turn
 /// goes on from either: what was written was checked then.
-pub(crate) fn keep_their_version(seen: &Seen<'_>, written: Option<&RoutingConfig>) {
+pub(crate) fn keep_their_version(seen: &AuditedTurn<'_>, written: Option<&RoutingConfig>) {
     let Some(after) = &seen.turn.routing else { return };
     // What the object before had is of no account where another installation has had this one.
     let predecessor = seen.seen.predecessor.as_deref().filter(|_| seen.seen.since == 0);
-    let live = seen.live.or(predecessor).filter(|live| live.state != State::Withdrawn);
+    let live = seen.live.or(predecessor).filter(|live| live.state != ReleaseState::Withdrawn);
     let Some(live) = live else { return begins(seen, after) };
     let kept = |before: &RoutingConfig| unseen(before, after, seen).is_none();
     if written.is_some_and(kept) {
@@ -56,24 +56,24 @@ pub(crate) fn keep_their_version(seen: &Seen<'_>, written: Option<&RoutingConfig
 }
 
 /// Who changes version and nothing says so.
-fn unseen(before: &RoutingConfig, after: &RoutingConfig, seen: &Seen<'_>) -> Option<String> {
+fn unseen(before: &RoutingConfig, after: &RoutingConfig, seen: &AuditedTurn<'_>) -> Option<String> {
     USERS.into_iter().find_map(|user| {
         let (was, is) = (arm(before, user)?, arm(after, user)?);
-        let moved = Moved { before, after, was, is, user };
+        let moved = MovedUsers { before, after, was, is, user };
         let unseen = version(was) != version(is) && moved.is_meant(seen).is_none();
         unseen.then(|| format!("user {user} went from {} to {}", version(was), version(is)))
     })
 }
 
 /// Where nothing is known, `initial` says who serves.
-fn begins(seen: &Seen<'_>, after: &RoutingConfig) {
+fn begins(seen: &AuditedTurn<'_>, after: &RoutingConfig) {
     let Some(plan) = seen.turn.progress.plan() else { return };
     if seen.before.release().is_none() && plan.force == Force::None && plan.initial == Initial::Stable {
         assert!(after.ratio == Ratio::ZERO || after.replaces.is_some(), "begun at {}", after.ratio);
     }
 }
 
-struct Moved<'a> {
+struct MovedUsers<'a> {
     before: &'a RoutingConfig,
     after: &'a RoutingConfig,
     was: &'a ArmConfig,
@@ -81,22 +81,22 @@ struct Moved<'a> {
     user: u32,
 }
 
-impl Moved<'_> {
+impl MovedUsers<'_> {
     /// What says that this user moves.
-    fn is_meant(&self, seen: &Seen<'_>) -> Option<&'static str> {
+    fn is_meant(&self, seen: &AuditedTurn<'_>) -> Option<&'static str> {
         let told = |reason| seen.turn.events.iter().any(|event| event.reason == reason);
         let same_arms = self.before.release.id == self.after.release.id;
         let promoted = seen.turn.events.iter().any(|event| event.message.starts_with("promote@"));
         let up = same_arms && is_on_gray(self.after, self.user);
         let down = same_arms && !is_on_gray(self.after, self.user);
-        let rolled_back = matches!(seen.turn.progress.state(), progress::State::RolledBack(_));
+        let rolled_back = matches!(seen.turn.progress.state(), progress::RolloutState::RolledBack(_));
         let meant = [
             ("force", self.before.force != self.after.force),
-            ("a step", up && (told(Reason::StepStarted) || self.catches_up(seen))),
+            ("a step", up && (told(EventReason::StepStarted) || self.catches_up(seen))),
             ("promote", up && promoted),
             (
                 "a lower target or another identity",
-                down && (told(Reason::RatioLowered) || self.catches_up(seen)),
+                down && (told(EventReason::RatioLowered) || self.catches_up(seen)),
             ),
             ("a rollback", down && rolled_back),
             ("a stable arm of another version", self.follows_stable()),
@@ -106,14 +106,14 @@ impl Moved<'_> {
     }
 
     /// A turn before was persisted, and its document not written, since a stable arm was away.
-    fn catches_up(&self, seen: &Seen<'_>) -> bool {
+    fn catches_up(&self, seen: &AuditedTurn<'_>) -> bool {
         seen.before.ratio() != self.before.ratio && seen.before.ratio() == self.after.ratio
     }
 
     /// Users of stable go where the edit says that stable is: a hotfix. After a rollback or a promotion stable is named by
     /// the same release only.
     fn follows_stable(&self) -> bool {
-        let settled = matches!(self.before.state, State::RolledBack | State::Promoted);
+        let settled = matches!(self.before.state, ReleaseState::RolledBack | ReleaseState::Promoted);
         let same_arms = self.before.release.id == self.after.release.id;
         !is_on_gray(self.before, self.user)
             && version(self.is) == version(&self.after.arms.stable)

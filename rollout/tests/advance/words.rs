@@ -1,14 +1,14 @@
 //! Words of a status that only a later version knows, met after going back to this one.
 
 use halftone_api::spec::{Phase, RequestResult};
-use halftone_rollout::{events::Reason, progress::Progress, request::Command};
+use halftone_rollout::{command_request::ReleaseCommand, events::EventReason, progress::Progress};
 use serde_json::{Value, json};
 
-use crate::world::World;
+use crate::world::ModelWorld;
 
 /// A release at 10 %, whose status a later version has written on in words of its own.
-fn written_on(change: impl FnOnce(&mut Value)) -> World {
-    let mut world = World::new("");
+fn written_on(change: impl FnOnce(&mut Value)) -> ModelWorld {
+    let mut world = ModelWorld::new("");
     world.run_until_ratio("10%");
     let mut status = serde_json::to_value(&world.status).unwrap();
     change(&mut status);
@@ -57,8 +57,8 @@ fn a_state_that_is_unknown_is_read_from_the_document_instead() {
 }
 
 /// A release at 10 % after `happened`, whose status is then read by a version that cannot go on from it.
-fn unreadable(happened: impl FnOnce(&mut World) -> &mut World) -> World {
-    let mut world = World::new("");
+fn unreadable(happened: impl FnOnce(&mut ModelWorld) -> &mut ModelWorld) -> ModelWorld {
+    let mut world = ModelWorld::new("");
     world.run_until_ratio("10%").run("5s");
     happened(&mut world);
     let mut status = serde_json::to_value(&world.status).unwrap();
@@ -70,15 +70,15 @@ fn unreadable(happened: impl FnOnce(&mut World) -> &mut World) -> World {
 
 #[test]
 fn a_release_that_was_paused_stays_paused_until_a_person_resumes_it() {
-    let mut world = unreadable(|world| world.must(Command::Pause));
+    let mut world = unreadable(|world| world.must(ReleaseCommand::Pause));
     world.run("10m").restart().run("10m");
     assert_eq!((world.phase(), world.ratio().as_str()), (Phase::Paused, "10%"));
-    world.must(Command::Resume).run_until_ratio("50%");
+    world.must(ReleaseCommand::Resume).run_until_ratio("50%");
 }
 
 #[test]
 fn a_pause_is_not_lost_while_no_spec_can_be_taken() {
-    let mut world = unreadable(|world| world.must(Command::Pause));
+    let mut world = unreadable(|world| world.must(ReleaseCommand::Pause));
     let live = world.live.take();
     world.run("1m").restart().run("1m");
     assert_eq!((world.condition("Accepted").as_str(), &world.live), ("False/ServingUnknown", &None));
@@ -89,7 +89,7 @@ fn a_pause_is_not_lost_while_no_spec_can_be_taken() {
 
 #[test]
 fn a_rollback_that_proxies_have_not_heard_of_is_carried_out() {
-    let mut world = unreadable(|world| world.kill_before_next_apply().must(Command::Rollback));
+    let mut world = unreadable(|world| world.kill_before_next_apply().must(ReleaseCommand::Rollback));
     assert_eq!(world.ratio(), "10%", "written, not applied");
     world.run("10m");
     assert_eq!((world.phase(), world.ratio().as_str()), (Phase::RolledBack, "0%"));
@@ -98,10 +98,10 @@ fn a_rollback_that_proxies_have_not_heard_of_is_carried_out() {
 
 #[test]
 fn a_request_of_before_is_not_carried_out_again() {
-    let mut world = unreadable(|world| world.must(Command::Pause).must(Command::Resume));
+    let mut world = unreadable(|world| world.must(ReleaseCommand::Pause).must(ReleaseCommand::Resume));
     let token = world.status.request_token.clone().unwrap();
     world.run("1m");
     assert_ne!(world.progress.request_token(), token);
-    assert_eq!(world.count(Reason::RequestDone), 2);
+    assert_eq!(world.count(EventReason::RequestDone), 2);
     assert_eq!(world.ask_as(&format!("promote@{token}")).result, RequestResult::Stale);
 }

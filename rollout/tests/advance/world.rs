@@ -8,27 +8,27 @@ use halftone_api::{
     spec::{HandledRequest, Phase, RequestResult},
 };
 use halftone_rollout::{
-    advance::{Turn, advance, refuse},
+    advance::{AdvanceResult, advance, refuse},
     clock::Now,
-    events::{Event, Reason},
-    judge::{ArmBatch, Counts, LatencyCounts},
-    observation::{Applied, HandingOver, Observation, ProxySeen, Round},
+    command_request::{CommandRequest, ReleaseCommand},
+    events::{Event, EventReason},
+    judge::{ArmBatch, LatencyCounts, RequestCounts},
+    observation::{DocumentVersion, Observation, PlaceHandOver, ProxyObservation, Round},
     progress::Progress,
-    request::{Command, Request},
 };
-use halftone_routing::config::{self, RoutingConfig};
-use halftone_routing::sketch::Users;
+use halftone_routing::document::{self, RoutingConfig};
+use halftone_routing::sketch::UserSketch;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
-use crate::audit::{Audit, Seen};
+use crate::audit::{Audit, AuditedTurn};
 
 /// A Saturday, noon in UTC.
 pub(crate) const START: &str = "2026-11-21T12:00:00Z";
 
 /// One proxy of the fleet.
 #[derive(Clone, Debug)]
-pub(crate) struct Proxy {
+pub(crate) struct ModelProxy {
     pub(crate) name: String,
     pub(crate) ready: bool,
     pub(crate) terminating: bool,
@@ -42,11 +42,11 @@ pub(crate) struct Proxy {
     /// What it knows beyond what schema 1 began with.
     pub(crate) features: Arc<[String]>,
     document: Option<Arc<RoutingConfig>>,
-    told: Option<Applied>,
+    told: Option<DocumentVersion>,
     asked_at: Option<Timestamp>,
 }
 
-impl Proxy {
+impl ModelProxy {
     pub(crate) fn new(name: &str) -> Self {
         Self {
             name: name.into(),
@@ -72,14 +72,14 @@ impl Proxy {
         }
         self.missed = 0;
         self.asked_at = Some(at);
-        self.told = self.document.as_ref().map(|document| Applied {
+        self.told = self.document.as_ref().map(|document| DocumentVersion {
             revision: document.revision,
             checksum: document.checksum.clone().expect("a sealed document"),
         });
     }
 
-    fn seen(&self) -> ProxySeen {
-        ProxySeen {
+    fn seen(&self) -> ProxyObservation {
+        ProxyObservation {
             name: self.name.clone(),
             ready: self.ready,
             terminating: self.terminating,
@@ -95,15 +95,15 @@ impl Proxy {
 }
 
 /// What an installation keeps of a release that it has handed over.
-pub(crate) struct Left {
+pub(crate) struct PreviousInstallation {
     live: Option<Arc<RoutingConfig>>,
     accepted: Option<Value>,
-    proxies: Vec<Proxy>,
+    proxies: Vec<ModelProxy>,
 }
 
 /// Requests and how they fare.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Traffic {
+pub(crate) struct ModelTraffic {
     /// Requests a second with an identity.
     pub(crate) rps: f64,
     /// Share of gray's requests that are errors.
@@ -129,7 +129,7 @@ impl Carry {
     }
 }
 
-pub(crate) struct World {
+pub(crate) struct ModelWorld {
     pub(crate) spec: Value,
     pub(crate) plan: Arc<Plan>,
     /// The spec makes no plan.
@@ -143,10 +143,10 @@ pub(crate) struct World {
     pub(crate) accepted: Option<Value>,
     pub(crate) live: Option<Arc<RoutingConfig>>,
     pub(crate) predecessor: Option<Arc<RoutingConfig>>,
-    pub(crate) proxies: Vec<Proxy>,
+    pub(crate) proxies: Vec<ModelProxy>,
     pub(crate) steady: Timestamp,
     pub(crate) wall: Timestamp,
-    pub(crate) traffic: Traffic,
+    pub(crate) traffic: ModelTraffic,
     pub(crate) stable_endpoints: usize,
     pub(crate) gray_endpoints: usize,
     /// What the stable arm of an edit has before it is taken, where that is not what the present one has.
@@ -156,10 +156,10 @@ pub(crate) struct World {
     pub(crate) unspoken: Option<String>,
     pub(crate) unprogrammed: Option<String>,
     /// Whom failures of gray reach, each round anew.
-    pub(crate) failed_users: Users,
+    pub(crate) failed_users: UserSketch,
     pub(crate) unwritable: Option<String>,
     pub(crate) unreadable: Option<String>,
-    pub(crate) handing_over: Option<HandingOver>,
+    pub(crate) handing_over: Option<PlaceHandOver>,
     pub(crate) taking_over: Option<String>,
     pub(crate) highest_revision: u64,
     pub(crate) request: Option<String>,
@@ -172,7 +172,7 @@ pub(crate) struct World {
     pub(crate) events: Vec<Event>,
     /// Each ratio that went live, with the seconds at which it did.
     pub(crate) ratios: Vec<(f64, String)>,
-    pub(crate) last_turn: Option<Turn>,
+    pub(crate) last_turn: Option<AdvanceResult>,
     audit: Audit,
     start: Timestamp,
     carries: [Carry; 9],
@@ -185,7 +185,7 @@ pub(crate) struct World {
     since: u64,
 }
 
-impl World {
+impl ModelWorld {
     /// The least release, its steps held for a minute each, with `changes` merged into its spec.
     pub(crate) fn new(changes: &str) -> Self {
         let start: Timestamp = START.parse().unwrap();
@@ -210,10 +210,10 @@ impl World {
             accepted: None,
             live: None,
             predecessor: None,
-            proxies: vec![Proxy::new("proxy-a"), Proxy::new("proxy-b")],
+            proxies: vec![ModelProxy::new("proxy-a"), ModelProxy::new("proxy-b")],
             steady: start,
             wall: start,
-            traffic: Traffic {
+            traffic: ModelTraffic {
                 rps: 200.0,
                 gray_errors: 0.0,
                 gray_slow: 0.0,
@@ -227,7 +227,7 @@ impl World {
             unresolved: None,
             unspoken: None,
             unprogrammed: None,
-            failed_users: Users::default(),
+            failed_users: UserSketch::default(),
             unwritable: None,
             unreadable: None,
             handing_over: None,
@@ -320,7 +320,7 @@ impl World {
         let ratio = turn.routing.as_ref().map(|routing| routing.ratio);
         let moves = ratio != self.live.as_ref().map(|live| live.ratio);
         let killed = moves && self.unwritable.is_none() && std::mem::take(&mut self.kill_before_apply);
-        let what = Seen {
+        let what = AuditedTurn {
             plan: &self.plan,
             before: &before,
             live: self.live.as_deref().filter(|_| !self.served_elsewhere),
@@ -350,7 +350,7 @@ impl World {
         self.last_turn = Some(turn);
     }
 
-    fn apply(&mut self, turn: &Turn) {
+    fn apply(&mut self, turn: &AdvanceResult) {
         if turn.takes(&self.plan) && self.broken.is_none() && self.unwritable.is_none() {
             self.accepted = Some(self.spec.clone());
         }
@@ -385,7 +385,7 @@ impl World {
             refusal: self.refusal.clone(),
             unresolved: self.unresolved.clone(),
             unwritable: self.unwritable.clone(),
-            proxies: self.proxies.iter().map(Proxy::seen).collect(),
+            proxies: self.proxies.iter().map(ModelProxy::seen).collect(),
             endpoints,
             document: self.live.clone().filter(|live| live.release.uid.as_str() == self.uid),
             since: self.since,
@@ -408,7 +408,7 @@ impl World {
     /// Serves requests under the document that the first proxy has.
     fn serve(&mut self, seconds: f64) -> Option<Round> {
         let document = self.proxies.iter().find_map(|proxy| proxy.document.clone())?;
-        let Traffic { rps, gray_errors, gray_slow, stable_errors, anonymous } = self.traffic;
+        let ModelTraffic { rps, gray_errors, gray_slow, stable_errors, anonymous } = self.traffic;
         let share = if document.force.is_some() { 0.0 } else { document.ratio.fraction() };
         let split = if document.force.is_some() { 0.0 } else { rps * seconds };
         let gray = self.carries[0].take(split * share);
@@ -417,15 +417,15 @@ impl World {
         let gray_bad = self.carries[2].take(gray as f64 * gray_errors).min(gray);
         let stable_bad = self.carries[3].take(stable as f64 * stable_errors).min(stable);
         let missing = self.carries[4].take(anonymous * seconds);
-        let to_stable = if document.state == config::State::Promoted { 0 } else { missing };
+        let to_stable = if document.state == document::ReleaseState::Promoted { 0 } else { missing };
         let over = self.carries[6].take(gray as f64 * gray_slow).min(gray);
         let arm = |requests, errors, over| {
-            let counts = Counts { requests, errors, client_errors: 0 };
+            let counts = RequestCounts { requests, errors, client_errors: 0 };
             let latency = vec![LatencyCounts { within: requests - over, over }];
             ArmBatch { judged: counts, split: counts, latency, ..ArmBatch::default() }
         };
         let mut to_gray = arm(gray, gray_bad, over);
-        if document.state == config::State::Active {
+        if document.state == document::ReleaseState::Active {
             let ruled = self.carries[7].take(self.by_rule * seconds);
             let errors = self.carries[8].take(ruled as f64 * gray_errors).min(ruled);
             to_gray.judged.requests += ruled;
@@ -459,9 +459,9 @@ impl World {
     }
 
     /// Asks for something with the present token, as the command line does, and returns the answer.
-    pub(crate) fn ask(&mut self, command: Command) -> HandledRequest {
+    pub(crate) fn ask(&mut self, command: ReleaseCommand) -> HandledRequest {
         let token = self.progress.request_token().to_owned();
-        self.ask_as(&Request::new(command, token).to_string())
+        self.ask_as(&CommandRequest::new(command, token).to_string())
     }
 
     pub(crate) fn ask_as(&mut self, request: &str) -> HandledRequest {
@@ -470,7 +470,7 @@ impl World {
         self.status.last_handled_request.clone().expect("an answer")
     }
 
-    pub(crate) fn must(&mut self, command: Command) -> &mut Self {
+    pub(crate) fn must(&mut self, command: ReleaseCommand) -> &mut Self {
         let answer = self.ask(command);
         assert_eq!(answer.result, RequestResult::Done, "{}", answer.message);
         self
@@ -523,9 +523,9 @@ impl World {
     }
 
     /// Another installation takes over: it has the status, its own proxies, and no document. Returns what this one leaves.
-    pub(crate) fn hand_over(&mut self) -> Left {
-        let proxies = vec![Proxy::new("other-a"), Proxy::new("other-b")];
-        let left = Left {
+    pub(crate) fn hand_over(&mut self) -> PreviousInstallation {
+        let proxies = vec![ModelProxy::new("other-a"), ModelProxy::new("other-b")];
+        let left = PreviousInstallation {
             live: self.live.take(),
             accepted: self.accepted.take(),
             proxies: std::mem::replace(&mut self.proxies, proxies),
@@ -536,7 +536,7 @@ impl World {
     }
 
     /// The installation before has it back, with the document that it had; with its spec, if that is still in effect.
-    pub(crate) fn hand_back(&mut self, left: Left) -> &mut Self {
+    pub(crate) fn hand_back(&mut self, left: PreviousInstallation) -> &mut Self {
         self.accepted = left.accepted.filter(|spec| Some(spec) == self.accepted.as_ref());
         (self.live, self.predecessor) = match left.live {
             Some(live) if live.release.uid.as_str() != self.uid => (None, Some(live)),
@@ -565,13 +565,13 @@ impl World {
         self.ratios.iter().map(|(_, ratio)| ratio.as_str()).collect()
     }
 
-    pub(crate) fn count(&self, reason: Reason) -> usize {
+    pub(crate) fn count(&self, reason: EventReason) -> usize {
         self.events.iter().filter(|event| event.reason == reason).count()
     }
 
     /// The same of a request, and a condition, while nothing can be written.
-    pub(crate) fn ask_now(&mut self, command: Command) -> HandledRequest {
-        self.request = Some(Request::new(command, self.progress.request_token()).to_string());
+    pub(crate) fn ask_now(&mut self, command: ReleaseCommand) -> HandledRequest {
+        self.request = Some(CommandRequest::new(command, self.progress.request_token()).to_string());
         self.look();
         self.progress.status().last_handled_request.expect("an answer")
     }

@@ -2,7 +2,7 @@
 
 use halftone_api::{Plan, claims::*, manifest};
 use halftone_rollout::{clock::Now, progress::Progress, routing_for::routing_for};
-use halftone_routing::config::{RoutingConfig, State, units::Revision};
+use halftone_routing::document::{ReleaseState, RoutingConfig, units::Revision};
 use jiff::Timestamp;
 use proptest::prelude::*;
 
@@ -36,27 +36,32 @@ fn live(text: &str) -> RoutingConfig {
 }
 
 /// What one release wants and serves.
-struct Release {
+struct ModelRelease {
     wanted: Option<Plan>,
     live: Option<RoutingConfig>,
-    standing: Standing,
+    standing: ObjectPresence,
     reserved: Option<Timestamp>,
 }
 
-impl Release {
+impl ModelRelease {
     fn claimant(&self) -> Claimant<'_> {
         let Self { wanted, live, standing, reserved } = self;
         Claimant { wanted: wanted.as_ref(), live: live.as_ref(), standing: *standing, reserved: *reserved }
     }
 }
 
-fn release(wanted: Option<&str>, alive: Option<&str>) -> Release {
-    Release { wanted: wanted.map(plan), live: alive.map(live), standing: Standing::Here, reserved: None }
+fn release(wanted: Option<&str>, alive: Option<&str>) -> ModelRelease {
+    ModelRelease {
+        wanted: wanted.map(plan),
+        live: alive.map(live),
+        standing: ObjectPresence::Here,
+        reserved: None,
+    }
 }
 
 /// Of each of the releases who has it instead, and what.
-fn settled(releases: &[Release]) -> Vec<Option<String>> {
-    let claimants: Vec<_> = releases.iter().map(Release::claimant).collect();
+fn settled(releases: &[ModelRelease]) -> Vec<Option<String>> {
+    let claimants: Vec<_> = releases.iter().map(ModelRelease::claimant).collect();
     let told = |found: Conflict<'_>| format!("{} {}{}", found.name.1, found.host, found.path);
     settle(&claimants).into_iter().map(|conflict| conflict.map(told)).collect()
 }
@@ -141,13 +146,13 @@ fn an_exchange_in_which_one_keeps_what_the_other_wants_is_none() {
 #[test]
 fn what_both_serve_is_of_the_one_that_has_served_it_longer() {
     let mut taker = live("older@1 x /");
-    let since = |second| halftone_routing::config::claim::Claim {
+    let since = |second| halftone_routing::document::claim::Claim {
         host: "x".parse().unwrap(),
         path: "/".parse().unwrap(),
         since: at_second(second),
     };
     taker.claims = vec![since(9)];
-    let taker = Release { live: Some(taker), ..release(Some("older@1 x /"), None) };
+    let taker = ModelRelease { live: Some(taker), ..release(Some("older@1 x /"), None) };
     let serving = release(Some("younger@2 x /"), Some("younger@2 x /"));
     assert_eq!(settled(&[taker, serving]), [by("younger x/"), None]);
 }
@@ -158,9 +163,9 @@ fn what_is_withdrawn_is_free() {
 }
 
 /// A deleted release whose document is withdrawn.
-fn withdrawn(text: &str, reserved: Option<Timestamp>) -> Release {
-    let document = RoutingConfig { state: State::Withdrawn, ..live(text) };
-    Release { wanted: None, live: Some(document), standing: Standing::Gone, reserved }
+fn withdrawn(text: &str, reserved: Option<Timestamp>) -> ModelRelease {
+    let document = RoutingConfig { state: ReleaseState::Withdrawn, ..live(text) };
+    ModelRelease { wanted: None, live: Some(document), standing: ObjectPresence::Gone, reserved }
 }
 
 #[test]
@@ -171,12 +176,12 @@ fn what_is_withdrawn_is_kept_for_its_namespace_for_a_while() {
     assert_eq!(settled(&[left(Some(at_second(9))), stranger()]), [None, by("gone x/")]);
     assert_eq!(settled(&[left(Some(at_second(9))), stranger(), kin()]), [None, by("renamed x/"), None]);
     assert_eq!(settled(&[left(None), stranger()]), [None, None]);
-    let successor = Release { standing: Standing::Here, ..left(Some(at_second(9))) };
-    let successor = Release { wanted: Some(plan("gone@8 x /")), ..successor };
+    let successor = ModelRelease { standing: ObjectPresence::Here, ..left(Some(at_second(9))) };
+    let successor = ModelRelease { wanted: Some(plan("gone@8 x /")), ..successor };
     assert_eq!(settled(&[successor, stranger(), kin()]), [None, by("gone x/"), by("gone x/")]);
 
     let told = [left(Some(at_second(9))), stranger()];
-    let claimants: Vec<_> = told.iter().map(Release::claimant).collect();
+    let claimants: Vec<_> = told.iter().map(ModelRelease::claimant).collect();
     assert_eq!(
         settle(&claimants)[1].unwrap().obstacle(None, None).message,
         "shop/gone served x/ until it was deleted, and its namespace keeps it until 1970-01-01T00:00:09Z; claim \
@@ -186,7 +191,7 @@ fn what_is_withdrawn_is_kept_for_its_namespace_for_a_while() {
 
 #[test]
 fn what_one_has_taken_from_a_deleted_release_no_other_of_the_namespace_takes() {
-    let gone = || Release { standing: Standing::Gone, ..release(None, Some("gone@1 x /")) };
+    let gone = || ModelRelease { standing: ObjectPresence::Gone, ..release(None, Some("gone@1 x /")) };
     let mut serving = release(Some("second@5 x /"), Some("second@5 x /"));
     serving.live.as_mut().unwrap().release.created_at = at_second(6);
     assert_eq!(
@@ -208,7 +213,7 @@ fn a_release_is_told_whose_place_it_takes_over() {
 
 #[test]
 fn what_a_deleted_release_serves_is_open_to_its_namespace_at_once_and_to_no_other() {
-    let gone = || Release { standing: Standing::Gone, ..release(None, Some("gone@1 x /")) };
+    let gone = || ModelRelease { standing: ObjectPresence::Gone, ..release(None, Some("gone@1 x /")) };
     assert_eq!(settled(&[gone(), release(Some("renamed@2 x /"), None)]), [None, None]);
     assert_eq!(settled(&[gone(), release(Some("other/taker@2 x /"), None)]), [None, by("gone x/")]);
 }
@@ -238,7 +243,8 @@ fn the_message_names_the_owner_since_when_and_what_else_the_edit_held() {
 fn a_place_is_handed_over_once_its_next_release_serves_it() {
     let giver = release(Some("giver@1 w /"), Some("giver@1 w,x /"));
     let taker = release(Some("taker@2 x /"), None);
-    let places = |one: &Release, other: &Release| one.claimant().hands_over(other.claimant()).count();
+    let places =
+        |one: &ModelRelease, other: &ModelRelease| one.claimant().hands_over(other.claimant()).count();
     assert_eq!((places(&giver, &taker), places(&taker, &giver)), (1, 0));
     let (one, other) = (release(Some("a@1 x /"), Some("a@1 w /")), release(Some("b@2 w /"), Some("b@2 x /")));
     assert_eq!((places(&one, &other), places(&other, &one)), (1, 1), "an exchange");
@@ -264,7 +270,7 @@ fn places_of_two_are_named_together_where_they_differ_in_hosts_or_in_paths_alone
 fn a_place_inside_another_namespaces_is_taken_only_where_the_fleet_names_it() {
     let other = live("shop/wide@1 *.x /");
     let shadowed = |text: &str, live: Option<&RoutingConfig>, named: bool| {
-        let (plan, others) = (plan(text), Vec::from_iter(shadow::Wider::serving(&other)));
+        let (plan, others) = (plan(text), Vec::from_iter(shadow::ClaimedPlaces::serving(&other)));
         let found = shadow::shadowed(&plan, live, &others, |_| named).map(|found| found.obstacle());
         found.map(|obstacle| (obstacle.reason, obstacle.message))
     };
@@ -287,7 +293,7 @@ fn hosts() -> impl Strategy<Value = String> {
 }
 
 /// What is accepted is live from now on.
-fn accepted(releases: &mut [Release]) {
+fn accepted(releases: &mut [ModelRelease]) {
     let conflicts = settled(releases);
     for (release, conflict) in releases.iter_mut().zip(conflicts) {
         if let (None, Some(wanted)) = (conflict, &release.wanted) {
@@ -304,7 +310,7 @@ proptest! {
     fn no_edit_takes_a_place_from_the_release_that_serves_it(
         edits in prop::collection::vec((0usize..4, hosts()), 1..16),
     ) {
-        let mut releases: Vec<Release> = (0..4).map(|_| release(None, None)).collect();
+        let mut releases: Vec<ModelRelease> = (0..4).map(|_| release(None, None)).collect();
         for (at, hosts) in edits {
             releases[at].wanted = Some(plan(&format!("r{at}@{} {hosts} /", at % 2)));
             let before: Vec<Vec<String>> = releases.iter().map(served).collect();
@@ -341,7 +347,7 @@ proptest! {
             let alive = alive.map(|host| format!("r{at}@{at} {} /", HOSTS[host]));
             releases.push(release(Some(&format!("r{at}@{at} {wants} /")), alive.as_deref()));
         }
-        let claimants: Vec<_> = releases.iter().map(Release::claimant).collect();
+        let claimants: Vec<_> = releases.iter().map(ModelRelease::claimant).collect();
         let conflicts = settle(&claimants);
         for (at, conflict) in conflicts.iter().enumerate() {
             let Some(conflict) = conflict else { continue };
@@ -357,6 +363,6 @@ proptest! {
     }
 }
 
-fn served(release: &Release) -> Vec<String> {
+fn served(release: &ModelRelease) -> Vec<String> {
     release.live.iter().flat_map(|live| &live.hosts).map(ToString::to_string).collect()
 }

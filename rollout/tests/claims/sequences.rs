@@ -7,7 +7,7 @@ use halftone_rollout::{
     progress::Progress,
     routing_for::{claims, routing_for},
 };
-use halftone_routing::config::{RoutingConfig, State, names::HostPattern, units::Revision};
+use halftone_routing::document::{ReleaseState, RoutingConfig, names::HostPattern, units::Revision};
 use jiff::Timestamp;
 use proptest::prelude::*;
 
@@ -19,7 +19,7 @@ const RELEASES: usize = 5;
 const LATER: i64 = 1_000_000;
 
 #[derive(Debug, Clone)]
-enum Happening {
+enum SequenceStep {
     /// Creates the release, or edits its hosts.
     Claim(usize, Vec<usize>),
     Delete(usize),
@@ -32,8 +32,8 @@ enum Happening {
     Turn(usize),
 }
 
-fn happening() -> impl Strategy<Value = Happening> {
-    use Happening::*;
+fn happening() -> impl Strategy<Value = SequenceStep> {
+    use SequenceStep::*;
     let hosts = prop::collection::btree_set(0..HOSTS.len(), 1..3);
     prop_oneof![
         5 => (0..RELEASES, hosts).prop_map(|(at, hosts)| Claim(at, hosts.into_iter().collect())),
@@ -46,7 +46,7 @@ fn happening() -> impl Strategy<Value = Happening> {
 }
 
 #[derive(Default)]
-struct Release {
+struct SequenceRelease {
     /// The newest spec; none once it is deleted.
     spec: Option<Plan>,
     /// The spec in effect.
@@ -56,12 +56,12 @@ struct Release {
     held: bool,
 }
 
-impl Release {
+impl SequenceRelease {
     fn claimant(&self) -> Claimant<'_> {
         Claimant {
             wanted: self.spec.as_ref().filter(|_| !self.held),
             live: self.document.as_ref(),
-            standing: if self.spec.is_some() { Standing::Here } else { Standing::Gone },
+            standing: if self.spec.is_some() { ObjectPresence::Here } else { ObjectPresence::Gone },
             reserved: self.reserved,
         }
     }
@@ -83,7 +83,7 @@ impl Release {
     }
 
     fn is_withdrawn(&self) -> bool {
-        self.document.as_ref().is_some_and(|document| document.state == State::Withdrawn)
+        self.document.as_ref().is_some_and(|document| document.state == ReleaseState::Withdrawn)
     }
 }
 
@@ -95,39 +95,39 @@ fn namespace(at: usize) -> usize {
     at % 2
 }
 
-struct Site {
-    releases: Vec<Release>,
+struct SequenceState {
+    releases: Vec<SequenceRelease>,
     now: i64,
     /// The straggler time-out of every hand-over is over.
     late: bool,
 }
 
-impl Site {
+impl SequenceState {
     fn new() -> Self {
-        Self { releases: (0..RELEASES).map(|_| Release::default()).collect(), now: 1, late: false }
+        Self { releases: (0..RELEASES).map(|_| SequenceRelease::default()).collect(), now: 1, late: false }
     }
 
-    fn happens(&mut self, what: &Happening) {
+    fn happens(&mut self, what: &SequenceStep) {
         self.now += 1;
         match what {
-            Happening::Claim(at, hosts) => self.claim(*at, hosts),
-            Happening::Delete(at) => (self.releases[*at].spec, self.releases[*at].accepted) = (None, None),
-            Happening::Withdraw(at) => {
+            SequenceStep::Claim(at, hosts) => self.claim(*at, hosts),
+            SequenceStep::Delete(at) => (self.releases[*at].spec, self.releases[*at].accepted) = (None, None),
+            SequenceStep::Withdraw(at) => {
                 let release = &mut self.releases[*at];
                 if let Some(document) = release.document.as_mut().filter(|_| release.spec.is_none()) {
-                    document.state = State::Withdrawn;
+                    document.state = ReleaseState::Withdrawn;
                     release.reserved = Some(at_second(LATER));
                 }
             }
-            Happening::Lapse(at, removed) => {
+            SequenceStep::Lapse(at, removed) => {
                 let release = &mut self.releases[*at];
                 release.reserved = None;
                 if *removed && release.is_withdrawn() {
                     release.document = None;
                 }
             }
-            Happening::Hold(at, on) => self.releases[*at].held = *on,
-            Happening::Turn(at) => self.turn(*at),
+            SequenceStep::Hold(at, on) => self.releases[*at].held = *on,
+            SequenceStep::Turn(at) => self.turn(*at),
         }
     }
 
@@ -140,7 +140,7 @@ impl Site {
     }
 
     fn settled(&self) -> Vec<bool> {
-        let claimants: Vec<_> = self.releases.iter().map(Release::claimant).collect();
+        let claimants: Vec<_> = self.releases.iter().map(SequenceRelease::claimant).collect();
         settle(&claimants).iter().map(Option::is_none).collect()
     }
 
@@ -190,7 +190,7 @@ impl Site {
 }
 
 /// What has to hold of a host after something has happened.
-fn check(before: &Site, after: &Site, host: &str) -> Result<(), TestCaseError> {
+fn check(before: &SequenceState, after: &SequenceState, host: &str) -> Result<(), TestCaseError> {
     let (was, is) = (before.owner(host), after.owner(host));
     let Some(was) = was.filter(|was| Some(*was) != is) else { return Ok(()) };
     let lost = &after.releases[was];
@@ -218,7 +218,7 @@ fn check(before: &Site, after: &Site, host: &str) -> Result<(), TestCaseError> {
 }
 
 /// What a deleted release has is taken by its namespace alone, and by nobody from one that was created again.
-fn gains(before: &Site, after: &Site, at: usize, host: &str) -> Result<(), TestCaseError> {
+fn gains(before: &SequenceState, after: &SequenceState, at: usize, host: &str) -> Result<(), TestCaseError> {
     if before.releases[at].has(host) || !after.releases[at].serves(host) {
         return Ok(());
     }
@@ -234,9 +234,9 @@ fn gains(before: &Site, after: &Site, at: usize, host: &str) -> Result<(), TestC
     Ok(())
 }
 
-impl Site {
+impl SequenceState {
     fn copy(&self) -> Self {
-        let copied = |release: &Release| Release {
+        let copied = |release: &SequenceRelease| SequenceRelease {
             spec: release.spec.clone(),
             accepted: release.accepted.clone(),
             document: release.document.clone(),
@@ -250,12 +250,12 @@ impl Site {
     fn comes_to_rest(&mut self) -> bool {
         (0..12).any(|_| {
             let before = self.documents();
-            (0..RELEASES).for_each(|at| self.happens(&Happening::Turn(at)));
+            (0..RELEASES).for_each(|at| self.happens(&SequenceStep::Turn(at)));
             before == self.documents()
         })
     }
 
-    fn documents(&self) -> Vec<Option<(Vec<HostPattern>, State)>> {
+    fn documents(&self) -> Vec<Option<(Vec<HostPattern>, ReleaseState)>> {
         let said = |document: &RoutingConfig| (document.hosts.clone(), document.state);
         self.releases.iter().map(|release| release.document.as_ref().map(said)).collect()
     }
@@ -268,13 +268,13 @@ proptest! {
     fn whatever_happens_nobody_loses_a_host_but_by_its_own_edit_or_deletion(
         script in prop::collection::vec(happening(), 1..50),
     ) {
-        let mut site = Site::new();
+        let mut site = SequenceState::new();
         for what in &script {
             let before = site.copy();
             site.happens(what);
             for host in HOSTS {
                 check(&before, &site, host)?;
-                if let Happening::Turn(at) = what {
+                if let SequenceStep::Turn(at) = what {
                     gains(&before, &site, *at, host)?;
                 }
             }
@@ -285,7 +285,7 @@ proptest! {
     fn after_a_few_turns_each_host_is_with_one_release_and_nothing_moves_any_more(
         script in prop::collection::vec(happening(), 1..50),
     ) {
-        let mut site = Site::new();
+        let mut site = SequenceState::new();
         script.iter().for_each(|what| site.happens(what));
         // Releases that were created again may wait for each other, until they have waited for too long.
         for late in [false, true] {

@@ -11,7 +11,7 @@ use std::{
 };
 
 use halftone_api::{lint::lint, manifest};
-use halftone_rollout::events::Reason;
+use halftone_rollout::events::EventReason;
 use regex::Regex;
 
 fn repository() -> PathBuf {
@@ -145,12 +145,12 @@ const KINDS_ONLY: [&str; 9] = [
 #[test]
 fn every_condition_with_each_of_its_reasons_is_documented() {
     let page = text("docs/operations.md");
-    let findings = text("rollout/src/conditions/findings.rs");
-    let kinds = all(r#"Finding::new\(\s*"([A-Z][A-Za-z]+)""#, &findings);
+    let findings = text("rollout/src/conditions/builder.rs");
+    let kinds = all(r#"NewCondition::new\(\s*"([A-Z][A-Za-z]+)""#, &findings);
     documented(&kinds, &page, "Conditions");
 
-    let mut reasons = variants("rollout/src/standing.rs", "Wait");
-    reasons.extend(variants("rollout/src/judge/assessment.rs", "Reason"));
+    let mut reasons = variants("rollout/src/condition_input.rs", "WaitReason");
+    reasons.extend(variants("rollout/src/judge/assessment.rs", "VerdictReason"));
     reasons.extend(all(r#""([A-Z][A-Za-z]+)""#, &findings));
     for (_, code) in sources() {
         reasons.extend(all(r#"Obstacle::new\(\s*"([A-Za-z]+)""#, &code));
@@ -166,8 +166,8 @@ fn every_condition_with_each_of_its_reasons_is_documented() {
 
 #[test]
 fn every_reason_of_an_event_is_documented() {
-    let reasons = variants("rollout/src/events.rs", "Reason");
-    let all: BTreeSet<String> = Reason::ALL.iter().map(ToString::to_string).collect();
+    let reasons = variants("rollout/src/events.rs", "EventReason");
+    let all: BTreeSet<String> = EventReason::ALL.iter().map(ToString::to_string).collect();
     assert_eq!(all, reasons, "Reason::ALL has every reason");
     documented(&reasons, &text("docs/operations.md"), "Events");
 }

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use halftone_api::{
-    limits::Limit,
+    health_limits::Limit,
     spec::{Totals, Verdict},
 };
-use halftone_rollout::judge::{ArmBatch, Batch, Counts, LatencyCounts, Process};
+use halftone_rollout::judge::{ArmBatch, Batch, Judge, LatencyCounts, RequestCounts};
 use halftone_routing::histogram::{Histogram, bucket};
 use proptest::prelude::*;
 
@@ -16,9 +16,9 @@ fn a_count() -> impl Strategy<Value = u64> {
     prop_oneof![Just(0), 0_u64..100, 0_u64..1_000_000, any::<u64>().prop_map(|n| n >> 2)]
 }
 
-fn counts() -> impl Strategy<Value = Counts> {
+fn counts() -> impl Strategy<Value = RequestCounts> {
     // Contradictions included: more errors than requests.
-    (a_count(), a_count(), a_count()).prop_map(|(requests, errors, client_errors)| Counts {
+    (a_count(), a_count(), a_count()).prop_map(|(requests, errors, client_errors)| RequestCounts {
         requests,
         errors: errors % (requests.saturating_add(2)),
         client_errors: client_errors % (requests.saturating_add(2)),
@@ -74,8 +74,8 @@ proptest! {
         number in any::<u32>(),
         batches in prop::collection::vec(a_batch(), 1..40),
     ) {
-        let limits = halftone_api::limits::Limits { confidence, ..limits(some) };
-        let mut process = Process::start(&limits, number, Totals::default());
+        let limits = halftone_api::health_limits::HealthLimits { confidence, ..limits(some) };
+        let mut process = Judge::start(&limits, number, Totals::default());
         for batch in &batches {
             process.add(batch);
             let assessment = process.assessment();
@@ -91,11 +91,11 @@ proptest! {
         some in some_limits(),
         batches in prop::collection::vec(a_batch(), 2..30),
     ) {
-        let mut process = Process::start(&limits(some), 1, Totals::default());
+        let mut process = Judge::start(&limits(some), 1, Totals::default());
         let (first, rest) = batches.split_at(batches.len() / 2);
         first.iter().for_each(|batch| _ = process.add(batch));
         let written = serde_json::to_string(&process).unwrap();
-        let mut read: Process = serde_json::from_str(&written).unwrap();
+        let mut read: Judge = serde_json::from_str(&written).unwrap();
         for batch in rest {
             prop_assert_eq!(read.add(batch), process.add(batch));
         }
@@ -117,7 +117,7 @@ proptest! {
         let one = poll(&[(sum.gray.clone(), sum.stable.clone())]);
         let limits = limits(some);
         let judge = |batch: &Batch| {
-            let mut process = Process::start(&limits, 1, Totals::default());
+            let mut process = Judge::start(&limits, 1, Totals::default());
             (0..4).for_each(|_| _ = process.add(batch));
             process
         };
@@ -131,10 +131,10 @@ proptest! {
         limit in 1_000_u32..100_000,
         batches in prop::collection::vec((0_u64..50, 0.0..0.03_f64), 1..300),
     ) {
-        let mut process = Process::start(&limits(vec![Limit::ErrorRate { max: limit }]), 1, Totals::default());
+        let mut process = Judge::start(&limits(vec![Limit::ErrorRate { max: limit }]), 1, Totals::default());
         let mut formula = Formula::new(f64::from(limit) / 1e6);
         for (requests, share) in batches {
-            let judged = Counts { requests, errors: (requests as f64 * share) as u64, client_errors: 0 };
+            let judged = RequestCounts { requests, errors: (requests as f64 * share) as u64, client_errors: 0 };
             let gray = ArmBatch { judged, ..ArmBatch::default() };
             process.add(&Batch { seconds: 0.5, gray, ..Batch::default() });
             let expected = formula.add(judged.errors, judged.requests);

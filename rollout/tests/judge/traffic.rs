@@ -4,10 +4,10 @@
 use std::time::Duration;
 
 use halftone_api::{
-    limits::{Limit, Limits},
+    health_limits::{HealthLimits, Limit},
     spec::{Totals, Verdict},
 };
-use halftone_rollout::judge::{ArmBatch, Batch, Counts, LatencyCounts, Process};
+use halftone_rollout::judge::{ArmBatch, Batch, Judge, LatencyCounts, RequestCounts};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Binomial, Distribution, LogNormal};
@@ -16,7 +16,7 @@ use rand_distr::{Binomial, Distribution, LogNormal};
 pub(crate) const POLL: f64 = 0.5;
 
 /// The four limits that judge a usual release: 1 % errors, 1 % over the latency limit, twice stable's rates.
-pub(crate) fn four_limits() -> Limits {
+pub(crate) fn four_limits() -> HealthLimits {
     limits(vec![
         Limit::ErrorRate { max: 10_000 },
         Limit::Latency { quantile: 990_000, max: Duration::from_millis(500) },
@@ -25,13 +25,13 @@ pub(crate) fn four_limits() -> Limits {
     ])
 }
 
-pub(crate) fn limits(limits: Vec<Limit>) -> Limits {
-    Limits { confidence: 999_000, min_requests: 100, limits }
+pub(crate) fn limits(limits: Vec<Limit>) -> HealthLimits {
+    HealthLimits { confidence: 999_000, min_requests: 100, limits }
 }
 
 /// How one arm behaves.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Arm {
+pub(crate) struct ArmModel {
     pub(crate) rps: f64,
     pub(crate) errors: f64,
     pub(crate) client_errors: f64,
@@ -40,7 +40,7 @@ pub(crate) struct Arm {
     pub(crate) latency: Option<(f64, f64)>,
 }
 
-impl Arm {
+impl ArmModel {
     pub(crate) fn new(rps: f64, errors: f64) -> Self {
         Self { rps, errors, client_errors: 0.0, over: 0.0, latency: None }
     }
@@ -48,9 +48,9 @@ impl Arm {
 
 /// How both arms behave.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct World {
-    pub(crate) gray: Arm,
-    pub(crate) stable: Arm,
+pub(crate) struct ArmModels {
+    pub(crate) gray: ArmModel,
+    pub(crate) stable: ArmModel,
 }
 
 /// Draws what an arm does. Keeps its last distributions, since making one costs more than drawing from it.
@@ -71,7 +71,7 @@ impl ArmSource {
         kept.expect("just kept").2.sample(chance)
     }
 
-    fn draw(&mut self, arm: &Arm, seconds: f64, into: &mut ArmBatch, chance: &mut ChaCha8Rng) {
+    fn draw(&mut self, arm: &ArmModel, seconds: f64, into: &mut ArmBatch, chance: &mut ChaCha8Rng) {
         let wanted = arm.rps * seconds;
         let n = wanted as u64 + u64::from(wanted.fract() > 0.0 && chance.random_bool(wanted.fract()));
         let over = self.binomial(0, n, arm.over, chance);
@@ -92,21 +92,21 @@ impl ArmSource {
 }
 
 /// A release in virtual time.
-pub(crate) struct Release {
-    pub(crate) process: Process,
+pub(crate) struct SimulatedRelease {
+    pub(crate) process: Judge,
     pub(crate) chance: ChaCha8Rng,
     pub(crate) seconds: f64,
     sources: (ArmSource, ArmSource),
     batch: Batch,
 }
 
-impl Release {
+impl SimulatedRelease {
     /// The run-th of all releases of this seed.
-    pub(crate) fn new(limits: &Limits, seed: u64, run: u64) -> Self {
+    pub(crate) fn new(limits: &HealthLimits, seed: u64, run: u64) -> Self {
         let mut chance = ChaCha8Rng::seed_from_u64(seed);
         chance.set_stream(run);
         Self {
-            process: Process::start(limits, 1, Totals::default()),
+            process: Judge::start(limits, 1, Totals::default()),
             chance,
             seconds: 0.0,
             sources: Default::default(),
@@ -115,7 +115,7 @@ impl Release {
     }
 
     /// Lets the world go on for so long without a poll.
-    pub(crate) fn pass(&mut self, world: &World, seconds: f64) {
+    pub(crate) fn pass(&mut self, world: &ArmModels, seconds: f64) {
         self.sources.0.draw(&world.gray, seconds, &mut self.batch.gray, &mut self.chance);
         self.sources.1.draw(&world.stable, seconds, &mut self.batch.stable, &mut self.chance);
         self.batch.seconds += seconds;
@@ -123,7 +123,7 @@ impl Release {
     }
 
     /// What gray did since the last poll.
-    pub(crate) fn gray(&self) -> Counts {
+    pub(crate) fn gray(&self) -> RequestCounts {
         self.batch.gray.judged
     }
 
@@ -139,7 +139,7 @@ impl Release {
     }
 
     /// Lives in one world, polling, until a `Fail` or for so long. The time until the `Fail`.
-    pub(crate) fn live(&mut self, world: &World, seconds: f64) -> Option<f64> {
+    pub(crate) fn live(&mut self, world: &ArmModels, seconds: f64) -> Option<f64> {
         let polls = (seconds / POLL).round() as u64;
         (1..=polls)
             .find(|_| {
@@ -153,9 +153,9 @@ impl Release {
     /// for so long. The time from the change to the `Fail`; zero if it came before.
     pub(crate) fn live_through(
         &mut self,
-        good: &World,
+        good: &ArmModels,
         good_seconds: f64,
-        bad: &World,
+        bad: &ArmModels,
         seconds: f64,
     ) -> Option<f64> {
         if self.live(good, good_seconds).is_some() {

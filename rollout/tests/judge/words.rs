@@ -2,22 +2,22 @@
 
 use std::time::Duration;
 
-use halftone_api::{limits::Limit, spec::Totals};
-use halftone_rollout::judge::{ArmBatch, Batch, Counts, LatencyCounts, Process};
+use halftone_api::{health_limits::Limit, spec::Totals};
+use halftone_rollout::judge::{ArmBatch, Batch, Judge, LatencyCounts, RequestCounts};
 use halftone_routing::histogram::bucket;
 use halftone_routing::report::{self, Outcome};
 
-use crate::traffic::{Arm, Release, World, four_limits, limits};
+use crate::traffic::{ArmModel, ArmModels, SimulatedRelease, four_limits, limits};
 
 fn arm(requests: u64, errors: u64, client_errors: u64, over: u64) -> ArmBatch {
-    let counts = Counts { requests, errors, client_errors };
+    let counts = RequestCounts { requests, errors, client_errors };
     let latency = vec![LatencyCounts { within: requests - over, over }];
     ArmBatch { judged: counts, split: counts, latency, ..ArmBatch::default() }
 }
 
 /// The message after so many polls of the same.
 fn message(limit: Limit, gray: ArmBatch, stable: ArmBatch, polls: usize) -> String {
-    let mut process = Process::start(&limits(vec![limit]), 1, Totals::default());
+    let mut process = Judge::start(&limits(vec![limit]), 1, Totals::default());
     let batch = Batch { seconds: 0.5, gray, stable, warm_up: false, complete: true, hold_over: true };
     (0..polls).for_each(|_| _ = process.add(&batch));
     process.assessment().message
@@ -112,7 +112,7 @@ fn kinds_are_those_of_the_fault_and_not_of_what_was_before() {
             .count(&report::Counts { outcomes: [(outcome, errors)].into(), ..report::Counts::default() });
         arm
     };
-    let mut process = Process::start(&limits(vec![ERRORS]), 1, Totals::default());
+    let mut process = Judge::start(&limits(vec![ERRORS]), 1, Totals::default());
     let mut add = |gray| {
         let stable = arm(1000, 0, 0, 0);
         process.add(&Batch { seconds: 0.5, gray, stable, warm_up: false, complete: true, hold_over: false });
@@ -155,10 +155,10 @@ fn what_is_missing_is_told() {
 
 #[test]
 fn a_failure_after_a_long_good_time_tells_of_the_fault_alone() {
-    let good = World { gray: Arm::new(100.0, 0.001), stable: Arm::new(100.0, 0.001) };
-    let bad = World { gray: Arm::new(100.0, 0.5), ..good };
+    let good = ArmModels { gray: ArmModel::new(100.0, 0.001), stable: ArmModel::new(100.0, 0.001) };
+    let bad = ArmModels { gray: ArmModel::new(100.0, 0.5), ..good };
     for run in 0..20 {
-        let mut release = Release::new(&four_limits(), 10, run);
+        let mut release = SimulatedRelease::new(&four_limits(), 10, run);
         release.live_through(&good, 600.0, &bad, 60.0).unwrap();
         let message = release.process.assessment().message;
         let percent: f64 = message.split('%').next().unwrap().parse().unwrap();
@@ -170,7 +170,7 @@ fn a_failure_after_a_long_good_time_tells_of_the_fault_alone() {
 fn every_limit_has_its_figures() {
     let mut some = four_limits();
     some.limits.push(Limit::RelativeP99 { factor: 1.5 });
-    let mut process = Process::start(&some, 1, Totals::default());
+    let mut process = Judge::start(&some, 1, Totals::default());
     let (gray, stable) = (arm(1000, 5, 20, 3), arm(3000, 3, 30, 0));
     process.add(&Batch { seconds: 10.0, gray, stable, ..Batch::default() });
     let figures = process.assessment().limits;

@@ -2,11 +2,11 @@
 //! after `decide`, since endpoints come and go without a new document.
 
 use super::may_fall_back;
-use crate::{config::arm::Arm, routes::Release};
+use crate::{document::arm::Arm, routes::CompiledRelease};
 
 /// Which arm serves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Served {
+pub enum ServingArm {
     /// The one that was meant.
     Intended(Arm),
     /// The other one. The request is charged once, to the arm that was meant, as `noEndpoint` and without a limit
@@ -16,7 +16,7 @@ pub enum Served {
     Unavailable,
 }
 
-impl Served {
+impl ServingArm {
     /// The arm that gets the request, if one does.
     pub const fn arm(self) -> Option<Arm> {
         match self {
@@ -28,21 +28,21 @@ impl Served {
 
 /// Who answers in the place of the gray arm that serves, should it turn out that none of its endpoints takes a
 /// connection; stable is not replaced for that.
-pub fn stand_in(release: &Release, served: &Served) -> Option<Arm> {
+pub fn replacement_arm(release: &CompiledRelease, served: &ServingArm) -> Option<Arm> {
     match served {
-        Served::Intended(Arm::Gray) if may_fall_back(release, Arm::Gray) => Some(Arm::Stable),
+        ServingArm::Intended(Arm::Gray) if may_fall_back(release, Arm::Gray) => Some(Arm::Stable),
         _ => None,
     }
 }
 
 /// Which arm serves a request that was meant for one, by whether each has any endpoint. Where nobody is to reach gray
 /// (a rolled-back release, `force: Stable`), it does not take over for stable either.
-pub fn serve(release: &Release, intended: Arm, has_endpoint: impl Fn(Arm) -> bool) -> Served {
+pub fn serve(release: &CompiledRelease, intended: Arm, has_endpoint: impl Fn(Arm) -> bool) -> ServingArm {
     if has_endpoint(intended) {
-        Served::Intended(intended)
+        ServingArm::Intended(intended)
     } else if may_fall_back(release, intended) && has_endpoint(intended.other()) {
-        Served::Fallback(intended.other())
+        ServingArm::Fallback(intended.other())
     } else {
-        Served::Unavailable
+        ServingArm::Unavailable
     }
 }

@@ -25,17 +25,18 @@ fn user(arm: Arm) -> &'static str {
     found.expect("one of six users is on each side")
 }
 
-struct Asked<'a> {
+struct TestRequest<'a> {
     host: &'a str,
     path: &'a str,
     query: Option<&'a str>,
     fields: &'a [(&'a str, &'a str)],
 }
 
-const PLAIN: Asked<'static> = Asked { host: "shop.example.com", path: "/", query: None, fields: &[] };
+const PLAIN: TestRequest<'static> =
+    TestRequest { host: "shop.example.com", path: "/", query: None, fields: &[] };
 
 /// Arm, what chose it, and the reason; or what else became of the request.
-fn ask(routes: &Routes, asked: &Asked<'_>) -> String {
+fn ask(routes: &Routes, asked: &TestRequest<'_>) -> String {
     let fields: Vec<_> = asked
         .fields
         .iter()
@@ -61,7 +62,7 @@ fn ask(routes: &Routes, asked: &Asked<'_>) -> String {
 }
 
 fn of(changes: Value, fields: &[(&str, &str)]) -> String {
-    ask(&routes(&[document(changes)]), &Asked { fields, ..PLAIN })
+    ask(&routes(&[document(changes)]), &TestRequest { fields, ..PLAIN })
 }
 
 fn rule(name: &str, to: &str, header: &str) -> Value {
@@ -107,7 +108,7 @@ fn who_has_only_part_of_the_paths_is_not_left_through_hidden_dots() {
         (&also_root, "/pub/..%2Fsecret", false),
         (&json!({}), "/pub/..%2Fsecret", false),
     ] {
-        let answer = ask(&routes(&[document(changes.clone())]), &Asked { path, ..PLAIN });
+        let answer = ask(&routes(&[document(changes.clone())]), &TestRequest { path, ..PLAIN });
         assert_eq!(answer == "climbs", refused, "{path} {changes}: {answer}");
     }
 }
@@ -206,14 +207,16 @@ fn a_promoted_release_sends_every_identity_to_gray() {
 #[test]
 fn a_lost_operator_closes_gray() {
     let document = document(json!({"rules": [rule("to-gray", "Gray", "X-R")]}));
-    let parsed =
-        crate::config::parse::routing(document.to_string().as_bytes(), crate::config::parse::Format::Json);
+    let parsed = crate::document::parse::routing(
+        document.to_string().as_bytes(),
+        crate::document::parse::Format::Json,
+    );
     let mut compiler = crate::routes::Compiler::default();
-    let release =
-        Release::compile(std::sync::Arc::new(parsed.expect("good")), true, &mut compiler).expect("compiles");
+    let release = CompiledRelease::compile(std::sync::Arc::new(parsed.expect("good")), true, &mut compiler)
+        .expect("compiles");
     let routes = Routes::new(vec![release.into()], std::sync::Arc::default(), &mut compiler);
     let fields = [("X-R", "1"), ("X-User-Name", user(Arm::Gray))];
-    assert_eq!(ask(&routes, &Asked { fields: &fields, ..PLAIN }), "stable Split gray is closed");
+    assert_eq!(ask(&routes, &TestRequest { fields: &fields, ..PLAIN }), "stable Split gray is closed");
 }
 
 #[test]
@@ -294,7 +297,7 @@ fn a_request_that_would_be_compared_for_too_long_is_left_to_the_split() {
         let peer = PEER.parse().expect("an address");
         let (path, method) = (path.as_bytes(), "GET");
         let request = Request { method, host: "shop.example.com", path, query: None, fields: &fields, peer };
-        let mut told: Vec<Finding> = Vec::new();
+        let mut told: Vec<TraceEntry> = Vec::new();
         let Resolution::Decided(decision) = decide_traced(&all, &request, &mut || 0, &mut told) else {
             panic!("decided")
         };
@@ -318,7 +321,7 @@ fn looking_for_values_again_and_again_counts_like_comparing_them() {
     let user = [("X-User-Name", user(Arm::Stable))];
     let ask = |bytes: usize| {
         let query = "a=b&".repeat(bytes / 4);
-        ask(&all, &Asked { query: Some(&query), fields: &user, ..PLAIN })
+        ask(&all, &TestRequest { query: Some(&query), fields: &user, ..PLAIN })
     };
     assert_eq!(ask(32_000), "gray Rule rule rule-63");
     assert!(ask(64_000).starts_with("stable Split"));
@@ -326,7 +329,7 @@ fn looking_for_values_again_and_again_counts_like_comparing_them() {
 
 #[test]
 fn a_request_that_no_release_claims_goes_to_the_default_backend_or_nowhere() {
-    let elsewhere = Asked { host: "other.example.com", ..PLAIN };
+    let elsewhere = TestRequest { host: "other.example.com", ..PLAIN };
     assert_eq!(ask(&routes(&[document(json!({}))]), &elsewhere), "no route");
     let mut compiler = crate::routes::Compiler::default();
     let fleet: crate::fleet::FleetConfig =
@@ -343,14 +346,14 @@ fn what_is_told_is_what_was_decided() {
     let peer = PEER.parse().expect("an address");
     let request =
         Request { method: "GET", host: "shop.example.com", path: b"/a", query: None, fields: &fields, peer };
-    let mut told: Vec<Finding> = Vec::new();
+    let mut told: Vec<TraceEntry> = Vec::new();
     let traced = decide_traced(&all, &request, &mut || 0, &mut told);
     assert_eq!(traced, decide(&all, &request, &mut || 0));
     let points: Vec<_> = told.iter().map(|finding| (finding.point, finding.said.as_str())).collect();
     let bucket = crate::bucket::Salt::new("0123456789abcdef").bucket(b"lin");
     let split = format!(
         "{}: to {}",
-        Reason::Bucket(bucket, Ratio::from_millionths(500_000).expect("a ratio")),
+        RoutingReason::Bucket(bucket, Ratio::from_millionths(500_000).expect("a ratio")),
         side(bucket, Ratio::from_millionths(500_000).expect("a ratio")).name()
     );
     assert_eq!(
@@ -367,7 +370,7 @@ fn what_is_told_is_what_was_decided() {
 
 #[test]
 fn an_arm_without_endpoints_is_replaced_where_that_is_allowed() {
-    use Served::{Fallback, Intended, Unavailable};
+    use ServingArm::{Fallback, Intended, Unavailable};
     let (s, g) = (Arm::Stable, Arm::Gray);
     let release = |changes| routes(&[document(changes)]).release(ReleaseIndex::FIRST).clone();
     let active = release(json!({}));

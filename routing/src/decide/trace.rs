@@ -23,7 +23,7 @@ pub enum Point {
 
 /// What one point said.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Finding {
+pub struct TraceEntry {
     /// The point.
     pub point: Point,
     /// What it said, for people.
@@ -41,8 +41,8 @@ impl Trace for () {
     fn says(&mut self, _: Point, _: impl FnOnce() -> String) {}
 }
 
-impl Trace for Vec<Finding> {
+impl Trace for Vec<TraceEntry> {
     fn says(&mut self, point: Point, said: impl FnOnce() -> String) {
-        self.push(Finding { point, said: said() });
+        self.push(TraceEntry { point, said: said() });
     }
 }

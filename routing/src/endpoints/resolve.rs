@@ -3,32 +3,32 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::SocketAddr;
 
-use super::{Endpoint, Member, Resolved, Slice, Trouble};
-use crate::config::arm::{ServicePort, ServiceRef};
-use crate::reach::Reach;
+use super::{Endpoint, EndpointIssue, ResolvedEndpoints, Slice, SliceEndpoint};
+use crate::dial_policy::DialPolicy;
+use crate::document::arm::{ServicePort, ServiceRef};
 
 /// How much may be expected of an endpoint: the higher, the better.
 type Rank = (bool, bool, bool, bool);
 
 /// Where requests for a Service's port can go, for whoever may dial what is within `reach`.
 #[must_use]
-pub fn resolve(slices: &[&Slice], service: &ServiceRef, reach: &Reach) -> Resolved {
+pub fn resolve(slices: &[&Slice], service: &ServiceRef, reach: &DialPolicy) -> ResolvedEndpoints {
     let mut members = slices.iter().flat_map(|slice| &slice.members);
-    let loops_back = || Resolved { endpoints: Vec::new(), trouble: Some(Trouble::LoopsBack) };
+    let loops_back = || ResolvedEndpoints { endpoints: Vec::new(), trouble: Some(EndpointIssue::LoopsBack) };
     if reach.pod.is_some() && members.clone().any(|member| member.pod.as_deref() == reach.pod.as_deref()) {
         return loops_back();
     }
     let Some(found) = members_of_port(slices, service) else {
-        let trouble = members.next().map(|_| Trouble::NoSuchPort);
-        return Resolved { endpoints: Vec::new(), trouble };
+        let trouble = members.next().map(|_| EndpointIssue::NoSuchPort);
+        return ResolvedEndpoints { endpoints: Vec::new(), trouble };
     };
     if found.iter().any(|(address, _)| reach.is(*address)) {
         return loops_back();
     }
     let (dialled, forbidden): (Vec<_>, Vec<_>) =
         found.into_iter().partition(|(address, _)| reach.allows(*address));
-    let trouble = (!forbidden.is_empty()).then_some(Trouble::ForbiddenAddress);
-    Resolved { endpoints: of_one_family_each(&dialled), trouble }
+    let trouble = (!forbidden.is_empty()).then_some(EndpointIssue::ForbiddenAddress);
+    ResolvedEndpoints { endpoints: of_one_family_each(&dialled), trouble }
 }
 
 /// The members of the slices that have the Service's port, each with its address; none if no slice has the port.
@@ -36,7 +36,7 @@ pub fn resolve(slices: &[&Slice], service: &ServiceRef, reach: &Reach) -> Resolv
 pub fn members_of_port<'a>(
     slices: &[&'a Slice],
     service: &ServiceRef,
-) -> Option<Vec<(SocketAddr, &'a Member)>> {
+) -> Option<Vec<(SocketAddr, &'a SliceEndpoint)>> {
     let port = port_name(slices, service)?;
     let with_port = slices.iter().filter_map(|slice| Some((*slice.ports.get(port)?, &slice.members)));
     let found = with_port.flat_map(|(port, members)| {
@@ -47,7 +47,7 @@ pub fn members_of_port<'a>(
 
 /// Of a pod with addresses of both families only those of one are taken: two would give it twice its share. The better
 /// one is, and of equal ones IPv4. What is behind an address without a pod nobody knows, so each stands for itself.
-fn of_one_family_each(found: &[(SocketAddr, &Member)]) -> Vec<Endpoint> {
+fn of_one_family_each(found: &[(SocketAddr, &SliceEndpoint)]) -> Vec<Endpoint> {
     let mut families: HashMap<&str, (Rank, bool)> = HashMap::new();
     for (address, member) in found {
         let Some(pod) = member.pod.as_deref() else { continue };
@@ -81,8 +81,8 @@ fn port_name<'a>(slices: &[&'a Slice], service: &ServiceRef) -> Option<&'a str> 
     names.get(wanted).copied()
 }
 
-fn endpoint(address: SocketAddr, member: &Member) -> Endpoint {
-    let Member { ready, serving, terminating, .. } = *member;
+fn endpoint(address: SocketAddr, member: &SliceEndpoint) -> Endpoint {
+    let SliceEndpoint { ready, serving, terminating, .. } = *member;
     Endpoint { address, ready, serving, terminating }
 }
 

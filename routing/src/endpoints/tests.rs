@@ -3,8 +3,8 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::config::arm::{ServicePort, ServiceRef};
-use crate::reach::Reach;
+use crate::dial_policy::DialPolicy;
+use crate::document::arm::{ServicePort, ServiceRef};
 
 fn service(port: &str, port_name: Option<&str>) -> ServiceRef {
     let number = port.parse().ok().map(ServicePort::Number);
@@ -16,26 +16,30 @@ fn service(port: &str, port_name: Option<&str>) -> ServiceRef {
     }
 }
 
-fn member(ip: &str) -> Member {
-    Member { ip: ip.parse().unwrap(), ready: true, serving: true, terminating: false, pod: None }
+fn member(ip: &str) -> SliceEndpoint {
+    SliceEndpoint { ip: ip.parse().unwrap(), ready: true, serving: true, terminating: false, pod: None }
 }
 
-fn of_pod(ip: &str, pod: &str) -> Member {
-    Member { pod: Some(pod.into()), ..member(ip) }
+fn of_pod(ip: &str, pod: &str) -> SliceEndpoint {
+    SliceEndpoint { pod: Some(pod.into()), ..member(ip) }
 }
 
-fn slice(ports: &[(&str, u16)], members: &[Member]) -> Slice {
+fn slice(ports: &[(&str, u16)], members: &[SliceEndpoint]) -> Slice {
     let ports = ports.iter().map(|(name, port)| ((*name).to_owned(), *port)).collect();
     Slice { service: "checkout".parse().unwrap(), ports, members: members.to_vec() }
 }
 
-fn resolved(slices: &[Slice], service: &ServiceRef) -> (Vec<String>, Option<Trouble>) {
-    resolved_by(&Reach::default(), slices, service)
+fn resolved(slices: &[Slice], service: &ServiceRef) -> (Vec<String>, Option<EndpointIssue>) {
+    resolved_by(&DialPolicy::default(), slices, service)
 }
 
-fn resolved_by(reach: &Reach, slices: &[Slice], service: &ServiceRef) -> (Vec<String>, Option<Trouble>) {
+fn resolved_by(
+    reach: &DialPolicy,
+    slices: &[Slice],
+    service: &ServiceRef,
+) -> (Vec<String>, Option<EndpointIssue>) {
     let slices: Vec<&Slice> = slices.iter().collect();
-    let Resolved { endpoints, trouble } = resolve(&slices, service, reach);
+    let ResolvedEndpoints { endpoints, trouble } = resolve(&slices, service, reach);
     (endpoints.iter().map(|endpoint| endpoint.address.to_string()).collect(), trouble)
 }
 
@@ -55,7 +59,7 @@ fn a_port_is_found_by_its_name_and_a_number_by_what_the_document_calls_it() {
         (&several, "80", None, None),
         (&several, "http", None, Some("10.0.0.1:8080")),
     ] {
-        let trouble = found.is_none().then_some(Trouble::NoSuchPort);
+        let trouble = found.is_none().then_some(EndpointIssue::NoSuchPort);
         let found: Vec<_> = found.map(str::to_owned).into_iter().collect();
         assert_eq!(resolved(slices, &service(port, name)), (found, trouble), "{port} {name:?}");
     }
@@ -99,14 +103,14 @@ fn addresses_that_no_pod_has_are_left_out_and_told() {
         "100.100.100.200",
     ] {
         let slices = [slice(&[("", 80)], &[member("10.0.0.1"), of_pod(forbidden, "p")])];
-        let left = (vec!["10.0.0.1:80".to_owned()], Some(Trouble::ForbiddenAddress));
+        let left = (vec!["10.0.0.1:80".to_owned()], Some(EndpointIssue::ForbiddenAddress));
         assert_eq!(resolved(&slices, &service("80", None)), left, "{forbidden}");
     }
 }
 
 #[test]
 fn a_service_that_selects_this_proxy_has_no_endpoint() {
-    let reach = || Reach {
+    let reach = || DialPolicy {
         pod: Some("me".to_owned()),
         sockets: vec!["10.0.0.9:8081".parse().unwrap()],
         loopback: false,
@@ -115,7 +119,7 @@ fn a_service_that_selects_this_proxy_has_no_endpoint() {
     let me = slice(&[("", 8080)], &[of_pod("10.0.0.9", "me"), sibling.clone()]);
     let by_hand = slice(&[("", 8081)], &[member("10.0.0.9"), sibling]);
     for looping in [me, by_hand] {
-        let none = (Vec::new(), Some(Trouble::LoopsBack));
+        let none = (Vec::new(), Some(EndpointIssue::LoopsBack));
         assert_eq!(resolved_by(&reach(), &[looping], &service("80", None)), none);
     }
     let other_port = slice(&[("", 8443)], &[member("10.0.0.9")]);
@@ -132,7 +136,7 @@ fn addresses_that_name_no_pod_all_count_whatever_their_family() {
 
 #[test]
 fn a_pod_is_reached_by_the_family_that_serves() {
-    let unready = |ip, pod| Member { ready: false, serving: false, ..of_pod(ip, pod) };
+    let unready = |ip, pod| SliceEndpoint { ready: false, serving: false, ..of_pod(ip, pod) };
     let service = service("80", None);
     for (v4, v6, taken) in [
         (of_pod("10.0.0.1", "a"), of_pod("fd00::1", "a"), "10.0.0.1:80"),
@@ -156,15 +160,15 @@ fn only_what_takes_new_requests_counts_as_ready() {
         (false, true, true, 0),
         (false, false, false, 0),
     ] {
-        let member = Member { ready, serving, terminating, ..member("10.0.0.1") };
+        let member = SliceEndpoint { ready, serving, terminating, ..member("10.0.0.1") };
         let slice = slice(&[("", 80)], &[member]);
-        assert_eq!(resolve(&[&slice], &service("80", None), &Reach::default()).ready(), counts);
+        assert_eq!(resolve(&[&slice], &service("80", None), &DialPolicy::default()).ready(), counts);
     }
 }
 
 fn any_slice() -> impl Strategy<Value = Slice> {
     let member = (0_u8..6, any::<[bool; 3]>(), prop::option::of(0_u8..4), any::<bool>());
-    let member = member.prop_map(|(host, [ready, serving, terminating], pod, v6)| Member {
+    let member = member.prop_map(|(host, [ready, serving, terminating], pod, v6)| SliceEndpoint {
         ip: if v6 { format!("fd00::{host}") } else { format!("10.0.0.{host}") }.parse().unwrap(),
         ready,
         serving,
@@ -181,7 +185,7 @@ proptest! {
     #[test]
     fn nobody_who_can_be_reached_is_lost(slices in prop::collection::vec(any_slice(), 0..5), by in 0_usize..5) {
         let service = service("http", None);
-        let of = |slices: &[Slice]| resolve(&slices.iter().collect::<Vec<_>>(), &service, &Reach::default());
+        let of = |slices: &[Slice]| resolve(&slices.iter().collect::<Vec<_>>(), &service, &DialPolicy::default());
         let found = of(&slices);
         let has = |ip: IpAddr| found.endpoints.iter().find(|endpoint| endpoint.address.ip() == ip);
         let members = slices.iter().filter(|slice| slice.ports.contains_key("http")).flat_map(|slice| &slice.members);

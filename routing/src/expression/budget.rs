@@ -3,7 +3,7 @@
 
 use std::collections::HashSet;
 
-use crate::config::units::Invalid;
+use crate::document::units::InvalidValue;
 
 /// Different regular expressions of one document.
 pub const MOST: usize = 512;
@@ -27,7 +27,7 @@ impl Budget {
     ///
     /// # Errors
     /// With it the document's expressions are too many, or too large in sum.
-    pub(crate) fn charge(&mut self, text: &str, bytes: usize, places: u64) -> Result<(), Invalid> {
+    pub(crate) fn charge(&mut self, text: &str, bytes: usize, places: u64) -> Result<(), InvalidValue> {
         self.charge_time(text, places)?;
         if !self.counted.insert(text.into()) {
             return Ok(());
@@ -35,13 +35,13 @@ impl Budget {
         self.bytes += bytes;
         let shown = text.escape_debug();
         if self.counted.len() > MOST {
-            return Err(Invalid::new(format!(
+            return Err(InvalidValue::new(format!(
                 "\"{shown}\" is one regular expression more than the {MOST} that one release may have; compare \
                  fixed texts with In, Prefix, Suffix or Contains, and join others with |"
             )));
         }
         if self.bytes > MOST_BYTES {
-            return Err(Invalid::new(format!(
+            return Err(InvalidValue::new(format!(
                 "with \"{shown}\" the regular expressions of this release take more than {MOST_BYTES} bytes \
                  compiled; make their repetitions smaller, and write [0-9A-Za-z_] for \\w where ASCII is enough"
             )));
@@ -49,13 +49,13 @@ impl Budget {
         Ok(())
     }
 
-    fn charge_time(&mut self, text: &str, places: u64) -> Result<(), Invalid> {
+    fn charge_time(&mut self, text: &str, places: u64) -> Result<(), InvalidValue> {
         self.places = self.places.saturating_add(places);
         if self.places <= MOST_PLACES {
             return Ok(());
         }
         let shown = text.escape_debug();
-        Err(Invalid::new(format!(
+        Err(InvalidValue::new(format!(
             "with \"{shown}\" searching for the regular expressions of this release takes more than {MOST_PLACES} \
              steps for each byte of a value; each character, class and repetition is one: write repetitions and \
              lists shorter, and compare fixed texts with In, Prefix, Suffix or Contains"

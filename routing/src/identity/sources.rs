@@ -4,9 +4,9 @@ use std::borrow::Cow;
 
 use crate::{
     bucket::Salt,
-    config::{
+    document::{
         RoutingConfig,
-        identity::{Form, GeneratedCookie, IdentitySource},
+        identity::{GeneratedCookie, IdentityForm, IdentitySource},
     },
 };
 
@@ -17,7 +17,7 @@ pub type Identity<'a> = Cow<'a, [u8]>;
 #[derive(Debug)]
 pub(crate) struct Sources {
     pub(crate) from: Box<[IdentitySource]>,
-    pub(crate) form: Form,
+    pub(crate) form: IdentityForm,
 }
 
 impl Sources {
@@ -25,7 +25,7 @@ impl Sources {
     pub(crate) fn of(config: &RoutingConfig) -> Self {
         let form = config.identity_form();
         let mut from: Box<[IdentitySource]> = config.identity.from.as_slice().into();
-        if let (Form::Two, Some(IdentitySource::Generated(generated))) = (form, from.last_mut()) {
+        if let (IdentityForm::Two, Some(IdentitySource::Generated(generated))) = (form, from.last_mut()) {
             // Only too long a name does not parse; it then keeps the one that is written.
             if let Ok(cookie) = format!("{}_{}", generated.cookie, suffix(config)).parse() {
                 generated.cookie = cookie;

@@ -11,7 +11,7 @@ use super::hex;
 /// behind us may decode once and the server behind it once more), the overlong UTF-8 forms of ASCII taken for ASCII
 /// (CVE-2008-2938), `/ \ ; ? #` all ending a segment, and white space and control characters around a segment ignored,
 /// as Windows and some frameworks do.
-pub fn hides_dots(path: &[u8]) -> bool {
+pub fn has_hidden_dot_segments(path: &[u8]) -> bool {
     let suspicious = |byte: &u8| matches!(byte, b'%' | b'\\' | b';' | 0xc0 | 0xc1 | 0xe0);
     path.iter().any(suspicious) && decode_fully(path).split(ends_segment).any(is_parent)
 }
@@ -90,9 +90,9 @@ mod tests {
             "/pub/..%c1%9csecret",
             "/pub/%E0%80%AE%E0%80%AE/secret",
         ] {
-            assert!(hides_dots(path.as_bytes()), "{path}");
+            assert!(has_hidden_dot_segments(path.as_bytes()), "{path}");
         }
-        assert!(hides_dots(b"/pub/..\xc0\xafsecret"), "raw overlong forms");
+        assert!(has_hidden_dot_segments(b"/pub/..\xc0\xafsecret"), "raw overlong forms");
     }
 
     #[test]
@@ -113,16 +113,16 @@ mod tests {
             "/pub/a\\b",
             "/pub/%25zz..",
         ] {
-            assert!(!hides_dots(path.as_bytes()), "{path}");
+            assert!(!has_hidden_dot_segments(path.as_bytes()), "{path}");
         }
     }
 
     #[test]
     fn a_path_of_nothing_but_escapes_of_escapes_costs_one_pass() {
         let deep = format!("/{}2e%2e/", "%25".repeat(5_000));
-        assert!(!hides_dots(deep.as_bytes()));
+        assert!(!has_hidden_dot_segments(deep.as_bytes()));
         let deep = format!("/%{}2e%2e/", "25".repeat(8_000));
-        assert!(hides_dots(deep.as_bytes()));
+        assert!(has_hidden_dot_segments(deep.as_bytes()));
     }
 
     /// One round of decoding, as a server does it.
@@ -151,12 +151,12 @@ mod tests {
             }
             let climbs = seen.split(|byte| matches!(byte, b'/' | b'\\' | b';')).any(|part| part == b"..");
             let hidden = path.contains(['%', ';', '\\']);
-            prop_assert!(!climbs || !hidden || hides_dots(path.as_bytes()), "{path}");
+            prop_assert!(!climbs || !hidden || has_hidden_dot_segments(path.as_bytes()), "{path}");
         }
 
         #[test]
         fn no_bytes_panic(path in proptest::collection::vec(any::<u8>(), 0..64)) {
-            let _ = hides_dots(&path);
+            let _ = has_hidden_dot_segments(&path);
         }
     }
 }

@@ -9,13 +9,13 @@ use super::{CounterKey, Counts, Epoch, TrafficReport};
 /// The last answer of one proxy.
 #[derive(Debug, Clone, Default)]
 pub struct Baseline {
-    last: Option<Last>,
+    last: Option<LastReport>,
     /// Runs that have ended: a late answer of one is no new start.
     ended: HashSet<Epoch>,
 }
 
 #[derive(Debug, Clone)]
-struct Last {
+struct LastReport {
     instance: String,
     epoch: Epoch,
     sequence: u64,
@@ -42,7 +42,7 @@ impl Baseline {
     pub fn take(&mut self, report: &TrafficReport) -> Delta {
         let Some(last) = &mut self.last else {
             if report.since.is_none() {
-                self.last = Some(Last::from(report));
+                self.last = Some(LastReport::from(report));
             }
             return Vec::new();
         };
@@ -51,7 +51,7 @@ impl Baseline {
                 return Vec::new();
             }
             self.ended.insert(last.epoch);
-            self.last = Some(Last::from(report));
+            self.last = Some(LastReport::from(report));
             return report.entries.iter().map(|entry| (entry.key.clone(), entry.counts.clone())).collect();
         }
         if report.sequence < last.sequence || report.since.is_some_and(|since| since > last.sequence) {
@@ -61,7 +61,7 @@ impl Baseline {
     }
 }
 
-impl Last {
+impl LastReport {
     fn from(report: &TrafficReport) -> Self {
         let counts = report.entries.iter().map(|entry| (entry.key.clone(), entry.counts.clone()));
         Self {
@@ -98,11 +98,11 @@ mod tests {
 
     use super::super::*;
     use super::*;
-    use crate::config::arm::Arm;
-    use crate::config::limits::Quantile;
-    use crate::config::units::ReleaseId;
+    use crate::document::arm::Arm;
+    use crate::document::limits::Quantile;
+    use crate::document::units::ReleaseId;
     use crate::histogram::Histogram;
-    use crate::sketch::Users;
+    use crate::sketch::UserSketch;
 
     fn key(stage: u64) -> CounterKey {
         CounterKey {
@@ -120,8 +120,8 @@ mod tests {
     }
 
     fn report(epoch: u64, sequence: u64, since: Option<u64>, entries: &[(u64, u64)]) -> TrafficReport {
-        let entries: Vec<Entry> =
-            entries.iter().map(|&(stage, n)| Entry { key: key(stage), counts: counts(n) }).collect();
+        let entries: Vec<ReportEntry> =
+            entries.iter().map(|&(stage, n)| ReportEntry { key: key(stage), counts: counts(n) }).collect();
         TrafficReport {
             instance: "pod".into(),
             epoch: Epoch(epoch),
@@ -249,7 +249,7 @@ mod tests {
                 let mut latency = Histogram::default();
                 latencies.into_iter().for_each(|(bucket, count)| latency.add(bucket, count));
                 let error_statuses = BTreeMap::from([(500 + u16::try_from(over).unwrap(), over)]);
-                let mut failed_users = Users::default();
+                let mut failed_users = UserSketch::default();
                 failed_users.raise(u8::try_from(retries).unwrap(), u8::try_from(over).unwrap());
                 let limits = BTreeMap::from([(Quantile::P99, LimitEvents { within: retries, over })]);
                 Counts {

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::limits::Quantile;
+use crate::document::limits::Quantile;
 use crate::histogram::Histogram;
-use crate::sketch::Users;
+use crate::sketch::UserSketch;
 
-use super::{Charge, Outcome};
+use super::{Fault, Outcome};
 
 /// What was counted under one key.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,8 +22,8 @@ pub struct Counts {
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub error_statuses: BTreeMap<u16, u64>,
     /// The users whom gray's failures reached, as far as the split knew them. Stable's are not counted.
-    #[serde(skip_serializing_if = "Users::is_empty")]
-    pub failed_users: Users,
+    #[serde(skip_serializing_if = "UserSketch::is_empty")]
+    pub failed_users: UserSketch,
     /// Requests that ended in a way for which a newer proxy has a word and this build does not. They count as
     /// requests, and are charged to nobody. Only read, never written.
     #[serde(skip_serializing)]
@@ -48,7 +48,7 @@ pub struct Counts {
 struct ReadCounts {
     outcomes: BTreeMap<Box<str>, u64>,
     error_statuses: BTreeMap<Box<str>, u64>,
-    failed_users: Users,
+    failed_users: UserSketch,
     retries: u64,
     fallbacks: u64,
     latency: Histogram,
@@ -96,12 +96,12 @@ impl Counts {
 
     /// Requests that the arm answered or is charged with: what error rates are shares of.
     pub fn charged(&self) -> u64 {
-        self.sum(|outcome| outcome.charge() != Charge::Nobody)
+        self.sum(|outcome| outcome.charge() != Fault::Nobody)
     }
 
     /// Errors charged to the arm.
     pub fn errors(&self) -> u64 {
-        self.sum(|outcome| outcome.charge() == Charge::Error)
+        self.sum(|outcome| outcome.charge() == Fault::Error)
     }
 
     /// Client errors: 4xx without 429 and without `errorStatuses`.
@@ -165,7 +165,7 @@ impl Counts {
         let mut folded = Self {
             outcomes: BTreeMap::new(),
             error_statuses: BTreeMap::new(),
-            failed_users: Users::default(),
+            failed_users: UserSketch::default(),
             ..self.clone()
         };
         for (outcome, &count) in &self.outcomes {

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::config::{
+use crate::document::{
     arm::Arm,
     names::Uid,
     units::{ReleaseId, Stage},
@@ -49,38 +49,38 @@ impl ChosenBy {
 /// What decided the arm, as a report says it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(into = "String", from = "String")]
-pub enum Choice {
+pub enum ReportedChosenBy {
     /// In a word that this build knows.
     Known(ChosenBy),
     /// In a word of a newer proxy. What it counts is kept apart and charged to nobody.
     Unknown(Box<str>),
 }
 
-impl Choice {
+impl ReportedChosenBy {
     /// Whether it was this.
     pub fn is(&self, chosen_by: ChosenBy) -> bool {
         *self == Self::Known(chosen_by)
     }
 }
 
-impl From<ChosenBy> for Choice {
+impl From<ChosenBy> for ReportedChosenBy {
     fn from(chosen_by: ChosenBy) -> Self {
         Self::Known(chosen_by)
     }
 }
 
-impl From<String> for Choice {
+impl From<String> for ReportedChosenBy {
     fn from(word: String) -> Self {
         let known = ChosenBy::ALL.into_iter().find(|chosen_by| chosen_by.name() == word);
         known.map_or_else(|| Self::Unknown(word.into()), Self::Known)
     }
 }
 
-impl From<Choice> for String {
-    fn from(choice: Choice) -> Self {
+impl From<ReportedChosenBy> for String {
+    fn from(choice: ReportedChosenBy) -> Self {
         match choice {
-            Choice::Known(chosen_by) => chosen_by.name().to_owned(),
-            Choice::Unknown(word) => word.into(),
+            ReportedChosenBy::Known(chosen_by) => chosen_by.name().to_owned(),
+            ReportedChosenBy::Unknown(word) => word.into(),
         }
     }
 }
@@ -98,7 +98,7 @@ pub struct CounterKey {
     /// The arm that was meant.
     pub arm: Arm,
     /// By what.
-    pub chosen_by: Choice,
+    pub chosen_by: ReportedChosenBy,
     /// Matched by `health.exclude`: counted, not judged.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub excluded: bool,
@@ -106,7 +106,7 @@ pub struct CounterKey {
 
 /// The counts of one key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Entry {
+pub struct ReportEntry {
     /// Of what.
     #[serde(flatten)]
     pub key: CounterKey,
@@ -123,7 +123,7 @@ struct ReadKey {
     release: ReleaseId,
     stage: Stage,
     arm: ReadArm,
-    chosen_by: Choice,
+    chosen_by: ReportedChosenBy,
     #[serde(default)]
     excluded: bool,
 }
@@ -159,13 +159,13 @@ impl ReadKey {
 }
 
 impl ReadEntry {
-    fn known(self) -> Option<Entry> {
+    fn known(self) -> Option<ReportEntry> {
         let key = self.key.known()?;
         let counts = match &key.chosen_by {
-            Choice::Known(_) => self.counts,
-            Choice::Unknown(_) => self.counts.charged_to_nobody(),
+            ReportedChosenBy::Known(_) => self.counts,
+            ReportedChosenBy::Unknown(_) => self.counts.charged_to_nobody(),
         };
-        Some(Entry { key, counts })
+        Some(ReportEntry { key, counts })
     }
 }
 
@@ -175,6 +175,6 @@ pub(super) fn read_keys<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Counte
 }
 
 /// Reads entries; those of an arm that this build does not know are passed over.
-pub(super) fn read_entries<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Entry>, D::Error> {
+pub(super) fn read_entries<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<ReportEntry>, D::Error> {
     Ok(Vec::<ReadEntry>::deserialize(from)?.into_iter().filter_map(ReadEntry::known).collect())
 }

@@ -25,8 +25,8 @@ macro_rules! outcomes {
             }
 
             /// Who answers for it.
-            pub const fn charge(self) -> Charge {
-                match self { $(Self::$name => Charge::$charge,)* }
+            pub const fn charge(self) -> Fault {
+                match self { $(Self::$name => Fault::$charge,)* }
             }
 
             /// The same in 0.1's words, for readers that know no others; charged to the same.
@@ -42,7 +42,7 @@ macro_rules! outcomes {
 
 /// Who answers for an outcome.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Charge {
+pub enum Fault {
     /// The arm answered, and it is no error.
     Answer,
     /// An error of the arm.

@@ -9,7 +9,7 @@ use std::{
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::ReleaseIndex;
-use crate::config::names::{HostPattern, PathPrefix};
+use crate::document::names::{HostPattern, PathPrefix};
 
 /// Requests choose what is looked up, but never what is stored, so that a hash without a secret is enough.
 #[derive(Debug, Default)]

@@ -8,11 +8,11 @@ use super::{Compiler, UpstreamId};
 use crate::{
     bucket::Salt,
     condition::{self, AnyOf},
-    config::{
-        Checksum, RoutingConfig, State,
+    document::{
+        Checksum, ReleaseState, RoutingConfig,
         arm::Arm,
         identity::{GeneratedCookie, WhenMissing},
-        parse::{DocumentError, Parsed, Reason},
+        parse::{DocumentError, DocumentErrorReason, ParsedDocument},
         rule::{AllOf, Rule, Target},
         units::Ratio,
     },
@@ -23,8 +23,8 @@ use crate::{
 
 /// One release ready for `decide`.
 #[derive(Debug)]
-pub struct Release {
-    document: Arc<Parsed<RoutingConfig>>,
+pub struct CompiledRelease {
+    document: Arc<ParsedDocument<RoutingConfig>>,
     operator_lost: bool,
     upstreams: [Option<UpstreamId>; 2],
     pub(crate) salt: Salt,
@@ -57,30 +57,33 @@ pub(crate) struct CompiledRule {
     pub(crate) when: AnyOf,
 }
 
-impl Release {
+impl CompiledRelease {
     /// Makes a document ready. With `operator_lost` a moving release sends everyone to stable, as its
-    /// `onOperatorLost: Stable` asks; see [`Release::heeds_lost_operator`].
+    /// `onOperatorLost: Stable` asks; see [`CompiledRelease::is_operator_lost`].
     ///
     /// # Errors
     /// A regular expression that does not compile, is too large, or is too much beside the others, with its field.
     pub fn compile(
-        document: Arc<Parsed<RoutingConfig>>,
+        document: Arc<ParsedDocument<RoutingConfig>>,
         operator_lost: bool,
         compiler: &mut Compiler,
     ) -> Result<Self, DocumentError> {
         let config = &document.config;
-        let closed =
-            operator_lost || matches!(config.state, State::Plain | State::RolledBack | State::Withdrawn);
+        let closed = operator_lost
+            || matches!(
+                config.state,
+                ReleaseState::Plain | ReleaseState::RolledBack | ReleaseState::Withdrawn
+            );
         let split = match config.state {
             _ if closed => Split::Closed,
-            State::Promoted => Split::At(Ratio::FULL),
+            ReleaseState::Promoted => Split::At(Ratio::FULL),
             _ => Split::At(config.ratio),
         };
         let mut budget = Budget::default();
         let mut compile = |field: String, any_of: &[AllOf]| {
             condition::compile(any_of, &mut compiler.patterns, &mut budget).map_err(|(outer, inner, why)| {
                 DocumentError {
-                    reason: Reason::Invalid,
+                    reason: DocumentErrorReason::Invalid,
                     place: None,
                     field: format!("{field}[{outer}].all[{inner}].values"),
                     message: why.to_string(),
@@ -103,7 +106,7 @@ impl Release {
             split,
             sources: Sources::of(config),
             missing: when_missing(config, closed),
-            preflight: if config.state == State::Promoted { Arm::Gray } else { Arm::Stable },
+            preflight: if config.state == ReleaseState::Promoted { Arm::Gray } else { Arm::Stable },
             rules: rules.into(),
             exclude,
             confines: config.confines(),
@@ -136,14 +139,14 @@ impl Release {
     }
 
     /// Whether it sends everyone to stable because no operator has spoken for too long.
-    pub fn heeds_lost_operator(&self) -> bool {
+    pub fn is_operator_lost(&self) -> bool {
         self.operator_lost
     }
 
     /// Whether it refuses this path, given in normal form: it has only part of the paths, and some backend may find a
     /// `..` in this one that leads out of it.
     pub(crate) fn refuses(&self, path: &[u8]) -> bool {
-        self.confines && path::hides_dots(path)
+        self.confines && path::has_hidden_dot_segments(path)
     }
 
     /// The share of users that the split sends to gray: that of the document, or none while no operator is heard.
@@ -170,17 +173,19 @@ impl Release {
 /// Where a rule sends its requests, as things stand; none when it is off.
 fn in_force(config: &RoutingConfig, closed: bool, rule: &Rule) -> Option<Arm> {
     match rule.to {
-        Target::Stable if config.state == State::Promoted => Some(Arm::Gray),
+        Target::Stable if config.state == ReleaseState::Promoted => Some(Arm::Gray),
         Target::Stable => Some(Arm::Stable),
         Target::Gray if !closed => Some(Arm::Gray),
-        Target::Gray => (config.state == State::RolledBack && rule.keep_on_rollback).then_some(Arm::Gray),
+        Target::Gray => {
+            (config.state == ReleaseState::RolledBack && rule.keep_on_rollback).then_some(Arm::Gray)
+        }
     }
 }
 
 /// What becomes of a request without an identity, as things stand.
 fn when_missing(config: &RoutingConfig, closed: bool) -> WhenMissing {
     match config.identity.when_missing {
-        WhenMissing::Stable if config.state == State::Promoted => WhenMissing::Gray,
+        WhenMissing::Stable if config.state == ReleaseState::Promoted => WhenMissing::Gray,
         WhenMissing::Gray if closed => WhenMissing::Stable,
         other => other,
     }

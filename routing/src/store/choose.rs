@@ -2,26 +2,26 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use super::{Object, texts::Refusal};
+use super::{ObjectId, parse_cache::DocumentRejection};
 use crate::{
-    config::{
+    document::{
         RoutingConfig,
         names::Uid,
-        parse::{Format, Parsed},
+        parse::{Format, ParsedDocument},
     },
     report::RejectedDocument,
 };
 
 /// A good document and where it was found.
 #[derive(Debug, Clone)]
-pub(super) struct Candidate<'a> {
+pub(super) struct DocumentCandidate<'a> {
     pub(super) source: Arc<str>,
     /// What it was read from, for the place of a fault that only compiling finds.
     pub(super) text: (Format, &'a [u8]),
-    pub(super) document: Arc<Parsed<RoutingConfig>>,
+    pub(super) document: Arc<ParsedDocument<RoutingConfig>>,
 }
 
-impl Candidate<'_> {
+impl DocumentCandidate<'_> {
     pub(super) fn config(&self) -> &RoutingConfig {
         &self.document.config
     }
@@ -30,7 +30,7 @@ impl Candidate<'_> {
         &self.config().release.uid
     }
 
-    pub(super) fn object(&self) -> Object {
+    pub(super) fn object(&self) -> ObjectId {
         object(self.config())
     }
 
@@ -47,7 +47,7 @@ impl Candidate<'_> {
     }
 
     /// The entry of the report that says why it is not applied.
-    pub(super) fn refuse(&self, why: Refusal) -> RejectedDocument {
+    pub(super) fn refuse(&self, why: DocumentRejection) -> RejectedDocument {
         RejectedDocument {
             uid: Some(self.uid().clone()),
             revision: Some(self.config().revision),
@@ -58,17 +58,17 @@ impl Candidate<'_> {
 }
 
 /// Namespace and name of the object that a document is for.
-pub(super) fn object(config: &RoutingConfig) -> Object {
+pub(super) fn object(config: &RoutingConfig) -> ObjectId {
     (config.release.namespace.clone(), config.release.name.clone())
 }
 
 /// One document for each uid: the one from the source that its applied one came from, else the first by source. The
 /// others are refused.
 pub(super) fn by_uid<'a>(
-    candidates: impl Iterator<Item = Candidate<'a>>,
+    candidates: impl Iterator<Item = DocumentCandidate<'a>>,
     applied_from: impl Fn(&Uid) -> Option<Arc<str>>,
-) -> (Vec<Candidate<'a>>, Vec<RejectedDocument>) {
-    let mut groups: BTreeMap<Uid, Vec<Candidate<'a>>> = BTreeMap::new();
+) -> (Vec<DocumentCandidate<'a>>, Vec<RejectedDocument>) {
+    let mut groups: BTreeMap<Uid, Vec<DocumentCandidate<'a>>> = BTreeMap::new();
     for candidate in candidates {
         groups.entry(candidate.uid().clone()).or_default().push(candidate);
     }
@@ -82,7 +82,7 @@ pub(super) fn by_uid<'a>(
         let Some(winner) = group.next() else { continue };
         refused.extend(group.map(|twin| {
             let message = format!("{} holds the same release {uid}; remove one of them", winner.source);
-            twin.refuse(Refusal::new("DuplicateRelease", message))
+            twin.refuse(DocumentRejection::new("DuplicateRelease", message))
         }));
         winners.push(winner);
     }
@@ -91,7 +91,7 @@ pub(super) fn by_uid<'a>(
 
 /// In an order in which a successor comes after what it succeeds, so that the latter is replaced and not refused
 /// only by accident of order.
-pub(super) fn oldest_first(mut candidates: Vec<Candidate<'_>>) -> Vec<Candidate<'_>> {
+pub(super) fn oldest_first(mut candidates: Vec<DocumentCandidate<'_>>) -> Vec<DocumentCandidate<'_>> {
     candidates.sort_by_cached_key(|candidate| {
         let config = candidate.config();
         (config.replaces.is_some(), config.release.created_at, config.release.uid.clone())
@@ -100,8 +100,8 @@ pub(super) fn oldest_first(mut candidates: Vec<Candidate<'_>>) -> Vec<Candidate<
 }
 
 /// Why the document of an object's former uid is refused.
-pub(super) fn superseded(by: &Uid) -> Refusal {
-    Refusal::new(
+pub(super) fn superseded(by: &Uid) -> DocumentRejection {
+    DocumentRejection::new(
         "Superseded",
         format!("the object's newer uid {by} has taken its place; remove this document"),
     )

@@ -3,23 +3,23 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::{routes::Release, testing::document};
+use crate::{routes::CompiledRelease, testing::document};
 
 /// A directory: names and texts.
-type Directory = Vec<(&'static str, Vec<u8>)>;
+type SourceFiles = Vec<(&'static str, Vec<u8>)>;
 
 fn text(changes: Value) -> Vec<u8> {
     document(changes).to_string().into_bytes()
 }
 
-fn apply(store: &mut Store, directory: &Directory) -> Change {
+fn apply(store: &mut Store, directory: &SourceFiles) -> StoreChange {
     store.apply(&found(directory), None)
 }
 
-fn found(directory: &Directory) -> Vec<Found<'_>> {
+fn found(directory: &SourceFiles) -> Vec<SourceDocument<'_>> {
     directory
         .iter()
-        .map(|(source, bytes)| Found { source, content: Content::Text(Format::Json, bytes) })
+        .map(|(source, bytes)| SourceDocument { source, content: Content::Text(Format::Json, bytes) })
         .collect()
 }
 
@@ -131,7 +131,7 @@ fn a_higher_revision_replaces_and_shares_what_did_not_change() {
         ]
     };
     apply(&mut store, &directory(0, 3));
-    let release = |store: &Store| -> Arc<Release> {
+    let release = |store: &Store| -> Arc<CompiledRelease> {
         let routes = store.routes();
         Arc::clone(routes.release(routes.find("u-2.example.com", b"/").expect("routed")))
     };
@@ -238,7 +238,7 @@ fn the_first_reading_after_a_start_from_disk_decides_what_exists() {
 fn a_document_that_cannot_be_read_is_refused_and_goes_on() {
     let mut store = Store::new();
     apply(&mut store, &vec![("a.json", text(json!({})))]);
-    let unreadable = Found { source: "a.json", content: Content::Unreadable("permission denied") };
+    let unreadable = SourceDocument { source: "a.json", content: Content::Unreadable("permission denied") };
     assert!(store.apply(&[unreadable], None).is_nothing());
     assert_eq!((reasons(&store), store.orphaned().count()), (vec![("a.json", "Unreadable")], 0));
 }
@@ -252,7 +252,7 @@ fn a_silent_operator_closes_moving_releases_that_ask_for_it_until_one_speaks() {
         let mut store = Store::new();
         apply(&mut store, &vec![("a.json", text(document.clone()))]);
         let closed = |store: &Store| {
-            store.routes().releases().next().is_some_and(|(_, release)| release.heeds_lost_operator())
+            store.routes().releases().next().is_some_and(|(_, release)| release.is_operator_lost())
         };
         assert!(!store.operator_silent_for(Duration::from_secs(59)) && !closed(&store));
         assert_eq!(store.operator_silent_for(Duration::from_secs(60)), closes, "{document}");
@@ -266,7 +266,7 @@ fn a_silent_operator_closes_moving_releases_that_ask_for_it_until_one_speaks() {
 #[test]
 fn a_fleet_document_is_applied_and_refused_like_a_release() {
     let fleet = |text: &'static str| {
-        Some(Found { source: "fleet.yaml", content: Content::Text(Format::Yaml, text.as_bytes()) })
+        Some(SourceDocument { source: "fleet.yaml", content: Content::Text(Format::Yaml, text.as_bytes()) })
     };
     let trusted = |store: &Store| store.routes().fleet().trusted_proxies.len();
     let mut store = Store::new();
@@ -332,8 +332,10 @@ fn an_upstream_never_gets_the_number_of_another() {
 
 #[test]
 fn a_fleet_document_that_is_gone_at_the_next_start_holds_no_longer() {
-    let kept =
-        Found { source: "fleet.yaml", content: Content::Text(Format::Yaml, b"schema: 1\nrevision: 2\n") };
+    let kept = SourceDocument {
+        source: "fleet.yaml",
+        content: Content::Text(Format::Yaml, b"schema: 1\nrevision: 2\n"),
+    };
     let mut store = Store::new();
     store.apply(&[], Some(kept));
     assert!(store.apply(&[], None).is_nothing(), "while the proxy runs, it goes on");
@@ -346,8 +348,10 @@ fn a_fleet_document_that_is_gone_at_the_next_start_holds_no_longer() {
 
 #[test]
 fn the_settings_of_another_fleet_are_refused() {
-    let other =
-        Found { source: "fleet.yaml", content: Content::Text(Format::Yaml, b"schema: 1\nrevision: 2\n") };
+    let other = SourceDocument {
+        source: "fleet.yaml",
+        content: Content::Text(Format::Yaml, b"schema: 1\nrevision: 2\n"),
+    };
     let mut store = Store::for_class("web".parse().unwrap());
     assert!(store.apply(&[], Some(other)).is_nothing());
     assert_eq!(reasons(&store), [("fleet.yaml", "OtherClass")]);

@@ -3,12 +3,12 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
-use halftone_routing::config::parse::{self, Format};
 use halftone_routing::decide::{Resolution, decide};
+use halftone_routing::document::parse::{self, Format};
 use halftone_routing::field::Field;
 use halftone_routing::request::Request;
 use halftone_routing::routes::Routes;
-use halftone_routing::store::{Content, Found, Store};
+use halftone_routing::store::{Content, SourceDocument, Store};
 use serde_json::{Value, json};
 
 use crate::recorded;
@@ -25,7 +25,7 @@ fn documents() -> Vec<(String, String, Vec<Value>)> {
 
 fn routes(name: &str, document: &str) -> Arc<Routes> {
     let mut store = Store::new();
-    let found = Found { source: name, content: Content::Text(Format::Json, document.as_bytes()) };
+    let found = SourceDocument { source: name, content: Content::Text(Format::Json, document.as_bytes()) };
     let change = store.apply(&[found], None);
     assert_eq!(change.applied.len(), 1, "{name}: {:?}", store.rejected());
     Arc::clone(store.routes())
@@ -33,7 +33,7 @@ fn routes(name: &str, document: &str) -> Arc<Routes> {
 
 /// A request as it was recorded: method, host, path, query and fields.
 #[derive(serde::Deserialize)]
-struct Asked {
+struct RecordedRequest {
     method: String,
     host: String,
     path: String,
@@ -41,7 +41,7 @@ struct Asked {
     fields: Vec<(String, String)>,
 }
 
-fn ask(routes: &Routes, asked: &Asked) -> Value {
+fn ask(routes: &Routes, asked: &RecordedRequest) -> Value {
     let field = |(name, value): &'_ (String, String)| (name.clone().into_bytes(), value.clone().into_bytes());
     let texts: Vec<_> = asked.fields.iter().map(field).collect();
     let fields: Vec<_> = texts.iter().map(|(name, value)| Field { name, value }).collect();
@@ -72,7 +72,7 @@ fn every_request_goes_where_0_1_sent_it() {
     for (name, document, decisions) in &documents {
         let routes = routes(name, document);
         for decided in decisions {
-            let asked: Asked = serde_json::from_value(decided.clone()).unwrap();
+            let asked: RecordedRequest = serde_json::from_value(decided.clone()).unwrap();
             assert_eq!(ask(&routes, &asked), decided["to"], "{name}: {decided}");
         }
         all += decisions.len();
@@ -115,7 +115,7 @@ fn features_that_are_on_by_default_are_read_in_documents_of_releases_and_of_flee
     assert_eq!(parse::routing(newer.as_bytes(), Format::Json).unwrap().ignored, ["uses shield"]);
     let routes = routes(&name, &newer);
     for decided in decisions {
-        let asked: Asked = serde_json::from_value(decided.clone()).unwrap();
+        let asked: RecordedRequest = serde_json::from_value(decided.clone()).unwrap();
         assert_eq!(ask(&routes, &asked), decided["to"], "a feature that is only used changes nobody's way");
     }
 }

@@ -1,6 +1,6 @@
 //! Reports of one proxy: whole, the difference to it, and whole again after a new start.
 
-use halftone_routing::config::arm::Arm;
+use halftone_routing::document::arm::Arm;
 use halftone_routing::report::baseline::{Baseline, Delta};
 use halftone_routing::report::{ChosenBy, TrafficReport};
 use serde_json::Value;

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use hyper::{Response, StatusCode};
 use serde_json::{Value, json};
 
-use super::answer::{refusal, text};
 use super::request::ApiRequest;
-use super::{ApiBody, ApiServer, State};
+use super::response::{refusal, text};
+use super::{ApiBody, ApiServer, ApiServerState};
 
 /// Objects as they were when their list was asked for.
 #[derive(Debug, Clone)]
-pub(super) struct Listing {
+pub(super) struct ListSnapshot {
     version: u64,
     items: Arc<[Arc<Value>]>,
 }
@@ -26,7 +26,7 @@ impl ApiServer {
         };
         let Some((number, from)) = place else { return refusal(StatusCode::GONE, "there is no such list") };
         let most = asked.limit.min(state.longest_page.unwrap_or(usize::MAX));
-        let Listing { version, items } = state.listings[number].clone();
+        let ListSnapshot { version, items } = state.listings[number].clone();
         let until = items.len().min(from.saturating_add(most));
         let next = (until < items.len()).then(|| format!("{number}.{until}"));
         if asked.goes_on.is_none() && next.is_none() {
@@ -38,11 +38,11 @@ impl ApiServer {
     }
 }
 
-impl State {
+impl ApiServerState {
     fn begin_list(&mut self, asked: &ApiRequest) -> usize {
         let covered = self.objects.iter().filter(|(name, object)| asked.covers(name, object));
         let items = covered.map(|(_, object)| Arc::clone(object)).collect();
-        self.listings.push(Listing { version: self.objects.version(), items });
+        self.listings.push(ListSnapshot { version: self.objects.version(), items });
         self.listings.len() - 1
     }
 

@@ -9,14 +9,14 @@ use crate::merge_patch::{merge, remove_given_up};
 
 /// Which object.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Name {
+pub(super) struct ObjectKey {
     pub(super) resource: String,
     /// Empty: all, or none.
     pub(super) namespace: String,
     pub(super) name: String,
 }
 
-impl Name {
+impl ObjectKey {
     pub(super) fn new(resource: &str, namespace: &str, name: &str) -> Self {
         Self { resource: resource.to_owned(), namespace: namespace.to_owned(), name: name.to_owned() }
     }
@@ -24,9 +24,9 @@ impl Name {
 
 /// What happened to an object.
 #[derive(Debug)]
-pub(super) struct Change {
+pub(super) struct ObjectChange {
     pub(super) version: u64,
-    pub(super) name: Name,
+    pub(super) name: ObjectKey,
     pub(super) before: Option<Arc<Value>>,
     /// None: it is gone.
     pub(super) after: Option<Arc<Value>>,
@@ -38,10 +38,10 @@ pub(super) struct Objects {
     version: u64,
     /// Versions before this one are forgotten.
     oldest: u64,
-    present: BTreeMap<Name, Arc<Value>>,
-    log: Vec<Change>,
+    present: BTreeMap<ObjectKey, Arc<Value>>,
+    log: Vec<ObjectChange>,
     /// What each field manager has applied to an object.
-    applied: BTreeMap<(Name, String), Value>,
+    applied: BTreeMap<(ObjectKey, String), Value>,
 }
 
 impl Default for Objects {
@@ -55,26 +55,26 @@ impl Objects {
         self.version
     }
 
-    pub(super) fn get(&self, name: &Name) -> Option<Arc<Value>> {
+    pub(super) fn get(&self, name: &ObjectKey) -> Option<Arc<Value>> {
         self.present.get(name).cloned()
     }
 
     pub(super) fn of(&self, resource: &str) -> impl Iterator<Item = &Value> {
-        let of = move |(name, _): &(&Name, &Arc<Value>)| name.resource == resource;
+        let of = move |(name, _): &(&ObjectKey, &Arc<Value>)| name.resource == resource;
         self.present.iter().filter(of).map(|(_, object)| object.as_ref())
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&Name, &Arc<Value>)> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&ObjectKey, &Arc<Value>)> {
         self.present.iter()
     }
 
     /// What has changed after this version; none if that is forgotten.
-    pub(super) fn since(&self, version: u64) -> Option<&[Change]> {
+    pub(super) fn since(&self, version: u64) -> Option<&[ObjectChange]> {
         let news = self.log.partition_point(|change| change.version <= version);
         (version >= self.oldest).then(|| &self.log[news..])
     }
 
-    pub(super) fn store(&mut self, name: &Name, mut object: Value) -> Arc<Value> {
+    pub(super) fn store(&mut self, name: &ObjectKey, mut object: Value) -> Arc<Value> {
         self.version += 1;
         object["metadata"]["resourceVersion"] = json!(self.version.to_string());
         let object = Arc::new(object);
@@ -83,7 +83,7 @@ impl Objects {
         object
     }
 
-    pub(super) fn discard(&mut self, name: &Name) {
+    pub(super) fn discard(&mut self, name: &ObjectKey) {
         let Some(mut before) = self.present.remove(name) else { return };
         self.version += 1;
         self.applied.retain(|(of, _), _| of != name);
@@ -91,13 +91,13 @@ impl Objects {
         self.note(name, Some(before), None);
     }
 
-    fn note(&mut self, name: &Name, before: Option<Arc<Value>>, after: Option<Arc<Value>>) {
-        self.log.push(Change { version: self.version, name: name.clone(), before, after });
+    fn note(&mut self, name: &ObjectKey, before: Option<Arc<Value>>, after: Option<Arc<Value>>) {
+        self.log.push(ObjectChange { version: self.version, name: name.clone(), before, after });
     }
 
     /// What an object becomes when `manager` applies this: what it applied before and does not name any more goes, what
     /// others wrote stays.
-    pub(super) fn apply(&mut self, name: &Name, manager: &str, object: &mut Value, applied: &Value) {
+    pub(super) fn apply(&mut self, name: &ObjectKey, manager: &str, object: &mut Value, applied: &Value) {
         let earlier = self.applied.insert((name.clone(), manager.to_owned()), applied.clone());
         remove_given_up(object, &earlier.unwrap_or_default(), applied);
         merge(object, applied);

@@ -6,7 +6,7 @@ use hyper::header::CONTENT_TYPE;
 use hyper::{Method, Request};
 use serde_json::Value;
 
-use super::objects::Name;
+use super::objects::ObjectKey;
 use super::selector::Selector;
 
 /// How a patch changes an object.
@@ -23,7 +23,7 @@ pub(super) struct ApiRequest {
     /// As a role calls it; with `/status` where it is about the status only.
     pub(super) verb: &'static str,
     /// Without a name where it is about all.
-    pub(super) name: Name,
+    pub(super) name: ObjectKey,
     pub(super) patch: Patch,
     pub(super) selector: Selector,
     /// Where a list goes on, as its last page said; none where it begins.
@@ -56,7 +56,7 @@ impl ApiRequest {
         let is_watch = matches!(text("watch"), "true" | "1");
         Some(Self {
             verb: verb(request.method(), name.is_empty(), is_watch, is_status),
-            name: Name::new(path.first()?, namespace, name),
+            name: ObjectKey::new(path.first()?, namespace, name),
             patch: patch(request, text("fieldManager")),
             selector: Selector::of(text("labelSelector"), text("fieldSelector")),
             goes_on: Some(text("continue")).filter(|token| !token.is_empty()).map(str::to_owned),
@@ -75,12 +75,12 @@ impl ApiRequest {
 
     /// `VERB resource/namespace/name`
     pub(super) fn line(&self) -> String {
-        let Name { resource, namespace, name } = &self.name;
+        let ObjectKey { resource, namespace, name } = &self.name;
         format!("{} {resource}/{namespace}/{name}", self.verb)
     }
 
     /// Whether a list or a watch is about this object, as it is here.
-    pub(super) fn covers(&self, name: &Name, object: &Value) -> bool {
+    pub(super) fn covers(&self, name: &ObjectKey, object: &Value) -> bool {
         name.resource == self.name.resource
             && (self.name.namespace.is_empty() || name.namespace == self.name.namespace)
             && self.selector.matches(object)

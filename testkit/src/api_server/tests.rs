@@ -35,9 +35,9 @@ async fn merge(server: &ApiServer, patch: Value) -> (u16, Value) {
 }
 
 /// The events of a watch, as they come.
-struct Events(ApiBody);
+struct WatchEvents(ApiBody);
 
-impl Events {
+impl WatchEvents {
     async fn begin(server: &ApiServer, query: &str) -> Self {
         let uri = format!("{ALL}?watch=true&{query}");
         let request = Request::builder().uri(uri).body(Full::<Bytes>::default()).unwrap();
@@ -96,7 +96,7 @@ async fn what_changes_nothing_makes_no_version() {
 #[tokio::test]
 async fn a_watch_goes_on_from_its_version_and_tells_who_comes_and_leaves_by_label() {
     let server = shop();
-    let mut events = Events::begin(&server, "resourceVersion=0&labelSelector=fleet").await;
+    let mut events = WatchEvents::begin(&server, "resourceVersion=0&labelSelector=fleet").await;
     server.edit("configmaps", "shop", "one", |object| object["metadata"]["labels"] = json!({"fleet": "x"}));
     assert_eq!(events.next().await, event("ADDED", "one"));
     merge(&server, json!({"data": {"a": "2"}})).await;
@@ -111,11 +111,11 @@ async fn a_watch_goes_on_from_its_version_and_tells_who_comes_and_leaves_by_labe
 #[tokio::test]
 async fn a_watch_of_what_is_forgotten_expires_and_one_that_is_broken_just_ends() {
     let server = shop();
-    let mut events = Events::begin(&server, "resourceVersion=2").await;
+    let mut events = WatchEvents::begin(&server, "resourceVersion=2").await;
     server.break_watches();
     assert_eq!(events.next().await, None);
     server.compact();
-    let mut events = Events::begin(&server, "resourceVersion=2").await;
+    let mut events = WatchEvents::begin(&server, "resourceVersion=2").await;
     assert_eq!(events.next().await, event("ERROR", ""));
     assert_eq!(events.next().await, None);
 }
@@ -124,8 +124,8 @@ async fn a_watch_of_what_is_forgotten_expires_and_one_that_is_broken_just_ends()
 async fn bookmarks_come_only_to_those_who_want_them() {
     let server = shop();
     server.send_bookmarks();
-    let mut wants = Events::begin(&server, "resourceVersion=2&allowWatchBookmarks=true").await;
-    let mut does_not = Events::begin(&server, "resourceVersion=2").await;
+    let mut wants = WatchEvents::begin(&server, "resourceVersion=2&allowWatchBookmarks=true").await;
+    let mut does_not = WatchEvents::begin(&server, "resourceVersion=2").await;
     server.put("secrets", config_map("other", json!({})));
     assert_eq!(wants.next().await, event("BOOKMARK", ""));
     server.remove("configmaps", "shop", "one");
@@ -160,11 +160,11 @@ async fn roles_and_faults_refuse_and_what_is_held_waits_for_another_plan() {
     server.forbid("list configmaps *");
     assert_eq!(ask(&server, "GET", "/api/v1/configmaps", "", Value::Null).await.0, 403);
     assert_eq!(ask(&server, "GET", ALL, "", Value::Null).await.0, 200);
-    server.faults(|line| (line == "get configmaps/shop/one").then_some(Fault::Held));
+    server.faults(|line| (line == "get configmaps/shop/one").then_some(InjectedFault::Held));
     let (waiting, asked) = (server.clone(), server.clone());
     let waiting = tokio::spawn(async move { ask(&waiting, "GET", ONE, "", Value::Null).await.0 });
     tokio::task::yield_now().await;
-    asked.faults(|_| Some(Fault::Unavailable));
+    asked.faults(|_| Some(InjectedFault::Unavailable));
     assert_eq!(waiting.await.unwrap(), 503);
     server.no_faults();
     assert_eq!(ask(&server, "GET", ONE, "", Value::Null).await.0, 200);

@@ -5,16 +5,16 @@ use std::sync::Arc;
 use hyper::StatusCode;
 use serde_json::{Value, json};
 
-use super::objects::{Name, Objects};
+use super::objects::{ObjectKey, Objects};
 use super::request::{ApiRequest, Patch};
-use super::{ApiServer, State};
+use super::{ApiServer, ApiServerState};
 use crate::merge_patch::merge;
 
 /// The status and why.
-type Refused = (StatusCode, &'static str);
+type WriteError = (StatusCode, &'static str);
 
 impl ApiServer {
-    pub(super) fn write(&self, asked: &ApiRequest, body: &Value) -> Result<Arc<Value>, Refused> {
+    pub(super) fn write(&self, asked: &ApiRequest, body: &Value) -> Result<Arc<Value>, WriteError> {
         self.change(|state| {
             let written = write(&mut state.objects, asked, body)?;
             state.note_write(asked, body);
@@ -24,7 +24,7 @@ impl ApiServer {
     }
 }
 
-impl State {
+impl ApiServerState {
     fn note_write(&mut self, asked: &ApiRequest, body: &Value) {
         if !matches!(asked.name.resource.as_str(), "leases" | "events") {
             self.writes.push(asked.line());
@@ -42,7 +42,7 @@ impl State {
     }
 }
 
-fn write(objects: &mut Objects, asked: &ApiRequest, body: &Value) -> Result<Arc<Value>, Refused> {
+fn write(objects: &mut Objects, asked: &ApiRequest, body: &Value) -> Result<Arc<Value>, WriteError> {
     let name = &asked.name;
     let before = objects.get(name);
     check_version(asked, before.as_deref(), body)?;
@@ -61,12 +61,12 @@ fn write(objects: &mut Objects, asked: &ApiRequest, body: &Value) -> Result<Arc<
     }
 }
 
-fn delete(objects: &mut Objects, name: &Name) -> Arc<Value> {
+fn delete(objects: &mut Objects, name: &ObjectKey) -> Arc<Value> {
     objects.discard(name);
     Arc::new(json!({"kind": "Status", "apiVersion": "v1", "status": "Success"}))
 }
 
-fn check_version(asked: &ApiRequest, before: Option<&Value>, body: &Value) -> Result<(), Refused> {
+fn check_version(asked: &ApiRequest, before: Option<&Value>, body: &Value) -> Result<(), WriteError> {
     let named = ["/metadata/resourceVersion", "/preconditions/resourceVersion"];
     let named = named.iter().find_map(|path| body.pointer(path)).filter(|named| !named.is_null());
     match (asked.verb, before) {

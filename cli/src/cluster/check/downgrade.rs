@@ -5,45 +5,45 @@ use halftone_api::GrayRelease;
 use halftone_api::spec::{GrayReleaseSpec, GrayReleaseStatus, StateName};
 use serde_json::Value;
 
-use super::super::{Cluster, Scope};
-use super::Check;
-use crate::output::Failure;
-use crate::status::{Listing, Unreadable};
+use super::super::{ClusterClient, NamespaceScope};
+use super::CheckResult;
+use crate::output::CommandError;
+use crate::status::{ReleaseList, UnreadableRelease};
 use crate::summary::name_of;
 
 /// `spec` as 0.1 knew it: `fields` by name, `items` of lists, `words` where only some will do.
 const SPEC_OF_0_1: &str = include_str!("spec-0.1.json");
 
-impl Cluster {
+impl ClusterClient {
     /// What has to be done before 0.1 can take over.
-    pub(super) async fn downgrade(&self, version: &str) -> Vec<Check> {
-        let listing = match self.releases(Scope::All, None).await {
+    pub(super) async fn downgrade(&self, version: &str) -> Vec<CheckResult> {
+        let listing = match self.releases(NamespaceScope::All, None).await {
             Ok(listing) => listing,
-            Err(failure) => return vec![Check::unknown("releases", &failure)],
+            Err(failure) => return vec![CheckResult::unknown("releases", &failure)],
         };
         checks(&listing, version)
     }
 }
 
-fn checks(listing: &Listing, version: &str) -> Vec<Check> {
+fn checks(listing: &ReleaseList, version: &str) -> Vec<CheckResult> {
     let readable = listing.releases.iter().filter_map(|release| check(release, version));
-    let mut checks: Vec<Check> = readable.chain(listing.unreadable.iter().map(unread)).collect();
+    let mut checks: Vec<CheckResult> = readable.chain(listing.unreadable.iter().map(unread)).collect();
     if checks.is_empty() {
         let found = format!("{version} knows all that the {} releases need", listing.releases.len());
-        checks.push(Check::passed("releases", found));
+        checks.push(CheckResult::passed("releases", found));
     }
     checks
 }
 
 /// What nobody has read may need anything.
-fn unread(object: &Unreadable) -> Check {
+fn unread(object: &UnreadableRelease) -> CheckResult {
     let advice = "ask with the halftone of the operator's version";
-    let failure = Failure::new(object.sentence()).advise(advice);
-    Check::unknown(object.full_name(), &failure)
+    let failure = CommandError::new(object.sentence()).advise(advice);
+    CheckResult::unknown(object.full_name(), &failure)
 }
 
 /// What of one release `version` does not know, if there is anything.
-fn check(release: &GrayRelease, version: &str) -> Option<Check> {
+fn check(release: &GrayRelease, version: &str) -> Option<CheckResult> {
     let fields = unknown_fields(release);
     let features = release.status.as_ref().and_then(|status| status.release.as_ref());
     let features =
@@ -51,7 +51,7 @@ fn check(release: &GrayRelease, version: &str) -> Option<Check> {
     let name = name_of(release);
     match (fields.as_slice(), features) {
         ([], None) => None,
-        ([], Some(features)) if !is_split(release.status.as_ref()) => Some(Check::passed(
+        ([], Some(features)) if !is_split(release.status.as_ref()) => Some(CheckResult::passed(
             name,
             format!(
                 "{features}, which moves nobody now: {version} writes its document anew when it takes over"
@@ -73,7 +73,7 @@ fn check(release: &GrayRelease, version: &str) -> Option<Check> {
                      would change version"
                 ));
             }
-            Some(Check::failed(name, found.join("; "), advice.join("; ")))
+            Some(CheckResult::failed(name, found.join("; "), advice.join("; ")))
         }
     }
 }
@@ -90,8 +90,8 @@ fn unknown_fields(release: &GrayRelease) -> Vec<String> {
     let known: Value = serde_json::from_str(SPEC_OF_0_1).expect("it is written beside this file");
     let spec = serde_json::to_value(&release.spec).unwrap_or_default();
     let mut unknown = Vec::new();
-    compare(&spec, &known, &Place::default(), &mut unknown);
-    let is_as_without = |place: &Place| {
+    compare(&spec, &known, &SpecPath::default(), &mut unknown);
+    let is_as_without = |place: &SpecPath| {
         let mut without = spec.clone();
         let (parent, name) = place.pointer.rsplit_once('/').unwrap_or_default();
         let removed =
@@ -107,20 +107,20 @@ fn unknown_fields(release: &GrayRelease) -> Vec<String> {
 
 /// Where something stands in the spec.
 #[derive(Debug, Clone)]
-struct Place {
+struct SpecPath {
     /// As RFC 6901 has it, but for escapes, which no field needs.
     pointer: String,
     /// For people.
     told: String,
 }
 
-impl Default for Place {
+impl Default for SpecPath {
     fn default() -> Self {
         Self { pointer: String::new(), told: "spec".to_owned() }
     }
 }
 
-impl Place {
+impl SpecPath {
     fn field(&self, name: &str) -> Self {
         Self { pointer: format!("{}/{name}", self.pointer), told: format!("{}.{name}", self.told) }
     }
@@ -130,7 +130,7 @@ impl Place {
     }
 }
 
-fn compare(value: &Value, known: &Value, place: &Place, unknown: &mut Vec<Place>) {
+fn compare(value: &Value, known: &Value, place: &SpecPath, unknown: &mut Vec<SpecPath>) {
     match value {
         Value::Object(fields) if known["fields"].is_object() => {
             for (name, value) in fields {
@@ -150,7 +150,7 @@ fn compare(value: &Value, known: &Value, place: &Place, unknown: &mut Vec<Place>
         Value::String(word) => {
             let words = known["words"].as_array();
             if words.is_some_and(|words| !words.iter().any(|known| known == word)) {
-                unknown.push(Place { pointer: String::new(), told: format!("{}: {word}", place.told) });
+                unknown.push(SpecPath { pointer: String::new(), told: format!("{}: {word}", place.told) });
             }
         }
         _ => {}
@@ -161,7 +161,7 @@ fn compare(value: &Value, known: &Value, place: &Place, unknown: &mut Vec<Place>
 mod tests {
     use serde_json::json;
 
-    use super::super::Outcome;
+    use super::super::CheckStatus;
     use super::*;
 
     fn release(changes: &Value, status: Value) -> GrayRelease {
@@ -205,10 +205,11 @@ mod tests {
 
     #[test]
     fn an_object_of_a_later_version_is_not_passed_over() {
-        let newer = Unreadable { namespace: "shop".into(), name: "newer".into(), why: "Elsewhere".into() };
-        let checks = checks(&Listing { unreadable: vec![newer], ..Listing::default() }, "0.1");
+        let newer =
+            UnreadableRelease { namespace: "shop".into(), name: "newer".into(), why: "Elsewhere".into() };
+        let checks = checks(&ReleaseList { unreadable: vec![newer], ..ReleaseList::default() }, "0.1");
         let told: Vec<_> = checks.iter().map(|check| (check.name.as_str(), check.result)).collect();
-        assert_eq!(told, [("shop/newer", Outcome::Unknown)]);
+        assert_eq!(told, [("shop/newer", CheckStatus::Unknown)]);
     }
 
     #[test]
@@ -216,7 +217,7 @@ mod tests {
         let from = json!([{"header": "X-User", "decode": false}, {"generated": {"secure": true}}]);
         let spec = json!({"maxBodyBytes": 1000, "initial": "Gray", "identity": {"from": from}});
         let check = check(&release(&spec, json!({"observedGeneration": -1})), "0.1").unwrap();
-        assert_eq!(check.result, Outcome::Failed);
+        assert_eq!(check.result, CheckStatus::Failed);
         for field in ["spec.maxBodyBytes", "spec.initial", "spec.identity.from.decode", "generated.secure"] {
             assert!(check.found.contains(field), "{}", check.found);
         }
@@ -226,11 +227,11 @@ mod tests {
     #[test]
     fn users_that_are_split_in_a_later_form_keep_from_going_back_and_others_do_not() {
         for (state, ratio, result) in [
-            ("Moving", "10%", Outcome::Failed),
-            ("TargetReached", "50%", Outcome::Failed),
-            ("Moving", "0%", Outcome::Passed),
-            ("Promoted", "100%", Outcome::Passed),
-            ("RolledBack", "0%", Outcome::Passed),
+            ("Moving", "10%", CheckStatus::Failed),
+            ("TargetReached", "50%", CheckStatus::Failed),
+            ("Moving", "0%", CheckStatus::Passed),
+            ("Promoted", "100%", CheckStatus::Passed),
+            ("RolledBack", "0%", CheckStatus::Passed),
         ] {
             let check = check(&release(&json!({}), standing(state, ratio)), "0.1").unwrap();
             assert_eq!(check.result, result, "{state} {ratio}: {}", check.found);

@@ -4,17 +4,17 @@
 use std::time::Duration;
 
 use halftone_daemon::log::with_causes;
-use halftone_daemon::token::Keys;
+use halftone_daemon::token::OperatorKeySet;
 use http_body_util::BodyExt;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::client::Body;
 
-use super::super::Cluster;
-use super::super::operator::Told;
-use super::super::proxies::Proxy;
-use super::Check;
-use crate::output::Failure;
-use crate::status::Listing;
+use super::super::ClusterClient;
+use super::super::operator_status::OperatorStatus;
+use super::super::proxies::ProxyStatus;
+use super::CheckResult;
+use crate::output::CommandError;
+use crate::status::ReleaseList;
 
 const ANSWERED_WITHIN: Duration = Duration::from_secs(5);
 /// The field of a ConfigMap with keys.
@@ -24,12 +24,12 @@ const SHUT_OUT: &str = "a network policy may keep the API server out; from a pod
 
 /// A fleet that an operator has set up.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Fleet {
+pub(super) struct InstalledFleet {
     pub(super) class: String,
     pub(super) namespace: String,
 }
 
-impl Fleet {
+impl InstalledFleet {
     /// The name of a check of this fleet.
     pub(super) fn of(&self, what: &str) -> String {
         format!("{what} of {}", self.class)
@@ -40,14 +40,20 @@ impl Fleet {
     }
 }
 
-impl Cluster {
+impl ClusterClient {
     /// Everything about one fleet; `releases` are those that could be listed.
-    pub(super) async fn fleet_checks(&self, fleet: &Fleet, releases: Option<&Listing>) -> Vec<Check> {
+    pub(super) async fn fleet_checks(
+        &self,
+        fleet: &InstalledFleet,
+        releases: Option<&ReleaseList>,
+    ) -> Vec<CheckResult> {
         let mut checks = self.operator_checks(fleet).await;
         checks.push(self.rights_of_operator(fleet, releases).await);
         let proxies = match self.proxies_of(&fleet.class, &fleet.namespace).await {
             Ok(proxies) => proxies,
-            Err(failure) => return [checks, vec![Check::unknown(fleet.of("proxies"), &failure)]].concat(),
+            Err(failure) => {
+                return [checks, vec![CheckResult::unknown(fleet.of("proxies"), &failure)]].concat();
+            }
         };
         checks.push(proxies_ready(fleet, &proxies));
         checks.push(self.one_request(fleet, proxies.iter().find(|proxy| proxy.ready)).await);
@@ -55,37 +61,37 @@ impl Cluster {
     }
 
     /// Who leads, and whether proxies know its key. Without a leader there is none to know.
-    async fn operator_checks(&self, fleet: &Fleet) -> Vec<Check> {
-        let told = match self.told_of_operator(&fleet.class, Some(&fleet.namespace)).await {
+    async fn operator_checks(&self, fleet: &InstalledFleet) -> Vec<CheckResult> {
+        let told = match self.operator_status(&fleet.class, Some(&fleet.namespace)).await {
             Ok(told) => told,
-            Err(failure) => return vec![Check::unknown(fleet.of("operator"), &failure)],
+            Err(failure) => return vec![CheckResult::unknown(fleet.of("operator"), &failure)],
         };
-        let Told { holder: Some(holder), alive: true, .. } = told else {
-            return vec![Check::failed(fleet.of("operator"), told.sentence, fleet.operators_logs())];
+        let OperatorStatus { holder: Some(holder), alive: true, .. } = told else {
+            return vec![CheckResult::failed(fleet.of("operator"), told.sentence, fleet.operators_logs())];
         };
         let found = format!("{holder} renews its Lease in namespace {}", fleet.namespace);
         let name = format!("halftone-keys-{}", fleet.class);
         let keys = match self.of_fleet::<ConfigMap>(Some(&fleet.namespace), &name).await {
             Ok(objects) => keys_known(fleet, objects.first(), &holder),
-            Err(failure) => Check::unknown(fleet.of("keys"), &failure),
+            Err(failure) => CheckResult::unknown(fleet.of("keys"), &failure),
         };
-        vec![Check::passed(fleet.of("operator"), found), keys]
+        vec![CheckResult::passed(fleet.of("operator"), found), keys]
     }
 
     /// One request through a proxy, as a user's would come: any answer below 500 will do.
-    async fn one_request(&self, fleet: &Fleet, proxy: Option<&Proxy>) -> Check {
+    async fn one_request(&self, fleet: &InstalledFleet, proxy: Option<&ProxyStatus>) -> CheckResult {
         let name = format!("a request through {}", fleet.class);
         let Some(proxy) = proxy else {
             let found = "there is no ready proxy to send it through";
-            return Check::failed(name, found, "see the check of its proxies");
+            return CheckResult::failed(name, found, "see the check of its proxies");
         };
         let path = proxy.traffic_path();
         match tokio::time::timeout(ANSWERED_WITHIN, self.answer(&path)).await {
             Ok(Ok((code, text))) => answered(name, fleet, &proxy.name, code, &text),
-            Ok(Err(why)) => Check::unknown(name, &Failure::new(why).advise(SHUT_OUT)),
+            Ok(Err(why)) => CheckResult::unknown(name, &CommandError::new(why).advise(SHUT_OUT)),
             Err(_) => {
                 let found = format!("no answer within {ANSWERED_WITHIN:?} by way of the API server");
-                Check::unknown(name, &Failure::new(found).advise(SHUT_OUT))
+                CheckResult::unknown(name, &CommandError::new(found).advise(SHUT_OUT))
             }
         }
     }
@@ -102,22 +108,24 @@ impl Cluster {
 
 /// What an answer says of the proxy, if it is the proxy's and not the API server's own: that it does not know who asks,
 /// that they may not, or that it does not reach the pod.
-fn answered(name: String, fleet: &Fleet, proxy: &str, code: u16, text: &str) -> Check {
+fn answered(name: String, fleet: &InstalledFleet, proxy: &str, code: u16, text: &str) -> CheckResult {
     let found = format!("{proxy} answers {code}");
     let not_reached = text.contains("error trying to reach service");
     match code {
-        401 | 403 => Check::unknown(name, &Failure::new(format!("{found}: {text}")).advise(MAY_NOT)),
-        _ if not_reached => Check::unknown(name, &Failure::new(text).advise(SHUT_OUT)),
+        401 | 403 => {
+            CheckResult::unknown(name, &CommandError::new(format!("{found}: {text}")).advise(MAY_NOT))
+        }
+        _ if not_reached => CheckResult::unknown(name, &CommandError::new(text).advise(SHUT_OUT)),
         500.. => {
             let look = format!("its log says why: kubectl logs -n {} {proxy}", fleet.namespace);
-            Check::failed(name, found, look)
+            CheckResult::failed(name, found, look)
         }
-        _ => Check::passed(name, found),
+        _ => CheckResult::passed(name, found),
     }
 }
 
 /// Proxies report to whoever signs with a key that they have read. The leader's is the newest, or it cannot write it.
-fn keys_known(fleet: &Fleet, object: Option<&ConfigMap>, leader: &str) -> Check {
+fn keys_known(fleet: &InstalledFleet, object: Option<&ConfigMap>, leader: &str) -> CheckResult {
     let (name, place) = (fleet.of("keys"), format!("{}/halftone-keys-{}", fleet.namespace, fleet.class));
     let failed = |found: String| {
         let advice = format!(
@@ -125,23 +133,23 @@ fn keys_known(fleet: &Fleet, object: Option<&ConfigMap>, leader: &str) -> Check 
              taking the Lease, and says why it cannot: {}",
             fleet.operators_logs()
         );
-        Check::failed(&name, found, advice)
+        CheckResult::failed(&name, found, advice)
     };
     let Some(object) = object else { return failed(format!("there is no ConfigMap {place}")) };
     let text = object.data.as_ref().and_then(|data| data.get(KEYS)).map_or("", String::as_str);
-    match Keys::parse(text).map(|keys| keys.keys.into_iter().next()) {
+    match OperatorKeySet::parse(text).map(|keys| keys.keys.into_iter().next()) {
         Err(why) => failed(format!("ConfigMap {place} holds no keys: {why}")),
         Ok(None) => failed(format!("ConfigMap {place} holds no key")),
         Ok(Some(newest)) if newest.holder != leader => failed(format!(
             "the newest key in ConfigMap {place} is that of {}, not of {leader}",
             newest.holder
         )),
-        Ok(Some(_)) => Check::passed(&name, format!("proxies are given that of {leader}")),
+        Ok(Some(_)) => CheckResult::passed(&name, format!("proxies are given that of {leader}")),
     }
 }
 
-fn proxies_ready(fleet: &Fleet, proxies: &[Proxy]) -> Check {
-    let Fleet { class, namespace } = fleet;
+fn proxies_ready(fleet: &InstalledFleet, proxies: &[ProxyStatus]) -> CheckResult {
+    let InstalledFleet { class, namespace } = fleet;
     let name = fleet.of("proxies");
     let ready = proxies.iter().filter(|proxy| proxy.ready).count();
     let found = format!("{ready} of {} ready in namespace {namespace}", proxies.len());
@@ -149,9 +157,9 @@ fn proxies_ready(fleet: &Fleet, proxies: &[Proxy]) -> Check {
         "kubectl get pods -n {namespace} -l app.kubernetes.io/name=halftone-proxy,halftone.dev/class={class}"
     );
     match (proxies.len(), ready) {
-        (0, _) => Check::failed(name, format!("there is none in namespace {namespace}"), look),
-        (all, ready) if ready < all => Check::failed(name, found, look),
-        _ => Check::passed(name, found),
+        (0, _) => CheckResult::failed(name, format!("there is none in namespace {namespace}"), look),
+        (all, ready) if ready < all => CheckResult::failed(name, found, look),
+        _ => CheckResult::passed(name, found),
     }
 }
 
@@ -159,11 +167,11 @@ fn proxies_ready(fleet: &Fleet, proxies: &[Proxy]) -> Check {
 mod tests {
     use serde_json::json;
 
-    use super::super::Outcome;
+    use super::super::CheckStatus;
     use super::*;
 
-    fn fleet() -> Fleet {
-        Fleet { class: "default".into(), namespace: "halftone".into() }
+    fn fleet() -> InstalledFleet {
+        InstalledFleet { class: "default".into(), namespace: "halftone".into() }
     }
 
     #[test]
@@ -181,22 +189,22 @@ mod tests {
             (Some(keys(&["before", "leader"])), "is that of before, not of leader"),
         ] {
             let check = keys_known(&fleet(), object.as_ref(), "leader");
-            assert_eq!(check.result, Outcome::Failed);
+            assert_eq!(check.result, CheckStatus::Failed);
             assert!(check.found.contains(words), "{}", check.found);
         }
         let check = keys_known(&fleet(), Some(&keys(&["leader", "before"])), "leader");
-        assert_eq!((check.result, check.name.as_str()), (Outcome::Passed, "keys of default"));
+        assert_eq!((check.result, check.name.as_str()), (CheckStatus::Passed, "keys of default"));
     }
 
     #[test]
     fn a_proxy_that_answers_with_a_failure_has_failed_and_one_that_is_not_reached_is_not_known() {
         for (code, text, result) in [
-            (200, "hello", Outcome::Passed),
-            (404, "no route", Outcome::Passed),
-            (500, r#"{"error": "of a backend"}"#, Outcome::Failed),
-            (503, "no endpoint is ready", Outcome::Failed),
-            (503, "error trying to reach service: dial tcp 10.0.0.7:8080: i/o timeout", Outcome::Unknown),
-            (403, "pods \"proxy-1\" is forbidden", Outcome::Unknown),
+            (200, "hello", CheckStatus::Passed),
+            (404, "no route", CheckStatus::Passed),
+            (500, r#"{"error": "of a backend"}"#, CheckStatus::Failed),
+            (503, "no endpoint is ready", CheckStatus::Failed),
+            (503, "error trying to reach service: dial tcp 10.0.0.7:8080: i/o timeout", CheckStatus::Unknown),
+            (403, "pods \"proxy-1\" is forbidden", CheckStatus::Unknown),
         ] {
             let check = answered("a request".into(), &fleet(), "proxy-1", code, text);
             assert_eq!(check.result, result, "{code} {text}");

@@ -3,15 +3,15 @@
 use std::collections::BTreeSet;
 
 use halftone_rollout::withdraw::GONE_SINCE_ANNOTATION;
-use halftone_routing::config::State;
-use halftone_routing::config::parse::{self, Format};
+use halftone_routing::document::ReleaseState;
+use halftone_routing::document::parse::{self, Format};
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::ResourceExt;
 use kube::api::ListParams;
 
-use super::super::{Cluster, Scope};
-use super::Check;
-use crate::status::{Listing, Unreadable};
+use super::super::{ClusterClient, NamespaceScope};
+use super::CheckResult;
+use crate::status::{ReleaseList, UnreadableRelease};
 use crate::summary::name_of;
 
 const NAME: &str = "documents without a release";
@@ -19,14 +19,14 @@ const LABEL: &str = "halftone.dev/class";
 const PREFIX: &str = "gr-";
 const KEY: &str = "routing.json";
 
-impl Cluster {
+impl ClusterClient {
     /// Whether documents in these namespaces have outlived their releases.
-    pub(super) async fn orphans(&self, scope: Scope<'_>, releases: &Listing) -> Check {
+    pub(super) async fn orphans(&self, scope: NamespaceScope<'_>, releases: &ReleaseList) -> CheckResult {
         match self.list::<ConfigMap>(scope, &ListParams::default().labels(LABEL)).await {
-            Err(failure) => Check::unknown(NAME, &failure),
+            Err(failure) => CheckResult::unknown(NAME, &failure),
             Ok(documents) => {
                 let readable = releases.releases.iter().map(name_of);
-                let unreadable = releases.unreadable.iter().map(Unreadable::full_name);
+                let unreadable = releases.unreadable.iter().map(UnreadableRelease::full_name);
                 judge(&documents, &readable.chain(unreadable).collect())
             }
         }
@@ -34,10 +34,11 @@ impl Cluster {
 }
 
 /// One that the operator has seen goes by itself; one that it has not is nobody's.
-fn judge(objects: &[ConfigMap], releases: &BTreeSet<String>) -> Check {
+fn judge(objects: &[ConfigMap], releases: &BTreeSet<String>) -> CheckResult {
     let documents = objects.iter().filter(|object| object.name_any().starts_with(PREFIX));
-    let orphans: Vec<Orphan> = documents.filter_map(|object| Orphan::of(object, releases)).collect();
-    let told = |orphans: &mut dyn Iterator<Item = &Orphan>| {
+    let orphans: Vec<OrphanedDocument> =
+        documents.filter_map(|object| OrphanedDocument::of(object, releases)).collect();
+    let told = |orphans: &mut dyn Iterator<Item = &OrphanedDocument>| {
         orphans.map(|orphan| orphan.found.as_str()).collect::<Vec<_>>().join("; ")
     };
     let unseen = told(&mut orphans.iter().filter(|orphan| !orphan.seen));
@@ -49,15 +50,15 @@ fn judge(objects: &[ConfigMap], releases: &BTreeSet<String>) -> Check {
              To give their hosts up, run: {}",
             commands.join("; ")
         );
-        return Check::failed(NAME, unseen, advice);
+        return CheckResult::failed(NAME, unseen, advice);
     }
     match orphans.is_empty() {
-        true => Check::passed(NAME, "none"),
-        false => Check::passed(NAME, told(&mut orphans.iter())),
+        true => CheckResult::passed(NAME, "none"),
+        false => CheckResult::passed(NAME, told(&mut orphans.iter())),
     }
 }
 
-struct Orphan {
+struct OrphanedDocument {
     found: String,
     /// The command that removes it.
     command: String,
@@ -65,7 +66,7 @@ struct Orphan {
     seen: bool,
 }
 
-impl Orphan {
+impl OrphanedDocument {
     fn of(object: &ConfigMap, releases: &BTreeSet<String>) -> Option<Self> {
         let name = object.name_any();
         let command =
@@ -82,8 +83,11 @@ impl Orphan {
             return None;
         }
         let hosts: Vec<String> = document.places().map(|(host, path)| format!("{host}{path}")).collect();
-        let stands =
-            if document.state == State::Withdrawn { "keeps for its namespace" } else { "still serves" };
+        let stands = if document.state == ReleaseState::Withdrawn {
+            "keeps for its namespace"
+        } else {
+            "still serves"
+        };
         Some(Self { found: format!("{release} {stands} {}", hosts.join(", ")), command, seen })
     }
 }
@@ -92,10 +96,10 @@ impl Orphan {
 mod tests {
     use halftone_api::{Plan, manifest};
     use halftone_rollout::{advance::advance, clock::Now, observation::Observation, progress::Progress};
-    use halftone_routing::config::RoutingConfig;
+    use halftone_routing::document::RoutingConfig;
     use serde_json::json;
 
-    use super::super::Outcome;
+    use super::super::CheckStatus;
     use super::*;
 
     /// The ConfigMap of `shop/checkout`, which serves `shop.example.com`.
@@ -129,16 +133,18 @@ mod tests {
         let check = judge(&[object(&gone(), |_| {})], &none);
         assert_eq!(
             (check.result, &*check.found),
-            (Outcome::Passed, "shop/checkout still serves shop.example.com/")
+            (CheckStatus::Passed, "shop/checkout still serves shop.example.com/")
         );
         let check = judge(
-            &[object(&gone(), |document| (document.state, document.moving) = (State::Withdrawn, false))],
+            &[object(&gone(), |document| {
+                (document.state, document.moving) = (ReleaseState::Withdrawn, false)
+            })],
             &none,
         );
         assert_eq!(check.found, "shop/checkout keeps for its namespace shop.example.com/");
 
         let check = judge(&[live], &none);
-        assert_eq!(check.result, Outcome::Failed, "no operator has seen it");
+        assert_eq!(check.result, CheckStatus::Failed, "no operator has seen it");
         let advice = check.advice.unwrap();
         assert!(advice.ends_with("run: kubectl delete configmap -n halftone gr-7c1f"), "{advice}");
         let mut broken = object(&gone(), |_| {});

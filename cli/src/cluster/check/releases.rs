@@ -5,34 +5,34 @@ use std::collections::BTreeSet;
 use halftone_api::GrayRelease;
 use jiff::{SignedDuration, Timestamp};
 
-use super::Check;
-use crate::course::Course;
-use crate::output::Failure;
-use crate::status::{Listing, Unreadable};
+use super::CheckResult;
+use crate::attention::AttentionLevel;
+use crate::output::CommandError;
+use crate::status::{ReleaseList, UnreadableRelease};
 use crate::summary::name_of;
 
 /// What proxies lack for longer than this is not on its way any more.
 const ON_ITS_WAY: SignedDuration = SignedDuration::from_secs(60);
 
 /// How releases stand at `now`.
-pub(super) fn standing(listing: &Listing, now: Timestamp) -> Check {
-    let mut told = Told::default();
+pub(super) fn standing(listing: &ReleaseList, now: Timestamp) -> CheckResult {
+    let mut told = ReleaseProblems::default();
     listing.releases.iter().for_each(|release| told.add(release, now));
     told.check(listing)
 }
 
 /// What was found, each with the names of its releases.
 #[derive(Default)]
-struct Told {
+struct ReleaseProblems {
     waiting: usize,
     without_reports: BTreeSet<String>,
     behind: BTreeSet<String>,
 }
 
-impl Told {
+impl ReleaseProblems {
     fn add(&mut self, release: &GrayRelease, now: Timestamp) {
         let Some(status) = &release.status else { return };
-        self.waiting += usize::from(Course::of(status) == Course::WantsYou);
+        self.waiting += usize::from(AttentionLevel::of(status) == AttentionLevel::WantsYou);
         for condition in &status.conditions {
             if condition.reason == "ReportsMissing" {
                 self.without_reports.insert(name_of(release));
@@ -45,29 +45,32 @@ impl Told {
         }
     }
 
-    fn check(self, listing: &Listing) -> Check {
+    fn check(self, listing: &ReleaseList) -> CheckResult {
         let Self { waiting, without_reports, behind } = self;
         let named = |names: BTreeSet<String>| names.into_iter().collect::<Vec<_>>().join(", ");
         if !without_reports.is_empty() {
-            return Check::failed(
+            return CheckResult::failed(
                 "reports",
                 format!("proxies send no reports of {}", named(without_reports)),
                 "proxies refuse the operator's signature, or a network policy keeps it out: see docs/operations.md, ReportsMissing",
             );
         }
         if !behind.is_empty() {
-            return Check::failed(
+            return CheckResult::failed(
                 "releases",
                 format!("proxies do not have what these ask for: {}", named(behind)),
                 "their condition Programmed says why: kubectl halftone status NAME",
             );
         }
         if !listing.unreadable.is_empty() {
-            let newer: Vec<String> = listing.unreadable.iter().map(Unreadable::full_name).collect();
-            let failure = Failure::new(format!("this halftone cannot read {}", newer.join(", ")));
-            return Check::unknown("releases", &failure.advise("use the halftone of the operator's version"));
+            let newer: Vec<String> = listing.unreadable.iter().map(UnreadableRelease::full_name).collect();
+            let failure = CommandError::new(format!("this halftone cannot read {}", newer.join(", ")));
+            return CheckResult::unknown(
+                "releases",
+                &failure.advise("use the halftone of the operator's version"),
+            );
         }
-        Check::passed("releases", format!("{} in all, {waiting} want a person", listing.releases.len()))
+        CheckResult::passed("releases", format!("{} in all, {waiting} want a person", listing.releases.len()))
     }
 }
 
@@ -75,15 +78,15 @@ impl Told {
 mod tests {
     use serde_json::{Value, json};
 
-    use super::super::Outcome;
+    use super::super::CheckStatus;
     use super::*;
 
-    fn listing(conditions: &[Value]) -> Listing {
+    fn listing(conditions: &[Value]) -> ReleaseList {
         let text = include_str!("../../../../examples/minimal.yaml");
         let mut release = halftone_api::manifest::read("minimal.yaml", text).manifests[0].release.clone();
         let status = json!({"observedGeneration": 1, "phase": "Paused", "conditions": conditions});
         release.status = Some(serde_json::from_value(status).unwrap());
-        Listing { releases: vec![release], ..Listing::default() }
+        ReleaseList { releases: vec![release], ..ReleaseList::default() }
     }
 
     fn condition(kind: &str, reason: &str) -> Value {
@@ -105,9 +108,15 @@ mod tests {
 
     #[test]
     fn a_release_that_cannot_be_read_is_not_called_well() {
-        let other = Unreadable { namespace: "shop".into(), name: "newer".into(), why: "unknown".into() };
-        let check =
-            standing(&Listing { unreadable: vec![other], ..Listing::default() }, Timestamp::UNIX_EPOCH);
-        assert_eq!((check.result, &*check.found), (Outcome::Unknown, "this halftone cannot read shop/newer"));
+        let other =
+            UnreadableRelease { namespace: "shop".into(), name: "newer".into(), why: "unknown".into() };
+        let check = standing(
+            &ReleaseList { unreadable: vec![other], ..ReleaseList::default() },
+            Timestamp::UNIX_EPOCH,
+        );
+        assert_eq!(
+            (check.result, &*check.found),
+            (CheckStatus::Unknown, "this halftone cannot read shop/newer")
+        );
     }
 }

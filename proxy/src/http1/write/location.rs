@@ -9,13 +9,13 @@
 
 use std::net::SocketAddr;
 
-use halftone_routing::config::arm::{ServicePort, ServiceRef};
+use halftone_routing::document::arm::{ServicePort, ServiceRef};
 
 use super::super::FieldKind;
 
 /// Both ends of an answer: what the backend may say, and what the client asked.
 #[derive(Clone, Copy, Debug)]
-pub struct Homeward<'a> {
+pub struct LocationContext<'a> {
     /// The arm's `pathPrefix`, without a slash at its end; empty for none.
     pub prefix: &'a str,
     /// Host and port that the client asked for, as received; empty where HTTP/1.0 named none.
@@ -28,7 +28,7 @@ pub struct Homeward<'a> {
 
 /// Whose host and port a reference names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Whose {
+enum ReferenceOwner {
     Client,
     Backend,
     Other,
@@ -44,7 +44,7 @@ struct Reference<'v> {
     rest: &'v [u8],
 }
 
-impl Homeward<'_> {
+impl LocationContext<'_> {
     /// The value that the client gets in place of this one; `None`: it gets this one.
     pub(super) fn rewritten(&self, kind: FieldKind, value: &[u8]) -> Option<Vec<u8>> {
         match kind {
@@ -63,20 +63,20 @@ impl Homeward<'_> {
         let reference = Reference::parse(value)?;
         let whose = reference
             .authority
-            .map_or(Whose::Client, |authority| self.whose(authority, reference.default_port));
+            .map_or(ReferenceOwner::Client, |authority| self.whose(authority, reference.default_port));
         let path = self.without_prefix(reference.rest, b"/?#;");
         match whose {
-            Whose::Other => None,
-            Whose::Client if reference.origin.is_empty() => path.map(guarded),
-            Whose::Client => path.map(|path| [reference.origin, &path].concat()),
-            Whose::Backend => Some(guarded(path.unwrap_or_else(|| rooted(reference.rest)))),
+            ReferenceOwner::Other => None,
+            ReferenceOwner::Client if reference.origin.is_empty() => path.map(guarded),
+            ReferenceOwner::Client => path.map(|path| [reference.origin, &path].concat()),
+            ReferenceOwner::Backend => Some(guarded(path.unwrap_or_else(|| rooted(reference.rest)))),
         }
     }
 
-    fn whose(&self, authority: &[u8], default_port: Option<u16>) -> Whose {
+    fn whose(&self, authority: &[u8], default_port: Option<u16>) -> ReferenceOwner {
         let (Some((host, port)), Some((asked_host, asked_port))) = (split(authority), split(self.asked))
         else {
-            return Whose::Other;
+            return ReferenceOwner::Other;
         };
         let effective = port.or(default_port);
         let asked_host = !host.is_empty() && absolute(host).eq_ignore_ascii_case(absolute(asked_host));
@@ -85,14 +85,14 @@ impl Homeward<'_> {
             _ => port.is_none_or(is_default),
         };
         if asked_host && same_port {
-            return Whose::Client;
+            return ReferenceOwner::Client;
         }
         let at_backend = effective == Some(self.backend.port());
         let own = at_backend && (asked_host || self.is_backend(host))
             || self.service.is_some_and(|service| {
                 is_service(host, service) && (at_backend || port.is_none() || is_number(&service.port, port))
             });
-        if own { Whose::Backend } else { Whose::Other }
+        if own { ReferenceOwner::Backend } else { ReferenceOwner::Other }
     }
 
     /// Whether a host is the endpoint's address.
@@ -242,7 +242,7 @@ fn refresh_reference(value: &[u8]) -> Option<(usize, usize)> {
 mod tests {
     use super::*;
 
-    const V1: Homeward<'static> = Homeward {
+    const V1: LocationContext<'static> = LocationContext {
         prefix: "/v1",
         asked: b"shop.example.com",
         backend: SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 5)), 8080),
@@ -250,7 +250,7 @@ mod tests {
     };
 
     /// What the client gets.
-    fn seen(home: &Homeward<'_>, kind: FieldKind, value: &str) -> String {
+    fn seen(home: &LocationContext<'_>, kind: FieldKind, value: &str) -> String {
         let rewritten = home.rewritten(kind, value.as_bytes());
         rewritten.map_or_else(|| value.to_owned(), |value| String::from_utf8(value).unwrap())
     }
@@ -294,7 +294,7 @@ mod tests {
     #[test]
     fn a_default_port_is_the_clients_own_whether_it_is_written_or_not() {
         for asked in ["shop", "shop:80", "shop:443", "shop.", "SHOP"] {
-            let home = Homeward { asked: asked.as_bytes(), ..V1 };
+            let home = LocationContext { asked: asked.as_bytes(), ..V1 };
             for origin in [
                 "http://shop",
                 "http://shop:80",
@@ -321,7 +321,7 @@ mod tests {
                 assert_eq!(seen(&home, FieldKind::Location, other), other, "asked as {asked}");
             }
         }
-        let other_port = Homeward { asked: b"shop:8443", ..V1 };
+        let other_port = LocationContext { asked: b"shop:8443", ..V1 };
         for (said, expected) in [
             ("https://shop:8443/v1/a", "https://shop:8443/a"),
             ("https://shop:443/v1/a", "https://shop:443/v1/a"),
@@ -339,10 +339,12 @@ mod tests {
             port: ServicePort::Number(std::num::NonZeroU16::new(80).unwrap()),
             port_name: None,
         };
-        let bare = Homeward { prefix: "", ..V1 };
-        let of_service = Homeward { service: Some(&service), ..bare };
-        let local = Homeward { backend: "127.0.0.1:9001".parse().unwrap(), asked: b"127.0.0.1:8080", ..bare };
-        let six = Homeward { backend: "[fd00::5]:8080".parse().unwrap(), asked: b"[fd00::1]:80", ..bare };
+        let bare = LocationContext { prefix: "", ..V1 };
+        let of_service = LocationContext { service: Some(&service), ..bare };
+        let local =
+            LocationContext { backend: "127.0.0.1:9001".parse().unwrap(), asked: b"127.0.0.1:8080", ..bare };
+        let six =
+            LocationContext { backend: "[fd00::5]:8080".parse().unwrap(), asked: b"[fd00::1]:80", ..bare };
         for (home, said, expected) in [
             (&bare, "http://10.0.0.5:8080/a?b", "/a?b"),
             (&V1, "http://10.0.0.5:8080/v1/a?b", "/a?b"),

@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use halftone_daemon::files;
-use halftone_routing::config::parse::Format;
+use halftone_routing::document::parse::Format;
 
-use super::Texts;
+use super::FileTexts;
 use crate::source::Content;
 
 /// More than any document may have; what is longer is read no further, and refused for its size.
@@ -20,35 +20,35 @@ const GENERATION_TRIES: usize = 5;
 
 /// What tells, without reading the files, whether they may have changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Look {
+pub(super) struct DirectoryStamp {
     pub(super) generation: Option<PathBuf>,
-    pub(super) files: BTreeMap<Arc<str>, Stamp>,
+    pub(super) files: BTreeMap<Arc<str>, FileStamp>,
 }
 
 /// What a file's every change changes. A change in the same instant as the last one, as far as the file system's clock
 /// can tell, is found by the second reading.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Stamp {
+pub(super) struct FileStamp {
     inode: u64,
     length: u64,
     /// Seconds and nanoseconds since 1970; none for what cannot be looked at.
     changed: Option<(i64, i64)>,
 }
 
-impl Look {
+impl DirectoryStamp {
     pub(super) fn at(dir: &Path) -> io::Result<Self> {
         if let Some(generation) = generation_of(dir)? {
             return Ok(Self { generation: Some(generation), files: BTreeMap::new() });
         }
         let files = documents_in(dir)?
             .into_iter()
-            .map(|(name, (_, meta))| (name, Stamp::of(meta.as_ref())))
+            .map(|(name, (_, meta))| (name, FileStamp::of(meta.as_ref())))
             .collect();
         Ok(Self { generation: None, files })
     }
 }
 
-impl Stamp {
+impl FileStamp {
     fn of(meta: Option<&Metadata>) -> Self {
         Self {
             inode: meta.map_or(0, Metadata::ino),
@@ -69,7 +69,7 @@ fn generation_of(dir: &Path) -> io::Result<Option<PathBuf>> {
 }
 
 /// Reads one whole generation, again if the kubelet swapped or removed it meanwhile.
-pub(super) fn read_generation(dir: &Path) -> io::Result<Texts> {
+pub(super) fn read_generation(dir: &Path) -> io::Result<FileTexts> {
     let mut last = io::Error::other("..data vanished while it was read");
     for _ in 0..GENERATION_TRIES {
         let Some(generation) = generation_of(dir)? else { return Err(last) };
@@ -82,7 +82,7 @@ pub(super) fn read_generation(dir: &Path) -> io::Result<Texts> {
     Err(last)
 }
 
-fn read_all(dir: &Path) -> io::Result<Texts> {
+fn read_all(dir: &Path) -> io::Result<FileTexts> {
     documents_in(dir)?.into_iter().map(|(name, (path, _))| Ok((name, read(&path)))).collect()
 }
 

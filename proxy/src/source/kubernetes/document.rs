@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use halftone_routing::config::names::ObjectName;
-use halftone_routing::config::parse::Format;
+use halftone_routing::document::names::ObjectName;
+use halftone_routing::document::parse::Format;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::ResourceExt;
 use serde::Deserialize;
@@ -18,7 +18,7 @@ const FLEET: &str = "fleet.json";
 
 /// A document as its ConfigMap has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Document {
+pub(super) struct ConfigMapDocument {
     /// The name under which a person finds it.
     pub(super) name: Arc<str>,
     /// Whether it is the fleet's.
@@ -30,7 +30,7 @@ pub(super) struct Document {
 }
 
 /// Reads a ConfigMap of `namespace`; the one called `fleet` is the fleet's.
-pub(super) fn read(namespace: &ObjectName, fleet: &str, mut object: ConfigMap) -> Document {
+pub(super) fn read(namespace: &ObjectName, fleet: &str, mut object: ConfigMap) -> ConfigMapDocument {
     let called = object.name_any();
     let is_fleet = called == fleet;
     let key = if is_fleet { FLEET } else { ROUTING };
@@ -40,36 +40,41 @@ pub(super) fn read(namespace: &ObjectName, fleet: &str, mut object: ConfigMap) -
         Some(text) => Content::Text(Format::Json, text.into_bytes().into()),
         None => Content::Unreadable(format!("the ConfigMap has no key {key}").into()),
     };
-    Document { name: format!("configmap/{namespace}/{called}").into(), is_fleet, content, namespaces }
+    ConfigMapDocument {
+        name: format!("configmap/{namespace}/{called}").into(),
+        is_fleet,
+        content,
+        namespaces,
+    }
 }
 
 /// As much of a document as tells whose endpoints it needs. Whether the document is any good is decided elsewhere.
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Outline {
+struct DocumentOutline {
     #[serde(default)]
-    arms: Arms,
-    default_backend: Option<Backend>,
+    arms: OutlineArms,
+    default_backend: Option<OutlineBackend>,
 }
 
 #[derive(Default, Deserialize)]
-struct Arms {
-    stable: Option<Backend>,
-    gray: Option<Backend>,
+struct OutlineArms {
+    stable: Option<OutlineBackend>,
+    gray: Option<OutlineBackend>,
 }
 
 #[derive(Deserialize)]
-struct Backend {
-    service: Option<Service>,
+struct OutlineBackend {
+    service: Option<OutlineService>,
 }
 
 #[derive(Deserialize)]
-struct Service {
+struct OutlineService {
     namespace: ObjectName,
 }
 
 fn namespaces(text: &str) -> BTreeSet<ObjectName> {
-    let Outline { arms, default_backend } = serde_json::from_str(text).unwrap_or_default();
+    let DocumentOutline { arms, default_backend } = serde_json::from_str(text).unwrap_or_default();
     let backends = [arms.stable, arms.gray, default_backend];
     let services = backends.into_iter().flatten().filter_map(|backend| backend.service);
     services.map(|service| service.namespace).collect()
@@ -81,12 +86,12 @@ mod tests {
 
     use super::*;
 
-    fn document(name: &str, data: &serde_json::Value) -> Document {
+    fn document(name: &str, data: &serde_json::Value) -> ConfigMapDocument {
         let object = json!({"metadata": {"name": name}, "data": data});
         read(&"gray".parse().unwrap(), "halftone-fleet-web", serde_json::from_value(object).unwrap())
     }
 
-    fn namespaces_of(document: &Document) -> Vec<&str> {
+    fn namespaces_of(document: &ConfigMapDocument) -> Vec<&str> {
         document.namespaces.iter().map(ObjectName::as_str).collect()
     }
 

@@ -2,41 +2,48 @@
 //! of its own, so that no version takes it for a document.
 
 use halftone_daemon::log::with_causes;
-use halftone_daemon::watch::Watch;
-use halftone_routing::config::names::ObjectName;
-use halftone_routing::config::parse::Format;
+use halftone_daemon::watch::Watcher;
+use halftone_routing::document::names::ObjectName;
+use halftone_routing::document::parse::Format;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::runtime::watcher::{self, Event};
 use kube::{Api, ResourceExt};
 
 use super::{PAUSES, WATCH_SECONDS};
-use crate::source::state::Saved;
+use crate::source::state_store::SavedDocument;
 
 /// The key of the ConfigMap that holds the operators' keys.
 const KEY: &str = "keys.json";
 
 /// The operators' keys being followed. They outlive their ConfigMap: without it nobody new is believed, and whoever was
 /// goes on.
-pub(super) struct OperatorKeys {
-    watch: Watch<ConfigMap>,
+pub(super) struct KeyWatcher {
+    watch: Watcher<ConfigMap>,
     name: String,
     source: String,
     /// The text that was read last.
     known: Option<String>,
     /// Not taken yet.
-    news: Option<Saved>,
+    news: Option<SavedDocument>,
     /// Told in the log already.
     trouble: Option<String>,
 }
 
-impl OperatorKeys {
+impl KeyWatcher {
     /// Begins to follow them.
     pub(super) fn follow(api: Api<ConfigMap>, namespace: &ObjectName, class: &ObjectName) -> Self {
         let selected = format!("halftone.dev/fleet={class},halftone.dev/kind=Keys");
         let config = watcher::Config::default().labels(&selected).timeout(WATCH_SECONDS);
         let name = format!("halftone-keys-{class}");
         let source = format!("configmap/{namespace}/{name}");
-        Self { watch: Watch::new(api, config, PAUSES), name, source, known: None, news: None, trouble: None }
+        Self {
+            watch: Watcher::new(api, config, PAUSES),
+            name,
+            source,
+            known: None,
+            news: None,
+            trouble: None,
+        }
     }
 
     /// Returns when there may be news. Loses nothing when it is dropped before that.
@@ -56,7 +63,7 @@ impl OperatorKeys {
     }
 
     /// The keys, if they have changed since the last time.
-    pub(super) fn take(&mut self) -> Option<Saved> {
+    pub(super) fn take(&mut self) -> Option<SavedDocument> {
         self.news.take()
     }
 
@@ -73,7 +80,7 @@ impl OperatorKeys {
             return false;
         }
         self.known = Some(text.clone());
-        self.news = Some(Saved { source: self.source.clone(), format: Format::Json, text });
+        self.news = Some(SavedDocument { source: self.source.clone(), format: Format::Json, text });
         true
     }
 

@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use halftone_daemon::log::with_causes;
 use halftone_daemon::slices::{SERVICE_LABEL, slice};
-use halftone_daemon::watch::Watch;
-use halftone_routing::config::names::ObjectName;
+use halftone_daemon::watch::Watcher;
+use halftone_routing::document::names::ObjectName;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::runtime::watcher::{self, Event};
 use kube::{Api, Client, ResourceExt};
@@ -24,42 +24,42 @@ const PAGE: u32 = 100;
 
 /// What became of a namespace's list.
 #[derive(Debug)]
-pub(super) struct News {
+pub(super) struct ListResult {
     namespace: ObjectName,
     /// None: it is complete and in the tables.
     failed: Option<String>,
 }
 
 /// The namespaces being followed.
-pub(super) struct Slices {
+pub(super) struct SliceWatcher {
     client: Client,
     tables: Arc<Tables>,
-    tell: mpsc::UnboundedSender<News>,
-    followed: HashMap<ObjectName, Followed>,
+    tell: mpsc::UnboundedSender<ListResult>,
+    followed: HashMap<ObjectName, NamespaceWatch>,
 }
 
 #[derive(Debug)]
-struct Followed {
+struct NamespaceWatch {
     task: AbortHandle,
-    standing: Standing,
+    standing: ListState,
 }
 
 /// Where a namespace's first list stands.
 #[derive(Debug, PartialEq, Eq)]
-enum Standing {
+enum ListState {
     Pending,
     Failed(String),
     Listed,
 }
 
-impl Drop for Followed {
+impl Drop for NamespaceWatch {
     fn drop(&mut self) {
         self.task.abort();
     }
 }
 
-impl Slices {
-    pub(super) fn new(client: Client, tables: Arc<Tables>, tell: mpsc::UnboundedSender<News>) -> Self {
+impl SliceWatcher {
+    pub(super) fn new(client: Client, tables: Arc<Tables>, tell: mpsc::UnboundedSender<ListResult>) -> Self {
         Self { client, tables, tell, followed: HashMap::new() }
     }
 
@@ -77,19 +77,19 @@ impl Slices {
         for namespace in named.iter().copied().chain(&in_use) {
             followed.entry(namespace.clone()).or_insert_with(|| {
                 let following = follow(client.clone(), namespace.clone(), Arc::clone(tables), tell.clone());
-                Followed { task: tokio::spawn(following).abort_handle(), standing: Standing::Pending }
+                NamespaceWatch { task: tokio::spawn(following).abort_handle(), standing: ListState::Pending }
             });
         }
     }
 
     /// Takes note of a list's end; true: that is new.
-    pub(super) fn take(&mut self, news: News) -> bool {
+    pub(super) fn take(&mut self, news: ListResult) -> bool {
         let Some(followed) = self.followed.get_mut(&news.namespace) else { return false };
         let standing = match news.failed {
             // What is known of it goes on holding.
-            Some(_) if followed.standing == Standing::Listed => return false,
-            Some(why) => Standing::Failed(why),
-            None => Standing::Listed,
+            Some(_) if followed.standing == ListState::Listed => return false,
+            Some(why) => ListState::Failed(why),
+            None => ListState::Listed,
         };
         let new = followed.standing != standing;
         followed.standing = standing;
@@ -97,19 +97,19 @@ impl Slices {
     }
 
     pub(super) fn is_listed(&self, namespace: &ObjectName) -> bool {
-        self.followed.get(namespace).is_some_and(|followed| followed.standing == Standing::Listed)
+        self.followed.get(namespace).is_some_and(|followed| followed.standing == ListState::Listed)
     }
 
     /// Whether there is nothing to wait for at present: it is listed, or the API says that it cannot be.
     pub(super) fn is_settled(&self, namespace: &ObjectName) -> bool {
-        self.followed.get(namespace).is_some_and(|followed| followed.standing != Standing::Pending)
+        self.followed.get(namespace).is_some_and(|followed| followed.standing != ListState::Pending)
     }
 
     /// Which of these namespaces is not listed, and why, if one is not.
     pub(super) fn missing(&self, named: &BTreeSet<&ObjectName>) -> Option<String> {
         let namespace = named.iter().find(|namespace| !self.is_listed(namespace))?;
         let why = match self.followed.get(*namespace).map(|followed| &followed.standing) {
-            Some(Standing::Failed(why)) => format!(": {why}"),
+            Some(ListState::Failed(why)) => format!(": {why}"),
             _ => String::new(),
         };
         Some(format!("the EndpointSlices of namespace {namespace} are not listed{why}"))
@@ -121,11 +121,11 @@ async fn follow(
     client: Client,
     namespace: ObjectName,
     tables: Arc<Tables>,
-    tell: mpsc::UnboundedSender<News>,
+    tell: mpsc::UnboundedSender<ListResult>,
 ) {
     let config = watcher::Config::default().labels(SERVICE_LABEL).timeout(WATCH_SECONDS).page_size(PAGE);
-    let mut watch: Watch<EndpointSlice> =
-        Watch::new(Api::namespaced(client, namespace.as_str()), config, PAUSES);
+    let mut watch: Watcher<EndpointSlice> =
+        Watcher::new(Api::namespaced(client, namespace.as_str()), config, PAUSES);
     let mut listing = Vec::new();
     loop {
         let failed = match watch.next().await {
@@ -155,7 +155,7 @@ async fn follow(
                 Some(why)
             }
         };
-        if tell.send(News { namespace: namespace.clone(), failed }).is_err() {
+        if tell.send(ListResult { namespace: namespace.clone(), failed }).is_err() {
             return;
         }
     }

@@ -5,36 +5,36 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use halftone_routing::config::arm::{Backend, ServiceRef, Upstream};
-use halftone_routing::config::names::ObjectName;
+use halftone_routing::dial_policy::DialPolicy;
+use halftone_routing::document::arm::{Backend, ServiceRef, Upstream};
+use halftone_routing::document::names::ObjectName;
 use halftone_routing::endpoints::Slice;
-use halftone_routing::reach::Reach;
 
 use super::{Endpoint, Table};
-use crate::upstream::faults::AllFaults;
 use crate::upstream::in_flight::InFlights;
-use crate::upstream::services::{Kept, Services};
+use crate::upstream::services::{SavedServices, Services};
+use crate::upstream::violations::ViolationRegistry;
 
 /// All tables of the process. A table lives as long as a snapshot or a worker holds it; two arms with the same
 /// backend looked at by the same check share one.
 #[derive(Debug)]
 pub struct Tables {
     in_flight: InFlights,
-    faults: AllFaults,
+    faults: ViolationRegistry,
     next_table: AtomicU32,
     next_slot: Arc<AtomicU32>,
-    inner: Mutex<Inner>,
+    inner: Mutex<TablesInner>,
 }
 
 /// A table and the Service's port that it is for.
-type OfService = (ServiceRef, Weak<Table>);
+type ServiceTable = (ServiceRef, Weak<Table>);
 
 /// One lock over tables and slices: a table that is made while a slice comes has it, one way or the other.
 #[derive(Debug)]
-struct Inner {
+struct TablesInner {
     tables: HashMap<Upstream, Weak<Table>>,
     /// The tables of each Service in use, by namespace and name.
-    of_service: HashMap<ObjectName, HashMap<ObjectName, Vec<OfService>>>,
+    of_service: HashMap<ObjectName, HashMap<ObjectName, Vec<ServiceTable>>>,
     /// Dead tables are looked for when there are so many.
     sweep_at: usize,
     services: Services,
@@ -51,12 +51,12 @@ impl Tables {
     }
 
     /// The same in a cluster: what must not be dialled never is.
-    pub fn in_cluster(workers: usize, reach: Reach) -> Self {
+    pub fn in_cluster(workers: usize, reach: DialPolicy) -> Self {
         Self::make(workers, Services::new(reach), true)
     }
 
     fn make(workers: usize, services: Services, in_cluster: bool) -> Self {
-        let inner = Inner {
+        let inner = TablesInner {
             tables: HashMap::new(),
             of_service: HashMap::new(),
             sweep_at: 64,
@@ -66,7 +66,7 @@ impl Tables {
         };
         Self {
             in_flight: InFlights::new(workers),
-            faults: AllFaults::default(),
+            faults: ViolationRegistry::default(),
             next_table: AtomicU32::new(0),
             next_slot: Arc::default(),
             inner: Mutex::new(inner),
@@ -79,7 +79,7 @@ impl Tables {
     }
 
     /// The malformed answers of every arm.
-    pub fn faults(&self) -> &AllFaults {
+    pub fn faults(&self) -> &ViolationRegistry {
         &self.faults
     }
 
@@ -158,7 +158,7 @@ impl Tables {
         let kept = tables.filter_map(|(service, table)| {
             let table = table.upgrade()?;
             let endpoints: Vec<_> = table.lock().endpoints.iter().map(|(endpoint, _)| *endpoint).collect();
-            (!endpoints.is_empty()).then(|| Kept { service: service.clone(), endpoints })
+            (!endpoints.is_empty()).then(|| SavedServices { service: service.clone(), endpoints })
         });
         let kept: Vec<_> = kept.collect();
         Some(serde_json::to_string(&kept).expect("names and addresses are plain data"))
@@ -172,12 +172,12 @@ impl Tables {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Inner> {
+    fn lock(&self) -> MutexGuard<'_, TablesInner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Inner {
+impl TablesInner {
     fn fill(&mut self, backend: &Backend, table: &Arc<Table>) {
         match backend {
             Backend::Addresses(addresses) if self.in_cluster => {
@@ -220,7 +220,7 @@ impl Inner {
 }
 
 /// Fills the tables of one Service again; true: one of them changed.
-fn refill(services: &Services, tables: &[OfService]) -> bool {
+fn refill(services: &Services, tables: &[ServiceTable]) -> bool {
     let mut changed = false;
     for (service, table) in tables {
         let (Some(table), Some(resolved)) = (table.upgrade(), services.resolve(service)) else { continue };

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use halftone_routing::config::arm::ServicePort;
-use halftone_routing::endpoints::Member;
+use halftone_routing::document::arm::ServicePort;
+use halftone_routing::endpoints::SliceEndpoint;
 use proptest::prelude::*;
 
 use super::*;
@@ -18,33 +18,33 @@ fn service(port: &str, port_name: Option<&str>) -> ServiceRef {
     }
 }
 
-fn member(ip: &str) -> Member {
-    Member { ip: ip.parse().unwrap(), ready: true, serving: true, terminating: false, pod: None }
+fn member(ip: &str) -> SliceEndpoint {
+    SliceEndpoint { ip: ip.parse().unwrap(), ready: true, serving: true, terminating: false, pod: None }
 }
 
-fn slice(ports: &[(&str, u16)], members: &[Member]) -> Slice {
+fn slice(ports: &[(&str, u16)], members: &[SliceEndpoint]) -> Slice {
     let ports = ports.iter().map(|(name, port)| ((*name).to_owned(), *port)).collect();
     Slice { service: "checkout".parse().unwrap(), ports, members: members.to_vec() }
 }
 
 #[test]
 fn a_slice_that_changes_hands_leaves_its_service() {
-    let mut services = Services::new(Reach::default());
+    let mut services = Services::new(DialPolicy::default());
     let service = service("80", None);
     let namespace = service.namespace.clone();
     services.list(&namespace, [("s".to_owned(), slice(&[("", 80)], &[member("10.0.0.1")]))]);
     let other = Slice { service: "other".parse().unwrap(), ..slice(&[("", 80)], &[member("10.0.0.1")]) };
     let changed = services.put(&namespace, "s".to_owned(), Some(other));
     assert_eq!(changed.iter().map(ObjectName::as_str).collect::<Vec<_>>(), ["checkout", "other"]);
-    assert_eq!(services.resolve(&service).unwrap(), Resolved::default());
+    assert_eq!(services.resolve(&service).unwrap(), ResolvedEndpoints::default());
 }
 
 #[test]
 fn what_was_kept_holds_until_the_namespace_is_listed() {
-    let mut services = Services::new(Reach::default());
+    let mut services = Services::new(DialPolicy::default());
     let service = service("80", None);
     let endpoints = vec![Endpoint::ready("10.0.0.1:80".parse().unwrap())];
-    services.restore(vec![Kept { service: service.clone(), endpoints: endpoints.clone() }]);
+    services.restore(vec![SavedServices { service: service.clone(), endpoints: endpoints.clone() }]);
     assert_eq!(services.resolve(&service).unwrap().endpoints, endpoints);
     services.list(&service.namespace, []);
     assert_eq!(services.resolve(&service).unwrap().endpoints, []);
@@ -53,7 +53,7 @@ fn what_was_kept_holds_until_the_namespace_is_listed() {
 /// A slice or its end.
 fn event() -> impl Strategy<Value = (u8, Option<Slice>)> {
     let member = (0_u8..6, any::<[bool; 3]>(), prop::option::of(0_u8..4), any::<bool>());
-    let member = member.prop_map(|(host, [ready, serving, terminating], pod, v6)| Member {
+    let member = member.prop_map(|(host, [ready, serving, terminating], pod, v6)| SliceEndpoint {
         ip: if v6 { format!("fd00::{host}") } else { format!("10.0.0.{host}") }.parse().unwrap(),
         ready,
         serving,
@@ -73,7 +73,7 @@ proptest! {
         shuffle in any::<prop::sample::Index>(),
     ) {
         let service = service("http", None);
-        let mut followed = Services::new(Reach::default());
+        let mut followed = Services::new(DialPolicy::default());
         followed.list(&service.namespace, []);
         let mut last = BTreeMap::new();
         for (name, slice) in events {
@@ -85,7 +85,7 @@ proptest! {
             let middle = shuffle.index(left.len());
             left.rotate_left(middle);
         }
-        let mut listed = Services::new(Reach::default());
+        let mut listed = Services::new(DialPolicy::default());
         // Other names, and thus another order within the Service.
         listed.list(&service.namespace, left.iter().map(|(name, slice)| ((9 - name).to_string(), slice.clone())));
         let resolved = followed.resolve(&service);

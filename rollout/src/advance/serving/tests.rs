@@ -2,7 +2,7 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use halftone_routing::config::{arm::Arm, names::PathPrefix};
+use halftone_routing::document::{arm::Arm, names::PathPrefix};
 use proptest::prelude::*;
 
 use super::*;
@@ -37,14 +37,14 @@ fn id_of(text: &str) -> ReleaseId {
 }
 
 /// Two arms and more words about them.
-struct Words {
+struct ArmWords {
     stable: ArmConfig,
     gray: Option<ArmConfig>,
     id: Option<ReleaseId>,
     rest: Vec<String>,
 }
 
-impl Words {
+impl ArmWords {
     fn of(text: &str) -> Self {
         let mut words = text.split(' ').map(str::to_owned);
         let (stable, gray) = (words.next().expect("a stable arm"), words.next().expect("a gray arm, or -"));
@@ -72,17 +72,17 @@ impl Words {
     }
 
     /// `STABLE GRAY STATE`, the state being `plain`, `promoted`, `back` or a percentage.
-    fn live(&self) -> Live<'_> {
+    fn live(&self) -> ServingDocument<'_> {
         let (state, ratio) = match self.rest[0].as_str() {
-            "plain" => (config::State::Plain, Ratio::ZERO),
-            "promoted" => (config::State::Promoted, Ratio::FULL),
-            "back" => (config::State::RolledBack, Ratio::ZERO),
+            "plain" => (document::ReleaseState::Plain, Ratio::ZERO),
+            "promoted" => (document::ReleaseState::Promoted, Ratio::FULL),
+            "back" => (document::ReleaseState::RolledBack, Ratio::ZERO),
             percent => {
                 let percent: u32 = percent.trim_end_matches('%').parse().expect("a state");
-                (config::State::Active, Ratio::from_millionths(percent * 10_000).expect("a ratio"))
+                (document::ReleaseState::Active, Ratio::from_millionths(percent * 10_000).expect("a ratio"))
             }
         };
-        Live {
+        ServingDocument {
             is_own: true,
             id: self.id,
             stable: &self.stable,
@@ -94,8 +94,8 @@ impl Words {
     }
 
     /// `STABLE GRAY [force=…] [salt=…] [identity] [stable-down] [gray-down]`
-    fn edit(&self) -> Edit<'_> {
-        Edit {
+    fn edit(&self) -> SpecEdit<'_> {
+        SpecEdit {
             id: self.id,
             stable: &self.stable,
             gray: self.gray.as_ref(),
@@ -110,11 +110,11 @@ impl Words {
 
 /// The ruling in a word.
 fn ruled(before: &str, edit: &str) -> String {
-    let (before, edit) = (Words::of(before), Words::of(edit));
-    match rule(&Before::Live(before.live()), &edit.edit()) {
-        Ruling::Waits(arm) => format!("Waits {}", arm.name()),
-        Ruling::Moved { version, from, to } => format!("Moved {version} {from} {to}"),
-        Ruling::StableNotServing(most) => {
+    let (before, edit) = (ArmWords::of(before), ArmWords::of(edit));
+    match rule(&CurrentServing::Live(before.live()), &edit.edit()) {
+        EditRuling::Waits(arm) => format!("Waits {}", arm.name()),
+        EditRuling::Moved { version, from, to } => format!("Moved {version} {from} {to}"),
+        EditRuling::StableNotServing(most) => {
             let share = most.share.map_or("everyone".to_owned(), |share| share.to_string());
             format!(
                 "StableNotServing {} {share}{}",
@@ -256,16 +256,20 @@ fn a_stable_that_an_edit_names_while_stable_serves_is_meant() {
 
 #[test]
 fn rows_12_and_13_what_is_not_known_is_as_the_spec_says() {
-    let rule = |before, text: &str| rule(&before, &Words::of(text).edit());
-    assert_eq!(rule(Before::Nothing, "v1@a v2@b"), Ruling::Taken);
-    assert_eq!(rule(Before::Nothing, "v1@a v2@b initial=Gray"), Ruling::Kept);
-    assert_eq!(rule(Before::Nothing, "v1@a - initial=Gray"), Ruling::Taken);
-    let unknown = |force| Before::Unknown { force };
-    assert_eq!(rule(unknown(Force::None), "v1@a v2@b initial=Gray"), Ruling::ServingUnknown);
-    assert_eq!(rule(unknown(Force::None), "v1@a v2@b force=Stable"), Ruling::Taken);
-    assert_eq!(rule(unknown(Force::Gray), "v1@a v2@b"), Ruling::ServingUnknown);
-    assert_eq!(rule(unknown(Force::Gray), "v1@a v2@b force=Stable"), Ruling::Taken);
-    assert_eq!(rule(unknown(Force::Gray), "v1@a v2@b force=Gray"), Ruling::ForceStands, "it was set before");
+    let rule = |before, text: &str| rule(&before, &ArmWords::of(text).edit());
+    assert_eq!(rule(CurrentServing::Nothing, "v1@a v2@b"), EditRuling::Taken);
+    assert_eq!(rule(CurrentServing::Nothing, "v1@a v2@b initial=Gray"), EditRuling::Kept);
+    assert_eq!(rule(CurrentServing::Nothing, "v1@a - initial=Gray"), EditRuling::Taken);
+    let unknown = |force| CurrentServing::Unknown { force };
+    assert_eq!(rule(unknown(Force::None), "v1@a v2@b initial=Gray"), EditRuling::ServingUnknown);
+    assert_eq!(rule(unknown(Force::None), "v1@a v2@b force=Stable"), EditRuling::Taken);
+    assert_eq!(rule(unknown(Force::Gray), "v1@a v2@b"), EditRuling::ServingUnknown);
+    assert_eq!(rule(unknown(Force::Gray), "v1@a v2@b force=Stable"), EditRuling::Taken);
+    assert_eq!(
+        rule(unknown(Force::Gray), "v1@a v2@b force=Gray"),
+        EditRuling::ForceStands,
+        "it was set before"
+    );
 }
 
 #[test]
@@ -293,21 +297,21 @@ proptest! {
         let [s0, g0, s1, g1] = arms.map(|at| PLACES[at]);
         let version = |text: &str| text.split('@').next().map(str::to_owned);
         prop_assume!(version(s0) != version(g0) && version(s1) != version(g1));
-        let before = Words::of(&format!("{s0} {g0} {}{}", STATES[state], FORCES[forces[0]]));
-        let after = Words::of(&format!("{s1} {g1}{}", FORCES[forces[1]]));
+        let before = ArmWords::of(&format!("{s0} {g0} {}{}", STATES[state], FORCES[forces[0]]));
+        let after = ArmWords::of(&format!("{s1} {g1}{}", FORCES[forces[1]]));
         let (live, edit) = (before.live(), after.edit());
         let (arm, most) = live.most();
-        let reached = match rule(&Before::Live(live), &edit) {
-            Ruling::Kept if edit.force != Force::Stable => edit.gray.expect("gray is kept"),
-            Ruling::Taken | Ruling::Moved { .. } if edit.force == Force::Gray => edit.gray.expect("gray is forced"),
-            Ruling::Taken if live.id == edit.id && arm == Arm::Gray && edit.force == Force::None => {
+        let reached = match rule(&CurrentServing::Live(live), &edit) {
+            EditRuling::Kept if edit.force != Force::Stable => edit.gray.expect("gray is kept"),
+            EditRuling::Taken | EditRuling::Moved { .. } if edit.force == Force::Gray => edit.gray.expect("gray is forced"),
+            EditRuling::Taken if live.id == edit.id && arm == Arm::Gray && edit.force == Force::None => {
                 edit.gray.expect("the same release")
             }
-            Ruling::Taken | Ruling::Moved { .. } | Ruling::Kept => edit.stable,
+            EditRuling::Taken | EditRuling::Moved { .. } | EditRuling::Kept => edit.stable,
             _ => return Ok(()),
         };
         let by_force = live.force != edit.force;
-        let by_name = arm == Arm::Stable && !matches!(live.state, config::State::RolledBack | config::State::Promoted)
+        let by_name = arm == Arm::Stable && !matches!(live.state, document::ReleaseState::RolledBack | document::ReleaseState::Promoted)
             || live.id == edit.id;
         prop_assert!(reached.version == most.version || by_force || by_name, "{most:?} {reached:?}");
     }

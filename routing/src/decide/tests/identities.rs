@@ -4,8 +4,8 @@ use serde_json::{Value, json};
 
 use super::{PEER, document, routes};
 use crate::{
-    config::arm::Arm,
-    decide::{Finding, Resolution, decide, decide_traced},
+    decide::{Resolution, TraceEntry, decide, decide_traced},
+    document::arm::Arm,
     field::Field,
     request::Request,
     routes::Routes,
@@ -155,7 +155,7 @@ fn rules_see_who_the_user_is_now() {
 fn explain_says_whose_place_a_user_has() {
     let routes = routes(&[second_form(common(&json!({})))]);
     let browser = Browser::default().with("X-User-Name", "lin").with("Cookie", "halftone_id_012345=0");
-    let mut found = Vec::<Finding>::new();
+    let mut found = Vec::<TraceEntry>::new();
     browser.request(|request| {
         let resolution = decide_traced(&routes, request, &mut || 0, &mut found);
         let Resolution::Decided(decision) = resolution else { panic!("decided") };
