@@ -77,7 +77,12 @@ impl Conflict<'_> {
     /// What forbids the edit. `plan` is the edit, and `live` what its release serves: whatever else it holds is named.
     #[must_use]
     pub fn obstacle(&self, plan: Option<&Plan>, live: Option<&RoutingConfig>) -> Obstacle {
-        let Self { name: (namespace, name), host, path, .. } = self;
+        let Self {
+            name: (namespace, name),
+            host,
+            path,
+            ..
+        } = self;
         let owner = format!("{namespace}/{name}");
         let why = match self.right {
             ClaimReason::Serves(since) => format!("{owner} has served {host}{path} since {since}"),
@@ -88,29 +93,41 @@ impl Conflict<'_> {
             }
             ClaimReason::Older => format!("{owner} claims {host}{path}, too, and is older"),
             ClaimReason::First => {
-                format!("{owner} claims {host}{path}, too; both are equally old, and its name comes first")
+                format!(
+                    "{owner} claims {host}{path}, too; both are equally old, and its name comes first"
+                )
             }
         };
         let rest = plan.map_or_else(String::new, |plan| also_held(plan, live));
-        Obstacle::new("HostConflict", format!("{why}; claim another host or path{rest}"))
+        Obstacle::new(
+            "HostConflict",
+            format!("{why}; claim another host or path{rest}"),
+        )
     }
 }
 
 /// What else an edit holds that is not taken either.
 fn also_held(plan: &Plan, live: Option<&RoutingConfig>) -> String {
-    let Some(live) = live else { return String::new() };
+    let Some(live) = live else {
+        return String::new();
+    };
     let gray = plan.gray.as_ref().map(|gray| &gray.arm.version);
     let mut held = Vec::new();
     if plan.stable.version != live.arms.stable.version {
         held.push(format!("stable {}", plan.stable.version));
     }
-    if let Some(gray) = gray.filter(|gray| live.arms.gray.as_ref().map(|arm| &arm.version) != Some(gray)) {
+    if let Some(gray) =
+        gray.filter(|gray| live.arms.gray.as_ref().map(|arm| &arm.version) != Some(gray))
+    {
         held.push(format!("gray {gray}"));
     }
     match held.len() {
         0 => String::new(),
         1 => format!("; {} of the same edit is not taken either", held[0]),
-        _ => format!("; {} of the same edit are not taken either", held.join(" and ")),
+        _ => format!(
+            "; {} of the same edit are not taken either",
+            held.join(" and ")
+        ),
     }
 }
 
@@ -143,13 +160,18 @@ impl<'a> Claimant<'a> {
     }
 
     fn wants(self) -> impl Iterator<Item = HostPath<'a>> {
-        self.wanted.into_iter().flat_map(|plan| pairs(&plan.hosts, &plan.paths))
+        self.wanted
+            .into_iter()
+            .flat_map(|plan| pairs(&plan.hosts, &plan.paths))
     }
 
     /// What others may not take: what it serves, or served until its document was withdrawn a while ago.
     fn serves(self) -> impl Iterator<Item = HostPath<'a>> {
-        let live = self.live.filter(|_| !self.is_withdrawn() || self.reserved.is_some());
-        live.into_iter().flat_map(|live| pairs(&live.hosts, &live.paths))
+        let live = self
+            .live
+            .filter(|_| !self.is_withdrawn() || self.reserved.is_some());
+        live.into_iter()
+            .flat_map(|live| pairs(&live.hosts, &live.paths))
     }
 
     /// Whether one document can name what it serves and what it wants.
@@ -160,7 +182,8 @@ impl<'a> Claimant<'a> {
     }
 
     fn is_withdrawn(self) -> bool {
-        self.live.is_some_and(|live| live.state == ReleaseState::Withdrawn)
+        self.live
+            .is_some_and(|live| live.state == ReleaseState::Withdrawn)
     }
 
     /// Whether it serves nothing any more, or nobody looks after what it serves: a release that is there comes before it.
@@ -171,10 +194,20 @@ impl<'a> Claimant<'a> {
     /// The oldest first; none where there is nothing to claim.
     fn age(&self) -> Option<(Timestamp, &'a str, &'a str)> {
         let plan = self.wanted.map(|plan| &plan.object);
-        let plan = plan.map(|object| (object.created_at, object.namespace.as_str(), object.name.as_str()));
+        let plan = plan.map(|object| {
+            (
+                object.created_at,
+                object.namespace.as_str(),
+                object.name.as_str(),
+            )
+        });
         plan.or_else(|| {
             let release = &self.live?.release;
-            Some((release.created_at, release.namespace.as_str(), release.name.as_str()))
+            Some((
+                release.created_at,
+                release.namespace.as_str(),
+                release.name.as_str(),
+            ))
         })
     }
 }
@@ -199,6 +232,11 @@ fn joined<T: Clone + PartialEq>(one: &[T], other: &[T]) -> Vec<T> {
     one.iter().chain(more).cloned().collect()
 }
 
-fn pairs<'a>(hosts: &'a [HostPattern], paths: &'a [PathPrefix]) -> impl Iterator<Item = HostPath<'a>> {
-    hosts.iter().flat_map(|host| paths.iter().map(move |path| (host, path)))
+fn pairs<'a>(
+    hosts: &'a [HostPattern],
+    paths: &'a [PathPrefix],
+) -> impl Iterator<Item = HostPath<'a>> {
+    hosts
+        .iter()
+        .flat_map(|host| paths.iter().map(move |path| (host, path)))
 }

@@ -48,7 +48,9 @@ pub(crate) fn schema() -> &'static Value {
 fn write_whole_numbers(value: &mut Value) {
     match value {
         Value::Number(number) => {
-            if let Some(whole) = number.as_f64().filter(|number| number.fract() == 0.0 && number.abs() < 1e15)
+            if let Some(whole) = number
+                .as_f64()
+                .filter(|number| number.fract() == 0.0 && number.abs() < 1e15)
             {
                 *value = Value::from(whole as i64);
             }
@@ -85,7 +87,10 @@ fn loosen(schema: &mut Value) {
     if let Some(Value::Array(words)) = map.remove("enum") {
         let words: Vec<&str> = words.iter().filter_map(Value::as_str).collect();
         if let Some(Value::String(text)) = map.get_mut("description") {
-            *text = format!("{text} One of {}; later versions may write others.", words.join(", "));
+            *text = format!(
+                "{text} One of {}; later versions may write others.",
+                words.join(", ")
+            );
         }
         map.insert("maxLength".to_owned(), LONGEST_WORD.into());
     }
@@ -97,8 +102,10 @@ fn loosen(schema: &mut Value) {
 
 /// Descriptions in one line, with range and default, which `kubectl explain` does not show otherwise.
 fn describe(map: &mut Map<String, Value>) {
-    let range = match (map.get("minimum").and_then(Value::as_f64), map.get("maximum").and_then(Value::as_f64))
-    {
+    let range = match (
+        map.get("minimum").and_then(Value::as_f64),
+        map.get("maximum").and_then(Value::as_f64),
+    ) {
         (Some(least), Some(most)) if map.get("type").is_some() => format!(" {least} to {most}."),
         _ => String::new(),
     };
@@ -109,7 +116,13 @@ fn describe(map: &mut Map<String, Value>) {
     };
     if let Some(Value::String(text)) = map.get_mut("description") {
         let line = |paragraph: &str| paragraph.replace('\n', " ");
-        *text = text.split("\n\n").map(line).collect::<Vec<_>>().join("\n\n") + &range + &default;
+        *text = text
+            .split("\n\n")
+            .map(line)
+            .collect::<Vec<_>>()
+            .join("\n\n")
+            + &range
+            + &default;
     }
 }
 
@@ -145,7 +158,10 @@ mod cel;
 mod tests {
     use super::*;
 
-    const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../crds/grayreleases.halftone.dev.yaml");
+    const FILE: &str = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../crds/grayreleases.halftone.dev.yaml"
+    );
 
     #[test]
     fn the_crd_in_the_repository_is_the_generated_one() {
@@ -159,7 +175,12 @@ mod tests {
         );
     }
 
-    fn visit(schema: &Value, path: &str, within_list: bool, check: &mut dyn FnMut(&Value, &str, bool)) {
+    fn visit(
+        schema: &Value,
+        path: &str,
+        within_list: bool,
+        check: &mut dyn FnMut(&Value, &str, bool),
+    ) {
         check(schema, path, within_list);
         for (name, property) in schema["properties"].as_object().into_iter().flatten() {
             visit(property, &format!("{path}.{name}"), within_list, check);
@@ -187,45 +208,77 @@ mod tests {
     #[test]
     fn a_status_that_a_later_version_writes_is_taken() {
         let (mut words, mut required) = (Vec::new(), Vec::new());
-        visit(&schema()["properties"]["status"], "status", false, &mut |schema, path, _| {
-            if path.starts_with("status.conditions") {
-                return;
-            }
-            words.extend(schema.get("enum").map(|_| path.to_owned()));
-            required.extend(schema.get("required").map(|_| path.to_owned()));
-        });
-        assert!(words.is_empty() && required.is_empty(), "enum: {words:?}, required: {required:?}");
+        visit(
+            &schema()["properties"]["status"],
+            "status",
+            false,
+            &mut |schema, path, _| {
+                if path.starts_with("status.conditions") {
+                    return;
+                }
+                words.extend(schema.get("enum").map(|_| path.to_owned()));
+                required.extend(schema.get("required").map(|_| path.to_owned()));
+            },
+        );
+        assert!(
+            words.is_empty() && required.is_empty(),
+            "enum: {words:?}, required: {required:?}"
+        );
         let phase = &schema()["properties"]["status"]["properties"]["phase"];
         assert_eq!(phase["maxLength"], 63);
-        assert!(phase["description"].as_str().unwrap().contains("One of Pending, Programming"), "{phase}");
+        assert!(
+            phase["description"]
+                .as_str()
+                .unwrap()
+                .contains("One of Pending, Programming"),
+            "{phase}"
+        );
     }
 
     #[test]
     fn every_field_of_the_spec_is_described_for_kubectl_explain() {
-        visit(&schema()["properties"]["spec"], "spec", false, &mut |schema, path, _| {
-            let described =
-                schema["description"].as_str().is_some_and(|text| text.len() > 10 && !text.contains('\n'));
-            assert!(described || path.ends_with("[]"), "{path} has no description in one line");
-        });
+        visit(
+            &schema()["properties"]["spec"],
+            "spec",
+            false,
+            &mut |schema, path, _| {
+                let described = schema["description"]
+                    .as_str()
+                    .is_some_and(|text| text.len() > 10 && !text.contains('\n'));
+                assert!(
+                    described || path.ends_with("[]"),
+                    "{path} has no description in one line"
+                );
+            },
+        );
     }
 
     #[test]
     fn every_list_and_string_of_the_spec_is_bounded() {
-        visit(&schema()["properties"]["spec"], "spec", false, &mut |schema, path, _| match schema["type"]
-            .as_str()
-        {
-            Some("array") => {
-                assert!(
-                    schema["maxItems"].is_u64() && schema["x-kubernetes-list-type"].is_string(),
+        visit(
+            &schema()["properties"]["spec"],
+            "spec",
+            false,
+            &mut |schema, path, _| match schema["type"].as_str() {
+                Some("array") => {
+                    assert!(
+                        schema["maxItems"].is_u64() && schema["x-kubernetes-list-type"].is_string(),
+                        "{path}"
+                    );
+                }
+                Some("string") => assert!(
+                    schema["maxLength"].is_u64() || schema["enum"].is_array(),
                     "{path}"
-                );
-            }
-            Some("string") => assert!(schema["maxLength"].is_u64() || schema["enum"].is_array(), "{path}"),
-            Some("integer") => {
-                assert!(schema["minimum"].is_number() && schema["maximum"].is_number(), "{path}");
-            }
-            _ => {}
-        });
+                ),
+                Some("integer") => {
+                    assert!(
+                        schema["minimum"].is_number() && schema["maximum"].is_number(),
+                        "{path}"
+                    );
+                }
+                _ => {}
+            },
+        );
     }
 
     #[test]

@@ -30,7 +30,17 @@ pub fn parse(text: &str) -> Option<Millis> {
 
 /// What people write instead, in lower case, and how many milliseconds each is.
 const WORDS: [(&[&str], u64); 6] = [
-    (&["ms", "msec", "msecs", "millis", "millisecond", "milliseconds"], 1),
+    (
+        &[
+            "ms",
+            "msec",
+            "msecs",
+            "millis",
+            "millisecond",
+            "milliseconds",
+        ],
+        1,
+    ),
     (&["s", "sec", "secs", "second", "seconds"], 1_000),
     (&["m", "min", "mins", "minute", "minutes"], 60_000),
     (&["h", "hr", "hrs", "hour", "hours"], 3_600_000),
@@ -43,19 +53,29 @@ const WORDS: [(&[&str], u64); 6] = [
 pub fn guess(text: &str) -> Option<Duration> {
     let (mut rest, mut millis) = (text.trim(), 0.0);
     while !rest.is_empty() {
-        let digits = rest.bytes().take_while(|byte| byte.is_ascii_digit() || *byte == b'.').count();
+        let digits = rest
+            .bytes()
+            .take_while(|byte| byte.is_ascii_digit() || *byte == b'.')
+            .count();
         let (number, after) = rest.split_at(digits);
         let after = after.trim_start();
         let letters = after.bytes().take_while(u8::is_ascii_alphabetic).count();
         let (unit, after) = after.split_at(letters);
-        let word = if letters > 1 { unit.to_ascii_lowercase() } else { unit.to_owned() };
-        let (_, factor) = WORDS.iter().find(|(names, _)| names.contains(&word.as_str()))?;
+        let word = if letters > 1 {
+            unit.to_ascii_lowercase()
+        } else {
+            unit.to_owned()
+        };
+        let (_, factor) = WORDS
+            .iter()
+            .find(|(names, _)| names.contains(&word.as_str()))?;
         millis += number.parse::<f64>().ok()? * *factor as f64;
         rest = after.trim_start();
     }
     let written = Duration::from_millis(millis as u64);
     let exact = millis > 0.0 && millis < 9e15 && millis.fract() == 0.0;
-    (exact && parse(&format(written)).is_some_and(|millis| millis.duration() == written)).then_some(written)
+    (exact && parse(&format(written)).is_some_and(|millis| millis.duration() == written))
+        .then_some(written)
 }
 
 /// Writes a duration as a person would: `1h30m`, `4m12s`, `750ms`, `0s`. Parts of a millisecond are dropped.
@@ -69,7 +89,11 @@ pub fn format(duration: Duration) -> String {
             text.push_str(&format!("{count}{unit}"));
         }
     }
-    if text.is_empty() { "0s".to_owned() } else { text }
+    if text.is_empty() {
+        "0s".to_owned()
+    } else {
+        text
+    }
 }
 
 #[cfg(test)]
@@ -96,7 +120,19 @@ mod tests {
 
     #[test]
     fn anything_else_is_refused() {
-        for text in ["", "5", "m", "5 m", "-5m", "5d", "1.5h", "100000s", "1h1h1h1h1h", "5M", "5mss"] {
+        for text in [
+            "",
+            "5",
+            "m",
+            "5 m",
+            "-5m",
+            "5d",
+            "1.5h",
+            "100000s",
+            "1h1h1h1h1h",
+            "5M",
+            "5mss",
+        ] {
             assert_eq!(parse(text), None, "{text}");
         }
     }
@@ -114,7 +150,9 @@ mod tests {
         ] {
             assert_eq!(guess(text).map(format).as_deref(), Some(same), "{text}");
         }
-        for text in ["", "60", "5M", "1y", "-5m", "1.0001ms", "soon", "5 m s", "1e3s"] {
+        for text in [
+            "", "60", "5M", "1y", "-5m", "1.0001ms", "soon", "5 m s", "1e3s",
+        ] {
             assert_eq!(guess(text), None, "{text}");
         }
     }

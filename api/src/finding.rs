@@ -54,14 +54,30 @@ impl Finding {
         position: Position,
         problem: Problem,
     ) -> Self {
-        let Problem { path, what, advice, .. } = problem;
-        Self { severity, code, file: file.to_owned(), position, path, message: what, advice }
+        let Problem {
+            path, what, advice, ..
+        } = problem;
+        Self {
+            severity,
+            code,
+            file: file.to_owned(),
+            position,
+            path,
+            message: what,
+            advice,
+        }
     }
 
     /// An error of a whole file, such as one that cannot be read.
     pub fn of_file(code: &'static str, file: &str, message: &str, advice: &str) -> Self {
         let start = Position { line: 1, column: 1 };
-        Self::new(Severity::Error, code, file, start, Problem::new("", message, advice))
+        Self::new(
+            Severity::Error,
+            code,
+            file,
+            start,
+            Problem::new("", message, advice),
+        )
     }
 
     /// Whether it is an error.
@@ -73,7 +89,15 @@ impl Finding {
 /// `FILE:LINE:COLUMN: error: FIELD: MESSAGE; ADVICE [CODE]`.
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { code, file, position: Position { line, column }, path, message, advice, .. } = self;
+        let Self {
+            code,
+            file,
+            position: Position { line, column },
+            path,
+            message,
+            advice,
+            ..
+        } = self;
         let severity = if self.is_error() { "error" } else { "warning" };
         write!(f, "{file}:{line}:{column}: {severity}: ")?;
         if !path.is_empty() {

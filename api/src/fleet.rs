@@ -75,7 +75,10 @@ impl FleetDeclarations {
     /// The declaration of a fleet that nobody wrote down: at the edge, open to everyone, arms by address too.
     #[must_use]
     pub fn open(class: ObjectName) -> Self {
-        let fleet = FleetDeclaration::open(FleetConfig { class, ..FleetConfig::default() });
+        let fleet = FleetDeclaration::open(FleetConfig {
+            class,
+            ..FleetConfig::default()
+        });
         let fleets = vec![fleet];
         Self {
             fleets,
@@ -98,7 +101,9 @@ impl FleetDeclarations {
     /// The fleet of a class.
     #[must_use]
     pub fn find(&self, class: &str) -> Option<&FleetDeclaration> {
-        self.fleets.iter().find(|fleet| fleet.config.class.as_str() == class)
+        self.fleets
+            .iter()
+            .find(|fleet| fleet.config.class.as_str() == class)
     }
 
     /// The fleet of a class that releases name.
@@ -108,7 +113,10 @@ impl FleetDeclarations {
     pub fn of_class(&self, class: &str) -> Result<&FleetDeclaration, Box<Finding>> {
         self.find(class).ok_or_else(|| {
             let what = format!("there is no fleet of class {class:?}, which the releases name");
-            let advice = format!("declare it, or write proxyClass: {} in the releases", self.classes());
+            let advice = format!(
+                "declare it, or write proxyClass: {} in the releases",
+                self.classes()
+            );
             self.error(CLASS_UNKNOWN, Problem::new("fleets", what, advice))
         })
     }
@@ -119,11 +127,21 @@ impl FleetDeclarations {
     /// There is none, or its default backend is a Service.
     pub fn without_cluster(&self, class: &str) -> Result<&FleetDeclaration, Box<Finding>> {
         let fleet = self.of_class(class)?;
-        let Some(Backend::Service(service)) = &fleet.config.default_backend else { return Ok(fleet) };
-        let at = self.fleets.iter().position(|other| std::ptr::eq(other, fleet)).unwrap_or_default();
+        let Some(Backend::Service(service)) = &fleet.config.default_backend else {
+            return Ok(fleet);
+        };
+        let at = self
+            .fleets
+            .iter()
+            .position(|other| std::ptr::eq(other, fleet))
+            .unwrap_or_default();
         let path = field(&item("fleets", at), "defaultBackend");
-        let what = format!("there is no cluster here that knows Service {}", service.name);
-        let advice = "write addresses instead, as in defaultBackend: {addresses: [\"127.0.0.1:9001\"]}";
+        let what = format!(
+            "there is no cluster here that knows Service {}",
+            service.name
+        );
+        let advice =
+            "write addresses instead, as in defaultBackend: {addresses: [\"127.0.0.1:9001\"]}";
         Err(self.error("NoCluster", Problem::new(path, what, advice)))
     }
 
@@ -139,25 +157,45 @@ impl FleetDeclarations {
         };
         for (at, fleet) in self.fleets.iter().enumerate() {
             if fleet.namespace.is_none() {
-                missing(at, "namespace", "write the namespace of the fleet's proxies");
+                missing(
+                    at,
+                    "namespace",
+                    "write the namespace of the fleet's proxies",
+                );
             }
             if fleet.pod_selector.is_empty() {
-                missing(at, "podSelector", "write the labels that the fleet's pods have and no others");
+                missing(
+                    at,
+                    "podSelector",
+                    "write the labels that the fleet's pods have and no others",
+                );
             }
         }
-        if findings.is_empty() { Ok(()) } else { Err(findings) }
+        if findings.is_empty() {
+            Ok(())
+        } else {
+            Err(findings)
+        }
     }
 
     fn error(&self, code: &'static str, problem: Problem) -> Box<Finding> {
         let position = self.places.of(&problem.path, false);
-        Box::new(Finding::new(Severity::Error, code, &self.file, position, problem))
+        Box::new(Finding::new(
+            Severity::Error,
+            code,
+            &self.file,
+            position,
+            problem,
+        ))
     }
 
     /// What in a release the fleets do not allow.
     #[must_use]
     pub fn refusals(&self, manifest: &Manifest) -> Vec<Finding> {
         let refusals = self.refused(&manifest.plan).into_iter();
-        refusals.map(|(code, problem)| manifest.finding(Severity::Error, code, problem)).collect()
+        refusals
+            .map(|(code, problem)| manifest.finding(Severity::Error, code, problem))
+            .collect()
     }
 
     /// What forbids `plan` in these fleets, if anything does.
@@ -165,36 +203,57 @@ impl FleetDeclarations {
     pub fn forbids(&self, plan: &Plan) -> Option<Obstacle> {
         let refused = self.refused(plan);
         let (code, _) = refused.first()?;
-        let lines: Vec<String> = refused.iter().map(|(_, problem)| problem.to_string()).collect();
+        let lines: Vec<String> = refused
+            .iter()
+            .map(|(_, problem)| problem.to_string())
+            .collect();
         Some(Obstacle::new(*code, lines.join("\n")))
     }
 
     fn classes(&self) -> String {
-        self.fleets.iter().map(|fleet| fleet.config.class.as_str()).collect::<Vec<_>>().join(" or ")
+        self.fleets
+            .iter()
+            .map(|fleet| fleet.config.class.as_str())
+            .collect::<Vec<_>>()
+            .join(" or ")
     }
 
     /// The code and the problem of each refusal.
     fn refused(&self, plan: &Plan) -> Vec<(&'static str, Problem)> {
         let Some(fleet) = self.find(&plan.proxy_class) else {
             let what = format!("there is no fleet of class {:?}", plan.proxy_class);
-            let problem = Problem::new("spec.proxyClass", what, format!("write {}", self.classes()));
+            let problem =
+                Problem::new("spec.proxyClass", what, format!("write {}", self.classes()));
             return vec![(CLASS_UNKNOWN, problem)];
         };
         let mut refusals = Vec::new();
         if !fleet.allow_all && !fleet.allowed.iter().any(|allowed| allowed.names(plan)) {
-            let what = format!("namespace {} may not use fleet {:?}", plan.object.namespace, fleet.class());
+            let what = format!(
+                "namespace {} may not use fleet {:?}",
+                plan.object.namespace,
+                fleet.class()
+            );
             let advice = "have the namespace added to the fleet's allowed";
-            refusals.push(("ClassNotAllowed", Problem::new("spec.proxyClass", what, advice)));
+            refusals.push((
+                "ClassNotAllowed",
+                Problem::new("spec.proxyClass", what, advice),
+            ));
         } else {
-            refusals.extend(plan.hosts.iter().filter(|host| !fleet.allows(plan, host)).map(|host| {
-                let what = format!(
-                    "namespace {} may not claim {host} in fleet {:?}",
-                    plan.object.namespace,
-                    fleet.class()
-                );
-                let advice = "claim another host or path, or have it added to the fleet's allowed";
-                ("HostNotAllowed", Problem::new("spec.hosts", what, advice))
-            }));
+            refusals.extend(
+                plan.hosts
+                    .iter()
+                    .filter(|host| !fleet.allows(plan, host))
+                    .map(|host| {
+                        let what = format!(
+                            "namespace {} may not claim {host} in fleet {:?}",
+                            plan.object.namespace,
+                            fleet.class()
+                        );
+                        let advice =
+                            "claim another host or path, or have it added to the fleet's allowed";
+                        ("HostNotAllowed", Problem::new("spec.hosts", what, advice))
+                    }),
+            );
         }
         refusals.extend(fleet.refused_addresses(plan));
         refusals
@@ -238,36 +297,52 @@ impl FleetDeclaration {
     /// Whether `allowed` gives a place to the plan's namespace by name.
     #[must_use]
     pub fn names(&self, plan: &Plan, host: &HostPattern, path: &PathPrefix) -> bool {
-        let below = |prefix: &PathPrefix| prefix.as_str() == "/" || is_below(path.as_str(), prefix.as_str());
-        self.allowed.iter().filter(|allowed| allowed.names(plan)).any(|allowed| {
-            allowed.hosts.iter().any(|named| covers(named.as_str(), host.as_str()))
-                && (allowed.paths.is_empty() || allowed.paths.iter().any(below))
-        })
+        let below = |prefix: &PathPrefix| {
+            prefix.as_str() == "/" || is_below(path.as_str(), prefix.as_str())
+        };
+        self.allowed
+            .iter()
+            .filter(|allowed| allowed.names(plan))
+            .any(|allowed| {
+                allowed
+                    .hosts
+                    .iter()
+                    .any(|named| covers(named.as_str(), host.as_str()))
+                    && (allowed.paths.is_empty() || allowed.paths.iter().any(below))
+            })
     }
 
     fn refused_addresses(&self, plan: &Plan) -> Vec<(&'static str, Problem)> {
         let gray = plan.gray.as_ref().map(|gray| ("gray", &gray.arm));
         let arms = std::iter::once(("stable", &plan.stable)).chain(gray);
-        arms.filter(|(_, arm)| !self.allow_addresses && matches!(arm.backend, Backend::Addresses(_)))
-            .map(|(name, _)| {
-                let what = format!("fleet {:?} allows no arms by address", self.class());
-                let advice = "name a Service, or have allowAddresses set for the fleet";
-                ("AddressesNotAllowed", Problem::new(format!("spec.{name}.addresses"), what, advice))
-            })
-            .collect()
+        arms.filter(|(_, arm)| {
+            !self.allow_addresses && matches!(arm.backend, Backend::Addresses(_))
+        })
+        .map(|(name, _)| {
+            let what = format!("fleet {:?} allows no arms by address", self.class());
+            let advice = "name a Service, or have allowAddresses set for the fleet";
+            (
+                "AddressesNotAllowed",
+                Problem::new(format!("spec.{name}.addresses"), what, advice),
+            )
+        })
+        .collect()
     }
 }
 
 /// Whether a path is a prefix or below it, by whole segments.
 fn is_below(path: &str, prefix: &str) -> bool {
-    path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    path.strip_prefix(prefix)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 /// Whether every host that `claimed` stands for is one that `allowed` stands for.
 fn covers(allowed: &str, claimed: &str) -> bool {
     match allowed.strip_prefix("*.") {
         _ if allowed == "*" || allowed == claimed => true,
-        Some(name) => claimed.strip_suffix(name).is_some_and(|rest| rest.ends_with('.') && rest.len() > 1),
+        Some(name) => claimed
+            .strip_suffix(name)
+            .is_some_and(|rest| rest.ends_with('.') && rest.len() > 1),
         None => false,
     }
 }

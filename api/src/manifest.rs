@@ -63,8 +63,19 @@ impl Manifest {
     }
 
     /// Something to say of this release, with its place.
-    pub(crate) fn finding(&self, severity: Severity, code: &'static str, problem: Problem) -> Finding {
-        Finding::new(severity, code, &self.file, self.locate(&problem.path), problem)
+    pub(crate) fn finding(
+        &self,
+        severity: Severity,
+        code: &'static str,
+        problem: Problem,
+    ) -> Finding {
+        Finding::new(
+            severity,
+            code,
+            &self.file,
+            self.locate(&problem.path),
+            problem,
+        )
     }
 
     /// `NAMESPACE/NAME`.
@@ -82,9 +93,17 @@ pub fn read(file: &str, text: &str) -> ManifestFile {
         findings: Vec::new(),
     };
     match tree::parse(text) {
-        Ok(documents) => documents.into_iter().for_each(|document| reading.take(document)),
+        Ok(documents) => documents
+            .into_iter()
+            .for_each(|document| reading.take(document)),
         Err((position, problem)) => {
-            reading.findings.push(Finding::new(Severity::Error, "Malformed", file, position, problem));
+            reading.findings.push(Finding::new(
+                Severity::Error,
+                "Malformed",
+                file,
+                position,
+                problem,
+            ));
         }
     }
     reading.refuse_repetitions();
@@ -109,13 +128,24 @@ impl ManifestFile {
             Ok(true) => match release(&document) {
                 Ok((release, plan)) => {
                     let (file, places) = (self.file.clone(), document.places);
-                    self.manifests.push(Manifest { file, release, plan, places });
+                    self.manifests.push(Manifest {
+                        file,
+                        release,
+                        plan,
+                        places,
+                    });
                 }
                 Err(problems) => self.refuse(&document.places, problems),
             },
             Ok(false) => {
-                let kind = document.value["kind"].as_str().unwrap_or_default().to_owned();
-                self.skipped.push(SkippedDocument { kind, position: document.places.of("", false) });
+                let kind = document.value["kind"]
+                    .as_str()
+                    .unwrap_or_default()
+                    .to_owned();
+                self.skipped.push(SkippedDocument {
+                    kind,
+                    position: document.places.of("", false),
+                });
             }
             Err(problem) => self.refuse(&document.places, vec![problem]),
         }
@@ -124,8 +154,18 @@ impl ManifestFile {
     fn refuse(&mut self, places: &SourceMap, problems: Vec<Problem>) {
         for problem in problems {
             let position = places.of(&problem.path, problem.on_key);
-            let code = if problem.on_key { "UnknownField" } else { "Invalid" };
-            self.findings.push(Finding::new(Severity::Error, code, &self.file, position, problem));
+            let code = if problem.on_key {
+                "UnknownField"
+            } else {
+                "Invalid"
+            };
+            self.findings.push(Finding::new(
+                Severity::Error,
+                code,
+                &self.file,
+                position,
+                problem,
+            ));
         }
     }
 
@@ -135,9 +175,16 @@ impl ManifestFile {
         for (at, manifest) in self.manifests.iter().enumerate() {
             if names[..at].contains(&names[at]) {
                 let what = format!("{} is there twice in this file", names[at]);
-                let problem = Problem::new("metadata.name", what, "give each release a name of its own");
+                let problem =
+                    Problem::new("metadata.name", what, "give each release a name of its own");
                 let position = manifest.locate("metadata.name");
-                self.findings.push(Finding::new(Severity::Error, "Duplicate", &self.file, position, problem));
+                self.findings.push(Finding::new(
+                    Severity::Error,
+                    "Duplicate",
+                    &self.file,
+                    position,
+                    problem,
+                ));
             }
         }
     }
@@ -146,9 +193,14 @@ impl ManifestFile {
 /// Whether a document is a GrayRelease.
 fn is_ours(document: &Value) -> Result<bool, Problem> {
     if !document.is_object() {
-        return Err(Problem::new("", "is no object", "write apiVersion, kind, metadata and spec"));
+        return Err(Problem::new(
+            "",
+            "is no object",
+            "write apiVersion, kind, metadata and spec",
+        ));
     }
-    let (Some(kind), Some(version)) = (document["kind"].as_str(), document["apiVersion"].as_str()) else {
+    let (Some(kind), Some(version)) = (document["kind"].as_str(), document["apiVersion"].as_str())
+    else {
         let fleets = document.get("fleets").is_some();
         let advice = if fleets {
             "it declares fleets; name it with --fleet".to_owned()
@@ -162,11 +214,17 @@ fn is_ours(document: &Value) -> Result<bool, Problem> {
         (true, true) if version == API_VERSION => Ok(true),
         (true, true) => {
             let what = format!("{version} is unknown here");
-            Err(Problem::new("apiVersion", what, format!("write {API_VERSION}")))
+            Err(Problem::new(
+                "apiVersion",
+                what,
+                format!("write {API_VERSION}"),
+            ))
         }
-        (true, false) => {
-            Err(Problem::new("kind", format!("{kind} is unknown here"), format!("write {KIND}")))
-        }
+        (true, false) => Err(Problem::new(
+            "kind",
+            format!("{kind} is unknown here"),
+            format!("write {KIND}"),
+        )),
         (false, _) if kind.eq_ignore_ascii_case(KIND) => Err(Problem::new(
             "apiVersion",
             format!("{version} is unknown here"),
@@ -178,7 +236,10 @@ fn is_ours(document: &Value) -> Result<bool, Problem> {
 
 /// The release and its plan, or all that is wrong with it.
 fn release(document: &ManifestDocument) -> Result<(GrayRelease, Plan), Vec<Problem>> {
-    let ManifestDocument { value: document, places } = document;
+    let ManifestDocument {
+        value: document,
+        places,
+    } = document;
     let written = |path: &str| places.written(path);
     let mut problems = structural::check_written(document, &envelope(), "", &written);
     let spec = document.get("spec").filter(|spec| spec.is_object());
@@ -188,7 +249,13 @@ fn release(document: &ManifestDocument) -> Result<(GrayRelease, Plan), Vec<Probl
         problems.extend(hosts::problems(spec));
     }
     let planned = serde_json::from_value::<GrayRelease>(document.clone())
-        .map_err(|error| vec![Problem::new("", format!("cannot be read: {error}"), "correct it")])
+        .map_err(|error| {
+            vec![Problem::new(
+                "",
+                format!("cannot be read: {error}"),
+                "correct it",
+            )]
+        })
         .and_then(|release| {
             let plan = Plan::try_from(&release).map_err(|errors| errors.list().to_vec())?;
             Ok((release, plan))
@@ -197,10 +264,19 @@ fn release(document: &ManifestDocument) -> Result<(GrayRelease, Plan), Vec<Probl
         Ok(planned) if problems.is_empty() => Ok(planned),
         Err(errors) => {
             // What reading stumbles over, the schema has told already, and better.
-            let known = |path: &str| path.is_empty() || problems.iter().any(|problem| problem.path == path);
-            let news: Vec<Problem> = errors.iter().filter(|error| !known(&error.path)).cloned().collect();
+            let known =
+                |path: &str| path.is_empty() || problems.iter().any(|problem| problem.path == path);
+            let news: Vec<Problem> = errors
+                .iter()
+                .filter(|error| !known(&error.path))
+                .cloned()
+                .collect();
             problems.extend(news);
-            Err(if problems.is_empty() { errors } else { problems })
+            Err(if problems.is_empty() {
+                errors
+            } else {
+                problems
+            })
         }
         Ok(_) => Err(problems),
     }
@@ -245,7 +321,8 @@ fn envelope() -> Value {
 mod tests {
     use super::*;
 
-    const HEAD: &str = "apiVersion: halftone.dev/v1alpha1\nkind: GrayRelease\nmetadata: {name: checkout}\n";
+    const HEAD: &str =
+        "apiVersion: halftone.dev/v1alpha1\nkind: GrayRelease\nmetadata: {name: checkout}\n";
 
     /// The findings on a release whose spec is this, its first line being line 5.
     fn findings(spec: &str) -> Vec<String> {
@@ -257,8 +334,10 @@ mod tests {
     #[test]
     fn several_documents_are_read_and_other_kinds_passed_over() {
         let minimal = include_str!("../../examples/minimal.yaml");
-        let reading =
-            read("f.yaml", &format!("{minimal}---\napiVersion: v1\nkind: Service\nmetadata: {{}}\n---\n"));
+        let reading = read(
+            "f.yaml",
+            &format!("{minimal}---\napiVersion: v1\nkind: Service\nmetadata: {{}}\n---\n"),
+        );
         assert_eq!(reading.findings, []);
         assert_eq!(reading.manifests[0].name(), "shop/checkout");
         assert_eq!(reading.skipped[0].kind, "Service");
@@ -306,11 +385,13 @@ mod tests {
                     - {name: r, to: Gray, when: [{all: [{source: Path, operator: Regex, values: ['(']}]}]}";
         let findings = findings(spec);
         assert!(
-            findings[0].starts_with("f.yaml:7:49: error: spec.gray.version: gray.version must differ"),
+            findings[0]
+                .starts_with("f.yaml:7:49: error: spec.gray.version: gray.version must differ"),
             "{findings:?}"
         );
         assert!(
-            findings[1].starts_with("f.yaml:10:15: error: spec.schedule.timeZone: there is no time zone"),
+            findings[1]
+                .starts_with("f.yaml:10:15: error: spec.schedule.timeZone: there is no time zone"),
             "{findings:?}"
         );
         assert!(findings[2].starts_with("f.yaml:13:"), "{findings:?}");
@@ -325,11 +406,13 @@ mod tests {
 
     #[test]
     fn a_key_that_is_there_twice_is_named() {
-        let findings = findings("hosts: ['*']\nhosts: [a]\nstable: {addresses: ['127.0.0.1:1'], version: a}");
+        let findings =
+            findings("hosts: ['*']\nhosts: [a]\nstable: {addresses: ['127.0.0.1:1'], version: a}");
         assert_eq!(findings.len(), 1);
         assert!(
-            findings[0]
-                .starts_with("f.yaml:6:3: error: cannot be read: duplicate mapping key: hosts not allowed"),
+            findings[0].starts_with(
+                "f.yaml:6:3: error: cannot be read: duplicate mapping key: hosts not allowed"
+            ),
             "{findings:?}"
         );
     }
@@ -379,7 +462,12 @@ mod tests {
             }
             let advice = said.rsplit_once("; ").unwrap().1;
             let quoted: Vec<&str> = advice.split('"').skip(1).step_by(2).collect();
-            let written = field.rsplit_once([':', '[']).unwrap().1.trim().trim_end_matches(['}', ']']);
+            let written = field
+                .rsplit_once([':', '['])
+                .unwrap()
+                .1
+                .trim()
+                .trim_end_matches(['}', ']']);
             let (field, written, offers) = match advice {
                 _ if advice.contains("did you mean") => {
                     let zone = advice.split(' ').nth(3).unwrap().trim_end_matches('?');
@@ -389,19 +477,40 @@ mod tests {
                     let plain = advice.split(' ').nth(1).unwrap();
                     (field, written, vec![plain.to_owned()])
                 }
-                _ => (field, written, quoted.iter().map(|text| format!("{text:?}")).collect()),
+                _ => (
+                    field,
+                    written,
+                    quoted.iter().map(|text| format!("{text:?}")).collect(),
+                ),
             };
             for offer in offers {
-                assert_eq!(said_of(&field.replace(written, &offer)), "", "{field} → {offer}");
+                assert_eq!(
+                    said_of(&field.replace(written, &offer)),
+                    "",
+                    "{field} → {offer}"
+                );
             }
         }
     }
 
     #[test]
     fn what_is_printed_as_yaml_reads_back_as_the_same() {
-        let texts =
-            ["1.10", "yes", "0x1F", "null", "2026-11-30", "a: b", "- a", "", "#", "é\n", "72225e2", "~"];
-        let value = json!({"texts": texts, "numbers": [1, 1.5, -2], "none": [], "map": {"on": true}});
+        let texts = [
+            "1.10",
+            "yes",
+            "0x1F",
+            "null",
+            "2026-11-30",
+            "a: b",
+            "- a",
+            "",
+            "#",
+            "é\n",
+            "72225e2",
+            "~",
+        ];
+        let value =
+            json!({"texts": texts, "numbers": [1, 1.5, -2], "none": [], "map": {"on": true}});
         let read = &tree::parse(&to_yaml(&value)).unwrap()[0].value;
         assert_eq!(*read, value);
     }
@@ -418,12 +527,20 @@ mod tests {
         let service = "- {apiVersion: v1, kind: Service, metadata: {}}\n";
         for (version, kind) in [("v1", "List"), ("halftone.dev/v1alpha1", "GrayReleaseList")] {
             let head = format!("apiVersion: {version}\nitems:\n");
-            let text = format!("{head}{}{service}{}kind: {kind}\n", item("one", "10"), item("two", "12.5"));
+            let text = format!(
+                "{head}{}{service}{}kind: {kind}\n",
+                item("one", "10"),
+                item("two", "12.5")
+            );
             let reading = read("f.yaml", &text);
             assert_eq!(reading.manifests.len(), 1, "{:?}", reading.findings);
             assert_eq!(reading.manifests[0].locate("spec.targetRatio").line, 10);
             assert_eq!(reading.skipped[0].kind, "Service");
-            assert!(reading.findings[0].to_string().starts_with("f.yaml:19:18: error: spec.targetRatio"));
+            assert!(
+                reading.findings[0]
+                    .to_string()
+                    .starts_with("f.yaml:19:18: error: spec.targetRatio")
+            );
         }
         let empty = read("f.yaml", "apiVersion: v1\nkind: List\nitems: []\n");
         assert!(empty.is_sound() && empty.manifests.is_empty());
@@ -435,7 +552,9 @@ mod tests {
                     spec: {hosts: [a], stable: {addresses: ['127.0.0.1:1'], version: a}}";
         let said = read("f.yaml", text).findings[0].to_string();
         assert!(
-            said.contains("metadata.labels.version: must be a string, not 1.10; put it in quotes: \"1.10\""),
+            said.contains(
+                "metadata.labels.version: must be a string, not 1.10; put it in quotes: \"1.10\""
+            ),
             "{said}"
         );
     }
@@ -446,10 +565,12 @@ mod tests {
         assert!(message("- a").contains("is no object; write apiVersion, kind, metadata and spec"));
         assert!(message("hosts: [a]").contains("apiVersion or kind is missing"));
         assert!(
-            message("apiVersion: halftone.dev/v1\nkind: GrayRelease").contains("write halftone.dev/v1alpha1")
+            message("apiVersion: halftone.dev/v1\nkind: GrayRelease")
+                .contains("write halftone.dev/v1alpha1")
         );
         assert!(
-            message("apiVersion: halftone.dev/v1alpha1\nkind: Grayrelease").contains("write GrayRelease")
+            message("apiVersion: halftone.dev/v1alpha1\nkind: Grayrelease")
+                .contains("write GrayRelease")
         );
         assert!(message(HEAD).contains("spec is missing; add spec"));
         assert!(message("a: [").contains("f.yaml:1:"));
@@ -457,7 +578,11 @@ mod tests {
 
     #[test]
     fn a_reserved_field_is_not_taken_for_a_slip() {
-        let findings = findings("hosts: ['*']\nstable: {addresses: ['127.0.0.1:1'], version: a}\nmirror: {}");
-        assert!(findings[0].contains("the name is reserved for a later version"), "{findings:?}");
+        let findings =
+            findings("hosts: ['*']\nstable: {addresses: ['127.0.0.1:1'], version: a}\nmirror: {}");
+        assert!(
+            findings[0].contains("the name is reserved for a later version"),
+            "{findings:?}"
+        );
     }
 }

@@ -13,6 +13,9 @@ impl Obstacle {
     /// An obstacle with its reason and message.
     #[must_use]
     pub fn new(reason: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { reason: reason.into(), message: message.into() }
+        Self {
+            reason: reason.into(),
+            message: message.into(),
+        }
     }
 }

@@ -45,7 +45,8 @@ use crate::{
     problem::{Problem, Problems, field},
     release_id::release_id,
     spec::{
-        self, Force, GrayRelease, GrayReleaseSpec, IncludedTraffic, Initial, LostAction, rules as checks,
+        self, Force, GrayRelease, GrayReleaseSpec, IncludedTraffic, Initial, LostAction,
+        rules as checks,
     },
     structural,
     truncated_name::shorten,
@@ -155,7 +156,11 @@ impl Plan {
 
     /// Whether rules to gray hold after a rollback, too.
     pub fn keeps_gray_on_rollback(&self) -> bool {
-        self.gray.is_some() && self.rules.iter().any(|rule| rule.to == Target::Gray && rule.keep_on_rollback)
+        self.gray.is_some()
+            && self
+                .rules
+                .iter()
+                .any(|rule| rule.to == Target::Gray && rule.keep_on_rollback)
     }
 
     /// Whether users may be on stable at a ratio of 100 %, until the release is promoted.
@@ -166,7 +171,10 @@ impl Plan {
 
     /// Whether some of them are judged, by `health.include`.
     pub fn is_judged_beside_the_split(&self) -> bool {
-        self.health.include.iter().any(|&traffic| self.sends_to_gray(traffic))
+        self.health
+            .include
+            .iter()
+            .any(|&traffic| self.sends_to_gray(traffic))
     }
 
     /// The way to the target; empty without gray.
@@ -179,9 +187,12 @@ impl Plan {
 pub fn backend_name(backend: &Backend) -> String {
     match backend {
         Backend::Service(service) => service.name.to_string(),
-        Backend::Addresses(addresses) => {
-            addresses.as_ref().iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
-        }
+        Backend::Addresses(addresses) => addresses
+            .as_ref()
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join(","),
     }
 }
 
@@ -193,8 +204,16 @@ impl TryFrom<&GrayRelease> for Plan {
         let mut reader = SpecReader::default();
         let plan = read(&mut reader, release);
         // Where the schema has spoken already, what follows from it would only repeat it.
-        let structural: Vec<String> = problems.iter().map(|problem| problem.path.clone()).collect();
-        problems.extend(reader.problems.into_iter().filter(|problem| !structural.contains(&problem.path)));
+        let structural: Vec<String> = problems
+            .iter()
+            .map(|problem| problem.path.clone())
+            .collect();
+        problems.extend(
+            reader
+                .problems
+                .into_iter()
+                .filter(|problem| !structural.contains(&problem.path)),
+        );
         Problems::none_or(problems)?;
         Ok(plan.expect("a plan without problems has all its parts"))
     }
@@ -216,7 +235,9 @@ fn read(reader: &mut SpecReader, release: &GrayRelease) -> Option<Plan> {
         None => Some(None),
     };
     let hosts = hosts::read(reader, &spec.hosts);
-    let paths = reader.each("spec.paths", &spec.paths, |reader, path, text| self::path(reader, path, text));
+    let paths = reader.each("spec.paths", &spec.paths, |reader, path, text| {
+        self::path(reader, path, text)
+    });
     let identity = identity::read(reader, "spec.identity", &spec.identity, spec.gray.is_some());
     identity::covers(reader, spec);
     let schedule = match &spec.schedule {
@@ -260,16 +281,30 @@ fn read(reader: &mut SpecReader, release: &GrayRelease) -> Option<Plan> {
 
 fn object(reader: &mut SpecReader, release: &GrayRelease) -> Option<ObjectRef> {
     let metadata = &release.metadata;
-    let name = reader.text::<ObjectName>("metadata.name", metadata.name.as_deref().unwrap_or_default());
+    let name = reader.text::<ObjectName>(
+        "metadata.name",
+        metadata.name.as_deref().unwrap_or_default(),
+    );
     let namespace = metadata.namespace.as_deref().unwrap_or("default");
     let namespace = reader.text::<ObjectName>("metadata.namespace", namespace);
     let (name, namespace) = (name?, namespace?);
     let uid = match &metadata.uid {
         Some(uid) => reader.text("metadata.uid", uid),
-        None => reader.valid("metadata.name", local_uid(namespace.as_str(), name.as_str())),
+        None => reader.valid(
+            "metadata.name",
+            local_uid(namespace.as_str(), name.as_str()),
+        ),
     };
-    let created_at = metadata.creation_timestamp.as_ref().map_or(Timestamp::UNIX_EPOCH, |time| time.0);
-    Some(ObjectRef { uid: uid?, namespace, name, created_at })
+    let created_at = metadata
+        .creation_timestamp
+        .as_ref()
+        .map_or(Timestamp::UNIX_EPOCH, |time| time.0);
+    Some(ObjectRef {
+        uid: uid?,
+        namespace,
+        name,
+        created_at,
+    })
 }
 
 /// The uid of an object that no API server gave one.
@@ -281,33 +316,55 @@ pub fn local_uid(namespace: &str, name: &str) -> Result<Uid, InvalidValue> {
     shorten(&format!("local/{namespace}/{name}"), LONGEST_UID).parse()
 }
 
-fn gray(reader: &mut SpecReader, spec: &GrayReleaseSpec, namespace: Option<&ObjectName>) -> Option<GrayPlan> {
+fn gray(
+    reader: &mut SpecReader,
+    spec: &GrayReleaseSpec,
+    namespace: Option<&ObjectName>,
+) -> Option<GrayPlan> {
     let arm = arms::read(reader, "spec.gray", spec.gray.as_ref()?, namespace);
-    let target = spec.target_ratio.as_ref().and_then(|ratio| reader.ratio("spec.targetRatio", ratio));
+    let target = spec
+        .target_ratio
+        .as_ref()
+        .and_then(|ratio| reader.ratio("spec.targetRatio", ratio));
     let steps = steps::read(reader, "spec.steps", spec.steps.as_deref());
     let target = target?;
-    Some(GrayPlan { id: release_id(spec), arm: arm?, target, steps: steps::toward(target, steps?) })
+    Some(GrayPlan {
+        id: release_id(spec),
+        arm: arm?,
+        target,
+        steps: steps::toward(target, steps?),
+    })
 }
 
 /// A path that is matched or put before others.
 fn path(reader: &mut SpecReader, path: &str, text: &str) -> Option<PathPrefix> {
     let decoded = text.to_ascii_lowercase().replace("%2e", ".");
-    let plain = !text.contains("%00") && !decoded.split('/').any(|segment| matches!(segment, "." | ".."));
+    let plain = !text.contains("%00")
+        && !decoded
+            .split('/')
+            .any(|segment| matches!(segment, "." | ".."));
     reader.require(plain, path, checks::PATH_IS_PLAIN)?;
     reader.text(path, text)
 }
 
 /// Its range was checked with the schema.
 fn max_body_bytes(spec: &GrayReleaseSpec) -> Option<Option<NonZeroU64>> {
-    let Some(most) = spec.max_body_bytes else { return Some(None) };
+    let Some(most) = spec.max_body_bytes else {
+        return Some(None);
+    };
     u64::try_from(most).ok().and_then(NonZeroU64::new).map(Some)
 }
 
 fn debug(reader: &mut SpecReader, spec: &GrayReleaseSpec) -> Option<Option<DebugHeader>> {
-    let Some(debug) = &spec.debug else { return Some(None) };
+    let Some(debug) = &spec.debug else {
+        return Some(None);
+    };
     let header = reader.text("spec.debug.header", &debug.header);
     let value = reader.text("spec.debug.value", &debug.value);
-    Some(Some(DebugHeader { header: header?, value: value? }))
+    Some(Some(DebugHeader {
+        header: header?,
+        value: value?,
+    }))
 }
 
 fn version_header(reader: &mut SpecReader, spec: &GrayReleaseSpec) -> Option<VersionHeader> {
@@ -319,16 +376,26 @@ fn version_header(reader: &mut SpecReader, spec: &GrayReleaseSpec) -> Option<Ver
     };
     let request = name("request", &spec.version_header.request);
     let response = name("response", &spec.version_header.response);
-    Some(VersionHeader { request: request?, response: response? })
+    Some(VersionHeader {
+        request: request?,
+        response: response?,
+    })
 }
 
 fn on_operator_lost(reader: &mut SpecReader, spec: &GrayReleaseSpec) -> Option<OnOperatorLost> {
     let lost = &spec.on_operator_lost;
-    let after =
-        reader.at_least("spec.onOperatorLost.after", &lost.after, 30_000, checks::OPERATOR_LOST_AFTER)?;
+    let after = reader.at_least(
+        "spec.onOperatorLost.after",
+        &lost.after,
+        30_000,
+        checks::OPERATOR_LOST_AFTER,
+    )?;
     let action = match lost.action {
         LostAction::Hold => OperatorLostAction::Hold,
         LostAction::Stable => OperatorLostAction::Stable,
     };
-    Some(OnOperatorLost { action, after_ms: after.into() })
+    Some(OnOperatorLost {
+        action,
+        after_ms: after.into(),
+    })
 }

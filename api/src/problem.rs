@@ -17,8 +17,17 @@ pub struct Problem {
 }
 
 impl Problem {
-    pub(crate) fn new(path: impl Into<String>, what: impl Into<String>, advice: impl Into<String>) -> Self {
-        Self { path: path.into(), what: what.into(), advice: advice.into(), on_key: false }
+    pub(crate) fn new(
+        path: impl Into<String>,
+        what: impl Into<String>,
+        advice: impl Into<String>,
+    ) -> Self {
+        Self {
+            path: path.into(),
+            what: what.into(),
+            advice: advice.into(),
+            on_key: false,
+        }
     }
 }
 
@@ -37,7 +46,11 @@ impl Problems {
     pub(crate) fn none_or(mut problems: Vec<Problem>) -> Result<(), Self> {
         problems.sort();
         problems.dedup();
-        if problems.is_empty() { Ok(()) } else { Err(Self(problems)) }
+        if problems.is_empty() {
+            Ok(())
+        } else {
+            Err(Self(problems))
+        }
     }
 
     /// The problems, in the order of their paths.
@@ -59,7 +72,9 @@ impl std::error::Error for Problems {}
 
 /// The path of a field of the object at `base`.
 pub(crate) fn field(base: &str, name: &str) -> String {
-    let plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-');
+    let plain = name
+        .bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-');
     match (plain, base.is_empty()) {
         (true, true) => name.to_owned(),
         (true, false) => format!("{base}.{name}"),

@@ -15,9 +15,17 @@ pub fn release_id(spec: &GrayReleaseSpec) -> ReleaseId {
     let gray = spec.gray.as_ref();
     let version = gray.map_or("", |gray| gray.version.as_str());
     let backend = gray.map(backend).unwrap_or_default();
-    let prefix = gray.and_then(|gray| gray.path_prefix.as_deref()).unwrap_or_default();
+    let prefix = gray
+        .and_then(|gray| gray.path_prefix.as_deref())
+        .unwrap_or_default();
     let mut hash = Sha256::new();
-    for part in ["halftone-release-1", version, &backend, prefix, &spec.identity.salt] {
+    for part in [
+        "halftone-release-1",
+        version,
+        &backend,
+        prefix,
+        &spec.identity.salt,
+    ] {
         hash.update(part.len().to_string());
         hash.update(":");
         hash.update(part);
@@ -60,12 +68,10 @@ mod tests {
     /// cut -c1-16`. An id that changes sends everyone in the middle of a release back to ratio 0.
     #[test]
     fn the_id_of_a_spec_never_changes() {
-        let service =
-            |port: Value| json!({"service": {"name": "checkout-v2", "port": port}, "version": "v2"});
+        let service = |port: Value| json!({"service": {"name": "checkout-v2", "port": port}, "version": "v2"});
         let mut prefixed = service(json!(80));
         prefixed["pathPrefix"] = json!("/v2");
-        let addresses =
-            json!({"addresses": ["10.0.0.9:80", "[fd00::1]:8080", "10.0.0.10:80"], "version": "2.0.1"});
+        let addresses = json!({"addresses": ["10.0.0.9:80", "[fd00::1]:8080", "10.0.0.10:80"], "version": "2.0.1"});
         for (gray, salt, hex) in [
             // 18:halftone-release-1 2:v2 22:service/checkout-v2/80 0: 0:
             (service(json!(80)), "", "820e728d3ac288ed"),

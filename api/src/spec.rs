@@ -20,8 +20,8 @@ pub use self::identity::{
 pub use self::open_enum::OpenEnum;
 pub use self::status::{
     BasisStatus, ControllerStatus, GrayReleaseStatus, HandledRequest, HistoryEntry, LimitStatus,
-    ObservedStatus, Phase, ProxiesStatus, ReleaseOutcome, ReleaseStatus, RequestResult, RollbackStatus,
-    ServingStatus, StateName, StepStatus, VerdictStatus,
+    ObservedStatus, Phase, ProxiesStatus, ReleaseOutcome, ReleaseStatus, RequestResult,
+    RollbackStatus, ServingStatus, StateName, StepStatus, VerdictStatus,
 };
 pub use self::traffic::{
     DebugSpec, Force, Initial, LostAction, OnOperatorLostSpec, OnUnavailable, RuleSpec, RuleTarget,
@@ -44,7 +44,10 @@ mod verdict;
 
 /// One gray release of one HTTP service: where the stable and the gray version live, how far to go, by
 /// which steps, and what health means.
-#[allow(clippy::duplicated_attributes, reason = "each printer column names its own type")]
+#[allow(
+    clippy::duplicated_attributes,
+    reason = "each printer column names its own type"
+)]
 #[derive(CustomResource, JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[kube(
     group = "halftone.dev",
@@ -61,7 +64,11 @@ mod verdict;
     printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase"),
     printcolumn(name = "Step", type_ = "string", json_path = ".status.step.display"),
     printcolumn(name = "Ratio", type_ = "string", json_path = ".status.ratio"),
-    printcolumn(name = "Observed", type_ = "string", json_path = ".status.observed.ratio"),
+    printcolumn(
+        name = "Observed",
+        type_ = "string",
+        json_path = ".status.observed.ratio"
+    ),
     printcolumn(
         name = "Ready",
         type_ = "string",
@@ -73,7 +80,11 @@ mod verdict;
         json_path = ".status.conditions[?(@.type==\"Ready\")].reason",
         priority = 1
     ),
-    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+    printcolumn(
+        name = "Age",
+        type_ = "date",
+        json_path = ".metadata.creationTimestamp"
+    )
 )]
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-validations" = rules::validations(&[

@@ -48,7 +48,10 @@ pub(crate) fn check_written<'a>(
     path: &str,
     written: &dyn Fn(&str) -> Option<&'a str>,
 ) -> Vec<Problem> {
-    let mut check = SchemaValidator { written, problems: Vec::new() };
+    let mut check = SchemaValidator {
+        written,
+        problems: Vec::new(),
+    };
     check.visit(value, schema, path);
     check.problems
 }
@@ -86,11 +89,26 @@ impl SchemaValidator<'_, '_> {
             }
             return;
         }
-        let Some(properties) = schema["properties"].as_object() else { return };
-        for name in schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+        let Some(properties) = schema["properties"].as_object() else {
+            return;
+        };
+        for name in schema["required"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str)
+        {
             if map.get(name).is_none_or(Value::is_null) {
-                let base = if path.is_empty() { "the document" } else { path };
-                self.refuse(path, format!("{name} is missing"), format!("add {name} to {base}"));
+                let base = if path.is_empty() {
+                    "the document"
+                } else {
+                    path
+                };
+                self.refuse(
+                    path,
+                    format!("{name} is missing"),
+                    format!("add {name} to {base}"),
+                );
             }
         }
         for (name, value) in map {
@@ -104,19 +122,34 @@ impl SchemaValidator<'_, '_> {
 
     fn visit_list(&mut self, items: &[Value], schema: &Value, path: &str) {
         let count = items.len() as u64;
-        if schema["minItems"].as_u64().is_some_and(|least| count < least) {
-            self.refuse(path, "is an empty list", "write at least one item, or leave the field out");
+        if schema["minItems"]
+            .as_u64()
+            .is_some_and(|least| count < least)
+        {
+            self.refuse(
+                path,
+                "is an empty list",
+                "write at least one item, or leave the field out",
+            );
         }
         if let Some(most) = schema["maxItems"].as_u64().filter(|most| count > *most) {
             // The items are left alone: a list that is far too long would drown everything else.
-            self.refuse(path, format!("has {count} items"), format!("write at most {most}"));
+            self.refuse(
+                path,
+                format!("has {count} items"),
+                format!("write at most {most}"),
+            );
             return;
         }
         let set = schema["x-kubernetes-list-type"] == "set";
         for (index, value) in items.iter().enumerate() {
             let here = item(path, index);
             if set && items[..index].contains(value) {
-                self.refuse(&here, format!("is {} again", shown(value)), "list each once");
+                self.refuse(
+                    &here,
+                    format!("is {} again", shown(value)),
+                    "list each once",
+                );
             }
             self.visit(value, &schema["items"], &here);
         }
@@ -174,18 +207,31 @@ fn unknown(name: &str, properties: &Map<String, Value>, path: &str) -> Problem {
     } else if let Some(near) = nearest(name, properties.keys().map(String::as_str)) {
         format!("did you mean {near}?")
     } else {
-        let fields = properties.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
+        let fields = properties
+            .keys()
+            .map(String::as_str)
+            .collect::<Vec<_>>()
+            .join(", ");
         format!("remove it; the fields here are {fields}")
     };
-    Problem { on_key: true, ..Problem::new(field(path, name), what, advice) }
+    Problem {
+        on_key: true,
+        ..Problem::new(field(path, name), what, advice)
+    }
 }
 
 /// The candidate that a slip of the pen would turn into `name`; none if two are as near. Of a short word each letter
 /// counts: `Gte` is not a slip for `Gt`.
-pub(crate) fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    let distance =
-        |candidate: &str| strsim::damerau_levenshtein(&name.to_lowercase(), &candidate.to_lowercase());
-    let mut near: Vec<_> = candidates.map(|candidate| (distance(candidate), candidate)).collect();
+pub(crate) fn nearest<'a>(
+    name: &str,
+    candidates: impl Iterator<Item = &'a str>,
+) -> Option<&'a str> {
+    let distance = |candidate: &str| {
+        strsim::damerau_levenshtein(&name.to_lowercase(), &candidate.to_lowercase())
+    };
+    let mut near: Vec<_> = candidates
+        .map(|candidate| (distance(candidate), candidate))
+        .collect();
     near.sort_unstable();
     let (nearest, candidate) = *near.first()?;
     let alone = near.get(1).is_none_or(|(next, _)| *next > nearest);
@@ -205,25 +251,47 @@ fn check_text(text: &str, schema: &Value, path: &str) -> Option<Problem> {
         });
     }
     let length = text.chars().count() as u64;
-    if schema["minLength"].as_u64().is_some_and(|least| length < least) {
-        return Some(Problem::new(path, "is empty", "write at least one character, or leave the field out"));
+    if schema["minLength"]
+        .as_u64()
+        .is_some_and(|least| length < least)
+    {
+        return Some(Problem::new(
+            path,
+            "is empty",
+            "write at least one character, or leave the field out",
+        ));
     }
     if let Some(most) = schema["maxLength"].as_u64().filter(|most| length > *most) {
         let advice = format!("write at most {most}");
-        return Some(Problem::new(path, format!("has {length} characters"), advice));
+        return Some(Problem::new(
+            path,
+            format!("has {length} characters"),
+            advice,
+        ));
     }
     let pattern = schema["pattern"].as_str()?;
     (!matches(pattern, text)).then(|| {
         let what = says(pattern).map_or("is not written as it should be", |(what, _)| what);
-        Problem::new(path, format!("{shown} {what}"), advice::on_text(text, schema))
+        Problem::new(
+            path,
+            format!("{shown} {what}"),
+            advice::on_text(text, schema),
+        )
     })
 }
 
 fn check_number(value: &Value, schema: &Value, path: &str) -> Option<Problem> {
     let number = value.as_f64()?;
     let (least, most) = (schema["minimum"].as_f64(), schema["maximum"].as_f64());
-    let outside = least.is_some_and(|least| number < least) || most.is_some_and(|most| number > most);
-    outside.then(|| Problem::new(path, format!("is {value}"), advice::bounds(schema).unwrap_or_default()))
+    let outside =
+        least.is_some_and(|least| number < least) || most.is_some_and(|most| number > most);
+    outside.then(|| {
+        Problem::new(
+            path,
+            format!("is {value}"),
+            advice::bounds(schema).unwrap_or_default(),
+        )
+    })
 }
 
 /// Patterns are few and the same for every object, so each is compiled once.
@@ -238,5 +306,8 @@ pub(crate) fn matches(pattern: &str, text: &str) -> bool {
 
 /// Classes are ASCII, as they are to API servers.
 fn compile(pattern: &str) -> Regex {
-    RegexBuilder::new(pattern).unicode(false).build().expect("a pattern of the generated schema")
+    RegexBuilder::new(pattern)
+        .unicode(false)
+        .build()
+        .expect("a pattern of the generated schema")
 }

@@ -11,7 +11,11 @@ pub fn shorten(text: &str, most: usize) -> String {
         return text.to_owned();
     }
     let digest = Sha256::digest(text.as_bytes());
-    let hex: String = digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
+    let hex: String = digest
+        .iter()
+        .take(16)
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
     let kept = text.get(..most.saturating_sub(33)).unwrap_or_default();
     format!("{kept}-{hex}")
 }
@@ -23,7 +27,10 @@ mod tests {
     #[test]
     fn what_is_short_stays_and_what_is_long_stays_its_own() {
         assert_eq!(shorten("shop/checkout", 200), "shop/checkout");
-        let (one, other) = (shorten(&format!("{}b", "a".repeat(300)), 200), shorten(&"a".repeat(301), 200));
+        let (one, other) = (
+            shorten(&format!("{}b", "a".repeat(300)), 200),
+            shorten(&"a".repeat(301), 200),
+        );
         assert_eq!((one.len(), other.len()), (200, 200));
         assert_ne!(one, other);
         assert!(one.starts_with("aaa"));

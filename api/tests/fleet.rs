@@ -1,6 +1,10 @@
 //! The declaration of fleets as a person writes it: what is taken, and what is refused with its place.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "in tests a failed assumption should end the test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "in tests a failed assumption should end the test"
+)]
 
 use std::time::Duration;
 
@@ -12,7 +16,9 @@ const EXAMPLE: &str = include_str!("../../examples/operator/fleet.yaml");
 
 /// What is wrong with a declaration.
 fn findings(text: &str) -> Vec<String> {
-    let findings = FleetDeclarations::read("fleet.yaml", text).err().unwrap_or_default();
+    let findings = FleetDeclarations::read("fleet.yaml", text)
+        .err()
+        .unwrap_or_default();
     findings.iter().map(ToString::to_string).collect()
 }
 
@@ -21,7 +27,10 @@ fn the_example_is_read_with_everything_it_says() {
     let fleets = FleetDeclarations::read("fleet.yaml", EXAMPLE).unwrap();
     let fleet = fleets.find("default").unwrap();
     assert_eq!(fleet.config.position, EdgePosition::BehindProxy);
-    assert_eq!(fleet.config.trusted_proxies, ["10.0.0.0/8".parse().unwrap()]);
+    assert_eq!(
+        fleet.config.trusted_proxies,
+        ["10.0.0.0/8".parse().unwrap()]
+    );
     assert!(fleet.config.default_backend.is_some());
     assert_eq!(fleet.times.withdraw_after, Duration::from_secs(60));
     assert_eq!(fleet.times.host_reserve, Duration::from_secs(600));
@@ -44,9 +53,15 @@ fn the_routing_document_of_a_fleet_is_taken_and_forbids_nothing() {
     assert_eq!(fleet.config.position, EdgePosition::BehindProxy);
     assert!(fleet.allow_all && fleet.allow_addresses);
     let wrong = findings("schema: 1\nposition: Outside\n");
-    assert!(wrong[0].starts_with("fleet.yaml:2:11: error: position: "), "{wrong:?}");
+    assert!(
+        wrong[0].starts_with("fleet.yaml:2:11: error: position: "),
+        "{wrong:?}"
+    );
     let unknown = findings("schema: 1\ntrusted: []\n");
-    assert!(unknown[0].contains("error: trusted: there is no such field"), "{unknown:?}");
+    assert!(
+        unknown[0].contains("error: trusted: there is no such field"),
+        "{unknown:?}"
+    );
 }
 
 #[test]
@@ -109,7 +124,10 @@ fn everything_that_is_wrong_is_told_at_once_with_its_place() {
 #[test]
 fn what_is_no_declaration_says_what_it_should_be() {
     for (text, says) in [
-        ("", "fleet.yaml:1:1: error: declares no fleet; write one document with fleets:"),
+        (
+            "",
+            "fleet.yaml:1:1: error: declares no fleet; write one document with fleets:",
+        ),
         ("fleets: []", "fleets: is an empty list"),
         (
             "fleets: [{class: a}]\n---\nfleets: [{class: b}]",
@@ -120,7 +138,10 @@ fn what_is_no_declaration_says_what_it_should_be() {
             "is a GrayRelease, and no fleets; write fleets:",
         ),
         ("fleets: [", "error: cannot be read"),
-        ("fleets: [{class: a}]\nschema: 1", "there is no field \"schema\""),
+        (
+            "fleets: [{class: a}]\nschema: 1",
+            "there is no field \"schema\"",
+        ),
     ] {
         let told = findings(text);
         assert!(told[0].contains(says), "{text}: {told:?}");
@@ -131,13 +152,26 @@ fn what_is_no_declaration_says_what_it_should_be() {
 fn on_one_machine_the_fleet_must_be_there_and_its_default_backend_an_address() {
     let fleets = FleetDeclarations::read("fleet.yaml", EXAMPLE).unwrap();
     let told = fleets.without_cluster("default").unwrap_err().to_string();
-    assert!(told.contains(": error: fleets[0].defaultBackend: there is no cluster here"), "{told}");
+    assert!(
+        told.contains(": error: fleets[0].defaultBackend: there is no cluster here"),
+        "{told}"
+    );
     assert!(told.contains("write addresses instead"), "{told}");
     let told = fleets.without_cluster("edge").unwrap_err().to_string();
-    assert!(told.contains("there is no fleet of class \"edge\""), "{told}");
+    assert!(
+        told.contains("there is no fleet of class \"edge\""),
+        "{told}"
+    );
     let text = "fleets: [{class: edge, defaultBackend: {addresses: ['127.0.0.1:9001']}}]";
     let fleets = FleetDeclarations::read("fleet.yaml", text).unwrap();
-    assert!(fleets.without_cluster("edge").unwrap().config.default_backend.is_some());
+    assert!(
+        fleets
+            .without_cluster("edge")
+            .unwrap()
+            .config
+            .default_backend
+            .is_some()
+    );
 }
 
 #[test]
@@ -166,12 +200,18 @@ fn paths_of_an_entry_of_allowed_limit_it_to_these_prefixes_by_whole_segments() {
         );
         let reading = manifest::read("f.yaml", &release);
         assert!(reading.is_sound(), "{:?}", reading.findings);
-        let refused = fleets.forbids(&reading.manifests[0].plan).map(|obstacle| obstacle.reason);
+        let refused = fleets
+            .forbids(&reading.manifests[0].plan)
+            .map(|obstacle| obstacle.reason);
         let expected = (!allowed).then(|| "HostNotAllowed".to_owned());
         assert_eq!(refused, expected, "{hosts} {paths}");
     }
-    let wrong = findings("fleets: [{class: a, allowed: [{namespaces: [shop], hosts: [x], paths: [pay]}]}]");
-    assert!(wrong[0].contains("fleets[0].allowed[0].paths[0]"), "{wrong:?}");
+    let wrong =
+        findings("fleets: [{class: a, allowed: [{namespaces: [shop], hosts: [x], paths: [pay]}]}]");
+    assert!(
+        wrong[0].contains("fleets[0].allowed[0].paths[0]"),
+        "{wrong:?}"
+    );
 }
 
 #[test]
@@ -179,19 +219,28 @@ fn an_operator_needs_to_know_where_the_proxies_are() {
     let text = "watchNamespaces: [shop]\nfleets:\n- {class: a, namespace: halftone, podSelector: {app: x}}\n- {class: b}\n";
     let fleets = FleetDeclarations::read("operator.yaml", text).unwrap();
     assert_eq!(fleets.watch_namespaces[0].as_str(), "shop");
-    let missing: Vec<String> = fleets.in_cluster().unwrap_err().iter().map(ToString::to_string).collect();
+    let missing: Vec<String> = fleets
+        .in_cluster()
+        .unwrap_err()
+        .iter()
+        .map(ToString::to_string)
+        .collect();
     assert!(
         missing[0].starts_with("operator.yaml:4:3: error: fleets[1].namespace: is missing; "),
         "{missing:?}"
     );
-    assert!(missing[1].contains("fleets[1].podSelector: is missing"), "{missing:?}");
+    assert!(
+        missing[1].contains("fleets[1].podSelector: is missing"),
+        "{missing:?}"
+    );
 }
 
 #[test]
 fn the_chart_takes_for_a_network_what_proxies_take() {
     let schema = include_str!("../../charts/halftone/values.schema.json");
     let schema: serde_json::Value = serde_json::from_str(schema).unwrap();
-    let pattern = regex::Regex::new(schema["definitions"]["cidr"]["pattern"].as_str().unwrap()).unwrap();
+    let pattern =
+        regex::Regex::new(schema["definitions"]["cidr"]["pattern"].as_str().unwrap()).unwrap();
     for address in [
         "::",
         "::1",
@@ -223,7 +272,11 @@ fn the_chart_takes_for_a_network_what_proxies_take() {
         ":2:3:4:5:6:7:8",
     ] {
         let valid = address.parse::<std::net::Ipv6Addr>().is_ok();
-        assert_eq!(pattern.is_match(&format!("{address}/64")), valid, "{address}");
+        assert_eq!(
+            pattern.is_match(&format!("{address}/64")),
+            valid,
+            "{address}"
+        );
         assert!(!pattern.is_match(address), "{address} is no network");
     }
     assert!(pattern.is_match("::/128") && !pattern.is_match("::/129"));

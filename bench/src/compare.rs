@@ -48,7 +48,11 @@ pub(crate) fn compare(
     for &scenario in scenarios {
         for running in contestants.iter() {
             let contestant = running.contestant.name();
-            all.push(Series { scenario: scenario.key(), contestant, rounds: Vec::new() });
+            all.push(Series {
+                scenario: scenario.key(),
+                contestant,
+                rounds: Vec::new(),
+            });
         }
     }
     for round in 0..rounds {
@@ -77,12 +81,19 @@ fn measure(
     traffic.exchange(scenario.post(), scenario.answer());
     traffic.connect(running.address, scenario.connections())?;
     let fast = scenario == Scenario::FastSender;
-    let sender = if fast { Some(FastSender::start(running.address)?) } else { None };
+    let sender = if fast {
+        Some(FastSender::start(running.address)?)
+    } else {
+        None
+    };
     traffic.drive(WARM_UP).map_err(named)?;
     traffic.tally.restart();
     let (begin, cpu_begin) = (Instant::now(), running.process.cpu()?);
     traffic.drive(time).map_err(named)?;
-    let (lasted, cpu) = (begin.elapsed(), running.process.cpu()?.saturating_sub(cpu_begin));
+    let (lasted, cpu) = (
+        begin.elapsed(),
+        running.process.cpu()?.saturating_sub(cpu_begin),
+    );
     let tally = &traffic.tally;
     let requests = tally.requests as f64;
     let mut measurement = Measurement {

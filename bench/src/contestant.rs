@@ -28,7 +28,12 @@ pub(crate) enum Contestant {
 }
 
 impl Contestant {
-    pub(crate) const ALL: [Self; 4] = [Self::Halftone, Self::NginxLua, Self::Haproxy, Self::TcpRelay];
+    pub(crate) const ALL: [Self; 4] = [
+        Self::Halftone,
+        Self::NginxLua,
+        Self::Haproxy,
+        Self::TcpRelay,
+    ];
     /// What is compared with another revision: the two alone, so that more rounds fit into the time.
     pub(crate) const REVISIONS: [Self; 2] = [Self::Halftone, Self::Base];
 
@@ -98,19 +103,26 @@ impl RunningContestant {
                 halftone(program, &directory, address, arms, neighbours)?
             }
             Contestant::Base => {
-                let program =
-                    places.base.clone().ok_or("name the proxy of the other revision with --base")?;
+                let program = places
+                    .base
+                    .clone()
+                    .ok_or("name the proxy of the other revision with --base")?;
                 halftone(program, &directory, address, arms, neighbours)?
             }
             Contestant::NginxLua => nginx(&directory, address, arms)?,
             Contestant::Haproxy => haproxy(&directory, address, arms)?,
-            Contestant::TcpRelay => {
-                (places.binaries.join("relay"), vec![address.to_string(), arms[0].to_string()])
-            }
+            Contestant::TcpRelay => (
+                places.binaries.join("relay"),
+                vec![address.to_string(), arms[0].to_string()],
+            ),
         };
         let log = directory.join("output.log");
         let process = ManagedProcess::start(places.cores, &program, &arguments, &log)?;
-        let mut running = Self { contestant, process, address };
+        let mut running = Self {
+            contestant,
+            process,
+            address,
+        };
         running.await_answer(traffic).map_err(|error| {
             let output = fs::read_to_string(&log).unwrap_or_default();
             format!("{} does not serve: {error}\n{output}", contestant.name())
@@ -132,9 +144,11 @@ impl RunningContestant {
                 }
             }
             if Instant::now() > end {
-                return Err(
-                    format!("no right answer within {START_PATIENCE:?}: {:?}", traffic.tally.errors).into()
-                );
+                return Err(format!(
+                    "no right answer within {START_PATIENCE:?}: {:?}",
+                    traffic.tally.errors
+                )
+                .into());
             }
             traffic.rest(Duration::from_millis(20))?;
         }
@@ -151,37 +165,69 @@ fn halftone(
     neighbours: usize,
 ) -> Result<Invocation> {
     if !program.exists() {
-        return Err(
-            format!("{} not found: cargo build --release -p halftone-proxy", program.display()).into()
-        );
+        return Err(format!(
+            "{} not found: cargo build --release -p halftone-proxy",
+            program.display()
+        )
+        .into());
     }
     let (config, state) = (directory.join("config"), directory.join("state"));
     fs::create_dir(&config)?;
-    fs::write(config.join("release.json"), document::release(arms).to_string())?;
+    fs::write(
+        config.join("release.json"),
+        document::release(arms).to_string(),
+    )?;
     for number in 1..=neighbours {
         let text = document::neighbour(number, arms).to_string();
         fs::write(config.join(format!("neighbour-{number}.json")), text)?;
     }
     let (config, state) = (text(&config)?, text(&state)?);
     let (listen, admin) = (listen.to_string(), free_address()?.to_string());
-    let arguments = ["--listen", &listen, "--config", &config, "--state", &state, "--admin", &admin];
+    let arguments = [
+        "--listen", &listen, "--config", &config, "--state", &state, "--admin", &admin,
+    ];
     // The memory figure needs 10 000 idle connections, which the default (40 % of the descriptors) may not allow.
     let limits = ["--workers", "1", "--max-connections", "12000"];
-    Ok((program, arguments.iter().chain(&limits).map(|&argument| argument.to_owned()).collect()))
+    Ok((
+        program,
+        arguments
+            .iter()
+            .chain(&limits)
+            .map(|&argument| argument.to_owned())
+            .collect(),
+    ))
 }
 
 fn nginx(directory: &Path, listen: SocketAddr, arms: [SocketAddr; 2]) -> Result<Invocation> {
     let file = directory.join("nginx.conf");
-    fs::write(&file, filled(include_str!("../peers/nginx.conf"), listen, arms))?;
+    fs::write(
+        &file,
+        filled(include_str!("../peers/nginx.conf"), listen, arms),
+    )?;
     let prefix = directory.canonicalize()?;
-    let arguments = ["-p", &text(&prefix)?, "-e", "stderr", "-c", &text(&file.canonicalize()?)?];
+    let arguments = [
+        "-p",
+        &text(&prefix)?,
+        "-e",
+        "stderr",
+        "-c",
+        &text(&file.canonicalize()?)?,
+    ];
     Ok((debian("nginx")?, arguments.map(str::to_owned).to_vec()))
 }
 
 fn haproxy(directory: &Path, listen: SocketAddr, arms: [SocketAddr; 2]) -> Result<Invocation> {
     let file = directory.join("haproxy.cfg");
-    fs::write(&file, filled(include_str!("../peers/haproxy.cfg"), listen, arms))?;
-    Ok((debian("haproxy")?, ["-db", "-q", "-f", &text(&file)?].map(str::to_owned).to_vec()))
+    fs::write(
+        &file,
+        filled(include_str!("../peers/haproxy.cfg"), listen, arms),
+    )?;
+    Ok((
+        debian("haproxy")?,
+        ["-db", "-q", "-f", &text(&file)?]
+            .map(str::to_owned)
+            .to_vec(),
+    ))
 }
 
 fn filled(template: &str, listen: SocketAddr, arms: [SocketAddr; 2]) -> String {
@@ -201,7 +247,11 @@ fn debian(name: &str) -> Result<PathBuf> {
     if path.exists() {
         Ok(path)
     } else {
-        Err(format!("{} not found: run `make bench`, which installs it", path.display()).into())
+        Err(format!(
+            "{} not found: run `make bench`, which installs it",
+            path.display()
+        )
+        .into())
     }
 }
 

@@ -56,7 +56,9 @@ fn rule(number: usize) -> Value {
         1 => {
             json!({"source": "Header", "name": "X-Tenant", "operator": "Prefix", "values": [format!("tenant-{number}-")]})
         }
-        _ => json!({"source": "ClientIp", "operator": "InCidr", "values": [format!("10.{number}.0.0/16")]}),
+        _ => {
+            json!({"source": "ClientIp", "operator": "InCidr", "values": [format!("10.{number}.0.0/16")]})
+        }
     };
     json!({"name": format!("rule-{number}"), "to": "Gray", "when": [{"all": [condition]}]})
 }
@@ -68,7 +70,10 @@ mod tests {
 
     #[test]
     fn the_documents_are_routing_documents() {
-        let arms = [SocketAddr::from(([127, 0, 0, 1], 1)), SocketAddr::from(([127, 0, 0, 1], 2))];
+        let arms = [
+            SocketAddr::from(([127, 0, 0, 1], 1)),
+            SocketAddr::from(([127, 0, 0, 1], 2)),
+        ];
         let release: RoutingConfig = serde_json::from_value(release(arms)).unwrap();
         assert_eq!(release.ratio.fraction(), 0.1);
         let neighbour: RoutingConfig = serde_json::from_value(neighbour(7, arms)).unwrap();

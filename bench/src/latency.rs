@@ -14,11 +14,15 @@ pub(crate) struct Latencies {
 
 impl Latencies {
     pub(crate) fn new() -> Self {
-        Self { counts: vec![0; BUCKETS].into_boxed_slice(), total: 0 }
+        Self {
+            counts: vec![0; BUCKETS].into_boxed_slice(),
+            total: 0,
+        }
     }
 
     pub(crate) fn record(&mut self, latency: Duration) {
-        let bucket = usize::try_from(latency.as_micros()).map_or(BUCKETS - 1, |us| us.min(BUCKETS - 1));
+        let bucket =
+            usize::try_from(latency.as_micros()).map_or(BUCKETS - 1, |us| us.min(BUCKETS - 1));
         self.counts[bucket] += 1;
         self.total += 1;
     }
@@ -36,7 +40,10 @@ impl Latencies {
             seen += u64::from(count);
             seen >= rank
         };
-        self.counts.iter().position(reaches_rank).map_or(0, |us| us as u64)
+        self.counts
+            .iter()
+            .position(reaches_rank)
+            .map_or(0, |us| us as u64)
     }
 }
 

@@ -76,15 +76,26 @@ fn main() -> ExitCode {
 
 /// `false`: it ran to its end, but requests failed.
 fn run(options: &BenchArguments) -> Result<bool> {
-    let (rounds, time) =
-        if options.quick { (3, 0.5) } else { (usize::from(options.rounds), options.seconds) };
+    let (rounds, time) = if options.quick {
+        (3, 0.5)
+    } else {
+        (usize::from(options.rounds), options.seconds)
+    };
     let time = Duration::try_from_secs_f64(time)?;
     raise_descriptor_limit();
     let cores = Cores::find()?;
     process::pin(cores.load)?;
-    let places =
-        BenchPaths { binaries: binaries()?, base: options.base.clone(), scratch: options.out.clone(), cores };
-    let usual: &[Contestant] = if options.base.is_some() { &Contestant::REVISIONS } else { &Contestant::ALL };
+    let places = BenchPaths {
+        binaries: binaries()?,
+        base: options.base.clone(),
+        scratch: options.out.clone(),
+        cores,
+    };
+    let usual: &[Contestant] = if options.base.is_some() {
+        &Contestant::REVISIONS
+    } else {
+        &Contestant::ALL
+    };
     let contestants = chosen(&options.contestant, usual);
     let scenarios = chosen(&options.scenario, &Scenario::ALL);
     let mut traffic = BenchTraffic::new()?;
@@ -110,7 +121,12 @@ fn start(
     let mut all = Vec::new();
     for &contestant in contestants {
         let running = RunningContestant::start(contestant, places, traffic)?;
-        println!("{} is process {} on core {}", contestant.name(), running.process.id(), places.cores.proxy);
+        println!(
+            "{} is process {} on core {}",
+            contestant.name(),
+            running.process.id(),
+            places.cores.proxy
+        );
         all.push(running);
     }
     Ok(all)
@@ -136,16 +152,30 @@ fn show(round: usize, scenario: &str, contestant: &str, measurement: &Measuremen
 }
 
 fn chosen<T: Copy>(wanted: &[T], all: &[T]) -> Vec<T> {
-    if wanted.is_empty() { all.to_vec() } else { wanted.to_vec() }
+    if wanted.is_empty() {
+        all.to_vec()
+    } else {
+        wanted.to_vec()
+    }
 }
 
 fn binaries() -> Result<PathBuf> {
     let own = std::env::current_exe()?;
-    Ok(own.parent().ok_or("this program is in no directory")?.to_owned())
+    Ok(own
+        .parent()
+        .ok_or("this program is in no directory")?
+        .to_owned())
 }
 
 fn raise_descriptor_limit() {
     let limit = getrlimit(Resource::Nofile);
     // Best effort: with too few descriptors the connects below say so.
-    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum }).ok();
+    setrlimit(
+        Resource::Nofile,
+        Rlimit {
+            current: limit.maximum,
+            maximum: limit.maximum,
+        },
+    )
+    .ok();
 }

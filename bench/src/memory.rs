@@ -32,11 +32,19 @@ pub(crate) fn measure(
     places: &BenchPaths,
     traffic: &mut BenchTraffic,
 ) -> Result<MemoryUsage> {
-    let mut memory = MemoryUsage { idle_connection_bytes: BTreeMap::new(), releases_1000_bytes: None };
-    for &contestant in contestants.iter().filter(|&&contestant| contestant != Contestant::TcpRelay) {
+    let mut memory = MemoryUsage {
+        idle_connection_bytes: BTreeMap::new(),
+        releases_1000_bytes: None,
+    };
+    for &contestant in contestants
+        .iter()
+        .filter(|&&contestant| contestant != Contestant::TcpRelay)
+    {
         let mut running = RunningContestant::start(contestant, places, traffic)?;
         let bytes = idle_connection(traffic, &mut running)?;
-        memory.idle_connection_bytes.insert(contestant.name(), bytes);
+        memory
+            .idle_connection_bytes
+            .insert(contestant.name(), bytes);
     }
     if contestants.contains(&Contestant::Halftone) {
         memory.releases_1000_bytes = Some(thousand_releases(places, traffic)?);
@@ -45,7 +53,8 @@ pub(crate) fn measure(
 }
 
 fn thousand_releases(places: &BenchPaths, traffic: &mut BenchTraffic) -> Result<u64> {
-    let mut running = RunningContestant::start_among(Contestant::Halftone, RELEASES - 1, places, traffic)?;
+    let mut running =
+        RunningContestant::start_among(Contestant::Halftone, RELEASES - 1, places, traffic)?;
     let base = Scenario::Base;
     traffic.exchange(base.post(), base.answer());
     traffic.connect(running.address, base.connections())?;

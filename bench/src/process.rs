@@ -25,7 +25,9 @@ impl Cores {
         let mut cores = (0..CpuSet::MAX_CPU).filter(|&core| allowed.is_set(core));
         match (cores.next(), cores.next()) {
             (Some(proxy), Some(load)) => Ok(Self { proxy, load }),
-            _ => Err("a comparison needs two cores: one for the proxy, one for load and backends".into()),
+            _ => Err(
+                "a comparison needs two cores: one for the proxy, one for load and backends".into(),
+            ),
         }
     }
 }
@@ -61,7 +63,8 @@ impl ManagedProcess {
             .stderr(output)
             .spawn();
         pin(cores.load)?;
-        let child = child.map_err(|error| format!("cannot start {}: {error}", program.display()))?;
+        let child =
+            child.map_err(|error| format!("cannot start {}: {error}", program.display()))?;
         Ok(Self { child })
     }
 
@@ -95,7 +98,10 @@ impl ManagedProcess {
         let mut total = 0;
         for id in family(self.id())? {
             let status = fs::read_to_string(format!("/proc/{id}/status"))?;
-            let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).ok_or("no VmRSS")?;
+            let line = status
+                .lines()
+                .find_map(|line| line.strip_prefix("VmRSS:"))
+                .ok_or("no VmRSS")?;
             total += line.trim().trim_end_matches(" kB").parse::<u64>()? * 1024;
         }
         Ok(total)
@@ -115,7 +121,10 @@ fn family(id: u32) -> Result<Vec<u32>> {
 impl Drop for ManagedProcess {
     fn drop(&mut self) {
         // SIGTERM first: nginx's master takes its worker along only if it may.
-        if let Some(id) = i32::try_from(self.id()).ok().and_then(rustix::process::Pid::from_raw) {
+        if let Some(id) = i32::try_from(self.id())
+            .ok()
+            .and_then(rustix::process::Pid::from_raw)
+        {
             rustix::process::kill_process(id, rustix::process::Signal::TERM).ok();
         }
         let end = Instant::now() + STOP_PATIENCE;

@@ -63,6 +63,10 @@ mod tests {
         let text = String::from_utf8(request.of(9_042).to_vec()).unwrap();
         assert!(text.contains("\r\nX-User-Name: user-09042\r\n"));
         assert!(text.ends_with("Content-Length: 3\r\n\r\nppp"));
-        assert!(String::from_utf8(request.of(7).to_vec()).unwrap().contains("user-00007\r\n"));
+        assert!(
+            String::from_utf8(request.of(7).to_vec())
+                .unwrap()
+                .contains("user-00007\r\n")
+        );
     }
 }

@@ -22,8 +22,13 @@ pub(crate) enum Scenario {
 }
 
 impl Scenario {
-    pub(crate) const ALL: [Self; 5] =
-        [Self::Base, Self::Answer64KiB, Self::Post16KiB, Self::Connections512, Self::FastSender];
+    pub(crate) const ALL: [Self; 5] = [
+        Self::Base,
+        Self::Answer64KiB,
+        Self::Post16KiB,
+        Self::Connections512,
+        Self::FastSender,
+    ];
 
     /// Its key in the result document.
     pub(crate) fn key(self) -> &'static str {
@@ -43,7 +48,9 @@ impl Scenario {
             Self::Answer64KiB => "GET, 64 KiB answers, 64 connections",
             Self::Post16KiB => "POST of 16 KiB, 1 KiB answers, 64 connections",
             Self::Connections512 => "GET, 1 KiB answers, 512 connections",
-            Self::FastSender => "GET, 1 KiB answers, 1 connection beside a fast sender of one-byte chunks",
+            Self::FastSender => {
+                "GET, 1 KiB answers, 1 connection beside a fast sender of one-byte chunks"
+            }
         }
     }
 
@@ -57,11 +64,19 @@ impl Scenario {
 
     /// Bytes of request body.
     pub(crate) fn post(self) -> usize {
-        if self == Self::Post16KiB { 16 * 1024 } else { 0 }
+        if self == Self::Post16KiB {
+            16 * 1024
+        } else {
+            0
+        }
     }
 
     /// Bytes of answer body.
     pub(crate) fn answer(self) -> usize {
-        if self == Self::Answer64KiB { 64 * 1024 } else { 1024 }
+        if self == Self::Answer64KiB {
+            64 * 1024
+        } else {
+            1024
+        }
     }
 }

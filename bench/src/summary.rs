@@ -40,12 +40,42 @@ const CPU: fn(&Medians) -> f64 = |row| row.cpu_us_per_request;
 const P50: fn(&Medians) -> f64 = |row| row.p50_us;
 
 const GOALS: [Goal; 6] = [
-    Goal { of: CPU, scenario: "contestants", against: &["nginx-lua"], at_most: 0.75 },
-    Goal { of: CPU, scenario: "contestants", against: &["haproxy"], at_most: 0.82 },
-    Goal { of: CPU, scenario: "contestants", against: &["tcp-relay"], at_most: 1.18 },
-    Goal { of: CPU, scenario: "answer64KiB", against: &["nginx-lua", "haproxy"], at_most: 1.00 },
-    Goal { of: CPU, scenario: "post16KiB", against: &["nginx-lua", "haproxy"], at_most: 1.00 },
-    Goal { of: P50, scenario: "fastSender", against: &["nginx-lua"], at_most: 2.00 },
+    Goal {
+        of: CPU,
+        scenario: "contestants",
+        against: &["nginx-lua"],
+        at_most: 0.75,
+    },
+    Goal {
+        of: CPU,
+        scenario: "contestants",
+        against: &["haproxy"],
+        at_most: 0.82,
+    },
+    Goal {
+        of: CPU,
+        scenario: "contestants",
+        against: &["tcp-relay"],
+        at_most: 1.18,
+    },
+    Goal {
+        of: CPU,
+        scenario: "answer64KiB",
+        against: &["nginx-lua", "haproxy"],
+        at_most: 1.00,
+    },
+    Goal {
+        of: CPU,
+        scenario: "post16KiB",
+        against: &["nginx-lua", "haproxy"],
+        at_most: 1.00,
+    },
+    Goal {
+        of: P50,
+        scenario: "fastSender",
+        against: &["nginx-lua"],
+        at_most: 2.00,
+    },
 ];
 
 /// How much more CPU per request this revision may take than the one of `--base`.
@@ -68,19 +98,31 @@ impl Summary {
     pub(crate) fn of(all: &[Series]) -> Self {
         let mut medians: BTreeMap<_, BTreeMap<_, _>> = BTreeMap::new();
         for series in all {
-            medians.entry(series.scenario).or_default().insert(series.contestant, Medians::of(series));
+            medians
+                .entry(series.scenario)
+                .or_default()
+                .insert(series.contestant, Medians::of(series));
         }
-        Self { memory: None, medians, against_base: against_base(all) }
+        Self {
+            memory: None,
+            medians,
+            against_base: against_base(all),
+        }
     }
 
     /// Whether any request failed.
     pub(crate) fn failed(&self) -> bool {
-        self.medians.values().flat_map(BTreeMap::values).any(|medians| medians.errors > 0)
+        self.medians
+            .values()
+            .flat_map(BTreeMap::values)
+            .any(|medians| medians.errors > 0)
     }
 
     pub(crate) fn print(&self, scenarios: &[Scenario]) {
         for scenario in scenarios {
-            let Some(rows) = self.medians.get(scenario.key()) else { continue };
+            let Some(rows) = self.medians.get(scenario.key()) else {
+                continue;
+            };
             println!("\n{}", scenario.title());
             println!("{}", table(rows));
         }
@@ -88,14 +130,30 @@ impl Summary {
         self.print_memory();
         for goal in &GOALS {
             if let Some(ratio) = self.ratio(goal) {
-                let what = format!("{}: halftone / {}", goal.scenario, goal.against.join(" or "));
+                let what = format!(
+                    "{}: halftone / {}",
+                    goal.scenario,
+                    goal.against.join(" or ")
+                );
                 println!("{}", verdict(&what, ratio, goal.at_most));
             }
         }
         for (scenario, ratio) in &self.against_base {
-            println!("{}", verdict(&format!("{scenario}: halftone / base, paired"), *ratio, BASE_AT_MOST));
+            println!(
+                "{}",
+                verdict(
+                    &format!("{scenario}: halftone / base, paired"),
+                    *ratio,
+                    BASE_AT_MOST
+                )
+            );
         }
-        if self.medians.values().flat_map(BTreeMap::values).any(|row| row.busy_percent < QUIET_PERCENT) {
+        if self
+            .medians
+            .values()
+            .flat_map(BTreeMap::values)
+            .any(|row| row.busy_percent < QUIET_PERCENT)
+        {
             println!(
                 "THE MACHINE IS NOT QUIET: a proxy had less than {QUIET_PERCENT} % of its core; do not trust the ratios"
             );
@@ -111,12 +169,23 @@ impl Summary {
             println!("memory of an idle connection: {name:10} {bytes:8.0} bytes");
         }
         if let Some(bytes) = memory.idle_connection_bytes.get("halftone") {
-            println!("{}", verdict("memory: KiB per idle connection", bytes / 1024.0, IDLE_CONNECTION_KIB));
+            println!(
+                "{}",
+                verdict(
+                    "memory: KiB per idle connection",
+                    bytes / 1024.0,
+                    IDLE_CONNECTION_KIB
+                )
+            );
         }
         if let Some(bytes) = memory.releases_1000_bytes {
             println!(
                 "{}",
-                verdict("memory: MiB with 1 000 releases", bytes as f64 / 1048576.0, RELEASES_1000_MIB)
+                verdict(
+                    "memory: MiB with 1 000 releases",
+                    bytes as f64 / 1048576.0,
+                    RELEASES_1000_MIB
+                )
             );
         }
     }
@@ -124,7 +193,11 @@ impl Summary {
     /// Halftone's median over the best one of those it is held against.
     fn ratio(&self, goal: &Goal) -> Option<f64> {
         let rows = self.medians.get(goal.scenario)?;
-        let best = goal.against.iter().filter_map(|name| rows.get(name)).map(goal.of);
+        let best = goal
+            .against
+            .iter()
+            .filter_map(|name| rows.get(name))
+            .map(goal.of);
         Some((goal.of)(rows.get("halftone")?) / best.min_by(f64::total_cmp)?)
     }
 
@@ -178,7 +251,9 @@ fn table(rows: &BTreeMap<&'static str, Medians>) -> Table {
             (*name).to_owned(),
             format!("{:.2}", row.cpu_us_per_request),
             format!("{:.1}", row.noise_percent),
-            own.map_or_else(String::new, |own| format!("{:.3}", row.cpu_us_per_request / own)),
+            own.map_or_else(String::new, |own| {
+                format!("{:.3}", row.cpu_us_per_request / own)
+            }),
             format!("{:.0}", row.requests_per_second),
             format!("{:.0}", row.p50_us),
             format!("{:.0}", row.p99_us),
@@ -195,9 +270,13 @@ fn table(rows: &BTreeMap<&'static str, Medians>) -> Table {
 impl Medians {
     fn of(series: &Series) -> Self {
         let rounds = &series.rounds;
-        let cpu: Vec<f64> = rounds.iter().map(|round| round.cpu_us_per_request).collect();
-        let median =
-            |of: &dyn Fn(&crate::compare::Measurement) -> f64| quantile(rounds.iter().map(of).collect(), 0.5);
+        let cpu: Vec<f64> = rounds
+            .iter()
+            .map(|round| round.cpu_us_per_request)
+            .collect();
+        let median = |of: &dyn Fn(&crate::compare::Measurement) -> f64| {
+            quantile(rounds.iter().map(of).collect(), 0.5)
+        };
         Self {
             cpu_us_per_request: quantile(cpu.clone(), 0.5),
             requests_per_second: median(&|round| round.requests_per_second),
@@ -215,22 +294,34 @@ impl Medians {
 /// does besides lasts longer than a round mostly, and so meets both: pairs differ less than medians do.
 fn against_base(all: &[Series]) -> BTreeMap<&'static str, f64> {
     let of = |scenario, contestant| {
-        all.iter().find(|series| series.scenario == scenario && series.contestant == contestant)
+        all.iter()
+            .find(|series| series.scenario == scenario && series.contestant == contestant)
     };
     let ratio = |base: &Series| {
-        let pairs = of(base.scenario, "halftone")?.rounds.iter().zip(&base.rounds);
+        let pairs = of(base.scenario, "halftone")?
+            .rounds
+            .iter()
+            .zip(&base.rounds);
         let ratios = pairs.map(|(own, base)| own.cpu_us_per_request / base.cpu_us_per_request);
         Some((base.scenario, quantile(ratios.collect(), 0.5)))
     };
-    all.iter().filter(|series| series.contestant == "base").filter_map(ratio).collect()
+    all.iter()
+        .filter(|series| series.contestant == "base")
+        .filter_map(ratio)
+        .collect()
 }
 
 /// The value at `rank` (0 to 1) of the sorted values, between neighbours in proportion; 0 without values.
 fn quantile(mut values: Vec<f64>, rank: f64) -> f64 {
     values.sort_by(f64::total_cmp);
-    let Some(last) = values.len().checked_sub(1) else { return 0.0 };
+    let Some(last) = values.len().checked_sub(1) else {
+        return 0.0;
+    };
     let place = rank * last as f64;
-    let (below, above) = (values[place.floor() as usize], values[place.ceil() as usize]);
+    let (below, above) = (
+        values[place.floor() as usize],
+        values[place.ceil() as usize],
+    );
     below + (above - below) * place.fract()
 }
 
@@ -249,13 +340,23 @@ mod tests {
             gray_percent: 10.0,
             errors: BTreeMap::new(),
         };
-        Series { scenario: "contestants", contestant, rounds: cpu.iter().map(measurement).collect() }
+        Series {
+            scenario: "contestants",
+            contestant,
+            rounds: cpu.iter().map(measurement).collect(),
+        }
     }
 
     #[test]
     fn two_revisions_are_compared_round_by_round() {
-        let all = [series("halftone", &[10.0, 30.0, 12.0]), series("base", &[10.0, 20.0, 10.0])];
-        assert_eq!(Summary::of(&all).against_base, BTreeMap::from([("contestants", 1.2)]));
+        let all = [
+            series("halftone", &[10.0, 30.0, 12.0]),
+            series("base", &[10.0, 20.0, 10.0]),
+        ];
+        assert_eq!(
+            Summary::of(&all).against_base,
+            BTreeMap::from([("contestants", 1.2)])
+        );
         assert!(Summary::of(&all[..1]).against_base.is_empty());
     }
 

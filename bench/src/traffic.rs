@@ -56,7 +56,12 @@ impl BenchTraffic {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let listeners = [listen()?, listen()?];
         for (arm, listener) in listeners.iter().enumerate() {
-            epoll::add(&epoll, listener, token(LISTENERS, arm), epoll::EventFlags::IN)?;
+            epoll::add(
+                &epoll,
+                listener,
+                token(LISTENERS, arm),
+                epoll::EventFlags::IN,
+            )?;
         }
         let mut traffic = Self {
             epoll,
@@ -79,7 +84,10 @@ impl BenchTraffic {
 
     /// Where the stable and the gray arm listen.
     pub(crate) fn arms(&self) -> Result<[SocketAddr; 2]> {
-        Ok([self.listeners[0].local_addr()?, self.listeners[1].local_addr()?])
+        Ok([
+            self.listeners[0].local_addr()?,
+            self.listeners[1].local_addr()?,
+        ])
     }
 
     /// From now on: requests with `post` bytes of body (0: GET) and answers with `answer` bytes.
@@ -210,7 +218,9 @@ impl BenchTraffic {
     }
 
     fn backend(&mut self, index: usize, flags: epoll::EventFlags) {
-        let Some(connection) = &mut self.backends[index] else { return };
+        let Some(connection) = &mut self.backends[index] else {
+            return;
+        };
         let answer = &self.answers[connection.arm];
         let alive = connection.writable(answer).is_ok()
             && (!flags.intersects(READ) || connection.readable(&mut self.buffer, answer));
@@ -220,7 +230,9 @@ impl BenchTraffic {
     }
 
     fn client(&mut self, index: usize, flags: epoll::EventFlags) -> Result<()> {
-        let Some(client) = self.clients.get_mut(index) else { return Ok(()) };
+        let Some(client) = self.clients.get_mut(index) else {
+            return Ok(());
+        };
         if client.writable().is_err() {
             return self.broken(index, "connection reset by the proxy");
         }
@@ -255,7 +267,9 @@ impl BenchTraffic {
         let user = self.next_user;
         self.next_user = (user + USER_STRIDE) % USERS;
         // A failed write shows at the next event of this socket, as a broken connection.
-        self.clients[index].ask(self.request.of(user), user, now).ok();
+        self.clients[index]
+            .ask(self.request.of(user), user, now)
+            .ok();
     }
 
     fn broken(&mut self, index: usize, reason: &'static str) -> Result<()> {
@@ -271,8 +285,9 @@ impl BenchTraffic {
     }
 }
 
-const READ: epoll::EventFlags =
-    epoll::EventFlags::IN.union(epoll::EventFlags::HUP).union(epoll::EventFlags::ERR);
+const READ: epoll::EventFlags = epoll::EventFlags::IN
+    .union(epoll::EventFlags::HUP)
+    .union(epoll::EventFlags::ERR);
 
 fn token(kind: u64, index: usize) -> epoll::EventData {
     epoll::EventData::new_u64(kind | index as u64)
@@ -298,7 +313,10 @@ mod tests {
         let [_, gray] = traffic.arms().unwrap();
         traffic.connect(gray, 3).unwrap();
         traffic.ask_once(0).unwrap();
-        assert_eq!((traffic.tally.requests, traffic.tally.share(ARMS[1])), (3, 100.0));
+        assert_eq!(
+            (traffic.tally.requests, traffic.tally.share(ARMS[1])),
+            (3, 100.0)
+        );
         assert!(traffic.tally.errors.is_empty());
     }
 
@@ -309,6 +327,12 @@ mod tests {
         traffic.connect(proxy.local_addr().unwrap(), 1).unwrap();
         drop(proxy.accept().unwrap());
         traffic.ask_once(0).unwrap();
-        assert_eq!((traffic.tally.requests, traffic.tally.errors.values().sum::<u64>()), (0, 1));
+        assert_eq!(
+            (
+                traffic.tally.requests,
+                traffic.tally.errors.values().sum::<u64>()
+            ),
+            (0, 1)
+        );
     }
 }

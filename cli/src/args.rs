@@ -15,13 +15,15 @@ use clap_complete::Shell;
 
 pub(crate) use self::output::OutputArguments;
 pub(crate) use self::release_arguments::{
-    AppliedArguments, ApproveArguments, CheckArguments, ConfigArguments, ConfigCommand, EventsArguments,
-    GetArguments, HandOverArguments, HistoryArguments, ProxiesArguments, ReleaseArguments, RequestArguments,
-    StatusArguments, VersionArguments, WatchArguments,
+    AppliedArguments, ApproveArguments, CheckArguments, ConfigArguments, ConfigCommand,
+    EventsArguments, GetArguments, HandOverArguments, HistoryArguments, ProxiesArguments,
+    ReleaseArguments, RequestArguments, StatusArguments, VersionArguments, WatchArguments,
 };
 #[cfg(test)]
 pub(crate) use self::target::ConnectionArguments;
-pub(crate) use self::target::{ClusterArguments, CommandTarget, FleetArguments, HERE, TargetArguments};
+pub(crate) use self::target::{
+    ClusterArguments, CommandTarget, FleetArguments, HERE, TargetArguments,
+};
 
 use crate::output::ColorChoice;
 use crate::percent::{Percent, parse_ratio};
@@ -161,10 +163,20 @@ pub(crate) struct SimulateArguments {
     #[arg(long, allow_negative_numbers = true, value_name = "N", default_value_t = 100.0, value_parser = parse_rps)]
     pub(crate) rps: f64,
     /// Share of gray's requests that fail, in percent
-    #[arg(long, allow_negative_numbers = true, value_name = "PERCENT", default_value = "0.1")]
+    #[arg(
+        long,
+        allow_negative_numbers = true,
+        value_name = "PERCENT",
+        default_value = "0.1"
+    )]
     pub(crate) gray_error_rate: Percent,
     /// Share of stable's requests that fail, in percent
-    #[arg(long, allow_negative_numbers = true, value_name = "PERCENT", default_value = "0.1")]
+    #[arg(
+        long,
+        allow_negative_numbers = true,
+        value_name = "PERCENT",
+        default_value = "0.1"
+    )]
     pub(crate) stable_error_rate: Percent,
     /// Gray's median latency (40ms), or a factor of stable's (x2); stable's median is 20 ms
     #[arg(long, value_name = "DURATION|xFACTOR", default_value = "x1")]
@@ -182,7 +194,12 @@ pub(crate) struct SimulateArguments {
     )]
     pub(crate) fault_error_rate: Percent,
     /// Share of requests without an identity, in percent
-    #[arg(long, allow_negative_numbers = true, value_name = "PERCENT", default_value = "0")]
+    #[arg(
+        long,
+        allow_negative_numbers = true,
+        value_name = "PERCENT",
+        default_value = "0"
+    )]
     pub(crate) anonymous: Percent,
     /// How many releases to run
     #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
@@ -291,9 +308,13 @@ pub(crate) struct LintArguments {
 pub(crate) fn parse() -> Arguments {
     let mut command = examples::with_examples(Arguments::command());
     if is_plugin() {
-        command = command.bin_name("kubectl halftone").display_name("kubectl halftone");
+        command = command
+            .bin_name("kubectl halftone")
+            .display_name("kubectl halftone");
     }
-    let matches = command.clone().get_matches_from(target::last(std::env::args_os().collect()));
+    let matches = command
+        .clone()
+        .get_matches_from(target::last(std::env::args_os().collect()));
     Arguments::from_arg_matches(&matches).unwrap_or_else(|error| error.format(&mut command).exit())
 }
 
@@ -344,7 +365,9 @@ fn parse_address(text: &str) -> Result<SocketAddr, String> {
 fn parse_http(text: &str) -> Result<hyper::Uri, String> {
     let url: hyper::Uri = text.parse().map_err(|error| format!("{error}"))?;
     let right = url.scheme_str() == Some("http") && url.host().is_some();
-    right.then_some(url).ok_or_else(|| "expected a URL such as http://10.0.0.1:8080/readyz".to_owned())
+    right
+        .then_some(url)
+        .ok_or_else(|| "expected a URL such as http://10.0.0.1:8080/readyz".to_owned())
 }
 
 /// Reads a duration as a manifest writes it: `90s`, `10m`, `1h30m`, `250ms`.
@@ -353,5 +376,7 @@ fn parse_duration(text: &str) -> Result<Duration, String> {
         Some(meant) => format!("write {}", halftone_api::duration::format(meant)),
         None => "expected a duration such as 90s, 10m or 1h30m".to_owned(),
     };
-    halftone_api::duration::parse(text).map(|millis| millis.duration()).ok_or_else(meant)
+    halftone_api::duration::parse(text)
+        .map(|millis| millis.duration())
+        .ok_or_else(meant)
 }

@@ -27,7 +27,9 @@ impl AttentionLevel {
             Some(Phase::AwaitingApproval | Phase::Paused | Phase::Refused | Phase::RolledBack) => {
                 Self::WantsYou
             }
-            Some(Phase::Promoted | Phase::TargetReached | Phase::Idle) if !is(status, "Ready", "False") => {
+            Some(Phase::Promoted | Phase::TargetReached | Phase::Idle)
+                if !is(status, "Ready", "False") =>
+            {
                 Self::Settled
             }
             _ => Self::Moving,
@@ -36,7 +38,10 @@ impl AttentionLevel {
 }
 
 fn is(status: &GrayReleaseStatus, condition: &str, value: &str) -> bool {
-    status.conditions.iter().any(|found| found.type_ == condition && found.status == value)
+    status
+        .conditions
+        .iter()
+        .any(|found| found.type_ == condition && found.status == value)
 }
 
 /// How a release came to its end.
@@ -89,7 +94,9 @@ mod tests {
 
     fn release(phase: &str) -> GrayRelease {
         let text = include_str!("../../examples/minimal.yaml");
-        let mut release = halftone_api::manifest::read("minimal.yaml", text).manifests[0].release.clone();
+        let mut release = halftone_api::manifest::read("minimal.yaml", text).manifests[0]
+            .release
+            .clone();
         release.metadata.generation = Some(2);
         release.status =
             Some(serde_json::from_value(json!({"observedGeneration": 2, "phase": phase})).unwrap());
@@ -145,7 +152,9 @@ mod tests {
         edited.metadata.generation = Some(3);
         assert_eq!(WatchEnd::of(&edited, None), None);
         let mut asked = release("RolledBack");
-        asked.annotations_mut().insert(REQUEST_ANNOTATION.into(), "retry@t".into());
+        asked
+            .annotations_mut()
+            .insert(REQUEST_ANNOTATION.into(), "retry@t".into());
         assert_eq!(WatchEnd::of(&asked, None), None);
     }
 
@@ -154,10 +163,11 @@ mod tests {
         let course = |phase| AttentionLevel::of(&release(phase).status.unwrap());
         assert!(course("RolledBack") < course("Holding") && course("Holding") < course("Promoted"));
         let mut stuck = release("Holding").status.unwrap();
-        stuck.conditions =
-            serde_json::from_value(json!([{"type": "Stalled", "status": "True", "reason": "HostConflict",
-            "message": "", "lastTransitionTime": "2026-11-21T10:00:00Z"}]))
-            .unwrap();
+        stuck.conditions = serde_json::from_value(
+            json!([{"type": "Stalled", "status": "True", "reason": "HostConflict",
+            "message": "", "lastTransitionTime": "2026-11-21T10:00:00Z"}]),
+        )
+        .unwrap();
         assert_eq!(AttentionLevel::of(&stuck), AttentionLevel::WantsYou);
     }
 }

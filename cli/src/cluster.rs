@@ -44,9 +44,15 @@ pub(crate) const FLEET_NAMESPACE: &str =
 ///
 /// # Errors
 /// What it ends with.
-pub(crate) fn block_on<T>(work: impl Future<Output = Result<T, CommandError>>) -> Result<T, CommandError> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    runtime.map_err(|error| CommandError::new(format!("cannot start: {error}")))?.block_on(work)
+pub(crate) fn block_on<T>(
+    work: impl Future<Output = Result<T, CommandError>>,
+) -> Result<T, CommandError> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    runtime
+        .map_err(|error| CommandError::new(format!("cannot start: {error}")))?
+        .block_on(work)
 }
 
 /// A release as a command names it.
@@ -62,8 +68,14 @@ impl<'a> ReleaseName<'a> {
     /// Reads NAME or NAMESPACE/NAME.
     pub(crate) fn read(text: &'a str) -> Self {
         match text.split_once('/') {
-            Some((namespace, name)) => Self { namespace: Some(namespace), name },
-            None => Self { namespace: None, name: text },
+            Some((namespace, name)) => Self {
+                namespace: Some(namespace),
+                name,
+            },
+            None => Self {
+                namespace: None,
+                name: text,
+            },
         }
     }
 }
@@ -92,7 +104,10 @@ impl ClusterClient {
     ///
     /// # Errors
     /// There is no usable kubeconfig. `looked_here` says that no `halftone run` was found before.
-    pub(crate) async fn connect(asked: &ClusterArguments, looked_here: bool) -> Result<Self, CommandError> {
+    pub(crate) async fn connect(
+        asked: &ClusterArguments,
+        looked_here: bool,
+    ) -> Result<Self, CommandError> {
         // Another one is there already only in tests.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let mut config = connection::config(asked)
@@ -101,10 +116,16 @@ impl ClusterClient {
         config.connect_timeout = Some(CONNECTED_WITHIN);
         if let Some(user) = &asked.as_user {
             config.auth_info.impersonate = Some(user.clone());
-            config.auth_info.impersonate_uid.clone_from(&asked.connection.as_uid);
+            config
+                .auth_info
+                .impersonate_uid
+                .clone_from(&asked.connection.as_uid);
             config.auth_info.impersonate_groups = Some(asked.as_group.clone());
         }
-        let namespace = asked.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
+        let namespace = asked
+            .namespace
+            .clone()
+            .unwrap_or_else(|| config.default_namespace.clone());
         let server = config.cluster_url.to_string();
         let mut asking_once = config.clone();
         asking_once.default_retry = false;
@@ -114,7 +135,13 @@ impl ClusterClient {
             })
         };
         let (client, once) = (client(config)?, client(asking_once)?);
-        Ok(Self { client, once, namespace, server, looked_here })
+        Ok(Self {
+            client,
+            once,
+            namespace,
+            server,
+            looked_here,
+        })
     }
 
     /// The namespace that a release is in when its name does not say.
@@ -150,14 +177,22 @@ impl ClusterClient {
     ///
     /// # Errors
     /// The API server says no, or nothing.
-    async fn list<K>(&self, scope: NamespaceScope<'_>, selection: &ListParams) -> Result<Vec<K>, CommandError>
+    async fn list<K>(
+        &self,
+        scope: NamespaceScope<'_>,
+        selection: &ListParams,
+    ) -> Result<Vec<K>, CommandError>
     where
         K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
             + Clone
             + Debug
             + DeserializeOwned,
     {
-        let (api, mut page, mut all) = (self.api::<K>(scope), selection.clone().limit(PAGE), Vec::new());
+        let (api, mut page, mut all) = (
+            self.api::<K>(scope),
+            selection.clone().limit(PAGE),
+            Vec::new(),
+        );
         loop {
             match api.list(&page).await {
                 Ok(list) => {
@@ -185,9 +220,12 @@ impl ClusterClient {
         scope: NamespaceScope<'_>,
         labels: Option<&str>,
     ) -> Result<ReleaseList, CommandError> {
-        let selection =
-            labels.map_or_else(ListParams::default, |labels| ListParams::default().labels(labels));
-        let guarded = self.list::<DeserializeGuard<GrayRelease>>(scope, &selection).await?;
+        let selection = labels.map_or_else(ListParams::default, |labels| {
+            ListParams::default().labels(labels)
+        });
+        let guarded = self
+            .list::<DeserializeGuard<GrayRelease>>(scope, &selection)
+            .await?;
         let mut listing = ReleaseList::default();
         for object in guarded {
             match read(object) {
@@ -209,13 +247,23 @@ impl ClusterClient {
     ) -> Result<ReleaseList, CommandError> {
         let listing = self.releases(scope, labels).await?;
         if listing.is_empty() {
-            let here = if self.looked_here { "no halftone run is in ./.halftone, and " } else { "" };
+            let here = if self.looked_here {
+                "no halftone run is in ./.halftone, and "
+            } else {
+                ""
+            };
             let place = match scope {
                 NamespaceScope::All => "anywhere in the cluster".to_owned(),
-                NamespaceScope::Namespace(namespace) => format!("in namespace {namespace} (-A looks in all)"),
+                NamespaceScope::Namespace(namespace) => {
+                    format!("in namespace {namespace} (-A looks in all)")
+                }
             };
-            let labelled = labels.map_or_else(String::new, |labels| format!(" with the labels {labels}"));
-            output::note(&format!("{here}there are no GrayReleases{labelled} {place} at {}", self.server));
+            let labelled =
+                labels.map_or_else(String::new, |labels| format!(" with the labels {labels}"));
+            output::note(&format!(
+                "{here}there are no GrayReleases{labelled} {place} at {}",
+                self.server
+            ));
         }
         Ok(listing)
     }
@@ -229,9 +277,15 @@ impl ClusterClient {
         let namespace = namespace.unwrap_or(&self.namespace);
         let scope = NamespaceScope::Namespace(namespace);
         let found = self.releases_of(scope).get_opt(name).await;
-        match found.map_err(|error| self.failed(&error, &ApiOperation::getting::<GrayRelease>(scope)))? {
+        match found
+            .map_err(|error| self.failed(&error, &ApiOperation::getting::<GrayRelease>(scope)))?
+        {
             Some(release) => Ok(plain(release)),
-            None => Err(api_error::no_release(name, namespace, &self.releases(scope, None).await?.releases)),
+            None => Err(api_error::no_release(
+                name,
+                namespace,
+                &self.releases(scope, None).await?.releases,
+            )),
         }
     }
 
@@ -244,14 +298,19 @@ impl ClusterClient {
             return self.release(name).await;
         }
         let by_name = ListParams::default().fields(&format!("metadata.name={name}"));
-        let mut found = self.list::<GrayRelease>(NamespaceScope::All, &by_name).await?;
+        let mut found = self
+            .list::<GrayRelease>(NamespaceScope::All, &by_name)
+            .await?;
         match (found.pop(), found.is_empty()) {
             (Some(release), true) => Ok(release),
-            (None, _) => Err(CommandError::new(format!("there is no GrayRelease {name} in any namespace"))
-                .advise("see which there are with halftone get -A")),
+            (None, _) => Err(CommandError::new(format!(
+                "there is no GrayRelease {name} in any namespace"
+            ))
+            .advise("see which there are with halftone get -A")),
             (Some(last), false) => {
                 found.push(last);
-                let namespaces: Vec<String> = found.iter().filter_map(ResourceExt::namespace).collect();
+                let namespaces: Vec<String> =
+                    found.iter().filter_map(ResourceExt::namespace).collect();
                 Err(CommandError::new(format!(
                     "there are several GrayReleases {name}, in {}",
                     namespaces.join(", ")
@@ -263,7 +322,11 @@ impl ClusterClient {
 
     /// The objects of a fleet of this name: in the namespace given, else wherever there is one. A class that was handed
     /// over has left its objects behind.
-    async fn of_fleet<K>(&self, fleet_namespace: Option<&str>, name: &str) -> Result<Vec<K>, CommandError>
+    async fn of_fleet<K>(
+        &self,
+        fleet_namespace: Option<&str>,
+        name: &str,
+    ) -> Result<Vec<K>, CommandError>
     where
         K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
             + Clone

@@ -66,7 +66,8 @@ pub(crate) fn run(arguments: &DemoArguments) -> Result<ExitCode, CommandError> {
         .enable_all()
         .build()
         .map_err(|error| CommandError::new(format!("cannot start: {error}")))?;
-    let percent = |percent: u32| Ratio::from_millionths(percent * 10_000).expect("at most 100 percent");
+    let percent =
+        |percent: u32| Ratio::from_millionths(percent * 10_000).expect("at most 100 percent");
     let scenes = [
         DemoScenario {
             name: "good",
@@ -93,13 +94,21 @@ pub(crate) fn run(arguments: &DemoArguments) -> Result<ExitCode, CommandError> {
         as_announced &= told.outcome == told.expected;
         let mut out = output::stdout();
         if arguments.json {
-            writeln!(out, "{}", serde_json::to_string(&told).map_err(std::io::Error::from)?)?;
+            writeln!(
+                out,
+                "{}",
+                serde_json::to_string(&told).map_err(std::io::Error::from)?
+            )?;
         } else {
             tell(&mut out, &told)?;
         }
         out.flush()?;
     }
-    Ok(if as_announced { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if as_announced {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 async fn play(scene: &DemoScenario, json: bool) -> Result<DemoResult, CommandError> {
@@ -107,8 +116,11 @@ async fn play(scene: &DemoScenario, json: bool) -> Result<DemoResult, CommandErr
     let stable = DemoService::start(Duration::from_millis(8)).await?;
     let gray = DemoService::start(Duration::from_millis(7)).await?;
     let file = dir.0.join("release.yaml");
-    std::fs::write(&file, manifest(scene.name, stable.address(), gray.address()))
-        .map_err(|error| not_set_up(&file.display(), &error))?;
+    std::fs::write(
+        &file,
+        manifest(scene.name, stable.address(), gray.address()),
+    )
+    .map_err(|error| not_set_up(&file.display(), &error))?;
     let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let mut engine = Engine::start(&EngineOptions {
         files: vec![file],
@@ -137,8 +149,9 @@ async fn play(scene: &DemoScenario, json: bool) -> Result<DemoResult, CommandErr
 
 /// What the demo needs and cannot have.
 fn not_set_up(what: &dyn Display, error: &std::io::Error) -> CommandError {
-    CommandError::new(format!("cannot set up the demo: {what}: {error}"))
-        .advise("it needs a directory to write in (TMPDIR names another one) and free ports on 127.0.0.1")
+    CommandError::new(format!("cannot set up the demo: {what}: {error}")).advise(
+        "it needs a directory to write in (TMPDIR names another one) and free ports on 127.0.0.1",
+    )
 }
 
 fn manifest(name: &str, stable: SocketAddr, gray: SocketAddr) -> String {
@@ -187,13 +200,27 @@ impl<'a> DemoObserver<'a> {
         end: watch::Sender<bool>,
         json: bool,
     ) -> Self {
-        let bar = if json { ProgressBar::hidden() } else { ProgressBar::new(100) };
+        let bar = if json {
+            ProgressBar::hidden()
+        } else {
+            ProgressBar::new(100)
+        };
         let style = "{prefix:>8} {bar:40.cyan/dim} {pos:>3}% of users on v2  {msg}";
         bar.set_style(ProgressStyle::with_template(style).expect("a template by its letters"));
         bar.set_prefix(scene.name);
         let lines = !json && !output::redraws(&std::io::stderr());
         let outcome = DemoOutcome::Unfinished;
-        let stage = Self { scene, gray, users, bar, lines, end, broken_at: None, zero_after: None, outcome };
+        let stage = Self {
+            scene,
+            gray,
+            users,
+            bar,
+            lines,
+            end,
+            broken_at: None,
+            zero_after: None,
+            outcome,
+        };
         stage.say(&format!("{}: {}", scene.name.bold(), scene.tells));
         stage
     }
@@ -227,9 +254,12 @@ impl EngineObserver for DemoObserver<'_> {
     fn turned(&mut self, release: &LocalRelease, events: &[Event], _now: Now) {
         let progress = release.progress();
         let status = progress.status();
-        let acknowledged =
-            status.proxies.as_ref().is_some_and(|proxies| proxies.acknowledged == proxies.ready);
-        self.bar.set_position(u64::from(progress.ratio().millionths()) / 10_000);
+        let acknowledged = status
+            .proxies
+            .as_ref()
+            .is_some_and(|proxies| proxies.acknowledged == proxies.ready);
+        self.bar
+            .set_position(u64::from(progress.ratio().millionths()) / 10_000);
         let gray = release.traffic().figures(Arm::Gray);
         self.bar.set_message(format!(
             "{:.0} req/s, {:.1}% errors, p99 {:.0} ms",
@@ -270,8 +300,11 @@ impl EngineObserver for DemoObserver<'_> {
 
 fn tell(out: &mut impl Write, told: &DemoResult) -> std::io::Result<()> {
     let outcome = format!("{:?}", told.outcome);
-    let outcome =
-        if told.outcome == told.expected { outcome.green().to_string() } else { outcome.red().to_string() };
+    let outcome = if told.outcome == told.expected {
+        outcome.green().to_string()
+    } else {
+        outcome.red().to_string()
+    };
     write!(out, "{}: {outcome}", told.release.bold())?;
     match told.fault_to_zero_seconds {
         Some(seconds) => writeln!(
@@ -279,7 +312,11 @@ fn tell(out: &mut impl Write, told: &DemoResult) -> std::io::Result<()> {
             ", {seconds:.1} s from the fault to ratio 0; {} requests of {} users were hit\n",
             told.requests_hit, told.users_hit
         ),
-        None => writeln!(out, ", everyone is on v2; {} requests were hit\n", told.requests_hit),
+        None => writeln!(
+            out,
+            ", everyone is on v2; {} requests were hit\n",
+            told.requests_hit
+        ),
     }
 }
 

@@ -92,13 +92,23 @@ pub(crate) trait EngineObserver {
 #[derive(Debug)]
 pub(crate) enum EngineCommand {
     /// How the releases are doing: all, or the one that is named.
-    Status(Option<String>, oneshot::Sender<Result<Vec<MeasuredRelease>, CommandError>>),
+    Status(
+        Option<String>,
+        oneshot::Sender<Result<Vec<MeasuredRelease>, CommandError>>,
+    ),
     /// What happened to the release of this name.
-    Events(String, oneshot::Sender<Result<Vec<PastEvent>, CommandError>>),
+    Events(
+        String,
+        oneshot::Sender<Result<Vec<PastEvent>, CommandError>>,
+    ),
     /// What the proxy of this process is told.
     Applied(oneshot::Sender<LocalConfig>),
     /// A request for one release: its name, and `VERB@TOKEN`.
-    Request(String, String, oneshot::Sender<Result<HandledRequest, CommandError>>),
+    Request(
+        String,
+        String,
+        oneshot::Sender<Result<HandledRequest, CommandError>>,
+    ),
 }
 
 /// A release and what its arms did in the last seconds.
@@ -188,7 +198,8 @@ impl Engine {
         let mut settings = Settings::new(options.listen, Some(options.admin));
         settings.class = fleet.config.class.clone();
         settings.workers = options.workers.unwrap_or(settings.workers);
-        let proxy = Proxy::start(&settings, DocumentSource::Memory(listing)).map_err(not_started)?;
+        let proxy =
+            Proxy::start(&settings, DocumentSource::Memory(listing)).map_err(not_started)?;
         Ok(Self {
             files,
             state,
@@ -210,7 +221,11 @@ impl Engine {
 
     /// Where the servers of all stable arms are.
     fn addresses(&self) -> BTreeSet<SocketAddr> {
-        let backends = self.releases.values().flat_map(LocalRelease::stable_arms).map(|arm| &arm.backend);
+        let backends = self
+            .releases
+            .values()
+            .flat_map(LocalRelease::stable_arms)
+            .map(|arm| &arm.backend);
         let addresses = backends.filter_map(|backend| match backend {
             Backend::Addresses(addresses) => Some(addresses.as_ref().iter().copied()),
             Backend::Service(_) => None,
@@ -286,7 +301,9 @@ impl Engine {
                 }
                 match leave(&self.state, release, &seen, now) {
                     Ok(DeletionStep::Wait(wait)) => wake_after = wake_after.min(wait),
-                    Ok(DeletionStep::Changed(wait)) => (changed, wake_after) = (true, wake_after.min(wait)),
+                    Ok(DeletionStep::Changed(wait)) => {
+                        (changed, wake_after) = (true, wake_after.min(wait))
+                    }
                     Ok(DeletionStep::Left) => gone.push(release.name().to_owned()),
                     Err(error) => self.notes.extend(release.complain(&error)),
                 }
@@ -305,9 +322,11 @@ impl Engine {
             let kept = keep(&self.state, release, &seen, now);
             wake_after = wake_after.min(kept.wake_after);
             changed |= kept.is_news;
-            self.notes.extend(kept.failure.and_then(|error| release.complain(&error)));
+            self.notes
+                .extend(kept.failure.and_then(|error| release.complain(&error)));
             // An event of a broken edit says what its note would.
-            self.notes.retain(|note| kept.events.iter().all(|event| event.message != *note));
+            self.notes
+                .retain(|note| kept.events.iter().all(|event| event.message != *note));
             self.notes.extend(release.confirmation());
             let early = self.early.remove(release.name()).unwrap_or_default();
             let events = [early, kept.events].concat();
@@ -320,7 +339,8 @@ impl Engine {
             changed = true;
         }
         let stable = self.addresses();
-        self.notes.extend(unreachable::news(&mut self.probes, &self.releases, stable));
+        self.notes
+            .extend(unreachable::news(&mut self.probes, &self.releases, stable));
         self.notes.drain(..).for_each(|note| audience.note(&note));
         self.answer();
         if changed {
@@ -347,9 +367,17 @@ impl Engine {
 
     /// Whether other releases serve all that one serves whose manifest is gone. What is applied here is applied at once.
     fn is_taken_over(&self, release: &LocalRelease) -> bool {
-        let others = self.releases.values().filter(|other| other.gone_since.is_none());
-        let others: Vec<_> = others.filter_map(|other| other.document.as_deref()).collect();
-        let live = release.document.as_deref().filter(|_| release.gone_since.is_some());
+        let others = self
+            .releases
+            .values()
+            .filter(|other| other.gone_since.is_none());
+        let others: Vec<_> = others
+            .filter_map(|other| other.document.as_deref())
+            .collect();
+        let live = release
+            .document
+            .as_deref()
+            .filter(|_| release.gone_since.is_some());
         live.is_some_and(|live| is_taken_over(live, &others))
     }
 
@@ -368,9 +396,20 @@ impl Engine {
     }
 
     async fn apply(&mut self) {
-        let documents = self.proxy.apply(listing(&self.fleet.config, self.releases.values())).await;
-        for refused in documents.into_iter().flat_map(|documents| documents.rejected) {
-            tracing::error!(source = refused.source, reason = refused.reason, "{}", refused.message);
+        let documents = self
+            .proxy
+            .apply(listing(&self.fleet.config, self.releases.values()))
+            .await;
+        for refused in documents
+            .into_iter()
+            .flat_map(|documents| documents.rejected)
+        {
+            tracing::error!(
+                source = refused.source,
+                reason = refused.reason,
+                "{}",
+                refused.message
+            );
         }
     }
 
@@ -380,16 +419,25 @@ impl Engine {
         self.notes.extend(problems(&self.files));
         self.notes.extend(self.files.comments());
         self.take_fleet();
-        self.refused = follow(&self.files, &self.fleet, &self.state, &mut self.releases, now);
+        self.refused = follow(
+            &self.files,
+            &self.fleet,
+            &self.state,
+            &mut self.releases,
+            now,
+        );
     }
 
     /// Brings the fleet in line with its file.
     fn take_fleet(&mut self) {
-        let Some(declarations) = self.files.fleet().and_then(|file| file.holds.as_ref()) else { return };
+        let Some(declarations) = self.files.fleet().and_then(|file| file.holds.as_ref()) else {
+            return;
+        };
         match self.fleet.edit(declarations) {
             Ok(true) => {
                 self.fleet_changed = true;
-                self.notes.push("the fleet's edited settings are in effect".to_owned());
+                self.notes
+                    .push("the fleet's edited settings are in effect".to_owned());
             }
             Ok(false) => {}
             Err(why) => self.notes.push(why),
@@ -410,7 +458,10 @@ impl Engine {
                 let _ = answer.send(self.find(&name).map(|release| release.past.all()));
             }
             EngineCommand::Applied(answer) => {
-                let documents = self.releases.values().filter_map(|release| release.document.clone());
+                let documents = self
+                    .releases
+                    .values()
+                    .filter_map(|release| release.document.clone());
                 let _ = answer.send(LocalConfig {
                     version: env!("CARGO_PKG_VERSION").to_owned(),
                     documents: documents.collect(),
@@ -418,7 +469,11 @@ impl Engine {
                 });
             }
             EngineCommand::Request(name, request, answer) => match self.ask(&name, &request) {
-                Ok(name) => self.asked.push(PendingRequest { name, request, answer }),
+                Ok(name) => self.asked.push(PendingRequest {
+                    name,
+                    request,
+                    answer,
+                }),
                 Err(failure) => drop(answer.send(Err(failure))),
             },
         }
@@ -428,15 +483,22 @@ impl Engine {
         let name = self.find(name)?.name().to_owned();
         let release = self.releases.get_mut(&name).expect("it was found");
         if release.gone_since.is_some() {
-            return Err(CommandError::new(format!("{name} is on its way out: its manifest is gone")));
+            return Err(CommandError::new(format!(
+                "{name} is on its way out: its manifest is gone"
+            )));
         }
-        let urgent = request
-            .parse::<CommandRequest>()
-            .is_ok_and(|request| matches!(request.command, ReleaseCommand::Pause | ReleaseCommand::Rollback));
+        let urgent = request.parse::<CommandRequest>().is_ok_and(|request| {
+            matches!(
+                request.command,
+                ReleaseCommand::Pause | ReleaseCommand::Rollback
+            )
+        });
         let waiting = self.asked.iter().any(|asked| asked.name == name);
         if waiting && !urgent {
-            return Err(CommandError::new(format!("{name} has a request that is not answered yet"))
-                .advise("look with halftone status, then ask again"));
+            return Err(CommandError::new(format!(
+                "{name} has a request that is not answered yet"
+            ))
+            .advise("look with halftone status, then ask again"));
         }
         release.ask(request);
         Ok(name)
@@ -444,21 +506,31 @@ impl Engine {
 
     fn find(&self, name: &str) -> Result<&LocalRelease, CommandError> {
         let matches = |release: &&LocalRelease| {
-            release.name() == name || release.name().split_once('/').is_some_and(|(_, last)| last == name)
+            release.name() == name
+                || release
+                    .name()
+                    .split_once('/')
+                    .is_some_and(|(_, last)| last == name)
         };
         let mut found = self.releases.values().filter(matches);
         match (found.next(), found.next()) {
             (Some(release), None) => Ok(release),
             (None, _) => {
                 let known: Vec<&str> = self.releases.keys().map(String::as_str).collect();
-                Err(CommandError::new(format!("no release {name} runs here")).advise(if known.is_empty() {
-                    "there is none at all".to_owned()
-                } else {
-                    format!("there is {}", known.join(", "))
-                }))
+                Err(
+                    CommandError::new(format!("no release {name} runs here")).advise(
+                        if known.is_empty() {
+                            "there is none at all".to_owned()
+                        } else {
+                            format!("there is {}", known.join(", "))
+                        },
+                    ),
+                )
             }
-            (Some(_), Some(_)) => Err(CommandError::new(format!("several releases are called {name}"))
-                .advise("write NAMESPACE/NAME")),
+            (Some(_), Some(_)) => Err(CommandError::new(format!(
+                "several releases are called {name}"
+            ))
+            .advise("write NAMESPACE/NAME")),
         }
     }
 
@@ -467,7 +539,9 @@ impl Engine {
         let releases = &self.releases;
         let mut waiting = Vec::new();
         for asked in self.asked.drain(..) {
-            let status = releases.get(&asked.name).map(|release| release.progress().status());
+            let status = releases
+                .get(&asked.name)
+                .map(|release| release.progress().status());
             let handled = status.and_then(|status| status.last_handled_request);
             match handled.filter(|handled| handled.request == asked.request) {
                 Some(handled) => drop(asked.answer.send(Ok(handled))),
@@ -492,7 +566,12 @@ struct PersistedTurn {
 /// Takes a turn and writes what has to outlive this process before the turn counts. Where that cannot be written, the
 /// turn is taken once more, knowing so: nothing rises on progress that a restart would not know, but users on a bad
 /// version do not wait for a disk to have room, and no evidence against it is lost.
-fn keep(state: &StateDirectory, release: &mut LocalRelease, seen: &Observation, now: Now) -> PersistedTurn {
+fn keep(
+    state: &StateDirectory,
+    release: &mut LocalRelease,
+    seen: &Observation,
+    now: Now,
+) -> PersistedTurn {
     let turn = release.turn(seen, now);
     let record = release.record(&turn);
     let written = record.is_some();
@@ -500,7 +579,13 @@ fn keep(state: &StateDirectory, release: &mut LocalRelease, seen: &Observation, 
         Ok(()) => take(release, turn, written, None),
         Err(error) => {
             let unwritable = Some(error.to_string());
-            let turn = release.turn(&Observation { unwritable, ..seen.clone() }, now);
+            let turn = release.turn(
+                &Observation {
+                    unwritable,
+                    ..seen.clone()
+                },
+                now,
+            );
             take(release, turn, false, Some(error))
         }
     }
@@ -560,14 +645,23 @@ fn leave(
 }
 
 /// Everything that the proxy is to have.
-fn listing<'a>(fleet: &FleetConfig, releases: impl Iterator<Item = &'a LocalRelease>) -> SourceListing {
+fn listing<'a>(
+    fleet: &FleetConfig,
+    releases: impl Iterator<Item = &'a LocalRelease>,
+) -> SourceListing {
     let documents = releases.filter_map(|release| {
         // Too large is refused before it ever becomes live.
         let text = release.document.as_ref()?.to_json().ok()?;
         let name = format!("{}.json", release.name().replace('/', "_"));
-        Some((Arc::from(name), Content::Text(Format::Json, text.into_bytes().into())))
+        Some((
+            Arc::from(name),
+            Content::Text(Format::Json, text.into_bytes().into()),
+        ))
     });
     let fleet = serde_json::to_vec(fleet).expect("settings are plain data");
     let fleet = Content::Text(Format::Json, fleet.into());
-    SourceListing { releases: documents.collect(), fleet: Some((Arc::from("fleet.json"), fleet)) }
+    SourceListing {
+        releases: documents.collect(),
+        fleet: Some((Arc::from("fleet.json"), fleet)),
+    }
 }

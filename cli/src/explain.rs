@@ -58,9 +58,10 @@ pub(crate) fn run(arguments: &ExplainArguments) -> Result<(), CommandError> {
             (Some(ratio), None) if place != ExplainSource::Files => {
                 writeln!(out, "  as it stands now, at {ratio}%")?;
             }
-            (Some(target), None) => {
-                writeln!(out, "  as at its target of {target}%; --ratio asks for another")?
-            }
+            (Some(target), None) => writeln!(
+                out,
+                "  as at its target of {target}%; --ratio asks for another"
+            )?,
             _ => {}
         }
     }
@@ -80,8 +81,15 @@ enum ExplainSource {
 
 /// What asks for a cluster or a run says so. Beyond that a name is a file if there is such a file; else kubectl's users
 /// mean a release of a cluster, and others one of the `halftone run` of this directory, if one `runs`.
-fn place(arguments: &ExplainArguments, plugin: bool, runs: impl FnOnce(&Path) -> bool) -> ExplainSource {
-    let file = arguments.files.iter().any(|file| file == Path::new("-") || file.exists());
+fn place(
+    arguments: &ExplainArguments,
+    plugin: bool,
+    runs: impl FnOnce(&Path) -> bool,
+) -> ExplainSource {
+    let file = arguments
+        .files
+        .iter()
+        .any(|file| file == Path::new("-") || file.exists());
     match &arguments.running.state {
         _ if arguments.from_cluster || arguments.running.cluster.any() => ExplainSource::Cluster,
         Some(state) => ExplainSource::Run(state.clone()),
@@ -93,11 +101,17 @@ fn place(arguments: &ExplainArguments, plugin: bool, runs: impl FnOnce(&Path) ->
 }
 
 /// By what the proxy of a run is told, and a host that the release takes.
-fn applied_here(arguments: &ExplainArguments, state: &Path) -> Result<(Routes, String), CommandError> {
+fn applied_here(
+    arguments: &ExplainArguments,
+    state: &Path,
+) -> Result<(Routes, String), CommandError> {
     let name = one_name(arguments)?;
     let release = name_of(&local_run::release(state, &name)?.release);
     let applied = local_run::applied(state)?;
-    let hosts = applied.of(&release).map(|document| document.hosts.clone()).unwrap_or_default();
+    let hosts = applied
+        .of(&release)
+        .map(|document| document.hosts.clone())
+        .unwrap_or_default();
     let routes = compile(applied.parsed(), applied.fleet, Duration::ZERO)?;
     Ok((routes, one_of(&hosts)))
 }
@@ -107,8 +121,13 @@ fn planned(arguments: &ExplainArguments) -> Result<(Routes, String), CommandErro
     let manifests = manifests::all(&arguments.files)?;
     let class = fleet::class(&manifests)?;
     let fleet = fleet::settings(class, arguments.fleet.as_deref())?;
-    let plans: Vec<Plan> = manifests.into_iter().map(|manifest| manifest.plan).collect();
-    let host = plans.first().map_or_else(String::new, |plan| one_of(&plan.hosts));
+    let plans: Vec<Plan> = manifests
+        .into_iter()
+        .map(|manifest| manifest.plan)
+        .collect();
+    let host = plans
+        .first()
+        .map_or_else(String::new, |plan| one_of(&plan.hosts));
     Ok((routes(&plans, arguments.ratio, fleet)?, host))
 }
 
@@ -118,23 +137,39 @@ fn applied(arguments: &ExplainArguments) -> Result<(Routes, String), CommandErro
     let (hosts, fleet, silence) = cluster::block_on(async {
         let cluster = ClusterClient::connect(&arguments.running.cluster, false).await?;
         let release = cluster.release(&name).await?;
-        let applied = cluster.applied(&release, arguments.of_fleet.fleet_namespace.as_deref()).await?;
-        let hosts = applied.document.map(|document| document.config.hosts.clone()).unwrap_or_default();
+        let applied = cluster
+            .applied(&release, arguments.of_fleet.fleet_namespace.as_deref())
+            .await?;
+        let hosts = applied
+            .document
+            .map(|document| document.config.hosts.clone())
+            .unwrap_or_default();
         let class = &release.spec.proxy_class;
         let silence = cluster.silence(class, Some(&applied.namespace)).await;
-        Ok((hosts, cluster.fleet(class, &applied.namespace).await?, silence))
+        Ok((
+            hosts,
+            cluster.fleet(class, &applied.namespace).await?,
+            silence,
+        ))
     })?;
     for refused in &fleet.refused {
-        output::note(&format!("left out, since proxies refuse it and keep what they have: {refused}"));
+        output::note(&format!(
+            "left out, since proxies refuse it and keep what they have: {refused}"
+        ));
     }
-    Ok((compile(fleet.documents, fleet.config, silence)?, one_of(&hosts)))
+    Ok((
+        compile(fleet.documents, fleet.config, silence)?,
+        one_of(&hosts),
+    ))
 }
 
 /// The one release whose fleet is asked.
 fn one_name(arguments: &ExplainArguments) -> Result<String, CommandError> {
     let [name] = arguments.files.as_slice() else {
-        return Err(CommandError::new("one release's fleet is explained at a time")
-            .advise("name one release, NAME or NAMESPACE/NAME"));
+        return Err(
+            CommandError::new("one release's fleet is explained at a time")
+                .advise("name one release, NAME or NAMESPACE/NAME"),
+        );
     };
     if arguments.ratio.is_some() || arguments.fleet.is_some() {
         return Err(CommandError::new(
@@ -157,14 +192,20 @@ fn compile(
         .map(|document| {
             // As its proxies do for want of an operator.
             let lost = document.config.is_operator_lost_after(silence);
-            CompiledRelease::compile(document, lost, &mut compiler).map(Arc::new).map_err(CommandError::new)
+            CompiledRelease::compile(document, lost, &mut compiler)
+                .map(Arc::new)
+                .map_err(CommandError::new)
         })
         .collect::<Result<Vec<_>, _>>()?;
     Ok(Routes::new(releases, Arc::new(fleet), &mut compiler))
 }
 
 /// The routes as they would be with every release at the ratio asked for, or at its target.
-fn routes(plans: &[Plan], ratio: Option<Ratio>, fleet: FleetConfig) -> Result<Routes, CommandError> {
+fn routes(
+    plans: &[Plan],
+    ratio: Option<Ratio>,
+    fleet: FleetConfig,
+) -> Result<Routes, CommandError> {
     let mut compiler = Compiler::default();
     let start = Progress::new(Now::at(jiff::Timestamp::UNIX_EPOCH));
     let releases = plans.iter().map(|plan| {
@@ -174,9 +215,16 @@ fn routes(plans: &[Plan], ratio: Option<Ratio>, fleet: FleetConfig) -> Result<Ro
             document.requires.push(IDENTITY_2.to_owned());
         }
         document.ratio = ratio.unwrap_or_else(|| plan.target());
-        document.state = if plan.gray.is_some() { ReleaseState::Active } else { ReleaseState::Plain };
-        let parsed =
-            ParsedDocument { checksum: document.content_checksum(), config: document, ignored: Vec::new() };
+        document.state = if plan.gray.is_some() {
+            ReleaseState::Active
+        } else {
+            ReleaseState::Plain
+        };
+        let parsed = ParsedDocument {
+            checksum: document.content_checksum(),
+            config: document,
+            ignored: Vec::new(),
+        };
         CompiledRelease::compile(Arc::new(parsed), false, &mut compiler)
             .map(Arc::new)
             .map_err(CommandError::new)
@@ -197,17 +245,28 @@ struct ExplainRequest {
 
 impl ExplainRequest {
     fn read(arguments: &ExplainArguments, default_host: String) -> Result<Self, CommandError> {
-        let (target, in_path) = arguments.path.split_once('?').unwrap_or((&arguments.path, ""));
+        let (target, in_path) = arguments
+            .path
+            .split_once('?')
+            .unwrap_or((&arguments.path, ""));
         let path = path::normalise(target.as_bytes())
             .map_err(|error| CommandError::new(format!("--path {target}: {error}")))?
             .into_owned();
         if !is_token(&arguments.method) {
-            return Err(CommandError::new(format!("--method {:?} is no method", arguments.method))
-                .advise("write one such as GET"));
+            return Err(
+                CommandError::new(format!("--method {:?} is no method", arguments.method))
+                    .advise("write one such as GET"),
+            );
         }
-        let mut fields = arguments.header.iter().map(|text| field(text)).collect::<Result<Vec<_>, _>>()?;
-        let named =
-            fields.iter().find(|(name, _)| name.eq_ignore_ascii_case("host")).map(|(_, value)| value.clone());
+        let mut fields = arguments
+            .header
+            .iter()
+            .map(|text| field(text))
+            .collect::<Result<Vec<_>, _>>()?;
+        let named = fields
+            .iter()
+            .find(|(name, _)| name.eq_ignore_ascii_case("host"))
+            .map(|(_, value)| value.clone());
         let host = arguments.host.clone().or(named).unwrap_or(default_host);
         let host = host::normalise(host.as_bytes())
             .map_err(|error| CommandError::new(format!("--host {host}: {error}")))?
@@ -233,7 +292,10 @@ impl ExplainRequest {
         let fields: Vec<Field<'_>> = self
             .fields
             .iter()
-            .map(|(name, value)| Field { name: name.as_bytes(), value: value.as_bytes() })
+            .map(|(name, value)| Field {
+                name: name.as_bytes(),
+                value: value.as_bytes(),
+            })
             .collect();
         ask(&Request {
             method: &self.method,
@@ -248,11 +310,17 @@ impl ExplainRequest {
 
 /// A host that one of these patterns takes.
 fn one_of(hosts: &[HostPattern]) -> String {
-    hosts.first().map_or("*", HostPattern::as_str).replace("*.", "www.").replace('*', "localhost")
+    hosts
+        .first()
+        .map_or("*", HostPattern::as_str)
+        .replace("*.", "www.")
+        .replace('*', "localhost")
 }
 
 fn field(text: &str) -> Result<(String, String), CommandError> {
-    let wrong = || CommandError::new(format!("--header {text:?} is no field")).advise("write 'Name: value'");
+    let wrong = || {
+        CommandError::new(format!("--header {text:?} is no field")).advise("write 'Name: value'")
+    };
     let (name, value) = text.split_once(':').ok_or_else(wrong)?;
     if !is_token(name) || !is_value(value) {
         return Err(wrong());
@@ -261,9 +329,13 @@ fn field(text: &str) -> Result<(String, String), CommandError> {
 }
 
 fn cookie(text: &str) -> Result<(String, String), CommandError> {
-    let pair = text.split_once('=').filter(|(name, value)| is_token(name) && is_value(value));
-    let wrong = || CommandError::new(format!("--cookie {text:?} is no cookie")).advise("write name=value");
-    pair.map(|_| ("Cookie".to_owned(), text.to_owned())).ok_or_else(wrong)
+    let pair = text
+        .split_once('=')
+        .filter(|(name, value)| is_token(name) && is_value(value));
+    let wrong =
+        || CommandError::new(format!("--cookie {text:?} is no cookie")).advise("write name=value");
+    pair.map(|_| ("Cookie".to_owned(), text.to_owned()))
+        .ok_or_else(wrong)
 }
 
 /// What names and methods are made of.
@@ -274,7 +346,9 @@ fn is_token(text: &str) -> bool {
 
 /// No request has line ends and the like in a field.
 fn is_value(text: &str) -> bool {
-    !text.bytes().any(|byte| byte.is_ascii_control() && byte != b'\t')
+    !text
+        .bytes()
+        .any(|byte| byte.is_ascii_control() && byte != b'\t')
 }
 
 /// What `--json` prints.
@@ -304,22 +378,37 @@ struct ExplainOutput {
 impl ExplainOutput {
     /// No release is asked.
     fn without_release(status: u16, why: &str) -> Self {
-        Self { status: Some(status), reason: why.to_owned(), ..Self::default() }
+        Self {
+            status: Some(status),
+            reason: why.to_owned(),
+            ..Self::default()
+        }
     }
 
     fn of(routes: &Routes, resolution: &Resolution<'_, '_>, points: Vec<TraceEntry>) -> Self {
-        let mut answer = Self { points, ..Self::default() };
+        let mut answer = Self {
+            points,
+            ..Self::default()
+        };
         let name = |index| {
             let whose = &routes.release(index).config().release;
             format!("{}/{}", whose.namespace, whose.name)
         };
         let percent = |index| {
             let config = routes.release(index).config();
-            config.arms.gray.as_ref().map(|_| routes.release(index).ratio_in_effect().fraction() * 100.0)
+            config
+                .arms
+                .gray
+                .as_ref()
+                .map(|_| routes.release(index).ratio_in_effect().fraction() * 100.0)
         };
         match resolution {
             Resolution::Decided(decision) => {
-                let arm = routes.release(decision.release).config().arms.get(decision.arm);
+                let arm = routes
+                    .release(decision.release)
+                    .config()
+                    .arms
+                    .get(decision.arm);
                 answer.ratio = percent(decision.release);
                 answer.release = Some(name(decision.release));
                 answer.arm = Some(decision.arm.name());
@@ -327,9 +416,12 @@ impl ExplainOutput {
                 answer.chosen_by = Some(decision.chosen_by.name());
                 answer.reason = decision.reason.to_string();
                 let release = routes.release(decision.release);
-                answer.operator_lost = release.is_operator_lost() && release.config().force.is_none();
-                answer.identity =
-                    decision.identity.as_ref().map(|text| String::from_utf8_lossy(text).into_owned());
+                answer.operator_lost =
+                    release.is_operator_lost() && release.config().force.is_none();
+                answer.identity = decision
+                    .identity
+                    .as_ref()
+                    .map(|text| String::from_utf8_lossy(text).into_owned());
                 answer.bucket = decision.bucket.map(|bucket| bucket.get());
                 answer.excluded = decision.excluded;
                 answer.set_cookie = decision.mint.as_ref().map(ToString::to_string);
@@ -367,7 +459,9 @@ impl ExplainOutput {
             (Some(arm), Some(version), _) => {
                 writeln!(out, "→ {release}: {arm} ({version}), {}", self.reason)?
             }
-            (_, _, Some(status)) => writeln!(out, "→ {release}: answered with {status}, {}", self.reason)?,
+            (_, _, Some(status)) => {
+                writeln!(out, "→ {release}: answered with {status}, {}", self.reason)?
+            }
             _ => writeln!(out, "→ {}", self.reason)?,
         }
         if self.operator_lost {

@@ -17,7 +17,10 @@ use crate::output::CommandError;
 
 /// The declarations of a file, or all that is wrong with them.
 pub(crate) fn read(file: &Path) -> Result<Result<FleetDeclarations, Vec<Finding>>, CommandError> {
-    Ok(FleetDeclarations::read(&file.display().to_string(), &manifests::text(file)?))
+    Ok(FleetDeclarations::read(
+        &file.display().to_string(),
+        &manifests::text(file)?,
+    ))
 }
 
 /// The one class that all releases name.
@@ -38,8 +41,10 @@ pub(crate) fn class<'a>(
                 known.name(),
                 known.plan.proxy_class
             );
-            return Err(CommandError::new(placed(manifest, "spec.proxyClass", &what))
-                .advise("give the releases of one fleet at a time"));
+            return Err(
+                CommandError::new(placed(manifest, "spec.proxyClass", &what))
+                    .advise("give the releases of one fleet at a time"),
+            );
         }
     }
     let name = |class: &str| class.parse().expect("the class of a plan is a label");
@@ -47,11 +52,21 @@ pub(crate) fn class<'a>(
 }
 
 /// The settings of the fleet of this class, or those of a fleet without a declaration.
-pub(crate) fn settings(class: Option<ObjectName>, file: Option<&Path>) -> Result<FleetConfig, CommandError> {
+pub(crate) fn settings(
+    class: Option<ObjectName>,
+    file: Option<&Path>,
+) -> Result<FleetConfig, CommandError> {
     let class = class.unwrap_or_else(|| FleetConfig::default().class);
-    let Some(file) = file else { return Ok(FleetConfig { class, ..FleetConfig::default() }) };
+    let Some(file) = file else {
+        return Ok(FleetConfig {
+            class,
+            ..FleetConfig::default()
+        });
+    };
     let fleets = read(file)?.map_err(|findings| failure(&findings))?;
-    let fleet = fleets.of_class(class.as_str()).map_err(|finding| failure(&[*finding]))?;
+    let fleet = fleets
+        .of_class(class.as_str())
+        .map_err(|finding| failure(&[*finding]))?;
     Ok(fleet.config.clone())
 }
 
@@ -62,13 +77,20 @@ pub(crate) fn failure(findings: &[Finding]) -> CommandError {
 
 /// Findings, one a line.
 pub(crate) fn lines(findings: &[Finding]) -> String {
-    findings.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+    findings
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 /// Something to say of a release, with its place.
 pub(crate) fn placed(manifest: &Manifest, path: &str, what: &str) -> String {
     let place = manifest.locate(path);
-    format!("{}:{}:{}: error: {path}: {what}", manifest.file, place.line, place.column)
+    format!(
+        "{}:{}:{}: error: {path}: {what}",
+        manifest.file, place.line, place.column
+    )
 }
 
 /// The fleet that this process is.
@@ -86,13 +108,25 @@ impl LocalFleet {
     ///
     /// # Errors
     /// What is declared leaves out the class, or needs a cluster.
-    pub(crate) fn new(class: &ObjectName, declarations: Option<FleetDeclarations>) -> Result<Self, String> {
+    pub(crate) fn new(
+        class: &ObjectName,
+        declarations: Option<FleetDeclarations>,
+    ) -> Result<Self, String> {
         let declarations = declarations.unwrap_or_else(|| FleetDeclarations::open(class.clone()));
-        let fleet = declarations.without_cluster(class.as_str()).map_err(|finding| finding.to_string())?;
+        let fleet = declarations
+            .without_cluster(class.as_str())
+            .map_err(|finding| finding.to_string())?;
         // All files are one person's: nothing is kept for a namespace.
-        let times = FleetTimes { host_reserve: Duration::ZERO, ..fleet.times };
+        let times = FleetTimes {
+            host_reserve: Duration::ZERO,
+            ..fleet.times
+        };
         let config = fleet.config.clone();
-        Ok(Self { config, times, declarations })
+        Ok(Self {
+            config,
+            times,
+            declarations,
+        })
     }
 
     /// Takes declarations that were edited, and says whether its proxy has to be told.
@@ -102,9 +136,19 @@ impl LocalFleet {
     pub(crate) fn edit(&mut self, declarations: &FleetDeclarations) -> Result<bool, String> {
         let revision = self.config.revision;
         let new = Self::new(&self.config.class, Some(declarations.clone()))?;
-        let same = FleetConfig { revision, ..new.config.clone() } == self.config;
+        let same = FleetConfig {
+            revision,
+            ..new.config.clone()
+        } == self.config;
         let revision = if same { revision } else { revision.next() };
-        *self = Self { config: FleetConfig { revision, checksum: None, ..new.config }, ..new };
+        *self = Self {
+            config: FleetConfig {
+                revision,
+                checksum: None,
+                ..new.config
+            },
+            ..new
+        };
         Ok(!same)
     }
 
@@ -122,9 +166,14 @@ impl LocalFleet {
                 "this run is the fleet {:?}; give it to a run of its own, or write {class}",
                 class.as_str()
             );
-            return Some(Obstacle::new("ClassNotAllowed", placed(manifest, "spec.proxyClass", &what)));
+            return Some(Obstacle::new(
+                "ClassNotAllowed",
+                placed(manifest, "spec.proxyClass", &what),
+            ));
         }
         let findings = self.declarations.refusals(manifest);
-        findings.first().map(|first| Obstacle::new(first.code, lines(&findings)))
+        findings
+            .first()
+            .map(|first| Obstacle::new(first.code, lines(&findings)))
     }
 }

@@ -19,11 +19,17 @@ pub(crate) fn run(arguments: &LintArguments) -> Result<ExitCode, CommandError> {
     for file in &arguments.files {
         match manifests::text(file) {
             Ok(text) => readings.push(manifest::read(&file.display().to_string(), &text)),
-            Err(failure) if arguments.printed.is_data() => findings.push(unreadable(file, &failure)),
+            Err(failure) if arguments.printed.is_data() => {
+                findings.push(unreadable(file, &failure))
+            }
             Err(failure) => return Err(failure),
         }
     }
-    let fleets = match arguments.fleet.as_deref().map(|file| (file, fleet::read(file))) {
+    let fleets = match arguments
+        .fleet
+        .as_deref()
+        .map(|file| (file, fleet::read(file)))
+    {
         None => None,
         Some((_, Ok(Ok(fleets)))) => Some(fleets),
         Some((_, Ok(Err(wrong)))) => {
@@ -37,7 +43,8 @@ pub(crate) fn run(arguments: &LintArguments) -> Result<ExitCode, CommandError> {
         Some((_, Err(failure))) => return Err(failure),
     };
     findings.extend(lint(&readings, fleets.as_ref()));
-    let empty = |reading: &ManifestFile| reading.manifests.is_empty() && reading.findings.is_empty();
+    let empty =
+        |reading: &ManifestFile| reading.manifests.is_empty() && reading.findings.is_empty();
     if !readings.is_empty() && readings.iter().all(empty) {
         let none = manifests::none_in(&arguments.files);
         if !arguments.printed.is_data() {
@@ -45,19 +52,32 @@ pub(crate) fn run(arguments: &LintArguments) -> Result<ExitCode, CommandError> {
         }
         let advice = none.advice().unwrap_or_default();
         let empty = |reading: &ManifestFile| {
-            Finding::of_file("NoRelease", &reading.file, "no GrayRelease is there", advice)
+            Finding::of_file(
+                "NoRelease",
+                &reading.file,
+                "no GrayRelease is there",
+                advice,
+            )
         };
         findings.extend(readings.iter().map(empty));
     }
     print_all(arguments, &readings, &findings)?;
-    Ok(if findings.iter().any(Finding::is_error) { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    Ok(if findings.iter().any(Finding::is_error) {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    })
 }
 
 /// A file that cannot be read, without its name, which the finding has.
 fn unreadable(file: &Path, failure: &CommandError) -> Finding {
     let (file, message) = (file.display().to_string(), failure.to_string());
-    let what = message.strip_prefix(&format!("{file}: ")).unwrap_or(&message);
-    let (what, advice) = what.split_once("; ").unwrap_or((what, "name a file that can be read"));
+    let what = message
+        .strip_prefix(&format!("{file}: "))
+        .unwrap_or(&message);
+    let (what, advice) = what
+        .split_once("; ")
+        .unwrap_or((what, "name a file that can be read"));
     Finding::of_file("Unreadable", &file, what, advice)
 }
 
@@ -75,8 +95,12 @@ fn print_all(
         }
         let releases: usize = readings.iter().map(|reading| reading.manifests.len()).sum();
         let errors = findings.iter().filter(|finding| finding.is_error()).count();
-        let [releases, errors, warnings] =
-            [(releases, "sound release"), (errors, "error"), (findings.len() - errors, "warning")].map(count);
+        let [releases, errors, warnings] = [
+            (releases, "sound release"),
+            (errors, "error"),
+            (findings.len() - errors, "warning"),
+        ]
+        .map(count);
         writeln!(out, "{releases}, {errors}, {warnings}")?;
     }
     Ok(out.flush()?)

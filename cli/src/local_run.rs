@@ -22,7 +22,10 @@ pub(crate) fn place(running: &TargetArguments, all_namespaces: bool) -> CommandT
 ///
 /// # Errors
 /// Nothing runs there, or no release has this name.
-pub(crate) fn releases(state: &Path, name: Option<&str>) -> Result<Vec<MeasuredRelease>, CommandError> {
+pub(crate) fn releases(
+    state: &Path,
+    name: Option<&str>,
+) -> Result<Vec<MeasuredRelease>, CommandError> {
     match question(state, &SocketRequest::Status(name.map(str::to_owned)))? {
         SocketResponse::Releases(releases) => Ok(releases),
         _ => Err(unexpected()),
@@ -75,11 +78,15 @@ impl LocalConfig {
             config: RoutingConfig::clone(document),
             ignored: Vec::new(),
         };
-        self.documents.iter().map(|document| Arc::new(parsed(document))).collect()
+        self.documents
+            .iter()
+            .map(|document| Arc::new(parsed(document)))
+            .collect()
     }
 }
 
 /// An answer of another version.
 pub(crate) fn unexpected() -> CommandError {
-    CommandError::new("halftone run answered another question").advise("use the same halftone for both")
+    CommandError::new("halftone run answered another question")
+        .advise("use the same halftone for both")
 }

@@ -41,8 +41,10 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     if args::is_completion() {
-        let words: Vec<String> =
-            std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
+        let words: Vec<String> = std::env::args_os()
+            .skip(1)
+            .map(|word| word.to_string_lossy().into_owned())
+            .collect();
         let told = complete::complete(&args::command(), &words);
         return match output::stdout().write_all(told.as_bytes()) {
             Ok(()) => ExitCode::SUCCESS,
@@ -80,7 +82,9 @@ fn run(command: &Command) -> Result<ExitCode, CommandError> {
         Command::HandOver(arguments) => return cluster::hand_over::run(arguments),
         Command::Approve(arguments) => return release_commands::approve(arguments),
         Command::Promote(arguments) => return release_commands::request(arguments, Verb::Promote),
-        Command::Rollback(arguments) => return release_commands::request(arguments, Verb::Rollback),
+        Command::Rollback(arguments) => {
+            return release_commands::request(arguments, Verb::Rollback);
+        }
         Command::Retry(arguments) => return release_commands::request(arguments, Verb::Retry),
         Command::Pause(arguments) => return release_commands::request(arguments, Verb::Pause),
         Command::Resume(arguments) => return release_commands::request(arguments, Verb::Resume),

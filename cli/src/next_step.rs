@@ -31,7 +31,11 @@ pub(crate) fn next(release: &GrayRelease, now: Now) -> Option<String> {
         }
         Phase::Paused if spec.paused => "spec.paused is true; set it to false to go on".to_owned(),
         Phase::Paused => {
-            format!("{} goes on, {} goes back", command("resume", release), command("rollback", release))
+            format!(
+                "{} goes on, {} goes back",
+                command("resume", release),
+                command("rollback", release)
+            )
         }
         Phase::Programming => format!("waits for {} to take the new document", proxies(status)),
         Phase::RollingBack if is_stranded(status) => format!(
@@ -57,12 +61,19 @@ pub(crate) fn next(release: &GrayRelease, now: Now) -> Option<String> {
 fn pending(status: &GrayReleaseStatus) -> Option<String> {
     let ready = condition(status, "Ready").filter(|ready| ready.status == "False");
     let waits = ready.or_else(|| condition(status, "Progressing"))?;
-    Some(format!("goes on by itself once this is over: {}", waits.message))
+    Some(format!(
+        "goes on by itself once this is over: {}",
+        waits.message
+    ))
 }
 
 /// The proxies that have not taken the document, if they are named.
 fn proxies(status: &GrayReleaseStatus) -> String {
-    match status.proxies.as_ref().map(|proxies| proxies.waiting_for.as_slice()) {
+    match status
+        .proxies
+        .as_ref()
+        .map(|proxies| proxies.waiting_for.as_slice())
+    {
         Some([first]) => format!("proxy {first}"),
         Some([first, rest @ ..]) => format!("proxy {first} and {} more", rest.len()),
         _ => "every proxy".to_owned(),
@@ -108,12 +119,19 @@ fn command(verb: &str, release: &GrayRelease) -> String {
 fn traffic(release: &GrayRelease) -> Option<String> {
     let status = release.status.as_ref()?;
     let verdict = status.verdict.as_ref()?;
-    let (had, least) = (verdict.totals.gray_requests, u64::try_from(release.spec.health.min_requests).ok()?);
+    let (had, least) = (
+        verdict.totals.gray_requests,
+        u64::try_from(release.spec.health.min_requests).ok()?,
+    );
     let ratio = status.ratio.as_ref()?;
     let share = ratio.trim_end_matches('%').parse::<f64>().ok()? / 100.0;
-    let missing = least.checked_sub(had).filter(|missing| *missing > 0 && share > 0.0)?;
+    let missing = least
+        .checked_sub(had)
+        .filter(|missing| *missing > 0 && share > 0.0)?;
     let all = (missing as f64 / share).ceil();
-    Some(format!("{had} of {least} requests to gray; about {all} more of all users at {ratio}"))
+    Some(format!(
+        "{had} of {least} requests to gray; about {all} more of all users at {ratio}"
+    ))
 }
 
 /// How long a step without a verdict waits, and what follows.
@@ -124,12 +142,21 @@ fn patience(release: &GrayRelease, now: Now) -> String {
         OnInconclusive::Pause => "pauses",
         OnInconclusive::Rollback => "goes back to stable",
     };
-    let ends = release.status.as_ref().and_then(|status| status.patience_ends_at);
+    let ends = release
+        .status
+        .as_ref()
+        .and_then(|status| status.patience_ends_at);
     let promote = command("promote", release);
-    match ends.map(|ends| ends.duration_since(now.steady)).filter(|left| left.is_positive()) {
+    match ends
+        .map(|ends| ends.duration_since(now.steady))
+        .filter(|left| left.is_positive())
+    {
         Some(left) => format!("after {} without a verdict it {then}", span(up(left))),
         None if is_waiting_on(release.status.as_ref()) => {
-            format!("its patience of {} is over and it {then}; {promote} skips the wait", health.patience)
+            format!(
+                "its patience of {} is over and it {then}; {promote} skips the wait",
+                health.patience
+            )
         }
         None => format!("without a verdict it {then}"),
     }
@@ -145,10 +172,18 @@ fn window(release: &GrayRelease, now: Now) -> Option<String> {
     let plan = Plan::try_from(release).ok()?;
     let promote = command("promote", release);
     Some(match plan.schedule?.at(now.wall) {
-        WindowState::Open { .. } => "the window is open; it goes on once every proxy has reported".to_owned(),
-        WindowState::Closed { opens: None } => format!("no window ever opens; {promote} goes on without one"),
+        WindowState::Open { .. } => {
+            "the window is open; it goes on once every proxy has reported".to_owned()
+        }
+        WindowState::Closed { opens: None } => {
+            format!("no window ever opens; {promote} goes on without one")
+        }
         WindowState::Closed { opens: Some(opens) } => {
-            format!("the window opens {}, in {}", local(opens), span(up(opens.duration_since(now.wall))))
+            format!(
+                "the window opens {}, in {}",
+                local(opens),
+                span(up(opens.duration_since(now.wall)))
+            )
         }
     })
 }
@@ -160,7 +195,9 @@ fn up(left: SignedDuration) -> SignedDuration {
 
 /// Day and time of day, as this machine has them.
 fn local(time: Timestamp) -> String {
-    time.to_zoned(TimeZone::system()).strftime("%a %H:%M").to_string()
+    time.to_zoned(TimeZone::system())
+        .strftime("%a %H:%M")
+        .to_string()
 }
 
 #[cfg(test)]
@@ -171,7 +208,9 @@ mod tests {
 
     fn said(status: Value, edit: impl FnOnce(&mut GrayRelease)) -> Option<String> {
         let text = include_str!("../../examples/minimal.yaml");
-        let mut release = halftone_api::manifest::read("minimal.yaml", text).manifests[0].release.clone();
+        let mut release = halftone_api::manifest::read("minimal.yaml", text).manifests[0]
+            .release
+            .clone();
         release.status = Some(serde_json::from_value(status).unwrap());
         edit(&mut release);
         next(&release, Now::at("2026-11-21T10:00:00Z".parse().unwrap()))
@@ -190,7 +229,10 @@ mod tests {
             ("Paused", "halftone resume shop/checkout goes on"),
             ("RolledBack", "halftone retry shop/checkout"),
             ("Refused", "correct the manifest"),
-            ("Holding", "5 of 100 requests to gray; about 950 more of all users at 10%"),
+            (
+                "Holding",
+                "5 of 100 requests to gray; about 950 more of all users at 10%",
+            ),
             (
                 "AwaitingTraffic",
                 "about 950 more of all users at 10%; after 55m without a verdict it goes on waiting",
@@ -213,13 +255,26 @@ mod tests {
     fn whoever_waits_for_others_says_for_whom() {
         let unavailable = "v1 (stable) has no ready endpoint";
         for (status, words) in [
-            (with("Pending", "Ready", "StableUnavailable", unavailable), unavailable),
             (
-                with("Pending", "Progressing", "NotPersisted", "progress cannot be written"),
+                with("Pending", "Ready", "StableUnavailable", unavailable),
+                unavailable,
+            ),
+            (
+                with(
+                    "Pending",
+                    "Progressing",
+                    "NotPersisted",
+                    "progress cannot be written",
+                ),
                 "cannot be written",
             ),
             (
-                with("RollingBack", "Progressing", "StableUnavailable", unavailable),
+                with(
+                    "RollingBack",
+                    "Progressing",
+                    "StableUnavailable",
+                    unavailable,
+                ),
                 "once v1 has a ready endpoint",
             ),
             (
@@ -238,16 +293,32 @@ mod tests {
 
     #[test]
     fn an_edit_that_is_refused_is_told_what_has_it_taken() {
-        let serves = "v2 serves 80%; name it stable, or run rollback; then this edit is taken by itself";
+        let serves =
+            "v2 serves 80%; name it stable, or run rollback; then this edit is taken by itself";
         let other = "v2 serves everyone; name it stable; then this edit is taken by itself";
         for (reason, message, words) in [
-            ("StableNotServing", serves, "halftone rollback shop/checkout goes back"),
-            ("StableNotServing", other, "name the version that serves as stable; then"),
-            ("HostConflict", "shop/cart has it", "have what stands in its way changed"),
+            (
+                "StableNotServing",
+                serves,
+                "halftone rollback shop/checkout goes back",
+            ),
+            (
+                "StableNotServing",
+                other,
+                "name the version that serves as stable; then",
+            ),
+            (
+                "HostConflict",
+                "shop/cart has it",
+                "have what stands in its way changed",
+            ),
             ("InvalidManifest", "", "correct the manifest"),
         ] {
             let told = said(with("Refused", "Accepted", reason, message), |_| {}).unwrap();
-            assert!(told.starts_with("what is live stays as it is; ") && told.contains(words), "{told}");
+            assert!(
+                told.starts_with("what is live stays as it is; ") && told.contains(words),
+                "{told}"
+            );
             assert_eq!(told.contains("rollback"), message == serves, "{told}");
         }
     }
@@ -266,9 +337,12 @@ mod tests {
     #[test]
     fn a_closed_window_says_when_it_opens() {
         let schedule = |windows: Value| {
-            let schedule = serde_json::from_value(json!({"timeZone": "UTC", "windows": windows})).unwrap();
-            said(json!({"phase": "AwaitingWindow"}), |release| release.spec.schedule = Some(schedule))
-                .unwrap()
+            let schedule =
+                serde_json::from_value(json!({"timeZone": "UTC", "windows": windows})).unwrap();
+            said(json!({"phase": "AwaitingWindow"}), |release| {
+                release.spec.schedule = Some(schedule)
+            })
+            .unwrap()
         };
         let told = schedule(json!([{"days": ["Sat"], "from": "12:05", "to": "18:00"}]));
         assert!(told.ends_with("in 2h5m"), "{told}");
@@ -277,9 +351,18 @@ mod tests {
 
     #[test]
     fn what_is_paused_by_its_spec_is_not_resumed_by_a_command() {
-        let told = said(json!({"phase": "Paused"}), |release| release.spec.paused = true).unwrap();
-        assert!(told.contains("spec.paused") && !told.contains("resume"), "{told}");
-        let told = said(json!({"phase": "Paused"}), |release| release.spec.force = Force::Gray).unwrap();
+        let told = said(json!({"phase": "Paused"}), |release| {
+            release.spec.paused = true
+        })
+        .unwrap();
+        assert!(
+            told.contains("spec.paused") && !told.contains("resume"),
+            "{told}"
+        );
+        let told = said(json!({"phase": "Paused"}), |release| {
+            release.spec.force = Force::Gray
+        })
+        .unwrap();
         assert!(told.contains("spec.force"), "{told}");
     }
 }

@@ -34,7 +34,12 @@ pub(crate) struct CommandError {
 impl CommandError {
     /// A failure without advice.
     pub(crate) fn new(message: impl fmt::Display) -> Self {
-        Self { message: message.to_string(), advice: None, quiet: false, code: 1 }
+        Self {
+            message: message.to_string(),
+            advice: None,
+            quiet: false,
+            code: 1,
+        }
     }
 
     /// The same failure with what to do next.
@@ -81,7 +86,9 @@ impl CommandError {
 
 /// Whether a line is a finding, `FILE:LINE:COLUMN: error: …`, which says itself that it is an error.
 fn is_placed(line: &str) -> bool {
-    let Some((place, _)) = line.split_once(": error: ") else { return false };
+    let Some((place, _)) = line.split_once(": error: ") else {
+        return false;
+    };
     let mut parts = place.rsplitn(3, ':');
     let mut number = || parts.next().is_some_and(|part| part.parse::<u32>().is_ok());
     number() && number() && parts.next().is_some()
@@ -97,7 +104,10 @@ impl fmt::Display for CommandError {
 impl From<io::Error> for CommandError {
     fn from(error: io::Error) -> Self {
         let quiet = error.kind() == io::ErrorKind::BrokenPipe;
-        Self { quiet, ..Self::new(format!("cannot write the output: {error}")) }
+        Self {
+            quiet,
+            ..Self::new(format!("cannot write the output: {error}"))
+        }
     }
 }
 
@@ -181,9 +191,14 @@ mod tests {
 
     #[test]
     fn a_length_of_time_is_told_in_two_units() {
-        for (seconds, text) in
-            [(-5, "0s"), (45, "45s"), (120, "2m"), (5_400, "1h30m"), (90_000, "1d1h"), (1_000_000, "11d")]
-        {
+        for (seconds, text) in [
+            (-5, "0s"),
+            (45, "45s"),
+            (120, "2m"),
+            (5_400, "1h30m"),
+            (90_000, "1d1h"),
+            (1_000_000, "11d"),
+        ] {
             assert_eq!(span(SignedDuration::from_secs(seconds)), text);
         }
     }

@@ -21,7 +21,10 @@ pub(crate) fn run(arguments: &ProbeArguments) -> Result<ExitCode, CommandError> 
     let until = Instant::now() + arguments.timeout;
     for url in &arguments.urls {
         let status = answered(url, until).map_err(|why| {
-            CommandError::new(format!("{url} gave no answer below 500 within {:?}: {why}", arguments.timeout))
+            CommandError::new(format!(
+                "{url} gave no answer below 500 within {:?}: {why}",
+                arguments.timeout
+            ))
         })?;
         writeln!(output::stdout(), "{url} answers {status}")?;
     }
@@ -51,8 +54,13 @@ fn bare(host: &str) -> &str {
 /// Host, and port if it is given, for the request; brackets belong to IPv6 alone.
 fn host_field(url: &Uri) -> String {
     let host = url.host().unwrap_or_default();
-    let host = if bare(host).contains(':') { host } else { bare(host) };
-    url.port_u16().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
+    let host = if bare(host).contains(':') {
+        host
+    } else {
+        bare(host)
+    };
+    url.port_u16()
+        .map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
 }
 
 fn ask(url: &Uri, until: Instant) -> std::io::Result<u16> {
@@ -61,7 +69,9 @@ fn ask(url: &Uri, until: Instant) -> std::io::Result<u16> {
     let mut last = std::io::Error::other("the name has no address");
     for address in (host, port).to_socket_addrs()? {
         let left = until.saturating_duration_since(Instant::now()).max(PAUSE);
-        match TcpStream::connect_timeout(&address, left).and_then(|stream| status(stream, url, left)) {
+        match TcpStream::connect_timeout(&address, left)
+            .and_then(|stream| status(stream, url, left))
+        {
             Ok(status) => return Ok(status),
             Err(error) => last = error,
         }
@@ -81,7 +91,9 @@ fn status(mut stream: TcpStream, url: &Uri, left: Duration) -> std::io::Result<u
     stream.write_all(head.as_bytes())?;
     let mut line = String::new();
     BufReader::new(stream.take(LONGEST)).read_line(&mut line)?;
-    let status =
-        line.strip_prefix("HTTP/1.").and_then(|rest| rest.get(2..5)).and_then(|code| code.parse().ok());
+    let status = line
+        .strip_prefix("HTTP/1.")
+        .and_then(|rest| rest.get(2..5))
+        .and_then(|code| code.parse().ok());
     status.ok_or_else(|| std::io::Error::other("what answers does not speak HTTP/1"))
 }

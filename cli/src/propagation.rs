@@ -41,8 +41,12 @@ pub(crate) struct CommandOutput<'a> {
 impl Propagation {
     /// Of a request that was `handled` for a release that was as `before` and is as `now`.
     pub(crate) fn of(handled: &HandledRequest, before: &GrayRelease, now: &GrayRelease) -> Self {
-        let revision = |release: &GrayRelease| release.status.as_ref().and_then(|status| status.revision);
-        let status = now.status.as_ref().filter(|_| handled.result == RequestResult::Done);
+        let revision =
+            |release: &GrayRelease| release.status.as_ref().and_then(|status| status.revision);
+        let status = now
+            .status
+            .as_ref()
+            .filter(|_| handled.result == RequestResult::Done);
         match status {
             Some(status) if revision(before) != revision(now) => Self::by(status),
             _ => Self::NothingNew,
@@ -55,7 +59,8 @@ impl Propagation {
     }
 
     fn by(status: &GrayReleaseStatus) -> Self {
-        let is_unwritten = |found: &&Condition| found.type_ == "Programmed" && found.reason == "NotPersisted";
+        let is_unwritten =
+            |found: &&Condition| found.type_ == "Programmed" && found.reason == "NotPersisted";
         if let Some(unwritten) = status.conditions.iter().find(is_unwritten) {
             return Self::Unwritten(unwritten.message.clone());
         }
@@ -65,7 +70,10 @@ impl Propagation {
         };
         let (have, ready) = (proxies.acknowledged, proxies.ready);
         let counted = format!("{have} of {ready} proxies have revision {revision}");
-        let is_back = status.phase.as_ref().is_some_and(|phase| *phase == Phase::RolledBack);
+        let is_back = status
+            .phase
+            .as_ref()
+            .is_some_and(|phase| *phase == Phase::RolledBack);
         if have >= ready || is_back {
             return Self::Everywhere(counted);
         }
@@ -83,7 +91,10 @@ impl CommandOutcome {
             Some(Propagation::Everywhere(_)) => Some(true),
             Some(Propagation::Waiting(_) | Propagation::Unwritten(_)) => Some(false),
         };
-        CommandOutput { handled: &self.handled, acknowledged }
+        CommandOutput {
+            handled: &self.handled,
+            acknowledged,
+        }
     }
 }
 
@@ -95,16 +106,21 @@ mod tests {
 
     fn release(status: Value) -> GrayRelease {
         let text = include_str!("../../examples/minimal.yaml");
-        let mut release = halftone_api::manifest::read("minimal.yaml", text).manifests[0].release.clone();
+        let mut release = halftone_api::manifest::read("minimal.yaml", text).manifests[0]
+            .release
+            .clone();
         release.status = Some(serde_json::from_value(status).unwrap());
         release
     }
 
     fn taken(result: &str, now: Value) -> Propagation {
-        let handled =
-            json!({"request": "rollback@t", "result": result, "message": "", "time": "2026-11-21T10:00:00Z"});
+        let handled = json!({"request": "rollback@t", "result": result, "message": "", "time": "2026-11-21T10:00:00Z"});
         let before = json!({"revision": 14, "proxies": {"ready": 2, "acknowledged": 2}});
-        Propagation::of(&serde_json::from_value(handled).unwrap(), &release(before), &release(now))
+        Propagation::of(
+            &serde_json::from_value(handled).unwrap(),
+            &release(before),
+            &release(now),
+        )
     }
 
     #[test]
@@ -115,14 +131,28 @@ mod tests {
         };
         let said = |text: &str| text.to_owned();
         for (now, expected) in [
-            (proxies(2, &[]), Propagation::Everywhere(said("2 of 2 proxies have revision 15"))),
-            (proxies(1, &[]), Propagation::Waiting(said("1 of 2 proxies have revision 15"))),
+            (
+                proxies(2, &[]),
+                Propagation::Everywhere(said("2 of 2 proxies have revision 15")),
+            ),
+            (
+                proxies(1, &[]),
+                Propagation::Waiting(said("1 of 2 proxies have revision 15")),
+            ),
             (
                 proxies(1, &["proxy-2"]),
-                Propagation::Waiting(said("1 of 2 proxies have revision 15; it waits for proxy-2")),
+                Propagation::Waiting(said(
+                    "1 of 2 proxies have revision 15; it waits for proxy-2",
+                )),
             ),
-            (json!({"revision": 15}), Propagation::Waiting(said("no proxy is ready to take revision 15"))),
-            (json!({"revision": 14, "proxies": {"ready": 2, "acknowledged": 1}}), Propagation::NothingNew),
+            (
+                json!({"revision": 15}),
+                Propagation::Waiting(said("no proxy is ready to take revision 15")),
+            ),
+            (
+                json!({"revision": 14, "proxies": {"ready": 2, "acknowledged": 1}}),
+                Propagation::NothingNew,
+            ),
             (
                 json!({"revision": 15, "proxies": {"ready": 2, "acknowledged": 0}, "conditions": [{
                     "type": "Programmed", "status": "False", "reason": "NotPersisted", "message": "exceeded quota",

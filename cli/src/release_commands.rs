@@ -17,8 +17,8 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::args::{
-    ApproveArguments, CommandTarget, FleetArguments, GetArguments, HistoryArguments, ReleaseArguments,
-    RequestArguments, StatusArguments, WatchArguments,
+    ApproveArguments, CommandTarget, FleetArguments, GetArguments, HistoryArguments,
+    ReleaseArguments, RequestArguments, StatusArguments, WatchArguments,
 };
 use crate::attention::WatchEnd;
 use crate::cluster::{self, ClusterClient, NamespaceScope};
@@ -41,7 +41,10 @@ const LOOK: Duration = Duration::from_millis(500);
 
 /// `halftone approve`
 pub(crate) fn approve(arguments: &ApproveArguments) -> Result<ExitCode, CommandError> {
-    request(&arguments.request, ReleaseCommand::Approve(arguments.step.and_then(NonZeroU32::new)))
+    request(
+        &arguments.request,
+        ReleaseCommand::Approve(arguments.step.and_then(NonZeroU32::new)),
+    )
 }
 
 /// The other commands: one verb for one release.
@@ -61,7 +64,12 @@ pub(crate) fn request(
     if arguments.printed.is_data() {
         arguments.printed.write(&mut out, &outcome.printed())?;
     } else {
-        writeln!(out, "{name}: {}: {}", status::result(&handled.result), handled.message)?;
+        writeln!(
+            out,
+            "{name}: {}: {}",
+            status::result(&handled.result),
+            handled.message
+        )?;
         if let Some(Propagation::Everywhere(counted)) = &outcome.taken {
             writeln!(out, "  in effect: {counted}")?;
         }
@@ -82,12 +90,12 @@ pub(crate) fn request(
 fn pending(taken: &Propagation, timeout: Duration) -> Option<String> {
     match taken {
         Propagation::NothingNew | Propagation::Everywhere(_) => None,
-        Propagation::Waiting(counted) => {
-            Some(format!("it is written, and not yet in effect everywhere after {timeout:?}: {counted}"))
-        }
-        Propagation::Unwritten(why) => {
-            Some(format!("it is decided, and no proxy has been told of it after {timeout:?}: {why}"))
-        }
+        Propagation::Waiting(counted) => Some(format!(
+            "it is written, and not yet in effect everywhere after {timeout:?}: {counted}"
+        )),
+        Propagation::Unwritten(why) => Some(format!(
+            "it is decided, and no proxy has been told of it after {timeout:?}: {why}"
+        )),
     }
 }
 
@@ -98,15 +106,30 @@ fn request_here(
 ) -> Result<CommandOutcome, CommandError> {
     let name = &arguments.name;
     let release = local_run::release(state, name)?.release;
-    let token = release.status.as_ref().and_then(|status| status.request_token.clone());
+    let token = release
+        .status
+        .as_ref()
+        .and_then(|status| status.request_token.clone());
     let token = token.ok_or_else(|| {
-        CommandError::new(format!("{name} takes no requests yet")).advise("look with halftone status")
+        CommandError::new(format!("{name} takes no requests yet"))
+            .advise("look with halftone status")
     })?;
     let request = CommandRequest::new(command, token).to_string();
-    match question(state, &SocketRequest::Request { name: name_of(&release), request })? {
+    match question(
+        state,
+        &SocketRequest::Request {
+            name: name_of(&release),
+            request,
+        },
+    )? {
         SocketResponse::Handled(handled) => {
-            let taken = (!arguments.no_wait).then(|| taken_here(state, arguments, &release, &handled));
-            Ok(CommandOutcome { taken: taken.transpose()?, release, handled })
+            let taken =
+                (!arguments.no_wait).then(|| taken_here(state, arguments, &release, &handled));
+            Ok(CommandOutcome {
+                taken: taken.transpose()?,
+                release,
+                handled,
+            })
         }
         _ => Err(local_run::unexpected()),
     }
@@ -123,7 +146,9 @@ fn taken_here(
     loop {
         let now = local_run::release(state, &arguments.name)?.release;
         match Propagation::of(handled, before, &now) {
-            taken if taken.is_open() && began.elapsed() < arguments.timeout => std::thread::sleep(APPLIED),
+            taken if taken.is_open() && began.elapsed() < arguments.timeout => {
+                std::thread::sleep(APPLIED)
+            }
             taken => return Ok(taken),
         }
     }
@@ -131,23 +156,35 @@ fn taken_here(
 
 /// `halftone status`
 pub(crate) fn status(arguments: &StatusArguments) -> Result<ExitCode, CommandError> {
-    let FoundReleases { listing, traffic, unknown, note } =
-        releases(&arguments.which, Some(&arguments.fleet))?;
+    let FoundReleases {
+        listing,
+        traffic,
+        unknown,
+        note,
+    } = releases(&arguments.which, Some(&arguments.fleet))?;
     let mut out = output::stdout();
     match (&arguments.which.name, listing.releases.first()) {
-        _ if arguments.printed.is_data() => {
-            arguments.printed.write(&mut out, &json(&arguments.which, &listing, &traffic))?
-        }
+        _ if arguments.printed.is_data() => arguments
+            .printed
+            .write(&mut out, &json(&arguments.which, &listing, &traffic))?,
         _ if arguments.printed.is_names() => write!(out, "{}", status::names(&listing))?,
         (Some(_), Some(release)) => {
-            let text = status::detail(release, traffic.get(&name_of(release)), Now::at(Timestamp::now()));
+            let text = status::detail(
+                release,
+                traffic.get(&name_of(release)),
+                Now::at(Timestamp::now()),
+            );
             write!(out, "{text}")?;
             if let Some(why) = unknown {
                 writeln!(out, "  traffic  not known: {why}")?;
             }
         }
         _ if listing.is_empty() => {}
-        _ => writeln!(out, "{}", status::overview(&listing, arguments.printed.is_wide()))?,
+        _ => writeln!(
+            out,
+            "{}",
+            status::overview(&listing, arguments.printed.is_wide())
+        )?,
     }
     out.flush()?;
     note.iter().for_each(|note| output::note(note));
@@ -159,7 +196,10 @@ pub(crate) fn get(arguments: &GetArguments) -> Result<ExitCode, CommandError> {
     let FoundReleases { listing, .. } = releases(&arguments.which, None)?;
     let mut out = output::stdout();
     if arguments.printed.is_data() {
-        arguments.printed.write(&mut out, &json(&arguments.which, &listing, &BTreeMap::new()))?;
+        arguments.printed.write(
+            &mut out,
+            &json(&arguments.which, &listing, &BTreeMap::new()),
+        )?;
     } else if arguments.printed.is_names() {
         write!(out, "{}", status::names(&listing))?;
     } else if !listing.is_empty() {
@@ -171,7 +211,11 @@ pub(crate) fn get(arguments: &GetArguments) -> Result<ExitCode, CommandError> {
 }
 
 /// The one release that was named, or all; each with `traffic` beside its status where that is known.
-fn json(which: &ReleaseArguments, listing: &ReleaseList, traffic: &BTreeMap<String, RecentTraffic>) -> Value {
+fn json(
+    which: &ReleaseArguments,
+    listing: &ReleaseList,
+    traffic: &BTreeMap<String, RecentTraffic>,
+) -> Value {
     let mut all = listing.json();
     for (object, release) in all.iter_mut().zip(&listing.releases) {
         if let Some(traffic) = traffic.get(&name_of(release)) {
@@ -197,8 +241,14 @@ pub(crate) fn history(arguments: &HistoryArguments) -> Result<ExitCode, CommandE
     };
     let mut out = output::stdout();
     match arguments.printed.is_data() {
-        true => arguments.printed.write(&mut out, &release.status.unwrap_or_default().history)?,
-        false => writeln!(out, "{}", status::history(&release, Timestamp::now()).trim_fmt())?,
+        true => arguments
+            .printed
+            .write(&mut out, &release.status.unwrap_or_default().history)?,
+        false => writeln!(
+            out,
+            "{}",
+            status::history(&release, Timestamp::now()).trim_fmt()
+        )?,
     }
     out.flush()?;
     Ok(ExitCode::SUCCESS)
@@ -212,18 +262,23 @@ pub(crate) fn watch(arguments: &WatchArguments) -> Result<ExitCode, CommandError
             match local_run::place(&which.running, which.in_cluster()) {
                 CommandTarget::Local(state) => Box::pin(watch_here(state, arguments)),
                 CommandTarget::Cluster { looked_here } => Box::pin(async move {
-                    let cluster = ClusterClient::connect(&which.running.cluster, looked_here).await?;
+                    let cluster =
+                        ClusterClient::connect(&which.running.cluster, looked_here).await?;
                     cluster::watch::watch(&cluster, arguments).await
                 }),
             };
         match arguments.timeout {
             None => watching.await,
-            Some(timeout) => tokio::time::timeout(timeout, watching).await.unwrap_or_else(|_| {
-                let name = which.name.as_deref().unwrap_or_default();
-                Err(CommandError::new(format!("{name} is not done within {timeout:?}; it goes on"))
+            Some(timeout) => tokio::time::timeout(timeout, watching)
+                .await
+                .unwrap_or_else(|_| {
+                    let name = which.name.as_deref().unwrap_or_default();
+                    Err(CommandError::new(format!(
+                        "{name} is not done within {timeout:?}; it goes on"
+                    ))
                     .advise(format!("see why with halftone status {name}"))
                     .with_code(TIMED_OUT))
-            }),
+                }),
         }
     })
 }
@@ -262,15 +317,26 @@ struct FoundReleases {
 
 impl FoundReleases {
     fn only(listing: ReleaseList) -> Self {
-        Self { listing, traffic: BTreeMap::new(), unknown: None, note: None }
+        Self {
+            listing,
+            traffic: BTreeMap::new(),
+            unknown: None,
+            note: None,
+        }
     }
 }
 
 /// The releases that are asked for, wherever they are. Of one in a cluster, if the fleets' place is given, also what its
 /// proxies count now.
-fn releases(which: &ReleaseArguments, fleet: Option<&FleetArguments>) -> Result<FoundReleases, CommandError> {
+fn releases(
+    which: &ReleaseArguments,
+    fleet: Option<&FleetArguments>,
+) -> Result<FoundReleases, CommandError> {
     let name = which.name.as_deref();
-    let only = |releases| ReleaseList { releases, ..ReleaseList::default() };
+    let only = |releases| ReleaseList {
+        releases,
+        ..ReleaseList::default()
+    };
     match local_run::place(&which.running, which.in_cluster()) {
         CommandTarget::Local(state) => {
             let found = local_run::releases(&state, name)?;
@@ -279,7 +345,10 @@ fn releases(which: &ReleaseArguments, fleet: Option<&FleetArguments>) -> Result<
                 .map(|found| (name_of(&found.release), RecentTraffic::here(&found.traffic)))
                 .collect();
             let releases = found.into_iter().map(|found| found.release).collect();
-            Ok(FoundReleases { traffic, ..FoundReleases::only(only(releases)) })
+            Ok(FoundReleases {
+                traffic,
+                ..FoundReleases::only(only(releases))
+            })
         }
         CommandTarget::Cluster { looked_here } => cluster::block_on(async {
             let cluster = ClusterClient::connect(&which.running.cluster, looked_here).await?;
@@ -305,7 +374,10 @@ fn releases(which: &ReleaseArguments, fleet: Option<&FleetArguments>) -> Result<
                 }
                 seen.note = cluster.unattended(&release, namespace).await;
             }
-            Ok(FoundReleases { listing: only(vec![release]), ..seen })
+            Ok(FoundReleases {
+                listing: only(vec![release]),
+                ..seen
+            })
         }),
     }
 }

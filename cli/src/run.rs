@@ -25,8 +25,15 @@ pub(crate) fn run(arguments: &RunArguments) -> Result<ExitCode, CommandError> {
 }
 
 async fn serve(arguments: &RunArguments) -> Result<ExitCode, CommandError> {
-    if arguments.files.iter().chain(&arguments.fleet).any(|file| file == Path::new("-")) {
-        return Err(CommandError::new("standard input cannot be watched for edits").advise("name a file"));
+    if arguments
+        .files
+        .iter()
+        .chain(&arguments.fleet)
+        .any(|file| file == Path::new("-"))
+    {
+        return Err(
+            CommandError::new("standard input cannot be watched for edits").advise("name a file"),
+        );
     }
     let mut signals = Signals::new()?;
     let mut view = View::new(arguments.json);
@@ -37,7 +44,9 @@ async fn serve(arguments: &RunArguments) -> Result<ExitCode, CommandError> {
         listen: arguments.listen,
         admin: arguments.admin,
         fleet: arguments.fleet.clone(),
-        workers: arguments.workers.and_then(|workers| NonZeroUsize::new(workers.into())),
+        workers: arguments
+            .workers
+            .and_then(|workers| NonZeroUsize::new(workers.into())),
     })?;
     let socket = ControlSocket::open(&arguments.state)?;
     view.started(engine.address(), engine.admin());
@@ -65,9 +74,13 @@ struct Signals {
 impl Signals {
     fn new() -> Result<Self, CommandError> {
         let open = |kind| {
-            signal(kind).map_err(|error| CommandError::new(format!("cannot listen for signals: {error}")))
+            signal(kind)
+                .map_err(|error| CommandError::new(format!("cannot listen for signals: {error}")))
         };
-        Ok(Self { terminate: open(SignalKind::terminate())?, interrupt: open(SignalKind::interrupt())? })
+        Ok(Self {
+            terminate: open(SignalKind::terminate())?,
+            interrupt: open(SignalKind::interrupt())?,
+        })
     }
 
     async fn first(&mut self) {

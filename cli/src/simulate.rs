@@ -22,7 +22,10 @@ use crate::output::{self, CommandError};
 
 /// Runs the command.
 pub(crate) fn run(arguments: &SimulateArguments) -> Result<(), CommandError> {
-    let plan = prepare(manifests::one(&arguments.file, arguments.release.as_deref())?)?;
+    let plan = prepare(manifests::one(
+        &arguments.file,
+        arguments.release.as_deref(),
+    )?)?;
     let model = Model::new(arguments, GrayLatency::parse(&arguments.gray_latency)?);
     let summary = SimulationSummary::of(&all(&Arc::new(plan), &model, arguments));
     let mut out = output::stdout();
@@ -40,10 +43,16 @@ fn prepare(plan: Plan) -> Result<Plan, CommandError> {
         ));
     }
     if plan.force != Force::None {
-        return Err(CommandError::new("spec.force sends everyone to one arm; nothing moves")
-            .advise("set force: None"));
+        return Err(
+            CommandError::new("spec.force sends everyone to one arm; nothing moves")
+                .advise("set force: None"),
+        );
     }
-    Ok(Plan { schedule: None, paused: false, ..plan })
+    Ok(Plan {
+        schedule: None,
+        paused: false,
+        ..plan
+    })
 }
 
 /// Every run, on every core that this process may use. A run's chance depends on the seed and its number alone, so
@@ -64,7 +73,9 @@ fn all(plan: &Arc<Plan>, model: &Model, arguments: &SimulateArguments) -> Vec<Si
     };
     let ended = thread::scope(|scope| {
         let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
-        let joined = workers.into_iter().map(|worker| worker.join().expect("a run does not panic"));
+        let joined = workers
+            .into_iter()
+            .map(|worker| worker.join().expect("a run does not panic"));
         joined.flatten().collect()
     });
     bar.finish_and_clear();
@@ -73,8 +84,11 @@ fn all(plan: &Arc<Plan>, model: &Model, arguments: &SimulateArguments) -> Vec<Si
 
 /// Progress on standard error, if that is a terminal.
 fn bar(arguments: &SimulateArguments) -> ProgressBar {
-    let target =
-        if arguments.printed.is_data() { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
+    let target = if arguments.printed.is_data() {
+        ProgressDrawTarget::hidden()
+    } else {
+        ProgressDrawTarget::stderr()
+    };
     let style = ProgressStyle::with_template("{bar:30} {pos}/{len} releases, {eta} left")
         .expect("a template of known keys");
     ProgressBar::with_draw_target(Some(arguments.runs), target).with_style(style)

@@ -125,10 +125,12 @@ async fn answer(mut stream: UnixStream, asks: mpsc::Sender<EngineCommand>) {
     let mut lines = AsyncBufReader::new(reader.take(LONGEST)).lines();
     while let Ok(Some(line)) = lines.next_line().await {
         let answer = match serde_json::from_str(&line) {
-            Ok(question) => ask(question, &asks).await.unwrap_or_else(|failure| failed(&failure)),
-            Err(error) => {
-                failed(&CommandError::new(format!("no question that this halftone knows: {error}")))
-            }
+            Ok(question) => ask(question, &asks)
+                .await
+                .unwrap_or_else(|failure| failed(&failure)),
+            Err(error) => failed(&CommandError::new(format!(
+                "no question that this halftone knows: {error}"
+            ))),
         };
         let mut text = serde_json::to_vec(&answer).expect("answers are plain data");
         text.push(b'\n');
@@ -146,29 +148,52 @@ async fn ask(
     match question {
         SocketRequest::Status(name) => {
             let (answer, answered) = oneshot::channel();
-            asks.send(EngineCommand::Status(name, answer)).await.map_err(|_| ending())?;
-            answered.await.map_err(|_| ending())?.map(SocketResponse::Releases)
+            asks.send(EngineCommand::Status(name, answer))
+                .await
+                .map_err(|_| ending())?;
+            answered
+                .await
+                .map_err(|_| ending())?
+                .map(SocketResponse::Releases)
         }
         SocketRequest::Events(name) => {
             let (answer, answered) = oneshot::channel();
-            asks.send(EngineCommand::Events(name, answer)).await.map_err(|_| ending())?;
-            answered.await.map_err(|_| ending())?.map(SocketResponse::Events)
+            asks.send(EngineCommand::Events(name, answer))
+                .await
+                .map_err(|_| ending())?;
+            answered
+                .await
+                .map_err(|_| ending())?
+                .map(SocketResponse::Events)
         }
         SocketRequest::Applied => {
             let (answer, answered) = oneshot::channel();
-            asks.send(EngineCommand::Applied(answer)).await.map_err(|_| ending())?;
-            answered.await.map(|applied| SocketResponse::Applied(Box::new(applied))).map_err(|_| ending())
+            asks.send(EngineCommand::Applied(answer))
+                .await
+                .map_err(|_| ending())?;
+            answered
+                .await
+                .map(|applied| SocketResponse::Applied(Box::new(applied)))
+                .map_err(|_| ending())
         }
         SocketRequest::Request { name, request } => {
             let (answer, answered) = oneshot::channel();
-            asks.send(EngineCommand::Request(name, request, answer)).await.map_err(|_| ending())?;
-            answered.await.map_err(|_| ending())?.map(SocketResponse::Handled)
+            asks.send(EngineCommand::Request(name, request, answer))
+                .await
+                .map_err(|_| ending())?;
+            answered
+                .await
+                .map_err(|_| ending())?
+                .map(SocketResponse::Handled)
         }
     }
 }
 
 fn failed(failure: &CommandError) -> SocketResponse {
-    SocketResponse::Failed { message: failure.to_string(), advice: failure.advice().map(str::to_owned) }
+    SocketResponse::Failed {
+        message: failure.to_string(),
+        advice: failure.advice().map(str::to_owned),
+    }
 }
 
 /// Whether a `halftone run` listens in a state directory.
@@ -180,7 +205,10 @@ pub(crate) fn runs(state: &Path) -> bool {
 ///
 /// # Errors
 /// Nothing runs there, it does not answer, or it says no.
-pub(crate) fn question(state: &Path, question: &SocketRequest) -> Result<SocketResponse, CommandError> {
+pub(crate) fn question(
+    state: &Path,
+    question: &SocketRequest,
+) -> Result<SocketResponse, CommandError> {
     let stream = BlockingStream::connect(path(state)).map_err(|error| nobody(state, &error))?;
     let talk = || -> io::Result<String> {
         stream.set_read_timeout(Some(ANSWERED_WITHIN))?;
@@ -208,17 +236,22 @@ pub(crate) fn question(state: &Path, question: &SocketRequest) -> Result<SocketR
             })
         }
         Ok(answer) => Ok(answer),
-        Err(_) if line.is_empty() => Err(CommandError::new("halftone run ended before it answered")),
-        Err(error) => Err(CommandError::new(format!("halftone run answered in words unknown here: {error}"))
-            .advise("use the same halftone for both")),
+        Err(_) if line.is_empty() => {
+            Err(CommandError::new("halftone run ended before it answered"))
+        }
+        Err(error) => Err(CommandError::new(format!(
+            "halftone run answered in words unknown here: {error}"
+        ))
+        .advise("use the same halftone for both")),
     }
 }
 
 fn nobody(state: &Path, error: &io::Error) -> CommandError {
     let failure = match error.kind() {
-        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
-            CommandError::new(format!("no halftone run keeps its progress in {}", state.display()))
-        }
+        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => CommandError::new(format!(
+            "no halftone run keeps its progress in {}",
+            state.display()
+        )),
         _ => CommandError::new(format!("{}: {error}", path(state).display())),
     };
     failure.advise("start one, or say with --state DIR where it is")

@@ -18,14 +18,19 @@ const LONGEST: usize = 64 * 1024;
 /// Runs the command.
 pub(crate) fn run(arguments: &SplitArguments) -> Result<(), CommandError> {
     if arguments.file == arguments.identities && arguments.file == Path::new("-") {
-        return Err(CommandError::new("release and identities cannot both come from standard input")
-            .advise("write one of the two into a file"));
+        return Err(CommandError::new(
+            "release and identities cannot both come from standard input",
+        )
+        .advise("write one of the two into a file"));
     }
     let plan = manifests::one(&arguments.file, arguments.release.as_deref())?;
     let salt = salt(&plan);
     let ratio = arguments.ratio.unwrap_or_else(|| plan.target());
     let mut out = output::stdout();
-    let mut tally = SplitTally { identities: 0, gray: 0 };
+    let mut tally = SplitTally {
+        identities: 0,
+        gray: 0,
+    };
     each_line(&arguments.identities, |identity| {
         let gray = salt.bucket(identity).is_gray(ratio);
         tally.identities += 1;
@@ -78,13 +83,18 @@ impl SplitTally {
     }
 
     fn share(&self) -> f64 {
-        if self.identities == 0 { 0.0 } else { self.gray as f64 / self.identities as f64 }
+        if self.identities == 0 {
+            0.0
+        } else {
+            self.gray as f64 / self.identities as f64
+        }
     }
 
     fn tell(&self, out: &mut impl Write, ratio: Ratio) -> Result<(), CommandError> {
         let Self { identities, gray } = self;
         if *identities == 0 {
-            return Err(CommandError::new("the list has no identities").advise("write one identity per line"));
+            return Err(CommandError::new("the list has no identities")
+                .advise("write one identity per line"));
         }
         let (share, target) = (self.share(), ratio.fraction());
         let deviation = (target * (1.0 - target) / *identities as f64).sqrt();
@@ -96,14 +106,20 @@ impl SplitTally {
         let off = (share - target) * 100.0;
         if deviation > 0.0 {
             let sigmas = (share - target).abs() / deviation;
-            writeln!(out, "off by {off:+.4} points, {sigmas:.1} standard deviations of a fair split")?;
+            writeln!(
+                out,
+                "off by {off:+.4} points, {sigmas:.1} standard deviations of a fair split"
+            )?;
         }
         Ok(())
     }
 }
 
 /// Every line that is not empty, without its line end. Identities are bytes: no encoding is asked for.
-fn each_line(path: &Path, mut each: impl FnMut(&[u8]) -> std::io::Result<()>) -> Result<(), CommandError> {
+fn each_line(
+    path: &Path,
+    mut each: impl FnMut(&[u8]) -> std::io::Result<()>,
+) -> Result<(), CommandError> {
     let name = path.display();
     let unreadable = |error| CommandError::new(manifests::unreadable(path, &error));
     let source: Box<dyn Read> = if path == Path::new("-") {
@@ -115,15 +131,19 @@ fn each_line(path: &Path, mut each: impl FnMut(&[u8]) -> std::io::Result<()>) ->
     let mut line = Vec::new();
     for number in 1_u64.. {
         line.clear();
-        let read = (&mut reader).take(LONGEST as u64 + 2).read_until(b'\n', &mut line);
+        let read = (&mut reader)
+            .take(LONGEST as u64 + 2)
+            .read_until(b'\n', &mut line);
         if read.map_err(unreadable)? == 0 {
             break;
         }
         let identity = line.strip_suffix(b"\n").unwrap_or(&line);
         let identity = identity.strip_suffix(b"\r").unwrap_or(identity);
         if identity.len() > LONGEST {
-            return Err(CommandError::new(format!("{name}:{number}: a line of more than {LONGEST} bytes"))
-                .advise("write one identity per line"));
+            return Err(CommandError::new(format!(
+                "{name}:{number}: a line of more than {LONGEST} bytes"
+            ))
+            .advise("write one identity per line"));
         }
         if !identity.is_empty() {
             each(identity)?;

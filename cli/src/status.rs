@@ -5,7 +5,9 @@ use std::fmt::Write as _;
 
 use comfy_table::Table;
 use halftone_api::GrayRelease;
-use halftone_api::spec::{ArmSpec, GrayReleaseStatus, IncludedTraffic, IntOrString, OpenEnum, RequestResult};
+use halftone_api::spec::{
+    ArmSpec, GrayReleaseStatus, IncludedTraffic, IntOrString, OpenEnum, RequestResult,
+};
 use halftone_rollout::clock::Now;
 use jiff::Timestamp;
 use owo_colors::OwoColorize;
@@ -78,11 +80,17 @@ impl ReleaseList {
 /// All releases with what is said of them, those first that want to be looked at, and how many there are of each phase.
 pub(crate) fn overview(listing: &ReleaseList, wide: bool) -> String {
     let mut releases: Vec<&GrayRelease> = listing.releases.iter().collect();
-    releases
-        .sort_by_key(|release| release.status.as_ref().map_or(AttentionLevel::Moving, AttentionLevel::of));
+    releases.sort_by_key(|release| {
+        release
+            .status
+            .as_ref()
+            .map_or(AttentionLevel::Moving, AttentionLevel::of)
+    });
     let mut phases: BTreeMap<String, usize> = BTreeMap::new();
     for release in &releases {
-        *phases.entry(phase(&release.status.clone().unwrap_or_default())).or_default() += 1;
+        *phases
+            .entry(phase(&release.status.clone().unwrap_or_default()))
+            .or_default() += 1;
     }
     if !listing.unreadable.is_empty() {
         phases.insert(UNREADABLE.to_owned(), listing.unreadable.len());
@@ -91,7 +99,10 @@ pub(crate) fn overview(listing: &ReleaseList, wide: bool) -> String {
     let all: usize = phases.values().sum();
     // A few are seen at a glance.
     if all > FEW {
-        let each: Vec<String> = phases.iter().map(|(phase, number)| format!("{number} {phase}")).collect();
+        let each: Vec<String> = phases
+            .iter()
+            .map(|(phase, number)| format!("{number} {phase}"))
+            .collect();
         text.push_str(&format!("\n{all} releases: {}", each.join(", ")));
     }
     text
@@ -123,15 +134,32 @@ fn widened(header: &[&str], wide: bool) -> Table {
 
 /// The resource and name of each, as kubectl prints them with `-o name`.
 pub(crate) fn names(listing: &ReleaseList) -> String {
-    let readable = listing.releases.iter().map(|release| release.metadata.name.clone().unwrap_or_default());
+    let readable = listing
+        .releases
+        .iter()
+        .map(|release| release.metadata.name.clone().unwrap_or_default());
     let all = readable.chain(listing.unreadable.iter().map(|object| object.name.clone()));
-    all.map(|name| format!("grayrelease.halftone.dev/{name}\n")).collect()
+    all.map(|name| format!("grayrelease.halftone.dev/{name}\n"))
+        .collect()
 }
 
 fn table(releases: &[&GrayRelease], unreadable: &[UnreadableRelease], wide: bool) -> Table {
-    let mut table = widened(&["RELEASE", "PHASE", "STEP", "RATIO", "OBSERVED", "VERDICT", "WHY"], wide);
+    let mut table = widened(
+        &[
+            "RELEASE", "PHASE", "STEP", "RATIO", "OBSERVED", "VERDICT", "WHY",
+        ],
+        wide,
+    );
     for object in unreadable {
-        table.add_row([&object.full_name(), UNREADABLE, "-", "-", "-", "-", &object.sentence()]);
+        table.add_row([
+            &object.full_name(),
+            UNREADABLE,
+            "-",
+            "-",
+            "-",
+            "-",
+            &object.sentence(),
+        ]);
     }
     for release in releases {
         let status = release.status.clone().unwrap_or_default();
@@ -142,20 +170,47 @@ fn table(releases: &[&GrayRelease], unreadable: &[UnreadableRelease], wide: bool
             text(status.step.map(|step| step.display)),
             text(status.ratio),
             text(status.observed.and_then(|observed| observed.ratio)),
-            text(status.verdict.map(|verdict| format!("{:?}", verdict.result))),
+            text(
+                status
+                    .verdict
+                    .map(|verdict| format!("{:?}", verdict.result)),
+            ),
             text(ready),
         ];
-        table.add_row(row.into_iter().chain(wide.then(|| more(release)).into_iter().flatten()));
+        table.add_row(
+            row.into_iter()
+                .chain(wide.then(|| more(release)).into_iter().flatten()),
+        );
     }
     table
 }
 
 /// All releases with the columns that `kubectl get` shows.
 pub(crate) fn columns(listing: &ReleaseList, now: Timestamp, wide: bool) -> Table {
-    let header = ["NAMESPACE", "NAME", "PHASE", "STEP", "RATIO", "OBSERVED", "READY", "REASON", "AGE"];
+    let header = [
+        "NAMESPACE",
+        "NAME",
+        "PHASE",
+        "STEP",
+        "RATIO",
+        "OBSERVED",
+        "READY",
+        "REASON",
+        "AGE",
+    ];
     let mut table = widened(&header, wide);
     for object in &listing.unreadable {
-        table.add_row([&object.namespace, &object.name, UNREADABLE, "-", "-", "-", "-", &object.why, "-"]);
+        table.add_row([
+            &object.namespace,
+            &object.name,
+            UNREADABLE,
+            "-",
+            "-",
+            "-",
+            "-",
+            &object.why,
+            "-",
+        ]);
     }
     for release in &listing.releases {
         let status = release.status.clone().unwrap_or_default();
@@ -167,12 +222,20 @@ pub(crate) fn columns(listing: &ReleaseList, now: Timestamp, wide: bool) -> Tabl
             phase(&status),
             text(status.step.as_ref().map(|step| step.display.clone())),
             text(status.ratio.clone()),
-            text(status.observed.as_ref().and_then(|observed| observed.ratio.clone())),
+            text(
+                status
+                    .observed
+                    .as_ref()
+                    .and_then(|observed| observed.ratio.clone()),
+            ),
             text(ready.map(|ready| ready.status.clone())),
             text(ready.map(|ready| ready.reason.clone())),
             text(born.map(|born| span(now.duration_since(born.0)))),
         ];
-        table.add_row(row.into_iter().chain(wide.then(|| more(release)).into_iter().flatten()));
+        table.add_row(
+            row.into_iter()
+                .chain(wide.then(|| more(release)).into_iter().flatten()),
+        );
     }
     table
 }
@@ -180,11 +243,20 @@ pub(crate) fn columns(listing: &ReleaseList, now: Timestamp, wide: bool) -> Tabl
 /// How the last releases of an object ended, and the one under way.
 pub(crate) fn history(release: &GrayRelease, now: Timestamp) -> Table {
     let status = release.status.clone().unwrap_or_default();
-    let mut table = output::table(&["RELEASE", "VERSION", "OUTCOME", "REASON", "STARTED", "ENDED", "TOOK"]);
+    let mut table = output::table(&[
+        "RELEASE", "VERSION", "OUTCOME", "REASON", "STARTED", "ENDED", "TOOK",
+    ]);
     let over = |id: &str, started: Timestamp| {
-        status.history.iter().any(|entry| entry.id == id && entry.started_at == started)
+        status
+            .history
+            .iter()
+            .any(|entry| entry.id == id && entry.started_at == started)
     };
-    if let Some(current) = status.release.as_ref().filter(|current| !over(&current.id, current.started_at)) {
+    if let Some(current) = status
+        .release
+        .as_ref()
+        .filter(|current| !over(&current.id, current.started_at))
+    {
         table.add_row([
             current.id.clone(),
             current.version.clone(),
@@ -224,11 +296,19 @@ pub(crate) struct RecentTraffic {
 impl RecentTraffic {
     /// As a `halftone run` measures it.
     pub(crate) fn here([stable, gray]: &[ArmFigures; 2]) -> Self {
-        Self { seconds: WINDOW.as_secs_f64(), stable: *stable, gray: *gray }
+        Self {
+            seconds: WINDOW.as_secs_f64(),
+            stable: *stable,
+            gray: *gray,
+        }
     }
 
     fn line(&self, arm: &str) -> String {
-        let figures = if arm == "gray" { &self.gray } else { &self.stable };
+        let figures = if arm == "gray" {
+            &self.gray
+        } else {
+            &self.stable
+        };
         let [errors, p50, p95, p99] = figures.text();
         format!(
             "{:.1} requests/s, {errors} errors, p50 {p50}, p95 {p95}, p99 {p99} over the last {:.0} s",
@@ -260,11 +340,19 @@ pub(crate) fn detail(release: &GrayRelease, traffic: Option<&RecentTraffic>, now
     let status = release.status.clone().unwrap_or_default();
     let mut out = format!("{}  {}\n", name_of(release).bold(), standing(&status, now));
     for (arm, version, figures) in shown(release).arms {
-        let spec = if arm == "gray" { release.spec.gray.as_ref() } else { Some(&release.spec.stable) };
+        let spec = if arm == "gray" {
+            release.spec.gray.as_ref()
+        } else {
+            Some(&release.spec.stable)
+        };
         line(
             &mut out,
             arm,
-            format!("{version:<12} {:<24} {figures}", spec.map_or_else(String::new, place)).trim_end(),
+            format!(
+                "{version:<12} {:<24} {figures}",
+                spec.map_or_else(String::new, place)
+            )
+            .trim_end(),
         );
         if let Some(traffic) = traffic {
             line(&mut out, "", &traffic.line(arm));
@@ -274,14 +362,24 @@ pub(crate) fn detail(release: &GrayRelease, traffic: Option<&RecentTraffic>, now
         line(&mut out, "counts", &left_out(release));
     }
     if let Some(current) = &status.release {
-        let id = format!("{}, attempt {}, since {}", current.id, current.attempt, whole(current.started_at));
+        let id = format!(
+            "{}, attempt {}, since {}",
+            current.id,
+            current.attempt,
+            whole(current.started_at)
+        );
         line(&mut out, "release", &id);
     }
     if let Some(serving) = &status.serving {
         line(
             &mut out,
             "serving",
-            &format!("{} ({}) since {}", serving.version, serving.service, whole(serving.since)),
+            &format!(
+                "{} ({}) since {}",
+                serving.version,
+                serving.service,
+                whole(serving.since)
+            ),
         );
     }
     if let Some(proxies) = &status.proxies {
@@ -293,11 +391,18 @@ pub(crate) fn detail(release: &GrayRelease, traffic: Option<&RecentTraffic>, now
         line(
             &mut out,
             "proxies",
-            &format!("{} ready, {} have revision {revision}{waits}", proxies.ready, proxies.acknowledged),
+            &format!(
+                "{} ready, {} have revision {revision}{waits}",
+                proxies.ready, proxies.acknowledged
+            ),
         );
     }
     if let Some(back) = &status.rollback {
-        line(&mut out, "rollback", &format!("{} at {}: {}", back.reason, whole(back.at), back.message));
+        line(
+            &mut out,
+            "rollback",
+            &format!("{} at {}: {}", back.reason, whole(back.at), back.message),
+        );
     }
     if let Some(next) = next(release, now) {
         line(&mut out, "next", &next);
@@ -314,15 +419,26 @@ pub(crate) fn detail(release: &GrayRelease, traffic: Option<&RecentTraffic>, now
         line(
             &mut out,
             "request",
-            &format!("{}: {}: {}", handled.request, result(&handled.result), handled.message),
+            &format!(
+                "{}: {}: {}",
+                handled.request,
+                result(&handled.result),
+                handled.message
+            ),
         );
     }
     out
 }
 
 fn verdict(out: &mut String, status: &GrayReleaseStatus) {
-    let Some(verdict) = &status.verdict else { return };
-    line(out, "verdict", format!("{:?} {}", verdict.result, verdict.message).trim_end());
+    let Some(verdict) = &status.verdict else {
+        return;
+    };
+    line(
+        out,
+        "verdict",
+        format!("{:?} {}", verdict.result, verdict.message).trim_end(),
+    );
     if verdict.limits.is_empty() {
         return;
     }
@@ -337,7 +453,10 @@ fn verdict(out: &mut String, status: &GrayReleaseStatus) {
             text(limit.evidence.clone()),
         ]);
     }
-    limits.to_string().lines().for_each(|text| line(out, "", text.trim_end()));
+    limits
+        .to_string()
+        .lines()
+        .for_each(|text| line(out, "", text.trim_end()));
 }
 
 /// A release as the live view shows it. The figures of a cluster's arms are those of the present stage.
@@ -346,7 +465,10 @@ pub(crate) fn shown(release: &GrayRelease) -> ReleaseView {
     let figures = |requests: u64, errors: u64| match requests {
         0 => "no requests in this step yet".to_owned(),
         _ => {
-            format!("{requests} requests, {errors} errors ({:.2}%)", errors as f64 * 100.0 / requests as f64)
+            format!(
+                "{requests} requests, {errors} errors ({:.2}%)",
+                errors as f64 * 100.0 / requests as f64
+            )
         }
     };
     let (stable, gray) = match &status.verdict {
@@ -360,8 +482,19 @@ pub(crate) fn shown(release: &GrayRelease) -> ReleaseView {
         }
     };
     let mut arms = vec![("stable", release.spec.stable.version.clone(), stable)];
-    arms.extend(release.spec.gray.as_ref().map(|arm| ("gray", arm.version.clone(), gray)));
-    ReleaseView { name: name_of(release), status, arms, next: next(release, Now::at(Timestamp::now())) }
+    arms.extend(
+        release
+            .spec
+            .gray
+            .as_ref()
+            .map(|arm| ("gray", arm.version.clone(), gray)),
+    );
+    ReleaseView {
+        name: name_of(release),
+        status,
+        arms,
+        next: next(release, Now::at(Timestamp::now())),
+    }
 }
 
 /// The result of a request, in the colour of its meaning.
@@ -399,7 +532,9 @@ fn text(text: Option<String>) -> String {
 
 /// In whole seconds, which is all that people read.
 fn whole(time: Timestamp) -> String {
-    Timestamp::from_second(time.as_second()).unwrap_or(time).to_string()
+    Timestamp::from_second(time.as_second())
+        .unwrap_or(time)
+        .to_string()
 }
 
 #[cfg(test)]
@@ -410,7 +545,9 @@ mod tests {
 
     fn release(status: serde_json::Value) -> GrayRelease {
         let text = include_str!("../../examples/minimal.yaml");
-        let mut release = halftone_api::manifest::read("minimal.yaml", text).manifests[0].release.clone();
+        let mut release = halftone_api::manifest::read("minimal.yaml", text).manifests[0]
+            .release
+            .clone();
         release.metadata.creation_timestamp =
             Some(serde_json::from_value(json!("2026-11-21T08:00:00Z")).unwrap());
         release.status = Some(serde_json::from_value(status).unwrap());
@@ -452,7 +589,8 @@ mod tests {
 
     #[test]
     fn the_detail_of_a_release_tells_what_an_operator_of_it_asks() {
-        let told = anstream::adapter::strip_str(&detail(&holding(), Some(&busy()), now())).to_string();
+        let told =
+            anstream::adapter::strip_str(&detail(&holding(), Some(&busy()), now())).to_string();
         for words in [
             "12.3 requests/s, 0.50% errors, p50 8.0ms, p95 20.0ms, p99 1.25s over the last 10 s",
             "next     99 of 100 requests to gray; about 10 more of all users at 10%",
@@ -475,9 +613,16 @@ mod tests {
         let told = anstream::adapter::strip_str(&detail(&release, None, now())).to_string();
         assert!(told.starts_with("shop/checkout  Pending\n"), "{told}");
         assert!(
-            columns(&ReleaseList { releases: vec![release], ..ReleaseList::default() }, now().wall, false)
-                .to_string()
-                .contains("2h")
+            columns(
+                &ReleaseList {
+                    releases: vec![release],
+                    ..ReleaseList::default()
+                },
+                now().wall,
+                false
+            )
+            .to_string()
+            .contains("2h")
         );
     }
 
@@ -486,8 +631,13 @@ mod tests {
         let told = history(&holding(), now().wall).to_string();
         let lines: Vec<&str> = told.lines().collect();
         assert!(
-            lines[1].contains("3f2a000000000000") && lines[1].contains("Holding") && lines[1].contains("1h")
+            lines[1].contains("3f2a000000000000")
+                && lines[1].contains("Holding")
+                && lines[1].contains("1h")
         );
-        assert!(lines[2].contains("Promoted") && lines[2].contains("1h30m"), "{told}");
+        assert!(
+            lines[2].contains("Promoted") && lines[2].contains("1h30m"),
+            "{told}"
+        );
     }
 }

@@ -83,7 +83,10 @@ impl View {
             (false, true) => ViewMode::Live(Screen::new()),
             (false, false) => ViewMode::Lines,
         };
-        Self { form, told: BTreeMap::new() }
+        Self {
+            form,
+            told: BTreeMap::new(),
+        }
     }
 
     /// Sends what the proxy and the engine log to standard error, unless that would tear the live view apart.
@@ -94,18 +97,24 @@ impl View {
         let filter = tracing_subscriber::EnvFilter::try_from_env("HALFTONE_LOG_LEVEL")
             .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
         // A second one in the same process changes nothing.
-        let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).try_init();
+        let _ = tracing_subscriber::fmt()
+            .with_env_filter(filter)
+            .with_writer(io::stderr)
+            .try_init();
     }
 
     pub(crate) fn started(&self, listen: Option<SocketAddr>, admin: Option<SocketAddr>) {
-        let address =
-            |address: Option<SocketAddr>| address.map_or_else(String::new, |address| address.to_string());
+        let address = |address: Option<SocketAddr>| {
+            address.map_or_else(String::new, |address| address.to_string())
+        };
         let (listen, admin) = (address(listen), address(admin));
         match &self.form {
-            ViewMode::Json => {
-                self.line(&json!({"time": Timestamp::now(), "listening": listen, "admin": admin}).to_string())
-            }
-            _ => self.line(&format!("users at http://{listen}, admin pages at http://{admin}")),
+            ViewMode::Json => self.line(
+                &json!({"time": Timestamp::now(), "listening": listen, "admin": admin}).to_string(),
+            ),
+            _ => self.line(&format!(
+                "users at http://{listen}, admin pages at http://{admin}"
+            )),
         }
     }
 
@@ -126,7 +135,9 @@ impl View {
     /// Something else to know.
     pub(crate) fn say(&self, message: &str) {
         match &self.form {
-            ViewMode::Json => self.line(&json!({"time": Timestamp::now(), "note": message}).to_string()),
+            ViewMode::Json => {
+                self.line(&json!({"time": Timestamp::now(), "note": message}).to_string())
+            }
             ViewMode::Lines => self.line(&format!("{} {message}", clock(Timestamp::now()))),
             ViewMode::Live(_) => self.line(message),
         }
@@ -153,7 +164,12 @@ impl View {
                     EventType::Normal => news.reason.green().to_string(),
                     EventType::Warning => news.reason.yellow().to_string(),
                 };
-                self.line(&format!("{} {} {reason} {}", clock(now.wall), shown.name, news.message));
+                self.line(&format!(
+                    "{} {} {reason} {}",
+                    clock(now.wall),
+                    shown.name,
+                    news.message
+                ));
             }
         }
     }
@@ -169,15 +185,22 @@ impl View {
             ViewMode::Lines if changed && !silently => {
                 let stands = standing(&shown.status, now);
                 let told = self.told.get(&shown.name);
-                let verdict =
-                    match before.is_none_or(|before| told.is_none_or(|now| now.verdict == before.verdict)) {
-                        true => String::new(),
-                        false => {
-                            verdict(&shown.status).map_or_else(String::new, |verdict| format!("; {verdict}"))
-                        }
-                    };
-                let next = shown.next.as_ref().map_or_else(String::new, |next| format!("; {next}"));
-                self.line(&format!("{} {} {stands}{verdict}{next}", clock(now.wall), shown.name));
+                let verdict = match before
+                    .is_none_or(|before| told.is_none_or(|now| now.verdict == before.verdict))
+                {
+                    true => String::new(),
+                    false => verdict(&shown.status)
+                        .map_or_else(String::new, |verdict| format!("; {verdict}")),
+                };
+                let next = shown
+                    .next
+                    .as_ref()
+                    .map_or_else(String::new, |next| format!("; {next}"));
+                self.line(&format!(
+                    "{} {} {stands}{verdict}{next}",
+                    clock(now.wall),
+                    shown.name
+                ));
             }
             // What happened was told; what to do about it was not.
             ViewMode::Lines if changed => {
@@ -215,7 +238,9 @@ fn verdict(status: &GrayReleaseStatus) -> Option<String> {
 
 /// The time of day, as this machine has it.
 pub(crate) fn clock(time: Timestamp) -> String {
-    time.to_zoned(jiff::tz::TimeZone::system()).strftime("%H:%M:%S").to_string()
+    time.to_zoned(jiff::tz::TimeZone::system())
+        .strftime("%H:%M:%S")
+        .to_string()
 }
 
 fn summary(shown: &ReleaseView, now: Now) -> Value {

@@ -1,6 +1,10 @@
 //! The commands that need nothing running, as a person or a script calls them.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "in tests a failed assumption should end the test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "in tests a failed assumption should end the test"
+)]
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -71,10 +75,16 @@ fn split_lists_the_arm_of_each_identity_and_a_higher_ratio_only_adds() {
             .success();
         let text = String::from_utf8(output.get_output().stdout.clone()).unwrap();
         assert_eq!(text.lines().count(), 2_000);
-        text.lines().filter_map(|line| line.strip_prefix("gray\t")).map(str::to_owned).collect()
+        text.lines()
+            .filter_map(|line| line.strip_prefix("gray\t"))
+            .map(str::to_owned)
+            .collect()
     };
     let (few, many) = (gray("1"), gray("10"));
-    assert!(few.len() < many.len() && few.iter().all(|user| many.contains(user)), "{few:?}");
+    assert!(
+        few.len() < many.len() && few.iter().all(|user| many.contains(user)),
+        "{few:?}"
+    );
 }
 
 #[test]
@@ -86,30 +96,46 @@ fn explain_and_split_agree_on_every_user() {
         .write_stdin(users(10))
         .assert()
         .success();
-    for line in String::from_utf8(list.get_output().stdout.clone()).unwrap().lines() {
+    for line in String::from_utf8(list.get_output().stdout.clone())
+        .unwrap()
+        .lines()
+    {
         let (arm, user) = line.split_once('\t').unwrap();
         let header = format!("X-User-Name: {user}");
         let told = json(
-            halftone().args(["explain", "--ratio", "50", "--json", "--header", &header]).arg(manifest.path()),
+            halftone()
+                .args(["explain", "--ratio", "50", "--json", "--header", &header])
+                .arg(manifest.path()),
         );
-        assert_eq!((told["arm"].as_str(), told["identity"].as_str()), (Some(arm), Some(user)));
+        assert_eq!(
+            (told["arm"].as_str(), told["identity"].as_str()),
+            (Some(arm), Some(user))
+        );
         assert_eq!(told["release"], "shop/checkout");
-        assert!(told["bucket"].is_u64() && told["reason"].is_string(), "{told}");
+        assert!(
+            told["bucket"].is_u64() && told["reason"].is_string(),
+            "{told}"
+        );
     }
 }
 
 #[test]
 fn explain_says_that_proxies_answer_the_health_path_themselves() {
-    let (manifest, fleet) =
-        (file(LEAST), file("fleets:\n- class: default\n  allowAll: true\n  healthPath: /healthz\n"));
+    let (manifest, fleet) = (
+        file(LEAST),
+        file("fleets:\n- class: default\n  allowAll: true\n  healthPath: /healthz\n"),
+    );
     let explain = |path: &str, method: &str| {
         let mut command = halftone();
-        command.args(["explain", "--path", path, "--method", method, "--fleet"]).arg(fleet.path());
+        command
+            .args(["explain", "--path", path, "--method", method, "--fleet"])
+            .arg(fleet.path());
         command.arg(manifest.path()).assert().success()
     };
     for method in ["GET", "HEAD"] {
-        let told =
-            contains("→ no release: answered with 200, it is the fleet's healthPath, which proxies answer");
+        let told = contains(
+            "→ no release: answered with 200, it is the fleet's healthPath, which proxies answer",
+        );
         explain("/healthz?a", method).stdout(told);
     }
     explain("/healthz", "POST").stdout(contains("→ shop/checkout: gray (v2)"));
@@ -135,8 +161,10 @@ fn explain_tells_a_person_what_each_point_said() {
 
 #[test]
 fn simulate_rolls_a_fault_back_and_promotes_a_good_release() {
-    let manifest =
-        file(&LEAST.replace("targetRatio: 100", "targetRatio: 100\n  steps: [{ratio: 10, hold: 1m}]"));
+    let manifest = file(&LEAST.replace(
+        "targetRatio: 100",
+        "targetRatio: 100\n  steps: [{ratio: 10, hold: 1m}]",
+    ));
     let run = |more: &[&str]| {
         json(
             halftone()
@@ -152,10 +180,21 @@ fn simulate_rolls_a_fault_back_and_promotes_a_good_release() {
     );
     let bad = run(&["--fault-at", "20s", "--fault-error-rate", "50%"]);
     assert_eq!(bad["rolledBack"], 40, "{bad}");
-    let by: u64 = bad["rolledBackBy"].as_object().unwrap().values().filter_map(Value::as_u64).sum();
-    assert!(by == 40 && bad["rolledBackBy"]["maxErrorRate"].is_u64(), "{bad}");
+    let by: u64 = bad["rolledBackBy"]
+        .as_object()
+        .unwrap()
+        .values()
+        .filter_map(Value::as_u64)
+        .sum();
+    assert!(
+        by == 40 && bad["rolledBackBy"]["maxErrorRate"].is_u64(),
+        "{bad}"
+    );
     assert_eq!(good["rolledBackBy"], serde_json::json!({}));
-    assert!(bad["detectionSeconds"]["p99"].as_f64().unwrap() < 30.0, "{bad}");
+    assert!(
+        bad["detectionSeconds"]["p99"].as_f64().unwrap() < 30.0,
+        "{bad}"
+    );
 }
 
 #[test]
@@ -164,7 +203,16 @@ fn the_same_seed_gives_the_same_releases() {
     let run = |seed: &str| {
         let mut command = halftone();
         command
-            .args(["simulate", "--runs", "4", "--fault-at", "1m", "--json", "--seed", seed])
+            .args([
+                "simulate",
+                "--runs",
+                "4",
+                "--fault-at",
+                "1m",
+                "--json",
+                "--seed",
+                seed,
+            ])
             .arg(manifest.path());
         json(&mut command)
     };
@@ -174,46 +222,93 @@ fn the_same_seed_gives_the_same_releases() {
 
 #[test]
 fn crd_prints_what_the_repository_holds() {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../crds/grayreleases.halftone.dev.yaml");
-    halftone().arg("crd").assert().success().stdout(std::fs::read_to_string(path).unwrap());
+    let path =
+        PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../crds/grayreleases.halftone.dev.yaml");
+    halftone()
+        .arg("crd")
+        .assert()
+        .success()
+        .stdout(std::fs::read_to_string(path).unwrap());
 }
 
 #[test]
 fn completions_are_printed_for_a_shell() {
-    halftone().args(["completions", "bash"]).assert().success().stdout(contains("_halftone"));
+    halftone()
+        .args(["completions", "bash"])
+        .assert()
+        .success()
+        .stdout(contains("_halftone"));
 }
 
 #[test]
 fn wrong_usage_is_refused_with_advice() {
     let manifest = file(LEAST);
     let refused: &[(&[&str], i32, &str)] = &[
-        (&["split", "--ratio", "101", "--identities", "-"], 2, "percent from 0 to 100"),
-        (&["split", "--ratio", "-1", "--identities", "-"], 2, "percent from 0 to 100"),
-        (&["split", "--identities", "/nowhere"], 1, "/nowhere: there is no such file"),
-        (&["split", "--identities", "."], 1, ".: is a directory; name the files in it"),
+        (
+            &["split", "--ratio", "101", "--identities", "-"],
+            2,
+            "percent from 0 to 100",
+        ),
+        (
+            &["split", "--ratio", "-1", "--identities", "-"],
+            2,
+            "percent from 0 to 100",
+        ),
+        (
+            &["split", "--identities", "/nowhere"],
+            1,
+            "/nowhere: there is no such file",
+        ),
+        (
+            &["split", "--identities", "."],
+            1,
+            ".: is a directory; name the files in it",
+        ),
         (&["lint", "/nowhere"], 1, "/nowhere: there is no such file"),
         (&["lint", "."], 1, ".: is a directory; name the files in it"),
         (&["run", "-"], 1, "cannot be watched for edits"),
-        (&["explain", "--header", "nonsense"], 1, "write 'Name: value'"),
-        (&["explain", "--header", "Name: a\nb"], 1, "write 'Name: value'"),
+        (
+            &["explain", "--header", "nonsense"],
+            1,
+            "write 'Name: value'",
+        ),
+        (
+            &["explain", "--header", "Name: a\nb"],
+            1,
+            "write 'Name: value'",
+        ),
         (&["explain", "--cookie", "nonsense"], 1, "write name=value"),
         (&["explain", "--method", "G T"], 1, "write one such as GET"),
         (&["explain", "--path", "/%00"], 1, "--path /%00"),
         (&["simulate", "--gray-latency", "slow"], 1, "x2"),
         (&["simulate", "--fault-at", "soon"], 2, "90s"),
         (&["simulate", "--fault-at", "5 min"], 2, "write 5m"),
-        (&["run", "--listen", ":8080"], 2, "127.0.0.1:8080 for this machine only, or [::]:8080"),
+        (
+            &["run", "--listen", ":8080"],
+            2,
+            "127.0.0.1:8080 for this machine only, or [::]:8080",
+        ),
         (&["run", "--admin", "shop:1"], 2, "is not an address"),
     ];
     for (arguments, code, says) in refused {
-        halftone().args(*arguments).arg(manifest.path()).assert().code(*code).stderr(contains(*says));
+        halftone()
+            .args(*arguments)
+            .arg(manifest.path())
+            .assert()
+            .code(*code)
+            .stderr(contains(*says));
     }
 }
 
 #[test]
 fn lint_tells_errors_with_their_place_and_exits_with_1() {
     let good = file(LEAST);
-    halftone().arg("lint").arg(good.path()).assert().success().stdout(contains("1 sound release, 0 errors"));
+    halftone()
+        .arg("lint")
+        .arg(good.path())
+        .assert()
+        .success()
+        .stdout(contains("1 sound release, 0 errors"));
     let bad = file(&LEAST.replace("targetRatio: 100", "targetRatio: 12.5"));
     let place = format!("{}:8:", bad.path().display());
     halftone()
@@ -222,25 +317,45 @@ fn lint_tells_errors_with_their_place_and_exits_with_1() {
         .assert()
         .code(1)
         .stdout(contains(place).and(contains("spec.targetRatio")));
-    let output = halftone().args(["lint", "--json"]).arg(bad.path()).assert().code(1);
+    let output = halftone()
+        .args(["lint", "--json"])
+        .arg(bad.path())
+        .assert()
+        .code(1);
     let findings: Value = serde_json::from_slice(&output.get_output().stdout).unwrap();
-    assert_eq!((&findings[0]["severity"], &findings[0]["line"]), (&"error".into(), &8.into()), "{findings}");
+    assert_eq!(
+        (&findings[0]["severity"], &findings[0]["line"]),
+        (&"error".into(), &8.into()),
+        "{findings}"
+    );
 }
 
 #[test]
 fn what_lint_says_to_a_program_is_json_whatever_is_wrong() {
     let (empty, good) = (file("# nothing yet\n"), file(LEAST));
-    let paths = [empty.path().to_str().unwrap(), "/nowhere", good.path().to_str().unwrap()];
+    let paths = [
+        empty.path().to_str().unwrap(),
+        "/nowhere",
+        good.path().to_str().unwrap(),
+    ];
     for (arguments, codes) in [
         (&paths[..1], &["NoRelease"][..]),
         (&paths[1..], &["Unreadable"]),
         (&paths[1..2], &["Unreadable"]),
         (&[paths[2], "--fleet", "/nowhere"], &["Unreadable"]),
     ] {
-        let output = halftone().args(["lint", "--json"]).args(arguments).assert().code(1);
+        let output = halftone()
+            .args(["lint", "--json"])
+            .args(arguments)
+            .assert()
+            .code(1);
         let findings: Value = serde_json::from_slice(&output.get_output().stdout).unwrap();
-        let told: Vec<&str> =
-            findings.as_array().unwrap().iter().map(|finding| finding["code"].as_str().unwrap()).collect();
+        let told: Vec<&str> = findings
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|finding| finding["code"].as_str().unwrap())
+            .collect();
         assert_eq!(told, codes, "{findings}");
     }
 }
@@ -248,7 +363,12 @@ fn what_lint_says_to_a_program_is_json_whatever_is_wrong() {
 #[test]
 fn an_error_is_called_one_once() {
     let bad = file(&LEAST.replace("targetRatio: 100", "targetRatio: 12.5"));
-    for command in [&["explain"][..], &["simulate"], &["split", "--identities", "-"], &["run"]] {
+    for command in [
+        &["explain"][..],
+        &["simulate"],
+        &["split", "--identities", "-"],
+        &["run"],
+    ] {
         let output = halftone().args(command).arg(bad.path()).assert().code(1);
         let told = String::from_utf8_lossy(&output.get_output().stderr).into_owned();
         let first = told.lines().next().unwrap();
@@ -258,7 +378,10 @@ fn an_error_is_called_one_once() {
 
 #[test]
 fn a_file_without_a_release_is_refused_by_every_command_that_wants_one() {
-    let (empty, service) = (file("# nothing yet\n"), file("apiVersion: v1\nkind: Service\n"));
+    let (empty, service) = (
+        file("# nothing yet\n"),
+        file("apiVersion: v1\nkind: Service\n"),
+    );
     let (fleet, binary) = (file("fleets: [{class: default}]\n"), file(""));
     std::fs::write(binary.path(), b"kind: GrayRelease\n\xff").unwrap();
     for (file, says) in [
@@ -267,8 +390,13 @@ fn a_file_without_a_release_is_refused_by_every_command_that_wants_one() {
         (&fleet, "name it with --fleet"),
         (&binary, ":2: is no text in UTF-8 from here on"),
     ] {
-        for command in [&["lint"][..], &["explain"], &["split", "--identities", "-"], &["simulate"], &["run"]]
-        {
+        for command in [
+            &["lint"][..],
+            &["explain"],
+            &["split", "--identities", "-"],
+            &["simulate"],
+            &["run"],
+        ] {
             let output = halftone().args(command).arg(file.path()).assert().code(1);
             let output = output.get_output();
             let told = [&output.stdout[..], &output.stderr].concat();
@@ -293,7 +421,11 @@ fn a_reader_that_has_seen_enough_ends_a_command_without_a_word() {
         let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_halftone"));
         let (reader, writer) = std::io::pipe().unwrap();
         drop(reader);
-        let output = command.args(arguments).stdout(writer).stderr(std::process::Stdio::piped()).output();
+        let output = command
+            .args(arguments)
+            .stdout(writer)
+            .stderr(std::process::Stdio::piped())
+            .output();
         let output = output.unwrap();
         assert_eq!(String::from_utf8_lossy(&output.stderr), "", "{arguments:?}");
     }
@@ -301,8 +433,11 @@ fn a_reader_that_has_seen_enough_ends_a_command_without_a_word() {
 
 #[test]
 fn probe_takes_any_answer_below_500_and_waits_for_one() {
-    const ANSWERS: [&str; 3] =
-        ["HTTP/1.1 503 Service Unavailable", "HTTP/1.1 404 Not Found", "HTTP/1.1 200 OK"];
+    const ANSWERS: [&str; 3] = [
+        "HTTP/1.1 503 Service Unavailable",
+        "HTTP/1.1 404 Not Found",
+        "HTTP/1.1 200 OK",
+    ];
     let backend = Backend::start(|incoming, number| {
         let request = incoming.request().unwrap();
         assert_eq!(request.start, "GET / HTTP/1.1");
@@ -313,7 +448,11 @@ fn probe_takes_any_answer_below_500_and_waits_for_one() {
     // A manifest that does not know the family of an address writes the brackets in any case.
     for (host, answer) in [("127.0.0.1", 404), ("[127.0.0.1]", 200)] {
         let url = format!("http://{host}:{port}/");
-        halftone().args(["probe", &url]).assert().success().stdout(format!("{url} answers {answer}\n"));
+        halftone()
+            .args(["probe", &url])
+            .assert()
+            .success()
+            .stdout(format!("{url} answers {answer}\n"));
     }
     assert_eq!(backend.connections(), ANSWERS.len());
 }
@@ -323,7 +462,10 @@ fn probe_says_what_does_not_answer() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/", listener.local_addr().unwrap());
     drop(listener);
-    let told = halftone().args(["probe", "--timeout", "100ms", &url]).assert().code(1);
+    let told = halftone()
+        .args(["probe", "--timeout", "100ms", &url])
+        .assert()
+        .code(1);
     told.stderr(contains(&url).and(contains("refused")));
     halftone()
         .args(["probe", "https://example.test/"])

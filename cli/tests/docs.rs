@@ -1,6 +1,10 @@
 //! `docs/cli.md` says what `--help` says; this test fails when it drifts, and writes it with `UPDATE_DOCS=1`.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "in tests a failed assumption should end the test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "in tests a failed assumption should end the test"
+)]
 
 use std::fmt::Write;
 use std::path::Path;
@@ -13,7 +17,10 @@ fn help(arguments: &[&str]) -> String {
         .env("COLUMNS", "100")
         .output();
     let text = String::from_utf8(output.unwrap().stdout).unwrap();
-    text.lines().map(str::trim_end).collect::<Vec<_>>().join("\n")
+    text.lines()
+        .map(str::trim_end)
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 /// The names in the list of commands, in their order.
@@ -31,8 +38,9 @@ fn commands(help: &str) -> Vec<String> {
 #[test]
 fn docs_of_the_command_line_say_what_help_says() {
     let top = help(&[]);
-    let mut docs =
-        format!("# `halftone`\n\nGenerated from `--help`; see CONTRIBUTING.md.\n\n```text\n{top}\n```\n");
+    let mut docs = format!(
+        "# `halftone`\n\nGenerated from `--help`; see CONTRIBUTING.md.\n\n```text\n{top}\n```\n"
+    );
     let names = commands(&top);
     assert!(names.iter().any(|name| name == "run"), "{top}");
     for name in names {
@@ -40,7 +48,11 @@ fn docs_of_the_command_line_say_what_help_says() {
         write!(docs, "\n## `halftone {name}`\n\n```text\n{told}\n```\n").unwrap();
         for sub in commands(&told) {
             let told = help(&[&name, &sub]);
-            write!(docs, "\n### `halftone {name} {sub}`\n\n```text\n{told}\n```\n").unwrap();
+            write!(
+                docs,
+                "\n### `halftone {name} {sub}`\n\n```text\n{told}\n```\n"
+            )
+            .unwrap();
         }
     }
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/cli.md");

@@ -1,6 +1,10 @@
 //! Each example is what it says: right, without a warning, and explained.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "in tests a failed assumption should end the test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "in tests a failed assumption should end the test"
+)]
 
 use std::path::{Path, PathBuf};
 
@@ -26,8 +30,12 @@ fn releases() -> Vec<(String, &'static str)> {
     let entries = std::fs::read_dir(examples()).unwrap().map(Result::unwrap);
     let files = entries.filter(|entry| entry.path().is_file());
     let names = files.map(|entry| entry.file_name().into_string().unwrap());
-    let releases = names.filter(|name| name != "00-shop.yaml").map(|name| (name, "operator/fleet.yaml"));
-    releases.chain([(LOCAL.to_owned(), "local/fleet.yaml")]).collect()
+    let releases = names
+        .filter(|name| name != "00-shop.yaml")
+        .map(|name| (name, "operator/fleet.yaml"));
+    releases
+        .chain([(LOCAL.to_owned(), "local/fleet.yaml")])
+        .collect()
 }
 
 #[test]
@@ -36,9 +44,17 @@ fn each_example_passes_lint_without_a_warning() {
     assert!(releases.len() >= 5, "{releases:?}");
     for (name, fleet) in releases {
         for fleet in [&[][..], &["--fleet", fleet]] {
-            let output = halftone().arg("lint").arg(&name).args(fleet).assert().success();
+            let output = halftone()
+                .arg("lint")
+                .arg(&name)
+                .args(fleet)
+                .assert()
+                .success();
             let told = String::from_utf8_lossy(&output.get_output().stdout).into_owned();
-            assert!(told.ends_with("0 errors, 0 warnings\n") && !told.starts_with('0'), "{name}: {told}");
+            assert!(
+                told.ends_with("0 errors, 0 warnings\n") && !told.starts_with('0'),
+                "{name}: {told}"
+            );
         }
     }
 }
@@ -56,19 +72,34 @@ fn each_example_is_explained_to_an_arm() {
                 .success();
             serde_json::from_slice(&output.get_output().stdout).unwrap()
         };
-        let path = if name == "everything.yaml" { "/checkout" } else { "/" };
+        let path = if name == "everything.yaml" {
+            "/checkout"
+        } else {
+            "/"
+        };
         let told = explain(&["--path", path]);
-        assert!(told["release"].is_string() && told["arm"].is_string(), "{name}: {told}");
-        assert!(!told["reason"].as_str().unwrap().is_empty(), "{name}: {told}");
+        assert!(
+            told["release"].is_string() && told["arm"].is_string(),
+            "{name}: {told}"
+        );
+        assert!(
+            !told["reason"].as_str().unwrap().is_empty(),
+            "{name}: {told}"
+        );
         let nowhere = explain(&["--host", "nowhere.invalid", "--path", path]);
-        assert!(nowhere["release"].is_null() || name == LOCAL, "{name}: {nowhere}");
+        assert!(
+            nowhere["release"].is_null() || name == LOCAL,
+            "{name}: {nowhere}"
+        );
     }
 }
 
 /// The blocks of YAML in a text.
 fn blocks(text: &str) -> Vec<&str> {
     let blocks = text.split("```yaml\n").skip(1);
-    blocks.filter_map(|block| Some(block.split_once("```")?.0)).collect()
+    blocks
+        .filter_map(|block| Some(block.split_once("```")?.0))
+        .collect()
 }
 
 #[test]
@@ -76,9 +107,15 @@ fn what_the_readme_shows_is_the_example_that_it_links() {
     let readme = std::fs::read_to_string(examples().join("../README.md")).unwrap();
     let blocks = blocks(&readme);
     for name in ["minimal.yaml", LOCAL] {
-        assert!(readme.contains(&format!("(examples/{name})")), "{name} is linked");
+        assert!(
+            readme.contains(&format!("(examples/{name})")),
+            "{name} is linked"
+        );
         let example = std::fs::read_to_string(examples().join(name)).unwrap();
-        let plain: Vec<&str> = example.lines().filter(|line| !line.starts_with('#')).collect();
+        let plain: Vec<&str> = example
+            .lines()
+            .filter(|line| !line.starts_with('#'))
+            .collect();
         let plain = format!("{}\n", plain.join("\n"));
         assert!(
             blocks.contains(&plain.as_str()),
@@ -90,9 +127,14 @@ fn what_the_readme_shows_is_the_example_that_it_links() {
 #[test]
 fn the_commands_of_the_readme_are_commands_with_these_options() {
     let readme = std::fs::read_to_string(examples().join("../README.md")).unwrap();
-    let lines = readme.lines().filter_map(|line| line.strip_prefix("halftone "));
+    let lines = readme
+        .lines()
+        .filter_map(|line| line.strip_prefix("halftone "));
     let names: Vec<&str> = lines.filter_map(|line| line.split(' ').next()).collect();
-    assert!(names.contains(&"run") && names.contains(&"approve"), "{names:?}");
+    assert!(
+        names.contains(&"run") && names.contains(&"approve"),
+        "{names:?}"
+    );
     for name in names {
         halftone().args([name, "--help"]).assert().success();
     }
@@ -100,7 +142,10 @@ fn the_commands_of_the_readme_are_commands_with_these_options() {
 
 #[test]
 fn the_whole_ratio_sends_everyone_to_gray_and_none_sends_nobody() {
-    for (name, _) in releases().into_iter().filter(|(name, _)| name != "everything.yaml") {
+    for (name, _) in releases()
+        .into_iter()
+        .filter(|(name, _)| name != "everything.yaml")
+    {
         for (ratio, arm) in [("0", "stable"), ("100", "gray")] {
             let explain = halftone()
                 .arg("explain")

@@ -32,7 +32,10 @@ pub fn read(path: &Path, at_most: u64) -> io::Result<Vec<u8>> {
 pub fn read_text(path: &Path, at_most: u64) -> io::Result<String> {
     String::from_utf8(read(path, at_most)?).map_err(|error| {
         let at = error.utf8_error().valid_up_to();
-        io::Error::new(io::ErrorKind::InvalidData, format!("not UTF-8 from byte {at} on"))
+        io::Error::new(
+            io::ErrorKind::InvalidData,
+            format!("not UTF-8 from byte {at} on"),
+        )
     })
 }
 
@@ -41,7 +44,8 @@ pub fn read_text(path: &Path, at_most: u64) -> io::Result<String> {
 /// # Errors
 /// As [`read`].
 pub fn read_own(path: &Path, at_most: u64) -> io::Result<Vec<u8>> {
-    let file = open(path, OFlags::NONBLOCK | OFlags::NOFOLLOW).map_err(|error| of_link(path, error))?;
+    let file =
+        open(path, OFlags::NONBLOCK | OFlags::NOFOLLOW).map_err(|error| of_link(path, error))?;
     whole(read_open(&file, at_most.saturating_add(1))?, at_most)
 }
 
@@ -95,13 +99,20 @@ pub fn own_dir(path: &Path) -> io::Result<()> {
 /// It cannot be opened or made, or is a link or no regular file.
 pub fn open_lock(path: &Path) -> io::Result<File> {
     let mut options = File::options();
-    options.create(true).truncate(false).read(true).write(true).mode(0o600);
+    options
+        .create(true)
+        .truncate(false)
+        .read(true)
+        .write(true)
+        .mode(0o600);
     let flags = OFlags::NONBLOCK | OFlags::NOFOLLOW;
     let file = options.custom_flags(flags.bits().cast_signed()).open(path);
     let file = file.map_err(|error| of_link(path, error))?;
     let meta = regular(&file)?;
     if meta.nlink() > 1 {
-        return Err(io::Error::other("another name leads to the same file; remove it"));
+        return Err(io::Error::other(
+            "another name leads to the same file; remove it",
+        ));
     }
     Ok(file)
 }
@@ -112,11 +123,18 @@ fn create_new(path: &Path) -> io::Result<File> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    File::options().write(true).create_new(true).mode(0o600).open(path)
+    File::options()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)
 }
 
 fn open(path: &Path, flags: OFlags) -> io::Result<File> {
-    File::options().read(true).custom_flags(flags.bits().cast_signed()).open(path)
+    File::options()
+        .read(true)
+        .custom_flags(flags.bits().cast_signed())
+        .open(path)
 }
 
 fn read_open(file: &File, at_most: u64) -> io::Result<Vec<u8>> {
@@ -131,7 +149,11 @@ fn regular(file: &File) -> io::Result<Metadata> {
     if meta.is_file() {
         return Ok(meta);
     }
-    let kind = if meta.is_dir() { io::ErrorKind::IsADirectory } else { io::ErrorKind::Other };
+    let kind = if meta.is_dir() {
+        io::ErrorKind::IsADirectory
+    } else {
+        io::ErrorKind::Other
+    };
     Err(io::Error::new(kind, "not a regular file"))
 }
 
@@ -139,7 +161,10 @@ fn whole(bytes: Vec<u8>, at_most: u64) -> io::Result<Vec<u8>> {
     if bytes.len() as u64 <= at_most {
         return Ok(bytes);
     }
-    Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("it has more than {at_most} bytes")))
+    Err(io::Error::new(
+        io::ErrorKind::FileTooLarge,
+        format!("it has more than {at_most} bytes"),
+    ))
 }
 
 fn of_link(path: &Path, error: io::Error) -> io::Error {
@@ -153,7 +178,10 @@ fn is_link() -> io::Error {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "in tests a failed assumption should end the test")]
+    #![allow(
+        clippy::unwrap_used,
+        reason = "in tests a failed assumption should end the test"
+    )]
 
     use std::os::unix::fs::symlink;
 
@@ -180,9 +208,18 @@ mod tests {
         let path = dir.path().join("fifo");
         fifo(&path);
         for path in [&*path, Path::new("/dev/zero"), dir.path()] {
-            assert!(read(path, 10).is_err() && read_own(path, 10).is_err(), "{}", path.display());
+            assert!(
+                read(path, 10).is_err() && read_own(path, 10).is_err(),
+                "{}",
+                path.display()
+            );
         }
-        assert!(read(&path, 10).unwrap_err().to_string().contains("not a regular file"));
+        assert!(
+            read(&path, 10)
+                .unwrap_err()
+                .to_string()
+                .contains("not a regular file")
+        );
         assert!(open_lock(&path).is_err());
     }
 
@@ -194,9 +231,19 @@ mod tests {
         symlink(&path, &link).unwrap();
         assert_eq!(read_text(&link, 10).unwrap(), "ten bytes!");
         assert_eq!(read_start(&path, 3).unwrap(), b"ten");
-        assert!(read(&path, 9).unwrap_err().to_string().contains("more than 9 bytes"));
+        assert!(
+            read(&path, 9)
+                .unwrap_err()
+                .to_string()
+                .contains("more than 9 bytes")
+        );
         assert_eq!(read_own(&path, 10).unwrap(), b"ten bytes!");
-        assert!(read_own(&link, 10).unwrap_err().to_string().contains("link"));
+        assert!(
+            read_own(&link, 10)
+                .unwrap_err()
+                .to_string()
+                .contains("link")
+        );
     }
 
     #[test]
@@ -209,7 +256,12 @@ mod tests {
         }
         replace(&dir.path().join("kept.json"), b"new").unwrap();
         probe(dir.path()).unwrap();
-        assert!(open_lock(&dir.path().join("lock")).unwrap_err().to_string().contains("link"));
+        assert!(
+            open_lock(&dir.path().join("lock"))
+                .unwrap_err()
+                .to_string()
+                .contains("link")
+        );
         assert_eq!(fs::read(&precious).unwrap(), b"precious");
         assert_eq!(read_own(&dir.path().join("kept.json"), 10).unwrap(), b"new");
     }
@@ -233,6 +285,11 @@ mod tests {
         drop(open_lock(&lock).unwrap());
         assert_eq!(fs::read(&lock).unwrap(), b"12");
         fs::hard_link(&lock, dir.path().join("other")).unwrap();
-        assert!(open_lock(&lock).unwrap_err().to_string().contains("another name"));
+        assert!(
+            open_lock(&lock)
+                .unwrap_err()
+                .to_string()
+                .contains("another name")
+        );
     }
 }

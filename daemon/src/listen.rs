@@ -22,7 +22,9 @@ pub fn address(text: &str) -> Result<SocketAddr, String> {
     }
     Err(match port(text.trim_start_matches([':', '*'])) {
         Some(port) => {
-            format!("write 127.0.0.1:{port} for this machine only, or [::]:{port} for every address of it")
+            format!(
+                "write 127.0.0.1:{port} for this machine only, or [::]:{port} for every address of it"
+            )
         }
         None => format!(
             "\"{text}\" is not an address; write an IP address and a port, as in 127.0.0.1:8080 or [::]:8080"
@@ -45,7 +47,11 @@ pub fn available(wanted: SocketAddr) -> SocketAddr {
 /// # Errors
 /// The machine does not have the family, or no descriptor is left.
 pub fn socket(address: SocketAddr) -> io::Result<Socket> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
     if is_everywhere(address) {
@@ -76,17 +82,28 @@ mod tests {
 
     #[test]
     fn an_address_is_read_or_its_form_is_told() {
-        for (text, read) in
-            [("127.0.0.1:80", "127.0.0.1:80"), ("[::]:8080", "[::]:8080"), ("localhost:0", "127.0.0.1:0")]
-        {
-            assert_eq!(address(text).map(|address| address.to_string()).as_deref(), Ok(read));
+        for (text, read) in [
+            ("127.0.0.1:80", "127.0.0.1:80"),
+            ("[::]:8080", "[::]:8080"),
+            ("localhost:0", "127.0.0.1:0"),
+        ] {
+            assert_eq!(
+                address(text).map(|address| address.to_string()).as_deref(),
+                Ok(read)
+            );
         }
         for text in ["8080", ":8080", "*:8080"] {
             let why = address(text).unwrap_err();
-            assert!(why.contains("127.0.0.1:8080") && why.contains("[::]:8080"), "{text}: {why}");
+            assert!(
+                why.contains("127.0.0.1:8080") && why.contains("[::]:8080"),
+                "{text}: {why}"
+            );
         }
         for text in ["", "shop:80", "127.0.0.1", ":99999", "[::1]"] {
-            assert!(address(text).unwrap_err().contains("is not an address"), "{text}");
+            assert!(
+                address(text).unwrap_err().contains("is not an address"),
+                "{text}"
+            );
         }
     }
 }

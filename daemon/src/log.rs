@@ -14,11 +14,21 @@ const QUIET: &str = "kube_client=off,kube_runtime=off";
 #[derive(Args, Clone, Debug)]
 pub struct LogFlags {
     /// Form of the process's own log, on standard error
-    #[arg(long, value_name = "FORMAT", env = "HALFTONE_LOG_FORMAT", default_value = "text")]
+    #[arg(
+        long,
+        value_name = "FORMAT",
+        env = "HALFTONE_LOG_FORMAT",
+        default_value = "text"
+    )]
     pub log_format: LogFormat,
 
     /// What to log: error, warn, info, debug or trace, or directives as in `info,kube=debug`
-    #[arg(long, value_name = "LEVEL", env = "HALFTONE_LOG_LEVEL", default_value = "info")]
+    #[arg(
+        long,
+        value_name = "LEVEL",
+        env = "HALFTONE_LOG_LEVEL",
+        default_value = "info"
+    )]
     pub log_level: String,
 }
 
@@ -35,9 +45,18 @@ impl LogFlags {
     /// Logs from now on. Directives that do not parse are a bad flag of `command` like any other, and end the process.
     pub fn start(&self, command: &mut Command) {
         let level = &self.log_level;
-        let directives = if level.contains("kube") { level.clone() } else { format!("{level},{QUIET}") };
+        let directives = if level.contains("kube") {
+            level.clone()
+        } else {
+            format!("{level},{QUIET}")
+        };
         let filter = EnvFilter::try_new(directives).unwrap_or_else(|error| {
-            command.error(ErrorKind::ValueValidation, format!("--log-level {level}: {error}")).exit()
+            command
+                .error(
+                    ErrorKind::ValueValidation,
+                    format!("--log-level {level}: {error}"),
+                )
+                .exit()
         });
         let log = tracing_subscriber::fmt()
             .with_env_filter(filter)
@@ -46,7 +65,11 @@ impl LogFlags {
         match self.log_format {
             LogFormat::Text => log.init(),
             LogFormat::Json => {
-                log.json().flatten_event(true).with_current_span(true).with_span_list(false).init();
+                log.json()
+                    .flatten_event(true)
+                    .with_current_span(true)
+                    .with_span_list(false)
+                    .init();
             }
         }
     }

@@ -49,7 +49,10 @@ where
     H: Fn(Request<Incoming>) -> F + Send + Sync + 'static,
     F: Future<Output = PageResponse> + Send + 'static,
 {
-    let (seats, answer) = (Arc::new(ConnectionSlots::new(most, (most / 4).max(1))), Arc::new(answer));
+    let (seats, answer) = (
+        Arc::new(ConnectionSlots::new(most, (most / 4).max(1))),
+        Arc::new(answer),
+    );
     loop {
         let (stream, peer) = match listener.accept().await {
             Ok(accepted) => accepted,
@@ -80,7 +83,10 @@ where
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
         .max_buf_size(LARGEST_HEAD)
-        .serve_connection(TokioIo::new(ActivityStream::new(stream, Arc::clone(&activity))), service);
+        .serve_connection(
+            TokioIo::new(ActivityStream::new(stream, Arc::clone(&activity))),
+            service,
+        );
     tokio::select! {
         // An error is the client's: it left, or sent what is not HTTP.
         _ = connection => {}
@@ -95,33 +101,52 @@ pub fn unless_read(method: &Method) -> Option<PageResponse> {
     if matches!(*method, Method::GET | Method::HEAD) {
         return None;
     }
-    let mut answer = page(StatusCode::METHOD_NOT_ALLOWED, TEXT, "these pages are read with GET\n");
-    answer.headers_mut().insert(ALLOW, "GET, HEAD".parse().expect("visible ASCII"));
+    let mut answer = page(
+        StatusCode::METHOD_NOT_ALLOWED,
+        TEXT,
+        "these pages are read with GET\n",
+    );
+    answer
+        .headers_mut()
+        .insert(ALLOW, "GET, HEAD".parse().expect("visible ASCII"));
     Some(answer)
 }
 
 /// A page of this status and content type.
 #[must_use]
-pub fn page(status: StatusCode, content_type: &'static str, body: impl Into<PageBody>) -> PageResponse {
+pub fn page(
+    status: StatusCode,
+    content_type: &'static str,
+    body: impl Into<PageBody>,
+) -> PageResponse {
     let mut answer = Response::new(body.into());
     *answer.status_mut() = status;
-    answer.headers_mut().insert(CONTENT_TYPE, content_type.parse().expect("visible ASCII"));
+    answer
+        .headers_mut()
+        .insert(CONTENT_TYPE, content_type.parse().expect("visible ASCII"));
     answer
 }
 
 /// A page that all share, as an answer: 503 while too many copies of it are read, 500 if it cannot be made.
 #[must_use]
-pub fn shared_page(content_type: &'static str, rendered: Result<PageBody, RenderError>) -> PageResponse {
+pub fn shared_page(
+    content_type: &'static str,
+    rendered: Result<PageBody, RenderError>,
+) -> PageResponse {
     match rendered {
         Ok(body) => page(StatusCode::OK, content_type, body),
         Err(RenderError::Busy(wait)) => {
             let text = "too many copies of this page are being read; ask again in a few seconds\n";
             let mut answer = page(StatusCode::SERVICE_UNAVAILABLE, TEXT, text);
-            answer.headers_mut().insert(RETRY_AFTER, wait.as_secs().max(1).into());
+            answer
+                .headers_mut()
+                .insert(RETRY_AFTER, wait.as_secs().max(1).into());
             answer
         }
-        Err(RenderError::Failed) => {
-            page(StatusCode::INTERNAL_SERVER_ERROR, TEXT, "the page could not be made; the log says why\n")
-        }
+        Err(RenderError::Failed) => page(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            TEXT,
+            "the page could not be made; the log says why\n",
+        ),
     }
 }

@@ -27,16 +27,51 @@ const READ: &[&str] = &["get", "list", "watch"];
 
 /// All of them. No Secrets: the tokens are mounted. No workloads, no webhooks.
 pub const PERMISSIONS: &[Permission] = &[
-    allow("halftone.dev", "grayreleases", READ, PermissionScope::Releases),
-    allow("halftone.dev", "grayreleases/status", &["update"], PermissionScope::Releases),
+    allow(
+        "halftone.dev",
+        "grayreleases",
+        READ,
+        PermissionScope::Releases,
+    ),
+    allow(
+        "halftone.dev",
+        "grayreleases/status",
+        &["update"],
+        PermissionScope::Releases,
+    ),
     allow("", "services", READ, PermissionScope::Releases),
-    allow("discovery.k8s.io", "endpointslices", READ, PermissionScope::Releases),
-    allow("events.k8s.io", "events", &["create"], PermissionScope::Releases),
+    allow(
+        "discovery.k8s.io",
+        "endpointslices",
+        READ,
+        PermissionScope::Releases,
+    ),
+    allow(
+        "events.k8s.io",
+        "events",
+        &["create"],
+        PermissionScope::Releases,
+    ),
     // About our own pods; those about releases are where the releases are.
-    allow("events.k8s.io", "events", &["create"], PermissionScope::Fleets),
+    allow(
+        "events.k8s.io",
+        "events",
+        &["create"],
+        PermissionScope::Fleets,
+    ),
     allow("", "pods", READ, PermissionScope::Fleets),
-    allow("", "configmaps", &["get", "list", "watch", "create", "patch", "delete"], PermissionScope::Fleets),
-    allow("coordination.k8s.io", "leases", &["get", "create", "update", "delete"], PermissionScope::Fleets),
+    allow(
+        "",
+        "configmaps",
+        &["get", "list", "watch", "create", "patch", "delete"],
+        PermissionScope::Fleets,
+    ),
+    allow(
+        "coordination.k8s.io",
+        "leases",
+        &["get", "create", "update", "delete"],
+        PermissionScope::Fleets,
+    ),
 ];
 
 const fn allow(
@@ -45,5 +80,10 @@ const fn allow(
     verbs: &'static [&'static str],
     scope: PermissionScope,
 ) -> Permission {
-    Permission { group, resource, verbs, scope }
+    Permission {
+        group,
+        resource,
+        verbs,
+        scope,
+    }
 }

@@ -18,8 +18,15 @@ const HOST_NAMES: &str = "FQDN";
 pub fn slice(object: &EndpointSlice) -> Option<Slice> {
     let service = object.labels().get(SERVICE_LABEL)?.parse().ok()?;
     let ports = object.ports.iter().flatten().filter_map(port).collect();
-    let endpoints = object.endpoints.iter().filter(|_| object.address_type != HOST_NAMES);
-    Some(Slice { service, ports, members: endpoints.filter_map(member).collect() })
+    let endpoints = object
+        .endpoints
+        .iter()
+        .filter(|_| object.address_type != HOST_NAMES);
+    Some(Slice {
+        service,
+        ports,
+        members: endpoints.filter_map(member).collect(),
+    })
 }
 
 /// The address of an endpoint: the first one, if it can be read.
@@ -29,7 +36,10 @@ pub fn address(endpoint: &Endpoint) -> Option<IpAddr> {
 }
 
 fn port(port: &EndpointPort) -> Option<(String, u16)> {
-    let forwarded = port.protocol.as_deref().is_none_or(|protocol| protocol == PROTOCOL);
+    let forwarded = port
+        .protocol
+        .as_deref()
+        .is_none_or(|protocol| protocol == PROTOCOL);
     let number = port.port.and_then(|number| u16::try_from(number).ok())?;
     (forwarded && number != 0).then(|| (port.name.clone().unwrap_or_default(), number))
 }
@@ -37,11 +47,23 @@ fn port(port: &EndpointPort) -> Option<(String, u16)> {
 fn member(endpoint: &Endpoint) -> Option<SliceEndpoint> {
     let conditions = endpoint.conditions.as_ref();
     // What is not said is ready; what is not said to serve serves if it is ready.
-    let ready = conditions.and_then(|conditions| conditions.ready).unwrap_or(true);
-    let serving = conditions.and_then(|conditions| conditions.serving).unwrap_or(ready);
-    let terminating = conditions.and_then(|conditions| conditions.terminating).unwrap_or(false);
+    let ready = conditions
+        .and_then(|conditions| conditions.ready)
+        .unwrap_or(true);
+    let serving = conditions
+        .and_then(|conditions| conditions.serving)
+        .unwrap_or(ready);
+    let terminating = conditions
+        .and_then(|conditions| conditions.terminating)
+        .unwrap_or(false);
     let pod = endpoint.target_ref.as_ref().and_then(identity);
-    Some(SliceEndpoint { ip: address(endpoint)?, ready, serving, terminating, pod })
+    Some(SliceEndpoint {
+        ip: address(endpoint)?,
+        ready,
+        serving,
+        terminating,
+        pod,
+    })
 }
 
 /// What is behind an endpoint: the uid; a slice that was made by hand may give a name alone.
@@ -85,20 +107,45 @@ mod tests {
                 {"addresses": ["10.0.0.5"], "targetRef": {"kind": "Pod", "namespace": "shop", "name": "e"}},
             ],
         }));
-        let Slice { service, ports, members } = read.unwrap();
+        let Slice {
+            service,
+            ports,
+            members,
+        } = read.unwrap();
         assert_eq!(service.as_str(), "checkout-v1");
-        assert_eq!(ports, BTreeMap::from([("http".to_owned(), 8080), (String::new(), 9090)]));
+        assert_eq!(
+            ports,
+            BTreeMap::from([("http".to_owned(), 8080), (String::new(), 9090)])
+        );
         let told = |m: &SliceEndpoint| {
-            (m.ip.to_string(), m.ready, m.serving, m.terminating, m.pod.as_deref().map(str::to_owned))
+            (
+                m.ip.to_string(),
+                m.ready,
+                m.serving,
+                m.terminating,
+                m.pod.as_deref().map(str::to_owned),
+            )
         };
         assert_eq!(
             members.iter().map(told).collect::<Vec<_>>(),
             [
-                ("10.0.0.1".to_owned(), true, true, false, Some("uid-a".to_owned())),
+                (
+                    "10.0.0.1".to_owned(),
+                    true,
+                    true,
+                    false,
+                    Some("uid-a".to_owned())
+                ),
                 ("10.0.0.2".to_owned(), false, true, true, None),
                 ("10.0.0.3".to_owned(), false, false, false, None),
                 ("10.0.0.4".to_owned(), true, true, false, None),
-                ("10.0.0.5".to_owned(), true, true, false, Some("Pod/shop/e".to_owned())),
+                (
+                    "10.0.0.5".to_owned(),
+                    true,
+                    true,
+                    false,
+                    Some("Pod/shop/e".to_owned())
+                ),
             ]
         );
     }
@@ -115,10 +162,17 @@ mod tests {
             (json!({"name": "web", "port": 80}), true),
             (json!({"name": "web", "port": 80, "protocol": "TCP"}), true),
             (json!({"name": "web", "port": 80, "protocol": "UDP"}), false),
-            (json!({"name": "web", "port": 80, "protocol": "SCTP"}), false),
+            (
+                json!({"name": "web", "port": 80, "protocol": "SCTP"}),
+                false,
+            ),
             (json!({"name": "web"}), false),
         ] {
-            assert_eq!(slice(port.clone()).unwrap().ports.len(), usize::from(taken), "{port}");
+            assert_eq!(
+                slice(port.clone()).unwrap().ports.len(),
+                usize::from(taken),
+                "{port}"
+            );
         }
     }
 
@@ -127,9 +181,11 @@ mod tests {
         let labels = json!({"kubernetes.io/service-name": "a"});
         let names = json!({"metadata": {"labels": labels}, "addressType": "FQDN", "endpoints": [{"addresses": ["example.com"]}, {"addresses": ["10.0.0.1"]}]});
         assert_eq!(read(names).unwrap().members, []);
-        let empty =
-            json!({"metadata": {"labels": labels}, "addressType": "IPv4", "endpoints": null, "ports": null});
+        let empty = json!({"metadata": {"labels": labels}, "addressType": "IPv4", "endpoints": null, "ports": null});
         assert_eq!(read(empty).unwrap().ports.len(), 0);
-        assert_eq!(read(json!({"metadata": {}, "addressType": "IPv4", "endpoints": []})), None);
+        assert_eq!(
+            read(json!({"metadata": {}, "addressType": "IPv4", "endpoints": []})),
+            None
+        );
     }
 }

@@ -33,7 +33,11 @@ pub struct TokenClaims<'a> {
 impl TokenClaims<'_> {
     /// What is signed. No field can hold a line break, so no two claims look alike.
     fn signed_text(&self, expires: i64) -> String {
-        let Self { class, instance, path } = self;
+        let Self {
+            class,
+            instance,
+            path,
+        } = self;
         format!("halftone-report-1\n{class}\n{instance}\n{path}\n{expires}")
     }
 }
@@ -83,8 +87,9 @@ impl FromStr for PublicKey {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let mut key = [0; 32];
-        hex::decode_to_slice(text, &mut key)
-            .map_err(|error| format!("\"{text}\" is not a public key: {error}; it has 64 hex digits"))?;
+        hex::decode_to_slice(text, &mut key).map_err(|error| {
+            format!("\"{text}\" is not a public key: {error}; it has 64 hex digits")
+        })?;
         Ok(Self(key))
     }
 }
@@ -138,8 +143,17 @@ impl OperatorKeySet {
     /// These keys with `key` as the newest, and no more than count.
     #[must_use]
     pub fn with(&self, key: &OperatorKey) -> Self {
-        let others = self.keys.iter().filter(|other| other.public != key.public).cloned();
-        Self { keys: std::iter::once(key.clone()).chain(others).take(KEYS).collect() }
+        let others = self
+            .keys
+            .iter()
+            .filter(|other| other.public != key.public)
+            .cloned();
+        Self {
+            keys: std::iter::once(key.clone())
+                .chain(others)
+                .take(KEYS)
+                .collect(),
+        }
     }
 
     /// Those that count.
@@ -170,7 +184,10 @@ impl fmt::Display for TokenError {
                 f.write_str("no known operator has signed the token for this page of this proxy")
             }
             Self::ClockSkew { ahead } => {
-                let (by, which) = (ahead.unsigned_abs(), if *ahead > 0 { "ahead of" } else { "behind" });
+                let (by, which) = (
+                    ahead.unsigned_abs(),
+                    if *ahead > 0 { "ahead of" } else { "behind" },
+                );
                 write!(
                     f,
                     "ClockSkew: the operator's clock is {by} s {which} the clock of this proxy; set both by NTP"
@@ -192,9 +209,16 @@ pub fn verify<'a>(
 ) -> Result<(), TokenError> {
     let (expires, signature) = timely(token, now)?;
     let text = claim.signed_text(expires);
-    let signed_by =
-        |key: &PublicKey| UnparsedPublicKey::new(&ED25519, key.0).verify(text.as_bytes(), &signature).is_ok();
-    if keys.into_iter().any(signed_by) { Ok(()) } else { Err(TokenError::Unsigned) }
+    let signed_by = |key: &PublicKey| {
+        UnparsedPublicKey::new(&ED25519, key.0)
+            .verify(text.as_bytes(), &signature)
+            .is_ok()
+    };
+    if keys.into_iter().any(signed_by) {
+        Ok(())
+    } else {
+        Err(TokenError::Unsigned)
+    }
 }
 
 /// Whether a token could open any page at `now`, as far as can be told without verifying its signature, which takes far
@@ -211,7 +235,9 @@ fn timely(token: &[u8], now: i64) -> Result<(i64, [u8; 64]), TokenError> {
     let (expires, signature) = parse(token).ok_or(TokenError::Malformed)?;
     let left = expires.saturating_sub(now);
     if !(-SKEW..=VALID + SKEW).contains(&left) {
-        return Err(TokenError::ClockSkew { ahead: left.saturating_sub(VALID) });
+        return Err(TokenError::ClockSkew {
+            ahead: left.saturating_sub(VALID),
+        });
     }
     Ok((expires, signature))
 }
@@ -229,7 +255,11 @@ mod tests {
     use super::*;
 
     const NOW: i64 = 1_800_000_000;
-    const CLAIM: TokenClaims<'static> = TokenClaims { class: "default", instance: "pod-1", path: "/report" };
+    const CLAIM: TokenClaims<'static> = TokenClaims {
+        class: "default",
+        instance: "pod-1",
+        path: "/report",
+    };
 
     #[test]
     fn a_token_opens_the_page_of_the_proxy_that_it_was_signed_for_and_no_other() {
@@ -237,17 +267,53 @@ mod tests {
         let (key, stranger) = (signer.public(), other.public());
         let token = signer.sign(&CLAIM, NOW);
         assert_eq!(verify([&key], &CLAIM, token.as_bytes(), NOW), Ok(()));
-        assert_eq!(verify([&stranger, &key], &CLAIM, token.as_bytes(), NOW), Ok(()), "either of two keys");
+        assert_eq!(
+            verify([&stranger, &key], &CLAIM, token.as_bytes(), NOW),
+            Ok(()),
+            "either of two keys"
+        );
         for (what, claim) in [
-            ("class", TokenClaims { class: "web", ..CLAIM }),
-            ("pod", TokenClaims { instance: "pod-2", ..CLAIM }),
-            ("path", TokenClaims { path: "/config", ..CLAIM }),
+            (
+                "class",
+                TokenClaims {
+                    class: "web",
+                    ..CLAIM
+                },
+            ),
+            (
+                "pod",
+                TokenClaims {
+                    instance: "pod-2",
+                    ..CLAIM
+                },
+            ),
+            (
+                "path",
+                TokenClaims {
+                    path: "/config",
+                    ..CLAIM
+                },
+            ),
         ] {
-            assert_eq!(verify([&key], &claim, token.as_bytes(), NOW), Err(TokenError::Unsigned), "{what}");
+            assert_eq!(
+                verify([&key], &claim, token.as_bytes(), NOW),
+                Err(TokenError::Unsigned),
+                "{what}"
+            );
         }
-        assert_eq!(verify([&stranger], &CLAIM, token.as_bytes(), NOW), Err(TokenError::Unsigned));
-        assert_eq!(verify([], &CLAIM, token.as_bytes(), NOW), Err(TokenError::Unsigned));
-        let longer = token.replacen(&(NOW + VALID).to_string(), &(NOW + VALID + 9).to_string(), 1);
+        assert_eq!(
+            verify([&stranger], &CLAIM, token.as_bytes(), NOW),
+            Err(TokenError::Unsigned)
+        );
+        assert_eq!(
+            verify([], &CLAIM, token.as_bytes(), NOW),
+            Err(TokenError::Unsigned)
+        );
+        let longer = token.replacen(
+            &(NOW + VALID).to_string(),
+            &(NOW + VALID + 9).to_string(),
+            1,
+        );
         assert_eq!(
             verify([&key], &CLAIM, longer.as_bytes(), NOW),
             Err(TokenError::Unsigned),
@@ -263,27 +329,51 @@ mod tests {
             (0, Ok(())),
             (VALID, Ok(())),
             (VALID + SKEW, Ok(())),
-            (VALID + SKEW + 1, Err(TokenError::ClockSkew { ahead: -(VALID + SKEW + 1) })),
+            (
+                VALID + SKEW + 1,
+                Err(TokenError::ClockSkew {
+                    ahead: -(VALID + SKEW + 1),
+                }),
+            ),
             (-SKEW, Ok(())),
             (-SKEW - 1, Err(TokenError::ClockSkew { ahead: SKEW + 1 })),
-            (i64::MAX - NOW, Err(TokenError::ClockSkew { ahead: NOW - i64::MAX })),
+            (
+                i64::MAX - NOW,
+                Err(TokenError::ClockSkew {
+                    ahead: NOW - i64::MAX,
+                }),
+            ),
         ] {
             let found = verify([&signer.public()], &CLAIM, token.as_bytes(), NOW + clock);
             assert_eq!(found, expected, "{clock}");
         }
         let told = TokenError::ClockSkew { ahead: -51 }.to_string();
-        assert!(told.starts_with("ClockSkew: the operator's clock is 51 s behind"), "{told}");
+        assert!(
+            told.starts_with("ClockSkew: the operator's clock is 51 s behind"),
+            "{told}"
+        );
     }
 
     #[test]
     fn a_token_that_is_good_at_no_time_near_is_refused_before_its_signature_is_looked_at() {
-        let (signer, key) = (Signer::generate().unwrap(), Signer::generate().unwrap().public());
-        for (age, timely) in [(0, true), (VALID + SKEW, true), (VALID + SKEW + 1, false), (-SKEW - 1, false)]
-        {
+        let (signer, key) = (
+            Signer::generate().unwrap(),
+            Signer::generate().unwrap().public(),
+        );
+        for (age, timely) in [
+            (0, true),
+            (VALID + SKEW, true),
+            (VALID + SKEW + 1, false),
+            (-SKEW - 1, false),
+        ] {
             let token = signer.sign(&CLAIM, NOW - age);
             assert_eq!(glance(token.as_bytes(), NOW).is_ok(), timely, "{age}");
             let refused = verify([&key], &CLAIM, token.as_bytes(), NOW).unwrap_err();
-            assert_eq!(refused == TokenError::Unsigned, timely, "{age}: {refused:?}");
+            assert_eq!(
+                refused == TokenError::Unsigned,
+                timely,
+                "{age}: {refused:?}"
+            );
         }
     }
 
@@ -307,7 +397,10 @@ mod tests {
                 "{bad}"
             );
         }
-        assert_eq!(verify([&signer.public()], &CLAIM, b"1.5.\xff", NOW), Err(TokenError::Malformed));
+        assert_eq!(
+            verify([&signer.public()], &CLAIM, b"1.5.\xff", NOW),
+            Err(TokenError::Malformed)
+        );
     }
 
     #[test]
@@ -317,14 +410,33 @@ mod tests {
             holder: holder.to_owned(),
         };
         let (a, b, c) = (key("a"), key("b"), key("c"));
-        let keys = OperatorKeySet::default().with(&a).with(&b).with(&b).with(&c);
+        let keys = OperatorKeySet::default()
+            .with(&a)
+            .with(&b)
+            .with(&b)
+            .with(&c);
         assert_eq!(keys.keys, [c.clone(), b.clone()]);
-        assert_eq!(keys.with(&b).keys, [b, c], "whoever leads again is the newest");
+        assert_eq!(
+            keys.with(&b).keys,
+            [b, c],
+            "whoever leads again is the newest"
+        );
         assert_eq!(OperatorKeySet::parse(&keys.to_json()), Ok(keys));
-        let later = format!(r#"{{"keys": [{{"public": "{}", "since": 7}}], "schema": 2}}"#, a.public);
-        assert_eq!(OperatorKeySet::parse(&later).unwrap().public().collect::<Vec<_>>(), [&a.public]);
+        let later = format!(
+            r#"{{"keys": [{{"public": "{}", "since": 7}}], "schema": 2}}"#,
+            a.public
+        );
+        assert_eq!(
+            OperatorKeySet::parse(&later)
+                .unwrap()
+                .public()
+                .collect::<Vec<_>>(),
+            [&a.public]
+        );
         assert!(
-            OperatorKeySet::parse(r#"{"keys": [{"public": "00"}]}"#).unwrap_err().contains("64 hex digits")
+            OperatorKeySet::parse(r#"{"keys": [{"public": "00"}]}"#)
+                .unwrap_err()
+                .contains("64 hex digits")
         );
     }
 }

@@ -38,7 +38,14 @@ where
     #[must_use]
     pub fn new(api: Api<K>, config: Config, pauses: WatchBackoff) -> Self {
         let events = watcher(api.clone(), config.clone()).boxed();
-        Self { api, config, pauses, events, failures: 0, paused_until: None }
+        Self {
+            api,
+            config,
+            pauses,
+            events,
+            failures: 0,
+            paused_until: None,
+        }
     }
 
     /// The next event or error. Loses nothing when it is dropped before that.
@@ -59,7 +66,8 @@ where
                 Ok(event)
             }
             Some(Err(error)) => {
-                self.paused_until = Some(Instant::now() + pause(self.pauses, self.failures, rand::random()));
+                self.paused_until =
+                    Some(Instant::now() + pause(self.pauses, self.failures, rand::random()));
                 self.failures = self.failures.saturating_add(1);
                 if is_gone(&error) {
                     self.restart();
@@ -96,13 +104,26 @@ mod tests {
 
     #[test]
     fn pauses_grow_to_a_second_and_differ() {
-        let pauses = WatchBackoff { first: Duration::from_millis(100), longest: Duration::from_secs(1) };
-        for (failures, least, most) in
-            [(0, 50, 100), (1, 100, 200), (3, 400, 800), (4, 500, 1000), (99, 500, 1000)]
-        {
-            assert_eq!(pause(pauses, failures, 0.0), Duration::from_millis(least), "{failures}");
+        let pauses = WatchBackoff {
+            first: Duration::from_millis(100),
+            longest: Duration::from_secs(1),
+        };
+        for (failures, least, most) in [
+            (0, 50, 100),
+            (1, 100, 200),
+            (3, 400, 800),
+            (4, 500, 1000),
+            (99, 500, 1000),
+        ] {
+            assert_eq!(
+                pause(pauses, failures, 0.0),
+                Duration::from_millis(least),
+                "{failures}"
+            );
             let longest = pause(pauses, failures, 0.999_999);
-            assert!(longest > Duration::from_millis(most - 1) && longest < Duration::from_millis(most));
+            assert!(
+                longest > Duration::from_millis(most - 1) && longest < Duration::from_millis(most)
+            );
         }
     }
 }

@@ -41,9 +41,12 @@ enum Program {
 #[tokio::main]
 async fn main() -> std::io::Result<()> {
     match PeerArguments::parse().program {
-        Program::Serve { version, listen, control, drain } => {
-            backend::run(version, listen, control, drain).await
-        }
+        Program::Serve {
+            version,
+            listen,
+            control,
+            drain,
+        } => backend::run(version, listen, control, drain).await,
         Program::Load { control } => load::run(control).await,
     }
 }

@@ -76,9 +76,13 @@ impl TestCluster {
     #[must_use]
     pub fn fleet(&self, class: &str) -> String {
         let selector = format!("app.kubernetes.io/name=halftone-proxy,halftone.dev/class={class}");
-        let found = self.kubectl.json(&["get", "service", "-n", &self.system, "-l", &selector]);
+        let found = self
+            .kubectl
+            .json(&["get", "service", "-n", &self.system, "-l", &selector]);
         let service = &found["items"][0]["spec"];
-        let address = service["clusterIP"].as_str().expect("the fleet has a Service with an address");
+        let address = service["clusterIP"]
+            .as_str()
+            .expect("the fleet has a Service with an address");
         format!("{address}:{}", service["ports"][0]["port"])
     }
 }
@@ -113,7 +117,12 @@ impl Scene {
             }},
         });
         cluster.kubectl.create(&namespace, &[object]);
-        Self { cluster, namespace, begun: Instant::now(), told: Mutex::default() }
+        Self {
+            cluster,
+            namespace,
+            begun: Instant::now(),
+            told: Mutex::default(),
+        }
     }
 
     /// The host of this scene's releases, which nobody else claims.
@@ -126,7 +135,10 @@ impl Scene {
     pub fn tell(&self, what: &str) {
         let line = format!("[{:7.2} s] {what}", self.begun.elapsed().as_secs_f64());
         kubectl::say(&format!("{}: {line}", self.namespace));
-        self.told.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(line);
+        self.told
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .push(line);
     }
 
     /// kubectl with this scene's namespace.
@@ -153,7 +165,9 @@ impl Scene {
         let mut manifest = manifest.clone();
         manifest["metadata"]["namespace"] = json!(self.namespace);
         let refused = self.cluster.kubectl.try_apply(&manifest);
-        refused.expect_err("the API server should refuse this manifest").words
+        refused
+            .expect_err("the API server should refuse this manifest")
+            .words
     }
 
     /// Patches an object of this namespace with a merge patch.
@@ -162,7 +176,9 @@ impl Scene {
     /// When the API server refuses it.
     pub fn patch(&self, object: &str, patch: &Value) {
         let patch = patch.to_string();
-        self.cluster.kubectl.run(&self.args(&["patch", object, "--type=merge", "-p", &patch]));
+        self.cluster
+            .kubectl
+            .run(&self.args(&["patch", object, "--type=merge", "-p", &patch]));
     }
 
     /// Patches an object of this namespace with a list of operations (JSON patch), which a merge cannot say of lists.
@@ -171,7 +187,9 @@ impl Scene {
     /// When the API server refuses it.
     pub fn edit(&self, object: &str, operations: &Value) {
         let operations = operations.to_string();
-        self.cluster.kubectl.run(&self.args(&["patch", object, "--type=json", "-p", &operations]));
+        self.cluster
+            .kubectl
+            .run(&self.args(&["patch", object, "--type=json", "-p", &operations]));
     }
 
     /// Deletes an object of this namespace and waits until it is gone.
@@ -179,7 +197,9 @@ impl Scene {
     /// # Panics
     /// When it does not go.
     pub fn delete(&self, object: &str) {
-        self.cluster.kubectl.run(&self.args(&["delete", object, "--timeout=180s"]));
+        self.cluster
+            .kubectl
+            .run(&self.args(&["delete", object, "--timeout=180s"]));
     }
 
     /// Deletes an object of this namespace without asking or waiting for anything.
@@ -208,7 +228,11 @@ impl Scene {
     /// An object of this namespace, as `kind/name`; none if it is not there or cannot be had.
     #[must_use]
     pub fn try_get(&self, object: &str) -> Option<Value> {
-        let text = self.cluster.kubectl.try_run(&self.args(&["get", object, "-o", "json"])).ok()?;
+        let text = self
+            .cluster
+            .kubectl
+            .try_run(&self.args(&["get", object, "-o", "json"]))
+            .ok()?;
         serde_json::from_str(&text).ok()
     }
 
@@ -225,7 +249,10 @@ impl Scene {
     pub fn wait(&self, object: &str, path: &str, value: &str) -> Value {
         let until = format!("--for=jsonpath={{{path}}}={value}");
         let timeout = format!("--timeout={}s", PATIENCE.as_secs());
-        let waited = self.cluster.kubectl.try_run(&self.args(&["wait", object, &until, &timeout]));
+        let waited = self
+            .cluster
+            .kubectl
+            .try_run(&self.args(&["wait", object, &until, &timeout]));
         let now = self.get(object);
         assert!(
             waited.is_ok(),
@@ -256,7 +283,12 @@ impl Scene {
     ///
     /// # Panics
     /// When it is not within the time.
-    pub fn until_within<T>(&self, what: &str, within: Duration, mut ask: impl FnMut() -> Option<T>) -> T {
+    pub fn until_within<T>(
+        &self,
+        what: &str,
+        within: Duration,
+        mut ask: impl FnMut() -> Option<T>,
+    ) -> T {
         let begun = Instant::now();
         loop {
             if let Some(answer) = ask() {
@@ -273,9 +305,11 @@ impl Scene {
     /// # Panics
     /// When the release has no token yet.
     pub fn command(&self, release: &str, verb: &str) {
-        let token = self.status(release)["requestToken"].as_str().expect("a status with a token").to_owned();
-        let annotations =
-            json!({"metadata": {"annotations": {"halftone.dev/request": format!("{verb}@{token}")}}});
+        let token = self.status(release)["requestToken"]
+            .as_str()
+            .expect("a status with a token")
+            .to_owned();
+        let annotations = json!({"metadata": {"annotations": {"halftone.dev/request": format!("{verb}@{token}")}}});
         self.patch(&format!("grayrelease/{release}"), &annotations);
         self.tell(&format!("{release}: {verb}"));
     }
@@ -287,7 +321,12 @@ impl Drop for Scene {
             report::print(self);
         }
         if std::env::var_os("KEEP").is_none_or(|keep| keep.is_empty()) {
-            let _ = self.cluster.kubectl.try_run(&["delete", "namespace", &self.namespace, "--wait=false"]);
+            let _ = self.cluster.kubectl.try_run(&[
+                "delete",
+                "namespace",
+                &self.namespace,
+                "--wait=false",
+            ]);
         }
     }
 }

@@ -25,19 +25,29 @@ impl BackendFault {
     /// This share of requests, in percent, is answered with this status.
     #[must_use]
     pub fn status(percent: u32, status: u16) -> Self {
-        Self { percent, status, ..Self::default() }
+        Self {
+            percent,
+            status,
+            ..Self::default()
+        }
     }
 
     /// Every answer comes this late, in milliseconds.
     #[must_use]
     pub fn slow(delay_ms: u64) -> Self {
-        Self { delay_ms, ..Self::default() }
+        Self {
+            delay_ms,
+            ..Self::default()
+        }
     }
 
     /// No answer ever comes.
     #[must_use]
     pub fn hang() -> Self {
-        Self { hang: true, ..Self::default() }
+        Self {
+            hang: true,
+            ..Self::default()
+        }
     }
 }
 
@@ -112,16 +122,26 @@ impl CountWindow {
     pub fn failures(&self) -> u64 {
         let unanswered: u64 = self.unanswered.values().sum();
         let statuses = self.versions.values().flat_map(|seen| &seen.statuses);
-        unanswered + statuses.filter(|(status, _)| **status >= 500).map(|(_, count)| count).sum::<u64>()
+        unanswered
+            + statuses
+                .filter(|(status, _)| **status >= 500)
+                .map(|(_, count)| count)
+                .sum::<u64>()
     }
 
     /// Share of users who got a version.
     #[must_use]
     pub fn share_of_users(&self, version: &str) -> f64 {
         let count = |version: &str| {
-            f64::from(u32::try_from(self.users.get(version).copied().unwrap_or(0)).unwrap_or(u32::MAX))
+            f64::from(
+                u32::try_from(self.users.get(version).copied().unwrap_or(0)).unwrap_or(u32::MAX),
+            )
         };
         let all: f64 = self.users.keys().map(|version| count(version)).sum();
-        if all == 0.0 { 0.0 } else { count(version) / all }
+        if all == 0.0 {
+            0.0
+        } else {
+            count(version) / all
+        }
     }
 }

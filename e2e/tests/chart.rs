@@ -1,6 +1,9 @@
 //! What can be said of the chart without a cluster. Everything else is in `cluster/chart.rs`.
 
-#![allow(clippy::unwrap_used, reason = "in tests a failed assumption should end the test")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "in tests a failed assumption should end the test"
+)]
 
 use std::{fs, path::PathBuf};
 
@@ -10,10 +13,12 @@ fn repository() -> PathBuf {
 
 #[test]
 fn the_chart_carries_the_definition_of_the_types() {
-    let generated = fs::read_to_string(repository().join("crds/grayreleases.halftone.dev.yaml")).unwrap();
-    let charts =
-        fs::read_to_string(repository().join("charts/halftone/files/grayreleases.halftone.dev.yaml"))
-            .unwrap();
+    let generated =
+        fs::read_to_string(repository().join("crds/grayreleases.halftone.dev.yaml")).unwrap();
+    let charts = fs::read_to_string(
+        repository().join("charts/halftone/files/grayreleases.halftone.dev.yaml"),
+    )
+    .unwrap();
     assert!(
         generated == charts,
         "the chart's CustomResourceDefinition has drifted; `make crd` writes it again"
@@ -40,9 +45,16 @@ fn rendered_twice_the_chart_is_the_same_and_it_makes_no_secret() {
     assert!(templates.len() > 5, "{templates:?}");
     for template in templates {
         let text = fs::read_to_string(&template).unwrap();
-        for chance in
-            ["rand", "uuidv4", "genCA", "genSelfSigned", "genPrivateKey", "lookup", "now |", "htpasswd"]
-        {
+        for chance in [
+            "rand",
+            "uuidv4",
+            "genCA",
+            "genSelfSigned",
+            "genPrivateKey",
+            "lookup",
+            "now |",
+            "htpasswd",
+        ] {
             assert!(
                 !text.contains(chance),
                 "{}: {chance} differs from one rendering to the next",
@@ -61,7 +73,13 @@ fn rendered_twice_the_chart_is_the_same_and_it_makes_no_secret() {
 fn the_charts_version_is_the_crates() {
     let chart = fs::read_to_string(repository().join("charts/halftone/Chart.yaml")).unwrap();
     let version = env!("CARGO_PKG_VERSION");
-    for line in [format!("version: {version}"), format!("appVersion: {version}")] {
-        assert!(chart.lines().any(|has| has == line), "Chart.yaml wants the line {line}");
+    for line in [
+        format!("version: {version}"),
+        format!("appVersion: {version}"),
+    ] {
+        assert!(
+            chart.lines().any(|has| has == line),
+            "Chart.yaml wants the line {line}"
+        );
     }
 }

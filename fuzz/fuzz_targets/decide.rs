@@ -9,12 +9,12 @@ use std::{
 };
 
 use halftone_routing::{
+    decide::{Resolution, TraceEntry, decide, decide_traced},
     document::parse::{self, Format},
-    decide::{TraceEntry, Resolution, decide, decide_traced},
     field::Field,
     host, path,
     request::Request,
-    routes::{Compiler, CompiledRelease, Routes},
+    routes::{CompiledRelease, Compiler, Routes},
 };
 use libfuzzer_sys::fuzz_target;
 
@@ -22,22 +22,35 @@ const FLEET: &str = r#"{"schema": 1, "trustedProxies": ["10.0.0.0/25"]}"#;
 
 static ROUTES: LazyLock<Routes> = LazyLock::new(|| {
     let mut compiler = Compiler::default();
-    let document =
-        parse::routing(include_bytes!("../seeds/decide.json"), Format::Json).expect("a good document");
-    let release = CompiledRelease::compile(Arc::new(document), false, &mut compiler).expect("compiles");
-    let fleet = parse::fleet(FLEET.as_bytes(), Format::Json).expect("a good document").config;
+    let document = parse::routing(include_bytes!("../seeds/decide.json"), Format::Json)
+        .expect("a good document");
+    let release =
+        CompiledRelease::compile(Arc::new(document), false, &mut compiler).expect("compiles");
+    let fleet = parse::fleet(FLEET.as_bytes(), Format::Json)
+        .expect("a good document")
+        .config;
     Routes::new(vec![Arc::new(release)], Arc::new(fleet), &mut compiler)
 });
 
 fuzz_target!(|data: &[u8]| {
     let mut lines = data.split(|&byte| byte == b'\n');
     let mut line = || lines.next().unwrap_or_default();
-    let (host, path, query, peer) = (line(), line(), line(), line().first().copied().unwrap_or_default());
-    let (Ok(host), Ok(path)) = (host::normalise(host), path::normalise(path)) else { return };
+    let (host, path, query, peer) = (
+        line(),
+        line(),
+        line(),
+        line().first().copied().unwrap_or_default(),
+    );
+    let (Ok(host), Ok(path)) = (host::normalise(host), path::normalise(path)) else {
+        return;
+    };
     let fields: Vec<Field<'_>> = lines
         .filter_map(|line| {
             let colon = line.iter().position(|&byte| byte == b':')?;
-            Some(Field { name: &line[..colon], value: line[colon + 1..].trim_ascii() })
+            Some(Field {
+                name: &line[..colon],
+                value: line[colon + 1..].trim_ascii(),
+            })
         })
         .collect();
     let request = Request {
@@ -50,9 +63,16 @@ fuzz_target!(|data: &[u8]| {
     };
     let first = decide(&ROUTES, &request, &mut || 7);
     let mut told: Vec<TraceEntry> = Vec::new();
-    assert_eq!(decide_traced(&ROUTES, &request, &mut || 7, &mut told), first);
+    assert_eq!(
+        decide_traced(&ROUTES, &request, &mut || 7, &mut told),
+        first
+    );
     assert!(!told.is_empty());
     if let Resolution::Decided(decision) = first {
-        assert!(decision.identity.is_none_or(|identity| !identity.is_empty()));
+        assert!(
+            decision
+                .identity
+                .is_none_or(|identity| !identity.is_empty())
+        );
     }
 });

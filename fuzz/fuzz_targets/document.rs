@@ -6,28 +6,43 @@ use std::sync::Arc;
 
 use halftone_routing::{
     document::{
-        RoutingConfig, ReleaseState,
+        ReleaseState, RoutingConfig,
         parse::{self, Format},
     },
-    routes::{Compiler, CompiledRelease},
+    routes::{CompiledRelease, Compiler},
     store::{Content, SourceDocument, Store},
 };
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
     let [choice, bytes @ ..] = data else { return };
-    let format = if choice & 1 == 0 { Format::Json } else { Format::Yaml };
+    let format = if choice & 1 == 0 {
+        Format::Json
+    } else {
+        Format::Yaml
+    };
     let _ = parse::fleet(bytes, format);
     let content = Content::Text(format, bytes);
     match parse::routing(bytes, format) {
         Ok(parsed) => {
             let written = parsed.config.to_json().expect("short as it is, it fits");
-            let again = parse::routing(written.as_bytes(), Format::Json).expect("what we write we read");
-            let bare = |config: &RoutingConfig| RoutingConfig { checksum: None, ..config.clone() };
+            let again =
+                parse::routing(written.as_bytes(), Format::Json).expect("what we write we read");
+            let bare = |config: &RoutingConfig| RoutingConfig {
+                checksum: None,
+                ..config.clone()
+            };
             assert_eq!(bare(&again.config), bare(&parsed.config));
-            let compiled = CompiledRelease::compile(Arc::new(parsed.clone()), false, &mut Compiler::default());
+            let compiled =
+                CompiledRelease::compile(Arc::new(parsed.clone()), false, &mut Compiler::default());
             let mut store = Store::new();
-            let change = store.apply(&[SourceDocument { source: "a", content }], None);
+            let change = store.apply(
+                &[SourceDocument {
+                    source: "a",
+                    content,
+                }],
+                None,
+            );
             assert_eq!(
                 change.applied.is_empty(),
                 compiled.is_err() && parsed.config.state != ReleaseState::Withdrawn
@@ -39,7 +54,17 @@ fuzz_target!(|data: &[u8]| {
         Err(error) => {
             assert!(!error.to_string().is_empty());
             let mut store = Store::new();
-            assert!(store.apply(&[SourceDocument { source: "a", content }], None).is_nothing());
+            assert!(
+                store
+                    .apply(
+                        &[SourceDocument {
+                            source: "a",
+                            content
+                        }],
+                        None
+                    )
+                    .is_nothing()
+            );
             assert_eq!(store.rejected().len(), 1);
         }
     }

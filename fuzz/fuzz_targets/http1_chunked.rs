@@ -14,7 +14,10 @@ fn decode(
     step: usize,
     strictness: Strictness,
 ) -> Result<Option<(Vec<u8>, Vec<u8>, usize)>, MessageError> {
-    let mut decoder = Decoder::by(&ChunkRules { strictness, ..ChunkRules::default() });
+    let mut decoder = Decoder::by(&ChunkRules {
+        strictness,
+        ..ChunkRules::default()
+    });
     let (mut data, mut at) = (Vec::new(), 0);
     for piece in bytes.chunks(step) {
         let mut input = piece;
@@ -38,11 +41,20 @@ fuzz_target!(|input: &[u8]| {
     let [step, bytes @ ..] = input else { return };
     for strictness in [Strictness::Strict, Strictness::Lenient] {
         let at_once = decode(bytes, usize::MAX, strictness);
-        assert_eq!(decode(bytes, usize::from(*step).max(1), strictness), at_once);
+        assert_eq!(
+            decode(bytes, usize::from(*step).max(1), strictness),
+            at_once
+        );
     }
     let at_once = decode(bytes, usize::MAX, Strictness::Strict);
-    let Ok(Some((data, trailers, _))) = &at_once else { return };
-    assert_eq!(decode(bytes, usize::MAX, Strictness::Lenient), at_once, "leniency reads nothing differently");
+    let Ok(Some((data, trailers, _))) = &at_once else {
+        return;
+    };
+    assert_eq!(
+        decode(bytes, usize::MAX, Strictness::Lenient),
+        at_once,
+        "leniency reads nothing differently"
+    );
     let mut out = Vec::new();
     for piece in data.chunks(usize::from(*step).max(1)) {
         out.extend_from_slice(size_line(piece.len(), &mut [0; MAX_SIZE_LINE]));

@@ -53,11 +53,20 @@ impl Drop for IdleOperator {
 }
 
 fn main() {
-    let numbers: Vec<usize> = std::env::args().skip(1).filter_map(|text| text.parse().ok()).collect();
+    let numbers: Vec<usize> = std::env::args()
+        .skip(1)
+        .filter_map(|text| text.parse().ok())
+        .collect();
     let number = |at: usize, default| numbers.get(at).copied().unwrap_or(default);
-    let size =
-        Size { releases: number(0, 10_000), namespaces: number(1, 100), seconds: number(2, 60) as u64 };
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let size = Size {
+        releases: number(0, 10_000),
+        namespaces: number(1, 100),
+        seconds: number(2, 60) as u64,
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .unwrap();
     runtime.block_on(measure(&size));
 }
 
@@ -67,8 +76,14 @@ async fn measure(size: &Size) {
     let admin = serve_proxy(&server).await;
     fill(&server, size, admin);
     prepare(folder.path(), &server);
-    println!("{} releases in {} namespaces", size.releases, size.namespaces);
-    for start in ["first start: all are taken up", "restart: all are as they were"] {
+    println!(
+        "{} releases in {} namespaces",
+        size.releases, size.namespaces
+    );
+    for start in [
+        "first start: all are taken up",
+        "restart: all are as they were",
+    ] {
         let (operator, began) = (start_operator(folder.path()), Instant::now());
         let busy = wait(&server, size, began).await;
         let id = operator.0.id();
@@ -95,7 +110,10 @@ async fn wait(server: &ApiServer, size: &Size, began: Instant) -> f64 {
         }
         asked += 1;
         let all = asked % 10 == 0 && count(server, "configmaps") > size.releases;
-        if all && last.elapsed() > Duration::from_secs(10) && began.elapsed() > Duration::from_secs(20) {
+        if all
+            && last.elapsed() > Duration::from_secs(10)
+            && began.elapsed() > Duration::from_secs(20)
+        {
             return (last - began).as_secs_f64();
         }
     }
@@ -122,16 +140,21 @@ fn fill(server: &ApiServer, size: &Size, admin: SocketAddr) {
         }
     }
     for at in 0..size.releases {
-        server.put("grayreleases", release(at, &format!("shop-{}", at % size.namespaces)));
+        server.put(
+            "grayreleases",
+            release(at, &format!("shop-{}", at % size.namespaces)),
+        );
     }
 }
 
 fn backend(server: &ApiServer, namespace: &str, name: &str) {
     let labels = json!({"kubernetes.io/service-name": name});
     let metadata = json!({"name": name, "namespace": namespace, "labels": labels});
-    server.put("services", json!({"metadata": metadata, "spec": {"ports": [{"port": 80, "name": "http"}]}}));
-    let endpoint =
-        json!({"addresses": ["10.0.0.1"], "conditions": {"ready": true}, "targetRef": {"uid": name}});
+    server.put(
+        "services",
+        json!({"metadata": metadata, "spec": {"ports": [{"port": 80, "name": "http"}]}}),
+    );
+    let endpoint = json!({"addresses": ["10.0.0.1"], "conditions": {"ready": true}, "targetRef": {"uid": name}});
     let ports = json!([{"name": "http", "port": 8080}]);
     server.put(
         "endpointslices",
@@ -179,10 +202,17 @@ fn prepare(folder: &Path, api: &ApiEndpoint) {
 }
 
 fn start_operator(folder: &Path) -> IdleOperator {
-    let binary =
-        std::env::var("HALFTONE_OPERATOR").unwrap_or(env!("CARGO_BIN_EXE_halftone-operator").to_owned());
+    let binary = std::env::var("HALFTONE_OPERATOR")
+        .unwrap_or(env!("CARGO_BIN_EXE_halftone-operator").to_owned());
     let child = Command::new(binary)
-        .args(["--identity", "bench", "--listen", "127.0.0.1:0", "--log-level", "error"])
+        .args([
+            "--identity",
+            "bench",
+            "--listen",
+            "127.0.0.1:0",
+            "--log-level",
+            "error",
+        ])
         .arg("--config")
         .arg(folder.join("operator.yaml"))
         .arg("--token-dir")
@@ -223,7 +253,8 @@ impl IdleProxy {
                     "checksum": document["checksum"], "openLong": 0,
                 })
             });
-            self.applied.insert(name.to_owned(), (version.clone(), said.clone()));
+            self.applied
+                .insert(name.to_owned(), (version.clone(), said.clone()));
             applied.push(said);
         });
         json!({
@@ -237,14 +268,31 @@ impl IdleProxy {
 /// Seconds of processor time so far.
 fn processor(id: u32) -> f64 {
     let text = std::fs::read_to_string(format!("/proc/{id}/stat")).unwrap();
-    let fields: Vec<&str> = text.rsplit_once(')').unwrap().1.split_whitespace().collect();
-    let ticks: u64 = fields[11..13].iter().map(|field| field.parse::<u64>().unwrap()).sum();
+    let fields: Vec<&str> = text
+        .rsplit_once(')')
+        .unwrap()
+        .1
+        .split_whitespace()
+        .collect();
+    let ticks: u64 = fields[11..13]
+        .iter()
+        .map(|field| field.parse::<u64>().unwrap())
+        .sum();
     ticks as f64 / 100.0
 }
 
 /// Megabytes.
 fn memory(id: u32, field: &str) -> f64 {
     let text = std::fs::read_to_string(format!("/proc/{id}/status")).unwrap();
-    let line = text.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':')).unwrap();
-    line.trim().trim_end_matches(" kB").trim().parse::<f64>().unwrap() * 1024.0 / 1e6
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix(field)?.strip_prefix(':'))
+        .unwrap();
+    line.trim()
+        .trim_end_matches(" kB")
+        .trim()
+        .parse::<f64>()
+        .unwrap()
+        * 1024.0
+        / 1e6
 }

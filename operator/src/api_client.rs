@@ -30,7 +30,9 @@ pub struct ApiClient {
 
 impl Debug for ApiClient {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ApiClient").field("mandate", &self.mandate).finish_non_exhaustive()
+        f.debug_struct("ApiClient")
+            .field("mandate", &self.mandate)
+            .finish_non_exhaustive()
     }
 }
 
@@ -61,7 +63,11 @@ impl ApiClient {
     ///
     /// # Errors
     /// No answer.
-    pub async fn config_map(&self, namespace: &str, name: &str) -> Result<Option<ConfigMap>, Error> {
+    pub async fn config_map(
+        &self,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Option<ConfigMap>, Error> {
         let api: Api<ConfigMap> = Api::namespaced(self.client.clone(), namespace);
         in_time("reading the ConfigMap", api.get_opt(name)).await
     }
@@ -81,11 +87,17 @@ impl ApiClient {
     /// The status was not written, or it is not known whether it was.
     pub async fn write_status(&self, object: &GrayRelease) -> Result<GrayRelease, Error> {
         self.mandate.check()?;
-        let (what, api) = ("writing the status", self.releases(&object.namespace().unwrap_or_default()));
+        let (what, api) = (
+            "writing the status",
+            self.releases(&object.namespace().unwrap_or_default()),
+        );
         let (name, parameters) = (object.name_any(), by_us());
         let value = serde_json::to_value(object).and_then(serde_json::from_value::<DynamicObject>);
         let value = value.map_err(|error| Error::of(what, kube::Error::SerdeError(error)))?;
-        readable(what, in_time(what, api.replace_status(&name, &parameters, &value)).await?)
+        readable(
+            what,
+            in_time(what, api.replace_status(&name, &parameters, &value)).await?,
+        )
     }
 
     /// Applies a ConfigMap over the resourceVersion that it names; makes it where it names none.
@@ -101,7 +113,11 @@ impl ApiClient {
         }
         let (name, patch) = (object.name_any(), Patch::Apply(object));
         let parameters = PatchParams::apply(MANAGER).force();
-        in_time("applying the ConfigMap", api.patch(&name, &parameters, &patch)).await
+        in_time(
+            "applying the ConfigMap",
+            api.patch(&name, &parameters, &patch),
+        )
+        .await
     }
 
     /// Deletes the ConfigMap of this resourceVersion. One that is gone already is no error.
@@ -111,8 +127,14 @@ impl ApiClient {
     pub async fn delete(&self, namespace: &str, name: &str, version: &str) -> Result<(), Error> {
         self.mandate.check()?;
         let api: Api<ConfigMap> = Api::namespaced(self.client.clone(), namespace);
-        let preconditions = Preconditions { resource_version: Some(version.to_owned()), uid: None };
-        let parameters = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
+        let preconditions = Preconditions {
+            resource_version: Some(version.to_owned()),
+            uid: None,
+        };
+        let parameters = DeleteParams {
+            preconditions: Some(preconditions),
+            ..DeleteParams::default()
+        };
         let request = async { gone(api.delete(name, &parameters).await) };
         in_time("deleting the ConfigMap", request).await
     }
@@ -145,7 +167,10 @@ fn readable(what: &'static str, object: DynamicObject) -> Result<GrayRelease, Er
 }
 
 fn by_us() -> PostParams {
-    PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() }
+    PostParams {
+        field_manager: Some(MANAGER.to_owned()),
+        ..PostParams::default()
+    }
 }
 
 /// Waits for an answer, not for ever.
@@ -158,6 +183,9 @@ pub async fn in_time<T>(
 ) -> Result<T, Error> {
     match tokio::time::timeout(DEADLINE, request).await {
         Ok(answer) => answer.map_err(|error| Error::of(what, error)),
-        Err(_) => Err(Error::Late { what, after: DEADLINE }),
+        Err(_) => Err(Error::Late {
+            what,
+            after: DEADLINE,
+        }),
     }
 }

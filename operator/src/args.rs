@@ -15,14 +15,24 @@ pub struct OperatorFlags {
     /// File with the fleets (fleets:) and the namespaces that are watched (watchNamespaces:, all by default)
     ///
     /// It is read once, at the start.
-    #[arg(long, value_name = "FILE", env = "HALFTONE_CONFIG", default_value = "/etc/halftone/operator.yaml")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "HALFTONE_CONFIG",
+        default_value = "/etc/halftone/operator.yaml"
+    )]
     pub config: PathBuf,
 
     /// Directory with bearer tokens for proxies of version 0.1, one file for each class, named like it
     ///
     /// Newer proxies need none: the operator signs what it asks them for. The files are read again for each round of
     /// reports; those that do not exist are left out.
-    #[arg(long, value_name = "DIR", env = "HALFTONE_TOKEN_DIR", default_value = "/etc/halftone/tokens")]
+    #[arg(
+        long,
+        value_name = "DIR",
+        env = "HALFTONE_TOKEN_DIR",
+        default_value = "/etc/halftone/tokens"
+    )]
     pub token_dir: PathBuf,
 
     /// Address of /livez, /readyz and /metrics; [::] is every address, of IPv4 as well

@@ -31,7 +31,12 @@ type OwnedHostPath = (HostPattern, PathPrefix);
 
 impl ReleaseClaim {
     fn claimant(&self) -> Claimant<'_> {
-        let Self { wanted, live, standing, reserved } = self;
+        let Self {
+            wanted,
+            live,
+            standing,
+            reserved,
+        } = self;
         Claimant {
             wanted: wanted.as_deref(),
             live: live.as_deref(),
@@ -43,7 +48,11 @@ impl ReleaseClaim {
     /// All that it claims, or had until it was withdrawn.
     fn places(&self) -> BTreeSet<OwnedHostPath> {
         let had = self.live.iter().flat_map(|live| live.places());
-        self.claimant().places().chain(had).map(|(host, path)| (host.clone(), path.clone())).collect()
+        self.claimant()
+            .places()
+            .chain(had)
+            .map(|(host, path)| (host.clone(), path.clone()))
+            .collect()
     }
 }
 
@@ -58,7 +67,11 @@ pub struct ClaimIndex {
 
 impl ClaimIndex {
     /// Notes what a release claims; nothing for one that is gone. Returns the others whom that may concern.
-    pub fn note(&mut self, key: &NamespacedName, claim: Option<ReleaseClaim>) -> BTreeSet<NamespacedName> {
+    pub fn note(
+        &mut self,
+        key: &NamespacedName,
+        claim: Option<ReleaseClaim>,
+    ) -> BTreeSet<NamespacedName> {
         let unchanged = match (self.claims.get(key), &claim) {
             (Some(before), Some(now)) => before.claimant().claims_as(now.claimant()),
             (None, None) => true,
@@ -110,9 +123,12 @@ impl ClaimIndex {
         if around.len() < 2 {
             return None;
         }
-        let claims: Vec<(&NamespacedName, &ReleaseClaim)> =
-            around.iter().filter_map(|key| Some((key, self.claims.get(key)?))).collect();
-        let claimants: Vec<Claimant<'_>> = claims.iter().map(|(_, claim)| claim.claimant()).collect();
+        let claims: Vec<(&NamespacedName, &ReleaseClaim)> = around
+            .iter()
+            .filter_map(|key| Some((key, self.claims.get(key)?)))
+            .collect();
+        let claimants: Vec<Claimant<'_>> =
+            claims.iter().map(|(_, claim)| claim.claimant()).collect();
         let at = claims.iter().position(|(other, _)| *other == key)?;
         let Claimant { wanted, live, .. } = claimants[at];
         claims::settle(&claimants)[at].map(|conflict| conflict.obstacle(wanted, live))
@@ -126,14 +142,23 @@ impl ClaimIndex {
         live: Option<&RoutingConfig>,
         named: impl Fn(&HostPattern, &PathPrefix) -> bool,
     ) -> Option<Obstacle> {
-        let places = plan.hosts.iter().flat_map(|host| plan.paths.iter().map(move |path| (host, path)));
+        let places = plan
+            .hosts
+            .iter()
+            .flat_map(|host| plan.paths.iter().map(move |path| (host, path)));
         let wider = places.flat_map(|(host, path)| shadow::around(host, path));
-        let keys: BTreeSet<&NamespacedName> =
-            wider.filter_map(|place| self.places.get(&place)).flatten().collect();
-        let others: Vec<Arc<RoutingConfig>> =
-            keys.into_iter().filter_map(|key| self.claims.get(key)?.live.clone()).collect();
-        let others: Vec<ClaimedPlaces<'_>> =
-            others.iter().filter_map(|other| ClaimedPlaces::serving(other)).collect();
+        let keys: BTreeSet<&NamespacedName> = wider
+            .filter_map(|place| self.places.get(&place))
+            .flatten()
+            .collect();
+        let others: Vec<Arc<RoutingConfig>> = keys
+            .into_iter()
+            .filter_map(|key| self.claims.get(key)?.live.clone())
+            .collect();
+        let others: Vec<ClaimedPlaces<'_>> = others
+            .iter()
+            .filter_map(|other| ClaimedPlaces::serving(other))
+            .collect();
         let found = shadow::shadowed(plan, live, &others, |(host, path)| named(host, path));
         let found = found.map(|found| found.obstacle());
         if found.is_some() {
@@ -156,14 +181,20 @@ impl ClaimIndex {
         };
         let mut handed = Vec::new();
         for other in self.around(key).into_iter().filter(|other| other != key) {
-            let Some(takes) = self.claims.get(&other) else { continue };
+            let Some(takes) = self.claims.get(&other) else {
+                continue;
+            };
             let places: Vec<OwnedHostPath> = claim
                 .claimant()
                 .hands_over(takes.claimant())
                 .map(|(host, path)| (host.clone(), path.clone()))
                 .collect();
             if !places.is_empty() && self.conflict(&other).is_none() {
-                handed.extend(places.into_iter().map(|place| (other.clone(), place, takes.live.clone())));
+                handed.extend(
+                    places
+                        .into_iter()
+                        .map(|place| (other.clone(), place, takes.live.clone())),
+                );
             }
         }
         handed
@@ -172,12 +203,16 @@ impl ClaimIndex {
     /// Whether another release that gives up a place waits until this one has it.
     #[must_use]
     pub fn is_awaited(&self, key: &NamespacedName) -> bool {
-        let Some(claim) = self.claims.get(key) else { return false };
+        let Some(claim) = self.claims.get(key) else {
+            return false;
+        };
         let waits = |other: &NamespacedName| {
             let other = self.claims.get(other).map(ReleaseClaim::claimant);
             other.is_some_and(|other| other.hands_over(claim.claimant()).next().is_some())
         };
-        self.around(key).iter().any(|other| other != key && waits(other) && self.conflict(other).is_none())
+        self.around(key)
+            .iter()
+            .any(|other| other != key && waits(other) && self.conflict(other).is_none())
     }
 
     /// A place that a release would take which a deleted release of another namespace had, see [`claims::taken_from`].
@@ -186,11 +221,17 @@ impl ClaimIndex {
         let claim = self.claims.get(key)?;
         let plan = claim.wanted.as_deref()?;
         let places = claim.places();
-        let others: BTreeSet<&NamespacedName> =
-            places.iter().filter_map(|place| self.places.get(place)).flatten().collect();
-        let left = others.into_iter().filter_map(|other| self.claims.get(other));
-        let left =
-            left.filter(|left| left.standing == ObjectPresence::Gone).filter_map(|left| left.live.as_deref());
+        let others: BTreeSet<&NamespacedName> = places
+            .iter()
+            .filter_map(|place| self.places.get(place))
+            .flatten()
+            .collect();
+        let left = others
+            .into_iter()
+            .filter_map(|other| self.claims.get(other));
+        let left = left
+            .filter(|left| left.standing == ObjectPresence::Gone)
+            .filter_map(|left| left.live.as_deref());
         claims::taken_from(plan, claim.live.as_deref(), &left.collect::<Vec<_>>())
     }
 
@@ -202,8 +243,12 @@ impl ClaimIndex {
             .filter_map(|(host, path)| self.places.get(&(host.clone(), path.clone())))
             .flatten()
             .collect();
-        let claims = keys.into_iter().filter_map(|key| self.claims.get(key)?.live.clone());
-        claims.filter(|other| other.release.uid != live.release.uid).collect()
+        let claims = keys
+            .into_iter()
+            .filter_map(|key| self.claims.get(key)?.live.clone());
+        claims
+            .filter(|other| other.release.uid != live.release.uid)
+            .collect()
     }
 
     /// The release and all that share a place with it, or with one that does, and so on.
@@ -212,7 +257,13 @@ impl ClaimIndex {
         while let Some(key) = open.pop() {
             if let Some(claim) = self.claims.get(&key).filter(|_| !around.contains(&key)) {
                 let places = claim.places();
-                open.extend(places.iter().filter_map(|place| self.places.get(place)).flatten().cloned());
+                open.extend(
+                    places
+                        .iter()
+                        .filter_map(|place| self.places.get(place))
+                        .flatten()
+                        .cloned(),
+                );
                 around.insert(key);
             }
         }
@@ -240,7 +291,10 @@ mod tests {
     }
 
     fn wanting(plan: Arc<Plan>) -> Option<ReleaseClaim> {
-        Some(ReleaseClaim { wanted: Some(plan), ..ReleaseClaim::default() })
+        Some(ReleaseClaim {
+            wanted: Some(plan),
+            ..ReleaseClaim::default()
+        })
     }
 
     fn key(name: &str) -> NamespacedName {
@@ -250,7 +304,10 @@ mod tests {
     #[test]
     fn the_younger_one_loses_and_takes_over_when_the_older_goes() {
         let mut claims = ClaimIndex::default();
-        claims.note(&key("young"), wanting(plan("young", 2, &["x.example", "y.example"])));
+        claims.note(
+            &key("young"),
+            wanting(plan("young", 2, &["x.example", "y.example"])),
+        );
         assert_eq!(claims.conflict(&key("young")), None);
         let concerned = claims.note(&key("old"), wanting(plan("old", 1, &["y.example"])));
         assert_eq!(concerned, BTreeSet::from([key("young")]));
@@ -261,7 +318,10 @@ mod tests {
             "shop/old claims y.example/, too, and is older; claim another host or path"
         );
         assert_eq!(claims.conflict(&key("old")), None);
-        assert_eq!(claims.note(&key("old"), None), BTreeSet::from([key("young")]));
+        assert_eq!(
+            claims.note(&key("old"), None),
+            BTreeSet::from([key("young")])
+        );
         assert_eq!(claims.conflict(&key("young")), None);
     }
 
@@ -270,10 +330,20 @@ mod tests {
         let mut claims = ClaimIndex::default();
         claims.note(&key("a"), wanting(plan("a", 1, &["x.example"])));
         claims.note(&key("b"), wanting(plan("b", 2, &["x.example"])));
-        assert!(claims.note(&key("a"), wanting(plan("a", 1, &["x.example"]))).is_empty());
+        assert!(
+            claims
+                .note(&key("a"), wanting(plan("a", 1, &["x.example"])))
+                .is_empty()
+        );
     }
 
-    const HOSTS: [&str; 5] = ["a.example", "b.example", "c.example", "d.example", "e.example"];
+    const HOSTS: [&str; 5] = [
+        "a.example",
+        "b.example",
+        "c.example",
+        "d.example",
+        "e.example",
+    ];
 
     proptest! {
         /// However claims come and go, the index says of each what settling all at once says.

@@ -16,19 +16,26 @@ impl Clock {
     /// Begins to count.
     #[must_use]
     pub fn start() -> Self {
-        Self { started: Instant::now(), wall: Timestamp::now() }
+        Self {
+            started: Instant::now(),
+            wall: Timestamp::now(),
+        }
     }
 
     /// Both clocks now.
     #[must_use]
     pub fn now(&self) -> Now {
-        Now { steady: self.steady(Instant::now()), wall: Timestamp::now() }
+        Now {
+            steady: self.steady(Instant::now()),
+            wall: Timestamp::now(),
+        }
     }
 
     /// What the steady clock shows at `at`.
     #[must_use]
     pub fn steady(&self, at: Instant) -> Timestamp {
-        let passed = SignedDuration::try_from(at.duration_since(self.started)).unwrap_or(SignedDuration::MAX);
+        let passed = SignedDuration::try_from(at.duration_since(self.started))
+            .unwrap_or(SignedDuration::MAX);
         self.wall.checked_add(passed).unwrap_or(Timestamp::MAX)
     }
 

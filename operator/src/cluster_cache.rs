@@ -97,7 +97,9 @@ struct FleetCache {
 
 impl std::fmt::Debug for ClusterCache {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ClusterCache").field("namespaces", &self.namespaces).finish_non_exhaustive()
+        f.debug_struct("ClusterCache")
+            .field("namespaces", &self.namespaces)
+            .finish_non_exhaustive()
     }
 }
 
@@ -117,7 +119,8 @@ fn groups_of_release(release: &CompressedRelease) -> Vec<NamespacedName> {
     let release = release.unpack();
     let namespace = release.metadata.namespace.clone().unwrap_or_default();
     let arms = std::iter::once(&release.spec.stable).chain(&release.spec.gray);
-    let services = arms.filter_map(|arm| Some(NamespacedName::new(&namespace, &arm.service.as_ref()?.name)));
+    let services =
+        arms.filter_map(|arm| Some(NamespacedName::new(&namespace, &arm.service.as_ref()?.name)));
     services.chain([all_of(&namespace)]).collect()
 }
 
@@ -125,7 +128,10 @@ fn groups_of_slice(slice: &EndpointSlice) -> Vec<NamespacedName> {
     let namespace = slice.metadata.namespace.clone().unwrap_or_default();
     let labels = slice.metadata.labels.as_ref();
     let service = labels.and_then(|labels| labels.get("kubernetes.io/service-name"));
-    service.map(|service| NamespacedName::new(&namespace, service)).into_iter().collect()
+    service
+        .map(|service| NamespacedName::new(&namespace, service))
+        .into_iter()
+        .collect()
 }
 
 fn groups_of_service(service: &Service) -> Vec<NamespacedName> {
@@ -147,14 +153,26 @@ impl ClusterCache {
         let placed: Vec<(FleetRef, String)> = fleets.fleets.iter().filter_map(with_place).collect();
         let mut state = CacheState::default();
         for (fleet, _) in &placed {
-            let stores =
-                FleetCache { pods: ObjectIndex::new(|_| Vec::new()), ours: ObjectIndex::new(groups_of_ours) };
+            let stores = FleetCache {
+                pods: ObjectIndex::new(|_| Vec::new()),
+                ours: ObjectIndex::new(groups_of_ours),
+            };
             state.fleets.insert(fleet.class.clone(), stores);
         }
         let all: [Arc<str>; 1] = ["".into()];
-        let named: Vec<Arc<str>> = fleets.watch_namespaces.iter().map(|name| name.as_str().into()).collect();
-        for scope in if named.is_empty() { &all[..] } else { &named[..] } {
-            state.releases.insert(Arc::clone(scope), ObjectIndex::new(groups_of_release));
+        let named: Vec<Arc<str>> = fleets
+            .watch_namespaces
+            .iter()
+            .map(|name| name.as_str().into())
+            .collect();
+        for scope in if named.is_empty() {
+            &all[..]
+        } else {
+            &named[..]
+        } {
+            state
+                .releases
+                .insert(Arc::clone(scope), ObjectIndex::new(groups_of_release));
         }
         Arc::new(Self {
             client,
@@ -185,7 +203,9 @@ impl ClusterCache {
     /// Whether that is so for every fleet.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        self.fleets.iter().all(|(fleet, _)| self.is_synced(&fleet.class))
+        self.fleets
+            .iter()
+            .all(|(fleet, _)| self.is_synced(&fleet.class))
     }
 
     /// Whether the Services of a namespace have been listed.
@@ -199,27 +219,44 @@ impl ClusterCache {
     /// Whether releases of a namespace are watched at all.
     #[must_use]
     pub fn watches(&self, namespace: &str) -> bool {
-        self.namespaces.is_empty() || self.namespaces.iter().any(|name| name.as_str() == namespace)
+        self.namespaces.is_empty()
+            || self
+                .namespaces
+                .iter()
+                .any(|name| name.as_str() == namespace)
     }
 
     /// A release.
     #[must_use]
     pub fn release(&self, key: &NamespacedName) -> Option<Arc<CompressedRelease>> {
         let state = self.state();
-        state.releases.values().find_map(|store| store.get(key)).cloned()
+        state
+            .releases
+            .values()
+            .find_map(|store| store.get(key))
+            .cloned()
     }
 
     /// All releases.
     #[must_use]
     pub fn releases(&self) -> Vec<NamespacedName> {
-        self.state().releases.values().flat_map(ObjectIndex::iter).map(|(key, _)| key.clone()).collect()
+        self.state()
+            .releases
+            .values()
+            .flat_map(ObjectIndex::iter)
+            .map(|(key, _)| key.clone())
+            .collect()
     }
 
     /// Which installations look after the releases of a class.
     #[must_use]
     pub fn tally(&self, class: &ObjectName) -> OwnershipTally {
         let state = self.state();
-        let releases = state.releases.values().flat_map(ObjectIndex::iter).map(|(_, release)| release);
+        let releases = state
+            .releases
+            .values()
+            .flat_map(ObjectIndex::iter)
+            .map(|(_, release)| release);
         let mut tally = OwnershipTally::default();
         for release in releases.filter(|release| *release.class == *class.as_str()) {
             tally.add(release.controller.as_deref(), release.begun);
@@ -233,7 +270,9 @@ impl ClusterCache {
     /// # Errors
     /// It stands there still.
     pub async fn end_hand_over(&self, fleet: &FleetRef) -> Result<(), Error> {
-        let Some(settings) = self.settings(fleet) else { return Ok(()) };
+        let Some(settings) = self.settings(fleet) else {
+            return Ok(());
+        };
         let api: Api<ConfigMap> = Api::namespaced(self.client.clone(), fleet.namespace.as_str());
         let patch = json!({"metadata": {
             "resourceVersion": settings.version,
@@ -241,15 +280,27 @@ impl ClusterCache {
         }});
         let name = names::fleet_config_map(&fleet.class);
         let (parameters, patch) = (PatchParams::default(), Patch::Merge(&patch));
-        in_time("ending the hand-over", api.patch(&name, &parameters, &patch)).await.map(drop)
+        in_time(
+            "ending the hand-over",
+            api.patch(&name, &parameters, &patch),
+        )
+        .await
+        .map(drop)
     }
 
     /// The releases of a class.
     #[must_use]
     pub fn releases_of(&self, class: &ObjectName) -> Vec<Arc<CompressedRelease>> {
         let state = self.state();
-        let releases = state.releases.values().flat_map(ObjectIndex::iter).map(|(_, release)| release);
-        releases.filter(|release| *release.class == *class.as_str()).cloned().collect()
+        let releases = state
+            .releases
+            .values()
+            .flat_map(ObjectIndex::iter)
+            .map(|(_, release)| release);
+        releases
+            .filter(|release| *release.class == *class.as_str())
+            .cloned()
+            .collect()
     }
 
     /// Begins to watch the ConfigMaps of a fleet that has left the configuration, and has its releases looked at again.
@@ -257,7 +308,10 @@ impl ClusterCache {
     pub fn add_left(self: &Arc<Self>, fleet: &FleetRef) {
         let mut pods = ObjectIndex::new(|_: &ProxyPod| Vec::new());
         pods.end();
-        let stores = FleetCache { pods, ours: ObjectIndex::new(groups_of_ours) };
+        let stores = FleetCache {
+            pods,
+            ours: ObjectIndex::new(groups_of_ours),
+        };
         self.state().fleets.insert(fleet.class.clone(), stores);
         tokio::spawn(Arc::clone(self).follow_ours(fleet.clone()));
     }
@@ -269,7 +323,12 @@ impl ClusterCache {
 
     /// The ConfigMap of an object in a fleet.
     #[must_use]
-    pub fn kept(&self, class: &ObjectName, namespace: &ObjectName, uid: &Uid) -> Option<ReleaseConfigMap> {
+    pub fn kept(
+        &self,
+        class: &ObjectName,
+        namespace: &ObjectName,
+        uid: &Uid,
+    ) -> Option<ReleaseConfigMap> {
         let key = NamespacedName::new(namespace.as_str(), &names::release_config_map(uid));
         match self.state().fleets.get(class)?.ours.get(&key)?.as_ref() {
             OwnConfigMap::Release(kept) => Some(kept.clone()),
@@ -279,9 +338,17 @@ impl ClusterCache {
 
     /// The ConfigMaps of all objects that have or had this name, in a fleet.
     #[must_use]
-    pub fn release_config_maps(&self, class: &ObjectName, key: &NamespacedName) -> Vec<ReleaseConfigMap> {
+    pub fn release_config_maps(
+        &self,
+        class: &ObjectName,
+        key: &NamespacedName,
+    ) -> Vec<ReleaseConfigMap> {
         let state = self.state();
-        let ours = state.fleets.get(class).into_iter().flat_map(|fleet| fleet.ours.in_group(key));
+        let ours = state
+            .fleets
+            .get(class)
+            .into_iter()
+            .flat_map(|fleet| fleet.ours.in_group(key));
         ours.filter_map(|(_, ours)| match ours.as_ref() {
             OwnConfigMap::Release(kept) => Some(kept.clone()),
             OwnConfigMap::Fleet(..) => None,
@@ -293,14 +360,29 @@ impl ClusterCache {
     #[must_use]
     pub fn keys_kept(&self, class: &ObjectName) -> Vec<NamespacedName> {
         let state = self.state();
-        state.fleets.get(class).into_iter().flat_map(|fleet| fleet.ours.groups().cloned()).collect()
+        state
+            .fleets
+            .get(class)
+            .into_iter()
+            .flat_map(|fleet| fleet.ours.groups().cloned())
+            .collect()
     }
 
     /// The settings of a fleet as they are in the cluster.
     #[must_use]
     pub fn settings(&self, fleet: &FleetRef) -> Option<FleetConfigMap> {
-        let key = NamespacedName::new(fleet.namespace.as_str(), &names::fleet_config_map(&fleet.class));
-        match self.state().fleets.get(&fleet.class)?.ours.get(&key)?.as_ref() {
+        let key = NamespacedName::new(
+            fleet.namespace.as_str(),
+            &names::fleet_config_map(&fleet.class),
+        );
+        match self
+            .state()
+            .fleets
+            .get(&fleet.class)?
+            .ours
+            .get(&key)?
+            .as_ref()
+        {
             OwnConfigMap::Fleet(settings) => Some(FleetConfigMap::clone(settings)),
             OwnConfigMap::Release(_) => None,
         }
@@ -310,7 +392,11 @@ impl ClusterCache {
     #[must_use]
     pub fn pods(&self, class: &ObjectName) -> Vec<Arc<ProxyPod>> {
         let state = self.state();
-        let pods = state.fleets.get(class).into_iter().flat_map(|fleet| fleet.pods.iter());
+        let pods = state
+            .fleets
+            .get(class)
+            .into_iter()
+            .flat_map(|fleet| fleet.pods.iter());
         pods.map(|(_, pod)| Arc::clone(pod)).collect()
     }
 
@@ -320,7 +406,8 @@ impl ClusterCache {
     pub fn identities(&self) -> BTreeSet<String> {
         let state = self.state();
         let pods = state.fleets.values().flat_map(|fleet| fleet.pods.iter());
-        pods.flat_map(|(_, pod)| pod.addresses.iter().chain([&pod.uid]).cloned()).collect()
+        pods.flat_map(|(_, pod)| pod.addresses.iter().chain([&pod.uid]).cloned())
+            .collect()
     }
 
     /// A Service and its EndpointSlices.
@@ -333,7 +420,11 @@ impl ClusterCache {
         };
         ServiceSnapshot {
             service: neighbours.services.get(&key).cloned(),
-            slices: neighbours.slices.in_group(&key).map(|(_, slice)| Arc::clone(slice)).collect(),
+            slices: neighbours
+                .slices
+                .in_group(&key)
+                .map(|(_, slice)| Arc::clone(slice))
+                .collect(),
         }
     }
 
@@ -343,8 +434,10 @@ impl ClusterCache {
 
     fn tell(&self, class: Option<&ObjectName>, changes: impl IntoIterator<Item = CacheEvent>) {
         let workers = lock(&self.workers);
-        let concerned: Vec<_> =
-            workers.iter().filter(|(of, _)| class.is_none_or(|class| of == class)).collect();
+        let concerned: Vec<_> = workers
+            .iter()
+            .filter(|(of, _)| class.is_none_or(|class| of == class))
+            .collect();
         for change in changes {
             for (_, worker) in &concerned {
                 // A worker that has ended hears nothing.
@@ -359,7 +452,10 @@ impl ClusterCache {
         for group in namespaces {
             let used = {
                 let state = self.state();
-                state.releases.values().any(|store| store.in_group(group).next().is_some())
+                state
+                    .releases
+                    .values()
+                    .any(|store| store.in_group(group).next().is_some())
             };
             self.follow_neighbours(&group.namespace, used);
         }
@@ -372,8 +468,12 @@ impl ClusterCache {
         let keys: BTreeSet<NamespacedName> = {
             let state = self.state();
             let groups = touched.groups.iter().chain(&everyone);
-            let users =
-                groups.flat_map(|group| state.releases.values().flat_map(|store| store.in_group(group)));
+            let users = groups.flat_map(|group| {
+                state
+                    .releases
+                    .values()
+                    .flat_map(|store| store.in_group(group))
+            });
             users.map(|(key, _)| key.clone()).collect()
         };
         self.tell(None, keys.into_iter().map(CacheEvent::Release));
@@ -381,7 +481,11 @@ impl ClusterCache {
 
     fn ours_changed(&self, fleet: &FleetRef, touched: ChangedKeys) {
         let settings = names::fleet_config_map(&fleet.class);
-        let settings = touched.keys.iter().any(|key| *key.name == *settings).then_some(CacheEvent::Settings);
+        let settings = touched
+            .keys
+            .iter()
+            .any(|key| *key.name == *settings)
+            .then_some(CacheEvent::Settings);
         let releases = touched.groups.into_iter().map(CacheEvent::Release);
         self.tell(Some(&fleet.class), releases.chain(settings));
     }
@@ -390,10 +494,16 @@ impl ClusterCache {
 /// Where a fleet is; none for one that does not say.
 #[must_use]
 pub fn fleet_ref(fleet: &FleetDeclaration) -> Option<FleetRef> {
-    Some(FleetRef { class: fleet.config.class.clone(), namespace: fleet.namespace.clone()? })
+    Some(FleetRef {
+        class: fleet.config.class.clone(),
+        namespace: fleet.namespace.clone()?,
+    })
 }
 
 fn selector(fleet: &FleetDeclaration) -> String {
-    let labels = fleet.pod_selector.iter().map(|(name, value)| format!("{name}={value}"));
+    let labels = fleet
+        .pod_selector
+        .iter()
+        .map(|(name, value)| format!("{name}={value}"));
     labels.collect::<Vec<_>>().join(",")
 }

@@ -37,14 +37,22 @@ impl CompressedRelease {
         objects::trim(&mut release);
         let status = serde_json::to_vec(&release.status).expect("a status is plain data");
         Self {
-            text: compress_prepend_size(&serde_json::to_vec(&release).expect("an object is plain data"))
-                .into(),
+            text: compress_prepend_size(
+                &serde_json::to_vec(&release).expect("an object is plain data"),
+            )
+            .into(),
             version: release.resource_version().unwrap_or_default().into(),
             generation: release.metadata.generation,
             status: xxh3_128(&status),
             class: release.spec.proxy_class.as_str().into(),
-            begun: release.status.as_ref().is_some_and(|status| status.observed_generation >= 0),
-            controller: release.status.and_then(|status| status.controller).map(Box::new),
+            begun: release
+                .status
+                .as_ref()
+                .is_some_and(|status| status.observed_generation >= 0),
+            controller: release
+                .status
+                .and_then(|status| status.controller)
+                .map(Box::new),
         }
     }
 
@@ -63,15 +71,24 @@ mod tests {
     #[test]
     fn what_is_packed_comes_out_as_it_was_but_for_metadata_that_nobody_reads() {
         let text = include_str!("../../examples/minimal.yaml");
-        let mut release = halftone_api::manifest::read("minimal.yaml", text).manifests[0].release.clone();
+        let mut release = halftone_api::manifest::read("minimal.yaml", text).manifests[0]
+            .release
+            .clone();
         release.metadata.resource_version = Some("7".into());
         release.metadata.uid = Some("7c1f".into());
-        release.annotations_mut().insert("halftone.dev/request".into(), "pause@x".into());
+        release
+            .annotations_mut()
+            .insert("halftone.dev/request".into(), "pause@x".into());
         let wanted = release.clone();
-        release.annotations_mut().insert("note".into(), "long".into());
+        release
+            .annotations_mut()
+            .insert("note".into(), "long".into());
         release.labels_mut().insert("app".into(), "checkout".into());
         let unpacked = CompressedRelease::of(release).unpack();
         assert_eq!(unpacked.metadata, wanted.metadata);
-        assert_eq!((unpacked.spec, unpacked.status), (wanted.spec, wanted.status));
+        assert_eq!(
+            (unpacked.spec, unpacked.status),
+            (wanted.spec, wanted.status)
+        );
     }
 }

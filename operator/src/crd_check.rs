@@ -29,14 +29,18 @@ pub async fn follow(client: Client, notices: Arc<ReadinessNotices>, metrics: Arc
                     known = Some(missing);
                 }
             }
-            Err(error) => tracing::debug!("the API server's OpenAPI document: {}", with_causes(&error)),
+            Err(error) => {
+                tracing::debug!("the API server's OpenAPI document: {}", with_causes(&error))
+            }
         }
         tokio::time::sleep(LOOK).await;
     }
 }
 
 async fn fetch(client: &Client) -> Result<Value, kube::Error> {
-    let request = http::Request::get(DOCUMENT).body(Vec::new()).map_err(kube::Error::HttpError)?;
+    let request = http::Request::get(DOCUMENT)
+        .body(Vec::new())
+        .map_err(kube::Error::HttpError)?;
     client.request(request).await
 }
 
@@ -59,7 +63,10 @@ fn tell(missing: &[String], notices: &ReadinessNotices, metrics: &Metrics) {
 /// The schema of GrayReleases in an OpenAPI document; none before the definition is there.
 fn theirs(document: &Value) -> Option<&Value> {
     let schemas = document.pointer("/components/schemas")?.as_object()?;
-    schemas.iter().find(|(name, _)| name.ends_with(".GrayRelease")).map(|(_, schema)| schema)
+    schemas
+        .iter()
+        .find(|(name, _)| name.ends_with(".GrayRelease"))
+        .map(|(_, schema)| schema)
 }
 
 #[cfg(test)]
@@ -71,8 +78,7 @@ mod tests {
     #[test]
     fn the_schema_is_found_by_its_kind() {
         let schema = json!({"properties": {}});
-        let document =
-            json!({"components": {"schemas": {"dev.halftone.v1alpha1.GrayRelease": schema, "x.Status": {}}}});
+        let document = json!({"components": {"schemas": {"dev.halftone.v1alpha1.GrayRelease": schema, "x.Status": {}}}});
         assert_eq!(theirs(&document), Some(&schema));
         assert_eq!(theirs(&json!({})), None);
     }

@@ -54,7 +54,11 @@ struct Publication {
 impl Publication {
     fn begin() -> Self {
         let now = Instant::now();
-        Self { due: Some(now), looked: now, since: now }
+        Self {
+            due: Some(now),
+            looked: now,
+            since: now,
+        }
     }
 
     fn refused(&mut self, now: Instant) -> bool {
@@ -89,7 +93,14 @@ impl Credentials {
         cluster: ApiClient,
     ) -> Self {
         let publication = Mutex::new(Publication::begin());
-        Self { fleet, signer, holder: holder.to_owned(), bearer, cluster, publication }
+        Self {
+            fleet,
+            signer,
+            holder: holder.to_owned(),
+            bearer,
+            cluster,
+            publication,
+        }
     }
 
     /// We lead from now on: whoever led before may have published its own key.
@@ -100,7 +111,9 @@ impl Credentials {
     /// Whether the ConfigMap has to be looked at.
     #[must_use]
     pub fn is_due(&self) -> bool {
-        lock(&self.publication).due.is_some_and(|due| due <= Instant::now())
+        lock(&self.publication)
+            .due
+            .is_some_and(|due| due <= Instant::now())
     }
 
     /// A proxy does not know our key. Says whether it may just not have heard of it yet; if it should have, the
@@ -123,9 +136,15 @@ impl Credentials {
     /// Says whether it had to be written.
     async fn write(&self) -> Result<bool, Error> {
         let name = names::keys_config_map(&self.fleet.class);
-        let live = self.cluster.config_map(self.fleet.namespace.as_str(), &name).await?;
+        let live = self
+            .cluster
+            .config_map(self.fleet.namespace.as_str(), &name)
+            .await?;
         let keys = live.as_ref().and_then(objects::keys);
-        let ours = OperatorKey { public: self.signer.public(), holder: self.holder.clone() };
+        let ours = OperatorKey {
+            public: self.signer.public(),
+            holder: self.holder.clone(),
+        };
         let wanted = keys.clone().unwrap_or_default().with(&ours);
         let version = live.and_then(|live| live.metadata.resource_version);
         if keys.as_ref() == Some(&wanted) {
@@ -140,9 +159,16 @@ impl Credentials {
     /// The fields of a request for the report of the proxy of this pod.
     #[must_use]
     pub fn fields(&self, pod: &str) -> HeaderMap {
-        let claim = TokenClaims { class: self.fleet.class.as_str(), instance: pod, path: REPORT };
+        let claim = TokenClaims {
+            class: self.fleet.class.as_str(),
+            instance: pod,
+            path: REPORT,
+        };
         let signed = self.signer.sign(&claim, Timestamp::now().as_second());
-        let fields = [(token::HEADER, Some(signed)), (AUTHORIZATION.as_str(), self.bearer())];
+        let fields = [
+            (token::HEADER, Some(signed)),
+            (AUTHORIZATION.as_str(), self.bearer()),
+        ];
         let fields = fields.into_iter().filter_map(|(name, text)| {
             let mut value = HeaderValue::try_from(text?).ok()?;
             value.set_sensitive(true);
@@ -171,34 +197,71 @@ mod tests {
         let mut publication = Publication::begin();
         let start = publication.since;
         publication.looked(Some(true), start);
-        assert!(publication.refused(start + SPREADING / 2), "the proxy may not have heard of the key yet");
+        assert!(
+            publication.refused(start + SPREADING / 2),
+            "the proxy may not have heard of the key yet"
+        );
         assert_eq!(publication.due, None);
         let later = start + SPREADING;
         assert!(!publication.refused(later), "it should have");
-        assert_eq!(publication.due, Some(later), "somebody may have deleted the ConfigMap");
+        assert_eq!(
+            publication.due,
+            Some(later),
+            "somebody may have deleted the ConfigMap"
+        );
         publication.looked(Some(false), later);
-        assert!(!publication.refused(later + SPREADING / 2), "the key was there: nothing to wait for");
+        assert!(
+            !publication.refused(later + SPREADING / 2),
+            "the key was there: nothing to wait for"
+        );
         assert_eq!(publication.due, None, "and it was just looked at");
         publication.looked(None, later);
-        assert_eq!(publication.due, Some(later + SPREADING), "what failed is tried again");
+        assert_eq!(
+            publication.due,
+            Some(later + SPREADING),
+            "what failed is tried again"
+        );
         publication.looked(Some(true), later);
-        assert!(publication.refused(later + SPREADING / 2), "it was put back just now");
+        assert!(
+            publication.refused(later + SPREADING / 2),
+            "it was put back just now"
+        );
     }
 
     #[test]
     fn a_config_map_of_keys_is_read_back_and_one_that_was_edited_is_written_again() {
-        let fleet = FleetRef { class: "default".parse().unwrap(), namespace: "halftone".parse().unwrap() };
-        let key = OperatorKey { public: Signer::generate().unwrap().public(), holder: "a".into() };
+        let fleet = FleetRef {
+            class: "default".parse().unwrap(),
+            namespace: "halftone".parse().unwrap(),
+        };
+        let key = OperatorKey {
+            public: Signer::generate().unwrap().public(),
+            holder: "a".into(),
+        };
         let keys = OperatorKeySet::default().with(&key);
         let mut object = objects::keys_config_map(&fleet, &keys, None);
         let labels = object.metadata.labels.clone().unwrap();
-        assert_eq!(labels.get("halftone.dev/fleet").map(String::as_str), Some("default"));
-        assert!(!labels.contains_key("halftone.dev/class"), "0.1 proxies would take it for a document");
+        assert_eq!(
+            labels.get("halftone.dev/fleet").map(String::as_str),
+            Some("default")
+        );
+        assert!(
+            !labels.contains_key("halftone.dev/class"),
+            "0.1 proxies would take it for a document"
+        );
         assert_eq!(objects::keys(&object), Some(keys));
         object.metadata.labels = None;
-        assert_eq!(objects::keys(&object), None, "without its labels no proxy finds it");
+        assert_eq!(
+            objects::keys(&object),
+            None,
+            "without its labels no proxy finds it"
+        );
         let mut object = objects::keys_config_map(&fleet, &OperatorKeySet::default(), None);
-        object.data.as_mut().unwrap().insert(names::KEYS_KEY.to_owned(), "{".to_owned());
+        object
+            .data
+            .as_mut()
+            .unwrap()
+            .insert(names::KEYS_KEY.to_owned(), "{".to_owned());
         assert_eq!(objects::keys(&object), None);
     }
 }

@@ -71,8 +71,10 @@ pub fn look(
 ) -> ArmObservation {
     let mut seen = ArmObservation::default();
     let mut arms: Vec<ArmLookup> = Vec::new();
-    for (plan, is_wanted) in
-        newest.map(|plan| (plan, true)).into_iter().chain(in_effect.map(|plan| (plan, newest.is_none())))
+    for (plan, is_wanted) in newest
+        .map(|plan| (plan, true))
+        .into_iter()
+        .chain(in_effect.map(|plan| (plan, newest.is_none())))
     {
         let gray = plan.gray.as_ref().map(|gray| ("gray", &gray.arm.backend));
         for (arm, backend) in std::iter::once(("stable", &plan.stable.backend)).chain(gray) {
@@ -83,7 +85,8 @@ pub fn look(
             let mut looked = ArmLookup::at(arm, backend, &find);
             if !known {
                 seen.endpoints.push((backend.clone(), looked.ready));
-                seen.lacking.extend(looked.lacking.take().map(|why| (backend.clone(), why)));
+                seen.lacking
+                    .extend(looked.lacking.take().map(|why| (backend.clone(), why)));
             }
             if is_wanted {
                 seen.take_port(arm, backend, looked.found.service.as_deref());
@@ -92,53 +95,87 @@ pub fn look(
         }
     }
     let apart = newest.or(in_effect).is_some_and(are_apart_by_path);
-    seen.unresolved =
-        seen.unresolved.or_else(|| loops_back(&arms, proxies)).or_else(|| overlap(&arms).filter(|_| !apart));
+    seen.unresolved = seen
+        .unresolved
+        .or_else(|| loops_back(&arms, proxies))
+        .or_else(|| overlap(&arms).filter(|_| !apart));
     seen
 }
 
 impl ArmObservation {
     /// Whether the Service has the port that the arm names, and what it says of it.
     fn take_port(&mut self, arm: &str, backend: &Backend, service: Option<&Service>) {
-        let Backend::Service(reference) = backend else { return };
+        let Backend::Service(reference) = backend else {
+            return;
+        };
         match port_of(arm, reference, service) {
-            Ok(port) => self.unspoken = self.unspoken.take().or_else(|| unspoken(arm, reference, port)),
+            Ok(port) => {
+                self.unspoken = self
+                    .unspoken
+                    .take()
+                    .or_else(|| unspoken(arm, reference, port))
+            }
             Err(obstacle) => self.unresolved = self.unresolved.take().or(Some(obstacle)),
         }
     }
 }
 
 impl ArmLookup {
-    fn at(arm: &'static str, backend: &Backend, find: impl Fn(&ServiceRef) -> ServiceSnapshot) -> Self {
+    fn at(
+        arm: &'static str,
+        backend: &Backend,
+        find: impl Fn(&ServiceRef) -> ServiceSnapshot,
+    ) -> Self {
         match backend {
             Backend::Service(reference) => Self::at_service(arm, reference, find(reference)),
             Backend::Addresses(addresses) => {
-                let dialled = addresses.as_ref().iter().filter(|address| is_dialled(address.ip()));
+                let dialled = addresses
+                    .as_ref()
+                    .iter()
+                    .filter(|address| is_dialled(address.ip()));
                 let member = |address: &std::net::SocketAddr| ArmEndpoint {
                     identity: address.to_string().into(),
                     address: address.ip(),
                 };
                 let members: Vec<ArmEndpoint> = dialled.map(member).collect();
-                Self { arm, found: ServiceSnapshot::default(), ready: members.len(), members, lacking: None }
+                Self {
+                    arm,
+                    found: ServiceSnapshot::default(),
+                    ready: members.len(),
+                    members,
+                    lacking: None,
+                }
             }
         }
     }
 
     fn at_service(arm: &'static str, reference: &ServiceRef, found: ServiceSnapshot) -> Self {
-        let slices: Vec<Slice> = found.slices.iter().filter_map(|object| slice(object)).collect();
+        let slices: Vec<Slice> = found
+            .slices
+            .iter()
+            .filter_map(|object| slice(object))
+            .collect();
         let slices: Vec<&Slice> = slices.iter().collect();
         let resolved = resolve(&slices, reference, &DialPolicy::default());
-        let members = members_of_port(&slices, reference).unwrap_or_default().into_iter();
+        let members = members_of_port(&slices, reference)
+            .unwrap_or_default()
+            .into_iter();
         let members =
-            members.filter(|(address, _)| is_dialled(address.ip())).map(|(address, member)| ArmEndpoint {
-                identity: member.pod.clone().unwrap_or_else(|| address.ip().to_string().into()),
-                address: address.ip(),
-            });
+            members
+                .filter(|(address, _)| is_dialled(address.ip()))
+                .map(|(address, member)| ArmEndpoint {
+                    identity: member
+                        .pod
+                        .clone()
+                        .unwrap_or_else(|| address.ip().to_string().into()),
+                    address: address.ip(),
+                });
         Self {
             arm,
             members: members.collect(),
             ready: resolved.ready(),
-            lacking: (resolved.ready() == 0).then(|| unready_reason::why(reference, &slices, &resolved)),
+            lacking: (resolved.ready() == 0)
+                .then(|| unready_reason::why(reference, &slices, &resolved)),
             found,
         }
     }
@@ -163,7 +200,9 @@ pub fn with_port_names(
 ) -> Option<Plan> {
     let gray = plan.gray.as_ref().map(|gray| &gray.arm.backend);
     let [stable, gray] = [Some(&plan.stable.backend), gray].map(|backend| {
-        let Some(Backend::Service(reference)) = backend else { return None };
+        let Some(Backend::Service(reference)) = backend else {
+            return None;
+        };
         let mut named = reference.clone();
         name_port(&mut named, find(reference).as_deref(), before);
         (named != *reference).then_some(Backend::Service(named))
@@ -183,8 +222,9 @@ fn loops_back(arms: &[ArmLookup], proxies: &BTreeSet<String>) -> Option<Obstacle
     let of_fleet = |member: &&ArmEndpoint| {
         proxies.contains(&*member.identity) || proxies.contains(&member.address.to_string())
     };
-    let (looked, member) =
-        arms.iter().find_map(|looked| Some((looked, looked.members.iter().find(of_fleet)?)))?;
+    let (looked, member) = arms
+        .iter()
+        .find_map(|looked| Some((looked, looked.members.iter().find(of_fleet)?)))?;
     let arm = looked.arm;
     let message = format!(
         "spec.{arm}.service: {} is a proxy, so requests would go round in circles or to its admin pages; name the Service of \
@@ -196,14 +236,23 @@ fn loops_back(arms: &[ArmLookup], proxies: &BTreeSet<String>) -> Option<Obstacle
 
 /// Front ends often lie side by side behind one web server; then the path says which version is meant.
 fn are_apart_by_path(plan: &Plan) -> bool {
-    plan.gray.as_ref().is_some_and(|gray| gray.arm.path_prefix != plan.stable.path_prefix)
+    plan.gray
+        .as_ref()
+        .is_some_and(|gray| gray.arm.path_prefix != plan.stable.path_prefix)
 }
 
 fn overlap(arms: &[ArmLookup]) -> Option<Obstacle> {
     let of = |wanted: &str| arms.iter().find(|looked| looked.arm == wanted);
     let (stable, gray) = (of("stable")?, of("gray")?);
-    let known: BTreeSet<&str> = stable.members.iter().map(|member| &*member.identity).collect();
-    let shared = gray.members.iter().find(|member| known.contains(&*member.identity))?;
+    let known: BTreeSet<&str> = stable
+        .members
+        .iter()
+        .map(|member| &*member.identity)
+        .collect();
+    let shared = gray
+        .members
+        .iter()
+        .find(|member| known.contains(&*member.identity))?;
     let message = format!(
         "{} is an endpoint of stable and of gray; make the selectors of the two Services exclude each other, as with a \
          label for the version",
@@ -232,13 +281,17 @@ mod tests {
     }
 
     fn service(ports: &Value) -> Option<Arc<Service>> {
-        Some(Arc::new(serde_json::from_value(json!({"metadata": {}, "spec": {"ports": ports}})).unwrap()))
+        Some(Arc::new(
+            serde_json::from_value(json!({"metadata": {}, "spec": {"ports": ports}})).unwrap(),
+        ))
     }
 
     /// `ADDRESS=POD` or `ADDRESS`; `!` before it: not ready.
     fn slice(port: &Value, endpoints: &[&str]) -> Arc<EndpointSlice> {
         let endpoint = |text: &&str| {
-            let (ready, text) = text.strip_prefix('!').map_or((true, *text), |text| (false, text));
+            let (ready, text) = text
+                .strip_prefix('!')
+                .map_or((true, *text), |text| (false, text));
             match text.split_once('=') {
                 Some((address, pod)) => json!({
                     "addresses": [address], "conditions": {"ready": ready},
@@ -249,21 +302,33 @@ mod tests {
         };
         let endpoints: Vec<Value> = endpoints.iter().map(endpoint).collect();
         let metadata = json!({"labels": {"kubernetes.io/service-name": "any"}});
-        let slice =
-            json!({"metadata": metadata, "addressType": "IPv4", "ports": [port], "endpoints": endpoints});
+        let slice = json!({"metadata": metadata, "addressType": "IPv4", "ports": [port], "endpoints": endpoints});
         Arc::new(serde_json::from_value(slice).unwrap())
     }
 
     fn seen(one: &ServiceSnapshot, two: &ServiceSnapshot, proxies: &[&str]) -> ArmObservation {
         let plan = plan(&json!(80), &json!("http"));
-        let find =
-            |reference: &ServiceRef| if reference.name.as_str() == "one" { one.clone() } else { two.clone() };
-        look(Some(&plan), Some(&plan), find, &proxies.iter().map(ToString::to_string).collect())
+        let find = |reference: &ServiceRef| {
+            if reference.name.as_str() == "one" {
+                one.clone()
+            } else {
+                two.clone()
+            }
+        };
+        look(
+            Some(&plan),
+            Some(&plan),
+            find,
+            &proxies.iter().map(ToString::to_string).collect(),
+        )
     }
 
     fn found(endpoints: &[&str]) -> ServiceSnapshot {
         let slices = vec![slice(&json!({"name": "http", "port": 8080}), endpoints)];
-        ServiceSnapshot { service: service(&json!([{"name": "http", "port": 80}])), slices }
+        ServiceSnapshot {
+            service: service(&json!([{"name": "http", "port": 80}])),
+            slices,
+        }
     }
 
     fn counts(seen: &ArmObservation) -> Vec<usize> {
@@ -271,13 +336,18 @@ mod tests {
     }
 
     fn reason(seen: &ArmObservation) -> &str {
-        seen.unresolved.as_ref().map_or("", |obstacle| &obstacle.reason)
+        seen.unresolved
+            .as_ref()
+            .map_or("", |obstacle| &obstacle.reason)
     }
 
     #[test]
     fn ready_endpoints_are_counted_by_arm_and_once_each() {
-        let seen =
-            seen(&found(&["10.0.0.1=a", "fd00::1=a", "!10.0.0.2=b"]), &found(&["10.0.0.3", "10.0.0.4"]), &[]);
+        let seen = seen(
+            &found(&["10.0.0.1=a", "fd00::1=a", "!10.0.0.2=b"]),
+            &found(&["10.0.0.3", "10.0.0.4"]),
+            &[],
+        );
         assert_eq!(counts(&seen), [1, 2]);
         assert_eq!(reason(&seen), "");
     }
@@ -295,7 +365,10 @@ mod tests {
     #[test]
     fn endpoints_of_another_port_are_not_counted() {
         let mut two = found(&["10.0.0.3"]);
-        two.slices.push(slice(&json!({"name": "metrics", "port": 9090}), &["10.0.0.4"]));
+        two.slices.push(slice(
+            &json!({"name": "metrics", "port": 9090}),
+            &["10.0.0.4"],
+        ));
         assert_eq!(counts(&seen(&found(&["10.0.0.1"]), &two, &[])), [1, 1]);
     }
 
@@ -311,12 +384,17 @@ mod tests {
     #[test]
     fn what_leads_nowhere_is_told() {
         let (good, none) = (found(&["10.0.0.1"]), ServiceSnapshot::default());
-        let other =
-            ServiceSnapshot { service: service(&json!([{"name": "grpc", "port": 81}])), slices: Vec::new() };
+        let other = ServiceSnapshot {
+            service: service(&json!([{"name": "grpc", "port": 81}])),
+            slices: Vec::new(),
+        };
         assert_eq!(reason(&seen(&good, &none, &[])), "ServiceNotFound");
         assert_eq!(reason(&seen(&other, &good, &[])), "ServicePortNotFound");
         let message = seen(&other, &good, &[]).unresolved.unwrap().message;
-        assert_eq!(message, "spec.stable.service: Service one has no TCP port 80; it has 81 (grpc)");
+        assert_eq!(
+            message,
+            "spec.stable.service: Service one has no TCP port 80; it has 81 (grpc)"
+        );
     }
 
     fn lacking(seen: &ArmObservation) -> Vec<&str> {
@@ -333,21 +411,41 @@ mod tests {
         let http = |endpoints: &[&str]| at(json!({"name": "http", "port": 8080}), endpoints);
         for (two, why) in [
             (http(&[]), "has no endpoints"),
-            (http(&["!10.0.0.2"]), "none of the endpoints of Service two is ready"),
+            (
+                http(&["!10.0.0.2"]),
+                "none of the endpoints of Service two is ready",
+            ),
             (http(&["127.0.0.1"]), "never dial"),
-            (at(json!({"name": "web", "port": 8080}), &["10.0.0.2"]), "its EndpointSlices have web"),
-            (at(json!({"name": "http", "port": 8080, "protocol": "UDP"}), &["10.0.0.2"]), "have no TCP port"),
+            (
+                at(json!({"name": "web", "port": 8080}), &["10.0.0.2"]),
+                "its EndpointSlices have web",
+            ),
+            (
+                at(
+                    json!({"name": "http", "port": 8080, "protocol": "UDP"}),
+                    &["10.0.0.2"],
+                ),
+                "have no TCP port",
+            ),
         ] {
             let seen = seen(&good, &two, &[]);
             assert_eq!((counts(&seen), reason(&seen)), (vec![1, 0], ""), "{why}");
-            assert!(lacking(&seen)[0].contains(why), "{why}: {:?}", lacking(&seen));
+            assert!(
+                lacking(&seen)[0].contains(why),
+                "{why}: {:?}",
+                lacking(&seen)
+            );
         }
         assert_eq!(lacking(&seen(&good, &found(&["10.0.0.2"]), &[])), [""; 0]);
     }
 
     #[test]
     fn addresses_of_both_families_count_each_where_no_pod_is_named() {
-        let seen = seen(&found(&["10.0.0.1", "fd00::1", "fd00::2"]), &found(&["fd00::3"]), &[]);
+        let seen = seen(
+            &found(&["10.0.0.1", "fd00::1", "fd00::2"]),
+            &found(&["fd00::3"]),
+            &[],
+        );
         assert_eq!(counts(&seen), [3, 1]);
     }
 
@@ -356,22 +454,36 @@ mod tests {
         let plan = plan(&json!(53), &json!(53));
         let ports = json!([{"name": "dns", "port": 53, "protocol": "UDP"}, {"name": "dns-tcp", "port": 53}]);
         let named = with_port_names(&plan, |_| service(&ports), &[]).unwrap();
-        let Backend::Service(stable) = &named.stable.backend else { panic!() };
-        assert_eq!(stable.port_name.as_ref().map(|name| name.as_str()), Some("dns-tcp"));
+        let Backend::Service(stable) = &named.stable.backend else {
+            panic!()
+        };
+        assert_eq!(
+            stable.port_name.as_ref().map(|name| name.as_str()),
+            Some("dns-tcp")
+        );
         let only_udp = ServiceSnapshot {
             service: service(&json!([{"name": "dns", "port": 53, "protocol": "UDP"}])),
             ..ServiceSnapshot::default()
         };
         let seen = look(Some(&plan), None, |_| only_udp.clone(), &BTreeSet::new());
         let message = seen.unresolved.unwrap().message;
-        assert_eq!(message, "spec.stable.service: Service one has no TCP port 53; it has 53/UDP (dns)");
+        assert_eq!(
+            message,
+            "spec.stable.service: Service one has no TCP port 53; it has 53/UDP (dns)"
+        );
     }
 
     #[test]
     fn endpoints_go_on_counting_when_their_service_is_gone_as_they_do_for_proxies() {
-        let gone = ServiceSnapshot { service: None, ..found(&["10.0.0.2"]) };
+        let gone = ServiceSnapshot {
+            service: None,
+            ..found(&["10.0.0.2"])
+        };
         let seen = seen(&found(&["10.0.0.1"]), &gone, &[]);
-        assert_eq!((counts(&seen), reason(&seen)), (vec![1, 1], "ServiceNotFound"));
+        assert_eq!(
+            (counts(&seen), reason(&seen)),
+            (vec![1, 1], "ServiceNotFound")
+        );
     }
 
     #[test]
@@ -386,26 +498,58 @@ mod tests {
             let mut two = found(&["10.0.0.2"]);
             two.service = service(&json!([{"name": "http", "port": 80, "appProtocol": protocol}]));
             let seen = seen(&found(&["10.0.0.1"]), &two, &[]);
-            assert_eq!((seen.unspoken.is_some(), reason(&seen)), (told, ""), "{protocol}");
+            assert_eq!(
+                (seen.unspoken.is_some(), reason(&seen)),
+                (told, ""),
+                "{protocol}"
+            );
         }
     }
 
     #[test]
     fn a_pod_that_is_in_both_arms_is_found_ready_or_not() {
-        let seen = seen(&found(&["10.0.0.1=a", "10.0.0.2=b"]), &found(&["!10.0.0.2=b"]), &[]);
+        let seen = seen(
+            &found(&["10.0.0.1=a", "10.0.0.2=b"]),
+            &found(&["!10.0.0.2=b"]),
+            &[],
+        );
         assert_eq!(reason(&seen), "ArmsOverlap");
     }
 
     #[test]
     fn proxies_of_the_fleet_are_no_endpoints() {
-        assert_eq!(reason(&seen(&found(&["10.0.0.9=p"]), &found(&["10.0.0.1"]), &["uid-p"])), "LoopsBack");
-        assert_eq!(reason(&seen(&found(&["10.0.0.2"]), &found(&["10.0.0.9"]), &["10.0.0.9"])), "LoopsBack");
+        assert_eq!(
+            reason(&seen(
+                &found(&["10.0.0.9=p"]),
+                &found(&["10.0.0.1"]),
+                &["uid-p"]
+            )),
+            "LoopsBack"
+        );
+        assert_eq!(
+            reason(&seen(
+                &found(&["10.0.0.2"]),
+                &found(&["10.0.0.9"]),
+                &["10.0.0.9"]
+            )),
+            "LoopsBack"
+        );
     }
 
     #[test]
     fn the_node_itself_is_never_dialled() {
-        let local = ["127.0.0.1", "169.254.169.254", "::1", "fe80::1", "::ffff:127.0.0.1", "100.100.100.200"];
-        assert_eq!(counts(&seen(&found(&local), &found(&["10.0.0.1"]), &[])), [0, 1]);
+        let local = [
+            "127.0.0.1",
+            "169.254.169.254",
+            "::1",
+            "fe80::1",
+            "::ffff:127.0.0.1",
+            "100.100.100.200",
+        ];
+        assert_eq!(
+            counts(&seen(&found(&local), &found(&["10.0.0.1"]), &[])),
+            [0, 1]
+        );
     }
 
     #[test]
@@ -418,8 +562,9 @@ mod tests {
                 Backend::Addresses(_) => panic!(),
             })
         };
-        let there =
-            |_: &ServiceRef| service(&json!([{"name": "http", "port": 80}, {"name": "grpc", "port": 81}]));
+        let there = |_: &ServiceRef| {
+            service(&json!([{"name": "http", "port": 80}, {"name": "grpc", "port": 81}]))
+        };
         let named = with_port_names(&plan, there, &[]).unwrap();
         assert_eq!(names(&named), [Some("http".into()), None]);
         assert_eq!(with_port_names(&named, there, &[]), None);
@@ -433,7 +578,10 @@ mod tests {
 
     #[test]
     fn a_plan_in_effect_is_looked_at_beside_the_newest_and_forbids_nothing() {
-        let (newest, before) = (plan(&json!(80), &json!(80)), plan(&json!("gone"), &json!(80)));
+        let (newest, before) = (
+            plan(&json!(80), &json!(80)),
+            plan(&json!("gone"), &json!(80)),
+        );
         let find = |_: &ServiceRef| found(&["10.0.0.1"]);
         let seen = look(Some(&newest), Some(&before), find, &BTreeSet::new());
         assert_eq!(counts(&seen), [1, 1, 0]);

@@ -38,7 +38,9 @@ pub enum Error {
         after: Duration,
     },
     /// The status was not written. The turn counts all the same, in this process alone.
-    #[error("{0}; nothing rises until the status can be written, but a rollback does not wait for it")]
+    #[error(
+        "{0}; nothing rises until the status can be written, but a rollback does not wait for it"
+    )]
     Unwritten(Box<Self>),
     /// The routing document was not written. The turn counts, and proxies go on with the document that they have.
     #[error("{0}; proxies go on with the routing document that they have")]
@@ -55,9 +57,15 @@ impl Error {
         match &error {
             kube::Error::Api(status) if matches!(status.code, 404 | 409) => Self::Conflict(what),
             kube::Error::Api(status) if (400..500).contains(&status.code) && status.code != 429 => {
-                Self::Refused { what, error: Box::new(error) }
+                Self::Refused {
+                    what,
+                    error: Box::new(error),
+                }
             }
-            _ => Self::Unreachable { what, error: Box::new(error) },
+            _ => Self::Unreachable {
+                what,
+                error: Box::new(error),
+            },
         }
     }
 
@@ -68,7 +76,14 @@ impl Error {
     }
 
     /// All kinds, for metrics.
-    pub const KINDS: [&str; 6] = ["notLeading", "conflict", "refused", "unreachable", "late", "document"];
+    pub const KINDS: [&str; 6] = [
+        "notLeading",
+        "conflict",
+        "refused",
+        "unreachable",
+        "late",
+        "document",
+    ];
 
     /// The kind, for metrics.
     #[must_use]
@@ -102,8 +117,7 @@ mod tests {
 
     #[test]
     fn what_the_api_server_says_is_told_in_its_own_words() {
-        let sentence =
-            "configmaps \"gr-7c1f\" is forbidden: exceeded quota: none, requested: count/configmaps=1";
+        let sentence = "configmaps \"gr-7c1f\" is forbidden: exceeded quota: none, requested: count/configmaps=1";
         for (status, told) in [
             (
                 Status::failure(sentence, "Forbidden").with_code(403),

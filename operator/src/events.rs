@@ -44,7 +44,12 @@ pub fn object(
     };
     // Kubernetes names events after their object, with the time behind it.
     let name = about.name.as_deref().unwrap_or_default();
-    let name = format!("{}.{:x}{:03x}", &name[..name.len().min(200)], at.as_microsecond(), number % 4096);
+    let name = format!(
+        "{}.{:x}{:03x}",
+        &name[..name.len().min(200)],
+        at.as_microsecond(),
+        number % 4096
+    );
     ClusterEvent {
         metadata: ObjectMeta {
             name: Some(name),
@@ -95,7 +100,10 @@ fn shortened(message: &str) -> String {
     if message.len() <= LONGEST_NOTE {
         return message.to_owned();
     }
-    let end = (0..=LONGEST_NOTE - '…'.len_utf8()).rev().find(|at| message.is_char_boundary(*at)).unwrap_or(0);
+    let end = (0..=LONGEST_NOTE - '…'.len_utf8())
+        .rev()
+        .find(|at| message.is_char_boundary(*at))
+        .unwrap_or(0);
     format!("{}…", &message[..end])
 }
 
@@ -155,15 +163,25 @@ async fn write(
 ) {
     let (mut recent, mut number) = (RecentEvents::default(), 0);
     while let Some((about, event, at)) = inbox.recv().await {
-        let told = format!("{:?} {:?} {} {}", about.uid, about.name, event.reason, event.message);
+        let told = format!(
+            "{:?} {:?} {} {}",
+            about.uid, about.name, event.reason, event.message
+        );
         if !recent.is_new(told, Instant::now()) {
             continue;
         }
         number += 1;
-        let api: Api<ClusterEvent> =
-            Api::namespaced(client.clone(), about.namespace.as_deref().unwrap_or_default());
+        let api: Api<ClusterEvent> = Api::namespaced(
+            client.clone(),
+            about.namespace.as_deref().unwrap_or_default(),
+        );
         let object = object(&about, &event, &identity, at, number);
-        if let Err(error) = in_time("writing the event", api.create(&PostParams::default(), &object)).await {
+        if let Err(error) = in_time(
+            "writing the event",
+            api.create(&PostParams::default(), &object),
+        )
+        .await
+        {
             metrics.event_dropped();
             tracing::debug!(object = about.name, reason = %event.reason, "{error}");
         }
@@ -179,11 +197,9 @@ struct RecentEvents {
 
 impl RecentEvents {
     fn is_new(&mut self, text: String, now: Instant) -> bool {
-        while self
-            .order
-            .front()
-            .is_some_and(|(at, _)| now.duration_since(*at) >= REPEATED || self.order.len() > WAITING)
-        {
+        while self.order.front().is_some_and(|(at, _)| {
+            now.duration_since(*at) >= REPEATED || self.order.len() > WAITING
+        }) {
             if let Some((at, text)) = self.order.pop_front()
                 && self.told.get(&text) == Some(&at)
             {
@@ -214,10 +230,16 @@ mod tests {
         let object = object(&super::release(release), &event, "operator-0", at, 7);
         let note = object.note.unwrap();
         assert!(note.len() <= LONGEST_NOTE && note.ends_with("ä…"));
-        assert_eq!((object.type_.unwrap(), object.reason.unwrap()), ("Warning".into(), "RolledBack".into()));
+        assert_eq!(
+            (object.type_.unwrap(), object.reason.unwrap()),
+            ("Warning".into(), "RolledBack".into())
+        );
         let regarding = object.regarding.unwrap();
         assert_eq!(regarding.kind.as_deref(), Some("GrayRelease"));
-        assert_eq!(regarding.api_version.as_deref(), Some("halftone.dev/v1alpha1"));
+        assert_eq!(
+            regarding.api_version.as_deref(),
+            Some("halftone.dev/v1alpha1")
+        );
         assert_eq!(
             (regarding.name, regarding.namespace),
             (release.metadata.name.clone(), object.metadata.namespace)
@@ -239,14 +261,29 @@ mod tests {
             terminating: false,
         };
         let event = Event::new(EventReason::ConnectionsScarce, "full");
-        let object = object(&proxy("halftone", &pod), &event, "operator-0", Timestamp::UNIX_EPOCH, 1);
+        let object = object(
+            &proxy("halftone", &pod),
+            &event,
+            "operator-0",
+            Timestamp::UNIX_EPOCH,
+            1,
+        );
         assert_eq!(
-            (object.type_.as_deref(), object.metadata.namespace.as_deref()),
+            (
+                object.type_.as_deref(),
+                object.metadata.namespace.as_deref()
+            ),
             (Some("Warning"), Some("halftone"))
         );
         let regarding = object.regarding.unwrap();
         assert_eq!(
-            [regarding.api_version, regarding.kind, regarding.name, regarding.uid].map(Option::unwrap),
+            [
+                regarding.api_version,
+                regarding.kind,
+                regarding.name,
+                regarding.uid
+            ]
+            .map(Option::unwrap),
             ["v1", "Pod", "proxy-0", "7c1f"]
         );
     }

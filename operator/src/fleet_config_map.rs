@@ -18,9 +18,16 @@ use crate::reconcile::ReconcileContext;
 #[must_use]
 pub fn wanted(declared: &FleetConfig, live: Option<&FleetConfig>, highest: u64) -> FleetConfig {
     let numbered = |revision: Revision| {
-        let config = FleetConfig { revision, checksum: None, ..declared.clone() };
+        let config = FleetConfig {
+            revision,
+            checksum: None,
+            ..declared.clone()
+        };
         let checksum = checksum(serde_json::to_value(&config).expect("settings are plain data"));
-        FleetConfig { checksum: Some(checksum), ..config }
+        FleetConfig {
+            checksum: Some(checksum),
+            ..config
+        }
     };
     if let Some(live) = live {
         let same = numbered(live.revision);
@@ -49,7 +56,12 @@ pub async fn settle(context: &ReconcileContext) -> Result<(Revision, Checksum), 
         if let Some(Err(wrong)) = seen.as_ref().map(|seen| &seen.config) {
             tracing::warn!(fleet = %context.fleet.class, "the fleet's ConfigMap is put right: {wrong}");
         }
-        write(context, &config, seen.as_ref().map(|seen| seen.version.as_str())).await?;
+        write(
+            context,
+            &config,
+            seen.as_ref().map(|seen| seen.version.as_str()),
+        )
+        .await?;
         tracing::info!(fleet = %context.fleet.class, revision = config.revision.get(), "the fleet's settings are written");
     }
     Ok((config.revision, sealed))
@@ -57,7 +69,11 @@ pub async fn settle(context: &ReconcileContext) -> Result<(Revision, Checksum), 
 
 /// Writes it over the version that was seen. Unseen, it may be there all the same, without the label that the watch goes
 /// by.
-async fn write(context: &ReconcileContext, config: &FleetConfig, version: Option<&str>) -> Result<(), Error> {
+async fn write(
+    context: &ReconcileContext,
+    config: &FleetConfig,
+    version: Option<&str>,
+) -> Result<(), Error> {
     let us = context.ownership.us();
     let over = |version| objects::fleet_config_map(&context.fleet, config, us, version);
     match context.cluster.apply(&over(version)).await {
@@ -65,9 +81,16 @@ async fn write(context: &ReconcileContext, config: &FleetConfig, version: Option
         written => return written.map(drop),
     }
     let name = names::fleet_config_map(&context.fleet.class);
-    let unseen = context.cluster.config_map(context.fleet.namespace.as_str(), &name).await?;
+    let unseen = context
+        .cluster
+        .config_map(context.fleet.namespace.as_str(), &name)
+        .await?;
     let version = unseen.and_then(|unseen| unseen.metadata.resource_version);
-    context.cluster.apply(&over(version.as_deref())).await.map(drop)
+    context
+        .cluster
+        .apply(&over(version.as_deref()))
+        .await
+        .map(drop)
 }
 
 /// The declaration with what the Service of its default backend calls its port.
@@ -93,7 +116,10 @@ mod tests {
     use super::*;
 
     fn declared(position: EdgePosition) -> FleetConfig {
-        FleetConfig { position, ..FleetConfig::default() }
+        FleetConfig {
+            position,
+            ..FleetConfig::default()
+        }
     }
 
     #[test]
@@ -105,7 +131,15 @@ mod tests {
         let second = wanted(&declared(EdgePosition::BehindProxy), Some(&first), 1);
         assert_eq!(second.revision.get(), 2);
         assert_ne!(first.checksum, second.checksum);
-        assert_eq!(wanted(&edge, None, 7).revision.get(), 8, "the ConfigMap was deleted by hand");
-        assert_eq!(wanted(&edge, Some(&first), 7).revision.get(), 8, "an old one was put back by hand");
+        assert_eq!(
+            wanted(&edge, None, 7).revision.get(),
+            8,
+            "the ConfigMap was deleted by hand"
+        );
+        assert_eq!(
+            wanted(&edge, Some(&first), 7).revision.get(),
+            8,
+            "an old one was put back by hand"
+        );
     }
 }

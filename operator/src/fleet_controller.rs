@@ -79,14 +79,20 @@ struct SettingsProgress {
 
 impl std::fmt::Debug for FleetController {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("FleetController").field("fleet", &self.context.fleet).finish_non_exhaustive()
+        f.debug_struct("FleetController")
+            .field("fleet", &self.context.fleet)
+            .finish_non_exhaustive()
     }
 }
 
 impl FleetController {
     /// The worker of the fleet of `context`, which acts under `mandate`.
     #[must_use]
-    pub fn new(context: Arc<ReconcileContext>, collector: ReportCollector, mandate: LeaderMandate) -> Self {
+    pub fn new(
+        context: Arc<ReconcileContext>,
+        collector: ReportCollector,
+        mandate: LeaderMandate,
+    ) -> Self {
         let changes = context.world.hear(&context.fleet.class);
         Self {
             pace: collector.pace(),
@@ -143,7 +149,10 @@ impl FleetController {
         self.settings = SettingsProgress::default();
         self.begun = false;
         *self.context.desk() = ReleaseCache::default();
-        self.context.metrics.per_release().forget_class(self.context.fleet.class.as_str());
+        self.context
+            .metrics
+            .per_release()
+            .forget_class(self.context.fleet.class.as_str());
         // What proxies have counted since is in the status by whoever counted it: differences to readings of ours would
         // count it twice.
         *self.context.roster() = ProxyRoster::new(Instant::now());
@@ -155,7 +164,9 @@ impl FleetController {
         let (collector, context) = (Arc::clone(&self.collector), Arc::clone(&self.context));
         let mut collecting = std::pin::pin!(async move {
             if !context.leaving {
-                collector.run(heard, |uid| context.desk().is_looked_after(uid)).await;
+                collector
+                    .run(heard, |uid| context.desk().is_looked_after(uid))
+                    .await;
             }
             // Nobody knows the proxies of a fleet that has left.
             std::future::pending::<()>().await;
@@ -206,7 +217,11 @@ impl FleetController {
             return now + UNSYNCED;
         }
         let turn = self.queue.next_at().filter(|_| self.turns.len() < AT_ONCE);
-        [turn, self.settings.due].into_iter().flatten().min().unwrap_or(now + IDLE)
+        [turn, self.settings.due]
+            .into_iter()
+            .flatten()
+            .min()
+            .unwrap_or(now + IDLE)
     }
 
     fn is_busy(&self) -> bool {
@@ -220,12 +235,17 @@ impl FleetController {
         let context = Arc::clone(&self.context);
         let class = &context.fleet.class;
         // Who has asked nobody yet would say of every release that no proxy is ready.
-        if !context.world.is_synced(class) || !context.roster().has_asked(&context.world.pods(class)) {
+        if !context.world.is_synced(class)
+            || !context.roster().has_asked(&context.world.pods(class))
+        {
             return;
         }
         let now = Instant::now();
-        let mut keys: BTreeSet<NamespacedName> =
-            context.world.keys_kept(&context.fleet.class).into_iter().collect();
+        let mut keys: BTreeSet<NamespacedName> = context
+            .world
+            .keys_kept(&context.fleet.class)
+            .into_iter()
+            .collect();
         for (at, key) in context.world.releases().into_iter().enumerate() {
             if self.announce(&key) {
                 keys.insert(key);
@@ -244,11 +264,16 @@ impl FleetController {
         let ReconcileContext { world, fleet, .. } = self.context.as_ref();
         for key in keys.iter().filter(|key| world.release(key).is_none()) {
             // What we cannot see is not gone.
-            let standing =
-                if world.watches(&key.namespace) { ObjectPresence::Gone } else { ObjectPresence::Here };
+            let standing = if world.watches(&key.namespace) {
+                ObjectPresence::Gone
+            } else {
+                ObjectPresence::Here
+            };
             let claim = ReleaseClaim {
                 standing,
-                ..self.context.claim(world.release_config_maps(&fleet.class, key).iter())
+                ..self
+                    .context
+                    .claim(world.release_config_maps(&fleet.class, key).iter())
             };
             self.context.desk().claims.note(key, Some(claim));
         }
@@ -260,19 +285,38 @@ impl FleetController {
         if context.desk().known(key).is_some() {
             return true;
         }
-        let Some(packed) = context.world.release(key) else { return false };
+        let Some(packed) = context.world.release(key) else {
+            return false;
+        };
         let release = packed.unpack();
         if context.is_anothers(&release) || !context.is_ours(&release) {
             return false;
         }
-        let Some(uid) = release.metadata.uid.as_deref().and_then(|uid| uid.parse().ok()) else { return true };
+        let Some(uid) = release
+            .metadata
+            .uid
+            .as_deref()
+            .and_then(|uid| uid.parse().ok())
+        else {
+            return true;
+        };
         let (now, until) = (context.clock.now(), context.roster().round_at());
-        let kept = context.world.kept(&context.fleet.class, &context.fleet.namespace, &uid);
-        let present = kept.as_ref().filter(|kept| context.ownership.may_go_on_from(&release, kept));
+        let kept = context
+            .world
+            .kept(&context.fleet.class, &context.fleet.namespace, &uid);
+        let present = kept
+            .as_ref()
+            .filter(|kept| context.ownership.may_go_on_from(&release, kept));
         let tracked = ReleaseRecord::restore((&release, packed), uid, present, (now, until));
-        let wanted = tracked.newest().filter(|plan| context.fleets.forbids(plan).is_none()).cloned();
+        let wanted = tracked
+            .newest()
+            .filter(|plan| context.fleets.forbids(plan).is_none())
+            .cloned();
         let others = context.world.release_config_maps(&context.fleet.class, key);
-        let claim = ReleaseClaim { wanted, ..context.claim(kept.iter().chain(&others)) };
+        let claim = ReleaseClaim {
+            wanted,
+            ..context.claim(kept.iter().chain(&others))
+        };
         let mut desk = context.desk();
         let concerned = desk.announce(key, claim);
         desk.put(key.clone(), Box::new(tracked));
@@ -352,17 +396,25 @@ impl FleetController {
 
     /// Those who rest, and about whom the proxies say something new.
     fn wake_sleepers(&mut self) {
-        let RosterChanges { everyone, documents, counted } = self.context.roster().news();
+        let RosterChanges {
+            everyone,
+            documents,
+            counted,
+        } = self.context.roster().news();
         let desk = self.context.desk();
         let concerned: Vec<NamespacedName> = if everyone {
             desk.keys().cloned().collect()
         } else {
             let told = documents.iter().filter_map(|uid| desk.key_of(uid));
-            told.chain(counted.iter().filter_map(|uid| desk.minds_traffic(uid))).cloned().collect()
+            told.chain(counted.iter().filter_map(|uid| desk.minds_traffic(uid)))
+                .cloned()
+                .collect()
         };
         drop(desk);
         let now = Instant::now();
-        concerned.into_iter().for_each(|key| self.queue.want(key, now));
+        concerned
+            .into_iter()
+            .for_each(|key| self.queue.want(key, now));
     }
 
     fn wake_busy(&mut self) {
@@ -408,7 +460,9 @@ impl FleetController {
                 IDLE
             }
             Err(error) => {
-                self.context.metrics.failed(self.context.fleet.class.as_str(), error.kind());
+                self.context
+                    .metrics
+                    .failed(self.context.fleet.class.as_str(), error.kind());
                 tracing::warn!(fleet = %self.context.fleet.class, "the fleet's settings: {error}");
                 BUSY
             }
@@ -419,7 +473,9 @@ impl FleetController {
 
     fn start_reconciles(&mut self) {
         while self.turns.len() < AT_ONCE {
-            let Some(key) = self.queue.next(Instant::now()) else { break };
+            let Some(key) = self.queue.next(Instant::now()) else {
+                break;
+            };
             let context = Arc::clone(&self.context);
             let span = tracing::info_span!(
                 "turn", fleet = %context.fleet.class, namespace = &*key.namespace, release = &*key.name,
@@ -438,7 +494,10 @@ impl FleetController {
         let context = Arc::clone(&self.context);
         let class = context.fleet.class.as_str();
         match ended {
-            Ok(ReconcileResult { wake_after, concerned }) => {
+            Ok(ReconcileResult {
+                wake_after,
+                concerned,
+            }) => {
                 self.queue.done(key, now, wake_after);
                 concerned.into_iter().for_each(|key| self.wake(key));
             }
@@ -448,7 +507,9 @@ impl FleetController {
                 self.queue.failed(key, now, rand::random_range(0.0..1.0));
             }
         }
-        self.context.metrics.set_release_count(class, self.context.desk().len());
+        self.context
+            .metrics
+            .set_release_count(class, self.context.desk().len());
     }
 
     /// A turn that failed is told of; people hear of it where they can do something about it.
@@ -464,18 +525,31 @@ impl FleetController {
             Error::Conflict(_) | Error::NotLeading => {
                 tracing::debug!(%fleet, namespace, release, "{what}: {error}");
             }
-            Error::Unreachable { .. } | Error::Late { .. } | Error::Unwritten(_) | Error::Unprogrammed(_) => {
+            Error::Unreachable { .. }
+            | Error::Late { .. }
+            | Error::Unwritten(_)
+            | Error::Unprogrammed(_) => {
                 tracing::warn!(%fleet, namespace, release, "{what}: {error}");
             }
             Error::Refused { .. } | Error::Document(_) => {
                 let text = error.to_string();
-                if self.context.desk().told.insert(key.clone(), text.clone()).as_ref() == Some(&text) {
+                if self
+                    .context
+                    .desk()
+                    .told
+                    .insert(key.clone(), text.clone())
+                    .as_ref()
+                    == Some(&text)
+                {
                     return;
                 }
                 tracing::error!(%fleet, namespace, release, "{what}: {error}");
                 // A turn that counts tells of it by itself.
                 if let Some(object) = self.context.world.release(key).filter(|_| !error.counts()) {
-                    self.context.tell(&object.unpack(), Event::new(EventReason::NotPersisted, text));
+                    self.context.tell(
+                        &object.unpack(),
+                        Event::new(EventReason::NotPersisted, text),
+                    );
                 }
             }
         }

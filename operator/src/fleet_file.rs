@@ -17,8 +17,13 @@ pub fn read(file: &Path) -> Result<FleetDeclarations, String> {
     let name = file.display().to_string();
     let text = files::read_text(file, LARGEST)
         .map_err(|error| format!("{name}: {error}; --config names the file"))?;
-    let lines =
-        |findings: Vec<Finding>| findings.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
+    let lines = |findings: Vec<Finding>| {
+        findings
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join("\n")
+    };
     let declarations = FleetDeclarations::read(&name, &text).map_err(lines)?;
     declarations.in_cluster().map_err(lines)?;
     Ok(declarations)

@@ -36,12 +36,17 @@ pub fn release(mut object: DynamicObject) -> Result<GrayRelease, String> {
             tracing::debug!("of a GrayRelease of another version this is left out: {told}");
         }
     }
-    Err(format!("more than {MOST} values are unknown here, {}", unknown.join("; ")))
+    Err(format!(
+        "more than {MOST} values are unknown here, {}",
+        unknown.join("; ")
+    ))
 }
 
 fn noted(mut release: GrayRelease, unknown: &[String]) -> GrayRelease {
     if !unknown.is_empty() {
-        release.annotations_mut().insert(TOO_NEW.to_owned(), unknown.join("; "));
+        release
+            .annotations_mut()
+            .insert(TOO_NEW.to_owned(), unknown.join("; "));
     }
     release
 }
@@ -49,16 +54,22 @@ fn noted(mut release: GrayRelease, unknown: &[String]) -> GrayRelease {
 /// Removes what the path leads to, or whatever around it can be removed. Says whether anything was.
 fn remove_path(value: &mut Value, path: &Path) -> bool {
     let segments: Vec<&Segment> = path.iter().collect();
-    (1..=segments.len()).rev().any(|length| remove(value, &segments[..length]))
+    (1..=segments.len())
+        .rev()
+        .any(|length| remove(value, &segments[..length]))
 }
 
 fn remove(value: &mut Value, segments: &[&Segment]) -> bool {
-    let Some((last, parents)) = segments.split_last() else { return false };
-    let parent = parents.iter().try_fold(value, |value, segment| match segment {
-        Segment::Map { key } => value.get_mut(key),
-        Segment::Seq { index } => value.get_mut(index),
-        Segment::Enum { .. } | Segment::Unknown => Some(value),
-    });
+    let Some((last, parents)) = segments.split_last() else {
+        return false;
+    };
+    let parent = parents
+        .iter()
+        .try_fold(value, |value, segment| match segment {
+            Segment::Map { key } => value.get_mut(key),
+            Segment::Seq { index } => value.get_mut(index),
+            Segment::Enum { .. } | Segment::Unknown => Some(value),
+        });
     match (parent, last) {
         (Some(Value::Object(map)), Segment::Map { key }) => map.remove(key).is_some(),
         (Some(Value::Array(items)), Segment::Seq { index }) if *index < items.len() => {
@@ -95,7 +106,10 @@ mod tests {
     fn what_this_version_knows_is_read_whole() {
         let release = release(object(|_| {})).unwrap();
         assert_eq!(release.annotations().get(TOO_NEW), None, "only we say so");
-        assert_eq!((&*release.spec.proxy_class, release.spec.rules.len()), ("web", 1));
+        assert_eq!(
+            (&*release.spec.proxy_class, release.spec.rules.len()),
+            ("web", 1)
+        );
     }
 
     #[test]
@@ -106,7 +120,10 @@ mod tests {
         });
         let release = release(newer).unwrap();
         let note = &release.annotations()[TOO_NEW];
-        assert!(note.contains("spec.onUnavailable") && note.contains("Queue"), "{note}");
+        assert!(
+            note.contains("spec.onUnavailable") && note.contains("Queue"),
+            "{note}"
+        );
         assert!(note.contains("Weather"), "{note}");
         assert_eq!(&*release.spec.proxy_class, "web", "the rest is there");
         assert_eq!(release.status.unwrap().stage, Some(4));
@@ -125,20 +142,33 @@ mod tests {
         let release = release(newer).unwrap();
         assert_eq!(release.annotations().get(TOO_NEW), None);
         let read = serde_json::to_value(release.status.unwrap()).unwrap();
-        assert_eq!((&read["phase"], &read["history"]), (&written["phase"], &written["history"]));
+        assert_eq!(
+            (&read["phase"], &read["history"]),
+            (&written["phase"], &written["history"])
+        );
     }
 
     #[test]
     fn what_has_another_form_in_the_status_takes_neither_the_object_nor_its_spec_away() {
-        let release =
-            release(object(|value| value["status"]["phase"] = json!({"name": "Migrating"}))).unwrap();
+        let release = release(object(|value| {
+            value["status"]["phase"] = json!({"name": "Migrating"})
+        }))
+        .unwrap();
         let status = release.status.unwrap();
-        assert_eq!((status.phase, status.stage, status.observed_generation), (None, Some(4), 3));
+        assert_eq!(
+            (status.phase, status.stage, status.observed_generation),
+            (None, Some(4), 3)
+        );
     }
 
     #[test]
     fn what_is_no_release_is_refused() {
         assert!(release(object(|value| value["spec"] = json!(7))).is_err());
-        assert!(release(object(|value| drop(value.as_object_mut().unwrap().remove("spec")))).is_err());
+        assert!(
+            release(object(|value| drop(
+                value.as_object_mut().unwrap().remove("spec")
+            )))
+            .is_err()
+        );
     }
 }

@@ -20,7 +20,12 @@ impl LastWritten {
     #[must_use]
     pub fn of(status: &GrayReleaseStatus, at: Instant) -> Self {
         let (whole, without_figures) = (digest(status), digest(&status.without_figures()));
-        Self { whole, without_figures, generation: status.observed_generation, at }
+        Self {
+            whole,
+            without_figures,
+            generation: status.observed_generation,
+            at,
+        }
     }
 
     /// Whether that is this status.
@@ -52,7 +57,10 @@ impl LastWritten {
 fn digest(status: &GrayReleaseStatus) -> u128 {
     let text = match status.controller {
         None => serde_json::to_vec(status),
-        Some(_) => serde_json::to_vec(&GrayReleaseStatus { controller: None, ..status.clone() }),
+        Some(_) => serde_json::to_vec(&GrayReleaseStatus {
+            controller: None,
+            ..status.clone()
+        }),
     };
     xxh3_128(&text.expect("a status is plain data"))
 }

@@ -97,12 +97,19 @@ impl LeaderElection {
     /// A candidate that has seen nothing. Nobody else that runs may have the name `me`.
     #[must_use]
     pub fn new(me: impl Into<String>, timing: LeaseTiming) -> Self {
-        Self { me: me.into(), timing, seen: None, until: None }
+        Self {
+            me: me.into(),
+            timing,
+            seen: None,
+            until: None,
+        }
     }
 
     /// The Lease was read; `now` is after the answer has come.
     pub fn saw(&mut self, record: Option<LeaseRecord>, now: Duration) {
-        let ours = record.as_ref().is_some_and(|record| record.holder.as_deref() == Some(&self.me));
+        let ours = record
+            .as_ref()
+            .is_some_and(|record| record.holder.as_deref() == Some(&self.me));
         if !ours {
             self.until = None;
         }
@@ -134,13 +141,17 @@ impl LeaderElection {
     #[must_use]
     pub fn step(&self, now: Duration) -> LeaseAction {
         let Some((record, since)) = &self.seen else {
-            return LeaseAction::Acquire { transitions: 0, over: None };
+            return LeaseAction::Acquire {
+                transitions: 0,
+                over: None,
+            };
         };
         let over = record.version.clone();
         match &record.holder {
-            Some(holder) if *holder == self.me => {
-                LeaseAction::Renew { transitions: record.transitions, over }
-            }
+            Some(holder) if *holder == self.me => LeaseAction::Renew {
+                transitions: record.transitions,
+                over,
+            },
             Some(_) => {
                 let left = since.saturating_add(self.timing.expiry).saturating_sub(now);
                 if left.is_zero() {
@@ -170,18 +181,48 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     fn record(holder: Option<&str>, version: &str) -> LeaseRecord {
-        LeaseRecord { holder: holder.map(str::to_owned), transitions: 3, version: version.into() }
+        LeaseRecord {
+            holder: holder.map(str::to_owned),
+            transitions: 3,
+            version: version.into(),
+        }
     }
 
     #[test]
     fn each_state_of_the_lease_has_its_step() {
-        let acquire = |over: &str| LeaseAction::Acquire { transitions: 4, over: Some(over.into()) };
+        let acquire = |over: &str| LeaseAction::Acquire {
+            transitions: 4,
+            over: Some(over.into()),
+        };
         let rows = [
             ("nobody holds it", record(None, "1"), 0, acquire("1")),
-            ("ours", record(Some("me"), "1"), 0, LeaseAction::Renew { transitions: 3, over: "1".into() }),
-            ("another's", record(Some("you"), "1"), 0, LeaseAction::Wait(2 * SECOND)),
-            ("another's, for long", record(Some("you"), "1"), 14, LeaseAction::Wait(SECOND)),
-            ("another's, expired", record(Some("you"), "1"), 15, acquire("1")),
+            (
+                "ours",
+                record(Some("me"), "1"),
+                0,
+                LeaseAction::Renew {
+                    transitions: 3,
+                    over: "1".into(),
+                },
+            ),
+            (
+                "another's",
+                record(Some("you"), "1"),
+                0,
+                LeaseAction::Wait(2 * SECOND),
+            ),
+            (
+                "another's, for long",
+                record(Some("you"), "1"),
+                14,
+                LeaseAction::Wait(SECOND),
+            ),
+            (
+                "another's, expired",
+                record(Some("you"), "1"),
+                15,
+                acquire("1"),
+            ),
         ];
         for (what, record, later, step) in rows {
             let mut election = LeaderElection::new("me", LeaseTiming::default());
@@ -191,7 +232,10 @@ mod tests {
         }
         assert_eq!(
             LeaderElection::new("me", LeaseTiming::default()).step(SECOND),
-            LeaseAction::Acquire { transitions: 0, over: None }
+            LeaseAction::Acquire {
+                transitions: 0,
+                over: None
+            }
         );
     }
 
@@ -202,14 +246,20 @@ mod tests {
         election.saw(Some(record(Some("you"), "1")), 10 * SECOND);
         election.saw(Some(record(Some("you"), "2")), 14 * SECOND);
         assert!(matches!(election.step(28 * SECOND), LeaseAction::Wait(_)));
-        assert!(matches!(election.step(29 * SECOND), LeaseAction::Acquire { .. }));
+        assert!(matches!(
+            election.step(29 * SECOND),
+            LeaseAction::Acquire { .. }
+        ));
     }
 
     #[test]
     fn who_cannot_renew_stops_in_time_and_remembers_only_while_nobody_else_had_it() {
         let mut election = LeaderElection::new("me", LeaseTiming::default());
         election.wrote(record(Some("me"), "1"), 5 * SECOND, 6 * SECOND);
-        assert_eq!(election.role(14 * SECOND), LeaderRole::Leading { until: 15 * SECOND });
+        assert_eq!(
+            election.role(14 * SECOND),
+            LeaderRole::Leading { until: 15 * SECOND }
+        );
         assert_eq!(election.role(15 * SECOND), LeaderRole::Unsure);
         election.saw(Some(record(Some("me"), "1")), 40 * SECOND);
         assert_eq!(election.role(40 * SECOND), LeaderRole::Unsure);
@@ -240,7 +290,13 @@ mod tests {
     impl SimulatedCandidate {
         fn new(name: &str, offset: u64, rate: f64) -> Self {
             let election = LeaderElection::new(name, LeaseTiming::default());
-            Self { election, offset: Duration::from_secs(offset), rate, request: None, looked: false }
+            Self {
+                election,
+                offset: Duration::from_secs(offset),
+                rate,
+                request: None,
+                looked: false,
+            }
         }
 
         fn clock(&self, time: Duration) -> Duration {
@@ -248,7 +304,10 @@ mod tests {
         }
 
         fn acts(&self, time: Duration) -> bool {
-            matches!(self.election.role(self.clock(time)), LeaderRole::Leading { .. })
+            matches!(
+                self.election.role(self.clock(time)),
+                LeaderRole::Leading { .. }
+            )
         }
 
         /// One tick: a request is begun, arrives at the store or is answered. Every fourth answer is lost.
@@ -283,7 +342,9 @@ mod tests {
             } else if request.answered > 0 {
                 request.answered -= 1;
             } else {
-                let SimulatedRequest { sent, step, answer, .. } = self.request.take().unwrap();
+                let SimulatedRequest {
+                    sent, step, answer, ..
+                } = self.request.take().unwrap();
                 match (answer.unwrap(), step) {
                     _ if lost == 0 => {}
                     (Some(record), Some(_)) => self.election.wrote(record, sent, now),
@@ -308,15 +369,23 @@ mod tests {
         if store.as_ref().map(|record| record.version.clone()) != over {
             return None;
         }
-        let version = over.map_or(1, |version| version.parse::<u64>().unwrap() + 1).to_string();
-        *store = Some(LeaseRecord { holder: Some(me.to_owned()), transitions, version });
+        let version = over
+            .map_or(1, |version| version.parse::<u64>().unwrap() + 1)
+            .to_string();
+        *store = Some(LeaseRecord {
+            holder: Some(me.to_owned()),
+            transitions,
+            version,
+        });
         store.clone()
     }
 
     #[test]
     fn somebody_acts_where_answers_come() {
-        let (mut one, mut two) =
-            (SimulatedCandidate::new("one", 7, 0.9), SimulatedCandidate::new("two", 0, 1.1));
+        let (mut one, mut two) = (
+            SimulatedCandidate::new("one", 7, 0.9),
+            SimulatedCandidate::new("two", 0, 1.1),
+        );
         let (mut store, mut acted) = (None, false);
         for at in 0..40 {
             let time = Duration::from_millis(250 * at);

@@ -38,7 +38,9 @@ pub struct LeaderElector {
 
 impl std::fmt::Debug for LeaderElector {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("LeaderElector").field("fleet", &self.fleet).finish_non_exhaustive()
+        f.debug_struct("LeaderElector")
+            .field("fleet", &self.fleet)
+            .finish_non_exhaustive()
     }
 }
 
@@ -124,7 +126,11 @@ impl LeaderElector {
     }
 
     async fn look(&mut self) -> Result<(), Error> {
-        let lease = in_time("reading the Lease", self.api.get_opt(&names::lease(&self.fleet.class))).await?;
+        let lease = in_time(
+            "reading the Lease",
+            self.api.get_opt(&names::lease(&self.fleet.class)),
+        )
+        .await?;
         self.election.saw(lease.as_ref().map(record), self.now());
         self.lease = lease;
         Ok(())
@@ -137,7 +143,9 @@ impl LeaderElector {
             LeaseAction::Acquire { transitions, over } => (transitions, over, true),
             LeaseAction::Renew { transitions, over } => (transitions, Some(over), false),
         };
-        let written = self.write(Some(&self.identity), transitions, over, acquired).await?;
+        let written = self
+            .write(Some(&self.identity), transitions, over, acquired)
+            .await?;
         self.election.wrote(record(&written), sent, self.now());
         self.lease = Some(written);
         Ok(self.timing.pause)
@@ -166,13 +174,23 @@ impl LeaderElector {
             holder_identity: holder.map(str::to_owned),
             lease_duration_seconds: i32::try_from(self.timing.expiry.as_secs()).ok(),
             lease_transitions: Some(transitions),
-            acquire_time: if acquired { Some(now.clone()) } else { before.acquire_time },
+            acquire_time: if acquired {
+                Some(now.clone())
+            } else {
+                before.acquire_time
+            },
             renew_time: Some(now),
             ..before
         });
         let parameters = PostParams::default();
         match over {
-            Some(_) => in_time("renewing the Lease", self.api.replace(&name, &parameters, &lease)).await,
+            Some(_) => {
+                in_time(
+                    "renewing the Lease",
+                    self.api.replace(&name, &parameters, &lease),
+                )
+                .await
+            }
             None => in_time("making the Lease", self.api.create(&parameters, &lease)).await,
         }
     }
@@ -180,9 +198,9 @@ impl LeaderElector {
     fn term(&self) -> LeaderTerm {
         let now = self.now();
         match self.election.role(now) {
-            LeaderRole::Leading { until } => {
-                LeaderTerm::Leading { until: Instant::now() + until.saturating_sub(now) }
-            }
+            LeaderRole::Leading { until } => LeaderTerm::Leading {
+                until: Instant::now() + until.saturating_sub(now),
+            },
             LeaderRole::Unsure => LeaderTerm::Unsure,
             LeaderRole::Following => LeaderTerm::Following,
         }
@@ -190,7 +208,10 @@ impl LeaderElector {
 
     fn tell(&self) {
         let (term, before) = (self.term(), *self.terms.borrow());
-        self.metrics.leads(self.fleet.class.as_str(), matches!(term, LeaderTerm::Leading { .. }));
+        self.metrics.leads(
+            self.fleet.class.as_str(),
+            matches!(term, LeaderTerm::Leading { .. }),
+        );
         let word = |term: LeaderTerm| match term {
             LeaderTerm::Leading { .. } => "leading",
             LeaderTerm::Unsure => "not leading until the Lease is renewed",
@@ -219,13 +240,17 @@ impl LeaderElector {
         if !self.leads() {
             return;
         }
-        let LeaseAction::Renew { transitions, over } = self.election.step(self.now()) else { return };
+        let LeaseAction::Renew { transitions, over } = self.election.step(self.now()) else {
+            return;
+        };
         match self.write(None, transitions, Some(over), false).await {
             Ok(written) => {
                 self.election.saw(Some(record(&written)), self.now());
                 tracing::info!(fleet = %self.fleet.class, "the Lease is given back");
             }
-            Err(error) => tracing::warn!(fleet = %self.fleet.class, "the Lease is not given back: {error}"),
+            Err(error) => {
+                tracing::warn!(fleet = %self.fleet.class, "the Lease is not given back: {error}")
+            }
         }
         self.lease = None;
     }
@@ -234,17 +259,25 @@ impl LeaderElector {
 /// Returns when another owner is known; the tally behind it changes with every status.
 async fn owner_changed(changes: &mut watch::Receiver<(ClassOwner, OwnershipTally)>) {
     let owner = changes.borrow_and_update().0.clone();
-    if changes.wait_for(|standing| standing.0 != owner).await.is_err() {
+    if changes
+        .wait_for(|standing| standing.0 != owner)
+        .await
+        .is_err()
+    {
         std::future::pending::<()>().await;
     }
 }
 
 fn record(lease: &Lease) -> LeaseRecord {
     let spec = lease.spec.as_ref();
-    let holder = spec.and_then(|spec| spec.holder_identity.clone()).filter(|holder| !holder.is_empty());
+    let holder = spec
+        .and_then(|spec| spec.holder_identity.clone())
+        .filter(|holder| !holder.is_empty());
     LeaseRecord {
         holder,
-        transitions: spec.and_then(|spec| spec.lease_transitions).unwrap_or_default(),
+        transitions: spec
+            .and_then(|spec| spec.lease_transitions)
+            .unwrap_or_default(),
         version: lease.resource_version().unwrap_or_default(),
     }
 }

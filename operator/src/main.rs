@@ -42,14 +42,22 @@ fn main() -> ExitCode {
 
 fn serve(flags: OperatorFlags) -> Result<(), Box<dyn std::error::Error>> {
     // Without it the first TLS connection panics: two providers could be linked, and none is chosen by itself.
-    if rustls::crypto::aws_lc_rs::default_provider().install_default().is_err() {
+    if rustls::crypto::aws_lc_rs::default_provider()
+        .install_default()
+        .is_err()
+    {
         return Err("TLS has a provider already".into());
     }
     let fleets = fleet_file::read(&flags.config)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()?;
     let served = runtime.block_on(async {
-        let (mut terminate, mut interrupt) =
-            (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        let (mut terminate, mut interrupt) = (
+            signal(SignalKind::terminate())?,
+            signal(SignalKind::interrupt())?,
+        );
         let mut cluster = kube::Config::infer().await?;
         cluster.connect_timeout = Some(CONNECT);
         cluster.read_timeout = Some(SILENCE);
@@ -59,7 +67,11 @@ fn serve(flags: OperatorFlags) -> Result<(), Box<dyn std::error::Error>> {
             .and_then(TcpListener::from_std)
             .map_err(|error| format!("--listen {}: {error}", flags.listen))?;
         tracing::info!(listen = %listener.local_addr()?, identity = flags.identity, "started");
-        let options = OperatorOptions { fleets, token_dir: flags.token_dir, identity: flags.identity };
+        let options = OperatorOptions {
+            fleets,
+            token_dir: flags.token_dir,
+            identity: flags.identity,
+        };
         let ended = async {
             tokio::select! {
                 _ = terminate.recv() => tracing::info!("SIGTERM"),

@@ -116,13 +116,25 @@ impl Metrics {
     }
 
     fn register(&mut self) {
-        let process = ProcessCollector { component: "operator", version: env!("CARGO_PKG_VERSION") };
+        let process = ProcessCollector {
+            component: "operator",
+            version: env!("CARGO_PKG_VERSION"),
+        };
         self.registry.register_collector(Box::new(process));
-        self.registry.register_collector(Box::new(self.per_release.clone()));
+        self.registry
+            .register_collector(Box::new(self.per_release.clone()));
         let registry = self.registry.sub_registry_with_prefix("halftone_operator");
         registry.register("reconciles", "Turns of releases", self.reconciles.clone());
-        registry.register("reconcile_errors", "Turns that ended early, by kind", self.errors.clone());
-        registry.register("step_duration_seconds", "Time that each step of a turn took", self.steps.clone());
+        registry.register(
+            "reconcile_errors",
+            "Turns that ended early, by kind",
+            self.errors.clone(),
+        );
+        registry.register(
+            "step_duration_seconds",
+            "Time that each step of a turn took",
+            self.steps.clone(),
+        );
         registry.register(
             "poll_duration_seconds",
             "Time until a proxy's report was read",
@@ -140,15 +152,35 @@ impl Metrics {
             "What happened to releases, by the reason of the event",
             self.happened.clone(),
         );
-        registry.register("verdicts", "Verdicts of the judge, by result", self.verdicts.clone());
-        registry.register("leader", "1 while this process acts on the fleet", self.leader.clone());
-        registry.register("releases", "Releases that this process looks after", self.releases.clone());
-        registry.register("watch_errors", "Watches that broke off, by resource", self.watches.clone());
+        registry.register(
+            "verdicts",
+            "Verdicts of the judge, by result",
+            self.verdicts.clone(),
+        );
+        registry.register(
+            "leader",
+            "1 while this process acts on the fleet",
+            self.leader.clone(),
+        );
+        registry.register(
+            "releases",
+            "Releases that this process looks after",
+            self.releases.clone(),
+        );
+        registry.register(
+            "watch_errors",
+            "Watches that broke off, by resource",
+            self.watches.clone(),
+        );
         let help = "1 while this installation looks after the class, 0 while another one does";
         registry.register("owns", help, self.owned.clone());
         let help = "Fields that the CustomResourceDefinition in the cluster lacks";
         registry.register("crd_missing_fields", help, self.definition_lacks.clone());
-        registry.register("events_dropped", "Events that could not be written", self.events_dropped.clone());
+        registry.register(
+            "events_dropped",
+            "Events that could not be written",
+            self.events_dropped.clone(),
+        );
     }
 
     /// The page.
@@ -169,20 +201,33 @@ impl Metrics {
     /// The counters of a fleet begin at 0, so that the first event raises one.
     pub fn begin(&self, class: &str) {
         let class = || class.to_owned();
-        drop(self.reconciles.get_or_create(&ClassLabels { class: class() }));
+        drop(
+            self.reconciles
+                .get_or_create(&ClassLabels { class: class() }),
+        );
         for reason in EventReason::ALL {
-            drop(self.happened.get_or_create(&EventLabels { class: class(), reason: reason.to_string() }));
+            drop(self.happened.get_or_create(&EventLabels {
+                class: class(),
+                reason: reason.to_string(),
+            }));
         }
         for result in [Verdict::Pass, Verdict::Fail] {
-            drop(
-                self.verdicts.get_or_create(&VerdictLabels { class: class(), result: format!("{result:?}") }),
-            );
+            drop(self.verdicts.get_or_create(&VerdictLabels {
+                class: class(),
+                result: format!("{result:?}"),
+            }));
         }
         for kind in Error::KINDS {
-            drop(self.errors.get_or_create(&FailureLabels { class: class(), kind }));
+            drop(self.errors.get_or_create(&FailureLabels {
+                class: class(),
+                kind,
+            }));
         }
         for kind in PollError::KINDS {
-            drop(self.poll_errors.get_or_create(&FailureLabels { class: class(), kind }));
+            drop(self.poll_errors.get_or_create(&FailureLabels {
+                class: class(),
+                kind,
+            }));
         }
     }
 
@@ -193,7 +238,8 @@ impl Metrics {
 
     /// The CustomResourceDefinition in the cluster lacks so many fields.
     pub fn definition_lacks(&self, fields: usize) {
-        self.definition_lacks.set(i64::try_from(fields).unwrap_or(i64::MAX));
+        self.definition_lacks
+            .set(i64::try_from(fields).unwrap_or(i64::MAX));
     }
 
     /// A turn was taken.
@@ -203,37 +249,63 @@ impl Metrics {
 
     /// A turn ended early.
     pub fn failed(&self, class: &str, kind: &'static str) {
-        self.errors.get_or_create(&FailureLabels { class: class.to_owned(), kind }).inc();
+        self.errors
+            .get_or_create(&FailureLabels {
+                class: class.to_owned(),
+                kind,
+            })
+            .inc();
     }
 
     /// A step of a turn took so long.
     pub fn step(&self, step: &'static str, took: Duration) {
-        self.steps.get_or_create(&StepLabels { step }).observe(took.as_secs_f64());
+        self.steps
+            .get_or_create(&StepLabels { step })
+            .observe(took.as_secs_f64());
     }
 
     /// A report was read after so long.
     pub fn polled(&self, class: &str, took: Duration) {
-        self.polls.get_or_create(&fleet(class)).observe(took.as_secs_f64());
+        self.polls
+            .get_or_create(&fleet(class))
+            .observe(took.as_secs_f64());
     }
 
     /// A report was not to be had.
     pub fn poll_failed(&self, class: &str, kind: &'static str) {
-        self.poll_errors.get_or_create(&FailureLabels { class: class.to_owned(), kind }).inc();
+        self.poll_errors
+            .get_or_create(&FailureLabels {
+                class: class.to_owned(),
+                kind,
+            })
+            .inc();
     }
 
     /// Every ready proxy had a document after so long.
     pub fn acknowledged(&self, class: &str, took: Duration) {
-        self.acknowledged.get_or_create(&fleet(class)).observe(took.as_secs_f64());
+        self.acknowledged
+            .get_or_create(&fleet(class))
+            .observe(took.as_secs_f64());
     }
 
     /// Something happened to a release.
     pub fn happened(&self, class: &str, reason: String) {
-        self.happened.get_or_create(&EventLabels { class: class.to_owned(), reason }).inc();
+        self.happened
+            .get_or_create(&EventLabels {
+                class: class.to_owned(),
+                reason,
+            })
+            .inc();
     }
 
     /// The judge came to a verdict.
     pub fn judged(&self, class: &str, result: String) {
-        self.verdicts.get_or_create(&VerdictLabels { class: class.to_owned(), result }).inc();
+        self.verdicts
+            .get_or_create(&VerdictLabels {
+                class: class.to_owned(),
+                result,
+            })
+            .inc();
     }
 
     /// Whether this process acts on a fleet.
@@ -243,12 +315,16 @@ impl Metrics {
 
     /// How many releases it looks after there.
     pub fn set_release_count(&self, class: &str, releases: usize) {
-        self.releases.get_or_create(&fleet(class)).set(i64::try_from(releases).unwrap_or(i64::MAX));
+        self.releases
+            .get_or_create(&fleet(class))
+            .set(i64::try_from(releases).unwrap_or(i64::MAX));
     }
 
     /// A watch broke off.
     pub fn watch_failed(&self, resource: &'static str) {
-        self.watches.get_or_create(&ResourceLabels { resource }).inc();
+        self.watches
+            .get_or_create(&ResourceLabels { resource })
+            .inc();
     }
 
     /// An event could not be written.
@@ -258,5 +334,7 @@ impl Metrics {
 }
 
 fn fleet(class: &str) -> ClassLabels {
-    ClassLabels { class: class.to_owned() }
+    ClassLabels {
+        class: class.to_owned(),
+    }
 }

@@ -29,7 +29,13 @@ impl<V: PartialEq> ObjectIndex<V> {
     /// Nothing, not even known to be nothing.
     #[must_use]
     pub fn new(groups_of: fn(&V) -> Vec<NamespacedName>) -> Self {
-        Self { objects: HashMap::new(), groups: HashMap::new(), groups_of, listing: None, synced: false }
+        Self {
+            objects: HashMap::new(),
+            groups: HashMap::new(),
+            groups_of,
+            listing: None,
+            synced: false,
+        }
     }
 
     /// Whether one listing has been complete.
@@ -50,8 +56,15 @@ impl<V: PartialEq> ObjectIndex<V> {
     }
 
     /// The objects in a group.
-    pub fn in_group(&self, group: &NamespacedName) -> impl Iterator<Item = (&NamespacedName, &Arc<V>)> {
-        self.groups.get(group).into_iter().flatten().filter_map(|key| self.objects.get_key_value(key))
+    pub fn in_group(
+        &self,
+        group: &NamespacedName,
+    ) -> impl Iterator<Item = (&NamespacedName, &Arc<V>)> {
+        self.groups
+            .get(group)
+            .into_iter()
+            .flatten()
+            .filter_map(|key| self.objects.get_key_value(key))
     }
 
     /// The groups that there are.
@@ -67,16 +80,26 @@ impl<V: PartialEq> ObjectIndex<V> {
     /// The listing has this object.
     pub fn list(&mut self, key: NamespacedName, value: V) {
         // What is as it was is not there twice while the listing goes on.
-        let known = self.objects.get(&key).filter(|known| ***known == value).cloned();
-        self.listing.get_or_insert_default().insert(key, known.unwrap_or_else(|| Arc::new(value)));
+        let known = self
+            .objects
+            .get(&key)
+            .filter(|known| ***known == value)
+            .cloned();
+        self.listing
+            .get_or_insert_default()
+            .insert(key, known.unwrap_or_else(|| Arc::new(value)));
     }
 
     /// The listing is complete: what it does not have is gone.
     pub fn end(&mut self) -> ChangedKeys {
         let listed = self.listing.take().unwrap_or_default();
         let mut touched = ChangedKeys::default();
-        let gone: Vec<NamespacedName> =
-            self.objects.keys().filter(|key| !listed.contains_key(*key)).cloned().collect();
+        let gone: Vec<NamespacedName> = self
+            .objects
+            .keys()
+            .filter(|key| !listed.contains_key(*key))
+            .cloned()
+            .collect();
         gone.iter().for_each(|key| self.remove(key, &mut touched));
         for (key, value) in listed {
             self.insert(key, value, &mut touched);
@@ -105,7 +128,10 @@ impl<V: PartialEq> ObjectIndex<V> {
         }
         self.remove(&key, touched);
         for group in (self.groups_of)(&value) {
-            self.groups.entry(group.clone()).or_default().insert(key.clone());
+            self.groups
+                .entry(group.clone())
+                .or_default()
+                .insert(key.clone());
             touched.groups.insert(group);
         }
         self.objects.insert(key.clone(), value);
@@ -113,7 +139,9 @@ impl<V: PartialEq> ObjectIndex<V> {
     }
 
     fn remove(&mut self, key: &NamespacedName, touched: &mut ChangedKeys) {
-        let Some(value) = self.objects.remove(key) else { return };
+        let Some(value) = self.objects.remove(key) else {
+            return;
+        };
         for group in (self.groups_of)(&value) {
             if let Some(keys) = self.groups.get_mut(&group) {
                 keys.remove(key);
@@ -141,7 +169,10 @@ mod tests {
     }
 
     fn names(store: &ObjectIndex<&'static str>, group: &str) -> Vec<String> {
-        store.in_group(&key(group)).map(|(key, _)| key.name.to_string()).collect()
+        store
+            .in_group(&key(group))
+            .map(|(key, _)| key.name.to_string())
+            .collect()
     }
 
     #[test]
@@ -154,7 +185,10 @@ mod tests {
         assert!(store.is_synced());
         store.begin();
         store.list(key("b"), "g");
-        assert!(store.get(&key("a")).is_some(), "still there while the next listing is under way");
+        assert!(
+            store.get(&key("a")).is_some(),
+            "still there while the next listing is under way"
+        );
         assert_eq!(store.end().keys, BTreeSet::from([key("a"), key("b")]));
         assert_eq!(names(&store, "g"), ["b"]);
     }
@@ -166,8 +200,15 @@ mod tests {
         store.put(key("b"), "g");
         let touched = store.put(key("a"), "h");
         assert_eq!(touched.groups, BTreeSet::from([key("g"), key("h")]));
-        assert_eq!((names(&store, "g"), names(&store, "h")), (vec!["b".to_owned()], vec!["a".to_owned()]));
-        assert_eq!(store.put(key("a"), "h"), ChangedKeys::default(), "nothing new");
+        assert_eq!(
+            (names(&store, "g"), names(&store, "h")),
+            (vec!["b".to_owned()], vec!["a".to_owned()])
+        );
+        assert_eq!(
+            store.put(key("a"), "h"),
+            ChangedKeys::default(),
+            "nothing new"
+        );
         assert_eq!(store.delete(&key("a")).groups, BTreeSet::from([key("h")]));
         assert_eq!(store.groups().count(), 1);
     }

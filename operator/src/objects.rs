@@ -22,8 +22,8 @@ use kube::ResourceExt;
 
 use crate::forward_compat::TOO_NEW;
 use crate::names::{
-    self, ACCEPTED_KEY, CLASS_LABEL, CONTROLLER_ANNOTATION, DOCUMENT_KEY, FLEET_KEY, FLEET_LABEL, KEYS_KEY,
-    KIND_KEYS, KIND_LABEL, NAME_ANNOTATION, NAMESPACE_ANNOTATION, NamespacedName,
+    self, ACCEPTED_KEY, CLASS_LABEL, CONTROLLER_ANNOTATION, DOCUMENT_KEY, FLEET_KEY, FLEET_LABEL,
+    KEYS_KEY, KIND_KEYS, KIND_LABEL, NAME_ANNOTATION, NAMESPACE_ANNOTATION, NamespacedName,
 };
 
 /// A ConfigMap takes 1 MiB in all; this much is for its texts.
@@ -34,7 +34,10 @@ const ROOM: usize = 1020 * 1024;
 pub fn trim(release: &mut GrayRelease) {
     let metadata = std::mem::take(&mut release.metadata);
     let request = |annotations: BTreeMap<String, String>| {
-        annotations.into_iter().filter(|(name, _)| name == REQUEST_ANNOTATION || name == TOO_NEW).collect()
+        annotations
+            .into_iter()
+            .filter(|(name, _)| name == REQUEST_ANNOTATION || name == TOO_NEW)
+            .collect()
     };
     release.metadata = ObjectMeta {
         name: metadata.name,
@@ -79,9 +82,16 @@ impl DesiredConfigMap {
         let fits = |accepted: &Arc<str>| {
             // Mostly there is no need to build the document for it.
             accepted.len() <= ROOM - parse::MAX_BYTES
-                || document.to_json().is_ok_and(|text| text.len() + accepted.len() <= ROOM)
+                || document
+                    .to_json()
+                    .is_ok_and(|text| text.len() + accepted.len() <= ROOM)
         };
-        Self { accepted: accepted.filter(fits), document, gone_since: None, withdrawn_since: None }
+        Self {
+            accepted: accepted.filter(fits),
+            document,
+            gone_since: None,
+            withdrawn_since: None,
+        }
     }
 
     /// The last documents of a release that is gone.
@@ -91,7 +101,12 @@ impl DesiredConfigMap {
         gone_since: Option<Timestamp>,
         withdrawn_since: Option<Timestamp>,
     ) -> Self {
-        Self { document, accepted: None, gone_since, withdrawn_since }
+        Self {
+            document,
+            accepted: None,
+            gone_since,
+            withdrawn_since,
+        }
     }
 
     /// The object. `version` is the resourceVersion that the present one was last seen with; the API server refuses
@@ -99,19 +114,35 @@ impl DesiredConfigMap {
     ///
     /// # Errors
     /// The document is too long for a ConfigMap.
-    pub fn object(&self, fleet: &FleetRef, version: Option<&str>) -> Result<ConfigMap, DocumentError> {
+    pub fn object(
+        &self,
+        fleet: &FleetRef,
+        version: Option<&str>,
+    ) -> Result<ConfigMap, DocumentError> {
         let release = &self.document.release;
         let mut annotations = BTreeMap::from([
-            (NAMESPACE_ANNOTATION.to_owned(), release.namespace.to_string()),
+            (
+                NAMESPACE_ANNOTATION.to_owned(),
+                release.namespace.to_string(),
+            ),
             (NAME_ANNOTATION.to_owned(), release.name.to_string()),
         ]);
-        let times =
-            [(GONE_SINCE_ANNOTATION, self.gone_since), (WITHDRAWN_SINCE_ANNOTATION, self.withdrawn_since)];
-        annotations
-            .extend(times.into_iter().filter_map(|(name, at)| Some((name.to_owned(), at?.to_string()))));
+        let times = [
+            (GONE_SINCE_ANNOTATION, self.gone_since),
+            (WITHDRAWN_SINCE_ANNOTATION, self.withdrawn_since),
+        ];
+        annotations.extend(
+            times
+                .into_iter()
+                .filter_map(|(name, at)| Some((name.to_owned(), at?.to_string()))),
+        );
         let name = names::release_config_map(&release.uid);
         let mut data = BTreeMap::from([(DOCUMENT_KEY.to_owned(), self.document.to_json()?)]);
-        data.extend(self.accepted.iter().map(|spec| (ACCEPTED_KEY.to_owned(), spec.to_string())));
+        data.extend(
+            self.accepted
+                .iter()
+                .map(|spec| (ACCEPTED_KEY.to_owned(), spec.to_string())),
+        );
         Ok(config_map(fleet, name, Some(annotations), data, version))
     }
 }
@@ -132,15 +163,32 @@ pub fn fleet_config_map(
 ) -> ConfigMap {
     let text = serde_json::to_string_pretty(config).expect("settings are plain data");
     let data = BTreeMap::from([(FLEET_KEY.to_owned(), text)]);
-    let annotations = us.map(|us| BTreeMap::from([(CONTROLLER_ANNOTATION.to_owned(), us.to_owned())]));
-    config_map(fleet, names::fleet_config_map(&fleet.class), annotations, data, version)
+    let annotations =
+        us.map(|us| BTreeMap::from([(CONTROLLER_ANNOTATION.to_owned(), us.to_owned())]));
+    config_map(
+        fleet,
+        names::fleet_config_map(&fleet.class),
+        annotations,
+        data,
+        version,
+    )
 }
 
 /// The ConfigMap with the keys of a fleet's operators.
 #[must_use]
-pub fn keys_config_map(fleet: &FleetRef, keys: &OperatorKeySet, version: Option<&str>) -> ConfigMap {
+pub fn keys_config_map(
+    fleet: &FleetRef,
+    keys: &OperatorKeySet,
+    version: Option<&str>,
+) -> ConfigMap {
     let data = BTreeMap::from([(KEYS_KEY.to_owned(), keys.to_json())]);
-    let mut object = config_map(fleet, names::keys_config_map(&fleet.class), None, data, version);
+    let mut object = config_map(
+        fleet,
+        names::keys_config_map(&fleet.class),
+        None,
+        data,
+        version,
+    );
     object.metadata.labels = Some(BTreeMap::from([
         (FLEET_LABEL.to_owned(), fleet.class.to_string()),
         (KIND_LABEL.to_owned(), KIND_KEYS.to_owned()),
@@ -152,9 +200,11 @@ pub fn keys_config_map(fleet: &FleetRef, keys: &OperatorKeySet, version: Option<
 #[must_use]
 pub fn keys(object: &ConfigMap) -> Option<OperatorKeySet> {
     let labels = object.labels();
-    let findable =
-        labels.contains_key(FLEET_LABEL) && labels.get(KIND_LABEL).is_some_and(|kind| kind == KIND_KEYS);
-    OperatorKeySet::parse(object.data.as_ref()?.get(KEYS_KEY)?).ok().filter(|_| findable)
+    let findable = labels.contains_key(FLEET_LABEL)
+        && labels.get(KIND_LABEL).is_some_and(|kind| kind == KIND_KEYS);
+    OperatorKeySet::parse(object.data.as_ref()?.get(KEYS_KEY)?)
+        .ok()
+        .filter(|_| findable)
 }
 
 fn config_map(
@@ -209,15 +259,22 @@ impl ReleaseConfigMap {
         let annotated = annotation(NAMESPACE_ANNOTATION).zip(annotation(NAME_ANNOTATION));
         let document = document(object, &uid);
         let key = match &document {
-            Ok(document) => {
-                Some(NamespacedName::new(document.release.namespace.as_str(), document.release.name.as_str()))
-            }
+            Ok(document) => Some(NamespacedName::new(
+                document.release.namespace.as_str(),
+                document.release.name.as_str(),
+            )),
             Err(_) => annotated.map(|(namespace, name)| NamespacedName::new(namespace, name)),
         };
         let annotated = annotated.map(|(namespace, name)| NamespacedName::new(namespace, name));
         let time = |name| annotation(name).map(str::parse::<Timestamp>);
-        let times = [time(GONE_SINCE_ANNOTATION), time(WITHDRAWN_SINCE_ANNOTATION)];
-        let of_class = object.labels().get(CLASS_LABEL).is_some_and(|label| label == class.as_str());
+        let times = [
+            time(GONE_SINCE_ANNOTATION),
+            time(WITHDRAWN_SINCE_ANNOTATION),
+        ];
+        let of_class = object
+            .labels()
+            .get(CLASS_LABEL)
+            .is_some_and(|label| label == class.as_str());
         Some(Self {
             uid,
             intact: of_class
@@ -253,7 +310,8 @@ impl ReleaseConfigMap {
     #[must_use]
     pub fn is(&self, wanted: &DesiredConfigMap) -> bool {
         self.intact
-            && (self.gone_since, self.withdrawn_since) == (wanted.gone_since, wanted.withdrawn_since)
+            && (self.gone_since, self.withdrawn_since)
+                == (wanted.gone_since, wanted.withdrawn_since)
             && self.accepted == wanted.accepted
             && self.live() == Some(&wanted.document)
     }
@@ -262,9 +320,13 @@ impl ReleaseConfigMap {
 fn document(object: &ConfigMap, uid: &Uid) -> Result<Arc<RoutingConfig>, String> {
     let text = object.data.as_ref().and_then(|data| data.get(DOCUMENT_KEY));
     let text = text.ok_or_else(|| format!("the key {DOCUMENT_KEY} is missing"))?;
-    let parsed = parse::routing(text.as_bytes(), Format::Json).map_err(|error| error.to_string())?;
+    let parsed =
+        parse::routing(text.as_bytes(), Format::Json).map_err(|error| error.to_string())?;
     if parsed.config.release.uid != *uid {
-        return Err(format!("it is the document of {}", parsed.config.release.uid));
+        return Err(format!(
+            "it is the document of {}",
+            parsed.config.release.uid
+        ));
     }
     Ok(Arc::new(parsed.config))
 }
@@ -277,7 +339,10 @@ pub fn fleet_config(object: &ConfigMap) -> Result<FleetConfig, String> {
     let text = object.data.as_ref().and_then(|data| data.get(FLEET_KEY));
     let text = text.ok_or_else(|| format!("the key {FLEET_KEY} is missing"))?;
     let parsed = parse::fleet(text.as_bytes(), Format::Json).map_err(|error| error.to_string())?;
-    Ok(FleetConfig { checksum: Some(parsed.checksum), ..parsed.config })
+    Ok(FleetConfig {
+        checksum: Some(parsed.checksum),
+        ..parsed.config
+    })
 }
 
 #[cfg(test)]
@@ -286,22 +351,31 @@ mod tests {
 
     use halftone_api::Plan;
     use halftone_api::manifest;
-    use halftone_rollout::{advance::advance, clock::Now, observation::Observation, progress::Progress};
+    use halftone_rollout::{
+        advance::advance, clock::Now, observation::Observation, progress::Progress,
+    };
 
     use super::*;
 
     fn fleet() -> FleetRef {
         let name = |text| ObjectName::from_str(text).unwrap();
-        FleetRef { class: name("default"), namespace: name("halftone") }
+        FleetRef {
+            class: name("default"),
+            namespace: name("halftone"),
+        }
     }
 
     fn document() -> Arc<RoutingConfig> {
         let text = include_str!("../../examples/minimal.yaml");
-        let mut release = manifest::read("minimal.yaml", text).manifests[0].release.clone();
+        let mut release = manifest::read("minimal.yaml", text).manifests[0]
+            .release
+            .clone();
         release.metadata.uid = Some("7c1f".into());
         let plan = Arc::new(Plan::try_from(&release).unwrap());
         let now = Now::at("2026-11-21T10:00:00Z".parse().unwrap());
-        advance(&plan, &Progress::new(now), &Observation::default(), now).routing.unwrap()
+        advance(&plan, &Progress::new(now), &Observation::default(), now)
+            .routing
+            .unwrap()
     }
 
     fn kept(
@@ -317,7 +391,10 @@ mod tests {
         };
         let mut object = wanted.object(&fleet(), Some("7")).unwrap();
         edit(&mut object);
-        (ReleaseConfigMap::read(&object, &fleet().class).unwrap(), wanted)
+        (
+            ReleaseConfigMap::read(&object, &fleet().class).unwrap(),
+            wanted,
+        )
     }
 
     #[test]
@@ -343,9 +420,27 @@ mod tests {
             |object| drop(object.data.as_mut().unwrap().remove(ACCEPTED_KEY)),
             |object| object.metadata.labels = None,
             |object| object.metadata.annotations = None,
-            |object| drop(object.annotations_mut().insert(NAME_ANNOTATION.into(), "other".into())),
-            |object| drop(object.annotations_mut().insert(GONE_SINCE_ANNOTATION.into(), "soon".into())),
-            |object| drop(object.annotations_mut().insert(WITHDRAWN_SINCE_ANNOTATION.into(), "soon".into())),
+            |object| {
+                drop(
+                    object
+                        .annotations_mut()
+                        .insert(NAME_ANNOTATION.into(), "other".into()),
+                )
+            },
+            |object| {
+                drop(
+                    object
+                        .annotations_mut()
+                        .insert(GONE_SINCE_ANNOTATION.into(), "soon".into()),
+                )
+            },
+            |object| {
+                drop(
+                    object
+                        .annotations_mut()
+                        .insert(WITHDRAWN_SINCE_ANNOTATION.into(), "soon".into()),
+                )
+            },
         ];
         for (at, edit) in edits.into_iter().enumerate() {
             let (kept, wanted) = kept(edit, None);
@@ -359,7 +454,8 @@ mod tests {
         let document = document();
         let room = ROOM - document.to_json().unwrap().len();
         for (length, fits) in [(1000, true), (room, true), (room + 1, false)] {
-            let wanted = DesiredConfigMap::live(Arc::clone(&document), Some("x".repeat(length).into()));
+            let wanted =
+                DesiredConfigMap::live(Arc::clone(&document), Some("x".repeat(length).into()));
             assert_eq!(wanted.accepted.is_some(), fits, "{length}");
         }
     }
@@ -373,8 +469,17 @@ mod tests {
 
     #[test]
     fn settings_of_a_fleet_read_back_as_they_were() {
-        let config = FleetConfig { class: fleet().class, ..FleetConfig::default() };
+        let config = FleetConfig {
+            class: fleet().class,
+            ..FleetConfig::default()
+        };
         let read = fleet_config(&fleet_config_map(&fleet(), &config, None, None)).unwrap();
-        assert_eq!(FleetConfig { checksum: None, ..read }, config);
+        assert_eq!(
+            FleetConfig {
+                checksum: None,
+                ..read
+            },
+            config
+        );
     }
 }

@@ -47,9 +47,18 @@ impl Ownership {
     /// That of the installation `us`. Without a name nobody else is asked about.
     #[must_use]
     pub fn new(us: Option<String>) -> Self {
-        let owner = if us.is_some() { ClassOwner::Unknown } else { ClassOwner::Us };
+        let owner = if us.is_some() {
+            ClassOwner::Unknown
+        } else {
+            ClassOwner::Us
+        };
         let standing = watch::Sender::new((owner, OwnershipTally::default()));
-        Self { us, standing, beat: Mutex::new(Instant::now()), is_dropped: AtomicBool::new(false) }
+        Self {
+            us,
+            standing,
+            beat: Mutex::new(Instant::now()),
+            is_dropped: AtomicBool::new(false),
+        }
     }
 
     /// The installation that we are.
@@ -74,7 +83,9 @@ impl Ownership {
     /// elsewhere brings along, that an installation which is gone has left, or that is offered to us, is taken over.
     #[must_use]
     pub fn is_anothers(&self, controller: Option<&ControllerStatus>, now: Timestamp) -> bool {
-        let Some((us, controller)) = self.other(controller) else { return false };
+        let Some((us, controller)) = self.other(controller) else {
+            return false;
+        };
         let (owner, tally) = &*self.standing.borrow();
         let is_offered = controller.hand_over_to.as_deref() == Some(us);
         // What an installation that hands over to us has not offered yet is its own.
@@ -91,9 +102,14 @@ impl Ownership {
 
     /// Whether another installation looks after a release, and is there.
     #[must_use]
-    pub fn is_owned_by_live_other(&self, controller: Option<&ControllerStatus>, now: Timestamp) -> bool {
+    pub fn is_owned_by_live_other(
+        &self,
+        controller: Option<&ControllerStatus>,
+        now: Timestamp,
+    ) -> bool {
         let (owner, tally) = &*self.standing.borrow();
-        self.other(controller).is_some_and(|(_, controller)| is_there(controller, owner, tally, now))
+        self.other(controller)
+            .is_some_and(|(_, controller)| is_there(controller, owner, tally, now))
     }
 
     /// We, and the other installation that a status names.
@@ -134,7 +150,9 @@ impl Ownership {
     /// The revision from which on we have a release with this status, 0 if no other installation had it.
     #[must_use]
     pub fn since(&self, status: Option<&GrayReleaseStatus>) -> u64 {
-        self.us().zip(status).map_or(0, |(us, status)| stale_documents::since(us, status))
+        self.us()
+            .zip(status)
+            .map_or(0, |(us, status)| stale_documents::since(us, status))
     }
 
     /// Whether the spec beside a document of ours may be in effect.
@@ -150,14 +168,19 @@ impl Ownership {
             ClassOwner::HandingOver(to) => Some(to.clone()),
             _ => None,
         };
-        Some(ControllerStatus { id: self.us.clone()?, hand_over_to, ..ControllerStatus::default() })
+        Some(ControllerStatus {
+            id: self.us.clone()?,
+            hand_over_to,
+            ..ControllerStatus::default()
+        })
     }
 
     /// A status was written that said `sent` of us, and the API server has kept this. Where it drops what we say, to
     /// write it at each turn would help nobody.
     pub fn wrote(&self, sent: Option<&ControllerStatus>, kept: Option<&ControllerStatus>) {
         *lock(&self.beat) = Instant::now();
-        self.is_dropped.store(self.us.is_some() && !says(kept, sent), Ordering::Relaxed);
+        self.is_dropped
+            .store(self.us.is_some() && !says(kept, sent), Ordering::Relaxed);
     }
 
     /// Whether others may begin to think that we are gone.
@@ -210,7 +233,8 @@ fn is_there(
 
 /// Whether two say the same, but for the time.
 fn says(controller: Option<&ControllerStatus>, other: Option<&ControllerStatus>) -> bool {
-    let said = |controller: &ControllerStatus| (controller.id.clone(), controller.hand_over_to.clone());
+    let said =
+        |controller: &ControllerStatus| (controller.id.clone(), controller.hand_over_to.clone());
     controller.map(said) == other.map(said)
 }
 
@@ -234,7 +258,9 @@ pub async fn follow(
     world: Arc<ClusterCache>,
     told: OwnershipSinks,
 ) {
-    let Some(us) = ownership.us.clone() else { return };
+    let Some(us) = ownership.us.clone() else {
+        return;
+    };
     loop {
         let now = Timestamp::now();
         let (owner, is_over) = ownership.look(&fleet, &world, now).unwrap_or_default();
@@ -263,7 +289,8 @@ fn tell(us: &str, fleet: &FleetRef, owner: &ClassOwner, told: &OwnershipSinks, n
                  has taken it, which waits where the newest spec is refused. To keep the class: kubectl halftone hand-over --class {class} --to {us}"
             );
             tracing::info!(fleet = %class, "HandingOver: {what}");
-            told.notices.put(class.as_str(), Some(format!("HandingOver: {what}")));
+            told.notices
+                .put(class.as_str(), Some(format!("HandingOver: {what}")));
         }
         ClassOwner::Another(other) => {
             let what = format!(
@@ -271,9 +298,11 @@ fn tell(us: &str, fleet: &FleetRef, owner: &ClassOwner, told: &OwnershipSinks, n
                  use another class here, or run: kubectl halftone hand-over --class {class} --to {us}"
             );
             tracing::warn!(fleet = %class, "ClassNotOurs: {what}");
-            told.notices.put(class.as_str(), Some(format!("ClassNotOurs: {what}")));
+            told.notices
+                .put(class.as_str(), Some(format!("ClassNotOurs: {what}")));
             let event = Event::new(EventReason::ClassNotOurs, what);
-            told.events.emit_for_pod(fleet.namespace.as_str(), &told.pod, event, now);
+            told.events
+                .emit_for_pod(fleet.namespace.as_str(), &told.pod, event, now);
         }
     }
 }
@@ -293,12 +322,21 @@ mod testing {
     }
 
     pub(super) fn seen(id: &str, minutes_ago: i64) -> ControllerStatus {
-        let seen_at = now().checked_sub(SignedDuration::from_mins(minutes_ago)).unwrap();
-        ControllerStatus { id: id.to_owned(), seen_at: Some(seen_at), ..ControllerStatus::default() }
+        let seen_at = now()
+            .checked_sub(SignedDuration::from_mins(minutes_ago))
+            .unwrap();
+        ControllerStatus {
+            id: id.to_owned(),
+            seen_at: Some(seen_at),
+            ..ControllerStatus::default()
+        }
     }
 
     pub(super) fn offered(id: &str, to: &str) -> ControllerStatus {
-        ControllerStatus { hand_over_to: Some(to.to_owned()), ..seen(id, 0) }
+        ControllerStatus {
+            hand_over_to: Some(to.to_owned()),
+            ..seen(id, 0)
+        }
     }
 
     /// So many releases of `a/a`, of `b/b` (seen so many minutes ago), and of nobody.
@@ -319,7 +357,9 @@ mod tests {
     /// The installation `us`, which knows this.
     fn ownership(us: &str, order: Option<&HandOverOrder>, tally: &OwnershipTally) -> Ownership {
         let ownership = Ownership::new(Some(us.into()));
-        ownership.standing.send_replace((owner(us, order, tally, now()), tally.clone()));
+        ownership
+            .standing
+            .send_replace((owner(us, order, tally, now()), tally.clone()));
         ownership
     }
 
@@ -340,22 +380,47 @@ mod tests {
             is_anothers(ClassOwner::Unknown, OwnershipTally::default(), Some(&b)),
             "before anything is known"
         );
-        assert!(is_anothers(ClassOwner::Another("b/b".into()), tally(0, (3, 0), 0), Some(&b)));
-        assert!(is_anothers(ClassOwner::Us, tally(2, (3, 0), 4), Some(&b)), "it has more than we");
-        assert!(!is_anothers(ClassOwner::Us, tally(3, (1, 0), 0), Some(&b)), "a stray is adopted");
-        assert!(!is_anothers(ClassOwner::Us, tally(0, (3, 11), 0), Some(&seen("b/b", 11))), "it is gone");
-        assert!(!is_anothers(ClassOwner::Us, tally(3, (1, 0), 1), None), "nobody's");
-        assert!(!Ownership::new(None).is_anothers(Some(&b), now()), "without a name nobody is asked about");
+        assert!(is_anothers(
+            ClassOwner::Another("b/b".into()),
+            tally(0, (3, 0), 0),
+            Some(&b)
+        ));
+        assert!(
+            is_anothers(ClassOwner::Us, tally(2, (3, 0), 4), Some(&b)),
+            "it has more than we"
+        );
+        assert!(
+            !is_anothers(ClassOwner::Us, tally(3, (1, 0), 0), Some(&b)),
+            "a stray is adopted"
+        );
+        assert!(
+            !is_anothers(ClassOwner::Us, tally(0, (3, 11), 0), Some(&seen("b/b", 11))),
+            "it is gone"
+        );
+        assert!(
+            !is_anothers(ClassOwner::Us, tally(3, (1, 0), 1), None),
+            "nobody's"
+        );
+        assert!(
+            !Ownership::new(None).is_anothers(Some(&b), now()),
+            "without a name nobody is asked about"
+        );
     }
 
     #[test]
     fn each_release_of_two_that_are_alive_has_one_who_acts_also_where_they_have_as_many() {
-        for (a, b) in (0..5).flat_map(|a| (0..5).map(move |b| (a, b))).filter(|both| *both != (0, 0)) {
+        for (a, b) in (0..5)
+            .flat_map(|a| (0..5).map(move |b| (a, b)))
+            .filter(|both| *both != (0, 0))
+        {
             let tally = tally(a, (b, 0), 0);
             let both = ["a/a", "b/b"].map(|us| ownership(us, None, &tally));
             for of in ["a/a", "b/b"] {
                 let acting = both.each_ref().map(|us| acts(us, &seen(of, 0)));
-                assert!(acting[0] != acting[1], "{a} and {b}, a release of {of}: {acting:?}");
+                assert!(
+                    acting[0] != acting[1],
+                    "{a} and {b}, a release of {of}: {acting:?}"
+                );
             }
         }
     }
@@ -367,10 +432,19 @@ mod tests {
             for taken in 0..4 {
                 let mut tally = tally(1, (taken, 0), 0);
                 (0..offers).for_each(|_| tally.add(Some(&offered("a/a", "b/b")), true));
-                let (a, b) = (ownership("a/a", Some(&to_b), &tally), ownership("b/b", None, &tally));
+                let (a, b) = (
+                    ownership("a/a", Some(&to_b), &tally),
+                    ownership("b/b", None, &tally),
+                );
                 let what = format!("{offers} offered, {taken} taken");
-                assert!(acts(&a, &seen("a/a", 0)) && acts(&a, &offered("a/a", "b/b")), "{what}");
-                assert!(!acts(&a, &seen("b/b", 0)), "{what}: what is taken stays taken");
+                assert!(
+                    acts(&a, &seen("a/a", 0)) && acts(&a, &offered("a/a", "b/b")),
+                    "{what}"
+                );
+                assert!(
+                    !acts(&a, &seen("b/b", 0)),
+                    "{what}: what is taken stays taken"
+                );
                 assert!(
                     !acts(&b, &seen("a/a", 0)) || offers == 0,
                     "{what}: what is not offered is not taken"
@@ -386,9 +460,15 @@ mod tests {
         let ours = ownership("a/a", Some(&order("b/b")), &all);
         assert_eq!(ours.stamp(now(), None, None), Some(offered("a/a", "b/b")));
         assert!(ours.wants(Some(&seen("a/a", 0))) && !ours.wants(Some(&offered("a/a", "b/b"))));
-        assert!(ours.wants(Some(&offered("a/a", "typo/b"))), "the name was put right");
+        assert!(
+            ours.wants(Some(&offered("a/a", "typo/b"))),
+            "the name was put right"
+        );
         let kept = ownership("a/a", None, &all);
-        assert!(kept.wants(Some(&offered("a/a", "b/b"))), "the order was taken back");
+        assert!(
+            kept.wants(Some(&offered("a/a", "b/b"))),
+            "the order was taken back"
+        );
     }
 
     #[test]
@@ -397,10 +477,16 @@ mod tests {
         assert!(ours.wants(None));
         ours.wrote(ours.stamp(now(), None, None).as_ref(), None);
         assert!(!ours.wants(None));
-        ours.wrote(ours.stamp(now(), None, None).as_ref(), Some(&seen("a/a", 0)));
+        ours.wrote(
+            ours.stamp(now(), None, None).as_ref(),
+            Some(&seen("a/a", 0)),
+        );
         assert!(ours.wants(None), "the definition was put right");
         let offers = ownership("a/a", Some(&order("b/b")), &tally(3, (0, 0), 0));
-        offers.wrote(offers.stamp(now(), None, None).as_ref(), Some(&seen("a/a", 0)));
+        offers.wrote(
+            offers.stamp(now(), None, None).as_ref(),
+            Some(&seen("a/a", 0)),
+        );
         assert!(!offers.wants(Some(&seen("a/a", 0))), "it knows no offers");
     }
 }

@@ -51,7 +51,10 @@ impl ReadinessNotices {
     }
 
     fn lines(&self) -> String {
-        lock(&self.0).values().map(|notice| format!("{notice}\n")).collect()
+        lock(&self.0)
+            .values()
+            .map(|notice| format!("{notice}\n"))
+            .collect()
     }
 }
 
@@ -67,11 +70,24 @@ async fn answer(
     match request.uri().path() {
         "/livez" => page(StatusCode::OK, TEXT, "ok\n"),
         // Whoever does not lead is as ready as who does: it is there to take over.
-        "/readyz" if world.is_ready() => page(StatusCode::OK, TEXT, format!("ok\n{}", notices.lines())),
-        "/readyz" => page(StatusCode::SERVICE_UNAVAILABLE, TEXT, "the cluster is not in view yet\n"),
-        "/metrics" => {
-            shared_page(OPENMETRICS, scrape.get(move || async move { metrics.encode().into() }).await)
+        "/readyz" if world.is_ready() => {
+            page(StatusCode::OK, TEXT, format!("ok\n{}", notices.lines()))
         }
-        _ => page(StatusCode::NOT_FOUND, TEXT, "pages: /livez /readyz /metrics\n"),
+        "/readyz" => page(
+            StatusCode::SERVICE_UNAVAILABLE,
+            TEXT,
+            "the cluster is not in view yet\n",
+        ),
+        "/metrics" => shared_page(
+            OPENMETRICS,
+            scrape
+                .get(move || async move { metrics.encode().into() })
+                .await,
+        ),
+        _ => page(
+            StatusCode::NOT_FOUND,
+            TEXT,
+            "pages: /livez /readyz /metrics\n",
+        ),
     }
 }

@@ -25,8 +25,14 @@ pub(crate) enum PollError {
 }
 
 impl PollError {
-    pub(crate) const KINDS: [&str; 6] =
-        ["late", "unreachable", "refused", "clockSkew", "malformed", "stranger"];
+    pub(crate) const KINDS: [&str; 6] = [
+        "late",
+        "unreachable",
+        "refused",
+        "clockSkew",
+        "malformed",
+        "stranger",
+    ];
 
     pub(crate) fn kind(&self) -> &'static str {
         match self {

@@ -94,7 +94,8 @@ impl ProxyRoster {
     pub fn follow(&mut self, pods: &[Arc<ProxyPod>]) {
         let same = |proxy: &ProxyRecord| pods.contains(&proxy.pod);
         self.news.everyone |= self.proxies.len() != pods.len() || !self.proxies.values().all(same);
-        self.proxies.retain(|uid, _| pods.iter().any(|pod| pod.uid == *uid));
+        self.proxies
+            .retain(|uid, _| pods.iter().any(|pod| pod.uid == *uid));
         for pod in pods {
             match self.proxies.get_mut(&pod.uid) {
                 Some(proxy) => {
@@ -122,8 +123,14 @@ impl ProxyRoster {
     /// longer than a report may.
     #[must_use]
     pub fn has_asked(&self, pods: &[Arc<ProxyPod>]) -> bool {
-        let asked = |pod: &Arc<ProxyPod>| self.proxies.get(&pod.uid).is_some_and(|proxy| proxy.polls > 0);
-        pods.iter().filter(|pod| pod.is_asked() && pod.admin.is_some()).all(asked)
+        let asked = |pod: &Arc<ProxyPod>| {
+            self.proxies
+                .get(&pod.uid)
+                .is_some_and(|proxy| proxy.polls > 0)
+        };
+        pods.iter()
+            .filter(|pod| pod.is_asked() && pod.admin.is_some())
+            .all(asked)
     }
 
     /// What to ask a proxy for.
@@ -135,7 +142,9 @@ impl ProxyRoster {
 
     /// A proxy has answered what it was asked at `asked_at`.
     pub fn answered(&mut self, pod: &str, report: &TrafficReport, asked_at: Timestamp) {
-        let Some(proxy) = self.proxies.get_mut(pod) else { return };
+        let Some(proxy) = self.proxies.get_mut(pod) else {
+            return;
+        };
         let (before, told) = (proxy.standing(), ReportedDocuments::of(report));
         proxy.polls = proxy.polls.saturating_add(1);
         (proxy.missed, proxy.asked_at) = (0, Some(asked_at));
@@ -149,13 +158,20 @@ impl ProxyRoster {
     fn count(&mut self, delta: Delta) {
         for (key, counts) in delta {
             self.news.counted.insert(key.uid.clone());
-            self.counted.entry(key.uid.clone()).or_default().entry(key).or_default().merge(&counts);
+            self.counted
+                .entry(key.uid.clone())
+                .or_default()
+                .entry(key)
+                .or_default()
+                .merge(&counts);
         }
     }
 
     /// A proxy has not answered, so many times in a row by now.
     pub fn missed(&mut self, pod: &str) -> u32 {
-        let Some(proxy) = self.proxies.get_mut(pod) else { return 0 };
+        let Some(proxy) = self.proxies.get_mut(pod) else {
+            return 0;
+        };
         let before = proxy.standing();
         proxy.polls = proxy.polls.saturating_add(1);
         proxy.missed = proxy.missed.saturating_add(1);
@@ -183,8 +199,18 @@ impl ProxyRoster {
     /// What was counted for a release in the rounds since `since`, and how long they took together. None if there was
     /// no round. What is taken and not used has to be given back.
     pub fn take(&mut self, uid: &Uid, since: Instant) -> Option<(Duration, Delta)> {
-        let took = self.round_at.checked_duration_since(since).filter(|took| !took.is_zero())?;
-        Some((took, self.counted.remove(uid).unwrap_or_default().into_iter().collect()))
+        let took = self
+            .round_at
+            .checked_duration_since(since)
+            .filter(|took| !took.is_zero())?;
+        Some((
+            took,
+            self.counted
+                .remove(uid)
+                .unwrap_or_default()
+                .into_iter()
+                .collect(),
+        ))
     }
 
     /// What was taken could not be used.
@@ -195,7 +221,8 @@ impl ProxyRoster {
     /// The proxies as a release sees them, by name.
     #[must_use]
     pub fn seen(&self, uid: &Uid) -> Vec<ProxyObservation> {
-        let mut seen: Vec<ProxyObservation> = self.proxies.values().map(|proxy| proxy.seen(uid)).collect();
+        let mut seen: Vec<ProxyObservation> =
+            self.proxies.values().map(|proxy| proxy.seen(uid)).collect();
         seen.sort_unstable_by(|a, b| a.name.cmp(&b.name));
         seen
     }
@@ -203,24 +230,42 @@ impl ProxyRoster {
     /// The highest revision of an object's document that any report names; 0 without any.
     #[must_use]
     pub fn highest_revision(&self, uid: &Uid) -> u64 {
-        let applied = self.proxies.values().filter_map(|proxy| proxy.told.applied.get(uid));
-        applied.map(|applied| applied.revision.get()).max().unwrap_or(0)
+        let applied = self
+            .proxies
+            .values()
+            .filter_map(|proxy| proxy.told.applied.get(uid));
+        applied
+            .map(|applied| applied.revision.get())
+            .max()
+            .unwrap_or(0)
     }
 
     /// The highest revision of the fleet's settings that any report names; 0 without any.
     #[must_use]
     pub fn highest_fleet_revision(&self) -> u64 {
-        let revisions = self.proxies.values().filter_map(|proxy| proxy.told.fleet.as_ref());
-        revisions.map(|(revision, _)| revision.get()).max().unwrap_or(0)
+        let revisions = self
+            .proxies
+            .values()
+            .filter_map(|proxy| proxy.told.fleet.as_ref());
+        revisions
+            .map(|(revision, _)| revision.get())
+            .max()
+            .unwrap_or(0)
     }
 
     /// The ready proxies that do not have these settings of the fleet.
     #[must_use]
     pub fn lacking_fleet(&self, revision: Revision, checksum: &Checksum) -> Vec<String> {
-        let has = |proxy: &&ProxyRecord| proxy.told.fleet.as_ref() == Some(&(revision, checksum.clone()));
-        let counting = self.proxies.values().filter(|proxy| proxy.pod.ready && !proxy.pod.terminating);
-        let mut lacking: Vec<String> =
-            counting.filter(|proxy| !has(proxy)).map(|proxy| proxy.pod.name.clone()).collect();
+        let has =
+            |proxy: &&ProxyRecord| proxy.told.fleet.as_ref() == Some(&(revision, checksum.clone()));
+        let counting = self
+            .proxies
+            .values()
+            .filter(|proxy| proxy.pod.ready && !proxy.pod.terminating);
+        let mut lacking: Vec<String> = counting
+            .filter(|proxy| !has(proxy))
+            .map(|proxy| proxy.pod.name.clone())
+            .collect();
         lacking.sort_unstable();
         lacking
     }
@@ -229,16 +274,25 @@ impl ProxyRoster {
 impl ReportedDocuments {
     fn of(report: &TrafficReport) -> Self {
         let applied = report.applied.iter().map(|applied| {
-            let what = DocumentVersion { revision: applied.revision, checksum: applied.checksum.clone() };
+            let what = DocumentVersion {
+                revision: applied.revision,
+                checksum: applied.checksum.clone(),
+            };
             (applied.uid.clone(), what)
         });
         let rejected = report.rejected.iter().filter_map(|rejected| {
-            Some((rejected.uid.clone()?, format!("{}: {}", rejected.reason, rejected.message)))
+            Some((
+                rejected.uid.clone()?,
+                format!("{}: {}", rejected.reason, rejected.message),
+            ))
         });
         Self {
             applied: applied.collect(),
             rejected: rejected.collect(),
-            fleet: report.fleet.as_ref().map(|fleet| (fleet.revision, fleet.checksum.clone())),
+            fleet: report
+                .fleet
+                .as_ref()
+                .map(|fleet| (fleet.revision, fleet.checksum.clone())),
             stale: report.stale,
             features: report.features.as_slice().into(),
         }
@@ -253,10 +307,19 @@ impl ReportedDocuments {
     /// Adds those of whose documents the other says something else.
     fn differs_for(&self, other: &Self, concerned: &mut BTreeSet<Uid>) {
         let mut differ = |one: &Self, other: &Self| {
-            let applied =
-                one.applied.iter().filter(|(uid, applied)| other.applied.get(*uid) != Some(applied));
-            let rejected = one.rejected.iter().filter(|(uid, why)| other.rejected.get(*uid) != Some(why));
-            concerned.extend(applied.map(|(uid, _)| uid.clone()).chain(rejected.map(|(uid, _)| uid.clone())));
+            let applied = one
+                .applied
+                .iter()
+                .filter(|(uid, applied)| other.applied.get(*uid) != Some(applied));
+            let rejected = one
+                .rejected
+                .iter()
+                .filter(|(uid, why)| other.rejected.get(*uid) != Some(why));
+            concerned.extend(
+                applied
+                    .map(|(uid, _)| uid.clone())
+                    .chain(rejected.map(|(uid, _)| uid.clone())),
+            );
         };
         differ(self, other);
         differ(other, self);
@@ -332,9 +395,16 @@ mod tests {
         roster.follow(&[pod("a", true), pod("b", true)]);
         let poll = |roster: &mut ProxyRoster, at: u64, counts: [u64; 2]| {
             for (pod, count) in ["a", "b"].into_iter().zip(counts) {
-                roster.answered(&format!("uid-{pod}"), &report(pod, at, count), Timestamp::UNIX_EPOCH);
+                roster.answered(
+                    &format!("uid-{pod}"),
+                    &report(pod, at, count),
+                    Timestamp::UNIX_EPOCH,
+                );
             }
-            roster.end_round(start + SECOND.saturating_mul(u32::try_from(at).unwrap()), |_| true);
+            roster.end_round(
+                start + SECOND.saturating_mul(u32::try_from(at).unwrap()),
+                |_| true,
+            );
         };
         poll(&mut roster, 1, [100, 100]);
         poll(&mut roster, 2, [110, 105]);
@@ -344,9 +414,16 @@ mod tests {
         poll(&mut roster, 3, [111, 105]);
         let (took, delta) = roster.take(&uid(), start).unwrap();
         assert_eq!((took, requests(&delta)), (3 * SECOND, 16));
-        assert_eq!(roster.take(&uid(), start + 3 * SECOND), None, "no round since");
+        assert_eq!(
+            roster.take(&uid(), start + 3 * SECOND),
+            None,
+            "no round since"
+        );
         poll(&mut roster, 4, [111, 105]);
-        assert_eq!(requests(&roster.take(&uid(), start + 3 * SECOND).unwrap().1), 0);
+        assert_eq!(
+            requests(&roster.take(&uid(), start + 3 * SECOND).unwrap().1),
+            0
+        );
     }
 
     #[test]
@@ -357,7 +434,12 @@ mod tests {
                 ..ProxyPod::clone(&pod(name, true))
             })
         };
-        let pods = [at("a"), at("b"), pod("without-address", true), pod("unready", false)];
+        let pods = [
+            at("a"),
+            at("b"),
+            pod("without-address", true),
+            pod("unready", false),
+        ];
         let mut roster = ProxyRoster::new(Instant::now());
         assert!(roster.has_asked(&pods[2..]), "nobody can be asked");
         assert!(!roster.has_asked(&pods), "not known yet");
@@ -377,7 +459,13 @@ mod tests {
         }
         let seen = roster.seen(&uid());
         assert!(!seen[0].is_joiner());
-        assert_eq!(seen[0].applied.as_ref().map(|applied| applied.revision.get()), Some(3));
+        assert_eq!(
+            seen[0]
+                .applied
+                .as_ref()
+                .map(|applied| applied.revision.get()),
+            Some(3)
+        );
         roster.follow(&[pod("a", false)]);
         roster.follow(&[pod("a", true)]);
         assert!(roster.seen(&uid())[0].is_joiner());
@@ -400,35 +488,65 @@ mod tests {
     fn whoever_may_sleep_is_told_of_what_concerns_it_and_of_nothing_else() {
         let mut roster = ProxyRoster::new(Instant::now());
         let nobody = RosterChanges::default;
-        let everyone = || RosterChanges { everyone: true, ..nobody() };
-        let answer = |sequence| report("a", sequence, sequence);
-        let mut news = |what: &str, expected: RosterChanges, change: &mut dyn FnMut(&mut ProxyRoster)| {
-            change(&mut roster);
-            assert_eq!(roster.news(), expected, "{what}");
+        let everyone = || RosterChanges {
+            everyone: true,
+            ..nobody()
         };
+        let answer = |sequence| report("a", sequence, sequence);
+        let mut news =
+            |what: &str, expected: RosterChanges, change: &mut dyn FnMut(&mut ProxyRoster)| {
+                change(&mut roster);
+                assert_eq!(roster.news(), expected, "{what}");
+            };
         let at = Timestamp::UNIX_EPOCH;
         let (documents, counted) = (BTreeSet::from([uid()]), BTreeSet::from([uid()]));
-        news("a pod", everyone(), &mut |roster| roster.follow(&[pod("a", true)]));
-        news("the same pod", nobody(), &mut |roster| roster.follow(&[pod("a", true)]));
-        news("its documents", RosterChanges { documents, ..nobody() }, &mut |roster| {
-            roster.answered("uid-a", &answer(1), at)
+        news("a pod", everyone(), &mut |roster| {
+            roster.follow(&[pod("a", true)])
         });
-        news("requests", RosterChanges { counted: counted.clone(), ..nobody() }, &mut |roster| {
-            roster.answered("uid-a", &answer(2), at)
+        news("the same pod", nobody(), &mut |roster| {
+            roster.follow(&[pod("a", true)])
         });
-        news("no joiner now", RosterChanges { counted: counted.clone(), ..everyone() }, &mut |roster| {
-            roster.answered("uid-a", &answer(3), at)
-        });
+        news(
+            "its documents",
+            RosterChanges {
+                documents,
+                ..nobody()
+            },
+            &mut |roster| roster.answered("uid-a", &answer(1), at),
+        );
+        news(
+            "requests",
+            RosterChanges {
+                counted: counted.clone(),
+                ..nobody()
+            },
+            &mut |roster| roster.answered("uid-a", &answer(2), at),
+        );
+        news(
+            "no joiner now",
+            RosterChanges {
+                counted: counted.clone(),
+                ..everyone()
+            },
+            &mut |roster| roster.answered("uid-a", &answer(3), at),
+        );
         news("one miss", nobody(), &mut |roster| {
             roster.missed("uid-a");
         });
         news("silence", everyone(), &mut |roster| {
             (0..2).for_each(|_| assert!(roster.missed("uid-a") > 1));
         });
-        news("its return", RosterChanges { counted, ..everyone() }, &mut |roster| {
-            roster.answered("uid-a", &answer(4), at)
+        news(
+            "its return",
+            RosterChanges {
+                counted,
+                ..everyone()
+            },
+            &mut |roster| roster.answered("uid-a", &answer(4), at),
+        );
+        news("not ready", everyone(), &mut |roster| {
+            roster.follow(&[pod("a", false)])
         });
-        news("not ready", everyone(), &mut |roster| roster.follow(&[pod("a", false)]));
         news("no pod", everyone(), &mut |roster| roster.follow(&[]));
     }
 

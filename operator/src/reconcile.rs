@@ -101,8 +101,11 @@ pub(crate) struct LiveRelease {
 impl ReconcileContext {
     /// Tells people what has happened to a release, and counts it.
     pub(crate) fn tell(&self, object: &GrayRelease, event: Event) {
-        self.metrics.happened(self.fleet.class.as_str(), event.reason.to_string());
-        self.metrics.per_release().happened(&NamespacedName::of(object), event.reason);
+        self.metrics
+            .happened(self.fleet.class.as_str(), event.reason.to_string());
+        self.metrics
+            .per_release()
+            .happened(&NamespacedName::of(object), event.reason);
         self.events.tell(object, event, self.clock.now().wall);
     }
 
@@ -115,11 +118,19 @@ impl ReconcileContext {
     }
 
     /// What a release claims by the first of these documents that is not withdrawn, else by the first of all.
-    pub(crate) fn claim<'k>(&self, kept: impl Iterator<Item = &'k ReleaseConfigMap> + Clone) -> ReleaseClaim {
+    pub(crate) fn claim<'k>(
+        &self,
+        kept: impl Iterator<Item = &'k ReleaseConfigMap> + Clone,
+    ) -> ReleaseClaim {
         let mut read = kept.filter(|kept| kept.live().is_some());
-        let withdrawn =
-            |kept: &&ReleaseConfigMap| kept.live().is_some_and(|live| live.state == ReleaseState::Withdrawn);
-        let first = read.clone().find(|kept| !withdrawn(kept)).or_else(|| read.next());
+        let withdrawn = |kept: &&ReleaseConfigMap| {
+            kept.live()
+                .is_some_and(|live| live.state == ReleaseState::Withdrawn)
+        };
+        let first = read
+            .clone()
+            .find(|kept| !withdrawn(kept))
+            .or_else(|| read.next());
         let (reserve, now) = (self.declaration.times.host_reserve, self.clock.now().wall);
         ReleaseClaim {
             live: first.and_then(ReleaseConfigMap::live).cloned(),
@@ -147,13 +158,17 @@ impl ReconcileContext {
         let (status, now) = (release.status.as_ref(), self.clock.now().wall);
         let controller = release.controller();
         self.ownership.is_anothers(controller, now)
-            || (status.is_some_and(is_held_back) && self.ownership.is_owned_by_live_other(controller, now))
+            || (status.is_some_and(is_held_back)
+                && self.ownership.is_owned_by_live_other(controller, now))
     }
 
     /// Whether a release of a fleet that has left is served by an installation elsewhere now, whose proxies have its
     /// document. One in our own namespace would have the same ConfigMaps.
     pub(crate) fn is_served_elsewhere(&self, release: &GrayRelease) -> bool {
-        let Some(status) = release.status.as_ref().filter(|_| self.leaving && self.ownership.is_known())
+        let Some(status) = release
+            .status
+            .as_ref()
+            .filter(|_| self.leaving && self.ownership.is_known())
         else {
             return false;
         };
@@ -163,14 +178,19 @@ impl ReconcileContext {
             |condition: &Condition| condition.type_ == "Programmed" && condition.status == "True";
         elsewhere
             && status.conditions.iter().any(is_programmed)
-            && !status.conditions.iter().any(|condition| condition.reason == CLASS_UNKNOWN)
+            && !status
+                .conditions
+                .iter()
+                .any(|condition| condition.reason == CLASS_UNKNOWN)
     }
 
     /// Whether to tell a release of a class that we do not know about it: nobody has told it anything, or we have looked
     /// after it until its fleet was taken out of our configuration.
     fn may_tell(&self, release: &GrayRelease) -> bool {
         is_untold(release)
-            || release.controller().is_some_and(|controller| Some(&*controller.id) == self.ownership.us())
+            || release
+                .controller()
+                .is_some_and(|controller| Some(&*controller.id) == self.ownership.us())
     }
 
     /// Measures one step.
@@ -193,7 +213,9 @@ impl ReconcileContext {
 /// by it. A fleet that left refuses every spec, good ones as well.
 fn is_held_back(status: &GrayReleaseStatus) -> bool {
     let refuses = |condition: &Condition| {
-        condition.type_ == "Accepted" && condition.status == "False" && condition.reason != CLASS_UNKNOWN
+        condition.type_ == "Accepted"
+            && condition.status == "False"
+            && condition.reason != CLASS_UNKNOWN
     };
     status.revision.is_some_and(|revision| revision > 0) && status.conditions.iter().any(refuses)
 }
@@ -201,8 +223,13 @@ fn is_held_back(status: &GrayReleaseStatus) -> bool {
 /// Whether nobody has said anything yet about a release whose fleet we do not know. Another operator of this cluster may
 /// know it, and two that corrected each other's status would never end.
 fn is_untold(release: &GrayRelease) -> bool {
-    let Some(status) = &release.status else { return true };
-    let by_a_stranger = status.conditions.iter().any(|condition| condition.reason == CLASS_UNKNOWN);
+    let Some(status) = &release.status else {
+        return true;
+    };
+    let by_a_stranger = status
+        .conditions
+        .iter()
+        .any(|condition| condition.reason == CLASS_UNKNOWN);
     status.conditions.is_empty()
         || (by_a_stranger && release.metadata.generation > Some(status.observed_generation))
 }
@@ -211,27 +238,47 @@ fn is_untold(release: &GrayRelease) -> bool {
 ///
 /// # Errors
 /// The turn is void, and another one is due after a pause.
-pub async fn reconcile(context: &ReconcileContext, key: &NamespacedName) -> Result<ReconcileResult, Error> {
-    let subject = context.step_async("dereference", dereference::dereference(context, key)).await?;
+pub async fn reconcile(
+    context: &ReconcileContext,
+    key: &NamespacedName,
+) -> Result<ReconcileResult, Error> {
+    let subject = context
+        .step_async("dereference", dereference::dereference(context, key))
+        .await?;
     let ended = match subject {
         ResolvedObject::Nothing => {
             let concerned = context.desk().forget(key).into_iter().collect();
             context.metrics.per_release().forget(key);
-            Ok(ReconcileResult { wake_after: None, concerned })
+            Ok(ReconcileResult {
+                wake_after: None,
+                concerned,
+            })
         }
         ResolvedObject::Served(kept) => {
             context.metrics.per_release().forget(key);
             let claim = context.claim(kept.iter());
             let concerned = context.desk().keep_claim(key, claim).into_iter().collect();
             // Whoever looks after it may be gone some day.
-            Ok(ReconcileResult { wake_after: Some(IDLE), concerned })
+            Ok(ReconcileResult {
+                wake_after: Some(IDLE),
+                concerned,
+            })
         }
         // The watches that are under way wake it.
-        ResolvedObject::Unknown => Ok(ReconcileResult { wake_after: Some(IDLE), concerned: Vec::new() }),
+        ResolvedObject::Unknown => Ok(ReconcileResult {
+            wake_after: Some(IDLE),
+            concerned: Vec::new(),
+        }),
         ResolvedObject::HandedOver(left) => {
-            context.step_async("leave", deletion::drop_handed_over(context, key, left)).await
+            context
+                .step_async("leave", deletion::drop_handed_over(context, key, left))
+                .await
         }
-        ResolvedObject::Gone(left) => context.step_async("leave", deletion::leave(context, key, left)).await,
+        ResolvedObject::Gone(left) => {
+            context
+                .step_async("leave", deletion::leave(context, key, left))
+                .await
+        }
         ResolvedObject::Live(live) => Box::pin(turn(context, key, *live)).await,
     };
     context.metrics.reconciled(context.fleet.class.as_str());
@@ -257,7 +304,9 @@ async fn turn(
         // It is repaired now, and the next status says so.
         (turn.wake_after, turn.rests_for) = (BUSY, None);
     }
-    let rests = turn.rests_for.filter(|_| !hands_over && live.tracked.written.is(&turn.progress.status()));
+    let rests = turn
+        .rests_for
+        .filter(|_| !hands_over && live.tracked.written.is(&turn.progress.status()));
     let wake_after = match rests {
         // Not all at once.
         Some(rest) if rest > IDLE => rest.mul_f64(rand::random_range(0.5..1.0)).max(IDLE),
@@ -281,7 +330,10 @@ async fn turn(
     }
     drop(desk);
     let soonest = done?.map_or(wake_after, |wait| wait.min(wake_after));
-    Ok(ReconcileResult { wake_after: Some(soonest), concerned })
+    Ok(ReconcileResult {
+        wake_after: Some(soonest),
+        concerned,
+    })
 }
 
 fn decide(tracked: &ReleaseRecord, seen: &Observation, now: Now) -> AdvanceResult {
@@ -305,9 +357,15 @@ async fn carry_out(
         return applied.map(|()| None);
     }
     // What could not be written is a part of where the release stands.
-    let (key, class, status) =
-        (NamespacedName::of(&*live.object), context.fleet.class.as_str(), turn.progress.status());
-    context.metrics.per_release().stands(&key, class, &live.object, &status);
+    let (key, class, status) = (
+        NamespacedName::of(&*live.object),
+        context.fleet.class.as_str(),
+        turn.progress.status(),
+    );
+    context
+        .metrics
+        .per_release()
+        .stands(&key, class, &live.object, &status);
     let reported = match applied {
         Err(Error::Unwritten(_)) => Ok(()),
         _ => {

@@ -74,7 +74,10 @@ impl ReleaseRecord {
         let accepted = kept.and_then(|kept| accepted(object, plan.as_ref().ok(), kept));
         let (progress, unreadable) = match Progress::restore(&status, accepted.clone(), now) {
             Ok(progress) => (progress, None),
-            Err(wrong) => (Progress::salvage(&status, accepted, now), Some(wrong.to_string())),
+            Err(wrong) => (
+                Progress::salvage(&status, accepted, now),
+                Some(wrong.to_string()),
+            ),
         };
         Self {
             uid,
@@ -108,7 +111,11 @@ impl ReleaseRecord {
         }
         if packed.status != self.object.status {
             let status = object.status.clone().unwrap_or_default();
-            match self.sent.take().filter(|sent| as_stored(&sent.0).as_ref() == Some(&status)) {
+            match self
+                .sent
+                .take()
+                .filter(|sent| as_stored(&sent.0).as_ref() == Some(&status))
+            {
                 // It had arrived after all.
                 Some(sent) => {
                     self.written = LastWritten::of(&sent.0, Instant::now());
@@ -142,7 +149,11 @@ impl ReleaseRecord {
 
 /// The plan of the spec that was in effect when `kept` was written, its ports by the names that they have in the
 /// document. Mostly that is the newest one.
-fn accepted(object: &GrayRelease, newest: Option<&Arc<Plan>>, kept: &ReleaseConfigMap) -> Option<Arc<Plan>> {
+fn accepted(
+    object: &GrayRelease,
+    newest: Option<&Arc<Plan>>,
+    kept: &ReleaseConfigMap,
+) -> Option<Arc<Plan>> {
     let text = kept.accepted.as_deref()?;
     let plan = match newest.filter(|_| text == spec_text(&object.spec)) {
         Some(newest) => Arc::clone(newest),
@@ -150,11 +161,18 @@ fn accepted(object: &GrayRelease, newest: Option<&Arc<Plan>>, kept: &ReleaseConf
             let spec = serde_json::from_str(text)
                 .inspect_err(|error| tracing::warn!(uid = %kept.uid, "{ACCEPTED_KEY}: {error}"));
             let metadata = object.metadata.clone();
-            self::plan(&GrayRelease { metadata, spec: spec.ok()?, status: None }).ok()?
+            self::plan(&GrayRelease {
+                metadata,
+                spec: spec.ok()?,
+                status: None,
+            })
+            .ok()?
         }
     };
-    let arms =
-        kept.live().into_iter().flat_map(|live| Arm::ALL.into_iter().filter_map(|arm| live.arms.get(arm)));
+    let arms = kept
+        .live()
+        .into_iter()
+        .flat_map(|live| Arm::ALL.into_iter().filter_map(|arm| live.arms.get(arm)));
     let backends: Vec<&Backend> = arms.map(|arm| &arm.backend).collect();
     Some(endpoints::with_port_names(&plan, |_| None, &backends).map_or(plan, Arc::new))
 }
@@ -187,7 +205,11 @@ pub fn is_older(a: &str, b: &str) -> bool {
 /// The newer one of two readings of an object.
 #[must_use]
 pub fn newer(a: Arc<CompressedRelease>, b: Arc<CompressedRelease>) -> Arc<CompressedRelease> {
-    if is_older(&a.version, &b.version) { b } else { a }
+    if is_older(&a.version, &b.version) {
+        b
+    } else {
+        a
+    }
 }
 
 /// What is known of a release before its turn.
@@ -224,7 +246,13 @@ impl ReleaseCache {
     /// doubt.
     #[must_use]
     pub fn known(&self, key: &NamespacedName) -> Option<CachedRelease> {
-        let ReleaseRecord { uid, object, kept, doubtful, .. } = self.tracked.get(key)?.as_ref();
+        let ReleaseRecord {
+            uid,
+            object,
+            kept,
+            doubtful,
+            ..
+        } = self.tracked.get(key)?.as_ref();
         Some(CachedRelease {
             uid: uid.clone(),
             object: Arc::clone(object),
@@ -244,7 +272,10 @@ impl ReleaseCache {
     pub fn minds_traffic(&self, uid: &Uid) -> Option<&NamespacedName> {
         let key = self.key_of(uid)?;
         let split = |tracked: &ReleaseRecord| tracked.progress.ratio() > Ratio::ZERO;
-        self.tracked.get(key).is_none_or(|tracked| split(tracked)).then_some(key)
+        self.tracked
+            .get(key)
+            .is_none_or(|tracked| split(tracked))
+            .then_some(key)
     }
 
     /// All releases.
@@ -273,7 +304,11 @@ impl ReleaseCache {
 
     /// The release is not looked after here, and proxies serve it all the same: nobody else may have its places. Returns
     /// those whom that may concern.
-    pub fn keep_claim(&mut self, key: &NamespacedName, claim: ReleaseClaim) -> BTreeSet<NamespacedName> {
+    pub fn keep_claim(
+        &mut self,
+        key: &NamespacedName,
+        claim: ReleaseClaim,
+    ) -> BTreeSet<NamespacedName> {
         self.forget_release(key);
         self.claims.note(key, Some(claim))
     }
@@ -312,7 +347,11 @@ impl ReleaseCache {
 
     /// Notes what a release would claim before it ever had a turn: of two that appear at once the older one is to win,
     /// whichever is looked at first. Returns those whom that may concern.
-    pub fn announce(&mut self, key: &NamespacedName, claim: ReleaseClaim) -> BTreeSet<NamespacedName> {
+    pub fn announce(
+        &mut self,
+        key: &NamespacedName,
+        claim: ReleaseClaim,
+    ) -> BTreeSet<NamespacedName> {
         self.claims.note(key, Some(claim))
     }
 }

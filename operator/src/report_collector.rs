@@ -84,7 +84,11 @@ impl PollPace {
     }
 
     fn pause(&self) -> Duration {
-        if self.busy.load(Ordering::Relaxed) { BUSY } else { IDLE }
+        if self.busy.load(Ordering::Relaxed) {
+            BUSY
+        } else {
+            IDLE
+        }
     }
 }
 
@@ -114,7 +118,18 @@ impl ReportCollector {
             .build(connector);
         let (pace, slots) = (Arc::default(), Arc::new(Semaphore::new(AT_ONCE)));
         let credentials = Arc::new(credentials);
-        Self { fleet, credentials, world, roster, pace, clock, metrics, events, client, slots }
+        Self {
+            fleet,
+            credentials,
+            world,
+            roster,
+            pace,
+            clock,
+            metrics,
+            events,
+            client,
+            slots,
+        }
     }
 
     /// How often it asks.
@@ -185,21 +200,41 @@ impl ReportCollector {
             if !asked.insert(pod.uid.clone()) {
                 continue;
             }
-            let request =
-                request(admin, roster.since(&pod.uid).as_deref(), self.credentials.fields(&pod.uid));
+            let request = request(
+                admin,
+                roster.since(&pod.uid).as_deref(),
+                self.credentials.fields(&pod.uid),
+            );
             let (client, slots) = (self.client.clone(), Arc::clone(&self.slots));
             open.spawn(async move {
                 let _slot = slots.acquire_owned().await;
                 let asked_at = Instant::now();
-                let report = tokio::time::timeout(DEADLINE, fetch(&client, request, &pod.uid)).await;
-                PollResult { pod, asked_at, report: report.unwrap_or(Err(PollError::Late)) }
+                let report =
+                    tokio::time::timeout(DEADLINE, fetch(&client, request, &pod.uid)).await;
+                PollResult {
+                    pod,
+                    asked_at,
+                    report: report.unwrap_or(Err(PollError::Late)),
+                }
             });
         }
     }
 
-    async fn gather(&self, open: &mut JoinSet<PollResult>, asked: &mut HashSet<String>, until: Instant) {
+    async fn gather(
+        &self,
+        open: &mut JoinSet<PollResult>,
+        asked: &mut HashSet<String>,
+        until: Instant,
+    ) {
         while let Ok(Some(answer)) = tokio::time::timeout_at(until, open.join_next()).await {
-            let Ok(PollResult { pod, asked_at, report }) = answer else { continue };
+            let Ok(PollResult {
+                pod,
+                asked_at,
+                report,
+            }) = answer
+            else {
+                continue;
+            };
             asked.remove(&pod.uid);
             let class = self.fleet.class.as_str();
             match report {
@@ -211,12 +246,20 @@ impl ReportCollector {
                 Err(missed) => {
                     self.metrics.poll_failed(class, missed.kind());
                     if self.rejected_new_key(&missed) {
-                        tracing::debug!(fleet = class, proxy = pod.name, "it is asked again: {missed}");
+                        tracing::debug!(
+                            fleet = class,
+                            proxy = pod.name,
+                            "it is asked again: {missed}"
+                        );
                         continue;
                     }
                     // Not each time: a proxy that hangs is asked twice a second.
                     if lock(&self.roster).missed(&pod.uid) <= 1 {
-                        tracing::warn!(fleet = class, proxy = pod.name, "its report is missed: {missed}");
+                        tracing::warn!(
+                            fleet = class,
+                            proxy = pod.name,
+                            "its report is missed: {missed}"
+                        );
                     }
                 }
             }
@@ -225,8 +268,8 @@ impl ReportCollector {
 
     /// Whether a proxy has refused us because our key is new. Such a proxy is not lost: it is asked again soon.
     fn rejected_new_key(&self, missed: &PollError) -> bool {
-        let refused =
-            matches!(missed, PollError::Refused(StatusCode::UNAUTHORIZED, _)) && self.credentials.refused();
+        let refused = matches!(missed, PollError::Refused(StatusCode::UNAUTHORIZED, _))
+            && self.credentials.refused();
         if refused {
             self.pace.poll_now();
         }
@@ -239,7 +282,12 @@ impl ReportCollector {
     fn emit_crowded(&self, pod: &ProxyPod, report: &TrafficReport) {
         if report.crowded {
             let event = Event::new(EventReason::ConnectionsScarce, CROWDED);
-            self.events.emit_for_proxy(self.fleet.namespace.as_str(), pod, event, self.clock.now().wall);
+            self.events.emit_for_proxy(
+                self.fleet.namespace.as_str(),
+                pod,
+                event,
+                self.clock.now().wall,
+            );
         }
     }
 }
@@ -247,9 +295,14 @@ impl ReportCollector {
 fn request(admin: SocketAddr, since: Option<&str>, fields: HeaderMap) -> Request<Empty<Bytes>> {
     let since = since.map_or_else(String::new, |since| format!("&since={since}"));
     let path = format!("{REPORT}?reads=2{since}");
-    let uri = Uri::builder().scheme("http").authority(admin.to_string()).path_and_query(path);
+    let uri = Uri::builder()
+        .scheme("http")
+        .authority(admin.to_string())
+        .path_and_query(path);
     let mut request = Request::new(Empty::new());
-    *request.uri_mut() = uri.build().expect("an address, an epoch and a number make a URI");
+    *request.uri_mut() = uri
+        .build()
+        .expect("an address, an epoch and a number make a URI");
     *request.headers_mut() = fields;
     request
 }
@@ -259,14 +312,21 @@ async fn fetch(
     request: Request<Empty<Bytes>>,
     uid: &str,
 ) -> Result<TrafficReport, PollError> {
-    let answer =
-        client.request(request).await.map_err(|error| PollError::Unreachable(with_causes(&error)))?;
+    let answer = client
+        .request(request)
+        .await
+        .map_err(|error| PollError::Unreachable(with_causes(&error)))?;
     if answer.status() != StatusCode::OK {
         return Err(refused(answer).await);
     }
-    let body = Limited::new(answer.into_body(), report::MAX_BYTES).collect().await;
-    let bytes = body.map_err(|error| PollError::Unreachable(error.to_string()))?.to_bytes();
-    let report = TrafficReport::parse(&bytes).map_err(|error| PollError::Malformed(error.to_string()))?;
+    let body = Limited::new(answer.into_body(), report::MAX_BYTES)
+        .collect()
+        .await;
+    let bytes = body
+        .map_err(|error| PollError::Unreachable(error.to_string()))?
+        .to_bytes();
+    let report =
+        TrafficReport::parse(&bytes).map_err(|error| PollError::Malformed(error.to_string()))?;
     if report.instance != uid {
         return Err(PollError::Stranger(report.instance));
     }
@@ -276,8 +336,13 @@ async fn fetch(
 /// What a proxy says against us.
 async fn refused(answer: Response<Incoming>) -> PollError {
     let status = answer.status();
-    let body = Limited::new(answer.into_body(), WORDS).collect().await.map(|body| body.to_bytes());
-    let why = String::from_utf8_lossy(body.as_deref().unwrap_or_default()).trim().to_owned();
+    let body = Limited::new(answer.into_body(), WORDS)
+        .collect()
+        .await
+        .map(|body| body.to_bytes());
+    let why = String::from_utf8_lossy(body.as_deref().unwrap_or_default())
+        .trim()
+        .to_owned();
     match why.starts_with("ClockSkew") {
         true => PollError::ClockSkew(why),
         false => PollError::Refused(status, why),

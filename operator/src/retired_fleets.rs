@@ -40,23 +40,44 @@ pub async fn find(
     loop {
         match look(client, fleets).await {
             Ok(found) => {
-                left.set(found.iter().map(|fleet| fleet.config.class.clone()).collect());
+                left.set(
+                    found
+                        .iter()
+                        .map(|fleet| fleet.config.class.clone())
+                        .collect(),
+                );
                 return found;
             }
-            Err(error) => tracing::warn!("looking for fleets that have left the configuration: {error}"),
+            Err(error) => {
+                tracing::warn!("looking for fleets that have left the configuration: {error}")
+            }
         }
         tokio::time::sleep(RETRY).await;
     }
 }
 
 async fn look(client: &Client, fleets: &FleetDeclarations) -> Result<Vec<FleetDeclaration>, Error> {
-    let namespaces: BTreeSet<ObjectName> =
-        fleets.fleets.iter().filter_map(fleet_ref).map(|fleet| fleet.namespace).collect();
-    let classes = fleets.fleets.iter().map(|fleet| format!(",{CLASS_LABEL}!={}", fleet.class()));
+    let namespaces: BTreeSet<ObjectName> = fleets
+        .fleets
+        .iter()
+        .filter_map(fleet_ref)
+        .map(|fleet| fleet.namespace)
+        .collect();
+    let classes = fleets
+        .fleets
+        .iter()
+        .map(|fleet| format!(",{CLASS_LABEL}!={}", fleet.class()));
     let selector = format!("{CLASS_LABEL}{}", classes.collect::<String>());
     // Its own are not known any more, and nobody may claim its hosts.
-    let times = fleets.fleets.first().map(|fleet| fleet.times).unwrap_or_default();
-    let times = FleetTimes { host_reserve: Duration::ZERO, ..times };
+    let times = fleets
+        .fleets
+        .first()
+        .map(|fleet| fleet.times)
+        .unwrap_or_default();
+    let times = FleetTimes {
+        host_reserve: Duration::ZERO,
+        ..times
+    };
     let mut found = Vec::new();
     for namespace in namespaces {
         let api: Api<ConfigMap> = Api::namespaced(client.clone(), namespace.as_str());
@@ -64,7 +85,10 @@ async fn look(client: &Client, fleets: &FleetDeclarations) -> Result<Vec<FleetDe
             let name = names::fleet_config_map(&class);
             let object = in_time("reading the fleet's ConfigMap", api.get_opt(&name)).await?;
             let config = object.and_then(|object| objects::fleet_config(&object).ok());
-            let config = config.unwrap_or(FleetConfig { class, ..FleetConfig::default() });
+            let config = config.unwrap_or(FleetConfig {
+                class,
+                ..FleetConfig::default()
+            });
             found.push(declaration(config, namespace.clone(), times));
         }
     }
@@ -77,10 +101,17 @@ async fn classes_in(
     selector: &str,
     us: Option<&str>,
 ) -> Result<Vec<ObjectName>, Error> {
-    let (mut classes, mut parameters) = (Vec::new(), ListParams::default().labels(selector).limit(PAGE));
+    let (mut classes, mut parameters) = (
+        Vec::new(),
+        ListParams::default().labels(selector).limit(PAGE),
+    );
     loop {
         let page = in_time("listing ConfigMaps", api.list_metadata(&parameters)).await?;
-        classes.extend(page.items.iter().filter_map(|object| class_of(&object.metadata, us)));
+        classes.extend(
+            page.items
+                .iter()
+                .filter_map(|object| class_of(&object.metadata, us)),
+        );
         match page.metadata.continue_.filter(|next| !next.is_empty()) {
             Some(next) => parameters = parameters.continue_token(&next),
             None => return Ok(classes),
@@ -111,25 +142,43 @@ fn declaration(config: FleetConfig, namespace: ObjectName, times: FleetTimes) ->
 }
 
 /// Whether something of this fleet is ours or still served: then it stays as it is.
-pub fn is_used(world: &ClusterCache, class: &ObjectName, is_anothers: impl Fn(&GrayRelease) -> bool) -> bool {
+pub fn is_used(
+    world: &ClusterCache,
+    class: &ObjectName,
+    is_anothers: impl Fn(&GrayRelease) -> bool,
+) -> bool {
     if !world.is_synced(class) || !world.keys_kept(class).is_empty() {
         return true;
     }
-    world.releases_of(class).iter().any(|packed| !is_anothers(&packed.unpack()))
+    world
+        .releases_of(class)
+        .iter()
+        .any(|packed| !is_anothers(&packed.unpack()))
 }
 
 /// Removes what is left of a fleet that is not used any more.
 ///
 /// # Errors
 /// Something could not be removed; the next try does the rest.
-pub async fn settle(cluster: &ApiClient, fleet: &FleetRef, left: &RetiredClasses) -> Result<(), Error> {
-    for name in [names::keys_config_map(&fleet.class), names::fleet_config_map(&fleet.class)] {
+pub async fn settle(
+    cluster: &ApiClient,
+    fleet: &FleetRef,
+    left: &RetiredClasses,
+) -> Result<(), Error> {
+    for name in [
+        names::keys_config_map(&fleet.class),
+        names::fleet_config_map(&fleet.class),
+    ] {
         if let Some(object) = cluster.config_map(fleet.namespace.as_str(), &name).await? {
             let version = object.resource_version().unwrap_or_default();
-            cluster.delete(fleet.namespace.as_str(), &name, &version).await?;
+            cluster
+                .delete(fleet.namespace.as_str(), &name, &version)
+                .await?;
         }
     }
-    cluster.delete_lease(fleet.namespace.as_str(), &names::lease(&fleet.class)).await?;
+    cluster
+        .delete_lease(fleet.namespace.as_str(), &names::lease(&fleet.class))
+        .await?;
     left.remove(&fleet.class);
     tracing::info!(fleet = %fleet.class, "the fleet has left: its settings, keys and Lease are removed");
     Ok(())
@@ -155,10 +204,26 @@ mod tests {
     fn only_settings_that_this_installation_has_written_are_a_fleet_of_ours() {
         let us = Some("halftone/ours");
         let of = |object: ObjectMeta, us| class_of(&object, us).map(|class| class.to_string());
-        assert_eq!(of(settings("halftone-fleet-web", "web", us), us).as_deref(), Some("web"));
-        assert_eq!(of(settings("halftone-fleet-web", "web", Some("other/theirs")), us), None);
-        assert_eq!(of(settings("halftone-fleet-web", "web", None), us), None, "of 0.1, or of nobody");
+        assert_eq!(
+            of(settings("halftone-fleet-web", "web", us), us).as_deref(),
+            Some("web")
+        );
+        assert_eq!(
+            of(
+                settings("halftone-fleet-web", "web", Some("other/theirs")),
+                us
+            ),
+            None
+        );
+        assert_eq!(
+            of(settings("halftone-fleet-web", "web", None), us),
+            None,
+            "of 0.1, or of nobody"
+        );
         assert_eq!(of(settings("gr-uid-1", "web", us), us), None, "a document");
-        assert_eq!(of(settings("halftone-fleet-web", "web", None), None).as_deref(), Some("web"));
+        assert_eq!(
+            of(settings("halftone-fleet-web", "web", None), None).as_deref(),
+            Some("web")
+        );
     }
 }

@@ -66,12 +66,22 @@ pub async fn run(
     listener: TcpListener,
     ended: impl Future<Output = ()>,
 ) {
-    let OperatorOptions { fleets, token_dir, identity } = options;
+    let OperatorOptions {
+        fleets,
+        token_dir,
+        identity,
+    } = options;
     let (fleets, metrics) = (Arc::new(fleets), Arc::new(Metrics::new()));
     let world = ClusterCache::new(client.clone(), &fleets, Arc::clone(&metrics));
-    let (events, writing) = EventRecorder::start(client.clone(), identity.clone(), Arc::clone(&metrics));
-    let signer = Signer::generate().expect("the system has random bytes, or TLS would not work either");
-    let (signer, notices, clock) = (Arc::new(signer), Arc::<ReadinessNotices>::default(), Clock::start());
+    let (events, writing) =
+        EventRecorder::start(client.clone(), identity.clone(), Arc::clone(&metrics));
+    let signer =
+        Signer::generate().expect("the system has random bytes, or TLS would not work either");
+    let (signer, notices, clock) = (
+        Arc::new(signer),
+        Arc::<ReadinessNotices>::default(),
+        Clock::start(),
+    );
     let left = Arc::<RetiredClasses>::default();
     let shared = OperatorContext {
         client,
@@ -95,8 +105,11 @@ pub async fn run(
     let mut mandates = Vec::new();
     for (at, declaration) in shared.fleets.fleets.iter().enumerate() {
         // The configuration was checked for it.
-        let Some(fleet) = fleet_ref(declaration) else { continue };
-        let (candidate, mandate, worker) = shared.fleet(fleet, declaration, at == 0, &mut background);
+        let Some(fleet) = fleet_ref(declaration) else {
+            continue;
+        };
+        let (candidate, mandate, worker) =
+            shared.fleet(fleet, declaration, at == 0, &mut background);
         workers.spawn(worker.run(set(stopped.clone())));
         candidates.spawn(candidate.run(set(released.clone())));
         mandates.push(mandate);
@@ -133,7 +146,12 @@ impl OperatorContext {
         let (world, notices, metrics) = (&self.world, &self.notices, &self.metrics);
         let told = || (Arc::clone(notices), Arc::clone(metrics));
         let (pages_notices, pages_metrics) = told();
-        background.spawn(pages::serve(listener, Arc::clone(world), pages_notices, pages_metrics));
+        background.spawn(pages::serve(
+            listener,
+            Arc::clone(world),
+            pages_notices,
+            pages_metrics,
+        ));
         let (notices, metrics) = told();
         background.spawn(crd_check::follow(self.client.clone(), notices, metrics));
     }
@@ -148,10 +166,20 @@ impl OperatorContext {
     ) -> (LeaderElector, LeaderMandate, FleetController) {
         let ownership = self.ownership(&fleet, background);
         let tools = (&*ownership, Arc::clone(&self.metrics));
-        let (candidate, terms) =
-            LeaderElector::new(self.client.clone(), fleet.clone(), &self.identity, self.clock, tools);
+        let (candidate, terms) = LeaderElector::new(
+            self.client.clone(),
+            fleet.clone(),
+            &self.identity,
+            self.clock,
+            tools,
+        );
         let mandate = LeaderMandate::new(terms);
-        let worker = self.worker((fleet, declaration), ownership, &mandate, (takes_strays, false));
+        let worker = self.worker(
+            (fleet, declaration),
+            ownership,
+            &mandate,
+            (takes_strays, false),
+        );
         (candidate, mandate, worker)
     }
 
@@ -208,7 +236,12 @@ impl OperatorContext {
             notices: Arc::clone(&self.notices),
         };
         let world = Arc::clone(&self.world);
-        background.spawn(ownership::follow(Arc::clone(&ownership), fleet.clone(), world, told));
+        background.spawn(ownership::follow(
+            Arc::clone(&ownership),
+            fleet.clone(),
+            world,
+            told,
+        ));
         ownership
     }
 
@@ -222,7 +255,13 @@ impl OperatorContext {
         let of_us = (Arc::clone(&self.signer), &*self.identity);
         let credentials = Credentials::new(fleet.clone(), of_us, bearer, cluster.clone());
         let tools = (self.clock, Arc::clone(&self.metrics), self.events.clone());
-        ReportCollector::new(fleet.clone(), credentials, Arc::clone(&self.world), Arc::clone(roster), tools)
+        ReportCollector::new(
+            fleet.clone(),
+            credentials,
+            Arc::clone(&self.world),
+            Arc::clone(roster),
+            tools,
+        )
     }
 }
 

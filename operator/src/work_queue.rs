@@ -28,7 +28,10 @@ struct QueueEntry {
 
 impl<K: Ord + Hash + Clone> Default for WorkQueue<K> {
     fn default() -> Self {
-        Self { due: BTreeSet::new(), keys: HashMap::new() }
+        Self {
+            due: BTreeSet::new(),
+            keys: HashMap::new(),
+        }
     }
 }
 
@@ -76,8 +79,12 @@ impl<K: Ord + Hash + Clone> WorkQueue<K> {
     /// The turn of `key` has failed: it gets another one after a pause that grows with each failure. `chance` is
     /// between 0 and 1 and spreads those that failed together.
     pub fn failed(&mut self, key: K, now: Instant, chance: f64) {
-        let failures = self.end(&key, |entry| entry.failures = entry.failures.saturating_add(1));
-        let pause = FIRST.saturating_mul(1 << failures.saturating_sub(1).min(10)).min(LONGEST);
+        let failures = self.end(&key, |entry| {
+            entry.failures = entry.failures.saturating_add(1)
+        });
+        let pause = FIRST
+            .saturating_mul(1 << failures.saturating_sub(1).min(10))
+            .min(LONGEST);
         // Whatever else wants a turn at once would only fail as well.
         if let Some(entry) = self.keys.get_mut(&key)
             && let Some(due) = entry.due.take()
@@ -88,7 +95,9 @@ impl<K: Ord + Hash + Clone> WorkQueue<K> {
     }
 
     fn end(&mut self, key: &K, count: impl FnOnce(&mut QueueEntry)) -> u32 {
-        let Some(entry) = self.keys.get_mut(key) else { return 0 };
+        let Some(entry) = self.keys.get_mut(key) else {
+            return 0;
+        };
         entry.running = false;
         count(entry);
         let QueueEntry { due, failures, .. } = *entry;
@@ -129,7 +138,11 @@ mod tests {
         queue.want("a", start);
         assert_eq!(queue.next(start + SECOND), None);
         queue.done("a", start + SECOND, Some(10 * SECOND));
-        assert_eq!(queue.next(start + SECOND), Some("a"), "what was wanted meanwhile");
+        assert_eq!(
+            queue.next(start + SECOND),
+            Some("a"),
+            "what was wanted meanwhile"
+        );
     }
 
     #[test]

@@ -7,8 +7,8 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use halftone_proxy::{
     forwarded::{EdgePosition, forwarding},
     http1::{
-        FieldSlots, HeadSearch, HttpVersion, Method, ResponseContext, Strictness, deliver, parse_request,
-        parse_response,
+        FieldSlots, HeadSearch, HttpVersion, Method, ResponseContext, Strictness, deliver,
+        parse_request, parse_response,
         write::{self, PathRewrite, RequestRewrite, ResponseRewrite},
     },
 };
@@ -63,7 +63,8 @@ fn request(criterion: &mut Criterion) {
     group.bench_function("parse", |bencher| {
         bencher.iter(|| {
             let mut slots = FieldSlots::new();
-            let head = parse_request(&mut slots, &search, black_box(REQUEST)).expect("a good request");
+            let head =
+                parse_request(&mut slots, &search, black_box(REQUEST)).expect("a good request");
             head.fields.as_slice().len()
         });
     });
@@ -80,7 +81,10 @@ fn request(criterion: &mut Criterion) {
     group.bench_function("all", |bencher| {
         bencher.iter(|| {
             let mut search = HeadSearch::request();
-            let end = search.advance(black_box(REQUEST)).expect("a good request").expect("a whole one");
+            let end = search
+                .advance(black_box(REQUEST))
+                .expect("a good request")
+                .expect("a whole one");
             let mut slots = FieldSlots::new();
             let head = parse_request(&mut slots, &search, &REQUEST[..end]).expect("a good request");
             out.clear();
@@ -98,10 +102,16 @@ fn answer(criterion: &mut Criterion) {
     group.bench_function("all", |bencher| {
         bencher.iter(|| {
             let mut search = HeadSearch::response(Strictness::Strict);
-            let end = search.advance(black_box(ANSWER)).expect("a good answer").expect("a whole one");
+            let end = search
+                .advance(black_box(ANSWER))
+                .expect("a good answer")
+                .expect("a whole one");
             let mut slots = FieldSlots::new();
-            let answering =
-                ResponseContext { method: Method::Get, websocket: false, strictness: Strictness::Strict };
+            let answering = ResponseContext {
+                method: Method::Get,
+                websocket: false,
+                strictness: Strictness::Strict,
+            };
             let head = parse_response(&mut slots, &search, &ANSWER[..end], answering);
             let head = head.expect("a good answer");
             let rewrite = ResponseRewrite {

@@ -92,7 +92,13 @@ impl std::fmt::Debug for HashKey {
 impl HashKey {
     /// The same for every proxy that has this secret, so that one user has one hash in all their logs.
     pub fn from_secret(secret: &str) -> Self {
-        Self(Sha256::new().chain_update(b"halftone access log\0").chain_update(secret).finalize().into())
+        Self(
+            Sha256::new()
+                .chain_update(b"halftone access log\0")
+                .chain_update(secret)
+                .finalize()
+                .into(),
+        )
     }
 
     /// One for this process alone.
@@ -104,7 +110,10 @@ impl HashKey {
 
     /// 64 bits in hex: enough to tell users apart.
     fn hash(&self, identity: &[u8]) -> String {
-        let digest = Sha256::new().chain_update(self.0).chain_update(identity).finalize();
+        let digest = Sha256::new()
+            .chain_update(self.0)
+            .chain_update(identity)
+            .finalize();
         hex::encode(&digest[..8])
     }
 }
@@ -114,14 +123,24 @@ impl AccessLog {
     ///
     /// # Errors
     /// The thread cannot be started.
-    pub fn start(sample: Ratio, key: HashKey, out: impl Write + Send + 'static) -> io::Result<Self> {
+    pub fn start(
+        sample: Ratio,
+        key: HashKey,
+        out: impl Write + Send + 'static,
+    ) -> io::Result<Self> {
         let (queue, buffers) = sync_channel(QUEUE);
         let dropped = Arc::new(AtomicU64::new(0));
         let lost = Arc::clone(&dropped);
         let writer = std::thread::Builder::new()
             .name("access-log".to_owned())
             .spawn(move || write_all(&buffers, out, &lost))?;
-        Ok(Self { sample, key, queue, dropped, writer })
+        Ok(Self {
+            sample,
+            key,
+            queue,
+            dropped,
+            writer,
+        })
     }
 
     /// An end for one worker.
@@ -220,7 +239,9 @@ impl Sampling {
             return;
         }
         let full = std::mem::take(&mut self.buffer);
-        if let Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) = self.queue.try_send(full) {
+        if let Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) =
+            self.queue.try_send(full)
+        {
             self.dropped.fetch_add(self.lines, Relaxed);
         }
         self.lines = 0;
@@ -236,13 +257,19 @@ struct LogClock {
 
 impl LogClock {
     fn now() -> Self {
-        Self { steady: Instant::now(), wall: Timestamp::now() }
+        Self {
+            steady: Instant::now(),
+            wall: Timestamp::now(),
+        }
     }
 
     fn at(self, instant: Instant) -> Timestamp {
         let since = instant.saturating_duration_since(self.steady);
         let before = self.steady.saturating_duration_since(instant);
-        self.wall.saturating_add(since).and_then(|at| at.saturating_sub(before)).unwrap_or(self.wall)
+        self.wall
+            .saturating_add(since)
+            .and_then(|at| at.saturating_sub(before))
+            .unwrap_or(self.wall)
     }
 }
 
@@ -314,7 +341,10 @@ mod tests {
 
     impl Write for Sink {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
+            self.0
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .extend_from_slice(bytes);
             Ok(bytes.len())
         }
 
@@ -327,7 +357,9 @@ mod tests {
         fn lines(&self) -> Vec<serde_json::Value> {
             let bytes = self.0.lock().unwrap().clone();
             let text = String::from_utf8(bytes).unwrap();
-            text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+            text.lines()
+                .map(|line| serde_json::from_str(line).unwrap())
+                .collect()
         }
     }
 
@@ -382,14 +414,24 @@ mod tests {
 
     #[test]
     fn proxies_with_one_secret_hash_a_user_alike() {
-        assert_eq!(HashKey::from_secret("a").hash(b"lin"), HashKey::from_secret("a").hash(b"lin"));
-        assert_ne!(HashKey::from_secret("a").hash(b"lin"), HashKey::from_secret("b").hash(b"lin"));
-        assert_ne!(HashKey::random().hash(b"lin"), HashKey::random().hash(b"lin"));
+        assert_eq!(
+            HashKey::from_secret("a").hash(b"lin"),
+            HashKey::from_secret("a").hash(b"lin")
+        );
+        assert_ne!(
+            HashKey::from_secret("a").hash(b"lin"),
+            HashKey::from_secret("b").hash(b"lin")
+        );
+        assert_ne!(
+            HashKey::random().hash(b"lin"),
+            HashKey::random().hash(b"lin")
+        );
     }
 
     #[test]
     fn a_sample_is_about_its_share() {
-        let log = AccessLog::start("10%".parse().unwrap(), HashKey::random(), Sink::default()).unwrap();
+        let log =
+            AccessLog::start("10%".parse().unwrap(), HashKey::random(), Sink::default()).unwrap();
         let mut worker = log.worker();
         let wanted = (0..10_000).filter(|_| worker.wants()).count();
         // Six standard deviations of 30.
@@ -421,7 +463,10 @@ mod tests {
         }
         let dropped = log.dropped().load(Relaxed);
         // One buffer is with the writer at most, the queue is full, all others are lost.
-        assert!(dropped >= 9 * 2 && dropped < written, "{dropped} of {written}");
+        assert!(
+            dropped >= 9 * 2 && dropped < written,
+            "{dropped} of {written}"
+        );
         drop((release, worker));
         log.close();
     }

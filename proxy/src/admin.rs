@@ -74,7 +74,11 @@ pub(crate) struct ReadinessReport {
 impl ReadinessReport {
     /// That of a proxy that has not looked for documents yet.
     pub(crate) fn starting() -> Self {
-        Self { not_ready: Some("starting".to_owned()), source_trouble: None, endpoints_missing: None }
+        Self {
+            not_ready: Some("starting".to_owned()),
+            source_trouble: None,
+            endpoints_missing: None,
+        }
     }
 }
 
@@ -118,20 +122,33 @@ impl PageQueue {
             Some(AdminPage::Ready) => self.pages.readiness(),
             Some(page) => match self.pages.refusal(page, &request).await {
                 Some(refused) => refused,
-                None => self.make(page, request.uri().query().unwrap_or_default().to_owned()).await,
+                None => {
+                    self.make(page, request.uri().query().unwrap_or_default().to_owned())
+                        .await
+                }
             },
-            None => text(StatusCode::NOT_FOUND, "pages: /livez /readyz /metrics /report /config /explain\n"),
+            None => text(
+                StatusCode::NOT_FOUND,
+                "pages: /livez /readyz /metrics /report /config /explain\n",
+            ),
         }
     }
 
     async fn make(&self, page: AdminPage, query: String) -> PageResponse {
         match page {
             AdminPage::Alive | AdminPage::Ready => self.pages.readiness(),
-            AdminPage::Metrics => self.shared(&self.metrics, OPENMETRICS, AdminState::metrics).await,
-            AdminPage::Config if is_full(&query) => {
-                self.shared(&self.config_in_full, JSON, |pages| pages.config(true)).await
+            AdminPage::Metrics => {
+                self.shared(&self.metrics, OPENMETRICS, AdminState::metrics)
+                    .await
             }
-            AdminPage::Config => self.shared(&self.config, JSON, |pages| pages.config(false)).await,
+            AdminPage::Config if is_full(&query) => {
+                self.shared(&self.config_in_full, JSON, |pages| pages.config(true))
+                    .await
+            }
+            AdminPage::Config => {
+                self.shared(&self.config, JSON, |pages| pages.config(false))
+                    .await
+            }
             AdminPage::Report => self.in_turn(move |pages| pages.report(&query)).await,
             AdminPage::Explain => self.in_turn(move |pages| pages.explain(&query)).await,
         }
@@ -144,13 +161,23 @@ impl PageQueue {
         make: fn(&AdminState) -> Bytes,
     ) -> PageResponse {
         let pages = Arc::clone(&self.pages);
-        let make = move || async move { spawn_blocking(move || make(&pages)).await.unwrap_or_default() };
+        let make = move || async move {
+            spawn_blocking(move || make(&pages))
+                .await
+                .unwrap_or_default()
+        };
         not_stored(shared_page(content_type, rendering.get(make).await))
     }
 
-    async fn in_turn(&self, make: impl FnOnce(&AdminState) -> PageResponse + Send + 'static) -> PageResponse {
+    async fn in_turn(
+        &self,
+        make: impl FnOnce(&AdminState) -> PageResponse + Send + 'static,
+    ) -> PageResponse {
         let pages = Arc::clone(&self.pages);
-        self.turns.take(move || make(&pages)).await.unwrap_or_else(PageResponse::from)
+        self.turns
+            .take(move || make(&pages))
+            .await
+            .unwrap_or_else(PageResponse::from)
     }
 }
 
@@ -206,7 +233,10 @@ impl AdminState {
     }
 
     fn standing(&self) -> ReadinessReport {
-        self.standing.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.standing
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     fn readiness(&self) -> PageResponse {
@@ -238,12 +268,18 @@ impl AdminState {
             source_trouble: standing.source_trouble.as_deref(),
         };
         let page = serde_json::to_vec(&config_page::page(&snapshot, &documents, &standing, full));
-        page.inspect_err(|error| tracing::error!(%error, "/config cannot be made")).unwrap_or_default().into()
+        page.inspect_err(|error| tracing::error!(%error, "/config cannot be made"))
+            .unwrap_or_default()
+            .into()
     }
 
     fn explain(&self, query: &str) -> PageResponse {
         match query.parse() {
-            Ok(question) => json(&explain::explain(&self.snapshot.load(), &question, rand::random)),
+            Ok(question) => json(&explain::explain(
+                &self.snapshot.load(),
+                &question,
+                rand::random,
+            )),
             Err(why) => text(StatusCode::BAD_REQUEST, format!("{why}\n")),
         }
     }
@@ -281,7 +317,11 @@ impl AdminState {
         let mut scrape = Scrape {
             releases: releases.collect(),
             connections: self.observers.iter().map(Observer::connections_open).sum(),
-            connections_accepted: self.observers.iter().map(Observer::connections_accepted).sum(),
+            connections_accepted: self
+                .observers
+                .iter()
+                .map(Observer::connections_accepted)
+                .sum(),
             closed_for_room: self.observers.iter().map(Observer::closed_for_room).sum(),
             max_connections: self.max_connections,
             fleet_revision: documents.fleet.as_ref().map(|fleet| fleet.revision.get()),
@@ -290,11 +330,18 @@ impl AdminState {
             stale: documents.stale,
             ready: standing.not_ready.is_none(),
             swaps: snapshot.generation,
-            operator_last_heard: reporter.operator_last_heard().map(|at| at.as_millisecond() as f64 / 1000.0),
-            log_dropped: self.log_dropped.as_ref().map_or(0, |dropped| dropped.load(Relaxed)),
+            operator_last_heard: reporter
+                .operator_last_heard()
+                .map(|at| at.as_millisecond() as f64 / 1000.0),
+            log_dropped: self
+                .log_dropped
+                .as_ref()
+                .map_or(0, |dropped| dropped.load(Relaxed)),
             ..Scrape::default()
         };
-        self.observers.iter().for_each(|observer| observer.add_unrouted_to(&mut scrape.unrouted));
+        self.observers
+            .iter()
+            .for_each(|observer| observer.add_unrouted_to(&mut scrape.unrouted));
         scrape
     }
 }
@@ -305,13 +352,21 @@ fn is_full(query: &str) -> bool {
 
 /// `since=EPOCH/SEQUENCE`; a full report without.
 fn since(query: &str) -> Result<Option<ReportCursor>, String> {
-    let Some((_, since)) = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "since") else {
+    let Some((_, since)) =
+        form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "since")
+    else {
         return Ok(None);
     };
-    let wrong =
-        || format!("since \"{since}\" is none; write since=EPOCH/SEQUENCE as the last report gave them");
+    let wrong = || {
+        format!(
+            "since \"{since}\" is none; write since=EPOCH/SEQUENCE as the last report gave them"
+        )
+    };
     let (epoch, sequence) = since.split_once('/').ok_or_else(wrong)?;
-    Ok(Some((epoch.parse().map_err(|_| wrong())?, sequence.parse().map_err(|_| wrong())?)))
+    Ok(Some((
+        epoch.parse().map_err(|_| wrong())?,
+        sequence.parse().map_err(|_| wrong())?,
+    )))
 }
 
 /// `reads=N`: the newest form that the asker understands; 0.1's without.
@@ -322,7 +377,9 @@ fn reads(query: &str) -> Result<ReportForm, String> {
 
 fn unauthorized(why: &str) -> PageResponse {
     let mut answer = text(StatusCode::UNAUTHORIZED, format!("{why}\n"));
-    answer.headers_mut().insert(WWW_AUTHENTICATE, "Bearer".parse().expect("visible ASCII"));
+    answer
+        .headers_mut()
+        .insert(WWW_AUTHENTICATE, "Bearer".parse().expect("visible ASCII"));
     answer
 }
 
@@ -337,12 +394,18 @@ fn text(status: StatusCode, body: impl Into<PageBody>) -> PageResponse {
     answer(status, TEXT, body)
 }
 
-fn answer(status: StatusCode, content_type: &'static str, body: impl Into<PageBody>) -> PageResponse {
+fn answer(
+    status: StatusCode,
+    content_type: &'static str,
+    body: impl Into<PageBody>,
+) -> PageResponse {
     not_stored(page(status, content_type, body))
 }
 
 fn not_stored(mut answer: PageResponse) -> PageResponse {
-    answer.headers_mut().insert(CACHE_CONTROL, "no-store".parse().expect("visible ASCII"));
+    answer
+        .headers_mut()
+        .insert(CACHE_CONTROL, "no-store".parse().expect("visible ASCII"));
     answer
 }
 
@@ -355,19 +418,35 @@ mod tests {
     #[test]
     fn since_names_a_report_or_is_refused() {
         assert_eq!(since("").unwrap(), None);
-        assert_eq!(since("since=00000000000000ff/12").unwrap(), Some((Epoch(255), 12)));
-        assert_eq!(since("since=00000000000000ff%2F12").unwrap(), Some((Epoch(255), 12)));
-        for wrong in
-            ["since=", "since=12", "since=ff/12", "since=00000000000000ff/-1", "since=00000000000000ff/x"]
-        {
-            assert!(since(wrong).unwrap_err().contains("EPOCH/SEQUENCE"), "{wrong}");
+        assert_eq!(
+            since("since=00000000000000ff/12").unwrap(),
+            Some((Epoch(255), 12))
+        );
+        assert_eq!(
+            since("since=00000000000000ff%2F12").unwrap(),
+            Some((Epoch(255), 12))
+        );
+        for wrong in [
+            "since=",
+            "since=12",
+            "since=ff/12",
+            "since=00000000000000ff/-1",
+            "since=00000000000000ff/x",
+        ] {
+            assert!(
+                since(wrong).unwrap_err().contains("EPOCH/SEQUENCE"),
+                "{wrong}"
+            );
         }
     }
 
     #[test]
     fn who_does_not_say_what_it_reads_is_taken_for_0_1() {
         assert_eq!(reads("since=00000000000000ff/12"), Ok(ReportForm::One));
-        assert_eq!(reads("reads=2&since=00000000000000ff/12"), Ok(ReportForm::Two));
+        assert_eq!(
+            reads("reads=2&since=00000000000000ff/12"),
+            Ok(ReportForm::Two)
+        );
         assert!(reads("reads=x").is_err());
     }
 
@@ -382,7 +461,11 @@ mod tests {
             ("[::]:1", false),
             ("10.0.0.1:1", false),
         ] {
-            assert_eq!(is_open_without_token(address.parse().unwrap()), open, "{address}");
+            assert_eq!(
+                is_open_without_token(address.parse().unwrap()),
+                open,
+                "{address}"
+            );
         }
     }
 }

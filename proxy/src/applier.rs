@@ -69,16 +69,24 @@ impl Applier {
             self.tables.restore(&endpoints.text);
         }
         let releases: Vec<_> = restored.releases.iter().map(saved).collect();
-        let change = self.store.restore(&releases, restored.fleet.as_ref().map(saved));
+        let change = self
+            .store
+            .restore(&releases, restored.fleet.as_ref().map(saved));
         self.follow(&change);
     }
 
     /// Takes everything that the source holds now.
     pub fn apply(&mut self, listing: &SourceListing) {
-        let releases: Vec<_> = listing.releases.iter().map(|(name, content)| found(name, content)).collect();
+        let releases: Vec<_> = listing
+            .releases
+            .iter()
+            .map(|(name, content)| found(name, content))
+            .collect();
         let fleet = listing.fleet.as_ref();
         self.fleet_source = fleet.map(|(name, _)| Arc::clone(name));
-        let change = self.store.apply(&releases, fleet.map(|(name, content)| found(name, content)));
+        let change = self
+            .store
+            .apply(&releases, fleet.map(|(name, content)| found(name, content)));
         self.keep(&change, listing);
         self.follow(&change);
     }
@@ -117,7 +125,14 @@ impl Applier {
         let Some(state) = &self.state else { return };
         if let Some(text) = self.tables.changed_endpoints() {
             let source = "EndpointSlices".to_owned();
-            state.keep(StateKey::Endpoints, SavedDocument { source, format: Format::Json, text });
+            state.keep(
+                StateKey::Endpoints,
+                SavedDocument {
+                    source,
+                    format: Format::Json,
+                    text,
+                },
+            );
         }
     }
 
@@ -133,7 +148,12 @@ impl Applier {
     fn publish(&mut self) {
         self.generation += 1;
         let routes = self.store.routes();
-        let next = Snapshot::new(self.generation, routes, &self.tables, &mut lock(&self.reporter));
+        let next = Snapshot::new(
+            self.generation,
+            routes,
+            &self.tables,
+            &mut lock(&self.reporter),
+        );
         self.publisher.publish(next);
     }
 
@@ -142,7 +162,13 @@ impl Applier {
         let applied = self.store.applied().map(|document| {
             let uid = document.uid.clone();
             let gray_ended = ended.get(&uid).copied().unwrap_or(true);
-            (uid, ServedDocument { document, gray_ended })
+            (
+                uid,
+                ServedDocument {
+                    document,
+                    gray_ended,
+                },
+            )
         });
         Documents {
             applied: applied.collect(),
@@ -165,7 +191,11 @@ impl Applier {
             state.forget(StateKey::Release(uid.clone()));
         }
         if change.fleet {
-            match listing.fleet.as_ref().and_then(|(name, content)| to_save(name, Some(content))) {
+            match listing
+                .fleet
+                .as_ref()
+                .and_then(|(name, content)| to_save(name, Some(content)))
+            {
                 Some(saved) => state.keep(StateKey::Fleet, saved),
                 None => state.forget(StateKey::Fleet),
             }
@@ -175,7 +205,11 @@ impl Applier {
     /// One line for each document applied, dropped, or refused for a new reason.
     fn tell(&mut self, change: &StoreChange) {
         let new: BTreeSet<_> = change.applied.iter().map(|(uid, _)| uid).collect();
-        for applied in self.store.applied().filter(|applied| new.contains(&applied.uid)) {
+        for applied in self
+            .store
+            .applied()
+            .filter(|applied| new.contains(&applied.uid))
+        {
             tracing::info!(uid = %applied.uid, revision = %applied.revision, "applied");
             if !applied.ignored_fields.is_empty() {
                 tracing::warn!(uid = %applied.uid, fields = ?applied.ignored_fields, "fields unknown here are ignored");
@@ -188,10 +222,15 @@ impl Applier {
             tracing::info!("the fleet's settings changed");
         }
         let refused = self.store.rejected().iter();
-        let refused: BTreeSet<_> =
-            refused.map(|r| (r.source.clone(), r.reason.clone(), r.message.clone())).collect();
+        let refused: BTreeSet<_> = refused
+            .map(|r| (r.source.clone(), r.reason.clone(), r.message.clone()))
+            .collect();
         for (source, reason, message) in refused.difference(&self.told) {
-            tracing::error!(source, reason, "refused, and what it was to replace goes on: {message}");
+            tracing::error!(
+                source,
+                reason,
+                "refused, and what it was to replace goes on: {message}"
+            );
         }
         self.told = refused;
     }
@@ -206,7 +245,8 @@ pub(crate) fn lock(reporter: &Mutex<Reporter>) -> MutexGuard<'_, Reporter> {
 fn gray_ended(routes: &Routes) -> BTreeMap<Uid, bool> {
     let releases = routes.releases().map(|(_, release)| release.config());
     let ended = releases.map(|config| {
-        let ended = config.state == ReleaseState::RolledBack || config.force == Some(Target::Stable);
+        let ended =
+            config.state == ReleaseState::RolledBack || config.force == Some(Target::Stable);
         (config.release.uid.clone(), ended)
     });
     ended.collect()
@@ -222,12 +262,21 @@ fn found<'a>(source: &'a str, content: &'a Content) -> SourceDocument<'a> {
 
 fn saved(saved: &SavedDocument) -> SourceDocument<'_> {
     let content = store::Content::Text(saved.format, saved.text.as_bytes());
-    SourceDocument { source: &saved.source, content }
+    SourceDocument {
+        source: &saved.source,
+        content,
+    }
 }
 
 /// What was applied was text, or else it could not have been read.
 fn to_save(source: &str, content: Option<&Content>) -> Option<SavedDocument> {
-    let Content::Text(format, bytes) = content? else { return None };
+    let Content::Text(format, bytes) = content? else {
+        return None;
+    };
     let text = std::str::from_utf8(bytes).ok()?;
-    Some(SavedDocument { source: source.to_owned(), format: *format, text: text.to_owned() })
+    Some(SavedDocument {
+        source: source.to_owned(),
+        format: *format,
+        text: text.to_owned(),
+    })
 }

@@ -66,7 +66,10 @@ impl StageCounters {
     /// Empty counters for a process with this many workers.
     pub fn new(workers: usize) -> Self {
         let workers = (0..workers).map(|_| OnceLock::new()).collect();
-        Self { workers, abandoned_after_micros: AtomicU64::new(1_000_000) }
+        Self {
+            workers,
+            abandoned_after_micros: AtomicU64::new(1_000_000),
+        }
     }
 
     /// How long a client must have waited for the head for its leaving to be `Abandoned` (charged to the arm) and
@@ -77,36 +80,46 @@ impl StageCounters {
     }
 
     pub(crate) fn set_abandoned_after(&self, wait: Duration) {
-        self.abandoned_after_micros.store(u64::try_from(wait.as_micros()).unwrap_or(u64::MAX), Relaxed);
+        self.abandoned_after_micros
+            .store(u64::try_from(wait.as_micros()).unwrap_or(u64::MAX), Relaxed);
     }
 
     /// The keys that any worker has used so far.
     pub(crate) fn keys(&self) -> impl Iterator<Item = CellKey> + '_ {
-        (0..CELLS).filter(|&index| self.cells(index).next().is_some()).map(CellKey::at)
+        (0..CELLS)
+            .filter(|&index| self.cells(index).next().is_some())
+            .map(CellKey::at)
     }
 
     /// A number that has risen if and only if something was counted under the key. Far cheaper than [`Self::read`].
     pub(crate) fn activity(&self, key: CellKey) -> u64 {
-        self.cells(key.index()).map(Cell::activity).fold(0, u64::wrapping_add)
+        self.cells(key.index())
+            .map(Cell::activity)
+            .fold(0, u64::wrapping_add)
     }
 
     /// What all workers counted under the key.
     pub(crate) fn read(&self, key: CellKey) -> Counts {
         let mut sum = Counts::default();
-        self.cells(key.index()).for_each(|cell| cell.add_to(&mut sum));
+        self.cells(key.index())
+            .for_each(|cell| cell.add_to(&mut sum));
         sum
     }
 
     /// Tunnels and answers of an arm that are older than 10 s and still open.
     pub(crate) fn open_long(&self, arm: Arm) -> u64 {
         let of_arm = (0..CELLS).filter(|&index| CellKey::at(index).arm == arm);
-        of_arm.flat_map(|index| self.cells(index)).map(|cell| cell.open_long.get()).fold(0, u64::wrapping_add)
+        of_arm
+            .flat_map(|index| self.cells(index))
+            .map(|cell| cell.open_long.get())
+            .fold(0, u64::wrapping_add)
     }
 
     /// Whether nobody can count here any more: no snapshot but the caller's own handle, no request.
     pub(crate) fn is_abandoned(this: &Arc<Self>) -> bool {
         let mut cells = this.workers.iter().filter_map(OnceLock::get);
-        let abandoned = Arc::strong_count(this) == 1 && cells.all(|cells| Arc::strong_count(cells) == 1);
+        let abandoned =
+            Arc::strong_count(this) == 1 && cells.all(|cells| Arc::strong_count(cells) == 1);
         // Whoever let go of its cells has written them before; the counts read from now on include that.
         fence(Acquire);
         abandoned
@@ -114,7 +127,9 @@ impl StageCounters {
 
     fn cells(&self, index: usize) -> impl Iterator<Item = &Cell> {
         let workers = self.workers.iter().filter_map(OnceLock::get);
-        workers.filter_map(move |worker| worker.cells[index].get()).map(|cell| &**cell)
+        workers
+            .filter_map(move |worker| worker.cells[index].get())
+            .map(|cell| &**cell)
     }
 }
 
@@ -128,20 +143,28 @@ pub(crate) struct CellKey {
 
 impl CellKey {
     fn index(self) -> usize {
-        (self.arm as usize * ChosenBy::ALL.len() + self.chosen_by as usize) * 2 + usize::from(self.excluded)
+        (self.arm as usize * ChosenBy::ALL.len() + self.chosen_by as usize) * 2
+            + usize::from(self.excluded)
     }
 
     /// The key that counts of this one go under for a reader.
     pub(crate) fn in_words_of(self, reads: ReportForm) -> Self {
         match reads {
-            ReportForm::One => Self { chosen_by: self.chosen_by.in_0_1(), ..self },
+            ReportForm::One => Self {
+                chosen_by: self.chosen_by.in_0_1(),
+                ..self
+            },
             ReportForm::Two => self,
         }
     }
 
     fn at(index: usize) -> Self {
         let arm = Arm::ALL[index / 2 / ChosenBy::ALL.len()];
-        Self { arm, chosen_by: ChosenBy::ALL[index / 2 % ChosenBy::ALL.len()], excluded: index % 2 == 1 }
+        Self {
+            arm,
+            chosen_by: ChosenBy::ALL[index / 2 % ChosenBy::ALL.len()],
+            excluded: index % 2 == 1,
+        }
     }
 }
 
@@ -176,18 +199,38 @@ impl Cell {
     }
 
     fn add_to(&self, sum: &mut Counts) {
-        let outcomes =
-            Outcome::ALL.iter().zip(&self.outcomes).map(|(&outcome, count)| (outcome, count.get()));
+        let outcomes = Outcome::ALL
+            .iter()
+            .zip(&self.outcomes)
+            .map(|(&outcome, count)| (outcome, count.get()));
         let outcomes: BTreeMap<_, _> = outcomes.filter(|(_, count)| *count > 0).collect();
-        let events =
-            |limit: usize| LimitEvents { within: self.within[limit].get(), over: self.over[limit].get() };
-        let limits = Quantile::ALL.iter().enumerate().map(|(index, &limit)| (limit, events(index)));
-        let limits = limits.filter(|(_, events)| *events != LimitEvents::default()).collect();
+        let events = |limit: usize| LimitEvents {
+            within: self.within[limit].get(),
+            over: self.over[limit].get(),
+        };
+        let limits = Quantile::ALL
+            .iter()
+            .enumerate()
+            .map(|(index, &limit)| (limit, events(index)));
+        let limits = limits
+            .filter(|(_, events)| *events != LimitEvents::default())
+            .collect();
         let (retries, fallbacks) = (self.retries.get(), self.fallbacks.get());
         let latency = self.latency.read();
         let (error_statuses, failed_users) = (self.failures.statuses(), self.failures.users());
-        let more = Counts { outcomes, error_statuses, failed_users, retries, fallbacks, ..Counts::default() };
-        sum.merge(&Counts { limits, latency, ..more });
+        let more = Counts {
+            outcomes,
+            error_statuses,
+            failed_users,
+            retries,
+            fallbacks,
+            ..Counts::default()
+        };
+        sum.merge(&Counts {
+            limits,
+            latency,
+            ..more
+        });
     }
 }
 
@@ -204,24 +247,51 @@ pub struct WorkerCounters {
 impl WorkerCounters {
     /// For the worker with this index, counting from 0.
     pub fn new(worker: usize) -> Self {
-        Self { worker, totals: Arc::default(), unrouted: Arc::default(), _one_thread_at_a_time: PhantomData }
+        Self {
+            worker,
+            totals: Arc::default(),
+            unrouted: Arc::default(),
+            _one_thread_at_a_time: PhantomData,
+        }
     }
 
     /// For reading what belongs to no release.
     pub(crate) fn observer(&self) -> Observer {
-        Observer { totals: Arc::clone(&self.totals), unrouted: Arc::clone(&self.unrouted) }
+        Observer {
+            totals: Arc::clone(&self.totals),
+            unrouted: Arc::clone(&self.unrouted),
+        }
     }
 
     /// The cell for a decision. Two array look-ups once the worker has used it before.
-    pub fn cell(&self, stage: &StageCounters, arm: Arm, chosen_by: ChosenBy, excluded: bool) -> CellWriter {
+    pub fn cell(
+        &self,
+        stage: &StageCounters,
+        arm: Arm,
+        chosen_by: ChosenBy,
+        excluded: bool,
+    ) -> CellWriter {
         let cells = stage.workers[self.worker].get_or_init(Arc::default);
-        let index = CellKey { arm, chosen_by, excluded }.index();
-        CellWriter { cells: Arc::clone(cells), index, _single_thread: PhantomData }
+        let index = CellKey {
+            arm,
+            chosen_by,
+            excluded,
+        }
+        .index();
+        CellWriter {
+            cells: Arc::clone(cells),
+            index,
+            _single_thread: PhantomData,
+        }
     }
 
     /// Where requests are counted that no release claims: refused before `decide`, unknown host, default backend.
     pub fn unrouted(&self) -> CellWriter {
-        CellWriter { cells: Arc::clone(&self.unrouted), index: 0, _single_thread: PhantomData }
+        CellWriter {
+            cells: Arc::clone(&self.unrouted),
+            index: 0,
+            _single_thread: PhantomData,
+        }
     }
 
     /// A client connection was accepted.
@@ -266,7 +336,11 @@ impl Observer {
 
     /// Adds the requests that no release claims.
     pub(crate) fn add_unrouted_to(&self, sum: &mut Counts) {
-        self.unrouted.cells.iter().filter_map(OnceLock::get).for_each(|cell| cell.add_to(sum));
+        self.unrouted
+            .cells
+            .iter()
+            .filter_map(OnceLock::get)
+            .for_each(|cell| cell.add_to(sum));
     }
 }
 
@@ -301,7 +375,9 @@ impl CellWriter {
     /// something was counted. The status is that of an answer, the user is kept for gray only.
     pub fn failed(&self, status: Option<u16>, user: Option<UserHash>) {
         let failures = &self.cell().failures;
-        status.into_iter().for_each(|status| failures.add_status(status));
+        status
+            .into_iter()
+            .for_each(|status| failures.add_status(status));
         let user = user.filter(|_| CellKey::at(self.index).arm == Arm::Gray);
         user.into_iter().for_each(|user| failures.add_user(user));
     }

@@ -34,8 +34,12 @@ pub enum DrainPhase {
 impl DrainPhase {
     /// The phase that holds when the signal came `since` ago; `None`: no signal came.
     pub fn at(since: Option<Duration>, schedule: DrainSchedule) -> Self {
-        let Some(since) = since else { return Self::Serving };
-        let Some(closing) = since.checked_sub(schedule.delay) else { return Self::Announcing };
+        let Some(since) = since else {
+            return Self::Serving;
+        };
+        let Some(closing) = since.checked_sub(schedule.delay) else {
+            return Self::Announcing;
+        };
         if closing >= schedule.timeout {
             Self::Cutting
         } else if closing >= IDLE_GRACE {
@@ -80,8 +84,10 @@ impl DrainPhase {
 mod tests {
     use super::*;
 
-    const SCHEDULE: DrainSchedule =
-        DrainSchedule { delay: Duration::from_secs(10), timeout: Duration::from_secs(30) };
+    const SCHEDULE: DrainSchedule = DrainSchedule {
+        delay: Duration::from_secs(10),
+        timeout: Duration::from_secs(30),
+    };
 
     fn at(seconds: u64) -> DrainPhase {
         DrainPhase::at(Some(Duration::from_secs(seconds)), SCHEDULE)
@@ -111,14 +117,26 @@ mod tests {
 
     #[test]
     fn without_delay_the_listeners_close_at_once() {
-        let schedule = DrainSchedule { delay: Duration::ZERO, ..SCHEDULE };
-        assert_eq!(DrainPhase::at(Some(Duration::ZERO), schedule), DrainPhase::Closing);
+        let schedule = DrainSchedule {
+            delay: Duration::ZERO,
+            ..SCHEDULE
+        };
+        assert_eq!(
+            DrainPhase::at(Some(Duration::ZERO), schedule),
+            DrainPhase::Closing
+        );
     }
 
     #[test]
     fn a_timeout_shorter_than_the_grace_cuts_in_time() {
-        let schedule = DrainSchedule { delay: Duration::ZERO, timeout: Duration::from_millis(500) };
-        assert_eq!(DrainPhase::at(Some(Duration::from_millis(500)), schedule), DrainPhase::Cutting);
+        let schedule = DrainSchedule {
+            delay: Duration::ZERO,
+            timeout: Duration::from_millis(500),
+        };
+        assert_eq!(
+            DrainPhase::at(Some(Duration::from_millis(500)), schedule),
+            DrainPhase::Cutting
+        );
     }
 
     #[test]

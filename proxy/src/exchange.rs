@@ -55,12 +55,18 @@ impl<C: Stream> ClientConnection<C> {
     /// Reads ahead while an answer is awaited or sent, at most one buffer beyond what it holds of the request under
     /// way, or one read where memory is short. Ready when the client has gone; the end of its sending counts as that.
     fn poll_gone(&mut self, held: usize, worker: &Local, cx: &mut Context<'_>) -> Poll<()> {
-        while self.input.len() < (held + SMALL).min(LARGE) && self.stream.poll_readable(cx).is_ready() {
+        while self.input.len() < (held + SMALL).min(LARGE)
+            && self.stream.poll_readable(cx).is_ready()
+        {
             if self.input.len() > held && worker.is_short_of_memory() {
                 break;
             }
             worker.buffers.lend_small(&mut self.input);
-            match ready!(worker.buffers.poll_read(&mut self.input, &mut self.stream, cx)) {
+            match ready!(
+                worker
+                    .buffers
+                    .poll_read(&mut self.input, &mut self.stream, cx)
+            ) {
                 Ok(0) | Err(_) => return Poll::Ready(()),
                 Ok(_) => {}
             }
@@ -254,7 +260,11 @@ struct Attempts {
 /// Why a try did not bring a final answer.
 enum AttemptError {
     /// It may be tried again.
-    Try { failure: AttemptFailure, received: bool, ending: Ending },
+    Try {
+        failure: AttemptFailure,
+        received: bool,
+        ending: Ending,
+    },
     /// The exchange is over.
     Over(Ending),
 }
@@ -302,7 +312,12 @@ struct Teardown {
 
 impl<C: Stream> Exchange<'_, C> {
     async fn run(&mut self) -> Teardown {
-        let left = |ending| Teardown { ending, answer: None, connection: None, upgraded: false };
+        let left = |ending| Teardown {
+            ending,
+            answer: None,
+            connection: None,
+            upgraded: false,
+        };
         let (mut connection, answer) = loop {
             match self.tries().await {
                 Ok(begun) => break begun,
@@ -317,18 +332,28 @@ impl<C: Stream> Exchange<'_, C> {
             self.tunnel(&mut connection.stream).await
         } else {
             self.tunnel = None;
-            self.relay(&mut connection.stream, &answer).await.err().unwrap_or(Ending::Answered(answer.status))
+            self.relay(&mut connection.stream, &answer)
+                .await
+                .err()
+                .unwrap_or(Ending::Answered(answer.status))
         };
         if let Ending::Malformed(_) = ending {
             // Its head was taken back.
             return left(ending);
         }
-        Teardown { ending, answer: Some(answer), connection: Some(connection), upgraded }
+        Teardown {
+            ending,
+            answer: Some(answer),
+            connection: Some(connection),
+            upgraded,
+        }
     }
 
     /// What there is of the body, and a place at the arm.
     fn begin(&mut self) -> Result<(), Ending> {
-        self.upload.prime(&mut self.client.input).map_err(Ending::Refused)?;
+        self.upload
+            .prime(&mut self.client.input)
+            .map_err(Ending::Refused)?;
         let arm = &self.order.arm;
         // Held through the handshake: however slow it is, no more tunnels are asked for than may be open.
         self.tunnel = None;
@@ -353,7 +378,11 @@ impl<C: Stream> Exchange<'_, C> {
             let (failure, received) = match self.attempt(lease, stream).await {
                 Ok(begun) => return Ok(begun),
                 Err(AttemptError::Over(ending)) => return Err(ending),
-                Err(AttemptError::Try { failure, received, ending }) => {
+                Err(AttemptError::Try {
+                    failure,
+                    received,
+                    ending,
+                }) => {
                     last = ending;
                     (failure, received)
                 }
@@ -375,9 +404,16 @@ impl<C: Stream> Exchange<'_, C> {
     /// once more goes to an endpoint it was at already if there is no other.
     fn place(&self) -> Option<(EndpointLease<BackendStream>, Option<BackendStream>)> {
         let (now, tries) = (self.worker.ticker.now(), &self.tries);
-        let last = if self.has_other() { LastResort::OtherArm } else { LastResort::Resort };
+        let last = if self.has_other() {
+            LastResort::OtherArm
+        } else {
+            LastResort::Resort
+        };
         let take = |tried: &[SocketAddr]| {
-            self.order.arm.pool.take(now, self.worker.random(), self.pooled(), (tried, last))
+            self.order
+                .arm
+                .pool
+                .take(now, self.worker.random(), self.pooled(), (tried, last))
         };
         take(&tries.endpoints).or_else(|| if tries.resent { take(&[]) } else { None })
     }
@@ -387,7 +423,11 @@ impl<C: Stream> Exchange<'_, C> {
         retry::again(&Attempt {
             failure,
             method: self.order.method,
-            body: if self.upload.is_whole() { BodyAtHand::Whole } else { BodyAtHand::Gone },
+            body: if self.upload.is_whole() {
+                BodyAtHand::Whole
+            } else {
+                BodyAtHand::Gone
+            },
             sent: self.upload.is_begun(),
             received,
             client_gone: false,
@@ -402,8 +442,11 @@ impl<C: Stream> Exchange<'_, C> {
             return ReusePolicy::No;
         }
         // A body that may be dropped to save memory cannot be sent a second time.
-        let body =
-            if self.upload.is_read() && !self.is_dear() { BodyAtHand::Whole } else { BodyAtHand::Gone };
+        let body = if self.upload.is_read() && !self.is_dear() {
+            BodyAtHand::Whole
+        } else {
+            BodyAtHand::Gone
+        };
         if retry::needs_fresh_pooled(self.order.method, body) {
             ReusePolicy::Recent
         } else {
@@ -418,7 +461,12 @@ impl<C: Stream> Exchange<'_, C> {
         stream: Option<BackendStream>,
     ) -> Result<(UpstreamConnection, UpstreamResponse), AttemptError> {
         let mut connection = match stream {
-            Some(stream) => UpstreamConnection { stream, lease, reused: true, patient: false },
+            Some(stream) => UpstreamConnection {
+                stream,
+                lease,
+                reused: true,
+                patient: false,
+            },
             None => Box::pin(self.connect(lease)).await?,
         };
         if self.order.is_long() {
@@ -427,21 +475,26 @@ impl<C: Stream> Exchange<'_, C> {
         match self.until_answer(&mut connection).await {
             Ok(answer) => {
                 if !(answer.excused && answer.status >= 500) {
-                    connection.lease.answered(answer.status, self.worker.ticker.now());
+                    connection
+                        .lease
+                        .answered(answer.status, self.worker.ticker.now());
                 }
                 Ok((connection, answer))
             }
             Err(failed) => {
                 let now = self.worker.ticker.now();
                 match failed {
-                    AttemptError::Try { failure: AttemptFailure::Lost, received: false, .. }
-                        if !connection.reused =>
-                    {
+                    AttemptError::Try {
+                        failure: AttemptFailure::Lost,
+                        received: false,
+                        ..
+                    } if !connection.reused => {
                         connection.lease.hung_up(now);
                     }
-                    AttemptError::Try { failure: AttemptFailure::HeadTimeout, .. } => {
-                        connection.lease.timed_out(now)
-                    }
+                    AttemptError::Try {
+                        failure: AttemptFailure::HeadTimeout,
+                        ..
+                    } => connection.lease.timed_out(now),
                     _ => {}
                 }
                 self.worker.buffers.give_back(&mut self.answer);
@@ -455,10 +508,17 @@ impl<C: Stream> Exchange<'_, C> {
         &mut self,
         lease: EndpointLease<BackendStream>,
     ) -> Result<UpstreamConnection, AttemptError> {
-        let failed =
-            AttemptError::Try { failure: AttemptFailure::Connect, received: false, ending: Ending::Connect };
+        let failed = AttemptError::Try {
+            failure: AttemptFailure::Connect,
+            received: false,
+            ending: Ending::Connect,
+        };
         let mut connecting = std::pin::pin!(connect(lease.address()));
-        let deadline = self.worker.ticker.now().after(self.order.arm.timeouts.connect);
+        let deadline = self
+            .worker
+            .ticker
+            .now()
+            .after(self.order.arm.timeouts.connect);
         let result = poll_fn(|cx| {
             if let Poll::Ready(result) = connecting.as_mut().poll(cx) {
                 return Poll::Ready(Ok(result));
@@ -473,7 +533,12 @@ impl<C: Stream> Exchange<'_, C> {
             }
         });
         match result.await {
-            Ok(Ok(stream)) => Ok(UpstreamConnection { stream, lease, reused: false, patient: false }),
+            Ok(Ok(stream)) => Ok(UpstreamConnection {
+                stream,
+                lease,
+                reused: false,
+                patient: false,
+            }),
             Ok(Err(error)) if is_own_fault(&error) => Err(AttemptError::Over(Ending::OwnResources)),
             Ok(Err(_)) => {
                 lease.refused(self.worker.ticker.now());
@@ -486,9 +551,11 @@ impl<C: Stream> Exchange<'_, C> {
     /// Looks whether the client is still there. What is not sent again need not be held meanwhile.
     fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if self.upload.is_done() && !self.keeps_request() {
-            self.upload.release(&self.worker.buffers, &mut self.client.input);
+            self.upload
+                .release(&self.worker.buffers, &mut self.client.input);
         }
-        self.client.poll_gone(self.upload.payload(), self.worker, cx)
+        self.client
+            .poll_gone(self.upload.payload(), self.worker, cx)
     }
 
     /// A request that was sent is kept, since it may be sent once more; a body only where there is memory for it.
@@ -509,12 +576,21 @@ impl<C: Stream> Exchange<'_, C> {
         }
         let waited = self.clock.waited(Instant::now());
         self.clock.count_over(self.order, waited);
-        if waited > self.order.abandoned_after { Ending::Abandoned } else { Ending::ClientGone }
+        if waited > self.order.abandoned_after {
+            Ending::Abandoned
+        } else {
+            Ending::ClientGone
+        }
     }
 
     /// Gives everything back and says what becomes of both connections.
     fn close(&mut self, left: Teardown) -> ExchangeResult {
-        let Teardown { ending, answer, connection, upgraded } = left;
+        let Teardown {
+            ending,
+            answer,
+            connection,
+            upgraded,
+        } = left;
         self.client_is_free();
         let answered = matches!(ending, Ending::Answered(_));
         self.record.request_bytes = self.upload.moved();
@@ -523,7 +599,8 @@ impl<C: Stream> Exchange<'_, C> {
             self.give_back(connection, &answer, upgraded, !answered);
         }
         let request_read = self.upload.is_read() && !upgraded;
-        self.upload.release(&self.worker.buffers, &mut self.client.input);
+        self.upload
+            .release(&self.worker.buffers, &mut self.client.input);
         // Where part of an interim answer has gone out, nothing of ours can follow it.
         let interim_cut = self.download.is_head_cut() || matches!(ending, Ending::ClientStalled(_));
         let client = (answer.is_some() || interim_cut).then(|| {
@@ -536,7 +613,8 @@ impl<C: Stream> Exchange<'_, C> {
                 upgraded,
             })
         });
-        self.download.release(&self.worker.buffers, &mut self.answer);
+        self.download
+            .release(&self.worker.buffers, &mut self.answer);
         self.worker.buffers.give_back(&mut self.answer);
         let excused = answer.is_some_and(|answer| answer.excused)
             && matches!(ending, Ending::Answered(status) if self.order.arm.error_statuses.contains(status));
@@ -544,7 +622,13 @@ impl<C: Stream> Exchange<'_, C> {
             Ending::Answered(status) if excused => Ending::ClientStalled(status),
             ending => ending,
         };
-        ExchangeResult { ending, counted: upgraded, client, request_read, record: self.record }
+        ExchangeResult {
+            ending,
+            counted: upgraded,
+            client,
+            request_read,
+            record: self.record,
+        }
     }
 
     /// Puts the backend's connection into the pool, or closes it.
@@ -555,7 +639,12 @@ impl<C: Stream> Exchange<'_, C> {
         upgraded: bool,
         aborted: bool,
     ) {
-        let UpstreamConnection { stream, lease, patient, .. } = connection;
+        let UpstreamConnection {
+            stream,
+            lease,
+            patient,
+            ..
+        } = connection;
         let end = UpstreamEnd {
             request_written: self.upload.is_done(),
             answer: Some(answer.body),
@@ -575,6 +664,11 @@ impl<C: Stream> Exchange<'_, C> {
         if patient {
             set_user_timeout(&stream, UNACKNOWLEDGED);
         }
-        lease.put(stream, kept, self.worker.ticker.now(), answer.backend_timeout);
+        lease.put(
+            stream,
+            kept,
+            self.worker.ticker.now(),
+            answer.backend_timeout,
+        );
     }
 }

@@ -38,10 +38,16 @@ pub struct Forwarding {
 pub fn forwarding(position: EdgePosition, any_trusted: bool, peer_trusted: bool) -> Forwarding {
     let (forwarded_for, others) = match (position, any_trusted, peer_trusted) {
         (_, _, true) => (ForwardedFor::Append, ForwardedOthers::Keep),
-        (EdgePosition::BehindProxy, false, false) => (ForwardedFor::Append, ForwardedOthers::SetAbsent),
+        (EdgePosition::BehindProxy, false, false) => {
+            (ForwardedFor::Append, ForwardedOthers::SetAbsent)
+        }
         (EdgePosition::Edge, _, false) | (EdgePosition::BehindProxy, true, false) => {
             (ForwardedFor::Replace, ForwardedOthers::Replace)
         }
     };
-    Forwarding { forwarded_for, others, keep_halftone: peer_trusted }
+    Forwarding {
+        forwarded_for,
+        others,
+        keep_halftone: peer_trusted,
+    }
 }

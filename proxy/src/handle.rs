@@ -27,7 +27,12 @@ mod receive;
 mod route;
 
 /// Serves a connection until it closes.
-pub(crate) async fn serve<C: Stream>(worker: &Local, stream: C, peer: SocketAddr, local: SocketAddr) {
+pub(crate) async fn serve<C: Stream>(
+    worker: &Local,
+    stream: C,
+    peer: SocketAddr,
+    local: SocketAddr,
+) {
     let timer = worker.timer().await;
     let mut client = ClientConnection {
         stream,
@@ -45,7 +50,8 @@ pub(crate) async fn serve<C: Stream>(worker: &Local, stream: C, peer: SocketAddr
             NextHead::Head(length) => request(worker, &mut client, length).await,
             NextHead::Refused(ending) => {
                 let logged = LoggedRequest::unknown(worker, Instant::now());
-                Box::pin(LocalReply::refusal(worker, &ending).send(worker, &mut client, logged)).await
+                Box::pin(LocalReply::refusal(worker, &ending).send(worker, &mut client, logged))
+                    .await
             }
             NextHead::Closed => break Reuse::Close,
         };
@@ -73,7 +79,11 @@ enum NextHead {
 
 /// Waits for the next request, the first one unless one was `served`. Meanwhile the connection holds no buffer until
 /// its first byte has come. Somebody else may need its place, or the memory of a head that does not end.
-async fn next_head<C: Stream>(worker: &Local, client: &mut ClientConnection<C>, served: bool) -> NextHead {
+async fn next_head<C: Stream>(
+    worker: &Local,
+    client: &mut ClientConnection<C>,
+    served: bool,
+) -> NextHead {
     client.search.begin(&HeadSearch::request());
     let since = worker.ticker.now();
     let idle = since.after(worker.limits().client.idle);
@@ -90,7 +100,10 @@ async fn next_head<C: Stream>(worker: &Local, client: &mut ClientConnection<C>, 
                     Err(error) => return Poll::Ready(NextHead::Refused(Ending::Refused(error))),
                 }
             }
-            match worker.buffers.poll_read(&mut client.input, &mut client.stream, cx) {
+            match worker
+                .buffers
+                .poll_read(&mut client.input, &mut client.stream, cx)
+            {
                 Poll::Pending => break,
                 Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(NextHead::Closed),
                 Poll::Ready(Ok(_)) => {}
@@ -102,7 +115,9 @@ async fn next_head<C: Stream>(worker: &Local, client: &mut ClientConnection<C>, 
         }
         let deadline = begun.map_or(idle, |begun: Tick| begun.after(worker.limits().client.head));
         if now >= deadline || client.timer.is_leaving() {
-            return Poll::Ready(begun.map_or(NextHead::Closed, |_| NextHead::Refused(Ending::ClientTimeout)));
+            return Poll::Ready(begun.map_or(NextHead::Closed, |_| {
+                NextHead::Refused(Ending::ClientTimeout)
+            }));
         }
         let phase = worker.phase();
         if !phase.exchange_may_go_on() || (begun.is_none() && !phase.idle_may_stay()) {
@@ -111,7 +126,10 @@ async fn next_head<C: Stream>(worker: &Local, client: &mut ClientConnection<C>, 
         client.timer.set(deadline);
         worker.buffers.shrink(&mut client.input);
         match begun {
-            Some(begun) => worker.wait_for(&client.timer, SlowClient::unsent(begun, client.input.held())),
+            Some(begun) => worker.wait_for(
+                &client.timer,
+                SlowClient::unsent(begun, client.input.held()),
+            ),
             None if served => client.timer.wait(ConnectionWait::Next(since)),
             None => client.timer.wait(ConnectionWait::First(since)),
         }
@@ -158,9 +176,13 @@ fn carry_out<'a, C: Stream>(
     PreparedRequest { step, logged }: PreparedRequest,
 ) -> RequestFuture<'a> {
     match step {
-        RequestAction::Forward(order, head) => Box::pin(forward(worker, client, order, head, logged)),
+        RequestAction::Forward(order, head) => {
+            Box::pin(forward(worker, client, order, head, logged))
+        }
         RequestAction::Answer(own) => Box::pin(own.send(worker, client, logged)),
-        RequestAction::Receive { body, since } => Box::pin(receive(worker, client, length, body, since)),
+        RequestAction::Receive { body, since } => {
+            Box::pin(receive(worker, client, length, body, since))
+        }
     }
 }
 
@@ -175,7 +197,12 @@ async fn receive<C: Stream>(
 ) -> Reuse {
     let received = receive::body(worker, client, length + body).await;
     client.timer.wait(ConnectionWait::No);
-    let prepared = route::prepare(worker, client, length, Some(DelayedRequest { since, received }));
+    let prepared = route::prepare(
+        worker,
+        client,
+        length,
+        Some(DelayedRequest { since, received }),
+    );
     carry_out(worker, client, length, prepared).await
 }
 
@@ -254,9 +281,14 @@ impl LocalReply {
         if let Some(logged) = logged {
             logged.write(worker, &self.meaning, &ExchangeRecord::default());
         }
-        let Some(status) = self.meaning.status else { return Reuse::Close };
+        let Some(status) = self.meaning.status else {
+            return Reuse::Close;
+        };
         let keep_alive = self.keep_alive && self.request_read && worker.phase().keeps_alive();
-        let reason = self.reason.as_deref().map(|reason| ("X-Halftone-Reason", reason));
+        let reason = self
+            .reason
+            .as_deref()
+            .map(|reason| ("X-Halftone-Reason", reason));
         let answer = LocalReplyHead {
             status,
             date: Timestamp::now(),

@@ -83,7 +83,10 @@ impl Method {
 
     /// Whether sending the request twice means the same as once (RFC 9110 §9.2.2).
     pub fn is_idempotent(self) -> bool {
-        matches!(self, Self::Get | Self::Head | Self::Put | Self::Delete | Self::Options)
+        matches!(
+            self,
+            Self::Get | Self::Head | Self::Put | Self::Delete | Self::Options
+        )
     }
 }
 

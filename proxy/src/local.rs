@@ -99,7 +99,10 @@ impl SharedState {
     }
 
     pub(crate) fn phase(&self, now: Instant) -> DrainPhase {
-        let since = self.drain_began.get().map(|began| now.saturating_duration_since(*began));
+        let since = self
+            .drain_began
+            .get()
+            .map(|began| now.saturating_duration_since(*began));
         DrainPhase::at(since, self.limits.drain)
     }
 
@@ -170,8 +173,13 @@ impl Local {
     /// Those who hold places without using them leave when places are scarce.
     fn make_room(&self) {
         let loads = &self.common.loads;
-        let room = ConnectionCapacity::of(loads.total(), self.limits().max_connections, loads.workers());
-        self.counters.closed_for_room(self.ticker.make_room(room) as u64);
+        let room = ConnectionCapacity::of(
+            loads.total(),
+            self.limits().max_connections,
+            loads.workers(),
+        );
+        self.counters
+            .closed_for_room(self.ticker.make_room(room) as u64);
     }
 
     /// A slot for the task that awaits this.

@@ -27,10 +27,15 @@ fn main() -> ExitCode {
 }
 
 fn serve(flags: &ProxyFlags) -> Result<ExitCode, Box<dyn std::error::Error>> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     // Before the first client: a signal that comes while we start must drain, too.
     let (mut terminate, mut interrupt) = runtime.block_on(async {
-        Ok::<_, std::io::Error>((signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?))
+        Ok::<_, std::io::Error>((
+            signal(SignalKind::terminate())?,
+            signal(SignalKind::interrupt())?,
+        ))
     })?;
     let source = match &flags.config {
         Some(dir) => DocumentSource::Directory(dir.clone()),

@@ -91,7 +91,11 @@ impl EndingEffect {
 
 /// What a proxy says at the fleet's `healthPath`. It is no request of anybody's and counted nowhere.
 pub const fn health(wants_requests: bool) -> EndingEffect {
-    let (status, text) = if wants_requests { (200, "ok") } else { (503, "the proxy is draining") };
+    let (status, text) = if wants_requests {
+        (200, "ok")
+    } else {
+        (503, "the proxy is draining")
+    };
     EndingEffect {
         fault: FaultOrigin::None,
         status: Some(status),
@@ -104,56 +108,119 @@ pub const fn health(wants_requests: bool) -> EndingEffect {
 /// The table. `is_error` knows the release's `errorStatuses`.
 pub fn meaning(ending: &Ending, is_error: impl Fn(u16) -> bool) -> EndingEffect {
     let (fault, status, counted, text) = match *ending {
-        Ending::Answered(status) => (FaultOrigin::None, Some(status), answered(status, is_error(status)), ""),
-        Ending::Refused(error) => {
-            (FaultOrigin::Client, Some(error.status()), refused(error.status()), error.text())
-        }
-        Ending::NoRoute => {
-            (FaultOrigin::Client, Some(404), Outcome::Refused404, "no release takes this host and path")
-        }
-        Ending::Rejected(status) => {
-            (FaultOrigin::Client, Some(status), Outcome::Refused403, "this service needs to know its user")
-        }
-        Ending::ClientTimeout => {
-            (FaultOrigin::Client, Some(408), Outcome::Refused408, "the request did not arrive in time")
-        }
-        Ending::ClientStalled(status) => (FaultOrigin::Client, Some(status), Outcome::ClientTimeout, ""),
+        Ending::Answered(status) => (
+            FaultOrigin::None,
+            Some(status),
+            answered(status, is_error(status)),
+            "",
+        ),
+        Ending::Refused(error) => (
+            FaultOrigin::Client,
+            Some(error.status()),
+            refused(error.status()),
+            error.text(),
+        ),
+        Ending::NoRoute => (
+            FaultOrigin::Client,
+            Some(404),
+            Outcome::Refused404,
+            "no release takes this host and path",
+        ),
+        Ending::Rejected(status) => (
+            FaultOrigin::Client,
+            Some(status),
+            Outcome::Refused403,
+            "this service needs to know its user",
+        ),
+        Ending::ClientTimeout => (
+            FaultOrigin::Client,
+            Some(408),
+            Outcome::Refused408,
+            "the request did not arrive in time",
+        ),
+        Ending::ClientStalled(status) => (
+            FaultOrigin::Client,
+            Some(status),
+            Outcome::ClientTimeout,
+            "",
+        ),
         Ending::ClientGone => (FaultOrigin::Client, None, Outcome::ClientAbort, ""),
         Ending::Abandoned => (FaultOrigin::Arm, None, Outcome::Abandoned, ""),
-        Ending::ClientGoneAfter(status) => (FaultOrigin::Client, Some(status), Outcome::ClientAbort, ""),
-        Ending::Connect => {
-            (FaultOrigin::Arm, Some(502), Outcome::ConnectFailure, "the service cannot be connected to")
+        Ending::ClientGoneAfter(status) => {
+            (FaultOrigin::Client, Some(status), Outcome::ClientAbort, "")
         }
-        Ending::Reset => (FaultOrigin::Arm, Some(502), Outcome::Reset, "the service closed the connection"),
-        Ending::HeadTimeout => {
-            (FaultOrigin::Arm, Some(504), Outcome::ResponseTimeout, "the service did not answer in time")
-        }
-        Ending::Malformed(_) => {
-            (FaultOrigin::Arm, Some(502), Outcome::MalformedResponse, "the service's answer is malformed")
-        }
+        Ending::Connect => (
+            FaultOrigin::Arm,
+            Some(502),
+            Outcome::ConnectFailure,
+            "the service cannot be connected to",
+        ),
+        Ending::Reset => (
+            FaultOrigin::Arm,
+            Some(502),
+            Outcome::Reset,
+            "the service closed the connection",
+        ),
+        Ending::HeadTimeout => (
+            FaultOrigin::Arm,
+            Some(504),
+            Outcome::ResponseTimeout,
+            "the service did not answer in time",
+        ),
+        Ending::Malformed(_) => (
+            FaultOrigin::Arm,
+            Some(502),
+            Outcome::MalformedResponse,
+            "the service's answer is malformed",
+        ),
         Ending::BrokenOff(status) | Ending::MalformedBody(status, _) => {
             (FaultOrigin::Arm, Some(status), Outcome::BodyBrokenOff, "")
         }
         Ending::BodyIdle(status) => (FaultOrigin::Arm, Some(status), Outcome::BodyIdle, ""),
-        Ending::Overload => {
-            (FaultOrigin::Arm, Some(503), Outcome::Overload, "the service has too many requests")
-        }
-        Ending::Crowded => {
-            (FaultOrigin::Client, Some(503), Outcome::Crowded, "too many unfinished requests or open tunnels")
-        }
-        Ending::NoEndpoint => {
-            (FaultOrigin::Arm, Some(503), Outcome::NoEndpoint, "the service has no endpoint")
-        }
-        Ending::OwnResources => {
-            (FaultOrigin::Proxy, Some(503), Outcome::OwnFault, "the proxy has run out of resources")
-        }
-        Ending::Shutdown => (FaultOrigin::Proxy, Some(503), Outcome::Shutdown, "the proxy is shutting down"),
+        Ending::Overload => (
+            FaultOrigin::Arm,
+            Some(503),
+            Outcome::Overload,
+            "the service has too many requests",
+        ),
+        Ending::Crowded => (
+            FaultOrigin::Client,
+            Some(503),
+            Outcome::Crowded,
+            "too many unfinished requests or open tunnels",
+        ),
+        Ending::NoEndpoint => (
+            FaultOrigin::Arm,
+            Some(503),
+            Outcome::NoEndpoint,
+            "the service has no endpoint",
+        ),
+        Ending::OwnResources => (
+            FaultOrigin::Proxy,
+            Some(503),
+            Outcome::OwnFault,
+            "the proxy has run out of resources",
+        ),
+        Ending::Shutdown => (
+            FaultOrigin::Proxy,
+            Some(503),
+            Outcome::Shutdown,
+            "the proxy is shutting down",
+        ),
     };
     let rule = match *ending {
-        Ending::Refused(rule) | Ending::Malformed(rule) | Ending::MalformedBody(_, rule) => Some(rule),
+        Ending::Refused(rule) | Ending::Malformed(rule) | Ending::MalformedBody(_, rule) => {
+            Some(rule)
+        }
         _ => None,
     };
-    EndingEffect { fault, status, counted, text, rule }
+    EndingEffect {
+        fault,
+        status,
+        counted,
+        text,
+        rule,
+    }
 }
 
 /// The class of a status that upstream answered.
@@ -203,27 +270,82 @@ mod tests {
             (Ending::Answered(999), Nobody, Some(999), "5xx"),
             (Ending::Answered(500), Nobody, Some(500), "errorStatus"),
             (Ending::Answered(418), Nobody, Some(418), "errorStatus"),
-            (Ending::Refused(MessageError::BareLf), Client, Some(400), "refused400"),
-            (Ending::Refused(MessageError::Method), Client, Some(405), "refused405"),
-            (Ending::Refused(MessageError::BodyTooLong), Client, Some(413), "refused413"),
-            (Ending::Refused(MessageError::RequestLineTooLong), Client, Some(414), "refused414"),
-            (Ending::Refused(MessageError::Expectation), Client, Some(417), "refused417"),
-            (Ending::Refused(MessageError::HeadTooLong), Client, Some(431), "refused431"),
-            (Ending::Refused(MessageError::MajorVersion), Client, Some(505), "refused505"),
+            (
+                Ending::Refused(MessageError::BareLf),
+                Client,
+                Some(400),
+                "refused400",
+            ),
+            (
+                Ending::Refused(MessageError::Method),
+                Client,
+                Some(405),
+                "refused405",
+            ),
+            (
+                Ending::Refused(MessageError::BodyTooLong),
+                Client,
+                Some(413),
+                "refused413",
+            ),
+            (
+                Ending::Refused(MessageError::RequestLineTooLong),
+                Client,
+                Some(414),
+                "refused414",
+            ),
+            (
+                Ending::Refused(MessageError::Expectation),
+                Client,
+                Some(417),
+                "refused417",
+            ),
+            (
+                Ending::Refused(MessageError::HeadTooLong),
+                Client,
+                Some(431),
+                "refused431",
+            ),
+            (
+                Ending::Refused(MessageError::MajorVersion),
+                Client,
+                Some(505),
+                "refused505",
+            ),
             (Ending::NoRoute, Client, Some(404), "refused404"),
             (Ending::Rejected(403), Client, Some(403), "refused403"),
             (Ending::Rejected(401), Client, Some(401), "refused403"),
             (Ending::ClientTimeout, Client, Some(408), "refused408"),
-            (Ending::ClientStalled(200), Client, Some(200), "clientTimeout"),
+            (
+                Ending::ClientStalled(200),
+                Client,
+                Some(200),
+                "clientTimeout",
+            ),
             (Ending::ClientGone, Client, None, "clientAbort"),
             (Ending::Abandoned, Arm, None, "abandoned"),
-            (Ending::ClientGoneAfter(200), Client, Some(200), "clientAbort"),
+            (
+                Ending::ClientGoneAfter(200),
+                Client,
+                Some(200),
+                "clientAbort",
+            ),
             (Ending::Connect, Arm, Some(502), "connectFailure"),
             (Ending::Reset, Arm, Some(502), "reset"),
             (Ending::HeadTimeout, Arm, Some(504), "responseTimeout"),
-            (Ending::Malformed(malformed), Arm, Some(502), "malformedResponse"),
+            (
+                Ending::Malformed(malformed),
+                Arm,
+                Some(502),
+                "malformedResponse",
+            ),
             (Ending::BrokenOff(200), Arm, Some(200), "bodyBrokenOff"),
-            (Ending::MalformedBody(200, malformed), Arm, Some(200), "bodyBrokenOff"),
+            (
+                Ending::MalformedBody(200, malformed),
+                Arm,
+                Some(200),
+                "bodyBrokenOff",
+            ),
             (Ending::BodyIdle(200), Arm, Some(200), "bodyIdle"),
             (Ending::Overload, Arm, Some(503), "overload"),
             (Ending::Crowded, Client, Some(503), "crowded"),
@@ -233,9 +355,16 @@ mod tests {
         ] {
             let is_error = |status| matches!(status, 500 | 418);
             let meaning = meaning(&ending, is_error);
-            assert_eq!((meaning.fault, meaning.status, meaning.counted.name()), (fault, status, counted));
+            assert_eq!(
+                (meaning.fault, meaning.status, meaning.counted.name()),
+                (fault, status, counted)
+            );
             let charged = meaning.counted.charge() == Fault::Error;
-            assert_eq!(charged, fault == Arm || counted == "errorStatus", "{ending:?}");
+            assert_eq!(
+                charged,
+                fault == Arm || counted == "errorStatus",
+                "{ending:?}"
+            );
         }
     }
 
@@ -251,17 +380,35 @@ mod tests {
         ] {
             let meaning = meaning(&ending, |_| true);
             assert_eq!(meaning.rule, broken.then_some(rule), "{ending:?}");
-            assert_eq!(meaning.broken_by_backend(), by_backend.then_some(rule), "{ending:?}");
+            assert_eq!(
+                meaning.broken_by_backend(),
+                by_backend.then_some(rule),
+                "{ending:?}"
+            );
         }
     }
 
     #[test]
     fn an_answer_of_our_own_says_why() {
-        let answered = [Ending::NoRoute, Ending::Rejected(403), Ending::ClientTimeout, Ending::Connect]
-            .into_iter()
-            .chain([Ending::Reset, Ending::HeadTimeout, Ending::Overload, Ending::Crowded])
-            .chain([Ending::NoEndpoint])
-            .chain([Ending::OwnResources, Ending::Shutdown, Ending::Refused(MessageError::BareLf)]);
+        let answered = [
+            Ending::NoRoute,
+            Ending::Rejected(403),
+            Ending::ClientTimeout,
+            Ending::Connect,
+        ]
+        .into_iter()
+        .chain([
+            Ending::Reset,
+            Ending::HeadTimeout,
+            Ending::Overload,
+            Ending::Crowded,
+        ])
+        .chain([Ending::NoEndpoint])
+        .chain([
+            Ending::OwnResources,
+            Ending::Shutdown,
+            Ending::Refused(MessageError::BareLf),
+        ]);
         for ending in answered {
             assert!(!meaning(&ending, |_| false).text.is_empty(), "{ending:?}");
         }

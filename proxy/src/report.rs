@@ -81,8 +81,10 @@ impl Reporter {
 
     /// The counters for requests that are decided under this release and stage from the next snapshot on.
     pub fn enter(&mut self, uid: &Uid, release: ReleaseId, stage: Stage) -> Arc<StageCounters> {
-        let ledger =
-            self.ledgers.entry(uid.clone()).or_insert_with(|| Ledger::new(uid.clone(), self.workers));
+        let ledger = self
+            .ledgers
+            .entry(uid.clone())
+            .or_insert_with(|| Ledger::new(uid.clone(), self.workers));
         ledger.enter(release, stage)
     }
 
@@ -117,7 +119,8 @@ impl Reporter {
     /// a restart, or for a position that this proxy never had.
     pub fn report(&mut self, since: Option<ReportCursor>, reads: ReportForm) -> TrafficReport {
         self.refresh();
-        let since = since.filter(|(epoch, sequence)| *epoch == self.epoch && *sequence <= self.sequence);
+        let since =
+            since.filter(|(epoch, sequence)| *epoch == self.epoch && *sequence <= self.sequence);
         let since = since.map(|(_, sequence)| sequence);
         let ledgers = self.ledgers.values();
         TrafficReport {
@@ -139,8 +142,13 @@ impl Reporter {
             fleet: self.documents.fleet.clone(),
             rejected: self.documents.rejected.clone(),
             orphaned: self.documents.orphaned.clone(),
-            keys: ledgers.clone().flat_map(|ledger| ledger.keys(reads)).collect(),
-            entries: ledgers.flat_map(|ledger| ledger.entries(since, reads)).collect(),
+            keys: ledgers
+                .clone()
+                .flat_map(|ledger| ledger.keys(reads))
+                .collect(),
+            entries: ledgers
+                .flat_map(|ledger| ledger.entries(since, reads))
+                .collect(),
         }
     }
 
@@ -157,7 +165,8 @@ impl Reporter {
         let applied = &self.documents.applied;
         let before = self.ledgers.len();
         // A withdrawn release goes once its last request has ended.
-        self.ledgers.retain(|uid, ledger| applied.contains_key(uid) || !ledger.is_abandoned());
+        self.ledgers
+            .retain(|uid, ledger| applied.contains_key(uid) || !ledger.is_abandoned());
         let mut changed = std::mem::take(&mut self.changed) || self.ledgers.len() != before;
         for ledger in self.ledgers.values_mut() {
             changed |= ledger.refresh(next);
@@ -213,8 +222,19 @@ mod tests {
             ignored_fields: Vec::new(),
             open_long: 0,
         };
-        let applied = applied.then(|| (uid(), ServedDocument { document, gray_ended: true }));
-        Documents { applied: applied.into_iter().collect(), ..Documents::default() }
+        let applied = applied.then(|| {
+            (
+                uid(),
+                ServedDocument {
+                    document,
+                    gray_ended: true,
+                },
+            )
+        });
+        Documents {
+            applied: applied.into_iter().collect(),
+            ..Documents::default()
+        }
     }
 
     fn cell(worker: &WorkerCounters, counters: &StageCounters, arm: Arm) -> CellWriter {
@@ -222,7 +242,11 @@ mod tests {
     }
 
     fn requests(report: &TrafficReport) -> u64 {
-        report.entries.iter().map(|entry| entry.counts.requests()).sum()
+        report
+            .entries
+            .iter()
+            .map(|entry| entry.counts.requests())
+            .sum()
     }
 
     #[test]
@@ -233,13 +257,33 @@ mod tests {
             let gray = cell(&worker, &counters, Arm::Gray);
             gray.outcome(Outcome::Status2xx);
             gray.latency(Duration::from_millis(5));
-            worker.cell(&counters, Arm::Gray, ChosenBy::Rule, true).outcome(Outcome::Reset);
+            worker
+                .cell(&counters, Arm::Gray, ChosenBy::Rule, true)
+                .outcome(Outcome::Reset);
         }
         let report = reporter.report(None, ReportForm::Two);
-        let split = report.entries.iter().find(|entry| entry.key.chosen_by.is(ChosenBy::Split)).unwrap();
-        let rule = report.entries.iter().find(|entry| entry.key.chosen_by.is(ChosenBy::Rule)).unwrap();
-        assert_eq!((split.counts.requests(), split.counts.latency.count(), split.counts.errors()), (2, 2, 0));
-        assert_eq!((rule.counts.errors(), rule.key.excluded, rule.key.stage), (2, true, stage(3)));
+        let split = report
+            .entries
+            .iter()
+            .find(|entry| entry.key.chosen_by.is(ChosenBy::Split))
+            .unwrap();
+        let rule = report
+            .entries
+            .iter()
+            .find(|entry| entry.key.chosen_by.is(ChosenBy::Rule))
+            .unwrap();
+        assert_eq!(
+            (
+                split.counts.requests(),
+                split.counts.latency.count(),
+                split.counts.errors()
+            ),
+            (2, 2, 0)
+        );
+        assert_eq!(
+            (rule.counts.errors(), rule.key.excluded, rule.key.stage),
+            (2, true, stage(3))
+        );
         assert_eq!(report.keys.len(), 2);
     }
 
@@ -253,10 +297,21 @@ mod tests {
         cell(&worker, &counters, Arm::Gray).outcome(Outcome::Status2xx);
         let second = reporter.report(Some((first.epoch, first.sequence)), ReportForm::Two);
         assert_eq!(second.since, Some(first.sequence));
-        assert_eq!(second.entries.iter().map(|entry| entry.key.arm).collect::<Vec<_>>(), [Arm::Gray]);
+        assert_eq!(
+            second
+                .entries
+                .iter()
+                .map(|entry| entry.key.arm)
+                .collect::<Vec<_>>(),
+            [Arm::Gray]
+        );
         assert_eq!(second.keys.len(), 2);
         let third = reporter.report(Some((second.epoch, second.sequence)), ReportForm::Two);
-        assert_eq!((third.sequence, third.entries.len()), (second.sequence, 0), "nothing changed");
+        assert_eq!(
+            (third.sequence, third.entries.len()),
+            (second.sequence, 0),
+            "nothing changed"
+        );
     }
 
     #[test]
@@ -264,15 +319,35 @@ mod tests {
         let mut reporter = reporter(1);
         let counters = reporter.enter(&uid(), RELEASE, stage(1));
         let (worker, every) = (WorkerCounters::new(0), Outcome::ALL.len() as u64);
-        Outcome::ALL.iter().for_each(|&outcome| cell(&worker, &counters, Arm::Gray).outcome(outcome));
-        let (old, new) = (reporter.report(None, ReportForm::One), reporter.report(None, ReportForm::Two));
+        Outcome::ALL
+            .iter()
+            .for_each(|&outcome| cell(&worker, &counters, Arm::Gray).outcome(outcome));
+        let (old, new) = (
+            reporter.report(None, ReportForm::One),
+            reporter.report(None, ReportForm::Two),
+        );
         let words = |report: &TrafficReport| report.entries[0].counts.outcomes.clone();
-        assert!(words(&old).keys().all(|outcome| outcome.in_0_1() == *outcome), "{:?}", words(&old));
-        assert_eq!(words(&new).keys().copied().collect::<Vec<_>>(), Outcome::ALL);
-        assert_eq!((requests(&old), requests(&new), &old.keys), (every, every, &new.keys));
+        assert!(
+            words(&old)
+                .keys()
+                .all(|outcome| outcome.in_0_1() == *outcome),
+            "{:?}",
+            words(&old)
+        );
+        assert_eq!(
+            words(&new).keys().copied().collect::<Vec<_>>(),
+            Outcome::ALL
+        );
+        assert_eq!(
+            (requests(&old), requests(&new), &old.keys),
+            (every, every, &new.keys)
+        );
         cell(&worker, &counters, Arm::Gray).outcome(Outcome::Refused413);
         let next = reporter.report(Some((old.epoch, old.sequence)), ReportForm::One);
-        let folded = Outcome::ALL.iter().filter(|outcome| outcome.in_0_1() == Outcome::Refused400).count();
+        let folded = Outcome::ALL
+            .iter()
+            .filter(|outcome| outcome.in_0_1() == Outcome::Refused400)
+            .count();
         assert_eq!(words(&next)[&Outcome::Refused400], folded as u64 + 1);
     }
 
@@ -282,7 +357,10 @@ mod tests {
         let counters = reporter.enter(&uid(), RELEASE, stage(1));
         cell(&WorkerCounters::new(0), &counters, Arm::Stable).outcome(Outcome::Status2xx);
         let first = reporter.report(None, ReportForm::Two);
-        for since in [(Epoch(2), first.sequence), (first.epoch, first.sequence + 1)] {
+        for since in [
+            (Epoch(2), first.sequence),
+            (first.epoch, first.sequence + 1),
+        ] {
             let report = reporter.report(Some(since), ReportForm::Two);
             assert_eq!((report.since, requests(&report)), (None, 1));
         }
@@ -299,12 +377,21 @@ mod tests {
             cell.outcome(Outcome::Status2xx);
             late.get_or_insert(cell);
         }
-        let stages =
-            |report: &TrafficReport| report.keys.iter().map(|key| key.stage.get()).collect::<Vec<_>>();
+        let stages = |report: &TrafficReport| {
+            report
+                .keys
+                .iter()
+                .map(|key| key.stage.get())
+                .collect::<Vec<_>>()
+        };
         assert_eq!(stages(&reporter.report(None, ReportForm::Two)), [3, 4]);
         late.take().unwrap().outcome(Outcome::Status2xx);
         reporter.report(None, ReportForm::Two);
-        assert_eq!(reporter.ledgers()[&uid()].total(Arm::Stable).requests(), 5, "nothing is lost by folding");
+        assert_eq!(
+            reporter.ledgers()[&uid()].total(Arm::Stable).requests(),
+            5,
+            "nothing is lost by folding"
+        );
         // A release that goes back to a stage it knows counts on there.
         reporter.enter(&uid(), RELEASE, stage(3));
         assert_eq!(stages(&reporter.report(None, ReportForm::Two)), [4, 3]);
@@ -317,7 +404,11 @@ mod tests {
         let cell = cell(&WorkerCounters::new(0), &counters, Arm::Stable);
         drop(counters);
         reporter.set_documents(applied(false));
-        assert_eq!(reporter.report(None, ReportForm::Two).keys.len(), 0, "no request has ended yet");
+        assert_eq!(
+            reporter.report(None, ReportForm::Two).keys.len(),
+            0,
+            "no request has ended yet"
+        );
         cell.outcome(Outcome::Status2xx);
         assert_eq!(requests(&reporter.report(None, ReportForm::Two)), 1);
         drop(cell);
@@ -330,16 +421,28 @@ mod tests {
         let mut reporter = reporter(1);
         let counters = reporter.enter(&uid(), RELEASE, stage(1));
         let worker = WorkerCounters::new(1);
-        let (gray, stable) = (cell(&worker, &counters, Arm::Gray), cell(&worker, &counters, Arm::Stable));
+        let (gray, stable) = (
+            cell(&worker, &counters, Arm::Gray),
+            cell(&worker, &counters, Arm::Stable),
+        );
         gray.long_opened();
         gray.long_opened();
         stable.long_opened();
         gray.long_closed();
-        assert_eq!(reporter.report(None, ReportForm::Two).applied[0].open_long, 1);
+        assert_eq!(
+            reporter.report(None, ReportForm::Two).applied[0].open_long,
+            1
+        );
         let mut going_on = applied(true);
-        going_on.applied.values_mut().for_each(|applied| applied.gray_ended = false);
+        going_on
+            .applied
+            .values_mut()
+            .for_each(|applied| applied.gray_ended = false);
         reporter.set_documents(going_on);
-        assert_eq!(reporter.report(None, ReportForm::Two).applied[0].open_long, 0);
+        assert_eq!(
+            reporter.report(None, ReportForm::Two).applied[0].open_long,
+            0
+        );
     }
 
     #[test]
@@ -347,17 +450,25 @@ mod tests {
         let mut reporter = reporter(1);
         let counters = reporter.enter(&uid(), RELEASE, stage(1));
         let stable = cell(&WorkerCounters::new(0), &counters, Arm::Stable);
-        let answer = |n: usize, seconds| (0..n).for_each(|_| stable.latency(Duration::from_secs(seconds)));
+        let answer =
+            |n: usize, seconds| (0..n).for_each(|_| stable.latency(Duration::from_secs(seconds)));
         assert_eq!(counters.abandoned_after(), Duration::from_secs(1));
         answer(99, 8);
         reporter.minute_passed();
-        assert_eq!(counters.abandoned_after(), Duration::from_secs(1), "99 answers say nothing");
+        assert_eq!(
+            counters.abandoned_after(),
+            Duration::from_secs(1),
+            "99 answers say nothing"
+        );
         answer(100, 8);
         reporter.minute_passed();
         let wait = counters.abandoned_after().as_secs_f64();
         assert!((wait - 8.0).abs() < 0.08, "{wait}");
         // The next stage begins with what is known; a fast minute brings it down to the least.
-        assert_eq!(reporter.enter(&uid(), RELEASE, stage(2)).abandoned_after(), counters.abandoned_after());
+        assert_eq!(
+            reporter.enter(&uid(), RELEASE, stage(2)).abandoned_after(),
+            counters.abandoned_after()
+        );
         answer(200, 0);
         reporter.minute_passed();
         assert_eq!(counters.abandoned_after(), Duration::from_secs(1));
@@ -386,7 +497,13 @@ mod tests {
                 last = now;
             }
         });
-        assert_eq!(reporter.report(None, ReportForm::Two).entries[0].counts.latency.count(), 2 * EACH);
+        assert_eq!(
+            reporter.report(None, ReportForm::Two).entries[0]
+                .counts
+                .latency
+                .count(),
+            2 * EACH
+        );
     }
 
     proptest! {

@@ -44,7 +44,10 @@ pub(crate) async fn answer<C: Stream>(
         client.timer.set(deadline);
         worker.buffers.shrink(&mut out);
         worker.buffers.shrink(&mut client.input);
-        worker.wait_for(&client.timer, SlowClient::unsent(since, out.held() + client.input.held()));
+        worker.wait_for(
+            &client.timer,
+            SlowClient::unsent(since, out.held() + client.input.held()),
+        );
         Poll::Pending
     })
     .await;
@@ -78,12 +81,18 @@ fn poll_discard<C: Stream>(
     cx: &mut Context<'_>,
 ) -> Poll<()> {
     if !*shut {
-        let Ok(()) = ready!(Pin::new(&mut client.stream).poll_shutdown(cx)) else { return Poll::Ready(()) };
+        let Ok(()) = ready!(Pin::new(&mut client.stream).poll_shutdown(cx)) else {
+            return Poll::Ready(());
+        };
         *shut = true;
     }
     for _ in 0..READS {
         client.input.clear();
-        if let Ok(0) | Err(_) = ready!(worker.buffers.poll_read(&mut client.input, &mut client.stream, cx)) {
+        if let Ok(0) | Err(_) = ready!(worker.buffers.poll_read(
+            &mut client.input,
+            &mut client.stream,
+            cx
+        )) {
             return Poll::Ready(());
         }
     }

@@ -105,48 +105,169 @@ mod tests {
     #[test]
     fn a_request_is_sent_again_only_when_that_can_do_no_harm() {
         let lost = FIRST;
-        let post = Attempt { method: Method::Post, ..lost };
-        let connect = Attempt { failure: AttemptFailure::Connect, sent: false, ..lost };
-        let stale = Attempt { failure: AttemptFailure::StaleTimeout, ..lost };
+        let post = Attempt {
+            method: Method::Post,
+            ..lost
+        };
+        let connect = Attempt {
+            failure: AttemptFailure::Connect,
+            sent: false,
+            ..lost
+        };
+        let stale = Attempt {
+            failure: AttemptFailure::StaleTimeout,
+            ..lost
+        };
         for (why, last, then) in [
             ("no connection", connect, RetryDecision::OtherEndpoint),
             (
                 "no connection, any method",
-                Attempt { method: Method::Post, ..connect },
+                Attempt {
+                    method: Method::Post,
+                    ..connect
+                },
                 RetryDecision::OtherEndpoint,
             ),
             (
                 "no connection, second time",
-                Attempt { reconnects: 1, ..connect },
+                Attempt {
+                    reconnects: 1,
+                    ..connect
+                },
                 RetryDecision::OtherEndpoint,
             ),
-            ("no connection, third time", Attempt { reconnects: 2, ..connect }, RetryDecision::No),
-            ("no connection after a loss", Attempt { resent: true, ..connect }, RetryDecision::OtherEndpoint),
-            ("no connection, body gone", Attempt { body: BodyAtHand::Gone, ..connect }, RetryDecision::No),
-            ("no connection, client gone", Attempt { client_gone: true, ..connect }, RetryDecision::No),
-            ("lost", lost, RetryDecision::FreshConnection),
-            ("lost, PUT", Attempt { method: Method::Put, ..lost }, RetryDecision::FreshConnection),
-            ("lost, POST", post, RetryDecision::No),
-            ("lost, unknown method", Attempt { method: Method::Other, ..lost }, RetryDecision::No),
             (
-                "lost before a byte was sent, POST",
-                Attempt { sent: false, ..post },
-                RetryDecision::FreshConnection,
-            ),
-            ("lost, body gone", Attempt { body: BodyAtHand::Gone, ..lost }, RetryDecision::No),
-            ("lost after answer bytes", Attempt { received: true, ..lost }, RetryDecision::No),
-            ("lost twice", Attempt { resent: true, ..lost }, RetryDecision::No),
-            (
-                "lost twice before a byte was sent",
-                Attempt { resent: true, sent: false, ..lost },
+                "no connection, third time",
+                Attempt {
+                    reconnects: 2,
+                    ..connect
+                },
                 RetryDecision::No,
             ),
-            ("lost, client gone", Attempt { client_gone: true, ..lost }, RetryDecision::No),
+            (
+                "no connection after a loss",
+                Attempt {
+                    resent: true,
+                    ..connect
+                },
+                RetryDecision::OtherEndpoint,
+            ),
+            (
+                "no connection, body gone",
+                Attempt {
+                    body: BodyAtHand::Gone,
+                    ..connect
+                },
+                RetryDecision::No,
+            ),
+            (
+                "no connection, client gone",
+                Attempt {
+                    client_gone: true,
+                    ..connect
+                },
+                RetryDecision::No,
+            ),
+            ("lost", lost, RetryDecision::FreshConnection),
+            (
+                "lost, PUT",
+                Attempt {
+                    method: Method::Put,
+                    ..lost
+                },
+                RetryDecision::FreshConnection,
+            ),
+            ("lost, POST", post, RetryDecision::No),
+            (
+                "lost, unknown method",
+                Attempt {
+                    method: Method::Other,
+                    ..lost
+                },
+                RetryDecision::No,
+            ),
+            (
+                "lost before a byte was sent, POST",
+                Attempt {
+                    sent: false,
+                    ..post
+                },
+                RetryDecision::FreshConnection,
+            ),
+            (
+                "lost, body gone",
+                Attempt {
+                    body: BodyAtHand::Gone,
+                    ..lost
+                },
+                RetryDecision::No,
+            ),
+            (
+                "lost after answer bytes",
+                Attempt {
+                    received: true,
+                    ..lost
+                },
+                RetryDecision::No,
+            ),
+            (
+                "lost twice",
+                Attempt {
+                    resent: true,
+                    ..lost
+                },
+                RetryDecision::No,
+            ),
+            (
+                "lost twice before a byte was sent",
+                Attempt {
+                    resent: true,
+                    sent: false,
+                    ..lost
+                },
+                RetryDecision::No,
+            ),
+            (
+                "lost, client gone",
+                Attempt {
+                    client_gone: true,
+                    ..lost
+                },
+                RetryDecision::No,
+            ),
             ("stale 408", stale, RetryDecision::FreshConnection),
-            ("stale 408, POST", Attempt { method: Method::Post, ..stale }, RetryDecision::No),
-            ("stale 408, twice", Attempt { resent: true, ..stale }, RetryDecision::No),
-            ("time-out", Attempt { failure: AttemptFailure::HeadTimeout, ..lost }, RetryDecision::No),
-            ("malformed", Attempt { failure: AttemptFailure::Malformed, ..lost }, RetryDecision::No),
+            (
+                "stale 408, POST",
+                Attempt {
+                    method: Method::Post,
+                    ..stale
+                },
+                RetryDecision::No,
+            ),
+            (
+                "stale 408, twice",
+                Attempt {
+                    resent: true,
+                    ..stale
+                },
+                RetryDecision::No,
+            ),
+            (
+                "time-out",
+                Attempt {
+                    failure: AttemptFailure::HeadTimeout,
+                    ..lost
+                },
+                RetryDecision::No,
+            ),
+            (
+                "malformed",
+                Attempt {
+                    failure: AttemptFailure::Malformed,
+                    ..lost
+                },
+                RetryDecision::No,
+            ),
         ] {
             assert_eq!(again(&last), then, "{why}");
         }

@@ -136,14 +136,26 @@ impl Proxy {
         let listeners = Listeners::bind(&settings.listen, workers)
             .map_err(|(address, error)| StartError::Listen { address, error })?;
         let admin_listener = settings.admin.map(listen_admin).transpose()?;
-        let admin = admin_listener.as_ref().and_then(|listener| listener.local_addr().ok());
+        let admin = admin_listener
+            .as_ref()
+            .and_then(|listener| listener.local_addr().ok());
 
-        let reporter =
-            Arc::new(Mutex::new(Reporter::new(settings.instance.clone(), Epoch(rand::random()), workers)));
+        let reporter = Arc::new(Mutex::new(Reporter::new(
+            settings.instance.clone(),
+            Epoch(rand::random()),
+            workers,
+        )));
         let tables = Arc::new(tables(&source, workers, &listeners, admin));
-        let applier = Applier::new(Arc::clone(&tables), Arc::clone(&reporter), &settings.class, state);
+        let applier = Applier::new(
+            Arc::clone(&tables),
+            Arc::clone(&reporter),
+            &settings.class,
+            state,
+        );
         let log = access_log(settings)?;
-        let own: Vec<_> = (0..workers).map(|worker| own(worker, &applier, log.as_ref())).collect();
+        let own: Vec<_> = (0..workers)
+            .map(|worker| own(worker, &applier, log.as_ref()))
+            .collect();
         let pages = AdminState {
             reporter: Arc::clone(&reporter),
             snapshot: applier.publisher().current(),
@@ -173,7 +185,15 @@ impl Proxy {
             ended: tell_end,
         };
         let control = control.start()?;
-        Ok(Self { addresses, admin, reporter, tables: known_tables, commands, ended, control: Some(control) })
+        Ok(Self {
+            addresses,
+            admin,
+            reporter,
+            tables: known_tables,
+            commands,
+            ended,
+            control: Some(control),
+        })
     }
 
     /// Where clients are accepted; port 0 has become the port taken.
@@ -190,7 +210,9 @@ impl Proxy {
     /// with what is applied and what was refused. None: the proxy has ended.
     pub async fn apply(&self, documents: SourceListing) -> Option<Documents> {
         let (done, applied) = oneshot::channel();
-        self.commands.send(ControlCommand::Apply(documents, done)).ok()?;
+        self.commands
+            .send(ControlCommand::Apply(documents, done))
+            .ok()?;
         applied.await.ok()
     }
 
@@ -215,7 +237,11 @@ impl Proxy {
     /// Waits for the end, and says how it went. None: the control thread failed.
     pub async fn ended(&self) -> Option<DrainResult> {
         let mut ended = self.ended.clone();
-        ended.wait_for(Option::is_some).await.ok().and_then(|drained| *drained)
+        ended
+            .wait_for(Option::is_some)
+            .await
+            .ok()
+            .and_then(|drained| *drained)
     }
 
     /// Drains to the end.
@@ -238,7 +264,9 @@ impl Drop for Proxy {
 /// In a cluster the operator signs what it asks for, so that nobody has to make a token.
 fn guard(settings: &Settings, source: &DocumentSource) -> Result<Guard, StartError> {
     let in_cluster = matches!(source, DocumentSource::Kubernetes(_));
-    let reached = settings.admin.filter(|address| !admin::is_open_without_token(*address));
+    let reached = settings
+        .admin
+        .filter(|address| !admin::is_open_without_token(*address));
     let tokens = match (&settings.token_file, reached) {
         (Some(file), _) if in_cluster => Some(Tokens::open_if_there(file)?),
         (Some(file), _) => Some(Tokens::open(file)?),
@@ -247,29 +275,49 @@ fn guard(settings: &Settings, source: &DocumentSource) -> Result<Guard, StartErr
     };
     let guarded = in_cluster && (tokens.is_some() || reached.is_some());
     let (class, instance) = (settings.class.clone(), settings.instance.clone());
-    Ok(Guard::new(tokens, guarded.then(Arc::<TrustedKeys>::default), class, instance))
+    Ok(Guard::new(
+        tokens,
+        guarded.then(Arc::<TrustedKeys>::default),
+        class,
+        instance,
+    ))
 }
 
 /// The operators that were known before: one of them may still be at work while the API server is away.
 fn restore_keys(guard: &Guard, restored: &SavedState) {
-    let (Some(keys), Some(saved)) = (&guard.keys, &restored.keys) else { return };
+    let (Some(keys), Some(saved)) = (&guard.keys, &restored.keys) else {
+        return;
+    };
     if let Err(why) = keys.take(&saved.text) {
-        tracing::warn!(source = saved.source, "the operators' keys that were kept are left out: {why}");
+        tracing::warn!(
+            source = saved.source,
+            "the operators' keys that were kept are left out: {why}"
+        );
     }
 }
 
 fn state(settings: &Settings) -> Result<(Option<StateStore>, SavedState), StartError> {
-    let Some(dir) = &settings.state else { return Ok((None, SavedState::default())) };
-    let opened = StateStore::open(dir).map_err(|error| StartError::State { dir: dir.clone(), error })?;
+    let Some(dir) = &settings.state else {
+        return Ok((None, SavedState::default()));
+    };
+    let opened = StateStore::open(dir).map_err(|error| StartError::State {
+        dir: dir.clone(),
+        error,
+    })?;
     Ok((Some(opened.0), opened.1))
 }
 
 /// A wrong path is told at once, unless an earlier run left documents: then the directory may be late, and serving
 /// goes before complaining.
 fn check_source(source: &DocumentSource, restored: &SavedState) -> Result<(), StartError> {
-    let DocumentSource::Directory(dir) = source else { return Ok(()) };
+    let DocumentSource::Directory(dir) = source else {
+        return Ok(());
+    };
     match std::fs::read_dir(dir) {
-        Err(error) if restored.releases.is_empty() => Err(StartError::Config { dir: dir.clone(), error }),
+        Err(error) if restored.releases.is_empty() => Err(StartError::Config {
+            dir: dir.clone(),
+            error,
+        }),
         _ => Ok(()),
     }
 }
@@ -281,7 +329,9 @@ fn tables(
     listeners: &Listeners,
     admin: Option<SocketAddr>,
 ) -> Tables {
-    let DocumentSource::Kubernetes(cluster) = source else { return Tables::new(workers) };
+    let DocumentSource::Kubernetes(cluster) = source else {
+        return Tables::new(workers);
+    };
     let listening = listeners.addresses().iter().copied().chain(admin);
     let reach = DialPolicy {
         pod: cluster.pod.clone(),
@@ -296,12 +346,18 @@ fn listen_admin(address: SocketAddr) -> Result<TcpListener, StartError> {
 }
 
 fn access_log(settings: &Settings) -> Result<Option<AccessLog>, StartError> {
-    let Some(sample) = settings.access_log else { return Ok(None) };
+    let Some(sample) = settings.access_log else {
+        return Ok(None);
+    };
     let key = match &settings.token_file {
-        Some(file) => tokens::first(file)?.as_deref().map_or_else(HashKey::random, HashKey::from_secret),
+        Some(file) => tokens::first(file)?
+            .as_deref()
+            .map_or_else(HashKey::random, HashKey::from_secret),
         None => HashKey::random(),
     };
-    AccessLog::start(sample, key, io::stdout()).map(Some).map_err(StartError::Thread)
+    AccessLog::start(sample, key, io::stdout())
+        .map(Some)
+        .map_err(StartError::Thread)
 }
 
 fn own(worker: usize, applier: &Applier, log: Option<&AccessLog>) -> WorkerResources {
@@ -317,7 +373,10 @@ fn limits(settings: &Settings) -> WorkerSettings {
         max_connections: settings.max_connections,
         max_held_bytes: settings.max_held_bytes,
         tunnel_grace: settings.drain.tunnel_grace,
-        drain: DrainSchedule { delay: settings.drain.delay, timeout: settings.drain.timeout },
+        drain: DrainSchedule {
+            delay: settings.drain.delay,
+            timeout: settings.drain.timeout,
+        },
         client: settings.client_timeouts,
     }
 }
@@ -334,10 +393,16 @@ mod tests {
     #[test]
     fn clients_have_the_time_that_the_documentation_names_unless_a_flag_says_otherwise() {
         let seconds = Duration::from_secs;
-        let flags = ProxyFlags::try_parse_from(["halftone-proxy", "--config", "documents"]).unwrap();
+        let flags =
+            ProxyFlags::try_parse_from(["halftone-proxy", "--config", "documents"]).unwrap();
         let here = Settings::new("127.0.0.1:0".parse().unwrap(), None);
         for settings in [Settings::from(&flags), here] {
-            let ClientTimeouts { idle, head, body, write } = limits(&settings).client;
+            let ClientTimeouts {
+                idle,
+                head,
+                body,
+                write,
+            } = limits(&settings).client;
             let times = [idle, head, body, write];
             assert_eq!(times, [seconds(620), seconds(10), seconds(60), seconds(60)]);
         }

@@ -88,7 +88,12 @@ pub struct ProxyFlags {
     pub state: Option<PathBuf>,
 
     /// Fleet whose documents this proxy serves; the settings of another class are refused
-    #[arg(long, value_name = "NAME", env = "HALFTONE_CLASS", default_value = "default")]
+    #[arg(
+        long,
+        value_name = "NAME",
+        env = "HALFTONE_CLASS",
+        default_value = "default"
+    )]
     pub class: ObjectName,
 
     /// Name of this proxy in reports [default: --pod-uid, or the host's name]
@@ -234,7 +239,9 @@ impl From<&ProxyFlags> for Settings {
             admin: Some(available(flags.admin)),
             state: flags.state.clone(),
             workers: flags.workers.unwrap_or_else(default_workers),
-            max_connections: flags.max_connections.map_or_else(default_max_connections, NonZeroUsize::get),
+            max_connections: flags
+                .max_connections
+                .map_or_else(default_max_connections, NonZeroUsize::get),
             max_held_bytes: max_held_bytes(memory::limit()),
             drain: DrainSettings {
                 delay: flags.drain_delay,
@@ -248,9 +255,15 @@ impl From<&ProxyFlags> for Settings {
                 write: flags.client_write_timeout,
             },
             token_file: flags.token_file.clone(),
-            access_log: flags.access_log.map(|AccessLogFormat::Json| flags.access_log_sample),
+            access_log: flags
+                .access_log
+                .map(|AccessLogFormat::Json| flags.access_log_sample),
             class: flags.class.clone(),
-            instance: flags.instance.clone().or_else(|| flags.pod_uid.clone()).unwrap_or_else(host_name),
+            instance: flags
+                .instance
+                .clone()
+                .or_else(|| flags.pod_uid.clone())
+                .unwrap_or_else(host_name),
         }
     }
 }
@@ -334,8 +347,11 @@ fn bytes(count: u64) -> usize {
 /// `127.0.0.1:8080`, `[::]:8080`: no names, since what a name means may change while we run.
 /// `10s`, `1m30s`, `500ms`: whole milliseconds from 0 on.
 fn duration(text: &str) -> Result<Duration, String> {
-    let wrong =
-        || format!("\"{text}\" is no duration; write a number and a unit, as in 500ms, 30s, 1m30s or 1h");
+    let wrong = || {
+        format!(
+            "\"{text}\" is no duration; write a number and a unit, as in 500ms, 30s, 1m30s or 1h"
+        )
+    };
     let parsed: jiff::SignedDuration = text.parse().map_err(|_| wrong())?;
     Duration::try_from(parsed).map_err(|_| wrong())
 }
@@ -372,12 +388,19 @@ mod tests {
             (10, Some(1), 1),
             (usize::MAX, None, usize::MAX / 100 * 40),
         ] {
-            assert_eq!(max_connections(descriptors, memory), connections, "{descriptors}, {memory:?}");
+            assert_eq!(
+                max_connections(descriptors, memory),
+                connections,
+                "{descriptors}, {memory:?}"
+            );
         }
     }
 
     #[test]
     fn what_slow_clients_hold_gets_a_quarter_of_the_memory_limit() {
-        assert_eq!((max_held_bytes(Some(256 << 20)), max_held_bytes(None)), (64 << 20, 256 << 20));
+        assert_eq!(
+            (max_held_bytes(Some(256 << 20)), max_held_bytes(None)),
+            (64 << 20, 256 << 20)
+        );
     }
 }

@@ -53,9 +53,17 @@ struct ReleaseResources {
 
 impl Snapshot {
     /// Joins the routes with their endpoint tables and their counters.
-    pub fn new(generation: u64, routes: &Arc<Routes>, tables: &Tables, reporter: &mut Reporter) -> Self {
-        let by_upstream: HashMap<UpstreamId, Arc<Table>> =
-            routes.upstreams().iter().map(|(id, upstream)| (*id, tables.get(upstream))).collect();
+    pub fn new(
+        generation: u64,
+        routes: &Arc<Routes>,
+        tables: &Tables,
+        reporter: &mut Reporter,
+    ) -> Self {
+        let by_upstream: HashMap<UpstreamId, Arc<Table>> = routes
+            .upstreams()
+            .iter()
+            .map(|(id, upstream)| (*id, tables.get(upstream)))
+            .collect();
         let table = |id: Option<UpstreamId>| by_upstream.get(&id?).map(Arc::clone);
         let releases = routes.releases().map(|(_, release)| {
             let config = release.config();
@@ -92,7 +100,8 @@ impl Snapshot {
     /// Whether requests that are meant for an arm can go there. A check that every endpoint fails is not heeded for the
     /// arm that everyone depends on: stable, and gray once it is promoted. Any other gray is as good as gone then.
     pub fn has_endpoint(&self, release: ReleaseIndex, arm: Arm) -> bool {
-        self.table(release, arm).is_some_and(|table| table.any(|| self.is_depended_on(release, arm)))
+        self.table(release, arm)
+            .is_some_and(|table| table.any(|| self.is_depended_on(release, arm)))
     }
 
     /// What an arm can use of its table at present.
@@ -100,7 +109,11 @@ impl Snapshot {
         let set = self.table(release, arm)?.load();
         let depended_on = self.is_depended_on(release, arm);
         Some(UsableEndpoints {
-            endpoints: if set.all_fail && !depended_on { 0 } else { set.slots.len() },
+            endpoints: if set.all_fail && !depended_on {
+                0
+            } else {
+                set.slots.len()
+            },
             check_ignored: set.all_fail && depended_on,
         })
     }
@@ -161,7 +174,10 @@ pub struct Publisher {
 impl Publisher {
     /// Starts with a first set.
     pub fn new(first: Snapshot) -> Self {
-        Self { current: Arc::new(ArcSwap::from_pointee(first)), retired: Vec::new() }
+        Self {
+            current: Arc::new(ArcSwap::from_pointee(first)),
+            retired: Vec::new(),
+        }
     }
 
     /// A reader for one worker.

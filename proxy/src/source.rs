@@ -23,7 +23,9 @@ impl SourceListing {
     /// The document of this name, whosever it is.
     pub fn get(&self, name: &str) -> Option<&Content> {
         let fleet = self.fleet.as_ref().filter(|(fleet, _)| **fleet == *name);
-        fleet.map(|(_, content)| content).or_else(|| self.releases.get(name))
+        fleet
+            .map(|(_, content)| content)
+            .or_else(|| self.releases.get(name))
     }
 }
 

@@ -37,8 +37,12 @@ impl Stream for TcpStream {
     fn is_silent(&self) -> bool {
         let peek = || {
             let mut byte = [0u8; 1];
-            rustix::net::recv(self.as_fd(), &mut byte, RecvFlags::PEEK | RecvFlags::DONTWAIT)
-                .map_err(io::Error::from)
+            rustix::net::recv(
+                self.as_fd(),
+                &mut byte,
+                RecvFlags::PEEK | RecvFlags::DONTWAIT,
+            )
+            .map_err(io::Error::from)
         };
         // Through `try_io` first, so that a readiness left over from a read that filled its buffer is cleared.
         match self.try_io(Interest::READABLE, || peek().map(|_| ())) {

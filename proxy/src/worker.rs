@@ -52,16 +52,33 @@ impl Workers {
         limits: WorkerSettings,
         own: Vec<WorkerResources>,
     ) -> io::Result<Self> {
-        assert_eq!(listeners.by_worker.len(), own.len(), "listeners and workers are made for each other");
+        assert_eq!(
+            listeners.by_worker.len(),
+            own.len(),
+            "listeners and workers are made for each other"
+        );
         let (inboxes, outlets): (Vec<_>, Vec<_>) = own.iter().map(|_| unbounded_channel()).unzip();
         let common = Arc::new(SharedState::new(limits, own.len()));
         let inboxes: Arc<[_]> = inboxes.into();
-        let mut workers = Self { common, threads: Vec::new() };
-        for (index, ((listeners, own), inbox)) in
-            listeners.by_worker.into_iter().zip(own).zip(outlets).enumerate()
+        let mut workers = Self {
+            common,
+            threads: Vec::new(),
+        };
+        for (index, ((listeners, own), inbox)) in listeners
+            .by_worker
+            .into_iter()
+            .zip(own)
+            .zip(outlets)
+            .enumerate()
         {
             let (common, inboxes) = (Arc::clone(&workers.common), Arc::clone(&inboxes));
-            let thread = Thread { index, common, own, inboxes, inbox };
+            let thread = Thread {
+                index,
+                common,
+                own,
+                inboxes,
+                inbox,
+            };
             // Those that run already end with the first that cannot.
             let thread = thread.start(listeners).inspect_err(|_| workers.stop())?;
             workers.threads.push(thread);
@@ -100,7 +117,9 @@ impl Workers {
             // A panic of a worker was printed by its hook; the others are to end in order all the same.
             let _ = thread.join();
         }
-        DrainResult { cut: self.common.cut() }
+        DrainResult {
+            cut: self.common.cut(),
+        }
     }
 }
 
@@ -131,7 +150,9 @@ impl Thread {
             runtime.block_on(self.run(listeners, &started));
             // Dropping the runtime drops what is left of its tasks, and with them their connections.
         })?;
-        result.recv().map_err(|_| io::Error::other("the worker's thread ended before it began"))??;
+        result
+            .recv()
+            .map_err(|_| io::Error::other("the worker's thread ended before it began"))??;
         Ok(thread)
     }
 
@@ -141,7 +162,8 @@ impl Thread {
         started: &std::sync::mpsc::SyncSender<io::Result<()>>,
     ) {
         let worker = Rc::new(Local::new(self.index, self.common, self.own));
-        let listeners: io::Result<Vec<_>> = listeners.into_iter().map(TcpListener::from_std).collect();
+        let listeners: io::Result<Vec<_>> =
+            listeners.into_iter().map(TcpListener::from_std).collect();
         let accepting: Vec<_> = match listeners {
             Ok(listeners) => listeners
                 .into_iter()

@@ -11,18 +11,36 @@ use halftone_api::{
 use halftone_rollout::judge::{ArmBatch, Batch, Judge, LatencyCounts, RequestCounts};
 
 fn limits(limits: Vec<Limit>) -> HealthLimits {
-    HealthLimits { confidence: 999_000, min_requests: 100, limits }
+    HealthLimits {
+        confidence: 999_000,
+        min_requests: 100,
+        limits,
+    }
 }
 
 fn batch(errors: u64) -> Batch {
-    let counts = RequestCounts { requests: 50, errors, client_errors: 2 };
+    let counts = RequestCounts {
+        requests: 50,
+        errors,
+        client_errors: 2,
+    };
     let arm = ArmBatch {
         judged: counts,
         split: counts,
-        latency: vec![LatencyCounts { within: 50, over: 0 }],
+        latency: vec![LatencyCounts {
+            within: 50,
+            over: 0,
+        }],
         ..ArmBatch::default()
     };
-    Batch { seconds: 0.5, gray: arm.clone(), stable: arm, warm_up: false, complete: true, hold_over: false }
+    Batch {
+        seconds: 0.5,
+        gray: arm.clone(),
+        stable: arm,
+        warm_up: false,
+        complete: true,
+        hold_over: false,
+    }
 }
 
 /// The same with forty different latencies in each arm.
@@ -38,9 +56,18 @@ fn with_latencies(mut batch: Batch) -> Batch {
 fn judge(criterion: &mut Criterion) {
     let four = vec![
         Limit::ErrorRate { max: 50_000 },
-        Limit::Latency { quantile: 990_000, max: Duration::from_millis(500) },
-        Limit::RelativeErrorRate { factor: 2.0, floor: 1_000 },
-        Limit::RelativeClientErrorRate { factor: 2.0, floor: 10_000 },
+        Limit::Latency {
+            quantile: 990_000,
+            max: Duration::from_millis(500),
+        },
+        Limit::RelativeErrorRate {
+            factor: 2.0,
+            floor: 1_000,
+        },
+        Limit::RelativeClientErrorRate {
+            factor: 2.0,
+            floor: 10_000,
+        },
     ];
     let mut five = four.clone();
     five.push(Limit::RelativeP99 { factor: 1.5 });
@@ -57,7 +84,11 @@ fn judge(criterion: &mut Criterion) {
         });
     };
     bench("batch, four limits", &limits(four), [batch(0), batch(1)]);
-    bench("batch, five limits", &limits(five.clone()), [batch(0), batch(1)].map(with_latencies));
+    bench(
+        "batch, five limits",
+        &limits(five.clone()),
+        [batch(0), batch(1)].map(with_latencies),
+    );
     let mut process = Judge::start(&limits(five), 1, Totals::default());
     process.add(&with_latencies(batch(1)));
     group.bench_function("assessment, five limits", |bencher| {

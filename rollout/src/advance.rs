@@ -81,19 +81,34 @@ impl AdvanceResult {
     #[must_use]
     pub fn replaced(&self) -> Option<&Uid> {
         let memory = &self.progress.memory;
-        memory.document.as_ref().filter(|_| memory.acknowledged)?.replaces.as_ref()
+        memory
+            .document
+            .as_ref()
+            .filter(|_| memory.acknowledged)?
+            .replaces
+            .as_ref()
     }
 }
 
 /// Takes a turn with a plan.
 #[must_use]
-pub fn advance(plan: &Arc<Plan>, progress: &Progress, seen: &Observation, now: Now) -> AdvanceResult {
+pub fn advance(
+    plan: &Arc<Plan>,
+    progress: &Progress,
+    seen: &Observation,
+    now: Now,
+) -> AdvanceResult {
     turn(Ok(plan), progress.clone(), seen, now)
 }
 
 /// Takes a turn for an object that makes no plan. The plan that was accepted before stays in effect without rising.
 #[must_use]
-pub fn refuse(obstacle: &Obstacle, progress: &Progress, seen: &Observation, now: Now) -> AdvanceResult {
+pub fn refuse(
+    obstacle: &Obstacle,
+    progress: &Progress,
+    seen: &Observation,
+    now: Now,
+) -> AdvanceResult {
     turn(Err(obstacle), progress.clone(), seen, now)
 }
 
@@ -109,7 +124,9 @@ pub fn turn(
     let held = match wanted {
         Ok(plan) => {
             let refused = seen.refusal.clone().map(SpecBlocker::Refused);
-            refused.or_else(|| hold_back(plan, &progress, seen)).or_else(|| hand_over(plan, &progress, seen))
+            refused
+                .or_else(|| hold_back(plan, &progress, seen))
+                .or_else(|| hand_over(plan, &progress, seen))
         }
         Err(obstacle) => Some(SpecBlocker::Refused(obstacle.clone())),
     };
@@ -120,7 +137,8 @@ pub fn turn(
             None => return finish::finish_without_plan(held, progress, seen, now),
         },
     };
-    let plan_changed = progress.basis.is_none() || held.is_none() && !is_in_effect(&plan, &progress);
+    let plan_changed =
+        progress.basis.is_none() || held.is_none() && !is_in_effect(&plan, &progress);
     let ruling = plan_changed.then(|| adopt::ruling(&plan, &progress, seen));
     progress.memory.accepted = Some(Arc::clone(&plan));
     let (stage_before, revision_before) = (progress.stage.number, progress.revision);
@@ -151,12 +169,19 @@ pub fn is_held(plan: &Arc<Plan>, progress: &Progress, seen: &Observation) -> boo
 
 /// What was taken once is not weighed again.
 fn hold_back(plan: &Arc<Plan>, progress: &Progress, seen: &Observation) -> Option<SpecBlocker> {
-    if is_in_effect(plan, progress) { None } else { adopt::hold_back(plan, progress, seen) }
+    if is_in_effect(plan, progress) {
+        None
+    } else {
+        adopt::hold_back(plan, progress, seen)
+    }
 }
 
 /// An edit that gives up a place waits until its next release is there.
 fn hand_over(plan: &Arc<Plan>, progress: &Progress, seen: &Observation) -> Option<SpecBlocker> {
-    let handing = seen.handing_over.as_ref().filter(|handing| !handing.late && !is_in_effect(plan, progress));
+    let handing = seen
+        .handing_over
+        .as_ref()
+        .filter(|handing| !handing.late && !is_in_effect(plan, progress));
     handing.map(|handing| SpecBlocker::HandingOver(handing.message.clone()))
 }
 
@@ -164,7 +189,9 @@ fn hand_over(plan: &Arc<Plan>, progress: &Progress, seen: &Observation) -> Optio
 /// document tells of it.
 fn in_effect(progress: &Progress, seen: &Observation) -> Option<Arc<Plan>> {
     let live = || {
-        let live = seen.present().filter(|live| live.state != document::ReleaseState::Withdrawn)?;
+        let live = seen
+            .present()
+            .filter(|live| live.state != document::ReleaseState::Withdrawn)?;
         let plan = Plan::of_live(live);
         // A status that is about another release was written by a process that was killed before it wrote the document.
         (progress.basis.is_none() || progress.is_about(&plan)).then(|| Arc::new(plan))
@@ -250,7 +277,11 @@ impl AdvanceContext<'_> {
 
     /// Whether the schedule is open. Each opening asks for fresh reports before the first step up.
     fn window_open(&mut self) -> bool {
-        let open = self.plan.schedule.as_ref().is_none_or(|schedule| schedule.is_open(self.now.wall));
+        let open = self
+            .plan
+            .schedule
+            .as_ref()
+            .is_none_or(|schedule| schedule.is_open(self.now.wall));
         let memory = &mut self.progress.memory;
         if open && memory.window_closed {
             memory.fresh_after = self.now.steady;
@@ -262,6 +293,8 @@ impl AdvanceContext<'_> {
     fn is_fresh(&self) -> bool {
         let fresh_after = self.progress.memory.fresh_after;
         let counting = self.seen.proxies.iter().filter(|proxy| proxy.counts());
-        counting.clone().all(|proxy| proxy.asked_at.is_some_and(|asked| asked >= fresh_after))
+        counting
+            .clone()
+            .all(|proxy| proxy.asked_at.is_some_and(|asked| asked >= fresh_after))
     }
 }

@@ -21,7 +21,10 @@ impl Now {
     /// Both clocks at the same point, as right after the start of a process.
     #[must_use]
     pub fn at(time: Timestamp) -> Self {
-        Self { steady: time, wall: time }
+        Self {
+            steady: time,
+            wall: time,
+        }
     }
 }
 
@@ -77,7 +80,9 @@ impl PausableTimer {
         match (self, runs) {
             (_, false) => Self::Standing { left },
             (Self::Running { ends_at }, true) if since(ends_at, now) == left => self,
-            (_, true) => Self::Running { ends_at: after(now, left) },
+            (_, true) => Self::Running {
+                ends_at: after(now, left),
+            },
         }
     }
 }
@@ -119,14 +124,22 @@ mod tests {
 
     #[test]
     fn a_timer_that_is_over_keeps_the_time_at_which_it_ended() {
-        let timer = PausableTimer::standing(HOLD).tick(true, at(0), HOLD).tick(false, at(400), HOLD);
+        let timer =
+            PausableTimer::standing(HOLD)
+                .tick(true, at(0), HOLD)
+                .tick(false, at(400), HOLD);
         assert_eq!(timer, PausableTimer::Running { ends_at: at(300) });
     }
 
     #[test]
     fn a_length_beyond_all_time_ends_at_its_end() {
         let timer = PausableTimer::standing(Duration::MAX).tick(true, at(0), Duration::MAX);
-        assert_eq!(timer, PausableTimer::Running { ends_at: Timestamp::MAX });
+        assert_eq!(
+            timer,
+            PausableTimer::Running {
+                ends_at: Timestamp::MAX
+            }
+        );
     }
 
     proptest! {

@@ -63,7 +63,10 @@ impl CommandRequest {
     /// A request that counts while `token` is the present one.
     #[must_use]
     pub fn new(command: ReleaseCommand, token: impl Into<String>) -> Self {
-        Self { command, token: token.into() }
+        Self {
+            command,
+            token: token.into(),
+        }
     }
 }
 
@@ -89,7 +92,9 @@ impl FromStr for CommandRequest {
         if token.is_empty() {
             return wrong("the request has nothing after the @".into());
         }
-        let (verb, step) = order.split_once('/').map_or((order, None), |(verb, step)| (verb, Some(step)));
+        let (verb, step) = order
+            .split_once('/')
+            .map_or((order, None), |(verb, step)| (verb, Some(step)));
         let command = match verb {
             "approve" => ReleaseCommand::Approve(step.map(step_number).transpose()?),
             "promote" => ReleaseCommand::Promote,
@@ -99,7 +104,10 @@ impl FromStr for CommandRequest {
             "resume" => ReleaseCommand::Resume,
             other => {
                 let known = "approve, promote, rollback, retry, pause and resume";
-                return wrong(format!("there is no request \"{}\"; there are {known}", other.escape_debug()));
+                return wrong(format!(
+                    "there is no request \"{}\"; there are {known}",
+                    other.escape_debug()
+                ));
             }
         };
         match (command, step) {
@@ -110,8 +118,12 @@ impl FromStr for CommandRequest {
 }
 
 fn step_number(text: &str) -> Result<NonZeroU32, RequestParseError> {
-    text.parse()
-        .map_err(|_| RequestParseError(format!("\"{}\" is no step; steps count from 1", text.escape_debug())))
+    text.parse().map_err(|_| {
+        RequestParseError(format!(
+            "\"{}\" is no step; steps count from 1",
+            text.escape_debug()
+        ))
+    })
 }
 
 /// The token after `token`, for the object `uid`. Whatever makes tokens differ goes into `salt`: the request
@@ -136,9 +148,15 @@ mod tests {
 
     #[test]
     fn every_request_is_read_as_it_is_written() {
-        for text in
-            ["approve@1f0c", "approve/2@1f0c", "promote@t", "rollback@t", "retry@t", "pause@t", "resume@t"]
-        {
+        for text in [
+            "approve@1f0c",
+            "approve/2@1f0c",
+            "promote@t",
+            "rollback@t",
+            "retry@t",
+            "pause@t",
+            "resume@t",
+        ] {
             assert_eq!(text.parse::<CommandRequest>().unwrap().to_string(), text);
         }
         assert_eq!(
@@ -171,6 +189,10 @@ mod tests {
         assert_ne!(token, next_token("uid", "a", "resume@a"));
         assert_ne!(token, next_token("uid", "b", "pause@a"));
         assert_ne!(token, next_token("other", "a", "pause@a"));
-        assert_ne!(next_token("ab", "c", ""), next_token("a", "bc", ""), "parts do not run together");
+        assert_ne!(
+            next_token("ab", "c", ""),
+            next_token("a", "bc", ""),
+            "parts do not run together"
+        );
     }
 }

@@ -82,8 +82,10 @@ impl ConditionInput {
     /// Nothing of what keeps requests from being served as the spec asks is so, nor is unknown: for each of these `Ready`
     /// is False, see *Ready means that requests are served* in docs/operations.md.
     pub(crate) fn is_served(&self) -> bool {
-        let waits =
-            matches!(self.held, Some(SpecBlocker::StableUnavailable(_) | SpecBlocker::GrayUnavailable(_)));
+        let waits = matches!(
+            self.held,
+            Some(SpecBlocker::StableUnavailable(_) | SpecBlocker::GrayUnavailable(_))
+        );
         !waits && self.unserved.is_none() && self.unwritten.is_none() && self.unreadable.is_none()
     }
 }

@@ -36,7 +36,12 @@ impl NewCondition {
         reason: &(impl ToString + ?Sized),
         message: impl Into<String>,
     ) -> Self {
-        Self { kind, status, reason: reason.to_string(), message: message.into() }
+        Self {
+            kind,
+            status,
+            reason: reason.to_string(),
+            message: message.into(),
+        }
     }
 }
 
@@ -71,7 +76,9 @@ pub(crate) fn phase(state: &RolloutState, force: Force, standing: &ConditionInpu
             | WaitReason::GrayUnavailable
             | WaitReason::NotPersisted,
         ) => Phase::Pending,
-        (RolloutState::Moving(moving), WaitReason::ReportsMissing) if moving.ratio == Ratio::ZERO => {
+        (RolloutState::Moving(moving), WaitReason::ReportsMissing)
+            if moving.ratio == Ratio::ZERO =>
+        {
             Phase::Pending
         }
         _ if !standing.is_served() => Phase::Pending,
@@ -80,21 +87,36 @@ pub(crate) fn phase(state: &RolloutState, force: Force, standing: &ConditionInpu
 }
 
 /// The conditions of a standing. One whose status stays keeps its date.
-pub(crate) fn conditions(plan: Option<&Plan>, progress: &Progress, now: Timestamp) -> Vec<Condition> {
-    let teller = ConditionBuilder { plan, progress, standing: &progress.standing };
-    teller.findings().into_iter().map(|finding| date(finding, progress, now)).collect()
+pub(crate) fn conditions(
+    plan: Option<&Plan>,
+    progress: &Progress,
+    now: Timestamp,
+) -> Vec<Condition> {
+    let teller = ConditionBuilder {
+        plan,
+        progress,
+        standing: &progress.standing,
+    };
+    teller
+        .findings()
+        .into_iter()
+        .map(|finding| date(finding, progress, now))
+        .collect()
 }
 
 fn date(finding: NewCondition, progress: &Progress, now: Timestamp) -> Condition {
-    let before =
-        progress.conditions.iter().find(|old| old.type_ == finding.kind && old.status == finding.status);
+    let before = progress
+        .conditions
+        .iter()
+        .find(|old| old.type_ == finding.kind && old.status == finding.status);
     Condition {
         type_: finding.kind.to_owned(),
         status: finding.status.to_owned(),
         reason: finding.reason,
         message: finding.message,
-        last_transition_time: before
-            .map_or(Time(whole_seconds(now)), |before| before.last_transition_time.clone()),
+        last_transition_time: before.map_or(Time(whole_seconds(now)), |before| {
+            before.last_transition_time.clone()
+        }),
         observed_generation: Some(progress.standing.generation),
     }
 }
@@ -106,9 +128,13 @@ fn whole_seconds(time: Timestamp) -> Timestamp {
 
 /// What follows from a change of conditions for people to hear, each change once.
 pub(crate) fn events(before: &[Condition], after: &[Condition]) -> Vec<Event> {
-    let rolled_back =
-        after.iter().any(|condition| condition.type_ == "Stalled" && condition.reason == "RolledBack");
-    after.iter().filter_map(|condition| event(before, condition, rolled_back)).collect()
+    let rolled_back = after
+        .iter()
+        .any(|condition| condition.type_ == "Stalled" && condition.reason == "RolledBack");
+    after
+        .iter()
+        .filter_map(|condition| event(before, condition, rolled_back))
+        .collect()
 }
 
 fn event(before: &[Condition], after: &Condition, rolled_back: bool) -> Option<Event> {
@@ -116,7 +142,11 @@ fn event(before: &[Condition], after: &Condition, rolled_back: bool) -> Option<E
     if old.is_some_and(|old| old.status == after.status && old.reason == after.reason) {
         return None;
     }
-    let reason = match (after.type_.as_str(), after.status.as_str(), after.reason.as_str()) {
+    let reason = match (
+        after.type_.as_str(),
+        after.status.as_str(),
+        after.reason.as_str(),
+    ) {
         ("Accepted", FALSE, _) => EventReason::Refused,
         ("Accepted", TRUE, "ServingKept") => EventReason::ServingKept,
         ("ResolvedRefs", FALSE, _) => EventReason::RefsUnresolved,

@@ -16,7 +16,10 @@ impl Event {
     /// An event with its message.
     #[must_use]
     pub fn new(reason: EventReason, message: impl Into<String>) -> Self {
-        Self { reason, message: message.into() }
+        Self {
+            reason,
+            message: message.into(),
+        }
     }
 }
 

@@ -106,13 +106,18 @@ impl Judge {
             }
         }
         self.ruling = match worst {
-            LimitState::Broken => Ruling { verdict: Verdict::Fail, reason: VerdictReason::LimitBroken },
-            LimitState::BothFailed => {
-                Ruling { verdict: Verdict::Fail, reason: VerdictReason::BothArmsFailed }
-            }
-            LimitState::BothFailing => {
-                Ruling { verdict: Verdict::NeedMoreData, reason: VerdictReason::BothArmsFailing }
-            }
+            LimitState::Broken => Ruling {
+                verdict: Verdict::Fail,
+                reason: VerdictReason::LimitBroken,
+            },
+            LimitState::BothFailed => Ruling {
+                verdict: Verdict::Fail,
+                reason: VerdictReason::BothArmsFailed,
+            },
+            LimitState::BothFailing => Ruling {
+                verdict: Verdict::NeedMoreData,
+                reason: VerdictReason::BothArmsFailing,
+            },
             LimitState::Kept => self.pass(batch),
         };
         self.ruling
@@ -132,14 +137,24 @@ impl Judge {
         } else if !batch.hold_over {
             VerdictReason::Holding
         } else {
-            return Ruling { verdict: Verdict::Pass, reason: VerdictReason::WithinLimits };
+            return Ruling {
+                verdict: Verdict::Pass,
+                reason: VerdictReason::WithinLimits,
+            };
         };
-        Ruling { verdict: Verdict::NeedMoreData, reason: missing }
+        Ruling {
+            verdict: Verdict::NeedMoreData,
+            reason: missing,
+        }
     }
 
     /// The first limit whose measured rate is above it.
     fn over_limit(&self) -> Option<usize> {
-        self.limits.limits.iter().zip(&self.totals.limits).position(|(limit, counted)| counted.is_over(limit))
+        self.limits
+            .limits
+            .iter()
+            .zip(&self.totals.limits)
+            .position(|(limit, counted)| counted.is_over(limit))
     }
 
     /// The present ruling; before the first batch `NeedMoreData`, reason `TooLittleTraffic`.

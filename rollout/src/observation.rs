@@ -96,7 +96,8 @@ pub struct Observation {
 pub fn is_acknowledged(proxies: &[ProxyObservation], document: &RoutingConfig) -> bool {
     let has = |proxy: &ProxyObservation| {
         proxy.applied.as_ref().is_some_and(|applied| {
-            applied.revision == document.revision && Some(&applied.checksum) == document.checksum.as_ref()
+            applied.revision == document.revision
+                && Some(&applied.checksum) == document.checksum.as_ref()
         })
     };
     let mut counting = proxies.iter().filter(|proxy| proxy.counts()).peekable();
@@ -107,13 +108,19 @@ impl Observation {
     /// The document of this very object, unless it is from before another installation had the release.
     #[must_use]
     pub fn present(&self) -> Option<&Arc<RoutingConfig>> {
-        self.document.as_ref().filter(|document| document.revision.get() >= self.since)
+        self.document
+            .as_ref()
+            .filter(|document| document.revision.get() >= self.since)
     }
 
     /// How many ready endpoints an arm has.
     #[must_use]
     pub fn ready_endpoints(&self, backend: &Backend) -> usize {
-        let seen = self.endpoints.iter().find(|(of, _)| of == backend).map(|(_, ready)| *ready);
+        let seen = self
+            .endpoints
+            .iter()
+            .find(|(of, _)| of == backend)
+            .map(|(_, ready)| *ready);
         seen.unwrap_or(match backend {
             Backend::Service(_) => 0,
             Backend::Addresses(addresses) => addresses.as_ref().len(),
@@ -123,7 +130,10 @@ impl Observation {
     /// Why an arm has no ready endpoint, where that is known.
     #[must_use]
     pub fn why_unready(&self, backend: &Backend) -> Option<&str> {
-        self.lacking.iter().find(|(of, _)| of == backend).map(|(_, why)| why.as_str())
+        self.lacking
+            .iter()
+            .find(|(of, _)| of == backend)
+            .map(|(_, why)| why.as_str())
     }
 }
 
@@ -254,7 +264,9 @@ impl Round {
             return;
         }
         // What a newer proxy decided in a way that is unknown here is no evidence.
-        let ReportedChosenBy::Known(chosen_by) = key.chosen_by else { return };
+        let ReportedChosenBy::Known(chosen_by) = key.chosen_by else {
+            return;
+        };
         let arm = match key.arm {
             Arm::Stable => &mut self.stable,
             Arm::Gray => &mut self.gray,

@@ -74,7 +74,12 @@ impl StepProgress {
     /// At `ratio`, to be held for `hold` from its acknowledgement on.
     #[must_use]
     pub fn at(ratio: Ratio, hold: Duration) -> Self {
-        Self { ratio, hold: PausableTimer::standing(hold), patience: None, approved: false }
+        Self {
+            ratio,
+            hold: PausableTimer::standing(hold),
+            patience: None,
+            approved: false,
+        }
     }
 }
 
@@ -118,7 +123,9 @@ impl RolloutState {
     /// The ratio to reach where the spec asks for `target`.
     pub(crate) fn effective_target(&self, target: Ratio) -> Ratio {
         match self {
-            Self::Promoted { kept: Some(kept), .. } if target >= *kept => Ratio::FULL,
+            Self::Promoted {
+                kept: Some(kept), ..
+            } if target >= *kept => Ratio::FULL,
             _ => target,
         }
     }
@@ -126,7 +133,9 @@ impl RolloutState {
     /// How long a ratio below 100 % is held at least before a step up.
     pub(crate) fn hold(&self) -> Option<PausableTimer> {
         match self {
-            Self::Moving(StepProgress { hold, .. }) | Self::TargetReached { hold, .. } => Some(*hold),
+            Self::Moving(StepProgress { hold, .. }) | Self::TargetReached { hold, .. } => {
+                Some(*hold)
+            }
             _ => None,
         }
     }
@@ -134,7 +143,9 @@ impl RolloutState {
     /// The same, to be changed.
     pub(crate) fn hold_mut(&mut self) -> Option<&mut PausableTimer> {
         match self {
-            Self::Moving(StepProgress { hold, .. }) | Self::TargetReached { hold, .. } => Some(hold),
+            Self::Moving(StepProgress { hold, .. }) | Self::TargetReached { hold, .. } => {
+                Some(hold)
+            }
             _ => None,
         }
     }
@@ -423,10 +434,15 @@ impl Progress {
     /// `health.include` adds, or watched; not while forced.
     #[must_use]
     pub fn is_judged(&self, now: Now) -> bool {
-        let forced = self.basis.as_ref().is_some_and(|basis| basis.force != Force::None);
-        let included = || self.plan().is_some_and(|plan| plan.is_judged_beside_the_split());
-        let moving =
-            matches!(&self.state, RolloutState::Moving(moving) if moving.ratio > Ratio::ZERO || included());
+        let forced = self
+            .basis
+            .as_ref()
+            .is_some_and(|basis| basis.force != Force::None);
+        let included = || {
+            self.plan()
+                .is_some_and(|plan| plan.is_judged_beside_the_split())
+        };
+        let moving = matches!(&self.state, RolloutState::Moving(moving) if moving.ratio > Ratio::ZERO || included());
         !forced && (moving || self.state.is_watched(now.steady))
     }
 }

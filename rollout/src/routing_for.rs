@@ -25,7 +25,10 @@ pub fn routing_for(
 ) -> RoutingConfig {
     RoutingConfig {
         schema: Schema,
-        requires: required_features(plan, progress).iter().map(ToString::to_string).collect(),
+        requires: required_features(plan, progress)
+            .iter()
+            .map(ToString::to_string)
+            .collect(),
         bucketing: Bucketing::default(),
         release: ReleaseRef {
             uid: plan.object.uid.clone(),
@@ -69,40 +72,60 @@ pub fn claims(
     now: Timestamp,
 ) -> Vec<document::claim::Claim> {
     let live = live.filter(|live| live.state != document::ReleaseState::Withdrawn);
-    let now = Timestamp::from_second(now.as_second()).unwrap_or(now).max(document.release.created_at);
+    let now = Timestamp::from_second(now.as_second())
+        .unwrap_or(now)
+        .max(document.release.created_at);
     let since = |host: &HostPattern, path: &PathPrefix| {
         let had = live.filter(|live| live.hosts.contains(host) && live.paths.contains(path));
         had.map_or(now, |live| live.since(host, path))
     };
-    let dated = document.places().map(|(host, path)| document::claim::Claim {
-        host: host.clone(),
-        path: path.clone(),
-        since: since(host, path),
-    });
-    dated.filter(|claim| claim.since != document.release.created_at).collect()
+    let dated = document
+        .places()
+        .map(|(host, path)| document::claim::Claim {
+            host: host.clone(),
+            path: path.clone(),
+            since: since(host, path),
+        });
+    dated
+        .filter(|claim| claim.since != document.release.created_at)
+        .collect()
 }
 
 /// The features that a proxy has to know for the document of this plan, those that it uses and no others. Every
 /// proxy knows what schema 1 began with.
 pub(crate) fn required_features(plan: &Plan, progress: &Progress) -> Vec<&'static str> {
     let from = &plan.identity.from;
-    let began = progress.release.as_ref().filter(|_| progress.is_about(plan)).map(|release| release.form);
-    let raw = from.iter().any(|source| matches!(source, IdentitySource::Raw(_)));
-    let attributes = from
+    let began = progress
+        .release
+        .as_ref()
+        .filter(|_| progress.is_about(plan))
+        .map(|release| release.form);
+    let raw = from
         .iter()
-        .any(|source| matches!(source, IdentitySource::Generated(cookie) if cookie.has_attributes()));
+        .any(|source| matches!(source, IdentitySource::Raw(_)));
+    let attributes = from.iter().any(
+        |source| matches!(source, IdentitySource::Generated(cookie) if cookie.has_attributes()),
+    );
     let uses = [
-        (document::IDENTITY_2, raw || began == Some(IdentityForm::Two)),
+        (
+            document::IDENTITY_2,
+            raw || began == Some(IdentityForm::Two),
+        ),
         (document::COOKIE_ATTRIBUTES, attributes),
     ];
-    uses.into_iter().filter(|(_, used)| *used).map(|(feature, _)| feature).collect()
+    uses.into_iter()
+        .filter(|(_, used)| *used)
+        .map(|(feature, _)| feature)
+        .collect()
 }
 
 /// The state as far as a proxy has to know.
 pub(crate) fn state_word(state: &RolloutState) -> document::ReleaseState {
     match state {
         RolloutState::Plain => document::ReleaseState::Plain,
-        RolloutState::Moving(_) | RolloutState::TargetReached { .. } => document::ReleaseState::Active,
+        RolloutState::Moving(_) | RolloutState::TargetReached { .. } => {
+            document::ReleaseState::Active
+        }
         RolloutState::Promoted { .. } => document::ReleaseState::Promoted,
         RolloutState::RolledBack(_) => document::ReleaseState::RolledBack,
     }
@@ -110,7 +133,8 @@ pub(crate) fn state_word(state: &RolloutState) -> document::ReleaseState {
 
 /// Whether the target is still ahead. A release whose target is 0 has nowhere to go.
 pub(crate) fn moving(plan: &Plan, state: &RolloutState) -> bool {
-    matches!(state, RolloutState::Moving(_)) && (plan.target() > Ratio::ZERO || state.ratio() > Ratio::ZERO)
+    matches!(state, RolloutState::Moving(_))
+        && (plan.target() > Ratio::ZERO || state.ratio() > Ratio::ZERO)
 }
 
 fn force(force: Force) -> Option<Target> {
@@ -123,5 +147,8 @@ fn force(force: Force) -> Option<Target> {
 
 /// The document with its checksum.
 pub(crate) fn sealed(document: RoutingConfig) -> RoutingConfig {
-    RoutingConfig { checksum: Some(document.content_checksum()), ..document }
+    RoutingConfig {
+        checksum: Some(document.content_checksum()),
+        ..document
+    }
 }

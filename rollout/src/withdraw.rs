@@ -37,7 +37,10 @@ impl Deletion {
     /// One whose hosts nobody keeps: it does not count when they were withdrawn.
     #[must_use]
     pub fn undated(gone_since: Timestamp) -> Self {
-        Self { gone_since, withdrawn_since: Some(gone_since) }
+        Self {
+            gone_since,
+            withdrawn_since: Some(gone_since),
+        }
     }
 }
 
@@ -80,7 +83,12 @@ pub enum Withdrawal {
 ///
 /// A wall clock that jumped back only makes the wait longer, by no more than the whole of it again.
 #[must_use]
-pub fn withdraw(live: &Arc<RoutingConfig>, left: Deletion, seen: &Observation, now: Now) -> Withdrawal {
+pub fn withdraw(
+    live: &Arc<RoutingConfig>,
+    left: Deletion,
+    seen: &Observation,
+    now: Now,
+) -> Withdrawal {
     if live.state == ReleaseState::Withdrawn {
         return keep(live, left.withdrawn_since, seen, now);
     }
@@ -92,7 +100,12 @@ pub fn withdraw(live: &Arc<RoutingConfig>, left: Deletion, seen: &Observation, n
 }
 
 /// A document that is withdrawn stays until every proxy has dropped the routes and its hosts are free.
-fn keep(live: &Arc<RoutingConfig>, withdrawn: Option<Timestamp>, seen: &Observation, now: Now) -> Withdrawal {
+fn keep(
+    live: &Arc<RoutingConfig>,
+    withdrawn: Option<Timestamp>,
+    seen: &Observation,
+    now: Now,
+) -> Withdrawal {
     let fleet = FleetAcknowledgement::of(seen, Some(live), false);
     let Some(withdrawn) = withdrawn.filter(|_| fleet.has_acknowledged()) else {
         return Withdrawal::Write(Arc::clone(live), BUSY);
@@ -102,8 +115,12 @@ fn keep(live: &Arc<RoutingConfig>, withdrawn: Option<Timestamp>, seen: &Observat
         return Withdrawal::Remove;
     }
     let withdrawn_for = since(now.wall, withdrawn);
-    let lasts = [reserve, reserve.saturating_add(FAREWELL)].into_iter().find(|lasts| *lasts > withdrawn_for);
-    lasts.map_or(Withdrawal::Remove, |lasts| Withdrawal::Wait((lasts - withdrawn_for).min(IDLE)))
+    let lasts = [reserve, reserve.saturating_add(FAREWELL)]
+        .into_iter()
+        .find(|lasts| *lasts > withdrawn_for);
+    lasts.map_or(Withdrawal::Remove, |lasts| {
+        Withdrawal::Wait((lasts - withdrawn_for).min(IDLE))
+    })
 }
 
 /// Whether other documents have every place of `live`: a release was renamed. Nobody waits for it to come back, and what

@@ -24,8 +24,9 @@ fn found(texts: &[(String, String)]) -> Vec<SourceDocument<'_>> {
 }
 
 fn bench(criterion: &mut Criterion) {
-    let texts: Vec<(String, String)> =
-        (0..RELEASES).map(|release| (format!("gr-{release}"), documents::document(release))).collect();
+    let texts: Vec<(String, String)> = (0..RELEASES)
+        .map(|release| (format!("gr-{release}"), documents::document(release)))
+        .collect();
     let mut group = criterion.benchmark_group("compile");
     group.sample_size(10);
     group.bench_function("10000 documents", |bencher| {
@@ -48,7 +49,11 @@ fn bench(criterion: &mut Criterion) {
             revision += 1;
             let text = &mut texts[4711].1;
             *text = text.replace(&before, &format!("\"revision\":{revision}"));
-            assert_eq!(store.apply(&found(&texts), None).applied.len(), 1, "one document changed");
+            assert_eq!(
+                store.apply(&found(&texts), None).applied.len(),
+                1,
+                "one document changed"
+            );
         });
     });
     group.finish();

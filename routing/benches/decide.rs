@@ -20,7 +20,10 @@ mod documents;
 const FIELDS: [(&str, &str); 14] = [
     ("Host", "service-500.example.com"),
     ("Connection", "keep-alive"),
-    ("sec-ch-ua", "\"Chromium\";v=\"142\", \"Not=A?Brand\";v=\"24\""),
+    (
+        "sec-ch-ua",
+        "\"Chromium\";v=\"142\", \"Not=A?Brand\";v=\"24\"",
+    ),
     ("sec-ch-ua-mobile", "?0"),
     ("sec-ch-ua-platform", "\"Linux\""),
     ("Upgrade-Insecure-Requests", "1"),
@@ -28,21 +31,29 @@ const FIELDS: [(&str, &str); 14] = [
         "User-Agent",
         "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/142.0.0.0 Safari/537.36",
     ),
-    ("Accept", "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8"),
+    (
+        "Accept",
+        "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8",
+    ),
     ("Sec-Fetch-Site", "same-origin"),
     ("Sec-Fetch-Mode", "navigate"),
     ("Referer", "https://service-500.example.com/"),
     ("Accept-Encoding", "gzip, deflate, br, zstd"),
     ("Accept-Language", "en-GB,en;q=0.9"),
-    ("Cookie", "session=c2Vzc2lvbg==; theme=dark; user_name=user-4711"),
+    (
+        "Cookie",
+        "session=c2Vzc2lvbg==; theme=dark; user_name=user-4711",
+    ),
 ];
 
 fn routes(count: usize) -> Routes {
     let mut compiler = Compiler::default();
     let releases = (0..count).map(|release| {
-        let document =
-            parse::routing(documents::document(release).as_bytes(), Format::Json).expect("a good document");
-        Arc::new(CompiledRelease::compile(Arc::new(document), false, &mut compiler).expect("compiles"))
+        let document = parse::routing(documents::document(release).as_bytes(), Format::Json)
+            .expect("a good document");
+        Arc::new(
+            CompiledRelease::compile(Arc::new(document), false, &mut compiler).expect("compiles"),
+        )
     });
     let releases = releases.collect();
     Routes::new(releases, Arc::default(), &mut compiler)
@@ -50,7 +61,10 @@ fn routes(count: usize) -> Routes {
 
 fn bench(criterion: &mut Criterion) {
     let routes = routes(1000);
-    let fields = FIELDS.map(|(name, value)| Field { name: name.as_bytes(), value: value.as_bytes() });
+    let fields = FIELDS.map(|(name, value)| Field {
+        name: name.as_bytes(),
+        value: value.as_bytes(),
+    });
     let request = Request {
         method: "GET",
         host: "service-500.example.com",
@@ -60,7 +74,10 @@ fn bench(criterion: &mut Criterion) {
         peer: "203.0.113.9".parse().expect("an address"),
     };
     let by_header = fields.map(|field| match field.name {
-        b"Referer" => Field { name: b"X-User-Name", value: b"user-4711" },
+        b"Referer" => Field {
+            name: b"X-User-Name",
+            value: b"user-4711",
+        },
         _ => field,
     });
     criterion.bench_function("decide/10 rules, third source", |bencher| {
@@ -69,7 +86,10 @@ fn bench(criterion: &mut Criterion) {
             _ => None,
         });
     });
-    let request = Request { fields: &by_header, ..request };
+    let request = Request {
+        fields: &by_header,
+        ..request
+    };
     criterion.bench_function("decide/10 rules, first source", |bencher| {
         bencher.iter(|| match decide(&routes, black_box(&request), &mut || 0) {
             Resolution::Decided(decision) => decision.bucket,

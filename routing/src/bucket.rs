@@ -119,9 +119,13 @@ mod tests {
                     }
                 }
                 for (count, ratio) in gray.into_iter().zip(RATIOS) {
-                    let (share, ratio) = (f64::from(count) / f64::from(USERS), f64::from(ratio) / 1e6);
+                    let (share, ratio) =
+                        (f64::from(count) / f64::from(USERS), f64::from(ratio) / 1e6);
                     let bound = 4.0 * (ratio * (1.0 - ratio) / f64::from(USERS)).sqrt();
-                    assert!((share - ratio).abs() <= bound, "{kind}: {share} for {ratio}, allowed {bound}");
+                    assert!(
+                        (share - ratio).abs() <= bound,
+                        "{kind}: {share} for {ratio}, allowed {bound}"
+                    );
                 }
             }
         }
@@ -139,7 +143,10 @@ mod tests {
             })
             .count();
         let deviation = (f64::from(USERS) * 0.01 * 0.99).sqrt();
-        assert!((both as f64 - f64::from(USERS) * 0.01).abs() <= 4.0 * deviation, "{both} users are in both");
+        assert!(
+            (both as f64 - f64::from(USERS) * 0.01).abs() <= 4.0 * deviation,
+            "{both} users are in both"
+        );
     }
 
     proptest! {

@@ -42,14 +42,18 @@ pub(crate) fn compile(
     };
     let all_of = |(outer, all): (usize, &AllOf)| {
         let conditions = all.conditions().iter().enumerate();
-        conditions.map(|(inner, condition)| one(condition).map_err(|why| (outer, inner, why))).collect()
+        conditions
+            .map(|(inner, condition)| one(condition).map_err(|why| (outer, inner, why)))
+            .collect()
     };
     any_of.iter().enumerate().map(all_of).collect()
 }
 
 /// Whether one of the alternatives holds as a whole.
 pub(crate) fn holds(any_of: &AnyOf, facts: &RequestFacts<'_, '_>) -> bool {
-    any_of.iter().any(|all| all.iter().all(|condition| condition.holds(facts)))
+    any_of
+        .iter()
+        .any(|all| all.iter().all(|condition| condition.holds(facts)))
 }
 
 impl CompiledCondition {
@@ -67,7 +71,9 @@ impl CompiledCondition {
             Source::Cookie(name) => {
                 facts.may_have("cookie") && request.cookie_values(name.as_str()).any(matches)
             }
-            Source::Query(name) => request.query_values(name.as_str()).any(|value| matches(&value)),
+            Source::Query(name) => request
+                .query_values(name.as_str())
+                .any(|value| matches(&value)),
             Source::Path => matches(request.path),
             Source::Method => matches(request.method.as_bytes()),
             Source::Host => matches(request.host.as_bytes()),
@@ -123,21 +129,39 @@ mod tests {
     };
 
     fn any_of(when: &Value) -> AnyOf {
-        let alternatives: Vec<AllOf> = serde_json::from_value(when.clone()).expect("good conditions");
-        compile(&alternatives, &mut Interner::default(), &mut Budget::default()).expect("compiles")
+        let alternatives: Vec<AllOf> =
+            serde_json::from_value(when.clone()).expect("good conditions");
+        compile(
+            &alternatives,
+            &mut Interner::default(),
+            &mut Budget::default(),
+        )
+        .expect("compiles")
     }
 
     fn holds_for(when: &Value, fields: &[(&str, &str)]) -> bool {
         let fields: Vec<_> = fields
             .iter()
-            .map(|(name, value)| Field { name: name.as_bytes(), value: value.as_bytes() })
+            .map(|(name, value)| Field {
+                name: name.as_bytes(),
+                value: value.as_bytes(),
+            })
             .collect();
         let peer = "10.1.2.3".parse().expect("an address");
         let from = [IdentitySource::Query("user".parse().expect("a name"))].into();
-        let sources = Sources { from, form: IdentityForm::One };
+        let sources = Sources {
+            from,
+            form: IdentityForm::One,
+        };
         let (path, query) = (&b"/api/v2"[..], Some(&b"city=s%7A&user=lin"[..]));
-        let request =
-            Request { method: "POST", host: "shop.example.com", path, query, fields: &fields, peer };
+        let request = Request {
+            method: "POST",
+            host: "shop.example.com",
+            path,
+            query,
+            fields: &fields,
+            peer,
+        };
         holds(&any_of(when), &RequestFacts::new(&request, &[], &sources))
     }
 
@@ -157,7 +181,8 @@ mod tests {
             ("Host", None, "shop.example.com"),
             ("ClientIp", None, "10.1.2.3"),
         ] {
-            let mut condition = json!({"source": source, "operator": "In", "values": ["other", value]});
+            let mut condition =
+                json!({"source": source, "operator": "In", "values": ["other", value]});
             if let Some(name) = name {
                 condition["name"] = name.into();
             }
@@ -172,14 +197,34 @@ mod tests {
 
     #[test]
     fn every_operator_compares_in_its_way() {
-        type Case = (&'static str, &'static [&'static str], &'static [&'static str], &'static [&'static str]);
+        type Case = (
+            &'static str,
+            &'static [&'static str],
+            &'static [&'static str],
+            &'static [&'static str],
+        );
         let cases: &[Case] = &[
             ("In", &["a", "b"], &["a", "b"], &["", "c", "ab", "A"]),
-            ("Prefix", &["ab", "x"], &["ab", "abc", "x1"], &["", "a", "cab"]),
+            (
+                "Prefix",
+                &["ab", "x"],
+                &["ab", "abc", "x1"],
+                &["", "a", "cab"],
+            ),
             ("Suffix", &[".csv"], &["a.csv", ".csv"], &["csv", "a.csv2"]),
             ("Contains", &["bot"], &["bot", "a bot!"], &["", "bo t"]),
-            ("Regex", &["^v[0-9]+$", "beta"], &["v12", "my-beta-2"], &["v", "xv1", ""]),
-            ("Gt", &["10"], &["10.5", "11", " 1e3 "], &["10", "9", "x", "", "nan", "inf"]),
+            (
+                "Regex",
+                &["^v[0-9]+$", "beta"],
+                &["v12", "my-beta-2"],
+                &["v", "xv1", ""],
+            ),
+            (
+                "Gt",
+                &["10"],
+                &["10.5", "11", " 1e3 "],
+                &["10", "9", "x", "", "nan", "inf"],
+            ),
             ("Lt", &["-1.5"], &["-2"], &["-1.5", "0", "x"]),
             (
                 "InCidr",
@@ -192,8 +237,10 @@ mod tests {
             let condition = |operator: &str| json!({"source": "Header", "name": "X", "operator": operator, "values": values});
             let negated = format!("Not{operator}");
             let has_negation = !matches!(*operator, "Gt" | "Lt");
-            for (value, expected) in
-                matching.iter().map(|v| (v, true)).chain(other.iter().map(|v| (v, false)))
+            for (value, expected) in matching
+                .iter()
+                .map(|v| (v, true))
+                .chain(other.iter().map(|v| (v, false)))
             {
                 assert_eq!(
                     one(&condition(operator), &[("X", value)]),
@@ -232,13 +279,15 @@ mod tests {
             ("NotInCidr", json!(["0.0.0.0/0"]), true),
         ] {
             for source in ["Header", "Cookie", "Query"] {
-                let condition =
-                    json!({"source": source, "name": "absent", "operator": operator, "values": values});
+                let condition = json!({"source": source, "name": "absent", "operator": operator, "values": values});
                 assert_eq!(one(&condition, &[]), expected, "{source} {operator}");
             }
         }
         assert!(
-            one(&json!({"source": "Header", "name": "X", "operator": "Exists"}), &[("x", "")]),
+            one(
+                &json!({"source": "Header", "name": "X", "operator": "Exists"}),
+                &[("x", "")]
+            ),
             "empty is present"
         );
     }
@@ -246,8 +295,7 @@ mod tests {
     #[test]
     fn of_several_values_one_suffices_and_none_may_match_a_negation() {
         let fields = [("X", "a"), ("x", "b")];
-        let condition =
-            |operator| json!({"source": "Header", "name": "X", "operator": operator, "values": ["b"]});
+        let condition = |operator| json!({"source": "Header", "name": "X", "operator": operator, "values": ["b"]});
         assert!(one(&condition("In"), &fields));
         assert!(!one(&condition("NotIn"), &fields));
     }

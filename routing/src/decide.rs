@@ -107,12 +107,24 @@ pub enum RoutingReason<'r> {
 
 impl fmt::Display for RoutingReason<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let side = |bucket: Bucket, ratio| if bucket.is_gray(ratio) { "below" } else { "not below" };
+        let side = |bucket: Bucket, ratio| {
+            if bucket.is_gray(ratio) {
+                "below"
+            } else {
+                "not below"
+            }
+        };
         match *self {
             Self::Forced(arm) => write!(f, "forced to {}", arm.name()),
             Self::Rule(name) => write!(f, "rule {name}"),
             Self::Bucket(bucket, ratio) => {
-                write!(f, "bucket {} {} {}", bucket.get(), side(bucket, ratio), ratio.millionths())
+                write!(
+                    f,
+                    "bucket {} {} {}",
+                    bucket.get(),
+                    side(bucket, ratio),
+                    ratio.millionths()
+                )
             }
             Self::Chance(bucket, ratio) => {
                 write!(
@@ -143,9 +155,20 @@ pub struct MintedCookie<'r> {
 /// unless it names a domain (RFC 6265).
 impl fmt::Display for MintedCookie<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let GeneratedCookie { cookie, max_age_ms, domain, same_site, secure, partitioned } = self.cookie;
+        let GeneratedCookie {
+            cookie,
+            max_age_ms,
+            domain,
+            same_site,
+            secure,
+            partitioned,
+        } = self.cookie;
         let (seconds, same_site) = (max_age_ms.millis() / 1000, same_site.name());
-        write!(f, "{cookie}={}; Max-Age={seconds}; Path=/; HttpOnly; SameSite={same_site}", self.value)?;
+        write!(
+            f,
+            "{cookie}={}; Max-Age={seconds}; Path=/; HttpOnly; SameSite={same_site}",
+            self.value
+        )?;
         if let Some(domain) = domain {
             write!(f, "; Domain={domain}")?;
         }
@@ -172,7 +195,9 @@ pub fn decide_traced<'r, 'q>(
     trace: &mut impl Trace,
 ) -> Resolution<'r, 'q> {
     let Some(index) = find(routes, request, trace) else {
-        return routes.default_upstream().map_or(Resolution::NoRoute, Resolution::DefaultBackend);
+        return routes
+            .default_upstream()
+            .map_or(Resolution::NoRoute, Resolution::DefaultBackend);
     };
     let release = &**routes.release(index);
     if release.refuses(request.path) {
@@ -191,7 +216,10 @@ pub fn decide_traced<'r, 'q>(
             let excluded = excluded(release, &facts, trace);
             Resolution::Decided(choice.decision(index, facts.into_identity(), excluded))
         }
-        Err(status) => Resolution::Rejected { release: index, status },
+        Err(status) => Resolution::Rejected {
+            release: index,
+            status,
+        },
     }
 }
 
@@ -206,7 +234,13 @@ struct ArmChoice<'r> {
 
 impl<'r> ArmChoice<'r> {
     const fn new(arm: Arm, chosen_by: ChosenBy, reason: RoutingReason<'r>) -> Self {
-        Self { arm, chosen_by, reason, user: None, mint: None }
+        Self {
+            arm,
+            chosen_by,
+            reason,
+            user: None,
+            mint: None,
+        }
     }
 
     fn decision<'q>(
@@ -215,14 +249,33 @@ impl<'r> ArmChoice<'r> {
         found: Option<Identity<'q>>,
         excluded: bool,
     ) -> Decision<'r, 'q> {
-        let Self { arm, chosen_by, reason, user, mint } = self;
-        let minted = || mint.as_ref().map(|minted| Cow::Owned(minted.value.clone().into_bytes()));
+        let Self {
+            arm,
+            chosen_by,
+            reason,
+            user,
+            mint,
+        } = self;
+        let minted = || {
+            mint.as_ref()
+                .map(|minted| Cow::Owned(minted.value.clone().into_bytes()))
+        };
         let bucket = match reason {
             RoutingReason::Bucket(bucket, _) | RoutingReason::Chance(bucket, _) => Some(bucket),
             _ => None,
         };
         let identity = found.or_else(minted);
-        Decision { release, arm, chosen_by, identity, bucket, user, reason, mint, excluded }
+        Decision {
+            release,
+            arm,
+            chosen_by,
+            identity,
+            bucket,
+            user,
+            reason,
+            mint,
+            excluded,
+        }
     }
 }
 
@@ -231,16 +284,28 @@ fn find(routes: &Routes, request: &Request<'_>, trace: &mut impl Trace) -> Optio
     trace.says(Point::Host, || match found {
         Some(index) => {
             let whose = &routes.release(index).config().release;
-            format!("{}/{} has {}{}", whose.namespace, whose.name, request.host, request.path.escape_ascii())
+            format!(
+                "{}/{} has {}{}",
+                whose.namespace,
+                whose.name,
+                request.host,
+                request.path.escape_ascii()
+            )
         }
-        None => format!("no release has {}{}", request.host, request.path.escape_ascii()),
+        None => format!(
+            "no release has {}{}",
+            request.host,
+            request.path.escape_ascii()
+        ),
     });
     found
 }
 
 fn force<'r>(release: &'r CompiledRelease, trace: &mut impl Trace) -> Option<ArmChoice<'r>> {
     let forced = release.forced();
-    trace.says(Point::Force, || forced.map_or("none".into(), |arm| format!("everyone to {}", arm.name())));
+    trace.says(Point::Force, || {
+        forced.map_or("none".into(), |arm| format!("everyone to {}", arm.name()))
+    });
     forced.map(|arm| ArmChoice::new(arm, ChosenBy::Force, RoutingReason::Forced(arm)))
 }
 
@@ -249,15 +314,26 @@ fn rules<'r>(
     facts: &RequestFacts<'_, '_>,
     trace: &mut impl Trace,
 ) -> Option<ArmChoice<'r>> {
-    let matched = release.rules.iter().find(|rule| condition::holds(&rule.when, facts));
+    let matched = release
+        .rules
+        .iter()
+        .find(|rule| condition::holds(&rule.when, facts));
     let name = |index: usize| release.config().rules[index].name.as_str();
     trace.says(Point::Rules, || match matched {
         Some(rule) => format!("{} matches: to {}", name(rule.index), rule.to.name()),
         None if facts.effort.is_spent() => TOO_LONG.into(),
-        None if release.rules.len() < release.config().rules.len() => "none in force matches".into(),
+        None if release.rules.len() < release.config().rules.len() => {
+            "none in force matches".into()
+        }
         None => "none matches".into(),
     });
-    matched.map(|rule| ArmChoice::new(rule.to, ChosenBy::Rule, RoutingReason::Rule(name(rule.index))))
+    matched.map(|rule| {
+        ArmChoice::new(
+            rule.to,
+            ChosenBy::Rule,
+            RoutingReason::Rule(name(rule.index)),
+        )
+    })
 }
 
 /// By identity, or by what the release does without one; the error is the status to reject with.
@@ -268,24 +344,30 @@ fn split<'r>(
     trace: &mut impl Trace,
 ) -> Result<ArmChoice<'r>, u16> {
     let (identity, kept) = (facts.identity(), facts.kept());
-    trace.says(Point::Identity, || match (identity, kept, release.generated()) {
-        (Some(identity), Some(kept), Some(generated)) if identity != kept => format!(
-            "\"{}\", who keeps the place of the cookie {} from before",
-            identity.escape_ascii(),
-            generated.cookie
-        ),
-        (Some(identity), ..) => format!("\"{}\"", identity.escape_ascii()),
-        (None, ..) => "none".into(),
+    trace.says(Point::Identity, || {
+        match (identity, kept, release.generated()) {
+            (Some(identity), Some(kept), Some(generated)) if identity != kept => format!(
+                "\"{}\", who keeps the place of the cookie {} from before",
+                identity.escape_ascii(),
+                generated.cookie
+            ),
+            (Some(identity), ..) => format!("\"{}\"", identity.escape_ascii()),
+            (None, ..) => "none".into(),
+        }
     });
     let choice = match (kept.or(identity), release.generated()) {
         (Some(place), _) => by_bucket(release, place),
-        (None, _) if facts.request.is_preflight() => {
-            ArmChoice::new(release.preflight, ChosenBy::Missing, RoutingReason::Preflight)
-        }
+        (None, _) if facts.request.is_preflight() => ArmChoice::new(
+            release.preflight,
+            ChosenBy::Missing,
+            RoutingReason::Preflight,
+        ),
         (None, Some(cookie)) => by_minted(release, cookie, chance),
         (None, None) => without_identity(release, chance)?,
     };
-    trace.says(Point::Split, || format!("{}: to {}", choice.reason, choice.arm.name()));
+    trace.says(Point::Split, || {
+        format!("{}: to {}", choice.reason, choice.arm.name())
+    });
     Ok(choice)
 }
 
@@ -295,9 +377,15 @@ fn by_bucket<'r>(release: &'r CompiledRelease, identity: &[u8]) -> ArmChoice<'r>
         Split::At(ratio) => {
             let user = release.salt.user(identity);
             let bucket = Bucket::of(user);
-            let choice =
-                ArmChoice::new(side(bucket, ratio), ChosenBy::Split, RoutingReason::Bucket(bucket, ratio));
-            ArmChoice { user: Some(user), ..choice }
+            let choice = ArmChoice::new(
+                side(bucket, ratio),
+                ChosenBy::Split,
+                RoutingReason::Bucket(bucket, ratio),
+            );
+            ArmChoice {
+                user: Some(user),
+                ..choice
+            }
         }
     }
 }
@@ -313,7 +401,10 @@ fn by_minted<'r>(
     }
     let value = format!("{:032x}", chance());
     let choice = by_bucket(release, value.as_bytes());
-    ArmChoice { mint: Some(MintedCookie { cookie, value }), ..choice }
+    ArmChoice {
+        mint: Some(MintedCookie { cookie, value }),
+        ..choice
+    }
 }
 
 fn without_identity<'r>(
@@ -324,25 +415,46 @@ fn without_identity<'r>(
     match (release.missing, release.split) {
         (WhenMissing::Stable, _) => Ok(missing(Arm::Stable)),
         (WhenMissing::Gray, _) => Ok(missing(Arm::Gray)),
-        (WhenMissing::Split, Split::Closed) => {
-            Ok(ArmChoice::new(Arm::Stable, ChosenBy::Split, RoutingReason::Closed))
-        }
+        (WhenMissing::Split, Split::Closed) => Ok(ArmChoice::new(
+            Arm::Stable,
+            ChosenBy::Split,
+            RoutingReason::Closed,
+        )),
         (WhenMissing::Split, Split::At(ratio)) => {
             let bucket = Bucket::by_chance(chance());
-            Ok(ArmChoice::new(side(bucket, ratio), ChosenBy::Split, RoutingReason::Chance(bucket, ratio)))
+            Ok(ArmChoice::new(
+                side(bucket, ratio),
+                ChosenBy::Split,
+                RoutingReason::Chance(bucket, ratio),
+            ))
         }
         (WhenMissing::Reject(status), _) => Err(status),
     }
 }
 
 const fn side(bucket: Bucket, ratio: Ratio) -> Arm {
-    if bucket.is_gray(ratio) { Arm::Gray } else { Arm::Stable }
+    if bucket.is_gray(ratio) {
+        Arm::Gray
+    } else {
+        Arm::Stable
+    }
 }
 
-fn excluded(release: &CompiledRelease, facts: &RequestFacts<'_, '_>, trace: &mut impl Trace) -> bool {
+fn excluded(
+    release: &CompiledRelease,
+    facts: &RequestFacts<'_, '_>,
+    trace: &mut impl Trace,
+) -> bool {
     let excluded = condition::holds(&release.exclude, facts);
     if !release.exclude.is_empty() {
-        trace.says(Point::Exclude, || if excluded { "counted, not judged" } else { "judged" }.into());
+        trace.says(Point::Exclude, || {
+            if excluded {
+                "counted, not judged"
+            } else {
+                "judged"
+            }
+            .into()
+        });
     }
     excluded
 }

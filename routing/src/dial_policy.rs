@@ -28,7 +28,9 @@ impl DialPolicy {
     #[must_use]
     pub fn is(&self, address: SocketAddr) -> bool {
         let canonical = |address: &SocketAddr| (address.ip().to_canonical(), address.port());
-        self.sockets.iter().any(|socket| canonical(socket) == canonical(&address))
+        self.sockets
+            .iter()
+            .any(|socket| canonical(socket) == canonical(&address))
     }
 }
 
@@ -45,7 +47,11 @@ pub fn is_dialled(ip: IpAddr) -> bool {
         IpAddr::V4(ip) => ip.is_link_local() || ip.is_broadcast() || ip.octets()[0] == 0,
         IpAddr::V6(ip) => ip.is_unicast_link_local(),
     };
-    !(local || ip.is_loopback() || ip.is_unspecified() || ip.is_multicast() || METADATA.contains(&ip))
+    !(local
+        || ip.is_loopback()
+        || ip.is_unspecified()
+        || ip.is_multicast()
+        || METADATA.contains(&ip))
 }
 
 #[cfg(test)]
@@ -57,10 +63,23 @@ mod tests {
         let never = "127.0.0.1 ::1 ::ffff:127.0.0.1 169.254.169.254 ::ffff:169.254.169.254 fe80::1 0.0.0.0 0.1.2.3 :: \
                      224.0.0.1 ff02::1 255.255.255.255 fd00:ec2::254 100.100.100.200";
         for address in never.split(' ') {
-            assert!(!is_dialled(address.parse().expect("an address")), "{address}");
+            assert!(
+                !is_dialled(address.parse().expect("an address")),
+                "{address}"
+            );
         }
-        for address in ["10.0.0.1", "192.168.1.1", "100.64.0.1", "203.0.113.9", "fd00::1", "2001:db8::1"] {
-            assert!(is_dialled(address.parse().expect("an address")), "{address}");
+        for address in [
+            "10.0.0.1",
+            "192.168.1.1",
+            "100.64.0.1",
+            "203.0.113.9",
+            "fd00::1",
+            "2001:db8::1",
+        ] {
+            assert!(
+                is_dialled(address.parse().expect("an address")),
+                "{address}"
+            );
         }
     }
 }

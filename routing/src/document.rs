@@ -142,7 +142,9 @@ impl TryFrom<u64> for Schema {
         if schema == 1 {
             Ok(Self)
         } else {
-            Err(InvalidValue::new(format!("schema {schema} is unknown here; this build reads schema 1")))
+            Err(InvalidValue::new(format!(
+                "schema {schema} is unknown here; this build reads schema 1"
+            )))
         }
     }
 }
@@ -250,8 +252,13 @@ pub struct VersionHeader {
 
 impl Default for VersionHeader {
     fn default() -> Self {
-        let name: OwnField = "X-Halftone-Version".parse().expect("a token by its characters");
-        Self { request: name.clone(), response: name }
+        let name: OwnField = "X-Halftone-Version"
+            .parse()
+            .expect("a token by its characters");
+        Self {
+            request: name.clone(),
+            response: name,
+        }
     }
 }
 
@@ -275,7 +282,10 @@ pub struct OnOperatorLost {
 
 impl Default for OnOperatorLost {
     fn default() -> Self {
-        Self { action: OperatorLostAction::Hold, after_ms: Millis::new(600_000) }
+        Self {
+            action: OperatorLostAction::Hold,
+            after_ms: Millis::new(600_000),
+        }
     }
 }
 
@@ -306,7 +316,9 @@ pub fn network(text: &str) -> Result<IpNet, InvalidValue> {
     };
     let canonical = match network {
         IpNet::V6(v6) if v6.prefix_len() >= 96 => match v6.addr().to_ipv4_mapped() {
-            Some(v4) => ipnet::Ipv4Net::new(v4, v6.prefix_len() - 96).map_err(|_| wrong())?.into(),
+            Some(v4) => ipnet::Ipv4Net::new(v4, v6.prefix_len() - 96)
+                .map_err(|_| wrong())?
+                .into(),
             None => network,
         },
         _ => network,
@@ -314,6 +326,9 @@ pub fn network(text: &str) -> Result<IpNet, InvalidValue> {
     if canonical.trunc() == canonical {
         Ok(canonical)
     } else {
-        Err(InvalidValue::new(format!("{text} has bits beyond its prefix; write {}", canonical.trunc())))
+        Err(InvalidValue::new(format!(
+            "{text} has bits beyond its prefix; write {}",
+            canonical.trunc()
+        )))
     }
 }

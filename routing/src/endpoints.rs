@@ -63,7 +63,12 @@ impl Endpoint {
     /// An endpoint that is ready and nothing else.
     #[must_use]
     pub fn ready(address: SocketAddr) -> Self {
-        Self { address, ready: true, serving: true, terminating: false }
+        Self {
+            address,
+            ready: true,
+            serving: true,
+            terminating: false,
+        }
     }
 
     /// Whether new requests go to it before any that is on its way out.
@@ -97,6 +102,9 @@ impl ResolvedEndpoints {
     /// How many of them are ready.
     #[must_use]
     pub fn ready(&self) -> usize {
-        self.endpoints.iter().filter(|endpoint| endpoint.is_ready()).count()
+        self.endpoints
+            .iter()
+            .filter(|endpoint| endpoint.is_ready())
+            .count()
     }
 }

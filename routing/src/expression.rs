@@ -49,7 +49,8 @@ impl Expression {
     /// It is malformed, or takes more than [`MOST_BYTES_EACH`].
     pub(crate) fn compile(text: &str) -> Result<Self, InvalidValue> {
         let syntax = syntax::Config::new().utf8(false);
-        let hir = syntax::parse_with(text, &syntax).map_err(|error| malformed(text, &error.to_string()))?;
+        let hir = syntax::parse_with(text, &syntax)
+            .map_err(|error| malformed(text, &error.to_string()))?;
         let config = thompson::Config::new()
             .utf8(false)
             .which_captures(WhichCaptures::None)
@@ -60,8 +61,9 @@ impl Expression {
             .map_err(|error| uncompiled(text, &error))?;
         // Where a match can only begin at the start there is nothing to look for further on.
         let searched = !nfa.is_always_start_anchored();
-        let prefilter =
-            searched.then(|| Prefilter::from_hir_prefix(MatchKind::LeftmostFirst, &hir)).flatten();
+        let prefilter = searched
+            .then(|| Prefilter::from_hir_prefix(MatchKind::LeftmostFirst, &hir))
+            .flatten();
         let size = nfa.memory_usage() + prefilter.as_ref().map_or(0, Prefilter::memory_usage);
         let simulation = PikeVM::builder()
             .configure(PikeVM::config().prefilter(prefilter.clone()))
@@ -112,7 +114,12 @@ fn next_id() -> u64 {
 
 fn malformed(text: &str, error: &str) -> InvalidValue {
     // The engine shows the expression with a mark below it before it says what is wrong, in the last line.
-    let reason = error.lines().last().unwrap_or_default().trim().trim_start_matches("error: ");
+    let reason = error
+        .lines()
+        .last()
+        .unwrap_or_default()
+        .trim()
+        .trim_start_matches("error: ");
     InvalidValue::new(format!(
         "\"{}\" is not a regular expression: {reason}; write it in the syntax of Rust's regex crate",
         text.escape_debug()
@@ -156,7 +163,10 @@ mod tests {
             "^$|^v[0-9]+$",
             r"\w+@\w+",
         ] {
-            let (own, engine) = (compile(text), regex::bytes::Regex::new(text).expect("compiles"));
+            let (own, engine) = (
+                compile(text),
+                regex::bytes::Regex::new(text).expect("compiles"),
+            );
             for value in [
                 &b""[..],
                 b"a",
@@ -170,14 +180,22 @@ mod tests {
                 b"v12",
                 b"lin@example",
             ] {
-                assert_eq!(own.matches(value), engine.is_match(value), "{text} in {}", value.escape_ascii());
+                assert_eq!(
+                    own.matches(value),
+                    engine.is_match(value),
+                    "{text} in {}",
+                    value.escape_ascii()
+                );
             }
         }
     }
 
     #[test]
     fn an_expression_without_an_automaton_is_simulated() {
-        let large = Expression { automaton: None, ..compile(r"^\w{3,9}x$") };
+        let large = Expression {
+            automaton: None,
+            ..compile(r"^\w{3,9}x$")
+        };
         assert!(large.matches("größex".as_bytes()));
         assert!(!large.matches(b"no"));
     }

@@ -32,7 +32,11 @@ pub struct FleetConfig {
     #[serde(default)]
     pub position: EdgePosition,
     /// Whose forwarding headers are believed; at most 64 networks.
-    #[serde(default, deserialize_with = "networks", skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        default,
+        deserialize_with = "networks",
+        skip_serializing_if = "Vec::is_empty"
+    )]
     pub trusted_proxies: Vec<IpNet>,
     /// Who answers for hosts and paths that no release claims; without it, 404.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -94,7 +98,13 @@ fn first_revision() -> Revision {
 fn networks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<IpNet>, D::Error> {
     let texts = Vec::<String>::deserialize(deserializer)?;
     if texts.len() > 64 {
-        return Err(de::Error::custom(format!("{} networks; at most 64", texts.len())));
+        return Err(de::Error::custom(format!(
+            "{} networks; at most 64",
+            texts.len()
+        )));
     }
-    texts.iter().map(|text| network(text).map_err(de::Error::custom)).collect()
+    texts
+        .iter()
+        .map(|text| network(text).map_err(de::Error::custom))
+        .collect()
 }

@@ -33,7 +33,11 @@ pub fn bucket(latency: Duration) -> usize {
 pub fn bounds(bucket: usize) -> (u64, u64) {
     let (octave, place) = (bucket / PER_OCTAVE, (bucket % PER_OCTAVE) as u64);
     let exponent = octave.saturating_sub(1);
-    let from = if octave == 0 { place } else { (place + PER_OCTAVE as u64) << exponent };
+    let from = if octave == 0 {
+        place
+    } else {
+        (place + PER_OCTAVE as u64) << exponent
+    };
     (from, from + (1 << exponent))
 }
 
@@ -51,7 +55,8 @@ impl Histogram {
     /// Adds `count` to a bucket. A bucket beyond the grid counts as the last.
     pub fn add(&mut self, bucket: usize, count: u64) {
         if count > 0 {
-            let index = u16::try_from(bucket.min(BUCKETS - 1)).expect("the grid has fewer than 2^16 buckets");
+            let index = u16::try_from(bucket.min(BUCKETS - 1))
+                .expect("the grid has fewer than 2^16 buckets");
             let sum = self.0.entry(index).or_default();
             *sum = sum.saturating_add(count);
         }
@@ -59,7 +64,9 @@ impl Histogram {
 
     /// Adds all of another histogram.
     pub fn merge(&mut self, other: &Self) {
-        other.buckets().for_each(|(bucket, count)| self.add(bucket, count));
+        other
+            .buckets()
+            .for_each(|(bucket, count)| self.add(bucket, count));
     }
 
     /// What this one has more than an earlier reading of the same counters.
@@ -74,12 +81,16 @@ impl Histogram {
 
     /// The buckets that are not empty, ascending, with their counts.
     pub fn buckets(&self) -> impl DoubleEndedIterator<Item = (usize, u64)> {
-        self.0.iter().map(|(&bucket, &count)| (usize::from(bucket), count))
+        self.0
+            .iter()
+            .map(|(&bucket, &count)| (usize::from(bucket), count))
     }
 
     /// All latencies counted.
     pub fn count(&self) -> u64 {
-        self.0.values().fold(0, |sum, &count| sum.saturating_add(count))
+        self.0
+            .values()
+            .fold(0, |sum, &count| sum.saturating_add(count))
     }
 
     /// Whether nothing was counted.
@@ -110,7 +121,9 @@ impl TryFrom<Vec<(u16, u64)>> for Histogram {
         let mut histogram = Self::default();
         for (bucket, count) in pairs {
             if usize::from(bucket) >= BUCKETS || histogram.0.insert(bucket, count).is_some() {
-                return Err(format!("bucket {bucket} is listed twice or not below {BUCKETS}"));
+                return Err(format!(
+                    "bucket {bucket} is listed twice or not below {BUCKETS}"
+                ));
             }
         }
         histogram.0.retain(|_, count| *count > 0);
@@ -188,7 +201,9 @@ mod tests {
     fn latencies() -> impl Strategy<Value = Histogram> {
         prop::collection::vec((0..BUCKETS, 1_u64..1000), 0..20).prop_map(|pairs| {
             let mut histogram = Histogram::default();
-            pairs.into_iter().for_each(|(bucket, count)| histogram.add(bucket, count));
+            pairs
+                .into_iter()
+                .for_each(|(bucket, count)| histogram.add(bucket, count));
             histogram
         })
     }

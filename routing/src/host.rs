@@ -50,16 +50,20 @@ pub fn normalise(authority: &[u8]) -> Result<Cow<'_, str>, HostError> {
         check_port(&rest[end + 1..])?;
         return ipv6(&rest[..end]);
     }
-    let (host, port) = authority.split_at(memchr::memchr(b':', authority).unwrap_or(authority.len()));
+    let (host, port) =
+        authority.split_at(memchr::memchr(b':', authority).unwrap_or(authority.len()));
     check_port(port)?;
     name(host)
 }
 
 /// `""`, `:` and `:digits` up to 65535 are allowed; RFC 3986 lets the port be empty.
 fn check_port(port: &[u8]) -> Result<(), HostError> {
-    let Some((colon, digits)) = port.split_first() else { return Ok(()) };
+    let Some((colon, digits)) = port.split_first() else {
+        return Ok(());
+    };
     let number = digits.iter().try_fold(0_u32, |sum, byte| {
-        byte.is_ascii_digit().then(|| (sum * 10 + u32::from(byte - b'0')).min(65_536))
+        byte.is_ascii_digit()
+            .then(|| (sum * 10 + u32::from(byte - b'0')).min(65_536))
     });
     match number {
         Some(0..=65_535) if *colon == b':' => Ok(()),
@@ -97,7 +101,11 @@ fn name(host: &[u8]) -> Result<Cow<'_, str>, HostError> {
         return Err(HostError::EmptyLabel);
     }
     let host = std::str::from_utf8(host).map_err(|_| HostError::BadByte)?;
-    Ok(if capitals { Cow::Owned(host.to_ascii_lowercase()) } else { Cow::Borrowed(host) })
+    Ok(if capitals {
+        Cow::Owned(host.to_ascii_lowercase())
+    } else {
+        Cow::Borrowed(host)
+    })
 }
 
 /// What a byte is to a host name.
@@ -119,7 +127,9 @@ const CLASSES: [Class; 256] = {
             b'.' => Class::Dot,
             b'A'..=b'Z' => Class::Capital,
             b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'~' => Class::Other,
-            b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b';' | b'=' => Class::Other,
+            b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b';' | b'=' => {
+                Class::Other
+            }
             _ => Class::None,
         };
         byte += 1;
@@ -147,7 +157,11 @@ mod tests {
             ("[2001:DB8:0:0::1]", "[2001:db8::1]"),
             ("[::ffff:10.1.2.3]", "[::ffff:10.1.2.3]"),
         ] {
-            assert_eq!(normalise(given.as_bytes()).as_deref(), Ok(normal), "{given}");
+            assert_eq!(
+                normalise(given.as_bytes()).as_deref(),
+                Ok(normal),
+                "{given}"
+            );
         }
     }
 
@@ -180,7 +194,10 @@ mod tests {
         ] {
             assert_eq!(normalise(given.as_bytes()), Err(why), "{given}");
         }
-        assert_eq!(normalise("a".repeat(256).as_bytes()), Err(HostError::TooLong));
+        assert_eq!(
+            normalise("a".repeat(256).as_bytes()),
+            Err(HostError::TooLong)
+        );
     }
 
     proptest! {

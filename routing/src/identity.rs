@@ -17,7 +17,9 @@ use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 
 use crate::{
     document::{
-        identity::{ClientIpPrefix, GeneratedCookie, IdentityForm, IdentitySource, JwtClaim, RawSource},
+        identity::{
+            ClientIpPrefix, GeneratedCookie, IdentityForm, IdentitySource, JwtClaim, RawSource,
+        },
         names::Token,
     },
     facts::RequestFacts,
@@ -38,7 +40,9 @@ const BASE64URL: GeneralPurpose = GeneralPurpose::new(
 impl<'q> RequestFacts<'_, 'q> {
     /// Who the user is, by the first of the release's sources that says so.
     pub(crate) fn identity(&self) -> Option<&[u8]> {
-        self.identity.get_or_init(|| find(self.sources, self)).as_deref()
+        self.identity
+            .get_or_init(|| find(self.sources, self))
+            .as_deref()
     }
 
     /// The release's own cookie, where it decides the bucket before the identity does.
@@ -50,15 +54,19 @@ impl<'q> RequestFacts<'_, 'q> {
 /// The identity that a request carries, looked for in each source in turn. A generated cookie counts if it came
 /// back; minting one is the caller's part.
 fn find<'a>(sources: &Sources, facts: &RequestFacts<'_, 'a>) -> Option<Identity<'a>> {
-    sources.from.iter().find_map(|source| find_in(source, sources.form, facts))
+    sources
+        .from
+        .iter()
+        .find_map(|source| find_in(source, sources.form, facts))
 }
 
 /// The release's own cookie, where it decides the bucket before every other source: whoever got it has a place already.
 fn kept<'a>(sources: &Sources, facts: &RequestFacts<'_, 'a>) -> Option<&'a [u8]> {
     match (sources.form, sources.generated()) {
-        (IdentityForm::Two, Some(generated)) if facts.may_have("cookie") => {
-            facts.request.cookie_values(generated.cookie.as_str()).find(|value| !value.is_empty())
-        }
+        (IdentityForm::Two, Some(generated)) if facts.may_have("cookie") => facts
+            .request
+            .cookie_values(generated.cookie.as_str())
+            .find(|value| !value.is_empty()),
         _ => None,
     }
 }
@@ -71,20 +79,26 @@ fn find_in<'a>(
     let request = facts.request;
     match source {
         IdentitySource::Header(name) => spelled(form, fields(name, facts)),
-        IdentitySource::Cookie(name) if form == IdentityForm::Two => {
-            spelled(form, cookies(facts).flat_map(|()| request.raw_cookie_values(name.as_str())))
-        }
-        IdentitySource::Cookie(cookie) | IdentitySource::Generated(GeneratedCookie { cookie, .. }) => {
-            spelled(IdentityForm::One, cookies(facts).flat_map(|()| request.cookie_values(cookie.as_str())))
-        }
+        IdentitySource::Cookie(name) if form == IdentityForm::Two => spelled(
+            form,
+            cookies(facts).flat_map(|()| request.raw_cookie_values(name.as_str())),
+        ),
+        IdentitySource::Cookie(cookie)
+        | IdentitySource::Generated(GeneratedCookie { cookie, .. }) => spelled(
+            IdentityForm::One,
+            cookies(facts).flat_map(|()| request.cookie_values(cookie.as_str())),
+        ),
         IdentitySource::Query(name) if form == IdentityForm::Two => {
             present(request.query_values(name.as_str()).map(normal))
         }
         IdentitySource::Query(name) => present(request.query_values(name.as_str())),
-        IdentitySource::Raw(RawSource::Header(name)) => spelled(IdentityForm::One, fields(name, facts)),
-        IdentitySource::Raw(RawSource::Cookie(name)) => {
-            spelled(IdentityForm::One, cookies(facts).flat_map(|()| request.raw_cookie_values(name.as_str())))
+        IdentitySource::Raw(RawSource::Header(name)) => {
+            spelled(IdentityForm::One, fields(name, facts))
         }
+        IdentitySource::Raw(RawSource::Cookie(name)) => spelled(
+            IdentityForm::One,
+            cookies(facts).flat_map(|()| request.raw_cookie_values(name.as_str())),
+        ),
         IdentitySource::Raw(RawSource::Query(name)) => {
             spelled(IdentityForm::One, request.raw_query_values(name.as_str()))
         }
@@ -92,14 +106,20 @@ fn find_in<'a>(
             .field_values(wanted.header.as_str())
             .find_map(|value| claim(value, wanted))
             .map(|claim| Cow::Owned(claim.into_bytes())),
-        IdentitySource::ClientIp(prefix) => Some(Cow::Owned(cut(facts.client_ip(), prefix).into_bytes())),
+        IdentitySource::ClientIp(prefix) => {
+            Some(Cow::Owned(cut(facts.client_ip(), prefix).into_bytes()))
+        }
     }
 }
 
 /// The values of a field, looked for only if one of its name may be there.
 fn fields<'a>(name: &Token, facts: &RequestFacts<'_, 'a>) -> impl Iterator<Item = &'a [u8]> {
     let request = facts.request;
-    facts.may_have(name.as_str()).then(|| request.field_values(name.as_str())).into_iter().flatten()
+    facts
+        .may_have(name.as_str())
+        .then(|| request.field_values(name.as_str()))
+        .into_iter()
+        .flatten()
 }
 
 /// One item if the request may have cookies.
@@ -108,7 +128,10 @@ fn cookies(facts: &RequestFacts<'_, '_>) -> impl Iterator<Item = ()> + use<> {
 }
 
 /// The first value that is not empty, in the form's spelling.
-fn spelled<'a>(form: IdentityForm, mut values: impl Iterator<Item = &'a [u8]>) -> Option<Identity<'a>> {
+fn spelled<'a>(
+    form: IdentityForm,
+    mut values: impl Iterator<Item = &'a [u8]>,
+) -> Option<Identity<'a>> {
     match form {
         IdentityForm::One => values.find(|value| !value.is_empty()).map(Cow::Borrowed),
         IdentityForm::Two => present(values.map(|value| normal(percent_decode(value)))),
@@ -119,7 +142,9 @@ fn spelled<'a>(form: IdentityForm, mut values: impl Iterator<Item = &'a [u8]>) -
 fn normal(decoded: Identity<'_>) -> Identity<'_> {
     match decoded {
         Cow::Borrowed(value) => Cow::Borrowed(unquote(value)),
-        Cow::Owned(value) if unquote(&value).len() < value.len() => Cow::Owned(unquote(&value).to_owned()),
+        Cow::Owned(value) if unquote(&value).len() < value.len() => {
+            Cow::Owned(unquote(&value).to_owned())
+        }
         owned => owned,
     }
 }
@@ -131,12 +156,12 @@ fn present<'a>(mut values: impl Iterator<Item = Identity<'a>>) -> Option<Identit
 /// The address with all bits beyond the prefix cleared.
 fn cut(address: IpAddr, prefix: &ClientIpPrefix) -> String {
     match address {
-        IpAddr::V4(v4) => {
-            Ipv4Net::new(v4, prefix.v4_prefix).map_or(v4, |network| network.network()).to_string()
-        }
-        IpAddr::V6(v6) => {
-            Ipv6Net::new(v6, prefix.v6_prefix).map_or(v6, |network| network.network()).to_string()
-        }
+        IpAddr::V4(v4) => Ipv4Net::new(v4, prefix.v4_prefix)
+            .map_or(v4, |network| network.network())
+            .to_string(),
+        IpAddr::V6(v6) => Ipv6Net::new(v6, prefix.v6_prefix)
+            .map_or(v6, |network| network.network())
+            .to_string(),
     }
 }
 
@@ -148,7 +173,9 @@ fn claim(value: &[u8], wanted: &JwtClaim) -> Option<String> {
         _ => value,
     };
     let mut parts = token.split(|&byte| byte == b'.');
-    let (Some(_header), Some(payload), Some(_signature)) = (parts.next(), parts.next(), parts.next()) else {
+    let (Some(_header), Some(payload), Some(_signature)) =
+        (parts.next(), parts.next(), parts.next())
+    else {
         return None;
     };
     let payload = BASE64URL.decode(payload).ok()?;
@@ -192,7 +219,11 @@ mod tests {
     use super::*;
     use crate::{document::identity::IdentityConfig, field::Field, request::Request};
 
-    fn identity(sources: &serde_json::Value, query: Option<&str>, fields: &[(&str, &str)]) -> Option<String> {
+    fn identity(
+        sources: &serde_json::Value,
+        query: Option<&str>,
+        fields: &[(&str, &str)],
+    ) -> Option<String> {
         spelled_in(IdentityForm::One, sources, query, fields)
     }
 
@@ -202,31 +233,64 @@ mod tests {
         query: Option<&str>,
         fields: &[(&str, &str)],
     ) -> Option<String> {
-        let config: IdentityConfig = serde_json::from_value(json!({"from": sources})).expect("good sources");
+        let config: IdentityConfig =
+            serde_json::from_value(json!({"from": sources})).expect("good sources");
         let fields: Vec<_> = fields
             .iter()
-            .map(|(name, value)| Field { name: name.as_bytes(), value: value.as_bytes() })
+            .map(|(name, value)| Field {
+                name: name.as_bytes(),
+                value: value.as_bytes(),
+            })
             .collect();
         let peer = "2001:db8:1:2:3::9".parse().expect("an address");
         let query = query.map(str::as_bytes);
-        let request = Request { method: "GET", host: "shop", path: b"/", query, fields: &fields, peer };
-        let sources = Sources { from: config.from.into(), form };
+        let request = Request {
+            method: "GET",
+            host: "shop",
+            path: b"/",
+            query,
+            fields: &fields,
+            peer,
+        };
+        let sources = Sources {
+            from: config.from.into(),
+            form,
+        };
         let facts = RequestFacts::new(&request, &[], &sources);
-        facts.identity().map(|found| String::from_utf8_lossy(found).into_owned())
+        facts
+            .identity()
+            .map(|found| String::from_utf8_lossy(found).into_owned())
     }
 
     #[test]
     fn the_first_source_that_has_somebody_wins() {
-        let sources = json!([{"header": "X-User-Name"}, {"query": "user_name"}, {"cookie": "user_name"}]);
+        let sources =
+            json!([{"header": "X-User-Name"}, {"query": "user_name"}, {"cookie": "user_name"}]);
         let cookie = ("Cookie", "theme=dark; user_name=chen");
         for (query, fields, expected) in [
-            (Some("user_name=wei"), &[("x-user-name", "lin"), cookie][..], Some("lin")),
-            (Some("user_name=w%65i"), &[("x-user-name", ""), cookie], Some("wei")),
+            (
+                Some("user_name=wei"),
+                &[("x-user-name", "lin"), cookie][..],
+                Some("lin"),
+            ),
+            (
+                Some("user_name=w%65i"),
+                &[("x-user-name", ""), cookie],
+                Some("wei"),
+            ),
             (Some("user_name="), &[cookie], Some("chen")),
-            (None, &[("Cookie", "user_name="), ("Cookie", "user_name=\"zhao\"")], Some("zhao")),
+            (
+                None,
+                &[("Cookie", "user_name="), ("Cookie", "user_name=\"zhao\"")],
+                Some("zhao"),
+            ),
             (None, &[], None),
         ] {
-            assert_eq!(identity(&sources, query, fields).as_deref(), expected, "{query:?} {fields:?}");
+            assert_eq!(
+                identity(&sources, query, fields).as_deref(),
+                expected,
+                "{query:?} {fields:?}"
+            );
         }
     }
 
@@ -234,10 +298,20 @@ mod tests {
     #[test]
     fn one_user_has_one_spelling_in_header_query_and_cookie() {
         let header = |value: &str| {
-            spelled_in(IdentityForm::Two, &json!([{"header": "X-User"}]), None, &[("X-User", value)])
+            spelled_in(
+                IdentityForm::Two,
+                &json!([{"header": "X-User"}]),
+                None,
+                &[("X-User", value)],
+            )
         };
         let query = |value: &str| {
-            spelled_in(IdentityForm::Two, &json!([{"query": "user"}]), Some(&format!("user={value}")), &[])
+            spelled_in(
+                IdentityForm::Two,
+                &json!([{"query": "user"}]),
+                Some(&format!("user={value}")),
+                &[],
+            )
         };
         let cookie = |value: &str| {
             spelled_in(
@@ -265,14 +339,20 @@ mod tests {
             ("l%00n", "l\0n"),
             ("\"", "\""),
         ] {
-            for (source, found) in
-                [("header", header(written)), ("query", query(written)), ("cookie", cookie(written))]
-            {
+            for (source, found) in [
+                ("header", header(written)),
+                ("query", query(written)),
+                ("cookie", cookie(written)),
+            ] {
                 assert_eq!(found.as_deref(), Some(is), "{written} in a {source}");
             }
         }
         for absent in ["", "\"\"", "%22%22"] {
-            assert_eq!([header(absent), query(absent), cookie(absent)], [None, None, None], "{absent}");
+            assert_eq!(
+                [header(absent), query(absent), cookie(absent)],
+                [None, None, None],
+                "{absent}"
+            );
         }
         let plus = "li+lin";
         let found = [header(plus), query(plus), cookie(plus)];
@@ -283,8 +363,12 @@ mod tests {
     fn a_source_that_is_not_to_be_decoded_is_taken_byte_by_byte() {
         for form in [IdentityForm::One, IdentityForm::Two] {
             for value in ["lin%40x", "\"lin\"", "a+b", "%22%22"] {
-                let header =
-                    spelled_in(form, &json!([{"raw": {"header": "X-User"}}]), None, &[("x-user", value)]);
+                let header = spelled_in(
+                    form,
+                    &json!([{"raw": {"header": "X-User"}}]),
+                    None,
+                    &[("x-user", value)],
+                );
                 let query = spelled_in(
                     form,
                     &json!([{"raw": {"query": "user"}}]),
@@ -292,15 +376,22 @@ mod tests {
                     &[],
                 );
                 let cookies = format!("user=; user={value}");
-                let cookie =
-                    spelled_in(form, &json!([{"raw": {"cookie": "user"}}]), None, &[("Cookie", &cookies)]);
+                let cookie = spelled_in(
+                    form,
+                    &json!([{"raw": {"cookie": "user"}}]),
+                    None,
+                    &[("Cookie", &cookies)],
+                );
                 assert_eq!([header, query, cookie].map(Option::unwrap), [value; 3]);
             }
         }
     }
 
     fn token(payload: &str) -> String {
-        format!("eyJhbGciOiJub25lIn0.{}.c2lnbmF0dXJl", BASE64URL.encode(payload).trim_end_matches('='))
+        format!(
+            "eyJhbGciOiJub25lIn0.{}.c2lnbmF0dXJl",
+            BASE64URL.encode(payload).trim_end_matches('=')
+        )
     }
 
     #[test]
@@ -312,7 +403,10 @@ mod tests {
         assert_eq!(read(&format!("Bearer {good}")).as_deref(), Some("lin"));
         assert_eq!(read(&format!("bearer  {good}")).as_deref(), Some("lin"));
         assert_eq!(read(&token(r#"{"sub": 4711}"#)).as_deref(), Some("4711"));
-        assert_eq!(read(&token(r#"{"sub": "l\u0069n"}"#)).as_deref(), Some("lin"));
+        assert_eq!(
+            read(&token(r#"{"sub": "l\u0069n"}"#)).as_deref(),
+            Some("lin")
+        );
         let (header, rest) = good.split_once('.').expect("three parts");
         let (payload, _) = rest.split_once('.').expect("three parts");
         for broken in [
@@ -336,9 +430,18 @@ mod tests {
         let by = |prefix: serde_json::Value| identity(&json!([{"clientIp": prefix}]), None, &[]);
         assert_eq!(by(json!({})).as_deref(), Some("2001:db8:1:2::"));
         assert_eq!(by(json!({"v6Prefix": 48})).as_deref(), Some("2001:db8:1::"));
-        assert_eq!(by(json!({"v6Prefix": 128})).as_deref(), Some("2001:db8:1:2:3::9"));
-        let v4 = ClientIpPrefix { v4_prefix: 24, v6_prefix: 64 };
-        assert_eq!(cut("203.0.113.9".parse().expect("an address"), &v4), "203.0.113.0");
+        assert_eq!(
+            by(json!({"v6Prefix": 128})).as_deref(),
+            Some("2001:db8:1:2:3::9")
+        );
+        let v4 = ClientIpPrefix {
+            v4_prefix: 24,
+            v6_prefix: 64,
+        };
+        assert_eq!(
+            cut("203.0.113.9".parse().expect("an address"), &v4),
+            "203.0.113.0"
+        );
     }
 
     proptest! {

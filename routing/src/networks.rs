@@ -34,8 +34,12 @@ impl FromIterator<IpNet> for Networks {
         let v4 = Ipv4Net::aggregate(&v4).into_iter();
         let v6 = Ipv6Net::aggregate(&v6).into_iter();
         Self {
-            v4: sorted(v4.map(|network| (network.network().to_bits(), network.broadcast().to_bits()))),
-            v6: sorted(v6.map(|network| (network.network().to_bits(), network.broadcast().to_bits()))),
+            v4: sorted(
+                v4.map(|network| (network.network().to_bits(), network.broadcast().to_bits())),
+            ),
+            v6: sorted(
+                v6.map(|network| (network.network().to_bits(), network.broadcast().to_bits())),
+            ),
         }
     }
 }
@@ -48,7 +52,9 @@ fn sorted<N: Ord>(ranges: impl Iterator<Item = (N, N)>) -> Box<[(N, N)]> {
 
 fn holds<N: Ord + Copy>(ranges: &[(N, N)], address: N) -> bool {
     let beyond = ranges.partition_point(|(first, _)| *first <= address);
-    beyond.checked_sub(1).is_some_and(|at| address <= ranges[at].1)
+    beyond
+        .checked_sub(1)
+        .is_some_and(|at| address <= ranges[at].1)
 }
 
 #[cfg(test)]
@@ -57,10 +63,18 @@ mod tests {
     use proptest::prelude::*;
 
     fn any_network() -> impl Strategy<Value = IpNet> {
-        let v4 = (any::<u32>(), 0_u8..=32)
-            .prop_map(|(bits, prefix)| Ipv4Net::new(bits.into(), prefix).expect("prefix").trunc().into());
-        let v6 = (any::<u128>(), 0_u8..=128)
-            .prop_map(|(bits, prefix)| Ipv6Net::new(bits.into(), prefix).expect("prefix").trunc().into());
+        let v4 = (any::<u32>(), 0_u8..=32).prop_map(|(bits, prefix)| {
+            Ipv4Net::new(bits.into(), prefix)
+                .expect("prefix")
+                .trunc()
+                .into()
+        });
+        let v6 = (any::<u128>(), 0_u8..=128).prop_map(|(bits, prefix)| {
+            Ipv6Net::new(bits.into(), prefix)
+                .expect("prefix")
+                .trunc()
+                .into()
+        });
         prop_oneof![v4, v6]
     }
 
@@ -85,7 +99,9 @@ mod tests {
 
     #[test]
     fn a_mapped_address_is_its_ipv4_address() {
-        let set: Networks = ["10.0.0.0/8".parse().expect("network")].into_iter().collect();
+        let set: Networks = ["10.0.0.0/8".parse().expect("network")]
+            .into_iter()
+            .collect();
         assert!(set.contains("::ffff:10.1.2.3".parse().expect("address")));
         assert!(!set.contains("::10.1.2.3".parse().expect("address")));
     }

@@ -57,8 +57,15 @@ fn decode_unreserved(path: &[u8]) -> Result<Cow<'_, [u8]>, PathError> {
     let mut rest = path;
     while let Some(at) = memchr::memchr(b'%', rest) {
         decoded.extend_from_slice(&rest[..at]);
-        let [high, low] = *rest.get(at + 1..at + 3).and_then(<[u8]>::as_array).ok_or(PathError::BadEscape)?;
-        match hex(high).zip(hex(low)).map(|(high, low)| high << 4 | low).ok_or(PathError::BadEscape)? {
+        let [high, low] = *rest
+            .get(at + 1..at + 3)
+            .and_then(<[u8]>::as_array)
+            .ok_or(PathError::BadEscape)?;
+        match hex(high)
+            .zip(hex(low))
+            .map(|(high, low)| high << 4 | low)
+            .ok_or(PathError::BadEscape)?
+        {
             0 => return Err(PathError::Nul),
             byte if is_unreserved(byte) => decoded.push(byte),
             _ => decoded.extend([b'%', high.to_ascii_uppercase(), low.to_ascii_uppercase()]),
@@ -66,7 +73,11 @@ fn decode_unreserved(path: &[u8]) -> Result<Cow<'_, [u8]>, PathError> {
         rest = &rest[at + 3..];
     }
     decoded.extend_from_slice(rest);
-    Ok(if decoded == path { Cow::Borrowed(path) } else { Cow::Owned(decoded) })
+    Ok(if decoded == path {
+        Cow::Borrowed(path)
+    } else {
+        Cow::Owned(decoded)
+    })
 }
 
 /// RFC 3986 section 5.2.4, except that climbing above the root is an error and not silently the root.
@@ -103,7 +114,8 @@ pub fn has_dot_segments(path: &[u8]) -> bool {
 }
 
 fn has_dots(path: &[u8]) -> bool {
-    path.split(|&byte| byte == b'/').any(|segment| matches!(segment, b"." | b".."))
+    path.split(|&byte| byte == b'/')
+        .any(|segment| matches!(segment, b"." | b".."))
 }
 
 pub(crate) const fn hex(digit: u8) -> Option<u8> {
@@ -144,14 +156,21 @@ mod tests {
             ("/%252e", "/%252e"),
         ] {
             let normal: &[u8] = normal.as_bytes();
-            assert_eq!(normalise(given.as_bytes()).as_deref(), Ok(normal), "{given}");
+            assert_eq!(
+                normalise(given.as_bytes()).as_deref(),
+                Ok(normal),
+                "{given}"
+            );
         }
     }
 
     #[test]
     fn a_path_in_normal_form_is_borrowed() {
         for path in ["/", "/a/b//c", "/a%2Fb", "/.well-known"] {
-            assert!(matches!(normalise(path.as_bytes()), Ok(Cow::Borrowed(_))), "{path}");
+            assert!(
+                matches!(normalise(path.as_bytes()), Ok(Cow::Borrowed(_))),
+                "{path}"
+            );
         }
     }
 

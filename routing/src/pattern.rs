@@ -46,13 +46,19 @@ pub(crate) enum TextTest {
 }
 
 impl Pattern {
-    fn compile(operator: Operator, values: &[String], budget: &mut Budget) -> Result<Self, InvalidValue> {
+    fn compile(
+        operator: Operator,
+        values: &[String],
+        budget: &mut Budget,
+    ) -> Result<Self, InvalidValue> {
         let texts = |test: fn(&[u8]) -> TextTest| {
             Self::Texts(values.iter().map(|value| test(value.as_bytes())).collect())
         };
         let number = || {
             let value = values.first().map_or("", String::as_str);
-            value.parse().map_err(|_| InvalidValue::new(format!("\"{}\" is no number", value.escape_debug())))
+            value.parse().map_err(|_| {
+                InvalidValue::new(format!("\"{}\" is no number", value.escape_debug()))
+            })
         };
         Ok(match operator {
             Operator::Exists | Operator::DoesNotExist => Self::Present,
@@ -70,20 +76,30 @@ impl Pattern {
             Operator::Regex | Operator::NotRegex => {
                 let mut test = |value: &String| {
                     let test = TextTest::expression(value)?;
-                    budget.charge(value, test.size(), test.places()).map(|()| test)
+                    budget
+                        .charge(value, test.size(), test.places())
+                        .map(|()| test)
                 };
                 Self::Texts(values.iter().map(&mut test).collect::<Result<_, _>>()?)
             }
             Operator::Gt => Self::Greater(number()?),
             Operator::Lt => Self::Less(number()?),
-            Operator::InCidr | Operator::NotInCidr => {
-                Self::Networks(values.iter().map(|value| network(value)).collect::<Result<_, _>>()?)
-            }
+            Operator::InCidr | Operator::NotInCidr => Self::Networks(
+                values
+                    .iter()
+                    .map(|value| network(value))
+                    .collect::<Result<_, _>>()?,
+            ),
         })
     }
 
     /// What its expressions add to those of a document.
-    fn charge(&self, operator: Operator, values: &[String], budget: &mut Budget) -> Result<(), InvalidValue> {
+    fn charge(
+        &self,
+        operator: Operator,
+        values: &[String],
+        budget: &mut Budget,
+    ) -> Result<(), InvalidValue> {
         match self {
             Self::Texts(tests) if matches!(operator, Operator::Regex | Operator::NotRegex) => {
                 let mut each = values.iter().zip(tests);
@@ -102,11 +118,15 @@ impl Pattern {
             Self::Equal(literals) if literals.len() <= 8 => {
                 literals.iter().any(|literal| **literal == *value)
             }
-            Self::Equal(literals) => literals.binary_search_by(|literal| (**literal).cmp(value)).is_ok(),
-            Self::Texts(tests) => {
-                tests.iter().any(|test| effort.spend(test.steps(value)) && test.matches(value))
+            Self::Equal(literals) => literals
+                .binary_search_by(|literal| (**literal).cmp(value))
+                .is_ok(),
+            Self::Texts(tests) => tests
+                .iter()
+                .any(|test| effort.spend(test.steps(value)) && test.matches(value)),
+            Self::Greater(bound) => {
+                all_of_it() && number(value).is_some_and(|number| number > *bound)
             }
-            Self::Greater(bound) => all_of_it() && number(value).is_some_and(|number| number > *bound),
             Self::Less(bound) => all_of_it() && number(value).is_some_and(|number| number < *bound),
             Self::Networks(networks) => std::str::from_utf8(value)
                 .ok()
@@ -118,7 +138,12 @@ impl Pattern {
 }
 
 fn number(value: &[u8]) -> Option<f64> {
-    std::str::from_utf8(value).ok()?.trim().parse().ok().filter(|number: &f64| number.is_finite())
+    std::str::from_utf8(value)
+        .ok()?
+        .trim()
+        .parse()
+        .ok()
+        .filter(|number: &f64| number.is_finite())
 }
 
 impl TextTest {
@@ -165,7 +190,9 @@ impl TextTest {
             Some(rest) => (true, rest),
             None => (false, expression),
         };
-        let (start, rest) = rest.strip_prefix('^').map_or((false, rest), |rest| (true, rest));
+        let (start, rest) = rest
+            .strip_prefix('^')
+            .map_or((false, rest), |rest| (true, rest));
         let (end, rest) = match rest.strip_suffix('$') {
             Some(rest) if !rest.ends_with('\\') => (true, rest),
             _ => (false, rest),
@@ -177,7 +204,9 @@ impl TextTest {
             (false, false, true) => Self::Suffix(literal.into()),
             (false, false, false) => Self::Contains(Box::new(Finder::new(&literal).into_owned())),
             // Unicode gives k and s a third case (Kelvin sign, long s), which only the engine knows.
-            (true, true, _) if !literal.is_ascii() || literal.iter().any(|byte| b"kKsS".contains(byte)) => {
+            (true, true, _)
+                if !literal.is_ascii() || literal.iter().any(|byte| b"kKsS".contains(byte)) =>
+            {
                 return None;
             }
             (true, true, true) => Self::EqualIgnoringCase(literal.into()),
@@ -193,9 +222,9 @@ impl TextTest {
             Self::Suffix(literal) => value.ends_with(literal),
             Self::Contains(finder) => finder.find(value).is_some(),
             Self::EqualIgnoringCase(literal) => literal.eq_ignore_ascii_case(value),
-            Self::PrefixIgnoringCase(literal) => {
-                value.get(..literal.len()).is_some_and(|start| literal.eq_ignore_ascii_case(start))
-            }
+            Self::PrefixIgnoringCase(literal) => value
+                .get(..literal.len())
+                .is_some_and(|start| literal.eq_ignore_ascii_case(start)),
             Self::Expression(expression) => expression.matches(value),
         }
     }
@@ -208,7 +237,9 @@ fn unescape(expression: &str) -> Option<Vec<u8>> {
     while let Some(char) = chars.next() {
         let plain = match char {
             '\\' => chars.next().filter(char::is_ascii_punctuation)?,
-            '^' | '$' | '.' | '|' | '?' | '*' | '+' | '(' | ')' | '[' | ']' | '{' | '}' => return None,
+            '^' | '$' | '.' | '|' | '?' | '*' | '+' | '(' | ')' | '[' | ']' | '{' | '}' => {
+                return None;
+            }
             other => other,
         };
         literal.extend_from_slice(plain.encode_utf8(&mut [0; 4]).as_bytes());
@@ -257,7 +288,8 @@ impl Interner {
 
     /// Forgets patterns that no release uses any more.
     pub(crate) fn forget_unused(&mut self) {
-        self.patterns.retain(|_, pattern| pattern.strong_count() > 0);
+        self.patterns
+            .retain(|_, pattern| pattern.strong_count() > 0);
     }
 }
 
@@ -311,7 +343,9 @@ mod tests {
             ("a{2,1}", "is not a regular expression"),
             (r"(?P<x>a)\1", "is not a regular expression"),
         ] {
-            let error = TextTest::expression(expression).expect_err(expression).to_string();
+            let error = TextTest::expression(expression)
+                .expect_err(expression)
+                .to_string();
             assert!(error.contains(why), "{expression}: {error}");
         }
     }
@@ -320,11 +354,15 @@ mod tests {
     fn equal_patterns_are_shared_and_forgotten_with_their_last_user() {
         let condition = |values: &[&str]| {
             let values = values.iter().map(|&value| value.to_owned()).collect();
-            MatchCondition::new(crate::document::rule::Source::Path, Operator::In, values).expect("good")
+            MatchCondition::new(crate::document::rule::Source::Path, Operator::In, values)
+                .expect("good")
         };
         let mut interner = Interner::default();
-        let mut pattern =
-            |values: &[&str]| interner.pattern(&condition(values), &mut Budget::default()).expect("compiles");
+        let mut pattern = |values: &[&str]| {
+            interner
+                .pattern(&condition(values), &mut Budget::default())
+                .expect("compiles")
+        };
         let (first, same, other) = (pattern(&["a"]), pattern(&["a"]), pattern(&["b"]));
         assert!(Arc::ptr_eq(&first, &same) && !Arc::ptr_eq(&first, &other));
         drop((first, same));

@@ -91,7 +91,10 @@ impl std::str::FromStr for ReportForm {
             Ok(1) => Ok(Self::One),
             // A newer reader reads older forms, too.
             Ok(2..) => Ok(Self::Two),
-            _ => Err(format!("reads \"{}\" names no form; write reads=2", text.escape_debug())),
+            _ => Err(format!(
+                "reads \"{}\" names no form; write reads=2",
+                text.escape_debug()
+            )),
         }
     }
 }
@@ -113,7 +116,12 @@ impl std::str::FromStr for Epoch {
     fn from_str(text: &str) -> Result<Self, String> {
         let digits = text.len() == 16 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
         let bits = digits.then(|| u64::from_str_radix(text, 16).ok()).flatten();
-        bits.map(Self).ok_or_else(|| format!("\"{}\" is no epoch; it has 16 hex digits", text.escape_debug()))
+        bits.map(Self).ok_or_else(|| {
+            format!(
+                "\"{}\" is no epoch; it has 16 hex digits",
+                text.escape_debug()
+            )
+        })
     }
 }
 
@@ -234,8 +242,10 @@ mod tests {
     }
 
     fn of(report: &TrafficReport, arm: Arm, chosen_by: ChosenBy) -> Counts {
-        let entry =
-            report.entries.iter().find(|entry| entry.key.arm == arm && entry.key.chosen_by.is(chosen_by));
+        let entry = report
+            .entries
+            .iter()
+            .find(|entry| entry.key.arm == arm && entry.key.chosen_by.is(chosen_by));
         entry.unwrap().counts.clone()
     }
 
@@ -244,7 +254,10 @@ mod tests {
         let report = TrafficReport::parse(RECORDED.as_bytes()).unwrap();
         assert_eq!(serde_json::to_value(&report).unwrap(), recorded());
         let stable = of(&report, Arm::Stable, ChosenBy::Split);
-        assert_eq!((stable.requests(), stable.errors(), stable.client_errors()), (68, 23, 11));
+        assert_eq!(
+            (stable.requests(), stable.errors(), stable.client_errors()),
+            (68, 23, 11)
+        );
         assert_eq!(stable.limits[&Quantile::P99].within, 67);
         assert_eq!(of(&report, Arm::Gray, ChosenBy::Rule).requests(), 1);
     }
@@ -273,19 +286,36 @@ mod tests {
     #[test]
     fn words_of_a_newer_proxy_cost_nothing_and_are_charged_to_nobody() {
         let (before, after) = (parsed(&recorded()), parsed(&from_the_future()));
-        let (old, new) =
-            (of(&before, Arm::Stable, ChosenBy::Split), of(&after, Arm::Stable, ChosenBy::Split));
+        let (old, new) = (
+            of(&before, Arm::Stable, ChosenBy::Split),
+            of(&after, Arm::Stable, ChosenBy::Split),
+        );
         assert_eq!(new.requests(), old.requests() + 7);
         assert_eq!((new.charged(), new.errors()), (old.charged(), old.errors()));
         assert_eq!(new.limits, old.limits);
-        assert_eq!(of(&after, Arm::Gray, ChosenBy::Split), of(&before, Arm::Gray, ChosenBy::Split));
+        assert_eq!(
+            of(&after, Arm::Gray, ChosenBy::Split),
+            of(&before, Arm::Gray, ChosenBy::Split)
+        );
         let gray = of(&before, Arm::Gray, ChosenBy::Split);
         for word in ["Lane", "Gate"] {
             let unknown = ReportedChosenBy::Unknown(word.into());
-            let counts = &after.entries.iter().find(|entry| entry.key.chosen_by == unknown).unwrap().counts;
-            assert_eq!((counts.requests(), counts.charged(), counts.errors()), (gray.requests(), 0, 0));
+            let counts = &after
+                .entries
+                .iter()
+                .find(|entry| entry.key.chosen_by == unknown)
+                .unwrap()
+                .counts;
+            assert_eq!(
+                (counts.requests(), counts.charged(), counts.errors()),
+                (gray.requests(), 0, 0)
+            );
         }
-        assert_eq!((after.keys.len(), after.entries.len()), (5, 5), "no arm called mirror");
+        assert_eq!(
+            (after.keys.len(), after.entries.len()),
+            (5, 5),
+            "no arm called mirror"
+        );
     }
 
     #[test]
@@ -297,19 +327,34 @@ mod tests {
         report["entries"][0]["outcomes"]["teapot"] = json!(6);
         report["entries"][4]["outcomes"]["2xx"] = json!(10);
         let delta = baseline.take(&parsed(&report));
-        let mut added: Vec<_> =
-            delta.iter().map(|(key, counts)| (&key.chosen_by, counts.requests())).collect();
+        let mut added: Vec<_> = delta
+            .iter()
+            .map(|(key, counts)| (&key.chosen_by, counts.requests()))
+            .collect();
         added.sort();
-        assert_eq!(added, [(&ChosenBy::Split.into(), 4), (&ReportedChosenBy::Unknown("Gate".into()), 1)]);
+        assert_eq!(
+            added,
+            [
+                (&ChosenBy::Split.into(), 4),
+                (&ReportedChosenBy::Unknown("Gate".into()), 1)
+            ]
+        );
     }
 
     #[test]
     fn who_names_a_newer_form_gets_the_newest_that_there_is() {
-        for (text, reads) in [("1", ReportForm::One), ("2", ReportForm::Two), ("17", ReportForm::Two)] {
+        for (text, reads) in [
+            ("1", ReportForm::One),
+            ("2", ReportForm::Two),
+            ("17", ReportForm::Two),
+        ] {
             assert_eq!(text.parse(), Ok(reads));
         }
         for wrong in ["", "0", "-1", "two", "2.0"] {
-            assert!(wrong.parse::<ReportForm>().unwrap_err().contains("reads=2"), "{wrong}");
+            assert!(
+                wrong.parse::<ReportForm>().unwrap_err().contains("reads=2"),
+                "{wrong}"
+            );
         }
     }
 }

@@ -32,7 +32,10 @@ impl<'a> Request<'a> {
 
     /// The values of every field of this name, in order.
     pub fn field_values<'n>(&self, name: &'n str) -> impl Iterator<Item = &'a [u8]> + use<'a, 'n> {
-        self.fields.iter().filter(move |field| field.is(name)).map(|field| field.value)
+        self.fields
+            .iter()
+            .filter(move |field| field.is(name))
+            .map(|field| field.value)
     }
 
     /// The values of every cookie of this name, over all Cookie fields, in order, quotes around them removed
@@ -42,7 +45,10 @@ impl<'a> Request<'a> {
     }
 
     /// The same as they came, with the quotes around them.
-    pub fn raw_cookie_values<'n>(&self, name: &'n str) -> impl Iterator<Item = &'a [u8]> + use<'a, 'n> {
+    pub fn raw_cookie_values<'n>(
+        &self,
+        name: &'n str,
+    ) -> impl Iterator<Item = &'a [u8]> + use<'a, 'n> {
         self.field_values("cookie").flat_map(move |field| {
             parts(field, b';').filter_map(move |pair| {
                 let rest = pair.trim_ascii_start().strip_prefix(name.as_bytes())?;
@@ -54,12 +60,18 @@ impl<'a> Request<'a> {
 
     /// The values of every query parameter of this name, in order, percent-decoded with `+` as a space
     /// (application/x-www-form-urlencoded). A `%` without two hex digits stands for itself.
-    pub fn query_values<'n>(&self, name: &'n str) -> impl Iterator<Item = Cow<'a, [u8]>> + use<'a, 'n> {
+    pub fn query_values<'n>(
+        &self,
+        name: &'n str,
+    ) -> impl Iterator<Item = Cow<'a, [u8]>> + use<'a, 'n> {
         query_values(self.query.unwrap_or_default(), name)
     }
 
     /// The same as they came; only names are decoded.
-    pub fn raw_query_values<'n>(&self, name: &'n str) -> impl Iterator<Item = &'a [u8]> + use<'a, 'n> {
+    pub fn raw_query_values<'n>(
+        &self,
+        name: &'n str,
+    ) -> impl Iterator<Item = &'a [u8]> + use<'a, 'n> {
         raw_query_values(self.query.unwrap_or_default(), name)
     }
 }
@@ -72,7 +84,10 @@ pub fn query_values<'a, 'n>(
     raw_query_values(query, name).map(form_decode)
 }
 
-fn raw_query_values<'a, 'n>(query: &'a [u8], name: &'n str) -> impl Iterator<Item = &'a [u8]> + use<'a, 'n> {
+fn raw_query_values<'a, 'n>(
+    query: &'a [u8],
+    name: &'n str,
+) -> impl Iterator<Item = &'a [u8]> + use<'a, 'n> {
     parts(query, b'&').filter_map(move |pair| {
         let equals = memchr::memchr(b'=', pair);
         let (key, value) = equals.map_or((pair, &[][..]), |at| (&pair[..at], &pair[at + 1..]));
@@ -138,18 +153,39 @@ mod tests {
 
     fn request<'a>(query: Option<&'a [u8]>, fields: &'a [Field<'a>]) -> Request<'a> {
         let peer = IpAddr::V4(Ipv4Addr::LOCALHOST);
-        Request { method: "GET", host: "shop", path: b"/", query, fields, peer }
+        Request {
+            method: "GET",
+            host: "shop",
+            path: b"/",
+            query,
+            fields,
+            peer,
+        }
     }
 
     #[test]
     fn a_cookie_is_found_in_every_cookie_field() {
         let fields = [
-            Field { name: b"Cookie", value: b"a=1; token=x=y==;empty=" },
-            Field { name: b"cookie", value: b" q = \"quoted\" ;a=2; broken" },
-            Field { name: b"X-Cookie", value: b"a=3" },
+            Field {
+                name: b"Cookie",
+                value: b"a=1; token=x=y==;empty=",
+            },
+            Field {
+                name: b"cookie",
+                value: b" q = \"quoted\" ;a=2; broken",
+            },
+            Field {
+                name: b"X-Cookie",
+                value: b"a=3",
+            },
         ];
         let request = request(None, &fields);
-        let cookies = |name: &str| request.cookie_values(name).map(<[u8]>::to_vec).collect::<Vec<_>>();
+        let cookies = |name: &str| {
+            request
+                .cookie_values(name)
+                .map(<[u8]>::to_vec)
+                .collect::<Vec<_>>()
+        };
         assert_eq!(cookies("a"), [b"1", b"2"]);
         assert_eq!(cookies("token"), [b"x=y=="]);
         assert_eq!(cookies("empty"), [b""]);
@@ -162,10 +198,15 @@ mod tests {
         let found = |query: &str, name: &str| -> Vec<String> {
             let request = request(Some(query.as_bytes()), &[]);
             let values = request.query_values(name);
-            values.map(|value| String::from_utf8_lossy(&value).into_owned()).collect()
+            values
+                .map(|value| String::from_utf8_lossy(&value).into_owned())
+                .collect()
         };
         assert_eq!(found("user=lin", "user"), ["lin"]);
-        assert_eq!(found("a=1&user=%E6%9E%97+x&user=2", "user"), ["\u{6797} x", "2"]);
+        assert_eq!(
+            found("a=1&user=%E6%9E%97+x&user=2", "user"),
+            ["\u{6797} x", "2"]
+        );
         assert_eq!(found("us%65r=a%3Db", "user"), ["a=b"]);
         assert_eq!(found("user", "user"), [""]);
         assert_eq!(found("user=100%&user=%zz", "user"), ["100%", "%zz"]);

@@ -95,7 +95,11 @@ fn claims(releases: &[Arc<CompiledRelease>]) -> Vec<RouteClaim<'_>> {
     let mut claims = Vec::new();
     for (index, release) in (0_u32..).map(ReleaseIndex).zip(releases) {
         let config = release.config();
-        claims.extend(config.places().map(|place| (config.since(place.0, place.1), index, place)));
+        claims.extend(
+            config
+                .places()
+                .map(|place| (config.since(place.0, place.1), index, place)),
+        );
     }
     // Stable: places of one release stay in its order.
     claims.sort_by_key(|(since, index, _)| (*since, *index));
@@ -112,27 +116,47 @@ impl Routes {
     ) -> Self {
         let age = |release: &CompiledRelease| {
             let whose = &release.config().release;
-            (whose.created_at, whose.namespace.clone(), whose.name.clone(), whose.uid.clone())
+            (
+                whose.created_at,
+                whose.namespace.clone(),
+                whose.name.clone(),
+                whose.uid.clone(),
+            )
         };
         releases.sort_by_cached_key(|release| age(release));
         let mut shadowed = Vec::new();
         let mut hosts = Hosts::default();
         for (_, index, (host, path)) in claims(&releases) {
             if let Err(by) = hosts.claim(host, path, index) {
-                shadowed.push(ShadowedRoute { release: index, by, host: host.clone(), path: path.clone() });
+                shadowed.push(ShadowedRoute {
+                    release: index,
+                    by,
+                    host: host.clone(),
+                    path: path.clone(),
+                });
             }
         }
-        let default_upstream = fleet
-            .default_backend
-            .clone()
-            .map(|backend| compiler.upstream(Upstream { backend, health_check: None }));
-        let mut used: Vec<UpstreamId> = releases.iter().flat_map(|release| release.upstreams()).collect();
+        let default_upstream = fleet.default_backend.clone().map(|backend| {
+            compiler.upstream(Upstream {
+                backend,
+                health_check: None,
+            })
+        });
+        let mut used: Vec<UpstreamId> = releases
+            .iter()
+            .flat_map(|release| release.upstreams())
+            .collect();
         used.extend(default_upstream);
         used.sort_unstable();
-        compiler.upstreams.retain(|_, id| used.binary_search(id).is_ok());
+        compiler
+            .upstreams
+            .retain(|_, id| used.binary_search(id).is_ok());
         compiler.patterns.forget_unused();
-        let mut upstreams: Vec<_> =
-            compiler.upstreams.iter().map(|(upstream, &id)| (id, upstream.clone())).collect();
+        let mut upstreams: Vec<_> = compiler
+            .upstreams
+            .iter()
+            .map(|(upstream, &id)| (id, upstream.clone()))
+            .collect();
         upstreams.sort_unstable_by_key(|(id, _)| *id);
         Self {
             releases: releases.into(),
@@ -157,7 +181,10 @@ impl Routes {
 
     /// Every release with its index, oldest first.
     pub fn releases(&self) -> impl ExactSizeIterator<Item = (ReleaseIndex, &Arc<CompiledRelease>)> {
-        self.releases.iter().enumerate().map(|(at, release)| (ReleaseIndex(at as u32), release))
+        self.releases
+            .iter()
+            .enumerate()
+            .map(|(at, release)| (ReleaseIndex(at as u32), release))
     }
 
     /// How many releases there are.

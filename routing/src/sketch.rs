@@ -53,14 +53,19 @@ impl UserSketch {
 
     /// Adds everybody of another set.
     pub fn merge(&mut self, other: &Self) {
-        other.0.iter().for_each(|(&register, &rank)| self.raise(register, rank));
+        other
+            .0
+            .iter()
+            .for_each(|(&register, &rank)| self.raise(register, rank));
     }
 
     /// What an earlier reading of the same sketch lacks: merged with that, it is this one.
     #[must_use]
     pub fn since(&self, earlier: &Self) -> Self {
-        let risen =
-            self.0.iter().filter(|(register, rank)| earlier.0.get(register).is_none_or(|was| was < rank));
+        let risen = self
+            .0
+            .iter()
+            .filter(|(register, rank)| earlier.0.get(register).is_none_or(|was| was < rank));
         Self(risen.map(|(&register, &rank)| (register, rank)).collect())
     }
 
@@ -75,7 +80,9 @@ impl UserSketch {
     pub fn estimate(&self) -> u64 {
         let registers = REGISTERS as f64;
         let mut with_rank = [0_u32; HIGHEST as usize + 1];
-        self.0.values().for_each(|&rank| with_rank[usize::from(rank)] += 1);
+        self.0
+            .values()
+            .for_each(|&rank| with_rank[usize::from(rank)] += 1);
         let share = |count: u32| f64::from(count) / registers;
         let mut sum = registers * tau(1.0 - share(with_rank[usize::from(HIGHEST)]));
         for rank in (1..=usize::from(RANK_BITS)).rev() {
@@ -152,7 +159,9 @@ mod tests {
     fn users(numbers: impl IntoIterator<Item = u64>) -> UserSketch {
         let salt = Salt::new("0123456789abcdef");
         let mut users = UserSketch::default();
-        numbers.into_iter().for_each(|number| users.add(salt.user(number.to_string().as_bytes())));
+        numbers
+            .into_iter()
+            .for_each(|number| users.add(salt.user(number.to_string().as_bytes())));
         users
     }
 
@@ -170,7 +179,10 @@ mod tests {
     /// Gray's users are those whose hash is small.
     #[test]
     fn gray_s_users_are_counted_as_well_as_any() {
-        let (salt, ratio) = (Salt::new("3f2a9c0d1e4b5a67"), Ratio::from_millionths(10_000).unwrap());
+        let (salt, ratio) = (
+            Salt::new("3f2a9c0d1e4b5a67"),
+            Ratio::from_millionths(10_000).unwrap(),
+        );
         let mut gray = UserSketch::default();
         let mut count = 0_u32;
         for number in 0..200_000_u32 {
@@ -181,13 +193,20 @@ mod tests {
             }
         }
         let off = (gray.estimate() as f64 / f64::from(count) - 1.0).abs();
-        assert!(off < 0.2, "{count} users are estimated as {}", gray.estimate());
+        assert!(
+            off < 0.2,
+            "{count} users are estimated as {}",
+            gray.estimate()
+        );
     }
 
     #[test]
     fn a_sketch_that_is_none_is_refused() {
         for wrong in ["[[0,0]]", "[[0,58]]", "[[0,1],[0,2]]", "[[256,1]]", "[[0]]"] {
-            assert!(serde_json::from_str::<UserSketch>(wrong).is_err(), "{wrong}");
+            assert!(
+                serde_json::from_str::<UserSketch>(wrong).is_err(),
+                "{wrong}"
+            );
         }
     }
 

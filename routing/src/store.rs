@@ -104,13 +104,23 @@ impl Store {
 
     /// Nothing applied, and the settings of a fleet without a document. A document of another class is refused.
     pub fn for_class(class: ObjectName) -> Self {
-        Self::of_fleet(FleetConfig { class, ..FleetConfig::default() })
+        Self::of_fleet(FleetConfig {
+            class,
+            ..FleetConfig::default()
+        })
     }
 
     fn of_fleet(config: FleetConfig) -> Self {
         let mut compiler = Compiler::default();
-        let fleet = ActiveFleet { config: Arc::new(config), document: None };
-        let routes = Arc::new(Routes::new(Vec::new(), Arc::clone(&fleet.config), &mut compiler));
+        let fleet = ActiveFleet {
+            config: Arc::new(config),
+            document: None,
+        };
+        let routes = Arc::new(Routes::new(
+            Vec::new(),
+            Arc::clone(&fleet.config),
+            &mut compiler,
+        ));
         Self {
             compiler,
             texts: ParseCache::default(),
@@ -144,13 +154,16 @@ impl Store {
         fleet: Option<SourceDocument<'_>>,
     ) -> StoreChange {
         self.rejected.clear();
-        let mut change = StoreChange { fleet: self.apply_fleet(fleet), ..StoreChange::default() };
+        let mut change = StoreChange {
+            fleet: self.apply_fleet(fleet),
+            ..StoreChange::default()
+        };
         let read = self.texts.read(documents);
         self.refuse_unreadable(documents, &read);
-        let (winners, losers) =
-            choose::by_uid(read.iter().filter_map(|read| read.as_ref().ok().cloned()), |uid| {
-                self.lines.get(uid).map(|line| Arc::clone(&line.source))
-            });
+        let (winners, losers) = choose::by_uid(
+            read.iter().filter_map(|read| read.as_ref().ok().cloned()),
+            |uid| self.lines.get(uid).map(|line| Arc::clone(&line.source)),
+        );
         self.rejected.extend(losers);
         for winner in choose::oldest_first(winners) {
             self.consider(&winner, &mut change);
@@ -206,12 +219,23 @@ impl Store {
 
     /// Releases that go on although their documents vanished.
     pub fn orphaned(&self) -> impl Iterator<Item = &Uid> {
-        self.lines.iter().filter(|(_, line)| line.orphaned).map(|(uid, _)| uid)
+        self.lines
+            .iter()
+            .filter(|(_, line)| line.orphaned)
+            .map(|(uid, _)| uid)
     }
 
     fn rebuild(&mut self) {
-        let releases = self.lines.values().filter_map(|line| line.release.clone()).collect();
-        self.routes = Arc::new(Routes::new(releases, Arc::clone(&self.fleet.config), &mut self.compiler));
+        let releases = self
+            .lines
+            .values()
+            .filter_map(|line| line.release.clone())
+            .collect();
+        self.routes = Arc::new(Routes::new(
+            releases,
+            Arc::clone(&self.fleet.config),
+            &mut self.compiler,
+        ));
     }
 
     /// A fleet without a document has the default settings; one whose document vanishes keeps its own until the next
@@ -220,14 +244,19 @@ impl Store {
         let forget = self.restored && self.fleet.document.is_some();
         if forget {
             let class = self.fleet.config.class.clone();
-            self.fleet.config = Arc::new(FleetConfig { class, ..FleetConfig::default() });
+            self.fleet.config = Arc::new(FleetConfig {
+                class,
+                ..FleetConfig::default()
+            });
             self.fleet.document = None;
         }
         forget
     }
 
     fn apply_fleet(&mut self, found: Option<SourceDocument<'_>>) -> bool {
-        let Some(found) = found else { return self.forget_kept_fleet() };
+        let Some(found) = found else {
+            return self.forget_kept_fleet();
+        };
         let refused = match parse_cache::fleet(&found) {
             Ok(parsed) if parsed.config.class != self.fleet.config.class => RejectedDocument {
                 revision: Some(parsed.config.revision),
@@ -271,10 +300,15 @@ impl Store {
     ) {
         for (found, read) in documents.iter().zip(read) {
             if let Err(why) = read {
-                let last_good = self.lines.iter().find(|(_, line)| *line.source == *found.source);
+                let last_good = self
+                    .lines
+                    .iter()
+                    .find(|(_, line)| *line.source == *found.source);
                 let subject = parse_cache::subject(found);
                 self.rejected.push(RejectedDocument {
-                    uid: subject.uid.or_else(|| last_good.map(|(uid, _)| uid.clone())),
+                    uid: subject
+                        .uid
+                        .or_else(|| last_good.map(|(uid, _)| uid.clone())),
                     revision: subject.revision,
                     checksum: subject.checksum,
                     ..why.clone().at(found.source)
@@ -286,12 +320,23 @@ impl Store {
     /// Applies one document of a reading, or says why not.
     fn consider(&mut self, candidate: &DocumentCandidate<'_>, change: &mut StoreChange) {
         let uid = candidate.uid().clone();
-        let namesake = self.objects.get(&candidate.object()).filter(|other| **other != uid).cloned();
+        let namesake = self
+            .objects
+            .get(&candidate.object())
+            .filter(|other| **other != uid)
+            .cloned();
         let outlives = |line: &CurrentDocument| !candidate.succeeds(line.config());
-        let successor = namesake.as_ref().filter(|other| self.lines.get(other).is_some_and(outlives));
+        let successor = namesake
+            .as_ref()
+            .filter(|other| self.lines.get(other).is_some_and(outlives));
         let verdict = match successor {
             Some(successor) => Err(choose::superseded(successor)),
-            None => current::compile(self.lines.get(&uid), candidate, self.silence, &mut self.compiler),
+            None => current::compile(
+                self.lines.get(&uid),
+                candidate,
+                self.silence,
+                &mut self.compiler,
+            ),
         };
         match verdict {
             Ok(None) => {
@@ -305,7 +350,9 @@ impl Store {
                     change.applied.retain(|(uid, _)| *uid != old);
                     change.dropped.push(old);
                 }
-                change.applied.push((uid.clone(), Arc::clone(&candidate.source)));
+                change
+                    .applied
+                    .push((uid.clone(), Arc::clone(&candidate.source)));
                 self.forget(&uid);
                 self.objects.insert(candidate.object(), uid.clone());
                 self.lines.insert(uid, line);
@@ -328,8 +375,11 @@ impl Store {
         present: &[&str],
         change: &mut StoreChange,
     ) {
-        let named: BTreeSet<&Uid> =
-            read.iter().filter_map(|read| read.as_ref().ok()).map(DocumentCandidate::uid).collect();
+        let named: BTreeSet<&Uid> = read
+            .iter()
+            .filter_map(|read| read.as_ref().ok())
+            .map(DocumentCandidate::uid)
+            .collect();
         let sources: BTreeSet<&str> = present.iter().copied().collect();
         let mut forgotten = Vec::new();
         for (uid, line) in &mut self.lines {

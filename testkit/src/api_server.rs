@@ -70,7 +70,9 @@ struct ApiServerState {
 
 impl std::fmt::Debug for ApiServer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ApiServer").field("writes", &self.state().writes).finish_non_exhaustive()
+        f.debug_struct("ApiServer")
+            .field("writes", &self.state().writes)
+            .finish_non_exhaustive()
     }
 }
 
@@ -85,7 +87,10 @@ impl ApiServer {
     /// A server without any object.
     #[must_use]
     pub fn new() -> Self {
-        Self(Arc::new(ApiServerInner { state: Mutex::default(), changed: watch::Sender::new(()) }))
+        Self(Arc::new(ApiServerInner {
+            state: Mutex::default(),
+            changed: watch::Sender::new(()),
+        }))
     }
 
     fn state(&self) -> MutexGuard<'_, ApiServerState> {
@@ -102,7 +107,10 @@ impl ApiServer {
     /// An object; none if there is none.
     #[must_use]
     pub fn get(&self, resource: &str, namespace: &str, name: &str) -> Option<Value> {
-        let found = self.state().objects.get(&ObjectKey::new(resource, namespace, name))?;
+        let found = self
+            .state()
+            .objects
+            .get(&ObjectKey::new(resource, namespace, name))?;
         Some(Value::clone(&found))
     }
 
@@ -121,8 +129,17 @@ impl ApiServer {
 
     /// Somebody else than the client writes an object, which names itself in its metadata.
     pub fn put(&self, resource: &str, object: Value) {
-        let text = |path: &str| object.pointer(path).and_then(Value::as_str).unwrap_or_default();
-        let name = ObjectKey::new(resource, text("/metadata/namespace"), text("/metadata/name"));
+        let text = |path: &str| {
+            object
+                .pointer(path)
+                .and_then(Value::as_str)
+                .unwrap_or_default()
+        };
+        let name = ObjectKey::new(
+            resource,
+            text("/metadata/namespace"),
+            text("/metadata/name"),
+        );
         self.change(|state| state.objects.store(&name, object));
     }
 
@@ -132,7 +149,9 @@ impl ApiServer {
     /// There is no such object.
     pub fn edit(&self, resource: &str, namespace: &str, name: &str, edit: impl FnOnce(&mut Value)) {
         let mut edit = Some(edit);
-        self.edit_all(resource, namespace, &[name], |_, object| edit.take().unwrap()(object));
+        self.edit_all(resource, namespace, &[name], |_, object| {
+            edit.take().unwrap()(object)
+        });
     }
 
     /// Somebody else than the client changes several objects before anybody sees one of them changed.
@@ -158,7 +177,11 @@ impl ApiServer {
 
     /// Somebody else than the client deletes an object.
     pub fn remove(&self, resource: &str, namespace: &str, name: &str) {
-        self.change(|state| state.objects.discard(&ObjectKey::new(resource, namespace, name)));
+        self.change(|state| {
+            state
+                .objects
+                .discard(&ObjectKey::new(resource, namespace, name))
+        });
     }
 
     /// All writes so far as `VERB resource/namespace/name`, but for Leases, events and what was refused.
@@ -264,7 +287,10 @@ impl ApiServer {
         let body: Value = serde_json::from_slice(&body).unwrap_or_default();
         asked.take_name(&body);
         if !self.state().faults.allow(&asked) {
-            let why = format!("{} is forbidden: the role does not allow {}", asked.name.resource, asked.verb);
+            let why = format!(
+                "{} is forbidden: the role does not allow {}",
+                asked.name.resource, asked.verb
+            );
             return refusal(StatusCode::FORBIDDEN, &why);
         }
         let fault = self.fault(&asked.line()).await;
@@ -296,7 +322,10 @@ impl ApiServer {
             "list" => self.list(&asked),
             "get" => match self.state().objects.get(&asked.name) {
                 Some(object) => whole(&object),
-                None => refusal(StatusCode::NOT_FOUND, &format!("{} not found", asked.name.name)),
+                None => refusal(
+                    StatusCode::NOT_FOUND,
+                    &format!("{} not found", asked.name.name),
+                ),
             },
             _ => match self.write(&asked, body) {
                 Ok(object) => whole(&object),

@@ -26,7 +26,10 @@ pub struct Backend {
 
 impl Drop for Backend {
     fn drop(&mut self) {
-        assert!(std::thread::panicking() || !self.failed.load(Relaxed), "a backend's script failed");
+        assert!(
+            std::thread::panicking() || !self.failed.load(Relaxed),
+            "a backend's script failed"
+        );
     }
 }
 
@@ -43,7 +46,10 @@ impl Backend {
     ///
     /// # Panics
     /// The listener has no address.
-    pub fn on(listener: TcpListener, script: impl Fn(&mut Incoming, usize) + Send + Sync + 'static) -> Self {
+    pub fn on(
+        listener: TcpListener,
+        script: impl Fn(&mut Incoming, usize) + Send + Sync + 'static,
+    ) -> Self {
         let address = listener.local_addr().unwrap();
         let connections = Arc::new(AtomicUsize::new(0));
         let (sender, seen) = channel();
@@ -55,7 +61,8 @@ impl Backend {
         std::thread::spawn(move || {
             for stream in listener.incoming() {
                 let Ok(stream) = stream else { return };
-                let (script, sender, fails) = (Arc::clone(&script), sender.clone(), Arc::clone(&fails));
+                let (script, sender, fails) =
+                    (Arc::clone(&script), sender.clone(), Arc::clone(&fails));
                 let number = count.fetch_add(1, Relaxed);
                 let open = ConnectionGuard::new(&now_open);
                 std::thread::spawn(move || {
@@ -67,7 +74,13 @@ impl Backend {
                 });
             }
         });
-        Self { address, connections, open, seen: Mutex::new(seen), failed }
+        Self {
+            address,
+            connections,
+            open,
+            seen: Mutex::new(seen),
+            failed,
+        }
     }
 
     /// Answers every request with 200 and this body, keeping connections open.
@@ -105,7 +118,11 @@ impl Backend {
     /// # Panics
     /// None comes.
     pub fn seen(&self) -> Message {
-        self.seen.lock().unwrap().recv_timeout(PATIENCE).expect("a request reaches the backend")
+        self.seen
+            .lock()
+            .unwrap()
+            .recv_timeout(PATIENCE)
+            .expect("a request reaches the backend")
     }
 
     /// Whether requests were read that no test has asked for yet.
@@ -147,7 +164,10 @@ impl Incoming {
         stream.set_nodelay(true).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
-        Self { reader: BufReader::with_capacity(64 * 1024, stream), seen }
+        Self {
+            reader: BufReader::with_capacity(64 * 1024, stream),
+            seen,
+        }
     }
 
     /// The next request, whole; `None` when the connection ends, orderly or not.
@@ -185,7 +205,8 @@ impl Incoming {
     /// Answers 200 with this body.
     pub fn ok(&mut self, body: impl AsRef<[u8]>) {
         let body = body.as_ref();
-        let mut answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len()).into_bytes();
+        let mut answer =
+            format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len()).into_bytes();
         answer.extend_from_slice(body);
         self.send(answer);
     }
@@ -195,7 +216,9 @@ impl Incoming {
     /// # Panics
     /// The connection is gone.
     pub fn reset(&mut self) {
-        socket2::SockRef::from(self.reader.get_ref()).set_linger(Some(std::time::Duration::ZERO)).unwrap();
+        socket2::SockRef::from(self.reader.get_ref())
+            .set_linger(Some(std::time::Duration::ZERO))
+            .unwrap();
     }
 }
 
@@ -208,11 +231,20 @@ mod tests {
     fn a_backend_tells_who_is_connected_and_what_was_asked() {
         let backend = Backend::answering("hello");
         let mut client = Client::connect(backend.address).with_host("shop");
-        assert_eq!(client.get_with("/x?y", &[("X-User-Name", "lin")]).text(), "hello");
-        assert_eq!(client.ask("HEAD", "/", &[]).get("content-length"), Some("5"));
+        assert_eq!(
+            client.get_with("/x?y", &[("X-User-Name", "lin")]).text(),
+            "hello"
+        );
+        assert_eq!(
+            client.ask("HEAD", "/", &[]).get("content-length"),
+            Some("5")
+        );
         let seen = backend.seen();
         assert_eq!((seen.method(), seen.target()), ("GET", "/x?y"));
-        assert_eq!((seen.get("host"), seen.get("x-user-name")), (Some("shop"), Some("lin")));
+        assert_eq!(
+            (seen.get("host"), seen.get("x-user-name")),
+            (Some("shop"), Some("lin"))
+        );
         assert_eq!((backend.connections(), backend.open_connections()), (1, 1));
     }
 

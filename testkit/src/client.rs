@@ -41,13 +41,19 @@ impl Client {
         stream.set_nodelay(true).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
-        Self { reader: BufReader::with_capacity(64 * 1024, stream), host: "localhost".to_owned() }
+        Self {
+            reader: BufReader::with_capacity(64 * 1024, stream),
+            host: "localhost".to_owned(),
+        }
     }
 
     /// Asks for this host from now on instead of `localhost`.
     #[must_use]
     pub fn with_host(self, host: &str) -> Self {
-        Self { host: host.to_owned(), ..self }
+        Self {
+            host: host.to_owned(),
+            ..self
+        }
     }
 
     /// Waits for each piece of an answer no longer than this.
@@ -114,12 +120,22 @@ impl Client {
         fields: &[(&str, &str)],
     ) -> io::Result<Option<Message>> {
         self.try_send(self.request(method, target, fields))?;
-        if method == "HEAD" { self.head() } else { self.try_answer() }
+        if method == "HEAD" {
+            self.head()
+        } else {
+            self.try_answer()
+        }
     }
 
     fn request(&self, method: &str, target: &str, fields: &[(&str, &str)]) -> String {
-        let fields: String = fields.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
-        format!("{method} {target} HTTP/1.1\r\nHost: {}\r\n{fields}\r\n", self.host)
+        let fields: String = fields
+            .iter()
+            .map(|(name, value)| format!("{name}: {value}\r\n"))
+            .collect();
+        format!(
+            "{method} {target} HTTP/1.1\r\nHost: {}\r\n{fields}\r\n",
+            self.host
+        )
     }
 
     /// The next answer, whole. An answer without length is read until the connection closes.
@@ -127,7 +143,9 @@ impl Client {
     /// # Panics
     /// There is no answer.
     pub fn answer(&mut self) -> Message {
-        self.try_answer().unwrap().unwrap_or_else(|| panic!("the connection was closed without an answer"))
+        self.try_answer()
+            .unwrap()
+            .unwrap_or_else(|| panic!("the connection was closed without an answer"))
     }
 
     /// The next answer, whole. `None`: the connection was closed without an answer.
@@ -135,7 +153,9 @@ impl Client {
     /// # Errors
     /// The connection fails, or ends within the answer.
     pub fn try_answer(&mut self) -> io::Result<Option<Message>> {
-        let Some(mut answer) = self.head()? else { return Ok(None) };
+        let Some(mut answer) = self.head()? else {
+            return Ok(None);
+        };
         let bodiless = answer.status() < 200 || matches!(answer.status(), 204 | 304);
         if !bodiless {
             answer.read_body(&mut self.reader, true)?;
@@ -164,7 +184,10 @@ impl Client {
     /// # Panics
     /// There is no answer.
     pub fn get_head(&mut self, target: &str) -> Message {
-        self.send(self.request("GET", target, &[])).head().unwrap().unwrap()
+        self.send(self.request("GET", target, &[]))
+            .head()
+            .unwrap()
+            .unwrap()
     }
 
     /// Reads exactly so many bytes.
@@ -205,7 +228,11 @@ impl Client {
     /// # Panics
     /// It does not.
     pub fn assert_closed(&mut self) {
-        assert_eq!(String::from_utf8_lossy(&self.rest().unwrap()), "", "something came before the close");
+        assert_eq!(
+            String::from_utf8_lossy(&self.rest().unwrap()),
+            "",
+            "something came before the close"
+        );
     }
 
     /// Whether the other end has closed it, or has sent something that was not asked for.
@@ -234,6 +261,8 @@ impl Client {
     /// # Panics
     /// The connection is gone.
     pub fn abort(self) {
-        socket2::SockRef::from(self.stream()).set_linger(Some(Duration::ZERO)).unwrap();
+        socket2::SockRef::from(self.stream())
+            .set_linger(Some(Duration::ZERO))
+            .unwrap();
     }
 }

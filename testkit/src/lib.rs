@@ -4,7 +4,11 @@
 //! It depends on no crate of Halftone, so each of them may use it as a dev-dependency. What needs their types (a proxy in
 //! this process, an operator, a document) stays in their tests. Whatever goes wrong here ends the test with a panic.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "in tests a failed assumption should end the test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "in tests a failed assumption should end the test"
+)]
 
 pub mod api_server;
 pub mod backend;

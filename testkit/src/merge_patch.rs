@@ -21,7 +21,9 @@ pub fn merge(into: &mut Value, patch: &Value) {
 
 /// Removes the fields that `earlier` has and `now` does not: what whoever applied both has given up.
 pub(crate) fn remove_given_up(from: &mut Value, earlier: &Value, now: &Value) {
-    let (Some(object), Value::Object(earlier)) = (from.as_object_mut(), earlier) else { return };
+    let (Some(object), Value::Object(earlier)) = (from.as_object_mut(), earlier) else {
+        return;
+    };
     for (name, value) in earlier {
         match (object.get_mut(name), now.get(name)) {
             (Some(present), Some(now)) => remove_given_up(present, value, now),
@@ -59,7 +61,11 @@ mod tests {
     #[test]
     fn what_is_not_applied_again_is_removed_and_what_others_wrote_stays() {
         let mut object = json!({"data": {"a": 1, "b": 2, "theirs": 3}});
-        remove_given_up(&mut object, &json!({"data": {"a": 1, "b": 2}}), &json!({"data": {"a": 4}}));
+        remove_given_up(
+            &mut object,
+            &json!({"data": {"a": 1, "b": 2}}),
+            &json!({"data": {"a": 4}}),
+        );
         assert_eq!(object, json!({"data": {"a": 1, "theirs": 3}}));
     }
 }

@@ -28,8 +28,14 @@ impl Message {
     /// # Errors
     /// The connection fails or ends, or this is no head.
     pub fn read_head(reader: &mut ConnectionReader) -> io::Result<Option<Self>> {
-        let Some(start) = line(reader)? else { return Ok(None) };
-        Ok(Some(Self { start, fields: fields(reader)?, ..Self::default() }))
+        let Some(start) = line(reader)? else {
+            return Ok(None);
+        };
+        Ok(Some(Self {
+            start,
+            fields: fields(reader)?,
+            ..Self::default()
+        }))
     }
 
     /// The status of an answer.
@@ -60,7 +66,11 @@ impl Message {
     /// The values of a field, in order.
     #[must_use]
     pub fn all(&self, name: &str) -> Vec<&str> {
-        self.fields.iter().filter(|(n, _)| n == name).map(|(_, value)| value.as_str()).collect()
+        self.fields
+            .iter()
+            .filter(|(n, _)| n == name)
+            .map(|(_, value)| value.as_str())
+            .collect()
     }
 
     /// The first value of a field.
@@ -104,7 +114,11 @@ impl Message {
     ///
     /// # Panics
     /// The head announces no length that there can be, or two.
-    pub fn read_body(&mut self, reader: &mut ConnectionReader, until_close: bool) -> io::Result<()> {
+    pub fn read_body(
+        &mut self,
+        reader: &mut ConnectionReader,
+        until_close: bool,
+    ) -> io::Result<()> {
         if self.get("transfer-encoding").is_some() {
             assert_eq!(self.get("transfer-encoding"), Some("chunked"));
             assert_eq!(self.get("content-length"), None);
@@ -131,7 +145,11 @@ impl Message {
             let at = self.body.len();
             self.body.resize(at + size, 0);
             reader.read_exact(&mut self.body[at..])?;
-            assert_eq!(line(reader)?.as_deref(), Some(""), "a chunk ends with its line end");
+            assert_eq!(
+                line(reader)?.as_deref(),
+                Some(""),
+                "a chunk ends with its line end"
+            );
         }
     }
 }
@@ -142,10 +160,14 @@ fn line(reader: &mut ConnectionReader) -> io::Result<Option<String>> {
     if reader.read_until(b'\n', &mut line)? == 0 {
         return Ok(None);
     }
-    let line = line.strip_suffix(b"\r\n").ok_or_else(|| io::Error::other("a line without CRLF"))?;
+    let line = line
+        .strip_suffix(b"\r\n")
+        .ok_or_else(|| io::Error::other("a line without CRLF"))?;
     // Bytes that are not UTF-8 are read as Latin-1, so that none is lost.
     let latin_1 = || line.iter().copied().map(char::from).collect();
-    Ok(Some(str::from_utf8(line).map_or_else(|_| latin_1(), str::to_owned)))
+    Ok(Some(
+        str::from_utf8(line).map_or_else(|_| latin_1(), str::to_owned),
+    ))
 }
 
 fn fields(reader: &mut ConnectionReader) -> io::Result<Vec<(String, String)>> {
@@ -155,7 +177,9 @@ fn fields(reader: &mut ConnectionReader) -> io::Result<Vec<(String, String)>> {
         if line.is_empty() {
             return Ok(fields);
         }
-        let (name, value) = line.split_once(':').ok_or_else(|| io::Error::other("a field without colon"))?;
+        let (name, value) = line
+            .split_once(':')
+            .ok_or_else(|| io::Error::other("a field without colon"))?;
         fields.push((name.to_ascii_lowercase(), value.trim().to_owned()));
     }
 }

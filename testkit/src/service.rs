@@ -15,7 +15,9 @@ use tokio::net::TcpListener;
 ///
 /// # Panics
 /// No port can be had.
-pub async fn serve<F, B>(answer: impl Fn(Request<Incoming>) -> F + Clone + Send + 'static) -> SocketAddr
+pub async fn serve<F, B>(
+    answer: impl Fn(Request<Incoming>) -> F + Clone + Send + 'static,
+) -> SocketAddr
 where
     F: Future<Output = Response<B>> + Send,
     B: Body<Data = Bytes, Error = Infallible> + Send + 'static,

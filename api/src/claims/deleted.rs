@@ -8,9 +8,16 @@ use crate::plan::Plan;
 /// Says of a place that `plan` wants and `live`, what its release serves, does not have, which of the documents `left` of
 /// deleted releases of other namespaces had it last, and that it is taken over now. None if no such place is among them.
 #[must_use]
-pub fn taken_from(plan: &Plan, live: Option<&RoutingConfig>, left: &[&RoutingConfig]) -> Option<String> {
+pub fn taken_from(
+    plan: &Plan,
+    live: Option<&RoutingConfig>,
+    left: &[&RoutingConfig],
+) -> Option<String> {
     let live = live.filter(|live| live.state != ReleaseState::Withdrawn);
-    let places = plan.hosts.iter().flat_map(|host| plan.paths.iter().map(move |path| (host, path)));
+    let places = plan
+        .hosts
+        .iter()
+        .flat_map(|host| plan.paths.iter().map(move |path| (host, path)));
     let mut new = places.filter(|place| live.is_none_or(|live| !live.has(*place)));
     new.find_map(|(host, path)| {
         let foreign = |left: &&&RoutingConfig| left.release.namespace != plan.object.namespace;

@@ -60,17 +60,29 @@ impl<'c, 'a> ClaimResolver<'c, 'a> {
         served.sort_unstable_by_key(|(since, age, at, _)| (claimants[*at].is_left(), *since, *age));
         let mut owners: HashMap<_, Vec<_>> = HashMap::new();
         for (since, _, at, place) in served {
-            owners.entry(place).or_default().push(PlaceOwner { at, since: Some(since) });
+            owners.entry(place).or_default().push(PlaceOwner {
+                at,
+                since: Some(since),
+            });
         }
         let wants = |at: &usize| claimants[*at].wanted.is_some();
         let mut open: Vec<usize> = (0..claimants.len()).filter(wants).collect();
         open.sort_unstable_by_key(|at| ages[*at]);
-        Self { claimants, ages, owners, open }
+        Self {
+            claimants,
+            ages,
+            owners,
+            open,
+        }
     }
 
     /// Accepts each edit whose places nobody else has, the oldest first, until there is no other.
     fn accept_in_order(&mut self) {
-        while let Some(next) = self.open.iter().position(|at| self.obstructed(*at).is_none()) {
+        while let Some(next) = self
+            .open
+            .iter()
+            .position(|at| self.obstructed(*at).is_none())
+        {
             let at = self.open.remove(next);
             self.give(at);
         }
@@ -99,7 +111,8 @@ impl<'c, 'a> ClaimResolver<'c, 'a> {
     fn fits(&self, at: usize, together: &[usize]) -> bool {
         let older = || together.iter().take_while(|other| **other != at);
         self.claimants[at].wants().all(|place| {
-            let leaves = |owner: PlaceOwner| together.contains(&owner.at) && !self.wants(owner.at, place);
+            let leaves =
+                |owner: PlaceOwner| together.contains(&owner.at) && !self.wants(owner.at, place);
             let free = self.barriers(at, place).all(leaves);
             free && !older().any(|other| self.wants(*other, place))
         })
@@ -111,7 +124,11 @@ impl<'c, 'a> ClaimResolver<'c, 'a> {
 
     /// Gives up what it serves and does not want.
     fn release(&mut self, at: usize) {
-        for place in self.claimants[at].serves().filter(|place| !self.wants(at, *place)).collect::<Vec<_>>() {
+        for place in self.claimants[at]
+            .serves()
+            .filter(|place| !self.wants(at, *place))
+            .collect::<Vec<_>>()
+        {
             self.take_out(at, place);
         }
     }
@@ -121,19 +138,27 @@ impl<'c, 'a> ClaimResolver<'c, 'a> {
         self.release(at);
         for place in self.claimants[at].wants() {
             let since = self.take_out(at, place).and_then(|owner| owner.since);
-            self.owners.entry(place).or_default().insert(0, PlaceOwner { at, since });
+            self.owners
+                .entry(place)
+                .or_default()
+                .insert(0, PlaceOwner { at, since });
         }
     }
 
     fn take_out(&mut self, at: usize, place: HostPath<'a>) -> Option<PlaceOwner> {
         let owners = self.owners.get_mut(&place)?;
-        owners.iter().position(|owner| owner.at == at).map(|found| owners.remove(found))
+        owners
+            .iter()
+            .position(|owner| owner.at == at)
+            .map(|found| owners.remove(found))
     }
 
     /// Those who have a place before `at` has it, and to whom it is closed.
     fn barriers(&self, at: usize, place: HostPath<'a>) -> impl Iterator<Item = PlaceOwner> {
         let owners = self.owners.get(&place).into_iter().flatten().copied();
-        owners.take_while(move |owner| owner.at != at).filter(move |owner| self.blocks(owner.at, at))
+        owners
+            .take_while(move |owner| owner.at != at)
+            .filter(move |owner| self.blocks(owner.at, at))
     }
 
     /// A place that the edit wants and another release has; of several the one that is served the longest, else the one
@@ -149,8 +174,8 @@ impl<'c, 'a> ClaimResolver<'c, 'a> {
     /// Whether what `owner` has is closed to `other`. What a deleted release leaves is its namespace's.
     fn blocks(&self, owner: usize, other: usize) -> bool {
         let namespace = |at: usize| self.ages[at].map(|(_, namespace, _)| namespace);
-        let left =
-            self.claimants[owner].standing == ObjectPresence::Gone && namespace(owner) == namespace(other);
+        let left = self.claimants[owner].standing == ObjectPresence::Gone
+            && namespace(owner) == namespace(other);
         owner != other && !left
     }
 
@@ -160,9 +185,17 @@ impl<'c, 'a> ClaimResolver<'c, 'a> {
         let right = match (owner.since, self.claimants[owner.at].reserved) {
             (Some(_), Some(until)) => ClaimReason::Reserved(until),
             (Some(since), None) => ClaimReason::Serves(since),
-            (None, _) if self.ages[at].is_some_and(|(mine, ..)| mine == created) => ClaimReason::First,
+            (None, _) if self.ages[at].is_some_and(|(mine, ..)| mine == created) => {
+                ClaimReason::First
+            }
             (None, _) => ClaimReason::Older,
         };
-        Some(Conflict { owner: owner.at, name: (namespace, name), right, host, path })
+        Some(Conflict {
+            owner: owner.at,
+            name: (namespace, name),
+            right,
+            host,
+            path,
+        })
     }
 }

@@ -14,23 +14,32 @@ use crate::{Obstacle, plan::Plan};
 pub fn around(host: &HostPattern, path: &PathPrefix) -> Vec<(HostPattern, PathPrefix)> {
     let hosts = wider_hosts(host);
     let paths = wider_paths(path);
-    let all = hosts.iter().flat_map(|host| paths.iter().map(move |path| (host.clone(), path.clone())));
-    all.filter(|place| (&place.0, &place.1) != (host, path)).collect()
+    let all = hosts
+        .iter()
+        .flat_map(|host| paths.iter().map(move |path| (host.clone(), path.clone())));
+    all.filter(|place| (&place.0, &place.1) != (host, path))
+        .collect()
 }
 
 /// The host, the wildcards that cover it, and `*`.
 fn wider_hosts(host: &HostPattern) -> Vec<HostPattern> {
     let text = host.as_str();
     let name = host.wildcard_suffix().unwrap_or(text);
-    let suffixes = name.match_indices('.').map(|(at, _)| format!("*{}", &name[at..]));
+    let suffixes = name
+        .match_indices('.')
+        .map(|(at, _)| format!("*{}", &name[at..]));
     let wider = suffixes.chain((!host.is_any()).then(|| "*".to_owned()));
-    std::iter::once(host.clone()).chain(wider.filter_map(|text| text.parse().ok())).collect()
+    std::iter::once(host.clone())
+        .chain(wider.filter_map(|text| text.parse().ok()))
+        .collect()
 }
 
 /// The path and the prefixes of whole segments above it.
 fn wider_paths(path: &PathPrefix) -> Vec<PathPrefix> {
     let text = path.as_str();
-    let cuts = text.match_indices('/').map(|(at, _)| if at == 0 { "/" } else { &text[..at] });
+    let cuts = text
+        .match_indices('/')
+        .map(|(at, _)| if at == 0 { "/" } else { &text[..at] });
     let mut paths: Vec<PathPrefix> = cuts.filter_map(|cut| cut.parse().ok()).collect();
     paths.push(path.clone());
     paths.dedup();
@@ -53,7 +62,12 @@ impl<'a> ClaimedPlaces<'a> {
     #[must_use]
     pub fn serving(live: &'a RoutingConfig) -> Option<Self> {
         let (namespace, name) = (&live.release.namespace, &live.release.name);
-        let all = Self { namespace, name, hosts: &live.hosts, paths: &live.paths };
+        let all = Self {
+            namespace,
+            name,
+            hosts: &live.hosts,
+            paths: &live.paths,
+        };
         (live.state != ReleaseState::Withdrawn).then_some(all)
     }
 
@@ -61,7 +75,12 @@ impl<'a> ClaimedPlaces<'a> {
     #[must_use]
     pub fn wanted(plan: &'a Plan) -> Self {
         let (namespace, name) = (&plan.object.namespace, &plan.object.name);
-        Self { namespace, name, hosts: &plan.hosts, paths: &plan.paths }
+        Self {
+            namespace,
+            name,
+            hosts: &plan.hosts,
+            paths: &plan.paths,
+        }
     }
 
     fn has(&self, (host, path): &(HostPattern, PathPrefix)) -> bool {
@@ -89,13 +108,22 @@ pub fn shadowed<'a>(
     named: impl Fn(HostPath<'_>) -> bool,
 ) -> Option<Shadow<'a>> {
     let live = live.filter(|live| live.state != ReleaseState::Withdrawn);
-    let places = plan.hosts.iter().flat_map(|host| plan.paths.iter().map(move |path| (host, path)));
-    let mut open = places.filter(|place| !live.is_some_and(|live| live.has(*place)) && !named(*place));
+    let places = plan
+        .hosts
+        .iter()
+        .flat_map(|host| plan.paths.iter().map(move |path| (host, path)));
+    let mut open =
+        places.filter(|place| !live.is_some_and(|live| live.has(*place)) && !named(*place));
     open.find_map(|place| {
         let wider = around(place.0, place.1);
-        let mut foreign = others.iter().filter(|other| *other.namespace != plan.object.namespace);
+        let mut foreign = others
+            .iter()
+            .filter(|other| *other.namespace != plan.object.namespace);
         let other = foreign.find(|other| wider.iter().any(|place| other.has(place)))?;
-        Some(Shadow { place, other: *other })
+        Some(Shadow {
+            place,
+            other: *other,
+        })
     })
 }
 
@@ -104,7 +132,9 @@ impl Shadow<'_> {
     #[must_use]
     pub fn obstacle(&self) -> Obstacle {
         let (host, path) = self.place;
-        let ClaimedPlaces { namespace, name, .. } = self.other;
+        let ClaimedPlaces {
+            namespace, name, ..
+        } = self.other;
         let message = format!(
             "{host}{path} lies inside what {namespace}/{name} of another namespace serves; claim another host or path, \
              or have this one named in the fleet's allowed"
@@ -128,7 +158,10 @@ mod tests {
     fn around_a_place_are_the_wider_hosts_and_the_shorter_paths() {
         assert_eq!(texts("a.x", "/"), ["*.x/", "*/"]);
         assert_eq!(texts("*.a.x", "/"), ["*.x/", "*/"]);
-        assert_eq!(texts("x", "/pay/now"), ["x/", "x/pay", "*/", "*/pay", "*/pay/now"]);
+        assert_eq!(
+            texts("x", "/pay/now"),
+            ["x/", "x/pay", "*/", "*/pay", "*/pay/now"]
+        );
         assert_eq!(texts("*", "/"), [] as [&str; 0]);
     }
 }

@@ -9,7 +9,15 @@ use crate::{GrayRelease, Plan};
 /// For each place below the spec, values that belong there and values that do not.
 fn places() -> Vec<(&'static str, Vec<Value>)> {
     let durations = || {
-        vec![json!("5m"), json!("0s"), json!("1h1m1s1ms"), json!("5"), json!(""), json!("100000s"), json!(5)]
+        vec![
+            json!("5m"),
+            json!("0s"),
+            json!("1h1m1s1ms"),
+            json!("5"),
+            json!(""),
+            json!("100000s"),
+            json!(5),
+        ]
     };
     let ratios = || {
         vec![
@@ -84,9 +92,24 @@ fn places() -> Vec<(&'static str, Vec<Value>)> {
         ]
     };
     let conditions = || {
-        let names = [json!({}), json!({"name": "n"}), json!({"name": "a b"}), json!({"name": ""})];
+        let names = [
+            json!({}),
+            json!({"name": "n"}),
+            json!({"name": "a b"}),
+            json!({"name": ""}),
+        ];
         let sources = ["Identity", "Header", "Cookie", "Query", "ClientIp", "Nose"];
-        let operators = ["In", "NotIn", "Exists", "DoesNotExist", "Prefix", "NotContains", "Gt", "Lt", "Is"];
+        let operators = [
+            "In",
+            "NotIn",
+            "Exists",
+            "DoesNotExist",
+            "Prefix",
+            "NotContains",
+            "Gt",
+            "Lt",
+            "Is",
+        ];
         let values = [
             json!({}),
             json!({"values": []}),
@@ -105,7 +128,10 @@ fn places() -> Vec<(&'static str, Vec<Value>)> {
                     let value = &values[(at + source_at * 3 + operator_at * 5) % values.len()];
                     let mut condition = json!({"source": source, "operator": operator});
                     for part in [name, value] {
-                        condition.as_object_mut().unwrap().extend(part.as_object().unwrap().clone());
+                        condition
+                            .as_object_mut()
+                            .unwrap()
+                            .extend(part.as_object().unwrap().clone());
                     }
                     all.push(condition);
                 }
@@ -114,7 +140,16 @@ fn places() -> Vec<(&'static str, Vec<Value>)> {
         all
     };
     vec![
-        ("/proxyClass", vec![json!("edge"), json!("Edge"), json!(""), json!("-a"), json!("a".repeat(64))]),
+        (
+            "/proxyClass",
+            vec![
+                json!("edge"),
+                json!("Edge"),
+                json!(""),
+                json!("-a"),
+                json!("a".repeat(64)),
+            ],
+        ),
         (
             "/hosts",
             [
@@ -168,16 +203,38 @@ fn places() -> Vec<(&'static str, Vec<Value>)> {
         ("/gray/pathPrefix", prefixes()),
         ("/gray/timeouts/connect", durations()),
         ("/stable/timeouts/tunnel", durations()),
-        ("/stable/maxInFlight", vec![json!(1), json!(0), json!(1_000_001), json!("1"), json!(1.5)]),
-        ("/stable/lenient", vec![json!(true), json!(false), json!("true"), json!(1)]),
+        (
+            "/stable/maxInFlight",
+            vec![json!(1), json!(0), json!(1_000_001), json!("1"), json!(1.5)],
+        ),
+        (
+            "/stable/lenient",
+            vec![json!(true), json!(false), json!("true"), json!(1)],
+        ),
         (
             "/maxBodyBytes",
-            vec![json!(1), json!(0), json!(-1), json!(1_099_511_627_777_u64), json!("1"), json!(null)],
+            vec![
+                json!(1),
+                json!(0),
+                json!(-1),
+                json!(1_099_511_627_777_u64),
+                json!("1"),
+                json!(null),
+            ],
         ),
-        ("/stable/maxTunnels", vec![json!(1), json!(0), json!(1_000_001), json!("1"), json!(1.5)]),
+        (
+            "/stable/maxTunnels",
+            vec![json!(1), json!(0), json!(1_000_001), json!("1"), json!(1.5)],
+        ),
         ("/stable/healthCheck/path", prefixes()),
-        ("/stable/healthCheck/interval", vec![json!("100ms"), json!("99ms"), json!("1")]),
-        ("/stable/healthCheck/unhealthyAfter", vec![json!(0), json!(100), json!(101), json!(-1)]),
+        (
+            "/stable/healthCheck/interval",
+            vec![json!("100ms"), json!("99ms"), json!("1")],
+        ),
+        (
+            "/stable/healthCheck/unhealthyAfter",
+            vec![json!(0), json!(100), json!(101), json!(-1)],
+        ),
         (
             "/identity/from",
             vec![
@@ -216,10 +273,22 @@ fn places() -> Vec<(&'static str, Vec<Value>)> {
         ),
         (
             "/identity/whenMissing",
-            vec![json!("Stable"), json!("Gray"), json!("Reject"), json!("gray"), json!(1)],
+            vec![
+                json!("Stable"),
+                json!("Gray"),
+                json!("Reject"),
+                json!("gray"),
+                json!(1),
+            ],
         ),
-        ("/identity/rejectStatus", vec![json!(400), json!(399), json!(499), json!(500)]),
-        ("/identity/salt", vec![json!(""), json!("ü".repeat(63)), json!("a".repeat(64))]),
+        (
+            "/identity/rejectStatus",
+            vec![json!(400), json!(399), json!(499), json!(500)],
+        ),
+        (
+            "/identity/salt",
+            vec![json!(""), json!("ü".repeat(63)), json!("a".repeat(64))],
+        ),
         ("/targetRatio", ratios()),
         (
             "/steps",
@@ -246,8 +315,19 @@ fn places() -> Vec<(&'static str, Vec<Value>)> {
                 json!({"timeZone": "U T C", "windows": []}),
             ],
         ),
-        ("/schedule/windows/0/days", vec![json!(["Mon"]), json!([]), json!(["Mon", "Mon"]), json!(["mon"])]),
-        ("/schedule/windows/0/from", vec![json!("00:00"), json!("24:00"), json!("9:00"), json!(900)]),
+        (
+            "/schedule/windows/0/days",
+            vec![
+                json!(["Mon"]),
+                json!([]),
+                json!(["Mon", "Mon"]),
+                json!(["mon"]),
+            ],
+        ),
+        (
+            "/schedule/windows/0/from",
+            vec![json!("00:00"), json!("24:00"), json!("9:00"), json!(900)],
+        ),
         ("/health/enabled", vec![json!(false), json!("false")]),
         ("/health/maxErrorRate", ratios()),
         (
@@ -263,14 +343,28 @@ fn places() -> Vec<(&'static str, Vec<Value>)> {
         ),
         ("/health/maxLatency/p50", durations()),
         ("/health/maxLatency/p999", durations()),
-        ("/health/include", vec![json!([]), json!(["Rule"]), json!(["Rule", "Rule"]), json!(["Split"])]),
-        ("/health/exclude/0/all", vec![json!([]), json!([{"source": "Path", "operator": "Exists"}])]),
+        (
+            "/health/include",
+            vec![
+                json!([]),
+                json!(["Rule"]),
+                json!(["Rule", "Rule"]),
+                json!(["Split"]),
+            ],
+        ),
+        (
+            "/health/exclude/0/all",
+            vec![json!([]), json!([{"source": "Path", "operator": "Exists"}])],
+        ),
         ("/health/exclude/0/all/0", conditions()),
         ("/health/versusStable/errorRate", factors()),
         ("/health/versusStable/p99", factors()),
         ("/health/versusStable/floor", ratios()),
         ("/health/versusStable/enabled", vec![json!(false)]),
-        ("/health/minRequests", vec![json!(0), json!(-1), json!(1_000_000_001_i64)]),
+        (
+            "/health/minRequests",
+            vec![json!(0), json!(-1), json!(1_000_000_001_i64)],
+        ),
         (
             "/health/confidence",
             vec![
@@ -287,9 +381,21 @@ fn places() -> Vec<(&'static str, Vec<Value>)> {
         ),
         ("/health/patience", durations()),
         ("/rules", vec![json!([]), Value::Null]),
-        ("/rules/0/name", vec![json!("office"), json!("a"), json!(""), json!("a b"), json!("a".repeat(64))]),
+        (
+            "/rules/0/name",
+            vec![
+                json!("office"),
+                json!("a"),
+                json!(""),
+                json!("a b"),
+                json!("a".repeat(64)),
+            ],
+        ),
         ("/rules/0/to", vec![json!("Gray"), json!("gray")]),
-        ("/rules/0/when", vec![json!([]), json!([{}]), json!([{"all": []}])]),
+        (
+            "/rules/0/when",
+            vec![json!([]), json!([{}]), json!([{"all": []}])],
+        ),
         ("/rules/0/when/0/all/0", conditions()),
         ("/rules/1/when/0/all/0", conditions()),
         (
@@ -304,9 +410,18 @@ fn places() -> Vec<(&'static str, Vec<Value>)> {
                 json!({"header": "a b", "value": "x"}),
             ],
         ),
-        ("/versionHeader/request", vec![json!("X-V"), json!("HOST"), json!(""), json!("a b")]),
-        ("/force", vec![json!("Gray"), json!("Stable"), json!("gray")]),
-        ("/onOperatorLost/after", vec![json!("30s"), json!("29s999ms"), json!("x")]),
+        (
+            "/versionHeader/request",
+            vec![json!("X-V"), json!("HOST"), json!(""), json!("a b")],
+        ),
+        (
+            "/force",
+            vec![json!("Gray"), json!("Stable"), json!("gray")],
+        ),
+        (
+            "/onOperatorLost/after",
+            vec![json!("30s"), json!("29s999ms"), json!("x")],
+        ),
     ]
 }
 
@@ -317,14 +432,18 @@ fn changes() -> impl Strategy<Value = Vec<(&'static str, Value)>> {
 
 /// Whether a plan can be made of what is written; what cannot even be read makes none.
 fn plans(object: &Value) -> Result<Plan, String> {
-    let release: GrayRelease = serde_json::from_value(object.clone()).map_err(|error| error.to_string())?;
+    let release: GrayRelease =
+        serde_json::from_value(object.clone()).map_err(|error| error.to_string())?;
     Plan::try_from(&release).map_err(|problems| problems.to_string())
 }
 
 fn release(object: Value) -> Value {
     let head = json!({"apiVersion": "halftone.dev/v1alpha1", "kind": "GrayRelease"});
     let mut release = object;
-    release.as_object_mut().unwrap().extend(head.as_object().unwrap().clone());
+    release
+        .as_object_mut()
+        .unwrap()
+        .extend(head.as_object().unwrap().clone());
     release
 }
 
@@ -353,8 +472,15 @@ fn every_single_change_is_accepted_or_refused_by_both() {
                 plan.is_ok(),
                 "{place} = {value}\nAPI server: {refused:?}\nplan: {plan:?}"
             );
-            *(if plan.is_ok() { &mut accepted } else { &mut rejected }) += 1;
+            *(if plan.is_ok() {
+                &mut accepted
+            } else {
+                &mut rejected
+            }) += 1;
         }
     }
-    assert!(accepted > 50 && rejected > 100, "{accepted} accepted, {rejected} rejected");
+    assert!(
+        accepted > 50 && rejected > 100,
+        "{accepted} accepted, {rejected} rejected"
+    );
 }

@@ -19,9 +19,12 @@ pub(super) fn refusals(object: &Value, old: Option<&Value>) -> Vec<String> {
             .iter()
             .map(ToString::to_string)
             .collect();
-    let errors = COMPILED
-        .with(|compiled| validate_compiled(compiled, &defaulted(object), old.map(defaulted).as_ref()).err());
-    let errors = errors.into_iter().flat_map(kube_cel::ValidationErrors::into_vec);
+    let errors = COMPILED.with(|compiled| {
+        validate_compiled(compiled, &defaulted(object), old.map(defaulted).as_ref()).err()
+    });
+    let errors = errors
+        .into_iter()
+        .flat_map(kube_cel::ValidationErrors::into_vec);
     refusals.extend(errors.map(|error| error.message));
     refusals
 }
@@ -70,10 +73,18 @@ pub(super) fn with(mut object: Value, pointer: &str, value: Value) -> Value {
 }
 
 fn messages(schema: &Value, found: &mut BTreeSet<String>) {
-    for rule in schema["x-kubernetes-validations"].as_array().into_iter().flatten() {
+    for rule in schema["x-kubernetes-validations"]
+        .as_array()
+        .into_iter()
+        .flatten()
+    {
         found.insert(rule["message"].as_str().unwrap().to_owned());
     }
-    for property in schema["properties"].as_object().into_iter().flat_map(|properties| properties.values()) {
+    for property in schema["properties"]
+        .as_object()
+        .into_iter()
+        .flat_map(|properties| properties.values())
+    {
         messages(property, found);
     }
     if let Some(items) = schema.get("items") {
@@ -89,13 +100,24 @@ fn cases(of: &str) -> Vec<Value> {
 
 #[test]
 fn every_rule_accepts_what_is_right() {
-    assert_eq!(refusals(&everything(), Some(&everything())), Vec::<String>::new());
+    assert_eq!(
+        refusals(&everything(), Some(&everything())),
+        Vec::<String>::new()
+    );
     for case in cases("accepted") {
         let pointer = case["at"].as_str().unwrap();
         let object = with(everything(), pointer, case["value"].clone());
-        assert_eq!(refusals(&object, Some(&object)), Vec::<String>::new(), "{pointer}: {object}");
+        assert_eq!(
+            refusals(&object, Some(&object)),
+            Vec::<String>::new(),
+            "{pointer}: {object}"
+        );
     }
-    let plain = with(with(everything(), "/gray", Value::Null), "/targetRatio", Value::Null);
+    let plain = with(
+        with(everything(), "/gray", Value::Null),
+        "/targetRatio",
+        Value::Null,
+    );
     assert_eq!(refusals(&plain, None), Vec::<String>::new());
 }
 
@@ -105,7 +127,10 @@ fn every_rule_refuses_what_is_wrong_and_says_so() {
     messages(schema(), &mut untested);
     assert!(untested.len() > 20, "{untested:?}");
     for case in cases("refused") {
-        let (pointer, message) = (case["at"].as_str().unwrap(), case["message"].as_str().unwrap());
+        let (pointer, message) = (
+            case["at"].as_str().unwrap(),
+            case["message"].as_str().unwrap(),
+        );
         let object = with(everything(), pointer, case["value"].clone());
         let old = everything();
         let refusals = refusals(&object, Some(&old));
@@ -116,14 +141,22 @@ fn every_rule_refuses_what_is_wrong_and_says_so() {
         untested.retain(|rule| !rule.contains(message));
     }
     let force = with(
-        with(with(everything(), "/gray", Value::Null), "/targetRatio", Value::Null),
+        with(
+            with(everything(), "/gray", Value::Null),
+            "/targetRatio",
+            Value::Null,
+        ),
         "/force",
         json!("Gray"),
     );
     assert!(refusals(&force, None)[0].contains("force: Gray needs a gray arm"));
     untested.retain(|rule| !rule.contains("force: Gray needs a gray arm"));
     let cookie = json!([{"generated": {"domain": "co.uk"}}]);
-    let shared = with(with(everything(), "/hosts", json!(["shop.co.uk"])), "/identity/from", cookie);
+    let shared = with(
+        with(everything(), "/hosts", json!(["shop.co.uk"])),
+        "/identity/from",
+        cookie,
+    );
     assert!(refusals(&shared, None)[0].contains("belongs to many"));
     untested.retain(|rule| !rule.contains("belongs to many"));
     assert_eq!(untested, BTreeSet::new(), "rules that no example breaks");
@@ -131,10 +164,16 @@ fn every_rule_refuses_what_is_wrong_and_says_so() {
 
 #[test]
 fn reading_applies_the_defaults_of_the_schema() {
-    let minimal: Value = serde_saphyr::from_str(include_str!("../../../examples/minimal.yaml")).unwrap();
-    for spec in [minimal["spec"].clone(), everything()["spec"].clone(), sparse()] {
+    let minimal: Value =
+        serde_saphyr::from_str(include_str!("../../../examples/minimal.yaml")).unwrap();
+    for spec in [
+        minimal["spec"].clone(),
+        everything()["spec"].clone(),
+        sparse(),
+    ] {
         let stored = defaulted(&object(&spec));
-        let read = |spec: &Value| serde_json::from_value::<crate::GrayReleaseSpec>(spec.clone()).unwrap();
+        let read =
+            |spec: &Value| serde_json::from_value::<crate::GrayReleaseSpec>(spec.clone()).unwrap();
         let written = serde_json::to_value(read(&spec)).unwrap();
         assert_eq!(read(&spec), read(&stored["spec"]));
         // Defaults inside lists are not in the schema, so what was read has more than what is stored, never less.
@@ -161,14 +200,19 @@ fn missing(stored: &Value, read: &Value) -> Vec<String> {
         (Value::Object(stored), Value::Object(read)) => stored
             .iter()
             .flat_map(|(name, value)| match read.get(name) {
-                Some(read) => missing(value, read).into_iter().map(|path| format!("{name}.{path}")).collect(),
+                Some(read) => missing(value, read)
+                    .into_iter()
+                    .map(|path| format!("{name}.{path}"))
+                    .collect(),
                 None if value.as_array().is_some_and(Vec::is_empty) => Vec::new(),
                 None => vec![name.clone()],
             })
             .collect(),
-        (Value::Array(stored), Value::Array(read)) if stored.len() == read.len() => {
-            stored.iter().zip(read).flat_map(|(stored, read)| missing(stored, read)).collect()
-        }
+        (Value::Array(stored), Value::Array(read)) if stored.len() == read.len() => stored
+            .iter()
+            .zip(read)
+            .flat_map(|(stored, read)| missing(stored, read))
+            .collect(),
         _ if stored == read => Vec::new(),
         _ => vec![format!("{stored} is read as {read}")],
     }

@@ -15,7 +15,12 @@ pub fn missing(theirs: &Value) -> Vec<String> {
 /// The same in words: the first few by name, the rest by number.
 #[must_use]
 pub fn name_few(missing: &[String]) -> String {
-    let named = missing.iter().take(NAMED).cloned().collect::<Vec<_>>().join(", ");
+    let named = missing
+        .iter()
+        .take(NAMED)
+        .cloned()
+        .collect::<Vec<_>>()
+        .join(", ");
     match missing.len().saturating_sub(NAMED) {
         0 => named,
         more => format!("{named} and {more} more"),
@@ -25,7 +30,12 @@ pub fn name_few(missing: &[String]) -> String {
 fn missing_of(ours: &Value, theirs: &Value) -> Vec<String> {
     let mut found = Vec::new();
     for part in ["spec", "status"] {
-        compare(&ours["properties"][part], &theirs["properties"][part], part, &mut found);
+        compare(
+            &ours["properties"][part],
+            &theirs["properties"][part],
+            part,
+            &mut found,
+        );
     }
     found
 }
@@ -51,16 +61,21 @@ mod tests {
 
     #[test]
     fn the_fields_that_an_older_definition_lacks_are_named() {
-        let schema = |spec: Value| json!({"properties": {"spec": {"properties": spec}, "status": {}}});
+        let schema =
+            |spec: Value| json!({"properties": {"spec": {"properties": spec}, "status": {}}});
         let rule = |fields: Value| json!({"items": {"properties": fields}});
         let ours = schema(
             json!({"a": {"properties": {"b": {}, "c": {}}}, "rules": rule(json!({"x": {}, "y": {}}))}),
         );
-        let older =
-            schema(json!({"a": {"properties": {"b": {}}}, "rules": rule(json!({"x": {}})), "gone": {}}));
+        let older = schema(
+            json!({"a": {"properties": {"b": {}}}, "rules": rule(json!({"x": {}})), "gone": {}}),
+        );
         assert_eq!(missing_of(&ours, &older), ["spec.a.c", "spec.rules[].y"]);
         assert_eq!(missing_of(&ours, &ours), [] as [&str; 0]);
-        assert_eq!(missing_of(&ours, &schema(json!({}))), ["spec.a", "spec.rules"]);
+        assert_eq!(
+            missing_of(&ours, &schema(json!({}))),
+            ["spec.a", "spec.rules"]
+        );
     }
 
     #[test]

@@ -36,9 +36,10 @@ const INSTALLATION: &str = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?/[a-z0-9]([-.a-z0-9]*[
 const MOST_NETWORKS: usize = 64;
 
 pub(super) fn read(file: &str, text: &str) -> Result<FleetDeclarations, Vec<Finding>> {
-    let error = |code, position, problem| Finding::new(Severity::Error, code, file, position, problem);
-    let documents =
-        tree::parse(text).map_err(|(position, problem)| vec![error("Malformed", position, problem)])?;
+    let error =
+        |code, position, problem| Finding::new(Severity::Error, code, file, position, problem);
+    let documents = tree::parse(text)
+        .map_err(|(position, problem)| vec![error("Malformed", position, problem)])?;
     let [document] = &documents[..] else {
         return Err(vec![one_is_wanted(&documents, |position, problem| {
             error("Malformed", position, problem)
@@ -51,7 +52,11 @@ pub(super) fn read(file: &str, text: &str) -> Result<FleetDeclarations, Vec<Find
     let fleets = fleets(document).map_err(|mut problems| {
         problems.sort();
         let told = |problem: Problem| {
-            let code = if problem.on_key { "UnknownField" } else { "Invalid" };
+            let code = if problem.on_key {
+                "UnknownField"
+            } else {
+                "Invalid"
+            };
             error(code, places.of(&problem.path, problem.on_key), problem)
         };
         let mut findings: Vec<Finding> = problems.into_iter().map(told).collect();
@@ -60,7 +65,13 @@ pub(super) fn read(file: &str, text: &str) -> Result<FleetDeclarations, Vec<Find
     })?;
     let (fleets, watch_namespaces, installation) = fleets;
     let (file, places) = (file.to_owned(), places.clone());
-    Ok(FleetDeclarations { fleets, watch_namespaces, installation, file, places })
+    Ok(FleetDeclarations {
+        fleets,
+        watch_namespaces,
+        installation,
+        file,
+        places,
+    })
 }
 
 fn one_is_wanted(
@@ -69,10 +80,14 @@ fn one_is_wanted(
 ) -> Finding {
     let advice = "write one document with fleets: and an item for each class";
     match documents.get(1) {
-        None => error(Position { line: 1, column: 1 }, Problem::new("", "declares no fleet", advice)),
-        Some(second) => {
-            error(second.places.of("", false), Problem::new("", "a second document begins here", advice))
-        }
+        None => error(
+            Position { line: 1, column: 1 },
+            Problem::new("", "declares no fleet", advice),
+        ),
+        Some(second) => error(
+            second.places.of("", false),
+            Problem::new("", "a second document begins here", advice),
+        ),
     }
 }
 
@@ -82,10 +97,19 @@ fn routing_document(file: &str, text: &str) -> Result<FleetDeclarations, Vec<Fin
         let number = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
         let (line, column) = place.map_or((1, 1), |(line, column)| (number(line), number(column)));
         let problem = Problem::new(path, what, advice);
-        vec![Finding::new(Severity::Error, "Invalid", file, Position { line, column }, problem)]
+        vec![Finding::new(
+            Severity::Error,
+            "Invalid",
+            file,
+            Position { line, column },
+            problem,
+        )]
     };
     let parsed = parse::fleet(text.as_bytes(), Format::Yaml).map_err(|error| {
-        let (what, advice) = error.message.split_once("; ").unwrap_or((&error.message, "correct it"));
+        let (what, advice) = error
+            .message
+            .split_once("; ")
+            .unwrap_or((&error.message, "correct it"));
         told(error.place, &error.field, what, advice)
     })?;
     if let Some(unknown) = parsed.ignored.first() {
@@ -94,7 +118,13 @@ fn routing_document(file: &str, text: &str) -> Result<FleetDeclarations, Vec<Fin
     let fleets = vec![FleetDeclaration::open(parsed.config)];
     let watch_namespaces = Vec::new();
     let (file, places) = (file.to_owned(), SourceMap::default());
-    Ok(FleetDeclarations { fleets, watch_namespaces, installation: None, file, places })
+    Ok(FleetDeclarations {
+        fleets,
+        watch_namespaces,
+        installation: None,
+        file,
+        places,
+    })
 }
 
 type Declared = (Vec<FleetDeclaration>, Vec<ObjectName>, Option<String>);
@@ -103,54 +133,98 @@ fn fleets(document: &tree::ManifestDocument) -> Result<Declared, Vec<Problem>> {
     let tree::ManifestDocument { value, places } = document;
     if value.get("fleets").is_none() {
         let kind = value.get("kind").and_then(Value::as_str);
-        let what = kind.map_or("declares no fleet".to_owned(), |kind| format!("is a {kind}, and no fleets"));
-        return Err(vec![Problem::new("", what, "write fleets: with an item for each class")]);
+        let what = kind.map_or("declares no fleet".to_owned(), |kind| {
+            format!("is a {kind}, and no fleets")
+        });
+        return Err(vec![Problem::new(
+            "",
+            what,
+            "write fleets: with an item for each class",
+        )]);
     }
-    let mut problems = structural::check_written(value, &schema(), "", &|path| places.written(path));
+    let mut problems =
+        structural::check_written(value, &schema(), "", &|path| places.written(path));
     // What reading stumbles over, the schema has told already.
-    let Ok(written) = serde_json::from_value::<FleetFile>(value.clone()) else { return Err(problems) };
+    let Ok(written) = serde_json::from_value::<FleetFile>(value.clone()) else {
+        return Err(problems);
+    };
     let mut reader = SpecReader::default();
     let fleets = reader.each("fleets", &written.fleets, fleet);
-    let watched = reader
-        .each("watchNamespaces", &written.watch_namespaces, |reader, path, name| reader.text(path, name));
+    let watched = reader.each(
+        "watchNamespaces",
+        &written.watch_namespaces,
+        |reader, path, name| reader.text(path, name),
+    );
     for (at, fleet) in written.fleets.iter().enumerate() {
-        if written.fleets[..at].iter().any(|other| other.class == fleet.class) {
+        if written.fleets[..at]
+            .iter()
+            .any(|other| other.class == fleet.class)
+        {
             let what = format!("{} is declared twice", fleet.class);
-            reader.refuse(&field(&item("fleets", at), "class"), what, "give each fleet a class of its own");
+            reader.refuse(
+                &field(&item("fleets", at), "class"),
+                what,
+                "give each fleet a class of its own",
+            );
         }
     }
     // A value that breaks its pattern has been told.
-    reader.problems.retain(|problem| !problems.iter().any(|told| told.path == problem.path));
+    reader
+        .problems
+        .retain(|problem| !problems.iter().any(|told| told.path == problem.path));
     problems.extend(reader.problems);
     match (fleets, watched) {
-        (Some(fleets), Some(watched)) if problems.is_empty() => Ok((fleets, watched, written.installation)),
+        (Some(fleets), Some(watched)) if problems.is_empty() => {
+            Ok((fleets, watched, written.installation))
+        }
         _ => Err(problems),
     }
 }
 
-fn fleet(reader: &mut SpecReader, path: &str, written: &FleetFileEntry) -> Option<FleetDeclaration> {
+fn fleet(
+    reader: &mut SpecReader,
+    path: &str,
+    written: &FleetFileEntry,
+) -> Option<FleetDeclaration> {
     let class = reader.text(&field(path, "class"), &written.class);
     let namespace = match &written.namespace {
         Some(namespace) => reader.text(&field(path, "namespace"), namespace).map(Some),
         None => Some(None),
     };
-    let allowed = reader.each(&field(path, "allowed"), &written.allowed, |reader, path, allowed| {
-        let hosts =
-            reader.each(&field(path, "hosts"), &allowed.hosts, |reader, path, host| reader.text(path, host));
-        let paths = reader
-            .each(&field(path, "paths"), &allowed.paths, |reader, path, prefix| reader.text(path, prefix));
-        Some(HostGrant { namespaces: allowed.namespaces.clone(), hosts: hosts?, paths: paths? })
-    });
-    let networks =
-        reader.each(&field(path, "trustedProxies"), &written.trusted_proxies, |reader, path, text| {
-            reader.valid(path, network(text))
-        });
+    let allowed = reader.each(
+        &field(path, "allowed"),
+        &written.allowed,
+        |reader, path, allowed| {
+            let hosts = reader.each(
+                &field(path, "hosts"),
+                &allowed.hosts,
+                |reader, path, host| reader.text(path, host),
+            );
+            let paths = reader.each(
+                &field(path, "paths"),
+                &allowed.paths,
+                |reader, path, prefix| reader.text(path, prefix),
+            );
+            Some(HostGrant {
+                namespaces: allowed.namespaces.clone(),
+                hosts: hosts?,
+                paths: paths?,
+            })
+        },
+    );
+    let networks = reader.each(
+        &field(path, "trustedProxies"),
+        &written.trusted_proxies,
+        |reader, path, text| reader.valid(path, network(text)),
+    );
     let default_backend = match &written.default_backend {
         Some(backend) => self::backend(reader, &field(path, "defaultBackend"), backend).map(Some),
         None => Some(None),
     };
     let health_path = match &written.health_path {
-        Some(path_written) => reader.text(&field(path, "healthPath"), path_written).map(Some),
+        Some(path_written) => reader
+            .text(&field(path, "healthPath"), path_written)
+            .map(Some),
         None => Some(None),
     };
     let times = FleetTimes::default();
@@ -158,9 +232,17 @@ fn fleet(reader: &mut SpecReader, path: &str, written: &FleetFileEntry) -> Optio
         Some(text) => reader.duration(&field(path, name), text),
         None => Some(default),
     };
-    let withdraw_after = time("withdrawAfter", &written.withdraw_after, times.withdraw_after);
+    let withdraw_after = time(
+        "withdrawAfter",
+        &written.withdraw_after,
+        times.withdraw_after,
+    );
     let host_reserve = time("hostReserve", &written.host_reserve, times.host_reserve);
-    let straggler_timeout = time("stragglerTimeout", &written.straggler_timeout, times.straggler_timeout);
+    let straggler_timeout = time(
+        "stragglerTimeout",
+        &written.straggler_timeout,
+        times.straggler_timeout,
+    );
     Some(FleetDeclaration {
         config: FleetConfig {
             class: class?,
@@ -184,15 +266,25 @@ fn fleet(reader: &mut SpecReader, path: &str, written: &FleetFileEntry) -> Optio
 }
 
 fn backend(reader: &mut SpecReader, path: &str, written: &DefaultBackendEntry) -> Option<Backend> {
-    reader.require(written.service.is_some() != written.addresses.is_some(), path, rules::ONE_BACKEND)?;
+    reader.require(
+        written.service.is_some() != written.addresses.is_some(),
+        path,
+        rules::ONE_BACKEND,
+    )?;
     if let Some(written) = &written.service {
         let path = field(path, "service");
         let namespace = reader.text(&field(&path, "namespace"), &written.namespace);
         return service(reader, &path, namespace, &written.name, &written.port);
     }
     let path = field(path, "addresses");
-    let addresses = addresses(reader, &path, written.addresses.as_deref().unwrap_or_default())?;
-    reader.valid(&path, addresses.try_into()).map(Backend::Addresses)
+    let addresses = addresses(
+        reader,
+        &path,
+        written.addresses.as_deref().unwrap_or_default(),
+    )?;
+    reader
+        .valid(&path, addresses.try_into())
+        .map(Backend::Addresses)
 }
 
 /// The file as it is written; [`schema`] has the bounds.

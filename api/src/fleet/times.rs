@@ -16,6 +16,10 @@ pub struct FleetTimes {
 impl Default for FleetTimes {
     fn default() -> Self {
         let minute = Duration::from_secs(60);
-        Self { straggler_timeout: minute, withdraw_after: minute, host_reserve: 10 * minute }
+        Self {
+            straggler_timeout: minute,
+            withdraw_after: minute,
+            host_reserve: 10 * minute,
+        }
     }
 }

@@ -17,7 +17,10 @@ pub(super) fn notes(manifest: &Manifest) -> Notes {
     for (at, rule) in spec.rules.iter().enumerate() {
         let path = item("spec.rules", at);
         notes.extend(groups(&field(&path, "when"), &rule.when));
-        if let Some(earlier) = spec.rules[..at].iter().find(|earlier| shadows(earlier, rule)) {
+        if let Some(earlier) = spec.rules[..at]
+            .iter()
+            .find(|earlier| shadows(earlier, rule))
+        {
             let what = format!(
                 "rule {} before it matches whatever this one does, so it is never reached",
                 earlier.name
@@ -29,7 +32,10 @@ pub(super) fn notes(manifest: &Manifest) -> Notes {
         }
         if rule.keep_on_rollback && rule.to == RuleTarget::Stable {
             let what = "a rule to Stable holds after a rollback anyway";
-            notes.push(("NoEffect", Problem::new(field(&path, "keepOnRollback"), what, "remove it")));
+            notes.push((
+                "NoEffect",
+                Problem::new(field(&path, "keepOnRollback"), what, "remove it"),
+            ));
         }
     }
     notes.extend(groups("spec.health.exclude", &spec.health.exclude));
@@ -40,7 +46,12 @@ pub(super) fn notes(manifest: &Manifest) -> Notes {
 /// conditions of some group of the earlier one.
 fn shadows(earlier: &RuleSpec, later: &RuleSpec) -> bool {
     let covered = |group: &ConditionGroup| {
-        earlier.when.iter().any(|other| other.all.iter().all(|condition| group.all.contains(condition)))
+        earlier.when.iter().any(|other| {
+            other
+                .all
+                .iter()
+                .all(|condition| group.all.contains(condition))
+        })
     };
     later.when.iter().all(covered)
 }
@@ -59,16 +70,30 @@ fn groups(path: &str, groups: &[ConditionGroup]) -> Notes {
 
 fn condition_notes(path: &str, condition: &MatchCondition) -> Notes {
     let mut notes = Notes::new();
-    let always_there =
-        matches!(condition.source, Source::Path | Source::Method | Source::Host | Source::ClientIp);
+    let always_there = matches!(
+        condition.source,
+        Source::Path | Source::Method | Source::Host | Source::ClientIp
+    );
     match condition.operator {
         Operator::Exists if always_there => {
-            let what = format!("every request has a {:?}, so this always holds", condition.source);
-            notes.push(("AlwaysMatches", Problem::new(path, what, "remove the condition")));
+            let what = format!(
+                "every request has a {:?}, so this always holds",
+                condition.source
+            );
+            notes.push((
+                "AlwaysMatches",
+                Problem::new(path, what, "remove the condition"),
+            ));
         }
         Operator::DoesNotExist if always_there => {
-            let what = format!("every request has a {:?}, so this never holds", condition.source);
-            notes.push(("NeverMatches", Problem::new(path, what, "remove the condition")));
+            let what = format!(
+                "every request has a {:?}, so this never holds",
+                condition.source
+            );
+            notes.push((
+                "NeverMatches",
+                Problem::new(path, what, "remove the condition"),
+            ));
         }
         Operator::In | Operator::NotIn => {
             for (at, value) in condition.values.iter().enumerate() {
@@ -82,11 +107,17 @@ fn condition_notes(path: &str, condition: &MatchCondition) -> Notes {
             if matches!(condition.source, Source::Path | Source::Method) =>
         {
             let what = format!("a {:?} is no address", condition.source);
-            notes.push(("NeverMatches", Problem::new(path, what, "compare it with In or Prefix")));
+            notes.push((
+                "NeverMatches",
+                Problem::new(path, what, "compare it with In or Prefix"),
+            ));
         }
         Operator::Gt | Operator::Lt if always_there && condition.source != Source::Host => {
             let what = format!("a {:?} is no number", condition.source);
-            notes.push(("NeverMatches", Problem::new(path, what, "compare it with In or Prefix")));
+            notes.push((
+                "NeverMatches",
+                Problem::new(path, what, "compare it with In or Prefix"),
+            ));
         }
         _ => {}
     }
@@ -99,7 +130,10 @@ fn condition_notes(path: &str, condition: &MatchCondition) -> Notes {
     for (at, value) in condition.values.iter().enumerate() {
         if condition.values[..at].contains(value) {
             let path = item(&field(path, "values"), at);
-            notes.push(("Repeated", Problem::new(path, format!("{value:?} is there already"), "remove it")));
+            notes.push((
+                "Repeated",
+                Problem::new(path, format!("{value:?} is there already"), "remove it"),
+            ));
         }
     }
     notes
@@ -116,9 +150,10 @@ fn never_part(condition: &MatchCondition, value: &str) -> Option<(String, String
     }
     let begins = matches!(condition.operator, Prefix | NotPrefix);
     match source {
-        Source::Path if begins && !value.starts_with('/') => {
-            Some((format!("every path begins with /, and {value:?} does not"), format!("write /{value}")))
-        }
+        Source::Path if begins && !value.starts_with('/') => Some((
+            format!("every path begins with /, and {value:?} does not"),
+            format!("write /{value}"),
+        )),
         Source::Path if value.contains(['?', '#']) => Some((
             format!("{value:?} has what no path has; the query is not part of it"),
             "compare the query by source: Query".to_owned(),
@@ -160,9 +195,10 @@ fn impossible(source: Source, value: &str) -> Option<(String, String)> {
                 )),
             }
         }
-        Source::Path if !value.starts_with('/') => {
-            Some((format!("every path begins with /, and {value:?} does not"), format!("write /{value}")))
-        }
+        Source::Path if !value.starts_with('/') => Some((
+            format!("every path begins with /, and {value:?} does not"),
+            format!("write /{value}"),
+        )),
         Source::Path => match path::normalise(value.as_bytes()) {
             Ok(normal) if *normal == *value.as_bytes() => None,
             Ok(normal) => {
@@ -172,11 +208,15 @@ fn impossible(source: Source, value: &str) -> Option<(String, String)> {
                     format!("write {normal}"),
                 ))
             }
-            Err(error) => Some((format!("no path is {value:?}: {error}"), "correct it".to_owned())),
+            Err(error) => Some((
+                format!("no path is {value:?}: {error}"),
+                "correct it".to_owned(),
+            )),
         },
-        Source::ClientIp if value.parse::<IpAddr>().is_err() => {
-            Some((format!("{value:?} is no address"), "use InCidr for networks".to_owned()))
-        }
+        Source::ClientIp if value.parse::<IpAddr>().is_err() => Some((
+            format!("{value:?} is no address"),
+            "use InCidr for networks".to_owned(),
+        )),
         _ => None,
     }
 }

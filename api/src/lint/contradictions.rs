@@ -13,9 +13,11 @@ use crate::{
 pub(super) fn notes(path: &str, all: &[MatchCondition]) -> Notes {
     let mut notes = Notes::new();
     for (at, later) in all.iter().enumerate() {
-        let same = |earlier: &MatchCondition| earlier.source == later.source && earlier.name == later.name;
+        let same =
+            |earlier: &MatchCondition| earlier.source == later.source && earlier.name == later.name;
         let clash = all[..at].iter().enumerate().find_map(|(index, earlier)| {
-            let why = same(earlier).then(|| clash(earlier, later).or_else(|| clash(later, earlier)))??;
+            let why = same(earlier)
+                .then(|| clash(earlier, later).or_else(|| clash(later, earlier)))??;
             Some((index, why))
         });
         if let Some((index, why)) = clash {
@@ -31,17 +33,22 @@ pub(super) fn notes(path: &str, all: &[MatchCondition]) -> Notes {
 /// only negations count, which speak of all values.
 fn clash(one: &MatchCondition, other: &MatchCondition) -> Option<String> {
     use Operator::{
-        Contains, DoesNotExist, Exists, Gt, In, InCidr, Lt, NotContains, NotInCidr, NotPrefix, NotRegex,
-        NotSuffix, Prefix, Regex, Suffix,
+        Contains, DoesNotExist, Exists, Gt, In, InCidr, Lt, NotContains, NotInCidr, NotPrefix,
+        NotRegex, NotSuffix, Prefix, Regex, Suffix,
     };
     let single = !matches!(one.source, Source::Header | Source::Cookie | Source::Query);
     let every = |fits: fn(&str, &str) -> bool| {
-        one.values.iter().all(|mine| other.values.iter().any(|theirs| fits(mine, theirs)))
+        one.values
+            .iter()
+            .all(|mine| other.values.iter().any(|theirs| fits(mine, theirs)))
     };
     let none = |fits: fn(&str, &str) -> bool| {
-        !one.values
-            .iter()
-            .any(|mine| other.values.iter().any(|theirs| fits(mine, theirs) || fits(theirs, mine)))
+        !one.values.iter().any(|mine| {
+            other
+                .values
+                .iter()
+                .any(|theirs| fits(mine, theirs) || fits(theirs, mine))
+        })
     };
     let excluded = || Some("what the one asks for the other excludes".to_owned());
     match (one.operator, other.operator) {
@@ -49,7 +56,8 @@ fn clash(one: &MatchCondition, other: &MatchCondition) -> Option<String> {
             Some("the one wants it missing, the other there".to_owned())
         }
         (In, operator) if operator != DoesNotExist => {
-            let other = plan::condition(other).filter(|other| single || other.operator().is_negated())?;
+            let other =
+                plan::condition(other).filter(|other| single || other.operator().is_negated())?;
             let may_fit = |value: &String| other.holds_for(value.as_bytes()).unwrap_or(true);
             let misfits = !one.values.iter().any(may_fit);
             misfits.then(|| format!("none of {} fits", one.values.join(", ")))

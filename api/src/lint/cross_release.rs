@@ -30,20 +30,31 @@ pub fn duplicates<'a>(manifests: impl IntoIterator<Item = &'a Manifest>) -> Vec<
 }
 
 /// Releases of a class that claim the same host and path.
-pub(super) fn conflicts(manifests: &[&Manifest], fleets: Option<&FleetDeclarations>) -> Vec<Finding> {
-    by_class(manifests).iter().flat_map(|class| conflicts_of_class(class, fleets)).collect()
+pub(super) fn conflicts(
+    manifests: &[&Manifest],
+    fleets: Option<&FleetDeclarations>,
+) -> Vec<Finding> {
+    by_class(manifests)
+        .iter()
+        .flat_map(|class| conflicts_of_class(class, fleets))
+        .collect()
 }
 
 /// Releases of a class that claim a place inside that of another namespace.
 pub(super) fn shadows(manifests: &[&Manifest], fleets: Option<&FleetDeclarations>) -> Vec<Finding> {
-    by_class(manifests).iter().flat_map(|class| shadows_of_class(class, fleets)).collect()
+    by_class(manifests)
+        .iter()
+        .flat_map(|class| shadows_of_class(class, fleets))
+        .collect()
 }
 
 /// Each release once.
 fn by_class<'a>(manifests: &[&'a Manifest]) -> Vec<Vec<&'a Manifest>> {
     let mut named = BTreeMap::new();
     for manifest in manifests {
-        named.entry((manifest.plan.proxy_class.as_str(), manifest.name())).or_insert(*manifest);
+        named
+            .entry((manifest.plan.proxy_class.as_str(), manifest.name()))
+            .or_insert(*manifest);
     }
     let manifests: Vec<&Manifest> = named.into_values().collect();
     let classes = manifests.chunk_by(|one, other| one.plan.proxy_class == other.plan.proxy_class);
@@ -63,17 +74,33 @@ fn shadows_of_class(manifests: &[&Manifest], fleets: Option<&FleetDeclarations>)
     let found = |manifest: &&Manifest| {
         let plan = &manifest.plan;
         let fleet = fleets.and_then(|fleets| fleets.find(&plan.proxy_class));
-        let named = |(host, path): HostPath<'_>| fleet.is_some_and(|fleet| fleet.names(plan, host, path));
-        let Shadow { place: (host, path), other } = shadowed(plan, None, &wider, named)?;
-        let at = plan.hosts.iter().position(|claimed| claimed == host).unwrap_or_default();
+        let named =
+            |(host, path): HostPath<'_>| fleet.is_some_and(|fleet| fleet.names(plan, host, path));
+        let Shadow {
+            place: (host, path),
+            other,
+        } = shadowed(plan, None, &wider, named)?;
+        let at = plan
+            .hosts
+            .iter()
+            .position(|claimed| claimed == host)
+            .unwrap_or_default();
         let what = format!(
             "{host}{path} lies inside what {}/{} of another namespace claims, which is refused once that one serves",
             other.namespace, other.name
         );
         let advice = "claim another host or path, or have this one named in the fleet's allowed";
         // Without the fleets nobody knows whether they name it.
-        let severity = if fleets.is_some() { Severity::Error } else { Severity::Warning };
-        Some(manifest.finding(severity, "HostShadowed", Problem::new(item("spec.hosts", at), what, advice)))
+        let severity = if fleets.is_some() {
+            Severity::Error
+        } else {
+            Severity::Warning
+        };
+        Some(manifest.finding(
+            severity,
+            "HostShadowed",
+            Problem::new(item("spec.hosts", at), what, advice),
+        ))
     };
     manifests.iter().filter_map(found).collect()
 }
@@ -120,7 +147,10 @@ pub(super) fn shared_salts(manifests: &[&Manifest]) -> Vec<Finding> {
         }
         match seen.get(salt) {
             Some(other) => {
-                let what = format!("{} has the same salt, so both try the same users first", other.name());
+                let what = format!(
+                    "{} has the same salt, so both try the same users first",
+                    other.name()
+                );
                 let advice = "keep it if that is meant, or give each its own";
                 let problem = Problem::new("spec.identity.salt", what, advice);
                 findings.push(manifest.finding(Severity::Warning, "SharedSalt", problem));

@@ -10,15 +10,23 @@ use crate::spec::Source;
 /// Why the expression never matches a value of the source, and what to do. Sound, not complete: what is told here
 /// never matches; of what is not told, some may never match either.
 pub(super) fn never(source: Source, expression: &str) -> Option<(String, String)> {
-    let hir = ParserBuilder::new().utf8(false).build().parse(expression).ok()?;
+    let hir = ParserBuilder::new()
+        .utf8(false)
+        .build()
+        .parse(expression)
+        .ok()?;
     if is_void(&hir) {
         let what = format!("no text at all matches {expression:?}");
-        return Some((what, "look at ^, $ and empty classes in the middle of it".to_owned()));
+        return Some((
+            what,
+            "look at ^, $ and empty classes in the middle of it".to_owned(),
+        ));
     }
     let begins = |odd: &dyn Fn(&[u8]) -> bool| begins_always(&hir, odd);
     match source {
         Source::Path
-            if is_anchored(&hir) && begins(&|text| text.first().is_some_and(|byte| *byte != b'/')) =>
+            if is_anchored(&hir)
+                && begins(&|text| text.first().is_some_and(|byte| *byte != b'/')) =>
         {
             Some((
                 format!("every path begins with /, and what {expression:?} matches does not"),
@@ -29,7 +37,9 @@ pub(super) fn never(source: Source, expression: &str) -> Option<(String, String)
             format!("hosts are matched in lower case, and what {expression:?} matches is not"),
             "write it in lower case".to_owned(),
         )),
-        Source::Method if is_anchored(&hir) && begins(&|text| text.iter().any(u8::is_ascii_lowercase)) => {
+        Source::Method
+            if is_anchored(&hir) && begins(&|text| text.iter().any(u8::is_ascii_lowercase)) =>
+        {
             Some((
                 format!("methods are compared as they are sent, and none is like {expression:?}"),
                 "write it in upper case".to_owned(),
@@ -52,7 +62,11 @@ fn is_void(hir: &Hir) -> bool {
 }
 
 fn is_out_of_order(parts: &[Hir]) -> bool {
-    let takes = |part: &Hir| part.properties().minimum_len().is_some_and(|length| length > 0);
+    let takes = |part: &Hir| {
+        part.properties()
+            .minimum_len()
+            .is_some_and(|length| length > 0)
+    };
     parts.iter().enumerate().any(|(at, part)| {
         let looks = part.properties();
         looks.look_set_prefix().contains(Look::Start) && parts[..at].iter().any(takes)
@@ -67,7 +81,9 @@ fn is_anchored(hir: &Hir) -> bool {
 /// Whether each match begins with one of a few texts, all of them odd.
 fn begins_always(hir: &Hir, odd: &dyn Fn(&[u8]) -> bool) -> bool {
     let texts = Extractor::new().extract(hir);
-    texts.literals().is_some_and(|texts| !texts.is_empty() && texts.iter().all(|text| odd(text.as_bytes())))
+    texts
+        .literals()
+        .is_some_and(|texts| !texts.is_empty() && texts.iter().all(|text| odd(text.as_bytes())))
 }
 
 #[cfg(test)]
@@ -76,14 +92,30 @@ mod tests {
 
     #[test]
     fn what_nothing_matches_is_found_and_nothing_else() {
-        for expression in
-            ["[a&&b]", "a^b", "$a", "(a)(^b)", "x[^\\s\\S]?[a&&b]+", "a^|$b", "(?:a|b)^c", r"\z."]
-        {
+        for expression in [
+            "[a&&b]",
+            "a^b",
+            "$a",
+            "(a)(^b)",
+            "x[^\\s\\S]?[a&&b]+",
+            "a^|$b",
+            "(?:a|b)^c",
+            r"\z.",
+        ] {
             assert!(never(Source::Header, expression).is_some(), "{expression}");
         }
-        for expression in
-            ["", "^$", "a*^b", "a|$b", "(?m)a$\n^b", "[a&&b]*", "[a&&b]|c", "^a?$", "$^", r"\ba"]
-        {
+        for expression in [
+            "",
+            "^$",
+            "a*^b",
+            "a|$b",
+            "(?m)a$\n^b",
+            "[a&&b]*",
+            "[a&&b]|c",
+            "^a?$",
+            "$^",
+            r"\ba",
+        ] {
             assert!(never(Source::Header, expression).is_none(), "{expression}");
         }
     }

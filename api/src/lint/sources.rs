@@ -9,7 +9,14 @@ use crate::{
 };
 
 pub(super) fn notes(manifest: &Manifest) -> Notes {
-    [spellings(manifest), addresses(manifest), cookie_per_host(manifest)].into_iter().flatten().collect()
+    [
+        spellings(manifest),
+        addresses(manifest),
+        cookie_per_host(manifest),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 type Note = (&'static str, Problem);
@@ -35,11 +42,21 @@ fn spellings(manifest: &Manifest) -> Option<Note> {
 /// An address is another user than the name that comes with the login, and nothing ties the two together.
 fn addresses(manifest: &Manifest) -> Option<Note> {
     let sources = from(manifest);
-    let at = sources.iter().position(|source| source.client_ip.is_some())?;
+    let at = sources
+        .iter()
+        .position(|source| source.client_ip.is_some())?;
     (sources.len() > 1).then(|| {
-        let what = "whoever logs in is another user than their address was, and may get another version";
+        let what =
+            "whoever logs in is another user than their address was, and may get another version";
         let advice = "use generated instead of clientIp: who has that cookie keeps their version";
-        ("SourcesDisagree", Problem::new(field(&item("spec.identity.from", at), "clientIp"), what, advice))
+        (
+            "SourcesDisagree",
+            Problem::new(
+                field(&item("spec.identity.from", at), "clientIp"),
+                what,
+                advice,
+            ),
+        )
     })
 }
 

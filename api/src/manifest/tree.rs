@@ -72,18 +72,22 @@ impl SourceMap {
 /// What makes it no YAML, and where; also a key that is there twice.
 pub(crate) fn parse(text: &str) -> Result<Vec<ManifestDocument>, (Position, Problem)> {
     let options = serde_saphyr::options! { legacy_octal_numbers: true, with_snippet: false };
-    let nodes: Vec<Spanned<YamlNode>> =
-        serde_saphyr::from_multiple_with_options(text, options).map_err(|error| malformed(&error))?;
+    let nodes: Vec<Spanned<YamlNode>> = serde_saphyr::from_multiple_with_options(text, options)
+        .map_err(|error| malformed(&error))?;
     let lines: Vec<&str> = text.lines().collect();
     let mut documents = Vec::new();
-    nodes.into_iter().for_each(|node| unpack(node, &lines, &mut documents));
+    nodes
+        .into_iter()
+        .for_each(|node| unpack(node, &lines, &mut documents));
     Ok(documents)
 }
 
 /// Adds a document, or each item of a List such as `kubectl get -o yaml` prints.
 fn unpack(node: Spanned<YamlNode>, lines: &[&str], documents: &mut Vec<ManifestDocument>) {
     match node.value.into_items() {
-        Ok(items) => items.into_iter().for_each(|item| unpack(item, lines, documents)),
+        Ok(items) => items
+            .into_iter()
+            .for_each(|item| unpack(item, lines, documents)),
         Err(value) => documents.push(document(Spanned { value, ..node }, lines)),
     }
 }
@@ -91,16 +95,21 @@ fn unpack(node: Spanned<YamlNode>, lines: &[&str], documents: &mut Vec<ManifestD
 impl YamlNode {
     /// The items of a List; anything else comes back as it was.
     fn into_items(self) -> Result<Vec<Spanned<Self>>, Self> {
-        let Self::Map(mut entries) = self else { return Err(self) };
+        let Self::Map(mut entries) = self else {
+            return Err(self);
+        };
         let is_list = entries.iter().any(|(key, node)| {
-            let kind = matches!(&node.value, Self::Scalar(Value::String(kind)) if kind.ends_with("List"));
+            let kind =
+                matches!(&node.value, Self::Scalar(Value::String(kind)) if kind.ends_with("List"));
             key.value == "kind" && kind
         });
         let items = entries
             .iter()
             .position(|(key, node)| key.value == "items" && matches!(node.value, Self::List(_)))
             .filter(|_| is_list);
-        let Some(items) = items else { return Err(Self::Map(entries)) };
+        let Some(items) = items else {
+            return Err(Self::Map(entries));
+        };
         match entries.swap_remove(items).1.value {
             Self::List(items) => Ok(items),
             other => Err(other),
@@ -111,32 +120,54 @@ impl YamlNode {
 fn malformed(error: &serde_saphyr::Error) -> (Position, Problem) {
     let start = Position { line: 1, column: 1 };
     let position = error.location().map_or(start, position);
-    let message = error.without_snippet().render_with_formatter(&UserMessageFormatter);
+    let message = error
+        .without_snippet()
+        .render_with_formatter(&UserMessageFormatter);
     let message = message.lines().next().unwrap_or_default();
     let message = message.split(" at line ").next().unwrap_or(message);
-    let advice = if message.starts_with("tabs ") { "indent by spaces" } else { "correct the YAML here" };
-    (position, Problem::new("", format!("cannot be read: {message}"), advice))
+    let advice = if message.starts_with("tabs ") {
+        "indent by spaces"
+    } else {
+        "correct the YAML here"
+    };
+    (
+        position,
+        Problem::new("", format!("cannot be read: {message}"), advice),
+    )
 }
 
 fn position(location: Location) -> Position {
-    Position { line: location.line().max(1), column: location.column().max(1) }
+    Position {
+        line: location.line().max(1),
+        column: location.column().max(1),
+    }
 }
 
 fn document(node: Spanned<YamlNode>, lines: &[&str]) -> ManifestDocument {
-    let mut places = SourceMap { start: Some(position(node.referenced)), ..SourceMap::default() };
+    let mut places = SourceMap {
+        start: Some(position(node.referenced)),
+        ..SourceMap::default()
+    };
     let value = value(node.value, "", lines, &mut places);
     ManifestDocument { value, places }
 }
 
 /// The number or boolean that stands at a location, as it is spelt.
 fn spelling(node: &Spanned<YamlNode>, lines: &[&str]) -> Option<String> {
-    if !matches!(node.value, YamlNode::Scalar(Value::Number(_) | Value::Bool(_))) {
+    if !matches!(
+        node.value,
+        YamlNode::Scalar(Value::Number(_) | Value::Bool(_))
+    ) {
         return None;
     }
     let Position { line, column } = position(node.defined);
     let line = lines.get(usize::try_from(line).ok()?.checked_sub(1)?)?;
     let part = |letter: &char| letter.is_ascii_alphanumeric() || "+-._".contains(*letter);
-    let text: String = line.chars().skip(usize::try_from(column - 1).ok()?).take_while(part).collect();
+    let text: String = line
+        .chars()
+        .skip(usize::try_from(column - 1).ok()?)
+        .take_while(part)
+        .collect();
     (!text.is_empty()).then_some(text)
 }
 
@@ -149,7 +180,14 @@ fn value(node: YamlNode, path: &str, lines: &[&str], places: &mut SourceMap) -> 
                 let path = item(path, at);
                 let here = position(node.referenced);
                 let written = spelling(&node, lines);
-                places.fields.insert(path.clone(), FieldLocation { key: here, value: here, written });
+                places.fields.insert(
+                    path.clone(),
+                    FieldLocation {
+                        key: here,
+                        value: here,
+                        written,
+                    },
+                );
                 value(node.value, &path, lines, places)
             };
             items.into_iter().enumerate().map(item).collect()
@@ -160,10 +198,24 @@ fn value(node: YamlNode, path: &str, lines: &[&str], places: &mut SourceMap) -> 
                 let path = field(path, &key.value);
                 let at = position(key.referenced);
                 // What a mapping or list is about, its name says, and it may begin lines below.
-                let nested = matches!(node.value, YamlNode::Map(_) | YamlNode::List(_) | YamlNode::Null);
-                let here = if nested { at } else { position(node.referenced) };
+                let nested = matches!(
+                    node.value,
+                    YamlNode::Map(_) | YamlNode::List(_) | YamlNode::Null
+                );
+                let here = if nested {
+                    at
+                } else {
+                    position(node.referenced)
+                };
                 let written = spelling(&node, lines);
-                places.fields.insert(path.clone(), FieldLocation { key: at, value: here, written });
+                places.fields.insert(
+                    path.clone(),
+                    FieldLocation {
+                        key: at,
+                        value: here,
+                        written,
+                    },
+                );
                 let value = value(node.value, &path, lines, places);
                 if !value.is_null() {
                     map.insert(key.value, value);
@@ -219,7 +271,9 @@ impl<'de> Visitor<'de> for YamlNodeVisitor {
 
     fn visit_f64<E>(self, value: f64) -> Result<YamlNode, E> {
         // What is no JSON number is kept as text, so that a message can show it.
-        Ok(YamlNode::Scalar(Number::from_f64(value).map_or_else(|| value.to_string().into(), Value::Number)))
+        Ok(YamlNode::Scalar(
+            Number::from_f64(value).map_or_else(|| value.to_string().into(), Value::Number),
+        ))
     }
 
     fn visit_str<E>(self, value: &str) -> Result<YamlNode, E> {

@@ -11,7 +11,10 @@ use halftone_routing::document::{
 use super::reader::SpecReader;
 use crate::{
     problem::field,
-    spec::{ArmSpec, GrayReleaseSpec, HealthCheckSpec, IntOrString, TimeoutsSpec, pattern::PORT_NAME, rules},
+    spec::{
+        ArmSpec, GrayReleaseSpec, HealthCheckSpec, IntOrString, TimeoutsSpec, pattern::PORT_NAME,
+        rules,
+    },
     structural,
 };
 
@@ -25,9 +28,8 @@ pub(super) fn read(
     let version = reader.text(&field(path, "version"), &arm.version);
     let prefix_path = field(path, "pathPrefix");
     let path_prefix = match &arm.path_prefix {
-        Some(prefix) => {
-            super::path(reader, &prefix_path, prefix).map(|prefix| (prefix.as_str() != "/").then_some(prefix))
-        }
+        Some(prefix) => super::path(reader, &prefix_path, prefix)
+            .map(|prefix| (prefix.as_str() != "/").then_some(prefix)),
         None => Some(None),
     };
     let timeouts = timeouts(reader, &field(path, "timeouts"), &arm.timeouts);
@@ -54,14 +56,26 @@ fn backend(
     arm: &ArmSpec,
     namespace: Option<&ObjectName>,
 ) -> Option<Backend> {
-    reader.require(arm.service.is_some() != arm.addresses.is_some(), path, rules::ONE_BACKEND)?;
+    reader.require(
+        arm.service.is_some() != arm.addresses.is_some(),
+        path,
+        rules::ONE_BACKEND,
+    )?;
     if let Some(written) = &arm.service {
         let path = field(path, "service");
-        return service(reader, &path, namespace.cloned(), &written.name, &written.port);
+        return service(
+            reader,
+            &path,
+            namespace.cloned(),
+            &written.name,
+            &written.port,
+        );
     }
     let path = field(path, "addresses");
     let addresses = addresses(reader, &path, arm.addresses.as_deref().unwrap_or_default())?;
-    reader.valid(&path, super::reader::distinct(addresses).try_into()).map(Backend::Addresses)
+    reader
+        .valid(&path, super::reader::distinct(addresses).try_into())
+        .map(Backend::Addresses)
 }
 
 /// A Service as a backend; none where its namespace, read before, is none.
@@ -77,11 +91,20 @@ pub(crate) fn service(
     if port.is_none() {
         reader.mismatch(&field(path, "port"), PORT_NAME);
     }
-    Some(Backend::Service(ServiceRef { namespace: namespace?, name: name?, port: port?, port_name: None }))
+    Some(Backend::Service(ServiceRef {
+        namespace: namespace?,
+        name: name?,
+        port: port?,
+        port_name: None,
+    }))
 }
 
 /// The addresses of a backend.
-pub(crate) fn addresses(reader: &mut SpecReader, path: &str, written: &[String]) -> Option<Vec<SocketAddr>> {
+pub(crate) fn addresses(
+    reader: &mut SpecReader,
+    path: &str,
+    written: &[String],
+) -> Option<Vec<SocketAddr>> {
     reader.each(path, written, |reader, path, text| {
         let address = address(text);
         reader.require(address.is_some(), path, rules::ADDRESS)?;
@@ -91,10 +114,16 @@ pub(crate) fn addresses(reader: &mut SpecReader, path: &str, written: &[String])
 
 fn port(port: &IntOrString) -> Option<ServicePort> {
     match port {
-        IntOrString::Int(number) => u16::try_from(*number).ok()?.try_into().ok().map(ServicePort::Number),
-        IntOrString::String(name) => {
-            name.parse().ok().filter(|_| structural::matches(PORT_NAME, name)).map(ServicePort::Name)
-        }
+        IntOrString::Int(number) => u16::try_from(*number)
+            .ok()?
+            .try_into()
+            .ok()
+            .map(ServicePort::Number),
+        IntOrString::String(name) => name
+            .parse()
+            .ok()
+            .filter(|_| structural::matches(PORT_NAME, name))
+            .map(ServicePort::Name),
     }
 }
 
@@ -106,7 +135,10 @@ fn address(text: &str) -> Option<SocketAddr> {
     match host.strip_prefix('[') {
         Some(rest) => {
             let address: Ipv6Addr = rest.strip_suffix(']')?.parse().ok()?;
-            address.to_ipv4_mapped().is_none().then_some(SocketAddr::from((address, port)))
+            address
+                .to_ipv4_mapped()
+                .is_none()
+                .then_some(SocketAddr::from((address, port)))
         }
         None => Some(SocketAddr::from((host.parse::<Ipv4Addr>().ok()?, port))),
     }
@@ -125,12 +157,22 @@ fn timeouts(reader: &mut SpecReader, path: &str, timeouts: &TimeoutsSpec) -> Opt
     })
 }
 
-fn health_check(reader: &mut SpecReader, path: &str, check: &HealthCheckSpec) -> Option<HealthCheck> {
+fn health_check(
+    reader: &mut SpecReader,
+    path: &str,
+    check: &HealthCheckSpec,
+) -> Option<HealthCheck> {
     let target = reader.text(&field(path, "path"), &check.path);
-    let interval = reader.at_least(&field(path, "interval"), &check.interval, 100, rules::CHECK_INTERVAL);
+    let interval = reader.at_least(
+        &field(path, "interval"),
+        &check.interval,
+        100,
+        rules::CHECK_INTERVAL,
+    );
     let timeout = reader.positive(&field(path, "timeout"), &check.timeout);
-    let times =
-        |times: i32| u64::try_from(times).map_err(|_| InvalidValue::new("is below 0; write 1 to 100"));
+    let times = |times: i32| {
+        u64::try_from(times).map_err(|_| InvalidValue::new("is below 0; write 1 to 100"))
+    };
     let unhealthy = times(check.unhealthy_after).and_then(CheckThreshold::try_from);
     let healthy = times(check.healthy_after).and_then(CheckThreshold::try_from);
     let unhealthy_after = reader.valid(&field(path, "unhealthyAfter"), unhealthy);
@@ -152,8 +194,16 @@ pub(super) fn compare(reader: &mut SpecReader, spec: &GrayReleaseSpec) {
         rules::TARGET_WITH_GRAY,
     );
     if let Some(gray) = &spec.gray {
-        reader.require(gray.version != spec.stable.version, "spec.gray.version", rules::VERSIONS_DIFFER);
-        reader.require(!same_backend(&spec.stable, gray), "spec.gray", rules::ARMS_DIFFER);
+        reader.require(
+            gray.version != spec.stable.version,
+            "spec.gray.version",
+            rules::VERSIONS_DIFFER,
+        );
+        reader.require(
+            !same_backend(&spec.stable, gray),
+            "spec.gray",
+            rules::ARMS_DIFFER,
+        );
     }
 }
 
@@ -166,7 +216,10 @@ fn same_backend(stable: &ArmSpec, gray: &ArmSpec) -> bool {
         (Some(stable), Some(gray)) => stable == gray,
         _ => {
             let stable = stable.addresses.as_deref().unwrap_or_default();
-            gray.addresses.iter().flatten().any(|address| stable.contains(address))
+            gray.addresses
+                .iter()
+                .flatten()
+                .any(|address| stable.contains(address))
         }
     }
 }

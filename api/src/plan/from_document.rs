@@ -57,13 +57,24 @@ impl Plan {
 
 /// What is still ahead of a moving release is somewhere above it.
 fn target(document: &RoutingConfig) -> Ratio {
-    if document.moving { Ratio::FULL } else { document.ratio }
+    if document.moving {
+        Ratio::FULL
+    } else {
+        document.ratio
+    }
 }
 
 fn steps(document: &RoutingConfig) -> Vec<Step> {
     let mut ratios = vec![document.ratio, target(document)];
     ratios.dedup();
-    ratios.into_iter().map(|ratio| Step { ratio, hold: LONGEST, approval: false }).collect()
+    ratios
+        .into_iter()
+        .map(|ratio| Step {
+            ratio,
+            hold: LONGEST,
+            approval: false,
+        })
+        .collect()
 }
 
 fn health(document: &RoutingConfig) -> Health {

@@ -8,7 +8,10 @@ use super::{reader::SpecReader, rules::groups};
 use crate::{
     health_limits::{HealthLimits, Limit},
     problem::field,
-    spec::{HealthSpec, IncludedTraffic, MaxLatencySpec, OnFailure, OnInconclusive, VersusStableSpec, rules},
+    spec::{
+        HealthSpec, IncludedTraffic, MaxLatencySpec, OnFailure, OnInconclusive, VersusStableSpec,
+        rules,
+    },
 };
 
 /// What health means, and what follows when gray is not healthy.
@@ -33,18 +36,33 @@ pub struct Health {
 }
 
 pub(super) fn read(reader: &mut SpecReader, path: &str, health: &HealthSpec) -> Option<Health> {
-    let latency = latency(reader, &field(path, "maxLatency"), health.max_latency.as_ref());
+    let latency = latency(
+        reader,
+        &field(path, "maxLatency"),
+        health.max_latency.as_ref(),
+    );
     let limits = limits(reader, path, health, latency.as_ref());
-    let statuses = reader.valid(&field(path, "errorStatuses"), health.error_statuses.clone().try_into());
+    let statuses = reader.valid(
+        &field(path, "errorStatuses"),
+        health.error_statuses.clone().try_into(),
+    );
     let exclude = groups(reader, &field(path, "exclude"), &health.exclude);
     let warmup = reader.duration(&field(path, "warmup"), &health.warmup);
     let patience = reader.duration(&field(path, "patience"), &health.patience);
     let watch = reader.duration(&field(path, "watch"), &health.watch);
-    let latency = if health.enabled { latency? } else { BTreeMap::new() };
+    let latency = if health.enabled {
+        latency?
+    } else {
+        BTreeMap::new()
+    };
     let (limits, exclude) = (limits?, exclude?);
     Some(Health {
         limits: health.enabled.then_some(limits),
-        counting: counting::LimitsConfig { error_statuses: statuses?, latency, exclude },
+        counting: counting::LimitsConfig {
+            error_statuses: statuses?,
+            latency,
+            exclude,
+        },
         include: health.include.clone(),
         warmup: warmup?,
         on_failure: health.on_failure,
@@ -56,12 +74,23 @@ pub(super) fn read(reader: &mut SpecReader, path: &str, health: &HealthSpec) -> 
 
 type Latency = BTreeMap<Quantile, LatencyLimit>;
 
-fn latency(reader: &mut SpecReader, path: &str, latency: Option<&MaxLatencySpec>) -> Option<Latency> {
+fn latency(
+    reader: &mut SpecReader,
+    path: &str,
+    latency: Option<&MaxLatencySpec>,
+) -> Option<Latency> {
     let written = latency.into_iter().flat_map(|latency| {
-        Quantile::ALL.into_iter().filter_map(|quantile| Some((quantile, quantile_limit(latency, quantile)?)))
+        Quantile::ALL
+            .into_iter()
+            .filter_map(|quantile| Some((quantile, quantile_limit(latency, quantile)?)))
     });
     let read: Vec<_> = written
-        .map(|(quantile, text)| Some((quantile, reader.positive(&field(path, quantile.name()), text)?)))
+        .map(|(quantile, text)| {
+            Some((
+                quantile,
+                reader.positive(&field(path, quantile.name()), text)?,
+            ))
+        })
         .collect();
     read.into_iter().collect()
 }
@@ -88,21 +117,29 @@ fn limits(
     let confidence = super::reader::ratio(&health.confidence)
         .map(|ratio| ratio.millionths())
         .filter(|confidence| (500_000..1_000_000).contains(confidence));
-    reader.require(confidence.is_some(), &field(path, "confidence"), rules::CONFIDENCE);
-    let relative = relative(reader, &field(path, "versusStable"), &health.versus_stable);
-    let mut limits = vec![Limit::ErrorRate { max: max?.millionths() }];
-    limits.extend(
-        latency?.iter().map(|(quantile, limit)| Limit::Latency {
-            quantile: millionths(*quantile),
-            max: limit.duration(),
-        }),
+    reader.require(
+        confidence.is_some(),
+        &field(path, "confidence"),
+        rules::CONFIDENCE,
     );
+    let relative = relative(reader, &field(path, "versusStable"), &health.versus_stable);
+    let mut limits = vec![Limit::ErrorRate {
+        max: max?.millionths(),
+    }];
+    limits.extend(latency?.iter().map(|(quantile, limit)| Limit::Latency {
+        quantile: millionths(*quantile),
+        max: limit.duration(),
+    }));
     let relative = relative?;
     if health.versus_stable.enabled {
         limits.extend(relative);
     }
     let min_requests = u64::try_from(health.min_requests).ok()?;
-    Some(HealthLimits { confidence: confidence?, min_requests, limits })
+    Some(HealthLimits {
+        confidence: confidence?,
+        min_requests,
+        limits,
+    })
 }
 
 const fn millionths(quantile: Quantile) -> u32 {
@@ -125,8 +162,14 @@ fn relative(reader: &mut SpecReader, path: &str, versus: &VersusStableSpec) -> O
         None => Some(None),
     };
     let mut limits = vec![
-        Limit::RelativeErrorRate { factor: errors?, floor: floor?.millionths() },
-        Limit::RelativeClientErrorRate { factor: client_errors?, floor: client_floor?.millionths() },
+        Limit::RelativeErrorRate {
+            factor: errors?,
+            floor: floor?.millionths(),
+        },
+        Limit::RelativeClientErrorRate {
+            factor: client_errors?,
+            floor: client_floor?.millionths(),
+        },
     ];
     limits.extend(p99?.map(|factor| Limit::RelativeP99 { factor }));
     Some(limits)

@@ -13,7 +13,9 @@ use crate::{
 
 /// All hosts, or a problem for each mistake in them.
 pub(super) fn read(reader: &mut SpecReader, hosts: &[String]) -> Option<Vec<HostPattern>> {
-    reader.each("spec.hosts", hosts, |reader, path, text| read_one(reader, path, text))
+    reader.each("spec.hosts", hosts, |reader, path, text| {
+        read_one(reader, path, text)
+    })
 }
 
 /// What is wrong with the hosts of a spec that may be unreadable as a whole.
@@ -30,9 +32,18 @@ fn read_one(reader: &mut SpecReader, path: &str, text: &str) -> Option<HostPatte
     let broken = [
         (text.contains("://"), rules::NO_SCHEME),
         (has_port(text), rules::NO_PORT),
-        (text.bytes().any(|byte| byte.is_ascii_uppercase()), rules::LOWER_CASE),
-        (!text.bytes().all(|byte| matches!(byte, b' '..=b'~')), rules::PUNYCODE),
-        (in_brackets(text).is_some_and(|inner| !is_ipv6(inner)), rules::IPV6),
+        (
+            text.bytes().any(|byte| byte.is_ascii_uppercase()),
+            rules::LOWER_CASE,
+        ),
+        (
+            !text.bytes().all(|byte| matches!(byte, b' '..=b'~')),
+            rules::PUNYCODE,
+        ),
+        (
+            in_brackets(text).is_some_and(|inner| !is_ipv6(inner)),
+            rules::IPV6,
+        ),
     ];
     let mut sound = true;
     for (is_broken, rule) in broken {
@@ -41,7 +52,11 @@ fn read_one(reader: &mut SpecReader, path: &str, text: &str) -> Option<HostPatte
     if !sound {
         return None;
     }
-    reader.require(in_brackets(text).is_some() || structural::matches(HOST, text), path, rules::SHAPE)?;
+    reader.require(
+        in_brackets(text).is_some() || structural::matches(HOST, text),
+        path,
+        rules::SHAPE,
+    )?;
     reader.text(path, text)
 }
 
@@ -57,5 +72,6 @@ fn in_brackets(text: &str) -> Option<&str> {
 }
 
 fn is_ipv6(text: &str) -> bool {
-    text.parse::<std::net::Ipv6Addr>().is_ok_and(|address| address.to_ipv4_mapped().is_none())
+    text.parse::<std::net::Ipv6Addr>()
+        .is_ok_and(|address| address.to_ipv4_mapped().is_none())
 }

@@ -1,8 +1,8 @@
 //! From identity as written to that of the routing document.
 
 use halftone_routing::document::identity::{
-    ClientIpPrefix, CookieDomain, GeneratedCookie, IdentityConfig, IdentitySource, JwtClaim, RawSource,
-    SameSite, WhenMissing,
+    ClientIpPrefix, CookieDomain, GeneratedCookie, IdentityConfig, IdentitySource, JwtClaim,
+    RawSource, SameSite, WhenMissing,
 };
 
 use halftone_routing::document::names::{QueryName, Token};
@@ -21,33 +21,72 @@ pub(super) fn read(
 ) -> Option<IdentityConfig> {
     let from_path = field(path, "from");
     let from = reader.each(&from_path, &identity.from, source);
-    let generated: Vec<bool> = identity.from.iter().map(|source| source.generated.is_some()).collect();
-    let last = generated.iter().position(|generated| *generated).is_none_or(|at| at + 1 == generated.len());
+    let generated: Vec<bool> = identity
+        .from
+        .iter()
+        .map(|source| source.generated.is_some())
+        .collect();
+    let last = generated
+        .iter()
+        .position(|generated| *generated)
+        .is_none_or(|at| at + 1 == generated.len());
     reader.require(last, &from_path, rules::GENERATED_LAST)?;
     let when_missing = match identity.when_missing {
         spec::WhenMissing::Gray if has_gray => WhenMissing::Gray,
         spec::WhenMissing::Stable | spec::WhenMissing::Gray => WhenMissing::Stable,
         spec::WhenMissing::Split => WhenMissing::Split,
-        spec::WhenMissing::Reject => WhenMissing::Reject(u16::try_from(identity.reject_status).ok()?),
+        spec::WhenMissing::Reject => {
+            WhenMissing::Reject(u16::try_from(identity.reject_status).ok()?)
+        }
     };
     let salt = Some(identity.salt.clone()).filter(|salt| !salt.is_empty());
-    Some(IdentityConfig { from: distinct(from?), when_missing, salt })
+    Some(IdentityConfig {
+        from: distinct(from?),
+        when_missing,
+        salt,
+    })
 }
 
 /// A cookie that a host may not set is a cookie that its users never have.
 pub(super) fn covers(reader: &mut SpecReader, spec: &spec::GrayReleaseSpec) {
-    let Some(generated) = spec.identity.from.last().and_then(|source| source.generated.as_ref()) else {
+    let Some(generated) = spec
+        .identity
+        .from
+        .last()
+        .and_then(|source| source.generated.as_ref())
+    else {
         return;
     };
-    let Some(domain) = &generated.domain else { return };
-    let covered = |host: &String| {
-        host == domain || host.strip_suffix(domain.as_str()).is_some_and(|rest| rest.ends_with('.'))
+    let Some(domain) = &generated.domain else {
+        return;
     };
-    reader.require(spec.hosts.iter().all(covered), "spec", rules::COOKIE_DOMAIN_COVERS);
+    let covered = |host: &String| {
+        host == domain
+            || host
+                .strip_suffix(domain.as_str())
+                .is_some_and(|rest| rest.ends_with('.'))
+    };
+    reader.require(
+        spec.hosts.iter().all(covered),
+        "spec",
+        rules::COOKIE_DOMAIN_COVERS,
+    );
 }
 
-fn source(reader: &mut SpecReader, path: &str, source: &spec::IdentitySource) -> Option<IdentitySource> {
-    let spec::IdentitySource { header, query, cookie, generated, jwt_claim, client_ip, decode } = source;
+fn source(
+    reader: &mut SpecReader,
+    path: &str,
+    source: &spec::IdentitySource,
+) -> Option<IdentitySource> {
+    let spec::IdentitySource {
+        header,
+        query,
+        cookie,
+        generated,
+        jwt_claim,
+        client_ip,
+        decode,
+    } = source;
     let given = [
         header.is_some(),
         query.is_some(),
@@ -60,27 +99,46 @@ fn source(reader: &mut SpecReader, path: &str, source: &spec::IdentitySource) ->
     reader.require(one, path, rules::ONE_SOURCE)?;
     let text = header.is_some() || query.is_some() || cookie.is_some();
     reader.require(*decode || text, path, rules::DECODE_TEXT)?;
-    let raw = |raw: RawSource, decoded| if *decode { decoded } else { IdentitySource::Raw(raw) };
+    let raw = |raw: RawSource, decoded| {
+        if *decode {
+            decoded
+        } else {
+            IdentitySource::Raw(raw)
+        }
+    };
     if let Some(name) = header {
         let name: Token = reader.text(&field(path, "header"), name)?;
-        return Some(raw(RawSource::Header(name.clone()), IdentitySource::Header(name)));
+        return Some(raw(
+            RawSource::Header(name.clone()),
+            IdentitySource::Header(name),
+        ));
     }
     if let Some(name) = query {
         let name: QueryName = reader.text(&field(path, "query"), name)?;
-        return Some(raw(RawSource::Query(name.clone()), IdentitySource::Query(name)));
+        return Some(raw(
+            RawSource::Query(name.clone()),
+            IdentitySource::Query(name),
+        ));
     }
     if let Some(name) = cookie {
         let name: Token = reader.text(&field(path, "cookie"), name)?;
-        return Some(raw(RawSource::Cookie(name.clone()), IdentitySource::Cookie(name)));
+        return Some(raw(
+            RawSource::Cookie(name.clone()),
+            IdentitySource::Cookie(name),
+        ));
     }
     if let Some(cookie) = generated {
-        return self::generated(reader, &field(path, "generated"), cookie).map(IdentitySource::Generated);
+        return self::generated(reader, &field(path, "generated"), cookie)
+            .map(IdentitySource::Generated);
     }
     if let Some(claim) = jwt_claim {
         let path = field(path, "jwtClaim");
         let header = reader.text(&field(&path, "header"), &claim.header);
         let claim = reader.text(&field(&path, "claim"), &claim.claim);
-        return Some(IdentitySource::JwtClaim(JwtClaim { header: header?, claim: claim? }));
+        return Some(IdentitySource::JwtClaim(JwtClaim {
+            header: header?,
+            claim: claim?,
+        }));
     }
     let prefix = client_ip.as_ref()?;
     Some(IdentitySource::ClientIp(ClientIpPrefix {
@@ -89,23 +147,43 @@ fn source(reader: &mut SpecReader, path: &str, source: &spec::IdentitySource) ->
     }))
 }
 
-fn generated(reader: &mut SpecReader, path: &str, cookie: &spec::GeneratedCookie) -> Option<GeneratedCookie> {
+fn generated(
+    reader: &mut SpecReader,
+    path: &str,
+    cookie: &spec::GeneratedCookie,
+) -> Option<GeneratedCookie> {
     let name_path = field(path, "cookie");
     let name = reader.text(&name_path, &cookie.cookie);
     let lower = cookie.cookie.to_ascii_lowercase();
     let plain = !lower.starts_with("__host-") && !lower.starts_with("__secure-");
     reader.require(plain, &name_path, rules::COOKIE_NOT_SECURE);
-    let max_age = reader.at_least(&field(path, "maxAge"), &cookie.max_age, 1000, rules::AT_LEAST_A_SECOND);
+    let max_age = reader.at_least(
+        &field(path, "maxAge"),
+        &cookie.max_age,
+        1000,
+        rules::AT_LEAST_A_SECOND,
+    );
     let same_site = match cookie.same_site {
         spec::SameSite::Lax => SameSite::Lax,
         spec::SameSite::Strict => SameSite::Strict,
         spec::SameSite::None => SameSite::None,
     };
     let (secure, partitioned) = (cookie.secure, cookie.partitioned);
-    reader.require(secure || !partitioned && same_site != SameSite::None, path, rules::COOKIE_SECURE);
+    reader.require(
+        secure || !partitioned && same_site != SameSite::None,
+        path,
+        rules::COOKIE_SECURE,
+    );
     let domain = match &cookie.domain {
         Some(domain) => Some(reader.text::<CookieDomain>(&field(path, "domain"), domain)?),
         None => None,
     };
-    Some(GeneratedCookie { cookie: name?, max_age_ms: max_age?, domain, same_site, secure, partitioned })
+    Some(GeneratedCookie {
+        cookie: name?,
+        max_age_ms: max_age?,
+        domain,
+        same_site,
+        secure,
+        partitioned,
+    })
 }

@@ -31,7 +31,12 @@ pub(crate) struct SpecReader {
 }
 
 impl SpecReader {
-    pub(crate) fn refuse(&mut self, path: &str, what: impl Into<String>, advice: impl Into<String>) {
+    pub(crate) fn refuse(
+        &mut self,
+        path: &str,
+        what: impl Into<String>,
+        advice: impl Into<String>,
+    ) {
         self.problems.push(Problem::new(path, what, advice));
     }
 
@@ -53,13 +58,19 @@ impl SpecReader {
         value
             .map_err(|invalid| {
                 let message = invalid.to_string();
-                let (what, advice) = message.rsplit_once("; ").unwrap_or((&message, "write another value"));
+                let (what, advice) = message
+                    .rsplit_once("; ")
+                    .unwrap_or((&message, "write another value"));
                 self.refuse(path, what, advice);
             })
             .ok()
     }
 
-    pub(crate) fn text<T: FromStr<Err = InvalidValue>>(&mut self, path: &str, text: &str) -> Option<T> {
+    pub(crate) fn text<T: FromStr<Err = InvalidValue>>(
+        &mut self,
+        path: &str,
+        text: &str,
+    ) -> Option<T> {
         self.valid(path, text.parse())
     }
 
@@ -102,7 +113,11 @@ impl SpecReader {
 
     /// A factor of at least 1.
     pub(crate) fn factor(&mut self, path: &str, text: &str) -> Option<f64> {
-        let Some(factor) = text.parse::<f64>().ok().filter(|_| structural::matches(FACTOR, text)) else {
+        let Some(factor) = text
+            .parse::<f64>()
+            .ok()
+            .filter(|_| structural::matches(FACTOR, text))
+        else {
             self.mismatch(path, FACTOR);
             return None;
         };
@@ -117,8 +132,11 @@ impl SpecReader {
         items: &[T],
         mut read: impl FnMut(&mut Self, &str, &T) -> Option<U>,
     ) -> Option<Vec<U>> {
-        let read: Vec<_> =
-            items.iter().enumerate().map(|(at, one)| read(self, &item(path, at), one)).collect();
+        let read: Vec<_> = items
+            .iter()
+            .enumerate()
+            .map(|(at, one)| read(self, &item(path, at), one))
+            .collect();
         read.into_iter().collect()
     }
 }
@@ -126,10 +144,14 @@ impl SpecReader {
 /// A ratio or rate as GrayReleases write it: an integer 0 to 100, or a percentage with its sign.
 pub(crate) fn ratio(value: &IntOrString) -> Option<Ratio> {
     match value {
-        IntOrString::Int(percent) => {
-            u32::try_from(*percent).ok()?.checked_mul(10_000).and_then(Ratio::from_millionths)
-        }
-        IntOrString::String(text) => text.parse().ok().filter(|_| structural::matches(RATIO, text)),
+        IntOrString::Int(percent) => u32::try_from(*percent)
+            .ok()?
+            .checked_mul(10_000)
+            .and_then(Ratio::from_millionths),
+        IntOrString::String(text) => text
+            .parse()
+            .ok()
+            .filter(|_| structural::matches(RATIO, text)),
     }
 }
 

@@ -24,10 +24,16 @@ pub(super) fn read(
     has_gray: bool,
 ) -> Option<Vec<Rule>> {
     let names: Vec<&str> = rules.iter().map(|rule| rule.name.as_str()).collect();
-    let differ = names.iter().enumerate().all(|(at, name)| !names[..at].contains(name));
+    let differ = names
+        .iter()
+        .enumerate()
+        .all(|(at, name)| !names[..at].contains(name));
     reader.require(differ, path, rules::RULE_NAMES_DIFFER);
     let read = reader.each(path, rules, rule);
-    let rules = read?.into_iter().filter(|rule| has_gray || rule.to == Target::Stable).collect();
+    let rules = read?
+        .into_iter()
+        .filter(|rule| has_gray || rule.to == Target::Stable)
+        .collect();
     differ.then_some(rules)
 }
 
@@ -38,11 +44,20 @@ fn rule(reader: &mut SpecReader, path: &str, rule: &RuleSpec) -> Option<Rule> {
         RuleTarget::Gray => Target::Gray,
         RuleTarget::Stable => Target::Stable,
     };
-    Some(Rule { name: name?, to, keep_on_rollback: rule.keep_on_rollback, when: when? })
+    Some(Rule {
+        name: name?,
+        to,
+        keep_on_rollback: rule.keep_on_rollback,
+        when: when?,
+    })
 }
 
 /// Groups of conditions, as in `when` and `health.exclude`.
-pub(super) fn groups(reader: &mut SpecReader, path: &str, groups: &[ConditionGroup]) -> Option<Vec<AllOf>> {
+pub(super) fn groups(
+    reader: &mut SpecReader,
+    path: &str,
+    groups: &[ConditionGroup],
+) -> Option<Vec<AllOf>> {
     reader.each(path, groups, |reader, path, group| {
         let path = field(path, "all");
         let conditions = reader.each(&path, &group.all, condition)?;
@@ -67,22 +82,39 @@ fn condition(
         compile(reader, &field(path, "values"), &condition.values)?;
     }
     sound?;
-    reader.valid(path, MatchCondition::new(source?, operator, distinct(condition.values.clone())))
+    reader.valid(
+        path,
+        MatchCondition::new(source?, operator, distinct(condition.values.clone())),
+    )
 }
 
 /// What the CEL rules of a condition say.
 fn check(reader: &mut SpecReader, path: &str, condition: &spec::MatchCondition) -> Option<()> {
     use spec::Operator::{
-        Contains, DoesNotExist, Exists, Gt, InCidr, Lt, NotContains, NotInCidr, NotPrefix, NotSuffix, Prefix,
-        Suffix,
+        Contains, DoesNotExist, Exists, Gt, InCidr, Lt, NotContains, NotInCidr, NotPrefix,
+        NotSuffix, Prefix, Suffix,
     };
-    let spec::MatchCondition { source, name, operator, values } = condition;
-    let named = matches!(source, spec::Source::Header | spec::Source::Cookie | spec::Source::Query);
+    let spec::MatchCondition {
+        source,
+        name,
+        operator,
+        values,
+    } = condition;
+    let named = matches!(
+        source,
+        spec::Source::Header | spec::Source::Cookie | spec::Source::Query
+    );
     let token = matches!(source, spec::Source::Header | spec::Source::Cookie);
     let checks: [(bool, Check); 5] = [
         (name.is_some() == named, rules::NAME_BY_SOURCE),
-        (!token || name.as_ref().is_none_or(|name| matches(TOKEN, name)), rules::NAME_IS_TOKEN),
-        (matches!(operator, Exists | DoesNotExist) == values.is_empty(), rules::VALUES_BY_OPERATOR),
+        (
+            !token || name.as_ref().is_none_or(|name| matches(TOKEN, name)),
+            rules::NAME_IS_TOKEN,
+        ),
+        (
+            matches!(operator, Exists | DoesNotExist) == values.is_empty(),
+            rules::VALUES_BY_OPERATOR,
+        ),
         (
             !matches!(operator, Gt | Lt)
                 || values.is_empty()
@@ -90,22 +122,30 @@ fn check(reader: &mut SpecReader, path: &str, condition: &spec::MatchCondition) 
             rules::ONE_NUMBER,
         ),
         (
-            !matches!(operator, Prefix | NotPrefix | Suffix | NotSuffix | Contains | NotContains)
-                || !values.iter().any(String::is_empty),
+            !matches!(
+                operator,
+                Prefix | NotPrefix | Suffix | NotSuffix | Contains | NotContains
+            ) || !values.iter().any(String::is_empty),
             rules::NOT_EMPTY,
         ),
     ];
-    let broken: Vec<Check> = checks.into_iter().filter(|(holds, _)| !holds).map(|(_, check)| check).collect();
+    let broken: Vec<Check> = checks
+        .into_iter()
+        .filter(|(holds, _)| !holds)
+        .map(|(_, check)| check)
+        .collect();
     for check in &broken {
         reader.refuse(path, check.what, check.advice);
     }
-    let networks =
-        matches!(operator, InCidr | NotInCidr).then(|| networks(reader, &field(path, "values"), values));
+    let networks = matches!(operator, InCidr | NotInCidr)
+        .then(|| networks(reader, &field(path, "values"), values));
     (broken.is_empty() && networks != Some(None)).then_some(())
 }
 
 fn networks(reader: &mut SpecReader, path: &str, values: &[String]) -> Option<()> {
-    reader.each(path, values, |reader, path, value| reader.valid(path, network(value)))?;
+    reader.each(path, values, |reader, path, value| {
+        reader.valid(path, network(value))
+    })?;
     Some(())
 }
 

@@ -27,20 +27,41 @@ const RAMP: [u32; 5] = [1, 5, 10, 20, 50];
 const HOLD: Duration = Duration::from_secs(300);
 
 /// The steps as written; without any the usual ramp.
-pub(super) fn read(reader: &mut SpecReader, path: &str, steps: Option<&[StepSpec]>) -> Option<Vec<Step>> {
+pub(super) fn read(
+    reader: &mut SpecReader,
+    path: &str,
+    steps: Option<&[StepSpec]>,
+) -> Option<Vec<Step>> {
     let Some(steps) = steps else {
-        let ramp = RAMP.iter().filter_map(|percent| Ratio::from_millionths(percent * 10_000));
-        return Some(ramp.map(|ratio| Step { ratio, hold: HOLD, approval: false }).collect());
+        let ramp = RAMP
+            .iter()
+            .filter_map(|percent| Ratio::from_millionths(percent * 10_000));
+        return Some(
+            ramp.map(|ratio| Step {
+                ratio,
+                hold: HOLD,
+                approval: false,
+            })
+            .collect(),
+        );
     };
     let read = reader.each(path, steps, |reader, path, step| {
         let ratio = reader.ratio(&field(path, "ratio"), &step.ratio);
         let hold = reader.duration(&field(path, "hold"), &step.hold);
-        Some(Step { ratio: ratio?, hold: hold?, approval: step.approval })
+        Some(Step {
+            ratio: ratio?,
+            hold: hold?,
+            approval: step.approval,
+        })
     });
     // Asked of the ratios alone, so that a hold that cannot be read hides nothing.
     let ratios: Option<Vec<Ratio>> = steps.iter().map(|step| ratio(&step.ratio)).collect();
     if let Some(ratios) = ratios {
-        reader.require(ratios.is_sorted_by(|one, next| one < next), path, rules::STEPS_RISE)?;
+        reader.require(
+            ratios.is_sorted_by(|one, next| one < next),
+            path,
+            rules::STEPS_RISE,
+        )?;
     }
     read
 }
@@ -50,7 +71,11 @@ pub(super) fn read(reader: &mut SpecReader, path: &str, steps: Option<&[StepSpec
 pub(super) fn toward(target: Ratio, mut steps: Vec<Step>) -> Vec<Step> {
     steps.retain(|step| step.ratio <= target);
     if steps.last().is_none_or(|last| last.ratio < target) {
-        steps.push(Step { ratio: target, hold: HOLD, approval: false });
+        steps.push(Step {
+            ratio: target,
+            hold: HOLD,
+            approval: false,
+        });
     }
     steps
 }

@@ -14,7 +14,10 @@ const ABBREVIATIONS: [(&str, &[&str]); 34] = [
     ("BST", &["Europe/London", "Asia/Dhaka"]),
     ("CDT", &["America/Chicago", "America/Havana"]),
     ("CEST", &["Europe/Berlin", "Europe/Paris"]),
-    ("CST", &["Asia/Shanghai", "America/Chicago", "America/Havana"]),
+    (
+        "CST",
+        &["Asia/Shanghai", "America/Chicago", "America/Havana"],
+    ),
     ("EAT", &["Africa/Nairobi"]),
     ("EDT", &["America/New_York"]),
     ("EEST", &["Europe/Helsinki", "Europe/Kyiv"]),
@@ -45,19 +48,48 @@ const ABBREVIATIONS: [(&str, &[&str]); 34] = [
 const CITIES: [(&str, &[&str]); 14] = [
     (
         "Asia/Shanghai",
-        &["Beijing", "Peking", "Shenzhen", "Guangzhou", "Hangzhou", "Chengdu", "Nanjing", "Wuhan"],
+        &[
+            "Beijing",
+            "Peking",
+            "Shenzhen",
+            "Guangzhou",
+            "Hangzhou",
+            "Chengdu",
+            "Nanjing",
+            "Wuhan",
+        ],
     ),
-    ("Asia/Kolkata", &["Mumbai", "Delhi", "New_Delhi", "Bangalore", "Bengaluru", "Chennai", "Hyderabad"]),
+    (
+        "Asia/Kolkata",
+        &[
+            "Mumbai",
+            "Delhi",
+            "New_Delhi",
+            "Bangalore",
+            "Bengaluru",
+            "Chennai",
+            "Hyderabad",
+        ],
+    ),
     ("Asia/Tokyo", &["Osaka", "Kyoto"]),
     ("Asia/Ho_Chi_Minh", &["Hanoi"]),
     ("Asia/Dubai", &["Abu_Dhabi"]),
-    ("Europe/Berlin", &["Munich", "Frankfurt", "Hamburg", "Cologne"]),
+    (
+        "Europe/Berlin",
+        &["Munich", "Frankfurt", "Hamburg", "Cologne"],
+    ),
     ("Europe/London", &["Manchester", "Edinburgh"]),
     ("Europe/Rome", &["Milan"]),
     ("Europe/Madrid", &["Barcelona"]),
     ("Europe/Zurich", &["Geneva", "Basel", "Bern"]),
-    ("America/Los_Angeles", &["San_Francisco", "Seattle", "Portland", "San_Diego"]),
-    ("America/New_York", &["Washington", "Boston", "Philadelphia", "Atlanta", "Miami"]),
+    (
+        "America/Los_Angeles",
+        &["San_Francisco", "Seattle", "Portland", "San_Diego"],
+    ),
+    (
+        "America/New_York",
+        &["Washington", "Boston", "Philadelphia", "Atlanta", "Miami"],
+    ),
     ("America/Chicago", &["Dallas", "Houston", "Austin"]),
     ("Australia/Sydney", &["Canberra"]),
 ];
@@ -68,14 +100,23 @@ pub(super) fn advice(wrong: &str, zones: &TimeZoneDatabase) -> String {
     if let Some(hours) = offset(wrong) {
         return on_offset(hours);
     }
-    let places =
-        ABBREVIATIONS.iter().find(|(name, _)| name.eq_ignore_ascii_case(wrong)).map(|(_, places)| *places);
-    match (places, same_city(wrong, &names).or_else(|| slip(wrong, &names))) {
+    let places = ABBREVIATIONS
+        .iter()
+        .find(|(name, _)| name.eq_ignore_ascii_case(wrong))
+        .map(|(_, places)| *places);
+    match (
+        places,
+        same_city(wrong, &names).or_else(|| slip(wrong, &names)),
+    ) {
         (Some([place]), _) => format!("abbreviations are ambiguous; write {place}"),
-        (Some(places), _) => format!("it may be any of several; write the place: {}", places.join(" or ")),
+        (Some(places), _) => format!(
+            "it may be any of several; write the place: {}",
+            places.join(" or ")
+        ),
         (None, Some(near)) => format!("did you mean {near}?"),
         (None, None) => {
-            "write a name of the IANA database, such as Europe/Berlin, Asia/Shanghai or UTC".to_owned()
+            "write a name of the IANA database, such as Europe/Berlin, Asia/Shanghai or UTC"
+                .to_owned()
         }
     }
 }
@@ -83,7 +124,10 @@ pub(super) fn advice(wrong: &str, zones: &TimeZoneDatabase) -> String {
 /// Whole hours ahead of UTC, as in `GMT+2`, `UTC-05` or `+8`.
 fn offset(text: &str) -> Option<i32> {
     let text = text.to_ascii_uppercase();
-    let rest = text.strip_prefix("GMT").or_else(|| text.strip_prefix("UTC")).unwrap_or(&text);
+    let rest = text
+        .strip_prefix("GMT")
+        .or_else(|| text.strip_prefix("UTC"))
+        .unwrap_or(&text);
     let (sign, digits) = match rest.split_at_checked(1)? {
         ("+", digits) => (1, digits),
         ("-", digits) => (-1, digits),
@@ -94,7 +138,11 @@ fn offset(text: &str) -> Option<i32> {
         4 => digits.strip_suffix("00")?,
         _ => return None,
     };
-    hours.parse::<i32>().ok().filter(|hours| *hours <= 14).map(|hours| sign * hours)
+    hours
+        .parse::<i32>()
+        .ok()
+        .filter(|hours| *hours <= 14)
+        .map(|hours| sign * hours)
 }
 
 fn on_offset(hours: i32) -> String {
@@ -102,7 +150,10 @@ fn on_offset(hours: i32) -> String {
     match hours {
         0 => "write UTC".to_owned(),
         // POSIX counts to the west, hence the sign.
-        -12..=14 => format!("write Etc/GMT{:+}, whose sign is reversed, or {place}", -hours),
+        -12..=14 => format!(
+            "write Etc/GMT{:+}, whose sign is reversed, or {place}",
+            -hours
+        ),
         _ => place.to_owned(),
     }
 }
@@ -110,9 +161,15 @@ fn on_offset(hours: i32) -> String {
 /// The zone of the same city, whatever stands before it.
 fn same_city<'a>(wrong: &str, names: &'a [String]) -> Option<&'a str> {
     let city = wrong.rsplit('/').next()?.replace([' ', '-'], "_");
-    let known = |name: &str| names.iter().find(|other| *other == name).map(String::as_str);
-    let table =
-        CITIES.iter().find(|(_, cities)| cities.iter().any(|other| other.eq_ignore_ascii_case(&city)));
+    let known = |name: &str| {
+        names
+            .iter()
+            .find(|other| *other == name)
+            .map(String::as_str)
+    };
+    let table = CITIES
+        .iter()
+        .find(|(_, cities)| cities.iter().any(|other| other.eq_ignore_ascii_case(&city)));
     if let Some((place, _)) = table {
         return known(place);
     }
@@ -120,19 +177,27 @@ fn same_city<'a>(wrong: &str, names: &'a [String]) -> Option<&'a str> {
         name.rsplit_once('/')
             .is_some_and(|(region, last)| region != "Etc" && last.eq_ignore_ascii_case(&city))
     });
-    same.next().filter(|_| same.next().is_none() && city.len() > 3).map(String::as_str)
+    same.next()
+        .filter(|_| same.next().is_none() && city.len() > 3)
+        .map(String::as_str)
 }
 
 /// The only zone that a slip of the pen would turn into `wrong`; of a short name each letter counts.
 fn slip<'a>(wrong: &str, names: &'a [String]) -> Option<&'a str> {
     let city = wrong.rsplit_once('/')?.1;
     let most = if city.len() < 5 { 1 } else { 2 };
-    let distance = |name: &str| strsim::damerau_levenshtein(&wrong.to_lowercase(), &name.to_lowercase());
-    let mut near: Vec<(usize, &str)> =
-        names.iter().map(|name| (distance(name), name.as_str())).filter(|(by, _)| *by <= most).collect();
+    let distance =
+        |name: &str| strsim::damerau_levenshtein(&wrong.to_lowercase(), &name.to_lowercase());
+    let mut near: Vec<(usize, &str)> = names
+        .iter()
+        .map(|name| (distance(name), name.as_str()))
+        .filter(|(by, _)| *by <= most)
+        .collect();
     near.sort_unstable();
     let (nearest, name) = *near.first()?;
-    near.get(1).is_none_or(|(next, _)| *next > nearest).then_some(name)
+    near.get(1)
+        .is_none_or(|(next, _)| *next > nearest)
+        .then_some(name)
 }
 
 #[cfg(test)]
@@ -183,7 +248,10 @@ mod tests {
         for hours in -12..=14 {
             let advice = on_offset(hours);
             let name = advice.split([' ', ',']).nth(1).unwrap();
-            let at = zones.get(name).unwrap().to_offset(jiff::Timestamp::UNIX_EPOCH);
+            let at = zones
+                .get(name)
+                .unwrap()
+                .to_offset(jiff::Timestamp::UNIX_EPOCH);
             assert_eq!(at.seconds(), hours * 3600, "{name}");
         }
     }

@@ -97,7 +97,12 @@ pub struct TimeoutsSpec {
 
 impl Default for TimeoutsSpec {
     fn default() -> Self {
-        Self { connect: "1s".into(), response_head: "60s".into(), idle: "60s".into(), tunnel: "1h".into() }
+        Self {
+            connect: "1s".into(),
+            response_head: "60s".into(),
+            idle: "60s".into(),
+            tunnel: "1h".into(),
+        }
     }
 }
 

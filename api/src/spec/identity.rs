@@ -34,10 +34,22 @@ impl Default for IdentitySpec {
         let source = IdentitySource::default;
         Self {
             from: vec![
-                IdentitySource { header: Some("X-User-Name".into()), ..source() },
-                IdentitySource { query: Some("user_name".into()), ..source() },
-                IdentitySource { cookie: Some("user_name".into()), ..source() },
-                IdentitySource { generated: Some(GeneratedCookie::default()), ..source() },
+                IdentitySource {
+                    header: Some("X-User-Name".into()),
+                    ..source()
+                },
+                IdentitySource {
+                    query: Some("user_name".into()),
+                    ..source()
+                },
+                IdentitySource {
+                    cookie: Some("user_name".into()),
+                    ..source()
+                },
+                IdentitySource {
+                    generated: Some(GeneratedCookie::default()),
+                    ..source()
+                },
             ],
             when_missing: WhenMissing::default(),
             reject_status: 403,
@@ -89,7 +101,15 @@ pub struct IdentitySource {
 impl Default for IdentitySource {
     fn default() -> Self {
         let (header, query, cookie) = (None, None, None);
-        Self { header, query, cookie, generated: None, jwt_claim: None, client_ip: None, decode: true }
+        Self {
+            header,
+            query,
+            cookie,
+            generated: None,
+            jwt_claim: None,
+            client_ip: None,
+            decode: true,
+        }
     }
 }
 
@@ -167,7 +187,10 @@ pub struct JwtClaim {
 
 impl Default for JwtClaim {
     fn default() -> Self {
-        Self { header: "Authorization".into(), claim: "sub".into() }
+        Self {
+            header: "Authorization".into(),
+            claim: "sub".into(),
+        }
     }
 }
 
@@ -186,7 +209,10 @@ pub struct ClientIp {
 
 impl Default for ClientIp {
     fn default() -> Self {
-        Self { v4_prefix: 32, v6_prefix: 64 }
+        Self {
+            v4_prefix: 32,
+            v6_prefix: 64,
+        }
     }
 }
 

@@ -94,15 +94,23 @@ mod tests {
     #[test]
     fn a_word_of_a_later_version_is_kept_and_shown_as_it_is() {
         let word: OpenEnum<Phase> = from_value(json!("Migrating")).unwrap();
-        assert_eq!((word.known(), format!("{word:?}")), (None, "Migrating".to_owned()));
+        assert_eq!(
+            (word.known(), format!("{word:?}")),
+            (None, "Migrating".to_owned())
+        );
         assert_eq!(to_value(&word).unwrap(), json!("Migrating"));
-        assert!(from_value::<OpenEnum<Phase>>(json!(7)).is_err(), "no word at all");
+        assert!(
+            from_value::<OpenEnum<Phase>>(json!(7)).is_err(),
+            "no word at all"
+        );
     }
 
     #[test]
     fn a_word_of_this_version_is_what_it_always_was() {
         let word: OpenEnum<ReleaseOutcome> = from_value(json!("RolledBack")).unwrap();
-        assert!(word == ReleaseOutcome::RolledBack && word.known() == Some(ReleaseOutcome::RolledBack));
+        assert!(
+            word == ReleaseOutcome::RolledBack && word.known() == Some(ReleaseOutcome::RolledBack)
+        );
         assert_eq!(
             (format!("{word:?}"), to_value(&word).unwrap()),
             ("RolledBack".into(), json!("RolledBack"))

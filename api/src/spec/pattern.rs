@@ -36,26 +36,57 @@ pub(crate) fn says(pattern: &str) -> Option<(&'static str, &'static str)> {
             "is no ratio or rate",
             "write 0 to 100 (percent), or a string such as \"12.5%\" with four decimals at most",
         ),
-        DURATION => ("is no duration", "write for instance 500ms, 30s, 5m or 1h30m"),
-        FACTOR => ("is no factor", "write a decimal number in quotes, such as \"2\" or \"1.5\""),
-        LABEL => ("is no name", "use lower-case letters, digits and -, with a letter or digit at both ends"),
+        DURATION => (
+            "is no duration",
+            "write for instance 500ms, 30s, 5m or 1h30m",
+        ),
+        FACTOR => (
+            "is no factor",
+            "write a decimal number in quotes, such as \"2\" or \"1.5\"",
+        ),
+        LABEL => (
+            "is no name",
+            "use lower-case letters, digits and -, with a letter or digit at both ends",
+        ),
         NAMESPACE_OR_ALL => ("is no namespace", "write its name, or \"*\" for all"),
         PORT_NAME => (
             "is no port",
             "write a number from 1 to 65535 without quotes, or the name of a port of the Service",
         ),
-        COOKIE_DOMAIN => {
-            ("is not a cookie's domain", "write it like example.com, in lower case, without a leading dot")
-        }
-        PATH => ("is no path", "begin with / and percent-encode what is not visible ASCII, ? and #"),
-        CHECK_PATH => ("is no path", "begin with / and use visible ASCII characters, without #"),
+        COOKIE_DOMAIN => (
+            "is not a cookie's domain",
+            "write it like example.com, in lower case, without a leading dot",
+        ),
+        PATH => (
+            "is no path",
+            "begin with / and percent-encode what is not visible ASCII, ? and #",
+        ),
+        CHECK_PATH => (
+            "is no path",
+            "begin with / and use visible ASCII characters, without #",
+        ),
         VISIBLE => ("has characters other than visible ASCII", "remove them"),
-        FIELD_TEXT => ("cannot stand in a header", "use visible ASCII characters, with spaces inside only"),
-        TOKEN => ("is no name of a header or cookie", "use letters, digits and !#$%&'*+-.^_`|~"),
+        FIELD_TEXT => (
+            "cannot stand in a header",
+            "use visible ASCII characters, with spaces inside only",
+        ),
+        TOKEN => (
+            "is no name of a header or cookie",
+            "use letters, digits and !#$%&'*+-.^_`|~",
+        ),
         RULE_NAME => ("is no name of a rule", "use letters, digits and -_."),
-        STATUS => ("is no status", "write a code such as \"503\" or a class such as \"5xx\""),
-        TIME_OF_DAY => ("is no time of day", "write HH:MM in quotes, \"00:00\" to \"23:59\""),
-        TIME_ZONE => ("is no time zone", "write a name of the IANA database, such as Europe/Berlin or UTC"),
+        STATUS => (
+            "is no status",
+            "write a code such as \"503\" or a class such as \"5xx\"",
+        ),
+        TIME_OF_DAY => (
+            "is no time of day",
+            "write HH:MM in quotes, \"00:00\" to \"23:59\"",
+        ),
+        TIME_ZONE => (
+            "is no time zone",
+            "write a name of the IANA database, such as Europe/Berlin or UTC",
+        ),
         _ => return None,
     })
 }

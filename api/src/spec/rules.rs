@@ -25,13 +25,18 @@ pub(crate) struct ValidationRule {
 /// Rules as a schema carries them.
 pub(super) fn validations(rules: &[ValidationRule]) -> Value {
     let message = |rule: &ValidationRule| format!("{}; {}", rule.what, rule.advice);
-    rules.iter().map(|rule| json!({"rule": expand(rule.cel), "message": message(rule)})).collect()
+    rules
+        .iter()
+        .map(|rule| json!({"rule": expand(rule.cel), "message": message(rule)}))
+        .collect()
 }
 
 fn expand(cel: &str) -> String {
     [("NUMBER", NUMBER), ("TOKEN", TOKEN), ("HOST", HOST)]
         .into_iter()
-        .fold(cel.to_owned(), |cel, (name, pattern)| cel.replace(name, &format!("r\"{pattern}\"")))
+        .fold(cel.to_owned(), |cel, (name, pattern)| {
+            cel.replace(name, &format!("r\"{pattern}\""))
+        })
 }
 
 pub(crate) const PROXY_CLASS_FIXED: ValidationRule = ValidationRule {

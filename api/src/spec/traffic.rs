@@ -154,7 +154,10 @@ pub struct VersionHeaderSpec {
 
 impl Default for VersionHeaderSpec {
     fn default() -> Self {
-        Self { request: "X-Halftone-Version".into(), response: "X-Halftone-Version".into() }
+        Self {
+            request: "X-Halftone-Version".into(),
+            response: "X-Halftone-Version".into(),
+        }
     }
 }
 
@@ -194,7 +197,10 @@ pub struct OnOperatorLostSpec {
 
 impl Default for OnOperatorLostSpec {
     fn default() -> Self {
-        Self { action: LostAction::default(), after: "10m".into() }
+        Self {
+            action: LostAction::default(),
+            after: "10m".into(),
+        }
     }
 }
 

@@ -25,7 +25,9 @@ pub(super) fn on_type(value: &Value, spelling: &str, wanted: &str, schema: &Valu
         }
         (Value::Number(_) | Value::Bool(_), STRING) => in_quotes(spelling, schema),
         (Value::String(text), INTEGER) => match text.parse::<i64>() {
-            Ok(number) if is_within(number as f64, schema) => format!("write {number} without quotes"),
+            Ok(number) if is_within(number as f64, schema) => {
+                format!("write {number} without quotes")
+            }
             _ => bounds(schema).unwrap_or_else(|| "write an integer".to_owned()),
         },
         (Value::String(text), BOOLEAN) => match text.to_ascii_lowercase().as_str() {
@@ -71,15 +73,22 @@ fn in_quotes(spelling: &str, schema: &Value) -> String {
     let pattern = schema["pattern"].as_str();
     if pattern.is_none_or(|pattern| matches(pattern, spelling)) {
         // What has a rule instead of a pattern says in its message what fits.
-        let rule = schema["x-kubernetes-validations"][0]["message"].as_str().filter(|_| pattern.is_none());
+        let rule = schema["x-kubernetes-validations"][0]["message"]
+            .as_str()
+            .filter(|_| pattern.is_none());
         return match rule.and_then(|message| message.split_once("; ")) {
             Some((_, advice)) => advice.to_owned(),
             None => format!("put it in quotes: \"{spelling}\""),
         };
     }
-    let plain = spelling.parse::<f64>().ok().filter(|number| number.is_finite());
+    let plain = spelling
+        .parse::<f64>()
+        .ok()
+        .filter(|number| number.is_finite());
     match plain.map(|number| number.to_string()) {
-        Some(plain) if pattern == Some(FACTOR) && matches(FACTOR, &plain) => format!("write \"{plain}\""),
+        Some(plain) if pattern == Some(FACTOR) && matches(FACTOR, &plain) => {
+            format!("write \"{plain}\"")
+        }
         _ => on_text(spelling, schema),
     }
 }
@@ -102,27 +111,42 @@ fn on_ratio(text: &str, schema: &Value) -> Option<String> {
     let number = text.trim().trim_end_matches('%').trim_end();
     let decimal = Decimal::read(number)?;
     let signed = text.trim().len() > number.len();
-    let percent = decimal.in_percent(0).filter(|percent| fits(percent, schema));
-    let share = decimal.in_percent(2).filter(|share| !signed && decimal.is_share() && fits(share, schema));
+    let percent = decimal
+        .in_percent(0)
+        .filter(|percent| fits(percent, schema));
+    let share = decimal
+        .in_percent(2)
+        .filter(|share| !signed && decimal.is_share() && fits(share, schema));
     match (percent, share) {
-        (Some(percent), Some(share)) => {
-            Some(format!("write \"{percent}\" for percent, or \"{share}\" for a share of 1"))
-        }
+        (Some(percent), Some(share)) => Some(format!(
+            "write \"{percent}\" for percent, or \"{share}\" for a share of 1"
+        )),
         (Some(one), None) | (None, Some(one)) => Some(format!("write \"{one}\"")),
         (None, None) => {
-            let [low, high] = decimal.between().filter(|pair| pair.iter().all(|one| fits(one, schema)))?;
-            Some(format!("four decimals are the most: write \"{low}\" or \"{high}\""))
+            let [low, high] = decimal
+                .between()
+                .filter(|pair| pair.iter().all(|one| fits(one, schema)))?;
+            Some(format!(
+                "four decimals are the most: write \"{low}\" or \"{high}\""
+            ))
         }
     }
 }
 
 /// Whether a field takes this percentage.
 fn fits(percent: &str, schema: &Value) -> bool {
-    let number = percent.trim_end_matches('%').parse::<f64>().unwrap_or(f64::NAN);
+    let number = percent
+        .trim_end_matches('%')
+        .parse::<f64>()
+        .unwrap_or(f64::NAN);
     let least = schema["minimum"].as_f64().unwrap_or(0.0);
     let most = schema["maximum"].as_f64().unwrap_or(100.0);
     // The bounds are those of the integer form: 99.9% is below the next integer after 99.
-    let below = if most < 100.0 { number < most + 1.0 } else { number <= most };
+    let below = if most < 100.0 {
+        number < most + 1.0
+    } else {
+        number <= most
+    };
     matches(RATIO, percent) && number >= least && below
 }
 
@@ -151,9 +175,12 @@ impl<'a> Decimal<'a> {
     fn read(text: &'a str) -> Option<Self> {
         let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
         let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
-        let some = !(whole.is_empty() && fraction.is_empty()) && whole.len() <= 6 && fraction.len() <= 12;
-        (some && digits(whole) && digits(fraction))
-            .then(|| Self { whole: whole.trim_start_matches('0'), fraction: fraction.trim_end_matches('0') })
+        let some =
+            !(whole.is_empty() && fraction.is_empty()) && whole.len() <= 6 && fraction.len() <= 12;
+        (some && digits(whole) && digits(fraction)).then(|| Self {
+            whole: whole.trim_start_matches('0'),
+            fraction: fraction.trim_end_matches('0'),
+        })
     }
 
     /// Whether it can be meant as a share of 1.
@@ -170,7 +197,9 @@ impl<'a> Decimal<'a> {
     }
 
     fn percent(whole: &str, fraction: &str) -> String {
-        let whole = Some(whole.trim_start_matches('0')).filter(|whole| !whole.is_empty()).unwrap_or("0");
+        let whole = Some(whole.trim_start_matches('0'))
+            .filter(|whole| !whole.is_empty())
+            .unwrap_or("0");
         let point = if fraction.is_empty() { "" } else { "." };
         format!("{whole}{point}{fraction}%")
     }
@@ -181,7 +210,10 @@ impl<'a> Decimal<'a> {
         let low: u64 = format!("{}{kept}", self.whole).parse().ok()?;
         let write = |number: u64| {
             let fraction = format!("{:04}", number % 10_000);
-            Self::percent(&(number / 10_000).to_string(), fraction.trim_end_matches('0'))
+            Self::percent(
+                &(number / 10_000).to_string(),
+                fraction.trim_end_matches('0'),
+            )
         };
         Some([write(low), write(low + 1)])
     }
@@ -199,14 +231,30 @@ mod tests {
     fn a_number_that_may_be_percent_or_a_share_is_told_both_ways() {
         let confidence = json!({"pattern": RATIO, "minimum": 50, "maximum": 99});
         for (text, schema, advice) in [
-            ("0.05", RATE(), r#"write "0.05%" for percent, or "5%" for a share of 1"#),
-            ("1.0", RATE(), r#"write "1%" for percent, or "100%" for a share of 1"#),
+            (
+                "0.05",
+                RATE(),
+                r#"write "0.05%" for percent, or "5%" for a share of 1"#,
+            ),
+            (
+                "1.0",
+                RATE(),
+                r#"write "1%" for percent, or "100%" for a share of 1"#,
+            ),
             ("12.50", RATE(), r#"write "12.5%""#),
             (".5%", RATE(), r#"write "0.5%""#),
             ("5 %", RATE(), r#"write "5%""#),
             ("007", RATE(), r#"write "7%""#),
-            ("12.55555", RATE(), r#"four decimals are the most: write "12.5555%" or "12.5556%""#),
-            ("99.99999%", RATE(), r#"four decimals are the most: write "99.9999%" or "100%""#),
+            (
+                "12.55555",
+                RATE(),
+                r#"four decimals are the most: write "12.5555%" or "12.5556%""#,
+            ),
+            (
+                "99.99999%",
+                RATE(),
+                r#"four decimals are the most: write "99.9999%" or "100%""#,
+            ),
             ("0.999", confidence.clone(), r#"write "99.9%""#),
             ("99.95", confidence, r#"write "99.95%""#),
         ] {
@@ -217,7 +265,10 @@ mod tests {
     #[test]
     fn what_is_no_number_at_all_is_told_the_form() {
         for text in ["", "ten", "101", "1e1", "-5", "1.2.3", "150%"] {
-            assert!(on_text(text, &RATE()).starts_with("write 0 to 100 (percent)"), "{text}");
+            assert!(
+                on_text(text, &RATE()).starts_with("write 0 to 100 (percent)"),
+                "{text}"
+            );
         }
     }
 
@@ -227,8 +278,16 @@ mod tests {
         for (spelling, schema, advice) in [
             ("1.10", version.clone(), r#"put it in quotes: "1.10""#),
             ("72225e2", version, r#"put it in quotes: "72225e2""#),
-            ("60", json!({"pattern": DURATION}), r#"add its unit: "60s" for seconds"#),
-            ("1.50", json!({"pattern": FACTOR}), r#"put it in quotes: "1.50""#),
+            (
+                "60",
+                json!({"pattern": DURATION}),
+                r#"add its unit: "60s" for seconds"#,
+            ),
+            (
+                "1.50",
+                json!({"pattern": FACTOR}),
+                r#"put it in quotes: "1.50""#,
+            ),
             ("1e1", json!({"pattern": FACTOR}), r#"write "10""#),
             (
                 "9001",

@@ -11,12 +11,17 @@ const TO_BACKEND: usize = 32 * 1024;
 const TO_CLIENT: usize = 64 * 1024;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let mut addresses = std::env::args().skip(1).map(|address| address.parse::<SocketAddr>());
+    let mut addresses = std::env::args()
+        .skip(1)
+        .map(|address| address.parse::<SocketAddr>());
     let (Some(listen), Some(backend)) = (addresses.next(), addresses.next()) else {
         return Err("usage: relay LISTEN BACKEND".into());
     };
     let (listen, backend) = (listen?, backend?);
-    tokio::runtime::Builder::new_current_thread().enable_io().build()?.block_on(serve(listen, backend))?;
+    tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .build()?
+        .block_on(serve(listen, backend))?;
     Ok(())
 }
 
@@ -33,6 +38,7 @@ async fn relay(mut client: TcpStream, backend: SocketAddr) -> io::Result<()> {
     let mut upstream = TcpStream::connect(backend).await?;
     client.set_nodelay(true)?;
     upstream.set_nodelay(true)?;
-    tokio::io::copy_bidirectional_with_sizes(&mut client, &mut upstream, TO_BACKEND, TO_CLIENT).await?;
+    tokio::io::copy_bidirectional_with_sizes(&mut client, &mut upstream, TO_BACKEND, TO_CLIENT)
+        .await?;
     Ok(())
 }

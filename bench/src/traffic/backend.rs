@@ -16,7 +16,12 @@ pub(crate) struct BackendConnection {
 
 impl BackendConnection {
     pub(crate) fn new(arm: usize, stream: TcpStream) -> Self {
-        Self { arm, stream, reader: MessageReader::new(Kind::Request), written: None }
+        Self {
+            arm,
+            stream,
+            reader: MessageReader::new(Kind::Request),
+            written: None,
+        }
     }
 
     /// Reads what is there and answers each whole request. `false`: the connection has ended.

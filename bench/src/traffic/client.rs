@@ -30,7 +30,12 @@ impl BenchClient {
         let stream = TcpStream::connect(proxy)?;
         stream.set_nodelay(true)?;
         stream.set_nonblocking(true)?;
-        Ok(Self { stream, reader: MessageReader::new(Kind::Answer), unsent: Vec::new(), asked: None })
+        Ok(Self {
+            stream,
+            reader: MessageReader::new(Kind::Answer),
+            unsent: Vec::new(),
+            asked: None,
+        })
     }
 
     pub(crate) fn stream(&self) -> &TcpStream {
@@ -39,7 +44,8 @@ impl BenchClient {
 
     pub(crate) fn ask(&mut self, request: &[u8], user: usize, now: Instant) -> io::Result<()> {
         self.asked = Some((user, now));
-        self.write(request).map(|written| self.unsent.extend_from_slice(&request[written..]))
+        self.write(request)
+            .map(|written| self.unsent.extend_from_slice(&request[written..]))
     }
 
     pub(crate) fn writable(&mut self) -> io::Result<()> {
@@ -47,7 +53,8 @@ impl BenchClient {
             return Ok(());
         }
         let unsent = std::mem::take(&mut self.unsent);
-        self.write(&unsent).map(|written| self.unsent.extend_from_slice(&unsent[written..]))
+        self.write(&unsent)
+            .map(|written| self.unsent.extend_from_slice(&unsent[written..]))
     }
 
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
@@ -71,7 +78,9 @@ impl BenchClient {
                 Err(_) => return Received::Broken("connection reset by the proxy"),
             };
             match self.reader.feed(&buffer[..read]) {
-                Ok(Some(_)) if self.asked.is_none() => return Received::Broken("answer without a request"),
+                Ok(Some(_)) if self.asked.is_none() => {
+                    return Received::Broken("answer without a request");
+                }
                 Ok(Some(message)) => return Received::Answer(message),
                 Ok(None) if read < buffer.len() => return Received::Nothing,
                 Ok(None) => {}

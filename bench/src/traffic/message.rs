@@ -36,7 +36,11 @@ struct BodyState {
 
 impl MessageReader {
     pub(crate) fn new(kind: Kind) -> Self {
-        Self { kind, head: Vec::new(), body: None }
+        Self {
+            kind,
+            head: Vec::new(),
+            body: None,
+        }
     }
 
     /// Takes the next bytes of the stream: `Some` once they end a message. Nobody here pipelines, so bytes
@@ -51,12 +55,18 @@ impl MessageReader {
             return self.enter_body(&bytes[..end + 4], &bytes[end + 4..]);
         }
         self.head.extend_from_slice(bytes);
-        let Some(end) = memmem::find(&self.head, b"\r\n\r\n") else { return Ok(None) };
+        let Some(end) = memmem::find(&self.head, b"\r\n\r\n") else {
+            return Ok(None);
+        };
         let whole = std::mem::take(&mut self.head);
         self.enter_body(&whole[..end + 4], &whole[end + 4..])
     }
 
-    fn enter_body(&mut self, head: &[u8], rest: &[u8]) -> Result<Option<BenchMessage>, &'static str> {
+    fn enter_body(
+        &mut self,
+        head: &[u8],
+        rest: &[u8],
+    ) -> Result<Option<BenchMessage>, &'static str> {
         if self.kind == Kind::Answer && !head.starts_with(b"HTTP/1.1 200 ") {
             return Err("status other than 200");
         }
@@ -66,20 +76,32 @@ impl MessageReader {
             (None, Kind::Request) => 0,
             (None, Kind::Answer) => return Err("answer without Content-Length"),
         };
-        self.body = Some(BodyState { length, left: length, mark: 0 });
+        self.body = Some(BodyState {
+            length,
+            left: length,
+            mark: 0,
+        });
         self.feed_body(rest)
     }
 
     fn feed_body(&mut self, bytes: &[u8]) -> Result<Option<BenchMessage>, &'static str> {
-        let Some(body) = &mut self.body else { return Ok(None) };
+        let Some(body) = &mut self.body else {
+            return Ok(None);
+        };
         if body.left == body.length {
             body.mark = bytes.first().copied().unwrap_or(0);
         }
-        body.left = body.left.checked_sub(bytes.len()).ok_or("bytes beyond the end of a message")?;
+        body.left = body
+            .left
+            .checked_sub(bytes.len())
+            .ok_or("bytes beyond the end of a message")?;
         if body.left > 0 {
             return Ok(None);
         }
-        let message = BenchMessage { body: body.length, mark: body.mark };
+        let message = BenchMessage {
+            body: body.length,
+            mark: body.mark,
+        };
         self.body = None;
         Ok(Some(message))
     }
@@ -100,7 +122,11 @@ fn content_length(head: &[u8]) -> Option<usize> {
     while let Some(end) = memchr(b'\n', rest) {
         let line = &rest[..end];
         if line.len() > NAME.len() && line[..NAME.len()].eq_ignore_ascii_case(NAME) {
-            return std::str::from_utf8(&line[NAME.len()..]).ok()?.trim().parse().ok();
+            return std::str::from_utf8(&line[NAME.len()..])
+                .ok()?
+                .trim()
+                .parse()
+                .ok();
         }
         rest = &rest[end + 1..];
     }
@@ -119,15 +145,29 @@ mod tests {
             let mut reader = MessageReader::new(Kind::Answer);
             assert_eq!(reader.feed(&ANSWER[..cut]), Ok(None), "cut at {cut}");
             let message = reader.feed(&ANSWER[cut..]).unwrap().unwrap();
-            assert_eq!(message, BenchMessage { body: 4, mark: b'g' }, "cut at {cut}");
-            assert_eq!(reader.feed(ANSWER).unwrap().unwrap().body, 4, "the next message after cut {cut}");
+            assert_eq!(
+                message,
+                BenchMessage {
+                    body: 4,
+                    mark: b'g'
+                },
+                "cut at {cut}"
+            );
+            assert_eq!(
+                reader.feed(ANSWER).unwrap().unwrap().body,
+                4,
+                "the next message after cut {cut}"
+            );
         }
     }
 
     #[test]
     fn a_request_without_length_has_no_body() {
         let mut reader = MessageReader::new(Kind::Request);
-        let message = reader.feed(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").unwrap().unwrap();
+        let message = reader
+            .feed(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+            .unwrap()
+            .unwrap();
         assert_eq!(message.body, 0);
     }
 

@@ -22,7 +22,12 @@ pub(crate) struct LoadTally {
 
 impl LoadTally {
     pub(crate) fn new() -> Self {
-        Self { requests: 0, errors: BTreeMap::new(), latencies: Latencies::new(), arms: vec![NOBODY; USERS] }
+        Self {
+            requests: 0,
+            errors: BTreeMap::new(),
+            latencies: Latencies::new(),
+            arms: vec![NOBODY; USERS],
+        }
     }
 
     /// Starts counting anew, while errors and users' arms remain: an error in the warm-up is an error.
@@ -47,7 +52,11 @@ impl LoadTally {
     pub(crate) fn share(&self, arm: u8) -> f64 {
         let seen = self.arms.iter().filter(|&&met| met != NOBODY).count();
         let there = self.arms.iter().filter(|&&met| met == arm).count();
-        if seen == 0 { 0.0 } else { 100.0 * there as f64 / seen as f64 }
+        if seen == 0 {
+            0.0
+        } else {
+            100.0 * there as f64 / seen as f64
+        }
     }
 }
 

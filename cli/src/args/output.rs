@@ -11,7 +11,13 @@ use crate::output::{self, CommandError};
 #[derive(Debug, Clone, Copy, Default, Args)]
 pub(crate) struct OutputArguments {
     /// Print for programs
-    #[arg(short, long, value_enum, value_name = "FORMAT", conflicts_with = "json")]
+    #[arg(
+        short,
+        long,
+        value_enum,
+        value_name = "FORMAT",
+        conflicts_with = "json"
+    )]
     output: Option<DataFormat>,
     /// The same as -o json
     #[arg(long)]
@@ -34,7 +40,11 @@ impl OutputArguments {
     }
 
     /// Prints a value for a program.
-    pub(crate) fn write(self, out: &mut impl Write, value: &impl Serialize) -> Result<(), CommandError> {
+    pub(crate) fn write(
+        self,
+        out: &mut impl Write,
+        value: &impl Serialize,
+    ) -> Result<(), CommandError> {
         write(self.output, out, value)
     }
 }
@@ -43,7 +53,13 @@ impl OutputArguments {
 #[derive(Debug, Clone, Copy, Default, Args)]
 pub(crate) struct ListOutputArguments {
     /// Print more columns, the names alone, or for programs
-    #[arg(short, long, value_enum, value_name = "FORMAT", conflicts_with = "json")]
+    #[arg(
+        short,
+        long,
+        value_enum,
+        value_name = "FORMAT",
+        conflicts_with = "json"
+    )]
     output: Option<ListFormat>,
     /// The same as -o json
     #[arg(long)]
@@ -80,8 +96,16 @@ impl ListOutputArguments {
     }
 
     /// Prints a value for a program.
-    pub(crate) fn write(self, out: &mut impl Write, value: &impl Serialize) -> Result<(), CommandError> {
-        let format = if self.output == Some(ListFormat::Yaml) { DataFormat::Yaml } else { DataFormat::Json };
+    pub(crate) fn write(
+        self,
+        out: &mut impl Write,
+        value: &impl Serialize,
+    ) -> Result<(), CommandError> {
+        let format = if self.output == Some(ListFormat::Yaml) {
+            DataFormat::Yaml
+        } else {
+            DataFormat::Json
+        };
         write(Some(format), out, value)
     }
 }

@@ -40,7 +40,12 @@ pub(crate) struct WatchArguments {
     #[arg(short, long)]
     pub(crate) follow: bool,
     /// Only the end of the release of this gray version counts: what a pipeline waits for whose edit may not be applied yet
-    #[arg(long, value_name = "VERSION", requires = "name", conflicts_with = "follow")]
+    #[arg(
+        long,
+        value_name = "VERSION",
+        requires = "name",
+        conflicts_with = "follow"
+    )]
     pub(crate) gray: Option<String>,
     /// Give up after this long, with exit code 3
     #[arg(long, value_name = "DURATION", value_parser = parse_duration, requires = "name", conflicts_with = "follow")]

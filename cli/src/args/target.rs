@@ -40,8 +40,12 @@ pub(super) fn last(mut words: Vec<OsString>) -> Vec<OsString> {
     ];
     let mut moved = Vec::new();
     while let Some(word) = words.get(1).and_then(|word| word.to_str()) {
-        let alone = matches!(word, "-A" | "--all-namespaces" | "--insecure-skip-tls-verify")
-            || WITH_VALUE.iter().any(|name| word.starts_with(&format!("{name}=")));
+        let alone = matches!(
+            word,
+            "-A" | "--all-namespaces" | "--insecure-skip-tls-verify"
+        ) || WITH_VALUE
+            .iter()
+            .any(|name| word.starts_with(&format!("{name}=")));
         let length = if alone { 1 } else { 2 };
         if !(alone || WITH_VALUE.contains(&word)) || words.len() <= length {
             break;
@@ -71,7 +75,12 @@ pub(crate) struct ClusterArguments {
     #[arg(long = "as", value_name = "USER", help_heading = "Cluster")]
     pub(crate) as_user: Option<String>,
     /// Ask as a member of this group; may be repeated
-    #[arg(long, value_name = "GROUP", requires = "as_user", help_heading = "Cluster")]
+    #[arg(
+        long,
+        value_name = "GROUP",
+        requires = "as_user",
+        help_heading = "Cluster"
+    )]
     pub(crate) as_group: Vec<String>,
     #[command(flatten)]
     pub(crate) connection: ConnectionArguments,
@@ -103,7 +112,12 @@ pub(crate) struct ConnectionArguments {
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, requires = "client_certificate", help_heading = "Cluster", hide = true)]
     pub(crate) client_key: Option<PathBuf>,
     /// Do not check the API server's certificate; whoever is in between can then read and change everything
-    #[arg(long, conflicts_with = "certificate_authority", help_heading = "Cluster", hide = true)]
+    #[arg(
+        long,
+        conflicts_with = "certificate_authority",
+        help_heading = "Cluster",
+        hide = true
+    )]
     pub(crate) insecure_skip_tls_verify: bool,
     /// The name that the API server's certificate has
     #[arg(long, value_name = "NAME", help_heading = "Cluster", hide = true)]
@@ -112,7 +126,13 @@ pub(crate) struct ConnectionArguments {
     #[arg(long, value_name = "DURATION", value_parser = parse_timeout, help_heading = "Cluster", hide = true)]
     pub(crate) request_timeout: Option<Duration>,
     /// Ask as the user of this uid
-    #[arg(long, value_name = "UID", requires = "as_user", help_heading = "Cluster", hide = true)]
+    #[arg(
+        long,
+        value_name = "UID",
+        requires = "as_user",
+        help_heading = "Cluster",
+        hide = true
+    )]
     pub(crate) as_uid: Option<String>,
 }
 
@@ -135,7 +155,11 @@ impl ConnectionArguments {
 fn parse_timeout(text: &str) -> Result<Duration, String> {
     let seconds = text.parse().map(Duration::from_secs);
     let length = seconds.or_else(|_| super::parse_duration(text))?;
-    Ok(if length.is_zero() { Duration::from_secs(86_400) } else { length })
+    Ok(if length.is_zero() {
+        Duration::from_secs(86_400)
+    } else {
+        length
+    })
 }
 
 impl ClusterArguments {
@@ -156,7 +180,12 @@ impl ClusterArguments {
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct FleetArguments {
     /// The namespace of the proxies; default: it is searched for, which needs to list in all namespaces
-    #[arg(long, value_name = "NAMESPACE", env = "HALFTONE_FLEET_NAMESPACE", help_heading = "Cluster")]
+    #[arg(
+        long,
+        value_name = "NAMESPACE",
+        env = "HALFTONE_FLEET_NAMESPACE",
+        help_heading = "Cluster"
+    )]
     pub(crate) fleet_namespace: Option<String>,
 }
 
@@ -185,10 +214,16 @@ pub(crate) enum CommandTarget {
 impl TargetArguments {
     /// Decides by the rule. `cluster_asked` is what else asks for a cluster, `runs` whether a `halftone run` answers in a
     /// directory.
-    pub(crate) fn place(&self, cluster_asked: bool, runs: impl FnOnce(&Path) -> bool) -> CommandTarget {
+    pub(crate) fn place(
+        &self,
+        cluster_asked: bool,
+        runs: impl FnOnce(&Path) -> bool,
+    ) -> CommandTarget {
         match &self.state {
             Some(state) => CommandTarget::Local(state.clone()),
-            None if cluster_asked || self.cluster.any() => CommandTarget::Cluster { looked_here: false },
+            None if cluster_asked || self.cluster.any() => {
+                CommandTarget::Cluster { looked_here: false }
+            }
             None if runs(Path::new(HERE)) => CommandTarget::Local(HERE.into()),
             None => CommandTarget::Cluster { looked_here: true },
         }
@@ -200,14 +235,23 @@ mod tests {
     use super::*;
 
     fn running(state: Option<&str>, context: Option<&str>) -> TargetArguments {
-        let cluster = ClusterArguments { context: context.map(str::to_owned), ..ClusterArguments::default() };
-        TargetArguments { state: state.map(PathBuf::from), cluster }
+        let cluster = ClusterArguments {
+            context: context.map(str::to_owned),
+            ..ClusterArguments::default()
+        };
+        TargetArguments {
+            state: state.map(PathBuf::from),
+            cluster,
+        }
     }
 
     #[test]
     fn what_is_asked_for_counts_over_what_runs_here() {
         let cluster = CommandTarget::Cluster { looked_here: false };
-        assert_eq!(running(Some("x"), None).place(true, |_| true), CommandTarget::Local("x".into()));
+        assert_eq!(
+            running(Some("x"), None).place(true, |_| true),
+            CommandTarget::Local("x".into())
+        );
         assert_eq!(running(None, Some("prod")).place(false, |_| true), cluster);
         assert_eq!(running(None, None).place(true, |_| true), cluster);
     }
@@ -215,8 +259,14 @@ mod tests {
     #[test]
     fn options_of_a_cluster_may_come_before_the_command() {
         for (typed, understood) in [
-            ("kubectl-halftone -n shop -A status site", "kubectl-halftone status site -n shop -A"),
-            ("halftone --context=prod config diff site", "halftone config diff site --context=prod"),
+            (
+                "kubectl-halftone -n shop -A status site",
+                "kubectl-halftone status site -n shop -A",
+            ),
+            (
+                "halftone --context=prod config diff site",
+                "halftone config diff site --context=prod",
+            ),
             ("halftone status -n shop", "halftone status -n shop"),
             (
                 "kubectl-halftone --server http://a --insecure-skip-tls-verify get",
@@ -233,7 +283,13 @@ mod tests {
     #[test]
     fn what_runs_here_counts_over_the_kubeconfig() {
         let nothing = running(None, None);
-        assert_eq!(nothing.place(false, |_| true), CommandTarget::Local(HERE.into()));
-        assert_eq!(nothing.place(false, |_| false), CommandTarget::Cluster { looked_here: true });
+        assert_eq!(
+            nothing.place(false, |_| true),
+            CommandTarget::Local(HERE.into())
+        );
+        assert_eq!(
+            nothing.place(false, |_| false),
+            CommandTarget::Cluster { looked_here: true }
+        );
     }
 }

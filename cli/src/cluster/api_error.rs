@@ -24,8 +24,18 @@ pub(super) struct ApiOperation<'a> {
 impl<'a> ApiOperation<'a> {
     fn of<K: Resource<DynamicType = ()>>(verb: &'static str, scope: NamespaceScope<'a>) -> Self {
         let (group, plural) = (K::group(&()), K::plural(&()));
-        let resource = if group.is_empty() { plural.into_owned() } else { format!("{plural}.{group}") };
-        Self { verb, kind: K::kind(&()).into_owned(), resource, scope, command: None }
+        let resource = if group.is_empty() {
+            plural.into_owned()
+        } else {
+            format!("{plural}.{group}")
+        };
+        Self {
+            verb,
+            kind: K::kind(&()).into_owned(),
+            resource,
+            scope,
+            command: None,
+        }
     }
 
     /// Listing objects.
@@ -45,7 +55,10 @@ impl<'a> ApiOperation<'a> {
 
     /// Writing a request.
     pub(super) fn asking(command: &'static str, scope: NamespaceScope<'a>) -> Self {
-        Self { command: Some(command), ..Self::of::<GrayRelease>("patch", scope) }
+        Self {
+            command: Some(command),
+            ..Self::of::<GrayRelease>("patch", scope)
+        }
     }
 
     /// Writing an object that is no release.
@@ -68,12 +81,18 @@ pub(super) fn explain(error: &kube::Error, doing: &ApiOperation<'_>) -> Option<C
     match error {
         kube::Error::Api(status) => Some(answered(status, doing)),
         kube::Error::Auth(error) => Some(
-            CommandError::new(format!("the kubeconfig's login does not work: {}", with_causes(error)))
-                .advise("log in again, or name another context with --context"),
+            CommandError::new(format!(
+                "the kubeconfig's login does not work: {}",
+                with_causes(error)
+            ))
+            .advise("log in again, or name another context with --context"),
         ),
         kube::Error::SerdeError(error) => Some(
-            CommandError::new(format!("a {} in the cluster cannot be read: {error}", doing.kind))
-                .advise("use the halftone of the operator's version: halftone --version"),
+            CommandError::new(format!(
+                "a {} in the cluster cannot be read: {error}",
+                doing.kind
+            ))
+            .advise("use the halftone of the operator's version: halftone --version"),
         ),
         _ => None,
     }
@@ -81,7 +100,13 @@ pub(super) fn explain(error: &kube::Error, doing: &ApiOperation<'_>) -> Option<C
 
 /// What the API server says when it says no.
 fn answered(status: &Status, doing: &ApiOperation<'_>) -> CommandError {
-    let ApiOperation { verb, kind, resource, scope, .. } = doing;
+    let ApiOperation {
+        verb,
+        kind,
+        resource,
+        scope,
+        ..
+    } = doing;
     match status.code {
         401 => CommandError::new("the API server does not know who asks")
             .advise("log in again, or name another context with --context"),
@@ -102,19 +127,27 @@ fn answered(status: &Status, doing: &ApiOperation<'_>) -> CommandError {
 }
 
 fn forbidden(status: &Status, doing: &ApiOperation<'_>) -> CommandError {
-    let ApiOperation { resource, scope, .. } = doing;
+    let ApiOperation {
+        resource, scope, ..
+    } = doing;
     // Who may write a release may be refused the command by the chart's admission policy, which asks for its verb.
     let by_policy = status.message.contains("AdmissionPolicy");
     let verb = doing.command.filter(|_| by_policy).unwrap_or(doing.verb);
-    let failure =
-        CommandError::new(format!("you may not {verb} {resource}{}: {}", place(*scope), status.message));
+    let failure = CommandError::new(format!(
+        "you may not {verb} {resource}{}: {}",
+        place(*scope),
+        status.message
+    ));
     let (flag, narrower) = match scope {
         NamespaceScope::Namespace(namespace) => (format!("-n {namespace}"), None),
-        NamespaceScope::All if doing.is_release() => ("-A".to_owned(), Some("name one namespace with -n")),
+        NamespaceScope::All if doing.is_release() => {
+            ("-A".to_owned(), Some("name one namespace with -n"))
+        }
         NamespaceScope::All => ("-A".to_owned(), Some(FLEET_NAMESPACE)),
     };
     let check = format!("check with: kubectl auth can-i {verb} {resource} {flag}");
-    failure.advise(narrower.map_or_else(|| check.clone(), |narrower| format!("{narrower}; {check}")))
+    failure
+        .advise(narrower.map_or_else(|| check.clone(), |narrower| format!("{narrower}; {check}")))
 }
 
 fn place(scope: NamespaceScope<'_>) -> String {
@@ -126,9 +159,15 @@ fn place(scope: NamespaceScope<'_>) -> String {
 
 /// Nobody answers.
 pub(super) fn unreachable(server: &str, why: &str, looked_here: bool) -> CommandError {
-    let here = if looked_here { "; no halftone run was found in ./.halftone either" } else { "" };
-    CommandError::new(format!("the API server at {server} cannot be reached: {why}{here}"))
-        .advise("see kubectl cluster-info, or name another cluster with --context or --kubeconfig")
+    let here = if looked_here {
+        "; no halftone run was found in ./.halftone either"
+    } else {
+        ""
+    };
+    CommandError::new(format!(
+        "the API server at {server} cannot be reached: {why}{here}"
+    ))
+    .advise("see kubectl cluster-info, or name another cluster with --context or --kubeconfig")
 }
 
 /// There is no cluster to speak to.
@@ -144,20 +183,28 @@ pub(super) fn no_config(
         ))
         .advise("start one with halftone run FILE, say with --state DIR where it is, or name a cluster with --kubeconfig FILE");
     }
-    let which =
-        asked.context.as_ref().map_or_else(String::new, |context| format!(" with the context {context}"));
+    let which = asked.context.as_ref().map_or_else(String::new, |context| {
+        format!(" with the context {context}")
+    });
     CommandError::new(format!("there is no usable kubeconfig{which}: {why}"))
         .advise("see kubectl config get-contexts, or name the file with --kubeconfig")
 }
 
 /// There is no release of this name, and these are the others.
 pub(super) fn no_release(name: &str, namespace: &str, others: &[GrayRelease]) -> CommandError {
-    let failure = CommandError::new(format!("there is no GrayRelease {name} in namespace {namespace}"));
+    let failure = CommandError::new(format!(
+        "there is no GrayRelease {name} in namespace {namespace}"
+    ));
     let names: Vec<String> = others.iter().take(10).map(ResourceExt::name_any).collect();
     match others.len() {
-        0 => failure.advise("the namespace has none at all; see halftone get -A, and name another with -n"),
+        0 => failure
+            .advise("the namespace has none at all; see halftone get -A, and name another with -n"),
         1..=10 => failure.advise(format!("there is {}", names.join(", "))),
-        all => failure.advise(format!("there are {}, and {} more", names.join(", "), all - names.len())),
+        all => failure.advise(format!(
+            "there are {}, and {} more",
+            names.join(", "),
+            all - names.len()
+        )),
     }
 }
 
@@ -168,7 +215,11 @@ mod tests {
     use super::*;
 
     fn told(code: u16, doing: &ApiOperation<'_>) -> String {
-        let status = Status { code, message: "because".into(), ..Status::default() };
+        let status = Status {
+            code,
+            message: "because".into(),
+            ..Status::default()
+        };
         let failure = explain(&kube::Error::Api(status.boxed()), doing).unwrap();
         format!("{failure}\n{}", failure.advice().unwrap_or_default())
     }
@@ -198,7 +249,10 @@ mod tests {
 
     #[test]
     fn who_may_not_search_for_a_fleet_is_told_to_name_its_namespace() {
-        let told = told(403, &ApiOperation::listing::<ConfigMap>(NamespaceScope::All));
+        let told = told(
+            403,
+            &ApiOperation::listing::<ConfigMap>(NamespaceScope::All),
+        );
         assert!(
             told.contains("--fleet-namespace") && told.contains("configmaps in all namespaces"),
             "{told}"
@@ -210,14 +264,23 @@ mod tests {
         let asking = ApiOperation::asking("approve", NamespaceScope::Namespace("shop"));
         assert!(told(403, &asking).contains("may not patch grayreleases"));
         let message = "ValidatingAdmissionPolicy 'x' denied request".to_owned();
-        let status = Status { code: 403, message, ..Status::default() };
+        let status = Status {
+            code: 403,
+            message,
+            ..Status::default()
+        };
         let failure = explain(&kube::Error::Api(status.boxed()), &asking).unwrap();
         assert!(
             failure
                 .to_string()
                 .starts_with("you may not approve grayreleases.halftone.dev in namespace shop")
         );
-        assert!(failure.advice().unwrap().contains("can-i approve grayreleases.halftone.dev -n shop"));
+        assert!(
+            failure
+                .advice()
+                .unwrap()
+                .contains("can-i approve grayreleases.halftone.dev -n shop")
+        );
     }
 
     #[test]
@@ -225,8 +288,16 @@ mod tests {
         let text = include_str!("../../../examples/minimal.yaml");
         let other = &halftone_api::manifest::read("minimal.yaml", text).manifests[0].release;
         let failure = no_release("chekout", "shop", std::slice::from_ref(other));
-        assert_eq!(failure.to_string(), "there is no GrayRelease chekout in namespace shop");
+        assert_eq!(
+            failure.to_string(),
+            "there is no GrayRelease chekout in namespace shop"
+        );
         assert_eq!(failure.advice(), Some("there is checkout"));
-        assert!(no_release("x", "shop", &[]).advice().unwrap().contains("-A"));
+        assert!(
+            no_release("x", "shop", &[])
+                .advice()
+                .unwrap()
+                .contains("-A")
+        );
     }
 }

@@ -29,7 +29,11 @@ pub(crate) fn run(arguments: &CheckArguments) -> Result<ExitCode, CommandError> 
         Ok(match &arguments.downgrade {
             Some(version) => cluster.downgrade(version).await,
             None if arguments.pre => cluster.before_installing().await,
-            None => cluster.installed(arguments.fleet.fleet_namespace.as_deref()).await,
+            None => {
+                cluster
+                    .installed(arguments.fleet.fleet_namespace.as_deref())
+                    .await
+            }
         })
     })?;
     let sum = CheckSummary::of(&checks);
@@ -39,13 +43,22 @@ pub(crate) fn run(arguments: &CheckArguments) -> Result<ExitCode, CommandError> 
     } else {
         writeln!(out, "{}", table(&checks).trim_fmt())?;
         for check in checks.iter().filter(|check| check.advice.is_some()) {
-            writeln!(out, "\n{}: {}", check.name, check.advice.as_deref().unwrap_or_default())?;
+            writeln!(
+                out,
+                "\n{}: {}",
+                check.name,
+                check.advice.as_deref().unwrap_or_default()
+            )?;
         }
         writeln!(out, "\n{}", sum.verdict())?;
     }
     out.flush()?;
     let well = sum.failed == 0 && (sum.unknown == 0 || arguments.downgrade.is_none());
-    Ok(if well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if well {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 /// How many checks ended otherwise than well.
@@ -57,7 +70,10 @@ struct CheckSummary {
 impl CheckSummary {
     fn of(checks: &[CheckResult]) -> Self {
         let ended = |result| checks.iter().filter(|check| check.result == result).count();
-        Self { failed: ended(CheckStatus::Failed), unknown: ended(CheckStatus::Unknown) }
+        Self {
+            failed: ended(CheckStatus::Failed),
+            unknown: ended(CheckStatus::Unknown),
+        }
     }
 
     fn verdict(&self) -> String {
@@ -100,18 +116,37 @@ struct CheckResult {
 
 impl CheckResult {
     fn passed(name: impl Into<String>, found: impl Into<String>) -> Self {
-        Self { name: name.into(), result: CheckStatus::Passed, found: found.into(), advice: None }
+        Self {
+            name: name.into(),
+            result: CheckStatus::Passed,
+            found: found.into(),
+            advice: None,
+        }
     }
 
-    fn failed(name: impl Into<String>, found: impl Into<String>, advice: impl Into<String>) -> Self {
+    fn failed(
+        name: impl Into<String>,
+        found: impl Into<String>,
+        advice: impl Into<String>,
+    ) -> Self {
         let advice = Some(advice.into());
-        Self { name: name.into(), result: CheckStatus::Failed, found: found.into(), advice }
+        Self {
+            name: name.into(),
+            result: CheckStatus::Failed,
+            found: found.into(),
+            advice,
+        }
     }
 
     /// A question that was not answered: who may not ask is told so, and it is no fault of the installation.
     fn unknown(name: impl Into<String>, failure: &CommandError) -> Self {
         let advice = failure.advice().map(str::to_owned);
-        Self { name: name.into(), result: CheckStatus::Unknown, found: failure.to_string(), advice }
+        Self {
+            name: name.into(),
+            result: CheckStatus::Unknown,
+            found: failure.to_string(),
+            advice,
+        }
     }
 }
 
@@ -136,9 +171,15 @@ mod tests {
     fn what_cannot_be_seen_is_no_failure_of_the_installation() {
         let failure = CommandError::new("you may not list leases").advise("ask for leave");
         let check = CheckResult::unknown("leases", &failure);
-        assert_eq!((check.result, check.advice.as_deref()), (CheckStatus::Unknown, Some("ask for leave")));
+        assert_eq!(
+            (check.result, check.advice.as_deref()),
+            (CheckStatus::Unknown, Some("ask for leave"))
+        );
         let told = table(&[check, CheckResult::passed("crd", "there")]).to_string();
-        assert!(told.contains("unknown") && told.contains("you may not list leases"), "{told}");
+        assert!(
+            told.contains("unknown") && told.contains("you may not list leases"),
+            "{told}"
+        );
     }
 
     #[test]
@@ -149,6 +190,9 @@ mod tests {
         assert_eq!(sum(0, 0), "all is well");
         assert_eq!(sum(0, 2), "2 could not be checked");
         assert_eq!(sum(1, 0), "1 thing has to be done");
-        assert_eq!(sum(2, 1), "2 things have to be done; 1 could not be checked");
+        assert_eq!(
+            sum(2, 1),
+            "2 things have to be done; 1 could not be checked"
+        );
     }
 }

@@ -41,10 +41,19 @@ async fn show(name: &str, arguments: &AppliedArguments) -> Result<ExitCode, Comm
     };
     let cluster = ClusterClient::connect(&arguments.running.cluster, looked_here).await?;
     let release = cluster.release(name).await?;
-    let applied = cluster.applied(&release, arguments.fleet.fleet_namespace.as_deref()).await?;
-    let proxies = cluster.proxies_of(&release.spec.proxy_class, &applied.namespace).await?;
-    let silence = cluster.silence(&release.spec.proxy_class, Some(&applied.namespace)).await;
-    let lost = applied.document.as_ref().is_ok_and(|document| sends_to_stable(&document.config, silence));
+    let applied = cluster
+        .applied(&release, arguments.fleet.fleet_namespace.as_deref())
+        .await?;
+    let proxies = cluster
+        .proxies_of(&release.spec.proxy_class, &applied.namespace)
+        .await?;
+    let silence = cluster
+        .silence(&release.spec.proxy_class, Some(&applied.namespace))
+        .await;
+    let lost = applied
+        .document
+        .as_ref()
+        .is_ok_and(|document| sends_to_stable(&document.config, silence));
     let mut out = output::stdout();
     match arguments.printed.is_data() {
         true => {
@@ -60,17 +69,32 @@ async fn show(name: &str, arguments: &AppliedArguments) -> Result<ExitCode, Comm
         }
     }
     out.flush()?;
-    Ok(if applied.document.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if applied.document.is_ok() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 /// The document that the proxy of a `halftone run` has.
-fn show_here(state: &Path, name: &str, arguments: &AppliedArguments) -> Result<ExitCode, CommandError> {
+fn show_here(
+    state: &Path,
+    name: &str,
+    arguments: &AppliedArguments,
+) -> Result<ExitCode, CommandError> {
     let (release, document) = applied_here(state, name)?;
     let mut out = output::stdout();
     if arguments.printed.is_data() {
-        arguments.printed.write(&mut out, &json!({"document": document}))?;
+        arguments
+            .printed
+            .write(&mut out, &json!({"document": document}))?;
     } else {
-        writeln!(out, "{}  the halftone run of {}", name_of(&release).bold(), state.display())?;
+        writeln!(
+            out,
+            "{}  the halftone run of {}",
+            name_of(&release).bold(),
+            state.display()
+        )?;
         let mut text = String::new();
         contents(&document, &mut |name, value| {
             // A String takes everything.
@@ -82,7 +106,10 @@ fn show_here(state: &Path, name: &str, arguments: &AppliedArguments) -> Result<E
     Ok(ExitCode::SUCCESS)
 }
 
-fn applied_here(state: &Path, name: &str) -> Result<(GrayRelease, Arc<RoutingConfig>), CommandError> {
+fn applied_here(
+    state: &Path,
+    name: &str,
+) -> Result<(GrayRelease, Arc<RoutingConfig>), CommandError> {
     let release = local_run::release(state, name)?.release;
     let name = name_of(&release);
     let document = local_run::applied(state)?.of(&name).cloned();
@@ -103,10 +130,15 @@ async fn diff(name: &str, arguments: &AppliedArguments) -> Result<ExitCode, Comm
     };
     let cluster = ClusterClient::connect(&arguments.running.cluster, looked_here).await?;
     let release = cluster.release(name).await?;
-    let applied = cluster.applied(&release, arguments.fleet.fleet_namespace.as_deref()).await?;
+    let applied = cluster
+        .applied(&release, arguments.fleet.fleet_namespace.as_deref())
+        .await?;
     let document = applied.document.as_ref().map_err(|why| {
-        CommandError::new(format!("ConfigMap {} holds no document that proxies take: {why}", applied.place()))
-            .advise("the operator writes it again; proxies keep what they have")
+        CommandError::new(format!(
+            "ConfigMap {} holds no document that proxies take: {why}",
+            applied.place()
+        ))
+        .advise("the operator writes it again; proxies keep what they have")
     })?;
     print_diff(&release, &document.config, arguments)
 }
@@ -119,11 +151,16 @@ fn print_diff(
     let changes = changes(release, document)?;
     let mut out = output::stdout();
     if arguments.printed.is_data() {
-        arguments
-            .printed
-            .write(&mut out, &json!({"same": changes.is_empty(), "changes": changes, "why": why(release)}))?;
+        arguments.printed.write(
+            &mut out,
+            &json!({"same": changes.is_empty(), "changes": changes, "why": why(release)}),
+        )?;
     } else if changes.is_empty() {
-        writeln!(out, "{}: what is applied is what the spec asks for", name_of(release))?;
+        writeln!(
+            out,
+            "{}: what is applied is what the spec asks for",
+            name_of(release)
+        )?;
     } else {
         for change in &changes {
             write!(out, "{}", change.text())?;
@@ -133,7 +170,11 @@ fn print_diff(
         }
     }
     out.flush()?;
-    Ok(if changes.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if changes.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 fn account(release: &GrayRelease, applied: &AppliedConfigMap, proxies: &[ProxyStatus]) -> Value {
@@ -163,16 +204,25 @@ fn text(release: &GrayRelease, applied: &AppliedConfigMap, proxies: &[ProxyStatu
         let _ = writeln!(text, "  {name:<9} {value}");
     };
     match &applied.document {
-        Err(why) => line("problem", format!("proxies refuse it and keep what they have: {why}")),
+        Err(why) => line(
+            "problem",
+            format!("proxies refuse it and keep what they have: {why}"),
+        ),
         Ok(document) => contents(&document.config, &mut line),
     }
     if let Some(since) = &applied.gone_since {
-        line("gone", format!("the GrayRelease has been gone since {since}"));
+        line(
+            "gone",
+            format!("the GrayRelease has been gone since {since}"),
+        );
     }
     match proxies.len() {
         0 => line(
             "proxies",
-            format!("none of class {} in namespace {}", release.spec.proxy_class, applied.namespace),
+            format!(
+                "none of class {} in namespace {}",
+                release.spec.proxy_class, applied.namespace
+            ),
         ),
         _ => proxies.iter().for_each(|proxy| {
             let says = match proxy.runs(release) {
@@ -187,28 +237,70 @@ fn text(release: &GrayRelease, applied: &AppliedConfigMap, proxies: &[ProxyStatu
     for gone in gone(release, proxies) {
         line(
             "proxy",
-            format!("{gone}  is waited for by the status as it was written, and is no pod any more"),
+            format!(
+                "{gone}  is waited for by the status as it was written, and is no pod any more"
+            ),
         );
     }
     text
 }
 
 /// Those that the status names and that are not there: it was written before they went.
-fn gone<'a>(release: &'a GrayRelease, proxies: &'a [ProxyStatus]) -> impl Iterator<Item = &'a String> {
-    let named = release.status.iter().filter_map(|status| status.proxies.as_ref());
-    named.flat_map(|named| &named.waiting_for).filter(|name| proxies.iter().all(|proxy| proxy.name != **name))
+fn gone<'a>(
+    release: &'a GrayRelease,
+    proxies: &'a [ProxyStatus],
+) -> impl Iterator<Item = &'a String> {
+    let named = release
+        .status
+        .iter()
+        .filter_map(|status| status.proxies.as_ref());
+    named
+        .flat_map(|named| &named.waiting_for)
+        .filter(|name| proxies.iter().all(|proxy| proxy.name != **name))
 }
 
 fn contents(document: &RoutingConfig, line: &mut impl FnMut(&str, String)) {
-    let checksum = document.checksum.as_ref().map_or_else(String::new, |checksum| format!(", {checksum}"));
-    line("revision", format!("{}, stage {}{checksum}", document.revision, document.stage));
+    let checksum = document
+        .checksum
+        .as_ref()
+        .map_or_else(String::new, |checksum| format!(", {checksum}"));
+    line(
+        "revision",
+        format!("{}, stage {}{checksum}", document.revision, document.stage),
+    );
     let moving = if document.moving { ", moving" } else { "" };
-    let force = document.force.map_or_else(String::new, |force| format!(", everyone forced to {force:?}"));
-    let at = document.arms.gray.as_ref().map_or_else(String::new, |_| format!(" at {}", document.ratio));
+    let force = document.force.map_or_else(String::new, |force| {
+        format!(", everyone forced to {force:?}")
+    });
+    let at = document
+        .arms
+        .gray
+        .as_ref()
+        .map_or_else(String::new, |_| format!(" at {}", document.ratio));
     line("state", format!("{:?}{at}{moving}{force}", document.state));
-    line("hosts", document.hosts.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "));
-    line("paths", document.paths.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "));
-    let back = if document.arms.gray.is_some() { "; where rollback leads" } else { "" };
+    line(
+        "hosts",
+        document
+            .hosts
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join(", "),
+    );
+    line(
+        "paths",
+        document
+            .paths
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join(", "),
+    );
+    let back = if document.arms.gray.is_some() {
+        "; where rollback leads"
+    } else {
+        ""
+    };
     line("stable", format!("{}{back}", arm(&document.arms.stable)));
     if let Some(gray) = &document.arms.gray {
         line("gray", arm(gray));
@@ -227,9 +319,12 @@ fn arm(arm: &ArmConfig) -> String {
             };
             format!("service {}/{} port {port}", service.namespace, service.name)
         }
-        Backend::Addresses(addresses) => {
-            addresses.as_ref().iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
-        }
+        Backend::Addresses(addresses) => addresses
+            .as_ref()
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join(", "),
     };
     format!("{} at {backend}", arm.version)
 }
@@ -249,7 +344,10 @@ impl FieldDiff {
     fn text(&self) -> String {
         let mut text = String::new();
         if let Some(applied) = &self.applied {
-            text.push_str(&format!("{}\n", format!("- {}: {applied}", self.path).red()));
+            text.push_str(&format!(
+                "{}\n",
+                format!("- {}: {applied}", self.path).red()
+            ));
         }
         if let Some(spec) = &self.spec {
             text.push_str(&format!("{}\n", format!("+ {}: {spec}", self.path).green()));
@@ -261,8 +359,11 @@ impl FieldDiff {
 /// What the spec asks for and is not applied. Where the release stands (ratio, state, stage) is no part of a spec.
 fn changes(release: &GrayRelease, applied: &RoutingConfig) -> Result<Vec<FieldDiff>, CommandError> {
     let plan = Plan::try_from(release).map_err(|problems| {
-        CommandError::new(format!("the spec of {} cannot be taken: {problems}", name_of(release)))
-            .advise("what is applied stays as it is; correct the manifest and apply it again")
+        CommandError::new(format!(
+            "the spec of {} cannot be taken: {problems}",
+            name_of(release)
+        ))
+        .advise("what is applied stays as it is; correct the manifest and apply it again")
     })?;
     let start = Progress::new(Now::at(jiff::Timestamp::UNIX_EPOCH));
     let mut wanted = routing_for(&plan, &start, applied.revision, applied.replaces.clone());
@@ -281,7 +382,11 @@ fn changes(release: &GrayRelease, applied: &RoutingConfig) -> Result<Vec<FieldDi
         .into_iter()
         .filter_map(|(path, spec)| {
             let applied = applied.remove(&path);
-            (applied.as_ref() != Some(&spec)).then_some(FieldDiff { path, applied, spec: Some(spec) })
+            (applied.as_ref() != Some(&spec)).then_some(FieldDiff {
+                path,
+                applied,
+                spec: Some(spec),
+            })
         })
         .collect();
     changes.extend(applied.into_iter().map(|(path, applied)| FieldDiff {
@@ -295,7 +400,8 @@ fn changes(release: &GrayRelease, applied: &RoutingConfig) -> Result<Vec<FieldDi
 
 /// The operator looks up what a numbered port is called; the spec does not say.
 fn resolved(wanted: &mut ArmConfig, applied: &ArmConfig) {
-    if let (Backend::Service(wanted), Backend::Service(applied)) = (&mut wanted.backend, &applied.backend)
+    if let (Backend::Service(wanted), Backend::Service(applied)) =
+        (&mut wanted.backend, &applied.backend)
         && (&wanted.name, &wanted.port) == (&applied.name, &applied.port)
     {
         wanted.port_name.clone_from(&applied.port_name);
@@ -305,10 +411,18 @@ fn resolved(wanted: &mut ArmConfig, applied: &ArmConfig) {
 /// The fields of a document by their paths.
 fn leaves(document: &RoutingConfig) -> BTreeMap<String, Value> {
     fn walk(path: String, value: Value, leaves: &mut BTreeMap<String, Value>) {
-        let below = |name: &str| if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
+        let below = |name: &str| {
+            if path.is_empty() {
+                name.to_owned()
+            } else {
+                format!("{path}.{name}")
+            }
+        };
         match value {
             Value::Object(fields) => {
-                fields.into_iter().for_each(|(name, value)| walk(below(&name), value, leaves));
+                fields
+                    .into_iter()
+                    .for_each(|(name, value)| walk(below(&name), value, leaves));
             }
             Value::Array(items) if items.iter().any(|item| item.is_object() || item.is_array()) => {
                 (0..).zip(items).for_each(|(at, item): (usize, Value)| {
@@ -319,7 +433,11 @@ fn leaves(document: &RoutingConfig) -> BTreeMap<String, Value> {
         }
     }
     let mut all = BTreeMap::new();
-    walk(String::new(), serde_json::to_value(document).expect("documents are plain data"), &mut all);
+    walk(
+        String::new(),
+        serde_json::to_value(document).expect("documents are plain data"),
+        &mut all,
+    );
     all
 }
 
@@ -333,7 +451,10 @@ fn why(release: &GrayRelease) -> Option<String> {
             status.observed_generation
         ));
     }
-    let accepted = status.conditions.into_iter().find(|condition| condition.type_ == "Accepted");
+    let accepted = status
+        .conditions
+        .into_iter()
+        .find(|condition| condition.type_ == "Accepted");
     let refused = accepted.filter(|condition| condition.status == "False")?;
     Some(format!("{}: {}", refused.reason, refused.message))
 }
@@ -346,7 +467,11 @@ mod tests {
     use super::*;
 
     fn document(release: &GrayRelease) -> RoutingConfig {
-        AppliedConfigMap::read(&config_map(release)).document.unwrap().config.clone()
+        AppliedConfigMap::read(&config_map(release))
+            .document
+            .unwrap()
+            .config
+            .clone()
     }
 
     #[test]
@@ -371,7 +496,9 @@ mod tests {
     fn the_name_of_a_numbered_port_is_no_difference() {
         let release = release();
         let mut applied = document(&release);
-        let Backend::Service(service) = &mut applied.arms.stable.backend else { panic!() };
+        let Backend::Service(service) = &mut applied.arms.stable.backend else {
+            panic!()
+        };
         service.port_name = Some("web".parse().unwrap());
         assert_eq!(changes(&release, &applied).unwrap(), []);
     }
@@ -382,8 +509,14 @@ mod tests {
         let applied = document(&edited);
         edited.spec.gray.as_mut().unwrap().version = "v3".into();
         let changes = changes(&edited, &applied).unwrap();
-        let version = changes.iter().find(|change| change.path == "arms.gray.version").unwrap();
-        assert_eq!((&version.applied, &version.spec), (&Some("v2".into()), &Some("v3".into())));
+        let version = changes
+            .iter()
+            .find(|change| change.path == "arms.gray.version")
+            .unwrap();
+        assert_eq!(
+            (&version.applied, &version.spec),
+            (&Some("v2".into()), &Some("v3".into()))
+        );
         edited.metadata.generation = Some(2);
         edited.status = Some(serde_json::from_value(json!({"observedGeneration": 1})).unwrap());
         assert!(why(&edited).unwrap().contains("has not seen generation 2"));
@@ -393,7 +526,10 @@ mod tests {
             "message": "v2 serves everyone; name it stable", "lastTransitionTime": "2026-11-21T10:00:00Z"}]}))
             .unwrap(),
         );
-        assert_eq!(why(&edited).unwrap(), "StableNotServing: v2 serves everyone; name it stable");
+        assert_eq!(
+            why(&edited).unwrap(),
+            "StableNotServing: v2 serves everyone; name it stable"
+        );
     }
 
     #[test]
@@ -413,8 +549,12 @@ mod tests {
         ] {
             assert!(told.contains(words), "{told}");
         }
-        let proxies = json!({"proxies": {"ready": 2, "acknowledged": 1, "waitingFor": ["proxy-9"]}});
-        let old = GrayRelease { status: Some(serde_json::from_value(proxies).unwrap()), ..release };
+        let proxies =
+            json!({"proxies": {"ready": 2, "acknowledged": 1, "waitingFor": ["proxy-9"]}});
+        let old = GrayRelease {
+            status: Some(serde_json::from_value(proxies).unwrap()),
+            ..release
+        };
         let told = text(&old, &AppliedConfigMap::read(&config_map(&old)), &[]);
         assert!(told.contains("proxy-9  is waited for"), "{told}");
     }

@@ -55,13 +55,15 @@ impl AppliedConfigMap {
 
 fn document(object: &ConfigMap) -> Result<Arc<ParsedDocument<RoutingConfig>>, String> {
     let text = entry(object, DOCUMENT_KEY)?;
-    let parsed = parse::routing(text.as_bytes(), Format::Json).map_err(|error| error.to_string())?;
+    let parsed =
+        parse::routing(text.as_bytes(), Format::Json).map_err(|error| error.to_string())?;
     Ok(Arc::new(parsed))
 }
 
 fn entry<'a>(object: &'a ConfigMap, key: &str) -> Result<&'a str, String> {
     let text = object.data.as_ref().and_then(|data| data.get(key));
-    text.map(String::as_str).ok_or_else(|| format!("the key {key} is missing"))
+    text.map(String::as_str)
+        .ok_or_else(|| format!("the key {key} is missing"))
 }
 
 /// All that the proxies of one fleet follow.
@@ -76,10 +78,16 @@ pub(crate) struct FleetDocuments {
 
 impl FleetDocuments {
     fn read(class: &str, objects: &[ConfigMap]) -> Self {
-        let mut fleet = Self { config: FleetConfig::default(), documents: Vec::new(), refused: Vec::new() };
+        let mut fleet = Self {
+            config: FleetConfig::default(),
+            documents: Vec::new(),
+            refused: Vec::new(),
+        };
         for object in objects {
-            let (name, place) =
-                (object.name_any(), format!("ConfigMap {}", AppliedConfigMap::read(object).place()));
+            let (name, place) = (
+                object.name_any(),
+                format!("ConfigMap {}", AppliedConfigMap::read(object).place()),
+            );
             if name == format!("halftone-fleet-{class}") {
                 let read = entry(object, FLEET_KEY).and_then(|text| {
                     parse::fleet(text.as_bytes(), Format::Json).map_err(|error| error.to_string())
@@ -114,17 +122,27 @@ impl ClusterClient {
         let mut found = self.of_fleet::<ConfigMap>(fleet_namespace, &name).await?;
         let at_home = release.controller().and_then(|owner| {
             let namespace = owner.namespace()?;
-            found.iter().position(|object| object.namespace().as_deref() == Some(namespace))
+            found
+                .iter()
+                .position(|object| object.namespace().as_deref() == Some(namespace))
         });
-        if let Some(object) = at_home.map(|at| found.swap_remove(at)).or_else(|| found.pop()) {
+        if let Some(object) = at_home
+            .map(|at| found.swap_remove(at))
+            .or_else(|| found.pop())
+        {
             return Ok(AppliedConfigMap::read(&object));
         }
         let ready = release.status.iter().flat_map(|status| &status.conditions);
-        let why =
-            ready.filter(|condition| condition.type_ == "Ready").map(|ready| ready.message.clone()).next();
+        let why = ready
+            .filter(|condition| condition.type_ == "Ready")
+            .map(|ready| ready.message.clone())
+            .next();
         let operator = match why {
             Some(why) => why,
-            None => self.operator_of(&release.spec.proxy_class, fleet_namespace).await,
+            None => {
+                self.operator_of(&release.spec.proxy_class, fleet_namespace)
+                    .await
+            }
         };
         Err(CommandError::new(format!(
             "nothing is applied for {}: there is no ConfigMap {name}",
@@ -137,9 +155,15 @@ impl ClusterClient {
     ///
     /// # Errors
     /// As for every question to the API server.
-    pub(crate) async fn fleet(&self, class: &str, namespace: &str) -> Result<FleetDocuments, CommandError> {
+    pub(crate) async fn fleet(
+        &self,
+        class: &str,
+        namespace: &str,
+    ) -> Result<FleetDocuments, CommandError> {
         let of_class = ListParams::default().labels(&format!("{CLASS_LABEL}={class}"));
-        let objects = self.list::<ConfigMap>(NamespaceScope::Namespace(namespace), &of_class).await?;
+        let objects = self
+            .list::<ConfigMap>(NamespaceScope::Namespace(namespace), &of_class)
+            .await?;
         Ok(FleetDocuments::read(class, &objects))
     }
 }
@@ -157,7 +181,9 @@ pub(crate) mod tests {
     /// A release as the API server shows it.
     pub(crate) fn release() -> GrayRelease {
         let text = include_str!("../../../examples/minimal.yaml");
-        let mut release = halftone_api::manifest::read("minimal.yaml", text).manifests[0].release.clone();
+        let mut release = halftone_api::manifest::read("minimal.yaml", text).manifests[0]
+            .release
+            .clone();
         release.metadata.uid = Some("7c1f".into());
         release
     }
@@ -191,7 +217,12 @@ pub(crate) mod tests {
         let why = AppliedConfigMap::read(&object).document.unwrap_err();
         assert!(why.contains("checksum"), "{why}");
         object.data = None;
-        assert!(AppliedConfigMap::read(&object).document.unwrap_err().contains("routing.json is missing"));
+        assert!(
+            AppliedConfigMap::read(&object)
+                .document
+                .unwrap_err()
+                .contains("routing.json is missing")
+        );
     }
 
     #[test]
@@ -201,11 +232,23 @@ pub(crate) mod tests {
         bad.metadata.name = Some("gr-bad".into());
         bad.data = None;
         let mut withdrawn = config_map(&release());
-        let mut document = AppliedConfigMap::read(&withdrawn).document.unwrap().config.clone();
+        let mut document = AppliedConfigMap::read(&withdrawn)
+            .document
+            .unwrap()
+            .config
+            .clone();
         document.state = ReleaseState::Withdrawn;
-        withdrawn.data = Some(BTreeMap::from([(DOCUMENT_KEY.to_owned(), document.to_json().unwrap())]));
+        withdrawn.data = Some(BTreeMap::from([(
+            DOCUMENT_KEY.to_owned(),
+            document.to_json().unwrap(),
+        )]));
         let fleet = FleetDocuments::read("default", &[good, bad, withdrawn]);
-        assert_eq!((fleet.documents.len(), fleet.refused.len()), (1, 1), "{:?}", fleet.refused);
+        assert_eq!(
+            (fleet.documents.len(), fleet.refused.len()),
+            (1, 1),
+            "{:?}",
+            fleet.refused
+        );
         assert!(fleet.refused[0].contains("halftone/gr-bad"));
     }
 }

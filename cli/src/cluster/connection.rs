@@ -2,8 +2,8 @@
 
 use kube::Config;
 use kube::config::{
-    AuthInfo, Cluster, Context, KubeConfigOptions, Kubeconfig, KubeconfigError, NamedAuthInfo, NamedCluster,
-    NamedContext,
+    AuthInfo, Cluster, Context, KubeConfigOptions, Kubeconfig, KubeconfigError, NamedAuthInfo,
+    NamedCluster, NamedContext,
 };
 use serde_json::json;
 
@@ -69,14 +69,23 @@ fn instead(
     if !flags.changes_cluster() && !flags.changes_user() {
         return options;
     }
-    let chosen = options.context.as_ref().or(kubeconfig.current_context.as_ref());
+    let chosen = options
+        .context
+        .as_ref()
+        .or(kubeconfig.current_context.as_ref());
     let context = kubeconfig
         .contexts
         .iter()
         .find(|context| Some(&context.name) == chosen)
         .and_then(|context| context.context.clone());
-    let cluster = options.cluster.clone().or(context.as_ref().map(|context| context.cluster.clone()));
-    let user = options.user.clone().or(context.as_ref().and_then(|context| context.user.clone()));
+    let cluster = options
+        .cluster
+        .clone()
+        .or(context.as_ref().map(|context| context.cluster.clone()));
+    let user = options
+        .user
+        .clone()
+        .or(context.as_ref().and_then(|context| context.user.clone()));
     let mut at = kubeconfig
         .clusters
         .iter()
@@ -95,27 +104,42 @@ fn instead(
     }
     let namespace = context.and_then(|context| context.namespace);
     let name = BY_FLAGS.to_owned();
-    kubeconfig.clusters.push(NamedCluster { name: name.clone(), cluster: Some(at), ..Default::default() });
+    kubeconfig.clusters.push(NamedCluster {
+        name: name.clone(),
+        cluster: Some(at),
+        ..Default::default()
+    });
     kubeconfig.auth_infos.push(NamedAuthInfo {
         name: name.clone(),
         auth_info: Some(by),
         ..Default::default()
     });
-    let context =
-        Context { cluster: name.clone(), user: Some(name.clone()), namespace, ..Default::default() };
+    let context = Context {
+        cluster: name.clone(),
+        user: Some(name.clone()),
+        namespace,
+        ..Default::default()
+    };
     kubeconfig.contexts.push(NamedContext {
         name: name.clone(),
         context: Some(context),
         ..Default::default()
     });
-    KubeConfigOptions { context: Some(name), ..KubeConfigOptions::default() }
+    KubeConfigOptions {
+        context: Some(name),
+        ..KubeConfigOptions::default()
+    }
 }
 
 fn change_cluster(cluster: &mut Cluster, asked: &ClusterArguments) {
     let flags = &asked.connection;
     if let Some(server) = &flags.server {
         // kubectl takes a host alone for HTTPS.
-        let whole = if server.contains("://") { server.clone() } else { format!("https://{server}") };
+        let whole = if server.contains("://") {
+            server.clone()
+        } else {
+            format!("https://{server}")
+        };
         cluster.server = Some(whole);
     }
     if let Some(file) = &flags.certificate_authority {
@@ -124,7 +148,10 @@ fn change_cluster(cluster: &mut Cluster, asked: &ClusterArguments) {
     }
     if flags.insecure_skip_tls_verify {
         cluster.insecure_skip_tls_verify = Some(true);
-        (cluster.certificate_authority, cluster.certificate_authority_data) = (None, None);
+        (
+            cluster.certificate_authority,
+            cluster.certificate_authority_data,
+        ) = (None, None);
     }
     if flags.tls_server_name.is_some() {
         cluster.tls_server_name.clone_from(&flags.tls_server_name);
@@ -136,7 +163,10 @@ fn change_user(mut user: AuthInfo, asked: &ClusterArguments) -> AuthInfo {
     let flags = &asked.connection;
     if let Some(token) = &flags.token {
         let secret: AuthInfo = serde_json::from_value(json!({"token": token})).unwrap_or_default();
-        user = AuthInfo { token: secret.token, ..AuthInfo::default() };
+        user = AuthInfo {
+            token: secret.token,
+            ..AuthInfo::default()
+        };
     }
     if let (Some(certificate), Some(key)) = (&flags.client_certificate, &flags.client_key) {
         user.client_certificate = Some(certificate.display().to_string());
@@ -162,7 +192,10 @@ mod tests {
     }
 
     fn asked(connection: ConnectionArguments) -> ClusterArguments {
-        ClusterArguments { connection, ..ClusterArguments::default() }
+        ClusterArguments {
+            connection,
+            ..ClusterArguments::default()
+        }
     }
 
     #[test]
@@ -178,7 +211,16 @@ mod tests {
         let cluster = file.clusters.last().unwrap().cluster.clone().unwrap();
         assert_eq!(cluster.server.as_deref(), Some("https://10.0.0.1:6443"));
         assert!(cluster.certificate_authority_data.is_none());
-        assert!(file.auth_infos.last().unwrap().auth_info.as_ref().unwrap().token.is_some());
+        assert!(
+            file.auth_infos
+                .last()
+                .unwrap()
+                .auth_info
+                .as_ref()
+                .unwrap()
+                .token
+                .is_some()
+        );
         let context = file.contexts.last().unwrap().context.clone().unwrap();
         assert_eq!(context.namespace.as_deref(), Some("shop"));
     }
@@ -186,7 +228,11 @@ mod tests {
     #[test]
     fn without_flags_the_kubeconfig_stays_as_it_is() {
         let mut file = kubeconfig();
-        let options = instead(&mut file, &ClusterArguments::default(), KubeConfigOptions::default());
+        let options = instead(
+            &mut file,
+            &ClusterArguments::default(),
+            KubeConfigOptions::default(),
+        );
         assert_eq!((options.context, file.contexts.len()), (None, 1));
     }
 

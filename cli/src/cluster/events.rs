@@ -43,12 +43,17 @@ async fn of_run(state: &Path, arguments: &EventsArguments) -> Result<ExitCode, C
     let mut told = HashSet::new();
     loop {
         let happened = local_run::events(state, &arguments.name)?;
-        let lines: Vec<EventRow> =
-            happened.into_iter().map(|event| EventRow::here(&release, event)).collect();
+        let lines: Vec<EventRow> = happened
+            .into_iter()
+            .map(|event| EventRow::here(&release, event))
+            .collect();
         print(&lines, arguments.json, &mut told)?;
         match arguments.follow {
             false if lines.is_empty() && !arguments.json => {
-                writeln!(output::stdout(), "{release} has no events since this halftone run began")?;
+                writeln!(
+                    output::stdout(),
+                    "{release} has no events since this halftone run began"
+                )?;
                 return Ok(ExitCode::SUCCESS);
             }
             false => return Ok(ExitCode::SUCCESS),
@@ -98,7 +103,9 @@ async fn follow(
     mut told: HashSet<String>,
 ) -> Result<ExitCode, CommandError> {
     let config = watcher::Config::default().fields(selector);
-    let mut changes = watcher(cluster.api::<Event>(scope), config).default_backoff().boxed();
+    let mut changes = watcher(cluster.api::<Event>(scope), config)
+        .default_backoff()
+        .boxed();
     loop {
         match changes.try_next().await {
             Ok(Some(watcher::Event::Apply(event) | watcher::Event::InitApply(event))) => {
@@ -119,7 +126,10 @@ async fn follow(
 /// and `edit` show them, and not in `events.k8s.io`, where they do not.
 pub(super) fn about(name: Option<&str>) -> String {
     let kind = "involvedObject.kind=GrayRelease";
-    name.map_or_else(|| kind.to_owned(), |name| format!("{kind},involvedObject.name={name}"))
+    name.map_or_else(
+        || kind.to_owned(),
+        |name| format!("{kind},involvedObject.name={name}"),
+    )
 }
 
 /// What was not told before.
@@ -156,22 +166,45 @@ pub(super) struct EventRow {
 impl EventRow {
     /// An event of a `halftone run`.
     fn here(release: &str, event: PastEvent) -> Self {
-        let PastEvent { time, type_, reason, message } = event;
+        let PastEvent {
+            time,
+            type_,
+            reason,
+            message,
+        } = event;
         let key = format!("{time} {reason} {message}");
-        Self { key, time: Some(time), release: release.to_owned(), type_, reason, message, count: 1 }
+        Self {
+            key,
+            time: Some(time),
+            release: release.to_owned(),
+            type_,
+            reason,
+            message,
+            count: 1,
+        }
     }
 
     pub(super) fn of(event: &Event) -> Self {
         let about = &event.involved_object;
         let again = event.series.as_ref();
-        let count = again.and_then(|series| series.count).or(event.count).unwrap_or(1);
+        let count = again
+            .and_then(|series| series.count)
+            .or(event.count)
+            .unwrap_or(1);
         let time = again
             .and_then(|series| Some(series.last_observed_time.as_ref()?.0))
             .or(event.event_time.as_ref().map(|time| time.0))
             .or(event.last_timestamp.as_ref().map(|time| time.0))
-            .or(event.metadata.creation_timestamp.as_ref().map(|time| time.0));
+            .or(event
+                .metadata
+                .creation_timestamp
+                .as_ref()
+                .map(|time| time.0));
         Self {
-            key: format!("{} {count}", event.uid().unwrap_or_else(|| event.name_any())),
+            key: format!(
+                "{} {count}",
+                event.uid().unwrap_or_else(|| event.name_any())
+            ),
             time,
             release: format!(
                 "{}/{}",
@@ -192,20 +225,36 @@ impl EventRow {
 
     /// The same for the live view.
     pub(super) fn news(&self) -> EventLine {
-        let severity = if self.type_ == "Warning" { EventType::Warning } else { EventType::Normal };
-        EventLine { severity, reason: self.reason.clone(), message: self.message.clone() }
+        let severity = if self.type_ == "Warning" {
+            EventType::Warning
+        } else {
+            EventType::Normal
+        };
+        EventLine {
+            severity,
+            reason: self.reason.clone(),
+            message: self.message.clone(),
+        }
     }
 
     fn text(&self) -> String {
         let time = self.time.map_or_else(
             || "-".to_owned(),
-            |time| time.to_zoned(jiff::tz::TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S").to_string(),
+            |time| {
+                time.to_zoned(jiff::tz::TimeZone::system())
+                    .strftime("%Y-%m-%d %H:%M:%S")
+                    .to_string()
+            },
         );
         let reason = match self.type_.as_str() {
             "Warning" => self.reason.yellow().to_string(),
             _ => self.reason.green().to_string(),
         };
-        let again = if self.count > 1 { format!(" ({} times)", self.count) } else { String::new() };
+        let again = if self.count > 1 {
+            format!(" ({} times)", self.count)
+        } else {
+            String::new()
+        };
         format!("{time} {} {reason} {}{again}", self.release, self.message)
     }
 }
@@ -228,11 +277,17 @@ mod tests {
         assert_eq!(line.time.unwrap().to_string(), "2026-11-21T10:05:00Z");
         assert_eq!(line.news().severity, EventType::Warning);
         let text = anstream::adapter::strip_str(&line.text()).to_string();
-        assert!(text.ends_with("shop/checkout RolledBack gray failed (3 times)"), "{text}");
+        assert!(
+            text.ends_with("shop/checkout RolledBack gray failed (3 times)"),
+            "{text}"
+        );
     }
 
     #[test]
     fn the_events_of_one_release_are_asked_for_by_its_name() {
-        assert_eq!(about(Some("checkout")), "involvedObject.kind=GrayRelease,involvedObject.name=checkout");
+        assert_eq!(
+            about(Some("checkout")),
+            "involvedObject.kind=GrayRelease,involvedObject.name=checkout"
+        );
     }
 }

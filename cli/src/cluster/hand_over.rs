@@ -36,8 +36,11 @@ enum HandOverStep<'a> {
 pub(crate) fn run(arguments: &HandOverArguments) -> Result<ExitCode, CommandError> {
     block_on(async {
         let cluster = ClusterClient::connect(&arguments.cluster, false).await?;
-        let by_name = ListParams::default().fields(&format!("metadata.name={}", fleet_name(arguments)));
-        let fleets = cluster.list::<ConfigMap>(NamespaceScope::All, &by_name).await?;
+        let by_name =
+            ListParams::default().fields(&format!("metadata.name={}", fleet_name(arguments)));
+        let fleets = cluster
+            .list::<ConfigMap>(NamespaceScope::All, &by_name)
+            .await?;
         let step = choose(&fleets, arguments)?;
         match step {
             HandOverStep::Offer(owner) => {
@@ -79,7 +82,9 @@ fn choose<'a>(
     fleets: &'a [ConfigMap],
     arguments: &'a HandOverArguments,
 ) -> Result<HandOverStep<'a>, CommandError> {
-    let HandOverArguments { class, to, force, .. } = arguments;
+    let HandOverArguments {
+        class, to, force, ..
+    } = arguments;
     let (namespace, _) = parts(to)?;
     if *force {
         return Ok(HandOverStep::Take(namespace));
@@ -90,9 +95,16 @@ fn choose<'a>(
         order.is_some_and(|order| order.split('@').next() != Some(to))
     };
     if let Some(own) = fleets.iter().filter(of_owner).find(gives) {
-        return Ok(HandOverStep::Keep(own.metadata.namespace.as_deref().unwrap_or_default()));
+        return Ok(HandOverStep::Keep(
+            own.metadata.namespace.as_deref().unwrap_or_default(),
+        ));
     }
-    let owner = |fleet: &&ConfigMap| fleet.annotations().get(CONTROLLER).is_some_and(|owner| owner != to);
+    let owner = |fleet: &&ConfigMap| {
+        fleet
+            .annotations()
+            .get(CONTROLLER)
+            .is_some_and(|owner| owner != to)
+    };
     match fleets.iter().filter(owner).collect::<Vec<_>>()[..] {
         [fleet] => Ok(HandOverStep::Offer(fleet.metadata.namespace.as_deref().unwrap_or_default())),
         [] => Err(CommandError::new(format!("no other installation has the class {class}")).advise(format!(
@@ -127,21 +139,35 @@ fn nobody(pods: &[Pod], to: &str, selector: &str) -> Option<CommandError> {
     let (namespace, _) = parts(to).ok()?;
     let look = format!("kubectl get pods -n {namespace} -l {selector}");
     Some(match pods.len() {
-        0 => CommandError::new(format!("there is no operator of the installation {to}; nothing was ordered"))
-            .advise(format!("write NAMESPACE/RELEASE of its chart, as helm list -A has them; see {look}")),
-        _ => CommandError::new(format!("no operator of the installation {to} is ready; nothing was ordered"))
-            .advise(format!("see {look}")),
+        0 => CommandError::new(format!(
+            "there is no operator of the installation {to}; nothing was ordered"
+        ))
+        .advise(format!(
+            "write NAMESPACE/RELEASE of its chart, as helm list -A has them; see {look}"
+        )),
+        _ => CommandError::new(format!(
+            "no operator of the installation {to} is ready; nothing was ordered"
+        ))
+        .advise(format!("see {look}")),
     })
 }
 
 impl ClusterClient {
     /// Whether there is somebody who hands over.
-    async fn has_owner(&self, owner: &str, arguments: &HandOverArguments) -> Result<(), CommandError> {
+    async fn has_owner(
+        &self,
+        owner: &str,
+        arguments: &HandOverArguments,
+    ) -> Result<(), CommandError> {
         let HandOverArguments { class, to, .. } = arguments;
         match self.abandoned(class, Some(owner)).await {
             None => Ok(()),
-            Some(gone) => Err(CommandError::new(format!("the owner of class {class} is gone. {gone}"))
-                .advise(format!("add --force to have {to} take its releases over at once"))),
+            Some(gone) => Err(CommandError::new(format!(
+                "the owner of class {class} is gone. {gone}"
+            ))
+            .advise(format!(
+                "add --force to have {to} take its releases over at once"
+            ))),
         }
     }
 
@@ -149,10 +175,14 @@ impl ClusterClient {
     /// release, the present one looks after it.
     async fn check_recipient(&self, to: &str) -> Result<(), CommandError> {
         let (namespace, release) = parts(to)?;
-        let selector =
-            format!("app.kubernetes.io/name=halftone-operator,app.kubernetes.io/instance={release}");
+        let selector = format!(
+            "app.kubernetes.io/name=halftone-operator,app.kubernetes.io/instance={release}"
+        );
         let only = ListParams::default().labels(&selector);
-        match self.list::<Pod>(NamespaceScope::Namespace(namespace), &only).await {
+        match self
+            .list::<Pod>(NamespaceScope::Namespace(namespace), &only)
+            .await
+        {
             Ok(pods) => nobody(&pods, to, &selector).map_or(Ok(()), Err),
             Err(_) => Ok(()),
         }
@@ -168,12 +198,15 @@ impl ClusterClient {
             HandOverStep::Offer(namespace) => self.mark(namespace, arguments, to).await,
             // Whoever has written a status since then is not gone.
             HandOverStep::Take(namespace) => {
-                self.mark(namespace, arguments, &format!("{to}@{}", Timestamp::now())).await
+                self.mark(namespace, arguments, &format!("{to}@{}", Timestamp::now()))
+                    .await
             }
             HandOverStep::Keep(namespace) => {
                 let scope = NamespaceScope::Namespace(namespace);
-                let parameters =
-                    PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
+                let parameters = PatchParams {
+                    field_manager: Some(MANAGER.to_owned()),
+                    ..PatchParams::default()
+                };
                 let patch = Patch::Merge(json!({"metadata": {"annotations": {HAND_OVER: null}}}));
                 let api = self.api::<ConfigMap>(scope);
                 let patched = api.patch(&fleet_name(arguments), &parameters, &patch).await;
@@ -199,12 +232,20 @@ impl ClusterClient {
         });
         let scope = NamespaceScope::Namespace(namespace);
         let api = self.api::<ConfigMap>(scope);
-        let patched = api.patch(&name, &PatchParams::apply(MANAGER), &Patch::Apply(object)).await;
+        let patched = api
+            .patch(&name, &PatchParams::apply(MANAGER), &Patch::Apply(object))
+            .await;
         self.done(patched, scope)
     }
 
-    fn done(&self, patched: kube::Result<ConfigMap>, scope: NamespaceScope<'_>) -> Result<(), CommandError> {
-        patched.map(drop).map_err(|error| self.failed(&error, &ApiOperation::patching::<ConfigMap>(scope)))
+    fn done(
+        &self,
+        patched: kube::Result<ConfigMap>,
+        scope: NamespaceScope<'_>,
+    ) -> Result<(), CommandError> {
+        patched
+            .map(drop)
+            .map_err(|error| self.failed(&error, &ApiOperation::patching::<ConfigMap>(scope)))
     }
 }
 
@@ -213,34 +254,70 @@ mod tests {
     use super::*;
 
     fn fleet(namespace: &str, owner: Option<&str>) -> ConfigMap {
-        let annotations: serde_json::Map<_, _> =
-            owner.map(|owner| (CONTROLLER.to_owned(), owner.into())).into_iter().collect();
-        serde_json::from_value(json!({"metadata": {"namespace": namespace, "annotations": annotations}}))
-            .unwrap()
+        let annotations: serde_json::Map<_, _> = owner
+            .map(|owner| (CONTROLLER.to_owned(), owner.into()))
+            .into_iter()
+            .collect();
+        serde_json::from_value(
+            json!({"metadata": {"namespace": namespace, "annotations": annotations}}),
+        )
+        .unwrap()
     }
 
     fn arguments(to: &str, force: bool) -> HandOverArguments {
-        HandOverArguments { class: "default".into(), to: to.into(), force, cluster: Default::default() }
+        HandOverArguments {
+            class: "default".into(),
+            to: to.into(),
+            force,
+            cluster: Default::default(),
+        }
     }
 
     #[test]
     fn the_owners_fleet_is_told_and_by_force_the_new_owners() {
-        let fleets =
-            [fleet("old", Some("old/halftone")), fleet("new", Some("new/halftone")), fleet("x", None)];
-        assert_eq!(choose(&fleets, &arguments("new/halftone", false)).unwrap(), HandOverStep::Offer("old"));
-        assert_eq!(choose(&fleets, &arguments("other/halftone", true)).unwrap(), HandOverStep::Take("other"));
-        let told = |fleets: &[ConfigMap], to| choose(fleets, &arguments(to, false)).unwrap_err().to_string();
-        assert!(told(&fleets[1..], "new/halftone").contains("no other installation has the class default"));
+        let fleets = [
+            fleet("old", Some("old/halftone")),
+            fleet("new", Some("new/halftone")),
+            fleet("x", None),
+        ];
+        assert_eq!(
+            choose(&fleets, &arguments("new/halftone", false)).unwrap(),
+            HandOverStep::Offer("old")
+        );
+        assert_eq!(
+            choose(&fleets, &arguments("other/halftone", true)).unwrap(),
+            HandOverStep::Take("other")
+        );
+        let told = |fleets: &[ConfigMap], to| {
+            choose(fleets, &arguments(to, false))
+                .unwrap_err()
+                .to_string()
+        };
+        assert!(
+            told(&fleets[1..], "new/halftone")
+                .contains("no other installation has the class default")
+        );
         assert!(told(&fleets, "third/halftone").contains("several installations"));
         assert!(told(&fleets, "halftone").contains("names no installation"));
     }
 
     #[test]
     fn an_owner_that_is_named_keeps_what_it_was_to_hand_over() {
-        let mut fleets = [fleet("old", Some("old/halftone")), fleet("new", Some("new/halftone"))];
-        fleets[0].annotations_mut().insert(HAND_OVER.into(), "new/halftonne".into());
-        assert_eq!(choose(&fleets, &arguments("old/halftone", false)).unwrap(), HandOverStep::Keep("old"));
-        assert_eq!(choose(&fleets, &arguments("new/halftone", false)).unwrap(), HandOverStep::Offer("old"));
+        let mut fleets = [
+            fleet("old", Some("old/halftone")),
+            fleet("new", Some("new/halftone")),
+        ];
+        fleets[0]
+            .annotations_mut()
+            .insert(HAND_OVER.into(), "new/halftonne".into());
+        assert_eq!(
+            choose(&fleets, &arguments("old/halftone", false)).unwrap(),
+            HandOverStep::Keep("old")
+        );
+        assert_eq!(
+            choose(&fleets, &arguments("new/halftone", false)).unwrap(),
+            HandOverStep::Offer("old")
+        );
     }
 
     #[test]
@@ -249,8 +326,13 @@ mod tests {
             let status = json!({"conditions": [{"type": "Ready", "status": ready}]});
             serde_json::from_value(json!({"metadata": {}, "status": status})).unwrap()
         };
-        let told = |pods: &[Pod]| nobody(pods, "new/halftonne", "x=y").map(|failure| failure.to_string());
-        assert!(told(&[]).unwrap().contains("there is no operator of the installation new/halftonne"));
+        let told =
+            |pods: &[Pod]| nobody(pods, "new/halftonne", "x=y").map(|failure| failure.to_string());
+        assert!(
+            told(&[])
+                .unwrap()
+                .contains("there is no operator of the installation new/halftonne")
+        );
         assert!(told(&[pod("False")]).unwrap().contains("is ready"));
         assert_eq!(told(&[pod("False"), pod("True")]), None);
     }

@@ -22,9 +22,18 @@ impl ClusterClient {
     }
 
     /// That no operator looks after the fleet, if that is so; nothing where it cannot be told.
-    pub(crate) async fn abandoned(&self, class: &str, fleet_namespace: Option<&str>) -> Option<String> {
+    pub(crate) async fn abandoned(
+        &self,
+        class: &str,
+        fleet_namespace: Option<&str>,
+    ) -> Option<String> {
         let told = self.operator_status(class, fleet_namespace).await.ok()?;
-        (!told.alive).then(|| format!("The status above is the last that was known. {}", told.sentence))
+        (!told.alive).then(|| {
+            format!(
+                "The status above is the last that was known. {}",
+                told.sentence
+            )
+        })
     }
 
     /// The same of a release, and what its proxies do for want of an operator.
@@ -39,12 +48,18 @@ impl ClusterClient {
         let applied = self.applied(release, fleet_namespace).await.ok();
         let document = applied.and_then(|applied| applied.document.ok());
         let lost = document.is_some_and(|document| sends_to_stable(&document.config, silence));
-        Some(if lost { format!("{LOST}. {abandoned}") } else { abandoned })
+        Some(if lost {
+            format!("{LOST}. {abandoned}")
+        } else {
+            abandoned
+        })
     }
 
     /// For how long no operator of this fleet has been alive; not at all where one is, or where it cannot be told.
     pub(crate) async fn silence(&self, class: &str, fleet_namespace: Option<&str>) -> Duration {
-        self.operator_status(class, fleet_namespace).await.map_or(Duration::ZERO, |told| told.silence)
+        self.operator_status(class, fleet_namespace)
+            .await
+            .map_or(Duration::ZERO, |told| told.silence)
     }
 
     /// All that the Lease tells.
@@ -68,7 +83,9 @@ impl ClusterClient {
         class: &str,
         fleet_namespace: Option<&str>,
     ) -> Result<Option<Lease>, CommandError> {
-        let found = self.of_fleet::<Lease>(fleet_namespace, &lease_name(class)).await?;
+        let found = self
+            .of_fleet::<Lease>(fleet_namespace, &lease_name(class))
+            .await?;
         Ok(newest(found))
     }
 }
@@ -84,8 +101,7 @@ fn lease_name(class: &str) -> String {
 
 /// What proxies do once no operator has been heard for as long as `onOperatorLost` waits. Judged by the Lease, which an
 /// operator renews while it asks the proxies: they may be some seconds behind.
-pub(crate) const LOST: &str =
-    "Proxies send everyone to stable, since no operator has been heard for as long as onOperatorLost waits";
+pub(crate) const LOST: &str = "Proxies send everyone to stable, since no operator has been heard for as long as onOperatorLost waits";
 
 /// Whether that is so of this document, after so long without an operator. What `force` says goes over it.
 pub(crate) fn sends_to_stable(document: &RoutingConfig, silence: Duration) -> bool {
@@ -108,11 +124,17 @@ fn tell(lease: Option<&Lease>, class: &str, now: Timestamp) -> OperatorStatus {
         let sentence = format!(
             "No operator looks after the fleet {class}: there is no Lease {name}. Is Halftone installed?"
         );
-        return OperatorStatus { alive: false, holder: None, silence: Duration::ZERO, sentence };
+        return OperatorStatus {
+            alive: false,
+            holder: None,
+            silence: Duration::ZERO,
+            sentence,
+        };
     };
     let namespace = lease.namespace().unwrap_or_default();
     let place = format!("{namespace}/{name}");
-    let look = format!("See kubectl get pods -n {namespace} -l app.kubernetes.io/name=halftone-operator");
+    let look =
+        format!("See kubectl get pods -n {namespace} -l app.kubernetes.io/name=halftone-operator");
     let spec = lease.spec.clone().unwrap_or_default();
     let holder = spec.holder_identity.filter(|holder| !holder.is_empty());
     let renewed = spec.renew_time.map(|time| now.duration_since(time.0));
@@ -122,17 +144,31 @@ fn tell(lease: Option<&Lease>, class: &str, now: Timestamp) -> OperatorStatus {
             let logs = format!("its logs may tell more: kubectl logs -n {namespace} {holder}");
             (
                 true,
-                format!("An operator is alive: {holder} renewed the Lease {place} {} ago; {logs}", span(age)),
+                format!(
+                    "An operator is alive: {holder} renewed the Lease {place} {} ago; {logs}",
+                    span(age)
+                ),
             )
         }
         (Some(holder), Some(age)) => {
-            let last = format!("the Lease {place} was last renewed {} ago, by {holder}", span(age));
+            let last = format!(
+                "the Lease {place} was last renewed {} ago, by {holder}",
+                span(age)
+            );
             (false, format!("No operator is alive: {last}. {look}"))
         }
-        _ => (false, format!("No operator is alive: nobody holds the Lease {place}. {look}")),
+        _ => (
+            false,
+            format!("No operator is alive: nobody holds the Lease {place}. {look}"),
+        ),
     };
     let silence = renewed.filter(|_| !alive).map_or(Duration::ZERO, silence);
-    OperatorStatus { alive, holder, silence, sentence }
+    OperatorStatus {
+        alive,
+        holder,
+        silence,
+        sentence,
+    }
 }
 
 fn silence(age: SignedDuration) -> Duration {
@@ -148,7 +184,10 @@ mod tests {
 
     fn lease(holder: Option<&str>, renewed: &str) -> Lease {
         Lease {
-            metadata: ObjectMeta { namespace: Some("halftone".into()), ..ObjectMeta::default() },
+            metadata: ObjectMeta {
+                namespace: Some("halftone".into()),
+                ..ObjectMeta::default()
+            },
             spec: Some(LeaseSpec {
                 holder_identity: holder.map(str::to_owned),
                 lease_duration_seconds: Some(15),
@@ -160,8 +199,10 @@ mod tests {
 
     #[test]
     fn of_several_leases_the_one_renewed_last_tells_of_the_operator() {
-        let leases =
-            vec![lease(Some("now"), "2026-11-21T10:00:00Z"), lease(Some("before"), "2026-11-21T09:00:00Z")];
+        let leases = vec![
+            lease(Some("now"), "2026-11-21T10:00:00Z"),
+            lease(Some("before"), "2026-11-21T09:00:00Z"),
+        ];
         let holder = newest(leases).unwrap().spec.unwrap().holder_identity;
         assert_eq!(holder.as_deref(), Some("now"));
     }
@@ -169,10 +210,21 @@ mod tests {
     #[test]
     fn the_lease_tells_whether_an_operator_lives() {
         let now = "2026-11-21T10:00:20Z".parse().unwrap();
-        let (by, nobody) = (Some("operator-0"), "nobody holds the Lease halftone/halftone-default");
+        let (by, nobody) = (
+            Some("operator-0"),
+            "nobody holds the Lease halftone/halftone-default",
+        );
         for (lease, words, silent) in [
-            (Some(lease(by, "2026-11-21T10:00:18Z")), "is alive: operator-0 renewed", 0),
-            (Some(lease(by, "2026-11-21T09:58:00Z")), "last renewed 2m20s ago, by operator-0", 140),
+            (
+                Some(lease(by, "2026-11-21T10:00:18Z")),
+                "is alive: operator-0 renewed",
+                0,
+            ),
+            (
+                Some(lease(by, "2026-11-21T09:58:00Z")),
+                "last renewed 2m20s ago, by operator-0",
+                140,
+            ),
             (Some(lease(None, "2026-11-21T10:00:18Z")), nobody, 2),
             (None, "there is no Lease halftone-default", 0),
         ] {

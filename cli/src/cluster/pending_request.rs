@@ -77,9 +77,13 @@ mod tests {
 
     fn release(asked: Option<&str>, handled: Option<&str>) -> GrayRelease {
         let text = include_str!("../../../examples/minimal.yaml");
-        let mut release = halftone_api::manifest::read("minimal.yaml", text).manifests[0].release.clone();
+        let mut release = halftone_api::manifest::read("minimal.yaml", text).manifests[0]
+            .release
+            .clone();
         if let Some(asked) = asked {
-            release.annotations_mut().insert(REQUEST_ANNOTATION.into(), asked.into());
+            release
+                .annotations_mut()
+                .insert(REQUEST_ANNOTATION.into(), asked.into());
         }
         let last_handled_request = handled.map(|request| HandledRequest {
             request: request.into(),
@@ -88,8 +92,11 @@ mod tests {
             time: "2026-11-21T10:00:00Z".parse().unwrap(),
         });
         let request_token = Some("t2".into());
-        release.status =
-            Some(GrayReleaseStatus { request_token, last_handled_request, ..GrayReleaseStatus::default() });
+        release.status = Some(GrayReleaseStatus {
+            request_token,
+            last_handled_request,
+            ..GrayReleaseStatus::default()
+        });
         release
     }
 
@@ -98,7 +105,10 @@ mod tests {
         let write = WriteDecision::Write("promote@t2".into());
         assert_eq!(step(&release(None, None), ReleaseCommand::Promote), write);
         assert_eq!(
-            step(&release(Some("pause@t1"), Some("pause@t1")), ReleaseCommand::Promote),
+            step(
+                &release(Some("pause@t1"), Some("pause@t1")),
+                ReleaseCommand::Promote
+            ),
             write,
             "answered"
         );
@@ -107,9 +117,18 @@ mod tests {
     #[test]
     fn a_request_that_waits_is_overwritten_only_to_stop_or_to_go_back() {
         let waits = release(Some("approve/2@t2"), Some("pause@t1"));
-        assert_eq!(step(&waits, ReleaseCommand::Promote), WriteDecision::Busy("approve/2@t2".into()));
-        assert_eq!(step(&waits, ReleaseCommand::Pause), WriteDecision::Write("pause@t2".into()));
-        assert_eq!(step(&waits, ReleaseCommand::Rollback), WriteDecision::Write("rollback@t2".into()));
+        assert_eq!(
+            step(&waits, ReleaseCommand::Promote),
+            WriteDecision::Busy("approve/2@t2".into())
+        );
+        assert_eq!(
+            step(&waits, ReleaseCommand::Pause),
+            WriteDecision::Write("pause@t2".into())
+        );
+        assert_eq!(
+            step(&waits, ReleaseCommand::Rollback),
+            WriteDecision::Write("rollback@t2".into())
+        );
         assert_eq!(
             step(&release(Some("promote@t2"), None), ReleaseCommand::Promote),
             WriteDecision::Waits("promote@t2".into())
@@ -125,7 +144,10 @@ mod tests {
 
     #[test]
     fn a_request_is_open_until_it_is_answered_or_replaced() {
-        assert_eq!(fate(&release(Some("pause@t2"), Some("pause@t1")), "pause@t2"), RequestStatus::Open);
+        assert_eq!(
+            fate(&release(Some("pause@t2"), Some("pause@t1")), "pause@t2"),
+            RequestStatus::Open
+        );
         assert!(matches!(
             fate(&release(Some("pause@t2"), Some("pause@t2")), "pause@t2"),
             RequestStatus::Answered(_)
@@ -134,10 +156,14 @@ mod tests {
             fate(&release(Some("rollback@t2"), Some("pause@t2")), "pause@t2"),
             RequestStatus::Answered(_)
         ));
-        let RequestStatus::Replaced(how) = fate(&release(Some("rollback@t2"), None), "pause@t2") else {
+        let RequestStatus::Replaced(how) = fate(&release(Some("rollback@t2"), None), "pause@t2")
+        else {
             panic!()
         };
         assert!(how.contains("rollback@t2"));
-        assert!(matches!(fate(&release(None, None), "pause@t2"), RequestStatus::Replaced(_)));
+        assert!(matches!(
+            fate(&release(None, None), "pause@t2"),
+            RequestStatus::Replaced(_)
+        ));
     }
 }

@@ -31,13 +31,21 @@ impl ClusterClient {
         release: &GrayRelease,
         fleet_namespace: Option<&str>,
     ) -> Result<RecentTraffic, String> {
-        let applied = self.applied(release, fleet_namespace).await.map_err(|failure| failure.to_string())?;
+        let applied = self
+            .applied(release, fleet_namespace)
+            .await
+            .map_err(|failure| failure.to_string())?;
         let class = &release.spec.proxy_class;
-        let proxies =
-            self.proxies_of(class, &applied.namespace).await.map_err(|failure| failure.to_string())?;
+        let proxies = self
+            .proxies_of(class, &applied.namespace)
+            .await
+            .map_err(|failure| failure.to_string())?;
         let ready: Vec<&ProxyStatus> = proxies.iter().filter(|proxy| proxy.ready).collect();
         if ready.is_empty() {
-            return Err(format!("no proxy of class {class} is ready in namespace {}", applied.namespace));
+            return Err(format!(
+                "no proxy of class {class} is ready in namespace {}",
+                applied.namespace
+            ));
         }
         let before = self.counted(release, &ready).await?;
         let began = Instant::now();
@@ -62,15 +70,20 @@ impl ClusterClient {
 
     async fn metrics(&self, proxy: &ProxyStatus) -> Result<String, String> {
         let path = proxy.page("metrics");
-        let request = hyper::Request::get(&path).body(Vec::new()).map_err(|error| error.to_string())?;
-        let advice =
-            "this needs leave to get pods/proxy there, and a network policy that lets the API server in";
+        let request = hyper::Request::get(&path)
+            .body(Vec::new())
+            .map_err(|error| error.to_string())?;
+        let advice = "this needs leave to get pods/proxy there, and a network policy that lets the API server in";
         match tokio::time::timeout(ANSWERED_WITHIN, self.client().request_text(request)).await {
             Ok(Ok(text)) => Ok(text),
-            Ok(Err(error)) => Err(format!("proxy {} cannot be asked: {error}; {advice}", proxy.name)),
-            Err(_) => {
-                Err(format!("proxy {} does not answer within {ANSWERED_WITHIN:?}; {advice}", proxy.name))
-            }
+            Ok(Err(error)) => Err(format!(
+                "proxy {} cannot be asked: {error}; {advice}",
+                proxy.name
+            )),
+            Err(_) => Err(format!(
+                "proxy {} does not answer within {ANSWERED_WITHIN:?}; {advice}",
+                proxy.name
+            )),
         }
     }
 }
@@ -92,11 +105,19 @@ impl ReleaseCounters {
     /// Adds a page of metrics.
     fn add(&mut self, page: &str, namespace: &str, name: &str) {
         for (metric, labels, value) in page.lines().filter_map(sample) {
-            let label = |key: &str| labels.iter().find(|(name, _)| *name == key).map(|(_, value)| *value);
+            let label = |key: &str| {
+                labels
+                    .iter()
+                    .find(|(name, _)| *name == key)
+                    .map(|(_, value)| *value)
+            };
             if (label("namespace"), label("release")) != (Some(namespace), Some(name)) {
                 continue;
             }
-            let Some(arm) = Arm::ALL.into_iter().find(|arm| label("arm") == Some(arm.name())) else {
+            let Some(arm) = Arm::ALL
+                .into_iter()
+                .find(|arm| label("arm") == Some(arm.name()))
+            else {
                 continue;
             };
             let counters = &mut self.arms[arm as usize];
@@ -106,7 +127,9 @@ impl ReleaseCounters {
                     *counters.outcomes.entry(cause.to_owned()).or_default() += value;
                 }
                 "halftone_request_latency_seconds_bucket" => {
-                    let Some(bound) = label("le").and_then(bound) else { continue };
+                    let Some(bound) = label("le").and_then(bound) else {
+                        continue;
+                    };
                     *counters.buckets.entry(bound).or_default() += value;
                 }
                 _ => {}
@@ -120,7 +143,9 @@ fn bound(text: &str) -> Option<u64> {
     if text == "+Inf" {
         return Some(u64::MAX);
     }
-    text.parse::<f64>().ok().map(|seconds| (seconds * 1e6).round() as u64)
+    text.parse::<f64>()
+        .ok()
+        .map(|seconds| (seconds * 1e6).round() as u64)
 }
 
 type MetricSample<'a> = (&'a str, Vec<(&'a str, &'a str)>, f64);
@@ -129,15 +154,27 @@ type MetricSample<'a> = (&'a str, Vec<(&'a str, &'a str)>, f64);
 fn sample(line: &str) -> Option<MetricSample<'_>> {
     let (name, rest) = line.split_once('{')?;
     let (labels, value) = rest.split_once("} ")?;
-    let labels = labels.split("\",").filter_map(|part| part.trim_end_matches('"').split_once("=\""));
+    let labels = labels
+        .split("\",")
+        .filter_map(|part| part.trim_end_matches('"').split_once("=\""));
     let value = value.split(' ').next()?.parse().ok()?;
     Some((name, labels.collect(), value))
 }
 
 /// What was counted between two readings.
 fn traffic(before: &ReleaseCounters, after: &ReleaseCounters, seconds: f64) -> RecentTraffic {
-    let figures = |arm: Arm| figures(&before.arms[arm as usize], &after.arms[arm as usize], seconds);
-    RecentTraffic { seconds, stable: figures(Arm::Stable), gray: figures(Arm::Gray) }
+    let figures = |arm: Arm| {
+        figures(
+            &before.arms[arm as usize],
+            &after.arms[arm as usize],
+            seconds,
+        )
+    };
+    RecentTraffic {
+        seconds,
+        stable: figures(Arm::Stable),
+        gray: figures(Arm::Gray),
+    }
 }
 
 fn figures(before: &ArmCounters, after: &ArmCounters, seconds: f64) -> ArmFigures {
@@ -145,8 +182,10 @@ fn figures(before: &ArmCounters, after: &ArmCounters, seconds: f64) -> ArmFigure
     for (cause, count) in &after.outcomes {
         // A proxy that was started again counts from nothing.
         let added = (count - before.outcomes.get(cause).copied().unwrap_or_default()).max(0.0);
-        let charge =
-            Outcome::ALL.iter().find(|outcome| outcome.name() == cause).map(|outcome| outcome.charge());
+        let charge = Outcome::ALL
+            .iter()
+            .find(|outcome| outcome.name() == cause)
+            .map(|outcome| outcome.charge());
         requests += added;
         if charge != Some(Fault::Nobody) {
             charged += added;
@@ -159,12 +198,18 @@ fn figures(before: &ArmCounters, after: &ArmCounters, seconds: f64) -> ArmFigure
         .buckets
         .iter()
         .map(|(bound, count)| {
-            (*bound, (count - before.buckets.get(bound).copied().unwrap_or_default()).max(0.0))
+            (
+                *bound,
+                (count - before.buckets.get(bound).copied().unwrap_or_default()).max(0.0),
+            )
         })
         .collect();
     let all = upto.last().map_or(0.0, |(_, count)| *count);
     let quantile = |share: f64| {
-        let (bound, _) = upto.iter().find(|(_, count)| *count >= all * share).filter(|_| all > 0.0)?;
+        let (bound, _) = upto
+            .iter()
+            .find(|(_, count)| *count >= all * share)
+            .filter(|_| all > 0.0)?;
         (*bound != u64::MAX).then_some(*bound as f64 / 1e3)
     };
     ArmFigures {
@@ -203,8 +248,14 @@ mod tests {
     fn two_readings_give_rates_and_percentiles() {
         let told = traffic(&page(100, 0, 100), &page(190, 10, 190), 2.0);
         let gray = told.gray;
-        assert_eq!((gray.requests_per_second, gray.error_percent), (50.0, Some(10.0)));
-        assert_eq!((gray.p50_ms, gray.p95_ms, gray.p99_ms), (Some(5.0), Some(250.0), Some(250.0)));
+        assert_eq!(
+            (gray.requests_per_second, gray.error_percent),
+            (50.0, Some(10.0))
+        );
+        assert_eq!(
+            (gray.p50_ms, gray.p95_ms, gray.p99_ms),
+            (Some(5.0), Some(250.0), Some(250.0))
+        );
         assert_eq!(told.stable, ArmFigures::default());
     }
 

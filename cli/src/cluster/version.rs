@@ -20,9 +20,10 @@ const VERSION_LABEL: &str = "app.kubernetes.io/version";
 /// Runs the command. What is no cluster, or may not be seen, leaves the version of this program.
 pub(crate) fn run(arguments: &VersionArguments) -> Result<ExitCode, CommandError> {
     let versions = match local_run::place(&arguments.running, false) {
-        CommandTarget::Local(state) => {
-            Versions { run: Some(local_run::applied(&state)?.version), ..Versions::client() }
-        }
+        CommandTarget::Local(state) => Versions {
+            run: Some(local_run::applied(&state)?.version),
+            ..Versions::client()
+        },
         CommandTarget::Cluster { .. } if arguments.client => Versions::client(),
         CommandTarget::Cluster { looked_here } => block_on(of_cluster(arguments, looked_here))?,
     };
@@ -35,19 +36,33 @@ pub(crate) fn run(arguments: &VersionArguments) -> Result<ExitCode, CommandError
     Ok(ExitCode::SUCCESS)
 }
 
-async fn of_cluster(arguments: &VersionArguments, looked_here: bool) -> Result<Versions, CommandError> {
+async fn of_cluster(
+    arguments: &VersionArguments,
+    looked_here: bool,
+) -> Result<Versions, CommandError> {
     let seen = async {
         let cluster = ClusterClient::connect(&arguments.running.cluster, looked_here).await?;
-        let scope =
-            arguments.fleet.fleet_namespace.as_deref().map_or(NamespaceScope::All, NamespaceScope::Namespace);
+        let scope = arguments
+            .fleet
+            .fleet_namespace
+            .as_deref()
+            .map_or(NamespaceScope::All, NamespaceScope::Namespace);
         let operators = cluster.versions(scope, "halftone-operator").await?;
         Ok((operators, cluster.versions(scope, "halftone-proxy").await?))
     };
     Ok(match seen.await {
-        Ok((operators, proxies)) => Versions { operators, proxies, ..Versions::client() }.compared(),
+        Ok((operators, proxies)) => Versions {
+            operators,
+            proxies,
+            ..Versions::client()
+        }
+        .compared(),
         Err(failure) => {
             let failure: CommandError = failure;
-            Versions { problem: Some(failure.to_string()), ..Versions::client() }
+            Versions {
+                problem: Some(failure.to_string()),
+                ..Versions::client()
+            }
         }
     })
 }
@@ -77,7 +92,11 @@ fn version(pod: &Pod) -> String {
         let name = last.split('@').next()?.to_owned();
         name.split_once(':').map(|(_, tag)| tag.to_owned())
     };
-    pod.labels().get(VERSION_LABEL).cloned().or_else(tag).unwrap_or_else(|| "unknown".to_owned())
+    pod.labels()
+        .get(VERSION_LABEL)
+        .cloned()
+        .or_else(tag)
+        .unwrap_or_else(|| "unknown".to_owned())
 }
 
 /// What `-o json` prints.
@@ -99,13 +118,19 @@ struct Versions {
 
 impl Versions {
     fn client() -> Self {
-        Self { client: CLIENT.to_owned(), ..Self::default() }
+        Self {
+            client: CLIENT.to_owned(),
+            ..Self::default()
+        }
     }
 
     fn compared(mut self) -> Self {
         let mut skew = Vec::new();
         if self.operators.is_empty() {
-            skew.push("no operator runs; install Halftone with its chart, or see halftone check".to_owned());
+            skew.push(
+                "no operator runs; install Halftone with its chart, or see halftone check"
+                    .to_owned(),
+            );
         }
         if self.operators.len() > 1 {
             skew.push(
@@ -117,21 +142,33 @@ impl Versions {
             skew.push("proxies of several versions run: an upgrade is under way".to_owned());
         }
         let minor = |version: &str| {
-            version.trim_start_matches('v').splitn(3, '.').take(2).collect::<Vec<_>>().join(".")
+            version
+                .trim_start_matches('v')
+                .splitn(3, '.')
+                .take(2)
+                .collect::<Vec<_>>()
+                .join(".")
         };
-        let others = self.operators.keys().filter(|version| minor(version) != minor(&self.client));
+        let others = self
+            .operators
+            .keys()
+            .filter(|version| minor(version) != minor(&self.client));
         for operator in others {
             skew.push(format!(
                 "this program is {}, the operator {operator}: use the halftone of the operator's version",
                 self.client
             ));
         }
-        let ahead = self
-            .proxies
-            .keys()
-            .filter(|proxy| !self.operators.keys().any(|operator| minor(operator) == minor(proxy)));
+        let ahead = self.proxies.keys().filter(|proxy| {
+            !self
+                .operators
+                .keys()
+                .any(|operator| minor(operator) == minor(proxy))
+        });
         for proxy in ahead.filter(|_| !self.operators.is_empty()) {
-            skew.push(format!("proxies are {proxy} and no operator is: see docs/upgrade.md for the order"));
+            skew.push(format!(
+                "proxies are {proxy} and no operator is: see docs/upgrade.md for the order"
+            ));
         }
         self.skew = skew;
         self
@@ -167,8 +204,14 @@ mod tests {
     #[test]
     fn a_pod_has_the_version_of_its_label_or_else_of_its_image() {
         for (pod, says) in [
-            (pod(&json!({VERSION_LABEL: "0.2.0"}), "a/halftone:x"), "0.2.0"),
-            (pod(&json!({}), "registry:5000/halftone:0.1.0@sha256:00"), "0.1.0"),
+            (
+                pod(&json!({VERSION_LABEL: "0.2.0"}), "a/halftone:x"),
+                "0.2.0",
+            ),
+            (
+                pod(&json!({}), "registry:5000/halftone:0.1.0@sha256:00"),
+                "0.1.0",
+            ),
             (pod(&json!({}), "halftone"), "unknown"),
         ] {
             assert_eq!(version(&pod), says);
@@ -177,14 +220,31 @@ mod tests {
 
     #[test]
     fn versions_that_do_not_fit_are_told_with_what_to_do() {
-        let some = |versions: &[&str]| versions.iter().map(|version| ((*version).to_owned(), 1)).collect();
+        let some = |versions: &[&str]| {
+            versions
+                .iter()
+                .map(|version| ((*version).to_owned(), 1))
+                .collect()
+        };
         let told = |client: &str, operators: &[&str], proxies: &[&str]| {
-            let versions =
-                Versions { operators: some(operators), proxies: some(proxies), ..Versions::client() };
-            Versions { client: client.to_owned(), ..versions }.compared().skew.join("\n")
+            let versions = Versions {
+                operators: some(operators),
+                proxies: some(proxies),
+                ..Versions::client()
+            };
+            Versions {
+                client: client.to_owned(),
+                ..versions
+            }
+            .compared()
+            .skew
+            .join("\n")
         };
         assert_eq!(told("0.1.0", &["0.1.3"], &["0.1.3"]), "");
-        assert!(told("0.1.0", &["0.2.0"], &["0.2.0"]).contains("use the halftone of the operator's version"));
+        assert!(
+            told("0.1.0", &["0.2.0"], &["0.2.0"])
+                .contains("use the halftone of the operator's version")
+        );
         assert!(told("0.1.0", &["0.1.0"], &["0.1.0", "0.2.0"]).contains("an upgrade is under way"));
         assert!(told("0.1.0", &[], &[]).contains("no operator runs"));
     }

@@ -43,9 +43,16 @@ pub(crate) async fn watch(
 ) -> Result<ExitCode, CommandError> {
     let which = &arguments.which;
     let name = which.name.as_deref().map(ReleaseName::read);
-    let namespace = name.as_ref().and_then(|name| name.namespace).unwrap_or(cluster.namespace());
+    let namespace = name
+        .as_ref()
+        .and_then(|name| name.namespace)
+        .unwrap_or(cluster.namespace());
     let in_all = which.all_namespaces && name.as_ref().is_none_or(|name| name.namespace.is_none());
-    let scope = if in_all { NamespaceScope::All } else { NamespaceScope::Namespace(namespace) };
+    let scope = if in_all {
+        NamespaceScope::All
+    } else {
+        NamespaceScope::Namespace(namespace)
+    };
     // An error is told at once, not tried again and again.
     let only = match name.as_ref().map(|name| name.name) {
         Some(name) if !in_all => {
@@ -59,7 +66,14 @@ pub(crate) async fn watch(
         }
     };
     let mut watch = WatchSession::new(arguments, only.is_some() && !arguments.follow);
-    let ended = or_interrupted(follow(cluster, scope, only, which.selector.as_deref(), &mut watch)).await;
+    let ended = or_interrupted(follow(
+        cluster,
+        scope,
+        only,
+        which.selector.as_deref(),
+        &mut watch,
+    ))
+    .await;
     watch.view.ended();
     ended
 }
@@ -79,7 +93,10 @@ async fn follow(
     let api = cluster.api::<DeserializeGuard<GrayRelease>>(scope);
     let mut releases = watcher(api, only).default_backoff().boxed();
     let of_events = watcher::Config::default().fields(&about(name));
-    let mut events = watcher(cluster.api::<Event>(scope), of_events).default_backoff().fuse().boxed();
+    let mut events = watcher(cluster.api::<Event>(scope), of_events)
+        .default_backoff()
+        .fuse()
+        .boxed();
     let mut tick = tokio::time::interval(TICK);
     loop {
         tokio::select! {
@@ -137,18 +154,27 @@ impl WatchSession {
         }
     }
 
-    fn changed(&mut self, change: watcher::Event<DeserializeGuard<GrayRelease>>) -> Result<(), CommandError> {
+    fn changed(
+        &mut self,
+        change: watcher::Event<DeserializeGuard<GrayRelease>>,
+    ) -> Result<(), CommandError> {
         if std::mem::take(&mut self.away) {
             self.view.say("the API server answers again");
         }
         match change {
-            watcher::Event::Apply(object) | watcher::Event::InitApply(object) => match read(object) {
+            watcher::Event::Apply(object) | watcher::Event::InitApply(object) => match read(object)
+            {
                 Ok(release) => self.stands(release),
                 Err(unreadable) => self.cannot_read(unreadable),
             },
             watcher::Event::Delete(object) => self.gone(&full(&object))?,
             watcher::Event::Init => {
-                self.unseen = self.releases.keys().chain(self.unreadable.keys()).cloned().collect();
+                self.unseen = self
+                    .releases
+                    .keys()
+                    .chain(self.unreadable.keys())
+                    .cloned()
+                    .collect();
             }
             watcher::Event::InitDone => {
                 for name in std::mem::take(&mut self.unseen) {
@@ -163,10 +189,17 @@ impl WatchSession {
         let name = name_of(&release);
         self.unseen.remove(&name);
         self.unreadable.remove(&name);
-        self.view.show(&shown(&release), false, Now::at(Timestamp::now()));
+        self.view
+            .show(&shown(&release), false, Now::at(Timestamp::now()));
         if self.ends {
             let ended = WatchEnd::of(&release, self.gray.as_deref());
-            self.end = ended.map(|end| (end, self.end.map_or_else(|| Instant::now() + GRACE, |(_, at)| at)));
+            self.end = ended.map(|end| {
+                (
+                    end,
+                    self.end
+                        .map_or_else(|| Instant::now() + GRACE, |(_, at)| at),
+                )
+            });
         }
         self.releases.insert(name, release);
     }
@@ -185,45 +218,65 @@ impl WatchSession {
         self.unreadable.remove(name);
         self.view.gone(name, "deleted");
         if self.ends {
-            Err(CommandError::new(format!("{name} was deleted before it was done")))
+            Err(CommandError::new(format!(
+                "{name} was deleted before it was done"
+            )))
         } else {
             Ok(())
         }
     }
 
     fn happened(&mut self, change: watcher::Event<Event>) {
-        let (watcher::Event::Apply(event) | watcher::Event::InitApply(event)) = change else { return };
+        let (watcher::Event::Apply(event) | watcher::Event::InitApply(event)) = change else {
+            return;
+        };
         let line = EventRow::of(&event);
         // What happened before is what `halftone events` is for.
         if let (Some(release), Some(at)) = (self.releases.get(&line.release), line.time())
             && at >= self.since
         {
-            self.view.happened(&shown(release), &line.news(), Now::at(at));
+            self.view
+                .happened(&shown(release), &line.news(), Now::at(at));
         }
     }
 
     fn again(&mut self) {
         let now = Now::at(Timestamp::now());
         let moves = |release: &&GrayRelease| {
-            release.status.as_ref().is_some_and(|status| AttentionLevel::of(status) == AttentionLevel::Moving)
+            release
+                .status
+                .as_ref()
+                .is_some_and(|status| AttentionLevel::of(status) == AttentionLevel::Moving)
         };
-        self.releases.values().filter(moves).for_each(|release| self.view.show(&shown(release), true, now));
+        self.releases
+            .values()
+            .filter(moves)
+            .for_each(|release| self.view.show(&shown(release), true, now));
     }
 
     fn away(&mut self, why: &str) {
         if !std::mem::replace(&mut self.away, true) {
-            self.view.say(&format!("the API server is away, trying again: {why}"));
+            self.view
+                .say(&format!("the API server is away, trying again: {why}"));
         }
     }
 }
 
 fn full(object: &DeserializeGuard<GrayRelease>) -> String {
-    format!("{}/{}", object.namespace().unwrap_or_default(), object.name_any())
+    format!(
+        "{}/{}",
+        object.namespace().unwrap_or_default(),
+        object.name_any()
+    )
 }
 
 impl ClusterClient {
     /// A watch's error that trying again does not mend.
-    pub(super) fn fatal<K>(&self, error: watcher::Error, scope: NamespaceScope<'_>) -> Option<CommandError>
+    pub(super) fn fatal<K>(
+        &self,
+        error: watcher::Error,
+        scope: NamespaceScope<'_>,
+    ) -> Option<CommandError>
     where
         K: Resource<DynamicType = ()> + Debug,
     {

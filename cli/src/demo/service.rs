@@ -54,11 +54,21 @@ impl Drop for DemoService {
 impl DemoService {
     pub(super) async fn start(latency: Duration) -> Result<Self, CommandError> {
         let failed = |error: io::Error| not_set_up(&"a port of 127.0.0.1", &error);
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(failed)?;
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+            .await
+            .map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
-        let behaviour = Arc::new(Behaviour { latency, fault: AtomicU8::new(0), answered: AtomicU64::new(0) });
+        let behaviour = Arc::new(Behaviour {
+            latency,
+            fault: AtomicU8::new(0),
+            answered: AtomicU64::new(0),
+        });
         let accepting = tokio::spawn(accept(listener, Arc::clone(&behaviour))).abort_handle();
-        Ok(Self { address, behaviour, accepting })
+        Ok(Self {
+            address,
+            behaviour,
+            accepting,
+        })
     }
 
     pub(super) fn address(&self) -> SocketAddr {
@@ -83,13 +93,19 @@ async fn accept(listener: TcpListener, behaviour: Arc<Behaviour>) {
 async fn serve(stream: TcpStream, behaviour: Arc<Behaviour>) {
     let service = service_fn(|_: Request<Incoming>| answer(&behaviour));
     // A client that breaks off is no news here.
-    let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+    let _ = hyper::server::conn::http1::Builder::new()
+        .serve_connection(TokioIo::new(stream), service)
+        .await;
 }
 
 async fn answer(behaviour: &Behaviour) -> Result<Response<Full<Bytes>>, Infallible> {
     let number = behaviour.answered.fetch_add(1, Relaxed);
     let fault = behaviour.fault.load(Relaxed);
-    let latency = if fault == 2 { behaviour.latency + SLOWER } else { behaviour.latency };
+    let latency = if fault == 2 {
+        behaviour.latency + SLOWER
+    } else {
+        behaviour.latency
+    };
     tokio::time::sleep(latency).await;
     let mut response = Response::new(Full::new(Bytes::from_static(b"hello\n")));
     if fault == 1 && number.is_multiple_of(2) {

@@ -50,7 +50,11 @@ impl DemoUsers {
         for number in 0..CONNECTIONS {
             connections.spawn(ask(number, proxy, Arc::clone(&tally), stopped.clone()));
         }
-        Self { tally, stop, connections }
+        Self {
+            tally,
+            stop,
+            connections,
+        }
     }
 
     /// Says what is going to be wrong.

@@ -14,12 +14,19 @@ pub(crate) struct Clock {
 
 impl Clock {
     pub(crate) fn start() -> Self {
-        Self { started: Instant::now(), wall: Timestamp::now() }
+        Self {
+            started: Instant::now(),
+            wall: Timestamp::now(),
+        }
     }
 
     pub(crate) fn now(&self) -> Now {
-        let passed = SignedDuration::try_from(self.started.elapsed()).unwrap_or(SignedDuration::MAX);
+        let passed =
+            SignedDuration::try_from(self.started.elapsed()).unwrap_or(SignedDuration::MAX);
         let steady = self.wall.checked_add(passed).unwrap_or(Timestamp::MAX);
-        Now { steady, wall: Timestamp::now() }
+        Now {
+            steady,
+            wall: Timestamp::now(),
+        }
     }
 }

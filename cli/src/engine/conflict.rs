@@ -21,8 +21,8 @@ pub(super) fn refuse<'a>(
     take(seen, shadows);
     let claimants = claimants(releases, seen);
     let settled = claims::settle(&claimants).into_iter().zip(&claimants);
-    let conflicts =
-        settled.map(|(conflict, claimant)| Some(conflict?.obstacle(claimant.wanted, claimant.live)));
+    let conflicts = settled
+        .map(|(conflict, claimant)| Some(conflict?.obstacle(claimant.wanted, claimant.live)));
     take(seen, conflicts.collect());
 }
 
@@ -30,7 +30,10 @@ fn claimants<'a>(
     releases: impl Iterator<Item = &'a LocalRelease>,
     seen: &[Observation],
 ) -> Vec<Claimant<'a>> {
-    releases.zip(seen).map(|(release, seen)| release.claimant(seen)).collect()
+    releases
+        .zip(seen)
+        .map(|(release, seen)| release.claimant(seen))
+        .collect()
 }
 
 fn take(seen: &mut [Observation], found: Vec<Option<Obstacle>>) {
@@ -48,7 +51,10 @@ fn shadows(claimants: &[Claimant<'_>], fleet: &LocalFleet) -> Vec<Option<Obstacl
         .zip(settled)
         .filter_map(|(claimant, conflict)| match claimant.live {
             Some(live) => ClaimedPlaces::serving(live),
-            None => claimant.wanted.filter(|_| conflict.is_none()).map(ClaimedPlaces::wanted),
+            None => claimant
+                .wanted
+                .filter(|_| conflict.is_none())
+                .map(ClaimedPlaces::wanted),
         })
         .collect();
     let obstacle = |claimant: &Claimant<'_>| {
@@ -83,14 +89,19 @@ mod tests {
 
     fn fleet(allowed: &str) -> LocalFleet {
         let text = format!("fleets: [{{class: default, allowAll: true, allowed: {allowed}}}]");
-        LocalFleet::new(&"default".parse().unwrap(), FleetDeclarations::read("fleet.yaml", &text).ok())
-            .unwrap()
+        LocalFleet::new(
+            &"default".parse().unwrap(),
+            FleetDeclarations::read("fleet.yaml", &text).ok(),
+        )
+        .unwrap()
     }
 
     fn refused(releases: &[LocalRelease], fleet: &LocalFleet) -> Vec<Option<String>> {
         let mut seen: Vec<Observation> = releases.iter().map(|_| Observation::default()).collect();
         refuse(releases.iter(), fleet, &mut seen);
-        seen.into_iter().map(|seen| seen.refusal.map(|refusal| refusal.reason)).collect()
+        seen.into_iter()
+            .map(|seen| seen.refusal.map(|refusal| refusal.reason))
+            .collect()
     }
 
     #[test]
@@ -98,13 +109,22 @@ mod tests {
         let releases = ["shop/wide *.x", "other/narrow a.x", "shop/kin b.x"].map(release);
         let shadowed = [None, Some("HostShadowed".to_owned()), None];
         assert_eq!(refused(&releases, &fleet("[]")), shadowed);
-        assert_eq!(refused(&releases, &fleet("[{namespaces: [other], hosts: [b.x]}]")), shadowed);
-        assert_eq!(refused(&releases, &fleet("[{namespaces: [other], hosts: [a.x]}]")), [None, None, None]);
+        assert_eq!(
+            refused(&releases, &fleet("[{namespaces: [other], hosts: [b.x]}]")),
+            shadowed
+        );
+        assert_eq!(
+            refused(&releases, &fleet("[{namespaces: [other], hosts: [a.x]}]")),
+            [None, None, None]
+        );
     }
 
     #[test]
     fn what_is_refused_itself_shadows_nothing() {
         let releases = ["other/first *.x", "shop/second *.x", "other/narrow a.x"].map(release);
-        assert_eq!(refused(&releases, &fleet("[]")), [None, Some("HostConflict".into()), None]);
+        assert_eq!(
+            refused(&releases, &fleet("[]")),
+            [None, Some("HostConflict".into()), None]
+        );
     }
 }

@@ -16,18 +16,29 @@ pub(crate) fn read(text: &str, file: &str) -> Result<Vec<Manifest>, String> {
     if problems.is_empty() && reading.manifests.is_empty() {
         problems.push(format!("{file}: no GrayRelease is there"));
     }
-    if problems.is_empty() { Ok(reading.manifests) } else { Err(problems.join("\n")) }
+    if problems.is_empty() {
+        Ok(reading.manifests)
+    } else {
+        Err(problems.join("\n"))
+    }
 }
 
 /// Arms that only a cluster knows.
 fn services(manifest: &Manifest) -> Vec<String> {
-    let gray = manifest.plan.gray.as_ref().map(|gray| ("spec.gray.service", &gray.arm));
+    let gray = manifest
+        .plan
+        .gray
+        .as_ref()
+        .map(|gray| ("spec.gray.service", &gray.arm));
     let arms = std::iter::once(("spec.stable.service", &manifest.plan.stable)).chain(gray);
-    arms.filter_map(|(path, arm)| service(manifest, path, arm)).collect()
+    arms.filter_map(|(path, arm)| service(manifest, path, arm))
+        .collect()
 }
 
 fn service(manifest: &Manifest, path: &str, arm: &ArmConfig) -> Option<String> {
-    let Backend::Service(service) = &arm.backend else { return None };
+    let Backend::Service(service) = &arm.backend else {
+        return None;
+    };
     let what = format!(
         "there is no cluster here that knows Service {}; write the addresses of its servers instead, as in \
          addresses: [\"127.0.0.1:9001\"]",

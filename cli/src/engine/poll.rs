@@ -23,15 +23,25 @@ pub(super) struct ProxyPoll {
 impl ProxyPoll {
     pub(super) fn seen(&self, release: &LocalRelease, polls: u32, now: Now) -> Observation {
         let uid = release.uid();
-        let applied = self.report.applied.iter().find(|applied| applied.uid == *uid);
-        let rejected = self.report.rejected.iter().find(|rejected| rejected.uid.as_ref() == Some(uid));
+        let applied = self
+            .report
+            .applied
+            .iter()
+            .find(|applied| applied.uid == *uid);
+        let rejected = self
+            .report
+            .rejected
+            .iter()
+            .find(|rejected| rejected.uid.as_ref() == Some(uid));
         let proxy = ProxyObservation {
             name: self.report.instance.clone(),
             ready: true,
             polls,
             asked_at: Some(now.steady),
-            applied: applied
-                .map(|found| DocumentVersion { revision: found.revision, checksum: found.checksum.clone() }),
+            applied: applied.map(|found| DocumentVersion {
+                revision: found.revision,
+                checksum: found.checksum.clone(),
+            }),
             rejected: rejected.map(|found| format!("{}: {}", found.reason, found.message)),
             stale: self.report.stale,
             features: self.report.features.as_slice().into(),
@@ -52,21 +62,38 @@ impl ProxyPoll {
     }
 
     pub(super) fn count(&self, release: &mut LocalRelease) {
-        let Some((seconds, added)) = &self.round else { return };
+        let Some((seconds, added)) = &self.round else {
+            return;
+        };
         let uid = release.uid().clone();
         let added = added.iter().filter(|(key, _)| key.uid == uid);
-        release.traffic.add(self.at, *seconds, added.map(|(key, counts)| (key.arm, counts)));
+        release.traffic.add(
+            self.at,
+            *seconds,
+            added.map(|(key, counts)| (key.arm, counts)),
+        );
     }
 }
 
 /// How many endpoints pass their checks, and of stable arms how many take connections as well: nobody is sent back to a
 /// server that is not there. What no applied document names yet was never checked.
-pub(super) fn endpoints(proxy: &Proxy, probes: &Prober, release: &LocalRelease) -> Vec<(Backend, usize)> {
+pub(super) fn endpoints(
+    proxy: &Proxy,
+    probes: &Prober,
+    release: &LocalRelease,
+) -> Vec<(Backend, usize)> {
     let healthy = |arm: &ArmConfig| proxy.healthy_endpoints(&arm.upstream());
     let stable = release.stable_arms().map(|arm| {
-        let ready = healthy(arm).unwrap_or(usize::MAX).min(probes.count(&arm.backend));
+        let ready = healthy(arm)
+            .unwrap_or(usize::MAX)
+            .min(probes.count(&arm.backend));
         (arm.backend.clone(), ready)
     });
-    let gray = release.document.iter().filter_map(|document| document.arms.gray.as_ref());
-    stable.chain(gray.filter_map(|arm| Some((arm.backend.clone(), healthy(arm)?)))).collect()
+    let gray = release
+        .document
+        .iter()
+        .filter_map(|document| document.arms.gray.as_ref());
+    stable
+        .chain(gray.filter_map(|arm| Some((arm.backend.clone(), healthy(arm)?))))
+        .collect()
 }

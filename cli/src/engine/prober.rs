@@ -28,7 +28,10 @@ const MOST: usize = 256;
 #[derive(Debug)]
 pub(super) struct Prober {
     known: BTreeMap<SocketAddr, ProbeRecord>,
-    answers: (mpsc::UnboundedSender<ProbeResult>, mpsc::UnboundedReceiver<ProbeResult>),
+    answers: (
+        mpsc::UnboundedSender<ProbeResult>,
+        mpsc::UnboundedReceiver<ProbeResult>,
+    ),
 }
 
 /// What is known of one address.
@@ -48,7 +51,10 @@ type ProbeResult = (SocketAddr, Option<String>);
 
 impl Prober {
     pub(super) fn new() -> Self {
-        Self { known: BTreeMap::new(), answers: mpsc::unbounded_channel() }
+        Self {
+            known: BTreeMap::new(),
+            answers: mpsc::unbounded_channel(),
+        }
     }
 
     /// Tries an address, unless that was done just now.
@@ -63,7 +69,10 @@ impl Prober {
         }
         let over = tokio::time::sleep(PATIENCE);
         tokio::pin!(over);
-        while addresses.iter().any(|address| self.known.get(address).is_some_and(|known| known.under_way)) {
+        while addresses
+            .iter()
+            .any(|address| self.known.get(address).is_some_and(|known| known.under_way))
+        {
             tokio::select! {
                 Some(tried) = self.answers.1.recv() => self.take(tried),
                 () = &mut over => return,
@@ -73,16 +82,20 @@ impl Prober {
 
     /// Whether an address was dead when it was last tried.
     pub(super) fn is_dead(&self, address: &SocketAddr) -> bool {
-        self.known.get(address).is_some_and(|known| known.dead.is_some())
+        self.known
+            .get(address)
+            .is_some_and(|known| known.dead.is_some())
     }
 
     /// How many servers of a backend are not dead; all of a Service, which is not for this machine to ask.
     pub(super) fn count(&self, backend: &Backend) -> usize {
         match backend {
             Backend::Service(_) => usize::MAX,
-            Backend::Addresses(addresses) => {
-                addresses.as_ref().iter().filter(|address| !self.is_dead(address)).count()
-            }
+            Backend::Addresses(addresses) => addresses
+                .as_ref()
+                .iter()
+                .filter(|address| !self.is_dead(address))
+                .count(),
         }
     }
 
@@ -105,11 +118,17 @@ impl Prober {
 
     fn try_after(&mut self, address: SocketAddr, pause: Duration) {
         let now = Instant::now();
-        let rests = |known: &ProbeRecord| known.under_way || now.duration_since(known.began) < pause;
+        let rests =
+            |known: &ProbeRecord| known.under_way || now.duration_since(known.began) < pause;
         if self.known.get(&address).is_some_and(rests) {
             return;
         }
-        let unknown = ProbeRecord { began: now, under_way: true, dead: None, told: None };
+        let unknown = ProbeRecord {
+            began: now,
+            under_way: true,
+            dead: None,
+            told: None,
+        };
         let known = self.known.entry(address).or_insert(unknown);
         (known.began, known.under_way) = (now, true);
         let answers = self.answers.0.clone();
@@ -140,8 +159,10 @@ mod tests {
     use super::*;
 
     fn two() -> (TcpListener, [SocketAddr; 2]) {
-        let (there, gone) =
-            (TcpListener::bind("127.0.0.1:0").unwrap(), TcpListener::bind("127.0.0.1:0").unwrap());
+        let (there, gone) = (
+            TcpListener::bind("127.0.0.1:0").unwrap(),
+            TcpListener::bind("127.0.0.1:0").unwrap(),
+        );
         let addresses = [there.local_addr().unwrap(), gone.local_addr().unwrap()];
         (there, addresses)
     }
@@ -149,8 +170,10 @@ mod tests {
     #[tokio::test]
     async fn what_is_decided_by_and_what_is_told_are_the_same() {
         let (_there, addresses) = two();
-        let (backend, named) =
-            (Backend::Addresses(addresses.to_vec().try_into().unwrap()), BTreeSet::from(addresses));
+        let (backend, named) = (
+            Backend::Addresses(addresses.to_vec().try_into().unwrap()),
+            BTreeSet::from(addresses),
+        );
         let mut probes = Prober::new();
         assert_eq!(probes.count(&backend), 2, "nobody has looked yet");
         probes.look(&named).await;
@@ -181,15 +204,24 @@ mod tests {
         {
             queued.push(stream);
         }
-        let (backend, named) =
-            (Backend::Addresses(vec![address].try_into().unwrap()), BTreeSet::from([address]));
+        let (backend, named) = (
+            Backend::Addresses(vec![address].try_into().unwrap()),
+            BTreeSet::from([address]),
+        );
         let mut probes = Prober::new();
         probes.look(&named).await;
-        assert_eq!((probes.count(&backend), probes.news(&named).len()), (1, 0), "not known yet");
+        assert_eq!(
+            (probes.count(&backend), probes.news(&named).len()),
+            (1, 0),
+            "not known yet"
+        );
         tokio::time::sleep(CONNECTED_WITHIN).await;
         probes.look(&named).await;
         assert_eq!(probes.count(&backend), 0);
-        assert_eq!(probes.news(&named), [(address, Some("no answer within 1s".to_owned()))]);
+        assert_eq!(
+            probes.news(&named),
+            [(address, Some("no answer within 1s".to_owned()))]
+        );
     }
 
     #[tokio::test]

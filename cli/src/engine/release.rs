@@ -73,7 +73,9 @@ impl LocalRelease {
         let mut manifest = manifest.clone();
         // Kubernetes writes whole seconds; a finer time would read back as another one, and raise the revision.
         // Down, since a release is not seen before it is there.
-        let second = TimestampRound::new().smallest(Unit::Second).mode(RoundMode::Trunc);
+        let second = TimestampRound::new()
+            .smallest(Unit::Second)
+            .mode(RoundMode::Trunc);
         let seen = now.wall.round(second).unwrap_or(now.wall);
         manifest.metadata.creation_timestamp = Some(Time(seen));
         manifest.metadata.generation = Some(1);
@@ -83,13 +85,25 @@ impl LocalRelease {
     /// Goes on with what an earlier run has kept; also says what of it cannot be read.
     pub(super) fn restore(record: StateRecord, now: Now) -> (Self, Option<String>) {
         let status = record.object.status.clone().unwrap_or_default();
-        let accepted = record.accepted.as_ref().and_then(|spec| plan_of(&record.object, spec));
+        let accepted = record
+            .accepted
+            .as_ref()
+            .and_then(|spec| plan_of(&record.object, spec));
         let restored = match record.lost_status {
             Some(why) => Err(why),
-            None => Progress::restore(&status, accepted.clone(), now).map_err(|error| error.to_string()),
+            None => {
+                Progress::restore(&status, accepted.clone(), now).map_err(|error| error.to_string())
+            }
         };
         let (progress, written, lost) = match restored {
-            Ok(progress) => (progress, Some(PersistedStatus { status, at: Instant::now() }), None),
+            Ok(progress) => (
+                progress,
+                Some(PersistedStatus {
+                    status,
+                    at: Instant::now(),
+                }),
+                None,
+            ),
             // Its document says where it stands.
             Err(why) => (Progress::salvage(&status, accepted, now), None, Some(why)),
         };
@@ -111,7 +125,9 @@ impl LocalRelease {
     fn with(mut manifest: GrayRelease, progress: Progress) -> Self {
         let name = name_of(&manifest);
         let metadata = &mut manifest.metadata;
-        metadata.namespace.get_or_insert_with(|| "default".to_owned());
+        metadata
+            .namespace
+            .get_or_insert_with(|| "default".to_owned());
         let (namespace, bare) = name.split_once('/').unwrap_or(("default", &name));
         let uid = local_uid(namespace, bare).expect("names of a plan, or checked as such");
         metadata.uid = Some(uid.to_string());
@@ -152,7 +168,10 @@ impl LocalRelease {
     /// The fleet that serves it.
     pub(super) fn class(&self) -> ObjectName {
         let accepted = self.accepted.as_ref().unwrap_or(&self.manifest.spec);
-        accepted.proxy_class.parse().unwrap_or_else(|_| FleetConfig::default().class)
+        accepted
+            .proxy_class
+            .parse()
+            .unwrap_or_else(|_| FleetConfig::default().class)
     }
 
     /// The recent figures of both arms.
@@ -168,7 +187,12 @@ impl LocalRelease {
     /// The stable arm that serves, and those that a plan names.
     pub(super) fn stable_arms(&self) -> impl Iterator<Item = &ArmConfig> {
         let live = self.document.iter().map(|live| &live.arms.stable);
-        live.chain([self.progress.plan(), self.plan()].into_iter().flatten().map(|plan| &plan.stable))
+        live.chain(
+            [self.progress.plan(), self.plan()]
+                .into_iter()
+                .flatten()
+                .map(|plan| &plan.stable),
+        )
     }
 
     /// What it claims, as far as nothing that was `seen` of it forbids that.
@@ -179,19 +203,34 @@ impl LocalRelease {
                 && !advance::is_held(plan, &self.progress, seen)
         };
         let wanted = self.plan().filter(takes_effect).map(Arc::as_ref);
-        let standing = if self.gone_since.is_some() { ObjectPresence::Gone } else { ObjectPresence::Here };
+        let standing = if self.gone_since.is_some() {
+            ObjectPresence::Gone
+        } else {
+            ObjectPresence::Here
+        };
         // All files are one person's: nothing is kept for a namespace.
-        Claimant { wanted, live: self.document.as_deref(), standing, reserved: None }
+        Claimant {
+            wanted,
+            live: self.document.as_deref(),
+            standing,
+            reserved: None,
+        }
     }
 
     /// The object as an API server would show it.
     pub(crate) fn object(&self) -> GrayRelease {
-        GrayRelease { status: Some(self.progress.status()), ..self.manifest.clone() }
+        GrayRelease {
+            status: Some(self.progress.status()),
+            ..self.manifest.clone()
+        }
     }
 
     /// The same, with what its arms did in the last seconds.
     pub(super) fn measured(&self) -> MeasuredRelease {
-        MeasuredRelease { release: self.object(), traffic: Arm::ALL.map(|arm| self.traffic.figures(arm)) }
+        MeasuredRelease {
+            release: self.object(),
+            traffic: Arm::ALL.map(|arm| self.traffic.figures(arm)),
+        }
     }
 
     /// Takes the manifest as it is written now.
@@ -285,7 +324,10 @@ impl LocalRelease {
         if same && !self.changes_document(turn) && self.accepted_by(turn) == self.accepted {
             return None;
         }
-        let object = GrayRelease { status: Some(status), ..self.manifest.clone() };
+        let object = GrayRelease {
+            status: Some(status),
+            ..self.manifest.clone()
+        };
         Some(StateRecord {
             object,
             accepted: self.accepted_by(turn),
@@ -298,14 +340,20 @@ impl LocalRelease {
     /// The spec that is in effect after `turn`.
     fn accepted_by(&self, turn: &AdvanceResult) -> Option<GrayReleaseSpec> {
         let taken = self.plan().is_some_and(|plan| turn.takes(plan));
-        if taken { Some(self.manifest.spec.clone()) } else { self.accepted.clone() }
+        if taken {
+            Some(self.manifest.spec.clone())
+        } else {
+            self.accepted.clone()
+        }
     }
 
     /// What to tell of a write that has failed: each reason once, and again after a while.
     pub(super) fn complain(&mut self, error: &std::io::Error) -> Option<String> {
         let why = error.to_string();
-        let told =
-            self.complaint.as_ref().is_some_and(|(told, at)| *told == why && at.elapsed() < COMPLAINTS);
+        let told = self
+            .complaint
+            .as_ref()
+            .is_some_and(|(told, at)| *told == why && at.elapsed() < COMPLAINTS);
         if told {
             return None;
         }
@@ -337,7 +385,10 @@ impl LocalRelease {
 
     /// The same for a release whose manifest is gone: what is left is its document.
     pub(super) fn withdrawing(&self, document: Arc<RoutingConfig>) -> StateRecord {
-        let object = GrayRelease { status: None, ..self.manifest.clone() };
+        let object = GrayRelease {
+            status: None,
+            ..self.manifest.clone()
+        };
         StateRecord {
             object,
             accepted: None,
@@ -350,7 +401,10 @@ impl LocalRelease {
     /// Makes `turn` what counts.
     pub(super) fn take(&mut self, turn: AdvanceResult, written: bool) {
         if written {
-            self.written = Some(PersistedStatus { status: turn.progress.status(), at: Instant::now() });
+            self.written = Some(PersistedStatus {
+                status: turn.progress.status(),
+                at: Instant::now(),
+            });
             self.complaint = None;
         }
         self.accepted = self.accepted_by(&turn);
@@ -363,11 +417,20 @@ impl LocalRelease {
 
 /// The plan of an earlier spec of the same object, if this program still makes one of it.
 fn plan_of(object: &GrayRelease, spec: &GrayReleaseSpec) -> Option<Arc<Plan>> {
-    plan(&GrayRelease { spec: spec.clone(), ..object.clone() }).ok()
+    plan(&GrayRelease {
+        spec: spec.clone(),
+        ..object.clone()
+    })
+    .ok()
 }
 
 fn request_of(object: &GrayRelease) -> Option<&str> {
-    object.metadata.annotations.as_ref()?.get(REQUEST_ANNOTATION).map(String::as_str)
+    object
+        .metadata
+        .annotations
+        .as_ref()?
+        .get(REQUEST_ANNOTATION)
+        .map(String::as_str)
 }
 
 fn plan(manifest: &GrayRelease) -> Result<Arc<Plan>, Obstacle> {

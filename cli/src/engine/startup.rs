@@ -27,13 +27,23 @@ pub(super) fn resolve_fleet(
     let served = kept.values().next().map(LocalRelease::class);
     let class = match crate::fleet::class(manifests(files)) {
         Err(failure) if served.is_none() => return Err(failure),
-        named => named.ok().flatten().or(served).unwrap_or_else(|| FleetConfig::default().class),
+        named => named
+            .ok()
+            .flatten()
+            .or(served)
+            .unwrap_or_else(|| FleetConfig::default().class),
     };
     let declarations = match files.fleet() {
         // Whose headers are believed is nothing to guess.
-        Some(WatchedFile { holds: None, problem, .. }) => {
+        Some(WatchedFile {
+            holds: None,
+            problem,
+            ..
+        }) => {
             return Err(CommandError::new(
-                problem.as_deref().unwrap_or("the fleet declaration cannot be read"),
+                problem
+                    .as_deref()
+                    .unwrap_or("the fleet declaration cannot be read"),
             ));
         }
         followed => followed.and_then(|file| file.holds.clone()),
@@ -51,13 +61,19 @@ pub(super) fn resolve_fleet(
 }
 
 fn manifests(files: &WatchedFiles) -> impl Iterator<Item = &Manifest> {
-    files.manifests().flat_map(|file| file.holds.iter().flatten())
+    files
+        .manifests()
+        .flat_map(|file| file.holds.iter().flatten())
 }
 
 /// What is wrong with the files as they are, each with its place. Of releases that are written twice the first counts.
 pub(super) fn problems(files: &WatchedFiles) -> Vec<String> {
     let duplicates = lint::duplicates(manifests(files));
-    files.problems().map(str::to_owned).chain(duplicates.iter().map(ToString::to_string)).collect()
+    files
+        .problems()
+        .map(str::to_owned)
+        .chain(duplicates.iter().map(ToString::to_string))
+        .collect()
 }
 
 /// Brings releases in line with their manifests; returns those that the fleet does not allow as they are written.
@@ -71,11 +87,19 @@ pub(super) fn follow(
     let mut named = BTreeMap::new();
     for file in files.manifests() {
         for manifest in file.holds.iter().flatten() {
-            named.entry(manifest.name()).or_insert((manifest, file.problem.as_deref()));
+            named
+                .entry(manifest.name())
+                .or_insert((manifest, file.problem.as_deref()));
         }
     }
-    let unread = files.manifests().find(|file| file.holds.is_none()).and_then(|file| file.problem.as_deref());
-    for release in releases.values_mut().filter(|release| !named.contains_key(release.name())) {
+    let unread = files
+        .manifests()
+        .find(|file| file.holds.is_none())
+        .and_then(|file| file.problem.as_deref());
+    for release in releases
+        .values_mut()
+        .filter(|release| !named.contains_key(release.name()))
+    {
         match unread {
             // It may well be in there.
             Some(problem) => release.lose(problem),
@@ -84,8 +108,14 @@ pub(super) fn follow(
     }
     let mut refused = BTreeMap::new();
     for (name, (manifest, problem)) in named {
-        refused.extend(fleet.refusal(manifest).map(|refusal| (name.clone(), refusal)));
-        let release = releases.entry(name).or_insert_with(|| LocalRelease::new(&manifest.release, now));
+        refused.extend(
+            fleet
+                .refusal(manifest)
+                .map(|refusal| (name.clone(), refusal)),
+        );
+        let release = releases
+            .entry(name)
+            .or_insert_with(|| LocalRelease::new(&manifest.release, now));
         release.mark_unreadable(state.damage(&manifest.name()));
         release.edit(&manifest.release, problem, now);
     }
@@ -117,7 +147,10 @@ pub(super) fn begin(
         let kept = keep(state, release, &seen, now);
         notes.extend(kept.failure.and_then(|error| release.complain(&error)));
         // There is no proxy yet that could have the document; the first look at it tells.
-        let events = kept.events.into_iter().filter(|event| event.reason != EventReason::NotProgrammed);
+        let events = kept
+            .events
+            .into_iter()
+            .filter(|event| event.reason != EventReason::NotProgrammed);
         early.insert(release.name().to_owned(), events.collect());
     }
     // Of several releases those that can be kept start; a disk that takes none is told before anybody relies on it.

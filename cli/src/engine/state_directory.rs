@@ -66,7 +66,11 @@ impl StateDirectory {
         let lock = lock(dir)?;
         let releases = dir.join("releases");
         files::own_dir(&releases).map_err(|error| unusable(&releases, &error))?;
-        let mut state = Self { releases: releases.clone(), damaged: BTreeMap::new(), _lock: lock };
+        let mut state = Self {
+            releases: releases.clone(),
+            damaged: BTreeMap::new(),
+            _lock: lock,
+        };
         let mut records = Vec::new();
         for entry in fs::read_dir(&releases).map_err(|error| unusable(&releases, &error))? {
             let path = entry.map_err(|error| unusable(&releases, &error))?.path();
@@ -91,7 +95,11 @@ impl StateDirectory {
         if right != path {
             return Err(damage(
                 path,
-                &format!("it holds {}, which belongs into {}", name_of(&record.object), right.display()),
+                &format!(
+                    "it holds {}, which belongs into {}",
+                    name_of(&record.object),
+                    right.display()
+                ),
             ));
         }
         Ok(record)
@@ -131,7 +139,10 @@ impl StateDirectory {
 
     /// No namespace has an underscore, so no two releases share a file.
     fn path(&self, name: &str) -> PathBuf {
-        self.releases.join(format!("{}.json", shorten(&name.replace('/', "_"), LONGEST_NAME)))
+        self.releases.join(format!(
+            "{}.json",
+            shorten(&name.replace('/', "_"), LONGEST_NAME)
+        ))
     }
 }
 
@@ -147,19 +158,25 @@ fn lock(dir: &Path) -> Result<File, CommandError> {
         Err(TryLockError::WouldBlock) => {
             let failure = CommandError::new(format!(
                 "another halftone run{} keeps its progress in {}",
-                holder.trim().parse::<u32>().map(|pid| format!(" (process {pid})")).unwrap_or_default(),
+                holder
+                    .trim()
+                    .parse::<u32>()
+                    .map(|pid| format!(" (process {pid})"))
+                    .unwrap_or_default(),
                 dir.display()
             ));
-            return Err(
-                failure.advise("end it first, or give this one a directory of its own with --state DIR")
-            );
+            return Err(failure
+                .advise("end it first, or give this one a directory of its own with --state DIR"));
         }
         Err(TryLockError::Error(error)) => return Err(unusable(&path, &error)),
     }
-    if !holder.bytes().all(|byte| byte.is_ascii_digit() || byte == b'\n')
+    if !holder
+        .bytes()
+        .all(|byte| byte.is_ascii_digit() || byte == b'\n')
         || holder.len() as u64 == LONGEST_PID
     {
-        let failure = CommandError::new(format!("{} is not a lock of halftone run", path.display()));
+        let failure =
+            CommandError::new(format!("{} is not a lock of halftone run", path.display()));
         return Err(failure.advise("choose another directory with --state DIR"));
     }
     let note = |file: &mut File| {
@@ -188,7 +205,10 @@ fn without_status(bytes: &[u8], error: &serde_json::Error) -> Option<StateRecord
         _ => drop(object.remove("status")),
     }
     let record: StateRecord = serde_json::from_value(value).ok()?;
-    Some(StateRecord { lost_status: Some(error.to_string()), ..record })
+    Some(StateRecord {
+        lost_status: Some(error.to_string()),
+        ..record
+    })
 }
 
 /// Whether this program reads such a field of a status.
@@ -210,12 +230,16 @@ fn unusable(path: &Path, error: &io::Error) -> CommandError {
         io::ErrorKind::AlreadyExists => "is no directory".to_owned(),
         _ => error.to_string(),
     };
-    CommandError::new(format!("{}: {what}", path.display())).advise("--state DIR says where progress is kept")
+    CommandError::new(format!("{}: {what}", path.display()))
+        .advise("--state DIR says where progress is kept")
 }
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "in tests a failed assumption should end the test")]
+    #![allow(
+        clippy::unwrap_used,
+        reason = "in tests a failed assumption should end the test"
+    )]
 
     use std::os::unix::fs::symlink;
 
@@ -227,11 +251,21 @@ mod tests {
         let (lock, notes) = (dir.path().join("lock"), dir.path().join("notes"));
         fs::write(&notes, "do not lose this").unwrap();
         fs::copy(&notes, &lock).unwrap();
-        assert!(StateDirectory::open(dir.path()).unwrap_err().to_string().contains("not a lock"));
+        assert!(
+            StateDirectory::open(dir.path())
+                .unwrap_err()
+                .to_string()
+                .contains("not a lock")
+        );
         assert_eq!(fs::read_to_string(&lock).unwrap(), "do not lose this");
         fs::remove_file(&lock).unwrap();
         symlink(&notes, &lock).unwrap();
-        assert!(StateDirectory::open(dir.path()).unwrap_err().to_string().contains("link"));
+        assert!(
+            StateDirectory::open(dir.path())
+                .unwrap_err()
+                .to_string()
+                .contains("link")
+        );
         assert_eq!(fs::read_to_string(&notes).unwrap(), "do not lose this");
         fs::remove_file(&lock).unwrap();
         StateDirectory::open(dir.path()).unwrap();

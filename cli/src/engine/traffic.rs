@@ -53,7 +53,12 @@ impl ArmFigures {
             100.0.. => format!("{percent:.0}%"),
             _ => format!("{percent:.2}%"),
         });
-        [or_none(errors), time(self.p50_ms), time(self.p95_ms), time(self.p99_ms)]
+        [
+            or_none(errors),
+            time(self.p50_ms),
+            time(self.p95_ms),
+            time(self.p99_ms),
+        ]
     }
 }
 
@@ -70,7 +75,11 @@ impl TrafficWindow {
             arms[arm as usize].merge(counts);
         }
         self.polls.push_back(TrafficSample { at, seconds, arms });
-        while self.polls.front().is_some_and(|poll| at.duration_since(poll.at) >= WINDOW) {
+        while self
+            .polls
+            .front()
+            .is_some_and(|poll| at.duration_since(poll.at) >= WINDOW)
+        {
             self.polls.pop_front();
         }
     }
@@ -84,9 +93,17 @@ impl TrafficWindow {
             seconds += poll.seconds;
         }
         let (requests, charged) = (sum.requests(), sum.charged());
-        let milliseconds = |share| sum.latency.quantile(share).map(|latency| latency.as_secs_f64() * 1e3);
+        let milliseconds = |share| {
+            sum.latency
+                .quantile(share)
+                .map(|latency| latency.as_secs_f64() * 1e3)
+        };
         ArmFigures {
-            requests_per_second: if seconds > 0.0 { requests as f64 / seconds } else { 0.0 },
+            requests_per_second: if seconds > 0.0 {
+                requests as f64 / seconds
+            } else {
+                0.0
+            },
             error_percent: (charged > 0).then(|| 100.0 * sum.errors() as f64 / charged as f64),
             p50_ms: milliseconds(0.5),
             p95_ms: milliseconds(0.95),

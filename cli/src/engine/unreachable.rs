@@ -37,7 +37,9 @@ pub(super) fn suspect<'a>(
 /// Tries all addresses of a release, as at the start.
 pub(super) fn try_all(probes: &mut Prober, release: &LocalRelease) {
     for arm in Arm::ALL {
-        addresses(release, arm).into_iter().for_each(|address| probes.try_now(address));
+        addresses(release, arm)
+            .into_iter()
+            .for_each(|address| probes.try_now(address));
     }
 }
 
@@ -48,10 +50,16 @@ pub(super) fn news(
     releases: &BTreeMap<String, LocalRelease>,
     stable: BTreeSet<SocketAddr>,
 ) -> Vec<String> {
-    let live = releases.values().flat_map(|release| Arm::ALL.map(|arm| addresses(release, arm))).flatten();
+    let live = releases
+        .values()
+        .flat_map(|release| Arm::ALL.map(|arm| addresses(release, arm)))
+        .flatten();
     let named = stable.into_iter().chain(live).collect();
     let line = |(address, dead): (SocketAddr, Option<String>)| match dead {
-        Some(why) => format!("{}{address} cannot be reached: {why}", whose(releases, address)),
+        Some(why) => format!(
+            "{}{address} cannot be reached: {why}",
+            whose(releases, address)
+        ),
         None => format!("{}{address} answers again", whose(releases, address)),
     };
     probes.news(&named).into_iter().map(line).collect()
@@ -59,7 +67,10 @@ pub(super) fn news(
 
 /// The addresses of an arm as it is live.
 fn addresses(release: &LocalRelease, arm: Arm) -> Vec<SocketAddr> {
-    let arm = release.document.as_ref().and_then(|document| document.arms.get(arm));
+    let arm = release
+        .document
+        .as_ref()
+        .and_then(|document| document.arms.get(arm));
     match arm.map(|arm| &arm.backend) {
         Some(Backend::Addresses(addresses)) => addresses.as_ref().to_vec(),
         _ => Vec::new(),
@@ -69,9 +80,15 @@ fn addresses(release: &LocalRelease, arm: Arm) -> Vec<SocketAddr> {
 /// Which arm of which release has an address.
 fn whose(releases: &BTreeMap<String, LocalRelease>, address: SocketAddr) -> String {
     let of = |release: &LocalRelease| {
-        let arm = Arm::ALL.into_iter().find(|arm| addresses(release, *arm).contains(&address))?;
+        let arm = Arm::ALL
+            .into_iter()
+            .find(|arm| addresses(release, *arm).contains(&address))?;
         let version = &release.document.as_ref()?.arms.get(arm)?.version;
-        Some(format!("{}: {} ({version}) at ", release.name(), arm.name()))
+        Some(format!(
+            "{}: {} ({version}) at ",
+            release.name(),
+            arm.name()
+        ))
     };
     releases.values().find_map(of).unwrap_or_default()
 }

@@ -78,7 +78,9 @@ impl FileFormat for FleetDeclarations {
 
     /// Whose headers are believed does not change because a file is gone.
     fn removed(file: &str) -> Result<Self, String> {
-        Err(format!("{file}: there is no such file any more; what it said stays in effect"))
+        Err(format!(
+            "{file}: there is no such file any more; what it said stays in effect"
+        ))
     }
 }
 
@@ -114,7 +116,11 @@ impl FileContent {
     }
 
     fn settles_in(&self) -> Duration {
-        if *self == Self::Missing { REMOVED } else { SETTLED }
+        if *self == Self::Missing {
+            REMOVED
+        } else {
+            SETTLED
+        }
     }
 }
 
@@ -122,9 +128,15 @@ impl WatchedFiles {
     /// Reads the files for the first time and begins to watch them.
     pub(crate) fn open(manifests: &[PathBuf], fleet: Option<&Path>) -> Self {
         let changed = Arc::new(Notify::new());
-        let watcher = watch(manifests.iter().map(PathBuf::as_path).chain(fleet), &changed);
+        let watcher = watch(
+            manifests.iter().map(PathBuf::as_path).chain(fleet),
+            &changed,
+        );
         Self {
-            manifests: manifests.iter().map(|path| WatchedFile::open(path)).collect(),
+            manifests: manifests
+                .iter()
+                .map(|path| WatchedFile::open(path))
+                .collect(),
             fleet: fleet.map(WatchedFile::open),
             changed,
             looked: Instant::now(),
@@ -145,19 +157,29 @@ impl WatchedFiles {
     /// Why the present content of files is not in effect.
     pub(crate) fn problems(&self) -> impl Iterator<Item = &str> {
         let fleet = self.fleet.iter().filter_map(|file| file.problem.as_deref());
-        self.manifests.iter().filter_map(|file| file.problem.as_deref()).chain(fleet)
+        self.manifests
+            .iter()
+            .filter_map(|file| file.problem.as_deref())
+            .chain(fleet)
     }
 
     /// What edits came to that change nothing; each once.
     pub(crate) fn comments(&mut self) -> Vec<String> {
         let fleet = self.fleet.iter_mut().filter_map(|file| file.comment.take());
-        self.manifests.iter_mut().filter_map(|file| file.comment.take()).chain(fleet).collect()
+        self.manifests
+            .iter_mut()
+            .filter_map(|file| file.comment.take())
+            .chain(fleet)
+            .collect()
     }
 
     /// Returns when it is time for another look.
     pub(crate) async fn wait(&self) {
         let unsettled = self.manifests.iter().any(|file| file.candidate.is_some())
-            || self.fleet.as_ref().is_some_and(|file| file.candidate.is_some());
+            || self
+                .fleet
+                .as_ref()
+                .is_some_and(|file| file.candidate.is_some());
         let pause = if unsettled { SETTLED } else { POLL };
         // Either way it is time.
         let _ = tokio::time::timeout(pause, self.changed.notified()).await;
@@ -169,7 +191,9 @@ impl WatchedFiles {
         let now = Instant::now();
         self.looked = now;
         let fleet = self.fleet.as_mut().is_some_and(|file| file.look(now));
-        self.manifests.iter_mut().fold(fleet, |changed, file| file.look(now) | changed)
+        self.manifests
+            .iter_mut()
+            .fold(fleet, |changed, file| file.look(now) | changed)
     }
 }
 
@@ -185,7 +209,10 @@ impl<T: FileFormat> WatchedFile<T> {
         };
         file.take();
         if file.content == FileContent::Missing {
-            (file.holds, file.problem) = (None, Some(format!("{}: there is no such file", path.display())));
+            (file.holds, file.problem) = (
+                None,
+                Some(format!("{}: there is no such file", path.display())),
+            );
         }
         file
     }
@@ -196,7 +223,11 @@ impl<T: FileFormat> WatchedFile<T> {
             self.candidate = None;
             return false;
         }
-        match self.candidate.take().filter(|(candidate, _)| *candidate == content) {
+        match self
+            .candidate
+            .take()
+            .filter(|(candidate, _)| *candidate == content)
+        {
             Some((content, since)) if now.duration_since(since) >= content.settles_in() => {
                 self.content = content;
                 self.take();
@@ -222,7 +253,10 @@ impl<T: FileFormat> WatchedFile<T> {
         };
         match read {
             Ok(holds) => {
-                let same = self.holds.as_ref().is_some_and(|before| before.says_the_same(&holds));
+                let same = self
+                    .holds
+                    .as_ref()
+                    .is_some_and(|before| before.says_the_same(&holds));
                 self.comment = same.then(|| match self.problem {
                     Some(_) => format!("{name}: is right again, and as it was"),
                     None => format!("{name}: read; the edit changes nothing"),
@@ -236,17 +270,25 @@ impl<T: FileFormat> WatchedFile<T> {
 
 /// Watches the directories, since editors replace files, for what has the name of a file that is followed. Without it
 /// the poll still finds every edit, and what a link leads to.
-fn watch<'a>(paths: impl Iterator<Item = &'a Path>, changed: &Arc<Notify>) -> Option<RecommendedWatcher> {
+fn watch<'a>(
+    paths: impl Iterator<Item = &'a Path>,
+    changed: &Arc<Notify>,
+) -> Option<RecommendedWatcher> {
     let changed = Arc::clone(changed);
     let paths: Vec<&Path> = paths.collect();
-    let names: BTreeSet<OsString> = paths.iter().filter_map(|path| Some(path.file_name()?.into())).collect();
+    let names: BTreeSet<OsString> = paths
+        .iter()
+        .filter_map(|path| Some(path.file_name()?.into()))
+        .collect();
     let told = move |event: notify::Result<notify::Event>| {
         if event.is_ok_and(|event| concerns(&event, &names)) {
             changed.notify_one();
         }
     };
     let mut watcher = notify::recommended_watcher(told)
-        .inspect_err(|error| tracing::warn!("cannot watch files, looking every two seconds: {error}"))
+        .inspect_err(|error| {
+            tracing::warn!("cannot watch files, looking every two seconds: {error}")
+        })
         .ok()?;
     let parent = |path: &Path| match path.parent() {
         Some(parent) if parent != Path::new("") => parent.to_owned(),
@@ -255,7 +297,10 @@ fn watch<'a>(paths: impl Iterator<Item = &'a Path>, changed: &Arc<Notify>) -> Op
     let dirs: BTreeSet<PathBuf> = paths.into_iter().map(parent).collect();
     for dir in dirs {
         if let Err(error) = watcher.watch(&dir, RecursiveMode::NonRecursive) {
-            tracing::warn!("cannot watch {}, looking every two seconds: {error}", dir.display());
+            tracing::warn!(
+                "cannot watch {}, looking every two seconds: {error}",
+                dir.display()
+            );
         }
     }
     Some(watcher)
@@ -264,7 +309,8 @@ fn watch<'a>(paths: impl Iterator<Item = &'a Path>, changed: &Arc<Notify>) -> Op
 /// Whether an event may be about a file of one of these names. A mounted ConfigMap changes by its `..data` alone.
 fn concerns(event: &notify::Event, names: &BTreeSet<OsString>) -> bool {
     let mut about = event.paths.iter().filter_map(|path| path.file_name());
-    let followed = about.any(|name| names.contains(name) || name.as_encoded_bytes().starts_with(b".."));
+    let followed =
+        about.any(|name| names.contains(name) || name.as_encoded_bytes().starts_with(b".."));
     !event.kind.is_access() && (followed || event.need_rescan())
 }
 
@@ -278,18 +324,28 @@ mod tests {
     #[test]
     fn only_what_may_be_an_edit_of_a_followed_file_wakes() {
         let names = BTreeSet::from([OsString::from("release.yaml")]);
-        let event =
-            |kind: EventKind, name: &str| notify::Event::new(kind).add_path(Path::new("/etc").join(name));
+        let event = |kind: EventKind, name: &str| {
+            notify::Event::new(kind).add_path(Path::new("/etc").join(name))
+        };
         let created = EventKind::Create(CreateKind::File);
         let renamed = EventKind::Modify(ModifyKind::Name(RenameMode::To));
         for (event, wakes) in [
             (event(created, "release.yaml"), true),
             (event(renamed, "release.yaml"), true),
             (event(renamed, "..data"), true),
-            (event(renamed, "x.tmp").add_path("/etc/release.yaml".into()), true),
-            (notify::Event::new(EventKind::Other).set_flag(Flag::Rescan), true),
+            (
+                event(renamed, "x.tmp").add_path("/etc/release.yaml".into()),
+                true,
+            ),
+            (
+                notify::Event::new(EventKind::Other).set_flag(Flag::Rescan),
+                true,
+            ),
             (event(created, "access.log"), false),
-            (event(EventKind::Access(AccessKind::Any), "release.yaml"), false),
+            (
+                event(EventKind::Access(AccessKind::Any), "release.yaml"),
+                false,
+            ),
         ] {
             assert_eq!(concerns(&event, &names), wakes, "{event:?}");
         }

@@ -15,7 +15,15 @@ impl EngineObserver for View {
         let shown = shown(release, now);
         for event in events {
             let (severity, reason) = (event.reason.severity(), event.reason.to_string());
-            self.happened(&shown, &EventLine { severity, reason, message: event.message.clone() }, now);
+            self.happened(
+                &shown,
+                &EventLine {
+                    severity,
+                    reason,
+                    message: event.message.clone(),
+                },
+                now,
+            );
         }
         self.show(&shown, !events.is_empty(), now);
     }
@@ -35,9 +43,13 @@ fn shown(release: &LocalRelease, now: Now) -> ReleaseView {
         Arm::Stable => plan.map(|plan| plan.stable.version.to_string()),
         Arm::Gray => plan.and_then(|plan| Some(plan.gray.as_ref()?.arm.version.to_string())),
     };
-    let arms = Arm::ALL
-        .into_iter()
-        .filter_map(|arm| Some((arm.name(), version(arm)?, figures(release.traffic().figures(arm)))));
+    let arms = Arm::ALL.into_iter().filter_map(|arm| {
+        Some((
+            arm.name(),
+            version(arm)?,
+            figures(release.traffic().figures(arm)),
+        ))
+    });
     let object = release.object();
     let next = next(&object, now);
     ReleaseView {
@@ -71,7 +83,12 @@ mod tests {
             p95_ms: Some(59_994.0),
             p99_ms: Some(59_994.0),
         };
-        assert_eq!("  stable v1.2.34 ".len() + figures(busy).len(), 79, "{}", figures(busy));
+        assert_eq!(
+            "  stable v1.2.34 ".len() + figures(busy).len(),
+            79,
+            "{}",
+            figures(busy)
+        );
         assert!(figures(ArmFigures::default()).contains("p99       -"));
     }
 }

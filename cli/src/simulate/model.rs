@@ -34,13 +34,19 @@ impl GrayLatency {
     /// Reads `40ms` or `x2`.
     pub(crate) fn parse(text: &str) -> Result<Self, CommandError> {
         let median = match text.strip_prefix('x') {
-            Some(factor) => factor.parse().ok().map(|factor: f64| factor * STABLE_MEDIAN),
-            None => halftone_api::duration::parse(text).map(|millis| millis.duration().as_secs_f64() * 1e6),
+            Some(factor) => factor
+                .parse()
+                .ok()
+                .map(|factor: f64| factor * STABLE_MEDIAN),
+            None => halftone_api::duration::parse(text)
+                .map(|millis| millis.duration().as_secs_f64() * 1e6),
         };
         match median {
             Some(median) if median.is_finite() && median > 0.0 => Ok(Self { median }),
-            _ => Err(CommandError::new(format!("--gray-latency {text} is neither a duration nor a factor"))
-                .advise("write a median such as 40ms, or a factor of stable's such as x2")),
+            _ => Err(CommandError::new(format!(
+                "--gray-latency {text} is neither a duration nor a factor"
+            ))
+            .advise("write a median such as 40ms, or a factor of stable's such as x2")),
         }
     }
 }
@@ -64,7 +70,9 @@ impl Model {
             anonymous: arguments.anonymous.fraction(),
             stable_errors: arguments.stable_error_rate.fraction(),
             gray_errors: arguments.gray_error_rate.fraction(),
-            fault: arguments.fault_at.map(|at| (at, arguments.fault_error_rate.fraction())),
+            fault: arguments
+                .fault_at
+                .map(|at| (at, arguments.fault_error_rate.fraction())),
             gray_median: gray_latency.median,
         }
     }
@@ -90,11 +98,19 @@ impl Model {
         let gray = binomial(split, of.ratio.fraction(), rng);
         let [gray, missing_gray] = [gray, missing_gray].map(|requests| {
             let errors = self.gray_errors(requests, seconds, since_first, rng);
-            RequestCounts { requests, errors, client_errors: 0 }
+            RequestCounts {
+                requests,
+                errors,
+                client_errors: 0,
+            }
         });
         let [stable, missing_stable] = [split - gray.requests, missing_stable].map(|requests| {
             let errors = binomial(requests, self.stable_errors, rng);
-            RequestCounts { requests, errors, client_errors: 0 }
+            RequestCounts {
+                requests,
+                errors,
+                client_errors: 0,
+            }
         });
         Round {
             seconds,
@@ -108,8 +124,16 @@ impl Model {
     }
 
     /// Errors of gray's requests; those after the fault fail at the fault's rate.
-    fn gray_errors(&self, gray: u64, seconds: f64, since_first: Option<f64>, rng: &mut impl Rng) -> u64 {
-        let Some((at, rate)) = self.fault else { return binomial(gray, self.gray_errors, rng) };
+    fn gray_errors(
+        &self,
+        gray: u64,
+        seconds: f64,
+        since_first: Option<f64>,
+        rng: &mut impl Rng,
+    ) -> u64 {
+        let Some((at, rate)) = self.fault else {
+            return binomial(gray, self.gray_errors, rng);
+        };
         let after = (since_first.unwrap_or(0.0) - at.as_secs_f64()).clamp(0.0, seconds);
         let faulty = binomial(gray, after / seconds, rng);
         binomial(faulty, rate, rng) + binomial(gray - faulty, self.gray_errors, rng)
@@ -132,7 +156,11 @@ impl ServingShare<'_> {
     fn missing(&self, anonymous: u64) -> [u64; 3] {
         let identity = &self.plan.identity;
         match identity.when_missing {
-            _ if identity.from.iter().any(|source| matches!(source, IdentitySource::Generated(_))) => {
+            _ if identity
+                .from
+                .iter()
+                .any(|source| matches!(source, IdentitySource::Generated(_))) =>
+            {
                 [0, 0, anonymous]
             }
             WhenMissing::Split => [0, 0, anonymous],
@@ -156,12 +184,19 @@ fn arm(
     if plan.health.include.contains(&IncludedTraffic::Missing) {
         judged.merge(missing);
     }
-    let mut batch = ArmBatch { judged, split, ..ArmBatch::default() };
+    let mut batch = ArmBatch {
+        judged,
+        split,
+        ..ArmBatch::default()
+    };
     for limit in limits {
         match limit {
             Limit::Latency { max, .. } => {
                 let over = binomial(judged.requests, 1.0 - share_within(median, *max), rng);
-                batch.latency.push(LatencyCounts { within: judged.requests - over, over });
+                batch.latency.push(LatencyCounts {
+                    within: judged.requests - over,
+                    over,
+                });
             }
             Limit::RelativeP99 { .. } => batch.latencies = latencies(split.requests, median, rng),
             _ => {}
@@ -178,7 +213,9 @@ fn share_within(median: f64, max: Duration) -> f64 {
 
 fn latencies(requests: u64, median: f64, rng: &mut impl Rng) -> Histogram {
     let mut latencies = Histogram::default();
-    let Ok(latency) = LogNormal::new(median.ln(), SIGMA) else { return latencies };
+    let Ok(latency) = LogNormal::new(median.ln(), SIGMA) else {
+        return latencies;
+    };
     for _ in 0..requests {
         latencies.record(Duration::from_secs_f64(latency.sample(rng) / 1e6));
     }
@@ -215,7 +252,14 @@ mod tests {
         assert!(reading.is_sound(), "{:?}", reading.findings);
         let plan = &reading.manifests[0].plan;
         let (release, stage, ratio) = (plan.id, 1.try_into().unwrap(), plan.target());
-        ServingShare { plan, release, stage, ratio, promoted }.missing(100)
+        ServingShare {
+            plan,
+            release,
+            stage,
+            ratio,
+            promoted,
+        }
+        .missing(100)
     }
 
     #[test]

@@ -61,11 +61,15 @@ pub(crate) fn run(plan: &Arc<Plan>, model: &Model, seed: u64, number: u64) -> Si
 
 /// The limit for which gray has failed: the first of those whose evidence is complete.
 fn broken(progress: &Progress) -> Option<String> {
-    let evidence =
-        |limit: &LimitStatus| -> Option<u32> { limit.evidence.as_ref()?.trim_end_matches('%').parse().ok() };
+    let evidence = |limit: &LimitStatus| -> Option<u32> {
+        limit.evidence.as_ref()?.trim_end_matches('%').parse().ok()
+    };
     let limits = progress.status().verdict?.limits;
     let most = limits.iter().filter_map(evidence).max()?;
-    limits.into_iter().find(|limit| evidence(limit) == Some(most)).map(|limit| limit.name)
+    limits
+        .into_iter()
+        .find(|limit| evidence(limit) == Some(most))
+        .map(|limit| limit.name)
 }
 
 struct SimulatedWorld<'a> {
@@ -115,7 +119,9 @@ impl<'a> SimulatedWorld<'a> {
     }
 
     fn now(&self) -> Timestamp {
-        self.start.checked_add(self.elapsed).unwrap_or(Timestamp::MAX)
+        self.start
+            .checked_add(self.elapsed)
+            .unwrap_or(Timestamp::MAX)
     }
 
     fn turn(&mut self) {
@@ -135,9 +141,16 @@ impl<'a> SimulatedWorld<'a> {
 
     fn serve(&mut self, document: Arc<RoutingConfig>) {
         let revision = document.revision;
-        if self.seen.document.as_ref().is_none_or(|live| live.revision != revision) {
-            self.seen.proxies[0].applied =
-                Some(DocumentVersion { revision, checksum: document.content_checksum() });
+        if self
+            .seen
+            .document
+            .as_ref()
+            .is_none_or(|live| live.revision != revision)
+        {
+            self.seen.proxies[0].applied = Some(DocumentVersion {
+                revision,
+                checksum: document.content_checksum(),
+            });
             self.seen.highest_revision = revision.get();
             self.seen.document = Some(document);
         }
@@ -169,29 +182,39 @@ impl<'a> SimulatedWorld<'a> {
             {
                 SimulationOutcome::Promoted
             }
-            RolloutState::Moving(moving) if moving.patience.is_some_and(|patience| patience.is_over(now)) => {
+            RolloutState::Moving(moving)
+                if moving
+                    .patience
+                    .is_some_and(|patience| patience.is_over(now)) =>
+            {
                 SimulationOutcome::Inconclusive
             }
             _ if self.elapsed > LONGEST => SimulationOutcome::Inconclusive,
             _ => return None,
         };
-        let detection = self
-            .failed_at
-            .zip(self.first_gray)
-            .map(|(failed, first)| (failed - first - self.model.fault_after().as_secs_f64()).max(0.0));
+        let detection = self.failed_at.zip(self.first_gray).map(|(failed, first)| {
+            (failed - first - self.model.fault_after().as_secs_f64()).max(0.0)
+        });
         let duration = match outcome {
             SimulationOutcome::Promoted => self.target_at,
             SimulationOutcome::RolledBack => Some(self.elapsed.as_secs_f64()),
             SimulationOutcome::Inconclusive => None,
         };
-        Some(SimulationResult { outcome, detection, duration, limit: self.limit.clone() })
+        Some(SimulationResult {
+            outcome,
+            detection,
+            duration,
+            limit: self.limit.clone(),
+        })
     }
 
     /// Lets traffic flow until the next poll.
     fn run_traffic(&mut self, time: Duration, rng: &mut ChaCha8Rng) {
         let seconds = time.as_secs_f64();
         self.elapsed += time;
-        let Some(document) = &self.seen.document else { return };
+        let Some(document) = &self.seen.document else {
+            return;
+        };
         let serving = ServingShare {
             plan: self.plan,
             release: document.release.id,

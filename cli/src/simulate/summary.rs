@@ -42,8 +42,15 @@ impl Percentiles {
     /// Nearest rank; none of nothing. Sorts the values.
     fn of(values: &mut [f64]) -> Option<Self> {
         values.sort_by(f64::total_cmp);
-        let at = |share: f64| values.get(((values.len() as f64 * share).ceil() as usize).max(1) - 1).copied();
-        Some(Self { p50: at(0.5)?, p99: at(0.99)? })
+        let at = |share: f64| {
+            values
+                .get(((values.len() as f64 * share).ceil() as usize).max(1) - 1)
+                .copied()
+        };
+        Some(Self {
+            p50: at(0.5)?,
+            p99: at(0.99)?,
+        })
     }
 }
 
@@ -76,7 +83,8 @@ impl SimulationSummary {
     ) -> Result<(), CommandError> {
         let mut table = Table::new();
         table.load_style(presets::NOTHING);
-        let share = |count: usize| format!("{:.2}%", count as f64 / self.runs.max(1) as f64 * 100.0);
+        let share =
+            |count: usize| format!("{:.2}%", count as f64 / self.runs.max(1) as f64 * 100.0);
         for (name, count) in [
             ("promoted", self.promoted),
             ("rolled back", self.rolled_back),
@@ -92,7 +100,11 @@ impl SimulationSummary {
             out,
             "{} {} at {} requests/s, windows open, approvals given\n{table}",
             self.runs,
-            if self.runs == 1 { "release" } else { "releases" },
+            if self.runs == 1 {
+                "release"
+            } else {
+                "releases"
+            },
             arguments.rps
         )?;
         if let Some(Percentiles { p50, p99 }) = &self.duration_seconds {
@@ -104,8 +116,17 @@ impl SimulationSummary {
             )?;
         }
         if let Some(Percentiles { p50, p99 }) = &self.detection_seconds {
-            let from = if arguments.fault_at.is_some() { "the fault" } else { "the first gray request" };
-            writeln!(out, "\nfrom {from} to the verdict: median {}, p99 {}", time(*p50), time(*p99))?;
+            let from = if arguments.fault_at.is_some() {
+                "the fault"
+            } else {
+                "the first gray request"
+            };
+            writeln!(
+                out,
+                "\nfrom {from} to the verdict: median {}, p99 {}",
+                time(*p50),
+                time(*p99)
+            )?;
             self.histogram(out)?;
         }
         Ok(out.flush()?)
@@ -113,7 +134,9 @@ impl SimulationSummary {
 
     /// Bars of equal width in time, the last one open.
     fn histogram(&self, out: &mut impl Write) -> Result<(), CommandError> {
-        let Some(Percentiles { p99, .. }) = &self.detection_seconds else { return Ok(()) };
+        let Some(Percentiles { p99, .. }) = &self.detection_seconds else {
+            return Ok(());
+        };
         let width = (p99 / BARS as f64).max(0.5);
         let mut bars = [0_usize; BARS + 1];
         for detection in &self.detections {
@@ -126,7 +149,11 @@ impl SimulationSummary {
             } else {
                 format!("≤ {}", time(width * (at + 1) as f64))
             };
-            writeln!(out, "  {upto:>10} {:<BAR$} {count}", "█".repeat((count * BAR).div_ceil(most)))?;
+            writeln!(
+                out,
+                "  {upto:>10} {:<BAR$} {count}",
+                "█".repeat((count * BAR).div_ceil(most))
+            )?;
         }
         Ok(())
     }

@@ -38,7 +38,10 @@ impl Screen {
         let target = ProgressDrawTarget::stdout_with_hz(REDRAWS);
         let style = ProgressStyle::with_template("{msg}").expect("a template by its letters");
         let drawn = ProgressBar::with_draw_target(None, target).with_style(style);
-        Self { drawn, blocks: BTreeMap::new() }
+        Self {
+            drawn,
+            blocks: BTreeMap::new(),
+        }
     }
 
     /// A line that stays.
@@ -67,21 +70,33 @@ impl Screen {
         // One line is the cursor's.
         let size = rustix::termios::tcgetwinsize(io::stdout()).ok();
         let known = |side: u16, usual| if side == 0 { usual } else { usize::from(side) };
-        let lines = size.map_or(USUAL_LINES, |size| known(size.ws_row, USUAL_LINES)).saturating_sub(1);
+        let lines = size
+            .map_or(USUAL_LINES, |size| known(size.ws_row, USUAL_LINES))
+            .saturating_sub(1);
         // A line that fills the last column may be followed by an empty one.
-        let columns = size.map_or(USUAL_COLUMNS, |size| known(size.ws_col, USUAL_COLUMNS)).saturating_sub(1);
-        self.drawn.set_message(compose(&self.blocks, lines, columns));
+        let columns = size
+            .map_or(USUAL_COLUMNS, |size| known(size.ws_col, USUAL_COLUMNS))
+            .saturating_sub(1);
+        self.drawn
+            .set_message(compose(&self.blocks, lines, columns));
     }
 }
 
 /// As many blocks as fit in so many lines of so many columns, but one at least.
 fn compose(blocks: &BTreeMap<String, Block>, lines: usize, columns: usize) -> String {
-    let wrapped = |block: &Block| Block { text: wrap(&block.text, columns), ..block.clone() };
+    let wrapped = |block: &Block| Block {
+        text: wrap(&block.text, columns),
+        ..block.clone()
+    };
     let blocks: Vec<Block> = blocks.values().map(wrapped).collect();
     let height = |block: &Block| block.text.lines().count();
     let all: usize = blocks.iter().map(height).sum();
     // What is left out takes two lines to say.
-    let mut room = if all <= lines { lines } else { lines.saturating_sub(2) };
+    let mut room = if all <= lines {
+        lines
+    } else {
+        lines.saturating_sub(2)
+    };
     let mut by_course: Vec<&Block> = blocks.iter().collect();
     by_course.sort_by_key(|block| block.course);
     let mut text = String::new();
@@ -102,8 +117,15 @@ fn compose(blocks: &BTreeMap<String, Block>, lines: usize, columns: usize) -> St
 
 /// How many there are of each phase: `12 more: 2 Holding, 10 Promoted`.
 fn count(phases: &BTreeMap<&str, usize>) -> String {
-    let each: Vec<String> = phases.iter().map(|(phase, number)| format!("{number} {phase}")).collect();
-    format!("{} more: {}", phases.values().sum::<usize>(), each.join(", "))
+    let each: Vec<String> = phases
+        .iter()
+        .map(|(phase, number)| format!("{number} {phase}"))
+        .collect();
+    format!(
+        "{} more: {}",
+        phases.values().sum::<usize>(),
+        each.join(", ")
+    )
 }
 
 #[cfg(test)]
@@ -112,12 +134,22 @@ mod tests {
 
     fn block(name: &str, course: AttentionLevel) -> (String, Block) {
         let text = format!("\n{name}\n  gray");
-        (name.to_owned(), Block { text, phase: format!("{course:?}"), course })
+        (
+            name.to_owned(),
+            Block {
+                text,
+                phase: format!("{course:?}"),
+                course,
+            },
+        )
     }
 
     #[test]
     fn releases_that_fit_are_drawn_in_their_order() {
-        let blocks = BTreeMap::from([block("a", AttentionLevel::Moving), block("b", AttentionLevel::Moving)]);
+        let blocks = BTreeMap::from([
+            block("a", AttentionLevel::Moving),
+            block("b", AttentionLevel::Moving),
+        ]);
         assert_eq!(compose(&blocks, 6, 80), "\na\n  gray\nb\n  gray");
     }
 
@@ -137,6 +169,9 @@ mod tests {
 
     #[test]
     fn one_release_is_drawn_in_any_terminal() {
-        assert_eq!(compose(&BTreeMap::from([block("a", AttentionLevel::Moving)]), 1, 80), "\na\n  gray");
+        assert_eq!(
+            compose(&BTreeMap::from([block("a", AttentionLevel::Moving)]), 1, 80),
+            "\na\n  gray"
+        );
     }
 }

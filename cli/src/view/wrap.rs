@@ -4,7 +4,10 @@
 /// wider by itself stays whole.
 pub(super) fn wrap(text: &str, width: usize) -> String {
     let width = width.max(20);
-    text.split('\n').map(|line| wrap_line(line, width)).collect::<Vec<_>>().join("\n")
+    text.split('\n')
+        .map(|line| wrap_line(line, width))
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 fn wrap_line(line: &str, width: usize) -> String {
@@ -52,12 +55,17 @@ mod tests {
 
     #[test]
     fn no_line_is_wider_than_the_terminal() {
-        let text = "shop/checkout  Holding step 2/6 at 10% (observed 9.97%), holds for 2m more\n  short";
+        let text =
+            "shop/checkout  Holding step 2/6 at 10% (observed 9.97%), holds for 2m more\n  short";
         let told = wrap(text, 40);
         assert!(told.lines().all(|line| line.len() <= 40), "{told}");
         assert_eq!(told.lines().last(), Some("  short"));
         let joined: String = told.split_whitespace().collect();
-        assert_eq!(joined, text.split_whitespace().collect::<String>(), "no word is lost");
+        assert_eq!(
+            joined,
+            text.split_whitespace().collect::<String>(),
+            "no word is lost"
+        );
     }
 
     #[test]
@@ -69,6 +77,9 @@ mod tests {
     #[test]
     fn a_word_that_is_too_wide_stays_whole() {
         assert_eq!(wrap(&"a".repeat(30), 20), "a".repeat(30));
-        assert_eq!(wrap(&format!("see {}", "a".repeat(30)), 20), format!("see\n  {}", "a".repeat(30)));
+        assert_eq!(
+            wrap(&format!("see {}", "a".repeat(30)), 20),
+            format!("see\n  {}", "a".repeat(30))
+        );
     }
 }

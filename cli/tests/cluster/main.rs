@@ -1,6 +1,10 @@
 //! The commands against a cluster, as a person or a script calls them, with an API server on loopback.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "in tests a failed assumption should end the test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "in tests a failed assumption should end the test"
+)]
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Stdio};
@@ -26,18 +30,32 @@ struct CliCluster {
 impl CliCluster {
     /// A cluster with one release, which an operator looks after.
     fn new() -> Self {
-        let world = Self { server: ApiServer::new().listen(), dir: TempDir::new().unwrap() };
-        std::fs::write(world.dir.path().join("config"), world.server.kubeconfig("shop")).unwrap();
+        let world = Self {
+            server: ApiServer::new().listen(),
+            dir: TempDir::new().unwrap(),
+        };
+        std::fs::write(
+            world.dir.path().join("config"),
+            world.server.kubeconfig("shop"),
+        )
+        .unwrap();
         world.server.put("grayreleases", release("checkout"));
-        world.server.put("leases", lease("2999-01-01T00:00:00.000000Z"));
+        world
+            .server
+            .put("leases", lease("2999-01-01T00:00:00.000000Z"));
         world.server.controller(answers("Done"));
         world
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_halftone"));
-        command.current_dir(&self.dir).env("KUBECONFIG", self.dir.path().join("config"));
-        command.env("NO_COLOR", "1").env_remove("HALFTONE_FLEET_NAMESPACE").args(arguments);
+        command
+            .current_dir(&self.dir)
+            .env("KUBECONFIG", self.dir.path().join("config"));
+        command
+            .env("NO_COLOR", "1")
+            .env_remove("HALFTONE_FLEET_NAMESPACE")
+            .args(arguments);
         command
     }
 
@@ -64,7 +82,12 @@ impl CliCluster {
         let release: GrayRelease = serde_json::from_value(release("checkout")).unwrap();
         let start = Progress::new(Now::at("2026-11-21T09:00:00Z".parse().unwrap()));
         let plan = Plan::try_from(&release).unwrap();
-        let mut document = routing_for(&plan, &start, serde_json::from_value(json!(14)).unwrap(), None);
+        let mut document = routing_for(
+            &plan,
+            &start,
+            serde_json::from_value(json!(14)).unwrap(),
+            None,
+        );
         (document.state, document.moving, document.ratio) =
             (ReleaseState::Active, true, "10".parse().unwrap());
         edit(&mut document);
@@ -121,19 +144,49 @@ fn answers(result: &'static str) -> impl FnMut(Value) -> Option<Value> + Send + 
 fn status_get_and_history_tell_of_the_cluster() {
     let world = CliCluster::new();
     assert!(world.told(&["status"]).contains("shop/checkout"));
-    assert!(world.told(&["status", "checkout"]).contains("waits for proxy-2"));
+    assert!(
+        world
+            .told(&["status", "checkout"])
+            .contains("waits for proxy-2")
+    );
     assert!(world.told(&["get", "-A"]).contains("10%"));
-    assert!(world.told(&["history", "shop/checkout"]).contains("Promoted"));
+    assert!(
+        world
+            .told(&["history", "shop/checkout"])
+            .contains("Promoted")
+    );
     let one: Value = serde_json::from_str(&world.told(&["status", "checkout", "--json"])).unwrap();
     assert_eq!(one["status"]["requestToken"], "t1");
     let all: Value = serde_json::from_str(&world.told(&["get", "-A", "--json"])).unwrap();
     assert_eq!(all.as_array().unwrap().len(), 1);
-    assert_eq!(world.told(&["get", "-o", "name"]), "grayrelease.halftone.dev/checkout\n");
-    assert!(world.told(&["get", "-o", "wide"]).contains("shop.example.com"));
-    assert!(world.told(&["status", "-o", "wide"]).contains("shop.example.com"));
-    assert!(world.told(&["status", "checkout", "-o", "yaml"]).contains("requestToken: t1"));
-    assert!(world.told(&["history", "checkout", "-o", "yaml"]).contains("outcome: Promoted"));
-    world.command(&["get", "-o", "json", "--json"]).assert().code(2);
+    assert_eq!(
+        world.told(&["get", "-o", "name"]),
+        "grayrelease.halftone.dev/checkout\n"
+    );
+    assert!(
+        world
+            .told(&["get", "-o", "wide"])
+            .contains("shop.example.com")
+    );
+    assert!(
+        world
+            .told(&["status", "-o", "wide"])
+            .contains("shop.example.com")
+    );
+    assert!(
+        world
+            .told(&["status", "checkout", "-o", "yaml"])
+            .contains("requestToken: t1")
+    );
+    assert!(
+        world
+            .told(&["history", "checkout", "-o", "yaml"])
+            .contains("outcome: Promoted")
+    );
+    world
+        .command(&["get", "-o", "json", "--json"])
+        .assert()
+        .code(2);
 }
 
 #[test]
@@ -145,10 +198,16 @@ fn a_request_carries_token_and_version_and_ends_with_the_answer() {
         conflicts -= i32::from(conflict);
         conflict.then_some(InjectedFault::Conflict)
     });
-    assert_eq!(world.told(&["pause", "checkout"]), "shop/checkout: Done: so it is\n");
+    assert_eq!(
+        world.told(&["pause", "checkout"]),
+        "shop/checkout: Done: so it is\n"
+    );
     let patches = world.server.patches();
     assert_eq!(patches.len(), 1);
-    assert_eq!(patches[0]["metadata"]["annotations"]["halftone.dev/request"], "pause@t1");
+    assert_eq!(
+        patches[0]["metadata"]["annotations"]["halftone.dev/request"],
+        "pause@t1"
+    );
     assert!(patches[0]["metadata"]["resourceVersion"].is_string());
     assert!(patches[0].get("spec").is_none());
 }
@@ -170,7 +229,8 @@ fn lacking(names: &[&str]) -> Value {
     let mut object = release("checkout");
     object["metadata"]["annotations"]["halftone.dev/request"] = json!("rollback@t1");
     object["status"]["revision"] = json!(15);
-    object["status"]["proxies"] = json!({"ready": 2, "acknowledged": 2 - names.len(), "waitingFor": names});
+    object["status"]["proxies"] =
+        json!({"ready": 2, "acknowledged": 2 - names.len(), "waitingFor": names});
     answers("Done")(object).unwrap()
 }
 
@@ -178,7 +238,10 @@ fn lacking(names: &[&str]) -> Value {
 fn a_rollback_ends_once_every_proxy_has_it() {
     let world = CliCluster::new();
     world.server.controller(programs());
-    let (server, began) = (ApiServer::clone(&world.server), Arc::new(AtomicBool::new(false)));
+    let (server, began) = (
+        ApiServer::clone(&world.server),
+        Arc::new(AtomicBool::new(false)),
+    );
     let acknowledges = Arc::clone(&began);
     let proxies = std::thread::spawn(move || {
         while server.patches().is_empty() {
@@ -191,7 +254,10 @@ fn a_rollback_ends_once_every_proxy_has_it() {
     });
     let told = world.told(&["rollback", "checkout"]);
     assert!(began.load(SeqCst), "it ended before");
-    assert_eq!(told, "shop/checkout: Done: so it is\n  in effect: 2 of 2 proxies have revision 15\n");
+    assert_eq!(
+        told,
+        "shop/checkout: Done: so it is\n  in effect: 2 of 2 proxies have revision 15\n"
+    );
     proxies.join().unwrap();
 }
 
@@ -204,9 +270,15 @@ fn a_rollback_that_a_proxy_does_not_take_up_is_written_and_ends_with_3() {
         lacking["metadata"] = object["metadata"].clone();
         Some(lacking)
     });
-    let ended = world.command(&["rollback", "checkout", "--timeout", "1s"]).assert().code(3);
+    let ended = world
+        .command(&["rollback", "checkout", "--timeout", "1s"])
+        .assert()
+        .code(3);
     let output = ended.get_output();
-    let (told, why) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let (told, why) = (
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr),
+    );
     assert_eq!(told, "shop/checkout: Done: so it is\n");
     for words in [
         "written, and not yet in effect everywhere after 1s",
@@ -217,14 +289,26 @@ fn a_rollback_that_a_proxy_does_not_take_up_is_written_and_ends_with_3() {
     }
     // What is asked for now changes nothing for proxies, or nobody is to wait.
     world.server.controller(answers("Done"));
-    assert_eq!(world.told(&["pause", "checkout"]), "shop/checkout: Done: so it is\n");
+    assert_eq!(
+        world.told(&["pause", "checkout"]),
+        "shop/checkout: Done: so it is\n"
+    );
     world.server.put("grayreleases", release("checkout"));
     world.server.controller(programs());
-    assert_eq!(world.told(&["rollback", "checkout", "--no-wait"]), "shop/checkout: Done: so it is\n");
+    assert_eq!(
+        world.told(&["rollback", "checkout", "--no-wait"]),
+        "shop/checkout: Done: so it is\n"
+    );
     world.server.put("grayreleases", release("checkout"));
-    let ended = world.command(&["promote", "checkout", "--timeout", "1s", "--json"]).assert().code(3);
+    let ended = world
+        .command(&["promote", "checkout", "--timeout", "1s", "--json"])
+        .assert()
+        .code(3);
     let handled: Value = serde_json::from_slice(&ended.get_output().stdout).unwrap();
-    assert_eq!((&handled["result"], &handled["acknowledged"]), (&json!("Done"), &json!(false)));
+    assert_eq!(
+        (&handled["result"], &handled["acknowledged"]),
+        (&json!("Done"), &json!(false))
+    );
 }
 
 #[test]
@@ -239,10 +323,15 @@ fn a_rollback_whose_document_may_not_be_written_says_why_and_ends_with_3() {
         }]);
         Some(object)
     });
-    let ended = world.command(&["rollback", "checkout", "--timeout", "1s"]).assert().code(3);
+    let ended = world
+        .command(&["rollback", "checkout", "--timeout", "1s"])
+        .assert()
+        .code(3);
     let why = String::from_utf8_lossy(&ended.get_output().stderr).into_owned();
     assert!(
-        why.contains("no proxy has been told of it after 1s: applying the ConfigMap: exceeded quota"),
+        why.contains(
+            "no proxy has been told of it after 1s: applying the ConfigMap: exceeded quota"
+        ),
         "{why}"
     );
     assert!(!why.contains("it is written"), "{why}");
@@ -257,22 +346,31 @@ fn a_class_is_handed_over_only_to_an_installation_whose_operator_is_there() {
     world.server.put("configmaps", settings);
     let mut operator = pod("operator-0");
     operator["metadata"]["namespace"] = json!("other");
-    operator["metadata"]["labels"] =
-        json!({"app.kubernetes.io/name": "halftone-operator", "app.kubernetes.io/instance": "theirs"});
+    operator["metadata"]["labels"] = json!({"app.kubernetes.io/name": "halftone-operator", "app.kubernetes.io/instance": "theirs"});
     world.server.put("pods", operator);
     let order = |to: &'static str| ["hand-over", "--class", "default", "--to", to];
     let told = world.refused(&order("other/theirz"));
-    for words in ["there is no operator of the installation other/theirz", "kubectl get pods -n other"] {
+    for words in [
+        "there is no operator of the installation other/theirz",
+        "kubectl get pods -n other",
+    ] {
         assert!(told.contains(words), "{words} in\n{told}");
     }
     assert!(world.server.patches().is_empty());
     let told = world.told(&order("other/theirs"));
-    assert!(told.contains("looks after each release until other/theirs has taken it"), "{told}");
+    assert!(
+        told.contains("looks after each release until other/theirs has taken it"),
+        "{told}"
+    );
     assert_eq!(
         world.server.patches()[0]["metadata"]["annotations"],
         json!({"halftone.dev/hand-over-to": "other/theirs"})
     );
-    assert!(world.told(&order("halftone/ours")).contains("halftone/ours offers no more releases"));
+    assert!(
+        world
+            .told(&order("halftone/ours"))
+            .contains("halftone/ours offers no more releases")
+    );
     assert_eq!(
         world.server.patches()[1]["metadata"]["annotations"],
         json!({"halftone.dev/hand-over-to": null})
@@ -285,8 +383,16 @@ fn a_class_is_handed_over_only_to_an_installation_whose_operator_is_there() {
 fn a_request_that_is_refused_ends_with_1() {
     let world = CliCluster::new();
     world.server.controller(answers("Refused"));
-    assert!(world.refused(&["promote", "checkout"]).contains("Refused: so it is"));
-    assert!(world.refused(&["approve", "checkout", "--step", "2", "--json"]).contains("approve/2@t2"));
+    assert!(
+        world
+            .refused(&["promote", "checkout"])
+            .contains("Refused: so it is")
+    );
+    assert!(
+        world
+            .refused(&["approve", "checkout", "--step", "2", "--json"])
+            .contains("approve/2@t2")
+    );
 }
 
 #[test]
@@ -296,8 +402,14 @@ fn a_request_that_waits_is_kept_except_for_pause_and_rollback() {
     waits["metadata"]["annotations"]["halftone.dev/request"] = json!("approve@t1");
     world.server.put("grayreleases", waits);
     let told = world.refused(&["promote", "checkout"]);
-    assert!(told.contains("nobody has answered yet: approve@t1"), "{told}");
-    assert!(told.contains("operator-0"), "it tells whether an operator is alive: {told}");
+    assert!(
+        told.contains("nobody has answered yet: approve@t1"),
+        "{told}"
+    );
+    assert!(
+        told.contains("operator-0"),
+        "it tells whether an operator is alive: {told}"
+    );
     assert!(world.server.patches().is_empty());
     world.command(&["rollback", "checkout"]).assert().success();
 }
@@ -306,12 +418,27 @@ fn a_request_that_waits_is_kept_except_for_pause_and_rollback() {
 fn where_nobody_answers_the_lease_tells_whether_an_operator_lives() {
     let world = CliCluster::new();
     world.server.controller(|_| None);
-    world.server.put("leases", lease("2026-11-21T08:00:00.000000Z"));
+    world
+        .server
+        .put("leases", lease("2026-11-21T08:00:00.000000Z"));
     let told = world.refused(&["pause", "checkout", "--timeout", "300ms"]);
-    assert!(told.contains("No operator is alive") && told.contains("kubectl annotate"), "{told}");
+    assert!(
+        told.contains("No operator is alive") && told.contains("kubectl annotate"),
+        "{told}"
+    );
     // The very same request is waited for, not written again.
-    let told = world.refused(&["pause", "checkout", "--timeout", "100ms", "--fleet-namespace", "halftone"]);
-    assert!(told.contains("pause@t1") && world.server.patches().len() == 1, "{told}");
+    let told = world.refused(&[
+        "pause",
+        "checkout",
+        "--timeout",
+        "100ms",
+        "--fleet-namespace",
+        "halftone",
+    ]);
+    assert!(
+        told.contains("pause@t1") && world.server.patches().len() == 1,
+        "{told}"
+    );
 }
 
 #[test]
@@ -321,26 +448,45 @@ fn config_shows_the_document_and_who_runs_it() {
     world.server.put("pods", pod("proxy-1"));
     world.server.put("pods", pod("proxy-2"));
     let told = world.told(&["config", "checkout"]);
-    for words in ["revision  14", "Active at 10%, moving", "proxy-1  runs it", "proxy-2  has not taken it"] {
+    for words in [
+        "revision  14",
+        "Active at 10%, moving",
+        "proxy-1  runs it",
+        "proxy-2  has not taken it",
+    ] {
         assert!(told.contains(words), "{words} in\n{told}");
     }
     let proxies = world.told(&["proxies"]);
-    assert!(proxies.contains("proxy-2") && proxies.contains("shop/checkout"), "{proxies}");
+    assert!(
+        proxies.contains("proxy-2") && proxies.contains("shop/checkout"),
+        "{proxies}"
+    );
     let json: Value = serde_json::from_str(&world.told(&["config", "checkout", "--json"])).unwrap();
-    assert_eq!((&json["document"]["revision"], &json["proxies"][1]["runs"]), (&json!(14), &json!("No")));
+    assert_eq!(
+        (&json["document"]["revision"], &json["proxies"][1]["runs"]),
+        (&json!(14), &json!("No"))
+    );
 }
 
 #[test]
 fn config_diff_ends_with_1_where_spec_and_document_differ() {
     let world = CliCluster::new();
     world.applied();
-    assert!(world.told(&["config", "diff", "checkout"]).contains("what the spec asks for"));
+    assert!(
+        world
+            .told(&["config", "diff", "checkout"])
+            .contains("what the spec asks for")
+    );
     let mut edited = release("checkout");
     edited["metadata"]["generation"] = json!(2);
     edited["spec"]["gray"]["version"] = json!("v3");
     world.server.put("grayreleases", edited);
     let told = world.refused(&["config", "diff", "checkout"]);
-    for words in ["- arms.gray.version: \"v2\"", "+ arms.gray.version: \"v3\"", "not seen generation 2"] {
+    for words in [
+        "- arms.gray.version: \"v2\"",
+        "+ arms.gray.version: \"v3\"",
+        "not seen generation 2",
+    ] {
         assert!(told.contains(words), "{words} in\n{told}");
     }
 }
@@ -349,10 +495,29 @@ fn config_diff_ends_with_1_where_spec_and_document_differ() {
 fn explain_from_the_cluster_decides_by_what_is_applied() {
     let world = CliCluster::new();
     world.applied();
-    let told = world.told(&["explain", "checkout", "--from-cluster", "--header", "X-User-Name: lin"]);
-    assert!(told.contains("shop/checkout") && told.contains("as it stands now, at 10%"), "{told}");
-    let told = world.told(&["explain", "checkout", "-n", "shop", "--header", "X-User-Name: lin"]);
-    assert!(told.contains("as it stands now, at 10%"), "a cluster is named: {told}");
+    let told = world.told(&[
+        "explain",
+        "checkout",
+        "--from-cluster",
+        "--header",
+        "X-User-Name: lin",
+    ]);
+    assert!(
+        told.contains("shop/checkout") && told.contains("as it stands now, at 10%"),
+        "{told}"
+    );
+    let told = world.told(&[
+        "explain",
+        "checkout",
+        "-n",
+        "shop",
+        "--header",
+        "X-User-Name: lin",
+    ]);
+    assert!(
+        told.contains("as it stands now, at 10%"),
+        "a cluster is named: {told}"
+    );
     let told = world.refused(&["explain", "checkout", "-n", "shop", "--ratio", "5"]);
     assert!(told.contains("what is applied"), "{told}");
 }
@@ -361,15 +526,27 @@ fn explain_from_the_cluster_decides_by_what_is_applied() {
 fn while_no_operator_is_heard_the_commands_say_what_proxies_do() {
     const LOST: &str = "Proxies send everyone to stable";
     let world = CliCluster::new();
-    let heeds = |document: &mut RoutingConfig| document.on_operator_lost.action = OperatorLostAction::Stable;
+    let heeds = |document: &mut RoutingConfig| {
+        document.on_operator_lost.action = OperatorLostAction::Stable
+    };
     world.applied_with(heeds);
     let explain = |user: &str| -> Value {
         let header = format!("X-User-Name: {user}");
-        let told = world.told(&["explain", "checkout", "--from-cluster", "--json", "--header", &header]);
+        let told = world.told(&[
+            "explain",
+            "checkout",
+            "--from-cluster",
+            "--json",
+            "--header",
+            &header,
+        ]);
         serde_json::from_str(&told).unwrap()
     };
     let users = (0..200).map(|number| format!("user-{number}"));
-    let user = users.into_iter().find(|user| explain(user)["arm"] == "gray").expect("one in ten");
+    let user = users
+        .into_iter()
+        .find(|user| explain(user)["arm"] == "gray")
+        .expect("one in ten");
     let header = format!("X-User-Name: {user}");
     let commands: [&[&str]; 3] = [
         &["status", "checkout"],
@@ -382,17 +559,30 @@ fn while_no_operator_is_heard_the_commands_say_what_proxies_do() {
         String::from_utf8([output.stdout.clone(), output.stderr.clone()].concat()).unwrap()
     };
     for command in commands {
-        assert!(!told(command).contains(LOST), "an operator is there: {command:?}");
+        assert!(
+            !told(command).contains(LOST),
+            "an operator is there: {command:?}"
+        );
     }
-    world.server.put("leases", lease("2026-11-21T08:00:00.000000Z"));
+    world
+        .server
+        .put("leases", lease("2026-11-21T08:00:00.000000Z"));
     for command in commands {
-        assert!(told(command).contains(LOST), "{command:?}: {}", told(command));
+        assert!(
+            told(command).contains(LOST),
+            "{command:?}: {}",
+            told(command)
+        );
     }
     let explained = explain(&user);
-    assert_eq!((&explained["arm"], &explained["operatorLost"]), (&json!("stable"), &json!(true)));
+    assert_eq!(
+        (&explained["arm"], &explained["operatorLost"]),
+        (&json!("stable"), &json!(true))
+    );
     assert_eq!(explained["ratio"], 0.0);
     let config = |name: &str| -> Value {
-        let config: Value = serde_json::from_str(&world.told(&["config", "checkout", "--json"])).unwrap();
+        let config: Value =
+            serde_json::from_str(&world.told(&["config", "checkout", "--json"])).unwrap();
         config[name].clone()
     };
     assert_eq!(config("operatorLost"), true);
@@ -402,9 +592,16 @@ fn while_no_operator_is_heard_the_commands_say_what_proxies_do() {
         document.force = Some(Target::Gray);
     });
     for command in commands {
-        assert!(!told(command).contains(LOST), "{command:?}: {}", told(command));
+        assert!(
+            !told(command).contains(LOST),
+            "{command:?}: {}",
+            told(command)
+        );
     }
-    assert_eq!((&explain(&user)["arm"], config("operatorLost")), (&json!("gray"), json!(false)));
+    assert_eq!(
+        (&explain(&user)["arm"], config("operatorLost")),
+        (&json!("gray"), json!(false))
+    );
 }
 
 #[test]
@@ -416,17 +613,29 @@ fn events_are_told_oldest_first_and_followed() {
             "message": name, "eventTime": time,
             "involvedObject": {"kind": "GrayRelease", "namespace": "shop", "name": "checkout"}})
     };
-    world.server.put("events", event("second", "2026-11-21T10:00:01.000000Z"));
-    world.server.put("events", event("first", "2026-11-21T10:00:00.000000Z"));
+    world
+        .server
+        .put("events", event("second", "2026-11-21T10:00:01.000000Z"));
+    world
+        .server
+        .put("events", event("first", "2026-11-21T10:00:00.000000Z"));
     let told = world.told(&["events", "checkout"]);
-    assert!(told.find("first").unwrap() < told.find("second").unwrap(), "{told}");
+    assert!(
+        told.find("first").unwrap() < told.find("second").unwrap(),
+        "{told}"
+    );
     let mut follows = follow(&world, &["events", "checkout", "-f", "--json"]);
     let mut lines = BufReader::new(follows.0.stdout.take().unwrap()).lines();
     for note in ["first", "second"] {
         assert!(lines.next().unwrap().unwrap().contains(note));
     }
-    world.server.put("events", event("third", "2026-11-21T10:00:02.000000Z"));
-    assert!(lines.next().unwrap().unwrap().contains("third"), "each once");
+    world
+        .server
+        .put("events", event("third", "2026-11-21T10:00:02.000000Z"));
+    assert!(
+        lines.next().unwrap().unwrap().contains("third"),
+        "each once"
+    );
 }
 
 #[test]
@@ -443,13 +652,20 @@ fn watch_tells_every_change() {
     moved["status"]["phase"] = json!("RolledBack");
     world.server.put("grayreleases", moved);
     assert_eq!(next()["phase"], "RolledBack");
-    assert_eq!(follows.0.wait().unwrap().code(), Some(1), "it ends with the release");
+    assert_eq!(
+        follows.0.wait().unwrap().code(),
+        Some(1),
+        "it ends with the release"
+    );
 }
 
 #[test]
 fn watch_gives_up_when_it_is_told_to() {
     let world = CliCluster::new();
-    let told = world.command(&["watch", "checkout", "--timeout", "300ms"]).assert().code(3);
+    let told = world
+        .command(&["watch", "checkout", "--timeout", "300ms"])
+        .assert()
+        .code(3);
     let told = String::from_utf8_lossy(&told.get_output().stderr).into_owned();
     assert!(told.contains("checkout is not done within 300ms"), "{told}");
 }
@@ -457,8 +673,11 @@ fn watch_gives_up_when_it_is_told_to() {
 #[test]
 fn a_watch_that_is_interrupted_says_so_by_its_exit_code() {
     let world = CliCluster::new();
-    for command in [&["watch", "checkout", "--json"][..], &["watch", "--json"], &["events", "checkout", "-f"]]
-    {
+    for command in [
+        &["watch", "checkout", "--json"][..],
+        &["watch", "--json"],
+        &["events", "checkout", "-f"],
+    ] {
         let event = json!({"apiVersion": "v1", "kind": "Event",
             "metadata": {"namespace": "shop", "name": "e", "uid": "e"}, "type": "Normal", "reason": "StepStarted",
             "message": "e", "eventTime": "2026-11-21T10:00:01.000000Z",
@@ -485,9 +704,15 @@ fn status_shows_what_both_arms_do_now_and_what_its_counts_leave_out() {
     world.server.put("pods", pod("proxy-1"));
     let labels = "namespace=\"shop\",release=\"checkout\",arm=\"gray\"";
     let page = format!("halftone_request_outcomes_total{{{labels},cause=\"2xx\"}} 5\n");
-    world.server.page("/api/v1/namespaces/halftone/pods/proxy-1:8081/proxy/metrics", &page);
+    world.server.page(
+        "/api/v1/namespaces/halftone/pods/proxy-1:8081/proxy/metrics",
+        &page,
+    );
     let told = world.told(&["status", "checkout"]);
-    assert!(told.contains("0.0 requests/s, - errors, p50 -, p95 -, p99 - over the last 2 s"), "{told}");
+    assert!(
+        told.contains("0.0 requests/s, - errors, p50 -, p95 -, p99 - over the last 2 s"),
+        "{told}"
+    );
     let one: Value = serde_json::from_str(&world.told(&["status", "checkout", "--json"])).unwrap();
     assert_eq!(one["traffic"]["gray"]["requestsPerSecond"], 0.0);
 }
@@ -505,12 +730,20 @@ fn a_release_that_cannot_be_read_hides_no_other() {
         }
     }
     let told = world.refused(&["status", "newer"]);
-    assert!(told.contains("cannot be read") && told.contains("Elsewhere"), "{told}");
+    assert!(
+        told.contains("cannot be read") && told.contains("Elsewhere"),
+        "{told}"
+    );
     let mut follows = follow(&world, &["watch"]);
     let mut lines = BufReader::new(follows.0.stdout.take().unwrap()).lines();
-    let two = [lines.next().unwrap().unwrap(), lines.next().unwrap().unwrap()].concat();
+    let two = [
+        lines.next().unwrap().unwrap(),
+        lines.next().unwrap().unwrap(),
+    ]
+    .concat();
     assert!(
-        two.contains("shop/checkout Holding") && two.contains("shop/newer: this halftone cannot read it"),
+        two.contains("shop/checkout Holding")
+            && two.contains("shop/newer: this halftone cannot read it"),
         "{two}"
     );
 }
@@ -523,8 +756,12 @@ fn a_status_that_nobody_keeps_is_told_to_be_old() {
         String::from_utf8(assert.get_output().stderr.clone()).unwrap()
     };
     assert_eq!(told(&["status", "checkout"]), "");
-    world.server.put("leases", lease("2026-11-21T08:00:00.000000Z"));
-    assert!(told(&["status", "checkout"]).contains("the last that was known. No operator is alive"));
+    world
+        .server
+        .put("leases", lease("2026-11-21T08:00:00.000000Z"));
+    assert!(
+        told(&["status", "checkout"]).contains("the last that was known. No operator is alive")
+    );
     // Who may not see the Lease is told the status all the same.
     world.server.forbid("list leases *");
     assert_eq!(told(&["status", "checkout"]), "");
@@ -534,10 +771,16 @@ fn a_status_that_nobody_keeps_is_told_to_be_old() {
 fn long_lists_are_asked_for_in_pages() {
     let world = CliCluster::new();
     for number in 0..700 {
-        world.server.put("grayreleases", release(&format!("r{number:03}")));
+        world
+            .server
+            .put("grayreleases", release(&format!("r{number:03}")));
     }
     let all = world.told(&["status"]);
-    assert_eq!(all.lines().count(), 1 + 701 + 1, "a header, each release, the sum");
+    assert_eq!(
+        all.lines().count(),
+        1 + 701 + 1,
+        "a header, each release, the sum"
+    );
     assert!(all.ends_with("701 releases: 701 Holding\n"), "{all}");
 }
 
@@ -554,7 +797,10 @@ impl Drop for FollowingCommand {
 
 fn follow(world: &CliCluster, arguments: &[&str]) -> FollowingCommand {
     let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_halftone"));
-    command.current_dir(&world.dir).env("KUBECONFIG", world.dir.path().join("config")).args(arguments);
+    command
+        .current_dir(&world.dir)
+        .env("KUBECONFIG", world.dir.path().join("config"))
+        .args(arguments);
     FollowingCommand(command.stdout(Stdio::piped()).spawn().unwrap())
 }
 
@@ -562,17 +808,34 @@ fn follow(world: &CliCluster, arguments: &[&str]) -> FollowingCommand {
 fn what_is_missing_or_forbidden_is_told_with_what_to_do() {
     let world = CliCluster::new();
     let told = world.refused(&["status", "chekout"]);
-    assert!(told.contains("no GrayRelease chekout in namespace shop") && told.contains("checkout"), "{told}");
+    assert!(
+        told.contains("no GrayRelease chekout in namespace shop") && told.contains("checkout"),
+        "{told}"
+    );
     world.server.forbid("list grayreleases *");
-    assert!(world.refused(&["get", "-A"]).contains("name one namespace with -n"));
+    assert!(
+        world
+            .refused(&["get", "-A"])
+            .contains("name one namespace with -n")
+    );
     world.server.forbid("list configmaps *");
-    assert!(world.refused(&["config", "checkout"]).contains("--fleet-namespace"));
+    assert!(
+        world
+            .refused(&["config", "checkout"])
+            .contains("--fleet-namespace")
+    );
     world.applied();
     world.told(&["config", "checkout", "--fleet-namespace", "halftone"]);
     world.server.forbid("patch grayreleases");
-    assert!(world.refused(&["pause", "checkout"]).contains("may not patch grayreleases.halftone.dev"));
-    let no_definition =
-        |line: &str| line.starts_with("list grayreleases/").then_some(InjectedFault::UnknownResource);
+    assert!(
+        world
+            .refused(&["pause", "checkout"])
+            .contains("may not patch grayreleases.halftone.dev")
+    );
+    let no_definition = |line: &str| {
+        line.starts_with("list grayreleases/")
+            .then_some(InjectedFault::UnknownResource)
+    };
     world.server.faults(no_definition);
     assert!(world.refused(&["status"]).contains("halftone crd"));
 }
@@ -584,17 +847,34 @@ fn without_run_and_without_cluster_both_are_named() {
         let assert = command.assert().code(1);
         String::from_utf8(assert.get_output().stderr.clone()).unwrap()
     };
-    let nothing =
-        told(world.command(&["status"]).env("KUBECONFIG", "/nonexistent").env("HOME", "/nonexistent"));
-    assert!(nothing.contains("./.halftone") && nothing.contains("--kubeconfig"), "{nothing}");
+    let nothing = told(
+        world
+            .command(&["status"])
+            .env("KUBECONFIG", "/nonexistent")
+            .env("HOME", "/nonexistent"),
+    );
+    assert!(
+        nothing.contains("./.halftone") && nothing.contains("--kubeconfig"),
+        "{nothing}"
+    );
     let other = told(&mut world.command(&["status", "--context", "prod"]));
-    assert!(other.contains("context prod") && !other.contains("./.halftone"), "{other}");
+    assert!(
+        other.contains("context prod") && !other.contains("./.halftone"),
+        "{other}"
+    );
     let gone = world.dir.path().join("gone");
     let text = std::fs::read_to_string(world.dir.path().join("config")).unwrap();
-    std::fs::write(&gone, text.replace(&world.server.address.port().to_string(), "1")).unwrap();
+    std::fs::write(
+        &gone,
+        text.replace(&world.server.address.port().to_string(), "1"),
+    )
+    .unwrap();
     let away = told(world.command(&["status", "--kubeconfig"]).arg(&gone));
     assert!(away.contains("cannot be reached"), "{away}");
-    world.command(&["status", "--state", "x", "-n", "shop"]).assert().code(2);
+    world
+        .command(&["status", "--state", "x", "-n", "shop"])
+        .assert()
+        .code(2);
 }
 
 /// What any API server has beside objects: a version, and the right to do everything.
@@ -609,14 +889,20 @@ fn complete(world: &CliCluster) {
     operator_may(world, true);
     let definition = serde_json::to_string(&halftone_api::crd()).unwrap();
     let definitions = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
-    world.server.page(&format!("{definitions}/grayreleases.halftone.dev"), &definition);
+    world.server.page(
+        &format!("{definitions}/grayreleases.halftone.dev"),
+        &definition,
+    );
 }
 
 /// What the API server says of the operator's service account.
 fn operator_may(world: &CliCluster, allowed: bool) {
     let review = json!({"apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview",
         "metadata": {}, "spec": {}, "status": {"allowed": allowed}});
-    world.server.page("/apis/authorization.k8s.io/v1/subjectaccessreviews", &review.to_string());
+    world.server.page(
+        "/apis/authorization.k8s.io/v1/subjectaccessreviews",
+        &review.to_string(),
+    );
 }
 
 const TRAFFIC: &str = "/api/v1/namespaces/halftone/pods/proxy-1:8080/proxy/";
@@ -628,11 +914,22 @@ fn installed(world: &CliCluster) {
         json!({"apiVersion": "v1", "kind": "ConfigMap",
             "metadata": {"namespace": "halftone", "name": name, "labels": labels}, "data": data})
     };
-    let fleet = object("halftone-fleet-default", json!({"halftone.dev/class": "default"}), json!({}));
+    let fleet = object(
+        "halftone-fleet-default",
+        json!({"halftone.dev/class": "default"}),
+        json!({}),
+    );
     world.server.put("configmaps", fleet);
     let keys = json!({"keys": [{"public": "00".repeat(32), "holder": "operator-0"}]}).to_string();
     let labels = json!({"halftone.dev/fleet": "default", "halftone.dev/kind": "Keys"});
-    world.server.put("configmaps", object("halftone-keys-default", labels, json!({ "keys.json": keys })));
+    world.server.put(
+        "configmaps",
+        object(
+            "halftone-keys-default",
+            labels,
+            json!({ "keys.json": keys }),
+        ),
+    );
     let mut operator = pod("operator-0");
     operator["metadata"]["labels"] = json!({"app.kubernetes.io/name": "halftone-operator"});
     operator["spec"] = json!({"serviceAccountName": "halftone-operator", "containers": []});
@@ -647,7 +944,9 @@ fn ended(world: &CliCluster, result: &str) -> Vec<(String, String)> {
     let checks: Vec<Value> = serde_json::from_slice(&output.stdout).unwrap();
     let text = |value: &Value| value.as_str().unwrap().to_owned();
     let ended = checks.iter().filter(|check| check["result"] == result);
-    ended.map(|check| (text(&check["name"]), text(&check["found"]))).collect()
+    ended
+        .map(|check| (text(&check["name"]), text(&check["found"])))
+        .collect()
 }
 
 #[test]
@@ -657,11 +956,20 @@ fn check_calls_nothing_well_that_it_could_not_see() {
     world.server.forbid("list grayreleases");
     world.server.forbid("list leases");
     let told = world.told(&["check"]);
-    assert!(told.contains("2 could not be checked") && !told.contains("all is well"), "{told}");
-    let unknown: Vec<String> = ended(&world, "Unknown").into_iter().map(|(name, _)| name).collect();
+    assert!(
+        told.contains("2 could not be checked") && !told.contains("all is well"),
+        "{told}"
+    );
+    let unknown: Vec<String> = ended(&world, "Unknown")
+        .into_iter()
+        .map(|(name, _)| name)
+        .collect();
     assert_eq!(unknown, ["operator of default", "releases"]);
     let told = world.refused(&["check", "--downgrade", "0.1"]);
-    assert!(told.contains("1 could not be checked"), "going back is not left to luck: {told}");
+    assert!(
+        told.contains("1 could not be checked"),
+        "going back is not left to luck: {told}"
+    );
 }
 
 #[test]
@@ -671,8 +979,14 @@ fn check_names_what_keeps_an_operator_from_its_work() {
     assert_eq!(ended(&world, "Failed"), []);
     operator_may(&world, false);
     let failed = ended(&world, "Failed");
-    assert_eq!((failed.len(), failed[0].0.as_str()), (1, "rights of the operator of default"));
-    for words in ["create configmaps in namespace halftone", "update grayreleases/status in namespace shop"] {
+    assert_eq!(
+        (failed.len(), failed[0].0.as_str()),
+        (1, "rights of the operator of default")
+    );
+    for words in [
+        "create configmaps in namespace halftone",
+        "update grayreleases/status in namespace shop",
+    ] {
         assert!(failed[0].1.contains(words), "{words} in {}", failed[0].1);
     }
     operator_may(&world, true);
@@ -681,7 +995,13 @@ fn check_names_what_keeps_an_operator_from_its_work() {
     world.server.put("leases", taken_over);
     let failed = ended(&world, "Failed");
     assert_eq!((failed.len(), failed[0].0.as_str()), (1, "keys of default"));
-    assert!(failed[0].1.contains("that of operator-0, not of operator-1"), "{}", failed[0].1);
+    assert!(
+        failed[0]
+            .1
+            .contains("that of operator-0, not of operator-1"),
+        "{}",
+        failed[0].1
+    );
 }
 
 #[test]
@@ -690,11 +1010,24 @@ fn check_fails_where_a_proxy_answers_with_a_failure() {
     installed(&world);
     world.server.failing_page(TRAFFIC, 404, "no route");
     assert_eq!(ended(&world, "Failed"), []);
-    world.server.failing_page(TRAFFIC, 503, "no endpoint is ready");
-    let answered = ("a request through default".to_owned(), "proxy-1 answers 503".to_owned());
+    world
+        .server
+        .failing_page(TRAFFIC, 503, "no endpoint is ready");
+    let answered = (
+        "a request through default".to_owned(),
+        "proxy-1 answers 503".to_owned(),
+    );
     assert_eq!(ended(&world, "Failed"), [answered]);
-    world.server.failing_page(TRAFFIC, 503, "error trying to reach service: i/o timeout");
-    assert_eq!((ended(&world, "Failed").len(), ended(&world, "Unknown").len()), (0, 1));
+    world
+        .server
+        .failing_page(TRAFFIC, 503, "error trying to reach service: i/o timeout");
+    assert_eq!(
+        (
+            ended(&world, "Failed").len(),
+            ended(&world, "Unknown").len()
+        ),
+        (0, 1)
+    );
 }
 
 #[test]
@@ -708,16 +1041,37 @@ fn check_says_of_an_installation_what_has_to_be_done() {
     );
     installed(&world);
     let told = world.told(&["check"]);
-    for words in ["Kubernetes 1.33", "1 of 1 ready", "proxy-1 answers", "all is well"] {
+    for words in [
+        "Kubernetes 1.33",
+        "1 of 1 ready",
+        "proxy-1 answers",
+        "all is well",
+    ] {
         assert!(told.contains(words), "{words} in\n{told}");
     }
-    world.server.put("leases", lease("2026-11-21T08:00:00.000000Z"));
+    world
+        .server
+        .put("leases", lease("2026-11-21T08:00:00.000000Z"));
     let told = world.refused(&["check", "-o", "json"]);
     let checks: Value = serde_json::from_str(&told).unwrap();
-    let failed: Vec<&Value> =
-        checks.as_array().unwrap().iter().filter(|check| check["result"] == "Failed").collect();
-    assert_eq!((failed.len(), &failed[0]["name"]), (1, &json!("operator of default")), "{told}");
-    assert!(failed[0]["advice"].as_str().unwrap().contains("kubectl logs"), "{told}");
+    let failed: Vec<&Value> = checks
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|check| check["result"] == "Failed")
+        .collect();
+    assert_eq!(
+        (failed.len(), &failed[0]["name"]),
+        (1, &json!("operator of default")),
+        "{told}"
+    );
+    assert!(
+        failed[0]["advice"]
+            .as_str()
+            .unwrap()
+            .contains("kubectl logs"),
+        "{told}"
+    );
 }
 
 #[test]
@@ -725,8 +1079,14 @@ fn check_before_installing_finds_who_is_there_already() {
     let world = CliCluster::new();
     complete(&world);
     let told = world.refused(&["check", "--pre"]);
-    assert!(told.contains("operators look after the classes default"), "{told}");
-    assert!(told.contains("you may create all that the chart creates"), "{told}");
+    assert!(
+        told.contains("operators look after the classes default"),
+        "{told}"
+    );
+    assert!(
+        told.contains("you may create all that the chart creates"),
+        "{told}"
+    );
 }
 
 #[test]
@@ -734,15 +1094,19 @@ fn version_tells_of_client_operators_and_proxies() {
     let world = CliCluster::new();
     assert!(world.told(&["version"]).contains("no operator runs"));
     let mut operator = pod("operator-0");
-    operator["metadata"]["labels"] =
-        json!({"app.kubernetes.io/name": "halftone-operator", "app.kubernetes.io/version": "9.9.0"});
+    operator["metadata"]["labels"] = json!({"app.kubernetes.io/name": "halftone-operator", "app.kubernetes.io/version": "9.9.0"});
     world.server.put("pods", operator);
     let told: Value = serde_json::from_str(&world.told(&["version", "-o", "json"])).unwrap();
     assert_eq!(
         (&told["client"], &told["operators"]["9.9.0"]),
         (&json!(env!("CARGO_PKG_VERSION")), &json!(1))
     );
-    assert!(told["skew"].to_string().contains("use the halftone of the operator's version"), "{told}");
+    assert!(
+        told["skew"]
+            .to_string()
+            .contains("use the halftone of the operator's version"),
+        "{told}"
+    );
     assert!(world.told(&["version", "--client"]).starts_with("client"));
 }
 
@@ -751,7 +1115,17 @@ fn a_server_alone_is_enough_and_takes_the_place_of_the_kubeconfig() {
     let world = CliCluster::new();
     let server = format!("http://{}", world.server.address);
     let told = world
-        .command(&["get", "-n", "shop", "--server", &server, "--token", "t", "--request-timeout", "30"])
+        .command(&[
+            "get",
+            "-n",
+            "shop",
+            "--server",
+            &server,
+            "--token",
+            "t",
+            "--request-timeout",
+            "30",
+        ])
         .env("KUBECONFIG", "/nonexistent")
         .env("HOME", "/nonexistent")
         .assert()
@@ -766,7 +1140,10 @@ fn kubectl_finds_its_plugin_by_that_name() {
     let world = CliCluster::new();
     let plugin = world.dir.path().join("kubectl-halftone");
     std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_halftone"), &plugin).unwrap();
-    let help = Command::new(&plugin).args(["rollback", "--help"]).assert().success();
+    let help = Command::new(&plugin)
+        .args(["rollback", "--help"])
+        .assert()
+        .success();
     let help = String::from_utf8(help.get_output().stdout.clone()).unwrap();
     assert!(help.contains("Usage: kubectl halftone rollback"), "{help}");
     let completion = world.dir.path().join("kubectl_complete-halftone");
@@ -776,13 +1153,20 @@ fn kubectl_finds_its_plugin_by_that_name() {
         .env("KUBECONFIG", world.dir.path().join("config"))
         .assert()
         .success();
-    assert_eq!(String::from_utf8_lossy(&completed.get_output().stdout), "checkout\tHolding\n:4\n");
+    assert_eq!(
+        String::from_utf8_lossy(&completed.get_output().stdout),
+        "checkout\tHolding\n:4\n"
+    );
 }
 
 #[test]
 fn what_keeps_releases_from_an_earlier_version_is_listed_before_going_back() {
     let world = CliCluster::new();
-    assert!(world.told(&["check", "--downgrade", "0.1"]).contains("all is well"));
+    assert!(
+        world
+            .told(&["check", "--downgrade", "0.1"])
+            .contains("all is well")
+    );
     let mut split = release("checkout");
     split["spec"]["maxBodyBytes"] = json!(1000);
     split["status"]["state"] = json!("Moving");
@@ -790,13 +1174,24 @@ fn what_keeps_releases_from_an_earlier_version_is_listed_before_going_back() {
         "startedAt": "2026-11-21T10:00:00Z", "features": ["identity-2"]});
     world.server.put("grayreleases", split);
     let told = world.refused(&["check", "--downgrade", "0.1"]);
-    for words in ["shop/checkout", "spec.maxBodyBytes", "identity-2", "promote it or roll it back first"] {
+    for words in [
+        "shop/checkout",
+        "spec.maxBodyBytes",
+        "identity-2",
+        "promote it or roll it back first",
+    ] {
         assert!(told.contains(words), "{told}");
     }
-    world.command(&["check", "--downgrade", "0.0"]).assert().code(2);
+    world
+        .command(&["check", "--downgrade", "0.0"])
+        .assert()
+        .code(2);
     let mut newer = release("checkout");
     newer["spec"]["onUnavailable"] = json!("Elsewhere");
     world.server.put("grayreleases", newer);
     let told = world.refused(&["check", "--downgrade", "0.1"]);
-    assert!(told.contains("Elsewhere") && told.contains("1 could not be checked"), "{told}");
+    assert!(
+        told.contains("Elsewhere") && told.contains("1 could not be checked"),
+        "{told}"
+    );
 }

@@ -17,7 +17,10 @@ const DEEPEST: usize = 12;
 impl Graph {
     /// The crate whose sources are in this folder.
     pub(crate) fn load(folder: &FilePath) -> Self {
-        let root = ["lib.rs", "main.rs"].map(|name| folder.join(name)).into_iter().find(|root| root.exists());
+        let root = ["lib.rs", "main.rs"]
+            .map(|name| folder.join(name))
+            .into_iter()
+            .find(|root| root.exists());
         let mut graph = Self::default();
         graph.add(Vec::new(), &root.expect("a root"), folder);
         graph
@@ -25,8 +28,18 @@ impl Graph {
 
     /// A crate from texts, by module path.
     pub(crate) fn of(files: &[(&str, &str)]) -> Self {
-        let path = |name: &str| name.split('/').filter(|part| !part.is_empty()).map(str::to_owned).collect();
-        Self { files: files.iter().map(|(name, text)| (path(name), Source::read(text))).collect() }
+        let path = |name: &str| {
+            name.split('/')
+                .filter(|part| !part.is_empty())
+                .map(str::to_owned)
+                .collect()
+        };
+        Self {
+            files: files
+                .iter()
+                .map(|(name, text)| (path(name), Source::read(text)))
+                .collect(),
+        }
     }
 
     fn add(&mut self, module: Path, file: &FilePath, children: &FilePath) {
@@ -45,10 +58,21 @@ impl Graph {
     pub(crate) fn edges(&self) -> BTreeMap<Path, BTreeMap<Path, BTreeSet<String>>> {
         let mut edges: BTreeMap<Path, BTreeMap<Path, BTreeSet<String>>> = BTreeMap::new();
         for (from, source) in self.files.iter().filter(|(from, _)| !from.is_empty()) {
-            for path in source.uses.iter().map(|(path, _)| path).chain(&source.paths) {
-                let to = self.resolve(from, path, 0).filter(|to| to != from && !to.is_empty());
+            for path in source
+                .uses
+                .iter()
+                .map(|(path, _)| path)
+                .chain(&source.paths)
+            {
+                let to = self
+                    .resolve(from, path, 0)
+                    .filter(|to| to != from && !to.is_empty());
                 if let Some(to) = to {
-                    let names = edges.entry(from.clone()).or_default().entry(to).or_default();
+                    let names = edges
+                        .entry(from.clone())
+                        .or_default()
+                        .entry(to)
+                        .or_default();
                     names.extend(path.last().cloned());
                 }
             }
@@ -81,7 +105,9 @@ impl Graph {
     fn imported(&self, at: &Path, name: &String, rest: &[String], depth: usize) -> Option<Path> {
         let uses = &self.files.get(at)?.uses;
         let is_itself = |path: &[String]| path.len() == 1 && path[0] == *name;
-        let (path, _) = uses.iter().find(|(path, alias)| alias == name && !is_itself(path))?;
+        let (path, _) = uses
+            .iter()
+            .find(|(path, alias)| alias == name && !is_itself(path))?;
         self.resolve(at, &[path, rest].concat(), depth + 1)
     }
 
@@ -107,16 +133,25 @@ impl Graph {
     }
 
     fn through_globs(&self, at: &Path, path: &[String], depth: usize) -> Option<Path> {
-        let globs = self.files.get(at)?.uses.iter().filter(|(_, alias)| alias == "*");
-        globs.map(|(glob, _)| [&glob[..glob.len() - 1], path].concat()).find_map(|path| {
-            let to = self.resolve(at, &path, depth + 1)?;
-            self.files[&to].items.contains(path.last()?).then_some(to)
-        })
+        let globs = self
+            .files
+            .get(at)?
+            .uses
+            .iter()
+            .filter(|(_, alias)| alias == "*");
+        globs
+            .map(|(glob, _)| [&glob[..glob.len() - 1], path].concat())
+            .find_map(|path| {
+                let to = self.resolve(at, &path, depth + 1)?;
+                self.files[&to].items.contains(path.last()?).then_some(to)
+            })
     }
 }
 
 /// Files that need each other, directly or through others, where they are more than a parent and its children.
-pub(crate) fn circles(edges: &BTreeMap<Path, BTreeMap<Path, BTreeSet<String>>>) -> Vec<BTreeSet<Path>> {
+pub(crate) fn circles(
+    edges: &BTreeMap<Path, BTreeMap<Path, BTreeSet<String>>>,
+) -> Vec<BTreeSet<Path>> {
     let reach = |from: &Path| {
         let (mut found, mut todo) = (BTreeSet::new(), vec![from.clone()]);
         while let Some(at) = todo.pop() {
@@ -131,16 +166,29 @@ pub(crate) fn circles(edges: &BTreeMap<Path, BTreeMap<Path, BTreeSet<String>>>) 
         }
         found
     };
-    let reached: BTreeMap<&Path, BTreeSet<Path>> = edges.keys().map(|from| (from, reach(from))).collect();
+    let reached: BTreeMap<&Path, BTreeSet<Path>> =
+        edges.keys().map(|from| (from, reach(from))).collect();
     let circle = |file: &Path| -> BTreeSet<Path> {
-        let back = |to: &&Path| reached.get(*to).is_some_and(|reached| reached.contains(file));
+        let back = |to: &&Path| {
+            reached
+                .get(*to)
+                .is_some_and(|reached| reached.contains(file))
+        };
         reached[file].iter().filter(back).cloned().collect()
     };
-    let found: BTreeSet<BTreeSet<Path>> =
-        edges.keys().map(circle).filter(|circle| circle.len() > 1).collect();
-    found.into_iter().filter(|circle| !circle.iter().any(|parent| is_family(parent, circle))).collect()
+    let found: BTreeSet<BTreeSet<Path>> = edges
+        .keys()
+        .map(circle)
+        .filter(|circle| circle.len() > 1)
+        .collect();
+    found
+        .into_iter()
+        .filter(|circle| !circle.iter().any(|parent| is_family(parent, circle)))
+        .collect()
 }
 
 fn is_family(parent: &Path, circle: &BTreeSet<Path>) -> bool {
-    circle.iter().all(|file| file == parent || (file.len() == parent.len() + 1 && file.starts_with(parent)))
+    circle
+        .iter()
+        .all(|file| file == parent || (file.len() == parent.len() + 1 && file.starts_with(parent)))
 }

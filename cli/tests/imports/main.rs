@@ -16,16 +16,35 @@ use std::path::Path as FilePath;
 use graph::{Graph, circles};
 
 /// All crates but those that only measure and try.
-const CRATES: [&str; 8] = ["api", "routing", "rollout", "daemon", "operator", "proxy", "cli", "testkit"];
+const CRATES: [&str; 8] = [
+    "api", "routing", "rollout", "daemon", "operator", "proxy", "cli", "testkit",
+];
 
 /// From what stands on nothing upwards: files of a module import only what stands before it.
 const LAYERS: [(&str, &[&str]); 3] = [
     (
         "rollout",
-        &["clock", "judge", "condition_input", "progress", "observation", "conditions", "advance", "withdraw"],
+        &[
+            "clock",
+            "judge",
+            "condition_input",
+            "progress",
+            "observation",
+            "conditions",
+            "advance",
+            "withdraw",
+        ],
     ),
-    ("proxy", &["http1", "local", "exchange", "respond", "handle", "worker", "run"]),
-    ("operator", &["names", "objects", "cluster_cache", "reconcile", "fleet_controller", "run"]),
+    (
+        "proxy",
+        &[
+            "http1", "local", "exchange", "respond", "handle", "worker", "run",
+        ],
+    ),
+    (
+        "operator",
+        &["names", "objects", "cluster_cache", "reconcile", "fleet_controller", "run"],
+    ),
 ];
 
 fn root() -> &'static FilePath {
@@ -43,8 +62,9 @@ fn no_import_circle_is_more_than_a_parent_and_its_children() {
         let edges = load(name).edges();
         for circle in circles(&edges) {
             found.push(format!("{name}:"));
-            for (from, to, names) in
-                edges.iter().flat_map(|(from, to)| to.iter().map(move |(to, names)| (from, to, names)))
+            for (from, to, names) in edges
+                .iter()
+                .flat_map(|(from, to)| to.iter().map(move |(to, names)| (from, to, names)))
             {
                 if circle.contains(from) && circle.contains(to) {
                     let names: Vec<_> = names.iter().map(String::as_str).collect();
@@ -58,16 +78,25 @@ fn no_import_circle_is_more_than_a_parent_and_its_children() {
             }
         }
     }
-    assert!(found.is_empty(), "files import each other in a circle:\n{}", found.join("\n"));
+    assert!(
+        found.is_empty(),
+        "files import each other in a circle:\n{}",
+        found.join("\n")
+    );
 }
 
 #[test]
 fn layers_import_downwards_only() {
     for (name, layers) in LAYERS {
         let level = |module: &[String]| layers.iter().position(|layer| *layer == module[0]);
-        for (from, to) in load(name).edges().iter().flat_map(|(from, to)| to.keys().map(move |to| (from, to)))
+        for (from, to) in load(name)
+            .edges()
+            .iter()
+            .flat_map(|(from, to)| to.keys().map(move |to| (from, to)))
         {
-            let (Some(upper), Some(lower)) = (level(from), level(to)) else { continue };
+            let (Some(upper), Some(lower)) = (level(from), level(to)) else {
+                continue;
+            };
             assert!(
                 lower <= upper,
                 "{name}: {} needs {}, which stands above it",
@@ -81,7 +110,10 @@ fn layers_import_downwards_only() {
 #[test]
 fn no_crate_is_forgotten() {
     let manifest = std::fs::read_to_string(root().join("Cargo.toml")).unwrap();
-    let members = manifest.lines().find(|line| line.starts_with("members")).unwrap();
+    let members = manifest
+        .lines()
+        .find(|line| line.starts_with("members"))
+        .unwrap();
     let mut members: Vec<&str> = members.split('"').skip(1).step_by(2).collect();
     members.retain(|member| !["bench", "e2e"].contains(member));
     let mut known = CRATES.to_vec();
@@ -100,8 +132,10 @@ fn a_circle_of_siblings_is_found_through_re_exports_and_private_imports() {
         ("c", "use crate::a::Shallow;"),
     ];
     let circles = circles(&Graph::of(&files).edges());
-    let names: Vec<Vec<String>> =
-        circles.iter().map(|circle| circle.iter().map(|file| file.join("/")).collect()).collect();
+    let names: Vec<Vec<String>> = circles
+        .iter()
+        .map(|circle| circle.iter().map(|file| file.join("/")).collect())
+        .collect();
     assert_eq!(names, [["a", "b/deep"]]);
 }
 
@@ -109,9 +143,18 @@ fn a_circle_of_siblings_is_found_through_re_exports_and_private_imports() {
 fn a_parent_with_its_children_comments_texts_and_tests_make_no_circle() {
     let files = [
         ("", "mod a; mod b;"),
-        ("a", "mod child; use child::Child; pub struct Parent; fn f() -> String { \"crate::b::B\".into() }"),
-        ("a/child", "use super::Parent; pub struct Child; // crate::b::B"),
-        ("b", "pub struct B; fn f() { crate::a::g() } #[cfg(test)] mod tests { use crate::a::Parent; }"),
+        (
+            "a",
+            "mod child; use child::Child; pub struct Parent; fn f() -> String { \"crate::b::B\".into() }",
+        ),
+        (
+            "a/child",
+            "use super::Parent; pub struct Child; // crate::b::B",
+        ),
+        (
+            "b",
+            "pub struct B; fn f() { crate::a::g() } #[cfg(test)] mod tests { use crate::a::Parent; }",
+        ),
     ];
     assert_eq!(circles(&Graph::of(&files).edges()), []);
 }

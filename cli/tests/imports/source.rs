@@ -20,12 +20,29 @@ pub(crate) struct Source {
     pub(crate) modules: BTreeSet<String>,
 }
 
-const ITEMS: [&str; 9] = ["struct", "enum", "trait", "type", "const", "static", "fn", "union", "macro_rules"];
+const ITEMS: [&str; 9] = [
+    "struct",
+    "enum",
+    "trait",
+    "type",
+    "const",
+    "static",
+    "fn",
+    "union",
+    "macro_rules",
+];
 
 impl Source {
     pub(crate) fn read(text: &str) -> Self {
         let mut source = Self::default();
-        source.walk(&text.parse::<TokenStream>().expect("Rust").into_iter().collect::<Vec<_>>(), true);
+        source.walk(
+            &text
+                .parse::<TokenStream>()
+                .expect("Rust")
+                .into_iter()
+                .collect::<Vec<_>>(),
+            true,
+        );
         source
     }
 
@@ -66,7 +83,9 @@ impl Source {
                         .filter(|branch| !branch.is_empty())
                         .for_each(|branch| self.branch(branch, &path));
                 }
-                TokenTree::Ident(word) if word == "as" => alias = tokens.next().map(ToString::to_string),
+                TokenTree::Ident(word) if word == "as" => {
+                    alias = tokens.next().map(ToString::to_string)
+                }
                 TokenTree::Ident(word) if word == "self" && !path.is_empty() => {}
                 TokenTree::Ident(word) => path.push(word.to_string()),
                 TokenTree::Punct(sign) if sign.as_char() == '*' => path.push("*".to_owned()),
@@ -86,10 +105,13 @@ impl Source {
             }
             TokenTree::Ident(word) => {
                 let word = word.to_string();
-                let name = tokens[at + 1..].iter().take(2).find_map(|token| match token {
-                    TokenTree::Ident(name) => Some(name.to_string()),
-                    _ => None,
-                });
+                let name = tokens[at + 1..]
+                    .iter()
+                    .take(2)
+                    .find_map(|token| match token {
+                        TokenTree::Ident(name) => Some(name.to_string()),
+                        _ => None,
+                    });
                 if word == "mod" && is_sign(tokens.get(at + 2), ';') {
                     self.modules.extend(name);
                 } else if at_top && ITEMS.contains(&&*word) {
@@ -106,7 +128,9 @@ impl Source {
         let mut path = vec![tokens[at].to_string()];
         let mut end = at + 1;
         while is_sign(tokens.get(end), ':') && is_sign(tokens.get(end + 1), ':') {
-            let Some(TokenTree::Ident(word)) = tokens.get(end + 2) else { break };
+            let Some(TokenTree::Ident(word)) = tokens.get(end + 2) else {
+                break;
+            };
             path.push(word.to_string());
             end += 3;
         }
@@ -128,7 +152,8 @@ fn is_sign(token: Option<&TokenTree>, wanted: char) -> bool {
 
 /// `#[cfg(test)]`, or with `all(test, …)`.
 fn is_for_tests(tokens: &[TokenTree]) -> bool {
-    let Some(TokenTree::Group(group)) = tokens.get(1).filter(|_| is_sign(tokens.first(), '#')) else {
+    let Some(TokenTree::Group(group)) = tokens.get(1).filter(|_| is_sign(tokens.first(), '#'))
+    else {
         return false;
     };
     let text = group.stream().to_string().replace(' ', "");
@@ -137,10 +162,16 @@ fn is_for_tests(tokens: &[TokenTree]) -> bool {
 
 /// How many tokens the item has that stands at the start, its attributes included.
 fn item(tokens: &[TokenTree]) -> usize {
-    let is_import = tokens.iter().take(3).any(|token| is_word(Some(token), "use"));
+    let is_import = tokens
+        .iter()
+        .take(3)
+        .any(|token| is_word(Some(token), "use"));
     let ends = |token: &TokenTree| match token {
         TokenTree::Group(group) => group.delimiter() == Delimiter::Brace && !is_import,
         _ => is_sign(Some(token), ';'),
     };
-    tokens.iter().position(ends).map_or(tokens.len(), |end| end + 1)
+    tokens
+        .iter()
+        .position(ends)
+        .map_or(tokens.len(), |end| end + 1)
 }

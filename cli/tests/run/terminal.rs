@@ -28,20 +28,32 @@ impl Terminal {
             .stdout(Stdio::piped())
             .spawn()
             .expect("scripts/setup test installs python3");
-        let (mut output, shown) = (child.stdout.take().unwrap(), Arc::<Mutex<String>>::default());
+        let (mut output, shown) = (
+            child.stdout.take().unwrap(),
+            Arc::<Mutex<String>>::default(),
+        );
         let seen = Arc::clone(&shown);
         std::thread::spawn(move || {
             let mut part = [0; 4096];
             while let Ok(length @ 1..) = output.read(&mut part) {
-                seen.lock().unwrap().push_str(&String::from_utf8_lossy(&part[..length]));
+                seen.lock()
+                    .unwrap()
+                    .push_str(&String::from_utf8_lossy(&part[..length]));
             }
         });
-        Self { shown, _process: ChildProcess(child) }
+        Self {
+            shown,
+            _process: ChildProcess(child),
+        }
     }
 
     fn until_shown(&self, words: &str) {
         let shows = || self.shown.lock().unwrap().contains(words);
-        until(&format!("the terminal shows {words}"), Duration::from_secs(60), shows);
+        until(
+            &format!("the terminal shows {words}"),
+            Duration::from_secs(60),
+            shows,
+        );
     }
 }
 

@@ -40,8 +40,14 @@ pub(crate) fn get(proxy: SocketAddr, user: &str) -> u16 {
 /// The same of another host.
 pub(crate) fn get_from(proxy: SocketAddr, host: &str, user: &str) -> u16 {
     let ask = || {
-        let mut client = Client::try_connect(proxy)?.with_host(host).with_patience(PATIENCE);
-        client.try_ask("GET", "/index.html", &[("X-User-Name", user), ("Connection", "close")])
+        let mut client = Client::try_connect(proxy)?
+            .with_host(host)
+            .with_patience(PATIENCE);
+        client.try_ask(
+            "GET",
+            "/index.html",
+            &[("X-User-Name", user), ("Connection", "close")],
+        )
     };
     ask().ok().flatten().map_or(0, |answer| answer.status())
 }
@@ -52,7 +58,9 @@ pub(crate) struct RunWorld {
 
 impl RunWorld {
     pub(crate) fn new() -> Self {
-        Self { dir: TempDir::new().unwrap() }
+        Self {
+            dir: TempDir::new().unwrap(),
+        }
     }
 
     pub(crate) fn file(&self) -> PathBuf {
@@ -89,13 +97,21 @@ spec:
 
     pub(crate) fn command(&self) -> assert_cmd::Command {
         let mut command = halftone();
-        command.arg("run").arg(self.file()).arg("--state").arg(self.state());
+        command
+            .arg("run")
+            .arg(self.file())
+            .arg("--state")
+            .arg(self.state());
         command.args(["--listen", "127.0.0.1:0"]);
         command
     }
 
     pub(crate) fn steer(&self, arguments: &[&str]) -> Assert {
-        halftone().args(arguments).arg("--state").arg(self.state()).assert()
+        halftone()
+            .args(arguments)
+            .arg("--state")
+            .arg(self.state())
+            .assert()
     }
 }
 
@@ -134,13 +150,24 @@ impl Nginx {
         );
         let file = dir.join("nginx.conf");
         std::fs::write(&file, config).unwrap();
-        let program =
-            if std::path::Path::new("/usr/sbin/nginx").exists() { "/usr/sbin/nginx" } else { "nginx" };
-        let process =
-            Command::new(program).arg("-p").arg(&dir).arg("-c").arg(&file).stderr(Stdio::null()).spawn();
+        let program = if std::path::Path::new("/usr/sbin/nginx").exists() {
+            "/usr/sbin/nginx"
+        } else {
+            "nginx"
+        };
+        let process = Command::new(program)
+            .arg("-p")
+            .arg(&dir)
+            .arg("-c")
+            .arg(&file)
+            .stderr(Stdio::null())
+            .spawn();
         let process = ChildProcess(process.expect("scripts/setup test installs nginx"));
         until("nginx accepts", PATIENCE, || accepts(port));
-        Self { port, _process: process }
+        Self {
+            port,
+            _process: process,
+        }
     }
 }
 
@@ -156,14 +183,24 @@ impl Python {
         std::fs::create_dir(&dir).unwrap();
         std::fs::write(dir.join("index.html"), "python\n").unwrap();
         let process = Command::new("python3")
-            .args(["-m", "http.server", &port.to_string(), "--bind", "127.0.0.1", "--directory"])
+            .args([
+                "-m",
+                "http.server",
+                &port.to_string(),
+                "--bind",
+                "127.0.0.1",
+                "--directory",
+            ])
             .arg(&dir)
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn();
         let process = ChildProcess(process.expect("scripts/setup test installs python3"));
         until("python accepts", PATIENCE, || accepts(port));
-        Self { port, _process: process }
+        Self {
+            port,
+            _process: process,
+        }
     }
 }
 
@@ -187,31 +224,53 @@ impl<'a> Run<'a> {
     /// With its flag `--listen` as a person writes it.
     pub(crate) fn start_with(world: &'a RunWorld, listen: &str) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_halftone"));
-        command.arg("run").arg(world.file()).arg("--state").arg(world.state());
+        command
+            .arg("run")
+            .arg(world.file())
+            .arg("--state")
+            .arg(world.state());
         if world.fleet_file().exists() {
             command.arg("--fleet").arg(world.fleet_file());
         }
         let mut child = command
-            .args(["--json", "--admin", "127.0.0.1:0", "--workers", "1", "--listen", listen])
+            .args([
+                "--json",
+                "--admin",
+                "127.0.0.1:0",
+                "--workers",
+                "1",
+                "--listen",
+                listen,
+            ])
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let process = ChildProcess(child);
-        let first: Value = serde_json::from_str(&lines.next().expect("it started").unwrap()).unwrap();
+        let first: Value =
+            serde_json::from_str(&lines.next().expect("it started").unwrap()).unwrap();
         let listen = first["listening"].as_str().unwrap().parse().unwrap();
         let told = Arc::new(Mutex::new(String::new()));
         let heard = Arc::clone(&told);
         // Its lines are read to the end, or it would stop at a full pipe.
         std::thread::spawn(move || {
-            lines.map_while(Result::ok).for_each(|line| heard.lock().unwrap().push_str(&line));
+            lines
+                .map_while(Result::ok)
+                .for_each(|line| heard.lock().unwrap().push_str(&line));
         });
-        Self { world, listen, process, told }
+        Self {
+            world,
+            listen,
+            process,
+            told,
+        }
     }
 
     /// Waits until it has said something.
     pub(crate) fn until_told(&self, what: &str) {
-        until(&format!("it tells of {what}"), PATIENCE, || self.told.lock().unwrap().contains(what));
+        until(&format!("it tells of {what}"), PATIENCE, || {
+            self.told.lock().unwrap().contains(what)
+        });
     }
 
     /// How often it has said something.
@@ -241,7 +300,10 @@ impl<'a> Run<'a> {
             if wanted(&status) {
                 return status;
             }
-            assert!(began.elapsed() < PATIENCE, "waited in vain until {what}: {status:#}");
+            assert!(
+                began.elapsed() < PATIENCE,
+                "waited in vain until {what}: {status:#}"
+            );
             std::thread::sleep(Duration::from_millis(100));
         }
     }
@@ -256,7 +318,10 @@ pub(crate) struct TestUsers {
 
 impl TestUsers {
     pub(crate) fn arrive(proxy: SocketAddr) -> Self {
-        let (stop, good_in_a_row) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+        let (stop, good_in_a_row) = (
+            Arc::new(AtomicBool::new(false)),
+            Arc::new(AtomicU64::new(0)),
+        );
         let threads = (0..4).map(|thread| {
             let (stop, good) = (Arc::clone(&stop), Arc::clone(&good_in_a_row));
             std::thread::spawn(move || {
@@ -274,13 +339,19 @@ impl TestUsers {
             })
         });
         let threads = threads.collect();
-        Self { stop, good_in_a_row, threads }
+        Self {
+            stop,
+            good_in_a_row,
+            threads,
+        }
     }
 
     /// Waits until every one of them was served once more.
     pub(crate) fn until_all_served(&self) {
         self.good_in_a_row.store(0, SeqCst);
-        until("everyone is served", PATIENCE, || self.good_in_a_row.load(SeqCst) > 600);
+        until("everyone is served", PATIENCE, || {
+            self.good_in_a_row.load(SeqCst) > 600
+        });
     }
 }
 

@@ -26,7 +26,10 @@ struct ActivityTimes {
 
 impl Default for Activity {
     fn default() -> Self {
-        Self(Mutex::new(ActivityTimes { touched: Instant::now(), writing: None }))
+        Self(Mutex::new(ActivityTimes {
+            touched: Instant::now(),
+            writing: None,
+        }))
     }
 }
 
@@ -45,9 +48,9 @@ impl Activity {
     pub(super) async fn ends(&self, still: Duration, whole: Duration) {
         loop {
             let times = self.times();
-            let end = times
-                .writing
-                .map_or(times.touched + still, |since| (times.touched + still).min(since + whole));
+            let end = times.writing.map_or(times.touched + still, |since| {
+                (times.touched + still).min(since + whole)
+            });
             if end <= Instant::now() {
                 return;
             }
@@ -78,12 +81,17 @@ impl ActivityStream {
     }
 
     fn begins_writing(&self) {
-        self.activity.change(|times| _ = times.writing.get_or_insert_with(Instant::now));
+        self.activity
+            .change(|times| _ = times.writing.get_or_insert_with(Instant::now));
     }
 }
 
 impl AsyncRead for ActivityStream {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let before = buf.filled().len();
         let read = ready!(Pin::new(&mut this.stream).poll_read(cx, buf));
@@ -95,7 +103,11 @@ impl AsyncRead for ActivityStream {
 }
 
 impl AsyncWrite for ActivityStream {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         self.poll_write_vectored(cx, &[IoSlice::new(bytes)])
     }
 

@@ -20,7 +20,11 @@ pub struct PageBody(PageBytes);
 #[derive(Debug)]
 enum PageBytes {
     Own(Bytes),
-    Shared { copy: Arc<PageCopy>, sent: usize, length: usize },
+    Shared {
+        copy: Arc<PageCopy>,
+        sent: usize,
+        length: usize,
+    },
 }
 
 /// One copy of a page, until it is taken.
@@ -58,7 +62,11 @@ impl PageBody {
     /// One reader's view of a copy.
     pub(super) fn of(copy: Arc<PageCopy>) -> Self {
         let length = copy.lock().as_ref().map_or(0, Bytes::len);
-        Self(PageBytes::Shared { copy, sent: 0, length })
+        Self(PageBytes::Shared {
+            copy,
+            sent: 0,
+            length,
+        })
     }
 }
 
@@ -115,7 +123,10 @@ impl PageBody {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "in tests a failed assumption should end the test")]
+    #![allow(
+        clippy::unwrap_used,
+        reason = "in tests a failed assumption should end the test"
+    )]
 
     use http_body_util::BodyExt;
     use hyper::body::Body as _;
@@ -128,7 +139,10 @@ mod tests {
         let body = PageBody::of(Arc::new(PageCopy::new(page.clone())));
         assert_eq!(body.size_hint().exact(), Some(page.len() as u64));
         assert_eq!(body.collect().await.unwrap().to_bytes(), page);
-        assert_eq!(PageBody::from("own").collect().await.unwrap().to_bytes(), "own");
+        assert_eq!(
+            PageBody::from("own").collect().await.unwrap().to_bytes(),
+            "own"
+        );
         assert!(PageBody::from("").is_end_stream());
     }
 

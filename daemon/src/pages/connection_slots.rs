@@ -42,7 +42,11 @@ pub(super) struct ConnectionSlot {
 impl ConnectionSlots {
     /// So many places in all, and of one address.
     pub(super) fn new(most: usize, most_of_one: usize) -> Self {
-        Self { most, most_of_one, taken: Mutex::default() }
+        Self {
+            most,
+            most_of_one,
+            taken: Mutex::default(),
+        }
     }
 
     /// A place for a connection from this address.
@@ -51,19 +55,34 @@ impl ConnectionSlots {
         let network = network(peer);
         let mut taken = seats.lock();
         if taken.of(network).count() >= seats.most_of_one {
-            let longest = taken.of(network).max_by_key(|(_, guest)| guest.activity.still()).map(|(at, _)| at);
+            let longest = taken
+                .of(network)
+                .max_by_key(|(_, guest)| guest.activity.still())
+                .map(|(at, _)| at);
             taken.ask_to_leave(longest);
         } else if taken.guests.len() >= seats.most {
-            let longest =
-                taken.guests.iter().max_by_key(|(_, guest)| guest.activity.still()).map(|(at, _)| *at);
+            let longest = taken
+                .guests
+                .iter()
+                .max_by_key(|(_, guest)| guest.activity.still())
+                .map(|(at, _)| *at);
             taken.ask_to_leave(longest);
         }
         let number = taken.next;
         taken.next += 1;
-        let guest = SlotHolder { network, activity: Arc::clone(&activity), needed: Arc::clone(&needed) };
+        let guest = SlotHolder {
+            network,
+            activity: Arc::clone(&activity),
+            needed: Arc::clone(&needed),
+        };
         taken.guests.insert(number, guest);
         drop(taken);
-        ConnectionSlot { seats: Arc::clone(seats), number, activity, needed }
+        ConnectionSlot {
+            seats: Arc::clone(seats),
+            number,
+            activity,
+            needed,
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, SlotTable> {
@@ -73,7 +92,10 @@ impl ConnectionSlots {
 
 impl SlotTable {
     fn of(&self, network: IpAddr) -> impl Iterator<Item = (u64, &SlotHolder)> {
-        self.guests.iter().filter(move |(_, guest)| guest.network == network).map(|(at, guest)| (*at, guest))
+        self.guests
+            .iter()
+            .filter(move |(_, guest)| guest.network == network)
+            .map(|(at, guest)| (*at, guest))
     }
 
     /// Its place counts as free at once, so that the next newcomer asks somebody else.
@@ -112,7 +134,10 @@ fn network(peer: IpAddr) -> IpAddr {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "in tests a failed assumption should end the test")]
+    #![allow(
+        clippy::unwrap_used,
+        reason = "in tests a failed assumption should end the test"
+    )]
 
     use std::time::Duration;
 
@@ -123,7 +148,9 @@ mod tests {
     }
 
     async fn has_to_go(seat: &ConnectionSlot) -> bool {
-        tokio::time::timeout(Duration::ZERO, seat.is_needed()).await.is_ok()
+        tokio::time::timeout(Duration::ZERO, seat.is_needed())
+            .await
+            .is_ok()
     }
 
     #[tokio::test(start_paused = true)]
@@ -136,9 +163,17 @@ mod tests {
         }
         taken[0].activity().touch();
         let _same_address = ConnectionSlots::take(&seats, address("10.0.0.1"));
-        assert!(!has_to_go(&taken[0]).await && has_to_go(&taken[1]).await && !has_to_go(&taken[2]).await);
+        assert!(
+            !has_to_go(&taken[0]).await
+                && has_to_go(&taken[1]).await
+                && !has_to_go(&taken[2]).await
+        );
         let _full = ConnectionSlots::take(&seats, address("10.0.0.4"));
-        assert!(!has_to_go(&taken[0]).await && has_to_go(&taken[2]).await && !has_to_go(&taken[3]).await);
+        assert!(
+            !has_to_go(&taken[0]).await
+                && has_to_go(&taken[2]).await
+                && !has_to_go(&taken[3]).await
+        );
         assert_eq!(seats.lock().guests.len(), 4);
     }
 
@@ -154,8 +189,14 @@ mod tests {
 
     #[test]
     fn a_network_of_ipv6_counts_as_one_address() {
-        assert_eq!(network(address("2001:db8::1")), network(address("2001:db8::ffff:1")));
-        assert_ne!(network(address("2001:db8::1")), network(address("2001:db8:0:1::1")));
+        assert_eq!(
+            network(address("2001:db8::1")),
+            network(address("2001:db8::ffff:1"))
+        );
+        assert_ne!(
+            network(address("2001:db8::1")),
+            network(address("2001:db8:0:1::1"))
+        );
         assert_eq!(network(address("::ffff:10.0.0.1")), address("10.0.0.1"));
     }
 }

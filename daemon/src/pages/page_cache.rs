@@ -49,7 +49,10 @@ impl PageCache {
     /// many copies are on their way.
     #[must_use]
     pub fn shared_for(fresh: Duration) -> Self {
-        Self { fresh, copies: Arc::default() }
+        Self {
+            fresh,
+            copies: Arc::default(),
+        }
     }
 
     /// The page, made by `make` if no copy is young enough; it is never older than a second. One is made at a time;
@@ -57,7 +60,10 @@ impl PageCache {
     ///
     /// # Errors
     /// `make` panicked or made an empty page, or too many copies were made within the last seconds and are still read.
-    pub async fn get<F>(&self, make: impl FnOnce() -> F + Send + 'static) -> Result<PageBody, RenderError>
+    pub async fn get<F>(
+        &self,
+        make: impl FnOnce() -> F + Send + 'static,
+    ) -> Result<PageBody, RenderError>
     where
         F: Future<Output = Bytes> + Send,
     {
@@ -73,7 +79,10 @@ impl PageCache {
                 return Err(RenderError::Failed);
             }
             let copy = Arc::new(PageCopy::new(page));
-            copies.push_back(RenderedPage { made, copy: Arc::clone(&copy) });
+            copies.push_back(RenderedPage {
+                made,
+                copy: Arc::clone(&copy),
+            });
             drop(copies);
             tokio::spawn(rendering.forget());
             Ok(PageBody::of(copy))
@@ -82,9 +91,14 @@ impl PageCache {
     }
 
     /// A copy that will do; without one there is room for another.
-    fn usable(&self, copies: &mut VecDeque<RenderedPage>) -> Result<Option<Arc<PageCopy>>, RenderError> {
+    fn usable(
+        &self,
+        copies: &mut VecDeque<RenderedPage>,
+    ) -> Result<Option<Arc<PageCopy>>, RenderError> {
         self.drop_unread(copies);
-        let Some(youngest) = copies.back() else { return Ok(None) };
+        let Some(youngest) = copies.back() else {
+            return Ok(None);
+        };
         let age = youngest.made.elapsed();
         if age < self.fresh || copies.len() >= MOST && age <= YOUNG {
             return Ok(Some(Arc::clone(&youngest.copy)));
@@ -95,14 +109,18 @@ impl PageCache {
             oldest.copy.take();
         }
         match copies.front() {
-            Some(oldest) if copies.len() >= MOST => Err(RenderError::Busy(READING - oldest.made.elapsed())),
+            Some(oldest) if copies.len() >= MOST => {
+                Err(RenderError::Busy(READING - oldest.made.elapsed()))
+            }
             _ => Ok(None),
         }
     }
 
     /// Forgets copies that are neither fresh nor being read.
     fn drop_unread(&self, copies: &mut VecDeque<RenderedPage>) {
-        copies.retain(|print| print.made.elapsed() < self.fresh || Arc::strong_count(&print.copy) > 1);
+        copies.retain(|print| {
+            print.made.elapsed() < self.fresh || Arc::strong_count(&print.copy) > 1
+        });
     }
 
     /// A page of many releases is large; it does not stay when nobody asks any more.
@@ -115,7 +133,10 @@ impl PageCache {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "in tests a failed assumption should end the test")]
+    #![allow(
+        clippy::unwrap_used,
+        reason = "in tests a failed assumption should end the test"
+    )]
 
     use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
@@ -140,7 +161,10 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn all_who_ask_within_a_second_share_one_page() {
-        let (rendering, made) = (PageCache::shared_for(Duration::from_secs(1)), Arc::default());
+        let (rendering, made) = (
+            PageCache::shared_for(Duration::from_secs(1)),
+            Arc::default(),
+        );
         let asked: Vec<_> = (0..50)
             .map(|_| {
                 let (rendering, made) = (rendering.clone(), Arc::clone(&made));
@@ -155,8 +179,12 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn however_many_read_slowly_whoever_asks_gets_a_page_of_this_second_and_the_oldest_are_cut_off() {
-        let (rendering, made) = (PageCache::shared_for(Duration::from_secs(1)), Arc::default());
+    async fn however_many_read_slowly_whoever_asks_gets_a_page_of_this_second_and_the_oldest_are_cut_off()
+     {
+        let (rendering, made) = (
+            PageCache::shared_for(Duration::from_secs(1)),
+            Arc::default(),
+        );
         let mut held = Vec::new();
         for n in 0..10 {
             held.push(ask(&rendering, &made).await);
@@ -179,10 +207,17 @@ mod tests {
         for _ in 0..MOST {
             held.push(ask(&rendering, &made).await);
         }
-        assert_eq!(read(ask(&rendering, &made).await).await.unwrap(), "page 3", "a page of this second");
+        assert_eq!(
+            read(ask(&rendering, &made).await).await.unwrap(),
+            "page 3",
+            "a page of this second"
+        );
         tokio::time::advance(Duration::from_millis(1500)).await;
         let busy = ask(&rendering, &made).await.unwrap_err();
-        assert!(matches!(busy, RenderError::Busy(wait) if wait <= READING), "{busy:?}");
+        assert!(
+            matches!(busy, RenderError::Busy(wait) if wait <= READING),
+            "{busy:?}"
+        );
         tokio::time::advance(Duration::from_millis(1500)).await;
         assert_eq!(read(ask(&rendering, &made).await).await.unwrap(), "page 4");
         assert_eq!(read(held.remove(0)).await, None);
@@ -190,7 +225,10 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_page_that_nobody_reads_is_forgotten() {
-        let (rendering, made) = (PageCache::shared_for(Duration::from_secs(1)), Arc::default());
+        let (rendering, made) = (
+            PageCache::shared_for(Duration::from_secs(1)),
+            Arc::default(),
+        );
         drop(ask(&rendering, &made).await);
         tokio::time::sleep(Duration::from_secs(2)).await;
         assert!(rendering.copies.lock().await.is_empty());
@@ -198,7 +236,10 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn who_asks_and_leaves_again_and_again_makes_one_page() {
-        let (rendering, made) = (PageCache::shared_for(Duration::from_secs(1)), Arc::default());
+        let (rendering, made) = (
+            PageCache::shared_for(Duration::from_secs(1)),
+            Arc::default(),
+        );
         for _ in 0..50 {
             let _ = tokio::time::timeout(Duration::from_millis(1), ask(&rendering, &made)).await;
         }
@@ -209,7 +250,16 @@ mod tests {
     #[tokio::test]
     async fn a_page_that_cannot_be_made_is_none() {
         let rendering = PageCache::shared_for(Duration::from_secs(1));
-        assert_eq!(rendering.get(|| async { Bytes::new() }).await.unwrap_err(), RenderError::Failed);
-        assert_eq!(rendering.get(|| async { panic!("no page") }).await.unwrap_err(), RenderError::Failed);
+        assert_eq!(
+            rendering.get(|| async { Bytes::new() }).await.unwrap_err(),
+            RenderError::Failed
+        );
+        assert_eq!(
+            rendering
+                .get(|| async { panic!("no page") })
+                .await
+                .unwrap_err(),
+            RenderError::Failed
+        );
     }
 }

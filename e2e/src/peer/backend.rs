@@ -50,8 +50,12 @@ pub async fn run(
         ending: AtomicBool::new(false),
     });
     let (serving, controls) = (Arc::clone(&backend), Arc::clone(&backend));
-    tokio::spawn(serve(listen(service).await?, move |request| Arc::clone(&serving).answer(request)));
-    tokio::spawn(serve(listen(control).await?, move |request| Arc::clone(&controls).control(request)));
+    tokio::spawn(serve(listen(service).await?, move |request| {
+        Arc::clone(&serving).answer(request)
+    }));
+    tokio::spawn(serve(listen(control).await?, move |request| {
+        Arc::clone(&controls).control(request)
+    }));
     terminate.recv().await;
     backend.ending.store(true, Ordering::Relaxed);
     tokio::time::sleep(Duration::from_secs(drain)).await;
@@ -60,7 +64,11 @@ pub async fn run(
 
 impl PeerBackend {
     async fn answer(self: Arc<Self>, request: Request<Bytes>) -> PeerResponse {
-        let fault = self.fault.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let fault = self
+            .fault
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
         let number = self.served.fetch_add(1, Ordering::Relaxed);
         if fault.hang {
             std::future::pending::<()>().await;
@@ -68,17 +76,27 @@ impl PeerBackend {
         if fault.delay_ms > 0 {
             tokio::time::sleep(Duration::from_millis(fault.delay_ms)).await;
         }
-        let status = if fails(number, fault.percent) { fault.status } else { 200 };
+        let status = if fails(number, fault.percent) {
+            fault.status
+        } else {
+            200
+        };
         let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let path = request.uri().path().to_owned();
-        let host = request.headers().get("host").and_then(|host| host.to_str().ok()).unwrap_or_default();
+        let host = request
+            .headers()
+            .get("host")
+            .and_then(|host| host.to_str().ok())
+            .unwrap_or_default();
         let about = json!({"version": self.version, "pod": self.pod, "host": host, "path": path});
         let mut answer = serve::json(status, &about);
         if let Ok(version) = HeaderValue::from_str(&self.version) {
             answer.headers_mut().insert(VERSION_FIELD, version);
         }
         if self.ending.load(Ordering::Relaxed) {
-            answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            answer
+                .headers_mut()
+                .insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         answer
     }
@@ -103,15 +121,23 @@ impl PeerBackend {
             (&Method::GET, "/readyz") if self.ending.load(Ordering::Relaxed) => {
                 refused(StatusCode::SERVICE_UNAVAILABLE, "ending")
             }
-            (&Method::GET, "/readyz") => serve::json(StatusCode::OK, &json!({"version": self.version})),
-            (&Method::GET, "/served") => {
-                serve::json(StatusCode::OK, &json!({"served": self.served.load(Ordering::Relaxed)}))
+            (&Method::GET, "/readyz") => {
+                serve::json(StatusCode::OK, &json!({"version": self.version}))
             }
-            (&Method::POST, "/fault") => match serde_json::from_slice::<BackendFault>(request.body()) {
-                Ok(fault) => serve::json(StatusCode::OK, &json!({"atMs": self.begin(fault)})),
-                Err(error) => refused(StatusCode::BAD_REQUEST, &error.to_string()),
-            },
-            _ => refused(StatusCode::NOT_FOUND, "controls: GET /readyz, GET /served, POST /fault"),
+            (&Method::GET, "/served") => serve::json(
+                StatusCode::OK,
+                &json!({"served": self.served.load(Ordering::Relaxed)}),
+            ),
+            (&Method::POST, "/fault") => {
+                match serde_json::from_slice::<BackendFault>(request.body()) {
+                    Ok(fault) => serve::json(StatusCode::OK, &json!({"atMs": self.begin(fault)})),
+                    Err(error) => refused(StatusCode::BAD_REQUEST, &error.to_string()),
+                }
+            }
+            _ => refused(
+                StatusCode::NOT_FOUND,
+                "controls: GET /readyz, GET /served, POST /fault",
+            ),
         }
     }
 }

@@ -41,7 +41,9 @@ struct LoadGenerator {
 pub async fn run(control: SocketAddr) -> std::io::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let load = Arc::new(LoadGenerator::default());
-    tokio::spawn(serve(listen(control).await?, move |request| Arc::clone(&load).control(request)));
+    tokio::spawn(serve(listen(control).await?, move |request| {
+        Arc::clone(&load).control(request)
+    }));
     terminate.recv().await;
     Ok(())
 }
@@ -82,7 +84,8 @@ impl LoadGenerator {
             && (1..=MOST_SECONDS).contains(&order.seconds)
             && order.users > 0;
         if !bounded {
-            let bounds = format!("rate is 1 to {MOST_RATE}, seconds 1 to {MOST_SECONDS}, users at least 1");
+            let bounds =
+                format!("rate is 1 to {MOST_RATE}, seconds 1 to {MOST_SECONDS}, users at least 1");
             return refused(StatusCode::BAD_REQUEST, &bounds);
         }
         let answer = serve::json(StatusCode::OK, &order);
@@ -124,7 +127,11 @@ async fn send(load: Arc<LoadGenerator>, number: u64, order: Arc<LoadSpec>) {
     load.tally().end();
 }
 
-async fn ask(client: &Client<HttpConnector, Empty<Bytes>>, order: &LoadSpec, user: u32) -> RequestEnd {
+async fn ask(
+    client: &Client<HttpConnector, Empty<Bytes>>,
+    order: &LoadSpec,
+    user: u32,
+) -> RequestEnd {
     let request = Request::get(format!("http://{}{}", order.address, order.path))
         .header(header::HOST, &order.host)
         .header("x-user-name", format!("user-{user}"))
@@ -134,11 +141,21 @@ async fn ask(client: &Client<HttpConnector, Empty<Bytes>>, order: &LoadSpec, use
         Err(error) => return RequestEnd::Unanswered(format!("not sent: {error}")),
     };
     let exchange = async {
-        let answer = client.request(request).await.map_err(|error| unanswered(&error))?;
+        let answer = client
+            .request(request)
+            .await
+            .map_err(|error| unanswered(&error))?;
         let status = answer.status().as_u16();
-        let version = answer.headers().get(VERSION_FIELD).and_then(|version| version.to_str().ok());
+        let version = answer
+            .headers()
+            .get(VERSION_FIELD)
+            .and_then(|version| version.to_str().ok());
         let version = version.unwrap_or_default().to_owned();
-        answer.into_body().collect().await.map_err(|_| "body broke off".to_owned())?;
+        answer
+            .into_body()
+            .collect()
+            .await
+            .map_err(|_| "body broke off".to_owned())?;
         Ok(RequestEnd::Answered { status, version })
     };
     match timeout(Duration::from_millis(order.timeout_ms), exchange).await {
@@ -149,7 +166,11 @@ async fn ask(client: &Client<HttpConnector, Empty<Bytes>>, order: &LoadSpec, use
 }
 
 fn unanswered(error: &hyper_util::client::legacy::Error) -> String {
-    let kind = if error.is_connect() { "no connection" } else { "connection lost" };
+    let kind = if error.is_connect() {
+        "no connection"
+    } else {
+        "connection lost"
+    };
     let mut source: Option<&dyn std::error::Error> = std::error::Error::source(error);
     let mut cause = error.to_string();
     while let Some(inner) = source {

@@ -29,7 +29,9 @@ where
     let handle = Arc::new(handle);
     loop {
         // A failed accept (descriptors used up, a client gone already) must not end the service.
-        let Ok((stream, _)) = listener.accept().await else { continue };
+        let Ok((stream, _)) = listener.accept().await else {
+            continue;
+        };
         let _ = stream.set_nodelay(true);
         let handle = Arc::clone(&handle);
         tokio::spawn(async move {
@@ -43,7 +45,9 @@ where
             });
             let mut connection = http1::Builder::new();
             connection.timer(TokioTimer::new());
-            let _ = connection.serve_connection(TokioIo::new(stream), service).await;
+            let _ = connection
+                .serve_connection(TokioIo::new(stream), service)
+                .await;
         });
     }
 }
@@ -53,17 +57,21 @@ where
 /// # Errors
 /// The address cannot be had; it is named.
 pub(super) async fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
-    TcpListener::bind(address)
-        .await
-        .map_err(|error| std::io::Error::new(error.kind(), format!("cannot listen on {address}: {error}")))
+    TcpListener::bind(address).await.map_err(|error| {
+        std::io::Error::new(error.kind(), format!("cannot listen on {address}: {error}"))
+    })
 }
 
 /// An answer of this status with a document.
 pub(super) fn json(status: StatusCode, document: &impl Serialize) -> PeerResponse {
-    let body = serde_json::to_vec_pretty(document).expect("documents of strings and numbers serialise");
+    let body =
+        serde_json::to_vec_pretty(document).expect("documents of strings and numbers serialise");
     let mut answer = Response::new(Full::new(Bytes::from(body)));
     *answer.status_mut() = status;
-    answer.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/json"));
+    answer.headers_mut().insert(
+        header::CONTENT_TYPE,
+        header::HeaderValue::from_static("application/json"),
+    );
     answer
 }
 
@@ -74,6 +82,8 @@ pub(super) fn refused(status: StatusCode, message: &str) -> PeerResponse {
 
 /// Milliseconds since 1970. All programs of a test run on one machine, so their times compare.
 pub(super) fn now_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

@@ -35,14 +35,26 @@ impl ClientTally {
     /// Begins a new window; times are milliseconds since 1970.
     pub fn open(&mut self, now_ms: u64) {
         let running = self.window.running;
-        self.window = CountWindow { since_ms: now_ms, running, ..CountWindow::default() };
+        self.window = CountWindow {
+            since_ms: now_ms,
+            running,
+            ..CountWindow::default()
+        };
         self.users.clear();
     }
 
     /// Forgets everything: a new order begins. Returns its number.
     pub fn restart(&mut self, now_ms: u64) -> u64 {
-        let window = CountWindow { since_ms: now_ms, running: true, ..CountWindow::default() };
-        *self = Self { window, order: self.order + 1, ..Self::default() };
+        let window = CountWindow {
+            since_ms: now_ms,
+            running: true,
+            ..CountWindow::default()
+        };
+        *self = Self {
+            window,
+            order: self.order + 1,
+            ..Self::default()
+        };
         self.order
     }
 
@@ -85,7 +97,10 @@ impl ClientTally {
             return;
         }
         if within {
-            self.users.entry(version.to_owned()).or_default().insert(user);
+            self.users
+                .entry(version.to_owned())
+                .or_default()
+                .insert(user);
         }
         let before = self.last.insert(user, version.to_owned());
         if within && before.is_some_and(|before| before != version) {
@@ -97,8 +112,15 @@ impl ClientTally {
     #[must_use]
     pub fn window(&self) -> CountWindow {
         let count = |users: &BTreeSet<u32>| u64::try_from(users.len()).unwrap_or(u64::MAX);
-        let users = self.users.iter().map(|(version, users)| (version.clone(), count(users))).collect();
-        CountWindow { users, ..self.window.clone() }
+        let users = self
+            .users
+            .iter()
+            .map(|(version, users)| (version.clone(), count(users)))
+            .collect();
+        CountWindow {
+            users,
+            ..self.window.clone()
+        }
     }
 }
 
@@ -107,7 +129,10 @@ mod tests {
     use super::*;
 
     fn answered(status: u16, version: &str) -> RequestEnd {
-        RequestEnd::Answered { status, version: version.to_owned() }
+        RequestEnd::Answered {
+            status,
+            version: version.to_owned(),
+        }
     }
 
     #[test]
@@ -120,7 +145,15 @@ mod tests {
         tally.add(1, 1, 2_001, answered(500, "v2"));
         tally.add(1, 2, 2_002, answered(200, "v2"));
         let window = tally.window();
-        assert_eq!((window.sent, window.switches, window.answers("v1"), window.answers("v2")), (2, 1, 0, 2));
+        assert_eq!(
+            (
+                window.sent,
+                window.switches,
+                window.answers("v1"),
+                window.answers("v2")
+            ),
+            (2, 1, 0, 2)
+        );
         assert_eq!((window.users["v2"], window.failures()), (2, 1));
         assert_eq!(window.versions["v2"].last_sent_ms, 2_002);
     }
@@ -132,7 +165,14 @@ mod tests {
         tally.open(2_000);
         tally.add(1, 1, 1_999, answered(200, "v1"));
         tally.add(1, 1, 1_999, RequestEnd::Unanswered("timeout".to_owned()));
-        assert_eq!(tally.window(), CountWindow { since_ms: 2_000, running: true, ..CountWindow::default() });
+        assert_eq!(
+            tally.window(),
+            CountWindow {
+                since_ms: 2_000,
+                running: true,
+                ..CountWindow::default()
+            }
+        );
     }
 
     #[test]
@@ -144,7 +184,10 @@ mod tests {
         assert_eq!(tally.window().sent, 0);
         tally.add(order, 1, 1_000, answered(200, "v2"));
         let window = tally.window();
-        assert_eq!((window.sent, window.switches, window.answers("v2")), (1, 0, 1));
+        assert_eq!(
+            (window.sent, window.switches, window.answers("v2")),
+            (1, 0, 1)
+        );
     }
 
     #[test]
@@ -155,7 +198,10 @@ mod tests {
         tally.add(1, 1, 2, answered(503, ""));
         tally.add(1, 1, 3, answered(200, "v1"));
         let window = tally.window();
-        assert_eq!((window.switches, window.failures(), window.users.len()), (0, 1, 1));
+        assert_eq!(
+            (window.switches, window.failures(), window.users.len()),
+            (0, 1, 1)
+        );
     }
 
     #[test]

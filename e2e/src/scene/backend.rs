@@ -24,7 +24,10 @@ impl Scene {
     /// When it does not become ready.
     #[must_use]
     pub fn backend(&self, name: &str, version: &str, replicas: u32) -> BackendDeployment<'_> {
-        let backend = BackendDeployment { scene: self, name: name.to_owned() };
+        let backend = BackendDeployment {
+            scene: self,
+            name: name.to_owned(),
+        };
         self.apply(&deployment(self, name, version, replicas));
         self.apply(&json!({
             "apiVersion": "v1", "kind": "Service", "metadata": {"name": name},
@@ -42,7 +45,14 @@ impl BackendDeployment<'_> {
     /// When they do not become it in time.
     pub fn ready(&self) {
         let deployment = format!("deployment/{}", self.name);
-        let args = ["rollout", "status", &deployment, "--timeout=180s", "-n", &self.scene.namespace];
+        let args = [
+            "rollout",
+            "status",
+            &deployment,
+            "--timeout=180s",
+            "-n",
+            &self.scene.namespace,
+        ];
         self.scene.cluster.kubectl.run(&args);
     }
 
@@ -51,11 +61,23 @@ impl BackendDeployment<'_> {
     /// # Panics
     /// When it does not come to that in time.
     pub fn scale(&self, replicas: u32) {
-        self.scene.patch(&format!("deployment/{}", self.name), &json!({"spec": {"replicas": replicas}}));
+        self.scene.patch(
+            &format!("deployment/{}", self.name),
+            &json!({"spec": {"replicas": replicas}}),
+        );
         self.ready();
         if replicas == 0 {
             let (selector, namespace) = (format!("app={}", self.name), &self.scene.namespace);
-            let args = ["wait", "--for=delete", "pod", "-l", &selector, "--timeout=180s", "-n", namespace];
+            let args = [
+                "wait",
+                "--for=delete",
+                "pod",
+                "-l",
+                &selector,
+                "--timeout=180s",
+                "-n",
+                namespace,
+            ];
             self.scene.cluster.kubectl.run(&args);
         }
     }
@@ -69,9 +91,13 @@ impl BackendDeployment<'_> {
         let document = serde_json::to_string(fault).expect("a fault serialises");
         let page = |pod: &String| {
             let namespace = &self.scene.namespace;
-            self.scene.cluster.kubectl.page(namespace, pod, CONTROL, "/fault", Some(&document))
+            self.scene
+                .cluster
+                .kubectl
+                .page(namespace, pod, CONTROL, "/fault", Some(&document))
         };
-        let begun = |pod| page(pod).unwrap_or_else(|failed| kubectl::fail(&failed))["atMs"].as_u64();
+        let begun =
+            |pod| page(pod).unwrap_or_else(|failed| kubectl::fail(&failed))["atMs"].as_u64();
         let first = self.pods().iter().filter_map(begun).min();
         self.scene.tell(&format!("{}: {fault:?}", self.name));
         first.expect("a backend has pods, and each says when")
@@ -84,10 +110,16 @@ impl BackendDeployment<'_> {
     #[must_use]
     pub fn served(&self) -> u64 {
         let page = |pod: &String| {
-            self.scene.cluster.kubectl.page(&self.scene.namespace, pod, CONTROL, "/served", None)
+            self.scene
+                .cluster
+                .kubectl
+                .page(&self.scene.namespace, pod, CONTROL, "/served", None)
         };
-        let served =
-            |pod| page(pod).unwrap_or_else(|failed| kubectl::fail(&failed))["served"].as_u64().unwrap_or(0);
+        let served = |pod| {
+            page(pod).unwrap_or_else(|failed| kubectl::fail(&failed))["served"]
+                .as_u64()
+                .unwrap_or(0)
+        };
         self.pods().iter().map(served).sum()
     }
 
@@ -100,7 +132,11 @@ impl BackendDeployment<'_> {
 
 /// Names of the scene's pods with these labels, those that are ending left out.
 pub(super) fn pods(scene: &Scene, selector: &str) -> Vec<String> {
-    let found = scene.cluster.kubectl.json(&["get", "pods", "-l", selector, "-n", &scene.namespace]);
+    let found =
+        scene
+            .cluster
+            .kubectl
+            .json(&["get", "pods", "-l", selector, "-n", &scene.namespace]);
     let pods = found["items"].as_array().cloned().unwrap_or_default();
     let lives = |pod: &&Value| pod["metadata"]["deletionTimestamp"].is_null();
     let name = |pod: &Value| pod["metadata"]["name"].as_str().map(str::to_owned);

@@ -74,10 +74,17 @@ impl Scene {
         let ran = self.plugin(args).output();
         let output = ran.unwrap_or_else(|error| no(&format!("kubectl cannot be run: {error}")));
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        let said =
-            CliOutput { code: output.status.code(), out: text(&output.stdout), err: text(&output.stderr) };
+        let said = CliOutput {
+            code: output.status.code(),
+            out: text(&output.stdout),
+            err: text(&output.stderr),
+        };
         let (out, err) = (said.out.trim_end(), said.err.trim_end());
-        self.tell(&format!("$ kubectl halftone {} → {:?}\n{out}\n{err}", args.join(" "), said.code));
+        self.tell(&format!(
+            "$ kubectl halftone {} → {:?}\n{out}\n{err}",
+            args.join(" "),
+            said.code
+        ));
         said
     }
 
@@ -103,7 +110,8 @@ impl Scene {
 
     fn follow(&self, mut command: Command, name: &str) -> CliProcess {
         let file = env::temp_dir().join(format!("{}-{name}-{}", self.namespace, args_of(&command)));
-        let out = File::create(&file).unwrap_or_else(|error| no(&format!("{}: {error}", file.display())));
+        let out =
+            File::create(&file).unwrap_or_else(|error| no(&format!("{}: {error}", file.display())));
         let child = command.stdin(Stdio::null()).stdout(out).spawn();
         let child = child.unwrap_or_else(|error| no(&format!("kubectl cannot be run: {error}")));
         CliProcess { child, file }
@@ -115,8 +123,8 @@ impl Scene {
             no("HALFTONE_E2E_CLI is not set: it names the halftone to test; `make e2e` takes that of the image")
         });
         let place = env::temp_dir().join(format!("{}-plugin", self.namespace));
-        let link =
-            std::fs::create_dir_all(&place).and_then(|()| symlink(&binary, place.join("kubectl-halftone")));
+        let link = std::fs::create_dir_all(&place)
+            .and_then(|()| symlink(&binary, place.join("kubectl-halftone")));
         if let Err(error) = link
             && error.kind() != ErrorKind::AlreadyExists
         {
@@ -126,18 +134,26 @@ impl Scene {
         path.push(":");
         path.push(env::var_os("PATH").unwrap_or_default());
         let mut command = Command::new("kubectl");
-        command.env("PATH", path).arg("halftone").args(self.args(args));
+        command
+            .env("PATH", path)
+            .arg("halftone")
+            .args(self.args(args));
         command
     }
 }
 
 /// A name for a file, from what is asked.
 fn args_of(command: &Command) -> String {
-    let args =
-        command.get_args().map(|arg| arg.to_string_lossy().replace(|c: char| !c.is_alphanumeric(), ""));
+    let args = command.get_args().map(|arg| {
+        arg.to_string_lossy()
+            .replace(|c: char| !c.is_alphanumeric(), "")
+    });
     args.collect::<Vec<_>>().join("-")
 }
 
 fn no(words: &str) -> ! {
-    kubectl::fail(&kubectl::KubectlError { asked: "halftone".to_owned(), words: words.to_owned() })
+    kubectl::fail(&kubectl::KubectlError {
+        asked: "halftone".to_owned(),
+        words: words.to_owned(),
+    })
 }

@@ -32,7 +32,10 @@ impl Scene {
             "-n",
             &self.namespace,
         ]);
-        let client = ClientPod { scene: self, name: name.to_owned() };
+        let client = ClientPod {
+            scene: self,
+            name: name.to_owned(),
+        };
         client.start(order);
         client
     }
@@ -67,7 +70,10 @@ impl ClientPod<'_> {
     pub fn start(&self, order: &LoadSpec) {
         let document = serde_json::to_string(order).expect("an order serialises");
         self.ask("/start", Some(&document));
-        self.scene.tell(&format!("{}: {} requests/s by {} users", self.name, order.rate, order.users));
+        self.scene.tell(&format!(
+            "{}: {} requests/s by {} users",
+            self.name, order.rate, order.users
+        ));
     }
 
     /// What was seen since the window was opened.
@@ -91,7 +97,13 @@ impl ClientPod<'_> {
 
     fn ask(&self, path: &str, body: Option<&str>) -> serde_json::Value {
         let kubectl = &self.scene.cluster.kubectl;
-        let answer = kubectl.page(&self.scene.namespace, &self.name, backend::CONTROL, path, body);
+        let answer = kubectl.page(
+            &self.scene.namespace,
+            &self.name,
+            backend::CONTROL,
+            path,
+            body,
+        );
         answer.unwrap_or_else(|failed| kubectl::fail(&failed))
     }
 }

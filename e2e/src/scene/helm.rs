@@ -22,7 +22,11 @@ pub fn helm(args: &[&str], values: Option<&Value>) -> Result<String, String> {
     let mut child = Command::new("helm")
         .args(args)
         .args(from_input)
-        .stdin(if values.is_some() { Stdio::piped() } else { Stdio::null() })
+        .stdin(if values.is_some() {
+            Stdio::piped()
+        } else {
+            Stdio::null()
+        })
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
@@ -33,5 +37,9 @@ pub fn helm(args: &[&str], values: Option<&Value>) -> Result<String, String> {
     }
     let output = child.wait_with_output().expect("helm ends");
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) }
+    if output.status.success() {
+        Ok(text(&output.stdout))
+    } else {
+        Err(text(&output.stderr))
+    }
 }

@@ -34,7 +34,11 @@ impl Scene {
     /// When Helm refuses it, or it does not become ready.
     #[must_use]
     pub fn install(&self, values: &Value) -> Installation<'_> {
-        let (repository, tag) = self.cluster.image.rsplit_once(':').expect("an image has a tag");
+        let (repository, tag) = self
+            .cluster
+            .image
+            .rsplit_once(':')
+            .expect("an image has a tag");
         let small = json!({"requests": {"cpu": "10m", "memory": "16Mi"}});
         let base = json!({
             // Beside another one: with a definition that is there already, and nothing that is the whole cluster's.
@@ -49,7 +53,11 @@ impl Scene {
             },
             "fleets": [{"class": NAME}],
         });
-        let installation = Installation { scene: self, values: RefCell::new(base), class: NAME };
+        let installation = Installation {
+            scene: self,
+            values: RefCell::new(base),
+            class: NAME,
+        };
         installation.upgrade(values);
         installation
     }
@@ -62,7 +70,10 @@ impl Installation<'_> {
     /// When Helm refuses it, or it does not become ready.
     pub fn upgrade(&self, values: &Value) {
         lay_over(&mut self.values.borrow_mut(), values);
-        self.helm(&["upgrade", "--install", NAME, CHART], Some(&self.values.borrow()));
+        self.helm(
+            &["upgrade", "--install", NAME, CHART],
+            Some(&self.values.borrow()),
+        );
         self.scene.tell("installed or upgraded, and ready");
     }
 
@@ -73,7 +84,8 @@ impl Installation<'_> {
     /// When Helm refuses it, or it does not become ready.
     pub fn rollback(&self, revision: u32) {
         self.helm(&["rollback", NAME, &revision.to_string()], None);
-        self.scene.tell(&format!("rolled back to revision {revision}, and ready"));
+        self.scene
+            .tell(&format!("rolled back to revision {revision}, and ready"));
     }
 
     /// `helm uninstall`, until everything is gone.
@@ -108,7 +120,14 @@ impl Installation<'_> {
     /// # Panics
     /// When it does not come to that.
     pub fn ready(&self, deployment: &str) {
-        let args = ["rollout", "status", deployment, "--timeout=180s", "-n", &self.scene.namespace];
+        let args = [
+            "rollout",
+            "status",
+            deployment,
+            "--timeout=180s",
+            "-n",
+            &self.scene.namespace,
+        ];
         self.scene.cluster.kubectl.run(&args);
     }
 
@@ -118,7 +137,8 @@ impl Installation<'_> {
     /// # Panics
     /// When they do not become ready.
     pub fn patient_proxies(&self, replicas: u32) {
-        let probe = |kind: &str| format!("/spec/template/spec/containers/0/{kind}/failureThreshold");
+        let probe =
+            |kind: &str| format!("/spec/template/spec/containers/0/{kind}/failureThreshold");
         let operations = json!([
             {"op": "replace", "path": "/spec/replicas", "value": replicas},
             {"op": "add", "path": probe("readinessProbe"), "value": 600},
@@ -127,7 +147,8 @@ impl Installation<'_> {
         self.scene.edit(&self.proxy_deployment(), &operations);
         self.ready(&self.proxy_deployment());
         // Those of the template before are on their way out, and do not count.
-        self.scene.tell(&format!("{replicas} proxies with patient probes"));
+        self.scene
+            .tell(&format!("{replicas} proxies with patient probes"));
     }
 
     /// Runs so many proxies from now on, and waits until they are ready.
@@ -135,7 +156,10 @@ impl Installation<'_> {
     /// # Panics
     /// When they do not become ready.
     pub fn scale_proxies(&self, replicas: u32) {
-        self.scene.patch(&self.proxy_deployment(), &json!({"spec": {"replicas": replicas}}));
+        self.scene.patch(
+            &self.proxy_deployment(),
+            &json!({"spec": {"replicas": replicas}}),
+        );
         self.ready(&self.proxy_deployment());
         self.scene.tell(&format!("{replicas} proxies are ready"));
     }
@@ -160,12 +184,18 @@ impl Installation<'_> {
     pub fn leader(&self) -> String {
         let begun = Instant::now();
         loop {
-            let lease = self.scene.try_get(&format!("lease/halftone-{}", self.class)).unwrap_or_default();
+            let lease = self
+                .scene
+                .try_get(&format!("lease/halftone-{}", self.class))
+                .unwrap_or_default();
             let holder = lease["spec"]["holderIdentity"].as_str().map(str::to_owned);
             if let Some(holder) = holder.filter(|holder| self.operators().contains(holder)) {
                 return holder;
             }
-            assert!(begun.elapsed() < PATIENCE, "nobody holds the Lease: {lease:#}");
+            assert!(
+                begun.elapsed() < PATIENCE,
+                "nobody holds the Lease: {lease:#}"
+            );
             std::thread::sleep(Duration::from_millis(100));
         }
     }
@@ -176,9 +206,15 @@ impl Installation<'_> {
     /// When the fleet has no Service.
     #[must_use]
     pub fn order(&self, rate: u32, users: u32) -> LoadSpec {
-        let service = self.scene.get(&format!("service/{}", self.name(&format!("proxy-{}", self.class))));
-        let address = service["spec"]["clusterIP"].as_str().expect("the fleet's Service has an address");
-        self.scene.order_through(format!("{address}:80"), rate, users)
+        let service = self.scene.get(&format!(
+            "service/{}",
+            self.name(&format!("proxy-{}", self.class))
+        ));
+        let address = service["spec"]["clusterIP"]
+            .as_str()
+            .expect("the fleet's Service has an address");
+        self.scene
+            .order_through(format!("{address}:80"), rate, users)
     }
 }
 
@@ -201,7 +237,10 @@ mod tests {
     #[test]
     fn values_are_laid_over_object_by_object() {
         let mut base = json!({"operator": {"replicas": 1, "logLevel": "info"}, "list": [1, 2]});
-        lay_over(&mut base, &json!({"operator": {"replicas": 2}, "list": [3], "more": {"a": 1}}));
+        lay_over(
+            &mut base,
+            &json!({"operator": {"replicas": 2}, "list": [3], "more": {"a": 1}}),
+        );
         let expected =
             json!({"operator": {"replicas": 2, "logLevel": "info"}, "list": [3], "more": {"a": 1}});
         assert_eq!(base, expected);

@@ -34,7 +34,9 @@ impl Kubectl {
     /// The same cluster, as whoever has this token.
     #[must_use]
     pub fn with_token(&self, token: &str) -> Self {
-        Self { identity: vec![format!("--token={token}")] }
+        Self {
+            identity: vec![format!("--token={token}")],
+        }
     }
 
     /// Posts a document to a path of the API server and returns its answer: reviews are questions in that form.
@@ -45,7 +47,10 @@ impl Kubectl {
     /// # Panics
     /// When the answer is no JSON.
     pub fn try_post(&self, path: &str, document: &Value) -> Result<Value, KubectlError> {
-        let text = self.with_input(&["create", "--raw", path, "-f", "-"], Some(&document.to_string()))?;
+        let text = self.with_input(
+            &["create", "--raw", path, "-f", "-"],
+            Some(&document.to_string()),
+        )?;
         Ok(serde_json::from_str(&text).expect("the API server answers in JSON"))
     }
 
@@ -55,7 +60,8 @@ impl Kubectl {
     /// When the API server refuses it.
     #[must_use]
     pub fn post(&self, path: &str, document: &Value) -> Value {
-        self.try_post(path, document).unwrap_or_else(|failed| fail(&failed))
+        self.try_post(path, document)
+            .unwrap_or_else(|failed| fail(&failed))
     }
 
     /// Runs it and returns what it printed.
@@ -89,7 +95,14 @@ impl Kubectl {
     /// # Errors
     /// Why the API server refused it.
     pub fn try_apply(&self, manifest: &Value) -> Result<String, KubectlError> {
-        let args = ["apply", "--server-side", "--force-conflicts", "--validate=strict", "-f", "-"];
+        let args = [
+            "apply",
+            "--server-side",
+            "--force-conflicts",
+            "--validate=strict",
+            "-f",
+            "-",
+        ];
         self.with_input(&args, Some(&manifest.to_string()))
     }
 
@@ -98,7 +111,8 @@ impl Kubectl {
     /// # Panics
     /// When the API server refuses it.
     pub fn apply(&self, manifest: &Value) {
-        self.try_apply(manifest).map_or_else(|failed| fail(&failed), drop);
+        self.try_apply(manifest)
+            .map_or_else(|failed| fail(&failed), drop);
     }
 
     /// Creates objects in a namespace.
@@ -107,7 +121,10 @@ impl Kubectl {
     /// When the API server refuses one, as it does one that is there already.
     pub fn create(&self, namespace: &str, objects: &[Value]) {
         let list = serde_json::json!({"apiVersion": "v1", "kind": "List", "items": objects});
-        let created = self.with_input(&["create", "-n", namespace, "-f", "-"], Some(&list.to_string()));
+        let created = self.with_input(
+            &["create", "-n", namespace, "-f", "-"],
+            Some(&list.to_string()),
+        );
         created.map_or_else(|failed| fail(&failed), drop);
     }
 
@@ -116,7 +133,13 @@ impl Kubectl {
     /// # Errors
     /// Why it would refuse it.
     pub fn dry_replace(&self, manifest: &Value) -> Result<String, KubectlError> {
-        let args = ["replace", "--dry-run=server", "--validate=strict", "-f", "-"];
+        let args = [
+            "replace",
+            "--dry-run=server",
+            "--validate=strict",
+            "-f",
+            "-",
+        ];
         loop {
             // It reads the object's version first, and the operator may write its status in between.
             match self.with_input(&args, Some(&manifest.to_string())) {
@@ -143,18 +166,27 @@ impl Kubectl {
             None => self.try_run(&["get", "--raw", &url])?,
             Some(_) => self.with_input(&["create", "--raw", &url, "-f", "-"], body)?,
         };
-        serde_json::from_str(&answered)
-            .map_err(|error| KubectlError { asked: url, words: format!("{error}: {answered}") })
+        serde_json::from_str(&answered).map_err(|error| KubectlError {
+            asked: url,
+            words: format!("{error}: {answered}"),
+        })
     }
 
     fn with_input(&self, args: &[&str], input: Option<&str>) -> Result<String, KubectlError> {
         let asked = args.join(" ");
-        let failed = |words: String| KubectlError { asked: asked.clone(), words };
+        let failed = |words: String| KubectlError {
+            asked: asked.clone(),
+            words,
+        };
         let mut command = Command::new("kubectl");
         let mut child = command
             .args(&self.identity)
             .args(args)
-            .stdin(if input.is_some() { Stdio::piped() } else { Stdio::null() })
+            .stdin(if input.is_some() {
+                Stdio::piped()
+            } else {
+                Stdio::null()
+            })
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
@@ -163,9 +195,15 @@ impl Kubectl {
             // What it has not read when it ends, it says itself.
             let _ = pipe.write_all(input.as_bytes());
         }
-        let output = child.wait_with_output().map_err(|error| failed(error.to_string()))?;
+        let output = child
+            .wait_with_output()
+            .map_err(|error| failed(error.to_string()))?;
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        if output.status.success() { Ok(text(&output.stdout)) } else { Err(failed(text(&output.stderr))) }
+        if output.status.success() {
+            Ok(text(&output.stdout))
+        } else {
+            Err(failed(text(&output.stderr)))
+        }
     }
 }
 

@@ -29,9 +29,13 @@ impl Scene {
     pub fn node(&self, left_out: &str) -> Option<ClusterNode> {
         let scripts = std::env::var_os("HALFTONE_E2E_SCRIPTS").filter(|folder| !folder.is_empty());
         if scripts.is_none() {
-            self.tell(&format!("left out, since this cluster is not ours: {left_out}"));
+            self.tell(&format!(
+                "left out, since this cluster is not ours: {left_out}"
+            ));
         }
-        Some(ClusterNode { scripts: scripts?.into() })
+        Some(ClusterNode {
+            scripts: scripts?.into(),
+        })
     }
 }
 
@@ -64,14 +68,21 @@ impl ClusterNode {
     #[must_use]
     pub fn writes(&self, namespace: &str) -> Vec<Value> {
         let lines = self.script("audit", &[namespace]);
-        lines.lines().map(|line| serde_json::from_str(line).expect("a line is an object")).collect()
+        lines
+            .lines()
+            .map(|line| serde_json::from_str(line).expect("a line is an object"))
+            .collect()
     }
 
     fn script(&self, script: &str, args: &[&str]) -> String {
         let output = Command::new(self.scripts.join(script)).args(args).output();
         let output = output.expect("HALFTONE_E2E_SCRIPTS is the folder e2e/cluster");
         let words = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{script} {}: {words}", args.join(" "));
+        assert!(
+            output.status.success(),
+            "{script} {}: {words}",
+            args.join(" ")
+        );
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 }

@@ -23,9 +23,21 @@ impl Scene {
     /// When kubectl cannot be run.
     #[must_use]
     pub fn watch(&self, object: &str) -> ObjectWatch {
-        let file = std::env::temp_dir().join(format!("{}-{}.json", self.namespace, object.replace('/', "-")));
+        let file = std::env::temp_dir().join(format!(
+            "{}-{}.json",
+            self.namespace,
+            object.replace('/', "-")
+        ));
         let kubectl = Command::new("kubectl")
-            .args(["get", object, "--watch", "-o", "json", "-n", &self.namespace])
+            .args([
+                "get",
+                object,
+                "--watch",
+                "-o",
+                "json",
+                "-n",
+                &self.namespace,
+            ])
             .stdin(Stdio::null())
             .stdout(File::create(&file).expect("the temporary directory can be written to"))
             .spawn()
@@ -43,7 +55,10 @@ impl ObjectWatch {
     pub fn seen(&self) -> Vec<Value> {
         let text = std::fs::read_to_string(&self.file).expect("kubectl writes there");
         // The last one may be half written.
-        serde_json::Deserializer::from_str(&text).into_iter().map_while(Result::ok).collect()
+        serde_json::Deserializer::from_str(&text)
+            .into_iter()
+            .map_while(Result::ok)
+            .collect()
     }
 }
 

@@ -26,7 +26,10 @@ fn reason(scene: &Scene, release: &str, condition: &str, status: &str) -> String
         let now = scene.status(release);
         let is = |found: &&Value| found["type"] == condition && found["status"] == status;
         let found = now["conditions"].as_array()?.iter().find(is)?.clone();
-        scene.tell(&format!("{release}: {condition}={status}, {}: {}", found["reason"], found["message"]));
+        scene.tell(&format!(
+            "{release}: {condition}={status}, {}: {}",
+            found["reason"], found["message"]
+        ));
         Some(found["reason"].as_str()?.to_owned())
     };
     scene.until(&format!("{release} is told"), found)
@@ -36,14 +39,25 @@ fn reason(scene: &Scene, release: &str, condition: &str, status: &str) -> String
 fn of_two_releases_with_one_host_the_older_has_it_and_the_younger_takes_over() {
     let scene = Scene::new("conflict");
     let own = scene.install(&json!({"fleetDefaults": {"withdrawAfter": "3s"}}));
-    let (_one, _two) = (scene.backend("one", "one", 1), scene.backend("two", "two", 1));
+    let (_one, _two) = (
+        scene.backend("one", "one", 1),
+        scene.backend("two", "two", 1),
+    );
     let host = scene.host();
     scene.apply(&plain("older", own.class, &[&host], &service("one")));
     scene.wait("grayrelease/older", ".status.phase", "Idle");
     // Creation times have whole seconds.
     sleep(Duration::from_millis(1_100));
-    scene.apply(&plain("younger", own.class, &[&host, "more.example.test"], &service("two")));
-    assert_eq!(reason(&scene, "younger", "Accepted", "False"), "HostConflict");
+    scene.apply(&plain(
+        "younger",
+        own.class,
+        &[&host, "more.example.test"],
+        &service("two"),
+    ));
+    assert_eq!(
+        reason(&scene, "younger", "Accepted", "False"),
+        "HostConflict"
+    );
     let client = scene.client("clients", &own.order(100, 100));
     sleep(ROUND);
     let window = client.open();
@@ -75,10 +89,34 @@ fn a_tenant_gets_only_what_its_fleet_grants() {
     let outside = format!("not-{host}");
     for (name, class, host, stable, expected) in [
         ("granted", own.class, host.as_str(), service("site"), None),
-        ("below", own.class, &*format!("a.{host}"), service("site"), None),
-        ("outside", own.class, outside.as_str(), service("site"), Some("HostNotAllowed")),
-        ("everything", own.class, "*", service("site"), Some("HostNotAllowed")),
-        ("closed", "closed", host.as_str(), service("site"), Some("ClassNotAllowed")),
+        (
+            "below",
+            own.class,
+            &*format!("a.{host}"),
+            service("site"),
+            None,
+        ),
+        (
+            "outside",
+            own.class,
+            outside.as_str(),
+            service("site"),
+            Some("HostNotAllowed"),
+        ),
+        (
+            "everything",
+            own.class,
+            "*",
+            service("site"),
+            Some("HostNotAllowed"),
+        ),
+        (
+            "closed",
+            "closed",
+            host.as_str(),
+            service("site"),
+            Some("ClassNotAllowed"),
+        ),
         (
             "addresses",
             own.class,
@@ -102,7 +140,11 @@ fn a_tenant_gets_only_what_its_fleet_grants() {
 }
 
 fn statuses(window: &CountWindow) -> Vec<u16> {
-    window.versions.values().flat_map(|seen| seen.statuses.keys().copied()).collect()
+    window
+        .versions
+        .values()
+        .flat_map(|seen| seen.statuses.keys().copied())
+        .collect()
 }
 
 #[test]
@@ -111,7 +153,10 @@ fn no_arm_leads_to_the_node_the_metadata_service_or_the_proxies_themselves() {
     let own = scene.install(&json!({"fleetDefaults": {"allowAddresses": true}}));
     let host = |name: &str| format!("{name}.{}", scene.host());
     let proxy = own.proxies().remove(0);
-    let proxy = scene.get(&format!("pod/{proxy}"))["status"]["podIP"].as_str().unwrap().to_owned();
+    let proxy = scene.get(&format!("pod/{proxy}"))["status"]["podIP"]
+        .as_str()
+        .unwrap()
+        .to_owned();
 
     // The API server takes no such endpoints; the proxy would not dial them either, wherever they come from.
     let slice = |address: &str, port: u16| {
@@ -131,16 +176,34 @@ fn no_arm_leads_to_the_node_the_metadata_service_or_the_proxies_themselves() {
         "spec": {"ports": [{"name": "http", "port": 80}]},
     }));
     scene.apply(&slice(&proxy, 8081));
-    scene.apply(&plain("admin", own.class, &[&host("admin")], &service("hand-made")));
-    assert_eq!(reason(&scene, "admin", "ResolvedRefs", "False"), "LoopsBack");
+    scene.apply(&plain(
+        "admin",
+        own.class,
+        &[&host("admin")],
+        &service("hand-made"),
+    ));
+    assert_eq!(
+        reason(&scene, "admin", "ResolvedRefs", "False"),
+        "LoopsBack"
+    );
 
     let mut order = own.order(20, 10);
-    for (name, address) in [("metadata", "169.254.169.254:80"), ("node", "127.0.0.1:8081")] {
-        scene.apply(&plain(name, own.class, &[&host(name)], &json!({"addresses": [address]})));
+    for (name, address) in [
+        ("metadata", "169.254.169.254:80"),
+        ("node", "127.0.0.1:8081"),
+    ] {
+        scene.apply(&plain(
+            name,
+            own.class,
+            &[&host(name)],
+            &json!({"addresses": [address]}),
+        ));
     }
     let client = scene.client("clients", &order);
     for name in ["admin", "metadata", "node"] {
-        scene.until(&format!("{name} is told"), || scene.status(name)["phase"].as_str().map(str::to_owned));
+        scene.until(&format!("{name} is told"), || {
+            scene.status(name)["phase"].as_str().map(str::to_owned)
+        });
         order.host = host(name);
         order.path = "/metrics".to_owned();
         client.start(&order);

@@ -35,11 +35,18 @@ fn every_rule_accepts_what_is_right_and_refuses_what_is_wrong() {
         assert!(replaced.is_ok(), "{case}: {replaced:?}");
     }
     for case in cases["refused"].as_array().unwrap() {
-        let words =
-            scene.cluster.kubectl.dry_replace(&with(&example, case)).expect_err(&case.to_string()).words;
+        let words = scene
+            .cluster
+            .kubectl
+            .dry_replace(&with(&example, case))
+            .expect_err(&case.to_string())
+            .words;
         // Of a pattern the API server says only what it is.
-        let message =
-            if case["pattern"] == true { "should match" } else { case["message"].as_str().unwrap() };
+        let message = if case["pattern"] == true {
+            "should match"
+        } else {
+            case["message"].as_str().unwrap()
+        };
         if !words.contains(message) {
             others.push(format!("{case}: {words}"));
         }
@@ -82,12 +89,18 @@ fn a_wrong_manifest_is_refused_with_what_to_change() {
             json!({"gray": {"service": {"name": "v2", "port": 80}, "version": "v2"}}),
             "targetRatio is required",
         ),
-        (json!({"stable": {"service": {"name": "v1", "port": 80}}}), "spec.stable.version: Required value"),
+        (
+            json!({"stable": {"service": {"name": "v1", "port": 80}}}),
+            "spec.stable.version: Required value",
+        ),
         (
             json!({"stable": {"service": {"name": "v1", "port": 0}, "version": "v1"}}),
             "spec.stable.service.port",
         ),
-        (json!({"health": {"onFailure": "Explode"}}), "supported values"),
+        (
+            json!({"health": {"onFailure": "Explode"}}),
+            "supported values",
+        ),
     ] {
         let refused = scene.refused(&release(spec.clone()));
         assert!(refused.contains(words), "{spec}: {refused}");
@@ -101,18 +114,48 @@ fn the_folder_of_examples_is_taken_at_once() {
     let here = std::env::temp_dir().join(&scene.namespace);
     std::fs::create_dir_all(&here).unwrap();
     let mut files = 0;
-    for file in std::fs::read_dir(folder).unwrap().map(Result::unwrap).filter(|file| file.path().is_file()) {
+    for file in std::fs::read_dir(folder)
+        .unwrap()
+        .map(Result::unwrap)
+        .filter(|file| file.path().is_file())
+    {
         let text = std::fs::read_to_string(file.path()).unwrap();
-        let text = text.replace("namespace: shop", &format!("namespace: {}", scene.namespace));
-        let text =
-            text.replace("metadata: {name: shop}", &format!("metadata: {{name: {}}}", scene.namespace));
+        let text = text.replace(
+            "namespace: shop",
+            &format!("namespace: {}", scene.namespace),
+        );
+        let text = text.replace(
+            "metadata: {name: shop}",
+            &format!("metadata: {{name: {}}}", scene.namespace),
+        );
         std::fs::write(here.join(file.file_name()), text).unwrap();
         files += 1;
     }
     assert!(files > 5, "{files} examples");
-    let args = ["apply", "--server-side", "--validate=strict", "-f", here.to_str().unwrap()];
-    let applied = scene.cluster.kubectl.try_run(&args).unwrap_or_else(|failed| panic!("{failed:?}"));
-    for name in ["checkout", "everything", "frontend", "search", "orders", "accounts", "payments"] {
-        assert!(applied.contains(&format!("grayrelease.halftone.dev/{name} ")), "{name}: {applied}");
+    let args = [
+        "apply",
+        "--server-side",
+        "--validate=strict",
+        "-f",
+        here.to_str().unwrap(),
+    ];
+    let applied = scene
+        .cluster
+        .kubectl
+        .try_run(&args)
+        .unwrap_or_else(|failed| panic!("{failed:?}"));
+    for name in [
+        "checkout",
+        "everything",
+        "frontend",
+        "search",
+        "orders",
+        "accounts",
+        "payments",
+    ] {
+        assert!(
+            applied.contains(&format!("grayrelease.halftone.dev/{name} ")),
+            "{name}: {applied}"
+        );
     }
 }

@@ -18,7 +18,10 @@ struct Halfway<'a> {
 }
 
 fn halfway<'a>(scene: &'a Scene, more: &Value) -> Halfway<'a> {
-    let (stable, gray) = (scene.backend("site-v1", "v1", 1), scene.backend("site-v2", "v2", 1));
+    let (stable, gray) = (
+        scene.backend("site-v1", "v1", 1),
+        scene.backend("site-v2", "v2", 1),
+    );
     let mut manifest = release(scene, &json!({"steps": [step(50, "10m")]}));
     for (key, value) in more.as_object().into_iter().flatten() {
         manifest["spec"][key] = value.clone();
@@ -26,8 +29,14 @@ fn halfway<'a>(scene: &'a Scene, more: &Value) -> Halfway<'a> {
     scene.apply(&manifest);
     scene.phase("site", "Holding");
     let client = scene.client("clients", &scene.order(200, USERS));
-    scene.until("gray is served", || (client.window().answers("v2") > 300).then_some(()));
-    Halfway { stable, gray, client }
+    scene.until("gray is served", || {
+        (client.window().answers("v2") > 300).then_some(())
+    });
+    Halfway {
+        stable,
+        gray,
+        client,
+    }
 }
 
 impl Halfway<'_> {
@@ -39,13 +48,21 @@ impl Halfway<'_> {
         // Requests that hang are answered by the proxy in the end, and it names no version.
         sleep(ROUND);
         let window = self.client.open();
-        let last = ["v2", ""].iter().filter_map(|version| window.versions.get(*version));
+        let last = ["v2", ""]
+            .iter()
+            .filter_map(|version| window.versions.get(*version));
         let last = last.map(|seen| seen.last_sent_ms).max().unwrap_or(0);
         let after = last.max(window.last_unanswered_ms).saturating_sub(failing);
-        scene.tell(&format!("the last request to v2 was sent {after} ms after the fault began"));
+        scene.tell(&format!(
+            "the last request to v2 was sent {after} ms after the fault began"
+        ));
         sleep(ROUND);
         let window = self.client.open();
-        assert_eq!((window.answers("v2"), window.failures()), (0, 0), "{window:?}");
+        assert_eq!(
+            (window.answers("v2"), window.failures()),
+            (0, 0),
+            "{window:?}"
+        );
         assert_eq!(window.answers("v1"), window.sent, "{window:?}");
         after
     }
@@ -63,7 +80,9 @@ fn half_of_grays_answers_failing_sends_everyone_back_within_seconds() {
         if run < 5 {
             scene.command("site", "retry");
             scene.phase("site", "Holding");
-            scene.until("gray is served again", || (half.client.window().answers("v2") > 200).then_some(()));
+            scene.until("gray is served again", || {
+                (half.client.window().answers("v2") > 200).then_some(())
+            });
         }
     }
     scene.tell(&format!(
@@ -83,7 +102,10 @@ fn a_gray_that_knows_no_page_is_told_from_a_stable_that_does() {
 #[test]
 fn a_slow_gray_is_rolled_back_by_its_percentile() {
     let scene = Scene::new("slow");
-    let half = halfway(&scene, &json!({"health": {"maxLatency": {"p99": "500ms"}, "warmup": "1s"}}));
+    let half = halfway(
+        &scene,
+        &json!({"health": {"maxLatency": {"p99": "500ms"}, "warmup": "1s"}}),
+    );
     let failing = half.gray.fault(&BackendFault::slow(1_500));
     half.rolled_back(&scene, failing);
 }
@@ -122,7 +144,11 @@ fn nobody_is_rolled_back_into_a_stable_that_is_not_there() {
     half.client.open();
     sleep(ROUND);
     let window = half.client.open();
-    assert_eq!(window.answers("v2"), window.sent, "gray helps out: {window:?}");
+    assert_eq!(
+        window.answers("v2"),
+        window.sent,
+        "gray helps out: {window:?}"
+    );
     half.gray.fault(&BackendFault::status(50, 500));
     sleep(2 * ROUND);
     scene.command("site", "rollback");
@@ -131,7 +157,9 @@ fn nobody_is_rolled_back_into_a_stable_that_is_not_there() {
     assert_eq!(release["status"]["ratio"], "50%", "{:#}", release["status"]);
     half.gray.fault(&BackendFault::default());
     half.stable.scale(1);
-    scene.until("stable serves again", || (half.stable.served() > 100).then_some(()));
+    scene.until("stable serves again", || {
+        (half.stable.served() > 100).then_some(())
+    });
     scene.command("site", "rollback");
     scene.phase("site", "RolledBack");
 }
@@ -141,24 +169,43 @@ fn a_document_that_someone_edits_or_deletes_is_written_again_and_users_notice_no
     let scene = Scene::new("byhand");
     let half = halfway(&scene, &json!({}));
     let (system, kubectl) = (scene.cluster.system.as_str(), &scene.cluster.kubectl);
-    let uid =
-        scene.get("grayrelease/site")["metadata"]["uid"].as_str().expect("objects have uids").to_owned();
+    let uid = scene.get("grayrelease/site")["metadata"]["uid"]
+        .as_str()
+        .expect("objects have uids")
+        .to_owned();
     let name = format!("gr-{uid}");
     let document = || {
-        let found = kubectl.try_run(&["get", "configmap", &name, "-n", system, "-o", "json"]).ok()?;
+        let found = kubectl
+            .try_run(&["get", "configmap", &name, "-n", system, "-o", "json"])
+            .ok()?;
         let object: Value = serde_json::from_str(&found).ok()?;
-        let document: Value = serde_json::from_str(object["data"]["routing.json"].as_str()?).ok()?;
-        (object["metadata"]["deletionTimestamp"].is_null() && document["release"]["uid"] == uid.as_str())
-            .then_some(document)
+        let document: Value =
+            serde_json::from_str(object["data"]["routing.json"].as_str()?).ok()?;
+        (object["metadata"]["deletionTimestamp"].is_null()
+            && document["release"]["uid"] == uid.as_str())
+        .then_some(document)
     };
     let before = document().expect("the release has a document");
     half.client.open();
-    let broken = json!({"data": {"routing.json": "{\"schema\": 1, \"everyone\": \"to gray\"}"}}).to_string();
-    kubectl.run(&["patch", "configmap", &name, "-n", system, "--type=merge", "-p", &broken]);
-    scene
-        .until("the edited document is as it was", || document().filter(|now| now["arms"] == before["arms"]));
+    let broken =
+        json!({"data": {"routing.json": "{\"schema\": 1, \"everyone\": \"to gray\"}"}}).to_string();
+    kubectl.run(&[
+        "patch",
+        "configmap",
+        &name,
+        "-n",
+        system,
+        "--type=merge",
+        "-p",
+        &broken,
+    ]);
+    scene.until("the edited document is as it was", || {
+        document().filter(|now| now["arms"] == before["arms"])
+    });
     kubectl.run(&["delete", "configmap", &name, "-n", system]);
-    scene.until("the deleted document is back", || document().filter(|now| now["arms"] == before["arms"]));
+    scene.until("the deleted document is back", || {
+        document().filter(|now| now["arms"] == before["arms"])
+    });
     sleep(ROUND);
     let window = half.client.stop();
     assert_eq!((window.failures(), window.switches), (0, 0), "{window:?}");

@@ -47,17 +47,31 @@ impl Kstatus {
     fn watch(scene: &Scene) -> Self {
         let program = std::env::var("HALFTONE_E2E_KSTATUS").expect("e2e/run builds it");
         let mut watch = Command::new("kubectl")
-            .args(["get", "grayreleases", "-n", &scene.namespace, "-o", "json", "--watch-only"])
+            .args([
+                "get",
+                "grayreleases",
+                "-n",
+                &scene.namespace,
+                "-o",
+                "json",
+                "--watch-only",
+            ])
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
         let objects = watch.stdout.take().unwrap();
-        let mut read = Command::new(program).stdin(objects).stdout(Stdio::piped()).spawn().unwrap();
+        let mut read = Command::new(program)
+            .stdin(objects)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
         let lines = BufReader::new(read.stdout.take().unwrap()).lines();
         let said = Arc::new(Mutex::new(Vec::new()));
         let into = Arc::clone(&said);
         std::thread::spawn(move || {
-            lines.map_while(Result::ok).for_each(|line| into.lock().unwrap().push(line))
+            lines
+                .map_while(Result::ok)
+                .for_each(|line| into.lock().unwrap().push(line))
         });
         Self { watch, read, said }
     }
@@ -82,7 +96,10 @@ impl Drop for Kstatus {
 #[test]
 fn flux_sees_a_release_in_progress_then_current_and_failed_when_it_is_rolled_back() {
     let scene = Scene::new("kstatus");
-    let (_stable, gray) = (scene.backend("site-v1", "v1", 1), scene.backend("site-v2", "v2", 1));
+    let (_stable, gray) = (
+        scene.backend("site-v1", "v1", 1),
+        scene.backend("site-v2", "v2", 1),
+    );
     let kstatus = Kstatus::watch(&scene);
     let probe = json!({
         "apiVersion": "halftone.dev/v1alpha1", "kind": "GrayRelease", "metadata": {"name": "probe"},
@@ -98,10 +115,15 @@ fn flux_sees_a_release_in_progress_then_current_and_failed_when_it_is_rolled_bac
 
     scene.apply(&release(&scene));
     scene.phase("site", "Holding");
-    scene.until("kstatus says Current", || (kstatus.said().last()? == "Current").then_some(()));
+    scene.until("kstatus says Current", || {
+        (kstatus.said().last()? == "Current").then_some(())
+    });
     let said = kstatus.said();
     assert_eq!(
-        (said.first().unwrap().as_str(), said.contains(&"Failed".to_owned())),
+        (
+            said.first().unwrap().as_str(),
+            said.contains(&"Failed".to_owned())
+        ),
         ("InProgress", false),
         "{said:?}"
     );
@@ -110,18 +132,29 @@ fn flux_sees_a_release_in_progress_then_current_and_failed_when_it_is_rolled_bac
     gray.fault(&BackendFault::status(100, 500));
     scene.phase("site", "RolledBack");
     client.stop();
-    scene.until("kstatus says Failed", || (kstatus.said().last()? == "Failed").then_some(()));
+    scene.until("kstatus says Failed", || {
+        (kstatus.said().last()? == "Failed").then_some(())
+    });
     scene.tell(&format!("kstatus said {}", kstatus.said().join(", ")));
 }
 
 #[test]
 fn the_same_manifest_by_another_hand_shows_no_conflict_and_no_drift() {
     let scene = Scene::new("drift");
-    let (_stable, _gray) = (scene.backend("site-v1", "v1", 1), scene.backend("site-v2", "v2", 1));
+    let (_stable, _gray) = (
+        scene.backend("site-v1", "v1", 1),
+        scene.backend("site-v2", "v2", 1),
+    );
     let manifest = release(&scene);
     scene.apply(&manifest);
-    let wait =
-        ["wait", "grayrelease/site", "--for=condition=Ready", "--timeout=180s", "-n", &scene.namespace];
+    let wait = [
+        "wait",
+        "grayrelease/site",
+        "--for=condition=Ready",
+        "--timeout=180s",
+        "-n",
+        &scene.namespace,
+    ];
     scene.cluster.kubectl.run(&wait);
     let before = scene.phase("site", "Holding");
 
@@ -130,35 +163,70 @@ fn the_same_manifest_by_another_hand_shows_no_conflict_and_no_drift() {
     // It ends with 1, and so the test here, when anything would change.
     assert_eq!(as_git(&scene, &["diff"], &manifest), "");
 
-    let show = ["get", "grayrelease/site", "--show-managed-fields", "-n", &scene.namespace];
+    let show = [
+        "get",
+        "grayrelease/site",
+        "--show-managed-fields",
+        "-n",
+        &scene.namespace,
+    ];
     let object = scene.cluster.kubectl.json(&show);
     assert_eq!(object["metadata"]["generation"], 1, "{object:#}");
-    assert_eq!(object["status"]["revision"], before["revision"], "{object:#}");
+    assert_eq!(
+        object["status"]["revision"], before["revision"],
+        "{object:#}"
+    );
     let hands = object["metadata"]["managedFields"].as_array().unwrap();
-    for hand in hands.iter().filter(|hand| !["kubectl", "git"].contains(&hand["manager"].as_str().unwrap())) {
-        let owned: Vec<_> = hand["fieldsV1"].as_object().unwrap().keys().map(String::as_str).collect();
-        assert_eq!((&hand["subresource"], owned), (&json!("status"), vec!["f:status"]), "{hand:#}");
+    for hand in hands
+        .iter()
+        .filter(|hand| !["kubectl", "git"].contains(&hand["manager"].as_str().unwrap()))
+    {
+        let owned: Vec<_> = hand["fieldsV1"]
+            .as_object()
+            .unwrap()
+            .keys()
+            .map(String::as_str)
+            .collect();
+        assert_eq!(
+            (&hand["subresource"], owned),
+            (&json!("status"), vec!["f:status"]),
+            "{hand:#}"
+        );
     }
 }
 
 #[test]
 fn a_request_that_stays_in_git_is_carried_out_once() {
     let scene = Scene::new("request");
-    let (_stable, _gray) = (scene.backend("site-v1", "v1", 1), scene.backend("site-v2", "v2", 1));
+    let (_stable, _gray) = (
+        scene.backend("site-v1", "v1", 1),
+        scene.backend("site-v2", "v2", 1),
+    );
     let mut manifest = release(&scene);
     scene.apply(&manifest);
-    let token = scene.phase("site", "Holding")["requestToken"].as_str().unwrap().to_owned();
+    let token = scene.phase("site", "Holding")["requestToken"]
+        .as_str()
+        .unwrap()
+        .to_owned();
     let request = format!("pause@{token}");
     manifest["metadata"]["annotations"] = json!({"halftone.dev/request": request});
 
     as_git(&scene, &["apply"], &manifest);
     let paused = scene.phase("site", "Paused");
-    assert_eq!(paused["lastHandledRequest"]["request"], request.as_str(), "{paused:#}");
+    assert_eq!(
+        paused["lastHandledRequest"]["request"],
+        request.as_str(),
+        "{paused:#}"
+    );
     assert_ne!(paused["requestToken"], token.as_str(), "{paused:#}");
 
     scene.command("site", "resume");
     scene.phase("site", "Holding");
     as_git(&scene, &["apply", "--force-conflicts"], &manifest);
-    scene.wait("grayrelease/site", ".status.lastHandledRequest.result", "Stale");
+    scene.wait(
+        "grayrelease/site",
+        ".status.lastHandledRequest.result",
+        "Stale",
+    );
     assert_eq!(scene.status("site")["phase"], "Holding");
 }

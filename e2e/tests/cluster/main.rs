@@ -1,6 +1,10 @@
 //! Halftone on a real cluster; `make e2e` runs this. Each file tells one part of the story.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "in tests a failed assumption should end the test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "in tests a failed assumption should end the test"
+)]
 
 mod acknowledgement;
 mod alone;

@@ -29,13 +29,19 @@ pub(crate) fn step(ratio: u32, hold: &str) -> Value {
 /// One condition of a status.
 pub(crate) fn condition(status: &Value, kind: &str) -> Value {
     let mut conditions = status["conditions"].as_array().into_iter().flatten();
-    conditions.find(|condition| condition["type"] == kind).cloned().unwrap_or_default()
+    conditions
+        .find(|condition| condition["type"] == kind)
+        .cloned()
+        .unwrap_or_default()
 }
 
 #[test]
 fn a_good_release_reaches_everyone_step_by_step() {
     let scene = Scene::new("steps");
-    let (_stable, _gray) = (scene.backend("site-v1", "v1", 2), scene.backend("site-v2", "v2", 2));
+    let (_stable, _gray) = (
+        scene.backend("site-v1", "v1", 2),
+        scene.backend("site-v2", "v2", 2),
+    );
     // Before there is a release nobody routes them, so that nobody is counted too early.
     let client = scene.client("clients", &scene.order(400, USERS));
     // Whoever counts takes as long as the machine needs: the steps wait for it.
@@ -64,7 +70,10 @@ fn a_good_release_reaches_everyone_step_by_step() {
         // Four standard deviations of a fair split.
         let expected = f64::from(ratio);
         let within = 4.0 * (expected * (100.0 - expected) / f64::from(USERS)).sqrt();
-        assert!((share - expected).abs() <= within, "{share} % instead of {expected} %: {window:?}");
+        assert!(
+            (share - expected).abs() <= within,
+            "{share} % instead of {expected} %: {window:?}"
+        );
         assert_eq!((window.failures(), window.switches), (0, 0), "{window:?}");
         scene.command("site", "approve");
     }
@@ -72,6 +81,10 @@ fn a_good_release_reaches_everyone_step_by_step() {
     client.open();
     std::thread::sleep(Duration::from_secs(2));
     let window = client.stop();
-    assert_eq!((window.answers("v1"), window.failures()), (0, 0), "{window:?}");
+    assert_eq!(
+        (window.answers("v1"), window.failures()),
+        (0, 0),
+        "{window:?}"
+    );
     assert!(window.answers("v2") > 0, "{window:?}");
 }

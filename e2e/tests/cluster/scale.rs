@@ -21,7 +21,9 @@ const REST: Duration = Duration::from_secs(30);
 #[ignore = "takes a quarter of an hour and the whole machine; `make e2e-scale` runs it"]
 fn thousands_of_releases_and_what_they_cost() {
     let scene = Scene::new("scale");
-    let Some(node) = scene.node("the audit log, which tells when a ConfigMap changed") else { return };
+    let Some(node) = scene.node("the audit log, which tells when a ConfigMap changed") else {
+        return;
+    };
     let much = json!({"requests": {"cpu": "10m"}, "limits": {"memory": "2Gi"}});
     let own = scene.install(&json!({
         "operator": {"resources": much}, "fleetDefaults": {"replicas": 3, "resources": much},
@@ -77,10 +79,23 @@ fn create(scene: &Scene, objects: &[Value]) {
 
 /// All values of a metric of a pod.
 fn metric(scene: &Scene, pod: &str, port: u16, name: &str) -> Vec<f64> {
-    let url = format!("/api/v1/namespaces/{}/pods/http:{pod}:{port}/proxy/metrics", scene.namespace);
-    let text = scene.cluster.kubectl.try_run(&["get", "--raw", &url]).unwrap_or_default();
-    let of_name = |line: &&str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']));
-    text.lines().filter(of_name).filter_map(|line| line.rsplit_once(' ')?.1.parse().ok()).collect()
+    let url = format!(
+        "/api/v1/namespaces/{}/pods/http:{pod}:{port}/proxy/metrics",
+        scene.namespace
+    );
+    let text = scene
+        .cluster
+        .kubectl
+        .try_run(&["get", "--raw", &url])
+        .unwrap_or_default();
+    let of_name = |line: &&str| {
+        line.strip_prefix(name)
+            .is_some_and(|rest| rest.starts_with(['{', ' ']))
+    };
+    text.lines()
+        .filter(of_name)
+        .filter_map(|line| line.rsplit_once(' ')?.1.parse().ok())
+        .collect()
 }
 
 fn all_applied(scene: &Scene, own: &Installation<'_>) {
@@ -88,24 +103,36 @@ fn all_applied(scene: &Scene, own: &Installation<'_>) {
         scene.until_within(&format!("{proxy} has applied everything"), HOUR, || {
             // It has thousands of lines.
             sleep(Duration::from_secs(1));
-            (metric(scene, &proxy, 8081, "halftone_applied_revision").len() >= SERVED + IDLE).then_some(())
+            (metric(scene, &proxy, 8081, "halftone_applied_revision").len() >= SERVED + IDLE)
+                .then_some(())
         });
     }
 }
 
 fn operator_starts(scene: &Scene, own: &Installation<'_>) {
     let before = own.operators().remove(0);
-    scene.cluster.kubectl.run(&["delete", "pod", &before, "-n", &scene.namespace, "--wait=true"]);
+    scene.cluster.kubectl.run(&[
+        "delete",
+        "pod",
+        &before,
+        "-n",
+        &scene.namespace,
+        "--wait=true",
+    ]);
     let pod = scene.until_within("another operator is there", HOUR, || {
         own.operators().into_iter().find(|pod| *pod != before)
     });
     let started = scene.until_within("it has started", HOUR, || {
         let pod = scene.get(&format!("pod/{pod}"));
-        pod["status"]["containerStatuses"][0]["state"]["running"]["startedAt"].as_str().map(str::to_owned)
+        pod["status"]["containerStatuses"][0]["state"]["running"]["startedAt"]
+            .as_str()
+            .map(str::to_owned)
     });
     let started: Timestamp = started.parse().unwrap();
     scene.until_within("every release had its first turn", HOUR, || {
-        let turns: f64 = metric(scene, &pod, 8082, "halftone_operator_reconciles_total").iter().sum();
+        let turns: f64 = metric(scene, &pod, 8082, "halftone_operator_reconciles_total")
+            .iter()
+            .sum();
         (turns >= (SERVED + IDLE) as f64).then_some(())
     });
     let took = Timestamp::now().duration_since(started);
@@ -117,7 +144,11 @@ fn operator_starts(scene: &Scene, own: &Installation<'_>) {
 
 /// Memory and CPU of each pod, as the kubelet counts them.
 fn used(scene: &Scene) -> BTreeMap<String, (f64, f64)> {
-    let summary = scene.cluster.kubectl.run(&["get", "--raw", "/api/v1/nodes/node/proxy/stats/summary"]);
+    let summary =
+        scene
+            .cluster
+            .kubectl
+            .run(&["get", "--raw", "/api/v1/nodes/node/proxy/stats/summary"]);
     let summary: Value = serde_json::from_str(&summary).unwrap();
     let pods = summary["pods"].as_array().unwrap().iter();
     let ours = pods.filter(|pod| pod["podRef"]["namespace"] == scene.namespace.as_str());
@@ -125,7 +156,10 @@ fn used(scene: &Scene) -> BTreeMap<String, (f64, f64)> {
         let name = pod["podRef"]["name"].as_str().unwrap().to_owned();
         let container = &pod["containers"][0];
         let memory = container["memory"]["rssBytes"].as_f64()?;
-        Some((name, (memory, container["cpu"]["usageCoreNanoSeconds"].as_f64()?)))
+        Some((
+            name,
+            (memory, container["cpu"]["usageCoreNanoSeconds"].as_f64()?),
+        ))
     })
     .collect()
 }
@@ -136,39 +170,64 @@ fn costs_at_rest(scene: &Scene, own: &Installation<'_>) {
     sleep(REST);
     let (after, over) = (used(scene), at.elapsed());
     for pod in own.operators().into_iter().chain(own.proxies()) {
-        let Some(((memory, cpu), (_, earlier))) = after.get(&pod).zip(before.get(&pod)) else { continue };
+        let Some(((memory, cpu), (_, earlier))) = after.get(&pod).zip(before.get(&pod)) else {
+            continue;
+        };
         let share = (cpu - earlier) / 1e9 / over.as_secs_f64() * 100.0;
-        scene.tell(&format!("{pod} at rest: {:.0} MB resident, {share:.1} % of a core", memory / 1e6));
+        scene.tell(&format!(
+            "{pod} at rest: {:.0} MB resident, {share:.1} % of a core",
+            memory / 1e6
+        ));
     }
 }
 
 fn changes(scene: &Scene, own: &Installation<'_>, node: &ClusterNode) {
-    let uid = scene.get("grayrelease/r0")["metadata"]["uid"].as_str().unwrap().to_owned();
+    let uid = scene.get("grayrelease/r0")["metadata"]["uid"]
+        .as_str()
+        .unwrap()
+        .to_owned();
     let revision = || scene.status("r0")["revision"].as_u64().unwrap();
     let first = revision();
     for change in 1..=CHANGES {
         let idle = if change % 2 == 0 { "31s" } else { "32s" };
-        scene.patch("grayrelease/r0", &json!({"spec": {"stable": {"timeouts": {"idle": idle}}}}));
+        scene.patch(
+            "grayrelease/r0",
+            &json!({"spec": {"stable": {"timeouts": {"idle": idle}}}}),
+        );
         let begun = Instant::now();
         while revision() < first + change as u64 {
-            assert!(begun.elapsed() < REST, "change {change} is not in the status");
+            assert!(
+                begun.elapsed() < REST,
+                "change {change} is not in the status"
+            );
         }
     }
     sleep(Duration::from_secs(5));
     let name = format!("gr-{uid}");
     let writes = node.writes(&scene.namespace);
-    let of_document =
-        |line: &&Value| line["objectRef"]["name"] == name.as_str() && line["responseStatus"]["code"] == 200;
+    let of_document = |line: &&Value| {
+        line["objectRef"]["name"] == name.as_str() && line["responseStatus"]["code"] == 200
+    };
     let time = |value: &Value| value.as_str().unwrap().parse::<Timestamp>().unwrap();
-    let mut changed: Vec<Timestamp> =
-        writes.iter().filter(of_document).map(|line| time(&line["requestReceivedTimestamp"])).collect();
+    let mut changed: Vec<Timestamp> = writes
+        .iter()
+        .filter(of_document)
+        .map(|line| time(&line["requestReceivedTimestamp"]))
+        .collect();
     changed.drain(..changed.len().saturating_sub(CHANGES));
     let mut took = Vec::new();
     for proxy in own.proxies() {
-        let log = scene.cluster.kubectl.run(&["logs", &proxy, "-n", &scene.namespace, "--tail=2000"]);
-        let lines = log.lines().filter(|line| line.contains("\"applied\"") && line.contains(&uid));
-        let applied: Vec<Timestamp> =
-            lines.map(|line| time(&serde_json::from_str::<Value>(line).unwrap()["timestamp"])).collect();
+        let log =
+            scene
+                .cluster
+                .kubectl
+                .run(&["logs", &proxy, "-n", &scene.namespace, "--tail=2000"]);
+        let lines = log
+            .lines()
+            .filter(|line| line.contains("\"applied\"") && line.contains(&uid));
+        let applied: Vec<Timestamp> = lines
+            .map(|line| time(&serde_json::from_str::<Value>(line).unwrap()["timestamp"]))
+            .collect();
         // The first one applied after each write: two writes in a row may be applied at once.
         took.extend(changed.iter().filter_map(|at| {
             let applied = applied.iter().find(|applied| *applied >= at)?;

@@ -17,7 +17,8 @@ use self::users::CompatUsers;
 /// Where the programs of one version are.
 fn programs(variable: &str) -> PathBuf {
     PathBuf::from(
-        std::env::var_os(variable).unwrap_or_else(|| panic!("{variable} is not set; run make compat")),
+        std::env::var_os(variable)
+            .unwrap_or_else(|| panic!("{variable} is not set; run make compat")),
     )
 }
 
@@ -35,7 +36,11 @@ impl TestSite {
     /// Half of all users on v2, for as long as the test takes. Each stage has another `maxInFlight`, so that its engine
     /// writes a document of its own; this version's also has a field that the one before does not know.
     fn manifest(&self, stage: usize, is_new: bool, [stable, gray]: [u16; 2]) -> PathBuf {
-        let more = if is_new { "\n  maxBodyBytes: 100000" } else { "" };
+        let more = if is_new {
+            "\n  maxBodyBytes: 100000"
+        } else {
+            ""
+        };
         let text = format!(
             "apiVersion: halftone.dev/v1alpha1\nkind: GrayRelease\nmetadata: {{name: site}}\nspec:\n  \
              hosts: [\"*\"]\n  \
@@ -58,9 +63,15 @@ impl TestSite {
 
     fn wait_applied(&self, document: &Value) {
         for proxy in &self.proxies {
-            until(&format!("{} has revision {}", proxy.name, document["revision"]), || {
-                proxy.applied().is_some_and(|applied| applied == document["checksum"]).then_some(())
-            });
+            until(
+                &format!("{} has revision {}", proxy.name, document["revision"]),
+                || {
+                    proxy
+                        .applied()
+                        .is_some_and(|applied| applied == document["checksum"])
+                        .then_some(())
+                },
+            );
         }
     }
 
@@ -77,8 +88,14 @@ impl TestSite {
 #[test]
 #[ignore = "takes programs of two versions: make compat"]
 fn forward_back_and_forward_again_without_a_failed_request_or_a_user_who_moves() {
-    let (old, new) = (programs("HALFTONE_COMPAT_OLD"), programs("HALFTONE_COMPAT_NEW"));
-    let mut site = TestSite { root: tempfile::tempdir().unwrap(), proxies: Vec::new() };
+    let (old, new) = (
+        programs("HALFTONE_COMPAT_OLD"),
+        programs("HALFTONE_COMPAT_NEW"),
+    );
+    let mut site = TestSite {
+        root: tempfile::tempdir().unwrap(),
+        proxies: Vec::new(),
+    };
     std::fs::create_dir(site.path("documents")).unwrap();
     std::fs::write(
         site.path("documents/fleet.yaml"),
@@ -88,7 +105,12 @@ fn forward_back_and_forward_again_without_a_failed_request_or_a_user_who_moves()
     let backends = [backend("v1"), backend("v2")];
     let ports = backends.each_ref().map(|backend| backend.address.port());
     let users = CompatUsers::new();
-    let stages = [("0.1", &old), ("this version", &new), ("0.1 again", &old), ("this version again", &new)];
+    let stages = [
+        ("0.1", &old),
+        ("this version", &new),
+        ("0.1 again", &old),
+        ("this version again", &new),
+    ];
     let mut before: Option<&PathBuf> = None;
     for (stage, (name, programs)) in stages.into_iter().enumerate() {
         let manifest = site.manifest(stage, *programs == new, ports);
@@ -104,7 +126,10 @@ fn forward_back_and_forward_again_without_a_failed_request_or_a_user_who_moves()
             }
             Some(before) => {
                 site.wait_applied(&document);
-                println!("{name}: its document {} is read by the proxies of the other", document["revision"]);
+                println!(
+                    "{name}: its document {} is read by the proxies of the other",
+                    document["revision"]
+                );
                 site.replace(0, before, &users);
                 println!("{name}: a proxy of the other that starts beside its document is ready");
                 users.wait(200);

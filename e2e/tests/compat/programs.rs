@@ -21,13 +21,20 @@ pub(crate) fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
         if let Some(found) = look() {
             return found;
         }
-        assert!(began.elapsed() < PATIENCE, "{what}: not within {PATIENCE:?}");
+        assert!(
+            began.elapsed() < PATIENCE,
+            "{what}: not within {PATIENCE:?}"
+        );
         thread::sleep(Duration::from_millis(50));
     }
 }
 
 fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port()
 }
 
 /// A server whose answers say which version it is.
@@ -43,10 +50,15 @@ pub(crate) fn backend(version: &'static str) -> Backend {
 
 /// The answer to one request, on a connection of its own.
 pub(crate) fn get(port: u16, target: &str, user: Option<&str>) -> io::Result<Message> {
-    let fields: Vec<_> =
-        user.map(|user| ("X-User-Name", user)).into_iter().chain([("Connection", "close")]).collect();
+    let fields: Vec<_> = user
+        .map(|user| ("X-User-Name", user))
+        .into_iter()
+        .chain([("Connection", "close")])
+        .collect();
     let client = Client::try_connect((Ipv4Addr::LOCALHOST, port).into())?;
-    let answer = client.with_patience(ANSWERED_WITHIN).try_ask("GET", target, &fields)?;
+    let answer = client
+        .with_patience(ANSWERED_WITHIN)
+        .try_ask("GET", target, &fields)?;
     answer.ok_or_else(|| io::Error::other("no answer"))
 }
 
@@ -56,13 +68,20 @@ struct ProgramProcess(Child);
 impl ProgramProcess {
     fn start(program: &Path, arguments: &[&str]) -> Self {
         let log = Stdio::null;
-        let child = Command::new(program).args(arguments).stdout(log()).stderr(log()).spawn();
+        let child = Command::new(program)
+            .args(arguments)
+            .stdout(log())
+            .stderr(log())
+            .spawn();
         Self(child.unwrap_or_else(|error| panic!("{}: {error}", program.display())))
     }
 
     /// Asks it to end, and waits until it has.
     fn stop(&mut self) {
-        let asked = Command::new("kill").arg(self.0.id().to_string()).status().unwrap();
+        let asked = Command::new("kill")
+            .arg(self.0.id().to_string())
+            .status()
+            .unwrap();
         assert!(asked.success());
         assert!(self.0.wait().unwrap().success(), "it ended by itself");
     }
@@ -139,12 +158,30 @@ impl ProxyProcess {
         let (documents, state) = (documents.to_str().unwrap(), state.to_str().unwrap());
         let process = ProgramProcess::start(
             &programs.join("halftone-proxy"),
-            &["--config", documents, "--state", state, "--listen", &listen, "--admin", &at, "--workers", "1"],
+            &[
+                "--config",
+                documents,
+                "--state",
+                state,
+                "--listen",
+                &listen,
+                "--admin",
+                &at,
+                "--workers",
+                "1",
+            ],
         );
         until(&format!("{name} is ready"), || {
-            get(admin, "/readyz", None).ok().filter(|answer| answer.status() == 200)
+            get(admin, "/readyz", None)
+                .ok()
+                .filter(|answer| answer.status() == 200)
         });
-        Self { process, name: name.to_owned(), port, admin }
+        Self {
+            process,
+            name: name.to_owned(),
+            port,
+            admin,
+        }
     }
 
     /// The checksum of the document that it serves.

@@ -29,7 +29,10 @@ struct UserState {
 
 impl CompatUsers {
     pub(crate) fn new() -> Self {
-        Self { shared: Arc::default(), threads: Mutex::default() }
+        Self {
+            shared: Arc::default(),
+            threads: Mutex::default(),
+        }
     }
 
     pub(crate) fn begin(&self) {
@@ -46,18 +49,27 @@ impl CompatUsers {
 
     /// New requests go elsewhere; those on their way have time to get there.
     pub(crate) fn leave(&self, port: u16) {
-        self.shared.ready.lock().unwrap().retain(|ready| *ready != port);
+        self.shared
+            .ready
+            .lock()
+            .unwrap()
+            .retain(|ready| *ready != port);
         thread::sleep(Duration::from_millis(500));
     }
 
     /// Waits until so many more were served.
     pub(crate) fn wait(&self, more: u64) {
         let wanted = self.shared.served.load(Ordering::Relaxed) + more;
-        until("enough requests", || (self.shared.served.load(Ordering::Relaxed) >= wanted).then_some(()));
+        until("enough requests", || {
+            (self.shared.served.load(Ordering::Relaxed) >= wanted).then_some(())
+        });
     }
 
     pub(crate) fn told(&self) -> String {
-        let (served, wrong) = (self.shared.served.load(Ordering::Relaxed), self.shared.wrong.lock().unwrap());
+        let (served, wrong) = (
+            self.shared.served.load(Ordering::Relaxed),
+            self.shared.wrong.lock().unwrap(),
+        );
         let versions = self.shared.versions.lock().unwrap();
         let gray = versions.values().filter(|version| *version == "v2").count();
         format!(
@@ -88,7 +100,9 @@ impl UserState {
             let user = format!("user-{}", at % USERS);
             match get(port, "/", Some(&user)) {
                 Ok(answer) if answer.status() == 200 => self.note(&user, answer.text()),
-                Ok(answer) => self.complain(format!("{user} got {}: {}", answer.status(), answer.text())),
+                Ok(answer) => {
+                    self.complain(format!("{user} got {}: {}", answer.status(), answer.text()))
+                }
                 Err(error) => self.complain(format!("{user}: {error}")),
             }
             thread::sleep(Duration::from_millis(4));
@@ -97,7 +111,11 @@ impl UserState {
 
     fn note(&self, user: &str, version: &str) {
         self.served.fetch_add(1, Ordering::Relaxed);
-        let before = self.versions.lock().unwrap().insert(user.to_owned(), version.to_owned());
+        let before = self
+            .versions
+            .lock()
+            .unwrap()
+            .insert(user.to_owned(), version.to_owned());
         if before.is_some_and(|before| before != version) {
             self.complain(format!("{user} went over to {version}"));
         }

@@ -24,15 +24,19 @@ use super::{
 };
 use crate::compressed_release::CompressedRelease;
 use crate::forward_compat;
-use crate::names::{ADMIN_PORT, CLASS_LABEL, CONTROLLER_ANNOTATION, HAND_OVER_ANNOTATION, NamespacedName};
+use crate::names::{
+    ADMIN_PORT, CLASS_LABEL, CONTROLLER_ANNOTATION, HAND_OVER_ANNOTATION, NamespacedName,
+};
 use crate::object_index::{ChangedKeys, ObjectIndex};
 use crate::objects::{self, FleetRef, ReleaseConfigMap};
 use crate::ownership::HandOverOrder;
 use crate::proxy_roster::ProxyPod;
 
 /// After an outage the world is to be known again soon.
-const PAUSES: WatchBackoff =
-    WatchBackoff { first: Duration::from_millis(200), longest: Duration::from_secs(3) };
+const PAUSES: WatchBackoff = WatchBackoff {
+    first: Duration::from_millis(200),
+    longest: Duration::from_secs(3),
+};
 /// A watch is begun anew so often: on a connection that died unnoticed nothing is seen for a minute at most.
 const WATCH_SECONDS: u32 = 45;
 
@@ -60,7 +64,11 @@ impl ClusterCache {
             let (name, namespace) = (object.name_any(), object.namespace().unwrap_or_default());
             let read = forward_compat::release(object).map(CompressedRelease::of);
             read.inspect_err(|error| {
-                tracing::error!(namespace, release = name, "the GrayRelease cannot be read: {error}");
+                tracing::error!(
+                    namespace,
+                    release = name,
+                    "the GrayRelease cannot be read: {error}"
+                );
             })
             .ok()
         };
@@ -123,7 +131,11 @@ impl ClusterCache {
         let read = |mut service: Service| {
             let ServiceSpec { ports, type_, .. } = service.spec.take().unwrap_or_default();
             service.metadata = named(service.metadata);
-            service.spec = Some(ServiceSpec { ports, type_, ..ServiceSpec::default() });
+            service.spec = Some(ServiceSpec {
+                ports,
+                type_,
+                ..ServiceSpec::default()
+            });
             service.status = None;
             Some(service)
         };
@@ -182,7 +194,9 @@ impl ClusterCache {
                 }
             };
             let listed = matches!(event, Event::InitDone);
-            let touched = store(&mut self.state()).map(|store| take(store, event, &read)).unwrap_or_default();
+            let touched = store(&mut self.state())
+                .map(|store| take(store, event, &read))
+                .unwrap_or_default();
             if listed || touched != ChangedKeys::default() {
                 tell(self, touched, listed);
             }
@@ -206,7 +220,9 @@ fn take<K: ResourceExt, V: PartialEq>(
         Event::InitDone => return store.end(),
         Event::Apply(object) => {
             let key = NamespacedName::of(&object);
-            return read(object).map(|value| store.put(key, value)).unwrap_or_default();
+            return read(object)
+                .map(|value| store.put(key, value))
+                .unwrap_or_default();
         }
         Event::Delete(object) => return store.delete(&NamespacedName::of(&object)),
     }
@@ -215,8 +231,18 @@ fn take<K: ResourceExt, V: PartialEq>(
 
 /// Name and labels: what is read of the metadata of others' objects.
 fn named(metadata: ObjectMeta) -> ObjectMeta {
-    let ObjectMeta { name, namespace, labels, .. } = metadata;
-    ObjectMeta { name, namespace, labels, ..ObjectMeta::default() }
+    let ObjectMeta {
+        name,
+        namespace,
+        labels,
+        ..
+    } = metadata;
+    ObjectMeta {
+        name,
+        namespace,
+        labels,
+        ..ObjectMeta::default()
+    }
 }
 
 fn ours(object: &ConfigMap, class: &ObjectName) -> Option<OwnConfigMap> {
@@ -234,9 +260,15 @@ fn ours(object: &ConfigMap, class: &ObjectName) -> Option<OwnConfigMap> {
 
 fn proxy_pod(pod: &Pod) -> ProxyPod {
     let status = pod.status.as_ref();
-    let conditions = status.and_then(|status| status.conditions.as_deref()).unwrap_or_default();
-    let ips = status.and_then(|status| status.pod_ips.as_deref()).unwrap_or_default();
-    let address = status.and_then(|status| status.pod_ip.as_deref()).and_then(|ip| ip.parse::<IpAddr>().ok());
+    let conditions = status
+        .and_then(|status| status.conditions.as_deref())
+        .unwrap_or_default();
+    let ips = status
+        .and_then(|status| status.pod_ips.as_deref())
+        .unwrap_or_default();
+    let address = status
+        .and_then(|status| status.pod_ip.as_deref())
+        .and_then(|ip| ip.parse::<IpAddr>().ok());
     let containers = pod.spec.iter().flat_map(|spec| &spec.containers);
     let mut ports = containers.flat_map(|container| container.ports.iter().flatten());
     let port = ports.find(|port| port.name.as_deref() == Some(ADMIN_PORT));
@@ -245,8 +277,12 @@ fn proxy_pod(pod: &Pod) -> ProxyPod {
         name: pod.name_any(),
         uid: pod.uid().unwrap_or_default(),
         addresses: ips.iter().map(|ip| ip.ip.clone()).collect(),
-        admin: address.zip(port).map(|(address, port)| SocketAddr::new(address, port)),
-        ready: conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True"),
+        admin: address
+            .zip(port)
+            .map(|(address, port)| SocketAddr::new(address, port)),
+        ready: conditions
+            .iter()
+            .any(|condition| condition.type_ == "Ready" && condition.status == "True"),
         terminating: pod.metadata.deletion_timestamp.is_some(),
     }
 }

@@ -24,7 +24,9 @@ const UNSPOKEN: [&str; 11] = [
 
 /// Notes what the Service calls a port that is given by number.
 pub fn name_port(reference: &mut ServiceRef, service: Option<&Service>, before: &[&Backend]) {
-    let ServicePort::Number(number) = reference.port else { return };
+    let ServicePort::Number(number) = reference.port else {
+        return;
+    };
     let mut ports = service.into_iter().flat_map(forwarded);
     let found = ports.find(|port| port.port == i32::from(number.get()));
     reference.port_name = match found {
@@ -32,7 +34,9 @@ pub fn name_port(reference: &mut ServiceRef, service: Option<&Service>, before: 
         None => before
             .iter()
             .find_map(|before| match before {
-                Backend::Service(before) if is_same(before, reference) => Some(before.port_name.clone()),
+                Backend::Service(before) if is_same(before, reference) => {
+                    Some(before.port_name.clone())
+                }
                 _ => None,
             })
             .flatten(),
@@ -49,11 +53,17 @@ fn forwarded(service: &Service) -> impl Iterator<Item = &Port> {
 }
 
 fn all(service: &Service) -> &[Port] {
-    service.spec.as_ref().and_then(|spec| spec.ports.as_deref()).unwrap_or_default()
+    service
+        .spec
+        .as_ref()
+        .and_then(|spec| spec.ports.as_deref())
+        .unwrap_or_default()
 }
 
 fn is_forwarded(port: &Port) -> bool {
-    port.protocol.as_deref().is_none_or(|protocol| protocol == PROTOCOL)
+    port.protocol
+        .as_deref()
+        .is_none_or(|protocol| protocol == PROTOCOL)
 }
 
 /// The port of the Service that an arm names.
@@ -65,10 +75,16 @@ pub(super) fn port_of<'a>(
     reference: &ServiceRef,
     service: Option<&'a Service>,
 ) -> Result<&'a Port, Obstacle> {
-    let ServiceRef { namespace, name, port, .. } = reference;
+    let ServiceRef {
+        namespace,
+        name,
+        port,
+        ..
+    } = reference;
     let Some(service) = service else {
-        let message =
-            format!("spec.{arm}.service: there is no Service {name} in namespace {namespace}; create it");
+        let message = format!(
+            "spec.{arm}.service: there is no Service {name} in namespace {namespace}; create it"
+        );
         return Err(Obstacle::new("ServiceNotFound", message));
     };
     if service.spec.as_ref().and_then(|spec| spec.type_.as_deref()) == Some("ExternalName") {
@@ -86,7 +102,11 @@ pub(super) fn port_of<'a>(
         let message = format!(
             "spec.{arm}.service: Service {name} has no {PROTOCOL} port {}; it has {}",
             shown(port),
-            if known.is_empty() { "none".to_owned() } else { known.join(", ") }
+            if known.is_empty() {
+                "none".to_owned()
+            } else {
+                known.join(", ")
+            }
         );
         Obstacle::new("ServicePortNotFound", message)
     })

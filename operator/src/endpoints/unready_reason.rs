@@ -6,7 +6,11 @@ use halftone_routing::document::arm::ServiceRef;
 use halftone_routing::endpoints::{EndpointIssue, ResolvedEndpoints, Slice};
 
 /// Why none of the slices' members is a ready endpoint of the Service's port.
-pub(super) fn why(reference: &ServiceRef, slices: &[&Slice], resolved: &ResolvedEndpoints) -> String {
+pub(super) fn why(
+    reference: &ServiceRef,
+    slices: &[&Slice],
+    resolved: &ResolvedEndpoints,
+) -> String {
     let service = &reference.name;
     let is_empty = slices.iter().all(|slice| slice.members.is_empty());
     match resolved.trouble {
@@ -29,9 +33,24 @@ pub(super) fn why(reference: &ServiceRef, slices: &[&Slice], resolved: &Resolved
 }
 
 fn ports(slices: &[&Slice]) -> String {
-    let names: BTreeSet<&str> =
-        slices.iter().flat_map(|slice| slice.ports.keys()).map(String::as_str).collect();
-    let named: Vec<&str> =
-        names.into_iter().map(|name| if name.is_empty() { "an unnamed one" } else { name }).collect();
-    if named.is_empty() { "no TCP port".to_owned() } else { named.join(", ") }
+    let names: BTreeSet<&str> = slices
+        .iter()
+        .flat_map(|slice| slice.ports.keys())
+        .map(String::as_str)
+        .collect();
+    let named: Vec<&str> = names
+        .into_iter()
+        .map(|name| {
+            if name.is_empty() {
+                "an unnamed one"
+            } else {
+                name
+            }
+        })
+        .collect();
+    if named.is_empty() {
+        "no TCP port".to_owned()
+    } else {
+        named.join(", ")
+    }
 }

@@ -16,10 +16,26 @@ use crate::names::NamespacedName;
 
 /// What is counted for each release.
 const COUNTED: [(&str, &str, EventReason); 4] = [
-    ("halftone_release_rollbacks", "Times that the release went back to stable", EventReason::RolledBack),
-    ("halftone_release_promotions", "Times that gray came to serve everyone", EventReason::Promoted),
-    ("halftone_release_steps", "Steps up", EventReason::StepStarted),
-    ("halftone_release_unhealthy", "Times that a limit was broken", EventReason::Unhealthy),
+    (
+        "halftone_release_rollbacks",
+        "Times that the release went back to stable",
+        EventReason::RolledBack,
+    ),
+    (
+        "halftone_release_promotions",
+        "Times that gray came to serve everyone",
+        EventReason::Promoted,
+    ),
+    (
+        "halftone_release_steps",
+        "Steps up",
+        EventReason::StepStarted,
+    ),
+    (
+        "halftone_release_unhealthy",
+        "Times that a limit was broken",
+        EventReason::Unhealthy,
+    ),
 ];
 
 /// Where a release stands.
@@ -55,7 +71,8 @@ impl ReleaseMetrics {
         status: &GrayReleaseStatus,
     ) {
         let gray = object.spec.gray.as_ref().unwrap_or(&object.spec.stable);
-        let is_ready = |condition: &Condition| condition.type_ == "Ready" && condition.status == "True";
+        let is_ready =
+            |condition: &Condition| condition.type_ == "Ready" && condition.status == "True";
         let fraction = |text: &Option<String>| {
             let percent: f64 = text.as_deref()?.strip_suffix('%')?.parse().ok()?;
             Some(percent / 100.0)
@@ -64,12 +81,22 @@ impl ReleaseMetrics {
         let sample = samples.entry(key.clone()).or_default();
         *sample = ReleaseGauges {
             class: class.to_owned(),
-            phase: status.phase.as_ref().map(|phase| format!("{phase:?}")).unwrap_or_default(),
+            phase: status
+                .phase
+                .as_ref()
+                .map(|phase| format!("{phase:?}"))
+                .unwrap_or_default(),
             version: gray.version.clone(),
-            verdict: status.verdict.as_ref().map(|verdict| format!("{:?}", verdict.result)),
+            verdict: status
+                .verdict
+                .as_ref()
+                .map(|verdict| format!("{:?}", verdict.result)),
             ready: status.conditions.iter().any(is_ready),
             ratio: fraction(&status.ratio),
-            observed: status.observed.as_ref().and_then(|observed| fraction(&observed.ratio)),
+            observed: status
+                .observed
+                .as_ref()
+                .and_then(|observed| fraction(&observed.ratio)),
             started: status
                 .release
                 .as_ref()
@@ -80,7 +107,9 @@ impl ReleaseMetrics {
 
     /// Something happened to a release.
     pub fn happened(&self, key: &NamespacedName, reason: EventReason) {
-        let Some(at) = COUNTED.iter().position(|(.., counted)| *counted == reason) else { return };
+        let Some(at) = COUNTED.iter().position(|(.., counted)| *counted == reason) else {
+            return;
+        };
         self.samples().entry(key.clone()).or_default().counts[at] += 1;
     }
 
@@ -98,17 +127,25 @@ impl ReleaseMetrics {
 impl Collector for ReleaseMetrics {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let samples = self.samples().clone();
-        let mut family =
-            gauge(&mut encoder, "halftone_release_info", "1 for each release, with where it stands")?;
+        let mut family = gauge(
+            &mut encoder,
+            "halftone_release_info",
+            "1 for each release, with where it stands",
+        )?;
         for (key, sample) in &samples {
             let mut labels = labels(key, &sample.class);
             labels.extend([("phase", &*sample.phase), ("version", &*sample.version)]);
             family.encode_family(&labels)?.encode_gauge(&1_i64)?;
         }
-        let mut family =
-            gauge(&mut encoder, "halftone_release_verdict", "1 for what the judge says of the release")?;
+        let mut family = gauge(
+            &mut encoder,
+            "halftone_release_verdict",
+            "1 for what the judge says of the release",
+        )?;
         for (key, sample) in &samples {
-            let Some(verdict) = &sample.verdict else { continue };
+            let Some(verdict) = &sample.verdict else {
+                continue;
+            };
             let mut labels = labels(key, &sample.class);
             labels.push(("result", verdict));
             family.encode_family(&labels)?.encode_gauge(&1_i64)?;
@@ -128,16 +165,28 @@ impl Collector for ReleaseMetrics {
 }
 
 /// A name, what it means, and its value for one release.
-type GaugeSpec = (&'static str, &'static str, fn(&ReleaseGauges) -> Option<f64>);
+type GaugeSpec = (
+    &'static str,
+    &'static str,
+    fn(&ReleaseGauges) -> Option<f64>,
+);
 
 const FIGURES: [GaugeSpec; 4] = [
-    ("halftone_release_ready", "1 while the condition Ready is True", |sample| {
-        Some(f64::from(u8::from(sample.ready)))
-    }),
-    ("halftone_release_ratio", "Share of users that gray is to get, 0 to 1", |sample| sample.ratio),
-    ("halftone_release_observed_ratio", "Share of split requests that gray got, 0 to 1", |sample| {
-        sample.observed
-    }),
+    (
+        "halftone_release_ready",
+        "1 while the condition Ready is True",
+        |sample| Some(f64::from(u8::from(sample.ready))),
+    ),
+    (
+        "halftone_release_ratio",
+        "Share of users that gray is to get, 0 to 1",
+        |sample| sample.ratio,
+    ),
+    (
+        "halftone_release_observed_ratio",
+        "Share of split requests that gray got, 0 to 1",
+        |sample| sample.observed,
+    ),
     (
         "halftone_release_started_timestamp_seconds",
         "When the release began, in seconds since 1970",
@@ -153,7 +202,9 @@ fn figures(
         let mut family = gauge(encoder, name, help)?;
         for (key, sample) in samples {
             if let Some(value) = value(sample) {
-                family.encode_family(&labels(key, &sample.class))?.encode_gauge(&value)?;
+                family
+                    .encode_family(&labels(key, &sample.class))?
+                    .encode_gauge(&value)?;
             }
         }
     }
@@ -169,5 +220,9 @@ fn gauge<'a>(
 }
 
 fn labels<'a>(key: &'a NamespacedName, class: &'a str) -> Vec<(&'static str, &'a str)> {
-    vec![("namespace", &*key.namespace), ("release", &*key.name), ("class", class)]
+    vec![
+        ("namespace", &*key.namespace),
+        ("release", &*key.name),
+        ("class", class),
+    ]
 }

@@ -28,7 +28,10 @@ impl HandOverOrder {
     #[must_use]
     pub fn read(text: &str) -> Self {
         let (to, at) = text.split_once('@').unwrap_or((text, ""));
-        Self { to: to.to_owned(), at: at.parse().ok() }
+        Self {
+            to: to.to_owned(),
+            at: at.parse().ok(),
+        }
     }
 }
 
@@ -51,7 +54,8 @@ pub(super) struct InstallationShare {
 
 impl InstallationShare {
     pub(super) fn is_alive(&self, now: Timestamp) -> bool {
-        self.seen_at.is_some_and(|seen| now.duration_since(seen) < ALIVE)
+        self.seen_at
+            .is_some_and(|seen| now.duration_since(seen) < ALIVE)
     }
 
     /// The same for whoever has it in writing that all who were there before `order` are gone.
@@ -64,12 +68,25 @@ impl OwnershipTally {
     /// Counts a release, and who looks after it. `begun`: somebody has written its status.
     pub fn add(&mut self, controller: Option<&ControllerStatus>, begun: bool) {
         self.releases += usize::from(begun || controller.is_some());
-        let Some(ControllerStatus { id, seen_at, hand_over_to, .. }) = controller else { return };
+        let Some(ControllerStatus {
+            id,
+            seen_at,
+            hand_over_to,
+            ..
+        }) = controller
+        else {
+            return;
+        };
         let held = self.by.entry(id.clone()).or_default();
         held.releases += 1;
         held.seen_at = held.seen_at.max(*seen_at);
         if let Some(to) = hand_over_to.as_ref().filter(|to| *to != id) {
-            *self.offers.entry(to.clone()).or_default().entry(id.clone()).or_default() += 1;
+            *self
+                .offers
+                .entry(to.clone())
+                .or_default()
+                .entry(id.clone())
+                .or_default() += 1;
         }
     }
 
@@ -79,12 +96,20 @@ impl OwnershipTally {
 
     /// How many of its releases `from` offers to `to`.
     pub(super) fn offered(&self, from: &str, to: &str) -> usize {
-        self.offers.get(to).and_then(|offers| offers.get(from)).copied().unwrap_or_default()
+        self.offers
+            .get(to)
+            .and_then(|offers| offers.get(from))
+            .copied()
+            .unwrap_or_default()
     }
 
     /// What `us` looks after, and what it may take.
     fn within_reach(&self, us: &str) -> usize {
-        self.held(us).releases + self.offers.get(us).map_or(0, |offers| offers.values().sum())
+        self.held(us).releases
+            + self
+                .offers
+                .get(us)
+                .map_or(0, |offers| offers.values().sum())
     }
 
     /// Whether another one has more of the class than `us`. Of two that have the same exactly one has more: by name.
@@ -126,20 +151,43 @@ impl ClassOwner {
 
 /// Who looks after a class, by what it is and what a person has ordered. An order that changes nothing any more is over.
 #[must_use]
-pub fn owner(us: &str, order: Option<&HandOverOrder>, tally: &OwnershipTally, now: Timestamp) -> ClassOwner {
+pub fn owner(
+    us: &str,
+    order: Option<&HandOverOrder>,
+    tally: &OwnershipTally,
+    now: Timestamp,
+) -> ClassOwner {
     let plain = among(us, tally, |held| held.is_alive(now));
-    let Some(HandOverOrder { to, at }) = order else { return plain };
+    let Some(HandOverOrder { to, at }) = order else {
+        return plain;
+    };
     if to == us {
         let forced = among(us, tally, |held| held.is_alive_since(*at, now)) == ClassOwner::Us;
-        return if forced && plain != ClassOwner::Us { ClassOwner::UsByForce(*at) } else { plain };
+        return if forced && plain != ClassOwner::Us {
+            ClassOwner::UsByForce(*at)
+        } else {
+            plain
+        };
     }
     let them = tally.held(to);
-    let taken = matches!(plain, ClassOwner::Another(_)) || (them.releases > 0 && them.is_alive(now));
-    if tally.held(us).releases == 0 && taken { plain } else { ClassOwner::HandingOver(to.clone()) }
+    let taken =
+        matches!(plain, ClassOwner::Another(_)) || (them.releases > 0 && them.is_alive(now));
+    if tally.held(us).releases == 0 && taken {
+        plain
+    } else {
+        ClassOwner::HandingOver(to.clone())
+    }
 }
 
-fn among(us: &str, tally: &OwnershipTally, is_alive: impl Fn(&InstallationShare) -> bool) -> ClassOwner {
-    let others = tally.by.iter().filter(|(id, held)| *id != us && is_alive(held));
+fn among(
+    us: &str,
+    tally: &OwnershipTally,
+    is_alive: impl Fn(&InstallationShare) -> bool,
+) -> ClassOwner {
+    let others = tally
+        .by
+        .iter()
+        .filter(|(id, held)| *id != us && is_alive(held));
     let won = others.map(|(id, _)| id).find(|id| tally.has_won(id, us));
     won.map_or(ClassOwner::Us, |id| ClassOwner::Another(id.clone()))
 }
@@ -154,13 +202,33 @@ mod tests {
         let b = || ClassOwner::Another("b/b".to_owned());
         for (what, tally, expected) in [
             ("nothing is there", tally(0, (0, 0), 0), ClassOwner::Us),
-            ("releases of version 0.1", tally(0, (0, 0), 5), ClassOwner::Us),
+            (
+                "releases of version 0.1",
+                tally(0, (0, 0), 5),
+                ClassOwner::Us,
+            ),
             ("all are the other's", tally(0, (5, 1), 0), b()),
-            ("all are the other's, which is gone", tally(0, (5, 11), 0), ClassOwner::Us),
+            (
+                "all are the other's, which is gone",
+                tally(0, (5, 11), 0),
+                ClassOwner::Us,
+            ),
             ("most are the other's", tally(2, (3, 1), 0), b()),
-            ("one stray, restored from elsewhere", tally(5, (1, 0), 0), ClassOwner::Us),
-            ("a stray among releases of version 0.1", tally(0, (1, 0), 5), ClassOwner::Us),
-            ("half each: the first by name", tally(3, (3, 0), 0), ClassOwner::Us),
+            (
+                "one stray, restored from elsewhere",
+                tally(5, (1, 0), 0),
+                ClassOwner::Us,
+            ),
+            (
+                "a stray among releases of version 0.1",
+                tally(0, (1, 0), 5),
+                ClassOwner::Us,
+            ),
+            (
+                "half each: the first by name",
+                tally(3, (3, 0), 0),
+                ClassOwner::Us,
+            ),
         ] {
             assert_eq!(owner("a/a", None, &tally, now()), expected, "{what}");
         }
@@ -175,7 +243,10 @@ mod tests {
     fn however_many_new_releases_appear_the_owner_stays() {
         let mut all = tally(0, (1, 0), 0);
         (0..5).for_each(|_| all.add(None, false));
-        assert_eq!(owner("a/a", None, &all, now()), ClassOwner::Another("b/b".into()));
+        assert_eq!(
+            owner("a/a", None, &all, now()),
+            ClassOwner::Another("b/b".into())
+        );
         assert_eq!(owner("b/b", None, &all, now()), ClassOwner::Us);
     }
 
@@ -184,8 +255,12 @@ mod tests {
         for a in 0..6 {
             for b in 0..6 {
                 let tally = tally(a, (b, 0), 0);
-                let both = ["a/a", "b/b"].map(|us| owner(us, None, &tally, now()) == ClassOwner::Us);
-                assert!(a + b == 0 || both.iter().filter(|us| **us).count() == 1, "{a} {b}: {both:?}");
+                let both =
+                    ["a/a", "b/b"].map(|us| owner(us, None, &tally, now()) == ClassOwner::Us);
+                assert!(
+                    a + b == 0 || both.iter().filter(|us| **us).count() == 1,
+                    "{a} {b}: {both:?}"
+                );
             }
         }
     }
@@ -195,12 +270,37 @@ mod tests {
         let handing_over = || ClassOwner::HandingOver("b/b".to_owned());
         let to_b = order("b/b");
         for (what, (not_offered, offers, taken), a, b) in [
-            ("nothing is offered yet", (4, 0, 0), handing_over(), ClassOwner::Another("a/a".into())),
-            ("one is", (3, 1, 0), handing_over(), ClassOwner::Another("a/a".into())),
-            ("all are, and the other one has not been heard of", (0, 4, 0), handing_over(), ClassOwner::Us),
+            (
+                "nothing is offered yet",
+                (4, 0, 0),
+                handing_over(),
+                ClassOwner::Another("a/a".into()),
+            ),
+            (
+                "one is",
+                (3, 1, 0),
+                handing_over(),
+                ClassOwner::Another("a/a".into()),
+            ),
+            (
+                "all are, and the other one has not been heard of",
+                (0, 4, 0),
+                handing_over(),
+                ClassOwner::Us,
+            ),
             ("one is taken", (0, 3, 1), handing_over(), ClassOwner::Us),
-            ("all are taken", (0, 0, 4), ClassOwner::Another("b/b".into()), ClassOwner::Us),
-            ("there is no release that could be offered", (0, 0, 0), handing_over(), ClassOwner::Us),
+            (
+                "all are taken",
+                (0, 0, 4),
+                ClassOwner::Another("b/b".into()),
+                ClassOwner::Us,
+            ),
+            (
+                "there is no release that could be offered",
+                (0, 0, 0),
+                handing_over(),
+                ClassOwner::Us,
+            ),
         ] {
             let mut tally = tally(not_offered, (taken, 0), 0);
             (0..offers).for_each(|_| tally.add(Some(&offered("a/a", "b/b")), true));
@@ -222,7 +322,11 @@ mod tests {
             ClassOwner::Another("a/a".into()),
             "nobody else takes it"
         );
-        assert_eq!(owner("a/a", None, &all, now()), ClassOwner::Us, "the order is taken back");
+        assert_eq!(
+            owner("a/a", None, &all, now()),
+            ClassOwner::Us,
+            "the order is taken back"
+        );
     }
 
     #[test]
@@ -231,24 +335,39 @@ mod tests {
         (0..4).for_each(|_| all.add(Some(&offered("b/b", "a/a")), true));
         let stale = order("b/b");
         assert_eq!(owner("a/a", Some(&stale), &all, now()), ClassOwner::Us);
-        assert_eq!(owner("b/b", Some(&order("a/a")), &all, now()), ClassOwner::HandingOver("a/a".into()));
+        assert_eq!(
+            owner("b/b", Some(&order("a/a")), &all, now()),
+            ClassOwner::HandingOver("a/a".into())
+        );
     }
 
     #[test]
     fn an_order_that_changes_nothing_any_more_is_over() {
         let b = seen("b/b", 3).seen_at.unwrap();
         let at = |seconds: i64| {
-            order(&format!("a/a@{}", b.checked_add(SignedDuration::from_secs(seconds)).unwrap()))
+            order(&format!(
+                "a/a@{}",
+                b.checked_add(SignedDuration::from_secs(seconds)).unwrap()
+            ))
         };
         let theirs = tally(0, (4, 3), 0);
-        let of = |order: &HandOverOrder, tally: &OwnershipTally| owner("a/a", Some(order), tally, now());
+        let of =
+            |order: &HandOverOrder, tally: &OwnershipTally| owner("a/a", Some(order), tally, now());
         assert_eq!(
             of(&at(60), &theirs),
             ClassOwner::UsByForce(at(60).at),
             "nothing was seen of the other one since"
         );
-        assert_eq!(of(&order("a/a"), &theirs), ClassOwner::UsByForce(None), "without a time");
-        assert_eq!(of(&at(60), &tally(3, (1, 3), 0)), ClassOwner::Us, "most are ours: the rest are strays");
+        assert_eq!(
+            of(&order("a/a"), &theirs),
+            ClassOwner::UsByForce(None),
+            "without a time"
+        );
+        assert_eq!(
+            of(&at(60), &tally(3, (1, 3), 0)),
+            ClassOwner::Us,
+            "most are ours: the rest are strays"
+        );
         assert_eq!(
             of(&at(-60), &theirs),
             ClassOwner::Another("b/b".into()),
@@ -259,14 +378,21 @@ mod tests {
     #[test]
     fn of_two_that_a_person_has_forced_the_first_one_yields_when_it_comes_back() {
         let (then, later) = (seen("a/a", 9), seen("b/b", 5));
-        let forced = |to: &str, at: &ControllerStatus| order(&format!("{to}@{}", at.seen_at.unwrap()));
+        let forced =
+            |to: &str, at: &ControllerStatus| order(&format!("{to}@{}", at.seen_at.unwrap()));
         let mut all = OwnershipTally::default();
         (0..2).for_each(|_| all.add(Some(&then), true));
         all.add(Some(&seen("b/b", 4)), true);
         let (a, b) = (forced("a/a", &then), forced("b/b", &later));
-        assert_eq!(owner("b/b", Some(&b), &all, now()), ClassOwner::UsByForce(b.at));
+        assert_eq!(
+            owner("b/b", Some(&b), &all, now()),
+            ClassOwner::UsByForce(b.at)
+        );
         (0..2).for_each(|_| all.add(Some(&seen("b/b", 4)), true));
         assert_eq!(owner("b/b", Some(&b), &all, now()), ClassOwner::Us);
-        assert_eq!(owner("a/a", Some(&a), &all, now()), ClassOwner::Another("b/b".into()));
+        assert_eq!(
+            owner("a/a", Some(&a), &all, now()),
+            ClassOwner::Another("b/b".into())
+        );
     }
 }

@@ -11,7 +11,9 @@ use crate::objects::{ReleaseConfigMap, spec_text};
 /// ConfigMaps, so that nothing is past between them.
 #[must_use]
 pub fn since(us: &str, status: &GrayReleaseStatus) -> u64 {
-    let Some(controller) = &status.controller else { return 0 };
+    let Some(controller) = &status.controller else {
+        return 0;
+    };
     let revision = if controller.namespace() == ControllerStatus::namespace_of(us) {
         controller.since_revision
     } else {
@@ -23,7 +25,8 @@ pub fn since(us: &str, status: &GrayReleaseStatus) -> u64 {
 /// Whether `kept` is, or may be, from before another installation had the release.
 #[must_use]
 pub fn is_past(since: u64, kept: &ReleaseConfigMap) -> bool {
-    kept.live().map_or(since > 0, |live| live.revision.get() < since)
+    kept.live()
+        .map_or(since > 0, |live| live.revision.get() < since)
 }
 
 /// What `status.controller.acceptedSpec` says of a spec, which an earlier version may have written.
@@ -43,7 +46,8 @@ pub fn may_be_in_effect(spec: Option<&str>, controller: Option<&ControllerStatus
 mod tests {
     use super::*;
 
-    const SPEC: &str = r#"{"hosts":["a.test"],"stable":{"service":{"name":"one","port":80},"version":"v1"}}"#;
+    const SPEC: &str =
+        r#"{"hosts":["a.test"],"stable":{"service":{"name":"one","port":80},"version":"v1"}}"#;
 
     fn status(controller: Option<(&str, i64)>) -> GrayReleaseStatus {
         let controller = controller.map(|(id, since_revision)| ControllerStatus {
@@ -52,7 +56,11 @@ mod tests {
             accepted_spec: Some(digest(SPEC)),
             ..ControllerStatus::default()
         });
-        GrayReleaseStatus { controller, revision: Some(7), ..GrayReleaseStatus::default() }
+        GrayReleaseStatus {
+            controller,
+            revision: Some(7),
+            ..GrayReleaseStatus::default()
+        }
     }
 
     #[test]
@@ -65,7 +73,11 @@ mod tests {
             (Some(("b/b", 0)), 7),
             (Some(("b/b", 9)), 7),
         ] {
-            assert_eq!(since("a/a", &status(controller)), expected, "{controller:?}");
+            assert_eq!(
+                since("a/a", &status(controller)),
+                expected,
+                "{controller:?}"
+            );
         }
     }
 
@@ -91,9 +103,18 @@ mod tests {
         let written = spec_text(&serde_json::from_str(SPEC).unwrap());
         assert_ne!(written, SPEC, "with its defaults");
         assert!(may_be_in_effect(Some(&written), Some(&anothers)));
-        assert!(!may_be_in_effect(Some(&SPEC.replace("v1", "v2")), Some(&anothers)));
-        let none = ControllerStatus { accepted_spec: None, ..anothers };
-        assert!(!may_be_in_effect(Some(SPEC), Some(&none)), "that one knew of none");
+        assert!(!may_be_in_effect(
+            Some(&SPEC.replace("v1", "v2")),
+            Some(&anothers)
+        ));
+        let none = ControllerStatus {
+            accepted_spec: None,
+            ..anothers
+        };
+        assert!(
+            !may_be_in_effect(Some(SPEC), Some(&none)),
+            "that one knew of none"
+        );
         assert!(may_be_in_effect(Some(SPEC), None), "nobody says anything");
     }
 }

@@ -37,7 +37,9 @@ pub(super) async fn apply(
     observed: ObservedRelease,
     now: Now,
 ) -> Result<(), Error> {
-    let ObservedRelease { mut seen, counted, .. } = observed;
+    let ObservedRelease {
+        mut seen, counted, ..
+    } = observed;
     let mut in_effect = accepted(live, turn);
     let unwritten = match persist(context, live, turn, in_effect.as_deref()).await {
         Ok(()) => None,
@@ -89,7 +91,10 @@ pub(super) fn stamped(
     status: GrayReleaseStatus,
 ) -> GrayReleaseStatus {
     let (now, before) = (context.clock.now().wall, live.object.status.as_ref());
-    GrayReleaseStatus { controller: context.ownership.stamp(now, before, accepted), ..status }
+    GrayReleaseStatus {
+        controller: context.ownership.stamp(now, before, accepted),
+        ..status
+    }
 }
 
 /// Says who looked after the release before, if that was another installation which has not offered it to us.
@@ -98,8 +103,16 @@ fn emit_adopted(context: &ReconcileContext, before: &GrayRelease) {
     let is_ours = |controller: &&ControllerStatus| {
         is_us(&controller.id) || controller.hand_over_to.as_ref().is_some_and(is_us)
     };
-    let Some(other) = before.controller().filter(|controller| !is_ours(controller)) else { return };
-    let what = format!("the installation {} looked after it before; now we do", other.id);
+    let Some(other) = before
+        .controller()
+        .filter(|controller| !is_ours(controller))
+    else {
+        return;
+    };
+    let what = format!(
+        "the installation {} looked after it before; now we do",
+        other.id
+    );
     tracing::info!(reason = %EventReason::Adopted, "{what}");
     context.tell(before, Event::new(EventReason::Adopted, what));
 }
@@ -111,9 +124,14 @@ pub(super) async fn write_status(
     status: GrayReleaseStatus,
 ) -> Result<(), Error> {
     let tracked = &mut live.tracked;
-    let object = GrayRelease { status: Some(status), ..GrayRelease::clone(&live.object) };
+    let object = GrayRelease {
+        status: Some(status),
+        ..GrayRelease::clone(&live.object)
+    };
     let written = Box::pin(context.cluster.write_status(&object)).await?;
-    context.ownership.wrote(object.controller(), written.controller());
+    context
+        .ownership
+        .wrote(object.controller(), written.controller());
     emit_adopted(context, &live.object);
     tracked.written = LastWritten::of(&object.status.unwrap_or_default(), Instant::now());
     tracked.unreadable = None;
@@ -135,7 +153,9 @@ fn accept(
     if turn.acknowledged
         && let Some(since) = tracked.programmed.take()
     {
-        context.metrics.acknowledged(context.fleet.class.as_str(), since.elapsed());
+        context
+            .metrics
+            .acknowledged(context.fleet.class.as_str(), since.elapsed());
     }
     let verdict = tracked.progress.evidence().ruling().verdict;
     tracked.progress = turn.progress.clone();
@@ -191,13 +211,21 @@ async fn program_or_say_why(
 
 /// The spec that is in effect after the turn, as it has to be beside the document.
 fn accepted(live: &LiveRelease, turn: &AdvanceResult) -> Option<Arc<str>> {
-    let LiveRelease { tracked, object, kept, .. } = live;
+    let LiveRelease {
+        tracked,
+        object,
+        kept,
+        ..
+    } = live;
     if !tracked.newest().is_some_and(|plan| turn.takes(plan)) {
         return tracked.accepted.clone();
     }
     let text = spec_text(&object.spec);
     // Remembered once.
-    let kept = kept.as_ref().and_then(|kept| kept.accepted.clone()).filter(|kept| **kept == *text);
+    let kept = kept
+        .as_ref()
+        .and_then(|kept| kept.accepted.clone())
+        .filter(|kept| **kept == *text);
     kept.or_else(|| Some(text.into()))
 }
 

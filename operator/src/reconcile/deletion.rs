@@ -44,13 +44,19 @@ pub(super) async fn leave(
             } else {
                 desk.busy.remove(key)
             };
-            let claim = ReleaseClaim { standing: ObjectPresence::Gone, ..context.claim(left.iter()) };
+            let claim = ReleaseClaim {
+                standing: ObjectPresence::Gone,
+                ..context.claim(left.iter())
+            };
             desk.claims.note(key, Some(claim))
         }
         None => desk.forget(key),
     };
     drop(desk);
-    Ok(ReconcileResult { wake_after, concerned: concerned.into_iter().collect() })
+    Ok(ReconcileResult {
+        wake_after,
+        concerned: concerned.into_iter().collect(),
+    })
 }
 
 /// Another installation serves the release: its documents go without a word to proxies of ours that may still run, which
@@ -65,7 +71,10 @@ pub(super) async fn drop_handed_over(
     }
     context.metrics.per_release().forget(key);
     let concerned = context.desk().forget(key).into_iter().collect();
-    Ok(ReconcileResult { wake_after: None, concerned })
+    Ok(ReconcileResult {
+        wake_after: None,
+        concerned,
+    })
 }
 
 /// A release is there: removes the document that it has `replaced`, and withdraws those before it.
@@ -75,7 +84,11 @@ pub(super) async fn clear(
     replaced: Option<&Uid>,
 ) -> Result<Option<Duration>, Error> {
     let mut wake_after = None;
-    if let Some(predecessor) = live.predecessor.as_ref().filter(|kept| Some(&kept.uid) == replaced) {
+    if let Some(predecessor) = live
+        .predecessor
+        .as_ref()
+        .filter(|kept| Some(&kept.uid) == replaced)
+    {
         remove(context, predecessor).await?;
     }
     for kept in &live.superseded {
@@ -123,14 +136,22 @@ async fn step(
             ..Observation::default()
         }
     };
-    let left = Deletion { gone_since, withdrawn_since: since.or(kept.withdrawn_since) };
+    let left = Deletion {
+        gone_since,
+        withdrawn_since: since.or(kept.withdrawn_since),
+    };
     match withdraw(live, left, &seen, now) {
         // Nobody knows the proxies of a fleet that has left; those that watch have heard of it after a while.
         Withdrawal::Write(document, _) if context.leaving && document == *live => {
-            match left.withdrawn_since.map(|at| now.wall.duration_since(at).unsigned_abs()) {
+            match left
+                .withdrawn_since
+                .map(|at| now.wall.duration_since(at).unsigned_abs())
+            {
                 Some(ago) if ago >= HEARD => remove(context, kept).await.map(|()| None),
                 Some(ago) => Ok(Some(HEARD - ago)),
-                None => write(context, kept, &document, kept.gone_since).await.map(|()| Some(BUSY)),
+                None => write(context, kept, &document, kept.gone_since)
+                    .await
+                    .map(|()| Some(BUSY)),
             }
         }
         Withdrawal::Wait(wait) => Ok(Some(wait)),
@@ -173,7 +194,8 @@ async fn write(
     gone_since: Option<Timestamp>,
 ) -> Result<(), Error> {
     let now = context.clock.now().wall;
-    let withdrawn = (document.state == ReleaseState::Withdrawn).then(|| kept.withdrawn_since.unwrap_or(now));
+    let withdrawn =
+        (document.state == ReleaseState::Withdrawn).then(|| kept.withdrawn_since.unwrap_or(now));
     let wanted = DesiredConfigMap::gone(Arc::clone(document), gone_since, withdrawn);
     let object = wanted.object(&context.fleet, Some(&kept.version))?;
     context.cluster.apply(&object).await.map(drop)
@@ -181,7 +203,10 @@ async fn write(
 
 async fn remove(context: &ReconcileContext, kept: &ReleaseConfigMap) -> Result<(), Error> {
     let name = names::release_config_map(&kept.uid);
-    context.cluster.delete(context.fleet.namespace.as_str(), &name, &kept.version).await?;
+    context
+        .cluster
+        .delete(context.fleet.namespace.as_str(), &name, &kept.version)
+        .await?;
     context.desk().stop_counting(&kept.uid);
     tracing::info!(uid = %kept.uid, "the routing document is removed");
     Ok(())

@@ -44,36 +44,50 @@ pub(super) async fn dereference(
     let known = context.desk().known(key);
     let kept = context.world.release_config_maps(&context.fleet.class, key);
     let Some(packed) = object(context, key, known.as_ref(), !kept.is_empty()).await? else {
-        return Ok(match (kept.is_empty(), context.world.watches(&key.namespace)) {
-            (true, _) => ResolvedObject::Nothing,
-            (false, true) => ResolvedObject::Gone(kept),
-            // What we cannot see is not gone.
-            (false, false) => ResolvedObject::Served(kept),
-        });
+        return Ok(
+            match (kept.is_empty(), context.world.watches(&key.namespace)) {
+                (true, _) => ResolvedObject::Nothing,
+                (false, true) => ResolvedObject::Gone(kept),
+                // What we cannot see is not gone.
+                (false, false) => ResolvedObject::Served(kept),
+            },
+        );
     };
     let object = packed.unpack();
     let Some(uid) = object.uid().and_then(|uid| uid.parse::<Uid>().ok()) else {
         return Ok(ResolvedObject::Nothing);
     };
     if context.is_anothers(&object) {
-        return Ok(match (kept.is_empty(), context.is_served_elsewhere(&object)) {
-            (true, _) => ResolvedObject::Unknown,
-            (false, true) => ResolvedObject::HandedOver(kept),
-            // Neither ours to write nor gone.
-            (false, false) => ResolvedObject::Served(kept),
-        });
+        return Ok(
+            match (kept.is_empty(), context.is_served_elsewhere(&object)) {
+                (true, _) => ResolvedObject::Unknown,
+                (false, true) => ResolvedObject::HandedOver(kept),
+                // Neither ours to write nor gone.
+                (false, false) => ResolvedObject::Served(kept),
+            },
+        );
     }
     if !context.is_ours(&object) {
         // It was deleted and made again for another fleet.
-        return Ok(if kept.is_empty() { ResolvedObject::Nothing } else { ResolvedObject::Gone(kept) });
+        return Ok(if kept.is_empty() {
+            ResolvedObject::Nothing
+        } else {
+            ResolvedObject::Gone(kept)
+        });
     }
     if !context.world.has_listed_services(&key.namespace) || is_young_stray(context, &object) {
         return Ok(ResolvedObject::Unknown);
     }
     let own = own(context, &uid, known.filter(|known| known.uid == uid)).await?;
     let now = context.clock.now();
-    let present = own.as_ref().filter(|kept| context.ownership.may_go_on_from(&object, kept));
-    let mut tracked = match context.desk().take(key).filter(|tracked| tracked.uid == uid) {
+    let present = own
+        .as_ref()
+        .filter(|kept| context.ownership.may_go_on_from(&object, kept));
+    let mut tracked = match context
+        .desk()
+        .take(key)
+        .filter(|tracked| tracked.uid == uid)
+    {
         Some(mut tracked) => {
             tracked.see((&object, packed), present, now);
             tracked
@@ -81,19 +95,34 @@ pub(super) async fn dereference(
         None => {
             let counted_until = context.roster().round_at();
             let seen = (&object, packed);
-            Box::new(ReleaseRecord::restore(seen, uid.clone(), present, (now, counted_until)))
+            Box::new(ReleaseRecord::restore(
+                seen,
+                uid.clone(),
+                present,
+                (now, counted_until),
+            ))
         }
     };
     tracked.kept.clone_from(&own);
     tracked.doubtful = false;
     let (predecessor, superseded) = earlier(kept, &uid, own.as_ref());
     let object = Arc::new(object);
-    Ok(ResolvedObject::Live(Box::new(LiveRelease { tracked, object, kept: own, predecessor, superseded })))
+    Ok(ResolvedObject::Live(Box::new(LiveRelease {
+        tracked,
+        object,
+        kept: own,
+        predecessor,
+        superseded,
+    })))
 }
 
 /// Whether a release of a class that we do not know may still be found by an operator who does.
 fn is_young_stray(context: &ReconcileContext, object: &GrayRelease) -> bool {
-    let created = object.metadata.creation_timestamp.as_ref().map(|time| time.0);
+    let created = object
+        .metadata
+        .creation_timestamp
+        .as_ref()
+        .map(|time| time.0);
     let age = created.map(|created| context.clock.now().wall.duration_since(created));
     context.fleets.find(&object.spec.proxy_class).is_none() && age.is_some_and(|age| age < OTHERS)
 }
@@ -113,7 +142,11 @@ async fn object(
         }
         (Some(watched), None) => Ok(Some(watched)),
         (None, _) if !has_documents || !context.world.watches(&key.namespace) => Ok(None),
-        _ => Ok(context.cluster.release(key).await?.map(|object| Arc::new(CompressedRelease::of(object)))),
+        _ => Ok(context
+            .cluster
+            .release(key)
+            .await?
+            .map(|object| Arc::new(CompressedRelease::of(object)))),
     }
 }
 
@@ -126,17 +159,25 @@ async fn own(
     let FleetRef { class, namespace } = &context.fleet;
     if known.as_ref().is_some_and(|known| known.doubtful) {
         let name = names::release_config_map(uid);
-        let object = context.cluster.config_map(namespace.as_str(), &name).await?;
+        let object = context
+            .cluster
+            .config_map(namespace.as_str(), &name)
+            .await?;
         return Ok(object.and_then(|object| ReleaseConfigMap::read(&object, class)));
     }
     let watched = context.world.kept(class, namespace, uid);
     Ok(match (watched, known.and_then(|known| known.kept)) {
-        (Some(watched), Some(written)) if is_older(&watched.version, &written.version) => Some(written),
+        (Some(watched), Some(written)) if is_older(&watched.version, &written.version) => {
+            Some(written)
+        }
         (Some(watched), _) => Some(watched),
         // Either it was made a moment ago, or somebody has deleted it: only a fresh read can tell.
         (None, Some(_)) => {
             let name = names::release_config_map(uid);
-            let object = context.cluster.config_map(namespace.as_str(), &name).await?;
+            let object = context
+                .cluster
+                .config_map(namespace.as_str(), &name)
+                .await?;
             object.and_then(|object| ReleaseConfigMap::read(&object, class))
         }
         (None, None) => None,
@@ -149,8 +190,11 @@ fn earlier(
     uid: &Uid,
     own: Option<&ReleaseConfigMap>,
 ) -> (Option<ReleaseConfigMap>, Vec<ReleaseConfigMap>) {
-    let replaces = own.and_then(ReleaseConfigMap::live).and_then(|document| document.replaces.clone());
-    let mut earlier: Vec<ReleaseConfigMap> = kept.into_iter().filter(|kept| kept.uid != *uid).collect();
+    let replaces = own
+        .and_then(ReleaseConfigMap::live)
+        .and_then(|document| document.replaces.clone());
+    let mut earlier: Vec<ReleaseConfigMap> =
+        kept.into_iter().filter(|kept| kept.uid != *uid).collect();
     // The youngest last.
     earlier.sort_by_key(|kept| kept.live().map(|document| document.release.created_at));
     let at = match &replaces {

@@ -7,7 +7,9 @@ use halftone_api::Obstacle;
 use halftone_api::duration;
 use halftone_rollout::advance;
 use halftone_rollout::command_request::REQUEST_ANNOTATION;
-use halftone_rollout::observation::{Observation, PlaceHandOver, ProxyObservation, Round, is_acknowledged};
+use halftone_rollout::observation::{
+    Observation, PlaceHandOver, ProxyObservation, Round, is_acknowledged,
+};
 use halftone_routing::document::names::{HostPattern, PathPrefix};
 use halftone_routing::document::{ReleaseState, RoutingConfig};
 use halftone_routing::report::baseline::Delta;
@@ -38,11 +40,14 @@ pub(super) fn observe(
     let (proxies, highest_revision, counted) = proxies(context, live);
     let tracked = &live.tracked;
     let arms = arms(context, live);
-    let round =
-        counted.as_ref().and_then(|(seconds, delta, _)| Round::of(&tracked.progress, *seconds, delta));
+    let round = counted
+        .as_ref()
+        .and_then(|(seconds, delta, _)| Round::of(&tracked.progress, *seconds, delta));
     let mut seen = Observation {
         generation: live.object.metadata.generation.unwrap_or_default(),
-        refusal: tracked.newest().and_then(|plan| context.fleets.forbids(plan)),
+        refusal: tracked
+            .newest()
+            .and_then(|plan| context.fleets.forbids(plan)),
         unresolved: arms.unresolved,
         unspoken: arms.unspoken,
         proxies,
@@ -68,7 +73,11 @@ pub(super) fn observe(
     seen.refusal = seen.refusal.or(conflict);
     seen.handing_over = handing_over(context, key, live);
     seen.taking_over = context.desk().claims.taken_from(key);
-    ObservedRelease { seen, counted: counted.map(|(_, delta, until)| (delta, until)), concerned }
+    ObservedRelease {
+        seen,
+        counted: counted.map(|(_, delta, until)| (delta, until)),
+        concerned,
+    }
 }
 
 type CountedRound = (f64, Delta, Instant);
@@ -90,7 +99,12 @@ fn arms(context: &ReconcileContext, live: &LiveRelease) -> ArmObservation {
     let newest = tracked.newest().map(Arc::as_ref);
     let in_effect = tracked.progress.plan().map(Arc::as_ref);
     let identities = context.world.identities();
-    endpoints::look(newest, in_effect, |reference| context.world.find(reference), &identities)
+    endpoints::look(
+        newest,
+        in_effect,
+        |reference| context.world.find(reference),
+        &identities,
+    )
 }
 
 fn document(kept: Option<&ReleaseConfigMap>) -> Option<Arc<RoutingConfig>> {
@@ -99,16 +113,26 @@ fn document(kept: Option<&ReleaseConfigMap>) -> Option<Arc<RoutingConfig>> {
 
 /// A document that somebody has broken, and without which nobody knows who serves.
 fn unreadable(live: &LiveRelease) -> Option<String> {
-    let kept = [live.kept.as_ref(), live.predecessor.as_ref()].into_iter().flatten();
-    kept.chain(&live.superseded).find_map(|kept| kept.document.as_ref().err().cloned())
+    let kept = [live.kept.as_ref(), live.predecessor.as_ref()]
+        .into_iter()
+        .flatten();
+    kept.chain(&live.superseded)
+        .find_map(|kept| kept.document.as_ref().err().cloned())
 }
 
 /// A place inside another namespace's that the fleet does not name for this one.
-fn shadow(context: &ReconcileContext, key: &NamespacedName, live: &LiveRelease) -> Option<Obstacle> {
+fn shadow(
+    context: &ReconcileContext,
+    key: &NamespacedName,
+    live: &LiveRelease,
+) -> Option<Obstacle> {
     let plan = live.tracked.newest()?;
     let serves = serves(context, live).live;
     let named = |host: &HostPattern, path: &PathPrefix| context.declaration.names(plan, host, path);
-    context.desk().claims.shadow(key, plan, serves.as_deref(), named)
+    context
+        .desk()
+        .claims
+        .shadow(key, plan, serves.as_deref(), named)
 }
 
 /// Notes what the release claims, and says who has it instead.
@@ -123,7 +147,10 @@ fn conflict(
         seen.refusal.is_none() && !advance::is_held(plan, &tracked.progress, seen)
     };
     let wanted = tracked.newest().filter(takes_effect).cloned();
-    let claim = ReleaseClaim { wanted, ..serves(context, live) };
+    let claim = ReleaseClaim {
+        wanted,
+        ..serves(context, live)
+    };
     let mut desk = context.desk();
     let concerned = desk.claims.note(key, Some(claim));
     (desk.claims.conflict(key), concerned)
@@ -151,7 +178,11 @@ fn handing_over(
     } else {
         format!("{place} is handed over to {next}, whose document is on its way to the proxies")
     };
-    Some(PlaceHandOver { message, late, awaited: context.desk().claims.is_awaited(key) })
+    Some(PlaceHandOver {
+        message,
+        late,
+        awaited: context.desk().claims.is_awaited(key),
+    })
 }
 
 /// A place that the newest plan gives up, and the release that takes it over, while not every proxy has a document of that
@@ -159,11 +190,13 @@ fn handing_over(
 fn waits_for(context: &ReconcileContext, key: &NamespacedName) -> Option<(String, NamespacedName)> {
     let handed = context.desk().claims.hands_over(key);
     let lacks = |host: &HostPattern, path: &PathPrefix, document: Option<&RoutingConfig>| {
-        let next = document.filter(|next| next.state != ReleaseState::Withdrawn && next.has((host, path)));
+        let next =
+            document.filter(|next| next.state != ReleaseState::Withdrawn && next.has((host, path)));
         next.is_none_or(|next| !is_acknowledged(&context.roster().seen(&next.release.uid), next))
     };
-    let lacking =
-        handed.into_iter().find(|(_, (host, path), document)| lacks(host, path, document.as_deref()));
+    let lacking = handed
+        .into_iter()
+        .find(|(_, (host, path), document)| lacks(host, path, document.as_deref()));
     lacking.map(|(next, (host, path), _)| (format!("{host}{path}"), next))
 }
 
@@ -181,5 +214,11 @@ pub(super) fn claim(
 ) -> BTreeSet<NamespacedName> {
     let mut desk = context.desk();
     let wanted = desk.claims.wanted(key);
-    desk.claims.note(key, Some(ReleaseClaim { wanted, ..serves(context, live) }))
+    desk.claims.note(
+        key,
+        Some(ReleaseClaim {
+            wanted,
+            ..serves(context, live)
+        }),
+    )
 }

@@ -28,13 +28,30 @@ pub(super) fn plan(context: &ReconcileContext, live: &mut LiveRelease) {
 
 /// The plan with other names than it has; none if it has the right ones.
 fn named(context: &ReconcileContext, live: &LiveRelease, plan: &Plan) -> Option<Plan> {
-    let documents = [&live.kept, &live.predecessor].into_iter().flatten().filter_map(|kept| kept.live());
-    let arms = documents.flat_map(|document| Arm::ALL.into_iter().filter_map(|arm| document.arms.get(arm)));
+    let documents = [&live.kept, &live.predecessor]
+        .into_iter()
+        .flatten()
+        .filter_map(|kept| kept.live());
+    let arms = documents.flat_map(|document| {
+        Arm::ALL
+            .into_iter()
+            .filter_map(|arm| document.arms.get(arm))
+    });
     let gray = plan.gray.as_ref().map(|gray| &gray.arm.backend);
-    let before: Vec<&Backend> =
-        std::iter::once(&plan.stable.backend).chain(gray).chain(arms.map(|arm| &arm.backend)).collect();
-    let known = before.iter().copied().filter(|backend| is_named(backend)).collect::<Vec<_>>();
-    endpoints::with_port_names(plan, |reference| context.world.find(reference).service, &known)
+    let before: Vec<&Backend> = std::iter::once(&plan.stable.backend)
+        .chain(gray)
+        .chain(arms.map(|arm| &arm.backend))
+        .collect();
+    let known = before
+        .iter()
+        .copied()
+        .filter(|backend| is_named(backend))
+        .collect::<Vec<_>>();
+    endpoints::with_port_names(
+        plan,
+        |reference| context.world.find(reference).service,
+        &known,
+    )
 }
 
 fn is_named(backend: &Backend) -> bool {

@@ -16,7 +16,9 @@ impl RetiredClasses {
     /// Whether nobody looks after a class that is not configured. Not before it is known what has left.
     #[must_use]
     pub fn is_unowned(&self, class: &str) -> bool {
-        lock(&self.0).as_ref().is_some_and(|left| !left.iter().any(|of| of.as_str() == class))
+        lock(&self.0)
+            .as_ref()
+            .is_some_and(|left| !left.iter().any(|of| of.as_str() == class))
     }
 
     pub(super) fn set(&self, left: BTreeSet<ObjectName>) {

@@ -13,8 +13,13 @@ const STRANGERS: usize = 256;
 async fn probes_and_scrapes_are_answered_while_strangers_hold_every_place() {
     let cluster = FakeCluster::new().await;
     let operator = cluster.operator("a");
-    eventually("readiness", || (operator.page("/readyz").status() == 200).then_some(())).await;
-    let strangers: Vec<_> = (0..STRANGERS).map(|_| TcpStream::connect(operator.pages).unwrap()).collect();
+    eventually("readiness", || {
+        (operator.page("/readyz").status() == 200).then_some(())
+    })
+    .await;
+    let strangers: Vec<_> = (0..STRANGERS)
+        .map(|_| TcpStream::connect(operator.pages).unwrap())
+        .collect();
     for page in ["/livez", "/readyz", "/metrics"] {
         let answer = operator.page(page);
         assert_eq!(answer.status(), 200, "{page}: {answer:?}");
@@ -30,8 +35,23 @@ async fn a_report_that_tells_of_scarce_connections_becomes_an_event_about_the_pr
     cluster.reaches("checkout", "Holding").await;
     assert_eq!(cluster.events("ConnectionsScarce"), 0);
     cluster.proxy.fill();
-    let found = || cluster.server.all("events").into_iter().find(|e| e["reason"] == "ConnectionsScarce");
+    let found = || {
+        cluster
+            .server
+            .all("events")
+            .into_iter()
+            .find(|e| e["reason"] == "ConnectionsScarce")
+    };
     let event = eventually("the event", found).await;
-    assert_eq!((&event["type"], &event["regarding"]["name"]), (&json!("Warning"), &json!("proxy-0")));
-    assert!(event["note"].as_str().unwrap().contains("client connections are taken"), "{event}");
+    assert_eq!(
+        (&event["type"], &event["regarding"]["name"]),
+        (&json!("Warning"), &json!("proxy-0"))
+    );
+    assert!(
+        event["note"]
+            .as_str()
+            .unwrap()
+            .contains("client connections are taken"),
+        "{event}"
+    );
 }

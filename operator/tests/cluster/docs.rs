@@ -27,20 +27,37 @@ fn flags() -> String {
     );
     let mut command = OperatorFlags::command();
     command.build();
-    for flag in command.get_arguments().filter(|flag| flag.get_env().is_some()) {
+    for flag in command
+        .get_arguments()
+        .filter(|flag| flag.get_env().is_some())
+    {
         let long = flag.get_long().unwrap();
         let value = flag.get_value_names().unwrap()[0].as_str();
-        let help = flag.get_long_help().or(flag.get_help()).unwrap().to_string();
+        let help = flag
+            .get_long_help()
+            .or(flag.get_help())
+            .unwrap()
+            .to_string();
         let help = help.trim().trim_end_matches('.').replace("\n\n", ".\n\n");
         let _ = write!(page, "\n## `--{long} {value}`\n\n{help}.\n\n");
-        let _ = write!(page, "Environment: `{}`.", flag.get_env().unwrap().to_str().unwrap());
-        let defaults: Vec<_> =
-            flag.get_default_values().iter().map(|value| value.to_str().unwrap()).collect();
+        let _ = write!(
+            page,
+            "Environment: `{}`.",
+            flag.get_env().unwrap().to_str().unwrap()
+        );
+        let defaults: Vec<_> = flag
+            .get_default_values()
+            .iter()
+            .map(|value| value.to_str().unwrap())
+            .collect();
         if !defaults.is_empty() {
             let _ = write!(page, " Default: `{}`.", defaults.join(","));
         }
-        let choices: Vec<_> =
-            flag.get_possible_values().iter().map(|value| format!("`{}`", value.get_name())).collect();
+        let choices: Vec<_> = flag
+            .get_possible_values()
+            .iter()
+            .map(|value| format!("`{}`", value.get_name()))
+            .collect();
         if !choices.is_empty() {
             let _ = write!(page, " One of {}.", choices.join(", "));
         }

@@ -34,7 +34,9 @@ async fn keys_that_are_deleted_or_edited_by_hand_are_written_again() {
     cluster.release("checkout", 1, "shop.example.com");
     let _operator = cluster.operator("a");
     cluster.reaches("checkout", "Holding").await;
-    cluster.server.remove("configmaps", "halftone", "halftone-keys-default");
+    cluster
+        .server
+        .remove("configmaps", "halftone", "halftone-keys-default");
     until_holders(&cluster, &["a"]).await;
 }
 
@@ -49,9 +51,15 @@ async fn a_proxy_that_has_not_heard_of_a_new_key_yet_is_not_lost() {
     cluster.proxy.know(keys(&cluster.server));
     let refused = cluster.proxy.refused();
     let _second = cluster.operator("b");
-    eventually("refusals", || (cluster.proxy.refused() >= refused + 4).then_some(())).await;
+    eventually("refusals", || {
+        (cluster.proxy.refused() >= refused + 4).then_some(())
+    })
+    .await;
     let lost = |event: &Value| event["reason"] == "ReportsMissing";
-    assert!(!cluster.server.all("events").iter().any(lost), "nobody was told that a proxy is lost");
+    assert!(
+        !cluster.server.all("events").iter().any(lost),
+        "nobody was told that a proxy is lost"
+    );
     cluster.proxy.know(None);
     cluster.reaches("checkout", "Holding").await;
     let _failing = cluster.proxy.fail_gray();
@@ -66,7 +74,10 @@ async fn a_proxy_whose_clock_is_wrong_is_told_as_that() {
     cluster.proxy.set_clock(3600);
     let operator = cluster.operator("a");
     let none = r#"halftone_operator_poll_errors_total{class="default",kind="clockSkew"} 0"#;
-    eventually("ClockSkew", || (!operator.page("/metrics").text().contains(none)).then_some(())).await;
+    eventually("ClockSkew", || {
+        (!operator.page("/metrics").text().contains(none)).then_some(())
+    })
+    .await;
     cluster.proxy.set_clock(0);
     cluster.reaches("checkout", "Holding").await;
 }

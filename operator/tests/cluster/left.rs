@@ -17,7 +17,9 @@ async fn left() -> (FakeCluster, TestOperator, Value) {
     cluster.reaches("checkout", "Holding").await;
     let document = cluster.document(1).unwrap();
     eventually("the keys", || {
-        of_the_fleet(&cluster).contains(&"halftone-keys-default".to_owned()).then_some(())
+        of_the_fleet(&cluster)
+            .contains(&"halftone-keys-default".to_owned())
+            .then_some(())
     })
     .await;
     first.end().await;
@@ -38,7 +40,11 @@ fn of_the_fleet(cluster: &FakeCluster) -> Vec<String> {
             || labels["halftone.dev/class"] == "default"
             || labels["halftone.dev/fleet"] == "default"
     };
-    let objects = cluster.server.all("configmaps").into_iter().chain(cluster.server.all("leases"));
+    let objects = cluster
+        .server
+        .all("configmaps")
+        .into_iter()
+        .chain(cluster.server.all("leases"));
     let name = |object: Value| object["metadata"]["name"].as_str().unwrap().to_owned();
     objects.filter(of_default).map(name).collect()
 }
@@ -50,10 +56,22 @@ async fn its_releases_are_told_and_everything_stays_while_they_are_there() {
     until_told(&cluster).await;
     assert!(began.elapsed() < Duration::from_secs(30));
     cluster.rest().await;
-    assert_eq!(cluster.document(1), Some(document), "its users are served as before");
+    assert_eq!(
+        cluster.document(1),
+        Some(document),
+        "its users are served as before"
+    );
     let there = of_the_fleet(&cluster);
-    for name in ["gr-uid-1", "halftone-default", "halftone-fleet-default", "halftone-keys-default"] {
-        assert!(there.contains(&name.to_owned()), "{name} is not among {there:?}");
+    for name in [
+        "gr-uid-1",
+        "halftone-default",
+        "halftone-fleet-default",
+        "halftone-keys-default",
+    ] {
+        assert!(
+            there.contains(&name.to_owned()),
+            "{name} is not among {there:?}"
+        );
     }
     assert_eq!(cluster.status("checkout")["ratio"], "10%");
 }
@@ -63,13 +81,18 @@ async fn documents_settings_keys_and_lease_go_once_its_last_release_is_deleted()
     let (cluster, operator, _) = left().await;
     until_told(&cluster).await;
     cluster.server.remove("grayreleases", "shop", "checkout");
-    eventually("nothing of it is there", || of_the_fleet(&cluster).is_empty().then_some(())).await;
+    eventually("nothing of it is there", || {
+        of_the_fleet(&cluster).is_empty().then_some(())
+    })
+    .await;
     cluster.rest().await;
     assert_eq!(of_the_fleet(&cluster), [] as [&str; 0]);
     operator.end().await;
     let _third = cluster.operator_of(OURS, "halftone", "default");
     eventually("it may come back", || {
-        of_the_fleet(&cluster).contains(&"halftone-fleet-default".to_owned()).then_some(())
+        of_the_fleet(&cluster)
+            .contains(&"halftone-fleet-default".to_owned())
+            .then_some(())
     })
     .await;
 }
@@ -79,26 +102,50 @@ async fn it_may_be_handed_over_after_it_has_left() {
     const THEIRS: &str = "other/theirs";
     let (cluster, _operator, document) = left().await;
     until_told(&cluster).await;
-    cluster.server.edit("configmaps", "halftone", "halftone-fleet-default", |object| {
-        object["metadata"]["annotations"]["halftone.dev/hand-over-to"] = json!(THEIRS);
-    });
-    let offered = || (cluster.status("checkout")["controller"]["handOverTo"] == THEIRS).then_some(());
+    cluster.server.edit(
+        "configmaps",
+        "halftone",
+        "halftone-fleet-default",
+        |object| {
+            object["metadata"]["annotations"]["halftone.dev/hand-over-to"] = json!(THEIRS);
+        },
+    );
+    let offered =
+        || (cluster.status("checkout")["controller"]["handOverTo"] == THEIRS).then_some(());
     eventually("it is offered", offered).await;
     // As the other installation does.
     let theirs = json!({"id": THEIRS, "seenAt": jiff::Timestamp::now().to_string()});
-    cluster.server.edit("grayreleases", "shop", "checkout", |object| object["status"]["controller"] = theirs);
+    cluster
+        .server
+        .edit("grayreleases", "shop", "checkout", |object| {
+            object["status"]["controller"] = theirs
+        });
     cluster.rest().await;
-    assert_eq!(cluster.document(1), Some(document), "their proxies may not have it yet");
+    assert_eq!(
+        cluster.document(1),
+        Some(document),
+        "their proxies may not have it yet"
+    );
     // As the other installation says once they have.
-    cluster.server.edit("grayreleases", "shop", "checkout", |object| {
-        let condition = |kind: &str| {
-            json!({
-                "type": kind, "status": "True", "reason": "Good", "message": "",
-                "lastTransitionTime": "2026-11-21T10:00:00Z",
-            })
-        };
-        object["status"]["conditions"] = json!([condition("Accepted"), condition("Programmed")]);
-    });
-    eventually("ours goes", || of_the_fleet(&cluster).is_empty().then_some(())).await;
-    assert_eq!(cluster.status("checkout")["controller"]["id"], THEIRS, "it stays theirs");
+    cluster
+        .server
+        .edit("grayreleases", "shop", "checkout", |object| {
+            let condition = |kind: &str| {
+                json!({
+                    "type": kind, "status": "True", "reason": "Good", "message": "",
+                    "lastTransitionTime": "2026-11-21T10:00:00Z",
+                })
+            };
+            object["status"]["conditions"] =
+                json!([condition("Accepted"), condition("Programmed")]);
+        });
+    eventually("ours goes", || {
+        of_the_fleet(&cluster).is_empty().then_some(())
+    })
+    .await;
+    assert_eq!(
+        cluster.status("checkout")["controller"]["id"],
+        THEIRS,
+        "it stays theirs"
+    );
 }

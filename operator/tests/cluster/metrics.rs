@@ -31,21 +31,47 @@ async fn counters_are_there_before_the_first_event_and_each_release_says_where_i
             .await;
         }
     };
-    has(format!("halftone_release_info{{{}}} 1", of(r#",phase="Holding",version="v2""#))).await;
-    has(format!("halftone_release_verdict{{{}}} 1", of(r#",result="NeedMoreData""#))).await;
+    has(format!(
+        "halftone_release_info{{{}}} 1",
+        of(r#",phase="Holding",version="v2""#)
+    ))
+    .await;
+    has(format!(
+        "halftone_release_verdict{{{}}} 1",
+        of(r#",result="NeedMoreData""#)
+    ))
+    .await;
     has(format!("halftone_release_ratio{{{}}} 0.1", of(""))).await;
     has(format!("halftone_release_rollbacks_total{{{}}} 0", of(""))).await;
-    has(format!("halftone_release_started_timestamp_seconds{{{}}} 1", of(""))).await;
+    has(format!(
+        "halftone_release_started_timestamp_seconds{{{}}} 1",
+        of("")
+    ))
+    .await;
     let _failing = cluster.proxy.fail_gray();
     cluster.reaches("checkout", "RolledBack").await;
     has(format!("halftone_release_rollbacks_total{{{}}} 1", of(""))).await;
-    has(format!("halftone_release_info{{{}}} 1", of(r#",phase="RolledBack",version="v2""#))).await;
-    has(format!("halftone_release_verdict{{{}}} 1", of(r#",result="Fail""#))).await;
+    has(format!(
+        "halftone_release_info{{{}}} 1",
+        of(r#",phase="RolledBack",version="v2""#)
+    ))
+    .await;
+    has(format!(
+        "halftone_release_verdict{{{}}} 1",
+        of(r#",result="Fail""#)
+    ))
+    .await;
     let page = operator.page("/metrics").into_text();
     for one in ["halftone_release_info{", "halftone_release_verdict{"] {
-        assert_eq!(page.matches(one).count(), 1, "what it said before is gone: {page}");
+        assert_eq!(
+            page.matches(one).count(),
+            1,
+            "what it said before is gone: {page}"
+        );
     }
     cluster.server.remove("grayreleases", "shop", "checkout");
-    eventually("its series go", || (!operator.page("/metrics").text().contains("checkout")).then_some(()))
-        .await;
+    eventually("its series go", || {
+        (!operator.page("/metrics").text().contains("checkout")).then_some(())
+    })
+    .await;
 }

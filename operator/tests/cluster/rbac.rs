@@ -12,7 +12,11 @@ type Grants = BTreeSet<String>;
 
 /// What the roles of the chart grant to one of its parts, in the order of the roles.
 fn granted(part: &str) -> Vec<Grants> {
-    TEMPLATE.split("\nrules:\n").skip(1).map(|rest| role(rest.split("\n---").next().unwrap(), part)).collect()
+    TEMPLATE
+        .split("\nrules:\n")
+        .skip(1)
+        .map(|rest| role(rest.split("\n---").next().unwrap(), part))
+        .collect()
 }
 
 /// The rules of one role. Of the template they know one condition: which part it is about.
@@ -24,18 +28,30 @@ fn role(text: &str, part: &str) -> Grants {
             condition if condition.starts_with("if eq $part ") => {
                 applies.push(condition.ends_with(&format!("{part:?}")))
             }
-            condition if condition.starts_with("if ") => panic!("{condition}: teach this test what it means"),
+            condition if condition.starts_with("if ") => {
+                panic!("{condition}: teach this test what it means")
+            }
             "else" => *applies.last_mut().unwrap() ^= true,
-            block if block.starts_with("range ") || block.starts_with("with ") => applies.push(true),
+            block if block.starts_with("range ") || block.starts_with("with ") => {
+                applies.push(true)
+            }
             // What follows the rules may end what was begun before them.
             "end" if applies.len() > 1 => drop(applies.pop()),
             _ if applies.contains(&false) => {}
             rule => {
-                let list = |name: &str| rule.strip_prefix(name)?.strip_prefix(": [")?.strip_suffix(']');
+                let list = |name: &str| {
+                    rule.strip_prefix(name)?
+                        .strip_prefix(": [")?
+                        .strip_suffix(']')
+                };
                 group = list("- apiGroups").unwrap_or(group);
                 resource = list("resources").unwrap_or(resource);
-                let verbs = list("verbs").into_iter().flat_map(|verbs| verbs.split(", "));
-                grants.extend(verbs.map(|verb| format!("{}/{resource} {verb}", group.trim_matches('"'))));
+                let verbs = list("verbs")
+                    .into_iter()
+                    .flat_map(|verbs| verbs.split(", "));
+                grants.extend(
+                    verbs.map(|verb| format!("{}/{resource} {verb}", group.trim_matches('"'))),
+                );
             }
         }
     }
@@ -43,10 +59,15 @@ fn role(text: &str, part: &str) -> Grants {
 }
 
 fn asked_for(scope: PermissionScope) -> Grants {
-    let there = PERMISSIONS.iter().filter(|permission| permission.scope == scope);
+    let there = PERMISSIONS
+        .iter()
+        .filter(|permission| permission.scope == scope);
     there
         .flat_map(|permission| {
-            permission.verbs.iter().map(|verb| format!("{}/{} {verb}", permission.group, permission.resource))
+            permission
+                .verbs
+                .iter()
+                .map(|verb| format!("{}/{} {verb}", permission.group, permission.resource))
         })
         .collect()
 }
@@ -60,8 +81,14 @@ fn the_charts_roles_grant_what_the_operator_asks_for_and_nothing_else() {
     assert_eq!(*fleets, asked_for(PermissionScope::Fleets));
     assert!(default_backends.is_subset(releases), "{default_backends:?}");
     for grants in granted("proxy") {
-        let reads =
-            |grant: &String| ["get", "list", "watch"].iter().any(|verb| grant.ends_with(&format!(" {verb}")));
-        assert!(!grants.is_empty() && grants.iter().all(reads), "a proxy only reads: {grants:?}");
+        let reads = |grant: &String| {
+            ["get", "list", "watch"]
+                .iter()
+                .any(|verb| grant.ends_with(&format!(" {verb}")))
+        };
+        assert!(
+            !grants.is_empty() && grants.iter().all(reads),
+            "a proxy only reads: {grants:?}"
+        );
     }
 }

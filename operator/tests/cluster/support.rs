@@ -44,14 +44,19 @@ pub(crate) async fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T
         if let Some(found) = look() {
             return found;
         }
-        assert!(tokio::time::Instant::now() < deadline, "{what}: not within {PATIENCE:?}");
+        assert!(
+            tokio::time::Instant::now() < deadline,
+            "{what}: not within {PATIENCE:?}"
+        );
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
 
 /// Whether the operator's role allows it.
 fn is_permitted(verb: &str, resource: &str) -> bool {
-    PERMISSIONS.iter().any(|allowed| allowed.resource == resource && allowed.verbs.contains(&verb))
+    PERMISSIONS
+        .iter()
+        .any(|allowed| allowed.resource == resource && allowed.verbs.contains(&verb))
 }
 
 fn client_of(server: ApiServer) -> kube::Client {
@@ -105,15 +110,18 @@ impl FakeCluster {
         let server = ApiServer::new();
         server.role(is_permitted);
         let proxy = FakeProxy::start(&server, "halftone").await;
-        let cluster = Self { server, proxy, tokens };
+        let cluster = Self {
+            server,
+            proxy,
+            tokens,
+        };
         cluster.service("one", "10.0.0.1");
         cluster.service("two", "10.0.0.2");
         cluster
     }
 
     pub(crate) fn service(&self, name: &str, address: &str) {
-        let metadata =
-            json!({"name": name, "namespace": "shop", "labels": {"kubernetes.io/service-name": name}});
+        let metadata = json!({"name": name, "namespace": "shop", "labels": {"kubernetes.io/service-name": name}});
         let service = json!({"metadata": metadata, "spec": {"ports": [{"port": 80}]}});
         self.server.put("services", service);
         let slice = json!({
@@ -143,7 +151,12 @@ impl FakeCluster {
     }
 
     pub(crate) fn operator(&self, identity: &str) -> TestOperator {
-        TestOperator::start(&self.server, self.tokens.path().to_owned(), identity, CONFIG)
+        TestOperator::start(
+            &self.server,
+            self.tokens.path().to_owned(),
+            identity,
+            CONFIG,
+        )
     }
 
     /// One with this in its configuration for that.
@@ -170,27 +183,43 @@ impl FakeCluster {
 
     pub(crate) fn condition(&self, name: &str, kind: &str) -> Option<(String, String)> {
         let status = self.status(name);
-        let found =
-            status["conditions"].as_array()?.iter().find(|condition| condition["type"] == kind)?.clone();
-        Some((found["status"].as_str()?.to_owned(), found["reason"].as_str()?.to_owned()))
+        let found = status["conditions"]
+            .as_array()?
+            .iter()
+            .find(|condition| condition["type"] == kind)?
+            .clone();
+        Some((
+            found["status"].as_str()?.to_owned(),
+            found["reason"].as_str()?.to_owned(),
+        ))
     }
 
     /// How often something was told by an event.
     pub(crate) fn events(&self, reason: &str) -> usize {
-        self.server.all("events").iter().filter(|event| event["reason"] == reason).count()
+        self.server
+            .all("events")
+            .iter()
+            .filter(|event| event["reason"] == reason)
+            .count()
     }
 
     /// Asks for something with the present token.
     pub(crate) fn ask(&self, name: &str, verb: &str) {
-        let token = self.status(name)["requestToken"].as_str().unwrap().to_owned();
+        let token = self.status(name)["requestToken"]
+            .as_str()
+            .unwrap()
+            .to_owned();
         self.server.edit("grayreleases", "shop", name, |object| {
-            object["metadata"]["annotations"] = json!({"halftone.dev/request": format!("{verb}@{token}")});
+            object["metadata"]["annotations"] =
+                json!({"halftone.dev/request": format!("{verb}@{token}")});
         });
     }
 
     /// The document in the ConfigMap of this object.
     pub(crate) fn document(&self, uid: u32) -> Option<Value> {
-        let object = self.server.get("configmaps", "halftone", &format!("gr-uid-{uid}"))?;
+        let object = self
+            .server
+            .get("configmaps", "halftone", &format!("gr-uid-{uid}"))?;
         serde_json::from_str(object["data"]["routing.json"].as_str()?).ok()
     }
 
@@ -226,8 +255,11 @@ impl FakeCluster {
 
 impl TestOperator {
     fn start(server: &ApiServer, token_dir: PathBuf, identity: &str, config: &str) -> Self {
-        let runtime =
-            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
         let (end, ended) = mpsc::channel(1);
         let (server, identity, config) = (server.clone(), identity.to_owned(), config.to_owned());
@@ -237,11 +269,23 @@ impl TestOperator {
         runtime.spawn(async move {
             let fleets = FleetDeclarations::read("operator.yaml", &config).unwrap();
             let listener = TcpListener::from_std(listener).unwrap();
-            let options = OperatorOptions { fleets, token_dir, identity };
-            run::run(client_of(server), options, listener, async { drop(stopped.await) }).await;
+            let options = OperatorOptions {
+                fleets,
+                token_dir,
+                identity,
+            };
+            run::run(client_of(server), options, listener, async {
+                drop(stopped.await)
+            })
+            .await;
             end.send(()).await.unwrap();
         });
-        Self { runtime: Some(runtime), stop: Some(stop), ended, pages }
+        Self {
+            runtime: Some(runtime),
+            stop: Some(stop),
+            ended,
+            pages,
+        }
     }
 
     /// One of its pages, such as `/metrics`.
@@ -299,7 +343,10 @@ impl FakeProxy {
     async fn serve(&self, server: ApiServer) -> SocketAddr {
         let proxy = self.clone();
         service::serve(move |request: Request<Incoming>| {
-            let (answer, takes) = (proxy.answer(&server, &request), proxy.0.lock().unwrap().takes);
+            let (answer, takes) = (
+                proxy.answer(&server, &request),
+                proxy.0.lock().unwrap().takes,
+            );
             async move {
                 tokio::time::sleep(takes).await;
                 answer
@@ -358,8 +405,16 @@ impl FakeProxy {
 
     fn check(&self, server: &ApiServer, request: &Request<Incoming>) -> Result<(), String> {
         let mut state = self.0.lock().unwrap();
-        let known = state.keys.clone().or_else(|| keys_in(server, self.1)).unwrap_or_default();
-        let claim = TokenClaims { class: "default", instance: &self.instance(), path: request.uri().path() };
+        let known = state
+            .keys
+            .clone()
+            .or_else(|| keys_in(server, self.1))
+            .unwrap_or_default();
+        let claim = TokenClaims {
+            class: "default",
+            instance: &self.instance(),
+            path: request.uri().path(),
+        };
         let given = request.headers().get(token::HEADER).ok_or("no token")?;
         let now = Timestamp::now().as_second() + state.clock;
         token::verify(known.public(), &claim, given.as_bytes(), now).map_err(|refused| {
@@ -376,7 +431,10 @@ impl FakeProxy {
         }
         let mut state = self.0.lock().unwrap();
         state.sequence += 1;
-        let applied = state.stopped.clone().unwrap_or_else(|| applied(server, self.1));
+        let applied = state
+            .stopped
+            .clone()
+            .unwrap_or_else(|| applied(server, self.1));
         let (mut keys, mut entries) = (Vec::new(), Vec::new());
         for document in documents(server, self.1) {
             for (arm, [good, bad]) in [("gray", state.gray), ("stable", [state.stable, 0])] {
@@ -419,12 +477,17 @@ fn documents(server: &ApiServer, namespace: &str) -> Vec<Value> {
         .into_iter()
         .filter(|object| object["metadata"]["namespace"] == namespace)
         .filter_map(|object| Some(object["data"]["routing.json"].as_str()?.to_owned()));
-    texts.filter_map(|text| serde_json::from_str(&text).ok()).collect()
+    texts
+        .filter_map(|text| serde_json::from_str(&text).ok())
+        .collect()
 }
 
 fn applied(server: &ApiServer, namespace: &str) -> Vec<Value> {
     let named = |document: Value| json!({"uid": document["release"]["uid"], "revision": document["revision"], "checksum": document["checksum"]});
-    documents(server, namespace).into_iter().map(named).collect()
+    documents(server, namespace)
+        .into_iter()
+        .map(named)
+        .collect()
 }
 
 fn fleet(server: &ApiServer, namespace: &str) -> Option<Value> {

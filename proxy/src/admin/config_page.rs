@@ -104,21 +104,24 @@ pub(crate) fn page<'a>(
     standing: &ControlSnapshot<'a>,
     full: bool,
 ) -> ConfigPage<'a> {
-    let applied = snapshot.routes.releases().map(|(index, release)| AppliedRelease {
-        ignored_fields: release.ignored(),
-        operator_lost: release.is_operator_lost(),
-        ratio_in_effect: release.ratio_in_effect(),
-        endpoints: Arm::ALL
-            .into_iter()
-            .filter_map(|arm| {
-                let usable = snapshot.usable(index, arm)?;
-                let faults = snapshot.faults(index, arm);
-                let endpoints = ArmEndpoints::new(snapshot.table(index, arm)?, usable, faults);
-                Some((arm.name(), endpoints))
-            })
-            .collect(),
-        document: document(release.config(), full),
-    });
+    let applied = snapshot
+        .routes
+        .releases()
+        .map(|(index, release)| AppliedRelease {
+            ignored_fields: release.ignored(),
+            operator_lost: release.is_operator_lost(),
+            ratio_in_effect: release.ratio_in_effect(),
+            endpoints: Arm::ALL
+                .into_iter()
+                .filter_map(|arm| {
+                    let usable = snapshot.usable(index, arm)?;
+                    let faults = snapshot.faults(index, arm);
+                    let endpoints = ArmEndpoints::new(snapshot.table(index, arm)?, usable, faults);
+                    Some((arm.name(), endpoints))
+                })
+                .collect(),
+            document: document(release.config(), full),
+        });
     let shadowed = snapshot.routes.shadowed().iter().map(|claim| {
         let uid = |index| snapshot.routes.release(index).config().release.uid.to_string();
         json!({"host": claim.host, "path": claim.path, "release": uid(claim.release), "by": uid(claim.by)})
@@ -174,7 +177,13 @@ mod tests {
             "limits": {"exclude": [{"all": [{"source": "Path", "operator": "Prefix", "values": ["/export"]}]}]},
         });
         count_values(&mut document);
-        assert_eq!(document.pointer("/rules/0/when/0/all/0/values"), Some(&json!(2)));
-        assert_eq!(document.pointer("/limits/exclude/0/all/0/values"), Some(&json!(1)));
+        assert_eq!(
+            document.pointer("/rules/0/when/0/all/0/values"),
+            Some(&json!(2))
+        );
+        assert_eq!(
+            document.pointer("/limits/exclude/0/all/0/values"),
+            Some(&json!(1))
+        );
     }
 }

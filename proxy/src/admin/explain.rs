@@ -5,7 +5,9 @@ use std::borrow::Cow;
 use std::net::IpAddr;
 use std::str::FromStr;
 
-use halftone_routing::decide::{CLIMBS, Decision, Resolution, ServingArm, TraceEntry, decide_traced, serve};
+use halftone_routing::decide::{
+    CLIMBS, Decision, Resolution, ServingArm, TraceEntry, decide_traced, serve,
+};
 use halftone_routing::document::arm::Arm;
 use halftone_routing::field::Field;
 use halftone_routing::fleet::HEALTH;
@@ -49,37 +51,61 @@ impl FromStr for ExplainQuery {
                 "header" => headers.push(header(&value)?),
                 "cookie" => cookies.push(value),
                 "query" => query.push(pair(&value)?),
-                "peer" => peer = value.parse().map_err(|_| format!("peer \"{value}\" is no address"))?,
+                "peer" => {
+                    peer = value
+                        .parse()
+                        .map_err(|_| format!("peer \"{value}\" is no address"))?
+                }
                 other => return Err(format!("unknown parameter \"{other}\"; {USAGE}")),
             }
         }
         let authority = authority.ok_or_else(|| format!("no host; {USAGE}"))?;
-        let host =
-            host::normalise(authority.as_bytes()).map_err(|error| format!("host {error}"))?.into_owned();
+        let host = host::normalise(authority.as_bytes())
+            .map_err(|error| format!("host {error}"))?
+            .into_owned();
         if !cookies.is_empty() {
             headers.push(("Cookie".to_owned(), cookies.join("; ")));
         }
-        let target = query_values(parameters.as_bytes(), "path").last().unwrap_or(Cow::Borrowed(b"/"));
+        let target = query_values(parameters.as_bytes(), "path")
+            .last()
+            .unwrap_or(Cow::Borrowed(b"/"));
         let (path, in_target) = match memchr::memchr(b'?', &target) {
             Some(at) => (&target[..at], Some(&target[at + 1..])),
             None => (&*target, None),
         };
-        let encoded = form_urlencoded::Serializer::new(String::new()).extend_pairs(query).finish();
-        let parts: Vec<_> =
-            in_target.into_iter().chain(Some(encoded.as_bytes()).filter(|text| !text.is_empty())).collect();
+        let encoded = form_urlencoded::Serializer::new(String::new())
+            .extend_pairs(query)
+            .finish();
+        let parts: Vec<_> = in_target
+            .into_iter()
+            .chain(Some(encoded.as_bytes()).filter(|text| !text.is_empty()))
+            .collect();
         let query = (!parts.is_empty()).then(|| parts.join(&b'&'));
-        let path = path::normalise(path).map_err(|error| format!("path {error}"))?.into_owned();
-        Ok(Self { method, host, path, query, headers, peer })
+        let path = path::normalise(path)
+            .map_err(|error| format!("path {error}"))?
+            .into_owned();
+        Ok(Self {
+            method,
+            host,
+            path,
+            query,
+            headers,
+            peer,
+        })
     }
 }
 
 fn header(text: &str) -> Result<(String, String), String> {
-    let (name, value) = text.split_once(':').ok_or_else(|| format!("header \"{text}\" has no colon"))?;
+    let (name, value) = text
+        .split_once(':')
+        .ok_or_else(|| format!("header \"{text}\" has no colon"))?;
     Ok((name.trim().to_owned(), value.trim().to_owned()))
 }
 
 fn pair(text: &str) -> Result<(String, String), String> {
-    let (name, value) = text.split_once('=').ok_or_else(|| format!("query \"{text}\" has no ="))?;
+    let (name, value) = text
+        .split_once('=')
+        .ok_or_else(|| format!("query \"{text}\" has no ="))?;
     Ok((name.to_owned(), value.to_owned()))
 }
 
@@ -115,7 +141,10 @@ pub(crate) fn explain(
     let fields: Vec<_> = question
         .headers
         .iter()
-        .map(|(name, value)| Field { name: name.as_bytes(), value: value.as_bytes() })
+        .map(|(name, value)| Field {
+            name: name.as_bytes(),
+            value: value.as_bytes(),
+        })
         .collect();
     let request = Request {
         method: &question.method,
@@ -126,7 +155,11 @@ pub(crate) fn explain(
         peer: question.peer,
     };
     if snapshot.routes.fleet().answers_itself(&request) {
-        return Explanation { result: "HealthPath", reason: HEALTH.to_owned(), ..Explanation::default() };
+        return Explanation {
+            result: "HealthPath",
+            reason: HEALTH.to_owned(),
+            ..Explanation::default()
+        };
     }
     let mut trace = Vec::new();
     let explanation = match decide_traced(&snapshot.routes, &request, &mut chance, &mut trace) {
@@ -138,15 +171,19 @@ pub(crate) fn explain(
         },
         Resolution::NoRoute => Explanation {
             result: "NoRoute",
-            reason: "no release claims this host and path, and the fleet has no default backend: 404"
-                .to_owned(),
+            reason:
+                "no release claims this host and path, and the fleet has no default backend: 404"
+                    .to_owned(),
             ..Explanation::default()
         },
         Resolution::Climbs { release } => {
             let config = snapshot.routes.release(release).config();
             Explanation {
                 result: "Refused",
-                release: Some(format!("{}/{}", config.release.namespace, config.release.name)),
+                release: Some(format!(
+                    "{}/{}",
+                    config.release.namespace, config.release.name
+                )),
                 revision: Some(config.revision.get()),
                 reason: format!("{CLIMBS}: 400"),
                 ..Explanation::default()
@@ -156,14 +193,20 @@ pub(crate) fn explain(
             let config = snapshot.routes.release(release).config();
             Explanation {
                 result: "Rejected",
-                release: Some(format!("{}/{}", config.release.namespace, config.release.name)),
+                release: Some(format!(
+                    "{}/{}",
+                    config.release.namespace, config.release.name
+                )),
                 revision: Some(config.revision.get()),
                 reason: format!("no identity: {status}"),
                 ..Explanation::default()
             }
         }
     };
-    Explanation { trace, ..explanation }
+    Explanation {
+        trace,
+        ..explanation
+    }
 }
 
 fn decided(snapshot: &Snapshot, decision: &Decision<'_, '_>) -> Explanation {
@@ -172,16 +215,25 @@ fn decided(snapshot: &Snapshot, decision: &Decision<'_, '_>) -> Explanation {
     let any = |arm| snapshot.has_endpoint(decision.release, arm);
     Explanation {
         result: "Decided",
-        release: Some(format!("{}/{}", config.release.namespace, config.release.name)),
+        release: Some(format!(
+            "{}/{}",
+            config.release.namespace, config.release.name
+        )),
         revision: Some(config.revision.get()),
         arm: Some(decision.arm),
         chosen_by: Some(decision.chosen_by),
         reason: match release.is_operator_lost() {
-            true => format!("{}: no operator is heard (onOperatorLost: Stable)", decision.reason),
+            true => format!(
+                "{}: no operator is heard (onOperatorLost: Stable)",
+                decision.reason
+            ),
             false => decision.reason.to_string(),
         },
         operator_lost: release.is_operator_lost(),
-        identity: decision.identity.as_deref().map(|identity| String::from_utf8_lossy(identity).into_owned()),
+        identity: decision
+            .identity
+            .as_deref()
+            .map(|identity| String::from_utf8_lossy(identity).into_owned()),
         bucket: decision.bucket.map(|bucket| bucket.get()),
         excluded: decision.excluded,
         served: match serve(release, decision.arm, any) {
@@ -204,15 +256,27 @@ mod tests {
         assert_eq!(question.host, "shop.example.com");
         assert_eq!(question.path, b"/b");
         assert_eq!(question.query.as_deref(), Some(&b"x=1&user=%E6%9E%97"[..]));
-        assert_eq!(question.headers[0], ("X-User-Name".to_owned(), "lin".to_owned()));
-        assert_eq!(question.headers[1], ("Cookie".to_owned(), "city=sz; a=b".to_owned()));
-        assert_eq!((question.method.as_str(), question.peer), ("POST", IpAddr::from([10, 1, 2, 3])));
+        assert_eq!(
+            question.headers[0],
+            ("X-User-Name".to_owned(), "lin".to_owned())
+        );
+        assert_eq!(
+            question.headers[1],
+            ("Cookie".to_owned(), "city=sz; a=b".to_owned())
+        );
+        assert_eq!(
+            (question.method.as_str(), question.peer),
+            ("POST", IpAddr::from([10, 1, 2, 3]))
+        );
     }
 
     #[test]
     fn a_path_need_not_be_utf_8() {
         let question: ExplainQuery = "host=a&path=/%D6%D0%3Fq=%D6".parse().unwrap();
-        assert_eq!((&*question.path, question.query.as_deref()), (&b"/\xd6\xd0"[..], Some(&b"q=\xd6"[..])));
+        assert_eq!(
+            (&*question.path, question.query.as_deref()),
+            (&b"/\xd6\xd0"[..], Some(&b"q=\xd6"[..]))
+        );
     }
 
     #[test]

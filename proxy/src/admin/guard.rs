@@ -35,7 +35,11 @@ impl TrustedKeys {
     }
 
     fn verify(&self, claim: &TokenClaims<'_>, given: &[u8]) -> Result<(), TokenError> {
-        let keys = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let keys = self
+            .0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
         token::verify(&keys, claim, given, now())
     }
 }
@@ -73,7 +77,13 @@ impl Guard {
         class: ObjectName,
         instance: String,
     ) -> Self {
-        Self { tokens, keys, class, instance, checks: WorkLimiter::new(CHECKS) }
+        Self {
+            tokens,
+            keys,
+            class,
+            instance,
+            checks: WorkLimiter::new(CHECKS),
+        }
     }
 
     /// Whether everybody may read them, which the settings allow on loopback only.
@@ -89,7 +99,11 @@ impl Guard {
         self.glance(&asked).map_err(AccessDenied::Unauthorized)?;
         let guard = Arc::clone(self);
         // The file of tokens is read for each request, and a signature takes its time.
-        let checked = self.checks.take(move || guard.check(&asked)).await.map_err(AccessDenied::Unchecked)?;
+        let checked = self
+            .checks
+            .take(move || guard.check(&asked))
+            .await
+            .map_err(AccessDenied::Unchecked)?;
         checked.map_err(AccessDenied::Unauthorized)
     }
 
@@ -99,7 +113,9 @@ impl Guard {
             return Ok(());
         }
         match (&self.keys, &asked.signed) {
-            (Some(_), Some(given)) => token::glance(given, now()).map_err(|refused| refused.to_string()),
+            (Some(_), Some(given)) => {
+                token::glance(given, now()).map_err(|refused| refused.to_string())
+            }
             _ => Err(TOKEN_NEEDED.to_owned()),
         }
     }
@@ -108,14 +124,22 @@ impl Guard {
         if self.is_open() {
             return Ok(());
         }
-        if self.tokens.as_ref().is_some_and(|tokens| tokens.allow(asked.bearer.as_deref())) {
+        if self
+            .tokens
+            .as_ref()
+            .is_some_and(|tokens| tokens.allow(asked.bearer.as_deref()))
+        {
             return Ok(());
         }
         match (&self.keys, &asked.signed) {
             (Some(keys), Some(given)) => {
-                let claim =
-                    TokenClaims { class: self.class.as_str(), instance: &self.instance, path: &asked.path };
-                keys.verify(&claim, given).map_err(|refused| refused.to_string())
+                let claim = TokenClaims {
+                    class: self.class.as_str(),
+                    instance: &self.instance,
+                    path: &asked.path,
+                };
+                keys.verify(&claim, given)
+                    .map_err(|refused| refused.to_string())
             }
             _ => Err(TOKEN_NEEDED.to_owned()),
         }
@@ -133,9 +157,18 @@ pub(crate) struct PageRequest {
 impl PageRequest {
     /// That of this request.
     pub(crate) fn of<B>(request: &Request<B>) -> Self {
-        let field = |name| request.headers().get(name).map(|value| value.as_bytes().to_vec());
+        let field = |name| {
+            request
+                .headers()
+                .get(name)
+                .map(|value| value.as_bytes().to_vec())
+        };
         let path = request.uri().path().to_owned();
-        Self { path, bearer: field(AUTHORIZATION.as_str()), signed: field(token::HEADER) }
+        Self {
+            path,
+            bearer: field(AUTHORIZATION.as_str()),
+            signed: field(token::HEADER),
+        }
     }
 }
 
@@ -148,32 +181,74 @@ mod tests {
     use super::*;
 
     fn guard(keys: &Arc<TrustedKeys>) -> Arc<Guard> {
-        Arc::new(Guard::new(None, Some(Arc::clone(keys)), "default".parse().unwrap(), "pod-1".into()))
+        Arc::new(Guard::new(
+            None,
+            Some(Arc::clone(keys)),
+            "default".parse().unwrap(),
+            "pod-1".into(),
+        ))
     }
 
     fn published(signer: &Signer) -> String {
-        OperatorKeySet::default().with(&OperatorKey { public: signer.public(), holder: "a".into() }).to_json()
+        OperatorKeySet::default()
+            .with(&OperatorKey {
+                public: signer.public(),
+                holder: "a".into(),
+            })
+            .to_json()
     }
 
     fn request(signer: &Signer, page: &str, age: i64) -> PageRequest {
-        let claim = TokenClaims { class: "default", instance: "pod-1", path: "/report" };
+        let claim = TokenClaims {
+            class: "default",
+            instance: "pod-1",
+            path: "/report",
+        };
         let token = signer.sign(&claim, Timestamp::now().as_second() - age);
-        PageRequest::of(&Request::builder().uri(page).header(token::HEADER, token).body(()).unwrap())
+        PageRequest::of(
+            &Request::builder()
+                .uri(page)
+                .header(token::HEADER, token)
+                .body(())
+                .unwrap(),
+        )
     }
 
     #[test]
     fn a_signed_request_opens_its_page_once_the_key_is_known() {
         let (keys, signer) = (Arc::<TrustedKeys>::default(), Signer::generate().unwrap());
         let guard = guard(&keys);
-        assert!(guard.check(&request(&signer, "/report", 0)).unwrap_err().contains("no known operator"));
+        assert!(
+            guard
+                .check(&request(&signer, "/report", 0))
+                .unwrap_err()
+                .contains("no known operator")
+        );
         keys.take(&published(&signer)).unwrap();
-        assert_eq!(guard.check(&request(&signer, "/report?since=00000000000000ff/1", 0)), Ok(()));
-        assert!(guard.check(&request(&signer, "/config", 0)).is_err(), "another page");
-        let stale = guard.check(&request(&signer, "/report", VALID + SKEW + 60)).unwrap_err();
+        assert_eq!(
+            guard.check(&request(&signer, "/report?since=00000000000000ff/1", 0)),
+            Ok(())
+        );
+        assert!(
+            guard.check(&request(&signer, "/config", 0)).is_err(),
+            "another page"
+        );
+        let stale = guard
+            .check(&request(&signer, "/report", VALID + SKEW + 60))
+            .unwrap_err();
         assert!(stale.starts_with("ClockSkew"), "{stale}");
-        assert!(guard.check(&PageRequest::of(&Request::new(()))).unwrap_err().contains("--token-file"));
+        assert!(
+            guard
+                .check(&PageRequest::of(&Request::new(())))
+                .unwrap_err()
+                .contains("--token-file")
+        );
         assert!(keys.take("{").is_err());
-        assert_eq!(guard.check(&request(&signer, "/report", 0)), Ok(()), "the keys read before go on");
+        assert_eq!(
+            guard.check(&request(&signer, "/report", 0)),
+            Ok(()),
+            "the keys read before go on"
+        );
     }
 
     /// Its word against the request where no check comes: all turns are taken.
@@ -192,14 +267,18 @@ mod tests {
         let guard = guard(&keys);
         let (go_on, held) = std::sync::mpsc::channel::<()>();
         let busy = guard.checks.take(move || held.recv().unwrap_or_default());
-        assert!(tokio::time::timeout(Duration::ZERO, busy).await.is_err(), "at work");
+        assert!(
+            tokio::time::timeout(Duration::ZERO, busy).await.is_err(),
+            "at work"
+        );
         let refused = unchecked(&guard, request(&signer, "/report", VALID + SKEW + 60)).await;
         assert!(refused.is_some_and(|why| why.starts_with("ClockSkew")));
         let refused = unchecked(&guard, request(&signer, "/report", -VALID - SKEW - 60)).await;
         assert!(refused.is_some_and(|why| why.starts_with("ClockSkew")));
         let refused = unchecked(&guard, PageRequest::of(&Request::new(()))).await;
         assert!(refused.is_some_and(|why| why.contains("--token-file")));
-        let timely = tokio::time::timeout(Duration::ZERO, guard.admit(request(&signer, "/report", 0))).await;
+        let timely =
+            tokio::time::timeout(Duration::ZERO, guard.admit(request(&signer, "/report", 0))).await;
         assert!(timely.is_err(), "it waits for its turn");
         drop(go_on);
         assert!(guard.admit(request(&signer, "/report", 0)).await.is_ok());

@@ -12,8 +12,15 @@ pub(super) const ADVICE: &str = "without --token-file these pages answer to loca
 
 /// Whether everything in a request that names a host names this machine. No browser leaves Host out.
 pub(super) fn is_meant<B>(request: &Request<B>) -> bool {
-    let asked = request.uri().authority().map(|authority| authority.as_str());
-    let fields = request.headers().get_all(HOST).iter().map(|value| value.to_str().unwrap_or_default());
+    let asked = request
+        .uri()
+        .authority()
+        .map(|authority| authority.as_str());
+    let fields = request
+        .headers()
+        .get_all(HOST)
+        .iter()
+        .map(|value| value.to_str().unwrap_or_default());
     asked.into_iter().chain(fields).all(is_local)
 }
 
@@ -23,7 +30,10 @@ fn is_local(host: &str) -> bool {
         Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
         _ => host,
     };
-    let bare = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name);
+    let bare = name
+        .strip_prefix('[')
+        .and_then(|name| name.strip_suffix(']'))
+        .unwrap_or(name);
     if let Ok(address) = bare.parse::<IpAddr>() {
         return address.to_canonical().is_loopback();
     }
@@ -64,7 +74,9 @@ mod tests {
     fn every_name_in_a_request_has_to_be_local() {
         let request = |uri: &str, hosts: &[&str]| {
             let hosts = hosts.iter();
-            let request = hosts.fold(Request::get(uri), |request, host| request.header(HOST, *host));
+            let request = hosts.fold(Request::get(uri), |request, host| {
+                request.header(HOST, *host)
+            });
             is_meant(&request.body(()).unwrap())
         };
         assert!(request("/config", &["localhost"]) && request("/config", &[]));

@@ -100,8 +100,24 @@ metrics! {
 }
 
 /// Upper bounds of the latency histogram in seconds.
-const BOUNDS: [f64; 16] =
-    [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, f64::INFINITY];
+const BOUNDS: [f64; 16] = [
+    0.001,
+    0.0025,
+    0.005,
+    0.01,
+    0.025,
+    0.05,
+    0.1,
+    0.25,
+    0.5,
+    1.0,
+    2.5,
+    5.0,
+    10.0,
+    30.0,
+    60.0,
+    f64::INFINITY,
+];
 
 /// Everything a scrape tells, read beforehand.
 #[derive(Debug, Default)]
@@ -170,18 +186,33 @@ type Labels<'a> = Vec<(&'static str, &'a str)>;
 
 impl Scrape {
     fn encode_arms(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
-        self.per_arm(encoder, &REQUESTS, |mut metric, arm| counter(&mut metric, arm.counts.requests()))?;
+        self.per_arm(encoder, &REQUESTS, |mut metric, arm| {
+            counter(&mut metric, arm.counts.requests())
+        })?;
         self.encode_outcomes(encoder)?;
         self.encode_malformed(encoder)?;
-        self.per_arm(encoder, &LATENCY, |mut metric, arm| latency(&mut metric, &arm.counts.latency))?;
-        self.per_arm(encoder, &OVER_LIMIT, |mut metric, arm| {
-            counter(&mut metric, arm.counts.limits.values().map(|events| events.over).sum())
+        self.per_arm(encoder, &LATENCY, |mut metric, arm| {
+            latency(&mut metric, &arm.counts.latency)
         })?;
-        self.per_arm(encoder, &RETRIES, |mut metric, arm| counter(&mut metric, arm.counts.retries))?;
-        self.per_arm(encoder, &FALLBACKS, |mut metric, arm| counter(&mut metric, arm.counts.fallbacks))?;
-        self.per_arm(encoder, &OPEN_LONG, |mut metric, arm| metric.encode_gauge(&arm.open_long))?;
+        self.per_arm(encoder, &OVER_LIMIT, |mut metric, arm| {
+            counter(
+                &mut metric,
+                arm.counts.limits.values().map(|events| events.over).sum(),
+            )
+        })?;
+        self.per_arm(encoder, &RETRIES, |mut metric, arm| {
+            counter(&mut metric, arm.counts.retries)
+        })?;
+        self.per_arm(encoder, &FALLBACKS, |mut metric, arm| {
+            counter(&mut metric, arm.counts.fallbacks)
+        })?;
+        self.per_arm(encoder, &OPEN_LONG, |mut metric, arm| {
+            metric.encode_gauge(&arm.open_long)
+        })?;
         self.per_endpoints(encoder, &ENDPOINTS, |endpoints| endpoints.endpoints as f64)?;
-        self.per_endpoints(encoder, &CHECK_IGNORED, |endpoints| f64::from(u8::from(endpoints.check_ignored)))
+        self.per_endpoints(encoder, &CHECK_IGNORED, |endpoints| {
+            f64::from(u8::from(endpoints.check_ignored))
+        })
     }
 
     /// Told before the first request: an arm without endpoints, or whose check fails, is news then.
@@ -195,7 +226,9 @@ impl Scrape {
         for release in &self.releases {
             for arm in Arm::ALL {
                 if let Some(endpoints) = &release.arms[arm as usize].endpoints {
-                    family.encode_family(&release.arm_labels(arm))?.encode_gauge(&value(endpoints))?;
+                    family
+                        .encode_family(&release.arm_labels(arm))?
+                        .encode_gauge(&value(endpoints))?;
                 }
             }
         }
@@ -226,7 +259,10 @@ impl Scrape {
         }
         let mut family = describe(encoder, &UNROUTED)?;
         for (outcome, count) in &self.unrouted.outcomes {
-            counter(&mut family.encode_family(&[("cause", outcome.name())])?, *count)?;
+            counter(
+                &mut family.encode_family(&[("cause", outcome.name())])?,
+                *count,
+            )?;
         }
         Ok(())
     }
@@ -268,28 +304,39 @@ impl Scrape {
         let mut family = describe(encoder, metric)?;
         for release in &self.releases {
             if let Some(value) = value(release) {
-                family.encode_family(&release.labels())?.encode_gauge(&value)?;
+                family
+                    .encode_family(&release.labels())?
+                    .encode_gauge(&value)?;
             }
         }
         Ok(())
     }
 
     fn encode_process(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
-        counter(&mut describe(encoder, &ACCEPTED)?, self.connections_accepted)?;
+        counter(
+            &mut describe(encoder, &ACCEPTED)?,
+            self.connections_accepted,
+        )?;
         counter(&mut describe(encoder, &FOR_ROOM)?, self.closed_for_room)?;
         counter(&mut describe(encoder, &SWAPS)?, self.swaps)?;
         counter(&mut describe(encoder, &LOG_DROPPED)?, self.log_dropped)?;
         let gauges = [
             (&CONNECTIONS, Some(self.connections as f64)),
             (&PLACES, Some(self.max_connections as f64)),
-            (&FLEET_REVISION, self.fleet_revision.map(|revision| revision as f64)),
+            (
+                &FLEET_REVISION,
+                self.fleet_revision.map(|revision| revision as f64),
+            ),
             (&REJECTED, Some(self.rejected as f64)),
             (&ORPHANED, Some(self.orphaned as f64)),
             (&STALE, Some(f64::from(u8::from(self.stale)))),
             (&READY, Some(f64::from(u8::from(self.ready)))),
             (&OPERATOR, self.operator_last_heard),
         ];
-        for (metric, value) in gauges.into_iter().filter_map(|(metric, value)| Some((metric, value?))) {
+        for (metric, value) in gauges
+            .into_iter()
+            .filter_map(|(metric, value)| Some((metric, value?)))
+        {
             describe(encoder, metric)?.encode_gauge(&value)?;
         }
         Ok(())
@@ -313,7 +360,12 @@ fn describe<'a>(
     metric: &'a Metric,
 ) -> Result<MetricEncoder<'a>, fmt::Error> {
     // The encoder ends the sentence itself.
-    encoder.encode_descriptor(metric.name, metric.help.trim_end_matches('.'), None, metric.kind)
+    encoder.encode_descriptor(
+        metric.name,
+        metric.help.trim_end_matches('.'),
+        None,
+        metric.kind,
+    )
 }
 
 fn counter(metric: &mut MetricEncoder<'_>, count: u64) -> fmt::Result {
@@ -326,7 +378,10 @@ fn latency(metric: &mut MetricEncoder<'_>, latencies: &histogram::Histogram) -> 
     let (mut sum, mut all) = (0.0, 0);
     for (bucket, count) in latencies.buckets() {
         let (from, to) = histogram::bounds(bucket);
-        let place = BOUNDS.iter().position(|bound| to as f64 / 1e6 <= *bound).unwrap_or(BOUNDS.len() - 1);
+        let place = BOUNDS
+            .iter()
+            .position(|bound| to as f64 / 1e6 <= *bound)
+            .unwrap_or(BOUNDS.len() - 1);
         buckets[place].1 += count;
         sum += (from + to) as f64 / 2e6 * count as f64;
         all += count;
@@ -343,8 +398,17 @@ pub fn documentation() -> String {
          number of series is bounded by the number of releases.\n\n| metric | type | labels | meaning |\n|---|---|---|---|\n",
     );
     for metric in METRICS {
-        let total = if matches!(metric.kind, MetricType::Counter) { "_total" } else { "" };
-        let labels = metric.labels.iter().map(|label| format!("`{label}`")).collect::<Vec<_>>().join(", ");
+        let total = if matches!(metric.kind, MetricType::Counter) {
+            "_total"
+        } else {
+            ""
+        };
+        let labels = metric
+            .labels
+            .iter()
+            .map(|label| format!("`{label}`"))
+            .collect::<Vec<_>>()
+            .join(", ");
         let _ = writeln!(
             page,
             "| `{}{total}` | {} | {labels} | {} |",
@@ -354,13 +418,23 @@ pub fn documentation() -> String {
         );
     }
     for of_process in &process::METRICS {
-        let total = if matches!(of_process.kind, MetricType::Counter) { "_total" } else { "" };
-        let labels =
-            of_process.labels.iter().map(|label| format!("`{label}`")).collect::<Vec<_>>().join(", ");
+        let total = if matches!(of_process.kind, MetricType::Counter) {
+            "_total"
+        } else {
+            ""
+        };
+        let labels = of_process
+            .labels
+            .iter()
+            .map(|label| format!("`{label}`"))
+            .collect::<Vec<_>>()
+            .join(", ");
         let (name, kind, help) = (of_process.name, of_process.kind.as_str(), of_process.help);
         let _ = writeln!(page, "| `{name}{total}` | {kind} | {labels} | {help}. |");
     }
-    page.push_str("\nEvery `cause`, and whom it is charged to:\n\n| cause | charged to |\n|---|---|\n");
+    page.push_str(
+        "\nEvery `cause`, and whom it is charged to:\n\n| cause | charged to |\n|---|---|\n",
+    );
     for outcome in halftone_routing::report::Outcome::ALL {
         use halftone_routing::report::Fault;
         let charged = match outcome.charge() {
@@ -384,7 +458,11 @@ mod tests {
     use super::*;
 
     fn counts() -> Counts {
-        let mut counts = Counts { retries: 1, fallbacks: 2, ..Counts::default() };
+        let mut counts = Counts {
+            retries: 1,
+            fallbacks: 2,
+            ..Counts::default()
+        };
         counts.outcomes = BTreeMap::from([(Outcome::Status2xx, 7), (Outcome::Reset, 3)]);
         counts.limits = BTreeMap::from([(Quantile::P99, LimitEvents { within: 9, over: 1 })]);
         for micros in [900, 20_000, 70_000_000] {
@@ -394,7 +472,10 @@ mod tests {
     }
 
     fn full() -> Scrape {
-        let endpoints = Some(UsableEndpoints { endpoints: 2, check_ignored: true });
+        let endpoints = Some(UsableEndpoints {
+            endpoints: 2,
+            check_ignored: true,
+        });
         let arm = || ArmSample {
             counts: counts(),
             open_long: 4,
@@ -429,7 +510,10 @@ mod tests {
                 .0
                 .split_once('{')
                 .unwrap_or((line.split(' ').next().unwrap(), ""));
-            let labels = labels.trim_end_matches('}').split(',').filter(|label| !label.is_empty());
+            let labels = labels
+                .trim_end_matches('}')
+                .split(',')
+                .filter(|label| !label.is_empty());
             samples
                 .entry(name)
                 .or_insert_with(BTreeSet::new)
@@ -450,16 +534,26 @@ mod tests {
             };
             for suffix in suffixes {
                 let name = format!("{}{suffix}", metric.name);
-                let mut labels =
-                    samples.remove(&*name).unwrap_or_else(|| panic!("{name} is not exposed:\n{page}"));
+                let mut labels = samples
+                    .remove(&*name)
+                    .unwrap_or_else(|| panic!("{name} is not exposed:\n{page}"));
                 labels.remove("le");
                 assert_eq!(labels, metric.labels.iter().copied().collect(), "{name}");
             }
         }
         for metric in &process::METRICS {
-            let total = if matches!(metric.kind, MetricType::Counter) { "_total" } else { "" };
+            let total = if matches!(metric.kind, MetricType::Counter) {
+                "_total"
+            } else {
+                ""
+            };
             let labels = samples.remove(&*format!("{}{total}", metric.name));
-            assert_eq!(labels, Some(metric.labels.iter().copied().collect()), "{}", metric.name);
+            assert_eq!(
+                labels,
+                Some(metric.labels.iter().copied().collect()),
+                "{}",
+                metric.name
+            );
         }
         assert!(samples.is_empty(), "undocumented: {samples:?}");
     }

@@ -40,7 +40,10 @@ impl Tokens {
     pub fn open(path: impl Into<PathBuf>) -> Result<Self, TokenFileError> {
         let path = path.into();
         let known = read(&path)?.iter().map(digest).collect();
-        Ok(Self { path, known: Mutex::new(known) })
+        Ok(Self {
+            path,
+            known: Mutex::new(known),
+        })
     }
 
     /// As [`Tokens::open`], but a file that is not there holds no token yet: in a cluster the operator needs none, and
@@ -51,7 +54,10 @@ impl Tokens {
     pub fn open_if_there(path: impl Into<PathBuf>) -> Result<Self, TokenFileError> {
         let path = path.into();
         match Self::open(path.clone()) {
-            Err(error) if error.is_missing => Ok(Self { path, known: Mutex::default() }),
+            Err(error) if error.is_missing => Ok(Self {
+                path,
+                known: Mutex::default(),
+            }),
             opened => opened,
         }
     }
@@ -65,12 +71,15 @@ impl Tokens {
             // A Secret that is being replaced must not lock the operator out.
             Err(error) => tracing::warn!(%error, "keeping the tokens read before"),
         }
-        let Some((scheme, token)) = authorization.and_then(|value| value.split_at_checked("Bearer ".len()))
+        let Some((scheme, token)) =
+            authorization.and_then(|value| value.split_at_checked("Bearer ".len()))
         else {
             return false;
         };
         let given = digest(token.trim_ascii());
-        let matches = known.iter().fold(Choice::from(0), |matches, token| matches | token.ct_eq(&given));
+        let matches = known.iter().fold(Choice::from(0), |matches, token| {
+            matches | token.ct_eq(&given)
+        });
         scheme.eq_ignore_ascii_case(b"Bearer ") && bool::from(matches)
     }
 }
@@ -88,14 +97,25 @@ pub fn first(path: &Path) -> Result<Option<String>, TokenFileError> {
 
 /// One or two tokens, one a line; empty lines do not count.
 fn read(path: &Path) -> Result<Vec<String>, TokenFileError> {
-    let error = |why: String| TokenFileError { path: path.to_owned(), why, is_missing: false };
+    let error = |why: String| TokenFileError {
+        path: path.to_owned(),
+        why,
+        is_missing: false,
+    };
     let text = files::read_text(path, LARGEST).map_err(|cause| TokenFileError {
         is_missing: cause.kind() == io::ErrorKind::NotFound,
         ..error(cause.to_string())
     })?;
-    let tokens: Vec<_> =
-        text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect();
-    if tokens.iter().any(|token| !token.bytes().all(|byte| byte.is_ascii_graphic())) {
+    let tokens: Vec<_> = text
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty())
+        .map(str::to_owned)
+        .collect();
+    if tokens
+        .iter()
+        .any(|token| !token.bytes().all(|byte| byte.is_ascii_graphic()))
+    {
         return Err(error(
             "a token has characters other than visible ASCII; write one token a line".to_owned(),
         ));
@@ -103,7 +123,9 @@ fn read(path: &Path) -> Result<Vec<String>, TokenFileError> {
     match tokens.len() {
         1 | 2 => Ok(tokens),
         0 => Err(error("it holds no token; write one a line".to_owned())),
-        more => Err(error(format!("it holds {more} tokens; keep the new one and the one it replaces"))),
+        more => Err(error(format!(
+            "it holds {more} tokens; keep the new one and the one it replaces"
+        ))),
     }
 }
 
@@ -130,9 +152,14 @@ mod tests {
         for good in ["Bearer old-token", "bearer new-token", "Bearer  new-token"] {
             assert!(tokens.allow(Some(good.as_bytes())), "{good}");
         }
-        for bad in
-            ["", "old-token", "Basic old-token", "Bearer ", "Bearer old-toke", "Bearer old-token,new-token"]
-        {
+        for bad in [
+            "",
+            "old-token",
+            "Basic old-token",
+            "Bearer ",
+            "Bearer old-toke",
+            "Bearer old-token,new-token",
+        ] {
             assert!(!tokens.allow(Some(bad.as_bytes())), "{bad}");
         }
         assert!(!tokens.allow(None));
@@ -156,7 +183,10 @@ mod tests {
         fs::write(&path, "one").unwrap();
         assert!(tokens.allow(Some(b"Bearer one")));
         fs::write(&path, "one two").unwrap();
-        assert!(Tokens::open_if_there(&path).is_err(), "what is there has to be good");
+        assert!(
+            Tokens::open_if_there(&path).is_err(),
+            "what is there has to be good"
+        );
     }
 
     #[test]
@@ -185,14 +215,29 @@ mod tests {
 
     #[test]
     fn a_bad_file_says_what_to_do() {
-        for (text, advice) in
-            [("", "write one a line"), ("a\nb\nc", "keep the new one"), ("ä", "visible ASCII")]
-        {
+        for (text, advice) in [
+            ("", "write one a line"),
+            ("a\nb\nc", "keep the new one"),
+            ("ä", "visible ASCII"),
+        ] {
             let file = file(text);
             let error = Tokens::open(file.path()).unwrap_err().to_string();
-            assert!(error.contains(advice) && error.contains(file.path().to_str().unwrap()), "{error}");
+            assert!(
+                error.contains(advice) && error.contains(file.path().to_str().unwrap()),
+                "{error}"
+            );
         }
-        assert!(Tokens::open("/nonexistent").unwrap_err().to_string().contains("No such file"));
-        assert!(Tokens::open("/dev/zero").unwrap_err().to_string().contains("not a regular file"));
+        assert!(
+            Tokens::open("/nonexistent")
+                .unwrap_err()
+                .to_string()
+                .contains("No such file")
+        );
+        assert!(
+            Tokens::open("/dev/zero")
+                .unwrap_err()
+                .to_string()
+                .contains("not a regular file")
+        );
     }
 }

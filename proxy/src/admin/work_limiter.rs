@@ -44,12 +44,15 @@ impl WorkLimiter {
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, WorkError> {
         let turn = Arc::clone(&self.0).acquire_owned();
-        let Ok(Ok(turn)) = tokio::time::timeout(WAIT, turn).await else { return Err(WorkError::Busy) };
+        let Ok(Ok(turn)) = tokio::time::timeout(WAIT, turn).await else {
+            return Err(WorkError::Busy);
+        };
         let done = spawn_blocking(move || {
             let _turn = turn;
             work()
         });
-        done.await.map_err(|error| WorkError::Failed(error.to_string()))
+        done.await
+            .map_err(|error| WorkError::Failed(error.to_string()))
     }
 }
 
@@ -75,9 +78,16 @@ mod tests {
     async fn whoever_finds_no_turn_is_told_to_come_back_and_has_cost_nothing() {
         let turns = WorkLimiter::new(1);
         let taken = Arc::clone(&turns.0).acquire_owned().await.unwrap();
-        let undone = turns.take(|| panic!("no turn")).await.map(|()| "done").unwrap_err();
+        let undone = turns
+            .take(|| panic!("no turn"))
+            .await
+            .map(|()| "done")
+            .unwrap_err();
         let answer = PageResponse::from(undone);
-        assert_eq!((answer.status().as_u16(), &answer.headers()[RETRY_AFTER]), (503, &"1".parse().unwrap()));
+        assert_eq!(
+            (answer.status().as_u16(), &answer.headers()[RETRY_AFTER]),
+            (503, &"1".parse().unwrap())
+        );
         drop(taken);
         assert_eq!(turns.take(|| 7).await.unwrap(), 7);
     }
@@ -90,7 +100,10 @@ mod tests {
         for _ in 0..2 {
             let held = Arc::clone(&held);
             let left = turns.take(move || held.lock().unwrap().recv().unwrap_or_default());
-            assert!(tokio::time::timeout(Duration::ZERO, left).await.is_err(), "at work");
+            assert!(
+                tokio::time::timeout(Duration::ZERO, left).await.is_err(),
+                "at work"
+            );
         }
         assert_eq!(turns.0.available_permits(), 0);
         drop(go_on);
@@ -100,7 +113,11 @@ mod tests {
     #[tokio::test]
     async fn work_that_breaks_off_is_told_and_gives_its_turn_back() {
         let turns = WorkLimiter::new(1);
-        let undone = turns.take(|| panic!("broken")).await.map(|()| "done").unwrap_err();
+        let undone = turns
+            .take(|| panic!("broken"))
+            .await
+            .map(|()| "done")
+            .unwrap_err();
         assert_eq!(PageResponse::from(undone).status().as_u16(), 500);
         assert_eq!(turns.take(|| 7).await.unwrap(), 7);
     }

@@ -23,14 +23,18 @@ pub(super) struct Failures {
 impl Failures {
     /// An answer with a status that is one of the release's `errorStatuses`.
     pub(super) fn add_status(&self, status: u16) {
-        let statuses = self.statuses.get_or_init(|| Box::new(std::array::from_fn(|_| Counter::default())));
+        let statuses = self
+            .statuses
+            .get_or_init(|| Box::new(std::array::from_fn(|_| Counter::default())));
         let at = usize::from(status.wrapping_sub(FIRST_STATUS));
         statuses.get(at).into_iter().for_each(|count| count.add(1));
     }
 
     /// A failure reached this user.
     pub(super) fn add_user(&self, user: UserHash) {
-        let registers = self.users.get_or_init(|| Box::new(std::array::from_fn(|_| AtomicU8::default())));
+        let registers = self
+            .users
+            .get_or_init(|| Box::new(std::array::from_fn(|_| AtomicU8::default())));
         let (register, rank) = user.register();
         let register = &registers[usize::from(register)];
         if register.load(Relaxed) < rank {
@@ -39,14 +43,27 @@ impl Failures {
     }
 
     pub(super) fn statuses(&self) -> BTreeMap<u16, u64> {
-        let counts = self.statuses.get().into_iter().flat_map(|statuses| statuses.iter());
-        (FIRST_STATUS..).zip(counts.map(Counter::get)).filter(|(_, count)| *count > 0).collect()
+        let counts = self
+            .statuses
+            .get()
+            .into_iter()
+            .flat_map(|statuses| statuses.iter());
+        (FIRST_STATUS..)
+            .zip(counts.map(Counter::get))
+            .filter(|(_, count)| *count > 0)
+            .collect()
     }
 
     pub(super) fn users(&self) -> UserSketch {
         let mut users = UserSketch::default();
-        let registers = self.users.get().into_iter().flat_map(|registers| registers.iter());
-        (0..=u8::MAX).zip(registers).for_each(|(register, rank)| users.raise(register, rank.load(Relaxed)));
+        let registers = self
+            .users
+            .get()
+            .into_iter()
+            .flat_map(|registers| registers.iter());
+        (0..=u8::MAX)
+            .zip(registers)
+            .for_each(|(register, rank)| users.raise(register, rank.load(Relaxed)));
         users
     }
 }

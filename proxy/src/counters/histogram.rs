@@ -31,7 +31,11 @@ impl AtomicHistogram {
     pub(super) fn read(&self) -> histogram::Histogram {
         let mut sum = histogram::Histogram::default();
         for (octave, buckets) in self.octaves.iter().enumerate() {
-            for (place, count) in buckets.get().into_iter().flat_map(|buckets| buckets.iter().enumerate()) {
+            for (place, count) in buckets
+                .get()
+                .into_iter()
+                .flat_map(|buckets| buckets.iter().enumerate())
+            {
                 sum.add(octave * PER_OCTAVE + place, count.load(Relaxed));
             }
         }

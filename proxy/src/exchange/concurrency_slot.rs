@@ -87,7 +87,11 @@ impl ConcurrencySlot {
     /// The arm has no room.
     pub(super) fn begin(arm: &Rc<WorkerArm>, finished: bool, now: Tick) -> Result<Self, Ending> {
         arm.room().map_err(ending)?;
-        let state = if finished { SlotState::Held(arm.enter()) } else { SlotState::Owed };
+        let state = if finished {
+            SlotState::Held(arm.enter())
+        } else {
+            SlotState::Owed
+        };
         Ok(Self::new(state, finished, now.after(WINDOW)))
     }
 
@@ -159,7 +163,11 @@ impl ConcurrencySlot {
             self.begin_window(now, standing.moved);
         }
         self.mark(standing.client_owes);
-        Ok(if standing.client_owes && !self.slow { self.window_ends } else { Tick::NEVER })
+        Ok(if standing.client_owes && !self.slow {
+            self.window_ends
+        } else {
+            Tick::NEVER
+        })
     }
 
     /// Whether it is the client that has the place kept.
@@ -210,7 +218,9 @@ impl ConcurrencySlot {
     /// one whose body has not come may never send it.
     fn without_place(&self) -> Option<WaitClass> {
         match self.state {
-            SlotState::Owed | SlotState::Lent if self.owing && self.slow => Some(WaitClass::Lasting),
+            SlotState::Owed | SlotState::Lent if self.owing && self.slow => {
+                Some(WaitClass::Lasting)
+            }
             SlotState::Owed if self.owing => Some(WaitClass::Brief),
             _ => None,
         }
@@ -261,7 +271,8 @@ impl ConcurrencySlot {
     /// The last byte has come, or none follows: the backend is busy, unless it waits for the client to take its answer.
     fn finish(&mut self, arm: &Rc<WorkerArm>) {
         let first = !std::mem::replace(&mut self.finished, true);
-        if matches!(self.state, SlotState::Owed) || (first && matches!(self.state, SlotState::Lent)) {
+        if matches!(self.state, SlotState::Owed) || (first && matches!(self.state, SlotState::Lent))
+        {
             self.state = SlotState::Held(arm.enter());
         }
     }

@@ -51,7 +51,14 @@ pub(super) struct ExchangeDeadlines {
 impl ExchangeDeadlines {
     pub(super) fn new(order: &RoutedRequest, now: Tick) -> Self {
         let since = order.received;
-        Self { since, since_tick: now, started: now, limits_passed: 0, long: None, close_at: None }
+        Self {
+            since,
+            since_tick: now,
+            started: now,
+            limits_passed: 0,
+            long: None,
+            close_at: None,
+        }
     }
 
     /// The request's last byte was received now, later than its head.
@@ -89,7 +96,10 @@ impl ExchangeDeadlines {
     }
 
     fn next_limit(&self, order: &RoutedRequest) -> Tick {
-        order.limits().get(self.limits_passed).map_or(Tick::NEVER, |limit| self.since_tick.after(limit.after))
+        order
+            .limits()
+            .get(self.limits_passed)
+            .map_or(Tick::NEVER, |limit| self.since_tick.after(limit.after))
     }
 }
 
@@ -112,15 +122,30 @@ struct NextDeadline {
 
 impl NextDeadline {
     fn at(at: Tick, means: ExpiredDeadline) -> Self {
-        Self { at, means, wake: at }
+        Self {
+            at,
+            means,
+            wake: at,
+        }
     }
 
     fn or(self, at: Tick, means: ExpiredDeadline) -> Self {
-        if at < self.at { Self { at, means, wake: self.wake.min(at) } } else { self }
+        if at < self.at {
+            Self {
+                at,
+                means,
+                wake: self.wake.min(at),
+            }
+        } else {
+            self
+        }
     }
 
     fn wake(self, at: Tick) -> Self {
-        Self { wake: self.wake.min(at), ..self }
+        Self {
+            wake: self.wake.min(at),
+            ..self
+        }
     }
 }
 
@@ -135,7 +160,10 @@ impl<C: Stream> Exchange<'_, C> {
         let due = self.upload_due(false);
         let due = match self.download.waiting() {
             FlowWait::ForSource => due,
-            FlowWait::ForSink => due.or(self.write_due(), ExpiredDeadline::Over(Ending::ClientStalled(100))),
+            FlowWait::ForSink => due.or(
+                self.write_due(),
+                ExpiredDeadline::Over(Ending::ClientStalled(100)),
+            ),
         };
         self.watch(due, None)
     }
@@ -150,12 +178,17 @@ impl<C: Stream> Exchange<'_, C> {
                 let progress = self.download.progress().max(self.upload.progress());
                 let idle = progress.after(self.order.arm.timeouts.idle);
                 let owed = self.standing(true).client_owes;
-                let ending = if owed { Ending::ClientStalled(status) } else { Ending::BodyIdle(status) };
+                let ending = if owed {
+                    Ending::ClientStalled(status)
+                } else {
+                    Ending::BodyIdle(status)
+                };
                 due.or(idle, ExpiredDeadline::Over(ending))
             }
-            FlowWait::ForSink => {
-                due.or(self.write_due(), ExpiredDeadline::Over(Ending::ClientStalled(status)))
-            }
+            FlowWait::ForSink => due.or(
+                self.write_due(),
+                ExpiredDeadline::Over(Ending::ClientStalled(status)),
+            ),
         };
         let due = self.age(self.clock.started.after(LONG), due);
         self.watch(due, Some(status))
@@ -170,9 +203,13 @@ impl<C: Stream> Exchange<'_, C> {
             return Err(ExpiredDeadline::Over(Ending::Answered(101)));
         }
         let held = self.client.input.held() + self.answer.held();
-        self.worker.wait_for(&self.client.timer, SlowClient::tunnel(active, held));
+        self.worker
+            .wait_for(&self.client.timer, SlowClient::tunnel(active, held));
         let idle = active.after(self.order.arm.timeouts.tunnel);
-        let due = self.age(Tick::START, NextDeadline::at(idle, ExpiredDeadline::Over(Ending::Answered(101))));
+        let due = self.age(
+            Tick::START,
+            NextDeadline::at(idle, ExpiredDeadline::Over(Ending::Answered(101))),
+        );
         if due.at <= self.worker.ticker.now() {
             return Err(due.means);
         }
@@ -183,7 +220,9 @@ impl<C: Stream> Exchange<'_, C> {
     /// What the rest of the request is waited for, or the answer's head where there is no rest.
     fn upload_due(&self, answered: bool) -> NextDeadline {
         let head = NextDeadline::at(
-            self.upload.progress().after(self.order.arm.timeouts.response_head),
+            self.upload
+                .progress()
+                .after(self.order.arm.timeouts.response_head),
             ExpiredDeadline::Head,
         );
         let never = NextDeadline::at(Tick::NEVER, ExpiredDeadline::Upload);
@@ -191,11 +230,15 @@ impl<C: Stream> Exchange<'_, C> {
             return if answered { never } else { head };
         }
         match self.upload.waiting() {
-            FlowWait::ForSource if self.awaits_continue() => {
-                NextDeadline::at(self.clock.started.after(CONTINUE), ExpiredDeadline::Continue)
-            }
+            FlowWait::ForSource if self.awaits_continue() => NextDeadline::at(
+                self.clock.started.after(CONTINUE),
+                ExpiredDeadline::Continue,
+            ),
             FlowWait::ForSource => {
-                let idle = self.upload.progress().after(self.worker.limits().client.body);
+                let idle = self
+                    .upload
+                    .progress()
+                    .after(self.worker.limits().client.body);
                 NextDeadline::at(
                     idle,
                     if answered {
@@ -205,13 +248,18 @@ impl<C: Stream> Exchange<'_, C> {
                     },
                 )
             }
-            FlowWait::ForSink if answered => NextDeadline { means: ExpiredDeadline::Upload, ..head },
+            FlowWait::ForSink if answered => NextDeadline {
+                means: ExpiredDeadline::Upload,
+                ..head
+            },
             FlowWait::ForSink => head,
         }
     }
 
     fn write_due(&self) -> Tick {
-        self.download.progress().after(self.worker.limits().client.write)
+        self.download
+            .progress()
+            .after(self.worker.limits().client.write)
     }
 
     /// Counts what has become long. Once the release was taken back, it closes from `closable` on, spread over the
@@ -237,8 +285,15 @@ impl<C: Stream> Exchange<'_, C> {
             return due;
         }
         let worker = self.worker;
-        let close_at = || recalled.max(closable).after(worker.jitter(worker.limits().tunnel_grace));
-        due.or(*self.clock.close_at.get_or_insert_with(close_at), ExpiredDeadline::Over(Ending::Shutdown))
+        let close_at = || {
+            recalled
+                .max(closable)
+                .after(worker.jitter(worker.limits().tunnel_grace))
+        };
+        due.or(
+            *self.clock.close_at.get_or_insert_with(close_at),
+            ExpiredDeadline::Over(Ending::Shutdown),
+        )
     }
 
     /// Sets the timer to what comes first; `Err` when it has come already. `status`: that of the answer, once it is
@@ -252,7 +307,8 @@ impl<C: Stream> Exchange<'_, C> {
         if self.upload.is_read() {
             limit = self.clock.next_limit(self.order);
             if limit <= now {
-                self.clock.count_over(self.order, self.clock.waited(Instant::now()));
+                self.clock
+                    .count_over(self.order, self.clock.waited(Instant::now()));
                 limit = self.clock.next_limit(self.order);
             }
         }
@@ -260,9 +316,13 @@ impl<C: Stream> Exchange<'_, C> {
             return Err(due.means);
         }
         let standing = self.standing(status.is_some());
-        let place = self.place.follow(&self.order.arm, now, standing).map_err(ExpiredDeadline::Over)?;
+        let place = self
+            .place
+            .follow(&self.order.arm, now, standing)
+            .map_err(ExpiredDeadline::Over)?;
         if standing.client_owes {
-            self.wait_for_client(standing.moved, status).map_err(ExpiredDeadline::Over)?;
+            self.wait_for_client(standing.moved, status)
+                .map_err(ExpiredDeadline::Over)?;
         } else {
             self.client_goes_on();
         }
@@ -273,7 +333,9 @@ impl<C: Stream> Exchange<'_, C> {
     /// The backend has had enough of a request whose client sends the rest of it slowly, or not at all.
     pub(super) fn keeps_waiting(&self) -> bool {
         let silent_since = self.upload.progress().after(KEPT_WAITING);
-        let owes = !self.upload_cut && !self.upload.is_done() && self.upload.waiting() == FlowWait::ForSource;
+        let owes = !self.upload_cut
+            && !self.upload.is_done()
+            && self.upload.waiting() == FlowWait::ForSource;
         let silent = owes && !self.awaits_continue() && silent_since <= self.worker.ticker.now();
         silent || self.kept_waiting || self.is_slow_client()
     }
@@ -286,7 +348,8 @@ impl<C: Stream> Exchange<'_, C> {
 
     /// The client kept its request or the answer waiting for a second or longer.
     pub(super) fn client_was_slow(&self) -> bool {
-        self.place.client_was_slow(self.worker.ticker.now(), self.moved_by_client())
+        self.place
+            .client_was_slow(self.worker.ticker.now(), self.moved_by_client())
     }
 
     /// Who is waited for.

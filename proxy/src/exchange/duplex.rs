@@ -60,18 +60,31 @@ impl<C: Stream> Exchange<'_, C> {
         }
         let now = self.worker.ticker.now();
         let client = &mut self.client.stream;
-        match self.download.poll(&self.worker.buffers, &mut self.answer, backend, client, now, cx) {
+        match self.download.poll(
+            &self.worker.buffers,
+            &mut self.answer,
+            backend,
+            client,
+            now,
+            cx,
+        ) {
             Poll::Pending | Poll::Ready(Ok(())) => Ok(()),
             Poll::Ready(Err(FlowError::Sink { .. })) => Err(Ending::ClientGoneAfter(answer.status)),
-            Poll::Ready(Err(FlowError::Source)) if self.keeps_waiting() || self.client_was_slow() => {
+            Poll::Ready(Err(FlowError::Source))
+                if self.keeps_waiting() || self.client_was_slow() =>
+            {
                 Err(Ending::ClientStalled(answer.status))
             }
             Poll::Ready(Err(FlowError::Source)) => Err(Ending::BrokenOff(answer.status)),
             // Nobody has seen the head yet: the answer is refused as a whole.
-            Poll::Ready(Err(FlowError::Malformed(rule))) if self.download.cut_unsent(answer.head_at) => {
+            Poll::Ready(Err(FlowError::Malformed(rule)))
+                if self.download.cut_unsent(answer.head_at) =>
+            {
                 Err(Ending::Malformed(rule))
             }
-            Poll::Ready(Err(FlowError::Malformed(rule))) => Err(Ending::MalformedBody(answer.status, rule)),
+            Poll::Ready(Err(FlowError::Malformed(rule))) => {
+                Err(Ending::MalformedBody(answer.status, rule))
+            }
         }
     }
 
@@ -88,7 +101,11 @@ impl<C: Stream> Exchange<'_, C> {
         }
         // Also where the rest has only just ended: nobody else would wake for the client.
         let watch = (self.upload_cut || self.upload.is_done()) && !self.download.is_done();
-        if watch && self.poll_gone(cx).is_ready() { Err(gone) } else { Ok(()) }
+        if watch && self.poll_gone(cx).is_ready() {
+            Err(gone)
+        } else {
+            Ok(())
+        }
     }
 
     fn poll_upload_rest(
@@ -99,11 +116,19 @@ impl<C: Stream> Exchange<'_, C> {
     ) -> Result<(), Ending> {
         let now = self.worker.ticker.now();
         let client = &mut *self.client;
-        match self.upload.poll(&self.worker.buffers, &mut client.input, &mut client.stream, backend, now, cx)
-        {
+        match self.upload.poll(
+            &self.worker.buffers,
+            &mut client.input,
+            &mut client.stream,
+            backend,
+            now,
+            cx,
+        ) {
             Poll::Pending | Poll::Ready(Ok(())) => {}
             Poll::Ready(Err(FlowError::Sink { lost })) => self.lose_backend(lost),
-            Poll::Ready(Err(FlowError::Source | FlowError::Malformed(_))) if self.download.is_done() => {
+            Poll::Ready(Err(FlowError::Source | FlowError::Malformed(_)))
+                if self.download.is_done() =>
+            {
                 self.upload_cut = true;
             }
             Poll::Ready(Err(FlowError::Source | FlowError::Malformed(_))) => return Err(gone),
@@ -114,6 +139,10 @@ impl<C: Stream> Exchange<'_, C> {
     /// The rest of the request does not come. Where the answer is complete already, it stays complete.
     fn cut_upload(&mut self, ending: Ending) -> Poll<Result<(), Ending>> {
         self.upload_cut = true;
-        Poll::Ready(if self.download.is_done() { Ok(()) } else { Err(ending) })
+        Poll::Ready(if self.download.is_done() {
+            Ok(())
+        } else {
+            Err(ending)
+        })
     }
 }

@@ -10,7 +10,10 @@ use crate::stream::Stream;
 impl<C: Stream> Exchange<'_, C> {
     /// Another arm could take the request.
     pub(super) fn has_other(&self) -> bool {
-        self.order.other.as_ref().is_some_and(|other| !other.pool.is_empty())
+        self.order
+            .other
+            .as_ref()
+            .is_some_and(|other| !other.pool.is_empty())
     }
 
     /// Turns to the other arm, if there is one and the request is still whole. It is charged to the arm that was meant, as
@@ -19,9 +22,13 @@ impl<C: Stream> Exchange<'_, C> {
         if !self.has_other() || !self.upload.is_whole() {
             return false;
         }
-        let Some(other) = self.order.other.take() else { return false };
+        let Some(other) = self.order.other.take() else {
+            return false;
+        };
         let (from, to) = (self.order.arm.stamp(), other.stamp());
-        let Some(head) = write::change_arm(self.upload.head(), &from, &to) else { return false };
+        let Some(head) = write::change_arm(self.upload.head(), &from, &to) else {
+            return false;
+        };
         self.upload.rewind();
         self.upload.replace_head(&head);
         self.order.cell.fallback();

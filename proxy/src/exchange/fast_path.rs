@@ -32,8 +32,14 @@ impl<C: Stream> Exchange<'_, C> {
         &mut self,
         connection: &mut UpstreamConnection,
     ) -> Result<UpstreamResponse, AttemptError> {
-        self.client.search.begin(&HeadSearch::response(self.order.arm.strictness()));
-        let mut heads = Heads { interim: 0, received: false, reused: connection.reused };
+        self.client
+            .search
+            .begin(&HeadSearch::response(self.order.arm.strictness()));
+        let mut heads = Heads {
+            interim: 0,
+            received: false,
+            reused: connection.reused,
+        };
         poll_fn(|cx| self.poll_answer(&mut heads, &mut connection.stream, cx)).await
     }
 
@@ -74,30 +80,44 @@ impl<C: Stream> Exchange<'_, C> {
                 self.ask_for_body();
                 self.poll_answer(heads, backend, cx)
             }
-            Err(_) if self.kept_waiting => Poll::Ready(Err(AttemptError::Over(Ending::ClientTimeout))),
-            Err(_) => Poll::Ready(Err(heads.failed(AttemptFailure::HeadTimeout, Ending::HeadTimeout))),
+            Err(_) if self.kept_waiting => {
+                Poll::Ready(Err(AttemptError::Over(Ending::ClientTimeout)))
+            }
+            Err(_) => Poll::Ready(Err(
+                heads.failed(AttemptFailure::HeadTimeout, Ending::HeadTimeout)
+            )),
         }
     }
 
     /// Sends what there is of the request. `Err`: the exchange is over.
-    fn poll_upload(&mut self, backend: &mut BackendStream, cx: &mut Context<'_>) -> Result<(), Ending> {
+    fn poll_upload(
+        &mut self,
+        backend: &mut BackendStream,
+        cx: &mut Context<'_>,
+    ) -> Result<(), Ending> {
         if self.upload_cut || self.upload.is_done() {
             return Ok(());
         }
         let now = self.worker.ticker.now();
         let was_read = self.upload.is_read();
         let (buffers, client) = (&self.worker.buffers, &mut *self.client);
-        let moved =
-            match self.upload.poll_to_end(buffers, &mut client.input, &mut client.stream, backend, now, cx) {
-                Poll::Ready(Ok(())) => {
-                    if !was_read {
-                        self.clock.body_received(now);
-                        self.place.ask_to_finish(&self.order.arm)?;
-                    }
-                    self.upload.poll_sink(&client.input, backend, now, cx)
+        let moved = match self.upload.poll_to_end(
+            buffers,
+            &mut client.input,
+            &mut client.stream,
+            backend,
+            now,
+            cx,
+        ) {
+            Poll::Ready(Ok(())) => {
+                if !was_read {
+                    self.clock.body_received(now);
+                    self.place.ask_to_finish(&self.order.arm)?;
                 }
-                moved => moved,
-            };
+                self.upload.poll_sink(&client.input, backend, now, cx)
+            }
+            moved => moved,
+        };
         match moved {
             Poll::Pending | Poll::Ready(Ok(())) => Ok(()),
             Poll::Ready(Err(FlowError::Source)) => Err(self.gone()),
@@ -124,7 +144,8 @@ impl<C: Stream> Exchange<'_, C> {
         if self.download.waiting() == FlowWait::ForSink {
             let now = self.worker.ticker.now();
             if let Poll::Ready(Err(_)) =
-                self.download.poll_flush(&self.answer, &mut self.client.stream, now, cx)
+                self.download
+                    .poll_flush(&self.answer, &mut self.client.stream, now, cx)
             {
                 return Poll::Ready(());
             }
@@ -165,16 +186,17 @@ impl<C: Stream> Exchange<'_, C> {
             websocket: self.order.websocket,
             strictness: self.order.arm.strictness(),
         };
-        let taken = match parse_response(&mut slots, &search, &received.unread()[..length], answering) {
-            Err(error) => Err(heads.malformed(error)),
-            Ok(head) if head.is_interim() => self.interim(heads, &head, length).map(|()| None),
-            Ok(head) if self.is_stale(heads, &head) => Err(AttemptError::Try {
-                failure: AttemptFailure::StaleTimeout,
-                received: false,
-                ending: Ending::Reset,
-            }),
-            Ok(head) => Ok(Some(self.begin_answer(&head))),
-        };
+        let taken =
+            match parse_response(&mut slots, &search, &received.unread()[..length], answering) {
+                Err(error) => Err(heads.malformed(error)),
+                Ok(head) if head.is_interim() => self.interim(heads, &head, length).map(|()| None),
+                Ok(head) if self.is_stale(heads, &head) => Err(AttemptError::Try {
+                    failure: AttemptFailure::StaleTimeout,
+                    received: false,
+                    ending: Ending::Reset,
+                }),
+                Ok(head) => Ok(Some(self.begin_answer(&head))),
+            };
         drop(slots);
         search.begin(&HeadSearch::response(self.order.arm.strictness()));
         self.client.search = search;
@@ -205,7 +227,11 @@ impl<C: Stream> Exchange<'_, C> {
         self.continued |= head.status == 100;
         let said_already = self.asked && head.status == 100;
         if self.order.version == HttpVersion::Http11 && !said_already {
-            write::interim_head(self.download.before(&self.worker.buffers, self.worker.ticker.now()), head);
+            write::interim_head(
+                self.download
+                    .before(&self.worker.buffers, self.worker.ticker.now()),
+                head,
+            );
         }
         Ok(())
     }
@@ -234,12 +260,16 @@ impl<C: Stream> Exchange<'_, C> {
             version_header: self.order.arm.response_version(),
             reason: self.order.reason.as_deref(),
             set_cookie: self.order.set_cookie.as_deref(),
-            homeward: self.record.upstream.map(|backend| self.order.arm.homeward(&self.order.asked, backend)),
+            homeward: self
+                .record
+                .upstream
+                .map(|backend| self.order.arm.homeward(&self.order.asked, backend)),
         };
         let before = self.download.before(buffers, self.worker.ticker.now());
         let head_at = before.len();
         write::response_head(before, head, &rewrite);
-        self.download.begin(head.body, delivery.body == BodyLength::Chunked);
+        self.download
+            .begin(head.body, delivery.body == BodyLength::Chunked);
         self.download.read_by(&self.order.arm.chunks.response);
         UpstreamResponse {
             status: head.status,
@@ -268,7 +298,9 @@ impl<C: Stream> Exchange<'_, C> {
     fn ask_for_body(&mut self) {
         let now = self.worker.ticker.now();
         (self.continued, self.asked) = (true, true);
-        self.download.before(&self.worker.buffers, now).extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
+        self.download
+            .before(&self.worker.buffers, now)
+            .extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
         self.upload.received(now);
     }
 
@@ -280,7 +312,11 @@ impl<C: Stream> Exchange<'_, C> {
 
 impl Heads {
     fn failed(&self, failure: AttemptFailure, ending: Ending) -> AttemptError {
-        AttemptError::Try { failure, received: self.received, ending }
+        AttemptError::Try {
+            failure,
+            received: self.received,
+            ending,
+        }
     }
 
     fn malformed(&self, error: MessageError) -> AttemptError {

@@ -116,7 +116,11 @@ impl Flow {
     pub(crate) fn begin(&mut self, body: BodyLength, chunks_out: bool) {
         let before = std::mem::take(&mut self.before);
         let sent = self.sent;
-        *self = Self { sent, torn: self.torn, ..Self::new(before, body, chunks_out, self.progress) };
+        *self = Self {
+            sent,
+            torn: self.torn,
+            ..Self::new(before, body, chunks_out, self.progress)
+        };
     }
 
     /// What goes out ahead of the body, to append to now.
@@ -204,7 +208,11 @@ impl Flow {
     }
 
     pub(crate) fn waiting(&self) -> FlowWait {
-        if self.sent < self.batch() { FlowWait::ForSink } else { FlowWait::ForSource }
+        if self.sent < self.batch() {
+            FlowWait::ForSink
+        } else {
+            FlowWait::ForSource
+        }
     }
 
     /// Takes what has arrived of the body already.
@@ -226,7 +234,9 @@ impl Flow {
         if self.before.is_empty() || self.payload + self.after.len() > room.min(GATHERED) {
             return;
         }
-        self.before.vec().extend_from_slice(&input.unread()[..self.payload]);
+        self.before
+            .vec()
+            .extend_from_slice(&input.unread()[..self.payload]);
         self.before.vec().extend_from_slice(self.after.unread());
         self.after.clear();
         input.consume(self.payload);
@@ -344,7 +354,9 @@ impl Flow {
                 buffers.lend_small(input);
             }
             match ready!(buffers.poll_read(input, from, cx)) {
-                Ok(0) if matches!(self.reader, BodyReader::UntilClose) && !self.torn => self.end(&[]),
+                Ok(0) if matches!(self.reader, BodyReader::UntilClose) && !self.torn => {
+                    self.end(&[])
+                }
                 Ok(0) | Err(_) => return Poll::Ready(Err(FlowError::Source)),
                 Ok(n) => self.turn = self.turn.saturating_sub(n),
             }
@@ -361,7 +373,9 @@ impl Flow {
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), FlowError>> {
         self.poll_flush(input, to, now, cx)
-            .map_err(|error| FlowError::Sink { lost: error.kind() != io::ErrorKind::BrokenPipe })
+            .map_err(|error| FlowError::Sink {
+                lost: error.kind() != io::ErrorKind::BrokenPipe,
+            })
     }
 
     fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {
@@ -379,12 +393,16 @@ impl Flow {
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<usize>> {
         let mut skip = self.sent;
-        let parts =
-            [self.before.unread(), &input.unread()[..self.payload], self.after.unread()].map(|part| {
-                let skipped = skip.min(part.len());
-                skip -= skipped;
-                &part[skipped..]
-            });
+        let parts = [
+            self.before.unread(),
+            &input.unread()[..self.payload],
+            self.after.unread(),
+        ]
+        .map(|part| {
+            let skipped = skip.min(part.len());
+            skip -= skipped;
+            &part[skipped..]
+        });
         let to = Pin::new(to);
         match parts {
             [part, [], []] | [[], part, []] | [[], [], part] => to.poll_write(cx, part),
@@ -427,7 +445,9 @@ impl Flow {
         }
         if self.chunks_out && self.payload > 0 {
             let mut line = [0; chunked::MAX_SIZE_LINE];
-            self.before.vec().extend_from_slice(chunked::size_line(self.payload, &mut line));
+            self.before
+                .vec()
+                .extend_from_slice(chunked::size_line(self.payload, &mut line));
             self.after.vec().extend_from_slice(b"\r\n");
         }
         if self.ended {
@@ -487,7 +507,11 @@ fn unchunk(decoder: &mut Decoder, input: &mut Buf) -> Result<ChunkPiece, Message
     let surplus = input.len() - at;
     input.shift(at, surplus, payload);
     input.truncate(payload + surplus);
-    Ok(ChunkPiece { payload, chunks, ended })
+    Ok(ChunkPiece {
+        payload,
+        chunks,
+        ended,
+    })
 }
 
 #[cfg(test)]
@@ -526,7 +550,11 @@ mod tests {
     }
 
     impl AsyncWrite for FlowEnd {
-        fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        fn poll_write(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            bytes: &[u8],
+        ) -> Poll<io::Result<usize>> {
             if let Some(kind) = self.fails {
                 return Poll::Ready(Err(kind.into()));
             }
@@ -576,21 +604,50 @@ mod tests {
         backend: &mut FlowEnd,
     ) -> Poll<Result<(), FlowError>> {
         let mut cx = Context::from_waker(Waker::noop());
-        flow.poll(buffers, input, &mut FlowEnd::default(), backend, Tick::START, &mut cx)
+        flow.poll(
+            buffers,
+            input,
+            &mut FlowEnd::default(),
+            backend,
+            Tick::START,
+            &mut cx,
+        )
     }
 
     #[test]
     fn a_turn_is_over_sooner_where_each_byte_is_a_chunk_of_its_own() {
         for (brings, body, reads) in [
-            (&b"0123456789abcdef"[..], BodyLength::Length(1 << 30), TURN / LARGE),
+            (
+                &b"0123456789abcdef"[..],
+                BodyLength::Length(1 << 30),
+                TURN / LARGE,
+            ),
             (b"1\r\nx\r\n", BodyLength::Chunked, 1),
         ] {
             let buffers = Buffers::default();
-            let mut flow = Flow::new(buffers.small(), body, body == BodyLength::Chunked, Tick::START);
+            let mut flow = Flow::new(
+                buffers.small(),
+                body,
+                body == BodyLength::Chunked,
+                Tick::START,
+            );
             let (mut input, mut to) = (Buf::default(), FlowEnd::default());
-            let mut from = FlowEnd { brings, ..FlowEnd::default() };
+            let mut from = FlowEnd {
+                brings,
+                ..FlowEnd::default()
+            };
             let mut cx = Context::from_waker(Waker::noop());
-            assert!(flow.poll(&buffers, &mut input, &mut from, &mut to, Tick::START, &mut cx).is_pending());
+            assert!(
+                flow.poll(
+                    &buffers,
+                    &mut input,
+                    &mut from,
+                    &mut to,
+                    Tick::START,
+                    &mut cx
+                )
+                .is_pending()
+            );
             assert_eq!(from.reads, reads, "{body:?}");
         }
     }
@@ -600,13 +657,19 @@ mod tests {
         let buffers = Buffers::default();
         let (mut flow, mut input) = upload(&buffers, 10_000, 11_000);
         let head = flow.batch() - 10_000;
-        let mut lost = FlowEnd { fails: Some(io::ErrorKind::ConnectionReset), ..FlowEnd::default() };
+        let mut lost = FlowEnd {
+            fails: Some(io::ErrorKind::ConnectionReset),
+            ..FlowEnd::default()
+        };
         assert!(poll(&mut flow, &buffers, &mut input, &mut lost).is_ready());
         // As whoever looks for the client meanwhile does.
         input.vec().extend_from_slice(&[7; 1_000]);
         flow.rewind();
         let mut fresh = FlowEnd::default();
-        assert!(matches!(poll(&mut flow, &buffers, &mut input, &mut fresh), Poll::Ready(Ok(()))));
+        assert!(matches!(
+            poll(&mut flow, &buffers, &mut input, &mut fresh),
+            Poll::Ready(Ok(()))
+        ));
         assert_eq!(fresh.taken, head + 11_000);
     }
 
@@ -620,7 +683,10 @@ mod tests {
             (io::ErrorKind::HostUnreachable, true),
         ] {
             let (mut flow, mut input) = upload(&buffers, 10, 10);
-            let mut backend = FlowEnd { fails: Some(kind), ..FlowEnd::default() };
+            let mut backend = FlowEnd {
+                fails: Some(kind),
+                ..FlowEnd::default()
+            };
             match poll(&mut flow, &buffers, &mut input, &mut backend) {
                 Poll::Ready(Err(FlowError::Sink { lost })) => assert_eq!(lost, expected, "{kind}"),
                 other => panic!("{kind}: {other:?}"),

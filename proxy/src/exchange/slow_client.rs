@@ -17,9 +17,16 @@ impl<C: Stream> Exchange<'_, C> {
     ///
     /// # Errors
     /// It was asked to leave.
-    pub(super) fn wait_for_client(&mut self, moved: u64, status: Option<u16>) -> Result<(), Ending> {
+    pub(super) fn wait_for_client(
+        &mut self,
+        moved: u64,
+        status: Option<u16>,
+    ) -> Result<(), Ending> {
         self.save_memory();
-        let held = self.client.input.held() + self.upload.held() + self.download.held() + self.answer.held();
+        let held = self.client.input.held()
+            + self.upload.held()
+            + self.download.held()
+            + self.answer.held();
         let Some(owing) = self.place.owes(&self.order.arm, moved, held) else {
             self.client_goes_on();
             return Ok(());
@@ -30,7 +37,11 @@ impl<C: Stream> Exchange<'_, C> {
         }
         self.worker.wait_for(&self.client.timer, owing);
         let arm = &self.order.arm;
-        if let Some(wait) = self.place.count_awaited(arm).filter(|wait| arm.is_crowded(*wait)) {
+        if let Some(wait) = self
+            .place
+            .count_awaited(arm)
+            .filter(|wait| arm.is_crowded(*wait))
+        {
             // Where all the others are with other workers, one more of this worker stays.
             self.client.timer.displace(arm.key(), wait);
         }
@@ -51,7 +62,9 @@ impl<C: Stream> Exchange<'_, C> {
             }
             self.worker.buffers.shrink(&mut self.client.input);
         }
-        self.client.timer.keep(self.client.input.held() + self.upload.held());
+        self.client
+            .timer
+            .keep(self.client.input.held() + self.upload.held());
     }
 
     /// Drops what the client has sent beyond its request, but for a few requests like most. The connection closes after

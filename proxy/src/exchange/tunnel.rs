@@ -29,7 +29,8 @@ impl<C: Stream> Exchange<'_, C> {
     /// the buffers and goes first.
     pub(super) async fn tunnel(&mut self, backend: &mut BackendStream) -> Ending {
         let granted = Ending::Answered(101);
-        self.order.count(&granted, self.order.meaning(&granted).counted);
+        self.order
+            .count(&granted, self.order.meaning(&granted).counted);
         let now = self.worker.ticker.now();
         self.upload = Flow::new(Buf::default(), BodyLength::UntilClose, false, now);
         self.download.begin(BodyLength::UntilClose, false);
@@ -50,9 +51,26 @@ impl<C: Stream> Exchange<'_, C> {
         let buffers = &self.worker.buffers;
         let client = &mut *self.client;
         let (input, stream) = (&mut client.input, &mut client.stream);
-        let up_broken = poll_half(up, &mut self.upload, buffers, input, stream, backend, now, cx);
-        let down_broken =
-            poll_half(down, &mut self.download, buffers, &mut self.answer, backend, stream, now, cx);
+        let up_broken = poll_half(
+            up,
+            &mut self.upload,
+            buffers,
+            input,
+            stream,
+            backend,
+            now,
+            cx,
+        );
+        let down_broken = poll_half(
+            down,
+            &mut self.download,
+            buffers,
+            &mut self.answer,
+            backend,
+            stream,
+            now,
+            cx,
+        );
         let closed = *up == HalfState::Closed && *down == HalfState::Closed;
         if closed || up_broken.is_err() || down_broken.is_err() {
             return Poll::Ready(Ending::Answered(101));
@@ -68,7 +86,10 @@ impl<C: Stream> Exchange<'_, C> {
 
 /// Moves what can be moved one way; an end is passed on as an end of writing, the other way stays open. `Err`: the
 /// tunnel has broken.
-#[expect(clippy::too_many_arguments, reason = "the two sides of a tunnel, borrowed apart")]
+#[expect(
+    clippy::too_many_arguments,
+    reason = "the two sides of a tunnel, borrowed apart"
+)]
 fn poll_half<R: Stream, W: Stream>(
     half: &mut HalfState,
     flow: &mut Flow,

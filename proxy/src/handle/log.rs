@@ -46,7 +46,11 @@ impl LoggedRequest {
     }
 
     /// A request before it is decided, if it is drawn.
-    pub(super) fn request(worker: &Local, head: &RequestHead<'_, '_>, started: Instant) -> Option<Box<Self>> {
+    pub(super) fn request(
+        worker: &Local,
+        head: &RequestHead<'_, '_>,
+        started: Instant,
+    ) -> Option<Box<Self>> {
         let mut logged = Self::unknown(worker, started)?;
         logged.method = head.method_name.into();
         logged.host = (&*head.host).into();

@@ -52,6 +52,9 @@ fn poll<C: Stream>(
     }
     client.timer.set(due);
     buffers.shrink(&mut client.input);
-    worker.wait_for(&client.timer, SlowClient::unsent(since, client.input.held()));
+    worker.wait_for(
+        &client.timer,
+        SlowClient::unsent(since, client.input.held()),
+    );
     Poll::Pending
 }

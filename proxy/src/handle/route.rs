@@ -73,19 +73,27 @@ pub(super) fn prepare<C>(
             let empty = head.take_empty_chunks(rest);
             let rest = &rest[empty..];
             taken += empty;
-            let mut logged =
-                LoggedRequest::request(worker, &head, late.as_ref().map_or(received, |late| late.since));
+            let mut logged = LoggedRequest::request(
+                worker,
+                &head,
+                late.as_ref().map_or(received, |late| late.since),
+            );
             let routing = RequestRouting {
                 worker,
                 client: &*client,
                 head: &head,
                 received,
-                awaited: if late.is_none() { awaited(&head, rest) } else { None },
+                awaited: if late.is_none() {
+                    awaited(&head, rest)
+                } else {
+                    None
+                },
                 unsent: late.and_then(|late| late.received.err()),
                 logged: logged.as_deref_mut(),
             };
-            let mut step =
-                worker.arms.with(worker.ticker.now(), |snapshot, arms| routing.step(snapshot, arms));
+            let mut step = worker.arms.with(worker.ticker.now(), |snapshot, arms| {
+                routing.step(snapshot, arms)
+            });
             if let RequestAction::Answer(own) = &mut step {
                 // A body that is here already need not cost the connection.
                 own.request_read = at_hand(head.body, rest).is_some();
@@ -105,7 +113,9 @@ pub(super) fn prepare<C>(
 fn at_hand(body: BodyLength, rest: &[u8]) -> Option<usize> {
     match body {
         BodyLength::Empty => Some(0),
-        BodyLength::Length(length) => usize::try_from(length).ok().filter(|length| *length <= rest.len()),
+        BodyLength::Length(length) => usize::try_from(length)
+            .ok()
+            .filter(|length| *length <= rest.len()),
         BodyLength::Chunked | BodyLength::UntilClose => None,
     }
 }
@@ -114,9 +124,9 @@ fn at_hand(body: BodyLength, rest: &[u8]) -> Option<usize> {
 /// for it; also the one in chunks that may turn out to be none.
 fn awaited(head: &RequestHead<'_, '_>, rest: &[u8]) -> Option<usize> {
     let length = match head.body {
-        BodyLength::Length(length) => {
-            usize::try_from(length).ok().filter(|length| (rest.len() + 1..=SMALL).contains(length))?
-        }
+        BodyLength::Length(length) => usize::try_from(length)
+            .ok()
+            .filter(|length| (rest.len() + 1..=SMALL).contains(length))?,
         BodyLength::Chunked => head.awaited_chunks(rest)?,
         BodyLength::Empty | BodyLength::UntilClose => return None,
     };
@@ -153,17 +163,24 @@ impl<C> RequestRouting<'_, C> {
         match decide(&snapshot.routes, &request, &mut rand::random::<u128>) {
             Resolution::Decided(decision) => self.decided(snapshot, arms, &decision),
             Resolution::DefaultBackend(_) => self.default_backend(snapshot, arms),
-            Resolution::NoRoute => self.answer(&self.worker.counters.unrouted(), &Ending::NoRoute, None),
+            Resolution::NoRoute => {
+                self.answer(&self.worker.counters.unrouted(), &Ending::NoRoute, None)
+            }
             Resolution::Climbs { release } => {
                 let refused = Ending::Refused(MessageError::HiddenDots);
                 let cell = self.worker.counters.unrouted();
-                self.log_release(snapshot.routes.release(release).config()).answer(&cell, &refused, None)
+                self.log_release(snapshot.routes.release(release).config())
+                    .answer(&cell, &refused, None)
             }
             Resolution::Rejected { release, status } => {
                 let stage = snapshot.stage(release);
-                let cell = self.worker.counters.cell(stage, ArmName::Stable, ChosenBy::Missing, false);
+                let cell =
+                    self.worker
+                        .counters
+                        .cell(stage, ArmName::Stable, ChosenBy::Missing, false);
                 let ending = Ending::Rejected(status);
-                self.log_release(snapshot.routes.release(release).config()).answer(&cell, &ending, None)
+                self.log_release(snapshot.routes.release(release).config())
+                    .answer(&cell, &ending, None)
             }
         }
     }
@@ -176,11 +193,19 @@ impl<C> RequestRouting<'_, C> {
     }
 
     /// A release has it: which arm serves, and how.
-    fn decided(mut self, snapshot: &Snapshot, arms: &ArmCache, decision: &Decision<'_, '_>) -> RequestAction {
+    fn decided(
+        mut self,
+        snapshot: &Snapshot,
+        arms: &ArmCache,
+        decision: &Decision<'_, '_>,
+    ) -> RequestAction {
         let release = snapshot.routes.release(decision.release);
         let config = release.config();
         let stage = snapshot.stage(decision.release);
-        let cell = self.worker.counters.cell(stage, decision.arm, decision.chosen_by, decision.excluded);
+        let cell =
+            self.worker
+                .counters
+                .cell(stage, decision.arm, decision.chosen_by, decision.excluded);
         if let Some(logged) = &mut self.logged {
             logged.release(config);
             logged.decision(decision);
@@ -191,7 +216,10 @@ impl<C> RequestRouting<'_, C> {
         }
         let has_endpoint = |arm| snapshot.has_endpoint(decision.release, arm);
         let served = serve(release, decision.arm, has_endpoint);
-        let Some(arm) = served.arm().and_then(|arm| arms.arm(snapshot, decision.release, arm)) else {
+        let Some(arm) = served
+            .arm()
+            .and_then(|arm| arms.arm(snapshot, decision.release, arm))
+        else {
             cell.failed(None, decision.user);
             return self.answer(&cell, &Ending::NoEndpoint, reason);
         };
@@ -199,7 +227,10 @@ impl<C> RequestRouting<'_, C> {
             return self.answer(&cell, &Ending::Refused(MessageError::BodyTooLong), reason);
         }
         if let Some(body) = self.awaited {
-            return RequestAction::Receive { body, since: self.received };
+            return RequestAction::Receive {
+                body,
+                since: self.received,
+            };
         }
         let fallback = matches!(served, ServingArm::Fallback(_));
         if fallback {
@@ -209,12 +240,22 @@ impl<C> RequestRouting<'_, C> {
                 logged.fallback = true;
             }
         }
-        let other =
-            replacement_arm(release, &served).and_then(|arm| arms.arm(snapshot, decision.release, arm));
-        let measure =
-            CountingContext { cell, user: decision.user, fallback, abandoned_after: stage.abandoned_after() };
+        let other = replacement_arm(release, &served)
+            .and_then(|arm| arms.arm(snapshot, decision.release, arm));
+        let measure = CountingContext {
+            cell,
+            user: decision.user,
+            fallback,
+            abandoned_after: stage.abandoned_after(),
+        };
         let set_cookie = decision.mint.as_ref().map(|mint| mint.to_string().into());
-        self.forward(snapshot.routes.fleet(), (arm, other), measure, reason, set_cookie)
+        self.forward(
+            snapshot.routes.fleet(),
+            (arm, other),
+            measure,
+            reason,
+            set_cookie,
+        )
     }
 
     /// No release has it, but the fleet names a backend for that.
@@ -228,9 +269,17 @@ impl<C> RequestRouting<'_, C> {
             return self.answer(&cell, &Ending::NoEndpoint, None);
         };
         if let Some(body) = self.awaited {
-            return RequestAction::Receive { body, since: self.received };
+            return RequestAction::Receive {
+                body,
+                since: self.received,
+            };
         }
-        let measure = CountingContext { cell, user: None, fallback: false, abandoned_after: Duration::MAX };
+        let measure = CountingContext {
+            cell,
+            user: None,
+            fallback: false,
+            abandoned_after: Duration::MAX,
+        };
         self.forward(snapshot.routes.fleet(), (arm, None), measure, None, None)
     }
 
@@ -239,19 +288,35 @@ impl<C> RequestRouting<'_, C> {
         let debug = config.debug.as_ref()?;
         let sent = self.head.fields.get(debug.header.as_str())?;
         (sent == debug.value.as_str().as_bytes()).then(|| {
-            let (whose, arm, by) = (&config.release, decision.arm.name(), decision.chosen_by.name());
+            let (whose, arm, by) = (
+                &config.release,
+                decision.arm.name(),
+                decision.chosen_by.name(),
+            );
             let (revision, reason) = (config.revision.get(), decision.reason);
-            format!("{}/{} revision {revision}: {arm} by {by}, {reason}", whose.namespace, whose.name).into()
+            format!(
+                "{}/{} revision {revision}: {arm} by {by}, {reason}",
+                whose.namespace, whose.name
+            )
+            .into()
         })
     }
 
     /// Whether it is the load balancer's question. It comes before any release: whichever host it is asked of.
     fn asks_health(&self, fleet: &FleetConfig) -> bool {
-        let Some(path) = &fleet.health_path else { return false };
-        *self.head.path == *path.as_str().as_bytes() && matches!(self.head.method, Method::Get | Method::Head)
+        let Some(path) = &fleet.health_path else {
+            return false;
+        };
+        *self.head.path == *path.as_str().as_bytes()
+            && matches!(self.head.method, Method::Get | Method::Head)
     }
 
-    fn answer(&self, cell: &CellWriter, ending: &Ending, reason: Option<Box<str>>) -> RequestAction {
+    fn answer(
+        &self,
+        cell: &CellWriter,
+        ending: &Ending,
+        reason: Option<Box<str>>,
+    ) -> RequestAction {
         let meaning = meaning(ending, |_| false);
         cell.outcome(meaning.counted);
         self.own(meaning, reason)
@@ -278,7 +343,12 @@ impl<C> RequestRouting<'_, C> {
     ) -> RequestAction {
         let mut out = self.worker.buffers.small();
         self.write_head(out.vec(), fleet, &arm);
-        let CountingContext { cell, user, fallback, abandoned_after } = measure;
+        let CountingContext {
+            cell,
+            user,
+            fallback,
+            abandoned_after,
+        } = measure;
         let head = self.head;
         let order = Box::new(RoutedRequest {
             arm,
@@ -316,7 +386,11 @@ impl<C> RequestRouting<'_, C> {
 
     fn forwarding(&self, fleet: &FleetConfig) -> Forwarding {
         let trusted = &fleet.trusted_proxies;
-        forwarding(fleet.position, !trusted.is_empty(), is_trusted(self.client.peer.ip(), trusted))
+        forwarding(
+            fleet.position,
+            !trusted.is_empty(),
+            is_trusted(self.client.peer.ip(), trusted),
+        )
     }
 }
 

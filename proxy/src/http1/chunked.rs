@@ -88,7 +88,10 @@ impl Decoder {
 
     /// At the beginning of a body that is read by these rules.
     pub fn by(rules: &ChunkRules) -> Self {
-        Self { rules: rules.clone(), ..Self::default() }
+        Self {
+            rules: rules.clone(),
+            ..Self::default()
+        }
     }
 
     /// Takes the next piece of `input`: how many bytes were used, framing included, and what they are.
@@ -100,7 +103,8 @@ impl Decoder {
         loop {
             if self.state == DecoderState::Data {
                 let rest = &input[used..];
-                let length = usize::try_from(self.left).map_or(rest.len(), |left| left.min(rest.len()));
+                let length =
+                    usize::try_from(self.left).map_or(rest.len(), |left| left.min(rest.len()));
                 if length == 0 {
                     return Ok((used, DecodedPart::More));
                 }
@@ -110,7 +114,9 @@ impl Decoder {
             if self.state == DecoderState::Ended {
                 return Ok((used, DecodedPart::End));
             }
-            let Some(byte) = input.get(used) else { return Ok((used, DecodedPart::More)) };
+            let Some(byte) = input.get(used) else {
+                return Ok((used, DecodedPart::More));
+            };
             used += 1;
             self.state = self.step(*byte)?;
         }
@@ -128,23 +134,30 @@ impl Decoder {
     /// Takes one byte that is not data; the state after it.
     fn step(&mut self, byte: u8) -> Result<DecoderState, MessageError> {
         match (self.state, byte) {
-            (DecoderState::Size | DecoderState::MoreSize, b'0'..=b'9' | b'a'..=b'f' | b'A'..=b'F') => {
-                self.digit(byte)
-            }
+            (
+                DecoderState::Size | DecoderState::MoreSize,
+                b'0'..=b'9' | b'a'..=b'f' | b'A'..=b'F',
+            ) => self.digit(byte),
             (DecoderState::MoreSize, b'\r') => Ok(DecoderState::SizeLineFeed),
             (DecoderState::MoreSize, b' ' | b'\t') => self.extension(DecoderState::BeforeExtension),
             (DecoderState::MoreSize | DecoderState::BeforeExtension, b';') => {
                 self.extension(DecoderState::Extension)
             }
             (DecoderState::Size | DecoderState::MoreSize, _) => Err(MessageError::ChunkSize),
-            (DecoderState::BeforeExtension, b' ' | b'\t') => self.extension(DecoderState::BeforeExtension),
+            (DecoderState::BeforeExtension, b' ' | b'\t') => {
+                self.extension(DecoderState::BeforeExtension)
+            }
             // Old servers write sizes of one width, padded with blanks.
-            (DecoderState::BeforeExtension, b'\r') if self.is_lenient() => Ok(DecoderState::SizeLineFeed),
+            (DecoderState::BeforeExtension, b'\r') if self.is_lenient() => {
+                Ok(DecoderState::SizeLineFeed)
+            }
             (DecoderState::Extension, b'\r') => Ok(DecoderState::SizeLineFeed),
             (DecoderState::Extension, b'\t' | b' '..=b'~' | 0x80..) => {
                 self.extension(DecoderState::Extension)
             }
-            (DecoderState::BeforeExtension | DecoderState::Extension, _) => Err(MessageError::ChunkExtension),
+            (DecoderState::BeforeExtension | DecoderState::Extension, _) => {
+                Err(MessageError::ChunkExtension)
+            }
             (DecoderState::SizeLineFeed, b'\n') if self.left == 0 => Ok(DecoderState::TrailerStart),
             (DecoderState::SizeLineFeed, b'\n') => Ok(DecoderState::Data),
             (DecoderState::SizeLineFeed, _) => Err(MessageError::BareCr),
@@ -152,22 +165,30 @@ impl Decoder {
             (DecoderState::DataLineFeed, b'\n') => Ok(DecoderState::Size),
             (DecoderState::DataEnd | DecoderState::DataLineFeed, _) => Err(MessageError::ChunkEnd),
             (DecoderState::TrailerStart, b'\r') => Ok(DecoderState::LastLineFeed),
-            (DecoderState::TrailerStart | DecoderState::Trailer, b'\n') => Err(MessageError::BareLf),
+            (DecoderState::TrailerStart | DecoderState::Trailer, b'\n') => {
+                Err(MessageError::BareLf)
+            }
             (DecoderState::TrailerStart, _) => self.trailer(byte, DecoderState::Trailer),
             (DecoderState::Trailer, b'\r') => self.trailer(byte, DecoderState::TrailerLineFeed),
             (DecoderState::Trailer, _) => self.trailer(byte, DecoderState::Trailer),
-            (DecoderState::TrailerLineFeed, b'\n') => self.trailer(byte, DecoderState::TrailerStart),
+            (DecoderState::TrailerLineFeed, b'\n') => {
+                self.trailer(byte, DecoderState::TrailerStart)
+            }
             (DecoderState::LastLineFeed, b'\n') => {
                 self.trailers = fields::keep_trailers(&self.trailers, &self.rules)?;
                 Ok(DecoderState::Ended)
             }
-            (DecoderState::TrailerLineFeed | DecoderState::LastLineFeed, _) => Err(MessageError::BareCr),
+            (DecoderState::TrailerLineFeed | DecoderState::LastLineFeed, _) => {
+                Err(MessageError::BareCr)
+            }
             (DecoderState::Data | DecoderState::Ended, _) => Ok(self.state),
         }
     }
 
     fn digit(&mut self, byte: u8) -> Result<DecoderState, MessageError> {
-        let digit = char::from(byte).to_digit(16).ok_or(MessageError::ChunkSize)?;
+        let digit = char::from(byte)
+            .to_digit(16)
+            .ok_or(MessageError::ChunkSize)?;
         if self.is_lenient() && self.left == 0 {
             // Zeros before the size are padding, and beyond the usual number of digits they count as such.
             match digit {
@@ -190,7 +211,11 @@ impl Decoder {
 
     fn extension(&mut self, next: DecoderState) -> Result<DecoderState, MessageError> {
         self.extensions += 1;
-        if self.extensions > MAX_EXTENSIONS { Err(MessageError::ChunkExtension) } else { Ok(next) }
+        if self.extensions > MAX_EXTENSIONS {
+            Err(MessageError::ChunkExtension)
+        } else {
+            Ok(next)
+        }
     }
 
     fn trailer(&mut self, byte: u8, next: DecoderState) -> Result<DecoderState, MessageError> {
@@ -204,7 +229,11 @@ impl Decoder {
 
     /// Once the body has ended: the trailers that may go on, each line with its CRLF; mostly empty.
     pub fn trailers(&self) -> &[u8] {
-        if self.state == DecoderState::Ended { &self.trailers } else { &[] }
+        if self.state == DecoderState::Ended {
+            &self.trailers
+        } else {
+            &[]
+        }
     }
 }
 

@@ -116,7 +116,10 @@ impl<'b> FieldSlots<'b> {
     /// # Errors
     /// The line is no well-formed field.
     #[inline]
-    pub(super) fn push_spaced(&mut self, line: &'b [u8]) -> Result<(FieldKind, &'b [u8]), MessageError> {
+    pub(super) fn push_spaced(
+        &mut self,
+        line: &'b [u8],
+    ) -> Result<(FieldKind, &'b [u8]), MessageError> {
         let kept = field(line).or_else(|error| {
             self.spaced = true;
             spaced_field(line).ok_or(error)
@@ -126,8 +129,11 @@ impl<'b> FieldSlots<'b> {
 
     #[inline(always)]
     fn keep(&mut self, (field, underscored): (Field<'b>, bool)) -> (FieldKind, &'b [u8]) {
-        let kind =
-            if underscored { FieldKind::of_underscored(field.name) } else { FieldKind::of_plain(field.name) };
+        let kind = if underscored {
+            FieldKind::of_underscored(field.name)
+        } else {
+            FieldKind::of_plain(field.name)
+        };
         self.fields.push(field);
         self.kinds.push(kind);
         (kind, field.value)
@@ -148,7 +154,13 @@ impl<'b> FieldSlots<'b> {
     }
 
     pub(super) fn fields<'f>(&'f self, lines: HeadLines<'f, 'b>) -> Fields<'f, 'b> {
-        Fields { fields: &self.fields, kinds: &self.kinds, named: &self.named, lines, spaced: self.spaced }
+        Fields {
+            fields: &self.fields,
+            kinds: &self.kinds,
+            named: &self.named,
+            lines,
+            spaced: self.spaced,
+        }
     }
 }
 
@@ -162,7 +174,13 @@ fn field(line: &[u8]) -> Result<(Field<'_>, bool), MessageError> {
     if length > 0
         && let (name, [b':', value @ ..]) = line.split_at(length)
     {
-        return Ok((Field { name, value: trim(value) }, false));
+        return Ok((
+            Field {
+                name,
+                value: trim(value),
+            },
+            false,
+        ));
     }
     unusual_field(line, length)
 }
@@ -170,11 +188,18 @@ fn field(line: &[u8]) -> Result<(Field<'_>, bool), MessageError> {
 /// The same for a name with other characters than letters, digits and `-`, of which it has none before `from`.
 #[cold]
 fn unusual_field(line: &[u8], from: usize) -> Result<(Field<'_>, bool), MessageError> {
-    let length = line[from..].iter().position(|byte| !is_token(*byte)).map_or(line.len(), |at| from + at);
+    let length = line[from..]
+        .iter()
+        .position(|byte| !is_token(*byte))
+        .map_or(line.len(), |at| from + at);
     match line.split_at(length) {
-        (name @ [_, ..], [b':', value @ ..]) => {
-            Ok((Field { name, value: trim(value) }, name.contains(&b'_')))
-        }
+        (name @ [_, ..], [b':', value @ ..]) => Ok((
+            Field {
+                name,
+                value: trim(value),
+            },
+            name.contains(&b'_'),
+        )),
         ([], [b' ' | b'\t', ..]) => Err(MessageError::ObsFold),
         _ => Err(MessageError::FieldName),
     }
@@ -185,7 +210,15 @@ fn spaced_field(line: &[u8]) -> Option<(Field<'_>, bool)> {
     let colon = line.iter().position(|byte| *byte == b':')?;
     let name = trim_end(&line[..colon]);
     let stands = !name.is_empty() && name.iter().all(|byte| is_token(*byte));
-    stands.then(|| (Field { name, value: trim(&line[colon + 1..]) }, name.contains(&b'_')))
+    stands.then(|| {
+        (
+            Field {
+                name,
+                value: trim(&line[colon + 1..]),
+            },
+            name.contains(&b'_'),
+        )
+    })
 }
 
 /// Without the white space around it; a line has no other than space and tab.
@@ -193,12 +226,20 @@ fn spaced_field(line: &[u8]) -> Option<(Field<'_>, bool)> {
 fn trim(value: &[u8]) -> &[u8] {
     match value {
         [b' ', first, .., last] if *first > b' ' && *last > b' ' => &value[1..],
-        _ => trim_end(&value[value.iter().position(|byte| !is_space(*byte)).unwrap_or(value.len())..]),
+        _ => trim_end(
+            &value[value
+                .iter()
+                .position(|byte| !is_space(*byte))
+                .unwrap_or(value.len())..],
+        ),
     }
 }
 
 fn trim_end(value: &[u8]) -> &[u8] {
-    &value[..value.iter().rposition(|byte| !is_space(*byte)).map_or(0, |last| last + 1)]
+    &value[..value
+        .iter()
+        .rposition(|byte| !is_space(*byte))
+        .map_or(0, |last| last + 1)]
 }
 
 fn is_space(byte: u8) -> bool {
@@ -231,17 +272,27 @@ impl<'f, 'b> Fields<'f, 'b> {
     pub(super) fn is_named(self, kind: FieldKind, name: &[u8]) -> bool {
         !self.named.is_empty()
             && !kind.is_protected()
-            && self.named.iter().any(|named| named.eq_ignore_ascii_case(name))
+            && self
+                .named
+                .iter()
+                .any(|named| named.eq_ignore_ascii_case(name))
     }
 
     /// The first value of a field, found by name without regard to case.
     pub fn get(self, name: &str) -> Option<&'b [u8]> {
-        self.fields.iter().find(|field| field.is(name)).map(|field| field.value)
+        self.fields
+            .iter()
+            .find(|field| field.is(name))
+            .map(|field| field.value)
     }
 
     /// Appends the lines of those fields that `passes` lets through, as they came; neighbours in one piece, which
     /// costs a fraction of copying names and values.
-    pub(super) fn append(self, out: &mut Vec<u8>, mut passes: impl FnMut(FieldKind, &Field<'b>) -> bool) {
+    pub(super) fn append(
+        self,
+        out: &mut Vec<u8>,
+        mut passes: impl FnMut(FieldKind, &Field<'b>) -> bool,
+    ) {
         let mut from = 0;
         for (index, (kind, field)) in self.iter().enumerate() {
             let passes = passes(kind, field);
@@ -260,14 +311,22 @@ impl<'f, 'b> Fields<'f, 'b> {
 impl FieldKind {
     /// The kind of the field with this name.
     pub fn of(name: &[u8]) -> Self {
-        if name.contains(&b'_') { Self::of_underscored(name) } else { Self::of_plain(name) }
+        if name.contains(&b'_') {
+            Self::of_underscored(name)
+        } else {
+            Self::of_plain(name)
+        }
     }
 
     /// The kind of a field with `_` in its name.
     #[cold]
     fn of_underscored(name: &[u8]) -> Self {
         let kind = Self::read_with_hyphens(name);
-        if kind.is_hop_by_hop() || kind.is_protected() { Self::Disguised } else { Self::Underscored }
+        if kind.is_hop_by_hop() || kind.is_protected() {
+            Self::Disguised
+        } else {
+            Self::Underscored
+        }
     }
 
     /// What a field with `_` in its name is to whoever takes that for `-`.
@@ -314,13 +373,19 @@ impl FieldKind {
     /// The kind of a field whose name begins with `X`.
     fn of_x(name: &[u8]) -> Self {
         let is = |known: &[u8]| name.eq_ignore_ascii_case(known);
-        let begins =
-            |known: &[u8]| name.get(..known.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(known));
+        let begins = |known: &[u8]| {
+            name.get(..known.len())
+                .is_some_and(|begin| begin.eq_ignore_ascii_case(known))
+        };
         if begins(b"x-halftone-") {
             return Self::XHalftone;
         }
         if !begins(b"x-forwarded-") {
-            return if is(b"x-real-ip") { Self::RealIp } else { Self::Other };
+            return if is(b"x-real-ip") {
+                Self::RealIp
+            } else {
+                Self::Other
+            };
         }
         match name.len() {
             15 if is(b"x-forwarded-for") => Self::XForwardedFor,
@@ -348,7 +413,10 @@ impl FieldKind {
 
     /// Whether the field may say where things are, on the server that answers.
     pub(super) fn is_reference(self) -> bool {
-        matches!(self, Self::Location | Self::ContentLocation | Self::Refresh | Self::SetCookie)
+        matches!(
+            self,
+            Self::Location | Self::ContentLocation | Self::Refresh | Self::SetCookie
+        )
     }
 
     /// Whether the field stays although Connection names it: otherwise a client could take from a trusted
@@ -384,8 +452,11 @@ fn lower(byte: &u8) -> u8 {
 /// Whether `name` is `known` (in lower case, letters and `-` alone) without regard to case.
 #[inline]
 fn is_lower<const N: usize>(name: &[u8], known: &[u8; N]) -> bool {
-    let differing =
-        |name: &[u8; N]| name.iter().zip(known).fold(0, |sum, (given, known)| sum | (lower(given) ^ known));
+    let differing = |name: &[u8; N]| {
+        name.iter()
+            .zip(known)
+            .fold(0, |sum, (given, known)| sum | (lower(given) ^ known))
+    };
     // Of a length known beforehand, all bytes are compared at once.
     name.as_array().is_some_and(|name| differing(name) == 0)
 }
@@ -395,7 +466,13 @@ const LONGEST_KNOWN: usize = 19;
 
 /// Whether two names are one without regard to case, `_` read as `-`.
 fn reads_as(name: &[u8], known: &[u8]) -> bool {
-    let read = |byte: &u8| if *byte == b'_' { b'-' } else { byte.to_ascii_lowercase() };
+    let read = |byte: &u8| {
+        if *byte == b'_' {
+            b'-'
+        } else {
+            byte.to_ascii_lowercase()
+        }
+    };
     name.len() == known.len() && name.iter().map(read).eq(known.iter().map(read))
 }
 
@@ -403,12 +480,17 @@ fn reads_as(name: &[u8], known: &[u8]) -> bool {
 /// would find it beside the field that the release sets or decides by.
 pub(super) fn is_disguised<'a>(name: &[u8], own: impl Iterator<Item = &'a str> + Clone) -> bool {
     own.clone().any(|own| reads_as(name, own.as_bytes()))
-        && !own.into_iter().any(|own| name.eq_ignore_ascii_case(own.as_bytes()))
+        && !own
+            .into_iter()
+            .any(|own| name.eq_ignore_ascii_case(own.as_bytes()))
 }
 
 /// The members of a comma-separated list, white space around them removed, empty ones left out.
 pub(super) fn list(value: &[u8]) -> impl Iterator<Item = &[u8]> {
-    value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii).filter(|member| !member.is_empty())
+    value
+        .split(|byte| *byte == b',')
+        .map(<[u8]>::trim_ascii)
+        .filter(|member| !member.is_empty())
 }
 
 /// Fields that say what a body is or how to treat the message, conditions on the request among them; in a trailer they
@@ -455,12 +537,20 @@ pub(super) fn keep_trailers(section: &[u8], rules: &ChunkRules) -> Result<Vec<u8
         let end = memchr::memmem::find(rest, b"\r\n").unwrap_or(rest.len());
         let (line, after) = rest.split_at(end);
         rest = after.get(2..).unwrap_or_default();
-        if line.iter().any(|byte| byte.is_ascii_control() && *byte != b'\t') {
+        if line
+            .iter()
+            .any(|byte| byte.is_ascii_control() && *byte != b'\t')
+        {
             return Err(MessageError::FieldValue);
         }
         let (trailer, _) = field(line)?;
-        let mut never = NEVER_TRAILERS.into_iter().chain(rules.own_fields.iter().map(|name| &**name));
-        let may = matches!(FieldKind::of(trailer.name), FieldKind::Other | FieldKind::Underscored);
+        let mut never = NEVER_TRAILERS
+            .into_iter()
+            .chain(rules.own_fields.iter().map(|name| &**name));
+        let may = matches!(
+            FieldKind::of(trailer.name),
+            FieldKind::Other | FieldKind::Underscored
+        );
         if may && !never.any(|name| reads_as(trailer.name, name.as_bytes())) {
             append_line(&mut kept, trailer.name, trailer.value);
         }

@@ -38,13 +38,18 @@ pub struct Delivery {
 /// Without length it goes in chunks to a 1.1 client; a 1.0 client gets it plain, closed after.
 pub fn deliver(received: BodyLength, version: HttpVersion, keep_alive: bool) -> Delivery {
     match (received, version) {
-        (BodyLength::Empty | BodyLength::Length(_), _) => Delivery { body: received, keep_alive },
-        (BodyLength::Chunked | BodyLength::UntilClose, HttpVersion::Http11) => {
-            Delivery { body: BodyLength::Chunked, keep_alive }
-        }
-        (BodyLength::Chunked | BodyLength::UntilClose, HttpVersion::Http10) => {
-            Delivery { body: BodyLength::UntilClose, keep_alive: false }
-        }
+        (BodyLength::Empty | BodyLength::Length(_), _) => Delivery {
+            body: received,
+            keep_alive,
+        },
+        (BodyLength::Chunked | BodyLength::UntilClose, HttpVersion::Http11) => Delivery {
+            body: BodyLength::Chunked,
+            keep_alive,
+        },
+        (BodyLength::Chunked | BodyLength::UntilClose, HttpVersion::Http10) => Delivery {
+            body: BodyLength::UntilClose,
+            keep_alive: false,
+        },
     }
 }
 
@@ -70,7 +75,11 @@ impl Framing {
 
     /// Takes a Transfer-Encoding field: exactly one `chunked` in the whole head. Read leniently it may be said again;
     /// gateways that add it to what has it already do not chunk twice.
-    pub(super) fn add_coding(&mut self, value: &[u8], strictness: Strictness) -> Result<(), MessageError> {
+    pub(super) fn add_coding(
+        &mut self,
+        value: &[u8],
+        strictness: Strictness,
+    ) -> Result<(), MessageError> {
         let is_chunked = |coding: &[u8]| coding.eq_ignore_ascii_case(b"chunked");
         let stands = match strictness {
             Strictness::Strict => !self.chunked && is_chunked(value),
@@ -79,7 +88,11 @@ impl Framing {
             }
         };
         self.chunked = true;
-        if stands { Ok(()) } else { Err(MessageError::Coding) }
+        if stands {
+            Ok(())
+        } else {
+            Err(MessageError::Coding)
+        }
     }
 
     /// The fields tell of a body that is not empty.

@@ -6,8 +6,8 @@ use std::{borrow::Cow, time::Duration};
 use halftone_routing::path;
 
 use super::{
-    BodyLength, FieldKind, FieldSlots, Fields, HeadSearch, HttpVersion, MessageError, Method, RequestTarget,
-    Strictness,
+    BodyLength, FieldKind, FieldSlots, Fields, HeadSearch, HttpVersion, MessageError, Method,
+    RequestTarget, Strictness,
     fields::list,
     framing::{ConnectionOptions, Framing},
     search::is_token,
@@ -81,10 +81,17 @@ impl ResponseHead<'_, '_> {
     /// of everyone.
     pub fn is_public(&self) -> bool {
         let allows = |directive: &[u8]| {
-            let name = directive.split(|byte| *byte == b'=').next().unwrap_or_default().trim_ascii_end();
+            let name = directive
+                .split(|byte| *byte == b'=')
+                .next()
+                .unwrap_or_default()
+                .trim_ascii_end();
             name.eq_ignore_ascii_case(b"public") || name.eq_ignore_ascii_case(b"s-maxage")
         };
-        let mut cache_control = self.fields.iter().filter(|(kind, _)| *kind == FieldKind::CacheControl);
+        let mut cache_control = self
+            .fields
+            .iter()
+            .filter(|(kind, _)| *kind == FieldKind::CacheControl);
         cache_control.any(|(_, field)| list(field.value).any(allows))
     }
 }
@@ -110,7 +117,11 @@ pub fn parse_request<'f, 'b>(
     head: &'b [u8],
 ) -> Result<RequestHead<'f, 'b>, MessageError> {
     let lines = search.lines(head);
-    let RequestLine { method_name, target, version } = RequestLine::parse(lines.first())?;
+    let RequestLine {
+        method_name,
+        target,
+        version,
+    } = RequestLine::parse(lines.first())?;
     if matches!(method_name, "CONNECT" | "TRACE") {
         return Err(MessageError::Method);
     }
@@ -149,7 +160,10 @@ impl RequestHead<'_, '_> {
     /// behind the head. Returns how many bytes of it that was. Other requests keep theirs: some servers want to be told
     /// of a length.
     pub fn take_empty_chunks(&mut self, rest: &[u8]) -> usize {
-        if !(self.body == BodyLength::Chunked && rest.starts_with(NO_CHUNKS) && self.upgrades_with_chunks()) {
+        if !(self.body == BodyLength::Chunked
+            && rest.starts_with(NO_CHUNKS)
+            && self.upgrades_with_chunks())
+        {
             return 0;
         }
         (self.body, self.websocket) = (BodyLength::Empty, true);
@@ -160,16 +174,24 @@ impl RequestHead<'_, '_> {
     /// in `rest` or none of it has come yet, and nothing else has.
     pub fn awaited_chunks(&self, rest: &[u8]) -> Option<usize> {
         let may_come = self.body == BodyLength::Chunked && rest.len() < NO_CHUNKS.len();
-        (may_come && NO_CHUNKS.starts_with(rest) && self.upgrades_with_chunks()).then_some(NO_CHUNKS.len())
+        (may_come && NO_CHUNKS.starts_with(rest) && self.upgrades_with_chunks())
+            .then_some(NO_CHUNKS.len())
     }
 
     /// Whether it asks for a WebSocket, and only its chunked body is in the way.
     fn upgrades_with_chunks(&self) -> bool {
         let asks = |kind: FieldKind, token: &[u8]| {
-            let values = self.fields.iter().filter(|(of, _)| *of == kind).map(|(_, field)| field.value);
-            values.flat_map(list).any(|member| member.eq_ignore_ascii_case(token))
+            let values = self
+                .fields
+                .iter()
+                .filter(|(of, _)| *of == kind)
+                .map(|(_, field)| field.value);
+            values
+                .flat_map(list)
+                .any(|member| member.eq_ignore_ascii_case(token))
         };
-        (self.version, self.method, self.body) == (HttpVersion::Http11, Method::Get, BodyLength::Chunked)
+        (self.version, self.method, self.body)
+            == (HttpVersion::Http11, Method::Get, BodyLength::Chunked)
             && asks(FieldKind::Upgrade, b"websocket")
             && asks(FieldKind::Connection, b"upgrade")
     }
@@ -185,7 +207,11 @@ pub(super) fn check_request_line(line: &[u8]) -> Result<(), MessageError> {
 
 /// Whether a status line that is there as a whole can begin a response.
 pub(super) fn check_status_line(line: &[u8]) -> Result<(), MessageError> {
-    if line.first() == Some(&b'H') { version(line).map(|_| ()) } else { Err(MessageError::FirstLine) }
+    if line.first() == Some(&b'H') {
+        version(line).map(|_| ())
+    } else {
+        Err(MessageError::FirstLine)
+    }
 }
 
 /// A request line in pieces.
@@ -198,8 +224,13 @@ struct RequestLine<'b> {
 impl<'b> RequestLine<'b> {
     /// `method SP request-target SP HTTP-version`
     fn parse(line: &'b [u8]) -> Result<Self, MessageError> {
-        let length = line.iter().position(|byte| !is_token(*byte)).unwrap_or(line.len());
-        let (method, [b' ', rest @ ..]) = line.split_at(length) else { return Err(MessageError::FirstLine) };
+        let length = line
+            .iter()
+            .position(|byte| !is_token(*byte))
+            .unwrap_or(line.len());
+        let (method, [b' ', rest @ ..]) = line.split_at(length) else {
+            return Err(MessageError::FirstLine);
+        };
         let end = memchr::memchr(b' ', rest).ok_or(MessageError::FirstLine)?;
         let (target, end) = (&rest[..end], &rest[end + 1..]);
         if method.is_empty() || target.is_empty() || target.contains(&b'\t') {
@@ -207,7 +238,11 @@ impl<'b> RequestLine<'b> {
         }
         let (version, rest) = version(end)?;
         match str::from_utf8(method) {
-            Ok(method_name) if rest.is_empty() => Ok(Self { method_name, target, version }),
+            Ok(method_name) if rest.is_empty() => Ok(Self {
+                method_name,
+                target,
+                version,
+            }),
             _ => Err(MessageError::FirstLine),
         }
     }
@@ -273,7 +308,11 @@ pub fn parse_response<'f, 'b>(
     request: ResponseContext,
 ) -> Result<ResponseHead<'f, 'b>, MessageError> {
     let lines = search.lines(head);
-    let StatusLine { version, status, reason } = StatusLine::parse(lines.first(), request.strictness)?;
+    let StatusLine {
+        version,
+        status,
+        reason,
+    } = StatusLine::parse(lines.first(), request.strictness)?;
     let mut seen = ResponseFields::default();
     slots.clear();
     for line in lines.fields() {
@@ -311,18 +350,34 @@ impl<'b> StatusLine<'b> {
             return Err(MessageError::FirstLine);
         }
         let (version, rest) = version(line)?;
-        let [b' ', hundreds, tens, ones, reason @ ..] = rest else { return Err(MessageError::Status) };
-        let last = if strictness == Strictness::Lenient { 999 } else { 599 };
+        let [b' ', hundreds, tens, ones, reason @ ..] = rest else {
+            return Err(MessageError::Status);
+        };
+        let last = if strictness == Strictness::Lenient {
+            999
+        } else {
+            599
+        };
         let digit = |byte: &u8| byte.is_ascii_digit().then(|| u16::from(byte - b'0'));
         let status = || Some(digit(hundreds)? * 100 + digit(tens)? * 10 + digit(ones)?);
-        let status = status().filter(|status| (100..=last).contains(status)).ok_or(MessageError::Status)?;
+        let status = status()
+            .filter(|status| (100..=last).contains(status))
+            .ok_or(MessageError::Status)?;
         let reason = match reason {
             [] => reason,
             [b' ', reason @ ..] => reason,
             _ => return Err(MessageError::Status),
         };
-        let reason = if reason.is_ascii() { str::from_utf8(reason).unwrap_or_default() } else { "" };
-        Ok(Self { version, status, reason })
+        let reason = if reason.is_ascii() {
+            str::from_utf8(reason).unwrap_or_default()
+        } else {
+            ""
+        };
+        Ok(Self {
+            version,
+            status,
+            reason,
+        })
     }
 }
 
@@ -348,7 +403,9 @@ impl ResponseFields {
             FieldKind::ContentLength => self.framing.add_length(value)?,
             FieldKind::TransferEncoding => self.framing.add_coding(value, strictness)?,
             FieldKind::Connection => self.options.add(value, slots)?,
-            FieldKind::Upgrade => self.upgrade_websocket |= value.eq_ignore_ascii_case(b"websocket"),
+            FieldKind::Upgrade => {
+                self.upgrade_websocket |= value.eq_ignore_ascii_case(b"websocket")
+            }
             FieldKind::KeepAlive => self.keep_alive_timeout = list(value).find_map(timeout),
             _ => {}
         }
@@ -359,8 +416,13 @@ impl ResponseFields {
 /// The seconds of a `timeout=5` parameter.
 fn timeout(parameter: &[u8]) -> Option<Duration> {
     let (name, seconds) = parameter.split_at_checked(8)?;
-    let seconds = std::str::from_utf8(seconds).ok()?.trim().parse::<u32>().ok()?;
-    name.eq_ignore_ascii_case(b"timeout=").then(|| Duration::from_secs(seconds.into()))
+    let seconds = std::str::from_utf8(seconds)
+        .ok()?
+        .trim()
+        .parse::<u32>()
+        .ok()?;
+    name.eq_ignore_ascii_case(b"timeout=")
+        .then(|| Duration::from_secs(seconds.into()))
 }
 
 /// The version at the start of `bytes`, and what follows it.

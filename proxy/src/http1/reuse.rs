@@ -62,7 +62,10 @@ pub enum Reuse {
 
 /// Whether an upstream connection returns to its pool (`Keep`, `KeepIfSilent`) or not (`Close`).
 pub fn upstream(end: &UpstreamEnd) -> Reuse {
-    let framed = matches!(end.answer, Some(BodyLength::Empty | BodyLength::Length(_) | BodyLength::Chunked));
+    let framed = matches!(
+        end.answer,
+        Some(BodyLength::Empty | BodyLength::Length(_) | BodyLength::Chunked)
+    );
     let whole = end.request_written && end.answer_read && !end.surplus && !end.aborted;
     if !(framed && whole && end.keep_alive && !end.upgraded && end.listed) {
         Reuse::Close
@@ -77,16 +80,38 @@ pub fn upstream(end: &UpstreamEnd) -> Reuse {
 pub fn client(end: &ClientEnd) -> Reuse {
     match end {
         ClientEnd { upgraded: true, .. } | ClientEnd { answer: None, .. } => Reuse::Close,
-        ClientEnd { answer_written: false, answer: Some(BodyLength::UntilClose), .. } => Reuse::Reset,
+        ClientEnd {
+            answer_written: false,
+            answer: Some(BodyLength::UntilClose),
+            ..
+        } => Reuse::Reset,
         // The answers to the requests before may still be on their way.
-        ClientEnd { answer_written: false, pipelined: true, .. }
-        | ClientEnd { answer_written: false, request_read: false, .. } => Reuse::CloseLingering,
-        ClientEnd { answer_written: false, .. } => Reuse::Close,
-        ClientEnd { request_read: false, .. } => Reuse::CloseLingering,
-        ClientEnd { keep_alive: true, answer: Some(body), .. } if *body != BodyLength::UntilClose => {
-            Reuse::Keep
+        ClientEnd {
+            answer_written: false,
+            pipelined: true,
+            ..
         }
-        ClientEnd { pipelined: true, .. } => Reuse::CloseLingering,
+        | ClientEnd {
+            answer_written: false,
+            request_read: false,
+            ..
+        } => Reuse::CloseLingering,
+        ClientEnd {
+            answer_written: false,
+            ..
+        } => Reuse::Close,
+        ClientEnd {
+            request_read: false,
+            ..
+        } => Reuse::CloseLingering,
+        ClientEnd {
+            keep_alive: true,
+            answer: Some(body),
+            ..
+        } if *body != BodyLength::UntilClose => Reuse::Keep,
+        ClientEnd {
+            pipelined: true, ..
+        } => Reuse::CloseLingering,
         ClientEnd { .. } => Reuse::Close,
     }
 }
@@ -119,23 +144,110 @@ mod tests {
     #[test]
     fn an_upstream_connection_returns_only_after_a_whole_exchange() {
         let done = DONE_UPSTREAM;
-        let empty = UpstreamEnd { answer: Some(BodyLength::Empty), ..done };
-        let declared = UpstreamEnd { declares_body: true, ..empty };
+        let empty = UpstreamEnd {
+            answer: Some(BodyLength::Empty),
+            ..done
+        };
+        let declared = UpstreamEnd {
+            declares_body: true,
+            ..empty
+        };
         for (why, end, reuse) in [
             ("framed by length", done, Reuse::Keep),
-            ("chunked", UpstreamEnd { answer: Some(BodyLength::Chunked), ..done }, Reuse::Keep),
+            (
+                "chunked",
+                UpstreamEnd {
+                    answer: Some(BodyLength::Chunked),
+                    ..done
+                },
+                Reuse::Keep,
+            ),
             ("no body", empty, Reuse::Keep),
-            ("no body, but its fields declare one", declared, Reuse::KeepIfSilent),
-            ("the declared body has come", UpstreamEnd { surplus: true, ..declared }, Reuse::Close),
-            ("until close", UpstreamEnd { answer: Some(BodyLength::UntilClose), ..done }, Reuse::Close),
-            ("no answer", UpstreamEnd { answer: None, ..done }, Reuse::Close),
-            ("request cut short", UpstreamEnd { request_written: false, ..done }, Reuse::Close),
-            ("answer cut short", UpstreamEnd { answer_read: false, ..done }, Reuse::Close),
-            ("a surplus byte", UpstreamEnd { surplus: true, ..done }, Reuse::Close),
-            ("backend closes", UpstreamEnd { keep_alive: false, ..done }, Reuse::Close),
-            ("a tunnel", UpstreamEnd { upgraded: true, ..done }, Reuse::Close),
-            ("a side broke off", UpstreamEnd { aborted: true, ..done }, Reuse::Close),
-            ("endpoint gone", UpstreamEnd { listed: false, ..done }, Reuse::Close),
+            (
+                "no body, but its fields declare one",
+                declared,
+                Reuse::KeepIfSilent,
+            ),
+            (
+                "the declared body has come",
+                UpstreamEnd {
+                    surplus: true,
+                    ..declared
+                },
+                Reuse::Close,
+            ),
+            (
+                "until close",
+                UpstreamEnd {
+                    answer: Some(BodyLength::UntilClose),
+                    ..done
+                },
+                Reuse::Close,
+            ),
+            (
+                "no answer",
+                UpstreamEnd {
+                    answer: None,
+                    ..done
+                },
+                Reuse::Close,
+            ),
+            (
+                "request cut short",
+                UpstreamEnd {
+                    request_written: false,
+                    ..done
+                },
+                Reuse::Close,
+            ),
+            (
+                "answer cut short",
+                UpstreamEnd {
+                    answer_read: false,
+                    ..done
+                },
+                Reuse::Close,
+            ),
+            (
+                "a surplus byte",
+                UpstreamEnd {
+                    surplus: true,
+                    ..done
+                },
+                Reuse::Close,
+            ),
+            (
+                "backend closes",
+                UpstreamEnd {
+                    keep_alive: false,
+                    ..done
+                },
+                Reuse::Close,
+            ),
+            (
+                "a tunnel",
+                UpstreamEnd {
+                    upgraded: true,
+                    ..done
+                },
+                Reuse::Close,
+            ),
+            (
+                "a side broke off",
+                UpstreamEnd {
+                    aborted: true,
+                    ..done
+                },
+                Reuse::Close,
+            ),
+            (
+                "endpoint gone",
+                UpstreamEnd {
+                    listed: false,
+                    ..done
+                },
+                Reuse::Close,
+            ),
         ] {
             assert_eq!(upstream(&end), reuse, "{why}");
         }
@@ -144,44 +256,115 @@ mod tests {
     #[test]
     fn a_client_connection_closes_so_that_the_answer_arrives() {
         let done = DONE_CLIENT;
-        let closing = ClientEnd { keep_alive: false, ..done };
-        let cut = ClientEnd { answer_written: false, ..done };
+        let closing = ClientEnd {
+            keep_alive: false,
+            ..done
+        };
+        let cut = ClientEnd {
+            answer_written: false,
+            ..done
+        };
         for (why, end, reuse) in [
             ("all done", done, Reuse::Keep),
-            ("the next request waits", ClientEnd { pipelined: true, ..done }, Reuse::Keep),
-            ("we said close", closing, Reuse::Close),
-            ("we said close, more came", ClientEnd { pipelined: true, ..closing }, Reuse::CloseLingering),
-            ("until close", ClientEnd { answer: Some(BodyLength::UntilClose), ..closing }, Reuse::Close),
             (
-                "until close never keeps",
-                ClientEnd { answer: Some(BodyLength::UntilClose), ..done },
-                Reuse::Close,
+                "the next request waits",
+                ClientEnd {
+                    pipelined: true,
+                    ..done
+                },
+                Reuse::Keep,
             ),
-            ("request not read", ClientEnd { request_read: false, ..closing }, Reuse::CloseLingering),
+            ("we said close", closing, Reuse::Close),
             (
-                "request not read, keep-alive or not",
-                ClientEnd { request_read: false, ..done },
+                "we said close, more came",
+                ClientEnd {
+                    pipelined: true,
+                    ..closing
+                },
                 Reuse::CloseLingering,
             ),
-            ("nothing answered", ClientEnd { answer: None, answer_written: false, ..done }, Reuse::Close),
+            (
+                "until close",
+                ClientEnd {
+                    answer: Some(BodyLength::UntilClose),
+                    ..closing
+                },
+                Reuse::Close,
+            ),
+            (
+                "until close never keeps",
+                ClientEnd {
+                    answer: Some(BodyLength::UntilClose),
+                    ..done
+                },
+                Reuse::Close,
+            ),
+            (
+                "request not read",
+                ClientEnd {
+                    request_read: false,
+                    ..closing
+                },
+                Reuse::CloseLingering,
+            ),
+            (
+                "request not read, keep-alive or not",
+                ClientEnd {
+                    request_read: false,
+                    ..done
+                },
+                Reuse::CloseLingering,
+            ),
+            (
+                "nothing answered",
+                ClientEnd {
+                    answer: None,
+                    answer_written: false,
+                    ..done
+                },
+                Reuse::Close,
+            ),
             ("answer broke off", cut, Reuse::Close),
             (
                 "answer broke off, the next request waits",
-                ClientEnd { pipelined: true, ..cut },
+                ClientEnd {
+                    pipelined: true,
+                    ..cut
+                },
                 Reuse::CloseLingering,
             ),
-            ("answer and request broke off", ClientEnd { request_read: false, ..cut }, Reuse::CloseLingering),
+            (
+                "answer and request broke off",
+                ClientEnd {
+                    request_read: false,
+                    ..cut
+                },
+                Reuse::CloseLingering,
+            ),
             (
                 "chunked answer broke off",
-                ClientEnd { answer: Some(BodyLength::Chunked), ..cut },
+                ClientEnd {
+                    answer: Some(BodyLength::Chunked),
+                    ..cut
+                },
                 Reuse::Close,
             ),
             (
                 "plain answer broke off",
-                ClientEnd { answer: Some(BodyLength::UntilClose), ..cut },
+                ClientEnd {
+                    answer: Some(BodyLength::UntilClose),
+                    ..cut
+                },
                 Reuse::Reset,
             ),
-            ("a tunnel", ClientEnd { upgraded: true, ..done }, Reuse::Close),
+            (
+                "a tunnel",
+                ClientEnd {
+                    upgraded: true,
+                    ..done
+                },
+                Reuse::Close,
+            ),
         ] {
             assert_eq!(client(&end), reuse, "{why}");
         }

@@ -30,13 +30,28 @@ pub struct HeadSearch {
 impl HeadSearch {
     /// For a request.
     pub fn request() -> Self {
-        Self { resume: 0, first: 0, line_start: 0, ends: Vec::new(), most: MAX_LINES, request: true }
+        Self {
+            resume: 0,
+            first: 0,
+            line_start: 0,
+            ends: Vec::new(),
+            most: MAX_LINES,
+            request: true,
+        }
     }
 
     /// For a response. A lenient one may have as many fields as `MAX_HEAD` bytes hold.
     pub fn response(strictness: Strictness) -> Self {
-        let most = if strictness == Strictness::Lenient { MAX_HEAD } else { MAX_LINES };
-        Self { request: false, most, ..Self::request() }
+        let most = if strictness == Strictness::Lenient {
+            MAX_HEAD
+        } else {
+            MAX_LINES
+        };
+        Self {
+            request: false,
+            most,
+            ..Self::request()
+        }
     }
 
     /// Looks for another head from here on, as `other` would. It keeps the memory for the places of lines, of which the
@@ -83,7 +98,11 @@ impl HeadSearch {
 
     /// The lines of the head that was found, the empty one left out, in `head`, which is that head.
     pub(super) fn lines<'s, 'b>(&'s self, head: &'b [u8]) -> HeadLines<'s, 'b> {
-        HeadLines { head, first: self.first, ends: &self.ends }
+        HeadLines {
+            head,
+            first: self.first,
+            ends: &self.ends,
+        }
     }
 
     /// Takes note of a line that ends with the CR at `at`; true when the head ends with it.
@@ -102,7 +121,12 @@ impl HeadSearch {
     }
 
     /// The same as long as there is no line but empty ones.
-    fn end_first_line(&mut self, window: &[u8], start: usize, at: usize) -> Result<bool, MessageError> {
+    fn end_first_line(
+        &mut self,
+        window: &[u8],
+        start: usize,
+        at: usize,
+    ) -> Result<bool, MessageError> {
         if at > start {
             self.check_first_line(window, at)?;
             self.check_whole_first_line(&window[self.first..at])?;
@@ -117,7 +141,8 @@ impl HeadSearch {
 
     #[inline]
     fn push_end(&mut self, at: usize) {
-        self.ends.push(u16::try_from(at).expect("MAX_HEAD is less than 64 KiB"));
+        self.ends
+            .push(u16::try_from(at).expect("MAX_HEAD is less than 64 KiB"));
     }
 
     /// What can be refused although the head has not ended.
@@ -125,7 +150,11 @@ impl HeadSearch {
         if self.ends.is_empty() {
             self.check_first_line(window, self.resume)?;
         }
-        if window.len() == MAX_HEAD { Err(MessageError::HeadTooLong) } else { Ok(None) }
+        if window.len() == MAX_HEAD {
+            Err(MessageError::HeadTooLong)
+        } else {
+            Ok(None)
+        }
     }
 
     /// Looks at the first line as far as it is there, which is up to `end`.
@@ -176,7 +205,10 @@ pub(super) struct HeadLines<'s, 'b> {
 impl<'s, 'b> HeadLines<'s, 'b> {
     /// Request line or status line.
     pub(super) fn first(self) -> &'b [u8] {
-        let end = self.ends.first().map_or(self.first, |end| usize::from(*end));
+        let end = self
+            .ends
+            .first()
+            .map_or(self.first, |end| usize::from(*end));
         self.head.get(self.first..end).unwrap_or_default()
     }
 
@@ -184,11 +216,16 @@ impl<'s, 'b> HeadLines<'s, 'b> {
     pub(super) fn fields(self) -> impl Iterator<Item = &'b [u8]> + use<'s, 'b> {
         let end_of = |end: &u16| usize::from(*end);
         let mut start = self.ends.first().map_or(0, end_of) + 2;
-        self.ends.get(1..).unwrap_or_default().iter().map(end_of).map(move |end| {
-            let line = &self.head[start..end];
-            start = end + 2;
-            line
-        })
+        self.ends
+            .get(1..)
+            .unwrap_or_default()
+            .iter()
+            .map(end_of)
+            .map(move |end| {
+                let line = &self.head[start..end];
+                start = end + 2;
+                line
+            })
     }
 
     /// The lines of the fields from `from` up to `to`, counted from 0, with their line ends.
@@ -210,7 +247,11 @@ struct ControlBytes<'b> {
 impl<'b> ControlBytes<'b> {
     /// Those from `from` on.
     fn new(bytes: &'b [u8], from: usize) -> Self {
-        Self { bytes, unseen: from, found: 0 }
+        Self {
+            bytes,
+            unseen: from,
+            found: 0,
+        }
     }
 
     /// Passes over the control character right behind the one that was told last. Where that was its block's last byte,
@@ -263,7 +304,11 @@ pub(super) fn plain_length(line: &[u8]) -> usize {
         }
         length += NAME_BLOCK;
     }
-    length + rest.iter().position(|byte| !is_plain(*byte)).unwrap_or(rest.len())
+    length
+        + rest
+            .iter()
+            .position(|byte| !is_plain(*byte))
+            .unwrap_or(rest.len())
 }
 
 const NAME_BLOCK: usize = 16;
@@ -274,7 +319,9 @@ fn others(block: [u8; NAME_BLOCK]) -> u32 {
     let block = u8x16::new(block);
     let within = |bytes: u8x16, first: u8, last: u8| {
         let from_first = bytes - u8x16::splat(first);
-        from_first.min(u8x16::splat(last - first)).simd_eq(from_first)
+        from_first
+            .min(u8x16::splat(last - first))
+            .simd_eq(from_first)
     };
     let letters = within(block | u8x16::splat(0x20), b'a', b'z');
     let plain = letters | within(block, b'0', b'9') | block.simd_eq(u8x16::splat(b'-'));
@@ -297,7 +344,19 @@ const TOKEN: [bool; 256] = {
         let letter = byte as u8;
         let special = matches!(
             letter,
-            b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~'
+            b'!' | b'#'
+                | b'$'
+                | b'%'
+                | b'&'
+                | b'\''
+                | b'*'
+                | b'+'
+                | b'.'
+                | b'^'
+                | b'_'
+                | b'`'
+                | b'|'
+                | b'~'
         );
         table[byte] = special || is_plain(letter);
         byte += 1;
@@ -312,7 +371,9 @@ mod tests {
     #[test]
     fn a_name_of_letters_digits_and_hyphens_ends_at_the_first_other_byte() {
         for length in 0..40 {
-            for (place, byte) in (0..length).flat_map(|place| (0..=u8::MAX).map(move |byte| (place, byte))) {
+            for (place, byte) in
+                (0..length).flat_map(|place| (0..=u8::MAX).map(move |byte| (place, byte)))
+            {
                 let mut line = vec![b'-'; length];
                 line[place] = byte;
                 let expected = if is_plain(byte) { length } else { place };
@@ -331,13 +392,18 @@ mod tests {
         let head = b"\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n";
         assert_eq!(search.advance(head), Ok(Some(head.len())));
         assert_eq!(search.lines(head).first(), b"GET / HTTP/1.1");
-        assert_eq!(search.lines(head).fields().collect::<Vec<_>>(), [b"Host: a"]);
+        assert_eq!(
+            search.lines(head).fields().collect::<Vec<_>>(),
+            [b"Host: a"]
+        );
     }
 
     #[test]
     fn control_characters_are_found_wherever_they_stand() {
         for length in 0..70 {
-            for (place, byte) in (0..length).flat_map(|place| (0..=u8::MAX).map(move |byte| (place, byte))) {
+            for (place, byte) in
+                (0..length).flat_map(|place| (0..=u8::MAX).map(move |byte| (place, byte)))
+            {
                 let mut bytes = vec![b'a'; length];
                 bytes[place] = byte;
                 // What follows must not be taken for one.
@@ -348,7 +414,11 @@ mod tests {
                     Vec::from_iter(expected),
                     "{bytes:?}"
                 );
-                assert_eq!(ControlBytes::new(&bytes, place.min(3)).next(), expected, "{bytes:?}");
+                assert_eq!(
+                    ControlBytes::new(&bytes, place.min(3)).next(),
+                    expected,
+                    "{bytes:?}"
+                );
             }
         }
         let all = [b'\t'; 100];

@@ -50,14 +50,19 @@ impl<'b> RequestTarget<'b> {
             return Ok(Self::in_form(TargetForm::Asterisk, target));
         }
         let (default_port, rest) = after_scheme(target).ok_or(MessageError::Target)?;
-        let (authority, rest) = rest.split_at(memchr::memchr2(b'/', b'?', rest).unwrap_or(rest.len()));
+        let (authority, rest) =
+            rest.split_at(memchr::memchr2(b'/', b'?', rest).unwrap_or(rest.len()));
         let mut parts = Self::in_form(TargetForm::Absolute, rest);
         if parts.path.is_empty() {
             // Without path and query, OPTIONS means the server as a whole (RFC 9112 §3.2.4).
             let whole = method == Method::Options && parts.query.is_none();
             parts.path = if whole { b"*" } else { b"/" };
         }
-        Ok(Self { authority: Some(authority), default_port, ..parts })
+        Ok(Self {
+            authority: Some(authority),
+            default_port,
+            ..parts
+        })
     }
 
     fn in_form(form: TargetForm, path_and_query: &'b [u8]) -> Self {
@@ -65,7 +70,13 @@ impl<'b> RequestTarget<'b> {
             Some(at) => (&path_and_query[..at], Some(&path_and_query[at + 1..])),
             None => (path_and_query, None),
         };
-        Self { form, authority: None, default_port: 80, path, query }
+        Self {
+            form,
+            authority: None,
+            default_port: 80,
+            path,
+            query,
+        }
     }
 
     /// The request's one host, as received and in normal form; both are empty where HTTP/1.0 names none.
@@ -89,7 +100,9 @@ impl<'b> RequestTarget<'b> {
         };
         let named = (authority, normalise(authority)?);
         match field {
-            Some((value, normal)) if normal != named.1 || self.port(value) != self.port(named.0) => {
+            Some((value, normal))
+                if normal != named.1 || self.port(value) != self.port(named.0) =>
+            {
                 Err(MessageError::HostsDiffer)
             }
             _ => Ok(named),
@@ -98,8 +111,12 @@ impl<'b> RequestTarget<'b> {
 
     /// The port of a well-formed authority.
     fn port(&self, authority: &[u8]) -> u16 {
-        let digits = memchr::memrchr(b':', authority).map_or(&[][..], |colon| &authority[colon + 1..]);
-        std::str::from_utf8(digits).ok().and_then(|digits| digits.parse().ok()).unwrap_or(self.default_port)
+        let digits =
+            memchr::memrchr(b':', authority).map_or(&[][..], |colon| &authority[colon + 1..]);
+        std::str::from_utf8(digits)
+            .ok()
+            .and_then(|digits| digits.parse().ok())
+            .unwrap_or(self.default_port)
     }
 }
 
@@ -114,7 +131,11 @@ pub(super) enum HostFields<'b> {
 
 impl<'b> HostFields<'b> {
     pub(super) fn add(&mut self, value: &'b [u8]) {
-        *self = if matches!(self, Self::None) { Self::One(value) } else { Self::Several };
+        *self = if matches!(self, Self::None) {
+            Self::One(value)
+        } else {
+            Self::Several
+        };
     }
 }
 
@@ -124,8 +145,10 @@ fn normalise(authority: &[u8]) -> Result<Cow<'_, str>, MessageError> {
 
 /// The default port of the scheme, and what follows `scheme://`.
 fn after_scheme(target: &[u8]) -> Option<(u16, &[u8])> {
-    [(80, &b"http://"[..]), (443, b"https://")].into_iter().find_map(|(port, scheme)| {
-        let (given, rest) = target.split_at_checked(scheme.len())?;
-        given.eq_ignore_ascii_case(scheme).then_some((port, rest))
-    })
+    [(80, &b"http://"[..]), (443, b"https://")]
+        .into_iter()
+        .find_map(|(port, scheme)| {
+            let (given, rest) = target.split_at_checked(scheme.len())?;
+            given.eq_ignore_ascii_case(scheme).then_some((port, rest))
+        })
 }

@@ -88,7 +88,9 @@ fn append_target(out: &mut Vec<u8>, head: &RequestHead<'_, '_>, onward: PathRewr
             out.extend_from_slice(&head.path);
         }
         // A path that is borrowed is in normal form.
-        PathRewrite::WithoutDots if matches!(head.path, Cow::Owned(_)) && has_dot_segments(received) => {
+        PathRewrite::WithoutDots
+            if matches!(head.path, Cow::Owned(_)) && has_dot_segments(received) =>
+        {
             out.extend_from_slice(&head.path);
         }
         PathRewrite::AsReceived | PathRewrite::WithoutDots => out.extend_from_slice(received),
@@ -109,7 +111,9 @@ fn passes(
     let goes_on = match kind {
         FieldKind::Host | FieldKind::ContentLength => false,
         FieldKind::Disguised => passes_lookalike(field, rewrite),
-        FieldKind::Underscored => !is_disguised(field.name, rewrite.own_fields.iter().map(|name| &**name)),
+        FieldKind::Underscored => {
+            !is_disguised(field.name, rewrite.own_fields.iter().map(|name| &**name))
+        }
         FieldKind::Trailer => head.body == BodyLength::Chunked,
         FieldKind::Expect => head.expect_continue,
         FieldKind::XHalftone => rewrite.forwarding.keep_halftone,
@@ -236,7 +240,9 @@ impl Forwarded {
         if head.authority.len() == head.host.len() {
             return usual;
         }
-        location::split(head.authority).and_then(|(_, port)| port).unwrap_or(usual)
+        location::split(head.authority)
+            .and_then(|(_, port)| port)
+            .unwrap_or(usual)
     }
 
     /// Returns where the peer's address stands now.
@@ -281,10 +287,21 @@ pub struct ResponseRewrite<'a> {
 }
 
 /// Appends the head of a final answer, or of the 101 that grants a WebSocket.
-pub fn response_head(out: &mut Vec<u8>, head: &ResponseHead<'_, '_>, rewrite: &ResponseRewrite<'_>) {
-    let trailers_follow = (head.body, rewrite.delivery.body) == (BodyLength::Chunked, BodyLength::Chunked);
+pub fn response_head(
+    out: &mut Vec<u8>,
+    head: &ResponseHead<'_, '_>,
+    rewrite: &ResponseRewrite<'_>,
+) {
+    let trailers_follow =
+        (head.body, rewrite.delivery.body) == (BodyLength::Chunked, BodyLength::Chunked);
     append_status_line(out, head.status, head.reason);
-    append_response_fields(out, head, trailers_follow, rewrite.version_header, rewrite.homeward.as_ref());
+    append_response_fields(
+        out,
+        head,
+        trailers_follow,
+        rewrite.version_header,
+        rewrite.homeward.as_ref(),
+    );
     if head.status == 101 {
         out.extend_from_slice(b"Connection: Upgrade\r\nUpgrade: websocket\r\n");
     } else {
@@ -323,12 +340,15 @@ fn append_response_fields(
     head.fields.append(out, |kind, field| {
         let goes_on = match kind {
             FieldKind::ContentLength | FieldKind::XHalftone | FieldKind::Disguised => false,
-            FieldKind::Underscored => !is_disguised(field.name, version_header.iter().map(|(name, _)| *name)),
+            FieldKind::Underscored => {
+                !is_disguised(field.name, version_header.iter().map(|(name, _)| *name))
+            }
             FieldKind::Trailer => trailers_follow,
             _ => !kind.is_hop_by_hop(),
         };
-        let goes_on =
-            goes_on && !is_replaced(field, version_header) && !head.fields.is_named(kind, field.name);
+        let goes_on = goes_on
+            && !is_replaced(field, version_header)
+            && !head.fields.is_named(kind, field.name);
         let changes = goes_on
             && kind.is_reference()
             && homeward.is_some_and(|homeward| homeward.rewritten(kind, field.value).is_some());
@@ -341,7 +361,11 @@ fn append_response_fields(
 }
 
 /// Appends the fields whose references do not go on as they came.
-fn append_rewritten(out: &mut Vec<u8>, head: &ResponseHead<'_, '_>, homeward: &LocationContext<'_>) {
+fn append_rewritten(
+    out: &mut Vec<u8>,
+    head: &ResponseHead<'_, '_>,
+    homeward: &LocationContext<'_>,
+) {
     for (kind, field) in head.fields.iter().filter(|(kind, _)| kind.is_reference()) {
         let named = head.fields.is_named(kind, field.name);
         if let (false, Some(value)) = (named, homeward.rewritten(kind, field.value)) {

@@ -126,28 +126,46 @@ pub(crate) struct Chunks {
 impl Chunks {
     fn new(config: &RoutingConfig, arm: &ArmConfig) -> Self {
         let version = config.version_header.response.as_str();
-        let strictness = if arm.lenient { Strictness::Lenient } else { Strictness::Strict };
+        let strictness = if arm.lenient {
+            Strictness::Lenient
+        } else {
+            Strictness::Strict
+        };
         // Each name once: rules often name a field in many conditions, and each request's fields are compared with them.
         let own_fields: BTreeSet<_> = own_fields(config).map(str::to_ascii_lowercase).collect();
         let own_fields = own_fields.into_iter().map(Into::into).collect();
         Self {
-            request: ChunkRules { strictness: Strictness::Strict, own_fields },
-            response: ChunkRules { strictness, own_fields: [version.into()].into() },
+            request: ChunkRules {
+                strictness: Strictness::Strict,
+                own_fields,
+            },
+            response: ChunkRules {
+                strictness,
+                own_fields: [version.into()].into(),
+            },
         }
     }
 }
 
 /// Names of the fields that a release sets on the way upstream or decides by.
 fn own_fields(config: &RoutingConfig) -> impl Iterator<Item = &str> {
-    let rules = config.rules.iter().flat_map(|rule| &rule.when).chain(&config.limits.exclude);
-    let conditions =
-        rules.flat_map(|all| all.conditions()).filter_map(|condition| match condition.source() {
+    let rules = config
+        .rules
+        .iter()
+        .flat_map(|rule| &rule.when)
+        .chain(&config.limits.exclude);
+    let conditions = rules
+        .flat_map(|all| all.conditions())
+        .filter_map(|condition| match condition.source() {
             Source::Header(name) => Some(name.as_str()),
             _ => None,
         });
     let debug = config.debug.iter().map(|debug| debug.header.as_str());
     let identity = config.identity.from.iter().filter_map(identity_field);
-    std::iter::once(config.version_header.request.as_str()).chain(identity).chain(conditions).chain(debug)
+    std::iter::once(config.version_header.request.as_str())
+        .chain(identity)
+        .chain(conditions)
+        .chain(debug)
 }
 
 /// The fields that tell the version.
@@ -209,7 +227,10 @@ impl WorkerArm {
             .limits
             .latency
             .iter()
-            .map(|(quantile, limit)| LatencyThreshold { after: limit.duration(), quantile: *quantile })
+            .map(|(quantile, limit)| LatencyThreshold {
+                after: limit.duration(),
+                quantile: *quantile,
+            })
             .collect();
         limits.sort_by_key(|limit| limit.after);
         Self {
@@ -226,7 +247,13 @@ impl WorkerArm {
             service: service(&arm.backend),
             blame,
             has_part: config.has_part_of_the_paths(),
-            identity_fields: config.identity.from.iter().filter_map(identity_field).map(Into::into).collect(),
+            identity_fields: config
+                .identity
+                .from
+                .iter()
+                .filter_map(identity_field)
+                .map(Into::into)
+                .collect(),
             chunks: Chunks::new(config, arm),
             version: Some(VersionFields {
                 request: config.version_header.request.as_str().into(),
@@ -281,19 +308,26 @@ impl WorkerArm {
     /// Counts a request in, whether there is room or not.
     pub(crate) fn enter(self: &Rc<Self>) -> Admission {
         self.in_flight.enter(self.worker);
-        Admission { arm: Rc::clone(self), kept_by_client: false }
+        Admission {
+            arm: Rc::clone(self),
+            kept_by_client: false,
+        }
     }
 
     /// Counts an exchange in whose client is waited for.
     pub(crate) fn await_client(self: &Rc<Self>, wait: WaitClass) -> AwaitedExchange {
         self.in_flight.enter_waiting(self.worker, wait);
-        AwaitedExchange { arm: Rc::clone(self), wait }
+        AwaitedExchange {
+            arm: Rc::clone(self),
+            wait,
+        }
     }
 
     /// More exchanges have waited for their clients for as long than the arm may have requests: each holds a connection
     /// to a backend.
     pub(crate) fn is_crowded(&self, wait: WaitClass) -> bool {
-        self.in_flight.is_crowded(self.worker, wait, self.max_in_flight)
+        self.in_flight
+            .is_crowded(self.worker, wait, self.max_in_flight)
     }
 
     /// The arm as the same one from snapshot to snapshot.
@@ -320,13 +354,26 @@ impl WorkerArm {
     }
 
     /// What is taken off where this backend says where things are; `asked`: what the client asked for.
-    pub(crate) fn homeward<'a>(&'a self, asked: &'a [u8], backend: SocketAddr) -> LocationContext<'a> {
-        LocationContext { prefix: &self.path_prefix, asked, backend, service: self.service.as_ref() }
+    pub(crate) fn homeward<'a>(
+        &'a self,
+        asked: &'a [u8],
+        backend: SocketAddr,
+    ) -> LocationContext<'a> {
+        LocationContext {
+            prefix: &self.path_prefix,
+            asked,
+            backend,
+            service: self.service.as_ref(),
+        }
     }
 
     /// Takes note of an answer that broke a rule, and tells the log of it now and then.
     pub(crate) fn note_malformed(&self, rule: MessageError, upstream: Option<SocketAddr>) {
-        let ViolationContext { release, arm, faults } = &self.blame;
+        let ViolationContext {
+            release,
+            arm,
+            faults,
+        } = &self.blame;
         if let Some(answers) = faults.count(rule, upstream, Instant::now()) {
             let upstream = upstream.map(tracing::field::display);
             tracing::warn!(%release, arm, upstream, rule = rule.word(), answers, "a malformed answer: {rule}");
@@ -340,23 +387,33 @@ impl WorkerArm {
 
     /// Name and value of the version field on the way upstream.
     pub(crate) fn request_version(&self) -> Option<(&str, &str)> {
-        self.version.as_ref().map(|fields| (&*fields.request, &*fields.version))
+        self.version
+            .as_ref()
+            .map(|fields| (&*fields.request, &*fields.version))
     }
 
     /// Name and value of the version field on the way back.
     pub(crate) fn response_version(&self) -> Option<(&str, &str)> {
-        self.version.as_ref().map(|fields| (&*fields.response, &*fields.version))
+        self.version
+            .as_ref()
+            .map(|fields| (&*fields.response, &*fields.version))
     }
 
     /// What requests to it bear of it.
     pub(crate) fn stamp(&self) -> ArmFields<'_> {
-        ArmFields { path_prefix: &self.path_prefix, version: self.request_version() }
+        ArmFields {
+            path_prefix: &self.path_prefix,
+            version: self.request_version(),
+        }
     }
 
     /// When its release was rolled back or forced away from it, if that was after `started`: who came later was sent
     /// here all the same.
     pub(crate) fn recalled(&self, started: Tick) -> Option<Tick> {
-        self.standing.0.get().filter(|recalled| *recalled >= started)
+        self.standing
+            .0
+            .get()
+            .filter(|recalled| *recalled >= started)
     }
 }
 
@@ -370,7 +427,9 @@ fn service(backend: &Backend) -> Option<ServiceRef> {
 /// The field that an identity source reads, if it reads one of its own.
 fn identity_field(source: &IdentitySource) -> Option<&str> {
     match source {
-        IdentitySource::Header(name) | IdentitySource::Raw(RawSource::Header(name)) => Some(name.as_str()),
+        IdentitySource::Header(name) | IdentitySource::Raw(RawSource::Header(name)) => {
+            Some(name.as_str())
+        }
         IdentitySource::JwtClaim(claim) => Some(claim.header.as_str()),
         _ => None,
     }
@@ -399,7 +458,10 @@ impl WorkerArms {
             standings: RefCell::default(),
             recalls: Cell::new(0),
         };
-        Self { reader: RefCell::new(reader), cache }
+        Self {
+            reader: RefCell::new(reader),
+            cache,
+        }
     }
 
     /// Calls `f` with the newest snapshot. To be called once per request.
@@ -459,7 +521,14 @@ impl ArmCache {
             faults: Arc::clone(snapshot.faults(release, arm)),
         };
         let in_flight = (snapshot.in_flight(release, arm), self.worker);
-        let made = Rc::new(WorkerArm::new(config, config.arms.get(arm)?, pool, in_flight, standing, blame));
+        let made = Rc::new(WorkerArm::new(
+            config,
+            config.arms.get(arm)?,
+            pool,
+            in_flight,
+            standing,
+            blame,
+        ));
         self.arms.borrow_mut()[place.0][place.1] = Some(Rc::clone(&made));
         Some(made)
     }
@@ -472,15 +541,23 @@ impl ArmCache {
             let backend = snapshot.routes.fleet().default_backend.as_ref()?;
             let pool = self.pool(snapshot.default_table()?);
             let faults = Arc::clone(snapshot.default_faults());
-            let blame = ViolationContext { release: "none".into(), arm: "default backend", faults };
-            *default = Some(Rc::new(WorkerArm::default_backend(backend, pool, in_flight, blame)));
+            let blame = ViolationContext {
+                release: "none".into(),
+                arm: "default backend",
+                faults,
+            };
+            *default = Some(Rc::new(WorkerArm::default_backend(
+                backend, pool, in_flight, blame,
+            )));
         }
         default.clone()
     }
 
     fn pool(&self, table: &Arc<Table>) -> Rc<Pool<BackendStream>> {
         let mut pools = self.pools.borrow_mut();
-        let pool = pools.entry(table.id).or_insert_with(|| Rc::new(Pool::new(table)));
+        let pool = pools
+            .entry(table.id)
+            .or_insert_with(|| Rc::new(Pool::new(table)));
         Rc::clone(pool)
     }
 
@@ -526,7 +603,9 @@ impl ArmCache {
         }
         for (_, release) in snapshot.routes.releases() {
             let config = release.config();
-            let Some((id, standing)) = standings.get(&config.release.uid) else { continue };
+            let Some((id, standing)) = standings.get(&config.release.uid) else {
+                continue;
+            };
             if *id != config.release.id {
                 continue;
             }

@@ -64,7 +64,8 @@ impl Buf {
     /// Moves `length` unread bytes at `from` (counted from the first unread one) down to `to`.
     pub(crate) fn shift(&mut self, from: usize, length: usize, to: usize) {
         let start = self.start;
-        self.bytes.copy_within(start + from..start + from + length, start + to);
+        self.bytes
+            .copy_within(start + from..start + from + length, start + to);
     }
 
     /// Forgets the unread bytes beyond the first `length`.
@@ -109,7 +110,10 @@ pub(crate) struct Buffers {
 impl Buffers {
     /// An empty buffer for something that will wait.
     pub(crate) fn small(&self) -> Buf {
-        Buf { bytes: take(&self.small, SMALL), start: 0 }
+        Buf {
+            bytes: take(&self.small, SMALL),
+            start: 0,
+        }
     }
 
     /// Takes the memory of a buffer whose bytes are no longer needed.
@@ -195,7 +199,9 @@ impl Buffers {
 }
 
 fn take(list: &RefCell<Vec<Vec<u8>>>, capacity: usize) -> Vec<u8> {
-    list.borrow_mut().pop().unwrap_or_else(|| Vec::with_capacity(capacity))
+    list.borrow_mut()
+        .pop()
+        .unwrap_or_else(|| Vec::with_capacity(capacity))
 }
 
 /// Writes once from `buf`.

@@ -74,12 +74,22 @@ impl SlowClient {
     /// For a head or a short body: no backend waits for it.
     pub(crate) fn unsent(since: Tick, held: usize) -> Self {
         let held = u32::try_from(held).unwrap_or(u32::MAX);
-        Self { since, pace: 0, stale: since, held, arm: None, tunnel: false }
+        Self {
+            since,
+            pace: 0,
+            stale: since,
+            held,
+            arm: None,
+            tunnel: false,
+        }
     }
 
     /// For a tunnel in which nothing has moved since this tick.
     pub(crate) fn tunnel(since: Tick, held: usize) -> Self {
-        Self { tunnel: true, ..Self::unsent(since, held) }
+        Self {
+            tunnel: true,
+            ..Self::unsent(since, held)
+        }
     }
 
     /// The least leaves first: who moves the least, of those the longest waited for, of those who holds the most. Whoever
@@ -90,7 +100,13 @@ impl SlowClient {
             false if now < self.stale => self.pace / STEP,
             false => 0,
         };
-        (self.tunnel, !self.lasts(now), pace, self.since, Reverse(self.held))
+        (
+            self.tunnel,
+            !self.lasts(now),
+            pace,
+            self.since,
+            Reverse(self.held),
+        )
     }
 
     /// It has been waited for longer than anybody needs who is only far away.
@@ -128,16 +144,23 @@ fn ranked(
     now: Tick,
     mut asked: impl FnMut(usize, &SlowClient) -> bool,
 ) -> impl Iterator<Item = (impl Ord, usize)> {
-    waiting.iter().enumerate().filter_map(move |(slot, waiting)| match waiting {
-        ConnectionWait::Client(owing) if asked(slot, owing) => Some((owing.rank(now), slot)),
-        _ => None,
-    })
+    waiting
+        .iter()
+        .enumerate()
+        .filter_map(move |(slot, waiting)| match waiting {
+            ConnectionWait::Client(owing) if asked(slot, owing) => Some((owing.rank(now), slot)),
+            _ => None,
+        })
 }
 
 impl ConnectionWait {
     /// The memory that a client which is waited for makes the proxy hold, in bytes.
     pub(crate) fn owed(self) -> usize {
-        if let Self::Client(owing) = self { owing.held as usize } else { 0 }
+        if let Self::Client(owing) = self {
+            owing.held as usize
+        } else {
+            0
+        }
     }
 
     /// That of one whose backend is waited for.
@@ -184,7 +207,11 @@ pub(crate) fn is_scarce(connections: usize, places: usize) -> bool {
 
 /// The slots whose connections have to leave: who has sent nothing, then the longest idle, then the slowest of those
 /// who are waited for.
-pub(crate) fn leaving(waiting: &[ConnectionWait], now: Tick, room: ConnectionCapacity) -> Vec<usize> {
+pub(crate) fn leaving(
+    waiting: &[ConnectionWait],
+    now: Tick,
+    room: ConnectionCapacity,
+) -> Vec<usize> {
     let wanted = match room {
         ConnectionCapacity::Ample => return Vec::new(),
         ConnectionCapacity::Scarce => 0,
@@ -192,12 +219,15 @@ pub(crate) fn leaving(waiting: &[ConnectionWait], now: Tick, room: ConnectionCap
     };
     let silent = |waiting: &ConnectionWait| matches!(waiting, ConnectionWait::First(since) if now.since(*since) >= SILENT);
     let slots = || waiting.iter().enumerate();
-    let mut leaving: Vec<usize> =
-        slots().filter(|(_, waiting)| silent(waiting)).map(|(slot, _)| slot).collect();
+    let mut leaving: Vec<usize> = slots()
+        .filter(|(_, waiting)| silent(waiting))
+        .map(|(slot, _)| slot)
+        .collect();
     if let Some(more @ 1..) = wanted.checked_sub(leaving.len()) {
         let idle = slots().filter(|(_, waiting)| !silent(waiting));
-        let idle =
-            idle.filter_map(|(slot, waiting)| Some((waiting.idle_since()?, waiting.idle_since()?, slot)));
+        let idle = idle.filter_map(|(slot, waiting)| {
+            Some((waiting.idle_since()?, waiting.idle_since()?, slot))
+        });
         leaving.extend(longest(idle, now).take(more));
     }
     if let Some(more @ 1..) = wanted.checked_sub(leaving.len()) {
@@ -211,8 +241,13 @@ pub(crate) fn leaving(waiting: &[ConnectionWait], now: Tick, room: ConnectionCap
 }
 
 /// In the order of what comes first, the slots of those who have waited for long enough.
-fn longest<T: Ord>(all: impl Iterator<Item = (T, Tick, usize)>, now: Tick) -> impl Iterator<Item = usize> {
-    let mut all: Vec<_> = all.filter(|(_, since, _)| now.since(*since) >= IDLE).collect();
+fn longest<T: Ord>(
+    all: impl Iterator<Item = (T, Tick, usize)>,
+    now: Tick,
+) -> impl Iterator<Item = usize> {
+    let mut all: Vec<_> = all
+        .filter(|(_, since, _)| now.since(*since) >= IDLE)
+        .collect();
     all.sort_unstable();
     all.into_iter().map(|(_, _, slot)| slot)
 }
@@ -235,7 +270,11 @@ mod tests {
             (99, 100, ConnectionCapacity::Scarce),
             (100, 100, ConnectionCapacity::None(1)),
             (10_000, 10_000, ConnectionCapacity::None(50)),
-            (usize::MAX, usize::MAX - 1, ConnectionCapacity::None((usize::MAX - 1) / FREED / 4 + 1)),
+            (
+                usize::MAX,
+                usize::MAX - 1,
+                ConnectionCapacity::None((usize::MAX - 1) / FREED / 4 + 1),
+            ),
         ] {
             let found = ConnectionCapacity::of(connections, places, 4);
             assert!(
@@ -248,11 +287,18 @@ mod tests {
 
     #[test]
     fn who_has_sent_nothing_for_ten_seconds_leaves_from_nine_of_ten_places_on() {
-        let waiting =
-            [ConnectionWait::First(at(2)), ConnectionWait::First(at(1)), ConnectionWait::Next(at(0))];
+        let waiting = [
+            ConnectionWait::First(at(2)),
+            ConnectionWait::First(at(1)),
+            ConnectionWait::Next(at(0)),
+        ];
         for (connections, slots) in [(89, &[][..]), (90, &[1])] {
             assert_eq!(
-                leaving(&waiting, at(11), ConnectionCapacity::of(connections, 100, 1)),
+                leaving(
+                    &waiting,
+                    at(11),
+                    ConnectionCapacity::of(connections, 100, 1)
+                ),
                 slots,
                 "{connections}"
             );
@@ -289,12 +335,17 @@ mod tests {
 
     #[test]
     fn a_byte_more_keeps_nobody_who_is_waited_for_longer() {
-        let all = [owing(6, 0, 30, 1), owing(5, 1, 30, 1), owing(4, STEP, 30, 1)];
+        let all = [
+            owing(6, 0, 30, 1),
+            owing(5, 1, 30, 1),
+            owing(4, STEP, 30, 1),
+        ];
         assert_eq!(by_rank(&all, at(20), |_| true), [1, 0, 2]);
     }
 
     #[test]
-    fn of_those_who_have_just_begun_who_does_not_send_leaves_first_and_then_the_longest_waited_for() {
+    fn of_those_who_have_just_begun_who_does_not_send_leaves_first_and_then_the_longest_waited_for()
+    {
         let brief = |since, pace| {
             let arm = Some((ArmKey(0), WaitClass::Brief));
             ConnectionWait::Client(SlowClient {
@@ -304,7 +355,12 @@ mod tests {
                 ..SlowClient::unsent(at(since), 0)
             })
         };
-        let all = [brief(20, 0), brief(19, 5_000), brief(18, 9_000), brief(19, 1)];
+        let all = [
+            brief(20, 0),
+            brief(19, 5_000),
+            brief(18, 9_000),
+            brief(19, 1),
+        ];
         assert_eq!(by_rank(&all, at(20), |_| true), [3, 2, 1, 0]);
     }
 

@@ -49,7 +49,9 @@ impl WorkerLoads {
         if 4 * workers * own <= 5 * self.total() + 4 * workers {
             return None;
         }
-        (0..workers).min_by_key(|&other| self.of(other)).filter(|&other| self.of(other) < own)
+        (0..workers)
+            .min_by_key(|&other| self.of(other))
+            .filter(|&other| self.of(other) < own)
     }
 }
 
@@ -87,6 +89,9 @@ mod tests {
         for _ in 0..400 {
             loads.add(loads.better_than(0).unwrap_or(0));
         }
-        assert!((0..4).all(|worker| (90..=130).contains(&loads.of(worker))), "{loads:?}");
+        assert!(
+            (0..4).all(|worker| (90..=130).contains(&loads.of(worker))),
+            "{loads:?}"
+        );
     }
 }

@@ -17,8 +17,15 @@ impl Tick {
 
     /// The first tick that is surely `wait` after any moment before the tick following this one.
     pub(crate) fn after(self, wait: Duration) -> Self {
-        let ticks = wait.as_millis().div_ceil(TICK.as_millis()).min(u128::from(u32::MAX / 2));
-        Self(self.0.saturating_add(1).saturating_add(u32::try_from(ticks).unwrap_or(u32::MAX)))
+        let ticks = wait
+            .as_millis()
+            .div_ceil(TICK.as_millis())
+            .min(u128::from(u32::MAX / 2));
+        Self(
+            self.0
+                .saturating_add(1)
+                .saturating_add(u32::try_from(ticks).unwrap_or(u32::MAX)),
+        )
     }
 
     /// How long ago `earlier` was, to a tick.

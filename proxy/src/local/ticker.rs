@@ -71,7 +71,11 @@ impl Slots {
 
 impl Ticker {
     pub(crate) fn new(now: Instant) -> Rc<Self> {
-        Rc::new(Self { started: now, now: Cell::new(Tick::START), slots: RefCell::default() })
+        Rc::new(Self {
+            started: now,
+            now: Cell::new(Tick::START),
+            slots: RefCell::default(),
+        })
     }
 
     /// The last tick.
@@ -150,7 +154,10 @@ impl Ticker {
             slots.deadlines.len() - 1
         });
         slots.wakers[index] = Some(waker);
-        ConnectionTimer { ticker: Rc::clone(self), index }
+        ConnectionTimer {
+            ticker: Rc::clone(self),
+            index,
+        }
     }
 }
 
@@ -222,7 +229,10 @@ mod tests {
     use super::*;
 
     fn unsent(seconds: u64, held: usize) -> ConnectionWait {
-        ConnectionWait::Client(SlowClient::unsent(Tick::START.after(Duration::from_secs(seconds)), held))
+        ConnectionWait::Client(SlowClient::unsent(
+            Tick::START.after(Duration::from_secs(seconds)),
+            held,
+        ))
     }
 
     #[derive(Default)]
@@ -292,9 +302,20 @@ mod tests {
             timer.wait(unsent(10 - at as u64, 100));
         }
         ticker.bound_owed(250);
-        let leaving = || slots.iter().map(|(_, timer)| timer.is_leaving()).collect::<Vec<_>>();
+        let leaving = || {
+            slots
+                .iter()
+                .map(|(_, timer)| timer.is_leaving())
+                .collect::<Vec<_>>()
+        };
         assert_eq!(leaving(), [false, false, true, true]);
-        assert_eq!(slots.iter().map(|(wakes, _)| wakes.count()).collect::<Vec<_>>(), [0, 0, 1, 1]);
+        assert_eq!(
+            slots
+                .iter()
+                .map(|(wakes, _)| wakes.count())
+                .collect::<Vec<_>>(),
+            [0, 0, 1, 1]
+        );
         slots[0].1.wait(ConnectionWait::No);
         slots[2].1.wait(unsent(0, 150));
         ticker.bound_owed(250);
@@ -314,7 +335,12 @@ mod tests {
             timer.wait(unsent(since, 200));
         }
         ticker.bound_owed(1200);
-        let leaving = || slots.iter().map(|(_, timer)| timer.is_leaving()).collect::<Vec<_>>();
+        let leaving = || {
+            slots
+                .iter()
+                .map(|(_, timer)| timer.is_leaving())
+                .collect::<Vec<_>>()
+        };
         assert_eq!(leaving(), [false; 5]);
         ticker.bound_held(1200);
         assert_eq!(leaving(), [false, false, false, true, false]);
@@ -337,12 +363,26 @@ mod tests {
         let ticker = Ticker::new(Instant::now());
         let slots: Vec<_> = (0..6).map(|_| slot(&ticker)).collect();
         for (at, (_, timer)) in slots.iter().enumerate() {
-            let ConnectionWait::Client(owing) = unsent(at as u64, 1) else { unreachable!() };
+            let ConnectionWait::Client(owing) = unsent(at as u64, 1) else {
+                unreachable!()
+            };
             let arm = [0, 0, 1, 2, 0, 0][at];
-            let wait = if at < 4 { WaitClass::Lasting } else { WaitClass::Brief };
-            timer.wait(ConnectionWait::Client(SlowClient { arm: Some((ArmKey(arm), wait)), ..owing }));
+            let wait = if at < 4 {
+                WaitClass::Lasting
+            } else {
+                WaitClass::Brief
+            };
+            timer.wait(ConnectionWait::Client(SlowClient {
+                arm: Some((ArmKey(arm), wait)),
+                ..owing
+            }));
         }
-        let leaving = || slots.iter().map(|(_, timer)| timer.is_leaving()).collect::<Vec<_>>();
+        let leaving = || {
+            slots
+                .iter()
+                .map(|(_, timer)| timer.is_leaving())
+                .collect::<Vec<_>>()
+        };
         slots[2].1.displace(ArmKey(1), WaitClass::Lasting);
         slots[0].1.displace(ArmKey(0), WaitClass::Lasting);
         assert_eq!(leaving(), [true, false, false, false, false, false]);

@@ -23,10 +23,15 @@ mod tests {
 
     #[test]
     fn others_go_on_between_two_turns() {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
         LocalSet::new().block_on(&runtime, async {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-            let mut sender = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+            let mut sender = TcpStream::connect(listener.local_addr().unwrap())
+                .await
+                .unwrap();
             let (mut receiver, _) = listener.accept().await.unwrap();
             let received = Rc::new(Cell::new(false));
             let is_received = Rc::clone(&received);
@@ -40,8 +45,14 @@ mod tests {
             let mut turns = 0;
             while !is_received.get() {
                 let mut over = false;
-                poll_fn(|cx| if std::mem::replace(&mut over, true) { Poll::Ready(()) } else { end(cx) })
-                    .await;
+                poll_fn(|cx| {
+                    if std::mem::replace(&mut over, true) {
+                        Poll::Ready(())
+                    } else {
+                        end(cx)
+                    }
+                })
+                .await;
                 turns += 1;
             }
             assert!(turns < 10, "{turns} turns before a byte was noticed");

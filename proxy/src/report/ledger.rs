@@ -68,15 +68,22 @@ impl Ledger {
 
     /// The counters for requests that are decided in this stage from now on.
     pub(crate) fn enter(&mut self, release: ReleaseId, stage: Stage) -> Arc<StageCounters> {
-        if let Some(at) =
-            self.stages.iter().position(|known| (known.release, known.stage) == (release, stage))
+        if let Some(at) = self
+            .stages
+            .iter()
+            .position(|known| (known.release, known.stage) == (release, stage))
         {
             let known = self.stages.remove(at);
             self.stages.push(known);
         } else {
             let counters = Arc::new(StageCounters::new(self.workers));
             counters.set_abandoned_after(self.abandoned_after);
-            self.stages.push(StageLedger { release, stage, counters, reported: BTreeMap::new() });
+            self.stages.push(StageLedger {
+                release,
+                stage,
+                counters,
+                reported: BTreeMap::new(),
+            });
         }
         while self.stages.len() > KEPT {
             self.retired.push(self.stages.remove(0).counters);
@@ -90,9 +97,20 @@ impl Ledger {
         for stage in &mut self.stages {
             for key in stage.counters.keys() {
                 let activity = stage.counters.activity(key);
-                if stage.reported.get(&key).is_none_or(|reported| reported.activity != activity) {
+                if stage
+                    .reported
+                    .get(&key)
+                    .is_none_or(|reported| reported.activity != activity)
+                {
                     let counts = stage.counters.read(key);
-                    stage.reported.insert(key, LastReported { activity, sequence, counts });
+                    stage.reported.insert(
+                        key,
+                        LastReported {
+                            activity,
+                            sequence,
+                            counts,
+                        },
+                    );
                     changed = true;
                 }
             }
@@ -107,7 +125,9 @@ impl Ledger {
         self.retired.retain(|counters| {
             let done = StageCounters::is_abandoned(counters);
             if done {
-                counters.keys().for_each(|key| folded[key.arm as usize].merge(&counters.read(key)));
+                counters
+                    .keys()
+                    .for_each(|key| folded[key.arm as usize].merge(&counters.read(key)));
             }
             !done
         });
@@ -116,7 +136,11 @@ impl Ledger {
     /// Every key counted at present, in words that the reader knows.
     pub(crate) fn keys(&self, reads: ReportForm) -> impl Iterator<Item = CounterKey> + '_ {
         self.stages.iter().flat_map(move |stage| {
-            let keys: BTreeSet<CellKey> = stage.reported.keys().map(|key| key.in_words_of(reads)).collect();
+            let keys: BTreeSet<CellKey> = stage
+                .reported
+                .keys()
+                .map(|key| key.in_words_of(reads))
+                .collect();
             keys.into_iter().map(|key| self.full(stage, key))
         })
     }
@@ -129,22 +153,36 @@ impl Ledger {
         reads: ReportForm,
     ) -> impl Iterator<Item = ReportEntry> + '_ {
         self.stages.iter().flat_map(move |stage| {
-            let changed =
-                stage.reported.iter().filter(|(_, reported)| since.is_none_or(|s| reported.sequence > s));
-            let changed: BTreeSet<CellKey> = changed.map(|(key, _)| key.in_words_of(reads)).collect();
-            changed.into_iter().map(move |key| self.entry(stage, key, reads))
+            let changed = stage
+                .reported
+                .iter()
+                .filter(|(_, reported)| since.is_none_or(|s| reported.sequence > s));
+            let changed: BTreeSet<CellKey> =
+                changed.map(|(key, _)| key.in_words_of(reads)).collect();
+            changed
+                .into_iter()
+                .map(move |key| self.entry(stage, key, reads))
         })
     }
 
     fn entry(&self, stage: &StageLedger, key: CellKey, reads: ReportForm) -> ReportEntry {
-        let mut same = stage.reported.iter().filter(|(other, _)| other.in_words_of(reads) == key);
-        let mut counts = same.next().map(|(_, reported)| reported.counts.clone()).unwrap_or_default();
+        let mut same = stage
+            .reported
+            .iter()
+            .filter(|(other, _)| other.in_words_of(reads) == key);
+        let mut counts = same
+            .next()
+            .map(|(_, reported)| reported.counts.clone())
+            .unwrap_or_default();
         same.for_each(|(_, reported)| counts.merge(&reported.counts));
         let counts = match reads {
             ReportForm::One => counts.in_0_1(),
             ReportForm::Two => counts,
         };
-        ReportEntry { key: self.full(stage, key), counts }
+        ReportEntry {
+            key: self.full(stage, key),
+            counts,
+        }
     }
 
     fn full(&self, stage: &StageLedger, key: CellKey) -> CounterKey {
@@ -161,9 +199,16 @@ impl Ledger {
     /// Everything counted for an arm since this proxy serves the release, whatever the stage.
     pub(crate) fn total(&self, arm: Arm) -> Counts {
         let mut sum = self.folded[arm as usize].clone();
-        let live = self.stages.iter().map(|stage| &stage.counters).chain(&self.retired);
+        let live = self
+            .stages
+            .iter()
+            .map(|stage| &stage.counters)
+            .chain(&self.retired);
         for counters in live {
-            counters.keys().filter(|key| key.arm == arm).for_each(|key| sum.merge(&counters.read(key)));
+            counters
+                .keys()
+                .filter(|key| key.arm == arm)
+                .for_each(|key| sum.merge(&counters.read(key)));
         }
         sum
     }
@@ -172,7 +217,9 @@ impl Ledger {
     pub(crate) fn observed_ratio(&self) -> Option<f64> {
         let counters = &self.stages.last()?.counters;
         let requests = |arm| {
-            let keys = counters.keys().filter(|key| key.arm == arm && key.chosen_by == ChosenBy::Split);
+            let keys = counters
+                .keys()
+                .filter(|key| key.arm == arm && key.chosen_by == ChosenBy::Split);
             keys.map(|key| counters.read(key).requests()).sum::<u64>()
         };
         let (stable, gray) = (requests(Arm::Stable), requests(Arm::Gray));
@@ -181,8 +228,13 @@ impl Ledger {
 
     /// Tunnels and answers of an arm that are older than 10 s and still open.
     pub(crate) fn open_long(&self, arm: Arm) -> u64 {
-        let live = self.stages.iter().map(|stage| &stage.counters).chain(&self.retired);
-        live.map(|counters| counters.open_long(arm)).fold(0, u64::wrapping_add)
+        let live = self
+            .stages
+            .iter()
+            .map(|stage| &stage.counters)
+            .chain(&self.retired);
+        live.map(|counters| counters.open_long(arm))
+            .fold(0, u64::wrapping_add)
     }
 
     /// Called once a minute: from now on, clients that leave after more than stable's p99 over that minute count as
@@ -195,12 +247,18 @@ impl Ledger {
             Some(p99) if last_minute.count() >= LEAST_ANSWERS => p99.max(LEAST_WAIT),
             _ => LEAST_WAIT,
         };
-        self.stages.iter().for_each(|stage| stage.counters.set_abandoned_after(self.abandoned_after));
+        self.stages
+            .iter()
+            .for_each(|stage| stage.counters.set_abandoned_after(self.abandoned_after));
     }
 
     /// Whether nobody can count here any more: neither a snapshot nor a request.
     pub(crate) fn is_abandoned(&self) -> bool {
-        let live = self.stages.iter().map(|stage| &stage.counters).chain(&self.retired);
+        let live = self
+            .stages
+            .iter()
+            .map(|stage| &stage.counters)
+            .chain(&self.retired);
         live.into_iter().all(StageCounters::is_abandoned)
     }
 }

@@ -8,15 +8,29 @@ pub(super) fn reachable(listening: SocketAddr) -> Vec<SocketAddr> {
     if !listening.ip().is_unspecified() {
         return vec![listening];
     }
-    let families = if listening.is_ipv4() { &FAMILIES[..1] } else { &FAMILIES[..] };
-    let addresses = families.iter().filter_map(|(any, elsewhere)| outward(*any, *elsewhere));
-    addresses.map(|ip| SocketAddr::new(ip, listening.port())).collect()
+    let families = if listening.is_ipv4() {
+        &FAMILIES[..1]
+    } else {
+        &FAMILIES[..]
+    };
+    let addresses = families
+        .iter()
+        .filter_map(|(any, elsewhere)| outward(*any, *elsewhere));
+    addresses
+        .map(|ip| SocketAddr::new(ip, listening.port()))
+        .collect()
 }
 
 /// Any address of each family, and one of the documentation's networks, which stands for elsewhere.
 const FAMILIES: [(IpAddr, IpAddr); 2] = [
-    (IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V4(Ipv4Addr::new(203, 0, 113, 1))),
-    (IpAddr::V6(Ipv6Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1))),
+    (
+        IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        IpAddr::V4(Ipv4Addr::new(203, 0, 113, 1)),
+    ),
+    (
+        IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+        IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1)),
+    ),
 ];
 
 /// Connecting a datagram socket sends nothing: the kernel only chooses the way, and with it our address.

@@ -77,25 +77,37 @@ enum ApplierTask {
 impl ControlInput {
     /// Starts the thread.
     pub(super) fn start(self) -> Result<JoinHandle<()>, StartError> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build();
         let runtime = runtime.map_err(StartError::Thread)?;
         // Here and not on the thread: certificates that cannot be used are told at the start.
         let api = {
             let _inside = runtime.enter();
-            self.follow_api().transpose().map_err(|error| StartError::Kubernetes(Box::new(error)))?
+            self.follow_api()
+                .transpose()
+                .map_err(|error| StartError::Kubernetes(Box::new(error)))?
         };
-        let thread = std::thread::Builder::new().name("control".to_owned()).spawn(move || {
-            let local = LocalSet::new();
-            runtime.block_on(local.run_until(self.run(api)));
-            // A name that is being looked up would be waited for.
-            runtime.shutdown_background();
-        });
+        let thread = std::thread::Builder::new()
+            .name("control".to_owned())
+            .spawn(move || {
+                let local = LocalSet::new();
+                runtime.block_on(local.run_until(self.run(api)));
+                // A name that is being looked up would be waited for.
+                runtime.shutdown_background();
+            });
         thread.map_err(StartError::Thread)
     }
 
     fn follow_api(&self) -> Option<Result<KubernetesSource, kube::Error>> {
-        let DocumentSource::Kubernetes(cluster) = &self.source else { return None };
-        Some(KubernetesSource::follow(cluster, &self.class, Arc::clone(&self.tables)))
+        let DocumentSource::Kubernetes(cluster) = &self.source else {
+            return None;
+        };
+        Some(KubernetesSource::follow(
+            cluster,
+            &self.class,
+            Arc::clone(&self.tables),
+        ))
     }
 
     async fn run(self, api: Option<KubernetesSource>) {
@@ -119,9 +131,11 @@ impl ControlInput {
         let applying = tokio::spawn(apply_all(applier, todo, Arc::clone(&listed)));
         let _ = work.send(ApplierTask::Restore(restored));
         let following = match source {
-            DocumentSource::Directory(dir) => {
-                Some(tokio::spawn(follow(DirectorySource::follow(dir), work.clone(), Arc::clone(&pages))))
-            }
+            DocumentSource::Directory(dir) => Some(tokio::spawn(follow(
+                DirectorySource::follow(dir),
+                work.clone(),
+                Arc::clone(&pages),
+            ))),
             DocumentSource::Kubernetes(_) => {
                 api.map(|api| tokio::spawn(follow_api(api, work.clone(), Arc::clone(&pages))))
             }
@@ -131,7 +145,8 @@ impl ControlInput {
             }
         };
         let serving = admin.and_then(|listener| tokio::net::TcpListener::from_std(listener).ok());
-        let serving = serving.map(|listener| tokio::spawn(admin::serve(listener, Arc::clone(&pages))));
+        let serving =
+            serving.map(|listener| tokio::spawn(admin::serve(listener, Arc::clone(&pages))));
         let conductor = ControlLoop {
             pages,
             work,
@@ -226,7 +241,11 @@ async fn follow(
                 Some(why)
             }
         };
-        pages.standing.lock().unwrap_or_else(PoisonError::into_inner).source_trouble = trouble;
+        pages
+            .standing
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .source_trouble = trouble;
     }
 }
 
@@ -241,14 +260,19 @@ async fn follow_api(
         let told = api.next().await;
         if known != told.trouble {
             match &told.trouble {
-                Some(why) => tracing::error!("documents cannot be read, and those applied go on: {why}"),
+                Some(why) => {
+                    tracing::error!("documents cannot be read, and those applied go on: {why}")
+                }
                 None => tracing::info!("documents can be read again"),
             }
             known.clone_from(&told.trouble);
         }
         {
             // Before the documents are applied: readiness must not be told in between.
-            let mut standing = pages.standing.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut standing = pages
+                .standing
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
             standing.source_trouble = told.trouble;
             standing.endpoints_missing = told.missing;
         }
@@ -257,9 +281,14 @@ async fn follow_api(
         {
             return;
         }
-        let Some(listing) = told.listing else { continue };
+        let Some(listing) = told.listing else {
+            continue;
+        };
         let (done, applied) = oneshot::channel();
-        if work.send(ApplierTask::Listing(listing, Some(done))).is_err() {
+        if work
+            .send(ApplierTask::Listing(listing, Some(done)))
+            .is_err()
+        {
             return;
         }
         let _ = applied.await;
@@ -271,7 +300,10 @@ fn take_keys(pages: &AdminState, saved: SavedDocument) -> Option<SavedDocument> 
     match pages.guard.keys.as_ref()?.take(&saved.text) {
         Ok(()) => Some(saved),
         Err(why) => {
-            tracing::warn!(source = saved.source, "the operators' keys stay as they were: {why}");
+            tracing::warn!(
+                source = saved.source,
+                "the operators' keys stay as they were: {why}"
+            );
             None
         }
     }
@@ -299,7 +331,10 @@ struct ControlLoop {
 
 impl ControlLoop {
     /// Returns how the workers ended, once they have.
-    async fn conduct(mut self, mut inbox: mpsc::UnboundedReceiver<ControlCommand>) -> Option<DrainResult> {
+    async fn conduct(
+        mut self,
+        mut inbox: mpsc::UnboundedReceiver<ControlCommand>,
+    ) -> Option<DrainResult> {
         let mut next_tick = Instant::now();
         loop {
             tokio::select! {
@@ -313,15 +348,27 @@ impl ControlLoop {
             }
             self.follow_checks();
             self.update_standing();
-            if self.workers.as_ref().map_or(self.draining, Workers::is_finished) {
-                return Some(self.workers.take().map_or(DrainResult { cut: 0 }, Workers::join));
+            if self
+                .workers
+                .as_ref()
+                .map_or(self.draining, Workers::is_finished)
+            {
+                return Some(
+                    self.workers
+                        .take()
+                        .map_or(DrainResult { cut: 0 }, Workers::join),
+                );
             }
         }
     }
 
     /// Start and end are looked at closely; between them nothing happens that a second would spoil.
     fn pause(&self) -> Duration {
-        if self.ready && !self.draining { TICK } else { SETTLING_TICK }
+        if self.ready && !self.draining {
+            TICK
+        } else {
+            SETTLING_TICK
+        }
     }
 
     fn obey(&mut self, command: ControlCommand) {
@@ -347,7 +394,9 @@ impl ControlLoop {
         if self.draining || !(self.listed.load(Acquire) || late) {
             return;
         }
-        let Some((listeners, limits, own)) = self.waiting.take() else { return };
+        let Some((listeners, limits, own)) = self.waiting.take() else {
+            return;
+        };
         match Workers::start(listeners, limits, own) {
             Ok(workers) => self.workers = Some(workers),
             Err(error) => {
@@ -360,7 +409,10 @@ impl ControlLoop {
     fn tick(&mut self) {
         self.ticks += 1;
         if let Some(workers) = &self.workers {
-            self.crowd.log(workers.connections().iter().sum(), self.pages.max_connections);
+            self.crowd.log(
+                workers.connections().iter().sum(),
+                self.pages.max_connections,
+            );
             lock(&self.pages.reporter).set_crowded(self.crowd.is_scarce());
         }
         let heard = lock(&self.pages.reporter).operator_last_heard();
@@ -382,16 +434,26 @@ impl ControlLoop {
     fn update_standing(&mut self) {
         // Read first: what is missing is told before its documents are listed.
         let listed = self.listed.load(Acquire);
-        let missing =
-            self.pages.standing.lock().unwrap_or_else(PoisonError::into_inner).endpoints_missing.clone();
+        let missing = self
+            .pages
+            .standing
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .endpoints_missing
+            .clone();
         let objection = if self.draining {
             Some("draining".to_owned())
         } else {
             let reporter = lock(&self.pages.reporter);
             let (documents, waited) = (reporter.documents(), self.started.elapsed());
-            self.readiness.objection(documents, listed, missing.as_deref(), waited)
+            self.readiness
+                .objection(documents, listed, missing.as_deref(), waited)
         };
         self.ready = objection.is_none();
-        self.pages.standing.lock().unwrap_or_else(PoisonError::into_inner).not_ready = objection;
+        self.pages
+            .standing
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .not_ready = objection;
     }
 }

@@ -7,7 +7,9 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 pub fn limit() -> usize {
     let limits = getrlimit(Resource::Nofile);
     let most = limits.maximum.or(limits.current);
-    most.map_or(usize::MAX, |most| usize::try_from(most).unwrap_or(usize::MAX))
+    most.map_or(usize::MAX, |most| {
+        usize::try_from(most).unwrap_or(usize::MAX)
+    })
 }
 
 /// Raises the soft limit to the hard one.
@@ -16,5 +18,11 @@ pub fn limit() -> usize {
 /// The kernel refuses, which sandboxes may make it do; the proxy then works with fewer connections.
 pub fn raise() -> std::io::Result<()> {
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
-    Ok(setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })?)
+    Ok(setrlimit(
+        Resource::Nofile,
+        Rlimit {
+            current: maximum,
+            maximum,
+        },
+    )?)
 }

@@ -38,12 +38,20 @@ fn limit_below(root: &Path, cgroups: &str) -> Option<u64> {
 fn least(mount: &Path, path: &str, file: &str) -> Option<u64> {
     let own = mount.join(path.trim_start_matches('/'));
     let within = own.ancestors().take_while(|dir| dir.starts_with(mount));
-    within.map(|dir: &Path| dir.join(file)).filter_map(|file: PathBuf| read(&file)).min()
+    within
+        .map(|dir: &Path| dir.join(file))
+        .filter_map(|file: PathBuf| read(&file))
+        .min()
 }
 
 fn read(file: &Path) -> Option<u64> {
     // Version 2 says "max" for no limit.
-    fs::read_to_string(file).ok()?.trim().parse().ok().filter(|bytes| *bytes < UNLIMITED)
+    fs::read_to_string(file)
+        .ok()?
+        .trim()
+        .parse()
+        .ok()
+        .filter(|bytes| *bytes < UNLIMITED)
 }
 
 #[cfg(test)]
@@ -63,14 +71,25 @@ mod tests {
     #[test]
     fn the_least_limit_on_the_way_to_the_root_counts() {
         for (files, cgroups, limit) in [
-            (&[("memory.max", "268435456\n")][..], "0::/\n", Some(256 << 20)),
+            (
+                &[("memory.max", "268435456\n")][..],
+                "0::/\n",
+                Some(256 << 20),
+            ),
             (&[("memory.max", "max\n")], "0::/\n", None),
             (
-                &[("kubepods/memory.max", "1000"), ("kubepods/pod/memory.max", "max")],
+                &[
+                    ("kubepods/memory.max", "1000"),
+                    ("kubepods/pod/memory.max", "max"),
+                ],
                 "0::/kubepods/pod",
                 Some(1000),
             ),
-            (&[("a/memory.max", "1000"), ("a/b/memory.max", "700")], "0::/a/b", Some(700)),
+            (
+                &[("a/memory.max", "1000"), ("a/b/memory.max", "700")],
+                "0::/a/b",
+                Some(700),
+            ),
             (&[("memory.max", "5000")], "0::/../../not/here", Some(5000)),
             (&[], "0::/", None),
             (
@@ -81,11 +100,23 @@ mod tests {
                 "11:cpu,cpuacct:/docker/x\n4:memory:/docker/x\n",
                 Some(4096),
             ),
-            (&[("memory/memory.limit_in_bytes", "9223372036854771712")], "4:memory:/", None),
-            (&[("memory/memory.limit_in_bytes", "8192")], "4:memory:/of/the/host\n0::/", Some(8192)),
+            (
+                &[("memory/memory.limit_in_bytes", "9223372036854771712")],
+                "4:memory:/",
+                None,
+            ),
+            (
+                &[("memory/memory.limit_in_bytes", "8192")],
+                "4:memory:/of/the/host\n0::/",
+                Some(8192),
+            ),
             (&[("memory.max", "nonsense")], "nonsense\n0::/", None),
         ] {
-            assert_eq!(limit_below(tree(files).path(), cgroups), limit, "{cgroups} in {files:?}");
+            assert_eq!(
+                limit_below(tree(files).path(), cgroups),
+                limit,
+                "{cgroups} in {files:?}"
+            );
         }
     }
 }

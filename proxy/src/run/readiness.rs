@@ -34,12 +34,20 @@ impl Readiness {
             return None;
         }
         if !listed {
-            self.settled = documents.stale && !documents.applied.is_empty() && waited >= SOURCE_GRACE;
-            return (!self.settled).then(|| "the first list of documents is not complete".to_owned());
+            self.settled =
+                documents.stale && !documents.applied.is_empty() && waited >= SOURCE_GRACE;
+            return (!self.settled)
+                .then(|| "the first list of documents is not complete".to_owned());
         }
-        let refused = documents.rejected.iter().find(|rejected| !has_last_good(documents, rejected));
+        let refused = documents
+            .rejected
+            .iter()
+            .find(|rejected| !has_last_good(documents, rejected));
         let objection = refused.map(|rejected| {
-            format!("{} is refused ({}) and no earlier version is at hand", rejected.source, rejected.reason)
+            format!(
+                "{} is refused ({}) and no earlier version is at hand",
+                rejected.source, rejected.reason
+            )
         });
         let missing = missing.filter(|_| waited < ENDPOINTS_GRACE);
         let objection = objection.or_else(|| missing.map(str::to_owned));
@@ -54,7 +62,10 @@ fn has_last_good(documents: &Documents, rejected: &RejectedDocument) -> bool {
     }
     // The successor of a superseded document serves in its place.
     rejected.reason == "Superseded"
-        || rejected.uid.as_ref().is_some_and(|uid| documents.applied.contains_key(uid))
+        || rejected
+            .uid
+            .as_ref()
+            .is_some_and(|uid| documents.applied.contains_key(uid))
 }
 
 #[cfg(test)]
@@ -75,16 +86,24 @@ mod tests {
                 ignored_fields: Vec::new(),
                 open_long: 0,
             };
-            (document.uid.clone(), ServedDocument { document, gray_ended: false })
+            (
+                document.uid.clone(),
+                ServedDocument {
+                    document,
+                    gray_ended: false,
+                },
+            )
         });
-        let rejected = rejected.iter().map(|(source, uid, reason)| RejectedDocument {
-            source: (*source).to_owned(),
-            uid: uid.map(|uid| uid.parse().unwrap()),
-            revision: None,
-            checksum: None,
-            reason: (*reason).to_owned(),
-            message: String::new(),
-        });
+        let rejected = rejected
+            .iter()
+            .map(|(source, uid, reason)| RejectedDocument {
+                source: (*source).to_owned(),
+                uid: uid.map(|uid| uid.parse().unwrap()),
+                revision: None,
+                checksum: None,
+                reason: (*reason).to_owned(),
+                message: String::new(),
+            });
         let fleet_source = Some("fleet.yaml".into());
         Documents {
             applied: applied.collect(),
@@ -100,13 +119,27 @@ mod tests {
             (documents(&[], &[]), true),
             (documents(&["a"], &[]), true),
             (documents(&["a"], &[("b.yaml", None, "Malformed")]), false),
-            (documents(&["a"], &[("b.yaml", Some("b"), "Invalid")]), false),
-            (documents(&["a", "b"], &[("b.yaml", Some("b"), "Invalid")]), true),
-            (documents(&["a"], &[("old.yaml", Some("old"), "Superseded")]), true),
-            (documents(&["a"], &[("fleet.yaml", None, "Malformed")]), false),
+            (
+                documents(&["a"], &[("b.yaml", Some("b"), "Invalid")]),
+                false,
+            ),
+            (
+                documents(&["a", "b"], &[("b.yaml", Some("b"), "Invalid")]),
+                true,
+            ),
+            (
+                documents(&["a"], &[("old.yaml", Some("old"), "Superseded")]),
+                true,
+            ),
+            (
+                documents(&["a"], &[("fleet.yaml", None, "Malformed")]),
+                false,
+            ),
         ] {
             assert_eq!(
-                Readiness::default().objection(&documents, true, None, LATE).is_none(),
+                Readiness::default()
+                    .objection(&documents, true, None, LATE)
+                    .is_none(),
                 ready,
                 "{documents:?}"
             );
@@ -119,30 +152,67 @@ mod tests {
         let missing = "the EndpointSlices of namespace shop are not listed";
         let objection = readiness.objection(&documents(&["a"], &[]), true, Some(missing), LATE);
         assert_eq!(objection.as_deref(), Some(missing));
-        let at_last = Readiness::default().objection(&documents(&["a"], &[]), true, Some(missing), 2 * LATE);
+        let at_last =
+            Readiness::default().objection(&documents(&["a"], &[]), true, Some(missing), 2 * LATE);
         assert_eq!(at_last, None, "others are served");
-        assert!(readiness.objection(&documents(&["a"], &[]), true, None, LATE).is_none());
-        assert!(readiness.objection(&documents(&["a"], &[]), true, Some(missing), LATE).is_none());
+        assert!(
+            readiness
+                .objection(&documents(&["a"], &[]), true, None, LATE)
+                .is_none()
+        );
+        assert!(
+            readiness
+                .objection(&documents(&["a"], &[]), true, Some(missing), LATE)
+                .is_none()
+        );
     }
 
     #[test]
     fn a_proxy_that_was_ready_once_stays_so_whatever_comes() {
         let mut readiness = Readiness::default();
-        assert!(readiness.objection(&documents(&[], &[]), false, None, LATE).is_some());
-        assert!(readiness.objection(&documents(&["a"], &[]), true, None, LATE).is_none());
         assert!(
-            readiness.objection(&documents(&["a"], &[("b", None, "Malformed")]), true, None, LATE).is_none()
+            readiness
+                .objection(&documents(&[], &[]), false, None, LATE)
+                .is_some()
+        );
+        assert!(
+            readiness
+                .objection(&documents(&["a"], &[]), true, None, LATE)
+                .is_none()
+        );
+        assert!(
+            readiness
+                .objection(
+                    &documents(&["a"], &[("b", None, "Malformed")]),
+                    true,
+                    None,
+                    LATE
+                )
+                .is_none()
         );
     }
 
     #[test]
     fn a_proxy_with_kept_documents_waits_for_its_source_only_so_long() {
-        let kept = Documents { stale: true, ..documents(&["a"], &[]) };
+        let kept = Documents {
+            stale: true,
+            ..documents(&["a"], &[])
+        };
         let mut readiness = Readiness::default();
-        assert!(readiness.objection(&kept, false, None, Duration::ZERO).is_some());
-        assert!(readiness.objection(&kept, false, None, SOURCE_GRACE).is_none());
         assert!(
-            Readiness::default().objection(&documents(&[], &[]), false, None, LATE).is_some(),
+            readiness
+                .objection(&kept, false, None, Duration::ZERO)
+                .is_some()
+        );
+        assert!(
+            readiness
+                .objection(&kept, false, None, SOURCE_GRACE)
+                .is_none()
+        );
+        assert!(
+            Readiness::default()
+                .objection(&documents(&[], &[]), false, None, LATE)
+                .is_some(),
             "nothing was kept"
         );
     }

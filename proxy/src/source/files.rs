@@ -61,7 +61,10 @@ pub enum DirectoryUpdate {
 /// The documents that files of these names are.
 pub fn documents(mut texts: BTreeMap<Arc<str>, Content>) -> SourceListing {
     let fleet = texts.remove_entry(FLEET);
-    SourceListing { releases: texts, fleet }
+    SourceListing {
+        releases: texts,
+        fleet,
+    }
 }
 
 impl DirectorySource {
@@ -69,7 +72,16 @@ impl DirectorySource {
     pub fn follow(dir: impl Into<PathBuf>) -> Self {
         let (poke, events) = mpsc::channel(1);
         let dir = dir.into();
-        Self { dir, events, poke, watcher: None, settled: None, counted: None, first_tries: 0, trouble: None }
+        Self {
+            dir,
+            events,
+            poke,
+            watcher: None,
+            settled: None,
+            counted: None,
+            first_tries: 0,
+            trouble: None,
+        }
     }
 
     /// Waits for the next change. The first call returns what is there.
@@ -100,8 +112,14 @@ impl DirectorySource {
     /// (Re-)establishes the file events. They follow the directory itself and not its name, so a directory put in
     /// its place needs new ones.
     fn watch(&mut self) {
-        let Ok(inode) = fs::metadata(&self.dir).map(|meta| meta.ino()) else { return };
-        if self.watcher.as_ref().is_some_and(|(watched, _)| *watched == inode) {
+        let Ok(inode) = fs::metadata(&self.dir).map(|meta| meta.ino()) else {
+            return;
+        };
+        if self
+            .watcher
+            .as_ref()
+            .is_some_and(|(watched, _)| *watched == inode)
+        {
             return;
         }
         let poke = self.poke.clone();
@@ -111,7 +129,11 @@ impl DirectorySource {
                 let _ = poke.try_send(());
             }
         })
-        .and_then(|mut watcher| watcher.watch(&self.dir, RecursiveMode::NonRecursive).map(|()| watcher));
+        .and_then(|mut watcher| {
+            watcher
+                .watch(&self.dir, RecursiveMode::NonRecursive)
+                .map(|()| watcher)
+        });
         self.watcher = match watcher {
             Ok(watcher) => Some((inode, watcher)),
             Err(error) => {
@@ -144,7 +166,10 @@ impl DirectorySource {
             Some(counted) if texts.is_empty() && !counted.is_empty() => {
                 // Looked at again each time, so that "nothing changed" is not mistaken for "all is well".
                 self.settled = None;
-                return Err(format!("{}: no *.json or *.yaml is left in it", self.dir.display()));
+                return Err(format!(
+                    "{}: no *.json or *.yaml is left in it",
+                    self.dir.display()
+                ));
             }
             Some(counted) if *counted == texts => return Ok(None),
             _ => {}
@@ -159,11 +184,17 @@ impl DirectorySource {
         let none = FileTexts::new();
         let counted = self.counted.as_ref().unwrap_or(&none);
         let stamps = self.settled.as_ref().map(|settled| &settled.files);
-        let known = |name: &Arc<str>, stamp| stamps.is_some_and(|known| known.get(name) == Some(stamp));
-        let (same, changed): (Vec<_>, Vec<_>) =
-            first.files.iter().partition(|(name, stamp)| known(name, stamp));
+        let known =
+            |name: &Arc<str>, stamp| stamps.is_some_and(|known| known.get(name) == Some(stamp));
+        let (same, changed): (Vec<_>, Vec<_>) = first
+            .files
+            .iter()
+            .partition(|(name, stamp)| known(name, stamp));
         let names = |files: Vec<(&Arc<str>, &FileStamp)>| {
-            files.into_iter().map(|(name, _)| Arc::clone(name)).collect()
+            files
+                .into_iter()
+                .map(|(name, _)| Arc::clone(name))
+                .collect()
         };
         let (same, mut changed): (Vec<_>, Vec<_>) = (names(same), names(changed));
 
@@ -198,8 +229,10 @@ impl DirectorySource {
         work: impl FnOnce(&Path) -> io::Result<T> + Send + 'static,
     ) -> Result<T, String> {
         let dir = self.dir.clone();
-        let done =
-            spawn_blocking(move || work(&dir).map_err(|error| format!("{}: {error}", dir.display()))).await;
+        let done = spawn_blocking(move || {
+            work(&dir).map_err(|error| format!("{}: {error}", dir.display()))
+        })
+        .await;
         done.unwrap_or_else(|error| Err(error.to_string()))
     }
 }
@@ -239,12 +272,19 @@ mod tests {
     }
 
     fn of_name(name: &str, text: &str) -> Content {
-        let format = if name.ends_with(".json") { Format::Json } else { Format::Yaml };
+        let format = if name.ends_with(".json") {
+            Format::Json
+        } else {
+            Format::Yaml
+        };
         Content::Text(format, text.as_bytes().into())
     }
 
     fn texts<const N: usize>(files: [(&str, &str); N]) -> FileTexts {
-        files.into_iter().map(|(name, text)| (Arc::from(name), of_name(name, text))).collect()
+        files
+            .into_iter()
+            .map(|(name, text)| (Arc::from(name), of_name(name, text)))
+            .collect()
     }
 
     fn listing<const N: usize>(files: [(&str, &str); N]) -> SourceListing {
@@ -276,17 +316,30 @@ mod tests {
     #[test]
     fn a_file_that_vanishes_between_two_readings_counts_as_it_did_before() {
         let counted = texts([("a.yaml", "a")]);
-        assert_eq!(agreed(&counted, &FileTexts::new(), &counted), (counted.clone(), false));
+        assert_eq!(
+            agreed(&counted, &FileTexts::new(), &counted),
+            (counted.clone(), false)
+        );
     }
 
     #[tokio::test]
     async fn each_swap_of_the_data_link_gives_one_generation() {
         let dir = tempfile::tempdir().unwrap();
-        swap(dir.path(), "1", &[("a.json", "1"), ("b.json", "1"), ("notes.txt", "1")]);
+        swap(
+            dir.path(),
+            "1",
+            &[("a.json", "1"), ("b.json", "1"), ("notes.txt", "1")],
+        );
         let mut files = DirectorySource::follow(dir.path());
-        assert_eq!(files.next().await, DirectoryUpdate::Listing(listing([("a.json", "1"), ("b.json", "1")])));
+        assert_eq!(
+            files.next().await,
+            DirectoryUpdate::Listing(listing([("a.json", "1"), ("b.json", "1")]))
+        );
         swap(dir.path(), "2", &[("a.json", "2"), ("b.json", "2")]);
-        assert_eq!(files.next().await, DirectoryUpdate::Listing(listing([("a.json", "2"), ("b.json", "2")])));
+        assert_eq!(
+            files.next().await,
+            DirectoryUpdate::Listing(listing([("a.json", "2"), ("b.json", "2")]))
+        );
     }
 
     #[tokio::test]
@@ -296,14 +349,24 @@ mod tests {
         fs::create_dir(&dir).unwrap();
         fs::write(dir.join("a.yaml"), "a").unwrap();
         let mut files = DirectorySource::follow(&dir);
-        assert_eq!(files.next().await, DirectoryUpdate::Listing(listing([("a.yaml", "a")])));
+        assert_eq!(
+            files.next().await,
+            DirectoryUpdate::Listing(listing([("a.yaml", "a")]))
+        );
         fs::remove_file(dir.join("a.yaml")).unwrap();
-        assert!(matches!(files.next().await, DirectoryUpdate::Trouble(why) if why.contains("no *.json")));
+        assert!(
+            matches!(files.next().await, DirectoryUpdate::Trouble(why) if why.contains("no *.json"))
+        );
         fs::remove_dir(&dir).unwrap();
-        assert!(matches!(files.next().await, DirectoryUpdate::Trouble(why) if why.contains("No such file")));
+        assert!(
+            matches!(files.next().await, DirectoryUpdate::Trouble(why) if why.contains("No such file"))
+        );
         fs::create_dir(&dir).unwrap();
         fs::write(dir.join("a.yaml"), "b").unwrap();
-        assert_eq!(files.next().await, DirectoryUpdate::Listing(listing([("a.yaml", "b")])));
+        assert_eq!(
+            files.next().await,
+            DirectoryUpdate::Listing(listing([("a.yaml", "b")]))
+        );
     }
 
     #[tokio::test]
@@ -311,7 +374,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("a.yaml"), "a").unwrap();
         symlink("nowhere", dir.path().join("b.yaml")).unwrap();
-        let DirectoryUpdate::Listing(found) = DirectorySource::follow(dir.path()).next().await else {
+        let DirectoryUpdate::Listing(found) = DirectorySource::follow(dir.path()).next().await
+        else {
             panic!("trouble")
         };
         assert_eq!(found.releases["a.yaml"], bytes("a"));

@@ -50,8 +50,10 @@ const SWEEP: Duration = Duration::from_secs(30);
 /// again costs one request.
 const WATCH_SECONDS: u32 = 45;
 /// Short enough that a rollback written while the API was away is applied within two seconds of its return.
-const PAUSES: WatchBackoff =
-    WatchBackoff { first: Duration::from_millis(100), longest: Duration::from_secs(1) };
+const PAUSES: WatchBackoff = WatchBackoff {
+    first: Duration::from_millis(100),
+    longest: Duration::from_secs(1),
+};
 
 /// How a proxy finds its documents in a cluster.
 #[derive(Clone, Debug)]
@@ -99,7 +101,13 @@ impl KubernetesConfig {
                 .parse()
                 .map_err(|error| KubernetesConfigError::Namespace(format!("{error}")))?,
         };
-        Ok(Self { api, namespace, pod, loopback: false, grace: GRACE })
+        Ok(Self {
+            api,
+            namespace,
+            pod,
+            loopback: false,
+            grace: GRACE,
+        })
     }
 
     /// A client whose silence ends: by default requests to an API server that has vanished wait for as long as TCP
@@ -163,7 +171,9 @@ impl KubernetesSource {
     ) -> Result<Self, kube::Error> {
         let client = cluster.client()?;
         let selected = format!("{CLASS_LABEL}={class}");
-        let config = watcher::Config::default().labels(&selected).timeout(WATCH_SECONDS);
+        let config = watcher::Config::default()
+            .labels(&selected)
+            .timeout(WATCH_SECONDS);
         let documents = Api::namespaced(client.clone(), cluster.namespace.as_str());
         let keys = KeyWatcher::follow(documents.clone(), &cluster.namespace, class);
         let (tell, news) = mpsc::unbounded_channel();
@@ -198,7 +208,12 @@ impl KubernetesSource {
                 let listing = self.listing();
                 let trouble = self.trouble.as_ref().map(|(why, _)| why.clone());
                 let (missing, keys) = (self.missing.clone(), self.keys.take());
-                return SourceUpdate { listing, trouble, missing, keys };
+                return SourceUpdate {
+                    listing,
+                    trouble,
+                    missing,
+                    keys,
+                };
             }
         }
     }
@@ -247,11 +262,15 @@ impl KubernetesSource {
             }
             Event::Apply(object) => {
                 let (name, document) = (object.name_any(), self.read(object));
-                self.documents.get_or_insert_default().insert(name, document);
+                self.documents
+                    .get_or_insert_default()
+                    .insert(name, document);
                 self.changed = true;
             }
             Event::Delete(object) => {
-                self.documents.get_or_insert_default().remove(&object.name_any());
+                self.documents
+                    .get_or_insert_default()
+                    .remove(&object.name_any());
                 self.changed = true;
             }
         }
@@ -274,16 +293,24 @@ impl KubernetesSource {
     /// The documents to be applied now, if they are others than before.
     fn listing(&mut self) -> Option<SourceListing> {
         let documents = self.documents.as_ref()?;
-        let named: BTreeSet<&ObjectName> =
-            documents.values().flat_map(|document| &document.namespaces).collect();
+        let named: BTreeSet<&ObjectName> = documents
+            .values()
+            .flat_map(|document| &document.namespaces)
+            .collect();
         self.slices.follow(&named);
         self.missing = self.slices.missing(&named);
         let unlisted = named.iter().copied().filter(|namespace| match self.given {
             None => !self.slices.is_listed(namespace),
             Some(_) => !self.slices.is_settled(namespace),
         });
-        let grace = if self.given.is_none() { FIRST_GRACE } else { self.grace };
-        let held = self.waiting.hold(&unlisted.collect(), Instant::now(), grace);
+        let grace = if self.given.is_none() {
+            FIRST_GRACE
+        } else {
+            self.grace
+        };
+        let held = self
+            .waiting
+            .hold(&unlisted.collect(), Instant::now(), grace);
         if let Some(until) = held.values().min() {
             self.wake_at = self.wake_at.min(*until);
         }
@@ -314,7 +341,11 @@ impl NamespaceGrace {
         for namespace in unlisted {
             self.0.entry((*namespace).clone()).or_insert(now + grace);
         }
-        self.0.iter().filter(|(_, until)| **until > now).map(|(name, until)| (name.clone(), *until)).collect()
+        self.0
+            .iter()
+            .filter(|(_, until)| **until > now)
+            .map(|(name, until)| (name.clone(), *until))
+            .collect()
     }
 }
 
@@ -326,10 +357,19 @@ fn listing<'a>(
 ) -> SourceListing {
     let mut listing = SourceListing::default();
     for document in documents {
-        let is_held = document.namespaces.iter().any(|namespace| held.contains_key(namespace));
+        let is_held = document
+            .namespaces
+            .iter()
+            .any(|namespace| held.contains_key(namespace));
         let before = || given.and_then(|given| given.get(&document.name));
-        let content = if is_held { before() } else { Some(&document.content) };
-        let Some(content) = content.cloned() else { continue };
+        let content = if is_held {
+            before()
+        } else {
+            Some(&document.content)
+        };
+        let Some(content) = content.cloned() else {
+            continue;
+        };
         let name = Arc::clone(&document.name);
         if document.is_fleet {
             listing.fleet = Some((name, content));

@@ -113,11 +113,19 @@ impl StateStore {
         // Told now and not at the first change: a state that cannot be written is no state.
         files::probe(&dir)?;
         let inbox = Arc::<Inbox>::default();
-        let writer = std::thread::Builder::new().name("state".to_owned()).spawn({
-            let inbox = Arc::clone(&inbox);
-            move || write_until_closed(&dir, &inbox)
-        })?;
-        Ok((Self { inbox, writer: Some(writer) }, restored))
+        let writer = std::thread::Builder::new()
+            .name("state".to_owned())
+            .spawn({
+                let inbox = Arc::clone(&inbox);
+                move || write_until_closed(&dir, &inbox)
+            })?;
+        Ok((
+            Self {
+                inbox,
+                writer: Some(writer),
+            },
+            restored,
+        ))
     }
 
     /// Keeps a document from now on. Returns at once.
@@ -155,7 +163,10 @@ impl Inbox {
     /// The next changes, all that wait at once; none when closed.
     fn next(&self) -> Option<BTreeMap<StateKey, Option<SavedDocument>>> {
         let idle = |waiting: &mut PendingWrites| waiting.changes.is_empty() && !waiting.closed;
-        let mut waiting = self.more.wait_while(self.lock(), idle).unwrap_or_else(PoisonError::into_inner);
+        let mut waiting = self
+            .more
+            .wait_while(self.lock(), idle)
+            .unwrap_or_else(PoisonError::into_inner);
         let changes = std::mem::take(&mut waiting.changes);
         (!changes.is_empty()).then_some(changes)
     }
@@ -190,16 +201,23 @@ fn write(dir: &Path, changes: &BTreeMap<StateKey, Option<SavedDocument>>) -> io:
 }
 
 fn replace_file(path: &Path, saved: &SavedDocument) -> io::Result<()> {
-    let kept = StoredDocument { sha256: digest(&saved.text), saved: saved.clone() };
+    let kept = StoredDocument {
+        sha256: digest(&saved.text),
+        saved: saved.clone(),
+    };
     files::replace(path, &serde_json::to_vec_pretty(&kept)?)
 }
 
 fn read_all(dir: &Path) -> io::Result<SavedState> {
     let mut restored = SavedState::default();
-    let mut paths =
-        fs::read_dir(dir)?.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<PathBuf>>>()?;
+    let mut paths = fs::read_dir(dir)?
+        .map(|entry| Ok(entry?.path()))
+        .collect::<io::Result<Vec<PathBuf>>>()?;
     paths.sort();
-    for path in paths.iter().filter(|path| path.extension().is_some_and(|extension| extension == "json")) {
+    for path in paths.iter().filter(|path| {
+        path.extension()
+            .is_some_and(|extension| extension == "json")
+    }) {
         match read(path) {
             Ok(saved) if path.ends_with(FLEET_FILE) => restored.fleet = Some(saved),
             Ok(saved) if path.ends_with(ENDPOINTS_FILE) => restored.endpoints = Some(saved),
@@ -232,7 +250,11 @@ mod tests {
     use super::*;
 
     fn saved(name: &str, text: &str) -> SavedDocument {
-        SavedDocument { source: format!("{name}.yaml"), format: Format::Yaml, text: text.to_owned() }
+        SavedDocument {
+            source: format!("{name}.yaml"),
+            format: Format::Yaml,
+            text: text.to_owned(),
+        }
     }
 
     fn release(name: &str) -> StateKey {
@@ -262,7 +284,10 @@ mod tests {
         state.forget(release("b"));
         drop(state);
         let restored = reopen(dir.path());
-        assert_eq!(sorted(restored.releases), [saved("a", "revision 99"), saved("c", "c")]);
+        assert_eq!(
+            sorted(restored.releases),
+            [saved("a", "revision 99"), saved("c", "c")]
+        );
         assert_eq!(restored.fleet, Some(saved("fleet", "f")));
     }
 
@@ -292,7 +317,11 @@ mod tests {
         let documents = dir.path().join("documents");
         fs::create_dir(&documents).unwrap();
         let kept = documents.join(release("a").file_name());
-        for link in [&kept, &kept.with_extension("tmp"), &documents.join("probe.tmp")] {
+        for link in [
+            &kept,
+            &kept.with_extension("tmp"),
+            &documents.join("probe.tmp"),
+        ] {
             std::os::unix::fs::symlink(&precious, link).unwrap();
         }
         let (state, restored) = StateStore::open(dir.path()).unwrap();
@@ -303,7 +332,12 @@ mod tests {
         assert_eq!(reopen(dir.path()).releases, [saved("a", "a")]);
         fs::remove_dir_all(&documents).unwrap();
         std::os::unix::fs::symlink(other.path(), &documents).unwrap();
-        assert!(StateStore::open(dir.path()).unwrap_err().to_string().contains("link"));
+        assert!(
+            StateStore::open(dir.path())
+                .unwrap_err()
+                .to_string()
+                .contains("link")
+        );
     }
 
     #[test]

@@ -15,11 +15,18 @@ const KEEPALIVE: Duration = Duration::from_secs(30);
 
 /// Connects. Dropping the future gives up; the time-out is the caller's.
 pub(crate) async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
-    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    let socket = if address.is_ipv4() {
+        TcpSocket::new_v4()?
+    } else {
+        TcpSocket::new_v6()?
+    };
     socket.set_nodelay(true)?;
     set_user_timeout(&socket, UNACKNOWLEDGED);
-    SockRef::from(&socket)
-        .set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE))?;
+    SockRef::from(&socket).set_tcp_keepalive(
+        &TcpKeepalive::new()
+            .with_time(KEEPALIVE)
+            .with_interval(KEEPALIVE),
+    )?;
     socket.connect(address).await
 }
 
@@ -37,7 +44,13 @@ where
 /// Whether the connection failed for want of something here (descriptors, ports, memory), not there.
 pub(crate) fn is_own_fault(error: &io::Error) -> bool {
     use rustix::io::Errno;
-    let own = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM, Errno::ADDRNOTAVAIL]
-        .map(Errno::raw_os_error);
+    let own = [
+        Errno::MFILE,
+        Errno::NFILE,
+        Errno::NOBUFS,
+        Errno::NOMEM,
+        Errno::ADDRNOTAVAIL,
+    ]
+    .map(Errno::raw_os_error);
     error.raw_os_error().is_some_and(|code| own.contains(&code))
 }

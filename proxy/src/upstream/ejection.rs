@@ -76,7 +76,9 @@ impl AnswerHistory {
 /// no failure, and no more than half are out then. True: it is out from now on.
 pub(super) fn eject_failing(all: &mut [&mut AnswerHistory], index: usize, now: Tick) -> bool {
     let out = all.iter().filter(|answers| answers.is_out(now)).count();
-    let another_may_do_better = all.iter().any(|answers| !matches!(answers, AnswerHistory::Bad(..)));
+    let another_may_do_better = all
+        .iter()
+        .any(|answers| !matches!(answers, AnswerHistory::Bad(..)));
     let failing = all[index].is_failing() && !all[index].is_out(now);
     if !failing || !another_may_do_better || 2 * (out + 1) > all.len() {
         return false;
@@ -104,7 +106,8 @@ mod tests {
 
     fn of(good: usize, unknown: usize) -> Vec<AnswerHistory> {
         let good = (0..good).map(|_| AnswerHistory::Good);
-        good.chain((0..unknown).map(|_| AnswerHistory::Unknown)).collect()
+        good.chain((0..unknown).map(|_| AnswerHistory::Unknown))
+            .collect()
     }
 
     #[test]
@@ -138,7 +141,9 @@ mod tests {
     fn never_more_than_half_are_out_and_never_the_last() {
         for (n, most) in [(1, 0), (2, 1), (3, 1), (4, 2), (5, 2)] {
             let mut all = of(n, 0);
-            let out = (0..n).filter(|&index| (0..5).any(|_| fail(&mut all, index, START))).count();
+            let out = (0..n)
+                .filter(|&index| (0..5).any(|_| fail(&mut all, index, START)))
+                .count();
             assert_eq!(out, most, "of {n}");
         }
     }

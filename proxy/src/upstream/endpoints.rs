@@ -54,7 +54,12 @@ struct TableState {
 
 impl Table {
     fn new(id: u32, next_slot: Arc<AtomicU32>) -> Self {
-        Self { id, set: Arc::default(), known: Mutex::default(), next_slot }
+        Self {
+            id,
+            set: Arc::default(),
+            known: Mutex::default(),
+            next_slot,
+        }
     }
 
     /// The present set.
@@ -77,7 +82,12 @@ impl Table {
     /// The ready endpoints, healthy or not: those that the active check asks.
     pub fn ready(&self) -> Vec<SocketAddr> {
         let known = self.lock();
-        known.endpoints.iter().filter(|(e, _)| e.is_ready()).map(|(e, _)| e.address).collect()
+        known
+            .endpoints
+            .iter()
+            .filter(|(e, _)| e.is_ready())
+            .map(|(e, _)| e.address)
+            .collect()
     }
 
     /// How many endpoints are ready and do not fail the active check; without a check, how many are ready. Requests may
@@ -92,14 +102,21 @@ impl Table {
     /// given twice counts once, as it was given first.
     pub fn replace(&self, endpoints: &[Endpoint]) {
         let mut known = self.lock();
-        let slots: HashMap<SocketAddr, Slot> = known.endpoints.iter().map(|(_, s)| (s.address, *s)).collect();
+        let slots: HashMap<SocketAddr, Slot> = known
+            .endpoints
+            .iter()
+            .map(|(_, s)| (s.address, *s))
+            .collect();
         let mut seen = HashSet::new();
         known.endpoints = endpoints
             .iter()
             .filter(|endpoint| seen.insert(endpoint.address))
             .map(|endpoint| {
                 let slot = slots.get(&endpoint.address).copied();
-                (*endpoint, slot.unwrap_or_else(|| self.new_slot(endpoint.address)))
+                (
+                    *endpoint,
+                    slot.unwrap_or_else(|| self.new_slot(endpoint.address)),
+                )
             })
             .collect();
         known.failing.retain(|address| seen.contains(address));
@@ -115,7 +132,11 @@ impl Table {
     fn resolve(&self, resolved: &ResolvedEndpoints) -> bool {
         let mut known = self.lock();
         known.trouble = resolved.trouble;
-        let same = known.endpoints.iter().map(|(endpoint, _)| endpoint).eq(&resolved.endpoints);
+        let same = known
+            .endpoints
+            .iter()
+            .map(|(endpoint, _)| endpoint)
+            .eq(&resolved.endpoints);
         drop(known);
         if !same {
             self.replace(&resolved.endpoints);
@@ -126,7 +147,11 @@ impl Table {
     /// What the active check found of one endpoint.
     pub fn set_failing(&self, address: SocketAddr, failing: bool) {
         let mut known = self.lock();
-        let changed = if failing { known.failing.insert(address) } else { known.failing.remove(&address) };
+        let changed = if failing {
+            known.failing.insert(address)
+        } else {
+            known.failing.remove(&address)
+        };
         if changed {
             self.publish(&known);
         }
@@ -134,7 +159,12 @@ impl Table {
 
     fn publish(&self, known: &TableState) {
         let pick = |wanted: &dyn Fn(&Endpoint) -> bool| -> Vec<Slot> {
-            known.endpoints.iter().filter(|(e, _)| wanted(e)).map(|(_, slot)| *slot).collect()
+            known
+                .endpoints
+                .iter()
+                .filter(|(e, _)| wanted(e))
+                .map(|(_, slot)| *slot)
+                .collect()
         };
         let mut set = EndpointSet {
             slots: pick(&|e| e.is_ready() && !known.failing.contains(&e.address)),
@@ -153,7 +183,10 @@ impl Table {
     }
 
     fn new_slot(&self, address: SocketAddr) -> Slot {
-        Slot { id: self.next_slot.fetch_add(1, Relaxed), address }
+        Slot {
+            id: self.next_slot.fetch_add(1, Relaxed),
+            address,
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, TableState> {
@@ -173,11 +206,19 @@ mod tests {
 
     fn upstream(ports: &[u16]) -> Upstream {
         let addresses: Vec<_> = ports.iter().copied().map(address).collect();
-        Upstream { backend: Backend::Addresses(Addresses::try_from(addresses).unwrap()), health_check: None }
+        Upstream {
+            backend: Backend::Addresses(Addresses::try_from(addresses).unwrap()),
+            health_check: None,
+        }
     }
 
     fn ports(table: &Table) -> Vec<u16> {
-        table.load().slots.iter().map(|slot| slot.address.port()).collect()
+        table
+            .load()
+            .slots
+            .iter()
+            .map(|slot| slot.address.port())
+            .collect()
     }
 
     #[test]
@@ -193,8 +234,16 @@ mod tests {
     fn healthy_ones_come_first_then_all_ready_ones_then_those_on_their_way_out() {
         let tables = Tables::new(1);
         let table = tables.get(&upstream(&[9]));
-        let leaving = Endpoint { ready: false, terminating: true, ..Endpoint::ready(address(3)) };
-        table.replace(&[Endpoint::ready(address(1)), Endpoint::ready(address(2)), leaving]);
+        let leaving = Endpoint {
+            ready: false,
+            terminating: true,
+            ..Endpoint::ready(address(3))
+        };
+        table.replace(&[
+            Endpoint::ready(address(1)),
+            Endpoint::ready(address(2)),
+            leaving,
+        ]);
         table.set_failing(address(1), true);
         assert_eq!((ports(&table), table.healthy()), (vec![2], 1));
         table.set_failing(address(2), true);
@@ -203,7 +252,10 @@ mod tests {
         table.replace(&[leaving]);
         assert_eq!(ports(&table), [3]);
         assert!(!table.load().all_fail);
-        table.replace(&[Endpoint { serving: false, ..leaving }]);
+        table.replace(&[Endpoint {
+            serving: false,
+            ..leaving
+        }]);
         assert!(!table.any(|| true));
     }
 
@@ -211,7 +263,9 @@ mod tests {
     fn an_address_that_left_and_came_back_is_another_slot() {
         let tables = Tables::new(1);
         let table = tables.get(&upstream(&[1, 2]));
-        let [one, two] = table.load().slots[..] else { panic!("two slots") };
+        let [one, two] = table.load().slots[..] else {
+            panic!("two slots")
+        };
         table.replace(&[Endpoint::ready(address(2))]);
         table.replace(&[Endpoint::ready(address(1)), Endpoint::ready(address(2))]);
         let set = table.load();

@@ -69,7 +69,11 @@ async fn run(check: HealthCheck, table: Weak<Table>) {
         while let Some((address, healthy)) = answers.next().await {
             let health = found.entry(address).or_default();
             let before = *health;
-            *health = before.step(healthy, check.unhealthy_after.get(), check.healthy_after.get());
+            *health = before.step(
+                healthy,
+                check.unhealthy_after.get(),
+                check.healthy_after.get(),
+            );
             table.set_failing(address, health.failing);
             match (before.failing, health.failing) {
                 (false, true) => {
@@ -112,10 +116,14 @@ async fn ask(
     check: &HealthCheck,
 ) -> Result<hyper::StatusCode, Box<dyn std::error::Error + Send + Sync>> {
     let stream = TcpStream::connect(address).await?;
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     let request = Request::get(check.path.as_str())
         .header(hyper::header::HOST, address.to_string())
-        .header(hyper::header::USER_AGENT, concat!("halftone-proxy/", env!("CARGO_PKG_VERSION")))
+        .header(
+            hyper::header::USER_AGENT,
+            concat!("halftone-proxy/", env!("CARGO_PKG_VERSION")),
+        )
         .header(hyper::header::CONNECTION, "close")
         .body(Empty::<Bytes>::new())?;
     let asking = sender.send_request(request);
@@ -144,8 +152,19 @@ impl EndpointHealth {
             return Self { against: 0, ..self };
         }
         let against = self.against + 1;
-        let needed = if self.failing { healthy_after } else { unhealthy_after };
-        if against >= needed { Self { failing: !self.failing, against: 0 } } else { Self { against, ..self } }
+        let needed = if self.failing {
+            healthy_after
+        } else {
+            unhealthy_after
+        };
+        if against >= needed {
+            Self {
+                failing: !self.failing,
+                against: 0,
+            }
+        } else {
+            Self { against, ..self }
+        }
     }
 }
 
@@ -154,7 +173,12 @@ mod tests {
     use super::*;
 
     fn after(answers: &[bool]) -> bool {
-        answers.iter().fold(EndpointHealth::default(), |health, &healthy| health.step(healthy, 3, 2)).failing
+        answers
+            .iter()
+            .fold(EndpointHealth::default(), |health, &healthy| {
+                health.step(healthy, 3, 2)
+            })
+            .failing
     }
 
     #[test]

@@ -51,7 +51,10 @@ pub enum AdmissionError {
 
 impl InFlight {
     fn new(workers: usize) -> Self {
-        Self { workers, by_worker: OnceLock::new() }
+        Self {
+            workers,
+            by_worker: OnceLock::new(),
+        }
     }
 
     /// Whether a request of this worker finds fewer than `max` under way. A worker looks at the others' counts only
@@ -69,7 +72,11 @@ impl InFlight {
             return Ok(());
         }
         let complete = all.saturating_sub(self.sum(|count| &count.kept));
-        Err(if complete < u64::from(max) { AdmissionError::Crowded } else { AdmissionError::Busy })
+        Err(if complete < u64::from(max) {
+            AdmissionError::Crowded
+        } else {
+            AdmissionError::Busy
+        })
     }
 
     /// Counts a request of this worker in.
@@ -130,11 +137,18 @@ impl InFlight {
     }
 
     fn sum(&self, of: impl Fn(&WorkerInFlight) -> &AtomicU32) -> u64 {
-        self.by_worker().iter().map(|count| u64::from(of(count).load(Relaxed))).sum()
+        self.by_worker()
+            .iter()
+            .map(|count| u64::from(of(count).load(Relaxed)))
+            .sum()
     }
 
     fn by_worker(&self) -> &[WorkerInFlight] {
-        self.by_worker.get_or_init(|| (0..self.workers).map(|_| WorkerInFlight::default()).collect())
+        self.by_worker.get_or_init(|| {
+            (0..self.workers)
+                .map(|_| WorkerInFlight::default())
+                .collect()
+        })
     }
 }
 
@@ -158,7 +172,11 @@ pub struct InFlights {
 impl InFlights {
     /// None yet, for a process with this many workers.
     pub fn new(workers: usize) -> Self {
-        Self { workers, default: Arc::new(InFlight::new(workers)), releases: Mutex::default() }
+        Self {
+            workers,
+            default: Arc::new(InFlight::new(workers)),
+            releases: Mutex::default(),
+        }
     }
 
     /// Those of the fleet's default backend.
@@ -169,13 +187,18 @@ impl InFlights {
     /// Those of both arms of a release.
     pub fn of(&self, uid: &Uid) -> [Arc<InFlight>; 2] {
         let mut releases = self.releases.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = releases.get(uid).map(|arms| Arm::ALL.map(|arm| arms[arm as usize].upgrade()));
+        let known = releases
+            .get(uid)
+            .map(|arms| Arm::ALL.map(|arm| arms[arm as usize].upgrade()));
         if let Some([Some(stable), Some(gray)]) = known {
             return [stable, gray];
         }
         releases.retain(|_, arms| arms.iter().any(|arm| arm.strong_count() > 0));
         let made = Arm::ALL.map(|_| Arc::new(InFlight::new(self.workers)));
-        releases.insert(uid.clone(), Arm::ALL.map(|arm| Arc::downgrade(&made[arm as usize])));
+        releases.insert(
+            uid.clone(),
+            Arm::ALL.map(|arm| Arc::downgrade(&made[arm as usize])),
+        );
         made
     }
 }
@@ -226,7 +249,9 @@ mod tests {
         for wait in [WaitClass::Brief, WaitClass::Lasting] {
             arm.enter_waiting(0, wait);
             arm.enter_waiting(1, wait);
-            assert!(!arm.is_crowded(0, wait, 2) && arm.is_crowded(0, wait, 1) && arm.room(0, 1).is_ok());
+            assert!(
+                !arm.is_crowded(0, wait, 2) && arm.is_crowded(0, wait, 1) && arm.room(0, 1).is_ok()
+            );
             arm.leave_waiting(1, wait);
             assert!(!arm.is_crowded(0, wait, 1));
         }
@@ -246,7 +271,9 @@ mod tests {
         let arm = InFlight::new(4);
         let admitted = (0..).take_while(|_| arm.admit(0, 2_000)).count();
         assert_eq!(admitted, 2_000);
-        let more: usize = (1..4).map(|worker| (0..).take_while(|_| arm.admit(worker, 2_000)).count()).sum();
+        let more: usize = (1..4)
+            .map(|worker| (0..).take_while(|_| arm.admit(worker, 2_000)).count())
+            .sum();
         assert!(more <= 2_000 / 16, "{more}");
     }
 

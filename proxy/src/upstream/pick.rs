@@ -47,8 +47,9 @@ pub fn pick(n: usize, random: u64, look: impl Fn(usize) -> PickCandidate) -> Opt
         (false, true) => Some(second),
         (false, false) => {
             let from_first = || (0..n).map(|offset| (first + offset) % n);
-            let untried =
-                |out: Option<EjectionReason>| from_first().find(|&i| look(i).out == out && !look(i).tried);
+            let untried = |out: Option<EjectionReason>| {
+                from_first().find(|&i| look(i).out == out && !look(i).tried)
+            };
             untried(None)
                 .or_else(|| untried(Some(EjectionReason::Failing)))
                 .or_else(|| untried(Some(EjectionReason::Dead)))
@@ -87,7 +88,12 @@ mod tests {
 
     use super::*;
 
-    const COLD: PickCandidate = PickCandidate { in_flight: 0, warm: false, out: None, tried: false };
+    const COLD: PickCandidate = PickCandidate {
+        in_flight: 0,
+        warm: false,
+        out: None,
+        tried: false,
+    };
 
     /// A well-mixed sequence of numbers (splitmix64).
     fn numbers() -> impl Iterator<Item = u64> {
@@ -116,7 +122,19 @@ mod tests {
 
     #[test]
     fn of_two_the_less_busy_one_is_taken() {
-        assert_eq!(shares(&[PickCandidate { in_flight: 1, ..COLD }, COLD], 1_000), [0, 1_000]);
+        assert_eq!(
+            shares(
+                &[
+                    PickCandidate {
+                        in_flight: 1,
+                        ..COLD
+                    },
+                    COLD
+                ],
+                1_000
+            ),
+            [0, 1_000]
+        );
     }
 
     #[test]
@@ -127,28 +145,60 @@ mod tests {
 
     #[test]
     fn a_busy_warm_one_does_not_win_over_an_idle_cold_one() {
-        assert_eq!(shares(&[PickCandidate { warm: true, in_flight: 1, ..COLD }, COLD], 100), [0, 100]);
+        assert_eq!(
+            shares(
+                &[
+                    PickCandidate {
+                        warm: true,
+                        in_flight: 1,
+                        ..COLD
+                    },
+                    COLD
+                ],
+                100
+            ),
+            [0, 100]
+        );
     }
 
     #[test]
     fn an_ejected_one_is_passed_over_while_another_is_left() {
-        let out = PickCandidate { out: Some(EjectionReason::Dead), ..COLD };
+        let out = PickCandidate {
+            out: Some(EjectionReason::Dead),
+            ..COLD
+        };
         assert_eq!(shares(&[out, out, out, COLD], 1_000), [0, 0, 0, 1_000]);
     }
 
     #[test]
     fn when_all_are_ejected_one_is_asked_all_the_same() {
-        let out = PickCandidate { out: Some(EjectionReason::Dead), ..COLD };
+        let out = PickCandidate {
+            out: Some(EjectionReason::Dead),
+            ..COLD
+        };
         assert!(shares(&[out; 3], 3_000).iter().all(|&share| share > 700));
     }
 
     #[test]
     fn an_endpoint_is_never_tried_twice() {
-        let tried = PickCandidate { tried: true, ..COLD };
-        let out = PickCandidate { out: Some(EjectionReason::Dead), ..COLD };
+        let tried = PickCandidate {
+            tried: true,
+            ..COLD
+        };
+        let out = PickCandidate {
+            out: Some(EjectionReason::Dead),
+            ..COLD
+        };
         assert_eq!(shares(&[tried, out], 100), [0, 100]);
-        let failing = PickCandidate { out: Some(EjectionReason::Failing), ..COLD };
-        assert_eq!(shares(&[out, failing, tried], 100), [0, 100, 0], "a dead one is asked last");
+        let failing = PickCandidate {
+            out: Some(EjectionReason::Failing),
+            ..COLD
+        };
+        assert_eq!(
+            shares(&[out, failing, tried], 100),
+            [0, 100, 0],
+            "a dead one is asked last"
+        );
         assert_eq!(pick(1, 5, |_| tried), None);
         assert_eq!(pick(2, 5, |_| tried), None);
         assert_eq!(pick(0, 5, |_| COLD), None);

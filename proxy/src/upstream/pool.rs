@@ -113,9 +113,17 @@ impl<S: Stream> Pool<S> {
     pub(crate) fn new(table: &Table) -> Self {
         let mut reader = table.reader();
         let set = Arc::clone(reader.load());
-        let mut members = PoolState { reader, set, list: Vec::new(), all_failing: false };
+        let mut members = PoolState {
+            reader,
+            set,
+            list: Vec::new(),
+            all_failing: false,
+        };
         members.rebuild();
-        Self { members: RefCell::new(members), retired: Cell::new(false) }
+        Self {
+            members: RefCell::new(members),
+            retired: Cell::new(false),
+        }
     }
 
     /// Picks an endpoint that is not among `tried`, with a pooled connection if there is one that may be used.
@@ -130,7 +138,9 @@ impl<S: Stream> Pool<S> {
         let members = &mut *self.members.borrow_mut();
         members.refresh();
         let (list, all_failing) = (&mut members.list, members.all_failing);
-        let index = pick(list.len(), random, |i| list[i].candidate(now, tried, all_failing))?;
+        let index = pick(list.len(), random, |i| {
+            list[i].candidate(now, tried, all_failing)
+        })?;
         let member = &mut list[index];
         // One that refuses connections is picked only where all that are left do.
         if last == LastResort::OtherArm && member.refuses.is_out(now) {
@@ -138,7 +148,14 @@ impl<S: Stream> Pool<S> {
         }
         member.in_flight += 1;
         let stream = member.take(now, pooled);
-        Some((EndpointLease { pool: Rc::clone(self), slot: member.slot, hint: Cell::new(index) }, stream))
+        Some((
+            EndpointLease {
+                pool: Rc::clone(self),
+                slot: member.slot,
+                hint: Cell::new(index),
+            },
+            stream,
+        ))
     }
 
     /// The table has no endpoint.
@@ -196,7 +213,11 @@ impl<S> PoolState<S> {
             self.list[index].answers.good();
         } else {
             self.list[index].answers.bad();
-            let mut answers: Vec<_> = self.list.iter_mut().map(|member| &mut member.answers).collect();
+            let mut answers: Vec<_> = self
+                .list
+                .iter_mut()
+                .map(|member| &mut member.answers)
+                .collect();
             if eject_failing(&mut answers, index, now) {
                 let address = self.list[index].slot.address;
                 tracing::warn!(%address, "endpoint fails again and again and is left out for a while");
@@ -210,7 +231,15 @@ impl<S> PoolEndpoint<S> {
     fn new(slot: Slot) -> Self {
         let (refuses, hangs_up) = (Ejection::default(), Ejection::default());
         let (idle, parked) = (Vec::new(), VecDeque::new());
-        Self { slot, idle, parked, in_flight: 0, refuses, hangs_up, answers: AnswerHistory::default() }
+        Self {
+            slot,
+            idle,
+            parked,
+            in_flight: 0,
+            refuses,
+            hangs_up,
+            answers: AnswerHistory::default(),
+        }
     }
 
     fn close_idle(&mut self) {
@@ -259,7 +288,9 @@ impl<S: Stream> PoolEndpoint<S> {
     /// Where none is at hand, the one that has been silent for longest becomes so.
     fn unpark_oldest(&mut self, now: Tick) {
         while self.idle.is_empty()
-            && let Some(first) = self.parked.pop_front_if(|first| now.since(first.used) > SILENCE)
+            && let Some(first) = self
+                .parked
+                .pop_front_if(|first| now.since(first.used) > SILENCE)
         {
             if first.is_good(now) && first.stream.is_silent() {
                 self.idle.push(first);
@@ -326,7 +357,10 @@ impl<S> EndpointLease<S> {
 
     fn judge(&self, good: bool, now: Tick) {
         if self.with(|_| ()).is_some() {
-            self.pool.members.borrow_mut().judge(self.hint.get(), good, now);
+            self.pool
+                .members
+                .borrow_mut()
+                .judge(self.hint.get(), good, now);
         }
     }
 
@@ -343,10 +377,16 @@ impl<S> EndpointLease<S> {
             return;
         }
         self.with(|member| {
-            let idle = Idle { stream, used: now, until: now.after(keep) };
+            let idle = Idle {
+                stream,
+                used: now,
+                until: now.after(keep),
+            };
             match kept {
                 IdleState::AtHand if member.idle.len() < MAX_IDLE => member.idle.push(idle),
-                IdleState::IfSilent if member.parked.len() < MAX_PARKED => member.parked.push_back(idle),
+                IdleState::IfSilent if member.parked.len() < MAX_PARKED => {
+                    member.parked.push_back(idle)
+                }
                 IdleState::AtHand | IdleState::IfSilent => {}
             }
         });
@@ -354,8 +394,14 @@ impl<S> EndpointLease<S> {
 
     fn with<T>(&self, f: impl FnOnce(&mut PoolEndpoint<S>) -> T) -> Option<T> {
         let list = &mut self.pool.members.borrow_mut().list;
-        if list.get(self.hint.get()).is_none_or(|member| member.slot.id != self.slot.id) {
-            self.hint.set(list.iter().position(|member| member.slot.id == self.slot.id)?);
+        if list
+            .get(self.hint.get())
+            .is_none_or(|member| member.slot.id != self.slot.id)
+        {
+            self.hint.set(
+                list.iter()
+                    .position(|member| member.slot.id == self.slot.id)?,
+            );
         }
         Some(f(&mut list[self.hint.get()]))
     }

@@ -44,20 +44,33 @@ struct Namespace {
 impl Services {
     /// None known yet.
     pub fn new(reach: DialPolicy) -> Self {
-        Self { reach, ..Self::default() }
+        Self {
+            reach,
+            ..Self::default()
+        }
     }
 
     /// Takes what an earlier run kept.
     pub fn restore(&mut self, kept: Vec<SavedServices>) {
-        self.kept = kept.into_iter().map(|kept| (kept.service, kept.endpoints)).collect();
+        self.kept = kept
+            .into_iter()
+            .map(|kept| (kept.service, kept.endpoints))
+            .collect();
     }
 
     /// Takes the complete list of a namespace's slices in place of what was known of it.
-    pub fn list(&mut self, namespace: &ObjectName, slices: impl IntoIterator<Item = (String, Slice)>) {
+    pub fn list(
+        &mut self,
+        namespace: &ObjectName,
+        slices: impl IntoIterator<Item = (String, Slice)>,
+    ) {
         let mut known = Namespace::default();
-        slices.into_iter().for_each(|(name, slice)| drop(known.put(name, Some(slice))));
+        slices
+            .into_iter()
+            .for_each(|(name, slice)| drop(known.put(name, Some(slice))));
         self.namespaces.insert(namespace.clone(), known);
-        self.kept.retain(|service, _| service.namespace != *namespace);
+        self.kept
+            .retain(|service, _| service.namespace != *namespace);
     }
 
     /// Takes one slice as it is now; none: it is gone. Returns the Services that may have changed.
@@ -67,7 +80,10 @@ impl Services {
         name: String,
         slice: Option<Slice>,
     ) -> BTreeSet<ObjectName> {
-        self.namespaces.get_mut(namespace).map(|known| known.put(name, slice)).unwrap_or_default()
+        self.namespaces
+            .get_mut(namespace)
+            .map(|known| known.put(name, slice))
+            .unwrap_or_default()
     }
 
     /// The namespace is followed no longer.
@@ -79,10 +95,19 @@ impl Services {
     pub fn resolve(&self, service: &ServiceRef) -> Option<ResolvedEndpoints> {
         let Some(namespace) = self.namespaces.get(&service.namespace) else {
             let endpoints = self.kept.get(service)?.clone();
-            return Some(ResolvedEndpoints { endpoints, trouble: None });
+            return Some(ResolvedEndpoints {
+                endpoints,
+                trouble: None,
+            });
         };
-        let names = namespace.by_service.get(&service.name).into_iter().flatten();
-        let slices: Vec<&Slice> = names.filter_map(|name| namespace.slices.get(name)).collect();
+        let names = namespace
+            .by_service
+            .get(&service.name)
+            .into_iter()
+            .flatten();
+        let slices: Vec<&Slice> = names
+            .filter_map(|name| namespace.slices.get(name))
+            .collect();
         Some(resolve(&slices, service, &self.reach))
     }
 
@@ -91,9 +116,18 @@ impl Services {
         let endpoints = addresses.iter().copied().map(Endpoint::ready);
         let (endpoints, forbidden): (Vec<_>, Vec<_>) =
             endpoints.partition(|endpoint| self.reach.allows(endpoint.address));
-        let loops = forbidden.iter().any(|endpoint| self.reach.sockets.contains(&endpoint.address));
-        let trouble = if loops { EndpointIssue::LoopsBack } else { EndpointIssue::ForbiddenAddress };
-        ResolvedEndpoints { endpoints, trouble: (!forbidden.is_empty()).then_some(trouble) }
+        let loops = forbidden
+            .iter()
+            .any(|endpoint| self.reach.sockets.contains(&endpoint.address));
+        let trouble = if loops {
+            EndpointIssue::LoopsBack
+        } else {
+            EndpointIssue::ForbiddenAddress
+        };
+        ResolvedEndpoints {
+            endpoints,
+            trouble: (!forbidden.is_empty()).then_some(trouble),
+        }
     }
 }
 
@@ -113,7 +147,10 @@ impl Namespace {
         }
         if let Some(slice) = slice {
             changed.insert(slice.service.clone());
-            self.by_service.entry(slice.service.clone()).or_default().insert(name.clone());
+            self.by_service
+                .entry(slice.service.clone())
+                .or_default()
+                .insert(name.clone());
             self.slices.insert(name, slice);
         }
         changed

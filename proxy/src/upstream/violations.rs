@@ -44,7 +44,12 @@ pub struct ProtocolViolation {
 
 impl ProtocolViolations {
     /// Counts a malformed answer. If it is time for a log line: how many came since the last one, this one included.
-    pub fn count(&self, rule: MessageError, upstream: Option<SocketAddr>, now: Instant) -> Option<u64> {
+    pub fn count(
+        &self,
+        rule: MessageError,
+        upstream: Option<SocketAddr>,
+        now: Instant,
+    ) -> Option<u64> {
         let mut counted = self.lock();
         *counted.by_rule.entry(rule).or_default() += 1;
         counted.last = Some(ProtocolViolation {
@@ -54,7 +59,9 @@ impl ProtocolViolations {
             at: Timestamp::now(),
         });
         counted.unlogged += 1;
-        let due = counted.last_line.is_none_or(|last| now.saturating_duration_since(last) >= BETWEEN_LINES);
+        let due = counted
+            .last_line
+            .is_none_or(|last| now.saturating_duration_since(last) >= BETWEEN_LINES);
         due.then(|| {
             counted.last_line = Some(now);
             std::mem::take(&mut counted.unlogged)
@@ -92,13 +99,18 @@ impl ViolationRegistry {
     /// Those of both arms of a release.
     pub fn of(&self, uid: &Uid) -> [Arc<ProtocolViolations>; 2] {
         let mut releases = self.releases.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = releases.get(uid).map(|arms| Arm::ALL.map(|arm| arms[arm as usize].upgrade()));
+        let known = releases
+            .get(uid)
+            .map(|arms| Arm::ALL.map(|arm| arms[arm as usize].upgrade()));
         if let Some([Some(stable), Some(gray)]) = known {
             return [stable, gray];
         }
         releases.retain(|_, arms| arms.iter().any(|arm| arm.strong_count() > 0));
         let made = Arm::ALL.map(|_| Arc::default());
-        releases.insert(uid.clone(), Arm::ALL.map(|arm| Arc::downgrade(&made[arm as usize])));
+        releases.insert(
+            uid.clone(),
+            Arm::ALL.map(|arm| Arc::downgrade(&made[arm as usize])),
+        );
         made
     }
 }
@@ -113,13 +125,30 @@ mod tests {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
         let rule = MessageError::ChunkSize;
-        for (now, line) in [(0, Some(1)), (1, None), (9, None), (10, Some(3)), (11, None), (30, Some(2))] {
+        for (now, line) in [
+            (0, Some(1)),
+            (1, None),
+            (9, None),
+            (10, Some(3)),
+            (11, None),
+            (30, Some(2)),
+        ] {
             assert_eq!(faults.count(rule, None, at(now)), line, "after {now} s");
         }
-        faults.count(MessageError::Coding, Some("10.0.0.5:80".parse().unwrap()), at(31));
-        assert_eq!(faults.by_rule(), [(MessageError::Coding, 1), (rule, 6)].into());
+        faults.count(
+            MessageError::Coding,
+            Some("10.0.0.5:80".parse().unwrap()),
+            at(31),
+        );
+        assert_eq!(
+            faults.by_rule(),
+            [(MessageError::Coding, 1), (rule, 6)].into()
+        );
         let last = faults.last().unwrap();
-        assert_eq!((last.rule, last.upstream), ("coding", Some("10.0.0.5:80".parse().unwrap())));
+        assert_eq!(
+            (last.rule, last.upstream),
+            ("coding", Some("10.0.0.5:80".parse().unwrap()))
+        );
     }
 
     #[test]

@@ -51,7 +51,10 @@ impl Listeners {
             };
             bound.push(bind().map_err(|error| (wanted, error))?);
         }
-        Ok(Self { by_worker, addresses: bound })
+        Ok(Self {
+            by_worker,
+            addresses: bound,
+        })
     }
 
     /// Where they listen, in the order given, with real ports.
@@ -61,7 +64,10 @@ impl Listeners {
 }
 
 /// One listener for each worker; the address with its real port.
-fn listen_for_each(mut address: SocketAddr, by_worker: &mut [Vec<StdListener>]) -> io::Result<SocketAddr> {
+fn listen_for_each(
+    mut address: SocketAddr,
+    by_worker: &mut [Vec<StdListener>],
+) -> io::Result<SocketAddr> {
     for listeners in by_worker {
         let listener = listen(address, true)?;
         address = listener.local_addr()?;
@@ -118,8 +124,11 @@ pub(super) async fn accept(worker: Rc<Local>, inboxes: Inboxes, listener: TcpLis
 }
 
 fn is_shortage(error: &io::Error) -> bool {
-    let shortages = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM].map(Errno::raw_os_error);
-    error.raw_os_error().is_some_and(|code| shortages.contains(&code))
+    let shortages =
+        [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM].map(Errno::raw_os_error);
+    error
+        .raw_os_error()
+        .is_some_and(|code| shortages.contains(&code))
 }
 
 /// Closing a listener resets what its queue holds, and with SO_REUSEPORT the kernel goes on filling the queue of
@@ -129,16 +138,18 @@ async fn close(worker: &Rc<Local>, inboxes: &Inboxes, listener: TcpListener) {
     if SockRef::from(&listener).attach_filter(&no_syn()).is_ok() {
         tokio::time::sleep(HANDSHAKES).await;
     }
-    let mut queue = std::pin::pin!(tokio::task::coop::unconstrained(std::future::poll_fn(|cx| {
-        while let Poll::Ready(accepted) = listener.poll_accept(cx) {
-            match accepted {
-                Ok((stream, peer)) => dispatch(worker, inboxes, stream, peer),
-                Err(error) if is_shortage(&error) => break,
-                Err(_) => {}
+    let mut queue = std::pin::pin!(tokio::task::coop::unconstrained(std::future::poll_fn(
+        |cx| {
+            while let Poll::Ready(accepted) = listener.poll_accept(cx) {
+                match accepted {
+                    Ok((stream, peer)) => dispatch(worker, inboxes, stream, peer),
+                    Err(error) if is_shortage(&error) => break,
+                    Err(_) => {}
+                }
             }
+            Poll::Ready(())
         }
-        Poll::Ready(())
-    })));
+    )));
     queue.as_mut().await;
 }
 
@@ -163,22 +174,34 @@ fn no_syn() -> [SockFilter; 5] {
 /// Serves a connection here, or hands it to the worker that holds the fewest.
 fn dispatch(worker: &Rc<Local>, inboxes: &Inboxes, stream: TcpStream, peer: SocketAddr) {
     // While the listeners close, the others may have ended already.
-    let other = worker.common.loads.better_than(worker.index).filter(|_| worker.phase().accepts());
+    let other = worker
+        .common
+        .loads
+        .better_than(worker.index)
+        .filter(|_| worker.phase().accepts());
     let Some(other) = other else {
         worker.common.loads.add(worker.index);
         serve(worker, stream, peer);
         return;
     };
     // A connection that cannot be handed over is one that has failed already.
-    let Ok(stream) = stream.into_std() else { return };
+    let Ok(stream) = stream.into_std() else {
+        return;
+    };
     worker.common.loads.add(other);
-    if inboxes[other].send(TransferredConnection { stream, peer }).is_err() {
+    if inboxes[other]
+        .send(TransferredConnection { stream, peer })
+        .is_err()
+    {
         worker.common.loads.remove(other);
     }
 }
 
 /// Serves what other workers hand over.
-pub(super) async fn receive(worker: Rc<Local>, mut inbox: UnboundedReceiver<TransferredConnection>) {
+pub(super) async fn receive(
+    worker: Rc<Local>,
+    mut inbox: UnboundedReceiver<TransferredConnection>,
+) {
     while let Some(TransferredConnection { stream, peer }) = inbox.recv().await {
         match TcpStream::from_std(stream) {
             Ok(stream) => serve(&worker, stream, peer),
@@ -190,7 +213,9 @@ pub(super) async fn receive(worker: Rc<Local>, mut inbox: UnboundedReceiver<Tran
 /// Its load is counted already.
 fn serve(worker: &Rc<Local>, stream: TcpStream, peer: SocketAddr) {
     let open = OpenConnection::new(Rc::clone(worker));
-    let Ok(local) = stream.local_addr() else { return };
+    let Ok(local) = stream.local_addr() else {
+        return;
+    };
     tokio::task::spawn_local(async move {
         handle::serve(&open.0, stream, peer, local).await;
     });

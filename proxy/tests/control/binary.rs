@@ -15,7 +15,11 @@ use super::support::{Client, backend, breaking, get, release, until};
 
 fn command() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_halftone-proxy"));
-    command.env_clear().env("HOME", "/nonexistent").stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+        .env_clear()
+        .env("HOME", "/nonexistent")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
     command
 }
 
@@ -38,24 +42,48 @@ impl ProxyBinary {
     /// Starts it on free ports and waits until it is ready.
     fn start(config: &Path, args: &[&str]) -> Self {
         let listen = ["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"];
-        Self::spawn(command().arg("--config").arg(config).args(listen).args(args))
+        Self::spawn(
+            command()
+                .arg("--config")
+                .arg(config)
+                .args(listen)
+                .args(args),
+        )
     }
 
     /// Its log says where it listens, so that no two tests need to agree on ports.
     fn spawn(command: &mut Command) -> Self {
         let log = NamedTempFile::new().unwrap();
-        let child = command.env("HALFTONE_LOG_FORMAT", "json").stderr(log.reopen().unwrap()).spawn().unwrap();
+        let child = command
+            .env("HALFTONE_LOG_FORMAT", "json")
+            .stderr(log.reopen().unwrap())
+            .spawn()
+            .unwrap();
         let started = || {
             let text = std::fs::read_to_string(log.path()).unwrap();
-            text.lines().find(|line| line.contains("started")).map(str::to_owned)
+            text.lines()
+                .find(|line| line.contains("started"))
+                .map(str::to_owned)
         };
         let line = until("a started proxy", started, Option::is_some).unwrap();
         let line: Value = serde_json::from_str(&line).unwrap();
         let text = |name: &str| line[name].as_str().unwrap().to_owned();
-        let addresses = text("listen").split(',').map(|address| address.parse().unwrap()).collect();
+        let addresses = text("listen")
+            .split(',')
+            .map(|address| address.parse().unwrap())
+            .collect();
         let admin = text("admin").parse().unwrap();
-        until("a ready proxy", || get(admin, "/readyz").status(), |status| *status == 200);
-        Self { child, addresses, admin, log }
+        until(
+            "a ready proxy",
+            || get(admin, "/readyz").status(),
+            |status| *status == 200,
+        );
+        Self {
+            child,
+            addresses,
+            admin,
+            log,
+        }
     }
 
     fn signal(&self, signal: Signal) {
@@ -65,7 +93,12 @@ impl ProxyBinary {
     /// Waits for the end: exit code, standard output, log.
     fn end(mut self) -> (Option<i32>, String, String) {
         let mut out = String::new();
-        self.child.stdout.take().unwrap().read_to_string(&mut out).unwrap();
+        self.child
+            .stdout
+            .take()
+            .unwrap()
+            .read_to_string(&mut out)
+            .unwrap();
         let code = self.child.wait().unwrap().code();
         (code, out, std::fs::read_to_string(self.log.path()).unwrap())
     }
@@ -79,7 +112,11 @@ impl Drop for ProxyBinary {
 
 fn config() -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
-    std::fs::write(dir.path().join("a.json"), release("checkout", 1, backend("stable"), json!({}))).unwrap();
+    std::fs::write(
+        dir.path().join("a.json"),
+        release("checkout", 1, backend("stable"), json!({})),
+    )
+    .unwrap();
     dir
 }
 
@@ -89,32 +126,105 @@ fn bad_flags_say_what_is_wrong() {
     let config = dir.path().to_str().unwrap();
     for (args, told) in [
         (&[] as &[&str], "<--config <DIR>|--kubernetes>"),
-        (&["--config", config, "--kubernetes"], "'--config <DIR>' cannot be used with '--kubernetes'"),
+        (
+            &["--config", config, "--kubernetes"],
+            "'--config <DIR>' cannot be used with '--kubernetes'",
+        ),
         (&["--kubernetes", "--namespace", "No Such"], "--namespace"),
         (&["--kubernetes", "--pod-uid="], "--pod-uid"),
-        (&["--config", config, "--listen", "localhost"], "invalid value 'localhost' for '--listen"),
-        (&["--config", config, "--listen", "127.0.0.1:0,:80"], "write 127.0.0.1:80 for this machine only"),
-        (&["--config", config, "--listen="], "write an IP address and a port"),
-        (&["--config", config, "--admin", "8081"], "write 127.0.0.1:8081 for this machine only"),
-        (&["--config", config, "--workers", "0"], "no number of workers; write 1 to 1024"),
-        (&["--config", config, "--workers", "100000"], "no number of workers; write 1 to 1024"),
-        (&["--config", config, "--max-connections", "0"], "--max-connections"),
-        (&["--config", config, "--max-connections", "many"], "--max-connections"),
+        (
+            &["--config", config, "--listen", "localhost"],
+            "invalid value 'localhost' for '--listen",
+        ),
+        (
+            &["--config", config, "--listen", "127.0.0.1:0,:80"],
+            "write 127.0.0.1:80 for this machine only",
+        ),
+        (
+            &["--config", config, "--listen="],
+            "write an IP address and a port",
+        ),
+        (
+            &["--config", config, "--admin", "8081"],
+            "write 127.0.0.1:8081 for this machine only",
+        ),
+        (
+            &["--config", config, "--workers", "0"],
+            "no number of workers; write 1 to 1024",
+        ),
+        (
+            &["--config", config, "--workers", "100000"],
+            "no number of workers; write 1 to 1024",
+        ),
+        (
+            &["--config", config, "--max-connections", "0"],
+            "--max-connections",
+        ),
+        (
+            &["--config", config, "--max-connections", "many"],
+            "--max-connections",
+        ),
         (&["--config", config, "--instance="], "--instance"),
-        (&["--config", config, "--tunnel-grace", "soon"], "write a number and a unit"),
-        (&["--config", config, "--drain-delay", "1"], "write a number and a unit"),
-        (&["--config", config, "--client-idle-timeout", "0s"], "at least 1ms"),
-        (&["--config", config, "--client-body-timeout", "0ms"], "at least 1ms"),
-        (&["--config", config, "--client-write-timeout", "x"], "write a number and a unit"),
-        (&["--config", config, "--access-log-sample", "50%"], "--access-log <FORMAT>"),
-        (&["--config", config, "--log-format", "xml"], "possible values: text, json"),
-        (&["--config", config, "--drain-timeout", "30"], "write a number and a unit"),
-        (&["--config", config, "--drain-timeout=-3s"], "write a number and a unit"),
-        (&["--config", config, "--client-head-timeout", "0s"], "at least 1ms"),
-        (&["--config", config, "--access-log", "csv"], "possible values: json"),
-        (&["--config", config, "--access-log", "json", "--access-log-sample", "120%"], "--access-log-sample"),
+        (
+            &["--config", config, "--tunnel-grace", "soon"],
+            "write a number and a unit",
+        ),
+        (
+            &["--config", config, "--drain-delay", "1"],
+            "write a number and a unit",
+        ),
+        (
+            &["--config", config, "--client-idle-timeout", "0s"],
+            "at least 1ms",
+        ),
+        (
+            &["--config", config, "--client-body-timeout", "0ms"],
+            "at least 1ms",
+        ),
+        (
+            &["--config", config, "--client-write-timeout", "x"],
+            "write a number and a unit",
+        ),
+        (
+            &["--config", config, "--access-log-sample", "50%"],
+            "--access-log <FORMAT>",
+        ),
+        (
+            &["--config", config, "--log-format", "xml"],
+            "possible values: text, json",
+        ),
+        (
+            &["--config", config, "--drain-timeout", "30"],
+            "write a number and a unit",
+        ),
+        (
+            &["--config", config, "--drain-timeout=-3s"],
+            "write a number and a unit",
+        ),
+        (
+            &["--config", config, "--client-head-timeout", "0s"],
+            "at least 1ms",
+        ),
+        (
+            &["--config", config, "--access-log", "csv"],
+            "possible values: json",
+        ),
+        (
+            &[
+                "--config",
+                config,
+                "--access-log",
+                "json",
+                "--access-log-sample",
+                "120%",
+            ],
+            "--access-log-sample",
+        ),
         (&["--config", config, "--class", "No Such"], "--class"),
-        (&["--config", config, "--log-level", "loud=very=much"], "--log-level"),
+        (
+            &["--config", config, "--log-level", "loud=very=much"],
+            "--log-level",
+        ),
         (&["--config", config, "--verbose"], "--verbose"),
     ] {
         let (output, said) = run(args);
@@ -126,11 +236,33 @@ fn bad_flags_say_what_is_wrong() {
     let listen = format!("127.0.0.1:0,{taken}");
     for (args, told) in [
         (&["--config", "/nonexistent"] as &[&str], "/nonexistent"),
-        (&["--config", config, "--listen", &listen], &format!("--listen {taken}: ")),
-        (&["--config", config, "--listen", "127.0.0.1:0", "--admin", taken], &format!("--admin {taken}: ")),
-        (&["--config", config, "--state", "/dev/null"], "--state /dev/null: "),
-        (&["--config", config, "--admin", "0.0.0.0:0"], "--token-file"),
-        (&["--config", config, "--token-file", "/nonexistent"], "/nonexistent"),
+        (
+            &["--config", config, "--listen", &listen],
+            &format!("--listen {taken}: "),
+        ),
+        (
+            &[
+                "--config",
+                config,
+                "--listen",
+                "127.0.0.1:0",
+                "--admin",
+                taken,
+            ],
+            &format!("--admin {taken}: "),
+        ),
+        (
+            &["--config", config, "--state", "/dev/null"],
+            "--state /dev/null: ",
+        ),
+        (
+            &["--config", config, "--admin", "0.0.0.0:0"],
+            "--token-file",
+        ),
+        (
+            &["--config", config, "--token-file", "/nonexistent"],
+            "/nonexistent",
+        ),
         (&["--kubernetes"], "set KUBECONFIG, or run in a pod"),
     ] {
         let (output, said) = run(args);
@@ -169,7 +301,11 @@ fn the_log_names_the_rule_that_an_arms_answers_break_once_in_a_while() {
     let more = json!({"state": "Active", "hosts": ["shop"], "rules": rules,
         "arms": {"gray": {"addresses": [gray], "version": "v2"}}});
     let dir = tempfile::tempdir().unwrap();
-    std::fs::write(dir.path().join("a.json"), release("checkout", 1, stable, more)).unwrap();
+    std::fs::write(
+        dir.path().join("a.json"),
+        release("checkout", 1, stable, more),
+    )
+    .unwrap();
     let fleet = format!("schema: 1\nrevision: 1\ndefaultBackend: {{addresses: [\"{nobody}\"]}}\n");
     std::fs::write(dir.path().join("fleet.yaml"), fleet).unwrap();
     let proxy = ProxyBinary::start(dir.path(), &["--workers", "1"]);
@@ -185,16 +321,37 @@ fn the_log_names_the_rule_that_an_arms_answers_break_once_in_a_while() {
     }
     proxy.signal(Signal::TERM);
     let (_, _, log) = proxy.end();
-    let told: Vec<_> = log.lines().filter(|line| line.contains("malformed")).collect();
+    let told: Vec<_> = log
+        .lines()
+        .filter(|line| line.contains("malformed"))
+        .collect();
     let line = |release: &str, arm: &str, upstream: SocketAddr, rule: &str, message: &str| {
         format!(
             r#","level":"WARN","message":"a malformed answer: {message}","release":"{release}","arm":"{arm}","upstream":"{upstream}","rule":"{rule}","answers":1,"target":"halftone_proxy::local::arms"}}"#
         )
     };
     let expected = [
-        line("shop/checkout", "stable", stable, "lengthsDiffer", "different lengths in Content-Length"),
-        line("shop/checkout", "gray", gray, "coding", "a transfer coding other than chunked"),
-        line("none", "default backend", nobody, "status", "the status is out of range"),
+        line(
+            "shop/checkout",
+            "stable",
+            stable,
+            "lengthsDiffer",
+            "different lengths in Content-Length",
+        ),
+        line(
+            "shop/checkout",
+            "gray",
+            gray,
+            "coding",
+            "a transfer coding other than chunked",
+        ),
+        line(
+            "none",
+            "default backend",
+            nobody,
+            "status",
+            "the status is out of range",
+        ),
     ];
     assert_eq!(told.len(), expected.len(), "{told:#?}");
     for (told, expected) in told.iter().zip(&expected) {
@@ -209,10 +366,17 @@ fn the_log_names_the_rule_that_an_arms_answers_break_once_in_a_while() {
 fn help_and_version_are_told() {
     let (output, _) = run(&["--help"]);
     let help = String::from_utf8_lossy(&output.stdout).into_owned();
-    for flag in ["--config <DIR>", "--max-connections", "HALFTONE_LISTEN", "halftone-proxy"] {
+    for flag in [
+        "--config <DIR>",
+        "--max-connections",
+        "HALFTONE_LISTEN",
+        "halftone-proxy",
+    ] {
         assert!(help.contains(flag), "{flag} is not in\n{help}");
     }
-    assert!(String::from_utf8_lossy(&run(&["--version"]).0.stdout).contains(env!("CARGO_PKG_VERSION")));
+    assert!(
+        String::from_utf8_lossy(&run(&["--version"]).0.stdout).contains(env!("CARGO_PKG_VERSION"))
+    );
 }
 
 #[test]
@@ -220,7 +384,8 @@ fn the_first_signal_drains_and_the_exit_is_clean() {
     let dir = config();
     for signal in [Signal::TERM, Signal::INT] {
         let proxy = ProxyBinary::start(dir.path(), &["--access-log", "json"]);
-        let answer = Client::connect(proxy.addresses[0]).get_with("/x?secret=1", &[("X-User-Name", "lin")]);
+        let answer =
+            Client::connect(proxy.addresses[0]).get_with("/x?secret=1", &[("X-User-Name", "lin")]);
         assert_eq!(answer.text(), "stable /x?secret=1 r1");
         proxy.signal(signal);
         let (code, out, err) = proxy.end();
@@ -231,7 +396,11 @@ fn the_first_signal_drains_and_the_exit_is_clean() {
             (&json!(200), &json!("shop/checkout"), &json!("/x"))
         );
         assert!(!out.contains("lin\"") && !out.contains("secret"), "{out}");
-        assert!(err.lines().all(|line| serde_json::from_str::<Value>(line).is_ok()), "{err}");
+        assert!(
+            err.lines()
+                .all(|line| serde_json::from_str::<Value>(line).is_ok()),
+            "{err}"
+        );
         assert!(err.contains("drained"), "{err}");
     }
 }
@@ -260,14 +429,21 @@ fn a_signal_under_load_loses_nothing() {
     let dir = config();
     let proxy = ProxyBinary::start(dir.path(), &["--workers", "2"]);
     let answers = Arc::new(AtomicUsize::new(0));
-    let clients = [1, 1, 7, 7, usize::MAX, usize::MAX, usize::MAX, usize::MAX].map(|per_connection| {
-        let (address, answers) = (proxy.addresses[0], Arc::clone(&answers));
-        std::thread::spawn(move || ask_to_the_end(address, per_connection, &answers))
-    });
-    until("load", || answers.load(Relaxed), |answers| *answers >= 1_000);
+    let clients =
+        [1, 1, 7, 7, usize::MAX, usize::MAX, usize::MAX, usize::MAX].map(|per_connection| {
+            let (address, answers) = (proxy.addresses[0], Arc::clone(&answers));
+            std::thread::spawn(move || ask_to_the_end(address, per_connection, &answers))
+        });
+    until(
+        "load",
+        || answers.load(Relaxed),
+        |answers| *answers >= 1_000,
+    );
     proxy.signal(Signal::TERM);
     let (code, _, log) = proxy.end();
-    clients.into_iter().for_each(|client| client.join().expect("a client lost a request"));
+    clients
+        .into_iter()
+        .for_each(|client| client.join().expect("a client lost a request"));
     assert_eq!(code, Some(0), "{log}");
     assert!(log.contains(r#""message":"drained","cut":0"#), "{log}");
 }
@@ -284,7 +460,14 @@ fn who_is_connected_is_served_while_descriptors_are_short_and_the_others_are_aft
         "sh",
         env!("CARGO_BIN_EXE_halftone-proxy"),
     ]);
-    limited.args(["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--max-connections", "1000"]);
+    limited.args([
+        "--listen",
+        "127.0.0.1:0",
+        "--admin",
+        "127.0.0.1:0",
+        "--max-connections",
+        "1000",
+    ]);
     // One connection to the backend is made in time, and serves everybody.
     limited.args(["--workers", "1"]);
     let proxy = ProxyBinary::spawn(limited.arg("--config").arg(dir.path()));
@@ -292,14 +475,24 @@ fn who_is_connected_is_served_while_descriptors_are_short_and_the_others_are_aft
     let mut connected = Client::connect(address);
     let mut ask = || assert_eq!(connected.get("/x").into_text(), "stable /x r1");
     ask();
-    let descriptors = || std::fs::read_dir(format!("/proc/{}/fd", proxy.child.id())).unwrap().count();
-    let mut crowd: Vec<_> = (0..200).map(|_| TcpStream::connect(address).unwrap()).collect();
+    let descriptors = || {
+        std::fs::read_dir(format!("/proc/{}/fd", proxy.child.id()))
+            .unwrap()
+            .count()
+    };
+    let mut crowd: Vec<_> = (0..200)
+        .map(|_| TcpStream::connect(address).unwrap())
+        .collect();
     until("every descriptor taken", descriptors, |taken| *taken >= 64);
     (0..100).for_each(|_| ask());
     let late = crowd.split_off(150);
     drop(crowd);
     for stream in late {
-        assert_eq!(Client::over(stream).get("/x").into_text(), "stable /x r1", "it waited and is served");
+        assert_eq!(
+            Client::over(stream).get("/x").into_text(),
+            "stable /x r1",
+            "it waited and is served"
+        );
     }
     ask();
     assert_eq!(get(proxy.admin, "/readyz").status(), 200);
@@ -310,7 +503,11 @@ fn a_second_signal_ends_at_once() {
     let dir = config();
     let proxy = ProxyBinary::start(dir.path(), &["--drain-delay", "1h"]);
     proxy.signal(Signal::TERM);
-    until("the drain", || get(proxy.admin, "/readyz").status(), |status| *status == 503);
+    until(
+        "the drain",
+        || get(proxy.admin, "/readyz").status(),
+        |status| *status == 503,
+    );
     proxy.signal(Signal::TERM);
     let (code, _, err) = proxy.end();
     assert_eq!(code, Some(1), "{err}");
@@ -320,9 +517,14 @@ fn a_second_signal_ends_at_once() {
 fn the_environment_is_read_and_a_flag_wins() {
     let dir = config();
     let mut command = command();
-    command.env("HALFTONE_CONFIG", dir.path()).env("HALFTONE_LISTEN", "127.0.0.1:0,127.0.0.1:0");
-    let proxy =
-        ProxyBinary::spawn(command.env("HALFTONE_ADMIN", "192.0.2.1:1").args(["--admin", "127.0.0.1:0"]));
+    command
+        .env("HALFTONE_CONFIG", dir.path())
+        .env("HALFTONE_LISTEN", "127.0.0.1:0,127.0.0.1:0");
+    let proxy = ProxyBinary::spawn(
+        command
+            .env("HALFTONE_ADMIN", "192.0.2.1:1")
+            .args(["--admin", "127.0.0.1:0"]),
+    );
     assert_eq!(proxy.addresses.len(), 2);
     for address in &proxy.addresses {
         assert_eq!(get(*address, "/x").into_text(), "stable /x r1");

@@ -13,12 +13,19 @@ use super::support::{BackgroundLoad, backend_with, get, release, start, until};
 fn checked(name: &'static str) -> (SocketAddr, Arc<AtomicBool>) {
     let well = Arc::new(AtomicBool::new(true));
     let is_well = Arc::clone(&well);
-    let status = move |path: &str| if path == "/healthz?deep" && !is_well.load(SeqCst) { 500 } else { 200 };
+    let status = move |path: &str| {
+        if path == "/healthz?deep" && !is_well.load(SeqCst) {
+            500
+        } else {
+            200
+        }
+    };
     (backend_with(name, status), well)
 }
 
 fn start_with(addresses: &[SocketAddr]) -> Proxy {
-    let check = json!({"path": "/healthz?deep", "intervalMs": 20, "unhealthyAfter": 2, "healthyAfter": 3});
+    let check =
+        json!({"path": "/healthz?deep", "intervalMs": 20, "unhealthyAfter": 2, "healthyAfter": 3});
     let arms = json!({"arms": {"stable": {"addresses": addresses, "healthCheck": check}}});
     start(&[("a.json", &release("checkout", 1, addresses[0], arms))])
 }
@@ -29,18 +36,29 @@ fn expect(proxy: &Proxy, in_use: usize, ignored: bool) {
     let labels = r#"{namespace="shop",release="checkout",arm="stable"}"#;
     let lines = [
         format!("halftone_endpoints{labels} {in_use}.0\n"),
-        format!("halftone_health_check_ignored{labels} {}.0\n", u8::from(ignored)),
+        format!(
+            "halftone_health_check_ignored{labels} {}.0\n",
+            u8::from(ignored)
+        ),
     ];
     let page = || get(admin, "/metrics").into_text();
-    until(&lines.concat(), page, |page| lines.iter().all(|line| page.contains(line)));
+    until(&lines.concat(), page, |page| {
+        lines.iter().all(|line| page.contains(line))
+    });
     let page = get(admin, "/config").json();
     let told = &page["applied"][0]["endpoints"]["stable"];
-    assert_eq!((&told["inUse"], &told["checkIgnored"]), (&json!(in_use), &json!(ignored)), "{told}");
+    assert_eq!(
+        (&told["inUse"], &told["checkIgnored"]),
+        (&json!(in_use), &json!(ignored)),
+        "{told}"
+    );
 }
 
 fn names(proxy: &Proxy) -> Vec<String> {
     let name = |answer: String| answer.split(' ').next().unwrap().to_owned();
-    (0..30).map(|_| name(get(proxy.addresses()[0], "/x").into_text())).collect()
+    (0..30)
+        .map(|_| name(get(proxy.addresses()[0], "/x").into_text()))
+        .collect()
 }
 
 #[test]
@@ -49,8 +67,9 @@ fn an_endpoint_that_fails_its_check_is_left_out_until_it_passes_again() {
     // Where nobody listens the check fails, too.
     let nobody = SocketAddr::from(([127, 9, 9, 9], 1));
     let proxy = start_with(&[a, b, nobody]);
-    let load =
-        BackgroundLoad::start(2, proxy.addresses()[0], |client| assert_eq!(client.get("/x").status(), 200));
+    let load = BackgroundLoad::start(2, proxy.addresses()[0], |client| {
+        assert_eq!(client.get("/x").status(), 200)
+    });
     expect(&proxy, 2, false);
     a_is_well.store(false, SeqCst);
     expect(&proxy, 1, false);
@@ -59,7 +78,10 @@ fn an_endpoint_that_fails_its_check_is_left_out_until_it_passes_again() {
     b_is_well.store(false, SeqCst);
     expect(&proxy, 3, true);
     let asked = names(&proxy);
-    assert!(asked.iter().any(|name| name == "a"), "a check that all fail says nothing: {asked:?}");
+    assert!(
+        asked.iter().any(|name| name == "a"),
+        "a check that all fail says nothing: {asked:?}"
+    );
 
     a_is_well.store(true, SeqCst);
     expect(&proxy, 1, false);
@@ -74,7 +96,8 @@ fn an_endpoint_that_fails_its_check_is_left_out_until_it_passes_again() {
 fn a_check_that_gets_no_answer_in_time_has_failed() {
     let mute = TcpListener::bind("127.0.0.1:0").unwrap();
     let (well, _) = checked("well");
-    let check = json!({"path": "/healthz", "intervalMs": 20, "timeoutMs": 1_000, "unhealthyAfter": 2});
+    let check =
+        json!({"path": "/healthz", "intervalMs": 20, "timeoutMs": 1_000, "unhealthyAfter": 2});
     let addresses = [mute.local_addr().unwrap(), well];
     let more: Value = json!({"arms": {"stable": {"addresses": addresses, "healthCheck": check}}});
     let proxy = start(&[("a.json", &release("checkout", 1, well, more))]);

@@ -54,25 +54,51 @@ fn flags() -> String {
     );
     let mut command = ProxyFlags::command();
     command.build();
-    for flag in command.get_arguments().filter(|flag| flag.get_env().is_some()) {
+    for flag in command
+        .get_arguments()
+        .filter(|flag| flag.get_env().is_some())
+    {
         let long = flag.get_long().unwrap();
-        let value = flag.get_action().takes_values().then(|| flag.get_value_names().unwrap()[0].as_str());
-        let _ =
-            write!(page, "\n## `--{long}{}`\n\n", value.map(|value| format!(" {value}")).unwrap_or_default());
-        let help = flag.get_long_help().or(flag.get_help()).unwrap().to_string();
+        let value = flag
+            .get_action()
+            .takes_values()
+            .then(|| flag.get_value_names().unwrap()[0].as_str());
+        let _ = write!(
+            page,
+            "\n## `--{long}{}`\n\n",
+            value.map(|value| format!(" {value}")).unwrap_or_default()
+        );
+        let help = flag
+            .get_long_help()
+            .or(flag.get_help())
+            .unwrap()
+            .to_string();
         let _ = writeln!(
             page,
             "{}.",
-            help.trim().trim_end_matches('.').replace('*', "\\*").replace("\n\n", ".\n\n")
+            help.trim()
+                .trim_end_matches('.')
+                .replace('*', "\\*")
+                .replace("\n\n", ".\n\n")
         );
-        let _ = write!(page, "\nEnvironment: `{}`.", flag.get_env().unwrap().to_str().unwrap());
-        let default =
-            flag.get_default_values().iter().map(|value| value.to_str().unwrap()).collect::<Vec<_>>();
+        let _ = write!(
+            page,
+            "\nEnvironment: `{}`.",
+            flag.get_env().unwrap().to_str().unwrap()
+        );
+        let default = flag
+            .get_default_values()
+            .iter()
+            .map(|value| value.to_str().unwrap())
+            .collect::<Vec<_>>();
         if !default.is_empty() && value.is_some() {
             let _ = write!(page, " Default: `{}`.", default.join(","));
         }
-        let choices: Vec<_> =
-            flag.get_possible_values().iter().map(|value| format!("`{}`", value.get_name())).collect();
+        let choices: Vec<_> = flag
+            .get_possible_values()
+            .iter()
+            .map(|value| format!("`{}`", value.get_name()))
+            .collect();
         if !choices.is_empty() && value.is_some() {
             let _ = write!(page, " One of {}.", choices.join(", "));
         }

@@ -17,7 +17,11 @@ fn whatever_is_wrong_with_a_document_traffic_stays_as_it_was() {
     let good = release("checkout", 5, stable, json!({}));
     let proxy = start(&[(NAME, &good)]);
     let admin = proxy.admin_address().unwrap();
-    until("readiness", || get(admin, "/readyz").status(), |status| *status == 200);
+    until(
+        "readiness",
+        || get(admin, "/readyz").status(),
+        |status| *status == 200,
+    );
     let load = BackgroundLoad::start(2, proxy.addresses()[0], |client| {
         let answer = client.get("/x");
         assert_eq!((answer.status(), answer.text()), (200, "stable /x r5"));
@@ -28,12 +32,24 @@ fn whatever_is_wrong_with_a_document_traffic_stays_as_it_was() {
         {"source": "Path", "operator": "Regex", "values": ["(((a{100}){100}){100}){100}"]}]}]}]);
     let too_long = with(json!({"debug": {"header": "X-Debug", "value": "x".repeat(1 << 20)}}));
     let nested = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
-    let deep = format!("{}, \"x\": {nested}}}", with(json!({})).trim_end_matches('}'));
+    let deep = format!(
+        "{}, \"x\": {nested}}}",
+        with(json!({})).trim_end_matches('}')
+    );
     let bomb = (0..30).fold("a0: &a0 [x, x]\n".to_owned(), |text, n| {
-        format!("{text}a{}: &a{} [*a{n}, *a{n}, *a{n}, *a{n}]\n", n + 1, n + 1)
+        format!(
+            "{text}a{}: &a{} [*a{n}, *a{n}, *a{n}, *a{n}]\n",
+            n + 1,
+            n + 1
+        )
     });
     for (name, text, reason, told) in [
-        (NAME, good[..good.len() / 2].to_owned(), "Malformed", "line 1"),
+        (
+            NAME,
+            good[..good.len() / 2].to_owned(),
+            "Malformed",
+            "line 1",
+        ),
         (NAME, String::new(), "Malformed", ""),
         (
             NAME,
@@ -41,11 +57,21 @@ fn whatever_is_wrong_with_a_document_traffic_stays_as_it_was() {
             "ChecksumMismatch",
             "checksum",
         ),
-        (NAME, with(json!({"requires": ["telepathy"]})), "UnknownFeature", "telepathy"),
+        (
+            NAME,
+            with(json!({"requires": ["telepathy"]})),
+            "UnknownFeature",
+            "telepathy",
+        ),
         (NAME, with(json!({"schema": 2})), "UnknownSchema", "schema"),
         (NAME, with(json!({"ratio": 1_000_001})), "Invalid", "ratio"),
         (NAME, with(json!({"hosts": ["a..b"]})), "Invalid", "hosts"),
-        (NAME, release("checkout", 4, stable, json!({})), "OlderRevision", "5"),
+        (
+            NAME,
+            release("checkout", 4, stable, json!({})),
+            "OlderRevision",
+            "5",
+        ),
         (
             NAME,
             release("checkout", 5, stable, json!({"hosts": ["a.example.com"]})),
@@ -64,15 +90,33 @@ fn whatever_is_wrong_with_a_document_traffic_stays_as_it_was() {
     let mut invalid_utf8 = listing(&[(NAME, &good)]);
     let content = Content::Text(Format::Json, [good.as_bytes(), &[0xff]].concat().into());
     invalid_utf8.releases.insert(NAME.into(), content);
-    assert_refused(&wait(proxy.apply(invalid_utf8)).unwrap(), NAME, "Malformed", "UTF-8");
+    assert_refused(
+        &wait(proxy.apply(invalid_utf8)).unwrap(),
+        NAME,
+        "Malformed",
+        "UTF-8",
+    );
     let twin = apply(&proxy, &[(NAME, &good), ("twin.json", &good)]);
     assert_refused(&twin, "twin.json", "DuplicateRelease", NAME);
-    let fleet = apply(&proxy, &[(NAME, &good), ("fleet.yaml", "schema: 1\nclass: other\nrevision: 1\n")]);
+    let fleet = apply(
+        &proxy,
+        &[
+            (NAME, &good),
+            ("fleet.yaml", "schema: 1\nclass: other\nrevision: 1\n"),
+        ],
+    );
     assert_refused(&fleet, "fleet.yaml", "OtherClass", "--class");
 
     let page = get(admin, "/config").json();
-    assert_eq!(page.pointer("/rejected/0/reason"), Some(&json!("OtherClass")), "{page:#}");
-    assert_eq!(page.pointer("/applied/0/document/revision"), Some(&json!(5)));
+    assert_eq!(
+        page.pointer("/rejected/0/reason"),
+        Some(&json!("OtherClass")),
+        "{page:#}"
+    );
+    assert_eq!(
+        page.pointer("/applied/0/document/revision"),
+        Some(&json!(5))
+    );
     assert_eq!(
         apply(&proxy, &[(NAME, &good)]).rejected,
         [],
@@ -82,13 +126,24 @@ fn whatever_is_wrong_with_a_document_traffic_stays_as_it_was() {
 }
 
 fn assert_refused(documents: &Documents, name: &str, reason: &str, told: &str) {
-    let [rejected] = &documents.rejected[..] else { panic!("{reason}: {documents:#?}") };
-    assert_eq!((&*rejected.source, &*rejected.reason), (name, reason), "{rejected:#?}");
+    let [rejected] = &documents.rejected[..] else {
+        panic!("{reason}: {documents:#?}")
+    };
+    assert_eq!(
+        (&*rejected.source, &*rejected.reason),
+        (name, reason),
+        "{rejected:#?}"
+    );
     assert!(rejected.message.contains(told), "{rejected:#?}");
     let revisions: BTreeMap<_, _> = documents
         .applied
         .values()
-        .map(|applied| (applied.document.uid.as_str(), applied.document.revision.get()))
+        .map(|applied| {
+            (
+                applied.document.uid.as_str(),
+                applied.document.revision.get(),
+            )
+        })
         .collect();
     assert_eq!(revisions, BTreeMap::from([("local/shop/checkout", 5)]));
 }
@@ -105,7 +160,13 @@ fn an_unknown_optional_field_is_applied_and_listed() {
     assert_eq!(documents.rejected, []);
     assert_eq!(get(proxy.addresses()[0], "/x").into_text(), "stable /x r2");
     let page = get(proxy.admin_address().unwrap(), "/config").json();
-    assert!(page.pointer("/applied/0/ignoredFields").unwrap().to_string().contains("sparkle"), "{page:#}");
+    assert!(
+        page.pointer("/applied/0/ignoredFields")
+            .unwrap()
+            .to_string()
+            .contains("sparkle"),
+        "{page:#}"
+    );
 }
 
 #[test]
@@ -118,7 +179,8 @@ fn of_two_releases_of_one_host_the_older_has_it_and_the_page_says_so() {
     ]);
     assert_eq!(get(proxy.addresses()[0], "/x").into_text(), "first /x r1");
     let page = get(proxy.admin_address().unwrap(), "/config").json();
-    let shadowed = json!([{"host": "*", "path": "/", "release": "local/shop/b", "by": "local/shop/a"}]);
+    let shadowed =
+        json!([{"host": "*", "path": "/", "release": "local/shop/b", "by": "local/shop/a"}]);
     assert_eq!(page.pointer("/shadowed"), Some(&shadowed));
 }
 
@@ -126,7 +188,12 @@ fn of_two_releases_of_one_host_the_older_has_it_and_the_page_says_so() {
 fn a_document_that_vanishes_goes_on_and_one_that_is_withdrawn_does_not() {
     let stable = backend("stable");
     let document = |revision, state: &str| {
-        release("checkout", revision, stable, json!({"state": state, "hosts": ["shop.example.com"]}))
+        release(
+            "checkout",
+            revision,
+            stable,
+            json!({"state": state, "hosts": ["shop.example.com"]}),
+        )
     };
     let other = release("other", 1, backend("other"), json!({}));
     let proxy = start(&[(NAME, &document(1, "Plain")), ("other.json", &other)]);
@@ -135,6 +202,9 @@ fn a_document_that_vanishes_goes_on_and_one_that_is_withdrawn_does_not() {
     let documents = apply(&proxy, &[("other.json", &other)]);
     assert_eq!(documents.orphaned, ["local/shop/checkout".parse().unwrap()]);
     assert_eq!(body(), "stable /x r1");
-    apply(&proxy, &[(NAME, &document(2, "Withdrawn")), ("other.json", &other)]);
+    apply(
+        &proxy,
+        &[(NAME, &document(2, "Withdrawn")), ("other.json", &other)],
+    );
     assert_eq!(body(), "other /x r1");
 }

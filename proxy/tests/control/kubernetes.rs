@@ -38,12 +38,18 @@ fn put(api: &ApiEndpoint, resource: &str, namespace: &str, name: &str, mut objec
 
 /// Lets lists of this resource wait.
 fn hold(api: &ApiEndpoint, resource: &'static str) {
-    api.faults(move |line| line.starts_with(&format!("list {resource}/")).then_some(InjectedFault::Held));
+    api.faults(move |line| {
+        line.starts_with(&format!("list {resource}/"))
+            .then_some(InjectedFault::Held)
+    });
 }
 
 /// Refuses everything that is asked of EndpointSlices.
 fn refuse_slices(api: &ApiEndpoint) {
-    api.faults(|line| line.contains(" endpointslices/").then_some(InjectedFault::Forbidden));
+    api.faults(|line| {
+        line.contains(" endpointslices/")
+            .then_some(InjectedFault::Forbidden)
+    });
 }
 
 fn cluster(api: &ApiEndpoint) -> KubernetesConfig {
@@ -65,7 +71,10 @@ fn start_with(api: &ApiEndpoint, settings: &Settings) -> Proxy {
 }
 
 fn with_state(dir: &Path) -> Settings {
-    Settings { state: Some(dir.to_owned()), ..settings() }
+    Settings {
+        state: Some(dir.to_owned()),
+        ..settings()
+    }
 }
 
 fn document_of_class(class: &str, key: &str, text: &str) -> Value {
@@ -81,7 +90,13 @@ fn put_release(api: &ApiEndpoint, name: &str, namespace: &str, revision: u64, mo
     stable.as_object_mut().unwrap().remove("addresses");
     stable["service"] = service;
     let text = document.to_string();
-    put(api, CONFIG_MAPS, GRAY, &format!("gr-{name}"), document_of_class("default", "routing.json", &text));
+    put(
+        api,
+        CONFIG_MAPS,
+        GRAY,
+        &format!("gr-{name}"),
+        document_of_class("default", "routing.json", &text),
+    );
 }
 
 fn endpoint(address: SocketAddr) -> Value {
@@ -100,7 +115,13 @@ fn slice(service: &str, port: u16, endpoints: &[Value]) -> Value {
 /// A slice for each backend, since each has a port of its own.
 fn put_backend(api: &ApiEndpoint, namespace: &str, service: &str, address: SocketAddr) {
     let name = format!("{service}-{}", address.port());
-    put(api, SLICES, namespace, &name, slice(service, address.port(), &[endpoint(address)]));
+    put(
+        api,
+        SLICES,
+        namespace,
+        &name,
+        slice(service, address.port(), &[endpoint(address)]),
+    );
 }
 
 fn ready(proxy: &Proxy) -> Message {
@@ -108,7 +129,11 @@ fn ready(proxy: &Proxy) -> Message {
 }
 
 fn until_ready(proxy: &Proxy) {
-    until("readiness", || ready(proxy), |answer| answer.status() == 200);
+    until(
+        "readiness",
+        || ready(proxy),
+        |answer| answer.status() == 200,
+    );
 }
 
 fn ask(proxy: &Proxy) -> String {
@@ -120,7 +145,10 @@ fn config(proxy: &Proxy) -> Value {
 }
 
 fn revision(report: &TrafficReport) -> Option<u64> {
-    report.applied.first().map(|document| document.revision.get())
+    report
+        .applied
+        .first()
+        .map(|document| document.revision.get())
 }
 
 /// An API with one release on one backend.
@@ -135,25 +163,62 @@ fn shop() -> (ApiEndpoint, SocketAddr) {
 fn what_the_api_says_is_served_and_other_classes_are_not() {
     let (api, stable) = shop();
     let other = release("other", 9, stable, json!({"hosts": ["other.example.com"]}));
-    put(&api, CONFIG_MAPS, GRAY, "gr-other", document_of_class("web", "routing.json", &other));
+    put(
+        &api,
+        CONFIG_MAPS,
+        GRAY,
+        "gr-other",
+        document_of_class("web", "routing.json", &other),
+    );
     let fleet = r#"{"schema": 1, "revision": 4, "trustedProxies": ["10.0.0.0/8"]}"#;
-    put(&api, CONFIG_MAPS, GRAY, "halftone-fleet-default", document_of_class("default", "fleet.json", fleet));
+    put(
+        &api,
+        CONFIG_MAPS,
+        GRAY,
+        "halftone-fleet-default",
+        document_of_class("default", "fleet.json", fleet),
+    );
     let proxy = start(&api);
     until_ready(&proxy);
     assert_eq!(ask(&proxy), "stable /x r1");
     let report = proxy.report(None);
-    assert_eq!((report.applied.len(), report.fleet.unwrap().revision.get()), (1, 4));
+    assert_eq!(
+        (report.applied.len(), report.fleet.unwrap().revision.get()),
+        (1, 4)
+    );
 
     put_release(&api, "checkout", "shop", 2, json!({}));
-    until("the second document", || ask(&proxy), |body| body == "stable /x r2");
-    put(&api, CONFIG_MAPS, GRAY, "gr-checkout", document_of_class("default", "routing.json", "{broken"));
-    let page = until("the refusal", || config(&proxy), |page| page["rejected"] != json!([]));
+    until(
+        "the second document",
+        || ask(&proxy),
+        |body| body == "stable /x r2",
+    );
+    put(
+        &api,
+        CONFIG_MAPS,
+        GRAY,
+        "gr-checkout",
+        document_of_class("default", "routing.json", "{broken"),
+    );
+    let page = until(
+        "the refusal",
+        || config(&proxy),
+        |page| page["rejected"] != json!([]),
+    );
     assert_eq!(page["rejected"][0]["source"], "configmap/gray/gr-checkout");
     assert_eq!(page["rejected"][0]["reason"], "Malformed");
     assert_eq!(ask(&proxy), "stable /x r2", "the last good one goes on");
     api.remove(CONFIG_MAPS, GRAY, "gr-checkout");
-    until("an orphan", || config(&proxy), |page| page["orphaned"] == json!(["local/shop/checkout"]));
-    assert_eq!(ask(&proxy), "stable /x r2", "only a withdrawal ends a route");
+    until(
+        "an orphan",
+        || config(&proxy),
+        |page| page["orphaned"] == json!(["local/shop/checkout"]),
+    );
+    assert_eq!(
+        ask(&proxy),
+        "stable /x r2",
+        "only a withdrawal ends a route"
+    );
 }
 
 #[test]
@@ -166,7 +231,11 @@ fn changes_are_applied_as_they_come() {
     for next in 2..CHANGES + 2 {
         let began = Instant::now();
         put_release(&api, "checkout", "shop", next, json!({}));
-        until("the next revision", || revision(&proxy.report(None)), |applied| *applied == Some(next));
+        until(
+            "the next revision",
+            || revision(&proxy.report(None)),
+            |applied| *applied == Some(next),
+        );
         took.push(began.elapsed());
     }
     took.sort_unstable();
@@ -186,8 +255,16 @@ fn while_the_api_is_away_traffic_stays_as_it_was_and_then_catches_up() {
         assert_eq!(client.get("/x").status(), 200);
     });
     api.down();
-    until("trouble", || config(&proxy), |page| page["sourceTrouble"].is_string());
-    assert_eq!(ready(&proxy).status(), 200, "losing the API loses no traffic");
+    until(
+        "trouble",
+        || config(&proxy),
+        |page| page["sourceTrouble"].is_string(),
+    );
+    assert_eq!(
+        ready(&proxy).status(),
+        200,
+        "losing the API loses no traffic"
+    );
     assert_eq!(ask(&proxy), "stable /x r1");
     let successor = backend("successor");
     put_release(&api, "checkout", "shop", 2, json!({}));
@@ -195,21 +272,49 @@ fn while_the_api_is_away_traffic_stays_as_it_was_and_then_catches_up() {
     let first = api.address;
     api.up();
     assert_eq!(api.address, first);
-    until("what changed meanwhile", || ask(&proxy), |body| body == "successor /x r2");
-    until("no trouble", || config(&proxy), |page| page.get("sourceTrouble").is_none());
+    until(
+        "what changed meanwhile",
+        || ask(&proxy),
+        |body| body == "successor /x r2",
+    );
+    until(
+        "no trouble",
+        || config(&proxy),
+        |page| page.get("sourceTrouble").is_none(),
+    );
     assert!(load.end() > 0);
 }
 
 #[test]
 fn a_watch_that_breaks_or_expires_misses_nothing() {
     let (api, _) = shop();
-    put_release(&api, "second", "shop", 1, json!({"hosts": ["second.example.com"]}));
-    put_release(&api, "third", "shop", 1, json!({"hosts": ["third.example.com"]}));
+    put_release(
+        &api,
+        "second",
+        "shop",
+        1,
+        json!({"hosts": ["second.example.com"]}),
+    );
+    put_release(
+        &api,
+        "third",
+        "shop",
+        1,
+        json!({"hosts": ["third.example.com"]}),
+    );
     let proxy = start(&api);
     until_ready(&proxy);
-    until("the watches of documents, endpoints and keys", || api.watches(), |watches| *watches == 3);
+    until(
+        "the watches of documents, endpoints and keys",
+        || api.watches(),
+        |watches| *watches == 3,
+    );
     let applied = |page: &Value| page["applied"].as_array().unwrap().len();
-    assert_eq!(applied(&config(&proxy)), 3, "a list of more than one page is whole");
+    assert_eq!(
+        applied(&config(&proxy)),
+        3,
+        "a list of more than one page is whole"
+    );
 
     for round in 1..4 {
         let (revision, gone) = (1 + round, backend("next"));
@@ -225,11 +330,19 @@ fn a_watch_that_breaks_or_expires_misses_nothing() {
         until("the change", || ask(&proxy), |body| *body == told);
         api.remove(SLICES, "shop", &format!("checkout-{}", gone.port()));
         let told = format!("stable /x r{revision}");
-        until("only stable", || (0..20).all(|_| ask(&proxy) == told), |all| *all);
+        until(
+            "only stable",
+            || (0..20).all(|_| ask(&proxy) == told),
+            |all| *all,
+        );
     }
     api.compact();
     api.remove(CONFIG_MAPS, GRAY, "gr-second");
-    until("an orphan", || config(&proxy), |page| page["orphaned"] == json!(["local/shop/second"]));
+    until(
+        "an orphan",
+        || config(&proxy),
+        |page| page["orphaned"] == json!(["local/shop/second"]),
+    );
     assert_eq!(applied(&config(&proxy)), 3);
 }
 
@@ -238,7 +351,11 @@ fn a_proxy_is_ready_only_once_documents_and_their_endpoints_are_listed() {
     let (api, _) = shop();
     hold(&api, CONFIG_MAPS);
     let proxy = start(&api);
-    until("the reason", || ready(&proxy), |answer| answer.text().contains("first list of documents"));
+    until(
+        "the reason",
+        || ready(&proxy),
+        |answer| answer.text().contains("first list of documents"),
+    );
     hold(&api, SLICES);
     until(
         "the documents",
@@ -249,16 +366,29 @@ fn a_proxy_is_ready_only_once_documents_and_their_endpoints_are_listed() {
     until(
         "what is missing",
         || ready(&proxy).into_text(),
-        |body| body.contains("EndpointSlices of namespace shop are not listed") && body.contains("Forbidden"),
+        |body| {
+            body.contains("EndpointSlices of namespace shop are not listed")
+                && body.contains("Forbidden")
+        },
     );
     api.no_faults();
     until_ready(&proxy);
     assert_eq!(ask(&proxy), "stable /x r1");
     // Once ready, whatever is lost later changes nothing.
-    put_release(&api, "second", "elsewhere", 1, json!({"hosts": ["second.example.com"]}));
+    put_release(
+        &api,
+        "second",
+        "elsewhere",
+        1,
+        json!({"hosts": ["second.example.com"]}),
+    );
     refuse_slices(&api);
     api.compact();
-    until("both documents", || proxy.report(None).applied.len(), |applied| *applied == 2);
+    until(
+        "both documents",
+        || proxy.report(None).applied.len(),
+        |applied| *applied == 2,
+    );
     assert_eq!(ready(&proxy).status(), 200);
     assert_eq!(ask(&proxy), "stable /x r1");
 }
@@ -266,18 +396,42 @@ fn a_proxy_is_ready_only_once_documents_and_their_endpoints_are_listed() {
 #[test]
 fn a_document_that_names_a_new_namespace_waits_for_its_endpoints_and_others_do_not() {
     let (api, _) = shop();
-    let cluster = KubernetesConfig { grace: Duration::from_secs(60), ..cluster(&api) };
+    let cluster = KubernetesConfig {
+        grace: Duration::from_secs(60),
+        ..cluster(&api)
+    };
     let proxy = Proxy::start(&settings(), DocumentSource::Kubernetes(Box::new(cluster))).unwrap();
     until_ready(&proxy);
     hold(&api, SLICES);
     put_backend(&api, "elsewhere", "second", backend("second"));
-    put_release(&api, "second", "elsewhere", 1, json!({"hosts": ["shop.example.com"]}));
+    put_release(
+        &api,
+        "second",
+        "elsewhere",
+        1,
+        json!({"hosts": ["shop.example.com"]}),
+    );
     put_release(&api, "checkout", "shop", 2, json!({}));
-    until("the other document", || ask(&proxy), |body| body.contains("r2"));
-    assert_eq!(ask(&proxy), "stable /x r2", "the new one would have no endpoint");
+    until(
+        "the other document",
+        || ask(&proxy),
+        |body| body.contains("r2"),
+    );
+    assert_eq!(
+        ask(&proxy),
+        "stable /x r2",
+        "the new one would have no endpoint"
+    );
     api.no_faults();
-    let seen = until("the new document", || ask(&proxy), |body| body != "stable /x r2");
-    assert_eq!(seen, "second /x r1", "no request met it before its endpoints");
+    let seen = until(
+        "the new document",
+        || ask(&proxy),
+        |body| body != "stable /x r2",
+    );
+    assert_eq!(
+        seen, "second /x r1",
+        "no request met it before its endpoints"
+    );
 }
 
 #[test]
@@ -286,8 +440,18 @@ fn a_namespace_that_cannot_be_listed_holds_its_documents_back_only_so_long() {
     let proxy = start(&api);
     until_ready(&proxy);
     refuse_slices(&api);
-    put_release(&api, "second", "elsewhere", 1, json!({"paths": ["/second"]}));
-    until("both", || proxy.report(None).applied.len(), |applied| *applied == 2);
+    put_release(
+        &api,
+        "second",
+        "elsewhere",
+        1,
+        json!({"paths": ["/second"]}),
+    );
+    until(
+        "both",
+        || proxy.report(None).applied.len(),
+        |applied| *applied == 2,
+    );
     assert_eq!(ready(&proxy).status(), 200);
     api.no_faults();
     put_backend(&api, "elsewhere", "second", backend("second"));
@@ -303,23 +467,45 @@ fn a_proxy_that_starts_while_the_api_is_away_serves_what_it_kept() {
         let proxy = start_with(&api, &with_state(state.path()));
         until_ready(&proxy);
         assert_eq!(ask(&proxy), "stable /x r1");
-        let kept =
-            || std::fs::read_to_string(state.path().join("documents/endpoints.json")).unwrap_or_default();
-        until("kept endpoints", kept, |text| text.contains(&stable.to_string()));
+        let kept = || {
+            std::fs::read_to_string(state.path().join("documents/endpoints.json"))
+                .unwrap_or_default()
+        };
+        until("kept endpoints", kept, |text| {
+            text.contains(&stable.to_string())
+        });
         proxy
     });
     api.down();
     let proxy = start_with(&api, &with_state(state.path()));
-    assert_eq!(ask(&proxy), "stable /x r1", "a client waits a few seconds and is served");
+    assert_eq!(
+        ask(&proxy),
+        "stable /x r1",
+        "a client waits a few seconds and is served"
+    );
     until_ready(&proxy);
     assert!(proxy.report(None).stale);
 
     put_release(&api, "checkout", "shop", 2, json!({}));
-    put_release(&api, "second", "shop", 1, json!({"hosts": ["second.example.com"]}));
+    put_release(
+        &api,
+        "second",
+        "shop",
+        1,
+        json!({"hosts": ["second.example.com"]}),
+    );
     api.up();
-    let report = until("the first list", || proxy.report(None), |report| !report.stale);
+    let report = until(
+        "the first list",
+        || proxy.report(None),
+        |report| !report.stale,
+    );
     assert_eq!(report.applied.len(), 2);
-    until("the second document", || ask(&proxy), |body| body == "stable /x r2");
+    until(
+        "the second document",
+        || ask(&proxy),
+        |body| body == "stable /x r2",
+    );
 }
 
 #[test]
@@ -340,12 +526,26 @@ fn endpoints_that_come_and_go_under_load_lose_no_request() {
         let name = format!("checkout-{}", present.address.port());
         let mut leaving = endpoint(present.address);
         leaving["conditions"] = json!({"ready": false, "serving": true, "terminating": true});
-        put(&api, SLICES, "shop", &name, slice("checkout", present.address.port(), &[leaving]));
-        until("requests at the next one", || next.open_connections(), |open| *open > 0);
+        put(
+            &api,
+            SLICES,
+            "shop",
+            &name,
+            slice("checkout", present.address.port(), &[leaving]),
+        );
+        until(
+            "requests at the next one",
+            || next.open_connections(),
+            |open| *open > 0,
+        );
         if round % 2 == 0 {
             api.remove(SLICES, "shop", &name);
         }
-        until("idle connections closed", || present.open_connections(), |open| *open == 0);
+        until(
+            "idle connections closed",
+            || present.open_connections(),
+            |open| *open == 0,
+        );
         present = next;
     }
     assert!(load.is_running());
@@ -357,30 +557,64 @@ fn a_service_that_selects_the_proxy_itself_is_not_forwarded_to() {
     let (api, _) = shop();
     let mut me = endpoint(([127, 0, 0, 1], 1).into());
     me["targetRef"] = json!({"kind": "Pod", "namespace": GRAY, "name": "me", "uid": "pod-me"});
-    put(&api, SLICES, "shop", "checkout-me", slice("checkout", 1, &[me]));
+    put(
+        &api,
+        SLICES,
+        "shop",
+        "checkout-me",
+        slice("checkout", 1, &[me]),
+    );
     let proxy = start(&api);
     until_ready(&proxy);
     assert_eq!(get(proxy.addresses()[0], "/x").status(), 503);
-    assert_eq!(config(&proxy)["applied"][0]["endpoints"]["stable"]["trouble"], "LoopsBack");
+    assert_eq!(
+        config(&proxy)["applied"][0]["endpoints"]["stable"]["trouble"],
+        "LoopsBack"
+    );
     api.remove(SLICES, "shop", "checkout-me");
-    until("the other endpoint", || ask(&proxy), |body| body == "stable /x r1");
+    until(
+        "the other endpoint",
+        || ask(&proxy),
+        |body| body == "stable /x r1",
+    );
     let own = proxy.addresses()[0];
     put_backend(&api, "shop", "checkout", own);
-    until("no endpoint", || get(own, "/x").status(), |status| *status == 503);
+    until(
+        "no endpoint",
+        || get(own, "/x").status(),
+        |status| *status == 503,
+    );
 }
 
 #[test]
 fn in_a_pod_loopback_is_never_dialled() {
     let (api, stable) = shop();
-    let direct = release("direct", 1, stable, json!({"hosts": ["direct.example.com"]}));
-    put(&api, CONFIG_MAPS, GRAY, "gr-direct", document_of_class("default", "routing.json", &direct));
-    let cluster = KubernetesConfig { loopback: false, ..cluster(&api) };
+    let direct = release(
+        "direct",
+        1,
+        stable,
+        json!({"hosts": ["direct.example.com"]}),
+    );
+    put(
+        &api,
+        CONFIG_MAPS,
+        GRAY,
+        "gr-direct",
+        document_of_class("default", "routing.json", &direct),
+    );
+    let cluster = KubernetesConfig {
+        loopback: false,
+        ..cluster(&api)
+    };
     let proxy = Proxy::start(&settings(), DocumentSource::Kubernetes(Box::new(cluster))).unwrap();
     until_ready(&proxy);
     assert_eq!(get(proxy.addresses()[0], "/x").status(), 503);
     let page = config(&proxy);
     for applied in page["applied"].as_array().unwrap() {
-        assert_eq!(applied["endpoints"]["stable"]["trouble"], "ForbiddenAddress", "{applied:#}");
+        assert_eq!(
+            applied["endpoints"]["stable"]["trouble"], "ForbiddenAddress",
+            "{applied:#}"
+        );
     }
 }
 
@@ -395,29 +629,53 @@ fn a_signed_request_is_answered_once_the_key_is_published_and_after_a_restart_wi
     let signer = Signer::generate().unwrap();
     let ask = |proxy: &Proxy, instance: &str| {
         let admin = ([127, 0, 0, 1], proxy.admin_address().unwrap().port()).into();
-        let claim = TokenClaims { class: "default", instance, path: "/report" };
+        let claim = TokenClaims {
+            class: "default",
+            instance,
+            path: "/report",
+        };
         let token = signer.sign(&claim, jiff::Timestamp::now().as_second());
         Client::connect(admin).get_with("/report", &[(token::HEADER, &*token)])
     };
     let proxy = start_with(&api, &settings);
     let refused = ask(&proxy, "pod-me");
     assert_eq!(
-        (refused.status(), refused.text().contains("no known operator")),
+        (
+            refused.status(),
+            refused.text().contains("no known operator")
+        ),
         (401, true),
         "{}",
         refused.text()
     );
-    let keys = OperatorKeySet::default()
-        .with(&OperatorKey { public: signer.public(), holder: "operator-0".to_owned() });
+    let keys = OperatorKeySet::default().with(&OperatorKey {
+        public: signer.public(),
+        holder: "operator-0".to_owned(),
+    });
     let labels = json!({"halftone.dev/fleet": "default", "halftone.dev/kind": "Keys"});
     let object = json!({"metadata": {"labels": labels}, "data": {"keys.json": keys.to_json()}});
     put(&api, CONFIG_MAPS, GRAY, "halftone-keys-default", object);
-    until("the key", || ask(&proxy, "pod-me").status(), |status| *status == 200);
-    assert_eq!(ask(&proxy, "another-pod").status(), 401, "a token opens one pod");
+    until(
+        "the key",
+        || ask(&proxy, "pod-me").status(),
+        |status| *status == 200,
+    );
+    assert_eq!(
+        ask(&proxy, "another-pod").status(),
+        401,
+        "a token opens one pod"
+    );
     drop(proxy);
 
     let nowhere = kube::Config::new("http://127.0.0.1:1".parse().unwrap());
-    let away = KubernetesConfig { api: nowhere, ..cluster(&api) };
+    let away = KubernetesConfig {
+        api: nowhere,
+        ..cluster(&api)
+    };
     let proxy = Proxy::start(&settings, DocumentSource::Kubernetes(Box::new(away))).unwrap();
-    assert_eq!(ask(&proxy, "pod-me").status(), 200, "it knows the operators that it knew before");
+    assert_eq!(
+        ask(&proxy, "pod-me").status(),
+        200,
+        "it knows the operators that it knew before"
+    );
 }

@@ -36,8 +36,15 @@ pub(crate) fn start_backend(
     Backend::start(move |incoming, _| {
         while let Some(request) = incoming.request() {
             let path = request.target();
-            let body = format!("{name} {path} {}", request.get("x-halftone-version").unwrap_or_default());
-            let head = format!("HTTP/1.1 {} X\r\nContent-Length: {}\r\n\r\n", status(path), body.len());
+            let body = format!(
+                "{name} {path} {}",
+                request.get("x-halftone-version").unwrap_or_default()
+            );
+            let head = format!(
+                "HTTP/1.1 {} X\r\nContent-Length: {}\r\n\r\n",
+                status(path),
+                body.len()
+            );
             incoming.send(head + &body);
         }
     })
@@ -57,7 +64,11 @@ pub(crate) fn get(address: SocketAddr, target: &str) -> Message {
     // Without a token, admin pages answer to local names only.
     let path = target.split('?').next().unwrap();
     let is_page = ["/metrics", "/report", "/config", "/explain"].contains(&path);
-    let host = if is_page { "localhost" } else { "shop.example.com" };
+    let host = if is_page {
+        "localhost"
+    } else {
+        "shop.example.com"
+    };
     Client::connect(address).with_host(host).get(target)
 }
 
@@ -73,7 +84,10 @@ pub(crate) fn until<T: std::fmt::Debug>(
         if wanted(&got) {
             return got;
         }
-        assert!(Instant::now() < deadline, "{what} did not come; there is {got:#?}");
+        assert!(
+            Instant::now() < deadline,
+            "{what} did not come; there is {got:#?}"
+        );
         std::thread::sleep(Duration::from_millis(5));
     }
 }
@@ -81,7 +95,10 @@ pub(crate) fn until<T: std::fmt::Debug>(
 /// Settings for a test: free ports on loopback, two workers.
 pub(crate) fn settings() -> Settings {
     let any = "127.0.0.1:0".parse().unwrap();
-    Settings { workers: NonZeroUsize::new(2).unwrap(), ..Settings::new(any, Some(any)) }
+    Settings {
+        workers: NonZeroUsize::new(2).unwrap(),
+        ..Settings::new(any, Some(any))
+    }
 }
 
 /// A proxy that gets its documents from the test.
@@ -91,15 +108,25 @@ pub(crate) fn start(documents: &[(&str, &str)]) -> Proxy {
 
 pub(crate) fn listing(documents: &[(&str, &str)]) -> SourceListing {
     let texts = documents.iter().map(|(name, text)| {
-        let format = if name.ends_with(".json") { Format::Json } else { Format::Yaml };
-        (Arc::from(*name), Content::Text(format, text.as_bytes().into()))
+        let format = if name.ends_with(".json") {
+            Format::Json
+        } else {
+            Format::Yaml
+        };
+        (
+            Arc::from(*name),
+            Content::Text(format, text.as_bytes().into()),
+        )
     });
     files::documents(texts.collect())
 }
 
 /// Waits for a future of a [`Proxy`].
 pub(crate) fn wait<T>(future: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
+    tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap()
+        .block_on(future)
 }
 
 pub(crate) fn apply(proxy: &Proxy, documents: &[(&str, &str)]) -> Documents {
@@ -107,7 +134,10 @@ pub(crate) fn apply(proxy: &Proxy, documents: &[(&str, &str)]) -> Documents {
 }
 
 /// A release of every host that sends all identities to stable; `more` is merged into it.
-#[allow(clippy::needless_pass_by_value, reason = "pieces of documents are written where they are passed")]
+#[allow(
+    clippy::needless_pass_by_value,
+    reason = "pieces of documents are written where they are passed"
+)]
 pub(crate) fn release(name: &str, revision: u64, stable: SocketAddr, more: Value) -> String {
     let mut document = json!({
         "schema": 1,
@@ -146,8 +176,11 @@ impl BackgroundLoad {
         address: SocketAddr,
         ask: impl Fn(&mut Client) + Send + Sync + 'static,
     ) -> Self {
-        let (stop, answers, ask) =
-            (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)), Arc::new(ask));
+        let (stop, answers, ask) = (
+            Arc::new(AtomicBool::new(false)),
+            Arc::new(AtomicU64::new(0)),
+            Arc::new(ask),
+        );
         let clients = (0..clients).map(|_| {
             let (stop, answers, ask) = (Arc::clone(&stop), Arc::clone(&answers), Arc::clone(&ask));
             std::thread::spawn(move || {
@@ -162,12 +195,19 @@ impl BackgroundLoad {
             })
         });
         let clients = clients.collect();
-        Self { stop, answers, clients }
+        Self {
+            stop,
+            answers,
+            clients,
+        }
     }
 
     /// Whether no client has failed.
     pub(crate) fn is_running(&self) -> bool {
-        !self.clients.iter().any(std::thread::JoinHandle::is_finished)
+        !self
+            .clients
+            .iter()
+            .any(std::thread::JoinHandle::is_finished)
     }
 
     /// Ends the clients; their failed assertions fail the test.

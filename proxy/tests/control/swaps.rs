@@ -42,15 +42,23 @@ fn ten_thousand_swaps_lose_no_request_and_mix_no_two_revisions() {
     let answers = load.end();
     let admin = proxy.admin_address().unwrap();
     let metrics = || get(admin, "/metrics").into_text();
-    until("the sum of all counts", || counted(&metrics()), |counted| *counted == answers);
+    until(
+        "the sum of all counts",
+        || counted(&metrics()),
+        |counted| *counted == answers,
+    );
     assert!(metrics().contains(&format!("halftone_configuration_swaps_total {SWAPS}\n")));
     println!("{answers} requests through {SWAPS} swaps");
 }
 
 /// Every request is counted once, whatever became of its stage.
 fn counted(metrics: &str) -> u64 {
-    let requests = metrics.lines().filter(|line| line.starts_with("halftone_requests_total{"));
-    requests.map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap()).sum()
+    let requests = metrics
+        .lines()
+        .filter(|line| line.starts_with("halftone_requests_total{"));
+    requests
+        .map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap())
+        .sum()
 }
 
 fn ask(client: &mut Client, acknowledged: u64) {
@@ -58,7 +66,11 @@ fn ask(client: &mut Client, acknowledged: u64) {
     assert_eq!(answer.status(), 200, "{answer:?}");
     let version = answer.get("x-halftone-version").unwrap();
     let (arm, revision) = version.split_once('-').unwrap();
-    assert_eq!(answer.text(), format!("{arm} /{version}/x {version}"), "one revision decides everything");
+    assert_eq!(
+        answer.text(),
+        format!("{arm} /{version}/x {version}"),
+        "one revision decides everything"
+    );
     let revision: u64 = revision.parse().unwrap();
     assert_eq!(arm, if revision % 2 == 1 { "gray" } else { "stable" });
     assert!(

@@ -5,8 +5,8 @@ use std::{cell::RefCell, convert::Infallible, rc::Rc};
 
 use bytes::Bytes;
 use halftone_proxy::http1::{
-    BodyLength, ChunkRules, DecodedPart, Decoder, Field, FieldKind, MAX_TRAILERS, MessageError, Method,
-    RequestHead, RequestTarget, ResponseContext, Strictness,
+    BodyLength, ChunkRules, DecodedPart, Decoder, Field, FieldKind, MAX_TRAILERS, MessageError,
+    Method, RequestHead, RequestTarget, ResponseContext, Strictness,
     chunked::{MAX_SIZE_LINE, append_end, size_line},
 };
 use http_body_util::{BodyExt, Empty};
@@ -29,10 +29,16 @@ fn our_requests(mut bytes: &[u8]) -> Vec<ReceivedMessage> {
     let mut seen = Vec::new();
     loop {
         let next = with_request(bytes, |head, rest| {
-            let first = format!("{} {}", head.method_name, String::from_utf8_lossy(head.target.path));
+            let first = format!(
+                "{} {}",
+                head.method_name,
+                String::from_utf8_lossy(head.target.path)
+            );
             hyper_takes(head).then(|| (first, read_body(head.body, rest), head.keep_alive))
         });
-        let Ok(Some(Some((first, Some((body, used)), keep_alive)))) = next else { return seen };
+        let Ok(Some(Some((first, Some((body, used)), keep_alive)))) = next else {
+            return seen;
+        };
         seen.push((first, body));
         if !keep_alive {
             return seen;
@@ -61,7 +67,10 @@ fn read_body(body: BodyLength, rest: &[u8]) -> Option<(Vec<u8>, usize)> {
             let length = usize::try_from(length).ok()?;
             Some((rest.get(..length)?.to_vec(), rest.len() - length))
         }
-        BodyLength::Chunked => decode(rest, usize::MAX).ok().flatten().map(|(body, _, left)| (body, left)),
+        BodyLength::Chunked => decode(rest, usize::MAX)
+            .ok()
+            .flatten()
+            .map(|(body, _, left)| (body, left)),
         BodyLength::UntilClose => Some((rest.to_vec(), 0)),
     }
 }
@@ -82,12 +91,19 @@ fn decode(bytes: &[u8], step: usize) -> Result<Decoding, MessageError> {
             match decoded {
                 DecodedPart::Data(piece) => data.extend_from_slice(piece),
                 DecodedPart::End => {
-                    return Ok(Some((data, decoder.trailers().to_vec(), input.len() + bytes.len() - at)));
+                    return Ok(Some((
+                        data,
+                        decoder.trailers().to_vec(),
+                        input.len() + bytes.len() - at,
+                    )));
                 }
                 DecodedPart::More => break,
             }
         }
-        assert!(input.is_empty(), "the decoder left input although it wants more");
+        assert!(
+            input.is_empty(),
+            "the decoder left input although it wants more"
+        );
         if at == bytes.len() {
             return Ok(None);
         }
@@ -101,7 +117,9 @@ fn hypers_requests(bytes: &[u8]) -> Vec<ReceivedMessage> {
         let seen = seen.clone();
         async move {
             let first = format!("{} {}", request.method(), path(request.uri()));
-            let Ok(body) = request.into_body().collect().await else { return Ok(refused()) };
+            let Ok(body) = request.into_body().collect().await else {
+                return Ok(refused());
+            };
             seen.borrow_mut().push((first, body.to_bytes().to_vec()));
             Ok::<_, Infallible>(Response::new(Empty::<Bytes>::new()))
         }
@@ -126,11 +144,17 @@ fn path(uri: &hyper::Uri) -> String {
 }
 
 fn refused() -> Response<Empty<Bytes>> {
-    Response::builder().status(400).body(Empty::new()).expect("a status alone makes an answer")
+    Response::builder()
+        .status(400)
+        .body(Empty::new())
+        .expect("a status alone makes an answer")
 }
 
 fn block_on<T>(future: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
+    tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap()
+        .block_on(future)
 }
 
 /// Requests one after the other, with every kind of body, as clients write them.
@@ -153,14 +177,32 @@ fn request() -> impl Strategy<Value = Vec<u8>> {
         1 => chunked_body().prop_map(|body| format!("Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n{body}")),
         1 => chunked_body().prop_map(|body| format!("Transfer-Encoding: x, chunked\r\n\r\n{body}")),
     ];
-    let connection = select(vec!["", "", "", "Connection: close\r\n", "Connection: keep-alive\r\n"]);
+    let connection = select(vec![
+        "",
+        "",
+        "",
+        "Connection: close\r\n",
+        "Connection: keep-alive\r\n",
+    ]);
     (line, connection, body).prop_map(|((method, path, version), connection, body)| {
         format!("{method} {path} HTTP/{version}\r\nHost: a\r\n{connection}{body}").into_bytes()
     })
 }
 
 fn chunked_body() -> impl Strategy<Value = String> {
-    let chunk = ("[a-z\r\n]{1,20}", select(vec!["", "", "", ";a", " ;a=b", ";a=\"b;c\"", "; \t", ";\u{e9}"]))
+    let chunk = (
+        "[a-z\r\n]{1,20}",
+        select(vec![
+            "",
+            "",
+            "",
+            ";a",
+            " ;a=b",
+            ";a=\"b;c\"",
+            "; \t",
+            ";\u{e9}",
+        ]),
+    )
         .prop_map(|(data, extension)| format!("{:x}{extension}\r\n{data}\r\n", data.len()));
     let last = select(vec!["0\r\n", "0\r\n", "000\r\n", "0;a\r\n"]);
     let trailers = select(vec!["", "", "X-Sum: a\r\n", "A: b\r\nC:d\r\n"]);
@@ -232,12 +274,17 @@ fn hypers_answer(bytes: &[u8], head: bool) -> Option<(u16, Vec<u8>)> {
             .handshake(TokioIo::new(client))
             .await
             .ok()?;
-        let request = Request::builder().method(if head { "HEAD" } else { "GET" }).header("Host", "a");
+        let request = Request::builder()
+            .method(if head { "HEAD" } else { "GET" })
+            .header("Host", "a");
         let answer = sender.send_request(request.body(Empty::<Bytes>::new()).ok()?);
         let exchange = async {
             let answer = answer.await.ok()?;
             let status = answer.status().as_u16();
-            Some((status, answer.into_body().collect().await.ok()?.to_bytes().to_vec()))
+            Some((
+                status,
+                answer.into_body().collect().await.ok()?.to_bytes().to_vec(),
+            ))
         };
         let serve = async {
             // hyper takes bytes that come before its request for an answer nobody asked for.
@@ -253,7 +300,8 @@ fn hypers_answer(bytes: &[u8], head: bool) -> Option<(u16, Vec<u8>)> {
 #[test]
 fn a_chunked_body_that_breaks_a_rule_is_refused() {
     use MessageError as E;
-    let long = |start: &str, length: usize, end: &str| format!("{start}{}{end}", "x".repeat(length));
+    let long =
+        |start: &str, length: usize, end: &str| format!("{start}{}{end}", "x".repeat(length));
     for (bytes, error) in [
         ("\r\n".to_owned(), E::ChunkSize),
         ("x\r\n".into(), E::ChunkSize),
@@ -275,7 +323,10 @@ fn a_chunked_body_that_breaks_a_rule_is_refused() {
         ("1;a\0\r\n".into(), E::ChunkExtension),
         ("1;a\rb\r\n".into(), E::BareCr),
         (long("1;", 17_000, "\r\n"), E::ChunkExtension),
-        (long("1;", 9_000, "\r\na\r\n") + &long("1;", 9_000, "\r\na\r\n"), E::ChunkExtension),
+        (
+            long("1;", 9_000, "\r\na\r\n") + &long("1;", 9_000, "\r\na\r\n"),
+            E::ChunkExtension,
+        ),
         ("1\r\nab\r\n".into(), E::ChunkEnd),
         ("1\r\na\n".into(), E::ChunkEnd),
         ("1\r\na\rb".into(), E::ChunkEnd),
@@ -288,21 +339,39 @@ fn a_chunked_body_that_breaks_a_rule_is_refused() {
         ("0\r\nA : b\r\n\r\n".into(), E::FieldName),
         ("0\r\nA: b\r\n c\r\n\r\n".into(), E::ObsFold),
         ("0\r\nA: \0\r\n\r\n".into(), E::FieldValue),
-        (format!("0\r\n{}\r\n", "A: b\r\n".repeat(129)), E::TooManyFields),
-        (long("0\r\nA: ", MAX_TRAILERS - 6, "\r\n\r\n"), E::TrailersTooLong),
+        (
+            format!("0\r\n{}\r\n", "A: b\r\n".repeat(129)),
+            E::TooManyFields,
+        ),
+        (
+            long("0\r\nA: ", MAX_TRAILERS - 6, "\r\n\r\n"),
+            E::TrailersTooLong,
+        ),
     ] {
-        assert_eq!(decode(bytes.as_bytes(), usize::MAX), Err(error), "{:?}", &bytes[..bytes.len().min(60)]);
+        assert_eq!(
+            decode(bytes.as_bytes(), usize::MAX),
+            Err(error),
+            "{:?}",
+            &bytes[..bytes.len().min(60)]
+        );
     }
 }
 
 #[test]
 fn sizes_and_extensions_and_trailers_have_room_up_to_their_bounds() {
     let data = "d".repeat(0x4000);
-    let signed = format!("4000;chunk-signature={}\r\n{data}\r\n", "f".repeat(64)).repeat(300) + "0\r\n\r\n";
+    let signed =
+        format!("4000;chunk-signature={}\r\n{data}\r\n", "f".repeat(64)).repeat(300) + "0\r\n\r\n";
     let decoded = decode(signed.as_bytes(), 5000).unwrap().unwrap();
-    assert_eq!(decoded.0.len(), 300 * 0x4000, "extensions in proportion to the data pass however long it is");
+    assert_eq!(
+        decoded.0.len(),
+        300 * 0x4000,
+        "extensions in proportion to the data pass however long it is"
+    );
     let trailers = format!("A: {}\r\n", "x".repeat(MAX_TRAILERS - 7));
-    let decoded = decode(format!("0\r\n{trailers}\r\n").as_bytes(), usize::MAX).unwrap().unwrap();
+    let decoded = decode(format!("0\r\n{trailers}\r\n").as_bytes(), usize::MAX)
+        .unwrap()
+        .unwrap();
     assert_eq!(decoded.1, trailers.as_bytes());
     let mut huge = Decoder::new();
     let (used, decoded) = huge.next(b"7fffffffffffffff\r\nabc").unwrap();
@@ -342,7 +411,11 @@ fn what_a_release_decides_by_and_conditions_come_too_late_in_a_trailer() {
     ] {
         let mut decoder = Decoder::by(&rules);
         let body = format!("0\r\n{name}: x\r\n\r\n");
-        assert_eq!(decoder.next(body.as_bytes()), Ok((body.len(), DecodedPart::End)), "{name}");
+        assert_eq!(
+            decoder.next(body.as_bytes()),
+            Ok((body.len(), DecodedPart::End)),
+            "{name}"
+        );
         assert_eq!(!decoder.trailers().is_empty(), goes_on, "{name}");
     }
 }
@@ -350,28 +423,43 @@ fn what_a_release_decides_by_and_conditions_come_too_late_in_a_trailer() {
 #[test]
 fn a_size_line_is_hexadecimal_without_leading_zeros() {
     let mut line = [0; MAX_SIZE_LINE];
-    for (length, expected) in [(1, "1\r\n"), (0xabc0, "abc0\r\n"), (usize::MAX, "ffffffffffffffff\r\n")] {
+    for (length, expected) in [
+        (1, "1\r\n"),
+        (0xabc0, "abc0\r\n"),
+        (usize::MAX, "ffffffffffffffff\r\n"),
+    ] {
         assert_eq!(size_line(length, &mut line), expected.as_bytes());
     }
 }
 
 #[test]
 fn sizes_read_leniently_may_be_padded() {
-    let rules = ChunkRules { strictness: Strictness::Lenient, ..ChunkRules::default() };
+    let rules = ChunkRules {
+        strictness: Strictness::Lenient,
+        ..ChunkRules::default()
+    };
     let usual = "0000000000000001\r\nz\r\n".repeat(5_000);
     let mut decoder = Decoder::by(&rules);
     let mut input = usual.as_bytes();
     while !input.is_empty() {
-        let (used, _) = decoder.next(input).expect("what is taken strictly is taken leniently");
+        let (used, _) = decoder
+            .next(input)
+            .expect("what is taken strictly is taken leniently");
         input = &input[used..];
     }
     for (body, data) in [
         ("5   \r\nhello\r\n0\r\n\r\n", Ok("hello")),
         ("5\t\r\nhello\r\n0  \r\n\r\n", Ok("hello")),
-        ("00000000000000000000000005\r\nhello\r\n0000000000000000000\r\n\r\n", Ok("hello")),
+        (
+            "00000000000000000000000005\r\nhello\r\n0000000000000000000\r\n\r\n",
+            Ok("hello"),
+        ),
         ("5 ;a=b\r\nhello\r\n0\r\n\r\n", Ok("hello")),
         (" 5\r\nhello\r\n0\r\n\r\n", Err(MessageError::ChunkSize)),
-        ("5 5\r\nhello\r\n0\r\n\r\n", Err(MessageError::ChunkExtension)),
+        (
+            "5 5\r\nhello\r\n0\r\n\r\n",
+            Err(MessageError::ChunkExtension),
+        ),
         ("0x5\r\nhello\r\n0\r\n\r\n", Err(MessageError::ChunkSize)),
         ("5\nhello\r\n0\r\n\r\n", Err(MessageError::ChunkSize)),
         ("5 \nhello\r\n0\r\n\r\n", Err(MessageError::ChunkExtension)),
@@ -391,6 +479,10 @@ fn sizes_read_leniently_may_be_padded() {
                 Err(error) => break Err(error),
             }
         };
-        assert_eq!(result.map(|_| std::str::from_utf8(&seen).unwrap()), data, "{body:?}");
+        assert_eq!(
+            result.map(|_| std::str::from_utf8(&seen).unwrap()),
+            data,
+            "{body:?}"
+        );
     }
 }

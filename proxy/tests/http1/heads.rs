@@ -105,9 +105,16 @@ proptest! {
 }
 
 fn received_target(bytes: &[u8]) -> Vec<u8> {
-    bytes.trim_ascii_start().split(|byte| *byte == b' ').nth(1).unwrap_or_default().to_vec()
+    bytes
+        .trim_ascii_start()
+        .split(|byte| *byte == b' ')
+        .nth(1)
+        .unwrap_or_default()
+        .to_vec()
 }
 
 fn owned<'a>(fields: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> Vec<(String, Vec<u8>)> {
-    fields.map(|(name, value)| (String::from_utf8(name.to_vec()).unwrap(), value.to_vec())).collect()
+    fields
+        .map(|(name, value)| (String::from_utf8(name.to_vec()).unwrap(), value.to_vec()))
+        .collect()
 }

@@ -2,7 +2,11 @@
 //! RFCs' grammar for heads (`oracle`), hyper for bodies, and tables with a row for every rule.
 //! We may refuse more than they do, never accept more.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "in tests a failed assumption should end the test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "in tests a failed assumption should end the test"
+)]
 
 mod bodies;
 mod forwarding;
@@ -24,14 +28,32 @@ fn the_http1_layer_names_no_runtime_and_no_socket() {
         .map(|entry| entry.unwrap().path())
         .filter(|path| path.is_file())
         .collect();
-    files.extend(["http1.rs", "forwarded.rs", "retry.rs", "outcome.rs"].map(|name| source.join(name)));
-    assert!(files.len() > 8, "the files are no longer where this test looks");
+    files.extend(
+        ["http1.rs", "forwarded.rs", "retry.rs", "outcome.rs"].map(|name| source.join(name)),
+    );
+    assert!(
+        files.len() > 8,
+        "the files are no longer where this test looks"
+    );
     for file in files {
         let text = fs::read_to_string(&file).unwrap();
-        let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
+        let code = text
+            .lines()
+            .filter(|line| !line.trim_start().starts_with("//"));
         for line in code {
-            for word in ["tokio", "hyper", "std::net::Tcp", "std::io::Read", "Instant", "SystemTime"] {
-                assert!(!line.contains(word), "{} names {word}: {line}", file.display());
+            for word in [
+                "tokio",
+                "hyper",
+                "std::net::Tcp",
+                "std::io::Read",
+                "Instant",
+                "SystemTime",
+            ] {
+                assert!(
+                    !line.contains(word),
+                    "{} names {word}: {line}",
+                    file.display()
+                );
             }
         }
     }

@@ -61,7 +61,12 @@ fn hosts() -> impl Strategy<Value = Vec<String>> {
 }
 
 fn field() -> impl Strategy<Value = String> {
-    (name(), select(vec![":", ": ", ":\t", ":  "]), value(), select(vec!["", "", " ", "\t"]))
+    (
+        name(),
+        select(vec![":", ": ", ":\t", ":  "]),
+        value(),
+        select(vec!["", "", " ", "\t"]),
+    )
         .prop_map(|(name, colon, value, end)| format!("{name}{colon}{value}{end}"))
 }
 
@@ -103,7 +108,12 @@ pub(crate) fn mutations() -> impl Strategy<Value = Vec<Mutation>> {
 
 fn mutation() -> impl Strategy<Value = Mutation> {
     let place = any::<prop::sample::Index>;
-    let byte = || prop_oneof![select(b"\r\n \t:\0,;/#\x0b\x7f\x80=+-0aZ".to_vec()), any::<u8>()];
+    let byte = || {
+        prop_oneof![
+            select(b"\r\n \t:\0,;/#\x0b\x7f\x80=+-0aZ".to_vec()),
+            any::<u8>()
+        ]
+    };
     prop_oneof![
         (place(), byte()).prop_map(|(at, byte)| Mutation::Replace(at, byte)),
         (place(), byte()).prop_map(|(at, byte)| Mutation::Insert(at, byte)),

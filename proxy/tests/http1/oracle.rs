@@ -25,7 +25,10 @@ pub(crate) struct OracleResponse {
 impl OracleRequest {
     pub(crate) fn values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
         let same = move |(given, _): &&(String, Vec<u8>)| given.eq_ignore_ascii_case(name);
-        self.fields.iter().filter(same).map(|(_, value)| value.as_slice())
+        self.fields
+            .iter()
+            .filter(same)
+            .map(|(_, value)| value.as_slice())
     }
 }
 
@@ -50,7 +53,13 @@ pub(crate) fn request(bytes: &[u8]) -> Option<OracleRequest> {
     }
     let target = target.to_vec();
     let fields = take_fields(&mut rest, false)?;
-    Some(OracleRequest { method, target, minor, fields, length: bytes.len() - rest.len() })
+    Some(OracleRequest {
+        method,
+        target,
+        minor,
+        fields,
+        length: bytes.len() - rest.len(),
+    })
 }
 
 /// `HTTP-message` up to its body, for responses. As RFC 9112 asks of recipients and of proxies, it takes a
@@ -71,7 +80,12 @@ pub(crate) fn response(bytes: &[u8]) -> Option<OracleResponse> {
         return None;
     }
     let fields = take_fields(&mut rest, true)?;
-    Some(OracleResponse { status, minor, fields, length: bytes.len() - rest.len() })
+    Some(OracleResponse {
+        status,
+        minor,
+        fields,
+        length: bytes.len() - rest.len(),
+    })
 }
 
 /// The bytes before the next CRLF; none when a CR or LF stands alone before it.
@@ -112,12 +126,18 @@ fn take_fields(rest: &mut &[u8], space_before_colon: bool) -> Option<Vec<(String
 }
 
 fn trim_ows(value: &[u8]) -> &[u8] {
-    let start = value.iter().position(|byte| !matches!(byte, b' ' | b'\t')).unwrap_or(value.len());
+    let start = value
+        .iter()
+        .position(|byte| !matches!(byte, b' ' | b'\t'))
+        .unwrap_or(value.len());
     trim_end_ows(&value[start..])
 }
 
 fn trim_end_ows(value: &[u8]) -> &[u8] {
-    let end = value.iter().rposition(|byte| !matches!(byte, b' ' | b'\t')).map_or(0, |last| last + 1);
+    let end = value
+        .iter()
+        .rposition(|byte| !matches!(byte, b' ' | b'\t'))
+        .map_or(0, |last| last + 1);
     &value[..end]
 }
 
@@ -131,14 +151,19 @@ fn request_target(method: &str, target: &str) -> bool {
         return method == "OPTIONS";
     }
     let lower = target.to_ascii_lowercase();
-    let (authority, path_and_query) = match lower.strip_prefix("http://").or(lower.strip_prefix("https://")) {
+    let (authority, path_and_query) = match lower
+        .strip_prefix("http://")
+        .or(lower.strip_prefix("https://"))
+    {
         Some(rest) => {
             let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
             (Some(&rest[..end]), &rest[end..])
         }
         None => (None, lower.as_str()),
     };
-    let (path, query) = path_and_query.split_once('?').unwrap_or((path_and_query, ""));
+    let (path, query) = path_and_query
+        .split_once('?')
+        .unwrap_or((path_and_query, ""));
     let path_stands = match authority {
         Some(_) => path.is_empty() || path.starts_with('/'),
         None => path.starts_with('/'),
@@ -162,10 +187,14 @@ pub(crate) fn authority(authority: &str) -> bool {
             Some((address, port)) if address.parse::<std::net::Ipv6Addr>().is_ok() => ("x", port),
             _ => return false,
         },
-        None => authority.find(':').map_or((authority, ""), |colon| authority.split_at(colon)),
+        None => authority
+            .find(':')
+            .map_or((authority, ""), |colon| authority.split_at(colon)),
     };
     let port_stands = port.is_empty()
-        || port.strip_prefix(':').is_some_and(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()));
+        || port
+            .strip_prefix(':')
+            .is_some_and(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()));
     let reg_name = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=".contains(&byte);
     port_stands && !host.is_empty() && host.bytes().all(reg_name)
 }

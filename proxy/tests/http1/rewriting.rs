@@ -44,7 +44,8 @@ impl Default for Rewriting<'_> {
 
 impl Rewriting<'_> {
     pub(crate) fn request(&self, bytes: &str) -> Vec<u8> {
-        self.try_request(bytes.as_bytes()).unwrap_or_else(|| panic!("refused: {bytes:?}"))
+        self.try_request(bytes.as_bytes())
+            .unwrap_or_else(|| panic!("refused: {bytes:?}"))
     }
 
     fn try_request(&self, bytes: &[u8]) -> Option<Vec<u8>> {
@@ -78,7 +79,10 @@ const OURS: &str = "X-Forwarded-For: 192.0.2.7\r\nX-Forwarded-Proto: http\r\nX-F
 fn all_fields_that_connection_may_name_are_taken_out() {
     let fields: String = (0..40).map(|n| format!("X{n}: {n}\r\n")).collect();
     let left: String = (32..40).map(|n| format!("X{n}: {n}\r\n")).collect();
-    let head = format!("GET / HTTP/1.1\r\nHost: a\r\n{}{fields}\r\n", connection(32));
+    let head = format!(
+        "GET / HTTP/1.1\r\nHost: a\r\n{}{fields}\r\n",
+        connection(32)
+    );
     let expected = format!("GET / HTTP/1.1\r\n{left}Host: a\r\n{OURS}\r\n");
     assert_eq!(text(&Rewriting::default().request(&head)), expected);
 }
@@ -86,7 +90,11 @@ fn all_fields_that_connection_may_name_are_taken_out() {
 #[test]
 fn a_request_goes_upstream_without_what_was_meant_for_us() {
     for (why, fields, expected) in [
-        ("as it came", "X:  y \r\nCookie:c=d\r\n", "X:  y \r\nCookie:c=d\r\nHost: a\r\n{OURS}"),
+        (
+            "as it came",
+            "X:  y \r\nCookie:c=d\r\n",
+            "X:  y \r\nCookie:c=d\r\nHost: a\r\n{OURS}",
+        ),
         (
             "hop-by-hop",
             "Connection: keep-alive, Upgrade\r\nKeep-Alive: 5\r\nProxy-Connection: x\r\nTrailer: t\r\nUpgrade: h2c\r\n\
@@ -119,7 +127,11 @@ fn a_request_goes_upstream_without_what_was_meant_for_us() {
             "Expect: 100-Continue\r\nContent-Length: 3\r\n",
             "Expect: 100-Continue\r\nHost: a\r\n{OURS}Content-Length: 3\r\n",
         ),
-        ("trailers wanted", "TE: gzip, trailers\r\n", "Host: a\r\n{OURS}Connection: TE\r\nTE: trailers\r\n"),
+        (
+            "trailers wanted",
+            "TE: gzip, trailers\r\n",
+            "Host: a\r\n{OURS}Connection: TE\r\nTE: trailers\r\n",
+        ),
         (
             "websocket",
             "Connection: Upgrade\r\nUpgrade: h2c, websocket\r\nTE: trailers\r\nSec-WebSocket-Key: k\r\n",
@@ -131,11 +143,17 @@ fn a_request_goes_upstream_without_what_was_meant_for_us() {
             "X-Halftone: stays\r\nHost: a\r\n{OURS}",
         ),
     ] {
-        let out = Rewriting { identity_fields: &["x-user-name".into()], ..Rewriting::default() }
-            .request(&format!("GET /p?q HTTP/1.1\r\nHost: a\r\n{fields}\r\n"));
+        let out = Rewriting {
+            identity_fields: &["x-user-name".into()],
+            ..Rewriting::default()
+        }
+        .request(&format!("GET /p?q HTTP/1.1\r\nHost: a\r\n{fields}\r\n"));
         assert_eq!(
             text(&out),
-            format!("GET /p?q HTTP/1.1\r\n{}\r\n", expected.replace("{OURS}", OURS)),
+            format!(
+                "GET /p?q HTTP/1.1\r\n{}\r\n",
+                expected.replace("{OURS}", OURS)
+            ),
             "{why}"
         );
     }
@@ -144,8 +162,11 @@ fn a_request_goes_upstream_without_what_was_meant_for_us() {
 #[test]
 fn a_name_with_underscores_is_none_of_ours() {
     let own = ["X-Release", "X-User-Name", "X_Canary"].map(Into::into);
-    let rewriting =
-        Rewriting { own_fields: &own, version_header: Some(("X-Release", "v2")), ..Rewriting::default() };
+    let rewriting = Rewriting {
+        own_fields: &own,
+        version_header: Some(("X-Release", "v2")),
+        ..Rewriting::default()
+    };
     for (name, goes_on) in [
         ("X_Release", false),
         ("x-user_name", false),
@@ -165,11 +186,17 @@ fn a_name_with_underscores_is_none_of_ours() {
         ("_", true),
         ("X_Forwarded", true),
     ] {
-        for forwarding in
-            [forwarding(EdgePosition::Edge, false, false), forwarding(EdgePosition::Edge, true, true)]
-        {
-            let out = Rewriting { forwarding, ..rewriting }
-                .request(&format!("GET / HTTP/1.1\r\nHost: a\r\n{name}: evil\r\n\r\n"));
+        for forwarding in [
+            forwarding(EdgePosition::Edge, false, false),
+            forwarding(EdgePosition::Edge, true, true),
+        ] {
+            let out = Rewriting {
+                forwarding,
+                ..rewriting
+            }
+            .request(&format!(
+                "GET / HTTP/1.1\r\nHost: a\r\n{name}: evil\r\n\r\n"
+            ));
             assert_eq!(text(&out).contains("evil"), goes_on, "{name}");
         }
     }
@@ -200,12 +227,20 @@ fn a_name_that_the_release_spells_with_underscores_goes_where_the_field_that_it_
         ("Keep_Alive", [false; 3]),
     ] {
         let found = [edge, behind, trusted].map(|forwarding| {
-            let rewriting = Rewriting { own_fields: &own, forwarding, ..Rewriting::default() };
-            let request =
-                format!("GET / HTTP/1.1\r\nHost: a\r\nConnection: {name}\r\n{name}: chosen-by\r\n\r\n");
+            let rewriting = Rewriting {
+                own_fields: &own,
+                forwarding,
+                ..Rewriting::default()
+            };
+            let request = format!(
+                "GET / HTTP/1.1\r\nHost: a\r\nConnection: {name}\r\n{name}: chosen-by\r\n\r\n"
+            );
             text(&rewriting.request(&request)).contains(&format!("{name}: chosen-by\r\n"))
         });
-        assert_eq!(found, goes_on, "{name} at the edge, behind a proxy, from a trusted one");
+        assert_eq!(
+            found, goes_on,
+            "{name} at the edge, behind a proxy, from a trusted one"
+        );
     }
 }
 
@@ -214,7 +249,11 @@ fn a_websockets_length_of_nothing_does_not_go_on() {
     let out = Rewriting::default().request(
         "GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nContent-Length: 0\r\n\r\n",
     );
-    assert!(text(&out).ends_with("Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n"), "{}", text(&out));
+    assert!(
+        text(&out).ends_with("Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n"),
+        "{}",
+        text(&out)
+    );
     assert!(!text(&out).contains("Content-Length"), "{}", text(&out));
 }
 
@@ -224,25 +263,44 @@ fn bytes_that_are_not_utf_8_go_on_in_a_target() {
         (PathRewrite::AsReceived, &b"GET /\xd6\xd0?\xce"[..]),
         (PathRewrite::Under("/v1"), b"GET /v1/\xd6\xd0?\xce"),
     ] {
-        let rewriting = Rewriting { path, ..Rewriting::default() };
-        let out = rewriting.try_request(b"GET /\xd6\xd0?\xce HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+        let rewriting = Rewriting {
+            path,
+            ..Rewriting::default()
+        };
+        let out = rewriting
+            .try_request(b"GET /\xd6\xd0?\xce HTTP/1.1\r\nHost: a\r\n\r\n")
+            .unwrap();
         assert!(out.starts_with(expected), "{}", out.escape_ascii());
     }
 }
 
 #[test]
 fn the_version_header_is_ours_under_whatever_name() {
-    let rewriting = Rewriting { version_header: Some(("X-Release", "v2")), ..Rewriting::default() };
+    let rewriting = Rewriting {
+        version_header: Some(("X-Release", "v2")),
+        ..Rewriting::default()
+    };
     let out = rewriting.request("GET / HTTP/1.1\r\nHost: a\r\nx-release: v1\r\n\r\n");
-    assert_eq!(text(&out), format!("GET / HTTP/1.1\r\nHost: a\r\n{OURS}X-Release: v2\r\n\r\n"));
+    assert_eq!(
+        text(&out),
+        format!("GET / HTTP/1.1\r\nHost: a\r\n{OURS}X-Release: v2\r\n\r\n")
+    );
 }
 
 #[test]
 fn a_target_goes_upstream_as_received_but_normal_under_a_prefix() {
     let under = PathRewrite::Under("/v1");
     for (line, path, expected) in [
-        ("GET /a/%7eb/../c?d=%7e", PathRewrite::AsReceived, "GET /a/%7eb/../c?d=%7e"),
-        ("GET /a/%7eb/../c?d=%7e", PathRewrite::WithoutDots, "GET /a/c?d=%7e"),
+        (
+            "GET /a/%7eb/../c?d=%7e",
+            PathRewrite::AsReceived,
+            "GET /a/%7eb/../c?d=%7e",
+        ),
+        (
+            "GET /a/%7eb/../c?d=%7e",
+            PathRewrite::WithoutDots,
+            "GET /a/c?d=%7e",
+        ),
         ("GET /a//%2E%2e/c", PathRewrite::WithoutDots, "GET /a/c"),
         ("GET /a//%7eb", PathRewrite::WithoutDots, "GET /a//%7eb"),
         ("GET /a/%7eb/../c?d=%7e", under, "GET /v1/a/c?d=%7e"),
@@ -254,28 +312,51 @@ fn a_target_goes_upstream_as_received_but_normal_under_a_prefix() {
         ("OPTIONS http://a", under, "OPTIONS *"),
         ("OPTIONS http://a/", under, "OPTIONS /v1/"),
     ] {
-        let rewriting = Rewriting { path, ..Rewriting::default() };
+        let rewriting = Rewriting {
+            path,
+            ..Rewriting::default()
+        };
         let out = rewriting.request(&format!("{line} HTTP/1.1\r\nHost: a\r\n\r\n"));
-        assert_eq!(text(&out).split(" HTTP/1.1\r\n").next(), Some(expected), "{line} {path:?}");
+        assert_eq!(
+            text(&out).split(" HTTP/1.1\r\n").next(),
+            Some(expected),
+            "{line} {path:?}"
+        );
     }
 }
 
 #[test]
 fn a_client_of_1_0_gets_a_host_and_no_expectation() {
-    let out = Rewriting::default().request("GET / HTTP/1.0\r\nExpect: 100-continue\r\nTE: trailers\r\n\r\n");
-    let ours = OURS.replace("Host: a", "Host: 10.0.0.1:8080").replace("Port: 80\r", "Port: 8080\r");
-    assert_eq!(text(&out), format!("GET / HTTP/1.1\r\nHost: 10.0.0.1:8080\r\n{ours}\r\n"));
+    let out = Rewriting::default()
+        .request("GET / HTTP/1.0\r\nExpect: 100-continue\r\nTE: trailers\r\n\r\n");
+    let ours = OURS
+        .replace("Host: a", "Host: 10.0.0.1:8080")
+        .replace("Port: 80\r", "Port: 8080\r");
+    assert_eq!(
+        text(&out),
+        format!("GET / HTTP/1.1\r\nHost: 10.0.0.1:8080\r\n{ours}\r\n")
+    );
 }
 
 #[test]
 fn addresses_are_written_plainly() {
     for (peer, written) in [
         (IpAddr::from(Ipv4Addr::new(10, 0, 200, 3)), "10.0.200.3"),
-        (Ipv4Addr::new(10, 1, 2, 3).to_ipv6_mapped().into(), "10.1.2.3"),
+        (
+            Ipv4Addr::new(10, 1, 2, 3).to_ipv6_mapped().into(),
+            "10.1.2.3",
+        ),
         (Ipv6Addr::LOCALHOST.into(), "::1"),
     ] {
-        let out = Rewriting { peer, ..Rewriting::default() }.request("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
-        assert!(text(&out).contains(&format!("X-Forwarded-For: {written}\r\n")), "{peer}");
+        let out = Rewriting {
+            peer,
+            ..Rewriting::default()
+        }
+        .request("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+        assert!(
+            text(&out).contains(&format!("X-Forwarded-For: {written}\r\n")),
+            "{peer}"
+        );
     }
 }
 
@@ -302,10 +383,16 @@ fn answer(bytes: &str, version: HttpVersion, request: ResponseContext) -> String
     .unwrap()
 }
 
-const HEAD: ResponseContext =
-    ResponseContext { method: Method::Head, websocket: false, strictness: Strictness::Strict };
-const WEBSOCKET: ResponseContext =
-    ResponseContext { method: Method::Get, websocket: true, strictness: Strictness::Strict };
+const HEAD: ResponseContext = ResponseContext {
+    method: Method::Head,
+    websocket: false,
+    strictness: Strictness::Strict,
+};
+const WEBSOCKET: ResponseContext = ResponseContext {
+    method: Method::Get,
+    websocket: true,
+    strictness: Strictness::Strict,
+};
 const ADDED: &str =
     "X-Halftone-Version: v2\r\nX-Halftone-Reason: Split\r\nSet-Cookie: halftone_id=1; Path=/\r\n";
 
@@ -313,7 +400,13 @@ const ADDED: &str =
 fn an_answer_goes_to_the_client_framed_for_it() {
     use HttpVersion::{Http10, Http11};
     for (why, received, version, request, expected) in [
-        ("length", "1.1 200 Fine|Content-Length: 3, 3|A:b", Http11, GET, "200 Fine|A:b|Content-Length: 3|+"),
+        (
+            "length",
+            "1.1 200 Fine|Content-Length: 3, 3|A:b",
+            Http11,
+            GET,
+            "200 Fine|A:b|Content-Length: 3|+",
+        ),
         (
             "space before a colon",
             "1.1 200 OK|A:b|B : c|Connection \t: x|D:  d|Content-Length: 3",
@@ -342,10 +435,34 @@ fn an_answer_goes_to_the_client_framed_for_it() {
             GET,
             "200 OK|Connection: close|+",
         ),
-        ("no length", "1.0 200 OK|A: b", Http11, GET, "200 OK|A: b|Transfer-Encoding: chunked|+"),
-        ("no length for 1.0", "1.1 200 OK|A: b", Http10, GET, "200 OK|A: b|Connection: close|+"),
-        ("HEAD", "1.1 200 OK|Content-Length: 3", Http11, HEAD, "200 OK|Content-Length: 3|+"),
-        ("HEAD in chunks", "1.1 200 OK|Transfer-Encoding: chunked", Http11, HEAD, "200 OK|+"),
+        (
+            "no length",
+            "1.0 200 OK|A: b",
+            Http11,
+            GET,
+            "200 OK|A: b|Transfer-Encoding: chunked|+",
+        ),
+        (
+            "no length for 1.0",
+            "1.1 200 OK|A: b",
+            Http10,
+            GET,
+            "200 OK|A: b|Connection: close|+",
+        ),
+        (
+            "HEAD",
+            "1.1 200 OK|Content-Length: 3",
+            Http11,
+            HEAD,
+            "200 OK|Content-Length: 3|+",
+        ),
+        (
+            "HEAD in chunks",
+            "1.1 200 OK|Transfer-Encoding: chunked",
+            Http11,
+            HEAD,
+            "200 OK|+",
+        ),
         (
             "not modified",
             "1.1 304 Not Modified|Content-Length: 3|ETag: e",
@@ -353,7 +470,13 @@ fn an_answer_goes_to_the_client_framed_for_it() {
             GET,
             "304 Not Modified|ETag: e|Content-Length: 3|+",
         ),
-        ("no content", "1.1 204 No Content|Content-Length: 3", Http11, GET, "204 No Content|+"),
+        (
+            "no content",
+            "1.1 204 No Content|Content-Length: 3",
+            Http11,
+            GET,
+            "204 No Content|+",
+        ),
         ("no reason", "1.1 200", Http11, HEAD, "200 |+"),
         (
             "hop-by-hop",
@@ -405,29 +528,43 @@ fn a_cookie_of_ours_never_enters_a_shared_cache() {
         ("Cache-Control: private, max-age=5", true),
         ("Cache-Control: no-cache=\"public-stuff\"", true),
         ("Cache-Control: max-age=5, Public", false),
-        ("Cache-Control: no-transform\r\nCache-Control: s-maxage=5", false),
+        (
+            "Cache-Control: no-transform\r\nCache-Control: s-maxage=5",
+            false,
+        ),
     ] {
-        let out = answer(&format!("HTTP/1.1 200 OK\r\n{cache_control}\r\n\r\n"), HttpVersion::Http11, GET);
+        let out = answer(
+            &format!("HTTP/1.1 200 OK\r\n{cache_control}\r\n\r\n"),
+            HttpVersion::Http11,
+            GET,
+        );
         assert_eq!(out.contains("Set-Cookie"), set, "{cache_control}");
     }
 }
 
 #[test]
 fn a_connection_that_closes_is_said_to() {
-    let out = with_response(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", GET, |head, _| {
-        let delivery = Delivery { body: BodyLength::Length(0), keep_alive: false };
-        let rewrite = ResponseRewrite {
-            client: HttpVersion::Http11,
-            delivery,
-            version_header: None,
-            reason: None,
-            set_cookie: None,
-            homeward: None,
-        };
-        let mut out = Vec::new();
-        write::response_head(&mut out, head, &rewrite);
-        String::from_utf8(out).unwrap()
-    });
+    let out = with_response(
+        b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
+        GET,
+        |head, _| {
+            let delivery = Delivery {
+                body: BodyLength::Length(0),
+                keep_alive: false,
+            };
+            let rewrite = ResponseRewrite {
+                client: HttpVersion::Http11,
+                delivery,
+                version_header: None,
+                reason: None,
+                set_cookie: None,
+                homeward: None,
+            };
+            let mut out = Vec::new();
+            write::response_head(&mut out, head, &rewrite);
+            String::from_utf8(out).unwrap()
+        },
+    );
     let expected = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
     assert_eq!(out.unwrap().unwrap(), expected);
 }
@@ -445,25 +582,44 @@ fn our_own_answers_are_whole_messages() {
     };
     let head = "HTTP/1.1 404 Not Found\r\nServer: halftone\r\nContent-Type: text/plain; charset=utf-8\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\nContent-Length: 27\r\n";
     for (why, answer, expected) in [
-        ("usual", usual, format!("{head}X-Halftone-Reason: NoRoute\r\n\r\n{}\n", usual.body)),
+        (
+            "usual",
+            usual,
+            format!("{head}X-Halftone-Reason: NoRoute\r\n\r\n{}\n", usual.body),
+        ),
         (
             "to HEAD",
-            LocalReplyHead { head_only: true, ..usual },
+            LocalReplyHead {
+                head_only: true,
+                ..usual
+            },
             format!("{head}X-Halftone-Reason: NoRoute\r\n\r\n"),
         ),
         (
             "closing",
-            LocalReplyHead { keep_alive: false, fields: &[], ..usual },
+            LocalReplyHead {
+                keep_alive: false,
+                fields: &[],
+                ..usual
+            },
             format!("{head}Connection: close\r\n\r\n{}\n", usual.body),
         ),
         (
             "to 1.0",
-            LocalReplyHead { client: HttpVersion::Http10, fields: &[], ..usual },
+            LocalReplyHead {
+                client: HttpVersion::Http10,
+                fields: &[],
+                ..usual
+            },
             format!("{head}Connection: keep-alive\r\n\r\n{}\n", usual.body),
         ),
         (
             "405",
-            LocalReplyHead { status: 405, fields: &[], ..usual },
+            LocalReplyHead {
+                status: 405,
+                fields: &[],
+                ..usual
+            },
             format!(
                 "{}Allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n\r\n{}\n",
                 head.replace("404 Not Found", "405 Method Not Allowed"),
@@ -491,7 +647,10 @@ fn every_refusal_goes_out_with_the_phrase_of_its_status() {
         };
         let mut out = Vec::new();
         write::write_local_reply(&mut out, &answer);
-        let (line, _) = text(&out).split_once("\r\n").map(|(a, b)| (a.to_owned(), b.to_owned())).unwrap();
+        let (line, _) = text(&out)
+            .split_once("\r\n")
+            .map(|(a, b)| (a.to_owned(), b.to_owned()))
+            .unwrap();
         assert!(line.len() > "HTTP/1.1 413 ".len(), "{line:?}");
     }
 }
@@ -531,7 +690,10 @@ proptest! {
     }
 }
 
-fn same_framing(received: &oracle::OracleRequest, sent: &oracle::OracleRequest) -> Result<(), TestCaseError> {
+fn same_framing(
+    received: &oracle::OracleRequest,
+    sent: &oracle::OracleRequest,
+) -> Result<(), TestCaseError> {
     let chunked = |head: &oracle::OracleRequest| head.values("transfer-encoding").count();
     let lengths = |head: &oracle::OracleRequest| -> Vec<u64> {
         let mut lengths: Vec<u64> = head
@@ -578,5 +740,9 @@ fn end_to_end(head: &oracle::OracleRequest) -> Vec<(String, Vec<u8>)> {
         .filter(|name| !["cookie", "authorization"].contains(&name.as_str()))
         .collect();
     let stays = |name: &str| !ours(name) && !named.contains(&name.to_ascii_lowercase());
-    head.fields.iter().filter(|(name, _)| stays(name)).cloned().collect()
+    head.fields
+        .iter()
+        .filter(|(name, _)| stays(name))
+        .cloned()
+        .collect()
 }

@@ -1,8 +1,15 @@
 //! How much memory the traffic path and the admin pages hold, measured on the whole process with the allocator that the
 //! proxy is built with. One test at a time, and nothing else in this program, since all of it is measured.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "in tests a failed assumption should end the test")]
-#![allow(clippy::print_stdout, reason = "measured figures are part of what the test says")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "in tests a failed assumption should end the test"
+)]
+#![allow(
+    clippy::print_stdout,
+    reason = "measured figures are part of what the test says"
+)]
 
 #[path = "../support/kit.rs"]
 mod support;
@@ -51,15 +58,29 @@ const BYTES_FOR_HEADS: usize = 72 << 20;
 fn alone() -> MutexGuard<'static, ()> {
     static TURN: Mutex<()> = Mutex::new(());
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
-    setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).unwrap();
+    setrlimit(
+        Resource::Nofile,
+        Rlimit {
+            current: maximum,
+            maximum,
+        },
+    )
+    .unwrap();
     TURN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Bytes of this process in memory.
 fn resident() -> usize {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    line.trim().trim_end_matches(" kB").parse::<usize>().unwrap() * 1024
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))
+        .unwrap();
+    line.trim()
+        .trim_end_matches(" kB")
+        .parse::<usize>()
+        .unwrap()
+        * 1024
 }
 
 #[test]
@@ -85,7 +106,11 @@ fn an_unfinished_request_costs_little() {
     ] {
         let each = cost_of_each(name, &request);
         let most = BYTES_PER_UNFINISHED + request.len();
-        assert!(each <= most, "{each} bytes for each {} of an unfinished request", request.len());
+        assert!(
+            each <= most,
+            "{each} bytes for each {} of an unfinished request",
+            request.len()
+        );
     }
 }
 
@@ -96,7 +121,8 @@ fn cost_of_each(test: &str, sends: &str) -> usize {
     let proxy = TestProxy::to(backend.address);
     // What the first connections make once and for all is not theirs.
     let mut warm: Vec<_> = (0..100).map(|_| proxy.client()).collect();
-    warm.iter_mut().for_each(|client| assert_eq!(client.get("/").status(), 200));
+    warm.iter_mut()
+        .for_each(|client| assert_eq!(client.get("/").status(), 200));
     drop(warm);
     while proxy.connections() > 0 {
         std::thread::sleep(Duration::from_millis(5));
@@ -111,11 +137,17 @@ fn cost_of_each(test: &str, sends: &str) -> usize {
         .spawn()
         .unwrap();
     let mut lines = BufReader::new(clients.stdout.take().unwrap()).lines();
-    assert!(lines.any(|line| line.unwrap() == "idle"), "the clients got their answers");
+    assert!(
+        lines.any(|line| line.unwrap() == "idle"),
+        "the clients got their answers"
+    );
     // Answered after all that has come before.
     assert_eq!(proxy.client().get("/").status(), 200);
     let each = resident().saturating_sub(before) / IDLE;
-    println!("{each} bytes per connection that has sent {} bytes", sends.len());
+    println!(
+        "{each} bytes per connection that has sent {} bytes",
+        sends.len()
+    );
     drop(clients.stdin.take());
     assert!(clients.wait().unwrap().success());
     each
@@ -132,7 +164,9 @@ fn be_idle_clients(address: SocketAddr) {
                 stream.write_all(unfinished.as_bytes()).unwrap();
                 return stream;
             }
-            stream.write_all(b"GET / HTTP/1.1\r\nHost: shop\r\n\r\n").unwrap();
+            stream
+                .write_all(b"GET / HTTP/1.1\r\nHost: shop\r\n\r\n")
+                .unwrap();
             let mut answer = [0; 512];
             let n = stream.read(&mut answer).unwrap();
             assert!(answer[..n].starts_with(b"HTTP/1.1 200"));
@@ -176,11 +210,14 @@ fn a_body_of_more_than_a_gigabyte_passes_in_flat_memory() {
         while let Some(request) = connection.head() {
             let mut piece = vec![7; 1 << 20];
             if request.method() == "GET" {
-                connection.send(format!("HTTP/1.1 200 OK\r\nContent-Length: {LARGE}\r\n\r\n"));
+                connection.send(format!(
+                    "HTTP/1.1 200 OK\r\nContent-Length: {LARGE}\r\n\r\n"
+                ));
                 (0..LARGE / piece.len()).for_each(|_| connection.send(&piece));
                 continue;
             }
-            (0..LARGE / piece.len()).for_each(|_| connection.reader.read_exact(&mut piece).unwrap());
+            (0..LARGE / piece.len())
+                .for_each(|_| connection.reader.read_exact(&mut piece).unwrap());
             connection.ok("all of it");
         }
     });
@@ -191,23 +228,30 @@ fn a_body_of_more_than_a_gigabyte_passes_in_flat_memory() {
     client.read_exact(&mut piece);
     let download = growth(|| (1..LARGE / piece.len()).for_each(|_| client.read_exact(&mut piece)));
     let upload = growth(|| {
-        client.send(format!("POST / HTTP/1.1\r\nHost: shop\r\nContent-Length: {LARGE}\r\n\r\n"));
+        client.send(format!(
+            "POST / HTTP/1.1\r\nHost: shop\r\nContent-Length: {LARGE}\r\n\r\n"
+        ));
         (0..LARGE / piece.len()).for_each(|_| {
             client.send(&piece);
         });
         assert_eq!(client.answer().text(), "all of it");
     });
     println!("{download} bytes more during the download, {upload} during the upload");
-    assert!(download <= BYTES_FOR_LARGE && upload <= BYTES_FOR_LARGE, "{download}, {upload}");
+    assert!(
+        download <= BYTES_FOR_LARGE && upload <= BYTES_FOR_LARGE,
+        "{download}, {upload}"
+    );
     let _: Client = client;
 }
 
 /// 500 expressions in 25 KB, each of which would build an automaton of hundreds of kilobytes.
 fn hungry_document(backend: SocketAddr) -> Value {
-    let values: Vec<_> =
-        (0..500).map(|n| format!("(?-u)[a-m][^{}]{{0,12}}[n-z]{n}$", ["a", "b", "c"][n % 3])).collect();
+    let values: Vec<_> = (0..500)
+        .map(|n| format!("(?-u)[a-m][^{}]{{0,12}}[n-z]{n}$", ["a", "b", "c"][n % 3]))
+        .collect();
     let rule = |(at, values): (usize, &[String])| {
-        let condition = json!({"source": "Header", "name": "X-Text", "operator": "Regex", "values": values});
+        let condition =
+            json!({"source": "Header", "name": "X-Text", "operator": "Regex", "values": values});
         json!({"name": format!("r{at}"), "to": "Stable", "when": [{"all": [condition]}]})
     };
     let rules: Vec<Value> = values.chunks(250).enumerate().map(rule).collect();
@@ -218,10 +262,15 @@ fn hungry_document(backend: SocketAddr) -> Value {
 fn a_document_full_of_regular_expressions_takes_little_memory_whatever_they_are_compared_with() {
     let _alone = alone();
     let backend = Backend::answering("ok");
-    let options = ProxyOptions { workers: SEARCHERS, ..ProxyOptions::default() };
+    let options = ProxyOptions {
+        workers: SEARCHERS,
+        ..ProxyOptions::default()
+    };
     let proxy = TestProxy::with(options, &[hungry_document(backend.address)]);
     let mut clients: Vec<_> = (0..2 * SEARCHERS).map(|_| proxy.client()).collect();
-    clients.iter_mut().for_each(|client| assert_eq!(client.get("/warm-up").status(), 200));
+    clients
+        .iter_mut()
+        .for_each(|client| assert_eq!(client.get("/warm-up").status(), 200));
     let mut seed = 1_u64;
     let mut letter = || {
         seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
@@ -244,10 +293,16 @@ fn a_document_full_of_regular_expressions_takes_little_memory_whatever_they_are_
 fn heads_that_never_end_take_no_more_memory_than_they_may() {
     let _alone = alone();
     let backend = Backend::answering("ok");
-    let options = ProxyOptions { max_held_bytes: HEAD_BYTES, ..ProxyOptions::default() };
+    let options = ProxyOptions {
+        max_held_bytes: HEAD_BYTES,
+        ..ProxyOptions::default()
+    };
     let proxy = TestProxy::with(options, &[release(&[backend.address], json!({}))]);
     assert_eq!(proxy.client().get("/warm-up").status(), 200);
-    let head = format!("GET / HTTP/1.1\r\nHost: shop\r\nX-Long: {}", "x".repeat(31 << 10));
+    let head = format!(
+        "GET / HTTP/1.1\r\nHost: shop\r\nX-Long: {}",
+        "x".repeat(31 << 10)
+    );
     let mut clients = Vec::with_capacity(UNFINISHED);
     let heads = growth(|| {
         for _ in 0..UNFINISHED {
@@ -279,7 +334,10 @@ fn answering_all_at_once() -> SocketAddr {
         loop {
             while let Ok((mut stream, _)) = listener.accept() {
                 stream.read_exact(&mut [0; 16]).unwrap();
-                let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", 8 * PIECE.len());
+                let head = format!(
+                    "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n",
+                    8 * PIECE.len()
+                );
                 stream.write_all(head.as_bytes()).unwrap();
                 stream.set_nonblocking(true).unwrap();
                 open.push((stream, 0));
@@ -301,7 +359,10 @@ fn answering_all_at_once() -> SocketAddr {
 fn answers_that_nobody_takes_hold_no_more_memory_than_they_may() {
     let _alone = alone();
     let address = answering_all_at_once();
-    let options = ProxyOptions { max_held_bytes: ANSWER_BYTES, ..ProxyOptions::default() };
+    let options = ProxyOptions {
+        max_held_bytes: ANSWER_BYTES,
+        ..ProxyOptions::default()
+    };
     let places = json!({"arms": {"stable": {"maxInFlight": 2 * LAZY}}});
     let proxy = TestProxy::with(options, &[release(&[address], places)]);
     assert_eq!(proxy.client().get_head("/warm-up").status(), 200);
@@ -309,7 +370,9 @@ fn answers_that_nobody_takes_hold_no_more_memory_than_they_may() {
     let answers = growth(|| {
         for _ in 0..LAZY {
             let mut client = std::net::TcpStream::connect(proxy.address).unwrap();
-            client.write_all(b"GET / HTTP/1.1\r\nHost: shop\r\n\r\n").unwrap();
+            client
+                .write_all(b"GET / HTTP/1.1\r\nHost: shop\r\n\r\n")
+                .unwrap();
             clients.push(client);
         }
         // Longer than it takes until they are known to take nothing.
@@ -340,10 +403,19 @@ fn what_clients_send_ahead_holds_no_more_memory_than_it_may() {
     let _alone = alone();
     for method in ["GET", "PUT"] {
         let (backend, waiting) = (Backend::answering("ok"), silent());
-        let options = ProxyOptions { max_held_bytes: AHEAD_BYTES, ..ProxyOptions::default() };
-        let rest = json!({"release": {"uid": "local/shop/rest", "name": "rest"}, "hosts": ["others"]});
-        let proxy =
-            TestProxy::with(options, &[release(&[waiting], json!({})), release(&[backend.address], rest)]);
+        let options = ProxyOptions {
+            max_held_bytes: AHEAD_BYTES,
+            ..ProxyOptions::default()
+        };
+        let rest =
+            json!({"release": {"uid": "local/shop/rest", "name": "rest"}, "hosts": ["others"]});
+        let proxy = TestProxy::with(
+            options,
+            &[
+                release(&[waiting], json!({})),
+                release(&[backend.address], rest),
+            ],
+        );
         let others = "GET / HTTP/1.1\r\nHost: others\r\n\r\n";
         assert_eq!(proxy.client().send(others).answer().status(), 200);
         let length = if method == "PUT" { 60 << 10 } else { 0 };
@@ -358,7 +430,10 @@ fn what_clients_send_ahead_holds_no_more_memory_than_it_may() {
             }
             assert_eq!(proxy.client().send(others).answer().status(), 200);
         });
-        println!("{ahead} bytes more for {AHEAD} times {} bytes of {method}", sent.len());
+        println!(
+            "{ahead} bytes more for {AHEAD} times {} bytes of {method}",
+            sent.len()
+        );
         assert!(ahead <= BYTES_FOR_AHEAD, "{ahead} for {method}");
     }
 }

@@ -28,18 +28,29 @@ fn document(n: usize) -> (Arc<str>, Content) {
     let name = format!("release-{n:04}");
     let nobody = [SocketAddr::from(([10, 0, 0, 1], 80))];
     let own = json!({"uid": format!("local/shop/{name}"), "name": name});
-    let values: Vec<_> = (0..20).map(|n| format!("user-{n}@{name}.example.com")).collect();
-    let condition = json!({"source": "Header", "name": "X-User", "operator": "In", "values": values});
+    let values: Vec<_> = (0..20)
+        .map(|n| format!("user-{n}@{name}.example.com"))
+        .collect();
+    let condition =
+        json!({"source": "Header", "name": "X-User", "operator": "In", "values": values});
     let rule = json!({"name": "staff", "to": "Stable", "when": [{"all": [condition]}]});
     let hosts = [format!("{name}.example.com")];
-    let document = release(&nobody, json!({"release": own, "hosts": hosts, "rules": [rule]}));
-    (format!("{name}.json").into(), Content::Text(Format::Json, document.to_string().into_bytes().into()))
+    let document = release(
+        &nobody,
+        json!({"release": own, "hosts": hosts, "rules": [rule]}),
+    );
+    (
+        format!("{name}.json").into(),
+        Content::Text(Format::Json, document.to_string().into_bytes().into()),
+    )
 }
 
 /// A connection from one of this machine's many addresses.
 fn connect(from: u8, to: SocketAddr) -> TcpStream {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-    socket.bind(&SocketAddr::from((Ipv4Addr::new(127, 0, 0, from), 0)).into()).unwrap();
+    socket
+        .bind(&SocketAddr::from((Ipv4Addr::new(127, 0, 0, from), 0)).into())
+        .unwrap();
     // With small segments the kernel takes little of an answer ahead of its reader.
     socket.set_tcp_mss(1 << 10).unwrap();
     socket.connect(&to.into()).unwrap();
@@ -57,7 +68,11 @@ fn large_pages_that_nobody_reads_take_no_more_memory_than_a_few_copies() {
     let _alone = alone();
     let any = "127.0.0.1:0".parse().unwrap();
     let documents = files::documents((0..RELEASES).map(document).collect());
-    let proxy = Proxy::start(&Settings::new(any, Some(any)), DocumentSource::Memory(documents)).unwrap();
+    let proxy = Proxy::start(
+        &Settings::new(any, Some(any)),
+        DocumentSource::Memory(documents),
+    )
+    .unwrap();
     let admin = proxy.admin_address().unwrap();
     let deadline = Instant::now() + PATIENCE;
     while Client::connect(admin).get("/readyz").status() != 200 {

@@ -71,8 +71,19 @@ pub(crate) fn case(number: u64) -> Vec<u8> {
 
 /// A request in order.
 fn request(bytes: &mut Vec<u8>, numbers: &mut Numbers, case: u64, nth: usize) {
-    let method = numbers.of(&["GET", "GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"]);
-    let tail = numbers.of(&["", "?a=b", "?a=/../&b=%00", "%20x", "/./y", "//z", ";p=1", "/%2e%2e/w"]);
+    let method = numbers.of(&[
+        "GET", "GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH",
+    ]);
+    let tail = numbers.of(&[
+        "",
+        "?a=b",
+        "?a=/../&b=%00",
+        "%20x",
+        "/./y",
+        "//z",
+        ";p=1",
+        "/%2e%2e/w",
+    ]);
     let version = numbers.of(&["1.1", "1.1", "1.1", "1.0"]);
     let connection = numbers.of(&[
         "",
@@ -82,9 +93,12 @@ fn request(bytes: &mut Vec<u8>, numbers: &mut Numbers, case: u64, nth: usize) {
         "Connection: X-A\r\nX-A: b\r\n",
     ]);
     bytes.extend(
-        format!("{method} /c{case}/r{nth}{tail} HTTP/{version}\r\nHost: h{nth}\r\n{connection}").bytes(),
+        format!("{method} /c{case}/r{nth}{tail} HTTP/{version}\r\nHost: h{nth}\r\n{connection}")
+            .bytes(),
     );
-    let body: Vec<u8> = (0..numbers.below(60)).map(|_| b'a' + (numbers.next() % 26) as u8).collect();
+    let body: Vec<u8> = (0..numbers.below(60))
+        .map(|_| b'a' + (numbers.next() % 26) as u8)
+        .collect();
     match numbers.below(4) {
         0 | 1 if matches!(method, "GET" | "HEAD" | "OPTIONS") => bytes.extend(b"\r\n"),
         0 | 1 => {
@@ -100,7 +114,11 @@ fn request(bytes: &mut Vec<u8>, numbers: &mut Numbers, case: u64, nth: usize) {
                 bytes.extend(piece);
                 bytes.extend(b"\r\n");
             }
-            bytes.extend(numbers.of(&["0\r\n\r\n", "0;x\r\n\r\n", "000\r\nX-Sum: 1\r\n\r\n"]).bytes());
+            bytes.extend(
+                numbers
+                    .of(&["0\r\n\r\n", "0;x\r\n\r\n", "000\r\nX-Sum: 1\r\n\r\n"])
+                    .bytes(),
+            );
         }
         _ => bytes.extend(b"Content-Length: 0\r\n\r\n"),
     }
@@ -125,8 +143,10 @@ fn mutate(bytes: &mut Vec<u8>, numbers: &mut Numbers) {
         _ => {
             // At the beginning of a line, where it is most likely to be taken for one.
             let line = numbers.of(LINES).as_bytes();
-            let start =
-                bytes[at..].iter().position(|byte| *byte == b'\n').map_or(bytes.len(), |n| at + n + 1);
+            let start = bytes[at..]
+                .iter()
+                .position(|byte| *byte == b'\n')
+                .map_or(bytes.len(), |n| at + n + 1);
             bytes.splice(start..start, line.iter().copied());
         }
     }

@@ -2,8 +2,15 @@
 //! requests that the proxy counted as sent to it. One that sees another request reads a boundary elsewhere than we do,
 //! which is what request smuggling is made of.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "in tests a failed assumption should end the test")]
-#![allow(clippy::print_stdout, reason = "measured figures are part of what the test says")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "in tests a failed assumption should end the test"
+)]
+#![allow(
+    clippy::print_stdout,
+    reason = "measured figures are part of what the test says"
+)]
 
 mod corpus;
 mod redirects;
@@ -42,8 +49,17 @@ fn pythons_http_server_sees_exactly_the_requests_that_were_counted() {
 }
 
 fn agree(server: Server) {
-    let client = ClientTimeouts { idle: SHORT, head: SHORT, body: SHORT, write: PATIENCE };
-    let options = ProxyOptions { client, log: true, ..ProxyOptions::default() };
+    let client = ClientTimeouts {
+        idle: SHORT,
+        head: SHORT,
+        body: SHORT,
+        write: PATIENCE,
+    };
+    let options = ProxyOptions {
+        client,
+        log: true,
+        ..ProxyOptions::default()
+    };
     let proxy = TestProxy::with(options, &[release(&[server.address], json!({}))]);
     drive(proxy.address);
     let counted = proxy.finish();
@@ -52,7 +68,11 @@ fn agree(server: Server) {
         if line["upstream"].is_null() {
             continue;
         }
-        let name = format!("{} {}", line["method"].as_str().unwrap(), line["path"].as_str().unwrap());
+        let name = format!(
+            "{} {}",
+            line["method"].as_str().unwrap(),
+            line["path"].as_str().unwrap()
+        );
         let tally = sent.entry(name).or_default();
         tally.sent += 1 + line["retries"].as_u64().unwrap();
         tally.answered += u64::from(line["status"] == 200 && line["outcome"] == "2xx");
@@ -60,14 +80,24 @@ fn agree(server: Server) {
     let seen = server.requests();
     for (name, n) in &seen {
         let sent = sent.get(name).map_or(0, |tally| tally.sent);
-        assert!(*n <= sent, "the server saw {n} times what was sent {sent} times: {name}");
+        assert!(
+            *n <= sent,
+            "the server saw {n} times what was sent {sent} times: {name}"
+        );
     }
     for (name, tally) in &sent {
         let n = seen.get(name).copied().unwrap_or(0);
-        assert!(n >= tally.answered, "of {} requests the server saw {n}: {name}", tally.answered);
+        assert!(
+            n >= tally.answered,
+            "of {} requests the server saw {n}: {name}",
+            tally.answered
+        );
     }
     let answered: u64 = sent.values().map(|tally| tally.answered).sum();
-    let refused = counted.iter().filter(|line| line["upstream"].is_null()).count();
+    let refused = counted
+        .iter()
+        .filter(|line| line["upstream"].is_null())
+        .count();
     println!("{answered} requests were answered, {refused} refused");
     assert!(
         answered > CASES / 2 && refused as u64 > CASES / 10,

@@ -15,7 +15,11 @@ fn ask(server: &Server, host: &str, path: &str) -> (Option<String>, Vec<String>)
     let mut client = proxy.client();
     client.send(format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n"));
     let answer = client.answer();
-    let cookies = answer.all("set-cookie").into_iter().map(str::to_owned).collect();
+    let cookies = answer
+        .all("set-cookie")
+        .into_iter()
+        .map(str::to_owned)
+        .collect();
     (answer.get("location").map(str::to_owned), cookies)
 }
 
@@ -45,14 +49,27 @@ fn nginx_leads_back_to_the_host_that_was_asked() {
         let path = directory.join("nginx.conf");
         std::fs::write(&path, configuration).unwrap();
         let mut command = program("nginx");
-        command.arg("-e").arg("/dev/null").arg("-p").arg(directory).arg("-c").arg(path);
+        command
+            .arg("-e")
+            .arg("/dev/null")
+            .arg("-p")
+            .arg(directory)
+            .arg("-c")
+            .arg(path);
         command
     });
     for host in ["shop.example.com", "shop.example.com:8443"] {
-        assert_eq!(ask(&server, host, "/dir").0.as_deref(), Some("/dir/"), "asked as {host}");
+        assert_eq!(
+            ask(&server, host, "/dir").0.as_deref(),
+            Some("/dir/"),
+            "asked as {host}"
+        );
     }
     assert_eq!(ask(&server, "shop", "/own").0.as_deref(), Some("/there"));
-    assert_eq!(ask(&server, "shop", "/away").0.as_deref(), Some("https://elsewhere.example/v1/there"));
+    assert_eq!(
+        ask(&server, "shop", "/away").0.as_deref(),
+        Some("https://elsewhere.example/v1/there")
+    );
 }
 
 #[test]
@@ -61,11 +78,23 @@ fn pythons_http_server_leads_back_to_the_path_that_was_asked() {
         with_directory(directory);
         let mut command = program("python3");
         let port = address.port().to_string();
-        command.args(["-m", "http.server", &port, "--bind", "127.0.0.1", "--directory"]).arg(directory);
+        command
+            .args([
+                "-m",
+                "http.server",
+                &port,
+                "--bind",
+                "127.0.0.1",
+                "--directory",
+            ])
+            .arg(directory);
         command
     });
     assert_eq!(ask(&server, "shop", "/dir").0.as_deref(), Some("/dir/"));
-    assert_eq!(ask(&server, "shop", "/dir?q=/v1").0.as_deref(), Some("/dir/?q=/v1"));
+    assert_eq!(
+        ask(&server, "shop", "/dir?q=/v1").0.as_deref(),
+        Some("/dir/?q=/v1")
+    );
 }
 
 /// Sends on to `/v1/login` by path, by the host it was asked for as Java frameworks do, and by its own address.

@@ -47,7 +47,13 @@ impl Server {
             let path = directory.join("nginx.conf");
             std::fs::write(&path, configuration).unwrap();
             let mut command = program("nginx");
-            command.arg("-e").arg("/dev/null").arg("-p").arg(directory).arg("-c").arg(path);
+            command
+                .arg("-e")
+                .arg("/dev/null")
+                .arg("-p")
+                .arg(directory)
+                .arg("-c")
+                .arg(path);
             command
         })
     }
@@ -93,7 +99,11 @@ frontend seen
         let directory = TempDir::new().unwrap();
         let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
         let log = directory.path().join("seen");
-        let output = File::options().create(true).append(true).open(&log).unwrap();
+        let output = File::options()
+            .create(true)
+            .append(true)
+            .open(&log)
+            .unwrap();
         let mut process = command(address, directory.path())
             .stdin(Stdio::null())
             .stdout(output)
@@ -104,11 +114,19 @@ frontend seen
             });
         let deadline = Instant::now() + PATIENCE;
         while TcpStream::connect(address).is_err() {
-            assert!(process.try_wait().unwrap().is_none(), "{name} has ended at once");
+            assert!(
+                process.try_wait().unwrap().is_none(),
+                "{name} has ended at once"
+            );
             assert!(Instant::now() < deadline, "{name} does not listen");
             std::thread::sleep(Duration::from_millis(20));
         }
-        Self { address, process, log, _directory: directory }
+        Self {
+            address,
+            process,
+            log,
+            _directory: directory,
+        }
     }
 
     /// Ends the server. How often it answered 200 to each method and path.
@@ -119,7 +137,11 @@ frontend seen
             let (request, status) = line.rsplit_once(' ').unwrap_or((line, ""));
             if status == "200" && request != format!("GET {LAST}") {
                 // HAProxy writes `#` so, and there is no other way for these to come into a request.
-                let name = request.split('?').next().unwrap_or_default().replace("#23", "#");
+                let name = request
+                    .split('?')
+                    .next()
+                    .unwrap_or_default()
+                    .replace("#23", "#");
                 *requests.entry(name).or_default() += 1;
             }
         }
@@ -148,7 +170,10 @@ fn as_logged(bytes: &[u8]) -> String {
     let mut text = String::new();
     for chunk in bytes.utf8_chunks() {
         text.push_str(chunk.valid());
-        chunk.invalid().iter().for_each(|byte| text.push_str(&format!("%{byte:02X}")));
+        chunk
+            .invalid()
+            .iter()
+            .for_each(|byte| text.push_str(&format!("%{byte:02X}")));
     }
     ["#80", "#FF", "\u{80}", "\u{ff}"]
         .into_iter()

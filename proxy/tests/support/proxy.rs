@@ -43,7 +43,10 @@ impl Default for ProxyOptions {
         Self {
             workers: 1,
             client: ClientTimeouts::default(),
-            drain: DrainSchedule { delay: Duration::ZERO, timeout: Duration::from_secs(10) },
+            drain: DrainSchedule {
+                delay: Duration::ZERO,
+                timeout: Duration::from_secs(10),
+            },
             tunnel_grace: Duration::ZERO,
             max_connections: 20_000,
             max_held_bytes: 256 << 20,
@@ -90,12 +93,28 @@ struct TestControl {
 
 impl TestControl {
     fn snapshot(&mut self, documents: &[Value]) -> Snapshot {
-        let texts: Vec<_> = documents.iter().map(|document| document.to_string()).collect();
-        let names: Vec<_> = (0..texts.len()).map(|index| format!("{index}.json")).collect();
-        let found: Vec<_> = names.iter().zip(&texts).map(|(name, text)| in_json(name, text)).collect();
+        let texts: Vec<_> = documents
+            .iter()
+            .map(|document| document.to_string())
+            .collect();
+        let names: Vec<_> = (0..texts.len())
+            .map(|index| format!("{index}.json"))
+            .collect();
+        let found: Vec<_> = names
+            .iter()
+            .zip(&texts)
+            .map(|(name, text)| in_json(name, text))
+            .collect();
         let fleet = self.fleet.as_ref().map(Value::to_string);
-        self.store.apply(&found, fleet.as_ref().map(|text| in_json("fleet.json", text)));
-        assert_eq!(self.store.rejected(), [], "the test's documents are in order");
+        self.store.apply(
+            &found,
+            fleet.as_ref().map(|text| in_json("fleet.json", text)),
+        );
+        assert_eq!(
+            self.store.rejected(),
+            [],
+            "the test's documents are in order"
+        );
         let routes = Arc::clone(self.store.routes());
         self.generation += 1;
         Snapshot::new(self.generation, &routes, &self.tables, &mut self.reporter)
@@ -103,7 +122,10 @@ impl TestControl {
 }
 
 fn in_json<'a>(source: &'a str, text: &'a str) -> SourceDocument<'a> {
-    SourceDocument { source, content: Content::Text(Format::Json, text.as_bytes()) }
+    SourceDocument {
+        source,
+        content: Content::Text(Format::Json, text.as_bytes()),
+    }
 }
 
 impl TestProxy {
@@ -139,7 +161,8 @@ impl TestProxy {
         let listeners = Listeners::bind(&["127.0.0.1:0".parse().unwrap()], workers).unwrap();
         let address = listeners.addresses()[0];
         let lines = LogBuffer::default();
-        let log = log.then(|| AccessLog::start(Ratio::FULL, HashKey::random(), lines.clone()).unwrap());
+        let log =
+            log.then(|| AccessLog::start(Ratio::FULL, HashKey::random(), lines.clone()).unwrap());
         let own = (0..workers)
             .map(|worker| WorkerResources {
                 snapshot: publisher.reader(),
@@ -147,9 +170,21 @@ impl TestProxy {
                 log: log.as_ref().map_or_else(WorkerLog::off, AccessLog::worker),
             })
             .collect();
-        let limits = WorkerSettings { max_connections, max_held_bytes, tunnel_grace, drain, client };
+        let limits = WorkerSettings {
+            max_connections,
+            max_held_bytes,
+            tunnel_grace,
+            drain,
+            client,
+        };
         let workers = Workers::start(listeners, limits, own).unwrap();
-        Self { address, workers: Some(workers), control, publisher, log: log.map(|log| (log, lines)) }
+        Self {
+            address,
+            workers: Some(workers),
+            control,
+            publisher,
+            log: log.map(|log| (log, lines)),
+        }
     }
 
     pub(crate) fn client(&self) -> Client {
@@ -200,7 +235,10 @@ impl TestProxy {
     pub(crate) fn counts(&mut self) -> BTreeMap<Arm, Counts> {
         let mut counts = BTreeMap::<Arm, Counts>::new();
         for entry in self.control.reporter.report(None, ReportForm::Two).entries {
-            counts.entry(entry.key.arm).or_default().merge(&entry.counts);
+            counts
+                .entry(entry.key.arm)
+                .or_default()
+                .merge(&entry.counts);
         }
         counts
     }
@@ -215,8 +253,19 @@ impl TestProxy {
             ignored_fields: Vec::new(),
             open_long: 0,
         };
-        let applied = [(uid, ServedDocument { document, gray_ended: true })].into_iter().collect();
-        self.control.reporter.set_documents(Documents { applied, ..Documents::default() });
+        let applied = [(
+            uid,
+            ServedDocument {
+                document,
+                gray_ended: true,
+            },
+        )]
+        .into_iter()
+        .collect();
+        self.control.reporter.set_documents(Documents {
+            applied,
+            ..Documents::default()
+        });
         self.control.reporter.report(None, ReportForm::Two).applied[0].open_long
     }
 
@@ -224,7 +273,11 @@ impl TestProxy {
     pub(crate) fn expect_outcomes(&mut self, arm: Arm, expected: &[(Outcome, u64)]) {
         let expected: BTreeMap<_, _> = expected.iter().copied().collect();
         self.wait_for(&format!("outcomes {expected:?}"), |counts| {
-            counts.get(&arm).map(|counts| counts.outcomes.clone()).unwrap_or_default() == expected
+            counts
+                .get(&arm)
+                .map(|counts| counts.outcomes.clone())
+                .unwrap_or_default()
+                == expected
         });
     }
 
@@ -249,7 +302,10 @@ impl TestProxy {
             if wanted(&counts) {
                 return;
             }
-            assert!(Instant::now() < deadline, "{what} did not come; there is {counts:#?}");
+            assert!(
+                Instant::now() < deadline,
+                "{what} did not come; there is {counts:#?}"
+            );
             std::thread::sleep(Duration::from_millis(5));
         }
     }
@@ -265,7 +321,10 @@ impl Drop for TestProxy {
 }
 
 /// A routing document for every host with its stable arm at these addresses; `more` is merged into it.
-#[allow(clippy::needless_pass_by_value, reason = "pieces of documents are written where they are passed")]
+#[allow(
+    clippy::needless_pass_by_value,
+    reason = "pieces of documents are written where they are passed"
+)]
 pub(crate) fn release(stable: &[SocketAddr], more: Value) -> Value {
     let mut document = json!({
         "schema": 1,

@@ -47,9 +47,18 @@ fn ports_of_first_worker(proxy: &TestProxy, n: usize) -> Vec<u16> {
 fn a_worker_that_holds_too_many_connections_hands_them_over() {
     let backend = Backend::answering("ok");
     let document = release(&[backend.address], json!({}));
-    let proxy = TestProxy::with(ProxyOptions { workers: 2, ..ProxyOptions::default() }, &[document]);
+    let proxy = TestProxy::with(
+        ProxyOptions {
+            workers: 2,
+            ..ProxyOptions::default()
+        },
+        &[document],
+    );
     let ports = ports_of_first_worker(&proxy, 24);
-    let mut clients: Vec<_> = ports.into_iter().map(|port| connect_from(port, proxy.address)).collect();
+    let mut clients: Vec<_> = ports
+        .into_iter()
+        .map(|port| connect_from(port, proxy.address))
+        .collect();
     // What was sent before the socket changed hands is read all the same.
     for client in &mut clients {
         client.send("GET / HTTP/1.1\r\nHost: shop\r\n\r\n");
@@ -61,7 +70,10 @@ fn a_worker_that_holds_too_many_connections_hands_them_over() {
     let held = proxy.workers().connections();
     assert_eq!(held.iter().sum::<usize>(), clients.len());
     // 1.25 × the mean + 1, and the one that made it so many.
-    assert!(held[0] as f64 <= 1.25 * clients.len() as f64 / 2.0 + 2.0, "{held:?}");
+    assert!(
+        held[0] as f64 <= 1.25 * clients.len() as f64 / 2.0 + 2.0,
+        "{held:?}"
+    );
     assert!(held[1] > 0, "{held:?}");
 }
 
@@ -99,7 +111,11 @@ impl Gate {
 
     fn pass(&self) {
         let (open, opened) = &*self.0;
-        drop(opened.wait_timeout_while(open.lock().unwrap(), PATIENCE, |open| !*open).unwrap());
+        drop(
+            opened
+                .wait_timeout_while(open.lock().unwrap(), PATIENCE, |open| !*open)
+                .unwrap(),
+        );
     }
 }
 
@@ -113,7 +129,10 @@ fn held(backend: &Backend, proxy: &TestProxy) -> Client {
 #[test]
 fn beyond_max_connections_clients_wait_and_are_served_when_there_is_room() {
     let (backend, gate) = gated();
-    let options = ProxyOptions { max_connections: 3, ..ProxyOptions::default() };
+    let options = ProxyOptions {
+        max_connections: 3,
+        ..ProxyOptions::default()
+    };
     let proxy = TestProxy::with(options, &[release(&[backend.address], json!({}))]);
     let mut held: Vec<_> = (0..3).map(|_| held(&backend, &proxy)).collect();
     let mut waiting: Vec<_> = (0..6).map(|_| proxy.client()).collect();
@@ -126,7 +145,8 @@ fn beyond_max_connections_clients_wait_and_are_served_when_there_is_room() {
         std::thread::sleep(Duration::from_millis(5));
     }
     gate.open();
-    held.iter_mut().for_each(|client| assert_eq!(client.answer().text(), "ok"));
+    held.iter_mut()
+        .for_each(|client| assert_eq!(client.answer().text(), "ok"));
     held.truncate(1);
     // Each that is served makes room for the next.
     for mut client in waiting {
@@ -137,11 +157,15 @@ fn beyond_max_connections_clients_wait_and_are_served_when_there_is_room() {
 #[test]
 fn when_all_places_are_taken_those_who_do_nothing_make_room_and_requests_under_way_do_not() {
     let (backend, gate) = gated();
-    let options = ProxyOptions { max_connections: 10, ..ProxyOptions::default() };
+    let options = ProxyOptions {
+        max_connections: 10,
+        ..ProxyOptions::default()
+    };
     let proxy = TestProxy::with(options, &[release(&[backend.address], json!({}))]);
     let mut busy = held(&backend, &proxy);
     let mut idle: Vec<_> = (0..4).map(|_| proxy.client()).collect();
-    idle.iter_mut().for_each(|client| assert_eq!(client.get("/").text(), "ok"));
+    idle.iter_mut()
+        .for_each(|client| assert_eq!(client.get("/").text(), "ok"));
     let silent: Vec<_> = (0..5).map(|_| proxy.client()).collect();
     proxy.expect_connections(&[10]);
     // One after the other, each of which stays.
@@ -150,14 +174,21 @@ fn when_all_places_are_taken_those_who_do_nothing_make_room_and_requests_under_w
         assert_eq!(client.get("/").text(), "ok");
     }
     gate.open();
-    assert_eq!(busy.answer().text(), "ok", "who waits for an answer keeps the place");
+    assert_eq!(
+        busy.answer().text(),
+        "ok",
+        "who waits for an answer keeps the place"
+    );
     drop((idle, silent));
 }
 
 #[test]
 fn a_full_proxy_frees_the_places_of_tunnels_idle_for_longest_when_there_is_nobody_else() {
     let backend = granting();
-    let options = ProxyOptions { max_connections: 4, ..ProxyOptions::default() };
+    let options = ProxyOptions {
+        max_connections: 4,
+        ..ProxyOptions::default()
+    };
     let proxy = TestProxy::with(options, &[release(&[backend.address], json!({}))]);
     let mut tunnels: Vec<_> = (0..4).map(|_| proxy.client()).collect();
     for client in &mut tunnels {
@@ -171,8 +202,15 @@ fn a_full_proxy_frees_the_places_of_tunnels_idle_for_longest_when_there_is_nobod
 #[test]
 fn unfinished_heads_share_a_bounded_memory_and_the_slowest_end_first() {
     let backend = Backend::answering("ok");
-    let client = ClientTimeouts { head: Duration::from_secs(600), ..ClientTimeouts::default() };
-    let options = ProxyOptions { max_held_bytes: 128 << 10, client, ..ProxyOptions::default() };
+    let client = ClientTimeouts {
+        head: Duration::from_secs(600),
+        ..ClientTimeouts::default()
+    };
+    let options = ProxyOptions {
+        max_held_bytes: 128 << 10,
+        client,
+        ..ProxyOptions::default()
+    };
     let proxy = TestProxy::with(options, &[release(&[backend.address], json!({}))]);
     // Each takes 29 KiB of memory; four of them fit.
     let head = format!(

@@ -44,9 +44,15 @@ fn a_get_is_answered_over_kept_connections() {
 fn answers_without_a_body_are_not_waited_for() {
     for (request, head) in [
         ("HEAD", "HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n"),
-        ("HEAD", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"),
+        (
+            "HEAD",
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+        ),
         ("GET", "HTTP/1.1 204 No Content\r\n\r\n"),
-        ("GET", "HTTP/1.1 304 Not Modified\r\nContent-Length: 1000\r\n\r\n"),
+        (
+            "GET",
+            "HTTP/1.1 304 Not Modified\r\nContent-Length: 1000\r\n\r\n",
+        ),
     ] {
         let backend = saying(head);
         let proxy = TestProxy::to(backend.address);
@@ -57,7 +63,11 @@ fn answers_without_a_body_are_not_waited_for() {
             assert_eq!(answer.start, head.lines().next().unwrap());
         }
         // A connection that may still bring the body that the head declares is not used again at once.
-        let most = if head.contains("Length") || head.contains("chunked") { 2 } else { 1 };
+        let most = if head.contains("Length") || head.contains("chunked") {
+            2
+        } else {
+            1
+        };
         assert!(backend.connections() <= most, "{request} {head}");
     }
 }
@@ -102,7 +112,10 @@ fn a_client_of_1_0_gets_answers_it_can_read() {
         let mut client = proxy.client();
         client.send("GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n");
         let answer = client.answer();
-        assert_eq!((answer.text(), answer.get("transfer-encoding")), ("body", None));
+        assert_eq!(
+            (answer.text(), answer.get("transfer-encoding")),
+            ("body", None)
+        );
         assert_eq!(answer.get("connection"), Some("close"));
         client.assert_closed();
     }
@@ -116,13 +129,20 @@ fn a_client_of_1_0_is_kept_only_if_it_asks() {
     for _ in 0..2 {
         client.send("GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n");
         let answer = client.answer();
-        assert_eq!((answer.text(), answer.get("connection")), ("known length", Some("keep-alive")));
+        assert_eq!(
+            (answer.text(), answer.get("connection")),
+            ("known length", Some("keep-alive"))
+        );
     }
     client.send("GET / HTTP/1.0\r\n\r\n");
     assert_eq!(client.answer().text(), "known length");
     client.assert_closed();
     let named = backend.seen();
-    assert_eq!(named.all("host"), [proxy.address.to_string()], "a host is named for who named none");
+    assert_eq!(
+        named.all("host"),
+        [proxy.address.to_string()],
+        "a host is named for who named none"
+    );
 }
 
 #[test]
@@ -149,8 +169,9 @@ fn interim_answers_go_on_for_as_long_as_the_backend_works() {
     let backend = Backend::start(|connection, _| {
         connection.request();
         for _ in 0..500 {
-            connection
-                .send("HTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\n\r\n");
+            connection.send(
+                "HTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\n\r\n",
+            );
         }
         connection.ok("done");
     });
@@ -158,7 +179,10 @@ fn interim_answers_go_on_for_as_long_as_the_backend_works() {
     let mut client = proxy.client();
     client.send("GET / HTTP/1.1\r\nHost: shop\r\n\r\n");
     for _ in 0..500 {
-        assert_eq!([client.answer().status(), client.answer().status()], [102, 103]);
+        assert_eq!(
+            [client.answer().status(), client.answer().status()],
+            [102, 103]
+        );
     }
     assert_eq!(client.answer().text(), "done");
 }
@@ -213,7 +237,10 @@ fn a_backend_that_breaks_the_rules_of_http_is_a_502() {
 fn a_head_beyond_its_bounds_is_a_502() {
     let backend = Backend::start(|connection, _| {
         connection.request();
-        connection.send(format!("HTTP/1.1 200 OK\r\nA: {}\r\n\r\n", "a".repeat(40_000)));
+        connection.send(format!(
+            "HTTP/1.1 200 OK\r\nA: {}\r\n\r\n",
+            "a".repeat(40_000)
+        ));
     });
     let proxy = TestProxy::to(backend.address);
     assert_eq!(proxy.client().get("/").status(), 502);
@@ -228,7 +255,9 @@ fn requests_sent_ahead_are_answered_in_order_one_at_a_time() {
     });
     let proxy = TestProxy::to(backend.address);
     let mut client = proxy.client();
-    let requests: String = (0..200).map(|n| format!("GET /{n} HTTP/1.1\r\nHost: shop\r\n\r\n")).collect();
+    let requests: String = (0..200)
+        .map(|n| format!("GET /{n} HTTP/1.1\r\nHost: shop\r\n\r\n"))
+        .collect();
     client.send(requests);
     for n in 0..200 {
         assert_eq!(client.answer().text(), format!("/{n}"));
@@ -248,7 +277,11 @@ fn large_answers_arrive_whole_in_every_framing() {
                 continue;
             }
             let chunked = request.target() == "/chunked";
-            let framing = if chunked { "Transfer-Encoding: chunked\r\n" } else { "" };
+            let framing = if chunked {
+                "Transfer-Encoding: chunked\r\n"
+            } else {
+                ""
+            };
             connection.send(format!("HTTP/1.1 200 OK\r\n{framing}\r\n"));
             for piece in bytes.chunks(7_777) {
                 if chunked {
@@ -270,7 +303,14 @@ fn large_answers_arrive_whole_in_every_framing() {
     for path in ["/length", "/chunked", "/close", "/length"] {
         let answer = client.get(path);
         assert_eq!(answer.body.len(), SIZE, "{path}");
-        assert!(answer.body.iter().enumerate().all(|(n, byte)| *byte == body(n)), "{path}");
+        assert!(
+            answer
+                .body
+                .iter()
+                .enumerate()
+                .all(|(n, byte)| *byte == body(n)),
+            "{path}"
+        );
     }
 }
 
@@ -280,7 +320,11 @@ fn the_path_prefix_goes_before_the_path_and_dots_do_not_climb_out_of_it() {
     let arms = json!({"arms": {"stable": {"pathPrefix": "/v1"}}});
     let proxy = TestProxy::start(&[release(&[backend.address], arms)]);
     let mut client = proxy.client();
-    for (path, upstream) in [("/a?x=/../b", "/v1/a?x=/../b"), ("/a/../b", "/v1/b"), ("/%61%2f", "/v1/a%2F")] {
+    for (path, upstream) in [
+        ("/a?x=/../b", "/v1/a?x=/../b"),
+        ("/a/../b", "/v1/b"),
+        ("/%61%2f", "/v1/a%2F"),
+    ] {
         client.get(path);
         assert_eq!(backend.seen().target(), upstream);
     }
@@ -294,10 +338,15 @@ fn fields_of_ours_are_nobody_elses_to_set() {
     ));
     let proxy = TestProxy::to(backend.address);
     let mut client = proxy.client();
-    client.send("GET / HTTP/1.1\r\nHost: shop\r\nX-Halftone-Version: v9\r\nX_Halftone_Arm: gray\r\n\r\n");
+    client.send(
+        "GET / HTTP/1.1\r\nHost: shop\r\nX-Halftone-Version: v9\r\nX_Halftone_Arm: gray\r\n\r\n",
+    );
     let answer = client.answer();
     assert_eq!(answer.all("x-halftone-version"), ["v1"]);
-    assert_eq!((answer.get("x-halftone-reason"), answer.get("server")), (None, Some("theirs")));
+    assert_eq!(
+        (answer.get("x-halftone-reason"), answer.get("server")),
+        (None, Some("theirs"))
+    );
     let request = backend.seen();
     assert_eq!(request.all("x-halftone-version"), ["v1"]);
     assert_eq!(request.get("x_halftone_arm"), None);
@@ -310,12 +359,16 @@ fn who_sends_the_debug_field_is_told_why() {
     let proxy = TestProxy::start(&[release(&[backend.address], debug)]);
     let ask = |value: &str| {
         let mut client = proxy.client();
-        client.send(format!("GET / HTTP/1.1\r\nHost: shop\r\nX-Halftone-Debug: {value}\r\n\r\n"));
+        client.send(format!(
+            "GET / HTTP/1.1\r\nHost: shop\r\nX-Halftone-Debug: {value}\r\n\r\n"
+        ));
         client.answer()
     };
     let told = ask("tell me");
     assert!(
-        told.get("x-halftone-reason").unwrap().starts_with("shop/checkout revision 1: stable by "),
+        told.get("x-halftone-reason")
+            .unwrap()
+            .starts_with("shop/checkout revision 1: stable by "),
         "{told:?}"
     );
     assert_eq!(ask("tell").get("x-halftone-reason"), None);
@@ -325,9 +378,14 @@ fn who_sends_the_debug_field_is_told_why() {
 fn a_user_without_identity_gets_a_cookie_unless_the_answer_is_public() {
     let backend = Backend::start(|connection, _| {
         while let Some(request) = connection.request() {
-            let caching = if request.target() == "/public" { "public, max-age=60" } else { "private" };
-            connection
-                .send(format!("HTTP/1.1 200 OK\r\nCache-Control: {caching}\r\nContent-Length: 0\r\n\r\n"));
+            let caching = if request.target() == "/public" {
+                "public, max-age=60"
+            } else {
+                "private"
+            };
+            connection.send(format!(
+                "HTTP/1.1 200 OK\r\nCache-Control: {caching}\r\nContent-Length: 0\r\n\r\n"
+            ));
         }
     });
     let gray = Backend::answering("");
@@ -342,10 +400,15 @@ fn a_user_without_identity_gets_a_cookie_unless_the_answer_is_public() {
     )]);
     let mut client = proxy.client();
     let cookie = client.get("/private").get("set-cookie").unwrap().to_owned();
-    assert!(cookie.starts_with("halftone_id=") && cookie.contains("HttpOnly"), "{cookie}");
+    assert!(
+        cookie.starts_with("halftone_id=") && cookie.contains("HttpOnly"),
+        "{cookie}"
+    );
     assert_eq!(client.get("/public").get("set-cookie"), None);
     let back = cookie.split(';').next().unwrap();
-    client.send(format!("GET /private HTTP/1.1\r\nHost: shop\r\nCookie: {back}\r\n\r\n"));
+    client.send(format!(
+        "GET /private HTTP/1.1\r\nHost: shop\r\nCookie: {back}\r\n\r\n"
+    ));
     assert_eq!(client.answer().get("set-cookie"), None);
 }
 
@@ -353,7 +416,11 @@ fn a_user_without_identity_gets_a_cookie_unless_the_answer_is_public() {
 fn a_fallback_answer_brings_the_cookie_of_the_arm_that_was_meant() {
     let backend = Backend::start(|connection, _| {
         while let Some(request) = connection.request() {
-            let caching = if request.target() == "/public" { "public" } else { "no-store" };
+            let caching = if request.target() == "/public" {
+                "public"
+            } else {
+                "no-store"
+            };
             connection.send(format!(
                 "HTTP/1.1 200 OK\r\nCache-Control: {caching}\r\nContent-Length: 6\r\n\r\nstable"
             ));
@@ -370,15 +437,29 @@ fn a_fallback_answer_brings_the_cookie_of_the_arm_that_was_meant() {
         }),
     )]);
     let tables = proxy.tables().all();
-    let (_, table) = tables.iter().find(|(_, table)| table.ready() == [gray.address]).unwrap();
+    let (_, table) = tables
+        .iter()
+        .find(|(_, table)| table.ready() == [gray.address])
+        .unwrap();
     table.replace(&[]);
     let mut client = proxy.client();
     let answer = client.get("/");
-    assert_eq!((answer.text(), answer.get("x-halftone-version")), ("stable", Some("v1")));
-    let cookie = answer.get("set-cookie").unwrap().split(';').next().unwrap().to_owned();
+    assert_eq!(
+        (answer.text(), answer.get("x-halftone-version")),
+        ("stable", Some("v1"))
+    );
+    let cookie = answer
+        .get("set-cookie")
+        .unwrap()
+        .split(';')
+        .next()
+        .unwrap()
+        .to_owned();
     assert_eq!(client.get("/public").get("set-cookie"), None);
     table.replace(&[Endpoint::ready(gray.address)]);
-    client.send(format!("GET / HTTP/1.1\r\nHost: shop\r\nCookie: {cookie}\r\n\r\n"));
+    client.send(format!(
+        "GET / HTTP/1.1\r\nHost: shop\r\nCookie: {cookie}\r\n\r\n"
+    ));
     let back = client.answer();
     assert_eq!((back.text(), back.get("set-cookie")), ("gray", None));
 }
@@ -396,7 +477,10 @@ fn who_a_client_is_is_believed_from_trusted_proxies_alone() {
         }),
     );
     let ask = |fleet: Option<Value>| {
-        let options = ProxyOptions { fleet, ..ProxyOptions::default() };
+        let options = ProxyOptions {
+            fleet,
+            ..ProxyOptions::default()
+        };
         let proxy = TestProxy::with(options, std::slice::from_ref(&document));
         let mut client = proxy.client();
         client.send(concat!(
@@ -404,16 +488,29 @@ fn who_a_client_is_is_believed_from_trusted_proxies_alone() {
             "X-Halftone-Trace: 1\r\n\r\n"
         ));
         let arm = client.answer().text().to_owned();
-        let seen = if arm == "gray" { gray.seen() } else { stable.seen() };
+        let seen = if arm == "gray" {
+            gray.seen()
+        } else {
+            stable.seen()
+        };
         let told = ["x-forwarded-for", "x-forwarded-proto", "x-halftone-trace"]
             .map(|name| seen.get(name).unwrap_or("-").to_owned());
         (arm, told.join(" "))
     };
-    assert_eq!(ask(None), ("stable".to_owned(), "127.0.0.1 http -".to_owned()));
+    assert_eq!(
+        ask(None),
+        ("stable".to_owned(), "127.0.0.1 http -".to_owned())
+    );
     let elsewhere = json!({"schema": 1, "trustedProxies": ["10.0.0.0/8"]});
-    assert_eq!(ask(Some(elsewhere)), ("stable".to_owned(), "127.0.0.1 http -".to_owned()));
+    assert_eq!(
+        ask(Some(elsewhere)),
+        ("stable".to_owned(), "127.0.0.1 http -".to_owned())
+    );
     let here = json!({"schema": 1, "trustedProxies": ["127.0.0.0/8"]});
-    assert_eq!(ask(Some(here)), ("gray".to_owned(), "192.0.2.7, 127.0.0.1 https 1".to_owned()));
+    assert_eq!(
+        ask(Some(here)),
+        ("gray".to_owned(), "192.0.2.7, 127.0.0.1 https 1".to_owned())
+    );
 }
 
 #[test]
@@ -439,10 +536,16 @@ fn the_default_backend_takes_what_no_release_claims() {
         fleet: Some(json!({"schema": 1, "defaultBackend": {"addresses": [default.address]}})),
         ..ProxyOptions::default()
     };
-    let proxy = TestProxy::with(options, &[release(&[backend.address], json!({"hosts": ["shop"]}))]);
+    let proxy = TestProxy::with(
+        options,
+        &[release(&[backend.address], json!({"hosts": ["shop"]}))],
+    );
     let mut client: Client = proxy.client();
     client.send("GET / HTTP/1.1\r\nHost: other\r\n\r\n");
     let answer = client.answer();
-    assert_eq!((answer.text(), answer.get("x-halftone-version")), ("default", None));
+    assert_eq!(
+        (answer.text(), answer.get("x-halftone-version")),
+        ("default", None)
+    );
     assert_eq!(client.get("/").text(), "mine");
 }

@@ -22,7 +22,10 @@ fn both(stable: SocketAddr, gray: &[SocketAddr], more: Value) -> Value {
         &[stable],
         json!({"state": "Active", "ratio": 1_000_000, "arms": {"gray": gray, "stable": {"pathPrefix": "/old"}}}),
     );
-    document.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    document
+        .as_object_mut()
+        .unwrap()
+        .extend(more.as_object().unwrap().clone());
     document
 }
 
@@ -39,17 +42,28 @@ fn a_gray_that_takes_no_connections_is_replaced_and_charged() {
     for _ in 0..10 {
         assert_eq!(ask(&proxy).status(), 200);
         let seen = stable.seen();
-        assert_eq!((seen.target(), seen.all("x-halftone-version")), ("/old/x?y=/new", vec!["v1"]));
+        assert_eq!(
+            (seen.target(), seen.all("x-halftone-version")),
+            ("/old/x?y=/new", vec!["v1"])
+        );
         let mut client = proxy.client();
-        client.send("POST /x HTTP/1.1\r\nHost: shop\r\nX-User-Name: lin\r\nContent-Length: 4\r\n\r\nbody");
+        client.send(
+            "POST /x HTTP/1.1\r\nHost: shop\r\nX-User-Name: lin\r\nContent-Length: 4\r\n\r\nbody",
+        );
         let answer = client.answer();
-        assert_eq!((answer.text(), answer.get("x-halftone-version")), ("body", Some("v1")));
+        assert_eq!(
+            (answer.text(), answer.get("x-halftone-version")),
+            ("body", Some("v1"))
+        );
         stable.seen();
     }
     proxy.expect_outcomes(Arm::Gray, &[(Outcome::NoEndpoint, 20)]);
     let counts = proxy.counts();
     assert_eq!(counts[&Arm::Gray].fallbacks, 20);
-    assert!(!counts.contains_key(&Arm::Stable), "charged once, to the arm that was meant");
+    assert!(
+        !counts.contains_key(&Arm::Stable),
+        "charged once, to the arm that was meant"
+    );
 }
 
 #[test]
@@ -68,7 +82,10 @@ fn a_gray_that_takes_no_connections_answers_for_itself_where_nobody_may_replace_
 #[test]
 fn a_gray_that_takes_connections_again_is_asked_again() {
     let stable = Backend::answering("stable");
-    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let address = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
     let proxy = TestProxy::start(&[both(stable.address, &[address], json!({}))]);
     assert_eq!(ask(&proxy).text(), "stable");
     let _gray = Backend::on(TcpListener::bind(address).unwrap(), |connection, _| {
@@ -88,20 +105,34 @@ fn a_check_that_all_endpoints_fail_is_ignored_only_for_the_arm_that_everyone_dep
     let (stable, gray) = (Backend::answering("stable"), Backend::answering("gray"));
     let fail = |proxy: &TestProxy| {
         for (_, table) in proxy.tables().all() {
-            table.ready().into_iter().for_each(|address| table.set_failing(address, true));
+            table
+                .ready()
+                .into_iter()
+                .for_each(|address| table.set_failing(address, true));
         }
     };
     let mut proxy = TestProxy::start(&[both(stable.address, &[gray.address], json!({}))]);
     assert_eq!(ask(&proxy).text(), "gray");
     fail(&proxy);
-    assert_eq!(ask(&proxy).text(), "stable", "gray has no endpoint, stable's check is ignored");
-    proxy.expect_outcomes(Arm::Gray, &[(Outcome::Status2xx, 1), (Outcome::NoEndpoint, 1)]);
+    assert_eq!(
+        ask(&proxy).text(),
+        "stable",
+        "gray has no endpoint, stable's check is ignored"
+    );
+    proxy.expect_outcomes(
+        Arm::Gray,
+        &[(Outcome::Status2xx, 1), (Outcome::NoEndpoint, 1)],
+    );
     let more = json!({"revision": 2, "onUnavailable": "Fail"});
     proxy.apply(&[both(stable.address, &[gray.address], more)]);
     assert_eq!(ask(&proxy).status(), 503);
     let more = json!({"revision": 3, "state": "Promoted"});
     proxy.apply(&[both(stable.address, &[gray.address], more)]);
-    assert_eq!(ask(&proxy).text(), "gray", "a promoted gray has stable's part");
+    assert_eq!(
+        ask(&proxy).text(),
+        "gray",
+        "a promoted gray has stable's part"
+    );
 }
 
 #[test]
@@ -128,7 +159,10 @@ fn an_endpoint_that_fails_again_and_again_is_left_out_while_another_does_well() 
         assert!(Instant::now() < deadline, "both are asked");
         client.get("/");
     }
-    assert!((0..20).all(|_| client.get("/").status() == 200), "it is left out");
+    assert!(
+        (0..20).all(|_| client.get("/").status() == 200),
+        "it is left out"
+    );
     assert_eq!(asked.load(Relaxed), 5);
     proxy.wait_for("each failure charged", |counts| {
         counts[&Arm::Stable].outcomes.get(&Outcome::ErrorStatus) == Some(&5)
@@ -136,7 +170,10 @@ fn an_endpoint_that_fails_again_and_again_is_left_out_while_another_does_well() 
     well.store(false, Relaxed);
     let deadline = Instant::now() + PATIENCE;
     while asked.load(Relaxed) == 5 {
-        assert!(Instant::now() < deadline, "while every endpoint fails none is left out");
+        assert!(
+            Instant::now() < deadline,
+            "while every endpoint fails none is left out"
+        );
         client.get("/");
     }
 }
@@ -144,7 +181,10 @@ fn an_endpoint_that_fails_again_and_again_is_left_out_while_another_does_well() 
 #[test]
 fn an_endpoint_is_not_left_out_for_what_clients_ask_of_it() {
     for status in [501, 505] {
-        let (asked, served) = (Shared::new(AtomicU64::new(0)), Shared::new(AtomicU64::new(0)));
+        let (asked, served) = (
+            Shared::new(AtomicU64::new(0)),
+            Shared::new(AtomicU64::new(0)),
+        );
         let (counts, serves) = (Shared::clone(&asked), Shared::clone(&served));
         let strict = Backend::start(move |connection, _| {
             while let Some(request) = connection.request() {
@@ -166,7 +206,10 @@ fn an_endpoint_is_not_left_out_for_what_clients_ask_of_it() {
             client.send("FOO / HTTP/1.1\r\nHost: shop\r\n\r\n").answer();
         }
         assert!((0..60).all(|_| client.get("/").status() == 200));
-        assert!(served.load(Relaxed) > 0, "{status} is about the request, and this endpoint is asked on");
+        assert!(
+            served.load(Relaxed) > 0,
+            "{status} is about the request, and this endpoint is asked on"
+        );
     }
 }
 

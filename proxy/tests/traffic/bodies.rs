@@ -11,7 +11,9 @@ use serde_json::json;
 use crate::support::{Backend, Client, TestProxy, release};
 
 fn bytes(n: usize) -> Vec<u8> {
-    (0..n).map(|i| (i as u8).wrapping_mul(31) ^ (i >> 8) as u8).collect()
+    (0..n)
+        .map(|i| (i as u8).wrapping_mul(31) ^ (i >> 8) as u8)
+        .collect()
 }
 
 #[test]
@@ -19,18 +21,30 @@ fn bodies_of_every_size_arrive_whole_in_either_framing() {
     let backend = Backend::echo();
     let proxy = TestProxy::to(backend.address);
     let mut client = proxy.client();
-    for n in [0, 1, 100, 16_000, 16_384, 16_500, 65_000, 65_536, 66_000, 200_000, 1_500_000] {
+    for n in [
+        0, 1, 100, 16_000, 16_384, 16_500, 65_000, 65_536, 66_000, 200_000, 1_500_000,
+    ] {
         let body = bytes(n);
-        client.send(format!("POST / HTTP/1.1\r\nHost: shop\r\nContent-Length: {n}\r\n\r\n")).send(&body);
+        client
+            .send(format!(
+                "POST / HTTP/1.1\r\nHost: shop\r\nContent-Length: {n}\r\n\r\n"
+            ))
+            .send(&body);
         assert!(client.answer().body == body, "{n} bytes by length");
         assert_eq!(backend.seen().get("content-length"), Some(&*n.to_string()));
         client.send("POST / HTTP/1.1\r\nHost: shop\r\nTransfer-Encoding: chunked\r\n\r\n");
         for piece in body.chunks(5_000) {
-            client.send(format!("{:X};sig=\"x\"\r\n", piece.len())).send(piece).send("\r\n");
+            client
+                .send(format!("{:X};sig=\"x\"\r\n", piece.len()))
+                .send(piece)
+                .send("\r\n");
         }
         client.send("0\r\nX-Sum: 1\r\nAuthorization: no\r\n\r\n");
         assert!(client.answer().body == body, "{n} bytes in chunks");
-        assert_eq!(backend.seen().trailers, [("x-sum".to_owned(), "1".to_owned())]);
+        assert_eq!(
+            backend.seen().trailers,
+            [("x-sum".to_owned(), "1".to_owned())]
+        );
     }
     assert_eq!(backend.connections(), 1);
 }
@@ -95,9 +109,13 @@ fn a_client_that_is_refused_before_it_was_asked_need_not_send_its_body() {
     });
     let proxy = TestProxy::to(backend.address);
     let mut client = proxy.client();
-    client.send("POST / HTTP/1.1\r\nHost: shop\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n");
+    client
+        .send("POST / HTTP/1.1\r\nHost: shop\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n");
     let answer = client.answer();
-    assert_eq!((answer.status(), answer.get("connection")), (401, Some("close")));
+    assert_eq!(
+        (answer.status(), answer.get("connection")),
+        (401, Some("close"))
+    );
     client.assert_closed();
 }
 
@@ -121,28 +139,52 @@ fn a_backend_may_answer_while_it_still_reads() {
         assert_eq!(client.head().unwrap().unwrap().status(), 200);
         for piece in body.chunks(10_000) {
             client.send(piece);
-            assert!(client.bytes(10_000) == piece, "each piece comes back before the next is sent");
+            assert!(
+                client.bytes(10_000) == piece,
+                "each piece comes back before the next is sent"
+            );
         }
     }
-    assert_eq!(backend.connections(), 1, "both sides were complete, so both connections go on");
+    assert_eq!(
+        backend.connections(),
+        1,
+        "both sides were complete, so both connections go on"
+    );
     proxy.expect_outcomes(Arm::Stable, &[(Outcome::Status2xx, 2)]);
 }
 
 #[test]
 fn a_backend_that_will_close_may_still_read_before_it_has_answered_to_the_end() {
-    for (status, framing) in [(200, ""), (404, ""), (404, "Transfer-Encoding: chunked\r\n")] {
+    for (status, framing) in [
+        (200, ""),
+        (404, ""),
+        (404, "Transfer-Encoding: chunked\r\n"),
+    ] {
         let backend = Backend::start(move |connection, _| {
             let mut request = connection.head().unwrap();
-            connection.send(format!("HTTP/1.1 {status} X\r\nConnection: close\r\n{framing}\r\n"));
+            connection.send(format!(
+                "HTTP/1.1 {status} X\r\nConnection: close\r\n{framing}\r\n"
+            ));
             request.read_body(&mut connection.reader, false).unwrap();
-            connection.send(if framing.is_empty() { "all of it" } else { "9\r\nall of it\r\n0\r\n\r\n" });
+            connection.send(if framing.is_empty() {
+                "all of it"
+            } else {
+                "9\r\nall of it\r\n0\r\n\r\n"
+            });
         });
         let proxy = TestProxy::to(backend.address);
         let mut client = proxy.client();
-        client.send("POST / HTTP/1.1\r\nHost: shop\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nbo\r\n");
+        client
+            .send("POST / HTTP/1.1\r\nHost: shop\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nbo\r\n");
         let mut answer = client.head().unwrap().unwrap();
-        assert_eq!((answer.status(), answer.get("connection")), (status, Some("close")));
-        client.send("2\r\ndy\r\n0\r\n\r\n").body(&mut answer).unwrap();
+        assert_eq!(
+            (answer.status(), answer.get("connection")),
+            (status, Some("close"))
+        );
+        client
+            .send("2\r\ndy\r\n0\r\n\r\n")
+            .body(&mut answer)
+            .unwrap();
         assert_eq!(answer.text(), "all of it");
     }
 }
@@ -152,7 +194,9 @@ fn uploading_clients_see_the_refusal_that_did_not_wait_for_them() {
     const CLIENTS: usize = 200;
     let backend = Backend::start(|connection, _| {
         connection.head();
-        connection.send("HTTP/1.1 403 Forbidden\r\nContent-Length: 9\r\nConnection: close\r\n\r\nforbidden");
+        connection.send(
+            "HTTP/1.1 403 Forbidden\r\nContent-Length: 9\r\nConnection: close\r\n\r\nforbidden",
+        );
     });
     let proxy = TestProxy::to(backend.address);
     let seen = Arc::new(AtomicUsize::new(0));
@@ -164,16 +208,22 @@ fn uploading_clients_see_the_refusal_that_did_not_wait_for_them() {
                 start.wait();
                 for _ in 0..CLIENTS / 20 {
                     let mut client = Client::connect(address);
-                    client.send("POST / HTTP/1.1\r\nHost: shop\r\nContent-Length: 100000000\r\n\r\n");
+                    client
+                        .send("POST / HTTP/1.1\r\nHost: shop\r\nContent-Length: 100000000\r\n\r\n");
                     // Whatever becomes of the upload, the answer is to be read afterwards.
                     let _ = client.try_send(vec![b'x'; 200_000]);
                     let answer = client.try_answer();
-                    seen.fetch_add(usize::from(matches!(answer, Ok(Some(a)) if a.status() == 403)), Relaxed);
+                    seen.fetch_add(
+                        usize::from(matches!(answer, Ok(Some(a)) if a.status() == 403)),
+                        Relaxed,
+                    );
                 }
             })
         })
         .collect();
-    threads.into_iter().for_each(|thread| thread.join().unwrap());
+    threads
+        .into_iter()
+        .for_each(|thread| thread.join().unwrap());
     assert_eq!(seen.load(Relaxed), CLIENTS);
 }
 
@@ -186,18 +236,25 @@ fn uploading_clients_see_our_own_refusals_too() {
         client.send("POST / HTTP/1.1\r\nHost: elsewhere\r\nContent-Length: 100000000\r\n\r\n");
         let _ = client.try_send(vec![b'x'; 100_000]);
         let answer = client.answer();
-        assert_eq!((answer.status(), answer.get("connection")), (404, Some("close")));
+        assert_eq!(
+            (answer.status(), answer.get("connection")),
+            (404, Some("close"))
+        );
     }
 }
 
 #[test]
 fn a_body_that_breaks_off_reaches_the_backend_without_an_end() {
     let backend = Backend::start(|connection, _| {
-        assert!(connection.request().is_none(), "the chunked body has no last chunk");
+        assert!(
+            connection.request().is_none(),
+            "the chunked body has no last chunk"
+        );
     });
     let mut proxy = TestProxy::to(backend.address);
     let mut client = proxy.client();
-    client.send("POST / HTTP/1.1\r\nHost: shop\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n");
+    client
+        .send("POST / HTTP/1.1\r\nHost: shop\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n");
     client.end_sending();
     client.assert_closed();
     proxy.expect_outcomes(Arm::Stable, &[(Outcome::ClientAbort, 1)]);
@@ -206,18 +263,26 @@ fn a_body_that_breaks_off_reaches_the_backend_without_an_end() {
 #[test]
 fn a_malformed_chunk_is_a_400_and_the_backend_sees_no_end() {
     let backend = Backend::start(|connection, _| {
-        assert!(connection.request().is_none(), "the chunked body has no last chunk");
+        assert!(
+            connection.request().is_none(),
+            "the chunked body has no last chunk"
+        );
     });
     let mut proxy = TestProxy::to(backend.address);
     for late in [false, true] {
         let mut client = proxy.client();
-        client.send("POST / HTTP/1.1\r\nHost: shop\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n");
+        client.send(
+            "POST / HTTP/1.1\r\nHost: shop\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n",
+        );
         if late {
             std::thread::sleep(Duration::from_millis(20));
         }
         client.send("-1\r\n");
         let answer = client.answer();
-        assert_eq!((answer.status(), answer.get("connection")), (400, Some("close")));
+        assert_eq!(
+            (answer.status(), answer.get("connection")),
+            (400, Some("close"))
+        );
         client.assert_closed();
     }
     proxy.expect_outcomes(Arm::Stable, &[(Outcome::Refused400, 2)]);
@@ -229,24 +294,38 @@ fn a_body_beyond_what_the_release_allows_is_a_413() {
     let mut proxy = TestProxy::start(&[release(&[backend.address], json!({"maxBodyBytes": 10}))]);
     for (framing, status) in [
         ("Content-Length: 10\r\n\r\n0123456789", 200),
-        ("Transfer-Encoding: chunked\r\n\r\n9\r\n012345678\r\n1\r\n9\r\n0\r\n\r\n", 200),
+        (
+            "Transfer-Encoding: chunked\r\n\r\n9\r\n012345678\r\n1\r\n9\r\n0\r\n\r\n",
+            200,
+        ),
         ("Content-Length: 11\r\n\r\n0123456789a", 413),
         ("Content-Length: 11\r\nExpect: 100-continue\r\n\r\n", 413),
-        ("Transfer-Encoding: chunked\r\n\r\n9\r\n012345678\r\n2\r\n9a\r\n0\r\n\r\n", 413),
+        (
+            "Transfer-Encoding: chunked\r\n\r\n9\r\n012345678\r\n2\r\n9a\r\n0\r\n\r\n",
+            413,
+        ),
     ] {
         let mut client = proxy.client();
         client.send(format!("POST / HTTP/1.1\r\nHost: shop\r\n{framing}"));
         assert_eq!(client.answer().status(), status, "{framing:?}");
     }
-    proxy.expect_outcomes(Arm::Stable, &[(Outcome::Status2xx, 2), (Outcome::Refused413, 3)]);
+    proxy.expect_outcomes(
+        Arm::Stable,
+        &[(Outcome::Status2xx, 2), (Outcome::Refused413, 3)],
+    );
     // What comes too late to be refused before it began.
     let mut client = proxy.client();
-    client.send("POST / HTTP/1.1\r\nHost: shop\r\nTransfer-Encoding: chunked\r\n\r\n9\r\n012345678\r\n");
+    client.send(
+        "POST / HTTP/1.1\r\nHost: shop\r\nTransfer-Encoding: chunked\r\n\r\n9\r\n012345678\r\n",
+    );
     client.send("9\r\n012345678\r\n0\r\n\r\n");
     assert_eq!(client.answer().status(), 413);
     backend.seen();
     backend.seen();
-    assert!(!backend.has_seen_more(), "no backend takes a part for the whole");
+    assert!(
+        !backend.has_seen_more(),
+        "no backend takes a part for the whole"
+    );
 }
 
 #[test]
@@ -273,7 +352,10 @@ fn a_slow_reader_holds_its_backend_back() {
         before = sent.load(Relaxed);
         std::thread::sleep(Duration::from_millis(100));
     }
-    assert!(before < SIZE / 4, "{before} bytes were taken for a client that does not read");
+    assert!(
+        before < SIZE / 4,
+        "{before} bytes were taken for a client that does not read"
+    );
     let mut left = SIZE;
     while left > 0 {
         let n = left.min(1 << 20);
@@ -295,7 +377,9 @@ fn a_backend_that_does_not_read_holds_its_client_back() {
     });
     let proxy = TestProxy::to(backend.address);
     let mut client = proxy.client();
-    client.send(format!("POST / HTTP/1.1\r\nHost: shop\r\nContent-Length: {SIZE}\r\n\r\n"));
+    client.send(format!(
+        "POST / HTTP/1.1\r\nHost: shop\r\nContent-Length: {SIZE}\r\n\r\n"
+    ));
     let mut sender = client.stream().try_clone().unwrap();
     let sent = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&sent);
@@ -311,7 +395,10 @@ fn a_backend_that_does_not_read_holds_its_client_back() {
         before = sent.load(Relaxed);
         std::thread::sleep(Duration::from_millis(100));
     }
-    assert!(before < SIZE / 4, "{before} bytes were taken for a backend that does not read");
+    assert!(
+        before < SIZE / 4,
+        "{before} bytes were taken for a backend that does not read"
+    );
     go.send(()).unwrap();
     thread.join().unwrap();
     assert_eq!(client.answer().text(), SIZE.to_string());
@@ -332,7 +419,9 @@ fn a_backend_may_take_its_time_to_read_an_upload() {
     let mut sender = client.stream().try_clone().unwrap();
     let sending = std::thread::spawn(move || {
         let head = format!("PUT / HTTP/1.1\r\nHost: shop\r\nContent-Length: {LARGE}\r\n\r\n");
-        sender.write_all(head.as_bytes()).and_then(|()| sender.write_all(&vec![7; LARGE]))
+        sender
+            .write_all(head.as_bytes())
+            .and_then(|()| sender.write_all(&vec![7; LARGE]))
     });
     assert_eq!(client.answer().text(), LARGE.to_string());
     sending.join().unwrap().unwrap();

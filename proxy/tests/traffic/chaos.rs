@@ -38,7 +38,9 @@ impl Dice {
 /// Bytes that only this request or answer has.
 fn body(id: u64, length: usize) -> Vec<u8> {
     let mut dice = Dice(id);
-    (0..length).map(|_| b"abcdefghijklmnop\r\n0123456789"[dice.roll(28) as usize]).collect()
+    (0..length)
+        .map(|_| b"abcdefghijklmnop\r\n0123456789"[dice.roll(28) as usize])
+        .collect()
 }
 
 /// What the backend does with a request; everything is drawn from the request's number.
@@ -97,7 +99,12 @@ impl BackendScript {
     }
 
     fn request(&self, dice: &mut Dice) -> Vec<u8> {
-        let Self { id, method, version, .. } = self;
+        let Self {
+            id,
+            method,
+            version,
+            ..
+        } = self;
         let mut bytes = format!("{method} /{id} HTTP/{version}\r\nHost: shop\r\n").into_bytes();
         if version == &"1.0" && self.keep_alive {
             bytes.extend_from_slice(b"Connection: keep-alive\r\n");
@@ -153,7 +160,10 @@ impl BackendScript {
         };
         head.push_str(&line);
         head.push_str("\r\n");
-        (head.into_bytes(), if self.bodiless() { Vec::new() } else { sent })
+        (
+            head.into_bytes(),
+            if self.bodiless() { Vec::new() } else { sent },
+        )
     }
 }
 
@@ -178,7 +188,11 @@ fn read_upload(connection: &mut Incoming, request: &mut Message, plan: &BackendS
         return false;
     }
     assert_eq!(request.body.len(), plan.upload, "{}", plan.id);
-    assert!(request.body == body(plan.id, plan.upload), "{} got another's body", plan.id);
+    assert!(
+        request.body == body(plan.id, plan.upload),
+        "{} got another's body",
+        plan.id
+    );
     true
 }
 
@@ -267,7 +281,11 @@ fn read_answer(
     let mut head = loop {
         match client.head() {
             Ok(Some(head)) if head.status() < 200 => {
-                assert!(plan.version == "1.1" && (plan.interim || plan.expect), "{}", plan.id);
+                assert!(
+                    plan.version == "1.1" && (plan.interim || plan.expect),
+                    "{}",
+                    plan.id
+                );
             }
             Ok(Some(head)) => break head,
             Ok(None) | Err(_) => {
@@ -293,12 +311,25 @@ fn read_answer(
         return keeps;
     }
     let read = client.body(&mut head).and_then(|()| {
-        let ended_by_close = head.get("content-length").is_none() && head.get("transfer-encoding").is_none();
-        let reset = ended_by_close && writing.take().is_some_and(|writing| writing.join().unwrap());
-        if reset { Err(io::ErrorKind::ConnectionReset.into()) } else { Ok(()) }
+        let ended_by_close =
+            head.get("content-length").is_none() && head.get("transfer-encoding").is_none();
+        let reset = ended_by_close
+            && writing
+                .take()
+                .is_some_and(|writing| writing.join().unwrap());
+        if reset {
+            Err(io::ErrorKind::ConnectionReset.into())
+        } else {
+            Ok(())
+        }
     });
     if let Err(error) = read {
-        assert_eq!(plan.mishap, 2, "{plan:?} was cut after {}: {error}", head.body.len());
+        assert_eq!(
+            plan.mishap,
+            2,
+            "{plan:?} was cut after {}: {error}",
+            head.body.len()
+        );
         tally.broken += 1;
         return false;
     }
@@ -307,7 +338,12 @@ fn read_answer(
         "{plan:?} got another's bytes or not all: {}",
         head.body.len()
     );
-    assert!(plan.mishap != 2 || plan.download < 2, "{} {:?}", plan.id, head.fields);
+    assert!(
+        plan.mishap != 2 || plan.download < 2,
+        "{} {:?}",
+        plan.id,
+        head.fields
+    );
     tally.whole += 1;
     keeps
 }
@@ -319,19 +355,36 @@ fn ask(address: SocketAddr, requests: std::ops::Range<u64>, mut dice: Dice) -> C
         let mut client = Client::connect(address);
         loop {
             let ahead = 1 + dice.roll(6);
-            let plans: Vec<_> = (next..requests.end.min(next + ahead)).map(BackendScript::of).collect();
+            let plans: Vec<_> = (next..requests.end.min(next + ahead))
+                .map(BackendScript::of)
+                .collect();
             if plans.is_empty() {
                 break;
             }
             // Nobody sends anything behind a request that ends the connection; and one that breaks off may take
             // answers with it that are still on their way.
-            let breaks = plans.iter().skip(1).position(|plan| plan.mishap == 2).map(|place| place + 1);
-            let last = plans.iter().position(|plan| !plan.keep_alive).map(|place| place + 1);
-            let plans =
-                &plans[..plans.len().min(breaks.unwrap_or(usize::MAX)).min(last.unwrap_or(usize::MAX))];
-            let bytes: Vec<u8> = plans.iter().flat_map(|plan| plan.request(&mut dice)).collect();
-            let mut writing =
-                Some(write_in_pieces(client.stream().try_clone().unwrap(), bytes, dice.clone()));
+            let breaks = plans
+                .iter()
+                .skip(1)
+                .position(|plan| plan.mishap == 2)
+                .map(|place| place + 1);
+            let last = plans
+                .iter()
+                .position(|plan| !plan.keep_alive)
+                .map(|place| place + 1);
+            let plans = &plans[..plans
+                .len()
+                .min(breaks.unwrap_or(usize::MAX))
+                .min(last.unwrap_or(usize::MAX))];
+            let bytes: Vec<u8> = plans
+                .iter()
+                .flat_map(|plan| plan.request(&mut dice))
+                .collect();
+            let mut writing = Some(write_in_pieces(
+                client.stream().try_clone().unwrap(),
+                bytes,
+                dice.clone(),
+            ));
             dice.roll(2);
             let mut goes_on = true;
             for plan in plans {
@@ -357,7 +410,8 @@ fn ask(address: SocketAddr, requests: std::ops::Range<u64>, mut dice: Dice) -> C
 
 #[test]
 fn an_answer_belongs_to_its_request_whatever_happens_beside_it() {
-    let number = |name, default| std::env::var(name).map_or(default, |text| text.parse::<u64>().unwrap());
+    let number =
+        |name, default| std::env::var(name).map_or(default, |text| text.parse::<u64>().unwrap());
     let (rounds, seed) = (number("CHAOS_ROUNDS", 300), number("CHAOS_SEED", 0));
     let seen = DeliveryCounts::default();
     let backends: Vec<_> = (0..2)
@@ -368,7 +422,10 @@ fn an_answer_belongs_to_its_request_whatever_happens_beside_it() {
         .collect();
     let addresses: Vec<_> = backends.iter().map(|backend| backend.address).collect();
     let mut proxy = TestProxy::with(
-        ProxyOptions { workers: 2, ..ProxyOptions::default() },
+        ProxyOptions {
+            workers: 2,
+            ..ProxyOptions::default()
+        },
         &[release(&addresses, json!({}))],
     );
     let clients: Vec<_> = (0..8)
@@ -387,11 +444,22 @@ fn an_answer_belongs_to_its_request_whatever_happens_beside_it() {
         sum.closed += tally.closed;
     }
     for (id, times) in seen.lock().unwrap().iter() {
-        let most = if BackendScript::of(*id).idempotent() { 2 } else { 1 };
+        let most = if BackendScript::of(*id).idempotent() {
+            2
+        } else {
+            1
+        };
         assert!(*times <= most, "{id} was sent {times} times");
     }
-    assert!(sum.whole > 0 && sum.broken > 0 && sum.lost > 0 && sum.closed == 0, "{sum:?}");
+    assert!(
+        sum.whole > 0 && sum.broken > 0 && sum.lost > 0 && sum.closed == 0,
+        "{sum:?}"
+    );
     proxy.wait_for("one outcome for each request", |counts| {
-        counts.values().flat_map(|counts| counts.outcomes.values()).sum::<u64>() == 8 * rounds
+        counts
+            .values()
+            .flat_map(|counts| counts.outcomes.values())
+            .sum::<u64>()
+            == 8 * rounds
     });
 }

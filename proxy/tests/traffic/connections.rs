@@ -55,7 +55,9 @@ fn a_connection_that_was_reset_while_idle_does_not_spoil_the_answer_on_the_next(
     // The reset is to come after the proxy has looked at the connection and before it writes to it: some do.
     for _ in 0..500 {
         let mut client = proxy.client();
-        client.send("GET / HTTP/1.1\r\nHost: shop\r\n\r\nGET /until-close HTTP/1.1\r\nHost: shop\r\n\r\n");
+        client.send(
+            "GET / HTTP/1.1\r\nHost: shop\r\n\r\nGET /until-close HTTP/1.1\r\nHost: shop\r\n\r\n",
+        );
         assert_eq!(client.answer().text(), "first");
         assert_eq!(client.answer().text(), "all of it");
     }
@@ -137,11 +139,15 @@ fn a_connection_to_a_backend_that_no_document_names_any_more_is_not_kept() {
     proxy.apply(&[release(&[new.address], json!({"revision": 2}))]);
     let deadline = std::time::Instant::now() + PATIENCE;
     while proxy.client().get("/").text() != "new" {
-        assert!(std::time::Instant::now() < deadline, "the new document is not applied");
+        assert!(
+            std::time::Instant::now() < deadline,
+            "the new document is not applied"
+        );
     }
     go.send(()).unwrap();
     assert_eq!(waiting.answer().text(), "waited");
-    told.recv_timeout(PATIENCE).expect("it would stay open for as long as another request lasts");
+    told.recv_timeout(PATIENCE)
+        .expect("it would stay open for as long as another request lasts");
     release_held.send(()).unwrap();
 }
 
@@ -149,9 +155,18 @@ fn a_connection_to_a_backend_that_no_document_names_any_more_is_not_kept() {
 fn a_body_behind_an_answer_that_has_none_is_never_taken_for_the_next_answer() {
     for (method, head) in [
         ("HEAD", "HTTP/1.1 200 OK\r\nContent-Length: 40\r\n\r\n"),
-        ("HEAD", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"),
-        ("GET", "HTTP/1.1 204 No Content\r\nContent-Length: 40\r\n\r\n"),
-        ("GET", "HTTP/1.1 304 Not Modified\r\nContent-Length: 40\r\n\r\n"),
+        (
+            "HEAD",
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+        ),
+        (
+            "GET",
+            "HTTP/1.1 204 No Content\r\nContent-Length: 40\r\n\r\n",
+        ),
+        (
+            "GET",
+            "HTTP/1.1 304 Not Modified\r\nContent-Length: 40\r\n\r\n",
+        ),
     ] {
         let backend = Backend::start(move |connection, _| {
             while let Some(request) = connection.request() {
@@ -187,7 +202,10 @@ fn a_connection_that_stays_silent_behind_an_answer_to_head_is_used_again() {
     let mut asked = 0;
     let deadline = std::time::Instant::now() + PATIENCE;
     while asked == backend.connections() {
-        assert!(std::time::Instant::now() < deadline, "{asked} requests on as many connections");
+        assert!(
+            std::time::Instant::now() < deadline,
+            "{asked} requests on as many connections"
+        );
         client.send("HEAD / HTTP/1.1\r\nHost: shop\r\n\r\n");
         client.head().unwrap().unwrap();
         asked += 1;
@@ -224,14 +242,19 @@ fn connections_that_have_to_be_silent_first_take_no_place_from_those_at_hand() {
     for _ in 0..20 {
         assert_eq!(clients[0].get("/").text(), "ok");
     }
-    assert!(backend.connections() <= before + 1, "{} more", backend.connections() - before);
+    assert!(
+        backend.connections() <= before + 1,
+        "{} more",
+        backend.connections() - before
+    );
 }
 
 #[test]
 fn a_backend_of_1_0_is_kept_if_it_says_so() {
     let backend = Backend::start(|connection, _| {
         while connection.request().is_some() {
-            connection.send("HTTP/1.0 200 OK\r\nContent-Length: 2\r\nConnection: keep-alive\r\n\r\nok");
+            connection
+                .send("HTTP/1.0 200 OK\r\nContent-Length: 2\r\nConnection: keep-alive\r\n\r\nok");
         }
     });
     let proxy = TestProxy::to(backend.address);
@@ -297,8 +320,12 @@ fn a_post_takes_only_a_connection_used_within_the_last_second() {
     let backend = Backend::answering("ok");
     let proxy = TestProxy::to(backend.address);
     let mut client = proxy.client();
-    let mut post =
-        || client.send("POST / HTTP/1.1\r\nHost: shop\r\nContent-Length: 0\r\n\r\n").answer().status();
+    let mut post = || {
+        client
+            .send("POST / HTTP/1.1\r\nHost: shop\r\nContent-Length: 0\r\n\r\n")
+            .answer()
+            .status()
+    };
     assert_eq!((post(), post(), backend.connections()), (200, 200, 1));
     std::thread::sleep(std::time::Duration::from_millis(1_200));
     assert_eq!((post(), backend.connections()), (200, 2));
@@ -326,7 +353,9 @@ fn a_408_on_a_kept_connection_is_a_connection_that_was_closing() {
         connection.ok("first");
         if number == 0 {
             connection.request();
-            connection.send("HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+            connection.send(
+                "HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
+            );
         }
     });
     let mut proxy = TestProxy::to(backend.address);
@@ -367,9 +396,15 @@ fn a_request_whose_connection_is_lost_is_sent_once_more_if_that_can_do_no_harm()
         let mut proxy = TestProxy::to(backend.address);
         let mut client = proxy.client();
         let length = body.len();
-        client.send(format!("{method} / HTTP/1.1\r\nHost: shop\r\nContent-Length: {length}\r\n\r\n{body}"));
+        client.send(format!(
+            "{method} / HTTP/1.1\r\nHost: shop\r\nContent-Length: {length}\r\n\r\n{body}"
+        ));
         let answer = client.answer();
-        assert_eq!((answer.status(), backend.connections()), (502, sent), "{method}");
+        assert_eq!(
+            (answer.status(), backend.connections()),
+            (502, sent),
+            "{method}"
+        );
         proxy.expect_outcomes(Arm::Stable, &[(Outcome::Reset, 1)]);
         assert_eq!(proxy.counts()[&Arm::Stable].retries, sent as u64 - 1);
     }
@@ -387,10 +422,13 @@ fn the_second_try_carries_the_same_request() {
     });
     let proxy = TestProxy::to(backend.address);
     let mut client = proxy.client();
-    for (framing, body) in
-        [("Content-Length: 5", "hello"), ("Transfer-Encoding: chunked", "5\r\nhello\r\n0\r\n\r\n")]
-    {
-        client.send(format!("PUT /x HTTP/1.1\r\nHost: shop\r\nX-A: b\r\n{framing}\r\n\r\n{body}"));
+    for (framing, body) in [
+        ("Content-Length: 5", "hello"),
+        ("Transfer-Encoding: chunked", "5\r\nhello\r\n0\r\n\r\n"),
+    ] {
+        client.send(format!(
+            "PUT /x HTTP/1.1\r\nHost: shop\r\nX-A: b\r\n{framing}\r\n\r\n{body}"
+        ));
         assert_eq!(client.answer().text(), "hello");
     }
     let (first, second) = (backend.seen(), backend.seen());
@@ -415,14 +453,19 @@ fn where_nobody_listens_other_endpoints_are_asked_whatever_the_method() {
     let proxy = TestProxy::start(&[release(&[nobody(1), nobody(2), backend.address], json!({}))]);
     for n in 0..20 {
         let mut client = proxy.client();
-        client.send(format!("POST / HTTP/1.1\r\nHost: shop\r\nContent-Length: 2\r\n\r\n{n:02}"));
+        client.send(format!(
+            "POST / HTTP/1.1\r\nHost: shop\r\nContent-Length: 2\r\n\r\n{n:02}"
+        ));
         assert_eq!(client.answer().text(), format!("{n:02}"));
     }
 }
 
 #[test]
 fn an_arm_where_nobody_listens_is_a_502_charged_once() {
-    let mut proxy = TestProxy::start(&[release(&[nobody(1), nobody(2), nobody(3), nobody(4)], json!({}))]);
+    let mut proxy = TestProxy::start(&[release(
+        &[nobody(1), nobody(2), nobody(3), nobody(4)],
+        json!({}),
+    )]);
     let answer = proxy.client().get("/");
     assert_eq!(answer.status(), 502);
     proxy.expect_outcomes(Arm::Stable, &[(Outcome::ConnectFailure, 1)]);
@@ -452,13 +495,19 @@ fn an_endpoint_that_was_found_dead_is_left_alone_for_a_while() {
     for _ in 0..200 {
         assert_eq!(client.get("/").status(), 200);
     }
-    assert!(attempts.load(Relaxed) <= 2, "{attempts:?} of 200 requests went to a dead endpoint");
+    assert!(
+        attempts.load(Relaxed) <= 2,
+        "{attempts:?} of 200 requests went to a dead endpoint"
+    );
 }
 
 #[test]
 fn requests_are_spread_over_the_endpoints() {
     let backends = [(); 3].map(|()| Backend::answering("ok"));
-    let proxy = TestProxy::start(&[release(&backends.each_ref().map(|backend| backend.address), json!({}))]);
+    let proxy = TestProxy::start(&[release(
+        &backends.each_ref().map(|backend| backend.address),
+        json!({}),
+    )]);
     let mut clients: Vec<_> = (0..12).map(|_| proxy.client()).collect();
     for _ in 0..20 {
         for client in &mut clients {
@@ -473,7 +522,10 @@ fn requests_are_spread_over_the_endpoints() {
         while backend.has_seen_more() {
             requests += 1;
         }
-        assert!((40..=120).contains(&requests), "{requests} of 240 requests at one of three");
+        assert!(
+            (40..=120).contains(&requests),
+            "{requests} of 240 requests at one of three"
+        );
     }
 }
 
@@ -511,19 +563,34 @@ fn an_arm_without_endpoints_is_replaced_by_the_other_and_charged() {
     assert_eq!(ask(&proxy).text(), "gray");
     let set_gray = |proxy: &TestProxy, endpoints: &[Endpoint]| {
         let tables = proxy.tables().all();
-        let (_, table) = tables.iter().find(|(_, table)| table.ready() == [gray.address]).unwrap();
+        let (_, table) = tables
+            .iter()
+            .find(|(_, table)| table.ready() == [gray.address])
+            .unwrap();
         table.replace(endpoints);
     };
     set_gray(&proxy, &[]);
     let answer = ask(&proxy);
-    assert_eq!((answer.text(), answer.get("x-halftone-version")), ("stable", Some("v1")));
-    proxy.expect_outcomes(Arm::Gray, &[(Outcome::Status2xx, 1), (Outcome::NoEndpoint, 1)]);
+    assert_eq!(
+        (answer.text(), answer.get("x-halftone-version")),
+        ("stable", Some("v1"))
+    );
+    proxy.expect_outcomes(
+        Arm::Gray,
+        &[(Outcome::Status2xx, 1), (Outcome::NoEndpoint, 1)],
+    );
     let counts = proxy.counts();
     assert_eq!(counts[&Arm::Gray].fallbacks, 1);
-    assert!(!counts.contains_key(&Arm::Stable), "charged once, to the arm that was meant");
+    assert!(
+        !counts.contains_key(&Arm::Stable),
+        "charged once, to the arm that was meant"
+    );
 
     let more = json!({"revision": 2, "onUnavailable": "Fail"});
     proxy.apply(&[both(more.as_object().unwrap().clone())]);
     assert_eq!(ask(&proxy).status(), 503);
-    proxy.expect_outcomes(Arm::Gray, &[(Outcome::Status2xx, 1), (Outcome::NoEndpoint, 2)]);
+    proxy.expect_outcomes(
+        Arm::Gray,
+        &[(Outcome::Status2xx, 1), (Outcome::NoEndpoint, 2)],
+    );
 }

@@ -16,9 +16,18 @@ fn draining(delay: u64, timeout: u64, backend: SocketAddr) -> TestProxy {
 }
 
 fn draining_with(delay: u64, timeout: u64, documents: &[Value]) -> TestProxy {
-    let drain =
-        DrainSchedule { delay: Duration::from_millis(delay), timeout: Duration::from_millis(timeout) };
-    TestProxy::with(ProxyOptions { workers: 2, drain, ..ProxyOptions::default() }, documents)
+    let drain = DrainSchedule {
+        delay: Duration::from_millis(delay),
+        timeout: Duration::from_millis(timeout),
+    };
+    TestProxy::with(
+        ProxyOptions {
+            workers: 2,
+            drain,
+            ..ProxyOptions::default()
+        },
+        documents,
+    )
 }
 
 /// Asks until the proxy is gone: a connection that stands must bring an answer to each request sent on it, unless the
@@ -51,14 +60,18 @@ fn a_drain_under_load_loses_nothing() {
         let threads: Vec<_> = (0..16)
             .map(|n| {
                 let (address, answers) = (proxy.address, Arc::clone(&answers));
-                std::thread::spawn(move || ask_on(address, if n % 2 == 0 { 1 } else { 1_000_000 }, &answers))
+                std::thread::spawn(move || {
+                    ask_on(address, if n % 2 == 0 { 1 } else { 1_000_000 }, &answers)
+                })
             })
             .collect();
         while answers.load(Relaxed) < 500 + 100 * round {
             std::thread::sleep(Duration::from_millis(1));
         }
         let drained = proxy.drain();
-        threads.into_iter().for_each(|thread| thread.join().unwrap());
+        threads
+            .into_iter()
+            .for_each(|thread| thread.join().unwrap());
         assert_eq!(drained.cut, 0);
     }
 }
@@ -76,7 +89,9 @@ fn connections_that_were_never_accepted_are_served_before_the_listeners_close() 
                 let mut burst = Vec::new();
                 while !gone.load(Relaxed) && burst.len() < 400 {
                     // The kernel accepts for us; whether anybody takes the connection is what this is about.
-                    let Ok(stream) = TcpStream::connect_timeout(&address, Duration::from_millis(50)) else {
+                    let Ok(stream) =
+                        TcpStream::connect_timeout(&address, Duration::from_millis(50))
+                    else {
                         break;
                     };
                     let mut client = Client::over(stream);
@@ -84,14 +99,20 @@ fn connections_that_were_never_accepted_are_served_before_the_listeners_close() 
                     client.send("GET / HTTP/1.1\r\nHost: shop\r\n\r\n");
                     burst.push(client);
                 }
-                burst.iter_mut().map(|client| assert_eq!(client.answer().status(), 404)).count()
+                burst
+                    .iter_mut()
+                    .map(|client| assert_eq!(client.answer().status(), 404))
+                    .count()
             })
         })
         .collect();
     std::thread::sleep(Duration::from_millis(5));
     proxy.drain();
     gone.store(true, Relaxed);
-    let answered: usize = threads.into_iter().map(|thread| thread.join().unwrap()).sum();
+    let answered: usize = threads
+        .into_iter()
+        .map(|thread| thread.join().unwrap())
+        .sum();
     assert!(answered > 0);
 }
 
@@ -115,7 +136,10 @@ fn an_idle_connection_is_still_answered_for_a_second() {
     let backend = Backend::answering("ok");
     let proxy = draining(0, 10_000, backend.address);
     let (mut asks, mut idles) = (proxy.client(), proxy.client());
-    assert_eq!((asks.get("/").status(), idles.get("/").status()), (200, 200));
+    assert_eq!(
+        (asks.get("/").status(), idles.get("/").status()),
+        (200, 200)
+    );
     proxy.workers().drain();
     std::thread::sleep(Duration::from_millis(250));
     assert_eq!(asks.get("/").get("connection"), Some("close"));
@@ -171,9 +195,16 @@ fn a_second_signal_ends_everything_at_once() {
 fn the_health_path_of_the_fleet_is_answered_here_on_every_host_until_the_drain() {
     let backend = Backend::answering("ok");
     let fleet = Some(json!({"schema": 1, "revision": 1, "healthPath": "/healthz"}));
-    let drain = DrainSchedule { delay: Duration::from_secs(600), timeout: Duration::from_secs(1) };
+    let drain = DrainSchedule {
+        delay: Duration::from_secs(600),
+        timeout: Duration::from_secs(1),
+    };
     let proxy = TestProxy::with(
-        ProxyOptions { fleet, drain, ..ProxyOptions::default() },
+        ProxyOptions {
+            fleet,
+            drain,
+            ..ProxyOptions::default()
+        },
         &[release(&[backend.address], json!({}))],
     );
     let mut client = proxy.client();
@@ -182,22 +213,37 @@ fn the_health_path_of_the_fleet_is_answered_here_on_every_host_until_the_drain()
     for (request, status) in [
         ("GET /healthz?deep HTTP/1.1\r\nHost: 10.0.0.7:8080", 200),
         ("GET /%68ealthz HTTP/1.1\r\nHost: any.example", 200),
-        ("HEAD /healthz HTTP/1.1\r\nHost: any.example\r\nConnection: close", 200),
+        (
+            "HEAD /healthz HTTP/1.1\r\nHost: any.example\r\nConnection: close",
+            200,
+        ),
     ] {
         let mut client = proxy.client();
         assert_eq!(
-            client.send(format!("{request}\r\n\r\n")).head().unwrap().unwrap().status(),
+            client
+                .send(format!("{request}\r\n\r\n"))
+                .head()
+                .unwrap()
+                .unwrap()
+                .status(),
             status,
             "{request}"
         );
     }
-    assert!(!backend.has_seen_more(), "none of it is a request of a release");
+    assert!(
+        !backend.has_seen_more(),
+        "none of it is a request of a release"
+    );
     for path in ["/healthz/", "/healthz/deep", "/health"] {
         assert_eq!(client.get(path).text(), "ok", "{path}");
         assert!(backend.seen().start.contains(path));
     }
     let post = "POST /healthz HTTP/1.1\r\nHost: shop\r\nContent-Length: 0\r\n\r\n";
-    assert_eq!(client.send(post).answer().text(), "ok", "another method is the release's");
+    assert_eq!(
+        client.send(post).answer().text(),
+        "ok",
+        "another method is the release's"
+    );
     proxy.workers().drain();
     let deadline = std::time::Instant::now() + PATIENCE;
     loop {
@@ -206,7 +252,14 @@ fn the_health_path_of_the_fleet_is_answered_here_on_every_host_until_the_drain()
             assert_eq!(answer.text(), "the proxy is draining\n");
             break;
         }
-        assert!(std::time::Instant::now() < deadline, "the drain is not told");
+        assert!(
+            std::time::Instant::now() < deadline,
+            "the drain is not told"
+        );
     }
-    assert_eq!(proxy.client().get("/").text(), "ok", "requests are served all the same");
+    assert_eq!(
+        proxy.client().get("/").text(),
+        "ok",
+        "requests are served all the same"
+    );
 }

@@ -29,11 +29,17 @@ fn silent() -> (Backend, Receiver<()>) {
 }
 
 fn with_timeouts(address: SocketAddr, timeouts: Value) -> Value {
-    release(&[address], json!({"arms": {"stable": {"timeouts": timeouts}}}))
+    release(
+        &[address],
+        json!({"arms": {"stable": {"timeouts": timeouts}}}),
+    )
 }
 
 fn client_timeouts(client: ClientTimeouts) -> ProxyOptions {
-    ProxyOptions { client, ..ProxyOptions::default() }
+    ProxyOptions {
+        client,
+        ..ProxyOptions::default()
+    }
 }
 
 #[test]
@@ -97,7 +103,8 @@ fn a_client_that_leaves_behind_its_upload_is_missed_while_an_early_answer_lasts(
     });
     let mut proxy = TestProxy::to(backend.address);
     let mut client = proxy.client();
-    client.send("POST / HTTP/1.1\r\nHost: shop\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nfirst\r\n");
+    client
+        .send("POST / HTTP/1.1\r\nHost: shop\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nfirst\r\n");
     assert_eq!(client.head().unwrap().unwrap().status(), 200);
     client.send("5\r\n-half\r\n0\r\n\r\n");
     assert_eq!(told.recv_timeout(PATIENCE), Ok("read"));
@@ -185,7 +192,10 @@ fn an_answer_that_breaks_off_is_not_given_an_end() {
 #[test]
 fn an_idle_client_is_closed_without_a_word() {
     let backend = Backend::answering("ok");
-    let options = client_timeouts(ClientTimeouts { idle: SHORT, ..ClientTimeouts::default() });
+    let options = client_timeouts(ClientTimeouts {
+        idle: SHORT,
+        ..ClientTimeouts::default()
+    });
     let proxy = TestProxy::with(options, &[release(&[backend.address], json!({}))]);
     proxy.client().assert_closed();
     let mut client = proxy.client();
@@ -196,20 +206,29 @@ fn an_idle_client_is_closed_without_a_word() {
 #[test]
 fn a_head_that_does_not_come_to_its_end_is_a_408() {
     let backend = Backend::answering("ok");
-    let options = client_timeouts(ClientTimeouts { head: SHORT, ..ClientTimeouts::default() });
+    let options = client_timeouts(ClientTimeouts {
+        head: SHORT,
+        ..ClientTimeouts::default()
+    });
     let proxy = TestProxy::with(options, &[release(&[backend.address], json!({}))]);
     let mut client = proxy.client();
     client.send("GET / HTTP/1.1\r\nHost: sh");
     let answer = client.answer();
-    assert_eq!((answer.status(), answer.get("connection")), (408, Some("close")));
+    assert_eq!(
+        (answer.status(), answer.get("connection")),
+        (408, Some("close"))
+    );
     client.assert_closed();
 }
 
 #[test]
 fn an_empty_line_does_not_begin_a_request() {
     let backend = Backend::answering("ok");
-    let options =
-        client_timeouts(ClientTimeouts { idle: SHORT * 4, head: SHORT, ..ClientTimeouts::default() });
+    let options = client_timeouts(ClientTimeouts {
+        idle: SHORT * 4,
+        head: SHORT,
+        ..ClientTimeouts::default()
+    });
     let mut proxy = TestProxy::with(options, &[release(&[backend.address], json!({}))]);
     // Some clients put one behind a body. An answer that nobody asked for would be taken for the next one's.
     let mut client = proxy.client();
@@ -225,9 +244,13 @@ fn an_empty_line_does_not_begin_a_request() {
 #[test]
 fn a_body_that_does_not_come_is_a_408() {
     let (backend, ended) = silent();
-    let options = client_timeouts(ClientTimeouts { body: SHORT, ..ClientTimeouts::default() });
+    let options = client_timeouts(ClientTimeouts {
+        body: SHORT,
+        ..ClientTimeouts::default()
+    });
     let mut proxy = TestProxy::with(options, &[release(&[backend.address], json!({}))]);
-    let websocket = "Connection: Upgrade\r\nUpgrade: websocket\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n";
+    let websocket =
+        "Connection: Upgrade\r\nUpgrade: websocket\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n";
     for (method, framing, connections) in [
         ("POST", "Content-Length: 10\r\n\r\nhalf", 0),
         ("GET", websocket, 0),
@@ -236,7 +259,10 @@ fn a_body_that_does_not_come_is_a_408() {
         let mut client = proxy.client();
         client.send(format!("{method} / HTTP/1.1\r\nHost: shop\r\n{framing}"));
         let answer = client.answer();
-        assert_eq!((answer.status(), answer.get("connection")), (408, Some("close")));
+        assert_eq!(
+            (answer.status(), answer.get("connection")),
+            (408, Some("close"))
+        );
         assert_eq!(backend.connections(), connections, "{framing}");
     }
     ended.recv_timeout(crate::support::PATIENCE).unwrap();
@@ -249,7 +275,10 @@ fn a_client_that_does_not_take_its_answer_is_closed() {
         connection.request();
         connection.ok(vec![7; 64 << 20]);
     });
-    let options = client_timeouts(ClientTimeouts { write: SHORT, ..ClientTimeouts::default() });
+    let options = client_timeouts(ClientTimeouts {
+        write: SHORT,
+        ..ClientTimeouts::default()
+    });
     let mut proxy = TestProxy::with(options, &[release(&[backend.address], json!({}))]);
     let mut client = proxy.client();
     client.send("GET / HTTP/1.1\r\nHost: shop\r\n\r\n");
@@ -258,12 +287,21 @@ fn a_client_that_does_not_take_its_answer_is_closed() {
 
 #[test]
 fn nothing_is_put_into_the_middle_of_an_interim_answer() {
-    let hint = format!("HTTP/1.1 103 Early Hints\r\nLink: {}\r\n\r\n", "x".repeat(32_600));
+    let hint = format!(
+        "HTTP/1.1 103 Early Hints\r\nLink: {}\r\n\r\n",
+        "x".repeat(32_600)
+    );
     // As much as interim answers may be.
     let heads = hint.repeat(2);
     for (timeouts, outcome) in [
         // The client takes nothing in time, or the backend leaves while the client is still taking.
-        (ClientTimeouts { write: SHORT, ..ClientTimeouts::default() }, Outcome::ClientTimeout),
+        (
+            ClientTimeouts {
+                write: SHORT,
+                ..ClientTimeouts::default()
+            },
+            Outcome::ClientTimeout,
+        ),
         (ClientTimeouts::default(), Outcome::Reset),
     ] {
         let sent = heads.clone();
@@ -280,7 +318,10 @@ fn nothing_is_put_into_the_middle_of_an_interim_answer() {
                 std::thread::sleep(SHORT);
             }
         });
-        let mut proxy = TestProxy::with(client_timeouts(timeouts), &[release(&[backend.address], json!({}))]);
+        let mut proxy = TestProxy::with(
+            client_timeouts(timeouts),
+            &[release(&[backend.address], json!({}))],
+        );
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
         // Small buffers at both ends.
         socket.set_tcp_mss(536).unwrap();
@@ -297,8 +338,14 @@ fn nothing_is_put_into_the_middle_of_an_interim_answer() {
         let mut received = Vec::new();
         let _ = client.read_on(&mut received);
         assert!(received.starts_with(b"HTTP/1.1 200"), "{outcome:?}");
-        let hints = received.windows(12).position(|bytes| bytes == b"HTTP/1.1 103").unwrap_or(received.len());
-        assert!(heads.as_bytes().starts_with(&received[hints..]), "{outcome:?}");
+        let hints = received
+            .windows(12)
+            .position(|bytes| bytes == b"HTTP/1.1 103")
+            .unwrap_or(received.len());
+        assert!(
+            heads.as_bytes().starts_with(&received[hints..]),
+            "{outcome:?}"
+        );
     }
 }
 
@@ -332,8 +379,14 @@ fn a_timer_runs_only_against_the_side_that_is_waited_for() {
         request.read_body(&mut connection.reader, false).unwrap();
         connection.ok(request.body);
     });
-    let options = client_timeouts(ClientTimeouts { body: SHORT, ..ClientTimeouts::default() });
-    let mut proxy = TestProxy::with(options, &[with_timeouts(backend.address, json!({"idleMs": 200}))]);
+    let options = client_timeouts(ClientTimeouts {
+        body: SHORT,
+        ..ClientTimeouts::default()
+    });
+    let mut proxy = TestProxy::with(
+        options,
+        &[with_timeouts(backend.address, json!({"idleMs": 200}))],
+    );
     let mut client = proxy.client();
     let mut sender = client.stream().try_clone().unwrap();
     let sending = std::thread::spawn(move || {
@@ -353,7 +406,9 @@ fn a_timer_runs_only_against_the_side_that_is_waited_for() {
 /// An address that takes connections into a queue which is full, so that connecting hangs.
 fn unreachable() -> (SocketAddr, Vec<TcpStream>, Socket) {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-    socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    socket
+        .bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into())
+        .unwrap();
     socket.listen(0).unwrap();
     let address = socket.local_addr().unwrap().as_socket().unwrap();
     let mut held = Vec::new();
@@ -380,7 +435,10 @@ fn where_connecting_takes_too_long_another_endpoint_is_asked() {
 #[test]
 fn an_answer_that_does_not_begin_is_a_504_and_not_asked_for_again() {
     let (backend, ended) = silent();
-    let mut proxy = TestProxy::start(&[with_timeouts(backend.address, json!({"responseHeadMs": 200}))]);
+    let mut proxy = TestProxy::start(&[with_timeouts(
+        backend.address,
+        json!({"responseHeadMs": 200}),
+    )]);
     let mut client = proxy.client();
     let answer = client.get("/");
     assert_eq!((answer.status(), answer.get("connection")), (504, None));
@@ -403,15 +461,26 @@ fn after_an_answer_that_did_not_come_idle_connections_are_not_trusted() {
             connection.ok(number.to_string());
         }
     });
-    let proxy = TestProxy::start(&[with_timeouts(backend.address, json!({"responseHeadMs": 400}))]);
+    let proxy = TestProxy::start(&[with_timeouts(
+        backend.address,
+        json!({"responseHeadMs": 400}),
+    )]);
     let (mut one, mut two) = (proxy.client(), proxy.client());
     two.send("GET /hold HTTP/1.1\r\nHost: shop\r\n\r\n");
     backend.seen();
     assert_eq!(one.get("/").text(), "1", "the first connection is busy");
     go.send(()).unwrap();
     assert_eq!(two.answer().text(), "0");
-    assert_eq!(one.get("/hang").status(), 504, "on the connection used last");
-    assert_eq!(one.get("/").text(), "2", "and the other one is not used any more");
+    assert_eq!(
+        one.get("/hang").status(),
+        504,
+        "on the connection used last"
+    );
+    assert_eq!(
+        one.get("/").text(),
+        "2",
+        "and the other one is not used any more"
+    );
 }
 
 #[test]
@@ -475,13 +544,20 @@ fn what_is_under_way_for_one_arm_is_no_limit_for_the_other_of_the_same_backend()
     let mut gray = proxy.client();
     gray.send("GET / HTTP/1.1\r\nHost: shop\r\n\r\n");
     backend.seen();
-    assert_eq!(proxy.client().get("/").status(), 503, "the second one for gray");
+    assert_eq!(
+        proxy.client().get("/").status(),
+        503,
+        "the second one for gray"
+    );
     go.send(()).unwrap();
     go.send(()).unwrap();
     for client in [&mut busy, &mut gray] {
         assert_eq!(client.answer().status(), 200);
     }
-    proxy.expect_outcomes(Arm::Gray, &[(Outcome::Status2xx, 1), (Outcome::Overload, 1)]);
+    proxy.expect_outcomes(
+        Arm::Gray,
+        &[(Outcome::Status2xx, 1), (Outcome::Overload, 1)],
+    );
 }
 
 #[test]
@@ -502,8 +578,15 @@ fn requests_beyond_max_in_flight_are_refused_at_once() {
         assert_eq!(client.answer().status(), 200);
     }
     go.send(()).unwrap();
-    assert_eq!(third.get("/").status(), 200, "the refused client keeps its connection");
-    proxy.expect_outcomes(Arm::Stable, &[(Outcome::Status2xx, 3), (Outcome::Overload, 1)]);
+    assert_eq!(
+        third.get("/").status(),
+        200,
+        "the refused client keeps its connection"
+    );
+    proxy.expect_outcomes(
+        Arm::Stable,
+        &[(Outcome::Status2xx, 3), (Outcome::Overload, 1)],
+    );
 }
 
 fn limited(address: SocketAddr, latency: Value) -> Value {
@@ -512,25 +595,43 @@ fn limited(address: SocketAddr, latency: Value) -> Value {
 
 fn events(proxy: &mut TestProxy, quantile: Quantile) -> (u64, u64) {
     let counts = proxy.counts();
-    let events = counts.get(&Arm::Stable).and_then(|counts| counts.limits.get(&quantile)).copied();
+    let events = counts
+        .get(&Arm::Stable)
+        .and_then(|counts| counts.limits.get(&quantile))
+        .copied();
     events.map_or((0, 0), |events| (events.within, events.over))
 }
 
 #[test]
 fn each_request_gives_one_event_for_each_limit() {
     let (backend, go) = waiting();
-    let mut proxy = TestProxy::start(&[limited(backend.address, json!({"p50": 100, "p99": 60_000}))]);
+    let mut proxy =
+        TestProxy::start(&[limited(backend.address, json!({"p50": 100, "p99": 60_000}))]);
     let mut client = proxy.client();
     go.send(()).unwrap();
     assert_eq!(client.get("/").status(), 200);
-    assert_eq!((events(&mut proxy, Quantile::P50), events(&mut proxy, Quantile::P99)), ((1, 0), (1, 0)));
+    assert_eq!(
+        (
+            events(&mut proxy, Quantile::P50),
+            events(&mut proxy, Quantile::P99)
+        ),
+        ((1, 0), (1, 0))
+    );
     client.send("GET / HTTP/1.1\r\nHost: shop\r\n\r\n");
     // Counted when the limit passes, not when the answer comes.
-    proxy.wait_for("over", |counts| counts[&Arm::Stable].limits[&Quantile::P50].over == 1);
+    proxy.wait_for("over", |counts| {
+        counts[&Arm::Stable].limits[&Quantile::P50].over == 1
+    });
     go.send(()).unwrap();
     assert_eq!(client.answer().status(), 200);
     proxy.expect_outcomes(Arm::Stable, &[(Outcome::Status2xx, 2)]);
-    assert_eq!((events(&mut proxy, Quantile::P50), events(&mut proxy, Quantile::P99)), ((1, 1), (2, 0)));
+    assert_eq!(
+        (
+            events(&mut proxy, Quantile::P50),
+            events(&mut proxy, Quantile::P99)
+        ),
+        ((1, 1), (2, 0))
+    );
 }
 
 #[test]
@@ -589,32 +690,45 @@ fn failures_of_gray_tell_their_statuses_and_how_many_users_they_reached() {
     let mut proxy = TestProxy::start(&[document(1, 1_000_000)]);
     let mut client = proxy.client();
     let mut ask = |user: &str, status: u16| {
-        client.send(format!("GET /{status} HTTP/1.1\r\nHost: shop\r\nX-User-Name: {user}\r\n\r\n"));
+        client.send(format!(
+            "GET /{status} HTTP/1.1\r\nHost: shop\r\nX-User-Name: {user}\r\n\r\n"
+        ));
         assert_eq!(client.answer().status(), status);
     };
-    for (user, status) in [("lin", 500), ("lin", 503), ("wei", 503), ("lin", 200), ("ana", 200), ("bob", 404)]
-    {
+    for (user, status) in [
+        ("lin", 500),
+        ("lin", 503),
+        ("wei", 503),
+        ("lin", 200),
+        ("ana", 200),
+        ("bob", 404),
+    ] {
         ask(user, status);
     }
     proxy.wait_for("two users met three failures", |counts| {
         counts.get(&Arm::Gray).is_some_and(|gray| {
-            (&gray.error_statuses, gray.failed_users.estimate()) == (&[(500, 1), (503, 2)].into(), 2)
+            (&gray.error_statuses, gray.failed_users.estimate())
+                == (&[(500, 1), (503, 2)].into(), 2)
                 && gray.requests() == 6
         })
     });
     proxy.apply(&[document(2, 0)]);
     ask("lin", 500);
-    proxy.wait_for("stable's failures tell their status, and nobody they reached", |counts| {
-        let stable = counts.get(&Arm::Stable);
-        stable.is_some_and(|stable| {
-            stable.error_statuses == [(500, 1)].into() && stable.failed_users.is_empty()
-        })
-    });
+    proxy.wait_for(
+        "stable's failures tell their status, and nobody they reached",
+        |counts| {
+            let stable = counts.get(&Arm::Stable);
+            stable.is_some_and(|stable| {
+                stable.error_statuses == [(500, 1)].into() && stable.failed_users.is_empty()
+            })
+        },
+    );
 }
 
 #[test]
 fn a_listener_is_not_shared_with_another_program() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
-    let (_, error) = halftone_proxy::worker::Listeners::bind(&[taken.local_addr().unwrap()], 2).unwrap_err();
+    let (_, error) =
+        halftone_proxy::worker::Listeners::bind(&[taken.local_addr().unwrap()], 2).unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::AddrInUse);
 }

@@ -18,7 +18,10 @@ fn saying(answer: &'static str) -> Backend {
 }
 
 fn logged() -> ProxyOptions {
-    ProxyOptions { log: true, ..ProxyOptions::default() }
+    ProxyOptions {
+        log: true,
+        ..ProxyOptions::default()
+    }
 }
 
 const BAD_FIRST_CHUNK: &str =
@@ -29,10 +32,16 @@ fn a_malformed_first_chunk_is_a_502_with_its_rule_in_the_log() {
     let backend = saying(BAD_FIRST_CHUNK);
     let mut proxy = TestProxy::with(logged(), &[release(&[backend.address], json!({}))]);
     let answer = proxy.client().get("/");
-    assert_eq!((answer.status(), answer.get("transfer-encoding")), (502, None));
+    assert_eq!(
+        (answer.status(), answer.get("transfer-encoding")),
+        (502, None)
+    );
     proxy.expect_outcomes(Arm::Stable, &[(Outcome::MalformedResponse, 1)]);
     let lines = proxy.finish();
-    assert_eq!((&lines[0]["rule"], &lines[0]["status"]), (&json!("chunkSize"), &json!(502)));
+    assert_eq!(
+        (&lines[0]["rule"], &lines[0]["status"]),
+        (&json!("chunkSize"), &json!(502))
+    );
 }
 
 #[test]
@@ -71,7 +80,10 @@ fn a_chunk_that_is_malformed_later_breaks_the_answer_off_with_its_rule_in_the_lo
     client.assert_closed();
     proxy.expect_outcomes(Arm::Stable, &[(Outcome::BodyBrokenOff, 1)]);
     let lines = proxy.finish();
-    assert_eq!((&lines[0]["rule"], &lines[0]["status"]), (&json!("chunkEnd"), &json!(200)));
+    assert_eq!(
+        (&lines[0]["rule"], &lines[0]["status"]),
+        (&json!("chunkEnd"), &json!(200))
+    );
 }
 
 #[test]
@@ -79,10 +91,15 @@ fn a_clients_broken_rule_is_in_the_log_too() {
     let backend = Backend::answering("");
     let proxy = TestProxy::with(logged(), &[release(&[backend.address], json!({}))]);
     let mut client = proxy.client();
-    client.send("GET / HTTP/1.1\r\nHost: shop\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n");
+    client.send(
+        "GET / HTTP/1.1\r\nHost: shop\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+    );
     assert_eq!(client.answer().status(), 400);
     let lines = proxy.finish();
-    assert_eq!((&lines[0]["rule"], &lines[0]["outcome"]), (&json!("lengthAndCoding"), &json!("refused400")));
+    assert_eq!(
+        (&lines[0]["rule"], &lines[0]["outcome"]),
+        (&json!("lengthAndCoding"), &json!("refused400"))
+    );
 }
 
 #[test]
@@ -107,16 +124,39 @@ fn what_is_no_http_is_answered_when_its_first_line_is_whole() {
 
 #[test]
 fn a_lenient_arm_takes_what_is_beyond_doubt_and_nothing_else() {
-    let fields = format!("HTTP/1.1 200 OK\r\n{}Content-Length: 2\r\n\r\nok", "X-A: b\r\n".repeat(1_000));
+    let fields = format!(
+        "HTTP/1.1 200 OK\r\n{}Content-Length: 2\r\n\r\nok",
+        "X-A: b\r\n".repeat(1_000)
+    );
     let fields: &'static str = fields.leak();
     let lenient: Value = json!({"arms": {"stable": {"lenient": true}}});
     for (answer, status, body) in [
-        ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked, chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n", 200, "ok"),
-        ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2     \r\nok\r\n0     \r\n\r\n", 200, "ok"),
-        ("HTTP/1.1 999 Denied\r\nContent-Length: 2\r\n\r\nok", 999, "ok"),
+        (
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked, chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+            200,
+            "ok",
+        ),
+        (
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2     \r\nok\r\n0     \r\n\r\n",
+            200,
+            "ok",
+        ),
+        (
+            "HTTP/1.1 999 Denied\r\nContent-Length: 2\r\n\r\nok",
+            999,
+            "ok",
+        ),
         (fields, 200, "ok"),
-        ("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n", 502, ""),
-        ("HTTP/1.1 200 OK\r\nA: b\r\n c\r\nContent-Length: 2\r\n\r\nok", 502, ""),
+        (
+            "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n",
+            502,
+            "",
+        ),
+        (
+            "HTTP/1.1 200 OK\r\nA: b\r\n c\r\nContent-Length: 2\r\n\r\nok",
+            502,
+            "",
+        ),
         (BAD_FIRST_CHUNK, 502, ""),
     ] {
         let backend = saying(answer);

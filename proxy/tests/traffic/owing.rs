@@ -52,11 +52,17 @@ fn clients_that_keep_their_bodies_back_hold_as_many_backend_connections_as_max_i
         let mut client = proxy.client();
         client.send(UPLOAD).send("1");
         silent.push(client);
-        until("each is connected to the backend", || backend.connections() > n);
+        until("each is connected to the backend", || {
+            backend.connections() > n
+        });
         // Longer than a tick, which tells who came first.
         std::thread::sleep(Duration::from_millis(300));
         if let Some(longest) = n.checked_sub(4) {
-            assert_eq!(silent[longest].answer().status(), 408, "{longest} is waited for the longest");
+            assert_eq!(
+                silent[longest].answer().status(),
+                408,
+                "{longest} is waited for the longest"
+            );
         }
     }
     until("no more than may be", || open.load(Relaxed) <= 4);
@@ -64,9 +70,16 @@ fn clients_that_keep_their_bodies_back_hold_as_many_backend_connections_as_max_i
     let rest = vec![b'1'; 999_999];
     for client in &mut silent[16..] {
         client.send(&rest);
-        assert_eq!(client.answer().body.len(), 1_000_000, "who is left can still go on");
+        assert_eq!(
+            client.answer().body.len(),
+            1_000_000,
+            "who is left can still go on"
+        );
     }
-    proxy.expect_outcomes(Arm::Stable, &[(Outcome::Status2xx, 5), (Outcome::Refused408, 16)]);
+    proxy.expect_outcomes(
+        Arm::Stable,
+        &[(Outcome::Status2xx, 5), (Outcome::Refused408, 16)],
+    );
 }
 
 #[test]
@@ -76,7 +89,9 @@ fn an_upload_that_moves_slowly_outlasts_all_that_do_not_move() {
     let mut slow = proxy.client();
     let mut sender = slow.stream().try_clone().unwrap();
     let sending = std::thread::spawn(move || {
-        sender.write_all(b"POST / HTTP/1.1\r\nHost: shop\r\nContent-Length: 20000\r\n\r\n").unwrap();
+        sender
+            .write_all(b"POST / HTTP/1.1\r\nHost: shop\r\nContent-Length: 20000\r\n\r\n")
+            .unwrap();
         for _ in 0..20 {
             sender.write_all(&[7; 1000]).unwrap();
             std::thread::sleep(Duration::from_millis(100));
@@ -116,7 +131,10 @@ fn lazy(proxy: &TestProxy) -> Client {
         if client.get_head("/large").status() == 200 {
             return client;
         }
-        assert!(Instant::now() < deadline, "a client that takes nothing gives its place up");
+        assert!(
+            Instant::now() < deadline,
+            "a client that takes nothing gives its place up"
+        );
         std::thread::sleep(Duration::from_millis(50));
     }
 }
@@ -140,11 +158,17 @@ fn answers_that_are_not_taken_are_bounded_and_the_longest_waited_for_ends_first(
 #[test]
 fn answers_that_are_not_taken_share_a_bounded_memory() {
     let backend = large();
-    let options = ProxyOptions { max_held_bytes: 150 << 10, ..ProxyOptions::default() };
+    let options = ProxyOptions {
+        max_held_bytes: 150 << 10,
+        ..ProxyOptions::default()
+    };
     let mut proxy = TestProxy::with(options, &[release(&[backend.address], json!({}))]);
     let clients: Vec<Client> = (0..8).map(|_| lazy(&proxy)).collect();
     proxy.wait_for("some end", |counts| {
-        counts[&Arm::Stable].outcomes.get(&Outcome::ClientTimeout).is_some_and(|ended| *ended >= 4)
+        counts[&Arm::Stable]
+            .outcomes
+            .get(&Outcome::ClientTimeout)
+            .is_some_and(|ended| *ended >= 4)
     });
     assert_eq!(proxy.client().get("/").text(), "ok");
     drop(clients);
@@ -152,9 +176,15 @@ fn answers_that_are_not_taken_share_a_bounded_memory() {
 
 #[test]
 fn a_full_proxy_frees_the_places_of_those_who_keep_their_bodies_back() {
-    for body in ["Content-Length: 2\r\n\r\n1", "Content-Length: 1000000\r\n\r\n1"] {
+    for body in [
+        "Content-Length: 2\r\n\r\n1",
+        "Content-Length: 1000000\r\n\r\n1",
+    ] {
         let backend = Backend::answering("ok");
-        let options = ProxyOptions { max_connections: 6, ..ProxyOptions::default() };
+        let options = ProxyOptions {
+            max_connections: 6,
+            ..ProxyOptions::default()
+        };
         let proxy = TestProxy::with(options, &[release(&[backend.address], json!({}))]);
         let mut unfinished: Vec<Client> = (0..6).map(|_| proxy.client()).collect();
         for client in &mut unfinished {
@@ -167,9 +197,14 @@ fn a_full_proxy_frees_the_places_of_those_who_keep_their_bodies_back() {
         }
         let mut asked_to_leave = 0;
         for client in &mut unfinished {
-            client.stream().set_read_timeout(Some(Duration::from_millis(300))).unwrap();
+            client
+                .stream()
+                .set_read_timeout(Some(Duration::from_millis(300)))
+                .unwrap();
             asked_to_leave += usize::from(
-                client.try_answer().is_ok_and(|answer| answer.is_some_and(|answer| answer.status() == 408)),
+                client
+                    .try_answer()
+                    .is_ok_and(|answer| answer.is_some_and(|answer| answer.status() == 408)),
             );
         }
         assert!((3..=6).contains(&asked_to_leave), "{asked_to_leave}");
@@ -179,8 +214,14 @@ fn a_full_proxy_frees_the_places_of_those_who_keep_their_bodies_back() {
 #[test]
 fn a_short_body_has_one_time_limit_for_all_of_it() {
     let backend = Backend::answering("ok");
-    let client = ClientTimeouts { body: Duration::from_millis(500), ..ClientTimeouts::default() };
-    let options = ProxyOptions { client, ..ProxyOptions::default() };
+    let client = ClientTimeouts {
+        body: Duration::from_millis(500),
+        ..ClientTimeouts::default()
+    };
+    let options = ProxyOptions {
+        client,
+        ..ProxyOptions::default()
+    };
     let mut proxy = TestProxy::with(options, &[release(&[backend.address], json!({}))]);
     let mut client = proxy.client();
     client.send("POST / HTTP/1.1\r\nHost: shop\r\nContent-Length: 1000\r\n\r\n");
@@ -197,7 +238,8 @@ fn a_request_whose_body_comes_after_a_rollback_is_decided_after_it() {
     let (stable, gray) = (Backend::answering("stable"), Backend::answering("gray"));
     let arms = json!({"gray": {"addresses": [gray.address], "version": "v2"}});
     let identity = json!({"from": [{"clientIp": {}}]});
-    let on_gray = json!({"state": "Active", "ratio": 1_000_000, "arms": arms, "identity": identity});
+    let on_gray =
+        json!({"state": "Active", "ratio": 1_000_000, "arms": arms, "identity": identity});
     let back = json!({"state": "RolledBack", "ratio": 0, "revision": 2, "arms": arms, "identity": identity});
     let mut proxy = TestProxy::start(&[release(&[stable.address], on_gray)]);
     assert_eq!(proxy.client().get("/").text(), "gray");
@@ -219,13 +261,17 @@ fn who_only_takes_a_moment_is_not_ended_for_those_who_last() {
     for client in &mut silent {
         client.send(begun);
     }
-    until("the silent are connected to the backend", || backend.connections() == 3);
+    until("the silent are connected to the backend", || {
+        backend.connections() == 3
+    });
     std::thread::sleep(Duration::from_millis(1500));
     let mut uploads: Vec<Client> = (0..3).map(|_| proxy.client()).collect();
     for client in &mut uploads {
         client.send(begun);
     }
-    until("all are connected to the backend", || backend.connections() == 6);
+    until("all are connected to the backend", || {
+        backend.connections() == 6
+    });
     std::thread::sleep(Duration::from_millis(300));
     for client in &mut uploads {
         client.send([b'1'; 19_999]);
@@ -242,7 +288,9 @@ fn clients_that_come_anew_within_a_second_hold_no_more_backend_connections_than_
     for n in 0..40 {
         let mut client = proxy.client();
         client.send("POST / HTTP/1.1\r\nHost: shop\r\nContent-Length: 20000\r\n\r\n");
-        until("each is connected to the backend", || backend.connections() > n);
+        until("each is connected to the backend", || {
+            backend.connections() > n
+        });
         begun.push_back(client);
         if begun.len() > 10 {
             begun.pop_front().into_iter().for_each(Client::abort);
@@ -254,13 +302,19 @@ fn clients_that_come_anew_within_a_second_hold_no_more_backend_connections_than_
     });
     until("no more than may be", || open.load(Relaxed) <= 4);
     let outcomes = proxy.counts()[&Arm::Stable].outcomes.clone();
-    assert!(outcomes.get(&Outcome::Refused408) >= Some(&10), "{outcomes:?}");
+    assert!(
+        outcomes.get(&Outcome::Refused408) >= Some(&10),
+        "{outcomes:?}"
+    );
 }
 
 #[test]
 fn a_request_that_finds_no_place_at_its_end_is_not_carried_out() {
     for (head, rest) in [
-        ("Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n", "0\r\n\r\n"),
+        (
+            "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n",
+            "0\r\n\r\n",
+        ),
         ("Content-Length: 5\r\nExpect: 100-continue\r\n\r\n", "hello"),
     ] {
         let (over, ended) = channel();
@@ -278,20 +332,30 @@ fn a_request_that_finds_no_place_at_its_end_is_not_carried_out() {
         let mut proxy = TestProxy::start(&[release(&[backend.address], places(1))]);
         let mut late = proxy.client();
         late.send(format!("POST /late HTTP/1.1\r\nHost: shop\r\n{head}"));
-        until("it is connected to the backend", || backend.connections() == 1);
+        until("it is connected to the backend", || {
+            backend.connections() == 1
+        });
         let mut held = proxy.client();
         held.send("GET /held HTTP/1.1\r\nHost: shop\r\n\r\n");
         assert_eq!(backend.seen().target(), "/held");
         late.send(rest);
-        let answer = std::iter::repeat_with(|| late.answer().status()).find(|status| *status != 100);
+        let answer =
+            std::iter::repeat_with(|| late.answer().status()).find(|status| *status != 100);
         assert_eq!(answer, Some(503), "{head:?}");
         ended.recv_timeout(PATIENCE).unwrap();
-        assert!(!backend.has_seen_more(), "the backend has not had it: {head:?}");
+        assert!(
+            !backend.has_seen_more(),
+            "the backend has not had it: {head:?}"
+        );
         gate.send(()).unwrap();
         assert_eq!(held.answer().status(), 200);
         let expected = [(Outcome::Status2xx, 1), (Outcome::Overload, 1)];
         proxy.expect_outcomes(Arm::Stable, &expected);
-        assert_eq!(late.get("/").status(), 200, "its request was read to the end: {head:?}");
+        assert_eq!(
+            late.get("/").status(),
+            200,
+            "its request was read to the end: {head:?}"
+        );
     }
 }
 
@@ -300,9 +364,16 @@ fn a_backend_that_gives_up_on_a_client_that_did_not_read_is_not_charged() {
     let (gives_up, told) = channel();
     let backend = Backend::start(move |connection, _| {
         connection.request();
-        connection.send(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", 1_u64 << 40));
+        connection.send(format!(
+            "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n",
+            1_u64 << 40
+        ));
         // Until it cannot write for a while, as servers with a write time-out do.
-        connection.reader.get_ref().set_write_timeout(Some(Duration::from_secs(3))).unwrap();
+        connection
+            .reader
+            .get_ref()
+            .set_write_timeout(Some(Duration::from_secs(3)))
+            .unwrap();
         while connection.try_send([7; 64 << 10]).is_ok() {}
         gives_up.send(()).unwrap();
     });
@@ -353,7 +424,10 @@ fn places_that_slow_readers_keep_make_no_overload() {
     // But for the moments in which the backend is waited for.
     let outcomes = proxy.counts()[&Arm::Stable].outcomes.clone();
     let count = |outcome| outcomes.get(&outcome).copied().unwrap_or(0);
-    assert!(count(Outcome::Crowded) > 5 * count(Outcome::Overload), "{outcomes:?}");
+    assert!(
+        count(Outcome::Crowded) > 5 * count(Outcome::Overload),
+        "{outcomes:?}"
+    );
 }
 
 #[test]
@@ -367,9 +441,14 @@ fn an_interim_answer_other_than_100_does_not_ask_for_the_body() {
     });
     let proxy = TestProxy::to(backend.address);
     let mut client = proxy.client();
-    client.send("POST / HTTP/1.1\r\nHost: shop\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n");
+    client
+        .send("POST / HTTP/1.1\r\nHost: shop\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n");
     assert_eq!(client.answer().status(), 103);
-    assert_eq!(client.answer().status(), 100, "the proxy asks in the backend's place");
+    assert_eq!(
+        client.answer().status(),
+        100,
+        "the proxy asks in the backend's place"
+    );
     assert_eq!(client.send("body").answer().text(), "body");
 }
 
@@ -378,8 +457,9 @@ fn the_latency_of_an_early_answer_leaves_out_how_long_the_client_took() {
     let backend = Backend::start(|connection, _| {
         connection.head();
         connection.reader.read_exact(&mut [0]).unwrap();
-        connection
-            .send("HTTP/1.1 422 Unprocessable Content\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+        connection.send(
+            "HTTP/1.1 422 Unprocessable Content\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
+        );
         connection.ends();
     });
     let limits = json!({"limits": {"latency": {"p99": 1000}}});
@@ -390,7 +470,11 @@ fn the_latency_of_an_early_answer_leaves_out_how_long_the_client_took() {
     assert_eq!(client.send("1").answer().status(), 422);
     proxy.wait_for("it is within the limit", |counts| {
         counts.get(&Arm::Stable).is_some_and(|counts| {
-            counts.limits.values().map(|events| (events.within, events.over)).eq([(1, 0)])
+            counts
+                .limits
+                .values()
+                .map(|events| (events.within, events.over))
+                .eq([(1, 0)])
         })
     });
 }
@@ -405,10 +489,18 @@ fn requests_that_were_never_made_are_not_charged_when_an_arm_has_no_endpoint() {
     }
     proxy.expect_connections(&[3]);
     assert_eq!(proxy.client().get("/").status(), 200);
-    proxy.tables().all().into_iter().for_each(|(_, table)| table.replace(&[]));
+    proxy
+        .tables()
+        .all()
+        .into_iter()
+        .for_each(|(_, table)| table.replace(&[]));
     unsent.into_iter().for_each(Client::abort);
     proxy.wait_for("all are counted", |counts| {
         counts[&Arm::Stable].outcomes.get(&Outcome::ClientAbort) == Some(&3)
     });
-    assert!(!proxy.counts()[&Arm::Stable].outcomes.contains_key(&Outcome::NoEndpoint));
+    assert!(
+        !proxy.counts()[&Arm::Stable]
+            .outcomes
+            .contains_key(&Outcome::NoEndpoint)
+    );
 }

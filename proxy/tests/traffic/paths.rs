@@ -9,9 +9,15 @@ use crate::support::{Backend, ProxyOptions, TestProxy, release};
 fn dots_that_only_backends_see_are_refused_where_a_release_has_part_of_the_paths() {
     let backend = Backend::answering("");
     let prefix = json!({"arms": {"stable": {"pathPrefix": "/app"}}});
-    let options = ProxyOptions { log: true, ..ProxyOptions::default() };
+    let options = ProxyOptions {
+        log: true,
+        ..ProxyOptions::default()
+    };
     for part in [json!({"paths": ["/pub"]}), prefix] {
-        let mut proxy = TestProxy::with(options.clone(), &[release(&[backend.address], part.clone())]);
+        let mut proxy = TestProxy::with(
+            options.clone(),
+            &[release(&[backend.address], part.clone())],
+        );
         for path in [
             "/pub/..%2f..%2fsecret",
             "/pub/..%5Csecret",
@@ -24,9 +30,16 @@ fn dots_that_only_backends_see_are_refused_where_a_release_has_part_of_the_paths
             assert!(answer.text().contains("hides a .."), "{}", answer.text());
         }
         assert!(!backend.has_seen_more(), "under {part}");
-        assert_eq!(proxy.client().get("/pub/a%2Fb;v=1").status(), 200, "under {part}");
+        assert_eq!(
+            proxy.client().get("/pub/a%2Fb;v=1").status(),
+            200,
+            "under {part}"
+        );
         backend.seen();
-        proxy.expect_outcomes(Arm::Stable, &[(halftone_routing::report::Outcome::Status2xx, 1)]);
+        proxy.expect_outcomes(
+            Arm::Stable,
+            &[(halftone_routing::report::Outcome::Status2xx, 1)],
+        );
         let lines = proxy.finish();
         assert_eq!(lines[0]["release"], "shop/checkout");
         assert_eq!(lines[0]["outcome"], "refused400");
@@ -49,9 +62,11 @@ fn a_backend_that_takes_two_slashes_for_one_is_led_to_no_other_place() {
     let backend = Backend::answering("");
     let proxy = TestProxy::start(&[release(&[backend.address], json!({"paths": ["/pub"]}))]);
     let mut client = proxy.client();
-    for (path, upstream) in
-        [("/pub//../x", "/pub/x"), ("/pub//x%7e", "/pub//x%7e"), ("/x/../pub/%2e/y", "/pub/y")]
-    {
+    for (path, upstream) in [
+        ("/pub//../x", "/pub/x"),
+        ("/pub//x%7e", "/pub//x%7e"),
+        ("/x/../pub/%2e/y", "/pub/y"),
+    ] {
         client.get(path);
         assert_eq!(backend.seen().target(), upstream, "{path}");
     }
@@ -60,7 +75,10 @@ fn a_backend_that_takes_two_slashes_for_one_is_led_to_no_other_place() {
 #[test]
 fn bytes_that_are_not_utf_8_go_through_and_into_the_log() {
     let backend = Backend::answering("");
-    let options = ProxyOptions { log: true, ..ProxyOptions::default() };
+    let options = ProxyOptions {
+        log: true,
+        ..ProxyOptions::default()
+    };
     let rule = json!({"rules": [{"name": "gbk", "to": "Stable", "when": [{"all": [
         {"source": "Path", "operator": "Regex", "values": ["^/b.*"]},
     ]}]}]});
@@ -69,7 +87,13 @@ fn bytes_that_are_not_utf_8_go_through_and_into_the_log() {
     client.send(b"GET /b\xd6\xd0\xce\xc4?q=\xb5 HTTP/1.1\r\nHost: shop\r\n\r\n");
     assert_eq!(client.answer().status(), 200);
     // The scripted backend reads lines as Latin-1.
-    assert_eq!(backend.seen().target(), "/b\u{d6}\u{d0}\u{ce}\u{c4}?q=\u{b5}");
+    assert_eq!(
+        backend.seen().target(),
+        "/b\u{d6}\u{d0}\u{ce}\u{c4}?q=\u{b5}"
+    );
     let lines = proxy.finish();
-    assert_eq!((&lines[0]["path"], &lines[0]["chosenBy"]), (&json!("/b%D6%D0%CE%C4"), &json!("Rule")));
+    assert_eq!(
+        (&lines[0]["path"], &lines[0]["chosenBy"]),
+        (&json!("/b%D6%D0%CE%C4"), &json!("Rule"))
+    );
 }

@@ -5,7 +5,8 @@ use serde_json::json;
 use crate::support::{Backend, TestProxy, release};
 
 #[test]
-fn the_prefix_and_the_backends_own_address_are_taken_off_wherever_an_answer_says_where_things_are() {
+fn the_prefix_and_the_backends_own_address_are_taken_off_wherever_an_answer_says_where_things_are()
+{
     let backend = Backend::start(|connection, _| {
         while let Some(request) = connection.request() {
             let own = connection.reader.get_ref().local_addr().unwrap();
@@ -31,7 +32,10 @@ fn the_prefix_and_the_backends_own_address_are_taken_off_wherever_an_answer_says
         assert_eq!(answer.all("location"), ["/login?next=/v1/a"]);
         assert_eq!(answer.all("content-location"), ["http://shop/a"]);
         assert_eq!(answer.all("refresh"), ["3; url=/b"]);
-        assert_eq!(answer.all("set-cookie"), ["u=3", "s=1; Path=/; HttpOnly", "t=2; Path=/x"]);
+        assert_eq!(
+            answer.all("set-cookie"),
+            ["u=3", "s=1; Path=/; HttpOnly", "t=2; Path=/x"]
+        );
     }
 }
 

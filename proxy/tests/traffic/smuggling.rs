@@ -46,8 +46,10 @@ fn refused() -> Vec<(u16, String)> {
         "X: y\nContent-Length: 5\r\n",
         "Host: other\r\n",
     ];
-    let mut all: Vec<_> =
-        framing.iter().map(|fields| (400, post(fields, &format!("0\r\n\r\n{HIDDEN}")))).collect();
+    let mut all: Vec<_> = framing
+        .iter()
+        .map(|fields| (400, post(fields, &format!("0\r\n\r\n{HIDDEN}"))))
+        .collect();
     all.extend(
         [
             "5;\r\nhello\n0\r\n\r\n",
@@ -81,19 +83,40 @@ fn refused() -> Vec<(u16, String)> {
             (400, "GET /%00 HTTP/1.1\r\nHost: shop\r\n\r\n"),
             (400, "GET /../x HTTP/1.1\r\nHost: shop\r\n\r\n"),
             (400, "GET /#x HTTP/1.1\r\nHost: shop\r\n\r\n"),
-            (400, "POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
+            (
+                400,
+                "POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+            ),
             (505, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"),
             (400, "\x16\x03\x01\x02\x00\x01\r\n\r\n"),
             (405, "CONNECT shop:80 HTTP/1.1\r\nHost: shop\r\n\r\n"),
             (405, "TRACE / HTTP/1.1\r\nHost: shop\r\n\r\n"),
-            (417, "POST / HTTP/1.1\r\nHost: shop\r\nExpect: tea\r\nContent-Length: 0\r\n\r\n"),
+            (
+                417,
+                "POST / HTTP/1.1\r\nHost: shop\r\nExpect: tea\r\nContent-Length: 0\r\n\r\n",
+            ),
         ]
         .map(|(status, text)| (status, text.to_owned())),
     );
     let long = |n: usize| "a".repeat(n);
-    all.push((414, format!("GET /{} HTTP/1.1\r\nHost: shop\r\n\r\n", long(17_000))));
-    all.push((431, format!("GET / HTTP/1.1\r\nHost: shop\r\nX: {}\r\n\r\n", long(33_000))));
-    all.push((431, format!("GET / HTTP/1.1\r\nHost: shop\r\n{}\r\n", "A: b\r\n".repeat(129))));
+    all.push((
+        414,
+        format!("GET /{} HTTP/1.1\r\nHost: shop\r\n\r\n", long(17_000)),
+    ));
+    all.push((
+        431,
+        format!(
+            "GET / HTTP/1.1\r\nHost: shop\r\nX: {}\r\n\r\n",
+            long(33_000)
+        ),
+    ));
+    all.push((
+        431,
+        format!(
+            "GET / HTTP/1.1\r\nHost: shop\r\n{}\r\n",
+            "A: b\r\n".repeat(129)
+        ),
+    ));
     all.push((431, chunked(&format!("0\r\nX: {}\r\n\r\n", long(9_000)))));
     all
 }
@@ -108,14 +131,25 @@ fn ambiguous_requests_are_refused_and_nothing_behind_them_is_read() {
         assert_eq!(client.get("/first").status(), 200);
         client.send(&message);
         let answer = client.answer();
-        assert_eq!((answer.status(), answer.get("connection")), (status, Some("close")), "{message:?}");
+        assert_eq!(
+            (answer.status(), answer.get("connection")),
+            (status, Some("close")),
+            "{message:?}"
+        );
         client.assert_closed();
         assert_eq!(backend.seen().target(), "/first");
-        assert!(!backend.has_seen_more(), "something reached the backend: {message:?}");
+        assert!(
+            !backend.has_seen_more(),
+            "something reached the backend: {message:?}"
+        );
     }
     proxy.wait_for("nothing but the first requests", |counts| {
-        let refused =
-            |outcome| matches!(outcome, &Outcome::Status2xx | &Outcome::Refused400 | &Outcome::Refused431);
+        let refused = |outcome| {
+            matches!(
+                outcome,
+                &Outcome::Status2xx | &Outcome::Refused400 | &Outcome::Refused431
+            )
+        };
         counts[&Arm::Stable].outcomes.keys().all(refused)
     });
 }
@@ -135,13 +169,37 @@ fn what_may_go_on_goes_on_in_one_form() {
     let backend = Backend::echo();
     let proxy = TestProxy::to(backend.address);
     for (message, body) in [
-        (post("Content-Length: 5\r\nContent-Length: 5\r\n", "hello"), "hello"),
+        (
+            post("Content-Length: 5\r\nContent-Length: 5\r\n", "hello"),
+            "hello",
+        ),
         (post("Content-Length: 5, 5\r\n", "hello"), "hello"),
         (post("Content-Length: 005\r\n", "hello"), "hello"),
-        (post("transfer-encoding: CHUNKED\r\n", "5\r\nhello\r\n0\r\n\r\n"), "hello"),
-        (post("Transfer-Encoding: chunked\r\n", "005;x=\"y\"\r\nhello\r\n000\r\n\r\n"), "hello"),
-        (post("Transfer-Encoding: chunked\r\n", "2\r\nhe\r\n3 ;x\r\nllo\r\n0;last\r\nX: y\r\n\r\n"), "hello"),
-        (post("Connection: close, Content-Length\r\nContent-Length: 5\r\n", "hello"), "hello"),
+        (
+            post("transfer-encoding: CHUNKED\r\n", "5\r\nhello\r\n0\r\n\r\n"),
+            "hello",
+        ),
+        (
+            post(
+                "Transfer-Encoding: chunked\r\n",
+                "005;x=\"y\"\r\nhello\r\n000\r\n\r\n",
+            ),
+            "hello",
+        ),
+        (
+            post(
+                "Transfer-Encoding: chunked\r\n",
+                "2\r\nhe\r\n3 ;x\r\nllo\r\n0;last\r\nX: y\r\n\r\n",
+            ),
+            "hello",
+        ),
+        (
+            post(
+                "Connection: close, Content-Length\r\nContent-Length: 5\r\n",
+                "hello",
+            ),
+            "hello",
+        ),
         (
             post(
                 "Connection: Transfer-Encoding\r\nTransfer-Encoding: chunked\r\n",

@@ -18,7 +18,11 @@ fn ten_thousand_new_documents_lose_no_request_and_mix_no_decision() {
                 connection.send("HTTP/1.1 100 Continue\r\n\r\n");
             }
             request.read_body(&mut connection.reader, false).unwrap();
-            connection.ok(format!("{} {}", request.get("x-version").unwrap(), request.target()));
+            connection.ok(format!(
+                "{} {}",
+                request.get("x-version").unwrap(),
+                request.target()
+            ));
         }
     });
     let document = |revision: u64| -> Value {
@@ -35,7 +39,13 @@ fn ten_thousand_new_documents_lose_no_request_and_mix_no_decision() {
         document["arms"]["stable"]["pathPrefix"] = format!("/v{tag}").into();
         document
     };
-    let mut proxy = TestProxy::with(ProxyOptions { workers: 2, ..ProxyOptions::default() }, &[document(1)]);
+    let mut proxy = TestProxy::with(
+        ProxyOptions {
+            workers: 2,
+            ..ProxyOptions::default()
+        },
+        &[document(1)],
+    );
     let mut held = proxy.client();
     let over = Arc::new(AtomicBool::new(false));
     let answers = Arc::new(AtomicUsize::new(0));
@@ -58,21 +68,43 @@ fn ten_thousand_new_documents_lose_no_request_and_mix_no_decision() {
         })
         .collect();
     for revision in 2..SWAPS + 2 {
-        held.send("POST /x HTTP/1.1\r\nHost: shop\r\nContent-Length: 1\r\nExpect: 100-continue\r\n\r\n");
-        assert_eq!(held.answer().status(), 100, "it is at the backend when the next document comes");
+        held.send(
+            "POST /x HTTP/1.1\r\nHost: shop\r\nContent-Length: 1\r\nExpect: 100-continue\r\n\r\n",
+        );
+        assert_eq!(
+            held.answer().status(),
+            100,
+            "it is at the backend when the next document comes"
+        );
         proxy.apply(&[document(revision)]);
         let before = format!("v{}", (revision - 1) % 7);
-        assert_eq!(held.send("x").answer().text(), format!("{before} /{before}/x"));
+        assert_eq!(
+            held.send("x").answer().text(),
+            format!("{before} /{before}/x")
+        );
         // Each swap meets requests, however slow the machine is at them. A client that has ended has failed.
-        while answers.load(Relaxed) < revision as usize && !threads.iter().any(JoinHandle::is_finished) {
+        while answers.load(Relaxed) < revision as usize
+            && !threads.iter().any(JoinHandle::is_finished)
+        {
             std::thread::yield_now();
         }
     }
     let by_worker = proxy.workers().connections();
     over.store(true, Relaxed);
-    threads.into_iter().for_each(|thread| thread.join().unwrap());
+    threads
+        .into_iter()
+        .for_each(|thread| thread.join().unwrap());
     assert!(answers.load(Relaxed) >= SWAPS as usize, "{answers:?}");
-    assert!(by_worker.iter().all(|connections| *connections > 0), "every worker had a part: {by_worker:?}");
-    println!("{answers:?} requests through {SWAPS} swaps, one under way at each; by worker {by_worker:?}");
-    assert!(backend.connections() < 100, "connections survive new documents: {}", backend.connections());
+    assert!(
+        by_worker.iter().all(|connections| *connections > 0),
+        "every worker had a part: {by_worker:?}"
+    );
+    println!(
+        "{answers:?} requests through {SWAPS} swaps, one under way at each; by worker {by_worker:?}"
+    );
+    assert!(
+        backend.connections() < 100,
+        "connections survive new documents: {}",
+        backend.connections()
+    );
 }

@@ -16,7 +16,8 @@ const ASK: &str = concat!(
     "GET /chat HTTP/1.1\r\nHost: shop\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n",
     "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
 );
-const GRANT: &str = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+const GRANT: &str =
+    "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
 
 /// Grants every tunnel and sends back whatever comes through it.
 fn echoing(connection: &mut Incoming) {
@@ -34,13 +35,22 @@ fn echoing(connection: &mut Incoming) {
 fn a_websocket_that_is_asked_for_with_an_empty_body_is_granted() {
     let backend = Backend::start(|connection, _| echoing(connection));
     let proxy = TestProxy::to(backend.address);
-    for empty in ["Content-Length: 0\r\n\r\n", "Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n"] {
+    for empty in [
+        "Content-Length: 0\r\n\r\n",
+        "Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    ] {
         let mut client = proxy.client();
         client.send(ASK.replace("\r\n\r\n", &format!("\r\n{empty}")));
         assert_eq!(client.head().unwrap().unwrap().status(), 101, "{empty:?}");
         let request = backend.seen();
         assert_eq!(request.get("upgrade"), Some("websocket"), "{empty:?}");
-        assert_eq!((request.get("content-length"), request.get("transfer-encoding")), (None, None));
+        assert_eq!(
+            (
+                request.get("content-length"),
+                request.get("transfer-encoding")
+            ),
+            (None, None)
+        );
         client.send("through");
         assert_eq!(client.bytes(7), b"through");
     }
@@ -62,12 +72,22 @@ fn a_websocket_whose_empty_body_comes_byte_by_byte_is_granted() {
     let proxy = TestProxy::to(backend.address);
     for begun in 0..5 {
         let (come, to_come) = "0\r\n\r\n".split_at(begun);
-        let head = ASK.replace("\r\n\r\n", &format!("\r\nTransfer-Encoding: chunked\r\n\r\n{come}"));
+        let head = ASK.replace(
+            "\r\n\r\n",
+            &format!("\r\nTransfer-Encoding: chunked\r\n\r\n{come}"),
+        );
         let mut client = proxy.client();
         send_apart(&mut client, &head, &format!("{to_come}through"));
-        assert_eq!(client.head().unwrap().unwrap().status(), 101, "after {come:?}");
+        assert_eq!(
+            client.head().unwrap().unwrap().status(),
+            101,
+            "after {come:?}"
+        );
         let request = backend.seen();
-        assert_eq!((request.get("upgrade"), request.get("transfer-encoding")), (Some("websocket"), None));
+        assert_eq!(
+            (request.get("upgrade"), request.get("transfer-encoding")),
+            (Some("websocket"), None)
+        );
         assert_eq!(client.bytes(7), b"through");
     }
 }
@@ -77,9 +97,11 @@ fn a_body_in_chunks_that_is_not_empty_goes_on_without_the_upgrade_however_it_com
     let backend = Backend::echo();
     let proxy = TestProxy::to(backend.address);
     let head = ASK.replace("\r\n\r\n", "\r\nTransfer-Encoding: chunked\r\n\r\n");
-    for (body, read) in
-        [("3\r\nabc\r\n0\r\n\r\n", "abc"), ("03\r\nabc\r\n0\r\n\r\n", "abc"), ("0\r\nA: b\r\n\r\n", "")]
-    {
+    for (body, read) in [
+        ("3\r\nabc\r\n0\r\n\r\n", "abc"),
+        ("03\r\nabc\r\n0\r\n\r\n", "abc"),
+        ("0\r\nA: b\r\n\r\n", ""),
+    ] {
         let mut client = proxy.client();
         send_apart(&mut client, &head, body);
         assert_eq!(client.answer().text(), read, "{body:?}");
@@ -89,7 +111,10 @@ fn a_body_in_chunks_that_is_not_empty_goes_on_without_the_upgrade_however_it_com
 
 #[test]
 fn a_websocket_carries_messages_both_ways() {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let proxy = TestProxy::to(listener.local_addr().unwrap());
     listener.set_nonblocking(true).unwrap();
@@ -106,9 +131,13 @@ fn a_websocket_carries_messages_both_ways() {
                 socket.send(frame).await.unwrap();
             }
         });
-        let (mut socket, _) =
-            tokio_tungstenite::connect_async(format!("ws://{}/", proxy.address)).await.unwrap();
-        assert_eq!(socket.next().await.unwrap().unwrap(), Frame::text("welcome"));
+        let (mut socket, _) = tokio_tungstenite::connect_async(format!("ws://{}/", proxy.address))
+            .await
+            .unwrap();
+        assert_eq!(
+            socket.next().await.unwrap().unwrap(),
+            Frame::text("welcome")
+        );
         for size in [1, 1_000, 100_000, 1_000_000] {
             let frame = Frame::binary(vec![7u8; size]);
             socket.send(frame.clone()).await.unwrap();
@@ -127,7 +156,10 @@ fn the_request_goes_on_as_an_upgrade_and_is_counted_when_it_is_granted() {
     let mut client = proxy.client();
     assert_eq!(client.send(ASK).answer().get("upgrade"), Some("websocket"));
     let request = backend.seen();
-    assert_eq!((request.get("upgrade"), request.get("connection")), (Some("websocket"), Some("Upgrade")));
+    assert_eq!(
+        (request.get("upgrade"), request.get("connection")),
+        (Some("websocket"), Some("Upgrade"))
+    );
     assert!(request.get("sec-websocket-key").is_some());
     proxy.expect_outcomes(Arm::Stable, &[(Outcome::Status2xx, 1)]);
     client.send("still open");
@@ -172,9 +204,11 @@ fn after_a_refusal_what_was_sent_ahead_is_the_next_request() {
 fn other_upgrades_go_on_as_plain_requests() {
     let backend = Backend::answering("plain");
     let proxy = TestProxy::to(backend.address);
-    for (method, upgrade, framing) in
-        [("GET", "h2c", ""), ("POST", "websocket", ""), ("GET", "websocket", "Content-Length: 0\r\n")]
-    {
+    for (method, upgrade, framing) in [
+        ("GET", "h2c", ""),
+        ("POST", "websocket", ""),
+        ("GET", "websocket", "Content-Length: 0\r\n"),
+    ] {
         let mut client = proxy.client();
         client.send(format!(
             "{method} / HTTP/1.1\r\nHost: shop\r\nConnection: Upgrade\r\nUpgrade: {upgrade}\r\n{framing}\r\n"
@@ -182,7 +216,10 @@ fn other_upgrades_go_on_as_plain_requests() {
         assert_eq!(client.answer().text(), "plain");
         let request = backend.seen();
         if upgrade == "h2c" || method == "POST" {
-            assert_eq!((request.get("upgrade"), request.get("connection")), (None, None));
+            assert_eq!(
+                (request.get("upgrade"), request.get("connection")),
+                (None, None)
+            );
         }
     }
 }
@@ -224,23 +261,46 @@ fn with_gray(stable: &Backend, gray: &Backend, more: Value) -> Value {
             "identity": {"from": [{"clientIp": {}}]},
         }),
     );
-    document.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    document
+        .as_object_mut()
+        .unwrap()
+        .extend(more.as_object().unwrap().clone());
     document
 }
 
 #[test]
 fn a_rollback_closes_grays_tunnels_and_nobody_elses() {
-    let (stable, gray) = (Backend::start(|c, _| echoing(c)), Backend::start(|c, _| echoing(c)));
-    let back = [json!({"state": "RolledBack", "ratio": 0}), json!({"force": "Stable"})];
+    let (stable, gray) = (
+        Backend::start(|c, _| echoing(c)),
+        Backend::start(|c, _| echoing(c)),
+    );
+    let back = [
+        json!({"state": "RolledBack", "ratio": 0}),
+        json!({"force": "Stable"}),
+    ];
     for how in back {
         let mut proxy = TestProxy::start(&[with_gray(&stable, &gray, json!({}))]);
         let mut on_gray = proxy.client();
-        assert_eq!(on_gray.send(ASK).answer().get("x-halftone-version"), Some("v2"));
-        proxy.apply(&[with_gray(&stable, &gray, json!({"revision": 2, "ratio": 0}))]);
+        assert_eq!(
+            on_gray.send(ASK).answer().get("x-halftone-version"),
+            Some("v2")
+        );
+        proxy.apply(&[with_gray(
+            &stable,
+            &gray,
+            json!({"revision": 2, "ratio": 0}),
+        )]);
         let mut on_stable = proxy.client();
-        assert_eq!(on_stable.send(ASK).answer().get("x-halftone-version"), Some("v1"));
+        assert_eq!(
+            on_stable.send(ASK).answer().get("x-halftone-version"),
+            Some("v1")
+        );
         on_gray.send("open");
-        assert_eq!(on_gray.bytes(4), b"open", "a lower ratio moves nobody's tunnel");
+        assert_eq!(
+            on_gray.bytes(4),
+            b"open",
+            "a lower ratio moves nobody's tunnel"
+        );
         let mut document = with_gray(&stable, &gray, how);
         document["revision"] = 3.into();
         proxy.apply(&[document]);
@@ -253,13 +313,22 @@ fn a_rollback_closes_grays_tunnels_and_nobody_elses() {
 
 #[test]
 fn a_rollback_closes_tunnels_one_by_one_over_the_grace() {
-    let (stable, gray) = (Backend::start(|c, _| echoing(c)), Backend::start(|c, _| echoing(c)));
-    let options = ProxyOptions { tunnel_grace: Duration::from_secs(2), ..ProxyOptions::default() };
+    let (stable, gray) = (
+        Backend::start(|c, _| echoing(c)),
+        Backend::start(|c, _| echoing(c)),
+    );
+    let options = ProxyOptions {
+        tunnel_grace: Duration::from_secs(2),
+        ..ProxyOptions::default()
+    };
     let mut proxy = TestProxy::with(options, &[with_gray(&stable, &gray, json!({}))]);
     let (closed, told) = channel();
     let mut tunnels: Vec<_> = (0..30).map(|_| proxy.client()).collect();
     for (number, tunnel) in tunnels.iter_mut().enumerate() {
-        assert_eq!(tunnel.send(ASK).answer().get("x-halftone-version"), Some("v2"));
+        assert_eq!(
+            tunnel.send(ASK).answer().get("x-halftone-version"),
+            Some("v2")
+        );
         let (stream, closed) = (tunnel.stream().try_clone().unwrap(), closed.clone());
         std::thread::spawn(move || {
             // The end, without taking a byte from the test.
@@ -267,11 +336,18 @@ fn a_rollback_closes_tunnels_one_by_one_over_the_grace() {
             closed.send((number, ended)).unwrap();
         });
     }
-    proxy.apply(&[with_gray(&stable, &gray, json!({"revision": 2, "state": "RolledBack", "ratio": 0}))]);
+    proxy.apply(&[with_gray(
+        &stable,
+        &gray,
+        json!({"revision": 2, "state": "RolledBack", "ratio": 0}),
+    )]);
     let (first, ended) = told.recv_timeout(PATIENCE).unwrap();
     assert!(ended);
     // Thirty users do not come back at once: others of them still have their tunnels, which still carry.
-    let open = tunnels.iter_mut().enumerate().filter(|(number, _)| *number != first);
+    let open = tunnels
+        .iter_mut()
+        .enumerate()
+        .filter(|(number, _)| *number != first);
     let carries = |tunnel: &mut Client| {
         tunnel.try_send("open").is_ok() && matches!(tunnel.stream().peek(&mut [0]), Ok(1))
     };
@@ -296,19 +372,28 @@ fn events() -> Backend {
 fn an_answer_that_has_become_long_ends_with_a_rollback() {
     let stable = Backend::answering("stable");
     let gray = events();
-    let options = ProxyOptions { tunnel_grace: Duration::from_millis(100), ..ProxyOptions::default() };
+    let options = ProxyOptions {
+        tunnel_grace: Duration::from_millis(100),
+        ..ProxyOptions::default()
+    };
     let mut proxy = TestProxy::with(options, &[with_gray(&stable, &gray, json!({}))]);
     let mut client = proxy.client();
     client.send("GET /events HTTP/1.1\r\nHost: shop\r\n\r\n");
     client.head().unwrap();
-    let back = with_gray(&stable, &gray, json!({"state": "RolledBack", "ratio": 0, "revision": 2}));
+    let back = with_gray(
+        &stable,
+        &gray,
+        json!({"state": "RolledBack", "ratio": 0, "revision": 2}),
+    );
     proxy.apply(std::slice::from_ref(&back));
     assert_eq!(proxy.client().get("/").text(), "stable");
     // Ten seconds, then the end: the chunked answer gets no last chunk.
     let rest = client.rest().unwrap();
     assert!(rest.ends_with(b"data: 1\n\n\r\n"), "{rest:?}");
     proxy.wait_for("the cut answer", |counts| {
-        counts.get(&Arm::Gray).is_some_and(|counts| counts.outcomes.get(&Outcome::Shutdown) == Some(&1))
+        counts
+            .get(&Arm::Gray)
+            .is_some_and(|counts| counts.outcomes.get(&Outcome::Shutdown) == Some(&1))
     });
 }
 
@@ -323,9 +408,16 @@ fn a_long_answer_of_the_arm_that_helps_out_is_not_grays() {
         }
     }
     let mut client = proxy.client();
-    assert_eq!(client.get_head("/events").get("x-halftone-version"), Some("v1"));
+    assert_eq!(
+        client.get_head("/events").get("x-halftone-version"),
+        Some("v1")
+    );
     // It becomes long after ten seconds.
     std::thread::sleep(Duration::from_millis(10_500));
-    proxy.apply(&[with_gray(&stable, &gray, json!({"state": "RolledBack", "ratio": 0, "revision": 2}))]);
+    proxy.apply(&[with_gray(
+        &stable,
+        &gray,
+        json!({"state": "RolledBack", "ratio": 0, "revision": 2}),
+    )]);
     assert_eq!(proxy.open_long(), 0, "nobody is on gray");
 }

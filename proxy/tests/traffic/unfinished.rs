@@ -48,7 +48,10 @@ pub(crate) fn drip(client: &Client, apart: Duration) -> JoinHandle<()> {
 /// With so many places for requests, and as many for tunnels.
 fn with_places(backend: &Backend, places: u32) -> TestProxy {
     let arm = json!({"maxInFlight": places, "maxTunnels": places});
-    TestProxy::start(&[release(&[backend.address], json!({"arms": {"stable": arm}}))])
+    TestProxy::start(&[release(
+        &[backend.address],
+        json!({"arms": {"stable": arm}}),
+    )])
 }
 
 /// Asks until the status is as wanted; true once it was.
@@ -81,16 +84,26 @@ fn clients_that_owe_their_body_have_no_place() {
         proxy.expect_connections(&[5]);
         let deadline = Instant::now() + PATIENCE;
         while asked && backend.connections() < 5 {
-            assert!(Instant::now() < deadline, "{body:?}: a long body goes on as it comes");
+            assert!(
+                Instant::now() < deadline,
+                "{body:?}: a long body goes on as it comes"
+            );
             std::thread::sleep(Duration::from_millis(1));
         }
         for _ in 0..3 {
             assert_eq!(proxy.client().get("/").status(), 200, "{body:?}");
         }
         // Each holds a connection to the backend: as many as may have requests there stay.
-        let ended: &[_] = if asked { &[(Outcome::Refused408, 3)] } else { &[] };
+        let ended: &[_] = if asked {
+            &[(Outcome::Refused408, 3)]
+        } else {
+            &[]
+        };
         proxy.expect_outcomes(Arm::Stable, &[&[(Outcome::Status2xx, 3)], ended].concat());
-        assert!(asked || backend.connections() <= 3, "no backend is asked for a part of a short request");
+        assert!(
+            asked || backend.connections() <= 3,
+            "no backend is asked for a part of a short request"
+        );
     }
 }
 
@@ -135,7 +148,11 @@ fn an_upload_that_keeps_coming_has_a_place_and_who_finds_none_beside_it_is_nobod
     let stop = Shared::new(AtomicBool::new(false));
     let stopped = Shared::clone(&stop);
     let sending = std::thread::spawn(move || {
-        write!(sender, "POST / HTTP/1.1\r\nHost: shop\r\nContent-Length: {LENGTH}\r\n\r\n").unwrap();
+        write!(
+            sender,
+            "POST / HTTP/1.1\r\nHost: shop\r\nContent-Length: {LENGTH}\r\n\r\n"
+        )
+        .unwrap();
         while !stopped.load(Relaxed) {
             sender.write_all(&[7; 16 * 1024]).unwrap();
             std::thread::sleep(Duration::from_millis(10));
@@ -146,9 +163,15 @@ fn an_upload_that_keeps_coming_has_a_place_and_who_finds_none_beside_it_is_nobod
     assert!(comes(&proxy, 503), "the upload keeps the one place");
     stop.store(true, Relaxed);
     sending.join().unwrap();
-    assert!(comes(&proxy, 200), "the client keeps the rest back, and with it no place");
+    assert!(
+        comes(&proxy, 200),
+        "the client keeps the rest back, and with it no place"
+    );
     let stable = proxy.counts()[&Arm::Stable].outcomes.clone();
-    assert!(stable[&Outcome::Crowded] > 0 && !stable.contains_key(&Outcome::Overload), "{stable:?}");
+    assert!(
+        stable[&Outcome::Crowded] > 0 && !stable.contains_key(&Outcome::Overload),
+        "{stable:?}"
+    );
 }
 
 #[test]
@@ -176,17 +199,27 @@ fn tunnels_are_limited_by_themselves() {
     let mut proxy = with_places(&backend, 1);
     let mut open = proxy.client();
     assert_eq!(open.send(WEBSOCKET).answer().status(), 101);
-    assert_eq!(proxy.client().get("/").status(), 200, "an open tunnel takes no request's place");
+    assert_eq!(
+        proxy.client().get("/").status(),
+        200,
+        "an open tunnel takes no request's place"
+    );
     let mut second = proxy.client();
     assert_eq!(second.send(WEBSOCKET).answer().status(), 503);
     open.abort();
     let deadline = Instant::now() + PATIENCE;
     while second.send(WEBSOCKET).answer().status() != 101 {
-        assert!(Instant::now() < deadline, "a closed tunnel leaves its place");
+        assert!(
+            Instant::now() < deadline,
+            "a closed tunnel leaves its place"
+        );
         std::thread::sleep(Duration::from_millis(5));
     }
     let stable = proxy.counts()[&Arm::Stable].outcomes.clone();
-    assert!(stable[&Outcome::Crowded] > 0 && !stable.contains_key(&Outcome::Overload), "{stable:?}");
+    assert!(
+        stable[&Outcome::Crowded] > 0 && !stable.contains_key(&Outcome::Overload),
+        "{stable:?}"
+    );
 }
 
 /// A backend that gives a body so much time in all, as many servers do, and then resets the connection.
@@ -221,9 +254,15 @@ fn whoever_waits_to_be_asked_in_vain_is_asked_by_the_proxy() {
     let mut proxy = TestProxy::to(backend.address);
     let mut client = proxy.client();
     for _ in 0..2 {
-        client.send("POST / HTTP/1.1\r\nHost: shop\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n");
+        client.send(
+            "POST / HTTP/1.1\r\nHost: shop\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n",
+        );
         assert_eq!(client.answer().status(), 100);
-        assert_eq!(client.send("body").answer().text(), "body", "one 100 and no other");
+        assert_eq!(
+            client.send("body").answer().text(),
+            "body",
+            "one 100 and no other"
+        );
     }
     assert_eq!(backend.connections(), 1);
     proxy.expect_outcomes(Arm::Stable, &[(Outcome::Status2xx, 2)]);
@@ -240,11 +279,18 @@ fn whoever_keeps_silent_after_it_was_asked_is_the_one_that_is_waited_for() {
         }
     });
     let timeouts = json!({"arms": {"stable": {"timeouts": {"responseHeadMs": 1500}}}});
-    let client = ClientTimeouts { body: SHORT * 10, ..ClientTimeouts::default() };
-    let options = ProxyOptions { client, ..ProxyOptions::default() };
+    let client = ClientTimeouts {
+        body: SHORT * 10,
+        ..ClientTimeouts::default()
+    };
+    let options = ProxyOptions {
+        client,
+        ..ProxyOptions::default()
+    };
     let mut proxy = TestProxy::with(options, &[release(&[backend.address], timeouts)]);
     let mut client = proxy.client();
-    client.send("POST / HTTP/1.1\r\nHost: shop\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n");
+    client
+        .send("POST / HTTP/1.1\r\nHost: shop\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n");
     assert_eq!(client.answer().status(), 100);
     assert_eq!(client.answer().status(), 408);
     proxy.expect_outcomes(Arm::Stable, &[(Outcome::Refused408, 1)]);
@@ -271,7 +317,10 @@ fn a_tunnel_that_is_asked_for_has_its_place_before_it_is_granted() {
         assert!(connection.ends());
     });
     let arm = json!({"maxInFlight": 100, "maxTunnels": 2});
-    let proxy = TestProxy::start(&[release(&[backend.address], json!({"arms": {"stable": arm}}))]);
+    let proxy = TestProxy::start(&[release(
+        &[backend.address],
+        json!({"arms": {"stable": arm}}),
+    )]);
     let mut asked: Vec<Client> = (0..2).map(|_| proxy.client()).collect();
     for client in &mut asked {
         client.send(WEBSOCKET);

@@ -29,7 +29,10 @@ impl FleetAcknowledgement {
                 fleet.acknowledged += 1;
             } else if !(reached && proxy.is_joiner()) {
                 fleet.lacking.push(proxy.name.clone());
-                let rejected = proxy.rejected.as_ref().map(|why| format!("{}: {why}", proxy.name));
+                let rejected = proxy
+                    .rejected
+                    .as_ref()
+                    .map(|why| format!("{}: {why}", proxy.name));
                 fleet.rejected = fleet.rejected.or(rejected);
             }
             if proxy.is_silent() || proxy.stale {
@@ -52,6 +55,7 @@ impl FleetAcknowledgement {
 
 fn has(proxy: &ProxyObservation, document: &RoutingConfig) -> bool {
     proxy.applied.as_ref().is_some_and(|applied| {
-        applied.revision == document.revision && Some(&applied.checksum) == document.checksum.as_ref()
+        applied.revision == document.revision
+            && Some(&applied.checksum) == document.checksum.as_ref()
     })
 }

@@ -34,9 +34,17 @@ use crate::{
 };
 
 /// Why `plan` cannot be taken now, if it cannot, whatever other objects forbid.
-pub(super) fn hold_back(plan: &Plan, progress: &Progress, seen: &Observation) -> Option<SpecBlocker> {
+pub(super) fn hold_back(
+    plan: &Plan,
+    progress: &Progress,
+    seen: &Observation,
+) -> Option<SpecBlocker> {
     let live = progress.memory.document.as_ref().or(seen.document.as_ref());
-    if let Some(held) = features::lacking(&required_features(plan, progress), live.map(Arc::as_ref), seen) {
+    if let Some(held) = features::lacking(
+        &required_features(plan, progress),
+        live.map(Arc::as_ref),
+        seen,
+    ) {
         return Some(held);
     }
     if let Some(obstacle) = too_large(plan, progress) {
@@ -56,14 +64,18 @@ pub(super) fn ruling(plan: &Plan, progress: &Progress, seen: &Observation) -> Ed
 }
 
 fn waits(plan: &Plan, ruling: &EditRuling) -> Option<SpecBlocker> {
-    let message =
-        |version: &str| format!("{version} has no ready endpoint to move users to; they stay where they are");
+    let message = |version: &str| {
+        format!("{version} has no ready endpoint to move users to; they stay where they are")
+    };
     match ruling {
-        EditRuling::Waits(Arm::Stable) => {
-            Some(SpecBlocker::StableUnavailable(message(plan.stable.version.as_str())))
-        }
+        EditRuling::Waits(Arm::Stable) => Some(SpecBlocker::StableUnavailable(message(
+            plan.stable.version.as_str(),
+        ))),
         EditRuling::Waits(Arm::Gray) => {
-            let gray = plan.gray.as_ref().map_or("gray", |gray| gray.arm.version.as_str());
+            let gray = plan
+                .gray
+                .as_ref()
+                .map_or("gray", |gray| gray.arm.version.as_str());
             Some(SpecBlocker::GrayUnavailable(message(gray)))
         }
         _ => None,
@@ -81,7 +93,9 @@ fn edit<'a>(plan: &'a Plan, progress: &Progress, seen: &Observation) -> SpecEdit
         initial: plan.initial,
         moves_identity: match &progress.basis {
             Some(before) => before.moves_identity(&Basis::of(plan)),
-            None => inherited(seen).is_some_and(|live| moves_identity(&live.identity, &plan.identity)),
+            None => {
+                inherited(seen).is_some_and(|live| moves_identity(&live.identity, &plan.identity))
+            }
         },
         stable_ready: ready(&plan.stable),
         gray_ready: gray.is_some_and(|gray| ready(&gray.arm)),
@@ -96,7 +110,11 @@ fn before<'a>(
     seen: &'a Observation,
     recorded: Option<&'a StatusServing>,
 ) -> CurrentServing<'a> {
-    let accepted = progress.memory.accepted.as_deref().filter(|_| progress.basis.is_some());
+    let accepted = progress
+        .memory
+        .accepted
+        .as_deref()
+        .filter(|_| progress.basis.is_some());
     let accepted = accepted.filter(|plan| progress.is_about(plan));
     let by_plan = |plan: &'a Plan| ServingDocument {
         id: plan.gray.as_ref().map(|gray| gray.id),
@@ -107,16 +125,27 @@ fn before<'a>(
         force: plan.force,
         is_own: true,
     };
-    let written = accepted.filter(|_| progress.memory.document.is_some()).map(by_plan);
+    let written = accepted
+        .filter(|_| progress.memory.document.is_some())
+        .map(by_plan);
     let live = || {
-        let live = inherited(seen).filter(|live| live.state != document::ReleaseState::Withdrawn)?;
-        Some(ServingDocument { is_own: seen.present().is_some(), ..ServingDocument::of(live) })
+        let live =
+            inherited(seen).filter(|live| live.state != document::ReleaseState::Withdrawn)?;
+        Some(ServingDocument {
+            is_own: seen.present().is_some(),
+            ..ServingDocument::of(live)
+        })
     };
     // What the status speaks of was taken already, and the document does not have it yet.
-    let taken = seen.present().is_some_and(|live| status_serving::is_older(live, progress))
+    let taken = seen
+        .present()
+        .is_some_and(|live| status_serving::is_older(live, progress))
         && status_serving::knows(progress, plan);
     let told = || recorded.map(StatusServing::live);
-    match written.or_else(|| if taken { told() } else { live() }).or_else(|| accepted.map(by_plan)) {
+    match written
+        .or_else(|| if taken { told() } else { live() })
+        .or_else(|| accepted.map(by_plan))
+    {
         Some(live) => CurrentServing::Live(live),
         None if is_unserved(progress, seen) => CurrentServing::Nothing,
         None => told().map_or_else(|| unknown(progress), CurrentServing::Live),
@@ -124,14 +153,23 @@ fn before<'a>(
 }
 
 fn unknown(progress: &Progress) -> CurrentServing<'static> {
-    CurrentServing::Unknown { force: progress.basis.as_ref().map_or(Force::None, |basis| basis.force) }
+    CurrentServing::Unknown {
+        force: progress
+            .basis
+            .as_ref()
+            .map_or(Force::None, |basis| basis.force),
+    }
 }
 
 /// Whether nobody serves for this object: there was no turn, or every one was killed before it wrote its first document,
 /// and no proxy tells of one. A status that speaks of a later document, or of one that every proxy had, says that
 /// somebody does, whoever has the document now.
 fn is_unserved(progress: &Progress, seen: &Observation) -> bool {
-    let mut counting = seen.proxies.iter().filter(|proxy| proxy.counts()).peekable();
+    let mut counting = seen
+        .proxies
+        .iter()
+        .filter(|proxy| proxy.counts())
+        .peekable();
     let asked = counting.peek().is_some()
         && counting.all(|proxy| proxy.asked_at.is_some() && proxy.applied.is_none());
     let readable = seen.unreadable.is_none() && seen.status_unreadable.is_none();
@@ -146,19 +184,27 @@ fn is_withdrawn(seen: &Observation) -> bool {
 
 /// The document from which an object without a status goes on.
 fn inherited(seen: &Observation) -> Option<&Arc<RoutingConfig>> {
-    seen.present().or_else(|| seen.predecessor.as_ref().filter(|_| seen.since == 0))
+    seen.present()
+        .or_else(|| seen.predecessor.as_ref().filter(|_| seen.since == 0))
 }
 
 /// A document has to fit into a ConfigMap.
 fn too_large(plan: &Plan, progress: &Progress) -> Option<Obstacle> {
-    let error = routing_for(plan, progress, Revision::FIRST, None).to_json().err()?;
+    let error = routing_for(plan, progress, Revision::FIRST, None)
+        .to_json()
+        .err()?;
     let advice = "shorten the lists of values in rules and health.exclude";
-    Some(Obstacle::new("DocumentTooLarge", format!("{}; {advice}", error.message)))
+    Some(Obstacle::new(
+        "DocumentTooLarge",
+        format!("{}; {advice}", error.message),
+    ))
 }
 
 /// Whether the release of `gray` goes on from `live`.
 fn has(live: Option<&RoutingConfig>, gray: &GrayPlan) -> bool {
-    live.is_some_and(|live| live.release.id == gray.id && live.state != document::ReleaseState::Withdrawn)
+    live.is_some_and(|live| {
+        live.release.id == gray.id && live.state != document::ReleaseState::Withdrawn
+    })
 }
 
 fn splits(ratio: Ratio) -> bool {
@@ -177,10 +223,20 @@ impl AdvanceContext<'_> {
             Some(_) if release != plan.gray.as_ref().map(|gray| gray.id) => self.supersede(&plan),
             Some(before) => self.edit(&before, &basis),
         }
-        if let Some(message) = self.seen.taking_over.as_ref().filter(|_| self.held.is_none()) {
+        if let Some(message) = self
+            .seen
+            .taking_over
+            .as_ref()
+            .filter(|_| self.held.is_none())
+        {
             self.tell(EventReason::HostTakenOver, message);
         }
-        if let Some(handing) = self.seen.handing_over.as_ref().filter(|_| self.held.is_none()) {
+        if let Some(handing) = self
+            .seen
+            .handing_over
+            .as_ref()
+            .filter(|_| self.held.is_none())
+        {
             self.tell(EventReason::HandOverLate, handing.message.clone());
         }
         if let Some(EditRuling::Moved { version, from, to }) = &self.ruling {
@@ -232,7 +288,10 @@ impl AdvanceContext<'_> {
     /// Gray serves most users already: it serves everyone, and nothing is being released that could be judged.
     fn keep(&mut self, gray: &GrayPlan) {
         let watch = PausableTimer::standing(Duration::ZERO);
-        self.progress.state = RolloutState::Promoted { watch, kept: Some(gray.target) };
+        self.progress.state = RolloutState::Promoted {
+            watch,
+            kept: Some(gray.target),
+        };
     }
 
     fn inherit(&mut self, live: &RoutingConfig, gray: &GrayPlan) {
@@ -256,7 +315,11 @@ impl AdvanceContext<'_> {
                 completed_at: None,
             }),
             document::ReleaseState::Active if !live.moving && live.ratio > Ratio::ZERO => {
-                RolloutState::TargetReached { ratio: live.ratio, hold: PausableTimer::standing(hold), watch }
+                RolloutState::TargetReached {
+                    ratio: live.ratio,
+                    hold: PausableTimer::standing(hold),
+                    watch,
+                }
             }
             document::ReleaseState::Active
             | document::ReleaseState::Withdrawn
@@ -273,7 +336,10 @@ impl AdvanceContext<'_> {
 
     fn emit_start(&mut self) {
         let (version, target) = (self.gray_version(), self.plan.target());
-        self.tell(EventReason::ReleaseStarted, format!("{version} begins at 0%, its target is {target}"));
+        self.tell(
+            EventReason::ReleaseStarted,
+            format!("{version} begins at 0%, its target is {target}"),
+        );
     }
 
     /// Another release, or none, takes the place of the one on its way.
@@ -339,7 +405,10 @@ impl AdvanceContext<'_> {
         }
         self.watch_anew();
         if self.progress.is_judged(self.now) {
-            self.tell(EventReason::HealthChanged, "spec.health changed: the evidence starts anew");
+            self.tell(
+                EventReason::HealthChanged,
+                "spec.health changed: the evidence starts anew",
+            );
         }
     }
 
@@ -360,7 +429,10 @@ impl AdvanceContext<'_> {
     }
 
     fn edit_identity(&mut self) {
-        self.tell(EventReason::IdentityChanged, "spec.identity changed, which moves users");
+        self.tell(
+            EventReason::IdentityChanged,
+            "spec.identity changed, which moves users",
+        );
         let first = self.steps().first().map_or(Ratio::ZERO, |step| step.ratio);
         self.begin_step(first.min(self.progress.state.ratio()));
         self.emit_step(EventReason::RatioLowered);

@@ -17,13 +17,23 @@ impl AdvanceContext<'_> {
         let (arm, config) = arms.find(|(arm, config)| {
             self.sends_users_to(*arm) && self.seen.ready_endpoints(&config.backend) == 0
         })?;
-        Some(UnservedArm { arm, message: self.unready(arm, config) })
+        Some(UnservedArm {
+            arm,
+            message: self.unready(arm, config),
+        })
     }
 
     /// That an arm has no ready endpoint, and why, where that is known.
     fn unready(&self, arm: Arm, config: &ArmConfig) -> String {
-        let why = self.seen.why_unready(&config.backend).map_or_else(String::new, |why| format!(": {why}"));
-        format!("{} ({}) has no ready endpoint{why}", config.version, arm.name())
+        let why = self
+            .seen
+            .why_unready(&config.backend)
+            .map_or_else(String::new, |why| format!(": {why}"));
+        format!(
+            "{} ({}) has no ready endpoint{why}",
+            config.version,
+            arm.name()
+        )
     }
 
     /// Whether some users are sent to this arm now, by ratio, force, rules or for want of an identity.
@@ -38,7 +48,8 @@ impl AdvanceContext<'_> {
             }
             (Force::None, Arm::Stable) => {
                 state.ratio() < Ratio::FULL
-                    || matches!(state, RolloutState::Moving(_)) && plan.reaches_stable_beside_the_split()
+                    || matches!(state, RolloutState::Moving(_))
+                        && plan.reaches_stable_beside_the_split()
             }
         }
     }

@@ -28,18 +28,31 @@ type CommandResult = Result<String, String>;
 
 /// The request, if it is a new one.
 fn asked<'a>(progress: &Progress, seen: &'a Observation) -> Option<&'a str> {
-    let text = seen.request.as_deref().map(str::trim).filter(|text| !text.is_empty())?;
-    let handled = progress.last_request.as_ref().is_some_and(|last| last.request == text);
+    let text = seen
+        .request
+        .as_deref()
+        .map(str::trim)
+        .filter(|text| !text.is_empty())?;
+    let handled = progress
+        .last_request
+        .as_ref()
+        .is_some_and(|last| last.request == text);
     (!handled).then_some(text)
 }
 
 /// Answers for an object of which nothing is in effect.
 pub(super) fn refuse(progress: &mut Progress, seen: &Observation, now: Now) -> Option<Event> {
     let request = asked(progress, seen)?.to_owned();
-    let message = "nothing of this release is in effect; see the conditions and put the spec right first";
+    let message =
+        "nothing of this release is in effect; see the conditions and put the spec right first";
     let event = Event::new(EventReason::RequestRefused, format!("{request}: {message}"));
     let (result, message) = (RequestResult::Refused.into(), message.to_owned());
-    progress.last_request = Some(HandledRequest { request, result, message, time: now.wall });
+    progress.last_request = Some(HandledRequest {
+        request,
+        result,
+        message,
+        time: now.wall,
+    });
     Some(event)
 }
 
@@ -50,10 +63,16 @@ fn approval_blocker(next: Transition, number: usize) -> Option<String> {
         Transition::Stay(WaitReason::Forced) => "spec.force is set".to_owned(),
         Transition::Stay(WaitReason::SpecHeld) => "the newest spec is not in effect".to_owned(),
         Transition::Stay(WaitReason::Paused) => "the release is paused".to_owned(),
-        Transition::Stay(WaitReason::Programming) => format!("not every proxy has step {number} yet"),
+        Transition::Stay(WaitReason::Programming) => {
+            format!("not every proxy has step {number} yet")
+        }
         Transition::Stay(WaitReason::ReportsMissing) => "not every proxy reports".to_owned(),
-        Transition::Stay(WaitReason::Holding) => format!("the hold of step {number} is not over yet"),
-        Transition::Stay(WaitReason::AwaitingVerdict) => format!("step {number} still waits for its verdict"),
+        Transition::Stay(WaitReason::Holding) => {
+            format!("the hold of step {number} is not over yet")
+        }
+        Transition::Stay(WaitReason::AwaitingVerdict) => {
+            format!("step {number} still waits for its verdict")
+        }
         _ => format!("step {number} does not wait for its approval now"),
     })
 }
@@ -61,7 +80,9 @@ fn approval_blocker(next: Transition, number: usize) -> Option<String> {
 impl AdvanceContext<'_> {
     /// Answers the request, if it is a new one.
     pub(crate) fn answer(&mut self, fleet: &FleetAcknowledgement) {
-        let Some(text) = asked(&self.progress, self.seen) else { return };
+        let Some(text) = asked(&self.progress, self.seen) else {
+            return;
+        };
         let (result, message) = match text.parse::<CommandRequest>() {
             Err(unreadable) => (RequestResult::Refused, unreadable.to_string()),
             Ok(request) if request.token != self.progress.token => (
@@ -128,16 +149,27 @@ impl AdvanceContext<'_> {
         let RolloutState::Moving(moving) = &mut self.progress.state else {
             return Err("the release is not on its way, nothing waits for an approval".into());
         };
-        if let Some(step) = step.map(|step| step.get() as usize).filter(|step| *step != number) {
-            let why = if step > number { "has not begun" } else { "is over" };
-            return Err(format!("step {step} {why}, the release is at step {number}"));
+        if let Some(step) = step
+            .map(|step| step.get() as usize)
+            .filter(|step| *step != number)
+        {
+            let why = if step > number {
+                "has not begun"
+            } else {
+                "is over"
+            };
+            return Err(format!(
+                "step {step} {why}, the release is at step {number}"
+            ));
         }
         if !asks {
             return Err(format!("step {number} asks for no approval"));
         }
         if step.is_none() {
             if moving.approved {
-                return Err(format!("step {number} is approved already; nothing else waits for an approval"));
+                return Err(format!(
+                    "step {number} is approved already; nothing else waits for an approval"
+                ));
             }
             if let Some(why) = approval_blocker(next, number) {
                 return Err(format!(
@@ -157,8 +189,12 @@ impl AdvanceContext<'_> {
     fn promote(&mut self) -> CommandResult {
         let (target, ratio) = (self.plan.target(), self.progress.state.ratio());
         match &self.progress.state {
-            RolloutState::RolledBack(_) => return Err("the release is rolled back; retry it first".into()),
-            RolloutState::Promoted { .. } | RolloutState::TargetReached { .. } if ratio >= target => {
+            RolloutState::RolledBack(_) => {
+                return Err("the release is rolled back; retry it first".into());
+            }
+            RolloutState::Promoted { .. } | RolloutState::TargetReached { .. }
+                if ratio >= target =>
+            {
                 return Err(format!("the target of {target} is reached already"));
             }
             _ => {}
@@ -167,7 +203,9 @@ impl AdvanceContext<'_> {
             return Err("the target is 0; raise spec.targetRatio first".into());
         }
         if target < ratio {
-            return Err(format!("the target of {target} is below the present ratio of {ratio}"));
+            return Err(format!(
+                "the target of {target} is below the present ratio of {ratio}"
+            ));
         }
         self.may_go_on()?;
         if let Some(obstacle) = &self.seen.unresolved {
@@ -177,7 +215,10 @@ impl AdvanceContext<'_> {
             return Err("gray has no ready endpoint".into());
         }
         self.new_stage();
-        self.reach(PausableTimer::standing(steps::hold(self.steps(), target)), "by request");
+        self.reach(
+            PausableTimer::standing(steps::hold(self.steps(), target)),
+            "by request",
+        );
         Ok(format!("{target} of users to {}", self.gray_version()))
     }
 
@@ -196,16 +237,24 @@ impl AdvanceContext<'_> {
             return Err("nobody is on gray, there is nothing to roll back".into());
         }
         if !self.stable_ready() {
-            return Err(format!("{} has no ready endpoint to go back to", self.stable_version()));
+            return Err(format!(
+                "{} has no ready endpoint to go back to",
+                self.stable_version()
+            ));
         }
         self.roll_back("Requested", "by request".into());
-        Ok(format!("everyone goes back to {}{}", self.stable_version(), self.follower()))
+        Ok(format!(
+            "everyone goes back to {}{}",
+            self.stable_version(),
+            self.follower()
+        ))
     }
 
     /// What a rollback sets free: a newest spec that only waited for what is over now takes effect with the next turn.
     fn follower(&self) -> String {
         let follower = self.wanted.filter(|plan| {
-            let waited = self.held.is_some() && self.seen.refusal.is_none() && !self.progress.is_about(plan);
+            let waited =
+                self.held.is_some() && self.seen.refusal.is_none() && !self.progress.is_about(plan);
             waited && adopt::hold_back(plan, &self.progress, self.seen).is_none()
         });
         follower.and_then(|plan| plan.gray.as_ref()).map_or_else(String::new, |gray| {
@@ -249,7 +298,12 @@ impl AdvanceContext<'_> {
     fn resume(&mut self) -> CommandResult {
         if !self.progress.paused {
             let why = "spec.paused is set, which a request cannot lift";
-            return Err(if self.plan.paused { why } else { "the release is not paused" }.into());
+            return Err(if self.plan.paused {
+                why
+            } else {
+                "the release is not paused"
+            }
+            .into());
         }
         self.progress.paused = false;
         if let RolloutState::Moving(moving) = &mut self.progress.state {
@@ -259,7 +313,11 @@ impl AdvanceContext<'_> {
             self.forget_evidence();
         }
         self.tell(EventReason::Resumed, "resumed by request");
-        let rest = if self.plan.paused { "; spec.paused still stops it" } else { "" };
+        let rest = if self.plan.paused {
+            "; spec.paused still stops it"
+        } else {
+            ""
+        };
         Ok(format!("advancing goes on{rest}"))
     }
 }

@@ -25,7 +25,9 @@ use crate::{
     events::{Event, EventReason},
     judge::Judge,
     observation::Observation,
-    progress::{CurrentRelease, Progress, Rollback, RolloutState, SplitCounts, StageProgress, StepProgress},
+    progress::{
+        CurrentRelease, Progress, Rollback, RolloutState, SplitCounts, StageProgress, StepProgress,
+    },
 };
 
 /// The most releases that `status.history` keeps.
@@ -81,7 +83,10 @@ impl AdvanceContext<'_> {
     }
 
     pub(crate) fn gray_ready(&self) -> bool {
-        self.plan.gray.as_ref().is_some_and(|gray| self.seen.ready_endpoints(&gray.arm.backend) > 0)
+        self.plan
+            .gray
+            .as_ref()
+            .is_some_and(|gray| self.seen.ready_endpoints(&gray.arm.backend) > 0)
     }
 
     /// Does what the step function says.
@@ -97,7 +102,10 @@ impl AdvanceContext<'_> {
                 self.emit_step(EventReason::RatioLowered);
             }
             Transition::Reach => {
-                self.reach(self.present_hold(), "the last hold is over and every limit is kept");
+                self.reach(
+                    self.present_hold(),
+                    "the last hold is over and every limit is kept",
+                );
             }
             Transition::GoOn => self.go_on(),
             Transition::RollBack(cause) => {
@@ -105,7 +113,9 @@ impl AdvanceContext<'_> {
                 let message = self.verdict_message();
                 let message = match cause {
                     FailureCause::Failed => message,
-                    FailureCause::Inconclusive => format!("no verdict within hold and patience: {message}"),
+                    FailureCause::Inconclusive => {
+                        format!("no verdict within hold and patience: {message}")
+                    }
                 };
                 self.roll_back(&ruling.reason.to_string(), message);
             }
@@ -148,7 +158,10 @@ impl AdvanceContext<'_> {
             Some(limits) if judged => {
                 if evidence.process.is_none() && evidence.ruling().verdict != Verdict::Fail {
                     evidence.number += 1;
-                    let totals = evidence.kept.take().map_or_else(Totals::default, |kept| kept.totals);
+                    let totals = evidence
+                        .kept
+                        .take()
+                        .map_or_else(Totals::default, |kept| kept.totals);
                     evidence.process = Some(Judge::start(limits, evidence.number, totals));
                 }
             }
@@ -169,7 +182,13 @@ impl AdvanceContext<'_> {
     pub(crate) fn emit_step(&mut self, reason: EventReason) {
         let ratio = self.progress.state.ratio();
         let (number, count) = (steps::number(self.steps(), ratio), self.steps().len());
-        self.tell(reason, format!("step {number}/{count}: {ratio} of users to {}", self.gray_version()));
+        self.tell(
+            reason,
+            format!(
+                "step {number}/{count}: {ratio} of users to {}",
+                self.gray_version()
+            ),
+        );
     }
 
     /// The hold anew, for a stage that goes on at the same ratio.
@@ -195,16 +214,29 @@ impl AdvanceContext<'_> {
 
     /// The target is reached: the release is done but for its watch. `hold` is what the target's own has left.
     pub(crate) fn reach(&mut self, hold: PausableTimer, why: &str) {
-        let (target, watch) = (self.plan.target(), PausableTimer::standing(self.plan.health.watch));
+        let (target, watch) = (
+            self.plan.target(),
+            PausableTimer::standing(self.plan.health.watch),
+        );
         let version = self.gray_version();
         if target == Ratio::FULL {
             self.progress.state = RolloutState::Promoted { watch, kept: None };
             self.remember(ReleaseOutcome::Promoted, "");
-            self.tell(EventReason::Promoted, format!("{version} serves everyone: {why}"));
+            self.tell(
+                EventReason::Promoted,
+                format!("{version} serves everyone: {why}"),
+            );
         } else {
-            self.progress.state = RolloutState::TargetReached { ratio: target, hold, watch };
+            self.progress.state = RolloutState::TargetReached {
+                ratio: target,
+                hold,
+                watch,
+            };
             self.remember(ReleaseOutcome::TargetReached, "");
-            self.tell(EventReason::TargetReached, format!("{version} serves its target of {target}: {why}"));
+            self.tell(
+                EventReason::TargetReached,
+                format!("{version} serves its target of {target}: {why}"),
+            );
         }
     }
 
@@ -212,12 +244,19 @@ impl AdvanceContext<'_> {
     fn go_on(&mut self) {
         let ratio = self.progress.state.ratio();
         let hold = self.present_hold();
-        self.progress.state =
-            RolloutState::Moving(StepProgress { ratio, hold, patience: None, approved: true });
+        self.progress.state = RolloutState::Moving(StepProgress {
+            ratio,
+            hold,
+            patience: None,
+            approved: true,
+        });
     }
 
     fn present_hold(&self) -> PausableTimer {
-        self.progress.state.hold().unwrap_or(PausableTimer::standing(Duration::ZERO))
+        self.progress
+            .state
+            .hold()
+            .unwrap_or(PausableTimer::standing(Duration::ZERO))
     }
 
     /// Everyone back to stable, for good unless a person retries.
@@ -230,10 +269,18 @@ impl AdvanceContext<'_> {
         self.remember(ReleaseOutcome::RolledBack, reason);
         self.tell(
             EventReason::RollingBack,
-            format!("everyone goes back to {}, {reason}: {message}", self.stable_version()),
+            format!(
+                "everyone goes back to {}, {reason}: {message}",
+                self.stable_version()
+            ),
         );
         let (reason, at) = (reason.to_owned(), self.now.wall);
-        self.progress.state = RolloutState::RolledBack(Rollback { reason, message, at, completed_at: None });
+        self.progress.state = RolloutState::RolledBack(Rollback {
+            reason,
+            message,
+            at,
+            completed_at: None,
+        });
     }
 
     /// A release begins at ratio 0.
@@ -260,7 +307,9 @@ impl AdvanceContext<'_> {
 
     /// Writes the release into the history; what an attempt came to replaces what it came to before.
     pub(crate) fn remember(&mut self, outcome: ReleaseOutcome, reason: &str) {
-        let Some(release) = &self.progress.release else { return };
+        let Some(release) = &self.progress.release else {
+            return;
+        };
         let entry = HistoryEntry {
             id: release.id.to_string(),
             version: release.version.clone(),
@@ -278,7 +327,8 @@ impl AdvanceContext<'_> {
     /// Keeps `status.serving`: the arm that last served everyone.
     pub(crate) fn keep_serving(&mut self) {
         let plan = Arc::clone(&self.plan);
-        let everyone_on_stable = self.progress.state.ratio() == Ratio::ZERO || plan.force == Force::Stable;
+        let everyone_on_stable =
+            self.progress.state.ratio() == Ratio::ZERO || plan.force == Force::Stable;
         match (&self.progress.state, &plan.gray) {
             _ if everyone_on_stable => self.serves(&plan.stable),
             (RolloutState::Promoted { .. }, Some(gray)) => self.serves(&gray.arm),
@@ -301,7 +351,10 @@ impl AdvanceContext<'_> {
     }
 
     pub(crate) fn gray_version(&self) -> String {
-        self.plan.gray.as_ref().map_or_else(String::new, |gray| gray.arm.version.to_string())
+        self.plan
+            .gray
+            .as_ref()
+            .map_or_else(String::new, |gray| gray.arm.version.to_string())
     }
 
     pub(crate) fn stable_version(&self) -> String {
@@ -310,11 +363,19 @@ impl AdvanceContext<'_> {
 
     /// What the verdict says, and how many users it has cost.
     fn verdict_message(&self) -> String {
-        let message = self.progress.evidence.verdict_status().map(|verdict| verdict.message);
+        let message = self
+            .progress
+            .evidence
+            .verdict_status()
+            .map(|verdict| verdict.message);
         let mut message = message.unwrap_or_default();
         let users = self.progress.memory.failed_users.estimate();
         if users > 0 {
-            let who = if users == 1 { "one user".to_owned() } else { format!("about {users} users") };
+            let who = if users == 1 {
+                "one user".to_owned()
+            } else {
+                format!("about {users} users")
+            };
             message += &format!("; {who} met a failure of {}", self.gray_version());
         }
         message

@@ -13,7 +13,11 @@ use crate::{
 pub(super) fn form_of(seen: &Observation) -> IdentityForm {
     let mut counting = counting(seen).peekable();
     let known = counting.peek().is_some() && counting.all(|proxy| knows(proxy, IDENTITY_2));
-    if known { IdentityForm::Two } else { IdentityForm::One }
+    if known {
+        IdentityForm::Two
+    } else {
+        IdentityForm::One
+    }
 }
 
 /// Why a document may not ask for these features now, if it may not: a proxy without one of them would refuse it and go on
@@ -23,13 +27,19 @@ pub(super) fn lacking(
     live: Option<&RoutingConfig>,
     seen: &Observation,
 ) -> Option<SpecBlocker> {
-    let is_new =
-        |feature: &&&str| live.is_none_or(|live| !live.requires.iter().any(|known| known == *feature));
-    required.iter().filter(is_new).find_map(|feature| lacks(feature, seen))
+    let is_new = |feature: &&&str| {
+        live.is_none_or(|live| !live.requires.iter().any(|known| known == *feature))
+    };
+    required
+        .iter()
+        .filter(is_new)
+        .find_map(|feature| lacks(feature, seen))
 }
 
 fn lacks(feature: &str, seen: &Observation) -> Option<SpecBlocker> {
-    let mut lacking: Vec<&ProxyObservation> = counting(seen).filter(|proxy| !knows(proxy, feature)).collect();
+    let mut lacking: Vec<&ProxyObservation> = counting(seen)
+        .filter(|proxy| !knows(proxy, feature))
+        .collect();
     if counting(seen).next().is_none() {
         return Some(SpecBlocker::NoReadyProxy(format!(
             "no proxy of the fleet is ready, so none is known to have {feature}, which the spec needs"

@@ -32,8 +32,11 @@ impl AdvanceContext<'_> {
     /// Tells of the turn and ends it.
     pub(crate) fn finish(mut self) -> AdvanceResult {
         let document = self.progress.memory.document.clone();
-        let fleet =
-            FleetAcknowledgement::of(self.seen, document.as_deref(), self.progress.memory.acknowledged);
+        let fleet = FleetAcknowledgement::of(
+            self.seen,
+            document.as_deref(),
+            self.progress.memory.acknowledged,
+        );
         let facts = self.facts(&fleet);
         let wait = match next(&self.progress.state, &facts) {
             // The document is withheld, see `would_strand`.
@@ -45,18 +48,41 @@ impl AdvanceContext<'_> {
         let standing = self.standing(fleet, wait);
         let wake_after = self.wake_after(wait);
         let rests_for = (wake_after == IDLE).then(|| self.rests_for(wait)).flatten();
-        let Self { plan, now, mut progress, mut events, acknowledged, .. } = self;
+        let Self {
+            plan,
+            now,
+            mut progress,
+            mut events,
+            acknowledged,
+            ..
+        } = self;
         progress.tell(standing, Some(&plan), now, &mut events);
-        AdvanceResult { progress, routing: document, events, wake_after, acknowledged, rests_for }
+        AdvanceResult {
+            progress,
+            routing: document,
+            events,
+            wake_after,
+            acknowledged,
+            rests_for,
+        }
     }
 
     fn standing(&self, fleet: FleetAcknowledgement, wait: WaitReason) -> ConditionInput {
-        let Progress { state, memory, evidence, .. } = &self.progress;
-        let (number, count) = (steps::number(self.steps(), state.ratio()), self.steps().len());
+        let Progress {
+            state,
+            memory,
+            evidence,
+            ..
+        } = &self.progress;
+        let (number, count) = (
+            steps::number(self.steps(), state.ratio()),
+            self.steps().len(),
+        );
         let mut standing = ConditionInput {
             step: (small(number), small(count)),
             generation: self.seen.generation,
-            settled: self.held.is_none() && self.progress.settled_generation == self.seen.generation,
+            settled: self.held.is_none()
+                && self.progress.settled_generation == self.seen.generation,
             wait,
             held: self.held.clone(),
             unresolved: self.seen.unresolved.clone(),
@@ -70,7 +96,9 @@ impl AdvanceContext<'_> {
             inconclusive: self.is_inconclusive(),
             drift: drift(state.ratio(), self.progress.stage.split),
             stable_idle: matches!(state, RolloutState::Promoted { .. }).then(|| {
-                memory.stable_idle_since.is_some_and(|since| after(since, STABLE_IDLE) <= self.now.steady)
+                memory
+                    .stable_idle_since
+                    .is_some_and(|since| after(since, STABLE_IDLE) <= self.now.steady)
             }),
             fleet: self.fleet_standing(fleet),
             ..ConditionInput::default()
@@ -84,7 +112,9 @@ impl AdvanceContext<'_> {
             .progress
             .memory
             .unacknowledged_since
-            .is_some_and(|lacking| since(self.now.steady, lacking) >= self.seen.fleet.straggler_timeout);
+            .is_some_and(|lacking| {
+                since(self.now.steady, lacking) >= self.seen.fleet.straggler_timeout
+            });
         FleetSummary {
             ready: fleet.ready,
             acknowledged: fleet.acknowledged,
@@ -103,7 +133,9 @@ impl AdvanceContext<'_> {
             return BUSY;
         }
         match (&self.progress.state, wait) {
-            (RolloutState::Moving(moving), WaitReason::Holding) => moving.hold.left(self.now.steady, IDLE),
+            (RolloutState::Moving(moving), WaitReason::Holding) => {
+                moving.hold.left(self.now.steady, IDLE)
+            }
             (_, WaitReason::AwaitingWindow) => self.until_window(),
             _ => IDLE,
         }
@@ -112,21 +144,36 @@ impl AdvanceContext<'_> {
     /// See [`AdvanceResult::rests_for`]. What is on its way, judged or held has been sorted out.
     fn rests_for(&self, wait: WaitReason) -> Option<Duration> {
         match (&self.progress.state, wait) {
-            (RolloutState::Plain | RolloutState::RolledBack(_) | RolloutState::TargetReached { .. }, _) => {
-                Some(REST)
-            }
+            (
+                RolloutState::Plain
+                | RolloutState::RolledBack(_)
+                | RolloutState::TargetReached { .. },
+                _,
+            ) => Some(REST),
             (RolloutState::Moving(_), WaitReason::Idle | WaitReason::Forced) => Some(REST),
             (RolloutState::Promoted { .. }, _) => {
                 let idle = since(self.now.steady, self.progress.memory.stable_idle_since?);
-                Some(STABLE_IDLE.checked_sub(idle).filter(|left| !left.is_zero()).unwrap_or(REST))
+                Some(
+                    STABLE_IDLE
+                        .checked_sub(idle)
+                        .filter(|left| !left.is_zero())
+                        .unwrap_or(REST),
+                )
             }
             _ => None,
         }
     }
 
     fn until_window(&self) -> Duration {
-        match self.plan.schedule.as_ref().map(|schedule| schedule.at(self.now.wall)) {
-            Some(WindowState::Closed { opens: Some(opens) }) => since(opens, self.now.wall).min(IDLE),
+        match self
+            .plan
+            .schedule
+            .as_ref()
+            .map(|schedule| schedule.at(self.now.wall))
+        {
+            Some(WindowState::Closed { opens: Some(opens) }) => {
+                since(opens, self.now.wall).min(IDLE)
+            }
             _ => IDLE,
         }
     }
@@ -140,7 +187,9 @@ fn unwritten(seen: &Observation) -> Option<String> {
         .map(|why| format!("{why}; proxies go on with the routing document before"));
     let status = || {
         let why = seen.unwritable.as_ref()?;
-        Some(format!("{why}; nothing rises until progress can be written, rollbacks go on"))
+        Some(format!(
+            "{why}; nothing rises until progress can be written, rollbacks go on"
+        ))
     };
     document.or_else(status)
 }
@@ -193,12 +242,25 @@ pub(super) fn finish_without_plan(
     let acknowledged = fleet.has_acknowledged();
     let mut events = Vec::from_iter(command::refuse(&mut progress, seen, now));
     progress.tell(standing, None, now, &mut events);
-    AdvanceResult { progress, routing: None, events, wake_after: IDLE, acknowledged, rests_for: Some(REST) }
+    AdvanceResult {
+        progress,
+        routing: None,
+        events,
+        wake_after: IDLE,
+        acknowledged,
+        rests_for: Some(REST),
+    }
 }
 
 impl Progress {
     /// Brings the conditions up to date, if there is anything new to tell.
-    fn tell(&mut self, standing: ConditionInput, plan: Option<&Plan>, now: Now, events: &mut Vec<Event>) {
+    fn tell(
+        &mut self,
+        standing: ConditionInput,
+        plan: Option<&Plan>,
+        now: Now,
+        events: &mut Vec<Event>,
+    ) {
         self.generation = standing.generation;
         if self.standing != standing || self.conditions.is_empty() {
             self.standing = standing;

@@ -12,13 +12,16 @@ impl AdvanceContext<'_> {
     /// the first ones know. From then on the form stays.
     pub(crate) fn settle_form(&mut self) {
         self.restore_identity_form();
-        let heard =
-            counting(self.seen).next().is_some() && counting(self.seen).all(|proxy| proxy.asked_at.is_some());
+        let heard = counting(self.seen).next().is_some()
+            && counting(self.seen).all(|proxy| proxy.asked_at.is_some());
         if !self.progress.memory.form_open || !heard {
             return;
         }
         self.progress.memory.form_open = false;
-        let (form, at_zero) = (form_of(self.seen), self.progress.state.ratio() == Ratio::ZERO);
+        let (form, at_zero) = (
+            form_of(self.seen),
+            self.progress.state.ratio() == Ratio::ZERO,
+        );
         if let Some(release) = self.progress.release.as_mut().filter(|_| at_zero) {
             release.form = form;
         }
@@ -27,10 +30,20 @@ impl AdvanceContext<'_> {
     /// A process that begins finds in the live document how users are spelled, should the status have lost it: a
     /// definition that is older than this program drops `status.release.features`.
     fn restore_identity_form(&mut self) {
-        let live = self.seen.document.as_ref().filter(|_| self.progress.memory.document.is_none());
+        let live = self
+            .seen
+            .document
+            .as_ref()
+            .filter(|_| self.progress.memory.document.is_none());
         let second = |live: &RoutingConfig| live.identity_form() == IdentityForm::Two;
-        let Some(live) = live.filter(|live| second(live)) else { return };
-        if let Some(release) = self.progress.release.as_mut().filter(|release| release.id == live.release.id)
+        let Some(live) = live.filter(|live| second(live)) else {
+            return;
+        };
+        if let Some(release) = self
+            .progress
+            .release
+            .as_mut()
+            .filter(|release| release.id == live.release.id)
         {
             release.form = IdentityForm::Two;
             self.progress.memory.form_open = false;

@@ -31,7 +31,10 @@ impl AdvanceContext<'_> {
         if self.acknowledged {
             memory.acknowledged = true;
             memory.unacknowledged_since = None;
-            self.progress.stage.acknowledged_at.get_or_insert(self.now.steady);
+            self.progress
+                .stage
+                .acknowledged_at
+                .get_or_insert(self.now.steady);
             if self.held.is_none() {
                 self.progress.settled_generation = self.seen.generation;
             }
@@ -45,14 +48,21 @@ impl AdvanceContext<'_> {
     /// Whoever went back has arrived: every proxy says so. Once for each rollback, whatever is edited afterwards, and not
     /// while everyone is sent to gray.
     fn emit_rollback_complete(&mut self) {
-        let RolloutState::RolledBack(rollback) = &mut self.progress.state else { return };
+        let RolloutState::RolledBack(rollback) = &mut self.progress.state else {
+            return;
+        };
         if self.plan.force == Force::Gray || rollback.completed_at.is_some() {
             return;
         }
         rollback.completed_at = Some(self.now.wall);
-        let Rollback { reason, message, .. } = rollback.clone();
+        let Rollback {
+            reason, message, ..
+        } = rollback.clone();
         if reason != INHERITED {
-            let message = format!("everyone is back on {}, {reason}: {message}", self.stable_version());
+            let message = format!(
+                "everyone is back on {}, {reason}: {message}",
+                self.stable_version()
+            );
             self.tell(EventReason::RolledBack, message);
         }
     }
@@ -65,15 +75,20 @@ impl AdvanceContext<'_> {
     }
 
     fn count(&mut self, fleet: &FleetAcknowledgement) {
-        if let Some((gray, stable)) =
-            self.round().map(|round| (round.gray.split.requests, round.stable.split.requests))
+        if let Some((gray, stable)) = self
+            .round()
+            .map(|round| (round.gray.split.requests, round.stable.split.requests))
         {
             let split = &mut self.progress.stage.split;
             split.requests = split.requests.saturating_add(gray).saturating_add(stable);
             split.gray = split.gray.saturating_add(gray);
         }
         if let Some(round) = &self.seen.round
-            && self.progress.release.as_ref().is_some_and(|release| release.id == round.release)
+            && self
+                .progress
+                .release
+                .as_ref()
+                .is_some_and(|release| release.id == round.release)
         {
             self.progress.memory.failed_users.merge(&round.failed_users);
         }
@@ -114,7 +129,9 @@ impl AdvanceContext<'_> {
     /// Gives the round to the judge. Error limits count from the first request of the stage; only latency limits
     /// and what `Pass` needs wait for the acknowledgement and the warm-up after it.
     fn judge(&mut self, fleet: &FleetAcknowledgement) {
-        let Some(round) = self.round().filter(|_| !self.health_changed) else { return };
+        let Some(round) = self.round().filter(|_| !self.health_changed) else {
+            return;
+        };
         let now = self.now.steady;
         let hold_over = match &self.progress.state {
             RolloutState::Moving(moving) => moving.hold.is_over(now),
@@ -138,7 +155,8 @@ impl AdvanceContext<'_> {
     fn is_warming_up(&self, round: &Round) -> bool {
         let (warmup, timeout) = (self.plan.health.warmup, self.seen.fleet.straggler_timeout);
         let began = Duration::try_from_secs_f64(round.seconds).unwrap_or_default();
-        let lasts = |from, time: Duration| since(self.now.steady, from) < time.saturating_add(began);
+        let lasts =
+            |from, time: Duration| since(self.now.steady, from) < time.saturating_add(began);
         let Progress { stage, memory, .. } = &self.progress;
         match (stage.acknowledged_at, memory.unacknowledged_since) {
             (Some(acknowledged), _) => lasts(acknowledged, warmup),
@@ -150,13 +168,24 @@ impl AdvanceContext<'_> {
     /// Counts how long a verdict is waited for after the hold: while none is there, and nothing but traffic is
     /// missing.
     fn be_patient(&mut self, fleet: &FleetAcknowledgement) {
-        let (now, runs, patience) = (self.now.steady, self.clock_runs(fleet), self.plan.health.patience);
+        let (now, runs, patience) = (
+            self.now.steady,
+            self.clock_runs(fleet),
+            self.plan.health.patience,
+        );
         let undecided = self.progress.evidence.ruling().verdict == Verdict::NeedMoreData
             && self.plan.health.limits.is_some()
             && !self.is_forced();
-        let RolloutState::Moving(moving) = &mut self.progress.state else { return };
+        let RolloutState::Moving(moving) = &mut self.progress.state else {
+            return;
+        };
         moving.patience = if undecided && moving.ratio > Ratio::ZERO && moving.hold.is_over(now) {
-            Some(moving.patience.unwrap_or(PausableTimer::standing(patience)).tick(runs, now, patience))
+            Some(
+                moving
+                    .patience
+                    .unwrap_or(PausableTimer::standing(patience))
+                    .tick(runs, now, patience),
+            )
         } else {
             None
         };
@@ -164,7 +193,9 @@ impl AdvanceContext<'_> {
 
     /// Hold and patience are over without a verdict.
     pub(crate) fn is_inconclusive(&self) -> bool {
-        let RolloutState::Moving(StepProgress { patience, .. }) = &self.progress.state else { return false };
+        let RolloutState::Moving(StepProgress { patience, .. }) = &self.progress.state else {
+            return false;
+        };
         patience.is_some_and(|patience| patience.is_over(self.now.steady))
     }
 }

@@ -53,17 +53,33 @@ impl AdvanceContext<'_> {
     ) -> RoutingConfig {
         let document = self.ahead(routing_for(&self.plan, &self.progress, revision, replaces));
         let before = live.or(self.seen.predecessor.as_deref());
-        RoutingConfig { claims: claims(&document, before, self.now.wall), ..document }
+        RoutingConfig {
+            claims: claims(&document, before, self.now.wall),
+            ..document
+        }
     }
 
     /// The document with the places of the edit that waits as well, where another release waits for it to have them. As it
     /// is where the two together are no list of hosts with the same paths each.
     fn ahead(&self, document: RoutingConfig) -> RoutingConfig {
         let waits = matches!(self.held, Some(SpecBlocker::HandingOver(_)));
-        let awaited = self.seen.handing_over.as_ref().is_some_and(|handing| handing.awaited);
-        let Some(edit) = self.wanted.filter(|_| waits && awaited) else { return document };
-        let both = union((&document.hosts, &document.paths), (&edit.hosts, &edit.paths));
-        let both = both.map(|(hosts, paths)| RoutingConfig { hosts, paths, ..document.clone() });
+        let awaited = self
+            .seen
+            .handing_over
+            .as_ref()
+            .is_some_and(|handing| handing.awaited);
+        let Some(edit) = self.wanted.filter(|_| waits && awaited) else {
+            return document;
+        };
+        let both = union(
+            (&document.hosts, &document.paths),
+            (&edit.hosts, &edit.paths),
+        );
+        let both = both.map(|(hosts, paths)| RoutingConfig {
+            hosts,
+            paths,
+            ..document.clone()
+        });
         both.filter(|both| both.check().is_ok()).unwrap_or(document)
     }
 
@@ -74,7 +90,8 @@ impl AdvanceContext<'_> {
     fn would_strand(&self, live: Option<&RoutingConfig>) -> bool {
         let state = &self.progress.state;
         let closes = |live: &RoutingConfig| {
-            matches!(state, RolloutState::RolledBack(_)) && live.state == document::ReleaseState::Active
+            matches!(state, RolloutState::RolledBack(_))
+                && live.state == document::ReleaseState::Active
         };
         let lowers = live.is_some_and(|live| {
             (state.ratio() < live.ratio || closes(live)) && !serving::is_on(live, &self.plan.stable)
@@ -88,7 +105,9 @@ impl AdvanceContext<'_> {
         let seen = self.seen.document.as_ref()?;
         let ours = self.progress.memory.document.as_ref();
         let foreign = ours.is_none_or(|ours| {
-            !Arc::ptr_eq(ours, seen) && seen.revision >= ours.revision && seen.as_ref() != ours.as_ref()
+            !Arc::ptr_eq(ours, seen)
+                && seen.revision >= ours.revision
+                && seen.as_ref() != ours.as_ref()
         });
         foreign.then(|| Arc::clone(seen))
     }
@@ -100,7 +119,10 @@ impl AdvanceContext<'_> {
             && live.ratio == state.ratio()
             && live.stage == self.progress.stage.number
             && live.moving == moving(&self.plan, state)
-            && live.requires.iter().eq(&required_features(&self.plan, &self.progress))
+            && live
+                .requires
+                .iter()
+                .eq(&required_features(&self.plan, &self.progress))
             && !matches!(self.held, Some(SpecBlocker::HandingOver(_)))
             && (&live.hosts, &live.paths) == (&self.plan.hosts, &self.plan.paths)
     }
@@ -108,7 +130,10 @@ impl AdvanceContext<'_> {
     /// Whether `live` means what plan and progress want.
     fn means(&self, live: &RoutingConfig, replaces: Option<Uid>) -> bool {
         let wanted = self.document(live.revision, replaces, Some(live));
-        RoutingConfig { checksum: live.checksum.clone(), ..wanted } == *live
+        RoutingConfig {
+            checksum: live.checksum.clone(),
+            ..wanted
+        } == *live
     }
 
     /// No number above that of `live` was ever given: a proxy that has seen a higher one would not take it.
@@ -125,14 +150,25 @@ impl AdvanceContext<'_> {
     }
 
     fn next_revision(&self) -> Revision {
-        let seen = self.seen.document.as_ref().map_or(0, |document| document.revision.get());
-        let highest = self.revision_before.max(self.seen.highest_revision).max(seen);
+        let seen = self
+            .seen
+            .document
+            .as_ref()
+            .map_or(0, |document| document.revision.get());
+        let highest = self
+            .revision_before
+            .max(self.seen.highest_revision)
+            .max(seen);
         Revision::try_from(highest.saturating_add(1)).unwrap_or(Revision::FIRST)
     }
 
     /// Whose routes the document takes over. It says so for good: to unsay it would be another revision.
     fn replaces(&self, live: Option<&RoutingConfig>) -> Option<Uid> {
-        let predecessor = self.seen.predecessor.as_ref().map(|document| document.release.uid.clone());
+        let predecessor = self
+            .seen
+            .predecessor
+            .as_ref()
+            .map(|document| document.release.uid.clone());
         live.and_then(|live| live.replaces.clone()).or(predecessor)
     }
 }

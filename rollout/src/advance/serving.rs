@@ -65,7 +65,11 @@ pub(crate) enum EditRuling {
     /// It is taken. Whoever moves is moved by what it says.
     Taken,
     /// The same, and the version that serves most users is served from another place: row 9.
-    Moved { version: String, from: String, to: String },
+    Moved {
+        version: String,
+        from: String,
+        to: String,
+    },
     /// It is taken, and its gray arm, which serves most users already, goes on and serves everyone: row 7, and row 12
     /// with `initial: Gray`.
     Kept,
@@ -95,12 +99,18 @@ pub(crate) struct MajorityVersion {
 pub(crate) fn rule(before: &CurrentServing<'_>, edit: &SpecEdit<'_>) -> EditRuling {
     match before {
         CurrentServing::Live(live) => {
-            let ruling = if live.id == edit.id { live.in_place(edit) } else { live.by_another_release(edit) };
+            let ruling = if live.id == edit.id {
+                live.in_place(edit)
+            } else {
+                live.by_another_release(edit)
+            };
             live.waits(edit, &ruling).map_or(ruling, EditRuling::Waits)
         }
         CurrentServing::Unknown { .. } if edit.force == Force::None => EditRuling::ServingUnknown,
         CurrentServing::Unknown { force } if *force == edit.force => EditRuling::ForceStands,
-        CurrentServing::Nothing if edit.initial == Initial::Gray && edit.gray.is_some() => EditRuling::Kept,
+        CurrentServing::Nothing if edit.initial == Initial::Gray && edit.gray.is_some() => {
+            EditRuling::Kept
+        }
         CurrentServing::Unknown { .. } | CurrentServing::Nothing => EditRuling::Taken,
     }
 }
@@ -135,12 +145,15 @@ impl<'a> ServingDocument<'a> {
     fn by_another_release(&self, edit: &SpecEdit<'_>) -> EditRuling {
         match (self.force, edit.force) {
             (Force::Gray, Force::Gray) => return EditRuling::ForceStands,
-            (before, Force::Stable | Force::Gray) if edit.force != before => return EditRuling::Taken,
+            (before, Force::Stable | Force::Gray) if edit.force != before => {
+                return EditRuling::Taken;
+            }
             _ => {}
         }
         let (arm, most) = self.most();
-        let everyone =
-            arm == Arm::Stable || self.state == document::ReleaseState::Promoted || self.ratio == Ratio::FULL;
+        let everyone = arm == Arm::Stable
+            || self.state == document::ReleaseState::Promoted
+            || self.ratio == Ratio::FULL;
         let stays = is_same(edit.stable, most);
         if everyone && edit.gray.is_some_and(|gray| is_same(gray, most)) {
             // That gray serves everyone, and a force that stands would send them to stable.
@@ -154,12 +167,21 @@ impl<'a> ServingDocument<'a> {
             return EditRuling::Taken;
         }
         if edit.stable.version == most.version {
-            let (from, to) = (backend_name(&most.backend), backend_name(&edit.stable.backend));
-            return EditRuling::Moved { version: most.version.to_string(), from, to };
+            let (from, to) = (
+                backend_name(&most.backend),
+                backend_name(&edit.stable.backend),
+            );
+            return EditRuling::Moved {
+                version: most.version.to_string(),
+                from,
+                to,
+            };
         }
         // A plain route and the beginning of a release: stable serves, and the edit names another one.
-        let early = matches!(self.state, document::ReleaseState::Plain | document::ReleaseState::Active)
-            && !self.is_mostly_gray();
+        let early = matches!(
+            self.state,
+            document::ReleaseState::Plain | document::ReleaseState::Active
+        ) && !self.is_mostly_gray();
         if early && arm == Arm::Stable {
             EditRuling::Taken
         } else {
@@ -195,7 +217,9 @@ impl<'a> ServingDocument<'a> {
     }
 
     fn splits(&self) -> bool {
-        self.state == document::ReleaseState::Active && self.ratio > Ratio::ZERO && self.ratio < Ratio::FULL
+        self.state == document::ReleaseState::Active
+            && self.ratio > Ratio::ZERO
+            && self.ratio < Ratio::FULL
     }
 
     fn arm(&self, arm: Arm) -> Option<&'a ArmConfig> {
@@ -208,7 +232,10 @@ impl<'a> ServingDocument<'a> {
     /// The arm that the edit would newly send users to, and that has no ready endpoint: row 1. Rules are left out:
     /// whom they name is answered by the other arm meanwhile, see `onUnavailable`.
     fn waits(&self, edit: &SpecEdit<'_>, ruling: &EditRuling) -> Option<Arm> {
-        let taken = matches!(ruling, EditRuling::Taken | EditRuling::Moved { .. } | EditRuling::Kept);
+        let taken = matches!(
+            ruling,
+            EditRuling::Taken | EditRuling::Moved { .. } | EditRuling::Kept
+        );
         let served = populated(self.force, self.state, self.ratio);
         let stays = self.id == edit.id && self.force == edit.force;
         let reached: &[Arm] = match (ruling, edit.force) {
@@ -217,14 +244,19 @@ impl<'a> ServingDocument<'a> {
             _ => &[Arm::Stable],
         };
         let gains = |arm: &Arm| {
-            let Some(place) = edit.arm(*arm) else { return false };
+            let Some(place) = edit.arm(*arm) else {
+                return false;
+            };
             let comes = |from: &Arm| {
                 let other = self.arm(*from).is_some_and(|from| !is_same(from, place));
                 other && (!stays || from == arm || edit.moves_identity)
             };
             served.iter().any(comes)
         };
-        reached.iter().copied().find(|arm| taken && !edit.is_ready(*arm) && gains(arm))
+        reached
+            .iter()
+            .copied()
+            .find(|arm| taken && !edit.is_ready(*arm) && gains(arm))
     }
 }
 
@@ -259,7 +291,9 @@ fn populated(force: Force, state: document::ReleaseState, ratio: Ratio) -> &'sta
 pub(super) fn is_on(document: &RoutingConfig, arm: &ArmConfig) -> bool {
     let live = ServingDocument::of(document);
     let populated = populated(live.force, live.state, live.ratio);
-    populated.iter().all(|at| live.arm(*at).is_some_and(|serving| is_same(serving, arm)))
+    populated
+        .iter()
+        .all(|at| live.arm(*at).is_some_and(|serving| is_same(serving, arm)))
 }
 
 /// Whether two arms are the same version in the same place. Time-outs, limits and checks change nothing of who answers.
@@ -272,7 +306,8 @@ pub(crate) fn is_same(one: &ArmConfig, other: &ArmConfig) -> bool {
 fn is_same_backend(one: &Backend, other: &Backend) -> bool {
     match (one, other) {
         (Backend::Service(one), Backend::Service(other)) => {
-            (&one.namespace, &one.name) == (&other.namespace, &other.name) && is_same_port(one, other)
+            (&one.namespace, &one.name) == (&other.namespace, &other.name)
+                && is_same_port(one, other)
         }
         (Backend::Addresses(one), Backend::Addresses(other)) => {
             let (one, other) = (one.as_ref(), other.as_ref());
@@ -288,7 +323,8 @@ fn is_same_port(one: &ServiceRef, other: &ServiceRef) -> bool {
         ServicePort::Name(name) => Some(name.clone()),
         ServicePort::Number(_) => service.port_name.clone(),
     };
-    let mixed = matches!(one.port, ServicePort::Name(_)) != matches!(other.port, ServicePort::Name(_));
+    let mixed =
+        matches!(one.port, ServicePort::Name(_)) != matches!(other.port, ServicePort::Name(_));
     one.port == other.port || (mixed && name(one).is_some() && name(one) == name(other))
 }
 
@@ -328,9 +364,17 @@ impl EditRuling {
 
 impl MajorityVersion {
     fn advice(&self) -> String {
-        let Self { version, share, can_go_back } = self;
+        let Self {
+            version,
+            share,
+            can_go_back,
+        } = self;
         let share = share.map_or("everyone".to_owned(), |share| share.to_string());
-        let back = if *can_go_back { ", or run rollback" } else { "" };
+        let back = if *can_go_back {
+            ", or run rollback"
+        } else {
+            ""
+        };
         format!("{version} serves {share}; name it stable{back}; then this edit is taken by itself")
     }
 }

@@ -77,9 +77,11 @@ fn most(state: &RolloutState, force: Force) -> Option<Arm> {
     match (force, state) {
         (Force::Stable, _) => Some(Arm::Stable),
         (Force::None, RolloutState::Promoted { .. }) => Some(Arm::Gray),
-        (Force::None, _) if ratio < Ratio::FULL => {
-            Some(if ratio.millionths() > HALF { Arm::Gray } else { Arm::Stable })
-        }
+        (Force::None, _) if ratio < Ratio::FULL => Some(if ratio.millionths() > HALF {
+            Arm::Gray
+        } else {
+            Arm::Stable
+        }),
         _ => None,
     }
 }
@@ -88,7 +90,10 @@ fn most(state: &RolloutState, force: Force) -> Option<Arm> {
 fn stable(progress: &Progress, basis: &Basis, plan: &Plan) -> Option<ArmConfig> {
     let known = arms(plan).find(|arm| basis.is_stable(arm)).cloned();
     known.or_else(|| {
-        progress.serving.as_ref().and_then(|serving| stranger(&serving.version, &serving.service, plan))
+        progress
+            .serving
+            .as_ref()
+            .and_then(|serving| stranger(&serving.version, &serving.service, plan))
     })
 }
 
@@ -101,7 +106,9 @@ fn gray(progress: &Progress, plan: &Plan) -> Option<ArmConfig> {
         return known.or_else(|| stranger(&serving.version, &serving.service, plan));
     }
     let version = &progress.release.as_ref()?.version;
-    let known = Some(&plan.stable).filter(|stable| stable.version.as_str() == version).cloned();
+    let known = Some(&plan.stable)
+        .filter(|stable| stable.version.as_str() == version)
+        .cloned();
     known.or_else(|| stranger(version, NOWHERE, plan))
 }
 
@@ -118,13 +125,21 @@ fn stranger(version: &str, place: &str, plan: &Plan) -> Option<ArmConfig> {
     let service = || {
         let (namespace, name) = (plan.object.namespace.clone(), place.parse().ok()?);
         let port = ServicePort::Name(NOWHERE.parse().ok()?);
-        Some(Backend::Service(ServiceRef { namespace, name, port, port_name: None }))
+        Some(Backend::Service(ServiceRef {
+            namespace,
+            name,
+            port,
+            port_name: None,
+        }))
     };
     let addresses = || {
         let addresses: Result<Vec<SocketAddr>, _> = place.split(',').map(str::parse).collect();
         Some(Backend::Addresses(addresses.ok()?.try_into().ok()?))
     };
-    Some(ArmConfig::new(addresses().or_else(service)?, version.parse().ok()?))
+    Some(ArmConfig::new(
+        addresses().or_else(service)?,
+        version.parse().ok()?,
+    ))
 }
 
 /// Whether `live` is older than the status, which this process has not made anything of yet.
@@ -134,5 +149,9 @@ pub(super) fn is_older(live: &RoutingConfig, progress: &Progress) -> bool {
 
 /// Whether the arms of `plan` are those that the status speaks of.
 pub(super) fn knows(progress: &Progress, plan: &Plan) -> bool {
-    progress.basis.as_ref().is_some_and(|basis| basis.is_stable(&plan.stable)) && progress.is_about(plan)
+    progress
+        .basis
+        .as_ref()
+        .is_some_and(|basis| basis.is_stable(&plan.stable))
+        && progress.is_about(plan)
 }

@@ -28,5 +28,8 @@ pub(crate) fn needs_approval(steps: &[Step], ratio: Ratio) -> bool {
 
 /// The first step above `ratio`.
 pub(crate) fn above(steps: &[Step], ratio: Ratio) -> Option<Ratio> {
-    steps.iter().map(|step| step.ratio).find(|&step| step > ratio)
+    steps
+        .iter()
+        .map(|step| step.ratio)
+        .find(|&step| step > ratio)
 }

@@ -128,8 +128,12 @@ fn next_of_moving(ratio: Ratio, facts: &TransitionInput) -> Transition {
     }
     if facts.inconclusive {
         match facts.on_inconclusive {
-            OnInconclusive::Rollback => return back(Transition::RollBack(FailureCause::Inconclusive), facts),
-            OnInconclusive::Pause if !facts.paused => return Transition::Pause(FailureCause::Inconclusive),
+            OnInconclusive::Rollback => {
+                return back(Transition::RollBack(FailureCause::Inconclusive), facts);
+            }
+            OnInconclusive::Pause if !facts.paused => {
+                return Transition::Pause(FailureCause::Inconclusive);
+            }
             OnInconclusive::Pause | OnInconclusive::Wait => {}
         }
     }
@@ -145,7 +149,11 @@ fn next_of_moving(ratio: Ratio, facts: &TransitionInput) -> Transition {
 
 /// What moves users to stable waits for stable to have a ready endpoint.
 fn back(go: Transition, facts: &TransitionInput) -> Transition {
-    if facts.stable_ready { go } else { Transition::Stay(WaitReason::Stranded) }
+    if facts.stable_ready {
+        go
+    } else {
+        Transition::Stay(WaitReason::Stranded)
+    }
 }
 
 /// The first gate before the end of a step that is closed. Where gray serves everyone already, reaching the target needs no
@@ -161,11 +169,16 @@ fn gate(ratio: Ratio, facts: &TransitionInput) -> Option<WaitReason> {
         (!facts.passed, WaitReason::AwaitingVerdict),
         (!facts.approved, WaitReason::AwaitingApproval),
         (!facts.resolved, WaitReason::RefsUnresolved),
-        (!facts.stable_ready && ratio < Ratio::FULL, WaitReason::StableUnavailable),
+        (
+            !facts.stable_ready && ratio < Ratio::FULL,
+            WaitReason::StableUnavailable,
+        ),
         (!facts.gray_ready, WaitReason::GrayUnavailable),
         (!facts.writable, WaitReason::NotPersisted),
     ];
-    gates.into_iter().find_map(|(closed, wait)| closed.then_some(wait))
+    gates
+        .into_iter()
+        .find_map(|(closed, wait)| closed.then_some(wait))
 }
 
 /// A step up, if the schedule lets it; reaching the target at its own ratio needs no window.
@@ -196,7 +209,11 @@ mod tests {
 
     fn reached(percent: u32) -> RolloutState {
         let over = PausableTimer::standing(Duration::ZERO);
-        RolloutState::TargetReached { ratio: ratio(percent), hold: over, watch: over }
+        RolloutState::TargetReached {
+            ratio: ratio(percent),
+            hold: over,
+            watch: over,
+        }
     }
 
     /// A step that has all that it needs to go on from 10 % to 50 %, on its way to 100 %.
@@ -239,10 +256,16 @@ mod tests {
         (WaitReason::AwaitingVerdict, |facts| facts.passed = false),
         (WaitReason::AwaitingApproval, |facts| facts.approved = false),
         (WaitReason::RefsUnresolved, |facts| facts.resolved = false),
-        (WaitReason::StableUnavailable, |facts| facts.stable_ready = false),
-        (WaitReason::GrayUnavailable, |facts| facts.gray_ready = false),
+        (WaitReason::StableUnavailable, |facts| {
+            facts.stable_ready = false
+        }),
+        (WaitReason::GrayUnavailable, |facts| {
+            facts.gray_ready = false
+        }),
         (WaitReason::NotPersisted, |facts| facts.writable = false),
-        (WaitReason::AwaitingWindow, |facts| facts.window_open = false),
+        (WaitReason::AwaitingWindow, |facts| {
+            facts.window_open = false
+        }),
         (WaitReason::AwaitingReports, |facts| facts.fresh = false),
     ];
 
@@ -261,54 +284,115 @@ mod tests {
 
     #[test]
     fn a_failure_goes_over_everything_but_force_and_a_stable_that_is_not_there() {
-        let mut facts = TransitionInput { failed: true, target: ratio(1), ..ready() };
+        let mut facts = TransitionInput {
+            failed: true,
+            target: ratio(1),
+            ..ready()
+        };
         for (_, close) in &IN_THE_WAY[1..] {
             close(&mut facts);
         }
         facts.stable_ready = true;
         let states = [
             moving(10),
-            RolloutState::Promoted { watch: PausableTimer::standing(Duration::ZERO), kept: None },
+            RolloutState::Promoted {
+                watch: PausableTimer::standing(Duration::ZERO),
+                kept: None,
+            },
         ];
         for state in states {
-            assert_eq!(next(&state, &facts), Transition::RollBack(FailureCause::Failed));
-            let stranded = TransitionInput { stable_ready: false, ..facts };
-            assert_eq!(next(&state, &stranded), Transition::Stay(WaitReason::Stranded));
-            let forced = TransitionInput { forced: true, ..facts };
+            assert_eq!(
+                next(&state, &facts),
+                Transition::RollBack(FailureCause::Failed)
+            );
+            let stranded = TransitionInput {
+                stable_ready: false,
+                ..facts
+            };
+            assert_eq!(
+                next(&state, &stranded),
+                Transition::Stay(WaitReason::Stranded)
+            );
+            let forced = TransitionInput {
+                forced: true,
+                ..facts
+            };
             assert_eq!(next(&state, &forced), Transition::Stay(WaitReason::Forced));
         }
     }
 
     #[test]
     fn a_lowered_target_goes_over_every_gate_of_a_step_up() {
-        let mut facts = TransitionInput { target: ratio(5), ..ready() };
+        let mut facts = TransitionInput {
+            target: ratio(5),
+            ..ready()
+        };
         for (_, close) in &IN_THE_WAY[1..] {
             close(&mut facts);
         }
         facts.stable_ready = true;
         let watch = PausableTimer::standing(Duration::ZERO);
-        for state in [moving(10), reached(10), RolloutState::Promoted { watch, kept: None }] {
+        for state in [
+            moving(10),
+            reached(10),
+            RolloutState::Promoted { watch, kept: None },
+        ] {
             assert_eq!(next(&state, &facts), Transition::Lower(ratio(5)));
-            let stranded = TransitionInput { stable_ready: false, ..facts };
-            assert_eq!(next(&state, &stranded), Transition::Stay(WaitReason::Stranded));
+            let stranded = TransitionInput {
+                stable_ready: false,
+                ..facts
+            };
+            assert_eq!(
+                next(&state, &stranded),
+                Transition::Stay(WaitReason::Stranded)
+            );
         }
     }
 
     #[test]
     fn what_follows_a_failure_or_no_verdict_is_as_written() {
-        let pause = TransitionInput { failed: true, on_failure: OnFailure::Pause, ..ready() };
-        let undecided = TransitionInput { inconclusive: true, passed: false, ..ready() };
-        let after = |on_inconclusive| TransitionInput { on_inconclusive, ..undecided };
+        let pause = TransitionInput {
+            failed: true,
+            on_failure: OnFailure::Pause,
+            ..ready()
+        };
+        let undecided = TransitionInput {
+            inconclusive: true,
+            passed: false,
+            ..ready()
+        };
+        let after = |on_inconclusive| TransitionInput {
+            on_inconclusive,
+            ..undecided
+        };
         for (facts, expected) in [
             (pause, Transition::Pause(FailureCause::Failed)),
-            (TransitionInput { paused: true, ..pause }, Transition::Stay(WaitReason::Paused)),
-            (after(OnInconclusive::Wait), Transition::Stay(WaitReason::AwaitingVerdict)),
-            (after(OnInconclusive::Pause), Transition::Pause(FailureCause::Inconclusive)),
             (
-                TransitionInput { paused: true, ..after(OnInconclusive::Pause) },
+                TransitionInput {
+                    paused: true,
+                    ..pause
+                },
                 Transition::Stay(WaitReason::Paused),
             ),
-            (after(OnInconclusive::Rollback), Transition::RollBack(FailureCause::Inconclusive)),
+            (
+                after(OnInconclusive::Wait),
+                Transition::Stay(WaitReason::AwaitingVerdict),
+            ),
+            (
+                after(OnInconclusive::Pause),
+                Transition::Pause(FailureCause::Inconclusive),
+            ),
+            (
+                TransitionInput {
+                    paused: true,
+                    ..after(OnInconclusive::Pause)
+                },
+                Transition::Stay(WaitReason::Paused),
+            ),
+            (
+                after(OnInconclusive::Rollback),
+                Transition::RollBack(FailureCause::Inconclusive),
+            ),
         ] {
             assert_eq!(next(&moving(10), &facts), expected, "{facts:?}");
         }
@@ -316,14 +400,31 @@ mod tests {
 
     #[test]
     fn a_watch_that_fails_pauses_if_the_spec_says_so_and_still_goes_back_to_a_lowered_target() {
-        let failed = TransitionInput { failed: true, on_failure: OnFailure::Pause, ..ready() };
-        let stopped = TransitionInput { paused: true, stopped: true, ..failed };
+        let failed = TransitionInput {
+            failed: true,
+            on_failure: OnFailure::Pause,
+            ..ready()
+        };
+        let stopped = TransitionInput {
+            paused: true,
+            stopped: true,
+            ..failed
+        };
         let watch = PausableTimer::standing(Duration::ZERO);
         for state in [RolloutState::Promoted { watch, kept: None }, reached(50)] {
-            assert_eq!(next(&state, &failed), Transition::Pause(FailureCause::Failed));
+            assert_eq!(
+                next(&state, &failed),
+                Transition::Pause(FailureCause::Failed)
+            );
             assert_eq!(next(&state, &stopped), Transition::Stay(WaitReason::Paused));
             assert_eq!(
-                next(&state, &TransitionInput { target: ratio(5), ..stopped }),
+                next(
+                    &state,
+                    &TransitionInput {
+                        target: ratio(5),
+                        ..stopped
+                    }
+                ),
                 Transition::Lower(ratio(5))
             );
         }
@@ -332,7 +433,12 @@ mod tests {
     #[test]
     fn the_end_of_the_last_step_is_the_target_and_a_raised_one_goes_on() {
         let watch = PausableTimer::standing(Duration::ZERO);
-        let closed = TransitionInput { window_open: false, fresh: false, stable_ready: false, ..ready() };
+        let closed = TransitionInput {
+            window_open: false,
+            fresh: false,
+            stable_ready: false,
+            ..ready()
+        };
         assert_eq!(
             next(&moving(100), &closed),
             Transition::Reach,
@@ -345,18 +451,33 @@ mod tests {
         ] {
             let mut facts = ready();
             close(&mut facts);
-            assert_eq!(next(&reached(50), &facts), Transition::Stay(WaitReason::TargetReached));
+            assert_eq!(
+                next(&reached(50), &facts),
+                Transition::Stay(WaitReason::TargetReached)
+            );
         }
         assert_eq!(
             next(&RolloutState::Promoted { watch, kept: None }, &ready()),
             Transition::Stay(WaitReason::Promoted)
         );
         assert_eq!(
-            next(&moving(0), &TransitionInput { target: Ratio::ZERO, ..ready() }),
+            next(
+                &moving(0),
+                &TransitionInput {
+                    target: Ratio::ZERO,
+                    ..ready()
+                }
+            ),
             Transition::Stay(WaitReason::Idle)
         );
         assert_eq!(
-            next(&RolloutState::Plain, &TransitionInput { forced: true, ..ready() }),
+            next(
+                &RolloutState::Plain,
+                &TransitionInput {
+                    forced: true,
+                    ..ready()
+                }
+            ),
             Transition::Stay(WaitReason::Idle)
         );
     }

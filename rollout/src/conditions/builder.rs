@@ -23,8 +23,14 @@ pub(super) struct ConditionBuilder<'a> {
 
 /// Why gray serves everyone at once.
 fn kept(plan: &Plan) -> String {
-    let gray = plan.gray.as_ref().map_or("gray", |gray| gray.arm.version.as_str());
-    format!("{gray} goes on serving everyone; for {} run rollback", plan.stable.version)
+    let gray = plan
+        .gray
+        .as_ref()
+        .map_or("gray", |gray| gray.arm.version.as_str());
+    format!(
+        "{gray} goes on serving everyone; for {} run rollback",
+        plan.stable.version
+    )
 }
 
 impl ConditionBuilder<'_> {
@@ -32,12 +38,15 @@ impl ConditionBuilder<'_> {
     pub(super) fn findings(&self) -> Vec<NewCondition> {
         let mut findings = vec![self.ready()];
         findings.extend(
-            self.stalled().map(|(reason, message)| NewCondition::new("Stalled", TRUE, &reason, message)),
+            self.stalled()
+                .map(|(reason, message)| NewCondition::new("Stalled", TRUE, &reason, message)),
         );
         if self.stalled().is_none() {
             let pending = self.pending();
             findings.extend(
-                pending.map(|(reason, message)| NewCondition::new("Reconciling", TRUE, &reason, message)),
+                pending.map(|(reason, message)| {
+                    NewCondition::new("Reconciling", TRUE, &reason, message)
+                }),
             );
         }
         findings.extend([
@@ -49,9 +58,10 @@ impl ConditionBuilder<'_> {
         ]);
         findings.push(self.promoted());
         let unspoken = self.standing.unspoken.as_ref();
-        findings.extend(
-            unspoken.map(|message| NewCondition::new("ProtocolMismatch", TRUE, "AppProtocol", message)),
-        );
+        findings
+            .extend(unspoken.map(|message| {
+                NewCondition::new("ProtocolMismatch", TRUE, "AppProtocol", message)
+            }));
         findings.extend(self.drift());
         findings.extend(self.stable_idle());
         findings
@@ -82,15 +92,25 @@ impl ConditionBuilder<'_> {
             return Some(("StableUnavailable".into(), self.waits()));
         }
         let unserved = self.standing.unserved.as_ref();
-        if let (RolloutState::RolledBack(_), Some(UnservedArm { arm: Arm::Stable, message })) =
-            (&self.progress.state, unserved)
+        if let (
+            RolloutState::RolledBack(_),
+            Some(UnservedArm {
+                arm: Arm::Stable,
+                message,
+            }),
+        ) = (&self.progress.state, unserved)
         {
-            return Some(("StableUnavailable".into(), format!("rolled back, and {message}")));
+            return Some((
+                "StableUnavailable".into(),
+                format!("rolled back, and {message}"),
+            ));
         }
         match &self.progress.state {
             RolloutState::RolledBack(rollback) if self.standing.wait != WaitReason::Forced => {
-                let message =
-                    format!("{}: {}; retry it or release another version", rollback.reason, rollback.message);
+                let message = format!(
+                    "{}: {}; retry it or release another version",
+                    rollback.reason, rollback.message
+                );
                 Some(("RolledBack".into(), message))
             }
             _ => None,
@@ -107,12 +127,18 @@ impl ConditionBuilder<'_> {
             return Some(("StatusUnreadable".into(), message));
         }
         match &self.standing.held {
-            Some(SpecBlocker::ProxyTooOld(message)) => return Some(("ProxyTooOld".into(), message.clone())),
+            Some(SpecBlocker::ProxyTooOld(message)) => {
+                return Some(("ProxyTooOld".into(), message.clone()));
+            }
             Some(SpecBlocker::NoReadyProxy(message)) => {
                 return Some(("NoReadyProxy".into(), message.clone()));
             }
-            Some(SpecBlocker::ProxyUnheard(message)) => return Some(("Programming".into(), message.clone())),
-            Some(SpecBlocker::HandingOver(message)) => return Some(("HandingOver".into(), message.clone())),
+            Some(SpecBlocker::ProxyUnheard(message)) => {
+                return Some(("Programming".into(), message.clone()));
+            }
+            Some(SpecBlocker::HandingOver(message)) => {
+                return Some(("HandingOver".into(), message.clone()));
+            }
             _ => {}
         }
         if let Some(obstacle) = &self.standing.unresolved {
@@ -120,7 +146,10 @@ impl ConditionBuilder<'_> {
         }
         let fleet = &self.standing.fleet;
         if fleet.ready == 0 {
-            return Some(("NoReadyProxy".into(), "no proxy of the fleet is ready".into()));
+            return Some((
+                "NoReadyProxy".into(),
+                "no proxy of the fleet is ready".into(),
+            ));
         }
         if !fleet.stragglers.is_empty() {
             return Some(("ProxiesLagging".into(), self.acknowledgement()));
@@ -148,8 +177,15 @@ impl ConditionBuilder<'_> {
 
     fn resolved(&self) -> NewCondition {
         match &self.standing.unresolved {
-            Some(obstacle) => NewCondition::new("ResolvedRefs", FALSE, &obstacle.reason, &obstacle.message),
-            None => NewCondition::new("ResolvedRefs", TRUE, "Resolved", "every reference leads somewhere"),
+            Some(obstacle) => {
+                NewCondition::new("ResolvedRefs", FALSE, &obstacle.reason, &obstacle.message)
+            }
+            None => NewCondition::new(
+                "ResolvedRefs",
+                TRUE,
+                "Resolved",
+                "every reference leads somewhere",
+            ),
         }
     }
 
@@ -159,12 +195,18 @@ impl ConditionBuilder<'_> {
             Some(SpecBlocker::ProxyTooOld(message)) => ("ProxyTooOld", message.clone()),
             Some(SpecBlocker::NoReadyProxy(message)) => ("NoReadyProxy", message.clone()),
             Some(SpecBlocker::ProxyUnheard(message)) => ("Programming", message.clone()),
-            _ if self.standing.unwritten.is_some() && !fleet.complete => {
-                ("NotPersisted", self.standing.unwritten.clone().unwrap_or_default())
-            }
+            _ if self.standing.unwritten.is_some() && !fleet.complete => (
+                "NotPersisted",
+                self.standing.unwritten.clone().unwrap_or_default(),
+            ),
             _ if fleet.ready == 0 => ("NoReadyProxy", "no proxy of the fleet is ready".into()),
             _ if fleet.complete => {
-                return NewCondition::new("Programmed", TRUE, "Acknowledged", self.acknowledgement());
+                return NewCondition::new(
+                    "Programmed",
+                    TRUE,
+                    "Acknowledged",
+                    self.acknowledgement(),
+                );
             }
             _ if fleet.rejected.is_some() => ("Rejected", self.acknowledgement()),
             _ if !fleet.stragglers.is_empty() => ("ProxiesLagging", self.acknowledgement()),
@@ -174,9 +216,13 @@ impl ConditionBuilder<'_> {
     }
 
     fn acknowledgement(&self) -> String {
-        let ConditionInput { fleet, revision, .. } = self.standing;
-        let mut message =
-            format!("{} of {} proxies have revision {revision}", fleet.acknowledged, fleet.ready);
+        let ConditionInput {
+            fleet, revision, ..
+        } = self.standing;
+        let mut message = format!(
+            "{} of {} proxies have revision {revision}",
+            fleet.acknowledged, fleet.ready
+        );
         if !fleet.stragglers.is_empty() {
             message += &format!("; waiting for {}", fleet.stragglers.join(", "));
         }
@@ -191,7 +237,12 @@ impl ConditionBuilder<'_> {
             WaitReason::Programming | WaitReason::Holding | WaitReason::AwaitingReports => TRUE,
             WaitReason::AwaitingVerdict if !self.standing.inconclusive => TRUE,
             WaitReason::AwaitingVerdict => {
-                return NewCondition::new("Progressing", FALSE, &self.standing.ruling.reason, self.waits());
+                return NewCondition::new(
+                    "Progressing",
+                    FALSE,
+                    &self.standing.ruling.reason,
+                    self.waits(),
+                );
             }
             _ => FALSE,
         };
@@ -205,7 +256,10 @@ impl ConditionBuilder<'_> {
         match self.standing.wait {
             WaitReason::Forced => "spec.force is set; ratio, clock and judge stand still".into(),
             WaitReason::Stranded => {
-                format!("{} has no ready endpoint to go back to; the ratio is frozen", self.stable_version())
+                format!(
+                    "{} has no ready endpoint to go back to; the ratio is frozen",
+                    self.stable_version()
+                )
             }
             WaitReason::SpecHeld => {
                 "the newest spec is not in effect; the one before is, and does not rise".into()
@@ -223,13 +277,18 @@ impl ConditionBuilder<'_> {
             WaitReason::Idle => "the target is 0".into(),
             WaitReason::Programming => format!("{at}: {}", self.acknowledgement()),
             WaitReason::ReportsMissing => {
-                format!("{at}: no reports from {}", self.standing.fleet.unreported.join(", "))
+                format!(
+                    "{at}: no reports from {}",
+                    self.standing.fleet.unreported.join(", ")
+                )
             }
             WaitReason::Holding => format!("{at} is held"),
             WaitReason::AwaitingVerdict => format!("{at}: the hold is over, {}", self.undecided()),
             WaitReason::AwaitingApproval => format!("{at} waits for approval"),
             WaitReason::AwaitingWindow => format!("{at} waits for the schedule to open"),
-            WaitReason::AwaitingReports => format!("{at}: the schedule is open, fresh reports are awaited"),
+            WaitReason::AwaitingReports => {
+                format!("{at}: the schedule is open, fresh reports are awaited")
+            }
             WaitReason::RefsUnresolved => format!("{at} waits for a reference that leads nowhere"),
             WaitReason::StableUnavailable => {
                 format!("{at} waits for a ready endpoint of stable, to which a rollback would go")
@@ -247,21 +306,29 @@ impl ConditionBuilder<'_> {
     fn undecided(&self) -> String {
         match self.standing.ruling.reason {
             judge::VerdictReason::TooLittleTraffic => "the traffic was too little to tell".into(),
-            judge::VerdictReason::OverLimit => "a rate is above its limit, though not surely".into(),
+            judge::VerdictReason::OverLimit => {
+                "a rate is above its limit, though not surely".into()
+            }
             other => format!("no verdict yet ({other})"),
         }
     }
 
     fn stable_version(&self) -> &str {
-        self.plan.map_or("stable", |plan| plan.stable.version.as_str())
+        self.plan
+            .map_or("stable", |plan| plan.stable.version.as_str())
     }
 
     fn healthy(&self) -> NewCondition {
         let ruling = self.standing.ruling;
-        let finding =
-            |status, reason: String, message: &str| NewCondition::new("Healthy", status, &reason, message);
+        let finding = |status, reason: String, message: &str| {
+            NewCondition::new("Healthy", status, &reason, message)
+        };
         if self.plan.is_some_and(|plan| plan.health.limits.is_none()) {
-            return finding(UNKNOWN, "Disabled".into(), "spec.health.enabled is false, nothing is judged");
+            return finding(
+                UNKNOWN,
+                "Disabled".into(),
+                "spec.health.enabled is false, nothing is judged",
+            );
         }
         match ruling.verdict {
             Verdict::Fail => {
@@ -280,14 +347,17 @@ impl ConditionBuilder<'_> {
     /// It speaks of where users are: under `spec.force` that is not what the state says.
     fn promoted(&self) -> NewCondition {
         let promoted = matches!(self.progress.state, RolloutState::Promoted { .. });
-        let (status, reason, message) = match (promoted, self.plan.map_or(Force::None, |plan| plan.force)) {
-            (true, Force::Stable) => {
-                (FALSE, "Forced", "gray is promoted, and spec.force sends everyone to stable")
-            }
-            (true, _) => (TRUE, "Promoted", "gray serves everyone"),
-            (false, Force::Gray) => (FALSE, "Forced", "only spec.force sends everyone to gray"),
-            (false, _) => (FALSE, "NotPromoted", "gray does not serve everyone"),
-        };
+        let (status, reason, message) =
+            match (promoted, self.plan.map_or(Force::None, |plan| plan.force)) {
+                (true, Force::Stable) => (
+                    FALSE,
+                    "Forced",
+                    "gray is promoted, and spec.force sends everyone to stable",
+                ),
+                (true, _) => (TRUE, "Promoted", "gray serves everyone"),
+                (false, Force::Gray) => (FALSE, "Forced", "only spec.force sends everyone to gray"),
+                (false, _) => (FALSE, "NotPromoted", "gray does not serve everyone"),
+            };
         NewCondition::new("Promoted", status, reason, message)
     }
 
@@ -299,7 +369,12 @@ impl ConditionBuilder<'_> {
                 "RatioDrift",
                 "the observed ratio is more than 20% off; a few users may make most of the requests",
             ),
-            false => NewCondition::new("RatioDrift", FALSE, "OnTarget", "the observed ratio is within 20%"),
+            false => NewCondition::new(
+                "RatioDrift",
+                FALSE,
+                "OnTarget",
+                "the observed ratio is within 20%",
+            ),
         })
     }
 

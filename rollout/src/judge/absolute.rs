@@ -86,17 +86,27 @@ impl AbsoluteLimit {
 
     /// What both arms did since the fault most likely began.
     fn window(&self) -> ObservedWindow {
-        self.onset.window(|seen| Some(self.odds.gains(seen.gray, 1.0)))
+        self.onset
+            .window(|seen| Some(self.odds.gains(seen.gray, 1.0)))
     }
 
     /// How strong the evidence is.
     pub(super) fn strength(&self) -> Strength {
-        Strength { ln_e: self.evidence.ln_e(), needed: self.evidence.needed(), window: self.window() }
+        Strength {
+            ln_e: self.evidence.ln_e(),
+            needed: self.evidence.needed(),
+            window: self.window(),
+        }
     }
 }
 
 /// One batch of gray as evidence that its rate is above the limit.
-pub(super) fn wager(evidence: &mut Evidence, odds: &likelihood::Absolute, gray: EventCounts, seconds: f64) {
+pub(super) fn wager(
+    evidence: &mut Evidence,
+    odds: &likelihood::Absolute,
+    gray: EventCounts,
+    seconds: f64,
+) {
     if gray.all == 0 {
         evidence.idle();
     } else {

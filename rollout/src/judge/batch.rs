@@ -59,7 +59,8 @@ impl ArmBatch {
         self.judged.merge(other.judged);
         self.split.merge(other.split);
         if self.latency.len() < other.latency.len() {
-            self.latency.resize(other.latency.len(), LatencyCounts::default());
+            self.latency
+                .resize(other.latency.len(), LatencyCounts::default());
         }
         for (mine, theirs) in self.latency.iter_mut().zip(&other.latency) {
             mine.within = mine.within.saturating_add(theirs.within);

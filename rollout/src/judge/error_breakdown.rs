@@ -11,7 +11,10 @@ use super::event_counts::ObservedWindow;
 /// The kinds, and what they are called in a list of figures.
 const KINDS: [(Outcome, &str); 9] = [
     (Outcome::NoEndpoint, "without an endpoint"),
-    (Outcome::ConnectFailure, "connections refused or not made in time"),
+    (
+        Outcome::ConnectFailure,
+        "connections refused or not made in time",
+    ),
     (Outcome::Reset, "connections reset"),
     (Outcome::ResponseTimeout, "time-outs"),
     (Outcome::ErrorStatus, "error statuses"),
@@ -62,21 +65,42 @@ impl ErrorBreakdown {
     }
 
     fn total(&self) -> u64 {
-        self.kinds.iter().fold(0, |sum, count| sum.saturating_add(*count))
+        self.kinds
+            .iter()
+            .fold(0, |sum, count| sum.saturating_add(*count))
     }
 
     /// The kinds that there were, the most frequent first.
     fn listed(&self) -> Vec<(u64, String)> {
-        let named = self.statuses.values().fold(0_u64, |sum, count| sum.saturating_add(*count));
-        let kinds = KINDS.iter().map(|(outcome, word)| (Some(*outcome), *word)).chain([(None, OTHERS)]);
-        let kinds = self.kinds.iter().zip(kinds).map(|(count, (outcome, word))| {
-            // What the proxies have told by its status stands below.
-            let rest =
-                if outcome == Some(Outcome::ErrorStatus) { count.saturating_sub(named) } else { *count };
-            (rest, word.to_owned())
-        });
-        let statuses = self.statuses.iter().map(|(status, count)| (*count, format!("with status {status}")));
-        let mut listed: Vec<_> = kinds.chain(statuses).filter(|(count, _)| *count > 0).collect();
+        let named = self
+            .statuses
+            .values()
+            .fold(0_u64, |sum, count| sum.saturating_add(*count));
+        let kinds = KINDS
+            .iter()
+            .map(|(outcome, word)| (Some(*outcome), *word))
+            .chain([(None, OTHERS)]);
+        let kinds = self
+            .kinds
+            .iter()
+            .zip(kinds)
+            .map(|(count, (outcome, word))| {
+                // What the proxies have told by its status stands below.
+                let rest = if outcome == Some(Outcome::ErrorStatus) {
+                    count.saturating_sub(named)
+                } else {
+                    *count
+                };
+                (rest, word.to_owned())
+            });
+        let statuses = self
+            .statuses
+            .iter()
+            .map(|(status, count)| (*count, format!("with status {status}")));
+        let mut listed: Vec<_> = kinds
+            .chain(statuses)
+            .filter(|(count, _)| *count > 0)
+            .collect();
         listed.sort_by_key(|(count, _)| std::cmp::Reverse(*count));
         listed
     }
@@ -99,7 +123,11 @@ impl RecentErrors {
             self.0.pop_front();
         }
         // JSON has no infinity, and what is written down has to be readable again.
-        let seconds = if seconds.is_finite() { seconds } else { f64::MAX };
+        let seconds = if seconds.is_finite() {
+            seconds
+        } else {
+            f64::MAX
+        };
         self.0.push_back((seconds, faults.clone()));
     }
 
@@ -119,8 +147,10 @@ impl RecentErrors {
         match listed.first() {
             None => String::new(),
             Some(_) if faults.total() == window.gray.bad => {
-                let parts: Vec<String> =
-                    listed.iter().map(|(count, word)| format!("{count} {word}")).collect();
+                let parts: Vec<String> = listed
+                    .iter()
+                    .map(|(count, word)| format!("{count} {word}"))
+                    .collect();
                 format!(" ({})", parts.join(", "))
             }
             Some((_, word)) => format!(" (mostly {word})"),

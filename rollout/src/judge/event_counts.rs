@@ -16,7 +16,10 @@ pub(super) struct EventCounts {
 impl EventCounts {
     /// A tally that cannot contradict itself, whatever a proxy reports.
     pub(super) fn new(bad: u64, all: u64) -> Self {
-        Self { bad: bad.min(all), all }
+        Self {
+            bad: bad.min(all),
+            all,
+        }
     }
 
     /// Those that are not bad.
@@ -26,7 +29,11 @@ impl EventCounts {
 
     /// Share of bad events, 0 without any events.
     pub(super) fn rate(self) -> f64 {
-        if self.all == 0 { 0.0 } else { self.bad as f64 / self.all as f64 }
+        if self.all == 0 {
+            0.0
+        } else {
+            self.bad as f64 / self.all as f64
+        }
     }
 
     /// Whether the measured share is above so many millionths, exactly.
@@ -46,7 +53,10 @@ impl Sub for EventCounts {
     type Output = Self;
 
     fn sub(self, earlier: Self) -> Self {
-        Self { bad: self.bad.saturating_sub(earlier.bad), all: self.all.saturating_sub(earlier.all) }
+        Self {
+            bad: self.bad.saturating_sub(earlier.bad),
+            all: self.all.saturating_sub(earlier.all),
+        }
     }
 }
 

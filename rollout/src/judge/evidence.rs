@@ -100,7 +100,9 @@ impl Evidence {
     /// Logarithm of the stake (the e-value): the mean over the alternatives. At least −745, which stands for
     /// nothing at all.
     pub(super) fn ln_e(&self) -> f64 {
-        (self.worth.iter().sum::<f64>() / ALTERNATIVES as f64).ln().max(-745.0)
+        (self.worth.iter().sum::<f64>() / ALTERNATIVES as f64)
+            .ln()
+            .max(-745.0)
     }
 
     /// ln 1/α.

@@ -25,7 +25,11 @@ const LN_THIRTY: f64 = 3.401_197_381_662_155_5;
 /// The power that a batch's evidence is raised to, at most 1: `requests` of the judged arm in `seconds`.
 pub(super) fn power(requests: u64, seconds: f64) -> f64 {
     let independent = INDEPENDENT_PER_SECOND * seconds;
-    if requests as f64 <= independent { 1.0 } else { independent / requests as f64 }
+    if requests as f64 <= independent {
+        1.0
+    } else {
+        independent / requests as f64
+    }
 }
 
 /// What a bad and a good event say against an absolute limit.
@@ -42,14 +46,23 @@ impl Absolute {
     /// of 1 000 000 cannot be broken, so no event says anything.
     pub(super) fn new(millionths: u32) -> Self {
         let limit = f64::from(millionths.min(1_000_000)) / 1e6;
-        let mut odds = Self { bad: [0.0; ALTERNATIVES], good: [0.0; ALTERNATIVES] };
+        let mut odds = Self {
+            bad: [0.0; ALTERNATIVES],
+            good: [0.0; ALTERNATIVES],
+        };
         if millionths >= 1_000_000 {
             return odds;
         }
         for j in 0..ALTERNATIVES {
-            let wanted = ABSOLUTE.get(j).map_or((1.5 * limit).max(0.5), |times| times * limit);
+            let wanted = ABSOLUTE
+                .get(j)
+                .map_or((1.5 * limit).max(0.5), |times| times * limit);
             let alternative = wanted.min((1.0 + limit) / 2.0);
-            odds.bad[j] = if millionths == 0 { CERTAIN } else { (alternative / limit).ln() };
+            odds.bad[j] = if millionths == 0 {
+                CERTAIN
+            } else {
+                (alternative / limit).ln()
+            };
             odds.good[j] = ((1.0 - alternative) / (1.0 - limit)).ln();
         }
         odds
@@ -75,7 +88,11 @@ pub(super) fn fails_too(seen: ObservedWindow, millionths: u32) -> bool {
     }
     let (bad, good) = (seen.stable.bad as f64, seen.stable.good() as f64);
     // At a rate of 1 there is no good event, and nothing times its infinite logarithm is not a number.
-    let good = if good > 0.0 { good * ((1.0 - rate) / (1.0 - limit)).ln() } else { 0.0 };
+    let good = if good > 0.0 {
+        good * ((1.0 - rate) / (1.0 - limit)).ln()
+    } else {
+        0.0
+    };
     bad * (rate / limit).ln() + good > LN_THIRTY
 }
 
@@ -122,7 +139,9 @@ mod tests {
 
     /// Logarithm of the chance of so many bad events among `n`.
     fn ln_chance(bad: u64, n: u64, rate: f64) -> f64 {
-        let ways = (0..bad).map(|i| ((n - i) as f64 / (i + 1) as f64).ln()).sum::<f64>();
+        let ways = (0..bad)
+            .map(|i| ((n - i) as f64 / (i + 1) as f64).ln())
+            .sum::<f64>();
         ways + bad as f64 * rate.ln() + (n - bad) as f64 * (1.0 - rate).ln()
     }
 
@@ -142,8 +161,12 @@ mod tests {
                     let rate = share * f64::from(limit) / 1e6;
                     let n = 60;
                     let power = power(n, seconds);
-                    let outcomes = (0..=n)
-                        .map(|bad| (ln_chance(bad, n, rate), odds.gains(EventCounts::new(bad, n), power)));
+                    let outcomes = (0..=n).map(|bad| {
+                        (
+                            ln_chance(bad, n, rate),
+                            odds.gains(EventCounts::new(bad, n), power),
+                        )
+                    });
                     let mean = mean(outcomes);
                     assert!(
                         mean.iter().all(|&mean| mean <= 1.0 + 1e-9),
@@ -159,11 +182,15 @@ mod tests {
         for (gray, stable) in [(30, 30), (1, 60), (60, 1), (50, 2)] {
             for (rate, factor) in [(0.001, 2.0), (0.05, 2.0), (0.3, 3.0), (0.9, 1.0)] {
                 let power = power(gray, 0.2);
-                let outcomes = (0..=gray).flat_map(|bad| (0..=stable).map(move |of_stable| (bad, of_stable)));
+                let outcomes =
+                    (0..=gray).flat_map(|bad| (0..=stable).map(move |of_stable| (bad, of_stable)));
                 let mean = mean(outcomes.map(|(bad, of_stable)| {
-                    let (gray, stable) = (EventCounts::new(bad, gray), EventCounts::new(of_stable, stable));
-                    let ln_chance =
-                        ln_chance(bad, gray.all, rate * factor) + ln_chance(of_stable, stable.all, rate);
+                    let (gray, stable) = (
+                        EventCounts::new(bad, gray),
+                        EventCounts::new(of_stable, stable),
+                    );
+                    let ln_chance = ln_chance(bad, gray.all, rate * factor)
+                        + ln_chance(of_stable, stable.all, rate);
                     let gains = relative_gains(gray, stable, factor, power);
                     (ln_chance, gains.unwrap_or([0.0; ALTERNATIVES]))
                 }));
@@ -179,8 +206,14 @@ mod tests {
     fn alternatives_lie_between_the_limit_and_certainty() {
         for limit in 1..1_000_000 {
             let odds = Absolute::new(limit);
-            assert!(odds.bad.iter().all(|&bad| bad > 0.0 && bad.is_finite()), "{limit}");
-            assert!(odds.good.iter().all(|&good| good < 0.0 && good.is_finite()), "{limit}");
+            assert!(
+                odds.bad.iter().all(|&bad| bad > 0.0 && bad.is_finite()),
+                "{limit}"
+            );
+            assert!(
+                odds.good.iter().all(|&good| good < 0.0 && good.is_finite()),
+                "{limit}"
+            );
         }
     }
 
@@ -201,7 +234,11 @@ mod tests {
             ((1, 150), (150, 150), false),
         ];
         for (gray, stable, expected) in table {
-            assert_eq!(fails_too(seen(gray, stable), 10_000), expected, "{gray:?} {stable:?}");
+            assert_eq!(
+                fails_too(seen(gray, stable), 10_000),
+                expected,
+                "{gray:?} {stable:?}"
+            );
         }
         assert!(fails_too(seen((1, 2), (1, 2)), 0));
         assert!(!fails_too(seen((2, 2), (2, 2)), 1_000_000));

@@ -40,7 +40,10 @@ impl LimitMonitor {
             Limit::ErrorRate { max } => Self::Errors(AbsoluteLimit::new(max, alpha)),
             Limit::Latency { quantile, .. } => {
                 let max = 1_000_000_u32.saturating_sub(quantile);
-                Self::Latency(AbsoluteLimit::new(max, alpha), latency_limits.next().unwrap_or_default())
+                Self::Latency(
+                    AbsoluteLimit::new(max, alpha),
+                    latency_limits.next().unwrap_or_default(),
+                )
             }
             Limit::RelativeErrorRate { factor, floor } => {
                 Self::RelativeErrors(RelativeLimit::new(factor, floor, alpha))
@@ -70,7 +73,11 @@ impl LimitMonitor {
     /// What this limit sees of a batch.
     fn observe(&mut self, batch: &Batch) -> ObservedWindow {
         // NaN and what is below 0 become 0.
-        let seconds = if batch.seconds > 0.0 { batch.seconds.min(LONGEST_SECONDS) } else { 0.0 };
+        let seconds = if batch.seconds > 0.0 {
+            batch.seconds.min(LONGEST_SECONDS)
+        } else {
+            0.0
+        };
         let both = |tally: &dyn Fn(&ArmBatch) -> EventCounts| ObservedWindow {
             seconds,
             gray: tally(&batch.gray),
@@ -87,7 +94,9 @@ impl LimitMonitor {
             Self::RelativeClientErrors(_) => {
                 both(&|arm| EventCounts::new(arm.split.client_errors, arm.split.requests))
             }
-            Self::P99(limit) => limit.observe(&batch.gray.latencies, &batch.stable.latencies, seconds),
+            Self::P99(limit) => {
+                limit.observe(&batch.gray.latencies, &batch.stable.latencies, seconds)
+            }
         }
     }
 

@@ -14,12 +14,18 @@ use super::{
 
 /// The ruling in one sentence.
 pub(super) fn message(process: &Judge) -> String {
-    let about = process
-        .about
-        .map(|at| (&process.limits.limits[at], &process.watches[at], &process.totals.limits[at]));
+    let about = process.about.map(|at| {
+        (
+            &process.limits.limits[at],
+            &process.watches[at],
+            &process.totals.limits[at],
+        )
+    });
     let requests = process.totals.gray_requests;
     match (process.ruling.reason, about) {
-        (VerdictReason::WithinLimits, _) => format!("every limit is kept over {requests} requests to gray"),
+        (VerdictReason::WithinLimits, _) => {
+            format!("every limit is kept over {requests} requests to gray")
+        }
         (VerdictReason::Holding, _) => {
             format!("every limit is kept so far, over {requests} requests to gray")
         }
@@ -35,28 +41,45 @@ pub(super) fn message(process: &Judge) -> String {
             broken(process, limit, watch, watch.strength().window)
         ),
         (VerdictReason::OverLimit, Some((limit, watch, counted))) => {
-            let window = ObservedWindow { seconds: 0.0, gray: counted.gray(), stable: counted.stable() };
+            let window = ObservedWindow {
+                seconds: 0.0,
+                gray: counted.gray(),
+                stable: counted.stable(),
+            };
             format!(
                 "{}; that may still be chance, so it neither fails nor passes",
                 broken(process, limit, watch, window)
             )
         }
         (VerdictReason::ReportsMissing, _) => {
-            "a proxy has not acknowledged this step or does not report; without it nothing passes".into()
+            "a proxy has not acknowledged this step or does not report; without it nothing passes"
+                .into()
         }
-        (VerdictReason::WarmingUp, _) => "the step is warming up; nothing counts for passing yet".into(),
-        _ => format!("{requests} of the {} requests to gray that a step needs", process.limits.min_requests),
+        (VerdictReason::WarmingUp, _) => {
+            "the step is warming up; nothing counts for passing yet".into()
+        }
+        _ => format!(
+            "{requests} of the {} requests to gray that a step needs",
+            process.limits.min_requests
+        ),
     }
 }
 
 /// What gray did against a limit, and what stable did meanwhile.
 fn broken(process: &Judge, limit: &Limit, watch: &LimitMonitor, seen: ObservedWindow) -> String {
-    let lately =
-        if seen.seconds > 0.0 { format!(" within {}", seconds(seen.seconds)) } else { String::new() };
+    let lately = if seen.seconds > 0.0 {
+        format!(" within {}", seconds(seen.seconds))
+    } else {
+        String::new()
+    };
     let counts = format!("{} of {}", seen.gray.bad, seen.gray.all);
     let kinds = process.recent.tell(seen);
     let gray = percent(seen.gray);
-    let stable = if seen.stable.all == 0 { "had no requests".into() } else { percent(seen.stable) };
+    let stable = if seen.stable.all == 0 {
+        "had no requests".into()
+    } else {
+        percent(seen.stable)
+    };
     match *limit {
         Limit::ErrorRate { max } => format!(
             "{gray} of gray's requests failed{lately}, against a limit of {}: {counts}{kinds}; stable {stable}",
@@ -87,8 +110,15 @@ fn broken(process: &Judge, limit: &Limit, watch: &LimitMonitor, seen: ObservedWi
 
 /// One entry per limit.
 pub(super) fn figures(process: &Judge) -> Vec<LimitFigures> {
-    let limits = process.limits.limits.iter().zip(&process.watches).zip(&process.totals.limits);
-    limits.map(|((limit, watch), counted)| figure(limit, watch, counted)).collect()
+    let limits = process
+        .limits
+        .limits
+        .iter()
+        .zip(&process.watches)
+        .zip(&process.totals.limits);
+    limits
+        .map(|((limit, watch), counted)| figure(limit, watch, counted))
+        .collect()
 }
 
 fn figure(limit: &Limit, watch: &LimitMonitor, counted: &LimitTotals) -> LimitFigures {
@@ -96,20 +126,28 @@ fn figure(limit: &Limit, watch: &LimitMonitor, counted: &LimitTotals) -> LimitFi
     let way = (strength.ln_e / strength.needed * 100.0).clamp(0.0, 100.0);
     let rate = |tally: EventCounts| (tally.all > 0).then(|| percent(tally));
     let (gray, stable) = (counted.gray(), counted.stable());
-    let slower =
-        |than: &dyn Display, tally: EventCounts| rate(tally).map(|share| format!("{share} over {than}"));
+    let slower = |than: &dyn Display, tally: EventCounts| {
+        rate(tally).map(|share| format!("{share} over {than}"))
+    };
     let (allowed, gray_did, stable_did) = match *limit {
         Limit::ErrorRate { max } => (millionths(max), rate(gray), rate(stable)),
         Limit::Latency { max, .. } => {
             let max = format!("{max:?}");
             (max.clone(), slower(&max, gray), slower(&max, stable))
         }
-        Limit::RelativeErrorRate { factor, floor } | Limit::RelativeClientErrorRate { factor, floor } => {
-            (format!("{factor} times stable, or {}", millionths(floor)), rate(gray), rate(stable))
-        }
+        Limit::RelativeErrorRate { factor, floor }
+        | Limit::RelativeClientErrorRate { factor, floor } => (
+            format!("{factor} times stable, or {}", millionths(floor)),
+            rate(gray),
+            rate(stable),
+        ),
         Limit::RelativeP99 { factor } => {
             let (q, slow) = watch.slow_micros().unwrap_or_default();
-            (format!("{factor} times stable"), slower(&micros(slow), gray), slower(&micros(q), stable))
+            (
+                format!("{factor} times stable"),
+                slower(&micros(slow), gray),
+                slower(&micros(q), stable),
+            )
         }
     };
     LimitFigures {
@@ -126,9 +164,17 @@ fn figure(limit: &Limit, watch: &LimitMonitor, counted: &LimitTotals) -> LimitFi
 /// A measured share in percent, to three digits: `5%`, `0.123%`.
 fn percent(tally: EventCounts) -> String {
     let percent = tally.rate() * 100.0;
-    let decimals = if percent == 0.0 { 0 } else { (2 - percent.log10().floor() as i32).clamp(0, 9) };
+    let decimals = if percent == 0.0 {
+        0
+    } else {
+        (2 - percent.log10().floor() as i32).clamp(0, 9)
+    };
     let text = format!("{percent:.*}", decimals as usize);
-    let text = if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { &text };
+    let text = if text.contains('.') {
+        text.trim_end_matches('0').trim_end_matches('.')
+    } else {
+        &text
+    };
     format!("{text}%")
 }
 

@@ -30,7 +30,10 @@ impl Onset {
 
     /// The counts since the likeliest beginning: of all that are remembered the one since which the counts speak
     /// most against gray. `gains` weighs counts, one logarithm of a likelihood ratio for each alternative.
-    pub(super) fn window(&self, gains: impl Fn(ObservedWindow) -> Option<PerAlternative>) -> ObservedWindow {
+    pub(super) fn window(
+        &self,
+        gains: impl Fn(ObservedWindow) -> Option<PerAlternative>,
+    ) -> ObservedWindow {
         let since = |begun: ObservedWindow| self.total - begun;
         let weight = |j: usize| gains(since(self.begun[j])).map_or(0.0, |gains| gains[j]);
         let likeliest = (0..ALTERNATIVES).max_by(|&a, &b| weight(a).total_cmp(&weight(b)));

@@ -28,7 +28,12 @@ impl RelativeLimit {
     pub(super) fn new(factor: f64, floor: u32, alpha: f64) -> Self {
         // Above a floor of 0 is everything that has a single bad event, which the comparison needs anyway.
         let floor = (floor > 0).then(|| (likelihood::Absolute::new(floor), Evidence::new(alpha)));
-        Self { factor, evidence: Evidence::new(alpha), onset: Onset::default(), floor }
+        Self {
+            factor,
+            evidence: Evidence::new(alpha),
+            onset: Onset::default(),
+            floor,
+        }
     }
 
     /// Takes a batch.
@@ -42,17 +47,29 @@ impl RelativeLimit {
         if let Some((odds, evidence)) = &mut self.floor {
             wager(evidence, odds, seen.gray, seen.seconds);
         }
-        let above_floor = self.floor.as_ref().is_none_or(|(_, evidence)| evidence.decides());
-        if above_floor && self.evidence.decides() { LimitState::Broken } else { LimitState::Kept }
+        let above_floor = self
+            .floor
+            .as_ref()
+            .is_none_or(|(_, evidence)| evidence.decides());
+        if above_floor && self.evidence.decides() {
+            LimitState::Broken
+        } else {
+            LimitState::Kept
+        }
     }
 
     /// How strong the evidence is: as strong as the weaker one of the comparison and the floor.
     pub(super) fn strength(&self) -> Strength {
-        let floor = self.floor.as_ref().map_or(f64::INFINITY, |(_, evidence)| evidence.ln_e());
+        let floor = self
+            .floor
+            .as_ref()
+            .map_or(f64::INFINITY, |(_, evidence)| evidence.ln_e());
         Strength {
             ln_e: self.evidence.ln_e().min(floor),
             needed: self.evidence.needed(),
-            window: self.onset.window(|seen| relative_gains(seen.gray, seen.stable, self.factor, 1.0)),
+            window: self
+                .onset
+                .window(|seen| relative_gains(seen.gray, seen.stable, self.factor, 1.0)),
         }
     }
 }
@@ -73,12 +90,24 @@ pub(super) struct RelativeP99 {
 impl RelativeP99 {
     /// Gray's p99 may be `factor` times stable's.
     pub(super) fn new(factor: f64, alpha: f64) -> Self {
-        Self { factor, stable: Histogram::default(), comparison: RelativeLimit::new(1.0, 0, alpha) }
+        Self {
+            factor,
+            stable: Histogram::default(),
+            comparison: RelativeLimit::new(1.0, 0, alpha),
+        }
     }
 
     /// How many answers of a batch were slow. Later batches are measured by this one's answers of stable too.
-    pub(super) fn observe(&mut self, gray: &Histogram, stable: &Histogram, seconds: f64) -> ObservedWindow {
-        let mut seen = ObservedWindow { seconds, ..ObservedWindow::default() };
+    pub(super) fn observe(
+        &mut self,
+        gray: &Histogram,
+        stable: &Histogram,
+        seconds: f64,
+    ) -> ObservedWindow {
+        let mut seen = ObservedWindow {
+            seconds,
+            ..ObservedWindow::default()
+        };
         if let Some(q) = self.stable_p99_micros() {
             seen.gray = EventCounts::new(slower_than(gray, self.gray_micros(q)), gray.count());
             seen.stable = EventCounts::new(slower_than(stable, q), stable.count());
@@ -95,13 +124,17 @@ impl RelativeP99 {
     /// Stable's p99 over the batches before, as the upper bound of its bucket; none before the first answer.
     pub(super) fn stable_p99_micros(&self) -> Option<u64> {
         let mut above = self.stable.count() / 100;
-        let found = self.stable.buckets().rev().find(|&(_, count)| match above.checked_sub(count) {
-            Some(rest) => {
-                above = rest;
-                false
-            }
-            None => true,
-        });
+        let found =
+            self.stable
+                .buckets()
+                .rev()
+                .find(|&(_, count)| match above.checked_sub(count) {
+                    Some(rest) => {
+                        above = rest;
+                        false
+                    }
+                    None => true,
+                });
         found.map(|(bucket, _)| histogram::bounds(bucket).1)
     }
 
@@ -118,7 +151,10 @@ impl RelativeP99 {
 
 /// How many answers took at least `micros`, leaving out those of the bucket that `micros` cuts in two.
 fn slower_than(latencies: &Histogram, micros: u64) -> u64 {
-    let slow = latencies.buckets().rev().take_while(|&(bucket, _)| histogram::bounds(bucket).0 >= micros);
+    let slow = latencies
+        .buckets()
+        .rev()
+        .take_while(|&(bucket, _)| histogram::bounds(bucket).0 >= micros);
     slow.fold(0, |sum, (_, count)| sum.saturating_add(count))
 }
 
@@ -132,7 +168,9 @@ mod tests {
 
     fn histogram(micros: &[u64]) -> Histogram {
         let mut histogram = Histogram::default();
-        micros.iter().for_each(|&micros| histogram.record(Duration::from_micros(micros)));
+        micros
+            .iter()
+            .for_each(|&micros| histogram.record(Duration::from_micros(micros)));
         histogram
     }
 
@@ -153,10 +191,16 @@ mod tests {
         let mut limit = RelativeP99::new(1.5, 0.001);
         let fast = histogram(&[10_000; 100]);
         let slow = histogram(&[100_000; 100]);
-        let nothing_to_compare_with = ObservedWindow { seconds: 0.5, ..ObservedWindow::default() };
+        let nothing_to_compare_with = ObservedWindow {
+            seconds: 0.5,
+            ..ObservedWindow::default()
+        };
         assert_eq!(limit.observe(&slow, &fast, 0.5), nothing_to_compare_with);
         let seen = limit.observe(&slow, &slow, 0.5);
-        assert_eq!((seen.gray, seen.stable), (EventCounts::new(100, 100), EventCounts::new(100, 100)));
+        assert_eq!(
+            (seen.gray, seen.stable),
+            (EventCounts::new(100, 100), EventCounts::new(100, 100))
+        );
     }
 
     #[test]

@@ -73,8 +73,11 @@ impl LimitCounts for LimitTotals {
         };
         match *limit {
             Limit::ErrorRate { max } => gray.is_above(max),
-            Limit::Latency { quantile, .. } => gray.is_above(1_000_000_u32.saturating_sub(quantile)),
-            Limit::RelativeErrorRate { factor, floor } | Limit::RelativeClientErrorRate { factor, floor } => {
+            Limit::Latency { quantile, .. } => {
+                gray.is_above(1_000_000_u32.saturating_sub(quantile))
+            }
+            Limit::RelativeErrorRate { factor, floor }
+            | Limit::RelativeClientErrorRate { factor, floor } => {
                 gray.is_above(floor) && times_stable(factor)
             }
             // Gray's events already lie beyond the factor.

@@ -42,7 +42,10 @@ pub(crate) fn moves_identity(before: &IdentityConfig, after: &IdentityConfig) ->
 
 /// Who answers: which version, where.
 fn arm(arm: &ArmConfig) -> String {
-    let prefix = arm.path_prefix.as_ref().map_or("", |prefix| prefix.as_str());
+    let prefix = arm
+        .path_prefix
+        .as_ref()
+        .map_or("", |prefix| prefix.as_str());
     digest(&[arm.version.as_str(), &backend(&arm.backend), prefix])
 }
 
@@ -52,16 +55,24 @@ fn sources(identity: &IdentityConfig) -> String {
 
 /// In one word. Nobody is without an identity where one is generated.
 fn missing(identity: &IdentityConfig) -> String {
-    let generates = identity.from.iter().any(|source| matches!(source, IdentitySource::Generated(_)));
-    if generates { "Generated".to_owned() } else { format!("{:?}", identity.when_missing) }
+    let generates = identity
+        .from
+        .iter()
+        .any(|source| matches!(source, IdentitySource::Generated(_)));
+    if generates {
+        "Generated".to_owned()
+    } else {
+        format!("{:?}", identity.when_missing)
+    }
 }
 
 /// Where identities come from. Who gets the generated cookie back changes nothing of what it says.
 fn plain(from: &[IdentitySource]) -> Vec<IdentitySource> {
     let plain = |source: &IdentitySource| match source {
-        IdentitySource::Generated(generated) => {
-            IdentitySource::Generated(GeneratedCookie::plain(generated.cookie.clone(), generated.max_age_ms))
-        }
+        IdentitySource::Generated(generated) => IdentitySource::Generated(GeneratedCookie::plain(
+            generated.cookie.clone(),
+            generated.max_age_ms,
+        )),
         other => other.clone(),
     };
     from.iter().map(plain).collect()
@@ -78,7 +89,8 @@ fn backend(backend: &Backend) -> String {
             format!("service/{}/{}/{port}", service.namespace, service.name)
         }
         Backend::Addresses(addresses) => {
-            let mut addresses: Vec<_> = addresses.as_ref().iter().map(ToString::to_string).collect();
+            let mut addresses: Vec<_> =
+                addresses.as_ref().iter().map(ToString::to_string).collect();
             addresses.sort_unstable();
             format!("addresses/{}", addresses.join(","))
         }

@@ -6,8 +6,8 @@ use halftone_api::{
     duration,
     plan::Plan,
     spec::{
-        BasisStatus, Force, GrayReleaseStatus, LimitStatus, ObservedStatus, OpenEnum, Phase, ProxiesStatus,
-        ReleaseStatus, RollbackStatus, StateName, StepStatus, VerdictStatus,
+        BasisStatus, Force, GrayReleaseStatus, LimitStatus, ObservedStatus, OpenEnum, Phase,
+        ProxiesStatus, ReleaseStatus, RollbackStatus, StateName, StepStatus, VerdictStatus,
     },
 };
 use halftone_routing::document::{
@@ -19,8 +19,8 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 use super::{
-    Basis, CurrentRelease, EphemeralState, JudgeState, Progress, Rollback, RolloutState, SplitCounts,
-    StageProgress, StepProgress,
+    Basis, CurrentRelease, EphemeralState, JudgeState, Progress, Rollback, RolloutState,
+    SplitCounts, StageProgress, StepProgress,
 };
 use crate::{
     clock::{Now, PausableTimer},
@@ -38,7 +38,10 @@ pub struct RestoreError {
 
 impl RestoreError {
     fn new(field: &'static str, what: impl fmt::Display) -> Self {
-        Self { field, what: what.to_string() }
+        Self {
+            field,
+            what: what.to_string(),
+        }
     }
 }
 
@@ -94,14 +97,29 @@ impl Progress {
             acknowledged_at: self.stage.acknowledged_at,
             hold_ends_at,
             hold_left,
-            approved: matches!(&self.state, RolloutState::Moving(StepProgress { approved: true, .. })),
+            approved: matches!(
+                &self.state,
+                RolloutState::Moving(StepProgress { approved: true, .. })
+            ),
         }
     }
 
     fn rollback_status(&self) -> Option<RollbackStatus> {
-        let RolloutState::RolledBack(rollback) = &self.state else { return None };
-        let Rollback { reason, message, at, completed_at } = rollback.clone();
-        Some(RollbackStatus { reason, message, at, completed_at })
+        let RolloutState::RolledBack(rollback) = &self.state else {
+            return None;
+        };
+        let Rollback {
+            reason,
+            message,
+            at,
+            completed_at,
+        } = rollback.clone();
+        Some(RollbackStatus {
+            reason,
+            message,
+            at,
+            completed_at,
+        })
     }
 
     fn proxies_status(&self) -> ProxiesStatus {
@@ -148,8 +166,15 @@ impl Progress {
             history: status.history.clone(),
             conditions: status.conditions.clone(),
             standing: ConditionInput {
-                phase: status.phase.as_ref().and_then(OpenEnum::known).unwrap_or(Phase::Pending),
-                step: status.step.as_ref().map_or((0, 0), |step| (small(step.index), small(step.count))),
+                phase: status
+                    .phase
+                    .as_ref()
+                    .and_then(OpenEnum::known)
+                    .unwrap_or(Phase::Pending),
+                step: status
+                    .step
+                    .as_ref()
+                    .map_or((0, 0), |step| (small(step.index), small(step.count))),
                 ..ConditionInput::default()
             },
             memory: EphemeralState {
@@ -190,12 +215,20 @@ impl JudgeState {
     /// The verdict as people see it; after the judge has done, the last one.
     #[must_use]
     pub fn verdict_status(&self) -> Option<VerdictStatus> {
-        self.process.as_ref().map(verdict_status).or_else(|| self.kept.clone())
+        self.process
+            .as_ref()
+            .map(verdict_status)
+            .or_else(|| self.kept.clone())
     }
 }
 
 fn verdict_status(process: &Judge) -> VerdictStatus {
-    let Assessment { verdict, reason, message, limits } = process.assessment();
+    let Assessment {
+        verdict,
+        reason,
+        message,
+        limits,
+    } = process.assessment();
     let limits = limits.into_iter().map(|figure| LimitStatus {
         name: figure.name,
         limit: figure.limit,
@@ -239,7 +272,10 @@ fn release_status(release: &CurrentRelease) -> ReleaseStatus {
 
 fn restore_release(release: &ReleaseStatus) -> Result<CurrentRelease, RestoreError> {
     Ok(CurrentRelease {
-        id: release.id.parse().map_err(|wrong| RestoreError::new("release.id", wrong))?,
+        id: release
+            .id
+            .parse()
+            .map_err(|wrong| RestoreError::new("release.id", wrong))?,
         version: release.version.clone(),
         attempt: u32::try_from(release.attempt)
             .map_err(|wrong| RestoreError::new("release.attempt", wrong))?,
@@ -252,18 +288,43 @@ fn restore_release(release: &ReleaseStatus) -> Result<CurrentRelease, RestoreErr
 }
 
 fn basis_status(basis: &Basis) -> BasisStatus {
-    let Basis { stable, identity, missing, health, force } = basis.clone();
-    BasisStatus { stable, identity, missing, health, force: force.into() }
+    let Basis {
+        stable,
+        identity,
+        missing,
+        health,
+        force,
+    } = basis.clone();
+    BasisStatus {
+        stable,
+        identity,
+        missing,
+        health,
+        force: force.into(),
+    }
 }
 
 fn restore_basis(basis: &BasisStatus) -> Result<Basis, RestoreError> {
-    let BasisStatus { stable, identity, missing, health, force } = basis.clone();
-    Ok(Basis { stable, identity, missing, health, force: known("basis.force", &force)? })
+    let BasisStatus {
+        stable,
+        identity,
+        missing,
+        health,
+        force,
+    } = basis.clone();
+    Ok(Basis {
+        stable,
+        identity,
+        missing,
+        health,
+        force: known("basis.force", &force)?,
+    })
 }
 
 /// A word that this version has to know: what it stands for cannot be gone on from without.
 fn known<T: Copy + fmt::Debug>(field: &'static str, word: &OpenEnum<T>) -> Result<T, RestoreError> {
-    word.known().ok_or_else(|| RestoreError::new(field, format!("{word:?} is a word of a later version")))
+    word.known()
+        .ok_or_else(|| RestoreError::new(field, format!("{word:?} is a word of a later version")))
 }
 
 fn observed_status(split: SplitCounts) -> ObservedStatus {
@@ -283,63 +344,116 @@ fn restore_stage(status: &GrayReleaseStatus, now: Now) -> Result<StageProgress, 
         number: Stage::try_from(number).map_err(|wrong| RestoreError::new("stage", wrong))?,
         began_at: step.map_or(now.wall, |step| step.started_at),
         // In the future only by a clock that was wrong; the warm-up would never end.
-        acknowledged_at: step.and_then(|step| step.acknowledged_at).map(|at| at.min(now.steady)),
+        acknowledged_at: step
+            .and_then(|step| step.acknowledged_at)
+            .map(|at| at.min(now.steady)),
         split: SplitCounts {
-            requests: unsigned("observed.requests", observed.map_or(0, |seen| seen.requests))?,
-            gray: unsigned("observed.grayRequests", observed.map_or(0, |seen| seen.gray_requests))?,
+            requests: unsigned(
+                "observed.requests",
+                observed.map_or(0, |seen| seen.requests),
+            )?,
+            gray: unsigned(
+                "observed.grayRequests",
+                observed.map_or(0, |seen| seen.gray_requests),
+            )?,
         },
     })
 }
 
-fn restore_state(name: StateName, status: &GrayReleaseStatus) -> Result<RolloutState, RestoreError> {
+fn restore_state(
+    name: StateName,
+    status: &GrayReleaseStatus,
+) -> Result<RolloutState, RestoreError> {
     let ratio: Ratio = match &status.ratio {
-        Some(text) => text.parse().map_err(|wrong| RestoreError::new("ratio", wrong))?,
+        Some(text) => text
+            .parse()
+            .map_err(|wrong| RestoreError::new("ratio", wrong))?,
         None => Ratio::ZERO,
     };
     let watch = || {
-        join_timer("watchLeft", status.watch_ends_at, status.watch_left.as_ref())?
-            .ok_or_else(|| RestoreError::new("watchEndsAt", "is missing, and so is watchLeft"))
+        join_timer(
+            "watchLeft",
+            status.watch_ends_at,
+            status.watch_left.as_ref(),
+        )?
+        .ok_or_else(|| RestoreError::new("watchEndsAt", "is missing, and so is watchLeft"))
     };
     Ok(match name {
         StateName::Plain => RolloutState::Plain,
         StateName::Moving => RolloutState::Moving(restore_moving(ratio, status)?),
         StateName::TargetReached => {
             // All of it, if it is not written: `tick` never leaves more than the steps give.
-            let hold = restore_hold(restore_step(status)?)?.unwrap_or(PausableTimer::standing(Duration::MAX));
-            RolloutState::TargetReached { ratio, hold, watch: watch()? }
+            let hold = restore_hold(restore_step(status)?)?
+                .unwrap_or(PausableTimer::standing(Duration::MAX));
+            RolloutState::TargetReached {
+                ratio,
+                hold,
+                watch: watch()?,
+            }
         }
-        StateName::Promoted => RolloutState::Promoted { watch: watch()?, kept: restore_kept(status)? },
+        StateName::Promoted => RolloutState::Promoted {
+            watch: watch()?,
+            kept: restore_kept(status)?,
+        },
         StateName::RolledBack => {
             let rollback = restore_rollback(status);
-            RolloutState::RolledBack(rollback.ok_or_else(|| RestoreError::new("rollback", "is missing"))?)
+            RolloutState::RolledBack(
+                rollback.ok_or_else(|| RestoreError::new("rollback", "is missing"))?,
+            )
         }
     })
 }
 
 fn restore_rollback(status: &GrayReleaseStatus) -> Option<Rollback> {
-    let RollbackStatus { reason, message, at, completed_at } = status.rollback.clone()?;
-    let to_gray = status.basis.as_ref().is_some_and(|basis| basis.force.known() == Some(Force::Gray));
+    let RollbackStatus {
+        reason,
+        message,
+        at,
+        completed_at,
+    } = status.rollback.clone()?;
+    let to_gray = status
+        .basis
+        .as_ref()
+        .is_some_and(|basis| basis.force.known() == Some(Force::Gray));
     // A status of before does not say so; what every proxy has had since it went back was told.
     let acknowledged_at = status.step.as_ref().and_then(|step| step.acknowledged_at);
     let completed_at = completed_at.or(acknowledged_at.filter(|_| !to_gray));
-    Some(Rollback { reason, message, at, completed_at })
+    Some(Rollback {
+        reason,
+        message,
+        at,
+        completed_at,
+    })
 }
 
 fn restore_kept(status: &GrayReleaseStatus) -> Result<Option<Ratio>, RestoreError> {
     let kept = status.serving_kept.as_ref().map(|text| text.parse());
-    kept.transpose().map_err(|wrong| RestoreError::new("servingKept", wrong))
+    kept.transpose()
+        .map_err(|wrong| RestoreError::new("servingKept", wrong))
 }
 
 fn restore_moving(ratio: Ratio, status: &GrayReleaseStatus) -> Result<StepProgress, RestoreError> {
     let step = restore_step(status)?;
     let hold = restore_hold(step)?
         .ok_or_else(|| RestoreError::new("step.holdEndsAt", "is missing, and so is holdLeft"))?;
-    let patience = join_timer("patienceLeft", status.patience_ends_at, status.patience_left.as_ref())?;
-    Ok(StepProgress { ratio, hold, patience, approved: step.approved })
+    let patience = join_timer(
+        "patienceLeft",
+        status.patience_ends_at,
+        status.patience_left.as_ref(),
+    )?;
+    Ok(StepProgress {
+        ratio,
+        hold,
+        patience,
+        approved: step.approved,
+    })
 }
 
 fn restore_step(status: &GrayReleaseStatus) -> Result<&StepStatus, RestoreError> {
-    status.step.as_ref().ok_or_else(|| RestoreError::new("step", "is missing"))
+    status
+        .step
+        .as_ref()
+        .ok_or_else(|| RestoreError::new("step", "is missing"))
 }
 
 fn restore_hold(step: &StepStatus) -> Result<Option<PausableTimer>, RestoreError> {
@@ -347,10 +461,16 @@ fn restore_hold(step: &StepStatus) -> Result<Option<PausableTimer>, RestoreError
 }
 
 fn restore_evidence(status: &GrayReleaseStatus) -> Result<JudgeState, RestoreError> {
-    let Some(verdict) = &status.verdict else { return Ok(JudgeState::default()) };
-    let number =
-        u32::try_from(verdict.process).map_err(|wrong| RestoreError::new("verdict.process", wrong))?;
-    Ok(JudgeState { process: None, number, kept: Some(verdict.clone()) })
+    let Some(verdict) = &status.verdict else {
+        return Ok(JudgeState::default());
+    };
+    let number = u32::try_from(verdict.process)
+        .map_err(|wrong| RestoreError::new("verdict.process", wrong))?;
+    Ok(JudgeState {
+        process: None,
+        number,
+        kept: Some(verdict.clone()),
+    })
 }
 
 /// A running timer as its end, a standing one as its rest.
@@ -368,8 +488,9 @@ fn join_timer(
     left: Option<&String>,
 ) -> Result<Option<PausableTimer>, RestoreError> {
     let standing = |left: &String| -> Result<PausableTimer, RestoreError> {
-        let left =
-            duration::parse(left).ok_or_else(|| RestoreError::new(field, "is no duration"))?.duration();
+        let left = duration::parse(left)
+            .ok_or_else(|| RestoreError::new(field, "is no duration"))?
+            .duration();
         Ok(PausableTimer::Standing { left })
     };
     match ends_at {
@@ -380,14 +501,19 @@ fn join_timer(
 
 /// The latest generation whose document every proxy had: only then was `Ready` true for it.
 fn settled_generation(status: &GrayReleaseStatus) -> i64 {
-    let ready =
-        status.conditions.iter().find(|condition| condition.type_ == "Ready" && condition.status == "True");
-    ready.and_then(|ready| ready.observed_generation).unwrap_or(-1)
+    let ready = status
+        .conditions
+        .iter()
+        .find(|condition| condition.type_ == "Ready" && condition.status == "True");
+    ready
+        .and_then(|ready| ready.observed_generation)
+        .unwrap_or(-1)
 }
 
 /// Whether stable was idle, which takes ten minutes to find out again. Since when does not matter any more.
 fn stable_idle_since(status: &GrayReleaseStatus) -> Option<Timestamp> {
-    let idle = |condition: &Condition| condition.type_ == "StableIdle" && condition.status == "True";
+    let idle =
+        |condition: &Condition| condition.type_ == "StableIdle" && condition.status == "True";
     status.conditions.iter().any(idle).then_some(Timestamp::MIN)
 }
 

@@ -18,7 +18,12 @@ fn told(world: &ModelWorld) -> String {
     for condition in &world.status.conditions {
         assert_eq!(condition.observed_generation, Some(world.generation));
         let (kind, status) = (&condition.type_, &condition.status);
-        writeln!(text, "{kind:<13}{status:<8}{:<20}{}", condition.reason, condition.message).unwrap();
+        writeln!(
+            text,
+            "{kind:<13}{status:<8}{:<20}{}",
+            condition.reason, condition.message
+        )
+        .unwrap();
     }
     text
 }
@@ -35,7 +40,8 @@ macro_rules! states {
 }
 
 fn world() -> ModelWorld {
-    let mut world = ModelWorld::new("steps: [{ratio: 10, hold: 1m, approval: true}, {ratio: 100, hold: 1m}]");
+    let mut world =
+        ModelWorld::new("steps: [{ratio: 10, hold: 1m, approval: true}, {ratio: 100, hold: 1m}]");
     world.run("0s").look();
     world
 }

@@ -13,11 +13,18 @@ fn with_proxies(changes: &str, features: &[&str]) -> ModelWorld {
 
 fn upgrade(world: &mut ModelWorld, features: &[&str]) {
     let features: Vec<String> = features.iter().map(ToString::to_string).collect();
-    world.proxies.iter_mut().for_each(|proxy| proxy.features = features.as_slice().into());
+    world
+        .proxies
+        .iter_mut()
+        .for_each(|proxy| proxy.features = features.as_slice().into());
 }
 
 fn spells_anew(world: &ModelWorld) -> bool {
-    world.live().requires.iter().any(|feature| feature == IDENTITY_2)
+    world
+        .live()
+        .requires
+        .iter()
+        .any(|feature| feature == IDENTITY_2)
 }
 
 const NEXT: &str = "{stable: {service: {name: checkout-v2, port: 80}, version: v2}, \
@@ -30,11 +37,17 @@ fn an_upgrade_of_the_fleet_changes_nothing_for_a_release_that_has_begun() {
     let revision = world.live().revision;
     upgrade(&mut world, FEATURES);
     world.run("10s").restart().run("10s");
-    assert_eq!((world.live().revision, spells_anew(&world)), (revision, false));
+    assert_eq!(
+        (world.live().revision, spells_anew(&world)),
+        (revision, false)
+    );
     world.run_until_ratio("100%").restart().run("10s");
     assert!(!spells_anew(&world), "to its end");
     world.run("30m").edit(NEXT).run("10s");
-    assert!(spells_anew(&world), "the next release begins with what the fleet knows");
+    assert!(
+        spells_anew(&world),
+        "the next release begins with what the fleet knows"
+    );
 }
 
 #[test]
@@ -45,9 +58,15 @@ fn a_release_keeps_its_form_through_restarts_and_when_its_object_is_created_anew
     let revision = world.live().revision;
     upgrade(&mut world, &[]);
     world.restart().run("1s");
-    assert_eq!((world.live().revision, spells_anew(&world)), (revision, true));
+    assert_eq!(
+        (world.live().revision, spells_anew(&world)),
+        (revision, true)
+    );
     world.recreate("").run("1s");
-    assert!(spells_anew(&world), "its users are those of the document that was live");
+    assert!(
+        spells_anew(&world),
+        "its users are those of the document that was live"
+    );
 }
 
 #[test]
@@ -67,7 +86,10 @@ fn one_old_proxy_is_enough_for_a_new_release_to_begin_in_the_old_form() {
     world.proxies[1].features = [].into();
     world.run_until_ratio("10%");
     assert!(!spells_anew(&world));
-    assert!(world.live().requires.is_empty(), "so no proxy has to refuse it");
+    assert!(
+        world.live().requires.is_empty(),
+        "so no proxy has to refuse it"
+    );
 }
 
 #[test]
@@ -78,36 +100,60 @@ fn what_the_spec_asks_for_waits_for_the_last_proxy_that_does_not_know_it() {
         ("[{generated: {secure: true}}]", COOKIE_ATTRIBUTES),
     ] {
         let mut world = with_proxies("", &[]);
-        world.run_until_ratio("10%").edit(&format!("identity: {{from: {from}}}")).run("1s");
+        world
+            .run_until_ratio("10%")
+            .edit(&format!("identity: {{from: {from}}}"))
+            .run("1s");
         assert!(world.live().requires.is_empty(), "{from}");
         let told = serde_json::to_string(&world.status.conditions).unwrap();
-        assert!(told.contains("ProxyTooOld") && told.contains(feature), "{told}");
+        assert!(
+            told.contains("ProxyTooOld") && told.contains(feature),
+            "{told}"
+        );
         upgrade(&mut world, FEATURES);
         world.run("10s");
-        assert!(world.live().requires.iter().any(|required| required == feature), "{from}");
+        assert!(
+            world
+                .live()
+                .requires
+                .iter()
+                .any(|required| required == feature),
+            "{from}"
+        );
     }
 }
 
 #[test]
 fn who_gets_the_generated_cookie_back_moves_nobody() {
     let mut world = with_proxies("", FEATURES);
-    world.run_until_ratio("50%").edit("identity: {from: [{header: X-User}, {generated: {}}]}").run("1s");
+    world
+        .run_until_ratio("50%")
+        .edit("identity: {from: [{header: X-User}, {generated: {}}]}")
+        .run("1s");
     world.run_until_ratio("50%");
-    world.edit("identity: {from: [{header: X-User}, {generated: {domain: example.com}}]}").run("1s");
+    world
+        .edit("identity: {from: [{header: X-User}, {generated: {domain: example.com}}]}")
+        .run("1s");
     assert_eq!(world.ratio(), "50%");
 }
 
 /// Nobody is ready before `come` says what those know who come.
 fn installed_at_once() -> ModelWorld {
     let mut world = ModelWorld::new("");
-    world.proxies.iter_mut().for_each(|proxy| proxy.ready = false);
+    world
+        .proxies
+        .iter_mut()
+        .for_each(|proxy| proxy.ready = false);
     world.run("20s");
     world
 }
 
 fn come(world: &mut ModelWorld, features: &[&str]) {
     upgrade(world, features);
-    world.proxies.iter_mut().for_each(|proxy| proxy.ready = true);
+    world
+        .proxies
+        .iter_mut()
+        .for_each(|proxy| proxy.ready = true);
 }
 
 #[test]
@@ -116,7 +162,10 @@ fn where_no_proxy_is_ready_a_new_release_asks_for_nothing_that_one_may_not_know(
     assert!(world.live().requires.is_empty());
     come(&mut world, &[]);
     world.run_until_ratio("100%");
-    assert!(world.live().requires.is_empty(), "no proxy had to refuse it on the way");
+    assert!(
+        world.live().requires.is_empty(),
+        "no proxy had to refuse it on the way"
+    );
 }
 
 #[test]
@@ -133,7 +182,10 @@ fn a_release_that_nobody_was_served_by_takes_what_the_first_proxies_know_and_kee
     world.run_until_ratio("10%");
     upgrade(&mut world, FEATURES);
     world.run_until_ratio("50%");
-    assert!(!spells_anew(&world), "once anybody was served it is settled");
+    assert!(
+        !spells_anew(&world),
+        "once anybody was served it is settled"
+    );
 }
 
 #[test]
@@ -141,20 +193,42 @@ fn what_the_spec_asks_for_is_not_written_while_no_proxy_is_known_to_have_it() {
     const SECURE: &str = "identity: {from: [{generated: {secure: true}}]}";
     let mut world = with_proxies("", FEATURES);
     world.run_until_ratio("10%");
-    world.proxies.iter_mut().for_each(|proxy| proxy.ready = false);
+    world
+        .proxies
+        .iter_mut()
+        .for_each(|proxy| proxy.ready = false);
     world.edit(SECURE).run("20s");
-    assert!(!world.live().requires.iter().any(|feature| feature == COOKIE_ATTRIBUTES));
+    assert!(
+        !world
+            .live()
+            .requires
+            .iter()
+            .any(|feature| feature == COOKIE_ATTRIBUTES)
+    );
     assert_eq!(world.condition("Programmed"), "False/NoReadyProxy");
-    assert!(world.message("Programmed").contains(COOKIE_ATTRIBUTES), "{}", world.message("Programmed"));
+    assert!(
+        world.message("Programmed").contains(COOKIE_ATTRIBUTES),
+        "{}",
+        world.message("Programmed")
+    );
     come(&mut world, FEATURES);
     world.run("5s");
-    assert!(world.live().requires.iter().any(|feature| feature == COOKIE_ATTRIBUTES));
+    assert!(
+        world
+            .live()
+            .requires
+            .iter()
+            .any(|feature| feature == COOKIE_ATTRIBUTES)
+    );
 
     let mut world = with_proxies(SECURE, &[]);
     world.look();
     assert!(world.live.is_none(), "nobody has said yet what it knows");
     assert_eq!(
-        (world.condition("Programmed").as_str(), world.count(EventReason::NotProgrammed)),
+        (
+            world.condition("Programmed").as_str(),
+            world.count(EventReason::NotProgrammed)
+        ),
         ("False/Programming", 0)
     );
     world.run("1s");

@@ -17,11 +17,26 @@ fn a_straggler_blocks_every_step_and_is_named_after_its_time_out() {
     world.run_until_ratio("10%");
     world.proxies[1].deaf = true;
     world.run_until_ratio("50%").run("30s");
-    assert_eq!(world.condition("Ready"), "True/Programming", "the operator's own step");
+    assert_eq!(
+        world.condition("Ready"),
+        "True/Programming",
+        "the operator's own step"
+    );
     assert_eq!(world.condition("Reconciling"), "-");
-    assert!(world.status.proxies.as_ref().unwrap().waiting_for.is_empty());
+    assert!(
+        world
+            .status
+            .proxies
+            .as_ref()
+            .unwrap()
+            .waiting_for
+            .is_empty()
+    );
     world.run("31s");
-    assert_eq!(world.status.proxies.as_ref().unwrap().waiting_for, ["proxy-b"]);
+    assert_eq!(
+        world.status.proxies.as_ref().unwrap().waiting_for,
+        ["proxy-b"]
+    );
     assert_eq!(world.condition("Ready"), "False/ProxiesLagging");
     assert_eq!(world.condition("Reconciling"), "True/ProxiesLagging");
     assert_eq!(world.count(EventReason::NotProgrammed), 1);
@@ -65,7 +80,11 @@ fn a_joiner_does_not_cost_an_acknowledgement_in_its_first_three_polls() {
     assert_eq!(world.condition("Programmed"), "False/Programming");
     world.proxies[2].terminating = true;
     world.run("1s");
-    assert_eq!(world.condition("Programmed"), "True/Acknowledged", "who leaves is not waited for");
+    assert_eq!(
+        world.condition("Programmed"),
+        "True/Acknowledged",
+        "who leaves is not waited for"
+    );
 }
 
 #[test]
@@ -122,7 +141,10 @@ fn lost_reports_never_roll_back() {
 fn an_observed_ratio_far_from_the_wanted_one_is_told() {
     let mut world = at_half();
     assert_eq!(world.condition("RatioDrift"), "False/OnTarget");
-    assert_eq!(world.status.observed.as_ref().unwrap().ratio.as_deref(), Some("50.00%"));
+    assert_eq!(
+        world.status.observed.as_ref().unwrap().ratio.as_deref(),
+        Some("50.00%")
+    );
     // A few users make most of the requests, all on stable.
     world.heavy_stable_users = 400.0;
     world.run("28s");
@@ -142,7 +164,11 @@ fn stable_is_idle_once_nothing_has_reached_it_for_ten_minutes() {
     assert_eq!(world.condition("StableIdle"), "True/NoRequests");
     assert_eq!(world.count(EventReason::StableIdle), 1);
     world.restart().run("1m");
-    assert_eq!(world.condition("StableIdle"), "True/NoRequests", "a restart knows it still");
+    assert_eq!(
+        world.condition("StableIdle"),
+        "True/NoRequests",
+        "a restart knows it still"
+    );
     world.stray_to_stable = 1.0;
     world.run("2s");
     assert_eq!(world.condition("StableIdle"), "False/InUse");
@@ -164,14 +190,25 @@ fn polls_are_fast_only_while_something_is_on_its_way() {
 
 #[test]
 fn a_release_that_time_does_not_move_may_rest() {
-    let rest = |world: &ModelWorld| world.last_turn.as_ref().unwrap().rests_for.map(|rest| rest.as_secs());
+    let rest = |world: &ModelWorld| {
+        world
+            .last_turn
+            .as_ref()
+            .unwrap()
+            .rests_for
+            .map(|rest| rest.as_secs())
+    };
     let mut world = ModelWorld::new("health: {watch: 5m}");
     world.run_until_ratio("10%").run("1s");
     assert_eq!(rest(&world), None, "it is held");
     world.run_until_phase(Phase::Promoted).run("4m");
     assert_eq!(rest(&world), None, "it is watched");
     world.run("2m");
-    assert!(rest(&world).is_some_and(|rest| rest < 300), "stable counts as idle then: {:?}", rest(&world));
+    assert!(
+        rest(&world).is_some_and(|rest| rest < 300),
+        "stable counts as idle then: {:?}",
+        rest(&world)
+    );
     world.run("5m");
     assert_eq!(rest(&world), Some(900));
     world.edit("hosts: [www.example.com]");
@@ -179,9 +216,15 @@ fn a_release_that_time_does_not_move_may_rest() {
     let mut waiting = ModelWorld::new("targetRatio: 0");
     waiting.run("1m");
     assert_eq!(rest(&waiting), Some(900));
-    waiting.edit("schedule: {timeZone: UTC, windows: []}\ntargetRatio: 100").run("20s");
+    waiting
+        .edit("schedule: {timeZone: UTC, windows: []}\ntargetRatio: 100")
+        .run("20s");
     assert_eq!(rest(&waiting), None, "it may begin at any time");
     let mut timed = ModelWorld::new("health: {enabled: false}");
     timed.run_until_ratio("10%").run("20s");
-    assert_eq!(timed.last_turn.as_ref().unwrap().wake_after.as_secs(), 10, "nothing is judged");
+    assert_eq!(
+        timed.last_turn.as_ref().unwrap().wake_after.as_secs(),
+        10,
+        "nothing is judged"
+    );
 }

@@ -38,16 +38,23 @@ fn all() -> Vec<RecordedStatus> {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     let documents = here.join("../routing/tests/recorded/0.1/documents");
     let objects = here.join("tests/advance/recorded/0.1");
-    let mut paths: Vec<_> = std::fs::read_dir(objects).unwrap().map(|file| file.unwrap().path()).collect();
+    let mut paths: Vec<_> = std::fs::read_dir(objects)
+        .unwrap()
+        .map(|file| file.unwrap().path())
+        .collect();
     paths.sort();
-    let read =
-        |path: &Path| -> Value { serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap() };
+    let read = |path: &Path| -> Value {
+        serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
+    };
     let all = paths.iter().map(|path| {
         let mut recorded = read(path);
         let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
         let text = read(&documents.join(path.file_name().unwrap()))["document"].take();
         let parsed = parse::routing(text.to_string().as_bytes(), Format::Json).unwrap();
-        let accepted = recorded.get("accepted").unwrap_or(&recorded["object"]["spec"]).clone();
+        let accepted = recorded
+            .get("accepted")
+            .unwrap_or(&recorded["object"]["spec"])
+            .clone();
         RecordedStatus {
             accepted,
             time: recorded["time"].as_str().unwrap().to_owned(),
@@ -78,7 +85,10 @@ impl RecordedStatus {
         (world.status, world.accepted) = (self.status(), Some(self.accepted.clone()));
         (world.steady, world.wall) = (self.time.parse().unwrap(), self.time.parse().unwrap());
         let features: Arc<[String]> = features.iter().map(ToString::to_string).collect();
-        world.proxies.iter_mut().for_each(|proxy| proxy.features = Arc::clone(&features));
+        world
+            .proxies
+            .iter_mut()
+            .for_each(|proxy| proxy.features = Arc::clone(&features));
         if !PASSING.contains(&self.name.as_str()) {
             world.serve_document(&self.document);
         }
@@ -110,16 +120,30 @@ fn nothing_of_what_they_had_come_to_is_lost() {
         assert_eq!(after.state, before.state, "{name}");
         assert_eq!(after.ratio, before.ratio, "{name}");
         assert_eq!(after.release, before.release, "{name}");
-        assert_eq!((after.stage, after.paused), (before.stage, before.paused), "{name}");
+        assert_eq!(
+            (after.stage, after.paused),
+            (before.stage, before.paused),
+            "{name}"
+        );
         // When it was completed is found in the step.
-        let rollback = after.rollback.clone().map(|after| RollbackStatus { completed_at: None, ..after });
-        assert_eq!((&rollback, &after.history), (&before.rollback, &before.history), "{name}");
+        let rollback = after.rollback.clone().map(|after| RollbackStatus {
+            completed_at: None,
+            ..after
+        });
+        assert_eq!(
+            (&rollback, &after.history),
+            (&before.rollback, &before.history),
+            "{name}"
+        );
         assert_eq!(
             (&after.serving, &after.request_token),
             (&before.serving, &before.request_token),
             "{name}"
         );
-        assert_eq!(after.last_handled_request, before.last_handled_request, "{name}");
+        assert_eq!(
+            after.last_handled_request, before.last_handled_request,
+            "{name}"
+        );
         // A new process collects anew what the verdict rests on, then the release waits for a person again.
         if name == "awaiting_approval" {
             world.run_until_phase(Phase::AwaitingApproval);
@@ -131,7 +155,10 @@ fn nothing_of_what_they_had_come_to_is_lost() {
 
 #[test]
 fn whoever_waits_in_the_middle_of_a_hold_waits_for_the_rest_of_it() {
-    let recorded = all().into_iter().find(|recorded| recorded.name == "holding_at_50").unwrap();
+    let recorded = all()
+        .into_iter()
+        .find(|recorded| recorded.name == "holding_at_50")
+        .unwrap();
     let ends = |status: &GrayReleaseStatus| status.step.as_ref().unwrap().hold_ends_at;
     let mut world = recorded.taken_over(FEATURES);
     world.look();
@@ -149,7 +176,9 @@ fn places(value: &Value, at: &str, found: &mut BTreeSet<String>) {
                 places(value, &at, found);
             }
         }
-        Value::Array(items) => items.iter().for_each(|item| places(item, &format!("{at}[]"), found)),
+        Value::Array(items) => items
+            .iter()
+            .for_each(|item| places(item, &format!("{at}[]"), found)),
         _ => {}
     }
 }
@@ -158,13 +187,19 @@ fn places(value: &Value, at: &str, found: &mut BTreeSet<String>) {
 fn a_spec_that_0_1_knew_makes_documents_in_which_it_knows_every_field() {
     let all = all();
     let mut known = BTreeSet::new();
-    all.iter().for_each(|recorded| places(&recorded.text, "", &mut known));
+    all.iter()
+        .for_each(|recorded| places(&recorded.text, "", &mut known));
     for recorded in &all {
         let mut world = ModelWorld::new("");
         world.spec = recorded.accepted.clone();
         world.write("").run("3s");
         let live = world.live();
-        assert!(live.requires.is_empty(), "{}: {:?}", recorded.name, live.requires);
+        assert!(
+            live.requires.is_empty(),
+            "{}: {:?}",
+            recorded.name,
+            live.requires
+        );
         let text = serde_json::from_str(&live.to_json().unwrap()).unwrap();
         let mut written = BTreeSet::new();
         places(&text, "", &mut written);

@@ -9,8 +9,9 @@ use crate::world::{ModelWorld, START};
 
 /// Compares the world's object with the recorded one.
 pub(crate) fn check(name: &str, world: &ModelWorld) {
-    let recorded =
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("../gitops/recorded").join(format!("{name}.json"));
+    let recorded = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../gitops/recorded")
+        .join(format!("{name}.json"));
     let text = serde_json::to_string_pretty(&object(world)).unwrap() + "\n";
     if std::env::var_os("UPDATE_DOCS").is_some() {
         std::fs::write(&recorded, &text).unwrap();

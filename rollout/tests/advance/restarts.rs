@@ -23,7 +23,9 @@ fn a_restart_in_the_middle_of_a_hold_goes_on_with_the_rest() {
 fn what_a_clock_says_after_a_restart_is_kept_within_the_hold() {
     let mut world = ModelWorld::new("");
     world.run_until_ratio("50%").run("30s");
-    world.turn_clocks(SignedDuration::from_hours(-500)).run("59s");
+    world
+        .turn_clocks(SignedDuration::from_hours(-500))
+        .run("59s");
     assert_eq!(world.ratio(), "50%");
     world.run("4s");
     assert_eq!(world.ratio(), "100%", "never more than the whole");
@@ -34,8 +36,14 @@ fn a_kill_between_status_and_document_is_repaired() {
     let mut world = ModelWorld::new("");
     world.run_until_ratio("10%").kill_before_next_apply();
     let revision = world.live().revision;
-    world.run_until("written", |world| world.status.ratio.as_deref() == Some("50%"));
-    assert_eq!(world.live().ratio.to_string(), "10%", "written, not applied");
+    world.run_until("written", |world| {
+        world.status.ratio.as_deref() == Some("50%")
+    });
+    assert_eq!(
+        world.live().ratio.to_string(),
+        "10%",
+        "written, not applied"
+    );
     world.run("1s");
     assert_eq!(world.ratio(), "50%");
     assert!(world.live().revision > revision);
@@ -46,8 +54,15 @@ fn a_kill_between_status_and_document_is_repaired() {
 #[test]
 fn a_kill_on_the_way_back_moves_nobody_to_a_stable_arm_that_has_gone_since() {
     let mut world = ModelWorld::new("");
-    world.run_until_ratio("50%").kill_before_next_apply().edit("targetRatio: 20");
-    assert_eq!(world.status.ratio.as_deref(), Some("20%"), "written, not applied");
+    world
+        .run_until_ratio("50%")
+        .kill_before_next_apply()
+        .edit("targetRatio: 20");
+    assert_eq!(
+        world.status.ratio.as_deref(),
+        Some("20%"),
+        "written, not applied"
+    );
     world.stable_endpoints = 0;
     world.run("10m");
     assert_eq!(world.ratio(), "50%");
@@ -72,12 +87,18 @@ fn a_kill_at_every_turn_skips_no_step_and_repeats_none() {
 #[test]
 fn a_status_survives_its_way_through_json() {
     let mut world = ModelWorld::new("health: {onInconclusive: Pause}");
-    world.run_until_ratio("50%").run("20s").must(ReleaseCommand::Pause);
+    world
+        .run_until_ratio("50%")
+        .run("20s")
+        .must(ReleaseCommand::Pause);
     let text = serde_json::to_string(&world.status).unwrap();
     let read: GrayReleaseStatus = serde_json::from_str(&text).unwrap();
     assert_eq!(read, world.status);
     let restored = Progress::restore(&read, None, world.now()).unwrap();
-    assert_eq!(restored.status().without_figures(), world.status.without_figures());
+    assert_eq!(
+        restored.status().without_figures(),
+        world.status.without_figures()
+    );
 }
 
 #[test]
@@ -98,9 +119,13 @@ fn a_status_that_somebody_else_wrote_is_refused_with_its_field() {
     world.run_until_ratio("50%").run("20s");
     type Spoil = fn(&mut GrayReleaseStatus);
     let wrong: [(&str, Spoil); 5] = [
-        ("status.ratio: ", |status| status.ratio = Some("many".into())),
+        ("status.ratio: ", |status| {
+            status.ratio = Some("many".into())
+        }),
         ("status.stage: ", |status| status.stage = Some(-4)),
-        ("status.release.id: ", |status| status.release.as_mut().unwrap().id = "x".into()),
+        ("status.release.id: ", |status| {
+            status.release.as_mut().unwrap().id = "x".into()
+        }),
         ("status.step: is missing", |status| status.step = None),
         ("status.step.holdLeft: ", |status| {
             let step = status.step.as_mut().unwrap();
@@ -110,7 +135,9 @@ fn a_status_that_somebody_else_wrote_is_refused_with_its_field() {
     for (place, spoil) in wrong {
         let mut status = world.status.clone();
         spoil(&mut status);
-        let error = Progress::restore(&status, None, world.now()).unwrap_err().to_string();
+        let error = Progress::restore(&status, None, world.now())
+            .unwrap_err()
+            .to_string();
         assert!(error.starts_with(place), "{error}");
     }
 }
@@ -132,7 +159,10 @@ fn held_after_a_restart() -> [ModelWorld; 3] {
     let mut worlds = [not_serving, broken, refused];
     for world in &mut worlds {
         world.run("1m").restart().run("10s");
-        assert_eq!((world.phase(), world.ratio().as_str()), (Phase::Refused, "100%"));
+        assert_eq!(
+            (world.phase(), world.ratio().as_str()),
+            (Phase::Refused, "100%")
+        );
     }
     worlds
 }
@@ -142,7 +172,10 @@ fn a_release_whose_next_spec_is_held_back_is_judged_after_a_restart() {
     for mut world in held_after_a_restart() {
         world.traffic.gray_errors = 0.5;
         world.run("5s");
-        assert_eq!((world.ratio().as_str(), world.live().state), ("0%", ReleaseState::RolledBack));
+        assert_eq!(
+            (world.ratio().as_str(), world.live().state),
+            ("0%", ReleaseState::RolledBack)
+        );
     }
 }
 
@@ -160,8 +193,15 @@ fn where_the_spec_in_effect_is_lost_the_live_document_is_enough_to_go_back() {
         world.accepted = None;
         let (live, revision) = (world.live.clone(), world.status.revision);
         world.restart().run("10m");
-        assert_eq!((&world.live, world.status.revision), (&live, revision), "traffic stays exactly as it is");
-        assert_eq!(world.ask(ReleaseCommand::Promote).result, RequestResult::Refused);
+        assert_eq!(
+            (&world.live, world.status.revision),
+            (&live, revision),
+            "traffic stays exactly as it is"
+        );
+        assert_eq!(
+            world.ask(ReleaseCommand::Promote).result,
+            RequestResult::Refused
+        );
         world.must(ReleaseCommand::Rollback);
         assert_eq!(world.live().state, ReleaseState::RolledBack);
     }
@@ -170,7 +210,10 @@ fn where_the_spec_in_effect_is_lost_the_live_document_is_enough_to_go_back() {
 #[test]
 fn a_moving_release_whose_spec_is_lost_stays_where_it_is_until_a_spec_is_taken() {
     let mut world = ModelWorld::new("");
-    world.run_until_ratio("50%").run("5s").edit("targetRatio: 200");
+    world
+        .run_until_ratio("50%")
+        .run("5s")
+        .edit("targetRatio: 200");
     world.accepted = None;
     world.restart().run("10m");
     assert_eq!(world.ratio(), "50%");
@@ -181,7 +224,10 @@ fn a_moving_release_whose_spec_is_lost_stays_where_it_is_until_a_spec_is_taken()
 #[test]
 fn where_status_and_spec_are_lost_the_live_document_is_enough_to_go_back() {
     let mut world = ModelWorld::new("");
-    world.run_until_ratio("50%").run("5s").edit("targetRatio: 200");
+    world
+        .run_until_ratio("50%")
+        .run("5s")
+        .edit("targetRatio: 200");
     (world.accepted, world.status) = (None, GrayReleaseStatus::default());
     world.restart().run("10s");
     assert_eq!(world.ratio(), "50%");
@@ -196,5 +242,11 @@ fn where_nothing_was_ever_accepted_a_request_is_refused() {
     world.run("1s");
     let answer = world.ask_as("rollback@1f0c");
     assert_eq!(answer.result, RequestResult::Refused);
-    assert!(answer.message.contains("nothing of this release is in effect"), "{}", answer.message);
+    assert!(
+        answer
+            .message
+            .contains("nothing of this release is in effect"),
+        "{}",
+        answer.message
+    );
 }

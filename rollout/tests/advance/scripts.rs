@@ -109,28 +109,42 @@ fn happen(world: &mut ModelWorld, what: ScriptStep) {
         ScriptStep::Recreate(at) => drop(world.recreate(EDITS[at])),
         ScriptStep::Ask(at) => {
             let token = world.progress.request_token().to_owned();
-            world.request =
-                Some(halftone_rollout::command_request::CommandRequest::new(COMMANDS[at], token).to_string());
+            world.request = Some(
+                halftone_rollout::command_request::CommandRequest::new(COMMANDS[at], token)
+                    .to_string(),
+            );
             world.look();
         }
-        ScriptStep::GrayErrors(percent) => world.traffic.gray_errors = f64::from(percent % 60) / 100.0,
-        ScriptStep::StableErrors(percent) => world.traffic.stable_errors = f64::from(percent % 60) / 100.0,
+        ScriptStep::GrayErrors(percent) => {
+            world.traffic.gray_errors = f64::from(percent % 60) / 100.0
+        }
+        ScriptStep::StableErrors(percent) => {
+            world.traffic.stable_errors = f64::from(percent % 60) / 100.0
+        }
         ScriptStep::Traffic(on) => world.traffic.rps = if on { 200.0 } else { 0.0 },
         ScriptStep::StableEndpoints(up) => world.stable_endpoints = usize::from(up),
         ScriptStep::GrayEndpoints(up) => world.gray_endpoints = usize::from(up),
         ScriptStep::Deaf(at, on) => proxy(world, at, &|proxy| proxy.deaf = on),
         ScriptStep::Silent(at, on) => proxy(world, at, &|proxy| proxy.silent = on),
         ScriptStep::Stale(at, on) => proxy(world, at, &|proxy| proxy.stale = on),
-        ScriptStep::Join => world.proxies.push(ModelProxy::new(&format!("joiner-{}", world.proxies.len()))),
+        ScriptStep::Join => world
+            .proxies
+            .push(ModelProxy::new(&format!("joiner-{}", world.proxies.len()))),
         ScriptStep::Leave(at) => {
             if at < world.proxies.len() {
                 world.proxies.remove(at);
             }
         }
-        ScriptStep::Refusal(on) => world.refusal = on.then(|| Obstacle::new("HostConflict", "taken")),
-        ScriptStep::Unresolved(on) => world.unresolved = on.then(|| Obstacle::new("ServiceNotFound", "gone")),
+        ScriptStep::Refusal(on) => {
+            world.refusal = on.then(|| Obstacle::new("HostConflict", "taken"))
+        }
+        ScriptStep::Unresolved(on) => {
+            world.unresolved = on.then(|| Obstacle::new("ServiceNotFound", "gone"))
+        }
         ScriptStep::Unwritable(on) => world.unwritable = on.then(|| "no space".into()),
-        ScriptStep::WallJump(minutes) => world.wall += SignedDuration::from_mins(i64::from(minutes)),
+        ScriptStep::WallJump(minutes) => {
+            world.wall += SignedDuration::from_mins(i64::from(minutes))
+        }
         ScriptStep::Restart => {
             // What was not written is lost with the process; the audit counts on what was.
             world.unwritable = None;
@@ -147,7 +161,11 @@ fn heal(world: &mut ModelWorld) {
     world.unresolved = None;
     world.unwritable = None;
     (world.stable_endpoints, world.gray_endpoints) = (1, 1);
-    (world.traffic.gray_errors, world.traffic.stable_errors, world.traffic.rps) = (0.0, 0.0, 400.0);
+    (
+        world.traffic.gray_errors,
+        world.traffic.stable_errors,
+        world.traffic.rps,
+    ) = (0.0, 0.0, 400.0);
     world.edit("{force: null, paused: null, schedule: null, health: null, targetRatio: 100}");
 }
 
@@ -162,8 +180,13 @@ fn serving(world: &ModelWorld) -> String {
     };
     let gray = live.arms.gray.as_ref().filter(|_| mostly_gray);
     let most = gray.unwrap_or(&live.arms.stable);
-    let Backend::Service(service) = &most.backend else { panic!("{most:?}") };
-    format!("{{service: {{name: {}}}, version: {}}}", service.name, most.version)
+    let Backend::Service(service) = &most.backend else {
+        panic!("{most:?}")
+    };
+    format!(
+        "{{service: {{name: {}}}, version: {}}}",
+        service.name, most.version
+    )
 }
 
 proptest! {

@@ -17,7 +17,10 @@ fn with(world: &mut ModelWorld, stable: usize, gray: usize) -> &mut ModelWorld {
 fn no_step_starts_without_a_ready_endpoint_of_stable_and_the_release_says_why() {
     let mut world = ModelWorld::new("");
     with(&mut world, 0, 2).run("1h");
-    assert_eq!((world.phase(), world.ratio().as_str()), (Phase::Pending, "0%"));
+    assert_eq!(
+        (world.phase(), world.ratio().as_str()),
+        (Phase::Pending, "0%")
+    );
     assert_eq!(world.condition("Ready"), "False/StableUnavailable");
     assert_eq!(world.condition("Reconciling"), "True/StableUnavailable");
     assert_eq!(world.condition("Progressing"), "False/StableUnavailable");
@@ -37,10 +40,18 @@ fn a_step_that_is_held_is_not_ready_while_an_arm_is_gone() {
         world.traffic.rps = 0.0;
         world.run_until_ratio("10%").run_until_phase(Phase::Holding);
         with(&mut world, stable, gray).run("5m");
-        assert_eq!((world.phase() == Phase::Holding, world.ratio().as_str()), (false, "10%"), "{reason}");
+        assert_eq!(
+            (world.phase() == Phase::Holding, world.ratio().as_str()),
+            (false, "10%"),
+            "{reason}"
+        );
         assert_eq!(world.condition("Ready"), format!("False/{reason}"));
         with(&mut world, 1, 1);
-        assert!(world.condition("Ready").starts_with("True/"), "{}", world.condition("Ready"));
+        assert!(
+            world.condition("Ready").starts_with("True/"),
+            "{}",
+            world.condition("Ready")
+        );
     }
 }
 
@@ -49,13 +60,25 @@ fn a_step_is_not_called_held_while_an_edit_waits_for_endpoints() {
     let mut world = ModelWorld::new("steps: [{ratio: 10, hold: 1h}, {ratio: 100, hold: 1m}]");
     world.run_until_ratio("10%").run_until_phase(Phase::Holding);
     world.edited_stable_endpoints = Some(0);
-    world.edit("stable: {service: {name: checkout-v1-1}, version: v1.1}").run("1m");
+    world
+        .edit("stable: {service: {name: checkout-v1-1}, version: v1.1}")
+        .run("1m");
     assert_eq!(world.condition("Ready"), "False/StableUnavailable");
-    assert_eq!((world.phase(), world.ratio().as_str()), (Phase::Pending, "10%"));
-    assert_eq!(world.live().arms.stable.version.as_str(), "v1", "the arm before serves");
+    assert_eq!(
+        (world.phase(), world.ratio().as_str()),
+        (Phase::Pending, "10%")
+    );
+    assert_eq!(
+        world.live().arms.stable.version.as_str(),
+        "v1",
+        "the arm before serves"
+    );
     world.edited_stable_endpoints = None;
     world.run("1s");
-    assert_eq!((world.phase(), world.condition("Ready").as_str()), (Phase::Holding, "True/Holding"));
+    assert_eq!(
+        (world.phase(), world.condition("Ready").as_str()),
+        (Phase::Holding, "True/Holding")
+    );
 }
 
 #[test]
@@ -80,7 +103,10 @@ fn a_step_is_not_called_held_while_it_cannot_be_written() {
         (world.unwritable, world.unprogrammed) = (status, document);
         world.look();
         let ready = world.condition_now("Ready");
-        assert_eq!((ready.as_str(), world.progress.phase()), ("False/NotPersisted", Phase::Pending));
+        assert_eq!(
+            (ready.as_str(), world.progress.phase()),
+            ("False/NotPersisted", Phase::Pending)
+        );
     }
 }
 
@@ -88,17 +114,61 @@ fn a_step_is_not_called_held_while_it_cannot_be_written() {
 fn under_a_force_it_is_not_told_that_users_are_where_they_would_be_without() {
     // (spec, command, under which force, phase, Promoted)
     for (spec, command, force, phase, promoted) in [
-        ("", ReleaseCommand::Promote, "Stable", Phase::Paused, "False/Forced"),
-        ("", ReleaseCommand::Promote, "Gray", Phase::Promoted, "True/Promoted"),
-        ("targetRatio: 30", ReleaseCommand::Promote, "Stable", Phase::Paused, "False/NotPromoted"),
-        ("targetRatio: 30", ReleaseCommand::Promote, "Gray", Phase::Paused, "False/Forced"),
-        ("", ReleaseCommand::Rollback, "Gray", Phase::Paused, "False/Forced"),
-        ("", ReleaseCommand::Rollback, "Stable", Phase::RolledBack, "False/NotPromoted"),
+        (
+            "",
+            ReleaseCommand::Promote,
+            "Stable",
+            Phase::Paused,
+            "False/Forced",
+        ),
+        (
+            "",
+            ReleaseCommand::Promote,
+            "Gray",
+            Phase::Promoted,
+            "True/Promoted",
+        ),
+        (
+            "targetRatio: 30",
+            ReleaseCommand::Promote,
+            "Stable",
+            Phase::Paused,
+            "False/NotPromoted",
+        ),
+        (
+            "targetRatio: 30",
+            ReleaseCommand::Promote,
+            "Gray",
+            Phase::Paused,
+            "False/Forced",
+        ),
+        (
+            "",
+            ReleaseCommand::Rollback,
+            "Gray",
+            Phase::Paused,
+            "False/Forced",
+        ),
+        (
+            "",
+            ReleaseCommand::Rollback,
+            "Stable",
+            Phase::RolledBack,
+            "False/NotPromoted",
+        ),
     ] {
         let mut world = ModelWorld::new(spec);
-        world.run_until_ratio("10%").run("1s").must(command).run("1s");
+        world
+            .run_until_ratio("10%")
+            .run("1s")
+            .must(command)
+            .run("1s");
         world.edit(&format!("force: {force}")).run("1s");
-        assert_eq!((world.phase(), world.condition("Promoted").as_str()), (phase, promoted), "{force}");
+        assert_eq!(
+            (world.phase(), world.condition("Promoted").as_str()),
+            (phase, promoted),
+            "{force}"
+        );
     }
 }
 
@@ -108,7 +178,10 @@ fn a_plain_route_is_ready_once_somebody_answers() {
     with(&mut world, 0, 0).run("1m");
     assert_eq!(world.condition("Ready"), "False/StableUnavailable");
     with(&mut world, 1, 0);
-    assert_eq!((world.phase(), world.condition("Ready").as_str()), (Phase::Idle, "True/Idle"));
+    assert_eq!(
+        (world.phase(), world.condition("Ready").as_str()),
+        (Phase::Idle, "True/Idle")
+    );
 }
 
 #[test]
@@ -123,13 +196,19 @@ fn only_the_arms_that_users_are_sent_to_have_to_be_there() {
             true,
         ),
         ("", true, false, true),
-        ("{targetRatio: 30, steps: [{ratio: 30, hold: 1m}]}", true, true, true),
+        (
+            "{targetRatio: 30, steps: [{ratio: 30, hold: 1m}]}",
+            true,
+            true,
+            true,
+        ),
         ("force: Stable", false, true, false),
         ("force: Gray", false, false, true),
     ] {
-        for (stable, gray, counts, reason) in
-            [(0, 2, stable_counts, "StableUnavailable"), (2, 0, gray_counts, "GrayUnavailable")]
-        {
+        for (stable, gray, counts, reason) in [
+            (0, 2, stable_counts, "StableUnavailable"),
+            (2, 0, gray_counts, "GrayUnavailable"),
+        ] {
             let mut world = ModelWorld::new(spec);
             world.traffic.rps = 0.0;
             world.run("10s");
@@ -138,7 +217,11 @@ fn only_the_arms_that_users_are_sent_to_have_to_be_there() {
             }
             with(&mut world, stable, gray).run("10s");
             let ready = world.condition("Ready");
-            assert_eq!(ready == format!("False/{reason}"), counts, "{spec}: {ready}");
+            assert_eq!(
+                ready == format!("False/{reason}"),
+                counts,
+                "{spec}: {ready}"
+            );
         }
     }
 }
@@ -146,7 +229,10 @@ fn only_the_arms_that_users_are_sent_to_have_to_be_there() {
 #[test]
 fn whoever_was_rolled_back_to_a_stable_that_is_gone_is_told_so() {
     let mut world = ModelWorld::new("");
-    world.run_until_ratio("10%").must(ReleaseCommand::Rollback).run("1s");
+    world
+        .run_until_ratio("10%")
+        .must(ReleaseCommand::Rollback)
+        .run("1s");
     assert_eq!(world.condition("Ready"), "False/RolledBack");
     with(&mut world, 0, 2);
     assert_eq!(world.condition("Stalled"), "True/StableUnavailable");

@@ -9,7 +9,11 @@ use crate::world::ModelWorld;
 
 /// Seconds between two ratios going live.
 fn gaps(world: &ModelWorld) -> Vec<f64> {
-    world.ratios.windows(2).map(|pair| pair[1].0 - pair[0].0).collect()
+    world
+        .ratios
+        .windows(2)
+        .map(|pair| pair[1].0 - pair[0].0)
+        .collect()
 }
 
 #[test]
@@ -17,12 +21,21 @@ fn a_healthy_release_climbs_its_steps_and_is_promoted() {
     let mut world = ModelWorld::new("");
     world.run_until_phase(Phase::Promoted);
     assert_eq!(world.path(), ["0%", "10%", "50%", "100%"]);
-    assert!(gaps(&world)[1..].iter().all(|held| (60.0..62.5).contains(held)), "{:?}", world.ratios);
+    assert!(
+        gaps(&world)[1..]
+            .iter()
+            .all(|held| (60.0..62.5).contains(held)),
+        "{:?}",
+        world.ratios
+    );
     assert_eq!(world.count(EventReason::StepStarted), 3);
     assert_eq!(world.count(EventReason::Promoted), 1);
     assert_eq!(world.status.history[0].version, "v2");
     assert_eq!(world.status.serving.as_ref().unwrap().version, "v2");
-    assert_eq!(world.status.serving.as_ref().unwrap().service, "checkout-v2");
+    assert_eq!(
+        world.status.serving.as_ref().unwrap().service,
+        "checkout-v2"
+    );
 }
 
 #[test]
@@ -34,7 +47,10 @@ fn a_hold_counts_from_the_acknowledgement_of_every_proxy() {
     assert_eq!(world.ratio(), "10%");
     assert_eq!(world.phase(), Phase::Programming);
     let step = world.status.step.clone().unwrap();
-    assert_eq!((step.hold_ends_at, step.hold_left.as_deref()), (None, Some("1m")));
+    assert_eq!(
+        (step.hold_ends_at, step.hold_left.as_deref()),
+        (None, Some("1m"))
+    );
     world.proxies[1].deaf = false;
     let acknowledged = world.seconds();
     world.run_until_ratio("50%");
@@ -43,17 +59,25 @@ fn a_hold_counts_from_the_acknowledgement_of_every_proxy() {
 
 #[test]
 fn a_step_that_needs_approval_waits_for_it_for_ever() {
-    let mut world = ModelWorld::new("steps: [{ratio: 10, hold: 1m, approval: true}, {ratio: 100, hold: 1m}]");
+    let mut world =
+        ModelWorld::new("steps: [{ratio: 10, hold: 1m, approval: true}, {ratio: 100, hold: 1m}]");
     world.run_until_phase(Phase::AwaitingApproval).run("10m");
     assert_eq!(world.ratio(), "10%");
     assert_eq!(world.count(EventReason::AwaitingApproval), 1);
-    world.must(ReleaseCommand::Approve(None)).run_until_ratio("100%");
+    world
+        .must(ReleaseCommand::Approve(None))
+        .run_until_ratio("100%");
 }
 
 #[test]
 fn an_approval_before_the_end_of_the_hold_is_remembered() {
-    let mut world = ModelWorld::new("steps: [{ratio: 10, hold: 1m, approval: true}, {ratio: 100, hold: 1m}]");
-    world.run_until_ratio("10%").run("5s").must(ReleaseCommand::Approve(NonZeroU32::new(1))).run("50s");
+    let mut world =
+        ModelWorld::new("steps: [{ratio: 10, hold: 1m, approval: true}, {ratio: 100, hold: 1m}]");
+    world
+        .run_until_ratio("10%")
+        .run("5s")
+        .must(ReleaseCommand::Approve(NonZeroU32::new(1)))
+        .run("50s");
     assert_eq!(world.ratio(), "10%", "the hold is not cut short");
     assert!(world.status.step.as_ref().unwrap().approved);
     world.run("10s");
@@ -92,13 +116,20 @@ fn a_target_that_is_no_step_is_held_for_five_minutes() {
     let held = world.seconds() - world.ratios[2].0;
     assert!((300.0..303.0).contains(&held), "{held}");
     assert_eq!(world.count(EventReason::TargetReached), 1);
-    assert_eq!(world.status.serving.as_ref().unwrap().version, "v1", "30% are not everyone");
+    assert_eq!(
+        world.status.serving.as_ref().unwrap().version,
+        "v1",
+        "30% are not everyone"
+    );
 }
 
 #[test]
 fn a_raised_target_goes_on_from_the_reached_one() {
     let mut world = ModelWorld::new("targetRatio: 10");
-    world.run_until_phase(Phase::TargetReached).run("2h").edit("targetRatio: 100");
+    world
+        .run_until_phase(Phase::TargetReached)
+        .run("2h")
+        .edit("targetRatio: 100");
     world.run_until_phase(Phase::Promoted);
     assert_eq!(world.path(), ["0%", "10%", "50%", "100%"]);
     assert_eq!(world.status.history.len(), 1, "one attempt, one entry");
@@ -107,10 +138,19 @@ fn a_raised_target_goes_on_from_the_reached_one() {
 #[test]
 fn a_target_raised_after_promote_holds_what_promote_skipped() {
     let steps = "steps: [{ratio: 10, hold: 1m}, {ratio: 30, hold: 1m}, {ratio: 50, hold: 1m}]";
-    let mut world = ModelWorld::new(&format!("{{targetRatio: 30, {steps}, health: {{enabled: false}}}}"));
+    let mut world = ModelWorld::new(&format!(
+        "{{targetRatio: 30, {steps}, health: {{enabled: false}}}}"
+    ));
     world.run_until_ratio("10%").must(ReleaseCommand::Promote);
-    assert_eq!((world.phase(), world.ratio().as_str()), (Phase::TargetReached, "30%"));
-    world.run("20s").edit("targetRatio: 100").restart().run_until_ratio("50%");
+    assert_eq!(
+        (world.phase(), world.ratio().as_str()),
+        (Phase::TargetReached, "30%")
+    );
+    world
+        .run("20s")
+        .edit("targetRatio: 100")
+        .restart()
+        .run_until_ratio("50%");
     let held = world.seconds() - world.ratios[2].0;
     assert!((60.0..63.0).contains(&held), "{held}");
 }
@@ -118,7 +158,10 @@ fn a_target_raised_after_promote_holds_what_promote_skipped() {
 #[test]
 fn a_target_raised_after_a_hotfix_holds_anew() {
     let mut world = ModelWorld::new("targetRatio: 10");
-    world.run_until_phase(Phase::TargetReached).run("2h").edit("stable: {version: v1.1}");
+    world
+        .run_until_phase(Phase::TargetReached)
+        .run("2h")
+        .edit("stable: {version: v1.1}");
     let began = world.seconds();
     world.edit("targetRatio: 100").run_until_ratio("50%");
     let held = world.seconds() - began;
@@ -131,7 +174,9 @@ fn a_target_of_zero_waits_idle() {
     world.run("1h");
     assert_eq!((world.phase(), world.ratio().as_str()), (Phase::Idle, "0%"));
     assert!(!world.live().moving);
-    world.edit("targetRatio: 10").run_until_phase(Phase::TargetReached);
+    world
+        .edit("targetRatio: 10")
+        .run_until_phase(Phase::TargetReached);
     assert_eq!(world.path(), ["0%", "10%"]);
 }
 
@@ -139,7 +184,11 @@ fn a_target_of_zero_waits_idle() {
 fn a_step_at_zero_holds_before_the_first_user() {
     let mut world = ModelWorld::new("steps: [{ratio: 0, hold: 10m}, {ratio: 100, hold: 1m}]");
     world.run_until_ratio("100%");
-    assert!((600.0..603.0).contains(&world.seconds()), "{}", world.seconds());
+    assert!(
+        (600.0..603.0).contains(&world.seconds()),
+        "{}",
+        world.seconds()
+    );
 }
 
 #[test]
@@ -149,13 +198,20 @@ fn steps_up_wait_for_the_window_and_ask_for_fresh_reports_first() {
         "schedule: {timeZone: Asia/Shanghai, windows: [{days: [Mon], from: '09:00', to: '18:00'}]}",
     );
     world.run("1h");
-    assert_eq!((world.phase(), world.ratio().as_str()), (Phase::AwaitingWindow, "0%"));
+    assert_eq!(
+        (world.phase(), world.ratio().as_str()),
+        (Phase::AwaitingWindow, "0%")
+    );
     assert_eq!(world.count(EventReason::AwaitingWindow), 1);
     let nearly = "2026-11-23T00:59:45Z".parse().unwrap();
     world.run_until("open", |world| world.wall >= nearly);
     world.proxies[0].silent = true;
     world.run("15500ms");
-    assert_eq!(world.ratio(), "0%", "a proxy has not reported since the window opened");
+    assert_eq!(
+        world.ratio(),
+        "0%",
+        "a proxy has not reported since the window opened"
+    );
     world.proxies[0].silent = false;
     world.run("2s");
     assert_eq!(world.ratio(), "10%");
@@ -205,7 +261,11 @@ fn without_traffic_a_release_waits_and_says_so() {
 fn a_rate_above_its_limit_that_nobody_can_be_sure_of_is_no_pass() {
     let mut world =
         ModelWorld::new("health: {maxErrorRate: 5%, versusStable: {enabled: false}, patience: 1m}");
-    world.traffic = crate::world::ModelTraffic { rps: 30.0, gray_errors: 0.055, ..world.traffic };
+    world.traffic = crate::world::ModelTraffic {
+        rps: 30.0,
+        gray_errors: 0.055,
+        ..world.traffic
+    };
     world.run("4m");
     assert_eq!(world.ratio(), "10%");
     assert_eq!(world.condition("Progressing"), "False/OverLimit");
@@ -217,9 +277,17 @@ fn what_stays_inconclusive_pauses_if_the_spec_says_so() {
     world.traffic.rps = 0.0;
     world.run_until_phase(Phase::Paused);
     assert_eq!(world.count(EventReason::Paused), 1);
-    assert!((660.0..670.0).contains(&world.seconds()), "{}", world.seconds());
+    assert!(
+        (660.0..670.0).contains(&world.seconds()),
+        "{}",
+        world.seconds()
+    );
     world.must(ReleaseCommand::Resume).run("9m");
-    assert_eq!(world.phase(), Phase::AwaitingTraffic, "patience begins anew");
+    assert_eq!(
+        world.phase(),
+        Phase::AwaitingTraffic,
+        "patience begins anew"
+    );
     world.run("2m");
     assert_eq!(world.phase(), Phase::Paused);
 }
@@ -229,7 +297,10 @@ fn what_stays_inconclusive_rolls_back_if_the_spec_says_so() {
     let mut world = ModelWorld::new("health: {patience: 10m, onInconclusive: Rollback}");
     world.traffic.rps = 0.0;
     world.run_until_phase(Phase::RolledBack);
-    assert_eq!(world.status.rollback.as_ref().unwrap().reason, "TooLittleTraffic");
+    assert_eq!(
+        world.status.rollback.as_ref().unwrap().reason,
+        "TooLittleTraffic"
+    );
 }
 
 #[test]
@@ -269,7 +340,10 @@ fn gray_without_a_ready_endpoint_gets_nobody() {
     let mut world = ModelWorld::new("");
     world.gray_endpoints = 0;
     world.run("1h");
-    assert_eq!((world.phase(), world.ratio().as_str()), (Phase::Pending, "0%"));
+    assert_eq!(
+        (world.phase(), world.ratio().as_str()),
+        (Phase::Pending, "0%")
+    );
     assert_eq!(world.condition("Progressing"), "False/GrayUnavailable");
     world.gray_endpoints = 1;
     world.run_until_ratio("10%");
@@ -292,9 +366,19 @@ fn a_reference_that_leads_nowhere_keeps_the_ratio() {
 fn a_paused_release_stays_and_is_still_judged() {
     let mut world = ModelWorld::new("paused: true");
     world.run("1h");
-    assert_eq!((world.phase(), world.ratio().as_str()), (Phase::Paused, "0%"));
-    world.edit("paused: false").run_until_ratio("10%").edit("paused: true").run("5m");
-    assert_eq!((world.phase(), world.ratio().as_str()), (Phase::Paused, "10%"));
+    assert_eq!(
+        (world.phase(), world.ratio().as_str()),
+        (Phase::Paused, "0%")
+    );
+    world
+        .edit("paused: false")
+        .run_until_ratio("10%")
+        .edit("paused: true")
+        .run("5m");
+    assert_eq!(
+        (world.phase(), world.ratio().as_str()),
+        (Phase::Paused, "10%")
+    );
     world.traffic.gray_errors = 0.5;
     world.run_until_phase(Phase::RolledBack);
 }

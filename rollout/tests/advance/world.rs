@@ -252,7 +252,10 @@ impl ModelWorld {
     }
 
     pub(crate) fn now(&self) -> Now {
-        Now { steady: self.steady, wall: self.wall }
+        Now {
+            steady: self.steady,
+            wall: self.wall,
+        }
     }
 
     /// Seconds since the world began, by the steady clock.
@@ -319,7 +322,8 @@ impl ModelWorld {
         };
         let ratio = turn.routing.as_ref().map(|routing| routing.ratio);
         let moves = ratio != self.live.as_ref().map(|live| live.ratio);
-        let killed = moves && self.unwritable.is_none() && std::mem::take(&mut self.kill_before_apply);
+        let killed =
+            moves && self.unwritable.is_none() && std::mem::take(&mut self.kill_before_apply);
         let what = AuditedTurn {
             plan: &self.plan,
             before: &before,
@@ -366,19 +370,33 @@ impl ModelWorld {
             proxy.document = self.live.clone().or(proxy.document.take());
         }
         if let Some(uid) = turn.replaced()
-            && self.predecessor.as_ref().is_some_and(|old| old.release.uid == *uid)
+            && self
+                .predecessor
+                .as_ref()
+                .is_some_and(|old| old.release.uid == *uid)
         {
             self.predecessor = None;
         }
     }
 
     pub(crate) fn observation(&self, round: Option<Round>) -> Observation {
-        let edited = self.edited_stable_endpoints.unwrap_or(self.stable_endpoints);
+        let edited = self
+            .edited_stable_endpoints
+            .unwrap_or(self.stable_endpoints);
         let mut endpoints = vec![(self.plan.stable.backend.clone(), edited)];
-        endpoints.extend(self.plan.gray.as_ref().map(|gray| (gray.arm.backend.clone(), self.gray_endpoints)));
+        endpoints.extend(
+            self.plan
+                .gray
+                .as_ref()
+                .map(|gray| (gray.arm.backend.clone(), self.gray_endpoints)),
+        );
         if let Some(plan) = self.progress.plan() {
             endpoints.push((plan.stable.backend.clone(), self.stable_endpoints));
-            endpoints.extend(plan.gray.as_ref().map(|gray| (gray.arm.backend.clone(), self.gray_endpoints)));
+            endpoints.extend(
+                plan.gray
+                    .as_ref()
+                    .map(|gray| (gray.arm.backend.clone(), self.gray_endpoints)),
+            );
         }
         Observation {
             generation: self.generation,
@@ -387,7 +405,10 @@ impl ModelWorld {
             unwritable: self.unwritable.clone(),
             proxies: self.proxies.iter().map(ModelProxy::seen).collect(),
             endpoints,
-            document: self.live.clone().filter(|live| live.release.uid.as_str() == self.uid),
+            document: self
+                .live
+                .clone()
+                .filter(|live| live.release.uid.as_str() == self.uid),
             since: self.since,
             predecessor: self.predecessor.clone(),
             unreadable: self.unreadable.clone(),
@@ -397,7 +418,10 @@ impl ModelWorld {
             handing_over: self.handing_over.clone(),
             taking_over: self.taking_over.clone(),
             taken_over: false,
-            lacking: vec![(self.plan.stable.backend.clone(), "Service checkout-v1 has no endpoints".into())],
+            lacking: vec![(
+                self.plan.stable.backend.clone(),
+                "Service checkout-v1 has no endpoints".into(),
+            )],
             unspoken: self.unspoken.clone(),
             unprogrammed: self.unprogrammed.clone(),
             status_unreadable: None,
@@ -407,22 +431,58 @@ impl ModelWorld {
 
     /// Serves requests under the document that the first proxy has.
     fn serve(&mut self, seconds: f64) -> Option<Round> {
-        let document = self.proxies.iter().find_map(|proxy| proxy.document.clone())?;
-        let ModelTraffic { rps, gray_errors, gray_slow, stable_errors, anonymous } = self.traffic;
-        let share = if document.force.is_some() { 0.0 } else { document.ratio.fraction() };
-        let split = if document.force.is_some() { 0.0 } else { rps * seconds };
+        let document = self
+            .proxies
+            .iter()
+            .find_map(|proxy| proxy.document.clone())?;
+        let ModelTraffic {
+            rps,
+            gray_errors,
+            gray_slow,
+            stable_errors,
+            anonymous,
+        } = self.traffic;
+        let share = if document.force.is_some() {
+            0.0
+        } else {
+            document.ratio.fraction()
+        };
+        let split = if document.force.is_some() {
+            0.0
+        } else {
+            rps * seconds
+        };
         let gray = self.carries[0].take(split * share);
-        let stable = self.carries[1].take(split * (1.0 - share) + self.heavy_stable_users * seconds);
+        let stable =
+            self.carries[1].take(split * (1.0 - share) + self.heavy_stable_users * seconds);
         let stray = self.carries[5].take(self.stray_to_stable * seconds);
         let gray_bad = self.carries[2].take(gray as f64 * gray_errors).min(gray);
-        let stable_bad = self.carries[3].take(stable as f64 * stable_errors).min(stable);
+        let stable_bad = self.carries[3]
+            .take(stable as f64 * stable_errors)
+            .min(stable);
         let missing = self.carries[4].take(anonymous * seconds);
-        let to_stable = if document.state == document::ReleaseState::Promoted { 0 } else { missing };
+        let to_stable = if document.state == document::ReleaseState::Promoted {
+            0
+        } else {
+            missing
+        };
         let over = self.carries[6].take(gray as f64 * gray_slow).min(gray);
         let arm = |requests, errors, over| {
-            let counts = RequestCounts { requests, errors, client_errors: 0 };
-            let latency = vec![LatencyCounts { within: requests - over, over }];
-            ArmBatch { judged: counts, split: counts, latency, ..ArmBatch::default() }
+            let counts = RequestCounts {
+                requests,
+                errors,
+                client_errors: 0,
+            };
+            let latency = vec![LatencyCounts {
+                within: requests - over,
+                over,
+            }];
+            ArmBatch {
+                judged: counts,
+                split: counts,
+                latency,
+                ..ArmBatch::default()
+            }
         };
         let mut to_gray = arm(gray, gray_bad, over);
         if document.state == document::ReleaseState::Active {
@@ -486,8 +546,12 @@ impl ModelWorld {
 
     /// Kill -9 and a new start, from what is stored.
     pub(crate) fn restart(&mut self) -> &mut Self {
-        let accepted = self.accepted.as_ref().map(|spec| plan(spec, &self.uid, self.generation).unwrap());
-        self.progress = Progress::restore(&self.status, accepted, self.now()).expect("our own status");
+        let accepted = self
+            .accepted
+            .as_ref()
+            .map(|spec| plan(spec, &self.uid, self.generation).unwrap());
+        self.progress =
+            Progress::restore(&self.status, accepted, self.now()).expect("our own status");
         self.fresh_process = true;
         self.wake_after = Duration::ZERO;
         self
@@ -509,7 +573,10 @@ impl ModelWorld {
 
     /// Another object of the same namespace and name takes its place.
     pub(crate) fn recreate(&mut self, changes: &str) -> &mut Self {
-        let earlier = self.uid.strip_prefix("uid-").and_then(|number| number.parse::<u32>().ok());
+        let earlier = self
+            .uid
+            .strip_prefix("uid-")
+            .and_then(|number| number.parse::<u32>().ok());
         self.uid = format!("uid-{}", earlier.unwrap_or_default() + 1);
         self.since = 0;
         self.generation = 0;
@@ -537,14 +604,21 @@ impl ModelWorld {
 
     /// The installation before has it back, with the document that it had; with its spec, if that is still in effect.
     pub(crate) fn hand_back(&mut self, left: PreviousInstallation) -> &mut Self {
-        self.accepted = left.accepted.filter(|spec| Some(spec) == self.accepted.as_ref());
+        self.accepted = left
+            .accepted
+            .filter(|spec| Some(spec) == self.accepted.as_ref());
         (self.live, self.predecessor) = match left.live {
             Some(live) if live.release.uid.as_str() != self.uid => (None, Some(live)),
             live => (live, None),
         };
         self.proxies = left.proxies;
         (self.audit, self.served_elsewhere) = (Audit::default(), true);
-        self.since = self.status.revision.unwrap_or_default().try_into().expect("our own status");
+        self.since = self
+            .status
+            .revision
+            .unwrap_or_default()
+            .try_into()
+            .expect("our own status");
         self.restart()
     }
 
@@ -553,7 +627,9 @@ impl ModelWorld {
     }
 
     pub(crate) fn ratio(&self) -> String {
-        self.live.as_ref().map_or_else(String::new, |live| live.ratio.to_string())
+        self.live
+            .as_ref()
+            .map_or_else(String::new, |live| live.ratio.to_string())
     }
 
     pub(crate) fn live(&self) -> &RoutingConfig {
@@ -562,18 +638,28 @@ impl ModelWorld {
 
     /// The ratios that went live, in order.
     pub(crate) fn path(&self) -> Vec<&str> {
-        self.ratios.iter().map(|(_, ratio)| ratio.as_str()).collect()
+        self.ratios
+            .iter()
+            .map(|(_, ratio)| ratio.as_str())
+            .collect()
     }
 
     pub(crate) fn count(&self, reason: EventReason) -> usize {
-        self.events.iter().filter(|event| event.reason == reason).count()
+        self.events
+            .iter()
+            .filter(|event| event.reason == reason)
+            .count()
     }
 
     /// The same of a request, and a condition, while nothing can be written.
     pub(crate) fn ask_now(&mut self, command: ReleaseCommand) -> HandledRequest {
-        self.request = Some(CommandRequest::new(command, self.progress.request_token()).to_string());
+        self.request =
+            Some(CommandRequest::new(command, self.progress.request_token()).to_string());
         self.look();
-        self.progress.status().last_handled_request.expect("an answer")
+        self.progress
+            .status()
+            .last_handled_request
+            .expect("an answer")
     }
 
     pub(crate) fn condition_now(&mut self, kind: &str) -> String {
@@ -583,23 +669,40 @@ impl ModelWorld {
 
     /// A condition as `status/reason`, or `-` if it is not there.
     pub(crate) fn condition(&self, kind: &str) -> String {
-        let found = self.status.conditions.iter().find(|condition| condition.type_ == kind);
-        found.map_or_else(|| "-".into(), |found| format!("{}/{}", found.status, found.reason))
+        let found = self
+            .status
+            .conditions
+            .iter()
+            .find(|condition| condition.type_ == kind);
+        found.map_or_else(
+            || "-".into(),
+            |found| format!("{}/{}", found.status, found.reason),
+        )
     }
 
     pub(crate) fn message(&self, kind: &str) -> &str {
-        let found = self.status.conditions.iter().find(|condition| condition.type_ == kind);
+        let found = self
+            .status
+            .conditions
+            .iter()
+            .find(|condition| condition.type_ == kind);
         found.map_or("", |found| &found.message)
     }
 }
 
 pub(crate) fn duration(text: &str) -> SignedDuration {
-    let length = halftone_api::duration::parse(text).expect("a duration").duration();
+    let length = halftone_api::duration::parse(text)
+        .expect("a duration")
+        .duration();
     SignedDuration::try_from(length).unwrap()
 }
 
 fn yaml(text: &str) -> Value {
-    if text.trim().is_empty() { json!({}) } else { serde_saphyr::from_str(text).expect("YAML in a test") }
+    if text.trim().is_empty() {
+        json!({})
+    } else {
+        serde_saphyr::from_str(text).expect("YAML in a test")
+    }
 }
 
 /// Changes of objects go in by field; null removes; anything else is replaced.
@@ -629,5 +732,7 @@ fn plan(spec: &Value, uid: &str, generation: i64) -> Result<Arc<Plan>, String> {
         "spec": spec,
     });
     let release: GrayRelease = serde_json::from_value(object).map_err(|error| error.to_string())?;
-    Plan::try_from(&release).map(Arc::new).map_err(|problems| problems.to_string())
+    Plan::try_from(&release)
+        .map(Arc::new)
+        .map_err(|problems| problems.to_string())
 }

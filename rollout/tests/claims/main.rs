@@ -16,7 +16,11 @@ pub(crate) fn plan(text: &str) -> Plan {
     let text = format!(
         "{{apiVersion: halftone.dev/v1alpha1, kind: GrayRelease, metadata: {{name: {name}, namespace: {namespace}}},\n\
          spec: {{hosts: [{}], paths: [{}], stable: {{addresses: ['127.0.0.1:1'], version: v1}}}}}}",
-        parts[1].split(',').map(|host| format!("'{host}'")).collect::<Vec<_>>().join(","),
+        parts[1]
+            .split(',')
+            .map(|host| format!("'{host}'"))
+            .collect::<Vec<_>>()
+            .join(","),
         parts[2]
     );
     let reading = manifest::read("f.yaml", &text);
@@ -45,8 +49,18 @@ struct ModelRelease {
 
 impl ModelRelease {
     fn claimant(&self) -> Claimant<'_> {
-        let Self { wanted, live, standing, reserved } = self;
-        Claimant { wanted: wanted.as_ref(), live: live.as_ref(), standing: *standing, reserved: *reserved }
+        let Self {
+            wanted,
+            live,
+            standing,
+            reserved,
+        } = self;
+        Claimant {
+            wanted: wanted.as_ref(),
+            live: live.as_ref(),
+            standing: *standing,
+            reserved: *reserved,
+        }
     }
 }
 
@@ -63,11 +77,19 @@ fn release(wanted: Option<&str>, alive: Option<&str>) -> ModelRelease {
 fn settled(releases: &[ModelRelease]) -> Vec<Option<String>> {
     let claimants: Vec<_> = releases.iter().map(ModelRelease::claimant).collect();
     let told = |found: Conflict<'_>| format!("{} {}{}", found.name.1, found.host, found.path);
-    settle(&claimants).into_iter().map(|conflict| conflict.map(told)).collect()
+    settle(&claimants)
+        .into_iter()
+        .map(|conflict| conflict.map(told))
+        .collect()
 }
 
 fn conflicts(releases: &[(Option<&str>, Option<&str>)]) -> Vec<Option<String>> {
-    settled(&releases.iter().map(|(wanted, live)| release(*wanted, *live)).collect::<Vec<_>>())
+    settled(
+        &releases
+            .iter()
+            .map(|(wanted, live)| release(*wanted, *live))
+            .collect::<Vec<_>>(),
+    )
 }
 
 fn by(text: &str) -> Option<String> {
@@ -90,7 +112,10 @@ fn of_the_same_age_the_name_decides() {
 
 #[test]
 fn other_paths_of_a_host_are_no_conflict() {
-    assert_eq!(conflicts(&[(Some("a@1 x /a"), None), (Some("b@2 x /,/b"), None)]), [None, None]);
+    assert_eq!(
+        conflicts(&[(Some("a@1 x /a"), None), (Some("b@2 x /,/b"), None)]),
+        [None, None]
+    );
 }
 
 #[test]
@@ -104,8 +129,14 @@ fn an_edit_of_an_older_release_takes_no_host_from_the_one_that_serves_it() {
 fn what_is_refused_or_invalid_takes_nothing_and_keeps_what_it_serves() {
     let running = (Some("running@2 x /"), Some("running@2 x /"));
     assert_eq!(conflicts(&[(None, None), running]), [None, None]);
-    assert_eq!(conflicts(&[(None, Some("held@1 w /")), running]), [None, None]);
-    assert_eq!(conflicts(&[(None, Some("held@3 w /")), (Some("old@1 w /"), None)]), [None, by("held w/")]);
+    assert_eq!(
+        conflicts(&[(None, Some("held@1 w /")), running]),
+        [None, None]
+    );
+    assert_eq!(
+        conflicts(&[(None, Some("held@3 w /")), (Some("old@1 w /"), None)]),
+        [None, by("held w/")]
+    );
 }
 
 #[test]
@@ -113,7 +144,10 @@ fn who_is_refused_for_a_conflict_keeps_what_it_serves_from_others() {
     let first = (Some("first@1 x /"), Some("first@1 x /"));
     let second = (Some("second@2 x,z /"), Some("second@2 w /"));
     let third = (Some("third@3 w /"), None);
-    assert_eq!(conflicts(&[first, second, third]), [None, by("first x/"), by("second w/")]);
+    assert_eq!(
+        conflicts(&[first, second, third]),
+        [None, by("first x/"), by("second w/")]
+    );
 }
 
 #[test]
@@ -152,33 +186,67 @@ fn what_both_serve_is_of_the_one_that_has_served_it_longer() {
         since: at_second(second),
     };
     taker.claims = vec![since(9)];
-    let taker = ModelRelease { live: Some(taker), ..release(Some("older@1 x /"), None) };
+    let taker = ModelRelease {
+        live: Some(taker),
+        ..release(Some("older@1 x /"), None)
+    };
     let serving = release(Some("younger@2 x /"), Some("younger@2 x /"));
     assert_eq!(settled(&[taker, serving]), [by("younger x/"), None]);
 }
 
 #[test]
 fn what_is_withdrawn_is_free() {
-    assert_eq!(settled(&[withdrawn("gone@1 x /", None), release(Some("next@2 x /"), None)]), [None, None]);
+    assert_eq!(
+        settled(&[
+            withdrawn("gone@1 x /", None),
+            release(Some("next@2 x /"), None)
+        ]),
+        [None, None]
+    );
 }
 
 /// A deleted release whose document is withdrawn.
 fn withdrawn(text: &str, reserved: Option<Timestamp>) -> ModelRelease {
-    let document = RoutingConfig { state: ReleaseState::Withdrawn, ..live(text) };
-    ModelRelease { wanted: None, live: Some(document), standing: ObjectPresence::Gone, reserved }
+    let document = RoutingConfig {
+        state: ReleaseState::Withdrawn,
+        ..live(text)
+    };
+    ModelRelease {
+        wanted: None,
+        live: Some(document),
+        standing: ObjectPresence::Gone,
+        reserved,
+    }
 }
 
 #[test]
 fn what_is_withdrawn_is_kept_for_its_namespace_for_a_while() {
     let left = |reserved| withdrawn("gone@1 x /", reserved);
-    let (kin, stranger) =
-        (|| release(Some("renamed@3 x /"), None), || release(Some("other/taker@2 x /"), None));
-    assert_eq!(settled(&[left(Some(at_second(9))), stranger()]), [None, by("gone x/")]);
-    assert_eq!(settled(&[left(Some(at_second(9))), stranger(), kin()]), [None, by("renamed x/"), None]);
+    let (kin, stranger) = (
+        || release(Some("renamed@3 x /"), None),
+        || release(Some("other/taker@2 x /"), None),
+    );
+    assert_eq!(
+        settled(&[left(Some(at_second(9))), stranger()]),
+        [None, by("gone x/")]
+    );
+    assert_eq!(
+        settled(&[left(Some(at_second(9))), stranger(), kin()]),
+        [None, by("renamed x/"), None]
+    );
     assert_eq!(settled(&[left(None), stranger()]), [None, None]);
-    let successor = ModelRelease { standing: ObjectPresence::Here, ..left(Some(at_second(9))) };
-    let successor = ModelRelease { wanted: Some(plan("gone@8 x /")), ..successor };
-    assert_eq!(settled(&[successor, stranger(), kin()]), [None, by("gone x/"), by("gone x/")]);
+    let successor = ModelRelease {
+        standing: ObjectPresence::Here,
+        ..left(Some(at_second(9)))
+    };
+    let successor = ModelRelease {
+        wanted: Some(plan("gone@8 x /")),
+        ..successor
+    };
+    assert_eq!(
+        settled(&[successor, stranger(), kin()]),
+        [None, by("gone x/"), by("gone x/")]
+    );
 
     let told = [left(Some(at_second(9))), stranger()];
     let claimants: Vec<_> = told.iter().map(ModelRelease::claimant).collect();
@@ -191,7 +259,10 @@ fn what_is_withdrawn_is_kept_for_its_namespace_for_a_while() {
 
 #[test]
 fn what_one_has_taken_from_a_deleted_release_no_other_of_the_namespace_takes() {
-    let gone = || ModelRelease { standing: ObjectPresence::Gone, ..release(None, Some("gone@1 x /")) };
+    let gone = || ModelRelease {
+        standing: ObjectPresence::Gone,
+        ..release(None, Some("gone@1 x /"))
+    };
     let mut serving = release(Some("second@5 x /"), Some("second@5 x /"));
     serving.live.as_mut().unwrap().release.created_at = at_second(6);
     assert_eq!(
@@ -213,9 +284,18 @@ fn a_release_is_told_whose_place_it_takes_over() {
 
 #[test]
 fn what_a_deleted_release_serves_is_open_to_its_namespace_at_once_and_to_no_other() {
-    let gone = || ModelRelease { standing: ObjectPresence::Gone, ..release(None, Some("gone@1 x /")) };
-    assert_eq!(settled(&[gone(), release(Some("renamed@2 x /"), None)]), [None, None]);
-    assert_eq!(settled(&[gone(), release(Some("other/taker@2 x /"), None)]), [None, by("gone x/")]);
+    let gone = || ModelRelease {
+        standing: ObjectPresence::Gone,
+        ..release(None, Some("gone@1 x /"))
+    };
+    assert_eq!(
+        settled(&[gone(), release(Some("renamed@2 x /"), None)]),
+        [None, None]
+    );
+    assert_eq!(
+        settled(&[gone(), release(Some("other/taker@2 x /"), None)]),
+        [None, by("gone x/")]
+    );
 }
 
 #[test]
@@ -225,14 +305,21 @@ fn the_message_names_the_owner_since_when_and_what_else_the_edit_held() {
     let wanted = edited.wanted.as_mut().unwrap();
     wanted.stable.version = "v2".parse().unwrap();
     let claimants = [serving.claimant(), edited.claimant()];
-    let obstacle = settle(&claimants)[1].unwrap().obstacle(edited.wanted.as_ref(), edited.live.as_ref());
+    let obstacle = settle(&claimants)[1]
+        .unwrap()
+        .obstacle(edited.wanted.as_ref(), edited.live.as_ref());
     assert_eq!(
         obstacle.message,
         "shop/younger has served a/ since 1970-01-01T00:00:02Z; claim another host or path; stable v2 of the same \
          edit is not taken either"
     );
-    let (a, b) = (release(Some("a@1 x /"), None), release(Some("b@1 x /"), None));
-    let tie = settle(&[a.claimant(), b.claimant()])[1].unwrap().obstacle(b.wanted.as_ref(), None);
+    let (a, b) = (
+        release(Some("a@1 x /"), None),
+        release(Some("b@1 x /"), None),
+    );
+    let tie = settle(&[a.claimant(), b.claimant()])[1]
+        .unwrap()
+        .obstacle(b.wanted.as_ref(), None);
     assert_eq!(
         tie.message,
         "shop/a claims x/, too; both are equally old, and its name comes first; claim another host or path"
@@ -243,14 +330,26 @@ fn the_message_names_the_owner_since_when_and_what_else_the_edit_held() {
 fn a_place_is_handed_over_once_its_next_release_serves_it() {
     let giver = release(Some("giver@1 w /"), Some("giver@1 w,x /"));
     let taker = release(Some("taker@2 x /"), None);
-    let places =
-        |one: &ModelRelease, other: &ModelRelease| one.claimant().hands_over(other.claimant()).count();
+    let places = |one: &ModelRelease, other: &ModelRelease| {
+        one.claimant().hands_over(other.claimant()).count()
+    };
     assert_eq!((places(&giver, &taker), places(&taker, &giver)), (1, 0));
-    let (one, other) = (release(Some("a@1 x /"), Some("a@1 w /")), release(Some("b@2 w /"), Some("b@2 x /")));
-    assert_eq!((places(&one, &other), places(&other, &one)), (1, 1), "an exchange");
+    let (one, other) = (
+        release(Some("a@1 x /"), Some("a@1 w /")),
+        release(Some("b@2 w /"), Some("b@2 x /")),
+    );
+    assert_eq!(
+        (places(&one, &other), places(&other, &one)),
+        (1, 1),
+        "an exchange"
+    );
     let wry = release(Some("a@1 x /pay"), Some("a@1 w /"));
     let other = release(Some("b@2 w /"), Some("b@2 x /pay"));
-    assert_eq!((places(&wry, &other), places(&other, &wry)), (0, 0), "no document can have both");
+    assert_eq!(
+        (places(&wry, &other), places(&other, &wry)),
+        (0, 0),
+        "no document can have both"
+    );
 }
 
 #[test]
@@ -270,26 +369,48 @@ fn places_of_two_are_named_together_where_they_differ_in_hosts_or_in_paths_alone
 fn a_place_inside_another_namespaces_is_taken_only_where_the_fleet_names_it() {
     let other = live("shop/wide@1 *.x /");
     let shadowed = |text: &str, live: Option<&RoutingConfig>, named: bool| {
-        let (plan, others) = (plan(text), Vec::from_iter(shadow::ClaimedPlaces::serving(&other)));
+        let (plan, others) = (
+            plan(text),
+            Vec::from_iter(shadow::ClaimedPlaces::serving(&other)),
+        );
         let found = shadow::shadowed(&plan, live, &others, |_| named).map(|found| found.obstacle());
         found.map(|obstacle| (obstacle.reason, obstacle.message))
     };
     let (reason, message) = shadowed("evil/narrow@2 a.x /", None, false).unwrap();
     assert_eq!(reason, "HostShadowed");
-    assert!(message.starts_with("a.x/ lies inside what shop/wide"), "{message}");
+    assert!(
+        message.starts_with("a.x/ lies inside what shop/wide"),
+        "{message}"
+    );
     assert!(shadowed("evil/narrow@2 a.x /pay", None, false).is_some());
     assert_eq!(shadowed("evil/narrow@2 a.x /", None, true), None, "named");
-    assert_eq!(shadowed("shop/narrow@2 a.x /", None, false), None, "the same namespace");
-    assert_eq!(shadowed("evil/wider@2 * /", None, false), None, "a wider one takes nothing");
+    assert_eq!(
+        shadowed("shop/narrow@2 a.x /", None, false),
+        None,
+        "the same namespace"
+    );
+    assert_eq!(
+        shadowed("evil/wider@2 * /", None, false),
+        None,
+        "a wider one takes nothing"
+    );
     let serving = live("evil/narrow@2 a.x /");
-    assert_eq!(shadowed("evil/narrow@2 a.x /", Some(&serving), false), None, "it serves it already");
+    assert_eq!(
+        shadowed("evil/narrow@2 a.x /", Some(&serving), false),
+        None,
+        "it serves it already"
+    );
 }
 
 const HOSTS: [&str; 4] = ["a", "b", "c", "d"];
 
 fn hosts() -> impl Strategy<Value = String> {
-    prop::collection::btree_set(0usize..4, 1..3)
-        .prop_map(|set| set.into_iter().map(|at| HOSTS[at]).collect::<Vec<_>>().join(","))
+    prop::collection::btree_set(0usize..4, 1..3).prop_map(|set| {
+        set.into_iter()
+            .map(|at| HOSTS[at])
+            .collect::<Vec<_>>()
+            .join(",")
+    })
 }
 
 /// What is accepted is live from now on.
@@ -364,5 +485,10 @@ proptest! {
 }
 
 fn served(release: &ModelRelease) -> Vec<String> {
-    release.live.iter().flat_map(|live| &live.hosts).map(ToString::to_string).collect()
+    release
+        .live
+        .iter()
+        .flat_map(|live| &live.hosts)
+        .map(ToString::to_string)
+        .collect()
 }

@@ -7,7 +7,9 @@ use halftone_rollout::{
     progress::Progress,
     routing_for::{claims, routing_for},
 };
-use halftone_routing::document::{ReleaseState, RoutingConfig, names::HostPattern, units::Revision};
+use halftone_routing::document::{
+    ReleaseState, RoutingConfig, names::HostPattern, units::Revision,
+};
 use jiff::Timestamp;
 use proptest::prelude::*;
 
@@ -61,21 +63,31 @@ impl SequenceRelease {
         Claimant {
             wanted: self.spec.as_ref().filter(|_| !self.held),
             live: self.document.as_ref(),
-            standing: if self.spec.is_some() { ObjectPresence::Here } else { ObjectPresence::Gone },
+            standing: if self.spec.is_some() {
+                ObjectPresence::Here
+            } else {
+                ObjectPresence::Gone
+            },
             reserved: self.reserved,
         }
     }
 
     fn wants(&self, host: &str) -> bool {
-        self.spec.as_ref().is_some_and(|spec| is_among(host, &spec.hosts))
+        self.spec
+            .as_ref()
+            .is_some_and(|spec| is_among(host, &spec.hosts))
     }
 
     fn has_accepted(&self, host: &str) -> bool {
-        self.accepted.as_ref().is_some_and(|spec| is_among(host, &spec.hosts))
+        self.accepted
+            .as_ref()
+            .is_some_and(|spec| is_among(host, &spec.hosts))
     }
 
     fn has(&self, host: &str) -> bool {
-        self.document.as_ref().is_some_and(|document| is_among(host, &document.hosts))
+        self.document
+            .as_ref()
+            .is_some_and(|document| is_among(host, &document.hosts))
     }
 
     fn serves(&self, host: &str) -> bool {
@@ -83,7 +95,9 @@ impl SequenceRelease {
     }
 
     fn is_withdrawn(&self) -> bool {
-        self.document.as_ref().is_some_and(|document| document.state == ReleaseState::Withdrawn)
+        self.document
+            .as_ref()
+            .is_some_and(|document| document.state == ReleaseState::Withdrawn)
     }
 }
 
@@ -104,17 +118,24 @@ struct SequenceState {
 
 impl SequenceState {
     fn new() -> Self {
-        Self { releases: (0..RELEASES).map(|_| SequenceRelease::default()).collect(), now: 1, late: false }
+        Self {
+            releases: (0..RELEASES).map(|_| SequenceRelease::default()).collect(),
+            now: 1,
+            late: false,
+        }
     }
 
     fn happens(&mut self, what: &SequenceStep) {
         self.now += 1;
         match what {
             SequenceStep::Claim(at, hosts) => self.claim(*at, hosts),
-            SequenceStep::Delete(at) => (self.releases[*at].spec, self.releases[*at].accepted) = (None, None),
+            SequenceStep::Delete(at) => {
+                (self.releases[*at].spec, self.releases[*at].accepted) = (None, None)
+            }
             SequenceStep::Withdraw(at) => {
                 let release = &mut self.releases[*at];
-                if let Some(document) = release.document.as_mut().filter(|_| release.spec.is_none()) {
+                if let Some(document) = release.document.as_mut().filter(|_| release.spec.is_none())
+                {
                     document.state = ReleaseState::Withdrawn;
                     release.reserved = Some(at_second(LATER));
                 }
@@ -132,34 +153,51 @@ impl SequenceState {
     }
 
     fn claim(&mut self, at: usize, hosts: &[usize]) {
-        let created =
-            self.releases[at].spec.as_ref().map_or(self.now, |spec| spec.object.created_at.as_second());
+        let created = self.releases[at]
+            .spec
+            .as_ref()
+            .map_or(self.now, |spec| spec.object.created_at.as_second());
         let hosts: Vec<&str> = hosts.iter().map(|host| HOSTS[*host]).collect();
         let text = format!("n{}/r{at}@{created} {} /", namespace(at), hosts.join(","));
         self.releases[at].spec = Some(plan(&text));
     }
 
     fn settled(&self) -> Vec<bool> {
-        let claimants: Vec<_> = self.releases.iter().map(SequenceRelease::claimant).collect();
+        let claimants: Vec<_> = self
+            .releases
+            .iter()
+            .map(SequenceRelease::claimant)
+            .collect();
         settle(&claimants).iter().map(Option::is_none).collect()
     }
 
     /// As an operator gives it: an edit that hands a place over waits, with its own places in the document if it is awaited.
     fn turn(&mut self, at: usize) {
-        let Some(wanted) = self.releases[at].claimant().wanted.cloned() else { return };
+        let Some(wanted) = self.releases[at].claimant().wanted.cloned() else {
+            return;
+        };
         let taken = self.settled();
         let hands_over = |from: usize, to: usize| {
             let (from, to) = (self.releases[from].claimant(), self.releases[to].claimant());
-            from.hands_over(to).map(|(host, _)| host.to_string()).collect::<Vec<_>>()
+            from.hands_over(to)
+                .map(|(host, _)| host.to_string())
+                .collect::<Vec<_>>()
         };
         let others = || (0..RELEASES).filter(|other| *other != at && taken[*other]);
         let waits = taken[at]
             && !self.late
-            && others()
-                .any(|other| hands_over(at, other).iter().any(|host| !self.releases[other].serves(host)));
+            && others().any(|other| {
+                hands_over(at, other)
+                    .iter()
+                    .any(|host| !self.releases[other].serves(host))
+            });
         let awaited = others().any(|other| !hands_over(other, at).is_empty());
         let release = &self.releases[at];
-        let in_effect = if taken[at] && !waits { Some(wanted.clone()) } else { release.accepted.clone() };
+        let in_effect = if taken[at] && !waits {
+            Some(wanted.clone())
+        } else {
+            release.accepted.clone()
+        };
         let Some(in_effect) = in_effect else { return };
         let progress = Progress::new(Now::at(at_second(self.now)));
         let mut document = routing_for(&in_effect, &progress, Revision::FIRST, None);
@@ -170,7 +208,8 @@ impl SequenceState {
         }
         document.claims = claims(&document, release.document.as_ref(), at_second(self.now));
         let release = &mut self.releases[at];
-        (release.accepted, release.document, release.reserved) = (Some(in_effect), Some(document), None);
+        (release.accepted, release.document, release.reserved) =
+            (Some(in_effect), Some(document), None);
     }
 
     /// Who serves a host by what the documents say, as proxies see it.
@@ -184,7 +223,11 @@ impl SequenceState {
         let (host, path) = (host.parse().expect("a host"), "/".parse().expect("a path"));
         serving.min_by_key(|at| {
             let document = self.releases[*at].document.as_ref().expect("it serves");
-            (document.since(&host, &path), document.release.created_at, *at)
+            (
+                document.since(&host, &path),
+                document.release.created_at,
+                *at,
+            )
         })
     }
 }
@@ -192,11 +235,16 @@ impl SequenceState {
 /// What has to hold of a host after something has happened.
 fn check(before: &SequenceState, after: &SequenceState, host: &str) -> Result<(), TestCaseError> {
     let (was, is) = (before.owner(host), after.owner(host));
-    let Some(was) = was.filter(|was| Some(*was) != is) else { return Ok(()) };
+    let Some(was) = was.filter(|was| Some(*was) != is) else {
+        return Ok(());
+    };
     let lost = &after.releases[was];
     // What it has for the time of an exchange alone goes when another edit calls the exchange off.
     let lent = !lost.has_accepted(host);
-    prop_assert!(!lost.wants(host) || lost.is_withdrawn() || lent, "r{was} lost {host} to {is:?}");
+    prop_assert!(
+        !lost.wants(host) || lost.is_withdrawn() || lent,
+        "r{was} lost {host} to {is:?}"
+    );
     match is {
         // What it may take of a deleted one `gains` says.
         Some(_) => {}
@@ -218,18 +266,32 @@ fn check(before: &SequenceState, after: &SequenceState, host: &str) -> Result<()
 }
 
 /// What a deleted release has is taken by its namespace alone, and by nobody from one that was created again.
-fn gains(before: &SequenceState, after: &SequenceState, at: usize, host: &str) -> Result<(), TestCaseError> {
+fn gains(
+    before: &SequenceState,
+    after: &SequenceState,
+    at: usize,
+    host: &str,
+) -> Result<(), TestCaseError> {
     if before.releases[at].has(host) || !after.releases[at].serves(host) {
         return Ok(());
     }
-    for (other, left) in
-        before.releases.iter().enumerate().filter(|(other, left)| *other != at && left.has(host))
+    for (other, left) in before
+        .releases
+        .iter()
+        .enumerate()
+        .filter(|(other, left)| *other != at && left.has(host))
     {
         let kept = !left.is_withdrawn() || left.reserved.is_some();
         let foreign = left.spec.is_none() && namespace(other) != namespace(at);
         let again = left.is_withdrawn() && left.wants(host) && !left.held;
-        prop_assert!(!kept || !foreign, "r{at} took {host} of r{other}, which is deleted");
-        prop_assert!(!kept || !again, "r{at} took {host} of r{other}, which is there again");
+        prop_assert!(
+            !kept || !foreign,
+            "r{at} took {host} of r{other}, which is deleted"
+        );
+        prop_assert!(
+            !kept || !again,
+            "r{at} took {host} of r{other}, which is there again"
+        );
     }
     Ok(())
 }
@@ -243,7 +305,11 @@ impl SequenceState {
             reserved: release.reserved,
             held: release.held,
         };
-        Self { releases: self.releases.iter().map(copied).collect(), now: self.now, late: self.late }
+        Self {
+            releases: self.releases.iter().map(copied).collect(),
+            now: self.now,
+            late: self.late,
+        }
     }
 
     /// Gives everybody turns until nothing changes. False: it never ends.
@@ -257,7 +323,10 @@ impl SequenceState {
 
     fn documents(&self) -> Vec<Option<(Vec<HostPattern>, ReleaseState)>> {
         let said = |document: &RoutingConfig| (document.hosts.clone(), document.state);
-        self.releases.iter().map(|release| release.document.as_ref().map(said)).collect()
+        self.releases
+            .iter()
+            .map(|release| release.document.as_ref().map(said))
+            .collect()
     }
 }
 

@@ -1,7 +1,11 @@
 //! What the documentation says is what the code says: the field reference is generated from the CRD, every reason is
 //! in docs/operations.md, and every manifest that the documentation shows is right.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "in tests a failed assumption should end the test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "in tests a failed assumption should end the test"
+)]
 
 mod reference;
 
@@ -40,7 +44,10 @@ fn every_object_of_the_reference_has_a_section_under_its_own_name() {
     let page = text("docs/reference.md");
     let sections = all(r"(?m)^## `(.+)`$", &page);
     let links = all(r"\| (?:list of )?\[(\S+)\]\(#", &page);
-    assert!(links.contains("spec.stable.service") && links.contains("spec.identity.from[]"), "{links:?}");
+    assert!(
+        links.contains("spec.stable.service") && links.contains("spec.identity.from[]"),
+        "{links:?}"
+    );
     assert_eq!(
         links.difference(&sections).collect::<Vec<_>>(),
         Vec::<&String>::new(),
@@ -48,9 +55,14 @@ fn every_object_of_the_reference_has_a_section_under_its_own_name() {
     );
     let mut section = "";
     for line in page.lines() {
-        section = line.strip_prefix("## `").map_or(section, |rest| rest.trim_end_matches('`'));
+        section = line
+            .strip_prefix("## `")
+            .map_or(section, |rest| rest.trim_end_matches('`'));
         for link in all(r"^\| `[^`]+` \| (?:list of )?\[(\S+)\]\(#", line) {
-            assert!(link.starts_with(&format!("{section}.")), "{section} leads to {link}");
+            assert!(
+                link.starts_with(&format!("{section}.")),
+                "{section} leads to {link}"
+            );
         }
     }
 }
@@ -63,18 +75,27 @@ fn every_text_of_a_status_field_can_be_understood_alone() {
     descriptions(status, "status", &mut texts);
     assert!(texts.len() > 60, "{}", texts.len());
     // Words that point to a text which `kubectl explain` does not show beside this one.
-    let pointing =
-        Regex::new(r"^(It|Its|They|Those|These|Both|Which|Whose|All of them|Why,|When\.|Of what)\b").unwrap();
+    let pointing = Regex::new(
+        r"^(It|Its|They|Those|These|Both|Which|Whose|All of them|Why,|When\.|Of what)\b",
+    )
+    .unwrap();
     let alone = |text: &str| text.split_whitespace().count() >= 5 && !pointing.is_match(text);
     let poor: Vec<_> = texts.iter().filter(|(_, text)| !alone(text)).collect();
     assert_eq!(poor, Vec::<&(String, String)>::new());
 }
 
 fn descriptions(schema: &serde_json::Value, path: &str, texts: &mut Vec<(String, String)>) {
-    let inner = if schema["items"].is_object() { &schema["items"] } else { schema };
+    let inner = if schema["items"].is_object() {
+        &schema["items"]
+    } else {
+        schema
+    };
     for (name, field) in inner["properties"].as_object().into_iter().flatten() {
         let path = format!("{path}.{name}");
-        texts.push((path.clone(), field["description"].as_str().unwrap_or_default().to_owned()));
+        texts.push((
+            path.clone(),
+            field["description"].as_str().unwrap_or_default().to_owned(),
+        ));
         descriptions(field, &path, texts);
     }
 }
@@ -92,7 +113,11 @@ fn sources() -> Vec<(String, String)> {
                 folders.push(path);
             } else {
                 let code = std::fs::read_to_string(&path).unwrap();
-                let code = code.split("#[cfg(test)]").next().unwrap_or_default().to_owned();
+                let code = code
+                    .split("#[cfg(test)]")
+                    .next()
+                    .unwrap_or_default()
+                    .to_owned();
                 sources.push((path.to_string_lossy().into_owned(), code));
             }
         }
@@ -102,13 +127,23 @@ fn sources() -> Vec<(String, String)> {
 
 /// All first groups of a pattern.
 fn all(pattern: &str, code: &str) -> BTreeSet<String> {
-    Regex::new(pattern).unwrap().captures_iter(code).map(|found| found[1].to_owned()).collect()
+    Regex::new(pattern)
+        .unwrap()
+        .captures_iter(code)
+        .map(|found| found[1].to_owned())
+        .collect()
 }
 
 /// The variants of an enum whose names are what people read.
 fn variants(file: &str, name: &str) -> BTreeSet<String> {
     let code = text(file);
-    let body = code.split_once(&format!("enum {name} {{")).unwrap().1.split_once("\n}").unwrap().0;
+    let body = code
+        .split_once(&format!("enum {name} {{"))
+        .unwrap()
+        .1
+        .split_once("\n}")
+        .unwrap()
+        .0;
     let found = all(r"(?m)^    ([A-Z][A-Za-z]+),", body);
     assert!(found.len() > 3, "{file}: {found:?}");
     found
@@ -119,8 +154,14 @@ fn documented(names: &BTreeSet<String>, page: &str, section: &str) {
     let body = page.split_once(&format!("\n## {section}\n")).unwrap().1;
     let body = body.split("\n## ").next().unwrap();
     let rows = body.lines().filter(|line| line.starts_with("| `"));
-    let told: BTreeSet<String> =
-        rows.flat_map(|row| all("`([A-Za-z_]+?)(?:_total)?`", row.split(" | ").next().unwrap())).collect();
+    let told: BTreeSet<String> = rows
+        .flat_map(|row| {
+            all(
+                "`([A-Za-z_]+?)(?:_total)?`",
+                row.split(" | ").next().unwrap(),
+            )
+        })
+        .collect();
     let missing: Vec<_> = names.difference(&told).collect();
     let invented: Vec<_> = told.difference(names).collect();
     assert!(
@@ -155,7 +196,10 @@ fn every_condition_with_each_of_its_reasons_is_documented() {
     for (_, code) in sources() {
         reasons.extend(all(r#"Obstacle::new\(\s*"([A-Za-z]+)""#, &code));
     }
-    reasons.extend(all(r#""([A-Za-z]+NotAllowed|ClassUnknown)""#, &text("api/src/fleet.rs")));
+    reasons.extend(all(
+        r#""([A-Za-z]+NotAllowed|ClassUnknown)""#,
+        &text("api/src/fleet.rs"),
+    ));
     for kind in KINDS_ONLY {
         reasons.remove(kind);
     }
@@ -176,17 +220,31 @@ fn every_reason_of_an_event_is_documented() {
 fn every_metric_of_the_operator_is_documented() {
     let code = text("operator/src/metrics.rs");
     let names = all(r#"register\(\s*"([a-z_]+)""#, &code);
-    let mut names: BTreeSet<String> = names.iter().map(|name| format!("halftone_operator_{name}")).collect();
-    names.extend(all(r#""(halftone_release_[a-z_]+)""#, &text("operator/src/metrics/releases.rs")));
-    documented(&names, &text("docs/operations.md"), "Metrics of the operator");
+    let mut names: BTreeSet<String> = names
+        .iter()
+        .map(|name| format!("halftone_operator_{name}"))
+        .collect();
+    names.extend(all(
+        r#""(halftone_release_[a-z_]+)""#,
+        &text("operator/src/metrics/releases.rs"),
+    ));
+    documented(
+        &names,
+        &text("docs/operations.md"),
+        "Metrics of the operator",
+    );
 }
 
 /// All pages that people read.
 fn pages() -> Vec<PathBuf> {
     let folders = [repository(), repository().join("docs")];
-    let entries = folders.iter().flat_map(|folder| std::fs::read_dir(folder).unwrap());
+    let entries = folders
+        .iter()
+        .flat_map(|folder| std::fs::read_dir(folder).unwrap());
     let files = entries.map(|entry| entry.unwrap().path());
-    files.filter(|path| path.extension().is_some_and(|extension| extension == "md")).collect()
+    files
+        .filter(|path| path.extension().is_some_and(|extension| extension == "md"))
+        .collect()
 }
 
 /// The names under which headings can be linked to.
@@ -195,7 +253,10 @@ fn anchors(page: &str) -> BTreeSet<String> {
     let slug = |heading: &str| -> String {
         let kept = |c: char| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_');
         let text = heading.trim_start_matches('#').trim().to_lowercase();
-        text.chars().filter(|c| kept(*c)).collect::<String>().replace(' ', "-")
+        text.chars()
+            .filter(|c| kept(*c))
+            .collect::<String>()
+            .replace(' ', "-")
     };
     headings.map(slug).collect()
 }
@@ -205,13 +266,24 @@ fn every_link_in_the_documentation_leads_somewhere() {
     let links = Regex::new(r"\]\(([^)#\s]*)(?:#([^)\s]+))?\)").unwrap();
     for page in pages() {
         let text = std::fs::read_to_string(&page).unwrap();
-        for link in links.captures_iter(&text).filter(|link| !link[1].contains("://")) {
-            let target =
-                if link[1].is_empty() { page.clone() } else { page.parent().unwrap().join(&link[1]) };
+        for link in links
+            .captures_iter(&text)
+            .filter(|link| !link[1].contains("://"))
+        {
+            let target = if link[1].is_empty() {
+                page.clone()
+            } else {
+                page.parent().unwrap().join(&link[1])
+            };
             assert!(target.exists(), "{}: {}", page.display(), &link[0]);
             if let Some(anchor) = link.get(2) {
                 let anchors = anchors(&std::fs::read_to_string(&target).unwrap());
-                assert!(anchors.contains(anchor.as_str()), "{}: {}", page.display(), &link[0]);
+                assert!(
+                    anchors.contains(anchor.as_str()),
+                    "{}: {}",
+                    page.display(),
+                    &link[0]
+                );
             }
         }
     }
@@ -224,9 +296,16 @@ fn every_manifest_in_the_documentation_passes_lint() {
     for page in pages() {
         let name = page.file_name().unwrap().to_string_lossy().into_owned();
         for found in blocks.captures_iter(&std::fs::read_to_string(&page).unwrap()) {
-            if found[1].contains("kind: GrayRelease\n") && !found[1].contains("kind: Kustomization") {
+            if found[1].contains("kind: GrayRelease\n") && !found[1].contains("kind: Kustomization")
+            {
                 let reading = manifest::read(&name, &found[1]);
-                assert_eq!(reading.manifests.len(), 1, "{name}: {:?}\n{}", reading.findings, &found[1]);
+                assert_eq!(
+                    reading.manifests.len(),
+                    1,
+                    "{name}: {:?}\n{}",
+                    reading.findings,
+                    &found[1]
+                );
                 let findings = lint(&[reading], None);
                 assert!(findings.is_empty(), "{name}: {findings:?}\n{}", &found[1]);
                 checked += 1;

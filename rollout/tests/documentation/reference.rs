@@ -35,7 +35,10 @@ pub(crate) fn page() -> String {
     let mut page = HEAD.to_owned();
     let mut described: Vec<Section<'_>> = Vec::new();
     for part in ["spec", "status"] {
-        let mut queue = VecDeque::from([Section { path: part.to_owned(), schema: &root[part] }]);
+        let mut queue = VecDeque::from([Section {
+            path: part.to_owned(),
+            schema: &root[part],
+        }]);
         while let Some(section) = queue.pop_front() {
             if let Some(same) = same(&described, section.schema) {
                 write_reference(&mut page, &section, same);
@@ -59,7 +62,10 @@ fn children<'a>(section: &Section<'a>) -> Vec<Section<'a>> {
         is_object.then(|| {
             (
                 !required.contains(&name.as_str()),
-                Section { path: format!("{}.{name}{suffix}", section.path), schema },
+                Section {
+                    path: format!("{}.{name}{suffix}", section.path),
+                    schema,
+                },
             )
         })
     };
@@ -69,17 +75,28 @@ fn children<'a>(section: &Section<'a>) -> Vec<Section<'a>> {
 }
 
 fn required(schema: &Value) -> Vec<&str> {
-    schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect()
+    schema["required"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .collect()
 }
 
 /// The schema of a list's elements, or the schema itself.
 fn element(schema: &Value) -> (&Value, &'static str) {
-    if schema["items"].is_object() { (&schema["items"], "[]") } else { (schema, "") }
+    if schema["items"].is_object() {
+        (&schema["items"], "[]")
+    } else {
+        (schema, "")
+    }
 }
 
 /// The section that describes the same fields.
 fn same<'a>(described: &'a [Section<'_>], schema: &Value) -> Option<&'a Section<'a>> {
-    described.iter().find(|section| section.schema["properties"] == schema["properties"])
+    described
+        .iter()
+        .find(|section| section.schema["properties"] == schema["properties"])
 }
 
 fn write_head(page: &mut String, section: &Section<'_>) {
@@ -111,7 +128,9 @@ fn write_section(page: &mut String, section: &Section<'_>) {
         } else {
             ""
         };
-        let cell = default.as_ref().map_or_else(|| needed.to_owned(), |default| format!("`{default}`"));
+        let cell = default
+            .as_ref()
+            .map_or_else(|| needed.to_owned(), |default| format!("`{default}`"));
         let row = format!(
             "`{name}` | {} | {cell} | {}",
             kind(&format!("{}.{name}", section.path), field),
@@ -130,14 +149,25 @@ fn write_section(page: &mut String, section: &Section<'_>) {
 
 fn kind(path: &str, schema: &Value) -> String {
     let (inner, suffix) = element(schema);
-    let kind = if inner["properties"].is_object() { link(&format!("{path}{suffix}")) } else { scalar(inner) };
-    if suffix.is_empty() { kind } else { format!("list of {kind}") }
+    let kind = if inner["properties"].is_object() {
+        link(&format!("{path}{suffix}"))
+    } else {
+        scalar(inner)
+    };
+    if suffix.is_empty() {
+        kind
+    } else {
+        format!("list of {kind}")
+    }
 }
 
 fn scalar(schema: &Value) -> String {
     if let Some(values) = schema["enum"].as_array() {
-        let values: Vec<String> =
-            values.iter().filter_map(Value::as_str).map(|value| format!("`{value}`")).collect();
+        let values: Vec<String> = values
+            .iter()
+            .filter_map(Value::as_str)
+            .map(|value| format!("`{value}`"))
+            .collect();
         return values.join(" ");
     }
     let whole = schema["x-kubernetes-int-or-string"] == true;
@@ -165,12 +195,18 @@ fn meaning(schema: &Value, default: Option<String>) -> String {
     let text = one_line(schema["description"].as_str().unwrap_or_default());
     // The column says it.
     let said = default.map(|default| format!(" Default: {default}."));
-    let text = said.and_then(|said| text.strip_suffix(&said).map(str::to_owned)).unwrap_or(text);
+    let text = said
+        .and_then(|said| text.strip_suffix(&said).map(str::to_owned))
+        .unwrap_or(text);
     let (inner, _) = element(schema);
     let mut parts = vec![text];
     parts.extend(bounds(schema));
     if !inner["properties"].is_object() {
-        parts.extend(messages(inner).into_iter().map(|check| format!("Checked: {check}.")));
+        parts.extend(
+            messages(inner)
+                .into_iter()
+                .map(|check| format!("Checked: {check}.")),
+        );
     }
     parts.retain(|part| !part.is_empty());
     parts.join(" ").replace('|', "\\|")
@@ -182,7 +218,9 @@ fn bounds(schema: &Value) -> Option<String> {
     match (number("minItems"), number("maxItems")) {
         (Some(least), Some(most)) => Some(format!("{least} to {most} items.")),
         (None, Some(most)) => Some(format!("At most {most} items.")),
-        _ if is_text(schema) => number("maxLength").map(|most| format!("At most {most} characters.")),
+        _ if is_text(schema) => {
+            number("maxLength").map(|most| format!("At most {most} characters."))
+        }
         _ => None,
     }
 }
@@ -192,8 +230,14 @@ fn is_text(schema: &Value) -> bool {
 }
 
 fn messages(schema: &Value) -> Vec<String> {
-    let rules = schema["x-kubernetes-validations"].as_array().into_iter().flatten();
-    rules.filter_map(|rule| rule["message"].as_str()).map(one_line).collect()
+    let rules = schema["x-kubernetes-validations"]
+        .as_array()
+        .into_iter()
+        .flatten();
+    rules
+        .filter_map(|rule| rule["message"].as_str())
+        .map(one_line)
+        .collect()
 }
 
 fn one_line(text: &str) -> String {

@@ -34,7 +34,10 @@ fn a_shared_outage_that_lasts_a_minute_is_held_against_gray_after_all() {
     let failed = release.live(&world(0.5, 0.5), 120.0).unwrap();
     assert!((60.0..65.0).contains(&failed), "{failed}");
     let assessment = release.process.assessment();
-    assert_eq!((assessment.verdict, assessment.reason), (Verdict::Fail, VerdictReason::BothArmsFailed));
+    assert_eq!(
+        (assessment.verdict, assessment.reason),
+        (Verdict::Fail, VerdictReason::BothArmsFailed)
+    );
 }
 
 #[test]
@@ -42,17 +45,27 @@ fn while_both_arms_fail_the_clock_stands() {
     let mut release = SimulatedRelease::new(&four_limits(), 7, 0);
     release.live(&world(0.5, 0.5), 5.0);
     let ruling = release.process.ruling();
-    assert_eq!((ruling.verdict, ruling.reason), (Verdict::NeedMoreData, VerdictReason::BothArmsFailing));
+    assert_eq!(
+        (ruling.verdict, ruling.reason),
+        (Verdict::NeedMoreData, VerdictReason::BothArmsFailing)
+    );
 
     release.live(&world(0.5, 0.001), 40.0);
-    assert_ne!(release.process.ruling().reason, VerdictReason::BothArmsFailing, "recovered");
+    assert_ne!(
+        release.process.ruling().reason,
+        VerdictReason::BothArmsFailing,
+        "recovered"
+    );
 }
 
 #[test]
 fn a_gray_that_stays_broken_when_stable_recovers_is_failed() {
     let mut release = SimulatedRelease::new(&four_limits(), 7, 0);
     release.live(&world(0.5, 0.5), 5.0);
-    let only_gray = ArmModels { gray: ArmModel::new(50.0, 0.5), stable: ArmModel::new(50.0, 0.001) };
+    let only_gray = ArmModels {
+        gray: ArmModel::new(50.0, 0.5),
+        stable: ArmModel::new(50.0, 0.001),
+    };
     let failed = release.live(&only_gray, 60.0).unwrap();
     assert!(failed <= 20.0 + POLL, "{failed}");
 }
@@ -61,8 +74,14 @@ fn a_gray_that_stays_broken_when_stable_recovers_is_failed() {
 fn an_outage_of_stable_that_is_over_does_not_excuse_gray() {
     let mut release = SimulatedRelease::new(&four_limits(), 7, 0);
     let calm = world(0.5, 0.001);
-    let only_stable = ArmModels { stable: ArmModel::new(50.0, 0.5), ..calm };
-    let only_gray = ArmModels { gray: ArmModel::new(50.0, 0.5), ..calm };
+    let only_stable = ArmModels {
+        stable: ArmModel::new(50.0, 0.5),
+        ..calm
+    };
+    let only_gray = ArmModels {
+        gray: ArmModel::new(50.0, 0.5),
+        ..calm
+    };
     release.live(&only_stable, 30.0);
     release.live(&calm, 30.0);
     let failed = release.live(&only_gray, 60.0).unwrap();

@@ -13,8 +13,15 @@ impl Formula {
     pub(crate) fn new(limit: f64) -> Self {
         let times = [1.2, 1.5, 2.0, 4.0, 8.0, 16.0, 32.0].map(|times: f64| times * limit);
         let alternatives = times.into_iter().chain([(1.5 * limit).max(0.5)]);
-        let alternatives = alternatives.map(|alternative| alternative.min((1.0 + limit) / 2.0)).collect();
-        Self { limit, alternatives, ln_worth: vec![f64::NEG_INFINITY; 8], batches: 0.0 }
+        let alternatives = alternatives
+            .map(|alternative| alternative.min((1.0 + limit) / 2.0))
+            .collect();
+        Self {
+            limit,
+            alternatives,
+            ln_worth: vec![f64::NEG_INFINITY; 8],
+            batches: 0.0,
+        }
     }
 
     /// Takes a batch; the logarithm of the e-value.
@@ -32,5 +39,9 @@ impl Formula {
 
 fn ln_sum(logarithms: &[f64]) -> f64 {
     let most = logarithms.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    most + logarithms.iter().map(|ln| (ln - most).exp()).sum::<f64>().ln()
+    most + logarithms
+        .iter()
+        .map(|ln| (ln - most).exp())
+        .sum::<f64>()
+        .ln()
 }

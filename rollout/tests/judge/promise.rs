@@ -14,16 +14,27 @@ const NEEDED: f64 = 8.987;
 
 /// How many of so many half hours in one world end in a rollback.
 fn rolled_back(limits: &HealthLimits, world: &ArmModels, runs: u64) -> usize {
-    simulate(runs, |run| SimulatedRelease::new(limits, 2, run).live(world, HALF_AN_HOUR).is_some())
-        .into_iter()
-        .filter(|failed| *failed)
-        .count()
+    simulate(runs, |run| {
+        SimulatedRelease::new(limits, 2, run)
+            .live(world, HALF_AN_HOUR)
+            .is_some()
+    })
+    .into_iter()
+    .filter(|failed| *failed)
+    .count()
 }
 
 /// Both arms at this share of every absolute limit.
 fn at(share: f64) -> ArmModels {
-    let arm = ArmModel { over: 0.01 * share, client_errors: 0.03, ..ArmModel::new(100.0, 0.01 * share) };
-    ArmModels { gray: arm, stable: arm }
+    let arm = ArmModel {
+        over: 0.01 * share,
+        client_errors: 0.03,
+        ..ArmModel::new(100.0, 0.01 * share)
+    };
+    ArmModels {
+        gray: arm,
+        stable: arm,
+    }
 }
 
 #[test]
@@ -49,8 +60,16 @@ fn a_release_exactly_at_its_limits_is_hardly_ever_rolled_back() {
 
 #[test]
 fn a_gray_exactly_at_every_limit_beside_a_better_stable_is_hardly_ever_rolled_back() {
-    let gray = ArmModel { over: 0.01, client_errors: 0.04, ..ArmModel::new(100.0, 0.01) };
-    let stable = ArmModel { over: 0.001, client_errors: 0.02, ..ArmModel::new(100.0, 0.005) };
+    let gray = ArmModel {
+        over: 0.01,
+        client_errors: 0.04,
+        ..ArmModel::new(100.0, 0.01)
+    };
+    let stable = ArmModel {
+        over: 0.001,
+        client_errors: 0.02,
+        ..ArmModel::new(100.0, 0.005)
+    };
     let failed = rolled_back(&four_limits(), &ArmModels { gray, stable }, 4_000);
     println!("gray at every limit, relative ones too: {failed} of 4000 rolled back");
     assert!(failed <= 4);
@@ -58,10 +77,23 @@ fn a_gray_exactly_at_every_limit_beside_a_better_stable_is_hardly_ever_rolled_ba
 
 #[test]
 fn identical_arms_are_not_rolled_back_at_any_gray_share() {
-    let relative = limits(vec![Limit::RelativeErrorRate { factor: 2.0, floor: 1_000 }; 4]);
+    let relative = limits(vec![
+        Limit::RelativeErrorRate {
+            factor: 2.0,
+            floor: 1_000
+        };
+        4
+    ]);
     for share in [0.01, 0.5, 0.9, 0.94, 0.95, 0.96, 0.99, 1.0] {
         let arm = |share: f64| ArmModel::new(100.0 * share, 0.01);
-        let failed = rolled_back(&relative, &ArmModels { gray: arm(share), stable: arm(1.0 - share) }, 300);
+        let failed = rolled_back(
+            &relative,
+            &ArmModels {
+                gray: arm(share),
+                stable: arm(1.0 - share),
+            },
+            300,
+        );
         assert_eq!(failed, 0, "at a gray share of {share}");
     }
 }
@@ -79,7 +111,10 @@ fn errors_that_come_together_do_not_pass_for_many_independent_ones() {
         let (mut judge, mut formula) = (false, false);
         for _ in 0..HALF_AN_HOUR as u64 {
             let gray = ArmModel::new(100.0, rates.sample(&mut release.chance));
-            let world = ArmModels { gray, stable: ArmModel::new(100.0, mean) };
+            let world = ArmModels {
+                gray,
+                stable: ArmModel::new(100.0, mean),
+            };
             for _ in 0..2 {
                 release.pass(&world, POLL);
                 let seen = release.gray();
@@ -101,8 +136,14 @@ fn errors_that_come_together_do_not_pass_for_many_independent_ones() {
 #[test]
 fn a_burst_of_half_a_second_every_five_minutes_rolls_nothing_back() {
     let runs = 200;
-    let calm = ArmModels { gray: ArmModel::new(100.0, 0.001), stable: ArmModel::new(100.0, 0.001) };
-    let burst = ArmModels { gray: ArmModel::new(100.0, 0.5), ..calm };
+    let calm = ArmModels {
+        gray: ArmModel::new(100.0, 0.001),
+        stable: ArmModel::new(100.0, 0.001),
+    };
+    let burst = ArmModels {
+        gray: ArmModel::new(100.0, 0.5),
+        ..calm
+    };
     let failed = simulate(runs, |run| {
         let mut release = SimulatedRelease::new(&four_limits(), 6, run);
         let mut unlimited = Formula::new(0.01);

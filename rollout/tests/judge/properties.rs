@@ -13,7 +13,12 @@ use proptest::prelude::*;
 use crate::{formula::Formula, traffic::limits};
 
 fn a_count() -> impl Strategy<Value = u64> {
-    prop_oneof![Just(0), 0_u64..100, 0_u64..1_000_000, any::<u64>().prop_map(|n| n >> 2)]
+    prop_oneof![
+        Just(0),
+        0_u64..100,
+        0_u64..1_000_000,
+        any::<u64>().prop_map(|n| n >> 2)
+    ]
 }
 
 fn counts() -> impl Strategy<Value = RequestCounts> {
@@ -33,8 +38,17 @@ fn an_arm() -> impl Strategy<Value = ArmBatch> {
         for (micros, count) in micros {
             latencies.add(bucket(Duration::from_micros(micros)), count);
         }
-        let latency = latency.into_iter().map(|(within, over)| LatencyCounts { within, over }).collect();
-        ArmBatch { judged, split, latency, latencies, ..ArmBatch::default() }
+        let latency = latency
+            .into_iter()
+            .map(|(within, over)| LatencyCounts { within, over })
+            .collect();
+        ArmBatch {
+            judged,
+            split,
+            latency,
+            latencies,
+            ..ArmBatch::default()
+        }
     })
 }
 
@@ -42,25 +56,46 @@ fn a_batch() -> impl Strategy<Value = Batch> {
     let seconds = prop_oneof![
         Just(0.5),
         0.0..100.0,
-        prop::sample::select(vec![0.0, -1.0, f64::NAN, f64::INFINITY, 1e300, f64::MIN_POSITIVE])
+        prop::sample::select(vec![
+            0.0,
+            -1.0,
+            f64::NAN,
+            f64::INFINITY,
+            1e300,
+            f64::MIN_POSITIVE
+        ])
     ];
     (seconds, an_arm(), an_arm(), any::<[bool; 3]>()).prop_map(|(seconds, gray, stable, flags)| {
         let [warm_up, complete, hold_over] = flags;
-        Batch { seconds, gray, stable, warm_up, complete, hold_over }
+        Batch {
+            seconds,
+            gray,
+            stable,
+            warm_up,
+            complete,
+            hold_over,
+        }
     })
 }
 
 fn a_rate() -> impl Strategy<Value = u32> {
-    prop_oneof![prop::sample::select(vec![0, 1, 10_000, 999_999, 1_000_000]), 0_u32..=1_000_000]
+    prop_oneof![
+        prop::sample::select(vec![0, 1, 10_000, 999_999, 1_000_000]),
+        0_u32..=1_000_000
+    ]
 }
 
 fn some_limits() -> impl Strategy<Value = Vec<Limit>> {
     let factor = || prop_oneof![Just(1.0), 1.0..100.0_f64, Just(1e9)];
     let limit = prop_oneof![
         a_rate().prop_map(|max| Limit::ErrorRate { max }),
-        a_rate().prop_map(|quantile| Limit::Latency { quantile, max: Duration::from_millis(500) }),
+        a_rate().prop_map(|quantile| Limit::Latency {
+            quantile,
+            max: Duration::from_millis(500)
+        }),
         (factor(), a_rate()).prop_map(|(factor, floor)| Limit::RelativeErrorRate { factor, floor }),
-        (factor(), a_rate()).prop_map(|(factor, floor)| Limit::RelativeClientErrorRate { factor, floor }),
+        (factor(), a_rate())
+            .prop_map(|(factor, floor)| Limit::RelativeClientErrorRate { factor, floor }),
         factor().prop_map(|factor| Limit::RelativeP99 { factor }),
     ];
     prop::collection::vec(limit, 0..6)

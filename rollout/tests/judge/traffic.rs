@@ -19,14 +19,27 @@ pub(crate) const POLL: f64 = 0.5;
 pub(crate) fn four_limits() -> HealthLimits {
     limits(vec![
         Limit::ErrorRate { max: 10_000 },
-        Limit::Latency { quantile: 990_000, max: Duration::from_millis(500) },
-        Limit::RelativeErrorRate { factor: 2.0, floor: 1_000 },
-        Limit::RelativeClientErrorRate { factor: 2.0, floor: 10_000 },
+        Limit::Latency {
+            quantile: 990_000,
+            max: Duration::from_millis(500),
+        },
+        Limit::RelativeErrorRate {
+            factor: 2.0,
+            floor: 1_000,
+        },
+        Limit::RelativeClientErrorRate {
+            factor: 2.0,
+            floor: 10_000,
+        },
     ])
 }
 
 pub(crate) fn limits(limits: Vec<Limit>) -> HealthLimits {
-    HealthLimits { confidence: 999_000, min_requests: 100, limits }
+    HealthLimits {
+        confidence: 999_000,
+        min_requests: 100,
+        limits,
+    }
 }
 
 /// How one arm behaves.
@@ -42,7 +55,13 @@ pub(crate) struct ArmModel {
 
 impl ArmModel {
     pub(crate) fn new(rps: f64, errors: f64) -> Self {
-        Self { rps, errors, client_errors: 0.0, over: 0.0, latency: None }
+        Self {
+            rps,
+            errors,
+            client_errors: 0.0,
+            over: 0.0,
+            latency: None,
+        }
     }
 }
 
@@ -66,14 +85,19 @@ impl ArmSource {
         }
         let kept = &mut self.kept[place];
         if kept.is_none_or(|(kept_n, kept_p, _)| (kept_n, kept_p) != (n, p)) {
-            *kept = Some((n, p, Binomial::new(n, p).expect("a rate lies between 0 and 1")));
+            *kept = Some((
+                n,
+                p,
+                Binomial::new(n, p).expect("a rate lies between 0 and 1"),
+            ));
         }
         kept.expect("just kept").2.sample(chance)
     }
 
     fn draw(&mut self, arm: &ArmModel, seconds: f64, into: &mut ArmBatch, chance: &mut ChaCha8Rng) {
         let wanted = arm.rps * seconds;
-        let n = wanted as u64 + u64::from(wanted.fract() > 0.0 && chance.random_bool(wanted.fract()));
+        let n =
+            wanted as u64 + u64::from(wanted.fract() > 0.0 && chance.random_bool(wanted.fract()));
         let over = self.binomial(0, n, arm.over, chance);
         into.judged.requests += n;
         into.judged.errors += self.binomial(1, n, arm.errors, chance);
@@ -85,7 +109,8 @@ impl ArmSource {
         if let Some((median, sigma)) = arm.latency {
             let latency = LogNormal::new((median * 1000.0).ln(), sigma).expect("sigma is finite");
             for _ in 0..n {
-                into.latencies.record(Duration::from_micros(latency.sample(chance) as u64));
+                into.latencies
+                    .record(Duration::from_micros(latency.sample(chance) as u64));
             }
         }
     }
@@ -110,14 +135,24 @@ impl SimulatedRelease {
             chance,
             seconds: 0.0,
             sources: Default::default(),
-            batch: Batch { complete: true, ..Batch::default() },
+            batch: Batch {
+                complete: true,
+                ..Batch::default()
+            },
         }
     }
 
     /// Lets the world go on for so long without a poll.
     pub(crate) fn pass(&mut self, world: &ArmModels, seconds: f64) {
-        self.sources.0.draw(&world.gray, seconds, &mut self.batch.gray, &mut self.chance);
-        self.sources.1.draw(&world.stable, seconds, &mut self.batch.stable, &mut self.chance);
+        self.sources
+            .0
+            .draw(&world.gray, seconds, &mut self.batch.gray, &mut self.chance);
+        self.sources.1.draw(
+            &world.stable,
+            seconds,
+            &mut self.batch.stable,
+            &mut self.chance,
+        );
         self.batch.seconds += seconds;
         self.seconds += seconds;
     }
@@ -132,7 +167,10 @@ impl SimulatedRelease {
         let ruling = self.process.add(&self.batch);
         self.batch.seconds = 0.0;
         for arm in [&mut self.batch.gray, &mut self.batch.stable] {
-            *arm = ArmBatch { latency: std::mem::take(&mut arm.latency), ..ArmBatch::default() };
+            *arm = ArmBatch {
+                latency: std::mem::take(&mut arm.latency),
+                ..ArmBatch::default()
+            };
             arm.latency.clear();
         }
         ruling.verdict == Verdict::Fail
@@ -184,7 +222,10 @@ pub(crate) fn simulate<T: Send>(runs: u64, release: impl Fn(u64) -> T + Sync) ->
 
 /// Median and 99th percentile; what was never found counts as infinite.
 pub(crate) fn median_and_p99(delays: &[Option<f64>]) -> (f64, f64) {
-    let mut sorted = delays.iter().map(|delay| delay.unwrap_or(f64::INFINITY)).collect::<Vec<_>>();
+    let mut sorted = delays
+        .iter()
+        .map(|delay| delay.unwrap_or(f64::INFINITY))
+        .collect::<Vec<_>>();
     sorted.sort_by(f64::total_cmp);
     (sorted[sorted.len() / 2], sorted[sorted.len() * 99 / 100])
 }

@@ -10,23 +10,51 @@ use halftone_routing::report::{self, Outcome};
 use crate::traffic::{ArmModel, ArmModels, SimulatedRelease, four_limits, limits};
 
 fn arm(requests: u64, errors: u64, client_errors: u64, over: u64) -> ArmBatch {
-    let counts = RequestCounts { requests, errors, client_errors };
-    let latency = vec![LatencyCounts { within: requests - over, over }];
-    ArmBatch { judged: counts, split: counts, latency, ..ArmBatch::default() }
+    let counts = RequestCounts {
+        requests,
+        errors,
+        client_errors,
+    };
+    let latency = vec![LatencyCounts {
+        within: requests - over,
+        over,
+    }];
+    ArmBatch {
+        judged: counts,
+        split: counts,
+        latency,
+        ..ArmBatch::default()
+    }
 }
 
 /// The message after so many polls of the same.
 fn message(limit: Limit, gray: ArmBatch, stable: ArmBatch, polls: usize) -> String {
     let mut process = Judge::start(&limits(vec![limit]), 1, Totals::default());
-    let batch = Batch { seconds: 0.5, gray, stable, warm_up: false, complete: true, hold_over: true };
+    let batch = Batch {
+        seconds: 0.5,
+        gray,
+        stable,
+        warm_up: false,
+        complete: true,
+        hold_over: true,
+    };
     (0..polls).for_each(|_| _ = process.add(&batch));
     process.assessment().message
 }
 
 const ERRORS: Limit = Limit::ErrorRate { max: 10_000 };
-const LATENCY: Limit = Limit::Latency { quantile: 990_000, max: Duration::from_millis(500) };
-const RELATIVE: Limit = Limit::RelativeErrorRate { factor: 2.0, floor: 1_000 };
-const CLIENT: Limit = Limit::RelativeClientErrorRate { factor: 2.0, floor: 10_000 };
+const LATENCY: Limit = Limit::Latency {
+    quantile: 990_000,
+    max: Duration::from_millis(500),
+};
+const RELATIVE: Limit = Limit::RelativeErrorRate {
+    factor: 2.0,
+    floor: 1_000,
+};
+const CLIENT: Limit = Limit::RelativeClientErrorRate {
+    factor: 2.0,
+    floor: 10_000,
+};
 
 #[test]
 fn a_failure_says_what_happened_in_numbers() {
@@ -62,7 +90,10 @@ fn a_failure_says_what_kind_of_failures_there_were() {
     let failing = |outcomes: &[(Outcome, u64)]| {
         let mut arm = arm(50, 25, 0, 0);
         let outcomes = outcomes.iter().copied().collect();
-        arm.faults.count(&report::Counts { outcomes, ..report::Counts::default() });
+        arm.faults.count(&report::Counts {
+            outcomes,
+            ..report::Counts::default()
+        });
         arm
     };
     for (outcomes, kinds) in [
@@ -108,19 +139,31 @@ fn error_statuses_are_told_one_by_one_where_proxies_say_which() {
 fn kinds_are_those_of_the_fault_and_not_of_what_was_before() {
     let failing = |outcome, requests, errors| {
         let mut arm = arm(requests, errors, 0, 0);
-        arm.faults
-            .count(&report::Counts { outcomes: [(outcome, errors)].into(), ..report::Counts::default() });
+        arm.faults.count(&report::Counts {
+            outcomes: [(outcome, errors)].into(),
+            ..report::Counts::default()
+        });
         arm
     };
     let mut process = Judge::start(&limits(vec![ERRORS]), 1, Totals::default());
     let mut add = |gray| {
         let stable = arm(1000, 0, 0, 0);
-        process.add(&Batch { seconds: 0.5, gray, stable, warm_up: false, complete: true, hold_over: false });
+        process.add(&Batch {
+            seconds: 0.5,
+            gray,
+            stable,
+            warm_up: false,
+            complete: true,
+            hold_over: false,
+        });
     };
     (0..200).for_each(|at| add(failing(Outcome::Reset, 500, u64::from(at % 10 == 0))));
     (0..3).for_each(|_| add(failing(Outcome::NoEndpoint, 50, 50)));
     let told = process.assessment().message;
-    assert!(told.contains(": 150 of 150 (150 without an endpoint);"), "{told}");
+    assert!(
+        told.contains(": 150 of 150 (150 without an endpoint);"),
+        "{told}"
+    );
 }
 
 #[test]
@@ -128,11 +171,17 @@ fn a_slow_gray_is_told_in_milliseconds() {
     let timed = |micros: u64| {
         let mut arm = arm(100, 0, 0, 0);
         arm.latencies.add(bucket(Duration::from_micros(micros)), 99);
-        arm.latencies.add(bucket(Duration::from_micros(2 * micros)), 1);
+        arm.latencies
+            .add(bucket(Duration::from_micros(2 * micros)), 1);
         arm
     };
     assert_eq!(
-        message(Limit::RelativeP99 { factor: 1.5 }, timed(300_000), timed(40_000), 6),
+        message(
+            Limit::RelativeP99 { factor: 1.5 },
+            timed(300_000),
+            timed(40_000),
+            6
+        ),
         "100% of gray's requests took 60.7ms or longer within 2.0 s: 300 of 300; gray's p99 may be 1.5 times stable's, which is 40.4ms"
     );
 }
@@ -155,8 +204,14 @@ fn what_is_missing_is_told() {
 
 #[test]
 fn a_failure_after_a_long_good_time_tells_of_the_fault_alone() {
-    let good = ArmModels { gray: ArmModel::new(100.0, 0.001), stable: ArmModel::new(100.0, 0.001) };
-    let bad = ArmModels { gray: ArmModel::new(100.0, 0.5), ..good };
+    let good = ArmModels {
+        gray: ArmModel::new(100.0, 0.001),
+        stable: ArmModel::new(100.0, 0.001),
+    };
+    let bad = ArmModels {
+        gray: ArmModel::new(100.0, 0.5),
+        ..good
+    };
     for run in 0..20 {
         let mut release = SimulatedRelease::new(&four_limits(), 10, run);
         release.live_through(&good, 600.0, &bad, 60.0).unwrap();
@@ -172,7 +227,12 @@ fn every_limit_has_its_figures() {
     some.limits.push(Limit::RelativeP99 { factor: 1.5 });
     let mut process = Judge::start(&some, 1, Totals::default());
     let (gray, stable) = (arm(1000, 5, 20, 3), arm(3000, 3, 30, 0));
-    process.add(&Batch { seconds: 10.0, gray, stable, ..Batch::default() });
+    process.add(&Batch {
+        seconds: 10.0,
+        gray,
+        stable,
+        ..Batch::default()
+    });
     let figures = process.assessment().limits;
     let text = figures.iter().map(|figure| {
         let side = |side: &Option<String>| side.clone().unwrap_or("-".into());
@@ -199,10 +259,17 @@ fn every_limit_has_its_figures() {
 
 #[test]
 fn latency_limits_are_named_as_their_fields() {
-    for (quantile, name) in
-        [(500_000, "p50"), (900_000, "p90"), (950_000, "p95"), (990_000, "p99"), (999_000, "p999")]
-    {
-        let limit = Limit::Latency { quantile, max: Duration::from_secs(1) };
+    for (quantile, name) in [
+        (500_000, "p50"),
+        (900_000, "p90"),
+        (950_000, "p95"),
+        (990_000, "p99"),
+        (999_000, "p999"),
+    ] {
+        let limit = Limit::Latency {
+            quantile,
+            max: Duration::from_secs(1),
+        };
         assert_eq!(limit.to_string(), format!("maxLatency.{name}"));
     }
 }

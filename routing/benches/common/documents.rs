@@ -4,7 +4,8 @@ use serde_json::{Value, json};
 
 /// Ten rules as a team writes them: people by name, offices by network, regions by cookie, and expressions.
 fn rules(release: usize) -> Value {
-    let rule = |name: &str, to: &str, all: Value| json!({"name": name, "to": to, "when": [{"all": all}]});
+    let rule =
+        |name: &str, to: &str, all: Value| json!({"name": name, "to": to, "when": [{"all": all}]});
     let header = |name: &str, operator: &str, values: &[&str]| json!([{"source": "Header", "name": name, "operator": operator, "values": values}]);
     json!([
         rule(
@@ -22,10 +23,22 @@ fn rules(release: usize) -> Value {
             "Gray",
             json!([{"source": "Cookie", "name": "city", "operator": "In", "values": ["sz", "gz"]}])
         ),
-        rule("bots", "Stable", header("User-Agent", "Regex", &["(?i)bot|spider|crawler"])),
+        rule(
+            "bots",
+            "Stable",
+            header("User-Agent", "Regex", &["(?i)bot|spider|crawler"])
+        ),
         rule("beta", "Gray", header("X-Beta", "Exists", &[])),
-        rule("old-apps", "Stable", header("X-App-Version", "Lt", &["500"])),
-        rule("partners", "Stable", header("X-Partner", "Prefix", &["acme-", "globex-"])),
+        rule(
+            "old-apps",
+            "Stable",
+            header("X-App-Version", "Lt", &["500"])
+        ),
+        rule(
+            "partners",
+            "Stable",
+            header("X-Partner", "Prefix", &["acme-", "globex-"])
+        ),
         rule(
             "exports",
             "Stable",
@@ -36,7 +49,11 @@ fn rules(release: usize) -> Value {
             "Gray",
             json!([{"source": "Query", "name": "preview", "operator": "In", "values": ["1"]}])
         ),
-        rule("own", "Gray", header("X-Tenant", "In", &[&format!("tenant-{release}")])),
+        rule(
+            "own",
+            "Gray",
+            header("X-Tenant", "In", &[&format!("tenant-{release}")])
+        ),
     ])
 }
 

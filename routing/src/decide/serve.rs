@@ -37,7 +37,11 @@ pub fn replacement_arm(release: &CompiledRelease, served: &ServingArm) -> Option
 
 /// Which arm serves a request that was meant for one, by whether each has any endpoint. Where nobody is to reach gray
 /// (a rolled-back release, `force: Stable`), it does not take over for stable either.
-pub fn serve(release: &CompiledRelease, intended: Arm, has_endpoint: impl Fn(Arm) -> bool) -> ServingArm {
+pub fn serve(
+    release: &CompiledRelease,
+    intended: Arm,
+    has_endpoint: impl Fn(Arm) -> bool,
+) -> ServingArm {
     if has_endpoint(intended) {
         ServingArm::Intended(intended)
     } else if may_fall_back(release, intended) && has_endpoint(intended.other()) {

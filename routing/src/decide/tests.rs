@@ -21,7 +21,9 @@ fn user(arm: Arm) -> &'static str {
     let salt = crate::bucket::Salt::new("0123456789abcdef");
     let half = Ratio::from_millionths(500_000).expect("a ratio");
     let users = ["lin", "wei", "chen", "zhao", "ana", "bob"];
-    let found = users.into_iter().find(|user| side(salt.bucket(user.as_bytes()), half) == arm);
+    let found = users
+        .into_iter()
+        .find(|user| side(salt.bucket(user.as_bytes()), half) == arm);
     found.expect("one of six users is on each side")
 }
 
@@ -32,15 +34,22 @@ struct TestRequest<'a> {
     fields: &'a [(&'a str, &'a str)],
 }
 
-const PLAIN: TestRequest<'static> =
-    TestRequest { host: "shop.example.com", path: "/", query: None, fields: &[] };
+const PLAIN: TestRequest<'static> = TestRequest {
+    host: "shop.example.com",
+    path: "/",
+    query: None,
+    fields: &[],
+};
 
 /// Arm, what chose it, and the reason; or what else became of the request.
 fn ask(routes: &Routes, asked: &TestRequest<'_>) -> String {
     let fields: Vec<_> = asked
         .fields
         .iter()
-        .map(|(name, value)| Field { name: name.as_bytes(), value: value.as_bytes() })
+        .map(|(name, value)| Field {
+            name: name.as_bytes(),
+            value: value.as_bytes(),
+        })
         .collect();
     let request = Request {
         method: "GET",
@@ -52,7 +61,12 @@ fn ask(routes: &Routes, asked: &TestRequest<'_>) -> String {
     };
     match decide(routes, &request, &mut || 7) {
         Resolution::Decided(decision) => {
-            format!("{} {} {}", decision.arm.name(), decision.chosen_by.name(), decision.reason)
+            format!(
+                "{} {} {}",
+                decision.arm.name(),
+                decision.chosen_by.name(),
+                decision.reason
+            )
         }
         Resolution::DefaultBackend(_) => "default".into(),
         Resolution::NoRoute => "no route".into(),
@@ -62,7 +76,10 @@ fn ask(routes: &Routes, asked: &TestRequest<'_>) -> String {
 }
 
 fn of(changes: Value, fields: &[(&str, &str)]) -> String {
-    ask(&routes(&[document(changes)]), &TestRequest { fields, ..PLAIN })
+    ask(
+        &routes(&[document(changes)]),
+        &TestRequest { fields, ..PLAIN },
+    )
 }
 
 fn rule(name: &str, to: &str, header: &str) -> Value {
@@ -78,15 +95,30 @@ fn the_points_are_asked_in_their_order() {
     let without_force = json!({"rules": everything["rules"]});
     let lin = [("X-Office", "1"), ("X-User-Name", user(Arm::Gray))];
     for (point, changes, fields, expected) in [
-        ("force over rules", &everything, &lin[..], "gray Force forced to gray"),
-        ("the first rule over later ones and the split", &without_force, &lin[..], "stable Rule rule office"),
+        (
+            "force over rules",
+            &everything,
+            &lin[..],
+            "gray Force forced to gray",
+        ),
+        (
+            "the first rule over later ones and the split",
+            &without_force,
+            &lin[..],
+            "stable Rule rule office",
+        ),
         (
             "the split where no rule matches",
             &without_force,
             &lin[1..],
             "gray Split bucket 490900 below 500000",
         ),
-        ("whenMissing last", &without_force, &[], "stable Missing no identity"),
+        (
+            "whenMissing last",
+            &without_force,
+            &[],
+            "stable Missing no identity",
+        ),
     ] {
         assert_eq!(of(changes.clone(), fields), expected, "{point}");
     }
@@ -108,7 +140,10 @@ fn who_has_only_part_of_the_paths_is_not_left_through_hidden_dots() {
         (&also_root, "/pub/..%2Fsecret", false),
         (&json!({}), "/pub/..%2Fsecret", false),
     ] {
-        let answer = ask(&routes(&[document(changes.clone())]), &TestRequest { path, ..PLAIN });
+        let answer = ask(
+            &routes(&[document(changes.clone())]),
+            &TestRequest { path, ..PLAIN },
+        );
         assert_eq!(answer == "climbs", refused, "{path} {changes}: {answer}");
     }
 }
@@ -129,7 +164,10 @@ fn an_identity_goes_where_its_bucket_is() {
 #[test]
 fn an_empty_identity_is_a_missing_one() {
     let sources = json!({"identity": {"from": [{"header": "X-User-Name"}, {"cookie": "user"}]}});
-    assert_eq!(of(sources.clone(), &[("X-User-Name", "")]), "stable Missing no identity");
+    assert_eq!(
+        of(sources.clone(), &[("X-User-Name", "")]),
+        "stable Missing no identity"
+    );
     let second = of(sources, &[("X-User-Name", ""), ("Cookie", "user=lin")]);
     assert!(second.contains("Split bucket"), "{second}");
 }
@@ -137,14 +175,42 @@ fn an_empty_identity_is_a_missing_one() {
 #[test]
 fn a_missing_identity_is_treated_as_the_release_says() {
     for (when_missing, state, expected) in [
-        (json!({"whenMissing": "Stable"}), "Active", "stable Missing no identity"),
-        (json!({"whenMissing": "Stable"}), "Promoted", "gray Missing no identity"),
-        (json!({"whenMissing": "Gray"}), "Active", "gray Missing no identity"),
-        (json!({"whenMissing": "Gray"}), "RolledBack", "stable Missing no identity"),
-        (json!({"whenMissing": "Split"}), "Active", "gray Split no identity, by chance 0 below 500000"),
-        (json!({"whenMissing": "Split"}), "RolledBack", "stable Split gray is closed"),
+        (
+            json!({"whenMissing": "Stable"}),
+            "Active",
+            "stable Missing no identity",
+        ),
+        (
+            json!({"whenMissing": "Stable"}),
+            "Promoted",
+            "gray Missing no identity",
+        ),
+        (
+            json!({"whenMissing": "Gray"}),
+            "Active",
+            "gray Missing no identity",
+        ),
+        (
+            json!({"whenMissing": "Gray"}),
+            "RolledBack",
+            "stable Missing no identity",
+        ),
+        (
+            json!({"whenMissing": "Split"}),
+            "Active",
+            "gray Split no identity, by chance 0 below 500000",
+        ),
+        (
+            json!({"whenMissing": "Split"}),
+            "RolledBack",
+            "stable Split gray is closed",
+        ),
         (json!({"whenMissing": "Reject"}), "Active", "rejected 403"),
-        (json!({"whenMissing": "Reject", "rejectStatus": 401}), "RolledBack", "rejected 401"),
+        (
+            json!({"whenMissing": "Reject", "rejectStatus": 401}),
+            "RolledBack",
+            "rejected 401",
+        ),
     ] {
         let changes = json!({"identity": when_missing, "state": state, "ratio": ratio_in(state)});
         assert_eq!(of(changes, &[]), expected, "{when_missing} {state}");
@@ -175,13 +241,22 @@ fn each_state_opens_and_closes_rules_and_the_split() {
         ("Active", json!([gray]), "gray Rule rule to-gray"),
         ("RolledBack", json!([gray]), "stable Split gray is closed"),
         ("RolledBack", json!([gray, kept]), "gray Rule rule kept"),
-        ("RolledBack", json!([gray, stable]), "stable Rule rule to-stable"),
+        (
+            "RolledBack",
+            json!([gray, stable]),
+            "stable Rule rule to-stable",
+        ),
         ("Promoted", json!([stable]), "gray Rule rule to-stable"),
         ("Plain", json!([gray, kept]), "stable Split gray is closed"),
         ("Plain", json!([stable]), "stable Rule rule to-stable"),
     ] {
-        let arms = if state == "Plain" { json!({"gray": null}) } else { json!({}) };
-        let changes = json!({"state": state, "ratio": ratio_in(state), "rules": rules, "arms": arms});
+        let arms = if state == "Plain" {
+            json!({"gray": null})
+        } else {
+            json!({})
+        };
+        let changes =
+            json!({"state": state, "ratio": ratio_in(state), "rules": rules, "arms": arms});
         assert_eq!(of(changes, &in_rule), expected, "{state} {rules}");
     }
 }
@@ -189,9 +264,10 @@ fn each_state_opens_and_closes_rules_and_the_split() {
 #[test]
 fn force_holds_in_every_state() {
     for state in ["Active", "RolledBack", "Promoted"] {
-        for (force, expected) in
-            [("Stable", "stable Force forced to stable"), ("Gray", "gray Force forced to gray")]
-        {
+        for (force, expected) in [
+            ("Stable", "stable Force forced to stable"),
+            ("Gray", "gray Force forced to gray"),
+        ] {
             let changes = json!({"state": state, "ratio": ratio_in(state), "force": force});
             assert_eq!(of(changes, &[]), expected, "{state}");
         }
@@ -212,11 +288,28 @@ fn a_lost_operator_closes_gray() {
         crate::document::parse::Format::Json,
     );
     let mut compiler = crate::routes::Compiler::default();
-    let release = CompiledRelease::compile(std::sync::Arc::new(parsed.expect("good")), true, &mut compiler)
-        .expect("compiles");
-    let routes = Routes::new(vec![release.into()], std::sync::Arc::default(), &mut compiler);
+    let release = CompiledRelease::compile(
+        std::sync::Arc::new(parsed.expect("good")),
+        true,
+        &mut compiler,
+    )
+    .expect("compiles");
+    let routes = Routes::new(
+        vec![release.into()],
+        std::sync::Arc::default(),
+        &mut compiler,
+    );
     let fields = [("X-R", "1"), ("X-User-Name", user(Arm::Gray))];
-    assert_eq!(ask(&routes, &TestRequest { fields: &fields, ..PLAIN }), "stable Split gray is closed");
+    assert_eq!(
+        ask(
+            &routes,
+            &TestRequest {
+                fields: &fields,
+                ..PLAIN
+            }
+        ),
+        "stable Split gray is closed"
+    );
 }
 
 #[test]
@@ -236,9 +329,11 @@ fn a_minted_cookie_decides_its_own_request() {
             peer: PEER.parse().expect("an address"),
         };
         match decide(&all, &request, &mut || 0xabc) {
-            Resolution::Decided(decision) => {
-                (decision.arm, decision.bucket, decision.mint.map(|minted| minted.to_string()))
-            }
+            Resolution::Decided(decision) => (
+                decision.arm,
+                decision.bucket,
+                decision.mint.map(|minted| minted.to_string()),
+            ),
             other => panic!("{other:?}"),
         }
     };
@@ -246,9 +341,19 @@ fn a_minted_cookie_decides_its_own_request() {
     let value = "00000000000000000000000000000abc";
     let set = format!("halftone_id={value}; Max-Age=2592000; Path=/; HttpOnly; SameSite=Lax");
     assert_eq!(minted.as_deref(), Some(set.as_str()));
-    let again = decided(&[Field { name: b"Cookie", value: b"halftone_id=00000000000000000000000000000abc" }]);
-    assert_eq!(again, (arm, bucket, None), "the cookie that comes back decides alike, and no other is set");
-    let (_, _, minted) = decided(&[Field { name: b"X-User-Name", value: b"lin" }]);
+    let again = decided(&[Field {
+        name: b"Cookie",
+        value: b"halftone_id=00000000000000000000000000000abc",
+    }]);
+    assert_eq!(
+        again,
+        (arm, bucket, None),
+        "the cookie that comes back decides alike, and no other is set"
+    );
+    let (_, _, minted) = decided(&[Field {
+        name: b"X-User-Name",
+        value: b"lin",
+    }]);
     assert_eq!(minted, None);
 
     let mut closed = generated;
@@ -261,7 +366,10 @@ fn excluded_requests_are_marked_and_decided_alike() {
     let exclude = json!({"limits": {"exclude": [{"all": [{"source": "Path", "operator": "Prefix", "values": ["/export"]}]}]}});
     let all = routes(&[document(exclude)]);
     for (path, expected) in [("/export/x", true), ("/", false)] {
-        let fields = [Field { name: b"X-User-Name", value: b"lin" }];
+        let fields = [Field {
+            name: b"X-User-Name",
+            value: b"lin",
+        }];
         let peer = PEER.parse().expect("an address");
         let request = Request {
             method: "GET",
@@ -271,8 +379,13 @@ fn excluded_requests_are_marked_and_decided_alike() {
             fields: &fields,
             peer,
         };
-        let Resolution::Decided(decision) = decide(&all, &request, &mut || 0) else { panic!("decided") };
-        assert_eq!((decision.excluded, decision.chosen_by), (expected, ChosenBy::Split));
+        let Resolution::Decided(decision) = decide(&all, &request, &mut || 0) else {
+            panic!("decided")
+        };
+        assert_eq!(
+            (decision.excluded, decision.chosen_by),
+            (expected, ChosenBy::Split)
+        );
     }
 }
 
@@ -289,20 +402,42 @@ fn a_request_that_would_be_compared_for_too_long_is_left_to_the_split() {
         ],
         "limits": {"exclude": path("NotPrefix", "/none")},
     }))]);
-    for (length, chosen_by, excluded, said) in
-        [(2_000, ChosenBy::Rule, true, "others matches: to gray"), (2_200, ChosenBy::Split, false, TOO_LONG)]
-    {
+    for (length, chosen_by, excluded, said) in [
+        (2_000, ChosenBy::Rule, true, "others matches: to gray"),
+        (2_200, ChosenBy::Split, false, TOO_LONG),
+    ] {
         let path = format!("/{}", "xab".repeat(length / 3));
-        let fields = [Field { name: b"X-User-Name", value: b"lin" }];
+        let fields = [Field {
+            name: b"X-User-Name",
+            value: b"lin",
+        }];
         let peer = PEER.parse().expect("an address");
         let (path, method) = (path.as_bytes(), "GET");
-        let request = Request { method, host: "shop.example.com", path, query: None, fields: &fields, peer };
+        let request = Request {
+            method,
+            host: "shop.example.com",
+            path,
+            query: None,
+            fields: &fields,
+            peer,
+        };
         let mut told: Vec<TraceEntry> = Vec::new();
-        let Resolution::Decided(decision) = decide_traced(&all, &request, &mut || 0, &mut told) else {
+        let Resolution::Decided(decision) = decide_traced(&all, &request, &mut || 0, &mut told)
+        else {
             panic!("decided")
         };
-        assert_eq!((decision.chosen_by, decision.excluded), (chosen_by, excluded), "{length}");
-        assert_eq!(told.iter().find(|finding| finding.point == Point::Rules).unwrap().said, said);
+        assert_eq!(
+            (decision.chosen_by, decision.excluded),
+            (chosen_by, excluded),
+            "{length}"
+        );
+        assert_eq!(
+            told.iter()
+                .find(|finding| finding.point == Point::Rules)
+                .unwrap()
+                .said,
+            said
+        );
     }
 }
 
@@ -321,7 +456,14 @@ fn looking_for_values_again_and_again_counts_like_comparing_them() {
     let user = [("X-User-Name", user(Arm::Stable))];
     let ask = |bytes: usize| {
         let query = "a=b&".repeat(bytes / 4);
-        ask(&all, &TestRequest { query: Some(&query), fields: &user, ..PLAIN })
+        ask(
+            &all,
+            &TestRequest {
+                query: Some(&query),
+                fields: &user,
+                ..PLAIN
+            },
+        )
     };
     assert_eq!(ask(32_000), "gray Rule rule rule-63");
     assert!(ask(64_000).starts_with("stable Split"));
@@ -329,27 +471,45 @@ fn looking_for_values_again_and_again_counts_like_comparing_them() {
 
 #[test]
 fn a_request_that_no_release_claims_goes_to_the_default_backend_or_nowhere() {
-    let elsewhere = TestRequest { host: "other.example.com", ..PLAIN };
+    let elsewhere = TestRequest {
+        host: "other.example.com",
+        ..PLAIN
+    };
     assert_eq!(ask(&routes(&[document(json!({}))]), &elsewhere), "no route");
     let mut compiler = crate::routes::Compiler::default();
-    let fleet: crate::fleet::FleetConfig =
-        serde_json::from_value(json!({"schema": 1, "defaultBackend": {"addresses": ["127.0.0.1:9009"]}}))
-            .expect("a fleet");
+    let fleet: crate::fleet::FleetConfig = serde_json::from_value(
+        json!({"schema": 1, "defaultBackend": {"addresses": ["127.0.0.1:9009"]}}),
+    )
+    .expect("a fleet");
     let routes = Routes::new(Vec::new(), std::sync::Arc::new(fleet), &mut compiler);
     assert_eq!(ask(&routes, &elsewhere), "default");
 }
 
 #[test]
 fn what_is_told_is_what_was_decided() {
-    let all = routes(&[document(json!({"rules": [rule("office", "Stable", "X-Office")]}))]);
-    let fields = [Field { name: b"X-User-Name", value: b"lin" }];
+    let all = routes(&[document(
+        json!({"rules": [rule("office", "Stable", "X-Office")]}),
+    )]);
+    let fields = [Field {
+        name: b"X-User-Name",
+        value: b"lin",
+    }];
     let peer = PEER.parse().expect("an address");
-    let request =
-        Request { method: "GET", host: "shop.example.com", path: b"/a", query: None, fields: &fields, peer };
+    let request = Request {
+        method: "GET",
+        host: "shop.example.com",
+        path: b"/a",
+        query: None,
+        fields: &fields,
+        peer,
+    };
     let mut told: Vec<TraceEntry> = Vec::new();
     let traced = decide_traced(&all, &request, &mut || 0, &mut told);
     assert_eq!(traced, decide(&all, &request, &mut || 0));
-    let points: Vec<_> = told.iter().map(|finding| (finding.point, finding.said.as_str())).collect();
+    let points: Vec<_> = told
+        .iter()
+        .map(|finding| (finding.point, finding.said.as_str()))
+        .collect();
     let bucket = crate::bucket::Salt::new("0123456789abcdef").bucket(b"lin");
     let split = format!(
         "{}: to {}",
@@ -372,7 +532,11 @@ fn what_is_told_is_what_was_decided() {
 fn an_arm_without_endpoints_is_replaced_where_that_is_allowed() {
     use ServingArm::{Fallback, Intended, Unavailable};
     let (s, g) = (Arm::Stable, Arm::Gray);
-    let release = |changes| routes(&[document(changes)]).release(ReleaseIndex::FIRST).clone();
+    let release = |changes| {
+        routes(&[document(changes)])
+            .release(ReleaseIndex::FIRST)
+            .clone()
+    };
     let active = release(json!({}));
     let fail = release(json!({"onUnavailable": "Fail"}));
     let rolled_back = release(json!({"state": "RolledBack", "ratio": 0}));
@@ -385,12 +549,34 @@ fn an_arm_without_endpoints_is_replaced_where_that_is_allowed() {
         ("both empty", &active, g, &[], Unavailable),
         ("gray empty, Fail", &fail, g, &[s], Unavailable),
         ("stable empty, Fail", &fail, s, &[g], Unavailable),
-        ("stable empty, rolled back", &rolled_back, s, &[g], Unavailable),
-        ("kept rule, gray empty, rolled back", &rolled_back, g, &[s], Fallback(s)),
-        ("stable empty, forced to stable", &forced, s, &[g], Unavailable),
+        (
+            "stable empty, rolled back",
+            &rolled_back,
+            s,
+            &[g],
+            Unavailable,
+        ),
+        (
+            "kept rule, gray empty, rolled back",
+            &rolled_back,
+            g,
+            &[s],
+            Fallback(s),
+        ),
+        (
+            "stable empty, forced to stable",
+            &forced,
+            s,
+            &[g],
+            Unavailable,
+        ),
         ("stable empty, plain", &plain, s, &[], Unavailable),
     ] {
-        assert_eq!(serve(release, intended, |arm| alive.contains(&arm)), expected, "{what}");
+        assert_eq!(
+            serve(release, intended, |arm| alive.contains(&arm)),
+            expected,
+            "{what}"
+        );
     }
 }
 

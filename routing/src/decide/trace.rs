@@ -43,6 +43,9 @@ impl Trace for () {
 
 impl Trace for Vec<TraceEntry> {
     fn says(&mut self, point: Point, said: impl FnOnce() -> String) {
-        self.push(TraceEntry { point, said: said() });
+        self.push(TraceEntry {
+            point,
+            said: said(),
+        });
     }
 }

@@ -101,7 +101,10 @@ impl ArmConfig {
 
     /// Its servers and how they are checked: what one endpoint table is for.
     pub fn upstream(&self) -> Upstream {
-        Upstream { backend: self.backend.clone(), health_check: self.health_check.clone() }
+        Upstream {
+            backend: self.backend.clone(),
+            health_check: self.health_check.clone(),
+        }
     }
 }
 
@@ -168,8 +171,9 @@ impl<'de> Deserialize<'de> for ServicePort {
 
             fn visit_u64<E: de::Error>(self, number: u64) -> Result<ServicePort, E> {
                 let port = u16::try_from(number).ok().and_then(NonZeroU16::new);
-                port.map(ServicePort::Number)
-                    .ok_or_else(|| E::custom(format!("{number} is no port; write 1 to 65535 or a name")))
+                port.map(ServicePort::Number).ok_or_else(|| {
+                    E::custom(format!("{number} is no port; write 1 to 65535 or a name"))
+                })
             }
 
             fn visit_str<E: de::Error>(self, name: &str) -> Result<ServicePort, E> {
@@ -210,10 +214,14 @@ impl TryFrom<Vec<SocketAddr>> for Addresses {
         let mut seen = std::collections::HashSet::new();
         for address in &addresses {
             if address.port() == 0 {
-                return Err(InvalidValue::new(format!("{address} has port 0; write 1 to 65535")));
+                return Err(InvalidValue::new(format!(
+                    "{address} has port 0; write 1 to 65535"
+                )));
             }
             if !seen.insert(address) {
-                return Err(InvalidValue::new(format!("{address} twice; list each address once")));
+                return Err(InvalidValue::new(format!(
+                    "{address} twice; list each address once"
+                )));
             }
         }
         Ok(Self(addresses))
@@ -272,7 +280,11 @@ impl TryFrom<Millis> for Positive {
     type Error = InvalidValue;
 
     fn try_from(millis: Millis) -> Result<Self, InvalidValue> {
-        if millis.get() > 0 { Ok(Self(millis)) } else { Err(InvalidValue::new("0 ms; write at least 1")) }
+        if millis.get() > 0 {
+            Ok(Self(millis))
+        } else {
+            Err(InvalidValue::new("0 ms; write at least 1"))
+        }
     }
 }
 
@@ -351,7 +363,9 @@ impl TryFrom<u64> for CheckThreshold {
     fn try_from(times: u64) -> Result<Self, InvalidValue> {
         match u8::try_from(times) {
             Ok(times @ 1..=100) => Ok(Self(times)),
-            _ => Err(InvalidValue::new(format!("{times} times in a row; write 1 to 100"))),
+            _ => Err(InvalidValue::new(format!(
+                "{times} times in a row; write 1 to 100"
+            ))),
         }
     }
 }
@@ -378,7 +392,10 @@ struct ArmDocument {
     #[serde(default = "default_max_in_flight")]
     max_in_flight: u32,
     /// Left out where it is the default: documents written before there was such a field stay the same.
-    #[serde(default = "default_max_tunnels", skip_serializing_if = "is_default_max_tunnels")]
+    #[serde(
+        default = "default_max_tunnels",
+        skip_serializing_if = "is_default_max_tunnels"
+    )]
     max_tunnels: u32,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     health_check: Option<HealthCheck>,
@@ -406,14 +423,20 @@ impl TryFrom<ArmDocument> for ArmConfig {
             (Some(service), None) => Backend::Service(service),
             (None, Some(addresses)) => Backend::Addresses(addresses),
             (Some(_), Some(_)) => {
-                return Err(InvalidValue::new("has both service and addresses; keep one of them"));
+                return Err(InvalidValue::new(
+                    "has both service and addresses; keep one of them",
+                ));
             }
             (None, None) => {
-                return Err(InvalidValue::new("has neither service nor addresses; add one of them"));
+                return Err(InvalidValue::new(
+                    "has neither service nor addresses; add one of them",
+                ));
             }
         };
         if document.max_in_flight == 0 {
-            return Err(InvalidValue::new("maxInFlight is 0, which refuses every request; write at least 1"));
+            return Err(InvalidValue::new(
+                "maxInFlight is 0, which refuses every request; write at least 1",
+            ));
         }
         if document.max_tunnels == 0 {
             return Err(InvalidValue::new(

@@ -24,10 +24,16 @@ impl RoutingConfig {
     /// Whether its requests must not leave a part of the paths through a `..` that only a backend sees: it claims
     /// only part of them, or an arm puts a prefix before them.
     pub(crate) fn confines(&self) -> bool {
-        let has_prefix =
-            |arm: &ArmConfig| arm.path_prefix.as_ref().is_some_and(|prefix| prefix.as_str() != "/");
+        let has_prefix = |arm: &ArmConfig| {
+            arm.path_prefix
+                .as_ref()
+                .is_some_and(|prefix| prefix.as_str() != "/")
+        };
         self.has_part_of_the_paths()
-            || Arm::ALL.into_iter().filter_map(|arm| self.arms.get(arm)).any(has_prefix)
+            || Arm::ALL
+                .into_iter()
+                .filter_map(|arm| self.arms.get(arm))
+                .any(has_prefix)
     }
 
     /// How its identities are spelled, and what its generated cookie is called.
@@ -49,7 +55,11 @@ impl RoutingConfig {
         if self.claims.len() > MOST * MOST {
             return Err(invalid(
                 "claims",
-                format!("has {} items; at most {} fit", self.claims.len(), MOST * MOST),
+                format!(
+                    "has {} items; at most {} fit",
+                    self.claims.len(),
+                    MOST * MOST
+                ),
             ));
         }
         let names: Vec<_> = self.rules.iter().map(|rule| &rule.name).collect();
@@ -61,16 +71,23 @@ impl RoutingConfig {
         self.check_cookie()?;
         let plain = matches!(self.state, ReleaseState::Plain | ReleaseState::Withdrawn);
         if !plain && self.arms.gray.is_none() {
-            return Err(invalid("arms.gray", "missing; only a Plain or Withdrawn document has no gray arm"));
+            return Err(invalid(
+                "arms.gray",
+                "missing; only a Plain or Withdrawn document has no gray arm",
+            ));
         }
         match &self.arms.gray {
             Some(gray) if gray.version == self.arms.stable.version => Err(invalid(
                 "arms.gray.version",
-                format!("\"{}\" is stable's version as well; name them differently", gray.version),
+                format!(
+                    "\"{}\" is stable's version as well; name them differently",
+                    gray.version
+                ),
             )),
-            None if self.force == Some(Target::Gray) => {
-                Err(invalid("force", "sends everyone to gray, and there is no gray arm"))
-            }
+            None if self.force == Some(Target::Gray) => Err(invalid(
+                "force",
+                "sends everyone to gray, and there is no gray arm",
+            )),
             _ if self.moving && self.state != ReleaseState::Active => {
                 Err(invalid("moving", "only an Active release moves; remove it"))
             }
@@ -80,12 +97,17 @@ impl RoutingConfig {
 
     /// Browsers refuse a cookie that a host outside its domain sets.
     fn check_cookie(&self) -> Result<(), DocumentError> {
-        let Some(IdentitySource::Generated(cookie)) = self.identity.from.last() else { return Ok(()) };
-        let Some(domain) = &cookie.domain else { return Ok(()) };
+        let Some(IdentitySource::Generated(cookie)) = self.identity.from.last() else {
+            return Ok(());
+        };
+        let Some(domain) = &cookie.domain else {
+            return Ok(());
+        };
         match self.hosts.iter().find(|hosts| !domain.covers(hosts)) {
             Some(outside) => {
-                let message =
-                    format!("the generated cookie's domain {domain} does not cover the host {outside}");
+                let message = format!(
+                    "the generated cookie's domain {domain} does not cover the host {outside}"
+                );
                 Err(invalid("identity.from", message))
             }
             None => Ok(()),
@@ -97,11 +119,17 @@ impl RoutingConfig {
     /// # Errors
     /// [`DocumentErrorReason::TooLarge`], with the length.
     pub fn to_json(&self) -> Result<String, DocumentError> {
-        let document = Self { checksum: Some(self.content_checksum()), ..self.clone() };
+        let document = Self {
+            checksum: Some(self.content_checksum()),
+            ..self.clone()
+        };
         let text = serde_json::to_string_pretty(&document)
             .expect("a document has text keys and writers that cannot fail");
         if text.len() > MAX_BYTES {
-            let message = format!("the document has {} bytes; at most {MAX_BYTES} fit", text.len());
+            let message = format!(
+                "the document has {} bytes; at most {MAX_BYTES} fit",
+                text.len()
+            );
             return Err(DocumentError {
                 reason: DocumentErrorReason::TooLarge,
                 place: None,
@@ -114,7 +142,10 @@ impl RoutingConfig {
 
     /// The checksum that [`RoutingConfig::to_json`] writes.
     pub fn content_checksum(&self) -> Checksum {
-        checksum(serde_json::to_value(self).expect("a document has text keys and writers that cannot fail"))
+        checksum(
+            serde_json::to_value(self)
+                .expect("a document has text keys and writers that cannot fail"),
+        )
     }
 }
 
@@ -124,10 +155,20 @@ fn listed<T: PartialEq + std::fmt::Display>(
     least: usize,
 ) -> Result<(), DocumentError> {
     if values.len() < least || values.len() > MOST {
-        return Err(invalid(field, format!("{} entries; write {least} to {MOST}", values.len())));
+        return Err(invalid(
+            field,
+            format!("{} entries; write {least} to {MOST}", values.len()),
+        ));
     }
-    match values.iter().enumerate().find(|(at, value)| values[..*at].contains(value)) {
-        Some((at, value)) => Err(invalid(&format!("{field}[{at}]"), format!("\"{value}\" stands twice"))),
+    match values
+        .iter()
+        .enumerate()
+        .find(|(at, value)| values[..*at].contains(value))
+    {
+        Some((at, value)) => Err(invalid(
+            &format!("{field}[{at}]"),
+            format!("\"{value}\" stands twice"),
+        )),
         None => Ok(()),
     }
 }
@@ -136,7 +177,10 @@ fn alternatives(field: &str, count: usize, least: usize) -> Result<(), DocumentE
     if (least..=MOST_ALTERNATIVES).contains(&count) {
         return Ok(());
     }
-    Err(invalid(field, format!("{count} alternatives; write {least} to {MOST_ALTERNATIVES}")))
+    Err(invalid(
+        field,
+        format!("{count} alternatives; write {least} to {MOST_ALTERNATIVES}"),
+    ))
 }
 
 fn invalid(field: &str, message: impl Into<String>) -> DocumentError {

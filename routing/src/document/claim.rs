@@ -24,7 +24,10 @@ impl RoutingConfig {
     /// Since when the release has a place: as its claim says, else since its object was created.
     #[must_use]
     pub fn since(&self, host: &HostPattern, path: &PathPrefix) -> Timestamp {
-        let claim = self.claims.iter().find(|claim| claim.host == *host && claim.path == *path);
+        let claim = self
+            .claims
+            .iter()
+            .find(|claim| claim.host == *host && claim.path == *path);
         claim.map_or(self.release.created_at, |claim| claim.since)
     }
 
@@ -36,6 +39,8 @@ impl RoutingConfig {
 
     /// Every host with every path.
     pub fn places(&self) -> impl Iterator<Item = (&HostPattern, &PathPrefix)> {
-        self.hosts.iter().flat_map(|host| self.paths.iter().map(move |path| (host, path)))
+        self.hosts
+            .iter()
+            .flat_map(|host| self.paths.iter().map(move |path| (host, path)))
     }
 }

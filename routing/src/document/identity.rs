@@ -130,12 +130,24 @@ impl TryFrom<IdentityDocument> for IdentityConfig {
     type Error = InvalidValue;
 
     fn try_from(document: IdentityDocument) -> Result<Self, InvalidValue> {
-        let IdentityDocument { from, when_missing, reject_status, salt } = document;
+        let IdentityDocument {
+            from,
+            when_missing,
+            reject_status,
+            salt,
+        } = document;
         if from.is_empty() || from.len() > 16 {
-            return Err(InvalidValue::new(format!("from has {} sources; write 1 to 16", from.len())));
+            return Err(InvalidValue::new(format!(
+                "from has {} sources; write 1 to 16",
+                from.len()
+            )));
         }
         let is_generated = |source: &IdentitySource| matches!(source, IdentitySource::Generated(_));
-        if from.iter().position(is_generated).is_some_and(|at| at + 1 < from.len()) {
+        if from
+            .iter()
+            .position(is_generated)
+            .is_some_and(|at| at + 1 < from.len())
+        {
             return Err(InvalidValue::new(
                 "from has a source after generated, which is never reached; put generated last",
             ));
@@ -145,7 +157,10 @@ impl TryFrom<IdentityDocument> for IdentityConfig {
                 "from[{repeated}] stands there twice; list each source once"
             )));
         }
-        if salt.as_ref().is_some_and(|salt| !(1..=253).contains(&salt.len())) {
+        if salt
+            .as_ref()
+            .is_some_and(|salt| !(1..=253).contains(&salt.len()))
+        {
             return Err(InvalidValue::new(
                 "salt has to have 1 to 253 bytes; leave it out for the release id",
             ));
@@ -153,7 +168,11 @@ impl TryFrom<IdentityDocument> for IdentityConfig {
         let when_missing = match (when_missing, reject_status) {
             (WhenMissingWord::Reject, status) => match status.unwrap_or(DEFAULT_REJECT_STATUS) {
                 status @ 400..=499 => WhenMissing::Reject(status),
-                status => return Err(InvalidValue::new(format!("rejectStatus {status}; write 400 to 499"))),
+                status => {
+                    return Err(InvalidValue::new(format!(
+                        "rejectStatus {status}; write 400 to 499"
+                    )));
+                }
             },
             (_, Some(_)) => {
                 return Err(InvalidValue::new(
@@ -164,7 +183,11 @@ impl TryFrom<IdentityDocument> for IdentityConfig {
             (WhenMissingWord::Gray, None) => WhenMissing::Gray,
             (WhenMissingWord::Split, None) => WhenMissing::Split,
         };
-        Ok(Self { from, when_missing, salt })
+        Ok(Self {
+            from,
+            when_missing,
+            salt,
+        })
     }
 }
 
@@ -176,7 +199,12 @@ impl From<IdentityConfig> for IdentityDocument {
             WhenMissing::Split => (WhenMissingWord::Split, None),
             WhenMissing::Reject(status) => (WhenMissingWord::Reject, Some(status)),
         };
-        Self { from: identity.from, when_missing, reject_status, salt: identity.salt }
+        Self {
+            from: identity.from,
+            when_missing,
+            reject_status,
+            salt: identity.salt,
+        }
     }
 }
 
@@ -201,13 +229,23 @@ impl TryFrom<ClientIpDocument> for ClientIpPrefix {
     type Error = InvalidValue;
 
     fn try_from(document: ClientIpDocument) -> Result<Self, InvalidValue> {
-        let ClientIpDocument { v4_prefix, v6_prefix } = document;
+        let ClientIpDocument {
+            v4_prefix,
+            v6_prefix,
+        } = document;
         if !(1..=32).contains(&v4_prefix) {
-            return Err(InvalidValue::new(format!("v4Prefix {v4_prefix}; write 1 to 32")));
+            return Err(InvalidValue::new(format!(
+                "v4Prefix {v4_prefix}; write 1 to 32"
+            )));
         }
         if !(1..=128).contains(&v6_prefix) {
-            return Err(InvalidValue::new(format!("v6Prefix {v6_prefix}; write 1 to 128")));
+            return Err(InvalidValue::new(format!(
+                "v6Prefix {v6_prefix}; write 1 to 128"
+            )));
         }
-        Ok(Self { v4_prefix, v6_prefix })
+        Ok(Self {
+            v4_prefix,
+            v6_prefix,
+        })
     }
 }

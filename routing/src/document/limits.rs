@@ -78,7 +78,9 @@ impl ErrorStatuses {
     /// Whether an answer with this status is an error.
     pub fn contains(&self, status: u16) -> bool {
         let at = usize::from(status.wrapping_sub(100));
-        self.bits.get(at / 64).is_some_and(|bits| bits >> (at % 64) & 1 == 1)
+        self.bits
+            .get(at / 64)
+            .is_some_and(|bits| bits >> (at % 64) & 1 == 1)
     }
 
     fn insert(&mut self, status: u16) {
@@ -89,7 +91,10 @@ impl ErrorStatuses {
 
 impl Default for ErrorStatuses {
     fn default() -> Self {
-        let mut statuses = Self { bits: [0; 8], written: vec!["5xx".into()] };
+        let mut statuses = Self {
+            bits: [0; 8],
+            written: vec!["5xx".into()],
+        };
         (500..600).for_each(|status| statuses.insert(status));
         statuses
     }
@@ -99,7 +104,10 @@ impl TryFrom<Vec<String>> for ErrorStatuses {
     type Error = InvalidValue;
 
     fn try_from(written: Vec<String>) -> Result<Self, InvalidValue> {
-        let mut statuses = Self { bits: [0; 8], written: Vec::new() };
+        let mut statuses = Self {
+            bits: [0; 8],
+            written: Vec::new(),
+        };
         for (at, text) in written.iter().enumerate() {
             let range = match text.as_bytes() {
                 [digit @ b'1'..=b'5', b'x', b'x'] => {
@@ -118,11 +126,16 @@ impl TryFrom<Vec<String>> for ErrorStatuses {
                 }
             };
             if written[..at].contains(text) {
-                return Err(InvalidValue::new(format!("\"{text}\" twice; list each status once")));
+                return Err(InvalidValue::new(format!(
+                    "\"{text}\" twice; list each status once"
+                )));
             }
             range.for_each(|status| statuses.insert(status));
         }
-        Ok(Self { written, ..statuses })
+        Ok(Self {
+            written,
+            ..statuses
+        })
     }
 }
 

@@ -221,7 +221,9 @@ mod tests {
         assert_eq!(host("*.Example.com"), Ok("*.example.com".into()));
         assert_eq!(host("*"), Ok("*".into()));
         assert_eq!(host("[::0:1]"), Ok("[::1]".into()));
-        for wrong in ["", "*.", "a.*.b", "*x", "**", "shop:80", "[::1]:80", "*.*", "a b", "u@h"] {
+        for wrong in [
+            "", "*.", "a.*.b", "*x", "**", "shop:80", "[::1]:80", "*.*", "a b", "u@h",
+        ] {
             assert!(host(wrong).is_err(), "{wrong}");
         }
         let path = |text: &str| text.parse::<PathPrefix>().map(|path| path.to_string());
@@ -243,12 +245,17 @@ mod tests {
         }
         assert!("X-User-Name".parse::<Token>().is_ok());
         assert!("X User".parse::<Token>().is_err() && "".parse::<Token>().is_err());
-        assert!("X-Version".parse::<OwnField>().is_ok() && "X Version".parse::<OwnField>().is_err());
+        assert!(
+            "X-Version".parse::<OwnField>().is_ok() && "X Version".parse::<OwnField>().is_err()
+        );
         for taken in ["Transfer-Encoding", "content-length", "HOST", "Set-Cookie"] {
             let error = taken.parse::<OwnField>().expect_err(taken).to_string();
             assert!(error.contains("HTTP itself uses; choose"), "{error}");
         }
-        assert!("/healthz".parse::<HealthPath>().is_ok() && "/-/health%2Fz".parse::<HealthPath>().is_ok());
+        assert!(
+            "/healthz".parse::<HealthPath>().is_ok()
+                && "/-/health%2Fz".parse::<HealthPath>().is_ok()
+        );
         for wrong in ["", "/", "healthz", "/a/", "/a/../b", "/%61", "/a?b", "/a b"] {
             assert!(wrong.parse::<HealthPath>().is_err(), "{wrong}");
         }

@@ -88,12 +88,19 @@ impl DocumentError {
     /// The error with the place of its field, where it has none yet; `bytes` are the document's.
     #[must_use]
     pub fn placed(self, bytes: &[u8], format: Format) -> Self {
-        let place = self.place.or_else(|| location::of_field(bytes, format, &self.field));
+        let place = self
+            .place
+            .or_else(|| location::of_field(bytes, format, &self.field));
         Self { place, ..self }
     }
 
     fn new(reason: DocumentErrorReason, field: &str, message: impl Into<String>) -> Self {
-        Self { reason, place: None, field: field.to_owned(), message: message.into() }
+        Self {
+            reason,
+            place: None,
+            field: field.to_owned(),
+            message: message.into(),
+        }
     }
 }
 
@@ -101,7 +108,10 @@ impl DocumentError {
 ///
 /// # Errors
 /// The first fault that was found.
-pub fn routing(bytes: &[u8], format: Format) -> Result<ParsedDocument<RoutingConfig>, DocumentError> {
+pub fn routing(
+    bytes: &[u8],
+    format: Format,
+) -> Result<ParsedDocument<RoutingConfig>, DocumentError> {
     let read = || {
         let mut parsed: ParsedDocument<RoutingConfig> = document(bytes, format)?;
         parsed.config.check()?;
@@ -127,40 +137,67 @@ pub fn value(bytes: &[u8], format: Format) -> Result<Value, DocumentError> {
     format.value(text(bytes)?)
 }
 
-fn document<T: DeserializeOwned>(bytes: &[u8], format: Format) -> Result<ParsedDocument<T>, DocumentError> {
+fn document<T: DeserializeOwned>(
+    bytes: &[u8],
+    format: Format,
+) -> Result<ParsedDocument<T>, DocumentError> {
     let text = text(bytes)?;
     let value = format.value(text)?;
     known(&value)?;
     let (config, mut ignored) = format.typed(text, &value)?;
     list_unknown_uses(&value, &mut ignored);
-    let named = value.get("checksum").and_then(Value::as_str).map(str::to_owned);
+    let named = value
+        .get("checksum")
+        .and_then(Value::as_str)
+        .map(str::to_owned);
     let checksum = checksum(value);
     if named.is_some_and(|named| named != checksum.to_string()) {
         let message = format!(
             "the content's checksum is {checksum}; leave the field out of a document written by hand"
         );
-        return Err(DocumentError::new(DocumentErrorReason::ChecksumMismatch, "checksum", message));
+        return Err(DocumentError::new(
+            DocumentErrorReason::ChecksumMismatch,
+            "checksum",
+            message,
+        ));
     }
-    Ok(ParsedDocument { config, checksum, ignored })
+    Ok(ParsedDocument {
+        config,
+        checksum,
+        ignored,
+    })
 }
 
 /// `uses` names features that are on by default. Unlike those of `requires`, one that is unknown here is only listed.
 fn list_unknown_uses(value: &Value, ignored: &mut Vec<String>) {
-    let Some(Value::Array(uses)) = value.get("uses") else { return };
+    let Some(Value::Array(uses)) = value.get("uses") else {
+        return;
+    };
     ignored.retain(|field| field != "uses");
-    let unknown = uses.iter().filter_map(Value::as_str).filter(|feature| !FEATURES.contains(feature));
+    let unknown = uses
+        .iter()
+        .filter_map(Value::as_str)
+        .filter(|feature| !FEATURES.contains(feature));
     ignored.extend(unknown.map(|feature| format!("uses {}", feature.escape_debug())));
 }
 
 fn text(bytes: &[u8]) -> Result<&str, DocumentError> {
     if bytes.len() > MAX_BYTES {
         // Readers stop early: how large it really is need not be known here.
-        let message = format!("the document has more than {MAX_BYTES} bytes, which is the most that fits");
-        return Err(DocumentError::new(DocumentErrorReason::TooLarge, "", message));
+        let message =
+            format!("the document has more than {MAX_BYTES} bytes, which is the most that fits");
+        return Err(DocumentError::new(
+            DocumentErrorReason::TooLarge,
+            "",
+            message,
+        ));
     }
     std::str::from_utf8(bytes).map_err(|error| {
         let before = &bytes[..error.valid_up_to()];
-        let line_start = before.iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at + 1);
+        let line_start = before
+            .iter()
+            .rposition(|&byte| byte == b'\n')
+            .map_or(0, |at| at + 1);
         let line = before.iter().filter(|&&byte| byte == b'\n').count() + 1;
         DocumentError {
             place: Some((line, before.len() - line_start + 1)),
@@ -172,7 +209,11 @@ fn text(bytes: &[u8]) -> Result<&str, DocumentError> {
 /// Whether this build can read the document at all.
 fn known(value: &Value) -> Result<(), DocumentError> {
     let Value::Object(fields) = value else {
-        return Err(DocumentError::new(DocumentErrorReason::Malformed, "", "not a map of fields"));
+        return Err(DocumentError::new(
+            DocumentErrorReason::Malformed,
+            "",
+            "not a map of fields",
+        ));
     };
     match fields.get("schema") {
         None => {
@@ -184,16 +225,30 @@ fn known(value: &Value) -> Result<(), DocumentError> {
         }
         Some(Value::Number(schema)) if schema.as_u64() != Some(1) => {
             let message = format!("schema {schema} is unknown here; this build reads schema 1");
-            return Err(DocumentError::new(DocumentErrorReason::UnknownSchema, "schema", message));
+            return Err(DocumentError::new(
+                DocumentErrorReason::UnknownSchema,
+                "schema",
+                message,
+            ));
         }
         Some(_) => {}
     }
-    let required = fields.get("requires").and_then(Value::as_array).into_iter().flatten();
-    match required.filter_map(Value::as_str).find(|feature| !FEATURES.contains(feature)) {
+    let required = fields
+        .get("requires")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten();
+    match required
+        .filter_map(Value::as_str)
+        .find(|feature| !FEATURES.contains(feature))
+    {
         Some(feature) => Err(DocumentError::new(
             DocumentErrorReason::UnknownFeature,
             "requires",
-            format!("\"{}\" is unknown here; this proxy is too old for the document", feature.escape_debug()),
+            format!(
+                "\"{}\" is unknown here; this proxy is too old for the document",
+                feature.escape_debug()
+            ),
         )),
         None => Ok(()),
     }
@@ -205,14 +260,15 @@ impl Format {
         match self {
             Self::Json => {
                 let mut deserializer = serde_json::Deserializer::from_str(text);
-                let value =
-                    seed.deserialize(&mut deserializer).and_then(|value| deserializer.end().map(|()| value));
+                let value = seed
+                    .deserialize(&mut deserializer)
+                    .and_then(|value| deserializer.end().map(|()| value));
                 value.map_err(|error| json_error(&error, DocumentErrorReason::Malformed, ""))
             }
-            Self::Yaml => {
-                serde_saphyr::with_deserializer_from_str(text, |deserializer| seed.deserialize(deserializer))
-                    .map_err(|error| yaml_error(&error, DocumentErrorReason::Malformed, ""))
-            }
+            Self::Yaml => serde_saphyr::with_deserializer_from_str(text, |deserializer| {
+                seed.deserialize(deserializer)
+            })
+            .map_err(|error| yaml_error(&error, DocumentErrorReason::Malformed, "")),
         }
     }
 
@@ -223,12 +279,15 @@ impl Format {
         value: &Value,
     ) -> Result<(T, Vec<String>), DocumentError> {
         let mut ignored = Vec::new();
-        let mut note = |path: serde_ignored::Path<'_>| ignored.push(path.to_string().replace(".?", ""));
+        let mut note =
+            |path: serde_ignored::Path<'_>| ignored.push(path.to_string().replace(".?", ""));
         let typed = match serde_ignored::deserialize(value, &mut note) {
             Ok(typed) => typed,
             Err(_) => {
                 ignored.clear();
-                self.typed_with_places(text, |path| ignored.push(path.to_string().replace(".?", "")))?
+                self.typed_with_places(text, |path| {
+                    ignored.push(path.to_string().replace(".?", ""))
+                })?
             }
         };
         Ok((typed, ignored))
@@ -247,14 +306,18 @@ impl Format {
                 let mut deserializer = serde_json::Deserializer::from_str(text);
                 let tracked = serde_path_to_error::Deserializer::new(&mut deserializer, &mut track);
                 let read = serde_ignored::deserialize(tracked, &mut note);
-                read.map_err(|error| json_error(&error, DocumentErrorReason::Invalid, &field(track)))
+                read.map_err(|error| {
+                    json_error(&error, DocumentErrorReason::Invalid, &field(track))
+                })
             }
             Self::Yaml => {
                 let read = serde_saphyr::with_deserializer_from_str(text, |deserializer| {
                     let tracked = serde_path_to_error::Deserializer::new(deserializer, &mut track);
                     serde_ignored::deserialize(tracked, &mut note)
                 });
-                read.map_err(|error| yaml_error(&error, DocumentErrorReason::Invalid, &field(track)))
+                read.map_err(|error| {
+                    yaml_error(&error, DocumentErrorReason::Invalid, &field(track))
+                })
             }
         }
     }
@@ -265,20 +328,35 @@ fn field(track: serde_path_to_error::Track) -> String {
     if path == "." { String::new() } else { path }
 }
 
-fn json_error(error: &serde_json::Error, reason: DocumentErrorReason, field: &str) -> DocumentError {
+fn json_error(
+    error: &serde_json::Error,
+    reason: DocumentErrorReason,
+    field: &str,
+) -> DocumentError {
     let full = error.to_string();
     let place = (error.line() > 0).then(|| (error.line(), error.column()));
     let message = match place {
-        Some((line, column)) => full.trim_end_matches(&format!(" at line {line} column {column}")).to_owned(),
+        Some((line, column)) => full
+            .trim_end_matches(&format!(" at line {line} column {column}"))
+            .to_owned(),
         None => full,
     };
-    DocumentError { place, ..DocumentError::new(reason, field, message) }
+    DocumentError {
+        place,
+        ..DocumentError::new(reason, field, message)
+    }
 }
 
-fn yaml_error(error: &serde_saphyr::Error, reason: DocumentErrorReason, field: &str) -> DocumentError {
+fn yaml_error(
+    error: &serde_saphyr::Error,
+    reason: DocumentErrorReason,
+    field: &str,
+) -> DocumentError {
     let error = error.without_snippet();
     let number = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
-    let place = error.location().map(|at| (number(at.line()), number(at.column())));
+    let place = error
+        .location()
+        .map(|at| (number(at.line()), number(at.column())));
     let full = error.to_string();
     let message = match place {
         Some((line, column)) => full
@@ -287,7 +365,10 @@ fn yaml_error(error: &serde_saphyr::Error, reason: DocumentErrorReason, field: &
             .to_owned(),
         None => full,
     };
-    DocumentError { place, ..DocumentError::new(reason, field, message) }
+    DocumentError {
+        place,
+        ..DocumentError::new(reason, field, message)
+    }
 }
 
 #[cfg(test)]
@@ -322,7 +403,11 @@ mod tests {
 
     #[test]
     fn a_feature_that_is_only_used_is_listed_where_it_is_unknown() {
-        let parsed = read(&with(r#""revision": 3"#, r#""uses": ["telepathy"], "revision": 3"#)).unwrap();
+        let parsed = read(&with(
+            r#""revision": 3"#,
+            r#""uses": ["telepathy"], "revision": 3"#,
+        ))
+        .unwrap();
         assert_eq!(parsed.ignored, ["uses telepathy"]);
     }
 
@@ -334,8 +419,14 @@ mod tests {
         let again = read(&text).unwrap();
         assert_eq!(again.checksum, parsed.config.content_checksum());
         assert_eq!(
-            RoutingConfig { checksum: None, ..again.config },
-            RoutingConfig { checksum: None, ..parsed.config }
+            RoutingConfig {
+                checksum: None,
+                ..again.config
+            },
+            RoutingConfig {
+                checksum: None,
+                ..parsed.config
+            }
         );
     }
 
@@ -343,32 +434,61 @@ mod tests {
     fn json_and_yaml_of_the_same_document_have_the_same_checksum() {
         let value: Value = serde_json::from_str(LEAST).unwrap();
         let yaml = serde_saphyr::to_string(&value).unwrap();
-        assert_eq!(routing(yaml.as_bytes(), Format::Yaml).unwrap().checksum, read(LEAST).unwrap().checksum);
+        assert_eq!(
+            routing(yaml.as_bytes(), Format::Yaml).unwrap().checksum,
+            read(LEAST).unwrap().checksum
+        );
     }
 
     #[test]
     fn an_unknown_optional_field_is_passed_over_listed_and_part_of_the_checksum() {
-        let parsed = read(&with(r#""version": "v2""#, r#""version": "v2", "colour": "gray""#)).unwrap();
+        let parsed = read(&with(
+            r#""version": "v2""#,
+            r#""version": "v2", "colour": "gray""#,
+        ))
+        .unwrap();
         assert_eq!(parsed.ignored, ["arms.gray.colour"]);
         assert_ne!(parsed.checksum, read(LEAST).unwrap().checksum);
     }
 
     #[test]
     fn each_fault_is_refused_with_its_reason_field_and_place() {
-        let deep =
-            with(r#""revision": 3"#, &format!(r#""revision": 3, "x": {}{}"#, "[".repeat(40), "]".repeat(40)));
+        let deep = with(
+            r#""revision": 3"#,
+            &format!(
+                r#""revision": 3, "x": {}{}"#,
+                "[".repeat(40),
+                "]".repeat(40)
+            ),
+        );
         let cases: &[(String, DocumentErrorReason, &str, Option<usize>)] = &[
-            (LEAST[..LEAST.len() / 2].to_owned(), DocumentErrorReason::Malformed, "", Some(8)),
-            (deep, DocumentErrorReason::Malformed, "", Some(5)),
-            (with(r#""stage": 2"#, r#""stage": 2, "stage": 3"#), DocumentErrorReason::Malformed, "", Some(6)),
             (
-                with(r#""x": 1"#.replace("x", "schema").as_str(), r#""schema": 2"#),
+                LEAST[..LEAST.len() / 2].to_owned(),
+                DocumentErrorReason::Malformed,
+                "",
+                Some(8),
+            ),
+            (deep, DocumentErrorReason::Malformed, "", Some(5)),
+            (
+                with(r#""stage": 2"#, r#""stage": 2, "stage": 3"#),
+                DocumentErrorReason::Malformed,
+                "",
+                Some(6),
+            ),
+            (
+                with(
+                    r#""x": 1"#.replace("x", "schema").as_str(),
+                    r#""schema": 2"#,
+                ),
                 DocumentErrorReason::UnknownSchema,
                 "schema",
                 Some(2),
             ),
             (
-                with(r#""revision": 3"#, r#""requires": ["telepathy"], "revision": 3"#),
+                with(
+                    r#""revision": 3"#,
+                    r#""requires": ["telepathy"], "revision": 3"#,
+                ),
                 DocumentErrorReason::UnknownFeature,
                 "requires",
                 Some(5),
@@ -382,23 +502,48 @@ mod tests {
                 "checksum",
                 Some(5),
             ),
-            (with("125000", "1000001"), DocumentErrorReason::Invalid, "ratio", Some(8)),
-            (with(r#""revision": 3"#, r#""revision": 0"#), DocumentErrorReason::Invalid, "revision", Some(5)),
+            (
+                with("125000", "1000001"),
+                DocumentErrorReason::Invalid,
+                "ratio",
+                Some(8),
+            ),
+            (
+                with(r#""revision": 3"#, r#""revision": 0"#),
+                DocumentErrorReason::Invalid,
+                "revision",
+                Some(5),
+            ),
             (
                 with(r#""revision": 3"#, r#""revision": "3""#),
                 DocumentErrorReason::Invalid,
                 "revision",
                 Some(5),
             ),
-            (with("127.0.0.1:9002", "nowhere"), DocumentErrorReason::Invalid, "arms.gray", Some(12)),
+            (
+                with("127.0.0.1:9002", "nowhere"),
+                DocumentErrorReason::Invalid,
+                "arms.gray",
+                Some(12),
+            ),
             (
                 with(r#"["shop.example.com"]"#, r#"["a.b", "A.b"]"#),
                 DocumentErrorReason::Invalid,
                 "hosts[1]",
                 Some(9),
             ),
-            (with(r#"["shop.example.com"]"#, "[]"), DocumentErrorReason::Invalid, "hosts", Some(9)),
-            (with(r#""v2""#, r#""v1""#), DocumentErrorReason::Invalid, "arms.gray.version", Some(12)),
+            (
+                with(r#"["shop.example.com"]"#, "[]"),
+                DocumentErrorReason::Invalid,
+                "hosts",
+                Some(9),
+            ),
+            (
+                with(r#""v2""#, r#""v1""#),
+                DocumentErrorReason::Invalid,
+                "arms.gray.version",
+                Some(12),
+            ),
             (
                 with("Active", r#"Promoted", "moving": true, "x": ""#),
                 DocumentErrorReason::Invalid,
@@ -406,14 +551,21 @@ mod tests {
                 Some(7),
             ),
             (
-                with("Active", "Plain")
-                    .replace("},\n    \"gray\"", "}}, \"force\": \"Gray\", \"x\": {\n \"gray\""),
+                with("Active", "Plain").replace(
+                    "},\n    \"gray\"",
+                    "}}, \"force\": \"Gray\", \"x\": {\n \"gray\"",
+                ),
                 DocumentErrorReason::Invalid,
                 "force",
                 Some(11),
             ),
             ("[]".to_owned(), DocumentErrorReason::Malformed, "", None),
-            (format!("\"{}\"", "x".repeat(1 << 20)), DocumentErrorReason::TooLarge, "", None),
+            (
+                format!("\"{}\"", "x".repeat(1 << 20)),
+                DocumentErrorReason::TooLarge,
+                "",
+                None,
+            ),
         ];
         for (text, reason, field, line) in cases {
             let error = read(text).unwrap_err();
@@ -430,7 +582,10 @@ mod tests {
     #[test]
     fn invalid_utf8_is_refused_with_its_place() {
         let error = routing(b"{\n \xff}", Format::Json).unwrap_err();
-        assert_eq!((error.reason, error.place), (DocumentErrorReason::Malformed, Some((2, 2))));
+        assert_eq!(
+            (error.reason, error.place),
+            (DocumentErrorReason::Malformed, Some((2, 2)))
+        );
     }
 
     #[test]
@@ -438,9 +593,17 @@ mod tests {
         let value: Value = serde_json::from_str(&with("125000", "1000001")).unwrap();
         let yaml = serde_saphyr::to_string(&value).unwrap();
         let error = routing(yaml.as_bytes(), Format::Yaml).unwrap_err();
-        let line = yaml.lines().position(|line| line.starts_with("ratio")).unwrap() + 1;
+        let line = yaml
+            .lines()
+            .position(|line| line.starts_with("ratio"))
+            .unwrap()
+            + 1;
         assert_eq!(
-            (error.reason, error.field.as_str(), error.place.map(|(line, _)| line)),
+            (
+                error.reason,
+                error.field.as_str(),
+                error.place.map(|(line, _)| line)
+            ),
             (DocumentErrorReason::Invalid, "ratio", Some(line)),
             "{error}"
         );

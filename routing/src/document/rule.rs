@@ -79,7 +79,9 @@ impl TryFrom<Vec<MatchCondition>> for AllOf {
             0 => Err(InvalidValue::new(
                 "all is empty, which would match every request; write 1 to 16 conditions",
             )),
-            many => Err(InvalidValue::new(format!("all has {many} conditions; write 1 to 16"))),
+            many => Err(InvalidValue::new(format!(
+                "all has {many} conditions; write 1 to 16"
+            ))),
         }
     }
 }
@@ -124,9 +126,17 @@ impl MatchCondition {
     ///
     /// # Errors
     /// Values where none belong, none where they do, or ones that are no number or network.
-    pub fn new(source: Source, operator: Operator, values: Vec<String>) -> Result<Self, InvalidValue> {
+    pub fn new(
+        source: Source,
+        operator: Operator,
+        values: Vec<String>,
+    ) -> Result<Self, InvalidValue> {
         operator.check(&values)?;
-        Ok(Self { source, operator, values })
+        Ok(Self {
+            source,
+            operator,
+            values,
+        })
     }
 
     /// What is compared.
@@ -206,15 +216,22 @@ pub enum Operator {
 impl Operator {
     /// Whether it holds exactly where another one does not, a missing value included.
     pub const fn is_negated(self) -> bool {
-        use Operator::{DoesNotExist, NotContains, NotIn, NotInCidr, NotPrefix, NotRegex, NotSuffix};
-        matches!(self, NotIn | DoesNotExist | NotPrefix | NotSuffix | NotContains | NotRegex | NotInCidr)
+        use Operator::{
+            DoesNotExist, NotContains, NotIn, NotInCidr, NotPrefix, NotRegex, NotSuffix,
+        };
+        matches!(
+            self,
+            NotIn | DoesNotExist | NotPrefix | NotSuffix | NotContains | NotRegex | NotInCidr
+        )
     }
 
     fn check(self, values: &[String]) -> Result<(), InvalidValue> {
         let refuse = |why: String| Err(InvalidValue::new(format!("operator {self:?} {why}")));
         match self {
             Self::Exists | Self::DoesNotExist if values.is_empty() => return Ok(()),
-            Self::Exists | Self::DoesNotExist => return refuse("takes no values; remove them".into()),
+            Self::Exists | Self::DoesNotExist => {
+                return refuse("takes no values; remove them".into());
+            }
             Self::Gt | Self::Lt if values.len() != 1 => {
                 return refuse(format!("takes exactly one value, not {}", values.len()));
             }
@@ -230,7 +247,10 @@ impl Operator {
         for (at, value) in values.iter().enumerate() {
             let shown = value.escape_debug();
             if value.len() > 1024 {
-                return refuse(format!("has a value of {} bytes; at most 1024", value.len()));
+                return refuse(format!(
+                    "has a value of {} bytes; at most 1024",
+                    value.len()
+                ));
             }
             if values[..at].contains(value) {
                 return refuse(format!("has \"{shown}\" twice; list each value once"));
@@ -252,7 +272,9 @@ impl Operator {
                 | Self::NotContains
                     if value.is_empty() =>
                 {
-                    return refuse("has an empty value, which every text satisfies; remove it".into());
+                    return refuse(
+                        "has an empty value, which every text satisfies; remove it".into(),
+                    );
                 }
                 _ => {}
             }
@@ -287,16 +309,25 @@ impl TryFrom<ConditionDocument> for MatchCondition {
     type Error = InvalidValue;
 
     fn try_from(document: ConditionDocument) -> Result<Self, InvalidValue> {
-        let ConditionDocument { source, name, operator, values } = document;
+        let ConditionDocument {
+            source,
+            name,
+            operator,
+            values,
+        } = document;
         let source = match (source, name) {
             (SourceWord::Header, Some(name)) => Source::Header(name.parse()?),
             (SourceWord::Cookie, Some(name)) => Source::Cookie(name.parse()?),
             (SourceWord::Query, Some(name)) => Source::Query(name.parse()?),
             (word @ (SourceWord::Header | SourceWord::Cookie | SourceWord::Query), None) => {
-                return Err(InvalidValue::new(format!("source {word:?} needs a name; add it")));
+                return Err(InvalidValue::new(format!(
+                    "source {word:?} needs a name; add it"
+                )));
             }
             (word, Some(_)) => {
-                return Err(InvalidValue::new(format!("source {word:?} takes no name; remove it")));
+                return Err(InvalidValue::new(format!(
+                    "source {word:?} takes no name; remove it"
+                )));
             }
             (SourceWord::Identity, None) => Source::Identity,
             (SourceWord::Path, None) => Source::Path,
@@ -320,7 +351,12 @@ impl From<MatchCondition> for ConditionDocument {
             Source::Host => (SourceWord::Host, None),
             Source::ClientIp => (SourceWord::ClientIp, None),
         };
-        Self { source, name, operator: condition.operator, values: condition.values }
+        Self {
+            source,
+            name,
+            operator: condition.operator,
+            values: condition.values,
+        }
     }
 }
 

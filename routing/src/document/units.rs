@@ -23,7 +23,9 @@ impl InvalidValue {
 const MAX_SAFE_INTEGER: u64 = (1 << 53) - 1;
 
 /// A share of identities in millionths, 0..=1 000 000: 10 000 is 1 %.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
 #[serde(try_from = "u64", into = "u32")]
 pub struct Ratio(u32);
 
@@ -35,7 +37,11 @@ impl Ratio {
 
     /// A ratio of so many millionths; none above 1 000 000.
     pub const fn from_millionths(millionths: u32) -> Option<Self> {
-        if millionths <= 1_000_000 { Some(Self(millionths)) } else { None }
+        if millionths <= 1_000_000 {
+            Some(Self(millionths))
+        } else {
+            None
+        }
     }
 
     /// The share in millionths, 0..=1 000 000.
@@ -53,11 +59,14 @@ impl TryFrom<u64> for Ratio {
     type Error = InvalidValue;
 
     fn try_from(value: u64) -> Result<Self, InvalidValue> {
-        u32::try_from(value).ok().and_then(Self::from_millionths).ok_or_else(|| {
-            InvalidValue::new(format!(
-                "{value} is more than everybody; a ratio is in millionths, 0 to 1000000"
-            ))
-        })
+        u32::try_from(value)
+            .ok()
+            .and_then(Self::from_millionths)
+            .ok_or_else(|| {
+                InvalidValue::new(format!(
+                    "{value} is more than everybody; a ratio is in millionths, 0 to 1000000"
+                ))
+            })
     }
 }
 
@@ -210,7 +219,10 @@ impl TryFrom<u64> for Millis {
         if millis <= Self::MAX.0 {
             Ok(Self(millis))
         } else {
-            Err(InvalidValue::new(format!("{millis} ms is too long; at most {} ms", Self::MAX.0)))
+            Err(InvalidValue::new(format!(
+                "{millis} ms is too long; at most {} ms",
+                Self::MAX.0
+            )))
         }
     }
 }
@@ -255,7 +267,9 @@ impl FromStr for ReleaseId {
     fn from_str(text: &str) -> Result<Self, InvalidValue> {
         let lower_hex = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
         if text.len() == 16 && text.bytes().all(lower_hex) {
-            u64::from_str_radix(text, 16).map(Self).map_err(|error| InvalidValue::new(error.to_string()))
+            u64::from_str_radix(text, 16)
+                .map(Self)
+                .map_err(|error| InvalidValue::new(error.to_string()))
         } else {
             Err(InvalidValue::new(format!(
                 "\"{}\" is no release id; it has exactly 16 lower-case hex digits",

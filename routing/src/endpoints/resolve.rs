@@ -14,21 +14,35 @@ type Rank = (bool, bool, bool, bool);
 #[must_use]
 pub fn resolve(slices: &[&Slice], service: &ServiceRef, reach: &DialPolicy) -> ResolvedEndpoints {
     let mut members = slices.iter().flat_map(|slice| &slice.members);
-    let loops_back = || ResolvedEndpoints { endpoints: Vec::new(), trouble: Some(EndpointIssue::LoopsBack) };
-    if reach.pod.is_some() && members.clone().any(|member| member.pod.as_deref() == reach.pod.as_deref()) {
+    let loops_back = || ResolvedEndpoints {
+        endpoints: Vec::new(),
+        trouble: Some(EndpointIssue::LoopsBack),
+    };
+    if reach.pod.is_some()
+        && members
+            .clone()
+            .any(|member| member.pod.as_deref() == reach.pod.as_deref())
+    {
         return loops_back();
     }
     let Some(found) = members_of_port(slices, service) else {
         let trouble = members.next().map(|_| EndpointIssue::NoSuchPort);
-        return ResolvedEndpoints { endpoints: Vec::new(), trouble };
+        return ResolvedEndpoints {
+            endpoints: Vec::new(),
+            trouble,
+        };
     };
     if found.iter().any(|(address, _)| reach.is(*address)) {
         return loops_back();
     }
-    let (dialled, forbidden): (Vec<_>, Vec<_>) =
-        found.into_iter().partition(|(address, _)| reach.allows(*address));
+    let (dialled, forbidden): (Vec<_>, Vec<_>) = found
+        .into_iter()
+        .partition(|(address, _)| reach.allows(*address));
     let trouble = (!forbidden.is_empty()).then_some(EndpointIssue::ForbiddenAddress);
-    ResolvedEndpoints { endpoints: of_one_family_each(&dialled), trouble }
+    ResolvedEndpoints {
+        endpoints: of_one_family_each(&dialled),
+        trouble,
+    }
 }
 
 /// The members of the slices that have the Service's port, each with its address; none if no slice has the port.
@@ -38,9 +52,13 @@ pub fn members_of_port<'a>(
     service: &ServiceRef,
 ) -> Option<Vec<(SocketAddr, &'a SliceEndpoint)>> {
     let port = port_name(slices, service)?;
-    let with_port = slices.iter().filter_map(|slice| Some((*slice.ports.get(port)?, &slice.members)));
+    let with_port = slices
+        .iter()
+        .filter_map(|slice| Some((*slice.ports.get(port)?, &slice.members)));
     let found = with_port.flat_map(|(port, members)| {
-        members.iter().map(move |member| (SocketAddr::new(member.ip, port), member))
+        members
+            .iter()
+            .map(move |member| (SocketAddr::new(member.ip, port), member))
     });
     Some(found.collect())
 }
@@ -50,7 +68,9 @@ pub fn members_of_port<'a>(
 fn of_one_family_each(found: &[(SocketAddr, &SliceEndpoint)]) -> Vec<Endpoint> {
     let mut families: HashMap<&str, (Rank, bool)> = HashMap::new();
     for (address, member) in found {
-        let Some(pod) = member.pod.as_deref() else { continue };
+        let Some(pod) = member.pod.as_deref() else {
+            continue;
+        };
         let this = (rank(&endpoint(*address, member)), address.is_ipv4());
         let best = families.entry(pod).or_insert(this);
         *best = this.max(*best);
@@ -71,8 +91,11 @@ fn of_one_family_each(found: &[(SocketAddr, &SliceEndpoint)]) -> Vec<Endpoint> {
 /// What slices call the Service's port: by what the document says; for a number without a name the unnamed port, or
 /// the only one there is.
 fn port_name<'a>(slices: &[&'a Slice], service: &ServiceRef) -> Option<&'a str> {
-    let names: BTreeSet<&str> =
-        slices.iter().flat_map(|slice| slice.ports.keys()).map(String::as_str).collect();
+    let names: BTreeSet<&str> = slices
+        .iter()
+        .flat_map(|slice| slice.ports.keys())
+        .map(String::as_str)
+        .collect();
     let wanted = match (&service.port_name, &service.port) {
         (Some(name), _) | (None, ServicePort::Name(name)) => name.as_str(),
         (None, ServicePort::Number(_)) if names.len() == 1 => return names.first().copied(),
@@ -82,8 +105,18 @@ fn port_name<'a>(slices: &[&'a Slice], service: &ServiceRef) -> Option<&'a str> 
 }
 
 fn endpoint(address: SocketAddr, member: &SliceEndpoint) -> Endpoint {
-    let SliceEndpoint { ready, serving, terminating, .. } = *member;
-    Endpoint { address, ready, serving, terminating }
+    let SliceEndpoint {
+        ready,
+        serving,
+        terminating,
+        ..
+    } = *member;
+    Endpoint {
+        address,
+        ready,
+        serving,
+        terminating,
+    }
 }
 
 fn rank(e: &Endpoint) -> Rank {

@@ -27,7 +27,12 @@ impl Budget {
     ///
     /// # Errors
     /// With it the document's expressions are too many, or too large in sum.
-    pub(crate) fn charge(&mut self, text: &str, bytes: usize, places: u64) -> Result<(), InvalidValue> {
+    pub(crate) fn charge(
+        &mut self,
+        text: &str,
+        bytes: usize,
+        places: u64,
+    ) -> Result<(), InvalidValue> {
         self.charge_time(text, places)?;
         if !self.counted.insert(text.into()) {
             return Ok(());
@@ -74,19 +79,34 @@ mod tests {
             budget.check(&format!("^v{n}[0-9]$")).expect("fits");
         }
         budget.check("^v0[0-9]$").expect("was counted");
-        let error = budget.check("^v[0-9]$").expect_err("one too many").to_string();
-        assert!(error.contains("512") && error.contains("; compare fixed texts"), "{error}");
+        let error = budget
+            .check("^v[0-9]$")
+            .expect_err("one too many")
+            .to_string();
+        assert!(
+            error.contains("512") && error.contains("; compare fixed texts"),
+            "{error}"
+        );
     }
 
     #[test]
-    fn expressions_that_would_be_searched_for_too_long_are_refused_also_where_one_is_used_again_and_again() {
+    fn expressions_that_would_be_searched_for_too_long_are_refused_also_where_one_is_used_again_and_again()
+     {
         let mut budget = Budget::default();
         budget.check("[ab]{3000}").expect("fits");
         budget.check("[bc]{3000}").expect("fits");
-        let error = budget.check("(a?){2000}").expect_err("too long").to_string();
-        assert!(error.contains("16384 steps for each byte") && error.contains("In, Prefix"), "{error}");
+        let error = budget
+            .check("(a?){2000}")
+            .expect_err("too long")
+            .to_string();
+        assert!(
+            error.contains("16384 steps for each byte") && error.contains("In, Prefix"),
+            "{error}"
+        );
         let mut budget = Budget::default();
-        let uses = (0..MOST).take_while(|_| budget.check("x[ab]{100}").is_ok()).count();
+        let uses = (0..MOST)
+            .take_while(|_| budget.check("x[ab]{100}").is_ok())
+            .count();
         assert_eq!(uses, 81);
     }
 
@@ -94,9 +114,14 @@ mod tests {
     fn expressions_that_fit_one_by_one_may_be_too_large_together() {
         let mut budget = Budget::default();
         let large = |n: usize| format!(r"^{n}(\w{{3}}|x)$");
-        let fitting = (0..MOST).take_while(|&n| budget.check(&large(n)).is_ok()).count();
+        let fitting = (0..MOST)
+            .take_while(|&n| budget.check(&large(n)).is_ok())
+            .count();
         assert!((2..64).contains(&fitting), "{fitting} expressions fit");
-        let error = budget.check(&large(MOST)).expect_err("too large").to_string();
+        let error = budget
+            .check(&large(MOST))
+            .expect_err("too large")
+            .to_string();
         assert!(error.contains("1048576 bytes compiled; make"), "{error}");
     }
 }

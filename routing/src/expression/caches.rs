@@ -50,7 +50,8 @@ struct Automaton {
 
 impl Caches {
     fn matches(&mut self, expression: &Expression, input: &Input<'_>) -> bool {
-        self.by_automaton(expression, input).unwrap_or_else(|| self.by_simulation(expression, input))
+        self.by_automaton(expression, input)
+            .unwrap_or_else(|| self.by_simulation(expression, input))
     }
 
     /// None: there is no room for it, or it could not tell.
@@ -59,7 +60,10 @@ impl Caches {
         if !self.automata.contains_key(&expression.id) && !self.has_room() {
             return None;
         }
-        let automaton = self.automata.entry(expression.id).or_insert_with(|| Automaton::of(dfa));
+        let automaton = self
+            .automata
+            .entry(expression.id)
+            .or_insert_with(|| Automaton::of(dfa));
         let before = automaton.most;
         let found = dfa.try_search_fwd(&mut automaton.cache, input);
         automaton.measure();
@@ -83,7 +87,10 @@ impl Caches {
 
     /// The automaton that went beyond the bound goes, and no other is begun for a while.
     fn drop_last(&mut self, id: u64) {
-        self.bytes -= self.automata.remove(&id).map_or(0, |automaton| automaton.most);
+        self.bytes -= self
+            .automata
+            .remove(&id)
+            .map_or(0, |automaton| automaton.most);
         if self.rest == 0 {
             self.rest = REST;
         }
@@ -91,7 +98,9 @@ impl Caches {
 
     fn by_simulation(&mut self, expression: &Expression, input: &Input<'_>) -> bool {
         let simulation = &expression.simulation;
-        let cache = self.simulation.get_or_insert_with(|| simulation.create_cache());
+        let cache = self
+            .simulation
+            .get_or_insert_with(|| simulation.create_cache());
         cache.reset(simulation);
         simulation.is_match(cache, input.clone())
     }
@@ -99,13 +108,19 @@ impl Caches {
 
 impl Automaton {
     fn of(dfa: &dfa::DFA) -> Self {
-        Self { cache: dfa.create_cache(), bytes: 0, most: 0 }
+        Self {
+            cache: dfa.create_cache(),
+            bytes: 0,
+            most: 0,
+        }
     }
 
     fn measure(&mut self) {
         let bytes = self.cache.memory_usage();
         let began_again = bytes < self.bytes;
-        self.most = self.most.max(if began_again { MOST_BYTES_EACH } else { bytes });
+        self.most = self
+            .most
+            .max(if began_again { MOST_BYTES_EACH } else { bytes });
         self.bytes = bytes;
     }
 }
@@ -120,7 +135,9 @@ impl Hasher for Spread {
     }
 
     fn write(&mut self, bytes: &[u8]) {
-        bytes.iter().for_each(|&byte| self.write_u64(u64::from(byte)));
+        bytes
+            .iter()
+            .for_each(|&byte| self.write_u64(u64::from(byte)));
     }
 
     fn write_u64(&mut self, number: u64) {
@@ -134,12 +151,16 @@ mod tests {
 
     /// Grows by a state with nearly every byte of [`value`].
     fn hungry(n: usize) -> Expression {
-        Expression::compile(&format!("[a-m][^{}]{{0,12}}[n-z]{n}$", ["a", "b", "c"][n % 3]))
-            .expect("compiles")
+        Expression::compile(&format!(
+            "[a-m][^{}]{{0,12}}[n-z]{n}$",
+            ["a", "b", "c"][n % 3]
+        ))
+        .expect("compiles")
     }
 
     fn value(seed: usize) -> Vec<u8> {
-        let letter = |at: usize| b'a' + (seed.wrapping_mul(31).wrapping_add(at * at * 7 + at) % 26) as u8;
+        let letter =
+            |at: usize| b'a' + (seed.wrapping_mul(31).wrapping_add(at * at * 7 + at) % 26) as u8;
         (0..400).map(letter).collect()
     }
 
@@ -152,13 +173,23 @@ mod tests {
             let value = value(seed);
             for expression in &expressions {
                 caches.matches(expression, &Input::new(&value).earliest(true));
-                let held: usize =
-                    caches.automata.values().map(|automaton| automaton.cache.memory_usage()).sum();
-                assert!(held <= caches.bytes && caches.bytes <= MOST_BYTES, "{held} of {}", caches.bytes);
+                let held: usize = caches
+                    .automata
+                    .values()
+                    .map(|automaton| automaton.cache.memory_usage())
+                    .sum();
+                assert!(
+                    held <= caches.bytes && caches.bytes <= MOST_BYTES,
+                    "{held} of {}",
+                    caches.bytes
+                );
                 most = most.max(held);
             }
         }
-        assert!(most > MOST_BYTES / 2, "only {most} bytes were needed, which shows nothing");
+        assert!(
+            most > MOST_BYTES / 2,
+            "only {most} bytes were needed, which shows nothing"
+        );
         assert!(caches.rest > 0, "some had to be simulated");
     }
 
@@ -172,10 +203,15 @@ mod tests {
         caches.rest = 3;
         for _ in 0..2 {
             caches.matches(&second, &input);
-            assert!(caches.automata.contains_key(&first.id) && !caches.automata.contains_key(&second.id));
+            assert!(
+                caches.automata.contains_key(&first.id)
+                    && !caches.automata.contains_key(&second.id)
+            );
         }
         caches.matches(&second, &input);
-        assert!(!caches.automata.contains_key(&first.id) && caches.automata.contains_key(&second.id));
+        assert!(
+            !caches.automata.contains_key(&first.id) && caches.automata.contains_key(&second.id)
+        );
     }
 
     #[test]
@@ -185,7 +221,13 @@ mod tests {
             let input = Input::new(&value).earliest(true);
             let mut caches = Caches::default();
             let simulated = caches.by_simulation(&expression, &input);
-            assert_eq!(caches.by_automaton(&expression, &input).unwrap_or(simulated), simulated, "{n}");
+            assert_eq!(
+                caches
+                    .by_automaton(&expression, &input)
+                    .unwrap_or(simulated),
+                simulated,
+                "{n}"
+            );
         }
     }
 }

@@ -25,7 +25,9 @@ impl Sources {
     pub(crate) fn of(config: &RoutingConfig) -> Self {
         let form = config.identity_form();
         let mut from: Box<[IdentitySource]> = config.identity.from.as_slice().into();
-        if let (IdentityForm::Two, Some(IdentitySource::Generated(generated))) = (form, from.last_mut()) {
+        if let (IdentityForm::Two, Some(IdentitySource::Generated(generated))) =
+            (form, from.last_mut())
+        {
             // Only too long a name does not parse; it then keeps the one that is written.
             if let Ok(cookie) = format!("{}_{}", generated.cookie, suffix(config)).parse() {
                 generated.cookie = cookie;

@@ -22,8 +22,14 @@ fn ends_segment(byte: &u8) -> bool {
 
 fn is_parent(segment: &[u8]) -> bool {
     let blank = |byte: &u8| *byte <= b' ' || *byte == 0x7f;
-    let start = segment.iter().position(|byte| !blank(byte)).unwrap_or(segment.len());
-    let end = segment.iter().rposition(|byte| !blank(byte)).map_or(start, |last| last + 1);
+    let start = segment
+        .iter()
+        .position(|byte| !blank(byte))
+        .unwrap_or(segment.len());
+    let end = segment
+        .iter()
+        .rposition(|byte| !blank(byte))
+        .map_or(start, |last| last + 1);
     &segment[start..end] == b".."
 }
 
@@ -46,7 +52,9 @@ fn last_escape(bytes: &[u8]) -> Option<(usize, u8)> {
     match *bytes {
         [.., b'%', high, low] => Some((3, hex(high)? << 4 | hex(low)?)),
         [.., lead @ 0xc0..=0xc1, last @ 0x80..=0xbf] => Some((2, (lead & 1) << 6 | last & 0x3f)),
-        [.., 0xe0, middle @ 0x80..=0x81, last @ 0x80..=0xbf] => Some((3, (middle & 1) << 6 | last & 0x3f)),
+        [.., 0xe0, middle @ 0x80..=0x81, last @ 0x80..=0xbf] => {
+            Some((3, (middle & 1) << 6 | last & 0x3f))
+        }
         _ => None,
     }
 }
@@ -92,7 +100,10 @@ mod tests {
         ] {
             assert!(has_hidden_dot_segments(path.as_bytes()), "{path}");
         }
-        assert!(has_hidden_dot_segments(b"/pub/..\xc0\xafsecret"), "raw overlong forms");
+        assert!(
+            has_hidden_dot_segments(b"/pub/..\xc0\xafsecret"),
+            "raw overlong forms"
+        );
     }
 
     #[test]
@@ -131,7 +142,9 @@ mod tests {
         let mut rest = path;
         while let [first, tail @ ..] = rest {
             let escaped = match rest {
-                [b'%', high, low, ..] => hex(*high).zip(hex(*low)).map(|(high, low)| high << 4 | low),
+                [b'%', high, low, ..] => {
+                    hex(*high).zip(hex(*low)).map(|(high, low)| high << 4 | low)
+                }
                 _ => None,
             };
             decoded.push(escaped.unwrap_or(*first));

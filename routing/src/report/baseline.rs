@@ -52,9 +52,15 @@ impl Baseline {
             }
             self.ended.insert(last.epoch);
             self.last = Some(LastReport::from(report));
-            return report.entries.iter().map(|entry| (entry.key.clone(), entry.counts.clone())).collect();
+            return report
+                .entries
+                .iter()
+                .map(|entry| (entry.key.clone(), entry.counts.clone()))
+                .collect();
         }
-        if report.sequence < last.sequence || report.since.is_some_and(|since| since > last.sequence) {
+        if report.sequence < last.sequence
+            || report.since.is_some_and(|since| since > last.sequence)
+        {
             return Vec::new();
         }
         last.go_on(report)
@@ -63,7 +69,10 @@ impl Baseline {
 
 impl LastReport {
     fn from(report: &TrafficReport) -> Self {
-        let counts = report.entries.iter().map(|entry| (entry.key.clone(), entry.counts.clone()));
+        let counts = report
+            .entries
+            .iter()
+            .map(|entry| (entry.key.clone(), entry.counts.clone()));
         Self {
             instance: report.instance.clone(),
             epoch: report.epoch,
@@ -75,12 +84,18 @@ impl LastReport {
     fn go_on(&mut self, report: &TrafficReport) -> Delta {
         self.sequence = report.sequence;
         // A key that was removed and comes back counts from zero again.
-        let live: HashSet<&CounterKey> =
-            report.keys.iter().chain(report.entries.iter().map(|entry| &entry.key)).collect();
+        let live: HashSet<&CounterKey> = report
+            .keys
+            .iter()
+            .chain(report.entries.iter().map(|entry| &entry.key))
+            .collect();
         self.counts.retain(|key, _| live.contains(key));
         let mut delta = Delta::new();
         for entry in &report.entries {
-            let earlier = self.counts.insert(entry.key.clone(), entry.counts.clone()).unwrap_or_default();
+            let earlier = self
+                .counts
+                .insert(entry.key.clone(), entry.counts.clone())
+                .unwrap_or_default();
             let more = entry.counts.since(&earlier);
             if more != Counts::default() {
                 delta.push((entry.key.clone(), more));
@@ -116,12 +131,25 @@ mod tests {
     }
 
     fn counts(answered: u64) -> Counts {
-        Counts { outcomes: BTreeMap::from([(Outcome::Status2xx, answered)]), ..Counts::default() }
+        Counts {
+            outcomes: BTreeMap::from([(Outcome::Status2xx, answered)]),
+            ..Counts::default()
+        }
     }
 
-    fn report(epoch: u64, sequence: u64, since: Option<u64>, entries: &[(u64, u64)]) -> TrafficReport {
-        let entries: Vec<ReportEntry> =
-            entries.iter().map(|&(stage, n)| ReportEntry { key: key(stage), counts: counts(n) }).collect();
+    fn report(
+        epoch: u64,
+        sequence: u64,
+        since: Option<u64>,
+        entries: &[(u64, u64)],
+    ) -> TrafficReport {
+        let entries: Vec<ReportEntry> = entries
+            .iter()
+            .map(|&(stage, n)| ReportEntry {
+                key: key(stage),
+                counts: counts(n),
+            })
+            .collect();
         TrafficReport {
             instance: "pod".into(),
             epoch: Epoch(epoch),
@@ -150,7 +178,10 @@ mod tests {
         let mut baseline = Baseline::new();
         assert_eq!(requests(&baseline.take(&report(1, 1, None, &[(0, 50)]))), 0);
         assert_eq!(baseline.since(), Some((Epoch(1), 1)));
-        assert_eq!(requests(&baseline.take(&report(1, 2, Some(1), &[(0, 60)]))), 10);
+        assert_eq!(
+            requests(&baseline.take(&report(1, 2, Some(1), &[(0, 60)]))),
+            10
+        );
     }
 
     #[test]
@@ -164,7 +195,10 @@ mod tests {
             0,
             "a late answer of the run before"
         );
-        assert_eq!(requests(&baseline.take(&report(2, 2, Some(1), &[(0, 7)]))), 2);
+        assert_eq!(
+            requests(&baseline.take(&report(2, 2, Some(1), &[(0, 7)]))),
+            2
+        );
     }
 
     #[test]
@@ -172,8 +206,14 @@ mod tests {
         let mut baseline = Baseline::new();
         baseline.take(&report(1, 5, None, &[(0, 50)]));
         assert_eq!(requests(&baseline.take(&report(1, 4, None, &[(0, 40)]))), 0);
-        assert_eq!(requests(&baseline.take(&report(1, 8, Some(7), &[(0, 90)]))), 0);
-        assert_eq!(requests(&baseline.take(&report(1, 9, Some(5), &[(0, 60)]))), 10);
+        assert_eq!(
+            requests(&baseline.take(&report(1, 8, Some(7), &[(0, 90)]))),
+            0
+        );
+        assert_eq!(
+            requests(&baseline.take(&report(1, 9, Some(5), &[(0, 60)]))),
+            10
+        );
     }
 
     #[test]
@@ -181,13 +221,19 @@ mod tests {
         let mut baseline = Baseline::new();
         baseline.take(&report(1, 1, None, &[(0, 50)]));
         baseline.take(&report(1, 2, Some(1), &[(1, 3)]));
-        assert_eq!(requests(&baseline.take(&report(1, 3, Some(2), &[(0, 4)]))), 4);
+        assert_eq!(
+            requests(&baseline.take(&report(1, 3, Some(2), &[(0, 4)]))),
+            4
+        );
     }
 
     #[test]
     fn a_report_that_counts_one_key_twice_is_refused() {
         let text = serde_json::to_vec(&report(1, 1, None, &[(0, 1), (0, 2)])).unwrap();
-        assert!(matches!(TrafficReport::parse(&text), Err(ReportError::Duplicate(_))));
+        assert!(matches!(
+            TrafficReport::parse(&text),
+            Err(ReportError::Duplicate(_))
+        ));
     }
 
     proptest! {
@@ -244,14 +290,27 @@ mod tests {
     fn any_counts() -> impl Strategy<Value = Counts> {
         let outcome = prop::sample::select(Outcome::ALL.to_vec());
         let latencies = prop::collection::vec((0_usize..crate::histogram::BUCKETS, 1_u64..9), 0..9);
-        (prop::collection::btree_map(outcome, 1_u64..1000, 0..6), 0_u64..9, latencies, 1_u64..9).prop_map(
-            |(outcomes, retries, latencies, over)| {
+        (
+            prop::collection::btree_map(outcome, 1_u64..1000, 0..6),
+            0_u64..9,
+            latencies,
+            1_u64..9,
+        )
+            .prop_map(|(outcomes, retries, latencies, over)| {
                 let mut latency = Histogram::default();
-                latencies.into_iter().for_each(|(bucket, count)| latency.add(bucket, count));
+                latencies
+                    .into_iter()
+                    .for_each(|(bucket, count)| latency.add(bucket, count));
                 let error_statuses = BTreeMap::from([(500 + u16::try_from(over).unwrap(), over)]);
                 let mut failed_users = UserSketch::default();
                 failed_users.raise(u8::try_from(retries).unwrap(), u8::try_from(over).unwrap());
-                let limits = BTreeMap::from([(Quantile::P99, LimitEvents { within: retries, over })]);
+                let limits = BTreeMap::from([(
+                    Quantile::P99,
+                    LimitEvents {
+                        within: retries,
+                        over,
+                    },
+                )]);
                 Counts {
                     outcomes,
                     error_statuses,
@@ -261,7 +320,6 @@ mod tests {
                     limits,
                     ..Counts::default()
                 }
-            },
-        )
+            })
     }
 }

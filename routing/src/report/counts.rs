@@ -57,10 +57,25 @@ struct ReadCounts {
 
 impl From<ReadCounts> for Counts {
     fn from(read: ReadCounts) -> Self {
-        let ReadCounts { outcomes, error_statuses, failed_users, retries, fallbacks, latency, limits } = read;
-        let mut counts = Self { failed_users, retries, fallbacks, latency, ..Self::default() };
-        let statuses =
-            error_statuses.into_iter().filter_map(|(status, count)| Some((status.parse().ok()?, count)));
+        let ReadCounts {
+            outcomes,
+            error_statuses,
+            failed_users,
+            retries,
+            fallbacks,
+            latency,
+            limits,
+        } = read;
+        let mut counts = Self {
+            failed_users,
+            retries,
+            fallbacks,
+            latency,
+            ..Self::default()
+        };
+        let statuses = error_statuses
+            .into_iter()
+            .filter_map(|(status, count)| Some((status.parse().ok()?, count)));
         counts.error_statuses = statuses.collect();
         for (word, count) in outcomes {
             match Outcome::from_name(&word) {
@@ -68,8 +83,14 @@ impl From<ReadCounts> for Counts {
                 None => drop(counts.unknown.insert(word, count)),
             }
         }
-        let named = |word: &str| Quantile::ALL.into_iter().find(|quantile| quantile.name() == word);
-        let limits = limits.into_iter().filter_map(|(word, events)| Some((named(&word)?, events)));
+        let named = |word: &str| {
+            Quantile::ALL
+                .into_iter()
+                .find(|quantile| quantile.name() == word)
+        };
+        let limits = limits
+            .into_iter()
+            .filter_map(|(word, events)| Some((named(&word)?, events)));
         counts.limits = limits.collect();
         counts
     }
@@ -91,7 +112,9 @@ pub struct LimitEvents {
 impl Counts {
     /// All requests.
     pub fn requests(&self) -> u64 {
-        self.unknown.values().fold(self.sum(|_| true), |sum, count| sum.saturating_add(*count))
+        self.unknown
+            .values()
+            .fold(self.sum(|_| true), |sum, count| sum.saturating_add(*count))
     }
 
     /// Requests that the arm answered or is charged with: what error rates are shares of.
@@ -177,9 +200,17 @@ impl Counts {
     /// The same requests, none of which says anything about an arm.
     pub(super) fn charged_to_nobody(mut self) -> Self {
         for (outcome, count) in std::mem::take(&mut self.outcomes) {
-            add(self.unknown.entry(outcome.name().into()).or_default(), count);
+            add(
+                self.unknown.entry(outcome.name().into()).or_default(),
+                count,
+            );
         }
-        Self { unknown: self.unknown, retries: self.retries, fallbacks: self.fallbacks, ..Self::default() }
+        Self {
+            unknown: self.unknown,
+            retries: self.retries,
+            fallbacks: self.fallbacks,
+            ..Self::default()
+        }
     }
 }
 

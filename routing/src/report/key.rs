@@ -71,7 +71,9 @@ impl From<ChosenBy> for ReportedChosenBy {
 
 impl From<String> for ReportedChosenBy {
     fn from(word: String) -> Self {
-        let known = ChosenBy::ALL.into_iter().find(|chosen_by| chosen_by.name() == word);
+        let known = ChosenBy::ALL
+            .into_iter()
+            .find(|chosen_by| chosen_by.name() == word);
         known.map_or_else(|| Self::Unknown(word.into()), Self::Known)
     }
 }
@@ -153,8 +155,22 @@ impl ReadKey {
             ReadArm::Gray => Arm::Gray,
             ReadArm::Unknown => return None,
         };
-        let Self { uid, release, stage, chosen_by, excluded, .. } = self;
-        Some(CounterKey { uid, release, stage, arm, chosen_by, excluded })
+        let Self {
+            uid,
+            release,
+            stage,
+            chosen_by,
+            excluded,
+            ..
+        } = self;
+        Some(CounterKey {
+            uid,
+            release,
+            stage,
+            arm,
+            chosen_by,
+            excluded,
+        })
     }
 }
 
@@ -171,10 +187,18 @@ impl ReadEntry {
 
 /// Reads keys; those of an arm that this build does not know are passed over.
 pub(super) fn read_keys<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<CounterKey>, D::Error> {
-    Ok(Vec::<ReadKey>::deserialize(from)?.into_iter().filter_map(ReadKey::known).collect())
+    Ok(Vec::<ReadKey>::deserialize(from)?
+        .into_iter()
+        .filter_map(ReadKey::known)
+        .collect())
 }
 
 /// Reads entries; those of an arm that this build does not know are passed over.
-pub(super) fn read_entries<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<ReportEntry>, D::Error> {
-    Ok(Vec::<ReadEntry>::deserialize(from)?.into_iter().filter_map(ReadEntry::known).collect())
+pub(super) fn read_entries<'de, D: Deserializer<'de>>(
+    from: D,
+) -> Result<Vec<ReportEntry>, D::Error> {
+    Ok(Vec::<ReadEntry>::deserialize(from)?
+        .into_iter()
+        .filter_map(ReadEntry::known)
+        .collect())
 }

@@ -155,9 +155,19 @@ mod tests {
     fn every_outcome_has_a_word_of_0_1_that_is_charged_to_the_same() {
         for outcome in Outcome::ALL {
             let old = outcome.in_0_1();
-            assert!(WORDS_OF_0_1.contains(&old.name()), "{} reads {} to 0.1", outcome.name(), old.name());
+            assert!(
+                WORDS_OF_0_1.contains(&old.name()),
+                "{} reads {} to 0.1",
+                outcome.name(),
+                old.name()
+            );
             assert_eq!(old.charge(), outcome.charge(), "{}", outcome.name());
-            assert_eq!(old == *outcome, WORDS_OF_0_1.contains(&outcome.name()), "{}", outcome.name());
+            assert_eq!(
+                old == *outcome,
+                WORDS_OF_0_1.contains(&outcome.name()),
+                "{}",
+                outcome.name()
+            );
             assert_eq!(Outcome::from_name(outcome.name()), Some(*outcome));
         }
     }

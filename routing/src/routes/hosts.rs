@@ -99,7 +99,8 @@ impl Paths {
     }
 
     fn search(&self, prefix: &[u8]) -> Result<usize, usize> {
-        self.claims.binary_search_by(|(claimed, _)| (**claimed).cmp(prefix))
+        self.claims
+            .binary_search_by(|(claimed, _)| (**claimed).cmp(prefix))
     }
 
     /// Looks for the path cut after as many segments as the deepest claim has, and then for ever shorter ones: a
@@ -107,7 +108,9 @@ impl Paths {
     fn find(&self, path: &[u8]) -> Option<ReleaseIndex> {
         let mut end = match self.deepest {
             0 => 0,
-            deepest => memchr::memchr_iter(b'/', path).nth(deepest).unwrap_or(path.len()),
+            deepest => memchr::memchr_iter(b'/', path)
+                .nth(deepest)
+                .unwrap_or(path.len()),
         };
         loop {
             let prefix = if end == 0 { b"/" } else { &path[..end] };
@@ -130,9 +133,18 @@ mod tests {
 
     fn hosts(claims: &[(&str, &str)]) -> (Hosts, Vec<bool>) {
         let mut hosts = Hosts::default();
-        let claimed = (0_u32..).map(ReleaseIndex).zip(claims).map(|(index, (host, path))| {
-            hosts.claim(&host.parse().expect("a host"), &path.parse().expect("a path"), index).is_ok()
-        });
+        let claimed = (0_u32..)
+            .map(ReleaseIndex)
+            .zip(claims)
+            .map(|(index, (host, path))| {
+                hosts
+                    .claim(
+                        &host.parse().expect("a host"),
+                        &path.parse().expect("a path"),
+                        index,
+                    )
+                    .is_ok()
+            });
         let claimed = claimed.collect();
         (hosts, claimed)
     }
@@ -165,7 +177,11 @@ mod tests {
             ("[::1]", "/", Some(6)),
             ("", "/", None),
         ] {
-            assert_eq!(hosts.find(host, path.as_bytes()).map(|index| index.0), expected, "{host}{path}");
+            assert_eq!(
+                hosts.find(host, path.as_bytes()).map(|index| index.0),
+                expected,
+                "{host}{path}"
+            );
         }
     }
 
@@ -181,27 +197,41 @@ mod tests {
             ("*", "/"),
             ("*", "/"),
         ]);
-        assert_eq!(claimed, [true, true, false, false, true, false, true, false]);
+        assert_eq!(
+            claimed,
+            [true, true, false, false, true, false, true, false]
+        );
     }
 
     /// The order of the candidates, written out: every claim that covers the request, the best one last.
     fn naive(claims: &[(String, String)], host: &str, path: &str) -> Option<usize> {
         let rank = |(index, (claimed, prefix)): (usize, &(String, String))| {
             let covers_host = match claimed.strip_prefix("*.") {
-                Some(suffix) => {
-                    host.strip_suffix(suffix).is_some_and(|rest| rest.len() > 1 && rest.ends_with('.'))
-                }
+                Some(suffix) => host
+                    .strip_suffix(suffix)
+                    .is_some_and(|rest| rest.len() > 1 && rest.ends_with('.')),
                 None => claimed == "*" || claimed == host,
             };
             let covers_path = prefix == "/"
                 || path
                     .strip_prefix(prefix.as_str())
                     .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
-            let level = if claimed == host { 2 } else { u8::from(claimed != "*") };
-            (covers_host && covers_path)
-                .then_some(((level, claimed.len(), prefix.len()), std::cmp::Reverse(index)))
+            let level = if claimed == host {
+                2
+            } else {
+                u8::from(claimed != "*")
+            };
+            (covers_host && covers_path).then_some((
+                (level, claimed.len(), prefix.len()),
+                std::cmp::Reverse(index),
+            ))
         };
-        claims.iter().enumerate().filter_map(rank).max().map(|(_, index)| index.0)
+        claims
+            .iter()
+            .enumerate()
+            .filter_map(rank)
+            .max()
+            .map(|(_, index)| index.0)
     }
 
     proptest! {

@@ -81,14 +81,14 @@ impl CompiledRelease {
         };
         let mut budget = Budget::default();
         let mut compile = |field: String, any_of: &[AllOf]| {
-            condition::compile(any_of, &mut compiler.patterns, &mut budget).map_err(|(outer, inner, why)| {
-                DocumentError {
+            condition::compile(any_of, &mut compiler.patterns, &mut budget).map_err(
+                |(outer, inner, why)| DocumentError {
                     reason: DocumentErrorReason::Invalid,
                     place: None,
                     field: format!("{field}[{outer}].all[{inner}].values"),
                     message: why.to_string(),
-                }
-            })
+                },
+            )
         };
         let mut rules = Vec::new();
         for (index, rule) in config.rules.iter().enumerate() {
@@ -98,15 +98,28 @@ impl CompiledRelease {
             }
         }
         let exclude = compile("limits.exclude".into(), &config.limits.exclude)?;
-        let salt = config.identity.salt.clone().unwrap_or_else(|| config.release.id.to_string());
+        let salt = config
+            .identity
+            .salt
+            .clone()
+            .unwrap_or_else(|| config.release.id.to_string());
         Ok(Self {
             operator_lost,
-            upstreams: Arm::ALL.map(|arm| config.arms.get(arm).map(|arm| compiler.upstream(arm.upstream()))),
+            upstreams: Arm::ALL.map(|arm| {
+                config
+                    .arms
+                    .get(arm)
+                    .map(|arm| compiler.upstream(arm.upstream()))
+            }),
             salt: Salt::new(&salt),
             split,
             sources: Sources::of(config),
             missing: when_missing(config, closed),
-            preflight: if config.state == ReleaseState::Promoted { Arm::Gray } else { Arm::Stable },
+            preflight: if config.state == ReleaseState::Promoted {
+                Arm::Gray
+            } else {
+                Arm::Stable
+            },
             rules: rules.into(),
             exclude,
             confines: config.confines(),
@@ -151,7 +164,11 @@ impl CompiledRelease {
 
     /// The share of users that the split sends to gray: that of the document, or none while no operator is heard.
     pub fn ratio_in_effect(&self) -> Ratio {
-        if self.operator_lost { Ratio::ZERO } else { self.config().ratio }
+        if self.operator_lost {
+            Ratio::ZERO
+        } else {
+            self.config().ratio
+        }
     }
 
     /// The arm that `force` sends everyone to, if it does.

@@ -59,7 +59,10 @@ impl DocumentCandidate<'_> {
 
 /// Namespace and name of the object that a document is for.
 pub(super) fn object(config: &RoutingConfig) -> ObjectId {
-    (config.release.namespace.clone(), config.release.name.clone())
+    (
+        config.release.namespace.clone(),
+        config.release.name.clone(),
+    )
 }
 
 /// One document for each uid: the one from the source that its applied one came from, else the first by source. The
@@ -70,18 +73,27 @@ pub(super) fn by_uid<'a>(
 ) -> (Vec<DocumentCandidate<'a>>, Vec<RejectedDocument>) {
     let mut groups: BTreeMap<Uid, Vec<DocumentCandidate<'a>>> = BTreeMap::new();
     for candidate in candidates {
-        groups.entry(candidate.uid().clone()).or_default().push(candidate);
+        groups
+            .entry(candidate.uid().clone())
+            .or_default()
+            .push(candidate);
     }
     let (mut winners, mut refused) = (Vec::with_capacity(groups.len()), Vec::new());
     for (uid, mut group) in groups {
         let applied = applied_from(&uid);
         group.sort_by_key(|candidate| {
-            (Some(&candidate.source) != applied.as_ref(), Arc::clone(&candidate.source))
+            (
+                Some(&candidate.source) != applied.as_ref(),
+                Arc::clone(&candidate.source),
+            )
         });
         let mut group = group.into_iter();
         let Some(winner) = group.next() else { continue };
         refused.extend(group.map(|twin| {
-            let message = format!("{} holds the same release {uid}; remove one of them", winner.source);
+            let message = format!(
+                "{} holds the same release {uid}; remove one of them",
+                winner.source
+            );
             twin.refuse(DocumentRejection::new("DuplicateRelease", message))
         }));
         winners.push(winner);
@@ -91,10 +103,16 @@ pub(super) fn by_uid<'a>(
 
 /// In an order in which a successor comes after what it succeeds, so that the latter is replaced and not refused
 /// only by accident of order.
-pub(super) fn oldest_first(mut candidates: Vec<DocumentCandidate<'_>>) -> Vec<DocumentCandidate<'_>> {
+pub(super) fn oldest_first(
+    mut candidates: Vec<DocumentCandidate<'_>>,
+) -> Vec<DocumentCandidate<'_>> {
     candidates.sort_by_cached_key(|candidate| {
         let config = candidate.config();
-        (config.replaces.is_some(), config.release.created_at, config.release.uid.clone())
+        (
+            config.replaces.is_some(),
+            config.release.created_at,
+            config.release.uid.clone(),
+        )
     });
     candidates
 }

@@ -8,7 +8,9 @@ use super::{
     parse_cache::DocumentRejection,
 };
 use crate::{
-    document::{Checksum, ReleaseState, RoutingConfig, names::Uid, parse::ParsedDocument, units::Revision},
+    document::{
+        Checksum, ReleaseState, RoutingConfig, names::Uid, parse::ParsedDocument, units::Revision,
+    },
     report::AppliedDocument,
     routes::{CompiledRelease, Compiler},
 };
@@ -39,14 +41,21 @@ impl CurrentDocument {
     }
 
     /// Compiles anew if the operator's silence closes the release now, or opens it again.
-    pub(super) fn apply_operator_silence(&mut self, silence: Duration, compiler: &mut Compiler) -> bool {
-        let Some(release) = &self.release else { return false };
+    pub(super) fn apply_operator_silence(
+        &mut self,
+        silence: Duration,
+        compiler: &mut Compiler,
+    ) -> bool {
+        let Some(release) = &self.release else {
+            return false;
+        };
         let lost = self.config().is_operator_lost_after(silence);
         if lost == release.is_operator_lost() {
             return false;
         }
         // What compiled once compiles again; were it not so, the release would stay as it is.
-        let Ok(release) = CompiledRelease::compile(Arc::clone(&self.document), lost, compiler) else {
+        let Ok(release) = CompiledRelease::compile(Arc::clone(&self.document), lost, compiler)
+        else {
             return false;
         };
         self.release = Some(Arc::new(release));
@@ -86,10 +95,17 @@ pub(super) fn compile(
                 compiler,
             );
             let (format, bytes) = candidate.text;
-            Some(Arc::new(release.map_err(|error| DocumentRejection::from(&error.placed(bytes, format)))?))
+            Some(Arc::new(release.map_err(|error| {
+                DocumentRejection::from(&error.placed(bytes, format))
+            })?))
         }
     };
-    Ok(Some(CurrentDocument { source: Arc::clone(&candidate.source), document, release, orphaned: false }))
+    Ok(Some(CurrentDocument {
+        source: Arc::clone(&candidate.source),
+        document,
+        release,
+        orphaned: false,
+    }))
 }
 
 /// Whether a document follows the applied one of its uid; not if it is the same.

@@ -31,7 +31,10 @@ pub(super) struct DocumentRejection {
 
 impl DocumentRejection {
     pub(super) fn new(reason: &str, message: impl Into<String>) -> Self {
-        Self { reason: reason.to_owned(), message: message.into() }
+        Self {
+            reason: reason.to_owned(),
+            message: message.into(),
+        }
     }
 
     /// As the report lists it.
@@ -70,9 +73,15 @@ struct ParsedSource {
 
 impl ParseCache {
     /// Reads every document, in the order given.
-    pub(super) fn read<'a>(&mut self, documents: &[SourceDocument<'a>]) -> Vec<ParsedCandidate<'a>> {
+    pub(super) fn read<'a>(
+        &mut self,
+        documents: &[SourceDocument<'a>],
+    ) -> Vec<ParsedCandidate<'a>> {
         let mut before = std::mem::take(&mut self.by_source);
-        documents.iter().map(|found| self.read_one(found, before.remove_entry(found.source))).collect()
+        documents
+            .iter()
+            .map(|found| self.read_one(found, before.remove_entry(found.source)))
+            .collect()
     }
 
     fn read_one<'a>(
@@ -86,10 +95,19 @@ impl ParseCache {
         };
         let digest = xxh3_128(bytes);
         let (source, remembered) = match before {
-            Some((source, same)) if same.digest == digest && same.format == format => (source, same),
+            Some((source, same)) if same.digest == digest && same.format == format => {
+                (source, same)
+            }
             _ => {
                 let parsed = parse::routing(bytes, format).map(Arc::new);
-                (found.source.into(), ParsedSource { format, digest, parsed })
+                (
+                    found.source.into(),
+                    ParsedSource {
+                        format,
+                        digest,
+                        parsed,
+                    },
+                )
             }
         };
         let read = match &remembered.parsed {
@@ -106,7 +124,9 @@ impl ParseCache {
 }
 
 /// Reads the fleet's document.
-pub(super) fn fleet(found: &SourceDocument<'_>) -> Result<ParsedDocument<FleetConfig>, DocumentRejection> {
+pub(super) fn fleet(
+    found: &SourceDocument<'_>,
+) -> Result<ParsedDocument<FleetConfig>, DocumentRejection> {
     match found.content {
         Content::Text(format, bytes) => {
             parse::fleet(bytes, format).map_err(|error| DocumentRejection::from(&error))
@@ -124,12 +144,19 @@ pub(super) struct DocumentIdentity {
 }
 
 pub(super) fn subject(found: &SourceDocument<'_>) -> DocumentIdentity {
-    let Content::Text(format, bytes) = found.content else { return DocumentIdentity::default() };
-    let Ok(value) = parse::value(bytes, format) else { return DocumentIdentity::default() };
+    let Content::Text(format, bytes) = found.content else {
+        return DocumentIdentity::default();
+    };
+    let Ok(value) = parse::value(bytes, format) else {
+        return DocumentIdentity::default();
+    };
     let text = |value: Option<&serde_json::Value>| Some(value?.as_str()?.to_owned());
     DocumentIdentity {
         uid: text(value.pointer("/release/uid")).and_then(|text| text.try_into().ok()),
-        revision: value.get("revision").and_then(serde_json::Value::as_u64).and_then(|n| n.try_into().ok()),
+        revision: value
+            .get("revision")
+            .and_then(serde_json::Value::as_u64)
+            .and_then(|n| n.try_into().ok()),
         checksum: text(value.get("checksum")).and_then(|text| text.try_into().ok()),
     }
 }

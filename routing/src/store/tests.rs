@@ -19,7 +19,10 @@ fn apply(store: &mut Store, directory: &SourceFiles) -> StoreChange {
 fn found(directory: &SourceFiles) -> Vec<SourceDocument<'_>> {
     directory
         .iter()
-        .map(|(source, bytes)| SourceDocument { source, content: Content::Text(Format::Json, bytes) })
+        .map(|(source, bytes)| SourceDocument {
+            source,
+            content: Content::Text(Format::Json, bytes),
+        })
         .collect()
 }
 
@@ -28,19 +31,29 @@ fn uids(change: &[(Uid, Arc<str>)]) -> Vec<&str> {
 }
 
 fn reasons(store: &Store) -> Vec<(&str, &str)> {
-    store.rejected().iter().map(|rejected| (rejected.source.as_str(), rejected.reason.as_str())).collect()
+    store
+        .rejected()
+        .iter()
+        .map(|rejected| (rejected.source.as_str(), rejected.reason.as_str()))
+        .collect()
 }
 
 fn ratio(store: &Store, host: &str) -> Option<u32> {
     let routes = store.routes();
-    routes.find(host, b"/").map(|index| routes.release(index).config().ratio.millionths())
+    routes
+        .find(host, b"/")
+        .map(|index| routes.release(index).config().ratio.millionths())
 }
 
 const HOST: &str = "shop.example.com";
 
 fn another(uid: &str, changes: &Value) -> Value {
-    let mut document = json!({"release": {"uid": uid, "name": uid}, "hosts": [format!("{uid}.example.com")]});
-    document.as_object_mut().expect("an object").extend(changes.as_object().expect("an object").clone());
+    let mut document =
+        json!({"release": {"uid": uid, "name": uid}, "hosts": [format!("{uid}.example.com")]});
+    document
+        .as_object_mut()
+        .expect("an object")
+        .extend(changes.as_object().expect("an object").clone());
     document
 }
 
@@ -51,9 +64,15 @@ fn a_good_document_is_applied_once() {
     assert_eq!(uids(&apply(&mut store, &directory).applied), ["u-1"]);
     let routes = Arc::clone(store.routes());
     assert!(apply(&mut store, &directory).is_nothing());
-    assert!(Arc::ptr_eq(&routes, store.routes()), "the same reading makes no new routes");
+    assert!(
+        Arc::ptr_eq(&routes, store.routes()),
+        "the same reading makes no new routes"
+    );
     let applied: Vec<_> = store.applied().collect();
-    assert_eq!((applied[0].uid.as_str(), applied[0].revision.get()), ("u-1", 3));
+    assert_eq!(
+        (applied[0].uid.as_str(), applied[0].revision.get()),
+        ("u-1", 3)
+    );
 }
 
 #[test]
@@ -70,13 +89,37 @@ fn a_bad_document_leaves_the_last_good_one_in_force() {
     for (what, bytes, reason) in [
         ("truncated", text(json!({}))[..200].to_vec(), "Malformed"),
         ("empty", Vec::new(), "Malformed"),
-        ("invalid UTF-8", [&text(json!({}))[..], b"\xff"].concat(), "Malformed"),
+        (
+            "invalid UTF-8",
+            [&text(json!({}))[..], b"\xff"].concat(),
+            "Malformed",
+        ),
         ("deep nesting", with(json!({"unknown": deep})), "Malformed"),
-        ("1 MiB", [text(json!({})), vec![b' '; 1 << 20]].concat(), "TooLarge"),
-        ("wrong checksum", with(json!({"checksum": zeros})), "ChecksumMismatch"),
-        ("unknown required feature", with(json!({"requires": ["telepathy"]})), "UnknownFeature"),
-        ("unknown schema", with(json!({"schema": 2})), "UnknownSchema"),
-        ("out of bounds", with(json!({"ratio": 1_000_001})), "Invalid"),
+        (
+            "1 MiB",
+            [text(json!({})), vec![b' '; 1 << 20]].concat(),
+            "TooLarge",
+        ),
+        (
+            "wrong checksum",
+            with(json!({"checksum": zeros})),
+            "ChecksumMismatch",
+        ),
+        (
+            "unknown required feature",
+            with(json!({"requires": ["telepathy"]})),
+            "UnknownFeature",
+        ),
+        (
+            "unknown schema",
+            with(json!({"schema": 2})),
+            "UnknownSchema",
+        ),
+        (
+            "out of bounds",
+            with(json!({"ratio": 1_000_001})),
+            "Invalid",
+        ),
         (
             "a version header that frames",
             with(json!({"versionHeader": {"request": "Transfer-Encoding"}})),
@@ -85,15 +128,29 @@ fn a_bad_document_leaves_the_last_good_one_in_force() {
         ("no gray", with(json!({"arms": {"gray": null}})), "Invalid"),
         ("exploding regex", with(regex(r"(\w{100}){100}")), "Invalid"),
         ("broken regex", with(regex("(")), "Invalid"),
-        ("older revision", text(json!({"revision": 2, "ratio": 0})), "OlderRevision"),
-        ("same revision, other content", text(json!({"ratio": 0})), "RevisionConflict"),
+        (
+            "older revision",
+            text(json!({"revision": 2, "ratio": 0})),
+            "OlderRevision",
+        ),
+        (
+            "same revision, other content",
+            text(json!({"ratio": 0})),
+            "RevisionConflict",
+        ),
     ] {
         let mut store = Store::new();
         apply(&mut store, &vec![good()]);
         let routes = Arc::clone(store.routes());
-        assert!(apply(&mut store, &vec![("a.json", bytes)]).is_nothing(), "{what}");
+        assert!(
+            apply(&mut store, &vec![("a.json", bytes)]).is_nothing(),
+            "{what}"
+        );
         assert_eq!(reasons(&store), [("a.json", reason)], "{what}");
-        assert!(Arc::ptr_eq(&routes, store.routes()), "{what}: the routes are untouched");
+        assert!(
+            Arc::ptr_eq(&routes, store.routes()),
+            "{what}: the routes are untouched"
+        );
         let rejected = &store.rejected()[0];
         assert_eq!(
             rejected.uid.as_ref().map(Uid::as_str),
@@ -115,7 +172,10 @@ fn document_of_next_revision(mut changes: Value) -> Value {
 #[test]
 fn an_unknown_optional_field_is_applied_and_listed() {
     let mut store = Store::new();
-    apply(&mut store, &vec![("a.json", text(json!({"mirror": {"to": "x"}})))]);
+    apply(
+        &mut store,
+        &vec![("a.json", text(json!({"mirror": {"to": "x"}})))],
+    );
     let applied: Vec<_> = store.applied().collect();
     assert_eq!(applied[0].ignored_fields, ["mirror"]);
     assert_eq!(store.rejected(), []);
@@ -126,7 +186,10 @@ fn a_higher_revision_replaces_and_shares_what_did_not_change() {
     let mut store = Store::new();
     let directory = |ratio: u32, revision: u32| {
         vec![
-            ("a.json", text(json!({"ratio": ratio, "revision": revision}))),
+            (
+                "a.json",
+                text(json!({"ratio": ratio, "revision": revision})),
+            ),
             ("b.json", text(another("u-2", &json!({})))),
         ]
     };
@@ -145,12 +208,18 @@ fn a_higher_revision_replaces_and_shares_what_did_not_change() {
 fn of_two_documents_of_one_release_the_one_applied_before_stays() {
     let mut store = Store::new();
     apply(&mut store, &vec![("b.json", text(json!({})))]);
-    let both = vec![("a.json", text(json!({"revision": 9, "ratio": 0}))), ("b.json", text(json!({})))];
+    let both = vec![
+        ("a.json", text(json!({"revision": 9, "ratio": 0}))),
+        ("b.json", text(json!({}))),
+    ];
     assert!(apply(&mut store, &both).is_nothing());
     assert_eq!(reasons(&store), [("a.json", "DuplicateRelease")]);
     let mut fresh = Store::new();
     apply(&mut fresh, &both);
-    assert_eq!((ratio(&fresh, HOST), reasons(&fresh)), (Some(0), vec![("b.json", "DuplicateRelease")]));
+    assert_eq!(
+        (ratio(&fresh, HOST), reasons(&fresh)),
+        (Some(0), vec![("b.json", "DuplicateRelease")])
+    );
 }
 
 #[test]
@@ -166,36 +235,59 @@ fn only_a_withdrawal_ends_a_route() {
     let mut store = Store::new();
     apply(&mut store, &vec![("a.json", text(json!({})))]);
     assert!(apply(&mut store, &Vec::new()).is_nothing());
-    assert_eq!(store.orphaned().map(Uid::as_str).collect::<Vec<_>>(), ["u-1"]);
-    assert_eq!(ratio(&store, HOST), Some(500_000), "a document that vanished goes on routing");
+    assert_eq!(
+        store.orphaned().map(Uid::as_str).collect::<Vec<_>>(),
+        ["u-1"]
+    );
+    assert_eq!(
+        ratio(&store, HOST),
+        Some(500_000),
+        "a document that vanished goes on routing"
+    );
 
     let withdrawn = vec![("a.json", text(json!({"state": "Withdrawn", "revision": 4})))];
     assert_eq!(uids(&apply(&mut store, &withdrawn).applied), ["u-1"]);
     assert_eq!((ratio(&store, HOST), store.orphaned().count()), (None, 0));
-    assert_eq!(store.applied().count(), 1, "the withdrawal is acknowledged as long as its document is there");
+    assert_eq!(
+        store.applied().count(),
+        1,
+        "the withdrawal is acknowledged as long as its document is there"
+    );
     assert_eq!(apply(&mut store, &Vec::new()).dropped.len(), 1);
     assert_eq!(store.applied().count(), 0);
 }
 
 #[test]
 fn another_uid_of_the_same_object_takes_over() {
-    let newer =
-        json!({"release": {"uid": "u-2", "createdAt": "2026-02-02T00:00:00Z"}, "ratio": 7, "revision": 1});
-    let replacing = json!({"release": {"uid": "u-2"}, "replaces": "u-1", "ratio": 7, "revision": 1});
+    let newer = json!({"release": {"uid": "u-2", "createdAt": "2026-02-02T00:00:00Z"}, "ratio": 7, "revision": 1});
+    let replacing =
+        json!({"release": {"uid": "u-2"}, "replaces": "u-1", "ratio": 7, "revision": 1});
     for successor in [newer, replacing] {
         let old = ("old.json", text(json!({})));
         let mut store = Store::new();
         apply(&mut store, &vec![old.clone()]);
-        let change = apply(&mut store, &vec![("new.json", text(successor.clone())), old.clone()]);
+        let change = apply(
+            &mut store,
+            &vec![("new.json", text(successor.clone())), old.clone()],
+        );
         assert_eq!(uids(&change.applied), ["u-2"]);
-        assert_eq!(change.dropped.iter().map(Uid::as_str).collect::<Vec<_>>(), ["u-1"]);
+        assert_eq!(
+            change.dropped.iter().map(Uid::as_str).collect::<Vec<_>>(),
+            ["u-1"]
+        );
         assert_eq!(ratio(&store, HOST), Some(7));
-        let again = apply(&mut store, &vec![("new.json", text(successor.clone())), old.clone()]);
+        let again = apply(
+            &mut store,
+            &vec![("new.json", text(successor.clone())), old.clone()],
+        );
         assert!(again.is_nothing(), "{again:?}");
         assert_eq!(reasons(&store), [("old.json", "Superseded")]);
         let mut fresh = Store::new();
         let change = apply(&mut fresh, &vec![old, ("new.json", text(successor))]);
-        assert_eq!((uids(&change.applied), ratio(&fresh, HOST)), (vec!["u-2"], Some(7)));
+        assert_eq!(
+            (uids(&change.applied), ratio(&fresh, HOST)),
+            (vec!["u-2"], Some(7))
+        );
     }
 }
 
@@ -207,10 +299,14 @@ fn a_broken_successor_takes_nothing_over() {
     let rules = json!([{"name": "r", "to": "Gray", "when": [{"all": [{"source": "Path", "operator": "Regex", "values": ["("]}]}]}]);
     let broken = text(json!({"release": {"uid": "u-2"}, "replaces": "u-1", "rules": rules}));
     assert!(apply(&mut store, &vec![("new.json", broken), old]).is_nothing());
-    assert_eq!((ratio(&store, HOST), reasons(&store)), (Some(500_000), vec![("new.json", "Invalid")]));
+    assert_eq!(
+        (ratio(&store, HOST), reasons(&store)),
+        (Some(500_000), vec![("new.json", "Invalid")])
+    );
     let message = &store.rejected()[0].message;
     assert!(
-        message.starts_with("line 1, column ") && message.contains("rules[0].when[0].all[0].values: "),
+        message.starts_with("line 1, column ")
+            && message.contains("rules[0].when[0].all[0].values: "),
         "{message}"
     );
 }
@@ -226,11 +322,21 @@ fn the_first_reading_after_a_start_from_disk_decides_what_exists() {
     store.restore(&found(&saved), None);
     assert!(store.is_stale());
     assert_eq!(store.routes().len(), 3);
-    let change = apply(&mut store, &vec![("a.json", text(json!({}))), ("b.json", b"{broken".to_vec())]);
-    assert_eq!(change.dropped.iter().map(Uid::as_str).collect::<Vec<_>>(), ["u-3"]);
+    let change = apply(
+        &mut store,
+        &vec![("a.json", text(json!({}))), ("b.json", b"{broken".to_vec())],
+    );
+    assert_eq!(
+        change.dropped.iter().map(Uid::as_str).collect::<Vec<_>>(),
+        ["u-3"]
+    );
     assert_eq!(store.orphaned().count(), 0);
     assert!(!store.is_stale());
-    assert_eq!(store.routes().len(), 2, "the broken one goes on with its last good version");
+    assert_eq!(
+        store.routes().len(),
+        2,
+        "the broken one goes on with its last good version"
+    );
     assert_eq!(reasons(&store), [("b.json", "Malformed")]);
 }
 
@@ -238,26 +344,45 @@ fn the_first_reading_after_a_start_from_disk_decides_what_exists() {
 fn a_document_that_cannot_be_read_is_refused_and_goes_on() {
     let mut store = Store::new();
     apply(&mut store, &vec![("a.json", text(json!({})))]);
-    let unreadable = SourceDocument { source: "a.json", content: Content::Unreadable("permission denied") };
+    let unreadable = SourceDocument {
+        source: "a.json",
+        content: Content::Unreadable("permission denied"),
+    };
     assert!(store.apply(&[unreadable], None).is_nothing());
-    assert_eq!((reasons(&store), store.orphaned().count()), (vec![("a.json", "Unreadable")], 0));
+    assert_eq!(
+        (reasons(&store), store.orphaned().count()),
+        (vec![("a.json", "Unreadable")], 0)
+    );
 }
 
 #[test]
 fn a_silent_operator_closes_moving_releases_that_ask_for_it_until_one_speaks() {
     let lost = |moving: bool, action: &str| json!({"moving": moving, "onOperatorLost": {"action": action, "afterMs": 60_000}});
-    for (document, closes) in
-        [(lost(true, "Stable"), true), (lost(false, "Stable"), false), (lost(true, "Hold"), false)]
-    {
+    for (document, closes) in [
+        (lost(true, "Stable"), true),
+        (lost(false, "Stable"), false),
+        (lost(true, "Hold"), false),
+    ] {
         let mut store = Store::new();
         apply(&mut store, &vec![("a.json", text(document.clone()))]);
         let closed = |store: &Store| {
-            store.routes().releases().next().is_some_and(|(_, release)| release.is_operator_lost())
+            store
+                .routes()
+                .releases()
+                .next()
+                .is_some_and(|(_, release)| release.is_operator_lost())
         };
         assert!(!store.operator_silent_for(Duration::from_secs(59)) && !closed(&store));
-        assert_eq!(store.operator_silent_for(Duration::from_secs(60)), closes, "{document}");
+        assert_eq!(
+            store.operator_silent_for(Duration::from_secs(60)),
+            closes,
+            "{document}"
+        );
         assert_eq!(closed(&store), closes);
-        assert!(!store.operator_silent_for(Duration::from_secs(61)), "nothing more to change");
+        assert!(
+            !store.operator_silent_for(Duration::from_secs(61)),
+            "nothing more to change"
+        );
         assert_eq!(store.operator_silent_for(Duration::ZERO), closes);
         assert!(!closed(&store));
     }
@@ -266,21 +391,38 @@ fn a_silent_operator_closes_moving_releases_that_ask_for_it_until_one_speaks() {
 #[test]
 fn a_fleet_document_is_applied_and_refused_like_a_release() {
     let fleet = |text: &'static str| {
-        Some(SourceDocument { source: "fleet.yaml", content: Content::Text(Format::Yaml, text.as_bytes()) })
+        Some(SourceDocument {
+            source: "fleet.yaml",
+            content: Content::Text(Format::Yaml, text.as_bytes()),
+        })
     };
     let trusted = |store: &Store| store.routes().fleet().trusted_proxies.len();
     let mut store = Store::new();
     assert_eq!((store.applied_fleet(), trusted(&store)), (None, 0));
-    assert!(store.apply(&[], fleet("schema: 1\nrevision: 2\ntrustedProxies: [10.0.0.0/8]\n")).fleet);
+    assert!(
+        store
+            .apply(
+                &[],
+                fleet("schema: 1\nrevision: 2\ntrustedProxies: [10.0.0.0/8]\n")
+            )
+            .fleet
+    );
     assert_eq!(trusted(&store), 1);
     for (text, reason) in [
         ("schema: 1\nrevision: 1\n", "OlderRevision"),
         ("schema: 1\nrevision: 2\n", "RevisionConflict"),
-        ("schema: 1\nrevision: 3\ntrustedProxies: [nonsense]\n", "Invalid"),
+        (
+            "schema: 1\nrevision: 3\ntrustedProxies: [nonsense]\n",
+            "Invalid",
+        ),
         ("schema: 1\nrevision: [\n", "Malformed"),
     ] {
         assert!(store.apply(&[], fleet(text)).is_nothing(), "{text}");
-        assert_eq!((reasons(&store), trusted(&store)), (vec![("fleet.yaml", reason)], 1), "{text}");
+        assert_eq!(
+            (reasons(&store), trusted(&store)),
+            (vec![("fleet.yaml", reason)], 1),
+            "{text}"
+        );
     }
     assert!(store.apply(&[], None).is_nothing());
     assert_eq!(
@@ -295,8 +437,14 @@ fn of_two_releases_that_claim_one_host_and_path_the_older_has_it() {
     let younger = json!({"release": {"uid": "u-2", "name": "a", "createdAt": "2026-03-01T00:00:00Z"}, "ratio": 7,
         "hosts": ["shop.example.com", "b.example.com"]});
     let mut store = Store::new();
-    apply(&mut store, &vec![("a.json", text(younger)), ("b.json", text(json!({})))]);
-    assert_eq!((ratio(&store, HOST), ratio(&store, "b.example.com")), (Some(500_000), Some(7)));
+    apply(
+        &mut store,
+        &vec![("a.json", text(younger)), ("b.json", text(json!({})))],
+    );
+    assert_eq!(
+        (ratio(&store, HOST), ratio(&store, "b.example.com")),
+        (Some(500_000), Some(7))
+    );
     let shadowed = store.routes().shadowed();
     assert_eq!((shadowed.len(), shadowed[0].host.as_str()), (1, HOST));
 }
@@ -304,11 +452,17 @@ fn of_two_releases_that_claim_one_host_and_path_the_older_has_it() {
 #[test]
 fn of_two_releases_that_claim_one_host_and_path_who_has_served_it_longer_has_it() {
     let late = json!({"claims": [{"host": HOST, "path": "/", "since": "2026-06-01T00:00:00Z"}]});
-    let younger =
-        json!({"release": {"uid": "u-2", "name": "a", "createdAt": "2026-03-01T00:00:00Z"}, "ratio": 7});
+    let younger = json!({"release": {"uid": "u-2", "name": "a", "createdAt": "2026-03-01T00:00:00Z"}, "ratio": 7});
     let mut store = Store::new();
-    apply(&mut store, &vec![("a.json", text(younger)), ("b.json", text(late))]);
-    assert_eq!(ratio(&store, HOST), Some(7), "the older object came to it later");
+    apply(
+        &mut store,
+        &vec![("a.json", text(younger)), ("b.json", text(late))],
+    );
+    assert_eq!(
+        ratio(&store, HOST),
+        Some(7),
+        "the older object came to it later"
+    );
     let shadowed = store.routes().shadowed();
     assert_eq!((shadowed.len(), shadowed[0].host.as_str()), (1, HOST));
 }
@@ -316,7 +470,9 @@ fn of_two_releases_that_claim_one_host_and_path_who_has_served_it_longer_has_it(
 #[test]
 fn an_upstream_never_gets_the_number_of_another() {
     let with = |port: u32, revision: u32| {
-        text(json!({"revision": revision, "arms": {"gray": {"addresses": [format!("127.0.0.1:{port}")]}}}))
+        text(
+            json!({"revision": revision, "arms": {"gray": {"addresses": [format!("127.0.0.1:{port}")]}}}),
+        )
     };
     let mut store = Store::new();
     let mut seen = std::collections::HashMap::new();
@@ -324,7 +480,10 @@ fn an_upstream_never_gets_the_number_of_another() {
         let port = 9100 + revision % 5;
         apply(&mut store, &vec![("a.json", with(port, revision))]);
         for (id, upstream) in store.routes().upstreams() {
-            assert_eq!(seen.entry(*id).or_insert_with(|| upstream.clone()), upstream);
+            assert_eq!(
+                seen.entry(*id).or_insert_with(|| upstream.clone()),
+                upstream
+            );
         }
         assert_eq!(store.routes().upstreams().len(), 2);
     }
@@ -338,7 +497,10 @@ fn a_fleet_document_that_is_gone_at_the_next_start_holds_no_longer() {
     };
     let mut store = Store::new();
     store.apply(&[], Some(kept));
-    assert!(store.apply(&[], None).is_nothing(), "while the proxy runs, it goes on");
+    assert!(
+        store.apply(&[], None).is_nothing(),
+        "while the proxy runs, it goes on"
+    );
     let mut store = Store::new();
     store.restore(&[], Some(kept));
     assert!(store.applied_fleet().is_some());

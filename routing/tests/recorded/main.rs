@@ -10,9 +10,17 @@ use std::path::{Path, PathBuf};
 
 /// The recorded files of a kind, by name.
 pub(crate) fn recorded(kind: &str) -> Vec<(String, String)> {
-    let folder: PathBuf = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/recorded/0.1").join(kind);
-    let mut files: Vec<_> = std::fs::read_dir(folder).unwrap().map(|file| file.unwrap().path()).collect();
+    let folder: PathBuf = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/recorded/0.1")
+        .join(kind);
+    let mut files: Vec<_> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|file| file.unwrap().path())
+        .collect();
     files.sort();
     let named = |path: &PathBuf| path.file_stem().unwrap().to_str().unwrap().to_owned();
-    files.iter().map(|path| (named(path), std::fs::read_to_string(path).unwrap())).collect()
+    files
+        .iter()
+        .map(|path| (named(path), std::fs::read_to_string(path).unwrap()))
+        .collect()
 }

@@ -29,13 +29,31 @@ fn they_are_read_word_for_word() {
 #[test]
 fn they_add_up_over_a_new_start_of_the_proxy() {
     let reports = reports();
-    let [(first, _), (second, _), (third, _)] = reports.as_slice() else { panic!("three reports") };
+    let [(first, _), (second, _), (third, _)] = reports.as_slice() else {
+        panic!("three reports")
+    };
     let mut baseline = Baseline::new();
-    assert!(baseline.take(first).is_empty(), "what came before is only where to count from");
+    assert!(
+        baseline.take(first).is_empty(),
+        "what came before is only where to count from"
+    );
     let delta = baseline.take(second);
-    assert_eq!(requests(&delta), 28, "twenty users, five without a name, three by a rule");
-    let by_rule = delta.iter().filter(|(key, _)| key.arm == Arm::Gray && key.chosen_by.is(ChosenBy::Rule));
+    assert_eq!(
+        requests(&delta),
+        28,
+        "twenty users, five without a name, three by a rule"
+    );
+    let by_rule = delta
+        .iter()
+        .filter(|(key, _)| key.arm == Arm::Gray && key.chosen_by.is(ChosenBy::Rule));
     assert_eq!(by_rule.map(|(_, counts)| counts.requests()).sum::<u64>(), 3);
-    assert!(delta.iter().any(|(_, counts)| counts.errors() > 0), "kinds of endings are kept apart");
-    assert_eq!(requests(&baseline.take(third)), 18, "a new start counts from zero");
+    assert!(
+        delta.iter().any(|(_, counts)| counts.errors() > 0),
+        "kinds of endings are kept apart"
+    );
+    assert_eq!(
+        requests(&baseline.take(third)),
+        18,
+        "a new start counts from zero"
+    );
 }

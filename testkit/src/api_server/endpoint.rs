@@ -47,9 +47,18 @@ impl ApiServer {
         listener.set_nonblocking(true).unwrap();
         let (address, server) = (listener.local_addr().unwrap(), self.clone());
         let (switch, switched) = mpsc::unbounded_channel();
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let thread = std::thread::spawn(move || runtime.block_on(serve(server, listener, switched)));
-        ApiEndpoint { address, server: self.clone(), switch, thread: Some(thread) }
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        let thread =
+            std::thread::spawn(move || runtime.block_on(serve(server, listener, switched)));
+        ApiEndpoint {
+            address,
+            server: self.clone(),
+            switch,
+            thread: Some(thread),
+        }
     }
 }
 
@@ -129,5 +138,7 @@ async fn connection(stream: TcpStream, server: ApiServer) {
         let server = server.clone();
         async move { Ok::<_, Infallible>(server.answer(request).await) }
     });
-    let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+    let _ = hyper::server::conn::http1::Builder::new()
+        .serve_connection(TokioIo::new(stream), service)
+        .await;
 }

@@ -34,9 +34,10 @@ impl InjectedFault {
             Self::Conflict => (Some(StatusCode::CONFLICT), "as planned"),
             Self::Unavailable => (Some(StatusCode::SERVICE_UNAVAILABLE), "as planned"),
             Self::Forbidden => (Some(StatusCode::FORBIDDEN), "as planned"),
-            Self::UnknownResource => {
-                (Some(StatusCode::NOT_FOUND), "the server could not find the requested resource")
-            }
+            Self::UnknownResource => (
+                Some(StatusCode::NOT_FOUND),
+                "the server could not find the requested resource",
+            ),
         };
         Some(async move {
             match code {
@@ -59,7 +60,10 @@ pub(super) struct FaultInjector {
 }
 
 impl FaultInjector {
-    pub(super) fn plan(&mut self, plan: impl FnMut(&str) -> Option<InjectedFault> + Send + 'static) {
+    pub(super) fn plan(
+        &mut self,
+        plan: impl FnMut(&str) -> Option<InjectedFault> + Send + 'static,
+    ) {
         self.plan = Some(Box::new(plan));
     }
 
@@ -88,7 +92,9 @@ impl FaultInjector {
         let what = format!("{verb} {resource}");
         let everywhere = asked.name.namespace.is_empty().then(|| format!("{what} *"));
         let forbidden = |what: &String| self.forbidden.contains(what);
-        self.role.as_ref().is_none_or(|allows| allows(verb, &resource))
+        self.role
+            .as_ref()
+            .is_none_or(|allows| allows(verb, &resource))
             && !forbidden(&what)
             && !everywhere.as_ref().is_some_and(forbidden)
     }

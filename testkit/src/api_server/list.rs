@@ -24,7 +24,9 @@ impl ApiServer {
             None => Some((state.begin_list(asked), 0)),
             Some(token) => state.place(token),
         };
-        let Some((number, from)) = place else { return refusal(StatusCode::GONE, "there is no such list") };
+        let Some((number, from)) = place else {
+            return refusal(StatusCode::GONE, "there is no such list");
+        };
         let most = asked.limit.min(state.longest_page.unwrap_or(usize::MAX));
         let ListSnapshot { version, items } = state.listings[number].clone();
         let until = items.len().min(from.saturating_add(most));
@@ -40,16 +42,25 @@ impl ApiServer {
 
 impl ApiServerState {
     fn begin_list(&mut self, asked: &ApiRequest) -> usize {
-        let covered = self.objects.iter().filter(|(name, object)| asked.covers(name, object));
+        let covered = self
+            .objects
+            .iter()
+            .filter(|(name, object)| asked.covers(name, object));
         let items = covered.map(|(_, object)| Arc::clone(object)).collect();
-        self.listings.push(ListSnapshot { version: self.objects.version(), items });
+        self.listings.push(ListSnapshot {
+            version: self.objects.version(),
+            items,
+        });
         self.listings.len() - 1
     }
 
     /// Which list a page said goes on, and from where.
     fn place(&self, token: &str) -> Option<(usize, usize)> {
         let (number, from) = token.split_once('.')?;
-        let number = number.parse().ok().filter(|number| *number < self.listings.len())?;
+        let number = number
+            .parse()
+            .ok()
+            .filter(|number| *number < self.listings.len())?;
         Some((number, from.parse().ok()?))
     }
 }
@@ -60,5 +71,8 @@ fn page(version: u64, next: Option<&str>, items: &[Arc<Value>]) -> Response<ApiB
     // Written in parts: the objects are many and need not be copied.
     let items: Vec<&Value> = items.iter().map(AsRef::as_ref).collect();
     let items = serde_json::to_string(&items).unwrap();
-    text(StatusCode::OK, format!("{},\"items\":{items}}}", &list[..list.len() - 1]))
+    text(
+        StatusCode::OK,
+        format!("{},\"items\":{items}}}", &list[..list.len() - 1]),
+    )
 }

@@ -18,7 +18,11 @@ pub(super) struct ObjectKey {
 
 impl ObjectKey {
     pub(super) fn new(resource: &str, namespace: &str, name: &str) -> Self {
-        Self { resource: resource.to_owned(), namespace: namespace.to_owned(), name: name.to_owned() }
+        Self {
+            resource: resource.to_owned(),
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+        }
     }
 }
 
@@ -46,7 +50,13 @@ pub(super) struct Objects {
 
 impl Default for Objects {
     fn default() -> Self {
-        Self { version: 1, oldest: 0, present: BTreeMap::new(), log: Vec::new(), applied: BTreeMap::new() }
+        Self {
+            version: 1,
+            oldest: 0,
+            present: BTreeMap::new(),
+            log: Vec::new(),
+            applied: BTreeMap::new(),
+        }
     }
 }
 
@@ -61,7 +71,10 @@ impl Objects {
 
     pub(super) fn of(&self, resource: &str) -> impl Iterator<Item = &Value> {
         let of = move |(name, _): &(&ObjectKey, &Arc<Value>)| name.resource == resource;
-        self.present.iter().filter(of).map(|(_, object)| object.as_ref())
+        self.present
+            .iter()
+            .filter(of)
+            .map(|(_, object)| object.as_ref())
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (&ObjectKey, &Arc<Value>)> {
@@ -84,7 +97,9 @@ impl Objects {
     }
 
     pub(super) fn discard(&mut self, name: &ObjectKey) {
-        let Some(mut before) = self.present.remove(name) else { return };
+        let Some(mut before) = self.present.remove(name) else {
+            return;
+        };
         self.version += 1;
         self.applied.retain(|(of, _), _| of != name);
         Arc::make_mut(&mut before)["metadata"]["resourceVersion"] = json!(self.version.to_string());
@@ -92,13 +107,26 @@ impl Objects {
     }
 
     fn note(&mut self, name: &ObjectKey, before: Option<Arc<Value>>, after: Option<Arc<Value>>) {
-        self.log.push(ObjectChange { version: self.version, name: name.clone(), before, after });
+        self.log.push(ObjectChange {
+            version: self.version,
+            name: name.clone(),
+            before,
+            after,
+        });
     }
 
     /// What an object becomes when `manager` applies this: what it applied before and does not name any more goes, what
     /// others wrote stays.
-    pub(super) fn apply(&mut self, name: &ObjectKey, manager: &str, object: &mut Value, applied: &Value) {
-        let earlier = self.applied.insert((name.clone(), manager.to_owned()), applied.clone());
+    pub(super) fn apply(
+        &mut self,
+        name: &ObjectKey,
+        manager: &str,
+        object: &mut Value,
+        applied: &Value,
+    ) {
+        let earlier = self
+            .applied
+            .insert((name.clone(), manager.to_owned()), applied.clone());
         remove_given_up(object, &earlier.unwrap_or_default(), applied);
         merge(object, applied);
     }

@@ -39,10 +39,17 @@ impl ApiRequest {
     /// None: the path is no resource's.
     pub(super) fn of<B>(request: &Request<B>) -> Option<Self> {
         let query = request.uri().query().unwrap_or_default();
-        let query: BTreeMap<String, String> = form_urlencoded::parse(query.as_bytes()).into_owned().collect();
+        let query: BTreeMap<String, String> = form_urlencoded::parse(query.as_bytes())
+            .into_owned()
+            .collect();
         let text = |name: &str| query.get(name).map_or("", String::as_str);
         let number = |name: &str| query.get(name).and_then(|text| text.parse().ok());
-        let path: Vec<&str> = request.uri().path().split('/').filter(|part| !part.is_empty()).collect();
+        let path: Vec<&str> = request
+            .uri()
+            .path()
+            .split('/')
+            .filter(|part| !part.is_empty())
+            .collect();
         let path = match &path[..] {
             ["api", _version, rest @ ..] | ["apis", _, _version, rest @ ..] => rest,
             _ => return None,
@@ -59,9 +66,15 @@ impl ApiRequest {
             name: ObjectKey::new(path.first()?, namespace, name),
             patch: patch(request, text("fieldManager")),
             selector: Selector::of(text("labelSelector"), text("fieldSelector")),
-            goes_on: Some(text("continue")).filter(|token| !token.is_empty()).map(str::to_owned),
-            limit: number("limit").filter(|limit| *limit > 0).unwrap_or(usize::MAX),
-            since: number("resourceVersion").and_then(|version| version.try_into().ok()).unwrap_or_default(),
+            goes_on: Some(text("continue"))
+                .filter(|token| !token.is_empty())
+                .map(str::to_owned),
+            limit: number("limit")
+                .filter(|limit| *limit > 0)
+                .unwrap_or(usize::MAX),
+            since: number("resourceVersion")
+                .and_then(|version| version.try_into().ok())
+                .unwrap_or_default(),
             wants_bookmarks: text("allowWatchBookmarks") == "true",
         })
     }
@@ -69,13 +82,20 @@ impl ApiRequest {
     /// Takes the name from the object that is to be created.
     pub(super) fn take_name(&mut self, body: &Value) {
         if self.verb == "create" {
-            body["metadata"]["name"].as_str().unwrap().clone_into(&mut self.name.name);
+            body["metadata"]["name"]
+                .as_str()
+                .unwrap()
+                .clone_into(&mut self.name.name);
         }
     }
 
     /// `VERB resource/namespace/name`
     pub(super) fn line(&self) -> String {
-        let ObjectKey { resource, namespace, name } = &self.name;
+        let ObjectKey {
+            resource,
+            namespace,
+            name,
+        } = &self.name;
         format!("{} {resource}/{namespace}/{name}", self.verb)
     }
 
@@ -102,6 +122,13 @@ fn verb(method: &Method, is_about_all: bool, is_watch: bool, is_status: bool) ->
 }
 
 fn patch<B>(request: &Request<B>, manager: &str) -> Patch {
-    let kind = request.headers().get(CONTENT_TYPE).map_or(&b""[..], |kind| kind.as_bytes());
-    if kind.starts_with(b"application/apply-patch") { Patch::Apply(manager.to_owned()) } else { Patch::Merge }
+    let kind = request
+        .headers()
+        .get(CONTENT_TYPE)
+        .map_or(&b""[..], |kind| kind.as_bytes());
+    if kind.starts_with(b"application/apply-patch") {
+        Patch::Apply(manager.to_owned())
+    } else {
+        Patch::Merge
+    }
 }

@@ -11,7 +11,11 @@ use super::ApiBody;
 /// Any text.
 pub(super) fn text(code: StatusCode, text: String) -> Response<ApiBody> {
     let body = Full::new(Bytes::from(text)).boxed_unsync();
-    Response::builder().status(code).header(CONTENT_TYPE, "application/json").body(body).unwrap()
+    Response::builder()
+        .status(code)
+        .header(CONTENT_TYPE, "application/json")
+        .body(body)
+        .unwrap()
 }
 
 /// An object.
@@ -21,7 +25,15 @@ pub(super) fn whole(object: &Value) -> Response<ApiBody> {
 
 /// What the server says when it does not do it.
 pub(super) fn refusal(code: StatusCode, why: &str) -> Response<ApiBody> {
-    text(code, failure(code, &code.canonical_reason().unwrap().replace(' ', ""), why).to_string())
+    text(
+        code,
+        failure(
+            code,
+            &code.canonical_reason().unwrap().replace(' ', ""),
+            why,
+        )
+        .to_string(),
+    )
 }
 
 /// A Status.

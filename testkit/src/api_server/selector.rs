@@ -19,10 +19,16 @@ enum Label {
 
 impl Selector {
     pub(super) fn of(labels: &str, fields: &str) -> Self {
-        let field =
-            |part: &str| part.split_once('=').map(|(path, value)| (path.replace('.', "/"), value.to_owned()));
+        let field = |part: &str| {
+            part.split_once('=')
+                .map(|(path, value)| (path.replace('.', "/"), value.to_owned()))
+        };
         Self {
-            labels: labels.split(',').filter(|part| !part.is_empty()).map(Label::of).collect(),
+            labels: labels
+                .split(',')
+                .filter(|part| !part.is_empty())
+                .map(Label::of)
+                .collect(),
             fields: fields.split(',').filter_map(field).collect(),
         }
     }
@@ -39,7 +45,10 @@ impl Selector {
 impl Label {
     fn of(term: &str) -> Self {
         let pair = |(key, value): (&str, &str)| (key.to_owned(), value.to_owned());
-        match (term.split_once("!=").map(pair), term.split_once('=').map(pair)) {
+        match (
+            term.split_once("!=").map(pair),
+            term.split_once('=').map(pair),
+        ) {
             (Some((key, value)), _) => Self::IsNot(key, value),
             (None, Some((key, value))) => Self::Is(key, value),
             (None, None) => Self::IsThere(term.to_owned()),
@@ -76,7 +85,11 @@ mod tests {
             ("", "metadata.name=two", false),
             ("", "metadata.name=one,metadata.namespace=shop", false),
         ] {
-            assert_eq!(Selector::of(labels, fields).matches(&object), matches, "{labels} {fields}");
+            assert_eq!(
+                Selector::of(labels, fields).matches(&object),
+                matches,
+                "{labels} {fields}"
+            );
         }
     }
 }

@@ -1,6 +1,9 @@
 //! The server as clients see it.
 
-#![allow(clippy::needless_pass_by_value, reason = "pieces of objects are written where they are passed")]
+#![allow(
+    clippy::needless_pass_by_value,
+    reason = "pieces of objects are written where they are passed"
+)]
 
 use http_body_util::Full;
 use serde_json::json;
@@ -22,11 +25,24 @@ fn shop() -> ApiServer {
 }
 
 /// Status and object.
-async fn ask(server: &ApiServer, method: &str, target: &str, kind: &str, body: Value) -> (u16, Value) {
+async fn ask(
+    server: &ApiServer,
+    method: &str,
+    target: &str,
+    kind: &str,
+    body: Value,
+) -> (u16, Value) {
     let body = Full::new(Bytes::from(body.to_string()));
-    let request = Request::builder().method(method).uri(target).header("content-type", kind).body(body);
+    let request = Request::builder()
+        .method(method)
+        .uri(target)
+        .header("content-type", kind)
+        .body(body);
     let answer = server.answer(request.unwrap()).await;
-    let (code, body) = (answer.status().as_u16(), answer.into_body().collect().await.unwrap().to_bytes());
+    let (code, body) = (
+        answer.status().as_u16(),
+        answer.into_body().collect().await.unwrap().to_bytes(),
+    );
     (code, serde_json::from_slice(&body).unwrap())
 }
 
@@ -40,7 +56,10 @@ struct WatchEvents(ApiBody);
 impl WatchEvents {
     async fn begin(server: &ApiServer, query: &str) -> Self {
         let uri = format!("{ALL}?watch=true&{query}");
-        let request = Request::builder().uri(uri).body(Full::<Bytes>::default()).unwrap();
+        let request = Request::builder()
+            .uri(uri)
+            .body(Full::<Bytes>::default())
+            .unwrap();
         Self(server.answer(request).await.into_body())
     }
 
@@ -49,7 +68,10 @@ impl WatchEvents {
         let lines = self.0.frame().await?.unwrap().into_data().unwrap();
         let event: Value = serde_json::from_slice(&lines).unwrap();
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-        Some((text(&event["type"]), text(&event["object"]["metadata"]["name"])))
+        Some((
+            text(&event["type"]),
+            text(&event["object"]["metadata"]["name"]),
+        ))
     }
 }
 
@@ -60,12 +82,19 @@ fn event(kind: &str, name: &str) -> Option<(String, String)> {
 #[tokio::test]
 async fn a_write_over_another_version_is_a_conflict_and_changes_nothing() {
     let server = shop();
-    let (code, refused) =
-        merge(&server, json!({"metadata": {"resourceVersion": "1"}, "data": {"a": "2"}})).await;
+    let (code, refused) = merge(
+        &server,
+        json!({"metadata": {"resourceVersion": "1"}, "data": {"a": "2"}}),
+    )
+    .await;
     assert_eq!((code, &refused["reason"]), (409, &json!("Conflict")));
-    let version = server.get("configmaps", "shop", "one").unwrap()["metadata"]["resourceVersion"].clone();
-    let (code, object) =
-        merge(&server, json!({"metadata": {"resourceVersion": version}, "data": {"a": "2"}})).await;
+    let version =
+        server.get("configmaps", "shop", "one").unwrap()["metadata"]["resourceVersion"].clone();
+    let (code, object) = merge(
+        &server,
+        json!({"metadata": {"resourceVersion": version}, "data": {"a": "2"}}),
+    )
+    .await;
     assert_eq!((code, &object["data"]), (200, &json!({"a": "2"})));
     assert_eq!(server.writes(), ["patch configmaps/shop/one"]);
     assert_eq!(server.patches().len(), 1);
@@ -78,10 +107,22 @@ async fn who_applies_gives_up_what_it_does_not_name_again_and_leaves_the_rest() 
         let target = format!("{ONE}?fieldManager=me");
         let (server, object) = (server.clone(), config_map("one", data));
         async move {
-            ask(&server, "PATCH", &target, "application/apply-patch+yaml", object).await.1["data"].clone()
+            ask(
+                &server,
+                "PATCH",
+                &target,
+                "application/apply-patch+yaml",
+                object,
+            )
+            .await
+            .1["data"]
+                .clone()
         }
     };
-    assert_eq!(apply(json!({"b": "1", "c": "1"})).await, json!({"a": "1", "b": "1", "c": "1"}));
+    assert_eq!(
+        apply(json!({"b": "1", "c": "1"})).await,
+        json!({"a": "1", "b": "1", "c": "1"})
+    );
     assert_eq!(apply(json!({"b": "2"})).await, json!({"a": "1", "b": "2"}));
 }
 
@@ -97,7 +138,9 @@ async fn what_changes_nothing_makes_no_version() {
 async fn a_watch_goes_on_from_its_version_and_tells_who_comes_and_leaves_by_label() {
     let server = shop();
     let mut events = WatchEvents::begin(&server, "resourceVersion=0&labelSelector=fleet").await;
-    server.edit("configmaps", "shop", "one", |object| object["metadata"]["labels"] = json!({"fleet": "x"}));
+    server.edit("configmaps", "shop", "one", |object| {
+        object["metadata"]["labels"] = json!({"fleet": "x"})
+    });
     assert_eq!(events.next().await, event("ADDED", "one"));
     merge(&server, json!({"data": {"a": "2"}})).await;
     assert_eq!(events.next().await, event("MODIFIED", "one"));
@@ -145,9 +188,19 @@ async fn all_pages_of_a_list_are_of_one_version() {
     let next = first["metadata"]["continue"].as_str().unwrap();
     server.put("configmaps", config_map("a", json!({})));
     merge(&server, json!({"data": {"a": "2"}})).await;
-    let (_, last) = ask(&server, "GET", &format!("{ALL}?limit=500&continue={next}"), "", Value::Null).await;
+    let (_, last) = ask(
+        &server,
+        "GET",
+        &format!("{ALL}?limit=500&continue={next}"),
+        "",
+        Value::Null,
+    )
+    .await;
     let names = [&first, &last].map(|page| page["items"].as_array().unwrap().len());
-    assert_eq!((names, &last["metadata"]["continue"]), ([2, 1], &Value::Null));
+    assert_eq!(
+        (names, &last["metadata"]["continue"]),
+        ([2, 1], &Value::Null)
+    );
     let version = |page: &Value| page["metadata"]["resourceVersion"].clone();
     assert_eq!(version(&first), version(&last));
 }
@@ -158,7 +211,12 @@ async fn roles_and_faults_refuse_and_what_is_held_waits_for_another_plan() {
     server.role(|verb, resource| (verb, resource) != ("delete", "configmaps"));
     assert_eq!(ask(&server, "DELETE", ONE, "", Value::Null).await.0, 403);
     server.forbid("list configmaps *");
-    assert_eq!(ask(&server, "GET", "/api/v1/configmaps", "", Value::Null).await.0, 403);
+    assert_eq!(
+        ask(&server, "GET", "/api/v1/configmaps", "", Value::Null)
+            .await
+            .0,
+        403
+    );
     assert_eq!(ask(&server, "GET", ALL, "", Value::Null).await.0, 200);
     server.faults(|line| (line == "get configmaps/shop/one").then_some(InjectedFault::Held));
     let (waiting, asked) = (server.clone(), server.clone());
@@ -173,7 +231,12 @@ async fn roles_and_faults_refuse_and_what_is_held_waits_for_another_plan() {
 #[test]
 fn on_loopback_it_goes_away_and_comes_back() {
     let endpoint = shop().listen();
-    let get = || Client::connect(endpoint.address).try_ask("GET", ONE, &[]).ok().flatten();
+    let get = || {
+        Client::connect(endpoint.address)
+            .try_ask("GET", ONE, &[])
+            .ok()
+            .flatten()
+    };
     assert_eq!(get().unwrap().json()["data"], json!({"a": "1"}));
     endpoint.down();
     assert!(get().is_none());

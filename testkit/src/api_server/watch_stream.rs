@@ -72,7 +72,13 @@ impl ApiServer {
             state.watches.breaks
         };
         let (server, changed, at) = (self.clone(), self.0.changed.subscribe(), asked.since);
-        let watch = WatchStream { server, changed, asked, at, breaks };
+        let watch = WatchStream {
+            server,
+            changed,
+            asked,
+            at,
+            breaks,
+        };
         let frames = stream::unfold(Some(watch), |watch| async move {
             let (lines, watch) = watch?.next().await?;
             Some((Ok(Frame::data(Bytes::from(lines))), watch))
@@ -101,15 +107,28 @@ impl WatchStream {
         if state.watches.breaks != self.breaks {
             return WatchItem::Broken;
         }
-        let Some(news) = state.objects.since(self.at) else { return WatchItem::Expired(expired()) };
-        let mut lines: String = news.iter().filter_map(|change| self.event(change)).map(line).collect();
+        let Some(news) = state.objects.since(self.at) else {
+            return WatchItem::Expired(expired());
+        };
+        let mut lines: String = news
+            .iter()
+            .filter_map(|change| self.event(change))
+            .map(line)
+            .collect();
         let (before, version) = (self.at, state.objects.version());
         self.at = version;
-        if lines.is_empty() && before < version && state.watches.send_bookmarks && self.asked.wants_bookmarks
+        if lines.is_empty()
+            && before < version
+            && state.watches.send_bookmarks
+            && self.asked.wants_bookmarks
         {
             lines = bookmark(version);
         }
-        if lines.is_empty() { WatchItem::Nothing } else { WatchItem::Lines(lines) }
+        if lines.is_empty() {
+            WatchItem::Nothing
+        } else {
+            WatchItem::Lines(lines)
+        }
     }
 
     /// What a change is to this watch's client, if anything.
@@ -120,7 +139,9 @@ impl WatchStream {
         match (was, is) {
             (Some(_), Some(is)) => Some(("MODIFIED", Arc::clone(is))),
             (None, Some(is)) => Some(("ADDED", Arc::clone(is))),
-            (Some(was), None) => Some(("DELETED", Arc::clone(change.after.as_ref().unwrap_or(was)))),
+            (Some(was), None) => {
+                Some(("DELETED", Arc::clone(change.after.as_ref().unwrap_or(was))))
+            }
             (None, None) => None,
         }
     }
@@ -132,11 +153,17 @@ fn line((kind, object): (&'static str, Arc<Value>)) -> String {
 
 fn bookmark(version: u64) -> String {
     let metadata = json!({"resourceVersion": version.to_string()});
-    let object =
-        json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": metadata});
+    let object = json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": metadata});
     line(("BOOKMARK", Arc::new(object)))
 }
 
 fn expired() -> String {
-    line(("ERROR", Arc::new(failure(StatusCode::GONE, "Expired", "too old resource version"))))
+    line((
+        "ERROR",
+        Arc::new(failure(
+            StatusCode::GONE,
+            "Expired",
+            "too old resource version",
+        )),
+    ))
 }

@@ -35,14 +35,20 @@ impl ApiServerState {
     }
 
     fn let_controller_see(&mut self, asked: &ApiRequest, written: &Value) {
-        let Some(controller) = self.controller.as_mut().filter(|_| asked.verb == "patch") else { return };
+        let Some(controller) = self.controller.as_mut().filter(|_| asked.verb == "patch") else {
+            return;
+        };
         if let Some(made) = controller(written.clone()) {
             self.objects.store(&asked.name, made);
         }
     }
 }
 
-fn write(objects: &mut Objects, asked: &ApiRequest, body: &Value) -> Result<Arc<Value>, WriteError> {
+fn write(
+    objects: &mut Objects,
+    asked: &ApiRequest,
+    body: &Value,
+) -> Result<Arc<Value>, WriteError> {
     let name = &asked.name;
     let before = objects.get(name);
     check_version(asked, before.as_deref(), body)?;
@@ -66,14 +72,26 @@ fn delete(objects: &mut Objects, name: &ObjectKey) -> Arc<Value> {
     Arc::new(json!({"kind": "Status", "apiVersion": "v1", "status": "Success"}))
 }
 
-fn check_version(asked: &ApiRequest, before: Option<&Value>, body: &Value) -> Result<(), WriteError> {
-    let named = ["/metadata/resourceVersion", "/preconditions/resourceVersion"];
-    let named = named.iter().find_map(|path| body.pointer(path)).filter(|named| !named.is_null());
+fn check_version(
+    asked: &ApiRequest,
+    before: Option<&Value>,
+    body: &Value,
+) -> Result<(), WriteError> {
+    let named = [
+        "/metadata/resourceVersion",
+        "/preconditions/resourceVersion",
+    ];
+    let named = named
+        .iter()
+        .find_map(|path| body.pointer(path))
+        .filter(|named| !named.is_null());
     match (asked.verb, before) {
         ("create", Some(_)) => Err((StatusCode::CONFLICT, "there is one already")),
         ("create", None) => Ok(()),
         (_, None) => Err((StatusCode::NOT_FOUND, "not found")),
-        (_, Some(before)) if named.is_some_and(|named| *named != before["metadata"]["resourceVersion"]) => {
+        (_, Some(before))
+            if named.is_some_and(|named| *named != before["metadata"]["resourceVersion"]) =>
+        {
             Err((StatusCode::CONFLICT, "the object has been modified"))
         }
         _ => Ok(()),

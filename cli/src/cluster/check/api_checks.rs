@@ -39,14 +39,20 @@ impl ClusterClient {
             match self.may("create", group, resource).await {
                 Ok(true) => {}
                 Ok(false) => missing.push(resource),
-                Err(failure) => return [checks, vec![CheckResult::unknown("rights", &failure)]].concat(),
+                Err(failure) => {
+                    return [checks, vec![CheckResult::unknown("rights", &failure)]].concat();
+                }
             }
         }
         checks.push(if missing.is_empty() {
             CheckResult::passed("rights", "you may create all that the chart creates")
         } else {
             let found = format!("you may not create {}", missing.join(", "));
-            CheckResult::failed("rights", found, "install as a cluster administrator, or with --as one")
+            CheckResult::failed(
+                "rights",
+                found,
+                "install as a cluster administrator, or with --as one",
+            )
         });
         checks.push(match self.list::<Lease>(NamespaceScope::All, &ListParams::default()).await {
             Err(failure) => CheckResult::unknown("other installations", &failure),
@@ -64,13 +70,21 @@ impl ClusterClient {
 
     /// Whether an installation does its work.
     pub(super) async fn installed(&self, fleet_namespace: Option<&str>) -> Vec<CheckResult> {
-        let mut checks = vec![self.api_version().await, self.definition(false).await, self.rights().await];
+        let mut checks = vec![
+            self.api_version().await,
+            self.definition(false).await,
+            self.rights().await,
+        ];
         let scope = fleet_namespace.map_or(NamespaceScope::All, NamespaceScope::Namespace);
         let releases = self.releases(NamespaceScope::All, None).await;
         let fleets = match self.fleets(scope).await {
             Ok(fleets) if fleets.is_empty() => {
                 let advice = "install the chart, or name the namespace of the proxies with --fleet-namespace";
-                vec![CheckResult::failed("fleets", "no fleet was set up by an operator", advice)]
+                vec![CheckResult::failed(
+                    "fleets",
+                    "no fleet was set up by an operator",
+                    advice,
+                )]
             }
             Ok(fleets) => {
                 let mut found = Vec::new();
@@ -97,11 +111,17 @@ impl ClusterClient {
         match self.client().apiserver_version().await {
             Err(error) => CheckResult::unknown(
                 "API server",
-                &self.failed(&error, &ApiOperation::getting::<ConfigMap>(NamespaceScope::All)),
+                &self.failed(
+                    &error,
+                    &ApiOperation::getting::<ConfigMap>(NamespaceScope::All),
+                ),
             ),
             Ok(info) => {
-                let minor =
-                    info.minor.trim_end_matches(|letter: char| !letter.is_ascii_digit()).parse().unwrap_or(0);
+                let minor = info
+                    .minor
+                    .trim_end_matches(|letter: char| !letter.is_ascii_digit())
+                    .parse()
+                    .unwrap_or(0);
                 let found = format!("Kubernetes {}.{}", info.major, info.minor);
                 if info.major == "1" && minor < OLDEST_MINOR {
                     let advice = format!("upgrade it to 1.{OLDEST_MINOR} or later");
@@ -115,11 +135,16 @@ impl ClusterClient {
     /// The CustomResourceDefinition, compared with this program's.
     async fn definition(&self, may_be_missing: bool) -> CheckResult {
         let write = "halftone crd | kubectl apply --server-side -f -";
-        let found = Api::<CustomResourceDefinition>::all(self.client()).get_opt(CRD).await;
+        let found = Api::<CustomResourceDefinition>::all(self.client())
+            .get_opt(CRD)
+            .await;
         match found {
             Err(error) => CheckResult::unknown(
                 "definition",
-                &self.failed(&error, &ApiOperation::getting::<CustomResourceDefinition>(NamespaceScope::All)),
+                &self.failed(
+                    &error,
+                    &ApiOperation::getting::<CustomResourceDefinition>(NamespaceScope::All),
+                ),
             ),
             Ok(None) if may_be_missing => {
                 CheckResult::passed("definition", "not there yet; the chart installs it")
@@ -147,22 +172,37 @@ impl ClusterClient {
         let labelled = ListParams::default().labels("halftone.dev/class");
         let objects = self.list::<ConfigMap>(scope, &labelled).await?;
         let fleet = |object: &ConfigMap| {
-            let class = object.name_any().strip_prefix("halftone-fleet-")?.to_owned();
-            Some(InstalledFleet { class, namespace: object.namespace()? })
+            let class = object
+                .name_any()
+                .strip_prefix("halftone-fleet-")?
+                .to_owned();
+            Some(InstalledFleet {
+                class,
+                namespace: object.namespace()?,
+            })
         };
         Ok(objects.iter().filter_map(fleet).collect())
     }
 
     /// Whether commands, `force` and `health.enabled` are guarded; that is a choice, so either is well.
     async fn policies(&self) -> CheckResult {
-        let all = Api::<ValidatingAdmissionPolicy>::all(self.client()).list(&ListParams::default()).await;
+        let all = Api::<ValidatingAdmissionPolicy>::all(self.client())
+            .list(&ListParams::default())
+            .await;
         match all {
             Err(error) => CheckResult::unknown(
                 "admission policy",
-                &self
-                    .failed(&error, &ApiOperation::getting::<ValidatingAdmissionPolicy>(NamespaceScope::All)),
+                &self.failed(
+                    &error,
+                    &ApiOperation::getting::<ValidatingAdmissionPolicy>(NamespaceScope::All),
+                ),
             ),
-            Ok(all) if all.items.iter().any(|policy| policy.name_any().contains("halftone")) => {
+            Ok(all)
+                if all
+                    .items
+                    .iter()
+                    .any(|policy| policy.name_any().contains("halftone")) =>
+            {
                 CheckResult::passed("admission policy", "commands are asked for by verb")
             }
             Ok(_) => CheckResult::passed(
@@ -175,12 +215,19 @@ impl ClusterClient {
 
 /// The classes that the Leases of operators name.
 fn classes(leases: &[Lease]) -> Vec<String> {
-    leases.iter().filter_map(|lease| Some(lease.name_any().strip_prefix("halftone-")?.to_owned())).collect()
+    leases
+        .iter()
+        .filter_map(|lease| Some(lease.name_any().strip_prefix("halftone-")?.to_owned()))
+        .collect()
 }
 
 /// What this program's definition has and the cluster's has not.
 fn lacking(there: &CustomResourceDefinition) -> Vec<String> {
-    let there = there.spec.versions.iter().find(|version| version.name == VERSION);
+    let there = there
+        .spec
+        .versions
+        .iter()
+        .find(|version| version.name == VERSION);
     let schema = there.and_then(|version| version.schema.as_ref()?.open_api_v3_schema.as_ref());
     missing(&serde_json::to_value(schema).unwrap_or_default())
 }
@@ -193,7 +240,13 @@ mod tests {
     fn an_older_definition_is_told_by_the_fields_it_lacks() {
         let mut older = halftone_api::crd();
         assert_eq!(lacking(&older), Vec::<String>::new());
-        let schema = older.spec.versions[0].schema.as_mut().unwrap().open_api_v3_schema.as_mut().unwrap();
+        let schema = older.spec.versions[0]
+            .schema
+            .as_mut()
+            .unwrap()
+            .open_api_v3_schema
+            .as_mut()
+            .unwrap();
         let mut remove = |path: &[&str], field: &str| {
             let place = path.iter().fold(&mut *schema, |schema, name| {
                 schema.properties.as_mut().unwrap().get_mut(*name).unwrap()
@@ -203,6 +256,13 @@ mod tests {
         remove(&["spec"], "onUnavailable");
         remove(&["spec", "stable"], "maxTunnels");
         remove(&["status"], "controller");
-        assert_eq!(lacking(&older), ["spec.onUnavailable", "spec.stable.maxTunnels", "status.controller"]);
+        assert_eq!(
+            lacking(&older),
+            [
+                "spec.onUnavailable",
+                "spec.stable.maxTunnels",
+                "status.controller"
+            ]
+        );
     }
 }

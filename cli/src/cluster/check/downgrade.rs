@@ -26,10 +26,18 @@ impl ClusterClient {
 }
 
 fn checks(listing: &ReleaseList, version: &str) -> Vec<CheckResult> {
-    let readable = listing.releases.iter().filter_map(|release| check(release, version));
-    let mut checks: Vec<CheckResult> = readable.chain(listing.unreadable.iter().map(unread)).collect();
+    let readable = listing
+        .releases
+        .iter()
+        .filter_map(|release| check(release, version));
+    let mut checks: Vec<CheckResult> = readable
+        .chain(listing.unreadable.iter().map(unread))
+        .collect();
     if checks.is_empty() {
-        let found = format!("{version} knows all that the {} releases need", listing.releases.len());
+        let found = format!(
+            "{version} knows all that the {} releases need",
+            listing.releases.len()
+        );
         checks.push(CheckResult::passed("releases", found));
     }
     checks
@@ -45,9 +53,13 @@ fn unread(object: &UnreadableRelease) -> CheckResult {
 /// What of one release `version` does not know, if there is anything.
 fn check(release: &GrayRelease, version: &str) -> Option<CheckResult> {
     let fields = unknown_fields(release);
-    let features = release.status.as_ref().and_then(|status| status.release.as_ref());
-    let features =
-        features.map(|release| release.features.join(", ")).filter(|features| !features.is_empty());
+    let features = release
+        .status
+        .as_ref()
+        .and_then(|status| status.release.as_ref());
+    let features = features
+        .map(|release| release.features.join(", "))
+        .filter(|features| !features.is_empty());
     let name = name_of(release);
     match (fields.as_slice(), features) {
         ([], None) => None,
@@ -73,7 +85,11 @@ fn check(release: &GrayRelease, version: &str) -> Option<CheckResult> {
                      would change version"
                 ));
             }
-            Some(CheckResult::failed(name, found.join("; "), advice.join("; ")))
+            Some(CheckResult::failed(
+                name,
+                found.join("; "),
+                advice.join("; "),
+            ))
         }
     }
 }
@@ -81,8 +97,12 @@ fn check(release: &GrayRelease, version: &str) -> Option<CheckResult> {
 /// Whether some users are on one version and some on the other.
 fn is_split(status: Option<&GrayReleaseStatus>) -> bool {
     let state = status.and_then(|status| status.state.as_ref()?.known());
-    let ratio = status.and_then(|status| status.ratio.as_deref()).unwrap_or("0%");
-    matches!(state, Some(StateName::Moving | StateName::TargetReached)) && ratio != "0%" && ratio != "100%"
+    let ratio = status
+        .and_then(|status| status.ratio.as_deref())
+        .unwrap_or("0%");
+    matches!(state, Some(StateName::Moving | StateName::TargetReached))
+        && ratio != "0%"
+        && ratio != "100%"
 }
 
 /// The fields and words of the spec that 0.1 does not know, but for fields that say what is so without them.
@@ -94,13 +114,19 @@ fn unknown_fields(release: &GrayRelease) -> Vec<String> {
     let is_as_without = |place: &SpecPath| {
         let mut without = spec.clone();
         let (parent, name) = place.pointer.rsplit_once('/').unwrap_or_default();
-        let removed =
-            without.pointer_mut(parent).and_then(Value::as_object_mut).and_then(|map| map.remove(name));
+        let removed = without
+            .pointer_mut(parent)
+            .and_then(Value::as_object_mut)
+            .and_then(|map| map.remove(name));
         removed.is_some()
-            && serde_json::from_value(without).is_ok_and(|spec: GrayReleaseSpec| spec == release.spec)
+            && serde_json::from_value(without)
+                .is_ok_and(|spec: GrayReleaseSpec| spec == release.spec)
     };
-    let mut told: Vec<String> =
-        unknown.into_iter().filter(|place| !is_as_without(place)).map(|place| place.told).collect();
+    let mut told: Vec<String> = unknown
+        .into_iter()
+        .filter(|place| !is_as_without(place))
+        .map(|place| place.told)
+        .collect();
     told.dedup();
     told
 }
@@ -116,17 +142,26 @@ struct SpecPath {
 
 impl Default for SpecPath {
     fn default() -> Self {
-        Self { pointer: String::new(), told: "spec".to_owned() }
+        Self {
+            pointer: String::new(),
+            told: "spec".to_owned(),
+        }
     }
 }
 
 impl SpecPath {
     fn field(&self, name: &str) -> Self {
-        Self { pointer: format!("{}/{name}", self.pointer), told: format!("{}.{name}", self.told) }
+        Self {
+            pointer: format!("{}/{name}", self.pointer),
+            told: format!("{}.{name}", self.told),
+        }
     }
 
     fn item(&self, at: usize) -> Self {
-        Self { pointer: format!("{}/{at}", self.pointer), told: self.told.clone() }
+        Self {
+            pointer: format!("{}/{at}", self.pointer),
+            told: self.told.clone(),
+        }
     }
 }
 
@@ -150,7 +185,10 @@ fn compare(value: &Value, known: &Value, place: &SpecPath, unknown: &mut Vec<Spe
         Value::String(word) => {
             let words = known["words"].as_array();
             if words.is_some_and(|words| !words.iter().any(|known| known == word)) {
-                unknown.push(SpecPath { pointer: String::new(), told: format!("{}: {word}", place.told) });
+                unknown.push(SpecPath {
+                    pointer: String::new(),
+                    told: format!("{}: {word}", place.told),
+                });
             }
         }
         _ => {}
@@ -166,9 +204,14 @@ mod tests {
 
     fn release(changes: &Value, status: Value) -> GrayRelease {
         let text = include_str!("../../../../examples/minimal.yaml");
-        let release = halftone_api::manifest::read("minimal.yaml", text).manifests[0].release.clone();
+        let release = halftone_api::manifest::read("minimal.yaml", text).manifests[0]
+            .release
+            .clone();
         let mut value = serde_json::to_value(release).unwrap();
-        value["spec"].as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
+        value["spec"]
+            .as_object_mut()
+            .unwrap()
+            .extend(changes.as_object().unwrap().clone());
         value["status"] = status;
         serde_json::from_value(value).unwrap()
     }
@@ -183,20 +226,27 @@ mod tests {
 
     #[test]
     fn what_0_1_knew_needs_nothing_and_defaults_of_later_fields_need_nothing_either() {
-        let defaults =
-            json!({"initial": "Stable", "identity": {"from": [{"header": "X-User", "decode": true}]}});
+        let defaults = json!({"initial": "Stable", "identity": {"from": [{"header": "X-User", "decode": true}]}});
         for spec in [json!({}), defaults] {
-            assert_eq!(check(&release(&spec, json!({"observedGeneration": -1})), "0.1"), None, "{spec}");
+            assert_eq!(
+                check(&release(&spec, json!({"observedGeneration": -1})), "0.1"),
+                None,
+                "{spec}"
+            );
         }
     }
 
     #[test]
     fn everything_that_0_1_had_an_example_of_is_known() {
-        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../rollout/tests/advance/recorded/0.1");
+        let folder = concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../rollout/tests/advance/recorded/0.1"
+        );
         for file in std::fs::read_dir(folder).unwrap() {
             let text = std::fs::read_to_string(file.unwrap().path()).unwrap();
             let recorded: Value = serde_json::from_str(&text).unwrap();
-            let Ok(release) = serde_json::from_value::<GrayRelease>(recorded["object"].clone()) else {
+            let Ok(release) = serde_json::from_value::<GrayRelease>(recorded["object"].clone())
+            else {
                 continue;
             };
             assert_eq!(unknown_fields(&release), [] as [&str; 0]);
@@ -205,10 +255,22 @@ mod tests {
 
     #[test]
     fn an_object_of_a_later_version_is_not_passed_over() {
-        let newer =
-            UnreadableRelease { namespace: "shop".into(), name: "newer".into(), why: "Elsewhere".into() };
-        let checks = checks(&ReleaseList { unreadable: vec![newer], ..ReleaseList::default() }, "0.1");
-        let told: Vec<_> = checks.iter().map(|check| (check.name.as_str(), check.result)).collect();
+        let newer = UnreadableRelease {
+            namespace: "shop".into(),
+            name: "newer".into(),
+            why: "Elsewhere".into(),
+        };
+        let checks = checks(
+            &ReleaseList {
+                unreadable: vec![newer],
+                ..ReleaseList::default()
+            },
+            "0.1",
+        );
+        let told: Vec<_> = checks
+            .iter()
+            .map(|check| (check.name.as_str(), check.result))
+            .collect();
         assert_eq!(told, [("shop/newer", CheckStatus::Unknown)]);
     }
 
@@ -218,7 +280,12 @@ mod tests {
         let spec = json!({"maxBodyBytes": 1000, "initial": "Gray", "identity": {"from": from}});
         let check = check(&release(&spec, json!({"observedGeneration": -1})), "0.1").unwrap();
         assert_eq!(check.result, CheckStatus::Failed);
-        for field in ["spec.maxBodyBytes", "spec.initial", "spec.identity.from.decode", "generated.secure"] {
+        for field in [
+            "spec.maxBodyBytes",
+            "spec.initial",
+            "spec.identity.from.decode",
+            "generated.secure",
+        ] {
             assert!(check.found.contains(field), "{}", check.found);
         }
         assert!(check.advice.unwrap().contains("take these out"));

@@ -43,17 +43,31 @@ impl ClusterClient {
             ),
             missing => CheckResult::failed(
                 "rights",
-                format!("you may not {} grayreleases in namespace {namespace}", missing.join(", ")),
+                format!(
+                    "you may not {} grayreleases in namespace {namespace}",
+                    missing.join(", ")
+                ),
                 "ask for the role view to read or admin to steer, which the chart extends, or name another namespace with -n",
             ),
         }
     }
 
     /// Whether this person may do this in their namespace.
-    pub(super) async fn may(&self, verb: &str, group: &str, resource: &str) -> Result<bool, CommandError> {
+    pub(super) async fn may(
+        &self,
+        verb: &str,
+        group: &str,
+        resource: &str,
+    ) -> Result<bool, CommandError> {
         let resource_attributes = Some(attributes(verb, group, resource, Some(self.namespace())));
-        let spec = SelfSubjectAccessReviewSpec { resource_attributes, ..Default::default() };
-        let review = SelfSubjectAccessReview { spec, ..SelfSubjectAccessReview::default() };
+        let spec = SelfSubjectAccessReviewSpec {
+            resource_attributes,
+            ..Default::default()
+        };
+        let review = SelfSubjectAccessReview {
+            spec,
+            ..SelfSubjectAccessReview::default()
+        };
         let answer = self.reviewed(&review).await?;
         Ok(answer.status.is_some_and(|status| status.allowed))
     }
@@ -62,8 +76,11 @@ impl ClusterClient {
     where
         K: kube::Resource<DynamicType = ()> + Clone + Debug + Serialize + DeserializeOwned,
     {
-        let answer = Api::<K>::all(self.client()).create(&PostParams::default(), review).await;
-        answer.map_err(|error| self.failed(&error, &ApiOperation::creating::<K>(NamespaceScope::All)))
+        let answer = Api::<K>::all(self.client())
+            .create(&PostParams::default(), review)
+            .await;
+        answer
+            .map_err(|error| self.failed(&error, &ApiOperation::creating::<K>(NamespaceScope::All)))
     }
 
     /// Whether the service account of a fleet's operator may do all that an operator does.
@@ -75,7 +92,9 @@ impl ClusterClient {
         let name = format!("rights of the operator of {}", fleet.class);
         match self.lacks(fleet, releases).await {
             Err(failure) => CheckResult::unknown(name, &failure),
-            Ok(missing) if missing.is_empty() => CheckResult::passed(name, "it may do all that it does"),
+            Ok(missing) if missing.is_empty() => {
+                CheckResult::passed(name, "it may do all that it does")
+            }
             Ok(missing) => CheckResult::failed(
                 name,
                 format!("it may not {}", missing.join("; ")),
@@ -91,10 +110,15 @@ impl ClusterClient {
         releases: Option<&ReleaseList>,
     ) -> Result<Vec<String>, CommandError> {
         let scope = NamespaceScope::Namespace(&fleet.namespace);
-        let pods = self.list::<Pod>(scope, &ListParams::default().labels(OPERATORS)).await?;
+        let pods = self
+            .list::<Pod>(scope, &ListParams::default().labels(OPERATORS))
+            .await?;
         let accounts: BTreeSet<&str> = pods.iter().map(account).collect();
         if accounts.is_empty() {
-            let found = format!("there is no pod of an operator in namespace {}", fleet.namespace);
+            let found = format!(
+                "there is no pod of an operator in namespace {}",
+                fleet.namespace
+            );
             return Err(CommandError::new(found)
                 .advise("see kubectl get pods -A -l app.kubernetes.io/name=halftone-operator"));
         }
@@ -102,7 +126,12 @@ impl ClusterClient {
         let mut missing = Vec::new();
         for account in accounts {
             for (permission, verb) in each() {
-                let asked = AccessCheck { fleet, account, permission, verb };
+                let asked = AccessCheck {
+                    fleet,
+                    account,
+                    permission,
+                    verb,
+                };
                 missing.extend(self.find_missing(&asked, namespaces.as_ref()).await?);
             }
         }
@@ -130,18 +159,33 @@ impl ClusterClient {
                     .advise("ask for leave to list grayreleases in all namespaces")
                 };
                 for namespace in namespaces.ok_or_else(unseen)? {
-                    missing
-                        .extend((!self.allows(asked, Some(namespace)).await?).then_some(namespace.as_str()));
+                    missing.extend(
+                        (!self.allows(asked, Some(namespace)).await?).then_some(namespace.as_str()),
+                    );
                 }
             }
         }
-        let AccessCheck { permission, verb, .. } = asked;
-        Ok((!missing.is_empty())
-            .then(|| format!("{verb} {} in namespace {}", permission.resource, missing.join(", "))))
+        let AccessCheck {
+            permission, verb, ..
+        } = asked;
+        Ok((!missing.is_empty()).then(|| {
+            format!(
+                "{verb} {} in namespace {}",
+                permission.resource,
+                missing.join(", ")
+            )
+        }))
     }
 
-    async fn allows(&self, asked: &AccessCheck<'_>, namespace: Option<&str>) -> Result<bool, CommandError> {
-        let review = SubjectAccessReview { spec: asked.review(namespace), ..SubjectAccessReview::default() };
+    async fn allows(
+        &self,
+        asked: &AccessCheck<'_>,
+        namespace: Option<&str>,
+    ) -> Result<bool, CommandError> {
+        let review = SubjectAccessReview {
+            spec: asked.review(namespace),
+            ..SubjectAccessReview::default()
+        };
         let answer = self.reviewed(&review).await?;
         Ok(answer.status.is_some_and(|status| status.allowed))
     }
@@ -157,7 +201,16 @@ struct AccessCheck<'a> {
 
 impl AccessCheck<'_> {
     fn review(&self, namespace: Option<&str>) -> SubjectAccessReviewSpec {
-        let Self { fleet: InstalledFleet { class, namespace: home }, account, permission, verb } = self;
+        let Self {
+            fleet:
+                InstalledFleet {
+                    class,
+                    namespace: home,
+                },
+            account,
+            permission,
+            verb,
+        } = self;
         let mut attributes = attributes(verb, permission.group, permission.resource, namespace);
         if permission.resource == "leases" {
             // The chart grants Leases by name.
@@ -177,7 +230,12 @@ impl AccessCheck<'_> {
     }
 }
 
-fn attributes(verb: &str, group: &str, resource: &str, namespace: Option<&str>) -> ResourceAttributes {
+fn attributes(
+    verb: &str,
+    group: &str,
+    resource: &str,
+    namespace: Option<&str>,
+) -> ResourceAttributes {
     let (resource, subresource) = match resource.split_once('/') {
         Some((resource, subresource)) => (resource, Some(subresource.to_owned())),
         None => (resource, None),
@@ -194,11 +252,16 @@ fn attributes(verb: &str, group: &str, resource: &str, namespace: Option<&str>) 
 
 /// Every verb of every permission.
 fn each() -> impl Iterator<Item = (&'static Permission, &'static str)> {
-    PERMISSIONS.iter().flat_map(|permission| permission.verbs.iter().map(move |verb| (permission, *verb)))
+    PERMISSIONS
+        .iter()
+        .flat_map(|permission| permission.verbs.iter().map(move |verb| (permission, *verb)))
 }
 
 fn account(pod: &Pod) -> &str {
-    pod.spec.as_ref().and_then(|spec| spec.service_account_name.as_deref()).unwrap_or("default")
+    pod.spec
+        .as_ref()
+        .and_then(|spec| spec.service_account_name.as_deref())
+        .unwrap_or("default")
 }
 
 /// The namespaces with releases of this fleet: not those that another installation of the class looks after.
@@ -207,5 +270,10 @@ fn looked_after(fleet: &InstalledFleet, releases: &ReleaseList) -> BTreeSet<Stri
         let home = release.controller().and_then(ControllerStatus::namespace);
         release.spec.proxy_class == fleet.class && home.is_none_or(|home| home == fleet.namespace)
     };
-    releases.releases.iter().filter(ours).filter_map(|release| release.metadata.namespace.clone()).collect()
+    releases
+        .releases
+        .iter()
+        .filter(ours)
+        .filter_map(|release| release.metadata.namespace.clone())
+        .collect()
 }

@@ -17,7 +17,10 @@ const ON_ITS_WAY: SignedDuration = SignedDuration::from_secs(60);
 /// How releases stand at `now`.
 pub(super) fn standing(listing: &ReleaseList, now: Timestamp) -> CheckResult {
     let mut told = ReleaseProblems::default();
-    listing.releases.iter().for_each(|release| told.add(release, now));
+    listing
+        .releases
+        .iter()
+        .for_each(|release| told.add(release, now));
     told.check(listing)
 }
 
@@ -31,7 +34,9 @@ struct ReleaseProblems {
 
 impl ReleaseProblems {
     fn add(&mut self, release: &GrayRelease, now: Timestamp) {
-        let Some(status) = &release.status else { return };
+        let Some(status) = &release.status else {
+            return;
+        };
         self.waiting += usize::from(AttentionLevel::of(status) == AttentionLevel::WantsYou);
         for condition in &status.conditions {
             if condition.reason == "ReportsMissing" {
@@ -46,7 +51,11 @@ impl ReleaseProblems {
     }
 
     fn check(self, listing: &ReleaseList) -> CheckResult {
-        let Self { waiting, without_reports, behind } = self;
+        let Self {
+            waiting,
+            without_reports,
+            behind,
+        } = self;
         let named = |names: BTreeSet<String>| names.into_iter().collect::<Vec<_>>().join(", ");
         if !without_reports.is_empty() {
             return CheckResult::failed(
@@ -63,14 +72,22 @@ impl ReleaseProblems {
             );
         }
         if !listing.unreadable.is_empty() {
-            let newer: Vec<String> = listing.unreadable.iter().map(UnreadableRelease::full_name).collect();
-            let failure = CommandError::new(format!("this halftone cannot read {}", newer.join(", ")));
+            let newer: Vec<String> = listing
+                .unreadable
+                .iter()
+                .map(UnreadableRelease::full_name)
+                .collect();
+            let failure =
+                CommandError::new(format!("this halftone cannot read {}", newer.join(", ")));
             return CheckResult::unknown(
                 "releases",
                 &failure.advise("use the halftone of the operator's version"),
             );
         }
-        CheckResult::passed("releases", format!("{} in all, {waiting} want a person", listing.releases.len()))
+        CheckResult::passed(
+            "releases",
+            format!("{} in all, {waiting} want a person", listing.releases.len()),
+        )
     }
 }
 
@@ -83,10 +100,15 @@ mod tests {
 
     fn listing(conditions: &[Value]) -> ReleaseList {
         let text = include_str!("../../../../examples/minimal.yaml");
-        let mut release = halftone_api::manifest::read("minimal.yaml", text).manifests[0].release.clone();
+        let mut release = halftone_api::manifest::read("minimal.yaml", text).manifests[0]
+            .release
+            .clone();
         let status = json!({"observedGeneration": 1, "phase": "Paused", "conditions": conditions});
         release.status = Some(serde_json::from_value(status).unwrap());
-        ReleaseList { releases: vec![release], ..ReleaseList::default() }
+        ReleaseList {
+            releases: vec![release],
+            ..ReleaseList::default()
+        }
     }
 
     fn condition(kind: &str, reason: &str) -> Value {
@@ -100,18 +122,32 @@ mod tests {
         let (soon, late) = (at("2026-11-21T10:00:59Z"), at("2026-11-21T10:01:01Z"));
         let behind = listing(&[condition("Programmed", "ProxiesLagging")]);
         assert_eq!(standing(&behind, soon).found, "1 in all, 1 want a person");
-        assert_eq!(standing(&behind, late).found, "proxies do not have what these ask for: shop/checkout");
-        let silent =
-            listing(&[condition("Progressing", "ReportsMissing"), condition("Ready", "ReportsMissing")]);
-        assert_eq!(standing(&silent, soon).found, "proxies send no reports of shop/checkout");
+        assert_eq!(
+            standing(&behind, late).found,
+            "proxies do not have what these ask for: shop/checkout"
+        );
+        let silent = listing(&[
+            condition("Progressing", "ReportsMissing"),
+            condition("Ready", "ReportsMissing"),
+        ]);
+        assert_eq!(
+            standing(&silent, soon).found,
+            "proxies send no reports of shop/checkout"
+        );
     }
 
     #[test]
     fn a_release_that_cannot_be_read_is_not_called_well() {
-        let other =
-            UnreadableRelease { namespace: "shop".into(), name: "newer".into(), why: "unknown".into() };
+        let other = UnreadableRelease {
+            namespace: "shop".into(),
+            name: "newer".into(),
+            why: "unknown".into(),
+        };
         let check = standing(
-            &ReleaseList { unreadable: vec![other], ..ReleaseList::default() },
+            &ReleaseList {
+                unreadable: vec![other],
+                ..ReleaseList::default()
+            },
             Timestamp::UNIX_EPOCH,
         );
         assert_eq!(

@@ -63,23 +63,29 @@ impl LocationContext<'_> {
         let reference = Reference::parse(value)?;
         let whose = reference
             .authority
-            .map_or(ReferenceOwner::Client, |authority| self.whose(authority, reference.default_port));
+            .map_or(ReferenceOwner::Client, |authority| {
+                self.whose(authority, reference.default_port)
+            });
         let path = self.without_prefix(reference.rest, b"/?#;");
         match whose {
             ReferenceOwner::Other => None,
             ReferenceOwner::Client if reference.origin.is_empty() => path.map(guarded),
             ReferenceOwner::Client => path.map(|path| [reference.origin, &path].concat()),
-            ReferenceOwner::Backend => Some(guarded(path.unwrap_or_else(|| rooted(reference.rest)))),
+            ReferenceOwner::Backend => {
+                Some(guarded(path.unwrap_or_else(|| rooted(reference.rest))))
+            }
         }
     }
 
     fn whose(&self, authority: &[u8], default_port: Option<u16>) -> ReferenceOwner {
-        let (Some((host, port)), Some((asked_host, asked_port))) = (split(authority), split(self.asked))
+        let (Some((host, port)), Some((asked_host, asked_port))) =
+            (split(authority), split(self.asked))
         else {
             return ReferenceOwner::Other;
         };
         let effective = port.or(default_port);
-        let asked_host = !host.is_empty() && absolute(host).eq_ignore_ascii_case(absolute(asked_host));
+        let asked_host =
+            !host.is_empty() && absolute(host).eq_ignore_ascii_case(absolute(asked_host));
         let same_port = match asked_port {
             Some(asked) if !is_default(asked) => effective == Some(asked),
             _ => port.is_none_or(is_default),
@@ -90,39 +96,58 @@ impl LocationContext<'_> {
         let at_backend = effective == Some(self.backend.port());
         let own = at_backend && (asked_host || self.is_backend(host))
             || self.service.is_some_and(|service| {
-                is_service(host, service) && (at_backend || port.is_none() || is_number(&service.port, port))
+                is_service(host, service)
+                    && (at_backend || port.is_none() || is_number(&service.port, port))
             });
-        if own { ReferenceOwner::Backend } else { ReferenceOwner::Other }
+        if own {
+            ReferenceOwner::Backend
+        } else {
+            ReferenceOwner::Other
+        }
     }
 
     /// Whether a host is the endpoint's address.
     fn is_backend(&self, host: &[u8]) -> bool {
         let ip = self.backend.ip().to_canonical();
-        let bare = host.strip_prefix(b"[").and_then(|host| host.strip_suffix(b"]")).unwrap_or(host);
-        let named = std::str::from_utf8(bare).ok().and_then(|host| host.parse::<std::net::IpAddr>().ok());
+        let bare = host
+            .strip_prefix(b"[")
+            .and_then(|host| host.strip_suffix(b"]"))
+            .unwrap_or(host);
+        let named = std::str::from_utf8(bare)
+            .ok()
+            .and_then(|host| host.parse::<std::net::IpAddr>().ok());
         named.is_some_and(|named| named.to_canonical() == ip)
             || ip.is_loopback() && host.eq_ignore_ascii_case(b"localhost")
     }
 
     /// A path without the prefix, if it has it as whole segments; `ends` are what may follow the last one.
     fn without_prefix(&self, path: &[u8], ends: &[u8]) -> Option<Vec<u8>> {
-        let rest = path.strip_prefix(self.prefix.as_bytes()).filter(|_| !self.prefix.is_empty())?;
-        rest.first().is_none_or(|next| ends.contains(next)).then(|| rooted(rest))
+        let rest = path
+            .strip_prefix(self.prefix.as_bytes())
+            .filter(|_| !self.prefix.is_empty())?;
+        rest.first()
+            .is_none_or(|next| ends.contains(next))
+            .then(|| rooted(rest))
     }
 
     /// A cookie whose Path attributes lose the prefix.
     fn cookie(&self, value: &[u8]) -> Option<Vec<u8>> {
         let mut changed = false;
-        let attributes = value.split(|byte| *byte == b';').enumerate().map(|(index, attribute)| {
-            let path = path_attribute(attribute).filter(|_| index > 0)?;
-            let shorter = self.without_prefix(&attribute[path..], b"/ \t")?;
-            changed = true;
-            Some([&attribute[..path], &shorter].concat())
-        });
+        let attributes = value
+            .split(|byte| *byte == b';')
+            .enumerate()
+            .map(|(index, attribute)| {
+                let path = path_attribute(attribute).filter(|_| index > 0)?;
+                let shorter = self.without_prefix(&attribute[path..], b"/ \t")?;
+                changed = true;
+                Some([&attribute[..path], &shorter].concat())
+            });
         let attributes: Vec<_> = attributes.collect();
         let received = value.split(|byte| *byte == b';');
-        let parts: Vec<_> =
-            received.zip(&attributes).map(|(old, new)| new.as_deref().unwrap_or(old)).collect();
+        let parts: Vec<_> = received
+            .zip(&attributes)
+            .map(|(old, new)| new.as_deref().unwrap_or(old))
+            .collect();
         changed.then(|| parts.join(&b';'))
     }
 }
@@ -132,21 +157,35 @@ impl<'v> Reference<'v> {
     fn parse(value: &'v [u8]) -> Option<Self> {
         let schemes = [(80, &b"http://"[..]), (443, b"https://")];
         let scheme = schemes.into_iter().find(|(_, scheme)| {
-            value.get(..scheme.len()).is_some_and(|given| given.eq_ignore_ascii_case(scheme))
+            value
+                .get(..scheme.len())
+                .is_some_and(|given| given.eq_ignore_ascii_case(scheme))
         });
         let (default_port, skipped) = match scheme {
             Some((port, scheme)) => (Some(port), scheme.len()),
             None if value.starts_with(b"//") => (None, 2),
             None if value.starts_with(b"/") => {
-                return Some(Self { origin: b"", authority: None, default_port: None, rest: value });
+                return Some(Self {
+                    origin: b"",
+                    authority: None,
+                    default_port: None,
+                    rest: value,
+                });
             }
             None => return None,
         };
         let after = &value[skipped..];
-        let end =
-            after.iter().position(|byte| matches!(byte, b'/' | b'?' | b'#' | b'\\')).unwrap_or(after.len());
+        let end = after
+            .iter()
+            .position(|byte| matches!(byte, b'/' | b'?' | b'#' | b'\\'))
+            .unwrap_or(after.len());
         let (origin, rest) = value.split_at(skipped + end);
-        Some(Self { origin, authority: Some(&after[..end]), default_port, rest })
+        Some(Self {
+            origin,
+            authority: Some(&after[..end]),
+            default_port,
+            rest,
+        })
     }
 }
 
@@ -170,21 +209,30 @@ pub(super) fn split(authority: &[u8]) -> Option<(&[u8], Option<u16>)> {
         return Some((authority, None));
     };
     let digits = std::str::from_utf8(&authority[colon + 1..]).ok()?;
-    let port = if digits.is_empty() { None } else { Some(digits.parse().ok()?) };
+    let port = if digits.is_empty() {
+        None
+    } else {
+        Some(digits.parse().ok()?)
+    };
     Some((&authority[..colon], port))
 }
 
 /// Whether a host is one of the names that a Service has in its cluster.
 fn is_service(host: &[u8], service: &ServiceRef) -> bool {
-    let Ok(host) = std::str::from_utf8(host) else { return false };
+    let Ok(host) = std::str::from_utf8(host) else {
+        return false;
+    };
     let mut labels = host.trim_end_matches('.').split('.');
-    let is = |label: Option<&str>, name: &str| label.is_some_and(|label| label.eq_ignore_ascii_case(name));
+    let is = |label: Option<&str>, name: &str| {
+        label.is_some_and(|label| label.eq_ignore_ascii_case(name))
+    };
     // A Service's name is one label, a namespace's as well.
     is(labels.next(), service.name.as_str())
         && match labels.next() {
             None => true,
             namespace => {
-                is(namespace, service.namespace.as_str()) && labels.next().is_none_or(|label| label == "svc")
+                is(namespace, service.namespace.as_str())
+                    && labels.next().is_none_or(|label| label == "svc")
             }
         }
 }
@@ -196,13 +244,20 @@ fn is_number(port: &ServicePort, number: Option<u16>) -> bool {
 
 /// With the slash that a path begins with.
 fn rooted(path: &[u8]) -> Vec<u8> {
-    if path.starts_with(b"/") { path.to_vec() } else { [b"/", path].concat() }
+    if path.starts_with(b"/") {
+        path.to_vec()
+    } else {
+        [b"/", path].concat()
+    }
 }
 
 /// A path that stands for itself. One that begins with `//` or `/\` would be read as a host, and whoever makes a
 /// backend redirect to `/v1//evil.example` would send users there; behind `/.` it is a path (RFC 3986 §4.2).
 fn guarded(path: Vec<u8>) -> Vec<u8> {
-    if path.get(1).is_some_and(|second| matches!(second, b'/' | b'\\')) {
+    if path
+        .get(1)
+        .is_some_and(|second| matches!(second, b'/' | b'\\'))
+    {
         [b"/.", &*path].concat()
     } else {
         path
@@ -212,18 +267,28 @@ fn guarded(path: Vec<u8>) -> Vec<u8> {
 /// Where the value of a Path attribute begins.
 fn path_attribute(attribute: &[u8]) -> Option<usize> {
     let equals = memchr::memchr(b'=', attribute)?;
-    let is_path = attribute[..equals].trim_ascii().eq_ignore_ascii_case(b"path");
-    let spaces = attribute[equals + 1..].iter().take_while(|byte| byte.is_ascii_whitespace()).count();
+    let is_path = attribute[..equals]
+        .trim_ascii()
+        .eq_ignore_ascii_case(b"path");
+    let spaces = attribute[equals + 1..]
+        .iter()
+        .take_while(|byte| byte.is_ascii_whitespace())
+        .count();
     is_path.then_some(equals + 1 + spaces)
 }
 
 /// Where the reference of a Refresh value begins and ends: `5; url=/next`, the reference in quotes or not.
 fn refresh_reference(value: &[u8]) -> Option<(usize, usize)> {
     let skip = |from: usize, skipped: &[u8]| {
-        from + value[from..].iter().take_while(|byte| skipped.contains(byte)).count()
+        from + value[from..]
+            .iter()
+            .take_while(|byte| skipped.contains(byte))
+            .count()
     };
     let name = skip(memchr::memchr2(b';', b',', value)?, b";, \t");
-    let is_url = value.get(name..name + 3).is_some_and(|given| given.eq_ignore_ascii_case(b"url"));
+    let is_url = value
+        .get(name..name + 3)
+        .is_some_and(|given| given.eq_ignore_ascii_case(b"url"));
     let equals = skip(name + 3 * usize::from(is_url), b" \t");
     if !is_url || value.get(equals) != Some(&b'=') {
         return None;
@@ -231,7 +296,8 @@ fn refresh_reference(value: &[u8]) -> Option<(usize, usize)> {
     let start = skip(equals + 1, b" \t");
     match value.get(start) {
         Some(quote @ (b'\'' | b'"')) => {
-            let end = memchr::memchr(*quote, &value[start + 1..]).map_or(value.len(), |at| start + 1 + at);
+            let end = memchr::memchr(*quote, &value[start + 1..])
+                .map_or(value.len(), |at| start + 1 + at);
             Some((start + 1, end))
         }
         _ => Some((start, value.len())),
@@ -245,14 +311,20 @@ mod tests {
     const V1: LocationContext<'static> = LocationContext {
         prefix: "/v1",
         asked: b"shop.example.com",
-        backend: SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 5)), 8080),
+        backend: SocketAddr::new(
+            std::net::IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 5)),
+            8080,
+        ),
         service: None,
     };
 
     /// What the client gets.
     fn seen(home: &LocationContext<'_>, kind: FieldKind, value: &str) -> String {
         let rewritten = home.rewritten(kind, value.as_bytes());
-        rewritten.map_or_else(|| value.to_owned(), |value| String::from_utf8(value).unwrap())
+        rewritten.map_or_else(
+            || value.to_owned(),
+            |value| String::from_utf8(value).unwrap(),
+        )
     }
 
     #[test]
@@ -266,26 +338,48 @@ mod tests {
             ("/v10/a", "/v10/a"),
             ("/other", "/other"),
             ("http://shop.example.com/v1/a", "http://shop.example.com/a"),
-            ("https://Shop.Example.com/v1/a", "https://Shop.Example.com/a"),
-            ("http://shop.example.com:80/v1", "http://shop.example.com:80/"),
-            ("https://shop.example.com:443/v1/a", "https://shop.example.com:443/a"),
+            (
+                "https://Shop.Example.com/v1/a",
+                "https://Shop.Example.com/a",
+            ),
+            (
+                "http://shop.example.com:80/v1",
+                "http://shop.example.com:80/",
+            ),
+            (
+                "https://shop.example.com:443/v1/a",
+                "https://shop.example.com:443/a",
+            ),
             ("//shop.example.com/v1/a", "//shop.example.com/a"),
             ("a/b", "a/b"),
             ("../v1/a", "../v1/a"),
             ("?v1", "?v1"),
             ("", ""),
             ("mailto:a@b", "mailto:a@b"),
-            ("https://elsewhere.example/v1/a", "https://elsewhere.example/v1/a"),
+            (
+                "https://elsewhere.example/v1/a",
+                "https://elsewhere.example/v1/a",
+            ),
             ("//elsewhere.example/v1/a", "//elsewhere.example/v1/a"),
             (
                 "http://shop.example.com@elsewhere.example/v1/a",
                 "http://shop.example.com@elsewhere.example/v1/a",
             ),
-            ("http://shop.example.com:81/v1/a", "http://shop.example.com:81/v1/a"),
-            ("http://shop.example.com:x/v1/a", "http://shop.example.com:x/v1/a"),
+            (
+                "http://shop.example.com:81/v1/a",
+                "http://shop.example.com:81/v1/a",
+            ),
+            (
+                "http://shop.example.com:x/v1/a",
+                "http://shop.example.com:x/v1/a",
+            ),
         ] {
             assert_eq!(seen(&V1, FieldKind::Location, said), expected, "{said}");
-            assert_eq!(seen(&V1, FieldKind::ContentLocation, said), expected, "{said}");
+            assert_eq!(
+                seen(&V1, FieldKind::ContentLocation, said),
+                expected,
+                "{said}"
+            );
         }
     }
 
@@ -294,7 +388,10 @@ mod tests {
     #[test]
     fn a_default_port_is_the_clients_own_whether_it_is_written_or_not() {
         for asked in ["shop", "shop:80", "shop:443", "shop.", "SHOP"] {
-            let home = LocationContext { asked: asked.as_bytes(), ..V1 };
+            let home = LocationContext {
+                asked: asked.as_bytes(),
+                ..V1
+            };
             for origin in [
                 "http://shop",
                 "http://shop:80",
@@ -312,22 +409,40 @@ mod tests {
             ] {
                 for kind in [FieldKind::Location, FieldKind::ContentLocation] {
                     let seen = seen(&home, kind, &format!("{origin}/v1/login;jsessionid=5?a"));
-                    assert_eq!(seen, format!("{origin}/login;jsessionid=5?a"), "asked as {asked}");
+                    assert_eq!(
+                        seen,
+                        format!("{origin}/login;jsessionid=5?a"),
+                        "asked as {asked}"
+                    );
                 }
             }
-            for other in
-                ["http://shop:8443/v1/a", "https://shop:8443/v1/a", "//shop:81/v1/a", "http://shop2:80/v1/a"]
-            {
-                assert_eq!(seen(&home, FieldKind::Location, other), other, "asked as {asked}");
+            for other in [
+                "http://shop:8443/v1/a",
+                "https://shop:8443/v1/a",
+                "//shop:81/v1/a",
+                "http://shop2:80/v1/a",
+            ] {
+                assert_eq!(
+                    seen(&home, FieldKind::Location, other),
+                    other,
+                    "asked as {asked}"
+                );
             }
         }
-        let other_port = LocationContext { asked: b"shop:8443", ..V1 };
+        let other_port = LocationContext {
+            asked: b"shop:8443",
+            ..V1
+        };
         for (said, expected) in [
             ("https://shop:8443/v1/a", "https://shop:8443/a"),
             ("https://shop:443/v1/a", "https://shop:443/v1/a"),
             ("http://shop/v1/a", "http://shop/v1/a"),
         ] {
-            assert_eq!(seen(&other_port, FieldKind::Location, said), expected, "{said}");
+            assert_eq!(
+                seen(&other_port, FieldKind::Location, said),
+                expected,
+                "{said}"
+            );
         }
     }
 
@@ -340,11 +455,20 @@ mod tests {
             port_name: None,
         };
         let bare = LocationContext { prefix: "", ..V1 };
-        let of_service = LocationContext { service: Some(&service), ..bare };
-        let local =
-            LocationContext { backend: "127.0.0.1:9001".parse().unwrap(), asked: b"127.0.0.1:8080", ..bare };
-        let six =
-            LocationContext { backend: "[fd00::5]:8080".parse().unwrap(), asked: b"[fd00::1]:80", ..bare };
+        let of_service = LocationContext {
+            service: Some(&service),
+            ..bare
+        };
+        let local = LocationContext {
+            backend: "127.0.0.1:9001".parse().unwrap(),
+            asked: b"127.0.0.1:8080",
+            ..bare
+        };
+        let six = LocationContext {
+            backend: "[fd00::5]:8080".parse().unwrap(),
+            asked: b"[fd00::1]:80",
+            ..bare
+        };
         for (home, said, expected) in [
             (&bare, "http://10.0.0.5:8080/a?b", "/a?b"),
             (&V1, "http://10.0.0.5:8080/v1/a?b", "/a?b"),
@@ -360,11 +484,27 @@ mod tests {
             (&bare, "http://checkout-v1/a", "http://checkout-v1/a"),
             (&of_service, "http://checkout-v1/a", "/a"),
             (&of_service, "http://checkout-v1.shop/a", "/a"),
-            (&of_service, "http://checkout-v1.shop.svc.cluster.local:80/a", "/a"),
+            (
+                &of_service,
+                "http://checkout-v1.shop.svc.cluster.local:80/a",
+                "/a",
+            ),
             (&of_service, "http://checkout-v1.shop:8080/a", "/a"),
-            (&of_service, "http://checkout-v1.shop:9090/a", "http://checkout-v1.shop:9090/a"),
-            (&of_service, "http://checkout-v1.other/a", "http://checkout-v1.other/a"),
-            (&of_service, "http://checkout-v1.shop.example.com/a", "http://checkout-v1.shop.example.com/a"),
+            (
+                &of_service,
+                "http://checkout-v1.shop:9090/a",
+                "http://checkout-v1.shop:9090/a",
+            ),
+            (
+                &of_service,
+                "http://checkout-v1.other/a",
+                "http://checkout-v1.other/a",
+            ),
+            (
+                &of_service,
+                "http://checkout-v1.shop.example.com/a",
+                "http://checkout-v1.shop.example.com/a",
+            ),
             (&local, "http://localhost:9001/a", "/a"),
             (&local, "http://127.0.0.1:8080/a", "http://127.0.0.1:8080/a"),
             (&six, "http://[fd00::5]:8080/a", "/a"),
@@ -382,12 +522,21 @@ mod tests {
             ("/v1/\\evil.example/", "/./\\evil.example/"),
             ("http://10.0.0.5:8080//evil.example", "/.//evil.example"),
             ("http://10.0.0.5:8080/v1//evil.example", "/.//evil.example"),
-            ("http://shop.example.com/v1//evil.example", "http://shop.example.com//evil.example"),
-            ("http://10.0.0.5:8080\\@evil.example/v1", "/./\\@evil.example/v1"),
+            (
+                "http://shop.example.com/v1//evil.example",
+                "http://shop.example.com//evil.example",
+            ),
+            (
+                "http://10.0.0.5:8080\\@evil.example/v1",
+                "/./\\@evil.example/v1",
+            ),
         ] {
             let seen = seen(&V1, FieldKind::Location, said);
             assert_eq!(seen, expected, "{said}");
-            assert!(!seen.starts_with("//") && !seen.starts_with("/\\"), "{seen}");
+            assert!(
+                !seen.starts_with("//") && !seen.starts_with("/\\"),
+                "{seen}"
+            );
         }
     }
 
@@ -396,12 +545,18 @@ mod tests {
         for (said, expected) in [
             ("5; url=/v1/a", "5; url=/a"),
             ("5;URL='/v1/a'", "5;URL='/a'"),
-            ("0, url = \"http://10.0.0.5:8080/v1/a\" ", "0, url = \"/a\" "),
+            (
+                "0, url = \"http://10.0.0.5:8080/v1/a\" ",
+                "0, url = \"/a\" ",
+            ),
             ("5", "5"),
             ("5; /v1/a", "5; /v1/a"),
             ("5; url", "5; url"),
             ("5; url='/v1/a", "5; url='/a"),
-            ("5; url=https://elsewhere.example/v1/a", "5; url=https://elsewhere.example/v1/a"),
+            (
+                "5; url=https://elsewhere.example/v1/a",
+                "5; url=https://elsewhere.example/v1/a",
+            ),
         ] {
             assert_eq!(seen(&V1, FieldKind::Refresh, said), expected, "{said}");
         }

@@ -14,7 +14,10 @@ pub struct ArmFields<'a> {
 /// stays as it is. `None`: the path went on as received and may climb out of the prefix that would come before it.
 pub fn change_arm(written: &[u8], from: &ArmFields<'_>, to: &ArmFields<'_>) -> Option<Vec<u8>> {
     let mut out = Vec::with_capacity(written.len() + to.path_prefix.len() + 64);
-    let target = written.iter().position(|byte| *byte == b' ').map_or(0, |space| space + 1);
+    let target = written
+        .iter()
+        .position(|byte| *byte == b' ')
+        .map_or(0, |space| space + 1);
     let (method, rest) = written.split_at(target);
     if from.path_prefix.is_empty() && !to.path_prefix.is_empty() && !is_plain(rest) {
         return None;
@@ -23,7 +26,9 @@ pub fn change_arm(written: &[u8], from: &ArmFields<'_>, to: &ArmFields<'_>) -> O
     if rest.starts_with(b"/") {
         out.extend_from_slice(to.path_prefix.as_bytes());
     }
-    let rest = rest.strip_prefix(from.path_prefix.as_bytes()).unwrap_or(rest);
+    let rest = rest
+        .strip_prefix(from.path_prefix.as_bytes())
+        .unwrap_or(rest);
     // Ours is the last field.
     let end = memchr::memmem::find(rest, b"\r\n\r\n").map_or(rest.len(), |end| end + 2);
     let (head, behind) = rest.split_at(end);
@@ -37,7 +42,10 @@ pub fn change_arm(written: &[u8], from: &ArmFields<'_>, to: &ArmFields<'_>) -> O
 
 /// Whether the path at the start of `target` can mean nothing but what it says, to any backend.
 fn is_plain(target: &[u8]) -> bool {
-    let end = target.iter().position(|byte| matches!(byte, b'?' | b' ')).unwrap_or(target.len());
+    let end = target
+        .iter()
+        .position(|byte| matches!(byte, b'?' | b' '))
+        .unwrap_or(target.len());
     let path = &target[..end];
     let odd = |byte: &u8| matches!(byte, b'%' | b'\\' | b';');
     !path.iter().any(odd) && !path.windows(2).any(|pair| matches!(pair, b"/." | b"//"))
@@ -49,30 +57,74 @@ mod tests {
 
     #[test]
     fn only_prefix_and_version_change() {
-        let arm = |path_prefix, version| ArmFields { path_prefix, version: Some(("X-App-Version", version)) };
+        let arm = |path_prefix, version| ArmFields {
+            path_prefix,
+            version: Some(("X-App-Version", version)),
+        };
         let written = |target: &str, version: &str| {
-            format!("PUT {target} HTTP/1.1\r\nHost: shop\r\nX-App-Version: {version}\r\n\r\nbody\r\n\r\n")
+            format!(
+                "PUT {target} HTTP/1.1\r\nHost: shop\r\nX-App-Version: {version}\r\n\r\nbody\r\n\r\n"
+            )
         };
         for (from, to, before, after) in [
-            (arm("", "v2"), arm("", "v1"), ("/a?b=/c", "v2"), ("/a?b=/c", "v1")),
-            (arm("/new", "v2"), arm("", "v1"), ("/new/a", "v2"), ("/a", "v1")),
-            (arm("", "v2"), arm("/old", "1"), ("/new/a", "v2"), ("/old/new/a", "1")),
-            (arm("/new", "v2"), arm("/old", "v1"), ("/new/new", "v2"), ("/old/new", "v1")),
-            (arm("/new", "v2"), arm("/old", "v1"), ("*", "v2"), ("*", "v1")),
+            (
+                arm("", "v2"),
+                arm("", "v1"),
+                ("/a?b=/c", "v2"),
+                ("/a?b=/c", "v1"),
+            ),
+            (
+                arm("/new", "v2"),
+                arm("", "v1"),
+                ("/new/a", "v2"),
+                ("/a", "v1"),
+            ),
+            (
+                arm("", "v2"),
+                arm("/old", "1"),
+                ("/new/a", "v2"),
+                ("/old/new/a", "1"),
+            ),
+            (
+                arm("/new", "v2"),
+                arm("/old", "v1"),
+                ("/new/new", "v2"),
+                ("/old/new", "v1"),
+            ),
+            (
+                arm("/new", "v2"),
+                arm("/old", "v1"),
+                ("*", "v2"),
+                ("*", "v1"),
+            ),
         ] {
             let changed = change_arm(written(before.0, before.1).as_bytes(), &from, &to).unwrap();
-            assert_eq!(String::from_utf8(changed).unwrap(), written(after.0, after.1));
+            assert_eq!(
+                String::from_utf8(changed).unwrap(),
+                written(after.0, after.1)
+            );
         }
     }
 
     #[test]
     fn a_path_that_went_on_as_received_does_not_climb_out_of_a_prefix() {
-        let (bare, old) =
-            (ArmFields { path_prefix: "", version: None }, ArmFields { path_prefix: "/old", version: None });
+        let (bare, old) = (
+            ArmFields {
+                path_prefix: "",
+                version: None,
+            },
+            ArmFields {
+                path_prefix: "/old",
+                version: None,
+            },
+        );
         for path in ["/a/../b", "/.", "//a", "/a%2f..%2fb", "/a\\..\\b", "/..;/b"] {
             let head = format!("GET {path}?q=%2f HTTP/1.1\r\n\r\n");
             assert_eq!(change_arm(head.as_bytes(), &bare, &old), None, "{path}");
-            assert!(change_arm(head.as_bytes(), &bare, &bare).is_some(), "{path}");
+            assert!(
+                change_arm(head.as_bytes(), &bare, &bare).is_some(),
+                "{path}"
+            );
         }
         assert!(change_arm(b"GET /a.b?q=/../%2f HTTP/1.1\r\n\r\n", &bare, &old).is_some());
     }

@@ -38,13 +38,19 @@ pub(super) struct FileStamp {
 impl DirectoryStamp {
     pub(super) fn at(dir: &Path) -> io::Result<Self> {
         if let Some(generation) = generation_of(dir)? {
-            return Ok(Self { generation: Some(generation), files: BTreeMap::new() });
+            return Ok(Self {
+                generation: Some(generation),
+                files: BTreeMap::new(),
+            });
         }
         let files = documents_in(dir)?
             .into_iter()
             .map(|(name, (_, meta))| (name, FileStamp::of(meta.as_ref())))
             .collect();
-        Ok(Self { generation: None, files })
+        Ok(Self {
+            generation: None,
+            files,
+        })
     }
 }
 
@@ -72,7 +78,9 @@ fn generation_of(dir: &Path) -> io::Result<Option<PathBuf>> {
 pub(super) fn read_generation(dir: &Path) -> io::Result<FileTexts> {
     let mut last = io::Error::other("..data vanished while it was read");
     for _ in 0..GENERATION_TRIES {
-        let Some(generation) = generation_of(dir)? else { return Err(last) };
+        let Some(generation) = generation_of(dir)? else {
+            return Err(last);
+        };
         match read_all(&generation) {
             Ok(texts) if generation_of(dir)?.as_ref() == Some(&generation) => return Ok(texts),
             Ok(_) => last = io::Error::other("..data changes faster than it can be read"),
@@ -83,7 +91,10 @@ pub(super) fn read_generation(dir: &Path) -> io::Result<FileTexts> {
 }
 
 fn read_all(dir: &Path) -> io::Result<FileTexts> {
-    documents_in(dir)?.into_iter().map(|(name, (path, _))| Ok((name, read(&path)))).collect()
+    documents_in(dir)?
+        .into_iter()
+        .map(|(name, (path, _))| Ok((name, read(&path))))
+        .collect()
 }
 
 /// A file that cannot be read is a fact about that file, not about the directory. It may have become a FIFO since the
@@ -96,7 +107,14 @@ pub(super) fn read(path: &Path) -> Content {
 }
 
 fn format_of(path: &Path) -> Format {
-    if path.extension().is_some_and(|extension| extension == "json") { Format::Json } else { Format::Yaml }
+    if path
+        .extension()
+        .is_some_and(|extension| extension == "json")
+    {
+        Format::Json
+    } else {
+        Format::Yaml
+    }
 }
 
 /// Where a file is, and what the file system says of it.
@@ -108,7 +126,9 @@ fn documents_in(dir: &Path) -> io::Result<BTreeMap<Arc<str>, OnDisk>> {
     let mut found = BTreeMap::new();
     for entry in fs::read_dir(dir)? {
         let path = entry?.path();
-        let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };
+        let Some(name) = path.file_name().and_then(|name| name.to_str()) else {
+            continue;
+        };
         if name.starts_with('.') || !(name.ends_with(".json") || name.ends_with(".yaml")) {
             continue;
         }

@@ -30,7 +30,11 @@ pub(super) struct ConfigMapDocument {
 }
 
 /// Reads a ConfigMap of `namespace`; the one called `fleet` is the fleet's.
-pub(super) fn read(namespace: &ObjectName, fleet: &str, mut object: ConfigMap) -> ConfigMapDocument {
+pub(super) fn read(
+    namespace: &ObjectName,
+    fleet: &str,
+    mut object: ConfigMap,
+) -> ConfigMapDocument {
     let called = object.name_any();
     let is_fleet = called == fleet;
     let key = if is_fleet { FLEET } else { ROUTING };
@@ -74,9 +78,15 @@ struct OutlineService {
 }
 
 fn namespaces(text: &str) -> BTreeSet<ObjectName> {
-    let DocumentOutline { arms, default_backend } = serde_json::from_str(text).unwrap_or_default();
+    let DocumentOutline {
+        arms,
+        default_backend,
+    } = serde_json::from_str(text).unwrap_or_default();
     let backends = [arms.stable, arms.gray, default_backend];
-    let services = backends.into_iter().flatten().filter_map(|backend| backend.service);
+    let services = backends
+        .into_iter()
+        .flatten()
+        .filter_map(|backend| backend.service);
     services.map(|service| service.namespace).collect()
 }
 
@@ -88,7 +98,11 @@ mod tests {
 
     fn document(name: &str, data: &serde_json::Value) -> ConfigMapDocument {
         let object = json!({"metadata": {"name": name}, "data": data});
-        read(&"gray".parse().unwrap(), "halftone-fleet-web", serde_json::from_value(object).unwrap())
+        read(
+            &"gray".parse().unwrap(),
+            "halftone-fleet-web",
+            serde_json::from_value(object).unwrap(),
+        )
     }
 
     fn namespaces_of(document: &ConfigMapDocument) -> Vec<&str> {
@@ -100,12 +114,21 @@ mod tests {
         let text = r#"{"arms": {"stable": {"service": {"namespace": "shop", "name": "a", "port": 80}, "version": "1"},
             "gray": {"addresses": ["10.0.0.1:80"]}}}"#;
         let release = document("gr-1", &json!({"routing.json": text}));
-        assert_eq!((&*release.name, release.is_fleet), ("configmap/gray/gr-1", false));
-        assert_eq!(release.content, Content::Text(Format::Json, text.as_bytes().into()));
+        assert_eq!(
+            (&*release.name, release.is_fleet),
+            ("configmap/gray/gr-1", false)
+        );
+        assert_eq!(
+            release.content,
+            Content::Text(Format::Json, text.as_bytes().into())
+        );
         assert_eq!(namespaces_of(&release), ["shop"]);
         let text = r#"{"defaultBackend": {"service": {"namespace": "home", "name": "b", "port": "http"}}}"#;
         let fleet = document("halftone-fleet-web", &json!({"fleet.json": text}));
-        assert_eq!((fleet.is_fleet, namespaces_of(&fleet)), (true, vec!["home"]));
+        assert_eq!(
+            (fleet.is_fleet, namespaces_of(&fleet)),
+            (true, vec!["home"])
+        );
     }
 
     #[test]
@@ -113,7 +136,11 @@ mod tests {
         for (name, data, key) in [
             ("gr-1", json!({"fleet.json": "{}"}), "routing.json"),
             ("gr-1", json!(null), "routing.json"),
-            ("halftone-fleet-web", json!({"routing.json": "{}"}), "fleet.json"),
+            (
+                "halftone-fleet-web",
+                json!({"routing.json": "{}"}),
+                "fleet.json",
+            ),
         ] {
             let document = document(name, &data);
             assert!(

@@ -33,7 +33,9 @@ impl KeyWatcher {
     /// Begins to follow them.
     pub(super) fn follow(api: Api<ConfigMap>, namespace: &ObjectName, class: &ObjectName) -> Self {
         let selected = format!("halftone.dev/fleet={class},halftone.dev/kind=Keys");
-        let config = watcher::Config::default().labels(&selected).timeout(WATCH_SECONDS);
+        let config = watcher::Config::default()
+            .labels(&selected)
+            .timeout(WATCH_SECONDS);
         let name = format!("halftone-keys-{class}");
         let source = format!("configmap/{namespace}/{name}");
         Self {
@@ -50,7 +52,9 @@ impl KeyWatcher {
     pub(super) async fn changed(&mut self) {
         loop {
             match self.watch.next().await {
-                Ok(Event::Apply(object) | Event::InitApply(object)) if object.name_any() == self.name => {
+                Ok(Event::Apply(object) | Event::InitApply(object))
+                    if object.name_any() == self.name =>
+                {
                     self.trouble = None;
                     if self.read(object) {
                         return;
@@ -80,7 +84,11 @@ impl KeyWatcher {
             return false;
         }
         self.known = Some(text.clone());
-        self.news = Some(SavedDocument { source: self.source.clone(), format: Format::Json, text });
+        self.news = Some(SavedDocument {
+            source: self.source.clone(),
+            format: Format::Json,
+            text,
+        });
         true
     }
 

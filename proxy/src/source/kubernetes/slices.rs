@@ -59,14 +59,28 @@ impl Drop for NamespaceWatch {
 }
 
 impl SliceWatcher {
-    pub(super) fn new(client: Client, tables: Arc<Tables>, tell: mpsc::UnboundedSender<ListResult>) -> Self {
-        Self { client, tables, tell, followed: HashMap::new() }
+    pub(super) fn new(
+        client: Client,
+        tables: Arc<Tables>,
+        tell: mpsc::UnboundedSender<ListResult>,
+    ) -> Self {
+        Self {
+            client,
+            tables,
+            tell,
+            followed: HashMap::new(),
+        }
     }
 
     /// Follows these namespaces and those of the arms that go on without a document, and no others.
     pub(super) fn follow(&mut self, named: &BTreeSet<&ObjectName>) {
         let in_use = self.tables.namespaces();
-        let Self { client, tables, tell, followed } = self;
+        let Self {
+            client,
+            tables,
+            tell,
+            followed,
+        } = self;
         followed.retain(|namespace, _| {
             let stays = named.contains(namespace) || in_use.contains(namespace);
             if !stays {
@@ -76,15 +90,25 @@ impl SliceWatcher {
         });
         for namespace in named.iter().copied().chain(&in_use) {
             followed.entry(namespace.clone()).or_insert_with(|| {
-                let following = follow(client.clone(), namespace.clone(), Arc::clone(tables), tell.clone());
-                NamespaceWatch { task: tokio::spawn(following).abort_handle(), standing: ListState::Pending }
+                let following = follow(
+                    client.clone(),
+                    namespace.clone(),
+                    Arc::clone(tables),
+                    tell.clone(),
+                );
+                NamespaceWatch {
+                    task: tokio::spawn(following).abort_handle(),
+                    standing: ListState::Pending,
+                }
             });
         }
     }
 
     /// Takes note of a list's end; true: that is new.
     pub(super) fn take(&mut self, news: ListResult) -> bool {
-        let Some(followed) = self.followed.get_mut(&news.namespace) else { return false };
+        let Some(followed) = self.followed.get_mut(&news.namespace) else {
+            return false;
+        };
         let standing = match news.failed {
             // What is known of it goes on holding.
             Some(_) if followed.standing == ListState::Listed => return false,
@@ -97,22 +121,32 @@ impl SliceWatcher {
     }
 
     pub(super) fn is_listed(&self, namespace: &ObjectName) -> bool {
-        self.followed.get(namespace).is_some_and(|followed| followed.standing == ListState::Listed)
+        self.followed
+            .get(namespace)
+            .is_some_and(|followed| followed.standing == ListState::Listed)
     }
 
     /// Whether there is nothing to wait for at present: it is listed, or the API says that it cannot be.
     pub(super) fn is_settled(&self, namespace: &ObjectName) -> bool {
-        self.followed.get(namespace).is_some_and(|followed| followed.standing != ListState::Pending)
+        self.followed
+            .get(namespace)
+            .is_some_and(|followed| followed.standing != ListState::Pending)
     }
 
     /// Which of these namespaces is not listed, and why, if one is not.
     pub(super) fn missing(&self, named: &BTreeSet<&ObjectName>) -> Option<String> {
         let namespace = named.iter().find(|namespace| !self.is_listed(namespace))?;
-        let why = match self.followed.get(*namespace).map(|followed| &followed.standing) {
+        let why = match self
+            .followed
+            .get(*namespace)
+            .map(|followed| &followed.standing)
+        {
             Some(ListState::Failed(why)) => format!(": {why}"),
             _ => String::new(),
         };
-        Some(format!("the EndpointSlices of namespace {namespace} are not listed{why}"))
+        Some(format!(
+            "the EndpointSlices of namespace {namespace} are not listed{why}"
+        ))
     }
 }
 
@@ -123,7 +157,10 @@ async fn follow(
     tables: Arc<Tables>,
     tell: mpsc::UnboundedSender<ListResult>,
 ) {
-    let config = watcher::Config::default().labels(SERVICE_LABEL).timeout(WATCH_SECONDS).page_size(PAGE);
+    let config = watcher::Config::default()
+        .labels(SERVICE_LABEL)
+        .timeout(WATCH_SECONDS)
+        .page_size(PAGE);
     let mut watch: Watcher<EndpointSlice> =
         Watcher::new(Api::namespaced(client, namespace.as_str()), config, PAUSES);
     let mut listing = Vec::new();
@@ -155,7 +192,13 @@ async fn follow(
                 Some(why)
             }
         };
-        if tell.send(ListResult { namespace: namespace.clone(), failed }).is_err() {
+        if tell
+            .send(ListResult {
+                namespace: namespace.clone(),
+                failed,
+            })
+            .is_err()
+        {
             return;
         }
     }

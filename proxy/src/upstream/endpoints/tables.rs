@@ -94,7 +94,9 @@ impl Tables {
         let id = self.next_table.fetch_add(1, Relaxed);
         let table = Arc::new(Table::new(id, Arc::clone(&self.next_slot)));
         inner.fill(&upstream.backend, &table);
-        inner.tables.insert(upstream.clone(), Arc::downgrade(&table));
+        inner
+            .tables
+            .insert(upstream.clone(), Arc::downgrade(&table));
         table
     }
 
@@ -107,14 +109,17 @@ impl Tables {
     pub fn all(&self) -> Vec<(Upstream, Arc<Table>)> {
         let inner = self.lock();
         let alive = inner.tables.iter();
-        alive.filter_map(|(upstream, table)| Some((upstream.clone(), table.upgrade()?))).collect()
+        alive
+            .filter_map(|(upstream, table)| Some((upstream.clone(), table.upgrade()?)))
+            .collect()
     }
 
     /// The namespaces of the Services in use.
     pub fn namespaces(&self) -> BTreeSet<ObjectName> {
         let inner = self.lock();
-        let in_use =
-            |tables: &Vec<(ServiceRef, Weak<Table>)>| tables.iter().any(|(_, t)| t.strong_count() > 0);
+        let in_use = |tables: &Vec<(ServiceRef, Weak<Table>)>| {
+            tables.iter().any(|(_, t)| t.strong_count() > 0)
+        };
         let of_service = inner.of_service.iter();
         of_service
             .filter(|(_, services)| services.values().any(in_use))
@@ -123,10 +128,19 @@ impl Tables {
     }
 
     /// Takes the complete list of a namespace's slices.
-    pub fn list_slices(&self, namespace: &ObjectName, slices: impl IntoIterator<Item = (String, Slice)>) {
+    pub fn list_slices(
+        &self,
+        namespace: &ObjectName,
+        slices: impl IntoIterator<Item = (String, Slice)>,
+    ) {
         let inner = &mut *self.lock();
         inner.services.list(namespace, slices);
-        for tables in inner.of_service.get(namespace).into_iter().flat_map(HashMap::values) {
+        for tables in inner
+            .of_service
+            .get(namespace)
+            .into_iter()
+            .flat_map(HashMap::values)
+        {
             inner.changed |= refill(&inner.services, tables);
         }
     }
@@ -135,7 +149,9 @@ impl Tables {
     pub fn put_slice(&self, namespace: &ObjectName, name: String, slice: Option<Slice>) {
         let inner = &mut *self.lock();
         let services = inner.services.put(namespace, name, slice);
-        let Some(in_use) = inner.of_service.get(namespace) else { return };
+        let Some(in_use) = inner.of_service.get(namespace) else {
+            return;
+        };
         let changed = services.iter().filter_map(|name| in_use.get(name));
         for tables in changed {
             inner.changed |= refill(&inner.services, tables);
@@ -154,11 +170,23 @@ impl Tables {
         if !std::mem::take(&mut inner.changed) {
             return None;
         }
-        let tables = inner.of_service.values().flat_map(HashMap::values).flatten();
+        let tables = inner
+            .of_service
+            .values()
+            .flat_map(HashMap::values)
+            .flatten();
         let kept = tables.filter_map(|(service, table)| {
             let table = table.upgrade()?;
-            let endpoints: Vec<_> = table.lock().endpoints.iter().map(|(endpoint, _)| *endpoint).collect();
-            (!endpoints.is_empty()).then(|| SavedServices { service: service.clone(), endpoints })
+            let endpoints: Vec<_> = table
+                .lock()
+                .endpoints
+                .iter()
+                .map(|(endpoint, _)| *endpoint)
+                .collect();
+            (!endpoints.is_empty()).then(|| SavedServices {
+                service: service.clone(),
+                endpoints,
+            })
         });
         let kept: Vec<_> = kept.collect();
         Some(serde_json::to_string(&kept).expect("names and addresses are plain data"))
@@ -168,7 +196,9 @@ impl Tables {
     pub fn restore(&self, text: &str) {
         match serde_json::from_str(text) {
             Ok(kept) => self.lock().services.restore(kept),
-            Err(error) => tracing::warn!(%error, "the kept endpoints cannot be read and are left out"),
+            Err(error) => {
+                tracing::warn!(%error, "the kept endpoints cannot be read and are left out")
+            }
         }
     }
 
@@ -188,10 +218,20 @@ impl TablesInner {
                 table.resolve(&allowed);
             }
             Backend::Addresses(addresses) => {
-                table.replace(&addresses.as_ref().iter().copied().map(Endpoint::ready).collect::<Vec<_>>());
+                table.replace(
+                    &addresses
+                        .as_ref()
+                        .iter()
+                        .copied()
+                        .map(Endpoint::ready)
+                        .collect::<Vec<_>>(),
+                );
             }
             Backend::Service(service) => {
-                let of_namespace = self.of_service.entry(service.namespace.clone()).or_default();
+                let of_namespace = self
+                    .of_service
+                    .entry(service.namespace.clone())
+                    .or_default();
                 let tables = of_namespace.entry(service.name.clone()).or_default();
                 tables.retain(|(_, table)| table.strong_count() > 0);
                 tables.push((service.clone(), Arc::downgrade(table)));
@@ -223,13 +263,20 @@ impl TablesInner {
 fn refill(services: &Services, tables: &[ServiceTable]) -> bool {
     let mut changed = false;
     for (service, table) in tables {
-        let (Some(table), Some(resolved)) = (table.upgrade(), services.resolve(service)) else { continue };
+        let (Some(table), Some(resolved)) = (table.upgrade(), services.resolve(service)) else {
+            continue;
+        };
         let before = table.trouble();
         changed |= table.resolve(&resolved);
         if let Some(trouble) = resolved.trouble
             && before != resolved.trouble
         {
-            let ServiceRef { namespace, name, port, .. } = service;
+            let ServiceRef {
+                namespace,
+                name,
+                port,
+                ..
+            } = service;
             tracing::error!(%namespace, %name, ?port, ?trouble, "a Service's port is not served as its slices say");
         }
     }

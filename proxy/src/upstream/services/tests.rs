@@ -19,12 +19,25 @@ fn service(port: &str, port_name: Option<&str>) -> ServiceRef {
 }
 
 fn member(ip: &str) -> SliceEndpoint {
-    SliceEndpoint { ip: ip.parse().unwrap(), ready: true, serving: true, terminating: false, pod: None }
+    SliceEndpoint {
+        ip: ip.parse().unwrap(),
+        ready: true,
+        serving: true,
+        terminating: false,
+        pod: None,
+    }
 }
 
 fn slice(ports: &[(&str, u16)], members: &[SliceEndpoint]) -> Slice {
-    let ports = ports.iter().map(|(name, port)| ((*name).to_owned(), *port)).collect();
-    Slice { service: "checkout".parse().unwrap(), ports, members: members.to_vec() }
+    let ports = ports
+        .iter()
+        .map(|(name, port)| ((*name).to_owned(), *port))
+        .collect();
+    Slice {
+        service: "checkout".parse().unwrap(),
+        ports,
+        members: members.to_vec(),
+    }
 }
 
 #[test]
@@ -32,11 +45,23 @@ fn a_slice_that_changes_hands_leaves_its_service() {
     let mut services = Services::new(DialPolicy::default());
     let service = service("80", None);
     let namespace = service.namespace.clone();
-    services.list(&namespace, [("s".to_owned(), slice(&[("", 80)], &[member("10.0.0.1")]))]);
-    let other = Slice { service: "other".parse().unwrap(), ..slice(&[("", 80)], &[member("10.0.0.1")]) };
+    services.list(
+        &namespace,
+        [("s".to_owned(), slice(&[("", 80)], &[member("10.0.0.1")]))],
+    );
+    let other = Slice {
+        service: "other".parse().unwrap(),
+        ..slice(&[("", 80)], &[member("10.0.0.1")])
+    };
     let changed = services.put(&namespace, "s".to_owned(), Some(other));
-    assert_eq!(changed.iter().map(ObjectName::as_str).collect::<Vec<_>>(), ["checkout", "other"]);
-    assert_eq!(services.resolve(&service).unwrap(), ResolvedEndpoints::default());
+    assert_eq!(
+        changed.iter().map(ObjectName::as_str).collect::<Vec<_>>(),
+        ["checkout", "other"]
+    );
+    assert_eq!(
+        services.resolve(&service).unwrap(),
+        ResolvedEndpoints::default()
+    );
 }
 
 #[test]
@@ -44,7 +69,10 @@ fn what_was_kept_holds_until_the_namespace_is_listed() {
     let mut services = Services::new(DialPolicy::default());
     let service = service("80", None);
     let endpoints = vec![Endpoint::ready("10.0.0.1:80".parse().unwrap())];
-    services.restore(vec![SavedServices { service: service.clone(), endpoints: endpoints.clone() }]);
+    services.restore(vec![SavedServices {
+        service: service.clone(),
+        endpoints: endpoints.clone(),
+    }]);
     assert_eq!(services.resolve(&service).unwrap().endpoints, endpoints);
     services.list(&service.namespace, []);
     assert_eq!(services.resolve(&service).unwrap().endpoints, []);
@@ -52,14 +80,27 @@ fn what_was_kept_holds_until_the_namespace_is_listed() {
 
 /// A slice or its end.
 fn event() -> impl Strategy<Value = (u8, Option<Slice>)> {
-    let member = (0_u8..6, any::<[bool; 3]>(), prop::option::of(0_u8..4), any::<bool>());
-    let member = member.prop_map(|(host, [ready, serving, terminating], pod, v6)| SliceEndpoint {
-        ip: if v6 { format!("fd00::{host}") } else { format!("10.0.0.{host}") }.parse().unwrap(),
-        ready,
-        serving,
-        terminating,
-        pod: pod.map(|pod| pod.to_string().into()),
-    });
+    let member = (
+        0_u8..6,
+        any::<[bool; 3]>(),
+        prop::option::of(0_u8..4),
+        any::<bool>(),
+    );
+    let member = member.prop_map(
+        |(host, [ready, serving, terminating], pod, v6)| SliceEndpoint {
+            ip: if v6 {
+                format!("fd00::{host}")
+            } else {
+                format!("10.0.0.{host}")
+            }
+            .parse()
+            .unwrap(),
+            ready,
+            serving,
+            terminating,
+            pod: pod.map(|pod| pod.to_string().into()),
+        },
+    );
     let slice = (prop::collection::vec(member, 0..5), any::<bool>())
         .prop_map(|(members, other)| slice(&[(if other { "web" } else { "http" }, 80)], &members));
     (0_u8..4, prop::option::weighted(0.8, slice))

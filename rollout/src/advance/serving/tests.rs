@@ -10,8 +10,9 @@ use super::*;
 /// `VERSION@SERVICE[:PORT][/PREFIX]`
 fn arm(text: &str) -> ArmConfig {
     let (version, place) = text.split_once('@').expect("a version and a place");
-    let (service, prefix) =
-        place.split_once('/').map_or((place, None), |(service, prefix)| (service, Some(prefix)));
+    let (service, prefix) = place
+        .split_once('/')
+        .map_or((place, None), |(service, prefix)| (service, Some(prefix)));
     let (name, port) = service.split_once(':').unwrap_or((service, "80"));
     let port = match port.parse() {
         Ok(number) => ServicePort::Number(number),
@@ -23,10 +24,14 @@ fn arm(text: &str) -> ArmConfig {
         port,
         port_name: None,
     };
-    let path_prefix = prefix.map(|prefix| format!("/{prefix}").parse::<PathPrefix>().expect("a path"));
+    let path_prefix =
+        prefix.map(|prefix| format!("/{prefix}").parse::<PathPrefix>().expect("a path"));
     ArmConfig {
         path_prefix,
-        ..ArmConfig::new(Backend::Service(service), version.parse().expect("a version"))
+        ..ArmConfig::new(
+            Backend::Service(service),
+            version.parse().expect("a version"),
+        )
     }
 }
 
@@ -47,9 +52,16 @@ struct ArmWords {
 impl ArmWords {
     fn of(text: &str) -> Self {
         let mut words = text.split(' ').map(str::to_owned);
-        let (stable, gray) = (words.next().expect("a stable arm"), words.next().expect("a gray arm, or -"));
+        let (stable, gray) = (
+            words.next().expect("a stable arm"),
+            words.next().expect("a gray arm, or -"),
+        );
         let rest: Vec<String> = words.collect();
-        let salt = rest.iter().find(|word| word.starts_with("salt=")).cloned().unwrap_or_default();
+        let salt = rest
+            .iter()
+            .find(|word| word.starts_with("salt="))
+            .cloned()
+            .unwrap_or_default();
         let gray = Some(gray).filter(|gray| gray != "-");
         Self {
             stable: arm(&stable),
@@ -79,7 +91,10 @@ impl ArmWords {
             "back" => (document::ReleaseState::RolledBack, Ratio::ZERO),
             percent => {
                 let percent: u32 = percent.trim_end_matches('%').parse().expect("a state");
-                (document::ReleaseState::Active, Ratio::from_millionths(percent * 10_000).expect("a ratio"))
+                (
+                    document::ReleaseState::Active,
+                    Ratio::from_millionths(percent * 10_000).expect("a ratio"),
+                )
             }
         };
         ServingDocument {
@@ -100,7 +115,11 @@ impl ArmWords {
             stable: &self.stable,
             gray: self.gray.as_ref(),
             force: self.force(),
-            initial: if self.has("initial=Gray") { Initial::Gray } else { Initial::Stable },
+            initial: if self.has("initial=Gray") {
+                Initial::Gray
+            } else {
+                Initial::Stable
+            },
             moves_identity: self.has("identity"),
             stable_ready: !self.has("stable-down"),
             gray_ready: !self.has("gray-down"),
@@ -115,7 +134,9 @@ fn ruled(before: &str, edit: &str) -> String {
         EditRuling::Waits(arm) => format!("Waits {}", arm.name()),
         EditRuling::Moved { version, from, to } => format!("Moved {version} {from} {to}"),
         EditRuling::StableNotServing(most) => {
-            let share = most.share.map_or("everyone".to_owned(), |share| share.to_string());
+            let share = most
+                .share
+                .map_or("everyone".to_owned(), |share| share.to_string());
             format!(
                 "StableNotServing {} {share}{}",
                 most.version,
@@ -141,16 +162,40 @@ fn row_1_nobody_is_newly_sent_to_an_arm_without_a_ready_endpoint() {
         ("v1@a v2@b 10%", "v1.1@a2 v2@b stable-down", "Waits stable"),
         ("v1@a v2@b promoted", "v1.1@a2 v2@b stable-down", "Taken"),
         ("v1@a v2@b promoted", "v2@b v3@c stable-down", "Taken"),
-        ("v1@a v2@b 10%", "v1@a v2@b force=Stable stable-down", "Waits stable"),
-        ("v1@a v2@b 10%", "v1@a v2@b force=Gray gray-down", "Waits gray"),
-        ("v1@a v2@b 10% force=Gray", "v1@a v2@b stable-down", "Waits stable"),
-        ("v1@a v2@b 10% force=Stable", "v1@a v2@b gray-down", "Waits gray"),
+        (
+            "v1@a v2@b 10%",
+            "v1@a v2@b force=Stable stable-down",
+            "Waits stable",
+        ),
+        (
+            "v1@a v2@b 10%",
+            "v1@a v2@b force=Gray gray-down",
+            "Waits gray",
+        ),
+        (
+            "v1@a v2@b 10% force=Gray",
+            "v1@a v2@b stable-down",
+            "Waits stable",
+        ),
+        (
+            "v1@a v2@b 10% force=Stable",
+            "v1@a v2@b gray-down",
+            "Waits gray",
+        ),
         ("v1@a v2@b 0% force=Stable", "v1@a v2@b gray-down", "Taken"),
-        ("v1@a v2@b 10%", "v1@a v2@b identity stable-down", "Waits stable"),
+        (
+            "v1@a v2@b 10%",
+            "v1@a v2@b identity stable-down",
+            "Waits stable",
+        ),
         ("v1@a v2@b 10%", "v1@a v2@b stable-down gray-down", "Taken"),
         ("v2@b v3@c 10%", "v1@a v2@b gray-down", "Waits gray"),
         ("v2@b v3@c back", "v1@a v2@b gray-down", "Kept"),
-        ("v1@a v2@b promoted", "v2@a v3@b stable-down", "Waits stable"),
+        (
+            "v1@a v2@b promoted",
+            "v2@a v3@b stable-down",
+            "Waits stable",
+        ),
     ]);
 }
 
@@ -161,10 +206,18 @@ fn rows_2_to_5_of_the_same_release_are_taken() {
         assert_eq!(ruled(&before, "v1@a v2@b"), "Taken", "2 {state}");
         assert_eq!(ruled(&before, "v1.1@a v2@b"), "Taken", "3 and 4 {state}");
         assert_eq!(ruled(&before, "v9@z v2@b"), "Taken", "3 and 4 {state}");
-        assert_eq!(ruled(&before, "v1@a v2@b force=Stable"), "Taken", "5 {state}");
+        assert_eq!(
+            ruled(&before, "v1@a v2@b force=Stable"),
+            "Taken",
+            "5 {state}"
+        );
         assert_eq!(ruled(&before, "v1@a v2@b force=Gray"), "Taken", "5 {state}");
         assert_eq!(ruled(&before, "v1@a v9@z force=Gray"), "Taken", "5 {state}");
-        assert_eq!(ruled(&before, "v1@a v9@z force=Stable"), "Taken", "5 {state}");
+        assert_eq!(
+            ruled(&before, "v1@a v9@z force=Stable"),
+            "Taken",
+            "5 {state}"
+        );
     }
     table(&[("v1@a - plain", "v1.1@a2 -", "Taken")]);
 }
@@ -184,12 +237,32 @@ fn row_3a_an_edit_of_identity_waits_for_all_or_half() {
 #[test]
 fn row_6_a_standing_force_never_applies_to_a_new_release() {
     table(&[
-        ("v1@a v2@b 10% force=Gray", "v1@a v3@c force=Gray", "ForceStands"),
-        ("v1@a v2@b promoted force=Gray", "v2@b v3@c force=Gray", "ForceStands"),
+        (
+            "v1@a v2@b 10% force=Gray",
+            "v1@a v3@c force=Gray",
+            "ForceStands",
+        ),
+        (
+            "v1@a v2@b promoted force=Gray",
+            "v2@b v3@c force=Gray",
+            "ForceStands",
+        ),
         ("v1@a v2@b 10%", "v1@a v3@c force=Gray", "Taken"),
-        ("v1@a v2@b 10% force=Stable", "v1@a v3@c force=Stable", "Taken"),
-        ("v1@a v2@b promoted force=Stable", "v0@z v1@a force=Stable", "ForceStands"),
-        ("v1@a - plain force=Stable", "v0@z v1@a force=Stable", "ForceStands"),
+        (
+            "v1@a v2@b 10% force=Stable",
+            "v1@a v3@c force=Stable",
+            "Taken",
+        ),
+        (
+            "v1@a v2@b promoted force=Stable",
+            "v0@z v1@a force=Stable",
+            "ForceStands",
+        ),
+        (
+            "v1@a - plain force=Stable",
+            "v0@z v1@a force=Stable",
+            "ForceStands",
+        ),
     ]);
 }
 
@@ -217,15 +290,27 @@ fn row_8_another_gray_beside_the_version_that_serves_is_taken() {
         ("v1@a v2@b promoted", "v2@b v3@c", "Taken"),
         ("v1@a v2@b promoted", "v2@b -", "Taken"),
         ("v1@a v2@b 80%", "v2@b v3@c", "Taken"),
-        ("v1@a v2@b promoted force=Stable", "v1@a v3@c force=Stable", "Taken"),
+        (
+            "v1@a v2@b promoted force=Stable",
+            "v1@a v3@c force=Stable",
+            "Taken",
+        ),
     ]);
 }
 
 #[test]
 fn row_9_the_version_that_serves_may_move_to_another_place() {
     table(&[
-        ("v1@checkout v2@gray promoted", "v2@checkout v3@gray", "Moved v2 gray checkout"),
-        ("v1@checkout v2@gray 80%", "v2@checkout -", "Moved v2 gray checkout"),
+        (
+            "v1@checkout v2@gray promoted",
+            "v2@checkout v3@gray",
+            "Moved v2 gray checkout",
+        ),
+        (
+            "v1@checkout v2@gray 80%",
+            "v2@checkout -",
+            "Moved v2 gray checkout",
+        ),
         ("v1@a v2@b promoted", "v2@b:8080 v3@c", "Moved v2 b b"),
         ("v1@a v2@b promoted", "v2@b/app v3@c", "Moved v2 b b"),
         ("v1@a v2@b 10%", "v1@a2 v3@c", "Moved v1 a a2"),
@@ -235,36 +320,104 @@ fn row_9_the_version_that_serves_may_move_to_another_place() {
 #[test]
 fn row_10_an_edit_that_leaves_out_who_serves_is_refused() {
     table(&[
-        ("v1@a v2@b promoted", "v1@a v3@c", "StableNotServing v2 everyone, back"),
-        ("v1@a v2@b promoted", "v1@a -", "StableNotServing v2 everyone, back"),
-        ("v1@a v2@b promoted", "v0@z v1@a", "StableNotServing v2 everyone, back"),
-        ("v1@a v2@b 100%", "v1@a v3@c", "StableNotServing v2 everyone, back"),
-        ("v1@a v2@b 80%", "v1@a v3@c", "StableNotServing v2 80%, back"),
-        ("v1@a v2@b 80%", "v1@a v2@b2", "StableNotServing v2 80%, back"),
-        ("v1@a v2@b 80%", "v1@a v2@b/app", "StableNotServing v2 80%, back"),
-        ("v1@a v2@b 80%", "v1@a v2@b salt=x", "StableNotServing v2 80%, back"),
-        ("v1@a v2@b back", "v9@z v3@c", "StableNotServing v1 everyone"),
-        ("v1@a v2@b promoted force=Stable", "v2@b v3@c", "StableNotServing v1 everyone"),
-        ("v1@a v2@b 10% force=Gray", "v1@a v3@c", "StableNotServing v2 everyone"),
+        (
+            "v1@a v2@b promoted",
+            "v1@a v3@c",
+            "StableNotServing v2 everyone, back",
+        ),
+        (
+            "v1@a v2@b promoted",
+            "v1@a -",
+            "StableNotServing v2 everyone, back",
+        ),
+        (
+            "v1@a v2@b promoted",
+            "v0@z v1@a",
+            "StableNotServing v2 everyone, back",
+        ),
+        (
+            "v1@a v2@b 100%",
+            "v1@a v3@c",
+            "StableNotServing v2 everyone, back",
+        ),
+        (
+            "v1@a v2@b 80%",
+            "v1@a v3@c",
+            "StableNotServing v2 80%, back",
+        ),
+        (
+            "v1@a v2@b 80%",
+            "v1@a v2@b2",
+            "StableNotServing v2 80%, back",
+        ),
+        (
+            "v1@a v2@b 80%",
+            "v1@a v2@b/app",
+            "StableNotServing v2 80%, back",
+        ),
+        (
+            "v1@a v2@b 80%",
+            "v1@a v2@b salt=x",
+            "StableNotServing v2 80%, back",
+        ),
+        (
+            "v1@a v2@b back",
+            "v9@z v3@c",
+            "StableNotServing v1 everyone",
+        ),
+        (
+            "v1@a v2@b promoted force=Stable",
+            "v2@b v3@c",
+            "StableNotServing v1 everyone",
+        ),
+        (
+            "v1@a v2@b 10% force=Gray",
+            "v1@a v3@c",
+            "StableNotServing v2 everyone",
+        ),
     ]);
 }
 
 #[test]
 fn a_stable_that_an_edit_names_while_stable_serves_is_meant() {
-    table(&[("v1@a - plain", "v1.1@a2 v2@b", "Taken"), ("v1@a v2@b 10%", "v1.1@a2 v3@c", "Taken")]);
+    table(&[
+        ("v1@a - plain", "v1.1@a2 v2@b", "Taken"),
+        ("v1@a v2@b 10%", "v1.1@a2 v3@c", "Taken"),
+    ]);
 }
 
 #[test]
 fn rows_12_and_13_what_is_not_known_is_as_the_spec_says() {
     let rule = |before, text: &str| rule(&before, &ArmWords::of(text).edit());
-    assert_eq!(rule(CurrentServing::Nothing, "v1@a v2@b"), EditRuling::Taken);
-    assert_eq!(rule(CurrentServing::Nothing, "v1@a v2@b initial=Gray"), EditRuling::Kept);
-    assert_eq!(rule(CurrentServing::Nothing, "v1@a - initial=Gray"), EditRuling::Taken);
+    assert_eq!(
+        rule(CurrentServing::Nothing, "v1@a v2@b"),
+        EditRuling::Taken
+    );
+    assert_eq!(
+        rule(CurrentServing::Nothing, "v1@a v2@b initial=Gray"),
+        EditRuling::Kept
+    );
+    assert_eq!(
+        rule(CurrentServing::Nothing, "v1@a - initial=Gray"),
+        EditRuling::Taken
+    );
     let unknown = |force| CurrentServing::Unknown { force };
-    assert_eq!(rule(unknown(Force::None), "v1@a v2@b initial=Gray"), EditRuling::ServingUnknown);
-    assert_eq!(rule(unknown(Force::None), "v1@a v2@b force=Stable"), EditRuling::Taken);
-    assert_eq!(rule(unknown(Force::Gray), "v1@a v2@b"), EditRuling::ServingUnknown);
-    assert_eq!(rule(unknown(Force::Gray), "v1@a v2@b force=Stable"), EditRuling::Taken);
+    assert_eq!(
+        rule(unknown(Force::None), "v1@a v2@b initial=Gray"),
+        EditRuling::ServingUnknown
+    );
+    assert_eq!(
+        rule(unknown(Force::None), "v1@a v2@b force=Stable"),
+        EditRuling::Taken
+    );
+    assert_eq!(
+        rule(unknown(Force::Gray), "v1@a v2@b"),
+        EditRuling::ServingUnknown
+    );
+    assert_eq!(
+        rule(unknown(Force::Gray), "v1@a v2@b force=Stable"),
+        EditRuling::Taken
+    );
     assert_eq!(
         rule(unknown(Force::Gray), "v1@a v2@b force=Gray"),
         EditRuling::ForceStands,

@@ -31,7 +31,10 @@ impl Browser {
         let fields: Vec<_> = self
             .fields
             .iter()
-            .map(|(name, value)| Field { name: name.as_bytes(), value: value.as_bytes() })
+            .map(|(name, value)| Field {
+                name: name.as_bytes(),
+                value: value.as_bytes(),
+            })
             .collect();
         ask(&Request {
             method: self.method.unwrap_or("GET"),
@@ -46,7 +49,9 @@ impl Browser {
     /// The arm, and the cookie that the answer sets. `seed` differs between users.
     fn asks(&self, routes: &Routes, seed: u128) -> (Arm, Option<String>) {
         self.request(|request| match decide(routes, request, &mut || seed) {
-            Resolution::Decided(decision) => (decision.arm, decision.mint.map(|minted| minted.to_string())),
+            Resolution::Decided(decision) => {
+                (decision.arm, decision.mint.map(|minted| minted.to_string()))
+            }
             other => panic!("{other:?}"),
         })
     }
@@ -88,7 +93,11 @@ fn moved_by_login(routes: &Routes) -> usize {
     let moves = |user: &u32| {
         let (before, set) = Browser::default().asks(routes, seed(*user));
         let anonymous = Browser::default().with("Cookie", kept(&set.unwrap()));
-        assert_eq!(anonymous.asks(routes, 1), (before, None), "the cookie that comes back");
+        assert_eq!(
+            anonymous.asks(routes, 1),
+            (before, None),
+            "the cookie that comes back"
+        );
         let known = anonymous.with("X-User-Name", format!("user{user}@example.com"));
         known.asks(routes, 2) != (before, None)
     };
@@ -97,11 +106,22 @@ fn moved_by_login(routes: &Routes) -> usize {
 
 #[test]
 fn nobody_gets_another_version_by_logging_in() {
-    assert_eq!(moved_by_login(&routes(&[second_form(common(&json!({})))])), 0);
+    assert_eq!(
+        moved_by_login(&routes(&[second_form(common(&json!({})))])),
+        0
+    );
     let shared = json!({"salt": "shop", "from": common(&json!({}))["identity"]["from"]});
-    assert_eq!(moved_by_login(&routes(&[second_form(common(&json!({"identity": shared})))])), 0);
+    assert_eq!(
+        moved_by_login(&routes(&[second_form(common(
+            &json!({"identity": shared})
+        ))])),
+        0
+    );
     let first = moved_by_login(&routes(&[common(&json!({}))]));
-    assert!(first > 0, "a release of the first form decides as it always has");
+    assert!(
+        first > 0,
+        "a release of the first form decides as it always has"
+    );
 }
 
 #[test]
@@ -109,10 +129,18 @@ fn who_is_encoded_in_a_query_and_in_a_cookie_is_one_user() {
     let routes = routes(&[second_form(common(&json!({})))]);
     for user in 0..1000 {
         let encoded = format!("first.last%2Bn{user}%40example.com");
-        let page = Browser { query: Some(format!("a=b&user_name={encoded}")), ..Browser::default() };
+        let page = Browser {
+            query: Some(format!("a=b&user_name={encoded}")),
+            ..Browser::default()
+        };
         let api = Browser::default().with("Cookie", format!("theme=dark; user_name={encoded}"));
-        let proxy = Browser::default().with("X-User-Name", format!("first.last+n{user}@example.com"));
-        assert_eq!([api.arm(&routes), proxy.arm(&routes)], [page.arm(&routes); 2], "{encoded}");
+        let proxy =
+            Browser::default().with("X-User-Name", format!("first.last+n{user}@example.com"));
+        assert_eq!(
+            [api.arm(&routes), proxy.arm(&routes)],
+            [page.arm(&routes); 2],
+            "{encoded}"
+        );
     }
 }
 
@@ -122,9 +150,17 @@ fn only_the_cookie_of_the_running_release_decides() {
     for user in 0..100 {
         let known = || Browser::default().with("X-User-Name", format!("user{user}"));
         let old = format!("halftone_id={user}; halftone_id_fedcba={user}");
-        assert_eq!(known().with("Cookie", old.clone()).arm(&routes), known().arm(&routes));
-        let (_, set) = Browser::default().with("Cookie", old).asks(&routes, seed(user));
-        assert!(set.unwrap().starts_with("halftone_id_012345="), "who has only old ones gets a new one");
+        assert_eq!(
+            known().with("Cookie", old.clone()).arm(&routes),
+            known().arm(&routes)
+        );
+        let (_, set) = Browser::default()
+            .with("Cookie", old)
+            .asks(&routes, seed(user));
+        assert!(
+            set.unwrap().starts_with("halftone_id_012345="),
+            "who has only old ones gets a new one"
+        );
     }
 }
 
@@ -136,7 +172,15 @@ fn services_that_share_a_salt_share_the_generated_cookie() {
         "createdAt": "2026-01-02T03:04:05Z"});
     let names = [common(&json!({"identity": one})), other].map(|document| {
         let routes = routes(&[second_form(document)]);
-        routes.releases().next().unwrap().1.generated().unwrap().cookie.to_string()
+        routes
+            .releases()
+            .next()
+            .unwrap()
+            .1
+            .generated()
+            .unwrap()
+            .cookie
+            .to_string()
     });
     assert_eq!(names[0], names[1]);
 }
@@ -148,66 +192,109 @@ fn rules_see_who_the_user_is_now() {
     let routes = routes(&[second_form(common(&json!({"rules": rules, "ratio": 0})))]);
     let cookie = Browser::default().with("Cookie", "halftone_id_012345=0");
     assert_eq!(cookie.arm(&routes), Arm::Stable);
-    assert_eq!(cookie.with("X-User-Name", "lin%40example.com").arm(&routes), Arm::Gray);
+    assert_eq!(
+        cookie.with("X-User-Name", "lin%40example.com").arm(&routes),
+        Arm::Gray
+    );
 }
 
 #[test]
 fn explain_says_whose_place_a_user_has() {
     let routes = routes(&[second_form(common(&json!({})))]);
-    let browser = Browser::default().with("X-User-Name", "lin").with("Cookie", "halftone_id_012345=0");
+    let browser = Browser::default()
+        .with("X-User-Name", "lin")
+        .with("Cookie", "halftone_id_012345=0");
     let mut found = Vec::<TraceEntry>::new();
     browser.request(|request| {
         let resolution = decide_traced(&routes, request, &mut || 0, &mut found);
-        let Resolution::Decided(decision) = resolution else { panic!("decided") };
-        assert_eq!(decision.identity.as_deref(), Some(&b"lin"[..]), "the log says who it is");
+        let Resolution::Decided(decision) = resolution else {
+            panic!("decided")
+        };
+        assert_eq!(
+            decision.identity.as_deref(),
+            Some(&b"lin"[..]),
+            "the log says who it is"
+        );
     });
     let said: Vec<&str> = found.iter().map(|finding| finding.said.as_str()).collect();
-    assert!(said.iter().any(|said| said.contains("lin") && said.contains("halftone_id_012345")), "{said:?}");
+    assert!(
+        said.iter()
+            .any(|said| said.contains("lin") && said.contains("halftone_id_012345")),
+        "{said:?}"
+    );
 }
 
 #[test]
 fn a_preflight_goes_to_stable_without_a_cookie_and_counts_as_missing() {
     let preflight = || {
-        Browser { method: Some("OPTIONS"), ..Browser::default() }
-            .with("Origin", "https://www.example.com")
-            .with("Access-Control-Request-Method", "POST")
+        Browser {
+            method: Some("OPTIONS"),
+            ..Browser::default()
+        }
+        .with("Origin", "https://www.example.com")
+        .with("Access-Control-Request-Method", "POST")
     };
     let said = |routes: &Routes, browser: &Browser| {
         browser.request(|request| match decide(routes, request, &mut || 0) {
             Resolution::Decided(decision) => {
-                format!("{} {} {}", decision.arm.name(), decision.chosen_by.name(), decision.mint.is_some())
+                format!(
+                    "{} {} {}",
+                    decision.arm.name(),
+                    decision.chosen_by.name(),
+                    decision.mint.is_some()
+                )
             }
             other => format!("{other:?}"),
         })
     };
     let generated = common(&json!({"ratio": 1_000_000}));
-    let header =
-        |when_missing: &str| json!({"from": [{"header": "X-User-Name"}], "whenMissing": when_missing});
-    let mut cases =
-        vec![(generated.clone(), "stable Missing false"), (second_form(generated), "stable Missing false")];
+    let header = |when_missing: &str| json!({"from": [{"header": "X-User-Name"}], "whenMissing": when_missing});
+    let mut cases = vec![
+        (generated.clone(), "stable Missing false"),
+        (second_form(generated), "stable Missing false"),
+    ];
     for when_missing in ["Stable", "Gray", "Split", "Reject"] {
         let document = common(&json!({"ratio": 1_000_000, "identity": header(when_missing)}));
         cases.push((document, "stable Missing false"));
     }
     cases.push((common(&json!({"state": "Promoted"})), "gray Missing false"));
-    cases.push((common(&json!({"state": "RolledBack"})), "stable Missing false"));
+    cases.push((
+        common(&json!({"state": "RolledBack"})),
+        "stable Missing false",
+    ));
     for (document, expected) in cases {
         let routes = routes(std::slice::from_ref(&document));
         assert_eq!(said(&routes, &preflight()), expected, "{document}");
     }
     let routes = routes(&[common(&json!({"ratio": 1_000_000}))]);
-    let known = Browser { query: Some("user_name=lin".into()), ..preflight() };
-    assert_eq!(said(&routes, &known), "gray Split false", "an address can name a user in a preflight, too");
-    let plain = Browser { method: Some("OPTIONS"), ..Browser::default() }.with("Origin", "https://a.example");
-    assert_eq!(said(&routes, &plain), "gray Split true", "not every OPTIONS is a preflight");
+    let known = Browser {
+        query: Some("user_name=lin".into()),
+        ..preflight()
+    };
+    assert_eq!(
+        said(&routes, &known),
+        "gray Split false",
+        "an address can name a user in a preflight, too"
+    );
+    let plain = Browser {
+        method: Some("OPTIONS"),
+        ..Browser::default()
+    }
+    .with("Origin", "https://a.example");
+    assert_eq!(
+        said(&routes, &plain),
+        "gray Split true",
+        "not every OPTIONS is a preflight"
+    );
 }
 
 #[test]
 fn the_generated_cookie_has_the_attributes_that_are_chosen() {
     let cookie = json!({"cookie": "id", "maxAgeMs": 60_000, "domain": "example.com", "sameSite": "None",
         "secure": true, "partitioned": true});
-    let document =
-        common(&json!({"identity": {"from": [{"generated": cookie}]}, "requires": ["cookie-attributes"]}));
+    let document = common(
+        &json!({"identity": {"from": [{"generated": cookie}]}, "requires": ["cookie-attributes"]}),
+    );
     let (_, set) = Browser::default().asks(&routes(&[document]), 7);
     let wanted = "id=00000000000000000000000000000007; Max-Age=60; Path=/; HttpOnly; SameSite=None; \
                   Domain=example.com; Secure; Partitioned";

@@ -115,7 +115,14 @@ impl TryFrom<CookieDocument> for GeneratedCookie {
     type Error = InvalidValue;
 
     fn try_from(document: CookieDocument) -> Result<Self, InvalidValue> {
-        let CookieDocument { cookie, max_age_ms, domain, same_site, secure, partitioned } = document;
+        let CookieDocument {
+            cookie,
+            max_age_ms,
+            domain,
+            same_site,
+            secure,
+            partitioned,
+        } = document;
         if !secure && same_site == SameSite::None {
             return Err(InvalidValue::new(
                 "sameSite: None needs secure: true, or browsers refuse the cookie",
@@ -126,7 +133,14 @@ impl TryFrom<CookieDocument> for GeneratedCookie {
                 "partitioned: true needs secure: true, or browsers refuse the cookie",
             ));
         }
-        Ok(Self { cookie, max_age_ms, domain, same_site, secure, partitioned })
+        Ok(Self {
+            cookie,
+            max_age_ms,
+            domain,
+            same_site,
+            secure,
+            partitioned,
+        })
     }
 }
 
@@ -134,7 +148,14 @@ impl GeneratedCookie {
     /// The cookie without any attribute that can be chosen.
     pub fn plain(cookie: Token, max_age_ms: Positive) -> Self {
         let same_site = SameSite::Lax;
-        Self { cookie, max_age_ms, domain: None, same_site, secure: false, partitioned: false }
+        Self {
+            cookie,
+            max_age_ms,
+            domain: None,
+            same_site,
+            secure: false,
+            partitioned: false,
+        }
     }
 
     /// Whether an attribute is chosen, which only builds with [`COOKIE_ATTRIBUTES`](crate::document::COOKIE_ATTRIBUTES)
@@ -152,7 +173,13 @@ mod tests {
 
     #[test]
     fn a_domain_is_one_that_browsers_take_and_strangers_do_not_share() {
-        for good in ["example.com", "shop.example.com", "example.co.uk", "t.co", "a-b.example"] {
+        for good in [
+            "example.com",
+            "shop.example.com",
+            "example.co.uk",
+            "t.co",
+            "a-b.example",
+        ] {
             assert!(good.parse::<CookieDomain>().is_ok(), "{good}");
         }
         for bad in [
@@ -196,16 +223,25 @@ mod tests {
     fn attributes_that_browsers_refuse_together_are_refused() {
         let read = |fields: serde_json::Value| {
             let mut cookie = json!({"cookie": "id", "maxAgeMs": 1000});
-            cookie.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+            cookie
+                .as_object_mut()
+                .unwrap()
+                .extend(fields.as_object().unwrap().clone());
             serde_json::from_value::<GeneratedCookie>(cookie)
         };
         let plain = read(json!({})).unwrap();
         assert!(!plain.has_attributes());
-        assert_eq!(serde_json::to_value(plain).unwrap(), json!({"cookie": "id", "maxAgeMs": 1000}));
-        let chosen =
-            json!({"sameSite": "None", "secure": true, "partitioned": true, "domain": "example.com"});
+        assert_eq!(
+            serde_json::to_value(plain).unwrap(),
+            json!({"cookie": "id", "maxAgeMs": 1000})
+        );
+        let chosen = json!({"sameSite": "None", "secure": true, "partitioned": true, "domain": "example.com"});
         assert!(read(chosen).unwrap().has_attributes());
-        for wrong in [json!({"sameSite": "None"}), json!({"partitioned": true}), json!({"domain": "com"})] {
+        for wrong in [
+            json!({"sameSite": "None"}),
+            json!({"partitioned": true}),
+            json!({"domain": "com"}),
+        ] {
             assert!(read(wrong.clone()).is_err(), "{wrong}");
         }
     }

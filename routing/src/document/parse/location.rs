@@ -11,9 +11,13 @@ use super::Format;
 /// Where a field as `rules[0].when[1].all` begins, line and column from 1; where it does not exist, what would hold
 /// it. None for a text that cannot be read that far.
 pub(super) fn of_field(bytes: &[u8], format: Format, field: &str) -> Option<(usize, usize)> {
-    let text = std::str::from_utf8(bytes).ok().filter(|_| !field.is_empty())?;
-    let steps =
-        field.split(['.', '[']).filter(|step| !step.is_empty()).map(|step| step.trim_end_matches(']'));
+    let text = std::str::from_utf8(bytes)
+        .ok()
+        .filter(|_| !field.is_empty())?;
+    let steps = field
+        .split(['.', '['])
+        .filter(|step| !step.is_empty())
+        .map(|step| step.trim_end_matches(']'));
     match format {
         Format::Json => in_json(text, steps),
         Format::Yaml => in_yaml(text, steps),
@@ -24,7 +28,10 @@ fn in_json<'s>(text: &str, steps: impl Iterator<Item = &'s str>) -> Option<(usiz
     let mut found: &RawValue = serde_json::from_str(text).ok()?;
     for step in steps {
         let inner = match step.parse::<usize>() {
-            Ok(index) => serde_json::from_str::<Vec<&RawValue>>(found.get()).ok()?.get(index).copied(),
+            Ok(index) => serde_json::from_str::<Vec<&RawValue>>(found.get())
+                .ok()?
+                .get(index)
+                .copied(),
             Err(_) => serde_json::from_str::<BTreeMap<Cow<'_, str>, &RawValue>>(found.get())
                 .ok()?
                 .get(step)
@@ -33,9 +40,16 @@ fn in_json<'s>(text: &str, steps: impl Iterator<Item = &'s str>) -> Option<(usiz
         let Some(inner) = inner else { break };
         found = inner;
     }
-    let before = &text[..found.get().as_ptr().addr().checked_sub(text.as_ptr().addr())?];
+    let before = &text[..found
+        .get()
+        .as_ptr()
+        .addr()
+        .checked_sub(text.as_ptr().addr())?];
     let line_start = before.rfind('\n').map_or(0, |at| at + 1);
-    Some((before.matches('\n').count() + 1, before[line_start..].chars().count() + 1))
+    Some((
+        before.matches('\n').count() + 1,
+        before[line_start..].chars().count() + 1,
+    ))
 }
 
 fn in_yaml<'s>(text: &str, steps: impl Iterator<Item = &'s str>) -> Option<(usize, usize)> {
@@ -100,7 +114,10 @@ impl<'de> Deserialize<'de> for SpannedNode {
                 Ok(SpannedNode::Leaf)
             }
 
-            fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<SpannedNode, D::Error> {
+            fn visit_some<D: Deserializer<'de>>(
+                self,
+                deserializer: D,
+            ) -> Result<SpannedNode, D::Error> {
                 SpannedNode::deserialize(deserializer)
             }
 
@@ -141,8 +158,16 @@ mod tests {
             ("nowhere", Some((1, 1)), Some((1, 1))),
             ("", None, None),
         ] {
-            assert_eq!(of_field(json.as_bytes(), Format::Json, field), in_json, "{field} in JSON");
-            assert_eq!(of_field(yaml.as_bytes(), Format::Yaml, field), in_yaml, "{field} in YAML");
+            assert_eq!(
+                of_field(json.as_bytes(), Format::Json, field),
+                in_json,
+                "{field} in JSON"
+            );
+            assert_eq!(
+                of_field(yaml.as_bytes(), Format::Yaml, field),
+                in_yaml,
+                "{field} in YAML"
+            );
         }
         assert_eq!(of_field(b"{", Format::Json, "rules"), None);
     }

@@ -19,7 +19,9 @@ impl UniqueKeys {
         if self.depth == MAX_DEPTH {
             return Err(E::custom(format!("nested more than {MAX_DEPTH} deep")));
         }
-        Ok(Self { depth: self.depth + 1 })
+        Ok(Self {
+            depth: self.depth + 1,
+        })
     }
 }
 
@@ -51,7 +53,9 @@ impl<'de> Visitor<'de> for UniqueKeys {
     }
 
     fn visit_f64<E: de::Error>(self, value: f64) -> Result<Value, E> {
-        serde_json::Number::from_f64(value).map(Value::Number).ok_or_else(|| E::custom("not a finite number"))
+        serde_json::Number::from_f64(value)
+            .map(Value::Number)
+            .ok_or_else(|| E::custom("not a finite number"))
     }
 
     fn visit_str<E>(self, value: &str) -> Result<Value, E> {
@@ -84,7 +88,10 @@ impl<'de> Visitor<'de> for UniqueKeys {
         let mut fields = Map::new();
         while let Some(key) = access.next_key::<String>()? {
             if fields.contains_key(&key) {
-                return Err(de::Error::custom(format!("the key \"{}\" stands twice", key.escape_debug())));
+                return Err(de::Error::custom(format!(
+                    "the key \"{}\" stands twice",
+                    key.escape_debug()
+                )));
             }
             let value = access.next_value_seed(inner)?;
             fields.insert(key, value);
