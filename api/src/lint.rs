@@ -21,7 +21,7 @@ use crate::{
     manifest::{Manifest, ManifestFile},
     plan::{WindowState, quantile_limit, ratio},
     problem::{Problem, field, item},
-    spec::{Initial, RuleTarget, WhenMissing},
+    spec::{Initial, Target, WhenMissing},
 };
 
 /// All that there is to say of the files: what is wrong with each, and with all of them together. In the order of
@@ -107,8 +107,7 @@ fn steps(manifest: &Manifest) -> Notes {
             ));
         }
     }
-    if gray.target.millionths() == 0 && spec.rules.iter().all(|rule| rule.to == RuleTarget::Stable)
-    {
+    if gray.target.millionths() == 0 && spec.rules.iter().all(|rule| rule.to == Target::Stable) {
         let what = "the target is 0 and no rule sends anyone to gray, so nobody reaches it";
         notes.push((
             "NobodyReachesGray",
@@ -272,7 +271,7 @@ fn without_gray(manifest: &Manifest) -> Notes {
         );
     }
     for (at, rule) in spec.rules.iter().enumerate() {
-        if rule.to == RuleTarget::Gray {
+        if rule.to == Target::Gray {
             idle(item("spec.rules", at), "a rule to Gray is left out");
         }
     }

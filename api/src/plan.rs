@@ -19,9 +19,9 @@ mod zone;
 use std::num::NonZeroU64;
 
 use halftone_routing::document::{
-    DebugHeader, OnOperatorLost, OnUnavailable, OperatorLostAction, VersionHeader,
+    DebugHeader, OnOperatorLost, OnUnavailable, VersionHeader,
     arm::{ArmConfig, Backend},
-    identity::{IdentityConfig, WhenMissing},
+    identity::{IdentityConfig, MissingIdentity},
     names::{HostPattern, ObjectName, PathPrefix, TAKEN_FIELDS, Uid},
     rule::{Rule, Target},
     units::{InvalidValue, Ratio, ReleaseId},
@@ -44,10 +44,7 @@ use crate::{
     crd,
     problem::{Problem, Problems, field},
     release_id::release_id,
-    spec::{
-        self, Force, GrayRelease, GrayReleaseSpec, IncludedTraffic, Initial, LostAction,
-        rules as checks,
-    },
+    spec::{Force, GrayRelease, GrayReleaseSpec, IncludedTraffic, Initial, rules as checks},
     structural,
     truncated_name::shorten,
 };
@@ -143,7 +140,7 @@ impl Plan {
         self.gray.is_some()
             && match traffic {
                 IncludedTraffic::Rule => self.rules.iter().any(|rule| rule.to == Target::Gray),
-                IncludedTraffic::Missing => self.identity.when_missing == WhenMissing::Gray,
+                IncludedTraffic::Missing => self.identity.when_missing == MissingIdentity::Gray,
             }
     }
 
@@ -165,7 +162,7 @@ impl Plan {
 
     /// Whether users may be on stable at a ratio of 100 %, until the release is promoted.
     pub fn reaches_stable_beside_the_split(&self) -> bool {
-        self.identity.when_missing == WhenMissing::Stable
+        self.identity.when_missing == MissingIdentity::Stable
             || self.rules.iter().any(|rule| rule.to == Target::Stable)
     }
 
@@ -266,10 +263,7 @@ fn read(reader: &mut SpecReader, release: &GrayRelease) -> Option<Plan> {
         health: health?,
         rules: rules?,
         max_body_bytes: max_body_bytes?,
-        on_unavailable: match spec.on_unavailable {
-            spec::OnUnavailable::OtherArm => OnUnavailable::OtherArm,
-            spec::OnUnavailable::Fail => OnUnavailable::Fail,
-        },
+        on_unavailable: spec.on_unavailable,
         debug: debug?,
         version_header: version_header?,
         force: spec.force,
@@ -390,12 +384,8 @@ fn on_operator_lost(reader: &mut SpecReader, spec: &GrayReleaseSpec) -> Option<O
         30_000,
         checks::OPERATOR_LOST_AFTER,
     )?;
-    let action = match lost.action {
-        LostAction::Hold => OperatorLostAction::Hold,
-        LostAction::Stable => OperatorLostAction::Stable,
-    };
     Some(OnOperatorLost {
-        action,
+        action: lost.action,
         after_ms: after.into(),
     })
 }

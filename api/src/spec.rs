@@ -9,14 +9,16 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use halftone_routing::vocabulary::{
+    OnUnavailable, Operator, OperatorLostAction, SameSite, SourceKind, Target, WhenMissing,
+};
+
 pub use self::arm::{ArmSpec, HealthCheckSpec, ServiceRef, TimeoutsSpec};
-pub use self::condition::{ConditionGroup, MatchCondition, Operator, Source};
+pub use self::condition::{ConditionGroup, MatchCondition};
 pub use self::health::{
     HealthSpec, IncludedTraffic, MaxLatencySpec, OnFailure, OnInconclusive, VersusStableSpec,
 };
-pub use self::identity::{
-    ClientIp, GeneratedCookie, IdentitySource, IdentitySpec, JwtClaim, SameSite, WhenMissing,
-};
+pub use self::identity::{ClientIp, GeneratedCookie, IdentitySource, IdentitySpec, JwtClaim};
 pub use self::open_enum::OpenEnum;
 pub use self::status::{
     BasisStatus, ControllerStatus, GrayReleaseStatus, HandledRequest, HistoryEntry, LimitStatus,
@@ -24,8 +26,8 @@ pub use self::status::{
     RollbackStatus, ServingStatus, StateName, StepStatus, VerdictStatus,
 };
 pub use self::traffic::{
-    DebugSpec, Force, Initial, LostAction, OnOperatorLostSpec, OnUnavailable, RuleSpec, RuleTarget,
-    ScheduleSpec, StepSpec, VersionHeaderSpec, Weekday, WindowSpec,
+    DebugSpec, Force, Initial, OnOperatorLostSpec, RuleSpec, ScheduleSpec, StepSpec,
+    VersionHeaderSpec, Weekday, WindowSpec,
 };
 pub use self::verdict::{LimitTotals, Totals, Verdict};
 pub use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;

@@ -11,7 +11,7 @@ use std::time::Duration;
 use halftone_api::{GrayRelease, Plan, Problems, health_limits::Limit};
 use halftone_routing::document::{
     arm::Backend,
-    identity::{IdentitySource, WhenMissing},
+    identity::{IdentitySource, MissingIdentity},
 };
 use serde_json::{Value, json};
 
@@ -65,7 +65,7 @@ fn the_least_release_gets_every_default() {
     );
     let ramp = [1.0, 5.0, 10.0, 20.0, 50.0, 100.0].map(|ratio| (ratio, 300, false));
     assert_eq!(steps(&plan), ramp);
-    assert_eq!(plan.identity.when_missing, WhenMissing::Stable);
+    assert_eq!(plan.identity.when_missing, MissingIdentity::Stable);
     assert_eq!(plan.identity.salt, None, "the release id then");
     let from = &plan.identity.from;
     assert!(matches!(&from[0], IdentitySource::Header(name) if name.as_str() == "X-User-Name"));
@@ -152,7 +152,7 @@ fn without_gray_there_is_no_way_and_no_rule_to_it() {
             .collect::<Vec<_>>(),
         ["out"]
     );
-    assert_eq!(plan.identity.when_missing, WhenMissing::Stable);
+    assert_eq!(plan.identity.when_missing, MissingIdentity::Stable);
 }
 
 #[test]

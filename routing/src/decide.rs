@@ -10,7 +10,7 @@ use crate::{
     document::{
         OnUnavailable,
         arm::Arm,
-        identity::{GeneratedCookie, WhenMissing},
+        identity::{GeneratedCookie, MissingIdentity},
         units::Ratio,
     },
     facts::RequestFacts,
@@ -413,14 +413,14 @@ fn without_identity<'r>(
 ) -> Result<ArmChoice<'r>, u16> {
     let missing = |arm| ArmChoice::new(arm, ChosenBy::Missing, RoutingReason::Missing);
     match (release.missing, release.split) {
-        (WhenMissing::Stable, _) => Ok(missing(Arm::Stable)),
-        (WhenMissing::Gray, _) => Ok(missing(Arm::Gray)),
-        (WhenMissing::Split, Split::Closed) => Ok(ArmChoice::new(
+        (MissingIdentity::Stable, _) => Ok(missing(Arm::Stable)),
+        (MissingIdentity::Gray, _) => Ok(missing(Arm::Gray)),
+        (MissingIdentity::Split, Split::Closed) => Ok(ArmChoice::new(
             Arm::Stable,
             ChosenBy::Split,
             RoutingReason::Closed,
         )),
-        (WhenMissing::Split, Split::At(ratio)) => {
+        (MissingIdentity::Split, Split::At(ratio)) => {
             let bucket = Bucket::by_chance(chance());
             Ok(ArmChoice::new(
                 side(bucket, ratio),
@@ -428,7 +428,7 @@ fn without_identity<'r>(
                 RoutingReason::Chance(bucket, ratio),
             ))
         }
-        (WhenMissing::Reject(status), _) => Err(status),
+        (MissingIdentity::Reject(status), _) => Err(status),
     }
 }
 

@@ -1,6 +1,6 @@
 //! The routing document, the contract between whoever decides a release and the proxies: what a release claims,
 //! how its requests are divided, spoken for and counted. `rollout` writes it, [`parse::routing`] reads it strictly,
-//! `Release::compile` makes it ready for requests.
+//! `CompiledRelease::compile` makes it ready for requests.
 
 pub mod arm;
 mod bounds;
@@ -12,6 +12,8 @@ pub mod names;
 pub mod parse;
 pub mod rule;
 pub mod units;
+
+pub use crate::vocabulary::{OnUnavailable, OperatorLostAction};
 
 use std::num::NonZeroU64;
 use std::time::Duration;
@@ -221,16 +223,6 @@ pub enum ReleaseState {
     Withdrawn,
 }
 
-/// What happens when the chosen arm has no endpoint at all.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
-pub enum OnUnavailable {
-    /// The other arm serves.
-    #[default]
-    OtherArm,
-    /// The request is answered with 503.
-    Fail,
-}
-
 /// Who sends this field with this value gets `X-Halftone-Reason` back.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DebugHeader {
@@ -287,16 +279,6 @@ impl Default for OnOperatorLost {
             after_ms: Millis::new(600_000),
         }
     }
-}
-
-/// What a proxy does when no operator has spoken to it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
-pub enum OperatorLostAction {
-    /// Nothing: the split stays as it is.
-    #[default]
-    Hold,
-    /// A moving release sends everyone to stable.
-    Stable,
 }
 
 /// A network in CIDR notation; a bare address stands for itself alone. IPv4-mapped networks become IPv4.

@@ -27,3 +27,4 @@ pub mod sketch;
 pub mod store;
 #[cfg(test)]
 mod testing;
+pub mod vocabulary;

@@ -8,7 +8,7 @@ use super::{Notes, contradictions, expressions};
 use crate::{
     manifest::Manifest,
     problem::{Problem, field, item},
-    spec::{ConditionGroup, MatchCondition, Operator, RuleSpec, RuleTarget, Source},
+    spec::{ConditionGroup, MatchCondition, Operator, RuleSpec, SourceKind, Target},
 };
 
 pub(super) fn notes(manifest: &Manifest) -> Notes {
@@ -30,7 +30,7 @@ pub(super) fn notes(manifest: &Manifest) -> Notes {
                 Problem::new(&path, what, "move it before that rule or remove it"),
             ));
         }
-        if rule.keep_on_rollback && rule.to == RuleTarget::Stable {
+        if rule.keep_on_rollback && rule.to == Target::Stable {
             let what = "a rule to Stable holds after a rollback anyway";
             notes.push((
                 "NoEffect",
@@ -72,7 +72,7 @@ fn condition_notes(path: &str, condition: &MatchCondition) -> Notes {
     let mut notes = Notes::new();
     let always_there = matches!(
         condition.source,
-        Source::Path | Source::Method | Source::Host | Source::ClientIp
+        SourceKind::Path | SourceKind::Method | SourceKind::Host | SourceKind::ClientIp
     );
     match condition.operator {
         Operator::Exists if always_there => {
@@ -104,7 +104,7 @@ fn condition_notes(path: &str, condition: &MatchCondition) -> Notes {
             }
         }
         Operator::InCidr | Operator::NotInCidr
-            if matches!(condition.source, Source::Path | Source::Method) =>
+            if matches!(condition.source, SourceKind::Path | SourceKind::Method) =>
         {
             let what = format!("a {:?} is no address", condition.source);
             notes.push((
@@ -112,7 +112,7 @@ fn condition_notes(path: &str, condition: &MatchCondition) -> Notes {
                 Problem::new(path, what, "compare it with In or Prefix"),
             ));
         }
-        Operator::Gt | Operator::Lt if always_there && condition.source != Source::Host => {
+        Operator::Gt | Operator::Lt if always_there && condition.source != SourceKind::Host => {
             let what = format!("a {:?} is no number", condition.source);
             notes.push((
                 "NeverMatches",
@@ -150,38 +150,40 @@ fn never_part(condition: &MatchCondition, value: &str) -> Option<(String, String
     }
     let begins = matches!(condition.operator, Prefix | NotPrefix);
     match source {
-        Source::Path if begins && !value.starts_with('/') => Some((
+        SourceKind::Path if begins && !value.starts_with('/') => Some((
             format!("every path begins with /, and {value:?} does not"),
             format!("write /{value}"),
         )),
-        Source::Path if value.contains(['?', '#']) => Some((
+        SourceKind::Path if value.contains(['?', '#']) => Some((
             format!("{value:?} has what no path has; the query is not part of it"),
             "compare the query by source: Query".to_owned(),
         )),
-        Source::Host if value.contains('*') => Some((
+        SourceKind::Host if value.contains('*') => Some((
             format!("no host has the * of {value:?}"),
             "leave it out; Suffix means any beginning".to_owned(),
         )),
-        Source::Host if value.bytes().any(|byte| byte.is_ascii_uppercase()) => Some((
+        SourceKind::Host if value.bytes().any(|byte| byte.is_ascii_uppercase()) => Some((
             format!("hosts are matched in lower case, and {value:?} is not"),
             format!("write {}", value.to_ascii_lowercase()),
         )),
-        Source::Method if begins && value.bytes().any(|byte| byte.is_ascii_lowercase()) => Some((
-            format!("methods are compared as they are sent, and none begins with {value:?}"),
-            format!("write {}", value.to_uppercase()),
-        )),
+        SourceKind::Method if begins && value.bytes().any(|byte| byte.is_ascii_lowercase()) => {
+            Some((
+                format!("methods are compared as they are sent, and none begins with {value:?}"),
+                format!("write {}", value.to_uppercase()),
+            ))
+        }
         _ => None,
     }
 }
 
 /// Why the source can never be equal to the value.
-fn impossible(source: Source, value: &str) -> Option<(String, String)> {
+fn impossible(source: SourceKind, value: &str) -> Option<(String, String)> {
     match source {
-        Source::Method if value.bytes().any(|byte| byte.is_ascii_lowercase()) => Some((
+        SourceKind::Method if value.bytes().any(|byte| byte.is_ascii_lowercase()) => Some((
             format!("methods are compared as they are sent, and none is {value}"),
             format!("write {}", value.to_uppercase()),
         )),
-        Source::Host => {
+        SourceKind::Host => {
             let normal: Option<halftone_routing::document::names::HostPattern> = value.parse().ok();
             match normal {
                 Some(normal) if normal.as_str() == value && !value.starts_with('*') => None,
@@ -195,11 +197,11 @@ fn impossible(source: Source, value: &str) -> Option<(String, String)> {
                 )),
             }
         }
-        Source::Path if !value.starts_with('/') => Some((
+        SourceKind::Path if !value.starts_with('/') => Some((
             format!("every path begins with /, and {value:?} does not"),
             format!("write /{value}"),
         )),
-        Source::Path => match path::normalise(value.as_bytes()) {
+        SourceKind::Path => match path::normalise(value.as_bytes()) {
             Ok(normal) if *normal == *value.as_bytes() => None,
             Ok(normal) => {
                 let normal = String::from_utf8_lossy(&normal);
@@ -213,7 +215,7 @@ fn impossible(source: Source, value: &str) -> Option<(String, String)> {
                 "correct it".to_owned(),
             )),
         },
-        Source::ClientIp if value.parse::<IpAddr>().is_err() => Some((
+        SourceKind::ClientIp if value.parse::<IpAddr>().is_err() => Some((
             format!("{value:?} is no address"),
             "use InCidr for networks".to_owned(),
         )),

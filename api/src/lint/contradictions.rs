@@ -6,7 +6,7 @@ use super::Notes;
 use crate::{
     plan,
     problem::{Problem, item},
-    spec::{MatchCondition, Operator, Source},
+    spec::{MatchCondition, Operator, SourceKind},
 };
 
 /// Says of each condition which earlier one it contradicts.
@@ -36,7 +36,10 @@ fn clash(one: &MatchCondition, other: &MatchCondition) -> Option<String> {
         Contains, DoesNotExist, Exists, Gt, In, InCidr, Lt, NotContains, NotInCidr, NotPrefix,
         NotRegex, NotSuffix, Prefix, Regex, Suffix,
     };
-    let single = !matches!(one.source, Source::Header | Source::Cookie | Source::Query);
+    let single = !matches!(
+        one.source,
+        SourceKind::Header | SourceKind::Cookie | SourceKind::Query
+    );
     let every = |fits: fn(&str, &str) -> bool| {
         one.values
             .iter()

@@ -5,11 +5,11 @@ use regex_syntax::{
     hir::{Hir, HirKind, Look, literal::Extractor},
 };
 
-use crate::spec::Source;
+use crate::spec::SourceKind;
 
 /// Why the expression never matches a value of the source, and what to do. Sound, not complete: what is told here
 /// never matches; of what is not told, some may never match either.
-pub(super) fn never(source: Source, expression: &str) -> Option<(String, String)> {
+pub(super) fn never(source: SourceKind, expression: &str) -> Option<(String, String)> {
     let hir = ParserBuilder::new()
         .utf8(false)
         .build()
@@ -24,7 +24,7 @@ pub(super) fn never(source: Source, expression: &str) -> Option<(String, String)
     }
     let begins = |odd: &dyn Fn(&[u8]) -> bool| begins_always(&hir, odd);
     match source {
-        Source::Path
+        SourceKind::Path
             if is_anchored(&hir)
                 && begins(&|text| text.first().is_some_and(|byte| *byte != b'/')) =>
         {
@@ -33,11 +33,11 @@ pub(super) fn never(source: Source, expression: &str) -> Option<(String, String)
                 "write ^/".to_owned(),
             ))
         }
-        Source::Host if begins(&|text| text.iter().any(u8::is_ascii_uppercase)) => Some((
+        SourceKind::Host if begins(&|text| text.iter().any(u8::is_ascii_uppercase)) => Some((
             format!("hosts are matched in lower case, and what {expression:?} matches is not"),
             "write it in lower case".to_owned(),
         )),
-        Source::Method
+        SourceKind::Method
             if is_anchored(&hir) && begins(&|text| text.iter().any(u8::is_ascii_lowercase)) =>
         {
             Some((
@@ -102,7 +102,10 @@ mod tests {
             "(?:a|b)^c",
             r"\z.",
         ] {
-            assert!(never(Source::Header, expression).is_some(), "{expression}");
+            assert!(
+                never(SourceKind::Header, expression).is_some(),
+                "{expression}"
+            );
         }
         for expression in [
             "",
@@ -116,29 +119,32 @@ mod tests {
             "$^",
             r"\ba",
         ] {
-            assert!(never(Source::Header, expression).is_none(), "{expression}");
+            assert!(
+                never(SourceKind::Header, expression).is_none(),
+                "{expression}"
+            );
         }
     }
 
     #[test]
     fn paths_begin_with_a_slash_hosts_are_in_lower_case_and_methods_in_upper() {
         for (source, expression) in [
-            (Source::Path, "^api/"),
-            (Source::Path, "^(api|web)"),
-            (Source::Host, "Shop"),
-            (Source::Method, "^(get|post)$"),
+            (SourceKind::Path, "^api/"),
+            (SourceKind::Path, "^(api|web)"),
+            (SourceKind::Host, "Shop"),
+            (SourceKind::Method, "^(get|post)$"),
         ] {
             assert!(never(source, expression).is_some(), "{expression}");
         }
         for (source, expression) in [
-            (Source::Path, "api/"),
-            (Source::Path, "^/api"),
-            (Source::Path, "^(/api|web)"),
-            (Source::Path, "^.*api"),
-            (Source::Host, "(?i)Shop"),
-            (Source::Host, "^[sS]hop"),
-            (Source::Method, "^(GET|POST)$"),
-            (Source::Method, "(?i)^get$"),
+            (SourceKind::Path, "api/"),
+            (SourceKind::Path, "^/api"),
+            (SourceKind::Path, "^(/api|web)"),
+            (SourceKind::Path, "^.*api"),
+            (SourceKind::Host, "(?i)Shop"),
+            (SourceKind::Host, "^[sS]hop"),
+            (SourceKind::Method, "^(GET|POST)$"),
+            (SourceKind::Method, "(?i)^get$"),
         ] {
             assert!(never(source, expression).is_none(), "{expression}");
         }

@@ -2,7 +2,7 @@
 
 use halftone_routing::document::identity::{
     ClientIpPrefix, CookieDomain, GeneratedCookie, IdentityConfig, IdentitySource, JwtClaim,
-    RawSource, SameSite, WhenMissing,
+    MissingIdentity, RawSource, SameSite, WhenMissing,
 };
 
 use halftone_routing::document::names::{QueryName, Token};
@@ -32,12 +32,10 @@ pub(super) fn read(
         .is_none_or(|at| at + 1 == generated.len());
     reader.require(last, &from_path, rules::GENERATED_LAST)?;
     let when_missing = match identity.when_missing {
-        spec::WhenMissing::Gray if has_gray => WhenMissing::Gray,
-        spec::WhenMissing::Stable | spec::WhenMissing::Gray => WhenMissing::Stable,
-        spec::WhenMissing::Split => WhenMissing::Split,
-        spec::WhenMissing::Reject => {
-            WhenMissing::Reject(u16::try_from(identity.reject_status).ok()?)
-        }
+        WhenMissing::Gray if has_gray => MissingIdentity::Gray,
+        WhenMissing::Stable | WhenMissing::Gray => MissingIdentity::Stable,
+        WhenMissing::Split => MissingIdentity::Split,
+        WhenMissing::Reject => MissingIdentity::Reject(u16::try_from(identity.reject_status).ok()?),
     };
     let salt = Some(identity.salt.clone()).filter(|salt| !salt.is_empty());
     Some(IdentityConfig {
@@ -163,11 +161,7 @@ fn generated(
         1000,
         rules::AT_LEAST_A_SECOND,
     );
-    let same_site = match cookie.same_site {
-        spec::SameSite::Lax => SameSite::Lax,
-        spec::SameSite::Strict => SameSite::Strict,
-        spec::SameSite::None => SameSite::None,
-    };
+    let same_site = cookie.same_site;
     let (secure, partitioned) = (cookie.secure, cookie.partitioned);
     reader.require(
         secure || !partitioned && same_site != SameSite::None,

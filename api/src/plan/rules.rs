@@ -2,14 +2,14 @@
 
 use halftone_routing::document::{
     network,
-    rule::{AllOf, MatchCondition, Operator, Rule, Source, Target},
+    rule::{AllOf, MatchCondition, Operator, Rule, Source, SourceKind, Target},
 };
 
 use super::reader::{SpecReader, distinct};
 use crate::{
     problem::field,
     spec::{
-        self, ConditionGroup, RuleSpec, RuleTarget,
+        self, ConditionGroup, RuleSpec,
         pattern::{NUMBER, TOKEN},
         rules::{self, ValidationRule as Check},
     },
@@ -40,13 +40,9 @@ pub(super) fn read(
 fn rule(reader: &mut SpecReader, path: &str, rule: &RuleSpec) -> Option<Rule> {
     let name = reader.text(&field(path, "name"), &rule.name);
     let when = groups(reader, &field(path, "when"), &rule.when);
-    let to = match rule.to {
-        RuleTarget::Gray => Target::Gray,
-        RuleTarget::Stable => Target::Stable,
-    };
     Some(Rule {
         name: name?,
-        to,
+        to: rule.to,
         keep_on_rollback: rule.keep_on_rollback,
         when: when?,
     })
@@ -77,7 +73,7 @@ fn condition(
 ) -> Option<MatchCondition> {
     let sound = check(reader, path, condition);
     let source = source(reader, path, condition);
-    let operator = operator(condition.operator);
+    let operator = condition.operator;
     if matches!(operator, Operator::Regex | Operator::NotRegex) {
         compile(reader, &field(path, "values"), &condition.values)?;
     }
@@ -90,7 +86,7 @@ fn condition(
 
 /// What the CEL rules of a condition say.
 fn check(reader: &mut SpecReader, path: &str, condition: &spec::MatchCondition) -> Option<()> {
-    use spec::Operator::{
+    use Operator::{
         Contains, DoesNotExist, Exists, Gt, InCidr, Lt, NotContains, NotInCidr, NotPrefix,
         NotSuffix, Prefix, Suffix,
     };
@@ -102,9 +98,9 @@ fn check(reader: &mut SpecReader, path: &str, condition: &spec::MatchCondition) 
     } = condition;
     let named = matches!(
         source,
-        spec::Source::Header | spec::Source::Cookie | spec::Source::Query
+        SourceKind::Header | SourceKind::Cookie | SourceKind::Query
     );
-    let token = matches!(source, spec::Source::Header | spec::Source::Cookie);
+    let token = matches!(source, SourceKind::Header | SourceKind::Cookie);
     let checks: [(bool, Check); 5] = [
         (name.is_some() == named, rules::NAME_BY_SOURCE),
         (
@@ -153,36 +149,15 @@ fn source(reader: &mut SpecReader, path: &str, condition: &spec::MatchCondition)
     let path = field(path, "name");
     let name = condition.name.as_deref();
     Some(match condition.source {
-        spec::Source::Identity => Source::Identity,
-        spec::Source::Header => Source::Header(reader.text(&path, name?)?),
-        spec::Source::Cookie => Source::Cookie(reader.text(&path, name?)?),
-        spec::Source::Query => Source::Query(reader.text(&path, name?)?),
-        spec::Source::Path => Source::Path,
-        spec::Source::Method => Source::Method,
-        spec::Source::Host => Source::Host,
-        spec::Source::ClientIp => Source::ClientIp,
+        SourceKind::Identity => Source::Identity,
+        SourceKind::Header => Source::Header(reader.text(&path, name?)?),
+        SourceKind::Cookie => Source::Cookie(reader.text(&path, name?)?),
+        SourceKind::Query => Source::Query(reader.text(&path, name?)?),
+        SourceKind::Path => Source::Path,
+        SourceKind::Method => Source::Method,
+        SourceKind::Host => Source::Host,
+        SourceKind::ClientIp => Source::ClientIp,
     })
-}
-
-fn operator(operator: spec::Operator) -> Operator {
-    match operator {
-        spec::Operator::In => Operator::In,
-        spec::Operator::NotIn => Operator::NotIn,
-        spec::Operator::Exists => Operator::Exists,
-        spec::Operator::DoesNotExist => Operator::DoesNotExist,
-        spec::Operator::Prefix => Operator::Prefix,
-        spec::Operator::NotPrefix => Operator::NotPrefix,
-        spec::Operator::Suffix => Operator::Suffix,
-        spec::Operator::NotSuffix => Operator::NotSuffix,
-        spec::Operator::Contains => Operator::Contains,
-        spec::Operator::NotContains => Operator::NotContains,
-        spec::Operator::Regex => Operator::Regex,
-        spec::Operator::NotRegex => Operator::NotRegex,
-        spec::Operator::Gt => Operator::Gt,
-        spec::Operator::Lt => Operator::Lt,
-        spec::Operator::InCidr => Operator::InCidr,
-        spec::Operator::NotInCidr => Operator::NotInCidr,
-    }
 }
 
 /// Each expression with its place, as proxies will compile it; all of the release share one budget.

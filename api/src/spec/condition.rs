@@ -1,5 +1,6 @@
 //! Conditions as written: what rules and `health.exclude` say about a request.
 
+use halftone_routing::vocabulary::{Operator, SourceKind};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -24,7 +25,7 @@ pub struct ConditionGroup {
 ])))]
 pub struct MatchCondition {
     /// What is looked at: Identity, Header, Cookie, Query, Path, Method, Host or ClientIp.
-    pub source: Source,
+    pub source: SourceKind,
 
     /// Which header, cookie or query parameter. Required exactly for Header, Cookie and Query.
     #[schemars(length(min = 1, max = 63))]
@@ -40,62 +41,4 @@ pub struct MatchCondition {
     #[schemars(schema_with = "schema::values")]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub values: Vec<String>,
-}
-
-/// What a condition looks at.
-#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Source {
-    /// The string that stands for the user, as the split uses it.
-    Identity,
-    /// A request header, by name.
-    Header,
-    /// A cookie, by name.
-    Cookie,
-    /// A query parameter, by name, percent-decoded.
-    Query,
-    /// The path in normal form, without the query.
-    Path,
-    /// The method, such as GET.
-    Method,
-    /// The host, in lower case, without port.
-    Host,
-    /// The address of the client, seen through trusted proxies.
-    ClientIp,
-}
-
-/// How a condition compares.
-#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Operator {
-    /// Equal to one of the values.
-    In,
-    /// Equal to none of the values, or missing.
-    NotIn,
-    /// Present.
-    Exists,
-    /// Missing.
-    DoesNotExist,
-    /// Begins with one of the values.
-    Prefix,
-    /// Begins with none of the values, or missing.
-    NotPrefix,
-    /// Ends with one of the values.
-    Suffix,
-    /// Ends with none of the values, or missing.
-    NotSuffix,
-    /// Contains one of the values.
-    Contains,
-    /// Contains none of the values, or missing.
-    NotContains,
-    /// Matches one of the regular expressions.
-    Regex,
-    /// Matches none of the regular expressions, or missing.
-    NotRegex,
-    /// A number greater than the value.
-    Gt,
-    /// A number less than the value.
-    Lt,
-    /// An address within one of the networks.
-    InCidr,
-    /// An address within none of the networks, or missing.
-    NotInCidr,
 }

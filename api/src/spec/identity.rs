@@ -1,5 +1,6 @@
 //! Identity as written: where a request says who its user is.
 
+use halftone_routing::vocabulary::{SameSite, WhenMissing};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -160,18 +161,6 @@ impl Default for GeneratedCookie {
     }
 }
 
-/// Which requests from other sites carry a cookie.
-#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum SameSite {
-    /// Those that follow a link.
-    #[default]
-    Lax,
-    /// None of them.
-    Strict,
-    /// All of them.
-    None,
-}
-
 /// A claim of a JSON Web Token that a header carries, `Bearer ` before it or not.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase", default)]
@@ -214,18 +203,4 @@ impl Default for ClientIp {
             v6_prefix: 64,
         }
     }
-}
-
-/// Where a request without identity goes.
-#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum WhenMissing {
-    /// To stable (to gray once the release is promoted).
-    #[default]
-    Stable,
-    /// To gray.
-    Gray,
-    /// By chance, request by request, at the present ratio.
-    Split,
-    /// Answered with `rejectStatus`.
-    Reject,
 }

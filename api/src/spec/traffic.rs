@@ -1,5 +1,6 @@
 //! Steps, schedule, rules and the switches that move traffic, as written.
 
+use halftone_routing::vocabulary::{OperatorLostAction, Target};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -91,7 +92,7 @@ pub struct RuleSpec {
     pub name: String,
 
     /// The version that answers: Gray or Stable.
-    pub to: RuleTarget,
+    pub to: Target,
 
     /// After a rollback, rules to gray are off; true leaves this one on.
     #[serde(default)]
@@ -100,25 +101,6 @@ pub struct RuleSpec {
     /// The rule matches when one of these groups does.
     #[schemars(length(min = 1, max = 16), extend("x-kubernetes-list-type" = "atomic"))]
     pub when: Vec<ConditionGroup>,
-}
-
-/// The version that a rule sends to.
-#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum RuleTarget {
-    /// The gray version.
-    Gray,
-    /// The stable version (gray, once the release is promoted).
-    Stable,
-}
-
-/// What happens to a request whose version has no endpoint at all.
-#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum OnUnavailable {
-    /// The other version answers.
-    #[default]
-    OtherArm,
-    /// 503.
-    Fail,
 }
 
 /// Who sends this header with this value gets `X-Halftone-Reason` back.
@@ -188,7 +170,7 @@ pub enum Force {
 #[serde(rename_all = "camelCase", default)]
 pub struct OnOperatorLostSpec {
     /// Hold keeps the ratio; Stable sends everyone to stable if the release is moving.
-    pub action: LostAction,
+    pub action: OperatorLostAction,
 
     /// After so long without an operator.
     #[schemars(schema_with = "schema::operator_lost_after")]
@@ -198,18 +180,8 @@ pub struct OnOperatorLostSpec {
 impl Default for OnOperatorLostSpec {
     fn default() -> Self {
         Self {
-            action: LostAction::default(),
+            action: OperatorLostAction::default(),
             after: "10m".into(),
         }
     }
-}
-
-/// What the proxies do without an operator.
-#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum LostAction {
-    /// The ratio stays.
-    #[default]
-    Hold,
-    /// A moving release goes to stable.
-    Stable,
 }

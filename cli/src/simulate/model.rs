@@ -9,7 +9,7 @@ use halftone_api::health_limits::Limit;
 use halftone_api::spec::IncludedTraffic;
 use halftone_rollout::judge::{ArmBatch, LatencyCounts, RequestCounts};
 use halftone_rollout::observation::Round;
-use halftone_routing::document::identity::{IdentitySource, WhenMissing};
+use halftone_routing::document::identity::{IdentitySource, MissingIdentity};
 use halftone_routing::document::units::{Ratio, ReleaseId, Stage};
 use halftone_routing::histogram::Histogram;
 use rand::Rng;
@@ -163,10 +163,10 @@ impl ServingShare<'_> {
             {
                 [0, 0, anonymous]
             }
-            WhenMissing::Split => [0, 0, anonymous],
-            WhenMissing::Stable if !self.promoted => [anonymous, 0, 0],
-            WhenMissing::Stable | WhenMissing::Gray => [0, anonymous, 0],
-            WhenMissing::Reject(_) => [0, 0, 0],
+            MissingIdentity::Split => [0, 0, anonymous],
+            MissingIdentity::Stable if !self.promoted => [anonymous, 0, 0],
+            MissingIdentity::Stable | MissingIdentity::Gray => [0, anonymous, 0],
+            MissingIdentity::Reject(_) => [0, 0, 0],
         }
     }
 }

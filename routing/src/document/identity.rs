@@ -9,6 +9,7 @@ use super::{
 
 mod cookie;
 
+pub use crate::vocabulary::WhenMissing;
 pub use cookie::{CookieDomain, GeneratedCookie, SameSite};
 
 /// How the user is found out.
@@ -18,7 +19,7 @@ pub struct IdentityConfig {
     /// First one present and not empty wins; at most 16, and nothing after a generated one.
     pub from: Vec<IdentitySource>,
     /// What happens when none is.
-    pub when_missing: WhenMissing,
+    pub when_missing: MissingIdentity,
     /// Seeds the split, 1 to 253 bytes; by default the release id. A shared one gives several services the same
     /// users.
     pub salt: Option<String>,
@@ -91,7 +92,7 @@ pub struct ClientIpPrefix {
 
 /// What happens to a request without an identity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum WhenMissing {
+pub enum MissingIdentity {
     /// It goes to stable (to gray once the release is promoted).
     Stable,
     /// It goes to gray.
@@ -110,20 +111,11 @@ const DEFAULT_REJECT_STATUS: u16 = 403;
 struct IdentityDocument {
     from: Vec<IdentitySource>,
     #[serde(default)]
-    when_missing: WhenMissingWord,
+    when_missing: WhenMissing,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     reject_status: Option<u16>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     salt: Option<String>,
-}
-
-#[derive(Serialize, Deserialize, Default)]
-enum WhenMissingWord {
-    #[default]
-    Stable,
-    Gray,
-    Split,
-    Reject,
 }
 
 impl TryFrom<IdentityDocument> for IdentityConfig {
@@ -166,8 +158,8 @@ impl TryFrom<IdentityDocument> for IdentityConfig {
             ));
         }
         let when_missing = match (when_missing, reject_status) {
-            (WhenMissingWord::Reject, status) => match status.unwrap_or(DEFAULT_REJECT_STATUS) {
-                status @ 400..=499 => WhenMissing::Reject(status),
+            (WhenMissing::Reject, status) => match status.unwrap_or(DEFAULT_REJECT_STATUS) {
+                status @ 400..=499 => MissingIdentity::Reject(status),
                 status => {
                     return Err(InvalidValue::new(format!(
                         "rejectStatus {status}; write 400 to 499"
@@ -179,9 +171,9 @@ impl TryFrom<IdentityDocument> for IdentityConfig {
                     "rejectStatus without whenMissing: Reject; remove one or change the other",
                 ));
             }
-            (WhenMissingWord::Stable, None) => WhenMissing::Stable,
-            (WhenMissingWord::Gray, None) => WhenMissing::Gray,
-            (WhenMissingWord::Split, None) => WhenMissing::Split,
+            (WhenMissing::Stable, None) => MissingIdentity::Stable,
+            (WhenMissing::Gray, None) => MissingIdentity::Gray,
+            (WhenMissing::Split, None) => MissingIdentity::Split,
         };
         Ok(Self {
             from,
@@ -194,10 +186,10 @@ impl TryFrom<IdentityDocument> for IdentityConfig {
 impl From<IdentityConfig> for IdentityDocument {
     fn from(identity: IdentityConfig) -> Self {
         let (when_missing, reject_status) = match identity.when_missing {
-            WhenMissing::Stable => (WhenMissingWord::Stable, None),
-            WhenMissing::Gray => (WhenMissingWord::Gray, None),
-            WhenMissing::Split => (WhenMissingWord::Split, None),
-            WhenMissing::Reject(status) => (WhenMissingWord::Reject, Some(status)),
+            MissingIdentity::Stable => (WhenMissing::Stable, None),
+            MissingIdentity::Gray => (WhenMissing::Gray, None),
+            MissingIdentity::Split => (WhenMissing::Split, None),
+            MissingIdentity::Reject(status) => (WhenMissing::Reject, Some(status)),
         };
         Self {
             from: identity.from,

@@ -5,6 +5,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+pub use crate::vocabulary::{Operator, SourceKind, Target};
+
 use super::{
     arm::Arm,
     names::{QueryName, Token},
@@ -38,15 +40,6 @@ super::units::text!(
         }
     }
 );
-
-/// An arm as rules and `force` spell it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Target {
-    /// To stable (to gray once the release is promoted).
-    Stable,
-    /// To gray.
-    Gray,
-}
 
 impl Target {
     /// The arm that is meant.
@@ -131,7 +124,7 @@ impl MatchCondition {
         operator: Operator,
         values: Vec<String>,
     ) -> Result<Self, InvalidValue> {
-        operator.check(&values)?;
+        check(operator, &values)?;
         Ok(Self {
             source,
             operator,
@@ -176,133 +169,70 @@ pub enum Source {
     ClientIp,
 }
 
-/// How a value is compared.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum Operator {
-    /// Equal to one of the values.
-    In,
-    /// Not [`Operator::In`].
-    NotIn,
-    /// Present, even if empty.
-    Exists,
-    /// Not present.
-    DoesNotExist,
-    /// Begins with one of the values.
-    Prefix,
-    /// Not [`Operator::Prefix`].
-    NotPrefix,
-    /// Ends with one of the values.
-    Suffix,
-    /// Not [`Operator::Suffix`].
-    NotSuffix,
-    /// Contains one of the values.
-    Contains,
-    /// Not [`Operator::Contains`].
-    NotContains,
-    /// One of the regular expressions is found in it; `^` and `$` anchor.
-    Regex,
-    /// Not [`Operator::Regex`].
-    NotRegex,
-    /// A decimal number greater than the one value.
-    Gt,
-    /// A decimal number less than the one value.
-    Lt,
-    /// An address in one of the networks.
-    InCidr,
-    /// Not [`Operator::InCidr`].
-    NotInCidr,
-}
-
-impl Operator {
-    /// Whether it holds exactly where another one does not, a missing value included.
-    pub const fn is_negated(self) -> bool {
-        use Operator::{
-            DoesNotExist, NotContains, NotIn, NotInCidr, NotPrefix, NotRegex, NotSuffix,
-        };
-        matches!(
-            self,
-            NotIn | DoesNotExist | NotPrefix | NotSuffix | NotContains | NotRegex | NotInCidr
-        )
+/// Whether values suit an operator in number and form.
+fn check(operator: Operator, values: &[String]) -> Result<(), InvalidValue> {
+    let refuse = |why: String| Err(InvalidValue::new(format!("operator {operator:?} {why}")));
+    match operator {
+        Operator::Exists | Operator::DoesNotExist if values.is_empty() => return Ok(()),
+        Operator::Exists | Operator::DoesNotExist => {
+            return refuse("takes no values; remove them".into());
+        }
+        Operator::Gt | Operator::Lt if values.len() != 1 => {
+            return refuse(format!("takes exactly one value, not {}", values.len()));
+        }
+        _ if values.is_empty() || values.len() > MatchCondition::MOST_VALUES => {
+            return refuse(format!(
+                "has {} values; write 1 to {}",
+                values.len(),
+                MatchCondition::MOST_VALUES
+            ));
+        }
+        _ => {}
     }
-
-    fn check(self, values: &[String]) -> Result<(), InvalidValue> {
-        let refuse = |why: String| Err(InvalidValue::new(format!("operator {self:?} {why}")));
-        match self {
-            Self::Exists | Self::DoesNotExist if values.is_empty() => return Ok(()),
-            Self::Exists | Self::DoesNotExist => {
-                return refuse("takes no values; remove them".into());
+    for (at, value) in values.iter().enumerate() {
+        let shown = value.escape_debug();
+        if value.len() > 1024 {
+            return refuse(format!(
+                "has a value of {} bytes; at most 1024",
+                value.len()
+            ));
+        }
+        if values[..at].contains(value) {
+            return refuse(format!("has \"{shown}\" twice; list each value once"));
+        }
+        match operator {
+            Operator::Gt | Operator::Lt if !value.parse::<f64>().is_ok_and(f64::is_finite) => {
+                return refuse(format!("compares numbers, and \"{shown}\" is none"));
             }
-            Self::Gt | Self::Lt if values.len() != 1 => {
-                return refuse(format!("takes exactly one value, not {}", values.len()));
+            Operator::InCidr | Operator::NotInCidr => {
+                if let Err(why) = super::network(value) {
+                    return refuse(why.to_string());
+                }
             }
-            _ if values.is_empty() || values.len() > MatchCondition::MOST_VALUES => {
-                return refuse(format!(
-                    "has {} values; write 1 to {}",
-                    values.len(),
-                    MatchCondition::MOST_VALUES
-                ));
+            Operator::Prefix
+            | Operator::NotPrefix
+            | Operator::Suffix
+            | Operator::NotSuffix
+            | Operator::Contains
+            | Operator::NotContains
+                if value.is_empty() =>
+            {
+                return refuse("has an empty value, which every text satisfies; remove it".into());
             }
             _ => {}
         }
-        for (at, value) in values.iter().enumerate() {
-            let shown = value.escape_debug();
-            if value.len() > 1024 {
-                return refuse(format!(
-                    "has a value of {} bytes; at most 1024",
-                    value.len()
-                ));
-            }
-            if values[..at].contains(value) {
-                return refuse(format!("has \"{shown}\" twice; list each value once"));
-            }
-            match self {
-                Self::Gt | Self::Lt if !value.parse::<f64>().is_ok_and(f64::is_finite) => {
-                    return refuse(format!("compares numbers, and \"{shown}\" is none"));
-                }
-                Self::InCidr | Self::NotInCidr => {
-                    if let Err(why) = super::network(value) {
-                        return refuse(why.to_string());
-                    }
-                }
-                Self::Prefix
-                | Self::NotPrefix
-                | Self::Suffix
-                | Self::NotSuffix
-                | Self::Contains
-                | Self::NotContains
-                    if value.is_empty() =>
-                {
-                    return refuse(
-                        "has an empty value, which every text satisfies; remove it".into(),
-                    );
-                }
-                _ => {}
-            }
-        }
-        Ok(())
     }
+    Ok(())
 }
 
 #[derive(Serialize, Deserialize)]
 struct ConditionDocument {
-    source: SourceWord,
+    source: SourceKind,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     name: Option<String>,
     operator: Operator,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     values: Vec<String>,
-}
-
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-enum SourceWord {
-    Identity,
-    Header,
-    Cookie,
-    Query,
-    Path,
-    Method,
-    Host,
-    ClientIp,
 }
 
 impl TryFrom<ConditionDocument> for MatchCondition {
@@ -316,10 +246,10 @@ impl TryFrom<ConditionDocument> for MatchCondition {
             values,
         } = document;
         let source = match (source, name) {
-            (SourceWord::Header, Some(name)) => Source::Header(name.parse()?),
-            (SourceWord::Cookie, Some(name)) => Source::Cookie(name.parse()?),
-            (SourceWord::Query, Some(name)) => Source::Query(name.parse()?),
-            (word @ (SourceWord::Header | SourceWord::Cookie | SourceWord::Query), None) => {
+            (SourceKind::Header, Some(name)) => Source::Header(name.parse()?),
+            (SourceKind::Cookie, Some(name)) => Source::Cookie(name.parse()?),
+            (SourceKind::Query, Some(name)) => Source::Query(name.parse()?),
+            (word @ (SourceKind::Header | SourceKind::Cookie | SourceKind::Query), None) => {
                 return Err(InvalidValue::new(format!(
                     "source {word:?} needs a name; add it"
                 )));
@@ -329,11 +259,11 @@ impl TryFrom<ConditionDocument> for MatchCondition {
                     "source {word:?} takes no name; remove it"
                 )));
             }
-            (SourceWord::Identity, None) => Source::Identity,
-            (SourceWord::Path, None) => Source::Path,
-            (SourceWord::Method, None) => Source::Method,
-            (SourceWord::Host, None) => Source::Host,
-            (SourceWord::ClientIp, None) => Source::ClientIp,
+            (SourceKind::Identity, None) => Source::Identity,
+            (SourceKind::Path, None) => Source::Path,
+            (SourceKind::Method, None) => Source::Method,
+            (SourceKind::Host, None) => Source::Host,
+            (SourceKind::ClientIp, None) => Source::ClientIp,
         };
         Self::new(source, operator, values)
     }
@@ -342,14 +272,14 @@ impl TryFrom<ConditionDocument> for MatchCondition {
 impl From<MatchCondition> for ConditionDocument {
     fn from(condition: MatchCondition) -> Self {
         let (source, name) = match condition.source {
-            Source::Identity => (SourceWord::Identity, None),
-            Source::Header(name) => (SourceWord::Header, Some(name.into())),
-            Source::Cookie(name) => (SourceWord::Cookie, Some(name.into())),
-            Source::Query(name) => (SourceWord::Query, Some(name.into())),
-            Source::Path => (SourceWord::Path, None),
-            Source::Method => (SourceWord::Method, None),
-            Source::Host => (SourceWord::Host, None),
-            Source::ClientIp => (SourceWord::ClientIp, None),
+            Source::Identity => (SourceKind::Identity, None),
+            Source::Header(name) => (SourceKind::Header, Some(name.into())),
+            Source::Cookie(name) => (SourceKind::Cookie, Some(name.into())),
+            Source::Query(name) => (SourceKind::Query, Some(name.into())),
+            Source::Path => (SourceKind::Path, None),
+            Source::Method => (SourceKind::Method, None),
+            Source::Host => (SourceKind::Host, None),
+            Source::ClientIp => (SourceKind::ClientIp, None),
         };
         Self {
             source,

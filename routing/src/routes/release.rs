@@ -11,7 +11,7 @@ use crate::{
     document::{
         Checksum, ReleaseState, RoutingConfig,
         arm::Arm,
-        identity::{GeneratedCookie, WhenMissing},
+        identity::{GeneratedCookie, MissingIdentity},
         parse::{DocumentError, DocumentErrorReason, ParsedDocument},
         rule::{AllOf, Rule, Target},
         units::Ratio,
@@ -30,7 +30,7 @@ pub struct CompiledRelease {
     pub(crate) salt: Salt,
     pub(crate) split: Split,
     pub(crate) sources: Sources,
-    pub(crate) missing: WhenMissing,
+    pub(crate) missing: MissingIdentity,
     /// Where a CORS preflight goes that nobody's identity comes with.
     pub(crate) preflight: Arm,
     pub(crate) rules: Box<[CompiledRule]>,
@@ -200,10 +200,10 @@ fn in_force(config: &RoutingConfig, closed: bool, rule: &Rule) -> Option<Arm> {
 }
 
 /// What becomes of a request without an identity, as things stand.
-fn when_missing(config: &RoutingConfig, closed: bool) -> WhenMissing {
+fn when_missing(config: &RoutingConfig, closed: bool) -> MissingIdentity {
     match config.identity.when_missing {
-        WhenMissing::Stable if config.state == ReleaseState::Promoted => WhenMissing::Gray,
-        WhenMissing::Gray if closed => WhenMissing::Stable,
+        MissingIdentity::Stable if config.state == ReleaseState::Promoted => MissingIdentity::Gray,
+        MissingIdentity::Gray if closed => MissingIdentity::Stable,
         other => other,
     }
 }

@@ -4,6 +4,8 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
+pub use crate::vocabulary::SameSite;
+
 use crate::document::{
     arm::Positive,
     names::{HostPattern, Token},
@@ -30,33 +32,6 @@ pub struct GeneratedCookie {
     /// Kept apart for each top-level site (CHIPS).
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub partitioned: bool,
-}
-
-/// Which requests from other sites carry a cookie (RFC 6265bis, section 5.6.7).
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub enum SameSite {
-    /// Those that follow a link.
-    #[default]
-    Lax,
-    /// None of them.
-    Strict,
-    /// All of them; browsers demand `Secure` with it.
-    None,
-}
-
-impl SameSite {
-    /// The attribute's value.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Lax => "Lax",
-            Self::Strict => "Strict",
-            Self::None => "None",
-        }
-    }
-
-    fn is_lax(&self) -> bool {
-        *self == Self::Lax
-    }
 }
 
 /// Second-level names under which whole countries register. A browser refuses a cookie for `co.uk`, and a user without
