@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path as FilePath;
 
-use crate::source::{Path, Source};
+use crate::source::{Path, SourceFile};
 
 /// The files of a crate by their module paths; the empty one is `lib.rs`, or `main.rs` where there is no library.
 #[derive(Debug, Default)]
 pub(crate) struct Graph {
-    files: BTreeMap<Path, Source>,
+    files: BTreeMap<Path, SourceFile>,
 }
 
 /// So many re-exports one after the other are followed.
@@ -37,13 +37,13 @@ impl Graph {
         Self {
             files: files
                 .iter()
-                .map(|(name, text)| (path(name), Source::read(text)))
+                .map(|(name, text)| (path(name), SourceFile::read(text)))
                 .collect(),
         }
     }
 
     fn add(&mut self, module: Path, file: &FilePath, children: &FilePath) {
-        let source = Source::read(&std::fs::read_to_string(file).unwrap());
+        let source = SourceFile::read(&std::fs::read_to_string(file).unwrap());
         for name in &source.modules {
             let child = children.join(format!("{name}.rs"));
             if child.exists() {

@@ -43,7 +43,14 @@ const LAYERS: [(&str, &[&str]); 3] = [
     ),
     (
         "operator",
-        &["names", "objects", "cluster_cache", "reconcile", "fleet_controller", "run"],
+        &[
+            "names",
+            "objects",
+            "cluster_cache",
+            "reconcile",
+            "fleet_controller",
+            "run",
+        ],
     ),
 ];
 

@@ -9,7 +9,7 @@ use proc_macro2::{Delimiter, TokenStream, TokenTree};
 pub(crate) type Path = Vec<String>;
 
 #[derive(Debug, Default)]
-pub(crate) struct Source {
+pub(crate) struct SourceFile {
     /// Imports, private ones as well: children see them by `super::`. Beside each the name that it has here.
     pub(crate) uses: Vec<(Path, String)>,
     /// Every other path of two segments or more.
@@ -32,7 +32,7 @@ const ITEMS: [&str; 9] = [
     "macro_rules",
 ];
 
-impl Source {
+impl SourceFile {
     pub(crate) fn read(text: &str) -> Self {
         let mut source = Self::default();
         source.walk(

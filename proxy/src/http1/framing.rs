@@ -1,4 +1,4 @@
-//! How long a body is (RFC 9112 §6.3) and how it is sent on: from a head's lengths and codings to `Body`,
+//! How long a body is (RFC 9112 §6.3) and how it is sent on: from a head's lengths and codings to `BodyLength`,
 //! and from what upstream sends and what the client can read to `Delivery`.
 
 use super::{FieldSlots, HttpVersion, MessageError, Method, ResponseContext, Strictness, fields};
