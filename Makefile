@@ -38,7 +38,7 @@ compat: ## 0.1, this version, 0.1 and this version again under traffic, with rea
 	@scripts/setup build
 	scripts/compat
 
-bench: ## compare with nginx+Lua, HAProxy and a bare TCP relay on loopback
+bench: ## compare with nginx+Lua, HAProxy, Envoy and a bare TCP relay on loopback
 	@scripts/setup bench
 	scripts/bench
 

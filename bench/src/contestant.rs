@@ -1,13 +1,14 @@
-//! Who is compared: how each proxy is configured, started, and found to be ready.
+//! Who is compared: the contestants, started and found to be ready. How each one is configured is `invocation`'s.
+
+mod invocation;
 
 use crate::Result;
-use crate::document;
 use crate::process::{Cores, ManagedProcess};
 use crate::traffic::BenchTraffic;
 use clap::ValueEnum;
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 const START_PATIENCE: Duration = Duration::from_secs(10);
@@ -23,15 +24,18 @@ pub(crate) enum Contestant {
     NginxLua,
     /// HAProxy: sticky split by the hash of a header.
     Haproxy,
+    /// Envoy: weighted clusters, chosen by the hash of a header.
+    Envoy,
     /// A bare tokio relay: no HTTP at all.
     TcpRelay,
 }
 
 impl Contestant {
-    pub(crate) const ALL: [Self; 4] = [
+    pub(crate) const ALL: [Self; 5] = [
         Self::Halftone,
         Self::NginxLua,
         Self::Haproxy,
+        Self::Envoy,
         Self::TcpRelay,
     ];
     /// What is compared with another revision: the two alone, so that more rounds fit into the time.
@@ -43,6 +47,7 @@ impl Contestant {
             Self::Base => "base",
             Self::NginxLua => "nginx-lua",
             Self::Haproxy => "haproxy",
+            Self::Envoy => "envoy",
             Self::TcpRelay => "tcp-relay",
         }
     }
@@ -59,6 +64,8 @@ pub(crate) struct BenchPaths {
     pub(crate) binaries: PathBuf,
     /// The proxy of another revision.
     pub(crate) base: Option<PathBuf>,
+    /// Envoy, where the package registry had it.
+    pub(crate) envoy: Option<PathBuf>,
     /// Scratch directory of this run.
     pub(crate) scratch: PathBuf,
     /// Who runs on which core.
@@ -97,25 +104,8 @@ impl RunningContestant {
             fs::remove_dir_all(&directory)?;
         }
         fs::create_dir_all(&directory)?;
-        let (program, arguments) = match contestant {
-            Contestant::Halftone => {
-                let program = places.binaries.join("halftone-proxy");
-                halftone(program, &directory, address, arms, neighbours)?
-            }
-            Contestant::Base => {
-                let program = places
-                    .base
-                    .clone()
-                    .ok_or("name the proxy of the other revision with --base")?;
-                halftone(program, &directory, address, arms, neighbours)?
-            }
-            Contestant::NginxLua => nginx(&directory, address, arms)?,
-            Contestant::Haproxy => haproxy(&directory, address, arms)?,
-            Contestant::TcpRelay => (
-                places.binaries.join("relay"),
-                vec![address.to_string(), arms[0].to_string()],
-            ),
-        };
+        let (program, arguments) =
+            invocation::of(contestant, places, &directory, address, arms, neighbours)?;
         let log = directory.join("output.log");
         let process = ManagedProcess::start(places.cores, &program, &arguments, &log)?;
         let mut running = Self {
@@ -152,106 +142,6 @@ impl RunningContestant {
             }
             traffic.rest(Duration::from_millis(20))?;
         }
-    }
-}
-
-type Invocation = (PathBuf, Vec<String>);
-
-fn halftone(
-    program: PathBuf,
-    directory: &Path,
-    listen: SocketAddr,
-    arms: [SocketAddr; 2],
-    neighbours: usize,
-) -> Result<Invocation> {
-    if !program.exists() {
-        return Err(format!(
-            "{} not found: cargo build --release -p halftone-proxy",
-            program.display()
-        )
-        .into());
-    }
-    let (config, state) = (directory.join("config"), directory.join("state"));
-    fs::create_dir(&config)?;
-    fs::write(
-        config.join("release.json"),
-        document::release(arms).to_string(),
-    )?;
-    for number in 1..=neighbours {
-        let text = document::neighbour(number, arms).to_string();
-        fs::write(config.join(format!("neighbour-{number}.json")), text)?;
-    }
-    let (config, state) = (text(&config)?, text(&state)?);
-    let (listen, admin) = (listen.to_string(), free_address()?.to_string());
-    let arguments = [
-        "--listen", &listen, "--config", &config, "--state", &state, "--admin", &admin,
-    ];
-    // The memory figure needs 10 000 idle connections, which the default (40 % of the descriptors) may not allow.
-    let limits = ["--workers", "1", "--max-connections", "12000"];
-    Ok((
-        program,
-        arguments
-            .iter()
-            .chain(&limits)
-            .map(|&argument| argument.to_owned())
-            .collect(),
-    ))
-}
-
-fn nginx(directory: &Path, listen: SocketAddr, arms: [SocketAddr; 2]) -> Result<Invocation> {
-    let file = directory.join("nginx.conf");
-    fs::write(
-        &file,
-        filled(include_str!("../peers/nginx.conf"), listen, arms),
-    )?;
-    let prefix = directory.canonicalize()?;
-    let arguments = [
-        "-p",
-        &text(&prefix)?,
-        "-e",
-        "stderr",
-        "-c",
-        &text(&file.canonicalize()?)?,
-    ];
-    Ok((debian("nginx")?, arguments.map(str::to_owned).to_vec()))
-}
-
-fn haproxy(directory: &Path, listen: SocketAddr, arms: [SocketAddr; 2]) -> Result<Invocation> {
-    let file = directory.join("haproxy.cfg");
-    fs::write(
-        &file,
-        filled(include_str!("../peers/haproxy.cfg"), listen, arms),
-    )?;
-    Ok((
-        debian("haproxy")?,
-        ["-db", "-q", "-f", &text(&file)?]
-            .map(str::to_owned)
-            .to_vec(),
-    ))
-}
-
-fn filled(template: &str, listen: SocketAddr, arms: [SocketAddr; 2]) -> String {
-    template
-        .replace("{{listen}}", &listen.to_string())
-        .replace("{{stable}}", &arms[0].to_string())
-        .replace("{{gray}}", &arms[1].to_string())
-}
-
-fn text(path: &Path) -> Result<String> {
-    Ok(path.to_str().ok_or("a path that is not UTF-8")?.to_owned())
-}
-
-/// A daemon's binary; Debian keeps them where an ordinary user's PATH does not look.
-fn debian(name: &str) -> Result<PathBuf> {
-    let path = Path::new("/usr/sbin").join(name);
-    if path.exists() {
-        Ok(path)
-    } else {
-        Err(format!(
-            "{} not found: run `make bench`, which installs it",
-            path.display()
-        )
-        .into())
     }
 }
 

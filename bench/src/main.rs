@@ -5,7 +5,9 @@
 mod compare;
 mod contestant;
 mod document;
+mod goals;
 mod latency;
+mod medians;
 mod memory;
 mod process;
 mod request;
@@ -27,7 +29,7 @@ use traffic::BenchTraffic;
 
 pub(crate) type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
-/// Compares Halftone with nginx+Lua, HAProxy and a bare TCP relay on loopback.
+/// Compares Halftone with nginx+Lua, HAProxy, Envoy and a bare TCP relay on loopback.
 #[derive(Parser)]
 #[command(version)]
 struct BenchArguments {
@@ -49,6 +51,9 @@ struct BenchArguments {
     /// The halftone-proxy of another revision, driven in the same rounds; without --contestant the two alone.
     #[arg(long, value_name = "BINARY")]
     base: Option<PathBuf>,
+    /// Envoy's binary; without it the comparison goes on without Envoy, and says so.
+    #[arg(long, value_name = "BINARY")]
+    envoy: Option<PathBuf>,
     /// Only the comparison, or only the memory figures.
     #[arg(long, value_enum)]
     only: Option<Part>,
@@ -88,29 +93,43 @@ fn run(options: &BenchArguments) -> Result<bool> {
     let places = BenchPaths {
         binaries: binaries()?,
         base: options.base.clone(),
+        envoy: options.envoy.clone(),
         scratch: options.out.clone(),
         cores,
     };
-    let usual: &[Contestant] = if options.base.is_some() {
-        &Contestant::REVISIONS
-    } else {
-        &Contestant::ALL
+    let (contestants, missing) = contestants(options);
+    let scenarios: &[Scenario] = match &options.scenario[..] {
+        [] => &Scenario::ALL,
+        some => some,
     };
-    let contestants = chosen(&options.contestant, usual);
-    let scenarios = chosen(&options.scenario, &Scenario::ALL);
     let mut traffic = BenchTraffic::new()?;
     let mut all = Vec::new();
     if options.only != Some(Part::Memory) {
         let mut running = start(&contestants, &places, &mut traffic)?;
-        all = compare::compare(&mut traffic, &mut running, &scenarios, rounds, time, show)?;
+        all = compare::compare(&mut traffic, &mut running, scenarios, rounds, time, show)?;
     }
     let mut summary = Summary::of(&all);
+    summary.missing = missing;
     if options.only != Some(Part::Compare) {
         summary.memory = Some(memory::measure(&contestants, &places, &mut traffic)?);
     }
-    summary.print(&scenarios);
+    summary.print(scenarios);
     summary.write(&options.out, &all)?;
     Ok(!summary.failed())
+}
+
+/// Who is driven, and who would have been but could not be had. Somebody asked for by name is driven or is an error.
+fn contestants(options: &BenchArguments) -> (Vec<Contestant>, Vec<&'static str>) {
+    if !options.contestant.is_empty() {
+        return (options.contestant.clone(), Vec::new());
+    }
+    if options.base.is_some() {
+        return (Contestant::REVISIONS.to_vec(), Vec::new());
+    }
+    let at_hand =
+        |contestant: &Contestant| *contestant != Contestant::Envoy || options.envoy.is_some();
+    let (driven, missing): (Vec<_>, Vec<_>) = Contestant::ALL.into_iter().partition(at_hand);
+    (driven, missing.into_iter().map(Contestant::name).collect())
 }
 
 fn start(
@@ -151,14 +170,6 @@ fn show(round: usize, scenario: &str, contestant: &str, measurement: &Measuremen
     );
 }
 
-fn chosen<T: Copy>(wanted: &[T], all: &[T]) -> Vec<T> {
-    if wanted.is_empty() {
-        all.to_vec()
-    } else {
-        wanted.to_vec()
-    }
-}
-
 fn binaries() -> Result<PathBuf> {
     let own = std::env::current_exe()?;
     Ok(own
@@ -178,4 +189,30 @@ fn raise_descriptor_limit() {
         },
     )
     .ok();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chosen_by(arguments: &[&str]) -> (Vec<Contestant>, Vec<&'static str>) {
+        contestants(&BenchArguments::parse_from(
+            [&["bench"], arguments].concat(),
+        ))
+    }
+
+    #[test]
+    fn without_envoy_the_others_are_compared_and_it_is_said() {
+        let (driven, missing) = chosen_by(&[]);
+        assert!(!driven.contains(&Contestant::Envoy) && driven.contains(&Contestant::Haproxy));
+        assert_eq!(missing, ["envoy"]);
+        let (driven, missing) = chosen_by(&["--envoy", "/bin/envoy"]);
+        assert_eq!((driven.len(), missing.len()), (Contestant::ALL.len(), 0));
+    }
+
+    #[test]
+    fn two_revisions_are_compared_without_the_peers() {
+        let (driven, missing) = chosen_by(&["--base", "/bin/other"]);
+        assert_eq!((driven, missing.len()), (Contestant::REVISIONS.to_vec(), 0));
+    }
 }
