@@ -3,6 +3,7 @@
 
 use crate::Result;
 use crate::contestant::RunningContestant;
+use crate::offered::OfferedRates;
 use crate::scenario::Scenario;
 use crate::traffic::sender::FastSender;
 use crate::traffic::{ARMS, BenchTraffic};
@@ -18,6 +19,9 @@ const WARM_UP: Duration = Duration::from_millis(300);
 pub(crate) struct Measurement {
     pub(crate) cpu_us_per_request: f64,
     pub(crate) requests_per_second: f64,
+    /// In an open loop: the rate of its schedule.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) offered_per_second: Option<f64>,
     pub(crate) p50_us: u64,
     pub(crate) p99_us: u64,
     /// Share of the measured time in which the proxy's core worked for it, in percent.
@@ -35,11 +39,26 @@ pub(crate) struct Series {
     pub(crate) rounds: Vec<Measurement>,
 }
 
-/// Drives each contestant in each scenario, `rounds` times.
+/// What the open loop offers each contestant, from what each carries in the base scenario.
+pub(crate) fn offered_rates(
+    traffic: &mut BenchTraffic,
+    contestants: &mut [RunningContestant],
+    time: Duration,
+) -> Result<OfferedRates> {
+    let mut throughput = Vec::new();
+    for running in contestants {
+        let measurement = measure(traffic, running, Scenario::Base, None, time)?;
+        throughput.push((running.contestant.name(), measurement.requests_per_second));
+    }
+    Ok(OfferedRates::of(&throughput))
+}
+
+/// Drives each contestant in each scenario, `rounds` times. Without `offered` there is no open loop.
 pub(crate) fn compare(
     traffic: &mut BenchTraffic,
     contestants: &mut [RunningContestant],
     scenarios: &[Scenario],
+    offered: Option<&OfferedRates>,
     rounds: usize,
     time: Duration,
     progress: impl Fn(usize, &'static str, &'static str, &Measurement),
@@ -60,7 +79,10 @@ pub(crate) fn compare(
             for place in 0..contestants.len() {
                 // Each round begins with another one, so that none always follows the same neighbour's caches.
                 let index = (place + round) % contestants.len();
-                let measurement = measure(traffic, &mut contestants[index], scenario, time)?;
+                let running = &mut contestants[index];
+                let offered = offered.filter(|_| scenario.is_open_loop());
+                let rate = offered.map(|rates| rates.to(running.contestant.name()));
+                let measurement = measure(traffic, running, scenario, rate, time)?;
                 let series = &mut all[row * contestants.len() + index];
                 progress(round, series.scenario, series.contestant, &measurement);
                 series.rounds.push(measurement);
@@ -70,41 +92,21 @@ pub(crate) fn compare(
     Ok(all)
 }
 
+/// `rate`: of an open loop.
 fn measure(
     traffic: &mut BenchTraffic,
     running: &mut RunningContestant,
     scenario: Scenario,
+    rate: Option<f64>,
     time: Duration,
 ) -> Result<Measurement> {
-    let named = |error| format!("{}, {}: {error}", running.contestant.name(), scenario.key());
-    running.process.check().map_err(named)?;
     traffic.exchange(scenario.post(), scenario.answer());
     traffic.connect(running.address, scenario.connections())?;
     let fast = scenario == Scenario::FastSender;
-    let sender = if fast {
-        Some(FastSender::start(running.address)?)
-    } else {
-        None
-    };
-    traffic.drive(WARM_UP).map_err(named)?;
-    traffic.tally.restart();
-    let (begin, cpu_begin) = (Instant::now(), running.process.cpu()?);
-    traffic.drive(time).map_err(named)?;
-    let (lasted, cpu) = (
-        begin.elapsed(),
-        running.process.cpu()?.saturating_sub(cpu_begin),
-    );
-    let tally = &traffic.tally;
-    let requests = tally.requests as f64;
-    let mut measurement = Measurement {
-        cpu_us_per_request: cpu.as_secs_f64() * 1e6 / requests,
-        requests_per_second: requests / lasted.as_secs_f64(),
-        p50_us: tally.latencies.percentile_us(500),
-        p99_us: tally.latencies.percentile_us(990),
-        busy_percent: 100.0 * cpu.as_secs_f64() / lasted.as_secs_f64(),
-        gray_percent: 0.0,
-        errors: BTreeMap::new(),
-    };
+    let sender = fast.then(|| FastSender::start(running.address));
+    let sender = sender.transpose()?;
+    let mut measurement = counted(traffic, running, rate, time)
+        .map_err(|error| format!("{}, {}: {error}", running.contestant.name(), scenario.key()))?;
     if let Some(sender) = sender
         && !sender.stop()?
     {
@@ -119,4 +121,39 @@ fn measure(
     measurement.errors = traffic.tally.errors.clone();
     traffic.disconnect();
     Ok(measurement)
+}
+
+/// What is known when the measured time is over.
+fn counted(
+    traffic: &mut BenchTraffic,
+    running: &mut RunningContestant,
+    rate: Option<f64>,
+    time: Duration,
+) -> Result<Measurement> {
+    let drive = |traffic: &mut BenchTraffic, time| match rate {
+        Some(rate) => traffic.offer(rate, time),
+        None => traffic.drive(time),
+    };
+    running.process.check()?;
+    drive(traffic, WARM_UP)?;
+    traffic.tally.restart();
+    let (begin, cpu_begin) = (Instant::now(), running.process.cpu()?);
+    drive(traffic, time)?;
+    let lasted = begin.elapsed().as_secs_f64();
+    let cpu = running.process.cpu()?.saturating_sub(cpu_begin);
+    if rate.is_some() {
+        traffic.count_unanswered();
+    }
+    let tally = &traffic.tally;
+    let requests = tally.requests as f64;
+    Ok(Measurement {
+        cpu_us_per_request: cpu.as_secs_f64() * 1e6 / requests,
+        requests_per_second: requests / lasted,
+        offered_per_second: rate,
+        p50_us: tally.latencies.percentile_us(500),
+        p99_us: tally.latencies.percentile_us(990),
+        busy_percent: 100.0 * cpu.as_secs_f64() / lasted,
+        gray_percent: 0.0,
+        errors: BTreeMap::new(),
+    })
 }

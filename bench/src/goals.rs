@@ -21,10 +21,12 @@ const CPU: fn(&Medians) -> f64 = |row| row.cpu_us_per_request;
 const P50: fn(&Medians) -> f64 = |row| row.p50_us;
 
 /// The relay is a yardstick: it knows no HTTP, so there is no goal against it.
-const RATIOS: [RatioGoal; 6] = [
+const RATIOS: [RatioGoal; 8] = [
     cpu("contestants", &["nginx-lua"], 0.60),
     cpu("contestants", &["haproxy"], 0.75),
     cpu("contestants", &["envoy"], 0.50),
+    cpu("halfLoad", &["haproxy"], 0.85),
+    cpu("halfLoad", &["envoy"], 0.50),
     cpu("answer64KiB", &["nginx-lua", "haproxy"], 1.00),
     cpu("post16KiB", &["nginx-lua", "haproxy"], 1.00),
     RatioGoal {

@@ -9,6 +9,7 @@ mod goals;
 mod latency;
 mod medians;
 mod memory;
+mod offered;
 mod process;
 mod request;
 mod scenario;
@@ -103,13 +104,26 @@ fn run(options: &BenchArguments) -> Result<bool> {
         some => some,
     };
     let mut traffic = BenchTraffic::new()?;
-    let mut all = Vec::new();
+    let (mut all, mut offered) = (Vec::new(), None);
     if options.only != Some(Part::Memory) {
         let mut running = start(&contestants, &places, &mut traffic)?;
-        all = compare::compare(&mut traffic, &mut running, scenarios, rounds, time, show)?;
+        if scenarios.iter().any(|scenario| scenario.is_open_loop()) {
+            offered = Some(compare::offered_rates(&mut traffic, &mut running, time)?);
+        }
+        let offered = offered.as_ref();
+        all = compare::compare(
+            &mut traffic,
+            &mut running,
+            scenarios,
+            offered,
+            rounds,
+            time,
+            show,
+        )?;
     }
     let mut summary = Summary::of(&all);
     summary.missing = missing;
+    summary.offered = offered;
     if options.only != Some(Part::Compare) {
         summary.memory = Some(memory::measure(&contestants, &places, &mut traffic)?);
     }

@@ -4,11 +4,20 @@ use crate::compare::{Measurement, Series};
 use serde::Serialize;
 use std::collections::BTreeMap;
 
+/// Below it something else had the proxy's core, or kept the load from filling it. Either falsifies the ratios: a
+/// proxy with more code and data loses more with every switch.
+pub(crate) const QUIET_PERCENT: f64 = 90.0;
+/// Of the requests of a schedule; the rest is chance.
+const KEPT: f64 = 0.95;
+
 /// The medians of one contestant in one scenario.
 #[derive(Serialize)]
 pub(crate) struct Medians {
     pub(crate) cpu_us_per_request: f64,
     pub(crate) requests_per_second: f64,
+    /// In an open loop: the rate of its schedule.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) offered_per_second: Option<f64>,
     pub(crate) p50_us: f64,
     pub(crate) p99_us: f64,
     /// Failed requests of all rounds.
@@ -32,12 +41,26 @@ impl Medians {
         Self {
             cpu_us_per_request: cpu(0.5),
             requests_per_second: median(&|round| round.requests_per_second),
+            offered_per_second: rounds.first().and_then(|round| round.offered_per_second),
             p50_us: median(&|round| round.p50_us as f64),
             p99_us: median(&|round| round.p99_us as f64),
             busy_percent: median(&|round| round.busy_percent),
             errors: rounds.iter().flat_map(|round| round.errors.values()).sum(),
             noise_percent: 50.0 * (cpu(0.75) - cpu(0.25)) / cpu(0.5),
         }
+    }
+}
+
+impl Medians {
+    /// In a closed loop: something else had the proxy's core, or kept the load from filling it.
+    pub(crate) fn is_disturbed(&self) -> bool {
+        self.offered_per_second.is_none() && self.busy_percent < QUIET_PERCENT
+    }
+
+    /// In an open loop: fewer requests were answered than were due.
+    pub(crate) fn is_late(&self) -> bool {
+        let offered = self.offered_per_second;
+        offered.is_some_and(|offered| self.requests_per_second < offered * KEPT)
     }
 }
 
@@ -82,6 +105,7 @@ pub(crate) mod tests {
         let measurement = |&cpu_us_per_request: &f64| Measurement {
             cpu_us_per_request,
             requests_per_second: 1.0,
+            offered_per_second: None,
             p50_us: 1,
             p99_us: 1,
             busy_percent: 100.0,
@@ -110,5 +134,21 @@ pub(crate) mod tests {
         assert_eq!(quantile(vec![4.0, 1.0, 3.0, 2.0], 0.5), 2.5);
         assert_eq!(quantile(vec![9.0, 1.0, 2.0], 0.5), 2.0);
         assert_eq!(quantile(Vec::new(), 0.5), 0.0);
+    }
+
+    #[test]
+    fn a_full_core_is_wanted_in_a_closed_loop_and_a_kept_schedule_in_an_open_one() {
+        let with = |offered_per_second, requests_per_second, busy_percent| {
+            let mut series = series("halfLoad", "halftone", &[10.0]);
+            series.rounds[0].offered_per_second = offered_per_second;
+            series.rounds[0].requests_per_second = requests_per_second;
+            series.rounds[0].busy_percent = busy_percent;
+            let medians = Medians::of(&series);
+            (medians.is_disturbed(), medians.is_late())
+        };
+        assert_eq!(with(None, 1.0, 50.0), (true, false));
+        assert_eq!(with(None, 1.0, 99.0), (false, false));
+        assert_eq!(with(Some(100.0), 99.0, 50.0), (false, false));
+        assert_eq!(with(Some(100.0), 90.0, 99.0), (false, true));
     }
 }

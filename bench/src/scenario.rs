@@ -19,15 +19,19 @@ pub(crate) enum Scenario {
     /// One client's GETs, beside another that sends an endless body in chunks of one byte as fast as it can.
     #[value(name = "fastSender")]
     FastSender,
+    /// The base case at half load: an open loop at half of the first contestant's throughput.
+    #[value(name = "halfLoad")]
+    HalfLoad,
 }
 
 impl Scenario {
-    pub(crate) const ALL: [Self; 5] = [
+    pub(crate) const ALL: [Self; 6] = [
         Self::Base,
         Self::Answer64KiB,
         Self::Post16KiB,
         Self::Connections512,
         Self::FastSender,
+        Self::HalfLoad,
     ];
 
     /// Its key in the result document.
@@ -38,6 +42,7 @@ impl Scenario {
             Self::Post16KiB => "post16KiB",
             Self::Connections512 => "connections512",
             Self::FastSender => "fastSender",
+            Self::HalfLoad => "halfLoad",
         }
     }
 
@@ -51,7 +56,13 @@ impl Scenario {
             Self::FastSender => {
                 "GET, 1 KiB answers, 1 connection beside a fast sender of one-byte chunks"
             }
+            Self::HalfLoad => "GET, 1 KiB answers, 64 connections, open loop at half load",
         }
+    }
+
+    /// Requests come on a schedule, not with the answers: the proxy is not full.
+    pub(crate) fn is_open_loop(self) -> bool {
+        self == Self::HalfLoad
     }
 
     pub(crate) fn connections(self) -> usize {

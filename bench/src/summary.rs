@@ -3,8 +3,9 @@
 use crate::Result;
 use crate::compare::Series;
 use crate::goals::{self, AllMedians, GoalRow};
-use crate::medians::{Medians, against_base};
+use crate::medians::{Medians, QUIET_PERCENT, against_base};
 use crate::memory::MemoryUsage;
+use crate::offered::OfferedRates;
 use crate::scenario::Scenario;
 use comfy_table::{CellAlignment, Table, presets};
 use serde_json::{Map, Value, json};
@@ -12,13 +13,11 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-/// Below it something else had the proxy's core, or kept the load from filling it. Either falsifies the ratios: a
-/// proxy with more code and data loses more with every switch.
-const QUIET_PERCENT: f64 = 90.0;
-
 /// Everything measured, by scenario and contestant.
 pub(crate) struct Summary {
     pub(crate) memory: Option<MemoryUsage>,
+    /// What the open loop offered to whom.
+    pub(crate) offered: Option<OfferedRates>,
     /// Contestants that were wanted and could not be had.
     pub(crate) missing: Vec<&'static str>,
     medians: AllMedians,
@@ -37,6 +36,7 @@ impl Summary {
         }
         Self {
             memory: None,
+            offered: None,
             missing: Vec::new(),
             medians,
             against_base: against_base(all),
@@ -54,6 +54,9 @@ impl Summary {
                 continue;
             };
             println!("\n{}", scenario.title());
+            if let Some(offered) = self.offered.as_ref().filter(|_| scenario.is_open_loop()) {
+                println!("{}", offered.text());
+            }
             println!("{}", table(rows));
         }
         println!();
@@ -70,9 +73,14 @@ impl Summary {
     }
 
     fn print_warnings(&self) {
-        if self.rows().any(|row| row.busy_percent < QUIET_PERCENT) {
+        if self.rows().any(Medians::is_disturbed) {
             println!(
                 "THE MACHINE IS NOT QUIET: a proxy had less than {QUIET_PERCENT} % of its core; do not trust the ratios"
+            );
+        }
+        if self.rows().any(Medians::is_late) {
+            println!(
+                "A SCHEDULE WAS NOT KEPT: a proxy answered fewer requests than were due; do not trust its row"
             );
         }
         for name in &self.missing {

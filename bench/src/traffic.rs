@@ -1,9 +1,12 @@
-//! Both ends of a measurement on one core: closed-loop clients and the two arms' backends share one thread and
-//! one epoll, so that no thread switch and no runtime of the load side adds to what a proxy is measured by.
+//! Both ends of a measurement on one core: clients and the two arms' backends share one thread and one epoll, so that
+//! no thread switch and no runtime of the load side adds to what a proxy is measured by. When a client asks is `pace`'s.
 
+mod arrivals;
 pub(crate) mod backend;
 pub(crate) mod client;
 pub(crate) mod message;
+mod open_loop;
+mod pace;
 pub(crate) mod sender;
 pub(crate) mod tally;
 
@@ -11,6 +14,7 @@ use crate::Result;
 use crate::request::RequestTemplate;
 use backend::BackendConnection;
 use client::{BenchClient, Received};
+use pace::Pace;
 use rustix::buffer::spare_capacity;
 use rustix::event::{Timespec, epoll};
 use rustix::fd::{AsFd, OwnedFd};
@@ -18,16 +22,12 @@ use socket2::{Domain, Socket, Type};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::time::{Duration, Instant};
-use tally::{LoadTally, USERS};
+use tally::LoadTally;
 
 /// The letters that the stable and the gray arm fill their answers with.
 pub(crate) const ARMS: [u8; 2] = [b's', b'g'];
 /// Room for whole answers of the largest scenario in one read.
 const READ_BUFFER: usize = 128 * 1024;
-/// How long requests under way may take to end once a measurement is over.
-const DRAIN: Duration = Duration::from_secs(2);
-/// Co-prime to `USERS`: users come up spread out, each as often as any other.
-const USER_STRIDE: usize = 7_919;
 
 const LISTENERS: u64 = 1 << 32;
 const BACKENDS: u64 = 2 << 32;
@@ -46,7 +46,7 @@ pub(crate) struct BenchTraffic {
     proxy: Option<SocketAddr>,
     request: RequestTemplate,
     next_user: usize,
-    asking: bool,
+    pace: Pace,
     pub(crate) tally: LoadTally,
 }
 
@@ -75,7 +75,7 @@ impl BenchTraffic {
             proxy: None,
             request: RequestTemplate::new(0),
             next_user: 0,
-            asking: false,
+            pace: Pace::Silent,
             tally: LoadTally::new(),
         };
         traffic.exchange(0, 0);
@@ -127,53 +127,6 @@ impl BenchTraffic {
     /// Closes all clients' connections.
     pub(crate) fn disconnect(&mut self) {
         self.clients.clear();
-    }
-
-    /// Closed loop for `time`: each connection asks again as soon as it has its answer.
-    pub(crate) fn drive(&mut self, time: Duration) -> Result<()> {
-        self.asking = true;
-        for index in 0..self.clients.len() {
-            if self.clients[index].asked.is_none() {
-                self.ask(index, Instant::now());
-            }
-        }
-        self.turn_until(Instant::now() + time, |_| false)
-    }
-
-    /// Lets each connection from `first` on ask once, and awaits the answers.
-    pub(crate) fn ask_once(&mut self, first: usize) -> Result<()> {
-        for index in first..self.clients.len() {
-            self.ask(index, Instant::now());
-        }
-        self.settle()
-    }
-
-    /// Stops asking and awaits the answers under way; those that do not come are errors.
-    pub(crate) fn settle(&mut self) -> Result<()> {
-        self.asking = false;
-        let idle = |traffic: &Self| traffic.clients.iter().all(|client| client.asked.is_none());
-        self.turn_until(Instant::now() + DRAIN, idle)?;
-        for _ in self.clients.iter().filter(|client| client.asked.is_some()) {
-            self.tally.error("no answer within 2 s");
-        }
-        Ok(())
-    }
-
-    /// Serves the backends for `time` and asks nothing.
-    pub(crate) fn rest(&mut self, time: Duration) -> Result<()> {
-        self.asking = false;
-        self.turn_until(Instant::now() + time, |_| false)
-    }
-
-    fn turn_until(&mut self, end: Instant, done: impl Fn(&Self) -> bool) -> Result<()> {
-        while !done(self) {
-            let left = end.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                break;
-            }
-            self.turn(left)?;
-        }
-        Ok(())
     }
 
     fn turn(&mut self, at_most: Duration) -> Result<()> {
@@ -255,21 +208,10 @@ impl BenchTraffic {
                 if message.body > 0 {
                     self.tally.met(user, message.mark);
                 }
-                if self.asking {
-                    self.ask(index, now);
-                }
+                self.go_on(index, now);
             }
         }
         Ok(())
-    }
-
-    fn ask(&mut self, index: usize, now: Instant) {
-        let user = self.next_user;
-        self.next_user = (user + USER_STRIDE) % USERS;
-        // A failed write shows at the next event of this socket, as a broken connection.
-        self.clients[index]
-            .ask(self.request.of(user), user, now)
-            .ok();
     }
 
     fn broken(&mut self, index: usize, reason: &'static str) -> Result<()> {
@@ -278,9 +220,7 @@ impl BenchTraffic {
         let client = BenchClient::connect(proxy)?;
         self.watch(client.stream(), token(CLIENTS, index))?;
         self.clients[index] = client;
-        if self.asking {
-            self.ask(index, Instant::now());
-        }
+        self.go_on(index, Instant::now());
         Ok(())
     }
 }

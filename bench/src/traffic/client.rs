@@ -21,7 +21,7 @@ pub(crate) struct BenchClient {
     reader: MessageReader,
     /// Request bytes that the socket did not take at once.
     unsent: Vec<u8>,
-    /// The user asking and the time of the request; `None` while idle.
+    /// The user asking and since when that counts; `None` while idle.
     pub(crate) asked: Option<(usize, Instant)>,
 }
 
@@ -42,8 +42,8 @@ impl BenchClient {
         &self.stream
     }
 
-    pub(crate) fn ask(&mut self, request: &[u8], user: usize, now: Instant) -> io::Result<()> {
-        self.asked = Some((user, now));
+    pub(crate) fn ask(&mut self, request: &[u8], user: usize, since: Instant) -> io::Result<()> {
+        self.asked = Some((user, since));
         self.write(request)
             .map(|written| self.unsent.extend_from_slice(&request[written..]))
     }
