@@ -3,10 +3,10 @@
 SHELL := /bin/bash
 export CARGO_TERM_COLOR ?= auto
 
-.PHONY: help demo test check fmt e2e e2e-scale compat bench fuzz deny crd
+.PHONY: help demo test check fmt e2e e2e-scale compat bench bench-instructions fuzz deny crd
 
 help: ## list the targets
-	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-9s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-18s %s\n", $$1, $$2}'
 
 demo: ## build the command line for trying out and run three releases from start to end in under a minute
 	@scripts/setup build
@@ -45,6 +45,10 @@ bench: ## compare with nginx+Lua, HAProxy, Envoy and a bare TCP relay on loopbac
 fuzz: ## every fuzz target for longer than `make test` does (FUZZ_SECONDS each, default 60)
 	@scripts/setup fuzz
 	scripts/fuzz
+
+bench-instructions: ## user-space instructions a request of each of them, counted by callgrind
+	@scripts/setup bench
+	scripts/bench --only instructions
 
 crd: ## write crds/ and the chart's copy again after a change of the GrayRelease types
 	cargo run --locked -q -p halftone -- crd > crds/grayreleases.halftone.dev.yaml

@@ -12,6 +12,8 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 const START_PATIENCE: Duration = Duration::from_secs(10);
+/// Under callgrind everything takes some fifty times as long.
+const COUNTED_START_PATIENCE: Duration = Duration::from_secs(300);
 
 /// A contestant; the names are those of the result document.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, ValueEnum)]
@@ -72,6 +74,25 @@ pub(crate) struct BenchPaths {
     pub(crate) cores: Cores,
 }
 
+/// How a contestant is started.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Launch {
+    /// Further releases that Halftone keeps ready.
+    pub(crate) neighbours: usize,
+    /// Callgrind counts its instructions, into files in its directory.
+    pub(crate) counted: bool,
+}
+
+impl Launch {
+    fn patience(self) -> Duration {
+        if self.counted {
+            COUNTED_START_PATIENCE
+        } else {
+            START_PATIENCE
+        }
+    }
+}
+
 /// A contestant that serves.
 pub(crate) struct RunningContestant {
     pub(crate) contestant: Contestant,
@@ -83,16 +104,7 @@ impl RunningContestant {
     /// Configures and starts a contestant, and waits until it answers a request.
     pub(crate) fn start(
         contestant: Contestant,
-        places: &BenchPaths,
-        traffic: &mut BenchTraffic,
-    ) -> Result<Self> {
-        Self::start_among(contestant, 0, places, traffic)
-    }
-
-    /// The same, where Halftone has so many further releases to keep ready.
-    pub(crate) fn start_among(
-        contestant: Contestant,
-        neighbours: usize,
+        launch: Launch,
         places: &BenchPaths,
         traffic: &mut BenchTraffic,
     ) -> Result<Self> {
@@ -104,8 +116,13 @@ impl RunningContestant {
             fs::remove_dir_all(&directory)?;
         }
         fs::create_dir_all(&directory)?;
-        let (program, arguments) =
+        let neighbours = launch.neighbours;
+        let mut invocation =
             invocation::of(contestant, places, &directory, address, arms, neighbours)?;
+        if launch.counted {
+            invocation = invocation::under_callgrind(invocation, &directory)?;
+        }
+        let (program, arguments) = invocation;
         let log = directory.join("output.log");
         let process = ManagedProcess::start(places.cores, &program, &arguments, &log)?;
         let mut running = Self {
@@ -113,15 +130,17 @@ impl RunningContestant {
             process,
             address,
         };
-        running.await_answer(traffic).map_err(|error| {
-            let output = fs::read_to_string(&log).unwrap_or_default();
-            format!("{} does not serve: {error}\n{output}", contestant.name())
-        })?;
+        running
+            .await_answer(launch.patience(), traffic)
+            .map_err(|error| {
+                let output = fs::read_to_string(&log).unwrap_or_default();
+                format!("{} does not serve: {error}\n{output}", contestant.name())
+            })?;
         Ok(running)
     }
 
-    fn await_answer(&mut self, traffic: &mut BenchTraffic) -> Result<()> {
-        let end = Instant::now() + START_PATIENCE;
+    fn await_answer(&mut self, patience: Duration, traffic: &mut BenchTraffic) -> Result<()> {
+        let end = Instant::now() + patience;
         loop {
             self.process.check()?;
             if TcpStream::connect(self.address).is_ok() {
@@ -135,7 +154,7 @@ impl RunningContestant {
             }
             if Instant::now() > end {
                 return Err(format!(
-                    "no right answer within {START_PATIENCE:?}: {:?}",
+                    "no right answer within {patience:?}: {:?}",
                     traffic.tally.errors
                 )
                 .into());

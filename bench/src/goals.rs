@@ -1,5 +1,6 @@
 //! What is to be reached, and whether it was: one row for each goal whose scenario was measured.
 
+use crate::instructions::Instructions;
 use crate::medians::Medians;
 use crate::memory::MemoryUsage;
 use comfy_table::{CellAlignment, Table, presets};
@@ -52,6 +53,7 @@ const fn cpu(scenario: &'static str, against: &'static [&'static str], at_most: 
 const BASE_AT_MOST: f64 = 1.01;
 const IDLE_CONNECTION_KIB: f64 = 4.0;
 const RELEASES_1000_MIB: f64 = 40.0;
+const INSTRUCTIONS: f64 = 18_000.0;
 
 /// A goal and what was measured of it.
 #[derive(Debug, PartialEq)]
@@ -124,6 +126,12 @@ pub(crate) fn memory(memory: &MemoryUsage) -> Vec<GoalRow> {
     idle.into_iter().chain(releases).collect()
 }
 
+pub(crate) fn instructions(all: &Instructions) -> Option<GoalRow> {
+    let own = all.get("halftone")?;
+    let what = "user-space instructions per request";
+    Some(GoalRow::new(what, Some(*own), INSTRUCTIONS))
+}
+
 /// For people.
 pub(crate) fn table(rows: &[GoalRow]) -> Table {
     let mut table = Table::new();
@@ -186,6 +194,15 @@ mod tests {
         let rows = ratios(&medians("post16KiB", &all), &[]);
         assert_eq!(rows.len(), 1);
         assert_eq!(rows[0].measured, Some(0.9));
+    }
+
+    #[test]
+    fn instructions_have_a_goal_for_halftone_alone() {
+        let row = instructions(&Instructions::from([("halftone", 18_000.0)])).unwrap();
+        assert_eq!(row.verdict(), "met");
+        let row = instructions(&Instructions::from([("halftone", 18_001.0)])).unwrap();
+        assert_eq!(row.verdict(), "NOT MET");
+        assert_eq!(instructions(&Instructions::from([("haproxy", 1.0)])), None);
     }
 
     #[test]

@@ -6,6 +6,7 @@ mod compare;
 mod contestant;
 mod document;
 mod goals;
+mod instructions;
 mod latency;
 mod medians;
 mod memory;
@@ -18,7 +19,7 @@ mod traffic;
 
 use clap::{Parser, ValueEnum};
 use compare::Measurement;
-use contestant::{BenchPaths, Contestant, RunningContestant};
+use contestant::{BenchPaths, Contestant, Launch, RunningContestant};
 use process::Cores;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use scenario::Scenario;
@@ -55,10 +56,11 @@ struct BenchArguments {
     /// Envoy's binary; without it the comparison goes on without Envoy, and says so.
     #[arg(long, value_name = "BINARY")]
     envoy: Option<PathBuf>,
-    /// Only the comparison, or only the memory figures.
+    /// Only the comparison, or only the memory figures; or instructions per request, which callgrind counts and which
+    /// are not measured otherwise.
     #[arg(long, value_enum)]
     only: Option<Part>,
-    /// Where compare.json, rounds.json, memory.json and the contestants' files go.
+    /// Where compare.json, rounds.json, memory.json, instructions.json and the contestants' files go.
     #[arg(long, default_value = "target/bench")]
     out: PathBuf,
 }
@@ -67,6 +69,7 @@ struct BenchArguments {
 enum Part {
     Compare,
     Memory,
+    Instructions,
 }
 
 fn main() -> ExitCode {
@@ -105,7 +108,7 @@ fn run(options: &BenchArguments) -> Result<bool> {
     };
     let mut traffic = BenchTraffic::new()?;
     let (mut all, mut offered) = (Vec::new(), None);
-    if options.only != Some(Part::Memory) {
+    if matches!(options.only, None | Some(Part::Compare)) {
         let mut running = start(&contestants, &places, &mut traffic)?;
         if scenarios.iter().any(|scenario| scenario.is_open_loop()) {
             offered = Some(compare::offered_rates(&mut traffic, &mut running, time)?);
@@ -124,7 +127,11 @@ fn run(options: &BenchArguments) -> Result<bool> {
     let mut summary = Summary::of(&all);
     summary.missing = missing;
     summary.offered = offered;
-    if options.only != Some(Part::Compare) {
+    if options.only == Some(Part::Instructions) {
+        let counted = instructions::measure(&contestants, &places, &mut traffic)?;
+        summary.instructions = Some(counted);
+    }
+    if matches!(options.only, None | Some(Part::Memory)) {
         summary.memory = Some(memory::measure(&contestants, &places, &mut traffic)?);
     }
     summary.print(scenarios);
@@ -153,7 +160,7 @@ fn start(
 ) -> Result<Vec<RunningContestant>> {
     let mut all = Vec::new();
     for &contestant in contestants {
-        let running = RunningContestant::start(contestant, places, traffic)?;
+        let running = RunningContestant::start(contestant, Launch::default(), places, traffic)?;
         println!(
             "{} is process {} on core {}",
             contestant.name(),

@@ -2,7 +2,7 @@
 //! alone), and for a thousand releases.
 
 use crate::Result;
-use crate::contestant::{BenchPaths, Contestant, RunningContestant};
+use crate::contestant::{BenchPaths, Contestant, Launch, RunningContestant};
 use crate::scenario::Scenario;
 use crate::traffic::BenchTraffic;
 use serde::Serialize;
@@ -40,7 +40,7 @@ pub(crate) fn measure(
         .iter()
         .filter(|&&contestant| contestant != Contestant::TcpRelay)
     {
-        let mut running = RunningContestant::start(contestant, places, traffic)?;
+        let mut running = RunningContestant::start(contestant, Launch::default(), places, traffic)?;
         let bytes = idle_connection(traffic, &mut running)?;
         memory
             .idle_connection_bytes
@@ -53,8 +53,11 @@ pub(crate) fn measure(
 }
 
 fn thousand_releases(places: &BenchPaths, traffic: &mut BenchTraffic) -> Result<u64> {
-    let mut running =
-        RunningContestant::start_among(Contestant::Halftone, RELEASES - 1, places, traffic)?;
+    let launch = Launch {
+        neighbours: RELEASES - 1,
+        ..Launch::default()
+    };
+    let mut running = RunningContestant::start(Contestant::Halftone, launch, places, traffic)?;
     let base = Scenario::Base;
     traffic.exchange(base.post(), base.answer());
     traffic.connect(running.address, base.connections())?;

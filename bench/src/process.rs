@@ -68,6 +68,18 @@ impl ManagedProcess {
         Ok(Self { child })
     }
 
+    /// The process and its children.
+    pub(crate) fn family(&self) -> Result<Vec<u32>> {
+        let id = self.id();
+        let mut family = vec![id];
+        for thread in fs::read_dir(format!("/proc/{id}/task"))? {
+            for child in fs::read_to_string(thread?.path().join("children"))?.split_whitespace() {
+                family.push(child.parse()?);
+            }
+        }
+        Ok(family)
+    }
+
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
     }
@@ -83,7 +95,7 @@ impl ManagedProcess {
     /// CPU time of all threads of the process and its children, user and system.
     pub(crate) fn cpu(&self) -> Result<Duration> {
         let mut total = 0;
-        for id in family(self.id())? {
+        for id in self.family()? {
             for thread in fs::read_dir(format!("/proc/{id}/task"))? {
                 // schedstat counts nanoseconds; stat's ticks of 10 ms are too coarse for rounds of seconds.
                 let text = fs::read_to_string(thread?.path().join("schedstat"))?;
@@ -96,7 +108,7 @@ impl ManagedProcess {
     /// Resident memory in bytes of the process and its children.
     pub(crate) fn resident(&self) -> Result<u64> {
         let mut total = 0;
-        for id in family(self.id())? {
+        for id in self.family()? {
             let status = fs::read_to_string(format!("/proc/{id}/status"))?;
             let line = status
                 .lines()
@@ -106,20 +118,12 @@ impl ManagedProcess {
         }
         Ok(total)
     }
-}
 
-fn family(id: u32) -> Result<Vec<u32>> {
-    let mut family = vec![id];
-    for thread in fs::read_dir(format!("/proc/{id}/task"))? {
-        for child in fs::read_to_string(thread?.path().join("children"))?.split_whitespace() {
-            family.push(child.parse()?);
+    /// Ends it, and kills it where it takes longer than `patience`.
+    pub(crate) fn stop(&mut self, patience: Duration) {
+        if matches!(self.child.try_wait(), Ok(Some(_))) {
+            return;
         }
-    }
-    Ok(family)
-}
-
-impl Drop for ManagedProcess {
-    fn drop(&mut self) {
         // SIGTERM first: nginx's master takes its worker along only if it may.
         if let Some(id) = i32::try_from(self.id())
             .ok()
@@ -127,7 +131,7 @@ impl Drop for ManagedProcess {
         {
             rustix::process::kill_process(id, rustix::process::Signal::TERM).ok();
         }
-        let end = Instant::now() + STOP_PATIENCE;
+        let end = Instant::now() + patience;
         while Instant::now() < end {
             if matches!(self.child.try_wait(), Ok(Some(_))) {
                 return;
@@ -136,5 +140,11 @@ impl Drop for ManagedProcess {
         }
         self.child.kill().ok();
         self.child.wait().ok();
+    }
+}
+
+impl Drop for ManagedProcess {
+    fn drop(&mut self) {
+        self.stop(STOP_PATIENCE);
     }
 }

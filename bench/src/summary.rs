@@ -3,6 +3,7 @@
 use crate::Result;
 use crate::compare::Series;
 use crate::goals::{self, AllMedians, GoalRow};
+use crate::instructions::Instructions;
 use crate::medians::{Medians, QUIET_PERCENT, against_base};
 use crate::memory::MemoryUsage;
 use crate::offered::OfferedRates;
@@ -16,6 +17,7 @@ use std::path::Path;
 /// Everything measured, by scenario and contestant.
 pub(crate) struct Summary {
     pub(crate) memory: Option<MemoryUsage>,
+    pub(crate) instructions: Option<Instructions>,
     /// What the open loop offered to whom.
     pub(crate) offered: Option<OfferedRates>,
     /// Contestants that were wanted and could not be had.
@@ -36,6 +38,7 @@ impl Summary {
         }
         Self {
             memory: None,
+            instructions: None,
             offered: None,
             missing: Vec::new(),
             medians,
@@ -61,7 +64,13 @@ impl Summary {
         }
         println!();
         self.print_memory();
-        println!("{}", goals::table(&self.goals()));
+        for (name, count) in self.instructions.iter().flatten() {
+            println!("user-space instructions per request: {name:10} {count:8.0}");
+        }
+        let goals = self.goals();
+        if !goals.is_empty() {
+            println!("{}", goals::table(&goals));
+        }
         self.print_warnings();
     }
 
@@ -69,6 +78,7 @@ impl Summary {
         let mut rows = goals::ratios(&self.medians, &self.missing);
         rows.extend(goals::against_base(&self.against_base));
         rows.extend(self.memory.iter().flat_map(goals::memory));
+        rows.extend(self.instructions.iter().flat_map(goals::instructions));
         rows
     }
 
@@ -104,8 +114,8 @@ impl Summary {
         self.medians.values().flat_map(BTreeMap::values)
     }
 
-    /// Writes `compare.json` (medians), `rounds.json` (every single measurement) and `memory.json`, each if it was
-    /// measured.
+    /// Writes `compare.json` (medians), `rounds.json` (every single measurement), `memory.json` and
+    /// `instructions.json`, each if it was measured.
     pub(crate) fn write(&self, directory: &Path, all: &[Series]) -> Result<()> {
         let mut document = Map::new();
         for (scenario, rows) in &self.medians {
@@ -113,6 +123,9 @@ impl Summary {
         }
         if let Some(memory) = &self.memory {
             save(directory, "memory.json", &serde_json::to_value(memory)?)?;
+        }
+        if let Some(instructions) = &self.instructions {
+            save(directory, "instructions.json", &json!(instructions))?;
         }
         if document.is_empty() {
             return Ok(());

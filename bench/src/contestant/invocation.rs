@@ -44,6 +44,29 @@ pub(super) fn of(
     }
 }
 
+/// The same with callgrind, which writes a file for each process into `directory`.
+pub(super) fn under_callgrind(
+    (program, arguments): Invocation,
+    directory: &Path,
+) -> Result<Invocation> {
+    let valgrind = PathBuf::from("/usr/bin/valgrind");
+    if !valgrind.exists() {
+        return Err("valgrind not found: run `make bench-instructions`, which installs it".into());
+    }
+    let out = text(&directory.canonicalize()?)?;
+    let mut all = vec![
+        "--tool=callgrind".to_owned(),
+        format!("--callgrind-out-file={out}/callgrind.%p"),
+        text(&program)?,
+    ];
+    all.extend(arguments);
+    if program.ends_with("nginx") {
+        // Its worker would become a user who may not write there.
+        all.extend(["-g", "user root;"].map(str::to_owned));
+    }
+    Ok((valgrind, all))
+}
+
 fn halftone(
     program: PathBuf,
     directory: &Path,

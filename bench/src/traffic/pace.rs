@@ -11,23 +11,47 @@ const DRAIN: Duration = Duration::from_secs(2);
 /// Co-prime to `USERS`: users come up spread out, each as often as any other.
 const USER_STRIDE: usize = 7_919;
 
+/// How long one answer may take in a count of requests; the proxy may be slowed down by who counts its instructions.
+const ANSWER_PATIENCE: Duration = Duration::from_secs(60);
+
 /// What a client does that is free to ask.
 pub(super) enum Pace {
     Silent,
-    Closed,
+    /// It asks again, as long as there are requests left to send.
+    Closed {
+        left: usize,
+    },
     Open(OpenLoop),
 }
 
 impl BenchTraffic {
     /// Closed loop for `time`: each connection asks again as soon as it has its answer.
     pub(crate) fn drive(&mut self, time: Duration) -> Result<()> {
-        self.pace = Pace::Closed;
-        for index in 0..self.clients.len() {
-            if self.clients[index].asked.is_none() {
-                self.ask(index, Instant::now());
+        self.begin_closed(usize::MAX);
+        self.turn_until(Instant::now() + time, |_| false)
+    }
+
+    /// Closed loop until so many requests have their answers.
+    pub(crate) fn ask_exactly(&mut self, requests: usize) -> Result<()> {
+        self.begin_closed(requests);
+        while !self.is_idle() {
+            let before = self.tally.requests;
+            let progress = |traffic: &Self| traffic.is_idle() || traffic.tally.requests > before;
+            self.turn_until(Instant::now() + ANSWER_PATIENCE, progress)?;
+            if self.tally.requests == before {
+                return Err("no right answer any more".into());
             }
         }
-        self.turn_until(Instant::now() + time, |_| false)
+        Ok(())
+    }
+
+    fn begin_closed(&mut self, requests: usize) {
+        self.pace = Pace::Closed { left: requests };
+        for index in 0..self.clients.len() {
+            if self.clients[index].asked.is_none() {
+                self.go_on(index, Instant::now());
+            }
+        }
     }
 
     /// Open loop for `time`: `per_second` requests on average, due on a schedule that further calls go on with. It
@@ -115,7 +139,11 @@ impl BenchTraffic {
     pub(super) fn go_on(&mut self, index: usize, now: Instant) {
         match &mut self.pace {
             Pace::Silent => {}
-            Pace::Closed => self.ask(index, now),
+            Pace::Closed { left: 0 } => {}
+            Pace::Closed { left } => {
+                *left -= 1;
+                self.ask(index, now);
+            }
             Pace::Open(open) => open.release(index),
         }
     }
@@ -134,6 +162,17 @@ impl BenchTraffic {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_count_of_requests_is_asked_exactly() {
+        let mut traffic = BenchTraffic::new().unwrap();
+        traffic.exchange(0, 1024);
+        let [stable, _] = traffic.arms().unwrap();
+        traffic.connect(stable, 8).unwrap();
+        traffic.ask_exactly(1_003).unwrap();
+        assert_eq!(traffic.tally.requests, 1_003);
+        assert!(traffic.tally.errors.is_empty());
+    }
 
     #[test]
     fn what_is_due_in_an_open_loop_is_sent_over_all_connections() {
