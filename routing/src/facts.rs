@@ -1,7 +1,10 @@
 //! What is known of one request while it is decided: its parts, and what follows from them, each worked out at most
 //! once and only if something asks.
 
-use std::{cell::OnceCell, net::IpAddr};
+use std::{
+    cell::{Cell, OnceCell},
+    net::IpAddr,
+};
 
 use ipnet::IpNet;
 
@@ -19,6 +22,8 @@ pub(crate) struct RequestFacts<'v, 'q> {
     pub(crate) effort: Effort,
     trusted: &'v [IpNet],
     pub(crate) sources: &'v Sources,
+    /// Somebody has asked for a field already.
+    searched: Cell<bool>,
     names: OnceCell<u64>,
     cookies: OnceCell<u64>,
     client_ip: OnceCell<IpAddr>,
@@ -36,6 +41,7 @@ impl<'v, 'q> RequestFacts<'v, 'q> {
             effort: Effort::new(),
             trusted,
             sources,
+            searched: Cell::new(false),
             names: OnceCell::new(),
             cookies: OnceCell::new(),
             client_ip: OnceCell::new(),
@@ -68,8 +74,12 @@ impl<'v, 'q> RequestFacts<'v, 'q> {
     }
 
     /// Whether a field of this name may be there. Rules mostly ask for fields that are not, so one look at all names
-    /// spares each of them a search: a Bloom filter of 64 bits and one hash.
+    /// spares each of them a search: a Bloom filter of 64 bits and one hash. Who asks first searches without it: where
+    /// it is the only one, as for an identity in the first field looked for, the filter would cost more than it spares.
     pub(crate) fn may_have(&self, name: &str) -> bool {
+        if !self.searched.replace(true) {
+            return true;
+        }
         let seen = || {
             self.request
                 .fields
