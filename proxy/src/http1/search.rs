@@ -106,9 +106,26 @@ impl HeadSearch {
     }
 
     /// Takes note of a line that ends with the CR at `at`; true when the head ends with it.
-    #[inline]
+    #[inline(always)]
     fn end_line(&mut self, window: &[u8], at: usize) -> Result<bool, MessageError> {
         let start = std::mem::replace(&mut self.line_start, at + 2);
+        let lines = self.ends.len();
+        // An empty line begins with its CR, a folded one with white space.
+        if lines > 0 && lines < self.most && window[start] > b' ' {
+            self.push_end(at);
+            return Ok(false);
+        }
+        self.end_unusual_line(window, start, at)
+    }
+
+    /// The same for any line, the first and the last one among them.
+    #[inline(never)]
+    fn end_unusual_line(
+        &mut self,
+        window: &[u8],
+        start: usize,
+        at: usize,
+    ) -> Result<bool, MessageError> {
         match self.ends.len() {
             0 => return self.end_first_line(window, start, at),
             _ if at == start => return Ok(true),
@@ -235,13 +252,13 @@ impl<'s, 'b> HeadLines<'s, 'b> {
     }
 }
 
-/// The places of control characters (below space, or DEL), 32 bytes looked at at a time.
+/// The places of control characters (below space, or DEL), 64 bytes looked at at a time.
 struct ControlBytes<'b> {
     bytes: &'b [u8],
     /// Where the bytes begin that were not looked at.
     unseen: usize,
     /// Those of the block before that are not told yet, the first one in the lowest bit.
-    found: u32,
+    found: u64,
 }
 
 impl<'b> ControlBytes<'b> {
@@ -277,16 +294,36 @@ impl Iterator for ControlBytes<'_> {
     }
 }
 
-const BLOCK: usize = 32;
+const BLOCK: usize = 64;
+/// Of which a block is two.
+const HALF: usize = 32;
 
 /// Which of the first bytes are control characters; the first in the lowest bit.
-#[inline]
-fn controls(bytes: &[u8]) -> u32 {
-    let block = bytes.first_chunk::<BLOCK>().copied().unwrap_or_else(|| {
-        let mut block = [b' '; BLOCK];
-        block[..bytes.len()].copy_from_slice(bytes);
-        block
-    });
+#[inline(always)]
+fn controls(bytes: &[u8]) -> u64 {
+    match bytes.first_chunk() {
+        Some(block) => controls_in_block(block),
+        None => controls_at_end(bytes),
+    }
+}
+
+/// The same where there are fewer than a block has.
+#[inline(never)]
+fn controls_at_end(bytes: &[u8]) -> u64 {
+    let mut block = [b' '; BLOCK];
+    block[..bytes.len()].copy_from_slice(bytes);
+    controls_in_block(&block)
+}
+
+#[inline(always)]
+fn controls_in_block(block: &[u8; BLOCK]) -> u64 {
+    let halves = [block.first_chunk(), block.last_chunk()];
+    let [first, second] = halves.map(|half| half.map_or(0, |half| controls_in(*half)));
+    u64::from(second) << HALF | u64::from(first)
+}
+
+#[inline(always)]
+fn controls_in(block: [u8; HALF]) -> u32 {
     let block = u8x32::new(block);
     let below = block.min(u8x32::splat(0x1f)).simd_eq(block);
     (below | block.simd_eq(u8x32::splat(0x7f))).to_bitmask()
@@ -400,7 +437,8 @@ mod tests {
 
     #[test]
     fn control_characters_are_found_wherever_they_stand() {
-        for length in 0..70 {
+        // Ends in the first, the second and the third block.
+        for length in (0..70).chain(120..132) {
             for (place, byte) in
                 (0..length).flat_map(|place| (0..=u8::MAX).map(move |byte| (place, byte)))
             {
