@@ -267,6 +267,11 @@ impl<'f, 'b> Fields<'f, 'b> {
         self.kinds.iter().copied().zip(self.fields)
     }
 
+    /// Whether a Connection field takes out any field.
+    pub(super) fn has_named(self) -> bool {
+        !self.named.is_empty()
+    }
+
     /// Whether a Connection field takes out the fields of this name.
     #[inline]
     pub(super) fn is_named(self, kind: FieldKind, name: &[u8]) -> bool {

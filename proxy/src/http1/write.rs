@@ -67,8 +67,12 @@ pub fn request_head(out: &mut Vec<u8>, head: &RequestHead<'_, '_>, rewrite: &Req
     append_target(out, head, rewrite.path);
     out.extend_from_slice(b" HTTP/1.1\r\n");
     let mut forwarded = Forwarded::default();
+    let is_usual = rewrite.version_header.is_none() && !head.fields.has_named();
     head.fields.append(out, |kind, field| {
-        passes(kind, field, head, rewrite) && forwarded.passes(kind, field, rewrite.forwarding)
+        // Most fields, of which there is nothing to ask then.
+        (is_usual && kind == FieldKind::Other)
+            || passes(kind, field, head, rewrite)
+                && forwarded.passes(kind, field, rewrite.forwarding)
     });
     append_host(out, "Host", head, rewrite.local);
     forwarded.append(out, head, rewrite);
