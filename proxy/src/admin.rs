@@ -11,7 +11,7 @@ use bytes::Bytes;
 use halftone_daemon::pages::{
     self, OPENMETRICS, PageBody, PageCache, PageResponse, TEXT, page, shared_page, unless_read,
 };
-use halftone_routing::document::arm::Arm;
+use halftone_routing::document::arm::PerArm;
 use halftone_routing::report::ReportForm;
 use hyper::body::Incoming;
 use hyper::header::{CACHE_CONTROL, WWW_AUTHENTICATE};
@@ -301,8 +301,8 @@ impl AdminState {
             let arm = |arm| ArmSample {
                 counts: ledger.total(arm),
                 open_long: ledger.open_long(arm),
-                malformed: snapshot.faults(index, arm).by_rule(),
-                endpoints: snapshot.usable(index, arm),
+                malformed: snapshot.arm_counters(index, arm).violations.by_rule(),
+                endpoints: snapshot.usable(release, arm),
             };
             Some(ReleaseSample {
                 namespace: config.release.namespace.to_string(),
@@ -311,7 +311,7 @@ impl AdminState {
                 ratio_observed: ledger.observed_ratio(),
                 revision: config.revision.get(),
                 stage: config.stage.get(),
-                arms: [arm(Arm::Stable), arm(Arm::Gray)],
+                arms: PerArm::from_fn(arm),
             })
         });
         let mut scrape = Scrape {

@@ -12,7 +12,7 @@ use std::thread::JoinHandle;
 
 use halftone_daemon::listen;
 use halftone_routing::dial_policy::DialPolicy;
-use halftone_routing::document::arm::Upstream;
+use halftone_routing::document::arm::Destination;
 use halftone_routing::report::{Epoch, ReportForm, TrafficReport};
 use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -224,9 +224,9 @@ impl Proxy {
     }
 
     /// How many endpoints of an arm are ready and pass its active check; those of an arm without a check are only
-    /// ready. None: no document that is applied names the upstream.
-    pub fn healthy_endpoints(&self, upstream: &Upstream) -> Option<usize> {
-        self.tables.find(upstream).map(|table| table.healthy())
+    /// ready. None: no document that is applied names the destination.
+    pub fn healthy_endpoints(&self, destination: &Destination) -> Option<usize> {
+        self.tables.find(destination).map(|table| table.healthy())
     }
 
     /// Begins the end: `/readyz` fails, clients are asked to go, exchanges finish. Returns at once.

@@ -4,19 +4,19 @@
 //! own, which costs one load while nothing has changed. Replaced sets are dropped by the control thread, never by a
 //! worker in the middle of a request.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use arc_swap::{ArcSwap, Cache};
 use halftone_routing::document::ReleaseState;
-use halftone_routing::document::arm::Arm;
-use halftone_routing::routes::{ReleaseIndex, Routes, UpstreamId};
+use halftone_routing::document::arm::{Arm, Destination, PerArm};
+use halftone_routing::routes::{
+    CompiledRelease, DestinationId, DestinationKey, ReleaseIndex, Routes,
+};
 
 use crate::counters::StageCounters;
 use crate::report::Reporter;
-use crate::upstream::endpoints::{Table, Tables};
-use crate::upstream::in_flight::InFlight;
-use crate::upstream::violations::ProtocolViolations;
+use crate::upstream::destinations::{DestinationCounters, SnapshotDestination};
+use crate::upstream::endpoints::Tables;
 
 /// One consistent set of everything a request needs to be decided and counted.
 #[derive(Debug)]
@@ -26,9 +26,8 @@ pub struct Snapshot {
     /// Who claims which host and path, and how each release decides.
     pub routes: Arc<Routes>,
     releases: Box<[ReleaseResources]>,
-    default_table: Option<Arc<Table>>,
-    default_in_flight: Arc<InFlight>,
-    default_faults: Arc<ProtocolViolations>,
+    /// By [`DestinationId`].
+    destinations: Box<[Option<SnapshotDestination>]>,
     /// Ids of all tables named, sorted.
     tables: Box<[u32]>,
 }
@@ -42,13 +41,12 @@ pub struct UsableEndpoints {
     pub check_ignored: bool,
 }
 
-/// What one release needs beside its rules.
+/// What one release needs beside its rules and destinations.
 #[derive(Debug)]
 struct ReleaseResources {
     counters: Arc<StageCounters>,
-    tables: [Option<Arc<Table>>; 2],
-    in_flight: [Arc<InFlight>; 2],
-    faults: [Arc<ProtocolViolations>; 2],
+    /// Gray's go on where the release has none at present: they are told by arm and must not fall.
+    arms: PerArm<Arc<DestinationCounters>>,
 }
 
 impl Snapshot {
@@ -59,29 +57,30 @@ impl Snapshot {
         tables: &Tables,
         reporter: &mut Reporter,
     ) -> Self {
-        let by_upstream: HashMap<UpstreamId, Arc<Table>> = routes
-            .upstreams()
-            .iter()
-            .map(|(id, upstream)| (*id, tables.get(upstream)))
-            .collect();
-        let table = |id: Option<UpstreamId>| by_upstream.get(&id?).map(Arc::clone);
         let releases = routes.releases().map(|(_, release)| {
-            let config = release.config();
+            let of = &release.config().release;
+            let counters = |arm| {
+                let key = DestinationKey::Arm(of.uid.clone(), arm);
+                tables.destinations().counters(key)
+            };
             ReleaseResources {
-                counters: reporter.enter(&config.release.uid, config.release.id, config.stage),
-                tables: Arm::ALL.map(|arm| table(release.upstream(arm))),
-                in_flight: tables.in_flight().of(&config.release.uid),
-                faults: tables.faults().of(&config.release.uid),
+                counters: reporter.enter(&of.uid, of.id, release.config().stage),
+                arms: PerArm::from_fn(counters),
             }
         });
-        let mut ids: Vec<_> = by_upstream.values().map(|table| table.id).collect();
+        let releases: Box<[_]> = releases.collect();
+        let destinations = destinations(routes, &releases, tables);
+        let mut ids: Vec<_> = destinations
+            .iter()
+            .flatten()
+            .map(|destination| destination.table.id)
+            .collect();
         ids.sort_unstable();
+        ids.dedup();
         Self {
             generation,
-            releases: releases.collect(),
-            default_table: table(routes.default_upstream()),
-            default_in_flight: tables.in_flight().of_default(),
-            default_faults: tables.faults().of_default(),
+            releases,
+            destinations,
             tables: ids.into(),
             routes: Arc::clone(routes),
         }
@@ -92,22 +91,23 @@ impl Snapshot {
         &self.releases[release.get()].counters
     }
 
-    /// The endpoints of an arm; none for gray in a plain route.
-    pub fn table(&self, release: ReleaseIndex, arm: Arm) -> Option<&Arc<Table>> {
-        self.releases[release.get()].tables[arm as usize].as_ref()
+    /// A destination of these routes.
+    pub fn destination(&self, id: DestinationId) -> Option<&SnapshotDestination> {
+        self.destinations.get(id.get())?.as_ref()
     }
 
     /// Whether requests that are meant for an arm can go there. A check that every endpoint fails is not heeded for the
     /// arm that everyone depends on: stable, and gray once it is promoted. Any other gray is as good as gone then.
-    pub fn has_endpoint(&self, release: ReleaseIndex, arm: Arm) -> bool {
-        self.table(release, arm)
-            .is_some_and(|table| table.any(|| self.is_depended_on(release, arm)))
+    pub fn has_endpoint(&self, release: &CompiledRelease, arm: Arm) -> bool {
+        let destination = release.destination(arm).and_then(|id| self.destination(id));
+        destination
+            .is_some_and(|destination| destination.table.any(|| is_depended_on(release, arm)))
     }
 
     /// What an arm can use of its table at present.
-    pub fn usable(&self, release: ReleaseIndex, arm: Arm) -> Option<UsableEndpoints> {
-        let set = self.table(release, arm)?.load();
-        let depended_on = self.is_depended_on(release, arm);
+    pub fn usable(&self, release: &CompiledRelease, arm: Arm) -> Option<UsableEndpoints> {
+        let set = self.destination(release.destination(arm)?)?.table.load();
+        let depended_on = is_depended_on(release, arm);
         Some(UsableEndpoints {
             endpoints: if set.all_fail && !depended_on {
                 0
@@ -118,39 +118,53 @@ impl Snapshot {
         })
     }
 
-    fn is_depended_on(&self, release: ReleaseIndex, arm: Arm) -> bool {
-        arm == Arm::Stable || self.routes.release(release).config().state == ReleaseState::Promoted
-    }
-
-    /// What is under way for an arm.
-    pub fn in_flight(&self, release: ReleaseIndex, arm: Arm) -> &Arc<InFlight> {
-        &self.releases[release.get()].in_flight[arm as usize]
-    }
-
-    /// What is under way for the fleet's default backend.
-    pub fn default_in_flight(&self) -> &Arc<InFlight> {
-        &self.default_in_flight
-    }
-
-    /// The malformed answers of an arm.
-    pub fn faults(&self, release: ReleaseIndex, arm: Arm) -> &Arc<ProtocolViolations> {
-        &self.releases[release.get()].faults[arm as usize]
-    }
-
-    /// The malformed answers of the fleet's default backend.
-    pub fn default_faults(&self) -> &Arc<ProtocolViolations> {
-        &self.default_faults
-    }
-
-    /// The endpoints for requests that no release claims, if the fleet has a default backend.
-    pub fn default_table(&self) -> Option<&Arc<Table>> {
-        self.default_table.as_ref()
+    /// What was counted for an arm at its destination, whether it has one at present or not.
+    pub fn arm_counters(&self, release: ReleaseIndex, arm: Arm) -> &DestinationCounters {
+        self.releases[release.get()].arms.get(arm)
     }
 
     /// Whether an arm or the default backend uses the table with this id.
     pub fn names_table(&self, id: u32) -> bool {
         self.tables.binary_search(&id).is_ok()
     }
+}
+
+fn is_depended_on(release: &CompiledRelease, arm: Arm) -> bool {
+    arm == Arm::Stable || release.config().state == ReleaseState::Promoted
+}
+
+/// Every destination of the routes, each at its number.
+fn destinations(
+    routes: &Routes,
+    releases: &[ReleaseResources],
+    tables: &Tables,
+) -> Box<[Option<SnapshotDestination>]> {
+    let mut all: Vec<_> = (0..routes.destination_limit()).map(|_| None).collect();
+    for (index, release) in routes.releases() {
+        for (arm, id) in release.destinations() {
+            let config = release.config().arms.get(arm);
+            all[id.get()] = config.map(|config| SnapshotDestination {
+                table: tables.get(&config.destination()),
+                counters: Arc::clone(releases[index.get()].arms.get(arm)),
+            });
+        }
+    }
+    if let (Some(id), Some(backend)) = (
+        routes.default_destination(),
+        &routes.fleet().default_backend,
+    ) {
+        let destination = Destination {
+            backend: backend.clone(),
+            health_check: None,
+        };
+        all[id.get()] = Some(SnapshotDestination {
+            table: tables.get(&destination),
+            counters: tables
+                .destinations()
+                .counters(DestinationKey::DefaultBackend),
+        });
+    }
+    all.into()
 }
 
 /// A worker's view. `load` once per request, before `decide`.

@@ -2,6 +2,7 @@
 //! them. The control thread fills the [`endpoints`] tables; everything else here belongs to one worker each.
 
 pub(crate) mod connect;
+pub mod destinations;
 mod ejection;
 pub mod endpoints;
 pub mod health;

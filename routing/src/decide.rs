@@ -17,7 +17,7 @@ use crate::{
     identity::Identity,
     report::ChosenBy,
     request::Request,
-    routes::{CompiledRelease, ReleaseIndex, Routes, Split, UpstreamId},
+    routes::{CompiledRelease, DestinationId, ReleaseIndex, Routes, Split},
     sketch::UserHash,
 };
 
@@ -45,7 +45,7 @@ pub enum Resolution<'r, 'q> {
     /// A release has it.
     Decided(Decision<'r, 'q>),
     /// No release has it, and the fleet names a backend for that.
-    DefaultBackend(UpstreamId),
+    DefaultBackend(DestinationId),
     /// No release has it: 404.
     NoRoute,
     /// A release has it and takes nobody without an identity.
@@ -196,7 +196,7 @@ pub fn decide_traced<'r, 'q>(
 ) -> Resolution<'r, 'q> {
     let Some(index) = find(routes, request, trace) else {
         return routes
-            .default_upstream()
+            .default_destination()
             .map_or(Resolution::NoRoute, Resolution::DefaultBackend);
     };
     let release = &**routes.release(index);
@@ -463,6 +463,6 @@ fn excluded(
 pub(crate) fn may_fall_back(release: &CompiledRelease, intended: Arm) -> bool {
     let other = intended.other();
     release.config().on_unavailable == OnUnavailable::OtherArm
-        && release.upstream(other).is_some()
+        && release.destination(other).is_some()
         && !(other == Arm::Gray && release.shuns_gray())
 }

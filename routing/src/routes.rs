@@ -1,21 +1,22 @@
 //! All releases of a fleet, ready for `decide`: who claims which host and path. A new set shares every release that
 //! did not change with the one before, so that a change of one among ten thousand costs one compilation.
 
+mod destinations;
 mod hosts;
 mod release;
 
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use self::hosts::Hosts;
-pub use self::release::CompiledRelease;
 pub(crate) use self::release::Split;
+use self::{destinations::DestinationIds, hosts::Hosts};
+pub use self::{
+    destinations::{DestinationId, DestinationKey},
+    release::CompiledRelease,
+};
 use crate::{
-    document::{
-        arm::Upstream,
-        names::{HostPattern, PathPrefix},
-    },
+    document::names::{HostPattern, PathPrefix},
     fleet::FleetConfig,
     pattern::Interner,
 };
@@ -34,34 +35,11 @@ impl ReleaseIndex {
     }
 }
 
-/// Names an upstream in every [`Routes`] of one [`Compiler`]. Never given to another upstream again: a request
-/// still on its way with an older set must not find somebody else's endpoints under it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct UpstreamId(u32);
-
-impl UpstreamId {
-    /// The number, dense from 0 in order of first use.
-    pub const fn get(self) -> usize {
-        self.0 as usize
-    }
-}
-
-/// What compiled releases share: patterns, and the numbers of upstreams.
+/// What compiled releases share: patterns, and the numbers of destinations.
 #[derive(Debug, Default)]
 pub struct Compiler {
     pub(crate) patterns: Interner,
-    upstreams: HashMap<Upstream, UpstreamId>,
-    next_upstream: u32,
-}
-
-impl Compiler {
-    fn upstream(&mut self, upstream: Upstream) -> UpstreamId {
-        *self.upstreams.entry(upstream).or_insert_with(|| {
-            let id = UpstreamId(self.next_upstream);
-            self.next_upstream += 1;
-            id
-        })
-    }
+    destinations: DestinationIds,
 }
 
 /// Who claims which host and path.
@@ -70,8 +48,8 @@ pub struct Routes {
     releases: Box<[Arc<CompiledRelease>]>,
     hosts: Hosts,
     fleet: Arc<FleetConfig>,
-    default_upstream: Option<UpstreamId>,
-    upstreams: Box<[(UpstreamId, Upstream)]>,
+    default_destination: Option<DestinationId>,
+    destination_limit: usize,
     shadowed: Vec<ShadowedRoute>,
 }
 
@@ -136,34 +114,25 @@ impl Routes {
                 });
             }
         }
-        let default_upstream = fleet.default_backend.clone().map(|backend| {
-            compiler.upstream(Upstream {
-                backend,
-                health_check: None,
-            })
-        });
-        let mut used: Vec<UpstreamId> = releases
+        let default_destination = fleet
+            .default_backend
+            .is_some()
+            .then(|| compiler.destinations.id(DestinationKey::DefaultBackend));
+        let mut used: Vec<DestinationId> = releases
             .iter()
-            .flat_map(|release| release.upstreams())
+            .flat_map(|release| release.destinations())
+            .map(|(_, id)| id)
             .collect();
-        used.extend(default_upstream);
+        used.extend(default_destination);
         used.sort_unstable();
-        compiler
-            .upstreams
-            .retain(|_, id| used.binary_search(id).is_ok());
+        compiler.destinations.keep(&used);
         compiler.patterns.forget_unused();
-        let mut upstreams: Vec<_> = compiler
-            .upstreams
-            .iter()
-            .map(|(upstream, &id)| (id, upstream.clone()))
-            .collect();
-        upstreams.sort_unstable_by_key(|(id, _)| *id);
         Self {
             releases: releases.into(),
             hosts,
             fleet,
-            default_upstream,
-            upstreams: upstreams.into(),
+            default_destination,
+            destination_limit: compiler.destinations.limit(),
             shadowed,
         }
     }
@@ -203,13 +172,13 @@ impl Routes {
     }
 
     /// Where requests go that no release claims.
-    pub fn default_upstream(&self) -> Option<UpstreamId> {
-        self.default_upstream
+    pub fn default_destination(&self) -> Option<DestinationId> {
+        self.default_destination
     }
 
-    /// Every upstream that a release or the fleet names, by ascending id.
-    pub fn upstreams(&self) -> &[(UpstreamId, Upstream)] {
-        &self.upstreams
+    /// Above the number of every destination: how long a table of them is.
+    pub fn destination_limit(&self) -> usize {
+        self.destination_limit
     }
 
     /// Claims that an older release has taken already.

@@ -82,7 +82,7 @@ pub(super) fn endpoints(
     probes: &Prober,
     release: &LocalRelease,
 ) -> Vec<(Backend, usize)> {
-    let healthy = |arm: &ArmConfig| proxy.healthy_endpoints(&arm.upstream());
+    let healthy = |arm: &ArmConfig| proxy.healthy_endpoints(&arm.destination());
     let stable = release.stable_arms().map(|arm| {
         let ready = healthy(arm)
             .unwrap_or(usize::MAX)

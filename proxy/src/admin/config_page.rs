@@ -4,7 +4,6 @@
 use std::collections::BTreeMap;
 
 use halftone_routing::document::RoutingConfig;
-use halftone_routing::document::arm::Arm;
 use halftone_routing::document::units::Ratio;
 use halftone_routing::endpoints::EndpointIssue;
 use halftone_routing::report::{AppliedFleet, RejectedDocument};
@@ -13,8 +12,8 @@ use serde_json::{Value, json};
 
 use crate::report::Documents;
 use crate::snapshot::{Snapshot, UsableEndpoints};
-use crate::upstream::endpoints::Table;
-use crate::upstream::violations::{ProtocolViolation, ProtocolViolations};
+use crate::upstream::destinations::SnapshotDestination;
+use crate::upstream::violations::ProtocolViolation;
 
 /// The page.
 #[derive(Debug, Serialize)]
@@ -78,14 +77,15 @@ struct ArmEndpoints {
 }
 
 impl ArmEndpoints {
-    fn new(table: &Table, usable: UsableEndpoints, faults: &ProtocolViolations) -> Self {
+    fn new(destination: &SnapshotDestination, usable: UsableEndpoints) -> Self {
+        let table = &destination.table;
         Self {
             in_use: usable.endpoints,
             ready: table.ready().len(),
             all_fail: table.load().all_fail,
             check_ignored: usable.check_ignored,
             trouble: table.trouble(),
-            last_malformed: faults.last(),
+            last_malformed: destination.counters.violations.last(),
         }
     }
 }
@@ -107,16 +107,15 @@ pub(crate) fn page<'a>(
     let applied = snapshot
         .routes
         .releases()
-        .map(|(index, release)| AppliedRelease {
+        .map(|(_, release)| AppliedRelease {
             ignored_fields: release.ignored(),
             operator_lost: release.is_operator_lost(),
             ratio_in_effect: release.ratio_in_effect(),
-            endpoints: Arm::ALL
-                .into_iter()
-                .filter_map(|arm| {
-                    let usable = snapshot.usable(index, arm)?;
-                    let faults = snapshot.faults(index, arm);
-                    let endpoints = ArmEndpoints::new(snapshot.table(index, arm)?, usable, faults);
+            endpoints: release
+                .destinations()
+                .filter_map(|(arm, id)| {
+                    let usable = snapshot.usable(release, arm)?;
+                    let endpoints = ArmEndpoints::new(snapshot.destination(id)?, usable);
                     Some((arm.name(), endpoints))
                 })
                 .collect(),

@@ -212,7 +212,7 @@ pub(crate) fn explain(
 fn decided(snapshot: &Snapshot, decision: &Decision<'_, '_>) -> Explanation {
     let release = snapshot.routes.release(decision.release);
     let config = release.config();
-    let any = |arm| snapshot.has_endpoint(decision.release, arm);
+    let any = |arm| snapshot.has_endpoint(release, arm);
     Explanation {
         result: "Decided",
         release: Some(format!(

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt::{self, Write};
 
 use halftone_daemon::process::{self, ProcessCollector};
-use halftone_routing::document::arm::Arm;
+use halftone_routing::document::arm::{Arm, PerArm};
 use halftone_routing::histogram;
 use halftone_routing::report::Counts;
 use prometheus_client::collector::Collector;
@@ -147,8 +147,7 @@ pub(crate) struct ReleaseSample {
     pub(crate) ratio_observed: Option<f64>,
     pub(crate) revision: u64,
     pub(crate) stage: u64,
-    /// Stable, then gray.
-    pub(crate) arms: [ArmSample; 2],
+    pub(crate) arms: PerArm<ArmSample>,
 }
 
 /// One arm of it.
@@ -224,8 +223,8 @@ impl Scrape {
     ) -> fmt::Result {
         let mut family = describe(encoder, metric)?;
         for release in &self.releases {
-            for arm in Arm::ALL {
-                if let Some(endpoints) = &release.arms[arm as usize].endpoints {
+            for (arm, sample) in release.arms.iter() {
+                if let Some(endpoints) = &sample.endpoints {
                     family
                         .encode_family(&release.arm_labels(arm))?
                         .encode_gauge(&value(endpoints))?;
@@ -281,10 +280,12 @@ impl Scrape {
 
     /// A plain route's gray, which nothing was counted for, has no series.
     fn arms(&self) -> impl Iterator<Item = (&ReleaseSample, Arm, &ArmSample)> {
-        let arms = self
-            .releases
-            .iter()
-            .flat_map(|release| Arm::ALL.map(|arm| (release, arm, &release.arms[arm as usize])));
+        let arms = self.releases.iter().flat_map(|release| {
+            release
+                .arms
+                .iter()
+                .map(move |(arm, sample)| (release, arm, sample))
+        });
         arms.filter(|(_, arm, sample)| *arm == Arm::Stable || sample.counts != Counts::default())
     }
 
@@ -490,7 +491,7 @@ mod tests {
                 ratio_observed: Some(0.12),
                 revision: 14,
                 stage: 3,
-                arms: [arm(), arm()],
+                arms: PerArm::from_fn(|_| arm()),
             }],
             unrouted: counts(),
             fleet_revision: Some(2),
@@ -577,7 +578,7 @@ mod tests {
     #[test]
     fn a_plain_route_has_no_gray_series() {
         let mut scrape = full();
-        scrape.releases[0].arms[1] = ArmSample::default();
+        scrape.releases[0].arms.gray = ArmSample::default();
         assert!(!page(scrape).unwrap().contains(r#"arm="gray""#));
     }
 }

@@ -9,6 +9,7 @@ use halftone_routing::decide::{Decision, Resolution, ServingArm, decide, replace
 use halftone_routing::document::RoutingConfig;
 use halftone_routing::fleet::FleetConfig;
 use halftone_routing::request::Request;
+use halftone_routing::routes::DestinationId;
 use halftone_routing::sketch::UserHash;
 
 use smallvec::SmallVec;
@@ -162,7 +163,7 @@ impl<C> RequestRouting<'_, C> {
         };
         match decide(&snapshot.routes, &request, &mut rand::random::<u128>) {
             Resolution::Decided(decision) => self.decided(snapshot, arms, &decision),
-            Resolution::DefaultBackend(_) => self.default_backend(snapshot, arms),
+            Resolution::DefaultBackend(id) => self.default_backend(snapshot, arms, id),
             Resolution::NoRoute => {
                 self.answer(&self.worker.counters.unrouted(), &Ending::NoRoute, None)
             }
@@ -214,11 +215,11 @@ impl<C> RequestRouting<'_, C> {
         if let Some(ending) = self.unsent {
             return self.answer(&cell, &ending, reason);
         }
-        let has_endpoint = |arm| snapshot.has_endpoint(decision.release, arm);
+        let has_endpoint = |arm| snapshot.has_endpoint(release, arm);
         let served = serve(release, decision.arm, has_endpoint);
         let Some(arm) = served
             .arm()
-            .and_then(|arm| arms.arm(snapshot, decision.release, arm))
+            .and_then(|arm| arms.arm(snapshot, release, arm))
         else {
             cell.failed(None, decision.user);
             return self.answer(&cell, &Ending::NoEndpoint, reason);
@@ -240,8 +241,8 @@ impl<C> RequestRouting<'_, C> {
                 logged.fallback = true;
             }
         }
-        let other = replacement_arm(release, &served)
-            .and_then(|arm| arms.arm(snapshot, decision.release, arm));
+        let other =
+            replacement_arm(release, &served).and_then(|arm| arms.arm(snapshot, release, arm));
         let measure = CountingContext {
             cell,
             user: decision.user,
@@ -259,13 +260,20 @@ impl<C> RequestRouting<'_, C> {
     }
 
     /// No release has it, but the fleet names a backend for that.
-    fn default_backend(self, snapshot: &Snapshot, arms: &ArmCache) -> RequestAction {
+    fn default_backend(
+        self,
+        snapshot: &Snapshot,
+        arms: &ArmCache,
+        id: DestinationId,
+    ) -> RequestAction {
         let cell = self.worker.counters.unrouted();
         if let Some(ending) = self.unsent {
             return self.answer(&cell, &ending, None);
         }
-        let table = snapshot.default_table().filter(|table| table.any(|| true));
-        let Some(arm) = table.and_then(|_| arms.default_backend(snapshot)) else {
+        let destination = snapshot
+            .destination(id)
+            .filter(|destination| destination.table.any(|| true));
+        let Some(arm) = destination.and_then(|_| arms.default_backend(snapshot, id)) else {
             return self.answer(&cell, &Ending::NoEndpoint, None);
         };
         if let Some(body) = self.awaited {

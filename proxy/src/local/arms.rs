@@ -16,7 +16,7 @@ use halftone_routing::document::names::Uid;
 use halftone_routing::document::rule::{Source, Target};
 use halftone_routing::document::units::ReleaseId;
 use halftone_routing::document::{ReleaseState, RoutingConfig};
-use halftone_routing::routes::ReleaseIndex;
+use halftone_routing::routes::{CompiledRelease, DestinationId};
 
 use super::capacity::{ArmKey, WaitClass};
 use super::tick::Tick;
@@ -24,10 +24,10 @@ use crate::http1::write::{ArmFields, LocationContext, PathRewrite};
 use crate::http1::{ChunkRules, MessageError, Strictness};
 use crate::snapshot::{Snapshot, SnapshotReader};
 use crate::upstream::BackendStream;
+use crate::upstream::destinations::{DestinationCounters, SnapshotDestination};
 use crate::upstream::endpoints::Table;
 use crate::upstream::in_flight::{AdmissionError, InFlight};
 use crate::upstream::pool::Pool;
-use crate::upstream::violations::ProtocolViolations;
 
 /// One arm of one release, or the default backend.
 #[derive(Debug)]
@@ -53,7 +53,7 @@ pub(crate) struct WorkerArm {
     pub(crate) max_body: u64,
     max_in_flight: u32,
     max_tunnels: u32,
-    in_flight: Arc<InFlight>,
+    counters: Arc<DestinationCounters>,
     worker: usize,
     standing: Rc<ArmRecall>,
 }
@@ -69,7 +69,7 @@ pub(crate) struct Admission {
 impl Admission {
     /// Whether the backend could be done with the request, were it not for the client.
     pub(crate) fn kept_by_client(&mut self, kept: bool) {
-        let (in_flight, worker) = (&self.arm.in_flight, self.arm.worker);
+        let (in_flight, worker) = (self.arm.in_flight(), self.arm.worker);
         match (std::mem::replace(&mut self.kept_by_client, kept), kept) {
             (false, true) => in_flight.begin_keeping(worker),
             (true, false) => in_flight.end_keeping(worker),
@@ -81,7 +81,7 @@ impl Admission {
 impl Drop for Admission {
     fn drop(&mut self) {
         self.kept_by_client(false);
-        self.arm.in_flight.leave(self.arm.worker);
+        self.arm.in_flight().leave(self.arm.worker);
     }
 }
 
@@ -94,7 +94,9 @@ pub(crate) struct AwaitedExchange {
 
 impl Drop for AwaitedExchange {
     fn drop(&mut self) {
-        self.arm.in_flight.leave_waiting(self.arm.worker, self.wait);
+        self.arm
+            .in_flight()
+            .leave_waiting(self.arm.worker, self.wait);
     }
 }
 
@@ -104,7 +106,7 @@ pub(crate) struct TunnelSlot(Rc<WorkerArm>);
 
 impl Drop for TunnelSlot {
     fn drop(&mut self) {
-        self.0.in_flight.leave_tunnel(self.0.worker);
+        self.0.in_flight().leave_tunnel(self.0.worker);
     }
 }
 
@@ -113,7 +115,6 @@ impl Drop for TunnelSlot {
 struct ViolationContext {
     release: Box<str>,
     arm: &'static str,
-    faults: Arc<ProtocolViolations>,
 }
 
 /// How chunked bodies are read.
@@ -219,7 +220,7 @@ impl WorkerArm {
         config: &RoutingConfig,
         arm: &ArmConfig,
         pool: Rc<Pool<BackendStream>>,
-        (in_flight, worker): (&Arc<InFlight>, usize),
+        (counters, worker): (&Arc<DestinationCounters>, usize),
         standing: Rc<ArmRecall>,
         blame: ViolationContext,
     ) -> Self {
@@ -263,7 +264,7 @@ impl WorkerArm {
             max_body: config.max_body_bytes.map_or(u64::MAX, NonZeroU64::get),
             max_in_flight: arm.max_in_flight,
             max_tunnels: arm.max_tunnels,
-            in_flight: Arc::clone(in_flight),
+            counters: Arc::clone(counters),
             worker,
             standing,
         }
@@ -273,7 +274,7 @@ impl WorkerArm {
     fn default_backend(
         backend: &Backend,
         pool: Rc<Pool<BackendStream>>,
-        (in_flight, worker): (&Arc<InFlight>, usize),
+        (counters, worker): (&Arc<DestinationCounters>, usize),
         blame: ViolationContext,
     ) -> Self {
         Self {
@@ -291,10 +292,14 @@ impl WorkerArm {
             max_body: u64::MAX,
             max_in_flight: arm::DEFAULT_MAX_IN_FLIGHT,
             max_tunnels: arm::DEFAULT_MAX_TUNNELS,
-            in_flight: Arc::clone(in_flight),
+            counters: Arc::clone(counters),
             worker,
             standing: Rc::default(),
         }
+    }
+
+    fn in_flight(&self) -> &InFlight {
+        &self.counters.in_flight
     }
 
     /// Whether another request may go there.
@@ -302,12 +307,12 @@ impl WorkerArm {
     /// # Errors
     /// `maxInFlight` is reached.
     pub(crate) fn room(&self) -> Result<(), AdmissionError> {
-        self.in_flight.room(self.worker, self.max_in_flight)
+        self.in_flight().room(self.worker, self.max_in_flight)
     }
 
     /// Counts a request in, whether there is room or not.
     pub(crate) fn enter(self: &Rc<Self>) -> Admission {
-        self.in_flight.enter(self.worker);
+        self.in_flight().enter(self.worker);
         Admission {
             arm: Rc::clone(self),
             kept_by_client: false,
@@ -316,7 +321,7 @@ impl WorkerArm {
 
     /// Counts an exchange in whose client is waited for.
     pub(crate) fn await_client(self: &Rc<Self>, wait: WaitClass) -> AwaitedExchange {
-        self.in_flight.enter_waiting(self.worker, wait);
+        self.in_flight().enter_waiting(self.worker, wait);
         AwaitedExchange {
             arm: Rc::clone(self),
             wait,
@@ -326,21 +331,21 @@ impl WorkerArm {
     /// More exchanges have waited for their clients for as long than the arm may have requests: each holds a connection
     /// to a backend.
     pub(crate) fn is_crowded(&self, wait: WaitClass) -> bool {
-        self.in_flight
+        self.in_flight()
             .is_crowded(self.worker, wait, self.max_in_flight)
     }
 
     /// The arm as the same one from snapshot to snapshot.
     pub(crate) fn key(&self) -> ArmKey {
-        ArmKey(Arc::as_ptr(&self.in_flight).addr())
+        ArmKey(Arc::as_ptr(&self.counters).addr())
     }
 
     /// Counts a tunnel in. `None`: `maxTunnels` is reached.
     pub(crate) fn enter_tunnel(self: &Rc<Self>) -> Option<TunnelSlot> {
-        if !self.in_flight.tunnel_fits(self.max_tunnels) {
+        if !self.in_flight().tunnel_fits(self.max_tunnels) {
             return None;
         }
-        self.in_flight.enter_tunnel(self.worker);
+        self.in_flight().enter_tunnel(self.worker);
         Some(TunnelSlot(Rc::clone(self)))
     }
 
@@ -369,12 +374,9 @@ impl WorkerArm {
 
     /// Takes note of an answer that broke a rule, and tells the log of it now and then.
     pub(crate) fn note_malformed(&self, rule: MessageError, upstream: Option<SocketAddr>) {
-        let ViolationContext {
-            release,
-            arm,
-            faults,
-        } = &self.blame;
-        if let Some(answers) = faults.count(rule, upstream, Instant::now()) {
+        let ViolationContext { release, arm } = &self.blame;
+        let violations = &self.counters.violations;
+        if let Some(answers) = violations.count(rule, upstream, Instant::now()) {
             let upstream = upstream.map(tracing::field::display);
             tracing::warn!(%release, arm, upstream, rule = rule.word(), answers, "a malformed answer: {rule}");
         }
@@ -453,7 +455,6 @@ impl WorkerArms {
             worker,
             generation: Cell::new(u64::MAX),
             arms: RefCell::default(),
-            default: RefCell::default(),
             pools: RefCell::default(),
             standings: RefCell::default(),
             recalls: Cell::new(0),
@@ -490,9 +491,8 @@ impl WorkerArms {
 pub(crate) struct ArmCache {
     worker: usize,
     generation: Cell<u64>,
-    /// By release and arm.
-    arms: RefCell<Vec<[Option<Rc<WorkerArm>>; 2]>>,
-    default: RefCell<Option<Rc<WorkerArm>>>,
+    /// By [`DestinationId`].
+    arms: RefCell<Vec<Option<Rc<WorkerArm>>>>,
     /// By table: connections survive new documents.
     pools: RefCell<HashMap<u32, Rc<Pool<BackendStream>>>>,
     /// Of the gray arms in use.
@@ -505,52 +505,59 @@ impl ArmCache {
     pub(crate) fn arm(
         &self,
         snapshot: &Snapshot,
-        release: ReleaseIndex,
+        release: &CompiledRelease,
         arm: arm::Arm,
     ) -> Option<Rc<WorkerArm>> {
-        let place = (release.get(), arm as usize);
-        if let Some(known) = &self.arms.borrow()[place.0][place.1] {
-            return Some(Rc::clone(known));
-        }
-        let config = snapshot.routes.release(release).config();
-        let pool = self.pool(snapshot.table(release, arm)?);
-        let standing = self.standing(config, arm);
-        let blame = ViolationContext {
-            release: format!("{}/{}", config.release.namespace, config.release.name).into(),
-            arm: arm.name(),
-            faults: Arc::clone(snapshot.faults(release, arm)),
-        };
-        let in_flight = (snapshot.in_flight(release, arm), self.worker);
-        let made = Rc::new(WorkerArm::new(
-            config,
-            config.arms.get(arm)?,
-            pool,
-            in_flight,
-            standing,
-            blame,
-        ));
-        self.arms.borrow_mut()[place.0][place.1] = Some(Rc::clone(&made));
-        Some(made)
+        self.known_or(snapshot, release.destination(arm)?, |destination| {
+            let config = release.config();
+            let blame = ViolationContext {
+                release: format!("{}/{}", config.release.namespace, config.release.name).into(),
+                arm: arm.name(),
+            };
+            Some(WorkerArm::new(
+                config,
+                config.arms.get(arm)?,
+                self.pool(&destination.table),
+                (&destination.counters, self.worker),
+                self.standing(config, arm),
+                blame,
+            ))
+        })
     }
 
     /// Where requests go that no release claims.
-    pub(crate) fn default_backend(&self, snapshot: &Snapshot) -> Option<Rc<WorkerArm>> {
-        let mut default = self.default.borrow_mut();
-        if default.is_none() {
-            let in_flight = (snapshot.default_in_flight(), self.worker);
-            let backend = snapshot.routes.fleet().default_backend.as_ref()?;
-            let pool = self.pool(snapshot.default_table()?);
-            let faults = Arc::clone(snapshot.default_faults());
+    pub(crate) fn default_backend(
+        &self,
+        snapshot: &Snapshot,
+        id: DestinationId,
+    ) -> Option<Rc<WorkerArm>> {
+        self.known_or(snapshot, id, |destination| {
             let blame = ViolationContext {
                 release: "none".into(),
                 arm: "default backend",
-                faults,
             };
-            *default = Some(Rc::new(WorkerArm::default_backend(
-                backend, pool, in_flight, blame,
-            )));
+            Some(WorkerArm::default_backend(
+                snapshot.routes.fleet().default_backend.as_ref()?,
+                self.pool(&destination.table),
+                (&destination.counters, self.worker),
+                blame,
+            ))
+        })
+    }
+
+    /// The record of a destination, made at its first request.
+    fn known_or(
+        &self,
+        snapshot: &Snapshot,
+        id: DestinationId,
+        make: impl FnOnce(&SnapshotDestination) -> Option<WorkerArm>,
+    ) -> Option<Rc<WorkerArm>> {
+        if let Some(known) = &self.arms.borrow()[id.get()] {
+            return Some(Rc::clone(known));
         }
-        default.clone()
+        let made = Rc::new(make(snapshot.destination(id)?)?);
+        self.arms.borrow_mut()[id.get()] = Some(Rc::clone(&made));
+        Some(made)
     }
 
     fn pool(&self, table: &Arc<Table>) -> Rc<Pool<BackendStream>> {
@@ -580,10 +587,9 @@ impl ArmCache {
 
     fn follow(&self, snapshot: &Snapshot, now: Tick) {
         self.generation.set(snapshot.generation);
-        *self.default.borrow_mut() = None;
         let mut arms = self.arms.borrow_mut();
         arms.clear();
-        arms.resize_with(snapshot.routes.len(), Default::default);
+        arms.resize_with(snapshot.routes.destination_limit(), Default::default);
         self.pools.borrow_mut().retain(|table, pool| {
             let named = snapshot.names_table(*table);
             if !named {

@@ -196,7 +196,7 @@ impl Table {
 
 #[cfg(test)]
 mod tests {
-    use halftone_routing::document::arm::{Addresses, Backend, Upstream};
+    use halftone_routing::document::arm::{Addresses, Backend, Destination};
 
     use super::*;
 
@@ -204,9 +204,9 @@ mod tests {
         SocketAddr::from(([127, 0, 0, 1], port))
     }
 
-    fn upstream(ports: &[u16]) -> Upstream {
+    fn destination(ports: &[u16]) -> Destination {
         let addresses: Vec<_> = ports.iter().copied().map(address).collect();
-        Upstream {
+        Destination {
             backend: Backend::Addresses(Addresses::try_from(addresses).unwrap()),
             health_check: None,
         }
@@ -224,16 +224,16 @@ mod tests {
     #[test]
     fn arms_with_the_same_addresses_share_a_table() {
         let tables = Tables::new(1);
-        let table = tables.get(&upstream(&[1, 2]));
-        assert_eq!(table.id, tables.get(&upstream(&[1, 2])).id);
-        assert_ne!(table.id, tables.get(&upstream(&[1])).id);
+        let table = tables.get(&destination(&[1, 2]));
+        assert_eq!(table.id, tables.get(&destination(&[1, 2])).id);
+        assert_ne!(table.id, tables.get(&destination(&[1])).id);
         assert_eq!(ports(&table), [1, 2]);
     }
 
     #[test]
     fn healthy_ones_come_first_then_all_ready_ones_then_those_on_their_way_out() {
         let tables = Tables::new(1);
-        let table = tables.get(&upstream(&[9]));
+        let table = tables.get(&destination(&[9]));
         let leaving = Endpoint {
             ready: false,
             terminating: true,
@@ -262,7 +262,7 @@ mod tests {
     #[test]
     fn an_address_that_left_and_came_back_is_another_slot() {
         let tables = Tables::new(1);
-        let table = tables.get(&upstream(&[1, 2]));
+        let table = tables.get(&destination(&[1, 2]));
         let [one, two] = table.load().slots[..] else {
             panic!("two slots")
         };
@@ -276,7 +276,7 @@ mod tests {
     #[test]
     fn what_the_check_found_is_forgotten_with_the_endpoint() {
         let tables = Tables::new(1);
-        let table = tables.get(&upstream(&[1, 2]));
+        let table = tables.get(&destination(&[1, 2]));
         table.set_failing(address(1), true);
         table.replace(&[Endpoint::ready(address(2))]);
         table.replace(&[Endpoint::ready(address(1)), Endpoint::ready(address(2))]);

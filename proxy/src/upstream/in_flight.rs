@@ -1,23 +1,17 @@
-//! How many requests and tunnels each arm has under way: what `maxInFlight` and `maxTunnels` limit; and how many
+//! How many requests and tunnels each destination has under way: what `maxInFlight` and `maxTunnels` limit; and how many
 //! exchanges wait for their clients, which `maxInFlight` limits once more, for those that last and those that have just
-//! begun. Every arm has counts
-//! of its own, even where two arms share a backend: the load of one must not turn away users of the other. They outlive
-//! snapshots, as requests do. Who has a place, and when, is decided in `exchange/concurrency_slot.rs`.
+//! begun. Who has a place, and when, is decided in `exchange/concurrency_slot.rs`.
 
-use std::collections::HashMap;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
-
-use halftone_routing::document::arm::Arm;
-use halftone_routing::document::names::Uid;
 
 use crate::local::capacity::WaitClass;
 
-/// What one arm has under way.
+/// What one destination has under way.
 #[derive(Debug)]
 pub struct InFlight {
     workers: usize,
-    /// Made at the first request: most arms of a proxy with thousands of releases are idle.
+    /// Made at the first request: most destinations of a proxy with thousands of releases are idle.
     by_worker: OnceLock<Box<[WorkerInFlight]>>,
 }
 
@@ -50,7 +44,7 @@ pub enum AdmissionError {
 }
 
 impl InFlight {
-    fn new(workers: usize) -> Self {
+    pub(super) fn new(workers: usize) -> Self {
         Self {
             workers,
             by_worker: OnceLock::new(),
@@ -161,48 +155,6 @@ fn take(count: &AtomicU32) {
     count.store(count.load(Relaxed) - 1, Relaxed);
 }
 
-/// Those of all arms in use. They live as long as a snapshot or a worker holds them.
-#[derive(Debug)]
-pub struct InFlights {
-    workers: usize,
-    default: Arc<InFlight>,
-    releases: Mutex<HashMap<Uid, [Weak<InFlight>; 2]>>,
-}
-
-impl InFlights {
-    /// None yet, for a process with this many workers.
-    pub fn new(workers: usize) -> Self {
-        Self {
-            workers,
-            default: Arc::new(InFlight::new(workers)),
-            releases: Mutex::default(),
-        }
-    }
-
-    /// Those of the fleet's default backend.
-    pub fn of_default(&self) -> Arc<InFlight> {
-        Arc::clone(&self.default)
-    }
-
-    /// Those of both arms of a release.
-    pub fn of(&self, uid: &Uid) -> [Arc<InFlight>; 2] {
-        let mut releases = self.releases.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = releases
-            .get(uid)
-            .map(|arms| Arm::ALL.map(|arm| arms[arm as usize].upgrade()));
-        if let Some([Some(stable), Some(gray)]) = known {
-            return [stable, gray];
-        }
-        releases.retain(|_, arms| arms.iter().any(|arm| arm.strong_count() > 0));
-        let made = Arm::ALL.map(|_| Arc::new(InFlight::new(self.workers)));
-        releases.insert(
-            uid.clone(),
-            Arm::ALL.map(|arm| Arc::downgrade(&made[arm as usize])),
-        );
-        made
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -275,17 +227,5 @@ mod tests {
             .map(|worker| (0..).take_while(|_| arm.admit(worker, 2_000)).count())
             .sum();
         assert!(more <= 2_000 / 16, "{more}");
-    }
-
-    #[test]
-    fn each_arm_has_its_own_for_as_long_as_someone_holds_it() {
-        let all = InFlights::new(1);
-        let uid: Uid = "a".parse().unwrap();
-        let [stable, gray] = all.of(&uid);
-        assert!(stable.admit(0, 1) && gray.admit(0, 1));
-        let [again, _] = all.of(&uid);
-        assert!(!again.admit(0, 1), "another snapshot counts on");
-        drop((stable, gray, again));
-        assert!(all.of(&uid)[0].admit(0, 1));
     }
 }

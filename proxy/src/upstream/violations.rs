@@ -1,13 +1,11 @@
 //! Which rules of HTTP the answers of an arm broke: for `/config`, `/metrics`, and a log line now and then. Written
 //! only when an answer is refused, by all workers; it goes on from one snapshot to the next.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use halftone_routing::document::arm::Arm;
-use halftone_routing::document::names::Uid;
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -16,7 +14,7 @@ use crate::http1::MessageError;
 /// One log line in this time for each arm.
 const BETWEEN_LINES: Duration = Duration::from_secs(10);
 
-/// The malformed answers of one arm.
+/// The malformed answers of one destination.
 #[derive(Debug, Default)]
 pub struct ProtocolViolations(Mutex<ViolationCounts>);
 
@@ -83,38 +81,6 @@ impl ProtocolViolations {
     }
 }
 
-/// Those of all arms in use. They live as long as a snapshot or a worker holds them.
-#[derive(Debug, Default)]
-pub struct ViolationRegistry {
-    default: Arc<ProtocolViolations>,
-    releases: Mutex<HashMap<Uid, [Weak<ProtocolViolations>; 2]>>,
-}
-
-impl ViolationRegistry {
-    /// Those of the fleet's default backend.
-    pub fn of_default(&self) -> Arc<ProtocolViolations> {
-        Arc::clone(&self.default)
-    }
-
-    /// Those of both arms of a release.
-    pub fn of(&self, uid: &Uid) -> [Arc<ProtocolViolations>; 2] {
-        let mut releases = self.releases.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = releases
-            .get(uid)
-            .map(|arms| Arm::ALL.map(|arm| arms[arm as usize].upgrade()));
-        if let Some([Some(stable), Some(gray)]) = known {
-            return [stable, gray];
-        }
-        releases.retain(|_, arms| arms.iter().any(|arm| arm.strong_count() > 0));
-        let made = Arm::ALL.map(|_| Arc::default());
-        releases.insert(
-            uid.clone(),
-            Arm::ALL.map(|arm| Arc::downgrade(&made[arm as usize])),
-        );
-        made
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -149,16 +115,5 @@ mod tests {
             (last.rule, last.upstream),
             ("coding", Some("10.0.0.5:80".parse().unwrap()))
         );
-    }
-
-    #[test]
-    fn an_arms_faults_stay_while_someone_holds_them() {
-        let all = ViolationRegistry::default();
-        let uid: Uid = "a".parse().unwrap();
-        let [stable, gray] = all.of(&uid);
-        stable.count(MessageError::Status, None, Instant::now());
-        assert!(all.of(&uid)[0].last().is_some() && all.of(&uid)[1].last().is_none());
-        drop((stable, gray));
-        assert!(all.of(&uid)[0].last().is_none());
     }
 }

@@ -42,6 +42,46 @@ impl Arm {
     }
 }
 
+/// One value for each arm.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct PerArm<T> {
+    /// Stable's.
+    pub stable: T,
+    /// Gray's.
+    pub gray: T,
+}
+
+impl<T> PerArm<T> {
+    /// What `make` gives for each arm, stable first.
+    pub fn from_fn(mut make: impl FnMut(Arm) -> T) -> Self {
+        Self {
+            stable: make(Arm::Stable),
+            gray: make(Arm::Gray),
+        }
+    }
+
+    /// The arm's.
+    pub const fn get(&self, arm: Arm) -> &T {
+        match arm {
+            Arm::Stable => &self.stable,
+            Arm::Gray => &self.gray,
+        }
+    }
+
+    /// The arm's, to be changed.
+    pub const fn get_mut(&mut self, arm: Arm) -> &mut T {
+        match arm {
+            Arm::Stable => &mut self.stable,
+            Arm::Gray => &mut self.gray,
+        }
+    }
+
+    /// Both, stable first.
+    pub fn iter(&self) -> impl Iterator<Item = (Arm, &T)> {
+        Arm::ALL.into_iter().map(|arm| (arm, self.get(arm)))
+    }
+}
+
 /// The arms of a release. Without gray it is a plain route.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Arms {
@@ -99,9 +139,9 @@ impl ArmConfig {
         }
     }
 
-    /// Its servers and how they are checked: what one endpoint table is for.
-    pub fn upstream(&self) -> Upstream {
-        Upstream {
+    /// Where its requests go: its servers and how they are checked.
+    pub fn destination(&self) -> Destination {
+        Destination {
             backend: self.backend.clone(),
             health_check: self.health_check.clone(),
         }
@@ -114,9 +154,12 @@ pub const DEFAULT_MAX_IN_FLIGHT: u32 = 2000;
 /// `maxTunnels` when a document does not say.
 pub const DEFAULT_MAX_TUNNELS: u32 = 10_000;
 
-/// What one endpoint table is for: two arms with equal ones share endpoints, connections and checks.
+/// Where requests go, which is what one endpoint table is for: two arms with equal destinations share endpoints,
+/// connections and checks. What each of them has for itself goes by its [`DestinationId`].
+///
+/// [`DestinationId`]: crate::routes::DestinationId
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Upstream {
+pub struct Destination {
     /// Where its servers are.
     pub backend: Backend,
     /// How each is checked.

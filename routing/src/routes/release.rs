@@ -4,13 +4,13 @@
 
 use std::sync::Arc;
 
-use super::{Compiler, UpstreamId};
+use super::{Compiler, DestinationId, DestinationKey};
 use crate::{
     bucket::Salt,
     condition::{self, AnyOf},
     document::{
         Checksum, ReleaseState, RoutingConfig,
-        arm::Arm,
+        arm::{Arm, PerArm},
         identity::{GeneratedCookie, MissingIdentity},
         parse::{DocumentError, DocumentErrorReason, ParsedDocument},
         rule::{AllOf, Rule, Target},
@@ -26,7 +26,7 @@ use crate::{
 pub struct CompiledRelease {
     document: Arc<ParsedDocument<RoutingConfig>>,
     operator_lost: bool,
-    upstreams: [Option<UpstreamId>; 2],
+    destinations: PerArm<Option<DestinationId>>,
     pub(crate) salt: Salt,
     pub(crate) split: Split,
     pub(crate) sources: Sources,
@@ -105,11 +105,10 @@ impl CompiledRelease {
             .unwrap_or_else(|| config.release.id.to_string());
         Ok(Self {
             operator_lost,
-            upstreams: Arm::ALL.map(|arm| {
-                config
-                    .arms
-                    .get(arm)
-                    .map(|arm| compiler.upstream(arm.upstream()))
+            destinations: PerArm::from_fn(|arm| {
+                config.arms.get(arm)?;
+                let key = DestinationKey::Arm(config.release.uid.clone(), arm);
+                Some(compiler.destinations.id(key))
             }),
             salt: Salt::new(&salt),
             split,
@@ -142,13 +141,16 @@ impl CompiledRelease {
         &self.document.ignored
     }
 
-    /// Where the servers of an arm are; none for gray in a plain route.
-    pub fn upstream(&self, arm: Arm) -> Option<UpstreamId> {
-        self.upstreams[arm as usize]
+    /// Where the requests of an arm go; none for gray in a plain route.
+    pub fn destination(&self, arm: Arm) -> Option<DestinationId> {
+        *self.destinations.get(arm)
     }
 
-    pub(super) fn upstreams(&self) -> impl Iterator<Item = UpstreamId> {
-        self.upstreams.into_iter().flatten()
+    /// Every destination that it has, with whose requests go there.
+    pub fn destinations(&self) -> impl Iterator<Item = (Arm, DestinationId)> {
+        self.destinations
+            .iter()
+            .filter_map(|(arm, id)| Some((arm, (*id)?)))
     }
 
     /// Whether it sends everyone to stable because no operator has spoken for too long.

@@ -468,7 +468,7 @@ fn of_two_releases_that_claim_one_host_and_path_who_has_served_it_longer_has_it(
 }
 
 #[test]
-fn an_upstream_never_gets_the_number_of_another() {
+fn a_destination_keeps_its_number_while_its_servers_change() {
     let with = |port: u32, revision: u32| {
         text(
             json!({"revision": revision, "arms": {"gray": {"addresses": [format!("127.0.0.1:{port}")]}}}),
@@ -479,13 +479,11 @@ fn an_upstream_never_gets_the_number_of_another() {
     for revision in 4..40 {
         let port = 9100 + revision % 5;
         apply(&mut store, &vec![("a.json", with(port, revision))]);
-        for (id, upstream) in store.routes().upstreams() {
-            assert_eq!(
-                seen.entry(*id).or_insert_with(|| upstream.clone()),
-                upstream
-            );
+        let (_, release) = store.routes().releases().next().expect("a release");
+        for (arm, id) in release.destinations() {
+            assert_eq!(*seen.entry(id).or_insert(arm), arm);
         }
-        assert_eq!(store.routes().upstreams().len(), 2);
+        assert_eq!((seen.len(), store.routes().destination_limit()), (2, 2));
     }
 }
 

@@ -6,21 +6,19 @@ use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use halftone_routing::dial_policy::DialPolicy;
-use halftone_routing::document::arm::{Backend, ServiceRef, Upstream};
+use halftone_routing::document::arm::{Backend, Destination, ServiceRef};
 use halftone_routing::document::names::ObjectName;
 use halftone_routing::endpoints::Slice;
 
 use super::{Endpoint, Table};
-use crate::upstream::in_flight::InFlights;
+use crate::upstream::destinations::DestinationRegistry;
 use crate::upstream::services::{SavedServices, Services};
-use crate::upstream::violations::ViolationRegistry;
 
 /// All tables of the process. A table lives as long as a snapshot or a worker holds it; two arms with the same
-/// backend looked at by the same check share one.
+/// destination share one.
 #[derive(Debug)]
 pub struct Tables {
-    in_flight: InFlights,
-    faults: ViolationRegistry,
+    destinations: DestinationRegistry,
     next_table: AtomicU32,
     next_slot: Arc<AtomicU32>,
     inner: Mutex<TablesInner>,
@@ -32,7 +30,7 @@ type ServiceTable = (ServiceRef, Weak<Table>);
 /// One lock over tables and slices: a table that is made while a slice comes has it, one way or the other.
 #[derive(Debug)]
 struct TablesInner {
-    tables: HashMap<Upstream, Weak<Table>>,
+    tables: HashMap<Destination, Weak<Table>>,
     /// The tables of each Service in use, by namespace and name.
     of_service: HashMap<ObjectName, HashMap<ObjectName, Vec<ServiceTable>>>,
     /// Dead tables are looked for when there are so many.
@@ -65,52 +63,46 @@ impl Tables {
             changed: false,
         };
         Self {
-            in_flight: InFlights::new(workers),
-            faults: ViolationRegistry::default(),
+            destinations: DestinationRegistry::new(workers),
             next_table: AtomicU32::new(0),
             next_slot: Arc::default(),
             inner: Mutex::new(inner),
         }
     }
 
-    /// What is under way for each arm, beside the endpoints that arms may share.
-    pub fn in_flight(&self) -> &InFlights {
-        &self.in_flight
+    /// What each destination has for itself, beside the endpoints that it may share.
+    pub fn destinations(&self) -> &DestinationRegistry {
+        &self.destinations
     }
 
-    /// The malformed answers of every arm.
-    pub fn faults(&self) -> &ViolationRegistry {
-        &self.faults
-    }
-
-    /// The arm's table. A new one of an arm by `addresses` has each of them as a ready endpoint; a new one of a
-    /// Service has what is known of it.
-    pub fn get(&self, upstream: &Upstream) -> Arc<Table> {
+    /// A destination's table. A new one of a destination by `addresses` has each of them as a ready endpoint; a new one
+    /// of a Service has what is known of it.
+    pub fn get(&self, destination: &Destination) -> Arc<Table> {
         let mut inner = self.lock();
-        if let Some(table) = inner.tables.get(upstream).and_then(Weak::upgrade) {
+        if let Some(table) = inner.tables.get(destination).and_then(Weak::upgrade) {
             return table;
         }
         inner.sweep();
         let id = self.next_table.fetch_add(1, Relaxed);
         let table = Arc::new(Table::new(id, Arc::clone(&self.next_slot)));
-        inner.fill(&upstream.backend, &table);
+        inner.fill(&destination.backend, &table);
         inner
             .tables
-            .insert(upstream.clone(), Arc::downgrade(&table));
+            .insert(destination.clone(), Arc::downgrade(&table));
         table
     }
 
-    /// The table of an upstream, if it is in use.
-    pub fn find(&self, upstream: &Upstream) -> Option<Arc<Table>> {
-        self.lock().tables.get(upstream).and_then(Weak::upgrade)
+    /// The table of a destination, if it is in use.
+    pub fn find(&self, destination: &Destination) -> Option<Arc<Table>> {
+        self.lock().tables.get(destination).and_then(Weak::upgrade)
     }
 
     /// The tables in use, each with what it is for.
-    pub fn all(&self) -> Vec<(Upstream, Arc<Table>)> {
+    pub fn all(&self) -> Vec<(Destination, Arc<Table>)> {
         let inner = self.lock();
         let alive = inner.tables.iter();
         alive
-            .filter_map(|(upstream, table)| Some((upstream.clone(), table.upgrade()?)))
+            .filter_map(|(destination, table)| Some((destination.clone(), table.upgrade()?)))
             .collect()
     }
 
