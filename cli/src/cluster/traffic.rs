@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use halftone_api::GrayRelease;
-use halftone_routing::document::arm::Arm;
+use halftone_routing::document::arm::{Arm, PerArm};
 use halftone_routing::report::{Fault, Outcome};
 use kube::ResourceExt;
 use tokio::time::Instant;
@@ -91,7 +91,7 @@ impl ClusterClient {
 /// Counters of one release, summed over its proxies.
 #[derive(Debug, Default)]
 struct ReleaseCounters {
-    arms: [ArmCounters; 2],
+    arms: PerArm<ArmCounters>,
 }
 
 #[derive(Debug, Default)]
@@ -120,7 +120,7 @@ impl ReleaseCounters {
             else {
                 continue;
             };
-            let counters = &mut self.arms[arm as usize];
+            let counters = self.arms.get_mut(arm);
             match metric {
                 "halftone_request_outcomes_total" => {
                     let cause = label("cause").unwrap_or_default();
@@ -163,13 +163,7 @@ fn sample(line: &str) -> Option<MetricSample<'_>> {
 
 /// What was counted between two readings.
 fn traffic(before: &ReleaseCounters, after: &ReleaseCounters, seconds: f64) -> RecentTraffic {
-    let figures = |arm: Arm| {
-        figures(
-            &before.arms[arm as usize],
-            &after.arms[arm as usize],
-            seconds,
-        )
-    };
+    let figures = |arm: Arm| figures(before.arms.get(arm), after.arms.get(arm), seconds);
     RecentTraffic {
         seconds,
         stable: figures(Arm::Stable),

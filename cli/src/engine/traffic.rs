@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use halftone_routing::document::arm::Arm;
+use halftone_routing::document::arm::{Arm, PerArm};
 use halftone_routing::report::Counts;
 use serde::{Deserialize, Serialize};
 
@@ -20,7 +20,7 @@ pub(crate) struct TrafficWindow {
 struct TrafficSample {
     at: Instant,
     seconds: f64,
-    arms: [Counts; 2],
+    arms: PerArm<Counts>,
 }
 
 /// One arm over the window.
@@ -70,9 +70,9 @@ impl TrafficWindow {
         seconds: f64,
         added: impl IntoIterator<Item = (Arm, &'a Counts)>,
     ) {
-        let mut arms = [Counts::default(), Counts::default()];
+        let mut arms = PerArm::<Counts>::default();
         for (arm, counts) in added {
-            arms[arm as usize].merge(counts);
+            arms.get_mut(arm).merge(counts);
         }
         self.polls.push_back(TrafficSample { at, seconds, arms });
         while self
@@ -89,7 +89,7 @@ impl TrafficWindow {
         let mut sum = Counts::default();
         let mut seconds = 0.0;
         for poll in &self.polls {
-            sum.merge(&poll.arms[arm as usize]);
+            sum.merge(poll.arms.get(arm));
             seconds += poll.seconds;
         }
         let (requests, charged) = (sum.requests(), sum.charged());

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use halftone_routing::document::arm::Arm;
+use halftone_routing::document::arm::{Arm, PerArm};
 use halftone_routing::document::names::Uid;
 use halftone_routing::document::units::{ReleaseId, Stage};
 use halftone_routing::histogram::Histogram;
@@ -30,7 +30,7 @@ pub(crate) struct Ledger {
     /// Older ones that requests may still write to.
     retired: Vec<Arc<StageCounters>>,
     /// Sums of those that nobody writes to any more, by arm.
-    folded: [Counts; 2],
+    folded: PerArm<Counts>,
     /// Stable's latencies up to the last full minute.
     minute: Histogram,
     abandoned_after: Duration,
@@ -127,7 +127,7 @@ impl Ledger {
             if done {
                 counters
                     .keys()
-                    .for_each(|key| folded[key.arm as usize].merge(&counters.read(key)));
+                    .for_each(|key| folded.get_mut(key.arm).merge(&counters.read(key)));
             }
             !done
         });
@@ -198,7 +198,7 @@ impl Ledger {
 
     /// Everything counted for an arm since this proxy serves the release, whatever the stage.
     pub(crate) fn total(&self, arm: Arm) -> Counts {
-        let mut sum = self.folded[arm as usize].clone();
+        let mut sum = self.folded.get(arm).clone();
         let live = self
             .stages
             .iter()
