@@ -19,8 +19,9 @@ use halftone_routing::document::{
 };
 use halftone_routing::field::Field;
 use halftone_routing::fleet::{FleetConfig, HEALTH};
+use halftone_routing::overlay::Overlay;
 use halftone_routing::request::Request;
-use halftone_routing::routes::{CompiledRelease, Compiler, Routes};
+use halftone_routing::routes::{CompiledRelease, Compiler, ReleaseIndex, Routes};
 use halftone_routing::{host, path};
 use serde::Serialize;
 
@@ -34,7 +35,7 @@ use crate::{fleet, local_run, manifests, socket};
 /// Runs the command.
 pub(crate) fn run(arguments: &ExplainArguments) -> Result<(), CommandError> {
     let place = place(arguments, args::is_plugin(), socket::runs);
-    let (routes, host) = match &place {
+    let (routes, host, silence) = match &place {
         ExplainSource::Files => planned(arguments)?,
         ExplainSource::Run(state) => applied_here(arguments, state)?,
         ExplainSource::Cluster => applied(arguments)?,
@@ -46,8 +47,10 @@ pub(crate) fn run(arguments: &ExplainArguments) -> Result<(), CommandError> {
             return ExplainOutput::without_release(200, HEALTH);
         }
         let mut findings = Vec::new();
-        let resolution = decide_traced(&routes, request, &mut chance, &mut findings);
-        ExplainOutput::of(&routes, &resolution, findings)
+        // As its proxies do for want of an operator.
+        let overlay = |index| Overlay::after_silence(routes.release(index).config(), silence);
+        let resolution = decide_traced(&routes, overlay, request, &mut chance, &mut findings);
+        ExplainOutput::of(&routes, overlay, &resolution, findings)
     });
     let mut out = output::stdout();
     if arguments.printed.is_data() {
@@ -104,7 +107,7 @@ fn place(
 fn applied_here(
     arguments: &ExplainArguments,
     state: &Path,
-) -> Result<(Routes, String), CommandError> {
+) -> Result<(Routes, String, Duration), CommandError> {
     let name = one_name(arguments)?;
     let release = name_of(&local_run::release(state, &name)?.release);
     let applied = local_run::applied(state)?;
@@ -112,12 +115,12 @@ fn applied_here(
         .of(&release)
         .map(|document| document.hosts.clone())
         .unwrap_or_default();
-    let routes = compile(applied.parsed(), applied.fleet, Duration::ZERO)?;
-    Ok((routes, one_of(&hosts)))
+    let routes = compile(applied.parsed(), applied.fleet)?;
+    Ok((routes, one_of(&hosts), Duration::ZERO))
 }
 
 /// By manifests, and a host that the first of them takes.
-fn planned(arguments: &ExplainArguments) -> Result<(Routes, String), CommandError> {
+fn planned(arguments: &ExplainArguments) -> Result<(Routes, String, Duration), CommandError> {
     let manifests = manifests::all(&arguments.files)?;
     let class = fleet::class(&manifests)?;
     let fleet = fleet::settings(class, arguments.fleet.as_deref())?;
@@ -128,11 +131,12 @@ fn planned(arguments: &ExplainArguments) -> Result<(Routes, String), CommandErro
     let host = plans
         .first()
         .map_or_else(String::new, |plan| one_of(&plan.hosts));
-    Ok((routes(&plans, arguments.ratio, fleet)?, host))
+    let routes = routes(&plans, arguments.ratio, fleet)?;
+    Ok((routes, host, Duration::ZERO))
 }
 
 /// By what is applied for the fleet of a release, and a host that this release takes.
-fn applied(arguments: &ExplainArguments) -> Result<(Routes, String), CommandError> {
+fn applied(arguments: &ExplainArguments) -> Result<(Routes, String, Duration), CommandError> {
     let name = one_name(arguments)?;
     let (hosts, fleet, silence) = cluster::block_on(async {
         let cluster = ClusterClient::connect(&arguments.running.cluster, false).await?;
@@ -158,8 +162,9 @@ fn applied(arguments: &ExplainArguments) -> Result<(Routes, String), CommandErro
         ));
     }
     Ok((
-        compile(fleet.documents, fleet.config, silence)?,
+        compile(fleet.documents, fleet.config)?,
         one_of(&hosts),
+        silence,
     ))
 }
 
@@ -180,19 +185,16 @@ fn one_name(arguments: &ExplainArguments) -> Result<String, CommandError> {
     Ok(name.to_string_lossy().into_owned())
 }
 
-/// The routes of documents as they are applied, for proxies that have heard no operator for so long.
+/// The routes of documents as they are applied.
 fn compile(
     documents: Vec<Arc<ParsedDocument<RoutingConfig>>>,
     fleet: FleetConfig,
-    silence: Duration,
 ) -> Result<Routes, CommandError> {
     let mut compiler = Compiler::default();
     let releases = documents
         .into_iter()
         .map(|document| {
-            // As its proxies do for want of an operator.
-            let lost = document.config.is_operator_lost_after(silence);
-            CompiledRelease::compile(document, lost, &mut compiler)
+            CompiledRelease::compile(document, &mut compiler)
                 .map(Arc::new)
                 .map_err(CommandError::new)
         })
@@ -225,7 +227,7 @@ fn routes(
             config: document,
             ignored: Vec::new(),
         };
-        CompiledRelease::compile(Arc::new(parsed), false, &mut compiler)
+        CompiledRelease::compile(Arc::new(parsed), &mut compiler)
             .map(Arc::new)
             .map_err(CommandError::new)
     });
@@ -385,7 +387,12 @@ impl ExplainOutput {
         }
     }
 
-    fn of(routes: &Routes, resolution: &Resolution<'_, '_>, points: Vec<TraceEntry>) -> Self {
+    fn of(
+        routes: &Routes,
+        overlay: impl Fn(ReleaseIndex) -> Overlay,
+        resolution: &Resolution<'_, '_>,
+        points: Vec<TraceEntry>,
+    ) -> Self {
         let mut answer = Self {
             points,
             ..Self::default()
@@ -395,12 +402,9 @@ impl ExplainOutput {
             format!("{}/{}", whose.namespace, whose.name)
         };
         let percent = |index| {
-            let config = routes.release(index).config();
-            config
-                .arms
-                .gray
-                .as_ref()
-                .map(|_| routes.release(index).ratio_in_effect().fraction() * 100.0)
+            let release = routes.release(index);
+            let ratio = release.ratio_in_effect(overlay(index)).fraction() * 100.0;
+            release.config().arms.gray.as_ref().map(|_| ratio)
         };
         match resolution {
             Resolution::Decided(decision) => {
@@ -417,7 +421,7 @@ impl ExplainOutput {
                 answer.reason = decision.reason.to_string();
                 let release = routes.release(decision.release);
                 answer.operator_lost =
-                    release.is_operator_lost() && release.config().force.is_none();
+                    decision.overlay.is_operator_lost() && release.config().force.is_none();
                 answer.identity = decision
                     .identity
                     .as_ref()

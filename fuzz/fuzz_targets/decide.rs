@@ -9,7 +9,7 @@ use std::{
 };
 
 use halftone_routing::{
-    decide::{Resolution, TraceEntry, decide, decide_traced},
+    decide::{Resolution, TraceEntry, all_open, decide, decide_traced},
     document::parse::{self, Format},
     field::Field,
     host, path,
@@ -24,8 +24,7 @@ static ROUTES: LazyLock<Routes> = LazyLock::new(|| {
     let mut compiler = Compiler::default();
     let document = parse::routing(include_bytes!("../seeds/decide.json"), Format::Json)
         .expect("a good document");
-    let release =
-        CompiledRelease::compile(Arc::new(document), false, &mut compiler).expect("compiles");
+    let release = CompiledRelease::compile(Arc::new(document), &mut compiler).expect("compiles");
     let fleet = parse::fleet(FLEET.as_bytes(), Format::Json)
         .expect("a good document")
         .config;
@@ -61,10 +60,10 @@ fuzz_target!(|data: &[u8]| {
         fields: &fields,
         peer: IpAddr::V4(Ipv4Addr::new(10, 0, 0, peer)),
     };
-    let first = decide(&ROUTES, &request, &mut || 7);
+    let first = decide(&ROUTES, all_open, &request, &mut || 7);
     let mut told: Vec<TraceEntry> = Vec::new();
     assert_eq!(
-        decide_traced(&ROUTES, &request, &mut || 7, &mut told),
+        decide_traced(&ROUTES, all_open, &request, &mut || 7, &mut told),
         first
     );
     assert!(!told.is_empty());

@@ -34,7 +34,7 @@ fuzz_target!(|data: &[u8]| {
             };
             assert_eq!(bare(&again.config), bare(&parsed.config));
             let compiled =
-                CompiledRelease::compile(Arc::new(parsed.clone()), false, &mut Compiler::default());
+                CompiledRelease::compile(Arc::new(parsed.clone()), &mut Compiler::default());
             let mut store = Store::new();
             let change = store.apply(
                 &[SourceDocument {

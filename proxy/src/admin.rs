@@ -307,7 +307,7 @@ impl AdminState {
             Some(ReleaseSample {
                 namespace: config.release.namespace.to_string(),
                 name: config.release.name.to_string(),
-                ratio_target: release.ratio_in_effect().fraction(),
+                ratio_target: release.ratio_in_effect(snapshot.overlay(index)).fraction(),
                 ratio_observed: ledger.observed_ratio(),
                 revision: config.revision.get(),
                 stage: config.stage.get(),

@@ -7,13 +7,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use halftone_routing::document::ReleaseState;
 use halftone_routing::document::names::{ObjectName, Uid};
 use halftone_routing::document::parse::Format;
-use halftone_routing::document::rule::Target;
-use halftone_routing::routes::Routes;
 use halftone_routing::store::{self, SourceDocument, Store, StoreChange};
 
+use crate::overlay::Overlays;
 use crate::report::{Documents, Reporter, ServedDocument};
 use crate::snapshot::{Publisher, Snapshot};
 use crate::source::state_store::{SavedDocument, SavedState, StateKey, StateStore};
@@ -26,6 +24,7 @@ pub struct Applier {
     store: Store,
     publisher: Publisher,
     tables: Arc<Tables>,
+    overlays: Overlays,
     reporter: Arc<Mutex<Reporter>>,
     state: Option<StateStore>,
     generation: u64,
@@ -44,12 +43,20 @@ impl Applier {
         state: Option<StateStore>,
     ) -> Self {
         let store = Store::for_class(class.clone());
-        let first = Snapshot::new(0, store.routes(), &tables, &mut lock(&reporter));
+        let mut overlays = Overlays::default();
+        let first = Snapshot::new(
+            0,
+            store.routes(),
+            &tables,
+            &mut overlays,
+            &mut lock(&reporter),
+        );
         let publisher = Publisher::new(first);
         Self {
             store,
             publisher,
             tables,
+            overlays,
             reporter,
             state,
             generation: 0,
@@ -93,13 +100,21 @@ impl Applier {
 
     /// Releases that ask for it go to stable when no operator has spoken for too long, and back when one speaks.
     pub fn operator_silent_for(&mut self, silence: Duration) {
-        if self.store.operator_silent_for(silence) {
+        self.overlays.operator_silent_for(silence);
+        if self.settle_overlays() {
             tracing::warn!(
                 seconds = silence.as_secs(),
                 "an operator fell silent or came back: routes follow"
             );
-            self.publish();
+            let documents = self.documents();
+            lock(&self.reporter).set_documents(documents);
         }
+    }
+
+    /// Writes the overlays as they are to be; true: some have changed, which may be told from now on.
+    fn settle_overlays(&mut self) -> bool {
+        let snapshot = self.publisher.current().load_full();
+        self.overlays.settle(snapshot.overlays())
     }
 
     /// Sets from when on a client that leaves counts against an arm.
@@ -152,13 +167,17 @@ impl Applier {
             self.generation,
             routes,
             &self.tables,
+            &mut self.overlays,
             &mut lock(&self.reporter),
         );
         self.publisher.publish(next);
+        if self.overlays.is_any_closed() {
+            self.settle_overlays();
+        }
     }
 
     fn documents(&self) -> Documents {
-        let ended = gray_ended(self.store.routes());
+        let ended = gray_ended(&self.publisher.current().load());
         let applied = self.store.applied().map(|document| {
             let uid = document.uid.clone();
             let gray_ended = ended.get(&uid).copied().unwrap_or(true);
@@ -242,12 +261,11 @@ pub(crate) fn lock(reporter: &Mutex<Reporter>) -> MutexGuard<'_, Reporter> {
 }
 
 /// Whether nobody is to be on gray any more, for each release that routes.
-fn gray_ended(routes: &Routes) -> BTreeMap<Uid, bool> {
-    let releases = routes.releases().map(|(_, release)| release.config());
-    let ended = releases.map(|config| {
-        let ended =
-            config.state == ReleaseState::RolledBack || config.force == Some(Target::Stable);
-        (config.release.uid.clone(), ended)
+fn gray_ended(snapshot: &Snapshot) -> BTreeMap<Uid, bool> {
+    let releases = snapshot.routes.releases();
+    let ended = releases.map(|(index, release)| {
+        let ended = release.is_recalled(snapshot.overlay(index));
+        (release.config().release.uid.clone(), ended)
     });
     ended.collect()
 }

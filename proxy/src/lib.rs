@@ -15,6 +15,7 @@ mod handle;
 pub mod http1;
 mod local;
 pub mod outcome;
+pub mod overlay;
 pub mod report;
 mod respond;
 pub mod retry;

@@ -7,13 +7,15 @@
 use std::sync::Arc;
 
 use arc_swap::{ArcSwap, Cache};
-use halftone_routing::document::ReleaseState;
 use halftone_routing::document::arm::{Arm, Destination, PerArm};
+use halftone_routing::document::{ReleaseState, RoutingConfig};
+use halftone_routing::overlay::Overlay;
 use halftone_routing::routes::{
     CompiledRelease, DestinationId, DestinationKey, ReleaseIndex, Routes,
 };
 
 use crate::counters::StageCounters;
+use crate::overlay::{OverlayFlips, OverlayWord, Overlays};
 use crate::report::Reporter;
 use crate::upstream::destinations::{DestinationCounters, SnapshotDestination};
 use crate::upstream::endpoints::Tables;
@@ -23,6 +25,8 @@ use crate::upstream::endpoints::Tables;
 pub struct Snapshot {
     /// Rises by one with every swap.
     pub generation: u64,
+    /// Rises whenever an overlay is written, swap or not.
+    pub flips: Arc<OverlayFlips>,
     /// Who claims which host and path, and how each release decides.
     pub routes: Arc<Routes>,
     releases: Box<[ReleaseResources]>,
@@ -45,16 +49,18 @@ pub struct UsableEndpoints {
 #[derive(Debug)]
 struct ReleaseResources {
     counters: Arc<StageCounters>,
+    overlay: Arc<OverlayWord>,
     /// Gray's go on where the release has none at present: they are told by arm and must not fall.
     arms: PerArm<Arc<DestinationCounters>>,
 }
 
 impl Snapshot {
-    /// Joins the routes with their endpoint tables and their counters.
+    /// Joins the routes with their endpoint tables, their overlays and their counters.
     pub fn new(
         generation: u64,
         routes: &Arc<Routes>,
         tables: &Tables,
+        overlays: &mut Overlays,
         reporter: &mut Reporter,
     ) -> Self {
         let releases = routes.releases().map(|(_, release)| {
@@ -65,6 +71,7 @@ impl Snapshot {
             };
             ReleaseResources {
                 counters: reporter.enter(&of.uid, of.id, release.config().stage),
+                overlay: overlays.enter(release.config()),
                 arms: PerArm::from_fn(counters),
             }
         });
@@ -79,6 +86,7 @@ impl Snapshot {
         ids.dedup();
         Self {
             generation,
+            flips: Arc::clone(overlays.flips()),
             releases,
             destinations,
             tables: ids.into(),
@@ -89,6 +97,17 @@ impl Snapshot {
     /// The counters for requests that a release decides.
     pub fn stage(&self, release: ReleaseIndex) -> &StageCounters {
         &self.releases[release.get()].counters
+    }
+
+    /// How much of a release's gray is open. To be called once per request, which goes by the copy.
+    pub fn overlay(&self, release: ReleaseIndex) -> Overlay {
+        self.releases[release.get()].overlay.load()
+    }
+
+    /// Every release with its overlay's word.
+    pub fn overlays(&self) -> impl Iterator<Item = (&RoutingConfig, &OverlayWord)> {
+        let releases = self.routes.releases();
+        releases.map(|(index, release)| (release.config(), &*self.releases[index.get()].overlay))
     }
 
     /// A destination of these routes.

@@ -7,7 +7,7 @@ use std::{hint::black_box, sync::Arc};
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use halftone_routing::{
-    decide::{Resolution, decide},
+    decide::{Resolution, all_open, decide},
     document::parse::{self, Format},
     field::Field,
     request::Request,
@@ -51,9 +51,7 @@ fn routes(count: usize) -> Routes {
     let releases = (0..count).map(|release| {
         let document = parse::routing(documents::document(release).as_bytes(), Format::Json)
             .expect("a good document");
-        Arc::new(
-            CompiledRelease::compile(Arc::new(document), false, &mut compiler).expect("compiles"),
-        )
+        Arc::new(CompiledRelease::compile(Arc::new(document), &mut compiler).expect("compiles"))
     });
     let releases = releases.collect();
     Routes::new(releases, Arc::default(), &mut compiler)
@@ -81,20 +79,24 @@ fn bench(criterion: &mut Criterion) {
         _ => field,
     });
     criterion.bench_function("decide/10 rules, third source", |bencher| {
-        bencher.iter(|| match decide(&routes, black_box(&request), &mut || 0) {
-            Resolution::Decided(decision) => decision.bucket,
-            _ => None,
-        });
+        bencher.iter(
+            || match decide(&routes, all_open, black_box(&request), &mut || 0) {
+                Resolution::Decided(decision) => decision.bucket,
+                _ => None,
+            },
+        );
     });
     let request = Request {
         fields: &by_header,
         ..request
     };
     criterion.bench_function("decide/10 rules, first source", |bencher| {
-        bencher.iter(|| match decide(&routes, black_box(&request), &mut || 0) {
-            Resolution::Decided(decision) => decision.bucket,
-            _ => None,
-        });
+        bencher.iter(
+            || match decide(&routes, all_open, black_box(&request), &mut || 0) {
+                Resolution::Decided(decision) => decision.bucket,
+                _ => None,
+            },
+        );
     });
 }
 

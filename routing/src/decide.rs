@@ -15,6 +15,7 @@ use crate::{
     },
     facts::RequestFacts,
     identity::Identity,
+    overlay::Overlay,
     report::ChosenBy,
     request::Request,
     routes::{CompiledRelease, DestinationId, ReleaseIndex, Routes, Split},
@@ -68,6 +69,8 @@ pub enum Resolution<'r, 'q> {
 pub struct Decision<'r, 'q> {
     /// Which release, in the routes that were asked.
     pub release: ReleaseIndex,
+    /// How much of its gray was open. Whatever follows goes by this copy.
+    pub overlay: Overlay,
     /// The arm that is meant.
     pub arm: Arm,
     /// What decided it.
@@ -177,19 +180,26 @@ impl fmt::Display for MintedCookie<'_> {
     }
 }
 
-/// Decides a request. `chance` gives 128 evenly distributed bits, and is asked only for a generated cookie and for
-/// `whenMissing: Split`.
+/// For whom nothing is closed but what documents close.
+pub const fn all_open(_: ReleaseIndex) -> Overlay {
+    Overlay::OPEN
+}
+
+/// Decides a request. `overlay` says how much of a release's gray is open, and is asked once at most. `chance` gives 128
+/// evenly distributed bits, and is asked only for a generated cookie and for `whenMissing: Split`.
 pub fn decide<'r, 'q>(
     routes: &'r Routes,
+    overlay: impl FnOnce(ReleaseIndex) -> Overlay,
     request: &Request<'q>,
     chance: &mut impl FnMut() -> u128,
 ) -> Resolution<'r, 'q> {
-    decide_traced(routes, request, chance, &mut ())
+    decide_traced(routes, overlay, request, chance, &mut ())
 }
 
 /// Decides a request as [`decide`] does, and tells what each point said.
 pub fn decide_traced<'r, 'q>(
     routes: &'r Routes,
+    overlay: impl FnOnce(ReleaseIndex) -> Overlay,
     request: &Request<'q>,
     chance: &mut impl FnMut() -> u128,
     trace: &mut impl Trace,
@@ -204,17 +214,18 @@ pub fn decide_traced<'r, 'q>(
         trace.says(Point::Host, || CLIMBS.into());
         return Resolution::Climbs { release: index };
     }
+    let overlay = overlay(index);
     let facts = RequestFacts::new(request, &routes.fleet().trusted_proxies, &release.sources);
     let choice = force(release, trace)
-        // Isolation and fuse have their place here.
-        .or_else(|| rules(release, &facts, trace))
+        .or_else(|| rules(release, overlay, &facts, trace))
+        // The lane has its place here.
         // A session's binding has its place here.
-        .map_or_else(|| split(release, &facts, chance, trace), Ok);
+        .map_or_else(|| split(release, overlay, &facts, chance, trace), Ok);
     // The gate has its place here.
     match choice {
         Ok(choice) => {
             let excluded = excluded(release, &facts, trace);
-            Resolution::Decided(choice.decision(index, facts.into_identity(), excluded))
+            Resolution::Decided(choice.decision(index, overlay, facts.into_identity(), excluded))
         }
         Err(status) => Resolution::Rejected {
             release: index,
@@ -246,6 +257,7 @@ impl<'r> ArmChoice<'r> {
     fn decision<'q>(
         self,
         release: ReleaseIndex,
+        overlay: Overlay,
         found: Option<Identity<'q>>,
         excluded: bool,
     ) -> Decision<'r, 'q> {
@@ -267,6 +279,7 @@ impl<'r> ArmChoice<'r> {
         let identity = found.or_else(minted);
         Decision {
             release,
+            overlay,
             arm,
             chosen_by,
             identity,
@@ -311,18 +324,18 @@ fn force<'r>(release: &'r CompiledRelease, trace: &mut impl Trace) -> Option<Arm
 
 fn rules<'r>(
     release: &'r CompiledRelease,
+    overlay: Overlay,
     facts: &RequestFacts<'_, '_>,
     trace: &mut impl Trace,
 ) -> Option<ArmChoice<'r>> {
     let matched = release
-        .rules
-        .iter()
+        .rules(overlay)
         .find(|rule| condition::holds(&rule.when, facts));
     let name = |index: usize| release.config().rules[index].name.as_str();
     trace.says(Point::Rules, || match matched {
         Some(rule) => format!("{} matches: to {}", name(rule.index), rule.to.name()),
         None if facts.effort.is_spent() => TOO_LONG.into(),
-        None if release.rules.len() < release.config().rules.len() => {
+        None if release.rules(overlay).count() < release.config().rules.len() => {
             "none in force matches".into()
         }
         None => "none matches".into(),
@@ -339,6 +352,7 @@ fn rules<'r>(
 /// By identity, or by what the release does without one; the error is the status to reject with.
 fn split<'r>(
     release: &'r CompiledRelease,
+    overlay: Overlay,
     facts: &RequestFacts<'_, '_>,
     chance: &mut impl FnMut() -> u128,
     trace: &mut impl Trace,
@@ -355,15 +369,16 @@ fn split<'r>(
             (None, ..) => "none".into(),
         }
     });
+    let split = release.split(overlay);
     let choice = match (kept.or(identity), release.generated()) {
-        (Some(place), _) => by_bucket(release, place),
+        (Some(place), _) => by_bucket(release, split, place),
         (None, _) if facts.request.is_preflight() => ArmChoice::new(
             release.preflight,
             ChosenBy::Missing,
             RoutingReason::Preflight,
         ),
-        (None, Some(cookie)) => by_minted(release, cookie, chance),
-        (None, None) => without_identity(release, chance)?,
+        (None, Some(cookie)) => by_minted(release, split, cookie, chance),
+        (None, None) => without_identity(release.missing(overlay), split, chance)?,
     };
     trace.says(Point::Split, || {
         format!("{}: to {}", choice.reason, choice.arm.name())
@@ -371,8 +386,8 @@ fn split<'r>(
     Ok(choice)
 }
 
-fn by_bucket<'r>(release: &'r CompiledRelease, identity: &[u8]) -> ArmChoice<'r> {
-    match release.split {
+fn by_bucket<'r>(release: &'r CompiledRelease, split: Split, identity: &[u8]) -> ArmChoice<'r> {
+    match split {
         Split::Closed => ArmChoice::new(Arm::Stable, ChosenBy::Split, RoutingReason::Closed),
         Split::At(ratio) => {
             let user = release.salt.user(identity);
@@ -393,14 +408,15 @@ fn by_bucket<'r>(release: &'r CompiledRelease, identity: &[u8]) -> ArmChoice<'r>
 /// The cookie counts for this request already. Where nobody reaches gray no cookie is needed, and none is set.
 fn by_minted<'r>(
     release: &'r CompiledRelease,
+    split: Split,
     cookie: &'r GeneratedCookie,
     chance: &mut impl FnMut() -> u128,
 ) -> ArmChoice<'r> {
-    if release.split == Split::Closed {
+    if split == Split::Closed {
         return ArmChoice::new(Arm::Stable, ChosenBy::Split, RoutingReason::Closed);
     }
     let value = format!("{:032x}", chance());
-    let choice = by_bucket(release, value.as_bytes());
+    let choice = by_bucket(release, split, value.as_bytes());
     ArmChoice {
         mint: Some(MintedCookie { cookie, value }),
         ..choice
@@ -408,13 +424,14 @@ fn by_minted<'r>(
 }
 
 fn without_identity<'r>(
-    release: &'r CompiledRelease,
+    missing: MissingIdentity,
+    split: Split,
     chance: &mut impl FnMut() -> u128,
 ) -> Result<ArmChoice<'r>, u16> {
-    let missing = |arm| ArmChoice::new(arm, ChosenBy::Missing, RoutingReason::Missing);
-    match (release.missing, release.split) {
-        (MissingIdentity::Stable, _) => Ok(missing(Arm::Stable)),
-        (MissingIdentity::Gray, _) => Ok(missing(Arm::Gray)),
+    let always = |arm| ArmChoice::new(arm, ChosenBy::Missing, RoutingReason::Missing);
+    match (missing, split) {
+        (MissingIdentity::Stable, _) => Ok(always(Arm::Stable)),
+        (MissingIdentity::Gray, _) => Ok(always(Arm::Gray)),
         (MissingIdentity::Split, Split::Closed) => Ok(ArmChoice::new(
             Arm::Stable,
             ChosenBy::Split,
@@ -460,9 +477,9 @@ fn excluded(
 }
 
 /// The other arm may serve in its place; see [`serve`].
-pub(crate) fn may_fall_back(release: &CompiledRelease, intended: Arm) -> bool {
+pub(crate) fn may_fall_back(release: &CompiledRelease, overlay: Overlay, intended: Arm) -> bool {
     let other = intended.other();
     release.config().on_unavailable == OnUnavailable::OtherArm
         && release.destination(other).is_some()
-        && !(other == Arm::Gray && release.shuns_gray())
+        && !(other == Arm::Gray && release.shuns_gray(overlay))
 }

@@ -18,6 +18,7 @@ pub mod histogram;
 pub mod host;
 pub mod identity;
 mod networks;
+pub mod overlay;
 pub mod path;
 mod pattern;
 pub mod report;

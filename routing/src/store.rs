@@ -11,7 +11,6 @@ mod tests;
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
-    time::Duration,
 };
 
 use self::{choose::DocumentCandidate, current::CurrentDocument, parse_cache::ParseCache};
@@ -76,7 +75,6 @@ pub struct Store {
     fleet: ActiveFleet,
     rejected: Vec<RejectedDocument>,
     restored: bool,
-    silence: Duration,
     routes: Arc<Routes>,
 }
 
@@ -129,7 +127,6 @@ impl Store {
             fleet,
             rejected: Vec::new(),
             restored: false,
-            silence: Duration::ZERO,
             routes,
         }
     }
@@ -175,20 +172,6 @@ impl Store {
             self.rebuild();
         }
         change
-    }
-
-    /// Says how long no operator has spoken. A moving release whose `onOperatorLost` says so then sends everyone to
-    /// stable, until one speaks again. Returns whether that changed any route.
-    pub fn operator_silent_for(&mut self, silence: Duration) -> bool {
-        self.silence = silence;
-        let mut changed = false;
-        for line in self.lines.values_mut() {
-            changed |= line.apply_operator_silence(silence, &mut self.compiler);
-        }
-        if changed {
-            self.rebuild();
-        }
-        changed
     }
 
     /// The present routes.
@@ -331,12 +314,7 @@ impl Store {
             .filter(|other| self.lines.get(other).is_some_and(outlives));
         let verdict = match successor {
             Some(successor) => Err(choose::superseded(successor)),
-            None => current::compile(
-                self.lines.get(&uid),
-                candidate,
-                self.silence,
-                &mut self.compiler,
-            ),
+            None => current::compile(self.lines.get(&uid), candidate, &mut self.compiler),
         };
         match verdict {
             Ok(None) => {

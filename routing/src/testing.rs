@@ -54,9 +54,7 @@ pub(crate) fn routes(documents: &[Value]) -> Routes {
     let releases = documents.iter().map(|document| {
         let document =
             parse::routing(document.to_string().as_bytes(), Format::Json).expect("a good document");
-        Arc::new(
-            CompiledRelease::compile(Arc::new(document), false, &mut compiler).expect("compiles"),
-        )
+        Arc::new(CompiledRelease::compile(Arc::new(document), &mut compiler).expect("compiles"))
     });
     let releases = releases.collect();
     let trusted_proxies = vec!["10.0.0.0/8".parse().expect("a network")];

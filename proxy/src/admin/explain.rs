@@ -162,7 +162,13 @@ pub(crate) fn explain(
         };
     }
     let mut trace = Vec::new();
-    let explanation = match decide_traced(&snapshot.routes, &request, &mut chance, &mut trace) {
+    let explanation = match decide_traced(
+        &snapshot.routes,
+        |release| snapshot.overlay(release),
+        &request,
+        &mut chance,
+        &mut trace,
+    ) {
         Resolution::Decided(decision) => decided(snapshot, &decision),
         Resolution::DefaultBackend(_) => Explanation {
             result: "DefaultBackend",
@@ -222,21 +228,21 @@ fn decided(snapshot: &Snapshot, decision: &Decision<'_, '_>) -> Explanation {
         revision: Some(config.revision.get()),
         arm: Some(decision.arm),
         chosen_by: Some(decision.chosen_by),
-        reason: match release.is_operator_lost() {
+        reason: match decision.overlay.is_operator_lost() {
             true => format!(
                 "{}: no operator is heard (onOperatorLost: Stable)",
                 decision.reason
             ),
             false => decision.reason.to_string(),
         },
-        operator_lost: release.is_operator_lost(),
+        operator_lost: decision.overlay.is_operator_lost(),
         identity: decision
             .identity
             .as_deref()
             .map(|identity| String::from_utf8_lossy(identity).into_owned()),
         bucket: decision.bucket.map(|bucket| bucket.get()),
         excluded: decision.excluded,
-        served: match serve(release, decision.arm, any) {
+        served: match serve(release, decision.overlay, decision.arm, any) {
             ServingArm::Intended(arm) | ServingArm::Fallback(arm) => Some(arm),
             ServingArm::Unavailable => None,
         },

@@ -161,7 +161,13 @@ impl<C> RequestRouting<'_, C> {
             fields: head.fields.as_slice(),
             peer: self.client.peer.ip(),
         };
-        match decide(&snapshot.routes, &request, &mut rand::random::<u128>) {
+        let overlay = |release| snapshot.overlay(release);
+        match decide(
+            &snapshot.routes,
+            overlay,
+            &request,
+            &mut rand::random::<u128>,
+        ) {
             Resolution::Decided(decision) => self.decided(snapshot, arms, &decision),
             Resolution::DefaultBackend(id) => self.default_backend(snapshot, arms, id),
             Resolution::NoRoute => {
@@ -216,7 +222,7 @@ impl<C> RequestRouting<'_, C> {
             return self.answer(&cell, &ending, reason);
         }
         let has_endpoint = |arm| snapshot.has_endpoint(release, arm);
-        let served = serve(release, decision.arm, has_endpoint);
+        let served = serve(release, decision.overlay, decision.arm, has_endpoint);
         let Some(arm) = served
             .arm()
             .and_then(|arm| arms.arm(snapshot, release, arm))
@@ -241,8 +247,8 @@ impl<C> RequestRouting<'_, C> {
                 logged.fallback = true;
             }
         }
-        let other =
-            replacement_arm(release, &served).and_then(|arm| arms.arm(snapshot, release, arm));
+        let other = replacement_arm(release, decision.overlay, &served)
+            .and_then(|arm| arms.arm(snapshot, release, arm));
         let measure = CountingContext {
             cell,
             user: decision.user,

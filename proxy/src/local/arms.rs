@@ -9,13 +9,13 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use halftone_routing::document::RoutingConfig;
 use halftone_routing::document::arm::{self, ArmConfig, Backend, ServiceRef};
 use halftone_routing::document::identity::{IdentitySource, RawSource};
 use halftone_routing::document::limits::{ErrorStatuses, Quantile};
 use halftone_routing::document::names::Uid;
-use halftone_routing::document::rule::{Source, Target};
+use halftone_routing::document::rule::Source;
 use halftone_routing::document::units::ReleaseId;
-use halftone_routing::document::{ReleaseState, RoutingConfig};
 use halftone_routing::routes::{CompiledRelease, DestinationId};
 
 use super::capacity::{ArmKey, WaitClass};
@@ -437,11 +437,6 @@ fn identity_field(source: &IdentitySource) -> Option<&str> {
     }
 }
 
-/// Whether a gray arm is to be left: nobody new reaches it, and what lasts is to end.
-fn is_recalled(config: &RoutingConfig) -> bool {
-    config.state == ReleaseState::RolledBack || config.force == Some(Target::Stable)
-}
-
 /// One worker's view of the present snapshot.
 #[derive(Debug)]
 pub(crate) struct WorkerArms {
@@ -454,6 +449,7 @@ impl WorkerArms {
         let cache = ArmCache {
             worker,
             generation: Cell::new(u64::MAX),
+            flips: Cell::new(0),
             arms: RefCell::default(),
             pools: RefCell::default(),
             standings: RefCell::default(),
@@ -475,10 +471,10 @@ impl WorkerArms {
         f(snapshot, &self.cache)
     }
 
-    /// Ten times a second: follows the snapshot, so that an idle worker lets go of old ones, and closes idle
+    /// Ten times a second: follows the snapshot and the overlays, so that an idle worker lets go of old ones, and closes idle
     /// connections. True: an arm was taken back since the last time.
     pub(crate) fn refresh(&self, now: Tick) -> bool {
-        self.with(now, |_, _| ());
+        self.with(now, |snapshot, cache| cache.follow_flips(snapshot, now));
         for pool in self.cache.pools.borrow().values() {
             pool.sweep(now);
         }
@@ -491,6 +487,8 @@ impl WorkerArms {
 pub(crate) struct ArmCache {
     worker: usize,
     generation: Cell<u64>,
+    /// Flips of overlays that the standings follow.
+    flips: Cell<u64>,
     /// By [`DestinationId`].
     arms: RefCell<Vec<Option<Rc<WorkerArm>>>>,
     /// By table: connections survive new documents.
@@ -600,14 +598,23 @@ impl ArmCache {
         self.follow_standings(snapshot, now);
     }
 
+    /// An overlay that was written takes arms back or returns them, without a new snapshot.
+    fn follow_flips(&self, snapshot: &Snapshot, now: Tick) {
+        if snapshot.flips.get() != self.flips.get() {
+            self.follow_standings(snapshot, now);
+        }
+    }
+
     fn follow_standings(&self, snapshot: &Snapshot, now: Tick) {
+        // Before the overlays themselves: what is written after that is followed the next time.
+        self.flips.set(snapshot.flips.get());
         let mut standings = self.standings.borrow_mut();
         // What only this map holds belongs to no arm and no exchange any more.
         standings.retain(|_, (_, standing)| Rc::strong_count(standing) > 1);
         if standings.is_empty() {
             return;
         }
-        for (_, release) in snapshot.routes.releases() {
+        for (index, release) in snapshot.routes.releases() {
             let config = release.config();
             let Some((id, standing)) = standings.get(&config.release.uid) else {
                 continue;
@@ -615,7 +622,7 @@ impl ArmCache {
             if *id != config.release.id {
                 continue;
             }
-            if !is_recalled(config) {
+            if !release.is_recalled(snapshot.overlay(index)) {
                 standing.0.set(None);
             } else if standing.0.get().is_none() {
                 standing.0.set(Some(now));

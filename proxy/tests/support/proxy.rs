@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use halftone_proxy::access_log::{AccessLog, HashKey, WorkerLog};
 use halftone_proxy::counters::{Arm, Outcome, WorkerCounters};
 use halftone_proxy::drain::DrainSchedule;
+use halftone_proxy::overlay::Overlays;
 use halftone_proxy::report::{Documents, Reporter, ServedDocument};
 use halftone_proxy::settings::ClientTimeouts;
 use halftone_proxy::snapshot::{Publisher, Snapshot};
@@ -17,6 +18,7 @@ use halftone_proxy::worker::{DrainResult, Listeners, WorkerResources, WorkerSett
 use halftone_routing::document::names::Uid;
 use halftone_routing::document::parse::Format;
 use halftone_routing::document::units::Ratio;
+use halftone_routing::overlay::Overlay;
 use halftone_routing::report::{AppliedDocument, Counts, Epoch, ReportForm};
 use halftone_routing::store::{Content, SourceDocument, Store};
 use halftone_testkit::merge_patch::merge;
@@ -87,6 +89,7 @@ struct TestControl {
     store: Store,
     reporter: Reporter,
     tables: Tables,
+    overlays: Overlays,
     generation: u64,
     fleet: Option<Value>,
 }
@@ -117,7 +120,13 @@ impl TestControl {
         );
         let routes = Arc::clone(self.store.routes());
         self.generation += 1;
-        Snapshot::new(self.generation, &routes, &self.tables, &mut self.reporter)
+        Snapshot::new(
+            self.generation,
+            &routes,
+            &self.tables,
+            &mut self.overlays,
+            &mut self.reporter,
+        )
     }
 }
 
@@ -154,6 +163,7 @@ impl TestProxy {
             store: Store::new(),
             reporter: Reporter::new("test".into(), Epoch(1), workers),
             tables: Tables::new(workers),
+            overlays: Overlays::default(),
             generation: 0,
             fleet,
         };
@@ -204,6 +214,15 @@ impl TestProxy {
     pub(crate) fn apply(&mut self, documents: &[Value]) {
         let snapshot = self.control.snapshot(documents);
         self.publisher.publish(snapshot);
+    }
+
+    /// Writes every release's overlay, behind the documents' back.
+    pub(crate) fn overlay(&self, overlay: Overlay) {
+        let snapshot = self.publisher.current().load_full();
+        for (_, word) in snapshot.overlays() {
+            word.store(overlay);
+        }
+        snapshot.flips.raise();
     }
 
     /// The tables of endpoints, to change them behind the documents' back.

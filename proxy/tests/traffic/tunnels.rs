@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
 use halftone_proxy::counters::{Arm, Outcome};
+use halftone_routing::overlay::{GrayPaths, Overlay};
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message as Frame;
 
@@ -309,6 +310,39 @@ fn a_rollback_closes_grays_tunnels_and_nobody_elses() {
         assert_eq!(on_stable.bytes(4), b"open");
         assert_eq!(proxy.drain().cut, 0, "tunnels have no end to wait for");
     }
+}
+
+#[test]
+fn an_overlay_that_recalls_closes_grays_tunnels_and_one_that_closes_leaves_them() {
+    let (stable, gray) = (
+        Backend::start(|c, _| echoing(c)),
+        Backend::start(|c, _| echoing(c)),
+    );
+    let proxy = TestProxy::start(&[with_gray(&stable, &gray, json!({}))]);
+    let mut on_gray = proxy.client();
+    let version = |client: &mut Client| {
+        let answer = client.send(ASK).answer();
+        answer.get("x-halftone-version").map(str::to_owned)
+    };
+    assert_eq!(version(&mut on_gray).as_deref(), Some("v2"));
+    let closed = Overlay {
+        open: GrayPaths::NONE,
+        ..Overlay::OPEN
+    };
+    proxy.overlay(closed);
+    let mut on_stable = proxy.client();
+    assert_eq!(version(&mut on_stable).as_deref(), Some("v1"));
+    on_gray.send("open");
+    assert_eq!(on_gray.bytes(4), b"open", "what lasts goes on");
+    proxy.overlay(Overlay {
+        recall: true,
+        ..closed
+    });
+    on_gray.assert_closed();
+    on_stable.send("open");
+    assert_eq!(on_stable.bytes(4), b"open");
+    proxy.overlay(Overlay::OPEN);
+    assert_eq!(version(&mut proxy.client()).as_deref(), Some("v2"));
 }
 
 #[test]

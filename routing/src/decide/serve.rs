@@ -2,7 +2,7 @@
 //! after `decide`, since endpoints come and go without a new document.
 
 use super::may_fall_back;
-use crate::{document::arm::Arm, routes::CompiledRelease};
+use crate::{document::arm::Arm, overlay::Overlay, routes::CompiledRelease};
 
 /// Which arm serves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,23 +28,30 @@ impl ServingArm {
 
 /// Who answers in the place of the gray arm that serves, should it turn out that none of its endpoints takes a
 /// connection; stable is not replaced for that.
-pub fn replacement_arm(release: &CompiledRelease, served: &ServingArm) -> Option<Arm> {
+pub fn replacement_arm(
+    release: &CompiledRelease,
+    overlay: Overlay,
+    served: &ServingArm,
+) -> Option<Arm> {
     match served {
-        ServingArm::Intended(Arm::Gray) if may_fall_back(release, Arm::Gray) => Some(Arm::Stable),
+        ServingArm::Intended(Arm::Gray) if may_fall_back(release, overlay, Arm::Gray) => {
+            Some(Arm::Stable)
+        }
         _ => None,
     }
 }
 
 /// Which arm serves a request that was meant for one, by whether each has any endpoint. Where nobody is to reach gray
-/// (a rolled-back release, `force: Stable`), it does not take over for stable either.
+/// (a rolled-back release, `force: Stable`, a closed split), it does not take over for stable either.
 pub fn serve(
     release: &CompiledRelease,
+    overlay: Overlay,
     intended: Arm,
     has_endpoint: impl Fn(Arm) -> bool,
 ) -> ServingArm {
     if has_endpoint(intended) {
         ServingArm::Intended(intended)
-    } else if may_fall_back(release, intended) && has_endpoint(intended.other()) {
+    } else if may_fall_back(release, overlay, intended) && has_endpoint(intended.other()) {
         ServingArm::Fallback(intended.other())
     } else {
         ServingArm::Unavailable

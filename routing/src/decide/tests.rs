@@ -1,6 +1,6 @@
 //! The order of the decision as a table, and what each state of a release makes of its points.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, time::Duration};
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -13,6 +13,7 @@ use crate::{
 };
 
 mod identities;
+mod overlays;
 
 const PEER: &str = "203.0.113.9";
 
@@ -43,6 +44,10 @@ const PLAIN: TestRequest<'static> = TestRequest {
 
 /// Arm, what chose it, and the reason; or what else became of the request.
 fn ask(routes: &Routes, asked: &TestRequest<'_>) -> String {
+    ask_with(routes, Overlay::OPEN, asked)
+}
+
+fn ask_with(routes: &Routes, overlay: Overlay, asked: &TestRequest<'_>) -> String {
     let fields: Vec<_> = asked
         .fields
         .iter()
@@ -59,7 +64,7 @@ fn ask(routes: &Routes, asked: &TestRequest<'_>) -> String {
         fields: &fields,
         peer: PEER.parse::<IpAddr>().expect("an address"),
     };
-    match decide(routes, &request, &mut || 7) {
+    match decide(routes, |_| overlay, &request, &mut || 7) {
         Resolution::Decided(decision) => {
             format!(
                 "{} {} {}",
@@ -282,32 +287,20 @@ fn a_promoted_release_sends_every_identity_to_gray() {
 
 #[test]
 fn a_lost_operator_closes_gray() {
-    let document = document(json!({"rules": [rule("to-gray", "Gray", "X-R")]}));
-    let parsed = crate::document::parse::routing(
-        document.to_string().as_bytes(),
-        crate::document::parse::Format::Json,
-    );
-    let mut compiler = crate::routes::Compiler::default();
-    let release = CompiledRelease::compile(
-        std::sync::Arc::new(parsed.expect("good")),
-        true,
-        &mut compiler,
-    )
-    .expect("compiles");
-    let routes = Routes::new(
-        vec![release.into()],
-        std::sync::Arc::default(),
-        &mut compiler,
+    let lost = json!({"moving": true, "onOperatorLost": {"action": "Stable", "afterMs": 1_000},
+        "rules": [rule("to-gray", "Gray", "X-R")]});
+    let routes = routes(&[document(lost)]);
+    let overlay = Overlay::after_silence(
+        routes.release(ReleaseIndex::FIRST).config(),
+        Duration::from_secs(1),
     );
     let fields = [("X-R", "1"), ("X-User-Name", user(Arm::Gray))];
+    let asked = TestRequest {
+        fields: &fields,
+        ..PLAIN
+    };
     assert_eq!(
-        ask(
-            &routes,
-            &TestRequest {
-                fields: &fields,
-                ..PLAIN
-            }
-        ),
+        ask_with(&routes, overlay, &asked),
         "stable Split gray is closed"
     );
 }
@@ -328,7 +321,7 @@ fn a_minted_cookie_decides_its_own_request() {
             fields: &fields,
             peer: PEER.parse().expect("an address"),
         };
-        match decide(&all, &request, &mut || 0xabc) {
+        match decide(&all, all_open, &request, &mut || 0xabc) {
             Resolution::Decided(decision) => (
                 decision.arm,
                 decision.bucket,
@@ -379,7 +372,7 @@ fn excluded_requests_are_marked_and_decided_alike() {
             fields: &fields,
             peer,
         };
-        let Resolution::Decided(decision) = decide(&all, &request, &mut || 0) else {
+        let Resolution::Decided(decision) = decide(&all, all_open, &request, &mut || 0) else {
             panic!("decided")
         };
         assert_eq!(
@@ -422,7 +415,8 @@ fn a_request_that_would_be_compared_for_too_long_is_left_to_the_split() {
             peer,
         };
         let mut told: Vec<TraceEntry> = Vec::new();
-        let Resolution::Decided(decision) = decide_traced(&all, &request, &mut || 0, &mut told)
+        let Resolution::Decided(decision) =
+            decide_traced(&all, all_open, &request, &mut || 0, &mut told)
         else {
             panic!("decided")
         };
@@ -504,8 +498,8 @@ fn what_is_told_is_what_was_decided() {
         peer,
     };
     let mut told: Vec<TraceEntry> = Vec::new();
-    let traced = decide_traced(&all, &request, &mut || 0, &mut told);
-    assert_eq!(traced, decide(&all, &request, &mut || 0));
+    let traced = decide_traced(&all, all_open, &request, &mut || 0, &mut told);
+    assert_eq!(traced, decide(&all, all_open, &request, &mut || 0));
     let points: Vec<_> = told
         .iter()
         .map(|finding| (finding.point, finding.said.as_str()))
@@ -573,7 +567,7 @@ fn an_arm_without_endpoints_is_replaced_where_that_is_allowed() {
         ("stable empty, plain", &plain, s, &[], Unavailable),
     ] {
         assert_eq!(
-            serve(release, intended, |arm| alive.contains(&arm)),
+            serve(release, Overlay::OPEN, intended, |arm| alive.contains(&arm)),
             expected,
             "{what}"
         );
@@ -602,7 +596,7 @@ proptest! {
         let fields: Vec<_> = names.iter().zip(&values).map(|(name, value)| Field { name: name.as_bytes(), value }).collect();
         let peer = "10.0.0.1".parse().expect("an address");
         let request = Request { method: "GET", host: &host, path: &path, query: query.as_deref(), fields: &fields, peer };
-        let found = decide(&all, &request, &mut || 1);
+        let found = decide(&all, all_open, &request, &mut || 1);
         prop_assert!(matches!(found, Resolution::Decided(_) | Resolution::NoRoute));
     }
 }

@@ -1,6 +1,6 @@
 //! One release ready for `decide`: everything that depends only on its document is worked out here, so that a
 //! request compares and never interprets. What the state closes (rules to gray after a rollback, stable after a
-//! promotion) is closed here once.
+//! promotion) is closed here once; what is closed without a document says the [`Overlay`] that each request brings.
 
 use std::sync::Arc;
 
@@ -18,6 +18,7 @@ use crate::{
     },
     expression::Budget,
     identity::Sources,
+    overlay::{GrayPaths, Overlay},
     path,
 };
 
@@ -25,15 +26,14 @@ use crate::{
 #[derive(Debug)]
 pub struct CompiledRelease {
     document: Arc<ParsedDocument<RoutingConfig>>,
-    operator_lost: bool,
     destinations: PerArm<Option<DestinationId>>,
     pub(crate) salt: Salt,
-    pub(crate) split: Split,
+    split: Split,
     pub(crate) sources: Sources,
-    pub(crate) missing: MissingIdentity,
+    missing: MissingIdentity,
     /// Where a CORS preflight goes that nobody's identity comes with.
     pub(crate) preflight: Arm,
-    pub(crate) rules: Box<[CompiledRule]>,
+    rules: Box<[CompiledRule]>,
     pub(crate) exclude: AnyOf,
     confines: bool,
 }
@@ -54,26 +54,25 @@ pub(crate) struct CompiledRule {
     pub(crate) index: usize,
     /// Where its requests go, as things stand.
     pub(crate) to: Arm,
+    /// It holds while rules to gray are closed, too.
+    stays: bool,
     pub(crate) when: AnyOf,
 }
 
 impl CompiledRelease {
-    /// Makes a document ready. With `operator_lost` a moving release sends everyone to stable, as its
-    /// `onOperatorLost: Stable` asks; see [`CompiledRelease::is_operator_lost`].
+    /// Makes a document ready.
     ///
     /// # Errors
     /// A regular expression that does not compile, is too large, or is too much beside the others, with its field.
     pub fn compile(
         document: Arc<ParsedDocument<RoutingConfig>>,
-        operator_lost: bool,
         compiler: &mut Compiler,
     ) -> Result<Self, DocumentError> {
         let config = &document.config;
-        let closed = operator_lost
-            || matches!(
-                config.state,
-                ReleaseState::Plain | ReleaseState::RolledBack | ReleaseState::Withdrawn
-            );
+        let closed = matches!(
+            config.state,
+            ReleaseState::Plain | ReleaseState::RolledBack | ReleaseState::Withdrawn
+        );
         let split = match config.state {
             _ if closed => Split::Closed,
             ReleaseState::Promoted => Split::At(Ratio::FULL),
@@ -94,7 +93,13 @@ impl CompiledRelease {
         for (index, rule) in config.rules.iter().enumerate() {
             let when = compile(format!("rules[{index}].when"), &rule.when)?;
             if let Some(to) = in_force(config, closed, rule) {
-                rules.push(CompiledRule { index, to, when });
+                let stays = in_force(config, true, rule).is_some();
+                rules.push(CompiledRule {
+                    index,
+                    to,
+                    stays,
+                    when,
+                });
             }
         }
         let exclude = compile("limits.exclude".into(), &config.limits.exclude)?;
@@ -104,7 +109,6 @@ impl CompiledRelease {
             .clone()
             .unwrap_or_else(|| config.release.id.to_string());
         Ok(Self {
-            operator_lost,
             destinations: PerArm::from_fn(|arm| {
                 config.arms.get(arm)?;
                 let key = DestinationKey::Arm(config.release.uid.clone(), arm);
@@ -153,24 +157,44 @@ impl CompiledRelease {
             .filter_map(|(arm, id)| Some((arm, (*id)?)))
     }
 
-    /// Whether it sends everyone to stable because no operator has spoken for too long.
-    pub fn is_operator_lost(&self) -> bool {
-        self.operator_lost
-    }
-
     /// Whether it refuses this path, given in normal form: it has only part of the paths, and some backend may find a
     /// `..` in this one that leads out of it.
     pub(crate) fn refuses(&self, path: &[u8]) -> bool {
         self.confines && path::has_hidden_dot_segments(path)
     }
 
-    /// The share of users that the split sends to gray: that of the document, or none while no operator is heard.
-    pub fn ratio_in_effect(&self) -> Ratio {
-        if self.operator_lost {
-            Ratio::ZERO
-        } else {
-            self.config().ratio
+    /// The share of users that the split sends to gray: that of the document, as far as it is open.
+    pub fn ratio_in_effect(&self, overlay: Overlay) -> Ratio {
+        overlay.ratio(self.config().ratio)
+    }
+
+    /// Whether gray is to be left: nobody new reaches it, and what lasts there is to end.
+    pub fn is_recalled(&self, overlay: Overlay) -> bool {
+        let config = self.config();
+        overlay.recall
+            || config.state == ReleaseState::RolledBack
+            || config.force == Some(Target::Stable)
+    }
+
+    pub(crate) fn split(&self, overlay: Overlay) -> Split {
+        match self.split {
+            Split::At(ratio) if overlay.lets(GrayPaths::SPLIT) => Split::At(overlay.ratio(ratio)),
+            Split::At(_) | Split::Closed => Split::Closed,
         }
+    }
+
+    /// What becomes of a request without an identity.
+    pub(crate) fn missing(&self, overlay: Overlay) -> MissingIdentity {
+        match overlay.lets(GrayPaths::SPLIT) {
+            true => self.missing,
+            false => when_missing(self.config(), true),
+        }
+    }
+
+    /// The rules in force.
+    pub(crate) fn rules(&self, overlay: Overlay) -> impl Iterator<Item = &CompiledRule> {
+        let open = overlay.lets(GrayPaths::RULES);
+        self.rules.iter().filter(move |rule| open || rule.stays)
     }
 
     /// The arm that `force` sends everyone to, if it does.
@@ -179,8 +203,8 @@ impl CompiledRelease {
     }
 
     /// Whether nobody may reach gray for want of stable endpoints either.
-    pub(crate) fn shuns_gray(&self) -> bool {
-        self.split == Split::Closed || self.config().force == Some(Target::Stable)
+    pub(crate) fn shuns_gray(&self, overlay: Overlay) -> bool {
+        self.split(overlay) == Split::Closed || self.config().force == Some(Target::Stable)
     }
 
     /// The cookie to mint for a request without an identity.

@@ -1,6 +1,6 @@
 //! The applied document of one release, and whether another may follow it.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use super::{
     ObjectId,
@@ -40,28 +40,6 @@ impl CurrentDocument {
         choose::object(self.config())
     }
 
-    /// Compiles anew if the operator's silence closes the release now, or opens it again.
-    pub(super) fn apply_operator_silence(
-        &mut self,
-        silence: Duration,
-        compiler: &mut Compiler,
-    ) -> bool {
-        let Some(release) = &self.release else {
-            return false;
-        };
-        let lost = self.config().is_operator_lost_after(silence);
-        if lost == release.is_operator_lost() {
-            return false;
-        }
-        // What compiled once compiles again; were it not so, the release would stay as it is.
-        let Ok(release) = CompiledRelease::compile(Arc::clone(&self.document), lost, compiler)
-        else {
-            return false;
-        };
-        self.release = Some(Arc::new(release));
-        true
-    }
-
     pub(super) fn report(&self) -> AppliedDocument {
         AppliedDocument {
             uid: self.uid().clone(),
@@ -77,7 +55,6 @@ impl CurrentDocument {
 pub(super) fn compile(
     applied: Option<&CurrentDocument>,
     candidate: &DocumentCandidate<'_>,
-    silence: Duration,
     compiler: &mut Compiler,
 ) -> Result<Option<CurrentDocument>, DocumentRejection> {
     let config = candidate.config();
@@ -89,11 +66,7 @@ pub(super) fn compile(
     let release = match config.state {
         ReleaseState::Withdrawn => None,
         _ => {
-            let release = CompiledRelease::compile(
-                Arc::clone(&document),
-                config.is_operator_lost_after(silence),
-                compiler,
-            );
+            let release = CompiledRelease::compile(Arc::clone(&document), compiler);
             let (format, bytes) = candidate.text;
             Some(Arc::new(release.map_err(|error| {
                 DocumentRejection::from(&error.placed(bytes, format))

@@ -356,39 +356,6 @@ fn a_document_that_cannot_be_read_is_refused_and_goes_on() {
 }
 
 #[test]
-fn a_silent_operator_closes_moving_releases_that_ask_for_it_until_one_speaks() {
-    let lost = |moving: bool, action: &str| json!({"moving": moving, "onOperatorLost": {"action": action, "afterMs": 60_000}});
-    for (document, closes) in [
-        (lost(true, "Stable"), true),
-        (lost(false, "Stable"), false),
-        (lost(true, "Hold"), false),
-    ] {
-        let mut store = Store::new();
-        apply(&mut store, &vec![("a.json", text(document.clone()))]);
-        let closed = |store: &Store| {
-            store
-                .routes()
-                .releases()
-                .next()
-                .is_some_and(|(_, release)| release.is_operator_lost())
-        };
-        assert!(!store.operator_silent_for(Duration::from_secs(59)) && !closed(&store));
-        assert_eq!(
-            store.operator_silent_for(Duration::from_secs(60)),
-            closes,
-            "{document}"
-        );
-        assert_eq!(closed(&store), closes);
-        assert!(
-            !store.operator_silent_for(Duration::from_secs(61)),
-            "nothing more to change"
-        );
-        assert_eq!(store.operator_silent_for(Duration::ZERO), closes);
-        assert!(!closed(&store));
-    }
-}
-
-#[test]
 fn a_fleet_document_is_applied_and_refused_like_a_release() {
     let fleet = |text: &'static str| {
         Some(SourceDocument {

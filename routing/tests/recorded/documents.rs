@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
-use halftone_routing::decide::{Resolution, decide};
+use halftone_routing::decide::{Resolution, all_open, decide};
 use halftone_routing::document::parse::{self, Format};
 use halftone_routing::field::Field;
 use halftone_routing::request::Request;
@@ -63,7 +63,7 @@ fn ask(routes: &Routes, asked: &RecordedRequest) -> Value {
         fields: &fields,
         peer: IpAddr::V4(Ipv4Addr::new(203, 0, 113, 9)),
     };
-    match decide(routes, &request, &mut || 7 << 100) {
+    match decide(routes, all_open, &request, &mut || 7 << 100) {
         Resolution::Decided(decision) => {
             let identity = decision.identity.as_deref().map(String::from_utf8_lossy);
             let bucket = decision.bucket.map(|bucket| bucket.get());

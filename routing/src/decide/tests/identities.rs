@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::{PEER, document, routes};
 use crate::{
-    decide::{Resolution, TraceEntry, decide, decide_traced},
+    decide::{Resolution, TraceEntry, all_open, decide, decide_traced},
     document::arm::Arm,
     field::Field,
     request::Request,
@@ -48,12 +48,14 @@ impl Browser {
 
     /// The arm, and the cookie that the answer sets. `seed` differs between users.
     fn asks(&self, routes: &Routes, seed: u128) -> (Arm, Option<String>) {
-        self.request(|request| match decide(routes, request, &mut || seed) {
-            Resolution::Decided(decision) => {
-                (decision.arm, decision.mint.map(|minted| minted.to_string()))
-            }
-            other => panic!("{other:?}"),
-        })
+        self.request(
+            |request| match decide(routes, all_open, request, &mut || seed) {
+                Resolution::Decided(decision) => {
+                    (decision.arm, decision.mint.map(|minted| minted.to_string()))
+                }
+                other => panic!("{other:?}"),
+            },
+        )
     }
 
     fn arm(&self, routes: &Routes) -> Arm {
@@ -206,7 +208,7 @@ fn explain_says_whose_place_a_user_has() {
         .with("Cookie", "halftone_id_012345=0");
     let mut found = Vec::<TraceEntry>::new();
     browser.request(|request| {
-        let resolution = decide_traced(&routes, request, &mut || 0, &mut found);
+        let resolution = decide_traced(&routes, all_open, request, &mut || 0, &mut found);
         let Resolution::Decided(decision) = resolution else {
             panic!("decided")
         };
@@ -235,17 +237,19 @@ fn a_preflight_goes_to_stable_without_a_cookie_and_counts_as_missing() {
         .with("Access-Control-Request-Method", "POST")
     };
     let said = |routes: &Routes, browser: &Browser| {
-        browser.request(|request| match decide(routes, request, &mut || 0) {
-            Resolution::Decided(decision) => {
-                format!(
-                    "{} {} {}",
-                    decision.arm.name(),
-                    decision.chosen_by.name(),
-                    decision.mint.is_some()
-                )
-            }
-            other => format!("{other:?}"),
-        })
+        browser.request(
+            |request| match decide(routes, all_open, request, &mut || 0) {
+                Resolution::Decided(decision) => {
+                    format!(
+                        "{} {} {}",
+                        decision.arm.name(),
+                        decision.chosen_by.name(),
+                        decision.mint.is_some()
+                    )
+                }
+                other => format!("{other:?}"),
+            },
+        )
     };
     let generated = common(&json!({"ratio": 1_000_000}));
     let header = |when_missing: &str| json!({"from": [{"header": "X-User-Name"}], "whenMissing": when_missing});
