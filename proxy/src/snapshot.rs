@@ -115,8 +115,7 @@ impl Snapshot {
         self.destinations.get(id.get())?.as_ref()
     }
 
-    /// Whether requests that are meant for an arm can go there. A check that every endpoint fails is not heeded for the
-    /// arm that everyone depends on: stable, and gray once it is promoted. Any other gray is as good as gone then.
+    /// Whether requests that are meant for an arm can go there. Workers ask their own pools, which cost them less.
     pub fn has_endpoint(&self, release: &CompiledRelease, arm: Arm) -> bool {
         let destination = release.destination(arm).and_then(|id| self.destination(id));
         destination
@@ -148,7 +147,9 @@ impl Snapshot {
     }
 }
 
-fn is_depended_on(release: &CompiledRelease, arm: Arm) -> bool {
+/// A check that every endpoint fails is not heeded for the arm that everyone depends on: stable, and gray once it is
+/// promoted. Any other gray is as good as gone then.
+pub(crate) fn is_depended_on(release: &CompiledRelease, arm: Arm) -> bool {
     arm == Arm::Stable || release.config().state == ReleaseState::Promoted
 }
 

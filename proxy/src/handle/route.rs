@@ -26,7 +26,7 @@ use crate::local::Local;
 use crate::local::arms::{ArmCache, WorkerArm};
 use crate::local::buffers::{Buf, SMALL};
 use crate::outcome::{Ending, EndingEffect, health, meaning};
-use crate::snapshot::Snapshot;
+use crate::snapshot::{Snapshot, is_depended_on};
 
 /// What is to be done with a request.
 pub(super) struct PreparedRequest {
@@ -221,7 +221,10 @@ impl<C> RequestRouting<'_, C> {
         if let Some(ending) = self.unsent {
             return self.answer(&cell, &ending, reason);
         }
-        let has_endpoint = |arm| snapshot.has_endpoint(release, arm);
+        let has_endpoint = |arm| {
+            arms.arm(snapshot, release, arm)
+                .is_some_and(|found| found.pool.any(|| is_depended_on(release, arm)))
+        };
         let served = serve(release, decision.overlay, decision.arm, has_endpoint);
         let Some(arm) = served
             .arm()
@@ -276,10 +279,8 @@ impl<C> RequestRouting<'_, C> {
         if let Some(ending) = self.unsent {
             return self.answer(&cell, &ending, None);
         }
-        let destination = snapshot
-            .destination(id)
-            .filter(|destination| destination.table.any(|| true));
-        let Some(arm) = destination.and_then(|_| arms.default_backend(snapshot, id)) else {
+        let arm = arms.default_backend(snapshot, id);
+        let Some(arm) = arm.filter(|arm| arm.pool.any(|| true)) else {
             return self.answer(&cell, &Ending::NoEndpoint, None);
         };
         if let Some(body) = self.awaited {

@@ -34,6 +34,13 @@ pub struct EndpointSet {
     pub all_fail: bool,
 }
 
+impl EndpointSet {
+    /// See [`Table::any`].
+    pub(crate) fn has_any(&self, whatever_the_check: impl FnOnce() -> bool) -> bool {
+        !self.slots.is_empty() && (!self.all_fail || whatever_the_check())
+    }
+}
+
 /// The endpoints of one backend.
 #[derive(Debug)]
 pub struct Table {
@@ -75,8 +82,7 @@ impl Table {
     /// Whether an arm has any endpoint here: the availability that `decide` asks for. `whatever_the_check` is asked only
     /// where every ready endpoint fails the active check.
     pub fn any(&self, whatever_the_check: impl FnOnce() -> bool) -> bool {
-        let set = self.set.load();
-        !set.slots.is_empty() && (!set.all_fail || whatever_the_check())
+        self.set.load().has_any(whatever_the_check)
     }
 
     /// The ready endpoints, healthy or not: those that the active check asks.

@@ -158,6 +158,13 @@ impl<S: Stream> Pool<S> {
         ))
     }
 
+    /// As [`Table::any`], from this worker's view of the table.
+    pub(crate) fn any(&self, whatever_the_check: impl FnOnce() -> bool) -> bool {
+        let members = &mut *self.members.borrow_mut();
+        members.refresh();
+        members.set.has_any(whatever_the_check)
+    }
+
     /// The table has no endpoint.
     pub(crate) fn is_empty(&self) -> bool {
         let members = &mut *self.members.borrow_mut();
