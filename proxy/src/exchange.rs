@@ -143,7 +143,7 @@ impl RoutedRequest {
         if self.fallback {
             return;
         }
-        if counted.charge() == Fault::Error {
+        if counted.fault() == Fault::Error {
             self.cell.failed(error_status(ending), self.user);
         }
         self.cell.outcome(counted);

@@ -359,7 +359,7 @@ mod tests {
                 (meaning.fault, meaning.status, meaning.counted.name()),
                 (fault, status, counted)
             );
-            let charged = meaning.counted.charge() == Fault::Error;
+            let charged = meaning.counted.fault() == Fault::Error;
             assert_eq!(
                 charged,
                 fault == Arm || counted == "errorStatus",

@@ -179,7 +179,7 @@ fn figures(before: &ArmCounters, after: &ArmCounters, seconds: f64) -> ArmFigure
         let charge = Outcome::ALL
             .iter()
             .find(|outcome| outcome.name() == cause)
-            .map(|outcome| outcome.charge());
+            .map(|outcome| outcome.fault());
         requests += added;
         if charge != Some(Fault::Nobody) {
             charged += added;

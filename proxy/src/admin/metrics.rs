@@ -438,7 +438,7 @@ pub fn documentation() -> String {
     );
     for outcome in halftone_routing::report::Outcome::ALL {
         use halftone_routing::report::Fault;
-        let charged = match outcome.charge() {
+        let charged = match outcome.fault() {
             Fault::Answer => "nobody; the arm answered",
             Fault::Error => "the arm",
             Fault::Nobody => "nobody; left out of every rate",

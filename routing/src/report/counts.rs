@@ -119,12 +119,12 @@ impl Counts {
 
     /// Requests that the arm answered or is charged with: what error rates are shares of.
     pub fn charged(&self) -> u64 {
-        self.sum(|outcome| outcome.charge() != Fault::Nobody)
+        self.sum(|outcome| outcome.fault() != Fault::Nobody)
     }
 
     /// Errors charged to the arm.
     pub fn errors(&self) -> u64 {
-        self.sum(|outcome| outcome.charge() == Fault::Error)
+        self.sum(|outcome| outcome.fault() == Fault::Error)
     }
 
     /// Client errors: 4xx without 429 and without `errorStatuses`.

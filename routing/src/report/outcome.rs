@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 macro_rules! outcomes {
-    ($($(#[$doc:meta])* $name:ident $word:literal $charge:ident $($old:ident)?,)*) => {
+    ($($(#[$doc:meta])* $name:ident $word:literal $fault:ident $($old:ident)?,)*) => {
         /// How a request ended; exactly one for each, when it is known.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
         pub enum Outcome {
@@ -25,8 +25,8 @@ macro_rules! outcomes {
             }
 
             /// Who answers for it.
-            pub const fn charge(self) -> Fault {
-                match self { $(Self::$name => Fault::$charge,)* }
+            pub const fn fault(self) -> Fault {
+                match self { $(Self::$name => Fault::$fault,)* }
             }
 
             /// The same in 0.1's words, for readers that know no others; charged to the same.
@@ -51,7 +51,7 @@ pub enum Fault {
     Nobody,
 }
 
-// Word, charge, and the word that 0.1 gets to read instead, where 0.1 does not have it. A new row needs that last
+// Word, whose fault it is, and the word that 0.1 gets to read instead, where 0.1 does not have it. A new row needs that last
 // column: a reader of 0.1 drops a whole report over one word that it does not know.
 outcomes! {
     /// 2xx, and 101.
@@ -161,7 +161,7 @@ mod tests {
                 outcome.name(),
                 old.name()
             );
-            assert_eq!(old.charge(), outcome.charge(), "{}", outcome.name());
+            assert_eq!(old.fault(), outcome.fault(), "{}", outcome.name());
             assert_eq!(
                 old == *outcome,
                 WORDS_OF_0_1.contains(&outcome.name()),
