@@ -41,7 +41,8 @@ use halftone_routing::document::RoutingConfig;
 use halftone_routing::document::arm::Backend;
 use halftone_routing::document::parse::Format;
 use halftone_routing::fleet::FleetConfig;
-use halftone_routing::report::baseline::{Baseline, Delta};
+use halftone_routing::report::baseline::Delta;
+use halftone_routing::report::reader::ReportReader;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 
@@ -155,7 +156,7 @@ pub(crate) struct Engine {
     early: BTreeMap<String, Vec<Event>>,
     clock: Clock,
     probes: Prober,
-    baseline: Baseline,
+    reader: ReportReader,
     polls: u32,
     /// When counts were last handed to the releases, and what was counted since.
     round: (Instant, Delta),
@@ -211,7 +212,7 @@ impl Engine {
             early,
             clock,
             probes: Prober::new(),
-            baseline: Baseline::new(),
+            reader: ReportReader::new(),
             polls: 0,
             round: (Instant::now(), Delta::new()),
             asked: Vec::new(),
@@ -314,7 +315,7 @@ impl Engine {
                 (_, 1) => unreachable::try_all(&mut self.probes, release),
                 (Some((_, added)), _) => {
                     let added = added.iter().filter(|(key, _)| key.uid == *release.uid());
-                    let added = added.map(|(key, counts)| (key.arm, counts));
+                    let added = added.map(|(key, counts)| (key.charge.arm(), counts));
                     unreachable::suspect(&mut self.probes, release, added);
                 }
                 (None, _) => {}
@@ -358,7 +359,7 @@ impl Engine {
             endpoints: endpoints(&self.proxy, &self.probes, release),
             fleet: self.fleet.times,
             taken_over: self.is_taken_over(release),
-            ..poll.seen(release, self.polls, now)
+            ..poll.seen(self.reader.documents(), release, self.polls, now)
         };
         let mut seen: Vec<Observation> = self.releases.values().map(observation).collect();
         conflict::refuse(self.releases.values(), &self.fleet, &mut seen);
@@ -383,10 +384,12 @@ impl Engine {
 
     fn poll(&mut self) -> ProxyPoll {
         let at = Instant::now();
-        let report = self.proxy.report(self.baseline.since());
+        let report = self.proxy.report(self.reader.since());
         self.polls = self.polls.saturating_add(1);
         let (began, counted) = &mut self.round;
-        counted.extend(self.baseline.take(&report));
+        if let Some(changes) = self.reader.take(&report) {
+            counted.extend(changes.counts);
+        }
         let length = at.duration_since(*began);
         let round = (length >= SHORTEST_ROUND).then(|| {
             *began = at;

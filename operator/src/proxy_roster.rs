@@ -6,9 +6,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use halftone_rollout::observation::{DocumentVersion, PATIENT_POLLS, ProxyObservation};
+use halftone_rollout::observation::{PATIENT_POLLS, ProxyObservation};
 use halftone_routing::document::{Checksum, names::Uid, units::Revision};
-use halftone_routing::report::baseline::{Baseline, Delta};
+use halftone_routing::report::baseline::Delta;
+use halftone_routing::report::reader::ReportReader;
 use halftone_routing::report::{CounterKey, Counts, TrafficReport};
 use jiff::Timestamp;
 use tokio::time::Instant;
@@ -38,11 +39,9 @@ impl ProxyPod {
     }
 }
 
-/// What one report says, as far as documents are concerned.
+/// What the latest report says of the proxy itself.
 #[derive(Debug, Default)]
-struct ReportedDocuments {
-    applied: HashMap<Uid, DocumentVersion>,
-    rejected: HashMap<Uid, String>,
+struct ReportedState {
     fleet: Option<(Revision, Checksum)>,
     stale: bool,
     features: Arc<[String]>,
@@ -54,8 +53,8 @@ struct ProxyRecord {
     polls: u32,
     missed: u32,
     asked_at: Option<Timestamp>,
-    told: ReportedDocuments,
-    baseline: Baseline,
+    told: ReportedState,
+    reader: ReportReader,
 }
 
 /// The proxies of a fleet.
@@ -110,8 +109,8 @@ impl ProxyRoster {
                         polls: 0,
                         missed: 0,
                         asked_at: None,
-                        told: ReportedDocuments::default(),
-                        baseline: Baseline::new(),
+                        told: ReportedState::default(),
+                        reader: ReportReader::new(),
                     };
                     self.proxies.insert(pod.uid.clone(), proxy);
                 }
@@ -136,7 +135,7 @@ impl ProxyRoster {
     /// What to ask a proxy for.
     #[must_use]
     pub fn since(&self, pod: &str) -> Option<String> {
-        let (epoch, sequence) = self.proxies.get(pod)?.baseline.since()?;
+        let (epoch, sequence) = self.proxies.get(pod)?.reader.since()?;
         Some(format!("{epoch}/{sequence}"))
     }
 
@@ -145,14 +144,19 @@ impl ProxyRoster {
         let Some(proxy) = self.proxies.get_mut(pod) else {
             return;
         };
-        let (before, told) = (proxy.standing(), ReportedDocuments::of(report));
+        let before = proxy.standing();
         proxy.polls = proxy.polls.saturating_add(1);
         (proxy.missed, proxy.asked_at) = (0, Some(asked_at));
-        self.news.everyone |= proxy.standing() != before || proxy.told.differs_for_everyone(&told);
-        proxy.told.differs_for(&told, &mut self.news.documents);
+        self.news.everyone |= proxy.standing() != before;
+        // One that does not follow the last says nothing that can be relied on; the proxy is asked again.
+        let Some(changes) = proxy.reader.take(report) else {
+            return;
+        };
+        let told = ReportedState::of(report);
+        self.news.everyone |= proxy.told.differs_for_everyone(&told);
         proxy.told = told;
-        let delta = proxy.baseline.take(report);
-        self.count(delta);
+        self.news.documents.extend(changes.documents);
+        self.count(changes.counts);
     }
 
     fn count(&mut self, delta: Delta) {
@@ -233,7 +237,7 @@ impl ProxyRoster {
         let applied = self
             .proxies
             .values()
-            .filter_map(|proxy| proxy.told.applied.get(uid));
+            .filter_map(|proxy| proxy.reader.documents().applied(uid));
         applied
             .map(|applied| applied.revision.get())
             .max()
@@ -271,24 +275,9 @@ impl ProxyRoster {
     }
 }
 
-impl ReportedDocuments {
+impl ReportedState {
     fn of(report: &TrafficReport) -> Self {
-        let applied = report.applied.iter().map(|applied| {
-            let what = DocumentVersion {
-                revision: applied.revision,
-                checksum: applied.checksum.clone(),
-            };
-            (applied.uid.clone(), what)
-        });
-        let rejected = report.rejected.iter().filter_map(|rejected| {
-            Some((
-                rejected.uid.clone()?,
-                format!("{}: {}", rejected.reason, rejected.message),
-            ))
-        });
         Self {
-            applied: applied.collect(),
-            rejected: rejected.collect(),
             fleet: report
                 .fleet
                 .as_ref()
@@ -297,32 +286,9 @@ impl ReportedDocuments {
             features: report.features.as_slice().into(),
         }
     }
-}
 
-impl ReportedDocuments {
     fn differs_for_everyone(&self, other: &Self) -> bool {
         (self.stale, &self.features) != (other.stale, &other.features)
-    }
-
-    /// Adds those of whose documents the other says something else.
-    fn differs_for(&self, other: &Self, concerned: &mut BTreeSet<Uid>) {
-        let mut differ = |one: &Self, other: &Self| {
-            let applied = one
-                .applied
-                .iter()
-                .filter(|(uid, applied)| other.applied.get(*uid) != Some(applied));
-            let rejected = one
-                .rejected
-                .iter()
-                .filter(|(uid, why)| other.rejected.get(*uid) != Some(why));
-            concerned.extend(
-                applied
-                    .map(|(uid, _)| uid.clone())
-                    .chain(rejected.map(|(uid, _)| uid.clone())),
-            );
-        };
-        differ(self, other);
-        differ(other, self);
     }
 }
 
@@ -340,8 +306,8 @@ impl ProxyRecord {
             polls: self.polls,
             missed: self.missed,
             asked_at: self.asked_at,
-            applied: self.told.applied.get(uid).cloned(),
-            rejected: self.told.rejected.get(uid).cloned(),
+            applied: self.reader.documents().applied(uid).cloned(),
+            rejected: self.reader.documents().rejected(uid).map(str::to_owned),
             stale: self.told.stale,
             features: Arc::clone(&self.told.features),
         }
@@ -448,6 +414,26 @@ mod tests {
         assert!(!roster.has_asked(&pods));
         roster.missed("uid-b");
         assert!(roster.has_asked(&pods));
+    }
+
+    #[test]
+    fn documents_that_a_report_does_not_name_have_not_changed() {
+        let mut roster = ProxyRoster::new(Instant::now());
+        roster.follow(&[pod("a", true)]);
+        roster.answered("uid-a", &report("a", 1, 5), Timestamp::UNIX_EPOCH);
+        assert_eq!(roster.news().documents, BTreeSet::from([uid()]));
+        let at_rest = json!({
+            "instance": "uid-a", "epoch": "0000000000000001", "sequence": 1, "since": 1, "version": "0",
+        });
+        let at_rest = TrafficReport::parse(at_rest.to_string().as_bytes()).unwrap();
+        roster.answered("uid-a", &at_rest, Timestamp::UNIX_EPOCH);
+        assert!(roster.news().documents.is_empty());
+        assert_eq!(roster.highest_revision(&uid()), 3);
+        let mut dropped = at_rest;
+        (dropped.sequence, dropped.dropped) = (2, vec![uid()]);
+        roster.answered("uid-a", &dropped, Timestamp::UNIX_EPOCH);
+        assert_eq!(roster.news().documents, BTreeSet::from([uid()]));
+        assert_eq!(roster.highest_revision(&uid()), 0);
     }
 
     #[test]

@@ -4,7 +4,6 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use halftone_routing::document::FEATURES;
 use halftone_routing::document::arm::Arm;
 use halftone_routing::document::names::Uid;
 use halftone_routing::document::units::{ReleaseId, Stage};
@@ -15,9 +14,24 @@ use jiff::Timestamp;
 
 use crate::counters::StageCounters;
 
+mod forms;
 pub(crate) mod ledger;
+mod listing;
+#[cfg(test)]
+mod properties;
+mod removal_log;
+mod stage_ledger;
+#[cfg(test)]
+mod tests;
 
 use ledger::Ledger;
+use listing::DocumentListing;
+use removal_log::RemovalLog;
+use stage_ledger::StageLedger;
+
+/// So many stages that are over are kept apart, of all releases together; those in which nothing happened for longest go first. It bounds a
+/// proxy whose thousands of releases have each come a long way, and those who read its reports.
+const STAGES_OVER: usize = 4096;
 
 /// What `?since=EPOCH/SEQ` names: a report that the asker has.
 pub type ReportCursor = (Epoch, u64);
@@ -56,7 +70,8 @@ pub struct Reporter {
     sequence: u64,
     workers: usize,
     ledgers: BTreeMap<Uid, Ledger>,
-    documents: Documents,
+    removed: RemovalLog<StageLedger>,
+    listing: DocumentListing,
     /// Something but counts changed since the last report.
     changed: bool,
     operator_last_heard: Option<Timestamp>,
@@ -72,7 +87,8 @@ impl Reporter {
             sequence: 0,
             workers,
             ledgers: BTreeMap::new(),
-            documents: Documents::default(),
+            removed: RemovalLog::new(),
+            listing: DocumentListing::new(),
             changed: true,
             operator_last_heard: None,
             crowded: false,
@@ -90,13 +106,12 @@ impl Reporter {
 
     /// Takes note of what is applied and refused now.
     pub fn set_documents(&mut self, documents: Documents) {
-        self.changed |= self.documents != documents;
-        self.documents = documents;
+        self.changed |= self.listing.set(documents, self.sequence + 1);
     }
 
     /// What is applied and refused.
     pub fn documents(&self) -> &Documents {
-        &self.documents
+        self.listing.documents()
     }
 
     /// An operator (or the engine in this process) asked for a report: somebody decides about the releases.
@@ -116,64 +131,90 @@ impl Reporter {
     }
 
     /// The report for somebody who has the one at `since`, in the form that it reads; a full one without `since`, after
-    /// a restart, or for a position that this proxy never had.
+    /// a restart, for a position that this proxy never had, and in form 2 for one before which too much has gone.
     pub fn report(&mut self, since: Option<ReportCursor>, reads: ReportForm) -> TrafficReport {
         self.refresh();
         let since =
             since.filter(|(epoch, sequence)| *epoch == self.epoch && *sequence <= self.sequence);
         let since = since.map(|(_, sequence)| sequence);
-        let ledgers = self.ledgers.values();
-        TrafficReport {
-            instance: self.instance.clone(),
-            epoch: self.epoch,
-            sequence: self.sequence,
-            since,
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            features: FEATURES.iter().map(|&feature| feature.to_owned()).collect(),
-            stale: self.documents.stale,
-            operator_last_heard: self.operator_last_heard,
-            crowded: self.crowded,
-            applied: self
-                .documents
-                .applied
-                .iter()
-                .map(|(uid, applied)| self.with_open_long(uid, applied))
-                .collect(),
-            fleet: self.documents.fleet.clone(),
-            rejected: self.documents.rejected.clone(),
-            orphaned: self.documents.orphaned.clone(),
-            keys: ledgers
-                .clone()
-                .flat_map(|ledger| ledger.keys(reads))
-                .collect(),
-            entries: ledgers
-                .flat_map(|ledger| ledger.entries(since, reads))
-                .collect(),
+        match reads {
+            ReportForm::One => self.in_form_1(since),
+            ReportForm::Two => self.in_form_2(since.filter(|since| self.reaches(*since))),
         }
     }
 
-    fn with_open_long(&self, uid: &Uid, applied: &ServedDocument) -> AppliedDocument {
-        let ledger = self.ledgers.get(uid).filter(|_| applied.gray_ended);
-        AppliedDocument {
-            open_long: ledger.map_or(0, |ledger| ledger.open_long(Arm::Gray)),
-            ..applied.document.clone()
-        }
+    fn stages(&self) -> impl Iterator<Item = &StageLedger> {
+        self.ledgers.values().flat_map(Ledger::stages)
     }
 
     fn refresh(&mut self) {
         let next = self.sequence + 1;
-        let applied = &self.documents.applied;
-        let before = self.ledgers.len();
-        // A withdrawn release goes once its last request has ended.
-        self.ledgers
-            .retain(|uid, ledger| applied.contains_key(uid) || !ledger.is_abandoned());
-        let mut changed = std::mem::take(&mut self.changed) || self.ledgers.len() != before;
-        for ledger in self.ledgers.values_mut() {
+        let mut changed = std::mem::take(&mut self.changed);
+        changed |= self.drop_withdrawn(next);
+        let (mut gone, mut open_long) = (Vec::new(), BTreeMap::new());
+        for (uid, ledger) in &mut self.ledgers {
             changed |= ledger.refresh(next);
+            gone.extend(ledger.take_oldest());
+            let open = ledger.open_long(Arm::Gray);
+            if open > 0 && self.listing.is_gray_ended(uid) {
+                open_long.insert(uid.clone(), open);
+            }
         }
+        gone.extend(self.oldest_of_all());
+        changed |= self.forget(gone, next);
+        changed |= self.listing.set_open_long(open_long, next);
         if changed {
             self.sequence = next;
         }
+    }
+
+    /// A withdrawn release goes once its last request has ended.
+    fn drop_withdrawn(&mut self, next: u64) -> bool {
+        let applied = &self.listing.documents().applied;
+        let is_over =
+            |uid: &Uid, ledger: &mut Ledger| ledger.is_abandoned() && !applied.contains_key(uid);
+        let over: Vec<_> = self.ledgers.extract_if(.., is_over).collect();
+        let mut changed = false;
+        for (_, mut ledger) in over {
+            ledger.refresh(next);
+            changed |= self.forget(ledger.into_stages(), next);
+        }
+        changed
+    }
+
+    /// Takes out stages that are over, if they are too many.
+    fn oldest_of_all(&mut self) -> Vec<StageLedger> {
+        let over = || self.stages().filter(|stage| stage.is_closed());
+        let count = over().count();
+        if count <= STAGES_OVER {
+            return Vec::new();
+        }
+        // A quarter more than it must be, so that this is rare.
+        let surplus = count - STAGES_OVER * 3 / 4;
+        let mut oldest: Vec<_> = over()
+            .map(|stage| (stage.last_sequence(), stage.id()))
+            .collect();
+        oldest.sort_unstable();
+        let oldest = oldest.into_iter().take(surplus);
+        let oldest: Vec<_> = oldest
+            .map(|(_, (uid, release, stage))| (uid.clone(), release, stage))
+            .collect();
+        let ledgers = &mut self.ledgers;
+        oldest
+            .into_iter()
+            .filter_map(|(uid, release, stage)| ledgers.get_mut(&uid)?.take(release, stage))
+            .collect()
+    }
+
+    /// Takes note of stages that are reported no more; true if they were.
+    fn forget(&mut self, stages: Vec<StageLedger>, next: u64) -> bool {
+        let reported = stages.into_iter().filter(StageLedger::is_reported);
+        let mut changed = false;
+        for stage in reported {
+            self.removed.push(next, stage);
+            changed = true;
+        }
+        changed
     }
 
     /// Called once a minute: sets from when on a client that leaves counts against the arm.
@@ -184,361 +225,5 @@ impl Reporter {
     /// What was counted for each release.
     pub(crate) fn ledgers(&self) -> &BTreeMap<Uid, Ledger> {
         &self.ledgers
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use halftone_routing::report::baseline::Baseline;
-    use halftone_routing::report::{ChosenBy, Outcome};
-    use proptest::prelude::*;
-
-    use super::*;
-    use crate::counters::{CellWriter, WorkerCounters};
-
-    const RELEASE: ReleaseId = ReleaseId::from_bits(7);
-
-    fn uid() -> Uid {
-        "local/shop/checkout".parse().unwrap()
-    }
-
-    fn stage(number: u64) -> Stage {
-        number.try_into().unwrap()
-    }
-
-    fn reporter(epoch: u64) -> Reporter {
-        let mut reporter = Reporter::new("pod".into(), Epoch(epoch), 2);
-        reporter.set_documents(applied(true));
-        reporter
-    }
-
-    fn applied(applied: bool) -> Documents {
-        let document = AppliedDocument {
-            uid: uid(),
-            revision: 1.try_into().unwrap(),
-            checksum: format!("sha256:{}", "0".repeat(64)).try_into().unwrap(),
-            ignored_fields: Vec::new(),
-            open_long: 0,
-        };
-        let applied = applied.then(|| {
-            (
-                uid(),
-                ServedDocument {
-                    document,
-                    gray_ended: true,
-                },
-            )
-        });
-        Documents {
-            applied: applied.into_iter().collect(),
-            ..Documents::default()
-        }
-    }
-
-    fn cell(worker: &WorkerCounters, counters: &StageCounters, arm: Arm) -> CellWriter {
-        worker.cell(counters, arm, ChosenBy::Split, false)
-    }
-
-    fn requests(report: &TrafficReport) -> u64 {
-        report
-            .entries
-            .iter()
-            .map(|entry| entry.counts.requests())
-            .sum()
-    }
-
-    #[test]
-    fn what_every_worker_counted_is_one_sum_by_key() {
-        let mut reporter = reporter(1);
-        let counters = reporter.enter(&uid(), RELEASE, stage(3));
-        for worker in [WorkerCounters::new(0), WorkerCounters::new(1)] {
-            let gray = cell(&worker, &counters, Arm::Gray);
-            gray.outcome(Outcome::Status2xx);
-            gray.latency(Duration::from_millis(5));
-            worker
-                .cell(&counters, Arm::Gray, ChosenBy::Rule, true)
-                .outcome(Outcome::Reset);
-        }
-        let report = reporter.report(None, ReportForm::Two);
-        let split = report
-            .entries
-            .iter()
-            .find(|entry| entry.key.chosen_by.is(ChosenBy::Split))
-            .unwrap();
-        let rule = report
-            .entries
-            .iter()
-            .find(|entry| entry.key.chosen_by.is(ChosenBy::Rule))
-            .unwrap();
-        assert_eq!(
-            (
-                split.counts.requests(),
-                split.counts.latency.count(),
-                split.counts.errors()
-            ),
-            (2, 2, 0)
-        );
-        assert_eq!(
-            (rule.counts.errors(), rule.key.excluded, rule.key.stage),
-            (2, true, stage(3))
-        );
-        assert_eq!(report.keys.len(), 2);
-    }
-
-    #[test]
-    fn a_report_since_another_tells_what_changed_and_lists_every_key() {
-        let mut reporter = reporter(1);
-        let counters = reporter.enter(&uid(), RELEASE, stage(1));
-        let worker = WorkerCounters::new(0);
-        cell(&worker, &counters, Arm::Stable).outcome(Outcome::Status2xx);
-        let first = reporter.report(None, ReportForm::Two);
-        cell(&worker, &counters, Arm::Gray).outcome(Outcome::Status2xx);
-        let second = reporter.report(Some((first.epoch, first.sequence)), ReportForm::Two);
-        assert_eq!(second.since, Some(first.sequence));
-        assert_eq!(
-            second
-                .entries
-                .iter()
-                .map(|entry| entry.key.arm)
-                .collect::<Vec<_>>(),
-            [Arm::Gray]
-        );
-        assert_eq!(second.keys.len(), 2);
-        let third = reporter.report(Some((second.epoch, second.sequence)), ReportForm::Two);
-        assert_eq!(
-            (third.sequence, third.entries.len()),
-            (second.sequence, 0),
-            "nothing changed"
-        );
-    }
-
-    #[test]
-    fn who_does_not_say_what_it_reads_gets_the_same_counts_in_0_1s_words() {
-        let mut reporter = reporter(1);
-        let counters = reporter.enter(&uid(), RELEASE, stage(1));
-        let (worker, every) = (WorkerCounters::new(0), Outcome::ALL.len() as u64);
-        Outcome::ALL
-            .iter()
-            .for_each(|&outcome| cell(&worker, &counters, Arm::Gray).outcome(outcome));
-        let (old, new) = (
-            reporter.report(None, ReportForm::One),
-            reporter.report(None, ReportForm::Two),
-        );
-        let words = |report: &TrafficReport| report.entries[0].counts.outcomes.clone();
-        assert!(
-            words(&old)
-                .keys()
-                .all(|outcome| outcome.in_0_1() == *outcome),
-            "{:?}",
-            words(&old)
-        );
-        assert_eq!(
-            words(&new).keys().copied().collect::<Vec<_>>(),
-            Outcome::ALL
-        );
-        assert_eq!(
-            (requests(&old), requests(&new), &old.keys),
-            (every, every, &new.keys)
-        );
-        cell(&worker, &counters, Arm::Gray).outcome(Outcome::Refused413);
-        let next = reporter.report(Some((old.epoch, old.sequence)), ReportForm::One);
-        let folded = Outcome::ALL
-            .iter()
-            .filter(|outcome| outcome.in_0_1() == Outcome::Refused400)
-            .count();
-        assert_eq!(words(&next)[&Outcome::Refused400], folded as u64 + 1);
-    }
-
-    #[test]
-    fn another_epoch_or_a_sequence_ahead_gets_the_full_report() {
-        let mut reporter = reporter(1);
-        let counters = reporter.enter(&uid(), RELEASE, stage(1));
-        cell(&WorkerCounters::new(0), &counters, Arm::Stable).outcome(Outcome::Status2xx);
-        let first = reporter.report(None, ReportForm::Two);
-        for since in [
-            (Epoch(2), first.sequence),
-            (first.epoch, first.sequence + 1),
-        ] {
-            let report = reporter.report(Some(since), ReportForm::Two);
-            assert_eq!((report.since, requests(&report)), (None, 1));
-        }
-    }
-
-    #[test]
-    fn the_stage_before_is_kept_and_older_ones_are_folded_once_their_requests_have_ended() {
-        let mut reporter = reporter(1);
-        let worker = WorkerCounters::new(0);
-        let mut late = None;
-        for number in 1..=4 {
-            let counters = reporter.enter(&uid(), RELEASE, stage(number));
-            let cell = cell(&worker, &counters, Arm::Stable);
-            cell.outcome(Outcome::Status2xx);
-            late.get_or_insert(cell);
-        }
-        let stages = |report: &TrafficReport| {
-            report
-                .keys
-                .iter()
-                .map(|key| key.stage.get())
-                .collect::<Vec<_>>()
-        };
-        assert_eq!(stages(&reporter.report(None, ReportForm::Two)), [3, 4]);
-        late.take().unwrap().outcome(Outcome::Status2xx);
-        reporter.report(None, ReportForm::Two);
-        assert_eq!(
-            reporter.ledgers()[&uid()].total(Arm::Stable).requests(),
-            5,
-            "nothing is lost by folding"
-        );
-        // A release that goes back to a stage it knows counts on there.
-        reporter.enter(&uid(), RELEASE, stage(3));
-        assert_eq!(stages(&reporter.report(None, ReportForm::Two)), [4, 3]);
-    }
-
-    #[test]
-    fn a_withdrawn_release_goes_once_its_last_request_has_ended() {
-        let mut reporter = reporter(1);
-        let counters = reporter.enter(&uid(), RELEASE, stage(1));
-        let cell = cell(&WorkerCounters::new(0), &counters, Arm::Stable);
-        drop(counters);
-        reporter.set_documents(applied(false));
-        assert_eq!(
-            reporter.report(None, ReportForm::Two).keys.len(),
-            0,
-            "no request has ended yet"
-        );
-        cell.outcome(Outcome::Status2xx);
-        assert_eq!(requests(&reporter.report(None, ReportForm::Two)), 1);
-        drop(cell);
-        let gone = reporter.report(None, ReportForm::Two);
-        assert_eq!((gone.keys.len(), gone.entries.len()), (0, 0));
-    }
-
-    #[test]
-    fn tunnels_left_on_gray_after_its_end_are_told() {
-        let mut reporter = reporter(1);
-        let counters = reporter.enter(&uid(), RELEASE, stage(1));
-        let worker = WorkerCounters::new(1);
-        let (gray, stable) = (
-            cell(&worker, &counters, Arm::Gray),
-            cell(&worker, &counters, Arm::Stable),
-        );
-        gray.long_opened();
-        gray.long_opened();
-        stable.long_opened();
-        gray.long_closed();
-        assert_eq!(
-            reporter.report(None, ReportForm::Two).applied[0].open_long,
-            1
-        );
-        let mut going_on = applied(true);
-        going_on
-            .applied
-            .values_mut()
-            .for_each(|applied| applied.gray_ended = false);
-        reporter.set_documents(going_on);
-        assert_eq!(
-            reporter.report(None, ReportForm::Two).applied[0].open_long,
-            0
-        );
-    }
-
-    #[test]
-    fn a_client_counts_as_abandoning_after_stables_p99_of_the_last_full_minute() {
-        let mut reporter = reporter(1);
-        let counters = reporter.enter(&uid(), RELEASE, stage(1));
-        let stable = cell(&WorkerCounters::new(0), &counters, Arm::Stable);
-        let answer =
-            |n: usize, seconds| (0..n).for_each(|_| stable.latency(Duration::from_secs(seconds)));
-        assert_eq!(counters.abandoned_after(), Duration::from_secs(1));
-        answer(99, 8);
-        reporter.minute_passed();
-        assert_eq!(
-            counters.abandoned_after(),
-            Duration::from_secs(1),
-            "99 answers say nothing"
-        );
-        answer(100, 8);
-        reporter.minute_passed();
-        let wait = counters.abandoned_after().as_secs_f64();
-        assert!((wait - 8.0).abs() < 0.08, "{wait}");
-        // The next stage begins with what is known; a fast minute brings it down to the least.
-        assert_eq!(
-            reporter.enter(&uid(), RELEASE, stage(2)).abandoned_after(),
-            counters.abandoned_after()
-        );
-        answer(200, 0);
-        reporter.minute_passed();
-        assert_eq!(counters.abandoned_after(), Duration::from_secs(1));
-    }
-
-    #[test]
-    fn counts_read_while_workers_count_never_fall_and_end_exact() {
-        const EACH: u64 = 20_000;
-        let mut reporter = reporter(1);
-        let counters = reporter.enter(&uid(), RELEASE, stage(1));
-        std::thread::scope(|scope| {
-            for worker in [WorkerCounters::new(0), WorkerCounters::new(1)] {
-                let counters = &counters;
-                scope.spawn(move || {
-                    for _ in 0..EACH {
-                        let cell = cell(&worker, counters, Arm::Gray);
-                        cell.latency(Duration::from_micros(300));
-                        cell.outcome(Outcome::Status2xx);
-                    }
-                });
-            }
-            let mut last = 0;
-            while last < 2 * EACH {
-                let now = requests(&reporter.report(None, ReportForm::Two));
-                assert!(now >= last);
-                last = now;
-            }
-        });
-        assert_eq!(
-            reporter.report(None, ReportForm::Two).entries[0]
-                .counts
-                .latency
-                .count(),
-            2 * EACH
-        );
-    }
-
-    proptest! {
-        /// Any mix of polls, lost answers, new stages and restarts: what the reader adds up is what was served, less
-        /// what came between the last answer of a run and its end.
-        #[test]
-        fn a_restarted_proxy_never_doubles_a_count_and_loses_at_most_one_poll(
-            script in prop::collection::vec((0_u64..50, 0_u8..10), 1..60)
-        ) {
-            let (mut epoch, mut reporter, mut at) = (1, reporter(1), 0);
-            let (mut baseline, worker) = (Baseline::new(), WorkerCounters::new(0));
-            baseline.take(&reporter.report(None, ReportForm::Two));
-            let (mut served, mut counted, mut lost, mut unseen) = (0, 0, 0, 0);
-            for (now, event) in script {
-                let counters = reporter.enter(&uid(), RELEASE, stage(at));
-                (0..now).for_each(|_| cell(&worker, &counters, Arm::Gray).outcome(Outcome::Status2xx));
-                served += now;
-                unseen += now;
-                match event {
-                    0 => {
-                        epoch += 1;
-                        reporter = self::reporter(epoch);
-                        lost += std::mem::take(&mut unseen);
-                    }
-                    // The answer is lost on the way.
-                    1 => drop(reporter.report(baseline.since(), ReportForm::Two)),
-                    _ => {
-                        let more = baseline.take(&reporter.report(baseline.since(), ReportForm::Two));
-                        counted += more.iter().map(|(_, counts)| counts.requests()).sum::<u64>();
-                        unseen = 0;
-                        at += u64::from(event == 2);
-                    }
-                }
-            }
-            prop_assert_eq!(counted + lost + unseen, served);
-        }
     }
 }

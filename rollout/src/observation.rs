@@ -15,11 +15,11 @@ use halftone_api::{
 };
 use halftone_routing::{
     document::{
-        Checksum, RoutingConfig,
+        RoutingConfig,
         arm::{Arm, Backend},
-        units::{ReleaseId, Revision, Stage},
+        units::{ReleaseId, Stage},
     },
-    report::{ChosenBy, CounterKey, Counts, ReportedChosenBy},
+    report::{Charge, ChosenBy, CounterKey, Counts, documents::DocumentVersion},
     sketch::UserSketch,
 };
 use jiff::Timestamp;
@@ -195,15 +195,6 @@ impl ProxyObservation {
     }
 }
 
-/// Which document a proxy has applied.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DocumentVersion {
-    /// Its revision.
-    pub revision: Revision,
-    /// Its checksum.
-    pub checksum: Checksum,
-}
-
 /// What one poll of all proxies added for this object.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Round {
@@ -252,43 +243,45 @@ impl Round {
     }
 
     fn add(&mut self, plan: &Plan, key: &CounterKey, counts: &Counts) {
-        let reached = match key.arm {
+        let arm = key.charge.arm();
+        let reached = match arm {
             Arm::Stable => counts.requests().saturating_sub(counts.fallbacks),
             Arm::Gray => counts.fallbacks,
         };
         self.reached_stable = self.reached_stable.saturating_add(reached);
-        if key.release == self.release && key.arm == Arm::Gray {
+        if key.release == self.release && arm == Arm::Gray {
             self.failed_users.merge(&counts.failed_users);
         }
-        if key.release != self.release || key.stage != self.stage || key.excluded {
+        if key.release != self.release || key.stage != self.stage {
             return;
         }
         // What a newer proxy decided in a way that is unknown here is no evidence.
-        let ReportedChosenBy::Known(chosen_by) = key.chosen_by else {
+        let Some(charge) = key.charge.known().filter(|charge| !charge.excluded) else {
             return;
         };
-        let arm = match key.arm {
+        let batch = match arm {
             Arm::Stable => &mut self.stable,
             Arm::Gray => &mut self.gray,
         };
-        add_to_arm(arm, &plan.health, chosen_by, counts);
+        add_to_arm(batch, &plan.health, charge, counts);
     }
 }
 
-fn add_to_arm(arm: &mut ArmBatch, health: &Health, chosen_by: ChosenBy, counts: &Counts) {
+/// The judge sees all strata and cohorts of an arm as one.
+fn add_to_arm(arm: &mut ArmBatch, health: &Health, charge: Charge, counts: &Counts) {
     let outcomes = judge::RequestCounts {
         requests: counts.charged(),
         errors: counts.errors(),
         client_errors: counts.client_errors(),
     };
-    if chosen_by == ChosenBy::Split {
+    if charge.chosen_by == ChosenBy::Split {
         arm.split.merge(outcomes);
         let mut limits = health.limits.iter().flat_map(|limits| &limits.limits);
         if limits.any(|limit| matches!(limit, Limit::RelativeP99 { .. })) {
             arm.latencies.merge(&counts.latency);
         }
     }
-    if !is_judged(health, chosen_by) {
+    if !is_judged(health, charge.chosen_by) {
         return;
     }
     arm.judged.merge(outcomes);

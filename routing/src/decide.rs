@@ -16,7 +16,7 @@ use crate::{
     facts::RequestFacts,
     identity::Identity,
     overlay::Overlay,
-    report::ChosenBy,
+    report::{Charge, ChosenBy},
     request::Request,
     routes::{CompiledRelease, DestinationId, ReleaseIndex, Routes, Split},
     sketch::UserHash,
@@ -87,6 +87,16 @@ pub struct Decision<'r, 'q> {
     pub mint: Option<MintedCookie<'r>>,
     /// Whether a condition of `exclude` holds: counted, not judged.
     pub excluded: bool,
+}
+
+impl Decision<'_, '_> {
+    /// What the request is charged to in the release's stage.
+    pub const fn charge(&self) -> Charge {
+        Charge {
+            excluded: self.excluded,
+            ..Charge::new(self.arm, self.chosen_by)
+        }
+    }
 }
 
 /// Why a request goes to its arm.

@@ -1,6 +1,6 @@
 //! The traffic report: what happened to each request since a proxy started, and which documents it runs. The
 //! contract back: proxies write it (`GET /report`), whoever decides the release reads it through a
-//! [`Baseline`](baseline::Baseline) per proxy.
+//! [`ReportReader`](reader::ReportReader) per proxy.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -8,12 +8,16 @@ use serde::{Deserialize, Serialize};
 use crate::document::{Checksum, names::Uid, units::Revision};
 
 pub mod baseline;
+mod charge;
 mod counts;
+pub mod documents;
 mod key;
 mod outcome;
+pub mod reader;
 
+pub use charge::{Charge, ChosenBy, Cohort, Stratum, UnknownCharge};
 pub use counts::{Counts, LimitEvents};
-pub use key::{ChosenBy, CounterKey, ReportEntry, ReportedChosenBy};
+pub use key::{CounterKey, ReportEntry, ReportedCharge};
 pub use outcome::{Fault, Outcome};
 
 /// The largest report that is read. A proxy with 10 000 releases under way stays far below.
@@ -22,8 +26,8 @@ pub const MAX_BYTES: usize = 64 << 20;
 /// What one proxy has to say.
 ///
 /// Counts are sums since `epoch` began, never differences, so that a lost answer loses nothing. With `since`, entries
-/// that have not changed after that sequence are left out; `keys` still lists every live one, so that a key missing
-/// there was removed.
+/// that have not changed after that sequence are left out. In form 1 `keys` and the lists of documents are complete all
+/// the same; in form 2 there are no `keys`, and the lists hold what has changed and name what has gone.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct TrafficReport {
@@ -50,21 +54,40 @@ pub struct TrafficReport {
     /// Most places for client connections are taken: from 90 % of `--max-connections` on, until below 80 %.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub crowded: bool,
-    /// The documents that decide requests now.
+    /// The documents that decide requests now; in form 2 those that changed after `since`.
     #[serde(default)]
     pub applied: Vec<AppliedDocument>,
+    /// Whose documents decide no requests any more, after `since`. Form 2.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub dropped: Vec<Uid>,
     /// The fleet's settings that are in force.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fleet: Option<AppliedFleet>,
-    /// What was refused and why; what it was to replace goes on.
+    /// What was refused and why; what it was to replace goes on. In form 2 only the sources of which that changed after
+    /// `since`.
     #[serde(default)]
     pub rejected: Vec<RejectedDocument>,
+    /// Sources of which nothing is refused any more, after `since`. Form 2.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub resolved: Vec<String>,
     /// Releases that still route although their document vanished without `Withdrawn`.
     #[serde(default)]
     pub orphaned: Vec<Uid>,
-    /// Every key that is counted at present.
-    #[serde(default, deserialize_with = "key::read_keys")]
-    pub keys: Vec<CounterKey>,
+    /// Every key that is counted at present. Form 1, which it tells from form 2.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "key::read_keys"
+    )]
+    pub keys: Option<Vec<CounterKey>>,
+    /// Keys that are counted no more, after `since`, in the order in which they went, each with its last counts unless
+    /// these were in the report of that sequence. One may be in `entries` as well: it counts from zero again. Form 2.
+    #[serde(
+        default,
+        skip_serializing_if = "Vec::is_empty",
+        deserialize_with = "key::read_entries"
+    )]
+    pub removed: Vec<ReportEntry>,
     /// The counts.
     #[serde(default, deserialize_with = "key::read_entries")]
     pub entries: Vec<ReportEntry>,
@@ -72,14 +95,14 @@ pub struct TrafficReport {
 
 /// The newest form of a report that a reader understands, which it says with `?reads=N`.
 ///
-/// From form 2 on readers keep words that they do not know, so that new ones may appear. A new dimension of the keys
-/// does need a form of its own: a reader that does not see it would find one key twice.
+/// From form 2 on readers keep words that they do not know, so that new ones may appear. A new part of [`Charge`] does
+/// need a form of its own: a reader that does not see it would find one key twice.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum ReportForm {
     /// 0.1's, for who does not say: no word that 0.1 does not know.
     #[default]
     One,
-    /// Every word that this build has.
+    /// Every word and every part of a charge that this build has, and since another report only what has changed.
     Two,
 }
 
@@ -197,14 +220,14 @@ pub enum ReportError {
     #[error("not a traffic report: {0}")]
     Malformed(#[from] serde_json::Error),
     /// One key twice: it would be counted twice.
-    #[error("the report lists the counts of one key twice: stage {} of {}", .0.stage, .0.uid)]
+    #[error("the report lists the counts of one key twice: {} in stage {} of {}", .0.charge, .0.stage, .0.uid)]
     Duplicate(Box<CounterKey>),
 }
 
 impl TrafficReport {
     /// Reads a report as a proxy of this or another minor version writes it. Nothing that a newer one adds costs the
-    /// report: fields and arms that this build does not know are passed over; outcomes and `chosenBy` in words that it
-    /// does not know are kept as requests that are charged to nobody.
+    /// report: fields and arms that this build does not know are passed over; outcomes and charges in words that it does
+    /// not know are kept as requests that are charged to nobody.
     ///
     /// # Errors
     /// Says what is wrong and where.
@@ -218,6 +241,19 @@ impl TrafficReport {
             Some(twice) => Err(ReportError::Duplicate(Box::new(twice.key.clone()))),
             None => Ok(report),
         }
+    }
+
+    /// The form that it is in.
+    pub fn form(&self) -> ReportForm {
+        match self.keys {
+            Some(_) => ReportForm::One,
+            None => ReportForm::Two,
+        }
+    }
+
+    /// Whether `applied` and `rejected` are complete.
+    pub fn lists_all_documents(&self) -> bool {
+        self.since.is_none() || self.form() == ReportForm::One
     }
 }
 
@@ -245,7 +281,7 @@ mod tests {
         let entry = report
             .entries
             .iter()
-            .find(|entry| entry.key.arm == arm && entry.key.chosen_by.is(chosen_by));
+            .find(|entry| entry.key.charge == Charge::new(arm, chosen_by).into());
         entry.unwrap().counts.clone()
     }
 
@@ -283,6 +319,54 @@ mod tests {
         report
     }
 
+    fn unknown(words: &str) -> ReportedCharge {
+        ReportedCharge::Unknown {
+            arm: Arm::Gray,
+            words: words.into(),
+        }
+    }
+
+    #[test]
+    fn strata_and_cohorts_are_kept_apart_and_one_in_an_unknown_word_is_charged_to_nobody() {
+        let mut report = recorded();
+        report.as_object_mut().unwrap().remove("keys");
+        let entry = report["entries"][1].clone();
+        for (stratum, cohort) in [
+            ("2", "next"),
+            ("older", "next"),
+            ("2", "far"),
+            ("ice", "next"),
+        ] {
+            let mut other = entry.clone();
+            (other["stratum"], other["cohort"]) = (json!(stratum), json!(cohort));
+            report["entries"].as_array_mut().unwrap().push(other);
+        }
+        let read = parsed(&report);
+        let charges: Vec<_> = read.entries.iter().map(|entry| &entry.key.charge).collect();
+        let texts: Vec<_> = charges.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            texts[3..],
+            [
+                "gray/Split/stratum=2/cohort=next",
+                "gray/Split/stratum=older/cohort=next",
+                "gray/Split/stratum=2/cohort=far",
+                "gray/Split/stratum=ice/cohort=next",
+            ]
+        );
+        let known: Vec<_> = charges
+            .iter()
+            .map(|charge| charge.known().is_some())
+            .collect();
+        assert_eq!(known, [true, true, true, true, true, false, false]);
+        let judged = |entry: &ReportEntry| entry.counts.charged() > 0;
+        assert_eq!(read.entries.iter().map(judged).collect::<Vec<_>>(), known);
+        let written = serde_json::to_value(&read.entries[3]).unwrap();
+        assert_eq!(
+            written, report["entries"][3],
+            "and written as they were read"
+        );
+    }
+
     #[test]
     fn words_of_a_newer_proxy_cost_nothing_and_are_charged_to_nobody() {
         let (before, after) = (parsed(&recorded()), parsed(&from_the_future()));
@@ -299,11 +383,11 @@ mod tests {
         );
         let gray = of(&before, Arm::Gray, ChosenBy::Split);
         for word in ["Lane", "Gate"] {
-            let unknown = ReportedChosenBy::Unknown(word.into());
+            let unknown = unknown(word);
             let counts = &after
                 .entries
                 .iter()
-                .find(|entry| entry.key.chosen_by == unknown)
+                .find(|entry| entry.key.charge == unknown)
                 .unwrap()
                 .counts;
             assert_eq!(
@@ -312,7 +396,7 @@ mod tests {
             );
         }
         assert_eq!(
-            (after.keys.len(), after.entries.len()),
+            (after.keys.unwrap().len(), after.entries.len()),
             (5, 5),
             "no arm called mirror"
         );
@@ -329,14 +413,14 @@ mod tests {
         let delta = baseline.take(&parsed(&report));
         let mut added: Vec<_> = delta
             .iter()
-            .map(|(key, counts)| (&key.chosen_by, counts.requests()))
+            .map(|(key, counts)| (&key.charge, counts.requests()))
             .collect();
         added.sort();
         assert_eq!(
             added,
             [
-                (&ChosenBy::Split.into(), 4),
-                (&ReportedChosenBy::Unknown("Gate".into()), 1)
+                (&Charge::new(Arm::Stable, ChosenBy::Split).into(), 4),
+                (&unknown("Gate"), 1)
             ]
         );
     }

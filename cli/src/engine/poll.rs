@@ -4,10 +4,11 @@ use std::time::Instant;
 
 use halftone_proxy::run::Proxy;
 use halftone_rollout::clock::Now;
-use halftone_rollout::observation::{DocumentVersion, Observation, ProxyObservation, Round};
+use halftone_rollout::observation::{Observation, ProxyObservation, Round};
 use halftone_routing::document::arm::{ArmConfig, Backend};
 use halftone_routing::report::TrafficReport;
 use halftone_routing::report::baseline::Delta;
+use halftone_routing::report::documents::ReportedDocuments;
 
 use super::prober::Prober;
 use super::release::LocalRelease;
@@ -21,28 +22,23 @@ pub(super) struct ProxyPoll {
 }
 
 impl ProxyPoll {
-    pub(super) fn seen(&self, release: &LocalRelease, polls: u32, now: Now) -> Observation {
+    /// What one release gets to see of it; `documents` are those that the proxy has by now.
+    pub(super) fn seen(
+        &self,
+        documents: &ReportedDocuments,
+        release: &LocalRelease,
+        polls: u32,
+        now: Now,
+    ) -> Observation {
         let uid = release.uid();
-        let applied = self
-            .report
-            .applied
-            .iter()
-            .find(|applied| applied.uid == *uid);
-        let rejected = self
-            .report
-            .rejected
-            .iter()
-            .find(|rejected| rejected.uid.as_ref() == Some(uid));
+        let applied = documents.applied(uid);
         let proxy = ProxyObservation {
             name: self.report.instance.clone(),
             ready: true,
             polls,
             asked_at: Some(now.steady),
-            applied: applied.map(|found| DocumentVersion {
-                revision: found.revision,
-                checksum: found.checksum.clone(),
-            }),
-            rejected: rejected.map(|found| format!("{}: {}", found.reason, found.message)),
+            applied: applied.cloned(),
+            rejected: documents.rejected(uid).map(str::to_owned),
             stale: self.report.stale,
             features: self.report.features.as_slice().into(),
             ..ProxyObservation::default()
@@ -70,7 +66,7 @@ impl ProxyPoll {
         release.traffic.add(
             self.at,
             *seconds,
-            added.map(|(key, counts)| (key.arm, counts)),
+            added.map(|(key, counts)| (key.charge.arm(), counts)),
         );
     }
 }

@@ -16,7 +16,7 @@ use smallvec::SmallVec;
 
 use super::LocalReply;
 use super::log::LoggedRequest;
-use crate::counters::{Arm as ArmName, CellWriter, ChosenBy};
+use crate::counters::{Arm as ArmName, CellWriter, Charge, ChosenBy};
 use crate::drain::DrainPhase;
 use crate::exchange::{ClientConnection, RoutedRequest};
 use crate::forwarded::{Forwarding, forwarding};
@@ -181,10 +181,8 @@ impl<C> RequestRouting<'_, C> {
             }
             Resolution::Rejected { release, status } => {
                 let stage = snapshot.stage(release);
-                let cell =
-                    self.worker
-                        .counters
-                        .cell(stage, ArmName::Stable, ChosenBy::Missing, false);
+                let charge = Charge::new(ArmName::Stable, ChosenBy::Missing);
+                let cell = self.worker.counters.cell(stage, charge);
                 let ending = Ending::Rejected(status);
                 self.log_release(snapshot.routes.release(release).config())
                     .answer(&cell, &ending, None)
@@ -209,10 +207,7 @@ impl<C> RequestRouting<'_, C> {
         let release = snapshot.routes.release(decision.release);
         let config = release.config();
         let stage = snapshot.stage(decision.release);
-        let cell =
-            self.worker
-                .counters
-                .cell(stage, decision.arm, decision.chosen_by, decision.excluded);
+        let cell = self.worker.counters.cell(stage, decision.charge());
         if let Some(logged) = &mut self.logged {
             logged.release(config);
             logged.decision(decision);

@@ -1,7 +1,6 @@
-//! What one GrayRelease's requests add up to: the present stage and the one before by key, for the judge; older ones
-//! folded into one sum per arm, for `/metrics`, whose counters must not fall.
+//! What one GrayRelease's requests add up to: the present stage and those before it by charge, for the judge; all that are
+//! over in one sum per arm as well, for `/metrics`, whose counters must not fall.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,12 +8,13 @@ use halftone_routing::document::arm::{Arm, PerArm};
 use halftone_routing::document::names::Uid;
 use halftone_routing::document::units::{ReleaseId, Stage};
 use halftone_routing::histogram::Histogram;
-use halftone_routing::report::{ChosenBy, CounterKey, Counts, ReportEntry, ReportForm};
+use halftone_routing::report::{ChosenBy, Counts};
 
-use crate::counters::{CellKey, StageCounters};
+use super::stage_ledger::StageLedger;
+use crate::counters::StageCounters;
 
-/// Stages kept apart: the present one and the one before, whose last requests may still be under way.
-const KEPT: usize = 2;
+/// Stages kept apart beside the present one. Those in which requests are still under way are kept in any case.
+const EARLIER: usize = 8;
 /// A client that leaves sooner than this never counts against an arm.
 const LEAST_WAIT: Duration = Duration::from_secs(1);
 /// Answers in a minute below which its p99 says nothing.
@@ -25,32 +25,13 @@ const LEAST_ANSWERS: u64 = 100;
 pub(crate) struct Ledger {
     uid: Uid,
     workers: usize,
-    /// Newest last; at most [`KEPT`].
+    /// In the order in which they were last entered.
     stages: Vec<StageLedger>,
-    /// Older ones that requests may still write to.
-    retired: Vec<Arc<StageCounters>>,
-    /// Sums of those that nobody writes to any more, by arm.
+    /// Sums of what nobody writes to any more, by arm.
     folded: PerArm<Counts>,
     /// Stable's latencies up to the last full minute.
     minute: Histogram,
     abandoned_after: Duration,
-}
-
-/// One stage and what the last report said of it.
-#[derive(Debug)]
-struct StageLedger {
-    release: ReleaseId,
-    stage: Stage,
-    counters: Arc<StageCounters>,
-    reported: BTreeMap<CellKey, LastReported>,
-}
-
-#[derive(Debug)]
-struct LastReported {
-    activity: u64,
-    /// The sequence of the report that first said `counts`.
-    sequence: u64,
-    counts: Counts,
 }
 
 impl Ledger {
@@ -59,8 +40,7 @@ impl Ledger {
             uid,
             workers,
             stages: Vec::new(),
-            retired: Vec::new(),
-            folded: Default::default(),
+            folded: PerArm::default(),
             minute: Histogram::default(),
             abandoned_after: LEAST_WAIT,
         }
@@ -68,159 +48,82 @@ impl Ledger {
 
     /// The counters for requests that are decided in this stage from now on.
     pub(crate) fn enter(&mut self, release: ReleaseId, stage: Stage) -> Arc<StageCounters> {
-        if let Some(at) = self
+        let known = self
             .stages
             .iter()
-            .position(|known| (known.release, known.stage) == (release, stage))
-        {
-            let known = self.stages.remove(at);
-            self.stages.push(known);
-        } else {
-            let counters = Arc::new(StageCounters::new(self.workers));
-            counters.set_abandoned_after(self.abandoned_after);
-            self.stages.push(StageLedger {
-                release,
-                stage,
-                counters,
-                reported: BTreeMap::new(),
-            });
-        }
-        while self.stages.len() > KEPT {
-            self.retired.push(self.stages.remove(0).counters);
-        }
-        Arc::clone(&self.stages[self.stages.len() - 1].counters)
+            .position(|known| known.is(release, stage));
+        let mut entered = match known {
+            Some(at) => self.stages.remove(at),
+            None => StageLedger::new(self.uid.clone(), release, stage),
+        };
+        let counters = entered.open(self.workers, self.abandoned_after);
+        self.stages.push(entered);
+        counters
     }
 
     /// Reads what changed; true if anything did. `sequence` is the number that a report of it will have.
     pub(crate) fn refresh(&mut self, sequence: u64) -> bool {
-        let mut changed = false;
-        for stage in &mut self.stages {
-            for key in stage.counters.keys() {
-                let activity = stage.counters.activity(key);
-                if stage
-                    .reported
-                    .get(&key)
-                    .is_none_or(|reported| reported.activity != activity)
-                {
-                    let counts = stage.counters.read(key);
-                    stage.reported.insert(
-                        key,
-                        LastReported {
-                            activity,
-                            sequence,
-                            counts,
-                        },
-                    );
-                    changed = true;
+        let (mut changed, last) = (false, self.stages.len().saturating_sub(1));
+        for (at, stage) in self.stages.iter_mut().enumerate() {
+            // To be asked first: what ends afterwards is read in the next round.
+            let over = at < last && stage.is_abandoned();
+            changed |= stage.refresh(sequence);
+            if let Some(counters) = over.then(|| stage.close()).flatten() {
+                for arm in Arm::ALL {
+                    let counts = counters.read(|charge| charge.arm == arm);
+                    self.folded.get_mut(arm).merge(&counts);
                 }
             }
         }
-        self.fold();
         changed
     }
 
-    /// Moves retired stages into the sums once no request writes to them.
-    fn fold(&mut self) {
-        let folded = &mut self.folded;
-        self.retired.retain(|counters| {
-            let done = StageCounters::is_abandoned(counters);
-            if done {
-                counters
-                    .keys()
-                    .for_each(|key| folded.get_mut(key.arm).merge(&counters.read(key)));
-            }
-            !done
-        });
-    }
-
-    /// Every key counted at present, in words that the reader knows.
-    pub(crate) fn keys(&self, reads: ReportForm) -> impl Iterator<Item = CounterKey> + '_ {
-        self.stages.iter().flat_map(move |stage| {
-            let keys: BTreeSet<CellKey> = stage
-                .reported
-                .keys()
-                .map(|key| key.in_words_of(reads))
-                .collect();
-            keys.into_iter().map(|key| self.full(stage, key))
-        })
-    }
-
-    /// The counts that changed after a report, or all, in words that the reader knows. Keys that are one in its words
-    /// are added up.
-    pub(crate) fn entries(
-        &self,
-        since: Option<u64>,
-        reads: ReportForm,
-    ) -> impl Iterator<Item = ReportEntry> + '_ {
-        self.stages.iter().flat_map(move |stage| {
-            let changed = stage
-                .reported
-                .iter()
-                .filter(|(_, reported)| since.is_none_or(|s| reported.sequence > s));
-            let changed: BTreeSet<CellKey> =
-                changed.map(|(key, _)| key.in_words_of(reads)).collect();
-            changed
-                .into_iter()
-                .map(move |key| self.entry(stage, key, reads))
-        })
-    }
-
-    fn entry(&self, stage: &StageLedger, key: CellKey, reads: ReportForm) -> ReportEntry {
-        let mut same = stage
-            .reported
-            .iter()
-            .filter(|(other, _)| other.in_words_of(reads) == key);
-        let mut counts = same
-            .next()
-            .map(|(_, reported)| reported.counts.clone())
-            .unwrap_or_default();
-        same.for_each(|(_, reported)| counts.merge(&reported.counts));
-        let counts = match reads {
-            ReportForm::One => counts.in_0_1(),
-            ReportForm::Two => counts,
+    /// Takes out the oldest stages beyond those that are kept.
+    pub(crate) fn take_oldest(&mut self) -> Vec<StageLedger> {
+        let mut beyond = self.stages.len().saturating_sub(EARLIER + 1);
+        let is_oldest = |stage: &mut StageLedger| {
+            let is_beyond = beyond > 0;
+            beyond = beyond.saturating_sub(1);
+            is_beyond && stage.is_closed()
         };
-        ReportEntry {
-            key: self.full(stage, key),
-            counts,
-        }
+        self.stages.extract_if(.., is_oldest).collect()
     }
 
-    fn full(&self, stage: &StageLedger, key: CellKey) -> CounterKey {
-        CounterKey {
-            uid: self.uid.clone(),
-            release: stage.release,
-            stage: stage.stage,
-            arm: key.arm,
-            chosen_by: key.chosen_by.into(),
-            excluded: key.excluded,
+    /// Takes out a stage that is over.
+    pub(crate) fn take(&mut self, release: ReleaseId, stage: Stage) -> Option<StageLedger> {
+        let is_meant = |known: &StageLedger| known.is(release, stage) && known.is_closed();
+        let at = self.stages.iter().position(is_meant)?;
+        Some(self.stages.remove(at))
+    }
+
+    /// Takes out all stages, of a release that is gone.
+    pub(crate) fn into_stages(mut self) -> Vec<StageLedger> {
+        for stage in &mut self.stages {
+            stage.close();
         }
+        self.stages
+    }
+
+    /// The stages that are kept apart, the present one last.
+    pub(crate) fn stages(&self) -> &[StageLedger] {
+        &self.stages
     }
 
     /// Everything counted for an arm since this proxy serves the release, whatever the stage.
     pub(crate) fn total(&self, arm: Arm) -> Counts {
         let mut sum = self.folded.get(arm).clone();
-        let live = self
-            .stages
-            .iter()
-            .map(|stage| &stage.counters)
-            .chain(&self.retired);
-        for counters in live {
-            counters
-                .keys()
-                .filter(|key| key.arm == arm)
-                .for_each(|key| sum.merge(&counters.read(key)));
-        }
+        self.live()
+            .for_each(|counters| sum.merge(&counters.read(|charge| charge.arm == arm)));
         sum
     }
 
     /// Gray's share of the requests that the split decided in the present stage; none without any.
     pub(crate) fn observed_ratio(&self) -> Option<f64> {
-        let counters = &self.stages.last()?.counters;
+        let counters = self.stages.last()?.counters()?;
         let requests = |arm| {
-            let keys = counters
-                .keys()
-                .filter(|key| key.arm == arm && key.chosen_by == ChosenBy::Split);
-            keys.map(|key| counters.read(key).requests()).sum::<u64>()
+            let split =
+                counters.read(|charge| charge.arm == arm && charge.chosen_by == ChosenBy::Split);
+            split.requests()
         };
         let (stable, gray) = (requests(Arm::Stable), requests(Arm::Gray));
         (stable + gray > 0).then(|| gray as f64 / (stable + gray) as f64)
@@ -228,12 +131,8 @@ impl Ledger {
 
     /// Tunnels and answers of an arm that are older than 10 s and still open.
     pub(crate) fn open_long(&self, arm: Arm) -> u64 {
-        let live = self
-            .stages
-            .iter()
-            .map(|stage| &stage.counters)
-            .chain(&self.retired);
-        live.map(|counters| counters.open_long(arm))
+        self.live()
+            .map(|counters| counters.open_long(arm))
             .fold(0, u64::wrapping_add)
     }
 
@@ -247,18 +146,16 @@ impl Ledger {
             Some(p99) if last_minute.count() >= LEAST_ANSWERS => p99.max(LEAST_WAIT),
             _ => LEAST_WAIT,
         };
-        self.stages
-            .iter()
-            .for_each(|stage| stage.counters.set_abandoned_after(self.abandoned_after));
+        self.live()
+            .for_each(|counters| counters.set_abandoned_after(self.abandoned_after));
     }
 
     /// Whether nobody can count here any more: neither a snapshot nor a request.
     pub(crate) fn is_abandoned(&self) -> bool {
-        let live = self
-            .stages
-            .iter()
-            .map(|stage| &stage.counters)
-            .chain(&self.retired);
-        live.into_iter().all(StageCounters::is_abandoned)
+        self.stages.iter().all(StageLedger::is_abandoned)
+    }
+
+    fn live(&self) -> impl Iterator<Item = &Arc<StageCounters>> {
+        self.stages.iter().filter_map(StageLedger::counters)
     }
 }

@@ -172,7 +172,7 @@ fn a_report_tells_each_request_once_and_builds_on_the_last_one() {
         |report| requests(report) > 0,
     );
     assert_eq!(
-        (requests(&second), second.keys.len()),
+        (requests(&second), second.keys.unwrap().len()),
         (1, 2),
         "anonymous on stable is another key; each is listed"
     );

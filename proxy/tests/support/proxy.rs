@@ -255,7 +255,7 @@ impl TestProxy {
         let mut counts = BTreeMap::<Arm, Counts>::new();
         for entry in self.control.reporter.report(None, ReportForm::Two).entries {
             counts
-                .entry(entry.key.arm)
+                .entry(entry.key.charge.arm())
                 .or_default()
                 .merge(&entry.counts);
         }

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use halftone_rollout::{judge, observation::Round};
 use halftone_routing::{
     document::{arm::Arm, limits::Quantile, units::Stage},
-    report::{ChosenBy, CounterKey, Counts, LimitEvents, Outcome},
+    report::{Charge, ChosenBy, Cohort, CounterKey, Counts, LimitEvents, Outcome, Stratum},
     sketch::UserHash,
 };
 
@@ -24,9 +24,7 @@ fn key(world: &ModelWorld, arm: Arm, chosen_by: ChosenBy) -> CounterKey {
         uid,
         release,
         stage: world.progress.stage(),
-        arm,
-        chosen_by: chosen_by.into(),
-        excluded: false,
+        charge: Charge::new(arm, chosen_by).into(),
     }
 }
 
@@ -74,6 +72,35 @@ fn split_requests_are_judged_and_what_is_nobodys_fault_is_left_out() {
 }
 
 #[test]
+fn strata_and_cohorts_of_an_arm_are_judged_as_one() {
+    let world = world("");
+    let split = Charge::new(Arm::Gray, ChosenBy::Split);
+    let charges = [
+        split,
+        Charge {
+            stratum: Stratum::Began(Stage::FIRST),
+            ..split
+        },
+        Charge {
+            cohort: Cohort::Next,
+            ..split
+        },
+    ];
+    let added = charges.map(|charge| {
+        let key = CounterKey {
+            charge: charge.into(),
+            ..key(&world, Arm::Gray, ChosenBy::Split)
+        };
+        (key, counts(10, 1, 0, 0))
+    });
+    let round = Round::of(&world.progress, 0.5, &added).unwrap();
+    assert_eq!(
+        (round.gray.split, round.gray.judged),
+        (charged(33, 3, 0), charged(33, 3, 0))
+    );
+}
+
+#[test]
 fn other_traffic_is_judged_only_if_the_spec_includes_it_and_forced_traffic_never() {
     let added = |world: &ModelWorld| {
         ChosenBy::ALL.map(|chosen_by| (key(world, Arm::Gray, chosen_by), counts(10, 1, 0, 0)))
@@ -109,8 +136,12 @@ fn counts_of_another_object_release_or_stage_and_excluded_ones_are_passed_over()
         release: halftone_routing::document::units::ReleaseId::from_bits(7),
         ..right.clone()
     };
-    let excluded = CounterKey {
+    let excluded = Charge {
         excluded: true,
+        ..Charge::new(Arm::Stable, ChosenBy::Split)
+    };
+    let excluded = CounterKey {
+        charge: excluded.into(),
         ..right
     };
     let added = [other, earlier, another, excluded].map(|key| (key, counts(10, 0, 0, 0)));

@@ -13,10 +13,11 @@ use halftone_rollout::{
     command_request::{CommandRequest, ReleaseCommand},
     events::{Event, EventReason},
     judge::{ArmBatch, LatencyCounts, RequestCounts},
-    observation::{DocumentVersion, Observation, PlaceHandOver, ProxyObservation, Round},
+    observation::{Observation, PlaceHandOver, ProxyObservation, Round},
     progress::Progress,
 };
 use halftone_routing::document::{self, RoutingConfig};
+use halftone_routing::report::documents::DocumentVersion;
 use halftone_routing::sketch::UserSketch;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};

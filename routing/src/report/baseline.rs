@@ -4,7 +4,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::{CounterKey, Counts, Epoch, TrafficReport};
+use super::{CounterKey, Counts, Epoch, ReportEntry, ReportForm, TrafficReport};
 
 /// The last answer of one proxy.
 #[derive(Debug, Clone, Default)]
@@ -37,72 +37,93 @@ impl Baseline {
         self.last.as_ref().map(|last| (last.epoch, last.sequence))
     }
 
-    /// Takes an answer and says what it adds. An answer older than the last one, or one that leaves out what changed
-    /// before an answer we never got, adds nothing and changes nothing.
-    pub fn take(&mut self, report: &TrafficReport) -> Delta {
-        let Some(last) = &mut self.last else {
-            if report.since.is_none() {
-                self.last = Some(LastReport::from(report));
-            }
-            return Vec::new();
+    /// Whether an answer can be taken: it is not older than the last one, and leaves out nothing that changed before an
+    /// answer we never got. In form 2, where keys that went are only named once, it goes on from the last one exactly.
+    pub fn accepts(&self, report: &TrafficReport) -> bool {
+        let Some(last) = &self.last else {
+            return report.since.is_none();
         };
-        if last.instance != report.instance || last.epoch != report.epoch {
-            if report.since.is_some() || self.ended.contains(&report.epoch) {
-                return Vec::new();
+        if !last.is_of_same_run(report) {
+            return report.since.is_none() && !self.ended.contains(&report.epoch);
+        }
+        let follows = |since| match report.form() {
+            ReportForm::One => since <= last.sequence,
+            ReportForm::Two => since == last.sequence,
+        };
+        report.sequence >= last.sequence && report.since.is_none_or(follows)
+    }
+
+    /// Takes an answer and says what it adds. One that is not [accepted](Self::accepts) adds nothing and changes nothing.
+    pub fn take(&mut self, report: &TrafficReport) -> Delta {
+        if !self.accepts(report) {
+            return Delta::new();
+        }
+        match &mut self.last {
+            Some(last) if last.is_of_same_run(report) => last.go_on(report),
+            Some(last) => {
+                self.ended.insert(last.epoch);
+                *last = LastReport::from(report);
+                pairs(&report.entries).collect()
             }
-            self.ended.insert(last.epoch);
-            self.last = Some(LastReport::from(report));
-            return report
-                .entries
-                .iter()
-                .map(|entry| (entry.key.clone(), entry.counts.clone()))
-                .collect();
+            None => {
+                self.last = Some(LastReport::from(report));
+                Delta::new()
+            }
         }
-        if report.sequence < last.sequence
-            || report.since.is_some_and(|since| since > last.sequence)
-        {
-            return Vec::new();
-        }
-        last.go_on(report)
     }
 }
 
 impl LastReport {
     fn from(report: &TrafficReport) -> Self {
-        let counts = report
-            .entries
-            .iter()
-            .map(|entry| (entry.key.clone(), entry.counts.clone()));
         Self {
             instance: report.instance.clone(),
             epoch: report.epoch,
             sequence: report.sequence,
-            counts: counts.collect(),
+            counts: pairs(&report.entries).collect(),
         }
+    }
+
+    fn is_of_same_run(&self, report: &TrafficReport) -> bool {
+        self.instance == report.instance && self.epoch == report.epoch
     }
 
     fn go_on(&mut self, report: &TrafficReport) -> Delta {
         self.sequence = report.sequence;
-        // A key that was removed and comes back counts from zero again.
-        let live: HashSet<&CounterKey> = report
-            .keys
-            .iter()
-            .chain(report.entries.iter().map(|entry| &entry.key))
-            .collect();
-        self.counts.retain(|key, _| live.contains(key));
         let mut delta = Delta::new();
+        // A key that was removed and comes back counts from zero again.
+        for gone in &report.removed {
+            let earlier = self.counts.remove(&gone.key).unwrap_or_default();
+            delta.extend(added(gone, &earlier));
+        }
+        self.keep_live(report);
         for entry in &report.entries {
-            let earlier = self
-                .counts
-                .insert(entry.key.clone(), entry.counts.clone())
-                .unwrap_or_default();
-            let more = entry.counts.since(&earlier);
-            if more != Counts::default() {
-                delta.push((entry.key.clone(), more));
-            }
+            let earlier = self.counts.insert(entry.key.clone(), entry.counts.clone());
+            delta.extend(added(entry, &earlier.unwrap_or_default()));
         }
         delta
     }
+
+    /// Forgets the keys that a report with all of them leaves out.
+    fn keep_live(&mut self, report: &TrafficReport) {
+        if report.since.is_some() && report.keys.is_none() {
+            return;
+        }
+        let counted = report.entries.iter().map(|entry| &entry.key);
+        let live: HashSet<&CounterKey> = report.keys.iter().flatten().chain(counted).collect();
+        self.counts.retain(|key, _| live.contains(key));
+    }
+}
+
+fn pairs(entries: &[ReportEntry]) -> impl Iterator<Item = (CounterKey, Counts)> {
+    entries
+        .iter()
+        .map(|entry| (entry.key.clone(), entry.counts.clone()))
+}
+
+/// By how much the counts of a key are higher than before, if they are.
+fn added(entry: &ReportEntry, earlier: &Counts) -> Option<(CounterKey, Counts)> {
+    let more = entry.counts.since(earlier);
+    (more != Counts::default()).then(|| (entry.key.clone(), more))
 }
 
 #[cfg(test)]
@@ -124,9 +145,7 @@ mod tests {
             uid: "local/shop/checkout".parse().unwrap(),
             release: ReleaseId::from_bits(7),
             stage: stage.try_into().unwrap(),
-            arm: Arm::Gray,
-            chosen_by: ChosenBy::Split.into(),
-            excluded: false,
+            charge: Charge::new(Arm::Gray, ChosenBy::Split).into(),
         }
     }
 
@@ -162,9 +181,12 @@ mod tests {
             crowded: false,
             applied: Vec::new(),
             fleet: None,
+            dropped: Vec::new(),
             rejected: Vec::new(),
+            resolved: Vec::new(),
             orphaned: Vec::new(),
-            keys: entries.iter().map(|entry| entry.key.clone()).collect(),
+            keys: Some(entries.iter().map(|entry| entry.key.clone()).collect()),
+            removed: Vec::new(),
             entries,
         }
     }
@@ -224,6 +246,60 @@ mod tests {
         assert_eq!(
             requests(&baseline.take(&report(1, 3, Some(2), &[(0, 4)]))),
             4
+        );
+    }
+
+    /// The same in form 2, in which keys have gone with these counts.
+    fn short(
+        sequence: u64,
+        since: Option<u64>,
+        removed: &[(u64, u64)],
+        entries: &[(u64, u64)],
+    ) -> TrafficReport {
+        TrafficReport {
+            keys: None,
+            removed: report(1, sequence, since, removed).entries,
+            ..report(1, sequence, since, entries)
+        }
+    }
+
+    #[test]
+    fn a_key_that_is_not_named_goes_on_and_one_that_went_is_counted_to_its_end() {
+        let mut baseline = Baseline::new();
+        baseline.take(&short(1, None, &[], &[(0, 50), (1, 3)]));
+        assert_eq!(
+            requests(&baseline.take(&short(2, Some(1), &[], &[(1, 4)]))),
+            1
+        );
+        let went = short(3, Some(2), &[(0, 52)], &[]);
+        assert_eq!(requests(&baseline.take(&went)), 2);
+        assert_eq!(requests(&baseline.take(&went)), 0, "the same answer again");
+        // Twice gone and there once more, each time from zero.
+        let back = short(7, Some(3), &[(0, 5), (1, 6), (0, 2)], &[(0, 1)]);
+        assert_eq!(requests(&baseline.take(&back)), 5 + 2 + 2 + 1);
+        assert_eq!(
+            requests(&baseline.take(&short(8, Some(7), &[], &[(0, 9)]))),
+            8
+        );
+    }
+
+    #[test]
+    fn what_changed_since_another_answer_than_the_last_is_left_until_everything_is_told() {
+        let mut baseline = Baseline::new();
+        baseline.take(&short(5, None, &[], &[(0, 50)]));
+        for since in [4, 6] {
+            let other = short(7, Some(since), &[], &[(0, 60)]);
+            assert_eq!(requests(&baseline.take(&other)), 0);
+        }
+        assert_eq!(
+            requests(&baseline.take(&short(7, None, &[], &[(0, 60)]))),
+            10
+        );
+        baseline.take(&short(8, None, &[], &[]));
+        assert_eq!(
+            requests(&baseline.take(&short(9, Some(8), &[], &[(0, 4)]))),
+            4,
+            "it had gone"
         );
     }
 

@@ -1,6 +1,8 @@
-//! What counts belong to, and how a reader takes keys that a newer proxy has and it does not know.
+//! What counts of a report belong to, and how a reader takes keys that a newer proxy has and it does not know.
 
-use serde::{Deserialize, Deserializer, Serialize};
+use std::fmt;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::document::{
     arm::Arm,
@@ -8,88 +10,10 @@ use crate::document::{
     units::{ReleaseId, Stage},
 };
 
-use super::Counts;
-
-/// What decided the arm.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-pub enum ChosenBy {
-    /// The identity's bucket, or chance with `whenMissing: Split`.
-    Split,
-    /// A rule.
-    Rule,
-    /// `whenMissing: Stable` or `Gray`.
-    Missing,
-    /// `force`.
-    Force,
-}
-
-impl ChosenBy {
-    /// All, in the order of their numbers. A new one also needs a word in [`Self::in_0_1`].
-    pub const ALL: [Self; 4] = [Self::Split, Self::Rule, Self::Missing, Self::Force];
-
-    /// The word as documents spell it.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Split => "Split",
-            Self::Rule => "Rule",
-            Self::Missing => "Missing",
-            Self::Force => "Force",
-        }
-    }
-
-    /// The same in 0.1's words, for readers that know no others.
-    #[must_use]
-    pub const fn in_0_1(self) -> Self {
-        match self {
-            Self::Split | Self::Rule | Self::Missing | Self::Force => self,
-        }
-    }
-}
-
-/// What decided the arm, as a report says it.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(into = "String", from = "String")]
-pub enum ReportedChosenBy {
-    /// In a word that this build knows.
-    Known(ChosenBy),
-    /// In a word of a newer proxy. What it counts is kept apart and charged to nobody.
-    Unknown(Box<str>),
-}
-
-impl ReportedChosenBy {
-    /// Whether it was this.
-    pub fn is(&self, chosen_by: ChosenBy) -> bool {
-        *self == Self::Known(chosen_by)
-    }
-}
-
-impl From<ChosenBy> for ReportedChosenBy {
-    fn from(chosen_by: ChosenBy) -> Self {
-        Self::Known(chosen_by)
-    }
-}
-
-impl From<String> for ReportedChosenBy {
-    fn from(word: String) -> Self {
-        let known = ChosenBy::ALL
-            .into_iter()
-            .find(|chosen_by| chosen_by.name() == word);
-        known.map_or_else(|| Self::Unknown(word.into()), Self::Known)
-    }
-}
-
-impl From<ReportedChosenBy> for String {
-    fn from(choice: ReportedChosenBy) -> Self {
-        match choice {
-            ReportedChosenBy::Known(chosen_by) => chosen_by.name().to_owned(),
-            ReportedChosenBy::Unknown(word) => word.into(),
-        }
-    }
-}
+use super::{Charge, Counts};
 
 /// What counts belong to. A request is counted under the stage that decided it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(rename_all = "camelCase")]
 pub struct CounterKey {
     /// Whose release.
     pub uid: Uid,
@@ -97,13 +21,103 @@ pub struct CounterKey {
     pub release: ReleaseId,
     /// In which stage.
     pub stage: Stage,
+    /// What within it.
+    #[serde(flatten)]
+    pub charge: ReportedCharge,
+}
+
+/// What requests are charged to, as a report says it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ReportedCharge {
+    /// In words that this build knows.
+    Known(Charge),
+    /// In words of a newer proxy. What is counted there is kept apart and charged to nobody.
+    Unknown {
+        /// The arm that was meant.
+        arm: Arm,
+        /// The rest of the text form.
+        words: Box<str>,
+    },
+}
+
+impl ReportedCharge {
     /// The arm that was meant.
-    pub arm: Arm,
-    /// By what.
-    pub chosen_by: ReportedChosenBy,
-    /// Matched by `health.exclude`: counted, not judged.
+    pub const fn arm(&self) -> Arm {
+        match self {
+            Self::Known(charge) => charge.arm,
+            Self::Unknown { arm, .. } => *arm,
+        }
+    }
+
+    /// The charge, if this build knows all of its words.
+    pub const fn known(&self) -> Option<Charge> {
+        match self {
+            Self::Known(charge) => Some(*charge),
+            Self::Unknown { .. } => None,
+        }
+    }
+
+    fn from_words(arm: Arm, words: String) -> Self {
+        let text = format!("{}/{words}", arm.name());
+        text.parse().map_or_else(
+            |_| Self::Unknown {
+                arm,
+                words: words.into(),
+            },
+            Self::Known,
+        )
+    }
+}
+
+impl From<Charge> for ReportedCharge {
+    fn from(charge: Charge) -> Self {
+        Self::Known(charge)
+    }
+}
+
+impl fmt::Display for ReportedCharge {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Known(charge) => charge.fmt(f),
+            Self::Unknown { arm, words } => write!(f, "{}/{words}", arm.name()),
+        }
+    }
+}
+
+/// A charge as it is written. In form 1 the last two are always absent.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct WrittenCharge<'a> {
+    arm: Arm,
+    chosen_by: &'a str,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub excluded: bool,
+    excluded: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stratum: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cohort: Option<&'static str>,
+}
+
+impl Serialize for ReportedCharge {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        let written = match self {
+            Self::Known(charge) => WrittenCharge {
+                arm: charge.arm,
+                chosen_by: charge.chosen_by.name(),
+                excluded: charge.excluded,
+                stratum: charge.stratum.word(),
+                cohort: charge.cohort.word(),
+            },
+            Self::Unknown { arm, words } => WrittenCharge {
+                arm: *arm,
+                chosen_by: words,
+                excluded: false,
+                stratum: None,
+                cohort: None,
+            },
+        };
+        written.serialize(to)
+    }
 }
 
 /// The counts of one key.
@@ -125,9 +139,13 @@ struct ReadKey {
     release: ReleaseId,
     stage: Stage,
     arm: ReadArm,
-    chosen_by: ReportedChosenBy,
+    chosen_by: String,
     #[serde(default)]
     excluded: bool,
+    #[serde(default)]
+    stratum: Option<Box<str>>,
+    #[serde(default)]
+    cohort: Option<Box<str>>,
 }
 
 #[derive(Deserialize)]
@@ -155,21 +173,18 @@ impl ReadKey {
             ReadArm::Gray => Arm::Gray,
             ReadArm::Unknown => return None,
         };
-        let Self {
-            uid,
-            release,
-            stage,
-            chosen_by,
-            excluded,
-            ..
-        } = self;
+        let mut words = self.chosen_by;
+        for (name, word) in [("stratum", &self.stratum), ("cohort", &self.cohort)] {
+            if let Some(word) = word {
+                words += &format!("/{name}={word}");
+            }
+        }
+        words += if self.excluded { "/excluded" } else { "" };
         Some(CounterKey {
-            uid,
-            release,
-            stage,
-            arm,
-            chosen_by,
-            excluded,
+            uid: self.uid,
+            release: self.release,
+            stage: self.stage,
+            charge: ReportedCharge::from_words(arm, words),
         })
     }
 }
@@ -177,20 +192,20 @@ impl ReadKey {
 impl ReadEntry {
     fn known(self) -> Option<ReportEntry> {
         let key = self.key.known()?;
-        let counts = match &key.chosen_by {
-            ReportedChosenBy::Known(_) => self.counts,
-            ReportedChosenBy::Unknown(_) => self.counts.charged_to_nobody(),
+        let counts = match &key.charge {
+            ReportedCharge::Known(_) => self.counts,
+            ReportedCharge::Unknown { .. } => self.counts.charged_to_nobody(),
         };
         Some(ReportEntry { key, counts })
     }
 }
 
 /// Reads keys; those of an arm that this build does not know are passed over.
-pub(super) fn read_keys<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<CounterKey>, D::Error> {
-    Ok(Vec::<ReadKey>::deserialize(from)?
-        .into_iter()
-        .filter_map(ReadKey::known)
-        .collect())
+pub(super) fn read_keys<'de, D: Deserializer<'de>>(
+    from: D,
+) -> Result<Option<Vec<CounterKey>>, D::Error> {
+    let keys = Option::<Vec<ReadKey>>::deserialize(from)?;
+    Ok(keys.map(|keys| keys.into_iter().filter_map(ReadKey::known).collect()))
 }
 
 /// Reads entries; those of an arm that this build does not know are passed over.

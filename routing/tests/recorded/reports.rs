@@ -2,7 +2,7 @@
 
 use halftone_routing::document::arm::Arm;
 use halftone_routing::report::baseline::{Baseline, Delta};
-use halftone_routing::report::{ChosenBy, TrafficReport};
+use halftone_routing::report::{Charge, ChosenBy, TrafficReport};
 use serde_json::Value;
 
 use crate::recorded;
@@ -45,7 +45,7 @@ fn they_add_up_over_a_new_start_of_the_proxy() {
     );
     let by_rule = delta
         .iter()
-        .filter(|(key, _)| key.arm == Arm::Gray && key.chosen_by.is(ChosenBy::Rule));
+        .filter(|(key, _)| key.charge == Charge::new(Arm::Gray, ChosenBy::Rule).into());
     assert_eq!(by_rule.map(|(_, counts)| counts.requests()).sum::<u64>(), 3);
     assert!(
         delta.iter().any(|(_, counts)| counts.errors() > 0),
