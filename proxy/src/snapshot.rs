@@ -17,8 +17,8 @@ use halftone_routing::routes::{
 use crate::counters::StageCounters;
 use crate::overlay::{OverlayFlips, OverlayWord, Overlays};
 use crate::report::Reporter;
-use crate::upstream::destinations::{DestinationCounters, SnapshotDestination};
-use crate::upstream::endpoints::Tables;
+use crate::upstream::destinations::DestinationCounters;
+use crate::upstream::endpoints::{Table, Tables};
 
 /// One consistent set of everything a request needs to be decided and counted.
 #[derive(Debug)]
@@ -34,6 +34,15 @@ pub struct Snapshot {
     destinations: Box<[Option<SnapshotDestination>]>,
     /// Ids of all tables named, sorted.
     tables: Box<[u32]>,
+}
+
+/// A destination as a snapshot has it.
+#[derive(Debug)]
+pub struct SnapshotDestination {
+    /// Its endpoints.
+    pub table: Arc<Table>,
+    /// What it has for itself.
+    pub counters: Arc<DestinationCounters>,
 }
 
 /// What an arm can use of its endpoints.

@@ -11,8 +11,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::report::Documents;
-use crate::snapshot::{Snapshot, UsableEndpoints};
-use crate::upstream::destinations::SnapshotDestination;
+use crate::snapshot::{Snapshot, SnapshotDestination, UsableEndpoints};
 use crate::upstream::violations::ProtocolViolation;
 
 /// The page.

@@ -6,18 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use halftone_routing::routes::DestinationKey;
 
-use super::endpoints::Table;
 use super::in_flight::InFlight;
 use super::violations::ProtocolViolations;
-
-/// A destination as a snapshot has it.
-#[derive(Debug)]
-pub struct SnapshotDestination {
-    /// Its endpoints.
-    pub table: Arc<Table>,
-    /// What it has for itself.
-    pub counters: Arc<DestinationCounters>,
-}
 
 /// What is counted for one destination, by all workers.
 #[derive(Debug)]
