@@ -4,6 +4,7 @@
 //! from there (`progress/status.rs`). The rest, in [`EphemeralState`], is what a new process finds out again.
 
 pub(crate) mod basis;
+mod health_fingerprint;
 mod status;
 
 use std::{sync::Arc, time::Duration};

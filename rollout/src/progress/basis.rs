@@ -8,7 +8,7 @@ use halftone_routing::document::{
 };
 use sha2::{Digest, Sha256};
 
-use super::Basis;
+use super::{Basis, health_fingerprint};
 
 impl Basis {
     /// What `plan` asks for.
@@ -18,7 +18,7 @@ impl Basis {
             stable: arm(&plan.stable),
             identity: sources(&plan.identity),
             missing: missing(&plan.identity),
-            health: digest(&[&format!("{:?}", plan.health)]),
+            health: digest(&[&health_fingerprint::text(&plan.health)]),
             force: plan.force,
         }
     }
