@@ -3,16 +3,18 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
 use halftone_api::Obstacle;
 use halftone_api::Plan;
 use halftone_api::claims::shadow::{self, ClaimedPlaces};
 use halftone_api::claims::{self, Claimant, ObjectPresence};
-use halftone_routing::document::RoutingConfig;
 use halftone_routing::document::names::{HostPattern, PathPrefix};
+use halftone_routing::document::{ReleaseState, RoutingConfig};
 use jiff::Timestamp;
 
 use crate::names::NamespacedName;
+use crate::objects::ReleaseConfigMap;
 
 /// What one release claims, see [`Claimant`].
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -29,7 +31,35 @@ pub struct ReleaseClaim {
 
 type OwnedHostPath = (HostPattern, PathPrefix);
 
+/// A place that one release gives up, before it the release that takes it over, and that one's document if it serves
+/// anything yet.
+pub type HandedOverPlace = (NamespacedName, OwnedHostPath, Option<Arc<RoutingConfig>>);
+
 impl ReleaseClaim {
+    /// What a release claims by the first of these documents that is not withdrawn, else by the first of all. The places
+    /// of one that is withdrawn are kept for `reserve`.
+    #[must_use]
+    pub fn of<'k>(
+        kept: impl Iterator<Item = &'k ReleaseConfigMap> + Clone,
+        reserve: Duration,
+        now: Timestamp,
+    ) -> Self {
+        let mut read = kept.filter(|kept| kept.live().is_some());
+        let withdrawn = |kept: &&ReleaseConfigMap| {
+            kept.live()
+                .is_some_and(|live| live.state == ReleaseState::Withdrawn)
+        };
+        let first = read
+            .clone()
+            .find(|kept| !withdrawn(kept))
+            .or_else(|| read.next());
+        Self {
+            live: first.and_then(ReleaseConfigMap::live).cloned(),
+            reserved: first.and_then(|kept| kept.reserved(reserve, now)),
+            ..Self::default()
+        }
+    }
+
     fn claimant(&self) -> Claimant<'_> {
         let Self {
             wanted,
@@ -172,10 +202,7 @@ impl ClaimIndex {
     /// The places that a release gives up, with the document of the release that takes each over: one that takes effect
     /// with it, and none yet where that one serves nothing.
     #[must_use]
-    pub fn hands_over(
-        &self,
-        key: &NamespacedName,
-    ) -> Vec<(NamespacedName, OwnedHostPath, Option<Arc<RoutingConfig>>)> {
+    pub fn hands_over(&self, key: &NamespacedName) -> Vec<HandedOverPlace> {
         let Some(claim) = self.claims.get(key).filter(|claim| claim.wanted.is_some()) else {
             return Vec::new();
         };

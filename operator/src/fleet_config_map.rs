@@ -7,11 +7,12 @@ use halftone_routing::document::checksum::checksum;
 use halftone_routing::document::units::Revision;
 use halftone_routing::fleet::FleetConfig;
 
+use crate::api_client::ApiClient;
+use crate::cluster_cache::FleetConfigMap;
 use crate::endpoints::name_port;
 use crate::error::Error;
 use crate::names;
-use crate::objects;
-use crate::reconcile::ReconcileContext;
+use crate::objects::{self, FleetRef};
 
 /// What the ConfigMap of a fleet has to be: `declared`, with the number that `live` has if it says the same, and a higher
 /// one than all before if not. `highest` is the highest number that any report names.
@@ -39,30 +40,31 @@ pub fn wanted(declared: &FleetConfig, live: Option<&FleetConfig>, highest: u64) 
     numbered(Revision::try_from(highest.saturating_add(1)).unwrap_or(Revision::FIRST))
 }
 
-/// Brings the ConfigMap of the fleet in line with its declaration. Returns what the proxies are to have.
+/// Brings the ConfigMap of the fleet, of which `seen` is known, in line with what is `declared`. `highest` is the highest
+/// number that any report names, and `us` the installation that writes it. Returns what the proxies are to have.
 ///
 /// # Errors
 /// It could not be written.
-pub async fn settle(context: &ReconcileContext) -> Result<(Revision, Checksum), Error> {
-    let highest = context.roster().highest_fleet_revision();
-    let seen = context.world.settings(&context.fleet);
+pub async fn settle(
+    cluster: &ApiClient,
+    fleet: &FleetRef,
+    seen: Option<FleetConfigMap>,
+    declared: &FleetConfig,
+    highest: u64,
+    us: Option<&str>,
+) -> Result<(Revision, Checksum), Error> {
     let live = seen.as_ref().and_then(|seen| seen.config.as_ref().ok());
-    let declared = with_port_name(context, live).await?;
+    let declared = with_port_name(cluster, declared, live).await?;
     let config = wanted(&declared, live, highest);
     let sealed = config.checksum.clone().expect("it was sealed");
-    let us = context.ownership.us();
     let is_named = us.is_none() || seen.as_ref().and_then(|seen| seen.controller.as_deref()) == us;
     if live != Some(&config) || !is_named {
         if let Some(Err(wrong)) = seen.as_ref().map(|seen| &seen.config) {
-            tracing::warn!(fleet = %context.fleet.class, "the fleet's ConfigMap is put right: {wrong}");
+            tracing::warn!(fleet = %fleet.class, "the fleet's ConfigMap is put right: {wrong}");
         }
-        write(
-            context,
-            &config,
-            seen.as_ref().map(|seen| seen.version.as_str()),
-        )
-        .await?;
-        tracing::info!(fleet = %context.fleet.class, revision = config.revision.get(), "the fleet's settings are written");
+        let version = seen.as_ref().map(|seen| seen.version.as_str());
+        write(cluster, fleet, &config, us, version).await?;
+        tracing::info!(fleet = %fleet.class, revision = config.revision.get(), "the fleet's settings are written");
     }
     Ok((config.revision, sealed))
 }
@@ -70,39 +72,34 @@ pub async fn settle(context: &ReconcileContext) -> Result<(Revision, Checksum), 
 /// Writes it over the version that was seen. Unseen, it may be there all the same, without the label that the watch goes
 /// by.
 async fn write(
-    context: &ReconcileContext,
+    cluster: &ApiClient,
+    fleet: &FleetRef,
     config: &FleetConfig,
+    us: Option<&str>,
     version: Option<&str>,
 ) -> Result<(), Error> {
-    let us = context.ownership.us();
-    let over = |version| objects::fleet_config_map(&context.fleet, config, us, version);
-    match context.cluster.apply(&over(version)).await {
+    let over = |version| objects::fleet_config_map(fleet, config, us, version);
+    match cluster.apply(&over(version)).await {
         Err(Error::Conflict(_)) if version.is_none() => {}
         written => return written.map(drop),
     }
-    let name = names::fleet_config_map(&context.fleet.class);
-    let unseen = context
-        .cluster
-        .config_map(context.fleet.namespace.as_str(), &name)
-        .await?;
+    let name = names::fleet_config_map(&fleet.class);
+    let unseen = cluster.config_map(fleet.namespace.as_str(), &name).await?;
     let version = unseen.and_then(|unseen| unseen.metadata.resource_version);
-    context
-        .cluster
-        .apply(&over(version.as_deref()))
-        .await
-        .map(drop)
+    cluster.apply(&over(version.as_deref())).await.map(drop)
 }
 
-/// The declaration with what the Service of its default backend calls its port.
+/// What is declared, with what the Service of its default backend calls its port.
 async fn with_port_name(
-    context: &ReconcileContext,
+    cluster: &ApiClient,
+    declared: &FleetConfig,
     live: Option<&FleetConfig>,
 ) -> Result<FleetConfig, Error> {
-    let mut declared = context.declaration.config.clone();
+    let mut declared = declared.clone();
     if let Some(Backend::Service(reference)) = &mut declared.default_backend
         && matches!(reference.port, ServicePort::Number(_))
     {
-        let service = context.cluster.service(reference).await?;
+        let service = cluster.service(reference).await?;
         let before = live.and_then(|live| live.default_backend.as_ref());
         name_port(reference, service.as_ref(), before.as_slice());
     }

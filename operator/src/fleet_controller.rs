@@ -25,7 +25,8 @@ use crate::fleet_config_map;
 use crate::leader_mandate::{LeaderMandate, LeaderTerm};
 use crate::names::NamespacedName;
 use crate::proxy_roster::{ProxyRoster, RosterChanges};
-use crate::reconcile::{ReconcileContext, ReconcileResult, reconcile};
+use crate::reconcile::{ReconcileResult, reconcile};
+use crate::reconcile_context::ReconcileContext;
 use crate::release_cache::{ReleaseCache, ReleaseRecord};
 use crate::report_collector::{PollPace, ReportCollector};
 use crate::retired_fleets;
@@ -163,7 +164,7 @@ impl FleetController {
         let (heard, mut rounds) = mpsc::channel(1);
         let (collector, context) = (Arc::clone(&self.collector), Arc::clone(&self.context));
         let mut collecting = std::pin::pin!(async move {
-            if !context.leaving {
+            if !context.jurisdiction.leaving {
                 collector
                     .run(heard, |uid| context.desk().is_looked_after(uid))
                     .await;
@@ -289,7 +290,9 @@ impl FleetController {
             return false;
         };
         let release = packed.unpack();
-        if context.is_anothers(&release) || !context.is_ours(&release) {
+        let jurisdiction = &context.jurisdiction;
+        let now = context.clock.now();
+        if jurisdiction.is_anothers(&release, now.wall) || !jurisdiction.is_ours(&release) {
             return false;
         }
         let Some(uid) = release
@@ -300,7 +303,7 @@ impl FleetController {
         else {
             return true;
         };
-        let (now, until) = (context.clock.now(), context.roster().round_at());
+        let until = context.roster().round_at();
         let kept = context
             .world
             .kept(&context.fleet.class, &context.fleet.namespace, &uid);
@@ -310,7 +313,7 @@ impl FleetController {
         let tracked = ReleaseRecord::restore((&release, packed), uid, present, (now, until));
         let wanted = tracked
             .newest()
-            .filter(|plan| context.fleets.forbids(plan).is_none())
+            .filter(|plan| jurisdiction.forbids(plan).is_none())
             .cloned();
         let others = context.world.release_config_maps(&context.fleet.class, key);
         let claim = ReleaseClaim {
@@ -342,7 +345,7 @@ impl FleetController {
     fn take(&mut self, change: CacheEvent) {
         match change {
             CacheEvent::Release(key) => {
-                if self.context.leaving {
+                if self.context.jurisdiction.leaving {
                     self.settings.due = Some(Instant::now());
                 }
                 if self.begun {
@@ -428,17 +431,18 @@ impl FleetController {
             self.settings.due = None;
             let context = Arc::clone(&self.context);
             self.settling.push(Box::pin(async move {
-                if context.leaving {
-                    let is_anothers = |release: &GrayRelease| context.is_anothers(release);
+                if context.jurisdiction.leaving {
+                    let now = context.clock.now().wall;
+                    let is_anothers =
+                        |release: &GrayRelease| context.jurisdiction.is_anothers(release, now);
                     if retired_fleets::is_used(&context.world, &context.fleet.class, is_anothers) {
                         return Ok(SettingsOutcome::Kept);
                     }
-                    retired_fleets::settle(&context.cluster, &context.fleet, &context.left).await?;
+                    let left = &context.jurisdiction.left;
+                    retired_fleets::settle(&context.cluster, &context.fleet, left).await?;
                     return Ok(SettingsOutcome::Gone);
                 }
-                fleet_config_map::settle(&context)
-                    .await
-                    .map(|(revision, checksum)| SettingsOutcome::Written(revision, checksum))
+                settle_settings(&context).await
             }));
         }
     }
@@ -546,7 +550,7 @@ impl FleetController {
                 tracing::error!(%fleet, namespace, release, "{what}: {error}");
                 // A turn that counts tells of it by itself.
                 if let Some(object) = self.context.world.release(key).filter(|_| !error.counts()) {
-                    self.context.tell(
+                    self.context.publisher.publish(
                         &object.unpack(),
                         Event::new(EventReason::NotPersisted, text),
                     );
@@ -554,4 +558,19 @@ impl FleetController {
             }
         }
     }
+}
+
+/// Has the settings of the fleet written as they are declared.
+async fn settle_settings(context: &ReconcileContext) -> Result<SettingsOutcome, Error> {
+    let highest = context.roster().highest_fleet_revision();
+    let written = fleet_config_map::settle(
+        &context.cluster,
+        &context.fleet,
+        context.world.settings(&context.fleet),
+        &context.declaration.config,
+        highest,
+        context.ownership.us(),
+    );
+    let (revision, checksum) = written.await?;
+    Ok(SettingsOutcome::Written(revision, checksum))
 }

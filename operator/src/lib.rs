@@ -1,6 +1,6 @@
 //! The operator: a thin shell around `rollout`. It watches GrayReleases, writes one ConfigMap of routing rules for each,
-//! pulls the proxies' reports, lets `rollout` judge and advance, and writes status. What decides is pure: `leader`,
-//! `queue`, `endpoints`, `conflicts`, `roster`, `objects`, `fleets`; the rest asks and writes.
+//! pulls the proxies' reports, lets `rollout` judge and advance, and writes status. What decides is pure: `leader_election`,
+//! `work_queue`, `endpoints`, `claim_index`, `proxy_roster`, `objects`; the rest asks and writes.
 //!
 //! The verbs that it needs are in [`rbac`]; the order of its writes in [`reconcile`].
 
@@ -14,11 +14,13 @@ pub mod crd_check;
 pub mod credentials;
 pub mod endpoints;
 pub mod error;
+pub mod event_publisher;
 pub mod events;
 pub mod fleet_config_map;
 pub mod fleet_controller;
 pub mod fleet_file;
 pub mod forward_compat;
+pub mod jurisdiction;
 pub mod last_written;
 pub mod leader_election;
 pub mod leader_elector;
@@ -33,6 +35,7 @@ pub mod pages;
 mod poll_error;
 pub mod proxy_roster;
 pub mod reconcile;
+pub mod reconcile_context;
 pub mod release_cache;
 pub mod report_collector;
 pub mod retired_fleets;

@@ -6,8 +6,10 @@ use std::sync::Arc;
 
 use halftone_api::Obstacle;
 use halftone_api::{GrayRelease, GrayReleaseStatus, Plan};
+use halftone_rollout::advance::{self, AdvanceResult};
 use halftone_rollout::clock::Now;
 use halftone_rollout::events::Event;
+use halftone_rollout::observation::Observation;
 use halftone_rollout::progress::Progress;
 use halftone_routing::document::arm::{Arm, Backend};
 use halftone_routing::document::names::Uid;
@@ -138,6 +140,15 @@ impl ReleaseRecord {
             }
         }
         self.object = packed;
+    }
+
+    /// What this plan, or the want of one, makes of what is seen.
+    #[must_use]
+    pub fn decide(&self, seen: &Observation, now: Now) -> AdvanceResult {
+        match &self.plan {
+            Ok(plan) => advance::advance(plan, &self.progress, seen, now),
+            Err(obstacle) => advance::refuse(obstacle, &self.progress, seen, now),
+        }
     }
 
     /// The plan, if there is one.

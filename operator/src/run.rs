@@ -17,8 +17,10 @@ use crate::clock::Clock;
 use crate::cluster_cache::{ClusterCache, fleet_ref};
 use crate::crd_check;
 use crate::credentials::Credentials;
+use crate::event_publisher::EventPublisher;
 use crate::events::EventRecorder;
 use crate::fleet_controller::FleetController;
+use crate::jurisdiction::Jurisdiction;
 use crate::leader_elector::LeaderElector;
 use crate::leader_mandate::LeaderMandate;
 use crate::metrics::Metrics;
@@ -26,7 +28,7 @@ use crate::objects::FleetRef;
 use crate::ownership::{self, Ownership, OwnershipSinks};
 use crate::pages::{self, ReadinessNotices};
 use crate::proxy_roster::ProxyRoster;
-use crate::reconcile::ReconcileContext;
+use crate::reconcile_context::ReconcileContext;
 use crate::report_collector::ReportCollector;
 use crate::retired_fleets::{self, RetiredClasses};
 
@@ -208,21 +210,32 @@ impl OperatorContext {
         let roster = Arc::new(Mutex::new(ProxyRoster::new(Instant::now())));
         let cluster = ApiClient::new(self.client.clone(), mandate.clone());
         let collector = self.collector(&fleet, &roster, &cluster);
-        let context = ReconcileContext {
-            fleet,
-            declaration: declaration.clone(),
+        let publisher = EventPublisher::new(
+            fleet.class.clone(),
+            Arc::clone(&self.metrics),
+            self.events.clone(),
+            self.clock,
+        );
+        let jurisdiction = Jurisdiction {
+            fleet: fleet.clone(),
             fleets: Arc::clone(&self.fleets),
             takes_strays,
             leaving,
             left: Arc::clone(&self.left),
+            ownership: Arc::clone(&ownership),
+        };
+        let context = ReconcileContext {
+            fleet,
+            declaration: declaration.clone(),
             cluster,
             world: Arc::clone(&self.world),
             roster,
             desk: Mutex::default(),
             clock: self.clock,
             metrics: Arc::clone(&self.metrics),
-            events: self.events.clone(),
+            publisher,
             ownership,
+            jurisdiction,
         };
         FleetController::new(Arc::new(context), collector, mandate.clone())
     }

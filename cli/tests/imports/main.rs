@@ -47,12 +47,29 @@ const LAYERS: [(&str, &[&str]); 3] = [
             "names",
             "objects",
             "cluster_cache",
+            "reconcile_context",
             "reconcile",
             "fleet_controller",
             "run",
         ],
     ),
 ];
+
+/// What a step of a reconcile may know of the others: what one hands on to the next. The context and the order of the
+/// steps are their parent's alone.
+const STEPS: (&str, &[(&str, &[&str])]) = (
+    "reconcile",
+    &[
+        ("dereference", &["live_release"]),
+        ("plan", &["live_release"]),
+        ("observe", &["live_release"]),
+        ("apply", &["live_release", "observe", "release_writer"]),
+        ("report_status", &["live_release", "release_writer"]),
+        ("deletion", &["live_release", "release_writer"]),
+        ("release_writer", &["live_release"]),
+        ("live_release", &[]),
+    ],
+);
 
 fn root() -> &'static FilePath {
     FilePath::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
@@ -109,6 +126,29 @@ fn layers_import_downwards_only() {
                 "{name}: {} needs {}, which stands above it",
                 from.join("/"),
                 to.join("/")
+            );
+        }
+    }
+}
+
+#[test]
+fn a_step_of_a_reconcile_sees_neither_the_context_nor_other_steps() {
+    let (parent, steps) = STEPS;
+    let edges = load("operator").edges();
+    let files = edges
+        .iter()
+        .filter(|(from, _)| from.len() == 2 && from[0] == parent);
+    assert_eq!(files.clone().count(), steps.len(), "a row for each file");
+    for (from, to) in files {
+        let row = steps.iter().find(|(name, _)| from[1] == *name);
+        let (_, may) = row.unwrap_or_else(|| panic!("no row for {}", from.join("/")));
+        for needed in to.keys().filter(|needed| needed[0].starts_with(parent)) {
+            let is_allowed = needed.len() == 2 && may.contains(&needed[1].as_str());
+            assert!(
+                is_allowed,
+                "{} needs {}: give it what it needs",
+                from.join("/"),
+                needed.join("/")
             );
         }
     }

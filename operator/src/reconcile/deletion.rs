@@ -1,41 +1,56 @@
 //! Documents of objects that are no more: kept for a while, withdrawn by one last document, then removed; or taken over
 //! by an object of the same name, then removed without a word to the proxies, which have the successor's.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use halftone_api::GrayRelease;
 use halftone_api::claims::ObjectPresence;
+use halftone_api::fleet::FleetTimes;
 use halftone_rollout::advance::BUSY;
+use halftone_rollout::clock::Now;
 use halftone_rollout::observation::{Observation, is_acknowledged};
 use halftone_rollout::withdraw::{Deletion, Withdrawal, is_taken_over, told, withdraw};
+use halftone_routing::document::RoutingConfig;
 use halftone_routing::document::names::Uid;
-use halftone_routing::document::{ReleaseState, RoutingConfig};
 use jiff::Timestamp;
 
-use super::{LiveRelease, ReconcileContext, ReconcileResult};
+use super::live_release::{LiveRelease, ReconcileResult};
+use super::release_writer::ReleaseWriter;
 use crate::claim_index::ReleaseClaim;
 use crate::error::Error;
-use crate::names::{self, NamespacedName};
-use crate::objects::{DesiredConfigMap, ReleaseConfigMap};
+use crate::lock::lock;
+use crate::names::NamespacedName;
+use crate::objects::ReleaseConfigMap;
 use crate::proxy_roster::ProxyRoster;
+use crate::release_cache::ReleaseCache;
 
 /// A proxy that watches has a document after this time.
 const HEARD: Duration = Duration::from_secs(5);
 
+/// What the end of a release looks at.
+pub(super) struct DeletionInput<'a> {
+    pub(super) roster: &'a Mutex<ProxyRoster>,
+    pub(super) desk: &'a Mutex<ReleaseCache>,
+    pub(super) times: FleetTimes,
+    /// The fleet has left our configuration.
+    pub(super) leaving: bool,
+    pub(super) now: Now,
+}
+
 /// No object of this name is there any more.
 pub(super) async fn leave(
-    context: &ReconcileContext,
+    writer: ReleaseWriter<'_>,
+    input: &DeletionInput<'_>,
     key: &NamespacedName,
     left: Vec<ReleaseConfigMap>,
 ) -> Result<ReconcileResult, Error> {
     let mut wake_after: Option<Duration> = None;
     for kept in &left {
-        let wait = step(context, kept, None).await?;
+        let wait = step(writer, input, kept, None).await?;
         wake_after = [wake_after, wait].into_iter().flatten().min();
     }
-    context.metrics.per_release().forget(key);
-    let mut desk = context.desk();
+    let mut desk = lock(input.desk);
     drop(desk.take(key));
     let concerned = match wake_after {
         Some(wait) => {
@@ -46,7 +61,7 @@ pub(super) async fn leave(
             };
             let claim = ReleaseClaim {
                 standing: ObjectPresence::Gone,
-                ..context.claim(left.iter())
+                ..ReleaseClaim::of(left.iter(), input.times.host_reserve, input.now.wall)
             };
             desk.claims.note(key, Some(claim))
         }
@@ -62,15 +77,15 @@ pub(super) async fn leave(
 /// Another installation serves the release: its documents go without a word to proxies of ours that may still run, which
 /// keep what they have.
 pub(super) async fn drop_handed_over(
-    context: &ReconcileContext,
+    writer: ReleaseWriter<'_>,
+    desk: &Mutex<ReleaseCache>,
     key: &NamespacedName,
     left: Vec<ReleaseConfigMap>,
 ) -> Result<ReconcileResult, Error> {
     for kept in &left {
-        remove(context, kept).await?;
+        remove(writer, desk, kept).await?;
     }
-    context.metrics.per_release().forget(key);
-    let concerned = context.desk().forget(key).into_iter().collect();
+    let concerned = lock(desk).forget(key).into_iter().collect();
     Ok(ReconcileResult {
         wake_after: None,
         concerned,
@@ -79,7 +94,8 @@ pub(super) async fn drop_handed_over(
 
 /// A release is there: removes the document that it has `replaced`, and withdraws those before it.
 pub(super) async fn clear(
-    context: &ReconcileContext,
+    writer: ReleaseWriter<'_>,
+    input: &DeletionInput<'_>,
     live: &LiveRelease,
     replaced: Option<&Uid>,
 ) -> Result<Option<Duration>, Error> {
@@ -89,11 +105,11 @@ pub(super) async fn clear(
         .as_ref()
         .filter(|kept| Some(&kept.uid) == replaced)
     {
-        remove(context, predecessor).await?;
+        remove(writer, input.desk, predecessor).await?;
     }
     for kept in &live.superseded {
         // Nobody waits for an object of this name to come back: it is back.
-        let wait = step(context, kept, Some(Timestamp::UNIX_EPOCH)).await?;
+        let wait = step(writer, input, kept, Some(Timestamp::UNIX_EPOCH)).await?;
         wake_after = [wake_after, wait].into_iter().flatten().min();
     }
     Ok(wake_after)
@@ -101,10 +117,12 @@ pub(super) async fn clear(
 
 /// One step on the way out. None once it is over.
 async fn step(
-    context: &ReconcileContext,
+    writer: ReleaseWriter<'_>,
+    input: &DeletionInput<'_>,
     kept: &ReleaseConfigMap,
     since: Option<Timestamp>,
 ) -> Result<Option<Duration>, Error> {
+    let now = input.now;
     let Ok(live) = &kept.document else {
         // What it said is lost, and without it the routes cannot be withdrawn; proxies go on with the last good one. Only
         // a person can mend it, and the watch brings that.
@@ -118,38 +136,56 @@ async fn step(
     if since.is_none() {
         tracing::Span::current().record("revision", live.revision.get());
     }
-    let now = context.clock.now();
     let Some(gone_since) = since.or(kept.gone_since) else {
-        write(context, kept, live, Some(now.wall)).await?;
-        let event = told(context.declaration.times.withdraw_after);
+        writer
+            .write_gone(kept, live, Some(now.wall), now.wall)
+            .await?;
+        let event = told(input.times.withdraw_after);
         tracing::info!(revision = live.revision.get(), reason = %event.reason, "{}", event.message);
-        context.tell(&former(live), event);
+        writer.publisher.publish(&former(live), event);
         return Ok(Some(BUSY));
-    };
-    let seen = {
-        let roster = context.roster();
-        Observation {
-            proxies: roster.seen(&kept.uid),
-            highest_revision: roster.highest_revision(&kept.uid),
-            taken_over: taken_over(context, live, &roster),
-            fleet: context.declaration.times,
-            ..Observation::default()
-        }
     };
     let left = Deletion {
         gone_since,
         withdrawn_since: since.or(kept.withdrawn_since),
     };
-    match withdraw(live, left, &seen, now) {
+    let withdrawal = withdraw(live, left, &seen(input, kept, live), now);
+    carry_out(writer, input, kept, live, left, withdrawal).await
+}
+
+/// What the proxies have, of the release and of those that take its places over.
+fn seen(input: &DeletionInput<'_>, kept: &ReleaseConfigMap, live: &RoutingConfig) -> Observation {
+    let others = lock(input.desk).claims.beside(live);
+    let roster = lock(input.roster);
+    Observation {
+        proxies: roster.seen(&kept.uid),
+        highest_revision: roster.highest_revision(&kept.uid),
+        taken_over: taken_over(live, &others, &roster),
+        fleet: input.times,
+        ..Observation::default()
+    }
+}
+
+async fn carry_out(
+    writer: ReleaseWriter<'_>,
+    input: &DeletionInput<'_>,
+    kept: &ReleaseConfigMap,
+    live: &Arc<RoutingConfig>,
+    left: Deletion,
+    withdrawal: Withdrawal,
+) -> Result<Option<Duration>, Error> {
+    let now = input.now.wall;
+    match withdrawal {
         // Nobody knows the proxies of a fleet that has left; those that watch have heard of it after a while.
-        Withdrawal::Write(document, _) if context.leaving && document == *live => {
+        Withdrawal::Write(document, _) if input.leaving && document == *live => {
             match left
                 .withdrawn_since
-                .map(|at| now.wall.duration_since(at).unsigned_abs())
+                .map(|at| now.duration_since(at).unsigned_abs())
             {
-                Some(ago) if ago >= HEARD => remove(context, kept).await.map(|()| None),
+                Some(ago) if ago >= HEARD => remove(writer, input.desk, kept).await.map(|()| None),
                 Some(ago) => Ok(Some(HEARD - ago)),
-                None => write(context, kept, &document, kept.gone_since)
+                None => writer
+                    .write_gone(kept, &document, kept.gone_since, now)
                     .await
                     .map(|()| Some(BUSY)),
             }
@@ -157,17 +193,19 @@ async fn step(
         Withdrawal::Wait(wait) => Ok(Some(wait)),
         Withdrawal::Write(document, wait) => {
             if document != *live || left.withdrawn_since.is_none() {
-                write(context, kept, &document, kept.gone_since).await?;
+                writer
+                    .write_gone(kept, &document, kept.gone_since, now)
+                    .await?;
             }
             Ok(Some(wait))
         }
-        Withdrawal::Remove => remove(context, kept).await.map(|()| None),
+        Withdrawal::Remove => remove(writer, input.desk, kept).await.map(|()| None),
     }
 }
 
-/// Whether releases of its namespace have all places of a release that is gone, and every proxy has their documents.
-fn taken_over(context: &ReconcileContext, live: &RoutingConfig, roster: &ProxyRoster) -> bool {
-    let others = context.desk().claims.beside(live);
+/// Whether `others`, releases of its namespace, have all places of a release that is gone, and every proxy has their
+/// documents.
+fn taken_over(live: &RoutingConfig, others: &[Arc<RoutingConfig>], roster: &ProxyRoster) -> bool {
     let there = others
         .iter()
         .map(Arc::as_ref)
@@ -187,27 +225,13 @@ fn former(live: &RoutingConfig) -> GrayRelease {
     release
 }
 
-async fn write(
-    context: &ReconcileContext,
+/// Removes the ConfigMap, and what is counted by it.
+async fn remove(
+    writer: ReleaseWriter<'_>,
+    desk: &Mutex<ReleaseCache>,
     kept: &ReleaseConfigMap,
-    document: &Arc<RoutingConfig>,
-    gone_since: Option<Timestamp>,
 ) -> Result<(), Error> {
-    let now = context.clock.now().wall;
-    let withdrawn =
-        (document.state == ReleaseState::Withdrawn).then(|| kept.withdrawn_since.unwrap_or(now));
-    let wanted = DesiredConfigMap::gone(Arc::clone(document), gone_since, withdrawn);
-    let object = wanted.object(&context.fleet, Some(&kept.version))?;
-    context.cluster.apply(&object).await.map(drop)
-}
-
-async fn remove(context: &ReconcileContext, kept: &ReleaseConfigMap) -> Result<(), Error> {
-    let name = names::release_config_map(&kept.uid);
-    context
-        .cluster
-        .delete(context.fleet.namespace.as_str(), &name, &kept.version)
-        .await?;
-    context.desk().stop_counting(&kept.uid);
-    tracing::info!(uid = %kept.uid, "the routing document is removed");
+    writer.remove(kept).await?;
+    lock(desk).stop_counting(&kept.uid);
     Ok(())
 }

@@ -1,23 +1,24 @@
 //! First step: what bears this name now, and which documents are there in its name. From the watches, or, when something
 //! was not as we thought, from fresh reads.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use halftone_api::GrayRelease;
+use halftone_rollout::clock::Now;
 use halftone_routing::document::names::Uid;
-use jiff::SignedDuration;
 use kube::ResourceExt;
 
-use super::{LiveRelease, ReconcileContext};
+use super::live_release::LiveRelease;
+use crate::api_client::ApiClient;
+use crate::cluster_cache::ClusterCache;
 use crate::compressed_release::CompressedRelease;
 use crate::error::Error;
+use crate::jurisdiction::Jurisdiction;
+use crate::lock::lock;
 use crate::names::{self, NamespacedName};
 use crate::objects::{FleetRef, ReleaseConfigMap};
-use crate::release_cache::{CachedRelease, ReleaseRecord, is_older, newer};
-
-/// So long another operator may take to see a release of its fleet: a Lease may have to run out first. Told sooner that
-/// there is no such fleet, Git tools would call the release failed.
-const OTHERS: SignedDuration = SignedDuration::from_secs(20);
+use crate::proxy_roster::ProxyRoster;
+use crate::release_cache::{CachedRelease, ReleaseCache, ReleaseRecord, is_older, newer};
 
 /// What bears a name.
 #[derive(Debug)]
@@ -37,113 +38,127 @@ pub(crate) enum ResolvedObject {
     Live(Box<LiveRelease>),
 }
 
+/// Where releases and their documents are found.
+pub(super) struct ReleaseSources<'a> {
+    pub(super) fleet: &'a FleetRef,
+    pub(super) cluster: &'a ApiClient,
+    pub(super) world: &'a ClusterCache,
+    pub(super) jurisdiction: &'a Jurisdiction,
+    pub(super) desk: &'a Mutex<ReleaseCache>,
+    pub(super) roster: &'a Mutex<ProxyRoster>,
+}
+
 pub(super) async fn dereference(
-    context: &ReconcileContext,
+    sources: &ReleaseSources<'_>,
     key: &NamespacedName,
+    now: Now,
 ) -> Result<ResolvedObject, Error> {
-    let known = context.desk().known(key);
-    let kept = context.world.release_config_maps(&context.fleet.class, key);
-    let Some(packed) = object(context, key, known.as_ref(), !kept.is_empty()).await? else {
-        return Ok(
-            match (kept.is_empty(), context.world.watches(&key.namespace)) {
-                (true, _) => ResolvedObject::Nothing,
-                (false, true) => ResolvedObject::Gone(kept),
-                // What we cannot see is not gone.
-                (false, false) => ResolvedObject::Served(kept),
-            },
-        );
+    let ReleaseSources {
+        fleet,
+        cluster,
+        world,
+        jurisdiction,
+        desk,
+        roster,
+    } = *sources;
+    let known = lock(desk).known(key);
+    let kept = world.release_config_maps(&fleet.class, key);
+    let found = object(cluster, world, key, known.as_ref(), !kept.is_empty()).await?;
+    let Some(packed) = found else {
+        return Ok(without_object(kept, world.watches(&key.namespace)));
     };
     let object = packed.unpack();
     let Some(uid) = object.uid().and_then(|uid| uid.parse::<Uid>().ok()) else {
         return Ok(ResolvedObject::Nothing);
     };
-    if context.is_anothers(&object) {
-        return Ok(
-            match (kept.is_empty(), context.is_served_elsewhere(&object)) {
-                (true, _) => ResolvedObject::Unknown,
-                (false, true) => ResolvedObject::HandedOver(kept),
-                // Neither ours to write nor gone.
-                (false, false) => ResolvedObject::Served(kept),
-            },
-        );
+    if let Some(kept) = others(jurisdiction, &object, &kept, now) {
+        return Ok(kept);
     }
-    if !context.is_ours(&object) {
-        // It was deleted and made again for another fleet.
-        return Ok(if kept.is_empty() {
-            ResolvedObject::Nothing
-        } else {
-            ResolvedObject::Gone(kept)
-        });
-    }
-    if !context.world.has_listed_services(&key.namespace) || is_young_stray(context, &object) {
+    if !world.has_listed_services(&key.namespace) || jurisdiction.is_young_stray(&object, now.wall)
+    {
         return Ok(ResolvedObject::Unknown);
     }
-    let own = own(context, &uid, known.filter(|known| known.uid == uid)).await?;
-    let now = context.clock.now();
+    let known = known.filter(|known| known.uid == uid);
+    let own = own(fleet, cluster, world, &uid, known).await?;
     let present = own
         .as_ref()
-        .filter(|kept| context.ownership.may_go_on_from(&object, kept));
-    let mut tracked = match context
-        .desk()
-        .take(key)
-        .filter(|tracked| tracked.uid == uid)
-    {
+        .filter(|kept| jurisdiction.ownership.may_go_on_from(&object, kept));
+    let remembered = lock(desk).take(key).filter(|tracked| tracked.uid == uid);
+    let seen = (&object, packed);
+    let mut tracked = match remembered {
         Some(mut tracked) => {
-            tracked.see((&object, packed), present, now);
+            tracked.see(seen, present, now);
             tracked
         }
         None => {
-            let counted_until = context.roster().round_at();
-            let seen = (&object, packed);
-            Box::new(ReleaseRecord::restore(
-                seen,
-                uid.clone(),
-                present,
-                (now, counted_until),
-            ))
+            let counted_until = lock(roster).round_at();
+            let times = (now, counted_until);
+            Box::new(ReleaseRecord::restore(seen, uid.clone(), present, times))
         }
     };
     tracked.kept.clone_from(&own);
     tracked.doubtful = false;
     let (predecessor, superseded) = earlier(kept, &uid, own.as_ref());
-    let object = Arc::new(object);
     Ok(ResolvedObject::Live(Box::new(LiveRelease {
         tracked,
-        object,
+        object: Arc::new(object),
         kept: own,
         predecessor,
         superseded,
     })))
 }
 
-/// Whether a release of a class that we do not know may still be found by an operator who does.
-fn is_young_stray(context: &ReconcileContext, object: &GrayRelease) -> bool {
-    let created = object
-        .metadata
-        .creation_timestamp
-        .as_ref()
-        .map(|time| time.0);
-    let age = created.map(|created| context.clock.now().wall.duration_since(created));
-    context.fleets.find(&object.spec.proxy_class).is_none() && age.is_some_and(|age| age < OTHERS)
+/// What documents without an object are.
+fn without_object(kept: Vec<ReleaseConfigMap>, is_watched: bool) -> ResolvedObject {
+    match (kept.is_empty(), is_watched) {
+        (true, _) => ResolvedObject::Nothing,
+        (false, true) => ResolvedObject::Gone(kept),
+        // What we cannot see is not gone.
+        (false, false) => ResolvedObject::Served(kept),
+    }
+}
+
+/// What the documents of an object are that is not looked after here; none if it is.
+fn others(
+    jurisdiction: &Jurisdiction,
+    object: &GrayRelease,
+    kept: &[ReleaseConfigMap],
+    now: Now,
+) -> Option<ResolvedObject> {
+    if jurisdiction.is_anothers(object, now.wall) {
+        return Some(
+            match (kept.is_empty(), jurisdiction.is_served_elsewhere(object)) {
+                (true, _) => ResolvedObject::Unknown,
+                (false, true) => ResolvedObject::HandedOver(kept.to_vec()),
+                // Neither ours to write nor gone.
+                (false, false) => ResolvedObject::Served(kept.to_vec()),
+            },
+        );
+    }
+    // It was deleted and made again for another fleet.
+    (!jurisdiction.is_ours(object)).then(|| match kept.is_empty() {
+        true => ResolvedObject::Nothing,
+        false => ResolvedObject::Gone(kept.to_vec()),
+    })
 }
 
 /// The newest reading of the object. None only if a live read says so, or if nothing of it is left anyway.
 async fn object(
-    context: &ReconcileContext,
+    cluster: &ApiClient,
+    world: &ClusterCache,
     key: &NamespacedName,
     known: Option<&CachedRelease>,
     has_documents: bool,
 ) -> Result<Option<Arc<CompressedRelease>>, Error> {
-    let watched = context.world.release(key);
+    let watched = world.release(key);
     match (watched, known) {
         // One of another uid is newer, too, whichever was seen last.
         (Some(watched), Some(known)) if !known.doubtful => {
             Ok(Some(newer(watched, Arc::clone(&known.object))))
         }
         (Some(watched), None) => Ok(Some(watched)),
-        (None, _) if !has_documents || !context.world.watches(&key.namespace) => Ok(None),
-        _ => Ok(context
-            .cluster
+        (None, _) if !has_documents || !world.watches(&key.namespace) => Ok(None),
+        _ => Ok(cluster
             .release(key)
             .await?
             .map(|object| Arc::new(CompressedRelease::of(object)))),
@@ -152,20 +167,19 @@ async fn object(
 
 /// The ConfigMap of the object itself: what the watch has, unless we have written a newer one.
 async fn own(
-    context: &ReconcileContext,
+    fleet: &FleetRef,
+    cluster: &ApiClient,
+    world: &ClusterCache,
     uid: &Uid,
     known: Option<CachedRelease>,
 ) -> Result<Option<ReleaseConfigMap>, Error> {
-    let FleetRef { class, namespace } = &context.fleet;
+    let FleetRef { class, namespace } = fleet;
     if known.as_ref().is_some_and(|known| known.doubtful) {
         let name = names::release_config_map(uid);
-        let object = context
-            .cluster
-            .config_map(namespace.as_str(), &name)
-            .await?;
+        let object = cluster.config_map(namespace.as_str(), &name).await?;
         return Ok(object.and_then(|object| ReleaseConfigMap::read(&object, class)));
     }
-    let watched = context.world.kept(class, namespace, uid);
+    let watched = world.kept(class, namespace, uid);
     Ok(match (watched, known.and_then(|known| known.kept)) {
         (Some(watched), Some(written)) if is_older(&watched.version, &written.version) => {
             Some(written)
@@ -174,10 +188,7 @@ async fn own(
         // Either it was made a moment ago, or somebody has deleted it: only a fresh read can tell.
         (None, Some(_)) => {
             let name = names::release_config_map(uid);
-            let object = context
-                .cluster
-                .config_map(namespace.as_str(), &name)
-                .await?;
+            let object = cluster.config_map(namespace.as_str(), &name).await?;
             object.and_then(|object| ReleaseConfigMap::read(&object, class))
         }
         (None, None) => None,

@@ -2,25 +2,31 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use halftone_api::Obstacle;
 use halftone_api::duration;
+use halftone_api::fleet::FleetDeclaration;
 use halftone_rollout::advance;
 use halftone_rollout::command_request::REQUEST_ANNOTATION;
 use halftone_rollout::observation::{
     Observation, PlaceHandOver, ProxyObservation, Round, is_acknowledged,
 };
+use halftone_routing::document::arm::ServiceRef;
 use halftone_routing::document::names::{HostPattern, PathPrefix};
 use halftone_routing::document::{ReleaseState, RoutingConfig};
 use halftone_routing::report::baseline::Delta;
+use jiff::Timestamp;
 use kube::ResourceExt;
 use tokio::time::Instant;
 
-use super::{LiveRelease, ReconcileContext};
-use crate::claim_index::ReleaseClaim;
-use crate::endpoints::{self, ArmObservation};
+use super::live_release::LiveRelease;
+use crate::claim_index::{ClaimIndex, HandedOverPlace, ReleaseClaim};
+use crate::endpoints::{self, ArmObservation, ServiceSnapshot};
+use crate::jurisdiction::Jurisdiction;
 use crate::names::NamespacedName;
 use crate::objects::ReleaseConfigMap;
+use crate::proxy_roster::ProxyRoster;
 
 /// What was seen, and what has to be given back if the turn comes to nothing.
 #[derive(Debug)]
@@ -32,29 +38,84 @@ pub(crate) struct ObservedRelease {
     pub(crate) concerned: BTreeSet<NamespacedName>,
 }
 
-pub(super) fn observe(
-    context: &ReconcileContext,
-    key: &NamespacedName,
-    live: &mut LiveRelease,
-) -> ObservedRelease {
-    let (proxies, highest_revision, counted) = proxies(context, live);
+/// What the proxies say of a release.
+pub(super) struct PolledProxies {
+    proxies: Vec<ProxyObservation>,
+    highest_revision: u64,
+    counted: Option<CountedRound>,
+}
+
+/// What was counted since the last turn, and until when.
+struct CountedRound {
+    took: Duration,
+    delta: Delta,
+    until: Instant,
+}
+
+/// What holds for all releases of the fleet.
+pub(super) struct FleetRules<'a> {
+    pub(super) declaration: &'a FleetDeclaration,
+    pub(super) jurisdiction: &'a Jurisdiction,
+    pub(super) now: Timestamp,
+}
+
+/// What the proxies say of the release. What they have counted is taken from the roster.
+pub(super) fn polled(roster: &mut ProxyRoster, live: &LiveRelease) -> PolledProxies {
+    let uid = &live.tracked.uid;
+    let until = roster.round_at();
+    let counted = roster.take(uid, live.tracked.counted_until);
+    PolledProxies {
+        proxies: roster.seen(uid),
+        highest_revision: roster.highest_revision(uid),
+        counted: counted.map(|(took, delta)| CountedRound { took, delta, until }),
+    }
+}
+
+/// What is seen of the arms. `find` looks a Service up, and `identities` are the uids and addresses of the proxies.
+pub(super) fn arms(
+    live: &LiveRelease,
+    find: impl Fn(&ServiceRef) -> ServiceSnapshot,
+    identities: &BTreeSet<String>,
+) -> ArmObservation {
     let tracked = &live.tracked;
-    let arms = arms(context, live);
+    let newest = tracked.newest().map(Arc::as_ref);
+    let in_effect = tracked.progress.plan().map(Arc::as_ref);
+    endpoints::look(newest, in_effect, find, identities)
+}
+
+/// All of it but for what is handed over between releases. Notes what the release claims.
+pub(super) fn observe(
+    live: &LiveRelease,
+    key: &NamespacedName,
+    polled: PolledProxies,
+    arms: ArmObservation,
+    rules: &FleetRules<'_>,
+    claims: &mut ClaimIndex,
+) -> ObservedRelease {
+    let PolledProxies {
+        proxies,
+        highest_revision,
+        counted,
+    } = polled;
+    let tracked = &live.tracked;
+    let FleetRules {
+        declaration,
+        jurisdiction,
+        ..
+    } = rules;
     let round = counted
         .as_ref()
-        .and_then(|(seconds, delta, _)| Round::of(&tracked.progress, *seconds, delta));
+        .and_then(|round| Round::of(&tracked.progress, round.took.as_secs_f64(), &round.delta));
     let mut seen = Observation {
         generation: live.object.metadata.generation.unwrap_or_default(),
-        refusal: tracked
-            .newest()
-            .and_then(|plan| context.fleets.forbids(plan)),
+        refusal: tracked.newest().and_then(|plan| jurisdiction.forbids(plan)),
         unresolved: arms.unresolved,
         unspoken: arms.unspoken,
         proxies,
         endpoints: arms.endpoints,
         lacking: arms.lacking,
         document: document(live.kept.as_ref()),
-        since: context.ownership.since(live.object.status.as_ref()),
+        since: jurisdiction.ownership.since(live.object.status.as_ref()),
         predecessor: document(live.predecessor.as_ref()),
         unreadable: unreadable(live),
         highest_revision,
@@ -66,45 +127,19 @@ pub(super) fn observe(
         unprogrammed: tracked.unprogrammed.clone(),
         status_unreadable: tracked.unreadable.clone(),
         request: live.object.annotations().get(REQUEST_ANNOTATION).cloned(),
-        fleet: context.declaration.times,
+        fleet: declaration.times,
     };
-    seen.refusal = seen.refusal.or_else(|| shadow(context, key, live));
-    let (conflict, concerned) = conflict(context, key, live, &seen);
+    let serves = serves(live, declaration.times.host_reserve, rules.now);
+    seen.refusal = seen
+        .refusal
+        .or_else(|| shadow(live, key, &serves, declaration, claims));
+    let (conflict, concerned) = conflict(live, key, serves, &seen, claims);
     seen.refusal = seen.refusal.or(conflict);
-    seen.handing_over = handing_over(context, key, live);
-    seen.taking_over = context.desk().claims.taken_from(key);
     ObservedRelease {
         seen,
-        counted: counted.map(|(_, delta, until)| (delta, until)),
+        counted: counted.map(|round| (round.delta, round.until)),
         concerned,
     }
-}
-
-type CountedRound = (f64, Delta, Instant);
-
-fn proxies(
-    context: &ReconcileContext,
-    live: &LiveRelease,
-) -> (Vec<ProxyObservation>, u64, Option<CountedRound>) {
-    let uid = &live.tracked.uid;
-    let mut roster = context.roster();
-    let until = roster.round_at();
-    let counted = roster.take(uid, live.tracked.counted_until);
-    let counted = counted.map(|(took, delta)| (took.as_secs_f64(), delta, until));
-    (roster.seen(uid), roster.highest_revision(uid), counted)
-}
-
-fn arms(context: &ReconcileContext, live: &LiveRelease) -> ArmObservation {
-    let tracked = &live.tracked;
-    let newest = tracked.newest().map(Arc::as_ref);
-    let in_effect = tracked.progress.plan().map(Arc::as_ref);
-    let identities = context.world.identities();
-    endpoints::look(
-        newest,
-        in_effect,
-        |reference| context.world.find(reference),
-        &identities,
-    )
 }
 
 fn document(kept: Option<&ReleaseConfigMap>) -> Option<Arc<RoutingConfig>> {
@@ -122,53 +157,63 @@ fn unreadable(live: &LiveRelease) -> Option<String> {
 
 /// A place inside another namespace's that the fleet does not name for this one.
 fn shadow(
-    context: &ReconcileContext,
-    key: &NamespacedName,
     live: &LiveRelease,
+    key: &NamespacedName,
+    serves: &ReleaseClaim,
+    declaration: &FleetDeclaration,
+    claims: &mut ClaimIndex,
 ) -> Option<Obstacle> {
     let plan = live.tracked.newest()?;
-    let serves = serves(context, live).live;
-    let named = |host: &HostPattern, path: &PathPrefix| context.declaration.names(plan, host, path);
-    context
-        .desk()
-        .claims
-        .shadow(key, plan, serves.as_deref(), named)
+    let named = |host: &HostPattern, path: &PathPrefix| declaration.names(plan, host, path);
+    claims.shadow(key, plan, serves.live.as_deref(), named)
 }
 
 /// Notes what the release claims, and says who has it instead.
 fn conflict(
-    context: &ReconcileContext,
-    key: &NamespacedName,
     live: &LiveRelease,
+    key: &NamespacedName,
+    serves: ReleaseClaim,
     seen: &Observation,
+    claims: &mut ClaimIndex,
 ) -> (Option<Obstacle>, BTreeSet<NamespacedName>) {
     let tracked = &live.tracked;
     let takes_effect = |plan: &&Arc<halftone_api::Plan>| {
         seen.refusal.is_none() && !advance::is_held(plan, &tracked.progress, seen)
     };
     let wanted = tracked.newest().filter(takes_effect).cloned();
-    let claim = ReleaseClaim {
-        wanted,
-        ..serves(context, live)
-    };
-    let mut desk = context.desk();
-    let concerned = desk.claims.note(key, Some(claim));
-    (desk.claims.conflict(key), concerned)
+    let concerned = claims.note(key, Some(ReleaseClaim { wanted, ..serves }));
+    (claims.conflict(key), concerned)
 }
 
-/// What the newest plan hands over to another release, and since when that is waited for.
-fn handing_over(
-    context: &ReconcileContext,
-    key: &NamespacedName,
+/// Of the places that the newest plan gives up one that another release takes over, and that one, while not every proxy
+/// has a document of it with the place.
+pub(super) fn lacking(
+    handed: Vec<HandedOverPlace>,
+    roster: &ProxyRoster,
+) -> Option<(String, NamespacedName)> {
+    let lacks = |host: &HostPattern, path: &PathPrefix, document: Option<&RoutingConfig>| {
+        let next =
+            document.filter(|next| next.state != ReleaseState::Withdrawn && next.has((host, path)));
+        next.is_none_or(|next| !is_acknowledged(&roster.seen(&next.release.uid), next))
+    };
+    let lacking = handed
+        .into_iter()
+        .find(|(_, (host, path), document)| lacks(host, path, document.as_deref()));
+    lacking.map(|(next, (host, path), _)| (format!("{host}{path}"), next))
+}
+
+/// What the newest plan hands over to another release that `lacking` names, and since when that is waited for.
+pub(super) fn handing_over(
     live: &mut LiveRelease,
+    lacking: Option<(String, NamespacedName)>,
+    timeout: Duration,
+    awaited: bool,
 ) -> Option<PlaceHandOver> {
-    let waits_for = waits_for(context, key);
-    let Some((place, next)) = waits_for else {
+    let Some((place, next)) = lacking else {
         live.tracked.handing_over = None;
         return None;
     };
     let since = *live.tracked.handing_over.get_or_insert_with(Instant::now);
-    let timeout = context.declaration.times.straggler_timeout;
     let late = since.elapsed() >= timeout;
     let message = if late {
         let waited = duration::format(timeout);
@@ -181,44 +226,27 @@ fn handing_over(
     Some(PlaceHandOver {
         message,
         late,
-        awaited: context.desk().claims.is_awaited(key),
+        awaited,
     })
 }
 
-/// A place that the newest plan gives up, and the release that takes it over, while not every proxy has a document of that
-/// one with the place.
-fn waits_for(context: &ReconcileContext, key: &NamespacedName) -> Option<(String, NamespacedName)> {
-    let handed = context.desk().claims.hands_over(key);
-    let lacks = |host: &HostPattern, path: &PathPrefix, document: Option<&RoutingConfig>| {
-        let next =
-            document.filter(|next| next.state != ReleaseState::Withdrawn && next.has((host, path)));
-        next.is_none_or(|next| !is_acknowledged(&context.roster().seen(&next.release.uid), next))
-    };
-    let lacking = handed
-        .into_iter()
-        .find(|(_, (host, path), document)| lacks(host, path, document.as_deref()));
-    lacking.map(|(next, (host, path), _)| (format!("{host}{path}"), next))
-}
-
-/// What the release has by the document that serves it now, its own or that of the object before it.
-fn serves(context: &ReconcileContext, live: &LiveRelease) -> ReleaseClaim {
-    let own = live.kept.as_ref().filter(|kept| kept.live().is_some());
-    context.claim(own.or(live.predecessor.as_ref()).into_iter())
+/// What the release has by the document that serves it now.
+fn serves(live: &LiveRelease, reserve: Duration, now: Timestamp) -> ReleaseClaim {
+    ReleaseClaim::of(live.serving().into_iter(), reserve, now)
 }
 
 /// Notes what is live after the turn. Returns those whom that may concern.
 pub(super) fn claim(
-    context: &ReconcileContext,
-    key: &NamespacedName,
     live: &LiveRelease,
+    key: &NamespacedName,
+    claims: &mut ClaimIndex,
+    reserve: Duration,
+    now: Timestamp,
 ) -> BTreeSet<NamespacedName> {
-    let mut desk = context.desk();
-    let wanted = desk.claims.wanted(key);
-    desk.claims.note(
-        key,
-        Some(ReleaseClaim {
-            wanted,
-            ..serves(context, live)
-        }),
-    )
+    let wanted = claims.wanted(key);
+    let claim = ReleaseClaim {
+        wanted,
+        ..serves(live, reserve, now)
+    };
+    claims.note(key, Some(claim))
 }

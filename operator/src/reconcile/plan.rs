@@ -4,15 +4,17 @@
 use std::sync::Arc;
 
 use halftone_api::Plan;
-use halftone_routing::document::arm::{Arm, Backend};
+use halftone_routing::document::arm::{Arm, Backend, ServiceRef};
+use k8s_openapi::api::core::v1::Service;
 
-use super::{LiveRelease, ReconcileContext};
+use super::live_release::LiveRelease;
 use crate::endpoints;
 
-pub(super) fn plan(context: &ReconcileContext, live: &mut LiveRelease) {
+/// `find` looks a Service up.
+pub(super) fn plan(live: &mut LiveRelease, find: impl Fn(&ServiceRef) -> Option<Arc<Service>>) {
     match &live.tracked.plan {
         Ok(plan) => {
-            if let Some(named) = named(context, live, plan) {
+            if let Some(named) = named(live, plan, find) {
                 live.tracked.plan = Ok(Arc::new(named));
             }
         }
@@ -27,7 +29,11 @@ pub(super) fn plan(context: &ReconcileContext, live: &mut LiveRelease) {
 }
 
 /// The plan with other names than it has; none if it has the right ones.
-fn named(context: &ReconcileContext, live: &LiveRelease, plan: &Plan) -> Option<Plan> {
+fn named(
+    live: &LiveRelease,
+    plan: &Plan,
+    find: impl Fn(&ServiceRef) -> Option<Arc<Service>>,
+) -> Option<Plan> {
     let documents = [&live.kept, &live.predecessor]
         .into_iter()
         .flatten()
@@ -47,11 +53,7 @@ fn named(context: &ReconcileContext, live: &LiveRelease, plan: &Plan) -> Option<
         .copied()
         .filter(|backend| is_named(backend))
         .collect::<Vec<_>>();
-    endpoints::with_port_names(
-        plan,
-        |reference| context.world.find(reference).service,
-        &known,
-    )
+    endpoints::with_port_names(plan, find, &known)
 }
 
 fn is_named(backend: &Backend) -> bool {
