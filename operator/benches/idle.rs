@@ -243,10 +243,13 @@ impl IdleProxy {
                 fleet = json!({"revision": config["revision"], "checksum": config["checksum"]});
                 return;
             }
+            // Neither are the keys of the operator a document.
+            let Some(text) = object["data"]["routing.json"].as_str() else {
+                return;
+            };
             let name = object["metadata"]["name"].as_str().unwrap();
             let known = self.applied.get(name).filter(|(known, _)| known == version);
             let said = known.map(|(_, said)| said.clone()).unwrap_or_else(|| {
-                let text = object["data"]["routing.json"].as_str().unwrap();
                 let document: Value = serde_json::from_str(text).unwrap();
                 json!({
                     "uid": document["release"]["uid"], "revision": document["revision"],
