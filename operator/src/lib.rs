@@ -16,6 +16,7 @@ pub mod endpoints;
 pub mod error;
 pub mod event_publisher;
 pub mod events;
+pub mod figure_budget;
 pub mod fleet_config_map;
 pub mod fleet_controller;
 pub mod fleet_file;

@@ -113,7 +113,11 @@ async fn turn(
         // It is repaired now, and the next status says so.
         (turn.wake_after, turn.rests_for) = (BUSY, None);
     }
-    let wake_after = wake_after(&live, &turn, hands_over);
+    let wake_after = wake_after(&turn, hands_over);
+    let (left, figures) = match &done {
+        Ok(waits) => *waits,
+        Err(_) => (None, None),
+    };
     let reserve = context.declaration.times.host_reserve;
     let mut desk = context.desk();
     concerned.extend(observe::claim(
@@ -135,19 +139,18 @@ async fn turn(
         Err(_) => desk.concerned.append(&mut concerned),
     }
     drop(desk);
-    let soonest = done?.map_or(wake_after, |wait| wait.min(wake_after));
+    done?;
+    // Nobody is busy for want of a write of figures.
+    let waits = [Some(wake_after), left, figures];
     Ok(ReconcileResult {
-        wake_after: Some(soonest),
+        wake_after: waits.into_iter().flatten().min(),
         concerned,
     })
 }
 
-/// When the next turn is due, whatever is left of earlier objects.
-fn wake_after(live: &LiveRelease, turn: &AdvanceResult, hands_over: bool) -> Duration {
-    let rests = turn
-        .rests_for
-        .filter(|_| !hands_over && live.tracked.written.is(&turn.progress.status()));
-    match rests {
+/// When the next turn is due, whatever is left of earlier objects and of figures.
+fn wake_after(turn: &AdvanceResult, hands_over: bool) -> Duration {
+    match turn.rests_for.filter(|_| !hands_over) {
         // Not all at once.
         Some(rest) if rest > IDLE => rest.mul_f64(rand::random_range(0.5..1.0)).max(IDLE),
         // The release that takes over says nothing to this one when it is acknowledged.
@@ -183,14 +186,17 @@ fn observe(
     observed
 }
 
-/// Writes what has to be written, in this order. Says when documents of earlier objects want another look.
+/// After how long documents of earlier objects want another look, and how long figures have to wait.
+type NextLooks = (Option<Duration>, Option<Duration>);
+
+/// Writes what has to be written, in this order.
 async fn carry_out(
     context: &ReconcileContext,
     live: &mut LiveRelease,
     turn: &mut AdvanceResult,
     mut observed: ObservedRelease,
     now: Now,
-) -> Result<Option<Duration>, Error> {
+) -> Result<NextLooks, Error> {
     let (writer, metrics) = (writer(context), &*context.metrics);
     let applying = Box::pin(apply::apply(
         writer,
@@ -204,27 +210,33 @@ async fn carry_out(
     if let Some((delta, _)) = observed.counted {
         context.roster().give_back(delta);
     }
+    let key = NamespacedName::of(&*live.object);
     if applied.as_ref().is_err_and(|error| !error.counts()) {
-        return applied.map(|()| None);
+        context.desk().figures.withdraw(&key);
+        return applied.map(|()| NextLooks::default());
     }
     // What could not be written is a part of where the release stands.
-    let (key, class, status) = (
-        NamespacedName::of(&*live.object),
-        context.fleet.class.as_str(),
-        turn.progress.status(),
-    );
+    let (class, status) = (context.fleet.class.as_str(), turn.progress.status());
     metrics
         .per_release()
         .stands(&key, class, &live.object, &status);
+    let take = |at| context.desk().figures.take(&key, at);
     let reported = match applied {
-        Err(Error::Unwritten(_)) => Ok(()),
+        Err(Error::Unwritten(_)) => Ok(None),
         _ => {
-            let reporting = Box::pin(report_status::report_status(writer, live, status, now.wall));
+            let reporting = Box::pin(report_status::report_status(
+                writer, live, turn, status, take, now,
+            ));
             context.step_async("report_status", reporting).await
         }
     };
-    applied.and(reported)?;
-    deletion::clear(writer, &deletion_input(context, now), live, turn.replaced()).await
+    if !matches!(reported, Ok(Some(_))) {
+        context.desk().figures.withdraw(&key);
+    }
+    let figures = applied.and(reported)?;
+    let input = deletion_input(context, now);
+    let left = deletion::clear(writer, &input, live, turn.replaced()).await?;
+    Ok((left, figures))
 }
 
 fn sources(context: &ReconcileContext) -> ReleaseSources<'_> {

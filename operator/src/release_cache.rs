@@ -20,6 +20,7 @@ use tokio::time::Instant;
 use crate::claim_index::{ClaimIndex, ReleaseClaim};
 use crate::compressed_release::CompressedRelease;
 use crate::endpoints;
+use crate::figure_budget::FigureBudget;
 use crate::forward_compat::TOO_NEW;
 use crate::last_written::LastWritten;
 use crate::names::{ACCEPTED_KEY, NamespacedName};
@@ -41,6 +42,8 @@ pub struct ReleaseRecord {
     pub accepted: Option<Arc<str>>,
     /// The status as we wrote it last.
     pub written: LastWritten,
+    /// It is at rest, and its figures were written since.
+    pub figures_settled: bool,
     /// A status that was sent, and the progress that it tells of: nobody knows whether it arrived.
     pub sent: Option<Box<(GrayReleaseStatus, Progress)>>,
     /// The ConfigMap as it was last written, if that may be newer than what the watch has brought.
@@ -87,6 +90,7 @@ impl ReleaseRecord {
             progress,
             accepted: kept.and_then(|kept| kept.accepted.clone()),
             written: LastWritten::of(&status, Instant::now()),
+            figures_settled: false,
             sent: None,
             kept: None,
             handing_over: None,
@@ -248,6 +252,8 @@ pub struct ReleaseCache {
     pub busy: BTreeSet<NamespacedName>,
     /// What people were told of releases that cannot have a turn.
     pub told: HashMap<NamespacedName, String>,
+    /// Who may write figures.
+    pub figures: FigureBudget<NamespacedName>,
     /// Whom a turn concerned that could not be carried out: the next turn of anybody wakes them.
     pub concerned: Vec<NamespacedName>,
 }
@@ -327,6 +333,7 @@ impl ReleaseCache {
     fn forget_release(&mut self, key: &NamespacedName) {
         self.busy.remove(key);
         self.told.remove(key);
+        self.figures.withdraw(key);
         if let Some(tracked) = self.tracked.remove(key) {
             self.keys.remove(&tracked.uid);
         }

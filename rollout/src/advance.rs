@@ -42,6 +42,8 @@ use crate::{
 pub const BUSY: Duration = Duration::from_millis(500);
 /// How long it waits at most otherwise.
 pub const IDLE: Duration = Duration::from_secs(10);
+/// Figures alone are written this seldom, see [`without_figures`](crate::GrayReleaseStatus::without_figures).
+pub const FIGURES: Duration = Duration::from_secs(30);
 /// How long a release rests at most: for what nobody has thought of.
 pub const REST: Duration = Duration::from_secs(900);
 

@@ -8,7 +8,7 @@ use halftone_api::claims::{Claimant, ObjectPresence};
 use halftone_api::plan::local_uid;
 use halftone_api::spec::GrayReleaseSpec;
 use halftone_api::{GrayRelease, GrayReleaseStatus, Plan};
-use halftone_rollout::advance::{self, AdvanceResult};
+use halftone_rollout::advance::{self, AdvanceResult, FIGURES};
 use halftone_rollout::clock::Now;
 use halftone_rollout::command_request::REQUEST_ANNOTATION;
 use halftone_rollout::events::Event;
@@ -27,9 +27,6 @@ use super::event_log::EventLog;
 use super::state_directory::StateRecord;
 use super::traffic::TrafficWindow;
 use crate::summary::name_of;
-
-/// Figures alone are written this seldom.
-const FIGURES: Duration = Duration::from_secs(10);
 
 /// A write that goes on failing is told again so seldom.
 const COMPLAINTS: Duration = Duration::from_secs(60);
@@ -317,6 +314,7 @@ impl LocalRelease {
         }
         let status = turn.progress.status();
         let document = turn.routing.clone().or_else(|| self.document.clone());
+        // No limit for all releases together, and judged or not: a file of this machine is no API server.
         let same = self.written.as_ref().is_some_and(|written| {
             written.status.without_figures() == status.without_figures()
                 && (written.at.elapsed() < FIGURES || written.status == status)

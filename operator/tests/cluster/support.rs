@@ -38,15 +38,24 @@ fleets:
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Waits until something is there.
-pub(crate) async fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    let deadline = tokio::time::Instant::now() + PATIENCE;
+pub(crate) async fn eventually<T>(what: &str, look: impl FnMut() -> Option<T>) -> T {
+    eventually_within(what, PATIENCE, look).await
+}
+
+/// The same for what takes longer.
+pub(crate) async fn eventually_within<T>(
+    what: &str,
+    patience: Duration,
+    mut look: impl FnMut() -> Option<T>,
+) -> T {
+    let deadline = tokio::time::Instant::now() + patience;
     loop {
         if let Some(found) = look() {
             return found;
         }
         assert!(
             tokio::time::Instant::now() < deadline,
-            "{what}: not within {PATIENCE:?}"
+            "{what}: not within {patience:?}"
         );
         tokio::time::sleep(Duration::from_millis(10)).await;
     }

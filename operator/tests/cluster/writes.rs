@@ -1,9 +1,12 @@
 //! What the operator writes, in which order, and what it makes of what happens in between.
 
+use std::time::Duration;
+
+use halftone_rollout::advance::FIGURES;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
-use crate::support::{FakeCluster, InjectedFault, eventually};
+use crate::support::{FakeCluster, InjectedFault, eventually, eventually_within};
 
 const STATUS: &str = "update/status grayreleases/shop/checkout";
 const DOCUMENT: &str = "configmaps/halftone/gr-uid-1";
@@ -658,7 +661,8 @@ async fn a_document_that_may_not_be_written_is_told_in_the_servers_own_words_and
     (second["metadata"]["name"], second["metadata"]["uid"]) =
         (json!("proxy-1"), json!("uid-proxy-1"));
     cluster.server.put("pods", second);
-    eventually("figures", || (proxies() == 2).then_some(())).await;
+    let patience = FIGURES + Duration::from_secs(10);
+    eventually_within("figures", patience, || (proxies() == 2).then_some(())).await;
     cluster.server.remove("pods", "halftone", "proxy-1");
     assert_eq!(
         (cluster.events("RollingBack"), cluster.events("RolledBack")),
