@@ -13,6 +13,7 @@ use halftone_routing::document::names::{HostPattern, PathPrefix};
 use halftone_routing::document::{ReleaseState, RoutingConfig};
 use jiff::Timestamp;
 
+use crate::name_set::NameSet;
 use crate::names::NamespacedName;
 use crate::objects::ReleaseConfigMap;
 
@@ -90,7 +91,7 @@ impl ReleaseClaim {
 #[derive(Debug, Default)]
 pub struct ClaimIndex {
     claims: HashMap<NamespacedName, ReleaseClaim>,
-    places: HashMap<OwnedHostPath, BTreeSet<NamespacedName>>,
+    places: HashMap<OwnedHostPath, NameSet>,
     /// Those that may not have a place inside another namespace's: any change may set them free.
     shadowed: BTreeSet<NamespacedName>,
 }

@@ -4,13 +4,14 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
+use crate::name_set::NameSet;
 use crate::names::NamespacedName;
 
 /// Objects by name, and by the groups that each is in.
 #[derive(Debug)]
 pub struct ObjectIndex<V> {
     objects: HashMap<NamespacedName, Arc<V>>,
-    groups: HashMap<NamespacedName, BTreeSet<NamespacedName>>,
+    groups: HashMap<NamespacedName, NameSet>,
     groups_of: fn(&V) -> Vec<NamespacedName>,
     listing: Option<HashMap<NamespacedName, Arc<V>>>,
     synced: bool,

@@ -20,6 +20,7 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::ResourceExt;
 
+use crate::compressed_text::CompressedText;
 use crate::forward_compat::TOO_NEW;
 use crate::names::{
     self, ACCEPTED_KEY, CLASS_LABEL, CONTROLLER_ANNOTATION, DOCUMENT_KEY, FLEET_KEY, FLEET_LABEL,
@@ -66,7 +67,7 @@ pub struct DesiredConfigMap {
     /// What the proxies are to serve.
     pub document: Arc<RoutingConfig>,
     /// The spec that is in effect, as JSON, for whoever goes on from here while a newer one is held back.
-    pub accepted: Option<Arc<str>>,
+    pub accepted: Option<CompressedText>,
     /// Since when its GrayRelease has been gone.
     pub gone_since: Option<Timestamp>,
     /// Since when its routes have been withdrawn.
@@ -78,13 +79,13 @@ impl DesiredConfigMap {
     /// document is left out: users are served by the document, and all that is lost is what an operator that starts
     /// while a newer spec is held back would judge by.
     #[must_use]
-    pub fn live(document: Arc<RoutingConfig>, accepted: Option<Arc<str>>) -> Self {
-        let fits = |accepted: &Arc<str>| {
+    pub fn live(document: Arc<RoutingConfig>, accepted: Option<CompressedText>) -> Self {
+        let fits = |accepted: &CompressedText| {
             // Mostly there is no need to build the document for it.
-            accepted.len() <= ROOM - parse::MAX_BYTES
+            accepted.text_len() <= ROOM - parse::MAX_BYTES
                 || document
                     .to_json()
-                    .is_ok_and(|text| text.len() + accepted.len() <= ROOM)
+                    .is_ok_and(|text| text.len() + accepted.text_len() <= ROOM)
         };
         Self {
             accepted: accepted.filter(fits),
@@ -141,7 +142,7 @@ impl DesiredConfigMap {
         data.extend(
             self.accepted
                 .iter()
-                .map(|spec| (ACCEPTED_KEY.to_owned(), spec.to_string())),
+                .map(|spec| (ACCEPTED_KEY.to_owned(), spec.text())),
         );
         Ok(config_map(fleet, name, Some(annotations), data, version))
     }
@@ -239,7 +240,7 @@ pub struct ReleaseConfigMap {
     /// The document, or what is wrong with it.
     pub document: Result<Arc<RoutingConfig>, String>,
     /// The spec that was in effect when it was written, as it stands there.
-    pub accepted: Option<Arc<str>>,
+    pub accepted: Option<CompressedText>,
     /// Since when its GrayRelease has been gone.
     pub gone_since: Option<Timestamp>,
     /// Since when its routes have been withdrawn.
@@ -287,7 +288,7 @@ impl ReleaseConfigMap {
                 .data
                 .as_ref()
                 .and_then(|data| data.get(ACCEPTED_KEY))
-                .map(|text| text.as_str().into()),
+                .map(|text| CompressedText::of(text)),
             gone_since: times[0].clone().and_then(Result::ok),
             withdrawn_since: times[1].clone().and_then(Result::ok),
             version: object.resource_version().unwrap_or_default(),
@@ -328,7 +329,8 @@ fn document(object: &ConfigMap, uid: &Uid) -> Result<Arc<RoutingConfig>, String>
             parsed.config.release.uid
         ));
     }
-    Ok(Arc::new(parsed.config))
+    // A copy has no room to spare, which lists that were read one by one have.
+    Ok(Arc::new(parsed.config.clone()))
 }
 
 /// The settings in the ConfigMap of a fleet, or what is wrong with them.
@@ -385,7 +387,7 @@ mod tests {
         let withdrawn_since = gone_since;
         let wanted = DesiredConfigMap {
             document: document(),
-            accepted: Some("{}".into()),
+            accepted: Some(CompressedText::of("{}")),
             gone_since,
             withdrawn_since,
         };
@@ -454,8 +456,10 @@ mod tests {
         let document = document();
         let room = ROOM - document.to_json().unwrap().len();
         for (length, fits) in [(1000, true), (room, true), (room + 1, false)] {
-            let wanted =
-                DesiredConfigMap::live(Arc::clone(&document), Some("x".repeat(length).into()));
+            let wanted = DesiredConfigMap::live(
+                Arc::clone(&document),
+                Some(CompressedText::of(&"x".repeat(length))),
+            );
             assert_eq!(wanted.accepted.is_some(), fits, "{length}");
         }
     }

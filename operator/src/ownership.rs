@@ -22,6 +22,7 @@ use tokio::time::Instant;
 
 pub use self::decision::{ClassOwner, HandOverOrder, OwnershipTally, owner};
 use crate::cluster_cache::ClusterCache;
+use crate::compressed_text::CompressedText;
 use crate::events::EventRecorder;
 use crate::lock::lock;
 use crate::metrics::Metrics;
@@ -136,13 +137,13 @@ impl Ownership {
         &self,
         now: Timestamp,
         before: Option<&GrayReleaseStatus>,
-        accepted: Option<&str>,
+        accepted: Option<&CompressedText>,
     ) -> Option<ControllerStatus> {
         let named = self.named()?;
         Some(ControllerStatus {
             seen_at: Some(now),
             since_revision: self.since(before).cast_signed(),
-            accepted_spec: accepted.map(stale_documents::digest),
+            accepted_spec: accepted.map(|spec| stale_documents::digest(&spec.text())),
             ..named
         })
     }
@@ -159,7 +160,7 @@ impl Ownership {
     #[must_use]
     pub fn may_go_on_from(&self, release: &GrayRelease, kept: &ReleaseConfigMap) -> bool {
         !stale_documents::is_past(self.since(release.status.as_ref()), kept)
-            || stale_documents::may_be_in_effect(kept.accepted.as_deref(), release.controller())
+            || stale_documents::may_be_in_effect(kept.accepted.as_ref(), release.controller())
     }
 
     /// We, and whom we hand over to.

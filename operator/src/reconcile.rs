@@ -108,7 +108,7 @@ async fn turn(
     let hands_over = observed.seen.handing_over.is_some();
     let mut concerned: Vec<NamespacedName> = observed.concerned.iter().cloned().collect();
     let found_unreadable = live.tracked.unreadable.is_some();
-    let done = Box::pin(carry_out(context, &mut live, &mut turn, observed, now)).await;
+    let done = Box::pin(carry_out(context, key, &mut live, &mut turn, observed, now)).await;
     if found_unreadable {
         // It is repaired now, and the next status says so.
         (turn.wake_after, turn.rests_for) = (BUSY, None);
@@ -192,6 +192,7 @@ type NextLooks = (Option<Duration>, Option<Duration>);
 /// Writes what has to be written, in this order.
 async fn carry_out(
     context: &ReconcileContext,
+    key: &NamespacedName,
     live: &mut LiveRelease,
     turn: &mut AdvanceResult,
     mut observed: ObservedRelease,
@@ -210,17 +211,16 @@ async fn carry_out(
     if let Some((delta, _)) = observed.counted {
         context.roster().give_back(delta);
     }
-    let key = NamespacedName::of(&*live.object);
     if applied.as_ref().is_err_and(|error| !error.counts()) {
-        context.desk().figures.withdraw(&key);
+        context.desk().figures.withdraw(key);
         return applied.map(|()| NextLooks::default());
     }
     // What could not be written is a part of where the release stands.
     let (class, status) = (context.fleet.class.as_str(), turn.progress.status());
     metrics
         .per_release()
-        .stands(&key, class, &live.object, &status);
-    let take = |at| context.desk().figures.take(&key, at);
+        .stands(key, class, &live.object, &status);
+    let take = |at| context.desk().figures.take(key, at);
     let reported = match applied {
         Err(Error::Unwritten(_)) => Ok(None),
         _ => {
@@ -231,7 +231,7 @@ async fn carry_out(
         }
     };
     if !matches!(reported, Ok(Some(_))) {
-        context.desk().figures.withdraw(&key);
+        context.desk().figures.withdraw(key);
     }
     let figures = applied.and(reported)?;
     let input = deletion_input(context, now);

@@ -19,6 +19,7 @@ use tokio::time::Instant;
 
 use crate::claim_index::{ClaimIndex, ReleaseClaim};
 use crate::compressed_release::CompressedRelease;
+use crate::compressed_text::CompressedText;
 use crate::endpoints;
 use crate::figure_budget::FigureBudget;
 use crate::forward_compat::TOO_NEW;
@@ -39,7 +40,7 @@ pub struct ReleaseRecord {
     /// Where it stands.
     pub progress: Progress,
     /// The spec of the plan in effect, as it has to be beside the document.
-    pub accepted: Option<Arc<str>>,
+    pub accepted: Option<CompressedText>,
     /// The status as we wrote it last.
     pub written: LastWritten,
     /// It is at rest, and its figures were written since.
@@ -130,7 +131,7 @@ impl ReleaseRecord {
                 None => {
                     let mut accepted = kept.and_then(|kept| accepted(object, self.newest(), kept));
                     // What was remembered, unless another installation has replaced it.
-                    if !may_be_in_effect(self.accepted.as_deref(), status.controller.as_ref()) {
+                    if !may_be_in_effect(self.accepted.as_ref(), status.controller.as_ref()) {
                         self.accepted = kept.and_then(|kept| kept.accepted.clone());
                     } else if accepted.is_none() {
                         accepted = self.progress.plan().cloned();
@@ -169,11 +170,11 @@ fn accepted(
     newest: Option<&Arc<Plan>>,
     kept: &ReleaseConfigMap,
 ) -> Option<Arc<Plan>> {
-    let text = kept.accepted.as_deref()?;
+    let text = kept.accepted.as_ref()?.text();
     let plan = match newest.filter(|_| text == spec_text(&object.spec)) {
         Some(newest) => Arc::clone(newest),
         None => {
-            let spec = serde_json::from_str(text)
+            let spec = serde_json::from_str(&text)
                 .inspect_err(|error| tracing::warn!(uid = %kept.uid, "{ACCEPTED_KEY}: {error}"));
             let metadata = object.metadata.clone();
             self::plan(&GrayRelease {

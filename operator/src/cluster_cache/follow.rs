@@ -39,6 +39,8 @@ const PAUSES: WatchBackoff = WatchBackoff {
 };
 /// A watch is begun anew so often: on a connection that died unnoticed nothing is seen for a minute at most.
 const WATCH_SECONDS: u32 = 45;
+/// Objects of a page of a listing: each is in memory as text, parsed and trimmed until the page is through.
+const PAGE: u32 = 100;
 
 impl ClusterCache {
     /// Begins to watch. The tasks end with the runtime.
@@ -183,7 +185,7 @@ impl ClusterCache {
     ) where
         K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
     {
-        let mut watch = Watcher::new(api, config.timeout(WATCH_SECONDS), PAUSES);
+        let mut watch = Watcher::new(api, config.timeout(WATCH_SECONDS).page_size(PAGE), PAUSES);
         loop {
             let event = match watch.next().await {
                 Ok(event) => event,

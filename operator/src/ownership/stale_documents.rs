@@ -5,6 +5,7 @@ use halftone_api::GrayReleaseStatus;
 use halftone_api::spec::ControllerStatus;
 use xxhash_rust::xxh3::xxh3_128;
 
+use crate::compressed_text::CompressedText;
 use crate::objects::{ReleaseConfigMap, spec_text};
 
 /// The revision from which on `us` has a release, 0 if no other installation had it. Two of one namespace have the same
@@ -38,8 +39,12 @@ pub fn digest(spec: &str) -> String {
 
 /// Whether `spec` may be the one in effect, by the last that wrote the status.
 #[must_use]
-pub fn may_be_in_effect(spec: Option<&str>, controller: Option<&ControllerStatus>) -> bool {
-    controller.is_none_or(|controller| controller.accepted_spec == spec.map(digest))
+pub fn may_be_in_effect(
+    spec: Option<&CompressedText>,
+    controller: Option<&ControllerStatus>,
+) -> bool {
+    controller
+        .is_none_or(|controller| controller.accepted_spec == spec.map(|spec| digest(&spec.text())))
 }
 
 #[cfg(test)]
@@ -102,9 +107,12 @@ mod tests {
         let anothers = status(Some(("b/b", 0))).controller.unwrap();
         let written = spec_text(&serde_json::from_str(SPEC).unwrap());
         assert_ne!(written, SPEC, "with its defaults");
-        assert!(may_be_in_effect(Some(&written), Some(&anothers)));
+        assert!(may_be_in_effect(
+            Some(&CompressedText::of(&written)),
+            Some(&anothers)
+        ));
         assert!(!may_be_in_effect(
-            Some(&SPEC.replace("v1", "v2")),
+            Some(&CompressedText::of(&SPEC.replace("v1", "v2"))),
             Some(&anothers)
         ));
         let none = ControllerStatus {
@@ -112,9 +120,12 @@ mod tests {
             ..anothers
         };
         assert!(
-            !may_be_in_effect(Some(SPEC), Some(&none)),
+            !may_be_in_effect(Some(&CompressedText::of(SPEC)), Some(&none)),
             "that one knew of none"
         );
-        assert!(may_be_in_effect(Some(SPEC), None), "nobody says anything");
+        assert!(
+            may_be_in_effect(Some(&CompressedText::of(SPEC)), None),
+            "nobody says anything"
+        );
     }
 }

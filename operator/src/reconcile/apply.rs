@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use super::live_release::LiveRelease;
 use super::observe::ObservedRelease;
 use super::release_writer::ReleaseWriter;
+use crate::compressed_text::CompressedText;
 use crate::error::Error;
 use crate::event_publisher::EventPublisher;
 use crate::metrics::Metrics;
@@ -43,7 +44,7 @@ pub(super) async fn apply(
     now: Now,
 ) -> Result<(), Error> {
     let mut in_effect = accepted(live, turn);
-    let unwritten = match persist(writer, live, turn, in_effect.as_deref(), now).await {
+    let unwritten = match persist(writer, live, turn, in_effect.as_ref(), now).await {
         Ok(()) => None,
         Err(error @ (Error::NotLeading | Error::Conflict(_))) => return Err(error),
         Err(error) => {
@@ -69,7 +70,7 @@ async fn persist(
     writer: ReleaseWriter<'_>,
     live: &mut LiveRelease,
     turn: &AdvanceResult,
-    accepted: Option<&str>,
+    accepted: Option<&CompressedText>,
     now: Now,
 ) -> Result<(), Error> {
     let status = turn.progress.status();
@@ -159,7 +160,7 @@ async fn program_or_say_why(
 }
 
 /// The spec that is in effect after the turn, as it has to be beside the document.
-fn accepted(live: &LiveRelease, turn: &AdvanceResult) -> Option<Arc<str>> {
+fn accepted(live: &LiveRelease, turn: &AdvanceResult) -> Option<CompressedText> {
     let LiveRelease {
         tracked,
         object,
@@ -169,11 +170,11 @@ fn accepted(live: &LiveRelease, turn: &AdvanceResult) -> Option<Arc<str>> {
     if !tracked.newest().is_some_and(|plan| turn.takes(plan)) {
         return tracked.accepted.clone();
     }
-    let text = spec_text(&object.spec);
+    let text = CompressedText::of(&spec_text(&object.spec));
     // Remembered once.
     let kept = kept
         .as_ref()
         .and_then(|kept| kept.accepted.clone())
-        .filter(|kept| **kept == *text);
-    kept.or_else(|| Some(text.into()))
+        .filter(|kept| *kept == text);
+    kept.or(Some(text))
 }

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use super::live_release::LiveRelease;
 use crate::api_client::ApiClient;
 use crate::compressed_release::CompressedRelease;
+use crate::compressed_text::CompressedText;
 use crate::error::Error;
 use crate::event_publisher::EventPublisher;
 use crate::last_written::LastWritten;
@@ -34,7 +35,7 @@ impl ReleaseWriter<'_> {
     pub(super) fn stamped(
         &self,
         live: &LiveRelease,
-        accepted: Option<&str>,
+        accepted: Option<&CompressedText>,
         status: GrayReleaseStatus,
         now: Timestamp,
     ) -> GrayReleaseStatus {

@@ -42,7 +42,7 @@ pub(super) async fn report_status(
         }
     }
     tracked.figures_settled = false;
-    let status = writer.stamped(live, live.tracked.accepted.as_deref(), status, now.wall);
+    let status = writer.stamped(live, live.tracked.accepted.as_ref(), status, now.wall);
     live.tracked.sent = Some(Box::new((status.clone(), live.tracked.progress.clone())));
     writer.write_status(live, status).await?;
     live.tracked.figures_settled = at_rest;
