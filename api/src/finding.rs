@@ -3,18 +3,10 @@
 
 use std::fmt;
 
+pub use halftone_routing::document::parse::tree::Position;
 use serde::Serialize;
 
 use crate::problem::Problem;
-
-/// A place in a file, from 1.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub struct Position {
-    /// The line.
-    pub line: u64,
-    /// The column, in characters.
-    pub column: u64,
-}
 
 /// How bad a finding is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]

@@ -7,7 +7,7 @@ pub(crate) mod tree;
 
 use serde_json::{Value, json};
 
-use self::tree::ManifestDocument;
+use self::tree::PlacedDocument;
 pub(crate) use self::tree::SourceMap;
 use crate::{
     crd,
@@ -123,7 +123,7 @@ impl ManifestFile {
         self.findings.is_empty()
     }
 
-    fn take(&mut self, document: ManifestDocument) {
+    fn take(&mut self, document: PlacedDocument) {
         match is_ours(&document.value) {
             Ok(true) => match release(&document) {
                 Ok((release, plan)) => {
@@ -235,8 +235,8 @@ fn is_ours(document: &Value) -> Result<bool, Problem> {
 }
 
 /// The release and its plan, or all that is wrong with it.
-fn release(document: &ManifestDocument) -> Result<(GrayRelease, Plan), Vec<Problem>> {
-    let ManifestDocument {
+fn release(document: &PlacedDocument) -> Result<(GrayRelease, Plan), Vec<Problem>> {
+    let PlacedDocument {
         value: document,
         places,
     } = document;

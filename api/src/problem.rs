@@ -1,6 +1,7 @@
 //! What is wrong with a document: where, what, and what to do about it. `structural`, `Plan` and the lints all
 //! answer in these; a shell adds file, line and column (`manifest`) or makes a condition of them.
 
+pub(crate) use halftone_routing::document::parse::tree::{field, item};
 use std::fmt;
 
 /// One thing wrong with a document.
@@ -69,20 +70,3 @@ impl fmt::Display for Problems {
 }
 
 impl std::error::Error for Problems {}
-
-/// The path of a field of the object at `base`.
-pub(crate) fn field(base: &str, name: &str) -> String {
-    let plain = name
-        .bytes()
-        .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-');
-    match (plain, base.is_empty()) {
-        (true, true) => name.to_owned(),
-        (true, false) => format!("{base}.{name}"),
-        (false, _) => format!("{base}[{name}]"),
-    }
-}
-
-/// The path of an item of the list at `base`.
-pub(crate) fn item(base: &str, index: usize) -> String {
-    format!("{base}[{index}]")
-}

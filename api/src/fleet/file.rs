@@ -75,7 +75,7 @@ pub(super) fn read(file: &str, text: &str) -> Result<FleetDeclarations, Vec<Find
 }
 
 fn one_is_wanted(
-    documents: &[tree::ManifestDocument],
+    documents: &[tree::PlacedDocument],
     error: impl Fn(Position, Problem) -> Finding,
 ) -> Finding {
     let advice = "write one document with fleets: and an item for each class";
@@ -129,8 +129,8 @@ fn routing_document(file: &str, text: &str) -> Result<FleetDeclarations, Vec<Fin
 
 type Declared = (Vec<FleetDeclaration>, Vec<ObjectName>, Option<String>);
 
-fn fleets(document: &tree::ManifestDocument) -> Result<Declared, Vec<Problem>> {
-    let tree::ManifestDocument { value, places } = document;
+fn fleets(document: &tree::PlacedDocument) -> Result<Declared, Vec<Problem>> {
+    let tree::PlacedDocument { value, places } = document;
     if value.get("fleets").is_none() {
         let kind = value.get("kind").and_then(Value::as_str);
         let what = kind.map_or("declares no fleet".to_owned(), |kind| {

@@ -6,6 +6,7 @@
 //! the place of the fault.
 
 mod location;
+pub mod tree;
 mod unique;
 
 use std::fmt;

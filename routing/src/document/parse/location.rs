@@ -1,12 +1,13 @@
 //! Line and column of a field named by its path. Only documents that are refused are read in this way.
 
-use std::{borrow::Cow, collections::BTreeMap, fmt};
+use std::{borrow::Cow, collections::BTreeMap};
 
-use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
-use serde_saphyr::Spanned;
 
-use super::Format;
+use super::{
+    Format,
+    tree::{self, PlacedDocument},
+};
 
 /// Where a field as `rules[0].when[1].all` begins, line and column from 1; where it does not exist, what would hold
 /// it. None for a text that cannot be read that far.
@@ -14,17 +15,17 @@ pub(super) fn of_field(bytes: &[u8], format: Format, field: &str) -> Option<(usi
     let text = std::str::from_utf8(bytes)
         .ok()
         .filter(|_| !field.is_empty())?;
+    match format {
+        Format::Json => in_json(text, field),
+        Format::Yaml => in_yaml(text, field),
+    }
+}
+
+fn in_json(text: &str, field: &str) -> Option<(usize, usize)> {
     let steps = field
         .split(['.', '['])
         .filter(|step| !step.is_empty())
         .map(|step| step.trim_end_matches(']'));
-    match format {
-        Format::Json => in_json(text, steps),
-        Format::Yaml => in_yaml(text, steps),
-    }
-}
-
-fn in_json<'s>(text: &str, steps: impl Iterator<Item = &'s str>) -> Option<(usize, usize)> {
     let mut found: &RawValue = serde_json::from_str(text).ok()?;
     for step in steps {
         let inner = match step.parse::<usize>() {
@@ -52,94 +53,12 @@ fn in_json<'s>(text: &str, steps: impl Iterator<Item = &'s str>) -> Option<(usiz
     ))
 }
 
-fn in_yaml<'s>(text: &str, steps: impl Iterator<Item = &'s str>) -> Option<(usize, usize)> {
-    let document: Spanned<SpannedNode> = serde_saphyr::from_str(text).ok()?;
-    let mut found = &document;
-    for step in steps {
-        let inner = match (&found.value, step.parse::<usize>()) {
-            (SpannedNode::List(items), Ok(index)) => items.get(index),
-            (SpannedNode::Map(fields), _) => fields.get(step),
-            _ => None,
-        };
-        let Some(inner) = inner else { break };
-        found = inner;
-    }
+fn in_yaml(text: &str, field: &str) -> Option<(usize, usize)> {
+    let lines: Vec<&str> = text.lines().collect();
+    let node = tree::nodes(text).ok()?.into_iter().next()?;
+    let at = PlacedDocument::new(node, &lines).places.of(field, false);
     let number = |number: u64| usize::try_from(number).ok();
-    number(found.referenced.line()).zip(number(found.referenced.column()))
-}
-
-/// A value of which only the places matter.
-enum SpannedNode {
-    Map(BTreeMap<String, Spanned<SpannedNode>>),
-    List(Vec<Spanned<SpannedNode>>),
-    Leaf,
-}
-
-impl<'de> Deserialize<'de> for SpannedNode {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct SpannedNodeVisitor;
-
-        impl<'de> Visitor<'de> for SpannedNodeVisitor {
-            type Value = SpannedNode;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("any value")
-            }
-
-            fn visit_bool<E>(self, _: bool) -> Result<SpannedNode, E> {
-                Ok(SpannedNode::Leaf)
-            }
-
-            fn visit_i64<E>(self, _: i64) -> Result<SpannedNode, E> {
-                Ok(SpannedNode::Leaf)
-            }
-
-            fn visit_u64<E>(self, _: u64) -> Result<SpannedNode, E> {
-                Ok(SpannedNode::Leaf)
-            }
-
-            fn visit_f64<E>(self, _: f64) -> Result<SpannedNode, E> {
-                Ok(SpannedNode::Leaf)
-            }
-
-            fn visit_str<E>(self, _: &str) -> Result<SpannedNode, E> {
-                Ok(SpannedNode::Leaf)
-            }
-
-            fn visit_unit<E>(self) -> Result<SpannedNode, E> {
-                Ok(SpannedNode::Leaf)
-            }
-
-            fn visit_none<E>(self) -> Result<SpannedNode, E> {
-                Ok(SpannedNode::Leaf)
-            }
-
-            fn visit_some<D: Deserializer<'de>>(
-                self,
-                deserializer: D,
-            ) -> Result<SpannedNode, D::Error> {
-                SpannedNode::deserialize(deserializer)
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<SpannedNode, A::Error> {
-                let mut items = Vec::new();
-                while let Some(item) = access.next_element()? {
-                    items.push(item);
-                }
-                Ok(SpannedNode::List(items))
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<SpannedNode, A::Error> {
-                let mut fields = BTreeMap::new();
-                while let Some(key) = access.next_key()? {
-                    fields.insert(key, access.next_value()?);
-                }
-                Ok(SpannedNode::Map(fields))
-            }
-        }
-
-        deserializer.deserialize_any(SpannedNodeVisitor)
-    }
+    number(at.line).zip(number(at.column))
 }
 
 #[cfg(test)]
@@ -153,7 +72,7 @@ mod tests {
         for (field, in_json, in_yaml) in [
             ("rules[1].to[1]", Some((5, 2)), Some((6, 7))),
             ("rules[0].to", Some((3, 12)), Some((3, 9))),
-            ("rules", Some((2, 20)), Some((3, 3))),
+            ("rules", Some((2, 20)), Some((2, 1))),
             ("rules[0].when[3]", Some((3, 5)), Some((3, 5))),
             ("nowhere", Some((1, 1)), Some((1, 1))),
             ("", None, None),
