@@ -8,6 +8,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use aws_lc_rs::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
+use halftone_routing::hex;
 use serde::{Deserialize, Serialize};
 
 /// The field that carries a token.
@@ -86,11 +87,9 @@ impl FromStr for PublicKey {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let mut key = [0; 32];
-        hex::decode_to_slice(text, &mut key).map_err(|error| {
-            format!("\"{text}\" is not a public key: {error}; it has 64 hex digits")
-        })?;
-        Ok(Self(key))
+        let key = hex::decode(text);
+        let wrong = || format!("\"{text}\" is not a public key; it has 64 hex digits");
+        key.map(Self).ok_or_else(wrong)
     }
 }
 
@@ -245,9 +244,7 @@ fn timely(token: &[u8], now: i64) -> Result<(i64, [u8; 64]), TokenError> {
 fn parse(token: &[u8]) -> Option<(i64, [u8; 64])> {
     let text = std::str::from_utf8(token).ok()?.trim();
     let (expires, signature) = text.strip_prefix("1.")?.split_once('.')?;
-    let mut bytes = [0; 64];
-    hex::decode_to_slice(signature, &mut bytes).ok()?;
-    Some((expires.parse().ok()?, bytes))
+    Some((expires.parse().ok()?, hex::decode(signature)?))
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use halftone_routing::document::units::Ratio;
+use halftone_routing::hex;
 use jiff::Timestamp;
 use rand::rngs::SmallRng;
 use rand::{Rng, RngExt, SeedableRng};

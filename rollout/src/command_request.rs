@@ -4,6 +4,7 @@
 
 use std::{fmt, num::NonZeroU32, str::FromStr};
 
+use halftone_routing::hex;
 use sha2::{Digest, Sha256};
 
 /// The annotation that carries a request.

@@ -31,6 +31,7 @@ use self::{
     rule::{Rule, Target},
     units::{InvalidValue, Millis, Ratio, ReleaseId, Revision, Stage},
 };
+use crate::hex;
 
 /// The features that this build knows and a document may require. A proxy reports them, and an operator writes a
 /// document that requires one only when every proxy of the fleet knows it.
@@ -191,10 +192,9 @@ impl TryFrom<String> for Checksum {
         let digits = text
             .strip_prefix("sha256:")
             .filter(|digits| !digits.bytes().any(|byte| byte.is_ascii_uppercase()));
-        let mut digest = [0; 32];
-        match digits.map(|digits| hex::decode_to_slice(digits, &mut digest)) {
-            Some(Ok(())) => Ok(Self(digest)),
-            _ => Err(InvalidValue::new(format!(
+        match digits.and_then(hex::decode) {
+            Some(digest) => Ok(Self(digest)),
+            None => Err(InvalidValue::new(format!(
                 "\"{}\" is no checksum; it is sha256: and 64 lower-case hex digits, or left out",
                 text.escape_debug()
             ))),

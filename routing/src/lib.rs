@@ -14,6 +14,7 @@ pub mod expression;
 mod facts;
 pub mod field;
 pub mod fleet;
+pub mod hex;
 pub mod histogram;
 pub mod host;
 pub mod identity;

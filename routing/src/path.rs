@@ -7,6 +7,7 @@ use std::borrow::Cow;
 mod hidden;
 
 pub use self::hidden::has_hidden_dot_segments;
+use crate::hex::digit;
 
 /// Why a path is refused; for a request each is a 400.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -61,8 +62,8 @@ fn decode_unreserved(path: &[u8]) -> Result<Cow<'_, [u8]>, PathError> {
             .get(at + 1..at + 3)
             .and_then(<[u8]>::as_array)
             .ok_or(PathError::BadEscape)?;
-        match hex(high)
-            .zip(hex(low))
+        match digit(high)
+            .zip(digit(low))
             .map(|(high, low)| high << 4 | low)
             .ok_or(PathError::BadEscape)?
         {
@@ -116,15 +117,6 @@ pub fn has_dot_segments(path: &[u8]) -> bool {
 fn has_dots(path: &[u8]) -> bool {
     path.split(|&byte| byte == b'/')
         .any(|segment| matches!(segment, b"." | b".."))
-}
-
-pub(crate) const fn hex(digit: u8) -> Option<u8> {
-    match digit {
-        b'0'..=b'9' => Some(digit - b'0'),
-        b'a'..=b'f' => Some(digit - b'a' + 10),
-        b'A'..=b'F' => Some(digit - b'A' + 10),
-        _ => None,
-    }
 }
 
 const fn is_unreserved(byte: u8) -> bool {

@@ -15,6 +15,7 @@ use std::thread::JoinHandle;
 use halftone_daemon::files;
 use halftone_routing::document::names::Uid;
 use halftone_routing::document::parse::Format;
+use halftone_routing::hex;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 

@@ -2,9 +2,12 @@
 //! `status.basis`, and an upgrade must not send a release back to its first step.
 
 use halftone_api::plan::Plan;
-use halftone_routing::document::{
-    arm::{ArmConfig, Backend, ServicePort},
-    identity::{GeneratedCookie, IdentityConfig, IdentitySource},
+use halftone_routing::{
+    document::{
+        arm::{ArmConfig, Backend, ServicePort},
+        identity::{GeneratedCookie, IdentityConfig, IdentitySource},
+    },
+    hex,
 };
 use sha2::{Digest, Sha256};
 

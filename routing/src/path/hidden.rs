@@ -3,7 +3,7 @@
 //! host's paths, or puts a prefix before them, refuses such paths: nobody may leave its part through a `..` that the
 //! proxy reads as a name.
 
-use super::hex;
+use crate::hex::digit;
 
 /// Whether some backend may find a `..` in this path that its normal form does not resolve.
 ///
@@ -50,7 +50,7 @@ fn decode_fully(path: &[u8]) -> Vec<u8> {
 /// The escape that these bytes end with: its length, and what it stands for.
 fn last_escape(bytes: &[u8]) -> Option<(usize, u8)> {
     match *bytes {
-        [.., b'%', high, low] => Some((3, hex(high)? << 4 | hex(low)?)),
+        [.., b'%', high, low] => Some((3, digit(high)? << 4 | digit(low)?)),
         [.., lead @ 0xc0..=0xc1, last @ 0x80..=0xbf] => Some((2, (lead & 1) << 6 | last & 0x3f)),
         [.., 0xe0, middle @ 0x80..=0x81, last @ 0x80..=0xbf] => {
             Some((3, (middle & 1) << 6 | last & 0x3f))
@@ -142,9 +142,9 @@ mod tests {
         let mut rest = path;
         while let [first, tail @ ..] = rest {
             let escaped = match rest {
-                [b'%', high, low, ..] => {
-                    hex(*high).zip(hex(*low)).map(|(high, low)| high << 4 | low)
-                }
+                [b'%', high, low, ..] => digit(*high)
+                    .zip(digit(*low))
+                    .map(|(high, low)| high << 4 | low),
                 _ => None,
             };
             decoded.push(escaped.unwrap_or(*first));
