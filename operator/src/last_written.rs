@@ -52,10 +52,8 @@ impl LastWritten {
         if self.is(status) {
             return None;
         }
-        if comes_to_rest {
-            return Some(Duration::ZERO);
-        }
-        let is_due = judged || self.without_observed != digest(&without_observed(status));
+        let is_due =
+            judged || comes_to_rest || self.without_observed != digest(&without_observed(status));
         is_due.then(|| FIGURES.saturating_sub(now.saturating_duration_since(self.at)))
     }
 
@@ -126,7 +124,7 @@ mod tests {
         let wait = Some(Duration::from_secs(18));
         assert_eq!(due(observed(1), true, true), None, "nothing new");
         assert_eq!(due(observed(2), true, false), wait);
-        assert_eq!(due(observed(2), false, true), Some(Duration::ZERO));
+        assert_eq!(due(observed(2), false, true), wait);
         assert_eq!(due(observed(2), false, false), None, "live values suffice");
         let mut proxies = observed(1);
         proxies.proxies.as_mut().unwrap().ready = 3;

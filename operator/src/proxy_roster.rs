@@ -144,14 +144,20 @@ impl ProxyRoster {
         let Some(proxy) = self.proxies.get_mut(pod) else {
             return;
         };
+        // One that does not follow the last says nothing that can be relied on; the proxy is asked again. If it goes on
+        // like that, what is known of it is forgotten, and it is read from the beginning.
+        let Some(changes) = proxy.reader.take(report) else {
+            if self.missed(pod) >= 3
+                && let Some(proxy) = self.proxies.get_mut(pod)
+            {
+                proxy.reader = ReportReader::new();
+            }
+            return;
+        };
         let before = proxy.standing();
         proxy.polls = proxy.polls.saturating_add(1);
         (proxy.missed, proxy.asked_at) = (0, Some(asked_at));
         self.news.everyone |= proxy.standing() != before;
-        // One that does not follow the last says nothing that can be relied on; the proxy is asked again.
-        let Some(changes) = proxy.reader.take(report) else {
-            return;
-        };
         let told = ReportedState::of(report);
         self.news.everyone |= proxy.told.differs_for_everyone(&told);
         proxy.told = told;

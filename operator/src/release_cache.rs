@@ -91,7 +91,8 @@ impl ReleaseRecord {
             progress,
             accepted: kept.and_then(|kept| kept.accepted.clone()),
             written: LastWritten::of(&status, Instant::now()),
-            figures_settled: false,
+            // What comes to rest later clears it in its first turn.
+            figures_settled: true,
             sent: None,
             kept: None,
             handing_over: None,

@@ -8,7 +8,7 @@ use halftone_api::claims::{Claimant, ObjectPresence};
 use halftone_api::plan::local_uid;
 use halftone_api::spec::GrayReleaseSpec;
 use halftone_api::{GrayRelease, GrayReleaseStatus, Plan};
-use halftone_rollout::advance::{self, AdvanceResult, FIGURES};
+use halftone_rollout::advance::{self, AdvanceResult};
 use halftone_rollout::clock::Now;
 use halftone_rollout::command_request::REQUEST_ANNOTATION;
 use halftone_rollout::events::Event;
@@ -28,6 +28,9 @@ use super::state_directory::StateRecord;
 use super::traffic::TrafficWindow;
 use crate::summary::name_of;
 
+/// Figures alone are written so often at most: after a crash the judge goes on from the last ones, and a file of this
+/// machine is no API server that has to be spared.
+const FIGURES: Duration = Duration::from_secs(10);
 /// A write that goes on failing is told again so seldom.
 const COMPLAINTS: Duration = Duration::from_secs(60);
 
@@ -314,7 +317,6 @@ impl LocalRelease {
         }
         let status = turn.progress.status();
         let document = turn.routing.clone().or_else(|| self.document.clone());
-        // No limit for all releases together, and judged or not: a file of this machine is no API server.
         let same = self.written.as_ref().is_some_and(|written| {
             written.status.without_figures() == status.without_figures()
                 && (written.at.elapsed() < FIGURES || written.status == status)

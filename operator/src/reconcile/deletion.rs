@@ -52,6 +52,7 @@ pub(super) async fn leave(
     }
     let mut desk = lock(input.desk);
     drop(desk.take(key));
+    desk.figures.withdraw(key);
     let concerned = match wake_after {
         Some(wait) => {
             if wait <= BUSY {
