@@ -136,7 +136,9 @@ fn decode(text: &[u8], plus: u8) -> Vec<u8> {
     let mut rest = text;
     while let [first, tail @ ..] = rest {
         let escaped = match rest {
-            [b'%', high, low, ..] => digit(*high).zip(digit(*low)).map(|(high, low)| high << 4 | low),
+            [b'%', high, low, ..] => digit(*high)
+                .zip(digit(*low))
+                .map(|(high, low)| high << 4 | low),
             _ => None,
         };
         decoded.push(escaped.unwrap_or(if *first == b'+' { plus } else { *first }));

@@ -3,8 +3,9 @@
 
 use std::collections::VecDeque;
 
-/// So many removals are remembered.
-const REMEMBERED: usize = 1024;
+/// So many removals are remembered: more than are made at once when stages that are over become too many, or no reader
+/// could follow that.
+const REMEMBERED: usize = super::STAGES_OVER / 2;
 
 /// Things that are reported no more, oldest first.
 #[derive(Debug)]

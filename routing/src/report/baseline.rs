@@ -32,6 +32,11 @@ impl Baseline {
         Self::default()
     }
 
+    /// How many keys are kept from one report to the next.
+    pub(super) fn len(&self) -> usize {
+        self.last.as_ref().map_or(0, |last| last.counts.len())
+    }
+
     /// What to ask the proxy for: `?since=EPOCH/SEQUENCE`; none before its first answer.
     pub fn since(&self) -> Option<(Epoch, u64)> {
         self.last.as_ref().map(|last| (last.epoch, last.sequence))
@@ -120,9 +125,14 @@ fn pairs(entries: &[ReportEntry]) -> impl Iterator<Item = (CounterKey, Counts)> 
         .map(|entry| (entry.key.clone(), entry.counts.clone()))
 }
 
-/// By how much the counts of a key are higher than before, if they are.
+/// By how much the counts of a key are higher than before, if they are. A key of which any count fell has been removed
+/// and made again in between, unseen, and has counted from zero.
 fn added(entry: &ReportEntry, earlier: &Counts) -> Option<(CounterKey, Counts)> {
-    let more = entry.counts.since(earlier);
+    let more = if entry.counts.go_on_from(earlier) {
+        entry.counts.since(earlier)
+    } else {
+        entry.counts.clone()
+    };
     (more != Counts::default()).then(|| (entry.key.clone(), more))
 }
 
@@ -397,5 +407,18 @@ mod tests {
                     ..Counts::default()
                 }
             })
+    }
+
+    #[test]
+    fn a_key_that_counts_from_zero_again_unseen_is_not_measured_by_its_earlier_life() {
+        let mut baseline = Baseline::new();
+        baseline.take(&report(1, 1, None, &[(1, 50)]));
+        let mut again = report(1, 2, None, &[(1, 10)]);
+        again.entries[0]
+            .counts
+            .outcomes
+            .insert(Outcome::ErrorStatus, 10);
+        let delta = baseline.take(&again);
+        assert_eq!(delta[0].1, again.entries[0].counts);
     }
 }

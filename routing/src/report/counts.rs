@@ -159,6 +159,20 @@ impl Counts {
         self.latency.merge(&other.latency);
     }
 
+    /// Whether these are counters that went on from `earlier`: within one life counters never fall.
+    pub(super) fn go_on_from(&self, earlier: &Self) -> bool {
+        let limits = earlier.limits.iter().all(|(limit, before)| {
+            let now = self.limits.get(limit).copied().unwrap_or_default();
+            now.within >= before.within && now.over >= before.over
+        });
+        limits
+            && are_all_in(&earlier.outcomes, &self.outcomes)
+            && are_all_in(&earlier.error_statuses, &self.error_statuses)
+            && are_all_in(&earlier.unknown, &self.unknown)
+            && self.retries >= earlier.retries
+            && self.fallbacks >= earlier.fallbacks
+    }
+
     /// What these have more than an earlier reading of the same counters.
     #[must_use]
     pub fn since(&self, earlier: &Self) -> Self {
@@ -215,6 +229,12 @@ impl Counts {
 }
 
 /// By how much each count is higher than in an earlier reading, where it is.
+/// Whether no count is lower than it was.
+fn are_all_in<K: Ord>(earlier: &BTreeMap<K, u64>, counts: &BTreeMap<K, u64>) -> bool {
+    let now = |key| counts.get(key).copied().unwrap_or_default();
+    earlier.iter().all(|(key, before)| now(key) >= *before)
+}
+
 fn more<K: Ord + Clone>(now: &BTreeMap<K, u64>, earlier: &BTreeMap<K, u64>) -> BTreeMap<K, u64> {
     let higher = |(key, &count): (&K, &u64)| {
         let more = count.saturating_sub(earlier.get(key).copied().unwrap_or(0));

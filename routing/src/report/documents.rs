@@ -37,6 +37,11 @@ impl ReportedDocuments {
         (key.0.as_ref() == Some(uid)).then_some(why.as_str())
     }
 
+    /// How many documents are kept from one report to the next.
+    pub(super) fn len(&self) -> usize {
+        self.applied.len() + self.rejected.len()
+    }
+
     /// Takes what a report says; whose documents that changes.
     pub(super) fn take(&mut self, report: &TrafficReport) -> BTreeSet<Uid> {
         let mut changed = BTreeSet::new();

@@ -8,6 +8,10 @@ use super::baseline::{Baseline, Delta};
 use super::documents::ReportedDocuments;
 use super::{Epoch, TrafficReport};
 
+/// So many keys and documents of one proxy are kept; ten thousand releases in nine stages each have fewer. A proxy that
+/// reports more, each time a little, would take its reader's memory: it is read from the beginning instead.
+const MOST_KEPT: usize = 250_000;
+
 /// Reads the reports of one proxy.
 #[derive(Debug, Clone, Default)]
 pub struct ReportReader {
@@ -40,12 +44,18 @@ impl ReportReader {
         &self.documents
     }
 
-    /// Takes a report; none if it does not follow what is known already, as [`Baseline::accepts`] says.
+    /// Takes a report; none if it does not follow what is known already, as
+    /// [`Baseline::accepts`] says, or makes that too much to keep.
     pub fn take(&mut self, report: &TrafficReport) -> Option<ReportChanges> {
-        self.baseline.accepts(report).then(|| ReportChanges {
+        let changes = self.baseline.accepts(report).then(|| ReportChanges {
             documents: self.documents.take(report),
             counts: self.baseline.take(report),
-        })
+        });
+        if self.baseline.len() + self.documents.len() > MOST_KEPT {
+            *self = Self::default();
+            return None;
+        }
+        changes
     }
 }
 
@@ -159,5 +169,26 @@ mod tests {
         }
         assert_eq!(known(&reader)[0], (Some(1), None));
         assert_eq!(reader.since(), Some((Epoch(1), 3)));
+    }
+
+    #[test]
+    fn a_proxy_that_reports_new_keys_without_end_is_read_from_the_beginning() {
+        let mut reader = ReportReader::new();
+        reader.take(&report(1, None, json!({}))).unwrap();
+        let many = MOST_KEPT as u64 / 4 + 1;
+        let mut sequence = 1;
+        let mut tell = |reader: &mut ReportReader| {
+            let first = sequence * many;
+            let applied: Vec<Value> = (first..first + many)
+                .map(|number| applied(&format!("u{number}"), 1))
+                .collect();
+            let more = report(sequence + 1, Some(sequence), json!({"applied": applied}));
+            sequence += 1;
+            reader.take(&more).is_some()
+        };
+        assert!(tell(&mut reader) && tell(&mut reader) && tell(&mut reader));
+        assert!(!tell(&mut reader));
+        assert_eq!(reader.since(), None);
+        assert_eq!(reader.documents().len(), 0);
     }
 }
