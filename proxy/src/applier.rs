@@ -9,13 +9,14 @@ use std::time::Duration;
 
 use halftone_routing::document::names::{ObjectName, Uid};
 use halftone_routing::document::parse::Format;
+use halftone_routing::routes::{CompiledRelease, ReleaseIndex};
 use halftone_routing::store::{self, SourceDocument, Store, StoreChange};
 
 use crate::overlay::Overlays;
 use crate::report::{Documents, Reporter, ServedDocument};
 use crate::snapshot::{Publisher, Snapshot};
 use crate::source::state_store::{SavedDocument, SavedState, StateKey, StateStore};
-use crate::source::{Content, SourceListing};
+use crate::source::{Content, SourceChanges, SourceListing, SourceReading};
 use crate::upstream::endpoints::Tables;
 
 /// What is applied, and all that follows a change of it.
@@ -27,9 +28,8 @@ pub struct Applier {
     overlays: Overlays,
     reporter: Arc<Mutex<Reporter>>,
     state: Option<StateStore>,
-    generation: u64,
-    /// Where the fleet's document was last found.
-    fleet_source: Option<Arc<str>>,
+    /// What the source holds.
+    listing: SourceListing,
     /// Refusals told in the log already: source, reason, message.
     told: BTreeSet<(String, String, String)>,
 }
@@ -59,8 +59,7 @@ impl Applier {
             overlays,
             reporter,
             state,
-            generation: 0,
-            fleet_source: None,
+            listing: SourceListing::default(),
             told: BTreeSet::new(),
         }
     }
@@ -82,39 +81,72 @@ impl Applier {
         self.follow(&change);
     }
 
-    /// Takes everything that the source holds now.
-    pub fn apply(&mut self, listing: &SourceListing) {
-        let releases: Vec<_> = listing
+    /// Takes what the source has to say.
+    pub fn apply(&mut self, reading: SourceReading) {
+        let change = match reading {
+            SourceReading::All(listing) => self.apply_all(listing),
+            SourceReading::Changes(changes) => self.apply_changes(changes),
+        };
+        self.keep(&change);
+        self.follow(&change);
+    }
+
+    fn apply_all(&mut self, listing: SourceListing) -> StoreChange {
+        self.listing = listing;
+        let releases: Vec<_> = self
+            .listing
             .releases
             .iter()
             .map(|(name, content)| found(name, content))
             .collect();
-        let fleet = listing.fleet.as_ref();
-        self.fleet_source = fleet.map(|(name, _)| Arc::clone(name));
-        let change = self
-            .store
-            .apply(&releases, fleet.map(|(name, content)| found(name, content)));
-        self.keep(&change, listing);
-        self.follow(&change);
+        let fleet = self.listing.fleet.as_ref();
+        self.store
+            .apply(&releases, fleet.map(|(name, content)| found(name, content)))
+    }
+
+    fn apply_changes(&mut self, changes: SourceChanges) -> StoreChange {
+        let changed: Vec<_> = changes
+            .changed
+            .iter()
+            .map(|(name, content)| found(name, content))
+            .collect();
+        let gone = changes.gone.iter().map(|name| &**name);
+        let fleet = changes.fleet.as_ref();
+        let fleet = fleet.map(|(name, content)| found(name, content));
+        let change = self.store.apply_changes(&changed, gone, fleet);
+        self.listing.take(changes);
+        change
     }
 
     /// Releases that ask for it go to stable when no operator has spoken for too long, and back when one speaks.
     pub fn operator_silent_for(&mut self, silence: Duration) {
         self.overlays.operator_silent_for(silence);
-        if self.settle_overlays() {
+        let flipped = self.settle_overlays();
+        if !flipped.is_empty() {
             tracing::warn!(
                 seconds = silence.as_secs(),
                 "an operator fell silent or came back: routes follow"
             );
-            let documents = self.documents();
-            lock(&self.reporter).set_documents(documents);
+            self.report(flipped);
         }
     }
 
-    /// Writes the overlays as they are to be; true: some have changed, which may be told from now on.
-    fn settle_overlays(&mut self) -> bool {
+    /// Writes the overlays as they are to be. Returns whose may have changed, which may be told from now on.
+    fn settle_overlays(&mut self) -> BTreeSet<Uid> {
         let snapshot = self.publisher.current().load_full();
-        self.overlays.settle(snapshot.overlays())
+        let watched = self.overlays.watched();
+        let word = |index: &ReleaseIndex| snapshot.overlay_word(*index);
+        let flipped = self.overlays.settle(watched.iter().filter_map(word));
+        if !flipped {
+            return BTreeSet::new();
+        }
+        for index in &watched {
+            self.overlays.watch(*index, word(index));
+        }
+        let configs = watched.iter().filter_map(word);
+        configs
+            .map(|(config, _)| config.release.uid.clone())
+            .collect()
     }
 
     /// Sets from when on a client that leaves counts against an arm.
@@ -152,57 +184,82 @@ impl Applier {
     }
 
     fn follow(&mut self, change: &StoreChange) {
+        let mut changed = BTreeSet::new();
         if !change.is_nothing() {
-            self.publish();
+            changed = self.publish();
         }
         self.tell(change);
-        let documents = self.documents();
-        lock(&self.reporter).set_documents(documents);
+        let applied = change.applied.iter().map(|(uid, _)| uid);
+        changed.extend(applied.chain(&change.dropped).cloned());
+        self.report(changed);
     }
 
-    fn publish(&mut self) {
-        self.generation += 1;
-        let routes = self.store.routes();
-        let next = Snapshot::new(
-            self.generation,
-            routes,
+    /// Swaps the snapshot. Returns whose overlay it may have opened.
+    fn publish(&mut self) -> BTreeSet<Uid> {
+        let changed = self.store.take_changed_routes();
+        let current = self.publisher.current().load_full();
+        let next = current.next(
+            self.store.routes(),
+            &changed,
             &self.tables,
             &mut self.overlays,
             &mut lock(&self.reporter),
         );
+        for index in changed {
+            self.overlays.watch(index, next.overlay_word(index));
+        }
         self.publisher.publish(next);
         if self.overlays.is_any_closed() {
-            self.settle_overlays();
+            self.settle_overlays()
+        } else {
+            BTreeSet::new()
         }
     }
 
-    fn documents(&self) -> Documents {
-        let ended = gray_ended(&self.publisher.current().load());
-        let applied = self.store.applied().map(|document| {
-            let uid = document.uid.clone();
-            let gray_ended = ended.get(&uid).copied().unwrap_or(true);
-            (
-                uid,
-                ServedDocument {
-                    document,
-                    gray_ended,
-                },
-            )
+    /// Says what is applied of these releases now, and everything beside.
+    fn report(&self, changed: BTreeSet<Uid>) {
+        let snapshot = self.publisher.current().load_full();
+        let served = changed.into_iter().map(|uid| {
+            let served = self.served(&snapshot, &uid);
+            (uid, served)
         });
+        lock(&self.reporter).change_documents(served.collect(), self.documents());
+    }
+
+    /// What the report says of a release, if it has a document.
+    fn served(&self, snapshot: &Snapshot, uid: &Uid) -> Option<ServedDocument> {
+        let (document, index) = self.store.applied_document(uid)?;
+        let release = index.and_then(|index| Some((index, snapshot.routes.get(index)?)));
+        let is_recalled = |(index, release): (ReleaseIndex, &Arc<CompiledRelease>)| {
+            release.is_recalled(snapshot.overlay(index))
+        };
+        Some(ServedDocument {
+            document,
+            // Nobody is to be on gray of one that is withdrawn, either.
+            gray_ended: release.is_none_or(is_recalled),
+        })
+    }
+
+    /// What the report says beside what is applied.
+    fn documents(&self) -> Documents {
         Documents {
-            applied: applied.collect(),
+            applied: BTreeMap::new(),
             fleet: self.store.applied_fleet(),
-            fleet_source: self.fleet_source.clone(),
+            fleet_source: self
+                .listing
+                .fleet
+                .as_ref()
+                .map(|(name, _)| Arc::clone(name)),
             rejected: self.store.rejected().to_vec(),
             orphaned: self.store.orphaned().cloned().collect(),
             stale: self.store.is_stale(),
         }
     }
 
-    fn keep(&self, change: &StoreChange, listing: &SourceListing) {
+    fn keep(&self, change: &StoreChange) {
         let Some(state) = &self.state else { return };
         for (uid, source) in &change.applied {
-            if let Some(saved) = to_save(source, listing.get(source)) {
+            if let Some(saved) = to_save(source, self.listing.get(source)) {
                 state.keep(StateKey::Release(uid.clone()), saved);
             }
         }
@@ -210,11 +267,8 @@ impl Applier {
             state.forget(StateKey::Release(uid.clone()));
         }
         if change.fleet {
-            match listing
-                .fleet
-                .as_ref()
-                .and_then(|(name, content)| to_save(name, Some(content)))
-            {
+            let fleet = self.listing.fleet.as_ref();
+            match fleet.and_then(|(name, content)| to_save(name, Some(content))) {
                 Some(saved) => state.keep(StateKey::Fleet, saved),
                 None => state.forget(StateKey::Fleet),
             }
@@ -223,12 +277,8 @@ impl Applier {
 
     /// One line for each document applied, dropped, or refused for a new reason.
     fn tell(&mut self, change: &StoreChange) {
-        let new: BTreeSet<_> = change.applied.iter().map(|(uid, _)| uid).collect();
-        for applied in self
-            .store
-            .applied()
-            .filter(|applied| new.contains(&applied.uid))
-        {
+        let applied = change.applied.iter();
+        for (applied, _) in applied.filter_map(|(uid, _)| self.store.applied_document(uid)) {
             tracing::info!(uid = %applied.uid, revision = %applied.revision, "applied");
             if !applied.ignored_fields.is_empty() {
                 tracing::warn!(uid = %applied.uid, fields = ?applied.ignored_fields, "fields unknown here are ignored");
@@ -258,16 +308,6 @@ impl Applier {
 /// The reporter, whatever became of who held it before.
 pub(crate) fn lock(reporter: &Mutex<Reporter>) -> MutexGuard<'_, Reporter> {
     reporter.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Whether nobody is to be on gray any more, for each release that routes.
-fn gray_ended(snapshot: &Snapshot) -> BTreeMap<Uid, bool> {
-    let releases = snapshot.routes.releases();
-    let ended = releases.map(|(index, release)| {
-        let ended = release.is_recalled(snapshot.overlay(index));
-        (release.config().release.uid.clone(), ended)
-    });
-    ended.collect()
 }
 
 fn found<'a>(source: &'a str, content: &'a Content) -> SourceDocument<'a> {

@@ -1,7 +1,7 @@
 //! The overlay words of all releases: how much of each one's gray is open, whatever its document says. The applier writes
 //! them, which compiles and swaps nothing; each request loads its release's word once, before it is decided.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{
     AtomicU64,
@@ -13,6 +13,7 @@ use halftone_routing::document::names::Uid;
 use halftone_routing::document::units::ReleaseId;
 use halftone_routing::document::{ReleaseState, RoutingConfig};
 use halftone_routing::overlay::Overlay;
+use halftone_routing::routes::ReleaseIndex;
 
 /// The overlay of one attempt of one release. Snapshots share it, as they share its counters.
 #[derive(Debug)]
@@ -64,6 +65,8 @@ pub struct Overlays {
     /// Words that nobody holds are looked for when there are so many.
     sweep_at: usize,
     flips: Arc<OverlayFlips>,
+    /// Those of which something is closed, or may come to be.
+    watched: BTreeSet<ReleaseIndex>,
     /// Some word may close something.
     closed: bool,
     /// How long no operator has spoken.
@@ -84,6 +87,7 @@ impl Default for Overlays {
             words: HashMap::new(),
             sweep_at: 64,
             flips: Arc::default(),
+            watched: BTreeSet::new(),
             closed: false,
             silence: Duration::ZERO,
         }
@@ -127,8 +131,25 @@ impl Overlays {
         self.silence = silence;
     }
 
-    /// Writes what is wanted now into the words of these documents, which decide requests; true: some flipped. To be
-    /// reported only then.
+    /// The release at an index is another now, with its word, or gone.
+    pub fn watch(&mut self, index: ReleaseIndex, release: Option<(&RoutingConfig, &OverlayWord)>) {
+        let may_close = |(config, word): (&RoutingConfig, &OverlayWord)| {
+            word.load() != Overlay::OPEN || closes_ever(config)
+        };
+        if release.is_some_and(may_close) {
+            self.watched.insert(index);
+        } else {
+            self.watched.remove(&index);
+        }
+    }
+
+    /// The releases whose words may have to be written: all others are open, and stay so until they change.
+    pub fn watched(&self) -> Vec<ReleaseIndex> {
+        self.watched.iter().copied().collect()
+    }
+
+    /// Writes what is wanted now into the words of these documents, which decide requests and are all that are watched;
+    /// true: some flipped. To be reported only then.
     pub fn settle<'a>(
         &mut self,
         releases: impl Iterator<Item = (&'a RoutingConfig, &'a OverlayWord)>,
@@ -169,6 +190,11 @@ impl Overlays {
             self.sweep_at = 64.max(2 * self.words.len());
         }
     }
+}
+
+/// Whether anything but another document may close gray.
+fn closes_ever(config: &RoutingConfig) -> bool {
+    Overlay::after_silence(config, Duration::MAX) != Overlay::OPEN
 }
 
 impl OverlayEntry {
@@ -256,5 +282,25 @@ mod tests {
             !overlays.settle([(&rests, &*word)].into_iter()),
             "nothing more to change"
         );
+    }
+
+    #[test]
+    fn a_release_is_watched_while_it_is_closed_or_silence_may_close_it() {
+        let mut overlays = Overlays::default();
+        let mut is_watched = |config: &RoutingConfig, word: &OverlayWord| {
+            overlays.watch(ReleaseIndex::FIRST, Some((config, word)));
+            !overlays.watched().is_empty()
+        };
+        let (moving, rests) = (
+            document(ID, 1, "Active", true),
+            document(ID, 2, "Active", false),
+        );
+        let word = OverlayWord::default();
+        assert!(is_watched(&moving, &word));
+        assert!(!is_watched(&rests, &word));
+        word.store(Overlay::after_silence(&moving, Duration::MAX));
+        assert!(is_watched(&rests, &word), "it is to be opened");
+        overlays.watch(ReleaseIndex::FIRST, None);
+        assert!(overlays.watched().is_empty(), "it is gone");
     }
 }

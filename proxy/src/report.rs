@@ -109,6 +109,16 @@ impl Reporter {
         self.changed |= self.listing.set(documents, self.sequence + 1);
     }
 
+    /// Takes note of what is different: releases whose document is another now, or none, and everything but them as it
+    /// is now.
+    pub fn change_documents(
+        &mut self,
+        applied: Vec<(Uid, Option<ServedDocument>)>,
+        others: Documents,
+    ) {
+        self.changed |= self.listing.change(applied, others, self.sequence + 1);
+    }
+
     /// What is applied and refused.
     pub fn documents(&self) -> &Documents {
         self.listing.documents()

@@ -1,24 +1,28 @@
 //! What a request is decided by: one immutable set, swapped by one pointer.
 //!
 //! The control thread builds a [`Snapshot`] and publishes it; each worker reads through a [`SnapshotReader`] of its
-//! own, which costs one load while nothing has changed. Replaced sets are dropped by the control thread, never by a
-//! worker in the middle of a request.
+//! own, which costs one load while nothing has changed. A snapshot shares everything that did not change with the one
+//! before. Replaced sets are dropped by the control thread, never by a worker in the middle of a request.
 
 use std::sync::Arc;
 
-use arc_swap::{ArcSwap, Cache};
 use halftone_routing::document::arm::{Arm, Destination, PerArm};
 use halftone_routing::document::{ReleaseState, RoutingConfig};
 use halftone_routing::overlay::Overlay;
 use halftone_routing::routes::{
     CompiledRelease, DestinationId, DestinationKey, ReleaseIndex, Routes,
 };
+use halftone_routing::shared_vec::SharedVec;
 
 use crate::counters::StageCounters;
 use crate::overlay::{OverlayFlips, OverlayWord, Overlays};
 use crate::report::Reporter;
 use crate::upstream::destinations::DestinationCounters;
 use crate::upstream::endpoints::{Table, Tables};
+
+mod publisher;
+
+pub use self::publisher::{Publisher, SnapshotReader};
 
 /// One consistent set of everything a request needs to be decided and counted.
 #[derive(Debug)]
@@ -29,15 +33,30 @@ pub struct Snapshot {
     pub flips: Arc<OverlayFlips>,
     /// Who claims which host and path, and how each release decides.
     pub routes: Arc<Routes>,
-    releases: Box<[ReleaseResources]>,
+    releases: SharedVec<ReleaseResources>,
     /// By [`DestinationId`].
-    destinations: Box<[Option<SnapshotDestination>]>,
-    /// Ids of all tables named, sorted.
-    tables: Box<[u32]>,
+    destinations: SharedVec<SnapshotDestination>,
+    /// How many destinations name a table, by its id.
+    names: SharedVec<u32>,
+    /// What the last swaps changed, the newest last.
+    recent: Vec<Arc<SnapshotChange>>,
+}
+
+/// Swaps whose changes are remembered: more than come between two ticks of a worker.
+const REMEMBERED: usize = 64;
+
+/// What one swap changed.
+#[derive(Debug)]
+pub struct SnapshotChange {
+    generation: u64,
+    /// Releases that are others since, or gone.
+    pub releases: Box<[ReleaseIndex]>,
+    /// Numbers of their destinations, of those that they had and of those that they have.
+    pub destinations: Box<[DestinationId]>,
 }
 
 /// A destination as a snapshot has it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct SnapshotDestination {
     /// Its endpoints.
     pub table: Arc<Table>,
@@ -55,12 +74,32 @@ pub struct UsableEndpoints {
 }
 
 /// What one release needs beside its rules and destinations.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct ReleaseResources {
     counters: Arc<StageCounters>,
     overlay: Arc<OverlayWord>,
     /// Gray's go on where the release has none at present: they are told by arm and must not fall.
     arms: PerArm<Arc<DestinationCounters>>,
+}
+
+impl ReleaseResources {
+    fn new(
+        config: &RoutingConfig,
+        tables: &Tables,
+        overlays: &mut Overlays,
+        reporter: &mut Reporter,
+    ) -> Self {
+        let of = &config.release;
+        let counters = |arm| {
+            let key = DestinationKey::Arm(of.uid.clone(), arm);
+            tables.destinations().counters(key)
+        };
+        Self {
+            counters: reporter.enter(&of.uid, of.id, config.stage),
+            overlay: overlays.enter(config),
+            arms: PerArm::from_fn(counters),
+        }
+    }
 }
 
 impl Snapshot {
@@ -72,56 +111,130 @@ impl Snapshot {
         overlays: &mut Overlays,
         reporter: &mut Reporter,
     ) -> Self {
-        let releases = routes.releases().map(|(_, release)| {
-            let of = &release.config().release;
-            let counters = |arm| {
-                let key = DestinationKey::Arm(of.uid.clone(), arm);
-                tables.destinations().counters(key)
-            };
-            ReleaseResources {
-                counters: reporter.enter(&of.uid, of.id, release.config().stage),
-                overlay: overlays.enter(release.config()),
-                arms: PerArm::from_fn(counters),
-            }
-        });
-        let releases: Box<[_]> = releases.collect();
-        let destinations = destinations(routes, &releases, tables);
-        let mut ids: Vec<_> = destinations
-            .iter()
-            .flatten()
-            .map(|destination| destination.table.id)
-            .collect();
-        ids.sort_unstable();
-        ids.dedup();
-        Self {
+        let mut snapshot = Self {
             generation,
             flips: Arc::clone(overlays.flips()),
-            releases,
+            routes: Arc::default(),
+            releases: SharedVec::default(),
+            destinations: SharedVec::default(),
+            names: SharedVec::default(),
+            recent: Vec::new(),
+        };
+        let all: Vec<_> = routes.releases().map(|(index, _)| index).collect();
+        snapshot.follow(routes, &all, tables, overlays, reporter);
+        snapshot
+    }
+
+    /// The snapshot that follows this one, with these routes, of which the releases at `changed` are others or gone.
+    pub fn next(
+        &self,
+        routes: &Arc<Routes>,
+        changed: &[ReleaseIndex],
+        tables: &Tables,
+        overlays: &mut Overlays,
+        reporter: &mut Reporter,
+    ) -> Self {
+        let remembered = self.recent.len().saturating_sub(REMEMBERED - 1);
+        let mut next = Self {
+            generation: self.generation + 1,
+            flips: Arc::clone(&self.flips),
+            routes: Arc::clone(&self.routes),
+            releases: self.releases.clone(),
+            destinations: self.destinations.clone(),
+            names: self.names.clone(),
+            recent: self.recent[remembered..].to_vec(),
+        };
+        let destinations = next.follow(routes, changed, tables, overlays, reporter);
+        next.recent.push(Arc::new(SnapshotChange {
+            generation: next.generation,
+            releases: changed.into(),
             destinations,
-            tables: ids.into(),
-            routes: Arc::clone(routes),
+        }));
+        next
+    }
+
+    /// Takes up these routes. Returns the numbers of the destinations that are others, or gone.
+    fn follow(
+        &mut self,
+        routes: &Arc<Routes>,
+        changed: &[ReleaseIndex],
+        tables: &Tables,
+        overlays: &mut Overlays,
+        reporter: &mut Reporter,
+    ) -> Box<[DestinationId]> {
+        let before = std::mem::replace(&mut self.routes, Arc::clone(routes));
+        let mut touched = destinations_of(&before, changed);
+        // All of them first: a number that is free again may be another destination's now.
+        for id in &touched {
+            self.set_destination(*id, None);
         }
+        for index in changed {
+            let release = routes.get(*index);
+            let resources = release
+                .map(|release| ReleaseResources::new(release.config(), tables, overlays, reporter));
+            if let (Some(release), Some(resources)) = (release, &resources) {
+                for (id, destination) in arm_destinations(release, resources, tables) {
+                    self.set_destination(id, Some(destination));
+                }
+            }
+            self.releases.set(index.get(), resources);
+        }
+        if let Some((id, destination)) = default_destination(routes, tables) {
+            self.set_destination(id, Some(destination));
+        }
+        touched.extend(destinations_of(routes, changed));
+        touched.sort_unstable();
+        touched.dedup();
+        touched.into()
+    }
+
+    fn set_destination(&mut self, id: DestinationId, destination: Option<SnapshotDestination>) {
+        let named = destination.as_ref().map(|now| now.table.id);
+        let before = self.destinations.set(id.get(), destination);
+        let changes = named.map(|id| (id, 1)).into_iter();
+        let changes = changes.chain(before.map(|before| (before.table.id, -1)));
+        for (table, by) in changes {
+            let count = self.names.get(table as usize).copied().unwrap_or(0);
+            let count = count.saturating_add_signed(by);
+            self.names.set(table as usize, (count > 0).then_some(count));
+        }
+    }
+
+    /// What has changed since the snapshot of this generation, swap by swap; none if that is longer ago than is known.
+    pub fn changes_since(&self, generation: u64) -> Option<impl Iterator<Item = &SnapshotChange>> {
+        let oldest = self.recent.first();
+        let known_from = oldest.map_or(self.generation, |oldest| oldest.generation - 1);
+        let later = move |change: &&SnapshotChange| change.generation > generation;
+        (known_from..=self.generation)
+            .contains(&generation)
+            .then(|| self.recent.iter().map(|change| &**change).filter(later))
+    }
+
+    fn resources(&self, release: ReleaseIndex) -> &ReleaseResources {
+        self.releases
+            .get(release.get())
+            .expect("every release of the routes has resources")
     }
 
     /// The counters for requests that a release decides.
     pub fn stage(&self, release: ReleaseIndex) -> &StageCounters {
-        &self.releases[release.get()].counters
+        &self.resources(release).counters
     }
 
     /// How much of a release's gray is open. To be called once per request, which goes by the copy.
     pub fn overlay(&self, release: ReleaseIndex) -> Overlay {
-        self.releases[release.get()].overlay.load()
+        self.resources(release).overlay.load()
     }
 
-    /// Every release with its overlay's word.
-    pub fn overlays(&self) -> impl Iterator<Item = (&RoutingConfig, &OverlayWord)> {
-        let releases = self.routes.releases();
-        releases.map(|(index, release)| (release.config(), &*self.releases[index.get()].overlay))
+    /// A release with its overlay's word, if there is one at the index.
+    pub fn overlay_word(&self, release: ReleaseIndex) -> Option<(&RoutingConfig, &OverlayWord)> {
+        let config = self.routes.get(release)?.config();
+        Some((config, &self.releases.get(release.get())?.overlay))
     }
 
     /// A destination of these routes.
     pub fn destination(&self, id: DestinationId) -> Option<&SnapshotDestination> {
-        self.destinations.get(id.get())?.as_ref()
+        self.destinations.get(id.get())
     }
 
     /// Whether requests that are meant for an arm can go there. Workers ask their own pools, which cost them less.
@@ -147,12 +260,12 @@ impl Snapshot {
 
     /// What was counted for an arm at its destination, whether it has one at present or not.
     pub fn arm_counters(&self, release: ReleaseIndex, arm: Arm) -> &DestinationCounters {
-        self.releases[release.get()].arms.get(arm)
+        self.resources(release).arms.get(arm)
     }
 
     /// Whether an arm or the default backend uses the table with this id.
     pub fn names_table(&self, id: u32) -> bool {
-        self.tables.binary_search(&id).is_ok()
+        self.names.get(id as usize).is_some()
     }
 }
 
@@ -162,86 +275,43 @@ pub(crate) fn is_depended_on(release: &CompiledRelease, arm: Arm) -> bool {
     arm == Arm::Stable || release.config().state == ReleaseState::Promoted
 }
 
-/// Every destination of the routes, each at its number.
-fn destinations(
-    routes: &Routes,
-    releases: &[ReleaseResources],
-    tables: &Tables,
-) -> Box<[Option<SnapshotDestination>]> {
-    let mut all: Vec<_> = (0..routes.destination_limit()).map(|_| None).collect();
-    for (index, release) in routes.releases() {
-        for (arm, id) in release.destinations() {
-            let config = release.config().arms.get(arm);
-            all[id.get()] = config.map(|config| SnapshotDestination {
-                table: tables.get(&config.destination()),
-                counters: Arc::clone(releases[index.get()].arms.get(arm)),
-            });
-        }
-    }
-    if let (Some(id), Some(backend)) = (
-        routes.default_destination(),
-        &routes.fleet().default_backend,
-    ) {
-        let destination = Destination {
-            backend: backend.clone(),
-            health_check: None,
+/// The numbers of the destinations of these releases, and of the default backend, whose settings may have changed.
+fn destinations_of(routes: &Routes, releases: &[ReleaseIndex]) -> Vec<DestinationId> {
+    let releases = releases.iter().filter_map(|index| routes.get(*index));
+    let arms = releases.flat_map(|release| release.destinations().map(|(_, id)| id));
+    arms.chain(routes.default_destination()).collect()
+}
+
+/// The destinations of a release, each with its number.
+fn arm_destinations<'a>(
+    release: &'a CompiledRelease,
+    resources: &'a ReleaseResources,
+    tables: &'a Tables,
+) -> impl Iterator<Item = (DestinationId, SnapshotDestination)> + 'a {
+    release.destinations().filter_map(|(arm, id)| {
+        let config = release.config().arms.get(arm)?;
+        let destination = SnapshotDestination {
+            table: tables.get(&config.destination()),
+            counters: Arc::clone(resources.arms.get(arm)),
         };
-        all[id.get()] = Some(SnapshotDestination {
-            table: tables.get(&destination),
-            counters: tables
-                .destinations()
-                .counters(DestinationKey::DefaultBackend),
-        });
-    }
-    all.into()
+        Some((id, destination))
+    })
 }
 
-/// A worker's view. `load` once per request, before `decide`.
-#[derive(Debug)]
-pub struct SnapshotReader(Cache<Arc<ArcSwap<Snapshot>>, Arc<Snapshot>>);
-
-impl SnapshotReader {
-    /// The newest set. Workers call it from their tick as well, so that an idle worker lets go of old sets.
-    pub fn load(&mut self) -> &Arc<Snapshot> {
-        self.0.load()
-    }
-}
-
-/// The control thread's side: swaps, and keeps replaced sets until no worker reads them.
-#[derive(Debug)]
-pub struct Publisher {
-    current: Arc<ArcSwap<Snapshot>>,
-    retired: Vec<Arc<Snapshot>>,
-}
-
-impl Publisher {
-    /// Starts with a first set.
-    pub fn new(first: Snapshot) -> Self {
-        Self {
-            current: Arc::new(ArcSwap::from_pointee(first)),
-            retired: Vec::new(),
-        }
-    }
-
-    /// A reader for one worker.
-    pub fn reader(&self) -> SnapshotReader {
-        SnapshotReader(Cache::new(Arc::clone(&self.current)))
-    }
-
-    /// The present set, for pages that look at it once in a while.
-    pub fn current(&self) -> Arc<ArcSwap<Snapshot>> {
-        Arc::clone(&self.current)
-    }
-
-    /// Makes `next` the set for every request decided from now on.
-    pub fn publish(&mut self, next: Snapshot) {
-        let old = self.current.swap(Arc::new(next));
-        self.retired.push(old);
-        self.sweep();
-    }
-
-    /// Drops the replaced sets that no worker holds any more.
-    pub fn sweep(&mut self) {
-        self.retired.retain(|set| Arc::strong_count(set) > 1);
-    }
+/// Where requests go that no release claims, with its number.
+fn default_destination(
+    routes: &Routes,
+    tables: &Tables,
+) -> Option<(DestinationId, SnapshotDestination)> {
+    let destination = Destination {
+        backend: routes.fleet().default_backend.clone()?,
+        health_check: None,
+    };
+    let destination = SnapshotDestination {
+        table: tables.get(&destination),
+        counters: tables
+            .destinations()
+            .counters(DestinationKey::DefaultBackend),
+    };
+    Some((routes.default_destination()?, destination))
 }

@@ -43,17 +43,25 @@ fn bench(criterion: &mut Criterion) {
     store.apply(&found(&texts), None);
     let mut texts = texts;
     let mut revision = 3;
+    let mut change = |texts: &mut [(String, String)]| {
+        let before = format!("\"revision\":{revision}");
+        revision += 1;
+        let text = &mut texts[4711].1;
+        *text = text.replace(&before, &format!("\"revision\":{revision}"));
+    };
     group.bench_function("one changed among 10000", |bencher| {
         bencher.iter(|| {
-            let before = format!("\"revision\":{revision}");
-            revision += 1;
-            let text = &mut texts[4711].1;
-            *text = text.replace(&before, &format!("\"revision\":{revision}"));
-            assert_eq!(
-                store.apply(&found(&texts), None).applied.len(),
-                1,
-                "one document changed"
-            );
+            change(&mut texts);
+            let changed = found(&texts[4711..=4711]);
+            let applied = store.apply_changes(&changed, [], None).applied;
+            assert_eq!(applied.len(), 1, "one document changed");
+        });
+    });
+    group.bench_function("one changed in a reading of 10000", |bencher| {
+        bencher.iter(|| {
+            change(&mut texts);
+            let applied = store.apply(&found(&texts), None).applied;
+            assert_eq!(applied.len(), 1, "one document changed");
         });
     });
     group.finish();

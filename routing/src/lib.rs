@@ -25,6 +25,7 @@ mod pattern;
 pub mod report;
 pub mod request;
 pub mod routes;
+pub mod shared_vec;
 pub mod sketch;
 pub mod store;
 #[cfg(test)]

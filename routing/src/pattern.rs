@@ -266,6 +266,8 @@ impl fmt::Debug for TextTest {
 #[derive(Debug, Default)]
 pub(crate) struct Interner {
     patterns: HashMap<(Operator, Box<[String]>), Weak<Pattern>>,
+    /// Unused ones are looked for when there are so many.
+    sweep_at: usize,
 }
 
 impl Interner {
@@ -282,12 +284,17 @@ impl Interner {
             return Ok(pattern);
         }
         let pattern = Arc::new(Pattern::compile(operator, values, budget)?);
+        if self.patterns.len() >= self.sweep_at {
+            self.forget_unused();
+            self.sweep_at = 64.max(2 * self.patterns.len());
+        }
         self.patterns.insert(key, Arc::downgrade(&pattern));
         Ok(pattern)
     }
 
-    /// Forgets patterns that no release uses any more.
-    pub(crate) fn forget_unused(&mut self) {
+    /// Forgets patterns that no release uses any more. Done each time their number has doubled, so that it costs the
+    /// same for each pattern however many there are.
+    fn forget_unused(&mut self) {
         self.patterns
             .retain(|_, pattern| pattern.strong_count() > 0);
     }

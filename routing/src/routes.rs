@@ -1,13 +1,13 @@
-//! All releases of a fleet, ready for `decide`: who claims which host and path. A new set shares every release that
-//! did not change with the one before, so that a change of one among ten thousand costs one compilation.
+//! All releases of a fleet, ready for `decide`: who claims which host and path. A set that follows another shares
+//! everything that did not change with it, so that a change of one release among ten thousand costs what that one does.
 
 mod destinations;
+mod host_table;
 mod hosts;
+mod path_claims;
 mod release;
 
-use std::sync::Arc;
-
-use jiff::Timestamp;
+use std::{collections::BTreeMap, sync::Arc};
 
 pub(crate) use self::release::Split;
 use self::{destinations::DestinationIds, hosts::Hosts};
@@ -16,20 +16,25 @@ pub use self::{
     release::CompiledRelease,
 };
 use crate::{
-    document::names::{HostPattern, PathPrefix},
+    document::{
+        RoutingConfig,
+        names::{HostPattern, PathPrefix},
+    },
     fleet::FleetConfig,
     pattern::Interner,
+    shared_vec::SharedVec,
 };
 
-/// Index of a release in one [`Routes`]; means nothing in another.
+/// Index of a release in one [`Routes`], dense from 0. A release keeps its index in the sets that follow; once it is
+/// gone another may get it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ReleaseIndex(u32);
 
 impl ReleaseIndex {
-    /// The oldest release.
+    /// The oldest release of a set that was made in one go.
     pub const FIRST: Self = Self(0);
 
-    /// The index, below [`Routes::len`].
+    /// The index as a number.
     pub const fn get(self) -> usize {
         self.0 as usize
     }
@@ -42,16 +47,37 @@ pub struct Compiler {
     destinations: DestinationIds,
 }
 
-/// Who claims which host and path.
-#[derive(Debug)]
+impl Compiler {
+    /// Takes back the numbers of a release's destinations that what takes its place, if anything does, does not have.
+    /// To be called before another release is compiled, and with the routes to follow before they are read.
+    pub(crate) fn give_back(&mut self, before: &CompiledRelease, now: Option<&CompiledRelease>) {
+        let uid = &before.config().release.uid;
+        for (arm, id) in before.destinations() {
+            if now.and_then(|now| now.destination(arm)) != Some(id) {
+                self.destinations
+                    .give_back(&DestinationKey::Arm(uid.clone(), arm));
+            }
+        }
+    }
+}
+
+/// Who claims which host and path. Of two releases that claim one host and path the one whose claim is earlier has it,
+/// then the one created earlier, then the lesser namespace, name and uid, whichever of them came first.
+#[derive(Debug, Clone, Default)]
 pub struct Routes {
-    releases: Box<[Arc<CompiledRelease>]>,
+    releases: SharedVec<Arc<CompiledRelease>>,
+    len: usize,
+    /// Indices below the highest that no release has.
+    vacant: Vec<ReleaseIndex>,
     hosts: Hosts,
+    /// Who claims what another has.
+    shadowed: Arc<BTreeMap<HostAndPath, Vec<ReleaseIndex>>>,
     fleet: Arc<FleetConfig>,
     default_destination: Option<DestinationId>,
     destination_limit: usize,
-    shadowed: Vec<ShadowedRoute>,
 }
+
+type HostAndPath = (HostPattern, PathPrefix);
 
 /// A host and path that an older release has taken already.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,75 +92,158 @@ pub struct ShadowedRoute {
     pub path: PathPrefix,
 }
 
-type RouteClaim<'a> = (Timestamp, ReleaseIndex, (&'a HostPattern, &'a PathPrefix));
+/// What orders releases by age.
+fn age(config: &RoutingConfig) -> impl Ord + '_ {
+    let whose = &config.release;
+    (whose.created_at, &whose.namespace, &whose.name, &whose.uid)
+}
 
-/// Every claim of these releases, which are in the order of their age, the earliest first.
-fn claims(releases: &[Arc<CompiledRelease>]) -> Vec<RouteClaim<'_>> {
-    let mut claims = Vec::new();
-    for (index, release) in (0_u32..).map(ReleaseIndex).zip(releases) {
-        let config = release.config();
-        claims.extend(
-            config
-                .places()
-                .map(|place| (config.since(place.0, place.1), index, place)),
-        );
-    }
-    // Stable: places of one release stay in its order.
-    claims.sort_by_key(|(since, index, _)| (*since, *index));
-    claims
+/// What orders those that claim one host and path: the least has it.
+fn precedence<'a>(
+    config: &'a RoutingConfig,
+    (host, path): (&HostPattern, &PathPrefix),
+) -> impl Ord + 'a {
+    (config.since(host, path), age(config))
+}
+
+/// Whether a release claims the same as the one that it takes the place of.
+fn same_claims(one: &RoutingConfig, other: &RoutingConfig) -> bool {
+    one.hosts == other.hosts
+        && one.paths == other.paths
+        && one.claims == other.claims
+        && age(one) == age(other)
 }
 
 impl Routes {
-    /// A set of these releases, each of another uid and compiled by `compiler`. Of two that claim one host and path
-    /// the one whose claim is earlier has it, then the one created earlier, then the lesser namespace and name.
+    /// A set of these releases, each of another uid and compiled by `compiler`, with indices by age.
     pub fn new(
         mut releases: Vec<Arc<CompiledRelease>>,
         fleet: Arc<FleetConfig>,
         compiler: &mut Compiler,
     ) -> Self {
-        let age = |release: &CompiledRelease| {
-            let whose = &release.config().release;
-            (
-                whose.created_at,
-                whose.namespace.clone(),
-                whose.name.clone(),
-                whose.uid.clone(),
-            )
+        releases.sort_by(|one, other| age(one.config()).cmp(&age(other.config())));
+        let mut routes = Self::default();
+        routes.set_fleet(fleet, compiler);
+        for release in &releases {
+            routes.insert(release);
+        }
+        routes
+    }
+
+    /// Takes in a release of a uid that the set does not have yet.
+    pub fn insert(&mut self, release: &Arc<CompiledRelease>) -> ReleaseIndex {
+        let next = ReleaseIndex(self.len as u32);
+        let index = self.vacant.pop().unwrap_or(next);
+        self.len += 1;
+        self.set(index, release);
+        self.claim_all(index, release.config());
+        index
+    }
+
+    /// Puts a release in the place of an earlier one of its uid.
+    pub fn replace(&mut self, index: ReleaseIndex, release: &Arc<CompiledRelease>) {
+        let before = Arc::clone(self.release(index));
+        let moves = !same_claims(before.config(), release.config());
+        if moves {
+            self.give_up_all(index, before.config());
+        }
+        self.set(index, release);
+        if moves {
+            self.claim_all(index, release.config());
+        }
+    }
+
+    /// Takes a release out; who claims the same has it from now on.
+    pub fn remove(&mut self, index: ReleaseIndex) {
+        let before = Arc::clone(self.release(index));
+        self.give_up_all(index, before.config());
+        self.releases.set(index.get(), None);
+        self.len -= 1;
+        self.vacant.push(index);
+    }
+
+    /// Sets the configuration of the fleet. `compiler` is that of the releases.
+    pub fn set_fleet(&mut self, fleet: Arc<FleetConfig>, compiler: &mut Compiler) {
+        let (ids, key) = (&mut compiler.destinations, DestinationKey::DefaultBackend);
+        self.default_destination = match fleet.default_backend {
+            Some(_) => Some(ids.id(key)),
+            None => {
+                ids.give_back(&key);
+                None
+            }
         };
-        releases.sort_by_cached_key(|release| age(release));
-        let mut shadowed = Vec::new();
-        let mut hosts = Hosts::default();
-        for (_, index, (host, path)) in claims(&releases) {
-            if let Err(by) = hosts.claim(host, path, index) {
-                shadowed.push(ShadowedRoute {
-                    release: index,
-                    by,
-                    host: host.clone(),
-                    path: path.clone(),
-                });
+        self.cover(self.default_destination);
+        self.fleet = fleet;
+    }
+
+    fn set(&mut self, index: ReleaseIndex, release: &Arc<CompiledRelease>) {
+        self.cover(release.destinations().map(|(_, id)| id));
+        self.releases.set(index.get(), Some(Arc::clone(release)));
+    }
+
+    fn cover(&mut self, ids: impl IntoIterator<Item = DestinationId>) {
+        for id in ids {
+            self.destination_limit = self.destination_limit.max(id.get() + 1);
+        }
+    }
+
+    fn claim_all(&mut self, index: ReleaseIndex, config: &RoutingConfig) {
+        for place in config.places() {
+            let Some(owner) = self.hosts.owner(place) else {
+                self.hosts.assign(place, Some(index));
+                continue;
+            };
+            if owner == index {
+                continue;
+            }
+            let theirs = self.release(owner).config();
+            let loser = if precedence(config, place) < precedence(theirs, place) {
+                self.hosts.assign(place, Some(index));
+                owner
+            } else {
+                index
+            };
+            let shadowed = Arc::make_mut(&mut self.shadowed);
+            let losers = shadowed.entry((place.0.clone(), place.1.clone()));
+            losers.or_default().push(loser);
+        }
+    }
+
+    fn give_up_all(&mut self, index: ReleaseIndex, config: &RoutingConfig) {
+        for place in config.places() {
+            let key = (place.0.clone(), place.1.clone());
+            let heir = self.heir(
+                place,
+                self.shadowed.get(&key).map_or(&[][..], Vec::as_slice),
+            );
+            let gone = if self.hosts.owner(place) == Some(index) {
+                self.hosts.assign(place, heir);
+                heir
+            } else {
+                Some(index)
+            };
+            let Some(gone) = gone else { continue };
+            let shadowed = Arc::make_mut(&mut self.shadowed);
+            if let Some(losers) = shadowed.get_mut(&key) {
+                losers.retain(|loser| *loser != gone);
+                if losers.is_empty() {
+                    shadowed.remove(&key);
+                }
             }
         }
-        let default_destination = fleet
-            .default_backend
-            .is_some()
-            .then(|| compiler.destinations.id(DestinationKey::DefaultBackend));
-        let mut used: Vec<DestinationId> = releases
-            .iter()
-            .flat_map(|release| release.destinations())
-            .map(|(_, id)| id)
-            .collect();
-        used.extend(default_destination);
-        used.sort_unstable();
-        compiler.destinations.keep(&used);
-        compiler.patterns.forget_unused();
-        Self {
-            releases: releases.into(),
-            hosts,
-            fleet,
-            default_destination,
-            destination_limit: compiler.destinations.limit(),
-            shadowed,
-        }
+    }
+
+    /// Which of those that do not have a place gets it next.
+    fn heir(
+        &self,
+        place: (&HostPattern, &PathPrefix),
+        losers: &[ReleaseIndex],
+    ) -> Option<ReleaseIndex> {
+        let config = |index: &ReleaseIndex| self.release(*index).config();
+        let earlier = |one: &&ReleaseIndex, other: &&ReleaseIndex| {
+            precedence(config(one), place).cmp(&precedence(config(other), place))
+        };
+        losers.iter().min_by(earlier).copied()
     }
 
     /// The release that claims this host and path, both in normal form: exact host before wildcards from the
@@ -145,25 +254,38 @@ impl Routes {
 
     /// A release of this set.
     pub fn release(&self, index: ReleaseIndex) -> &Arc<CompiledRelease> {
-        &self.releases[index.get()]
+        self.releases
+            .get(index.get())
+            .expect("an index is of the set that it is asked of")
+    }
+
+    /// A release of this set, or none if no release has the index.
+    pub fn get(&self, index: ReleaseIndex) -> Option<&Arc<CompiledRelease>> {
+        self.releases.get(index.get())
+    }
+
+    /// Every release with its index, by ascending index.
+    pub fn releases(&self) -> impl Iterator<Item = (ReleaseIndex, &Arc<CompiledRelease>)> {
+        self.releases
+            .iter()
+            .map(|(at, release)| (ReleaseIndex(at as u32), release))
     }
 
     /// Every release with its index, oldest first.
-    pub fn releases(&self) -> impl ExactSizeIterator<Item = (ReleaseIndex, &Arc<CompiledRelease>)> {
-        self.releases
-            .iter()
-            .enumerate()
-            .map(|(at, release)| (ReleaseIndex(at as u32), release))
+    pub fn by_age(&self) -> Vec<(ReleaseIndex, &Arc<CompiledRelease>)> {
+        let mut releases: Vec<_> = self.releases().collect();
+        releases.sort_by(|(_, one), (_, other)| age(one.config()).cmp(&age(other.config())));
+        releases
     }
 
     /// How many releases there are.
     pub fn len(&self) -> usize {
-        self.releases.len()
+        self.len
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.releases.is_empty()
+        self.len == 0
     }
 
     /// The configuration of the fleet.
@@ -176,13 +298,39 @@ impl Routes {
         self.default_destination
     }
 
-    /// Above the number of every destination: how long a table of them is.
+    /// Above the number of every destination, in these routes and those that they followed: how long a table of them is.
     pub fn destination_limit(&self) -> usize {
         self.destination_limit
     }
 
-    /// Claims that an older release has taken already.
-    pub fn shadowed(&self) -> &[ShadowedRoute] {
-        &self.shadowed
+    /// Claims that an older release has taken already, the earliest first.
+    pub fn shadowed(&self) -> Vec<ShadowedRoute> {
+        let mut shadowed: Vec<_> = self
+            .shadowed
+            .iter()
+            .flat_map(|((host, path), losers)| {
+                let by = self.hosts.owner((host, path));
+                let route = move |release: &ReleaseIndex| {
+                    Some(ShadowedRoute {
+                        release: *release,
+                        by: by?,
+                        host: host.clone(),
+                        path: path.clone(),
+                    })
+                };
+                losers.iter().filter_map(route)
+            })
+            .collect();
+        shadowed.sort_by(|one, other| {
+            let key = |route: &ShadowedRoute| {
+                let config = self.release(route.release).config();
+                (
+                    config.since(&route.host, &route.path),
+                    config.release.created_at,
+                )
+            };
+            key(one).cmp(&key(other))
+        });
+        shadowed
     }
 }

@@ -1,29 +1,38 @@
-//! What is applied: the last good document of every release and of the fleet, and which documents of a new reading
-//! are taken or refused, and why. Whatever is wrong with a document, what it was to replace goes on routing; only
+//! What is applied: the last good document of every release and of the fleet, and which documents of a reading are
+//! taken or refused, and why. Whatever is wrong with a document, what it was to replace goes on routing; only
 //! `Withdrawn` ends a route. The proxy's control thread is the one caller; it swaps in each set of routes as a whole.
+//!
+//! A change costs what it touches: only documents that can bear on one another (`store/index.rs`) are settled again, and
+//! the routes share everything else with those before.
 
 mod choose;
 mod current;
+mod fleet;
+mod index;
 mod parse_cache;
+mod rejections;
+mod settle;
 #[cfg(test)]
 mod tests;
+mod upkeep;
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashSet},
     sync::Arc,
 };
 
-use self::{choose::DocumentCandidate, current::CurrentDocument, parse_cache::ParseCache};
+use self::{
+    current::CurrentDocument, fleet::ActiveFleet, index::DocumentIndex, parse_cache::ParseCache,
+    rejections::Rejections, settle::TextsAtHand,
+};
 use crate::{
     document::{
-        Checksum,
         names::{ObjectName, Uid},
         parse::Format,
-        units::Revision,
     },
     fleet::FleetConfig,
     report::{AppliedDocument, AppliedFleet, RejectedDocument},
-    routes::{Compiler, Routes},
+    routes::{Compiler, ReleaseIndex, Routes},
 };
 
 /// One document as a source found it.
@@ -69,24 +78,23 @@ impl StoreChange {
 pub struct Store {
     compiler: Compiler,
     texts: ParseCache,
+    index: DocumentIndex,
     lines: BTreeMap<Uid, CurrentDocument>,
-    /// Whose line an object has; never more than one.
-    objects: HashMap<ObjectId, Uid>,
+    /// Those whose source does not hold a good document of theirs any more, by that source.
+    strays: BTreeMap<Arc<str>, BTreeSet<Uid>>,
+    orphaned: BTreeSet<Uid>,
     fleet: ActiveFleet,
-    rejected: Vec<RejectedDocument>,
+    rejected: Rejections,
     restored: bool,
     routes: Arc<Routes>,
+    /// Indices of routes that are gone since the routes were made.
+    vacated: Vec<ReleaseIndex>,
+    /// What differs from the routes that [`Store::take_changed_routes`] was last asked about.
+    changed_routes: Vec<ReleaseIndex>,
 }
 
 /// Namespace and name of a GrayRelease.
 type ObjectId = (ObjectName, ObjectName);
-
-/// The fleet's settings in force; without a document, the default ones.
-#[derive(Debug, Default)]
-struct ActiveFleet {
-    config: Arc<FleetConfig>,
-    document: Option<(Revision, Checksum)>,
-}
 
 impl Default for Store {
     fn default() -> Self {
@@ -109,25 +117,22 @@ impl Store {
     }
 
     fn of_fleet(config: FleetConfig) -> Self {
+        let fleet = ActiveFleet::new(config);
         let mut compiler = Compiler::default();
-        let fleet = ActiveFleet {
-            config: Arc::new(config),
-            document: None,
-        };
-        let routes = Arc::new(Routes::new(
-            Vec::new(),
-            Arc::clone(&fleet.config),
-            &mut compiler,
-        ));
+        let routes = Routes::new(Vec::new(), Arc::clone(&fleet.config), &mut compiler);
         Self {
             compiler,
             texts: ParseCache::default(),
+            index: DocumentIndex::default(),
             lines: BTreeMap::new(),
-            objects: HashMap::new(),
-            fleet,
-            rejected: Vec::new(),
+            strays: BTreeMap::new(),
+            orphaned: BTreeSet::new(),
+            rejected: Rejections::default(),
             restored: false,
-            routes,
+            routes: Arc::new(routes),
+            fleet,
+            vacated: Vec::new(),
+            changed_routes: Vec::new(),
         }
     }
 
@@ -150,33 +155,48 @@ impl Store {
         documents: &[SourceDocument<'_>],
         fleet: Option<SourceDocument<'_>>,
     ) -> StoreChange {
-        self.rejected.clear();
-        let mut change = StoreChange {
+        let present: HashSet<&str> = documents.iter().map(|found| found.source).collect();
+        let gone = self.texts.sources().filter(|s| !present.contains(&***s));
+        let gone: Vec<Arc<str>> = gone.cloned().collect();
+        let differs = |found: &&SourceDocument<'_>| self.texts.differs(found);
+        let changed: Vec<_> = documents.iter().filter(differs).copied().collect();
+        let change = StoreChange {
             fleet: self.apply_fleet(fleet),
             ..StoreChange::default()
         };
-        let read = self.texts.read(documents);
-        self.refuse_unreadable(documents, &read);
-        let (winners, losers) = choose::by_uid(
-            read.iter().filter_map(|read| read.as_ref().ok().cloned()),
-            |uid| self.lines.get(uid).map(|line| Arc::clone(&line.source)),
-        );
-        self.rejected.extend(losers);
-        for winner in choose::oldest_first(winners) {
-            self.consider(&winner, &mut change);
-        }
-        let present: Vec<&str> = documents.iter().map(|found| found.source).collect();
-        self.settle_absent(&read, &present, &mut change);
+        let change = self.settle(&changed, gone.iter().map(|source| &**source), change);
         self.restored = false;
-        if !change.is_nothing() {
-            self.rebuild();
-        }
         change
+    }
+
+    /// Takes what is different since the last reading: sources that are new or hold something else, sources that are
+    /// gone, and the fleet's document if that is different. Leads to what [`Store::apply`] of everything would.
+    pub fn apply_changes<'a>(
+        &mut self,
+        changed: &[SourceDocument<'_>],
+        gone: impl IntoIterator<Item = &'a str>,
+        fleet: Option<SourceDocument<'_>>,
+    ) -> StoreChange {
+        let differs = |found: &&SourceDocument<'_>| self.texts.differs(found);
+        let changed: Vec<_> = changed.iter().filter(differs).copied().collect();
+        let change = StoreChange {
+            fleet: fleet.is_some() && self.apply_fleet(fleet),
+            ..StoreChange::default()
+        };
+        self.settle(&changed, gone, change)
     }
 
     /// The present routes.
     pub fn routes(&self) -> &Arc<Routes> {
         &self.routes
+    }
+
+    /// The indices whose release in the present routes is another than it was when this was last asked, or gone.
+    pub fn take_changed_routes(&mut self) -> Vec<ReleaseIndex> {
+        let mut changed = std::mem::take(&mut self.changed_routes);
+        changed.sort_unstable();
+        changed.dedup();
+        changed
     }
 
     /// Whether it holds what was kept on disk, and no reading since.
@@ -189,184 +209,72 @@ impl Store {
         self.lines.values().map(CurrentDocument::report)
     }
 
+    /// The document in force of one release, as the report lists it, with where it is in the routes unless it is
+    /// withdrawn.
+    pub fn applied_document(&self, uid: &Uid) -> Option<(AppliedDocument, Option<ReleaseIndex>)> {
+        let line = self.lines.get(uid)?;
+        Some((line.report(), line.index))
+    }
+
     /// The fleet's document in force, if there is one.
     pub fn applied_fleet(&self) -> Option<AppliedFleet> {
         let (revision, checksum) = self.fleet.document.clone()?;
         Some(AppliedFleet { revision, checksum })
     }
 
-    /// What the last reading had to refuse.
+    /// What is refused at present, by source.
     pub fn rejected(&self) -> &[RejectedDocument] {
-        &self.rejected
+        self.rejected.as_slice()
     }
 
     /// Releases that go on although their documents vanished.
-    pub fn orphaned(&self) -> impl Iterator<Item = &Uid> {
-        self.lines
-            .iter()
-            .filter(|(_, line)| line.orphaned)
-            .map(|(uid, _)| uid)
+    pub fn orphaned(&self) -> impl ExactSizeIterator<Item = &Uid> {
+        self.orphaned.iter()
     }
 
-    fn rebuild(&mut self) {
-        let releases = self
-            .lines
-            .values()
-            .filter_map(|line| line.release.clone())
-            .collect();
-        self.routes = Arc::new(Routes::new(
-            releases,
-            Arc::clone(&self.fleet.config),
-            &mut self.compiler,
-        ));
-    }
-
-    /// A fleet without a document has the default settings; one whose document vanishes keeps its own until the next
-    /// start, as releases do.
-    fn forget_kept_fleet(&mut self) -> bool {
-        let forget = self.restored && self.fleet.document.is_some();
-        if forget {
-            let class = self.fleet.config.class.clone();
-            self.fleet.config = Arc::new(FleetConfig {
-                class,
-                ..FleetConfig::default()
-            });
-            self.fleet.document = None;
-        }
-        forget
-    }
-
-    fn apply_fleet(&mut self, found: Option<SourceDocument<'_>>) -> bool {
-        let Some(found) = found else {
-            return self.forget_kept_fleet();
-        };
-        let refused = match parse_cache::fleet(&found) {
-            Ok(parsed) if parsed.config.class != self.fleet.config.class => RejectedDocument {
-                revision: Some(parsed.config.revision),
-                checksum: Some(parsed.checksum),
-                ..parse_cache::DocumentRejection::new(
-                    "OtherClass",
-                    format!(
-                        "it is for the fleet \"{}\", and this proxy is of \"{}\"; change class here or --class there",
-                        parsed.config.class, self.fleet.config.class
-                    ),
-                )
-                .at(found.source)
-            },
-            Ok(parsed) => match current::may_follow(
-                self.fleet.document.as_ref().map(|(revision, checksum)| (*revision, checksum)),
-                (parsed.config.revision, &parsed.checksum),
-            ) {
-                Ok(false) => return false,
-                Ok(true) => {
-                    self.fleet.document = Some((parsed.config.revision, parsed.checksum));
-                    self.fleet.config = Arc::new(parsed.config);
-                    return true;
-                }
-                Err(why) => RejectedDocument {
-                    revision: Some(parsed.config.revision),
-                    checksum: Some(parsed.checksum),
-                    ..why.at(found.source)
-                },
-            },
-            Err(why) => why.at(found.source),
-        };
-        self.rejected.push(refused);
-        false
-    }
-
-    /// Lists what could not be read, with whose it was when it last could.
-    fn refuse_unreadable(
+    /// Takes what differs, and settles all that it bears on.
+    fn settle<'a>(
         &mut self,
-        documents: &[SourceDocument<'_>],
-        read: &[parse_cache::ParsedCandidate<'_>],
-    ) {
-        for (found, read) in documents.iter().zip(read) {
-            if let Err(why) = read {
-                let last_good = self
-                    .lines
-                    .iter()
-                    .find(|(_, line)| *line.source == *found.source);
-                let subject = parse_cache::subject(found);
-                self.rejected.push(RejectedDocument {
-                    uid: subject
-                        .uid
-                        .or_else(|| last_good.map(|(uid, _)| uid.clone())),
-                    revision: subject.revision,
-                    checksum: subject.checksum,
-                    ..why.clone().at(found.source)
-                });
-            }
+        changed: &[SourceDocument<'_>],
+        gone: impl IntoIterator<Item = &'a str>,
+        mut change: StoreChange,
+    ) -> StoreChange {
+        let mut touched = BTreeSet::new();
+        let mut sources = BTreeSet::new();
+        for source in gone {
+            sources.extend(self.take_away(source, &mut touched));
         }
-    }
-
-    /// Applies one document of a reading, or says why not.
-    fn consider(&mut self, candidate: &DocumentCandidate<'_>, change: &mut StoreChange) {
-        let uid = candidate.uid().clone();
-        let namesake = self
-            .objects
-            .get(&candidate.object())
-            .filter(|other| **other != uid)
-            .cloned();
-        let outlives = |line: &CurrentDocument| !candidate.succeeds(line.config());
-        let successor = namesake
-            .as_ref()
-            .filter(|other| self.lines.get(other).is_some_and(outlives));
-        let verdict = match successor {
-            Some(successor) => Err(choose::superseded(successor)),
-            None => current::compile(self.lines.get(&uid), candidate, &mut self.compiler),
+        for found in changed {
+            sources.insert(self.take_in(found, &mut touched));
+        }
+        let uids = if self.restored {
+            self.lines.keys().cloned().chain(touched).collect()
+        } else {
+            touched
         };
-        match verdict {
-            Ok(None) => {
-                if let Some(line) = self.lines.get_mut(&uid) {
-                    line.source = Arc::clone(&candidate.source);
-                }
-            }
-            Ok(Some(line)) => {
-                if let Some(old) = namesake {
-                    self.forget(&old);
-                    change.applied.retain(|(uid, _)| *uid != old);
-                    change.dropped.push(old);
-                }
-                change
-                    .applied
-                    .push((uid.clone(), Arc::clone(&candidate.source)));
-                self.forget(&uid);
-                self.objects.insert(candidate.object(), uid.clone());
-                self.lines.insert(uid, line);
-            }
-            Err(why) => self.rejected.push(candidate.refuse(why)),
+        let uids = self.index.related(uids, |uid| self.objects(uid));
+        let texts = TextsAtHand::new(changed);
+        self.settle_all(&uids, sources, &texts, &mut change);
+        if !change.is_nothing() {
+            self.route(&uids);
         }
+        change
     }
 
-    fn forget(&mut self, uid: &Uid) {
-        if let Some(line) = self.lines.remove(uid) {
-            self.objects.remove(&line.object());
+    /// Makes the routes follow what is applied of these releases.
+    fn route(&mut self, uids: &BTreeSet<Uid>) {
+        let mut routes = Routes::clone(&self.routes);
+        routes.set_fleet(Arc::clone(&self.fleet.config), &mut self.compiler);
+        for index in std::mem::take(&mut self.vacated) {
+            routes.remove(index);
+            self.changed_routes.push(index);
         }
-    }
-
-    /// Documents that the reading does not have any more. One whose source holds something broken is not absent: its
-    /// last good version goes on.
-    fn settle_absent(
-        &mut self,
-        read: &[parse_cache::ParsedCandidate<'_>],
-        present: &[&str],
-        change: &mut StoreChange,
-    ) {
-        let named: BTreeSet<&Uid> = read
-            .iter()
-            .filter_map(|read| read.as_ref().ok())
-            .map(DocumentCandidate::uid)
-            .collect();
-        let sources: BTreeSet<&str> = present.iter().copied().collect();
-        let mut forgotten = Vec::new();
-        for (uid, line) in &mut self.lines {
-            line.orphaned = !named.contains(uid) && !sources.contains(&*line.source);
-            if line.orphaned && (self.restored || line.release.is_none()) {
-                forgotten.push(uid.clone());
-            }
+        for uid in uids {
+            let Some(line) = self.lines.get_mut(uid) else {
+                continue;
+            };
+            self.changed_routes.extend(line.follow_in(&mut routes));
         }
-        forgotten.iter().for_each(|uid| self.forget(uid));
-        change.dropped.extend(forgotten);
+        self.routes = Arc::new(routes);
     }
 }

@@ -103,24 +103,28 @@ pub(crate) fn page<'a>(
     standing: &ControlSnapshot<'a>,
     full: bool,
 ) -> ConfigPage<'a> {
-    let applied = snapshot.routes.releases().map(|(index, release)| {
-        let overlay = snapshot.overlay(index);
-        AppliedRelease {
-            ignored_fields: release.ignored(),
-            operator_lost: overlay.is_operator_lost(),
-            ratio_in_effect: release.ratio_in_effect(overlay),
-            endpoints: release
-                .destinations()
-                .filter_map(|(arm, id)| {
-                    let usable = snapshot.usable(release, arm)?;
-                    let endpoints = ArmEndpoints::new(snapshot.destination(id)?, usable);
-                    Some((arm.name(), endpoints))
-                })
-                .collect(),
-            document: document(release.config(), full),
-        }
-    });
-    let shadowed = snapshot.routes.shadowed().iter().map(|claim| {
+    let applied = snapshot
+        .routes
+        .by_age()
+        .into_iter()
+        .map(|(index, release)| {
+            let overlay = snapshot.overlay(index);
+            AppliedRelease {
+                ignored_fields: release.ignored(),
+                operator_lost: overlay.is_operator_lost(),
+                ratio_in_effect: release.ratio_in_effect(overlay),
+                endpoints: release
+                    .destinations()
+                    .filter_map(|(arm, id)| {
+                        let usable = snapshot.usable(release, arm)?;
+                        let endpoints = ArmEndpoints::new(snapshot.destination(id)?, usable);
+                        Some((arm.name(), endpoints))
+                    })
+                    .collect(),
+                document: document(release.config(), full),
+            }
+        });
+    let shadowed = snapshot.routes.shadowed().into_iter().map(|claim| {
         let uid = |index| snapshot.routes.release(index).config().release.uid.to_string();
         json!({"host": claim.host, "path": claim.path, "release": uid(claim.release), "by": uid(claim.by)})
     });

@@ -217,13 +217,13 @@ impl<C> RequestRouting<'_, C> {
             return self.answer(&cell, &ending, reason);
         }
         let has_endpoint = |arm| {
-            arms.arm(snapshot, release, arm)
+            arms.arm(snapshot, (decision.release, release), arm)
                 .is_some_and(|found| found.pool.any(|| is_depended_on(release, arm)))
         };
         let served = serve(release, decision.overlay, decision.arm, has_endpoint);
         let Some(arm) = served
             .arm()
-            .and_then(|arm| arms.arm(snapshot, release, arm))
+            .and_then(|arm| arms.arm(snapshot, (decision.release, release), arm))
         else {
             cell.failed(None, decision.user);
             return self.answer(&cell, &Ending::NoEndpoint, reason);
@@ -246,7 +246,7 @@ impl<C> RequestRouting<'_, C> {
             }
         }
         let other = replacement_arm(release, decision.overlay, &served)
-            .and_then(|arm| arms.arm(snapshot, release, arm));
+            .and_then(|arm| arms.arm(snapshot, (decision.release, release), arm));
         let measure = CountingContext {
             cell,
             user: decision.user,

@@ -1,5 +1,5 @@
 //! The present snapshot as one worker uses it: for each arm its settings read once, the pool of its connections, and
-//! whether its release was taken back. Made at an arm's first request, kept until the snapshot changes.
+//! whether its release was taken back. Made at an arm's first request, kept until a snapshot changes the release.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeSet, HashMap};
@@ -16,7 +16,7 @@ use halftone_routing::document::limits::{ErrorStatuses, Quantile};
 use halftone_routing::document::names::Uid;
 use halftone_routing::document::rule::Source;
 use halftone_routing::document::units::ReleaseId;
-use halftone_routing::routes::{CompiledRelease, DestinationId};
+use halftone_routing::routes::{CompiledRelease, DestinationId, ReleaseIndex};
 
 use super::capacity::{ArmKey, WaitClass};
 use super::tick::Tick;
@@ -214,6 +214,15 @@ pub(crate) struct LatencyThreshold {
 /// Whether a gray arm still has its release's word; outlives snapshots, since its tunnels do.
 #[derive(Debug, Default)]
 struct ArmRecall(Cell<Option<Tick>>);
+
+/// A gray arm in use, and which release it follows.
+#[derive(Debug)]
+struct GrayStanding {
+    release: ReleaseId,
+    /// Where the release was when it last changed.
+    index: ReleaseIndex,
+    recall: Rc<ArmRecall>,
+}
 
 impl WorkerArm {
     fn new(
@@ -474,10 +483,10 @@ impl WorkerArms {
     /// Ten times a second: follows the snapshot and the overlays, so that an idle worker lets go of old ones, and closes idle
     /// connections. True: an arm was taken back since the last time.
     pub(crate) fn refresh(&self, now: Tick) -> bool {
-        self.with(now, |snapshot, cache| cache.follow_flips(snapshot, now));
-        for pool in self.cache.pools.borrow().values() {
-            pool.sweep(now);
-        }
+        self.with(now, |snapshot, cache| {
+            cache.follow_flips(snapshot, now);
+            cache.sweep(snapshot, now);
+        });
         self.cache.recalls.replace(0) > 0
     }
 }
@@ -489,12 +498,12 @@ pub(crate) struct ArmCache {
     generation: Cell<u64>,
     /// Flips of overlays that the standings follow.
     flips: Cell<u64>,
-    /// By [`DestinationId`].
+    /// By [`DestinationId`]; kept until the destination is another.
     arms: RefCell<Vec<Option<Rc<WorkerArm>>>>,
     /// By table: connections survive new documents.
     pools: RefCell<HashMap<u32, Rc<Pool<BackendStream>>>>,
     /// Of the gray arms in use.
-    standings: RefCell<HashMap<Uid, (ReleaseId, Rc<ArmRecall>)>>,
+    standings: RefCell<HashMap<Uid, GrayStanding>>,
     recalls: Cell<usize>,
 }
 
@@ -503,7 +512,7 @@ impl ArmCache {
     pub(crate) fn arm(
         &self,
         snapshot: &Snapshot,
-        release: &CompiledRelease,
+        (index, release): (ReleaseIndex, &CompiledRelease),
         arm: arm::Arm,
     ) -> Option<Rc<WorkerArm>> {
         self.known_or(snapshot, release.destination(arm)?, |destination| {
@@ -517,7 +526,7 @@ impl ArmCache {
                 config.arms.get(arm)?,
                 self.pool(&destination.table),
                 (&destination.counters, self.worker),
-                self.standing(config, arm),
+                self.standing(index, config, arm),
                 blame,
             ))
         })
@@ -567,35 +576,74 @@ impl ArmCache {
     }
 
     /// Stable arms are never taken back, and need no memory of it.
-    fn standing(&self, config: &RoutingConfig, arm: arm::Arm) -> Rc<ArmRecall> {
+    fn standing(
+        &self,
+        index: ReleaseIndex,
+        config: &RoutingConfig,
+        arm: arm::Arm,
+    ) -> Rc<ArmRecall> {
         if arm == arm::Arm::Stable {
             return Rc::default();
         }
         let mut standings = self.standings.borrow_mut();
         let of = &config.release;
         match standings.get(&of.uid) {
-            Some((id, standing)) if *id == of.id => Rc::clone(standing),
+            Some(standing) if standing.release == of.id => Rc::clone(&standing.recall),
             _ => {
-                let standing = Rc::<ArmRecall>::default();
-                standings.insert(of.uid.clone(), (of.id, Rc::clone(&standing)));
-                standing
+                let recall = Rc::<ArmRecall>::default();
+                let standing = GrayStanding {
+                    release: of.id,
+                    index,
+                    recall: Rc::clone(&recall),
+                };
+                standings.insert(of.uid.clone(), standing);
+                recall
             }
         }
     }
 
+    /// Takes up what changed since the snapshot followed last: a worker pays for what changed, not for all there is.
     fn follow(&self, snapshot: &Snapshot, now: Tick) {
-        self.generation.set(snapshot.generation);
+        let before = self.generation.replace(snapshot.generation);
+        if let Some(changes) = snapshot.changes_since(before) {
+            changes.for_each(|change| {
+                self.forget(&change.destinations);
+                self.find_again(snapshot, change.releases.iter().copied());
+            });
+        } else {
+            self.arms.borrow_mut().clear();
+            let all = snapshot.routes.releases();
+            self.find_again(snapshot, all.map(|(index, _)| index));
+        }
         let mut arms = self.arms.borrow_mut();
-        arms.clear();
-        arms.resize_with(snapshot.routes.destination_limit(), Default::default);
-        self.pools.borrow_mut().retain(|table, pool| {
-            let named = snapshot.names_table(*table);
-            if !named {
-                pool.retire();
-            }
-            named
-        });
+        let limit = snapshot.routes.destination_limit().max(arms.len());
+        arms.resize_with(limit, Default::default);
         self.follow_standings(snapshot, now);
+    }
+
+    /// Lets go of what was made for destinations that are others now, or gone.
+    fn forget(&self, destinations: &[DestinationId]) {
+        let mut arms = self.arms.borrow_mut();
+        for id in destinations {
+            if let Some(arm) = arms.get_mut(id.get()) {
+                *arm = None;
+            }
+        }
+    }
+
+    /// Takes note of where releases are now.
+    fn find_again(&self, snapshot: &Snapshot, releases: impl Iterator<Item = ReleaseIndex>) {
+        let mut standings = self.standings.borrow_mut();
+        if standings.is_empty() {
+            return;
+        }
+        for index in releases {
+            let release = snapshot.routes.get(index);
+            let uid = release.map(|release| &release.config().release.uid);
+            if let Some(standing) = uid.and_then(|uid| standings.get_mut(uid)) {
+                standing.index = index;
+            }
+        }
     }
 
     /// An overlay that was written takes arms back or returns them, without a new snapshot.
@@ -608,26 +656,36 @@ impl ArmCache {
     fn follow_standings(&self, snapshot: &Snapshot, now: Tick) {
         // Before the overlays themselves: what is written after that is followed the next time.
         self.flips.set(snapshot.flips.get());
-        let mut standings = self.standings.borrow_mut();
-        // What only this map holds belongs to no arm and no exchange any more.
-        standings.retain(|_, (_, standing)| Rc::strong_count(standing) > 1);
-        if standings.is_empty() {
-            return;
-        }
-        for (index, release) in snapshot.routes.releases() {
-            let config = release.config();
-            let Some((id, standing)) = standings.get(&config.release.uid) else {
+        for (uid, standing) in &*self.standings.borrow() {
+            let release = snapshot.routes.get(standing.index);
+            let is_of = |config: &RoutingConfig| {
+                config.release.uid == *uid && config.release.id == standing.release
+            };
+            let Some(release) = release.filter(|release| is_of(release.config())) else {
                 continue;
             };
-            if *id != config.release.id {
-                continue;
-            }
-            if !release.is_recalled(snapshot.overlay(index)) {
-                standing.0.set(None);
-            } else if standing.0.get().is_none() {
-                standing.0.set(Some(now));
+            let recall = &standing.recall.0;
+            if !release.is_recalled(snapshot.overlay(standing.index)) {
+                recall.set(None);
+            } else if recall.get().is_none() {
+                recall.set(Some(now));
                 self.recalls.set(self.recalls.get() + 1);
             }
         }
+    }
+
+    /// Lets go of what belongs to no arm any more.
+    fn sweep(&self, snapshot: &Snapshot, now: Tick) {
+        self.pools.borrow_mut().retain(|table, pool| {
+            let named = snapshot.names_table(*table);
+            match named {
+                true => pool.sweep(now),
+                false => pool.retire(),
+            }
+            named
+        });
+        // What only this map holds belongs to no arm and no exchange.
+        let mut standings = self.standings.borrow_mut();
+        standings.retain(|_, standing| Rc::strong_count(&standing.recall) > 1);
     }
 }

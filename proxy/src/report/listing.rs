@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use halftone_routing::document::names::Uid;
 use halftone_routing::report::{AppliedDocument, RejectedDocument};
 
-use super::Documents;
 use super::removal_log::RemovalLog;
+use super::{Documents, ServedDocument};
 
 /// Which documents reports list.
 #[derive(Debug)]
@@ -41,27 +41,51 @@ impl DocumentListing {
 
     /// These are the documents now; true if anything is new. `sequence` is the number of the next report that differs.
     pub(crate) fn set(&mut self, documents: Documents, sequence: u64) -> bool {
-        let before = std::mem::replace(&mut self.documents, documents);
+        let changes = differences(&self.documents.applied, &documents.applied);
+        let changes = changes.into_iter();
+        let changes: Vec<_> = changes
+            .map(|(uid, _)| (uid.clone(), documents.applied.get(uid).cloned()))
+            .collect();
+        self.change(changes, documents, sequence)
+    }
+
+    /// These releases' documents are others now, or none; of `others` counts everything but what is applied. True if
+    /// anything is new.
+    pub(crate) fn change(
+        &mut self,
+        applied: Vec<(Uid, Option<ServedDocument>)>,
+        others: Documents,
+        sequence: u64,
+    ) -> bool {
+        let all = std::mem::take(&mut self.documents.applied);
+        let before = std::mem::replace(&mut self.documents, others);
+        self.documents.applied = all;
         let now = &self.documents;
         let others = |of: &'_ Documents| (of.fleet.clone(), of.fleet_source.clone(), of.stale);
         let mut is_new = others(&before) != others(now) || before.orphaned != now.orphaned;
-        is_new |= self.mark_applied(&before, sequence);
-        is_new |= self.mark_rejected(&before, sequence);
-        is_new
+        for (uid, document) in applied {
+            is_new |= self.mark_applied(uid, document, sequence);
+        }
+        is_new | self.mark_rejected(&before, sequence)
     }
 
-    fn mark_applied(&mut self, before: &Documents, sequence: u64) -> bool {
-        let differences = differences(&before.applied, &self.documents.applied);
-        for (uid, is_listed) in &differences {
-            match is_listed {
-                true => drop(self.applied.insert((*uid).clone(), sequence)),
-                false => {
-                    self.applied.remove(*uid);
-                    self.dropped.push(sequence, (*uid).clone());
-                }
+    fn mark_applied(&mut self, uid: Uid, document: Option<ServedDocument>, sequence: u64) -> bool {
+        let documents = &mut self.documents.applied;
+        if documents.get(&uid) == document.as_ref() {
+            return false;
+        }
+        match document {
+            Some(document) => {
+                documents.insert(uid.clone(), document);
+                self.applied.insert(uid, sequence);
+            }
+            None => {
+                documents.remove(&uid);
+                self.applied.remove(&uid);
+                self.dropped.push(sequence, uid);
             }
         }
-        !differences.is_empty()
+        true
     }
 
     fn mark_rejected(&mut self, before: &Documents, sequence: u64) -> bool {

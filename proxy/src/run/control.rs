@@ -22,10 +22,10 @@ use crate::access_log::AccessLog;
 use crate::admin::{self, AdminState};
 use crate::applier::{Applier, lock};
 use crate::report::Documents;
-use crate::source::SourceListing;
 use crate::source::files::{DirectorySource, DirectoryUpdate};
 use crate::source::kubernetes::KubernetesSource;
 use crate::source::state_store::{SavedDocument, SavedState};
+use crate::source::{SourceListing, SourceReading};
 use crate::upstream::endpoints::Tables;
 use crate::upstream::health::HealthChecker;
 use crate::worker::{DrainResult, Listeners, WorkerResources, WorkerSettings, Workers};
@@ -67,7 +67,9 @@ pub(super) struct ControlInput {
 /// One thing for the applier to do.
 enum ApplierTask {
     Restore(SavedState),
-    Listing(SourceListing, Option<oneshot::Sender<Documents>>),
+    Reading(SourceReading, Option<oneshot::Sender<()>>),
+    /// These are all documents; what is applied then is to be told.
+    Listing(SourceListing, oneshot::Sender<Documents>),
     /// These are the operators' keys.
     Keys(SavedDocument),
     /// A second has passed; the operator has been silent for so long; true: a minute has passed, too.
@@ -140,7 +142,7 @@ impl ControlInput {
                 api.map(|api| tokio::spawn(follow_api(api, work.clone(), Arc::clone(&pages))))
             }
             DocumentSource::Memory(first) => {
-                let _ = work.send(ApplierTask::Listing(first, None));
+                let _ = work.send(ApplierTask::Reading(SourceReading::All(first), None));
                 None
             }
         };
@@ -204,12 +206,17 @@ async fn apply_all(
 fn apply(applier: &mut Applier, work: ApplierTask, listed: &AtomicBool) {
     match work {
         ApplierTask::Restore(restored) => applier.restore(&restored),
-        ApplierTask::Listing(listing, done) => {
-            applier.apply(&listing);
+        ApplierTask::Reading(reading, done) => {
+            applier.apply(reading);
             listed.store(true, Release);
             if let Some(done) = done {
-                let _ = done.send(applier.applied());
+                let _ = done.send(());
             }
+        }
+        ApplierTask::Listing(listing, done) => {
+            applier.apply(SourceReading::All(listing));
+            listed.store(true, Release);
+            let _ = done.send(applier.applied());
         }
         ApplierTask::Keys(saved) => applier.keep_keys(saved),
         ApplierTask::Tick(silence, minute) => {
@@ -231,7 +238,8 @@ async fn follow(
     loop {
         let trouble = match files.next().await {
             DirectoryUpdate::Listing(listing) => {
-                if work.send(ApplierTask::Listing(listing, None)).is_err() {
+                let reading = SourceReading::All(listing);
+                if work.send(ApplierTask::Reading(reading, None)).is_err() {
                     return;
                 }
                 None
@@ -281,12 +289,12 @@ async fn follow_api(
         {
             return;
         }
-        let Some(listing) = told.listing else {
+        let Some(reading) = told.reading else {
             continue;
         };
         let (done, applied) = oneshot::channel();
         if work
-            .send(ApplierTask::Listing(listing, Some(done)))
+            .send(ApplierTask::Reading(reading, Some(done)))
             .is_err()
         {
             return;
@@ -374,7 +382,7 @@ impl ControlLoop {
     fn obey(&mut self, command: ControlCommand) {
         match command {
             ControlCommand::Apply(listing, done) => {
-                let _ = self.work.send(ApplierTask::Listing(listing, Some(done)));
+                let _ = self.work.send(ApplierTask::Listing(listing, done));
             }
             ControlCommand::Drain => {
                 self.draining = true;

@@ -20,13 +20,15 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use self::document::{ConfigMapDocument, read};
+use self::document_set::DocumentSet;
 use self::keys::KeyWatcher;
 use self::slices::{ListResult, SliceWatcher};
-use super::SourceListing;
+use super::SourceReading;
 use super::state_store::SavedDocument;
 use crate::upstream::endpoints::Tables;
 
 mod document;
+mod document_set;
 mod keys;
 mod slices;
 
@@ -39,11 +41,10 @@ const FIRST_GRACE: Duration = Duration::from_secs(5);
 pub const GRACE: Duration = Duration::from_secs(2);
 /// Errors this long ago are over: the next attempt would have failed meanwhile.
 const TROUBLE_OVER: Duration = Duration::from_secs(10);
-/// Events that come this soon after one another are told together: all are applied in one go, and with thousands of
-/// documents one go takes as long for one of them as for all.
+/// Events that come this soon after one another are told together, and applied in one go.
 const LULL: Duration = Duration::from_millis(2);
 /// The first of them waits no longer than this.
-const TOGETHER: Duration = Duration::from_millis(200);
+const TOGETHER: Duration = Duration::from_millis(50);
 /// How often namespaces that nobody names any more are looked for.
 const SWEEP: Duration = Duration::from_secs(30);
 /// The API server ends a watch after this long, and one that has fallen silent is given up soon after. Taking it up
@@ -131,12 +132,14 @@ pub(crate) struct KubernetesSource {
     keys: KeyWatcher,
     /// The list under way, until it is complete.
     listing: Option<BTreeMap<String, ConfigMapDocument>>,
-    /// The documents as the API has them; none before the first complete list.
-    documents: Option<BTreeMap<String, ConfigMapDocument>>,
+    documents: DocumentSet,
     slices: SliceWatcher,
     news: mpsc::UnboundedReceiver<ListResult>,
     waiting: NamespaceGrace,
-    given: Option<SourceListing>,
+    /// Namespaces that are waited for, with the end of it.
+    held: BTreeMap<ObjectName, Instant>,
+    /// Which namespaces are named, or which of them are listed, may be different.
+    namespaces_changed: bool,
     missing: Option<String>,
     trouble: Option<(String, Instant)>,
     /// Something happened that may have to be told.
@@ -150,7 +153,7 @@ pub(crate) struct KubernetesSource {
 #[derive(Debug)]
 pub(crate) struct SourceUpdate {
     /// The documents to be applied, if they are others than before.
-    pub(crate) listing: Option<SourceListing>,
+    pub(crate) reading: Option<SourceReading>,
     /// Why documents cannot be read at present, if they cannot.
     pub(crate) trouble: Option<String>,
     /// The endpoints that documents name and that are not known yet, if there are any.
@@ -183,11 +186,12 @@ impl KubernetesSource {
             watch: Watcher::new(documents, config, PAUSES),
             keys,
             listing: None,
-            documents: None,
+            documents: DocumentSet::default(),
             slices: SliceWatcher::new(client, tables, tell),
             news,
             waiting: NamespaceGrace::default(),
-            given: None,
+            held: BTreeMap::new(),
+            namespaces_changed: false,
             missing: None,
             trouble: None,
             changed: false,
@@ -205,11 +209,11 @@ impl KubernetesSource {
             let end = Instant::now() + TOGETHER;
             while Instant::now() < end && timeout(LULL, self.step()).await.is_ok() {}
             if std::mem::take(&mut self.changed) {
-                let listing = self.listing();
+                let reading = self.reading();
                 let trouble = self.trouble.as_ref().map(|(why, _)| why.clone());
                 let (missing, keys) = (self.missing.clone(), self.keys.take());
                 return SourceUpdate {
-                    listing,
+                    reading,
                     trouble,
                     missing,
                     keys,
@@ -226,7 +230,10 @@ impl KubernetesSource {
                 Err(error) => self.note_trouble(&error),
             },
             () = self.keys.changed() => self.changed = true,
-            Some(news) = self.news.recv() => self.changed |= self.slices.take(news),
+            Some(news) = self.news.recv() => if self.slices.take(news) {
+                self.changed = true;
+                self.namespaces_changed = true;
+            },
             () = sleep_until(self.wake_at) => self.wake(),
         }
     }
@@ -234,6 +241,7 @@ impl KubernetesSource {
     fn wake(&mut self) {
         let now = Instant::now();
         self.changed = true;
+        self.namespaces_changed = true;
         self.wake_at = now + SWEEP;
         match &self.trouble {
             Some((_, last)) if *last + TROUBLE_OVER <= now => self.trouble = None,
@@ -257,20 +265,17 @@ impl KubernetesSource {
                 self.listing.get_or_insert_default().insert(name, document);
             }
             Event::InitDone => {
-                self.documents = self.listing.take();
+                self.documents.list(self.listing.take().unwrap_or_default());
+                self.namespaces_changed = true;
                 self.changed = true;
             }
             Event::Apply(object) => {
                 let (name, document) = (object.name_any(), self.read(object));
-                self.documents
-                    .get_or_insert_default()
-                    .insert(name, document);
+                self.namespaces_changed |= self.documents.put(name, document);
                 self.changed = true;
             }
             Event::Delete(object) => {
-                self.documents
-                    .get_or_insert_default()
-                    .remove(&object.name_any());
+                self.namespaces_changed |= self.documents.remove(&object.name_any());
                 self.changed = true;
             }
         }
@@ -290,38 +295,40 @@ impl KubernetesSource {
         self.wake_by(now + TROUBLE_OVER);
     }
 
-    /// The documents to be applied now, if they are others than before.
-    fn listing(&mut self) -> Option<SourceListing> {
-        let documents = self.documents.as_ref()?;
-        let named: BTreeSet<&ObjectName> = documents
-            .values()
-            .flat_map(|document| &document.namespaces)
-            .collect();
+    /// What is to be applied now, if it is anything else than before.
+    fn reading(&mut self) -> Option<SourceReading> {
+        if !self.documents.is_listed() {
+            return None;
+        }
+        // Held ones are looked at each time: their time may be over.
+        if std::mem::take(&mut self.namespaces_changed) || !self.held.is_empty() {
+            self.follow_namespaces();
+        }
+        if !self.documents.is_given() && !self.held.is_empty() {
+            return None;
+        }
+        let held = &self.held;
+        self.documents
+            .next(|namespace| held.contains_key(namespace))
+    }
+
+    /// Follows the slices of the namespaces that documents name, and waits for those that are not listed yet.
+    fn follow_namespaces(&mut self) {
+        let named = self.documents.namespaces();
         self.slices.follow(&named);
         self.missing = self.slices.missing(&named);
-        let unlisted = named.iter().copied().filter(|namespace| match self.given {
-            None => !self.slices.is_listed(namespace),
-            Some(_) => !self.slices.is_settled(namespace),
+        let is_given = self.documents.is_given();
+        let unlisted = named.iter().copied().filter(|namespace| match is_given {
+            false => !self.slices.is_listed(namespace),
+            true => !self.slices.is_settled(namespace),
         });
-        let grace = if self.given.is_none() {
-            FIRST_GRACE
-        } else {
-            self.grace
-        };
-        let held = self
+        let grace = if is_given { self.grace } else { FIRST_GRACE };
+        self.held = self
             .waiting
             .hold(&unlisted.collect(), Instant::now(), grace);
-        if let Some(until) = held.values().min() {
+        if let Some(until) = self.held.values().min() {
             self.wake_at = self.wake_at.min(*until);
         }
-        if self.given.is_some() || held.is_empty() {
-            let listing = listing(documents.values(), &held, self.given.as_ref());
-            if self.given.as_ref() != Some(&listing) {
-                self.given = Some(listing.clone());
-                return Some(listing);
-            }
-        }
-        None
     }
 }
 
@@ -347,35 +354,4 @@ impl NamespaceGrace {
             .map(|(name, until)| (name.clone(), *until))
             .collect()
     }
-}
-
-/// The documents, those that name a held namespace as they were given before, or not at all if they were not.
-fn listing<'a>(
-    documents: impl Iterator<Item = &'a ConfigMapDocument>,
-    held: &BTreeMap<ObjectName, Instant>,
-    given: Option<&SourceListing>,
-) -> SourceListing {
-    let mut listing = SourceListing::default();
-    for document in documents {
-        let is_held = document
-            .namespaces
-            .iter()
-            .any(|namespace| held.contains_key(namespace));
-        let before = || given.and_then(|given| given.get(&document.name));
-        let content = if is_held {
-            before()
-        } else {
-            Some(&document.content)
-        };
-        let Some(content) = content.cloned() else {
-            continue;
-        };
-        let name = Arc::clone(&document.name);
-        if document.is_fleet {
-            listing.fleet = Some((name, content));
-        } else {
-            listing.releases.insert(name, content);
-        }
-    }
-    listing
 }

@@ -38,10 +38,9 @@ impl HealthChecker {
     /// Starts the checks of new tables and ends those of tables that are gone. To be called within a tokio runtime
     /// whenever the arms have changed.
     pub fn follow(&mut self, tables: &Tables) {
-        let checked: HashMap<u32, _> = tables
-            .all()
-            .into_iter()
-            .filter_map(|(upstream, table)| Some((table.id, (upstream.health_check?, table))))
+        let checked = tables.checked().into_iter();
+        let checked: HashMap<u32, _> = checked
+            .map(|(check, table)| (table.id, (check, table)))
             .collect();
         self.0.retain(|id, _| checked.contains_key(id));
         for (id, (check, table)) in checked {

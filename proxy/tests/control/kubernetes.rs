@@ -30,7 +30,13 @@ fn start_api() -> ApiEndpoint {
     server.listen()
 }
 
-fn put(api: &ApiEndpoint, resource: &str, namespace: &str, name: &str, mut object: Value) {
+pub(super) fn put(
+    api: &ApiEndpoint,
+    resource: &str,
+    namespace: &str,
+    name: &str,
+    mut object: Value,
+) {
     object["metadata"]["namespace"] = namespace.into();
     object["metadata"]["name"] = name.into();
     api.put(resource, object);
@@ -62,7 +68,7 @@ fn cluster(api: &ApiEndpoint) -> KubernetesConfig {
     }
 }
 
-fn start(api: &ApiEndpoint) -> Proxy {
+pub(super) fn start(api: &ApiEndpoint) -> Proxy {
     start_with(api, &settings())
 }
 
@@ -77,7 +83,7 @@ fn with_state(dir: &Path) -> Settings {
     }
 }
 
-fn document_of_class(class: &str, key: &str, text: &str) -> Value {
+pub(super) fn document_of_class(class: &str, key: &str, text: &str) -> Value {
     json!({"metadata": {"labels": {"halftone.dev/class": class}}, "data": {key: text}})
 }
 
@@ -128,7 +134,7 @@ fn ready(proxy: &Proxy) -> Message {
     get(proxy.admin_address().unwrap(), "/readyz")
 }
 
-fn until_ready(proxy: &Proxy) {
+pub(super) fn until_ready(proxy: &Proxy) {
     until(
         "readiness",
         || ready(proxy),

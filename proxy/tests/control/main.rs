@@ -16,5 +16,6 @@ mod docs;
 mod documents;
 mod kubernetes;
 mod restart;
+mod scale;
 mod support;
 mod swaps;

@@ -219,7 +219,8 @@ impl TestProxy {
     /// Writes every release's overlay, behind the documents' back.
     pub(crate) fn overlay(&self, overlay: Overlay) {
         let snapshot = self.publisher.current().load_full();
-        for (_, word) in snapshot.overlays() {
+        let indices = snapshot.routes.releases().map(|(index, _)| index);
+        for (_, word) in indices.filter_map(|index| snapshot.overlay_word(index)) {
             word.store(overlay);
         }
         snapshot.flips.raise();

@@ -47,16 +47,9 @@ impl DestinationIds {
             .or_insert_with(|| self.free.pop().unwrap_or(next))
     }
 
-    /// Takes back the numbers of all destinations but these, which are sorted.
-    pub(super) fn keep(&mut self, used: &[DestinationId]) {
-        let free = &mut self.free;
-        self.ids.retain(|_, id| {
-            let kept = used.binary_search(id).is_ok();
-            if !kept {
-                free.push(*id);
-            }
-            kept
-        });
+    /// Takes back a destination's number, if it has one. Whoever gets it next must not meet anything of its.
+    pub(super) fn give_back(&mut self, key: &DestinationKey) {
+        self.free.extend(self.ids.remove(key));
     }
 
     /// Above every number given.
@@ -95,7 +88,9 @@ mod tests {
                 for (release, id) in &now {
                     prop_assert!(before.get(release).is_none_or(|same| same == id));
                 }
-                ids.keep(&used);
+                for gone in before.keys().filter(|release| !now.contains_key(release)) {
+                    ids.give_back(&key(*gone));
+                }
                 before = now;
             }
         }

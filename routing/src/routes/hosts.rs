@@ -1,60 +1,47 @@
 //! From host and path to the release that claims them: a table of exact hosts, one of wildcards, and the claims of
-//! `*`; in each, paths sorted for a search from the longest prefix down.
+//! `*`.
 
-use std::{
-    collections::HashMap,
-    hash::{BuildHasherDefault, Hasher},
-};
+use std::sync::Arc;
 
-use xxhash_rust::xxh3::xxh3_64_with_seed;
-
-use super::ReleaseIndex;
+use super::{ReleaseIndex, host_table::HostTable, path_claims::PathClaims};
 use crate::document::names::{HostPattern, PathPrefix};
 
-/// Requests choose what is looked up, but never what is stored, so that a hash without a secret is enough.
-#[derive(Debug, Default)]
-struct HostHasher(u64);
-
-impl Hasher for HostHasher {
-    fn write(&mut self, bytes: &[u8]) {
-        self.0 = xxh3_64_with_seed(bytes, self.0);
-    }
-
-    // `str` ends its hash with one such byte, which distinguishes nothing here.
-    fn write_u8(&mut self, _: u8) {}
-
-    fn finish(&self) -> u64 {
-        self.0
-    }
-}
-
-type ByHost = HashMap<Box<str>, Paths, BuildHasherDefault<HostHasher>>;
-
-/// Who claims which host and path.
-#[derive(Debug, Default)]
+/// Who has which host and path.
+#[derive(Debug, Clone, Default)]
 pub(super) struct Hosts {
-    exact: ByHost,
+    exact: HostTable,
     /// By what follows `*.`.
-    wildcard: ByHost,
-    any: Paths,
+    wildcard: HostTable,
+    any: Arc<PathClaims>,
 }
 
 impl Hosts {
-    /// Claims a host and path for a release; refused with the one that has it already.
-    pub(super) fn claim(
-        &mut self,
-        host: &HostPattern,
-        path: &PathPrefix,
-        release: ReleaseIndex,
-    ) -> Result<(), ReleaseIndex> {
+    /// Who has exactly this host and path.
+    pub(super) fn owner(&self, (host, path): (&HostPattern, &PathPrefix)) -> Option<ReleaseIndex> {
         let paths = if host.is_any() {
-            &mut self.any
+            Some(&*self.any)
         } else if let Some(suffix) = host.wildcard_suffix() {
-            self.wildcard.entry(suffix.into()).or_default()
+            self.wildcard.get(suffix)
         } else {
-            self.exact.entry(host.as_str().into()).or_default()
+            self.exact.get(host.as_str())
         };
-        paths.claim(path.as_str().as_bytes(), release)
+        paths?.owner(path.as_str().as_bytes())
+    }
+
+    /// Gives a host and path to a release, whoever had it; to none: nobody has it any more.
+    pub(super) fn assign(
+        &mut self,
+        (host, path): (&HostPattern, &PathPrefix),
+        release: Option<ReleaseIndex>,
+    ) {
+        let assign = |paths: &mut PathClaims| paths.assign(path.as_str().as_bytes(), release);
+        if host.is_any() {
+            assign(Arc::make_mut(&mut self.any));
+        } else if let Some(suffix) = host.wildcard_suffix() {
+            self.wildcard.change(suffix, assign);
+        } else {
+            self.exact.change(host.as_str(), assign);
+        }
     }
 
     /// The release that has the best claim.
@@ -75,75 +62,25 @@ impl Hosts {
     }
 }
 
-/// The path prefixes of one host.
-#[derive(Debug, Default)]
-struct Paths {
-    /// Sorted by prefix.
-    claims: Vec<(Box<[u8]>, ReleaseIndex)>,
-    /// The most slashes that a prefix has; `/` counts none.
-    deepest: usize,
-}
-
-impl Paths {
-    fn claim(&mut self, prefix: &[u8], release: ReleaseIndex) -> Result<(), ReleaseIndex> {
-        match self.search(prefix) {
-            Ok(at) => Err(self.claims[at].1),
-            Err(at) => {
-                self.claims.insert(at, (prefix.into(), release));
-                if prefix != b"/" {
-                    self.deepest = self.deepest.max(memchr::memchr_iter(b'/', prefix).count());
-                }
-                Ok(())
-            }
-        }
-    }
-
-    fn search(&self, prefix: &[u8]) -> Result<usize, usize> {
-        self.claims
-            .binary_search_by(|(claimed, _)| (**claimed).cmp(prefix))
-    }
-
-    /// Looks for the path cut after as many segments as the deepest claim has, and then for ever shorter ones: a
-    /// path of ten thousand segments costs no more than the claims do.
-    fn find(&self, path: &[u8]) -> Option<ReleaseIndex> {
-        let mut end = match self.deepest {
-            0 => 0,
-            deepest => memchr::memchr_iter(b'/', path)
-                .nth(deepest)
-                .unwrap_or(path.len()),
-        };
-        loop {
-            let prefix = if end == 0 { b"/" } else { &path[..end] };
-            if let Ok(at) = self.search(prefix) {
-                return Some(self.claims[at].1);
-            }
-            if end == 0 {
-                return None;
-            }
-            end = memchr::memrchr(b'/', &path[..end]).unwrap_or(0);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
 
+    /// Gives each host and path to the first that asks for it.
     fn hosts(claims: &[(&str, &str)]) -> (Hosts, Vec<bool>) {
         let mut hosts = Hosts::default();
         let claimed = (0_u32..)
             .map(ReleaseIndex)
             .zip(claims)
             .map(|(index, (host, path))| {
-                hosts
-                    .claim(
-                        &host.parse().expect("a host"),
-                        &path.parse().expect("a path"),
-                        index,
-                    )
-                    .is_ok()
+                let (host, path) = (host.parse().expect("a host"), path.parse().expect("a path"));
+                let free = hosts.owner((&host, &path)).is_none();
+                if free {
+                    hosts.assign((&host, &path), Some(index));
+                }
+                free
             });
         let claimed = claimed.collect();
         (hosts, claimed)
@@ -232,6 +169,32 @@ mod tests {
             .filter_map(rank)
             .max()
             .map(|(_, index)| index.0)
+    }
+
+    #[test]
+    fn a_host_and_path_that_nobody_has_any_more_are_not_found() {
+        let place =
+            |host: &str, path: &str| (host.parse().expect("a host"), path.parse().expect("a path"));
+        let (mut hosts, _) = hosts(&[("a", "/x/y"), ("a", "/x"), ("*.a", "/"), ("*", "/")]);
+        let before = hosts.clone();
+        let found = |hosts: &Hosts, host| hosts.find(host, b"/x/y/z").map(ReleaseIndex::get);
+        for (host, path, then) in [
+            ("a", "/x/y", Some(1)),
+            ("a", "/x", Some(3)),
+            ("*", "/", None),
+        ] {
+            let (host, path) = place(host, path);
+            hosts.assign((&host, &path), None);
+            assert_eq!(
+                (hosts.owner((&host, &path)), found(&hosts, "a")),
+                (None, then),
+                "{host}{path}"
+            );
+        }
+        assert_eq!(
+            (found(&hosts, "b.a"), found(&before, "a")),
+            (Some(2), Some(0))
+        );
     }
 
     proptest! {

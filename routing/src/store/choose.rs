@@ -1,6 +1,6 @@
 //! Which of several documents counts: of two for one uid, and of two uids for one object.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 
 use super::{ObjectId, parse_cache::DocumentRejection};
 use crate::{
@@ -16,8 +16,8 @@ use crate::{
 #[derive(Debug, Clone)]
 pub(super) struct DocumentCandidate<'a> {
     pub(super) source: Arc<str>,
-    /// What it was read from, for the place of a fault that only compiling finds.
-    pub(super) text: (Format, &'a [u8]),
+    /// What it was read from, for the place of a fault that only compiling finds; none if it has compiled before.
+    pub(super) text: Option<(Format, Cow<'a, [u8]>)>,
     pub(super) document: Arc<ParsedDocument<RoutingConfig>>,
 }
 
@@ -37,11 +37,14 @@ impl DocumentCandidate<'_> {
     /// Whether it takes the place of another uid's document for the same object: because it says so, or because its
     /// object was created later.
     pub(super) fn succeeds(&self, other: &RoutingConfig) -> bool {
-        let (mine, other) = (self.config(), other);
+        let mine = self.config();
         let age = |config: &RoutingConfig| (config.release.created_at, config.release.uid.clone());
-        match (mine.replaces.as_ref(), other.replaces.as_ref()) {
-            (Some(replaced), _) if *replaced == other.release.uid => true,
-            (_, Some(replaced)) if *replaced == mine.release.uid => false,
+        let replaces = |one: &RoutingConfig, other: &RoutingConfig| {
+            one.replaces.as_ref() == Some(&other.release.uid)
+        };
+        match (replaces(mine, other), replaces(other, mine)) {
+            (true, false) => true,
+            (false, true) => false,
             _ => age(mine) > age(other),
         }
     }

@@ -9,10 +9,13 @@ use super::{
 };
 use crate::{
     document::{
-        Checksum, ReleaseState, RoutingConfig, names::Uid, parse::ParsedDocument, units::Revision,
+        Checksum, ReleaseState, RoutingConfig,
+        names::Uid,
+        parse::{DocumentError, ParsedDocument},
+        units::Revision,
     },
     report::AppliedDocument,
-    routes::{CompiledRelease, Compiler},
+    routes::{CompiledRelease, Compiler, ReleaseIndex, Routes},
 };
 
 /// The applied document of one release.
@@ -23,13 +26,17 @@ pub(super) struct CurrentDocument {
     document: Arc<ParsedDocument<RoutingConfig>>,
     /// None once it is withdrawn.
     pub(super) release: Option<Arc<CompiledRelease>>,
-    /// Its document vanished without being withdrawn.
-    pub(super) orphaned: bool,
+    /// Where it is in the routes.
+    pub(super) index: Option<ReleaseIndex>,
 }
 
 impl CurrentDocument {
     pub(super) fn config(&self) -> &RoutingConfig {
         &self.document.config
+    }
+
+    pub(super) fn document(&self) -> &Arc<ParsedDocument<RoutingConfig>> {
+        &self.document
     }
 
     pub(super) fn uid(&self) -> &Uid {
@@ -38,6 +45,27 @@ impl CurrentDocument {
 
     pub(super) fn object(&self) -> ObjectId {
         choose::object(self.config())
+    }
+
+    /// Makes the routes follow what is applied. Returns the index whose release is another then, or gone.
+    pub(super) fn follow_in(&mut self, routes: &mut Routes) -> Option<ReleaseIndex> {
+        match (self.index, &self.release) {
+            (None, None) => None,
+            (Some(index), Some(release)) if Arc::ptr_eq(routes.release(index), release) => None,
+            (Some(index), Some(release)) => {
+                routes.replace(index, release);
+                Some(index)
+            }
+            (None, Some(release)) => {
+                self.index = Some(routes.insert(release));
+                self.index
+            }
+            (Some(index), None) => {
+                routes.remove(index);
+                self.index = None;
+                Some(index)
+            }
+        }
     }
 
     pub(super) fn report(&self) -> AppliedDocument {
@@ -67,17 +95,20 @@ pub(super) fn compile(
         ReleaseState::Withdrawn => None,
         _ => {
             let release = CompiledRelease::compile(Arc::clone(&document), compiler);
-            let (format, bytes) = candidate.text;
-            Some(Arc::new(release.map_err(|error| {
-                DocumentRejection::from(&error.placed(bytes, format))
-            })?))
+            let placed = |error: DocumentError| match &candidate.text {
+                Some((format, bytes)) => error.placed(bytes, *format),
+                None => error,
+            };
+            Some(Arc::new(
+                release.map_err(|error| DocumentRejection::from(&placed(error)))?,
+            ))
         }
     };
     Ok(Some(CurrentDocument {
         source: Arc::clone(&candidate.source),
         document,
         release,
-        orphaned: false,
+        index: None,
     }))
 }
 

@@ -1,5 +1,7 @@
 //! What a reading does to what is applied: every way in which a document can be wrong leaves the routes alone.
 
+mod changes;
+
 use serde_json::{Value, json};
 
 use super::*;

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use halftone_routing::dial_policy::DialPolicy;
-use halftone_routing::document::arm::{Backend, Destination, ServiceRef};
+use halftone_routing::document::arm::{Backend, Destination, HealthCheck, ServiceRef};
 use halftone_routing::document::names::ObjectName;
 use halftone_routing::endpoints::Slice;
 
@@ -31,6 +31,8 @@ type ServiceTable = (ServiceRef, Weak<Table>);
 #[derive(Debug)]
 struct TablesInner {
     tables: HashMap<Destination, Weak<Table>>,
+    /// Those of them with an active check.
+    checked: Vec<(HealthCheck, Weak<Table>)>,
     /// The tables of each Service in use, by namespace and name.
     of_service: HashMap<ObjectName, HashMap<ObjectName, Vec<ServiceTable>>>,
     /// Dead tables are looked for when there are so many.
@@ -56,6 +58,7 @@ impl Tables {
     fn make(workers: usize, services: Services, in_cluster: bool) -> Self {
         let inner = TablesInner {
             tables: HashMap::new(),
+            checked: Vec::new(),
             of_service: HashMap::new(),
             sweep_at: 64,
             services,
@@ -86,6 +89,9 @@ impl Tables {
         let id = self.next_table.fetch_add(1, Relaxed);
         let table = Arc::new(Table::new(id, Arc::clone(&self.next_slot)));
         inner.fill(&destination.backend, &table);
+        if let Some(check) = &destination.health_check {
+            inner.checked.push((check.clone(), Arc::downgrade(&table)));
+        }
         inner
             .tables
             .insert(destination.clone(), Arc::downgrade(&table));
@@ -103,6 +109,16 @@ impl Tables {
         let alive = inner.tables.iter();
         alive
             .filter_map(|(destination, table)| Some((destination.clone(), table.upgrade()?)))
+            .collect()
+    }
+
+    /// The tables in use whose endpoints are looked at by an active check, each with that check.
+    pub fn checked(&self) -> Vec<(HealthCheck, Arc<Table>)> {
+        let mut inner = self.lock();
+        inner.checked.retain(|(_, table)| table.strong_count() > 0);
+        let checked = inner.checked.iter();
+        checked
+            .filter_map(|(check, table)| Some((check.clone(), table.upgrade()?)))
             .collect()
     }
 
