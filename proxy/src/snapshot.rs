@@ -21,6 +21,8 @@ use crate::upstream::destinations::DestinationCounters;
 use crate::upstream::endpoints::{Table, Tables};
 
 mod publisher;
+#[cfg(test)]
+mod tests;
 
 pub use self::publisher::{Publisher, SnapshotReader};
 

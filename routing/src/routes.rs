@@ -49,7 +49,7 @@ pub struct Compiler {
 
 impl Compiler {
     /// Takes back the numbers of a release's destinations that what takes its place, if anything does, does not have.
-    /// To be called before another release is compiled, and with the routes to follow before they are read.
+    /// In the routes that follow they may be another's.
     pub(crate) fn give_back(&mut self, before: &CompiledRelease, now: Option<&CompiledRelease>) {
         let uid = &before.config().release.uid;
         for (arm, id) in before.destinations() {

@@ -90,12 +90,12 @@ struct TestControl {
     reporter: Reporter,
     tables: Tables,
     overlays: Overlays,
-    generation: u64,
     fleet: Option<Value>,
 }
 
 impl TestControl {
-    fn snapshot(&mut self, documents: &[Value]) -> Snapshot {
+    /// The snapshot for these documents, made of the one before where there is one.
+    fn snapshot(&mut self, before: Option<&Snapshot>, documents: &[Value]) -> Snapshot {
         let texts: Vec<_> = documents
             .iter()
             .map(|document| document.to_string())
@@ -119,14 +119,12 @@ impl TestControl {
             "the test's documents are in order"
         );
         let routes = Arc::clone(self.store.routes());
-        self.generation += 1;
-        Snapshot::new(
-            self.generation,
-            &routes,
-            &self.tables,
-            &mut self.overlays,
-            &mut self.reporter,
-        )
+        let changed = self.store.take_changed_routes();
+        let (tables, overlays) = (&self.tables, &mut self.overlays);
+        match before {
+            Some(before) => before.next(&routes, &changed, tables, overlays, &mut self.reporter),
+            None => Snapshot::new(1, &routes, tables, overlays, &mut self.reporter),
+        }
     }
 }
 
@@ -164,10 +162,9 @@ impl TestProxy {
             reporter: Reporter::new("test".into(), Epoch(1), workers),
             tables: Tables::new(workers),
             overlays: Overlays::default(),
-            generation: 0,
             fleet,
         };
-        let publisher = Publisher::new(control.snapshot(documents));
+        let publisher = Publisher::new(control.snapshot(None, documents));
         let listeners = Listeners::bind(&["127.0.0.1:0".parse().unwrap()], workers).unwrap();
         let address = listeners.addresses()[0];
         let lines = LogBuffer::default();
@@ -212,7 +209,8 @@ impl TestProxy {
 
     /// Replaces the documents.
     pub(crate) fn apply(&mut self, documents: &[Value]) {
-        let snapshot = self.control.snapshot(documents);
+        let before = self.publisher.current().load_full();
+        let snapshot = self.control.snapshot(Some(&before), documents);
         self.publisher.publish(snapshot);
     }
 
