@@ -105,7 +105,7 @@ impl SnapshotParts {
         assert_eq!(self.store.rejected(), [], "the documents are in order");
     }
 
-    fn from_nothing(&mut self) -> Snapshot {
+    fn compiled_anew(&mut self) -> Snapshot {
         let routes = self.store.routes();
         Snapshot::new(
             0,
@@ -147,7 +147,7 @@ proptest! {
     ) {
         let mut parts = SnapshotParts::new();
         let mut texts = BTreeMap::new();
-        let mut snapshot = parts.from_nothing();
+        let mut snapshot = parts.compiled_anew();
         for (revision, (releases, backend)) in (1..).zip(steps) {
             for (release, held) in releases {
                 match held {
@@ -159,7 +159,7 @@ proptest! {
             parts.apply(&texts, &fleet(revision, backend));
             let next = parts.after(&snapshot);
             let (before, now) = (destinations(&snapshot), destinations(&next));
-            prop_assert_eq!(&now, &destinations(&parts.from_nothing()));
+            prop_assert_eq!(&now, &destinations(&parts.compiled_anew()));
             let limit = next.routes.destination_limit();
             prop_assert!(now.keys().all(|id| id.get() < limit));
 
@@ -186,7 +186,7 @@ proptest! {
     #[test]
     fn a_number_that_is_free_again_is_told_when_another_destination_gets_it(first in 0_u8..3, second in 3_u8..6) {
         let mut parts = SnapshotParts::new();
-        let nothing = parts.from_nothing();
+        let nothing = parts.compiled_anew();
         let texts = BTreeMap::from([(first, document(first, 1, Some(9002)))]);
         parts.apply(&texts, &fleet(1, None));
         let one = parts.after(&nothing);

@@ -7,7 +7,7 @@ fn too_old_a_position_gets_the_full_report() {
     let mut reporter = reporter(1);
     let first = reporter.report(None, ReportForm::Two);
     let worker = WorkerCounters::new(0);
-    for number in 0..2000 {
+    for number in 0..STAGES_OVER as u64 {
         let counters = reporter.enter(&uid(), RELEASE, stage(number));
         cell(&worker, &counters, Arm::Gray).outcome(Outcome::Status2xx);
     }
@@ -31,6 +31,7 @@ fn stages_that_are_over_are_bounded_over_all_releases() {
     let worker = WorkerCounters::new(0);
     let releases = 1000;
     let mut snapshot = Vec::new();
+    let mut last = reporter.report(None, ReportForm::Two);
     for number in 0..6 {
         snapshot = (0..releases)
             .map(|name| {
@@ -44,7 +45,13 @@ fn stages_that_are_over_are_bounded_over_all_releases() {
         for counters in &snapshot {
             cell(&worker, counters, Arm::Gray).outcome(Outcome::Status2xx);
         }
-        reporter.report(None, ReportForm::Two);
+        let next = reporter.report(since(&last), ReportForm::Two);
+        assert_eq!(
+            next.since,
+            Some(last.sequence),
+            "who reads every round is told of each change"
+        );
+        last = next;
     }
     let kept = reporter.report(None, ReportForm::Two).entries;
     drop(snapshot);
