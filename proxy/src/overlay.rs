@@ -14,6 +14,7 @@ use halftone_routing::document::units::ReleaseId;
 use halftone_routing::document::{ReleaseState, RoutingConfig};
 use halftone_routing::overlay::Overlay;
 use halftone_routing::routes::ReleaseIndex;
+use halftone_routing::sweep::SweepSchedule;
 
 /// The overlay of one attempt of one release. Snapshots share it, as they share its counters.
 #[derive(Debug)]
@@ -62,8 +63,7 @@ impl OverlayFlips {
 #[derive(Debug)]
 pub struct Overlays {
     words: HashMap<Uid, OverlayEntry>,
-    /// Words that nobody holds are looked for when there are so many.
-    sweep_at: usize,
+    sweeps: SweepSchedule,
     flips: Arc<OverlayFlips>,
     /// Those of which something is closed, or may come to be.
     watched: BTreeSet<ReleaseIndex>,
@@ -85,7 +85,7 @@ impl Default for Overlays {
     fn default() -> Self {
         Self {
             words: HashMap::new(),
-            sweep_at: 64,
+            sweeps: SweepSchedule::default(),
             flips: Arc::default(),
             watched: BTreeSet::new(),
             closed: false,
@@ -182,12 +182,12 @@ impl Overlays {
         Overlay::after_silence(config, self.silence)
     }
 
-    /// Each time their number has doubled.
+    /// Forgets words that nobody holds.
     fn sweep(&mut self) {
-        if self.words.len() >= self.sweep_at {
+        if self.sweeps.is_due(self.words.len()) {
             self.words
                 .retain(|_, entry| Arc::strong_count(&entry.word) > 1);
-            self.sweep_at = 64.max(2 * self.words.len());
+            self.sweeps.swept(self.words.len());
         }
     }
 }

@@ -28,6 +28,7 @@ pub mod routes;
 pub mod shared_vec;
 pub mod sketch;
 pub mod store;
+pub mod sweep;
 #[cfg(test)]
 mod testing;
 pub mod vocabulary;

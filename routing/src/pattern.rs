@@ -18,6 +18,7 @@ use crate::{
     effort::Effort,
     expression::{Budget, Expression},
     networks::Networks,
+    sweep::SweepSchedule,
 };
 
 /// What a value is compared with. Negation is the condition's business.
@@ -266,8 +267,7 @@ impl fmt::Debug for TextTest {
 #[derive(Debug, Default)]
 pub(crate) struct Interner {
     patterns: HashMap<(Operator, Box<[String]>), Weak<Pattern>>,
-    /// Unused ones are looked for when there are so many.
-    sweep_at: usize,
+    sweeps: SweepSchedule,
 }
 
 impl Interner {
@@ -284,16 +284,15 @@ impl Interner {
             return Ok(pattern);
         }
         let pattern = Arc::new(Pattern::compile(operator, values, budget)?);
-        if self.patterns.len() >= self.sweep_at {
+        if self.sweeps.is_due(self.patterns.len()) {
             self.forget_unused();
-            self.sweep_at = 64.max(2 * self.patterns.len());
+            self.sweeps.swept(self.patterns.len());
         }
         self.patterns.insert(key, Arc::downgrade(&pattern));
         Ok(pattern)
     }
 
-    /// Forgets patterns that no release uses any more. Done each time their number has doubled, so that it costs the
-    /// same for each pattern however many there are.
+    /// Forgets patterns that no release uses any more.
     fn forget_unused(&mut self) {
         self.patterns
             .retain(|_, pattern| pattern.strong_count() > 0);

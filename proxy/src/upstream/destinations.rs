@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use halftone_routing::routes::DestinationKey;
+use halftone_routing::sweep::SweepSchedule;
 
 use super::in_flight::InFlight;
 use super::violations::ProtocolViolations;
@@ -25,23 +26,18 @@ pub struct DestinationRegistry {
     counters: Mutex<Counters>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Counters {
     by_key: HashMap<DestinationKey, Weak<DestinationCounters>>,
-    /// Dead ones are looked for when there are so many.
-    sweep_at: usize,
+    sweeps: SweepSchedule,
 }
 
 impl DestinationRegistry {
     /// None yet, for a process with this many workers.
     pub fn new(workers: usize) -> Self {
-        let counters = Counters {
-            by_key: HashMap::new(),
-            sweep_at: 64,
-        };
         Self {
             workers,
-            counters: Mutex::new(counters),
+            counters: Mutex::default(),
         }
     }
 
@@ -62,11 +58,11 @@ impl DestinationRegistry {
 }
 
 impl Counters {
-    /// Each time their number has doubled: the price per destination stays the same however many there are.
+    /// Forgets those that nobody holds.
     fn sweep(&mut self) {
-        if self.by_key.len() >= self.sweep_at {
+        if self.sweeps.is_due(self.by_key.len()) {
             self.by_key.retain(|_, known| known.strong_count() > 0);
-            self.sweep_at = 64.max(2 * self.by_key.len());
+            self.sweeps.swept(self.by_key.len());
         }
     }
 }

@@ -9,6 +9,7 @@ use halftone_routing::dial_policy::DialPolicy;
 use halftone_routing::document::arm::{Backend, Destination, HealthCheck, ServiceRef};
 use halftone_routing::document::names::ObjectName;
 use halftone_routing::endpoints::Slice;
+use halftone_routing::sweep::SweepSchedule;
 
 use super::{Endpoint, Table};
 use crate::upstream::destinations::DestinationRegistry;
@@ -35,8 +36,7 @@ struct TablesInner {
     checked: Vec<(HealthCheck, Weak<Table>)>,
     /// The tables of each Service in use, by namespace and name.
     of_service: HashMap<ObjectName, HashMap<ObjectName, Vec<ServiceTable>>>,
-    /// Dead tables are looked for when there are so many.
-    sweep_at: usize,
+    sweeps: SweepSchedule,
     services: Services,
     /// Else every address may be dialled, and there are no Services.
     in_cluster: bool,
@@ -60,7 +60,7 @@ impl Tables {
             tables: HashMap::new(),
             checked: Vec::new(),
             of_service: HashMap::new(),
-            sweep_at: 64,
+            sweeps: SweepSchedule::default(),
             services,
             in_cluster,
             changed: false,
@@ -249,10 +249,9 @@ impl TablesInner {
         }
     }
 
-    /// Forgets tables that nobody holds, each time their number has doubled: the price per table stays the same
-    /// however many there are.
+    /// Forgets tables that nobody holds.
     fn sweep(&mut self) {
-        if self.tables.len() < self.sweep_at {
+        if !self.sweeps.is_due(self.tables.len()) {
             return;
         }
         self.tables.retain(|_, table| table.strong_count() > 0);
@@ -263,7 +262,7 @@ impl TablesInner {
             });
             !services.is_empty()
         });
-        self.sweep_at = 64.max(2 * self.tables.len());
+        self.sweeps.swept(self.tables.len());
     }
 }
 
