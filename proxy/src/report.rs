@@ -104,11 +104,6 @@ impl Reporter {
         ledger.enter(release, stage)
     }
 
-    /// Takes note of what is applied and refused now.
-    pub fn set_documents(&mut self, documents: Documents) {
-        self.changed |= self.listing.set(documents, self.sequence + 1);
-    }
-
     /// Takes note of what is different: releases whose document is another now, or none, and everything but them as it
     /// is now.
     pub fn change_documents(

@@ -39,18 +39,8 @@ impl DocumentListing {
         &self.documents
     }
 
-    /// These are the documents now; true if anything is new. `sequence` is the number of the next report that differs.
-    pub(crate) fn set(&mut self, documents: Documents, sequence: u64) -> bool {
-        let changes = differences(&self.documents.applied, &documents.applied);
-        let changes = changes.into_iter();
-        let changes: Vec<_> = changes
-            .map(|(uid, _)| (uid.clone(), documents.applied.get(uid).cloned()))
-            .collect();
-        self.change(changes, documents, sequence)
-    }
-
     /// These releases' documents are others now, or none; of `others` counts everything but what is applied. True if
-    /// anything is new.
+    /// anything is new. `sequence` is the number of the next report that differs.
     pub(crate) fn change(
         &mut self,
         applied: Vec<(Uid, Option<ServedDocument>)>,
@@ -177,8 +167,7 @@ fn by_source(rejected: &[RejectedDocument]) -> BTreeMap<&str, Vec<&RejectedDocum
     by_source
 }
 
-/// The keys that were added, changed or removed, and whether they are there now. In one pass over both, since it is run
-/// over every document for each that changes.
+/// The keys that were added, changed or removed, and whether they are there now. In one pass over both.
 fn differences<'a, K: Ord, V: PartialEq>(
     before: &'a BTreeMap<K, V>,
     now: &'a BTreeMap<K, V>,

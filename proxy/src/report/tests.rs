@@ -1,5 +1,6 @@
 //! What the reporter says of counts and documents, and to whom.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use halftone_routing::report::baseline::Baseline;
@@ -25,6 +26,17 @@ fn reporter(epoch: u64) -> Reporter {
     let mut reporter = Reporter::new("pod".into(), Epoch(epoch), 2);
     reporter.set_documents(applied(true));
     reporter
+}
+
+impl Reporter {
+    /// Takes note of all documents as they are now, those that are gone included.
+    pub(super) fn set_documents(&mut self, documents: Documents) {
+        let before = self.documents().applied.keys();
+        let uids: BTreeSet<Uid> = before.chain(documents.applied.keys()).cloned().collect();
+        let now = |uid: Uid| (uid.clone(), documents.applied.get(&uid).cloned());
+        let applied = uids.into_iter().map(now).collect();
+        self.change_documents(applied, documents);
+    }
 }
 
 fn applied(applied: bool) -> Documents {

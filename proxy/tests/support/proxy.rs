@@ -271,19 +271,14 @@ impl TestProxy {
             ignored_fields: Vec::new(),
             open_long: 0,
         };
-        let applied = [(
-            uid,
-            ServedDocument {
-                document,
-                gray_ended: true,
-            },
-        )]
-        .into_iter()
-        .collect();
-        self.control.reporter.set_documents(Documents {
-            applied,
-            ..Documents::default()
-        });
+        let served = ServedDocument {
+            document,
+            gray_ended: true,
+        };
+        let applied = vec![(uid, Some(served))];
+        self.control
+            .reporter
+            .change_documents(applied, Documents::default());
         self.control.reporter.report(None, ReportForm::Two).applied[0].open_long
     }
 
