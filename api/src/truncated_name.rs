@@ -1,6 +1,7 @@
 //! Names made of other names, where something allows fewer characters than both together have: a uid of a release
 //! outside of any cluster, the name of a file.
 
+use halftone_routing::hex;
 use sha2::{Digest, Sha256};
 
 /// `text`, or if it has more than `most` bytes its beginning and 32 hex digits of its SHA-256, `most` bytes together.
@@ -11,13 +12,8 @@ pub fn shorten(text: &str, most: usize) -> String {
         return text.to_owned();
     }
     let digest = Sha256::digest(text.as_bytes());
-    let hex: String = digest
-        .iter()
-        .take(16)
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
     let kept = text.get(..most.saturating_sub(33)).unwrap_or_default();
-    format!("{kept}-{hex}")
+    format!("{kept}-{}", hex::encode(&digest[..16]))
 }
 
 #[cfg(test)]

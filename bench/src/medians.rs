@@ -49,9 +49,7 @@ impl Medians {
             noise_percent: 50.0 * (cpu(0.75) - cpu(0.25)) / cpu(0.5),
         }
     }
-}
 
-impl Medians {
     /// In a closed loop: something else had the proxy's core, or kept the load from filling it.
     pub(crate) fn is_disturbed(&self) -> bool {
         self.offered_per_second.is_none() && self.busy_percent < QUIET_PERCENT

@@ -147,7 +147,7 @@ impl ProxyRoster {
         // One that does not follow the last says nothing that can be relied on; the proxy is asked again. If it goes on
         // like that, what is known of it is forgotten, and it is read from the beginning.
         let Some(changes) = proxy.reader.take(report) else {
-            if self.missed(pod) >= 3
+            if self.missed(pod) >= PATIENT_POLLS
                 && let Some(proxy) = self.proxies.get_mut(pod)
             {
                 proxy.reader = ReportReader::new();

@@ -247,7 +247,7 @@ impl Routes {
     }
 
     /// The release that claims this host and path, both in normal form: exact host before wildcards from the
-    /// longest before `*`, within each the longest path prefix. With it, the claim that won.
+    /// longest before `*`, within each the longest path prefix.
     pub fn find(&self, host: &str, path: &[u8]) -> Option<ReleaseIndex> {
         self.hosts.find(host, path)
     }

@@ -37,8 +37,7 @@ pub(super) async fn report_status(
             other => other,
         };
         if due.is_none() || wait.is_some() {
-            tracked.figures_settled &= at_rest;
-            tracked.figures_settled |= at_rest && wait.is_none();
+            tracked.figures_settled = at_rest && (tracked.figures_settled || wait.is_none());
             return Ok(wait);
         }
     }

@@ -48,8 +48,8 @@ impl DocumentSet {
     /// These are all documents.
     pub(super) fn list(&mut self, documents: ConfigMapDocuments) {
         self.namespaces.clear();
-        for namespace in documents.values().flat_map(|document| &document.namespaces) {
-            *self.namespaces.entry(namespace.clone()).or_default() += 1;
+        for document in documents.values() {
+            self.names_from_now_on(document);
         }
         self.documents = Some(documents);
         self.relisted = true;
@@ -59,12 +59,7 @@ impl DocumentSet {
 
     /// A document is there, or different; true: other namespaces are named now.
     pub(super) fn put(&mut self, name: String, document: ConfigMapDocument) -> bool {
-        let mut others = false;
-        for namespace in &document.namespaces {
-            let count = self.namespaces.entry(namespace.clone()).or_default();
-            others |= *count == 0;
-            *count += 1;
-        }
+        let others = self.names_from_now_on(&document);
         self.touched.insert(name.clone());
         let documents = self.documents.get_or_insert_default();
         let before = documents.insert(name, document);
@@ -80,6 +75,17 @@ impl DocumentSet {
         self.touched.remove(name);
         self.gone.push(Arc::clone(&before.name));
         self.names_no_longer(&before)
+    }
+
+    /// True: other namespaces are named now; and so below.
+    fn names_from_now_on(&mut self, document: &ConfigMapDocument) -> bool {
+        let mut others = false;
+        for namespace in &document.namespaces {
+            let count = self.namespaces.entry(namespace.clone()).or_default();
+            others |= *count == 0;
+            *count += 1;
+        }
+        others
     }
 
     fn names_no_longer(&mut self, document: &ConfigMapDocument) -> bool {
