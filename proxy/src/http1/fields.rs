@@ -564,6 +564,7 @@ pub(super) fn keep_trailers(section: &[u8], rules: &ChunkRules) -> Result<Vec<u8
 }
 
 /// Appends `name: value` and CRLF.
+#[inline]
 pub(super) fn append_line(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     out.extend_from_slice(name);
     out.extend_from_slice(b": ");

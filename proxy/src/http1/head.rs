@@ -237,14 +237,20 @@ impl<'b> RequestLine<'b> {
             return Err(MessageError::FirstLine);
         }
         let (version, rest) = version(end)?;
-        match str::from_utf8(method) {
-            Ok(method_name) if rest.is_empty() => Ok(Self {
-                method_name,
-                target,
-                version,
-            }),
-            _ => Err(MessageError::FirstLine),
+        if !rest.is_empty() {
+            return Err(MessageError::FirstLine);
         }
+        let method_name = match method {
+            // Most, of which nothing has to be checked.
+            b"GET" => "GET",
+            b"POST" => "POST",
+            _ => str::from_utf8(method).map_err(|_| MessageError::FirstLine)?,
+        };
+        Ok(Self {
+            method_name,
+            target,
+            version,
+        })
     }
 }
 
@@ -368,10 +374,10 @@ impl<'b> StatusLine<'b> {
             [b' ', reason @ ..] => reason,
             _ => return Err(MessageError::Status),
         };
-        let reason = if reason.is_ascii() {
-            str::from_utf8(reason).unwrap_or_default()
-        } else {
-            ""
+        let reason = match reason {
+            b"OK" => "OK",
+            _ if reason.is_ascii() => str::from_utf8(reason).unwrap_or_default(),
+            _ => "",
         };
         Ok(Self {
             version,

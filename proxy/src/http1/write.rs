@@ -5,7 +5,7 @@
 use std::{
     borrow::Cow,
     io::Write,
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     ops::Range,
 };
 
@@ -151,7 +151,9 @@ fn is_replaced(field: &Field<'_>, ours: Option<(&str, &str)>) -> bool {
     ours.is_some_and(|(name, _)| field.is(name))
 }
 
-/// The host that the request names, else the address that it came to.
+/// The host that the request names, else the address that it came to. Inlined for the names, whose copies cost nothing where
+/// their length is known.
+#[inline(always)]
 fn append_host(out: &mut Vec<u8>, name: &str, head: &RequestHead<'_, '_>, local: SocketAddr) {
     if head.authority.is_empty() {
         let local = SocketAddr::new(local.ip().to_canonical(), local.port());
@@ -402,9 +404,9 @@ fn append_connection(out: &mut Vec<u8>, client: HttpVersion, keep_alive: bool) {
 }
 
 fn append_status_line(out: &mut Vec<u8>, status: u16, reason: &str) {
+    let digit = |unit: u16| b'0' + (status / unit % 10) as u8;
     out.extend_from_slice(b"HTTP/1.1 ");
-    append_number(out, status.into());
-    out.push(b' ');
+    out.extend_from_slice(&[digit(100), digit(10), digit(1), b' ']);
     out.extend_from_slice(reason.as_bytes());
     out.extend_from_slice(b"\r\n");
 }
@@ -422,14 +424,23 @@ fn append_number(out: &mut Vec<u8>, number: u64) {
 
 fn append_address(out: &mut Vec<u8>, address: IpAddr) {
     match address.to_canonical() {
-        IpAddr::V4(address) => {
-            let [first, rest @ ..] = address.octets();
-            append_number(out, first.into());
-            for octet in rest {
-                out.push(b'.');
-                append_number(out, octet.into());
-            }
-        }
+        IpAddr::V4(address) => append_ipv4(out, address),
         IpAddr::V6(address) => write!(out, "{address}").expect("a Vec takes every write"),
     }
+}
+
+/// Gathered first: seven pieces cost more to append than fifteen bytes to write.
+fn append_ipv4(out: &mut Vec<u8>, address: Ipv4Addr) {
+    let (mut text, mut length) = ([b'.'; 15], 0);
+    for octet in address.octets() {
+        // The dot between two octets is there already.
+        length += usize::from(length > 0);
+        for (from, unit) in [(100, 100), (10, 10), (0, 1)] {
+            if octet >= from {
+                text[length] = b'0' + octet / unit % 10;
+                length += 1;
+            }
+        }
+    }
+    out.extend_from_slice(&text[..length]);
 }

@@ -31,8 +31,10 @@ const PER_REQUEST: usize = 3;
 /// Before counting: connections are made, buffers and tables have grown.
 const WARM_UP: usize = 2_000;
 const COUNTED: usize = 2_000;
-/// What the first and the last request counted may owe to the one before, and a timer of the worker.
+/// What the first and the last request counted may owe to the one before, and timers: the slower the machine, the more
+/// of them go off, so that several series are counted and one without disturbance is enough.
 const SLACK: usize = 20;
+const SERIES: usize = 3;
 
 const BODY: usize = 16 << 10;
 const ANSWER: usize = 1_024;
@@ -60,15 +62,23 @@ fn a_request_over_open_connections_allocates_the_three_pieces_that_hold_it_and_n
     client.set_nodelay(true).unwrap();
     for (what, requests) in [("GET", gets()), ("POST of 16 KiB", posts())] {
         ask(&mut client, &requests, WARM_UP);
-        let region = Region::new(ALLOCATOR);
-        ask(&mut client, &requests, COUNTED);
-        let change = region.change();
-        let (made, grown) = (change.allocations, change.reallocations);
+        let counts = [(); SERIES].map(|()| allocations(&mut client, &requests));
+        let is_expected = |&(made, grown): &(usize, usize)| {
+            made.abs_diff(PER_REQUEST * COUNTED) <= SLACK && grown <= SLACK
+        };
         assert!(
-            made.abs_diff(PER_REQUEST * COUNTED) <= SLACK && grown <= SLACK,
-            "{COUNTED} times {what}: {made} allocations, {grown} grown; expected {PER_REQUEST} each"
+            counts.iter().any(is_expected),
+            "{COUNTED} times {what}: (allocations, grown) {counts:?}; expected {PER_REQUEST} each"
         );
     }
+}
+
+/// How often `COUNTED` requests asked for memory, and for more of what they had.
+fn allocations(client: &mut TcpStream, requests: &[Vec<u8>]) -> (usize, usize) {
+    let region = Region::new(ALLOCATOR);
+    ask(client, requests, COUNTED);
+    let change = region.change();
+    (change.allocations, change.reallocations)
 }
 
 /// The request of a browser, for each of some users.
