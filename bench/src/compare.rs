@@ -3,6 +3,7 @@
 
 use crate::Result;
 use crate::contestant::RunningContestant;
+use crate::medians::quantile;
 use crate::offered::OfferedRates;
 use crate::scenario::Scenario;
 use crate::traffic::sender::FastSender;
@@ -11,6 +12,8 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+/// Looks at what a contestant carries before the open loop's rate is chosen; the median counts.
+const RATE_SAMPLES: usize = 3;
 /// Driven before counting starts: connections are made, buffers grown, Lua compiled.
 const WARM_UP: Duration = Duration::from_millis(300);
 
@@ -26,6 +29,8 @@ pub(crate) struct Measurement {
     pub(crate) p99_us: u64,
     /// Share of the measured time in which the proxy's core worked for it, in percent.
     pub(crate) busy_percent: f64,
+    /// Share of the measured time in which the proxy's threads could run but something else had their core, in percent.
+    pub(crate) waited_percent: f64,
     /// Share of the users that met the gray arm, in percent.
     pub(crate) gray_percent: f64,
     pub(crate) errors: BTreeMap<&'static str, u64>,
@@ -47,8 +52,16 @@ pub(crate) fn offered_rates(
 ) -> Result<OfferedRates> {
     let mut throughput = Vec::new();
     for running in contestants {
-        let measurement = measure(traffic, running, Scenario::Base, None, time)?;
-        throughput.push((running.contestant.name(), measurement.requests_per_second));
+        let name = running.contestant.name();
+        let mut samples = Vec::new();
+        for _ in 0..RATE_SAMPLES {
+            let sample = measure(traffic, running, Scenario::Base, None, time)?;
+            if !sample.errors.is_empty() {
+                return Err(format!("{name}, what it carries: {:?}", sample.errors).into());
+            }
+            samples.push(sample.requests_per_second);
+        }
+        throughput.push((name, quantile(samples, 0.5)));
     }
     Ok(OfferedRates::of(&throughput))
 }
@@ -92,8 +105,20 @@ pub(crate) fn compare(
     Ok(all)
 }
 
-/// `rate`: of an open loop.
+/// `rate`: of an open loop. An error says of whom and in which scenario.
 fn measure(
+    traffic: &mut BenchTraffic,
+    running: &mut RunningContestant,
+    scenario: Scenario,
+    rate: Option<f64>,
+    time: Duration,
+) -> Result<Measurement> {
+    let contestant = running.contestant.name();
+    measured(traffic, running, scenario, rate, time)
+        .map_err(|error| format!("{contestant}, {}: {error}", scenario.key()).into())
+}
+
+fn measured(
     traffic: &mut BenchTraffic,
     running: &mut RunningContestant,
     scenario: Scenario,
@@ -105,8 +130,7 @@ fn measure(
     let fast = scenario == Scenario::FastSender;
     let sender = fast.then(|| FastSender::start(running.address));
     let sender = sender.transpose()?;
-    let mut measurement = counted(traffic, running, rate, time)
-        .map_err(|error| format!("{}, {}: {error}", running.contestant.name(), scenario.key()))?;
+    let mut measurement = counted(traffic, running, rate, time)?;
     if let Some(sender) = sender
         && !sender.stop()?
     {
@@ -137,22 +161,27 @@ fn counted(
     running.process.check()?;
     drive(traffic, WARM_UP)?;
     traffic.tally.restart();
-    let (begin, cpu_begin) = (Instant::now(), running.process.cpu()?);
+    let (begin, usage_begin) = (Instant::now(), running.process.usage()?);
     drive(traffic, time)?;
     let lasted = begin.elapsed().as_secs_f64();
-    let cpu = running.process.cpu()?.saturating_sub(cpu_begin);
+    let usage = running.process.usage()?.since(usage_begin);
     if rate.is_some() {
         traffic.count_unanswered();
     }
     let tally = &traffic.tally;
+    if tally.requests == 0 {
+        return Err(format!("no request was answered: {:?}", tally.errors).into());
+    }
     let requests = tally.requests as f64;
+    let cpu = usage.cpu.as_secs_f64();
     Ok(Measurement {
-        cpu_us_per_request: cpu.as_secs_f64() * 1e6 / requests,
+        cpu_us_per_request: cpu * 1e6 / requests,
         requests_per_second: requests / lasted,
         offered_per_second: rate,
         p50_us: tally.latencies.percentile_us(500),
         p99_us: tally.latencies.percentile_us(990),
-        busy_percent: 100.0 * cpu.as_secs_f64() / lasted,
+        busy_percent: 100.0 * cpu / lasted,
+        waited_percent: 100.0 * usage.waited.as_secs_f64() / lasted,
         gray_percent: 0.0,
         errors: BTreeMap::new(),
     })

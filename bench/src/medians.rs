@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 /// Below it something else had the proxy's core, or kept the load from filling it. Either falsifies the ratios: a
 /// proxy with more code and data loses more with every switch.
 pub(crate) const QUIET_PERCENT: f64 = 90.0;
+/// In an open loop, where a core is not full: above it something else had the core while the proxy could have run.
+const WAITED_PERCENT: f64 = 100.0 - QUIET_PERCENT;
 /// Of the requests of a schedule; the rest is chance.
 const KEPT: f64 = 0.95;
 
@@ -28,6 +30,9 @@ pub(crate) struct Medians {
     /// Share of the proxy's core that the proxy had.
     #[serde(skip)]
     pub(crate) busy_percent: f64,
+    /// Share of the time in which the proxy could have run, but something else had its core.
+    #[serde(skip)]
+    waited_percent: f64,
 }
 
 impl Medians {
@@ -45,14 +50,18 @@ impl Medians {
             p50_us: median(&|round| round.p50_us as f64),
             p99_us: median(&|round| round.p99_us as f64),
             busy_percent: median(&|round| round.busy_percent),
+            waited_percent: median(&|round| round.waited_percent),
             errors: rounds.iter().flat_map(|round| round.errors.values()).sum(),
             noise_percent: 50.0 * (cpu(0.75) - cpu(0.25)) / cpu(0.5),
         }
     }
 
-    /// In a closed loop: something else had the proxy's core, or kept the load from filling it.
+    /// Something else had the proxy's core, or, in a closed loop, kept the load from filling it.
     pub(crate) fn is_disturbed(&self) -> bool {
-        self.offered_per_second.is_none() && self.busy_percent < QUIET_PERCENT
+        let is_open_loop = self.offered_per_second.is_some();
+        let idle = !is_open_loop && self.busy_percent < QUIET_PERCENT;
+        let displaced = is_open_loop && self.waited_percent > WAITED_PERCENT;
+        idle || displaced
     }
 
     /// In an open loop: fewer requests were answered than were due.
@@ -82,7 +91,7 @@ pub(crate) fn against_base(all: &[Series]) -> BTreeMap<&'static str, f64> {
 }
 
 /// The value at `rank` (0 to 1) of the sorted values, between neighbours in proportion; 0 without values.
-fn quantile(mut values: Vec<f64>, rank: f64) -> f64 {
+pub(crate) fn quantile(mut values: Vec<f64>, rank: f64) -> f64 {
     values.sort_by(f64::total_cmp);
     let Some(last) = values.len().checked_sub(1) else {
         return 0.0;
@@ -107,6 +116,7 @@ pub(crate) mod tests {
             p50_us: 1,
             p99_us: 1,
             busy_percent: 100.0,
+            waited_percent: 0.0,
             gray_percent: 10.0,
             errors: BTreeMap::new(),
         };
@@ -135,18 +145,20 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_full_core_is_wanted_in_a_closed_loop_and_a_kept_schedule_in_an_open_one() {
-        let with = |offered_per_second, requests_per_second, busy_percent| {
+    fn a_closed_loop_needs_a_full_core_and_an_open_one_a_free_core_and_a_kept_schedule() {
+        let with = |offered_per_second, requests_per_second, busy_percent, waited_percent| {
             let mut series = series("halfLoad", "halftone", &[10.0]);
             series.rounds[0].offered_per_second = offered_per_second;
             series.rounds[0].requests_per_second = requests_per_second;
             series.rounds[0].busy_percent = busy_percent;
+            series.rounds[0].waited_percent = waited_percent;
             let medians = Medians::of(&series);
             (medians.is_disturbed(), medians.is_late())
         };
-        assert_eq!(with(None, 1.0, 50.0), (true, false));
-        assert_eq!(with(None, 1.0, 99.0), (false, false));
-        assert_eq!(with(Some(100.0), 99.0, 50.0), (false, false));
-        assert_eq!(with(Some(100.0), 90.0, 99.0), (false, true));
+        assert_eq!(with(None, 1.0, 50.0, 0.0), (true, false));
+        assert_eq!(with(None, 1.0, 99.0, 0.0), (false, false));
+        assert_eq!(with(Some(100.0), 99.0, 50.0, 1.0), (false, false));
+        assert_eq!(with(Some(100.0), 99.0, 50.0, 20.0), (true, false));
+        assert_eq!(with(Some(100.0), 90.0, 99.0, 0.0), (false, true));
     }
 }

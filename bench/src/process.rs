@@ -39,6 +39,37 @@ pub(crate) fn pin(core: usize) -> Result<()> {
     Ok(sched_setaffinity(None, &set)?)
 }
 
+/// What all threads of a process and its children have had since they started.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct CpuUsage {
+    /// Time on a core, user and system.
+    pub(crate) cpu: Duration,
+    /// Time in which a thread could have run, but something else had the core.
+    pub(crate) waited: Duration,
+}
+
+impl CpuUsage {
+    /// What was added since `earlier`.
+    pub(crate) fn since(self, earlier: Self) -> Self {
+        Self {
+            cpu: self.cpu.saturating_sub(earlier.cpu),
+            waited: self.waited.saturating_sub(earlier.waited),
+        }
+    }
+
+    /// Adds a thread's `schedstat`: nanoseconds on a core, nanoseconds in a run queue. The ticks of `stat` last 10 ms,
+    /// too coarse for rounds of seconds.
+    fn add(&mut self, schedstat: &str) -> Result<()> {
+        let mut fields = schedstat.split_whitespace().map(str::parse);
+        let (Some(cpu), Some(waited)) = (fields.next(), fields.next()) else {
+            return Err(format!("schedstat has no two figures: {schedstat:?}").into());
+        };
+        self.cpu += Duration::from_nanos(cpu?);
+        self.waited += Duration::from_nanos(waited?);
+        Ok(())
+    }
+}
+
 /// A running process, with its children where it has any (nginx's worker).
 pub(crate) struct ManagedProcess {
     child: Child,
@@ -92,17 +123,15 @@ impl ManagedProcess {
         }
     }
 
-    /// CPU time of all threads of the process and its children, user and system.
-    pub(crate) fn cpu(&self) -> Result<Duration> {
-        let mut total = 0;
+    /// Of all threads of the process and its children.
+    pub(crate) fn usage(&self) -> Result<CpuUsage> {
+        let mut usage = CpuUsage::default();
         for id in self.family()? {
             for thread in fs::read_dir(format!("/proc/{id}/task"))? {
-                // schedstat counts nanoseconds; stat's ticks of 10 ms are too coarse for rounds of seconds.
-                let text = fs::read_to_string(thread?.path().join("schedstat"))?;
-                total += text.split(' ').next().unwrap_or_default().parse::<u64>()?;
+                usage.add(&fs::read_to_string(thread?.path().join("schedstat"))?)?;
             }
         }
-        Ok(Duration::from_nanos(total))
+        Ok(usage)
     }
 
     /// Resident memory in bytes of the process and its children.
