@@ -154,3 +154,16 @@ remove_cgroups() {
     [ ! -d "$directory" ] || find "$directory" -depth -type d -exec rmdir {} + 2>/dev/null || true
   done
 }
+
+in_containerd() { ctr -a "$state/containerd.sock" -n k8s.io "$@"; }
+# Prints the running container of a pod that has one. It asks containerd and not the API server, which may be away.
+container_of() { # NAMESPACE POD
+  local running labels containers
+  # Containers that have ended keep their labels; of those, none has a task that runs.
+  running=$(in_containerd tasks ls | awk '$3 == "RUNNING" {print $1}')
+  labels="labels.\"io.kubernetes.pod.namespace\"==$1,labels.\"io.kubernetes.pod.name\"==$2,labels.\"io.cri-containerd.kind\"==container"
+  containers=$(in_containerd containers ls -q "$labels" | grep -xF "$running" || true)
+  [ -n "$containers" ] || die "no process of pod $1/$2 runs"
+  [ "$(wc -l <<<"$containers")" -eq 1 ] || die "pod $1/$2 has several containers"
+  echo "$containers"
+}

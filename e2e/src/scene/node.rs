@@ -61,6 +61,16 @@ impl ClusterNode {
         self.script("signal", &[namespace, pod, name]);
     }
 
+    /// The most memory in bytes that the process of a pod has had resident.
+    ///
+    /// # Panics
+    /// When no such process runs.
+    #[must_use]
+    pub fn peak_memory(&self, namespace: &str, pod: &str) -> u64 {
+        let bytes = self.script("peak", &[namespace, pod]);
+        bytes.trim().parse().expect("a number of bytes")
+    }
+
     /// All writes in a namespace that the API server has carried out or refused, in the order of its audit log.
     ///
     /// # Panics

@@ -45,7 +45,7 @@ fn thousands_of_releases_and_what_they_cost() {
         began.elapsed().as_secs_f64()
     ));
 
-    operator_starts(&scene, &own);
+    operator_starts(&scene, &own, &node);
     costs_at_rest(&scene, &own);
     changes(&scene, &own, &node);
 }
@@ -109,8 +109,12 @@ fn all_applied(scene: &Scene, own: &Installation<'_>) {
     }
 }
 
-fn operator_starts(scene: &Scene, own: &Installation<'_>) {
+fn operator_starts(scene: &Scene, own: &Installation<'_>, node: &ClusterNode) {
     let before = own.operators().remove(0);
+    scene.tell(&format!(
+        "the operator that took all of them up as they were created: at most {:.0} MB resident",
+        node.peak_memory(&scene.namespace, &before) as f64 / 1e6
+    ));
     scene.cluster.kubectl.run(&[
         "delete",
         "pod",
@@ -137,8 +141,9 @@ fn operator_starts(scene: &Scene, own: &Installation<'_>) {
     });
     let took = Timestamp::now().duration_since(started);
     scene.tell(&format!(
-        "time to the first turn of all: {:.0} s (the take-over of the Lease included)",
-        took.as_secs_f64()
+        "time to the first turn of all: {:.0} s (the take-over of the Lease included), at most {:.0} MB resident until then",
+        took.as_secs_f64(),
+        node.peak_memory(&scene.namespace, &pod) as f64 / 1e6
     ));
 }
 
