@@ -4,6 +4,7 @@
 //! no figure that moves with every request, so that a status at rest is not written again.
 
 mod builder;
+mod record;
 
 use halftone_api::{
     plan::Plan,
@@ -11,7 +12,6 @@ use halftone_api::{
 };
 use halftone_routing::document::units::Ratio;
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 use crate::{
     condition_input::{ConditionInput, SpecBlocker, WaitReason},
@@ -20,19 +20,24 @@ use crate::{
 };
 
 use self::builder::ConditionBuilder;
+pub(crate) use self::record::ConditionRecord;
+use self::record::{
+    ConditionKind as Kind,
+    ConditionStatus::{self, False, True, Unknown},
+};
 
 /// A condition before it is dated.
 struct NewCondition {
-    kind: &'static str,
-    status: &'static str,
+    kind: Kind,
+    status: ConditionStatus,
     reason: String,
     message: String,
 }
 
 impl NewCondition {
     fn new(
-        kind: &'static str,
-        status: &'static str,
+        kind: Kind,
+        status: ConditionStatus,
         reason: &(impl ToString + ?Sized),
         message: impl Into<String>,
     ) -> Self {
@@ -44,10 +49,6 @@ impl NewCondition {
         }
     }
 }
-
-const TRUE: &str = "True";
-const FALSE: &str = "False";
-const UNKNOWN: &str = "Unknown";
 
 /// The state in one word. Where `force` sends everyone elsewhere, it is not where users are. It is held only where the
 /// standing is served, whatever it waits for.
@@ -91,7 +92,7 @@ pub(crate) fn conditions(
     plan: Option<&Plan>,
     progress: &Progress,
     now: Timestamp,
-) -> Vec<Condition> {
+) -> Box<[ConditionRecord]> {
     let teller = ConditionBuilder {
         plan,
         progress,
@@ -104,20 +105,18 @@ pub(crate) fn conditions(
         .collect()
 }
 
-fn date(finding: NewCondition, progress: &Progress, now: Timestamp) -> Condition {
+fn date(finding: NewCondition, progress: &Progress, now: Timestamp) -> ConditionRecord {
     let before = progress
         .conditions
         .iter()
-        .find(|old| old.type_ == finding.kind && old.status == finding.status);
-    Condition {
-        type_: finding.kind.to_owned(),
-        status: finding.status.to_owned(),
-        reason: finding.reason,
-        message: finding.message,
-        last_transition_time: before.map_or(Time(whole_seconds(now)), |before| {
-            before.last_transition_time.clone()
-        }),
-        observed_generation: Some(progress.standing.generation),
+        .find(|old| old.kind == finding.kind && old.status == finding.status);
+    ConditionRecord {
+        kind: finding.kind,
+        status: finding.status,
+        reason: finding.reason.into(),
+        message: finding.message.into(),
+        since: before.map_or_else(|| whole_seconds(now), |before| before.since),
+        generation: Some(progress.standing.generation),
     }
 }
 
@@ -127,47 +126,49 @@ fn whole_seconds(time: Timestamp) -> Timestamp {
 }
 
 /// What follows from a change of conditions for people to hear, each change once.
-pub(crate) fn events(before: &[Condition], after: &[Condition]) -> Vec<Event> {
+pub(crate) fn events(before: &[ConditionRecord], after: &[ConditionRecord]) -> Vec<Event> {
     let rolled_back = after
         .iter()
-        .any(|condition| condition.type_ == "Stalled" && condition.reason == "RolledBack");
+        .any(|condition| condition.kind == Kind::Stalled && &*condition.reason == "RolledBack");
     after
         .iter()
         .filter_map(|condition| event(before, condition, rolled_back))
         .collect()
 }
 
-fn event(before: &[Condition], after: &Condition, rolled_back: bool) -> Option<Event> {
-    let old = before.iter().find(|old| old.type_ == after.type_);
+fn event(before: &[ConditionRecord], after: &ConditionRecord, rolled_back: bool) -> Option<Event> {
+    let old = before.iter().find(|old| old.kind == after.kind);
     if old.is_some_and(|old| old.status == after.status && old.reason == after.reason) {
         return None;
     }
-    let reason = match (
-        after.type_.as_str(),
-        after.status.as_str(),
-        after.reason.as_str(),
-    ) {
-        ("Accepted", FALSE, _) => EventReason::Refused,
-        ("Accepted", TRUE, "ServingKept") => EventReason::ServingKept,
-        ("ResolvedRefs", FALSE, _) => EventReason::RefsUnresolved,
-        ("Programmed", FALSE, "ProxyTooOld" | "NoReadyProxy" | "Rejected" | "ProxiesLagging") => {
-            EventReason::NotProgrammed
+    let reason = match (after.kind, after.status, &*after.reason) {
+        (Kind::Accepted, False, _) => EventReason::Refused,
+        (Kind::Accepted, True, "ServingKept") => EventReason::ServingKept,
+        (Kind::ResolvedRefs, False, _) => EventReason::RefsUnresolved,
+        (
+            Kind::Programmed,
+            False,
+            "ProxyTooOld" | "NoReadyProxy" | "Rejected" | "ProxiesLagging",
+        ) => EventReason::NotProgrammed,
+        (Kind::Stalled | Kind::Reconciling, True, "StableUnavailable") => {
+            EventReason::StableUnavailable
         }
-        ("Stalled" | "Reconciling", TRUE, "StableUnavailable") => EventReason::StableUnavailable,
-        ("Stalled" | "Reconciling", TRUE, "GrayUnavailable") => EventReason::GrayUnavailable,
-        ("Reconciling", TRUE, "NotPersisted") => EventReason::NotPersisted,
-        ("Reconciling", TRUE, "StatusUnreadable") => EventReason::StatusUnreadable,
-        ("ProtocolMismatch", TRUE, _) => EventReason::ProtocolMismatch,
-        ("Progressing", FALSE, "AwaitingApproval") => EventReason::AwaitingApproval,
-        ("Progressing", FALSE, "AwaitingWindow") => EventReason::AwaitingWindow,
-        ("Progressing", FALSE, "ReportsMissing") => EventReason::ReportsMissing,
-        ("Progressing", FALSE, "TooLittleTraffic" | "OverLimit") => EventReason::NoVerdict,
+        (Kind::Stalled | Kind::Reconciling, True, "GrayUnavailable") => {
+            EventReason::GrayUnavailable
+        }
+        (Kind::Reconciling, True, "NotPersisted") => EventReason::NotPersisted,
+        (Kind::Reconciling, True, "StatusUnreadable") => EventReason::StatusUnreadable,
+        (Kind::ProtocolMismatch, True, _) => EventReason::ProtocolMismatch,
+        (Kind::Progressing, False, "AwaitingApproval") => EventReason::AwaitingApproval,
+        (Kind::Progressing, False, "AwaitingWindow") => EventReason::AwaitingWindow,
+        (Kind::Progressing, False, "ReportsMissing") => EventReason::ReportsMissing,
+        (Kind::Progressing, False, "TooLittleTraffic" | "OverLimit") => EventReason::NoVerdict,
         // A rollback tells of its verdict itself.
-        ("Healthy", FALSE, _) if !rolled_back => EventReason::Unhealthy,
-        ("Healthy", UNKNOWN, "BothArmsFailing") => EventReason::BothArmsFailing,
-        ("RatioDrift", TRUE, _) => EventReason::RatioDrift,
-        ("StableIdle", TRUE, _) => EventReason::StableIdle,
+        (Kind::Healthy, False, _) if !rolled_back => EventReason::Unhealthy,
+        (Kind::Healthy, Unknown, "BothArmsFailing") => EventReason::BothArmsFailing,
+        (Kind::RatioDrift, True, _) => EventReason::RatioDrift,
+        (Kind::StableIdle, True, _) => EventReason::StableIdle,
         _ => return None,
     };
-    Some(Event::new(reason, after.message.clone()))
+    Some(Event::new(reason, after.message.to_string()))
 }

@@ -20,12 +20,12 @@ use halftone_routing::document::{
 };
 use halftone_routing::sketch::UserSketch;
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 pub use self::status::RestoreError;
 use crate::{
     clock::{Now, PausableTimer},
     condition_input::ConditionInput,
+    conditions::ConditionRecord,
     judge::{Judge, Ruling, VerdictReason},
 };
 
@@ -289,7 +289,7 @@ pub struct Progress {
     pub(crate) last_request: Option<HandledRequest>,
     /// The newest first, at most ten.
     pub(crate) history: Vec<HistoryEntry>,
-    pub(crate) conditions: Vec<Condition>,
+    pub(crate) conditions: Box<[ConditionRecord]>,
     /// What the conditions tell.
     pub(crate) standing: ConditionInput,
     pub(crate) memory: EphemeralState,
@@ -358,7 +358,7 @@ impl Progress {
             token: String::new(),
             last_request: None,
             history: Vec::new(),
-            conditions: Vec::new(),
+            conditions: Box::default(),
             standing: ConditionInput::default(),
             memory: EphemeralState::new(now),
         }

@@ -6,7 +6,7 @@ use halftone_api::{
 };
 use halftone_routing::document::arm::Arm;
 
-use super::{FALSE, NewCondition, TRUE, UNKNOWN};
+use super::{False, Kind, NewCondition, True, Unknown};
 use crate::{
     condition_input::{ConditionInput, SpecBlocker, UnservedArm, WaitReason},
     judge,
@@ -39,15 +39,13 @@ impl ConditionBuilder<'_> {
         let mut findings = vec![self.ready()];
         findings.extend(
             self.stalled()
-                .map(|(reason, message)| NewCondition::new("Stalled", TRUE, &reason, message)),
+                .map(|(reason, message)| NewCondition::new(Kind::Stalled, True, &reason, message)),
         );
         if self.stalled().is_none() {
             let pending = self.pending();
-            findings.extend(
-                pending.map(|(reason, message)| {
-                    NewCondition::new("Reconciling", TRUE, &reason, message)
-                }),
-            );
+            findings.extend(pending.map(|(reason, message)| {
+                NewCondition::new(Kind::Reconciling, True, &reason, message)
+            }));
         }
         findings.extend([
             self.accepted(),
@@ -58,10 +56,9 @@ impl ConditionBuilder<'_> {
         ]);
         findings.push(self.promoted());
         let unspoken = self.standing.unspoken.as_ref();
-        findings
-            .extend(unspoken.map(|message| {
-                NewCondition::new("ProtocolMismatch", TRUE, "AppProtocol", message)
-            }));
+        findings.extend(unspoken.map(|message| {
+            NewCondition::new(Kind::ProtocolMismatch, True, "AppProtocol", message)
+        }));
         findings.extend(self.drift());
         findings.extend(self.stable_idle());
         findings
@@ -69,8 +66,8 @@ impl ConditionBuilder<'_> {
 
     fn ready(&self) -> NewCondition {
         match self.stalled().or_else(|| self.pending()) {
-            Some((reason, message)) => NewCondition::new("Ready", FALSE, &reason, message),
-            None => NewCondition::new("Ready", TRUE, &self.standing.wait, self.waits()),
+            Some((reason, message)) => NewCondition::new(Kind::Ready, False, &reason, message),
+            None => NewCondition::new(Kind::Ready, True, &self.standing.wait, self.waits()),
         }
     }
 
@@ -164,25 +161,28 @@ impl ConditionBuilder<'_> {
     fn accepted(&self) -> NewCondition {
         match &self.standing.held {
             Some(SpecBlocker::Refused(obstacle)) => {
-                NewCondition::new("Accepted", FALSE, &obstacle.reason, &obstacle.message)
+                NewCondition::new(Kind::Accepted, False, &obstacle.reason, &obstacle.message)
             }
             _ => match (self.progress.state.kept(), self.plan) {
                 (Some(_), Some(plan)) if plan.force != Force::Stable => {
-                    NewCondition::new("Accepted", TRUE, "ServingKept", kept(plan))
+                    NewCondition::new(Kind::Accepted, True, "ServingKept", kept(plan))
                 }
-                _ => NewCondition::new("Accepted", TRUE, "Accepted", "the spec is valid"),
+                _ => NewCondition::new(Kind::Accepted, True, "Accepted", "the spec is valid"),
             },
         }
     }
 
     fn resolved(&self) -> NewCondition {
         match &self.standing.unresolved {
-            Some(obstacle) => {
-                NewCondition::new("ResolvedRefs", FALSE, &obstacle.reason, &obstacle.message)
-            }
+            Some(obstacle) => NewCondition::new(
+                Kind::ResolvedRefs,
+                False,
+                &obstacle.reason,
+                &obstacle.message,
+            ),
             None => NewCondition::new(
-                "ResolvedRefs",
-                TRUE,
+                Kind::ResolvedRefs,
+                True,
                 "Resolved",
                 "every reference leads somewhere",
             ),
@@ -202,8 +202,8 @@ impl ConditionBuilder<'_> {
             _ if fleet.ready == 0 => ("NoReadyProxy", "no proxy of the fleet is ready".into()),
             _ if fleet.complete => {
                 return NewCondition::new(
-                    "Programmed",
-                    TRUE,
+                    Kind::Programmed,
+                    True,
                     "Acknowledged",
                     self.acknowledgement(),
                 );
@@ -212,7 +212,7 @@ impl ConditionBuilder<'_> {
             _ if !fleet.stragglers.is_empty() => ("ProxiesLagging", self.acknowledgement()),
             _ => ("Programming", self.acknowledgement()),
         };
-        NewCondition::new("Programmed", FALSE, &reason, message)
+        NewCondition::new(Kind::Programmed, False, &reason, message)
     }
 
     fn acknowledgement(&self) -> String {
@@ -234,19 +234,19 @@ impl ConditionBuilder<'_> {
 
     fn progressing(&self) -> NewCondition {
         let status = match self.standing.wait {
-            WaitReason::Programming | WaitReason::Holding | WaitReason::AwaitingReports => TRUE,
-            WaitReason::AwaitingVerdict if !self.standing.inconclusive => TRUE,
+            WaitReason::Programming | WaitReason::Holding | WaitReason::AwaitingReports => True,
+            WaitReason::AwaitingVerdict if !self.standing.inconclusive => True,
             WaitReason::AwaitingVerdict => {
                 return NewCondition::new(
-                    "Progressing",
-                    FALSE,
+                    Kind::Progressing,
+                    False,
                     &self.standing.ruling.reason,
                     self.waits(),
                 );
             }
-            _ => FALSE,
+            _ => False,
         };
-        NewCondition::new("Progressing", status, &self.standing.wait, self.waits())
+        NewCondition::new(Kind::Progressing, status, &self.standing.wait, self.waits())
     }
 
     /// What the release waits for, in a sentence.
@@ -321,11 +321,11 @@ impl ConditionBuilder<'_> {
     fn healthy(&self) -> NewCondition {
         let ruling = self.standing.ruling;
         let finding = |status, reason: String, message: &str| {
-            NewCondition::new("Healthy", status, &reason, message)
+            NewCondition::new(Kind::Healthy, status, &reason, message)
         };
         if self.plan.is_some_and(|plan| plan.health.limits.is_none()) {
             return finding(
-                UNKNOWN,
+                Unknown,
                 "Disabled".into(),
                 "spec.health.enabled is false, nothing is judged",
             );
@@ -334,13 +334,13 @@ impl ConditionBuilder<'_> {
             Verdict::Fail => {
                 let verdict = self.progress.evidence.verdict_status();
                 let message = verdict.map_or_else(String::new, |verdict| verdict.message);
-                finding(FALSE, ruling.reason.to_string(), &message)
+                finding(False, ruling.reason.to_string(), &message)
             }
-            Verdict::Pass => finding(TRUE, ruling.reason.to_string(), "every limit is kept"),
+            Verdict::Pass => finding(True, ruling.reason.to_string(), "every limit is kept"),
             Verdict::NeedMoreData if !self.standing.judged => {
-                finding(UNKNOWN, "NotJudged".into(), "nothing is judged now")
+                finding(Unknown, "NotJudged".into(), "nothing is judged now")
             }
-            Verdict::NeedMoreData => finding(UNKNOWN, ruling.reason.to_string(), "no verdict yet"),
+            Verdict::NeedMoreData => finding(Unknown, ruling.reason.to_string(), "no verdict yet"),
         }
     }
 
@@ -350,28 +350,28 @@ impl ConditionBuilder<'_> {
         let (status, reason, message) =
             match (promoted, self.plan.map_or(Force::None, |plan| plan.force)) {
                 (true, Force::Stable) => (
-                    FALSE,
+                    False,
                     "Forced",
                     "gray is promoted, and spec.force sends everyone to stable",
                 ),
-                (true, _) => (TRUE, "Promoted", "gray serves everyone"),
-                (false, Force::Gray) => (FALSE, "Forced", "only spec.force sends everyone to gray"),
-                (false, _) => (FALSE, "NotPromoted", "gray does not serve everyone"),
+                (true, _) => (True, "Promoted", "gray serves everyone"),
+                (false, Force::Gray) => (False, "Forced", "only spec.force sends everyone to gray"),
+                (false, _) => (False, "NotPromoted", "gray does not serve everyone"),
             };
-        NewCondition::new("Promoted", status, reason, message)
+        NewCondition::new(Kind::Promoted, status, reason, message)
     }
 
     fn drift(&self) -> Option<NewCondition> {
         Some(match self.standing.drift? {
             true => NewCondition::new(
-                "RatioDrift",
-                TRUE,
+                Kind::RatioDrift,
+                True,
                 "RatioDrift",
                 "the observed ratio is more than 20% off; a few users may make most of the requests",
             ),
             false => NewCondition::new(
-                "RatioDrift",
-                FALSE,
+                Kind::RatioDrift,
+                False,
                 "OnTarget",
                 "the observed ratio is within 20%",
             ),
@@ -381,14 +381,14 @@ impl ConditionBuilder<'_> {
     fn stable_idle(&self) -> Option<NewCondition> {
         Some(match self.standing.stable_idle? {
             true => NewCondition::new(
-                "StableIdle",
-                TRUE,
+                Kind::StableIdle,
+                True,
                 "NoRequests",
                 "nothing has reached stable for 10 minutes",
             ),
             false => NewCondition::new(
-                "StableIdle",
-                FALSE,
+                Kind::StableIdle,
+                False,
                 "InUse",
                 "stable was reached within the last 10 minutes",
             ),

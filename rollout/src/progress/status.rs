@@ -25,6 +25,7 @@ use super::{
 use crate::{
     clock::{Now, PausableTimer},
     condition_input::ConditionInput,
+    conditions::ConditionRecord,
     judge::{Assessment, Judge},
 };
 
@@ -82,7 +83,11 @@ impl Progress {
             request_token: Some(self.token.clone()).filter(|token| !token.is_empty()),
             last_handled_request: self.last_request.clone(),
             history: self.history.clone(),
-            conditions: self.conditions.clone(),
+            conditions: self
+                .conditions
+                .iter()
+                .map(ConditionRecord::to_condition)
+                .collect(),
         }
     }
 
@@ -164,7 +169,7 @@ impl Progress {
             token: status.request_token.clone().unwrap_or_default(),
             last_request: status.last_handled_request.clone(),
             history: status.history.clone(),
-            conditions: status.conditions.clone(),
+            conditions: ConditionRecord::restore(&status.conditions),
             standing: ConditionInput {
                 phase: status
                     .phase
@@ -203,7 +208,7 @@ impl Progress {
             serving: status.serving.clone(),
             last_request: status.last_handled_request.clone(),
             history: status.history.clone(),
-            conditions: status.conditions.clone(),
+            conditions: ConditionRecord::restore(&status.conditions),
             ..new
         };
         salvaged.memory.accepted = accepted;
