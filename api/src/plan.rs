@@ -69,8 +69,8 @@ pub struct Plan {
     pub paths: Vec<PathPrefix>,
     /// The version that serves everyone today.
     pub stable: ArmConfig,
-    /// The version on its way in, and the way.
-    pub gray: Option<GrayPlan>,
+    /// The version on its way in, and the way. Boxed: most releases at rest have none.
+    pub gray: Option<Box<GrayPlan>>,
     /// Who a user is.
     pub identity: IdentityConfig,
     /// When the ratio may rise; at any time without one.
@@ -314,7 +314,7 @@ fn gray(
     reader: &mut SpecReader,
     spec: &GrayReleaseSpec,
     namespace: Option<&ObjectName>,
-) -> Option<GrayPlan> {
+) -> Option<Box<GrayPlan>> {
     let arm = arms::read(reader, "spec.gray", spec.gray.as_ref()?, namespace);
     let target = spec
         .target_ratio
@@ -322,12 +322,12 @@ fn gray(
         .and_then(|ratio| reader.ratio("spec.targetRatio", ratio));
     let steps = steps::read(reader, "spec.steps", spec.steps.as_deref());
     let target = target?;
-    Some(GrayPlan {
+    Some(Box::new(GrayPlan {
         id: release_id(spec),
         arm: arm?,
         target,
         steps: steps::toward(target, steps?),
-    })
+    }))
 }
 
 /// A path that is matched or put before others.

@@ -231,11 +231,11 @@ pub struct SplitCounts {
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct JudgeState {
     /// The running process, while the release is judged.
-    pub(crate) process: Option<Judge>,
+    pub(crate) process: Option<Box<Judge>>,
     /// Number of the latest process of this release; 0 before the first.
     pub(crate) number: u32,
     /// The last verdict of a process that no longer runs: of before a restart, or of before the watch ended.
-    pub(crate) kept: Option<VerdictStatus>,
+    pub(crate) kept: Option<Box<VerdictStatus>>,
 }
 
 impl JudgeState {

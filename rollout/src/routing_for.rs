@@ -50,7 +50,7 @@ pub fn routing_for(
         claims: Vec::new(),
         arms: document::arm::Arms {
             stable: plan.stable.clone(),
-            gray: plan.gray.as_ref().map(|gray| gray.arm.clone()),
+            gray: plan.gray.as_ref().map(|gray| Box::new(gray.arm.clone())),
         },
         identity: plan.identity.clone(),
         rules: plan.rules.clone(),

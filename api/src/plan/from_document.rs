@@ -29,11 +29,13 @@ impl Plan {
             hosts: document.hosts.clone(),
             paths: document.paths.clone(),
             stable: document.arms.stable.clone(),
-            gray: document.arms.gray.as_ref().map(|arm| GrayPlan {
-                id: release.id,
-                arm: arm.clone(),
-                target: target(document),
-                steps: steps(document),
+            gray: document.arms.gray.as_deref().map(|arm| {
+                Box::new(GrayPlan {
+                    id: release.id,
+                    arm: arm.clone(),
+                    target: target(document),
+                    steps: steps(document),
+                })
             }),
             identity: document.identity.clone(),
             schedule: None,

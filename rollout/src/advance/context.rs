@@ -162,11 +162,12 @@ impl AdvanceContext<'_> {
                         .kept
                         .take()
                         .map_or_else(Totals::default, |kept| kept.totals);
-                    evidence.process = Some(Judge::start(limits, evidence.number, totals));
+                    evidence.process =
+                        Some(Box::new(Judge::start(limits, evidence.number, totals)));
                 }
             }
             _ => {
-                evidence.kept = evidence.verdict_status();
+                evidence.kept = evidence.verdict_status().map(Box::new);
                 evidence.process = None;
             }
         }
@@ -264,7 +265,7 @@ impl AdvanceContext<'_> {
         // The verdict that it comes from stays to be seen until a retry.
         let verdict = self.progress.evidence.verdict_status();
         self.new_stage();
-        self.progress.evidence.kept = verdict;
+        self.progress.evidence.kept = verdict.map(Box::new);
         self.progress.paused = false;
         self.remember(ReleaseOutcome::RolledBack, reason);
         self.tell(

@@ -121,7 +121,7 @@ impl<'a> ServingDocument<'a> {
         Self {
             id: document.arms.gray.as_ref().map(|_| document.release.id),
             stable: &document.arms.stable,
-            gray: document.arms.gray.as_ref(),
+            gray: document.arms.gray.as_deref(),
             state: document.state,
             ratio: document.ratio,
             force: match document.force {

@@ -221,9 +221,9 @@ impl JudgeState {
     #[must_use]
     pub fn verdict_status(&self) -> Option<VerdictStatus> {
         self.process
-            .as_ref()
+            .as_deref()
             .map(verdict_status)
-            .or_else(|| self.kept.clone())
+            .or_else(|| self.kept.as_deref().cloned())
     }
 }
 
@@ -474,7 +474,7 @@ fn restore_evidence(status: &GrayReleaseStatus) -> Result<JudgeState, RestoreErr
     Ok(JudgeState {
         process: None,
         number,
-        kept: Some(verdict.clone()),
+        kept: Some(Box::new(verdict.clone())),
     })
 }
 

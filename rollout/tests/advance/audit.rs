@@ -244,7 +244,7 @@ fn keeps_serving(live: &RoutingConfig, routing: &RoutingConfig) {
     let gray = live
         .arms
         .gray
-        .as_ref()
+        .as_deref()
         .filter(|_| live.ratio > Ratio::from_millionths(500_000).unwrap());
     let most = gray.unwrap_or(&live.arms.stable);
     let served = routing.arms.gray.as_ref().expect("gray serves");

@@ -178,7 +178,7 @@ fn serving(world: &ModelWorld) -> String {
         Some(forced) => forced == Target::Gray,
         None => live.ratio.fraction() > 0.5,
     };
-    let gray = live.arms.gray.as_ref().filter(|_| mostly_gray);
+    let gray = live.arms.gray.as_deref().filter(|_| mostly_gray);
     let most = gray.unwrap_or(&live.arms.stable);
     let Backend::Service(service) = &most.backend else {
         panic!("{most:?}")

@@ -26,7 +26,7 @@ fn arm(document: &RoutingConfig, user: u32) -> Option<&ArmConfig> {
     let gray = document
         .arms
         .gray
-        .as_ref()
+        .as_deref()
         .filter(|_| is_on_gray(document, user));
     (document.state != ReleaseState::Withdrawn).then(|| gray.unwrap_or(&document.arms.stable))
 }

@@ -87,9 +87,9 @@ impl<T> PerArm<T> {
 pub struct Arms {
     /// The version that serves everyone else.
     pub stable: ArmConfig,
-    /// The version being released.
+    /// The version being released. Boxed: most releases at rest have none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub gray: Option<ArmConfig>,
+    pub gray: Option<Box<ArmConfig>>,
 }
 
 impl Arms {
@@ -97,7 +97,7 @@ impl Arms {
     pub fn get(&self, arm: Arm) -> Option<&ArmConfig> {
         match arm {
             Arm::Stable => Some(&self.stable),
-            Arm::Gray => self.gray.as_ref(),
+            Arm::Gray => self.gray.as_deref(),
         }
     }
 }
