@@ -85,52 +85,46 @@ fn name(host: &[u8]) -> Result<Cow<'_, str>, HostError> {
     if host.len() > LONGEST {
         return Err(HostError::TooLong);
     }
-    let mut capitals = false;
-    let mut before = Class::Dot;
+    // Without branches, since names are short and every request has one.
+    let (mut seen, mut twice, mut before) = (0, 0, DOT);
     for byte in host {
         let class = CLASSES[usize::from(*byte)];
-        match class {
-            Class::None => return Err(HostError::BadByte),
-            Class::Dot if before == Class::Dot => return Err(HostError::EmptyLabel),
-            Class::Capital => capitals = true,
-            Class::Dot | Class::Other => {}
-        }
+        seen |= class;
+        twice |= class & before;
         before = class;
     }
-    if before == Class::Dot {
+    if seen & NONE != 0 {
+        return Err(HostError::BadByte);
+    }
+    if (twice | before) & DOT != 0 {
         return Err(HostError::EmptyLabel);
     }
     let host = std::str::from_utf8(host).map_err(|_| HostError::BadByte)?;
-    Ok(if capitals {
+    Ok(if seen & CAPITAL != 0 {
         Cow::Owned(host.to_ascii_lowercase())
     } else {
         Cow::Borrowed(host)
     })
 }
 
-/// What a byte is to a host name.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Class {
-    None,
-    Dot,
-    Capital,
-    Other,
-}
+/// What a byte can be to a host name, each a bit.
+const NONE: u8 = 1;
+const DOT: u8 = 2;
+const CAPITAL: u8 = 4;
+const OTHER: u8 = 8;
 
 /// Unreserved characters and sub-delims of RFC 3986. Percent-encoding is left out: no client sends it, and two
 /// spellings of one name would be two names to us and one to a backend.
-const CLASSES: [Class; 256] = {
-    let mut classes = [Class::None; 256];
+const CLASSES: [u8; 256] = {
+    let mut classes = [NONE; 256];
     let mut byte = 0;
     while byte < 256 {
         classes[byte] = match byte as u8 {
-            b'.' => Class::Dot,
-            b'A'..=b'Z' => Class::Capital,
-            b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'~' => Class::Other,
-            b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b';' | b'=' => {
-                Class::Other
-            }
-            _ => Class::None,
+            b'.' => DOT,
+            b'A'..=b'Z' => CAPITAL,
+            b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'~' => OTHER,
+            b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b';' | b'=' => OTHER,
+            _ => NONE,
         };
         byte += 1;
     }
