@@ -231,9 +231,11 @@ impl<'b> RequestLine<'b> {
         let (method, [b' ', rest @ ..]) = line.split_at(length) else {
             return Err(MessageError::FirstLine);
         };
-        let end = memchr::memchr(b' ', rest).ok_or(MessageError::FirstLine)?;
-        let (target, end) = (&rest[..end], &rest[end + 1..]);
-        if method.is_empty() || target.is_empty() || target.contains(&b'\t') {
+        let end = memchr::memchr2(b' ', b'\t', rest).ok_or(MessageError::FirstLine)?;
+        let (target, [b' ', end @ ..]) = rest.split_at(end) else {
+            return Err(MessageError::FirstLine);
+        };
+        if method.is_empty() || target.is_empty() {
             return Err(MessageError::FirstLine);
         }
         let (version, rest) = version(end)?;

@@ -40,19 +40,21 @@ impl<'b> RequestTarget<'b> {
     /// # Errors
     /// `Target` when it has no form that the method allows, or a fragment.
     pub fn parse(method: Method, target: &'b [u8]) -> Result<Self, MessageError> {
-        if memchr::memchr(b'#', target).is_some() {
+        let query = memchr::memchr2(b'#', b'?', target);
+        if query.is_some_and(|at| memchr::memchr(b'#', &target[at..]).is_some()) {
             return Err(MessageError::Target);
         }
         if target.starts_with(b"/") {
-            return Ok(Self::in_form(TargetForm::Origin, target));
+            return Ok(Self::in_form(TargetForm::Origin, target, query));
         }
         if target == b"*" && method == Method::Options {
-            return Ok(Self::in_form(TargetForm::Asterisk, target));
+            return Ok(Self::in_form(TargetForm::Asterisk, target, query));
         }
         let (default_port, rest) = after_scheme(target).ok_or(MessageError::Target)?;
         let (authority, rest) =
             rest.split_at(memchr::memchr2(b'/', b'?', rest).unwrap_or(rest.len()));
-        let mut parts = Self::in_form(TargetForm::Absolute, rest);
+        let query = memchr::memchr(b'?', rest);
+        let mut parts = Self::in_form(TargetForm::Absolute, rest, query);
         if parts.path.is_empty() {
             // Without path and query, OPTIONS means the server as a whole (RFC 9112 §3.2.4).
             let whole = method == Method::Options && parts.query.is_none();
@@ -65,8 +67,9 @@ impl<'b> RequestTarget<'b> {
         })
     }
 
-    fn in_form(form: TargetForm, path_and_query: &'b [u8]) -> Self {
-        let (path, query) = match memchr::memchr(b'?', path_and_query) {
+    /// `query` is the place of the first `?`.
+    fn in_form(form: TargetForm, path_and_query: &'b [u8], query: Option<usize>) -> Self {
+        let (path, query) = match query {
             Some(at) => (&path_and_query[..at], Some(&path_and_query[at + 1..])),
             None => (path_and_query, None),
         };

@@ -404,6 +404,10 @@ fn append_connection(out: &mut Vec<u8>, client: HttpVersion, keep_alive: bool) {
 }
 
 fn append_status_line(out: &mut Vec<u8>, status: u16, reason: &str) {
+    // Most answers have this one, in one piece.
+    if status == 200 && reason == "OK" {
+        return out.extend_from_slice(b"HTTP/1.1 200 OK\r\n");
+    }
     let digit = |unit: u16| b'0' + (status / unit % 10) as u8;
     out.extend_from_slice(b"HTTP/1.1 ");
     out.extend_from_slice(&[digit(100), digit(10), digit(1), b' ']);
