@@ -4,7 +4,6 @@
 //! no figure that moves with every request, so that a status at rest is not written again.
 
 mod builder;
-mod record;
 
 use halftone_api::{
     plan::Plan,
@@ -15,16 +14,15 @@ use jiff::Timestamp;
 
 use crate::{
     condition_input::{ConditionInput, SpecBlocker, WaitReason},
+    condition_record::{
+        ConditionKind as Kind, ConditionRecord,
+        ConditionStatus::{self, False, True, Unknown},
+    },
     events::{Event, EventReason},
     progress::{Progress, RolloutState},
 };
 
 use self::builder::ConditionBuilder;
-pub(crate) use self::record::ConditionRecord;
-use self::record::{
-    ConditionKind as Kind,
-    ConditionStatus::{self, False, True, Unknown},
-};
 
 /// A condition before it is dated.
 struct NewCondition {

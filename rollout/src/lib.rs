@@ -4,6 +4,7 @@ pub mod advance;
 pub mod clock;
 pub mod command_request;
 mod condition_input;
+mod condition_record;
 mod conditions;
 pub mod events;
 pub mod judge;

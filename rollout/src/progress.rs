@@ -25,7 +25,7 @@ pub use self::status::RestoreError;
 use crate::{
     clock::{Now, PausableTimer},
     condition_input::ConditionInput,
-    conditions::ConditionRecord,
+    condition_record::ConditionRecord,
     judge::{Judge, Ruling, VerdictReason},
 };
 

@@ -28,6 +28,7 @@ const LAYERS: [(&str, &[&str]); 3] = [
             "clock",
             "judge",
             "condition_input",
+            "condition_record",
             "progress",
             "observation",
             "conditions",

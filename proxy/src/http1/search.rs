@@ -190,8 +190,8 @@ impl HeadSearch {
     /// for the time-out.
     fn check_whole_first_line(&self, line: &[u8]) -> Result<(), MessageError> {
         let usual = match line.strip_suffix(b" HTTP/1.1") {
-            // Behind the method there is a target.
-            Some(before) if self.request => before.contains(&b' '),
+            // Behind the method there is a target. Of most it is this one, which needs no search.
+            Some(before) if self.request => before.starts_with(b"GET ") || before.contains(&b' '),
             _ => !self.request && line.starts_with(b"HTTP/1.1 "),
         };
         match (usual, self.request) {

@@ -6,9 +6,13 @@ use halftone_api::{
 };
 use halftone_routing::document::arm::Arm;
 
-use super::{False, Kind, NewCondition, True, Unknown};
+use super::NewCondition;
 use crate::{
     condition_input::{ConditionInput, SpecBlocker, UnservedArm, WaitReason},
+    condition_record::{
+        ConditionKind as Kind,
+        ConditionStatus::{False, True, Unknown},
+    },
     judge,
     progress::{Progress, RolloutState},
 };

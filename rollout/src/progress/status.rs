@@ -25,7 +25,7 @@ use super::{
 use crate::{
     clock::{Now, PausableTimer},
     condition_input::ConditionInput,
-    conditions::ConditionRecord,
+    condition_record::ConditionRecord,
     judge::{Assessment, Judge},
 };
 
