@@ -46,7 +46,7 @@ const BYTES_FOR_LARGE: usize = 8 << 20;
 
 /// What searching for every regular expression of a document may cost with [`SEARCHERS`] workers: 8 MiB of automata for
 /// each, what the allocator rounds up, and the document.
-const BYTES_FOR_SEARCHES: usize = 96 << 20;
+const BYTES_FOR_SEARCHES: usize = 72 << 20;
 const SEARCHERS: usize = 4;
 
 /// Clients that never end their heads of 31 KiB: 93 MiB.
