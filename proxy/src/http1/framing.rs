@@ -169,7 +169,11 @@ impl ConnectionOptions {
         }
         for option in fields::list(value) {
             match option.len() {
-                5 if option.eq_ignore_ascii_case(b"close") => self.close = true,
+                5 if option.eq_ignore_ascii_case(b"close") => {
+                    self.close = true;
+                    // A field of this name is no more for the next hop than any other that is named (RFC 9110 §7.6.1).
+                    slots.name(option)?;
+                }
                 10 if option.eq_ignore_ascii_case(b"keep-alive") => self.keep_alive = true,
                 7 if option.eq_ignore_ascii_case(b"upgrade") => self.upgrade = true,
                 2 if option.eq_ignore_ascii_case(b"te") => {}

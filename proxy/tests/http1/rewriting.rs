@@ -107,6 +107,11 @@ fn a_request_goes_upstream_without_what_was_meant_for_us() {
             "X-D: 4\r\nHost: a\r\n{OURS}",
         ),
         (
+            "named like the option that ends the connection",
+            "Connection: close\r\nClose: 1\r\nX-D: 4\r\n",
+            "X-D: 4\r\nHost: a\r\n{OURS}",
+        ),
+        (
             "never on its word",
             "Connection: host, Content-Length, authorization, cookie, X-User-Name, transfer-encoding\r\n\
             Authorization: s\r\nCookie: c\r\nX-User-Name: lin\r\nContent-Length: 3\r\n",
