@@ -3,9 +3,11 @@
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use serde::Deserialize;
+use serde::de::{IntoDeserializer, value};
 
-/// What a condition is about, in the order in which people read them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What a condition is about, in the order in which people read them. The name is the text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 pub(crate) enum ConditionKind {
     Ready,
     Stalled,
@@ -21,8 +23,8 @@ pub(crate) enum ConditionKind {
     StableIdle,
 }
 
-/// Whether it is so.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Whether it is so. The name is the text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 pub(crate) enum ConditionStatus {
     True,
     False,
@@ -41,52 +43,6 @@ pub(crate) struct ConditionRecord {
     pub generation: Option<i64>,
 }
 
-impl ConditionKind {
-    const ALL: [Self; 12] = [
-        Self::Ready,
-        Self::Stalled,
-        Self::Reconciling,
-        Self::Accepted,
-        Self::ResolvedRefs,
-        Self::Programmed,
-        Self::Progressing,
-        Self::Healthy,
-        Self::Promoted,
-        Self::ProtocolMismatch,
-        Self::RatioDrift,
-        Self::StableIdle,
-    ];
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::Ready => "Ready",
-            Self::Stalled => "Stalled",
-            Self::Reconciling => "Reconciling",
-            Self::Accepted => "Accepted",
-            Self::ResolvedRefs => "ResolvedRefs",
-            Self::Programmed => "Programmed",
-            Self::Progressing => "Progressing",
-            Self::Healthy => "Healthy",
-            Self::Promoted => "Promoted",
-            Self::ProtocolMismatch => "ProtocolMismatch",
-            Self::RatioDrift => "RatioDrift",
-            Self::StableIdle => "StableIdle",
-        }
-    }
-}
-
-impl ConditionStatus {
-    const ALL: [Self; 3] = [Self::True, Self::False, Self::Unknown];
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::True => "True",
-            Self::False => "False",
-            Self::Unknown => "Unknown",
-        }
-    }
-}
-
 impl ConditionRecord {
     /// Goes on from the conditions of a status. One that only a later version knows is left out: nothing keeps it up to
     /// date any more.
@@ -95,15 +51,9 @@ impl ConditionRecord {
     }
 
     fn of(written: &Condition) -> Option<Self> {
-        let kind = ConditionKind::ALL
-            .into_iter()
-            .find(|kind| kind.name() == written.type_)?;
-        let status = ConditionStatus::ALL
-            .into_iter()
-            .find(|status| status.name() == written.status)?;
         Some(Self {
-            kind,
-            status,
+            kind: named(&written.type_)?,
+            status: named(&written.status)?,
             reason: written.reason.as_str().into(),
             message: written.message.as_str().into(),
             since: written.last_transition_time.0,
@@ -114,14 +64,20 @@ impl ConditionRecord {
     /// As it is written.
     pub(crate) fn to_condition(&self) -> Condition {
         Condition {
-            type_: self.kind.name().to_owned(),
-            status: self.status.name().to_owned(),
+            type_: format!("{:?}", self.kind),
+            status: format!("{:?}", self.status),
             reason: self.reason.to_string(),
             message: self.message.to_string(),
             last_transition_time: Time(self.since),
             observed_generation: self.generation,
         }
     }
+}
+
+/// The variant of that name, if there is one.
+fn named<'a, T: Deserialize<'a>>(name: &'a str) -> Option<T> {
+    let name: value::StrDeserializer<'a, value::Error> = name.into_deserializer();
+    T::deserialize(name).ok()
 }
 
 #[cfg(test)]
@@ -138,11 +94,25 @@ mod tests {
             last_transition_time: Time(Timestamp::UNIX_EPOCH),
             observed_generation: Some(3),
         };
-        let kinds = ConditionKind::ALL
-            .iter()
-            .zip(ConditionStatus::ALL.iter().cycle());
+        let kinds = [
+            "Ready",
+            "Stalled",
+            "Reconciling",
+            "Accepted",
+            "ResolvedRefs",
+            "Programmed",
+            "Progressing",
+            "Healthy",
+            "Promoted",
+            "ProtocolMismatch",
+            "RatioDrift",
+            "StableIdle",
+        ];
+        let statuses = ["True", "False", "Unknown"];
         let known: Vec<_> = kinds
-            .map(|(kind, status)| condition(kind.name(), status.name()))
+            .into_iter()
+            .zip(statuses.into_iter().cycle())
+            .map(|(kind, status)| condition(kind, status))
             .collect();
         let mut written = known.clone();
         written.insert(4, condition("Sunny", "True"));
